@@ -1,0 +1,1 @@
+//! hostler-agent: enrols a node, reports its facts and performs signed plans.

@@ -1,0 +1,1 @@
+//! hostler: the admin's command.

@@ -1,0 +1,1 @@
+//! hostler-coordinator: mailbox and scheduler of a fleet.

@@ -1,0 +1,1 @@
+//! The wire of Hostler: generated messages and the TLS that carries them.

@@ -1,0 +1,1 @@
+//! Simulated nodes and clusters behind the traits of the real ones, and hostler-demo.
