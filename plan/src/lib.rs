@@ -1,1 +1,15 @@
-//! The vocabulary and the decisions of Hostler: no I/O, no clock, no async.
+//! The vocabulary and the decisions of Hostler.
+//!
+//! Nothing in this crate reads a file, a clock, the environment or a random source: bytes and `now` come in,
+//! values and deadlines go out. That is what lets thousands of nodes be simulated from one seed, and what lets
+//! the same code judge a document in the coordinator, on a node and on an auditor's desk.
+
+pub mod document;
+pub mod entry;
+pub mod id;
+pub mod json;
+pub mod refusal;
+pub mod signature;
+pub mod step;
+pub mod timestamp;
+pub mod version;

@@ -1,0 +1,82 @@
+//! The signed documents. Each is exact bytes with detached SSH signatures; its identity is the digest of its bytes.
+
+mod admission;
+mod plan;
+mod receipt;
+mod root;
+mod roster;
+
+pub use admission::{Admission, Approval, Enrolment, Hardware};
+pub use plan::{Artifact, Plan, PlanKind, PlanRef, Strategy, Target, Task};
+pub use receipt::{Blocker, Observation, Outcome, Receipt, StepResult};
+pub use root::{Policy, Root, Signer, SignerRole, Thresholds};
+pub use roster::{Roster, RosterNode, RosterStatus};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::Digest;
+
+/// A document as it travels and as it is kept: its exact bytes and the SSHSIG armours beside them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The bytes that were signed, never changed or re-encoded.
+    pub bytes: Vec<u8>,
+    /// Armoured SSH signatures over `bytes`, in no particular order.
+    pub signatures: Vec<String>,
+}
+
+impl Signed {
+    /// The document's identity.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
+}
+
+/// The kinds of bytes that are signed in a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentKind {
+    Root,
+    Admission,
+    Enrolment,
+    Roster,
+    Plan,
+    Receipt,
+    /// The answer to a login challenge; never stored.
+    Login,
+}
+
+impl DocumentKind {
+    /// The SSHSIG namespace: what keeps a signature for one kind from passing as one for another.
+    pub fn namespace(self) -> &'static str {
+        match self {
+            DocumentKind::Root => "hostler-root",
+            DocumentKind::Admission => "hostler-admission",
+            DocumentKind::Enrolment => "hostler-enrolment",
+            DocumentKind::Roster => "hostler-roster",
+            DocumentKind::Plan => "hostler-plan",
+            DocumentKind::Receipt => "hostler-receipt",
+            DocumentKind::Login => "hostler-login",
+        }
+    }
+
+    /// The most bytes that are read before anything is verified. A plan of 50 nodes has about 60 KiB; a roster of
+    /// 1,000 nodes about 300 KiB.
+    pub fn max_bytes(self) -> usize {
+        match self {
+            DocumentKind::Root | DocumentKind::Roster => 1 << 20,
+            DocumentKind::Plan => 256 << 10,
+            DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Receipt => 64 << 10,
+            DocumentKind::Login => 4 << 10,
+        }
+    }
+}
+
+/// An SSHSIG armour of the largest key we know is under 1 KiB; 16 KiB leaves room for hardware keys' long names.
+pub const MAX_SIGNATURE_BYTES: usize = 16 << 10;
+
+/// More signatures than any threshold needs.
+pub const MAX_SIGNATURES: usize = 16;
+
+/// Roots that a node that was off for years follows in one go.
+pub const MAX_ROOT_HOPS: usize = 1024;

@@ -1,0 +1,161 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Arch, ArtifactName, Digest, Epoch, Fingerprint, FleetId, NodeName, Seq, TaskId},
+    step::Step,
+    timestamp::Timestamp,
+};
+
+/// Numbered, signed work that leaves no choices open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Always `hostler-plan/v1`.
+    #[serde(rename = "_type")]
+    pub document_type: PlanType,
+    pub fleet_id: FleetId,
+    pub epoch: Epoch,
+    /// Higher than every plan signed before in this epoch.
+    pub seq: Seq,
+    pub kind: PlanKind,
+    /// One sentence for people: what this plan does.
+    pub title: String,
+    pub root_version: u64,
+    pub roster_version: u64,
+    /// The digest of the roster that it was made with.
+    pub roster: Digest,
+    pub created: Timestamp,
+    pub not_before: Timestamp,
+    pub expires: Timestamp,
+    /// Earlier plans that stay valid beside this one; every other earlier plan is void once a node holds this one.
+    pub beside: Vec<PlanRef>,
+    /// Every node that performs a task, once.
+    pub targets: Vec<Target>,
+    pub artifacts: Vec<Artifact>,
+    pub strategy: Strategy,
+    /// In an order that respects every `after`.
+    pub tasks: Vec<Task>,
+}
+
+/// The type field of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlanType {
+    #[serde(rename = "hostler-plan/v1")]
+    V1,
+}
+
+/// What a plan is for; it decides who may sign it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanKind {
+    /// Only `host.noop` steps.
+    Check,
+    Bootstrap,
+    Join,
+    Upgrade,
+    Drain,
+    Uncordon,
+    Reboot,
+}
+
+impl PlanKind {
+    /// Whether an operator may sign it, or only an admin.
+    pub fn needs_only_operator(self) -> bool {
+        match self {
+            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot => true,
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => false,
+        }
+    }
+}
+
+impl fmt::Display for PlanKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PlanKind::Check => "check",
+            PlanKind::Bootstrap => "bootstrap",
+            PlanKind::Join => "join",
+            PlanKind::Upgrade => "upgrade",
+            PlanKind::Drain => "drain",
+            PlanKind::Uncordon => "uncordon",
+            PlanKind::Reboot => "reboot",
+        })
+    }
+}
+
+/// Another plan, by number and content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRef {
+    pub seq: Seq,
+    pub digest: Digest,
+}
+
+/// A node that performs tasks of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    pub node: NodeName,
+    /// The node's own key: a re-used name cannot inherit work.
+    pub key: Fingerprint,
+    pub arch: Arch,
+}
+
+/// A file that the plan needs, by content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    pub name: ArtifactName,
+    pub sha256: Digest,
+    /// Bytes; more than 0.
+    pub size: u64,
+    /// The processors it runs on; none for data.
+    pub arch: Option<Arch>,
+}
+
+/// How careful the rollout is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strategy {
+    /// Nodes that may be unavailable at the same time, counting those that are already so for other reasons.
+    pub max_unavailable: u32,
+    /// How long a node must have been healthy before the next one starts; the `kube.await_ready` steps carry it.
+    pub soak_seconds: u64,
+    /// How long a grant lives without being renewed; then the rollout stops and asks.
+    pub lease_seconds: u64,
+}
+
+/// A few steps that one node performs, about one subject node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    pub id: TaskId,
+    /// Who performs it.
+    pub node: NodeName,
+    /// Which node it is about.
+    pub subject: NodeName,
+    /// Tasks whose success receipts the performing node must hold before it starts; they stand earlier in the plan.
+    pub after: Vec<TaskId>,
+    /// Whether the subject may be unavailable from the start of this task on. The sequencer grants it only within
+    /// the budget; the subject counts as unavailable until its last task in the plan succeeded.
+    pub disrupts: bool,
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// The task of that name.
+    pub fn task(&self, id: &TaskId) -> Option<&Task> {
+        self.tasks.iter().find(|t| t.id == *id)
+    }
+
+    /// The artifact of that name.
+    pub fn artifact(&self, name: &ArtifactName) -> Option<&Artifact> {
+        self.artifacts.iter().find(|a| a.name == *name)
+    }
+
+    /// The target entry of that node.
+    pub fn target(&self, node: &NodeName) -> Option<&Target> {
+        self.targets.iter().find(|t| t.node == *node)
+    }
+}

@@ -1,0 +1,95 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    document::PlanKind,
+    id::{Digest, Epoch, Fingerprint, FleetId},
+    signature::PublicKey,
+    timestamp::Timestamp,
+};
+
+/// Who may sign what in a fleet. Root N+1 is signed by the thresholds of both N and N+1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    /// Always `hostler-root/v1`.
+    #[serde(rename = "_type")]
+    pub document_type: RootType,
+    pub fleet_id: FleetId,
+    /// 1 for the first; each next one is exactly one more.
+    pub version: u64,
+    /// Raised to void every plan signed before, for example after a key was stolen.
+    pub epoch: Epoch,
+    pub created: Timestamp,
+    pub expires: Timestamp,
+    /// Every key that counts, once.
+    pub signers: Vec<Signer>,
+    pub thresholds: Thresholds,
+    /// Keys that count no more, whatever else lists them.
+    pub revoked: Vec<Fingerprint>,
+    /// SHA-256 of the SubjectPublicKeyInfo of every coordinator CA that nodes and admins accept; at least one.
+    pub coordinator_ca: Vec<Digest>,
+    pub policy: Policy,
+}
+
+/// The type field of a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootType {
+    #[serde(rename = "hostler-root/v1")]
+    V1,
+}
+
+/// A key and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// For people: who holds the key.
+    pub name: String,
+    pub key: PublicKey,
+    pub role: SignerRole,
+    /// Limits the plan kinds of the role further; empty means all that the role allows.
+    pub plan_kinds: Vec<PlanKind>,
+}
+
+/// What a signer may do at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignerRole {
+    /// May log in and look.
+    Viewer,
+    /// May sign drains, uncordons, reboots and checks.
+    Operator,
+    /// May sign everything.
+    Admin,
+}
+
+impl Signer {
+    /// Whether this signer's key counts for a plan of `kind`.
+    pub fn may_sign_plan(&self, kind: PlanKind) -> bool {
+        let by_role = match self.role {
+            SignerRole::Viewer => false,
+            SignerRole::Operator => kind.needs_only_operator(),
+            SignerRole::Admin => true,
+        };
+        by_role && (self.plan_kinds.is_empty() || self.plan_kinds.contains(&kind))
+    }
+}
+
+/// How many different keys must have signed each kind of document; each at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    pub root: u32,
+    pub admission: u32,
+    pub roster: u32,
+    pub plan: u32,
+}
+
+/// Limits that every signer put over every later document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// A plan may live no longer than this from `created` to `expires`.
+    pub max_plan_lifetime_seconds: u64,
+    /// An admission may live no longer than this.
+    pub max_admission_lifetime_seconds: u64,
+}

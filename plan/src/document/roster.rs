@@ -1,0 +1,61 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Arch, Epoch, FleetId, NodeName},
+    signature::PublicKey,
+    step::ClusterRole,
+    timestamp::Timestamp,
+};
+
+/// The nodes of the fleet and their keys. Receipts count only under a key that stands here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roster {
+    /// Always `hostler-roster/v1`.
+    #[serde(rename = "_type")]
+    pub document_type: RosterType,
+    pub fleet_id: FleetId,
+    pub epoch: Epoch,
+    /// Each next roster has a higher one; the same version with other content is an alarm.
+    pub version: u64,
+    /// The root under which it was signed, or an older one.
+    pub root_version: u64,
+    pub created: Timestamp,
+    /// Every node that ever was, once by name and once by key.
+    pub nodes: Vec<RosterNode>,
+}
+
+/// The type field of a roster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RosterType {
+    #[serde(rename = "hostler-roster/v1")]
+    V1,
+}
+
+/// One node of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RosterNode {
+    pub name: NodeName,
+    pub key: PublicKey,
+    /// X25519 public key, 32 bytes in base64.
+    pub seal_key: String,
+    pub role: ClusterRole,
+    pub arch: Arch,
+    pub status: RosterStatus,
+}
+
+/// Whether a node still belongs to the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RosterStatus {
+    Active,
+    Retired,
+}
+
+impl Roster {
+    /// The active node of that name.
+    pub fn active(&self, name: &NodeName) -> Option<&RosterNode> {
+        self.nodes.iter().find(|n| n.name == *name && n.status == RosterStatus::Active)
+    }
+}

@@ -1,0 +1,81 @@
+//! What the coordinator's ledger holds. All of its state is the fold of these, in order.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    document::{DocumentKind, Signed},
+    id::{BootId, Digest, NodeName, TaskId},
+    refusal::Refusal,
+    version::Version,
+};
+
+/// One record of the ledger: a document that arrived or a decision that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Entry {
+    /// A root, admission, enrolment, roster, plan or receipt, verified before it was written.
+    Document { kind: DocumentKind, document: StoredDocument },
+    /// A task was granted to its node. Written before the node hears of it.
+    Granted { plan: Digest, task: TaskId, grant: u64, node: NodeName, boot_id: BootId, lease_seconds: u64 },
+    /// A grant's lease ran out without a renewal: stop and ask.
+    LeaseExpired { plan: Digest, task: TaskId, grant: u64 },
+    /// A person resolved an expired lease: the task may be granted again.
+    LeaseReleased { plan: Digest, task: TaskId, grant: u64, by: String },
+    /// No new grants for this plan until resumed; what runs finishes.
+    Paused { plan: Digest, by: String, reason: String },
+    /// The pause is over.
+    Resumed { plan: Digest, by: String },
+    /// No grant of this plan ever again; to go on, a person signs a new plan.
+    Halted { plan: Digest, by: String, reason: String },
+    /// Every task succeeded.
+    Finished { plan: Digest },
+    /// A node came back from an upgrade to `version` on another one: no plan may try again until released.
+    Quarantined { node: NodeName, version: Version, reason: String },
+    /// A person lifted a quarantine.
+    QuarantineReleased { node: NodeName, version: Version, by: String },
+    /// A node refused something that it was offered.
+    NodeRefused { node: NodeName, document: Option<Digest>, refusal: Refusal, reason: String },
+    /// The coordinator refused something that it was offered and that a person should know of.
+    Alarm { about: String, refusal: Refusal, reason: String },
+    /// A token admits nobody any more.
+    TokenRevoked { token: crate::id::TokenId, by: String },
+}
+
+/// A signed document as the ledger writes it: bytes in base64 so that they stay exact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Encoded", into = "Encoded")]
+pub struct StoredDocument(pub Signed);
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encoded {
+    digest: Digest,
+    #[serde(with = "base64_bytes")]
+    bytes: Vec<u8>,
+    signatures: Vec<String>,
+}
+
+impl From<Encoded> for StoredDocument {
+    fn from(e: Encoded) -> Self {
+        Self(Signed { bytes: e.bytes, signatures: e.signatures })
+    }
+}
+
+impl From<StoredDocument> for Encoded {
+    fn from(StoredDocument(signed): StoredDocument) -> Self {
+        Self { digest: signed.digest(), bytes: signed.bytes, signatures: signed.signatures }
+    }
+}
+
+mod base64_bytes {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

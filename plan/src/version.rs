@@ -1,0 +1,102 @@
+//! Kubernetes versions as K3s and kubeadm write them.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::InvalidId;
+
+/// `v1.36.3` (kubeadm) or `v1.34.3+k3s1` (K3s). Ordered by number; a K3s revision is newer than none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version {
+    /// Always 1 so far.
+    pub major: u16,
+    /// The minor version; upgrades take one at a time.
+    pub minor: u16,
+    /// The patch version.
+    pub patch: u16,
+    /// The revision after `+k3s`; none for kubeadm.
+    pub k3s: Option<u16>,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}.{}.{}", self.major, self.minor, self.patch)?;
+        match self.k3s {
+            Some(revision) => write!(f, "+k3s{revision}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Version {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let parse = || {
+            let (numbers, k3s) = match text.strip_prefix('v')?.split_once('+') {
+                Some((numbers, build)) => (numbers, Some(number(build.strip_prefix("k3s")?)?)),
+                None => (text.strip_prefix('v')?, None),
+            };
+            let mut parts = numbers.split('.').map(number);
+            let version = Version { major: parts.next()??, minor: parts.next()??, patch: parts.next()??, k3s };
+            parts.next().is_none().then_some(version)
+        };
+        parse().ok_or_else(|| InvalidId {
+            what: "version",
+            expected: "the form v1.36.3 (kubeadm) or v1.34.3+k3s1 (K3s)",
+            found: text.chars().take(80).collect(),
+        })
+    }
+}
+
+/// Digits without a sign or a leading zero.
+fn number(text: &str) -> Option<u16> {
+    (text == "0" || !text.starts_with('0')).then_some(())?;
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+impl TryFrom<String> for Version {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> String {
+        version.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_order_by_number() {
+        let mut versions: Vec<Version> = ["v1.34.10+k3s1", "v1.34.9+k3s2", "v1.34.9", "v1.9.0", "v1.34.9+k3s10"]
+            .map(|t| t.parse().expect("valid"))
+            .to_vec();
+        versions.sort();
+        let texts: Vec<String> = versions.iter().map(Version::to_string).collect();
+        assert_eq!(texts, ["v1.9.0", "v1.34.9", "v1.34.9+k3s2", "v1.34.9+k3s10", "v1.34.10+k3s1"]);
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        for bad in [
+            "1.34.3",
+            "v1.34",
+            "v1.34.3.4",
+            "v1.034.3",
+            "v1.34.3+rke2r1",
+            "v1.34.3+k3s",
+            "latest",
+            "v1.34.-3",
+            "v1.34.+3",
+        ] {
+            assert!(bad.parse::<Version>().is_err(), "{bad}");
+        }
+    }
+}
