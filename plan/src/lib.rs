@@ -6,6 +6,7 @@
 
 pub mod document;
 pub mod entry;
+pub mod fact;
 pub mod id;
 pub mod json;
 pub mod refusal;

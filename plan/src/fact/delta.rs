@@ -1,0 +1,304 @@
+//! What changed between two readings, in few bytes: a series is spelled out once and called by a small number after.
+//!
+//! The sender keeps a [`DeltaWriter`], the receiver a [`DeltaReader`]; both belong to one connection. The first delta of
+//! a connection is whole. A delta that was lost is noticed by its sequence number; the receiver then asks for a whole
+//! one, it never guesses.
+
+use super::{Labels, MAX_SERIES, Name, Reading, Series};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What changed since the delta before.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Delta {
+    /// Counts up by one from delta to delta of one connection.
+    pub sequence: u64,
+    /// When the reading was taken, Unix milliseconds of the node's clock.
+    pub at_ms: u64,
+    /// Forget everything known before applying: the first delta, and the answer to a lost one.
+    pub whole: bool,
+    /// Ids that are free again. Applied first, so that an id may be removed and given out in one delta.
+    pub removed: Vec<u32>,
+    /// Series that are new, with the id that stands for them from now on.
+    pub added: Vec<Added>,
+    /// New values of known series.
+    pub changed: Vec<(u32, f64)>,
+}
+
+/// A series that is spelled out for the first time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Added {
+    /// The number that stands for it until it is removed. The smallest free one, so ids stay small on the wire.
+    pub id: u32,
+    /// Name and labels.
+    pub series: Series,
+    /// Its value.
+    pub value: f64,
+}
+
+/// Why a delta could not be applied. The reader is unchanged; ask the sender for a whole one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum DeltaError {
+    /// A delta was lost, doubled or came out of order.
+    #[error("facts out of order: expected delta {expected}, found {found}; a whole reading is needed")]
+    Sequence { expected: u64, found: u64 },
+    /// An id that stands for no series.
+    #[error("facts name the unknown series number {0}; a whole reading is needed")]
+    UnknownId(u32),
+    /// An id given out twice, or beyond the limit.
+    #[error("facts give out series number {0}, which is taken or above the limit; a whole reading is needed")]
+    TakenId(u32),
+    /// A number that is not finite.
+    #[error("facts hold a value that is not finite for series number {0}")]
+    NotFinite(u32),
+}
+
+/// The sender's side: remembers what was sent and which number stands for which series.
+#[derive(Debug, Default)]
+pub struct DeltaWriter {
+    sequence: u64,
+    started: bool,
+    families: BTreeMap<Name, BTreeMap<Labels, Slot>>,
+    free: BTreeSet<u32>,
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: u32,
+    value: f64,
+    seen: u64,
+}
+
+impl DeltaWriter {
+    /// A writer for a new connection: its first delta is whole.
+    pub fn new() -> Self {
+        DeltaWriter::default()
+    }
+
+    /// Makes the next delta a whole one, because the receiver asked for it.
+    pub fn reset(&mut self) {
+        let sequence = self.sequence;
+        *self = DeltaWriter { sequence, ..DeltaWriter::default() };
+    }
+
+    /// What changed since the last call.
+    pub fn delta(&mut self, reading: &Reading) -> Delta {
+        self.sequence += 1;
+        let seen = self.sequence;
+        let mut delta = Delta { sequence: seen, at_ms: reading.at_ms(), whole: !self.started, ..Delta::default() };
+        self.started = true;
+        let mut new: Vec<Series> = Vec::new();
+        let mut new_values = Vec::new();
+        for (name, labels, value) in reading.iter() {
+            let slot = self.families.get_mut(name).and_then(|family| family.get_mut(labels));
+            match slot {
+                Some(slot) => {
+                    slot.seen = seen;
+                    if slot.value.to_bits() != value.to_bits() {
+                        slot.value = value;
+                        delta.changed.push((slot.id, value));
+                    }
+                }
+                None => {
+                    new.push(Series { name: name.clone(), labels: labels.clone() });
+                    new_values.push(value);
+                }
+            }
+        }
+        self.drop_unseen(seen, &mut delta.removed);
+        for (series, value) in new.into_iter().zip(new_values) {
+            let id = self.take_id();
+            let slot = Slot { id, value, seen };
+            self.families.entry(series.name.clone()).or_default().insert(series.labels.clone(), slot);
+            delta.added.push(Added { id, series, value });
+        }
+        delta
+    }
+
+    fn drop_unseen(&mut self, seen: u64, removed: &mut Vec<u32>) {
+        let free = &mut self.free;
+        self.families.retain(|_, family| {
+            family.retain(|_, slot| {
+                let stays = slot.seen == seen;
+                if !stays {
+                    free.insert(slot.id);
+                    removed.push(slot.id);
+                }
+                stays
+            });
+            !family.is_empty()
+        });
+    }
+
+    fn take_id(&mut self) -> u32 {
+        match self.free.pop_first() {
+            Some(id) => id,
+            None => {
+                let id = self.next;
+                self.next += 1;
+                id
+            }
+        }
+    }
+}
+
+/// The receiver's side: rebuilds the readings of one connection.
+#[derive(Debug, Default)]
+pub struct DeltaReader {
+    sequence: Option<u64>,
+    series: BTreeMap<u32, Series>,
+    reading: Reading,
+}
+
+impl DeltaReader {
+    /// A reader for a new connection; it waits for a whole delta.
+    pub fn new() -> Self {
+        DeltaReader::default()
+    }
+
+    /// The reading as of the last delta; `None` before the first.
+    pub fn reading(&self) -> Option<&Reading> {
+        self.sequence.map(|_| &self.reading)
+    }
+
+    /// Applies one delta, or refuses it and stays as it was.
+    pub fn apply(&mut self, delta: &Delta) -> Result<&Reading, DeltaError> {
+        self.check(delta)?;
+        if delta.whole {
+            self.series.clear();
+            self.reading = Reading::new(delta.at_ms);
+        }
+        for id in &delta.removed {
+            if let Some(series) = self.series.remove(id) {
+                self.reading.remove(&series);
+            }
+        }
+        for Added { id, series, value } in &delta.added {
+            self.series.insert(*id, series.clone());
+            self.reading.set(series.clone(), *value);
+        }
+        for (id, value) in &delta.changed {
+            if let Some(series) = self.series.get(id) {
+                self.reading.update(series, *value);
+            }
+        }
+        self.reading.set_at_ms(delta.at_ms);
+        self.sequence = Some(delta.sequence);
+        Ok(&self.reading)
+    }
+
+    fn check(&self, delta: &Delta) -> Result<(), DeltaError> {
+        let expected = self.sequence.map_or(delta.sequence, |last| last + 1);
+        let first = self.sequence.is_none();
+        if !delta.whole && (first || delta.sequence != expected) {
+            return Err(DeltaError::Sequence { expected: if first { 0 } else { expected }, found: delta.sequence });
+        }
+        let known = |id: &u32| !delta.whole && self.series.contains_key(id);
+        let removed: BTreeSet<u32> = delta.removed.iter().copied().collect();
+        if let Some(id) = delta.removed.iter().find(|id| !known(id)) {
+            return Err(DeltaError::UnknownId(*id));
+        }
+        let mut fresh = BTreeSet::new();
+        for Added { id, value, .. } in &delta.added {
+            let taken = known(id) && !removed.contains(id);
+            if taken || *id as usize >= MAX_SERIES || !fresh.insert(*id) {
+                return Err(DeltaError::TakenId(*id));
+            }
+            if !value.is_finite() {
+                return Err(DeltaError::NotFinite(*id));
+            }
+        }
+        for (id, value) in &delta.changed {
+            if !fresh.contains(id) && (!known(id) || removed.contains(id)) {
+                return Err(DeltaError::UnknownId(*id));
+            }
+            if !value.is_finite() {
+                return Err(DeltaError::NotFinite(*id));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reading(at_ms: u64, values: &[(&'static str, &'static str, f64)]) -> Reading {
+        let mut reading = Reading::new(at_ms);
+        for (name, device, value) in values {
+            reading.set(Series::new(name, &[("device", device)]), *value);
+        }
+        reading
+    }
+
+    #[test]
+    fn the_first_delta_is_whole_and_later_ones_hold_only_what_changed() {
+        let mut writer = DeltaWriter::new();
+        let first = writer.delta(&reading(1, &[("a", "x", 1.0), ("a", "y", 2.0)]));
+        assert!(first.whole);
+        assert_eq!(first.added.iter().map(|added| added.id).collect::<Vec<_>>(), [0, 1]);
+        let second = writer.delta(&reading(2, &[("a", "x", 1.0), ("a", "y", 3.0)]));
+        assert_eq!(second, Delta { sequence: 2, at_ms: 2, changed: vec![(1, 3.0)], ..Delta::default() });
+        let third = writer.delta(&reading(3, &[("a", "y", 3.0), ("b", "z", 4.0)]));
+        assert_eq!(third.removed, [0]);
+        assert_eq!(third.added[0].id, 0, "a freed number is given out again");
+    }
+
+    #[test]
+    fn a_lost_or_doubled_delta_is_refused_and_changes_nothing() {
+        let mut writer = DeltaWriter::new();
+        let mut reader = DeltaReader::new();
+        let one = writer.delta(&reading(1, &[("a", "x", 1.0)]));
+        let two = writer.delta(&reading(2, &[("a", "x", 2.0)]));
+        let three = writer.delta(&reading(3, &[("a", "x", 3.0)]));
+        assert_eq!(reader.apply(&two), Err(DeltaError::Sequence { expected: 0, found: 2 }));
+        assert!(reader.reading().is_none());
+        reader.apply(&one).unwrap();
+        assert_eq!(reader.apply(&three), Err(DeltaError::Sequence { expected: 2, found: 3 }));
+        reader.apply(&two).unwrap();
+        assert_eq!(reader.apply(&two), Err(DeltaError::Sequence { expected: 3, found: 2 }));
+        assert_eq!(reader.reading().unwrap().get("a", &[("device", "x")]), Some(2.0));
+        writer.reset();
+        let whole = writer.delta(&reading(4, &[("b", "x", 9.0)]));
+        assert_eq!(reader.apply(&whole).unwrap(), &reading(4, &[("b", "x", 9.0)]));
+    }
+
+    #[test]
+    fn hostile_ids_and_numbers_are_refused() {
+        let mut reader = DeltaReader::new();
+        let series = Series::new("a", &[]);
+        let added = |id, value| Added { id, series: series.clone(), value };
+        let whole = |added| Delta { sequence: 1, whole: true, added, ..Delta::default() };
+        assert_eq!(reader.apply(&whole(vec![added(0, 1.0), added(0, 2.0)])), Err(DeltaError::TakenId(0)));
+        assert_eq!(reader.apply(&whole(vec![added(u32::MAX, 1.0)])), Err(DeltaError::TakenId(u32::MAX)));
+        assert_eq!(reader.apply(&whole(vec![added(3, f64::NAN)])), Err(DeltaError::NotFinite(3)));
+        reader.apply(&whole(vec![added(3, 1.0)])).unwrap();
+        let next = |removed, changed| Delta { sequence: 2, removed, changed, ..Delta::default() };
+        assert_eq!(reader.apply(&next(vec![9], vec![])), Err(DeltaError::UnknownId(9)));
+        assert_eq!(reader.apply(&next(vec![3], vec![(3, 1.0)])), Err(DeltaError::UnknownId(3)));
+        assert_eq!(reader.apply(&next(vec![], vec![(3, f64::INFINITY)])), Err(DeltaError::NotFinite(3)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_run_of_readings_is_rebuilt_exactly(
+            runs in proptest::collection::vec(
+                proptest::collection::btree_map((0usize..4, 0usize..4), -1e9f64..1e9, 0..12), 1..12),
+        ) {
+            const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+            let (mut writer, mut reader) = (DeltaWriter::new(), DeltaReader::new());
+            for (at_ms, run) in runs.iter().enumerate() {
+                let mut wanted = Reading::new(at_ms as u64);
+                for ((name, device), value) in run {
+                    wanted.set(Series::new(NAMES[*name], &[("device", NAMES[*device])]), *value);
+                }
+                let delta = writer.delta(&wanted);
+                prop_assert!(delta.added.iter().all(|added| added.id < 16), "ids stay small");
+                prop_assert_eq!(reader.apply(&delta).unwrap(), &wanted);
+            }
+        }
+    }
+}
