@@ -133,6 +133,9 @@ fn dns_label(text: &str) -> bool {
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// 32 zero bytes: what stands before the first link of a chain.
+    pub const ZERO: Self = Self([0; 32]);
+
     /// The digest of `bytes`. A document's identity is the digest of its exact bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

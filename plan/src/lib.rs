@@ -9,6 +9,7 @@ pub mod entry;
 pub mod fact;
 pub mod id;
 pub mod json;
+pub mod ledger;
 pub mod refusal;
 pub mod signature;
 pub mod step;

@@ -1,0 +1,89 @@
+//! The join string: everything a new node needs, on one line.
+//!
+//! `hostler1.<base64url of JSON>`: the coordinator's enrolment address, the SPKI digest of its CA, the digest of the
+//! trust root, the token's id and its private key. It is a secret: whoever holds it can enrol until it is used up.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hostler_plan::id::{Digest, FleetId, TokenId};
+use serde::{Deserialize, Serialize};
+
+/// What stands in front of every join string of this form.
+const PREFIX: &str = "hostler1.";
+
+/// The longest join string that is read; real ones have about 700 characters.
+const MAX_CHARACTERS: usize = 4096;
+
+/// A decoded join string.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinString {
+    pub fleet_id: FleetId,
+    /// `host:port` of the enrolment listener.
+    pub address: String,
+    /// SHA-256 of the SubjectPublicKeyInfo of the coordinator's CA.
+    pub ca_pin: Digest,
+    /// Digest of the trust root's version 1.
+    pub root: Digest,
+    pub token: TokenId,
+    /// The token's private key in OpenSSH's form.
+    pub token_key: String,
+}
+
+/// Why a text is not a join string.
+#[derive(Debug, thiserror::Error)]
+#[error("join string expected {PREFIX}… as `hostler token create` prints it, found {found}; copy the whole line again")]
+pub struct InvalidJoinString {
+    found: String,
+}
+
+impl JoinString {
+    /// Reads a join string; white space around it is ignored.
+    pub fn parse(text: &str) -> Result<Self, InvalidJoinString> {
+        let text = text.trim();
+        let wrong = |found: String| InvalidJoinString { found };
+        if text.len() > MAX_CHARACTERS {
+            return Err(wrong(format!("{} characters", text.len())));
+        }
+        let Some(body) = text.strip_prefix(PREFIX) else {
+            return Err(wrong(format!("{:?}", text.chars().take(9).collect::<String>())));
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|e| wrong(format!("broken base64: {e}")))?;
+        hostler_plan::json::parse(&bytes).map_err(|e| wrong(e.to_string()))
+    }
+
+    /// The one line that `hostler token create` prints.
+    pub fn encode(&self) -> String {
+        let json = serde_json::to_vec(self).expect("a join string holds only texts");
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(json))
+    }
+}
+
+impl fmt::Debug for JoinString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinString").field("token", &self.token).field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_join_string_reads_back_and_hides_its_secret() {
+        let join = JoinString {
+            fleet_id: FleetId::new("0".repeat(32)).expect("valid"),
+            address: "127.0.0.1:1".into(),
+            ca_pin: Digest::of(b"ca"),
+            root: Digest::of(b"root"),
+            token: TokenId::new("abcdef12").expect("valid"),
+            token_key: "secret".into(),
+        };
+        let text = join.encode();
+        assert_eq!(JoinString::parse(&format!(" {text}\n")).expect("valid"), join);
+        assert!(JoinString::parse(&text[..text.len() - 4]).is_err());
+        assert!(JoinString::parse("hello").is_err());
+        assert!(!format!("{join:?}").contains("secret"));
+    }
+}

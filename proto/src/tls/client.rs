@@ -1,0 +1,104 @@
+use std::{sync::Arc, time::Duration};
+
+use hostler_plan::{id::Digest, timestamp::Timestamp};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use super::{COORDINATOR_NAME, PinnedVerifier, TlsError, provider};
+
+/// A coordinator on the same network answers in milliseconds; a node on bad Wi-Fi gets this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A peer that vanished without a word is noticed after one interval and one timeout.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to reach a coordinator and how to know it.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    /// `host:port`.
+    pub address: String,
+    /// SPKI digests of the CAs that are accepted.
+    pub pins: Vec<Digest>,
+    /// No certificate is judged at an earlier time than this.
+    pub time_floor: Timestamp,
+}
+
+/// A node's client certificate, leaf first, and its key in PKCS#8.
+#[derive(Debug)]
+pub struct ClientIdentity {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Not `host:port`.
+    #[error("coordinator address expected host:port, found {0:?}; correct it in the configuration")]
+    Address(String),
+    /// Nobody there, or somebody else.
+    #[error("cannot reach the coordinator at {address}: {reason}")]
+    Unreachable { address: String, reason: String },
+}
+
+/// Opens one HTTP/2 connection. It is made now, so that a wrong address or a wrong CA shows at once.
+pub async fn connect(coordinator: &Coordinator, identity: Option<ClientIdentity>) -> Result<Channel, ConnectError> {
+    let config = client_config(coordinator, identity)?;
+    let uri: Uri = format!("http://{}", coordinator.address)
+        .parse()
+        .map_err(|_| ConnectError::Address(coordinator.address.clone()))?;
+    if uri.port_u16().is_none() {
+        return Err(ConnectError::Address(coordinator.address.clone()));
+    }
+    let connector = TlsConnector::from(Arc::new(config));
+    let address = coordinator.address.clone();
+    let dial = tower::service_fn(move |_: Uri| {
+        let (connector, address) = (connector.clone(), address.clone());
+        async move {
+            let tcp = TcpStream::connect(&address).await?;
+            tcp.set_nodelay(true)?;
+            let name = ServerName::try_from(COORDINATOR_NAME).expect("the name is a valid DNS name");
+            Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, tcp).await?))
+        }
+    });
+    Endpoint::from(uri)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect_with_connector(dial)
+        .await
+        .map_err(|e| ConnectError::Unreachable { address: coordinator.address.clone(), reason: root_cause(&e) })
+}
+
+fn client_config(coordinator: &Coordinator, identity: Option<ClientIdentity>) -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(PinnedVerifier::new(
+            coordinator.pins.iter().copied(),
+            coordinator.time_floor,
+        )));
+    let mut config = match identity {
+        Some(identity) => builder.with_client_auth_cert(identity.chain, identity.key)?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+/// The innermost error: "connection refused" says more than "transport error".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
