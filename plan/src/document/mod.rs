@@ -6,11 +6,11 @@ mod receipt;
 mod root;
 mod roster;
 
-pub use admission::{Admission, Approval, Enrolment, Hardware};
-pub use plan::{Artifact, Plan, PlanKind, PlanRef, Strategy, Target, Task};
-pub use receipt::{Blocker, Observation, Outcome, Receipt, StepResult};
-pub use root::{Policy, Root, Signer, SignerRole, Thresholds};
-pub use roster::{Roster, RosterNode, RosterStatus};
+pub use admission::{Admission, AdmissionType, Approval, Enrolment, EnrolmentType, Hardware};
+pub use plan::{Artifact, Plan, PlanKind, PlanRef, PlanType, Strategy, Target, Task};
+pub use receipt::{Blocker, Observation, Outcome, Receipt, ReceiptType, StepResult};
+pub use root::{Policy, Root, RootType, Signer, SignerRole, Thresholds};
+pub use roster::{Roster, RosterNode, RosterStatus, RosterType};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,10 +1,13 @@
-//! SSH keys and SSH signatures (SSHSIG), in the one form that every verifier reads alike.
-
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Fingerprint, InvalidId};
+
+/// The key types whose signatures count. RSA is left out because its keys are long and old ones are weak, NIST curves
+/// above P-256 because few use them; certificates because they would hide which key signs.
+pub const KEY_TYPES: [&str; 4] =
+    ["ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256", "sk-ecdsa-sha2-nistp256@openssh.com"];
 
 /// An SSH public key as `authorized_keys` writes it, without a comment: `ssh-ed25519 AAAA…`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,21 @@ impl PublicKey {
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::new(self.0.fingerprint(ssh_key::HashAlg::Sha256).to_string())
             .expect("ssh-key writes SHA-256 fingerprints in this form")
+    }
+
+    /// The key as RFC 4253 writes it: what stands in base64 behind the type.
+    pub fn to_wire(&self) -> Vec<u8> {
+        self.0.to_bytes().expect("a key that was read can be written")
+    }
+
+    /// The key's type as SSH names it, such as `ssh-ed25519`.
+    pub fn key_type(&self) -> String {
+        self.0.algorithm().to_string()
+    }
+
+    /// Whether signatures by this key can count: only types in [`KEY_TYPES`].
+    pub fn can_sign_documents(&self) -> bool {
+        KEY_TYPES.contains(&self.key_type().as_str())
     }
 
     /// The key for the ssh-key crate.
