@@ -1,0 +1,265 @@
+// Command watcher proves that an app never falls below its budget. Four times a second
+// it counts the app's pods twice, by independent witnesses:
+//
+//   - ready: what the API server says, Ready and not being deleted;
+//   - answering: pods that answered HTTP on their own address, asked from outside the
+//     cluster. This goes on while the API server is away, with the pods known last.
+//
+// Each change is a line of JSON on standard output. On SIGTERM or SIGINT it prints the
+// summary as its last line and exits 0 when both counts stayed at -least or above, 1
+// when one did not, 2 when too little was seen to say anything.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"regexp"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// Short beside the seconds a replacement needs to become ready, so that no gap
+	// hides between two looks.
+	interval = 250 * time.Millisecond
+	// Of one question. A pod that needs longer is not serving.
+	patience = time.Second
+	// Fewer looks than this are no proof.
+	fewestLooks = 20
+)
+
+// Look is one sample.
+type Look struct {
+	Time      string   `json:"time"`
+	API       bool     `json:"api"`
+	Ready     int      `json:"ready"`
+	Answering int      `json:"answering"`
+	Pods      []string `json:"pods"`
+}
+
+// Summary is the last line.
+type Summary struct {
+	Event          string  `json:"event"`
+	Looks          int     `json:"looks"`
+	Least          int     `json:"least_allowed"`
+	MinReady       int     `json:"min_ready"`
+	MinAnswering   int     `json:"min_answering"`
+	Below          int     `json:"looks_below"`
+	APIAwaySeconds float64 `json:"api_away_seconds"`
+	PodsSeen       int     `json:"pods_seen"`
+	Held           bool    `json:"held"`
+}
+
+type pod struct {
+	name, node, address string
+	ready               bool
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("watcher: ")
+	kubeconfig := flag.String("kubeconfig", "", "kubeconfig with client certificate")
+	namespace := flag.String("namespace", "shop", "namespace of the app")
+	selector := flag.String("selector", "app=web", "label selector of the app's pods")
+	least := flag.Int("least", 2, "pods that must always be there")
+	flag.Parse()
+
+	api, err := connect(*kubeconfig)
+	if err != nil {
+		log.Fatal(err)
+	}
+	path := "/api/v1/namespaces/" + *namespace + "/pods?labelSelector=" + url.QueryEscape(*selector)
+	end, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+
+	summary := watch(end, *least, func() ([]pod, error) { return api.pods(path) })
+	line, _ := json.Marshal(summary)
+	fmt.Println(string(line))
+	switch {
+	case summary.Looks < fewestLooks:
+		os.Exit(2)
+	case !summary.Held:
+		os.Exit(1)
+	}
+}
+
+// watch looks until end; list is asked for the pods at each look.
+func watch(end context.Context, least int, list func() ([]pod, error)) Summary {
+	s := Summary{Event: "summary", Least: least, Held: true, MinReady: 1 << 30, MinAnswering: 1 << 30}
+	seen := map[string]bool{}
+	var known []pod
+	var last string
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		began := time.Now()
+		now, err := list()
+		if err == nil {
+			known = now
+		}
+		look := Look{API: err == nil, Pods: []string{}}
+		for _, p := range known {
+			seen[p.name] = true
+			if p.ready {
+				look.Ready++
+			}
+			look.Pods = append(look.Pods, fmt.Sprintf("%s on %s ready=%t", p.name, p.node, p.ready))
+		}
+		look.Answering = answering(known)
+		s.Looks++
+		s.MinAnswering = min(s.MinAnswering, look.Answering)
+		below := look.Answering < least
+		if look.API {
+			s.MinReady = min(s.MinReady, look.Ready)
+			below = below || look.Ready < least
+		}
+		if below {
+			s.Below++
+			s.Held = false
+		}
+		if text, _ := json.Marshal(look); string(text) != last {
+			last = string(text)
+			look.Time = began.UTC().Format("15:04:05.000")
+			text, _ = json.Marshal(look)
+			fmt.Println(string(text))
+		}
+		select {
+		case <-end.Done():
+			s.PodsSeen = len(seen)
+			return s
+		case <-tick.C:
+		}
+		if !look.API {
+			s.APIAwaySeconds += time.Since(began).Seconds()
+		}
+	}
+}
+
+// answering counts the pods that answer HTTP, a stopping one included: it serves on
+// until it ends, and that is what a user of the app sees.
+func answering(pods []pod) int {
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	var wait sync.WaitGroup
+	answers := make(chan struct{}, len(pods))
+	for _, p := range pods {
+		if p.address == "" {
+			continue
+		}
+		wait.Go(func() {
+			reply, err := client.Get("http://" + p.address + ":8080/")
+			if err != nil {
+				return
+			}
+			_ = reply.Body.Close()
+			if reply.StatusCode == http.StatusOK {
+				answers <- struct{}{}
+			}
+		})
+	}
+	wait.Wait()
+	return len(answers)
+}
+
+type apiServer struct {
+	url    string
+	client http.Client
+}
+
+// connect reads the three base64 fields and the address that kubeadm's admin.conf has.
+func connect(path string) (*apiServer, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	field := func(name string) (string, error) {
+		found := regexp.MustCompile(name + `:\s*(\S+)`).FindSubmatch(text)
+		if found == nil {
+			return "", fmt.Errorf("%s: no %s", path, name)
+		}
+		return string(found[1]), nil
+	}
+	decoded := map[string][]byte{}
+	for _, name := range []string{"certificate-authority-data", "client-certificate-data", "client-key-data"} {
+		value, err := field(name)
+		if err != nil {
+			return nil, err
+		}
+		if decoded[name], err = base64.StdEncoding.DecodeString(value); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", path, name, err)
+		}
+	}
+	server, err := field("server")
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(decoded["client-certificate-data"], decoded["client-key-data"])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	authorities := x509.NewCertPool()
+	authorities.AppendCertsFromPEM(decoded["certificate-authority-data"])
+	return &apiServer{url: server, client: http.Client{
+		Timeout: patience,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{
+			RootCAs: authorities, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+		}},
+	}}, nil
+}
+
+func (a *apiServer) pods(path string) ([]pod, error) {
+	reply, err := a.client.Get(a.url + path)
+	if err != nil {
+		return nil, err
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(reply.Body, 16<<20))
+	if err != nil {
+		return nil, err
+	}
+	if reply.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("list pods: %s: %s", reply.Status, body)
+	}
+	return parse(body)
+}
+
+func parse(body []byte) ([]pod, error) {
+	var list struct {
+		Items []struct {
+			Metadata struct {
+				Name              string
+				DeletionTimestamp *string
+			}
+			Spec   struct{ NodeName string }
+			Status struct {
+				PodIP      string
+				Conditions []struct{ Type, Status string }
+			}
+		}
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	var pods []pod
+	for _, item := range list.Items {
+		p := pod{name: item.Metadata.Name, node: item.Spec.NodeName, address: item.Status.PodIP}
+		for _, c := range item.Status.Conditions {
+			if c.Type == "Ready" && c.Status == "True" && item.Metadata.DeletionTimestamp == nil {
+				p.ready = true
+			}
+		}
+		pods = append(pods, p)
+	}
+	return pods, nil
+}
