@@ -1,0 +1,71 @@
+//! Which crate may name which: the arrows of ARCHITECTURE.md, read from the manifests.
+
+use std::{collections::BTreeSet, path::Path};
+
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("plan", &[]),
+    ("proto", &["plan"]),
+    ("agent", &["plan", "proto"]),
+    ("coordinator", &["plan", "proto"]),
+    ("cli", &["plan", "proto"]),
+    ("sim", &["plan", "proto", "agent", "coordinator", "cli"]),
+    ("tests", &["plan", "proto", "agent", "coordinator", "cli", "sim"]),
+];
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
+}
+
+fn named_by(member: &str) -> BTreeSet<String> {
+    let manifest = std::fs::read_to_string(workspace().join(member).join("Cargo.toml")).expect("a manifest");
+    let own = format!("hostler-{member}");
+    manifest
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("hostler-"))
+        .map(|rest| rest.split(['.', ' ', '=']).next().unwrap_or_default().to_owned())
+        .filter(|name| format!("hostler-{name}") != own && workspace().join(name).join("Cargo.toml").exists())
+        .collect()
+}
+
+#[test]
+fn crates_name_only_the_crates_below_them() {
+    for (member, allowed) in MAY_NAME {
+        let allowed: BTreeSet<String> = allowed.iter().map(|a| (*a).to_owned()).collect();
+        let named = named_by(member);
+        let wrong: Vec<_> = named.difference(&allowed).collect();
+        assert!(wrong.is_empty(), "{member} may name {allowed:?}, found also {wrong:?}; see ARCHITECTURE.md");
+    }
+}
+
+#[test]
+fn every_member_has_its_row() {
+    let manifest = std::fs::read_to_string(workspace().join("Cargo.toml")).expect("the workspace manifest");
+    let members = manifest.lines().find(|l| l.starts_with("members")).expect("members");
+    for member in members.split('"').skip(1).step_by(2) {
+        assert!(MAY_NAME.iter().any(|(name, _)| *name == member), "{member} has no row in this test");
+    }
+}
+
+#[test]
+fn the_deciding_crate_has_no_clock_no_files_and_no_async() {
+    let mut found = Vec::new();
+    visit(&workspace().join("plan/src"), &mut |path, text| {
+        for word in ["std::fs", "std::net", "std::env", "SystemTime::now", "Instant::now", "tokio", "async fn", "thread::"] {
+            if text.contains(word) {
+                found.push(format!("{}: {word}", path.display()));
+            }
+        }
+    });
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+fn visit(folder: &Path, see: &mut impl FnMut(&Path, &str)) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            visit(&path, see);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            see(&path, &std::fs::read_to_string(&path).expect("text"));
+        }
+    }
+}
