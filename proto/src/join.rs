@@ -1,7 +1,12 @@
-//! The join string: everything a new node needs, on one line.
+//! The two lines that people copy: the join string for a node and the set-up code for the first admin.
+//!
+//! The join string is everything a new node needs, on one line.
 //!
 //! `hostler1.<base64url of JSON>`: the coordinator's enrolment address, the SPKI digest of its CA, the digest of the
 //! trust root, the token's id and its private key. It is a secret: whoever holds it can enrol until it is used up.
+//!
+//! The set-up code (`hostlersetup1.<base64url of JSON>`) is what a coordinator without a trust root prints: how to
+//! reach it, how to know it, and the word that lets the first root in. It is a secret until that root is installed.
 
 use std::fmt;
 
@@ -66,9 +71,75 @@ impl fmt::Debug for JoinString {
     }
 }
 
+/// What stands in front of every set-up code of this form.
+const SETUP_PREFIX: &str = "hostlersetup1.";
+
+/// A decoded set-up code.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetupCode {
+    /// SHA-256 of the SubjectPublicKeyInfo of the coordinator's CA: goes into the first root.
+    pub ca_pin: Digest,
+    /// What `InstallRoot` must carry; random, made by the coordinator.
+    pub code: String,
+    /// `host:port` of the admins' listener as the coordinator knows it; the admin may know a better one.
+    pub admin_address: String,
+}
+
+/// Why a text is not a set-up code.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "set-up code expected {SETUP_PREFIX}… as a new coordinator prints it, found {found}; copy the whole line again"
+)]
+pub struct InvalidSetupCode {
+    found: String,
+}
+
+impl SetupCode {
+    /// Reads a set-up code; white space around it is ignored.
+    pub fn parse(text: &str) -> Result<Self, InvalidSetupCode> {
+        let text = text.trim();
+        let wrong = |found: String| InvalidSetupCode { found };
+        if text.len() > MAX_CHARACTERS {
+            return Err(wrong(format!("{} characters", text.len())));
+        }
+        let Some(body) = text.strip_prefix(SETUP_PREFIX) else {
+            return Err(wrong(format!("{:?}", text.chars().take(SETUP_PREFIX.len()).collect::<String>())));
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|e| wrong(format!("broken base64: {e}")))?;
+        hostler_plan::json::parse(&bytes).map_err(|e| wrong(e.to_string()))
+    }
+
+    /// The one line that a coordinator prints.
+    pub fn encode(&self) -> String {
+        let json = serde_json::to_vec(self).expect("a set-up code holds only texts");
+        format!("{SETUP_PREFIX}{}", URL_SAFE_NO_PAD.encode(json))
+    }
+}
+
+impl fmt::Debug for SetupCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetupCode").field("admin_address", &self.admin_address).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setup_code_reads_back_and_hides_its_secret() {
+        let setup = SetupCode {
+            ca_pin: Digest::of(b"ca"),
+            code: "secret".into(),
+            admin_address: "coordinator.example:7443".into(),
+        };
+        let text = setup.encode();
+        assert_eq!(SetupCode::parse(&format!("{text}\n")).expect("valid"), setup);
+        assert!(SetupCode::parse(&text[..text.len() - 4]).is_err());
+        assert!(SetupCode::parse("hostler1.abc").is_err());
+        assert!(!format!("{setup:?}").contains("secret"));
+    }
 
     #[test]
     fn a_join_string_reads_back_and_hides_its_secret() {

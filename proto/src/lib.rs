@@ -5,6 +5,8 @@
 
 pub mod convert;
 pub mod join;
+pub mod login;
+pub mod status;
 pub mod tls;
 
 /// Generated from `hostler/v1/*.proto`.

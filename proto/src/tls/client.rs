@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use hostler_plan::{id::Digest, timestamp::Timestamp};
 use hyper_util::rt::TokioIo;
@@ -48,8 +51,30 @@ pub enum ConnectError {
     Unreachable { address: String, reason: String },
 }
 
+/// A channel that also knows which certificate the coordinator showed; a login is bound to it.
+#[derive(Debug, Clone)]
+pub struct BoundChannel {
+    pub channel: Channel,
+    certificate: Arc<Mutex<Option<Digest>>>,
+}
+
+impl BoundChannel {
+    /// SHA-256 of the DER of the certificate that the coordinator showed on the newest connection of this channel.
+    pub fn certificate(&self) -> Option<Digest> {
+        *self.certificate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
 /// Opens one HTTP/2 connection. It is made now, so that a wrong address or a wrong CA shows at once.
 pub async fn connect(coordinator: &Coordinator, identity: Option<ClientIdentity>) -> Result<Channel, ConnectError> {
+    Ok(connect_bound(coordinator, identity).await?.channel)
+}
+
+/// As [`connect`], and keeps the digest of the coordinator's certificate.
+pub async fn connect_bound(
+    coordinator: &Coordinator,
+    identity: Option<ClientIdentity>,
+) -> Result<BoundChannel, ConnectError> {
     let config = client_config(coordinator, identity)?;
     let uri: Uri = format!("http://{}", coordinator.address)
         .parse()
@@ -59,23 +84,29 @@ pub async fn connect(coordinator: &Coordinator, identity: Option<ClientIdentity>
     }
     let connector = TlsConnector::from(Arc::new(config));
     let address = coordinator.address.clone();
+    let certificate = Arc::new(Mutex::new(None));
+    let seen = certificate.clone();
     let dial = tower::service_fn(move |_: Uri| {
-        let (connector, address) = (connector.clone(), address.clone());
+        let (connector, address, seen) = (connector.clone(), address.clone(), seen.clone());
         async move {
             let tcp = TcpStream::connect(&address).await?;
             tcp.set_nodelay(true)?;
             let name = ServerName::try_from(COORDINATOR_NAME).expect("the name is a valid DNS name");
-            Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, tcp).await?))
+            let stream = connector.connect(name, tcp).await?;
+            let shown = stream.get_ref().1.peer_certificates().and_then(|c| c.first()).map(|c| Digest::of(c));
+            *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = shown;
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
         }
     });
-    Endpoint::from(uri)
+    let channel = Endpoint::from(uri)
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .connect_with_connector(dial)
         .await
-        .map_err(|e| ConnectError::Unreachable { address: coordinator.address.clone(), reason: root_cause(&e) })
+        .map_err(|e| ConnectError::Unreachable { address: coordinator.address.clone(), reason: root_cause(&e) })?;
+    Ok(BoundChannel { channel, certificate })
 }
 
 fn client_config(coordinator: &Coordinator, identity: Option<ClientIdentity>) -> Result<ClientConfig, TlsError> {

@@ -8,7 +8,7 @@ mod identity;
 mod pin;
 mod server;
 
-pub use client::{ClientIdentity, ConnectError, Coordinator, connect};
+pub use client::{BoundChannel, ClientIdentity, ConnectError, Coordinator, connect, connect_bound};
 pub use identity::{NodeIdentity, spki_digest};
 pub use pin::PinnedVerifier;
 pub use server::{Accepted, Incoming, PeerInfo, ServerIdentity, ServerSettings, incoming};
