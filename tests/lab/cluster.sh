@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154
 # From booted machines to a cluster with all nodes Ready. kubeadm is told here what
 # an operator would tell it; Hostler has no part in this.
 
@@ -31,6 +32,7 @@ node_root() {
 # The machine's runtime answers and has the images; they are imported at first boot.
 node_images() {
     wait_for 30 "containerd on $1" inside "$1" ctr version
+    # shellcheck disable=SC2016 # expanded by the shell inside
     inside "$1" sh -ec 'for tar in /var/lib/lab-images/*.tar; do ctr -n k8s.io images import --local "$tar"; rm "$tar"; done' \
         >>"$lab_work/log/images.log" 2>&1 || { tail -5 "$lab_work/log/images.log" >&2; fail "images of $1 could not be imported"; }
 }

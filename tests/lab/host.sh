@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154
 # What the host must have, and what the lab changes on it and puts back.
 
 # Settings that machines share with the host. inotify: containerd and kubelet of a

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154
 # One machine: its root, its boot, commands inside, its end.
 
 # address NAME -> 10.87.0.N; N is written down once, by `up`.

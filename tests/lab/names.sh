@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154
 # Names, addresses and folders of the lab, and how it speaks. Sourced by `lab`.
 # Everything the lab makes on the host carries one of these names: that is how
 # leftovers of an earlier run are found without asking what that run knew.
@@ -27,7 +28,7 @@ lab_began=$EPOCHREALTIME
 
 # Seconds since the command began, with one decimal.
 elapsed() {
-    local us=$(( (${EPOCHREALTIME/./} - ${lab_began/./}) ))
+    local us=$((${EPOCHREALTIME/./} - ${lab_began/./}))
     printf '%d.%d' $((us / 1000000)) $((us / 100000 % 10))
 }
 

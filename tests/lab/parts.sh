@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154
 # What the machines are made of: binaries from Go modules, images, a Debian root.
 # Everything is kept in $lab_work and made again only when its input changed.
 
