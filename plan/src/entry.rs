@@ -43,7 +43,7 @@ pub enum Entry {
 
 /// A signed document as the ledger writes it: bytes in base64 so that they stay exact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Encoded", into = "Encoded")]
+#[serde(try_from = "Encoded", into = "Encoded")]
 pub struct StoredDocument(pub Signed);
 
 #[derive(Serialize, Deserialize)]
@@ -55,9 +55,15 @@ struct Encoded {
     signatures: Vec<String>,
 }
 
-impl From<Encoded> for StoredDocument {
-    fn from(e: Encoded) -> Self {
-        Self(Signed { bytes: e.bytes, signatures: e.signatures })
+/// Reading checks the digest, so that bytes that changed on the disk are noticed wherever a document is stored.
+impl TryFrom<Encoded> for StoredDocument {
+    type Error = String;
+    fn try_from(e: Encoded) -> Result<Self, String> {
+        let signed = Signed { bytes: e.bytes, signatures: e.signatures };
+        match signed.digest() {
+            found if found == e.digest => Ok(Self(signed)),
+            found => Err(format!("expected a stored document with digest {}, found {found}", e.digest)),
+        }
     }
 }
 

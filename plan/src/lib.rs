@@ -14,4 +14,5 @@ pub mod refusal;
 pub mod signature;
 pub mod step;
 pub mod timestamp;
+pub mod trust;
 pub mod version;

@@ -60,6 +60,19 @@ impl DocumentKind {
         }
     }
 
+    /// The word for people.
+    pub fn noun(self) -> &'static str {
+        match self {
+            DocumentKind::Root => "root",
+            DocumentKind::Admission => "admission",
+            DocumentKind::Enrolment => "enrolment",
+            DocumentKind::Roster => "roster",
+            DocumentKind::Plan => "plan",
+            DocumentKind::Receipt => "receipt",
+            DocumentKind::Login => "login",
+        }
+    }
+
     /// The most bytes that are read before anything is verified. A plan of 50 nodes has about 60 KiB; a roster of
     /// 1,000 nodes about 300 KiB.
     pub fn max_bytes(self) -> usize {

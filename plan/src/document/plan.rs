@@ -61,6 +61,32 @@ pub enum PlanKind {
 }
 
 impl PlanKind {
+    /// Every kind.
+    pub const ALL: [PlanKind; 7] = [
+        PlanKind::Check,
+        PlanKind::Bootstrap,
+        PlanKind::Join,
+        PlanKind::Upgrade,
+        PlanKind::Drain,
+        PlanKind::Uncordon,
+        PlanKind::Reboot,
+    ];
+
+    /// Whether a plan of this kind may hold this step. Kinds that an operator may sign hold only what their name says:
+    /// otherwise a drain could carry a file to be written as root.
+    pub fn may_hold(self, step: &Step) -> bool {
+        let (noop, wait) = (matches!(step, Step::Noop {}), matches!(step, Step::AwaitReady { .. }));
+        let drain = matches!(step, Step::Cordon { .. } | Step::Drain { .. });
+        let uncordon = matches!(step, Step::Uncordon {});
+        match self {
+            PlanKind::Check => noop,
+            PlanKind::Drain => noop || wait || drain,
+            PlanKind::Uncordon => noop || wait || uncordon,
+            PlanKind::Reboot => noop || wait || drain || uncordon || matches!(step, Step::Reboot {}),
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => true,
+        }
+    }
+
     /// Whether an operator may sign it, or only an admin.
     pub fn needs_only_operator(self) -> bool {
         match self {

@@ -1,0 +1,166 @@
+//! Who may say what, and when it counts.
+//!
+//! Every check that stands between bytes from anywhere and work on a machine is here, so that the coordinator, a node,
+//! the admin's command and an auditor judge alike. Bytes are limited in size, then their signatures are verified, and
+//! only then are they parsed. Nothing here changes anything: a refused input leaves no trace in a [`NodeState`].
+
+mod admission;
+mod gate;
+mod plan;
+mod receipt;
+mod root;
+mod roster;
+mod shape;
+mod state;
+mod threshold;
+
+pub use admission::{admission, enrolment};
+pub use gate::{MAX_GATE_RECEIPTS, order_met};
+pub use plan::plan;
+pub use receipt::receipt;
+pub use root::TrustedRoot;
+pub use roster::roster;
+pub use shape::MAX_BESIDE;
+pub use state::NodeState;
+pub use threshold::{Duty, SignedBy, counted, threshold};
+
+use std::time::Duration;
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    document::{DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed},
+    id::{Arch, Digest, Fingerprint, FleetId, NodeName},
+    json,
+    refusal::{Refusal, Refused},
+    timestamp::Timestamp,
+};
+
+/// How far ahead an admin's clock may run before the fleet takes a document for one from the future. Machines that keep
+/// time by NTP differ by less than a second; five minutes is what a laptop without it loses in some weeks.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+/// A document whose signatures, form and place in the fleet were checked. There is no other way to make one than the
+/// functions of this module, so it is proof wherever it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified<T> {
+    document: T,
+    digest: Digest,
+    signed: Signed,
+}
+
+impl<T> Verified<T> {
+    fn new(document: T, signed: &Signed) -> Self {
+        Self { document, digest: signed.digest(), signed: signed.clone() }
+    }
+
+    /// What the document says.
+    pub fn document(&self) -> &T {
+        &self.document
+    }
+
+    /// The digest of its exact bytes: its identity.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Its exact bytes and signatures, to hand on.
+    pub fn signed(&self) -> &Signed {
+        &self.signed
+    }
+}
+
+/// For which purpose a document's times are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It is handed in: it must not have expired, and may become valid later.
+    Submitting(Timestamp),
+    /// Something starts because of it: it must be valid now.
+    Starting(Timestamp),
+    /// It was in time when it was accepted, and what it began is finished, or history is read again: no clock counts.
+    Begun,
+}
+
+/// A node's clock when a document arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// What it shows.
+    pub now: Timestamp,
+    /// Whether it was set from outside (NTP) since the machine started.
+    pub synchronised: bool,
+}
+
+/// Who a node is, from its own disk and processor, never from what it was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub node: NodeName,
+    /// The fingerprint of the node's own key.
+    pub key: Fingerprint,
+    pub arch: Arch,
+}
+
+/// Whether the bytes and signatures are small enough to be looked at. Comes before everything else.
+pub fn check_size(kind: DocumentKind, signed: &Signed) -> Result<(), Refused> {
+    let malformed = |reason| Err(Refused::new(Refusal::Malformed, reason));
+    let name = kind.noun();
+    let (most, found) = (kind.max_bytes(), signed.bytes.len());
+    if found > most {
+        return malformed(format!(
+            "expected a {name} of at most {most} bytes, found {found}; split it into smaller ones"
+        ));
+    }
+    let count = signed.signatures.len();
+    if count > MAX_SIGNATURES {
+        return malformed(format!(
+            "expected at most {MAX_SIGNATURES} signatures beside a {name}, found {count}; remove some"
+        ));
+    }
+    if let Some(long) = signed.signatures.iter().map(String::len).find(|l| *l > MAX_SIGNATURE_BYTES) {
+        return malformed(format!("expected signatures of at most {MAX_SIGNATURE_BYTES} bytes, found one of {long}"));
+    }
+    Ok(())
+}
+
+/// The fields that tell whose document it is, whatever else it holds.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "_type")]
+    document_type: String,
+    fleet_id: String,
+}
+
+/// Parses bytes whose signatures were verified: first whose document it is, then all of it.
+fn parse<T: DeserializeOwned>(kind: DocumentKind, fleet: Option<&FleetId>, bytes: &[u8]) -> Result<T, Refused> {
+    let malformed = |e: json::InvalidJson| {
+        Refused::new(
+            Refusal::Malformed,
+            format!("the {} is {e}; make it again with this version of hostler", kind.noun()),
+        )
+    };
+    let header: Header = json::parse(bytes).map_err(malformed)?;
+    let expected = format!("{}/v1", kind.namespace());
+    if header.document_type != expected {
+        return Err(Refused::new(
+            Refusal::WrongFleet,
+            format!("expected a document of type {expected}, found {:?}; send the right file", header.document_type),
+        ));
+    }
+    if let Some(fleet) = fleet
+        && header.fleet_id != fleet.as_str()
+    {
+        return Err(Refused::new(
+            Refusal::WrongFleet,
+            format!(
+                "expected a {} of fleet {fleet}, found one of fleet {}; it belongs elsewhere",
+                kind.noun(),
+                cut(&header.fleet_id)
+            ),
+        ));
+    }
+    json::parse(bytes).map_err(malformed)
+}
+
+/// Text from outside, short enough for a sentence.
+fn cut(text: &str) -> String {
+    text.chars().take(80).collect::<String>().escape_default().to_string()
+}

@@ -1,0 +1,222 @@
+use std::time::Duration;
+
+use crate::{
+    document::{DocumentKind, Plan, Roster, Signed},
+    id::Fingerprint,
+    refusal::{Refusal, Refused},
+    timestamp::Timestamp,
+    trust::{Duty, Identity, Moment, SignedBy, TrustedRoot, Verified, parse, shape::check_shape, threshold},
+};
+
+/// Everything about a plan that anybody can check who holds the root and the roster: the coordinator when it is handed
+/// in, the admin before signing on, a node before it looks for itself among the targets.
+///
+/// The plan may have been made with an older root or roster of the same epoch than those held here, because both may
+/// change while a rollout runs; it is judged by those that are held, and every target is pinned to a key.
+pub fn plan(
+    root: &TrustedRoot,
+    roster: &Verified<Roster>,
+    signed: &Signed,
+    moment: Moment,
+) -> Result<Verified<Plan>, Refused> {
+    let plan = authentic(root, signed)?;
+    in_time(root, &plan, moment)?;
+    fits(root, roster, &plan)?;
+    Ok(plan)
+}
+
+/// Steps 3 and 6 to 8 of the order: small enough, signed by enough people who may sign this kind, of this fleet and epoch.
+pub(super) fn authentic(root: &TrustedRoot, signed: &Signed) -> Result<Verified<Plan>, Refused> {
+    let by = SignedBy::of(DocumentKind::Plan, signed)?;
+    let trusted = root.root();
+    // The kind decides who may sign, and it stands inside: before anything is parsed, at least one signature must be
+    // by a key of the root.
+    if !trusted.signers.iter().any(|s| by.keys().contains(&s.key.fingerprint())) {
+        return Err(Refused::new(Refusal::BadSignature, no_signer(by.keys().first())));
+    }
+    let plan: Plan = parse(DocumentKind::Plan, Some(&trusted.fleet_id), &signed.bytes)?;
+    threshold(trusted, Duty::Plan(plan.kind), &by)?;
+    if plan.epoch < trusted.epoch {
+        return Err(Refused::new(
+            Refusal::Replay,
+            format!(
+                "expected a plan of epoch {}, found plan {} of epoch {}; make and sign a new plan",
+                trusted.epoch, plan.seq, plan.epoch
+            ),
+        ));
+    }
+    if plan.epoch > trusted.epoch {
+        return Err(Refused::new(
+            Refusal::RootChain,
+            format!(
+                "plan {} is of epoch {}, found a root of epoch {} here; offer the newer roots first",
+                plan.seq, plan.epoch, trusted.epoch
+            ),
+        ));
+    }
+    Ok(Verified::new(plan, signed))
+}
+
+fn no_signer(found: Option<&Fingerprint>) -> String {
+    match found {
+        Some(key) => format!(
+            "expected a plan signed by a key of the root, found the unknown key {key}; sign with a key that stands in the root"
+        ),
+        None => {
+            "expected a plan signed by a key of the root, found no signature; sign it with `hostler sign`".to_owned()
+        }
+    }
+}
+
+/// Step 9: when it was made, may begin and ends, and how long the policy lets it live.
+pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, moment: Moment) -> Result<(), Refused> {
+    let plan = plan.document();
+    let seq = plan.seq;
+    // A plan from the future would outlive the policy, so it begins no sooner than it was made.
+    if plan.created > plan.not_before || plan.not_before >= plan.expires {
+        return Err(Refused::new(
+            Refusal::Malformed,
+            format!(
+                "plan {seq}: expected created, not_before and expires in this order, found {}, {} and {}; make the plan again",
+                plan.created, plan.not_before, plan.expires
+            ),
+        ));
+    }
+    let most = root.root().policy.max_plan_lifetime_seconds;
+    let lifetime = plan.expires.since(plan.created);
+    if lifetime > Duration::from_secs(most) {
+        return Err(Refused::new(
+            Refusal::Expired,
+            format!(
+                "plan {seq}: expected a lifetime of at most {most} s by the root's policy, found {} s; make a shorter one",
+                lifetime.as_secs()
+            ),
+        ));
+    }
+    match moment {
+        Moment::Submitting(now) => {
+            root.check_expiry(now)?;
+            not_expired(plan, now)
+        }
+        Moment::Starting(now) => {
+            root.check_expiry(now)?;
+            not_expired(plan, now)?;
+            if now < plan.not_before {
+                return Err(Refused::new(
+                    Refusal::Expired,
+                    format!("plan {seq} is valid from {} and it is {now}; it is tried again then", plan.not_before),
+                ));
+            }
+            Ok(())
+        }
+        Moment::Begun => Ok(()),
+    }
+}
+
+fn not_expired(plan: &Plan, now: Timestamp) -> Result<(), Refused> {
+    if now < plan.expires {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Refusal::Expired,
+        format!("plan {} expired at {} and it is {now}; make and sign a new plan", plan.seq, plan.expires),
+    ))
+}
+
+/// Steps 10 and 12: made with documents that are known here, for nodes as they are in the roster, and whole in itself.
+pub(super) fn fits(root: &TrustedRoot, roster: &Verified<Roster>, plan: &Verified<Plan>) -> Result<(), Refused> {
+    let held = roster.document();
+    let plan = plan.document();
+    let seq = plan.seq;
+    if plan.root_version > root.root().version {
+        return Err(Refused::new(
+            Refusal::RootChain,
+            format!(
+                "plan {seq} was made with root {}, found root {} here; offer the newer roots first",
+                plan.root_version,
+                root.root().version
+            ),
+        ));
+    }
+    if held.epoch != plan.epoch {
+        return Err(Refused::new(
+            Refusal::Replay,
+            format!(
+                "expected a roster of the plan's epoch {}, found roster {} of epoch {} here; sign the roster again in this epoch",
+                plan.epoch, held.version, held.epoch
+            ),
+        ));
+    }
+    let same = plan.roster_version == held.version;
+    if plan.roster_version > held.version || (same && plan.roster != roster.digest()) {
+        return Err(Refused::new(
+            Refusal::DigestMismatch,
+            format!(
+                "plan {seq} was made with roster {} ({}), found roster {} ({}) here; offer that roster first, or make the plan again",
+                plan.roster_version,
+                plan.roster,
+                held.version,
+                roster.digest()
+            ),
+        ));
+    }
+    check_targets(held, plan)?;
+    check_shape(held, plan)
+}
+
+/// Every target once, active in the roster, under the same key and architecture.
+fn check_targets(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
+    for (i, target) in plan.targets.iter().enumerate() {
+        let name = &target.node;
+        if plan.targets[..i].iter().any(|t| t.node == *name) {
+            return Err(Refused::new(
+                Refusal::Malformed,
+                format!("plan {}: expected every target once, found {name} again; make the plan again", plan.seq),
+            ));
+        }
+        let Some(node) = roster.active(name) else {
+            return Err(Refused::new(
+                Refusal::NotATarget,
+                format!(
+                    "plan {}: expected target {name} to be active in roster {}, found it is not; make a plan without it",
+                    plan.seq, roster.version
+                ),
+            ));
+        };
+        let key = node.key.fingerprint();
+        if key != target.key || node.arch != target.arch {
+            return Err(Refused::new(
+                Refusal::NotATarget,
+                format!(
+                    "plan {}: expected target {name} with key {key} and {} as in roster {}, found {} and {}; make the plan again",
+                    plan.seq, node.arch, roster.version, target.key, target.arch
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Step 11: whether this very node is a target.
+pub(super) fn is_target(plan: &Verified<Plan>, me: &Identity) -> Result<(), Refused> {
+    let plan = plan.document();
+    let Some(target) = plan.target(&me.node) else {
+        return Err(Refused::new(
+            Refusal::NotATarget,
+            format!(
+                "expected node {} among the targets of plan {}, found it is not; nothing to do here",
+                me.node, plan.seq
+            ),
+        ));
+    };
+    if target.key == me.key && target.arch == me.arch {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Refusal::NotATarget,
+        format!(
+            "plan {}: expected target {} with this machine's key {} and {}, found {} and {}; make the plan again for this machine",
+            plan.seq, me.node, me.key, me.arch, target.key, target.arch
+        ),
+    ))
+}

@@ -1,0 +1,55 @@
+use crate::{
+    document::{DocumentKind, Receipt, Roster, RosterStatus, Signed},
+    refusal::{Refusal, Refused},
+    trust::{SignedBy, Verified, parse},
+};
+
+/// Verifies a receipt: one signature, by the key under which the roster lists the node that it names. TLS certificates
+/// play no part, because the coordinator could make any.
+pub fn receipt(roster: &Verified<Roster>, signed: &Signed) -> Result<Verified<Receipt>, Refused> {
+    let by = SignedBy::of(DocumentKind::Receipt, signed)?;
+    let roster = roster.document();
+    let receipt: Receipt = parse(DocumentKind::Receipt, Some(&roster.fleet_id), &signed.bytes)?;
+    let name = &receipt.node;
+    let node = roster.nodes.iter().find(|n| n.name == *name).ok_or_else(|| {
+        Refused::new(
+            Refusal::BadSignature,
+            format!(
+                "expected a receipt of a node in roster {}, found one of {name}; offer the newest roster",
+                roster.version
+            ),
+        )
+    })?;
+    let key = node.key.fingerprint();
+    if !by.keys().contains(&key) || signed.signatures.len() != 1 {
+        return Err(Refused::new(
+            Refusal::BadSignature,
+            format!(
+                "expected one signature by {name}'s key {key}, found {} by other keys or too many; it is not {name}'s receipt",
+                signed.signatures.len()
+            ),
+        ));
+    }
+    match node.status {
+        RosterStatus::Active => {}
+        RosterStatus::Retired => {
+            return Err(Refused::new(
+                Refusal::Revoked,
+                format!(
+                    "expected a receipt of an active node, found one of {name}, which is retired; sign a plan without it"
+                ),
+            ));
+        }
+    }
+    let chained = receipt.counter > 0 && (receipt.counter == 1) == receipt.previous.is_none();
+    if !chained {
+        return Err(Refused::new(
+            Refusal::Malformed,
+            format!(
+                "expected a receipt that names the one before it, unless it is number 1, found number {} of {name}",
+                receipt.counter
+            ),
+        ));
+    }
+    Ok(Verified::new(receipt, signed))
+}

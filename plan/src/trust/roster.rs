@@ -1,0 +1,121 @@
+use std::collections::BTreeSet;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::{
+    document::{DocumentKind, Root, Roster, Signed},
+    refusal::{Refusal, Refused},
+    trust::{Duty, Moment, SignedBy, TrustedRoot, Verified, parse, threshold},
+};
+
+/// Verifies a roster under `root`, against the one that is `held`: never an older version of the same epoch, never the
+/// same version with other content. A higher epoch may begin at version 1 again, which is how a fleet recovers from a
+/// roster that a thief signed with the highest possible version.
+pub fn roster(
+    root: &TrustedRoot,
+    held: Option<&Verified<Roster>>,
+    signed: &Signed,
+    moment: Moment,
+) -> Result<Verified<Roster>, Refused> {
+    let by = SignedBy::of(DocumentKind::Roster, signed)?;
+    let trusted = root.root();
+    let roster: Roster = parse(DocumentKind::Roster, Some(&trusted.fleet_id), &signed.bytes)?;
+    threshold(trusted, Duty::Roster, &by)?;
+    match moment {
+        Moment::Submitting(now) | Moment::Starting(now) => root.check_expiry(now)?,
+        Moment::Begun => {}
+    }
+    check_root(trusted, &roster)?;
+    if let Some(held) = held {
+        check_not_older(held, &roster, signed)?;
+    }
+    check_nodes(&roster)?;
+    Ok(Verified::new(roster, signed))
+}
+
+fn check_root(root: &Root, roster: &Roster) -> Result<(), Refused> {
+    if roster.root_version > root.version || roster.epoch > root.epoch {
+        return Err(Refused::new(
+            Refusal::RootChain,
+            format!(
+                "roster {} was made under root {} (epoch {}), found root {} (epoch {}) here; offer the newer roots first",
+                roster.version, roster.root_version, roster.epoch, root.version, root.epoch
+            ),
+        ));
+    }
+    if roster.epoch < root.epoch {
+        return Err(Refused::new(
+            Refusal::Replay,
+            format!(
+                "expected a roster of epoch {}, found roster {} of epoch {}; sign the roster again in the new epoch",
+                root.epoch, roster.version, roster.epoch
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_not_older(held: &Verified<Roster>, roster: &Roster, signed: &Signed) -> Result<(), Refused> {
+    let old = held.document();
+    if (roster.epoch, roster.version) < (old.epoch, old.version) {
+        return Err(Refused::new(
+            Refusal::Replay,
+            format!(
+                "expected roster {} or a later one, found roster {}; offer the newest",
+                old.version, roster.version
+            ),
+        ));
+    }
+    if (roster.epoch, roster.version) == (old.epoch, old.version) && signed.digest() != held.digest() {
+        return Err(Refused::new(
+            Refusal::Replay,
+            format!(
+                "expected roster {} to stay {}, found {} under the same version; compare the copies and find out who signed the other",
+                old.version,
+                held.digest(),
+                signed.digest()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_nodes(roster: &Roster) -> Result<(), Refused> {
+    let malformed =
+        |reason: String| Err(Refused::new(Refusal::Malformed, format!("roster {}: {reason}", roster.version)));
+    if roster.version == 0 {
+        return malformed("expected a version of at least 1, found 0".to_owned());
+    }
+    let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    for node in &roster.nodes {
+        if !names.insert(&node.name) {
+            return malformed(format!("expected every node once, found {} again", node.name));
+        }
+        if !keys.insert(node.key.fingerprint()) {
+            return malformed(format!(
+                "expected every key once, found {} again for {}",
+                node.key.fingerprint(),
+                node.name
+            ));
+        }
+        if !node.key.can_sign_documents() {
+            return malformed(format!(
+                "expected a key that can sign receipts, found {} of {}",
+                node.key.key_type(),
+                node.name
+            ));
+        }
+        if !is_seal_key(&node.seal_key) {
+            return malformed(format!(
+                "expected a seal key of 32 bytes in base64 for {}, found another form",
+                node.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `text` is an X25519 public key as documents write it.
+pub(super) fn is_seal_key(text: &str) -> bool {
+    STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
+}

@@ -1,0 +1,126 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    document::{Plan, Roster, Task},
+    refusal::{Refusal, Refused},
+    step::Step,
+};
+
+/// Earlier plans that one plan may keep valid beside it. Plans side by side are a drain during a rollout; a fleet with
+/// more than a dozen has lost its overview, and a node keeps the bytes of each.
+pub const MAX_BESIDE: usize = 15;
+
+/// Step 12: whether the plan is whole in itself, so that nothing is left to be found out while it runs.
+pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
+    check_beside(plan)?;
+    check_artifacts(plan)?;
+    if plan.tasks.is_empty() {
+        return malformed(plan, "expected at least one task, found none");
+    }
+    let mut earlier: BTreeMap<&str, &Task> = BTreeMap::new();
+    for task in &plan.tasks {
+        check_task(roster, plan, task, &earlier)?;
+        if earlier.insert(task.id.as_str(), task).is_some() {
+            return malformed(plan, &format!("expected every task once, found {} again", task.id));
+        }
+    }
+    if let Some(idle) = plan.targets.iter().find(|t| !plan.tasks.iter().any(|task| task.node == t.node)) {
+        return malformed(plan, &format!("expected a task for every target, found none for {}", idle.node));
+    }
+    Ok(())
+}
+
+fn malformed<T>(plan: &Plan, reason: &str) -> Result<T, Refused> {
+    Err(Refused::new(Refusal::Malformed, format!("plan {}: {reason}; make the plan again", plan.seq)))
+}
+
+fn check_beside(plan: &Plan) -> Result<(), Refused> {
+    let count = plan.beside.len();
+    if count > MAX_BESIDE {
+        return malformed(plan, &format!("expected at most {MAX_BESIDE} plans beside it, found {count}"));
+    }
+    let mut seqs = BTreeSet::new();
+    for other in &plan.beside {
+        if other.seq >= plan.seq || !seqs.insert(other.seq) {
+            return malformed(plan, &format!("expected earlier plans beside it, each once, found {}", other.seq));
+        }
+    }
+    Ok(())
+}
+
+fn check_artifacts(plan: &Plan) -> Result<(), Refused> {
+    let mut names = BTreeSet::new();
+    for artifact in &plan.artifacts {
+        let name = &artifact.name;
+        if !names.insert(name) {
+            return malformed(plan, &format!("expected every artifact once, found {name} again"));
+        }
+        if artifact.size == 0 {
+            return malformed(plan, &format!("expected artifact {name} to have more than 0 bytes, found 0"));
+        }
+        if !plan.tasks.iter().flat_map(|t| &t.steps).any(|s| s.artifact() == Some(name)) {
+            return malformed(plan, &format!("expected a step that uses artifact {name}, found none"));
+        }
+    }
+    Ok(())
+}
+
+fn check_task(roster: &Roster, plan: &Plan, task: &Task, earlier: &BTreeMap<&str, &Task>) -> Result<(), Refused> {
+    let id = &task.id;
+    let Some(target) = plan.target(&task.node) else {
+        return malformed(plan, &format!("expected the node of task {id} among the targets, found {}", task.node));
+    };
+    if !roster.nodes.iter().any(|n| n.name == task.subject) {
+        let (subject, version) = (&task.subject, roster.version);
+        return malformed(plan, &format!("expected the subject of task {id} in roster {version}, found {subject}"));
+    }
+    if task.steps.is_empty() {
+        return malformed(plan, &format!("expected steps in task {id}, found none"));
+    }
+    let mut after = BTreeSet::new();
+    for name in &task.after {
+        if !earlier.contains_key(name.as_str()) || !after.insert(name) {
+            return malformed(
+                plan,
+                &format!("expected task {id} to come after earlier tasks, each once, found {name}"),
+            );
+        }
+    }
+    for step in &task.steps {
+        let op = step.op();
+        if !plan.kind.may_hold(step) {
+            return Err(Refused::new(
+                Refusal::NotAllowed,
+                format!(
+                    "plan {}: expected only steps that belong in a plan of kind {}, found {op} in task {id}; make a plan of the kind that fits",
+                    plan.seq, plan.kind
+                ),
+            ));
+        }
+        if let Some(name) = step.artifact() {
+            let Some(artifact) = plan.artifact(name) else {
+                return malformed(plan, &format!("expected artifact {name} of task {id} in the plan, found it is not"));
+            };
+            if let Some(arch) = artifact.arch
+                && arch != target.arch
+            {
+                return malformed(
+                    plan,
+                    &format!(
+                        "expected artifact {name} for {}, the processor of {}, found {arch}",
+                        target.arch, task.node
+                    ),
+                );
+            }
+        }
+        if let Step::JoinK3s { admitted_by, .. } = step
+            && !earlier.get(admitted_by.as_str()).is_some_and(|t| after.contains(&t.id) && t.subject == task.node)
+        {
+            return malformed(
+                plan,
+                &format!("expected task {id} to come after the task that admits {}, found {admitted_by}", task.node),
+            );
+        }
+    }
+    Ok(())
+}

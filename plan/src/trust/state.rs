@@ -1,0 +1,370 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    document::{DocumentKind, Plan, PlanRef, Receipt, Roster, Signed},
+    entry::StoredDocument,
+    id::{Digest, Epoch, Seq},
+    json,
+    refusal::{Refusal, Refused},
+    timestamp::Timestamp,
+    trust::{self, Clock, Identity, Moment, TrustedRoot, Verified, parse, plan as plans},
+};
+
+/// What a node knows and must not forget: it is written and synced before anything is done because of it. Every change
+/// gives a new state; a refusal gives none, so a refused input cannot leave a trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
+pub struct NodeState {
+    root: TrustedRoot,
+    roster: Option<Verified<Roster>>,
+    seq: Seq,
+    /// The newest plan and those beside it; those not among them are void.
+    open: Vec<PlanRef>,
+    /// Those of the open ones whose bytes arrived.
+    plans: Vec<Verified<Plan>>,
+    floor: Timestamp,
+    counter: u64,
+    last_receipt: Option<Digest>,
+}
+
+impl NodeState {
+    /// The state of a node that has just enrolled. `build_time` is when this program was built: no true clock shows less.
+    pub fn new(root: TrustedRoot, build_time: Timestamp) -> Self {
+        Self {
+            root,
+            roster: None,
+            seq: Seq(0),
+            open: Vec::new(),
+            plans: Vec::new(),
+            floor: build_time,
+            counter: 0,
+            last_receipt: None,
+        }
+    }
+
+    /// The root that is held.
+    pub fn root(&self) -> &TrustedRoot {
+        &self.root
+    }
+
+    /// The roster that is held; none until the first arrives.
+    pub fn roster(&self) -> Option<&Verified<Roster>> {
+        self.roster.as_ref()
+    }
+
+    /// The era of the held root.
+    pub fn epoch(&self) -> Epoch {
+        self.root.root().epoch
+    }
+
+    /// The highest plan number that was accepted in this epoch; 0 before the first.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The plans that are not void, newest first. Of some the bytes may not have arrived.
+    pub fn open_plans(&self) -> &[PlanRef] {
+        &self.open
+    }
+
+    /// No clock that shows less than this is right.
+    pub fn time_floor(&self) -> Timestamp {
+        self.floor
+    }
+
+    /// The time to judge by: the clock, but never less than the floor.
+    pub fn time(&self, clock: Clock) -> Timestamp {
+        clock.now.max(self.floor)
+    }
+
+    /// The number of the next receipt and the digest of the one before it.
+    pub fn next_receipt(&self) -> (u64, Option<Digest>) {
+        (self.counter + 1, self.last_receipt)
+    }
+
+    /// Follows the chain of roots by one. A new epoch voids every plan and begins at plan number 0.
+    pub fn accept_root(&self, clock: Clock, signed: &Signed) -> Result<NodeState, Refused> {
+        let root = self.root.advance(signed)?;
+        let created = root.root().created;
+        let mut next = self.clone();
+        if root.root().epoch > self.epoch() {
+            next.seq = Seq(0);
+            next.open.clear();
+            next.plans.clear();
+        }
+        next.root = root;
+        Ok(next.with_floor(clock, created))
+    }
+
+    /// Takes a newer roster; the held one again changes nothing.
+    pub fn accept_roster(&self, clock: Clock, signed: &Signed) -> Result<(NodeState, Verified<Roster>), Refused> {
+        let moment = Moment::Starting(self.time(clock));
+        let roster = trust::roster(&self.root, self.roster.as_ref(), signed, moment)?;
+        let created = roster.document().created;
+        let next = NodeState { roster: Some(roster.clone()), ..self.clone() };
+        Ok((next.with_floor(clock, created), roster))
+    }
+
+    /// Judges a plan that was offered, in this order: size, root, signatures, form, fleet, threshold, epoch, number,
+    /// clock and times, root and roster, targets and content, and last whether this node is meant. The state that comes
+    /// back must be stored before the first step. A plan that is held already gives the same state: go on with it.
+    pub fn accept_plan(
+        &self,
+        clock: Clock,
+        me: &Identity,
+        signed: &Signed,
+    ) -> Result<(NodeState, Verified<Plan>), Refused> {
+        trust::check_size(DocumentKind::Plan, signed)?;
+        let now = self.time(clock);
+        self.root.check_expiry(now)?;
+        let plan = plans::authentic(&self.root, signed)?;
+        let this = PlanRef { seq: plan.document().seq, digest: plan.digest() };
+        self.check_number(this)?;
+        let held = self.plans.iter().any(|p| p.digest() == this.digest);
+        if !held {
+            self.check_clock(clock, this.seq)?;
+        }
+        plans::in_time(&self.root, &plan, Moment::Starting(now))?;
+        self.check_fit(&plan, me)?;
+        if held {
+            return Ok((self.clone(), plan));
+        }
+        let mut next = self.clone();
+        if this.seq > self.seq {
+            next.seq = this.seq;
+            next.open = vec![this];
+            next.open.extend(&plan.document().beside);
+            next.plans.retain(|p| next.open.iter().any(|o| o.digest == p.digest()));
+        }
+        next.plans.push(plan.clone());
+        let created = plan.document().created;
+        Ok((next.with_floor(clock, created), plan))
+    }
+
+    /// An open plan that was accepted before, verified again from its stored bytes under the root and roster that are
+    /// held now. Its times are not looked at: a step that was begun is finished or undone even when the plan has expired.
+    /// To start a task, ask [`accept_plan`](Self::accept_plan) again with its bytes.
+    pub fn held_plan(&self, me: &Identity, digest: &Digest) -> Result<Verified<Plan>, Refused> {
+        let held = self.plans.iter().find(|p| p.digest() == *digest).ok_or_else(|| {
+            Refused::new(
+                Refusal::Replay,
+                format!(
+                    "expected plan {} to be open here, found it is void or never arrived; sign a new plan",
+                    digest.short()
+                ),
+            )
+        })?;
+        let plan = plans::authentic(&self.root, held.signed())?;
+        plans::in_time(&self.root, &plan, Moment::Begun)?;
+        self.check_fit(&plan, me)?;
+        Ok(plan)
+    }
+
+    /// The plans whose bytes are held, as they were accepted.
+    pub fn held_plans(&self) -> impl Iterator<Item = &Verified<Plan>> {
+        self.plans.iter()
+    }
+
+    /// Counts a receipt that this node is about to sign or has signed. Stored before the receipt is sent.
+    pub fn with_receipt(&self, bytes: &[u8]) -> Result<NodeState, Refused> {
+        let receipt: Receipt = parse(DocumentKind::Receipt, Some(&self.root.root().fleet_id), bytes)?;
+        let (counter, previous) = self.next_receipt();
+        if (receipt.counter, receipt.previous) != (counter, previous) {
+            return Err(Refused::new(
+                Refusal::DamagedState,
+                format!(
+                    "expected to sign receipt {counter}, found number {} or another one before it; stop and compare with the coordinator",
+                    receipt.counter
+                ),
+            ));
+        }
+        Ok(NodeState { counter, last_receipt: Some(Digest::of(bytes)), ..self.clone() })
+    }
+
+    /// Raises a state that was restored from an old copy to this node's own newest receipt, whoever kept it: numbers
+    /// never repeat and older plans stay void. Two receipts with one number mean that this key lives twice.
+    pub fn catch_up(&self, me: &Identity, receipt: &Verified<Receipt>) -> Result<NodeState, Refused> {
+        let own = receipt.document();
+        if own.node != me.node {
+            return Err(Refused::new(
+                Refusal::NotATarget,
+                format!("expected a receipt of this node {}, found one of {}; offer its own", me.node, own.node),
+            ));
+        }
+        if own.counter == self.counter && self.last_receipt != Some(receipt.digest()) {
+            return Err(Refused::new(
+                Refusal::DamagedState,
+                format!(
+                    "expected receipt {} of {} to be the one signed here, found {}; another machine holds this key: replace one of them",
+                    own.counter,
+                    me.node,
+                    receipt.digest()
+                ),
+            ));
+        }
+        let mut next = self.clone();
+        if own.counter > self.counter {
+            next.counter = own.counter;
+            next.last_receipt = Some(receipt.digest());
+        }
+        if own.epoch == self.epoch() && own.seq > self.seq {
+            next.seq = own.seq;
+            next.open = vec![PlanRef { seq: own.seq, digest: own.plan }];
+            next.plans.clear();
+        }
+        Ok(next)
+    }
+
+    /// The state as a file holds it: JSON that people can read, with the documents' exact bytes inside.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        json::write(self)
+    }
+
+    /// Reads back [`to_bytes`](Self::to_bytes). What does not hold together is damage, never a first run.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Refused> {
+        json::parse(bytes).map_err(|e| damaged(e.to_string()))
+    }
+
+    /// Step 8: newer, or exactly one of those that are open.
+    fn check_number(&self, offered: PlanRef) -> Result<(), Refused> {
+        if offered.seq > self.seq || self.open.contains(&offered) {
+            return Ok(());
+        }
+        let reason = match self.open.iter().find(|p| p.seq == offered.seq) {
+            Some(held) => format!(
+                "expected plan {} to stay {}, found {} under the same number; compare both and find out who signed the other",
+                held.seq, held.digest, offered.digest
+            ),
+            None => format!(
+                "expected a plan after {}, found plan {}, which is void here; make and sign a new plan",
+                self.seq, offered.seq
+            ),
+        };
+        Err(Refused::new(Refusal::Replay, reason))
+    }
+
+    /// Step 1: nothing new starts by a clock that cannot be right.
+    fn check_clock(&self, clock: Clock, seq: Seq) -> Result<(), Refused> {
+        let reason = if !clock.synchronised {
+            format!(
+                "plan {seq} is new and this node's clock was not synchronised since it started; it is tried again once the clock is set"
+            )
+        } else if clock.now < self.floor {
+            format!(
+                "plan {seq} is new and this node's clock shows {}, before {}, which is past; it is tried again once the clock is right",
+                clock.now, self.floor
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Refused::new(Refusal::Expired, reason))
+    }
+
+    /// Steps 10 to 12.
+    fn check_fit(&self, plan: &Verified<Plan>, me: &Identity) -> Result<(), Refused> {
+        let roster = self.roster.as_ref().ok_or_else(|| {
+            Refused::new(
+                Refusal::DigestMismatch,
+                format!(
+                    "expected to hold roster {} before plan {}, found none; offer the roster first",
+                    plan.document().roster_version,
+                    plan.document().seq
+                ),
+            )
+        })?;
+        plans::fits(&self.root, roster, plan)?;
+        plans::is_target(plan, me)
+    }
+
+    /// The floor follows verified times, but only while the clock is synchronised and never past it: otherwise one
+    /// document from the far future would stop this node for ever.
+    fn with_floor(mut self, clock: Clock, created: Timestamp) -> Self {
+        if clock.synchronised && created <= clock.now {
+            self.floor = self.floor.max(created);
+        }
+        self
+    }
+}
+
+fn damaged(what: impl std::fmt::Display) -> Refused {
+    Refused::new(
+        Refusal::DamagedState,
+        format!(
+            "the stored state cannot be read: {what}; restore it, or enrol this node again with `hostler node replace`"
+        ),
+    )
+}
+
+/// The state on disk.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    #[serde(rename = "_type")]
+    state_type: StateType,
+    root: StoredDocument,
+    roster: Option<StoredDocument>,
+    seq: Seq,
+    open: Vec<PlanRef>,
+    plans: Vec<StoredDocument>,
+    floor: Timestamp,
+    counter: u64,
+    last_receipt: Option<Digest>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StateType {
+    #[serde(rename = "hostler-node-state/v1")]
+    V1,
+}
+
+impl From<NodeState> for Stored {
+    fn from(s: NodeState) -> Self {
+        let stored = |signed: &Signed| StoredDocument(signed.clone());
+        Self {
+            state_type: StateType::V1,
+            root: stored(s.root.signed()),
+            roster: s.roster.as_ref().map(|r| stored(r.signed())),
+            seq: s.seq,
+            open: s.open,
+            plans: s.plans.iter().map(|p| stored(p.signed())).collect(),
+            floor: s.floor,
+            counter: s.counter,
+            last_receipt: s.last_receipt,
+        }
+    }
+}
+
+/// What was verified when it was accepted is not verified again under a root that may have dropped its signer since;
+/// its digest stands beside it, and a plan is verified again before it runs.
+impl TryFrom<Stored> for NodeState {
+    type Error = Refused;
+
+    fn try_from(s: Stored) -> Result<Self, Refused> {
+        let root = TrustedRoot::restore(&s.root.0)?;
+        let fleet = root.root().fleet_id.clone();
+        let roster = match &s.roster {
+            Some(r) => Some(Verified::new(parse::<Roster>(DocumentKind::Roster, Some(&fleet), &r.0.bytes)?, &r.0)),
+            None => None,
+        };
+        let plans = s
+            .plans
+            .iter()
+            .map(|p| Ok(Verified::new(parse::<Plan>(DocumentKind::Plan, Some(&fleet), &p.0.bytes)?, &p.0)))
+            .collect::<Result<Vec<_>, Refused>>()?;
+        let newest = s.open.iter().map(|o| o.seq).max().unwrap_or(Seq(0));
+        let listed = |p: &Verified<Plan>| s.open.contains(&PlanRef { seq: p.document().seq, digest: p.digest() });
+        if newest != s.seq || !plans.iter().all(listed) || (s.counter == 0) != s.last_receipt.is_none() {
+            return Err(damaged("its numbers do not fit each other"));
+        }
+        Ok(Self {
+            root,
+            roster,
+            seq: s.seq,
+            open: s.open,
+            plans,
+            floor: s.floor,
+            counter: s.counter,
+            last_receipt: s.last_receipt,
+        })
+    }
+}

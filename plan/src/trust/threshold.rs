@@ -1,0 +1,118 @@
+use std::{collections::BTreeSet, fmt};
+
+use crate::{
+    document::{DocumentKind, PlanKind, Root, Signed, Signer, SignerRole},
+    id::Fingerprint,
+    refusal::{Refusal, Refused},
+    signature::verify,
+    trust::check_size,
+};
+
+/// What is signed, for the question who may sign it and how many must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    Root,
+    Admission,
+    Roster,
+    Plan(PlanKind),
+}
+
+impl Duty {
+    /// How many different keys the root demands.
+    pub fn needed(self, root: &Root) -> u32 {
+        match self {
+            Duty::Root => root.thresholds.root,
+            Duty::Admission => root.thresholds.admission,
+            Duty::Roster => root.thresholds.roster,
+            Duty::Plan(_) => root.thresholds.plan,
+        }
+    }
+
+    /// Whether the signer's role allows it.
+    pub fn allows(self, signer: &Signer) -> bool {
+        match self {
+            Duty::Root | Duty::Admission | Duty::Roster => signer.role == SignerRole::Admin,
+            Duty::Plan(kind) => signer.may_sign_plan(kind),
+        }
+    }
+}
+
+impl fmt::Display for Duty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Duty::Root => f.write_str("root"),
+            Duty::Admission => f.write_str("admission"),
+            Duty::Roster => f.write_str("roster"),
+            Duty::Plan(kind) => write!(f, "plan of kind {kind}"),
+        }
+    }
+}
+
+/// The different keys whose signatures beside a document verify. Whether they count is another question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedBy(BTreeSet<Fingerprint>);
+
+impl SignedBy {
+    /// Verifies every signature over the raw bytes. One that does not verify refuses the document: nobody honest
+    /// hands on a broken signature, so it is a sign that somebody changed something.
+    pub fn of(kind: DocumentKind, signed: &Signed) -> Result<Self, Refused> {
+        check_size(kind, signed)?;
+        let mut keys = BTreeSet::new();
+        for (i, armour) in signed.signatures.iter().enumerate() {
+            let key = verify(kind, &signed.bytes, armour).map_err(|e| {
+                let (noun, number, count) = (kind.noun(), i + 1, signed.signatures.len());
+                Refused::new(Refusal::BadSignature, format!("signature {number} of {count} beside the {noun}: {e}"))
+            })?;
+            keys.insert(key.fingerprint());
+        }
+        Ok(Self(keys))
+    }
+
+    /// Each key once.
+    pub fn keys(&self) -> &BTreeSet<Fingerprint> {
+        &self.0
+    }
+}
+
+/// The signers whose keys signed and count for `duty`: in the root, not revoked, in a role that allows it.
+pub fn counted<'a>(root: &'a Root, duty: Duty, by: &SignedBy) -> Vec<&'a Signer> {
+    let mut keys = BTreeSet::new();
+    root.signers
+        .iter()
+        .filter(|s| {
+            let key = s.key.fingerprint();
+            duty.allows(s) && by.0.contains(&key) && !root.revoked.contains(&key) && keys.insert(key)
+        })
+        .collect()
+}
+
+/// Whether enough different keys that count for `duty` signed. The refusal says what the others lack.
+pub fn threshold(root: &Root, duty: Duty, by: &SignedBy) -> Result<(), Refused> {
+    let needed = duty.needed(root);
+    let counted = counted(root, duty, by);
+    if needed > 0 && counted.len() as u64 >= u64::from(needed) {
+        return Ok(());
+    }
+    let version = root.version;
+    let expected = match needed {
+        1 => format!("expected a {duty} signed by a key that root {version} allows to sign it"),
+        _ => format!("expected a {duty} signed by {needed} different keys that root {version} allows to sign it"),
+    };
+    let names: Vec<String> = counted.iter().map(|s| s.name.escape_default().to_string()).collect();
+    let others = || by.0.iter().filter(|k| !counted.iter().any(|s| s.key.fingerprint() == **k));
+    let revoked = others().find(|k| root.revoked.contains(k));
+    let other_role = others().find_map(|k| root.signers.iter().find(|s| s.key.fingerprint() == *k));
+    let (refusal, found) = if !counted.is_empty() {
+        (Refusal::Threshold, format!("found {} ({}); have more people sign it", names.len(), names.join(", ")))
+    } else if let Some(key) = revoked {
+        (Refusal::Revoked, format!("found the revoked key {key}; sign with a key that is not revoked"))
+    } else if let Some(signer) = other_role {
+        let name = signer.name.escape_default();
+        (Refusal::NotAllowed, format!("found only {name}, whose role does not allow it; have another person sign it"))
+    } else if let Some(key) = others().next() {
+        (Refusal::BadSignature, format!("found only the unknown key {key}; sign with a key that stands in the root"))
+    } else {
+        (Refusal::BadSignature, "found no signature; sign it with `hostler sign`".to_owned())
+    };
+    Err(Refused::new(refusal, format!("{expected}, {found}")))
+}
