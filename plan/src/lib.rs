@@ -11,6 +11,7 @@ pub mod id;
 pub mod json;
 pub mod ledger;
 pub mod refusal;
+pub mod sequencer;
 pub mod signature;
 pub mod step;
 pub mod timestamp;

@@ -1,0 +1,172 @@
+//! Decides which task may start, and says why the others wait.
+//!
+//! A deterministic state machine. Durable facts come in through [`Sequencer::apply`], in the order of the ledger and
+//! again from its beginning after a restart; what is only true right now comes in through [`Sequencer::observe`].
+//! [`Sequencer::decide`] returns ledger entries and changes nothing: a decision has effect only once it was appended,
+//! applied, and then told to its node. So a crash between any two of these loses nothing and repeats nothing.
+//!
+//! ```text
+//! loop {
+//!     let decisions = sequencer.decide(now);
+//!     if decisions.is_empty() { break }
+//!     for Decision::Append(entry) in decisions { ledger.append(&entry)?; sequencer.apply(now, &entry); }
+//! }
+//! // tell every node its open grants; sleep until sequencer.deadline(now) or the next input
+//! ```
+
+mod budget;
+mod decide;
+mod fold;
+mod gate;
+mod observation;
+mod rollout;
+mod view;
+mod wait;
+
+use std::collections::BTreeMap;
+
+pub use budget::Unavailable;
+pub use observation::{Condition, Cordon, CordonOwner, Health, Hold, Observation, Standing};
+pub use view::{Grant, OpenGrant, Quarantine, RolloutState, RolloutView, TaskState, TaskView};
+pub use wait::{Reason, Wait};
+
+use crate::{
+    document::Roster,
+    entry::Entry,
+    id::{BootId, Epoch, NodeName},
+    timestamp::Timestamp,
+    version::Version,
+};
+use rollout::Rollout;
+
+/// What is the same for every rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Grants that one node holds at a time. A server drains and watches for others: a lane each and some staging.
+    pub grants_per_node: usize,
+    /// How long a node that Hostler made unschedulable must have been seen schedulable before the budget believes
+    /// that a person undid it. Longer than the slowest reading of node conditions, which lag behind receipts.
+    pub settle_seconds: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { grants_per_node: 16, settle_seconds: 60 }
+    }
+}
+
+/// A decision of the sequencer. It has no effect before it was appended to the ledger and applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Append this to the ledger: [`Entry::Granted`], [`Entry::LeaseExpired`], [`Entry::Halted`],
+    /// [`Entry::Finished`] or [`Entry::Quarantined`].
+    Append(Entry),
+}
+
+/// The state machine; see the module's page.
+#[derive(Debug, Clone)]
+pub struct Sequencer {
+    settings: Settings,
+    /// In the order in which they were received.
+    rollouts: Vec<Rollout>,
+    roster: Option<Roster>,
+    epoch: Epoch,
+    last_grant: u64,
+    quarantines: BTreeMap<(NodeName, Version), String>,
+    /// Failures that still need their quarantine entry.
+    quarantine_due: BTreeMap<(NodeName, Version), String>,
+    holds: BTreeMap<NodeName, (Hold, Timestamp)>,
+    nodes: BTreeMap<NodeName, Seen>,
+    /// When this process first observed or decided: leases that were read from the ledger begin anew then, because
+    /// nobody could renew them before.
+    listening_since: Option<Timestamp>,
+}
+
+/// What was observed of a node since the start.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    connected: Option<BootId>,
+    disconnected_since: Option<Timestamp>,
+    condition: Option<Condition>,
+    /// Since when every reading said schedulable, and the last such reading.
+    schedulable: Option<(Timestamp, Timestamp)>,
+}
+
+impl Sequencer {
+    /// An empty one; replay the ledger into it.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            rollouts: Vec::new(),
+            roster: None,
+            epoch: Epoch(0),
+            last_grant: 0,
+            quarantines: BTreeMap::new(),
+            quarantine_due: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            listening_since: None,
+        }
+    }
+
+    /// Takes a ledger entry into account. `now` is the entry's time in the ledger. Documents in it were verified
+    /// before they were written; entries about unknown plans, tasks or grants, and repeated ones, change nothing.
+    pub fn apply(&mut self, now: Timestamp, entry: &Entry) {
+        fold::apply(self, now, entry);
+    }
+
+    /// Takes something volatile into account.
+    pub fn observe(&mut self, now: Timestamp, observation: Observation) {
+        self.listening_since.get_or_insert(now);
+        fold::observe(self, now, observation);
+    }
+
+    /// What to append to the ledger now, in this order; empty when there is nothing. Changes nothing but the start
+    /// of listening, so it returns the same again until the entries are applied. Call again after applying them.
+    pub fn decide(&mut self, now: Timestamp) -> Vec<Decision> {
+        self.listening_since.get_or_insert(now);
+        decide::decide(self, now)
+    }
+
+    /// Why things wait at `now`: for every rollout that is not over, one reason per subject that is not done.
+    pub fn waits(&self, now: Timestamp) -> Vec<Wait> {
+        gate::waits(self, now)
+    }
+
+    /// When [`Sequencer::decide`] should be called even if nothing happens before.
+    pub fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        decide::deadline(self, now)
+    }
+
+    /// Every plan the ledger knows, oldest first.
+    pub fn rollouts(&self) -> Vec<RolloutView> {
+        self.rollouts.iter().map(|r| r.view(self.preemption_of(r))).collect()
+    }
+
+    /// The grants that a node holds, to be told again when it connects. Expired ones are not among them.
+    pub fn open_grants(&self, node: &NodeName) -> Vec<OpenGrant> {
+        self.rollouts.iter().flat_map(|r| r.open_grants(node)).collect()
+    }
+
+    /// The quarantines that no person released.
+    pub fn quarantines(&self) -> Vec<Quarantine> {
+        self.quarantines
+            .iter()
+            .map(|((node, version), reason)| Quarantine {
+                node: node.clone(),
+                version: *version,
+                reason: reason.clone(),
+            })
+            .collect()
+    }
+
+    /// The nodes that count as unavailable now, each with its first reason.
+    pub fn unavailable(&self) -> BTreeMap<NodeName, Unavailable> {
+        budget::unavailable(self)
+    }
+
+    /// The nodes that Hostler made unschedulable and did not make schedulable again.
+    pub fn holds(&self) -> BTreeMap<NodeName, Hold> {
+        self.holds.iter().filter(|(n, _)| budget::holds(self, n)).map(|(n, (h, _))| (n.clone(), h.clone())).collect()
+    }
+}

@@ -1,0 +1,107 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    document::PlanKind,
+    id::{BootId, Digest, NodeName, TaskId},
+    version::Version,
+};
+
+/// What the coordinator sees now and need not remember: lost at a restart and learned again from the nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// The node's stream is open, in that boot.
+    NodeConnected { node: NodeName, boot_id: BootId },
+    /// The node's stream ended.
+    NodeDisconnected { node: NodeName },
+    /// The node works on that grant and asks for its lease to go on.
+    LeaseRenewed { plan: Digest, task: TaskId, grant: u64, boot_id: BootId },
+    /// What a control-plane node reads about that node, repeated with every reading even when nothing changed. When
+    /// no control-plane node can read, send [`Standing::Unknown`] for every node.
+    NodeCondition { node: NodeName, condition: Condition },
+    /// What a running task is doing, in one sentence for people.
+    Progress { plan: Digest, task: TaskId, sentence: String },
+}
+
+/// A node as its cluster and its own hardware present it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    pub standing: Standing,
+    /// Set while the node is unschedulable.
+    pub cordon: Option<Cordon>,
+    /// The Kubernetes version that runs, as the kubelet reports it.
+    pub version: Option<Version>,
+    /// The verdict over the node's own facts; none where no verdicts are made.
+    pub health: Option<Health>,
+}
+
+impl Condition {
+    /// Nothing is known.
+    pub const UNKNOWN: Condition = Condition { standing: Standing::Unknown, cordon: None, version: None, health: None };
+}
+
+/// What the cluster says of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Ready is True.
+    Ready,
+    /// Ready is False or Unknown.
+    NotReady,
+    /// The cluster has no node of that name; it cannot become unavailable.
+    Outside,
+    /// Nobody could ask. Counts as unavailable.
+    Unknown,
+}
+
+/// Who made a node unschedulable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cordon {
+    pub owner: CordonOwner,
+    /// Why, where the owner wrote it down.
+    pub reason: Option<String>,
+}
+
+/// Whose a cordon is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CordonOwner {
+    /// Hostler's own annotation and field manager are on it.
+    Hostler,
+    /// Another field manager such as `kubectl-cordon`; Hostler never undoes it.
+    Other(String),
+}
+
+impl fmt::Display for CordonOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CordonOwner::Hostler => f.write_str("Hostler"),
+            CordonOwner::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The verdict over a node's facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    Ok,
+    Degraded,
+    /// No disruption starts anywhere while a node is critical.
+    Critical,
+    /// A required fact is missing; never counts as healthy.
+    Unknown,
+}
+
+/// A node that a task of Hostler made unschedulable and that no later task made schedulable again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    pub plan: Digest,
+    pub seq: crate::id::Seq,
+    /// [`PlanKind::Drain`] when a person wants the node out of service; else what a stopped rollout left behind.
+    pub kind: PlanKind,
+}

@@ -1,0 +1,159 @@
+//! What people and the coordinator's interfaces see of the sequencer.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    document::{Outcome, PlanKind},
+    id::{BootId, Digest, Epoch, NodeName, Seq, TaskId},
+    timestamp::Timestamp,
+    version::Version,
+};
+
+/// A plan on its way through the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutView {
+    pub plan: Digest,
+    pub epoch: Epoch,
+    pub seq: Seq,
+    pub kind: PlanKind,
+    pub title: String,
+    pub received: Timestamp,
+    pub state: RolloutState,
+    /// In the plan's order.
+    pub tasks: Vec<TaskView>,
+}
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RolloutState {
+    /// Tasks are granted as their time comes; see the waits for why nothing happens.
+    Running,
+    /// A person stopped new grants until resumed.
+    Paused { by: String, reason: String },
+    /// A responder's drain goes first; begun nodes are finished, no other is begun.
+    Preempted { by: Seq },
+    /// A lease ran out; a person must look at the node and release the lease.
+    NeedsAttention { task: TaskId, node: NodeName },
+    /// Every task succeeded.
+    Finished,
+    /// Nothing is granted ever again.
+    Halted { by: String, reason: String },
+    /// A later plan or epoch took its place.
+    Superseded { by: Option<Seq> },
+}
+
+impl RolloutState {
+    /// Whether nothing of this rollout will be granted any more.
+    pub fn is_over(&self) -> bool {
+        match self {
+            RolloutState::Finished | RolloutState::Halted { .. } | RolloutState::Superseded { .. } => true,
+            RolloutState::Running
+            | RolloutState::Paused { .. }
+            | RolloutState::Preempted { .. }
+            | RolloutState::NeedsAttention { .. } => false,
+        }
+    }
+
+    /// One word, for tables and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            RolloutState::Running => "running",
+            RolloutState::Paused { .. } => "paused",
+            RolloutState::Preempted { .. } => "preempted",
+            RolloutState::NeedsAttention { .. } => "needs_attention",
+            RolloutState::Finished => "finished",
+            RolloutState::Halted { .. } => "halted",
+            RolloutState::Superseded { .. } => "superseded",
+        }
+    }
+}
+
+impl fmt::Display for RolloutState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RolloutState::Running => f.write_str("running"),
+            RolloutState::Paused { by, reason } => write!(f, "paused by {by}: {reason}"),
+            RolloutState::Preempted { by } => write!(f, "waits for the drain of plan {by}"),
+            RolloutState::NeedsAttention { task, node } => {
+                write!(f, "needs attention: the lease of {task} on {node} ran out")
+            }
+            RolloutState::Finished => f.write_str("finished"),
+            RolloutState::Halted { by, reason } => write!(f, "halted by {by}: {reason}"),
+            RolloutState::Superseded { by: Some(seq) } => write!(f, "superseded by plan {seq}"),
+            RolloutState::Superseded { by: None } => f.write_str("void: a new epoch began"),
+        }
+    }
+}
+
+/// One task of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    pub task: TaskId,
+    /// Who performs it.
+    pub node: NodeName,
+    /// Which node it is about.
+    pub subject: NodeName,
+    pub state: TaskState,
+    /// What it was doing last, in one sentence.
+    pub progress: Option<String>,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum TaskState {
+    /// Not granted, or its lease was released.
+    Waiting,
+    /// Its node may act.
+    Granted { grant: Grant },
+    /// Its node did not renew the lease in time.
+    Expired { grant: Grant },
+    /// Its node signed a receipt.
+    Ended { grant: u64, at: Timestamp, outcome: Outcome },
+}
+
+impl TaskState {
+    /// One word, for tables and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            TaskState::Waiting => "waiting",
+            TaskState::Granted { .. } => "granted",
+            TaskState::Expired { .. } => "lease_expired",
+            TaskState::Ended { outcome, .. } => outcome.word(),
+        }
+    }
+}
+
+/// A node's right to perform one task, for as long as it renews the lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Higher than every earlier grant of the ledger: the fencing number.
+    pub number: u64,
+    pub node: NodeName,
+    /// The boot in which it was given.
+    pub boot_id: BootId,
+    pub since: Timestamp,
+    /// When the lease was given or renewed last.
+    pub renewed: Timestamp,
+    pub lease_seconds: u64,
+}
+
+/// An open grant as its node must hear it, now and again after each reconnect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenGrant {
+    pub plan: Digest,
+    pub task: TaskId,
+    pub grant: Grant,
+}
+
+/// A version that a node failed to come up on; no plan may try it there again until a person releases it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quarantine {
+    pub node: NodeName,
+    pub version: Version,
+    pub reason: String,
+}

@@ -1,0 +1,212 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Digest, NodeName, Seq, TaskId},
+    timestamp::Timestamp,
+    version::Version,
+};
+
+use super::{Health, Unavailable};
+
+/// Why a rollout, or one subject of it, is not further than it is. Displayed as one sentence that a person can act on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    pub plan: Digest,
+    pub seq: Seq,
+    /// The subject that waits; none when the whole rollout does.
+    pub node: Option<NodeName>,
+    /// The task that waits or runs.
+    pub task: Option<TaskId>,
+    pub reason: Reason,
+}
+
+/// The reasons to wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "wait", rename_all = "snake_case")]
+pub enum Reason {
+    /// Its node is at it.
+    Performing {
+        task: TaskId,
+        node: NodeName,
+        since: Timestamp,
+        progress: Option<String>,
+    },
+    /// A task before it has not succeeded yet.
+    After {
+        task: TaskId,
+        node: NodeName,
+        running: bool,
+        progress: Option<String>,
+    },
+    /// As many nodes are unavailable as may be.
+    Budget {
+        max: u32,
+        unavailable: Vec<(NodeName, Unavailable)>,
+    },
+    /// The node's agent is not connected; `since` is none when it was not seen since the coordinator started.
+    NotConnected {
+        node: NodeName,
+        since: Option<Timestamp>,
+    },
+    /// A node did not renew its lease: nobody knows how far it came.
+    LeaseExpired {
+        task: TaskId,
+        node: NodeName,
+        renewed: Timestamp,
+    },
+    /// A person paused the rollout.
+    Paused {
+        by: String,
+        reason: String,
+    },
+    /// A responder's drain goes first.
+    Preempted {
+        by: Seq,
+    },
+    /// A task failed; the halt is being written.
+    Stopping {
+        task: TaskId,
+    },
+    /// A task about this node failed.
+    Failed {
+        task: TaskId,
+        outcome: String,
+    },
+    NotYetValid {
+        until: Timestamp,
+    },
+    PlanExpired {
+        at: Timestamp,
+    },
+    /// The node failed on that version before.
+    Quarantined {
+        node: NodeName,
+        version: Version,
+        reason: String,
+    },
+    /// Another rollout is at work on that node.
+    SubjectBusy {
+        node: NodeName,
+        seq: Seq,
+    },
+    /// A responder drained that node after this plan was signed.
+    Drained {
+        node: NodeName,
+        seq: Seq,
+    },
+    /// Somebody else made that node unschedulable.
+    CordonedByOther {
+        node: NodeName,
+        owner: String,
+    },
+    /// Another server is unavailable, and the servers that are left must stay a majority.
+    OtherServer {
+        node: NodeName,
+        server: NodeName,
+        why: Unavailable,
+    },
+    Unhealthy {
+        node: NodeName,
+        health: Health,
+    },
+    /// The node performs as many tasks as it may at once.
+    NodeBusy {
+        node: NodeName,
+        limit: usize,
+    },
+    /// The roster has no such node any more, or under another key.
+    NotTheTarget {
+        node: NodeName,
+    },
+    /// No roster was ever accepted.
+    NoRoster,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.node {
+            Some(node) => write!(f, "{node}: {}", self.reason),
+            None => write!(f, "plan {}: {}", self.seq, self.reason),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Performing { task, node, since, progress: None } => {
+                write!(f, "{node} performs {task} since {since}")
+            }
+            Reason::Performing { task, node, since, progress: Some(progress) } => {
+                write!(f, "{node} performs {task} since {since}: {progress}")
+            }
+            Reason::After { task, node, running: true, progress: None } => {
+                write!(f, "waits for {task}, which {node} performs")
+            }
+            Reason::After { task, node, running: true, progress: Some(progress) } => {
+                write!(f, "waits for {task}, which {node} performs: {progress}")
+            }
+            Reason::After { task, running: false, .. } => write!(f, "waits for {task}, which has not started"),
+            Reason::Budget { max, unavailable } => {
+                write!(f, "waits because {} unavailable and the plan allows {max}: ", are(unavailable.len()))?;
+                for (i, (node, why)) in unavailable.iter().enumerate() {
+                    write!(f, "{}{node} ({why})", if i == 0 { "" } else { ", " })?;
+                }
+                f.write_str("; bring one back, or sign a plan that allows more")
+            }
+            Reason::NotConnected { node, since: Some(since) } => {
+                write!(f, "waits for {node}, whose agent is not connected since {since}; check its power and network")
+            }
+            Reason::NotConnected { node, since: None } => {
+                write!(f, "waits for {node}, whose agent has not connected since the coordinator started")
+            }
+            Reason::LeaseExpired { task, node, renewed } => write!(
+                f,
+                "stopped because {node} was last heard at {renewed} while it performed {task}; look at {node}, then \
+                 release the lease or halt the rollout"
+            ),
+            Reason::Paused { by, reason } => write!(f, "paused by {by} ({reason}); resume it to go on"),
+            Reason::Preempted { by } => write!(f, "waits for the drain of plan {by}, which goes first"),
+            Reason::Stopping { task } => write!(f, "stops because {task} failed"),
+            Reason::Failed { task, outcome } => write!(f, "{task} {outcome}"),
+            Reason::NotYetValid { until } => write!(f, "waits until {until}, before which the plan is not valid"),
+            Reason::PlanExpired { at } => write!(f, "the plan expired at {at}; sign a new one to go on"),
+            Reason::Quarantined { node, version, reason } => write!(
+                f,
+                "waits because {node} failed on {version} before ({reason}); release the quarantine, or sign a plan \
+                 without {node}"
+            ),
+            Reason::SubjectBusy { node, seq } => write!(f, "waits for plan {seq}, which is at work on {node}"),
+            Reason::Drained { node, seq } => {
+                write!(f, "waits because plan {seq} drained {node}; uncordon it to go on, or sign a plan without it")
+            }
+            Reason::CordonedByOther { node, owner } => write!(
+                f,
+                "waits because {owner} cordoned {node}; ask why, then uncordon it with kubectl or sign a plan without it"
+            ),
+            Reason::OtherServer { node, server, why } => {
+                write!(f, "waits because the server {server} is unavailable ({why}) and {node} must not go with it")
+            }
+            Reason::Unhealthy { node, health: Health::Critical } => {
+                write!(f, "waits because {node} is in a critical state; see `hostler node show {node}`")
+            }
+            Reason::Unhealthy { node, health: _ } => {
+                write!(f, "waits because the health of {node} cannot be judged; see `hostler node show {node}`")
+            }
+            Reason::NodeBusy { node, limit } => {
+                write!(f, "waits because {node} performs {limit} tasks, as many as it may")
+            }
+            Reason::NotTheTarget { node } => write!(
+                f,
+                "waits because {node} is no longer in the roster under the key that the plan was signed for; sign a new plan"
+            ),
+            Reason::NoRoster => f.write_str("waits for a signed roster: approve the nodes first"),
+        }
+    }
+}
+
+fn are(nodes: usize) -> String {
+    if nodes == 1 { "1 node is".to_owned() } else { format!("{nodes} nodes are") }
+}
