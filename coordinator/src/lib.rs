@@ -1,1 +1,4 @@
-//! hostler-coordinator: mailbox and scheduler of a fleet.
+pub mod ca;
+pub mod data_dir;
+pub mod ledger;
+pub mod settings;

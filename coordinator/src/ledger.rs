@@ -1,0 +1,332 @@
+//! The ledger on disk: what was appended is durable before anybody hears of it.
+//!
+//! The form of its lines is `hostler_plan::ledger`'s; here are the file, its damage and its repair.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use hostler_plan::{
+    entry::Entry,
+    ledger::{Damage, Head, MAX_LINE_BYTES, Record, decode, encode},
+    timestamp::Timestamp,
+};
+
+use crate::data_dir::{sync_folder, write_private};
+
+/// The ledger's name in the data folder.
+pub const FILE_NAME: &str = "ledger";
+
+/// An open ledger; nothing but this writes it.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    head: Head,
+    /// Where each record begins, and at last where the next one will.
+    offsets: Vec<u64>,
+    /// Set when it is not known what the disk holds; only a restart reads it again.
+    broken: Option<String>,
+    /// In tests: the file may not grow beyond this, as on a full disk.
+    #[cfg(test)]
+    room: Option<u64>,
+}
+
+/// Why the ledger cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Another record stands there than was written.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The file cannot be read.
+    #[error("cannot read the ledger {}: {source}; check the disk", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// Nothing was appended.
+    #[error("the ledger {} was not written ({source}) and stays as it was; make room on the disk and try again", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    /// A write failed so that the disk's content is not known.
+    #[error("the ledger {} takes no more records ({reason}); check the disk and restart hostler-coordinator", path.display())]
+    Broken { path: PathBuf, reason: String },
+}
+
+/// A ledger as it was found.
+#[derive(Debug)]
+pub struct Opened {
+    pub ledger: Ledger,
+    /// In order, from the first.
+    pub records: Vec<Record>,
+    /// Where an unfinished last line was put, if there was one.
+    pub torn: Option<PathBuf>,
+}
+
+impl Ledger {
+    /// Opens or creates the ledger in `folder`. An unfinished last line was never acknowledged: it is put aside in
+    /// `ledger.torn-OFFSET`. Any other damage is an error and changes nothing.
+    pub fn open(folder: &Path) -> Result<Opened, LedgerError> {
+        let path = folder.join(FILE_NAME);
+        let read = |source| LedgerError::Read { path: path.clone(), source };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(read)?;
+        sync_folder(folder).map_err(read)?;
+        let scanned = scan(&file).map_err(read)?;
+        let torn = match scanned.damage {
+            None => None,
+            Some(Damage::Torn { offset, .. }) => {
+                Some(put_aside(&file, offset, &folder.join(format!("{FILE_NAME}.torn-{offset}"))).map_err(read)?)
+            }
+            Some(damage) => return Err(damage.into()),
+        };
+        let ledger = Self {
+            path,
+            file,
+            head: scanned.head,
+            offsets: scanned.offsets,
+            broken: None,
+            #[cfg(test)]
+            room: None,
+        };
+        Ok(Opened { ledger, records: scanned.records, torn })
+    }
+
+    /// Appends all of `entries` durably, or none of them.
+    pub fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Record>, LedgerError> {
+        if let Some(reason) = &self.broken {
+            return Err(LedgerError::Broken { path: self.path.clone(), reason: reason.clone() });
+        }
+        let good = self.length();
+        let (mut head, mut bytes, mut records, mut offsets) = (self.head, Vec::new(), Vec::new(), Vec::new());
+        for entry in entries {
+            let (line, record, next) = encode(head, at, entry);
+            bytes.extend(line);
+            offsets.push(good + bytes.len() as u64);
+            records.push(record);
+            head = next;
+        }
+        if let Err(source) = self.write(good, &bytes) {
+            self.take_back(good);
+            return Err(LedgerError::Write { path: self.path.clone(), source });
+        }
+        if let Err(e) = self.file.sync_data() {
+            // What a disk holds after a failed sync is not known, and a second sync would lie (PostgreSQL's fsync
+            // surprise, 2018): only reading it again after a restart tells.
+            self.take_back(good);
+            let reason = format!("the disk did not confirm a write: {e}");
+            self.broken = Some(reason.clone());
+            return Err(LedgerError::Broken { path: self.path.clone(), reason });
+        }
+        self.head = head;
+        self.offsets.extend(offsets);
+        Ok(records)
+    }
+
+    /// Where the chain stands.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Bytes that are durable.
+    pub fn length(&self) -> u64 {
+        self.offsets.last().copied().unwrap_or(0)
+    }
+
+    /// A reader of the exact lines from record `index` to the present end; empty beyond the end.
+    pub fn lines_from(&self, index: u64) -> io::Result<io::Take<File>> {
+        let at = usize::try_from(index).ok().and_then(|i| self.offsets.get(i)).copied().unwrap_or(self.length());
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(at))?;
+        Ok(file.take(self.length() - at))
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(at))?;
+        #[cfg(test)]
+        if let Some(room) = self.room {
+            let fits = usize::try_from(room.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+            self.file.write_all(&bytes[..fits])?;
+            if fits < bytes.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            return Ok(());
+        }
+        self.file.write_all(bytes)
+    }
+
+    /// Cuts the file back to what is known to be good.
+    fn take_back(&mut self, good: u64) {
+        if let Err(e) = self.file.set_len(good).and_then(|()| self.file.sync_data()) {
+            self.broken = Some(format!("a write failed and could not be taken back: {e}"));
+        }
+    }
+}
+
+/// What `hostler-coordinator recover` did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Recovered {
+    pub kept_records: u64,
+    /// What was wrong with the record behind them.
+    pub damage: Option<Damage>,
+    /// Where everything from that record on was put.
+    pub aside: Option<PathBuf>,
+}
+
+/// Keeps the records before the first damaged one and puts the rest aside in `ledger.damaged-OFFSET`.
+pub fn recover(folder: &Path) -> Result<Recovered, LedgerError> {
+    let path = folder.join(FILE_NAME);
+    let read = |source| LedgerError::Read { path: path.clone(), source };
+    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(read)?;
+    let scanned = scan(&file).map_err(read)?;
+    let aside = match &scanned.damage {
+        None => None,
+        Some(Damage::Record { offset, .. } | Damage::Torn { offset, .. }) => {
+            Some(put_aside(&file, *offset, &folder.join(format!("{FILE_NAME}.damaged-{offset}"))).map_err(read)?)
+        }
+    };
+    Ok(Recovered { kept_records: scanned.head.next_index, damage: scanned.damage, aside })
+}
+
+struct Scanned {
+    records: Vec<Record>,
+    head: Head,
+    offsets: Vec<u64>,
+    damage: Option<Damage>,
+}
+
+fn scan(file: &File) -> io::Result<Scanned> {
+    let mut reader = BufReader::new(file);
+    reader.seek(SeekFrom::Start(0))?;
+    let mut scanned = Scanned { records: Vec::new(), head: Head::EMPTY, offsets: vec![0], damage: None };
+    let mut line = Vec::new();
+    let mut offset = 0;
+    loop {
+        line.clear();
+        reader.by_ref().take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut line)?;
+        match decode(scanned.head, offset, &line) {
+            Ok(None) => return Ok(scanned),
+            Ok(Some((record, head, length))) => {
+                offset += length as u64;
+                scanned.records.push(record);
+                scanned.offsets.push(offset);
+                scanned.head = head;
+            }
+            Err(damage) => {
+                scanned.damage = Some(damage);
+                return Ok(scanned);
+            }
+        }
+    }
+}
+
+/// Copies everything from `offset` on to `to`, durably, and only then cuts it off.
+fn put_aside(mut file: &File, offset: u64, to: &Path) -> io::Result<PathBuf> {
+    let mut rest = Vec::new();
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_to_end(&mut rest)?;
+    write_private(to, &rest)?;
+    file.set_len(offset)?;
+    file.sync_all()?;
+    Ok(to.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_plan::id::Digest;
+
+    fn entry(by: &str) -> Entry {
+        Entry::Resumed { plan: Digest::of(by.as_bytes()), by: by.into() }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_unix_seconds(1_800_000_000)
+    }
+
+    fn with_three() -> (tempfile::TempDir, Ledger) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
+        ledger.append(now(), vec![entry("a")]).unwrap();
+        ledger.append(now(), vec![entry("b"), entry("c")]).unwrap();
+        (folder, ledger)
+    }
+
+    #[test]
+    fn records_are_there_again_after_a_restart() {
+        let (folder, ledger) = with_three();
+        let head = ledger.head();
+        drop(ledger);
+        let opened = Ledger::open(folder.path()).unwrap();
+        assert_eq!((opened.records.len(), opened.ledger.head()), (3, head));
+        assert!(opened.torn.is_none());
+        let mut text = String::new();
+        opened.ledger.lines_from(1).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.lines().all(|line| line.contains("\"index\":")));
+        text.clear();
+        opened.ledger.lines_from(99).unwrap().read_to_string(&mut text).unwrap();
+        assert!(text.is_empty());
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_ledger_as_it_was() {
+        let (folder, mut ledger) = with_three();
+        let before = std::fs::read(folder.path().join(FILE_NAME)).unwrap();
+        for room in 0..200 {
+            ledger.room = Some(before.len() as u64 + room);
+            let error = ledger.append(now(), vec![entry("d"), entry("e")]).unwrap_err().to_string();
+            assert!(error.contains("make room"), "{error}");
+            assert_eq!(std::fs::read(folder.path().join(FILE_NAME)).unwrap(), before);
+        }
+        ledger.room = None;
+        ledger.append(now(), vec![entry("d")]).unwrap();
+        drop(ledger);
+        assert_eq!(Ledger::open(folder.path()).unwrap().records.len(), 4);
+    }
+
+    #[test]
+    fn a_line_torn_at_any_byte_is_put_aside_and_the_rest_stays() {
+        let (folder, ledger) = with_three();
+        let (whole, last) = (ledger.length(), ledger.offsets[2]);
+        drop(ledger);
+        let path = folder.path().join(FILE_NAME);
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in last + 1..whole {
+            std::fs::write(&path, &bytes[..cut as usize]).unwrap();
+            let opened = Ledger::open(folder.path()).unwrap();
+            assert_eq!(opened.records.len(), 2);
+            let torn = opened.torn.unwrap();
+            assert_eq!(torn.file_name().unwrap().to_str().unwrap(), format!("ledger.torn-{last}"));
+            assert_eq!(std::fs::read(torn).unwrap(), &bytes[last as usize..cut as usize]);
+            let mut ledger = opened.ledger;
+            ledger.append(now(), vec![entry("again")]).unwrap();
+            drop(ledger);
+            assert_eq!(Ledger::open(folder.path()).unwrap().records.len(), 3);
+        }
+    }
+
+    #[test]
+    fn damage_is_refused_by_name_and_recovered_only_when_asked() {
+        let (folder, ledger) = with_three();
+        let second = ledger.offsets[1];
+        drop(ledger);
+        let path = folder.path().join(FILE_NAME);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[second as usize + 80] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Ledger::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("record 1") && error.contains("recover"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "a refusal changes nothing");
+        let recovered = recover(folder.path()).unwrap();
+        assert_eq!(recovered.kept_records, 1);
+        assert_eq!(std::fs::read(recovered.aside.unwrap()).unwrap(), &bytes[second as usize..]);
+        assert_eq!(Ledger::open(folder.path()).unwrap().records.len(), 1);
+        assert_eq!(recover(folder.path()).unwrap(), Recovered { kept_records: 1, damage: None, aside: None });
+    }
+}
