@@ -1,0 +1,48 @@
+//! `hostler-agent facts`: one reading without a coordinator.
+
+use super::{Facts, Now, Source, State};
+use anyhow::Context;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// How long the command waits for slow answers: apt takes seconds on a Raspberry Pi.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Output {
+    /// Prometheus text format.
+    #[default]
+    Text,
+    /// `{"at_ms": …, "series": [{"name": …, "labels": {…}, "value": …}]}`
+    Json,
+}
+
+/// Takes one reading of this machine, or of the recorded one in `root`, and prints it to standard output. Readers that
+/// failed are named on standard error; the command succeeds all the same, because the rest is true.
+pub fn command(root: Option<&Path>, output: Output) -> anyhow::Result<()> {
+    let source = match root {
+        Some(folder) => Source::recorded(folder)
+            .with_context(|| format!("cannot read a recorded machine from {}", folder.display()))?,
+        None => Source::real(),
+    };
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+    let mut facts = Facts::new(source);
+    facts.tick(Now { elapsed: Duration::ZERO, unix_ms });
+    facts.settle(PATIENCE);
+    let text = match output {
+        Output::Text => facts.reading().exposition(&[]),
+        Output::Json => {
+            serde_json::to_string_pretty(facts.reading()).context("cannot write the reading as JSON")? + "\n"
+        }
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    for (name, state) in facts.states() {
+        if let State::Failed(failure) = state {
+            eprintln!("{name}: {failure}");
+        }
+    }
+    Ok(())
+}

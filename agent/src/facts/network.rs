@@ -1,0 +1,138 @@
+//! Network interfaces: counters from `/proc/net/dev`, links from `/sys/class/net`, the default route.
+
+use super::failure::{Failure, Worst};
+use super::sample::Sample;
+use super::{Input, text};
+
+/// Interfaces of pods, bridges and tunnels of container networks: many, short-lived, and the same packets again.
+const HIDDEN: [&str; 14] = [
+    "lo",
+    "veth",
+    "cali",
+    "cni",
+    "flannel",
+    "docker",
+    "br-",
+    "virbr",
+    "lxc",
+    "cilium",
+    "kube-",
+    "nodelocaldns",
+    "ifb",
+    "dummy",
+];
+
+/// Whether an interface belongs to the machine and not to a pod.
+pub(super) fn is_own(name: &str) -> bool {
+    let hex_name = name.len() == 15 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    !hex_name && !HIDDEN.iter().any(|prefix| name == *prefix || (*prefix != "lo" && name.starts_with(prefix)))
+}
+
+/// Column, series. Received first, sent from column 8.
+const COLUMNS: [(usize, &str); 8] = [
+    (0, "node_network_receive_bytes_total"),
+    (1, "node_network_receive_packets_total"),
+    (2, "node_network_receive_errs_total"),
+    (3, "node_network_receive_drop_total"),
+    (8, "node_network_transmit_bytes_total"),
+    (9, "node_network_transmit_packets_total"),
+    (10, "node_network_transmit_errs_total"),
+    (11, "node_network_transmit_drop_total"),
+];
+
+/// Reads the counters.
+pub(super) fn counters(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+    input.source.root.read_into("proc/net/dev", &mut input.bytes)?;
+    for line in text::lines(&input.bytes) {
+        // The name may touch its first number: `eth0:123`.
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let device = text::word(line[..colon].trim_ascii());
+        if device.is_empty() || !is_own(device) {
+            continue;
+        }
+        let mut columns = COLUMNS.iter().peekable();
+        for (column, value) in text::words(&line[colon + 1..]).enumerate() {
+            if let Some((_, name)) = columns.next_if(|(wanted, _)| *wanted == column) {
+                out.put_some(name, &[("device", device)], text::number(value));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads links. A link that is down answers EINVAL for carrier and speed: those are missing then, not zero.
+pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+    let root = &input.source.root;
+    let mut worst = Worst::default();
+    for device in root.list("sys/class/net")? {
+        let folder = format!("sys/class/net/{device}");
+        // `bonding_masters` is a file among the folders.
+        if !is_own(&device) || !root.exists(&format!("{folder}/operstate")) {
+            continue;
+        }
+        let text = |file: &str| root.text(&format!("{folder}/{file}")).unwrap_or_default();
+        let number = |file: &str| root.number(&format!("{folder}/{file}")).ok();
+        let Some(state) = worst.note(root.text(&format!("{folder}/operstate"))) else { continue };
+        let (address, broadcast, duplex, alias) = (text("address"), text("broadcast"), text("duplex"), text("ifalias"));
+        let labels = [
+            ("address", address.as_str()),
+            ("broadcast", broadcast.as_str()),
+            ("device", device.as_str()),
+            ("duplex", duplex.as_str()),
+            ("ifalias", alias.as_str()),
+            ("operstate", state.as_str()),
+        ];
+        out.put("node_network_info", &labels, 1.0);
+        let own = [("device", device.as_str())];
+        out.put("node_network_up", &own, f64::from(state == "up"));
+        out.put_some("node_network_carrier", &own, number("carrier"));
+        out.put_some("node_network_carrier_changes_total", &own, number("carrier_changes"));
+        out.put_some("node_network_mtu_bytes", &own, number("mtu"));
+        // −1 is "unknown" and would be −125000 bytes a second.
+        let megabits = number("speed").filter(|megabits| *megabits > 0.0);
+        out.put_some("node_network_speed_bytes", &own, megabits.map(|megabits| megabits * 125_000.0));
+    }
+    let mut bytes = Vec::new();
+    if worst.note(root.read_into("proc/net/route", &mut bytes)).is_some()
+        && let Some(device) = default_route(&bytes)
+    {
+        out.put("hostler_network_default_route", &[("device", device)], 1.0);
+    }
+    worst.finish()
+}
+
+/// The interface of the IPv4 default route with the smallest metric.
+fn default_route(bytes: &[u8]) -> Option<&str> {
+    let routes = text::lines(bytes).skip(1).filter_map(|line| {
+        let columns: Vec<&[u8]> = text::words(line).collect();
+        let default = *columns.get(1)? == b"00000000" && *columns.get(7)? == b"00000000";
+        let metric = text::number(columns.get(6)?)? as u64;
+        default.then_some((metric, text::word(columns.first()?)))
+    });
+    routes.min_by_key(|(metric, _)| *metric).map(|(_, device)| device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_of_pods_are_left_out() {
+        for own in ["eth0", "end0", "wlan0", "enp3s0", "bond0", "wg0", "tailscale0", "lowpan0"] {
+            assert!(is_own(own), "{own}");
+        }
+        for other in ["lo", "veth12ab", "cali0123456789a", "cni0", "flannel.1", "docker0", "br-12", "0123456789abcde"] {
+            assert!(!is_own(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_default_route_with_the_smallest_metric() {
+        let table = b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+            wlan0\t00000000\t0100A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
+            eth0\t00000000\t0100A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+            eth0\t0000A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n";
+        assert_eq!(default_route(table), Some("eth0"));
+        assert_eq!(default_route(b"Iface\n"), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! What one reader found: a list of series that is refilled in place, so that a quiet node allocates nothing.
+
+use hostler_plan::fact::Series;
+
+/// The most series one reader may give. The processor times of 64 threads need 640.
+const MAX_SERIES: usize = 1024;
+
+/// The series of one reader. [`Sample::begin`], any number of [`Sample::put`], [`Sample::finish`].
+#[derive(Debug, Default)]
+pub struct Sample {
+    entries: Vec<(Series, f64)>,
+    next: usize,
+    reshaped: bool,
+    dropped: u64,
+}
+
+impl Sample {
+    /// Starts a new round.
+    pub fn begin(&mut self) {
+        self.next = 0;
+        self.reshaped = false;
+    }
+
+    /// Adds a series with a name of the program. A value that is not finite is not known and not added.
+    pub fn put(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        self.place(name, labels, value, |labels| Series::new(name, labels));
+    }
+
+    /// Adds a series whose name was built at run time.
+    pub fn put_named(&mut self, name: &str, labels: &[(&'static str, &str)], value: f64) {
+        self.place(name, labels, value, |labels| Series::named(name.to_owned(), labels));
+    }
+
+    /// Adds a series when there is a value.
+    pub fn put_some(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: Option<f64>) {
+        if let Some(value) = value {
+            self.put(name, labels, value);
+        }
+    }
+
+    fn place(
+        &mut self,
+        name: &str,
+        labels: &[(&'static str, &str)],
+        value: f64,
+        series: impl FnOnce(&[(&'static str, &str)]) -> Series,
+    ) {
+        if !value.is_finite() {
+            return;
+        }
+        if self.next == MAX_SERIES {
+            self.dropped += 1;
+            return;
+        }
+        match self.entries.get_mut(self.next) {
+            Some(entry) if entry.0.name() == name && entry.0.labels().are(labels) => entry.1 = value,
+            Some(entry) => {
+                *entry = (series(labels), value);
+                self.reshaped = true;
+            }
+            None => {
+                self.entries.push((series(labels), value));
+                self.reshaped = true;
+            }
+        }
+        self.next += 1;
+    }
+
+    /// Ends the round: series that were not given again are gone.
+    pub fn finish(&mut self) {
+        if self.next < self.entries.len() {
+            self.entries.truncate(self.next);
+            self.reshaped = true;
+        }
+    }
+
+    /// Whether series came or went in the last round.
+    pub fn reshaped(&self) -> bool {
+        self.reshaped
+    }
+
+    /// Series that did not fit, since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// The series with their values.
+    pub fn entries(&self) -> &[(Series, f64)] {
+        &self.entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_with_the_same_series_is_not_a_new_shape() {
+        let mut sample = Sample::default();
+        for (round, reshaped) in [(1.0, true), (2.0, false)] {
+            sample.begin();
+            sample.put("a", &[("x", "1")], round);
+            sample.put_named("b", &[], round);
+            sample.put("c", &[], f64::NAN);
+            sample.finish();
+            assert_eq!(sample.reshaped(), reshaped);
+            assert_eq!(sample.entries().len(), 2);
+        }
+        sample.begin();
+        sample.put_named("b", &[], 3.0);
+        sample.finish();
+        assert!(sample.reshaped());
+        assert_eq!(sample.entries(), [(Series::new("b", &[]), 3.0)]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let mut sample = Sample::default();
+        sample.begin();
+        for number in 0..1030 {
+            sample.put("a", &[("n", &number.to_string())], 1.0);
+        }
+        sample.finish();
+        assert_eq!((sample.entries().len(), sample.dropped()), (1024, 6));
+    }
+}
