@@ -4,4 +4,10 @@
 //! Nothing here touches a real machine. Boards, versions and clusters of this crate say of themselves that they are
 //! simulated.
 
+mod answer;
+pub mod clock;
+pub mod host;
+mod kube;
+pub mod socket;
+pub mod wire;
 pub mod world;

@@ -32,6 +32,9 @@ pub const DETACH: Millis = 3_000;
 /// A replica of a volume whose node came back is rebuilt after this.
 pub const REBUILD: Millis = 6_000;
 
+/// Copies of a volume, the storage system's default.
+pub const REPLICAS: usize = 3;
+
 /// What the cluster's API server knows.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
@@ -107,7 +110,10 @@ pub struct Pod {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
-    Controller { kind: ControllerKind, name: String },
+    Controller {
+        kind: ControllerKind,
+        name: String,
+    },
     /// The storage system's own object.
     InstanceManager,
     /// A static pod's mirror: evicting it changes nothing.
@@ -191,6 +197,17 @@ impl Cluster {
             matching.iter().filter(|(key, pod)| pod.is_ready() && !budget.disrupted.contains_key(key)).count();
         let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         budget.limit.allowance(Matching { pods: counted(matching.len()), scale, healthy: counted(healthy) })
+    }
+
+    /// How many pods a controller wants, by the kind and name of the owner that its pods name.
+    pub fn scale(&self, namespace: &str, kind: &str, name: &str) -> Option<u32> {
+        let found =
+            self.workloads.iter().find(|w| w.namespace == namespace && w.owner_of_pods() == (kind, name.into()))?;
+        match found.kind {
+            ControllerKind::Deployment | ControllerKind::StatefulSet => Some(found.replicas),
+            // A DaemonSet has no scale subresource.
+            ControllerKind::DaemonSet => None,
+        }
     }
 
     /// A name nobody had before.
@@ -353,12 +370,12 @@ impl Cluster {
         }
     }
 
-    /// Attaches a volume; a new one gets three replicas on the schedulable nodes, the one that uses it first.
+    /// Attaches a volume; a new one gets its replicas on the schedulable nodes, the one that uses it first.
     fn attach(&mut self, volume: String, node: &NodeName, now: Millis) {
         let mut homes: Vec<NodeName> =
             self.nodes.iter().filter(|(_, n)| n.ready && !n.unschedulable).map(|(name, _)| name.clone()).collect();
         homes.sort_by_key(|home| (home != node, home.clone()));
-        homes.truncate(3);
+        homes.truncate(REPLICAS);
         let volume = self.volumes.entry(volume).or_insert_with(|| Volume {
             replicas: homes.into_iter().map(|home| (home, now)).collect(),
             attached: None,
@@ -369,10 +386,8 @@ impl Cluster {
     fn detach_volumes(&mut self, now: Millis) {
         for (name, volume) in &mut self.volumes {
             let Some((node, unused_since)) = &mut volume.attached else { continue };
-            let used = self
-                .pods
-                .values()
-                .any(|pod| pod.volume.as_ref() == Some(name) && pod.node.as_ref() == Some(&*node));
+            let used =
+                self.pods.values().any(|pod| pod.volume.as_ref() == Some(name) && pod.node.as_ref() == Some(&*node));
             if used {
                 *unused_since = None;
             } else if now >= *unused_since.get_or_insert(now) + DETACH {
@@ -384,6 +399,7 @@ impl Cluster {
     /// The storage system: an instance manager and a budget over it on every node. The budget goes when the node is
     /// unschedulable, runs no engine, and every replica on it has a healthy twin behind a budget elsewhere.
     fn keep_instance_managers(&mut self, now: Millis) {
+        self.replenish_replicas(now);
         let nodes: Vec<NodeName> = self.nodes.keys().cloned().collect();
         for node in nodes {
             let Some(kube) = self.nodes.get(&node).cloned() else { continue };
@@ -412,6 +428,19 @@ impl Cluster {
                     self.budgets.push(Budget::over(STORAGE_NAMESPACE, &name, limit));
                 }
                 (Some(_), false) | (None, _) => {}
+            }
+        }
+    }
+
+    /// A volume that was made while there were few nodes gets its missing copies as nodes join.
+    fn replenish_replicas(&mut self, now: Millis) {
+        for volume in self.volumes.values_mut().filter(|volume| volume.replicas.len() < REPLICAS) {
+            let home = self
+                .nodes
+                .iter()
+                .find(|(name, node)| node.ready && !node.unschedulable && !volume.replicas.contains_key(*name));
+            if let Some((name, _)) = home {
+                volume.replicas.insert(name.clone(), now + POD_START + REBUILD);
             }
         }
     }

@@ -35,9 +35,8 @@ impl Cluster {
             PodState::Pending | PodState::Succeeded | PodState::Terminating { .. } => false,
         };
         if asks {
-            let over: Vec<usize> = (0..self.budgets.len())
-                .filter(|at| self.budgets[*at].selects(&key.namespace, &labels))
-                .collect();
+            let over: Vec<usize> =
+                (0..self.budgets.len()).filter(|at| self.budgets[*at].selects(&key.namespace, &labels)).collect();
             match over.as_slice() {
                 [] => {}
                 [at] => {

@@ -81,9 +81,7 @@ impl Faults {
 
     /// Whether no API server answers now.
     pub fn api_silent(&self, now: Millis) -> bool {
-        self.0
-            .iter()
-            .any(|fault| matches!(fault, Fault::ApiSilent { from, until } if (*from..*until).contains(&now)))
+        self.0.iter().any(|fault| matches!(fault, Fault::ApiSilent { from, until } if (*from..*until).contains(&now)))
     }
 
     /// Whether this budget allows nothing now.

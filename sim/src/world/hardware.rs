@@ -97,7 +97,10 @@ impl Busy {
         let base = if machine.k3s.running().is_some() { 9 } else { 1 };
         let wave = wave(now, 60_000, 4);
         let percent = base + 2 * pods as u64 + wave + if starting { 45 } else { 0 };
-        Busy { percent: percent.min(97), memory_used: (700 << 20) + pod_bytes / 2 + if base > 1 { 600 << 20 } else { 0 } }
+        Busy {
+            percent: percent.min(97),
+            memory_used: (700 << 20) + pod_bytes / 2 + if base > 1 { 600 << 20 } else { 0 },
+        }
     }
 
     fn celsius(&self, board: &Board) -> f64 {
@@ -206,7 +209,9 @@ fn supply(reading: &mut Reading, machine: &Machine, faults: &Faults, busy: &Busy
     let word = if weak { UNDER_VOLTAGE_NOW } else { 0 } | if was_weak { UNDER_VOLTAGE_SINCE_BOOT } else { 0 };
     put(reading, "hostler_rpi_throttled_state", &[], f64::from(word));
     for (scope, shift) in [("now", 0), ("since_boot", 16)] {
-        for (bit, reason) in ["under_voltage", "frequency_capped", "throttled", "soft_temperature_limit"].iter().enumerate() {
+        for (bit, reason) in
+            ["under_voltage", "frequency_capped", "throttled", "soft_temperature_limit"].iter().enumerate()
+        {
             let set = word >> (bit + shift) & 1;
             put(reading, "hostler_rpi_throttle", &[("reason", reason), ("scope", scope)], f64::from(set));
         }
@@ -215,7 +220,12 @@ fn supply(reading: &mut Reading, machine: &Machine, faults: &Faults, busy: &Busy
     let volts = if weak { 4.61 } else { 5.08 } - wave(now, 45_000, 3) as f64 / 100.0;
     put(reading, "hostler_rpi_pmic_volts", &[("rail", "EXT5V")], round(volts, 1000.0));
     put(reading, "hostler_power_supply_max_current_amps", &[], 5.0);
-    put(reading, "node_cooling_device_cur_state", &[("name", "0"), ("type", "pwm-fan")], f64::from(u8::from(celsius > 50.0)));
+    put(
+        reading,
+        "node_cooling_device_cur_state",
+        &[("name", "0"), ("type", "pwm-fan")],
+        f64::from(u8::from(celsius > 50.0)),
+    );
 }
 
 fn storage(reading: &mut Reading, machine: &Machine, busy: &Busy, now: Millis) {
@@ -279,14 +289,7 @@ fn nvme(reading: &mut Reading, board: &Board, busy: &Busy) {
     ] {
         put(reading, name, &device, value);
     }
-    let bits = [
-        "available_spare",
-        "temperature",
-        "reliability",
-        "read_only",
-        "volatile_backup",
-        "persistent_memory",
-    ];
+    let bits = ["available_spare", "temperature", "reliability", "read_only", "volatile_backup", "persistent_memory"];
     for bit in bits {
         put(reading, "hostler_nvme_critical_warning", &[("device", "nvme0"), ("bit", bit)], 0.0);
     }

@@ -43,7 +43,9 @@ pub struct Machine {
 #[serde(rename_all = "snake_case")]
 pub enum Power {
     Up,
-    Booting { until: Millis },
+    Booting {
+        until: Millis,
+    },
     /// It was rebooted and never came back.
     Dead,
 }

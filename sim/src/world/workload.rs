@@ -54,6 +54,12 @@ impl Workload {
         }
     }
 
+    /// Kind and name of the object that its pods name as their controller: a Deployment's pods belong to its
+    /// ReplicaSet.
+    pub fn owner_of_pods(&self) -> (&'static str, String) {
+        owner_of_pods(self.kind, &self.name)
+    }
+
     fn critical(mut self) -> Self {
         self.critical = true;
         self
@@ -68,6 +74,15 @@ impl Workload {
     fn with_empty_dir(mut self) -> Self {
         self.empty_dir = true;
         self
+    }
+}
+
+/// Kind and name of the object that the pods of a controller name.
+pub fn owner_of_pods(kind: ControllerKind, name: &str) -> (&'static str, String) {
+    match kind {
+        ControllerKind::Deployment => ("ReplicaSet", format!("{name}-6f7d8")),
+        ControllerKind::StatefulSet => ("StatefulSet", name.to_owned()),
+        ControllerKind::DaemonSet => ("DaemonSet", name.to_owned()),
     }
 }
 

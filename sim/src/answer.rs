@@ -1,0 +1,241 @@
+//! What the world answers to the program on one of its machines.
+
+use hostler_plan::{
+    id::NodeName,
+    step::{ClusterRole, UnitState},
+};
+use serde::Serialize;
+
+use crate::{
+    wire::{
+        Answer, BudgetAnswer, Bytes, Failure, Identity, K3sAnswer, NodeAnswer, PodAnswer, Request, UnitAnswer,
+        WireFile, WriteAnswer,
+    },
+    world::{
+        K3S_BINARY, K3sError, NoSuchMachine, PodKey, World,
+        cluster::PodState,
+        machine::{File, Machine, Process},
+    },
+};
+
+/// The annotation that goes with a cordon; the same as on real nodes.
+const CORDON_ANNOTATION: &str = hostler_agent::host::CORDON_ANNOTATION;
+
+impl From<NoSuchMachine> for Failure {
+    fn from(error: NoSuchMachine) -> Self {
+        Failure::Protocol { reason: error.to_string() }
+    }
+}
+
+impl From<K3sError> for Failure {
+    fn from(error: K3sError) -> Self {
+        match error {
+            K3sError::Machine(error) => error.into(),
+            K3sError::Silent => Failure::Silent { reason: error.to_string() },
+            K3sError::NotABinary { .. } | K3sError::Token | K3sError::OtherRole { .. } | K3sError::ClusterExists(_) => {
+                Failure::K3s { reason: error.to_string() }
+            }
+        }
+    }
+}
+
+fn json<T: Serialize>(value: T) -> Answer {
+    serde_json::to_value(value).map_err(|e| Failure::Protocol { reason: e.to_string() })
+}
+
+/// Answers one request of the program on `name`. The world's time has been set by the caller; `speed` says how much
+/// faster it passes than the asker's.
+pub fn answer(world: &mut World, name: &NodeName, speed: f64, request: Request) -> Answer {
+    let machine = world.machine(name)?;
+    if !machine.is_up() {
+        return Err(Failure::Off { power: machine.power });
+    }
+    match request {
+        Request::Identity => json(Identity {
+            hardware: machine.board.identity(),
+            arch: machine.board.arch,
+            boot_id: machine.boot_id.clone(),
+        }),
+        Request::Facts { at_ms } => json(world.facts(machine, at_ms)),
+        Request::K3s => {
+            json(K3sAnswer { installed: machine.k3s.binary, running: machine.k3s.running(), role: machine.k3s.role })
+        }
+        Request::Reboot => json(world.reboot(name)?),
+        Request::ReadFile { .. }
+        | Request::WriteFile { .. }
+        | Request::ModuleIsLoaded { .. }
+        | Request::LoadModule { .. }
+        | Request::ReadSysctl { .. }
+        | Request::WriteSysctl { .. }
+        | Request::PackageVersion { .. }
+        | Request::InstallPackage { .. }
+        | Request::Unit { .. }
+        | Request::SetUnit { .. } => of_the_disk(world, name, request),
+        Request::InstallK3s { binary, role, secret } => {
+            install(world, name, binary)?;
+            match secret {
+                None => world.k3s_bootstrap(name)?,
+                Some(secret) => world.k3s_join(name, role, &secret)?,
+            }
+            json(())
+        }
+        Request::UpgradeK3s { binary } => {
+            install(world, name, binary)?;
+            json(world.k3s_restart(name)?)
+        }
+        Request::MakeJoinSecret { role, lifetime_seconds } => {
+            // A lifetime is meant in the asker's time.
+            let lifetime = (lifetime_seconds as f64 * 1000.0 * speed) as u64;
+            json(world.k3s_token(name, role, lifetime)?)
+        }
+        Request::Nodes
+        | Request::Pods { .. }
+        | Request::Budgets
+        | Request::Scale { .. }
+        | Request::Evict { .. }
+        | Request::SetSchedulable { .. }
+        | Request::Attachments { .. } => of_the_cluster(world, name, speed, request),
+    }
+}
+
+fn install(world: &mut World, name: &NodeName, binary: Bytes) -> Result<(), Failure> {
+    let file = File { mode: 0o755, content: binary.0 };
+    world.machine_mut(name)?.files.insert(K3S_BINARY.to_owned(), file);
+    Ok(())
+}
+
+fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
+    let now = world.now();
+    let machine = world.machine_mut(name)?;
+    match request {
+        Request::ReadFile { path } => json(
+            machine.files.get(&path).map(|file| WireFile { content: Bytes(file.content.clone()), mode: file.mode }),
+        ),
+        Request::WriteFile { path, file } => {
+            machine.files.insert(path, File { mode: file.mode, content: file.content.0 });
+            json(())
+        }
+        Request::ModuleIsLoaded { module } => json(machine.modules.contains(&module)),
+        Request::LoadModule { module } => {
+            machine.modules.insert(module);
+            json(())
+        }
+        Request::ReadSysctl { key } => json(machine.sysctls.get(&key)),
+        Request::WriteSysctl { key, value } => {
+            machine.sysctls.insert(key, value);
+            json(())
+        }
+        Request::PackageVersion { package } => json(machine.packages.get(&package)),
+        Request::InstallPackage { package, version } => {
+            machine.packages.insert(package, version);
+            json(())
+        }
+        Request::Unit { unit } => json(unit_of(machine, &unit)),
+        Request::SetUnit { unit, state, enabled } => {
+            if !machine.units.contains_key(&unit) {
+                return Err(Failure::Missing { what: format!("unit {unit}") });
+            }
+            machine.set_unit(&unit, state == UnitState::Started, enabled, now);
+            json(())
+        }
+        other => Err(Failure::Protocol { reason: format!("{other:?} is not about a machine's disk") }),
+    }
+}
+
+fn unit_of(machine: &Machine, unit: &str) -> UnitAnswer {
+    let is_k3s = machine.k3s.role.map(Machine::k3s_unit) == Some(unit);
+    let changing = is_k3s && matches!(machine.k3s.process, Process::Starting { .. });
+    UnitAnswer { unit: machine.units.get(unit).copied(), changing }
+}
+
+fn of_the_cluster(world: &mut World, asker: &NodeName, speed: f64, request: Request) -> Answer {
+    let machine = world.machine(asker)?;
+    if machine.k3s.role != Some(ClusterRole::Server) {
+        return Err(Failure::Missing { what: "credentials for an API server".into() });
+    }
+    if machine.k3s.running().is_none() || !world.api_answers() {
+        return Err(Failure::Silent { reason: "connection refused on 127.0.0.1:6443".into() });
+    }
+    let now = world.now();
+    let of_the_asker = |world_ms: u64| (world_ms as f64 / speed) as u64;
+    let World { cluster, faults, .. } = world;
+    match request {
+        Request::Nodes => {
+            let nodes: Vec<NodeAnswer> = cluster
+                .nodes
+                .iter()
+                .map(|(name, node)| {
+                    let silent_ms = of_the_asker(now.saturating_sub(node.heartbeat));
+                    NodeAnswer { name: name.to_string(), node: node.clone(), silent_ms }
+                })
+                .collect();
+            json(nodes)
+        }
+        Request::Pods { on_node, in_namespace } => {
+            let wanted = |key: &PodKey, node: Option<&NodeName>| {
+                on_node.as_deref().is_none_or(|on| node.is_some_and(|node| node.as_str() == on))
+                    && in_namespace.as_ref().is_none_or(|namespace| key.namespace == *namespace)
+            };
+            let found = cluster.pods.iter().filter(|(key, pod)| wanted(key, pod.node.as_ref()));
+            let pods: Vec<PodAnswer> = found
+                .map(|(key, pod)| PodAnswer {
+                    namespace: key.namespace.clone(),
+                    name: key.name.clone(),
+                    pod: pod.clone(),
+                    going_for_ms: match pod.state {
+                        PodState::Terminating { until } => Some(of_the_asker(until.saturating_sub(now))),
+                        PodState::Pending
+                        | PodState::Starting { .. }
+                        | PodState::Ready
+                        | PodState::Lost
+                        | PodState::Succeeded => None,
+                    },
+                })
+                .collect();
+            json(pods)
+        }
+        Request::Budgets => {
+            let budgets: Vec<BudgetAnswer> = cluster
+                .budgets
+                .iter()
+                .map(|budget| {
+                    let mut status = cluster.allowance(budget);
+                    if faults.budget_holds(&budget.full_name(), now) {
+                        status.desired_healthy = status.current_healthy;
+                        status.allowed = 0;
+                    }
+                    BudgetAnswer { budget: budget.clone(), status }
+                })
+                .collect();
+            json(budgets)
+        }
+        Request::Scale { namespace, kind, name } => json(cluster.scale(&namespace, &kind, &name)),
+        Request::Evict { namespace, name, uid } => {
+            json(cluster.evict(&PodKey { namespace, name }, Some(&uid), now, faults))
+        }
+        Request::SetSchedulable { node, resource_version, unschedulable, annotation } => {
+            let Some(kube) = cluster.nodes.iter_mut().find(|(name, _)| name.as_str() == node).map(|(_, n)| n) else {
+                return json(WriteAnswer::Gone);
+            };
+            if kube.resource_version != resource_version {
+                return json(WriteAnswer::Changed);
+            }
+            kube.resource_version += 1;
+            kube.unschedulable = unschedulable;
+            kube.unschedulable_by = unschedulable.then(|| hostler_agent::host::FIELD_MANAGER.to_owned());
+            match annotation {
+                Some(text) => kube.annotations.insert(CORDON_ANNOTATION.to_owned(), text),
+                None => kube.annotations.remove(CORDON_ANNOTATION),
+            };
+            json(WriteAnswer::Done)
+        }
+        Request::Attachments { node } => {
+            let attached = cluster
+                .volumes
+                .iter()
+                .filter(|(_, volume)| volume.attached.as_ref().is_some_and(|(on, _)| on.as_str() == node));
+            json(attached.map(|(name, _)| name).collect::<Vec<_>>())
+        }
+        other => Err(Failure::Protocol { reason: format!("{other:?} is not about the cluster") }),
+    }
+}

@@ -1,0 +1,239 @@
+//! A machine of the simulated world, seen by the agent that runs on it.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hostler_agent::host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitActivity, UnitStatus, Wake};
+use hostler_plan::{
+    document::Hardware,
+    fact::Reading,
+    id::{Arch, BootId, NodeName},
+    step::{ClusterRole, UnitState},
+    timestamp::Timestamp,
+    version::Version,
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    clock::SharedWorld,
+    socket::Connection,
+    wire::{Answer, Bytes, Failure, Identity, K3sAnswer, Request, UnitAnswer, WireFile},
+    world::version_of,
+};
+
+/// A simulated machine behind the traits of a real one. Its clock is the real one; only its waits are shorter, because
+/// everything around it happens faster.
+#[derive(Debug)]
+pub struct SimHost {
+    machine: NodeName,
+    door: Door,
+    arch: Arch,
+}
+
+#[derive(Debug)]
+enum Door {
+    /// The world is in this process.
+    Here(SharedWorld),
+    /// The world is behind a socket.
+    There(Connection),
+}
+
+impl SimHost {
+    /// A machine of a world in this process.
+    pub fn here(world: SharedWorld, machine: NodeName) -> Result<Self, HostError> {
+        Self::new(machine, Door::Here(world))
+    }
+
+    /// A machine of the world behind a socket.
+    pub fn there(socket: &Path, machine: NodeName) -> Result<Self, HostError> {
+        let connection = Connection::open(socket, &machine).map_err(|e| HostError::File {
+            action: "connecting to the simulated world at",
+            path: socket.into(),
+            reason: e.to_string(),
+        })?;
+        Self::new(machine, Door::There(connection))
+    }
+
+    fn new(machine: NodeName, door: Door) -> Result<Self, HostError> {
+        let mut host = Self { machine, door, arch: Arch::Aarch64 };
+        host.arch = host.ask::<Identity>(Request::Identity).map_err(host_error)?.arch;
+        Ok(host)
+    }
+
+    pub(crate) fn speed(&self) -> f64 {
+        match &self.door {
+            Door::Here(world) => world.speed(),
+            Door::There(connection) => connection.speed(),
+        }
+    }
+
+    /// Asks the world and reads the answer as the type that the request names.
+    pub(crate) fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Failure> {
+        let answer: Answer = match &self.door {
+            Door::Here(world) => world.ask(&self.machine, request),
+            Door::There(connection) => connection.ask(&request),
+        };
+        serde_json::from_value(answer?).map_err(|e| Failure::Protocol { reason: e.to_string() })
+    }
+
+    fn identity(&self) -> Result<Identity, HostError> {
+        self.ask(Request::Identity).map_err(host_error)
+    }
+
+    fn order(&self, request: Request) -> Result<(), HostError> {
+        self.ask(request).map_err(host_error)
+    }
+}
+
+/// The staged artifact, which lies on the real disk of the agent's process.
+fn read_binary(path: &Path, version: Version) -> Result<Bytes, HostError> {
+    let content =
+        fs::read(path).map_err(|e| HostError::File { action: "reading", path: path.into(), reason: e.to_string() })?;
+    match version_of(&content) {
+        Some(found) if found == version => Ok(Bytes(content)),
+        found => Err(HostError::Unexpected {
+            what: "the simulated K3s binary's version",
+            expected: "that of the step",
+            found: found.map_or("a file of another kind".into(), |found| found.to_string()),
+        }),
+    }
+}
+
+fn host_error(failure: Failure) -> HostError {
+    match failure {
+        Failure::Missing { what } => HostError::Missing { what },
+        Failure::K3s { reason } => {
+            HostError::Command { command: "k3s (simulated)".into(), status: "exit status 1".into(), output: reason }
+        }
+        Failure::Off { .. } | Failure::Silent { .. } | Failure::Protocol { .. } => HostError::Command {
+            command: "simulated host".into(),
+            status: "no answer".into(),
+            output: failure.to_string(),
+        },
+    }
+}
+
+impl Host for SimHost {
+    fn host_name(&self) -> Result<String, HostError> {
+        Ok(self.machine.to_string())
+    }
+
+    fn hardware(&self) -> Result<Hardware, HostError> {
+        self.identity().map(|identity| identity.hardware)
+    }
+
+    fn arch(&self) -> Arch {
+        self.arch
+    }
+
+    fn boot_id(&self) -> Result<BootId, HostError> {
+        self.identity().map(|identity| identity.boot_id)
+    }
+
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn clock_is_synchronised(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, wake: &Wake, at_most: Duration) {
+        // At least a millisecond, so that a poll never turns into a spin.
+        wake.wait(at_most.div_f64(self.speed().max(1.0)).max(Duration::from_millis(1)));
+    }
+
+    fn read_facts(&self, now: Timestamp) -> Reading {
+        let at_ms = now.unix_milliseconds();
+        self.ask(Request::Facts { at_ms }).unwrap_or_else(|_| Reading::new(at_ms))
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError> {
+        let path = path.to_string_lossy().into_owned();
+        let file: Option<WireFile> = self.ask(Request::ReadFile { path }).map_err(host_error)?;
+        Ok(file.map(|file| HostFile { content: file.content.0, mode: file.mode, uid: 0, gid: 0 }))
+    }
+
+    fn write_file(&self, path: &Path, file: &HostFile) -> Result<(), HostError> {
+        let path = path.to_string_lossy().into_owned();
+        self.order(Request::WriteFile {
+            path,
+            file: WireFile { content: Bytes(file.content.clone()), mode: file.mode },
+        })
+    }
+
+    fn module_is_loaded(&self, module: &str) -> Result<bool, HostError> {
+        self.ask(Request::ModuleIsLoaded { module: module.into() }).map_err(host_error)
+    }
+
+    fn load_module(&self, module: &str) -> Result<(), HostError> {
+        self.order(Request::LoadModule { module: module.into() })
+    }
+
+    fn read_sysctl(&self, key: &str) -> Result<Option<String>, HostError> {
+        self.ask(Request::ReadSysctl { key: key.into() }).map_err(host_error)
+    }
+
+    fn write_sysctl(&self, key: &str, value: &str) -> Result<(), HostError> {
+        self.order(Request::WriteSysctl { key: key.into(), value: value.into() })
+    }
+
+    fn package_version(&self, package: &str) -> Result<Option<String>, HostError> {
+        self.ask(Request::PackageVersion { package: package.into() }).map_err(host_error)
+    }
+
+    fn install_package(&self, package: &str, version: &str) -> Result<(), HostError> {
+        self.order(Request::InstallPackage { package: package.into(), version: version.into() })
+    }
+
+    fn unit(&self, unit: &str) -> Result<UnitStatus, HostError> {
+        let answer: UnitAnswer = self.ask(Request::Unit { unit: unit.into() }).map_err(host_error)?;
+        let activity = match answer.unit {
+            _ if answer.changing => UnitActivity::Changing,
+            Some(unit) if unit.active => UnitActivity::Active,
+            Some(_) | None => UnitActivity::Inactive,
+        };
+        Ok(UnitStatus {
+            exists: answer.unit.is_some(),
+            activity,
+            enabled: answer.unit.is_some_and(|unit| unit.enabled),
+        })
+    }
+
+    fn set_unit(&self, unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError> {
+        self.order(Request::SetUnit { unit: unit.into(), state, enabled })
+    }
+
+    fn reboot(&self) -> Result<(), HostError> {
+        self.order(Request::Reboot)
+    }
+
+    fn k3s(&self) -> Result<K3sStatus, HostError> {
+        let answer: K3sAnswer = self.ask(Request::K3s).map_err(host_error)?;
+        Ok(K3sStatus { installed: answer.installed, running: answer.running, role: answer.role })
+    }
+
+    fn install_k3s(&self, install: &K3sInstall<'_>) -> Result<(), HostError> {
+        let binary = read_binary(install.binary, install.version)?;
+        let secret = install.join.map(|join| join.secret.to_owned());
+        self.order(Request::InstallK3s { binary, role: install.role, secret })
+    }
+
+    fn upgrade_k3s(&self, binary: &Path, version: Version) -> Result<(), HostError> {
+        self.order(Request::UpgradeK3s { binary: read_binary(binary, version)? })
+    }
+
+    fn make_join_secret(&self, role: ClusterRole, lifetime: Duration) -> Result<String, HostError> {
+        let lifetime_seconds = lifetime.as_secs();
+        self.ask(Request::MakeJoinSecret { role, lifetime_seconds }).map_err(host_error)
+    }
+
+    fn cluster(&self) -> Option<&dyn Cluster> {
+        let status = self.k3s().ok()?;
+        (status.role == Some(ClusterRole::Server)).then_some(self)
+    }
+}

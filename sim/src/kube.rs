@@ -1,0 +1,222 @@
+//! The simulated cluster behind the trait of a real one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hostler_agent::host::{
+    Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, Cordon, CordonAnswer,
+    Deletion, Eviction, Host as _, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope,
+    PodVolume, Requirement, Scale, Selector,
+};
+
+use crate::{
+    host::SimHost,
+    wire::{BudgetAnswer, Failure, NodeAnswer, PodAnswer, Request, WriteAnswer},
+    world::{
+        budget::{Amount, Limit},
+        cluster::{self, HEARTBEAT_GRACE, PodState},
+        eviction::EvictionAnswer,
+        workload::owner_of_pods,
+    },
+};
+
+/// `terminationGracePeriodSeconds` where nobody writes it.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+impl Cluster for SimHost {
+    fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
+        let answers: Vec<NodeAnswer> = self.ask(Request::Nodes).map_err(|e| cluster_error("list nodes", e))?;
+        Ok(answers.into_iter().map(|answer| self.node(answer)).collect())
+    }
+
+    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
+        let (on_node, in_namespace) = match scope {
+            PodScope::OnNode(node) => (Some(node.to_owned()), None),
+            PodScope::InNamespace(namespace) => (None, Some(namespace.to_owned())),
+        };
+        let answers: Vec<PodAnswer> =
+            self.ask(Request::Pods { on_node, in_namespace }).map_err(|e| cluster_error("list pods", e))?;
+        Ok(answers.into_iter().map(|answer| self.pod(answer)).collect())
+    }
+
+    fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
+        let answers: Vec<BudgetAnswer> = self.ask(Request::Budgets).map_err(|e| cluster_error("list budgets", e))?;
+        Ok(answers.into_iter().map(budget).collect())
+    }
+
+    fn scale(&self, namespace: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError> {
+        let request =
+            Request::Scale { namespace: namespace.into(), kind: owner.kind.clone(), name: owner.name.clone() };
+        let replicas: Option<u32> = self.ask(request).map_err(|e| cluster_error("read a scale", e))?;
+        Ok(replicas.map(|replicas| Scale { replicas, max_replicas: None }))
+    }
+
+    fn evict(&self, pod: &PodKey) -> Eviction {
+        let request = Request::Evict { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: pod.uid.clone() };
+        match self.ask(request) {
+            Ok(EvictionAnswer::Accepted) => Eviction::Accepted,
+            Ok(EvictionAnswer::NotFound | EvictionAnswer::OtherUid { .. }) => Eviction::Gone,
+            Ok(EvictionAnswer::Budget { sentence, .. }) => Eviction::Budget(sentence),
+            Ok(EvictionAnswer::TooManyBudgets { budgets }) => Eviction::SeveralBudgets(format!(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support: {}",
+                budgets.join(", ")
+            )),
+            Err(Failure::Silent { reason }) => Eviction::Silent(reason),
+            Err(failure) => Eviction::Other { code: 0, reason: failure.to_string() },
+        }
+    }
+
+    fn cordon(&self, node: &str, resource_version: &str, note: &Cordon) -> Result<CordonAnswer, ClusterError> {
+        let annotation = serde_json::to_string(note)
+            .map_err(|e| ClusterError::Refused { action: "cordon".into(), reason: e.to_string() })?;
+        self.set_schedulable(node, resource_version, Some(annotation))
+    }
+
+    fn uncordon(&self, node: &str, resource_version: &str) -> Result<CordonAnswer, ClusterError> {
+        self.set_schedulable(node, resource_version, None)
+    }
+
+    fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError> {
+        let volumes: Vec<String> = self
+            .ask(Request::Attachments { node: node.into() })
+            .map_err(|e| cluster_error("list volume attachments", e))?;
+        Ok(volumes.into_iter().map(|v| Attachment { name: format!("csi-{v}"), volume: Some(v) }).collect())
+    }
+}
+
+impl SimHost {
+    fn set_schedulable(
+        &self,
+        node: &str,
+        resource_version: &str,
+        cordon: Option<String>,
+    ) -> Result<CordonAnswer, ClusterError> {
+        // A text that is no number was not handed out by this cluster: the node is another one by now.
+        let Ok(resource_version) = resource_version.parse() else { return Ok(CordonAnswer::Changed) };
+        let request = Request::SetSchedulable {
+            node: node.into(),
+            resource_version,
+            unschedulable: cordon.is_some(),
+            annotation: cordon,
+        };
+        Ok(match self.ask(request).map_err(|e| cluster_error("patch the node", e))? {
+            WriteAnswer::Done => CordonAnswer::Done,
+            WriteAnswer::Changed => CordonAnswer::Changed,
+            WriteAnswer::Gone => CordonAnswer::Gone,
+        })
+    }
+
+    fn node(&self, answer: NodeAnswer) -> Node {
+        let NodeAnswer { name, node, silent_ms } = answer;
+        let now = self.now();
+        let since = now.unix_milliseconds().saturating_sub(silent_ms);
+        let silent = silent_ms as f64 * self.speed() > HEARTBEAT_GRACE as f64;
+        let ready = match (node.ready, silent) {
+            (true, _) => NodeReady::Ready,
+            (false, false) => NodeReady::NotReady,
+            (false, true) => {
+                NodeReady::Unknown { since: hostler_plan::timestamp::Timestamp::from_unix_milliseconds(since) }
+            }
+        };
+        let mut labels = BTreeMap::from([("kubernetes.io/hostname".to_owned(), name.clone())]);
+        if node.role == hostler_plan::step::ClusterRole::Server {
+            labels.insert("node-role.kubernetes.io/control-plane".into(), "true".into());
+        }
+        Node {
+            name,
+            resource_version: node.resource_version.to_string(),
+            ready,
+            unschedulable: node.unschedulable,
+            cordon: node.annotations.get(CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
+            unschedulable_by: node.unschedulable_by,
+            version: node.version.to_string(),
+            boot_id: node.boot_id,
+            labels,
+            // The cordon's own taint is left out, as it says nothing that `unschedulable` does not.
+            taints: Vec::new(),
+        }
+    }
+
+    fn pod(&self, answer: PodAnswer) -> Pod {
+        let PodAnswer { namespace, name, pod, going_for_ms } = answer;
+        let owner = owner(&pod.owner);
+        let deletion = going_for_ms.map(|ms| Deletion {
+            ends: self.now().plus(Duration::from_millis(ms.min(3_600_000))),
+            grace: DEFAULT_GRACE,
+        });
+        let volumes = pod.volume.iter().map(|volume| PodVolume {
+            claim: format!("{namespace}/{volume}"),
+            volume: Some(volume.clone()),
+            terms: Vec::new(),
+        });
+        Pod {
+            volumes: volumes.collect(),
+            key: PodKey { namespace, name, uid: pod.uid.clone() },
+            node: pod.node.as_ref().map(ToString::to_string),
+            mirror: pod.owner == cluster::Owner::Mirror,
+            owner,
+            empty_dir: pod.empty_dir,
+            phase: match pod.state {
+                PodState::Pending => Phase::Pending,
+                PodState::Starting { .. } | PodState::Ready | PodState::Terminating { .. } => Phase::Running,
+                PodState::Lost => Phase::Unknown,
+                PodState::Succeeded => Phase::Succeeded,
+            },
+            ready: pod.is_ready(),
+            deletion,
+            finalizers: Vec::new(),
+            priority_class: pod.critical.then(|| "system-cluster-critical".to_owned()),
+            grace: DEFAULT_GRACE,
+            placement: Placement::default(),
+            labels: pod.labels,
+        }
+    }
+}
+
+fn owner(owner: &cluster::Owner) -> Option<Owner> {
+    let (api_version, kind, name) = match owner {
+        cluster::Owner::Controller { kind, name } => {
+            let (kind, name) = owner_of_pods(*kind, name);
+            ("apps/v1", kind, name)
+        }
+        cluster::Owner::InstanceManager => ("longhorn.io/v1beta2", "InstanceManager", "instance-manager".to_owned()),
+        cluster::Owner::Mirror | cluster::Owner::Nobody => return None,
+    };
+    let uid = format!("uid-{kind}-{name}");
+    Some(Owner { api_version: api_version.into(), kind: kind.into(), name, uid })
+}
+
+fn budget(answer: BudgetAnswer) -> Budget {
+    let BudgetAnswer { budget, status } = answer;
+    let requirements = budget.selector.iter().map(|(key, value)| Requirement {
+        key: key.clone(),
+        operator: Operator::In,
+        values: vec![value.clone()],
+    });
+    Budget {
+        selector: Selector::All(requirements.collect()),
+        limit: match budget.limit {
+            Limit::MinAvailable(Amount::Pods(pods)) => BudgetLimit::MinAvailable(pods),
+            Limit::MinAvailable(Amount::Percent(percent)) => BudgetLimit::MinAvailablePercent(percent),
+            Limit::MaxUnavailable(Amount::Pods(pods)) => BudgetLimit::MaxUnavailable(pods),
+            Limit::MaxUnavailable(Amount::Percent(percent)) => BudgetLimit::MaxUnavailablePercent(percent),
+        },
+        always_allow_unhealthy: budget.always_allow_unhealthy,
+        desired_healthy: status.desired_healthy,
+        current_healthy: status.current_healthy,
+        disruptions_allowed: status.allowed,
+        expected_pods: status.expected,
+        condition: if status.allowed > 0 { Condition::SufficientPods } else { Condition::InsufficientPods },
+        namespace: budget.namespace,
+        name: budget.name,
+    }
+}
+
+fn cluster_error(action: &str, failure: Failure) -> ClusterError {
+    match failure {
+        Failure::Silent { reason } => ClusterError::Silent(reason),
+        Failure::Off { .. } | Failure::Protocol { .. } => ClusterError::Silent(failure.to_string()),
+        Failure::Missing { .. } | Failure::K3s { .. } => {
+            ClusterError::Refused { action: action.into(), reason: failure.to_string() }
+        }
+    }
+}
