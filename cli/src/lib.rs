@@ -1,1 +1,21 @@
-//! hostler: the admin's command.
+//! hostler: the admin's command, as operations that a program can call and a thin binary around them.
+//!
+//! The command is a verifier: it keeps the chain of roots, checks rosters, plans, tokens and receipts with
+//! `hostler_plan::trust`, and never takes the coordinator's word where a signed document exists.
+
+pub mod admin;
+pub mod args;
+pub mod ask;
+pub mod command;
+pub mod error;
+pub mod file;
+pub mod held;
+pub mod key;
+pub mod output;
+pub mod profile;
+pub mod token;
+pub mod trust;
+
+pub use admin::Admin;
+pub use error::Error;
+pub use profile::Profile;

@@ -1,0 +1,216 @@
+//! The command line: one definition for parsing, `--help`, man pages and completions.
+
+mod fleet;
+mod ledger;
+mod node;
+mod plan;
+mod rollout;
+mod token;
+mod trust;
+mod value;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use fleet::FleetCommand;
+pub use ledger::LedgerCommand;
+pub use node::NodeCommand;
+pub use plan::{Compile, OneGo, PlanCommand, SignArgs, SubmitArgs, Wanted};
+pub use rollout::{QuarantineCommand, RolloutCommand};
+pub use token::TokenCommand;
+pub use trust::{InitArgs, TrustCommand};
+pub use value::{SignerArgument, duration, duration_text};
+
+/// Tend the hosts of a small Kubernetes fleet: plan, sign, submit and watch.
+///
+/// A node does only what an admin signed, in the order the admin signed. This command makes what is signed, and checks
+/// what others signed, without believing the coordinator.
+#[derive(Debug, Parser)]
+#[command(name = "hostler", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  hostler trust init --coordinator rack.lan:7443 --setup-code hostlersetup1.eyJ…
+  hostler token create --uses 8 --ttl 1h
+  hostler nodes --watch
+  hostler upgrade --to v1.34.3+k3s1
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the watched rollout stopped, 4 not confirmed,
+10 to 22 a refusal; docs/commands.md lists them.
+Files: ~/.config/hostler/config.toml, and trust/ beside it.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Directory of config.toml and the held trust [env: HOSTLER_HOME] [default: ~/.config/hostler]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// The coordinator's listener for admins [env: HOSTLER_COORDINATOR]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub coordinator: Option<String>,
+    /// Private key file, or the .pub file of a key in ssh-agent [env: HOSTLER_KEY]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub key: Option<PathBuf>,
+    /// The fleet file [env: HOSTLER_FLEET]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub fleet: Option<PathBuf>,
+    /// Text for people, or JSON with stable keys for programs
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORM")]
+    pub output: Output,
+}
+
+/// The form of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs: the keys are listed in docs/commands.md.
+    Json,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make, take over or show the fleet's trust root
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler trust init --coordinator rack.lan:7443 --setup-code hostlersetup1.eyJ…
+  hostler trust show"
+    )]
+    Trust(TrustCommand),
+    /// Make, list and revoke join tokens
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler token create --uses 8 --ttl 1h
+  hostler token list"
+    )]
+    Token(TokenCommand),
+    /// Check, show and compare the fleet file
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler fleet check fleet.toml
+  hostler fleet diff"
+    )]
+    Fleet(FleetCommand),
+    /// List the nodes: state, health and the facts that matter
+    #[command(after_help = "Examples:
+  hostler nodes
+  hostler nodes --watch
+  hostler nodes --output json | jq '.nodes[] | select(.health != \"ok\")'")]
+    Nodes {
+        /// Show the list again whenever it changes, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Show or approve one node
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler node show pi-3
+  hostler node approve pi-9"
+    )]
+    Node(NodeCommand),
+    /// Compile a plan: a preview and a file to sign
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler plan upgrade --to v1.34.3+k3s1 --out upgrade.plan.json
+  hostler sign upgrade.plan.json
+  hostler submit upgrade.plan.json --watch"
+    )]
+    Plan(PlanCommand),
+    /// Show what a plan does and sign it
+    #[command(after_help = "Examples:
+  hostler sign 12-upgrade.plan.json
+  hostler sign 12-upgrade.plan.json --key ~/.ssh/id_ed25519_sk.pub
+  ssh-keygen -Y check-novalidate -n hostler-plan -s 12-upgrade.plan.json.sig < 12-upgrade.plan.json")]
+    Sign(SignArgs),
+    /// Hand a signed plan to the coordinator
+    #[command(after_help = "Examples:
+  hostler submit 12-upgrade.plan.json --watch
+  hostler submit 12-upgrade.plan.json --artifacts ./k3s")]
+    Submit(SubmitArgs),
+    /// Upgrade the fleet: plan, preview, confirm, sign, submit and watch in one go
+    #[command(after_help = "Examples:
+  hostler upgrade --to v1.34.3+k3s1
+  hostler upgrade --to v1.34.3+k3s1 --nodes pi-2,pi-3 --yes")]
+    Upgrade(OneGo<plan::UpgradeArgs>),
+    /// Cordon a node and evict its pods, in one go
+    #[command(after_help = "Examples:
+  hostler drain pi-3
+  hostler drain pi-3 --timeout 20m --yes")]
+    Drain(OneGo<plan::DrainArgs>),
+    /// Let pods run on a node again, in one go
+    #[command(after_help = "Examples:
+  hostler uncordon pi-3")]
+    Uncordon(OneGo<plan::NodeArgs>),
+    /// Drain, reboot and uncordon nodes one after another, in one go
+    #[command(after_help = "Examples:
+  hostler reboot pi-3
+  hostler reboot pi-1 pi-2 pi-3 --yes
+  hostler reboot --all")]
+    Reboot(OneGo<plan::RebootArgs>),
+    /// List the rollouts, newest first
+    #[command(after_help = "Examples:
+  hostler rollouts
+  hostler rollouts --output json")]
+    Rollouts,
+    /// Show, watch, pause, resume or halt a rollout
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler rollout show 12
+  hostler rollout halt 12 --reason 'wrong version'"
+    )]
+    Rollout(RolloutCommand),
+    /// Release a node that came back on another version
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler quarantine release pi-3 v1.34.3+k3s1"
+    )]
+    Quarantine(QuarantineCommand),
+    /// Verify or export the coordinator's ledger
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler ledger export --to ledger.copy
+  hostler ledger verify ledger.copy"
+    )]
+    Ledger(LedgerCommand),
+    /// Print a completion script
+    #[command(after_help = "Examples:
+  hostler completions bash > ~/.local/share/bash-completion/completions/hostler
+  hostler completions zsh > ~/.zfunc/_hostler
+  hostler completions fish > ~/.config/fish/completions/hostler.fish")]
+    Completions {
+        /// For which shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(after_help = "Examples:
+  hostler man ./man && man ./man/hostler-plan-upgrade.1")]
+    Man {
+        /// Where to; it is made
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// The shells with a completion script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}

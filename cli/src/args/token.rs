@@ -1,0 +1,62 @@
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+use hostler_plan::{id::TokenId, step::ClusterRole};
+
+use super::value::duration;
+
+/// `hostler token …`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print its join string, a secret
+    #[command(after_help = "Examples:
+  hostler token create
+  hostler token create --uses 8 --ttl 24h --role worker > join && scp join pi-3:/etc/hostler/join
+  hostler token create --manual
+
+The join string is printed once and kept nowhere: it holds the only copy of the token's private key.")]
+    Create {
+        /// How many different nodes it admits
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        uses: u32,
+        /// How long it admits nodes
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+        ttl: Duration,
+        /// What the nodes become in the cluster
+        #[arg(long, value_enum, default_value = "worker")]
+        role: Role,
+        /// Each node waits for `hostler node approve`
+        #[arg(long)]
+        manual: bool,
+    },
+    /// List the tokens, who used them and whether they still admit
+    #[command(after_help = "Examples:
+  hostler token list
+  hostler token list --output json | jq '.tokens[].token'")]
+    List,
+    /// End a token: it admits nobody any more
+    #[command(after_help = "Examples:
+  hostler token revoke 3f1c9a0b7d2e4455")]
+    Revoke {
+        /// As `hostler token list` shows it
+        token: TokenId,
+    },
+}
+
+/// What a node is in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Runs the API server
+    Server,
+    /// Runs pods only
+    Worker,
+}
+
+impl From<Role> for ClusterRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Server => ClusterRole::Server,
+            Role::Worker => ClusterRole::Worker,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use hostler_plan::document::SignerRole;
+
+/// Reads `90s`, `15m`, `1h`, `7d` or `1h30m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a time such as 90s, 15m, 1h30m or 7d, found {text:?}");
+    let (mut rest, mut seconds, mut parts) = (text, 0u64, 0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let unit = match rest.as_bytes()[digits] {
+            b's' => 1,
+            b'm' => 60,
+            b'h' => 3600,
+            b'd' => 86_400,
+            _ => return Err(wrong()),
+        };
+        seconds = number.checked_mul(unit).and_then(|n| seconds.checked_add(n)).ok_or_else(wrong)?;
+        rest = &rest[digits + 1..];
+        parts += 1;
+    }
+    if parts == 0 || seconds == 0 { Err(wrong()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
+/// Writes a time span with at most two units: `1h30m`, `7d`, `45s`.
+pub fn duration_text(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let parts = [(seconds / 86_400, 'd'), (seconds / 3600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let Some(first) = parts.iter().position(|(n, _)| *n > 0) else { return "0s".to_owned() };
+    parts[first..].iter().take(2).filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect()
+}
+
+/// `NAME=PUBKEYFILE:ROLE`, a further signer of the first root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignerArgument {
+    pub name: String,
+    pub key_file: PathBuf,
+    pub role: SignerRole,
+}
+
+impl FromStr for SignerArgument {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (name, rest) = text.split_once('=')?;
+            let (file, role) = rest.rsplit_once(':')?;
+            let role = match role {
+                "viewer" => SignerRole::Viewer,
+                "operator" => SignerRole::Operator,
+                "admin" => SignerRole::Admin,
+                _ => return None,
+            };
+            (!name.is_empty() && !file.is_empty()).then(|| Self { name: name.into(), key_file: file.into(), role })
+        };
+        parse()
+            .ok_or_else(|| format!("expected NAME=PUBKEYFILE:ROLE with role viewer, operator or admin, found {text:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_as_people_write_them() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("1h30m", 5400), ("7d", 604_800)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(duration(&duration_text(Duration::from_secs(seconds))), Ok(Duration::from_secs(seconds)));
+        }
+        for bad in ["", "0s", "15", "m", "1w", "-1h", "1.5h", "99999999999999999999d", "1hm"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn signers_read_as_people_write_them() {
+        let signer: SignerArgument = "anna=/home/anna/.ssh/id:1.pub:operator".parse().expect("valid");
+        assert_eq!(signer.key_file, PathBuf::from("/home/anna/.ssh/id:1.pub"));
+        for bad in ["anna", "anna=key.pub", "anna=key.pub:root", "=key.pub:admin", "anna=:admin"] {
+            assert!(bad.parse::<SignerArgument>().is_err(), "{bad}");
+        }
+    }
+}

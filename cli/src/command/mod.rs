@@ -1,0 +1,56 @@
+//! The commands: each calls operations of this crate and prints what they give.
+
+mod shell;
+mod token;
+mod trust;
+
+pub use shell::{completions, man};
+
+use crate::{
+    Admin,
+    args::{Cli, Command, Global, Output},
+    error::Error,
+    held::Held,
+    key::Signer,
+    profile::{Flags, Profile},
+};
+
+/// What every command works with.
+#[derive(Debug)]
+pub struct Context {
+    pub profile: Profile,
+    pub output: Output,
+}
+
+impl Context {
+    /// From flags and the process's environment variables.
+    pub fn new(global: Global, environment: &[(String, String)]) -> Result<Self, Error> {
+        let flags = Flags { home: global.home, coordinator: global.coordinator, key: global.key, fleet: global.fleet };
+        Ok(Self { profile: Profile::load(flags, environment)?, output: global.output })
+    }
+
+    /// Finds the key and logs in.
+    async fn admin(&self) -> Result<Admin, Error> {
+        let held = Held::require(&self.profile.home)?;
+        self.profile.coordinator()?;
+        let signer = Signer::find(&self.profile.key, &held.counting_keys())?;
+        Admin::connect(&self.profile, signer).await
+    }
+}
+
+/// Runs a parsed command line.
+pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error> {
+    // These two make files for packages and need no profile.
+    match &cli.command {
+        Command::Completions { shell } => return shell::completions(*shell),
+        Command::Man { directory } => return shell::man(directory),
+        _ => {}
+    }
+    let context = Context::new(cli.global, environment)?;
+    match cli.command {
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+        Command::Trust(command) => trust::run(&context, command).await,
+        Command::Token(command) => token::run(&context, command).await,
+        _ => Err(Error::Usage("not in this version".into())),
+    }
+}

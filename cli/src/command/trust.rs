@@ -1,0 +1,140 @@
+use hostler_plan::{
+    document::{DocumentKind, Root, Signer, SignerRole},
+    refusal::Refused,
+    signature::{node_lines, signer_lines},
+    trust::{Duty, SignedBy, counted},
+};
+use hostler_proto::join::SetupCode;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::{
+    admin::now,
+    args::{InitArgs, TrustCommand, duration_text},
+    error::Error,
+    held::Held,
+    key::{self, read_public_key},
+    output::{clean, note, print, table, write},
+    trust::{self, DEFAULT_POLICY, FirstRoot},
+};
+
+pub async fn run(context: &Context, command: TrustCommand) -> Result<(), Error> {
+    match command {
+        TrustCommand::Init(args) => init(context, args).await,
+        TrustCommand::Import { file, digest } => {
+            let held = trust::import(&context.profile, &file, &digest)?;
+            remember(context)?;
+            show(context, &held)
+        }
+        TrustCommand::Show { allowed_signers } => {
+            let held = Held::require(&context.profile.home)?;
+            if allowed_signers {
+                let nodes = held.roster().map(|r| node_lines(r.document())).unwrap_or_default();
+                return write(format!("{}{nodes}", signer_lines(held.root())).as_bytes());
+            }
+            show(context, &held)
+        }
+    }
+}
+
+async fn init(context: &Context, args: InitArgs) -> Result<(), Error> {
+    let setup = SetupCode::parse(&args.setup_code).map_err(|e| Error::Usage(e.to_string()))?;
+    let mut profile = context.profile.clone();
+    profile.coordinator.get_or_insert_with(|| setup.admin_address.clone());
+    let mut signers = Vec::new();
+    for signer in args.signers {
+        let key = read_public_key(&signer.key_file)?;
+        signers.push(Signer { name: signer.name, key, role: signer.role, plan_kinds: Vec::new() });
+    }
+    let user = || std::env::var("USER").ok().filter(|u| !u.is_empty()).unwrap_or_else(|| "admin".to_owned());
+    let first = FirstRoot {
+        name: args.name.unwrap_or_else(user),
+        signers,
+        threshold_plan: args.threshold_plan,
+        lifetime: args.lifetime,
+        policy: DEFAULT_POLICY,
+    };
+    let signer = key::Signer::find(&profile.key, &[])?;
+    let held = trust::init(&profile, &signer, &setup, &first, now()).await?;
+    let context = Context { profile, output: context.output };
+    remember(&context)?;
+    show(&context, &held)
+}
+
+fn remember(context: &Context) -> Result<(), Error> {
+    let path = context.profile.config();
+    if context.profile.remember()? {
+        note(&format!("wrote {} (coordinator, key, fleet file)", path.display()));
+    }
+    Ok(())
+}
+
+fn show(context: &Context, held: &Held) -> Result<(), Error> {
+    let root = held.root();
+    print(
+        context.output,
+        || as_json(held),
+        || {
+            let left = root.expires.since(now());
+            let thresholds = &root.thresholds;
+            let rows: Vec<[String; 4]> = root.signers.iter().map(|s| signer_row(root, s)).collect();
+            let roster = held.roster().map_or("none yet".to_owned(), |r| {
+                format!("version {}, {} nodes, {}", r.document().version, r.document().nodes.len(), r.digest())
+            });
+            format!(
+                "fleet       {}\nroot        version {}, epoch {}, expires {} (in {})\ndigest      {}\nfirst root  {}\nroster      {roster}\nCA pins     {}\nsigned by   {}\nneeds       root {}, admission {}, roster {}, plan {} (different keys)\n\n{}",
+                root.fleet_id,
+                root.version,
+                root.epoch,
+                root.expires,
+                duration_text(left),
+                held.trusted().digest(),
+                held.first_root(),
+                root.coordinator_ca.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                signed_by(held).unwrap_or_else(|e| e.reason).as_str(),
+                thresholds.root,
+                thresholds.admission,
+                thresholds.roster,
+                thresholds.plan,
+                table(["SIGNER", "ROLE", "KEY", "TYPE"], &rows)
+            )
+        },
+    )
+}
+
+fn signed_by(held: &Held) -> Result<String, Refused> {
+    let by = SignedBy::of(DocumentKind::Root, held.trusted().signed())?;
+    let names: Vec<String> = counted(held.root(), Duty::Root, &by).iter().map(|s| clean(&s.name)).collect();
+    Ok(names.join(", "))
+}
+
+fn signer_row(root: &Root, signer: &Signer) -> [String; 4] {
+    let key = signer.key.fingerprint();
+    let role = role_word(signer.role);
+    let role = if root.revoked.contains(&key) { format!("{role}, revoked") } else { role.to_owned() };
+    [clean(&signer.name), role, key.to_string(), signer.key.key_type()]
+}
+
+fn role_word(role: SignerRole) -> &'static str {
+    match role {
+        SignerRole::Viewer => "viewer",
+        SignerRole::Operator => "operator",
+        SignerRole::Admin => "admin",
+    }
+}
+
+fn as_json(held: &Held) -> Value {
+    let root = held.root();
+    json!({
+        "fleet_id": root.fleet_id,
+        "root": { "version": root.version, "epoch": root.epoch, "digest": held.trusted().digest(), "expires": root.expires },
+        "first_root": held.first_root(),
+        "roster": held.roster().map(|r| json!({
+            "version": r.document().version, "digest": r.digest(), "nodes": r.document().nodes.len() })),
+        "coordinator_ca": root.coordinator_ca,
+        "thresholds": root.thresholds,
+        "signers": root.signers.iter().map(|s| json!({
+            "name": s.name, "role": role_word(s.role), "key": s.key.fingerprint(), "type": s.key.key_type(),
+            "revoked": root.revoked.contains(&s.key.fingerprint()) })).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,97 @@
+//! What can go wrong, as an admin reads it: what failed, what was expected, what was found, what to do next.
+
+use std::path::{Path, PathBuf};
+
+use hostler_plan::refusal::Refused;
+use hostler_proto::{status::to_refused, tls::ConnectError};
+
+use crate::{key::KeyError, profile::ProfileError};
+
+/// Every way an operation of this crate ends without its result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for something that makes no sense; nothing was tried.
+    #[error("{0}")]
+    Usage(String),
+    /// A document does not count, by this machine's own judgement or by the coordinator's.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A rollout that was watched ended or stands still without having finished.
+    #[error("rollout {rollout} stopped ({state}): {reason}")]
+    RolloutStopped { rollout: String, state: String, reason: String },
+    /// A person said no.
+    #[error("nothing was changed: not confirmed; run it again and answer yes, or use --yes")]
+    NotConfirmed,
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The coordinator answered that it cannot or will not.
+    #[error("the coordinator answered {code}: {message}")]
+    Coordinator { code: String, message: String },
+    /// A file could not be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    File { action: &'static str, path: PathBuf, source: std::io::Error },
+    /// Anything else, in one sentence that ends with what to do next.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The watched rollout did not finish.
+pub const EXIT_ROLLOUT_STOPPED: u8 = 3;
+/// The question before a change was answered with no.
+pub const EXIT_NOT_CONFIRMED: u8 = 4;
+
+impl Error {
+    /// What the command exits with: 1 failure, 2 usage, 3 rollout stopped, 4 not confirmed, 10 and up a refusal
+    /// ([`hostler_plan::refusal::Refusal::exit_code`]).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) => 2,
+            Error::Refused(refused) => refused.refusal.exit_code(),
+            Error::RolloutStopped { .. } => EXIT_ROLLOUT_STOPPED,
+            Error::NotConfirmed => EXIT_NOT_CONFIRMED,
+            Error::Profile(e) if e.is_usage() => 2,
+            Error::Key(_)
+            | Error::Profile(_)
+            | Error::Connect(_)
+            | Error::Coordinator { .. }
+            | Error::File { .. }
+            | Error::Failed(_) => 1,
+        }
+    }
+
+    /// The one word under which `--output json` reports it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Error::Usage(_) => "usage",
+            Error::Refused(refused) => refused.refusal.word(),
+            Error::RolloutStopped { .. } => "rollout_stopped",
+            Error::NotConfirmed => "not_confirmed",
+            Error::Key(_) => "key",
+            Error::Profile(_) => "profile",
+            Error::Connect(_) => "unreachable",
+            Error::Coordinator { .. } => "coordinator",
+            Error::File { .. } => "file",
+            Error::Failed(_) => "failed",
+        }
+    }
+
+    pub(crate) fn file(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Error::File { action, path: path.to_owned(), source }
+    }
+}
+
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        match to_refused(&status) {
+            Some(refused) => Error::Refused(refused),
+            None => Error::Coordinator {
+                code: status.code().description().trim_end_matches('.').to_lowercase(),
+                message: status.message().to_owned(),
+            },
+        }
+    }
+}

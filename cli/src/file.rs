@@ -1,0 +1,137 @@
+//! Files of an admin: signed documents with their signatures beside them, written so that a crash leaves old or new.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use hostler_plan::document::{DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed};
+
+use crate::error::Error;
+
+/// Reads a file of at most `most` bytes; `-` is standard input.
+pub fn read_limited(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::file("read", path, source);
+    let mut bytes = Vec::new();
+    let limit = most as u64 + 1;
+    if path == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        fs::File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    if bytes.len() > most {
+        return Err(Error::Failed(format!(
+            "{}: expected at most {most} bytes, found more; is it the right file?",
+            path.display()
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file whole or not at all; readable by everybody unless `private`.
+pub fn write_whole(path: &Path, bytes: &[u8], private: bool) -> Result<(), Error> {
+    let failed = |source| Error::file("write", path, source);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(failed)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    let temporary = PathBuf::from(name);
+    let mode = if private { 0o600 } else { 0o644 };
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| fs::File::open(folder)?.sync_all());
+    written.map_err(|e| {
+        let _ = fs::remove_file(&temporary);
+        failed(e)
+    })
+}
+
+/// The file of the signature with that number beside `document`: `.sig`, `.sig.2`, `.sig.3`…
+pub fn signature_path(document: &Path, number: usize) -> PathBuf {
+    let mut name = document.as_os_str().to_owned();
+    name.push(".sig");
+    if number > 1 {
+        name.push(format!(".{number}"));
+    }
+    PathBuf::from(name)
+}
+
+/// Reads a document and every signature beside it. Nothing is verified.
+pub fn read_document(kind: DocumentKind, path: &Path) -> Result<Signed, Error> {
+    let bytes = read_limited(path, kind.max_bytes())?;
+    let mut signatures = Vec::new();
+    for number in 1..=MAX_SIGNATURES {
+        let beside = signature_path(path, number);
+        if !beside.exists() {
+            continue;
+        }
+        let armour = read_limited(&beside, MAX_SIGNATURE_BYTES)?;
+        signatures.push(String::from_utf8(armour).map_err(|_| {
+            Error::Failed(format!(
+                "{}: expected an armoured SSH signature, found binary data; sign again",
+                beside.display()
+            ))
+        })?);
+    }
+    Ok(Signed { bytes, signatures })
+}
+
+/// Writes a document, then its signatures beside it; signatures of an earlier document of that name go away first.
+pub fn write_document(path: &Path, signed: &Signed) -> Result<(), Error> {
+    for number in 1..=MAX_SIGNATURES {
+        let beside = signature_path(path, number);
+        if beside.exists() {
+            fs::remove_file(&beside).map_err(|e| Error::file("remove", &beside, e))?;
+        }
+    }
+    write_whole(path, &signed.bytes, false)?;
+    for (i, armour) in signed.signatures.iter().enumerate() {
+        write_whole(&signature_path(path, i + 1), armour.as_bytes(), false)?;
+    }
+    Ok(())
+}
+
+/// Puts one more signature beside a document, under the first number that is free.
+pub fn add_signature(path: &Path, armour: &str) -> Result<PathBuf, Error> {
+    let free = (1..=MAX_SIGNATURES).map(|n| signature_path(path, n)).find(|p| !p.exists()).ok_or_else(|| {
+        Error::Failed(format!("{} has {MAX_SIGNATURES} signatures already; remove some", path.display()))
+    })?;
+    write_whole(&free, armour.as_bytes(), false)?;
+    Ok(free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_reads_back_with_its_signatures_and_never_with_older_ones() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("1.plan.json");
+        let three = Signed { bytes: b"one".to_vec(), signatures: vec!["a".into(), "b".into(), "c".into()] };
+        write_document(&path, &three).expect("written");
+        assert_eq!(read_document(DocumentKind::Plan, &path).expect("read"), three);
+        let one = Signed { bytes: b"two".to_vec(), signatures: vec!["d".into()] };
+        write_document(&path, &one).expect("written");
+        assert_eq!(read_document(DocumentKind::Plan, &path).expect("read"), one);
+        assert_eq!(add_signature(&path, "e").expect("written"), folder.path().join("1.plan.json.sig.2"));
+        assert_eq!(read_document(DocumentKind::Plan, &path).expect("read").signatures, ["d", "e"]);
+    }
+
+    #[test]
+    fn a_file_of_a_gibibyte_is_not_read() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("huge.plan.json");
+        fs::File::create(&path).and_then(|f| f.set_len(1 << 30)).expect("a sparse file");
+        let error = read_document(DocumentKind::Plan, &path).expect_err("too large");
+        assert!(error.to_string().contains("262144"), "{error}");
+    }
+}

@@ -1,0 +1,168 @@
+//! What this machine holds as proved: the chain of roots from the first, and the newest roster.
+//!
+//! The command is a verifier as a node is. It begins with a root that the admin made or imported by digest, follows
+//! newer ones only by chain, and never takes an older roster than the one it holds.
+
+use std::path::{Path, PathBuf};
+
+use hostler_plan::{
+    document::{DocumentKind, MAX_ROOT_HOPS, Root, Roster, Signed},
+    id::{Digest, Fingerprint},
+    refusal::{Refusal, Refused},
+    trust::{self, Moment, TrustedRoot, Verified},
+};
+use hostler_proto::v1::TrustChain;
+
+use crate::{
+    error::Error,
+    file::{read_document, write_document},
+};
+
+/// The held trust of one fleet, in `HOME/trust`.
+#[derive(Debug, Clone)]
+pub struct Held {
+    folder: PathBuf,
+    first: Digest,
+    root: TrustedRoot,
+    roster: Option<Verified<Roster>>,
+}
+
+impl Held {
+    /// Reads and verifies what is held; none on a machine that has not begun.
+    pub fn load(home: &Path) -> Result<Option<Self>, Error> {
+        let folder = home.join("trust");
+        if !root_path(&folder, 1).exists() {
+            return Ok(None);
+        }
+        let damaged = |path: &Path, e: Refused| {
+            Refused::new(
+                Refusal::DamagedState,
+                format!(
+                    "{}: {}; restore it from a backup, or begin again with `hostler trust import`",
+                    path.display(),
+                    e.reason
+                ),
+            )
+        };
+        let path = root_path(&folder, 1);
+        let signed = read_document(DocumentKind::Root, &path)?;
+        let first = signed.digest();
+        let mut root = TrustedRoot::first(&signed, &first).map_err(|e| damaged(&path, e))?;
+        for version in 2..=MAX_ROOT_HOPS as u64 {
+            let path = root_path(&folder, version);
+            if !path.exists() {
+                break;
+            }
+            root = root.advance(&read_document(DocumentKind::Root, &path)?).map_err(|e| damaged(&path, e))?;
+        }
+        let path = folder.join("roster.json");
+        let roster = match path.exists() {
+            true => {
+                let signed = read_document(DocumentKind::Roster, &path)?;
+                match trust::roster(&root, None, &signed, Moment::Begun) {
+                    Ok(roster) => Some(roster),
+                    // Of the epoch before: a new one follows with the next answer of the coordinator.
+                    Err(e) if e.refusal == Refusal::Replay => None,
+                    Err(e) => return Err(damaged(&path, e).into()),
+                }
+            }
+            false => None,
+        };
+        Ok(Some(Self { folder, first, root, roster }))
+    }
+
+    /// What is held, or an error that says how to begin.
+    pub fn require(home: &Path) -> Result<Self, Error> {
+        Self::load(home)?.ok_or_else(|| {
+            Error::Usage(format!(
+                "no trust root is held in {}; make one with `hostler trust init`, or take over a fleet's first root with `hostler trust import FILE --digest sha256:…`",
+                home.display()
+            ))
+        })
+    }
+
+    /// Begins with a first root whose digest is known from elsewhere, and keeps it.
+    pub fn begin(home: &Path, first: &Signed, expected: &Digest) -> Result<Self, Error> {
+        let folder = home.join("trust");
+        let root = TrustedRoot::first(first, expected)?;
+        if root.root().version != 1 {
+            return Err(Refused::new(
+                Refusal::RootChain,
+                format!("expected root 1, found root {}; import the fleet's first root", root.root().version),
+            )
+            .into());
+        }
+        write_document(&root_path(&folder, 1), first)?;
+        Ok(Self { folder, first: first.digest(), root, roster: None })
+    }
+
+    /// Follows newer roots by chain and takes a newer roster, and keeps both. A refusal changes nothing that is held.
+    pub fn follow(&mut self, chain: TrustChain) -> Result<(), Error> {
+        if chain.roots.len() > MAX_ROOT_HOPS {
+            let found = chain.roots.len();
+            let reason =
+                format!("expected at most {MAX_ROOT_HOPS} roots in one answer, found {found}; ask another coordinator");
+            return Err(Refused::new(Refusal::Malformed, reason).into());
+        }
+        let mut next = self.clone();
+        for root in chain.roots {
+            let root = Signed::from(root);
+            let advanced = next.root.advance(&root)?;
+            if advanced != next.root {
+                write_document(&root_path(&self.folder, advanced.root().version), &root)?;
+                // A roster of an epoch that ended counts no more.
+                next.roster = next.roster.filter(|r| r.document().epoch == advanced.root().epoch);
+                next.root = advanced;
+            }
+        }
+        // Each new root is kept as proved even where the roster behind it is refused.
+        *self = next;
+        if let Some(roster) = chain.roster.map(Signed::from) {
+            let verified = trust::roster(&self.root, self.roster.as_ref(), &roster, Moment::Begun)?;
+            if self.roster.as_ref().map(Verified::digest) != Some(verified.digest()) {
+                write_document(&self.folder.join("roster.json"), &roster)?;
+                self.roster = Some(verified);
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest root.
+    pub fn trusted(&self) -> &TrustedRoot {
+        &self.root
+    }
+
+    /// What the newest root says.
+    pub fn root(&self) -> &Root {
+        self.root.root()
+    }
+
+    /// The digest of root 1, which join strings pin.
+    pub fn first_root(&self) -> Digest {
+        self.first
+    }
+
+    /// The newest roster; none before the first is signed.
+    pub fn roster(&self) -> Option<&Verified<Roster>> {
+        self.roster.as_ref()
+    }
+
+    /// The newest roster, or an error that says how to get one.
+    pub fn require_roster(&self) -> Result<&Verified<Roster>, Error> {
+        self.roster.as_ref().ok_or_else(|| {
+            Error::Failed(
+                "the fleet has no roster yet: no node has enrolled; make a join string with `hostler token create` and start an agent with it".into(),
+            )
+        })
+    }
+
+    /// The keys that may log in: every signer that is not revoked.
+    pub fn counting_keys(&self) -> Vec<Fingerprint> {
+        let root = self.root();
+        root.signers.iter().map(|s| s.key.fingerprint()).filter(|k| !root.revoked.contains(k)).collect()
+    }
+}
+
+fn root_path(folder: &Path, version: u64) -> PathBuf {
+    folder.join(format!("root-{version}.json"))
+}

@@ -1,0 +1,149 @@
+//! Making a fleet's first root, and taking one over on another admin's machine.
+
+use std::{path::Path, time::Duration};
+
+use hostler_plan::{
+    document::{DocumentKind, Policy, Root, RootType, Signed, Signer, SignerRole, Thresholds},
+    id::{Digest, Epoch, FleetId},
+    json,
+    refusal::{Refusal, Refused},
+    timestamp::Timestamp,
+    trust::TrustedRoot,
+};
+use hostler_proto::{join::SetupCode, v1};
+use rand_core::{OsRng, RngCore as _};
+
+use crate::{
+    admin::{client, dial},
+    error::Error,
+    file::{read_document, write_document},
+    held::Held,
+    key,
+    profile::Profile,
+};
+
+/// What the first root says.
+#[derive(Debug, Clone)]
+pub struct FirstRoot {
+    /// The name of the key that signs it, for people.
+    pub name: String,
+    /// Further signers.
+    pub signers: Vec<Signer>,
+    /// Different keys that must sign a plan.
+    pub threshold_plan: u32,
+    /// How long it lives; a new root must be signed before.
+    pub lifetime: Duration,
+    pub policy: Policy,
+}
+
+/// A root is renewed once a year, with the certificates and the holidays.
+pub const DEFAULT_ROOT_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A plan that nobody began within a week was made for a fleet that has changed since; a token that lies around for a
+/// month has been forgotten.
+pub const DEFAULT_POLICY: Policy =
+    Policy { max_plan_lifetime_seconds: 7 * 24 * 3600, max_admission_lifetime_seconds: 30 * 24 * 3600 };
+
+/// Makes root 1 with the coordinator's CA from its set-up code, signs it, installs it and keeps it in the profile.
+/// Run again after a lost answer it offers the same root again.
+pub async fn init(
+    profile: &Profile,
+    signer: &key::Signer,
+    setup: &SetupCode,
+    first: &FirstRoot,
+    now: Timestamp,
+) -> Result<Held, Error> {
+    if let Some(held) = Held::load(&profile.home)? {
+        return Err(Error::Usage(format!(
+            "{} already holds the trust root of fleet {}; use --home DIR for another fleet",
+            profile.home.display(),
+            held.root().fleet_id
+        )));
+    }
+    let pending = profile.home.join("trust").join("pending-root-1.json");
+    let signed = match again(&pending, setup)? {
+        Some(signed) => signed,
+        None => {
+            let signed = sign_first(signer, setup, first, now)?;
+            write_document(&pending, &signed)?;
+            signed
+        }
+    };
+    let channel = dial(profile.coordinator()?, &[setup.ca_pin], now).await?;
+    let request = v1::InstallRootRequest { root: Some(signed.clone().into()), setup_code: setup.code.clone() };
+    client(&channel).install_root(request).await?;
+    let held = Held::begin(&profile.home, &signed, &signed.digest())?;
+    for path in [pending.clone(), crate::file::signature_path(&pending, 1)] {
+        std::fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
+    }
+    Ok(held)
+}
+
+/// The root of an earlier try with the same coordinator.
+fn again(pending: &Path, setup: &SetupCode) -> Result<Option<Signed>, Error> {
+    if !pending.exists() {
+        return Ok(None);
+    }
+    let signed = read_document(DocumentKind::Root, pending)?;
+    let usable = TrustedRoot::first(&signed, &signed.digest())
+        .is_ok_and(|root| root.root().coordinator_ca.contains(&setup.ca_pin));
+    Ok(usable.then_some(signed))
+}
+
+fn sign_first(signer: &key::Signer, setup: &SetupCode, first: &FirstRoot, now: Timestamp) -> Result<Signed, Error> {
+    let mut id = [0; 16];
+    OsRng.fill_bytes(&mut id);
+    let own =
+        Signer { name: first.name.clone(), key: signer.public_key(), role: SignerRole::Admin, plan_kinds: Vec::new() };
+    let created = now.whole_seconds();
+    let root = Root {
+        document_type: RootType::V1,
+        fleet_id: FleetId::new(hex(&id)).expect("32 hexadecimal digits"),
+        version: 1,
+        epoch: Epoch(1),
+        created,
+        expires: created.plus(first.lifetime),
+        signers: std::iter::once(own).chain(first.signers.iter().cloned()).collect(),
+        thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: first.threshold_plan },
+        revoked: Vec::new(),
+        coordinator_ca: vec![setup.ca_pin],
+        policy: first.policy.clone(),
+    };
+    let bytes = json::write(&root);
+    let signature = signer.sign(DocumentKind::Root, &bytes)?;
+    let signed = Signed { bytes, signatures: vec![signature] };
+    TrustedRoot::first(&signed, &signed.digest())?;
+    Ok(signed)
+}
+
+/// Takes over a fleet's first root from a file, if its digest is the one that another admin read out.
+pub fn import(profile: &Profile, file: &Path, digest: &Digest) -> Result<Held, Error> {
+    let signed = read_document(DocumentKind::Root, file)?;
+    if signed.digest() != *digest {
+        return Err(Refused::new(
+            Refusal::DigestMismatch,
+            format!(
+                "expected root {digest}, found {} in {}; compare the digest with `hostler trust show` of another admin",
+                signed.digest(),
+                file.display()
+            ),
+        )
+        .into());
+    }
+    if let Some(held) = Held::load(&profile.home)? {
+        if held.first_root() == *digest {
+            return Ok(held);
+        }
+        return Err(Error::Usage(format!(
+            "{} already holds the trust root of fleet {}; use --home DIR for another fleet",
+            profile.home.display(),
+            held.root().fleet_id
+        )));
+    }
+    Held::begin(&profile.home, &signed, digest)
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
