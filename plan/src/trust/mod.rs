@@ -16,7 +16,7 @@ mod threshold;
 
 pub use admission::{admission, enrolment};
 pub use gate::{MAX_GATE_RECEIPTS, order_met};
-pub use plan::plan;
+pub use plan::{check_work, plan};
 pub use receipt::receipt;
 pub use root::TrustedRoot;
 pub use roster::roster;

@@ -25,6 +25,13 @@ pub fn plan(
     Ok(plan)
 }
 
+/// Whether an unsigned plan would pass as far as its content goes: targets as in the roster, tasks, steps and artifacts
+/// whole. What a planner makes passes here.
+pub fn check_work(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
+    check_targets(roster, plan)?;
+    check_shape(roster, plan)
+}
+
 /// Steps 3 and 6 to 8 of the order: small enough, signed by enough people who may sign this kind, of this fleet and epoch.
 pub(super) fn authentic(root: &TrustedRoot, signed: &Signed) -> Result<Verified<Plan>, Refused> {
     let by = SignedBy::of(DocumentKind::Plan, signed)?;
@@ -160,8 +167,7 @@ pub(super) fn fits(root: &TrustedRoot, roster: &Verified<Roster>, plan: &Verifie
             ),
         ));
     }
-    check_targets(held, plan)?;
-    check_shape(held, plan)
+    check_work(held, plan)
 }
 
 /// Every target once, active in the roster, under the same key and architecture.

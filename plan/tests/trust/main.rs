@@ -1,0 +1,13 @@
+//! Who may say what: every rule of `hostler_plan::trust` and `hostler_plan::signature`, broken once each.
+
+// clippy.toml lets tests unwrap; the helpers beside them are tests too.
+#![allow(clippy::unwrap_used)]
+
+mod documents;
+mod fleet;
+mod gate;
+mod hardware_keys;
+mod plans;
+mod signatures;
+mod state;
+mod stock_ssh;

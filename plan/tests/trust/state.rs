@@ -1,0 +1,277 @@
+//! What a node holds, and that a refusal leaves no trace in it.
+
+use hostler_plan::{
+    document::{DocumentKind, Plan, PlanRef, Root, Roster, Signed},
+    id::{Arch, Digest, Epoch, Seq},
+    refusal::{Refusal, Refused},
+    timestamp::Timestamp,
+    trust::{self, Clock, NodeState, Verified},
+};
+
+use crate::fleet::*;
+
+fn build_time() -> Timestamp {
+    at("2026-11-10T00:00:00Z")
+}
+
+/// A node that enrolled and received its roster.
+fn fresh() -> NodeState {
+    let state = NodeState::new(trusted(&root()), build_time());
+    state.accept_roster(clock(), &signed_roster(&roster())).unwrap().0
+}
+
+fn numbered(seq: u64, beside: &[&Signed]) -> Signed {
+    signed_plan(&with_number(seq, beside))
+}
+
+fn with_number(seq: u64, beside: &[&Signed]) -> Plan {
+    let mut plan = plan();
+    plan.seq = Seq(seq);
+    plan.title = format!("plan {seq}");
+    plan.beside = beside.iter().map(|s| reference(s)).collect();
+    plan
+}
+
+fn reference(signed: &Signed) -> PlanRef {
+    let plan: Plan = hostler_plan::json::parse(&signed.bytes).unwrap();
+    PlanRef { seq: plan.seq, digest: signed.digest() }
+}
+
+fn accept(state: &NodeState, signed: &Signed) -> Result<(NodeState, Verified<Plan>), Refused> {
+    state.accept_plan(clock(), &identity("w1"), signed)
+}
+
+#[test]
+fn a_node_never_goes_back() {
+    let (p41, p42) = (numbered(41, &[]), numbered(42, &[]));
+    let (at_41, _) = accept(&fresh(), &p41).unwrap();
+    let (at_42, plan) = accept(&at_41, &p42).unwrap();
+    assert_eq!((at_42.seq(), plan.digest()), (Seq(42), p42.digest()));
+    assert_eq!(at_42.open_plans(), [reference(&p42)]);
+
+    assert_eq!(accept(&at_42, &p42).unwrap().0, at_42, "the same plan twice goes on");
+    assert_refused(accept(&at_42, &p41), Refusal::Replay, &["after 42", "plan 41, which is void"]);
+    let mut twin = with_number(42, &[]);
+    twin.title = "other content".to_owned();
+    let twin = signed_plan(&twin);
+    let both = [p42.digest().to_string(), twin.digest().to_string()];
+    assert_refused(accept(&at_42, &twin), Refusal::Replay, &["plan 42", &both[0], &both[1]]);
+    assert_eq!(accept(&at_42, &numbered(90_000, &[])).unwrap().0.seq(), Seq(90_000));
+}
+
+#[test]
+fn a_plan_beside_a_newer_one_stays_open() {
+    let p41 = numbered(41, &[]);
+    let p43 = numbered(43, &[&p41]);
+    let (at_41, _) = accept(&fresh(), &p41).unwrap();
+    let (at_43, _) = accept(&at_41, &p43).unwrap();
+    assert_eq!(at_43.open_plans(), [reference(&p43), reference(&p41)]);
+    let (again, _) = accept(&at_43, &p41).unwrap();
+    assert_eq!((again.seq(), again.held_plans().count()), (Seq(43), 2));
+    assert!(again.held_plan(&identity("w1"), &p41.digest()).is_ok());
+
+    // A node that was off and sees 43 first still takes 41, exactly that one.
+    let (late, _) = accept(&fresh(), &p43).unwrap();
+    assert_refused(late.held_plan(&identity("w1"), &p41.digest()), Refusal::Replay, &["never arrived"]);
+    let (late, _) = accept(&late, &p41).unwrap();
+    assert_eq!((late.seq(), late.held_plans().count()), (Seq(43), 2));
+    let mut twin = with_number(41, &[]);
+    twin.title = "other content".to_owned();
+    assert_refused(accept(&late, &signed_plan(&twin)), Refusal::Replay, &["plan 41 to stay"]);
+
+    let (at_44, _) = accept(&late, &numbered(44, &[])).unwrap();
+    assert_refused(accept(&at_44, &p43), Refusal::Replay, &["void"]);
+    assert_refused(accept(&at_44, &p41), Refusal::Replay, &["void"]);
+    assert_eq!(at_44.held_plans().count(), 1);
+}
+
+#[test]
+fn a_new_epoch_voids_every_plan_and_starts_again() {
+    let stolen = numbered(u64::MAX, &[]);
+    let (state, _) = accept(&fresh(), &stolen).unwrap();
+    assert_refused(accept(&state, &numbered(43, &[])), Refusal::Replay, &["after 18446744073709551615"]);
+
+    let mut next = root();
+    (next.version, next.epoch) = (2, Epoch(2));
+    next.signers.remove(0);
+    let signed_next = signed(DocumentKind::Root, &next, &[ADA, BEN]);
+    let state = state.accept_root(clock(), &signed_next).unwrap();
+    assert_eq!((state.seq(), state.epoch(), state.open_plans()), (Seq(0), Epoch(2), &[][..]));
+    assert_refused(accept(&state, &stolen), Refusal::BadSignature, &["unknown key"]);
+
+    let roster = Roster { epoch: Epoch(2), version: 1, root_version: 2, ..roster() };
+    let signed_roster = signed(DocumentKind::Roster, &roster, &[BEN]);
+    let (state, roster) = state.accept_roster(clock(), &signed_roster).unwrap();
+    let mut first = with_number(1, &[]);
+    (first.epoch, first.root_version, first.roster_version) = (Epoch(2), 2, 1);
+    first.roster = roster.digest();
+    assert_eq!(accept(&state, &signed(DocumentKind::Plan, &first, &[BEN])).unwrap().0.seq(), Seq(1));
+}
+
+#[test]
+fn a_plan_is_for_the_machine_it_names() {
+    let state = fresh();
+    let offer = |me| state.accept_plan(clock(), &me, &numbered(42, &[]));
+    assert!(offer(identity("w1")).is_ok());
+    let mut other = identity("w1");
+    other.key = public(STRANGER).fingerprint();
+    assert_refused(offer(other.clone()), Refusal::NotATarget, &["w1", other.key.as_str()]);
+    other = identity("w1");
+    other.arch = Arch::X86_64;
+    assert_refused(offer(other), Refusal::NotATarget, &["x86_64", "aarch64"]);
+    let mut without = with_number(42, &[]);
+    without.targets.remove(1);
+    without.tasks.remove(1);
+    without.tasks[1].after.pop();
+    assert_refused(accept(&state, &signed_plan(&without)), Refusal::NotATarget, &["w1 among the targets", "nothing"]);
+}
+
+#[test]
+fn nothing_new_starts_by_a_clock_that_cannot_be_right() {
+    let state = fresh();
+    let plan = numbered(42, &[]);
+    let offer = |state: &NodeState, now: &str, synchronised| {
+        let clock = Clock { now: at(now), synchronised };
+        state.accept_plan(clock, &identity("w1"), &plan)
+    };
+    let noon = "2026-11-21T12:00:00Z";
+    assert_refused(offer(&state, noon, false), Refusal::Expired, &["not synchronised", "tried again"]);
+    assert_refused(offer(&state, "2001-01-01T00:00:00Z", true), Refusal::Expired, &["2001-01-01", "which is past"]);
+    assert_refused(offer(&state, "2036-11-21T12:00:00Z", true), Refusal::Expired, &["root 1 expired"]);
+    assert!(offer(&state, noon, true).is_ok(), "it recovers when the clock returns");
+
+    let (running, _) = offer(&state, noon, true).unwrap();
+    assert!(offer(&running, noon, false).is_ok(), "what runs goes on");
+    assert!(offer(&running, "1970-01-01T00:00:00Z", false).is_ok(), "what runs goes on");
+    assert_refused(offer(&running, "2026-11-24T08:00:00Z", true), Refusal::Expired, &["plan 42 expired"]);
+    assert!(running.held_plan(&identity("w1"), &plan.digest()).is_ok(), "what was begun is finished");
+}
+
+#[test]
+fn the_floor_follows_verified_times_and_never_passes_a_true_clock() {
+    let state = NodeState::new(trusted(&root()), build_time());
+    let offer = |created: &str, synchronised| {
+        let roster = Roster { created: at(created), ..roster() };
+        let clock = Clock { now: noon(), synchronised };
+        state.accept_roster(clock, &signed_roster(&roster)).unwrap().0.time_floor()
+    };
+    assert_eq!(offer("2026-11-20T00:00:00Z", true), at("2026-11-20T00:00:00Z"));
+    assert_eq!(offer("2026-11-01T00:00:00Z", true), build_time());
+    assert_eq!(offer("2099-01-01T00:00:00Z", true), build_time());
+    assert_eq!(offer("2099-01-01T00:00:00Z", false), build_time());
+    let (accepted, plan) = accept(&fresh(), &numbered(42, &[])).unwrap();
+    assert_eq!(accepted.time_floor(), plan.document().created);
+    assert_eq!(
+        accepted.time(Clock { now: Timestamp::from_unix_seconds(0), synchronised: true }),
+        accepted.time_floor()
+    );
+}
+
+#[test]
+fn a_plan_waits_for_its_root_and_roster() {
+    let state = NodeState::new(trusted(&root()), build_time());
+    assert_refused(accept(&state, &numbered(42, &[])), Refusal::DigestMismatch, &["roster 3", "found none"]);
+    let mut later = with_number(42, &[]);
+    later.root_version = 2;
+    assert_refused(accept(&fresh(), &signed_plan(&later)), Refusal::RootChain, &["root 2"]);
+}
+
+#[test]
+fn a_plan_that_is_held_is_judged_again_by_what_is_held_now() {
+    let plan = numbered(42, &[]);
+    let (state, _) = accept(&fresh(), &plan).unwrap();
+    let mut next = root();
+    next.version = 2;
+    next.revoked = vec![public(ADA).fingerprint()];
+    let revoking = state.accept_root(clock(), &signed(DocumentKind::Root, &next, &[ADA, BEN])).unwrap();
+    assert_eq!(revoking.seq(), Seq(42), "the same epoch keeps its number");
+    assert_refused(revoking.held_plan(&identity("w1"), &plan.digest()), Refusal::Revoked, &["revoked key"]);
+    assert_refused(accept(&revoking, &plan), Refusal::Revoked, &["revoked key"]);
+
+    let mut without = roster();
+    without.version = 4;
+    without.nodes.remove(2);
+    let (state, _) = state.accept_roster(clock(), &signed_roster(&without)).unwrap();
+    assert_refused(state.held_plan(&identity("w1"), &plan.digest()), Refusal::NotATarget, &["w2"]);
+}
+
+#[test]
+fn a_refusal_leaves_no_trace_and_the_next_good_input_works() {
+    let (state, _) = accept(&fresh(), &numbered(41, &[])).unwrap();
+    let before = state.to_bytes();
+    let mut expired = with_number(99, &[]);
+    (expired.created, expired.not_before) = (at("2026-11-11T00:00:00Z"), at("2026-11-11T00:00:00Z"));
+    expired.expires = at("2026-11-12T00:00:00Z");
+    let mut elsewhere = with_number(99, &[]);
+    elsewhere.fleet_id = other_fleet();
+    let bad = [signed_plan(&expired), signed_plan(&elsewhere), numbered(40, &[])];
+    for signed in &bad {
+        assert!(accept(&state, signed).is_err());
+    }
+    let jumped = Root { version: 7, ..root() };
+    assert!(state.accept_root(clock(), &signed(DocumentKind::Root, &jumped, &[ADA])).is_err());
+    assert!(state.accept_roster(clock(), &signed_roster(&Roster { version: 1, ..roster() })).is_err());
+    assert_eq!(state.to_bytes(), before);
+    assert!(accept(&state, &numbered(42, &[])).is_ok());
+}
+
+#[test]
+fn receipts_are_counted_one_by_one() {
+    let (state, plan) = accept(&fresh(), &numbered(42, &[])).unwrap();
+    let first = signed_receipt(&receipt(&plan, "w1.stage", 1));
+    assert_eq!(state.next_receipt(), (1, None));
+    let state = state.with_receipt(&first.bytes).unwrap();
+    assert_eq!(state.next_receipt(), (2, Some(first.digest())));
+    assert_refused(state.with_receipt(&first.bytes), Refusal::DamagedState, &["sign receipt 2", "number 1"]);
+    let unchained = signed_receipt(&receipt(&plan, "w1.stage", 2));
+    assert_refused(state.with_receipt(&unchained.bytes), Refusal::DamagedState, &["another one before it"]);
+    let mut second = receipt(&plan, "w1.stage", 2);
+    second.previous = Some(first.digest());
+    assert_eq!(state.with_receipt(&signed_receipt(&second).bytes).unwrap().next_receipt().0, 3);
+}
+
+#[test]
+fn a_restored_node_catches_up_with_its_own_newest_receipt() {
+    let (old, _) = accept(&fresh(), &numbered(40, &[])).unwrap();
+    let p42 = numbered(42, &[]);
+    let (_, plan) = accept(&old, &p42).unwrap();
+    let newest = trust::receipt(&verified_roster(&roster()), &signed_receipt(&receipt(&plan, "w1.stage", 7))).unwrap();
+    let state = old.catch_up(&identity("w1"), &newest).unwrap();
+    assert_eq!((state.seq(), state.next_receipt()), (Seq(42), (8, Some(newest.digest()))));
+    assert_refused(accept(&state, &numbered(41, &[])), Refusal::Replay, &["after 42"]);
+    assert!(accept(&state, &p42).is_ok());
+    assert_eq!(state.catch_up(&identity("w1"), &newest).unwrap(), state, "the same receipt twice changes nothing");
+    assert_refused(old.catch_up(&identity("w2"), &newest), Refusal::NotATarget, &["one of w1"]);
+
+    let mut twin = receipt(&plan, "w1.stage", 7);
+    twin.grant = 2;
+    let twin = trust::receipt(&verified_roster(&roster()), &signed_receipt(&twin)).unwrap();
+    assert_refused(state.catch_up(&identity("w1"), &twin), Refusal::DamagedState, &["another machine holds this key"]);
+}
+
+#[test]
+fn a_state_reads_back_what_it_wrote_and_notices_changed_documents() {
+    let (state, plan) = accept(&fresh(), &numbered(42, &[&numbered(41, &[])])).unwrap();
+    let state = state.with_receipt(&signed_receipt(&receipt(&plan, "w1.stage", 1)).bytes).unwrap();
+    let bytes = state.to_bytes();
+    assert_eq!(NodeState::from_bytes(&bytes).unwrap(), state);
+
+    let text = String::from_utf8(bytes).unwrap();
+    for (i, _) in text.match_indices("\"bytes\": \"") {
+        let mut changed = text.clone().into_bytes();
+        changed[i + 400] = if changed[i + 400] == b'A' { b'B' } else { b'A' };
+        assert_refused(NodeState::from_bytes(&changed), Refusal::DamagedState, &["digest"]);
+    }
+    for (from, to) in [
+        ("\"seq\": 42,\n  \"open\"", "\"seq\": 41,\n  \"open\""),
+        ("\"counter\": 1", "\"counter\": 0"),
+        ("\"counter\": 1", "\"counter\": 1, \"more\": 1"),
+        ("node-state/v1", "node-state/v2"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        assert_refused(NodeState::from_bytes(text.replacen(from, to, 1).as_bytes()), Refusal::DamagedState, &[]);
+    }
+    assert_refused(NodeState::from_bytes(b""), Refusal::DamagedState, &["cannot be read"]);
+    let orphan = text.replace(&plan.digest().to_string(), &Digest::of(b"x").to_string());
+    assert_refused(NodeState::from_bytes(orphan.as_bytes()), Refusal::DamagedState, &[]);
+}
