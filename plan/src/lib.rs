@@ -7,9 +7,11 @@
 pub mod document;
 pub mod entry;
 pub mod fact;
+pub mod fleet;
 pub mod id;
 pub mod json;
 pub mod ledger;
+pub mod planner;
 pub mod refusal;
 pub mod sequencer;
 pub mod signature;

@@ -31,7 +31,7 @@ pub use view::{Grant, OpenGrant, Quarantine, RolloutState, RolloutView, TaskStat
 pub use wait::{Reason, Wait};
 
 use crate::{
-    document::Roster,
+    document::{Roster, RosterStatus},
     entry::Entry,
     id::{BootId, Epoch, NodeName},
     timestamp::Timestamp,
@@ -158,6 +158,17 @@ impl Sequencer {
                 reason: reason.clone(),
             })
             .collect()
+    }
+
+    /// Every active node of the roster: whether it is connected, and its last condition.
+    pub fn nodes(&self) -> BTreeMap<NodeName, (bool, Condition)> {
+        let active = self.roster.iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active);
+        let node = |n: &crate::document::RosterNode| {
+            let seen = self.nodes.get(&n.name);
+            let condition = seen.and_then(|s| s.condition.clone()).unwrap_or(Condition::UNKNOWN);
+            (n.name.clone(), (seen.is_some_and(|s| s.connected.is_some()), condition))
+        };
+        active.map(node).collect()
     }
 
     /// The nodes that count as unavailable now, each with its first reason.

@@ -1,0 +1,381 @@
+//! From what was written to what is meant, with every problem named.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    id::{Arch, ArtifactName, Digest, NodeName},
+    step::ClusterRole,
+    version::Version,
+};
+
+use super::{
+    ApiAddress, Canary, Distribution, Fleet, FleetArtifact, FleetNode, FleetPolicy, Group, Source,
+    fragment::{ArtifactFragment, At, Merged, NodeFragment},
+    problem::{FleetError, Place, Problem, nearest},
+};
+
+/// A day: a node that needs longer to show that it is healthy needs a person.
+const MAX_SECONDS: i64 = 86_400;
+
+/// Shorter leases would run out on one lost renewal over a slow line.
+const MIN_LEASE_SECONDS: i64 = 15;
+
+/// A month: what the default trust root allows a plan to live at most is shorter still.
+const MAX_PLAN_LIFETIME_SECONDS: i64 = 31 * 86_400;
+
+/// More nodes than any plan's size allows.
+const MAX_NODES: usize = 1000;
+
+#[derive(Default)]
+struct Found {
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Found {
+    fn error(&mut self, place: &Place, message: String) {
+        self.errors.push(Problem { place: Some(place.clone()), message });
+    }
+
+    fn missing(&mut self, message: &str) {
+        self.errors.push(Problem { place: None, message: message.to_owned() });
+    }
+}
+
+pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError> {
+    let mut found = Found::default();
+    let name = name(&mut found, merged.name.as_ref());
+    let distribution = distribution(&mut found, merged.distribution.as_ref());
+    let fleet_version = version(&mut found, merged.version.as_ref(), distribution);
+    let api = api(&mut found, merged.api.as_ref());
+    let mut groups = BTreeMap::new();
+    for (name, group) in merged.groups.clone() {
+        groups.insert(name, Group { health: group.health });
+    }
+    let nodes = nodes(&mut found, &merged.nodes, &groups);
+    let policy = policy(&mut found, &merged, &nodes);
+    let artifacts = artifacts(&mut found, &merged.artifacts, distribution);
+    match (name, distribution, fleet_version, api, found.errors.is_empty()) {
+        (Some(name), Some(distribution), Some(version), Some(api), true) => {
+            let fleet = Fleet { name, distribution, version, api, policy, nodes, artifacts, groups };
+            Ok((fleet, found.warnings))
+        }
+        _ => Err(FleetError(found.errors)),
+    }
+}
+
+fn name(found: &mut Found, name: Option<&At<String>>) -> Option<String> {
+    let Some(At { value, place }) = name else {
+        found.missing("the fleet has no name; write name = \"my-fleet\" at the top");
+        return None;
+    };
+    if NodeName::new(value.as_str()).is_err() {
+        found
+            .error(place, format!("fleet name: expected 1 to 63 of a-z, 0-9 and '-', found {value:?}; choose another"));
+    }
+    Some(value.clone())
+}
+
+fn distribution(found: &mut Found, written: Option<&At<String>>) -> Option<Distribution> {
+    let Some(At { value, place }) = written else {
+        found.missing("the fleet has no distribution; write distribution = \"k3s\" or distribution = \"kubeadm\"");
+        return None;
+    };
+    match value.as_str() {
+        "k3s" => Some(Distribution::K3s),
+        "kubeadm" => Some(Distribution::Kubeadm),
+        other => {
+            found.error(
+                place,
+                format!("distribution: expected \"k3s\" or \"kubeadm\", found {other:?}; write one of them"),
+            );
+            None
+        }
+    }
+}
+
+fn version(found: &mut Found, written: Option<&At<String>>, distribution: Option<Distribution>) -> Option<Version> {
+    let Some(At { value, place }) = written else {
+        found.missing("the fleet has no version; write version = \"v1.34.3+k3s1\" or the one you run");
+        return None;
+    };
+    parse_version(found, place, value, distribution)
+}
+
+fn parse_version(found: &mut Found, place: &Place, text: &str, distribution: Option<Distribution>) -> Option<Version> {
+    let example = match distribution {
+        Some(Distribution::K3s) => "v1.34.3+k3s1",
+        Some(Distribution::Kubeadm) => "v1.36.3",
+        None => "v1.34.3+k3s1 or v1.36.3",
+    };
+    let version: Option<Version> = text.parse().ok();
+    let fits = version.filter(|v| match distribution {
+        Some(Distribution::K3s) => v.k3s.is_some(),
+        Some(Distribution::Kubeadm) => v.k3s.is_none(),
+        None => true,
+    });
+    if fits.is_none() {
+        found.error(place, format!("version: expected a version such as {example}, found {text:?}; write it in full"));
+    }
+    fits
+}
+
+fn api(found: &mut Found, written: Option<&At<String>>) -> Option<ApiAddress> {
+    let Some(At { value, place }) = written else {
+        found.missing(
+            "the fleet has no API address; write api = \"HOST:6443\" with the first server or its virtual address",
+        );
+        return None;
+    };
+    let address = value.rsplit_once(':').and_then(|(host, port)| {
+        let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = inner.unwrap_or(host);
+        let named = host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+        let address = inner.is_some() && host.parse::<std::net::Ipv6Addr>().is_ok();
+        let port = port.parse().ok().filter(|p| *p != 0)?;
+        (!host.is_empty() && (named || address)).then(|| ApiAddress { host: host.to_owned(), port })
+    });
+    if address.is_none() {
+        found.error(place, format!("api: expected HOST:PORT such as 192.168.1.11:6443, found {value:?}; add the port"));
+    }
+    address
+}
+
+fn nodes(found: &mut Found, written: &[At<NodeFragment>], groups: &BTreeMap<String, Group>) -> Vec<FleetNode> {
+    let mut nodes: Vec<FleetNode> = Vec::new();
+    let mut places: BTreeMap<NodeName, &Place> = BTreeMap::new();
+    let mut first: Option<(&Place, &str)> = None;
+    for At { value: n, place } in written {
+        let name = NodeName::new(n.name.as_str());
+        if let Err(e) = &name {
+            found.error(place, format!("{e}; rename the node"));
+        }
+        let role = role(found, place, &n.role);
+        let arch = arch(found, place, &n.arch);
+        labels(found, place, n);
+        if let Some(group) = &n.group
+            && !groups.contains_key(group)
+        {
+            let hint = nearest(group, groups.keys().map(String::as_str))
+                .map_or_else(|| format!("add [groups.{group}]"), |meant| format!("write {meant:?} if that is meant"));
+            found.error(place, format!("node {}: expected a group of this file, found {group:?}; {hint}", n.name));
+        }
+        if n.first && role == Some(ClusterRole::Worker) {
+            found.error(place, format!("node {}: only a server can be first, found role worker; remove first", n.name));
+        }
+        if n.first
+            && let Some((earlier, other)) = first.replace((place, &n.name))
+        {
+            let message = format!("two first servers: {other} at {earlier} and {}; keep one first = true", n.name);
+            found.error(place, message);
+        }
+        let (Ok(name), Some(role), Some(arch)) = (name, role, arch) else { continue };
+        if let Some(earlier) = places.insert(name.clone(), place) {
+            found.error(place, format!("node {name} stands twice, first at {earlier}; rename or remove one"));
+        }
+        nodes.push(FleetNode { name, role, arch, first: n.first, labels: n.labels.clone(), group: n.group.clone() });
+    }
+    servers(found, &mut nodes, written.is_empty(), first.is_some());
+    nodes
+}
+
+fn servers(found: &mut Found, nodes: &mut [FleetNode], none_written: bool, marked: bool) {
+    if none_written {
+        found.missing("the fleet has no nodes; add a [[nodes]] with name, role and arch for every machine");
+        return;
+    }
+    if nodes.len() > MAX_NODES {
+        found.missing(&format!("expected at most {MAX_NODES} nodes, found {}; split the fleet", nodes.len()));
+    }
+    let servers = nodes.iter().filter(|n| n.role == ClusterRole::Server).count();
+    if servers == 0 && found.errors.is_empty() {
+        found.missing("the fleet has no server; give one of the nodes role = \"server\"");
+    }
+    if !marked && let Some(server) = nodes.iter_mut().find(|n| n.role == ClusterRole::Server) {
+        server.first = true;
+    }
+    if servers > 0 && servers.is_multiple_of(2) {
+        let message = format!(
+            "{servers} servers keep a majority through no more failures than {} do; use an odd number",
+            servers - 1
+        );
+        found.warnings.push(Problem { place: None, message });
+    }
+}
+
+fn role(found: &mut Found, place: &Place, text: &str) -> Option<ClusterRole> {
+    match text {
+        "server" => Some(ClusterRole::Server),
+        "worker" => Some(ClusterRole::Worker),
+        other => {
+            found.error(place, format!("role: expected \"server\" or \"worker\", found {other:?}; write one of them"));
+            None
+        }
+    }
+}
+
+fn arch(found: &mut Found, place: &Place, text: &str) -> Option<Arch> {
+    match text {
+        "aarch64" => Some(Arch::Aarch64),
+        "x86_64" => Some(Arch::X86_64),
+        other => {
+            let hint = match other {
+                "arm64" => "write \"aarch64\"",
+                "amd64" => "write \"x86_64\"",
+                _ => "see `uname -m` on the machine",
+            };
+            found.error(place, format!("arch: expected \"aarch64\" or \"x86_64\", found {other:?}; {hint}"));
+            None
+        }
+    }
+}
+
+/// Forms by the Kubernetes documentation, "Labels and Selectors"; a kubelet may not give itself labels of kubernetes.io.
+fn labels(found: &mut Found, place: &Place, node: &NodeFragment) {
+    let part = |text: &str, empty: bool| {
+        (empty && text.is_empty())
+            || text.len() <= 63
+                && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    for (key, value) in &node.labels {
+        let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
+        if !part(name, false) || prefix.len() > 253 || !prefix.split('.').all(|p| part(p, true)) || !part(value, true) {
+            let message = format!(
+                "node {}: {key:?} = {value:?} is not a Kubernetes label; use letters, digits, '-', '_', '.'",
+                node.name
+            );
+            found.error(place, message);
+        }
+        let reserved = ["kubernetes.io", "k8s.io"].iter().any(|r| prefix == *r || prefix.ends_with(&format!(".{r}")));
+        if reserved {
+            let message =
+                format!("node {}: a node cannot give itself the label {key:?}; use another prefix", node.name);
+            found.error(place, message);
+        }
+    }
+}
+
+fn policy(found: &mut Found, merged: &Merged, nodes: &[FleetNode]) -> FleetPolicy {
+    let default = FleetPolicy::default();
+    let mut number = |name: &str, written: &Option<At<i64>>, range: std::ops::RangeInclusive<i64>, default: u64| {
+        let Some(At { value, place }) = written else { return default };
+        if !range.contains(value) {
+            let message = format!("{name}: expected {} to {}, found {value}; change it", range.start(), range.end());
+            found.error(place, message);
+        }
+        u64::try_from(*value).unwrap_or(default)
+    };
+    let max_unavailable =
+        number("max_unavailable", &merged.max_unavailable, 1..=1000, u64::from(default.max_unavailable));
+    let soak_seconds = number("soak_seconds", &merged.soak_seconds, 0..=MAX_SECONDS, default.soak_seconds);
+    let drain_timeout_seconds =
+        number("drain_timeout_seconds", &merged.drain_timeout_seconds, 1..=MAX_SECONDS, default.drain_timeout_seconds);
+    let ready_timeout_seconds =
+        number("ready_timeout_seconds", &merged.ready_timeout_seconds, 1..=MAX_SECONDS, default.ready_timeout_seconds);
+    let lease_seconds =
+        number("lease_seconds", &merged.lease_seconds, MIN_LEASE_SECONDS..=MAX_SECONDS, default.lease_seconds);
+    let plan_lifetime_seconds = number(
+        "plan_lifetime_seconds",
+        &merged.plan_lifetime_seconds,
+        60..=MAX_PLAN_LIFETIME_SECONDS,
+        default.plan_lifetime_seconds,
+    );
+    FleetPolicy {
+        max_unavailable: u32::try_from(max_unavailable).unwrap_or(1),
+        canary: canary(found, merged.canary.as_ref(), nodes).unwrap_or(default.canary),
+        soak_seconds,
+        drain_timeout_seconds,
+        ready_timeout_seconds,
+        lease_seconds,
+        plan_lifetime_seconds,
+        delete_empty_dir_data: merged.delete_empty_dir_data.unwrap_or(default.delete_empty_dir_data),
+        force_unmanaged: merged.force_unmanaged.unwrap_or(default.force_unmanaged),
+    }
+}
+
+fn canary(found: &mut Found, written: Option<&At<toml::Value>>, nodes: &[FleetNode]) -> Option<Canary> {
+    let At { value, place } = written?;
+    if let Some(name) = value.as_str() {
+        if let Some(node) = nodes.iter().find(|n| n.name.as_str() == name) {
+            return Some(Canary::Node(node.name.clone()));
+        }
+        let hint = nearest(name, nodes.iter().map(|n| n.name.as_str()))
+            .map_or_else(|| "name one of the nodes".to_owned(), |meant| format!("write {meant:?} if that is meant"));
+        found.error(place, format!("canary: expected a node of the fleet, found {name:?}; {hint}"));
+        return None;
+    }
+    let count = value.as_integer().and_then(|n| u32::try_from(n).ok()).filter(|n| *n as usize <= nodes.len());
+    if count.is_none() {
+        let message =
+            format!("canary: expected a node's name or a number up to {}, found {value}; change it", nodes.len());
+        found.error(place, message);
+    }
+    count.map(Canary::Count)
+}
+
+fn artifacts(
+    found: &mut Found,
+    written: &[At<ArtifactFragment>],
+    distribution: Option<Distribution>,
+) -> Vec<FleetArtifact> {
+    let mut artifacts = Vec::new();
+    let mut seen = BTreeSet::new();
+    for At { value: a, place } in written {
+        let name = ArtifactName::new(a.name.as_str());
+        if let Err(e) = &name {
+            found.error(place, format!("{e}; rename it"));
+        }
+        let version = parse_version(found, place, &a.version, distribution);
+        let arch = arch(found, place, &a.arch);
+        let source = source(found, place, a);
+        let hex = a.sha256.strip_prefix("sha256:").unwrap_or(&a.sha256);
+        let sha256 = format!("sha256:{hex}").parse::<Digest>().ok();
+        if sha256.is_none() {
+            let message = format!(
+                "artifact {}: expected a sha256 of 64 hexadecimal digits, found {:?}; copy it from the release",
+                a.name, a.sha256
+            );
+            found.error(place, message);
+        }
+        let size = u64::try_from(a.size).ok().filter(|s| *s > 0);
+        if size.is_none() {
+            found.error(
+                place,
+                format!("artifact {}: expected a size of more than 0 bytes, found {}; see `stat`", a.name, a.size),
+            );
+        }
+        let (Ok(name), Some(version), Some(arch), Some(source), Some(sha256), Some(size)) =
+            (name, version, arch, source, sha256, size)
+        else {
+            continue;
+        };
+        if !seen.insert((name.clone(), version, arch)) {
+            found.error(place, format!("artifact {name} {version} for {arch} stands twice; remove one"));
+        }
+        artifacts.push(FleetArtifact { name, version, arch, source, sha256, size });
+    }
+    artifacts
+}
+
+fn source(found: &mut Found, place: &Place, a: &ArtifactFragment) -> Option<Source> {
+    match (&a.path, &a.url) {
+        (Some(path), None) if !path.is_empty() => Some(Source::Path(path.clone())),
+        (None, Some(url)) if url.starts_with("https://") || url.starts_with("http://") => {
+            Some(Source::Url(url.clone()))
+        }
+        (None, Some(url)) => {
+            found.error(place, format!("artifact {}: expected a URL with https://, found {url:?}; change it", a.name));
+            None
+        }
+        (Some(_), Some(_)) => {
+            found.error(place, format!("artifact {}: expected a path or a url, found both; remove one", a.name));
+            None
+        }
+        (Some(_) | None, None) => {
+            found.error(place, format!("artifact {}: expected a path or a url, found none; add one", a.name));
+            None
+        }
+    }
+}

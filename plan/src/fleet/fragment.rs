@@ -1,0 +1,161 @@
+//! Fleet files as they were written, and put together.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::{Spanned, de::DeTable};
+
+use super::{
+    keys,
+    problem::{FleetError, Place, Problem},
+};
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct At<T> {
+    pub value: T,
+    pub place: Place,
+}
+
+/// One file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fragment {
+    name: Option<Spanned<String>>,
+    distribution: Option<Spanned<String>>,
+    version: Option<Spanned<String>>,
+    api: Option<Spanned<String>>,
+    #[serde(default)]
+    policy: PolicyFragment,
+    #[serde(default)]
+    nodes: Vec<Spanned<NodeFragment>>,
+    #[serde(default)]
+    artifacts: Vec<Spanned<ArtifactFragment>>,
+    #[serde(default)]
+    groups: BTreeMap<String, GroupFragment>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyFragment {
+    max_unavailable: Option<Spanned<i64>>,
+    canary: Option<Spanned<toml::Value>>,
+    soak_seconds: Option<Spanned<i64>>,
+    drain_timeout_seconds: Option<Spanned<i64>>,
+    ready_timeout_seconds: Option<Spanned<i64>>,
+    lease_seconds: Option<Spanned<i64>>,
+    plan_lifetime_seconds: Option<Spanned<i64>>,
+    delete_empty_dir_data: Option<bool>,
+    force_unmanaged: Option<bool>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeFragment {
+    pub name: String,
+    pub role: String,
+    pub arch: String,
+    #[serde(default)]
+    pub first: bool,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    pub group: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ArtifactFragment {
+    pub name: String,
+    pub version: String,
+    pub arch: String,
+    pub path: Option<String>,
+    pub url: Option<String>,
+    pub sha256: String,
+    pub size: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupFragment {
+    pub health: Option<toml::Table>,
+}
+
+/// All files together.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    pub name: Option<At<String>>,
+    pub distribution: Option<At<String>>,
+    pub version: Option<At<String>>,
+    pub api: Option<At<String>>,
+    pub max_unavailable: Option<At<i64>>,
+    pub canary: Option<At<toml::Value>>,
+    pub soak_seconds: Option<At<i64>>,
+    pub drain_timeout_seconds: Option<At<i64>>,
+    pub ready_timeout_seconds: Option<At<i64>>,
+    pub lease_seconds: Option<At<i64>>,
+    pub plan_lifetime_seconds: Option<At<i64>>,
+    pub delete_empty_dir_data: Option<bool>,
+    pub force_unmanaged: Option<bool>,
+    pub nodes: Vec<At<NodeFragment>>,
+    pub artifacts: Vec<At<ArtifactFragment>>,
+    pub groups: BTreeMap<String, GroupFragment>,
+}
+
+/// Reads every file and puts them together; later ones over earlier ones.
+pub(super) fn read(files: &[(&str, &str)]) -> Result<Merged, FleetError> {
+    let mut merged = Merged::default();
+    let mut problems = Vec::new();
+    for (file, text) in files {
+        match parse(file, text) {
+            Ok(fragment) => merged.add(file, text, fragment),
+            Err(FleetError(more)) => problems.extend(more),
+        }
+    }
+    if problems.is_empty() { Ok(merged) } else { Err(FleetError(problems)) }
+}
+
+fn parse(file: &str, text: &str) -> Result<Fragment, FleetError> {
+    let foreign = |e: &toml::de::Error| {
+        let place = e.span().map(|span| Place::of(file, text, span.start));
+        let message = format!("{}; see docs/fleet-file.md", e.message().replace('\n', ", "));
+        FleetError(vec![Problem { place, message }])
+    };
+    let document = DeTable::parse(text).map_err(|e| foreign(&e))?;
+    let unknown = keys::unknown(file, text, document.get_ref());
+    if !unknown.is_empty() {
+        return Err(FleetError(unknown));
+    }
+    toml::from_str(text).map_err(|e| foreign(&e))
+}
+
+impl Merged {
+    fn add(&mut self, file: &str, text: &str, new: Fragment) {
+        fn put<T>(slot: &mut Option<At<T>>, file: &str, text: &str, value: Option<Spanned<T>>) {
+            if let Some(value) = value {
+                *slot = Some(at(file, text, value));
+            }
+        }
+        put(&mut self.name, file, text, new.name);
+        put(&mut self.distribution, file, text, new.distribution);
+        put(&mut self.version, file, text, new.version);
+        put(&mut self.api, file, text, new.api);
+        let policy = new.policy;
+        put(&mut self.max_unavailable, file, text, policy.max_unavailable);
+        put(&mut self.canary, file, text, policy.canary);
+        put(&mut self.soak_seconds, file, text, policy.soak_seconds);
+        put(&mut self.drain_timeout_seconds, file, text, policy.drain_timeout_seconds);
+        put(&mut self.ready_timeout_seconds, file, text, policy.ready_timeout_seconds);
+        put(&mut self.lease_seconds, file, text, policy.lease_seconds);
+        put(&mut self.plan_lifetime_seconds, file, text, policy.plan_lifetime_seconds);
+        self.delete_empty_dir_data = policy.delete_empty_dir_data.or(self.delete_empty_dir_data);
+        self.force_unmanaged = policy.force_unmanaged.or(self.force_unmanaged);
+        self.nodes.extend(new.nodes.into_iter().map(|n| at(file, text, n)));
+        self.artifacts.extend(new.artifacts.into_iter().map(|a| at(file, text, a)));
+        self.groups.extend(new.groups);
+    }
+}
+
+fn at<T>(file: &str, text: &str, value: Spanned<T>) -> At<T> {
+    let place = Place::of(file, text, value.span().start);
+    At { value: value.into_inner(), place }
+}

@@ -1,0 +1,63 @@
+//! Keys that a fleet file may have, so that a typo is met with the key that was meant.
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::problem::{Place, Problem, nearest};
+
+const TOP: &[&str] = &["name", "distribution", "version", "api", "policy", "nodes", "artifacts", "groups"];
+const POLICY: &[&str] = &[
+    "max_unavailable",
+    "canary",
+    "soak_seconds",
+    "drain_timeout_seconds",
+    "ready_timeout_seconds",
+    "lease_seconds",
+    "plan_lifetime_seconds",
+    "delete_empty_dir_data",
+    "force_unmanaged",
+];
+const NODE: &[&str] = &["name", "role", "arch", "first", "labels", "group"];
+const ARTIFACT: &[&str] = &["name", "version", "arch", "path", "url", "sha256", "size"];
+const GROUP: &[&str] = &["health"];
+
+/// Every unknown key of the file.
+pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut check = |table: &DeTable<'_>, known: &[&str], of: &str| {
+        for key in table.keys().filter(|k| !known.contains(&k.get_ref().as_ref())) {
+            problems.push(Problem {
+                place: Some(Place::of(file, text, key.span().start)),
+                message: sentence(key.get_ref(), known, of),
+            });
+        }
+    };
+    check(document, TOP, "a fleet file");
+    for (key, value) in document {
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("policy", DeValue::Table(policy)) => check(policy, POLICY, "[policy]"),
+            ("nodes", DeValue::Array(nodes)) => tables(nodes).for_each(|t| check(t, NODE, "[[nodes]]")),
+            ("artifacts", DeValue::Array(files)) => tables(files).for_each(|t| check(t, ARTIFACT, "[[artifacts]]")),
+            ("groups", DeValue::Table(groups)) => {
+                for group in groups.values().filter_map(|g| g.get_ref().as_table()) {
+                    check(group, GROUP, "a group");
+                }
+            }
+            _ => {}
+        }
+    }
+    problems
+}
+
+fn tables<'t, 'i>(array: &'t [Spanned<DeValue<'i>>]) -> impl Iterator<Item = &'t DeTable<'i>> {
+    array.iter().filter_map(|value| value.get_ref().as_table())
+}
+
+fn sentence(found: &str, known: &[&str], of: &str) -> String {
+    match nearest(found, known.iter().copied()) {
+        Some(meant) => format!("unknown key {found:?} in {of}; write {meant:?} if that is meant"),
+        None => format!("unknown key {found:?} in {of}, expected one of {}; remove it", known.join(", ")),
+    }
+}

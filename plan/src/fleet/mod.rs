@@ -1,0 +1,194 @@
+//! The fleet file: what the admin wants the fleet to be, kept in git.
+//!
+//! Three steps: fragments as they were written, one merged whole, and typed settings that are proof. The pages of the
+//! handbook about it are in `docs/fleet-file.md`.
+
+mod check;
+mod fragment;
+mod keys;
+mod problem;
+
+use std::{collections::BTreeMap, fmt};
+
+pub use problem::{FleetError, Place, Problem};
+
+use crate::{
+    id::{Arch, ArtifactName, Digest, NodeName},
+    step::ClusterRole,
+    version::Version,
+};
+
+/// A fleet as its file describes it; everything in it was checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    /// 1 to 63 of a-z, 0-9 and '-'.
+    pub name: String,
+    pub distribution: Distribution,
+    /// The version that new nodes get and that `upgrade` without `--to` goes to.
+    pub version: Version,
+    pub api: ApiAddress,
+    pub policy: FleetPolicy,
+    /// At least one, and at least one server among them; in the file's order.
+    pub nodes: Vec<FleetNode>,
+    pub artifacts: Vec<FleetArtifact>,
+    /// By name; every group that a node names is here.
+    pub groups: BTreeMap<String, Group>,
+}
+
+impl Fleet {
+    /// Reads a fleet from one or more files, later ones over earlier ones: single values replace, nodes and artifacts
+    /// add up. `files` are names for messages and contents. Gives the fleet and what is allowed but unwise.
+    ///
+    /// Every problem is listed with its place, not only the first.
+    pub fn from_toml(files: &[(&str, &str)]) -> Result<(Fleet, Vec<Problem>), FleetError> {
+        check::fleet(fragment::read(files)?)
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &NodeName) -> Option<&FleetNode> {
+        self.nodes.iter().find(|n| n.name == *name)
+    }
+
+    /// The servers, the first one first.
+    pub fn servers(&self) -> Vec<&FleetNode> {
+        let mut servers: Vec<&FleetNode> = self.nodes.iter().filter(|n| n.role == ClusterRole::Server).collect();
+        servers.sort_by_key(|n| !n.first);
+        servers
+    }
+
+    /// The artifact of that name, version and architecture.
+    pub fn artifact(&self, name: &str, version: Version, arch: Arch) -> Option<&FleetArtifact> {
+        self.artifacts.iter().find(|a| a.name.as_str() == name && a.version == version && a.arch == arch)
+    }
+}
+
+/// What makes the cluster out of the machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distribution {
+    K3s,
+    Kubeadm,
+}
+
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Distribution::K3s => "k3s",
+            Distribution::Kubeadm => "kubeadm",
+        })
+    }
+}
+
+/// Where nodes reach the cluster's API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiAddress {
+    /// A host name or an IP address; an IPv6 address without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for ApiAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// How careful rollouts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetPolicy {
+    /// At least 1.
+    pub max_unavailable: u32,
+    pub canary: Canary,
+    /// How long a node must be Ready before it counts as healthy and the next one starts.
+    pub soak_seconds: u64,
+    pub drain_timeout_seconds: u64,
+    /// How long a node may take to become Ready, the soak not counted.
+    pub ready_timeout_seconds: u64,
+    pub lease_seconds: u64,
+    /// How long a plan may be used after it was made.
+    pub plan_lifetime_seconds: u64,
+    /// Whether a drain may throw away the contents of emptyDir volumes.
+    pub delete_empty_dir_data: bool,
+    /// Whether a drain may evict pods that no controller brings back.
+    pub force_unmanaged: bool,
+}
+
+impl Default for FleetPolicy {
+    fn default() -> Self {
+        Self {
+            max_unavailable: 1,
+            canary: Canary::Count(1),
+            // Longer than the 40 s after which Kubernetes calls a silent node not Ready.
+            soak_seconds: 60,
+            // Most workloads stop in 30 s and budgets wait for a replacement to start; 10 min is ten times that.
+            drain_timeout_seconds: 600,
+            // The first start of K3s on a Pi unpacks 200 MB before it answers.
+            ready_timeout_seconds: 600,
+            // Renewed every third of it: survives two lost renewals and a switch that restarts.
+            lease_seconds: 120,
+            plan_lifetime_seconds: 86_400,
+            delete_empty_dir_data: true,
+            force_unmanaged: false,
+        }
+    }
+}
+
+/// Who goes first, and alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Canary {
+    /// That node.
+    Node(NodeName),
+    /// The first so many workers in the file's order; 0 for none.
+    Count(u32),
+}
+
+/// A machine of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetNode {
+    pub name: NodeName,
+    pub role: ClusterRole,
+    pub arch: Arch,
+    /// Whether it is the server that the cluster begins with; true for exactly one node.
+    pub first: bool,
+    /// Kubernetes labels that the node registers with.
+    pub labels: BTreeMap<String, String>,
+    /// The group whose settings apply to it.
+    pub group: Option<String>,
+}
+
+/// A file that nodes need, by content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetArtifact {
+    /// What it is, such as `k3s`.
+    pub name: ArtifactName,
+    pub version: Version,
+    pub arch: Arch,
+    pub source: Source,
+    pub sha256: Digest,
+    /// Bytes; more than 0.
+    pub size: u64,
+}
+
+impl FleetArtifact {
+    /// Its name inside a plan: with the architecture, because a plan may need it for several.
+    pub fn plan_name(&self) -> ArtifactName {
+        ArtifactName::new(format!("{}-{}", self.name, self.arch)).unwrap_or_else(|_| self.name.clone())
+    }
+}
+
+/// Where the coordinator gets an artifact from; nodes get it from the coordinator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file, relative to the fleet file.
+    Path(String),
+    Url(String),
+}
+
+/// Settings for the nodes of a group.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Group {
+    /// Other thresholds for the verdicts over facts; read by `health`.
+    pub health: Option<toml::Table>,
+}

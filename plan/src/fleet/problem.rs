@@ -1,0 +1,93 @@
+use std::fmt;
+
+/// Where in a file something stands. Lines and columns count from 1, columns in characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Place {
+    /// The place of the byte at `offset`.
+    pub(super) fn of(file: &str, text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        Self {
+            file: file.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Something wrong, or unwise, in a fleet file: what was expected, what was found, what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// None when it is about the whole.
+    pub place: Option<Place>,
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+/// Why a fleet file cannot be used: every problem, one a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct FleetError(pub Vec<Problem>);
+
+/// The candidate that `found` was most likely meant to be: at most two edits away, or a third of its length.
+pub(super) fn nearest<'c>(found: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let limit = (found.chars().count() / 3).max(2);
+    let scored = candidates.into_iter().map(|c| (edits(found, c), c)).filter(|(d, _)| *d <= limit);
+    scored.min_by_key(|(d, _)| *d).map(|(_, c)| c)
+}
+
+/// The number of characters to insert, delete or replace to get from one text to the other (Levenshtein).
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_the_likely_one() {
+        let keys = ["max_unavailable", "soak_seconds", "canary"];
+        assert_eq!(nearest("max_unavailble", keys), Some("max_unavailable"));
+        assert_eq!(nearest("cannary", keys), Some("canary"));
+        assert_eq!(nearest("colour", keys), None);
+    }
+
+    #[test]
+    fn places_count_from_one() {
+        let place = Place::of("f", "ab\ncé\nd", 7);
+        assert_eq!((place.line, place.column), (3, 1));
+        assert_eq!(Place::of("f", "ab", 1).column, 2);
+    }
+}

@@ -1,0 +1,127 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    document::{PlanKind, PlanRef},
+    id::{Digest, Epoch, NodeName, Seq},
+    sequencer::{Condition, Hold, Quarantine, Sequencer},
+    timestamp::Timestamp,
+    version::Version,
+};
+
+/// What an admin or operator wants done now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intent {
+    /// Prove that plans arrive, verify and are receipted.
+    Check { nodes: Selection },
+    /// Make the first server of a cluster.
+    Bootstrap {},
+    /// Bring nodes into the cluster.
+    Join { nodes: Selection },
+    /// Bring nodes to a version.
+    Upgrade { to: Version, nodes: Selection, quarantined: Quarantined, accept_outage: Vec<NodeName> },
+    /// Take nodes out of service. `max_unavailable` replaces the policy's, counting what is unavailable already.
+    Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, accept_outage: Vec<NodeName> },
+    /// Put nodes back into service.
+    Uncordon { nodes: Vec<NodeName> },
+    /// Reboot nodes, each drained before and put back after.
+    Reboot { nodes: Selection, accept_outage: Vec<NodeName> },
+}
+
+impl Intent {
+    /// The kind of plan that it becomes.
+    pub fn kind(&self) -> PlanKind {
+        match self {
+            Intent::Check { .. } => PlanKind::Check,
+            Intent::Bootstrap {} => PlanKind::Bootstrap,
+            Intent::Join { .. } => PlanKind::Join,
+            Intent::Upgrade { .. } => PlanKind::Upgrade,
+            Intent::Drain { .. } => PlanKind::Drain,
+            Intent::Uncordon { .. } => PlanKind::Uncordon,
+            Intent::Reboot { .. } => PlanKind::Reboot,
+        }
+    }
+}
+
+/// Which nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All that it makes sense for; the preview says which were left out and why.
+    All,
+    /// Exactly these; what stands in the way of one is an error.
+    Named(Vec<NodeName>),
+}
+
+/// What to do about nodes that failed on the version before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quarantined {
+    /// Make no plan.
+    Refuse,
+    /// Leave them on their version, and put them back into service where a stopped rollout left them out of it.
+    Skip,
+}
+
+/// The fleet as it is, seen by the coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    pub nodes: BTreeMap<NodeName, NodeState>,
+    pub quarantines: Vec<Quarantine>,
+    /// Every rollout that is not over.
+    pub running: Vec<RunningPlan>,
+}
+
+impl Inventory {
+    /// What the sequencer knows.
+    pub fn of(sequencer: &Sequencer) -> Self {
+        let holds = sequencer.holds();
+        let node = |(node, (connected, condition))| {
+            let hold = holds.get(&node).cloned();
+            (node, NodeState { connected, condition, hold })
+        };
+        let running = sequencer.rollouts().into_iter().filter(|r| !r.state.is_over()).map(|r| RunningPlan {
+            plan: PlanRef { seq: r.seq, digest: r.plan },
+            kind: r.kind,
+            title: r.title,
+        });
+        Self {
+            nodes: sequencer.nodes().into_iter().map(node).collect(),
+            quarantines: sequencer.quarantines(),
+            running: running.collect(),
+        }
+    }
+}
+
+/// A node as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeState {
+    pub connected: bool,
+    pub condition: Condition,
+    /// Set while Hostler keeps it out of service.
+    pub hold: Option<Hold>,
+}
+
+/// A rollout that is not over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunningPlan {
+    pub plan: PlanRef,
+    pub kind: PlanKind,
+    pub title: String,
+}
+
+/// What ties a plan to its place and time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbering {
+    pub epoch: Epoch,
+    /// Higher than every plan before.
+    pub seq: Seq,
+    pub root_version: u64,
+    /// The digest of the roster that is handed in.
+    pub roster: Digest,
+    pub created: Timestamp,
+    /// From `created` to the plan's expiry; at most what the root's policy allows.
+    pub lifetime_seconds: u64,
+}

@@ -1,0 +1,200 @@
+//! Compiles a fleet, its inventory and an intent into a plan that leaves no choices open, and a preview with reasons.
+//!
+//! Pure: the same input gives the same bytes. What stands in the way is told all at once, each with what to do next.
+
+mod intent;
+mod obstacle;
+mod order;
+mod preview;
+mod select;
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use intent::{Intent, Inventory, NodeState, Numbering, Quarantined, RunningPlan, Selection};
+pub use obstacle::{Obstacle, PlanError};
+pub use preview::{Note, Phase, PhaseName, Preview};
+
+use crate::{
+    document::{Artifact, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},
+    fleet::{Distribution, Fleet},
+    id::{ArtifactName, NodeName},
+    trust::MAX_BESIDE,
+};
+
+/// What everything is decided on.
+#[derive(Debug, Clone, Copy)]
+struct Request<'a> {
+    fleet: &'a Fleet,
+    roster: &'a Roster,
+    inventory: &'a Inventory,
+    numbering: &'a Numbering,
+}
+
+/// A plan in the making.
+#[derive(Debug, Default)]
+struct Draft {
+    title: String,
+    phases: Vec<Phase>,
+    skipped: Vec<(NodeName, String)>,
+    notes: Vec<Note>,
+    tasks: Vec<Task>,
+    artifacts: BTreeMap<ArtifactName, Artifact>,
+    max_unavailable: u32,
+    obstacles: Vec<Obstacle>,
+}
+
+/// Makes the plan for an intent and the preview of it.
+///
+/// `roster` must be the one whose digest stands in `numbering`; the caller verified it. Errors name every obstacle.
+pub fn plan(
+    fleet: &Fleet,
+    roster: &Roster,
+    inventory: &Inventory,
+    intent: &Intent,
+    numbering: &Numbering,
+) -> Result<(Plan, Preview), PlanError> {
+    let request = Request { fleet, roster, inventory, numbering };
+    let kind = intent.kind();
+    not_built(fleet, kind)?;
+    let mut draft = Draft { max_unavailable: fleet.policy.max_unavailable, ..Draft::default() };
+    match intent {
+        Intent::Check { nodes } => tasks::check(request, &mut draft, nodes),
+        Intent::Bootstrap {} => tasks::bootstrap(request, &mut draft),
+        Intent::Join { nodes } => tasks::join(request, &mut draft, nodes),
+        Intent::Upgrade { to, nodes, quarantined, accept_outage } => {
+            tasks::upgrade(request, &mut draft, (*to, *quarantined), nodes, accept_outage);
+        }
+        Intent::Drain { nodes, max_unavailable, accept_outage } => {
+            tasks::drain(request, &mut draft, nodes, *max_unavailable, accept_outage);
+        }
+        Intent::Uncordon { nodes } => tasks::uncordon(request, &mut draft, nodes),
+        Intent::Reboot { nodes, accept_outage } => tasks::reboot(request, &mut draft, nodes, accept_outage),
+    }
+    let beside = beside(request, kind, &mut draft);
+    let targets = targets(request, &mut draft);
+    if !draft.obstacles.is_empty() {
+        return Err(PlanError(draft.obstacles));
+    }
+    if draft.tasks.is_empty() {
+        return Err(Obstacle::NothingToDo { why: why_nothing(&draft.skipped) }.into());
+    }
+    Ok(finish(request, kind, draft, beside, targets))
+}
+
+fn not_built(fleet: &Fleet, kind: PlanKind) -> Result<(), PlanError> {
+    match (fleet.distribution, kind) {
+        (Distribution::K3s, _)
+        | (Distribution::Kubeadm, PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot) => Ok(()),
+        (Distribution::Kubeadm, PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade) => {
+            Err(Obstacle::NotBuilt { kind, distribution: "kubeadm" }.into())
+        }
+    }
+}
+
+fn why_nothing(skipped: &[(NodeName, String)]) -> String {
+    match skipped {
+        [] => "no node was asked for".to_owned(),
+        [(node, why)] => format!("{node} {why}"),
+        [(node, why), rest @ ..] if rest.iter().all(|(_, other)| other == why) => {
+            format!("{node} and {} more: {why}", rest.len())
+        }
+        [(node, why), rest @ ..] => format!("{node} {why}, and {} more were left out", rest.len()),
+    }
+}
+
+/// The running rollouts that go on. A plan takes the place of one of its own kind; drains, uncordons and checks go
+/// beside everything.
+fn beside(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> Vec<PlanRef> {
+    let seq = request.numbering.seq;
+    let replaces = |running: &RunningPlan| match kind {
+        PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => running.kind == kind,
+        PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon => false,
+    };
+    let mut kept = Vec::new();
+    for running in &request.inventory.running {
+        if running.plan.seq >= seq {
+            draft.obstacles.push(Obstacle::NotTheNext { seq, running: running.plan.seq });
+        }
+        if replaces(running) {
+            draft.notes.push(Note::Warning(format!("takes the place of plan {}: {}", running.plan.seq, running.title)));
+            continue;
+        }
+        kept.push(running.plan);
+        let pauses = kind == PlanKind::Drain
+            && matches!(running.kind, PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot);
+        if pauses {
+            draft.notes.push(Note::Info(format!(
+                "plan {} waits until this drain is done: {}",
+                running.plan.seq, running.title
+            )));
+        }
+    }
+    if kept.len() > MAX_BESIDE {
+        draft.obstacles.push(Obstacle::TooManyRunning { found: kept.len(), limit: MAX_BESIDE });
+    }
+    kept
+}
+
+/// Every performing node with its key, in the roster's order.
+fn targets(request: Request<'_>, draft: &mut Draft) -> Vec<Target> {
+    let performing: BTreeSet<&NodeName> = draft.tasks.iter().map(|t| &t.node).collect();
+    let target =
+        |n: &crate::document::RosterNode| Target { node: n.name.clone(), key: n.key.fingerprint(), arch: n.arch };
+    let targets: Vec<Target> = performing.iter().filter_map(|name| request.roster.active(name)).map(target).collect();
+    for name in performing.into_iter().filter(|name| request.roster.active(name).is_none()) {
+        let obstacle = Obstacle::NotEnrolled { node: name.clone() };
+        if !draft.obstacles.contains(&obstacle) {
+            draft.obstacles.push(obstacle);
+        }
+    }
+    targets
+}
+
+fn finish(
+    request: Request<'_>,
+    kind: PlanKind,
+    draft: Draft,
+    beside: Vec<PlanRef>,
+    targets: Vec<Target>,
+) -> (Plan, Preview) {
+    let policy = &request.fleet.policy;
+    let numbering = request.numbering;
+    let created = numbering.created.whole_seconds();
+    let soaks: usize = draft.phases.iter().map(|p| p.nodes.len().div_ceil(p.at_once.max(1))).sum();
+    let awaits = draft.tasks.iter().flat_map(|t| &t.steps).any(|s| matches!(s, crate::step::Step::AwaitReady { .. }));
+    let preview = Preview {
+        seq: numbering.seq,
+        kind,
+        title: draft.title.clone(),
+        phases: draft.phases,
+        skipped: draft.skipped,
+        notes: draft.notes,
+        tasks: draft.tasks.len(),
+        soak_seconds: if awaits { policy.soak_seconds.saturating_mul(soaks as u64) } else { 0 },
+    };
+    let plan = Plan {
+        document_type: PlanType::V1,
+        fleet_id: request.roster.fleet_id.clone(),
+        epoch: numbering.epoch,
+        seq: numbering.seq,
+        kind,
+        title: draft.title,
+        root_version: numbering.root_version,
+        roster_version: request.roster.version,
+        roster: numbering.roster,
+        created,
+        not_before: created,
+        expires: created.plus(std::time::Duration::from_secs(numbering.lifetime_seconds)),
+        beside,
+        targets,
+        artifacts: draft.artifacts.into_values().collect(),
+        strategy: Strategy {
+            max_unavailable: draft.max_unavailable,
+            soak_seconds: policy.soak_seconds,
+            lease_seconds: policy.lease_seconds,
+        },
+        tasks: draft.tasks,
+    };
+    (plan, preview)
+}

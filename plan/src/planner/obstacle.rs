@@ -1,0 +1,206 @@
+use std::fmt;
+
+use crate::{
+    document::PlanKind,
+    id::{Arch, NodeName, Seq},
+    version::Version,
+};
+
+/// Why there is no plan: everything that stands in the way, one sentence a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct PlanError(pub Vec<Obstacle>);
+
+impl From<Obstacle> for PlanError {
+    fn from(obstacle: Obstacle) -> Self {
+        Self(vec![obstacle])
+    }
+}
+
+/// Something that stands in the way of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Not in the fleet file.
+    UnknownNode {
+        node: NodeName,
+    },
+    /// Not active in the roster.
+    NotEnrolled {
+        node: NodeName,
+    },
+    /// The fleet file and the roster disagree about what the node is.
+    RosterDiffers {
+        node: NodeName,
+        what: &'static str,
+        file: String,
+        roster: String,
+    },
+    NotConnected {
+        node: NodeName,
+    },
+    /// The version that runs there is not known.
+    VersionUnknown {
+        node: NodeName,
+    },
+    Downgrade {
+        node: NodeName,
+        runs: Version,
+        to: Version,
+    },
+    SkippedMinor {
+        node: NodeName,
+        runs: Version,
+        to: Version,
+    },
+    /// A worker would run a newer version than this server.
+    ServerOlder {
+        server: NodeName,
+        runs: Version,
+        to: Version,
+    },
+    Quarantined {
+        node: NodeName,
+        version: Version,
+        reason: String,
+    },
+    CordonedByOther {
+        node: NodeName,
+        owner: String,
+    },
+    /// The verdict over its facts forbids it.
+    Critical {
+        node: NodeName,
+    },
+    /// One of two servers: without it there is no majority.
+    Majority {
+        node: NodeName,
+    },
+    /// No control-plane node can perform the tasks.
+    NoServer {},
+    /// The cluster exists already.
+    AlreadyBootstrapped {
+        node: NodeName,
+    },
+    /// The node is in the cluster already.
+    AlreadyJoined {
+        node: NodeName,
+    },
+    /// The node is not in the cluster.
+    NotAMember {
+        node: NodeName,
+    },
+    /// The fleet file has no such artifact.
+    NoArtifact {
+        name: &'static str,
+        version: Version,
+        arch: Arch,
+    },
+    /// The version's form belongs to another distribution.
+    WrongForm {
+        version: Version,
+        distribution: &'static str,
+    },
+    /// This distribution cannot be handled that way yet.
+    NotBuilt {
+        kind: PlanKind,
+        distribution: &'static str,
+    },
+    NothingToDo {
+        why: String,
+    },
+    /// A node stands twice in the request.
+    NamedTwice {
+        node: NodeName,
+    },
+    /// More running rollouts than one plan may stand beside.
+    TooManyRunning {
+        found: usize,
+        limit: usize,
+    },
+    /// A plan of the future's numbering.
+    NotTheNext {
+        seq: Seq,
+        running: Seq,
+    },
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Obstacle::UnknownNode { node } => {
+                write!(f, "{node} is not in the fleet file; add it, or see `hostler nodes`")
+            }
+            Obstacle::NotEnrolled { node } => {
+                write!(f, "{node} is not an active node of the roster; enrol and approve it, or leave it out")
+            }
+            Obstacle::RosterDiffers { node, what, file, roster } => write!(
+                f,
+                "{node}: the fleet file says {what} {file}, the roster says {roster}; correct the file or enrol the node again"
+            ),
+            Obstacle::NotConnected { node } => {
+                write!(f, "{node} is not connected; check its power and network, or leave it out")
+            }
+            Obstacle::VersionUnknown { node } => {
+                write!(
+                    f,
+                    "the version that runs on {node} is not known; wait until a server reports it, or leave it out"
+                )
+            }
+            Obstacle::Downgrade { node, runs, to } => {
+                write!(f, "{node} runs {runs}, and {to} is older; Kubernetes cannot go back, restore a backup instead")
+            }
+            Obstacle::SkippedMinor { node, runs, to } => write!(
+                f,
+                "{node} runs {runs}, and {to} skips a minor version; go to v{}.{} first",
+                runs.major,
+                runs.minor + 1
+            ),
+            Obstacle::ServerOlder { server, runs, to } => write!(
+                f,
+                "workers cannot run {to} while the server {server} runs {runs}; upgrade {server} first or with them"
+            ),
+            Obstacle::Quarantined { node, version, reason } => write!(
+                f,
+                "{node} failed on {version} before ({reason}); release the quarantine, or leave quarantined nodes out"
+            ),
+            Obstacle::CordonedByOther { node, owner } => {
+                write!(
+                    f,
+                    "{owner} cordoned {node}, and Hostler does not undo that; uncordon it with kubectl, or leave it out"
+                )
+            }
+            Obstacle::Critical { node } => write!(f, "{node} is in a critical state; see `hostler node show {node}`"),
+            Obstacle::Majority { node } => write!(
+                f,
+                "{node} is one of two servers, and without it the cluster's API is down; accept the outage of {node} by name"
+            ),
+            Obstacle::NoServer {} => f.write_str("no server is connected that could perform this; connect one first"),
+            Obstacle::AlreadyBootstrapped { node } => {
+                write!(f, "the cluster exists: {node} is in it; join other nodes instead of bootstrapping")
+            }
+            Obstacle::AlreadyJoined { node } => write!(f, "{node} is in the cluster already; leave it out"),
+            Obstacle::NotAMember { node } => write!(f, "{node} is not in the cluster; join it first, or leave it out"),
+            Obstacle::NoArtifact { name, version, arch } => write!(
+                f,
+                "the fleet file has no artifact {name} {version} for {arch}; add an [[artifacts]] with its sha256 and size"
+            ),
+            Obstacle::WrongForm { version, distribution } => {
+                write!(f, "{version} is not a version of {distribution}; write it as its releases do")
+            }
+            Obstacle::NotBuilt { kind, distribution } => write!(
+                f,
+                "{kind} is not built yet for {distribution}; do it with the distribution's own tools, Hostler can check, \
+                 drain, uncordon and reboot"
+            ),
+            Obstacle::NothingToDo { why } => write!(f, "nothing to do: {why}"),
+            Obstacle::NamedTwice { node } => write!(f, "{node} is named twice; name it once"),
+            Obstacle::TooManyRunning { found, limit } => write!(
+                f,
+                "{found} rollouts are not over, and a plan may stand beside {limit} at most; halt or finish some"
+            ),
+            Obstacle::NotTheNext { seq, running } => {
+                write!(f, "plan {running} is running, and {seq} is not higher; number the plan anew")
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+use std::fmt;
+
+use crate::{
+    document::PlanKind,
+    id::{NodeName, Seq},
+};
+
+/// What a plan will do and why, for the person who is to sign it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    pub seq: Seq,
+    pub kind: PlanKind,
+    /// The plan's own sentence.
+    pub title: String,
+    /// In this order; each begins when the one before is done.
+    pub phases: Vec<Phase>,
+    /// Nodes that were left out, and why.
+    pub skipped: Vec<(NodeName, String)>,
+    /// What to know before signing.
+    pub notes: Vec<Note>,
+    pub tasks: usize,
+    /// What the waiting for health alone takes; the work comes on top.
+    pub soak_seconds: u64,
+}
+
+/// Nodes that are treated alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase {
+    pub name: PhaseName,
+    /// In the order in which they begin.
+    pub nodes: Vec<NodeName>,
+    /// How many of them are under way at a time.
+    pub at_once: usize,
+}
+
+/// Why nodes are together, and why there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhaseName {
+    /// What a stopped rollout left out of service goes back first.
+    PutBack,
+    Canary,
+    Servers,
+    /// They are unavailable already, so nothing is lost.
+    Unavailable,
+    Workers,
+    /// No order among them.
+    Together,
+}
+
+impl fmt::Display for PhaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PhaseName::PutBack => "put back into service what a stopped rollout left out of it",
+            PhaseName::Canary => "canary, alone; all others wait for it to be healthy",
+            PhaseName::Servers => "servers, one by one; a worker must never be newer than its server",
+            PhaseName::Unavailable => "nodes that are unavailable already",
+            PhaseName::Workers => "workers",
+            PhaseName::Together => "in no particular order",
+        })
+    }
+}
+
+/// Something to know before signing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    Info(String),
+    Warning(String),
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::Info(text) => write!(f, "note: {text}"),
+            Note::Warning(text) => write!(f, "warning: {text}"),
+        }
+    }
+}
+
+impl fmt::Display for Preview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "plan {} ({}): {}", self.seq, self.kind, self.title)?;
+        for (i, phase) in self.phases.iter().enumerate() {
+            let nodes: Vec<&str> = phase.nodes.iter().map(NodeName::as_str).collect();
+            write!(f, "  {}. {}: {}", i + 1, phase.name, nodes.join(" "))?;
+            match phase.at_once {
+                at_once if at_once >= phase.nodes.len() || phase.name == PhaseName::Servers => writeln!(f)?,
+                at_once => writeln!(f, " ({at_once} at a time)")?,
+            }
+        }
+        for (node, why) in &self.skipped {
+            writeln!(f, "  left out: {node}, {why}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  {note}")?;
+        }
+        write!(f, "  {} tasks", self.tasks)?;
+        if self.soak_seconds > 0 {
+            write!(f, ", at least {} s of waiting for nodes to stay healthy", self.soak_seconds)?;
+        }
+        writeln!(f)
+    }
+}

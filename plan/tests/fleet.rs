@@ -1,0 +1,84 @@
+//! Fleet files: the examples are read, and every mistake gets one clear message with its place.
+
+use hostler_plan::fleet::{Canary, Fleet, Problem};
+
+const SMALL: &str = include_str!("../../examples/small.toml");
+
+fn read(text: &str) -> Result<(Fleet, Vec<Problem>), String> {
+    Fleet::from_toml(&[("fleet.toml", text)]).map_err(|e| e.to_string())
+}
+
+/// The message for the small example with `from` replaced by `to`.
+fn broken(from: &str, to: &str) -> String {
+    assert!(SMALL.contains(from), "{from:?} is not in the example");
+    read(&SMALL.replacen(from, to, 1)).expect_err(to)
+}
+
+#[test]
+fn the_examples_are_fleets() {
+    let pi = include_str!("../../examples/pi-rack.toml");
+    let (pi, warnings) = read(pi).unwrap();
+    assert_eq!((pi.nodes.len(), pi.servers().len(), warnings.len()), (8, 1, 0));
+    assert!(matches!(&pi.policy.canary, Canary::Node(n) if n.as_str() == "pi-2"));
+    let lab = include_str!("../../examples/kubeadm-lab.toml");
+    assert_eq!(read(lab).unwrap().0.nodes.len(), 3);
+    let (small, _) = read(SMALL).unwrap();
+    assert!(small.nodes[0].first, "the only server is the first");
+    assert_eq!(small.policy.max_unavailable, 1);
+}
+
+#[test]
+fn a_typo_is_met_with_the_key_that_was_meant() {
+    let typo = broken("distribution =", "distributon =");
+    assert_eq!(typo, "fleet.toml:4:1: unknown key \"distributon\" in a fleet file; write \"distribution\" if that is meant");
+    let policy = format!("{SMALL}\n[policy]\nmax_unavailble = 2\n");
+    let message = read(&policy).expect_err("typo");
+    assert!(message.contains("unknown key \"max_unavailble\" in [policy]; write \"max_unavailable\""), "{message}");
+    let node = broken("role = \"server\"", "colour = \"red\"");
+    assert!(node.contains("fleet.toml:10:1: unknown key \"colour\" in [[nodes]], expected one of name, role"), "{node}");
+}
+
+#[test]
+fn every_mistake_has_its_sentence() {
+    let cases = [
+        ("name = \"pi\"", "name = \"box\"", "node box stands twice, first at fleet.toml:8:1"),
+        ("name = \"pi\"", "name = \"Pi_1\"", "node name expected 1 to 63 of a-z"),
+        ("role = \"worker\"", "role = \"server\"\nfirst = true\narch = \"aarch64\"\n[[nodes]]\nname = \"c\"\narch = \"x86_64\"\nrole = \"server\"\nfirst = true\n[[nodes]]\nname = \"d\"\nrole = \"worker\"", "two first servers: pi at fleet.toml:13:1 and c"),
+        ("role = \"server\"", "role = \"worker\"", "the fleet has no server"),
+        ("role = \"worker\"", "role = \"agent\"", "role: expected \"server\" or \"worker\", found \"agent\""),
+        ("arch = \"aarch64\"", "arch = \"arm64\"", "found \"arm64\"; write \"aarch64\""),
+        ("v1.34.3+k3s1", "1.34", "version: expected a version such as v1.34.3+k3s1, found \"1.34\""),
+        ("v1.34.3+k3s1", "v1.34.3", "version: expected a version such as v1.34.3+k3s1"),
+        ("\"k3s\"", "\"rke2\"", "distribution: expected \"k3s\" or \"kubeadm\", found \"rke2\""),
+        ("192.168.1.10:6443", "192.168.1.10", "api: expected HOST:PORT"),
+        ("name = \"home\"", "", "the fleet has no name"),
+        ("name = \"home\"", "name = \"home", "fleet.toml:3:8"),
+        ("[[nodes]]", "[policy]\nsoak_seconds = -1\n[[nodes]]", "soak_seconds: expected 0 to 86400, found -1"),
+        ("[[nodes]]", "[policy]\nmax_unavailable = 0\n[[nodes]]", "max_unavailable: expected 1 to 1000, found 0"),
+        ("[[nodes]]", "[policy]\nmax_unavailable = \"2\"\n[[nodes]]", "fleet.toml:9:19: invalid type: string \"2\", expected i64"),
+        ("[[nodes]]", "[policy]\ncanary = \"px\"\n[[nodes]]", "canary: expected a node of the fleet, found \"px\"; write \"pi\""),
+        ("[[nodes]]", "[policy]\ncanary = 9\n[[nodes]]", "canary: expected a node's name or a number up to 2, found 9"),
+        ("arch = \"aarch64\"", "arch = \"aarch64\"\ngroup = \"pis\"", "expected a group of this file, found \"pis\"; add [groups.pis]"),
+        ("arch = \"aarch64\"", "arch = \"aarch64\"\nlabels = { \"node-role.kubernetes.io/x\" = \"1\" }", "cannot give itself the label"),
+        ("arch = \"aarch64\"", "arch = \"aarch64\"\n[[artifacts]]\nname = \"k3s\"\nversion = \"v1.34.3+k3s1\"\narch = \"aarch64\"\nsha256 = \"12\"\nsize = 0", "expected a sha256 of 64 hexadecimal digits, found \"12\""),
+    ];
+    for (from, to, expected) in cases {
+        let message = broken(from, to);
+        assert!(message.contains(expected), "{to}\n  expected: {expected}\n  found: {message}");
+    }
+}
+
+#[test]
+fn an_even_number_of_servers_is_a_warning() {
+    let (_, warnings) = read(&SMALL.replacen("role = \"worker\"", "role = \"server\"", 1)).unwrap();
+    assert!(warnings[0].message.starts_with("2 servers keep a majority"), "{warnings:?}");
+}
+
+#[test]
+fn a_later_file_goes_over_an_earlier_one() {
+    let more = "version = \"v1.34.4+k3s1\"\n[policy]\nmax_unavailable = 2\n[[nodes]]\nname = \"pi-2\"\nrole = \"worker\"\narch = \"aarch64\"\n";
+    let (fleet, _) = Fleet::from_toml(&[("fleet.toml", SMALL), ("fleet.d/50-more.toml", more)]).unwrap();
+    assert_eq!((fleet.version.patch, fleet.policy.max_unavailable, fleet.nodes.len()), (4, 2, 3));
+    let again = Fleet::from_toml(&[("a.toml", SMALL), ("b.toml", "[[nodes]]\nname = \"pi\"\nrole = \"worker\"\narch = \"aarch64\"\n")]);
+    assert_eq!(again.unwrap_err().to_string(), "b.toml:1:1: node pi stands twice, first at a.toml:13:1; rename or remove one");
+}
