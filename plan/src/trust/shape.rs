@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    document::{Plan, Roster, Task},
+    document::{Plan, Roster, Target, Task},
     refusal::{Refusal, Refused},
     step::Step,
 };
@@ -12,6 +12,12 @@ pub const MAX_BESIDE: usize = 15;
 
 /// Step 12: whether the plan is whole in itself, so that nothing is left to be found out while it runs.
 pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
+    if plan.seq.0 == 0 {
+        return malformed(plan, "expected a number of at least 1, found 0");
+    }
+    if plan.title.contains(char::is_control) {
+        return malformed(plan, "expected a title in one line without control characters, found some");
+    }
     check_beside(plan)?;
     check_artifacts(plan)?;
     if plan.tasks.is_empty() {
@@ -86,41 +92,68 @@ fn check_task(roster: &Roster, plan: &Plan, task: &Task, earlier: &BTreeMap<&str
             );
         }
     }
+    task.steps.iter().try_for_each(|step| check_step(plan, task, target, step))?;
     for step in &task.steps {
-        let op = step.op();
-        if !plan.kind.may_hold(step) {
-            return Err(Refused::new(
-                Refusal::NotAllowed,
-                format!(
-                    "plan {}: expected only steps that belong in a plan of kind {}, found {op} in task {id}; make a plan of the kind that fits",
-                    plan.seq, plan.kind
-                ),
-            ));
-        }
-        if let Some(name) = step.artifact() {
-            let Some(artifact) = plan.artifact(name) else {
-                return malformed(plan, &format!("expected artifact {name} of task {id} in the plan, found it is not"));
-            };
-            if let Some(arch) = artifact.arch
-                && arch != target.arch
-            {
-                return malformed(
-                    plan,
-                    &format!(
-                        "expected artifact {name} for {}, the processor of {}, found {arch}",
-                        target.arch, task.node
-                    ),
-                );
-            }
-        }
         if let Step::JoinK3s { admitted_by, .. } = step
             && !earlier.get(admitted_by.as_str()).is_some_and(|t| after.contains(&t.id) && t.subject == task.node)
         {
-            return malformed(
-                plan,
-                &format!("expected task {id} to come after the task that admits {}, found {admitted_by}", task.node),
-            );
+            let node = &task.node;
+            let what = format!("expected task {id} to come after the task that admits {node}, found {admitted_by}");
+            return malformed(plan, &what);
         }
     }
     Ok(())
+}
+
+fn check_step(plan: &Plan, task: &Task, target: &Target, step: &Step) -> Result<(), Refused> {
+    let (id, op, node) = (&task.id, step.op(), &task.node);
+    if !plan.kind.may_hold(step) {
+        let (seq, kind) = (plan.seq, plan.kind);
+        return Err(Refused::new(
+            Refusal::NotAllowed,
+            format!(
+                "plan {seq}: expected only steps that belong in a plan of kind {kind}, found {op} in task {id}; make a plan of the kind that fits"
+            ),
+        ));
+    }
+    if task.subject != *node && !acts_on_subject(step) {
+        let subject = &task.subject;
+        let what = format!("expected {op} in task {id} to be about {node}, where it acts, found it about {subject}");
+        return malformed(plan, &what);
+    }
+    let Some(name) = step.artifact() else { return Ok(()) };
+    let Some(artifact) = plan.artifact(name) else {
+        return malformed(plan, &format!("expected artifact {name} of task {id} in the plan, found it is not"));
+    };
+    match artifact.arch {
+        Some(found) if found != target.arch => {
+            let expected = target.arch;
+            let what = format!("expected artifact {name} for {expected}, the processor of {node}, found {found}");
+            malformed(plan, &what)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the step does something about the task's subject; all others act on the task's own node, and people who
+/// sign a task about one node must not reboot another with it.
+fn acts_on_subject(step: &Step) -> bool {
+    match step {
+        Step::Noop {}
+        | Step::AdmitToK3s { .. }
+        | Step::Cordon { .. }
+        | Step::Drain { .. }
+        | Step::Uncordon {}
+        | Step::AwaitReady { .. } => true,
+        Step::StageArtifact { .. }
+        | Step::EnsureFile { .. }
+        | Step::EnsureModule { .. }
+        | Step::EnsureSysctl { .. }
+        | Step::EnsurePackage { .. }
+        | Step::EnsureUnit { .. }
+        | Step::BootstrapK3s { .. }
+        | Step::JoinK3s { .. }
+        | Step::UpgradeK3s { .. }
+        | Step::Reboot {} => false,
+    }
 }

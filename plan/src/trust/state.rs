@@ -133,7 +133,7 @@ impl NodeState {
         if this.seq > self.seq {
             next.seq = this.seq;
             next.open = vec![this];
-            next.open.extend(&plan.document().beside);
+            next.open.extend(plan.document().beside.iter().filter(|other| self.may_stay(other)));
             next.plans.retain(|p| next.open.iter().any(|o| o.digest == p.digest()));
         }
         next.plans.push(plan.clone());
@@ -223,6 +223,12 @@ impl NodeState {
     /// Reads back [`to_bytes`](Self::to_bytes). What does not hold together is damage, never a first run.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Refused> {
         json::parse(bytes).map_err(|e| damaged(e.to_string()))
+    }
+
+    /// Whether a plan can stay open beside a newer one: it is open, or this node never saw one so new. What was void
+    /// stays void, whoever lists it.
+    fn may_stay(&self, other: &PlanRef) -> bool {
+        other.seq > self.seq || self.open.contains(other)
     }
 
     /// Step 8: newer, or exactly one of those that are open.

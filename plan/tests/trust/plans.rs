@@ -219,7 +219,7 @@ fn targets_are_the_nodes_of_the_roster() {
 
 #[test]
 fn tasks_and_artifacts_leave_no_question_open() {
-    let malformed: [Broken<Plan>; 15] = [
+    let malformed: [Broken<Plan>; 18] = [
         ("at least one task", |p| (p.tasks, p.artifacts) = (Vec::new(), Vec::new())),
         ("every task once, found s1.stage", |p| p.tasks[1].id = p.tasks[0].id.clone()),
         ("after earlier tasks, each once, found w2.stage", |p| p.tasks[0].after = vec![p.tasks[2].id.clone()]),
@@ -239,12 +239,17 @@ fn tasks_and_artifacts_leave_no_question_open() {
         ("earlier plans beside it, each once, found 42", |p| {
             p.beside = vec![PlanRef { seq: p.seq, digest: Digest::of(b"") }];
         }),
+        ("artifact.stage in task w1.stage to be about w1, where it acts, found it about w2", |p| {
+            p.tasks[1].subject = name("w2");
+        }),
+        ("title in one line", |p| p.title = "all\u{1b}[2J good".to_owned()),
+        ("a number of at least 1", |p| p.seq = Seq(0)),
         ("at most 15 plans beside it, found 16", |p| {
             p.beside = (0..=MAX_BESIDE as u64).map(|i| PlanRef { seq: Seq(i), digest: Digest::of(b"") }).collect();
         }),
     ];
     for (word, breaking) in malformed {
-        assert_refused(offer(breaking), Refusal::Malformed, &["plan 42", word, "make the plan again"]);
+        assert_refused(offer(breaking), Refusal::Malformed, &["plan ", word, "make the plan again"]);
     }
     assert!(offer(|p| p.artifacts[0].arch = None).is_ok(), "data fits every processor");
     assert!(trust::check_work(&roster(), &plan()).is_ok());
@@ -254,7 +259,7 @@ fn tasks_and_artifacts_leave_no_question_open() {
 fn a_join_uses_only_a_secret_from_a_task_it_comes_after() {
     let join = |admitted_by: &str, after: &[&str], subject: &str| {
         offer(|p| {
-            p.tasks[0].steps.push(Step::AdmitToK3s { lifetime_seconds: 600 });
+            p.tasks[0].steps = vec![Step::AdmitToK3s { lifetime_seconds: 600 }];
             p.tasks[0].subject = name(subject);
             p.tasks[1].after = after.iter().map(|a| task_id(a)).collect();
             p.tasks[1].steps = vec![Step::JoinK3s {

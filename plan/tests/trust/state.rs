@@ -86,6 +86,17 @@ fn a_plan_beside_a_newer_one_stays_open() {
 }
 
 #[test]
+fn a_void_plan_is_not_opened_again() {
+    let (p41, p42) = (numbered(41, &[]), numbered(42, &[]));
+    let (at_41, _) = accept(&fresh(), &p41).unwrap();
+    let (at_42, _) = accept(&at_41, &p42).unwrap();
+    let p43 = numbered(43, &[&p41, &p42]);
+    let (at_43, _) = accept(&at_42, &p43).unwrap();
+    assert_eq!(at_43.open_plans(), [reference(&p43), reference(&p42)]);
+    assert_refused(accept(&at_43, &p41), Refusal::Replay, &["plan 41, which is void"]);
+}
+
+#[test]
 fn a_new_epoch_voids_every_plan_and_starts_again() {
     let stolen = numbered(u64::MAX, &[]);
     let (state, _) = accept(&fresh(), &stolen).unwrap();
