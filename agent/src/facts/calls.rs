@@ -110,9 +110,9 @@ impl Calls {
             Calls::Kernel => kernel::statvfs(mountpoint),
             Calls::Recorded(folder) => {
                 let read = recorded_text(folder, "statvfs")?;
-                let line = read.lines().find(|line| line.split(' ').next() == Some(mountpoint));
-                let line = line.ok_or_else(|| Failure::Absent(mountpoint.to_owned()))?;
-                let rest = line[mountpoint.len()..].trim();
+                let written = mountpoint.replace(' ', "\\040");
+                let line = read.lines().find_map(|line| line.strip_prefix(&written)?.strip_prefix(' '));
+                let rest = line.ok_or_else(|| Failure::Absent(mountpoint.to_owned()))?.trim();
                 fails(mountpoint, rest.as_bytes())?;
                 let numbers: Vec<f64> = rest.split(' ').filter_map(|word| text::number(word.as_bytes())).collect();
                 let [fragment, blocks, free, avail, files, files_free] = numbers[..] else {

@@ -14,6 +14,9 @@ const MAX_SERIES_PI: usize = 400;
 /// Series of other machines: more threads, disks and sensors.
 const MAX_SERIES: usize = 1000;
 
+/// The duration of a reader is a fact from the first time on that it took this long; forty zeros are none.
+const SLOW_SECONDS: f64 = 0.1;
+
 /// How often a reader runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cadence {
@@ -124,6 +127,7 @@ struct Slot {
     ran_at: Option<Duration>,
     state: State,
     seconds: f64,
+    was_slow: bool,
 }
 
 /// All readers of one machine.
@@ -205,7 +209,9 @@ impl Facts {
             };
             let labels = [("collector", slot.name)];
             self.about.put("node_scrape_collector_success", &labels, worked);
-            self.about.put("node_scrape_collector_duration_seconds", &labels, slot.seconds);
+            if slot.was_slow {
+                self.about.put("node_scrape_collector_duration_seconds", &labels, slot.seconds);
+            }
         }
         self.about.put("node_time_seconds", &[], now as f64 / 1000.0);
         for (name, count) in &self.dropped {
@@ -274,8 +280,8 @@ impl Slot {
         self.sample.begin();
         let outcome = self.reader.read(input, &mut self.sample);
         self.sample.finish();
-        // Milliseconds: enough to see a slow reader, and mostly 0, so that it costs nothing on the wire.
         self.seconds = started.elapsed().as_millis() as f64 / 1000.0;
+        self.was_slow |= self.seconds >= SLOW_SECONDS;
         self.state = match outcome {
             // Nothing at all to say: the machine has no such thing, or a helper thread has not answered yet.
             Ok(()) if self.sample.entries().is_empty() => State::Absent,
@@ -338,6 +344,7 @@ fn slots() -> Vec<Slot> {
         ran_at: None,
         state: State::Absent,
         seconds: 0.0,
+        was_slow: false,
     };
     readers.into_iter().map(slot).collect()
 }

@@ -1,0 +1,368 @@
+//! Whole recorded machines through the front door: what the agent says about each, and what it does when one of them
+//! misbehaves. `HOSTLER_BLESS=1 cargo test -p hostler-agent --test facts` writes the golden files anew.
+
+use hostler_agent::facts::{Facts, Now, Source, State};
+use hostler_plan::fact::Reading;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The recorded machines know no clock of their own; their boot was two and a half hours before.
+const UNIX_MS: u64 = 1_795_180_000_000;
+
+fn machines() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/machines")
+}
+
+fn at(seconds: u64) -> Now {
+    Now { elapsed: Duration::from_secs(seconds), unix_ms: UNIX_MS + seconds * 1000 }
+}
+
+fn facts(folder: &Path) -> Facts {
+    Facts::new(Source::recorded(folder).expect("a recorded machine"))
+}
+
+/// One reading of an untouched machine.
+fn read(name: &str) -> Reading {
+    let mut facts = facts(&machines().join(name));
+    facts.tick(at(0));
+    facts.settle(Duration::from_secs(20)).clone()
+}
+
+/// A copy that a test may break.
+fn copy(name: &str) -> tempfile::TempDir {
+    fn walk(from: &Path, to: &Path) -> std::io::Result<()> {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+            if kind.is_symlink() {
+                symlink(fs::read_link(entry.path())?, target)?;
+            } else if kind.is_dir() {
+                walk(&entry.path(), &target)?;
+            } else {
+                fs::copy(entry.path(), target)?;
+            }
+        }
+        Ok(())
+    }
+    // In memory where that is possible: one test makes a hundred thousand files.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder");
+    walk(&machines().join(name), folder.path()).expect("a copy of the machine");
+    folder
+}
+
+fn write(folder: &tempfile::TempDir, path: &str, text: &str) {
+    let path = folder.path().join(path);
+    fs::create_dir_all(path.parent().expect("a path below the folder")).expect("a folder");
+    fs::write(path, text).expect("a file");
+}
+
+fn failed(facts: &Facts) -> Vec<&'static str> {
+    facts.states().filter(|(_, state)| matches!(state, State::Failed(_))).map(|(name, _)| name).collect()
+}
+
+/// One series a line, so that a difference reads well. Durations differ from run to run.
+fn golden_text(facts: &Facts) -> String {
+    let json = serde_json::to_value(facts.reading()).expect("JSON");
+    let lines: Vec<String> = json["series"]
+        .as_array()
+        .expect("a list of series")
+        .iter()
+        .filter(|series| series["name"] != "node_scrape_collector_duration_seconds")
+        .map(|series| format!("    {series}"))
+        .collect();
+    let failures: Vec<String> = facts
+        .states()
+        .filter_map(|(name, state)| match state {
+            State::Failed(failure) => Some(format!("    {}", serde_json::json!(format!("{name}: {failure}")))),
+            State::Worked | State::Absent => None,
+        })
+        .collect();
+    format!(
+        "{{\n  \"at_ms\": {},\n  \"series\": [\n{}\n  ],\n  \"failures\": [\n{}\n  ]\n}}\n",
+        json["at_ms"],
+        lines.join(",\n"),
+        failures.join(",\n")
+    )
+}
+
+#[test]
+fn every_recorded_machine_gives_its_golden_facts() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden");
+    let bless = std::env::var_os("HOSTLER_BLESS").is_some();
+    let mut names: Vec<_> = fs::read_dir(machines()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert!(names.len() >= 9, "expected at least nine machines, found {}", names.len());
+    let mut wrong = Vec::new();
+    for name in names {
+        let mut facts = facts(&machines().join(&name));
+        facts.tick(at(0));
+        facts.settle(Duration::from_secs(20));
+        assert!(!facts.pending(), "{name:?} still waits for answers");
+        assert!(facts.reading().len() <= 400, "{name:?} has {} series", facts.reading().len());
+        let found = golden_text(&facts);
+        let path = golden.join(&name).with_extension("json");
+        if bless {
+            fs::create_dir_all(&golden).unwrap();
+            fs::write(&path, &found).unwrap();
+        }
+        let wanted = fs::read_to_string(&path).unwrap_or_default();
+        for (line, (wanted, found)) in wanted.lines().zip(found.lines()).enumerate() {
+            if wanted != found {
+                wrong.push(format!("{name:?} line {}: expected {wanted}, found {found}", line + 1));
+                break;
+            }
+        }
+        if wanted.lines().count() != found.lines().count() {
+            wrong.push(format!("{name:?}: another number of facts"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\nbless with HOSTLER_BLESS=1 when this is meant", wrong.join("\n"));
+}
+
+#[test]
+fn what_a_machine_does_not_have_is_missing_and_not_zero() {
+    let vm = read("vm-nothing");
+    for name in [
+        "hostler_node_temperature_celsius",
+        "node_edac_uncorrectable_errors_total",
+        "nvme_critical_warning",
+        "hostler_rpi_throttled_state",
+        "hostler_rpi_under_voltage",
+        "node_pressure_memory_waiting_seconds_total",
+        "hostler_pressure_ratio",
+        "node_network_speed_bytes",
+        "node_reboot_required",
+        "apt_upgrades_pending",
+        "node_systemd_units",
+        "hostler_certificate_not_after_timestamp_seconds",
+    ] {
+        assert_eq!(vm.all(name).count(), 0, "{name}");
+    }
+    assert!(vm.get("node_load1", &[]).is_some());
+    assert_eq!(vm.get("node_scrape_collector_success", &[("collector", "nvme_smart")]), None, "neither good nor bad");
+}
+
+#[test]
+fn the_deprecated_throttle_file_is_never_read() {
+    let machine = copy("pi4-no-psi");
+    // Reading it prints a stack dump and taints the kernel; here it would say that all is well.
+    write(&machine, "sys/devices/platform/soc/soc:firmware/get_throttled", "0\n");
+    let mut facts = facts(machine.path());
+    facts.tick(at(0));
+    let reading = facts.settle(Duration::from_secs(20));
+    assert_eq!(reading.all("hostler_rpi_throttled_state").count(), 0, "the firmware refused, so it is not known");
+    assert!(failed(&facts).contains(&"rpi"));
+}
+
+#[test]
+fn one_broken_file_takes_nothing_else_along() {
+    let machine = copy("intel-n100");
+    let before = read("intel-n100").len();
+    write(
+        &machine,
+        ".errors",
+        "sys/class/hwmon/hwmon2/temp1_input EIO\nsys/class/hwmon/hwmon2/temp2_input EAGAIN\n\
+         sys/class/thermal/thermal_zone1/temp ENODATA\nproc/pressure/io EIO\n",
+    );
+    write(&machine, "proc/loadavg", "");
+    write(&machine, "sys/class/hwmon/hwmon2/temp3_input", "-9999999999999999999999\n");
+    let mut facts = facts(machine.path());
+    facts.tick(at(0));
+    let reading = facts.settle(Duration::from_secs(20)).clone();
+    let sensor =
+        |sensor| reading.get("node_hwmon_temp_celsius", &[("chip", "platform_coretemp_0"), ("sensor", sensor)]);
+    assert_eq!([sensor("temp1"), sensor("temp2"), sensor("temp3")], [None, None, None]);
+    let odd = [("chip", "platform_coretemp_0"), ("sensor", "temp3")];
+    assert_eq!(reading.get("hostler_sensor_implausible", &odd), Some(1.0));
+    assert_eq!(reading.get("hostler_node_temperature_celsius", &[("component", "cpu")]), None, "not a default");
+    assert_eq!(reading.get("node_thermal_zone_temp", &[("zone", "0"), ("type", "acpitz")]), Some(27.8));
+    assert!(reading.get("node_pressure_memory_waiting_seconds_total", &[]).is_some());
+    assert!(reading.len() > before - 30, "{} of {before} series are left", reading.len());
+    assert_eq!(failed(&facts).iter().filter(|name| **name == "loadavg").count(), 1);
+    assert!(failed(&facts).contains(&"thermal_zone") && failed(&facts).contains(&"pressure"));
+}
+
+#[test]
+fn a_file_that_vanishes_between_listing_and_reading_is_an_absence() {
+    let machine = copy("intel-n100");
+    for dangling in ["sys/class/net/usb0", "sys/class/hwmon/hwmon9", "sys/class/nvme/nvme7", "sys/fs/ext4/gone"] {
+        symlink("nowhere", machine.path().join(dangling)).unwrap();
+    }
+    let mut facts = facts(machine.path());
+    facts.tick(at(0));
+    let reading = facts.settle(Duration::from_secs(20)).clone();
+    assert!(reading.get("nvme_critical_warning", &[("device", "nvme0")]).is_some());
+    assert_eq!(reading.get("hostler_nvme_live", &[("device", "nvme7")]), None);
+    assert!(!failed(&facts).contains(&"hwmon") && !failed(&facts).contains(&"netclass"), "{:?}", failed(&facts));
+}
+
+#[test]
+fn a_hung_file_system_is_reported_and_the_others_go_on() {
+    let machine = copy("pi5-nvme");
+    write(&machine, ".calls/statvfs", "/ !hang\n/boot/firmware 4096 130554 114203 114203 0 0\n");
+    let mut facts = facts(machine.path());
+    let boot = [("device", "/dev/nvme0n1p1"), ("fstype", "vfat"), ("mountpoint", "/boot/firmware")];
+    let root = [("device", "/dev/nvme0n1p2"), ("fstype", "ext4"), ("mountpoint", "/")];
+    let first = facts.tick(at(0));
+    assert!(first.get("node_load1", &[]).is_some(), "the round is not held up");
+    assert_eq!(first.get("node_filesystem_device_error", &root), None, "not late yet");
+    // Past the limit of 5 s: the hung one is reported, the next one is asked by another thread.
+    facts.tick(at(10));
+    let second = facts.settle(Duration::from_secs(10)).clone();
+    assert_eq!(second.get("node_filesystem_device_error", &root), Some(1.0));
+    assert_eq!(second.get("node_filesystem_size_bytes", &root), None, "missing, not zero");
+    assert_eq!(second.get("node_filesystem_size_bytes", &boot), Some(534749184.0));
+    assert_eq!(second.get("node_scrape_collector_success", &[("collector", "filesystem")]), Some(0.0));
+    // Hours later there is still one stuck thread and not one a minute.
+    for minute in 1..200 {
+        facts.tick(at(10 + minute * 60));
+    }
+    let third = facts.settle(Duration::from_secs(10));
+    assert_eq!(third.get("node_filesystem_size_bytes", &boot), Some(534749184.0));
+    assert!(helpers() <= 8, "{} helper threads", helpers());
+}
+
+/// Helper threads of this process that are alive; other tests of this file may have some.
+fn helpers() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("this process has threads");
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.starts_with("facts-helper"))
+        .count()
+}
+
+#[test]
+fn a_hung_nvme_is_reported_and_the_other_disk_goes_on() {
+    let machine = copy("amd-r1505g");
+    write(&machine, ".calls/nvme/nvme0.smart", "!hang");
+    fs::copy(machines().join("intel-n100/.calls/nvme/nvme0.smart"), machine.path().join(".calls/nvme/nvme1.smart"))
+        .unwrap();
+    let mut facts = facts(machine.path());
+    let started = Instant::now();
+    facts.tick(at(0));
+    assert!(started.elapsed() < Duration::from_secs(5), "a hung disk does not hold up the round");
+    facts.tick(at(10));
+    let reading = facts.settle(Duration::from_secs(10));
+    assert_eq!(reading.get("nvme_temperature_celsius", &[("device", "nvme1")]), Some(35.0));
+    assert_eq!(reading.get("nvme_temperature_celsius", &[("device", "nvme0")]), None);
+    assert_eq!(reading.get("node_scrape_collector_success", &[("collector", "nvme_smart")]), Some(0.0));
+}
+
+#[test]
+fn chips_that_change_their_numbers_between_two_reads_keep_their_names() {
+    let machine = copy("pi5-nvme");
+    let mut facts = facts(machine.path());
+    let before = facts.tick(at(0)).clone();
+    let class = machine.path().join("sys/class/hwmon");
+    let target = |number: &str| fs::read_link(class.join(number)).unwrap();
+    let (zero, two) = (target("hwmon0"), target("hwmon2"));
+    for (number, target) in [("hwmon0", two), ("hwmon2", zero)] {
+        fs::remove_file(class.join(number)).unwrap();
+        symlink(target, class.join(number)).unwrap();
+    }
+    let after = facts.tick(at(10)).clone();
+    let temperatures = |reading: &Reading| {
+        reading
+            .all("node_hwmon_temp_celsius")
+            .map(|(labels, celsius)| (labels.clone(), celsius))
+            .filter(|(labels, _)| !labels.get("chip").unwrap().starts_with("nvme"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(temperatures(&before).len(), 2);
+    assert_eq!(temperatures(&before), temperatures(&after));
+}
+
+#[test]
+fn a_swapped_disk_has_its_own_serial_number_and_counters() {
+    let machine = copy("intel-n100");
+    let mut facts = facts(machine.path());
+    facts.tick(at(0));
+    facts.settle(Duration::from_secs(20));
+    let folder = "sys/devices/pci0000:00/0000:00:1d.0/0000:03:00.0/nvme/nvme0";
+    write(&machine, &format!("{folder}/serial"), "OTHER0815           \n");
+    fs::copy(machines().join("pi5-nvme/.calls/nvme/nvme0.smart"), machine.path().join(".calls/nvme/nvme0.smart"))
+        .unwrap();
+    facts.tick(at(70));
+    let reading = facts.settle(Duration::from_secs(20));
+    assert_eq!(reading.label("node_nvme_info", "serial"), Some("OTHER0815"));
+    assert_eq!(reading.all("node_nvme_info").count(), 1, "the old disk is gone");
+    assert_eq!(reading.get("nvme_power_on_hours_total", &[("device", "nvme0")]), Some(2.0));
+}
+
+#[test]
+fn a_disk_that_dies_takes_its_old_values_with_it() {
+    let machine = copy("intel-n100");
+    let mut facts = facts(machine.path());
+    facts.tick(at(0));
+    facts.settle(Duration::from_secs(20));
+    write(&machine, "sys/devices/pci0000:00/0000:00:1d.0/0000:03:00.0/nvme/nvme0/state", "dead\n");
+    facts.tick(at(70));
+    let reading = facts.settle(Duration::from_secs(20));
+    assert_eq!(reading.get("hostler_nvme_live", &[("device", "nvme0")]), Some(0.0));
+    assert_eq!(reading.get("nvme_critical_warning", &[("device", "nvme0")]), None, "its last good word is no news");
+}
+
+#[test]
+fn a_processor_that_goes_off_line_loses_its_series() {
+    let machine = copy("vm-nothing");
+    write(&machine, "proc/stat", "cpu  1 2 3 4\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu1 1 2 3 4 5 6 7 8 9 10\nbtime 1\n");
+    let mut facts = facts(machine.path());
+    assert_eq!(facts.tick(at(0)).all("node_cpu_seconds_total").count(), 16);
+    write(&machine, "proc/stat", "cpu  1 2 3 4\ncpu0 1 2 3 4 5 6 7 8 9 10\nbtime 1\n");
+    assert_eq!(facts.tick(at(10)).all("node_cpu_seconds_total").count(), 8);
+}
+
+#[test]
+fn a_clock_that_steps_by_a_year_changes_no_cadence() {
+    let machine = copy("pi5-nvme");
+    let mut facts = facts(machine.path());
+    facts.tick(at(0));
+    write(&machine, "proc/sys/kernel/tainted", "512\n");
+    write(&machine, "proc/loadavg", "9.00 8.00 7.00 1/1 1\n");
+    let a_year = 366 * 86_400_000;
+    for unix_ms in [UNIX_MS + a_year, UNIX_MS - a_year] {
+        let reading = facts.tick(Now { elapsed: Duration::from_secs(10), unix_ms });
+        assert_eq!(reading.at_ms(), unix_ms);
+        assert_eq!(reading.get("node_load1", &[]), Some(9.0), "fast facts are read");
+        assert_eq!(reading.get("hostler_kernel_tainted", &[]), Some(0.0), "those of a minute are not due yet");
+    }
+    assert_eq!(facts.tick(at(60)).get("hostler_kernel_tainted", &[]), Some(512.0));
+}
+
+#[test]
+fn a_tree_of_a_hundred_thousand_files_is_no_flood() {
+    let machine = copy("vm-nothing");
+    let class = machine.path().join("sys/class/hwmon");
+    fs::create_dir_all(&class).unwrap();
+    let net = machine.path().join("sys/class/net");
+    for number in 0..50_000 {
+        fs::File::create(class.join(format!("hwmon{number}"))).unwrap();
+        fs::File::create(net.join(format!("port{number}"))).unwrap();
+    }
+    let mut facts = facts(machine.path());
+    let started = Instant::now();
+    let reading = facts.tick(at(0));
+    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
+    assert!(reading.len() <= 1000);
+    assert!(reading.get("node_load1", &[]).is_some());
+}
+
+#[test]
+fn more_series_than_a_node_may_have_are_dropped_and_counted() {
+    let machine = copy("pi5-nvme");
+    let mut stat = String::from("btime 1795171200\n");
+    for cpu in 0..64 {
+        stat.push_str(&format!("cpu{cpu} 1 2 3 4 5 6 7 8 9 10\n"));
+    }
+    write(&machine, "proc/stat", &stat);
+    let mut facts = facts(machine.path());
+    facts.tick(at(0));
+    let reading = facts.settle(Duration::from_secs(20));
+    let dropped: f64 = reading.all("hostler_series_dropped_total").map(|(_, count)| count).sum();
+    assert!(dropped > 200.0, "{dropped}");
+    assert!((400..450).contains(&reading.len()), "{}", reading.len());
+    assert!(reading.get("node_scrape_collector_success", &[("collector", "meminfo")]).is_some(), "states stay");
+}
