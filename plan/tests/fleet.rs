@@ -1,5 +1,7 @@
 //! Fleet files: the examples are read, and every mistake gets one clear message with its place.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
 use hostler_plan::fleet::{Canary, Fleet, Problem};
 
 const SMALL: &str = include_str!("../../examples/small.toml");
@@ -30,12 +32,18 @@ fn the_examples_are_fleets() {
 #[test]
 fn a_typo_is_met_with_the_key_that_was_meant() {
     let typo = broken("distribution =", "distributon =");
-    assert_eq!(typo, "fleet.toml:4:1: unknown key \"distributon\" in a fleet file; write \"distribution\" if that is meant");
+    assert_eq!(
+        typo,
+        "fleet.toml:4:1: unknown key \"distributon\" in a fleet file; write \"distribution\" if that is meant"
+    );
     let policy = format!("{SMALL}\n[policy]\nmax_unavailble = 2\n");
     let message = read(&policy).expect_err("typo");
     assert!(message.contains("unknown key \"max_unavailble\" in [policy]; write \"max_unavailable\""), "{message}");
     let node = broken("role = \"server\"", "colour = \"red\"");
-    assert!(node.contains("fleet.toml:10:1: unknown key \"colour\" in [[nodes]], expected one of name, role"), "{node}");
+    assert!(
+        node.contains("fleet.toml:10:1: unknown key \"colour\" in [[nodes]], expected one of name, role"),
+        "{node}"
+    );
 }
 
 #[test]
@@ -43,7 +51,11 @@ fn every_mistake_has_its_sentence() {
     let cases = [
         ("name = \"pi\"", "name = \"box\"", "node box stands twice, first at fleet.toml:8:1"),
         ("name = \"pi\"", "name = \"Pi_1\"", "node name expected 1 to 63 of a-z"),
-        ("role = \"worker\"", "role = \"server\"\nfirst = true\narch = \"aarch64\"\n[[nodes]]\nname = \"c\"\narch = \"x86_64\"\nrole = \"server\"\nfirst = true\n[[nodes]]\nname = \"d\"\nrole = \"worker\"", "two first servers: pi at fleet.toml:13:1 and c"),
+        (
+            "role = \"worker\"",
+            "role = \"server\"\nfirst = true\narch = \"aarch64\"\n[[nodes]]\nname = \"c\"\narch = \"x86_64\"\nrole = \"server\"\nfirst = true\n[[nodes]]\nname = \"d\"\nrole = \"worker\"",
+            "two first servers: pi at fleet.toml:13:1 and c",
+        ),
         ("role = \"server\"", "role = \"worker\"", "the fleet has no server"),
         ("role = \"worker\"", "role = \"agent\"", "role: expected \"server\" or \"worker\", found \"agent\""),
         ("arch = \"aarch64\"", "arch = \"arm64\"", "found \"arm64\"; write \"aarch64\""),
@@ -52,15 +64,35 @@ fn every_mistake_has_its_sentence() {
         ("\"k3s\"", "\"rke2\"", "distribution: expected \"k3s\" or \"kubeadm\", found \"rke2\""),
         ("192.168.1.10:6443", "192.168.1.10", "api: expected HOST:PORT"),
         ("name = \"home\"", "", "the fleet has no name"),
-        ("name = \"home\"", "name = \"home", "fleet.toml:3:8"),
+        ("name = \"home\"", "name = \"home", "fleet.toml:3:13: invalid basic string"),
         ("[[nodes]]", "[policy]\nsoak_seconds = -1\n[[nodes]]", "soak_seconds: expected 0 to 86400, found -1"),
         ("[[nodes]]", "[policy]\nmax_unavailable = 0\n[[nodes]]", "max_unavailable: expected 1 to 1000, found 0"),
-        ("[[nodes]]", "[policy]\nmax_unavailable = \"2\"\n[[nodes]]", "fleet.toml:9:19: invalid type: string \"2\", expected i64"),
-        ("[[nodes]]", "[policy]\ncanary = \"px\"\n[[nodes]]", "canary: expected a node of the fleet, found \"px\"; write \"pi\""),
+        (
+            "[[nodes]]",
+            "[policy]\nmax_unavailable = \"2\"\n[[nodes]]",
+            "fleet.toml:9:19: invalid type: string \"2\", expected i64",
+        ),
+        (
+            "[[nodes]]",
+            "[policy]\ncanary = \"px\"\n[[nodes]]",
+            "canary: expected a node of the fleet, found \"px\"; write \"pi\"",
+        ),
         ("[[nodes]]", "[policy]\ncanary = 9\n[[nodes]]", "canary: expected a node's name or a number up to 2, found 9"),
-        ("arch = \"aarch64\"", "arch = \"aarch64\"\ngroup = \"pis\"", "expected a group of this file, found \"pis\"; add [groups.pis]"),
-        ("arch = \"aarch64\"", "arch = \"aarch64\"\nlabels = { \"node-role.kubernetes.io/x\" = \"1\" }", "cannot give itself the label"),
-        ("arch = \"aarch64\"", "arch = \"aarch64\"\n[[artifacts]]\nname = \"k3s\"\nversion = \"v1.34.3+k3s1\"\narch = \"aarch64\"\nsha256 = \"12\"\nsize = 0", "expected a sha256 of 64 hexadecimal digits, found \"12\""),
+        (
+            "arch = \"aarch64\"",
+            "arch = \"aarch64\"\ngroup = \"pis\"",
+            "expected a group of this file, found \"pis\"; add [groups.pis]",
+        ),
+        (
+            "arch = \"aarch64\"",
+            "arch = \"aarch64\"\nlabels = { \"node-role.kubernetes.io/x\" = \"1\" }",
+            "cannot give itself the label",
+        ),
+        (
+            "arch = \"aarch64\"",
+            "arch = \"aarch64\"\n[[artifacts]]\nname = \"k3s\"\nversion = \"v1.34.3+k3s1\"\narch = \"aarch64\"\nsha256 = \"12\"\nsize = 0",
+            "expected a sha256 of 64 hexadecimal digits, found \"12\"",
+        ),
     ];
     for (from, to, expected) in cases {
         let message = broken(from, to);
@@ -79,6 +111,12 @@ fn a_later_file_goes_over_an_earlier_one() {
     let more = "version = \"v1.34.4+k3s1\"\n[policy]\nmax_unavailable = 2\n[[nodes]]\nname = \"pi-2\"\nrole = \"worker\"\narch = \"aarch64\"\n";
     let (fleet, _) = Fleet::from_toml(&[("fleet.toml", SMALL), ("fleet.d/50-more.toml", more)]).unwrap();
     assert_eq!((fleet.version.patch, fleet.policy.max_unavailable, fleet.nodes.len()), (4, 2, 3));
-    let again = Fleet::from_toml(&[("a.toml", SMALL), ("b.toml", "[[nodes]]\nname = \"pi\"\nrole = \"worker\"\narch = \"aarch64\"\n")]);
-    assert_eq!(again.unwrap_err().to_string(), "b.toml:1:1: node pi stands twice, first at a.toml:13:1; rename or remove one");
+    let again = Fleet::from_toml(&[
+        ("a.toml", SMALL),
+        ("b.toml", "[[nodes]]\nname = \"pi\"\nrole = \"worker\"\narch = \"aarch64\"\n"),
+    ]);
+    assert_eq!(
+        again.unwrap_err().to_string(),
+        "b.toml:1:1: node pi stands twice, first at a.toml:13:1; rename or remove one"
+    );
 }

@@ -174,7 +174,9 @@ impl fmt::Display for Obstacle {
                 f,
                 "{node} is one of two servers, and without it the cluster's API is down; accept the outage of {node} by name"
             ),
-            Obstacle::NoServer {} => f.write_str("no server is connected that could perform this; connect one first"),
+            Obstacle::NoServer {} => f.write_str(
+                "no server of the cluster is connected that could perform this; bootstrap or connect one first",
+            ),
             Obstacle::AlreadyBootstrapped { node } => {
                 write!(f, "the cluster exists: {node} is in it; join other nodes instead of bootstrapping")
             }

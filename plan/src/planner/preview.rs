@@ -52,7 +52,7 @@ impl fmt::Display for PhaseName {
         f.write_str(match self {
             PhaseName::PutBack => "put back into service what a stopped rollout left out of it",
             PhaseName::Canary => "canary, alone; all others wait for it to be healthy",
-            PhaseName::Servers => "servers, one by one; a worker must never be newer than its server",
+            PhaseName::Servers => "servers, one by one",
             PhaseName::Unavailable => "nodes that are unavailable already",
             PhaseName::Workers => "workers",
             PhaseName::Together => "in no particular order",
@@ -93,7 +93,7 @@ impl fmt::Display for Preview {
         for note in &self.notes {
             writeln!(f, "  {note}")?;
         }
-        write!(f, "  {} tasks", self.tasks)?;
+        write!(f, "  {} task{}", self.tasks, if self.tasks == 1 { "" } else { "s" })?;
         if self.soak_seconds > 0 {
             write!(f, ", at least {} s of waiting for nodes to stay healthy", self.soak_seconds)?;
         }

@@ -48,8 +48,11 @@ fn count(nodes: usize) -> String {
 pub(super) fn check(request: Request<'_>, draft: &mut Draft, selection: &Selection) {
     let mut nodes = Vec::new();
     for node in resolve(request, draft, selection) {
-        if *selection == Selection::All && request.roster.active(&node.name).is_none() {
+        let all = *selection == Selection::All;
+        if all && request.roster.active(&node.name).is_none() {
             draft.skipped.push((node.name.clone(), "is not enrolled".to_owned()));
+        } else if all && !request.state(&node.name).connected {
+            draft.skipped.push((node.name.clone(), "is not connected".to_owned()));
         } else if performs(request, draft, node) {
             nodes.push(node.name.clone());
         }

@@ -11,8 +11,8 @@ use crate::{
 
 use super::{
     CordonOwner, Health, Sequencer, Unavailable, budget,
-    rollout::{Rollout, upgrades_to},
-    view::TaskState,
+    rollout::{Rollout, TaskRecord, upgrades_to},
+    view::{Grant, TaskState},
     wait::{Reason, Wait},
 };
 
@@ -73,15 +73,32 @@ pub(super) fn rollout_gate(s: &Sequencer, now: Timestamp, r: &Rollout) -> Result
         return Err(Reason::Stopping { task: r.plan.tasks[i].id.clone() });
     }
     if let Some(i) = r.expired_task() {
-        let task = &r.plan.tasks[i];
         let TaskState::Expired { grant } = &r.tasks[i].state else { return Ok(()) };
-        let task = (task.id.clone(), task.node.clone());
-        return Err(Reason::LeaseExpired { task: task.0, node: task.1, renewed: grant.renewed });
+        return Err(lease_expired(&r.plan.tasks[i], grant));
     }
     if s.roster.is_none() {
         return Err(Reason::NoRoster);
     }
     Ok(())
+}
+
+fn lease_expired(task: &Task, grant: &Grant) -> Reason {
+    Reason::LeaseExpired { task: task.id.clone(), node: task.node.clone(), renewed: grant.renewed }
+}
+
+/// Leases that ran out in a rollout that is over: their nodes count as unavailable until a person looked at them.
+fn left_over(r: &Rollout) -> Vec<Wait> {
+    let expired = |(task, record): (&Task, &TaskRecord)| match &record.state {
+        TaskState::Expired { grant } => Some(Wait {
+            plan: r.digest,
+            seq: r.plan.seq,
+            node: Some(task.subject.clone()),
+            task: Some(task.id.clone()),
+            reason: lease_expired(task, grant),
+        }),
+        TaskState::Waiting | TaskState::Granted { .. } | TaskState::Ended { .. } => None,
+    };
+    r.plan.tasks.iter().zip(&r.tasks).filter_map(expired).collect()
 }
 
 /// Whether that waiting task of a rollout whose own gate is open may be granted, and the boot in which.
@@ -102,16 +119,15 @@ pub(super) fn task_gate(s: &Sequencer, tally: &Tally, r: usize, i: usize) -> Res
         return Err(Reason::Preempted { by });
     }
     target_gate(s, rollout, task)?;
-    if let Some(version) = upgrades_to(&task.steps)
-        && let Some(reason) = s.quarantines.get(&(task.subject.clone(), version))
-    {
-        return Err(Reason::Quarantined { node: task.subject.clone(), version, reason: reason.clone() });
-    }
+    quarantine_gate(s, rollout, task)?;
     let boot = connected(s, &task.node)?;
     if task.disrupts && !begun {
         disruption_gate(s, tally, r, task)?;
     } else if rollout.plan.kind != PlanKind::Check {
         subject_gate(s, tally, r, task)?;
+    }
+    if task.disrupts {
+        standing_gate(s, tally, rollout, task)?;
     }
     if tally.grants.get(&task.node).is_some_and(|n| *n >= s.settings.grants_per_node) {
         return Err(Reason::NodeBusy { node: task.node.clone(), limit: s.settings.grants_per_node });
@@ -172,16 +188,38 @@ fn disruption_gate(s: &Sequencer, tally: &Tally, r: usize, task: &Task) -> Resul
         {
             return Err(Reason::CordonedByOther { node: subject.clone(), owner: owner.clone() });
         }
-        health_gate(s, subject)?;
-    }
-    if let Some((server, why)) = other_server_down(s, tally, subject) {
-        return Err(Reason::OtherServer { node: subject.clone(), server, why });
     }
     let others: BTreeSet<&NodeName> = tally.unavailable.keys().filter(|n| *n != subject).collect();
     let max = rollout.plan.strategy.max_unavailable;
     if others.len() >= usize::try_from(max).unwrap_or(usize::MAX) {
         let unavailable = tally.unavailable.iter().filter(|(n, _)| *n != subject);
         return Err(Reason::Budget { max, unavailable: unavailable.map(|(n, u)| (n.clone(), u.clone())).collect() });
+    }
+    Ok(())
+}
+
+/// What must hold before every disrupting task, also of a node that is out of service already: between its drain and
+/// its upgrade another server may have gone away.
+fn standing_gate(s: &Sequencer, tally: &Tally, rollout: &Rollout, task: &Task) -> Result<(), Reason> {
+    if rollout.plan.kind != PlanKind::Drain {
+        health_gate(s, &task.subject)?;
+    }
+    match other_server_down(s, tally, &task.subject) {
+        Some((server, why)) => Err(Reason::OtherServer { node: task.subject.clone(), server, why }),
+        None => Ok(()),
+    }
+}
+
+/// A node that failed on a version is not even drained for another try.
+fn quarantine_gate(s: &Sequencer, rollout: &Rollout, task: &Task) -> Result<(), Reason> {
+    if !task.disrupts || s.quarantines.is_empty() {
+        return Ok(());
+    }
+    let tasks = rollout.subjects.get(&task.subject).into_iter().flatten().map(|&i| &rollout.plan.tasks[i]);
+    for version in tasks.filter_map(|t| upgrades_to(&t.steps)) {
+        if let Some(reason) = s.quarantines.get(&(task.subject.clone(), version)) {
+            return Err(Reason::Quarantined { node: task.subject.clone(), version, reason: reason.clone() });
+        }
     }
     Ok(())
 }
@@ -221,7 +259,7 @@ fn other_server_down(s: &Sequencer, tally: &Tally, subject: &NodeName) -> Option
 
 pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
     let tally = Tally::of(s);
-    let mut waits = Vec::new();
+    let mut waits: Vec<Wait> = s.rollouts.iter().filter(|r| r.is_over()).flat_map(left_over).collect();
     for (r, rollout) in s.rollouts.iter().enumerate().filter(|(_, r)| !r.is_over()) {
         let wait = |node, task, reason| Wait { plan: rollout.digest, seq: rollout.plan.seq, node, task, reason };
         let stopped = rollout_gate(s, now, rollout).err();

@@ -127,7 +127,7 @@ pub enum Reason {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.node {
-            Some(node) => write!(f, "{node}: {}", self.reason),
+            Some(node) => write!(f, "plan {}, {node}: {}", self.seq, self.reason),
             None => write!(f, "plan {}: {}", self.seq, self.reason),
         }
     }

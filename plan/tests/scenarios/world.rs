@@ -1,0 +1,518 @@
+//! The world of a scenario: a fleet, a ledger, a sequencer, and nodes that do what the commands say.
+//!
+//! ```text
+//! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
+//! plan upgrade V [nodes=a,b] [skip] [accept=s1] | reboot [nodes=…] | drain w1 [max=N] | uncordon w1 | join | bootstrap | check
+//! submit                    the plan made last goes into the ledger
+//! decide                    what the sequencer appends, until it has nothing to say
+//! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
+//! done TASK | fail TASK REASON | timed-out TASK REASON | blocked TASK REASON     a receipt
+//! again TASK                the same receipt once more
+//! strange TASK              a receipt for a grant that was never given
+//! wait SECONDS              time passes, nobody renews       renew TASK [reboot]    a lease is renewed
+//! connect NODE | disconnect NODE
+//! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO] [health=H]           what a server reports
+//! pause SEQ BY REASON | resume SEQ BY | halt SEQ BY REASON | release-lease TASK BY | release-quarantine NODE V BY
+//! restart                   the coordinator's memory is gone: the ledger is folded anew
+//! waits | rollouts | tasks SEQ | unavailable | quarantines | deadline | progress TASK SENTENCE
+//! ```
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use hostler_plan::{
+    document::{
+        DocumentKind, Outcome, Plan, Receipt, ReceiptType, Roster, RosterNode, RosterStatus, RosterType, Signed,
+        StepResult,
+    },
+    entry::{Entry, StoredDocument},
+    fleet::Fleet,
+    id::{Arch, BootId, Digest, Epoch, FleetId, NodeName, Seq, TaskId},
+    json,
+    planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
+    sequencer::{
+        Condition, Cordon, CordonOwner, Decision, Health, Observation, Sequencer, Settings, Standing, TaskState,
+    },
+    signature::PublicKey,
+    step::Step,
+    timestamp::Timestamp,
+    version::Version,
+};
+
+const BEGIN: &str = "2026-11-21T08:00:00Z";
+const OLD: &str = "v1.34.2+k3s1";
+const VERSIONS: [&str; 4] = [OLD, "v1.34.3+k3s1", "v1.35.0+k3s1", "v1.36.0+k3s1"];
+
+pub struct World {
+    now: Timestamp,
+    fleet: Option<Fleet>,
+    roster: Option<Roster>,
+    ledger: Vec<(Timestamp, Entry)>,
+    sequencer: Sequencer,
+    made: Option<Plan>,
+    seq: u64,
+    boots: BTreeMap<NodeName, u64>,
+    conditions: BTreeMap<NodeName, Condition>,
+    receipts: BTreeMap<TaskId, Receipt>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            now: BEGIN.parse().unwrap(),
+            fleet: None,
+            roster: None,
+            ledger: Vec::new(),
+            sequencer: Sequencer::new(Settings::default()),
+            made: None,
+            seq: 0,
+            boots: BTreeMap::new(),
+            conditions: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+        }
+    }
+}
+
+fn name(text: &str) -> NodeName {
+    text.parse().unwrap()
+}
+
+fn key(index: u8) -> PublicKey {
+    let pair = ssh_key::private::Ed25519Keypair::from_seed(&[index; 32]);
+    PublicKey::from(ssh_key::PublicKey::from(pair.public))
+}
+
+impl World {
+    pub fn command(&mut self, line: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let rest = |from: usize| words[from..].join(" ");
+        match words[0] {
+            "fleet" => self.fleet(&words[1..]),
+            "plan" => self.plan(&words[1..]),
+            "submit" => self.submit(),
+            "decide" => self.decide(),
+            "run" => self.run(words.get(2).copied()),
+            "done" => self.receipt(words[1], Outcome::Succeeded {}),
+            "fail" => self.receipt(words[1], Outcome::Failed { reason: rest(2) }),
+            "timed-out" => self.receipt(words[1], Outcome::TimedOut { reason: rest(2) }),
+            "blocked" => self.receipt(words[1], Outcome::Blocked { reason: rest(2), blockers: Vec::new() }),
+            "again" => self.again(words[1]),
+            "strange" => self.strange(words[1]),
+            "wait" => self.wait(words[1]),
+            "renew" => self.renew(words[1], words.get(2) == Some(&"reboot")),
+            "connect" => self.connect(words[1]),
+            "disconnect" => self.observe(Observation::NodeDisconnected { node: name(words[1]) }),
+            "see" => self.see(&words[1..]),
+            "pause" => {
+                let (plan, by, reason) = (self.digest(words[1]), words[2].to_owned(), rest(3));
+                self.append(Entry::Paused { plan, by, reason })
+            }
+            "resume" => {
+                let (plan, by) = (self.digest(words[1]), words[2].to_owned());
+                self.append(Entry::Resumed { plan, by })
+            }
+            "halt" => {
+                let (plan, by, reason) = (self.digest(words[1]), words[2].to_owned(), rest(3));
+                self.append(Entry::Halted { plan, by, reason })
+            }
+            "release-lease" => {
+                let (plan, task, grant) = self.granted(words[1]);
+                self.append(Entry::LeaseReleased { plan, task, grant, by: words[2].to_owned() })
+            }
+            "release-quarantine" => {
+                let (node, version) = (name(words[1]), words[2].parse().unwrap());
+                self.append(Entry::QuarantineReleased { node, version, by: words[3].to_owned() })
+            }
+            "restart" => self.restart(),
+            "progress" => {
+                let (plan, task, _) = self.granted(words[1]);
+                self.observe(Observation::Progress { plan, task, sentence: rest(2) })
+            }
+            "waits" => lines(self.sequencer.waits(self.now)),
+            "rollouts" => {
+                lines(self.sequencer.rollouts().iter().map(|r| format!("plan {} ({}): {}", r.seq, r.kind, r.state)))
+            }
+            "tasks" => self.tasks(words[1]),
+            "unavailable" => lines(self.sequencer.unavailable().iter().map(|(n, why)| format!("{n}: {why}"))),
+            "quarantines" => {
+                lines(self.sequencer.quarantines().iter().map(|q| format!("{} {}: {}", q.node, q.version, q.reason)))
+            }
+            "deadline" => lines(self.sequencer.deadline(self.now)),
+            other => panic!("unknown command {other:?}"),
+        }
+    }
+
+    fn fleet(&mut self, words: &[&str]) -> String {
+        let options = options(words);
+        let get = |key: &str, default: &str| options.get(key).copied().unwrap_or(default).to_owned();
+        let count = |key: &str, default: &str| get(key, default).parse::<usize>().unwrap();
+        let distribution = get("distribution", "k3s");
+        let canary = get("canary", "1");
+        let canary = if canary.parse::<u32>().is_ok() { canary } else { format!("{canary:?}") };
+        let version = if distribution == "k3s" { OLD } else { "v1.36.3" };
+        let mut text = format!(
+            "name = \"test\"\ndistribution = \"{distribution}\"\nversion = \"{version}\"\napi = \"s1:6443\"\n[policy]\n\
+             max_unavailable = {}\ncanary = {canary}\n",
+            count("max", "1")
+        );
+        for (letter, role, count) in [("s", "server", count("servers", "1")), ("w", "worker", count("workers", "3"))] {
+            for i in 1..=count {
+                write!(text, "[[nodes]]\nname = \"{letter}{i}\"\nrole = \"{role}\"\narch = \"aarch64\"\n").unwrap();
+            }
+        }
+        for version in VERSIONS.iter().filter(|_| distribution == "k3s") {
+            write!(
+                text,
+                "[[artifacts]]\nname = \"k3s\"\nversion = \"{version}\"\narch = \"aarch64\"\npath = \"k3s\"\nsha256 = \"{}\"\nsize = 5\n",
+                Digest::of(version.as_bytes()).hex()
+            )
+            .unwrap();
+        }
+        let (fleet, warnings) = Fleet::from_toml(&[("fleet.toml", &text)]).unwrap();
+        let nodes = fleet.nodes.iter().zip(1..).map(|(n, i)| RosterNode {
+            name: n.name.clone(),
+            key: key(i),
+            seal_key: String::new(),
+            role: n.role,
+            arch: Arch::Aarch64,
+            status: RosterStatus::Active,
+        });
+        let roster = Roster {
+            document_type: RosterType::V1,
+            fleet_id: FleetId::new("0123456789abcdef0123456789abcdef").unwrap(),
+            epoch: Epoch(1),
+            version: 1,
+            root_version: 1,
+            created: self.now,
+            nodes: nodes.collect(),
+        };
+        self.append(document(DocumentKind::Roster, json::write(&roster)));
+        let standing = if options.contains_key("new") { Standing::Outside } else { Standing::Ready };
+        for node in &fleet.nodes {
+            self.boots.insert(node.name.clone(), 1);
+            let running = (standing == Standing::Ready).then_some(version).map(|v| v.parse().unwrap());
+            let condition = Condition { standing, cordon: None, version: running, health: None };
+            self.conditions.insert(node.name.clone(), condition);
+            self.connect(node.name.as_str());
+        }
+        self.roster = Some(roster);
+        self.fleet = Some(fleet);
+        self.report();
+        lines(warnings)
+    }
+
+    /// Every node's condition, as a server reads it.
+    fn report(&mut self) {
+        for (node, condition) in self.conditions.clone() {
+            self.observe(Observation::NodeCondition { node, condition });
+        }
+    }
+
+    fn plan(&mut self, words: &[&str]) -> String {
+        let options = options(&words[1..]);
+        let list = |text: &str| text.split(',').map(name).collect::<Vec<_>>();
+        let nodes = options.get("nodes").map_or(Selection::All, |n| Selection::Named(list(n)));
+        let accept_outage = options.get("accept").map_or_else(Vec::new, |n| list(n));
+        let intent = match words[0] {
+            "check" => Intent::Check { nodes },
+            "bootstrap" => Intent::Bootstrap {},
+            "join" => Intent::Join { nodes },
+            "upgrade" => Intent::Upgrade {
+                to: words[1].parse().unwrap(),
+                nodes,
+                quarantined: if words.contains(&"skip") { Quarantined::Skip } else { Quarantined::Refuse },
+                accept_outage,
+            },
+            "drain" => Intent::Drain {
+                nodes: list(words[1]),
+                max_unavailable: options.get("max").map(|m| m.parse().unwrap()),
+                accept_outage,
+            },
+            "uncordon" => Intent::Uncordon { nodes: list(words[1]) },
+            "reboot" => Intent::Reboot { nodes, accept_outage },
+            other => panic!("unknown intent {other:?}"),
+        };
+        let roster = self.roster.as_ref().unwrap();
+        let numbering = Numbering {
+            epoch: Epoch(1),
+            seq: Seq(self.seq + 1),
+            root_version: 1,
+            roster: Digest::of(&json::write(roster)),
+            created: self.now,
+            lifetime_seconds: 86_400,
+        };
+        let inventory = Inventory::of(&self.sequencer);
+        match planner::plan(self.fleet.as_ref().unwrap(), roster, &inventory, &intent, &numbering) {
+            Ok((plan, preview)) => {
+                self.made = Some(plan);
+                preview.to_string()
+            }
+            Err(e) => format!("no plan: {e}"),
+        }
+    }
+
+    fn submit(&mut self) -> String {
+        let plan = self.made.take().expect("a plan was made");
+        self.seq = plan.seq.0;
+        self.append(document(DocumentKind::Plan, json::write(&plan)))
+    }
+
+    fn append(&mut self, entry: Entry) -> String {
+        self.sequencer.apply(self.now, &entry);
+        self.ledger.push((self.now, entry));
+        String::new()
+    }
+
+    fn observe(&mut self, observation: Observation) -> String {
+        self.sequencer.observe(self.now, observation);
+        String::new()
+    }
+
+    fn decide(&mut self) -> String {
+        let mut said = String::new();
+        loop {
+            let decisions = self.sequencer.decide(self.now);
+            if decisions.is_empty() {
+                return said;
+            }
+            for Decision::Append(entry) in decisions {
+                said.push_str(&self.sentence(&entry));
+                said.push('\n');
+                self.append(entry);
+            }
+        }
+    }
+
+    fn sentence(&self, entry: &Entry) -> String {
+        let seq = |plan: &Digest| self.sequencer.rollouts().iter().find(|r| r.plan == *plan).unwrap().seq;
+        match entry {
+            Entry::Granted { task, grant, node, plan, .. } => {
+                format!("grant {grant}: {node} may {task} (plan {})", seq(plan))
+            }
+            Entry::LeaseExpired { task, grant, .. } => format!("lease of grant {grant} expired: {task}"),
+            Entry::Halted { plan, by, reason } => format!("plan {} halted by {by}: {reason}", seq(plan)),
+            Entry::Finished { plan } => format!("plan {} finished", seq(plan)),
+            Entry::Quarantined { node, version, reason } => format!("quarantined {node} for {version}: {reason}"),
+            other => panic!("not a decision: {other:?}"),
+        }
+    }
+
+    /// Everything succeeds, a task per 10 s, until nothing is granted.
+    fn run(&mut self, until: Option<&str>) -> String {
+        let mut said = String::new();
+        loop {
+            said.push_str(&self.decide());
+            let mut open: Vec<_> = self
+                .boots
+                .keys()
+                .flat_map(|n| self.sequencer.open_grants(n))
+                .map(|g| (g.grant.number, g.task))
+                .collect();
+            open.sort();
+            if until.is_some_and(|u| open.iter().any(|(_, t)| t.as_str() == u)) {
+                return said;
+            }
+            let Some((_, task)) = open.into_iter().next() else { return said };
+            self.now = self.now.plus(Duration::from_secs(10));
+            self.receipt(task.as_str(), Outcome::Succeeded {});
+        }
+    }
+
+    /// The plan, task and number of the grant that the task holds or held last.
+    fn granted(&self, task: &str) -> (Digest, TaskId, u64) {
+        let id: TaskId = task.parse().unwrap();
+        let of = |state: &TaskState| match state {
+            TaskState::Granted { grant } | TaskState::Expired { grant } => Some(grant.number),
+            TaskState::Waiting | TaskState::Ended { .. } => None,
+        };
+        let rollouts = self.sequencer.rollouts();
+        let found = rollouts.iter().rev().find_map(|r| {
+            let task = r.tasks.iter().find(|t| t.task == id)?;
+            Some((r.plan, id.clone(), of(&task.state)?))
+        });
+        found.unwrap_or_else(|| panic!("{task} holds no grant"))
+    }
+
+    fn document_of(&self, digest: Digest) -> Plan {
+        let documents = self.ledger.iter().filter_map(|(_, e)| match e {
+            Entry::Document { kind: DocumentKind::Plan, document } => Some(&document.0),
+            _ => None,
+        });
+        json::parse(&documents.into_iter().find(|d| d.digest() == digest).unwrap().bytes).unwrap()
+    }
+
+    fn receipt(&mut self, task: &str, outcome: Outcome) -> String {
+        let (digest, id, grant) = self.granted(task);
+        let plan = self.document_of(digest);
+        let task = plan.task(&id).unwrap().clone();
+        if outcome.is_success() {
+            self.perform(&task.subject, &task.steps);
+        }
+        let steps =
+            task.steps.iter().map(|s| StepResult { op: s.op().to_owned(), changed: true, detail: String::new() });
+        let receipt = Receipt {
+            document_type: ReceiptType::V1,
+            fleet_id: plan.fleet_id,
+            node: task.node.clone(),
+            plan: digest,
+            epoch: plan.epoch,
+            seq: plan.seq,
+            task: id.clone(),
+            grant,
+            outcome,
+            steps: steps.collect(),
+            observations: Vec::new(),
+            boot_id: self.boot(&task.node),
+            counter: 1 + self.receipts.len() as u64,
+            previous: None,
+            relied_on: Vec::new(),
+            started: self.now,
+            ended: self.now,
+        };
+        self.receipts.insert(id, receipt.clone());
+        self.append(document(DocumentKind::Receipt, json::write(&receipt)));
+        self.report();
+        String::new()
+    }
+
+    /// What the steps change in the world.
+    fn perform(&mut self, subject: &NodeName, steps: &[Step]) {
+        for step in steps {
+            let condition = self.conditions.get_mut(subject).unwrap();
+            match step {
+                Step::Cordon { reason } => {
+                    let ours = Cordon { owner: CordonOwner::Hostler, reason: Some(reason.clone()) };
+                    condition.cordon.get_or_insert(ours);
+                }
+                Step::Uncordon {} if condition.cordon.as_ref().is_some_and(|c| c.owner == CordonOwner::Hostler) => {
+                    condition.cordon = None;
+                }
+                Step::UpgradeK3s { version, .. }
+                | Step::BootstrapK3s { version, .. }
+                | Step::JoinK3s { version, .. } => {
+                    condition.version = Some(*version);
+                    condition.standing = Standing::Ready;
+                }
+                Step::Reboot {} => *self.boots.get_mut(subject).unwrap() += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn again(&mut self, task: &str) -> String {
+        let receipt = self.receipts[&task.parse::<TaskId>().unwrap()].clone();
+        self.append(document(DocumentKind::Receipt, json::write(&receipt)))
+    }
+
+    fn strange(&mut self, task: &str) -> String {
+        let id: TaskId = task.parse().unwrap();
+        let rollouts = self.sequencer.rollouts();
+        let rollout = rollouts.last().unwrap();
+        let plan = self.document_of(rollout.plan);
+        let mut receipt = self.receipts.values().next().unwrap().clone();
+        receipt.node = plan.task(&id).unwrap().node.clone();
+        receipt.plan = rollout.plan;
+        receipt.task = id;
+        receipt.outcome = Outcome::Succeeded {};
+        receipt.grant = 99;
+        self.append(document(DocumentKind::Receipt, json::write(&receipt)))
+    }
+
+    fn wait(&mut self, seconds: &str) -> String {
+        self.now = self.now.plus(Duration::from_secs(seconds.parse().unwrap()));
+        self.report();
+        String::new()
+    }
+
+    fn boot(&self, node: &NodeName) -> BootId {
+        BootId::new(format!("b{}", self.boots[node])).unwrap()
+    }
+
+    fn renew(&mut self, task: &str, rebooted: bool) -> String {
+        let (plan, id, grant) = self.granted(task);
+        let node = self.document_of(plan).task(&id).unwrap().node.clone();
+        if rebooted {
+            *self.boots.get_mut(&node).unwrap() += 1;
+        }
+        let boot_id = self.boot(&node);
+        self.observe(Observation::LeaseRenewed { plan, task: id, grant, boot_id })
+    }
+
+    fn connect(&mut self, node: &str) -> String {
+        let (node, boot_id) = (name(node), self.boot(&name(node)));
+        self.observe(Observation::NodeConnected { node, boot_id })
+    }
+
+    fn see(&mut self, words: &[&str]) -> String {
+        let options = options(&words[1..]);
+        let condition = self.conditions.get_mut(&name(words[0])).unwrap();
+        condition.standing = match words[1] {
+            "ready" => Standing::Ready,
+            "not-ready" => Standing::NotReady,
+            "outside" => Standing::Outside,
+            "unknown" => Standing::Unknown,
+            other => panic!("unknown standing {other:?}"),
+        };
+        if let Some(version) = words.get(2).and_then(|w| w.parse::<Version>().ok()) {
+            condition.version = Some(version);
+        }
+        match options.get("cordon") {
+            Some(&"none") => condition.cordon = None,
+            Some(&"hostler") => condition.cordon = Some(Cordon { owner: CordonOwner::Hostler, reason: None }),
+            Some(who) => condition.cordon = Some(Cordon { owner: CordonOwner::Other((*who).to_owned()), reason: None }),
+            None => {}
+        }
+        condition.health = match options.get("health") {
+            Some(&"critical") => Some(Health::Critical),
+            Some(&"ok") => Some(Health::Ok),
+            Some(&"unknown") => Some(Health::Unknown),
+            Some(other) => panic!("unknown health {other:?}"),
+            None => condition.health,
+        };
+        self.report();
+        String::new()
+    }
+
+    fn digest(&self, seq: &str) -> Digest {
+        let seq = Seq(seq.parse().unwrap());
+        self.sequencer.rollouts().iter().find(|r| r.seq == seq).unwrap().plan
+    }
+
+    fn tasks(&self, seq: &str) -> String {
+        let digest = self.digest(seq);
+        let rollouts = self.sequencer.rollouts();
+        let rollout = rollouts.iter().find(|r| r.plan == digest).unwrap();
+        let plan = self.document_of(digest);
+        lines(rollout.tasks.iter().zip(&plan.tasks).map(|(view, task)| {
+            let after: Vec<&str> = task.after.iter().map(TaskId::as_str).collect();
+            let steps: Vec<&str> = task.steps.iter().map(Step::op).collect();
+            let after = if after.is_empty() { String::new() } else { format!(" after {}", after.join(" ")) };
+            format!("{} on {}{after}: {} [{}]", view.task, view.node, steps.join(" "), view.state.word())
+        }))
+    }
+
+    fn restart(&mut self) -> String {
+        let before = self.sequencer.rollouts();
+        let mut sequencer = Sequencer::new(Settings::default());
+        for (at, entry) in &self.ledger {
+            sequencer.apply(*at, entry);
+        }
+        self.sequencer = sequencer;
+        let states = |rollouts: &[hostler_plan::sequencer::RolloutView]| {
+            rollouts.iter().flat_map(|r| r.tasks.iter().map(|t| t.state.word())).collect::<Vec<_>>()
+        };
+        assert_eq!(states(&before), states(&self.sequencer.rollouts()), "the fold of the ledger is the state");
+        String::new()
+    }
+}
+
+fn document(kind: DocumentKind, bytes: Vec<u8>) -> Entry {
+    Entry::Document { kind, document: StoredDocument(Signed { bytes, signatures: Vec::new() }) }
+}
+
+fn options<'a>(words: &[&'a str]) -> BTreeMap<&'a str, &'a str> {
+    words.iter().map(|w| w.split_once('=').unwrap_or((w, ""))).collect()
+}
+
+fn lines<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|i| format!("{i}\n")).collect()
+}
