@@ -25,6 +25,7 @@ pub struct Admin {
     held: Held,
     whereabouts: Whereabouts,
     who: Who,
+    address: String,
 }
 
 /// Under which name and role of the root the admin is logged in.
@@ -50,12 +51,17 @@ impl Admin {
     /// Connects to the profile's coordinator, logs in with `signer`, and follows newer roots and rosters by proof.
     pub async fn connect(profile: &Profile, signer: Signer) -> Result<Self, Error> {
         let held = Held::require(&profile.home)?;
-        let channel = dial(profile.coordinator()?, &held.root().coordinator_ca, held.root().created).await?;
-        let mut client = client(&channel);
-        let (session, who) = login(&mut client, &channel, &signer).await?;
-        let mut admin = Self { client, session, signer, held, whereabouts: Whereabouts::default(), who };
+        let address = profile.coordinator()?.to_owned();
+        let (client, session, who) = login(&address, &held, &signer).await?;
+        let mut admin = Self { client, session, signer, held, whereabouts: Whereabouts::default(), who, address };
         admin.refresh().await?;
         Ok(admin)
+    }
+
+    /// Connects and logs in again, after the connection broke or the session ran out.
+    pub async fn reconnect(&mut self) -> Result<(), Error> {
+        (self.client, self.session, self.who) = login(&self.address, &self.held, &self.signer).await?;
+        self.refresh().await
     }
 
     /// Asks for newer roots, the newest roster and the open plans; what is signed is verified before it is held.
@@ -124,10 +130,12 @@ pub(crate) fn client(channel: &BoundChannel) -> AdminClient<Channel> {
 }
 
 async fn login(
-    client: &mut AdminClient<Channel>,
-    channel: &BoundChannel,
+    address: &str,
+    held: &Held,
     signer: &Signer,
-) -> Result<(MetadataValue<Ascii>, Who), Error> {
+) -> Result<(AdminClient<Channel>, MetadataValue<Ascii>, Who), Error> {
+    let channel = dial(address, &held.root().coordinator_ca, held.root().created).await?;
+    let mut client = client(&channel);
     let challenge = client.challenge(v1::ChallengeRequest {}).await?.into_inner();
     let certificate = channel
         .certificate()
@@ -138,5 +146,5 @@ async fn login(
     let session = MetadataValue::try_from(reply.session.as_str()).map_err(|_| {
         Error::Failed("expected a session of printable characters from the coordinator, found others; update it".into())
     })?;
-    Ok((session, Who { signer: reply.signer, role: reply.role }))
+    Ok((client, session, Who { signer: reply.signer, role: reply.role }))
 }

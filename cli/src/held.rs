@@ -156,6 +156,11 @@ impl Held {
         })
     }
 
+    /// The folder of everything that is held.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The keys that may log in: every signer that is not revoked.
     pub fn counting_keys(&self) -> Vec<Fingerprint> {
         let root = self.root();

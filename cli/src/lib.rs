@@ -12,7 +12,10 @@ pub mod file;
 pub mod held;
 pub mod key;
 pub mod output;
+pub mod plan;
 pub mod profile;
+pub mod rollout;
+pub mod roster;
 pub mod token;
 pub mod trust;
 

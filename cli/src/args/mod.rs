@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use fleet::FleetCommand;
 pub use ledger::LedgerCommand;
 pub use node::NodeCommand;
-pub use plan::{Compile, OneGo, PlanCommand, SignArgs, SubmitArgs, Wanted};
+pub use plan::{Compile, OneGo, PlanCommand, SignArgs, SubmitArgs, Terms, Wanted};
 pub use rollout::{QuarantineCommand, RolloutCommand};
 pub use token::TokenCommand;
 pub use trust::{InitArgs, TrustCommand};
@@ -152,7 +152,7 @@ pub enum Command {
     /// Let pods run on a node again, in one go
     #[command(after_help = "Examples:
   hostler uncordon pi-3")]
-    Uncordon(OneGo<plan::NodeArgs>),
+    Uncordon(OneGo<plan::NodesArgs>),
     /// Drain, reboot and uncordon nodes one after another, in one go
     #[command(after_help = "Examples:
   hostler reboot pi-3

@@ -2,7 +2,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use hostler_plan::{
-    id::{NodeName, Seq},
+    id::NodeName,
+    planner::{Intent, Quarantined, Selection},
     version::Version,
 };
 
@@ -16,15 +17,15 @@ pub enum PlanCommand {
   hostler plan check
   hostler plan check --nodes pi-1,pi-2 --out check.plan.json")]
     Check(Compile<SomeNodes>),
-    /// Make the first server and join the rest, as the fleet file says
+    /// Make the first server of the cluster
     #[command(after_help = "Examples:
   hostler plan bootstrap --fleet fleet.toml")]
     Bootstrap(Compile<Nothing>),
     /// Join nodes to the running cluster
     #[command(after_help = "Examples:
-  hostler plan join pi-9
+  hostler plan join --all
   hostler plan join pi-9 pi-10 --out join.plan.json")]
-    Join(Compile<NodesArgs>),
+    Join(Compile<ManyNodes>),
     /// Upgrade servers one by one, then workers, a canary first
     #[command(after_help = "Examples:
   hostler plan upgrade --to v1.34.3+k3s1
@@ -37,7 +38,7 @@ pub enum PlanCommand {
     /// Let pods run on a node again
     #[command(after_help = "Examples:
   hostler plan uncordon pi-3")]
-    Uncordon(Compile<NodeArgs>),
+    Uncordon(Compile<NodesArgs>),
     /// Drain, reboot and uncordon nodes one after another
     #[command(after_help = "Examples:
   hostler plan reboot pi-3
@@ -78,33 +79,12 @@ pub struct OneGo<T: Args> {
     pub artifacts: Option<PathBuf>,
 }
 
-/// How long a plan may be begun, and beside which others.
+/// How long a plan may be begun.
 #[derive(Debug, Clone, Args)]
 pub struct Terms {
-    /// How long the plan may be begun; at most what the root's policy allows
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
-    pub lifetime: Duration,
-    /// An open plan that stays valid beside this one; every other one is void. May be repeated
-    #[arg(long, value_name = "SEQ", value_parser = seq)]
-    pub beside: Vec<Seq>,
-}
-
-fn seq(text: &str) -> Result<Seq, String> {
-    text.parse()
-        .map(Seq)
-        .map_err(|_| format!("expected a plan's number as `hostler rollouts` shows it, found {text:?}"))
-}
-
-/// What is wanted of the planner.
-#[derive(Debug, Clone)]
-pub enum Wanted {
-    Check(SomeNodes),
-    Bootstrap,
-    Join(NodesArgs),
-    Upgrade(UpgradeArgs),
-    Drain(DrainArgs),
-    Uncordon(NodeArgs),
-    Reboot(RebootArgs),
+    /// How long the plan may be begun; at most what the root's policy allows [default: the fleet file's]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub lifetime: Option<Duration>,
 }
 
 /// No choices.
@@ -127,14 +107,6 @@ pub struct NodesArgs {
     pub nodes: Vec<NodeName>,
 }
 
-/// One node.
-#[derive(Debug, Clone, Args)]
-pub struct NodeArgs {
-    /// The node
-    #[arg(value_name = "NODE")]
-    pub node: NodeName,
-}
-
 /// To which version, and where.
 #[derive(Debug, Clone, Args)]
 pub struct UpgradeArgs {
@@ -144,29 +116,121 @@ pub struct UpgradeArgs {
     /// Only these nodes
     #[arg(long, value_name = "NODE,…", value_delimiter = ',')]
     pub nodes: Vec<NodeName>,
+    /// Leave out nodes that failed on this version before, instead of making no plan
+    #[arg(long)]
+    pub skip_quarantined: bool,
+    #[command(flatten)]
+    pub outage: Outage,
 }
 
-/// Which node, and how patiently.
+/// Which nodes, and how patiently.
 #[derive(Debug, Clone, Args)]
 pub struct DrainArgs {
-    /// The node
-    #[arg(value_name = "NODE")]
-    pub node: NodeName,
+    #[command(flatten)]
+    pub nodes: NodesArgs,
     /// How long pods may take to leave [default: the fleet file's]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
+    /// How many nodes may be unavailable at a time, counting those that are so already [default: the fleet file's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_unavailable: Option<u32>,
+    #[command(flatten)]
+    pub outage: Outage,
+}
+
+/// Some nodes by name, or all.
+#[derive(Debug, Clone, Args)]
+pub struct ManyNodes {
+    /// The nodes
+    #[arg(value_name = "NODE", required_unless_present = "all", conflicts_with = "all")]
+    pub nodes: Vec<NodeName>,
+    /// Every node for which it makes sense
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Which nodes.
 #[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = false)]
 pub struct RebootArgs {
-    /// The nodes
-    #[arg(value_name = "NODE")]
-    pub nodes: Vec<NodeName>,
-    /// Every node of the fleet file
-    #[arg(long)]
-    pub all: bool,
+    #[command(flatten)]
+    pub nodes: ManyNodes,
+    #[command(flatten)]
+    pub outage: Outage,
+}
+
+/// Consent to an outage.
+#[derive(Debug, Clone, Args)]
+pub struct Outage {
+    /// Accept that the cluster's API is down while this server is. May be repeated
+    #[arg(long, value_name = "NODE")]
+    pub accept_outage: Vec<NodeName>,
+}
+
+/// What is wanted of the planner.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub intent: Intent,
+    /// Replaces the fleet file's time for pods to leave.
+    pub drain_timeout: Option<Duration>,
+}
+
+impl From<Intent> for Wanted {
+    fn from(intent: Intent) -> Self {
+        Self { intent, drain_timeout: None }
+    }
+}
+
+fn selection(nodes: Vec<NodeName>) -> Selection {
+    if nodes.is_empty() { Selection::All } else { Selection::Named(nodes) }
+}
+
+impl From<SomeNodes> for Wanted {
+    fn from(args: SomeNodes) -> Self {
+        Intent::Check { nodes: selection(args.nodes) }.into()
+    }
+}
+
+impl From<UpgradeArgs> for Wanted {
+    fn from(args: UpgradeArgs) -> Self {
+        let quarantined = if args.skip_quarantined { Quarantined::Skip } else { Quarantined::Refuse };
+        let accept_outage = args.outage.accept_outage;
+        Intent::Upgrade { to: args.to, nodes: selection(args.nodes), quarantined, accept_outage }.into()
+    }
+}
+
+impl From<DrainArgs> for Wanted {
+    fn from(args: DrainArgs) -> Self {
+        let intent = Intent::Drain {
+            nodes: args.nodes.nodes,
+            max_unavailable: args.max_unavailable,
+            accept_outage: args.outage.accept_outage,
+        };
+        Self { intent, drain_timeout: args.timeout }
+    }
+}
+
+impl From<NodesArgs> for Wanted {
+    fn from(args: NodesArgs) -> Self {
+        Intent::Uncordon { nodes: args.nodes }.into()
+    }
+}
+
+impl From<ManyNodes> for Wanted {
+    fn from(args: ManyNodes) -> Self {
+        Intent::Join { nodes: selection(args.nodes) }.into()
+    }
+}
+
+impl From<RebootArgs> for Wanted {
+    fn from(args: RebootArgs) -> Self {
+        Intent::Reboot { nodes: selection(args.nodes.nodes), accept_outage: args.outage.accept_outage }.into()
+    }
+}
+
+impl From<Nothing> for Wanted {
+    fn from(_: Nothing) -> Self {
+        Intent::Bootstrap {}.into()
+    }
 }
 
 /// `hostler sign`

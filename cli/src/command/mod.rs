@@ -1,5 +1,8 @@
 //! The commands: each calls operations of this crate and prints what they give.
 
+mod plan;
+mod progress;
+mod rollout;
 mod shell;
 mod token;
 mod trust;
@@ -51,6 +54,16 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
         Command::Trust(command) => trust::run(&context, command).await,
         Command::Token(command) => token::run(&context, command).await,
+        Command::Plan(command) => plan::run(&context, command).await,
+        Command::Sign(args) => plan::sign(&context, args).await,
+        Command::Submit(args) => plan::submit(&context, args).await,
+        Command::Upgrade(args) => plan::one_go(&context, args).await,
+        Command::Drain(args) => plan::one_go(&context, args).await,
+        Command::Uncordon(args) => plan::one_go(&context, args).await,
+        Command::Reboot(args) => plan::one_go(&context, args).await,
+        Command::Rollouts => rollout::list(&context).await,
+        Command::Rollout(command) => rollout::run(&context, command).await,
+        Command::Quarantine(command) => rollout::quarantine(&context, command).await,
         _ => Err(Error::Usage("not in this version".into())),
     }
 }

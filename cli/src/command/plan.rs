@@ -1,0 +1,318 @@
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use hostler_plan::{
+    document::{DocumentKind, Plan, PlanKind, Signed, Signer},
+    fleet::Fleet,
+    id::NodeName,
+    planner::Preview,
+    refusal::{Refusal, Refused},
+    step::Step,
+};
+use serde_json::{Value, json};
+
+use super::{Context, progress::Progress};
+use crate::{
+    Admin,
+    admin::now,
+    args::{Compile, OneGo, PlanCommand, SignArgs, SubmitArgs, Terms, Wanted},
+    ask::confirm,
+    error::Error,
+    file::{add_signature, read_document, write_document},
+    held::Held,
+    key,
+    output::{clean, note, print},
+    plan::{self, ArtifactFiles, Compiled, Signing},
+    rollout, roster,
+};
+
+pub async fn run(context: &Context, command: PlanCommand) -> Result<(), Error> {
+    match command {
+        PlanCommand::Check(args) => compile_to_file(context, args).await,
+        PlanCommand::Bootstrap(args) => compile_to_file(context, args).await,
+        PlanCommand::Join(args) => compile_to_file(context, args).await,
+        PlanCommand::Upgrade(args) => compile_to_file(context, args).await,
+        PlanCommand::Drain(args) => compile_to_file(context, args).await,
+        PlanCommand::Uncordon(args) => compile_to_file(context, args).await,
+        PlanCommand::Reboot(args) => compile_to_file(context, args).await,
+    }
+}
+
+async fn compile_to_file<T: Args + Into<Wanted>>(context: &Context, args: Compile<T>) -> Result<(), Error> {
+    let mut admin = context.admin().await?;
+    let (_, compiled) = compile(context, &mut admin, args.wanted.into(), &args.terms).await?;
+    let path = args.out.unwrap_or_else(|| PathBuf::from(file_name(&compiled.plan)));
+    write_document(&path, &Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() })?;
+    let (file, digest) = (path.display().to_string(), hostler_plan::id::Digest::of(&compiled.bytes));
+    print(
+        context.output,
+        || {
+            let mut value = preview_json(&compiled.preview);
+            value["file"] = json!(file);
+            value["digest"] = json!(digest);
+            value
+        },
+        || format!("{}\nwrote {file}\nnext: hostler sign {file}", clean_lines(&compiled.preview.to_string())),
+    )
+}
+
+fn file_name(plan: &Plan) -> String {
+    format!("{}-{}.plan.json", plan.seq, plan.kind)
+}
+
+/// Lists what automatic admissions cover, then compiles.
+async fn compile(
+    context: &Context,
+    admin: &mut Admin,
+    wanted: Wanted,
+    terms: &Terms,
+) -> Result<(Fleet, Compiled), Error> {
+    let (mut fleet, unwise) = plan::read_fleet(context.profile.fleet()?)?;
+    unwise.iter().for_each(|n| note(&clean(&n.to_string())));
+    if let Some(timeout) = wanted.drain_timeout {
+        fleet.policy.drain_timeout_seconds = timeout.as_secs();
+    }
+    list_automatic(admin).await?;
+    let compiled = plan::compile(admin, &fleet, &wanted.intent, terms.lifetime, now()).await?;
+    Ok((fleet, compiled))
+}
+
+/// Signs a roster with the nodes that their admissions cover, and says so.
+pub async fn list_automatic(admin: &mut Admin) -> Result<(), Error> {
+    // Only an admin may sign rosters; an operator plans with the roster that is there.
+    if admin.who().role != "admin" {
+        return Ok(());
+    }
+    let names = roster::list_automatic(admin, now()).await?;
+    if !names.is_empty() {
+        let names: Vec<&str> = names.iter().map(NodeName::as_str).collect();
+        let version = admin.held().require_roster()?.document().version;
+        note(&format!(
+            "signed roster {version}: {} now belong to the fleet (admitted automatically by their tokens)",
+            names.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// Plan, preview, confirm, sign, submit and watch.
+pub async fn one_go<T: Args + Into<Wanted>>(context: &Context, args: OneGo<T>) -> Result<(), Error> {
+    let mut admin = context.admin().await?;
+    let (fleet, compiled) = compile(context, &mut admin, args.wanted.into(), &args.terms).await?;
+    note(&clean_lines(&compiled.preview.to_string()));
+    confirm(&format!("sign and submit plan {}?", compiled.plan.seq), args.yes)?;
+    let path = args.out.unwrap_or_else(|| context.profile.home.join("plans").join(file_name(&compiled.plan)));
+    let mut signed = Signed { bytes: compiled.bytes, signatures: Vec::new() };
+    let (armour, signing) = plan::sign(admin.held(), admin.signer(), &signed, now())?;
+    signed.signatures.push(armour);
+    write_document(&path, &signed)?;
+    enough(&signing, &compiled.plan, &path)?;
+    let files = ArtifactFiles { directory: args.artifacts, fleet_file: context.profile.fleet.clone() };
+    submit_signed(context, &mut admin, &signed, Some(&fleet), &files, !args.no_watch).await
+}
+
+fn enough(signing: &Signing, plan: &Plan, path: &Path) -> Result<(), Refused> {
+    let have = signing.by.len() as u64;
+    if have >= u64::from(signing.needed) {
+        return Ok(());
+    }
+    let file = path.display();
+    Err(Refused::new(
+        Refusal::Threshold,
+        format!(
+            "plan {} needs {} different keys, found {have} ({}); give {file} to another signer for `hostler sign {file}`, then `hostler submit {file}`",
+            plan.seq,
+            signing.needed,
+            names(&signing.by)
+        ),
+    ))
+}
+
+fn names(signers: &[Signer]) -> String {
+    if signers.is_empty() {
+        return "nobody yet".to_owned();
+    }
+    clean(&signers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "))
+}
+
+/// `hostler sign`
+pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
+    let signed = read_document(DocumentKind::Plan, &args.plan)?;
+    let plan = plan::read(&signed)?;
+    let mut held = Held::require(&context.profile.home)?;
+    let signer = key::Signer::find(&context.profile.key, &held.counting_keys())?;
+    // A plan made with a newer root or roster than is held here cannot be judged: ask for them, with proof.
+    if held.roster().map(|r| r.digest()) != Some(plan.roster) || held.root().version < plan.root_version {
+        held = Admin::connect(&context.profile, signer).await?.held().clone();
+    }
+    let signer = key::Signer::find(&context.profile.key, &held.counting_keys())?;
+    let before = plan::signing(&held, &plan, &signed)?;
+    note(&summary(&plan, &signed, &before));
+    confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
+    let (armour, signing) = plan::sign(&held, &signer, &signed, now())?;
+    let path = add_signature(&args.plan, &armour)?;
+    print(
+        context.output,
+        || {
+            json!({ "plan": signed.digest(), "seq": plan.seq, "signature": path.display().to_string(),
+                "signed_by": signing.by.iter().map(|s| &s.name).collect::<Vec<_>>(), "needed": signing.needed })
+        },
+        || {
+            let missing = u64::from(signing.needed).saturating_sub(signing.by.len() as u64);
+            let file = args.plan.display();
+            let next = match missing {
+                0 => format!("next: hostler submit {file}"),
+                n => format!("next: {n} more signer(s) run `hostler sign {file}`"),
+            };
+            format!("wrote {} (signed by {})\n{next}", path.display(), names(&signing.by))
+        },
+    )
+}
+
+/// `hostler submit`
+pub async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Error> {
+    let signed = read_document(DocumentKind::Plan, &args.plan)?;
+    let mut admin = context.admin().await?;
+    // Judged before a single byte is sent; submit judges again under what the coordinator added since.
+    plan::verified(admin.held(), &signed, now())?;
+    let fleet = match &context.profile.fleet {
+        Some(path) => Some(plan::read_fleet(path)?.0),
+        None => None,
+    };
+    let files = ArtifactFiles { directory: args.artifacts, fleet_file: context.profile.fleet.clone() };
+    submit_signed(context, &mut admin, &signed, fleet.as_ref(), &files, args.watch).await
+}
+
+async fn submit_signed(
+    context: &Context,
+    admin: &mut Admin,
+    signed: &Signed,
+    fleet: Option<&Fleet>,
+    files: &ArtifactFiles,
+    watch: bool,
+) -> Result<(), Error> {
+    let verified = plan::verified(admin.held(), signed, now())?;
+    let offered = plan::upload_missing(admin, verified.document(), fleet, files).await?;
+    if !offered.is_empty() {
+        note(&format!("the coordinator has artifacts {}", offered.join(", ")));
+    }
+    let submitted = plan::submit(admin, signed, now()).await?;
+    let again = if submitted.is_new { "" } else { " (it had it already)" };
+    print(
+        context.output,
+        || json!({ "event": "submitted", "plan": submitted.plan, "seq": submitted.seq, "is_new": submitted.is_new }),
+        || format!("plan {} is in the coordinator's ledger{again}", submitted.seq),
+    )?;
+    if watch {
+        return follow(context, admin, &submitted.plan.to_string()).await;
+    }
+    note(&format!("watch it with `hostler rollout watch {}`", submitted.seq));
+    Ok(())
+}
+
+/// Shows a rollout until it ends, then judges its receipts.
+pub async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Result<(), Error> {
+    let mut progress = Progress::new(context.output);
+    let watched = rollout::watch(admin, rollout, &mut |detail| progress.show(detail)).await;
+    progress.end();
+    let detail = watched?;
+    let judged = rollout::judge(admin.held(), &detail);
+    judged.plan?;
+    match (judged.unproved.first(), detail.receipts.is_empty()) {
+        (None, _) => {}
+        (Some(_), true) => note(
+            "the coordinator sent no receipts; prove the outcome with `hostler ledger export` and `hostler ledger verify`",
+        ),
+        (Some((task, why)), false) => {
+            return Err(Refused::new(
+                Refusal::OrderNotMet,
+                format!("the coordinator says that task {task} succeeded, but {why}; look at the node, and verify the ledger with `hostler ledger verify`"),
+            )
+            .into());
+        }
+    }
+    rollout::ending(&detail)?;
+    print(
+        context.output,
+        || json!({ "event": "finished", "plan": rollout, "tasks_proved": judged.proved.len() }),
+        || format!("finished: {} tasks, each proved by its node's receipt", judged.proved.len()),
+    )
+}
+
+/// What a person reads before signing.
+pub fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String {
+    let targets: Vec<&str> = plan.targets.iter().map(|t| t.node.as_str()).collect();
+    let mut text = format!(
+        "plan {} ({}): {}\n  digest    {}\n  made      {}, epoch {}, root {}, roster {}\n  valid     from {} until {}\n  performs  on {}\n  beside    {}\n",
+        plan.seq,
+        plan.kind,
+        clean(&plan.title),
+        signed.digest(),
+        plan.created,
+        plan.epoch,
+        plan.root_version,
+        plan.roster_version,
+        plan.not_before,
+        plan.expires,
+        targets.join(" "),
+        beside(plan),
+    );
+    for artifact in &plan.artifacts {
+        text.push_str(&format!("  artifact  {} {} ({} bytes)\n", artifact.name, artifact.sha256, artifact.size));
+    }
+    for task in &plan.tasks {
+        let steps: Vec<String> = task.steps.iter().map(step).collect();
+        let on = if task.node == task.subject { String::new() } else { format!(" on {}", task.node) };
+        text.push_str(&format!("  task      {}{on}: {}\n", task.id, steps.join(", ")));
+    }
+    text.push_str(&format!("  signed    by {}; needs {}", names(&signing.by), signing.needed));
+    text
+}
+
+fn beside(plan: &Plan) -> String {
+    match (plan.beside.as_slice(), plan.kind) {
+        ([], PlanKind::Check) => "no other plan; every earlier one is void".to_owned(),
+        ([], _) => "no other plan; every earlier one that still runs is void".to_owned(),
+        (refs, _) => refs.iter().map(|r| format!("plan {}", r.seq)).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// A step with the choice in it that matters most.
+fn step(step: &Step) -> String {
+    let detail = match step {
+        Step::EnsureFile { path, mode, .. } => format!(" {path} {mode}"),
+        Step::EnsureModule { module } => format!(" {module}"),
+        Step::EnsureSysctl { key, value } => format!(" {key}={value}"),
+        Step::EnsurePackage { package, version } => format!(" {package} {version}"),
+        Step::EnsureUnit { unit, .. } => format!(" {unit}"),
+        Step::StageArtifact { artifact } => format!(" {artifact}"),
+        Step::BootstrapK3s { version, .. } | Step::JoinK3s { version, .. } | Step::UpgradeK3s { version, .. } => {
+            format!(" {version}")
+        }
+        Step::Drain { timeout_seconds, .. } => format!(" {timeout_seconds}s"),
+        Step::AwaitReady { version: Some(version), for_seconds, .. } => format!(" {version} for {for_seconds}s"),
+        Step::AwaitReady { version: None, for_seconds, .. } => format!(" for {for_seconds}s"),
+        Step::Noop {} | Step::AdmitToK3s { .. } | Step::Cordon { .. } | Step::Uncordon {} | Step::Reboot {} => {
+            String::new()
+        }
+    };
+    clean(&format!("{}{detail}", step.op()))
+}
+
+fn clean_lines(text: &str) -> String {
+    text.trim_end().lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+fn preview_json(preview: &Preview) -> Value {
+    json!({
+        "seq": preview.seq,
+        "kind": preview.kind,
+        "title": preview.title,
+        "phases": preview.phases.iter().map(|p| json!({
+            "name": p.name.to_string(), "nodes": p.nodes, "at_once": p.at_once })).collect::<Vec<_>>(),
+        "skipped": preview.skipped.iter().map(|(node, why)| json!({ "node": node, "why": why })).collect::<Vec<_>>(),
+        "notes": preview.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "tasks": preview.tasks,
+        "soak_seconds": preview.soak_seconds,
+    })
+}

@@ -1,0 +1,155 @@
+//! A rollout on the screen: bars for people at a terminal, lines elsewhere, events for programs. Only what changed.
+
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal as _, stderr},
+};
+
+use hostler_proto::v1::{RolloutDetail, TaskView};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::{
+    args::Output,
+    error::Error,
+    output::{clean, line},
+};
+
+/// Shows a rollout as it goes on.
+#[derive(Debug)]
+pub struct Progress {
+    screen: Screen,
+    state: String,
+    tasks: BTreeMap<String, (String, String)>,
+    waits: BTreeMap<(String, String), String>,
+}
+
+#[derive(Debug)]
+enum Screen {
+    Bars { all: MultiProgress, nodes: BTreeMap<String, ProgressBar>, head: ProgressBar },
+    Lines,
+    Events,
+}
+
+impl Progress {
+    /// Bars where a person looks, lines where the output is kept, events where a program reads.
+    pub fn new(output: Output) -> Self {
+        let screen = match output {
+            Output::Json => Screen::Events,
+            Output::Text if stderr().is_terminal() => {
+                let all = MultiProgress::new();
+                let head = all.add(ProgressBar::new_spinner());
+                head.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+                Screen::Bars { all, nodes: BTreeMap::new(), head }
+            }
+            Output::Text => Screen::Lines,
+        };
+        Self { screen, state: String::new(), tasks: BTreeMap::new(), waits: BTreeMap::new() }
+    }
+
+    /// Shows what changed since the last call.
+    pub fn show(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
+        match &mut self.screen {
+            Screen::Bars { all, nodes, head } => {
+                bars(all, nodes, head, detail);
+                Ok(())
+            }
+            Screen::Lines | Screen::Events => self.changes(detail),
+        }
+    }
+
+    /// Leaves the bars as they stand.
+    pub fn end(&mut self) {
+        if let Screen::Bars { nodes, head, .. } = &self.screen {
+            head.abandon();
+            nodes.values().for_each(ProgressBar::abandon);
+        }
+    }
+
+    fn changes(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
+        let events = matches!(self.screen, Screen::Events);
+        let summary = detail.summary.clone().unwrap_or_default();
+        if summary.state != self.state {
+            self.state = summary.state.clone();
+            line(&match events {
+                true => json!({ "event": "rollout", "plan": summary.plan, "seq": summary.seq, "state": summary.state,
+                    "reason": summary.reason, "tasks": summary.tasks, "tasks_succeeded": summary.tasks_succeeded })
+                .to_string(),
+                false => with_reason(&format!("plan {}: {}", summary.seq, summary.state), &summary.reason),
+            })?;
+        }
+        for task in &detail.tasks {
+            let seen = (task.state.clone(), task.sentence.clone());
+            let before = self.tasks.insert(task.id.clone(), seen.clone());
+            // A task that was never anything but waiting is no news; its reason stands among the waits.
+            if before.as_ref() == Some(&seen) || (before.is_none() && task.state == "waiting") {
+                continue;
+            }
+            line(&match events {
+                true => json!({ "event": "task", "task": task.id, "node": task.node, "subject": task.subject,
+                    "state": task.state, "sentence": task.sentence, "step": task.step, "steps": task.steps,
+                    "receipt": task.receipt })
+                .to_string(),
+                false => with_reason(&format!("{}: {} {}", task.subject, task.id, task.state), &task.sentence),
+            })?;
+        }
+        let mut now = BTreeMap::new();
+        for wait in &detail.waits {
+            now.insert((wait.node.clone(), wait.task.clone()), wait.sentence.clone());
+        }
+        for ((node, task), sentence) in &now {
+            if self.waits.get(&(node.clone(), task.clone())) == Some(sentence) {
+                continue;
+            }
+            line(&match events {
+                true => json!({ "event": "wait", "node": node, "task": task, "sentence": sentence }).to_string(),
+                false if node.is_empty() => format!("waits: {}", clean(sentence)),
+                false => format!("{node} waits: {}", clean(sentence)),
+            })?;
+        }
+        self.waits = now;
+        Ok(())
+    }
+}
+
+fn with_reason(text: &str, reason: &str) -> String {
+    if reason.is_empty() { clean(text) } else { clean(&format!("{text}: {reason}")) }
+}
+
+fn bars(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, head: &ProgressBar, detail: &RolloutDetail) {
+    let summary = detail.summary.clone().unwrap_or_default();
+    let whole = detail.waits.iter().find(|w| w.node.is_empty()).map(|w| w.sentence.as_str()).unwrap_or_default();
+    let reason = if summary.reason.is_empty() { whole } else { summary.reason.as_str() };
+    head.set_message(with_reason(
+        &format!("plan {} {} ({}/{})", summary.seq, summary.state, summary.tasks_succeeded, summary.tasks),
+        reason,
+    ));
+    let mut by_subject: BTreeMap<&str, Vec<&TaskView>> = BTreeMap::new();
+    for task in &detail.tasks {
+        by_subject.entry(&task.subject).or_default().push(task);
+    }
+    for (subject, tasks) in by_subject {
+        let bar = nodes.entry(subject.to_owned()).or_insert_with(|| {
+            let bar = all.add(ProgressBar::new(tasks.len() as u64));
+            let style = ProgressStyle::with_template("  {prefix:<16} {bar:20} {pos}/{len} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style);
+            bar.set_prefix(clean(subject));
+            bar
+        });
+        bar.set_position(tasks.iter().filter(|t| t.state == "succeeded").count() as u64);
+        bar.set_message(clean(&sentence(subject, &tasks, detail)));
+    }
+}
+
+/// What to say about a node: what it does, else how it ended badly, else why it waits.
+fn sentence(subject: &str, tasks: &[&TaskView], detail: &RolloutDetail) -> String {
+    if tasks.iter().all(|t| t.state == "succeeded") {
+        return "done".to_owned();
+    }
+    let said = |t: &&&TaskView| t.state != "succeeded" && t.state != "waiting" && t.state != "never";
+    if let Some(task) = tasks.iter().find(said) {
+        return with_reason(&format!("{} {}", task.id, task.state), &task.sentence);
+    }
+    detail.waits.iter().find(|w| w.node == subject).map(|w| w.sentence.clone()).unwrap_or_default()
+}

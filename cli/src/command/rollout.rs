@@ -1,0 +1,165 @@
+use hostler_plan::timestamp::Timestamp;
+use hostler_proto::v1::{RolloutDetail, RolloutSummary};
+use serde_json::{Value, json};
+
+use super::{Context, plan::follow};
+use crate::{
+    Admin,
+    args::{QuarantineCommand, RolloutCommand},
+    error::Error,
+    output::{clean, print, table},
+    rollout::{self, Action, Judged},
+};
+
+/// `hostler rollouts`
+pub async fn list(context: &Context) -> Result<(), Error> {
+    let mut admin = context.admin().await?;
+    let rollouts = rollout::list(&mut admin).await?;
+    print(
+        context.output,
+        || json!({ "rollouts": rollouts.iter().map(summary_json).collect::<Vec<_>>() }),
+        || {
+            let rows: Vec<[String; 6]> = rollouts
+                .iter()
+                .map(|r| {
+                    let state =
+                        if r.reason.is_empty() { r.state.clone() } else { format!("{}: {}", r.state, r.reason) };
+                    [
+                        r.seq.to_string(),
+                        clean(&r.kind),
+                        format!("{}/{}", r.tasks_succeeded, r.tasks),
+                        Timestamp::from_unix_seconds(r.submitted_at).to_string(),
+                        clean(&r.title),
+                        clean(&state),
+                    ]
+                })
+                .collect();
+            table(["PLAN", "KIND", "TASKS", "SUBMITTED", "TITLE", "STATE"], &rows)
+        },
+    )
+}
+
+/// `hostler rollout …`
+pub async fn run(context: &Context, command: RolloutCommand) -> Result<(), Error> {
+    let mut admin = context.admin().await?;
+    match command {
+        RolloutCommand::Show(which) => {
+            let detail = rollout::get(&mut admin, &which.rollout).await?;
+            let judged = rollout::judge(admin.held(), &detail);
+            print(context.output, || detail_json(&detail, &judged), || detail_text(&detail, &judged))
+        }
+        RolloutCommand::Watch(which) => follow(context, &mut admin, &which.rollout).await,
+        RolloutCommand::Pause(c) => control(context, &mut admin, &c.which.rollout, Action::Pause, &c.reason).await,
+        RolloutCommand::Resume(c) => control(context, &mut admin, &c.which.rollout, Action::Resume, &c.reason).await,
+        RolloutCommand::Halt(c) => control(context, &mut admin, &c.which.rollout, Action::Halt, &c.reason).await,
+        RolloutCommand::Release { which, task, reason } => {
+            rollout::control(&mut admin, &which.rollout, Action::Release, &reason, Some(&task)).await?;
+            let text = format!("task {task} of {} may be granted again", which.rollout);
+            print(context.output, || json!({ "rollout": which.rollout, "action": "release", "task": task }), || text)
+        }
+    }
+}
+
+async fn control(
+    context: &Context,
+    admin: &mut Admin,
+    rollout: &str,
+    action: Action,
+    reason: &str,
+) -> Result<(), Error> {
+    rollout::control(admin, rollout, action, reason, None).await?;
+    let done = match action {
+        Action::Pause => "is paused; what runs finishes",
+        Action::Resume => "goes on",
+        Action::Halt => "is halted; to go on, sign a new plan",
+        Action::Release => "may go on",
+    };
+    print(
+        context.output,
+        || json!({ "rollout": rollout, "action": action.word() }),
+        || format!("rollout {rollout} {done}"),
+    )
+}
+
+/// `hostler quarantine …`
+pub async fn quarantine(context: &Context, command: QuarantineCommand) -> Result<(), Error> {
+    let QuarantineCommand::Release { node, version } = command;
+    let mut admin = context.admin().await?;
+    rollout::release_quarantine(&mut admin, &node, version).await?;
+    print(
+        context.output,
+        || json!({ "node": node, "version": version, "released": true }),
+        || format!("plans may bring {node} to {version} again"),
+    )
+}
+
+fn summary_json(r: &RolloutSummary) -> Value {
+    json!({ "plan": r.plan, "epoch": r.epoch, "seq": r.seq, "kind": r.kind, "title": r.title, "state": r.state,
+        "reason": r.reason, "tasks": r.tasks, "tasks_succeeded": r.tasks_succeeded,
+        "submitted_at": Timestamp::from_unix_seconds(r.submitted_at) })
+}
+
+fn detail_json(detail: &RolloutDetail, judged: &Judged) -> Value {
+    let mut value = summary_json(&detail.summary.clone().unwrap_or_default());
+    value["plan_verified"] = json!(judged.plan.is_ok());
+    value["plan_refusal"] = json!(judged.plan.as_ref().err().map(|r| r.reason.clone()));
+    value["waits"] =
+        detail.waits.iter().map(|w| json!({ "node": w.node, "task": w.task, "sentence": w.sentence })).collect();
+    value["task_list"] = detail
+        .tasks
+        .iter()
+        .map(|t| {
+            let blockers: Vec<Value> =
+                t.blockers.iter().map(|b| json!({ "pod": b.pod, "budget": b.budget, "reason": b.reason })).collect();
+            json!({ "task": t.id, "node": t.node, "subject": t.subject, "state": t.state, "sentence": t.sentence,
+                "step": t.step, "steps": t.steps, "receipt": t.receipt, "blockers": blockers,
+                "proved": judged.proved.iter().any(|p| p.as_str() == t.id) })
+        })
+        .collect();
+    value
+}
+
+fn detail_text(detail: &RolloutDetail, judged: &Judged) -> String {
+    let s = detail.summary.clone().unwrap_or_default();
+    let plan = match &judged.plan {
+        Ok(_) => "verified under the held root and roster".to_owned(),
+        Err(refused) => format!("NOT VERIFIED: {}", refused.reason),
+    };
+    let reason = if s.reason.is_empty() { String::new() } else { format!(": {}", s.reason) };
+    let mut text = format!(
+        "plan {} ({}): {}\n  digest     {}\n  plan       {plan}\n  submitted  {}\n  state      {}{reason}\n  tasks      {} of {} succeeded, {} proved by receipts\n",
+        s.seq,
+        s.kind,
+        s.title,
+        s.plan,
+        Timestamp::from_unix_seconds(s.submitted_at),
+        s.state,
+        s.tasks_succeeded,
+        s.tasks,
+        judged.proved.len()
+    );
+    for wait in &detail.waits {
+        let who = if wait.node.is_empty() { "waits".to_owned() } else { format!("{} waits", wait.node) };
+        text.push_str(&format!("  {who}: {}\n", wait.sentence));
+    }
+    let rows: Vec<[String; 4]> = detail
+        .tasks
+        .iter()
+        .map(|t| {
+            let proved = judged.proved.iter().any(|p| p.as_str() == t.id);
+            let state = if t.state == "succeeded" && !proved { "succeeded?".to_owned() } else { t.state.clone() };
+            [clean(&t.id), clean(&t.node), clean(&state), clean(&t.sentence)]
+        })
+        .collect();
+    let mut text: String = text.lines().map(|l| clean(l) + "\n").collect();
+    text.push('\n');
+    text.push_str(&table(["TASK", "PERFORMED BY", "STATE", ""], &rows));
+    for task in &detail.tasks {
+        for b in &task.blockers {
+            let budget = if b.budget.is_empty() { String::new() } else { format!(" (budget {})", b.budget) };
+            text.push_str(&clean(&format!("{} is blocked by pod {}{budget}: {}", task.id, b.pod, b.reason)));
+            text.push('\n');
+        }
+    }
+    text
+}

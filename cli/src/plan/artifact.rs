@@ -1,0 +1,121 @@
+//! The files that a plan names by digest: found, checked and uploaded before the plan is handed in.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use hostler_plan::{
+    document::{Artifact, Plan},
+    fleet::{Fleet, Source},
+    id::Digest,
+    refusal::{Refusal, Refused},
+};
+use hostler_proto::{ARTIFACT_CHUNK_BYTES, v1::UploadArtifactRequest};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{Admin, error::Error};
+
+/// Where the files may lie.
+#[derive(Debug, Clone, Default)]
+pub struct ArtifactFiles {
+    /// Searched first: a file with the artifact's plan name, or with the file name of its source.
+    pub directory: Option<PathBuf>,
+    /// Sources of kind path are relative to it.
+    pub fleet_file: Option<PathBuf>,
+}
+
+/// Uploads every artifact of the plan whose file is found here; the coordinator takes what it lacks. Gives the names
+/// of those that were offered. One without a file is left to what the coordinator has.
+pub async fn upload_missing(
+    admin: &mut Admin,
+    plan: &Plan,
+    fleet: Option<&Fleet>,
+    files: &ArtifactFiles,
+) -> Result<Vec<String>, Error> {
+    let mut offered = Vec::new();
+    for artifact in &plan.artifacts {
+        let Some(path) = find(artifact, fleet, files) else { continue };
+        check(artifact, &path)?;
+        upload(admin, artifact, &path).await?;
+        offered.push(artifact.name.to_string());
+    }
+    Ok(offered)
+}
+
+fn find(artifact: &Artifact, fleet: Option<&Fleet>, files: &ArtifactFiles) -> Option<PathBuf> {
+    let source = fleet.and_then(|f| f.artifacts.iter().find(|a| a.sha256 == artifact.sha256)).map(|a| &a.source);
+    let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut candidates = Vec::new();
+    if let Some(directory) = &files.directory {
+        candidates.push(directory.join(artifact.name.as_str()));
+        let name = source.map(|s| match s {
+            Source::Path(path) => last(path),
+            Source::Url(url) => last(url),
+        });
+        candidates.extend(name.map(|n| directory.join(n)));
+    }
+    if let (Some(Source::Path(path)), Some(fleet_file)) = (source, &files.fleet_file) {
+        candidates.push(fleet_file.parent().unwrap_or(Path::new(".")).join(path));
+    }
+    candidates.into_iter().find(|p| p.is_file())
+}
+
+fn check(artifact: &Artifact, path: &Path) -> Result<(), Error> {
+    let failed = |e| Error::file("read", path, e);
+    let mut file = fs::File::open(path).map_err(failed)?;
+    let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0u64, vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            n => {
+                hasher.update(&buffer[..n]);
+                size += n as u64;
+            }
+        }
+    }
+    let found = Digest::from_bytes(hasher.finalize().into());
+    if (found, size) == (artifact.sha256, artifact.size) {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Refusal::DigestMismatch,
+        format!(
+            "{}: expected artifact {} with {} and {} bytes, found {found} and {size} bytes; fetch it again, or correct the fleet file",
+            path.display(),
+            artifact.name,
+            artifact.sha256,
+            artifact.size
+        ),
+    )
+    .into())
+}
+
+async fn upload(admin: &mut Admin, artifact: &Artifact, path: &Path) -> Result<(), Error> {
+    let mut file = tokio::fs::File::open(path).await.map_err(|e| Error::file("read", path, e))?;
+    let first = UploadArtifactRequest { digest: artifact.sha256.to_string(), size: artifact.size, data: Vec::new() };
+    let (sender, receiver) = mpsc::channel(4);
+    let feed = async {
+        if sender.send(first).await.is_err() {
+            return Ok(());
+        }
+        loop {
+            let mut data = vec![0; ARTIFACT_CHUNK_BYTES];
+            let n = tokio::io::AsyncReadExt::read(&mut file, &mut data).await?;
+            data.truncate(n);
+            let chunk = UploadArtifactRequest { digest: String::new(), size: 0, data };
+            // The coordinator has it already, or refused: its answer says which.
+            if n == 0 || sender.send(chunk).await.is_err() {
+                drop(sender);
+                return Ok::<(), std::io::Error>(());
+            }
+        }
+    };
+    let request = admin.with_session(ReceiverStream::new(receiver));
+    let (fed, answer) = tokio::join!(feed, admin.client().upload_artifact(request));
+    answer?;
+    fed.map_err(|e| Error::file("read", path, e))
+}

@@ -1,0 +1,83 @@
+//! The next plan's number, from signed plans: a coordinator cannot make us skip numbers or use one twice.
+
+use hostler_plan::{
+    document::{DocumentKind, Plan, Signed},
+    id::{Epoch, Seq},
+    json,
+    refusal::{Refusal, Refused},
+    trust::{Duty, SignedBy, threshold},
+};
+use hostler_proto::v1;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Admin,
+    error::Error,
+    file::{read_limited, write_whole},
+};
+
+/// The highest number that this machine handed in.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remembered {
+    epoch: Epoch,
+    seq: Seq,
+}
+
+/// One more than the highest number that is proved or remembered.
+pub(super) async fn next(admin: &mut Admin) -> Result<Seq, Error> {
+    let epoch = admin.held().root().epoch;
+    let remembered = recall(admin)?.filter(|r| r.epoch == epoch).map_or(Seq(0), |r| r.seq);
+    let said = Seq(admin.whereabouts().highest_seq);
+    if said > remembered {
+        prove(admin, said).await?;
+    }
+    let highest = said.max(remembered);
+    highest.0.checked_add(1).map(Seq).ok_or_else(|| {
+        Error::Failed("the numbers of this epoch are used up; sign a root with a higher epoch".to_owned())
+    })
+}
+
+/// Whoever says that a number is taken must show the signed plan that took it.
+async fn prove(admin: &mut Admin, seq: Seq) -> Result<(), Error> {
+    let request = admin.with_session(v1::GetRolloutRequest { rollout: seq.to_string() });
+    let detail = admin.client().get_rollout(request).await?.into_inner();
+    let signed: Signed = detail.plan.unwrap_or_default().into();
+    let root = admin.held().root();
+    let by = SignedBy::of(DocumentKind::Plan, &signed)?;
+    let malformed = |reason: String| Refused::new(Refusal::Malformed, reason);
+    let plan: Plan =
+        json::parse(&signed.bytes).map_err(|e| malformed(format!("the coordinator's plan {seq} is {e}")))?;
+    threshold(root, Duty::Plan(plan.kind), &by)?;
+    if (plan.seq, plan.epoch, &plan.fleet_id) != (seq, root.epoch, &root.fleet_id) {
+        return Err(Refused::new(
+            Refusal::Replay,
+            format!(
+                "the coordinator says that plan {seq} exists, and shows plan {} of epoch {} instead; do not sign anything, and compare its ledger with a copy",
+                plan.seq, plan.epoch
+            ),
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn path(admin: &Admin) -> std::path::PathBuf {
+    admin.held().folder().join("highest-plan.json")
+}
+
+fn recall(admin: &Admin) -> Result<Option<Remembered>, Error> {
+    let path = path(admin);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = read_limited(&path, 4096)?;
+    json::parse(&bytes).map(Some).map_err(|e| Error::Failed(format!("{}: {e}; remove the file", path.display())))
+}
+
+pub(super) fn remember(admin: &Admin, epoch: Epoch, seq: Seq) -> Result<(), Error> {
+    if recall(admin)?.is_some_and(|r| (r.epoch, r.seq) >= (epoch, seq)) {
+        return Ok(());
+    }
+    write_whole(&path(admin), &json::write(&Remembered { epoch, seq }), false)
+}

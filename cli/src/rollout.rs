@@ -1,0 +1,221 @@
+//! Rollouts: what the coordinator says of them, what the signed documents prove, and how to stop one.
+
+use std::time::Duration;
+
+use hostler_plan::{
+    document::{Plan, Receipt},
+    id::{NodeName, TaskId},
+    refusal::{Refusal, Refused},
+    trust::{self, Moment, Verified},
+    version::Version,
+};
+use hostler_proto::v1::{self, RolloutDetail};
+use tokio_stream::StreamExt as _;
+use tonic::Code;
+
+use crate::{Admin, error::Error, held::Held};
+
+/// A coordinator that restarts is back within seconds; one that is gone for this long needs a person.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(600);
+
+/// The longest pause between two tries to reach the coordinator again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What is done to a rollout. None of it needs a signature: stopping is the safe side, and a signed plan cannot do
+/// more because it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Pause,
+    Resume,
+    Halt,
+    /// Let a task whose lease ran out be granted again.
+    Release,
+}
+
+impl Action {
+    /// The word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Pause => "pause",
+            Action::Resume => "resume",
+            Action::Halt => "halt",
+            Action::Release => "release",
+        }
+    }
+}
+
+/// What the signed documents say about a rollout, whatever the coordinator says.
+#[derive(Debug)]
+pub struct Judged {
+    /// The plan that was verified; or why it does not count.
+    pub plan: Result<Verified<Plan>, Refused>,
+    /// Tasks whose success a node signed.
+    pub proved: Vec<TaskId>,
+    /// Tasks that the coordinator calls succeeded without a receipt that proves it, and why.
+    pub unproved: Vec<(String, String)>,
+}
+
+/// Every rollout, newest first.
+pub async fn list(admin: &mut Admin) -> Result<Vec<v1::RolloutSummary>, Error> {
+    let request = admin.with_session(v1::Empty {});
+    let mut rollouts = admin.client().list_rollouts(request).await?.into_inner().rollouts;
+    rollouts.sort_by_key(|r| std::cmp::Reverse((r.epoch, r.seq)));
+    Ok(rollouts)
+}
+
+/// One rollout by its plan's number, digest or the beginning of the digest.
+pub async fn get(admin: &mut Admin, rollout: &str) -> Result<RolloutDetail, Error> {
+    let request = admin.with_session(v1::GetRolloutRequest { rollout: rollout.to_owned() });
+    Ok(admin.client().get_rollout(request).await?.into_inner())
+}
+
+/// Verifies the plan and every receipt of a rollout.
+pub fn judge(held: &Held, detail: &RolloutDetail) -> Judged {
+    let plan = judge_plan(held, detail);
+    let receipts: Vec<Verified<Receipt>> = held
+        .roster()
+        .map(|roster| detail.receipts.iter().filter_map(|r| trust::receipt(roster, &r.clone().into()).ok()).collect())
+        .unwrap_or_default();
+    let (mut proved, mut unproved) = (Vec::new(), Vec::new());
+    for task in detail.tasks.iter().filter(|t| t.state == "succeeded") {
+        let proof = plan.as_ref().ok().and_then(|plan| {
+            let id = TaskId::new(&task.id).ok()?;
+            let node = &plan.document().task(&id)?.node;
+            let about = |r: &&Verified<Receipt>| {
+                let r = r.document();
+                r.plan == plan.digest() && r.task == id && r.node == *node
+            };
+            let newest = receipts.iter().filter(about).max_by_key(|r| r.document().counter)?;
+            newest.document().outcome.is_success().then_some(id)
+        });
+        match proof {
+            Some(id) => proved.push(id),
+            None => unproved.push((task.id.clone(), "no receipt by a key of the roster says so".to_owned())),
+        }
+    }
+    Judged { plan, proved, unproved }
+}
+
+fn judge_plan(held: &Held, detail: &RolloutDetail) -> Result<Verified<Plan>, Refused> {
+    let roster = held
+        .roster()
+        .ok_or_else(|| Refused::new(Refusal::RootChain, "expected a roster to judge the plan with, found none"))?;
+    let signed = detail.plan.clone().unwrap_or_default().into();
+    let plan = trust::plan(held.trusted(), roster, &signed, Moment::Begun)?;
+    let said = detail.summary.as_ref().map(|s| s.plan.as_str()).unwrap_or_default();
+    if plan.digest().to_string() == said {
+        return Ok(plan);
+    }
+    Err(Refused::new(
+        Refusal::DigestMismatch,
+        format!("expected the coordinator to show plan {said}, found {}; do not rely on what it says", plan.digest()),
+    ))
+}
+
+/// Pauses, resumes, halts or releases.
+pub async fn control(
+    admin: &mut Admin,
+    rollout: &str,
+    action: Action,
+    reason: &str,
+    task: Option<&TaskId>,
+) -> Result<(), Error> {
+    let request = admin.with_session(v1::ControlRolloutRequest {
+        rollout: rollout.to_owned(),
+        action: action.word().to_owned(),
+        reason: reason.to_owned(),
+        task: task.map(ToString::to_string).unwrap_or_default(),
+    });
+    admin.client().control_rollout(request).await?;
+    Ok(())
+}
+
+/// Lets plans try that version on that node again.
+pub async fn release_quarantine(admin: &mut Admin, node: &NodeName, version: Version) -> Result<(), Error> {
+    let request =
+        admin.with_session(v1::ReleaseQuarantineRequest { node: node.to_string(), version: version.to_string() });
+    admin.client().release_quarantine(request).await?;
+    Ok(())
+}
+
+/// Follows a rollout until it ends or needs a person, through restarts of the coordinator and lost connections. `see`
+/// is called with every change. Gives the last that was seen; [`ending`] says what it means.
+pub async fn watch(
+    admin: &mut Admin,
+    rollout: &str,
+    see: &mut dyn FnMut(&RolloutDetail) -> Result<(), Error>,
+) -> Result<RolloutDetail, Error> {
+    loop {
+        let request = admin.with_session(v1::GetRolloutRequest { rollout: rollout.to_owned() });
+        let failed = match admin.client().watch_rollout(request).await {
+            Ok(stream) => {
+                let mut stream = stream.into_inner();
+                loop {
+                    match stream.next().await {
+                        Some(Ok(detail)) => {
+                            see(&detail)?;
+                            if stands_still(&detail) {
+                                return get(admin, rollout).await;
+                            }
+                        }
+                        Some(Err(status)) => break status,
+                        None => {
+                            let detail = get(admin, rollout).await?;
+                            if stands_still(&detail) {
+                                see(&detail)?;
+                                return Ok(detail);
+                            }
+                            break tonic::Status::unavailable("the stream ended");
+                        }
+                    }
+                }
+            }
+            Err(status) => status,
+        };
+        match failed.code() {
+            Code::Unavailable | Code::Unauthenticated | Code::Unknown | Code::Cancelled | Code::Internal => {
+                again(admin, failed).await?;
+            }
+            _ => return Err(failed.into()),
+        }
+    }
+}
+
+/// Logs in again, patiently.
+async fn again(admin: &mut Admin, failed: tonic::Status) -> Result<(), Error> {
+    let started = tokio::time::Instant::now();
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match admin.reconnect().await {
+            Ok(()) => return Ok(()),
+            // The coordinator is there and says no: waiting does not help.
+            Err(e @ (Error::Refused(_) | Error::Key(_))) => return Err(e),
+            Err(_) if started.elapsed() > RECONNECT_PATIENCE => return Err(failed.into()),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Whether nothing more happens by itself.
+fn stands_still(detail: &RolloutDetail) -> bool {
+    let state = detail.summary.as_ref().map(|s| s.state.as_str()).unwrap_or_default();
+    matches!(state, "finished" | "halted" | "superseded" | "needs_attention")
+}
+
+/// What the end of a watch means: done, or stopped with the reason.
+pub fn ending(detail: &RolloutDetail) -> Result<(), Error> {
+    let summary = detail.summary.clone().unwrap_or_default();
+    if summary.state == "finished" {
+        return Ok(());
+    }
+    let mut reasons: Vec<String> =
+        detail.waits.iter().map(|w| w.sentence.clone()).filter(|s| !s.is_empty() && *s != summary.reason).collect();
+    if !summary.reason.is_empty() {
+        reasons.insert(0, summary.reason);
+    }
+    if reasons.is_empty() {
+        reasons.push("the coordinator gives no reason; see `hostler rollout show`".to_owned());
+    }
+    Err(Error::RolloutStopped { rollout: summary.seq.to_string(), state: summary.state, reason: reasons.join("; ") })
+}

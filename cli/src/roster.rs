@@ -1,0 +1,191 @@
+//! Who belongs to the fleet: pending enrolments, judged here, and the next roster.
+
+use std::collections::BTreeMap;
+
+use hostler_plan::{
+    document::{Admission, Approval, DocumentKind, Enrolment, Roster, RosterNode, RosterStatus, RosterType, Signed},
+    id::{Fingerprint, NodeName, TokenId},
+    json,
+    refusal::{Refusal, Refused},
+    timestamp::Timestamp,
+    trust::{self, Moment, Verified},
+};
+use hostler_proto::v1;
+
+use crate::{Admin, error::Error, held::Held, token};
+
+/// A node that enrolled and that no roster lists yet.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    pub enrolment: Verified<Enrolment>,
+    pub admission: Verified<Admission>,
+    /// Where it came from, as the coordinator says.
+    pub peer_address: String,
+    /// When it came, as the coordinator says.
+    pub at: Timestamp,
+    pub standing: Standing,
+}
+
+/// What must happen before it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Its admission covers it: the next roster lists it without a question.
+    Automatic,
+    /// A person decides; why.
+    Manual(String),
+    /// A node of that name is listed under another key: a person decides whether the machine was made anew.
+    Replaces(Fingerprint),
+    /// It cannot be listed; why.
+    Never(String),
+}
+
+/// Every pending enrolment, verified against its admission and the admission against the held root; and those that do
+/// not count, with the reason.
+pub async fn pending(admin: &mut Admin) -> Result<(Vec<Pending>, Vec<Refused>), Error> {
+    let request = admin.with_session(v1::Empty {});
+    let reply = admin.client().list_enrolments(request).await?.into_inner();
+    let revoked: Vec<TokenId> = token::list(admin)
+        .await?
+        .into_iter()
+        .filter(|t| t.revoked)
+        .filter_map(|t| t.admission.ok().map(|a| a.document().token.clone()))
+        .collect();
+    Ok(judge(admin.held(), reply.enrolments, &revoked))
+}
+
+/// Judges enrolments without asking anybody.
+pub fn judge(held: &Held, enrolments: Vec<v1::PendingEnrolment>, revoked: &[TokenId]) -> (Vec<Pending>, Vec<Refused>) {
+    let (mut pending, mut refused) = (Vec::new(), Vec::new());
+    let mut used: BTreeMap<TokenId, u32> = BTreeMap::new();
+    for item in enrolments {
+        let verified = trust::admission(held.trusted(), &item.admission.unwrap_or_default().into(), Moment::Begun)
+            .and_then(|admission| {
+                trust::enrolment(&admission, &item.enrolment.unwrap_or_default().into(), Moment::Begun)
+                    .map(|enrolment| (admission, enrolment))
+            });
+        match verified {
+            Err(reason) => refused.push(reason),
+            Ok((admission, enrolment)) => {
+                let uses = used.entry(admission.document().token.clone()).or_default();
+                *uses += 1;
+                let standing = standing(held.roster(), &admission, &enrolment, *uses, revoked);
+                pending.push(Pending {
+                    standing,
+                    enrolment,
+                    admission,
+                    peer_address: item.peer_address,
+                    at: Timestamp::from_unix_seconds(item.enrolled_at),
+                });
+            }
+        }
+    }
+    (pending, refused)
+}
+
+fn standing(
+    roster: Option<&Verified<Roster>>,
+    admission: &Verified<Admission>,
+    enrolment: &Verified<Enrolment>,
+    uses: u32,
+    revoked: &[TokenId],
+) -> Standing {
+    let (admission, enrolment) = (admission.document(), enrolment.document());
+    let (name, key) = (&enrolment.node, enrolment.key.fingerprint());
+    let nodes = roster.map(|r| r.document().nodes.as_slice()).unwrap_or_default();
+    if let Some(other) = nodes.iter().find(|n| n.key.fingerprint() == key && n.name != *name) {
+        return Standing::Never(format!(
+            "its key {key} is listed as {}; a cloned disk? make a new key on one",
+            other.name
+        ));
+    }
+    if let Some(same) = nodes.iter().find(|n| n.name == *name) {
+        return match same.key.fingerprint() == key {
+            true => Standing::Manual("it is listed as retired".to_owned()),
+            false => Standing::Replaces(same.key.fingerprint()),
+        };
+    }
+    let token = &admission.token;
+    if revoked.contains(token) {
+        return Standing::Manual(format!("its token {token} was revoked"));
+    }
+    // The coordinator counts uses; this is the limit that holds without it.
+    if uses > admission.uses {
+        return Standing::Manual(format!("its token {token} admits {} nodes, and this is one more", admission.uses));
+    }
+    if enrolment.created >= admission.expires {
+        return Standing::Manual(format!("it enrolled at {}, when its token had expired", enrolment.created));
+    }
+    match admission.approval {
+        Approval::Automatic => Standing::Automatic,
+        Approval::Manual => Standing::Manual("its token asks for approval".to_owned()),
+    }
+}
+
+/// Signs and submits the next roster with the nodes of `listed` in it; a node of the same name is replaced. Gives
+/// the roster's version.
+pub async fn list(admin: &mut Admin, listed: &[Pending], now: Timestamp) -> Result<u64, Error> {
+    let mut nodes = admin.held().roster().map(|r| r.document().nodes.clone()).unwrap_or_default();
+    for pending in listed {
+        if let Standing::Never(reason) = &pending.standing {
+            let name = &pending.enrolment.document().node;
+            return Err(Refused::new(Refusal::NotAllowed, format!("{name} cannot be listed: {reason}")).into());
+        }
+        let (enrolment, admission) = (pending.enrolment.document(), pending.admission.document());
+        nodes.retain(|n| n.name != enrolment.node);
+        nodes.push(RosterNode {
+            name: enrolment.node.clone(),
+            key: enrolment.key.clone(),
+            seal_key: enrolment.seal_key.clone(),
+            role: admission.role,
+            arch: enrolment.arch,
+            status: RosterStatus::Active,
+        });
+    }
+    next(admin, nodes, now).await
+}
+
+/// Signs and submits the next roster with that node retired: its receipts count no more and it gets no certificate.
+pub async fn retire(admin: &mut Admin, name: &NodeName, now: Timestamp) -> Result<u64, Error> {
+    let mut nodes = admin.held().require_roster()?.document().nodes.clone();
+    let node = nodes
+        .iter_mut()
+        .find(|n| n.name == *name && n.status == RosterStatus::Active)
+        .ok_or_else(|| Error::Usage(format!("{name} is not an active node of the roster; see `hostler nodes`")))?;
+    node.status = RosterStatus::Retired;
+    next(admin, nodes, now).await
+}
+
+/// Lists every node that its admission covers, where there is any. Gives their names.
+pub async fn list_automatic(admin: &mut Admin, now: Timestamp) -> Result<Vec<NodeName>, Error> {
+    let (pending, _) = pending(admin).await?;
+    let automatic: Vec<Pending> = pending.into_iter().filter(|p| p.standing == Standing::Automatic).collect();
+    if automatic.is_empty() {
+        return Ok(Vec::new());
+    }
+    list(admin, &automatic, now).await?;
+    Ok(automatic.iter().map(|p| p.enrolment.document().node.clone()).collect())
+}
+
+async fn next(admin: &mut Admin, mut nodes: Vec<RosterNode>, now: Timestamp) -> Result<u64, Error> {
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let held = admin.held();
+    let root = held.root();
+    let version = held.roster().map_or(0, |r| r.document().version) + 1;
+    let roster = Roster {
+        document_type: RosterType::V1,
+        fleet_id: root.fleet_id.clone(),
+        epoch: root.epoch,
+        version,
+        root_version: root.version,
+        created: now.whole_seconds(),
+        nodes,
+    };
+    let bytes = json::write(&roster);
+    let signature = admin.signer().sign(DocumentKind::Roster, &bytes)?;
+    let signed = Signed { bytes, signatures: vec![signature] };
+    trust::roster(held.trusted(), held.roster(), &signed, Moment::Submitting(now))?;
+    let request = admin.with_session(signed.into());
+    admin.client().submit_roster(request).await?;
+    admin.refresh().await?;
+    Ok(version)
+}
