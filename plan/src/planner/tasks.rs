@@ -219,7 +219,10 @@ pub(super) fn upgrade(
     // What a stopped rollout left out of service and this plan does not work on goes back on its old version.
     let left: Vec<NodeName> = candidates.into_iter().filter(|n| !nodes.contains(n)).collect();
     if rolling(request, draft, &nodes, &left, &work, true) {
-        draft.title = format!("Upgrade {} to {to}", count(nodes.len()));
+        draft.title = match nodes.len() {
+            0 => format!("Put back into service what an upgrade to {to} left out of it"),
+            nodes => format!("Upgrade {} to {to}", count(nodes)),
+        };
         let server = |n: &NodeName| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server);
         if nodes.iter().any(server) {
             let text = "Hostler does not back up the cluster's database yet; take and copy a snapshot before you sign";
@@ -253,13 +256,13 @@ fn rolling(
     work: &Work,
     servers_lead: bool,
 ) -> bool {
-    if nodes.is_empty() {
-        return false;
-    }
     let policy = &request.fleet.policy;
     let held =
         |n: &&NodeName| request.state(n).hold.is_some() && request.state(n).condition.standing == Standing::Ready;
     let returned: Vec<NodeName> = nodes.iter().chain(left).filter(held).cloned().collect();
+    if nodes.is_empty() && returned.is_empty() {
+        return false;
+    }
     note_unavailable(request, draft, nodes, &returned);
     let mut order = Vec::new();
     if !returned.is_empty() {

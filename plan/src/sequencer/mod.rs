@@ -143,9 +143,10 @@ impl Sequencer {
         self.rollouts.iter().map(|r| r.view(self.preemption_of(r))).collect()
     }
 
-    /// The grants that a node holds, to be told again when it connects. Expired ones are not among them.
+    /// The grants that a node holds and may begin, to be told again when it connects. Expired ones are not among them,
+    /// nor those of a rollout that is over: what a node has begun it ends, but it begins nothing any more.
     pub fn open_grants(&self, node: &NodeName) -> Vec<OpenGrant> {
-        self.rollouts.iter().flat_map(|r| r.open_grants(node)).collect()
+        self.rollouts.iter().filter(|r| !r.is_over()).flat_map(|r| r.open_grants(node)).collect()
     }
 
     /// The quarantines that no person released.

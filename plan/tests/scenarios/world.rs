@@ -1,4 +1,5 @@
-//! The world of a scenario: a fleet, a ledger, a sequencer, and nodes that do what the commands say.
+//! The world of a scenario: a fleet, a ledger, a sequencer, and nodes that do what the commands say. Plans are signed and
+//! judged as coordinator and nodes judge them, and before every task its node's check of the order is made.
 //!
 //! ```text
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
@@ -21,8 +22,8 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use hostler_plan::{
     document::{
-        DocumentKind, Outcome, Plan, Receipt, ReceiptType, Roster, RosterNode, RosterStatus, RosterType, Signed,
-        StepResult,
+        DocumentKind, Outcome, Plan, Policy, Receipt, ReceiptType, Root, RootType, Roster, RosterNode, RosterStatus,
+        RosterType, Signed, Signer, SignerRole, StepResult, Thresholds,
     },
     entry::{Entry, StoredDocument},
     fleet::Fleet,
@@ -31,12 +32,15 @@ use hostler_plan::{
     planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
     sequencer::{
         Condition, Cordon, CordonOwner, Decision, Health, Observation, Sequencer, Settings, Standing, TaskState,
+        TaskView,
     },
-    signature::PublicKey,
+    signature::{PublicKey, sign},
     step::Step,
     timestamp::Timestamp,
+    trust::{self, Moment, TrustedRoot, Verified},
     version::Version,
 };
+use ssh_key::{PrivateKey, private::Ed25519Keypair};
 
 const BEGIN: &str = "2026-11-21T08:00:00Z";
 const OLD: &str = "v1.34.2+k3s1";
@@ -45,7 +49,7 @@ const VERSIONS: [&str; 4] = [OLD, "v1.34.3+k3s1", "v1.35.0+k3s1", "v1.36.0+k3s1"
 pub struct World {
     now: Timestamp,
     fleet: Option<Fleet>,
-    roster: Option<Roster>,
+    roster: Option<Verified<Roster>>,
     ledger: Vec<(Timestamp, Entry)>,
     sequencer: Sequencer,
     made: Option<Plan>,
@@ -53,6 +57,9 @@ pub struct World {
     boots: BTreeMap<NodeName, u64>,
     conditions: BTreeMap<NodeName, Condition>,
     receipts: BTreeMap<TaskId, Receipt>,
+    signed_receipts: BTreeMap<(Digest, TaskId), Signed>,
+    /// Per node, the number and digest of its last receipt.
+    last_receipts: BTreeMap<NodeName, (u64, Digest)>,
 }
 
 impl Default for World {
@@ -68,6 +75,8 @@ impl Default for World {
             boots: BTreeMap::new(),
             conditions: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            signed_receipts: BTreeMap::new(),
+            last_receipts: BTreeMap::new(),
         }
     }
 }
@@ -76,9 +85,44 @@ fn name(text: &str) -> NodeName {
     text.parse().unwrap()
 }
 
-fn key(index: u8) -> PublicKey {
-    let pair = ssh_key::private::Ed25519Keypair::from_seed(&[index; 32]);
-    PublicKey::from(ssh_key::PublicKey::from(pair.public))
+/// The admin's key.
+const ADMIN: u8 = 200;
+
+fn key(index: u8) -> PrivateKey {
+    PrivateKey::from(Ed25519Keypair::from_seed(&[index; 32]))
+}
+
+fn public(index: u8) -> PublicKey {
+    key(index).public_key().clone().into()
+}
+
+fn signed<T: serde::Serialize>(kind: DocumentKind, document: &T, by: u8) -> Signed {
+    let bytes = json::write(document);
+    let signatures = vec![sign(&key(by), kind, &bytes).unwrap()];
+    Signed { bytes, signatures }
+}
+
+fn fleet_id() -> FleetId {
+    FleetId::new("0123456789abcdef0123456789abcdef").unwrap()
+}
+
+fn root(created: Timestamp) -> TrustedRoot {
+    let admin = Signer { name: "ana".to_owned(), key: public(ADMIN), role: SignerRole::Admin, plan_kinds: Vec::new() };
+    let root = Root {
+        document_type: RootType::V1,
+        fleet_id: fleet_id(),
+        version: 1,
+        epoch: Epoch(1),
+        created,
+        expires: created.plus(Duration::from_secs(365 * 86_400)),
+        signers: vec![admin],
+        thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: 1 },
+        revoked: Vec::new(),
+        coordinator_ca: vec![Digest::of(b"ca")],
+        policy: Policy { max_plan_lifetime_seconds: 86_400, max_admission_lifetime_seconds: 86_400 },
+    };
+    let root = signed(DocumentKind::Root, &root, ADMIN);
+    TrustedRoot::first(&root, &root.digest()).unwrap()
 }
 
 impl World {
@@ -170,22 +214,24 @@ impl World {
         let (fleet, warnings) = Fleet::from_toml(&[("fleet.toml", &text)]).unwrap();
         let nodes = fleet.nodes.iter().zip(1..).map(|(n, i)| RosterNode {
             name: n.name.clone(),
-            key: key(i),
-            seal_key: String::new(),
+            key: public(i),
+            seal_key: "c2VhbCBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyEhISE=".to_owned(),
             role: n.role,
             arch: Arch::Aarch64,
             status: RosterStatus::Active,
         });
         let roster = Roster {
             document_type: RosterType::V1,
-            fleet_id: FleetId::new("0123456789abcdef0123456789abcdef").unwrap(),
+            fleet_id: fleet_id(),
             epoch: Epoch(1),
             version: 1,
             root_version: 1,
             created: self.now,
             nodes: nodes.collect(),
         };
-        self.append(document(DocumentKind::Roster, json::write(&roster)));
+        let roster = signed(DocumentKind::Roster, &roster, ADMIN);
+        let verified = trust::roster(&root(self.now), None, &roster, Moment::Submitting(self.now)).unwrap();
+        self.append(document(DocumentKind::Roster, roster));
         let standing = if options.contains_key("new") { Standing::Outside } else { Standing::Ready };
         for node in &fleet.nodes {
             self.boots.insert(node.name.clone(), 1);
@@ -194,7 +240,7 @@ impl World {
             self.conditions.insert(node.name.clone(), condition);
             self.connect(node.name.as_str());
         }
-        self.roster = Some(roster);
+        self.roster = Some(verified);
         self.fleet = Some(fleet);
         self.report();
         lines(warnings)
@@ -231,12 +277,13 @@ impl World {
             "reboot" => Intent::Reboot { nodes, accept_outage },
             other => panic!("unknown intent {other:?}"),
         };
-        let roster = self.roster.as_ref().unwrap();
+        let verified = self.roster.as_ref().unwrap();
+        let roster = verified.document();
         let numbering = Numbering {
             epoch: Epoch(1),
             seq: Seq(self.seq + 1),
             root_version: 1,
-            roster: Digest::of(&json::write(roster)),
+            roster: verified.digest(),
             created: self.now,
             lifetime_seconds: 86_400,
         };
@@ -253,7 +300,15 @@ impl World {
     fn submit(&mut self) -> String {
         let plan = self.made.take().expect("a plan was made");
         self.seq = plan.seq.0;
-        self.append(document(DocumentKind::Plan, json::write(&plan)))
+        let plan = signed(DocumentKind::Plan, &plan, ADMIN);
+        self.judge(&plan);
+        self.append(document(DocumentKind::Plan, plan))
+    }
+
+    /// What the coordinator and every node do before they take a plan.
+    fn judge(&self, plan: &Signed) -> Verified<Plan> {
+        let root = root(BEGIN.parse().unwrap());
+        trust::plan(&root, self.roster.as_ref().unwrap(), plan, Moment::Begun).unwrap()
     }
 
     fn append(&mut self, entry: Entry) -> String {
@@ -301,12 +356,12 @@ impl World {
         let mut said = String::new();
         loop {
             said.push_str(&self.decide());
-            let mut open: Vec<_> = self
-                .boots
-                .keys()
-                .flat_map(|n| self.sequencer.open_grants(n))
-                .map(|g| (g.grant.number, g.task))
-                .collect();
+            let granted = |t: &TaskView| match &t.state {
+                TaskState::Granted { grant } => Some((grant.number, t.task.clone())),
+                TaskState::Waiting | TaskState::Expired { .. } | TaskState::Ended { .. } => None,
+            };
+            let mut open: Vec<_> =
+                self.sequencer.rollouts().iter().flat_map(|r| &r.tasks).filter_map(granted).collect();
             open.sort();
             if until.is_some_and(|u| open.iter().any(|(_, t)| t.as_str() == u)) {
                 return said;
@@ -332,12 +387,30 @@ impl World {
         found.unwrap_or_else(|| panic!("{task} holds no grant"))
     }
 
-    fn document_of(&self, digest: Digest) -> Plan {
+    /// What the node does before it starts a granted task.
+    fn check_order(&self, plan: Digest, task: &TaskId) -> Vec<Digest> {
+        let plan = self.judge(self.signed_plan(plan));
+        let offered: Vec<Signed> = plan
+            .document()
+            .task(task)
+            .unwrap()
+            .after
+            .iter()
+            .filter_map(|a| self.signed_receipts.get(&(plan.digest(), a.clone())).cloned())
+            .collect();
+        trust::order_met(&plan, task, &offered, self.roster.as_ref().unwrap()).unwrap()
+    }
+
+    fn signed_plan(&self, digest: Digest) -> &Signed {
         let documents = self.ledger.iter().filter_map(|(_, e)| match e {
             Entry::Document { kind: DocumentKind::Plan, document } => Some(&document.0),
             _ => None,
         });
-        json::parse(&documents.into_iter().find(|d| d.digest() == digest).unwrap().bytes).unwrap()
+        documents.into_iter().find(|d| d.digest() == digest).unwrap()
+    }
+
+    fn document_of(&self, digest: Digest) -> Plan {
+        json::parse(&self.signed_plan(digest).bytes).unwrap()
     }
 
     fn receipt(&mut self, task: &str, outcome: Outcome) -> String {
@@ -349,6 +422,7 @@ impl World {
         }
         let steps =
             task.steps.iter().map(|s| StepResult { op: s.op().to_owned(), changed: true, detail: String::new() });
+        let last = self.last_receipts.get(&task.node).copied();
         let receipt = Receipt {
             document_type: ReceiptType::V1,
             fleet_id: plan.fleet_id,
@@ -362,14 +436,19 @@ impl World {
             steps: steps.collect(),
             observations: Vec::new(),
             boot_id: self.boot(&task.node),
-            counter: 1 + self.receipts.len() as u64,
-            previous: None,
-            relied_on: Vec::new(),
+            counter: last.map_or(1, |(counter, _)| counter + 1),
+            previous: last.map(|(_, digest)| digest),
+            relied_on: self.check_order(digest, &id),
             started: self.now,
             ended: self.now,
         };
-        self.receipts.insert(id, receipt.clone());
-        self.append(document(DocumentKind::Receipt, json::write(&receipt)));
+        self.receipts.insert(id.clone(), receipt.clone());
+        let counter = receipt.counter;
+        let by = 1 + self.fleet.as_ref().unwrap().nodes.iter().position(|n| n.name == task.node).unwrap();
+        let receipt = signed(DocumentKind::Receipt, &receipt, u8::try_from(by).unwrap());
+        self.last_receipts.insert(task.node, (counter, receipt.digest()));
+        self.signed_receipts.insert((digest, id), receipt.clone());
+        self.append(document(DocumentKind::Receipt, receipt));
         self.report();
         String::new()
     }
@@ -400,7 +479,7 @@ impl World {
 
     fn again(&mut self, task: &str) -> String {
         let receipt = self.receipts[&task.parse::<TaskId>().unwrap()].clone();
-        self.append(document(DocumentKind::Receipt, json::write(&receipt)))
+        self.append(document(DocumentKind::Receipt, unsigned(&receipt)))
     }
 
     fn strange(&mut self, task: &str) -> String {
@@ -414,7 +493,7 @@ impl World {
         receipt.task = id;
         receipt.outcome = Outcome::Succeeded {};
         receipt.grant = 99;
-        self.append(document(DocumentKind::Receipt, json::write(&receipt)))
+        self.append(document(DocumentKind::Receipt, unsigned(&receipt)))
     }
 
     fn wait(&mut self, seconds: &str) -> String {
@@ -505,8 +584,13 @@ impl World {
     }
 }
 
-fn document(kind: DocumentKind, bytes: Vec<u8>) -> Entry {
-    Entry::Document { kind, document: StoredDocument(Signed { bytes, signatures: Vec::new() }) }
+/// The sequencer sees documents after they were verified, so a receipt that only it sees needs no signature.
+fn unsigned(receipt: &Receipt) -> Signed {
+    Signed { bytes: json::write(receipt), signatures: Vec::new() }
+}
+
+fn document(kind: DocumentKind, document: Signed) -> Entry {
+    Entry::Document { kind, document: StoredDocument(document) }
 }
 
 fn options<'a>(words: &[&'a str]) -> BTreeMap<&'a str, &'a str> {
