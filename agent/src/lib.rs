@@ -1,7 +1,214 @@
 //! hostler-agent: enrols a node, reports its facts and performs signed plans.
 //!
-//! The network side (the link) carries bytes; the executor verifies every document itself from its exact bytes and is
-//! the only one who acts, through the [`host::Host`] it was given.
+//! The network side (the link) carries bytes; the executor verifies every document itself from its exact bytes and is the
+//! only one who acts, through the [`host::Host`] it was given. They share a process and talk through a small typed
+//! interface.
 
+mod artifacts;
+mod credentials;
+mod disk;
+mod enrol;
+mod executor;
 pub mod facts;
 pub mod host;
+mod keys;
+mod link;
+mod seal;
+pub mod settings;
+mod slots;
+mod steps;
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use hostler_plan::{
+    id::{InvalidId, NodeName},
+    refusal::Refused,
+    signature::PublicKey,
+    timestamp::Timestamp,
+};
+
+use self::{
+    credentials::Credentials,
+    disk::Disk,
+    executor::{Ended, Executor, ExecutorError, message},
+    host::Host,
+    keys::Keys,
+    link::Link,
+};
+pub use self::{
+    disk::DiskError,
+    enrol::EnrolError,
+    keys::KeysError,
+    settings::{Settings, SettingsError},
+};
+
+/// How often a machine without a join string looks for one.
+const JOIN_POLL: Duration = Duration::from_secs(2);
+
+/// After an enrolment that failed.
+const ENROL_RETRY: Duration = Duration::from_secs(5);
+
+/// How long the executor may take to leave the step that it is in. Its longest calls take minutes (a package's
+/// installation); what is cut is checked at the next start.
+const EXECUTOR_LIMIT: Duration = Duration::from_secs(20);
+
+/// Why the agent ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It was asked to.
+    Shutdown,
+    /// A task asked for a reboot of the machine; the task goes on in the next process.
+    Rebooting,
+}
+
+/// Why the agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    #[error(transparent)]
+    Host(#[from] host::HostError),
+    #[error("the host's name cannot be the node's: {0}; set node_name")]
+    Name(#[from] InvalidId),
+    #[error("starting the executor failed: {0}")]
+    Thread(std::io::Error),
+    #[error("the executor ended without a word; see the messages before")]
+    ExecutorGone,
+}
+
+impl AgentError {
+    /// The refusal behind the error, if it is one; its exit code is what the command ends with.
+    pub fn refused(&self) -> Option<&Refused> {
+        match self {
+            AgentError::Keys(KeysError::Refused(r))
+            | AgentError::Enrol(EnrolError::Refused(r))
+            | AgentError::Executor(ExecutorError::Refused(r)) => Some(r),
+            AgentError::Disk(_)
+            | AgentError::Keys(_)
+            | AgentError::Enrol(_)
+            | AgentError::Executor(_)
+            | AgentError::Host(_)
+            | AgentError::Name(_)
+            | AgentError::Thread(_)
+            | AgentError::ExecutorGone => None,
+        }
+    }
+}
+
+/// When this program was built. A clock that shows less is wrong.
+pub fn build_time() -> Timestamp {
+    Timestamp::from_unix_seconds(env!("HOSTLER_BUILD_SECONDS").parse().unwrap_or(0))
+}
+
+/// The public key that this node has or would enrol with, and its name: what a person compares before approving.
+pub fn identity(settings: &Settings, host: &dyn Host) -> Result<(NodeName, PublicKey), AgentError> {
+    let disk = Disk::open(&settings.state_dir)?;
+    let enrolled = enrol::enrolled(&disk)?.is_some();
+    let keys = Keys::load_or_make(&disk, enrolled)?;
+    Ok((node_name(settings, host)?, keys.public()))
+}
+
+/// Runs the agent of one node until `shutdown` is ready, the machine is about to reboot, or nothing can go on.
+pub async fn run(
+    settings: Settings,
+    host: Arc<dyn Host>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Exit, AgentError> {
+    let mut shutdown = std::pin::pin!(shutdown);
+    let disk = Arc::new(Disk::open(&settings.state_dir)?);
+    let enrolled = enrol::enrolled(&disk)?;
+    let keys = Arc::new(Keys::load_or_make(&disk, enrolled.is_some())?);
+    let credentials = match enrolled {
+        Some(credentials) => credentials,
+        None => {
+            let node = node_name(&settings, &*host)?;
+            tracing::info!("{node} is not enrolled; its key is {}", keys.public().fingerprint());
+            tokio::select! {
+                credentials = enrol_once(&settings, &node, &disk, &keys, &host) => credentials,
+                () = &mut shutdown => return Ok(Exit::Shutdown),
+            }
+        }
+    };
+    tracing::info!(NODE = %credentials.node, "{} is enrolled in fleet {}", credentials.node, credentials.fleet_id);
+
+    let board = Arc::new(message::Board::default());
+    let (door, inbox) = message::queue();
+    let wake = inbox.wake.clone();
+    let executor =
+        Executor::open(disk.clone(), keys.clone(), credentials.node.clone(), host.clone(), board.clone(), inbox)?;
+    let (ended_sender, mut ended) = tokio::sync::oneshot::channel();
+    let (done_sender, done) = mpsc::channel::<()>();
+    std::thread::Builder::new()
+        .name("executor".into())
+        .spawn(move || {
+            let _done = done_sender;
+            // Nobody listens any more when the agent was shut down first.
+            let _ = ended_sender.send(executor.run());
+        })
+        .map_err(AgentError::Thread)?;
+    let link = Link { disk, keys, host, board, door, report_interval: settings.report_interval };
+    let result = tokio::select! {
+        () = link.run(credentials) => Ok(Exit::Shutdown),
+        () = &mut shutdown => Ok(Exit::Shutdown),
+        ended = &mut ended => match ended {
+            Ok(Ok(Ended::Rebooting)) => Ok(Exit::Rebooting),
+            Ok(Ok(Ended::Shutdown)) => Ok(Exit::Shutdown),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(AgentError::ExecutorGone),
+        },
+    };
+    // The link is gone, and with it the door: the executor hears that and leaves between two acts.
+    wake.ring();
+    let _ = tokio::task::spawn_blocking(move || done.recv_timeout(EXECUTOR_LIMIT)).await;
+    result
+}
+
+fn node_name(settings: &Settings, host: &dyn Host) -> Result<NodeName, AgentError> {
+    if let Some(name) = &settings.node_name {
+        return Ok(name.clone());
+    }
+    let full = host.host_name()?.to_lowercase();
+    Ok(NodeName::new(full.split('.').next().unwrap_or_default())?)
+}
+
+/// Waits for a join string and enrols with it; what goes wrong is said once and tried again.
+async fn enrol_once(
+    settings: &Settings,
+    node: &NodeName,
+    disk: &Arc<Disk>,
+    keys: &Keys,
+    host: &Arc<dyn Host>,
+) -> Credentials {
+    let mut said = String::new();
+    loop {
+        let (text, wait) = match enrol::find_join_string(&settings.join_files) {
+            Ok(Some((path, join))) => match enrol::enrol(&join, node, disk, keys, host).await {
+                Ok(credentials) => {
+                    enrol::forget_join_string(&path);
+                    return credentials;
+                }
+                Err(error) => (format!("{error}; trying again"), ENROL_RETRY),
+            },
+            Ok(None) => {
+                let places: Vec<String> = settings.join_files.iter().map(|p| p.display().to_string()).collect();
+                let places = places.join(" or ");
+                (format!("waiting for a join string in {places}; make one with `hostler token create`"), JOIN_POLL)
+            }
+            Err(error) => (error.to_string(), JOIN_POLL),
+        };
+        if text != said {
+            tracing::warn!("{text}");
+            said = text;
+        }
+        tokio::time::sleep(wait).await;
+    }
+}

@@ -1,0 +1,149 @@
+//! The node's certificate with its key, and where to use it.
+
+use hostler_plan::{
+    id::{Digest, FleetId, NodeName},
+    refusal::Refused,
+    timestamp::Timestamp,
+};
+use hostler_proto::tls::{ClientIdentity, NodeIdentity, spki_digest};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::{
+    disk::{Disk, DiskError},
+    slots::{SlotsError, damaged},
+};
+
+const FILE: &str = "credentials.json";
+const MAX_BYTES: u64 = 256 << 10;
+
+/// Everything that a connection needs; replaced as a whole.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    pub fleet_id: FleetId,
+    pub node: NodeName,
+    /// `host:port` of the enrolment listener, for the day when the certificate has run out.
+    pub enrolment_address: String,
+    /// `host:port` of the agents' listener.
+    pub agent_address: String,
+    /// When to ask for the next one.
+    pub renew_after: Timestamp,
+    /// DER in base64, leaf first.
+    chain: Vec<Bytes>,
+    /// PKCS#8 DER in base64.
+    key: Bytes,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct Bytes(Vec<u8>);
+
+impl TryFrom<String> for Bytes {
+    type Error = base64::DecodeError;
+    fn try_from(text: String) -> Result<Self, base64::DecodeError> {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        STANDARD.decode(text).map(Self)
+    }
+}
+
+impl From<Bytes> for String {
+    fn from(bytes: Bytes) -> String {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        STANDARD.encode(bytes.0)
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("node", &self.node)
+            .field("agent_address", &self.agent_address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a certificate is not for this node.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    #[error(transparent)]
+    Tls(#[from] hostler_proto::tls::TlsError),
+    #[error("the coordinator gave a certificate with {what} {found}, expected {expected}; it is not used")]
+    Other { what: &'static str, expected: String, found: String },
+}
+
+impl Credentials {
+    /// Takes what a coordinator answered, if it is for this node and this key.
+    pub fn new(
+        identity: &NodeIdentity,
+        key: &rcgen::KeyPair,
+        chain: Vec<Vec<u8>>,
+        addresses: (String, String),
+        renew_after: Timestamp,
+    ) -> Result<Self, CertificateError> {
+        let other = |what, expected: String, found: String| CertificateError::Other { what, expected, found };
+        let leaf = chain.first().ok_or_else(|| other("length", "1 or more".into(), "0".into()))?;
+        let found = NodeIdentity::from_certificate(leaf)?;
+        if found != *identity {
+            return Err(other("name", identity.to_string(), found.to_string()));
+        }
+        let (mine, theirs) = (tls_key_digest(key), spki_digest(leaf)?);
+        if mine != theirs {
+            return Err(other("key", mine.to_string(), theirs.to_string()));
+        }
+        let (enrolment_address, agent_address) = addresses;
+        Ok(Self {
+            fleet_id: identity.fleet.clone(),
+            node: identity.node.clone(),
+            enrolment_address,
+            agent_address,
+            renew_after,
+            chain: chain.into_iter().map(Bytes).collect(),
+            key: Bytes(key.serialize_der()),
+        })
+    }
+
+    /// What the node enrolled with. None is damage: this is asked of enrolled nodes only.
+    pub fn load(disk: &Disk) -> Result<Self, SlotsError> {
+        let bytes = disk.read(FILE, MAX_BYTES)?.ok_or_else(|| damaged("no credentials"))?;
+        let broken = |e: serde_json::Error| -> Refused { damaged(&format!("broken credentials ({e})")) };
+        Ok(serde_json::from_slice(&bytes).map_err(broken)?)
+    }
+
+    /// Stores them; durable when this returns.
+    pub fn store(&self, disk: &Disk) -> Result<(), DiskError> {
+        disk.replace(FILE, &serde_json::to_vec_pretty(self).expect("credentials hold only texts"))
+    }
+
+    /// Who the certificate says this node is.
+    pub fn identity(&self) -> NodeIdentity {
+        NodeIdentity { fleet: self.fleet_id.clone(), node: self.node.clone() }
+    }
+
+    /// For a TLS connection.
+    pub fn client_identity(&self) -> ClientIdentity {
+        ClientIdentity {
+            chain: self.chain.iter().map(|c| CertificateDer::from(c.0.clone())).collect(),
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.0.clone())),
+        }
+    }
+
+    /// When the certificate runs out; `None` when it cannot be read.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let (_, leaf) = X509Certificate::from_der(&self.chain.first()?.0).ok()?;
+        u64::try_from(leaf.validity().not_after.timestamp()).ok().map(Timestamp::from_unix_seconds)
+    }
+}
+
+/// SHA-256 of a key's SubjectPublicKeyInfo.
+pub fn tls_key_digest(key: &rcgen::KeyPair) -> Digest {
+    use rcgen::PublicKeyData as _;
+    Digest::of(&key.subject_public_key_info())
+}
+
+/// A request for a certificate; only its public key counts for the coordinator.
+pub fn certificate_request(key: &rcgen::KeyPair) -> Result<Vec<u8>, rcgen::Error> {
+    let request = rcgen::CertificateParams::new(Vec::new())?.serialize_request(key)?;
+    Ok(request.der().to_vec())
+}

@@ -1,0 +1,112 @@
+//! The receipts that this node signed: kept until the coordinator has them and their plan is void.
+
+use std::collections::BTreeMap;
+
+use hostler_plan::{
+    document::{PlanRef, Receipt, Signed},
+    entry::StoredDocument,
+    id::{Digest, TaskId},
+    json,
+};
+
+use crate::{
+    disk::{Disk, DiskError},
+    slots::{SlotsError, damaged},
+};
+
+const DIRECTORY: &str = "receipts";
+
+/// Receipts of tasks with many observations have some KiB; sealed secrets a few more.
+const MAX_BYTES: u64 = 256 << 10;
+
+/// One receipt of this node.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub signed: Signed,
+    pub receipt: Receipt,
+    /// Whether the coordinator said that it has it.
+    pub acknowledged: bool,
+}
+
+/// Receipts by number.
+#[derive(Debug, Default)]
+pub struct Receipts(BTreeMap<u64, Kept>);
+
+impl Receipts {
+    /// Reads every receipt that is kept.
+    pub fn load(disk: &Disk) -> Result<Self, SlotsError> {
+        let mut kept = BTreeMap::new();
+        for file in disk.list(DIRECTORY)? {
+            let Some((number, state)) = file.split_once('.') else { continue };
+            let acknowledged = match state {
+                "receipt" => false,
+                "acknowledged" => true,
+                _ => continue,
+            };
+            let bytes = disk.read(&format!("{DIRECTORY}/{file}"), MAX_BYTES)?.unwrap_or_default();
+            let stored: StoredDocument =
+                serde_json::from_slice(&bytes).map_err(|e| damaged(&format!("receipt {number} broken ({e})")))?;
+            let receipt: Receipt =
+                json::parse(&stored.0.bytes).map_err(|e| damaged(&format!("receipt {number} broken ({e})")))?;
+            if number.parse() != Ok(receipt.counter) {
+                return Err(damaged(&format!("receipt {} under number {number}", receipt.counter)).into());
+            }
+            kept.insert(receipt.counter, Kept { signed: stored.0, receipt, acknowledged });
+        }
+        Ok(Self(kept))
+    }
+
+    /// The receipt of that number.
+    pub fn number(&self, counter: u64) -> Option<&Kept> {
+        self.0.get(&counter)
+    }
+
+    /// The newest receipt of a task.
+    pub fn of_task(&self, plan: &Digest, task: &TaskId) -> Option<&Kept> {
+        self.0.values().rev().find(|k| k.receipt.plan == *plan && k.receipt.task == *task)
+    }
+
+    /// Those that the coordinator may not have.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = &Kept> {
+        self.0.values().filter(|k| !k.acknowledged)
+    }
+
+    /// Stores a new receipt; it is durable when this returns.
+    pub fn add(&mut self, disk: &Disk, signed: Signed, receipt: Receipt) -> Result<(), DiskError> {
+        let stored = serde_json::to_vec(&StoredDocument(signed.clone())).expect("documents can be written");
+        disk.replace(&name(receipt.counter, false), &stored)?;
+        self.0.insert(receipt.counter, Kept { signed, receipt, acknowledged: false });
+        Ok(())
+    }
+
+    /// The coordinator has this one; says whether that is new.
+    pub fn acknowledge(&mut self, disk: &Disk, digest: &Digest) -> Result<bool, DiskError> {
+        let found = self.0.values_mut().find(|k| !k.acknowledged && k.signed.digest() == *digest);
+        let Some(kept) = found else { return Ok(false) };
+        disk.rename(&name(kept.receipt.counter, false), &name(kept.receipt.counter, true))?;
+        kept.acknowledged = true;
+        Ok(true)
+    }
+
+    /// Forgets what the coordinator has of plans that are void; the newest is kept whatever its plan is.
+    pub fn prune(&mut self, disk: &Disk, open: &[PlanRef]) -> Result<(), DiskError> {
+        let newest = self.0.keys().next_back().copied();
+        let old: Vec<u64> = self
+            .0
+            .values()
+            .filter(|k| k.acknowledged && !open.iter().any(|p| p.digest == k.receipt.plan))
+            .map(|k| k.receipt.counter)
+            .filter(|counter| Some(*counter) != newest)
+            .collect();
+        for counter in old {
+            disk.remove(&name(counter, true))?;
+            self.0.remove(&counter);
+        }
+        Ok(())
+    }
+}
+
+fn name(counter: u64, acknowledged: bool) -> String {
+    let state = if acknowledged { "acknowledged" } else { "receipt" };
+    format!("{DIRECTORY}/{counter:012}.{state}")
+}

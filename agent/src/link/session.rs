@@ -1,0 +1,383 @@
+use std::{collections::BTreeSet, time::Duration};
+
+use hostler_plan::{
+    document::Signed,
+    fact::{Delta, DeltaWriter, Reading},
+    id::{Digest, TaskId},
+    refusal::{Refusal, Refused},
+};
+use hostler_proto::{
+    MAX_MESSAGE_BYTES,
+    v1::{
+        FactsDelta, FromAgent, Hello, Label, LeaseRenewal, NewSeries, NodeCondition, NodeConditions, Progress,
+        RefusalReport, RunningTask, SeriesValue, SignedDocument, ToAgent, TrustChain, agent_client::AgentClient,
+        from_agent::Message as Up, to_agent::Message as Down,
+    },
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Channel};
+
+use super::{Link, LinkError, fetch::fetch, renew, renewal_time};
+use crate::{
+    credentials::Credentials,
+    executor::message::{self, Fetch, Grant, Request},
+    host::Node,
+    steps::cordoned_by_name,
+};
+
+/// Messages on their way out; a coordinator that takes none is not there.
+const OUT_QUEUE: usize = 32;
+/// How long a message may wait for a place in the queue, or a request for the executor.
+const STUCK: Duration = Duration::from_secs(30);
+/// How often a server tells what its API server says of the nodes; a soak is watched with it.
+const CONDITIONS_INTERVAL: Duration = Duration::from_secs(3);
+/// Conditions that did not change are told this often, so that old ones show as old.
+const CONDITIONS_REPEAT: Duration = Duration::from_secs(15);
+/// A lease is renewed three times in its life, so that one lost message does not lose it.
+const RENEWALS_PER_LEASE: u32 = 3;
+const SHORTEST_RENEWAL: Duration = Duration::from_millis(500);
+
+/// How a session ended without an error.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// Connect again, with the new certificate.
+    NewCertificate,
+    Closed {
+        welcomed: bool,
+    },
+}
+
+struct Session<'a> {
+    link: &'a Link,
+    client: AgentClient<Channel>,
+    out: mpsc::Sender<FromAgent>,
+    facts: DeltaWriter,
+    report_interval: Duration,
+    /// Receipts that were sent on this stream and wait for their acknowledgement.
+    sent: BTreeSet<Digest>,
+    running: Option<message::RunningTask>,
+    conditions: Option<(Vec<NodeCondition>, Instant)>,
+    fetching: Option<JoinHandle<()>>,
+    welcomed: bool,
+}
+
+/// One stream from its hello to its end.
+pub async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -> Result<SessionEnd, LinkError> {
+    let mut client = AgentClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (out, queue) = mpsc::channel(OUT_QUEUE);
+    let hello = hello(link).await?;
+    let first = FromAgent { message: Some(Up::Hello(hello)) };
+    out.send(first).await.map_err(|_| LinkError::Ended("before the hello".into()))?;
+    let attached = client.attach(ReceiverStream::new(queue)).await;
+    let inbound = attached.map_err(|status| LinkError::Ended(status.message().to_owned()))?.into_inner();
+    let mut session = Session {
+        link,
+        client,
+        out,
+        facts: DeltaWriter::new(),
+        report_interval: link.report_interval,
+        sent: BTreeSet::new(),
+        running: None,
+        conditions: None,
+        fetching: None,
+        welcomed: false,
+    };
+    let end = session.serve(inbound, credentials).await;
+    if let Some(fetching) = session.fetching {
+        fetching.abort();
+    }
+    end
+}
+
+async fn hello(link: &Link) -> Result<Hello, LinkError> {
+    let host = link.host.clone();
+    let boot_id = tokio::task::spawn_blocking(move || host.boot_id()).await;
+    let boot_id = match boot_id {
+        Ok(Ok(id)) => id.to_string(),
+        Ok(Err(error)) => return Err(LinkError::Ended(error.to_string())),
+        Err(error) => return Err(LinkError::Ended(error.to_string())),
+    };
+    let board = link.board.content();
+    let holding = &board.holding;
+    Ok(Hello {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot_id,
+        root_version: holding.root_version,
+        roster_version: holding.roster_version,
+        epoch: holding.epoch,
+        seq: holding.seq,
+        receipt_counter: holding.receipt_counter,
+        running: board.running.as_ref().map(|r| RunningTask {
+            plan: r.plan.to_string(),
+            task: r.task.to_string(),
+            grant: r.grant,
+        }),
+    })
+}
+
+impl Session<'_> {
+    async fn serve(
+        &mut self,
+        mut inbound: Streaming<ToAgent>,
+        credentials: &mut Credentials,
+    ) -> Result<SessionEnd, LinkError> {
+        let mut report = ticks(self.report_interval);
+        let mut conditions = ticks(CONDITIONS_INTERVAL);
+        let mut lease = ticks(SHORTEST_RENEWAL);
+        let mut renewal = ticks(Duration::from_secs(10));
+        let renew_at = renewal_time(credentials);
+        self.flush().await?;
+        loop {
+            tokio::select! {
+                message = inbound.message() => match message {
+                    Ok(Some(ToAgent { message: Some(message) })) => {
+                        let interval = self.report_interval;
+                        self.receive(message).await?;
+                        if self.report_interval != interval {
+                            report = ticks(self.report_interval);
+                        }
+                    }
+                    // A message of a later version.
+                    Ok(Some(ToAgent { message: None })) => {}
+                    Ok(None) => return Ok(SessionEnd::Closed { welcomed: self.welcomed }),
+                    Err(status) => return Err(LinkError::Ended(status.message().to_owned())),
+                },
+                () = self.link.board.changed.notified() => {
+                    let before = self.running.clone();
+                    self.flush().await?;
+                    if self.running != before && let Some(running) = &self.running {
+                        lease = ticks(renewal_interval(running.lease_seconds));
+                    }
+                }
+                _ = report.tick() => self.report_facts().await?,
+                _ = conditions.tick() => self.report_conditions().await?,
+                _ = lease.tick() => self.renew_lease().await?,
+                _ = renewal.tick() => if self.link.host.now() >= renew_at {
+                    let client = &mut self.client;
+                    match renew::in_time(self.link, credentials, client).await {
+                        Ok(new) => {
+                            *credentials = new;
+                            return Ok(SessionEnd::NewCertificate);
+                        }
+                        // The old one still counts; tried again at the next tick.
+                        Err(error) => tracing::warn!("{error}"),
+                    }
+                },
+            }
+        }
+    }
+
+    async fn receive(&mut self, message: Down) -> Result<(), LinkError> {
+        let request = match message {
+            Down::Welcome(welcome) => {
+                self.welcomed = true;
+                tracing::info!("connected to the coordinator");
+                if welcome.report_interval_seconds > 0 {
+                    self.report_interval = Duration::from_secs(u64::from(welcome.report_interval_seconds));
+                }
+                return Ok(());
+            }
+            Down::Trust(TrustChain { roots, roster }) => Ok(Request::Trust {
+                roots: roots.into_iter().map(Signed::from).collect(),
+                roster: roster.map(Signed::from),
+            }),
+            Down::Plan(plan) => Ok(Request::Plan(plan.into())),
+            Down::Grant(grant) => read_grant(grant).map(Request::Grant),
+            Down::Stop(stop) => digest(&stop.plan).map(|plan| Request::Stop { plan, reason: stop.reason }),
+            Down::ReceiptAcknowledged(receipt) => digest(&receipt.digest).map(Request::ReceiptAcknowledged),
+            Down::LeaseRenewed(lease) => {
+                Ok(Request::LeaseRenewed { grant: lease.grant, lease_seconds: lease.lease_seconds })
+            }
+        };
+        match request {
+            Ok(request) => self.hand_over(request).await,
+            Err(refused) => {
+                tracing::warn!("{refused}");
+                self.link.board.refuse(None, refused);
+                Ok(())
+            }
+        }
+    }
+
+    /// To the executor, whose queue may be full while it works.
+    async fn hand_over(&self, mut request: Request) -> Result<(), LinkError> {
+        let began = Instant::now();
+        while let Err(back) = self.link.door.offer(request) {
+            if began.elapsed() > STUCK {
+                tracing::warn!("the executor is busy; a message was dropped and will be offered again");
+                return Ok(());
+            }
+            request = back;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, message: Up) -> Result<(), LinkError> {
+        let sending = self.out.send(FromAgent { message: Some(message) });
+        match tokio::time::timeout(STUCK, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(LinkError::Ended("it takes nothing more".into())),
+            Err(_) => Err(LinkError::Stuck(STUCK.as_secs())),
+        }
+    }
+
+    /// Sends what is new on the board.
+    async fn flush(&mut self) -> Result<(), LinkError> {
+        let (progress, receipts, fetch) = {
+            let mut board = self.link.board.content();
+            self.running = board.running.clone();
+            (board.progress.take(), board.receipts.clone(), board.fetch.take())
+        };
+        if let Some(wanted) = fetch {
+            self.begin_fetch(wanted);
+        }
+        if let Some(p) = progress {
+            self.send(Up::Progress(progress_message(p))).await?;
+        }
+        let held: BTreeSet<Digest> = receipts.iter().map(Signed::digest).collect();
+        self.sent.retain(|digest| held.contains(digest));
+        for receipt in receipts {
+            if self.sent.insert(receipt.digest()) {
+                self.send(Up::Receipt(SignedDocument::from(receipt))).await?;
+            }
+        }
+        loop {
+            let Some(refusal) = self.link.board.content().refusals.front().cloned() else { return Ok(()) };
+            self.send(Up::Refusal(RefusalReport {
+                document: refusal.document.map_or_else(String::new, |d| d.to_string()),
+                refusal: refusal.refused.refusal.word().to_owned(),
+                reason: refusal.refused.reason.clone(),
+            }))
+            .await?;
+            let mut board = self.link.board.content();
+            if board.refusals.front() == Some(&refusal) {
+                board.refusals.pop_front();
+            }
+        }
+    }
+
+    fn begin_fetch(&mut self, wanted: Fetch) {
+        if let Some(old) = self.fetching.take() {
+            old.abort();
+        }
+        let (client, door, digest) = (self.client.clone(), self.link.door.clone(), wanted.digest);
+        self.fetching = Some(tokio::spawn(async move {
+            let result = fetch(client, wanted).await;
+            let mut request = Request::Fetched { digest, result };
+            while let Err(back) = door.offer(request) {
+                request = back;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }));
+    }
+
+    async fn report_facts(&mut self) -> Result<(), LinkError> {
+        let host = self.link.host.clone();
+        let reading = tokio::task::spawn_blocking(move || host.read_facts(host.now())).await;
+        let Ok(reading) = reading else { return Ok(()) };
+        let reading: Reading = reading;
+        if reading.is_empty() {
+            return Ok(());
+        }
+        let delta = self.facts.delta(&reading);
+        self.send(Up::Facts(facts_message(delta))).await
+    }
+
+    async fn report_conditions(&mut self) -> Result<(), LinkError> {
+        let host = self.link.host.clone();
+        let nodes = tokio::task::spawn_blocking(move || host.cluster().map(|cluster| cluster.nodes())).await;
+        let Ok(Some(Ok(nodes))) = nodes else { return Ok(()) };
+        let nodes: Vec<NodeCondition> = nodes.iter().map(condition).collect();
+        let fresh = |(old, at): &(Vec<NodeCondition>, Instant)| *old == nodes && at.elapsed() < CONDITIONS_REPEAT;
+        if self.conditions.as_ref().is_some_and(fresh) {
+            return Ok(());
+        }
+        self.conditions = Some((nodes.clone(), Instant::now()));
+        self.send(Up::Conditions(NodeConditions { nodes })).await
+    }
+
+    async fn renew_lease(&mut self) -> Result<(), LinkError> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let renewal =
+            LeaseRenewal { plan: running.plan.to_string(), task: running.task.to_string(), grant: running.grant };
+        self.send(Up::LeaseRenewal(renewal)).await
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn renewal_interval(lease_seconds: u64) -> Duration {
+    (Duration::from_secs(lease_seconds) / RENEWALS_PER_LEASE).max(SHORTEST_RENEWAL)
+}
+
+fn malformed(error: impl std::fmt::Display) -> Refused {
+    Refused::new(Refusal::Malformed, error.to_string())
+}
+
+fn digest(text: &str) -> Result<Digest, Refused> {
+    text.parse().map_err(malformed)
+}
+
+fn read_grant(grant: hostler_proto::v1::Grant) -> Result<Grant, Refused> {
+    Ok(Grant {
+        plan: digest(&grant.plan)?,
+        task: TaskId::new(grant.task).map_err(malformed)?,
+        grant: grant.grant,
+        lease_seconds: grant.lease_seconds,
+        receipts: grant.receipts.into_iter().map(Signed::from).collect(),
+    })
+}
+
+fn progress_message(progress: message::Progress) -> Progress {
+    Progress {
+        plan: progress.plan.to_string(),
+        task: progress.task.to_string(),
+        step: u32::try_from(progress.step).unwrap_or(u32::MAX),
+        steps: u32::try_from(progress.steps).unwrap_or(u32::MAX),
+        op: progress.op.to_owned(),
+        sentence: progress.sentence,
+    }
+}
+
+/// A stream begins with a whole delta and loses none, so its numbers need not travel.
+fn facts_message(delta: Delta) -> FactsDelta {
+    let series = |added: hostler_plan::fact::Added| NewSeries {
+        id: added.id,
+        name: added.series.name().to_owned(),
+        labels: added
+            .series
+            .labels()
+            .iter()
+            .map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() })
+            .collect(),
+        value: added.value,
+    };
+    FactsDelta {
+        taken_at: delta.at_ms,
+        added: delta.added.into_iter().map(series).collect(),
+        changed: delta.changed.into_iter().map(|(id, value)| SeriesValue { id, value }).collect(),
+        removed: delta.removed,
+    }
+}
+
+fn condition(node: &Node) -> NodeCondition {
+    NodeCondition {
+        node: node.name.clone(),
+        ready: node.ready == crate::host::NodeReady::Ready,
+        unschedulable: node.unschedulable,
+        cordoned_by: cordoned_by_name(node),
+        version: node.version.clone(),
+    }
+}

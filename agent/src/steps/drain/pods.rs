@@ -1,0 +1,81 @@
+//! What becomes of each pod of the node.
+
+use std::time::Duration;
+
+use super::Options;
+use crate::host::{Phase, Pod};
+
+/// What a drain does with a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It belongs to the node: a DaemonSet's, or the kubelet's own.
+    Stays,
+    /// It is going already; wait until it is gone.
+    Going,
+    /// Nothing of it runs any more and only a finalizer keeps the object; it hinders nobody.
+    Finalizer(String),
+    /// It is evicted.
+    Evict(Turn),
+    /// The plan does not allow to lose what it holds. Says what the plan must allow.
+    NeedsConsent(&'static str),
+}
+
+/// When a pod's turn comes: those that others need go last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    Ordinary,
+    SystemCritical,
+}
+
+impl Fate {
+    /// Whether the node is not drained while this pod is there.
+    pub fn is_left(&self) -> bool {
+        match self {
+            Fate::Stays | Fate::Finalizer(_) => false,
+            Fate::Going | Fate::Evict(_) | Fate::NeedsConsent(_) => true,
+        }
+    }
+}
+
+/// The order of the questions is that of kubectl drain's filters.
+pub fn judge(pod: &Pod, options: &Options) -> Fate {
+    let finished = matches!(pod.phase, Phase::Succeeded | Phase::Failed);
+    let daemon = pod.owner.as_ref().is_some_and(|o| o.kind == "DaemonSet" && o.api_version == "apps/v1");
+    if pod.mirror || (daemon && !finished) {
+        return Fate::Stays;
+    }
+    if pod.deletion.is_some() {
+        return match pod.finalizers.first() {
+            Some(finalizer) if finished => Fate::Finalizer(finalizer.clone()),
+            Some(_) | None => Fate::Going,
+        };
+    }
+    if finished {
+        return Fate::Evict(turn(pod));
+    }
+    if pod.empty_dir && !options.delete_empty_dir_data {
+        return Fate::NeedsConsent("it keeps data in an emptyDir, which the plan does not allow to lose");
+    }
+    if pod.owner.is_none() && !options.force_unmanaged {
+        return Fate::NeedsConsent("it has no controller and would not come back, which the plan does not allow");
+    }
+    Fate::Evict(turn(pod))
+}
+
+fn turn(pod: &Pod) -> Turn {
+    match pod.priority_class.as_deref() {
+        Some("system-cluster-critical" | "system-node-critical") => Turn::SystemCritical,
+        Some(_) | None => Turn::Ordinary,
+    }
+}
+
+/// Whether a budget has a say: it is not asked about pods that have not started, have finished or are going.
+pub fn budget_counts(pod: &Pod) -> bool {
+    pod.deletion.is_none() && matches!(pod.phase, Phase::Running | Phase::Unknown)
+}
+
+/// `48 min`, `30 s`.
+pub fn words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}

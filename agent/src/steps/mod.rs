@@ -1,0 +1,321 @@
+//! The steps: check, apply, verify, one file per family.
+//!
+//! *Check* says whether the machine is already so. *Apply* changes it. *Verify* asks the machine, never the tool that
+//! made the change. A check that says `Done` ends a step; after a restart that is what keeps anything from being done
+//! twice.
+
+mod artifact;
+mod cordon;
+mod drain;
+mod file;
+mod join;
+mod k3s;
+mod module;
+mod package;
+mod ready;
+mod reboot;
+mod sysctl;
+mod unit;
+
+use std::time::Duration;
+
+use hostler_plan::{
+    document::{Blocker, Observation, Outcome, Plan, Roster, Task},
+    entry::StoredDocument,
+    id::{ArtifactName, BootId},
+    refusal::Refused,
+    step::Step,
+    timestamp::Timestamp,
+    trust::Verified,
+};
+
+use crate::{
+    disk::{Disk, DiskError},
+    executor::{Control, message::Progress},
+    host::{Cluster, ClusterError, Host, HostError},
+    keys::Keys,
+};
+
+/// What a step may see and use.
+#[derive(Debug)]
+pub(crate) struct StepContext<'a> {
+    pub disk: &'a Disk,
+    pub keys: &'a Keys,
+    pub plan: &'a Verified<Plan>,
+    pub task: &'a Task,
+    /// Which step of the task, from 0.
+    pub step: usize,
+    pub roster: &'a Verified<Roster>,
+    /// The receipts that the task relied on, verified before it began.
+    pub receipts: &'a [StoredDocument],
+    /// In which boot and when this step was first tried; none before its first try.
+    pub first_attempt: Option<(BootId, Timestamp)>,
+    pub observations: Vec<Observation>,
+    pub control: &'a mut Control,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Already so; one sentence about what was seen.
+    Done(String),
+    /// Can be applied.
+    Ready,
+    /// The machine is in a state from which this step leads nowhere.
+    Mismatch { expected: String, found: String },
+}
+
+/// Why a step ended without its goal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StepError {
+    Failed(String),
+    Blocked {
+        reason: String,
+        blockers: Vec<Blocker>,
+    },
+    TimedOut(String),
+    Unreachable(String),
+    /// Somebody stopped the plan.
+    Stopped(String),
+    /// The plan does not count any more.
+    Void(Refused),
+    /// The process ends; the task does not.
+    Ending,
+    /// The machine is about to reboot.
+    Rebooting,
+}
+
+impl From<HostError> for StepError {
+    fn from(error: HostError) -> Self {
+        StepError::Failed(error.to_string())
+    }
+}
+
+impl From<DiskError> for StepError {
+    fn from(error: DiskError) -> Self {
+        StepError::Failed(error.to_string())
+    }
+}
+
+impl From<ClusterError> for StepError {
+    fn from(error: ClusterError) -> Self {
+        StepError::Failed(error.to_string())
+    }
+}
+
+/// Before anything of a task is touched: what can be seen from here already that will not work.
+pub(crate) fn preflight(step: &Step, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    match step {
+        Step::Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged } => {
+            drain::preflight(&drain::options(*timeout_seconds, *delete_empty_dir_data, *force_unmanaged), context)
+        }
+        Step::Noop {}
+        | Step::Cordon { .. }
+        | Step::Uncordon {}
+        | Step::AwaitReady { .. }
+        | Step::StageArtifact { .. }
+        | Step::EnsureFile { .. }
+        | Step::EnsureModule { .. }
+        | Step::EnsureSysctl { .. }
+        | Step::EnsurePackage { .. }
+        | Step::EnsureUnit { .. }
+        | Step::BootstrapK3s { .. }
+        | Step::AdmitToK3s { .. }
+        | Step::JoinK3s { .. }
+        | Step::UpgradeK3s { .. }
+        | Step::Reboot {} => Ok(()),
+    }
+}
+
+/// Whether the machine is already as the step wants it.
+pub(crate) fn check(step: &Step, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+    match step {
+        Step::Noop {} => Ok(Check::Done("nothing was to be done".into())),
+        Step::StageArtifact { artifact } => artifact::check(artifact, context),
+        Step::EnsureFile { path, mode, content } => file::check(path, mode, content, context),
+        Step::EnsureModule { module } => module::check(module, context),
+        Step::EnsureSysctl { key, value } => sysctl::check(key, value, context),
+        Step::EnsurePackage { package, version } => package::check(package, version, context),
+        Step::EnsureUnit { unit, state, enabled } => unit::check(unit, *state, *enabled, context),
+        Step::BootstrapK3s { version, .. } => k3s::check_bootstrap(*version, context),
+        Step::AdmitToK3s { .. } => Ok(Check::Ready),
+        Step::JoinK3s { version, role, .. } => join::check(*version, *role, context),
+        Step::UpgradeK3s { version, .. } => k3s::check_upgrade(*version, context),
+        Step::Cordon { .. } => cordon::check(context),
+        Step::Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged } => {
+            drain::check(&drain::options(*timeout_seconds, *delete_empty_dir_data, *force_unmanaged), context)
+        }
+        Step::Uncordon {} => cordon::check_uncordon(context),
+        Step::AwaitReady { .. } => Ok(Check::Ready),
+        Step::Reboot {} => reboot::check(context),
+    }
+}
+
+/// Makes it so.
+pub(crate) fn apply(step: &Step, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    match step {
+        Step::Noop {} | Step::AwaitReady { .. } => Ok(()),
+        Step::StageArtifact { artifact } => artifact::apply(artifact, context),
+        Step::EnsureFile { path, mode, content } => file::apply(path, mode, content, context),
+        Step::EnsureModule { module } => module::apply(module, context),
+        Step::EnsureSysctl { key, value } => sysctl::apply(key, value, context),
+        Step::EnsurePackage { package, version } => package::apply(package, version, context),
+        Step::EnsureUnit { unit, state, enabled } => unit::apply(unit, *state, *enabled, context),
+        Step::BootstrapK3s { artifact, version } => k3s::apply_bootstrap(artifact, *version, context),
+        Step::AdmitToK3s { lifetime_seconds } => join::admit(Duration::from_secs(*lifetime_seconds), context),
+        Step::JoinK3s { artifact, version, role, server_url, admitted_by } => {
+            join::apply(artifact, *version, *role, server_url, admitted_by, context)
+        }
+        Step::UpgradeK3s { artifact, version } => k3s::apply_upgrade(artifact, *version, context),
+        Step::Cordon { reason } => cordon::apply(reason, context),
+        Step::Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged } => {
+            drain::apply(&drain::options(*timeout_seconds, *delete_empty_dir_data, *force_unmanaged), context)
+        }
+        Step::Uncordon {} => cordon::apply_uncordon(context),
+        Step::Reboot {} => reboot::apply(context),
+    }
+}
+
+/// Asks the machine whether it is so now; one sentence about what it said.
+pub(crate) fn verify(step: &Step, context: &mut StepContext<'_>) -> Result<String, StepError> {
+    match step {
+        Step::BootstrapK3s { version, .. } | Step::JoinK3s { version, .. } | Step::UpgradeK3s { version, .. } => {
+            k3s::await_running(*version, context)
+        }
+        Step::AdmitToK3s { .. } => Ok(format!("made a join secret and sealed it to {}", context.task.subject)),
+        Step::AwaitReady { version, for_seconds, timeout_seconds } => ready::await_ready(
+            *version,
+            Duration::from_secs(*for_seconds),
+            Duration::from_secs(*timeout_seconds),
+            context,
+        ),
+        Step::EnsureUnit { unit, state, enabled } => unit::verify(unit, *state, *enabled, context),
+        Step::Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged } => {
+            drain::verify(&drain::options(*timeout_seconds, *delete_empty_dir_data, *force_unmanaged), context)
+        }
+        Step::Noop {}
+        | Step::StageArtifact { .. }
+        | Step::EnsureFile { .. }
+        | Step::EnsureModule { .. }
+        | Step::EnsureSysctl { .. }
+        | Step::EnsurePackage { .. }
+        | Step::Cordon { .. }
+        | Step::Uncordon {}
+        | Step::Reboot {} => match check(step, context)? {
+            Check::Done(detail) => Ok(detail),
+            Check::Ready => Err(StepError::Failed(format!("{}: applied, but the machine did not change", step.op()))),
+            Check::Mismatch { expected, found } => {
+                Err(StepError::Failed(format!("{}: expected {expected}, found {found}", step.op())))
+            }
+        },
+    }
+}
+
+/// After a task went wrong: takes back what should not stay, and says so in one sentence.
+pub(crate) fn undo(touched: &[&Step], outcome: &Outcome, context: &mut StepContext<'_>) -> Option<String> {
+    touched.iter().any(|s| matches!(s, Step::Cordon { .. })).then(|| cordon::undo(outcome, context)).flatten()
+}
+
+/// The outcome with one more sentence for people.
+pub(crate) fn with_sentence(outcome: Outcome, sentence: &str) -> Outcome {
+    let longer = |reason: String| format!("{}. {sentence}", reason.trim_end_matches('.'));
+    match outcome {
+        Outcome::Succeeded {} => Outcome::Succeeded {},
+        Outcome::Failed { reason } => Outcome::Failed { reason: longer(reason) },
+        Outcome::Blocked { reason, blockers } => Outcome::Blocked { reason: longer(reason), blockers },
+        Outcome::TimedOut { reason } => Outcome::TimedOut { reason: longer(reason) },
+        Outcome::Unreachable { reason } => Outcome::Unreachable { reason: longer(reason) },
+        Outcome::Refused { refusal, reason } => Outcome::Refused { refusal, reason: longer(reason) },
+    }
+}
+
+/// What a step does, for progress.
+pub(crate) fn sentence(step: &Step, task: &Task) -> String {
+    let subject = &task.subject;
+    match step {
+        Step::Noop {} => "does nothing".into(),
+        Step::StageArtifact { artifact } => format!("fetches {artifact}"),
+        Step::EnsureFile { path, .. } => format!("writes {path}"),
+        Step::EnsureModule { module } => format!("loads kernel module {module}"),
+        Step::EnsureSysctl { key, value } => format!("sets {key} to {value}"),
+        Step::EnsurePackage { package, version } => format!("installs {package} {version}"),
+        Step::EnsureUnit { unit, .. } => format!("brings {unit} into its state"),
+        Step::BootstrapK3s { version, .. } => format!("starts the first K3s server at {version}"),
+        Step::AdmitToK3s { .. } => format!("makes a join secret for {subject}"),
+        Step::JoinK3s { version, .. } => format!("joins the cluster with K3s {version}"),
+        Step::UpgradeK3s { version, .. } => format!("upgrades K3s to {version}"),
+        Step::Cordon { .. } => format!("cordons {subject}"),
+        Step::Drain { .. } => format!("drains {subject}"),
+        Step::Uncordon {} => format!("uncordons {subject}"),
+        Step::AwaitReady { for_seconds, .. } => format!("waits until {subject} has been Ready for {for_seconds} s"),
+        Step::Reboot {} => "reboots".into(),
+    }
+}
+
+impl StepContext<'_> {
+    pub fn host(&self) -> &dyn Host {
+        &*self.control.host
+    }
+
+    /// The cluster's API, which not every node may use.
+    pub fn cluster(&self) -> Result<&dyn Cluster, StepError> {
+        self.control.host.cluster().ok_or_else(|| {
+            StepError::Failed(format!(
+                "{} acts on the cluster, and this node holds no credentials for its API server; plan it on a server",
+                self.task.id
+            ))
+        })
+    }
+
+    /// The name of the node that the task is about.
+    pub fn subject(&self) -> &str {
+        self.task.subject.as_str()
+    }
+
+    /// Blocks for at most that much of the host's time; ends early with an error when the task must not go on.
+    pub fn pause(&mut self, at_most: Duration) -> Result<(), StepError> {
+        Ok(self.control.pause(at_most)?)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.control.host.now()
+    }
+
+    /// When this step was first tried; now, before that.
+    pub fn began(&self) -> Timestamp {
+        self.first_attempt.as_ref().map_or_else(|| self.now(), |(_, at)| *at)
+    }
+
+    /// Tells people what goes on, if it is news.
+    pub fn say(&self, sentence: impl Into<String>) {
+        let sentence = sentence.into();
+        self.control.say(Progress {
+            plan: self.plan.digest(),
+            task: self.task.id.clone(),
+            step: self.step,
+            steps: self.task.steps.len(),
+            op: self.task.steps.get(self.step).map_or("", Step::op),
+            sentence,
+        });
+    }
+
+    /// A fact for the receipt.
+    pub fn observe(&mut self, name: &str, value: impl Into<String>) {
+        self.observations.push(Observation { name: name.to_owned(), value: value.into() });
+    }
+
+    /// An artifact of the plan by its name.
+    pub fn artifact(&self, name: &ArtifactName) -> Result<hostler_plan::document::Artifact, StepError> {
+        let found = self.plan.document().artifact(name).cloned();
+        found.ok_or_else(|| StepError::Failed(format!("the plan has no artifact {name}")))
+    }
+}
+
+/// Who made a node unschedulable, as a word: `hostler`, a field manager, or nothing.
+pub(crate) fn cordoned_by_name(node: &crate::host::Node) -> String {
+    match cordon::cordoned_by(node) {
+        cordon::CordonedBy::Nobody => String::new(),
+        cordon::CordonedBy::Hostler => "hostler".into(),
+        cordon::CordonedBy::Other(who) => who,
+    }
+}
