@@ -5,7 +5,10 @@
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
-use hostler_plan::{id::Digest, timestamp::Timestamp};
+use hostler_plan::{
+    id::{Digest, Fingerprint},
+    timestamp::Timestamp,
+};
 use hostler_proto::tls::{COORDINATOR_NAME, NodeIdentity, ServerIdentity, TlsError, spki_digest};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -13,7 +16,10 @@ use rcgen::{
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer as _};
+use x509_parser::{
+    certification_request::X509CertificationRequest,
+    prelude::{FromDer as _, X509Certificate},
+};
 
 use crate::data_dir::{DataDir, write_private};
 
@@ -118,6 +124,30 @@ impl RequestedKey {
     }
 }
 
+/// Who holds a node's certificate, as this authority wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    pub identity: NodeIdentity,
+    /// The fingerprint of the node's own key.
+    pub key: Fingerprint,
+    /// From then on the certificate counts no more, however long its connection lasts.
+    pub ends: Timestamp,
+}
+
+impl Holder {
+    /// Reads the holder out of a certificate that the listener verified.
+    pub fn from_certificate(der: &[u8]) -> Result<Self, TlsError> {
+        let wrong =
+            |found: String| TlsError::Certificate { expected: "a node's certificate of this coordinator", found };
+        let identity = NodeIdentity::from_certificate(der)?;
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|e| wrong(e.to_string()))?;
+        let name = certificate.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
+        let key = Fingerprint::new(name.unwrap_or_default()).map_err(|e| wrong(e.to_string()))?;
+        let ends = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+        Ok(Self { identity, key, ends: Timestamp::from_unix_seconds(ends) })
+    }
+}
+
 impl Authority {
     /// Reads the authority from the data folder, or makes it there.
     pub fn open(data: &DataDir, now: Timestamp) -> Result<Self, CaError> {
@@ -177,16 +207,18 @@ impl Authority {
         Ok(ServerIdentity { chain: vec![leaf, self.certificate.clone()], key })
     }
 
-    /// A node's certificate, leaf first, made from nothing but its name and its key.
+    /// A node's certificate, leaf first, made from nothing but its name and its keys. The common name is the fingerprint
+    /// of the node's own key: a name that was given to another machine does not carry its old certificates along.
     pub fn node_chain(
         &self,
         node: &NodeIdentity,
+        own_key: &Fingerprint,
         key: &RequestedKey,
         now: Timestamp,
     ) -> Result<Vec<CertificateDer<'static>>, CaError> {
         let mut params = leaf_params(now, NODE_LIFETIME)?;
         params.subject_alt_names = vec![SanType::URI(node.to_string().try_into()?)];
-        params.distinguished_name.push(DnType::CommonName, node.node.as_str());
+        params.distinguished_name.push(DnType::CommonName, own_key.as_str());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         Ok(vec![params.signed_by(key, &self.issuer)?.der().clone(), self.certificate.clone()])
     }
@@ -237,7 +269,6 @@ fn ca_params(now: Timestamp) -> Result<CertificateParams, CaError> {
 mod tests {
     use super::*;
     use hostler_plan::id::{FleetId, NodeName};
-    use x509_parser::prelude::X509Certificate;
 
     fn now() -> Timestamp {
         "2026-11-21T08:00:00Z".parse().unwrap()
@@ -245,6 +276,10 @@ mod tests {
 
     fn authority(folder: &tempfile::TempDir) -> Authority {
         Authority::open(&DataDir::open(folder.path()).unwrap(), now()).unwrap()
+    }
+
+    fn own_key() -> Fingerprint {
+        Fingerprint::new(format!("SHA256:{}", "k".repeat(43))).unwrap()
     }
 
     fn node() -> NodeIdentity {
@@ -271,7 +306,10 @@ mod tests {
         let request = greedy.serialize_request(&key).unwrap();
         let requested = RequestedKey::from_request(request.der()).unwrap();
         assert_eq!(requested.spki_digest(), Digest::of(&key.subject_public_key_info()));
-        let chain = authority.node_chain(&node(), &requested, now()).unwrap();
+        let chain = authority.node_chain(&node(), &own_key(), &requested, now()).unwrap();
+        let holder = Holder::from_certificate(&chain[0]).unwrap();
+        assert_eq!((holder.identity, holder.key), (node(), own_key()));
+        assert_eq!(holder.ends.unix_seconds(), now().unix_seconds() + 24 * 3600);
         assert_eq!(chain.len(), 2);
         assert_eq!(spki_digest(&chain[1]).unwrap(), authority.pin());
         assert_eq!(NodeIdentity::from_certificate(&chain[0]).unwrap(), node());

@@ -129,6 +129,7 @@ impl Ledger {
     }
 
     /// Where the chain stands.
+    #[cfg(test)]
     pub fn head(&self) -> Head {
         self.head
     }

@@ -1,0 +1,123 @@
+//! `hostler-coordinator` as a process: arguments, logs, signals and systemd.
+
+use std::{io::Write as _, path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Listeners, RunError, Settings, SettingsError, log, recover, run};
+
+/// Keeps the signed documents of a fleet, sequences work over its nodes, and always says why it waits.
+#[derive(Debug, Parser)]
+#[command(name = "hostler-coordinator", version, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The settings file; its folder FILE.d/*.toml and HOSTLER_COORDINATOR_* of the environment win over it
+    /// [default: /etc/hostler/coordinator.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Command {
+    /// Keep the good records of a damaged ledger and put everything behind them aside; the coordinator must be stopped
+    Recover,
+}
+
+const EXAMPLES: &str = "Examples:
+  hostler-coordinator                                    serve with /etc/hostler/coordinator.toml
+  hostler-coordinator --config ./coordinator.toml        serve with another file
+  HOSTLER_COORDINATOR_DATA_DIR=/srv/hostler hostler-coordinator
+  HOSTLER_LOG=debug hostler-coordinator                  say more
+  hostler-coordinator recover                            after the ledger was found damaged
+
+A new coordinator writes a set-up code to DATA_DIR/setup-code; give it to `hostler trust init`.";
+
+/// Why the process ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Standard output is closed.
+    #[error("cannot write to standard output: {0}")]
+    Output(std::io::Error),
+}
+
+/// Does what the arguments say, with the environment of this process.
+pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
+    let settings = Settings::load(arguments.config.as_deref(), std::env::vars())?;
+    match arguments.command {
+        None => serve(settings),
+        Some(Command::Recover) => {
+            let recovered = recover(&settings)?;
+            let text = match (recovered.damage, recovered.aside) {
+                (Some(damage), Some(aside)) => format!(
+                    "{damage}\nkept {} records; everything behind them is in {}\n",
+                    recovered.kept_records,
+                    aside.display()
+                ),
+                _ => format!("the ledger is in good order: {} records\n", recovered.kept_records),
+            };
+            std::io::stdout().write_all(text.as_bytes()).map_err(CommandError::Output)
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT: what the process does once it has its settings.
+pub fn serve(settings: Settings) -> Result<(), CommandError> {
+    let variable = |name: &str| std::env::var(name).ok();
+    log::start(variable("HOSTLER_LOG").as_deref(), variable("JOURNAL_STREAM").as_deref());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Start)?;
+    let served = runtime.block_on(async {
+        let shutdown = signals()?;
+        let listeners = Listeners::bind(&settings).await?;
+        let addresses = listeners.addresses().clone();
+        let line = format!(
+            "listening: enrolment {}, agents {}, admins {}\n",
+            addresses.enrolment, addresses.agents, addresses.admin
+        );
+        let _ = std::io::stdout().write_all(line.as_bytes());
+        let result = run(settings, listeners, shutdown).await;
+        notify(&[NotifyState::Stopping]);
+        result
+    });
+    // A blocked export or a half-finished upload must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(served?)
+}
+
+fn signals() -> Result<impl Future<Output = ()>, RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Start)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Tells systemd, if it listens.
+pub(crate) fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// Tells systemd that we are ready, and from then on that we are alive, for as long as `alive` says so.
+pub(crate) async fn keep_watchdog(alive: impl AsyncFn() -> bool) {
+    notify(&[NotifyState::Ready]);
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    let mut beat = tokio::time::interval(limit / 3);
+    loop {
+        beat.tick().await;
+        if alive().await {
+            notify(&[NotifyState::Watchdog]);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+use std::net::IpAddr;
+
+use hostler_plan::{
+    document::{DocumentKind, Enrolment, Signed},
+    id::{Digest, Fingerprint, FleetId, NodeName},
+    refusal::{Refusal, Refused},
+    trust::{self, Moment, Verified},
+};
+
+use super::{Desk, DeskError, at, document, listed_active, not_allowed};
+use crate::state::{Membership, Token};
+
+/// An enrolment as it was handed in.
+#[derive(Debug)]
+pub struct EnrolAsk {
+    pub enrolment: Signed,
+    /// SPKI digest of the key in the certificate request, whose possession was proved.
+    pub tls_key: Digest,
+    pub address: IpAddr,
+}
+
+/// A node that may have a certificate.
+#[derive(Debug)]
+pub struct Admitted {
+    pub fleet: FleetId,
+    pub node: NodeName,
+    /// The node's own key: what the certificate is bound to.
+    pub key: Fingerprint,
+    pub admission: Signed,
+    pub roots: Vec<Signed>,
+    pub roster: Option<Signed>,
+}
+
+impl Desk {
+    /// Admits a key under a token, or says why not. The same key again is admitted again; who knocks with a used-up
+    /// token or another node's name raises an alarm.
+    pub fn enrol(&mut self, ask: &EnrolAsk) -> Result<Admitted, DeskError> {
+        let (token, enrolment) = self.verify_enrolment(ask)?;
+        let wanted = enrolment.document();
+        let (node, key) = (wanted.node.clone(), wanted.key.fingerprint());
+        let is_new = match self.judge(&token, &enrolment, ask.address) {
+            Ok(is_new) => is_new,
+            Err(refused) => {
+                self.alarm(&format!("enrolment of {node} with token {}", wanted.token), &refused);
+                return Err(refused.into());
+            }
+        };
+        if is_new {
+            self.commit(vec![document(DocumentKind::Enrolment, &ask.enrolment)])?;
+            self.note_address(&node, ask.address);
+            tracing::info!(node = %node, key = %key, token = %wanted.token, address = %ask.address, "node enrolled");
+        }
+        let (roots, roster) = self.trust_chain(0);
+        let fleet = wanted.fleet_id.clone();
+        Ok(Admitted { fleet, node, key, admission: token.admission.signed().clone(), roots, roster })
+    }
+
+    /// Signatures, times and the proof that the certificate is for the node that enrols.
+    fn verify_enrolment(&self, ask: &EnrolAsk) -> Result<(Token, Verified<Enrolment>), Refused> {
+        let now = at();
+        let root = self.state.require_root()?;
+        let token = self.state.token(&self.state.token_of(&ask.enrolment)?)?.clone();
+        let admission = trust::admission(root, token.admission.signed(), Moment::Submitting(now))?;
+        let enrolment = trust::enrolment(&admission, &ask.enrolment, Moment::Starting(now))?;
+        let named = enrolment.document().tls_key;
+        if named != ask.tls_key {
+            return Err(Refused::new(
+                Refusal::DigestMismatch,
+                format!(
+                    "expected a certificate request for the TLS key {named} that the enrolment names, found one for {}; enrol again",
+                    ask.tls_key
+                ),
+            ));
+        }
+        Ok((token, enrolment))
+    }
+
+    /// Whether this key may come in, and whether it is a new one. Refusals here mean that somebody knocks who should
+    /// not.
+    fn judge(&self, token: &Token, enrolment: &Verified<Enrolment>, address: IpAddr) -> Result<bool, Refused> {
+        let wanted = enrolment.document();
+        let (node, key, id) = (&wanted.node, wanted.key.fingerprint(), &wanted.token);
+        if token.revoked {
+            let reason = format!("token {id} was revoked, found {node} at {address} using it; make a new token");
+            return Err(Refused::new(Refusal::Revoked, reason));
+        }
+        if let Some((other, _)) =
+            self.state.enrolled.iter().find(|(n, e)| *n != node && e.enrolment.document().key.fingerprint() == key)
+        {
+            return Err(not_allowed(format!(
+                "key {key} is enrolled as {other}, found it at {address} under the name {node}; a copied disk needs a key of its own: remove its state and enrol again"
+            )));
+        }
+        match self.state.membership(node, &key) {
+            Membership::Active | Membership::Pending => {
+                let known = self.state.enrolled.get(node).map(|e| e.enrolment.document());
+                let same = known.is_some_and(|k| k.key.fingerprint() == key && k.seal_key == wanted.seal_key);
+                return match same {
+                    true => Ok(false),
+                    false => Err(not_allowed(format!(
+                        "node {node} is enrolled with another seal key, found a new one at {address}; remove its state and enrol it under a new key"
+                    ))),
+                };
+            }
+            Membership::Retired => {
+                let reason =
+                    format!("node {node} is retired, found its key {key} at {address}; enrol it with a new key");
+                return Err(Refused::new(Refusal::Revoked, reason));
+            }
+            Membership::Unknown => {}
+        }
+        if let Some(taken) = self.taken_by(node) {
+            let before =
+                self.address_of(node).map_or_else(|| "an address not known any more".to_owned(), |a| a.to_string());
+            return Err(not_allowed(format!(
+                "the name {node} belongs to key {taken} (enrolled from {before}), found key {key} at {address}; give one of them another name, or replace the old one in the roster"
+            )));
+        }
+        if !token.keys.contains_key(&key) && token.keys.len() >= token.admission.document().uses as usize {
+            let users: Vec<String> = token
+                .keys
+                .values()
+                .map(|n| match self.address_of(n) {
+                    Some(a) => format!("{n} at {a}"),
+                    None => n.to_string(),
+                })
+                .collect();
+            return Err(not_allowed(format!(
+                "token {id} admits {} key(s) and was used by {}, found another key {key} at {address}; make a new token, and find out who holds this one",
+                token.admission.document().uses,
+                users.join(", ")
+            )));
+        }
+        Ok(true)
+    }
+
+    /// The key that holds this name: an active node's, or that of one that waits for approval.
+    fn taken_by(&self, node: &NodeName) -> Option<Fingerprint> {
+        listed_active(&self.state, node).or_else(|| {
+            let enrolled = self.state.enrolled.get(node)?.enrolment.document().key.fingerprint();
+            (self.state.membership(node, &enrolled) == Membership::Pending).then_some(enrolled)
+        })
+    }
+
+    /// Whether a node may have a new certificate by its own key, although its last one ran out.
+    pub fn renewable(&self, node: &NodeName, key: &Fingerprint) -> Result<FleetId, Refused> {
+        match self.state.membership(node, key) {
+            Membership::Active | Membership::Pending => Ok(self.state.require_root()?.root().fleet_id.clone()),
+            Membership::Retired => Err(Refused::new(
+                Refusal::Revoked,
+                format!("node {node} is retired; enrol it with a new key to bring it back"),
+            )),
+            Membership::Unknown => Err(Refused::new(
+                Refusal::BadSignature,
+                format!(
+                    "expected an answer signed by the key of {node} in the roster, found {key}; enrol the node again with a join string"
+                ),
+            )),
+        }
+    }
+}

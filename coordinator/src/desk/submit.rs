@@ -1,0 +1,137 @@
+use hostler_plan::{
+    document::{DocumentKind, Signed, SignerRole},
+    entry::Entry,
+    id::{Digest, TokenId},
+    refusal::{Refusal, Refused},
+    trust::{self, Moment, TrustedRoot},
+};
+
+use super::{Desk, DeskError, at, document};
+
+/// What became of a document that an admin handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Submitted {
+    pub digest: Digest,
+    /// False when the very same document was here before.
+    pub is_new: bool,
+}
+
+impl Desk {
+    /// Takes a root: the first one, whose giver proved to hold the set-up code, or the next of the chain. `ca_pin` must
+    /// be among the CAs that it names, because otherwise nobody could connect here any more.
+    pub fn install_root(&mut self, signed: &Signed, ca_pin: Digest) -> Result<Submitted, DeskError> {
+        let digest = signed.digest();
+        if self.state.roots.iter().any(|r| r.digest() == digest) {
+            return Ok(Submitted { digest, is_new: false });
+        }
+        let next = match self.state.root() {
+            None => {
+                let first = TrustedRoot::first(signed, &digest)?;
+                if first.root().version != 1 {
+                    let reason = format!(
+                        "expected root 1 for a coordinator without a root, found root {}; install the roots one after another",
+                        first.root().version
+                    );
+                    return Err(Refused::new(Refusal::RootChain, reason).into());
+                }
+                first
+            }
+            Some(root) => root.advance(signed)?,
+        };
+        next.check_expiry(at())?;
+        if !next.root().coordinator_ca.contains(&ca_pin) {
+            let reason = format!(
+                "expected this coordinator's CA {ca_pin} in the root, found it is not; add it, or nobody can connect"
+            );
+            return Err(Refused::new(Refusal::RootChain, reason).into());
+        }
+        self.commit(vec![document(DocumentKind::Root, signed)])?;
+        tracing::info!(version = next.root().version, digest = %digest, "root installed");
+        Ok(Submitted { digest, is_new: true })
+    }
+
+    /// Takes an admission: from now on its token admits nodes.
+    pub fn submit_admission(&mut self, signed: &Signed) -> Result<Submitted, DeskError> {
+        let admission = trust::admission(self.state.require_root()?, signed, Moment::Submitting(at()))?;
+        let (digest, token) = (signed.digest(), admission.document().token.clone());
+        if let Some(held) = self.state.tokens.get(&token) {
+            if held.admission.digest() == digest {
+                return Ok(Submitted { digest, is_new: false });
+            }
+            let reason = format!(
+                "expected token {token} to stay {}, found {digest}; make a token with another name",
+                held.admission.digest()
+            );
+            return Err(Refused::new(Refusal::Replay, reason).into());
+        }
+        self.commit(vec![document(DocumentKind::Admission, signed)])?;
+        tracing::info!(token = %token, "token admitted");
+        Ok(Submitted { digest, is_new: true })
+    }
+
+    /// Lets a token admit nobody any more. Nodes that it admitted stay.
+    pub fn revoke_token(&mut self, token: &TokenId, by: &str) -> Result<(), DeskError> {
+        let Some(held) = self.state.tokens.get(token) else {
+            return Err(DeskError::NotFound(format!(
+                "expected a token of this fleet, found {token}; see `hostler token list`"
+            )));
+        };
+        if !held.revoked {
+            self.commit(vec![Entry::TokenRevoked { token: token.clone(), by: by.to_owned() }])?;
+            tracing::info!(token = %token, by, "token revoked");
+        }
+        Ok(())
+    }
+
+    /// Takes the next roster.
+    pub fn submit_roster(&mut self, signed: &Signed) -> Result<Submitted, DeskError> {
+        let digest = signed.digest();
+        let held = self.state.roster.as_ref();
+        let roster = trust::roster(self.state.require_root()?, held, signed, Moment::Submitting(at()))?;
+        if held.is_some_and(|h| h.digest() == digest) {
+            return Ok(Submitted { digest, is_new: false });
+        }
+        self.commit(vec![document(DocumentKind::Roster, signed)])?;
+        tracing::info!(version = roster.document().version, nodes = roster.document().nodes.len(), "roster accepted");
+        Ok(Submitted { digest, is_new: true })
+    }
+
+    /// Takes a plan, verified as a node would, with a number higher than every one before it in this epoch. Who hands
+    /// it in with an operator's session may hand in only kinds that operators may sign.
+    pub fn submit_plan(
+        &mut self,
+        signed: &Signed,
+        role: SignerRole,
+        has_artifact: impl Fn(&Digest, u64) -> bool,
+    ) -> Result<Submitted, DeskError> {
+        let digest = signed.digest();
+        if self.state.plans.contains_key(&digest) {
+            return Ok(Submitted { digest, is_new: false });
+        }
+        let plan =
+            trust::plan(self.state.require_root()?, self.state.require_roster()?, signed, Moment::Submitting(at()))?;
+        let plan = plan.document();
+        if role < SignerRole::Admin && !plan.kind.needs_only_operator() {
+            let reason = format!(
+                "expected an admin's session for a plan of kind {}, found an operator's; let an admin submit it",
+                plan.kind
+            );
+            return Err(Refused::new(Refusal::NotAllowed, reason).into());
+        }
+        let highest = self.state.highest_seq();
+        if plan.seq <= highest {
+            let reason = format!("expected a plan number above {highest}, found {}; make the plan again", plan.seq);
+            return Err(Refused::new(Refusal::Replay, reason).into());
+        }
+        if let Some(missing) = plan.artifacts.iter().find(|a| !has_artifact(&a.sha256, a.size)) {
+            let reason = format!(
+                "expected artifact {} ({}, {} bytes) to be uploaded before its plan, found it is not; `hostler submit` uploads it",
+                missing.name, missing.sha256, missing.size
+            );
+            return Err(Refused::new(Refusal::DigestMismatch, reason).into());
+        }
+        self.commit(vec![document(DocumentKind::Plan, signed)])?;
+        tracing::info!(plan = %digest, seq = %plan.seq, kind = %plan.kind, title = %plan.title, "plan accepted");
+        Ok(Submitted { digest, is_new: true })
+    }
+}

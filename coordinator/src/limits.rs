@@ -1,0 +1,54 @@
+//! Every limit of the coordinator, each with its reason.
+
+use std::time::Duration;
+
+/// Requests that wait for the desk at the same time: 1,000 nodes that reconnect at once and some admins.
+pub const QUEUE: usize = 1024;
+
+/// Connections of nodes: the largest fleet this is tested with, and room for second streams.
+pub const AGENT_CONNECTIONS: usize = 1200;
+/// Connections that enrol; each lasts a second.
+pub const ENROLMENT_CONNECTIONS: usize = 128;
+/// Connections of admins; a person has a handful of terminals.
+pub const ADMIN_CONNECTIONS: usize = 64;
+/// Calls at the same time on one connection: one stream, one download, and room.
+pub const CALLS_PER_CONNECTION: u32 = 16;
+/// A call that is no stream is over within this, or its caller has given up.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Messages for a node that wait to be sent. A node that does not read is cut off instead of filling our memory; what
+/// it missed it is told again when it comes back.
+pub const STREAM_QUEUE: usize = 256;
+
+/// Enrolments of one address at once: a rack behind one address starts together.
+pub const ENROLMENT_BURST: u32 = 64;
+/// Enrolments of one address per second after that (SPIRE allows one).
+pub const ENROLMENTS_PER_SECOND: u32 = 2;
+/// Addresses whose enrolments are counted; beyond it the longest unseen are forgotten.
+pub const COUNTED_ADDRESSES: usize = 4096;
+
+/// Refusals of one node that are written to the ledger at once, and how long until one more may be: a confused node
+/// must not fill the disk.
+pub const REFUSAL_BURST: u32 = 20;
+/// See [`REFUSAL_BURST`].
+pub const SECONDS_PER_REFUSAL: u32 = 60;
+
+/// Challenges that wait for their answer.
+pub const CHALLENGES: usize = 1024;
+/// How long a challenge can be answered: time to find the key and to type a passphrase.
+pub const CHALLENGE_LIFETIME: Duration = Duration::from_secs(60);
+/// Sessions at the same time.
+pub const SESSIONS: usize = 256;
+/// How long a session lasts: a long command, not a working day.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// The largest artifact: a K3s air-gap bundle has about 0.6 GiB.
+pub const ARTIFACT_BYTES: u64 = 4 << 30;
+/// The fleet file of 1,000 nodes has about 200 KiB.
+pub const FLEET_FILE_BYTES: usize = 1 << 20;
+/// A sentence of a node (progress, refusal) is cut to this.
+pub const SENTENCE_BYTES: usize = 512;
+/// A rollout is shown again at most this often to a watcher, however fast it changes.
+pub const WATCH_PAUSE: Duration = Duration::from_millis(50);
+/// How long streams get to end when the coordinator stops.
+pub const STOP_GRACE: Duration = Duration::from_secs(2);

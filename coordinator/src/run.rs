@@ -1,0 +1,323 @@
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use hostler_proto::{
+    MAX_MESSAGE_BYTES,
+    join::SetupCode,
+    tls::{Incoming, ServerSettings, TlsError, incoming},
+    v1::{admin_server::AdminServer, agent_server::AgentServer, enrolment_server::EnrolmentServer},
+};
+use rustls_pki_types::CertificateDer;
+use serde::Serialize;
+use tokio::{net::TcpListener, sync::watch};
+use tonic::transport::{Server, server::Router};
+
+use crate::{
+    artifact::Artifacts,
+    ca::{Authority, CaError},
+    clock::now,
+    command::keep_watchdog,
+    data_dir::{DataDir, DataDirError, write_private},
+    desk::{Desk, DeskHandle, Place, Running},
+    ledger::{self, Ledger, LedgerError, Opened, Recovered},
+    limits::{
+        ADMIN_CONNECTIONS, AGENT_CONNECTIONS, CALL_TIMEOUT, CALLS_PER_CONNECTION, ENROLMENT_CONNECTIONS, STOP_GRACE,
+    },
+    live::Live,
+    service::{AdminService, AgentService, EnrolmentService, Setup, Shared},
+    session::{SessionError, hex, random},
+    settings::Settings,
+    state::State,
+};
+
+/// Where the actual addresses are written, as JSON.
+const ADDRESSES_FILE: &str = "addresses.json";
+/// Where an empty coordinator writes its set-up code.
+const SETUP_FILE: &str = "setup-code";
+/// Where the fleet file is kept.
+const FLEET_FILE: &str = "fleet.toml";
+
+/// A peer that vanished without a word is noticed after one interval and one timeout.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server's reading of its cluster counts for three reports, and at least this long.
+const CONDITIONS_FRESH_AT_LEAST: Duration = Duration::from_secs(30);
+
+/// Why a coordinator does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Authority(#[from] CaError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Random(#[from] SessionError),
+    /// A record is in good order and yet does not count.
+    #[error(
+        "ledger record {index} does not count: {reason}; the ledger is from another version or was made by somebody else: restore it from a backup"
+    )]
+    Record { index: u64, reason: String },
+    /// An address cannot be listened on.
+    #[error("cannot listen for {what} on {address}: {source}; stop what uses it, or set {key}")]
+    Listen { what: &'static str, key: &'static str, address: SocketAddr, source: io::Error },
+    /// A file of the data folder cannot be written.
+    #[error("cannot use {}: {source}; check the disk and the owner of the data folder", path.display())]
+    File { path: PathBuf, source: io::Error },
+    /// A listener ended by itself.
+    #[error("a listener ended: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// The operating system gives no thread or no event queue.
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+}
+
+/// Sockets that are bound, so that a wrong address shows before anything else happens.
+#[derive(Debug)]
+pub struct Listeners {
+    enrolment: TcpListener,
+    agents: TcpListener,
+    admin: TcpListener,
+    addresses: Addresses,
+}
+
+/// The addresses that are really listened on; with port 0 in the settings the kernel chose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Addresses {
+    pub enrolment: SocketAddr,
+    pub agents: SocketAddr,
+    pub admin: SocketAddr,
+    pub metrics: Option<SocketAddr>,
+}
+
+impl Listeners {
+    /// Binds every address of the settings.
+    pub async fn bind(settings: &Settings) -> Result<Self, RunError> {
+        let (enrolment, enrolment_address) = bind(settings.enrolment_listen, "enrolments", "enrolment_listen").await?;
+        let (agents, agents_address) = bind(settings.agent_listen, "agents", "agent_listen").await?;
+        let (admin, admin_address) = bind(settings.admin_listen, "admins", "admin_listen").await?;
+        let addresses =
+            Addresses { enrolment: enrolment_address, agents: agents_address, admin: admin_address, metrics: None };
+        Ok(Self { enrolment, agents, admin, addresses })
+    }
+
+    /// The addresses that are listened on.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+}
+
+async fn bind(
+    address: SocketAddr,
+    what: &'static str,
+    key: &'static str,
+) -> Result<(TcpListener, SocketAddr), RunError> {
+    let failed = |source| RunError::Listen { what, key, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let actual = listener.local_addr().map_err(failed)?;
+    Ok((listener, actual))
+}
+
+/// Runs a coordinator until `shutdown` ends. When `<data>/addresses.json` is there, it serves.
+pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let coordinator = Coordinator::open(&settings, &listeners.addresses)?;
+    let (stop, stopped) = watch::channel(false);
+    let serving = coordinator.serve(listeners, &stopped)?;
+    let desk = coordinator.desk.handle.clone();
+    let watchdog = keep_watchdog(async || is_alive(&desk).await);
+    tokio::pin!(serving, shutdown, watchdog);
+    let result = tokio::select! {
+        result = &mut serving => result,
+        () = &mut watchdog => Ok(()),
+        () = &mut shutdown => {
+            tracing::info!("stopping");
+            // The desk ends first: its streams end with it, and then the listeners have nobody to wait for.
+            coordinator.desk.handle.stop();
+            stop.send_replace(true);
+            tokio::time::timeout(STOP_GRACE, &mut serving).await.unwrap_or(Ok(()))
+        }
+    };
+    let Coordinator { desk, data, .. } = coordinator;
+    desk.stop();
+    drop(data);
+    result
+}
+
+/// Keeps the good records of a damaged ledger and puts the rest aside. No coordinator may be running.
+pub fn recover(settings: &Settings) -> Result<Recovered, RunError> {
+    let _data = DataDir::open(&settings.data_dir)?;
+    Ok(ledger::recover(&settings.data_dir)?)
+}
+
+/// Both directions of a service with the message limit of the wire.
+macro_rules! limited {
+    ($service:expr) => {
+        $service.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    };
+}
+
+/// Everything that is open while a coordinator runs.
+struct Coordinator {
+    data: DataDir,
+    desk: Running,
+    shared: Arc<Shared>,
+    setup: Option<String>,
+    addresses: Addresses,
+}
+
+impl Coordinator {
+    fn open(settings: &Settings, addresses: &Addresses) -> Result<Self, RunError> {
+        let data = DataDir::open(&settings.data_dir)?;
+        // Of an earlier run; who waits for it must not read old addresses.
+        remove(&data.join(ADDRESSES_FILE))?;
+        let authority = Authority::open(&data, now())?;
+        let Opened { ledger, records, torn } = Ledger::open(&settings.data_dir)?;
+        if let Some(torn) = torn {
+            tracing::warn!(file = %torn.display(), "the last ledger record was not completely written and never acknowledged; it was put aside");
+        }
+        let mut state = State::new();
+        for record in &records {
+            state.apply(record).map_err(|refused| RunError::Record { index: record.index, reason: refused.reason })?;
+        }
+        tracing::info!(records = records.len(), bytes = ledger.length(), "ledger read");
+        let artifacts = Artifacts::open(&settings.data_dir).map_err(in_file(&settings.data_dir))?;
+        let has_root = state.root().is_some();
+        let place = Place {
+            report_interval: settings.report_interval,
+            conditions_fresh_for: (settings.report_interval * 3).max(CONDITIONS_FRESH_AT_LEAST),
+        };
+        let desk = Desk::start(ledger, state, place).map_err(RunError::Start)?;
+        let host = |listen: SocketAddr| advertised(settings.advertised_host.as_deref(), listen);
+        let setup = setup_code(&data, has_root, &authority, &host(addresses.admin))?;
+        let shared = Arc::new(Shared {
+            desk: desk.handle.clone(),
+            authority,
+            artifacts,
+            live: Live::default(),
+            enrolment_address: host(addresses.enrolment),
+            agent_address: host(addresses.agents),
+        });
+        Ok(Self { data, desk, shared, setup, addresses: addresses.clone() })
+    }
+
+    /// Serves on all listeners until `stopped` says so.
+    fn serve(
+        &self,
+        listeners: Listeners,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<impl Future<Output = Result<(), RunError>> + use<>, RunError> {
+        let Listeners { enrolment, agents, admin, .. } = listeners;
+        let authority = &self.shared.authority;
+        let listen = |listener, client_ca: Option<CertificateDer<'static>>, max_connections| {
+            let identity = authority.server_identity(now())?;
+            let leaf = identity.chain.first().cloned();
+            let settings = ServerSettings { identity, client_ca, max_connections };
+            Ok::<_, RunError>((incoming(listener, settings)?, leaf))
+        };
+        let (enrolment, _) = listen(enrolment, None, ENROLMENT_CONNECTIONS)?;
+        let (agents, _) = listen(agents, Some(authority.certificate().clone()), AGENT_CONNECTIONS)?;
+        let (admin, shown) = listen(admin, None, ADMIN_CONNECTIONS)?;
+        let setup = Setup::new(self.setup.clone(), self.data.join(SETUP_FILE));
+        let admin_service = AdminService::new(
+            self.shared.clone(),
+            &shown.unwrap_or_else(|| Vec::new().into()),
+            setup,
+            self.data.join(FLEET_FILE),
+        );
+        let enrolment_service = EnrolmentService::new(self.shared.clone());
+        let enrolment = serve(
+            server().timeout(CALL_TIMEOUT).add_service(limited!(EnrolmentServer::new(enrolment_service))),
+            enrolment,
+            stopped.clone(),
+        );
+        let agents = serve(
+            server().add_service(limited!(AgentServer::new(AgentService::new(self.shared.clone())))),
+            agents,
+            stopped.clone(),
+        );
+        let admin = serve(server().add_service(limited!(AdminServer::new(admin_service))), admin, stopped.clone());
+        let file = self.data.join(ADDRESSES_FILE);
+        let json = serde_json::to_vec(&self.addresses).map_err(|e| in_file(&file)(e.into()))?;
+        write_private(&file, &json).map_err(in_file(&file))?;
+        tracing::info!(
+            enrolment = %self.addresses.enrolment, agents = %self.addresses.agents, admin = %self.addresses.admin,
+            ca_pin = %authority.pin(), "serving"
+        );
+        Ok(async move { tokio::try_join!(enrolment, agents, admin).map(|_| ()).map_err(Into::into) })
+    }
+}
+
+fn server() -> Server {
+    Server::builder()
+        .max_concurrent_streams(CALLS_PER_CONNECTION)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+}
+
+async fn serve(
+    router: Router,
+    incoming: Incoming,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    let stop = async move {
+        let _ = stopped.wait_for(|s| *s).await;
+    };
+    router.serve_with_incoming_shutdown(incoming, stop).await
+}
+
+/// `host:port` as others reach a listener: the advertised host, else the listen address, else this machine's name.
+fn advertised(host: Option<&str>, listen: SocketAddr) -> String {
+    let port = listen.port();
+    match host {
+        Some(host) if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
+        Some(host) => format!("{host}:{port}"),
+        None if !listen.ip().is_unspecified() => listen.to_string(),
+        None => {
+            let name = nix::unistd::gethostname().ok().and_then(|n| n.into_string().ok());
+            format!("{}:{port}", name.unwrap_or_else(|| "localhost".to_owned()))
+        }
+    }
+}
+
+/// The code that an empty coordinator takes its first root with; the same until it is used.
+fn setup_code(data: &DataDir, has_root: bool, authority: &Authority, admin: &str) -> Result<Option<String>, RunError> {
+    let file = data.join(SETUP_FILE);
+    if has_root {
+        remove(&file)?;
+        return Ok(None);
+    }
+    let before = std::fs::read_to_string(&file).ok().and_then(|text| SetupCode::parse(&text).ok());
+    let code = match before.filter(|b| b.ca_pin == authority.pin()) {
+        Some(before) => before.code,
+        None => hex(&random::<32>()?),
+    };
+    let whole = SetupCode { ca_pin: authority.pin(), code: code.clone(), admin_address: admin.to_owned() };
+    write_private(&file, format!("{}\n", whole.encode()).as_bytes()).map_err(in_file(&file))?;
+    tracing::warn!(file = %file.display(), "no trust root yet: give the set-up code in this file to `hostler trust init`");
+    Ok(Some(code))
+}
+
+fn remove(path: &Path) -> Result<(), RunError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(in_file(path)(e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn in_file(path: &Path) -> impl Fn(io::Error) -> RunError {
+    let path = path.to_owned();
+    move |source| RunError::File { path: path.clone(), source }
+}
+
+/// Whether the desk still answers: what a watchdog wants to know.
+async fn is_alive(desk: &DeskHandle) -> bool {
+    desk.ask(|_| ()).await.is_ok()
+}

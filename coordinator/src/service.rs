@@ -1,0 +1,101 @@
+//! The three services behind the three listeners.
+
+mod admin;
+mod agents;
+mod authorisation;
+mod enrolment;
+mod status;
+
+use std::{net::IpAddr, sync::Arc};
+
+use hostler_plan::id::{Digest, Fingerprint, FleetId, NodeName};
+use hostler_proto::{
+    tls::{NodeIdentity, PeerInfo},
+    v1::{EnrolResponse, SignedDocument, TrustChain},
+};
+use tonic::{Request, Status};
+
+pub use admin::{AdminService, Setup};
+pub use agents::AgentService;
+pub use enrolment::EnrolmentService;
+
+use crate::{
+    artifact::Artifacts,
+    ca::{Authority, RENEW_AFTER, RequestedKey},
+    clock::now,
+    desk::{Admitted, DeskHandle},
+    live::Live,
+};
+
+/// What every service uses.
+#[derive(Debug)]
+pub struct Shared {
+    pub desk: DeskHandle,
+    pub authority: Authority,
+    pub artifacts: Artifacts,
+    pub live: Live,
+    /// `host:port` of the listeners as others reach them.
+    pub enrolment_address: String,
+    pub agent_address: String,
+}
+
+impl Shared {
+    /// A certificate for an admitted node, bound to its own key, with everything that it needs to go on.
+    fn welcome(&self, admitted: Admitted, key: &RequestedKey) -> Result<EnrolResponse, Status> {
+        let Admitted { fleet, node, key: own_key, admission, roots, roster, .. } = admitted;
+        let chain = self.chain(fleet, node, &own_key, key)?;
+        let trust = TrustChain { roots: documents(roots), roster: roster.map(SignedDocument::from) };
+        Ok(EnrolResponse { trust: Some(trust), admission: Some(admission.into()), ..chain })
+    }
+
+    /// A certificate alone.
+    fn chain(
+        &self,
+        fleet: FleetId,
+        node: NodeName,
+        own_key: &Fingerprint,
+        key: &RequestedKey,
+    ) -> Result<EnrolResponse, Status> {
+        let now = now();
+        let chain = self.authority.node_chain(&NodeIdentity { fleet, node }, own_key, key, now);
+        let chain = chain.map_err(|e| status::internal(&e))?;
+        Ok(EnrolResponse {
+            certificate_chain: chain.into_iter().map(|c| c.to_vec()).collect(),
+            trust: None,
+            admission: None,
+            renew_after: now.plus(RENEW_AFTER).unix_seconds(),
+            agent_address: self.agent_address.clone(),
+        })
+    }
+}
+
+/// The connection that a call came over. A call without one did not come through our listeners.
+fn peer<T>(request: &Request<T>) -> Result<PeerInfo, Status> {
+    request.extensions().get::<PeerInfo>().cloned().ok_or_else(|| {
+        Status::unauthenticated("expected a call over one of this coordinator's listeners, found another")
+    })
+}
+
+/// The address of a peer; an IPv4 address is one however it is written.
+fn address(peer: &PeerInfo) -> IpAddr {
+    peer.address.ip().to_canonical()
+}
+
+fn documents(signed: Vec<hostler_plan::document::Signed>) -> Vec<SignedDocument> {
+    signed.into_iter().map(SignedDocument::from).collect()
+}
+
+/// A document that a message must carry.
+fn required(document: Option<SignedDocument>, what: &str) -> Result<hostler_plan::document::Signed, Status> {
+    document
+        .map(Into::into)
+        .ok_or_else(|| Status::invalid_argument(format!("expected {what} in the request, found none")))
+}
+
+/// A digest that a message must carry.
+fn digest(text: &str) -> Result<Digest, Status> {
+    text.parse().map_err(|e: hostler_plan::id::InvalidId| Status::invalid_argument(e.to_string()))
+}
+
+/// What everybody shares.
+pub type SharedRef = Arc<Shared>;

@@ -1,0 +1,171 @@
+//! Who calls, and what that one may do. Asked on every call, never only when a connection opens.
+
+use std::sync::{Mutex, PoisonError};
+
+use hostler_plan::{
+    document::{DocumentKind, SignerRole},
+    id::{Digest, NodeName},
+    signature,
+};
+use hostler_proto::{SESSION_METADATA, login::login_bytes, tls::PeerInfo, v1};
+use tonic::{Request, Status};
+
+use super::{Shared, peer};
+use crate::{
+    ca::Holder,
+    clock::now,
+    session::{Challenges, Sessions},
+    state::Membership,
+};
+
+/// The challenges and sessions of the admins' listener.
+#[derive(Debug)]
+pub struct Door {
+    /// SHA-256 of the certificate that the listener shows: what an answer is bound to.
+    certificate: Digest,
+    challenges: Mutex<Challenges<()>>,
+    sessions: Mutex<Sessions>,
+}
+
+/// An admin with a session.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub name: String,
+    pub role: SignerRole,
+}
+
+impl Door {
+    /// A door that nobody came through yet.
+    pub fn new(certificate: Digest) -> Self {
+        Self { certificate, challenges: Mutex::new(Challenges::new()), sessions: Mutex::default() }
+    }
+
+    /// Random bytes for this connection to sign.
+    pub fn challenge(&self, peer: &PeerInfo) -> Result<Vec<u8>, Status> {
+        let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(challenges.open(peer.connection, (), now())?)
+    }
+
+    /// Opens a session for whoever answered a challenge of this connection with a key of the root.
+    pub fn login(
+        &self,
+        shared: &Shared,
+        peer: &PeerInfo,
+        request: &v1::LoginRequest,
+    ) -> Result<v1::LoginResponse, Status> {
+        let open = {
+            let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+            challenges.take(&request.nonce, peer.connection, &(), now())
+        };
+        if !open {
+            return Err(Status::unauthenticated(
+                "expected the answer to a challenge of this connection within 60 seconds, found none open; log in again",
+            ));
+        }
+        let key =
+            signature::verify(DocumentKind::Login, &login_bytes(&request.nonce, self.certificate), &request.signature)
+                .map_err(|e| Status::unauthenticated(format!("the answer to the challenge does not count: {e}")))?
+                .fingerprint();
+        let named = signature::PublicKey::from_openssh(&request.public_key).map(|k| k.fingerprint());
+        if named.as_ref() != Ok(&key) {
+            return Err(Status::unauthenticated(format!(
+                "expected an answer by the key that logs in, found one by {key}; log in again"
+            )));
+        }
+        let fleet = shared.desk.fleet();
+        let Some(signer) = fleet.signer(&key) else {
+            tracing::warn!(key = %key, address = %peer.address, "login with a key that the root does not list");
+            return Err(Status::permission_denied(format!(
+                "expected a key that the root lists and does not revoke, found {key}; log in with another, or have an admin sign a root with it"
+            )));
+        };
+        let (session, opened) = {
+            let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.open(peer.connection, key, now())?
+        };
+        tracing::info!(signer = signer.name, role = role_word(signer.role), address = %peer.address, "login");
+        Ok(v1::LoginResponse {
+            session,
+            signer: signer.name.clone(),
+            role: role_word(signer.role).to_owned(),
+            expires: opened.ends.unix_seconds(),
+        })
+    }
+
+    /// The caller, if its session is good on this connection and its role in the present root is at least `least`.
+    pub fn caller<T>(&self, shared: &Shared, request: &Request<T>, least: SignerRole) -> Result<Caller, Status> {
+        let peer = peer(request)?;
+        let name = request.metadata().get(SESSION_METADATA).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let session = {
+            let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.get(name, peer.connection, now()).cloned()
+        };
+        let Some(session) = session else {
+            return Err(Status::unauthenticated("expected a session of this connection, found none; log in first"));
+        };
+        let fleet = shared.desk.fleet();
+        let Some(signer) = fleet.signer(&session.key) else {
+            return Err(Status::unauthenticated(format!(
+                "key {} no longer stands in the root; log in with another",
+                session.key
+            )));
+        };
+        if signer.role < least {
+            return Err(Status::permission_denied(format!(
+                "expected the role {} for this call, found {} with the role {}; ask somebody who has it",
+                role_word(least),
+                signer.name,
+                role_word(signer.role)
+            )));
+        }
+        Ok(Caller { name: signer.name.clone(), role: signer.role })
+    }
+}
+
+/// The node that calls: from its certificate alone, which must not have run out, and which must be that of a node that
+/// belongs to the fleet under the very same key.
+pub fn node<T>(shared: &Shared, request: &Request<T>) -> Result<(Holder, Membership), Status> {
+    let peer = peer(request)?;
+    let certificate =
+        peer.certificate.ok_or_else(|| Status::unauthenticated("expected a node's certificate, found none"))?;
+    let holder = Holder::from_certificate(&certificate).map_err(|e| Status::unauthenticated(e.to_string()))?;
+    let membership = still_member(shared, &holder)?;
+    Ok((holder, membership))
+}
+
+/// Whether the holder of a certificate still belongs to the fleet, now.
+pub fn still_member(shared: &Shared, holder: &Holder) -> Result<Membership, Status> {
+    let node: &NodeName = &holder.identity.node;
+    if now() >= holder.ends {
+        return Err(Status::unauthenticated(format!(
+            "the certificate of {node} ran out at {}; renew it with the node's own key",
+            holder.ends
+        )));
+    }
+    let fleet = shared.desk.fleet();
+    if fleet.root.as_ref().map(|r| &r.root().fleet_id) != Some(&holder.identity.fleet) {
+        return Err(Status::unauthenticated(format!(
+            "node {node} belongs to fleet {}, which is not this one",
+            holder.identity.fleet
+        )));
+    }
+    match fleet.membership(node, &holder.key) {
+        membership @ (Membership::Active | Membership::Pending) => Ok(membership),
+        Membership::Retired => {
+            Err(Status::permission_denied(format!("node {node} is retired; enrol it with a new key to bring it back")))
+        }
+        Membership::Unknown => Err(Status::permission_denied(format!(
+            "expected the key of node {node}, found {}, which no longer belongs to it; enrol again with a join string",
+            holder.key
+        ))),
+    }
+}
+
+/// The word for people.
+pub fn role_word(role: SignerRole) -> &'static str {
+    match role {
+        SignerRole::Viewer => "viewer",
+        SignerRole::Operator => "operator",
+        SignerRole::Admin => "admin",
+    }
+}

@@ -1,0 +1,109 @@
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
+
+use hostler_plan::{document::DocumentKind, id::NodeName, signature};
+use hostler_proto::v1::{
+    EnrolRequest, EnrolResponse, RenewRequest, RenewalChallengeRequest, RenewalChallengeResponse, TrustChain,
+    enrolment_server::Enrolment,
+};
+use tonic::{Request, Response, Status};
+
+use super::{SharedRef, address, documents, peer, required};
+use crate::{
+    ca::RequestedKey,
+    clock::now,
+    desk::EnrolAsk,
+    limits::{COUNTED_ADDRESSES, ENROLMENT_BURST, ENROLMENTS_PER_SECOND},
+    rate::RateLimit,
+    session::Challenges,
+};
+
+/// What is served to nodes without a certificate: enrolment, and renewal by the node's own key.
+#[derive(Debug)]
+pub struct EnrolmentService {
+    shared: SharedRef,
+    knocks: Mutex<RateLimit<IpAddr>>,
+    challenges: Mutex<Challenges<NodeName>>,
+}
+
+impl EnrolmentService {
+    /// A service with nobody at the door.
+    pub fn new(shared: SharedRef) -> Self {
+        let milliseconds = u64::from(1000 / ENROLMENTS_PER_SECOND);
+        let knocks = Mutex::new(RateLimit::new(ENROLMENT_BURST, milliseconds, COUNTED_ADDRESSES));
+        Self { shared, knocks, challenges: Mutex::new(Challenges::new()) }
+    }
+
+    fn knock(&self, from: IpAddr) -> Result<(), Status> {
+        let allowed = self.knocks.lock().unwrap_or_else(PoisonError::into_inner).take(from, now());
+        match allowed {
+            true => Ok(()),
+            false => Err(Status::resource_exhausted(format!(
+                "{from} asked too often; expected at most {ENROLMENTS_PER_SECOND} enrolments a second, try again in a minute"
+            ))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Enrolment for EnrolmentService {
+    async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
+        let peer = peer(&request)?;
+        let address = address(&peer);
+        self.knock(address)?;
+        let request = request.into_inner();
+        let key = RequestedKey::from_request(&request.certificate_request)?;
+        let enrolment = required(request.enrolment, "an enrolment")?;
+        let ask = EnrolAsk { enrolment, tls_key: key.spki_digest(), address };
+        let admitted = self.shared.desk.ask(move |desk| desk.enrol(&ask)).await??;
+        Ok(Response::new(self.shared.welcome(admitted, &key)?))
+    }
+
+    async fn renewal_challenge(
+        &self,
+        request: Request<RenewalChallengeRequest>,
+    ) -> Result<Response<RenewalChallengeResponse>, Status> {
+        let peer = peer(&request)?;
+        self.knock(address(&peer))?;
+        let node = node_name(&request.into_inner().node)?;
+        let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        let nonce = challenges.open(peer.connection, node, now())?;
+        Ok(Response::new(RenewalChallengeResponse { nonce }))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<EnrolResponse>, Status> {
+        let peer = peer(&request)?;
+        let request = request.into_inner();
+        let node = node_name(&request.node)?;
+        let open = {
+            let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+            challenges.take(&request.nonce, peer.connection, &node, now())
+        };
+        if !open {
+            return Err(Status::unauthenticated(
+                "expected the answer to a challenge of this connection within 60 seconds, found none open; ask for a new challenge",
+            ));
+        }
+        let answer = [request.nonce.as_slice(), &request.certificate_request].concat();
+        let signer = signature::verify(DocumentKind::Login, &answer, &request.signature)
+            .map_err(|e| Status::unauthenticated(format!("the answer to the challenge does not count: {e}")))?;
+        let key = RequestedKey::from_request(&request.certificate_request)?;
+        let (name, fingerprint) = (node.clone(), signer.fingerprint());
+        let (fleet, (roots, roster)) = self
+            .shared
+            .desk
+            .ask(move |desk| desk.renewable(&name, &fingerprint).map(|fleet| (fleet, desk.trust_chain(0))))
+            .await?
+            .map_err(|refused| hostler_proto::status::from_refused(&refused))?;
+        tracing::info!(node = %node, address = %peer.address, "certificate renewed by the node's own key");
+        let chain = self.shared.chain(fleet, node, &signer.fingerprint(), &key)?;
+        let trust = TrustChain { roots: documents(roots), roster: roster.map(Into::into) };
+        Ok(Response::new(EnrolResponse { trust: Some(trust), ..chain }))
+    }
+}
+
+fn node_name(text: &str) -> Result<NodeName, Status> {
+    NodeName::new(text).map_err(|e| Status::invalid_argument(e.to_string()))
+}

@@ -1,0 +1,288 @@
+//! What the ledger amounts to. Nothing is here that cannot be had again by folding it from its first record.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hostler_plan::{
+    document::{Admission, DocumentKind, Enrolment, Plan, Receipt, Roster, RosterStatus, Signed},
+    entry::{Entry, StoredDocument},
+    id::{Digest, Epoch, Fingerprint, NodeName, Seq, TaskId, TokenId},
+    json,
+    ledger::Record,
+    refusal::{Refusal, Refused},
+    sequencer::{self, Sequencer},
+    timestamp::Timestamp,
+    trust::{self, Moment, TrustedRoot, Verified},
+};
+
+/// Refusals that are remembered per node; the ledger has them all.
+const KEPT_REFUSALS: usize = 20;
+/// Alarms that are remembered; the ledger has them all.
+const KEPT_ALARMS: usize = 100;
+
+/// The fold of the ledger.
+#[derive(Debug)]
+pub struct State {
+    /// Every root in order; the last one holds.
+    pub roots: Vec<TrustedRoot>,
+    pub roster: Option<Verified<Roster>>,
+    pub tokens: BTreeMap<TokenId, Token>,
+    /// The newest enrolment of every name.
+    pub enrolled: BTreeMap<NodeName, Enrolled>,
+    pub plans: BTreeMap<Digest, Verified<Plan>>,
+    pub receipts: Receipts,
+    pub refusals: BTreeMap<NodeName, VecDeque<NodeRefusal>>,
+    pub alarms: VecDeque<(Timestamp, String)>,
+    pub sequencer: Sequencer,
+    highest: Option<(Epoch, Seq)>,
+}
+
+/// An admission and what became of it.
+#[derive(Debug, Clone)]
+pub struct Token {
+    pub admission: Verified<Admission>,
+    /// The keys that it admitted, with the name each enrolled under.
+    pub keys: BTreeMap<Fingerprint, NodeName>,
+    pub revoked: bool,
+}
+
+/// A node's enrolment and when it was accepted.
+#[derive(Debug, Clone)]
+pub struct Enrolled {
+    pub enrolment: Verified<Enrolment>,
+    pub at: Timestamp,
+}
+
+/// A refusal that a node reported.
+#[derive(Debug, Clone)]
+pub struct NodeRefusal {
+    pub at: Timestamp,
+    pub refusal: Refusal,
+    pub reason: String,
+    pub document: Option<Digest>,
+}
+
+/// Every receipt, by what it is about.
+#[derive(Debug, Default)]
+pub struct Receipts {
+    by_task: BTreeMap<(Digest, TaskId), Vec<Verified<Receipt>>>,
+    /// The newest of each node: number and digest.
+    newest: BTreeMap<NodeName, (u64, Digest)>,
+    digests: BTreeSet<Digest>,
+    /// Content of each number, to notice a key that lives twice.
+    numbers: BTreeMap<(NodeName, u64), Digest>,
+}
+
+/// How a node stands to the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// Enrolled, in no roster yet: it may report and gets no work.
+    Pending,
+    /// In the roster under this key.
+    Active,
+    /// In the roster as retired.
+    Retired,
+    /// Never enrolled, or under another key.
+    Unknown,
+}
+
+impl State {
+    /// Before the first record.
+    pub fn new() -> Self {
+        Self {
+            roots: Vec::new(),
+            roster: None,
+            tokens: BTreeMap::new(),
+            enrolled: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            receipts: Receipts::default(),
+            refusals: BTreeMap::new(),
+            alarms: VecDeque::new(),
+            sequencer: Sequencer::new(sequencer::Settings::default()),
+            highest: None,
+        }
+    }
+
+    /// The root that holds.
+    pub fn root(&self) -> Option<&TrustedRoot> {
+        self.roots.last()
+    }
+
+    /// The root, or a refusal while there is none.
+    pub fn require_root(&self) -> Result<&TrustedRoot, Refused> {
+        self.root().ok_or_else(|| {
+            Refused::new(
+                Refusal::RootChain,
+                "expected a trust root, found none yet; install root 1 with `hostler trust init`",
+            )
+        })
+    }
+
+    /// The roster, or a refusal while there is none.
+    pub fn require_roster(&self) -> Result<&Verified<Roster>, Refused> {
+        self.roster.as_ref().ok_or_else(|| {
+            Refused::new(
+                Refusal::NotATarget,
+                "expected a roster, found none yet; approve nodes with `hostler node approve`",
+            )
+        })
+    }
+
+    /// The highest plan number of the present epoch; 0 for none.
+    pub fn highest_seq(&self) -> Seq {
+        match (self.highest, self.root()) {
+            (Some((epoch, seq)), Some(root)) if epoch == root.root().epoch => seq,
+            _ => Seq(0),
+        }
+    }
+
+    /// How the holder of that key stands under that name.
+    pub fn membership(&self, node: &NodeName, key: &Fingerprint) -> Membership {
+        let listed = self.roster.as_ref().and_then(|r| r.document().nodes.iter().find(|n| n.name == *node));
+        if let Some(listed) = listed
+            && listed.key.fingerprint() == *key
+        {
+            return match listed.status {
+                RosterStatus::Active => Membership::Active,
+                RosterStatus::Retired => Membership::Retired,
+            };
+        }
+        let active = listed.is_some_and(|l| l.status == RosterStatus::Active);
+        let enrolled = self.enrolled.get(node).is_some_and(|e| e.enrolment.document().key.fingerprint() == *key);
+        if enrolled && !active { Membership::Pending } else { Membership::Unknown }
+    }
+
+    /// Takes a record into account. Documents are verified again, so that a ledger made by somebody else, chained well
+    /// but signed by nobody, amounts to nothing.
+    pub fn apply(&mut self, record: &Record) -> Result<(), Refused> {
+        let Record { at, entry, .. } = record;
+        match entry {
+            Entry::Document { kind, document: StoredDocument(signed) } => self.apply_document(*at, *kind, signed)?,
+            Entry::NodeRefused { node, document, refusal, reason } => {
+                let kept = self.refusals.entry(node.clone()).or_default();
+                if kept.len() == KEPT_REFUSALS {
+                    kept.pop_front();
+                }
+                let (refusal, reason, document) = (*refusal, reason.clone(), *document);
+                kept.push_back(NodeRefusal { at: *at, refusal, reason, document });
+            }
+            Entry::Alarm { about, refusal, reason } => {
+                if self.alarms.len() == KEPT_ALARMS {
+                    self.alarms.pop_front();
+                }
+                self.alarms.push_back((*at, format!("{about}: {reason} ({refusal})")));
+            }
+            Entry::TokenRevoked { token, .. } => {
+                if let Some(token) = self.tokens.get_mut(token) {
+                    token.revoked = true;
+                }
+            }
+            Entry::Granted { .. }
+            | Entry::LeaseExpired { .. }
+            | Entry::LeaseReleased { .. }
+            | Entry::Paused { .. }
+            | Entry::Resumed { .. }
+            | Entry::Halted { .. }
+            | Entry::Finished { .. }
+            | Entry::Quarantined { .. }
+            | Entry::QuarantineReleased { .. } => {}
+        }
+        self.sequencer.apply(*at, entry);
+        Ok(())
+    }
+
+    fn apply_document(&mut self, at: Timestamp, kind: DocumentKind, signed: &Signed) -> Result<(), Refused> {
+        match kind {
+            DocumentKind::Root => {
+                let next = match self.root() {
+                    None => TrustedRoot::first(signed, &signed.digest())?,
+                    Some(root) => root.advance(signed)?,
+                };
+                self.roots.push(next);
+            }
+            DocumentKind::Admission => {
+                let admission = trust::admission(self.require_root()?, signed, Moment::Begun)?;
+                let token = Token { admission, keys: BTreeMap::new(), revoked: false };
+                self.tokens.insert(token.admission.document().token.clone(), token);
+            }
+            DocumentKind::Enrolment => {
+                let token = self.token_of(signed)?;
+                let admission = self.token(&token)?.admission.clone();
+                let enrolment = trust::enrolment(&admission, signed, Moment::Begun)?;
+                let (node, key) = (enrolment.document().node.clone(), enrolment.document().key.fingerprint());
+                if let Some(token) = self.tokens.get_mut(&token) {
+                    token.keys.insert(key, node.clone());
+                }
+                self.enrolled.insert(node, Enrolled { enrolment, at });
+            }
+            DocumentKind::Roster => {
+                self.roster = Some(trust::roster(self.require_root()?, self.roster.as_ref(), signed, Moment::Begun)?);
+            }
+            DocumentKind::Plan => {
+                let plan = trust::plan(self.require_root()?, self.require_roster()?, signed, Moment::Begun)?;
+                let order = (plan.document().epoch, plan.document().seq);
+                self.highest = self.highest.max(Some(order));
+                self.plans.insert(plan.digest(), plan);
+            }
+            DocumentKind::Receipt => {
+                let receipt = trust::receipt(self.require_roster()?, signed)?;
+                self.receipts.add(receipt);
+            }
+            DocumentKind::Login => {
+                return Err(Refused::new(Refusal::Malformed, "expected no login in a ledger, found one"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Which token an enrolment says it used. Nothing is verified yet.
+    pub fn token_of(&self, enrolment: &Signed) -> Result<TokenId, Refused> {
+        trust::check_size(DocumentKind::Enrolment, enrolment)?;
+        let parsed: Enrolment = json::parse(&enrolment.bytes)
+            .map_err(|e| Refused::new(Refusal::Malformed, format!("the enrolment is {e}; update hostler-agent")))?;
+        Ok(parsed.token)
+    }
+
+    /// The token of that name.
+    pub fn token(&self, id: &TokenId) -> Result<&Token, Refused> {
+        self.tokens.get(id).ok_or_else(|| {
+            Refused::new(
+                Refusal::NotAllowed,
+                format!("expected a token that this coordinator knows, found {id}; make a new one with `hostler token create`"),
+            )
+        })
+    }
+}
+
+impl Receipts {
+    fn add(&mut self, receipt: Verified<Receipt>) {
+        let document = receipt.document();
+        let (node, counter) = (document.node.clone(), document.counter);
+        self.digests.insert(receipt.digest());
+        self.numbers.insert((node.clone(), counter), receipt.digest());
+        let newest = self.newest.entry(node).or_insert((counter, receipt.digest()));
+        if newest.0 <= counter {
+            *newest = (counter, receipt.digest());
+        }
+        self.by_task.entry((document.plan, document.task.clone())).or_default().push(receipt);
+    }
+
+    /// Whether that very receipt is here.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.digests.contains(digest)
+    }
+
+    /// The receipt that a node signed under that number.
+    pub fn numbered(&self, node: &NodeName, counter: u64) -> Option<&Digest> {
+        self.numbers.get(&(node.clone(), counter))
+    }
+
+    /// The highest number of a node; 0 before its first.
+    pub fn newest_counter(&self, node: &NodeName) -> u64 {
+        self.newest.get(node).map_or(0, |(counter, _)| *counter)
+    }
+
+    /// The receipts of a task, oldest first.
+    pub fn of_task(&self, plan: &Digest, task: &TaskId) -> &[Verified<Receipt>] {
+        self.by_task.get(&(*plan, task.clone())).map_or(&[], Vec::as_slice)
+    }
+}
