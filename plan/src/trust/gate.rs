@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    document::{Plan, Receipt, Roster, Signed, Task},
+    document::{Outcome, Plan, Receipt, Roster, Signed, Task},
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
     trust::{Verified, receipt},
@@ -48,6 +48,39 @@ pub fn order_met(
             relied_on(plan, earlier, roster.document(), &offered, rejected.as_ref()).map_err(|r| said(task, r))
         })
         .collect()
+}
+
+/// The same question afterwards, from files alone: did every node that did a task hold the receipts it had to? Every
+/// receipt of this plan must name, for each task that its own comes after, a receipt of success that is among these.
+/// One that says the node refused is left out, because nothing was touched.
+pub fn order_kept(plan: &Verified<Plan>, receipts: &[Verified<Receipt>]) -> Result<(), Refused> {
+    let of_plan = || receipts.iter().filter(|r| r.document().plan == plan.digest());
+    let succeeded: BTreeMap<Digest, (&TaskId, &NodeName)> = of_plan()
+        .filter(|r| r.document().outcome.is_success())
+        .map(|r| (r.digest(), (&r.document().task, &r.document().node)))
+        .collect();
+    for done in of_plan().filter(|r| !matches!(r.document().outcome, Outcome::Refused { .. })) {
+        let done = done.document();
+        let (id, node) = (&done.task, &done.node);
+        let broken = |what: String| Err(Refused::new(Refusal::OrderNotMet, what));
+        let Some(task) = plan.document().task(id).filter(|t| t.node == *node) else {
+            return broken(format!(
+                "expected receipt {} of {node} to be for one of its tasks in plan {}, found {id}; look at that machine",
+                done.counter,
+                plan.digest().short()
+            ));
+        };
+        for earlier in task.after.iter().filter_map(|id| plan.document().task(id)) {
+            let named = |d: &Digest| succeeded.get(d) == Some(&(&earlier.id, &earlier.node));
+            if !done.relied_on.iter().any(named) {
+                return broken(format!(
+                    "expected {node} to have held a receipt that {} succeeded before it did {id}, found none that its receipt {} names; look at that machine",
+                    earlier.id, done.counter
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Those that verify, and why the first other one does not.

@@ -15,7 +15,7 @@ mod state;
 mod threshold;
 
 pub use admission::{admission, enrolment};
-pub use gate::{MAX_GATE_RECEIPTS, order_met};
+pub use gate::{MAX_GATE_RECEIPTS, order_kept, order_met};
 pub use plan::{check_work, plan};
 pub use receipt::receipt;
 pub use root::TrustedRoot;

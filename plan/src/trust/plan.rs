@@ -5,7 +5,9 @@ use crate::{
     id::Fingerprint,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{Duty, Identity, Moment, SignedBy, TrustedRoot, Verified, parse, shape::check_shape, threshold},
+    trust::{
+        CLOCK_SKEW, Duty, Identity, Moment, SignedBy, TrustedRoot, Verified, parse, shape::check_shape, threshold,
+    },
 };
 
 /// Everything about a plan that anybody can check who holds the root and the roster: the coordinator when it is handed
@@ -108,7 +110,9 @@ pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, moment: Moment)
         Moment::Starting(now) => {
             root.check_expiry(now)?;
             not_expired(plan, now)?;
-            if now < plan.not_before {
+            // A plan for at once was made by a clock that may run ahead of this one; a plan for later waits exactly.
+            let ahead = if plan.not_before == plan.created { CLOCK_SKEW } else { Duration::ZERO };
+            if now.plus(ahead) < plan.not_before {
                 return Err(Refused::new(
                     Refusal::Expired,
                     format!("plan {seq} is valid from {} and it is {now}; it is tried again then", plan.not_before),

@@ -30,6 +30,7 @@ fn a_root_is_followed_only_by_the_next_one() {
     assert_refused(offer(&other), Refusal::RootChain, &[&held.digest().to_string(), "same version"]);
     assert_refused(offer(&second(|r| r.fleet_id = other_fleet())), Refusal::WrongFleet, &["7d0f", "0bad"]);
     assert_refused(offer(&second(|r| r.epoch = Epoch(0))), Refusal::RootChain, &["epoch 1 or higher", "found 0"]);
+    assert_refused(offer(&second(|r| r.coordinator_ca.clear())), Refusal::Malformed, &["root 2", "coordinator CA"]);
     let newest = offer(&second(|_| ())).unwrap();
     assert_refused(newest.advance(held.signed()), Refusal::RootChain, &["expected root 3", "found root 1"]);
 }
@@ -118,6 +119,7 @@ fn an_expired_root_is_followed_but_nothing_counts_under_it() {
     assert!(held.advance(&signed(DocumentKind::Root, &second(|_| ()), &[ADA])).is_ok());
     assert_refused(held.check_expiry(noon()), Refusal::Expired, &["root 1 expired at 2026-11-02"]);
     assert!(held.check_expiry(at("2026-11-01T23:59:59Z")).is_ok());
+    assert!(held.check_expiry(old.expires).is_err(), "not a moment longer");
     assert_refused(trust::roster(&held, None, &signed_roster(&roster()), now()), Refusal::Expired, &["root 1"]);
     let admission = signed(DocumentKind::Admission, &admission(), &[ADA]);
     assert_refused(trust::admission(&held, &admission, now()), Refusal::Expired, &["root 1"]);
@@ -150,6 +152,8 @@ fn thresholds_count_different_keys_that_may() {
     assert_refused(trust::threshold(&root, upgrade, &by(&[])), Refusal::BadSignature, &["found no signature"]);
     assert_refused(trust::threshold(&root, Duty::Roster, &by(&[ADA, OLGA])), Refusal::Threshold, &["roster"]);
 
+    root.thresholds.roster = 0;
+    assert!(trust::threshold(&root, Duty::Roster, &by(&[])).is_err(), "nothing counts without a signature");
     root.signers[1].plan_kinds = vec![PlanKind::Reboot];
     assert_refused(trust::threshold(&root, upgrade, &by(&[ADA, BEN])), Refusal::Threshold, &["1 (ada)"]);
     assert!(trust::threshold(&root, Duty::Plan(PlanKind::Reboot), &by(&[ADA, BEN])).is_ok());

@@ -7,7 +7,7 @@ use hostler_plan::{
     id::{Digest, Epoch, Seq},
     refusal::{Refusal, Refused},
     signature::sign,
-    trust::{self, MAX_GATE_RECEIPTS, Verified, order_met},
+    trust::{self, MAX_GATE_RECEIPTS, Verified, order_kept, order_met},
 };
 use proptest::prelude::*;
 
@@ -110,7 +110,12 @@ fn changed_claims(plan: &Verified<Plan>, good: &Claim) -> Vec<Claim> {
         let signatures = vec![sign(&key(seed), kind, &bytes).unwrap()];
         Claim { genuine: false, signed: Signed { bytes, signatures }, ..good.clone() }
     };
+    // A node that speaks for another one: all in order, but not its task.
+    let mut usurped = Receipt { node: name(other_node), counter: 9, ..receipt.clone() };
+    usurped.previous = Some(Digest::of(b"the receipt before"));
+    let usurped = Claim { node: other_node, counter: 9, signed: signed_receipt(&usurped), ..good.clone() };
     vec![
+        usurped,
         claim(&|r| r.plan = Digest::of(b"another plan"), &|c| c.bound = false),
         claim(&|r| r.epoch = Epoch(2), &|c| c.bound = false),
         claim(&|r| r.seq = Seq(41), &|c| c.bound = false),
@@ -164,7 +169,7 @@ proptest! {
 
     /// Late, twice, in any order and mixed with anything.
     #[test]
-    fn the_gate_agrees_with_its_model_for_any_pile_of_receipts(picks in prop::collection::vec(0_usize..96, 0..9)) {
+    fn the_gate_agrees_with_its_model_for_any_pile_of_receipts(picks in prop::collection::vec(0_usize..102, 0..9)) {
         thread_local! {
             static WORLD: (Verified<Plan>, Verified<Roster>, Vec<Claim>) = {
                 let plan = wide_plan();
@@ -220,4 +225,36 @@ fn a_machine_that_took_over_a_name_proves_nothing() {
     let roster = verified_roster(&replaced);
     assert!(trust::receipt(&roster, &receipt).is_ok());
     assert_refused(order_met(&plan, &task_id("w1.stage"), &[receipt], &roster), Refusal::OrderNotMet, &["found none"]);
+}
+
+#[test]
+fn files_alone_tell_afterwards_whether_the_order_was_kept() {
+    let (plan, roster) = (verified_plan(&plan()), verified_roster(&roster()));
+    let verified = |receipt: &Receipt| trust::receipt(&roster, &signed_receipt(receipt)).unwrap();
+    let s1 = verified(&receipt(&plan, "s1.stage", 1));
+    let mut relying = receipt(&plan, "w1.stage", 1);
+    relying.relied_on = vec![s1.digest()];
+    let w1 = verified(&relying);
+    let mut last = receipt(&plan, "w2.stage", 1);
+    last.relied_on = vec![w1.digest(), s1.digest()];
+    let w2 = verified(&last);
+    assert_eq!(order_kept(&plan, &[]), Ok(()));
+    assert_eq!(order_kept(&plan, &[w2.clone(), s1.clone(), w1.clone()]), Ok(()), "in any order");
+
+    let missing = order_kept(&plan, &[w1.clone(), w2.clone()]);
+    assert_refused(missing, Refusal::OrderNotMet, &["w1 to have held", "s1.stage succeeded before it did w1.stage"]);
+    let skipped = verified(&receipt(&plan, "w1.stage", 1));
+    let skipped = order_kept(&plan, &[s1.clone(), skipped]);
+    assert_refused(skipped, Refusal::OrderNotMet, &["s1.stage succeeded before it did w1.stage"]);
+    let mut failed = receipt(&plan, "s1.stage", 1);
+    failed.outcome = Outcome::Failed { reason: "no".to_owned() };
+    let failed = verified(&failed);
+    relying.relied_on = vec![failed.digest()];
+    let went_on = order_kept(&plan, &[failed, verified(&relying)]);
+    assert_refused(went_on, Refusal::OrderNotMet, &["s1.stage succeeded before it did w1.stage"]);
+    relying.outcome = Outcome::Refused { refusal: Refusal::OrderNotMet, reason: "not yet".to_owned() };
+    assert_eq!(order_kept(&plan, &[verified(&relying)]), Ok(()), "a refusal touched nothing");
+    let mut other = receipt(&plan, "s1.stage", 1);
+    other.node = name("w1");
+    assert_refused(order_kept(&plan, &[verified(&other)]), Refusal::OrderNotMet, &["one of its tasks", "s1.stage"]);
 }

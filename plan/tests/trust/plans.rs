@@ -81,6 +81,13 @@ fn bytes_that_are_not_exactly_one_document_are_refused() {
 }
 
 #[test]
+fn nothing_of_a_stranger_is_parsed() {
+    let offer = |seed| judge(&signed_bytes(DocumentKind::Plan, b"{\"a\":".to_vec(), &[seed]), now());
+    assert_refused(offer(STRANGER), Refusal::BadSignature, &["unknown key"]);
+    assert_refused(offer(ADA), Refusal::Malformed, &["not a valid document"]);
+}
+
+#[test]
 fn what_is_too_large_is_refused_before_it_is_read() {
     let most = DocumentKind::Plan.max_bytes();
     let zeros = Signed { bytes: vec![0; most + 1], signatures: vec!["x".to_owned()] };
@@ -150,7 +157,11 @@ fn a_plan_counts_only_in_its_time() {
     let signed = signed_plan(&plan());
     let starting = |time: &str| judge(&signed, Moment::Starting(at(time)));
     assert!(starting("2026-11-21T08:00:00Z").is_ok());
-    assert_refused(starting("2026-11-21T07:59:59Z"), Refusal::Expired, &["valid from 2026-11-21T08:00:00Z"]);
+    assert!(starting("2026-11-21T07:55:00Z").is_ok(), "clocks differ a little");
+    assert_refused(starting("2026-11-21T07:54:59Z"), Refusal::Expired, &["valid from 2026-11-21T08:00:00Z"]);
+    assert!(offer(|p| p.not_before = noon()).is_ok());
+    let later = offer(|p| p.not_before = at("2026-11-21T12:00:01Z"));
+    assert_refused(later, Refusal::Expired, &["valid from 2026-11-21T12:00:01Z", "tried again then"]);
     assert!(starting("2026-11-24T07:59:59Z").is_ok());
     assert_refused(starting("2026-11-24T08:00:00Z"), Refusal::Expired, &["plan 42 expired"]);
     assert!(judge(&signed, Moment::Submitting(at("2026-11-21T07:00:00Z"))).is_ok(), "may be handed in early");

@@ -108,6 +108,7 @@ fn a_new_epoch_voids_every_plan_and_starts_again() {
     let signed_next = signed(DocumentKind::Root, &next, &[ADA, BEN]);
     let state = state.accept_root(clock(), &signed_next).unwrap();
     assert_eq!((state.seq(), state.epoch(), state.open_plans()), (Seq(0), Epoch(2), &[][..]));
+    assert_eq!(state.held_plans().count(), 0);
     assert_refused(accept(&state, &stolen), Refusal::BadSignature, &["unknown key"]);
 
     let roster = Roster { epoch: Epoch(2), version: 1, root_version: 2, ..roster() };
@@ -170,6 +171,7 @@ fn the_floor_follows_verified_times_and_never_passes_a_true_clock() {
     assert_eq!(offer("2026-11-01T00:00:00Z", true), build_time());
     assert_eq!(offer("2099-01-01T00:00:00Z", true), build_time());
     assert_eq!(offer("2099-01-01T00:00:00Z", false), build_time());
+    assert_eq!(offer("2026-11-20T00:00:00Z", false), build_time(), "a clock that may be wrong raises nothing");
     let (accepted, plan) = accept(&fresh(), &numbered(42, &[])).unwrap();
     assert_eq!(accepted.time_floor(), plan.document().created);
     assert_eq!(
@@ -254,6 +256,12 @@ fn a_restored_node_catches_up_with_its_own_newest_receipt() {
     assert_eq!(state.catch_up(&identity("w1"), &newest).unwrap(), state, "the same receipt twice changes nothing");
     assert_refused(old.catch_up(&identity("w2"), &newest), Refusal::NotATarget, &["one of w1"]);
 
+    let mut older = receipt(&plan, "w1.stage", 8);
+    (older.epoch, older.seq) = (Epoch(0), Seq(90));
+    let older = trust::receipt(&verified_roster(&roster()), &signed_receipt(&older)).unwrap();
+    let counted = state.catch_up(&identity("w1"), &older).unwrap();
+    assert_eq!((counted.seq(), counted.next_receipt().0), (Seq(42), 9), "an older epoch raises no plan number");
+
     let mut twin = receipt(&plan, "w1.stage", 7);
     twin.grant = 2;
     let twin = trust::receipt(&verified_roster(&roster()), &signed_receipt(&twin)).unwrap();
@@ -283,6 +291,6 @@ fn a_state_reads_back_what_it_wrote_and_notices_changed_documents() {
         assert_refused(NodeState::from_bytes(text.replacen(from, to, 1).as_bytes()), Refusal::DamagedState, &[]);
     }
     assert_refused(NodeState::from_bytes(b""), Refusal::DamagedState, &["cannot be read"]);
-    let orphan = text.replace(&plan.digest().to_string(), &Digest::of(b"x").to_string());
-    assert_refused(NodeState::from_bytes(orphan.as_bytes()), Refusal::DamagedState, &[]);
+    let orphan = text.replacen(&plan.digest().to_string(), &Digest::of(b"x").to_string(), 1);
+    assert_refused(NodeState::from_bytes(orphan.as_bytes()), Refusal::DamagedState, &["do not fit"]);
 }
