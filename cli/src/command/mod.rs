@@ -1,5 +1,8 @@
 //! The commands: each calls operations of this crate and prints what they give.
 
+mod fleet;
+mod ledger;
+mod node;
 mod plan;
 mod progress;
 mod rollout;
@@ -64,6 +67,9 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Rollouts => rollout::list(&context).await,
         Command::Rollout(command) => rollout::run(&context, command).await,
         Command::Quarantine(command) => rollout::quarantine(&context, command).await,
-        _ => Err(Error::Usage("not in this version".into())),
+        Command::Ledger(command) => ledger::run(&context, command).await,
+        Command::Fleet(command) => fleet::run(&context, command).await,
+        Command::Nodes { watch } => node::list(&context, watch).await,
+        Command::Node(command) => node::run(&context, command).await,
     }
 }

@@ -1,0 +1,105 @@
+use serde_json::json;
+
+use super::Context;
+use crate::{
+    args::FleetCommand,
+    error::Error,
+    file::read_limited,
+    fleet::{self, Difference},
+    output::{clean, note, print, table, write},
+    plan::{self, MAX_FLEET_BYTES},
+};
+
+pub async fn run(context: &Context, command: FleetCommand) -> Result<(), Error> {
+    match command {
+        FleetCommand::Check { file } => {
+            let (fleet, unwise) = plan::read_fleet(&file)?;
+            let unwise: Vec<String> = unwise.iter().map(ToString::to_string).collect();
+            let servers = fleet.servers().len();
+            print(
+                context.output,
+                || {
+                    json!({ "file": file.display().to_string(), "name": fleet.name, "version": fleet.version,
+                        "distribution": fleet.distribution.to_string(), "servers": servers,
+                        "workers": fleet.nodes.len() - servers, "artifacts": fleet.artifacts.len(),
+                        "warnings": unwise })
+                },
+                || {
+                    let mut text = format!(
+                        "{}: fleet {}, {} {}, {servers} servers, {} workers, {} artifacts",
+                        file.display(),
+                        fleet.name,
+                        fleet.distribution,
+                        fleet.version,
+                        fleet.nodes.len() - servers,
+                        fleet.artifacts.len()
+                    );
+                    unwise.iter().for_each(|u| text.push_str(&format!("\n{}", clean(u))));
+                    text
+                },
+            )
+        }
+        FleetCommand::Show => {
+            let mut admin = context.admin().await?;
+            let stored = fleet::stored(&mut admin).await?;
+            if stored.is_empty() {
+                return Err(Error::Failed(
+                    "the coordinator has no fleet file yet; give it yours with `hostler fleet put`".into(),
+                ));
+            }
+            match context.output {
+                crate::args::Output::Text => write(&stored),
+                crate::args::Output::Json => {
+                    print(context.output, || json!({ "content": String::from_utf8_lossy(&stored) }), String::new)
+                }
+            }
+        }
+        FleetCommand::Diff => diff(context).await,
+        FleetCommand::Put => {
+            let path = context.profile.fleet()?;
+            plan::read_fleet(path)?;
+            let content = read_limited(path, MAX_FLEET_BYTES)?;
+            let mut admin = context.admin().await?;
+            fleet::put(&mut admin, content).await?;
+            let text = format!("the coordinator has {}", path.display());
+            print(context.output, || json!({ "file": path.display().to_string() }), || text)
+        }
+    }
+}
+
+async fn diff(context: &Context) -> Result<(), Error> {
+    let path = context.profile.fleet()?;
+    let (fleet, _) = plan::read_fleet(path)?;
+    let own = read_limited(path, MAX_FLEET_BYTES)?;
+    let mut admin = context.admin().await?;
+    let inventory = plan::inventory(&mut admin).await?;
+    let roster = admin.held().roster().map(|r| r.document().clone());
+    let differences = fleet::differences(&fleet, roster.as_ref(), &inventory);
+    let stored = fleet::stored(&mut admin).await?;
+    let lines = fleet::line_changes(&String::from_utf8_lossy(&stored), &String::from_utf8_lossy(&own));
+    print(
+        context.output,
+        || {
+            json!({ "differences": differences.iter().map(|d| json!({
+                    "node": d.node, "expected": d.expected, "found": d.found, "next": d.next })).collect::<Vec<_>>(),
+                "file_changes": lines })
+        },
+        || match differences.is_empty() {
+            true => "the fleet is what its file says".to_owned(),
+            false => table(["NODE", "EXPECTED", "FOUND", "NEXT"], &differences.iter().map(row).collect::<Vec<_>>()),
+        },
+    )?;
+    if !lines.is_empty() && context.output == crate::args::Output::Text {
+        note(&format!(
+            "the coordinator's copy (-) differs from {} (+); update it with `hostler fleet put`:",
+            path.display()
+        ));
+        lines.iter().for_each(|l| note(&clean(l)));
+    }
+    Ok(())
+}
+
+fn row(d: &Difference) -> [String; 4] {
+    let node = d.node.as_ref().map_or("-".to_owned(), ToString::to_string);
+    [node, d.expected.clone(), d.found.clone(), d.next.clone()]
+}

@@ -1,0 +1,311 @@
+use std::time::Duration;
+
+use hostler_plan::timestamp::Timestamp;
+use hostler_proto::v1::{NodeDetail, NodeSummary};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::{
+    Admin,
+    admin::now,
+    args::{NodeCommand, Output, duration_text},
+    ask::confirm,
+    error::Error,
+    node::{self, Listed},
+    output::{clean, line, note, print, table, write},
+    roster::{self, Pending, Standing},
+};
+
+/// Facts change every ten seconds; a person sees a change of state within two.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What a terminal of 80 columns leaves for a spark line beside name and range.
+const SPARK_WIDTH: usize = 40;
+
+/// `hostler nodes`
+pub async fn list(context: &Context, watch: bool) -> Result<(), Error> {
+    let mut admin = context.admin().await?;
+    let mut shown = String::new();
+    loop {
+        let nodes = match node::list(&mut admin).await {
+            Ok(nodes) => nodes,
+            // The session ran out, or the coordinator restarted.
+            Err(Error::Coordinator { .. }) if watch => {
+                tokio::time::sleep(WATCH_INTERVAL).await;
+                if admin.reconnect().await.is_err() {
+                    note("the coordinator does not answer; trying again");
+                }
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        let text = match context.output {
+            Output::Json => {
+                json!({ "nodes": nodes.iter().map(|n| summary_json(&admin, n)).collect::<Vec<_>>() }).to_string()
+            }
+            Output::Text => nodes_table(&admin, &nodes),
+        };
+        if text != shown {
+            if watch && context.output == Output::Text && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+                // Home, clear: the new list takes the place of the old one.
+                write(b"\x1b[H\x1b[2J")?;
+            }
+            line(text.trim_end())?;
+            shown = text;
+        }
+        if !watch {
+            break;
+        }
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
+    if context.output == Output::Text {
+        hint_pending(&mut admin).await?;
+    }
+    Ok(())
+}
+
+async fn hint_pending(admin: &mut Admin) -> Result<(), Error> {
+    let (pending, refused) = roster::pending(admin).await?;
+    for p in &pending {
+        note(&pending_line(p));
+    }
+    for r in &refused {
+        note(&clean(&format!("an enrolment does not count: {}", r.reason)));
+    }
+    Ok(())
+}
+
+fn pending_line(p: &Pending) -> String {
+    let name = &p.enrolment.document().node;
+    clean(&match &p.standing {
+        Standing::Automatic => format!("{name} is admitted by its token and joins the roster with the next plan"),
+        Standing::Manual(why) => format!("{name} waits for `hostler node approve {name}`: {why}"),
+        Standing::Replaces(old) => format!(
+            "{name} is listed under key {old} and enrolled again with another; if the machine was made anew, run `hostler node approve {name}`"
+        ),
+        Standing::Never(why) => format!("{name} cannot be listed: {why}"),
+    })
+}
+
+/// `hostler node …`
+pub async fn run(context: &Context, command: NodeCommand) -> Result<(), Error> {
+    let mut admin = context.admin().await?;
+    match command {
+        NodeCommand::Show { name } => {
+            let detail = node::get(&mut admin, &name).await?;
+            print(context.output, || detail_json(&admin, &detail), || detail_text(&admin, &detail))
+        }
+        NodeCommand::Approve { name, yes } => {
+            let (pending, _) = roster::pending(&mut admin).await?;
+            let mut wanted: Vec<Pending> =
+                pending.iter().filter(|p| p.enrolment.document().node == name).cloned().collect();
+            if wanted.len() > 1 {
+                return Err(Error::Failed(format!(
+                    "{} machines enrolled as {name}; give all but one another name, then approve it",
+                    wanted.len()
+                )));
+            }
+            if wanted.is_empty() {
+                return Err(Error::Usage(format!(
+                    "no enrolment of {name} waits; see `hostler nodes` for those that do"
+                )));
+            }
+            wanted.iter().for_each(|p| note(&describe(p)));
+            confirm(&format!("sign a roster with {name}?"), yes)?;
+            let covered = |p: &&Pending| p.standing == Standing::Automatic && p.enrolment.document().node != name;
+            wanted.extend(pending.iter().filter(covered).cloned());
+            let version = roster::list(&mut admin, &wanted, now()).await?;
+            let names: Vec<String> = wanted.iter().map(|p| p.enrolment.document().node.to_string()).collect();
+            print(
+                context.output,
+                || json!({ "roster": version, "nodes": names }),
+                || format!("roster {version} lists {}", names.join(", ")),
+            )
+        }
+        NodeCommand::Retire { name, yes } => {
+            confirm(&format!("retire {name}? Its key counts no more, and it gets no further certificate"), yes)?;
+            let version = roster::retire(&mut admin, &name, now()).await?;
+            print(
+                context.output,
+                || json!({ "roster": version, "retired": name }),
+                || format!("roster {version}: {name} is retired"),
+            )
+        }
+    }
+}
+
+fn describe(p: &Pending) -> String {
+    let (e, a) = (p.enrolment.document(), p.admission.document());
+    let gib = e.hardware.memory_bytes as f64 / f64::from(1 << 30);
+    let lines = [
+        format!("{} enrolled at {} from {}", e.node, p.at, p.peer_address),
+        format!("  key       {}", e.key.fingerprint()),
+        format!("  token     {} (expires {}, {} uses)", a.token, a.expires, a.uses),
+        format!("  hardware  {}, {}, serial {}, {gib:.1} GiB", e.hardware.model, e.arch, e.hardware.serial),
+        format!("  machine   {}", e.hardware.machine_id),
+        format!("  {}", pending_line(p)),
+    ];
+    lines.map(|l| clean(&l)).join("\n")
+}
+
+fn nodes_table(admin: &Admin, nodes: &[NodeSummary]) -> String {
+    let percent = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{:.0}%", v * 100.0));
+    let flag = |v: Option<bool>, yes: &str, no: &str| v.map_or("-".to_owned(), |v| if v { yes } else { no }.to_owned());
+    let rows: Vec<[String; 11]> = nodes
+        .iter()
+        .map(|n| {
+            let state = node::state(&node::listed(admin.held(), n), n);
+            let said = if n.activity.is_empty() { &n.health_reason } else { &n.activity };
+            [
+                clean(&n.name),
+                state,
+                n.condition.as_ref().map_or("-".to_owned(), |c| clean(&c.version)),
+                n.temperature_celsius.map_or("-".to_owned(), |t| format!("{t:.0}°C")),
+                flag(n.throttled, "yes", "no"),
+                percent(n.memory_used_ratio),
+                percent(n.disk_used_ratio),
+                percent(n.nvme_used_ratio),
+                flag(n.clock_synchronised, "ok", "off"),
+                clean(&n.health),
+                clean(said),
+            ]
+        })
+        .collect();
+    let head = ["NAME", "STATE", "VERSION", "TEMP", "THROTTLED", "MEM", "DISK", "NVME WEAR", "CLOCK", "VERDICT", ""];
+    table(head, &rows)
+}
+
+fn summary_json(admin: &Admin, n: &NodeSummary) -> Value {
+    let listed = node::listed(admin.held(), n);
+    json!({
+        "name": n.name,
+        "state": node::state(&listed, n),
+        "listed": match &listed {
+            Listed::Active => "active",
+            Listed::Retired => "retired",
+            Listed::Pending => "pending",
+            Listed::OtherKey { .. } => "other_key",
+        },
+        "role": n.role,
+        "arch": n.arch,
+        "model": n.model,
+        "key": n.key,
+        "connected": n.connected,
+        "agent_version": n.agent_version,
+        "boot_id": n.boot_id,
+        "last_report": (n.last_report > 0).then(|| Timestamp::from_unix_milliseconds(n.last_report)),
+        "ready": n.condition.as_ref().map(|c| c.ready),
+        "cordoned": n.condition.as_ref().map(|c| c.unschedulable),
+        "cordoned_by": n.condition.as_ref().map(|c| &c.cordoned_by).filter(|b| !b.is_empty()),
+        "version": n.condition.as_ref().map(|c| &c.version).filter(|v| !v.is_empty()),
+        "health": n.health,
+        "health_reason": n.health_reason,
+        "temperature_celsius": n.temperature_celsius,
+        "throttled": n.throttled,
+        "memory_used_ratio": n.memory_used_ratio,
+        "disk_used_ratio": n.disk_used_ratio,
+        "nvme_used_ratio": n.nvme_used_ratio,
+        "clock_synchronised": n.clock_synchronised,
+        "activity": n.activity,
+    })
+}
+
+fn detail_json(admin: &Admin, detail: &NodeDetail) -> Value {
+    let mut value = summary_json(admin, &detail.summary.clone().unwrap_or_default());
+    let at = |seconds: u64| Timestamp::from_unix_seconds(seconds);
+    value["facts_taken_at"] =
+        json!((detail.facts_taken_at > 0).then(|| Timestamp::from_unix_milliseconds(detail.facts_taken_at)));
+    value["facts"] = detail
+        .facts
+        .iter()
+        .map(|f| {
+            let labels: serde_json::Map<String, Value> =
+                f.labels.iter().map(|l| (l.name.clone(), json!(l.value))).collect();
+            json!({ "name": f.name, "labels": labels, "value": f.value })
+        })
+        .collect();
+    value["verdicts"] = detail
+        .verdicts
+        .iter()
+        .map(|v| json!({ "rule": v.rule, "level": v.level, "sentence": v.sentence, "advice": v.advice, "since": at(v.since) }))
+        .collect();
+    value["history"] = detail
+        .history
+        .iter()
+        .map(|h| json!({ "name": h.name, "points": h.points.iter().map(|p| json!([p.at, p.value])).collect::<Vec<_>>() }))
+        .collect();
+    value["refusals"] = detail
+        .refusals
+        .iter()
+        .map(|r| json!({ "at": at(r.at), "refusal": r.refusal, "reason": r.reason, "document": r.document }))
+        .collect();
+    value
+}
+
+fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
+    let n = detail.summary.clone().unwrap_or_default();
+    let listed = node::listed(admin.held(), &n);
+    let mut lines = vec![format!("{}  {}", n.name, node::state(&listed, &n))];
+    if let Listed::OtherKey { roster } = &listed {
+        lines.push(format!("  ALARM     the roster lists key {roster}, the coordinator names {}; find out why", n.key));
+    }
+    let mut field = |name: &str, text: String| {
+        if !text.trim().is_empty() {
+            lines.push(format!("  {name:<9} {text}"));
+        }
+    };
+    field("machine", format!("{} {} {}", n.model, n.arch, n.role));
+    field("version", n.condition.as_ref().map(|c| c.version.clone()).unwrap_or_default());
+    field("agent", format!("{}, boot {}", n.agent_version, n.boot_id));
+    field("key", n.key.clone());
+    field("cordon", n.condition.as_ref().map(|c| c.cordoned_by.clone()).unwrap_or_default());
+    let seen = Timestamp::from_unix_milliseconds(n.last_report);
+    let ago = match n.last_report {
+        0 => "never".to_owned(),
+        _ => format!("{} ({} ago)", seen.whole_seconds(), duration_text(now().since(seen))),
+    };
+    field("report", ago);
+    field("activity", n.activity.clone());
+    field(
+        "health",
+        if n.health_reason.is_empty() { n.health.clone() } else { format!("{}: {}", n.health, n.health_reason) },
+    );
+    for v in detail.verdicts.iter().filter(|v| v.level != "ok") {
+        let since = Timestamp::from_unix_seconds(v.since);
+        lines.push(format!("  {:<9} {} (since {since}; {})", v.level, v.sentence, v.advice));
+    }
+    for h in &detail.history {
+        let points: Vec<(u64, f64)> = h.points.iter().map(|p| (p.at, p.value)).collect();
+        let values = || points.iter().map(|p| p.1).filter(|v| v.is_finite());
+        let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+        if low.is_finite() {
+            let last = points.last().map(|p| p.1).unwrap_or_default();
+            let spark = node::spark(&points, SPARK_WIDTH);
+            lines.push(format!("  {:<34} {spark}  {} now, {} to {}", h.name, number(last), number(low), number(high)));
+        }
+    }
+    for r in &detail.refusals {
+        let at = Timestamp::from_unix_seconds(r.at);
+        lines.push(format!("  refused   {at} ({}): {}", r.refusal, r.reason));
+    }
+    let mut text: String = lines.iter().map(|l| clean(l) + "\n").collect();
+    let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [fact_name(f), number(f.value)]).collect();
+    if !rows.is_empty() {
+        text.push('\n');
+        text.push_str(&table(["FACT", "VALUE"], &rows));
+    }
+    text
+}
+
+fn fact_name(fact: &hostler_proto::v1::NewSeries) -> String {
+    let labels: Vec<String> = fact.labels.iter().map(|l| format!("{}={:?}", l.name, l.value)).collect();
+    clean(&match labels.is_empty() {
+        true => fact.name.clone(),
+        false => format!("{}{{{}}}", fact.name, labels.join(",")),
+    })
+}
+
+/// A number for people: whole where it is whole, three digits behind the point where not.
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { format!("{value:.3}") }
+}
