@@ -12,10 +12,10 @@ pub enum TrustCommand {
     #[command(after_help = "Examples:
   hostler trust init --coordinator rack.lan:7443 --setup-code hostlersetup1.eyJ… --fleet fleet.toml
   hostler trust init --setup-code hostlersetup1.eyJ… --signer anna=anna.pub:admin --threshold-plan 2
-  hostler trust init --setup-code hostlersetup1.eyJ… --key ~/.ssh/id_ed25519_sk.pub
+  hostler trust init --setup-code ./setup-code --key ~/.ssh/id_ed25519_sk.pub
 
-A new coordinator prints its set-up code when it starts (`journalctl -u hostler-coordinator`). The code carries the
-pin of its CA, so nothing is trusted on first use.")]
+A new coordinator writes its set-up code to setup-code in its data directory (/var/lib/hostler/coordinator). The code
+carries the pin of its CA, so nothing is trusted on first use; it opens the coordinator once.")]
     Init(InitArgs),
     /// Show who may sign what, and until when
     #[command(after_help = "Examples:
@@ -45,8 +45,8 @@ beside the file (root-1.json.sig). Newer roots follow by chain at the next conne
 /// What the first root says.
 #[derive(Debug, Clone, clap::Args)]
 pub struct InitArgs {
-    /// What the new coordinator printed
-    #[arg(long, value_name = "CODE")]
+    /// What the new coordinator wrote, or a file with it (`-` for standard input)
+    #[arg(long, value_name = "CODE|FILE")]
     pub setup_code: String,
     /// Your name beside your key [default: the user name]
     #[arg(long, value_name = "NAME")]

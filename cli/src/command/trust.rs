@@ -12,6 +12,7 @@ use crate::{
     admin::now,
     args::{InitArgs, TrustCommand, duration_text},
     error::Error,
+    file::read_limited,
     held::Held,
     key::{self, read_public_key},
     output::{clean, note, print, table, write},
@@ -38,7 +39,7 @@ pub async fn run(context: &Context, command: TrustCommand) -> Result<(), Error> 
 }
 
 async fn init(context: &Context, args: InitArgs) -> Result<(), Error> {
-    let setup = SetupCode::parse(&args.setup_code).map_err(|e| Error::Usage(e.to_string()))?;
+    let setup = setup_code(&args.setup_code)?;
     let mut profile = context.profile.clone();
     profile.coordinator.get_or_insert_with(|| setup.admin_address.clone());
     let mut signers = Vec::new();
@@ -59,6 +60,19 @@ async fn init(context: &Context, args: InitArgs) -> Result<(), Error> {
     let context = Context { profile, output: context.output };
     remember(&context)?;
     show(&context, &held)
+}
+
+/// The longest set-up code that is read from a file; real ones have about 250 characters.
+const MAX_SETUP_CODE_BYTES: usize = 4096;
+
+/// A set-up code, or a file with one.
+fn setup_code(text: &str) -> Result<SetupCode, Error> {
+    let path = std::path::Path::new(text);
+    let written = match text == "-" || path.is_file() {
+        true => String::from_utf8_lossy(&read_limited(path, MAX_SETUP_CODE_BYTES)?).into_owned(),
+        false => text.to_owned(),
+    };
+    SetupCode::parse(&written).map_err(|e| Error::Usage(e.to_string()))
 }
 
 fn remember(context: &Context) -> Result<(), Error> {

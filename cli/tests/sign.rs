@@ -1,0 +1,287 @@
+//! Signing and judging plans on files: what stock ssh-keygen says, thresholds, and everything that is not a plan.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
+mod fixture;
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use fixture::{Fleet, anna, bert, key, otto, sign, write_key};
+use hostler_cli::file::{signature_path, write_document};
+use hostler_plan::{
+    document::{DocumentKind, Plan, PlanKind, Signed},
+    id::{Digest, Epoch, FleetId},
+    json,
+    refusal::Refusal,
+    step::Step,
+    timestamp::Timestamp,
+};
+
+/// A profile with a fleet, and the command run in it.
+struct Desk {
+    folder: tempfile::TempDir,
+    fleet: Fleet,
+}
+
+impl Desk {
+    fn new(threshold_plan: u32) -> Self {
+        let (folder, fleet) = (tempfile::tempdir().unwrap(), Fleet::new(threshold_plan));
+        fleet.hold(folder.path());
+        for (name, key) in [("anna", anna()), ("bert", bert()), ("otto", otto()), ("eve", key(99))] {
+            write_key(folder.path(), name, &key);
+        }
+        Self { folder, fleet }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, who: &str, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_hostler"))
+            .env_clear()
+            .current_dir(self.folder.path())
+            .env("HOSTLER_HOME", ".")
+            .env("HOSTLER_KEY", who)
+            .env("HOSTLER_COORDINATOR", "127.0.0.1:1")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    fn write_plan(&self, change: impl FnOnce(&mut Plan)) -> PathBuf {
+        let path = self.path("1.plan.json");
+        let bytes = json::write(&self.fleet.plan(1, change));
+        write_document(&path, &Signed { bytes, signatures: Vec::new() }).unwrap();
+        path
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn ssh_keygen_accepts(desk: &Desk, document: &Path, signature: &Path, principal: &str) -> bool {
+    let allowed = desk.run("anna", &["trust", "show", "--allowed-signers"]).stdout;
+    std::fs::write(desk.path("allowed_signers"), allowed).unwrap();
+    let mut child = Command::new("ssh-keygen")
+        .args(["-Y", "verify", "-I", principal, "-n", "hostler-plan", "-f"])
+        .arg(desk.path("allowed_signers"))
+        .arg("-s")
+        .arg(signature)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&std::fs::read(document).unwrap()).unwrap();
+    child.wait().unwrap().success()
+}
+
+#[test]
+fn two_people_sign_and_ssh_keygen_accepts_both_by_the_files_of_trust_show() {
+    let desk = Desk::new(2);
+    let plan = desk.write_plan(|_| {});
+    let first = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+    assert!(first.status.success(), "{}", stderr(&first));
+    let summary = stderr(&first);
+    for expected in ["prove the way", "a.check: host.noop", "valid", "needs 2"] {
+        assert!(summary.contains(expected), "{expected} is missing:\n{summary}");
+    }
+    assert!(String::from_utf8_lossy(&first.stdout).contains("1 more signer"));
+    let again = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+    assert_eq!(again.status.code(), Some(2), "every key counts once: {}", stderr(&again));
+    let second = desk.run("bert", &["sign", "1.plan.json", "--yes", "--output", "json"]);
+    assert!(second.status.success(), "{}", stderr(&second));
+    let json: serde_json::Value = serde_json::from_slice(&second.stdout).unwrap();
+    assert_eq!(json["signed_by"], serde_json::json!(["anna", "bert"]));
+    assert!(ssh_keygen_accepts(&desk, &plan, &signature_path(&plan, 1), "anna"));
+    assert!(ssh_keygen_accepts(&desk, &plan, &signature_path(&plan, 2), "bert"));
+    assert!(!ssh_keygen_accepts(&desk, &plan, &signature_path(&plan, 2), "anna"));
+}
+
+#[test]
+fn an_operator_signs_a_drain_but_no_upgrade_and_a_stranger_nothing() {
+    let desk = Desk::new(1);
+    desk.write_plan(|_| {});
+    assert!(desk.run("otto", &["sign", "1.plan.json", "--yes"]).status.success());
+    let plan = desk.write_plan(|p| p.kind = PlanKind::Upgrade);
+    let refused = desk.run("otto", &["sign", "1.plan.json", "--yes"]);
+    assert_eq!(refused.status.code(), Some(i32::from(Refusal::NotAllowed.exit_code())), "{}", stderr(&refused));
+    assert!(!signature_path(&plan, 1).exists(), "a refusal leaves no signature");
+    let stranger = desk.run("eve", &["sign", "1.plan.json", "--yes"]);
+    assert_eq!(stranger.status.code(), Some(i32::from(Refusal::BadSignature.exit_code())), "{}", stderr(&stranger));
+    assert!(!signature_path(&plan, 1).exists());
+    assert!(desk.run("anna", &["sign", "1.plan.json", "--yes"]).status.success());
+}
+
+#[test]
+fn without_a_terminal_nothing_is_signed_unasked() {
+    let desk = Desk::new(1);
+    let plan = desk.write_plan(|_| {});
+    let out = desk.run("anna", &["sign", "1.plan.json"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(stderr(&out).contains("--yes"));
+    assert!(!signature_path(&plan, 1).exists());
+}
+
+type BadPlan = (&'static str, Refusal, &'static str, Box<dyn Fn(&mut Plan)>);
+
+/// Every bad plan: what is wrong with it, the refusal, and a word that its message must have.
+#[test]
+fn bad_plans_are_refused_by_name_and_get_no_signature() {
+    let later = |seconds| fixture::now().plus(Duration::from_secs(seconds));
+    let past = Timestamp::from_unix_seconds(1_000_000_000);
+    let cases: Vec<BadPlan> = vec![
+        (
+            "another fleet",
+            Refusal::WrongFleet,
+            "fleet",
+            Box::new(|p| p.fleet_id = FleetId::new("f".repeat(32)).unwrap()),
+        ),
+        ("another epoch", Refusal::Replay, "epoch", Box::new(|p| p.epoch = Epoch(0))),
+        (
+            "expired",
+            Refusal::Expired,
+            "expired",
+            Box::new(move |p| (p.created, p.not_before, p.expires) = (past, past, past.plus(Duration::from_secs(60)))),
+        ),
+        ("lives too long", Refusal::Expired, "lifetime", Box::new(move |p| p.expires = later(90_000))),
+        ("an unlisted target", Refusal::NotATarget, "a", Box::new(|p| p.targets[0].key = p.targets[1].key.clone())),
+        (
+            "no artifact for a step",
+            Refusal::Malformed,
+            "artifact",
+            Box::new(|p| {
+                p.kind = PlanKind::Upgrade;
+                p.tasks[0].steps =
+                    vec![Step::StageArtifact { artifact: hostler_plan::id::ArtifactName::new("k3s").unwrap() }];
+            }),
+        ),
+    ];
+    for (name, refusal, word, change) in cases {
+        let desk = Desk::new(1);
+        let plan = desk.write_plan(|p| change(p));
+        let out = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+        let message = stderr(&out);
+        assert_eq!(out.status.code(), Some(i32::from(refusal.exit_code())), "{name}: {message}");
+        assert!(message.contains(word), "{name}: {message}");
+        assert!(!signature_path(&plan, 1).exists(), "{name}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_plan_are_refused() {
+    let desk = Desk::new(1);
+    let good = json::write(&desk.fleet.plan(1, |_| {}));
+    let text = String::from_utf8(good.clone()).unwrap();
+    let trailing = [good.as_slice(), b"{}"].concat();
+    let cases: [(&str, Vec<u8>, &str); 5] = [
+        ("trailing bytes", trailing, "trailing"),
+        ("a key twice", text.replacen("\"seq\": 1", "\"seq\": 1, \"seq\": 2", 1).into_bytes(), "twice"),
+        ("an unknown key", text.replacen("\"seq\": 1", "\"seq\": 1, \"shell\": \"id\"", 1).into_bytes(), "shell"),
+        ("a fraction", text.replacen("\"seq\": 1", "\"seq\": 1.5", 1).into_bytes(), "integer"),
+        (
+            "a missing digest",
+            text.replacen(&format!("\"roster\": \"{}\",", desk.fleet.roster.digest()), "", 1).into_bytes(),
+            "roster",
+        ),
+    ];
+    for (name, bytes, word) in cases {
+        write_document(&desk.path("1.plan.json"), &Signed { bytes, signatures: Vec::new() }).unwrap();
+        let out = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+        let message = stderr(&out);
+        assert_eq!(out.status.code(), Some(i32::from(Refusal::Malformed.exit_code())), "{name}: {message}");
+        assert!(message.contains(word), "{name}: {message}");
+    }
+}
+
+#[test]
+fn signatures_that_are_not_canonical_or_not_over_these_bytes_are_refused() {
+    let desk = Desk::new(2);
+    let signed = sign(DocumentKind::Plan, json::write(&desk.fleet.plan(1, |_| {})), &[anna()]);
+    let armour = signed.signatures[0].clone();
+    let mut flipped = signed.bytes.clone();
+    let at = flipped.windows(5).position(|w| w == b"prove").unwrap();
+    flipped[at] ^= 0x20;
+    let wrong_namespace = sign(DocumentKind::Roster, signed.bytes.clone(), &[anna()]).signatures;
+    let cases: [(&str, Signed, &str); 4] = [
+        ("one flipped byte", Signed { bytes: flipped, signatures: vec![armour.clone()] }, "does not verify"),
+        ("CRLF", Signed { signatures: vec![armour.replace('\n', "\r\n")], ..signed.clone() }, "CRLF"),
+        ("text before", Signed { signatures: vec![format!("x\n{armour}")], ..signed.clone() }, "first armour line"),
+        ("another namespace", Signed { signatures: wrong_namespace, ..signed.clone() }, "hostler-plan"),
+    ];
+    for (name, document, word) in cases {
+        write_document(&desk.path("1.plan.json"), &document).unwrap();
+        let out = desk.run("bert", &["sign", "1.plan.json", "--yes"]);
+        let message = stderr(&out);
+        assert_eq!(out.status.code(), Some(i32::from(Refusal::BadSignature.exit_code())), "{name}: {message}");
+        assert!(message.contains(word), "{name}: {message}");
+    }
+}
+
+#[test]
+fn a_huge_plan_is_not_read() {
+    let desk = Desk::new(1);
+    std::fs::File::create(desk.path("1.plan.json")).and_then(|f| f.set_len(1 << 30)).unwrap();
+    let out = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(stderr(&out).contains("262144"), "{}", stderr(&out));
+}
+
+#[test]
+fn a_damaged_held_root_is_refused_and_says_where() {
+    let desk = Desk::new(1);
+    let path = desk.path("trust/root-1.json");
+    let text = std::fs::read_to_string(&path).unwrap().replacen("\"epoch\": 1", "\"epoch\": 2", 1);
+    std::fs::write(&path, text).unwrap();
+    let out = desk.run("anna", &["trust", "show"]);
+    assert_eq!(out.status.code(), Some(i32::from(Refusal::DamagedState.exit_code())));
+    assert!(stderr(&out).contains("root-1.json"), "{}", stderr(&out));
+}
+
+#[test]
+fn a_root_is_imported_only_by_its_digest() {
+    let desk = Desk::new(1);
+    let digest = desk.fleet.root.digest().to_string();
+    let import = |digest: &str| {
+        desk.run("anna", &["--home", "other", "trust", "import", "trust/root-1.json", "--digest", digest])
+    };
+    let wrong = import(&Digest::of(b"another root").to_string());
+    assert_eq!(wrong.status.code(), Some(i32::from(Refusal::DigestMismatch.exit_code())), "{}", stderr(&wrong));
+    assert!(!desk.path("other/trust").exists());
+    let right = import(&digest);
+    assert!(right.status.success(), "{}", stderr(&right));
+    assert!(String::from_utf8_lossy(&right.stdout).contains(&digest));
+    let other_home = desk.run("anna", &["--home", "other", "trust", "show", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&other_home.stdout).unwrap();
+    assert_eq!(json["first_root"].as_str(), Some(digest.as_str()));
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_says_what_to_do() {
+    let desk = Desk::new(1);
+    let cases: [(&[&str], &str); 6] = [
+        (&["upgrade"], "--to"),
+        (&["upgrade", "--to", "latest"], "v1.34.3+k3s1"),
+        (&["drain", "Pi_3"], "a-z, 0-9"),
+        (&["token", "create", "--ttl", "soon"], "15m"),
+        (&["trust", "init", "--setup-code", "hello"], "hostlersetup1."),
+        (&["--home", "empty", "nodes"], "hostler trust init"),
+    ];
+    for (arguments, word) in cases {
+        let out = desk.run("anna", arguments);
+        let message = stderr(&out);
+        assert_eq!(out.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(message.contains(word), "{arguments:?}: {message}");
+    }
+    let out = desk.run("anna", &["nodes", "--output", "json"]);
+    assert_eq!(out.status.code(), Some(1), "nobody listens on port 1");
+    let error: serde_json::Value = serde_json::from_str(stderr(&out).trim()).unwrap();
+    assert_eq!(error["error"], "unreachable");
+}
