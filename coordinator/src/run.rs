@@ -23,7 +23,7 @@ use crate::{
     clock::now,
     command::keep_watchdog,
     data_dir::{DataDir, DataDirError, write_private},
-    desk::{Desk, DeskHandle, Place, Running},
+    desk::{Desk, Place, Running},
     ledger::{self, Ledger, LedgerError, Opened, Recovered},
     limits::{
         ADMIN_CONNECTIONS, AGENT_CONNECTIONS, CALL_TIMEOUT, CALLS_PER_CONNECTION, ENROLMENT_CONNECTIONS, STOP_GRACE,
@@ -126,13 +126,13 @@ async fn bind(
     Ok((listener, actual))
 }
 
-/// Runs a coordinator until `shutdown` ends. When `<data>/addresses.json` is there, it serves.
+/// Runs a coordinator until `shutdown` ends. While it serves, `<data>/addresses.json` says where; after a crash the
+/// file stays until the next start.
 pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let coordinator = Coordinator::open(&settings, &listeners.addresses)?;
     let (stop, stopped) = watch::channel(false);
     let serving = coordinator.serve(listeners, &stopped)?;
-    let desk = coordinator.desk.handle.clone();
-    let watchdog = keep_watchdog(async || is_alive(&desk).await);
+    let watchdog = keep_watchdog(coordinator.desk.handle.clone());
     tokio::pin!(serving, shutdown, watchdog);
     let result = tokio::select! {
         result = &mut serving => result,
@@ -147,8 +147,7 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
     };
     let Coordinator { desk, data, .. } = coordinator;
     desk.stop();
-    drop(data);
-    result
+    result.and(remove(&data.join(ADDRESSES_FILE)))
 }
 
 /// Keeps the good records of a damaged ledger and puts the rest aside. No coordinator may be running.
@@ -315,9 +314,4 @@ fn remove(path: &Path) -> Result<(), RunError> {
 fn in_file(path: &Path) -> impl Fn(io::Error) -> RunError {
     let path = path.to_owned();
     move |source| RunError::File { path: path.clone(), source }
-}
-
-/// Whether the desk still answers: what a watchdog wants to know.
-async fn is_alive(desk: &DeskHandle) -> bool {
-    desk.ask(|_| ()).await.is_ok()
 }

@@ -1,0 +1,228 @@
+use std::time::Duration;
+
+use hostler_plan::{
+    document::{DocumentKind, RosterStatus},
+    entry::Entry,
+    id::{Digest, FleetId},
+    refusal::Refusal,
+    signature::sign,
+    step::ClusterRole,
+};
+use hostler_proto::{
+    status::to_refused,
+    tls::{Coordinator, NodeIdentity, connect},
+    v1::{self, enrolment_client::EnrolmentClient},
+};
+use tonic::{Code, Status};
+
+use crate::fleet::{Fleet, Node, Token, now};
+
+fn refusal(status: &Status) -> Refusal {
+    to_refused(status).unwrap_or_else(|| panic!("expected a refusal, found {status:?}")).refusal
+}
+
+#[tokio::test]
+async fn a_node_enrols_and_the_same_key_is_admitted_again() {
+    let fleet = Fleet::start().await;
+    let token = fleet.token(1, ClusterRole::Worker).await;
+    let node = Node::new("w1");
+    let first = fleet.enrol(&node, &token).await.unwrap();
+    let identity = NodeIdentity::from_certificate(&first.certificate_chain[0]).unwrap();
+    assert_eq!((identity.fleet, identity.node), (fleet.id.clone(), node.name.clone()));
+    let trust = first.trust.unwrap();
+    assert_eq!(Digest::of(&trust.roots[0].content), fleet.root().digest());
+    assert!(trust.roster.is_none());
+    assert_eq!(first.agent_address, fleet.coordinator().addresses.agents.to_string());
+    assert!(first.renew_after > now().unix_seconds());
+    let records = fleet.ledger().await.len();
+    let again = fleet.enrol(&node, &token).await.unwrap();
+    assert_eq!(again.certificate_chain.len(), 2);
+    assert_eq!(fleet.ledger().await.len(), records, "the same key again is no new record");
+    let mut admin = fleet.login(&fleet.viewer).await.unwrap();
+    let request = admin.with_session(v1::Empty {});
+    let pending = admin.client.list_enrolments(request).await.unwrap().into_inner().enrolments;
+    assert_eq!(pending.len(), 1);
+    assert_eq!(pending[0].peer_address, "127.0.0.1");
+}
+
+#[tokio::test]
+async fn of_many_keys_a_token_admits_as_many_as_it_says() {
+    let fleet = Fleet::start().await;
+    let token = fleet.token(2, ClusterRole::Worker).await;
+    let nodes: Vec<Node> = (0..12).map(|i| Node::new(&format!("w{i}"))).collect();
+    let answers = futures_util::future::join_all(nodes.iter().map(|n| fleet.enrol(n, &token))).await;
+    assert_eq!(answers.iter().filter(|a| a.is_ok()).count(), 2);
+    for refused in answers.iter().filter_map(|a| a.as_ref().err()) {
+        assert_eq!(refusal(refused), Refusal::NotAllowed);
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        assert!(refused.message().contains("127.0.0.1"), "both addresses: {}", refused.message());
+    }
+    let alarms = fleet.ledger().await.into_iter().filter(|r| matches!(r.entry, Entry::Alarm { .. })).count();
+    assert!(alarms >= 1);
+}
+
+#[tokio::test]
+async fn tokens_that_do_not_count_admit_nobody() {
+    let fleet = Fleet::start().await;
+    let node = Node::new("w1");
+
+    let unknown = Token::new(&fleet.id, 1, ClusterRole::Worker);
+    assert_eq!(refusal(&fleet.enrol(&node, &unknown).await.unwrap_err()), Refusal::NotAllowed);
+
+    // A token that expires one second after it was handed in, and is used two seconds later.
+    let mut short = Token::new(&fleet.id, 1, ClusterRole::Worker);
+    short.admission.expires = now().plus(Duration::from_secs(2));
+    fleet.submit(&short.admission).await.unwrap();
+    while now() < short.admission.expires {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(refusal(&fleet.enrol(&node, &short).await.unwrap_err()), Refusal::Expired);
+
+    let mut old = Token::new(&fleet.id, 1, ClusterRole::Worker);
+    old.admission.created = now().plus(Duration::ZERO);
+    old.admission.expires = old.admission.created;
+    assert!(fleet.submit(&old.admission).await.is_err(), "a dead token is not even taken");
+
+    let other = Token::new(&FleetId::new("0".repeat(32)).unwrap(), 1, ClusterRole::Worker);
+    assert_eq!(refusal(&fleet.submit(&other.admission).await.unwrap_err()), Refusal::WrongFleet);
+
+    let token = fleet.token(1, ClusterRole::Worker).await;
+    let wrong_fleet = node.enrolment(&other.admission.fleet_id, &token);
+    assert_eq!(refusal(&fleet.enrol_with(&node, wrong_fleet).await.unwrap_err()), Refusal::WrongFleet);
+
+    let mut admin = fleet.login(&fleet.admin).await.unwrap();
+    let request = admin.with_session(v1::RevokeTokenRequest { token: token.admission.token.to_string() });
+    admin.client.revoke_token(request).await.unwrap();
+    assert_eq!(refusal(&fleet.enrol(&node, &token).await.unwrap_err()), Refusal::Revoked);
+    let enrolments = fleet
+        .ledger()
+        .await
+        .into_iter()
+        .filter(|r| matches!(r.entry, Entry::Document { kind: DocumentKind::Enrolment, .. }));
+    assert_eq!(enrolments.count(), 0);
+}
+
+#[tokio::test]
+async fn an_enrolment_must_be_whole() {
+    let fleet = Fleet::start().await;
+    let token = fleet.token(5, ClusterRole::Worker).await;
+    let node = Node::new("w1");
+    let good = node.enrolment(&fleet.id, &token);
+
+    let mut flipped = good.clone();
+    flipped.bytes[40] ^= 1;
+    assert_eq!(refusal(&fleet.enrol_with(&node, flipped).await.unwrap_err()), Refusal::Malformed);
+    let mut changed = good.clone();
+    changed.bytes =
+        String::from_utf8(good.bytes.clone()).unwrap().replace("Raspberry Pi 5", "Raspberry Pi 4").into_bytes();
+    assert_eq!(refusal(&fleet.enrol_with(&node, changed).await.unwrap_err()), Refusal::BadSignature);
+    for one in 0..2 {
+        let mut single = good.clone();
+        single.signatures.remove(one);
+        assert_eq!(refusal(&fleet.enrol_with(&node, single).await.unwrap_err()), Refusal::BadSignature);
+    }
+    // Somebody else's certificate request beside a good enrolment.
+    let other = Node::new("w1");
+    assert_eq!(refusal(&fleet.enrol_with(&other, good).await.unwrap_err()), Refusal::DigestMismatch);
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_one_key_and_a_key_to_one_name() {
+    let mut fleet = Fleet::start().await;
+    let token = fleet.token(5, ClusterRole::Worker).await;
+    let node = Node::new("w1");
+    fleet.enrol(&node, &token).await.unwrap();
+
+    let twin = Node::new("w1");
+    let refused = fleet.enrol(&twin, &token).await.unwrap_err();
+    assert_eq!(refusal(&refused), Refusal::NotAllowed);
+    assert!(refused.message().contains("w1"));
+
+    let mut copy = Node::new("w2");
+    (copy.key, copy.seal_key) = (node.key.clone(), node.seal_key.clone());
+    assert_eq!(refusal(&fleet.enrol(&copy, &token).await.unwrap_err()), Refusal::NotAllowed);
+
+    // Retired, the old key stays out and a new one may have the name.
+    fleet.approve(&[(&node, ClusterRole::Worker, RosterStatus::Retired)]).await;
+    assert_eq!(refusal(&fleet.enrol(&node, &token).await.unwrap_err()), Refusal::Revoked);
+    fleet.enrol(&twin, &token).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_coordinator_with_another_key_hears_nothing() {
+    let fleet = Fleet::start().await;
+    let other = Coordinator { pins: vec![Digest::of(b"another")], ..fleet.at(fleet.coordinator().addresses.enrolment) };
+    let error = connect(&other, None).await.unwrap_err().to_string();
+    assert!(error.to_lowercase().contains("issuer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_was_off_renews_by_its_own_key() {
+    let mut fleet = Fleet::start().await;
+    let token = fleet.token(1, ClusterRole::Worker).await;
+    let mut node = Node::new("w1");
+    fleet.enrol(&node, &token).await.unwrap();
+    fleet.approve(&[(&node, ClusterRole::Worker, RosterStatus::Active)]).await;
+    node.tls = rcgen::KeyPair::generate().unwrap();
+
+    let channel = connect(&fleet.at(fleet.coordinator().addresses.enrolment), None).await.unwrap();
+    let mut client = EnrolmentClient::new(channel);
+    let ask = |nonce: Vec<u8>, key: &ssh_key::PrivateKey, node: &Node| {
+        let certificate_request = node.request();
+        let answer = [nonce.as_slice(), &certificate_request].concat();
+        let signature = sign(key, DocumentKind::Login, &answer).unwrap();
+        v1::RenewRequest { node: node.name.to_string(), nonce, certificate_request, signature }
+    };
+    let challenge = || v1::RenewalChallengeRequest { node: "w1".into() };
+    let nonce = client.renewal_challenge(challenge()).await.unwrap().into_inner().nonce;
+    let request = ask(nonce, &node.key, &node);
+    let answer = client.renew(request.clone()).await.unwrap().into_inner();
+    assert!(answer.trust.unwrap().roster.is_some());
+    assert_eq!(client.renew(request).await.unwrap_err().code(), Code::Unauthenticated, "a nonce counts once");
+    let mut agent = fleet.agent(&node, &answer.certificate_chain).await;
+    let renewal = v1::RenewCertificateRequest { certificate_request: node.request() };
+    agent.renew_certificate(renewal.clone()).await.unwrap();
+
+    let stranger = crate::fleet::key();
+    let nonce = client.renewal_challenge(challenge()).await.unwrap().into_inner().nonce;
+    assert_eq!(refusal(&client.renew(ask(nonce, &stranger, &node)).await.unwrap_err()), Refusal::BadSignature);
+
+    // Retired on an open connection: the very next call is refused.
+    fleet.approve(&[(&node, ClusterRole::Worker, RosterStatus::Retired)]).await;
+    assert_eq!(agent.renew_certificate(renewal).await.unwrap_err().code(), Code::PermissionDenied);
+    let nonce = client.renewal_challenge(challenge()).await.unwrap().into_inner().nonce;
+    assert_eq!(refusal(&client.renew(ask(nonce, &node.key, &node)).await.unwrap_err()), Refusal::Revoked);
+}
+
+#[tokio::test]
+async fn one_address_cannot_knock_all_day() {
+    let fleet = Fleet::start().await;
+    let channel = connect(&fleet.at(fleet.coordinator().addresses.enrolment), None).await.unwrap();
+    let mut client = EnrolmentClient::new(channel);
+    let mut limited = 0;
+    for _ in 0..80 {
+        if let Err(status) = client.enrol(v1::EnrolRequest::default()).await {
+            limited += usize::from(status.code() == Code::ResourceExhausted);
+        }
+    }
+    assert!(limited >= 10, "{limited} of 80 were held back");
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart() {
+    let mut fleet = Fleet::start().await;
+    let token = fleet.token(1, ClusterRole::Worker).await;
+    let node = Node::new("w1");
+    fleet.enrol(&node, &token).await.unwrap();
+    fleet.approve(&[(&node, ClusterRole::Worker, RosterStatus::Active)]).await;
+    let before = fleet.ledger().await;
+    fleet.restart(|_| {}).await;
+    assert_eq!(fleet.ledger().await, before);
+    fleet.enrol(&node, &token).await.unwrap();
+    let late = Node::new("w2");
+    assert_eq!(
+        refusal(&fleet.enrol(&late, &token).await.unwrap_err()),
+        Refusal::NotAllowed,
+        "a spent token stays spent"
+    );
+}

@@ -1,0 +1,383 @@
+//! A fleet to test with: a coordinator in this process, admins with keys, and nodes that can enrol.
+
+use std::{path::Path, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hostler_coordinator::{Addresses, Listeners, RunError, Settings, run};
+use hostler_plan::{
+    document::{
+        Admission, AdmissionType, Approval, DocumentKind, Enrolment, EnrolmentType, Hardware, Policy, Root, RootType,
+        Roster, RosterNode, RosterStatus, RosterType, Signed, Signer, SignerRole, Thresholds,
+    },
+    id::{Arch, Digest, Epoch, FleetId, NodeName, TokenId},
+    json,
+    signature::{PublicKey, sign},
+    step::ClusterRole,
+    timestamp::Timestamp,
+};
+use hostler_proto::{
+    SESSION_METADATA,
+    join::SetupCode,
+    login::login_bytes,
+    tls::{BoundChannel, ClientIdentity, Coordinator, connect, connect_bound},
+    v1::{self, admin_client::AdminClient, agent_client::AgentClient, enrolment_client::EnrolmentClient},
+};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use ssh_key::{Algorithm, PrivateKey, rand_core::OsRng};
+use tokio::{sync::oneshot, task::JoinHandle};
+use tonic::{Request, Status, transport::Channel};
+
+/// A coordinator that runs in this process.
+pub struct Running {
+    pub addresses: Addresses,
+    pub folder: tempfile::TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Running {
+    /// Starts one with an empty data folder.
+    pub async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Starts one with what an earlier one left behind.
+    pub async fn start_in(folder: tempfile::TempDir) -> Self {
+        let settings = Settings::on_loopback(folder.path());
+        let listeners = Listeners::bind(&settings).await.unwrap();
+        let addresses = listeners.addresses().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(run(settings, listeners, async {
+            let _ = stopped.await;
+        }));
+        Self { addresses, folder, stop: Some(stop), task }
+    }
+
+    /// Stops it and hands back its data folder.
+    pub async fn stop(mut self) -> tempfile::TempDir {
+        drop(self.stop.take());
+        self.task.await.unwrap().unwrap();
+        self.folder
+    }
+
+    pub fn setup_code(&self) -> SetupCode {
+        read_setup_code(self.folder.path())
+    }
+}
+
+pub fn read_setup_code(folder: &Path) -> SetupCode {
+    SetupCode::parse(&std::fs::read_to_string(folder.join("setup-code")).unwrap()).unwrap()
+}
+
+/// A coordinator and the keys of the people around it.
+pub struct Fleet {
+    pub coordinator: Option<Running>,
+    pub pin: Digest,
+    pub id: FleetId,
+    pub admin: PrivateKey,
+    pub operator: PrivateKey,
+    pub viewer: PrivateKey,
+    pub roster_version: u64,
+}
+
+pub fn key() -> PrivateKey {
+    PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap()
+}
+
+pub fn public(key: &PrivateKey) -> PublicKey {
+    key.public_key().clone().into()
+}
+
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp::from_unix_seconds(since.as_secs())
+}
+
+pub fn name(text: &str) -> NodeName {
+    NodeName::new(text).unwrap()
+}
+
+/// Signs `document` by every one of `keys`.
+pub fn signed<T: serde::Serialize>(kind: DocumentKind, document: &T, keys: &[&PrivateKey]) -> Signed {
+    let bytes = json::write(document);
+    let signatures = keys.iter().map(|k| sign(k, kind, &bytes).unwrap()).collect();
+    Signed { bytes, signatures }
+}
+
+impl Fleet {
+    /// A fleet whose coordinator holds root 1.
+    pub async fn start() -> Self {
+        let fleet = Self::without_root().await;
+        let code = fleet.coordinator().setup_code().code;
+        let root = fleet.root();
+        fleet
+            .admin_client()
+            .await
+            .install_root(v1::InstallRootRequest { root: Some(root.into()), setup_code: code })
+            .await
+            .unwrap();
+        fleet
+    }
+
+    /// A fleet whose coordinator is new.
+    pub async fn without_root() -> Self {
+        let coordinator = Running::start().await;
+        let pin = coordinator_pin(&coordinator).await;
+        Self {
+            coordinator: Some(coordinator),
+            pin,
+            id: FleetId::new("7d0f".repeat(8)).unwrap(),
+            admin: key(),
+            operator: key(),
+            viewer: key(),
+            roster_version: 0,
+        }
+    }
+
+    pub fn coordinator(&self) -> &Running {
+        self.coordinator.as_ref().unwrap()
+    }
+
+    /// Stops the coordinator and starts it again on the same folder.
+    pub async fn restart(&mut self, between: impl FnOnce(&Path)) {
+        let folder = self.coordinator.take().unwrap().stop().await;
+        between(folder.path());
+        self.coordinator = Some(Running::start_in(folder).await);
+        coordinator_pin(self.coordinator()).await;
+    }
+
+    pub fn root(&self) -> Signed {
+        let signer = |name: &str, key: &PrivateKey, role| Signer {
+            name: name.to_owned(),
+            key: public(key),
+            role,
+            plan_kinds: Vec::new(),
+        };
+        let root = Root {
+            document_type: RootType::V1,
+            fleet_id: self.id.clone(),
+            version: 1,
+            epoch: Epoch(1),
+            created: now(),
+            expires: now().plus(Duration::from_secs(86_400)),
+            signers: vec![
+                signer("ada", &self.admin, SignerRole::Admin),
+                signer("otto", &self.operator, SignerRole::Operator),
+                signer("vera", &self.viewer, SignerRole::Viewer),
+            ],
+            thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: 1 },
+            revoked: Vec::new(),
+            coordinator_ca: vec![self.pin],
+            policy: Policy { max_plan_lifetime_seconds: 7 * 86_400, max_admission_lifetime_seconds: 86_400 },
+        };
+        signed(DocumentKind::Root, &root, &[&self.admin])
+    }
+
+    /// The coordinator at one of its addresses, trusted by its pin.
+    pub fn at(&self, address: std::net::SocketAddr) -> Coordinator {
+        Coordinator { address: address.to_string(), pins: vec![self.pin], time_floor: Timestamp::from_unix_seconds(0) }
+    }
+
+    pub async fn admin_channel(&self) -> BoundChannel {
+        connect_bound(&self.at(self.coordinator().addresses.admin), None).await.unwrap()
+    }
+
+    /// A client without a session.
+    pub async fn admin_client(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.admin_channel().await.channel)
+    }
+
+    /// A client that is logged in with that key.
+    pub async fn login(&self, key: &PrivateKey) -> Result<Admin, Status> {
+        Admin::login(self.admin_channel().await, key).await
+    }
+
+    /// Makes a token and hands in its admission.
+    pub async fn token(&self, uses: u32, role: ClusterRole) -> Token {
+        let token = Token::new(&self.id, uses, role);
+        self.submit(&token.admission).await.unwrap();
+        token
+    }
+
+    pub async fn submit(&self, admission: &Admission) -> Result<v1::DocumentReply, Status> {
+        let mut admin = self.login(&self.admin).await?;
+        let document = signed(DocumentKind::Admission, admission, &[&self.admin]);
+        let request = admin.with_session(document.into());
+        admin.client.submit_admission(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Signs and hands in a roster of these nodes.
+    pub async fn approve(&mut self, nodes: &[(&Node, ClusterRole, RosterStatus)]) -> Roster {
+        self.roster_version += 1;
+        let roster = Roster {
+            document_type: RosterType::V1,
+            fleet_id: self.id.clone(),
+            epoch: Epoch(1),
+            version: self.roster_version,
+            root_version: 1,
+            created: now(),
+            nodes: nodes
+                .iter()
+                .map(|(node, role, status)| RosterNode {
+                    name: node.name.clone(),
+                    key: public(&node.key),
+                    seal_key: node.seal_key.clone(),
+                    role: *role,
+                    arch: Arch::Aarch64,
+                    status: *status,
+                })
+                .collect(),
+        };
+        let mut admin = self.login(&self.admin).await.unwrap();
+        let document = signed(DocumentKind::Roster, &roster, &[&self.admin]);
+        let request = admin.with_session(document.into());
+        admin.client.submit_roster(request).await.unwrap();
+        roster
+    }
+
+    pub async fn enrol(&self, node: &Node, token: &Token) -> Result<v1::EnrolResponse, Status> {
+        let document = node.enrolment(&self.id, token);
+        self.enrol_with(node, document).await
+    }
+
+    pub async fn enrol_with(&self, node: &Node, document: Signed) -> Result<v1::EnrolResponse, Status> {
+        let channel = connect(&self.at(self.coordinator().addresses.enrolment), None).await.unwrap();
+        let request = v1::EnrolRequest { enrolment: Some(document.into()), certificate_request: node.request() };
+        EnrolmentClient::new(channel).enrol(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// A client with the node's certificate.
+    pub async fn agent(&self, node: &Node, chain: &[Vec<u8>]) -> AgentClient<Channel> {
+        let identity = ClientIdentity {
+            chain: chain.iter().cloned().map(CertificateDer::from).collect(),
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(node.tls.serialize_der())),
+        };
+        let channel = connect(&self.at(self.coordinator().addresses.agents), Some(identity)).await.unwrap();
+        AgentClient::new(channel)
+    }
+
+    /// The ledger's records so far.
+    pub async fn ledger(&self) -> Vec<hostler_plan::ledger::Record> {
+        let mut admin = self.login(&self.admin).await.unwrap();
+        let request = admin.with_session(v1::ExportLedgerRequest { from_index: 0 });
+        let mut chunks = admin.client.export_ledger(request).await.unwrap().into_inner();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.message().await.unwrap() {
+            bytes.extend(chunk.lines);
+        }
+        hostler_plan::ledger::verify(&bytes).unwrap().0
+    }
+}
+
+/// The pin of a coordinator that is about to serve.
+async fn coordinator_pin(coordinator: &Running) -> Digest {
+    let file = coordinator.folder.path().join("addresses.json");
+    for _ in 0..2000 {
+        if file.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let ca = std::fs::read(coordinator.folder.path().join("ca.crt")).unwrap();
+    hostler_proto::tls::spki_digest(&ca).unwrap()
+}
+
+/// A logged-in admin.
+pub struct Admin {
+    pub client: AdminClient<Channel>,
+    pub session: String,
+    pub login: v1::LoginResponse,
+}
+
+impl Admin {
+    pub async fn login(channel: BoundChannel, key: &PrivateKey) -> Result<Self, Status> {
+        let mut client = AdminClient::new(channel.channel.clone());
+        let nonce = client.challenge(v1::ChallengeRequest {}).await?.into_inner().nonce;
+        let request = answer(key, &nonce, channel.certificate().unwrap());
+        let login = client.login(request).await?.into_inner();
+        Ok(Self { client, session: login.session.clone(), login })
+    }
+
+    pub fn with_session<T>(&self, message: T) -> Request<T> {
+        with_session(message, &self.session)
+    }
+}
+
+pub fn with_session<T>(message: T, session: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(SESSION_METADATA, session.parse().unwrap());
+    request
+}
+
+pub fn answer(key: &PrivateKey, nonce: &[u8], certificate: Digest) -> v1::LoginRequest {
+    let signature = sign(key, DocumentKind::Login, &login_bytes(nonce, certificate)).unwrap();
+    v1::LoginRequest { nonce: nonce.to_vec(), public_key: public(key).to_string(), signature }
+}
+
+/// A token with its private half.
+pub struct Token {
+    pub key: PrivateKey,
+    pub admission: Admission,
+}
+
+impl Token {
+    pub fn new(fleet: &FleetId, uses: u32, role: ClusterRole) -> Self {
+        let key = key();
+        let id = Digest::of(public(&key).to_string().as_bytes()).hex()[..16].to_owned();
+        let admission = Admission {
+            document_type: AdmissionType::V1,
+            fleet_id: fleet.clone(),
+            epoch: Epoch(1),
+            token: TokenId::new(id).unwrap(),
+            token_key: public(&key),
+            uses,
+            created: now(),
+            expires: now().plus(Duration::from_secs(1800)),
+            role,
+            approval: Approval::Manual,
+        };
+        Self { key, admission }
+    }
+}
+
+/// A machine that wants to be a node.
+pub struct Node {
+    pub name: NodeName,
+    pub key: PrivateKey,
+    pub seal_key: String,
+    pub tls: KeyPair,
+}
+
+impl Node {
+    pub fn new(node: &str) -> Self {
+        let key = key();
+        let seal_key = STANDARD.encode(Digest::of(public(&key).to_string().as_bytes()).as_bytes());
+        Self { name: name(node), key, seal_key, tls: KeyPair::generate().unwrap() }
+    }
+
+    pub fn request(&self) -> Vec<u8> {
+        CertificateParams::default().serialize_request(&self.tls).unwrap().der().to_vec()
+    }
+
+    pub fn enrolment(&self, fleet: &FleetId, token: &Token) -> Signed {
+        let enrolment = Enrolment {
+            document_type: EnrolmentType::V1,
+            fleet_id: fleet.clone(),
+            token: token.admission.token.clone(),
+            node: self.name.clone(),
+            key: public(&self.key),
+            seal_key: self.seal_key.clone(),
+            tls_key: Digest::of(&self.tls.subject_public_key_info()),
+            arch: Arch::Aarch64,
+            hardware: Hardware {
+                model: "Raspberry Pi 5".into(),
+                serial: "10000000abc".into(),
+                machine_id: "m".into(),
+                memory_bytes: 8 << 30,
+            },
+            created: now(),
+        };
+        signed(DocumentKind::Enrolment, &enrolment, &[&token.key, &self.key])
+    }
+}

@@ -1,0 +1,517 @@
+use std::time::Duration;
+
+use hostler_plan::{
+    document::{
+        DocumentKind, Observation, Outcome, Plan, PlanKind, PlanRef, PlanType, Receipt, ReceiptType, Roster,
+        RosterStatus, Signed, StepResult, Strategy, Target, Task,
+    },
+    entry::Entry,
+    id::{Arch, BootId, Digest, Epoch, Seq, TaskId},
+    json,
+    refusal::Refusal,
+    step::{ClusterRole, Step},
+};
+use hostler_proto::{
+    status::to_refused,
+    v1::{self, FromAgent, ToAgent, from_agent, to_agent::Message},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::fleet::{Fleet, Node, now, public, signed};
+
+const BOOT: &str = "11111111-2222-3333-4444-555555555555";
+
+/// A node's end of its stream.
+struct Stream {
+    to: mpsc::Sender<FromAgent>,
+    from: Streaming<ToAgent>,
+}
+
+impl Stream {
+    async fn open(fleet: &Fleet, node: &Node, chain: &[Vec<u8>], hello: v1::Hello) -> Self {
+        let mut agent = fleet.agent(node, chain).await;
+        let (to, receiver) = mpsc::channel(16);
+        to.send(FromAgent { message: Some(from_agent::Message::Hello(hello)) }).await.unwrap();
+        let from = agent.attach(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+        Self { to, from }
+    }
+
+    async fn send(&self, message: from_agent::Message) {
+        self.to.send(FromAgent { message: Some(message) }).await.unwrap();
+    }
+
+    /// The next message, or how the stream ended.
+    async fn next(&mut self) -> Result<Option<Message>, Status> {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.from.message()).await;
+        Ok(next.expect("the coordinator says something")?.and_then(|m| m.message))
+    }
+
+    /// The next message of a kind; others are passed over.
+    async fn expect<T>(&mut self, wanted: impl Fn(Message) -> Option<T>) -> T {
+        loop {
+            let message = self.next().await.unwrap().expect("the stream goes on");
+            if let Some(found) = wanted(message) {
+                return found;
+            }
+        }
+    }
+
+    async fn grant(&mut self) -> v1::Grant {
+        self.expect(|m| if let Message::Grant(g) = m { Some(g) } else { None }).await
+    }
+
+    async fn acknowledged(&mut self) -> String {
+        self.expect(|m| if let Message::ReceiptAcknowledged(a) = m { Some(a.digest) } else { None }).await
+    }
+}
+
+fn hello() -> v1::Hello {
+    v1::Hello { agent_version: "0.1.0".into(), boot_id: BOOT.into(), ..v1::Hello::default() }
+}
+
+/// A fleet of nodes that are in the roster, with their certificates.
+struct Ready {
+    fleet: Fleet,
+    nodes: Vec<(Node, Vec<Vec<u8>>)>,
+    roster: Roster,
+}
+
+async fn ready(names: &[&str]) -> Ready {
+    let mut fleet = Fleet::start().await;
+    let token = fleet.token(9, ClusterRole::Worker).await;
+    let mut nodes = Vec::new();
+    for name in names {
+        let node = Node::new(name);
+        let chain = fleet.enrol(&node, &token).await.unwrap().certificate_chain;
+        nodes.push((node, chain));
+    }
+    let listed: Vec<_> = nodes.iter().map(|(n, _)| (n, ClusterRole::Worker, RosterStatus::Active)).collect();
+    let roster = fleet.approve(&listed).await;
+    Ready { fleet, nodes, roster }
+}
+
+impl Ready {
+    /// One no-op task per node, one after the other.
+    fn plan(&self, seq: u64, beside: &[&Signed]) -> Plan {
+        let tasks: Vec<Task> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(i, (node, _))| Task {
+                id: TaskId::new(format!("{}.check", node.name)).unwrap(),
+                node: node.name.clone(),
+                subject: node.name.clone(),
+                after: i
+                    .checked_sub(1)
+                    .map(|b| TaskId::new(format!("{}.check", self.nodes[b].0.name)).unwrap())
+                    .into_iter()
+                    .collect(),
+                disrupts: false,
+                steps: vec![Step::Noop {}, Step::Noop {}],
+            })
+            .collect();
+        Plan {
+            document_type: PlanType::V1,
+            fleet_id: self.fleet.id.clone(),
+            epoch: Epoch(1),
+            seq: Seq(seq),
+            kind: PlanKind::Check,
+            title: format!("check {seq}"),
+            root_version: 1,
+            roster_version: self.roster.version,
+            roster: Digest::of(&json::write(&self.roster)),
+            created: now(),
+            not_before: now(),
+            expires: now().plus(Duration::from_secs(3600)),
+            beside: beside
+                .iter()
+                .map(|s| PlanRef { seq: json::parse::<Plan>(&s.bytes).unwrap().seq, digest: s.digest() })
+                .collect(),
+            targets: self
+                .nodes
+                .iter()
+                .map(|(n, _)| Target { node: n.name.clone(), key: public(&n.key).fingerprint(), arch: Arch::Aarch64 })
+                .collect(),
+            artifacts: Vec::new(),
+            strategy: Strategy { max_unavailable: 1, soak_seconds: 1, lease_seconds: 60 },
+            tasks,
+        }
+    }
+
+    fn signed(&self, plan: &Plan) -> Signed {
+        signed(DocumentKind::Plan, plan, &[&self.fleet.admin])
+    }
+
+    async fn submit(&self, plan: &Signed) -> Result<v1::DocumentReply, Status> {
+        let mut admin = self.fleet.login(&self.fleet.operator).await.unwrap();
+        let request = admin.with_session(plan.clone().into());
+        admin.client.submit_plan(request).await.map(tonic::Response::into_inner)
+    }
+
+    async fn rollout(&self, which: &str) -> v1::RolloutDetail {
+        let mut admin = self.fleet.login(&self.fleet.viewer).await.unwrap();
+        let request = admin.with_session(v1::GetRolloutRequest { rollout: which.into() });
+        admin.client.get_rollout(request).await.unwrap().into_inner()
+    }
+
+    async fn control(&self, action: &str) -> Result<tonic::Response<v1::Empty>, Status> {
+        let mut admin = self.fleet.login(&self.fleet.operator).await.unwrap();
+        let request = v1::ControlRolloutRequest {
+            rollout: "1".into(),
+            action: action.into(),
+            reason: "to test it".into(),
+            task: String::new(),
+        };
+        let request = admin.with_session(request);
+        admin.client.control_rollout(request).await
+    }
+
+    /// The receipt of a node for what it was granted.
+    fn receipt(&self, node: usize, grant: &v1::Grant, counter: u64, previous: Option<Digest>) -> Signed {
+        self.receipt_with(node, grant, counter, previous, Outcome::Succeeded {})
+    }
+
+    fn receipt_with(
+        &self,
+        node: usize,
+        grant: &v1::Grant,
+        counter: u64,
+        previous: Option<Digest>,
+        outcome: Outcome,
+    ) -> Signed {
+        let (node, _) = &self.nodes[node];
+        let receipt = Receipt {
+            document_type: ReceiptType::V1,
+            fleet_id: self.fleet.id.clone(),
+            node: node.name.clone(),
+            plan: grant.plan.parse().unwrap(),
+            epoch: Epoch(1),
+            seq: Seq(1),
+            task: TaskId::new(grant.task.as_str()).unwrap(),
+            grant: grant.grant,
+            outcome,
+            steps: vec![StepResult { op: "host.noop".into(), changed: false, detail: "did nothing".into() }],
+            observations: Vec::<Observation>::new(),
+            boot_id: BootId::new(BOOT).unwrap(),
+            counter,
+            previous,
+            relied_on: grant.receipts.iter().map(|r| Digest::of(&r.content)).collect(),
+            started: now(),
+            ended: now(),
+        };
+        signed(DocumentKind::Receipt, &receipt, &[&node.key])
+    }
+}
+
+fn granted(records: &[hostler_plan::ledger::Record]) -> usize {
+    records.iter().filter(|r| matches!(r.entry, Entry::Granted { .. })).count()
+}
+
+#[tokio::test]
+async fn a_plan_goes_from_node_to_node_with_its_receipts() {
+    let ready = ready(&["a", "b"]).await;
+    let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
+    assert!(matches!(a.next().await.unwrap(), Some(Message::Welcome(_))));
+    let Some(Message::Trust(trust)) = a.next().await.unwrap() else { panic!("trust comes before work") };
+    assert_eq!((trust.roots.len(), trust.roster.is_some()), (1, true));
+
+    let plan = ready.signed(&ready.plan(1, &[]));
+    assert!(ready.submit(&plan).await.unwrap().is_new);
+    assert!(!ready.submit(&plan).await.unwrap().is_new, "the same plan twice is one plan");
+    let Some(Message::Plan(offered)) = a.next().await.unwrap() else { panic!("the plan comes before its grant") };
+    assert_eq!(Signed::from(offered), plan, "the exact bytes and signatures");
+    let grant = a.grant().await;
+    assert_eq!((grant.task.as_str(), grant.receipts.len(), grant.lease_seconds), ("a.check", 0, 60));
+    assert_eq!(granted(&ready.fleet.ledger().await), 1, "what was told is in the ledger");
+
+    let progress = v1::Progress {
+        plan: grant.plan.clone(),
+        task: grant.task.clone(),
+        step: 1,
+        steps: 2,
+        op: "host.noop".into(),
+        sentence: "does nothing".into(),
+    };
+    a.send(from_agent::Message::Progress(progress)).await;
+    a.send(from_agent::Message::LeaseRenewal(v1::LeaseRenewal {
+        plan: grant.plan.clone(),
+        task: grant.task.clone(),
+        grant: grant.grant,
+    }))
+    .await;
+    let renewed = a.expect(|m| if let Message::LeaseRenewed(r) = m { Some(r) } else { None }).await;
+    assert_eq!((renewed.grant, renewed.lease_seconds), (grant.grant, 60));
+    let detail = ready.rollout("1").await;
+    assert_eq!(
+        (detail.tasks[0].state.as_str(), detail.tasks[0].sentence.as_str(), detail.tasks[0].step),
+        ("granted", "does nothing", 1)
+    );
+    assert_eq!(detail.tasks[1].state, "waiting");
+    assert!(detail.tasks[1].sentence.contains("a.check"), "it says why it waits: {}", detail.tasks[1].sentence);
+
+    let receipt = ready.receipt(0, &grant, 1, None);
+    for _ in 0..2 {
+        a.send(from_agent::Message::Receipt(receipt.clone().into())).await;
+        assert_eq!(a.acknowledged().await, receipt.digest().to_string(), "a receipt sent twice is acknowledged twice");
+    }
+    let mut b = Stream::open(&ready.fleet, &ready.nodes[1].0, &ready.nodes[1].1, hello()).await;
+    let grant = b.grant().await;
+    assert_eq!(grant.task, "b.check");
+    assert_eq!(Signed::from(grant.receipts[0].clone()), receipt, "with the receipt that it comes after");
+    let mut admin = ready.fleet.login(&ready.fleet.viewer).await.unwrap();
+    let request = admin.with_session(v1::GetRolloutRequest { rollout: plan.digest().hex()[..8].to_owned() });
+    let mut watch = admin.client.watch_rollout(request).await.unwrap().into_inner();
+    let seen = watch.message().await.unwrap().unwrap();
+    assert_eq!(seen.summary.unwrap().state, "running");
+    b.send(from_agent::Message::Receipt(ready.receipt(1, &grant, 1, None).into())).await;
+    b.acknowledged().await;
+    let mut last = None;
+    while let Some(detail) = watch.message().await.unwrap() {
+        last = Some(detail);
+    }
+    let last = last.expect("the watcher is told of the end").summary.unwrap();
+    assert_eq!((last.state.as_str(), last.tasks_succeeded), ("finished", 2));
+    assert_eq!(ready.rollout("1").await.receipts.len(), 2);
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_changes_nothing() {
+    let mut ready = ready(&["a", "b"]).await;
+    let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
+    let plan = ready.signed(&ready.plan(1, &[]));
+    ready.submit(&plan).await.unwrap();
+    let grant = a.grant().await;
+    ready.fleet.restart(|_| {}).await;
+
+    let running = v1::RunningTask { plan: grant.plan.clone(), task: grant.task.clone(), grant: grant.grant };
+    let back = v1::Hello { running: Some(running), root_version: 1, ..hello() };
+    let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, back).await;
+    assert_eq!(a.grant().await, grant, "the same grant again, not another");
+    assert_eq!(granted(&ready.fleet.ledger().await), 1);
+    let receipt = ready.receipt(0, &grant, 1, None);
+    a.send(from_agent::Message::Receipt(receipt.clone().into())).await;
+    a.acknowledged().await;
+    ready.fleet.restart(|_| {}).await;
+    let mut b = Stream::open(&ready.fleet, &ready.nodes[1].0, &ready.nodes[1].1, hello()).await;
+    let grant = b.grant().await;
+    assert_eq!(Signed::from(grant.receipts[0].clone()), receipt);
+}
+
+#[tokio::test]
+async fn plans_that_do_not_count_are_refused_by_name() {
+    let ready = ready(&["a"]).await;
+    let refusal = |result: Result<v1::DocumentReply, Status>| to_refused(&result.unwrap_err()).unwrap().refusal;
+    let good = ready.plan(5, &[]);
+    let whole = ready.signed(&good);
+    let mut flipped = whole.clone();
+    let at = flipped.bytes.len() / 2;
+    flipped.bytes[at] ^= 1;
+    assert_eq!(refusal(ready.submit(&flipped).await), Refusal::BadSignature);
+    let mut longer = whole.clone();
+    longer.bytes.push(b'\n');
+    assert_eq!(refusal(ready.submit(&longer).await), Refusal::BadSignature);
+    let stranger = signed(DocumentKind::Plan, &good, &[&crate::fleet::key()]);
+    assert_eq!(refusal(ready.submit(&stranger).await), Refusal::BadSignature);
+    let viewer = signed(DocumentKind::Plan, &good, &[&ready.fleet.viewer]);
+    assert_eq!(refusal(ready.submit(&viewer).await), Refusal::NotAllowed);
+    let mut huge = whole.clone();
+    huge.bytes.resize(1 << 20, b' ');
+    assert_eq!(refusal(ready.submit(&huge).await), Refusal::Malformed);
+    let late = Plan {
+        created: now(),
+        not_before: now(),
+        expires: now().plus(Duration::from_secs(30 * 86_400)),
+        ..good.clone()
+    };
+    assert_eq!(refusal(ready.submit(&ready.signed(&late)).await), Refusal::Expired);
+    let upgrade = Plan { kind: PlanKind::Upgrade, ..good.clone() };
+    assert_eq!(refusal(ready.submit(&ready.signed(&upgrade)).await), Refusal::NotAllowed, "an operator's session");
+    let enormous = v1::SignedDocument { content: vec![b' '; 3 << 20], signatures: Vec::new() };
+    let mut admin = ready.fleet.login(&ready.fleet.admin).await.unwrap();
+    let request = admin.with_session(enormous);
+    assert!(admin.client.submit_plan(request).await.is_err(), "beyond the wire's limit");
+
+    ready.submit(&whole).await.unwrap();
+    let same = Plan { title: "another".into(), ..good.clone() };
+    assert_eq!(refusal(ready.submit(&ready.signed(&same)).await), Refusal::Replay);
+    assert_eq!(refusal(ready.submit(&ready.signed(&ready.plan(4, &[]))).await), Refusal::Replay);
+    let plans = ready
+        .fleet
+        .ledger()
+        .await
+        .into_iter()
+        .filter(|r| matches!(r.entry, Entry::Document { kind: DocumentKind::Plan, .. }));
+    assert_eq!(plans.count(), 1, "a refused plan leaves nothing");
+}
+
+#[tokio::test]
+async fn receipts_that_do_not_count_are_not_acknowledged() {
+    let ready = ready(&["a", "b"]).await;
+    let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
+    ready.submit(&ready.signed(&ready.plan(1, &[]))).await.unwrap();
+    let grant = a.grant().await;
+    let b = Stream::open(&ready.fleet, &ready.nodes[1].0, &ready.nodes[1].1, hello()).await;
+    // b hands in what a signed, and a hands in what b signed in a's name.
+    let good = ready.receipt(0, &grant, 1, None);
+    b.send(from_agent::Message::Receipt(good.clone().into())).await;
+    let parsed: Receipt = json::parse(&good.bytes).unwrap();
+    let forged = signed(DocumentKind::Receipt, &parsed, &[&ready.nodes[1].0.key]);
+    a.send(from_agent::Message::Receipt(forged.into())).await;
+    a.send(from_agent::Message::Receipt(good.clone().into())).await;
+    assert_eq!(a.acknowledged().await, good.digest().to_string());
+    // The same number with other content: the key lives twice.
+    let twin = ready.receipt_with(0, &grant, 1, None, Outcome::Failed { reason: "no".into() });
+    a.send(from_agent::Message::Receipt(twin.into())).await;
+    a.send(from_agent::Message::Receipt(good.clone().into())).await;
+    a.acknowledged().await;
+    let records = ready.fleet.ledger().await;
+    let receipts = records.iter().filter(|r| matches!(r.entry, Entry::Document { kind: DocumentKind::Receipt, .. }));
+    assert_eq!(receipts.count(), 1);
+    let alarms = records.iter().filter(|r| matches!(r.entry, Entry::Alarm { .. })).count();
+    assert_eq!(alarms, 2, "somebody else's receipt and the twin");
+}
+
+#[tokio::test]
+async fn a_failure_stops_the_rollout_and_tells_the_node() {
+    let ready = ready(&["a", "b"]).await;
+    let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
+    ready.submit(&ready.signed(&ready.plan(1, &[]))).await.unwrap();
+    let grant = a.grant().await;
+    let failed = ready.receipt_with(0, &grant, 1, None, Outcome::Failed { reason: "it broke".into() });
+    a.send(from_agent::Message::Receipt(failed.into())).await;
+    let stop = a.expect(|m| if let Message::Stop(s) = m { Some(s) } else { None }).await;
+    assert!(stop.reason.contains("it broke"), "{}", stop.reason);
+    let detail = ready.rollout("1").await;
+    let summary = detail.summary.unwrap();
+    assert_eq!(summary.state, "halted");
+    assert!(summary.reason.contains("it broke"));
+    assert_eq!(detail.tasks[1].state, "never");
+    assert!(ready.control("resume").await.is_err(), "going on is a new signed plan");
+}
+
+#[tokio::test]
+async fn a_paused_rollout_grants_nothing_until_resumed() {
+    let ready = ready(&["a"]).await;
+    let plan = ready.signed(&ready.plan(1, &[]));
+    ready.submit(&plan).await.unwrap();
+    ready.control("pause").await.unwrap();
+    assert!(ready.control("dance").await.is_err());
+    let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
+    a.expect(|m| if let Message::Plan(_) = m { Some(()) } else { None }).await;
+    let detail = ready.rollout("1").await;
+    assert_eq!(detail.summary.unwrap().state, "paused");
+    assert!(detail.waits.iter().any(|w| w.sentence.contains("otto")), "{:?}", detail.waits);
+    assert_eq!(granted(&ready.fleet.ledger().await), 0);
+    ready.control("resume").await.unwrap();
+    a.grant().await;
+}
+
+#[tokio::test]
+async fn refusals_of_nodes_are_kept_and_shown() {
+    let ready = ready(&["a"]).await;
+    let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
+    let report = v1::RefusalReport {
+        document: Digest::of(b"x").to_string(),
+        refusal: "replay".into(),
+        reason: "an old plan".into(),
+    };
+    for _ in 0..30 {
+        a.send(from_agent::Message::Refusal(report.clone())).await;
+    }
+    // Once this is answered, everything before it was.
+    ready.submit(&ready.signed(&ready.plan(1, &[]))).await.unwrap();
+    let grant = a.grant().await;
+    a.send(from_agent::Message::Receipt(ready.receipt(0, &grant, 1, None).into())).await;
+    a.acknowledged().await;
+    let written =
+        ready.fleet.ledger().await.into_iter().filter(|r| matches!(r.entry, Entry::NodeRefused { .. })).count();
+    assert_eq!(written, 20, "a node does not fill the disk");
+    let mut admin = ready.fleet.login(&ready.fleet.viewer).await.unwrap();
+    let request = admin.with_session(v1::GetNodeRequest { name: "a".into() });
+    let node = admin.client.get_node(request).await.unwrap().into_inner();
+    assert_eq!(node.refusals[0].refusal, "replay");
+    assert!(node.summary.unwrap().connected);
+}
+
+#[tokio::test]
+async fn a_second_stream_replaces_the_first_and_facts_are_shown() {
+    let ready = ready(&["a"]).await;
+    let mut first = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
+    first.expect(|m| if let Message::Trust(_) = m { Some(()) } else { None }).await;
+    let mut second = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
+    second.expect(|m| if let Message::Trust(_) = m { Some(()) } else { None }).await;
+    while let Ok(Some(_)) = first.next().await {}
+    let series = |id, name: &str, value| v1::NewSeries { id, name: name.into(), labels: Vec::new(), value };
+    let facts = v1::FactsDelta {
+        taken_at: now().unix_milliseconds(),
+        added: vec![series(0, "node_memory_MemTotal_bytes", 8e9), series(1, "node_memory_MemAvailable_bytes", 4e9)],
+        ..v1::FactsDelta::default()
+    };
+    second.send(from_agent::Message::Facts(facts)).await;
+    let changed = v1::FactsDelta { changed: vec![v1::SeriesValue { id: 1, value: 2e9 }], ..v1::FactsDelta::default() };
+    second.send(from_agent::Message::Facts(changed)).await;
+    second.send(from_agent::Message::Conditions(v1::NodeConditions::default())).await;
+    let mut admin = ready.fleet.login(&ready.fleet.viewer).await.unwrap();
+    for _ in 0..500 {
+        let request = admin.with_session(v1::Empty {});
+        let nodes = admin.client.list_nodes(request).await.unwrap().into_inner().nodes;
+        assert_eq!((nodes.len(), nodes[0].status.as_str(), nodes[0].connected), (1, "active", true));
+        if nodes[0].memory_used_ratio == Some(0.75) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the facts never arrived");
+}
+
+#[tokio::test]
+async fn artifacts_are_served_by_content_from_any_offset() {
+    let ready = ready(&["a"]).await;
+    let content: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    let digest = Digest::of(&content);
+    let mut admin = ready.fleet.login(&ready.fleet.admin).await.unwrap();
+    let upload = |content: Vec<u8>| {
+        let mut parts: Vec<v1::UploadArtifactRequest> = content
+            .chunks(64 << 10)
+            .map(|c| v1::UploadArtifactRequest { data: c.to_vec(), ..Default::default() })
+            .collect();
+        (parts[0].digest, parts[0].size) = (digest.to_string(), 800_000);
+        tokio_stream::iter(parts)
+    };
+    let mut wrong = content.clone();
+    wrong[7] ^= 1;
+    let request = admin.with_session(upload(wrong));
+    assert!(admin.client.upload_artifact(request).await.is_err());
+    let stage = Step::StageArtifact { artifact: "k3s".parse().unwrap() };
+    let mut plan = ready.plan(1, &[]);
+    plan.kind = PlanKind::Upgrade;
+    plan.tasks[0].steps = vec![stage];
+    plan.artifacts = vec![hostler_plan::document::Artifact {
+        name: "k3s".parse().unwrap(),
+        sha256: digest,
+        size: 800_000,
+        arch: None,
+    }];
+    let plan = ready.signed(&plan);
+    let request = admin.with_session(plan.clone().into());
+    let missing = to_refused(&admin.client.submit_plan(request).await.unwrap_err()).unwrap();
+    assert_eq!(missing.refusal, Refusal::DigestMismatch);
+    let request = admin.with_session(upload(content.clone()));
+    admin.client.upload_artifact(request).await.unwrap();
+    let mut agent = ready.fleet.agent(&ready.nodes[0].0, &ready.nodes[0].1).await;
+    let fetch = |offset| v1::FetchArtifactRequest { digest: digest.to_string(), offset };
+    assert!(agent.fetch_artifact(fetch(0)).await.is_err(), "no plan names it yet");
+    let request = admin.with_session(plan.into());
+    admin.client.submit_plan(request).await.unwrap();
+    for offset in [0, 1, 799_999, 800_000] {
+        let mut chunks = agent.fetch_artifact(fetch(offset)).await.unwrap().into_inner();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.message().await.unwrap() {
+            bytes.extend(chunk.data);
+        }
+        assert_eq!(bytes, content[offset as usize..]);
+    }
+    assert!(agent.fetch_artifact(fetch(800_001)).await.is_err());
+}
