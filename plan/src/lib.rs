@@ -8,6 +8,7 @@ pub mod document;
 pub mod entry;
 pub mod fact;
 pub mod fleet;
+pub mod health;
 pub mod id;
 pub mod json;
 pub mod ledger;

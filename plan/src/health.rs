@@ -1,0 +1,256 @@
+//! Verdicts over facts: which reading of a node means ok, degraded or critical, since when, and what to do about it.
+//!
+//! [`Health`] takes one node's readings one after the other and keeps what a single reading cannot tell: how long
+//! something lasts, how fast a counter grows, what was so when this boot began. It has no clock and reads no file; the
+//! time comes in with the reading. Unknown is never healthy: a required rule whose fact is missing makes the node
+//! `unknown`, an optional one is noted and nothing more.
+
+mod condition;
+mod gate;
+mod measure;
+mod rule;
+mod thresholds;
+mod trace;
+mod watch;
+
+pub use condition::{Condition, Confirm, Row, Side};
+pub use gate::{Baseline, Worse, blockers};
+pub use rule::Rule;
+pub use thresholds::{Change, TableError, ThresholdError, Thresholds};
+
+use crate::fact::Reading;
+use measure::{Found, Memory};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use watch::{Standing, Watch};
+
+/// After this long without a report a node is unknown: six reports that did not come.
+pub const SILENT_MS: u64 = 60_000;
+/// After this long without a report a node counts as down.
+pub const DOWN_MS: u64 = 300_000;
+
+/// What a rule makes of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Nothing to do.
+    Ok,
+    /// Worth a look; work goes on.
+    Degraded,
+    /// Somebody has to act; no disruption starts anywhere.
+    Critical,
+    /// The fact is missing, too old or cannot be true.
+    Unknown,
+}
+
+/// What one rule says about one subject of a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// The rule.
+    pub rule: Rule,
+    /// The disk, mount point, interface or unit that it is about; empty when it is the node.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// How it stands.
+    pub level: Level,
+    /// Whether not knowing it makes the node unknown.
+    pub required: bool,
+    /// The condition that made the level, or the first of the rule when all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+    /// The fact that was looked at, as a series name.
+    pub fact: String,
+    /// Its value, in the unit that the condition compares: shares, seconds, °C, events in the rule's window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// The threshold it crossed, or would have to cross.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// Since when it stands at this level: milliseconds on the clock of whoever observes.
+    pub since_ms: u64,
+    /// True when the rule changed so often that it is held at its worse level until it is quiet for an hour.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// What to do, one sentence.
+    pub advice: String,
+}
+
+/// The judge of one node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    thresholds: Thresholds,
+    memory: Memory,
+    watches: BTreeMap<String, Watch>,
+    standings: BTreeMap<String, Standing>,
+    observed_at_ms: Option<u64>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Health {
+    /// A judge without memory.
+    pub fn new(thresholds: Thresholds) -> Self {
+        Health { thresholds, ..Health::default() }
+    }
+
+    /// Other thresholds from the next observation on.
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
+    /// Judges a reading that was taken now (milliseconds on the observer's clock, from reading to reading the same
+    /// clock). Every rule that applies to the node gives a verdict for each of its subjects, the worst first.
+    pub fn observe(&mut self, now: u64, reading: &Reading) -> Vec<Verdict> {
+        let found = self.memory.measure(now, reading, &self.thresholds);
+        self.observed_at_ms = Some(now);
+        let mut cases: BTreeMap<String, Case> = BTreeMap::new();
+        for one in found {
+            if !self.thresholds.off.contains(&one.rule()) {
+                self.weigh(now, one, &mut cases);
+            }
+        }
+        let standings = std::mem::take(&mut self.standings);
+        let mut verdicts: Vec<Verdict> = Vec::with_capacity(cases.len());
+        for (key, case) in cases {
+            let level = case.verdict.level;
+            let mut standing = standings.get(&key).cloned().unwrap_or_else(|| Standing::new(now, level));
+            let held = standing.step(now, level);
+            let mut verdict = case.verdict;
+            verdict.level = standing.level;
+            verdict.since_ms = standing.since_ms;
+            verdict.held = held;
+            self.standings.insert(key, standing);
+            verdicts.push(verdict);
+        }
+        verdicts.sort_by_key(|verdict| std::cmp::Reverse((verdict.weight(), std::cmp::Reverse(verdict.rule))));
+        self.verdicts.clone_from(&verdicts);
+        verdicts
+    }
+
+    /// The verdicts as of now: those of the last reading or, when it is too old, that the node is silent. A node that
+    /// never reported is silent from the beginning.
+    pub fn verdicts(&self, now: u64) -> Vec<Verdict> {
+        let age = self.observed_at_ms.map(|at| now.saturating_sub(at));
+        let level = match age {
+            Some(age) if age <= SILENT_MS => return self.verdicts.clone(),
+            Some(age) if age > DOWN_MS => Level::Critical,
+            Some(_) | None => Level::Unknown,
+        };
+        let silent = Verdict {
+            rule: Rule::Report,
+            subject: String::new(),
+            level,
+            required: true,
+            condition: None,
+            fact: "hostler_node_last_report_timestamp_seconds".to_owned(),
+            value: age.map(|age| age as f64 / 1000.0),
+            threshold: Some(SILENT_MS as f64 / 1000.0),
+            since_ms: self.observed_at_ms.unwrap_or_default(),
+            held: false,
+            advice: Rule::Report.advice().to_owned(),
+        };
+        vec![silent]
+    }
+
+    /// Takes one finding into the case of its rule and subject.
+    fn weigh(&mut self, now: u64, found: Found, cases: &mut BTreeMap<String, Case>) {
+        let rule = found.rule();
+        let required = found.required && !self.thresholds.optional.contains(&rule);
+        let key = format!("{} {}", rule.name(), found.subject);
+        let (level, rank, limit) = match found.condition {
+            None if found.known => (Level::Ok, rank(Level::Ok), None),
+            None => (Level::Unknown, rank(Level::Unknown), None),
+            Some(condition) => {
+                let row = condition.row();
+                let limit = self.thresholds.limit(condition, found.raise, found.clear);
+                let watch = self.watches.entry(format!("{condition:?} {}", found.subject)).or_default();
+                if found.known {
+                    let active = watch.step(now, found.value, row.side, &limit);
+                    let level = if active { row.level } else { Level::Ok };
+                    (level, rank(level), Some(limit.raise))
+                } else if watch.forget() {
+                    // What was bad and cannot be seen any more must not look well because of its neighbour.
+                    (Level::Unknown, rank(row.level), Some(limit.raise))
+                } else {
+                    (Level::Unknown, rank(Level::Unknown), Some(limit.raise))
+                }
+            }
+        };
+        let verdict = Verdict {
+            rule,
+            subject: found.subject,
+            level,
+            required,
+            condition: found.condition,
+            fact: found.fact,
+            value: found.value,
+            threshold: limit,
+            since_ms: now,
+            held: false,
+            advice: rule.advice().to_owned(),
+        };
+        match cases.get_mut(&key) {
+            // Of several conditions the worst one speaks; one that is unknown does not hide one that is known.
+            Some(case) if case.rank >= rank => case.verdict.required |= required,
+            Some(case) => {
+                let required = required || case.verdict.required;
+                *case = Case { verdict: Verdict { required, ..verdict }, rank };
+            }
+            None => drop(cases.insert(key, Case { verdict, rank })),
+        }
+    }
+}
+
+/// The worst that was found so far for one rule and subject.
+#[derive(Debug)]
+struct Case {
+    verdict: Verdict,
+    rank: u8,
+}
+
+/// Within one rule: a condition that is known speaks before one that is not.
+fn rank(level: Level) -> u8 {
+    match level {
+        Level::Unknown => 0,
+        Level::Ok => 1,
+        Level::Degraded => 2,
+        Level::Critical => 3,
+    }
+}
+
+impl Verdict {
+    /// How much it weighs for the node: critical, then a required fact that is not known, then degraded.
+    fn weight(&self) -> u8 {
+        match self.level {
+            Level::Critical => 4,
+            Level::Unknown if self.required => 3,
+            Level::Degraded => 2,
+            Level::Unknown => 1,
+            Level::Ok => 0,
+        }
+    }
+
+    /// One line for a person: what, which fact, value, threshold, and what to do.
+    pub fn sentence(&self) -> String {
+        let subject = if self.subject.is_empty() { String::new() } else { format!(" {}", self.subject) };
+        let numbers = match (self.value, self.threshold) {
+            (Some(value), Some(threshold)) => format!(" is {value:.4}, limit {threshold:.4}"),
+            (Some(value), None) => format!(" is {value:.4}"),
+            (None, _) => " is not known".to_owned(),
+        };
+        format!("{}{subject}: {}{numbers}; {}", self.rule.name(), self.fact, self.advice)
+    }
+}
+
+/// The node's level: critical when any rule is, else unknown when a required one is, else degraded when any rule is.
+pub fn worst(verdicts: &[Verdict]) -> Level {
+    match verdicts.iter().map(Verdict::weight).max().unwrap_or(3) {
+        4 => Level::Critical,
+        3 => Level::Unknown,
+        2 => Level::Degraded,
+        _ => Level::Ok,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! File systems, I/O, NVMe, eMMC and SATA.
+
+use super::super::condition::Condition as C;
+use super::{DAY_MS, Found, Judge, MINUTE_MS, fact};
+
+/// Mount points that Kubernetes cannot do without.
+const REQUIRED_MOUNTS: [&str; 6] =
+    ["/", "/var", "/var/lib", "/var/lib/kubelet", "/var/lib/rancher", "/var/lib/containerd"];
+/// On small disks 5 % is nothing; on large ones it is plenty.
+const SMALL_BYTES: f64 = 5e9;
+/// An I/O latency of fewer operations says nothing.
+const MIN_OPERATIONS: f64 = 10.0;
+/// SD cards are that much slower when they are well.
+const CARD_FACTOR: f64 = 3.0;
+/// A disk that is gone for a day was taken out on purpose.
+const GONE_MS: u64 = DAY_MS;
+/// Load after a boot (images are pulled, logs are read) is no finding.
+pub(super) const SETTLING_SECONDS: f64 = 300.0;
+
+impl Judge<'_> {
+    pub(super) fn filesystems(&mut self) {
+        let mounts: Vec<(String, String, bool)> = self
+            .reading
+            .all("node_filesystem_readonly")
+            .filter_map(|(labels, readonly)| {
+                Some((labels.get("mountpoint")?.to_owned(), labels.get("device")?.to_owned(), readonly == 1.0))
+            })
+            .collect();
+        if !mounts.iter().any(|(mountpoint, ..)| mountpoint == "/") {
+            let root = fact("node_filesystem_avail_bytes", "mountpoint", "/");
+            self.push(Found::maybe(C::DiskUsed, "/", root, None).required(true));
+        }
+        for (mountpoint, device, readonly) in mounts {
+            let required = REQUIRED_MOUNTS.contains(&mountpoint.as_str());
+            self.read_only(&mountpoint, readonly, required);
+            if !readonly {
+                self.space(&mountpoint, &device, required);
+            }
+        }
+        let errors: Vec<(String, f64)> = self.by_device("hostler_ext4_errors_total");
+        for (device, count) in errors {
+            let grown = self.growth(format!("ext4 {device}"), count, DAY_MS);
+            let fact = fact("hostler_ext4_errors_total", "device", &device);
+            self.push(Found::value(C::Ext4Errors, &device, fact, grown));
+        }
+    }
+
+    /// Read-only counts when it was writable before in this boot, or when the kernel or ext4 says why it is not.
+    fn read_only(&mut self, mountpoint: &str, readonly: bool, required: bool) {
+        if !readonly {
+            self.memory.was_writable.insert(mountpoint.to_owned());
+        }
+        let remounted = self.reading.get("hostler_kernel_events_total", &[("reason", "read_only")]);
+        let troubled = mountpoint == "/" && remounted.is_some_and(|count| count > 0.0);
+        let bad = readonly && (troubled || self.memory.was_writable.contains(mountpoint));
+        let fact = fact("node_filesystem_readonly", "mountpoint", mountpoint);
+        self.push(Found::value(C::ReadOnly, mountpoint, fact, f64::from(bad)).required(required));
+    }
+
+    fn space(&mut self, mountpoint: &str, device: &str, required: bool) {
+        let value = |name: &str| {
+            let labels = [("device", device), ("mountpoint", mountpoint)];
+            self.reading.find(name, &labels).map(|(_, value)| value)
+        };
+        let (avail, size) = (value("node_filesystem_avail_bytes"), value("node_filesystem_size_bytes"));
+        let (files, free) = (value("node_filesystem_files"), value("node_filesystem_files_free"));
+        let ratio = avail.zip(size).filter(|(_, size)| *size > 0.0).map(|(avail, size)| avail / size);
+        let used = ratio.map(|ratio| 1.0 - ratio);
+        let small = avail.zip(ratio).map(|(avail, ratio)| if avail < SMALL_BYTES { ratio } else { 1.0 });
+        let series = fact("node_filesystem_avail_bytes", "mountpoint", mountpoint);
+        for (condition, value) in [(C::DiskUsed, used), (C::DiskFull, used), (C::DiskAvailable, small)] {
+            self.push(Found::maybe(condition, mountpoint, series.clone(), value).required(required));
+        }
+        if let (Some(avail), Some(ratio)) = (avail, ratio) {
+            let trend = self.memory.trends.entry(mountpoint.to_owned()).or_default();
+            trend.add(self.now, avail);
+            // Before an hour there is no trend and no finding; a disk with plenty of room may grow.
+            if let Some(hours) = trend.hours_to_zero(self.now) {
+                for (condition, room) in [(C::DiskFullInADay, 0.40), (C::DiskFullInHours, 0.20)] {
+                    let found = if ratio < room && hours.is_finite() {
+                        Found::value(condition, mountpoint, series.clone(), hours)
+                    } else {
+                        Found::quiet(condition, mountpoint, series.clone())
+                    };
+                    self.push(found);
+                }
+            }
+        }
+        if let (Some(files), Some(free)) = (files, free)
+            && files > 0.0
+        {
+            let series = fact("node_filesystem_files_free", "mountpoint", mountpoint);
+            for condition in [C::InodesUsed, C::InodesFull] {
+                self.push(Found::value(condition, mountpoint, series.clone(), 1.0 - free / files));
+            }
+        }
+    }
+
+    pub(super) fn disks(&mut self) {
+        for (device, _) in self.by_device("node_disk_io_now") {
+            self.latency(&device);
+            self.queue(&device);
+        }
+        self.emmc();
+        self.sata();
+    }
+
+    fn latency(&mut self, device: &str) {
+        let series = fact("node_disk_read_time_seconds_total", "device", device);
+        if self.younger_than(SETTLING_SECONDS) {
+            return;
+        }
+        let mut slowest = None::<f64>;
+        for (seconds, operations) in [
+            ("node_disk_read_time_seconds_total", "node_disk_reads_completed_total"),
+            ("node_disk_write_time_seconds_total", "node_disk_writes_completed_total"),
+        ] {
+            let value = |name| self.reading.get(name, &[("device", device)]);
+            let (Some(time), Some(count)) = (value(seconds), value(operations)) else { continue };
+            let rate = self.memory.rates.entry(format!("{seconds} {device}")).or_default();
+            if let Some((time, count, _)) = rate.add(self.now, time, count, MINUTE_MS)
+                && count >= MIN_OPERATIONS
+            {
+                let latency = time / count;
+                slowest = Some(slowest.map_or(latency, |slow| slow.max(latency)));
+            }
+        }
+        let factor = if device.starts_with("mmcblk") { CARD_FACTOR } else { 1.0 };
+        for condition in [C::LatencyHigh, C::LatencyExtreme] {
+            let row = condition.row();
+            let found = match slowest {
+                Some(latency) => Found::value(condition, device, series.clone(), latency),
+                None => Found::quiet(condition, device, series.clone()),
+            };
+            self.push(found.limits(row.raise * factor, row.clear * factor));
+        }
+    }
+
+    fn queue(&mut self, device: &str) {
+        let name = "node_disk_io_time_weighted_seconds_total";
+        let Some(weighted) = self.reading.get(name, &[("device", device)]) else { return };
+        let rate = self.memory.rates.entry(format!("{name} {device}")).or_default();
+        if let Some((weighted, _, seconds)) = rate.add(self.now, weighted, 0.0, MINUTE_MS) {
+            self.push(Found::value(C::IoQueue, device, fact(name, "device", device), weighted / seconds));
+        }
+    }
+
+    fn emmc(&mut self) {
+        let life: Vec<(String, String, f64)> = self
+            .reading
+            .all("hostler_mmc_life_used_ratio")
+            .filter_map(|(labels, used)| Some((labels.get("device")?.to_owned(), labels.get("type")?.to_owned(), used)))
+            .collect();
+        for (device, kind, used) in life {
+            let series = format!("hostler_mmc_life_used_ratio{{device=\"{device}\",type=\"{kind}\"}}");
+            let subject = format!("{device} {kind}");
+            for condition in [C::EmmcWorn, C::EmmcWornOut] {
+                self.push(Found::value(condition, &subject, series.clone(), used));
+            }
+        }
+        for (device, reserve) in self.by_device("hostler_mmc_pre_eol") {
+            for condition in [C::EmmcReserveLow, C::EmmcReserveOut] {
+                self.push(Found::value(condition, &device, fact("hostler_mmc_pre_eol", "device", &device), reserve));
+            }
+        }
+    }
+
+    fn sata(&mut self) {
+        for (device, passed) in self.by_device("smartctl_device_smart_status") {
+            let series = fact("smartctl_device_smart_status", "device", &device);
+            self.push(Found::value(C::SmartFailed, &device, series, 1.0 - passed));
+        }
+        for (device, reallocated) in self.by_device("smartctl_device_reallocated_sectors") {
+            let pending = self.reading.get("smartctl_device_pending_sectors", &[("device", &device)]);
+            let sectors = reallocated + pending.unwrap_or_default();
+            let growth = self.memory.disk_growths.entry(format!("sectors {device}")).or_default();
+            growth.add(self.now, sectors);
+            let grown = growth.within(self.now, 7 * DAY_MS);
+            let series = fact("smartctl_device_reallocated_sectors", "device", &device);
+            self.push(Found::value(C::SectorsGrew, &device, series, grown));
+        }
+    }
+
+    pub(super) fn nvme(&mut self) {
+        let live = self.by_device("hostler_nvme_live");
+        for (device, _) in &live {
+            self.memory.disks.insert(device.clone(), self.now);
+        }
+        let now = self.now;
+        self.memory.disks.retain(|_, seen| now.saturating_sub(*seen) < GONE_MS);
+        let known: Vec<String> = self.memory.disks.keys().cloned().collect();
+        for device in known {
+            let state = live.iter().find(|(name, _)| *name == device).map(|(_, live)| *live);
+            let required = self.reading.get("hostler_nvme_root", &[("device", &device)]).is_some();
+            self.forget_swapped(&device);
+            let not_live = f64::from(state != Some(1.0));
+            for condition in [C::NvmeNotLive, C::NvmeGone] {
+                let series = fact("hostler_nvme_live", "device", &device);
+                self.push(Found::value(condition, &device, series, not_live).required(required));
+            }
+            if state == Some(1.0) {
+                self.smart(&device, required);
+            }
+        }
+        self.links();
+    }
+
+    /// Counters of another disk in the same place are no growth.
+    fn forget_swapped(&mut self, device: &str) {
+        let serial = self.reading.find("node_nvme_info", &[("device", device)]);
+        let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial")) else { return };
+        let before = self.memory.serials.insert(device.to_owned(), serial.to_owned());
+        if before.is_some_and(|before| before != serial) {
+            self.memory.disk_growths.remove(&format!("media {device}"));
+            self.memory.best.retain(|key, _| !key.starts_with("link"));
+        }
+    }
+
+    fn smart(&mut self, device: &str, required: bool) {
+        let labels = [("device", device)];
+        let get = |name: &str| self.reading.get(name, &labels);
+        let warning = get("nvme_critical_warning").map(|word| word as u64);
+        let (spare, threshold) = (get("nvme_available_spare_ratio"), get("nvme_available_spare_threshold_ratio"));
+        let (used, media) = (get("nvme_percentage_used_ratio"), get("nvme_media_errors_total"));
+        let celsius = get("nvme_temperature_celsius");
+        let (warm, hot) = (get("hostler_nvme_warn_temp_celsius"), get("hostler_nvme_crit_temp_celsius"));
+        // Bit 1 temperature; 4 and 5 backup and persistent memory; 0, 2 and 3 spare, reliability, read-only.
+        let series = fact("nvme_critical_warning", "device", device);
+        for (condition, mask) in
+            [(C::NvmeWarnTemperature, 0b10), (C::NvmeWarnBackup, 0b11_0000), (C::NvmeWarnFatal, 0b1101)]
+        {
+            let value = warning.map(|word| f64::from(word & mask != 0));
+            self.push(Found::maybe(condition, device, series.clone(), value).required(required));
+        }
+        let series = fact("nvme_available_spare_ratio", "device", device);
+        let limit = threshold.unwrap_or_else(|| C::NvmeSpareOut.row().raise);
+        let low = Found::maybe(C::NvmeSpareLow, device, series.clone(), spare);
+        self.push(low.required(required).limits(limit + 0.10, limit + 0.15));
+        let out = Found::maybe(C::NvmeSpareOut, device, series, spare);
+        self.push(out.required(required).limits(limit, limit));
+        for condition in [C::NvmeWorn, C::NvmeWornOut] {
+            let series = fact("nvme_percentage_used_ratio", "device", device);
+            self.push(Found::maybe(condition, device, series, used));
+        }
+        let grown = media.map(|media| {
+            let growth = self.memory.disk_growths.entry(format!("media {device}")).or_default();
+            growth.add(self.now, media);
+            [growth.within(self.now, 7 * DAY_MS), growth.within(self.now, DAY_MS)]
+        });
+        let series = fact("nvme_media_errors_total", "device", device);
+        let (week, day) = (grown.map(|grown| grown[0]), grown.map(|grown| grown[1]));
+        self.push(Found::maybe(C::NvmeMediaError, device, series.clone(), week));
+        self.push(Found::maybe(C::NvmeMediaErrorMany, device, series, day));
+        let series = fact("nvme_temperature_celsius", "device", device);
+        for (condition, limit) in [(C::NvmeHot, warm), (C::NvmeTooHot, hot)] {
+            let found = Found::maybe(condition, device, series.clone(), celsius);
+            self.push(limit.map_or(found.clone(), |limit| found.limits(limit, limit - 5.0)));
+        }
+    }
+
+    /// A link that is slower or narrower than it once was. A Raspberry Pi is always below what the disk could do.
+    fn links(&mut self) {
+        let name = "node_pcidevice_current_link_transfers_per_second";
+        let links: Vec<(String, f64)> = self
+            .reading
+            .all(name)
+            .filter_map(|(labels, speed)| {
+                let part = |label| labels.get(label);
+                let (segment, bus, device, function) =
+                    (part("segment")?, part("bus")?, part("device")?, part("function")?);
+                let address = [("segment", segment), ("bus", bus), ("device", device), ("function", function)];
+                let width = self.reading.get("node_pcidevice_current_link_width", &address)?;
+                Some((format!("{segment}:{bus}:{device}.{function}"), speed * width))
+            })
+            .collect();
+        for (address, rate) in links {
+            let best = self.memory.best.entry(format!("link {address}")).or_insert(rate);
+            *best = best.max(rate);
+            let share = rate / *best;
+            self.push(Found::value(C::LinkBelowBaseline, &address, name.to_owned(), share));
+        }
+    }
+
+    /// Device and value of every series of a name.
+    pub(super) fn by_device(&self, name: &str) -> Vec<(String, f64)> {
+        let series = self.reading.all(name);
+        series.filter_map(|(labels, value)| Some((labels.get("device")?.to_owned(), value))).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! Units, network, kernel tables, certificates, control groups, updates.
+
+use super::super::condition::Condition as C;
+use super::super::rule::Rule;
+use super::{Found, Judge, MINUTE_MS, fact};
+
+/// Units without which a node is no Kubernetes node.
+const KUBE_UNITS: [&str; 5] =
+    ["kubelet.service", "k3s.service", "k3s-agent.service", "containerd.service", "crio.service"];
+
+impl Judge<'_> {
+    pub(super) fn services(&mut self) {
+        self.units();
+        self.certificates();
+        let memory = self.reading.get("hostler_cgroup_controller_enabled", &[("controller", "memory")]);
+        let series = fact("hostler_cgroup_controller_enabled", "controller", "memory");
+        let off = memory.map(|enabled| 1.0 - enabled);
+        self.push(Found::maybe(C::NoMemoryCgroup, "", series, off).required(true));
+        self.maintenance();
+        let (open, most) = (self.get("node_filefd_allocated"), self.get("node_filefd_maximum"));
+        if let (Some(open), Some(most)) = (open, most)
+            && most > 0.0
+        {
+            for condition in [C::FilesHigh, C::FilesFull] {
+                self.push(Found::value(condition, "", "node_filefd_allocated".to_owned(), open / most));
+            }
+        }
+        let (entries, limit) = (self.get("node_nf_conntrack_entries"), self.get("node_nf_conntrack_entries_limit"));
+        if let (Some(entries), Some(limit)) = (entries, limit)
+            && limit > 0.0
+        {
+            for condition in [C::ConntrackHigh, C::ConntrackFull] {
+                self.push(Found::value(condition, "", "node_nf_conntrack_entries".to_owned(), entries / limit));
+            }
+        }
+    }
+
+    fn units(&mut self) {
+        let count = self.reading.get("node_systemd_units", &[("state", "failed")]);
+        let states: Vec<(String, String)> = self
+            .reading
+            .all("node_systemd_unit_state")
+            .filter_map(|(labels, _)| Some((labels.get("name")?.to_owned(), labels.get("state")?.to_owned())))
+            .collect();
+        let ignored =
+            states.iter().filter(|(name, state)| state == "failed" && self.ignore_units.contains(name)).count();
+        let failed = count.map(|count| (count - ignored as f64).max(0.0));
+        let series = fact("node_systemd_units", "state", "failed");
+        self.push(Found::maybe(C::FailedUnits, "", series, failed));
+        for (name, state) in states.iter().filter(|(name, _)| KUBE_UNITS.contains(&name.as_str())) {
+            let series = fact("node_systemd_unit_state", "name", name);
+            self.push(Found::value(C::KubeUnitFailed, name, series, f64::from(state == "failed")).required(true));
+            let restarts = self.reading.get("node_systemd_service_restart_total", &[("name", name)]);
+            if let Some(restarts) = restarts {
+                let grown = self.growth(format!("restarts {name}"), restarts, 5 * MINUTE_MS);
+                let series = fact("node_systemd_service_restart_total", "name", name);
+                self.push(Found::value(C::KubeUnitRestarts, name, series, grown).required(true));
+            }
+        }
+    }
+
+    /// Seconds left, by the clock of whoever observes: the node's own may be wrong.
+    fn certificates(&mut self) {
+        let name = "hostler_certificate_not_after_timestamp_seconds";
+        let now = self.now as f64 / 1000.0;
+        let expiries: Vec<(String, f64)> = self
+            .reading
+            .all(name)
+            .filter_map(|(labels, at)| Some((format!("{} {}", labels.get("path")?, labels.get("kind")?), at - now)))
+            .collect();
+        for (subject, left) in expiries {
+            for condition in [C::CertificateSoon, C::CertificateNow] {
+                self.push(Found::value(condition, &subject, name.to_owned(), left));
+            }
+        }
+    }
+
+    /// Never bad, but worth showing.
+    fn maintenance(&mut self) {
+        let mut updates = None;
+        for (_, count) in self.reading.all("apt_upgrades_pending") {
+            updates = Some(updates.unwrap_or(0.0) + count);
+        }
+        for (subject, series, value) in [
+            ("updates", "apt_upgrades_pending", updates),
+            ("reboot", "node_reboot_required", self.get("node_reboot_required")),
+            ("boot loader", "hostler_bootloader_update_available", self.get("hostler_bootloader_update_available")),
+        ] {
+            if let Some(value) = value {
+                self.push(Found::note(Rule::Maintenance, subject, series.to_owned(), value));
+            }
+        }
+    }
+
+    pub(super) fn network(&mut self) {
+        if let Some(device) = self.reading.label("hostler_network_default_route", "device") {
+            // Kept: a link that goes down takes its route along.
+            self.memory.default_route = Some(device.to_owned());
+        }
+        for (device, up) in self.by_device("node_network_up") {
+            self.packets(&device);
+            let get = |name: &str| self.reading.get(name, &[("device", device.as_str())]);
+            let (carrier, speed) = (get("node_network_carrier"), get("node_network_speed_bytes"));
+            let changes = get("node_network_carrier_changes_total");
+            if let Some(changes) = changes {
+                let grown = self.growth(format!("carrier {device}"), changes, 10 * MINUTE_MS);
+                let series = fact("node_network_carrier_changes_total", "device", &device);
+                self.push(Found::value(C::LinkFlaps, &device, series, grown));
+            }
+            if let Some(speed) = speed {
+                let best = self.memory.best.entry(format!("speed {device}")).or_insert(speed);
+                *best = best.max(speed);
+                let share = speed / *best;
+                let series = fact("node_network_speed_bytes", "device", &device);
+                self.push(Found::value(C::LinkSlower, &device, series, share));
+            }
+            if self.memory.default_route.as_deref() == Some(device.as_str()) {
+                let dead = carrier.map_or(up == 0.0, |carrier| carrier == 0.0);
+                let series = fact("node_network_carrier", "device", &device);
+                self.push(Found::value(C::NoCarrier, &device, series, f64::from(dead)));
+            }
+        }
+    }
+
+    /// Errors a packet over two minutes, in both directions together.
+    fn packets(&mut self, device: &str) {
+        let get = |name: &str| self.reading.get(name, &[("device", device)]);
+        let sum = |names: [&str; 2]| names.into_iter().filter_map(get).reduce(|sum, value| sum + value);
+        let errors = sum(["node_network_receive_errs_total", "node_network_transmit_errs_total"]);
+        let packets = sum(["node_network_receive_packets_total", "node_network_transmit_packets_total"]);
+        let (Some(errors), Some(packets)) = (errors, packets) else { return };
+        let rate = self.memory.rates.entry(format!("packets {device}")).or_default();
+        let Some((errors, packets, _)) = rate.add(self.now, errors, packets, 2 * MINUTE_MS) else { return };
+        let series = fact("node_network_receive_errs_total", "device", device);
+        let share = if packets > 0.0 { errors / packets } else { 0.0 };
+        self.push(Found::value(C::PacketErrors, device, series, share));
+    }
+}
