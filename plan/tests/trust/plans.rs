@@ -12,7 +12,7 @@ use hostler_plan::{
     trust::{self, Duty, MAX_BESIDE, Moment, Verified},
 };
 
-use crate::fleet::*;
+use crate::{fleet::*, stock_ssh::Seeded};
 
 fn judge(signed: &Signed, moment: Moment) -> Result<Verified<Plan>, Refused> {
     trust::plan(&trusted(&root()), &verified_roster(&roster()), signed, moment)
@@ -78,6 +78,38 @@ fn bytes_that_are_not_exactly_one_document_are_refused() {
     }
     let later = text.replacen("hostler-plan/v1", "hostler-plan/v2", 1);
     assert_refused(offer(later), Refusal::WrongFleet, &["hostler-plan/v1", "hostler-plan/v2"]);
+}
+
+/// What a careless or malicious admin could sign: judged without a panic, and what passes is whole.
+#[test]
+fn any_bytes_that_an_admin_signs_are_judged() {
+    let mut seeded = Seeded(7);
+    let good = json::write(&plan());
+    let (root, roster) = (trusted(&root()), verified_roster(&roster()));
+    let (mut passed, mut refused) = (0, 0);
+    for _ in 0..1500 {
+        let mut bytes = good.clone();
+        for _ in 0..=seeded.below(3) {
+            let at = seeded.below(bytes.len());
+            match seeded.below(4) {
+                0 => bytes[at] = seeded.byte(),
+                1 => bytes[at] = b"0123456789\"{}[]:,-. "[seeded.below(20)],
+                2 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, b"0123456789\"{}[]:,-. "[seeded.below(20)]),
+            }
+        }
+        match trust::plan(&root, &roster, &signed_bytes(DocumentKind::Plan, bytes, &[ADA]), now()) {
+            Ok(plan) => {
+                assert_eq!(trust::check_work(roster.document(), plan.document()), Ok(()));
+                passed += 1;
+            }
+            Err(why) => {
+                assert_ne!(why.refusal, Refusal::BadSignature, "{why}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(passed > 10 && refused > 500, "passed {passed}, refused {refused}");
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn allowed(key: &PublicKey) -> String {
 }
 
 /// SplitMix64: the same mutants from the same seed, everywhere.
-struct Seeded(u64);
+pub struct Seeded(pub u64);
 
 impl Seeded {
     fn next(&mut self) -> u64 {
@@ -100,11 +100,11 @@ impl Seeded {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
     }
 
-    fn byte(&mut self) -> u8 {
+    pub fn byte(&mut self) -> u8 {
         self.next().to_le_bytes()[0]
     }
 }
