@@ -44,18 +44,25 @@ impl Disk {
             .open(&path)
             .map_err(io_error("opening", &path))?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(DiskError::InUse(root.to_owned())),
-            Err(fs::TryLockError::Error(reason)) => {
-                return Err(DiskError::Io { action: "locking", path, reason });
-            }
+            Ok(()) => Ok(Self::with(root, lock)),
+            Err(fs::TryLockError::WouldBlock) => Err(DiskError::InUse(root.to_owned())),
+            Err(fs::TryLockError::Error(reason)) => Err(DiskError::Io { action: "locking", path, reason }),
         }
-        Ok(Self {
+    }
+
+    /// The directory of a running agent, to read what never changes.
+    pub fn beside(root: &Path) -> Result<Self, DiskError> {
+        let path = root.join("lock");
+        Ok(Self::with(root, File::open(&path).map_err(io_error("opening", &path))?))
+    }
+
+    fn with(root: &Path, lock: File) -> Self {
+        Self {
             root: root.to_owned(),
             _lock: lock,
             #[cfg(test)]
             crash: crash::CrashPoints::default(),
-        })
+        }
     }
 
     /// Where a file of that name lies.
@@ -205,7 +212,8 @@ pub mod crash {
         /// Counts down; at zero the process ends here.
         pub fn reached(&self) {
             if self.0.fetch_sub(1, Ordering::SeqCst) <= 0 {
-                std::panic::panic_any(Killed);
+                // Unwinds without a message: this is no defect.
+                std::panic::resume_unwind(Box::new(Killed));
             }
         }
     }

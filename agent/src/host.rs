@@ -4,6 +4,8 @@
 //! synchronous and may block for as long as its documentation says; the executor runs on a thread of its own.
 
 mod cluster;
+mod kube;
+mod linux;
 mod wake;
 
 use std::{
@@ -25,6 +27,7 @@ pub use cluster::{
     Deletion, Effect, Eviction, FIELD_MANAGER, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey,
     PodScope, PodVolume, Requirement, Scale, Selector, Taint, Toleration,
 };
+pub use linux::Linux;
 pub use wake::Wake;
 
 /// A machine.

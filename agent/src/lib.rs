@@ -7,12 +7,15 @@
 mod artifacts;
 mod credentials;
 mod disk;
+#[cfg(test)]
+mod double;
 mod enrol;
 mod executor;
 pub mod facts;
 pub mod host;
 mod keys;
 mod link;
+pub mod log;
 mod seal;
 pub mod settings;
 mod slots;
@@ -111,10 +114,17 @@ pub fn build_time() -> Timestamp {
 
 /// The public key that this node has or would enrol with, and its name: what a person compares before approving.
 pub fn identity(settings: &Settings, host: &dyn Host) -> Result<(NodeName, PublicKey), AgentError> {
-    let disk = Disk::open(&settings.state_dir)?;
-    let enrolled = enrol::enrolled(&disk)?.is_some();
-    let keys = Keys::load_or_make(&disk, enrolled)?;
-    Ok((node_name(settings, host)?, keys.public()))
+    let (disk, running) = match Disk::open(&settings.state_dir) {
+        Err(DiskError::InUse(path)) => (Disk::beside(&path)?, true),
+        other => (other?, false),
+    };
+    let enrolled = enrol::enrolled(&disk)?;
+    let keys = Keys::load_or_make(&disk, running || enrolled.is_some())?;
+    let node = match enrolled {
+        Some(credentials) => credentials.node,
+        None => node_name(settings, host)?,
+    };
+    Ok((node, keys.public()))
 }
 
 /// Runs the agent of one node until `shutdown` is ready, the machine is about to reboot, or nothing can go on.
@@ -127,6 +137,8 @@ pub async fn run(
     let disk = Arc::new(Disk::open(&settings.state_dir)?);
     let enrolled = enrol::enrolled(&disk)?;
     let keys = Arc::new(Keys::load_or_make(&disk, enrolled.is_some())?);
+    // Says nothing where systemd does not listen. A node that waits for its join string is up and running.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let credentials = match enrolled {
         Some(credentials) => credentials,
         None => {

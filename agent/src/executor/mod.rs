@@ -5,6 +5,8 @@ mod journal;
 pub mod message;
 mod receipts;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use task::{POLL, span};
 
@@ -124,6 +126,20 @@ impl Executor {
                 return Ok(ended);
             }
         }
+    }
+
+    /// As [`run`](Self::run), but ends when nothing is left to do.
+    #[cfg(test)]
+    pub fn run_until_idle(mut self) -> Result<Ended, ExecutorError> {
+        if let Some(ended) = self.resume()? {
+            return Ok(ended);
+        }
+        while let Ok(Some(request)) = self.control.next(Duration::ZERO) {
+            if let Some(ended) = self.handle(request)? {
+                return Ok(ended);
+            }
+        }
+        Ok(Ended::Shutdown)
     }
 
     fn handle(&mut self, request: Request) -> Result<Option<Ended>, ExecutorError> {

@@ -1,0 +1,289 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use hostler_plan::timestamp::Timestamp;
+
+use crate::host::{
+    Attachment, Budget, BudgetLimit, Cluster, ClusterError, Condition, Cordon, CordonAnswer, Deletion, Eviction,
+    FIELD_MANAGER, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, Requirement, Scale,
+    Selector,
+};
+
+/// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a replacement
+/// is Ready a few seconds later. Budgets count as Kubernetes' controller does.
+#[derive(Debug)]
+pub struct DoubleCluster(Mutex<State>);
+
+#[derive(Debug)]
+pub struct State {
+    pub now: Timestamp,
+    pub nodes: Vec<Node>,
+    pub pods: Vec<Pod>,
+    pub budgets: Vec<Budget>,
+    pub scales: BTreeMap<String, Scale>,
+    pub attachments: Vec<Attachment>,
+    /// Answers that evictions of a pod get before anything else is looked at, by pod name.
+    pub answers: BTreeMap<String, Vec<Eviction>>,
+    /// Every eviction that was accepted: pod name and time.
+    pub evicted: Vec<(String, Timestamp)>,
+    /// The fewest Ready pods that any controller had, by name.
+    pub fewest_ready: BTreeMap<String, usize>,
+    pub silent: bool,
+    /// Seconds until a replacement is Ready.
+    pub start_seconds: u64,
+    ready_at: BTreeMap<String, Timestamp>,
+    version: u64,
+    uid: u64,
+}
+
+pub fn node(name: &str) -> Node {
+    Node {
+        name: name.into(),
+        resource_version: "1".into(),
+        ready: NodeReady::Ready,
+        unschedulable: false,
+        cordon: None,
+        unschedulable_by: None,
+        version: "v1.36.3".into(),
+        boot_id: "b1".into(),
+        labels: [("kubernetes.io/hostname".to_owned(), name.to_owned())].into(),
+        taints: vec![],
+    }
+}
+
+/// A Ready pod of a ReplicaSet `owner` on a node, labelled `app=owner`.
+pub fn pod(name: &str, owner: &str, node: &str) -> Pod {
+    Pod {
+        key: PodKey { namespace: "shop".into(), name: name.into(), uid: format!("uid-{name}") },
+        node: Some(node.into()),
+        labels: [("app".to_owned(), owner.to_owned())].into(),
+        owner: Some(Owner {
+            api_version: "apps/v1".into(),
+            kind: "ReplicaSet".into(),
+            name: owner.into(),
+            uid: format!("uid-{owner}"),
+        }),
+        mirror: false,
+        empty_dir: false,
+        phase: Phase::Running,
+        ready: true,
+        deletion: None,
+        finalizers: vec![],
+        priority_class: None,
+        grace: Duration::from_secs(10),
+        placement: Placement::default(),
+        volumes: vec![],
+    }
+}
+
+impl DoubleCluster {
+    pub fn new(now: Timestamp, nodes: &[&str]) -> Self {
+        Self(Mutex::new(State {
+            now,
+            nodes: nodes.iter().map(|n| node(n)).collect(),
+            pods: vec![],
+            budgets: vec![],
+            scales: BTreeMap::new(),
+            attachments: vec![],
+            answers: BTreeMap::new(),
+            evicted: vec![],
+            fewest_ready: BTreeMap::new(),
+            silent: false,
+            start_seconds: 5,
+            ready_at: BTreeMap::new(),
+            version: 1,
+            uid: 0,
+        }))
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Time passes.
+    pub fn at(&self, now: Timestamp) {
+        self.state().advance(now);
+    }
+}
+
+impl State {
+    /// Pods of a controller with so many replicas, one per given node.
+    pub fn deploy(&mut self, owner: &str, nodes: &[&str]) {
+        for (index, node) in nodes.iter().enumerate() {
+            self.pods.push(pod(&format!("{owner}-{index}"), owner, node));
+        }
+        let replicas = u32::try_from(nodes.len()).unwrap();
+        self.scales.insert(owner.into(), Scale { replicas, max_replicas: None });
+    }
+
+    pub fn protect(&mut self, owner: &str, limit: BudgetLimit) {
+        self.budgets.push(Budget {
+            namespace: "shop".into(),
+            name: owner.into(),
+            selector: Selector::All(vec![Requirement {
+                key: "app".into(),
+                operator: Operator::In,
+                values: vec![owner.into()],
+            }]),
+            limit,
+            always_allow_unhealthy: false,
+            desired_healthy: 0,
+            current_healthy: 0,
+            disruptions_allowed: 0,
+            expected_pods: 0,
+            condition: Condition::SufficientPods,
+        });
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        self.now = now;
+        let gone: Vec<Pod> = self
+            .pods
+            .extract_if(.., |p| p.deletion.is_some_and(|d| d.ends <= now) && p.finalizers.is_empty())
+            .collect();
+        for pod in gone {
+            if pod.owner.is_some() && !matches!(pod.phase, Phase::Succeeded | Phase::Failed) {
+                self.replace(&pod);
+            }
+        }
+        let ready: Vec<String> = self.ready_at.iter().filter(|(_, at)| **at <= now).map(|(n, _)| n.clone()).collect();
+        for pod in self.pods.iter_mut().filter(|p| ready.contains(&p.key.name)) {
+            (pod.ready, pod.phase) = (true, Phase::Running);
+        }
+        self.count();
+    }
+
+    fn replace(&mut self, pod: &Pod) {
+        self.uid += 1;
+        let free = self
+            .nodes
+            .iter()
+            .find(|n| !n.unschedulable && pod.placement.node_selector.iter().all(|(k, v)| n.labels.get(k) == Some(v)));
+        let mut new = pod.clone();
+        new.key.name = format!("{}-new{}", pod.key.name, self.uid);
+        new.key.uid = format!("uid-{}", new.key.name);
+        (new.deletion, new.ready, new.phase) = (None, false, Phase::Pending);
+        new.node = free.map(|n| n.name.clone());
+        if new.node.is_some() {
+            self.ready_at.insert(new.key.name.clone(), self.now.plus(Duration::from_secs(self.start_seconds)));
+        }
+        self.pods.push(new);
+    }
+
+    fn count(&mut self) {
+        for (owner, _) in self.scales.clone() {
+            let ready = self.pods.iter().filter(|p| is_of(p, &owner) && p.ready && p.deletion.is_none()).count();
+            let fewest = self.fewest_ready.entry(owner).or_insert(usize::MAX);
+            *fewest = ready.min(*fewest);
+        }
+    }
+
+    fn allowed(&self, budget: &Budget) -> (u32, u32) {
+        let counted: Vec<&Pod> = self.pods.iter().filter(|p| is_of(p, &budget.name)).collect();
+        let healthy = counted.iter().filter(|p| p.ready && p.deletion.is_none()).count() as u32;
+        let expected = self.scales.get(&budget.name).map_or(counted.len() as u32, |s| s.replicas);
+        let desired = match budget.limit {
+            BudgetLimit::MinAvailable(n) => n,
+            BudgetLimit::MinAvailablePercent(p) => (p * expected).div_ceil(100),
+            BudgetLimit::MaxUnavailable(n) => expected.saturating_sub(n),
+            BudgetLimit::MaxUnavailablePercent(p) => expected.saturating_sub((p * expected).div_ceil(100)),
+        };
+        (healthy.saturating_sub(desired), desired)
+    }
+
+    fn change(&mut self, node: &str, version: &str) -> Option<Result<&mut Node, CordonAnswer>> {
+        self.version += 1;
+        let next = self.version.to_string();
+        let node = self.nodes.iter_mut().find(|n| n.name == node)?;
+        if node.resource_version != version {
+            return Some(Err(CordonAnswer::Changed));
+        }
+        node.resource_version = next;
+        Some(Ok(node))
+    }
+}
+
+fn is_of(pod: &Pod, owner: &str) -> bool {
+    pod.owner.as_ref().is_some_and(|o| o.name == owner)
+}
+
+impl Cluster for DoubleCluster {
+    fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
+        let state = self.state();
+        if state.silent {
+            return Err(ClusterError::Silent("connection refused".into()));
+        }
+        Ok(state.nodes.clone())
+    }
+
+    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
+        let here = |p: &&Pod| match scope {
+            PodScope::OnNode(node) => p.node.as_deref() == Some(node),
+            PodScope::InNamespace(namespace) => p.key.namespace == namespace,
+        };
+        Ok(self.state().pods.iter().filter(here).cloned().collect())
+    }
+
+    fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
+        Ok(self.state().budgets.clone())
+    }
+
+    fn scale(&self, _: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError> {
+        Ok(self.state().scales.get(&owner.name).copied())
+    }
+
+    fn evict(&self, key: &PodKey) -> Eviction {
+        let mut state = self.state();
+        if let Some(answers) = state.answers.get_mut(&key.name)
+            && !answers.is_empty()
+        {
+            return answers.remove(0);
+        }
+        let Some(pod) = state.pods.iter().find(|p| p.key == *key).cloned() else { return Eviction::Gone };
+        let budget = state.budgets.iter().find(|b| is_of(&pod, &b.name)).cloned();
+        if let Some(budget) = budget {
+            let (allowed, desired) = state.allowed(&budget);
+            if allowed == 0 && pod.phase == Phase::Running {
+                return Eviction::Budget(format!("The disruption budget {} needs {desired} healthy pods", budget.name));
+            }
+        }
+        let ends = state.now.plus(pod.grace);
+        let now = state.now;
+        state.evicted.push((key.name.clone(), now));
+        if let Some(pod) = state.pods.iter_mut().find(|p| p.key == *key) {
+            pod.deletion = Some(Deletion { ends, grace: pod.grace });
+        }
+        state.count();
+        Eviction::Accepted
+    }
+
+    fn cordon(&self, node: &str, version: &str, note: &Cordon) -> Result<CordonAnswer, ClusterError> {
+        Ok(match self.state().change(node, version) {
+            None => CordonAnswer::Gone,
+            Some(Err(answer)) => answer,
+            Some(Ok(node)) => {
+                (node.unschedulable, node.cordon) = (true, Some(note.clone()));
+                node.unschedulable_by = Some(FIELD_MANAGER.into());
+                CordonAnswer::Done
+            }
+        })
+    }
+
+    fn uncordon(&self, node: &str, version: &str) -> Result<CordonAnswer, ClusterError> {
+        Ok(match self.state().change(node, version) {
+            None => CordonAnswer::Gone,
+            Some(Err(answer)) => answer,
+            Some(Ok(node)) => {
+                (node.unschedulable, node.cordon, node.unschedulable_by) = (false, None, None);
+                CordonAnswer::Done
+            }
+        })
+    }
+
+    fn attachments(&self, _: &str) -> Result<Vec<Attachment>, ClusterError> {
+        Ok(self.state().attachments.clone())
+    }
+}

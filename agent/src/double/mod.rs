@@ -1,0 +1,10 @@
+//! Doubles for tests: a machine and a cluster in memory, and a fleet with keys of its own. Nothing here is real; the
+//! full simulation lives in the crate `sim`.
+
+mod cluster;
+mod fleet;
+mod machine;
+
+pub use cluster::{DoubleCluster, node, pod};
+pub use fleet::{Fleet, fleet_id, task};
+pub use machine::Machine;

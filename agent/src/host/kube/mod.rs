@@ -1,0 +1,298 @@
+//! The real cluster, through the `kube` crate.
+//!
+//! Three traps are avoided here: the client's own retries hide a blocked eviction for minutes (`default_retry = false`);
+//! `Api::evict` sends options that the server drops (the subresource is created by hand); `cordon()` sends no
+//! resourceVersion (a merge patch does).
+
+mod eviction;
+mod read;
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use k8s_openapi::api::{
+    apps::v1::{ReplicaSet, StatefulSet},
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1 as core,
+    policy::v1 as policy,
+    storage::v1::VolumeAttachment,
+};
+use kube::{
+    Api, Client, Config,
+    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::Status,
+};
+use serde_json::json;
+
+use super::{
+    Attachment, Budget, CORDON_ANNOTATION, Cluster, ClusterError, Cordon, CordonAnswer, Eviction, FIELD_MANAGER, Node,
+    Owner, Pod, PodKey, PodScope, Scale,
+};
+
+/// The server answers an eviction after at most 34 s.
+const CALL_LIMIT: Duration = Duration::from_secs(40);
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// An API server, with the credentials of a kubeconfig file.
+pub struct KubeCluster {
+    kubeconfig: PathBuf,
+    runtime: tokio::runtime::Handle,
+    _alive: tokio::sync::oneshot::Sender<()>,
+    /// Made again when the file changed: certificates are renewed.
+    client: Mutex<Option<(SystemTime, Client)>>,
+}
+
+impl std::fmt::Debug for KubeCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubeCluster").field("kubeconfig", &self.kubeconfig).finish_non_exhaustive()
+    }
+}
+
+impl KubeCluster {
+    /// A cluster whose credentials lie in this file. Nothing is sent yet.
+    pub fn new(kubeconfig: PathBuf) -> Result<Self, ClusterError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| ClusterError::Silent(e.to_string()))?;
+        let handle = runtime.handle().clone();
+        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+        // The thread drives connections and timers; callers wait on their own threads, so that a call that takes long
+        // does not hold the others back. It ends with this value.
+        std::thread::Builder::new()
+            .name("cluster".into())
+            .spawn(move || runtime.block_on(ended))
+            .map_err(|e| ClusterError::Silent(e.to_string()))?;
+        Ok(Self { kubeconfig, runtime: handle, _alive: alive, client: Mutex::new(None) })
+    }
+
+    fn client(&self) -> Result<Client, ClusterError> {
+        let silent = |e: &dyn std::fmt::Display| ClusterError::Silent(format!("{}: {e}", self.kubeconfig.display()));
+        let modified = std::fs::metadata(&self.kubeconfig).and_then(|m| m.modified()).map_err(|e| silent(&e))?;
+        let mut held = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, client)) = &*held
+            && *of == modified
+        {
+            return Ok(client.clone());
+        }
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).map_err(|e| silent(&e))?;
+        let client = self.runtime.block_on(async {
+            let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                .await
+                .map_err(|e| silent(&e))?;
+            config.default_retry = false;
+            config.connect_timeout = Some(CONNECT_LIMIT);
+            Client::try_from(config).map_err(|e| silent(&e))
+        })?;
+        *held = Some((modified, client.clone()));
+        Ok(client)
+    }
+
+    /// Runs one call to its end, in at most [`CALL_LIMIT`].
+    fn call<T>(&self, call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+        self.runtime.block_on(async {
+            match tokio::time::timeout(CALL_LIMIT, call).await {
+                Ok(result) => result,
+                Err(_) => Err(kube::Error::Service(format!("no answer in {} s", CALL_LIMIT.as_secs()).into())),
+            }
+        })
+    }
+
+    fn list<K>(&self, api: Api<K>, parameters: &ListParams, what: &str) -> Result<Vec<K>, ClusterError>
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        self.call(api.list(parameters)).map(|list| list.items).map_err(|e| error(e, what))
+    }
+
+    fn get<K>(&self, api: Api<K>, name: &str, what: &str) -> Result<Option<K>, ClusterError>
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        self.call(api.get_opt(name)).map_err(|e| error(e, what))
+    }
+
+    /// One change of a node that fails when it changed since.
+    fn patch_node(&self, node: &str, patch: &serde_json::Value, what: &str) -> Result<CordonAnswer, ClusterError> {
+        let api: Api<core::Node> = Api::all(self.client()?);
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        match self.call(api.patch(node, &parameters, &Patch::Merge(patch))) {
+            Ok(_) => Ok(CordonAnswer::Done),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(CordonAnswer::Changed),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(CordonAnswer::Gone),
+            Err(e) => Err(error(e, what)),
+        }
+    }
+
+    /// Where the claims of a pod lead: their volumes and on which nodes those exist.
+    fn resolve_volumes(&self, pod: &mut Pod) -> Result<(), ClusterError> {
+        let client = self.client()?;
+        for volume in &mut pod.volumes {
+            let claims: Api<core::PersistentVolumeClaim> = Api::namespaced(client.clone(), &pod.key.namespace);
+            let claim = self.get(claims, &volume.claim, "get persistentvolumeclaims")?;
+            volume.volume = claim.and_then(|c| c.spec).and_then(|s| s.volume_name).filter(|name| !name.is_empty());
+            let Some(name) = &volume.volume else { continue };
+            let found = self.get(Api::<core::PersistentVolume>::all(client.clone()), name, "get persistentvolumes")?;
+            volume.terms = found.map(read::volume_terms).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+impl Cluster for KubeCluster {
+    fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
+        let nodes = self.list(Api::<core::Node>::all(self.client()?), &ListParams::default(), "list nodes")?;
+        Ok(nodes.into_iter().map(read::node).collect())
+    }
+
+    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
+        let client = self.client()?;
+        match scope {
+            PodScope::OnNode(node) => {
+                let parameters = ListParams::default().fields(&format!("spec.nodeName={node}"));
+                let found = self.list(Api::<core::Pod>::all(client), &parameters, "list pods")?;
+                let mut pods: Vec<Pod> = found.into_iter().map(read::pod).collect();
+                for pod in &mut pods {
+                    self.resolve_volumes(pod)?;
+                }
+                Ok(pods)
+            }
+            PodScope::InNamespace(namespace) => {
+                let api = Api::<core::Pod>::namespaced(client, namespace);
+                let found = self.list(api, &ListParams::default(), "list pods")?;
+                Ok(found.into_iter().map(read::pod).collect())
+            }
+        }
+    }
+
+    fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
+        let api = Api::<policy::PodDisruptionBudget>::all(self.client()?);
+        let found = self.list(api, &ListParams::default(), "list poddisruptionbudgets")?;
+        Ok(found.into_iter().map(read::budget).collect())
+    }
+
+    fn scale(&self, namespace: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError> {
+        let client = self.client()?;
+        let (replicas, scaled) = match owner.kind.as_str() {
+            "ReplicaSet" => {
+                let api = Api::<ReplicaSet>::namespaced(client.clone(), namespace);
+                let Some(set) = self.get(api, &owner.name, "get replicasets")? else { return Ok(None) };
+                let replicas = set.spec.and_then(|s| s.replicas).unwrap_or(1);
+                let deployment = read::controller(&set.metadata);
+                (replicas, deployment.map_or_else(|| owner.name.clone(), |o| o.name))
+            }
+            "StatefulSet" => {
+                let api = Api::<StatefulSet>::namespaced(client.clone(), namespace);
+                let Some(set) = self.get(api, &owner.name, "get statefulsets")? else { return Ok(None) };
+                (set.spec.and_then(|s| s.replicas).unwrap_or(1), owner.name.clone())
+            }
+            "ReplicationController" => {
+                let api = Api::<core::ReplicationController>::namespaced(client.clone(), namespace);
+                let found = self.get(api, &owner.name, "get replicationcontrollers")?;
+                let Some(controller) = found else { return Ok(None) };
+                (controller.spec.and_then(|s| s.replicas).unwrap_or(1), owner.name.clone())
+            }
+            _ => return Ok(None),
+        };
+        let api = Api::<HorizontalPodAutoscaler>::namespaced(client, namespace);
+        let scalers = self.list(api, &ListParams::default(), "list horizontalpodautoscalers")?;
+        let most = scalers.into_iter().filter_map(|s| s.spec).find(|s| s.scale_target_ref.name == scaled);
+        let number = |count: i32| u32::try_from(count).unwrap_or(0);
+        Ok(Some(Scale { replicas: number(replicas), max_replicas: most.map(|s| number(s.max_replicas)) }))
+    }
+
+    fn evict(&self, pod: &PodKey) -> Eviction {
+        let client = match self.client() {
+            Ok(client) => client,
+            Err(e) => return Eviction::Silent(e.to_string()),
+        };
+        let api: Api<core::Pod> = Api::namespaced(client, &pod.namespace);
+        // The budget is charged before the precondition is checked, so a pod that was replaced is looked for first.
+        match self.call(api.get_metadata_opt(&pod.name)) {
+            Ok(Some(found)) if found.metadata.uid.as_deref() == Some(pod.uid.as_str()) => {}
+            Ok(_) => return Eviction::Gone,
+            Err(e) => return eviction::failed(e),
+        }
+        let body = policy::Eviction {
+            metadata: ObjectMeta {
+                name: Some(pod.name.clone()),
+                namespace: Some(pod.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            delete_options: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions {
+                preconditions: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Preconditions {
+                    uid: Some(pod.uid.clone()),
+                    resource_version: None,
+                }),
+                ..Default::default()
+            }),
+        };
+        let parameters = PostParams::default();
+        let created = api.create_subresource::<_, Status>("eviction", &pod.name, &parameters, &body);
+        match self.call(created) {
+            Ok(_) => Eviction::Accepted,
+            Err(e) => eviction::failed(e),
+        }
+    }
+
+    fn cordon(&self, node: &str, resource_version: &str, note: &Cordon) -> Result<CordonAnswer, ClusterError> {
+        let note = serde_json::to_string(note).expect("a note holds only texts and numbers");
+        let patch = json!({
+            "metadata": { "resourceVersion": resource_version, "annotations": { CORDON_ANNOTATION: note } },
+            "spec": { "unschedulable": true },
+        });
+        self.patch_node(node, &patch, "patch nodes")
+    }
+
+    fn uncordon(&self, node: &str, resource_version: &str) -> Result<CordonAnswer, ClusterError> {
+        let patch = json!({
+            "metadata": { "resourceVersion": resource_version, "annotations": { CORDON_ANNOTATION: null } },
+            "spec": { "unschedulable": null },
+        });
+        self.patch_node(node, &patch, "patch nodes")
+    }
+
+    fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError> {
+        let api = Api::<VolumeAttachment>::all(self.client()?);
+        let found = self.list(api, &ListParams::default(), "list volumeattachments")?;
+        Ok(found
+            .into_iter()
+            .filter(|a| a.spec.node_name == node)
+            .map(|a| Attachment {
+                name: a.metadata.name.unwrap_or_default(),
+                volume: a.spec.source.persistent_volume_name,
+            })
+            .collect())
+    }
+}
+
+/// The one place that judges what went wrong with a call, eviction apart.
+fn error(error: kube::Error, action: &str) -> ClusterError {
+    let action = action.to_owned();
+    match error {
+        kube::Error::Api(status) if status.code == 429 || status.code >= 500 => {
+            ClusterError::Silent(format!("{} {}", status.code, status.message))
+        }
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            ClusterError::Forbidden { action, reason: status.message }
+        }
+        kube::Error::Api(status) => {
+            ClusterError::Refused { action, reason: format!("{} {}", status.code, status.message) }
+        }
+        kube::Error::SerdeError(e) => ClusterError::Refused { action, reason: e.to_string() },
+        other => ClusterError::Silent(innermost(&other)),
+    }
+}
+
+/// "Connection refused" says more than "service error".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

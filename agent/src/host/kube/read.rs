@@ -1,0 +1,223 @@
+//! From the API's objects to the few fields that a drain looks at.
+
+use std::time::Duration;
+
+use hostler_plan::timestamp::Timestamp;
+use k8s_openapi::{
+    api::{core::v1 as core, policy::v1 as policy},
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta, Time},
+        util::intstr::IntOrString,
+    },
+};
+
+use crate::host::{
+    Budget, BudgetLimit, CORDON_ANNOTATION, Condition, Deletion, Effect, Node, NodeReady, Operator, Owner, Phase,
+    Placement, Pod, PodKey, PodVolume, Requirement, Selector, Taint, Toleration,
+};
+
+/// The API's default where a pod says nothing.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
+
+pub fn node(node: core::Node) -> Node {
+    let (metadata, spec, status) = (node.metadata, node.spec.unwrap_or_default(), node.status.unwrap_or_default());
+    let info = status.node_info.unwrap_or_default();
+    let ready = status.conditions.unwrap_or_default().into_iter().find(|c| c.type_ == "Ready");
+    let cordon = metadata.annotations.as_ref().and_then(|a| a.get(CORDON_ANNOTATION));
+    Node {
+        ready: match ready {
+            Some(c) if c.status == "True" => NodeReady::Ready,
+            Some(c) if c.status == "Unknown" => NodeReady::Unknown { since: time(c.last_transition_time.as_ref()) },
+            Some(_) | None => NodeReady::NotReady,
+        },
+        unschedulable: spec.unschedulable.unwrap_or(false),
+        cordon: cordon.and_then(|text| serde_json::from_str(text).ok()),
+        unschedulable_by: unschedulable_by(&metadata),
+        version: info.kubelet_version,
+        boot_id: info.boot_id,
+        taints: spec.taints.unwrap_or_default().into_iter().filter_map(taint).collect(),
+        name: metadata.name.unwrap_or_default(),
+        resource_version: metadata.resource_version.unwrap_or_default(),
+        labels: metadata.labels.unwrap_or_default(),
+    }
+}
+
+/// Who wrote `spec.unschedulable` last.
+fn unschedulable_by(metadata: &ObjectMeta) -> Option<String> {
+    let entries = metadata.managed_fields.as_ref()?;
+    let wrote = entries
+        .iter()
+        .filter(|e| e.fields_v1.as_ref().is_some_and(|f| f.0.pointer("/f:spec/f:unschedulable").is_some()));
+    wrote.max_by_key(|e| time(e.time.as_ref())).and_then(|e| e.manager.clone())
+}
+
+pub fn pod(pod: core::Pod) -> Pod {
+    let (metadata, spec, status) = (pod.metadata, pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
+    let owner = controller(&metadata);
+    let grace = |seconds: Option<i64>| {
+        let seconds = seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    };
+    let deletion = metadata
+        .deletion_timestamp
+        .as_ref()
+        .map(|at| Deletion { ends: time(Some(at)), grace: grace(metadata.deletion_grace_period_seconds) });
+    let volumes = spec.volumes.clone().unwrap_or_default();
+    let ready = status.conditions.unwrap_or_default().iter().any(|c| c.type_ == "Ready" && c.status == "True");
+    let name = metadata.name.unwrap_or_default();
+    let claims = volumes.iter().filter_map(|v| {
+        let generated = v.ephemeral.as_ref().map(|_| format!("{name}-{}", v.name));
+        v.persistent_volume_claim.as_ref().map(|c| c.claim_name.clone()).or(generated)
+    });
+    Pod {
+        node: spec.node_name.clone(),
+        owner,
+        mirror: metadata.annotations.as_ref().is_some_and(|a| a.contains_key("kubernetes.io/config.mirror")),
+        empty_dir: volumes.iter().any(|v| v.empty_dir.is_some()),
+        phase: match status.phase.as_deref() {
+            Some("Pending") => Phase::Pending,
+            Some("Running") => Phase::Running,
+            Some("Succeeded") => Phase::Succeeded,
+            Some("Failed") => Phase::Failed,
+            Some(_) | None => Phase::Unknown,
+        },
+        ready,
+        deletion,
+        finalizers: metadata.finalizers.unwrap_or_default(),
+        priority_class: spec.priority_class_name.clone(),
+        grace: grace(spec.termination_grace_period_seconds),
+        volumes: claims.map(|claim| PodVolume { claim, volume: None, terms: Vec::new() }).collect(),
+        placement: placement(spec),
+        labels: metadata.labels.unwrap_or_default(),
+        key: PodKey { namespace: metadata.namespace.unwrap_or_default(), name, uid: metadata.uid.unwrap_or_default() },
+    }
+}
+
+/// The owner that is the controller.
+pub fn controller(metadata: &ObjectMeta) -> Option<Owner> {
+    let owner = metadata.owner_references.as_ref()?.iter().find(|o| o.controller == Some(true))?;
+    Some(Owner {
+        api_version: owner.api_version.clone(),
+        kind: owner.kind.clone(),
+        name: owner.name.clone(),
+        uid: owner.uid.clone(),
+    })
+}
+
+fn placement(spec: core::PodSpec) -> Placement {
+    let required =
+        spec.affinity.and_then(|a| a.node_affinity).and_then(|a| a.required_during_scheduling_ignored_during_execution);
+    Placement {
+        node_selector: spec.node_selector.unwrap_or_default(),
+        terms: required.map(terms).unwrap_or_default(),
+        tolerations: spec.tolerations.unwrap_or_default().into_iter().map(toleration).collect(),
+        foreign_scheduler: spec.scheduler_name.is_some_and(|name| name != "default-scheduler"),
+    }
+}
+
+/// On which nodes a volume exists.
+pub fn volume_terms(volume: core::PersistentVolume) -> Vec<Vec<Requirement>> {
+    volume.spec.and_then(|s| s.node_affinity).and_then(|a| a.required).map(terms).unwrap_or_default()
+}
+
+fn terms(selector: core::NodeSelector) -> Vec<Vec<Requirement>> {
+    let term = |term: core::NodeSelectorTerm| -> Vec<Requirement> {
+        // A node's name is matched by the label that every kubelet sets to it.
+        let fields = term.match_fields.unwrap_or_default().into_iter().map(|r| core::NodeSelectorRequirement {
+            key: if r.key == "metadata.name" { "kubernetes.io/hostname".into() } else { r.key },
+            ..r
+        });
+        term.match_expressions.unwrap_or_default().into_iter().chain(fields).filter_map(node_requirement).collect()
+    };
+    selector.node_selector_terms.into_iter().map(term).collect()
+}
+
+fn node_requirement(found: core::NodeSelectorRequirement) -> Option<Requirement> {
+    Some(Requirement { operator: operator(&found.operator)?, key: found.key, values: found.values.unwrap_or_default() })
+}
+
+fn operator(text: &str) -> Option<Operator> {
+    Some(match text {
+        "In" => Operator::In,
+        "NotIn" => Operator::NotIn,
+        "Exists" => Operator::Exists,
+        "DoesNotExist" => Operator::DoesNotExist,
+        "Gt" => Operator::Gt,
+        "Lt" => Operator::Lt,
+        _ => return None,
+    })
+}
+
+fn taint(found: core::Taint) -> Option<Taint> {
+    let effect = effect(&found.effect)?;
+    Some(Taint { key: found.key, value: found.value.unwrap_or_default(), effect })
+}
+
+fn effect(text: &str) -> Option<Effect> {
+    Some(match text {
+        "NoSchedule" => Effect::NoSchedule,
+        "PreferNoSchedule" => Effect::PreferNoSchedule,
+        "NoExecute" => Effect::NoExecute,
+        _ => return None,
+    })
+}
+
+fn toleration(found: core::Toleration) -> Toleration {
+    let any_value = found.operator.as_deref() == Some("Exists");
+    Toleration {
+        key: found.key.filter(|key| !key.is_empty()),
+        value: if any_value { None } else { Some(found.value.unwrap_or_default()) },
+        effect: found.effect.as_deref().and_then(effect),
+    }
+}
+
+pub fn budget(budget: policy::PodDisruptionBudget) -> Budget {
+    let (metadata, spec, status) = (budget.metadata, budget.spec.unwrap_or_default(), budget.status);
+    let number = |count: i32| u32::try_from(count).unwrap_or(0);
+    let condition = status.as_ref().and_then(|s| {
+        s.conditions.as_ref()?.iter().find(|c| c.type_ == "DisruptionAllowed").map(|c| match c.reason.as_str() {
+            "SyncFailed" => Condition::SyncFailed(c.message.clone()),
+            "SufficientPods" => Condition::SufficientPods,
+            _ => Condition::InsufficientPods,
+        })
+    });
+    Budget {
+        namespace: metadata.namespace.unwrap_or_default(),
+        name: metadata.name.unwrap_or_default(),
+        selector: spec.selector.map_or(Selector::Nothing, selector),
+        limit: limit(spec.min_available, spec.max_unavailable),
+        always_allow_unhealthy: spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow"),
+        desired_healthy: status.as_ref().map_or(0, |s| number(s.desired_healthy)),
+        current_healthy: status.as_ref().map_or(0, |s| number(s.current_healthy)),
+        disruptions_allowed: status.as_ref().map_or(0, |s| number(s.disruptions_allowed)),
+        expected_pods: status.as_ref().map_or(0, |s| number(s.expected_pods)),
+        condition: condition.unwrap_or(Condition::Missing),
+    }
+}
+
+fn limit(min_available: Option<IntOrString>, max_unavailable: Option<IntOrString>) -> BudgetLimit {
+    let number = |count: i32| u32::try_from(count).unwrap_or(0);
+    let percent = |text: &str| text.trim_end_matches('%').parse::<u32>().unwrap_or(0);
+    match (min_available, max_unavailable) {
+        (Some(IntOrString::Int(count)), _) => BudgetLimit::MinAvailable(number(count)),
+        (Some(IntOrString::String(text)), _) => BudgetLimit::MinAvailablePercent(percent(&text)),
+        (None, Some(IntOrString::Int(count))) => BudgetLimit::MaxUnavailable(number(count)),
+        (None, Some(IntOrString::String(text))) => BudgetLimit::MaxUnavailablePercent(percent(&text)),
+        // The API's default when neither is given.
+        (None, None) => BudgetLimit::MinAvailable(1),
+    }
+}
+
+fn selector(selector: LabelSelector) -> Selector {
+    let labels = selector.match_labels.unwrap_or_default().into_iter();
+    let labels = labels.map(|(key, value)| Requirement { key, operator: Operator::In, values: vec![value] });
+    let expressions = selector.match_expressions.unwrap_or_default().into_iter().filter_map(|r| {
+        Some(Requirement { operator: operator(&r.operator)?, key: r.key, values: r.values.unwrap_or_default() })
+    });
+    Selector::All(labels.chain(expressions).collect())
+}
+
+fn time(time: Option<&Time>) -> Timestamp {
+    let milliseconds = time.map_or(0, |t| t.0.as_millisecond());
+    Timestamp::from_unix_milliseconds(u64::try_from(milliseconds).unwrap_or(0))
+}

@@ -1,0 +1,253 @@
+//! The real machine.
+
+mod command;
+mod files;
+mod k3s;
+mod systemd;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use hostler_plan::{
+    document::Hardware,
+    fact::Reading,
+    id::{Arch, BootId},
+    step::{ClusterRole, UnitState},
+    timestamp::Timestamp,
+    version::Version,
+};
+
+use self::command::run;
+use super::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake, kube::KubeCluster};
+use crate::facts::{Calls, Facts, Now, Source};
+
+/// A module or a parameter is a matter of milliseconds; a Pi under load gets this long.
+const QUICK: Duration = Duration::from_secs(30);
+
+/// apt on a slow mirror and an SD card.
+const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
+
+/// The kernel's bit for a clock that nobody set (`STA_UNSYNC`, linux/timex.h).
+const UNSYNCHRONISED: i64 = 0x40;
+
+/// This Linux machine.
+#[derive(Debug)]
+pub struct Linux {
+    /// `/`, or a folder in tests.
+    root: PathBuf,
+    started: Instant,
+    facts: Mutex<Facts>,
+    kubeconfigs: Vec<PathBuf>,
+    cluster: OnceLock<KubeCluster>,
+}
+
+impl Linux {
+    /// This machine; the cluster is reached with the first of `kubeconfigs` that exists, once it does.
+    pub fn new(kubeconfigs: Vec<PathBuf>) -> Self {
+        Self::at(Path::new("/"), kubeconfigs)
+    }
+
+    fn at(root: &Path, kubeconfigs: Vec<PathBuf>) -> Self {
+        Self {
+            root: root.to_owned(),
+            started: Instant::now(),
+            facts: Mutex::new(Facts::new(Source::real())),
+            kubeconfigs,
+            cluster: OnceLock::new(),
+        }
+    }
+
+    /// A path of this machine below its root.
+    fn path(&self, absolute: &Path) -> PathBuf {
+        self.root.join(absolute.strip_prefix("/").unwrap_or(absolute))
+    }
+
+    /// The text of a small file of the kernel, without the NULs and white space at its end.
+    fn text(&self, absolute: &str) -> Option<String> {
+        let bytes = std::fs::read(self.path(Path::new(absolute))).ok()?;
+        let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '\n', ' ']).to_owned();
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+impl Host for Linux {
+    fn host_name(&self) -> Result<String, HostError> {
+        self.text("/proc/sys/kernel/hostname").ok_or_else(|| HostError::Missing { what: "host name".into() })
+    }
+
+    fn hardware(&self) -> Result<Hardware, HostError> {
+        let first = |paths: &[&str]| paths.iter().find_map(|p| self.text(p)).unwrap_or_else(|| "unknown".into());
+        let memory = self.text("/proc/meminfo").and_then(|text| {
+            let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:").map(str::to_owned))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Ok(Hardware {
+            model: first(&["/proc/device-tree/model", "/sys/class/dmi/id/product_name"]),
+            serial: first(&["/proc/device-tree/serial-number", "/sys/class/dmi/id/product_serial"]),
+            machine_id: first(&["/etc/machine-id"]),
+            memory_bytes: memory.unwrap_or(0) * 1024,
+        })
+    }
+
+    fn arch(&self) -> Arch {
+        if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 }
+    }
+
+    fn boot_id(&self) -> Result<BootId, HostError> {
+        let text = self.text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        BootId::new(text.clone()).map_err(|_| HostError::Unexpected {
+            what: "boot id",
+            expected: "a UUID",
+            found: text,
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(0))
+    }
+
+    /// Set by NTP, or by somebody else: a container shares the clock of its machine and cannot set it, and a clock with a
+    /// battery ran on while the machine was off.
+    fn clock_is_synchronised(&self) -> bool {
+        let kernel = Calls::Kernel.adjtimex().is_ok_and(|clock| clock.status & UNSYNCHRONISED == 0);
+        kernel
+            || self.path(Path::new("/run/systemd/timesync/synchronized")).exists()
+            || self.path(Path::new("/run/systemd/container")).exists()
+            || self.text("/sys/class/rtc/rtc0/hctosys").as_deref() == Some("1")
+    }
+
+    fn wait(&self, wake: &Wake, at_most: Duration) {
+        wake.wait(at_most);
+    }
+
+    fn read_facts(&self, now: Timestamp) -> Reading {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Now { elapsed: self.started.elapsed(), unix_ms: now.unix_milliseconds() };
+        facts.tick(now).clone()
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError> {
+        files::read(&self.path(path))
+    }
+
+    fn write_file(&self, path: &Path, file: &HostFile) -> Result<(), HostError> {
+        files::write(&self.path(path), file)
+    }
+
+    fn module_is_loaded(&self, module: &str) -> Result<bool, HostError> {
+        let name = module.replace('-', "_");
+        if self.path(Path::new("/sys/module")).join(&name).exists() {
+            return Ok(true);
+        }
+        // Modules that are built in and have no parameters have no folder.
+        let release = self.text("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let built_in = self.text(&format!("/lib/modules/{release}/modules.builtin")).unwrap_or_default();
+        let file = |line: &str| line.rsplit('/').next().unwrap_or_default().replace('-', "_");
+        Ok(built_in.lines().any(|line| file(line) == format!("{name}.ko")))
+    }
+
+    fn load_module(&self, module: &str) -> Result<(), HostError> {
+        run(&["modprobe", "--", module], QUICK).map(|_| ())
+    }
+
+    fn read_sysctl(&self, key: &str) -> Result<Option<String>, HostError> {
+        match std::fs::read_to_string(self.sysctl_path(key)) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(files::failed("reading", &self.sysctl_path(key), &e)),
+        }
+    }
+
+    fn write_sysctl(&self, key: &str, value: &str) -> Result<(), HostError> {
+        let path = self.sysctl_path(key);
+        std::fs::write(&path, value).map_err(|e| files::failed("writing", &path, &e))
+    }
+
+    fn package_version(&self, package: &str) -> Result<Option<String>, HostError> {
+        let query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}\\t${Version}", package];
+        match run(&query, QUICK) {
+            Ok(text) => Ok(text.trim().strip_prefix("installed\t").map(str::to_owned)),
+            Err(HostError::Command { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn install_package(&self, package: &str, version: &str) -> Result<(), HostError> {
+        let wanted = format!("{package}={version}");
+        let install = [
+            "apt-get",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "--option=DPkg::Lock::Timeout=120",
+            "--option=Dpkg::Options::=--force-confold",
+            "--",
+            &wanted,
+        ];
+        run(&install, PACKAGE_LIMIT).map(|_| ())
+    }
+
+    fn unit(&self, unit: &str) -> Result<UnitStatus, HostError> {
+        systemd::status(unit)
+    }
+
+    fn set_unit(&self, unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError> {
+        systemd::set(unit, state, enabled)
+    }
+
+    fn reboot(&self) -> Result<(), HostError> {
+        run(&["systemctl", "--no-block", "reboot"], QUICK).map(|_| ())
+    }
+
+    fn k3s(&self) -> Result<K3sStatus, HostError> {
+        k3s::status(&self.root)
+    }
+
+    fn install_k3s(&self, install: &K3sInstall<'_>) -> Result<(), HostError> {
+        k3s::install(&self.root, install)
+    }
+
+    fn upgrade_k3s(&self, binary: &Path, version: Version) -> Result<(), HostError> {
+        k3s::upgrade(&self.root, binary, version)
+    }
+
+    fn make_join_secret(&self, role: ClusterRole, lifetime: Duration) -> Result<String, HostError> {
+        k3s::join_secret(&self.root, role, lifetime)
+    }
+
+    fn cluster(&self) -> Option<&dyn Cluster> {
+        if self.cluster.get().is_none() {
+            let path = self.kubeconfigs.iter().find(|p| self.path(p).exists())?;
+            match KubeCluster::new(self.path(path)) {
+                Ok(cluster) => {
+                    // Somebody else may have been faster; theirs is as good.
+                    let _ = self.cluster.set(cluster);
+                }
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    return None;
+                }
+            }
+        }
+        self.cluster.get().map(|cluster| cluster as &dyn Cluster)
+    }
+}
+
+impl Linux {
+    /// `net.ipv4.conf.eth0/1.forwarding` is `/proc/sys/net/ipv4/conf/eth0.1/forwarding`.
+    fn sysctl_path(&self, key: &str) -> PathBuf {
+        let relative: String = key
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect();
+        self.path(Path::new("/proc/sys")).join(relative)
+    }
+}

@@ -1,0 +1,65 @@
+use std::time::Duration;
+
+use hostler_plan::step::UnitState;
+
+use super::command::run;
+use crate::host::{HostError, UnitActivity, UnitStatus};
+
+/// systemctl waits for systemd, which may be busy with a boot.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub fn status(unit: &str) -> Result<UnitStatus, HostError> {
+    let show = ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState", "--", unit];
+    Ok(read(&run(&show, LIMIT)?))
+}
+
+pub fn set(unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError> {
+    let (verb, action) = match state {
+        UnitState::Started => ("enable", "start"),
+        UnitState::Stopped => ("enable", "stop"),
+    };
+    let verb = if enabled { verb } else { "disable" };
+    run(&["systemctl", verb, "--", unit], LIMIT)?;
+    run(&["systemctl", "--no-block", action, "--", unit], LIMIT).map(|_| ())
+}
+
+/// One property of a unit; empty when it has none.
+pub fn property(unit: &str, name: &str) -> Result<String, HostError> {
+    let show = ["systemctl", "show", &format!("--property={name}"), "--value", "--", unit];
+    Ok(run(&show, LIMIT)?.trim().to_owned())
+}
+
+pub fn reload() -> Result<(), HostError> {
+    run(&["systemctl", "daemon-reload"], LIMIT).map(|_| ())
+}
+
+pub fn restart(unit: &str) -> Result<(), HostError> {
+    run(&["systemctl", "--no-block", "restart", "--", unit], LIMIT).map(|_| ())
+}
+
+fn read(text: &str) -> UnitStatus {
+    let value = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
+    UnitStatus {
+        exists: value("LoadState") == "loaded",
+        activity: match value("ActiveState") {
+            "active" => UnitActivity::Active,
+            "activating" | "deactivating" | "reloading" | "refreshing" | "maintenance" => UnitActivity::Changing,
+            "failed" => UnitActivity::Failed,
+            _ => UnitActivity::Inactive,
+        },
+        enabled: matches!(value("UnitFileState"), "enabled" | "enabled-runtime" | "static" | "alias"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemctl_show_is_read() {
+        let found = read("LoadState=loaded\nActiveState=activating\nUnitFileState=enabled\n");
+        assert_eq!(found, UnitStatus { exists: true, activity: UnitActivity::Changing, enabled: true });
+        let found = read("LoadState=not-found\nActiveState=inactive\nUnitFileState=\n");
+        assert_eq!(found, UnitStatus { exists: false, activity: UnitActivity::Inactive, enabled: false });
+    }
+}
