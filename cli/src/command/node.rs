@@ -289,10 +289,10 @@ fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
         lines.push(format!("  refused   {at} ({}): {}", r.refusal, r.reason));
     }
     let mut text: String = lines.iter().map(|l| clean(l) + "\n").collect();
-    let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [fact_name(f), number(f.value)]).collect();
+    let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [number(f.value), fact_name(f)]).collect();
     if !rows.is_empty() {
         text.push('\n');
-        text.push_str(&table(["FACT", "VALUE"], &rows));
+        text.push_str(&table(["VALUE", "FACT"], &rows));
     }
     text
 }

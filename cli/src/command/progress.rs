@@ -67,44 +67,66 @@ impl Progress {
     }
 
     fn changes(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
-        let events = matches!(self.screen, Screen::Events);
-        let summary = detail.summary.clone().unwrap_or_default();
-        if summary.state != self.state {
-            self.state = summary.state.clone();
-            line(&match events {
-                true => json!({ "event": "rollout", "plan": summary.plan, "seq": summary.seq, "state": summary.state,
-                    "reason": summary.reason, "tasks": summary.tasks, "tasks_succeeded": summary.tasks_succeeded })
-                .to_string(),
-                false => with_reason(&format!("plan {}: {}", summary.seq, summary.state), &summary.reason),
-            })?;
+        self.changed_tasks(detail)?;
+        self.changed_waits(detail)?;
+        let s = detail.summary.clone().unwrap_or_default();
+        if s.state == self.state {
+            return Ok(());
         }
-        for task in &detail.tasks {
+        self.state.clone_from(&s.state);
+        line(&match self.screen {
+            Screen::Events => json!({ "event": "rollout", "plan": s.plan, "seq": s.seq, "state": s.state,
+                "reason": s.reason, "tasks": s.tasks, "tasks_succeeded": s.tasks_succeeded })
+            .to_string(),
+            Screen::Lines | Screen::Bars { .. } => with_reason(&format!("plan {}: {}", s.seq, s.state), &s.reason),
+        })
+    }
+
+    fn changed_tasks(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
+        // Why a task waits stands among the waits.
+        for task in detail.tasks.iter().filter(|t| t.state != "waiting") {
             let seen = (task.state.clone(), task.sentence.clone());
-            let before = self.tasks.insert(task.id.clone(), seen.clone());
-            // A task that was never anything but waiting is no news; its reason stands among the waits.
-            if before.as_ref() == Some(&seen) || (before.is_none() && task.state == "waiting") {
+            if self.tasks.insert(task.id.clone(), seen.clone()) == Some(seen) {
                 continue;
             }
-            line(&match events {
-                true => json!({ "event": "task", "task": task.id, "node": task.node, "subject": task.subject,
-                    "state": task.state, "sentence": task.sentence, "step": task.step, "steps": task.steps,
-                    "receipt": task.receipt })
+            line(&match self.screen {
+                Screen::Events => json!({ "event": "task", "task": task.id, "node": task.node,
+                    "subject": task.subject, "state": task.state, "sentence": task.sentence, "step": task.step,
+                    "steps": task.steps, "receipt": task.receipt })
                 .to_string(),
-                false => with_reason(&format!("{}: {} {}", task.subject, task.id, task.state), &task.sentence),
+                Screen::Lines | Screen::Bars { .. } => {
+                    let (head, said) = (format!("{} {}", task.id, task.state), &task.sentence);
+                    // An outcome repeats its own word in front.
+                    match said.strip_prefix(&task.state) {
+                        Some(rest) if rest.is_empty() || rest.starts_with(':') => {
+                            with_reason(&head, rest.trim_start_matches([':', ' ']))
+                        }
+                        _ => with_reason(&head, said),
+                    }
+                }
             })?;
         }
+        Ok(())
+    }
+
+    fn changed_waits(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
+        // What a granted task does, its own line says.
+        let at_work = |task: &str| detail.tasks.iter().any(|t| t.state == "granted" && t.id == task);
         let mut now = BTreeMap::new();
-        for wait in &detail.waits {
+        for wait in detail.waits.iter().filter(|w| !at_work(&w.task)) {
             now.insert((wait.node.clone(), wait.task.clone()), wait.sentence.clone());
         }
         for ((node, task), sentence) in &now {
             if self.waits.get(&(node.clone(), task.clone())) == Some(sentence) {
                 continue;
             }
-            line(&match events {
-                true => json!({ "event": "wait", "node": node, "task": task, "sentence": sentence }).to_string(),
-                false if node.is_empty() => format!("waits: {}", clean(sentence)),
-                false => format!("{node} waits: {}", clean(sentence)),
+            line(&match self.screen {
+                Screen::Events => {
+                    json!({ "event": "wait", "node": node, "task": task, "sentence": sentence }).to_string()
+                }
+                // Most sentences begin with "waits" themselves.
+                Screen::Lines | Screen::Bars { .. } if node.is_empty() => clean(sentence),
+                Screen::Lines | Screen::Bars { .. } => clean(&format!("{node} {sentence}")),
             })?;
         }
         self.waits = now;

@@ -139,8 +139,8 @@ fn detail_text(detail: &RolloutDetail, judged: &Judged) -> String {
         judged.proved.len()
     );
     for wait in &detail.waits {
-        let who = if wait.node.is_empty() { "waits".to_owned() } else { format!("{} waits", wait.node) };
-        text.push_str(&format!("  {who}: {}\n", wait.sentence));
+        let who = if wait.node.is_empty() { "all nodes" } else { &wait.node };
+        text.push_str(&format!("  {who:<10} {}\n", wait.sentence));
     }
     let rows: Vec<[String; 4]> = detail
         .tasks
@@ -148,7 +148,8 @@ fn detail_text(detail: &RolloutDetail, judged: &Judged) -> String {
         .map(|t| {
             let proved = judged.proved.iter().any(|p| p.as_str() == t.id);
             let state = if t.state == "succeeded" && !proved { "succeeded?".to_owned() } else { t.state.clone() };
-            [clean(&t.id), clean(&t.node), clean(&state), clean(&t.sentence)]
+            let said = if t.sentence == t.state { "" } else { &t.sentence };
+            [clean(&t.id), clean(&t.node), clean(&state), clean(said)]
         })
         .collect();
     let mut text: String = text.lines().map(|l| clean(l) + "\n").collect();
