@@ -209,10 +209,12 @@ pub fn ending(detail: &RolloutDetail) -> Result<(), Error> {
     if summary.state == "finished" {
         return Ok(());
     }
-    let mut reasons: Vec<String> =
-        detail.waits.iter().map(|w| w.sentence.clone()).filter(|s| !s.is_empty() && *s != summary.reason).collect();
-    if !summary.reason.is_empty() {
-        reasons.insert(0, summary.reason);
+    let mut reasons: Vec<String> = Vec::new();
+    // Several nodes often wait for the same reason.
+    for said in std::iter::once(&summary.reason).chain(detail.waits.iter().map(|w| &w.sentence)) {
+        if !said.is_empty() && !reasons.contains(said) {
+            reasons.push(said.clone());
+        }
     }
     if reasons.is_empty() {
         reasons.push("the coordinator gives no reason; see `hostler rollout show`".to_owned());
