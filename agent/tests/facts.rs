@@ -3,6 +3,7 @@
 
 use hostler_agent::facts::{Facts, Now, Source, State};
 use hostler_plan::fact::Reading;
+use hostler_plan::health::{Health, Level, Thresholds, worst};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -120,6 +121,39 @@ fn every_recorded_machine_gives_its_golden_facts() {
         }
     }
     assert!(wrong.is_empty(), "{}\nbless with HOSTLER_BLESS=1 when this is meant", wrong.join("\n"));
+}
+
+#[test]
+fn every_recorded_machine_gives_its_golden_verdicts() {
+    let mut names: Vec<_> = fs::read_dir(machines()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let mut found = String::new();
+    for name in names {
+        let mut facts = facts(&machines().join(&name));
+        let mut health = Health::new(Thresholds::default());
+        let mut verdicts = Vec::new();
+        // Sixteen minutes, so that the longest hold of a state that does not change is over.
+        for seconds in (0..=960).step_by(10) {
+            facts.tick(at(seconds));
+            let reading = facts.settle(Duration::from_secs(20));
+            verdicts = health.observe(UNIX_MS + seconds * 1000, reading);
+        }
+        found.push_str(&format!("{}: {:?}\n", name.display(), worst(&verdicts)));
+        for verdict in verdicts.iter().filter(|verdict| verdict.level != Level::Ok) {
+            let required = if verdict.required { "required" } else { "optional" };
+            let (minute, sentence) = ((verdict.since_ms - UNIX_MS) / 60_000, verdict.sentence());
+            found.push_str(&format!("  {:?} ({required}, since minute {minute}) {sentence}\n", verdict.level));
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden/verdicts.txt");
+    if std::env::var_os("HOSTLER_BLESS").is_some() {
+        fs::write(&path, &found).unwrap();
+    }
+    let wanted = fs::read_to_string(&path).unwrap_or_default();
+    for (wanted, found) in wanted.lines().zip(found.lines()) {
+        assert_eq!(wanted, found, "bless with HOSTLER_BLESS=1 when this is meant");
+    }
+    assert_eq!(wanted.lines().count(), found.lines().count(), "bless with HOSTLER_BLESS=1 when this is meant");
 }
 
 #[test]

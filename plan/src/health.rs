@@ -43,6 +43,17 @@ pub enum Level {
     Unknown,
 }
 
+impl From<Level> for crate::sequencer::Health {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Ok => Self::Ok,
+            Level::Degraded => Self::Degraded,
+            Level::Critical => Self::Critical,
+            Level::Unknown => Self::Unknown,
+        }
+    }
+}
+
 /// What one rule says about one subject of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -233,13 +244,23 @@ impl Verdict {
     /// One line for a person: what, which fact, value, threshold, and what to do.
     pub fn sentence(&self) -> String {
         let subject = if self.subject.is_empty() { String::new() } else { format!(" {}", self.subject) };
+        let unit = self.condition.map_or("", Condition::unit);
         let numbers = match (self.value, self.threshold) {
-            (Some(value), Some(threshold)) => format!(" is {value:.4}, limit {threshold:.4}"),
-            (Some(value), None) => format!(" is {value:.4}"),
-            (None, _) => " is not known".to_owned(),
+            (Some(value), Some(threshold)) => {
+                let blank = if unit.is_empty() { "" } else { " " };
+                format!("is {}{blank}{unit}, limit {}", plain(value), plain(threshold))
+            }
+            (Some(value), None) => format!("is {}", plain(value)),
+            (None, _) => "is not known".to_owned(),
         };
-        format!("{}{subject}: {}{numbers}; {}", self.rule.name(), self.fact, self.advice)
+        format!("{}{subject}: {} {numbers}; {}", self.rule.name(), self.fact, self.advice)
     }
+}
+
+/// At most four decimals, without zeros at the end.
+fn plain(value: f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The node's level: critical when any rule is, else unknown when a required one is, else degraded when any rule is.

@@ -57,6 +57,59 @@ macro_rules! conditions {
     };
 }
 
+impl Condition {
+    /// The unit of its number and of its thresholds.
+    pub fn unit(self) -> &'static str {
+        use Condition as C;
+        match self {
+            C::DiskUsed | C::DiskFull | C::InodesUsed | C::InodesFull | C::SwapUsed | C::SwapFull => "share used",
+            C::DiskAvailable | C::MemoryAvailable | C::NvmeSpareLow | C::NvmeSpareOut => "share left",
+            C::NvmeWorn | C::NvmeWornOut | C::EmmcWorn | C::EmmcWornOut => "share of life used",
+            C::PressureSome | C::PressureFull => "share of a minute",
+            C::PacketErrors => "errors a packet",
+            C::ConntrackHigh | C::ConntrackFull | C::FilesHigh | C::FilesFull => "share used",
+            C::LinkBelowBaseline | C::LinkSlower => "share of its best",
+            C::DiskFullInADay | C::DiskFullInHours => "hours until full",
+            C::MemoryBytes | C::BrokenPages => "bytes",
+            C::OomKill | C::OomKills => "kills in 30 minutes",
+            C::MajorFaultRate => "faults a second",
+            C::LoadPerCore => "load a core",
+            C::LatencyHigh | C::LatencyExtreme => "seconds a request",
+            C::IoQueue => "requests in flight",
+            C::PiHot | C::PiTooHot | C::CpuHot | C::CpuTooHot | C::NvmeHot | C::NvmeTooHot => "°C",
+            C::SupplyTooLow | C::InputLow | C::InputTooLow => "V",
+            C::PackageThrottles => "events in 5 minutes",
+            C::NewThrottleBits | C::Ext4Errors | C::NvmeMediaErrorMany => "new in a day",
+            C::NvmeMediaError | C::SectorsGrew => "new in a week",
+            C::CorrectedErrors | C::LinkFlaps => "new in 10 minutes",
+            C::MachineChecks => "new in an hour",
+            C::UncorrectedErrors => "errors",
+            C::ClockOffset | C::ClockFarOff => "seconds off",
+            C::FailedUnits => "failed units",
+            C::KubeUnitRestarts => "restarts in 5 minutes",
+            C::CertificateSoon | C::CertificateNow => "seconds left",
+            C::EmmcReserveLow | C::EmmcReserveOut => "(1 normal, 2 warning, 3 urgent)",
+            C::ReadOnly
+            | C::PiSlowed
+            | C::PiThrottledLong
+            | C::UnderVoltage
+            | C::UnderVoltageOften
+            | C::NvmeWarnTemperature
+            | C::NvmeWarnBackup
+            | C::NvmeWarnFatal
+            | C::NvmeNotLive
+            | C::NvmeGone
+            | C::SmartFailed
+            | C::NewTaint
+            | C::OopsAndHungTasks
+            | C::ClockUnsynchronised
+            | C::KubeUnitFailed
+            | C::NoCarrier
+            | C::NoMemoryCgroup => "",
+        }
+    }
+}
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row {
@@ -131,11 +184,11 @@ conditions! {
     NvmeMediaErrorMany   = NvmeMediaErrors Critical Above 10.0 0.0 Seconds(0), 0;
     NvmeHot              = NvmeTemperature Degraded Above 70.0 65.0 Seconds(120), 300;
     NvmeTooHot           = NvmeTemperature Critical Above 80.0 75.0 Seconds(120), 300;
-    NvmeNotLive          = NvmeState Degraded Above 1.0 0.0 Seconds(30), 900;
-    NvmeGone             = NvmeState Critical Above 1.0 0.0 Seconds(60), 900;
+    NvmeNotLive          = NvmeState Degraded Below 1.0 0.999 Seconds(30), 900;
+    NvmeGone             = NvmeState Critical Below 1.0 0.999 Seconds(60), 900;
     LinkBelowBaseline    = PcieLink Degraded Below 1.0 0.999 Seconds(0), 0;
     SectorsGrew          = DiskSmart Degraded Above 1.0 0.0 Seconds(0), 0;
-    SmartFailed          = DiskSmart Critical Above 1.0 0.0 Seconds(0), 0;
+    SmartFailed          = DiskSmart Critical Below 1.0 0.999 Seconds(0), 0;
     EmmcWorn             = EmmcWear Degraded Above 0.90 -1.0 Seconds(0), 0;
     EmmcWornOut          = EmmcWear Critical Above 1.1 -1.0 Seconds(0), 0;
     EmmcReserveLow       = EmmcWear Degraded Above 2.0 0.0 Seconds(0), 0;
@@ -148,7 +201,7 @@ conditions! {
     NewTaint             = Kernel Degraded Above 1.0 0.0 Seconds(0), 0;
     OopsAndHungTasks     = Kernel Critical Above 1.0 0.0 Seconds(0), 0;
     // 0 or 1, seconds
-    ClockUnsynchronised  = Clock Degraded Above 1.0 0.0 Seconds(300), 300;
+    ClockUnsynchronised  = Clock Degraded Below 1.0 0.999 Seconds(300), 300;
     ClockOffset          = Clock Degraded Above 0.05 0.02 Seconds(600), 300;
     ClockFarOff          = Clock Critical Above 30.0 1.0 Seconds(600), 300;
     // units, restarts, shares, changes
@@ -158,7 +211,7 @@ conditions! {
     PacketErrors         = Network Degraded Above 0.01 0.005 Seconds(3600), 900;
     LinkFlaps            = Network Degraded Above 2.0 0.0 Seconds(0), 300;
     LinkSlower           = Network Degraded Below 1.0 0.999 Seconds(60), 300;
-    NoCarrier            = Network Critical Above 1.0 0.0 Seconds(60), 60;
+    NoCarrier            = Network Critical Below 1.0 0.999 Seconds(60), 60;
     ConntrackHigh        = Conntrack Degraded Above 0.75 0.70 Seconds(300), 300;
     ConntrackFull        = Conntrack Critical Above 0.95 0.90 Seconds(300), 300;
     FilesHigh            = FileDescriptors Degraded Above 0.70 0.65 Seconds(900), 300;
@@ -166,5 +219,5 @@ conditions! {
     // seconds left, 0 or 1
     CertificateSoon      = Certificate Degraded Below 1209600.0 1209600.0 Seconds(0), 0;
     CertificateNow       = Certificate Critical Below 604800.0 604800.0 Seconds(0), 0;
-    NoMemoryCgroup       = MemoryCgroup Critical Above 1.0 0.0 Seconds(0), 0;
+    NoMemoryCgroup       = MemoryCgroup Critical Below 1.0 0.999 Seconds(0), 0;
 }

@@ -168,7 +168,7 @@ impl Judge<'_> {
     fn sata(&mut self) {
         for (device, passed) in self.by_device("smartctl_device_smart_status") {
             let series = fact("smartctl_device_smart_status", "device", &device);
-            self.push(Found::value(C::SmartFailed, &device, series, 1.0 - passed));
+            self.push(Found::value(C::SmartFailed, &device, series, passed));
         }
         for (device, reallocated) in self.by_device("smartctl_device_reallocated_sectors") {
             let pending = self.reading.get("smartctl_device_pending_sectors", &[("device", &device)]);
@@ -193,10 +193,10 @@ impl Judge<'_> {
             let state = live.iter().find(|(name, _)| *name == device).map(|(_, live)| *live);
             let required = self.reading.get("hostler_nvme_root", &[("device", &device)]).is_some();
             self.forget_swapped(&device);
-            let not_live = f64::from(state != Some(1.0));
+            let live = state.unwrap_or(0.0);
             for condition in [C::NvmeNotLive, C::NvmeGone] {
                 let series = fact("hostler_nvme_live", "device", &device);
-                self.push(Found::value(condition, &device, series, not_live).required(required));
+                self.push(Found::value(condition, &device, series, live).required(required));
             }
             if state == Some(1.0) {
                 self.smart(&device, required);
@@ -225,7 +225,7 @@ impl Judge<'_> {
         let celsius = get("nvme_temperature_celsius");
         let (warm, hot) = (get("hostler_nvme_warn_temp_celsius"), get("hostler_nvme_crit_temp_celsius"));
         // Bit 1 temperature; 4 and 5 backup and persistent memory; 0, 2 and 3 spare, reliability, read-only.
-        let series = fact("nvme_critical_warning", "device", device);
+        let series = fact("hostler_nvme_critical_warning", "device", device);
         for (condition, mask) in
             [(C::NvmeWarnTemperature, 0b10), (C::NvmeWarnBackup, 0b11_0000), (C::NvmeWarnFatal, 0b1101)]
         {

@@ -116,12 +116,12 @@ impl Judge<'_> {
     pub(super) fn clock(&mut self) {
         let synchronised = self.get("node_timex_sync_status");
         let (offset, worst) = (self.get("node_timex_offset_seconds"), self.get("node_timex_maxerror_seconds"));
-        let unsynchronised =
-            synchronised.zip(worst).map(|(ok, worst)| f64::from(ok == 0.0 && worst >= UNSYNCHRONISED_SECONDS));
-        let settling = self.younger_than(CLOCK_SETTLING_SECONDS) && unsynchronised != Some(0.0);
+        // Not synchronised counts once the error has grown to what the kernel calls so.
+        let steered = synchronised.zip(worst).map(|(ok, worst)| f64::from(ok == 1.0 || worst < UNSYNCHRONISED_SECONDS));
+        let settling = self.younger_than(CLOCK_SETTLING_SECONDS) && steered != Some(1.0);
         let known = |value: Option<f64>| value.filter(|_| !settling);
         let series = "node_timex_sync_status".to_owned();
-        self.push(Found::maybe(C::ClockUnsynchronised, "", series, known(unsynchronised)).required(true));
+        self.push(Found::maybe(C::ClockUnsynchronised, "", series, known(steered)).required(true));
         let distance = offset.map(f64::abs);
         let steady = distance.map(|distance| {
             let before = self.memory.offset.add(self.now, distance, 5 * MINUTE_MS);

@@ -14,8 +14,7 @@ impl Judge<'_> {
         self.certificates();
         let memory = self.reading.get("hostler_cgroup_controller_enabled", &[("controller", "memory")]);
         let series = fact("hostler_cgroup_controller_enabled", "controller", "memory");
-        let off = memory.map(|enabled| 1.0 - enabled);
-        self.push(Found::maybe(C::NoMemoryCgroup, "", series, off).required(true));
+        self.push(Found::maybe(C::NoMemoryCgroup, "", series, memory).required(true));
         self.maintenance();
         let (open, most) = (self.get("node_filefd_allocated"), self.get("node_filefd_maximum"));
         if let (Some(open), Some(most)) = (open, most)
@@ -115,9 +114,10 @@ impl Judge<'_> {
                 self.push(Found::value(C::LinkSlower, &device, series, share));
             }
             if self.memory.default_route.as_deref() == Some(device.as_str()) {
-                let dead = carrier.map_or(up == 0.0, |carrier| carrier == 0.0);
+                // An interface that was shut down has no carrier to read.
+                let carrier = carrier.unwrap_or(up);
                 let series = fact("node_network_carrier", "device", &device);
-                self.push(Found::value(C::NoCarrier, &device, series, f64::from(dead)));
+                self.push(Found::value(C::NoCarrier, &device, series, carrier));
             }
         }
     }
