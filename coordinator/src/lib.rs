@@ -4,10 +4,10 @@
 //! [`command::main`] is the same as a process, with signals, logs and systemd.
 
 mod artifact;
-mod ca;
+pub mod ca;
 mod clock;
 pub mod command;
-mod data_dir;
+pub mod data_dir;
 mod desk;
 mod ledger;
 mod limits;
