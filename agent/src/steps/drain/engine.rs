@@ -139,11 +139,14 @@ impl Drain<'_> {
             self.rechecked = now;
             self.check_never(&round.node.name, context)?;
         }
-        let ordinary_left = left.iter().any(|(_, fate)| *fate != Fate::Evict(Turn::SystemCritical));
+        let last = |fate: &Fate| *fate == Fate::Evict(Turn::Storage);
+        let ordinary_left = left.iter().any(|(_, fate)| *fate != Fate::Evict(Turn::SystemCritical) && !last(fate));
+        let all_last = left.iter().all(|(_, fate)| last(fate));
         let mut going = left.iter().filter(|(_, fate)| *fate == Fate::Going).count();
         for (pod, fate) in left {
             match fate {
                 Fate::Evict(Turn::SystemCritical) if ordinary_left => {}
+                Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, context)? => {}
                 Fate::Evict(_) if going < MAX_GOING && self.is_due(&pod.key, now) => {
                     if self.has_turn(pod, &round, context)? && self.evict(pod, &round, context)? {
                         going += 1;
@@ -256,6 +259,23 @@ impl Drain<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether the storage system still has its budget over one of its own pods. Asking to evict it before is in vain.
+    fn storage_holds(&mut self, pod: &Pod, context: &StepContext<'_>) -> Result<bool, RoundError> {
+        let budgets = context.cluster()?.budgets()?;
+        let holding = budgets.iter().find(|b| budget::matches(b, pod) && b.disruptions_allowed == 0);
+        match holding {
+            Some(holding) => {
+                let reason = "Longhorn removes it when no volume is used here and every replica has a healthy twin on \
+                              another schedulable node; see its replicas if that lasts";
+                self.hold(pod, Some(budget::name(holding)), reason);
+            }
+            None => {
+                self.held.remove(&pod.key);
+            }
+        }
+        Ok(holding.is_some())
     }
 
     fn hold(&mut self, pod: &Pod, budget: Option<String>, reason: &str) {

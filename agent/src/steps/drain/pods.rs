@@ -25,6 +25,9 @@ pub enum Fate {
 pub enum Turn {
     Ordinary,
     SystemCritical,
+    /// The storage system's own: its budget always says no, and goes by itself once no volume is used here and every
+    /// copy has a healthy twin on another schedulable node.
+    Storage,
 }
 
 impl Fate {
@@ -63,6 +66,10 @@ pub fn judge(pod: &Pod, options: &Options) -> Fate {
 }
 
 fn turn(pod: &Pod) -> Turn {
+    // Longhorn (controller/instance_manager_controller.go): minAvailable 1 over each of them, slow and not never.
+    if pod.owner.as_ref().is_some_and(|o| o.kind == "InstanceManager" && o.api_version.starts_with("longhorn.io/")) {
+        return Turn::Storage;
+    }
     match pod.priority_class.as_deref() {
         Some("system-cluster-critical" | "system-node-critical") => Turn::SystemCritical,
         Some(_) | None => Turn::Ordinary,

@@ -8,7 +8,7 @@ use hostler_plan::document::Blocker;
 use super::{
     Options, budget,
     placement::fits_nowhere,
-    pods::{Fate, budget_counts, judge},
+    pods::{Fate, Turn, budget_counts, judge},
 };
 use crate::{
     host::{Budget, Cluster, ClusterError, Node, NodeReady, Pod, PodScope},
@@ -64,9 +64,9 @@ pub fn blockers(cluster: &dyn Cluster, node: &str, options: &Options) -> Result<
     let mut lost: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     for pod in &pods {
         match judge(pod, options) {
-            Fate::Stays | Fate::Going | Fate::Finalizer(_) => continue,
+            Fate::Stays | Fate::Going | Fate::Finalizer(_) | Fate::Evict(Turn::Storage) => continue,
             Fate::NeedsConsent(reason) => blockers.push(blocker(pod, None, reason)),
-            Fate::Evict(_) => {}
+            Fate::Evict(Turn::Ordinary | Turn::SystemCritical) => {}
         }
         if !budget_counts(pod) {
             continue;
