@@ -151,7 +151,10 @@ impl Session<'_> {
                 },
                 () = self.link.board.changed.notified() => {
                     let before = self.running.clone();
-                    self.flush().await?;
+                    if self.flush().await? {
+                        // The task may have changed the cluster, and the next one waits until that is known.
+                        conditions.reset_immediately();
+                    }
                     if self.running != before && let Some(running) = &self.running {
                         lease = ticks(renewal_interval(running.lease_seconds));
                     }
@@ -229,8 +232,8 @@ impl Session<'_> {
         }
     }
 
-    /// Sends what is new on the board.
-    async fn flush(&mut self) -> Result<(), LinkError> {
+    /// Sends what is new on the board. True when a receipt was.
+    async fn flush(&mut self) -> Result<bool, LinkError> {
         let (progress, receipts, fetch) = {
             let mut board = self.link.board.content();
             self.running = board.running.clone();
@@ -244,13 +247,15 @@ impl Session<'_> {
         }
         let held: BTreeSet<Digest> = receipts.iter().map(Signed::digest).collect();
         self.sent.retain(|digest| held.contains(digest));
+        let mut ended = false;
         for receipt in receipts {
             if self.sent.insert(receipt.digest()) {
+                ended = true;
                 self.send(Up::Receipt(SignedDocument::from(receipt))).await?;
             }
         }
         loop {
-            let Some(refusal) = self.link.board.content().refusals.front().cloned() else { return Ok(()) };
+            let Some(refusal) = self.link.board.content().refusals.front().cloned() else { return Ok(ended) };
             self.send(Up::Refusal(RefusalReport {
                 document: refusal.document.map_or_else(String::new, |d| d.to_string()),
                 refusal: refusal.refused.refusal.word().to_owned(),
