@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod clock;
+pub mod demo;
 pub mod host;
 mod kube;
 pub mod socket;

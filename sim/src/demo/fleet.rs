@@ -1,0 +1,104 @@
+//! The fleet that the demo plays with: the admin's file, with simulated binaries and shorter waits.
+
+use std::{collections::BTreeSet, path::Path};
+
+use anyhow::Context as _;
+use hostler_plan::{
+    fleet::{Distribution, Fleet, FleetArtifact, Source},
+    id::{Arch, ArtifactName, Digest},
+    version::Version,
+};
+
+use crate::world::k3s_binary;
+
+/// What the demo plays when nobody names a file: eight Raspberry Pi 5.
+const PI_RACK: &str = include_str!("../../../examples/pi-rack.toml");
+
+/// Where the same file stands in a clone.
+const PI_RACK_PATH: &str = "examples/pi-rack.toml";
+
+/// How long a node must be Ready in the demo. Real fleets wait a minute or more.
+const SOAK_SECONDS: u64 = 1;
+
+/// The shortest lease that a fleet file may ask for: a killed agent is back long before.
+const LEASE_SECONDS: u64 = 15;
+
+/// A fleet ready to be played.
+#[derive(Debug)]
+pub struct DemoFleet {
+    /// As the planner gets it.
+    pub fleet: Fleet,
+    /// The file it came from.
+    pub source: String,
+    pub from: Version,
+    pub to: Version,
+    /// The simulated K3s of both versions, for every processor of the fleet.
+    pub binaries: Vec<(FleetArtifact, Vec<u8>)>,
+    /// What was made shorter, one sentence each.
+    pub shortened: Vec<String>,
+}
+
+impl DemoFleet {
+    /// Reads the fleet file and makes what the demo changes about it.
+    pub fn read(file: Option<&Path>) -> anyhow::Result<Self> {
+        let (source, text) = match file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file)
+                    .with_context(|| format!("cannot read the fleet file {}", file.display()))?;
+                (file.display().to_string(), text)
+            }
+            None => match std::fs::read_to_string(PI_RACK_PATH) {
+                Ok(text) => (PI_RACK_PATH.to_owned(), text),
+                Err(_) => ("the built-in examples/pi-rack.toml".to_owned(), PI_RACK.to_owned()),
+            },
+        };
+        let (mut fleet, _) = Fleet::from_toml(&[(&source, &text)])?;
+        if fleet.distribution != Distribution::K3s {
+            anyhow::bail!(
+                "{source}: the demo simulates K3s, found {}; name a K3s fleet with --fleet",
+                fleet.distribution
+            );
+        }
+        let servers = fleet.servers().len();
+        if servers != 1 || fleet.nodes.len() < 4 || fleet.nodes.len() > 64 {
+            anyhow::bail!(
+                "{source}: the demo needs one server and 3 to 63 workers, found {servers} and {}; name another file with --fleet",
+                fleet.nodes.len() - servers
+            );
+        }
+        let from = fleet.version;
+        let to = Version { patch: from.patch + 1, k3s: Some(1), ..from };
+        let mut shortened = Vec::new();
+        let mut shorter = |what: &str, value: &mut u64, to: u64| {
+            if *value > to {
+                shortened.push(format!("{what} from {value} s to {to} s"));
+                *value = to;
+            }
+        };
+        shorter("soak", &mut fleet.policy.soak_seconds, SOAK_SECONDS);
+        shorter("lease of a task", &mut fleet.policy.lease_seconds, LEASE_SECONDS);
+        let binaries = binaries(&fleet, [from, to])?;
+        fleet.artifacts = binaries.iter().map(|(artifact, _)| artifact.clone()).collect();
+        Ok(Self { fleet, source, from, to, binaries, shortened })
+    }
+}
+
+fn binaries(fleet: &Fleet, versions: [Version; 2]) -> anyhow::Result<Vec<(FleetArtifact, Vec<u8>)>> {
+    let archs: BTreeSet<Arch> = fleet.nodes.iter().map(|node| node.arch).collect();
+    let mut binaries = Vec::new();
+    for version in versions {
+        for arch in &archs {
+            let content = k3s_binary(version, *arch);
+            let artifact = FleetArtifact {
+                name: ArtifactName::new("k3s")?,
+                version,
+                arch: *arch,
+                source: Source::Path(format!("k3s-{version}-{arch}")),
+                sha256: Digest::of(&content),
+                size: content.len() as u64,
+            };
+            binaries.push((artifact, content));
+        }
+    }
+    Ok(binaries)
+}

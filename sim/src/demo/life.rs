@@ -1,0 +1,428 @@
+//! A fleet's whole life: enrolment, bootstrap, join, an upgrade that fails on one node and is continued, a drain, an
+//! uncordon, and a coordinator in the wrong hands.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use hostler_plan::{
+    id::NodeName,
+    planner::{Intent, Quarantined, Selection},
+    step::ClusterRole,
+};
+use hostler_proto::join::SetupCode;
+
+use super::{
+    Options,
+    audit::Audit,
+    children::{Addresses, REPORT_INTERVAL, agent_arguments, coordinator_arguments, rewired_arguments},
+    desk::{ADMIN_NAME, Desk},
+    event::{Counts, Event},
+    fleet::DemoFleet,
+    processes::{AgentCommand, Agents, Kept, Process, first_line},
+    rewired::Answer,
+    roll::{Ended, roll},
+    show::Show,
+};
+use crate::{
+    clock::SharedWorld,
+    socket,
+    world::{World, fault::Fault},
+};
+
+/// Seconds of the world per second: a Pi's boot of 25 s takes half a second, or two for a person who reads along.
+const SPEED_FAST: f64 = 50.0;
+const SPEED_UNHURRIED: f64 = 15.0;
+
+/// What has not happened by then is not going to.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Between two looks at the coordinator while something is awaited.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// In the drain one budget holds for this long, so that a person sees what a blocked drain says. World time.
+const BUDGET_HOLDS: u64 = 40_000;
+
+/// How long the rewired coordinator waits for the last node.
+const TEMPTATION: Duration = Duration::from_secs(8);
+
+struct Life<'a> {
+    options: &'a Options,
+    show: &'a Show,
+    demo: DemoFleet,
+    folder: &'a Path,
+    world: SharedWorld,
+    counts: Counts,
+}
+
+/// Plays it all. Everything is kept below `folder`, which the caller removes.
+pub async fn play(options: &Options, show: &Show, folder: &Path) -> anyhow::Result<Counts> {
+    let demo = DemoFleet::read(options.fleet.as_deref())?;
+    let speed = if show.is_unhurried() { SPEED_UNHURRIED } else { SPEED_FAST };
+    let mut world = World::new(options.seed, demo.fleet.nodes.iter().map(|n| (n.name.clone(), n.arch)));
+    world.deploy(true);
+    let world = SharedWorld::new(world, speed);
+    let mut shortened = demo.shortened.clone();
+    shortened
+        .push(format!("the simulated world runs {speed:.0} times faster: a boot of 25 s takes {:.1} s", 25.0 / speed));
+    shortened.push(format!("reports of facts from every 10 s to every {} s", REPORT_INTERVAL.as_secs()));
+    show.event(Event::DemoStarted {
+        seed: options.seed,
+        fleet: format!("fleet {} of {}", demo.fleet.name, demo.source),
+        nodes: demo.fleet.nodes.iter().map(|n| n.name.to_string()).collect(),
+        machines: "Machines, K3s and cluster are simulated; coordinator, agents, keys, TLS and signatures are real.",
+        shortened,
+    });
+    let counts = Counts {
+        seed: options.seed,
+        nodes: demo.fleet.nodes.len(),
+        version_before: demo.from.to_string(),
+        ..Counts::default()
+    };
+    Life { options, show, demo, folder, world, counts }.play().await
+}
+
+impl Life<'_> {
+    async fn play(mut self) -> anyhow::Result<Counts> {
+        socket::serve(self.world.clone(), &self.folder.join("world"))?;
+        self.chapter("A coordinator, a trust root and join strings").await;
+        let data_dir = self.folder.join("coordinator");
+        let (coordinator, line) = Kept::start(
+            self.show,
+            "coordinator",
+            self.folder.join("coordinator.log"),
+            coordinator_arguments(&data_dir, None),
+            {
+                let data_dir = data_dir.clone();
+                move |line| Ok(coordinator_arguments(&data_dir, Some(&Addresses::parse(line)?)))
+            },
+        )
+        .await?;
+        let addresses = Addresses::parse(&line)?;
+        let setup =
+            SetupCode::parse(addresses.setup_code.as_deref().context("a new coordinator gave no set-up code")?)?;
+        let mut desk = Desk::set_up(self.folder.join("admin"), &setup).await?;
+        let (fleet_id, digest) = desk.held(|held| (held.root().fleet_id.to_string(), held.first_root())).await?;
+        self.show.event(Event::TrustRootInstalled {
+            fleet_id,
+            digest: digest.to_string(),
+            signer: format!("{ADMIN_NAME} (a throw-away key)"),
+        });
+        let mut agents = self.enrol(&mut desk).await?;
+        let lived = self.live(&mut desk, &mut agents, &coordinator).await;
+        if lived.is_err() {
+            agents.check().await?;
+        }
+        lived?;
+        let ledger = desk.ledger().await?;
+        self.counts.restarts = coordinator.restarts();
+        coordinator.stop().await?;
+        self.rewire(&data_dir, &addresses).await?;
+        self.counts.restarts += agents.restarts();
+        agents.stop().await;
+        self.close(ledger)
+    }
+
+    async fn chapter(&self, title: &str) {
+        self.show.event(Event::Chapter { title: title.into() });
+        self.show.pause(1.2).await;
+    }
+
+    /// Every node enrols itself with a join string and reports its facts.
+    async fn enrol(&mut self, desk: &mut Desk) -> anyhow::Result<Agents> {
+        self.chapter("Every node enrols itself and reports its hardware").await;
+        let workers = self.demo.fleet.nodes.iter().filter(|n| n.role == ClusterRole::Worker).count();
+        let servers = self.demo.fleet.nodes.len() - workers;
+        let server_join = desk.token(ClusterRole::Server, u32::try_from(servers)?).await?;
+        let worker_join = desk.token(ClusterRole::Worker, u32::try_from(workers)?).await?;
+        let mut commands = Vec::new();
+        for node in &self.demo.fleet.nodes {
+            let folder = self.folder.join("nodes").join(node.name.as_str());
+            fs::create_dir_all(&folder)?;
+            let join = match node.role {
+                ClusterRole::Server => &server_join,
+                ClusterRole::Worker => &worker_join,
+            };
+            let join_file = folder.join("join");
+            hostler_cli::file::write_whole(&join_file, join.encode().as_bytes(), true)?;
+            commands.push(AgentCommand {
+                node: node.name.clone(),
+                arguments: agent_arguments(&node.name, &self.folder.join("world"), &folder.join("state"), &join_file),
+                log: folder.join("log"),
+            });
+        }
+        let mut agents = Agents::start(&self.world, self.show, commands);
+        let mut seen = BTreeSet::new();
+        let until = Instant::now() + PATIENCE;
+        let enrolments = loop {
+            let enrolments = desk.enrolments().await?;
+            for (enrolment, _) in &enrolments {
+                let document = enrolment.document();
+                if seen.insert(document.node.clone()) {
+                    let model = document.hardware.model.clone();
+                    self.show.event(Event::Enrolled { node: document.node.to_string(), model });
+                    self.show.pause(0.15).await;
+                }
+            }
+            if enrolments.len() >= self.counts.nodes {
+                break enrolments;
+            }
+            agents.check().await?;
+            let missing = self.counts.nodes - enrolments.len();
+            self.wait_or(until, || {
+                format!("{missing} nodes have not enrolled; see {}/nodes/*/log", self.folder.display())
+            })
+            .await?;
+        };
+        self.counts.enrolled = seen.len();
+        let version = desk.sign_roster(&enrolments).await?;
+        self.show.event(Event::RosterSigned { version, nodes: enrolments.len() });
+        self.facts(desk).await?;
+        Ok(agents)
+    }
+
+    async fn facts(&mut self, desk: &mut Desk) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let mut reported = BTreeSet::new();
+        loop {
+            for node in self
+                .demo
+                .fleet
+                .nodes
+                .iter()
+                .filter(|n| !reported.contains(&n.name))
+                .map(|n| &n.name)
+                .collect::<Vec<_>>()
+            {
+                let detail = desk.node(node).await?;
+                if !detail.facts.is_empty() {
+                    self.show.event(Event::FactsReported { node: node.to_string(), series: detail.facts.len() });
+                    reported.insert(node.clone());
+                }
+            }
+            self.counts.facts_reported = reported.len();
+            if reported.len() == self.counts.nodes {
+                return Ok(());
+            }
+            let missing = self.counts.nodes - reported.len();
+            self.wait_or(until, || format!("{missing} nodes have not reported their facts")).await?;
+        }
+    }
+
+    /// Plans, one after another.
+    async fn live(&mut self, desk: &mut Desk, agents: &mut Agents, coordinator: &Kept) -> anyhow::Result<()> {
+        for (_, content) in &self.demo.binaries {
+            desk.upload(content).await?;
+        }
+        self.chapter("Bootstrap: the first server of a K3s cluster").await;
+        self.succeed(desk, Intent::Bootstrap {}).await?;
+        self.all_ready(desk, 1).await?;
+        self.chapter("Join: the other nodes, each with a secret sealed to its own key").await;
+        self.succeed(desk, Intent::Join { nodes: Selection::All }).await?;
+        self.all_ready(desk, self.counts.nodes).await?;
+        self.settled().await?;
+
+        let to = self.demo.to;
+        self.chapter(&format!("Rolling upgrade to {to}: one canary, at most one node down")).await;
+        let workers: Vec<NodeName> =
+            self.demo.fleet.nodes.iter().filter(|n| n.role == ClusterRole::Worker).map(|n| n.name.clone()).collect();
+        let fault = Fault::old_version_by_seed(self.options.seed, &workers).context("a fleet without workers")?;
+        self.world.now().add_fault(fault);
+        let upgrade =
+            Intent::Upgrade { to, nodes: Selection::All, quarantined: Quarantined::Refuse, accept_outage: Vec::new() };
+        let stopped = self.run(desk, &upgrade).await?;
+        if stopped.state != "halted" {
+            anyhow::bail!(
+                "expected the upgrade to stop at the node that failed, found it {}: {}",
+                stopped.state,
+                stopped.sentence
+            );
+        }
+        self.show.pause(2.5).await;
+
+        self.chapter("The admin looks, releases the quarantine and signs a new plan").await;
+        let failed = stopped.failed_subject.context("the rollout stopped without a failed task")?;
+        desk.release_quarantine(&failed, &to.to_string()).await?;
+        self.show.event(Event::QuarantineReleased { node: failed, version: to.to_string() });
+        self.succeed(desk, upgrade).await?;
+        self.all_ready(desk, self.counts.nodes).await?;
+        self.settled().await?;
+
+        let drained = workers.last().context("a fleet without workers")?.clone();
+        self.chapter(&format!("Drain {drained}: pods move within their budgets")).await;
+        let now = self.world.now().now();
+        self.world.now().add_fault(Fault::BudgetHolds {
+            budget: "shop/web".into(),
+            from: now,
+            until: now + BUDGET_HOLDS,
+        });
+        let drain = Intent::Drain { nodes: vec![drained.clone()], max_unavailable: None, accept_outage: Vec::new() };
+        self.succeed(desk, drain).await?;
+        self.chapter(&format!("Uncordon {drained}")).await;
+        self.succeed(desk, Intent::Uncordon { nodes: vec![drained] }).await?;
+        agents.check().await?;
+        if coordinator.gave_up() {
+            anyhow::bail!("the coordinator could not be kept running; see {}/coordinator.log", self.folder.display());
+        }
+        self.versions()
+    }
+
+    /// Compiles, previews, signs, submits and watches one plan.
+    async fn run(&mut self, desk: &mut Desk, intent: &Intent) -> anyhow::Result<Ended> {
+        let (plan, preview) = desk.compile(&self.demo.fleet, intent).await?;
+        let seq = plan.seq.0;
+        let kind = plan.kind.to_string();
+        self.show.event(Event::PlanPreviewed { seq, kind: kind.clone(), text: preview.to_string() });
+        self.show.pause(1.5).await;
+        let submitted = desk.submit(plan).await?;
+        self.counts.plans += 1;
+        self.show.event(Event::PlanSubmitted {
+            seq,
+            kind,
+            title: submitted.plan.title.clone(),
+            digest: submitted.digest.clone(),
+            tasks: submitted.plan.tasks.len(),
+            signed_by: ADMIN_NAME.into(),
+        });
+        let ended = roll(desk, self.show, &submitted).await?;
+        *self.counts.rollouts.entry(ended.state.clone()).or_default() += 1;
+        Ok(ended)
+    }
+
+    async fn succeed(&mut self, desk: &mut Desk, intent: Intent) -> anyhow::Result<()> {
+        let kind = intent.kind();
+        let ended = self.run(desk, &intent).await?;
+        match ended.state.as_str() {
+            "finished" => Ok(()),
+            state => anyhow::bail!("expected the {kind} to finish, found it {state}: {}", ended.sentence),
+        }
+    }
+
+    /// Waits until the coordinator knows that so many nodes are Ready and schedulable.
+    async fn all_ready(&self, desk: &mut Desk, wanted: usize) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let nodes = desk.nodes().await?;
+            let ready = nodes
+                .iter()
+                .filter(|n| n.connected && n.condition.as_ref().is_some_and(|c| c.ready && !c.unschedulable))
+                .count();
+            if ready >= wanted {
+                return Ok(());
+            }
+            self.wait_or(until, || format!("expected {wanted} nodes Ready and schedulable, found {ready}")).await?;
+        }
+    }
+
+    /// Waits until every pod runs: a plan that begins in the middle of a start waits for the same.
+    async fn settled(&self) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (ready, wanted) = self.world.now().pods_ready();
+            if ready == wanted {
+                return Ok(());
+            }
+            self.wait_or(until, || format!("expected {wanted} simulated pods Ready, found {ready}")).await?;
+        }
+    }
+
+    async fn wait_or(&self, until: Instant, what: impl FnOnce() -> String) -> anyhow::Result<()> {
+        if Instant::now() >= until {
+            anyhow::bail!("{} within {} s", what(), PATIENCE.as_secs());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        Ok(())
+    }
+
+    /// Asks the machines themselves which version runs.
+    fn versions(&mut self) -> anyhow::Result<()> {
+        let world = self.world.now();
+        for machine in world.machines() {
+            let running = machine.k3s.running();
+            if running != Some(self.demo.to) {
+                let found = running.map_or("nothing".to_owned(), |version| version.to_string());
+                anyhow::bail!("expected {} to run on {}, found {found}", self.demo.to, machine.name);
+            }
+        }
+        self.counts.version_after = self.demo.to.to_string();
+        self.counts.reboots = world.machines().map(|machine| machine.boots - 1).sum();
+        Ok(())
+    }
+
+    /// The coordinator falls into the wrong hands: same address, same CA key, same ledger.
+    async fn rewire(&mut self, data_dir: &Path, addresses: &Addresses) -> anyhow::Result<()> {
+        self.chapter("The coordinator falls into the wrong hands").await;
+        let log = self.folder.join("rewired.log");
+        let mut process = Process::start(&rewired_arguments(data_dir, &addresses.agents), &log)?;
+        self.show.event(Event::ProcessStarted { name: "rewired coordinator".into(), pid: process.pid });
+        let line = first_line(&mut process, "rewired coordinator", &log).await?;
+        let Answer::Offers { offers } = serde_json::from_str(&line)? else {
+            anyhow::bail!("the rewired coordinator began with {line}, expected its offers");
+        };
+        let wanted = offers.len() * self.counts.nodes;
+        for what in offers {
+            self.show.event(Event::Offered { what });
+        }
+        let until = tokio::time::Instant::now() + TEMPTATION;
+        while self.counts.refused < wanted {
+            let Ok(line) = tokio::time::timeout_at(until, process.lines.next_line()).await else { break };
+            let line = line?.with_context(|| format!("the rewired coordinator ended; see {}", log.display()))?;
+            match serde_json::from_str(&line)? {
+                Answer::Refused { node, offer, refusal, reason } => {
+                    self.counts.refused += 1;
+                    *self.counts.refusals.entry(refusal.clone()).or_default() += 1;
+                    self.show.event(Event::Refused {
+                        node: node.to_string(),
+                        refusal,
+                        reason: format!("{offer}: {reason}"),
+                    });
+                }
+                Answer::Obeyed { node, what } => {
+                    self.counts.obeyed += 1;
+                    anyhow::bail!("{node} obeyed the rewired coordinator: it {what}");
+                }
+                Answer::Offers { .. } => {}
+            }
+        }
+        process.kill().await;
+        if self.counts.refused != wanted {
+            anyhow::bail!(
+                "expected {wanted} refusals of the rewired coordinator's offers, found {}",
+                self.counts.refused
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks every document once more, keeps them where asked, and counts.
+    fn close(mut self, ledger: Vec<u8>) -> anyhow::Result<Counts> {
+        let audit = Audit::of(ledger)?;
+        self.show.event(Event::LedgerChecked {
+            records: audit.records,
+            documents: audit.documents(),
+            receipts: audit.receipts.len(),
+        });
+        self.counts.outcomes = audit.outcomes();
+        self.counts.tasks_verified =
+            audit.receipts.iter().filter(|receipt| receipt.document().outcome.is_success()).count();
+        if let Some(out) = &self.options.out {
+            audit.write(out)?;
+        }
+        self.counts.seconds = (self.show.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        Ok(self.counts)
+    }
+}
+
+/// Where the demo's folders of one run live.
+pub fn folder_of_a_run() -> anyhow::Result<tempfile::TempDir> {
+    // Unix sockets have at most 108 bytes of path, so the system's folder and a short name.
+    let parent = match std::env::temp_dir() {
+        long if long.as_os_str().len() > 60 => PathBuf::from("/tmp"),
+        short => short,
+    };
+    tempfile::Builder::new().prefix("hostler-demo-").tempdir_in(parent).context("cannot make a temporary folder")
+}

@@ -1,0 +1,142 @@
+//! One rollout, watched until it ends.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use hostler_proto::v1::{RolloutDetail, TaskView};
+
+use super::{
+    desk::{Desk, Submitted},
+    event::Event,
+    show::Show,
+};
+
+/// A rollout of the demo that takes longer is stuck, and the demo says what it waits for.
+const AT_MOST: Duration = Duration::from_secs(60);
+
+/// How a rollout ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// `finished`, or how it stopped.
+    pub state: String,
+    /// Why, in one sentence; empty for a finished one.
+    pub sentence: String,
+    /// The node that the failed task was about.
+    pub failed_subject: Option<String>,
+}
+
+/// Watches until the rollout is over, and shows what changes. A stream that breaks is opened again.
+pub async fn roll(desk: &mut Desk, show: &Show, submitted: &Submitted) -> anyhow::Result<Ended> {
+    let began = Instant::now();
+    let mut told = Told::default();
+    let until = tokio::time::Instant::now() + AT_MOST;
+    loop {
+        let mut stream = desk.watch(&submitted.digest).await?;
+        loop {
+            let Ok(message) = tokio::time::timeout_at(until, stream.message()).await else {
+                anyhow::bail!(
+                    "plan {} is not over after {} s; it waits: {}",
+                    submitted.seq,
+                    AT_MOST.as_secs(),
+                    told.waits.join("; ")
+                );
+            };
+            // The coordinator went away in the middle; the next stream begins with where things stand.
+            let Ok(Some(detail)) = message else { break };
+            told.tell(show, submitted.seq.0, &detail);
+            let summary = detail.summary.unwrap_or_default();
+            if is_over(&summary.state) {
+                let sentence = if summary.state == "finished" { String::new() } else { summary.reason };
+                let failed = detail.tasks.iter().find(|task| is_ended(task) && task.state != "succeeded");
+                show.event(Event::RolloutEnded {
+                    seq: submitted.seq.0,
+                    state: summary.state.clone(),
+                    sentence: sentence.clone(),
+                    seconds: began.elapsed().as_secs_f64(),
+                });
+                let failed_subject = failed.map(|task| task.subject.clone());
+                return Ok(Ended { state: summary.state, sentence, failed_subject });
+            }
+        }
+    }
+}
+
+/// Whether nothing more will happen without a person.
+fn is_over(state: &str) -> bool {
+    matches!(state, "finished" | "halted" | "superseded" | "needs_attention")
+}
+
+fn is_ended(task: &TaskView) -> bool {
+    matches!(task.state.as_str(), "succeeded" | "failed" | "blocked" | "timed_out" | "unreachable" | "refused")
+}
+
+/// What was shown already.
+#[derive(Debug, Default)]
+struct Told {
+    ended: BTreeSet<String>,
+    nodes: BTreeMap<String, (usize, String, String)>,
+    waits: Vec<String>,
+}
+
+impl Told {
+    fn tell(&mut self, show: &Show, seq: u64, detail: &RolloutDetail) {
+        for task in detail.tasks.iter().filter(|task| is_ended(task)) {
+            if self.ended.insert(task.id.clone()) {
+                let sentence = if task.state == "succeeded" { String::new() } else { task.sentence.clone() };
+                show.event(Event::TaskEnded {
+                    seq,
+                    task: task.id.clone(),
+                    node: task.node.clone(),
+                    subject: task.subject.clone(),
+                    outcome: task.state.clone(),
+                    sentence,
+                });
+            }
+        }
+        let mut subjects: BTreeMap<&str, Vec<&TaskView>> = BTreeMap::new();
+        for task in &detail.tasks {
+            subjects.entry(&task.subject).or_default().push(task);
+        }
+        for (node, tasks) in subjects {
+            let done = tasks.iter().filter(|task| task.state == "succeeded").count();
+            let (state, sentence) = does(node, &tasks, detail);
+            let now = (done, state.clone(), sentence.clone());
+            if self.nodes.get(node) != Some(&now) {
+                self.nodes.insert(node.to_owned(), now);
+                let node = node.to_owned();
+                show.event(Event::NodeDoes { seq, node, done, tasks: tasks.len(), state, sentence });
+            }
+        }
+        let waits: Vec<String> =
+            detail.waits.iter().filter(|wait| wait.node.is_empty()).map(|wait| wait.sentence.clone()).collect();
+        for sentence in waits.iter().filter(|sentence| !self.waits.contains(sentence)) {
+            show.event(Event::RolloutWaits { seq, sentence: sentence.clone() });
+        }
+        self.waits = waits;
+    }
+}
+
+/// What is going on about one node, in a word and a sentence.
+fn does(node: &str, tasks: &[&TaskView], detail: &RolloutDetail) -> (String, String) {
+    if let Some(failed) = tasks.iter().find(|task| is_ended(task) && task.state != "succeeded") {
+        return (failed.state.clone(), format!("{}: {}", failed.state, failed.sentence));
+    }
+    if let Some(running) = tasks.iter().find(|task| task.state == "granted") {
+        let step = format!("step {} of {}", (running.step + 1).min(running.steps.max(1)), running.steps.max(1));
+        let what = if running.sentence.is_empty() { running.id.clone() } else { running.sentence.clone() };
+        let by = if running.node == node { String::new() } else { format!("{}: ", running.node) };
+        return ("working".into(), format!("{by}{what} ({step})"));
+    }
+    if tasks.iter().all(|task| task.state == "succeeded") {
+        return ("done".into(), "done".into());
+    }
+    let reason = detail
+        .waits
+        .iter()
+        .find(|wait| wait.node == node)
+        .map(|wait| wait.sentence.clone())
+        .or_else(|| tasks.iter().find(|task| task.state == "waiting").map(|task| task.sentence.clone()));
+    ("waiting".into(), format!("waits: {}", reason.unwrap_or_default()))
+}
