@@ -43,9 +43,9 @@ fn json<T: Serialize>(value: T) -> Answer {
     serde_json::to_value(value).map_err(|e| Failure::Protocol { reason: e.to_string() })
 }
 
-/// Answers one request of the program on `name`. The world's time has been set by the caller; `speed` says how much
-/// faster it passes than the asker's.
-pub fn answer(world: &mut World, name: &NodeName, speed: f64, request: Request) -> Answer {
+/// Answers one request of the program on `name`. The world's time has been set by the caller; the machines' clocks go
+/// with it.
+pub fn answer(world: &mut World, name: &NodeName, request: Request) -> Answer {
     let machine = world.machine(name)?;
     if !machine.is_up() {
         return Err(Failure::Off { power: machine.power });
@@ -84,9 +84,7 @@ pub fn answer(world: &mut World, name: &NodeName, speed: f64, request: Request) 
             json(world.k3s_restart(name)?)
         }
         Request::MakeJoinSecret { role, lifetime_seconds } => {
-            // A lifetime is meant in the asker's time.
-            let lifetime = (lifetime_seconds as f64 * 1000.0 * speed) as u64;
-            json(world.k3s_token(name, role, lifetime)?)
+            json(world.k3s_token(name, role, lifetime_seconds.saturating_mul(1000))?)
         }
         Request::Nodes
         | Request::Pods { .. }
@@ -94,7 +92,7 @@ pub fn answer(world: &mut World, name: &NodeName, speed: f64, request: Request) 
         | Request::Scale { .. }
         | Request::Evict { .. }
         | Request::SetSchedulable { .. }
-        | Request::Attachments { .. } => of_the_cluster(world, name, speed, request),
+        | Request::Attachments { .. } => of_the_cluster(world, name, request),
     }
 }
 
@@ -148,7 +146,7 @@ fn unit_of(machine: &Machine, unit: &str) -> UnitAnswer {
     UnitAnswer { unit: machine.units.get(unit).copied(), changing }
 }
 
-fn of_the_cluster(world: &mut World, asker: &NodeName, speed: f64, request: Request) -> Answer {
+fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answer {
     let machine = world.machine(asker)?;
     if machine.k3s.role != Some(ClusterRole::Server) {
         return Err(Failure::Missing { what: "credentials for an API server".into() });
@@ -157,7 +155,6 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, speed: f64, request: Requ
         return Err(Failure::Silent { reason: "connection refused on 127.0.0.1:6443".into() });
     }
     let now = world.now();
-    let of_the_asker = |world_ms: u64| (world_ms as f64 / speed) as u64;
     let World { cluster, faults, .. } = world;
     match request {
         Request::Nodes => {
@@ -165,7 +162,7 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, speed: f64, request: Requ
                 .nodes
                 .iter()
                 .map(|(name, node)| {
-                    let silent_ms = of_the_asker(now.saturating_sub(node.heartbeat));
+                    let silent_ms = now.saturating_sub(node.heartbeat);
                     NodeAnswer { name: name.to_string(), node: node.clone(), silent_ms }
                 })
                 .collect();
@@ -183,7 +180,7 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, speed: f64, request: Requ
                     name: key.name.clone(),
                     pod: pod.clone(),
                     going_for_ms: match pod.state {
-                        PodState::Terminating { until } => Some(of_the_asker(until.saturating_sub(now))),
+                        PodState::Terminating { until } => Some(until.saturating_sub(now)),
                         PodState::Pending
                         | PodState::Starting { .. }
                         | PodState::Ready

@@ -1,10 +1,6 @@
 //! A machine of the simulated world, seen by the agent that runs on it.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, path::Path, time::Duration};
 
 use hostler_agent::host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitActivity, UnitStatus, Wake};
 use hostler_plan::{
@@ -24,8 +20,8 @@ use crate::{
     world::version_of,
 };
 
-/// A simulated machine behind the traits of a real one. Its clock is the real one; only its waits are shorter, because
-/// everything around it happens faster.
+/// A simulated machine behind the traits of a real one. Its clock goes as fast as the world's time, so what takes a
+/// minute of the machine is over sooner.
 #[derive(Debug)]
 pub struct SimHost {
     machine: NodeName,
@@ -63,7 +59,7 @@ impl SimHost {
         Ok(host)
     }
 
-    pub(crate) fn speed(&self) -> f64 {
+    fn speed(&self) -> f64 {
         match &self.door {
             Door::Here(world) => world.speed(),
             Door::There(connection) => connection.speed(),
@@ -134,8 +130,10 @@ impl Host for SimHost {
     }
 
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        Timestamp::from_unix_milliseconds(match &self.door {
+            Door::Here(world) => world.machines_clock_ms(),
+            Door::There(connection) => connection.machines_clock_ms(),
+        })
     }
 
     fn clock_is_synchronised(&self) -> bool {

@@ -109,7 +109,7 @@ impl SimHost {
         let NodeAnswer { name, node, silent_ms } = answer;
         let now = self.now();
         let since = now.unix_milliseconds().saturating_sub(silent_ms);
-        let silent = silent_ms as f64 * self.speed() > HEARTBEAT_GRACE as f64;
+        let silent = silent_ms > HEARTBEAT_GRACE;
         let ready = match (node.ready, silent) {
             (true, _) => NodeReady::Ready,
             (false, false) => NodeReady::NotReady,
@@ -138,7 +138,7 @@ impl SimHost {
 
     fn pod(&self, answer: PodAnswer) -> Pod {
         let PodAnswer { namespace, name, pod, going_for_ms } = answer;
-        let owner = owner(&pod.owner);
+        let owner = owner(&pod.owner, &name);
         let deletion = going_for_ms.map(|ms| Deletion {
             ends: self.now().plus(Duration::from_millis(ms.min(3_600_000))),
             grace: DEFAULT_GRACE,
@@ -172,13 +172,13 @@ impl SimHost {
     }
 }
 
-fn owner(owner: &cluster::Owner) -> Option<Owner> {
+fn owner(owner: &cluster::Owner, pod: &str) -> Option<Owner> {
     let (api_version, kind, name) = match owner {
         cluster::Owner::Controller { kind, name } => {
             let (kind, name) = owner_of_pods(*kind, name);
             ("apps/v1", kind, name)
         }
-        cluster::Owner::InstanceManager => ("longhorn.io/v1beta2", "InstanceManager", "instance-manager".to_owned()),
+        cluster::Owner::InstanceManager => ("longhorn.io/v1beta2", "InstanceManager", pod.to_owned()),
         cluster::Owner::Mirror | cluster::Owner::Nobody => return None,
     };
     let uid = format!("uid-{kind}-{name}");

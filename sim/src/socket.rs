@@ -6,7 +6,7 @@ use std::{
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hostler_plan::id::NodeName;
@@ -50,7 +50,7 @@ fn serve_one(world: &SharedWorld, stream: UnixStream) -> io::Result<()> {
     let mut stream = stream;
     let Some(opening) = read_line::<Opening>(&mut lines)? else { return Ok(()) };
     let machine = NodeName::new(opening.machine).map_err(io::Error::other)?;
-    write_line(&mut stream, &Opened { speed: world.speed() })?;
+    write_line(&mut stream, &Opened { speed: world.speed(), clock_ms: world.machines_clock_ms() })?;
     while let Some(request) = read_line::<Request>(&mut lines)? {
         write_line(&mut stream, &world.ask(&machine, request))?;
     }
@@ -61,7 +61,8 @@ fn serve_one(world: &SharedWorld, stream: UnixStream) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Connection {
     stream: Mutex<BufReader<UnixStream>>,
-    speed: f64,
+    opened: Opened,
+    at: Instant,
 }
 
 impl Connection {
@@ -72,12 +73,17 @@ impl Connection {
         let mut stream = BufReader::new(stream);
         write_line(stream.get_mut(), &Opening { machine: machine.to_string() })?;
         let opened: Opened = read_line(&mut stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(Self { stream: Mutex::new(stream), speed: opened.speed })
+        Ok(Self { stream: Mutex::new(stream), opened, at: Instant::now() })
     }
 
     /// Seconds of the world per second.
     pub fn speed(&self) -> f64 {
-        self.speed
+        self.opened.speed
+    }
+
+    /// What the machine's clock shows, in Unix milliseconds.
+    pub fn machines_clock_ms(&self) -> u64 {
+        self.opened.clock_ms + (self.at.elapsed().as_secs_f64() * 1000.0 * self.opened.speed) as u64
     }
 
     /// Asks and waits for the answer.

@@ -88,7 +88,7 @@ pub enum Request {
         role: ClusterRole,
         lifetime_seconds: u64,
     },
-    /// Answer: `Vec<(String, KubeNode)>`, each with how long its kubelet is silent, in the asker's milliseconds.
+    /// Answer: `Vec<(String, KubeNode)>`, each with how long its kubelet is silent.
     Nodes,
     /// Answer: `Vec<PodAnswer>`.
     Pods {
@@ -153,7 +153,7 @@ pub struct K3sAnswer {
     pub role: Option<ClusterRole>,
 }
 
-/// A node and how long its kubelet has been silent, in milliseconds of the asker.
+/// A node and how long its kubelet has been silent, in milliseconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeAnswer {
     pub name: String,
@@ -161,7 +161,7 @@ pub struct NodeAnswer {
     pub silent_ms: u64,
 }
 
-/// A pod, and for one that is going how long it still has, in milliseconds of the asker.
+/// A pod, and for one that is going how long it still has, in milliseconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PodAnswer {
     pub namespace: String,
@@ -231,8 +231,10 @@ pub struct Opening {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Opened {
-    /// How much faster the world's time passes than the asker's.
+    /// How much faster than real time the world's time passes, and with it the clocks of its machines.
     pub speed: f64,
+    /// What those clocks show now, in Unix milliseconds.
+    pub clock_ms: u64,
 }
 
 /// An answer as it travels: the JSON of the type that the request names, or why there is none.

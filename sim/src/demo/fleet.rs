@@ -17,12 +17,6 @@ const PI_RACK: &str = include_str!("../../../examples/pi-rack.toml");
 /// Where the same file stands in a clone.
 const PI_RACK_PATH: &str = "examples/pi-rack.toml";
 
-/// How long a node must be Ready in the demo. Real fleets wait a minute or more.
-const SOAK_SECONDS: u64 = 1;
-
-/// The shortest lease that a fleet file may ask for: a killed agent is back long before.
-const LEASE_SECONDS: u64 = 15;
-
 /// A fleet ready to be played.
 #[derive(Debug)]
 pub struct DemoFleet {
@@ -34,8 +28,6 @@ pub struct DemoFleet {
     pub to: Version,
     /// The simulated K3s of both versions, for every processor of the fleet.
     pub binaries: Vec<(FleetArtifact, Vec<u8>)>,
-    /// What was made shorter, one sentence each.
-    pub shortened: Vec<String>,
 }
 
 impl DemoFleet {
@@ -68,18 +60,9 @@ impl DemoFleet {
         }
         let from = fleet.version;
         let to = Version { patch: from.patch + 1, k3s: Some(1), ..from };
-        let mut shortened = Vec::new();
-        let mut shorter = |what: &str, value: &mut u64, to: u64| {
-            if *value > to {
-                shortened.push(format!("{what} from {value} s to {to} s"));
-                *value = to;
-            }
-        };
-        shorter("soak", &mut fleet.policy.soak_seconds, SOAK_SECONDS);
-        shorter("lease of a task", &mut fleet.policy.lease_seconds, LEASE_SECONDS);
         let binaries = binaries(&fleet, [from, to])?;
         fleet.artifacts = binaries.iter().map(|(artifact, _)| artifact.clone()).collect();
-        Ok(Self { fleet, source, from, to, binaries, shortened })
+        Ok(Self { fleet, source, from, to, binaries })
     }
 }
 

@@ -34,9 +34,9 @@ use crate::{
     world::{World, fault::Fault},
 };
 
-/// Seconds of the world per second: a Pi's boot of 25 s takes half a second, or two for a person who reads along.
-const SPEED_FAST: f64 = 50.0;
-const SPEED_UNHURRIED: f64 = 15.0;
+/// Seconds of the world per second: a soak of a minute takes half a second, or a bit more for a person who reads along.
+const SPEED_FAST: f64 = 120.0;
+const SPEED_UNHURRIED: f64 = 60.0;
 
 /// What has not happened by then is not going to.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// In the drain one budget holds for this long, so that a person sees what a blocked drain says. World time.
-const BUDGET_HOLDS: u64 = 40_000;
+const BUDGET_HOLDS: u64 = 90_000;
 
 /// How long the rewired coordinator waits for the last node.
 const TEMPTATION: Duration = Duration::from_secs(8);
@@ -66,10 +66,17 @@ pub async fn play(options: &Options, show: &Show, folder: &Path) -> anyhow::Resu
     let mut world = World::new(options.seed, demo.fleet.nodes.iter().map(|n| (n.name.clone(), n.arch)));
     world.deploy(true);
     let world = SharedWorld::new(world, speed);
-    let mut shortened = demo.shortened.clone();
-    shortened
-        .push(format!("the simulated world runs {speed:.0} times faster: a boot of 25 s takes {:.1} s", 25.0 / speed));
-    shortened.push(format!("reports of facts from every 10 s to every {} s", REPORT_INTERVAL.as_secs()));
+    let soak = demo.fleet.policy.soak_seconds as f64;
+    let report = REPORT_INTERVAL.as_secs();
+    let shortened = vec![
+        format!("time of the simulated machines passes {speed:.0} times faster, their clocks with it"),
+        format!(
+            "so a boot of 25 s takes {:.1} s and the soak of {soak:.0} s takes {:.1} s",
+            25.0 / speed,
+            soak / speed
+        ),
+        format!("facts are reported every {report} s, not every 10 s"),
+    ];
     show.event(Event::DemoStarted {
         seed: options.seed,
         fleet: format!("fleet {} of {}", demo.fleet.name, demo.source),

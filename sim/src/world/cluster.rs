@@ -449,7 +449,6 @@ impl Cluster {
         self.add_pod(key.clone(), Owner::InstanceManager, node);
         if let Some(pod) = self.pods.get_mut(&key) {
             pod.state = PodState::Starting { until: now + POD_START };
-            pod.critical = true;
         }
         for volume in self.volumes.values_mut() {
             if let Some(healthy_from) = volume.replicas.get_mut(node) {
