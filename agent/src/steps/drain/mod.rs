@@ -8,6 +8,8 @@ mod engine;
 mod placement;
 mod pods;
 mod preflight;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
