@@ -31,11 +31,13 @@ use hostler_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use enrol::{Admitted, EnrolAsk};
+pub use nodes::health_word;
 pub use streams::Attaching;
 pub use submit::Submitted;
 
 use crate::{
     clock::now,
+    index::{Index, Write},
     ledger::{Ledger, LedgerError},
     limits::{COUNTED_ADDRESSES, QUEUE, REFUSAL_BURST, SECONDS_PER_REFUSAL},
     rate::RateLimit,
@@ -144,6 +146,8 @@ impl DeskHandle {
 /// What the desk must know of the place it stands in.
 #[derive(Debug)]
 pub struct Place {
+    /// Where addresses are kept.
+    pub index: Arc<Index>,
     /// How often nodes are asked to report.
     pub report_interval: Duration,
     /// How long a server's reading of its cluster counts.
@@ -161,6 +165,8 @@ pub struct Desk {
     alarms: RateLimit<String>,
     /// Where nodes enrolled from; for people, and no loss after a restart.
     addresses: BTreeMap<NodeName, IpAddr>,
+    /// Alarms since the start, also those that were not written.
+    pub(crate) alarms_seen: u64,
     streams: BTreeMap<NodeName, streams::Stream>,
     last_stream: u64,
     /// Which step of how many a task is at.
@@ -199,7 +205,12 @@ impl Running {
 
 impl Desk {
     /// Sits down with a ledger that was folded into `state`.
-    pub fn start(ledger: Ledger, state: State, place: Place) -> std::io::Result<Running> {
+    pub fn start(
+        ledger: Ledger,
+        state: State,
+        place: Place,
+        addresses: BTreeMap<NodeName, IpAddr>,
+    ) -> std::io::Result<Running> {
         let (jobs, inbox) = mpsc::channel();
         let (fleet, fleet_seen) = watch::channel(Arc::new(Fleet::default()));
         let (changes, changes_seen) = watch::channel(0);
@@ -213,7 +224,8 @@ impl Desk {
             fleet,
             changes,
             alarms,
-            addresses: BTreeMap::new(),
+            addresses,
+            alarms_seen: 0,
             streams: BTreeMap::new(),
             last_stream: 0,
             progress: BTreeMap::new(),
@@ -280,6 +292,7 @@ impl Desk {
     /// on it.
     fn alarm(&mut self, about: &str, refused: &Refused) {
         tracing::warn!(about, refusal = refused.refusal.word(), reason = %refused.reason, "alarm");
+        self.alarms_seen += 1;
         if !self.alarms.take(about.to_owned(), now()) {
             return;
         }
@@ -296,6 +309,22 @@ impl Desk {
 
     fn note_address(&mut self, node: &NodeName, address: IpAddr) {
         self.addresses.insert(node.clone(), address);
+        self.place.index.keep(Write::Address(node.clone(), address));
+    }
+
+    /// Records and bytes of the ledger.
+    pub fn ledger_size(&self) -> (u64, u64) {
+        (self.ledger.records(), self.ledger.length())
+    }
+
+    /// How many nodes hold a stream.
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// The verdict over a node's facts, where one is made.
+    pub fn health_of(&self, node: &NodeName) -> Option<Health> {
+        self.health.get(node).copied()
     }
 
     fn publish_fleet(&mut self) {

@@ -134,6 +134,11 @@ impl Ledger {
         self.head
     }
 
+    /// Records that are durable.
+    pub fn records(&self) -> u64 {
+        self.head.next_index
+    }
+
     /// Bytes that are durable.
     pub fn length(&self) -> u64 {
         self.offsets.last().copied().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! What nodes report right now. It is lost at a restart and learned again within one report.
+//! What nodes report right now, and what is remembered of it.
 
 use std::{
     collections::BTreeMap,
@@ -11,60 +11,128 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-/// The nodes that were heard since the start.
-#[derive(Debug, Default)]
+use crate::{
+    history::{History, Line},
+    index::{Index, Kept, Write},
+    metrics::fit,
+};
+
+/// A node's last facts are kept after every so many chunks of history: an hour's. Keeping 24 KiB more often would wear
+/// out an SD card for nothing.
+const CHUNKS_PER_KEPT_FACTS: u64 = 6;
+
+/// The nodes that were heard, now or before a restart.
+#[derive(Debug)]
 pub struct Live {
-    nodes: Mutex<BTreeMap<NodeName, Heard>>,
+    seen: Mutex<Seen>,
+    index: Arc<Index>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    nodes: BTreeMap<NodeName, Heard>,
+    history: History,
 }
 
 /// The newest of what one node said.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Heard {
     pub connected: bool,
     pub agent_version: String,
-    pub boot_id: BootId,
+    pub boot_id: Option<BootId>,
     /// The newest whole reading of the present or last stream.
     pub reading: Option<Arc<Reading>>,
+    /// What `/metrics` serves of it.
+    pub served: Option<Arc<Reading>>,
+    /// Series that were not served, summed over the reports.
+    pub dropped: u64,
     /// When that reading arrived, by the coordinator's clock; a node's clock may be wrong.
     pub received: Option<Timestamp>,
 }
 
 impl Live {
+    /// With what was kept before this start.
+    pub fn new(index: Arc<Index>, kept: Kept, now: Timestamp) -> Self {
+        let mut seen = Seen::default();
+        for (node, chunk) in kept.chunks {
+            seen.history.restore(&node, chunk, now);
+        }
+        for (node, received, reading) in kept.facts {
+            let heard = Heard { reading: Some(Arc::new(reading)), received: Some(received), ..Heard::default() };
+            seen.nodes.insert(node, heard);
+        }
+        Self { seen: Mutex::new(seen), index }
+    }
+
     /// A node opened its stream.
     pub fn connected(&self, node: &NodeName, agent_version: &str, boot_id: BootId) {
-        let mut nodes = self.lock();
-        let before = nodes.remove(node);
-        let (reading, received) = before.map_or((None, None), |b| (b.reading, b.received));
-        let agent_version = agent_version.to_owned();
-        nodes.insert(node.clone(), Heard { connected: true, agent_version, boot_id, reading, received });
+        let mut seen = self.lock();
+        let heard = seen.nodes.entry(node.clone()).or_default();
+        heard.connected = true;
+        heard.agent_version = agent_version.to_owned();
+        heard.boot_id = Some(boot_id);
     }
 
     /// A node's stream ended.
     pub fn disconnected(&self, node: &NodeName) {
-        if let Some(heard) = self.lock().get_mut(node) {
+        if let Some(heard) = self.lock().nodes.get_mut(node) {
             heard.connected = false;
         }
     }
 
     /// A node reported its facts.
-    pub fn reported(&self, node: &NodeName, reading: Arc<Reading>, at: Timestamp) {
-        if let Some(heard) = self.lock().get_mut(node) {
-            heard.reading = Some(reading);
+    pub fn reported(&self, node: &NodeName, reading: Reading, at: Timestamp) {
+        let reading = Arc::new(reading);
+        let (served, dropped) = match fit(&reading) {
+            None => (reading.clone(), 0),
+            Some((served, dropped)) => (Arc::new(served), dropped),
+        };
+        let mut seen = self.lock();
+        let completed = seen.history.add(node, at, &reading);
+        if let Some(heard) = seen.nodes.get_mut(node) {
+            heard.reading = Some(reading.clone());
+            heard.served = Some(served);
+            heard.dropped += dropped;
             heard.received = Some(at);
+        }
+        drop(seen);
+        if let Some(chunk) = completed {
+            if chunk.number % CHUNKS_PER_KEPT_FACTS == 0 {
+                self.index.keep(Write::Facts(node.clone(), at, Box::new(Reading::clone(&reading))));
+            }
+            self.index.keep(Write::Chunk(node.clone(), Box::new(chunk)));
         }
     }
 
     /// What is known of one node.
     pub fn get(&self, node: &NodeName) -> Option<Heard> {
-        self.lock().get(node).cloned()
+        self.lock().nodes.get(node).cloned()
     }
 
     /// Every node that was heard, by name.
     pub fn all(&self) -> BTreeMap<NodeName, Heard> {
-        self.lock().clone()
+        self.lock().nodes.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeName, Heard>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The last two days of a node.
+    pub fn history(&self, node: &NodeName) -> Vec<Line> {
+        self.lock().history.lines(node)
+    }
+
+    /// Keeps what is not kept yet, before a stop.
+    pub fn keep_all(&self) {
+        let seen = self.lock();
+        for (node, chunk) in seen.history.unfinished() {
+            self.index.keep(Write::Chunk(node.clone(), Box::new(chunk.clone())));
+        }
+        for (node, heard) in &seen.nodes {
+            if let (Some(reading), Some(at)) = (&heard.reading, heard.received) {
+                self.index.keep(Write::Facts(node.clone(), at, Box::new(Reading::clone(reading))));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

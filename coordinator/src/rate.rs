@@ -30,7 +30,8 @@ impl<K: Hash + Eq> RateLimit<K> {
         let full_at = self.full_at.entry(key).or_insert(now);
         let capacity = u64::from(self.burst) * self.milliseconds_per_permit;
         // A clock that stepped back must not lock anybody out for longer than an empty bucket does.
-        let next = (*full_at).clamp(now, now + capacity) + self.milliseconds_per_permit;
+        *full_at = (*full_at).clamp(now, now + capacity);
+        let next = *full_at + self.milliseconds_per_permit;
         let allowed = next <= now + capacity;
         if allowed {
             *full_at = next;

@@ -24,6 +24,8 @@ use crate::{
     command::keep_watchdog,
     data_dir::{DataDir, DataDirError, write_private},
     desk::{Desk, Place, Running},
+    http,
+    index::Index,
     ledger::{self, Ledger, LedgerError, Opened, Recovered},
     limits::{
         ADMIN_CONNECTIONS, AGENT_CONNECTIONS, CALL_TIMEOUT, CALLS_PER_CONNECTION, ENROLMENT_CONNECTIONS, STOP_GRACE,
@@ -46,7 +48,9 @@ const FLEET_FILE: &str = "fleet.toml";
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server's reading of its cluster counts for three reports, and at least this long.
-const CONDITIONS_FRESH_AT_LEAST: Duration = Duration::from_secs(30);
+const CONDITIONS_FRESH_AT_LEAST: Duration = Duration::from_secs(60);
+/// A node that reports every second is not silent for a hiccup.
+const SILENT_AT_LEAST: Duration = Duration::from_secs(15);
 
 /// Why a coordinator does not run.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +90,7 @@ pub struct Listeners {
     enrolment: TcpListener,
     agents: TcpListener,
     admin: TcpListener,
+    metrics: Option<TcpListener>,
     addresses: Addresses,
 }
 
@@ -104,9 +109,17 @@ impl Listeners {
         let (enrolment, enrolment_address) = bind(settings.enrolment_listen, "enrolments", "enrolment_listen").await?;
         let (agents, agents_address) = bind(settings.agent_listen, "agents", "agent_listen").await?;
         let (admin, admin_address) = bind(settings.admin_listen, "admins", "admin_listen").await?;
-        let addresses =
-            Addresses { enrolment: enrolment_address, agents: agents_address, admin: admin_address, metrics: None };
-        Ok(Self { enrolment, agents, admin, addresses })
+        let (metrics, metrics_address) = match settings.metrics_listen {
+            Some(address) => bind(address, "metrics", "metrics_listen").await.map(|(l, a)| (Some(l), Some(a)))?,
+            None => (None, None),
+        };
+        let addresses = Addresses {
+            enrolment: enrolment_address,
+            agents: agents_address,
+            admin: admin_address,
+            metrics: metrics_address,
+        };
+        Ok(Self { enrolment, agents, admin, metrics, addresses })
     }
 
     /// The addresses that are listened on.
@@ -145,8 +158,10 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
             tokio::time::timeout(STOP_GRACE, &mut serving).await.unwrap_or(Ok(()))
         }
     };
-    let Coordinator { desk, data, .. } = coordinator;
+    let Coordinator { desk, data, shared, index, .. } = coordinator;
     desk.stop();
+    shared.live.keep_all();
+    index.close();
     result.and(remove(&data.join(ADDRESSES_FILE)))
 }
 
@@ -168,6 +183,7 @@ struct Coordinator {
     data: DataDir,
     desk: Running,
     shared: Arc<Shared>,
+    index: Arc<Index>,
     setup: Option<String>,
     addresses: Addresses,
 }
@@ -189,22 +205,26 @@ impl Coordinator {
         tracing::info!(records = records.len(), bytes = ledger.length(), "ledger read");
         let artifacts = Artifacts::open(&settings.data_dir).map_err(in_file(&settings.data_dir))?;
         let has_root = state.root().is_some();
+        let (index, mut kept) = Index::open(&settings.data_dir, now());
+        let enrolled_from = std::mem::take(&mut kept.addresses).into_iter().collect();
         let place = Place {
+            index: index.clone(),
             report_interval: settings.report_interval,
             conditions_fresh_for: (settings.report_interval * 3).max(CONDITIONS_FRESH_AT_LEAST),
         };
-        let desk = Desk::start(ledger, state, place).map_err(RunError::Start)?;
+        let desk = Desk::start(ledger, state, place, enrolled_from).map_err(RunError::Start)?;
         let host = |listen: SocketAddr| advertised(settings.advertised_host.as_deref(), listen);
         let setup = setup_code(&data, has_root, &authority, &host(addresses.admin))?;
         let shared = Arc::new(Shared {
             desk: desk.handle.clone(),
             authority,
             artifacts,
-            live: Live::default(),
+            live: Live::new(index.clone(), kept, now()),
+            silent_after_ms: silent_after_ms(settings),
             enrolment_address: host(addresses.enrolment),
             agent_address: host(addresses.agents),
         });
-        Ok(Self { data, desk, shared, setup, addresses: addresses.clone() })
+        Ok(Self { data, desk, shared, index, setup, addresses: addresses.clone() })
     }
 
     /// Serves on all listeners until `stopped` says so.
@@ -213,7 +233,7 @@ impl Coordinator {
         listeners: Listeners,
         stopped: &watch::Receiver<bool>,
     ) -> Result<impl Future<Output = Result<(), RunError>> + use<>, RunError> {
-        let Listeners { enrolment, agents, admin, .. } = listeners;
+        let Listeners { enrolment, agents, admin, metrics, .. } = listeners;
         let authority = &self.shared.authority;
         let listen = |listener, client_ca: Option<CertificateDer<'static>>, max_connections| {
             let identity = authority.server_identity(now())?;
@@ -243,6 +263,7 @@ impl Coordinator {
             stopped.clone(),
         );
         let admin = serve(server().add_service(limited!(AdminServer::new(admin_service))), admin, stopped.clone());
+        let metrics = metrics.map(|listener| http::serve(listener, self.shared.clone()));
         let file = self.data.join(ADDRESSES_FILE);
         let json = serde_json::to_vec(&self.addresses).map_err(|e| in_file(&file)(e.into()))?;
         write_private(&file, &json).map_err(in_file(&file))?;
@@ -250,8 +271,21 @@ impl Coordinator {
             enrolment = %self.addresses.enrolment, agents = %self.addresses.agents, admin = %self.addresses.admin,
             ca_pin = %authority.pin(), "serving"
         );
-        Ok(async move { tokio::try_join!(enrolment, agents, admin).map(|_| ()).map_err(Into::into) })
+        let doors = async move { tokio::try_join!(enrolment, agents, admin).map(|_| ()).map_err(Into::into) };
+        Ok(async move {
+            match metrics {
+                // Metrics are served until the doors are closed, and never end by themselves.
+                Some(metrics) => tokio::select! { ended = doors => ended, () = metrics => Ok(()) },
+                None => doors.await,
+            }
+        })
     }
+}
+
+/// A node is silent when three reports in a row did not come, and at least a little while passed.
+fn silent_after_ms(settings: &Settings) -> u64 {
+    let after = (settings.report_interval * 3).max(SILENT_AT_LEAST);
+    u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn server() -> Server {

@@ -37,6 +37,8 @@ pub struct Shared {
     /// `host:port` of the listeners as others reach them.
     pub enrolment_address: String,
     pub agent_address: String,
+    /// A node whose last report is older is silent: its series are served no more. Milliseconds.
+    pub silent_after_ms: u64,
 }
 
 impl Shared {

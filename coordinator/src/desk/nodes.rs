@@ -114,7 +114,7 @@ impl Desk {
             key: key.map(|k| k.to_string()).unwrap_or_default(),
             connected: self.streams.contains_key(name),
             agent_version: heard.map(|h| h.agent_version.clone()).unwrap_or_default(),
-            boot_id: heard.map(|h| h.boot_id.to_string()).unwrap_or_default(),
+            boot_id: heard.and_then(|h| h.boot_id.as_ref()).map(ToString::to_string).unwrap_or_default(),
             last_report: heard.and_then(|h| h.received).map_or(0, |t| t.unix_milliseconds()),
             condition: self.shown_conditions.get(name).cloned(),
             health: health.map_or("unknown", health_word).to_owned(),
@@ -139,7 +139,7 @@ fn role_word(role: ClusterRole) -> &'static str {
 }
 
 /// The word for people and metrics.
-pub(super) fn health_word(health: Health) -> &'static str {
+pub fn health_word(health: Health) -> &'static str {
     match health {
         Health::Ok => "ok",
         Health::Degraded => "degraded",

@@ -181,13 +181,14 @@ impl Admin for AdminService {
         let name = request.into_inner().name;
         let heard = name.parse().ok().and_then(|n| self.shared.live.get(&n));
         let reading = heard.as_ref().and_then(|h| h.reading.clone());
+        let lines = name.parse().map(|n| self.shared.live.history(&n)).unwrap_or_default();
         let (summary, refusals) = self.shared.desk.ask(move |desk| desk.node(&name, heard.as_ref())).await??;
         Ok(Response::new(v1::NodeDetail {
             summary: Some(summary),
             facts: reading.as_deref().map(super::agents::series).unwrap_or_default(),
             facts_taken_at: reading.as_deref().map_or(0, hostler_plan::fact::Reading::at_ms),
             verdicts: Vec::new(),
-            history: Vec::new(),
+            history: lines.into_iter().map(history_series).collect(),
             refusals,
         }))
     }
@@ -305,6 +306,11 @@ impl Admin for AdminService {
         tokio::task::spawn_blocking(move || export(lines, &sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
+}
+
+fn history_series((name, points): crate::history::Line) -> v1::HistorySeries {
+    let points = points.into_iter().map(|(at, value)| v1::HistoryPoint { at, value }).collect();
+    v1::HistorySeries { name: name.to_owned(), points }
 }
 
 /// Sends a rollout again whenever it changed, until it is over or nobody looks.

@@ -1,4 +1,4 @@
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use futures_util::Stream;
 use hostler_plan::{
@@ -183,7 +183,7 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
         }
         Message::Facts(delta) => {
             let reading = facts.apply(delta)?;
-            shared.live.reported(node, Arc::new(reading), now());
+            shared.live.reported(node, reading, now());
         }
         Message::Progress(progress) => shared.desk.ask(move |desk| desk.progress(&name, &progress)).await?,
         Message::Receipt(receipt) => {

@@ -3,6 +3,10 @@
 use std::{
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -66,14 +70,17 @@ async fn with_root() -> (Fleet, tempfile::TempDir) {
 }
 
 /// Hands in tokens, one after the other, until the coordinator is gone. Gives those that were acknowledged.
-async fn hand_in_tokens(fleet: &Fleet, mut admin: Admin) -> Vec<String> {
+async fn hand_in_tokens(fleet: &Fleet, mut admin: Admin, count: &AtomicU32) -> Vec<String> {
     let mut acknowledged = Vec::new();
     loop {
         let token = Token::new(&fleet.id, 1, ClusterRole::Worker);
         let document = signed(DocumentKind::Admission, &token.admission, &[&fleet.admin]);
         let request = admin.with_session(document.into());
         match admin.client.submit_admission(request).await {
-            Ok(_) => acknowledged.push(token.admission.token.to_string()),
+            Ok(_) => {
+                acknowledged.push(token.admission.token.to_string());
+                count.fetch_add(1, Ordering::Relaxed);
+            }
             Err(_) => return acknowledged,
         }
     }
@@ -86,16 +93,22 @@ async fn killed_at_any_moment_nothing_acknowledged_is_lost() {
     for round in 0..ROUNDS {
         let process = Process(command(folder.path()).spawn().unwrap());
         let admin = Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
+        let count = Arc::new(AtomicU32::new(0));
+        let seen = count.clone();
+        // After some acknowledgements, and then at a moment that has nothing to do with them.
         let killer = tokio::task::spawn_blocking(move || {
-            std::thread::sleep(Duration::from_micros(u64::from(round) * 1733 % 40_000));
+            while seen.load(Ordering::Relaxed) < round % 4 {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            std::thread::sleep(Duration::from_micros(u64::from(round) * 733 % 9_000));
             drop(process);
         });
-        acknowledged.extend(hand_in_tokens(&fleet, admin).await);
+        acknowledged.extend(hand_in_tokens(&fleet, admin, &count).await);
         killer.await.unwrap();
         // The next start must not find the addresses of this one.
         std::fs::remove_file(folder.path().join("addresses.json")).unwrap();
     }
-    assert!(acknowledged.len() > ROUNDS as usize, "{} were acknowledged", acknowledged.len());
+    assert!(acknowledged.len() >= ROUNDS as usize, "{} were acknowledged", acknowledged.len());
     let _process = Process(command(folder.path()).spawn().unwrap());
     let mut admin = Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
     let request = admin.with_session(v1::Empty {});
@@ -125,7 +138,7 @@ async fn a_full_disk_is_an_error_that_changes_nothing() {
     let process = Process(shell.spawn().unwrap());
     let admin = Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
     let mut again = AdminClient::new(channel(&fleet, folder.path()).await.channel);
-    let acknowledged = hand_in_tokens(&fleet, Admin { client: admin.client.clone(), ..admin }).await;
+    let acknowledged = hand_in_tokens(&fleet, admin, &AtomicU32::new(0)).await;
     assert!((3..100).contains(&acknowledged.len()), "{} fit", acknowledged.len());
     let status = again.get_trust(v1::GetTrustRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "it still answers");

@@ -44,7 +44,8 @@ impl Running {
 
     /// Starts one with what an earlier one left behind.
     pub async fn start_in(folder: tempfile::TempDir) -> Self {
-        let settings = Settings::on_loopback(folder.path());
+        let mut settings = Settings::on_loopback(folder.path());
+        settings.metrics_listen = Some(([127, 0, 0, 1], 0).into());
         let listeners = Listeners::bind(&settings).await.unwrap();
         let addresses = listeners.addresses().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -79,6 +80,7 @@ pub struct Fleet {
     pub operator: PrivateKey,
     pub viewer: PrivateKey,
     pub roster_version: u64,
+    born: Timestamp,
 }
 
 pub fn key() -> PrivateKey {
@@ -132,6 +134,7 @@ impl Fleet {
             operator: key(),
             viewer: key(),
             roster_version: 0,
+            born: now(),
         }
     }
 
@@ -159,8 +162,8 @@ impl Fleet {
             fleet_id: self.id.clone(),
             version: 1,
             epoch: Epoch(1),
-            created: now(),
-            expires: now().plus(Duration::from_secs(86_400)),
+            created: self.born,
+            expires: self.born.plus(Duration::from_secs(86_400)),
             signers: vec![
                 signer("ada", &self.admin, SignerRole::Admin),
                 signer("otto", &self.operator, SignerRole::Operator),

@@ -8,4 +8,5 @@ mod crash;
 mod enrolment;
 mod fleet;
 mod login;
+mod metrics;
 mod rollout;

@@ -1,0 +1,343 @@
+//! The index: a sled database of what can be lost.
+//!
+//! It holds the history of facts, each node's last facts and the addresses that nodes enrolled from. Nothing rests on it:
+//! sled's flush is not durable on Linux, and a damaged database is put aside and begun anew. Every value carries a
+//! version and a checksum, so that what is read is what was written or nothing.
+
+use std::{
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::JoinHandle,
+};
+
+use hostler_plan::{fact::Reading, id::NodeName, timestamp::Timestamp};
+use sha2::{Digest as _, Sha256};
+
+use crate::history::{Chunk, oldest_kept};
+
+/// The folder's name in the data folder.
+pub const FOLDER_NAME: &str = "index";
+/// The form of the values; others are passed over.
+const VERSION: u8 = 1;
+/// Bytes of the checksum in front of a value: enough against accidents, which is all that is expected here.
+const CHECKSUM_BYTES: usize = 8;
+/// Values stay below this (sled slows down and grows with larger ones).
+const MAX_VALUE_BYTES: usize = 64 << 10;
+/// Writes that wait for the disk; more are dropped, because nothing rests on them.
+const QUEUE: usize = 256;
+/// A database this much larger than what is in it is written anew at the start.
+const MAX_BLOAT: u64 = 10;
+/// Below this size nobody cares (sled begins with about 1 MiB).
+const SMALL_BYTES: u64 = 16 << 20;
+/// Memory for sled's pages; the whole index of 50 nodes has 6 MiB.
+const CACHE_BYTES: u64 = 4 << 20;
+
+/// Something to keep.
+#[derive(Debug)]
+pub enum Write {
+    Chunk(NodeName, Box<Chunk>),
+    Facts(NodeName, Timestamp, Box<Reading>),
+    Address(NodeName, IpAddr),
+}
+
+/// What was kept before this start.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// By node and time, oldest first.
+    pub chunks: Vec<(NodeName, Chunk)>,
+    pub facts: Vec<(NodeName, Timestamp, Reading)>,
+    pub addresses: Vec<(NodeName, IpAddr)>,
+}
+
+/// The writing end. Without a working database it takes everything and keeps nothing.
+#[derive(Debug)]
+pub struct Index {
+    writes: Mutex<Option<mpsc::SyncSender<Write>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Index {
+    /// Opens the index in the data folder, reads it, and starts its writer. It never fails: what cannot be read is put
+    /// aside as `index.damaged-N`, and without a disk there is no index.
+    pub fn open(data: &Path, now: Timestamp) -> (Arc<Self>, Kept) {
+        let index = |writes, thread| Arc::new(Self { writes: Mutex::new(writes), thread: Mutex::new(thread) });
+        let folder = data.join(FOLDER_NAME);
+        let opened = open_and_read(&folder).or_else(|reason| {
+            let aside = put_aside(&folder);
+            tracing::warn!(reason, aside = ?aside, "the index was damaged and is begun anew; history before this start is lost");
+            open_and_read(&folder)
+        });
+        let (db, kept) = match opened {
+            Ok(opened) => opened,
+            Err(reason) => {
+                tracing::error!(reason, "there is no index; history will not outlive a restart");
+                return (index(None, None), Kept::default());
+            }
+        };
+        let (sender, receiver) = mpsc::sync_channel(QUEUE);
+        let oldest = oldest_kept(now);
+        let thread = std::thread::Builder::new().name("index".into()).spawn(move || write_all(&db, &receiver, oldest));
+        match thread {
+            Ok(thread) => (index(Some(sender), Some(thread)), kept),
+            Err(_) => (index(None, None), kept),
+        }
+    }
+
+    /// Keeps something, if there is room in the queue.
+    pub fn keep(&self, write: Write) {
+        if let Some(writes) = self.writes.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            let _ = writes.try_send(write);
+        }
+    }
+
+    /// Writes what waits, and ends.
+    pub fn close(&self) {
+        drop(self.writes.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the index ended in a panic; it is read again at the next start");
+        }
+    }
+}
+
+fn write_all(db: &sled::Db, writes: &mpsc::Receiver<Write>, oldest: u64) {
+    let result = forget(db, oldest);
+    if let Err(error) = result {
+        tracing::warn!(%error, "old history could not be removed");
+    }
+    for write in writes {
+        let result = match write {
+            Write::Chunk(node, chunk) => {
+                let oldest = chunk.number.saturating_sub(oldest_span());
+                db.remove(chunk_key(&node, oldest))
+                    .and_then(|_| db.insert(chunk_key(&node, chunk.number), sealed(&chunk.to_bytes())))
+            }
+            Write::Facts(node, at, reading) => {
+                let Ok(json) = serde_json::to_vec(&(at.unix_milliseconds(), *reading)) else { continue };
+                if json.len() > MAX_VALUE_BYTES {
+                    continue;
+                }
+                db.insert(key(b'f', &node), sealed(&json))
+            }
+            Write::Address(node, address) => db.insert(key(b'a', &node), sealed(address.to_string().as_bytes())),
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, "the index takes nothing");
+        }
+    }
+    if let Err(error) = db.flush() {
+        tracing::warn!(%error, "the index was not flushed");
+    }
+}
+
+/// How many chunks back the one lies that a new one pushes out.
+fn oldest_span() -> u64 {
+    let far = Timestamp::from_unix_seconds(1 << 32);
+    far.unix_seconds() / crate::history::CHUNK_SECONDS - oldest_kept(far) + 1
+}
+
+fn forget(db: &sled::Db, oldest: u64) -> Result<(), sled::Error> {
+    for entry in db.scan_prefix(b"h") {
+        let (key, _) = entry?;
+        if chunk_number(&key).is_none_or(|n| n < oldest) {
+            db.remove(key)?;
+        }
+    }
+    Ok(())
+}
+
+type Opened = (sled::Db, Kept);
+
+/// Opens and reads everything in a thread of its own, because sled panics over some damage.
+fn open_and_read(folder: &Path) -> Result<Opened, String> {
+    // A leftover of an interrupted snapshot keeps sled 0.34.7 from opening (its issues 1527 and 1533).
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let opened = catch_unwind(AssertUnwindSafe(|| read(folder)));
+    match opened {
+        Ok(Ok((db, kept, logical))) => {
+            let size = db.size_on_disk().unwrap_or(0);
+            if size > SMALL_BYTES && size > logical.saturating_mul(MAX_BLOAT) {
+                drop(db);
+                return rewrite(folder, kept);
+            }
+            Ok((db, kept))
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "sled panicked".to_owned())),
+    }
+}
+
+fn config(folder: &Path) -> sled::Config {
+    sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(30_000))
+}
+
+fn read(folder: &Path) -> Result<(sled::Db, Kept, u64), sled::Error> {
+    let db = config(folder).open()?;
+    let (mut kept, mut logical) = (Kept::default(), 0);
+    for entry in db.iter() {
+        let (key, value) = entry?;
+        logical += (key.len() + value.len()) as u64;
+        let Some(value) = unsealed(&value) else { continue };
+        let node = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|t| NodeName::new(t).ok());
+        match key.split_first() {
+            Some((b'h', rest)) => {
+                let chunk = chunk_number(&key).and_then(|n| Chunk::from_bytes(n, value));
+                let name = rest.len().checked_sub(9).and_then(|end| node(&rest[..end]));
+                kept.chunks.extend(name.zip(chunk));
+            }
+            Some((b'f', rest)) => {
+                let parsed = serde_json::from_slice::<(u64, Reading)>(value).ok();
+                let facts = node(rest).zip(parsed);
+                kept.facts.extend(facts.map(|(n, (at, r))| (n, Timestamp::from_unix_milliseconds(at), r)));
+            }
+            Some((b'a', rest)) => {
+                let address = std::str::from_utf8(value).ok().and_then(|t| t.parse().ok());
+                kept.addresses.extend(node(rest).zip(address));
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok((db, kept, logical))
+}
+
+/// sled does not give space back in some patterns of use (its README); a new database with the same content does.
+fn rewrite(folder: &Path, kept: Kept) -> Result<Opened, String> {
+    tracing::info!("the index is much larger than its content and is written anew");
+    std::fs::remove_dir_all(folder).map_err(|e| e.to_string())?;
+    let db = config(folder).open().map_err(|e| e.to_string())?;
+    for (node, chunk) in &kept.chunks {
+        db.insert(chunk_key(node, chunk.number), sealed(&chunk.to_bytes())).map_err(|e| e.to_string())?;
+    }
+    for (node, address) in &kept.addresses {
+        db.insert(key(b'a', node), sealed(address.to_string().as_bytes())).map_err(|e| e.to_string())?;
+    }
+    Ok((db, kept))
+}
+
+fn put_aside(folder: &Path) -> Option<PathBuf> {
+    let aside = (0..100).map(|n| folder.with_file_name(format!("{FOLDER_NAME}.damaged-{n}"))).find(|p| !p.exists())?;
+    std::fs::rename(folder, &aside).ok()?;
+    Some(aside)
+}
+
+fn key(kind: u8, node: &NodeName) -> Vec<u8> {
+    [&[kind], node.as_str().as_bytes()].concat()
+}
+
+/// `h`, the node, a zero byte, the number in big-endian: a node's chunks stand together, oldest first.
+fn chunk_key(node: &NodeName, number: u64) -> Vec<u8> {
+    [&key(b'h', node), &[0][..], &number.to_be_bytes()].concat()
+}
+
+fn chunk_number(key: &[u8]) -> Option<u64> {
+    let (_, number) = key.split_at_checked(key.len().checked_sub(8)?)?;
+    Some(u64::from_be_bytes(number.try_into().ok()?))
+}
+
+fn sealed(value: &[u8]) -> Vec<u8> {
+    [&[VERSION], &Sha256::digest(value)[..CHECKSUM_BYTES], value].concat()
+}
+
+fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
+    let (version, rest) = bytes.split_first()?;
+    let (checksum, value) = rest.split_at_checked(CHECKSUM_BYTES)?;
+    (*version == VERSION && Sha256::digest(value)[..CHECKSUM_BYTES] == *checksum).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_plan::fact::Series;
+
+    fn now() -> Timestamp {
+        Timestamp::from_unix_seconds(1_800_000_000)
+    }
+
+    fn node() -> NodeName {
+        NodeName::new("w1").unwrap()
+    }
+
+    fn reading() -> Reading {
+        let mut reading = Reading::new(7);
+        reading.set(Series::new("node_load1", &[]), 0.5);
+        reading
+    }
+
+    fn fill(folder: &Path) {
+        let (index, _) = Index::open(folder, now());
+        let mut history = crate::history::History::default();
+        for minute in 0..400 {
+            let at = Timestamp::from_unix_seconds(now().unix_seconds() + minute * 60);
+            if let Some(chunk) = history.add(&node(), at, &reading()) {
+                index.keep(Write::Chunk(node(), Box::new(chunk)));
+            }
+        }
+        index.keep(Write::Facts(node(), now(), Box::new(reading())));
+        index.keep(Write::Address(node(), [10, 0, 0, 7].into()));
+        index.close();
+    }
+
+    #[test]
+    fn what_was_kept_is_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fill(folder.path());
+        let (index, kept) = Index::open(folder.path(), now());
+        index.close();
+        assert_eq!(kept.chunks.len(), 39);
+        assert!(kept.chunks.windows(2).all(|c| c[0].1.number < c[1].1.number));
+        assert_eq!(kept.facts, [(node(), now(), reading())]);
+        assert_eq!(kept.addresses, [(node(), IpAddr::from([10, 0, 0, 7]))]);
+    }
+
+    #[test]
+    fn an_index_that_is_gone_or_garbage_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FOLDER_NAME);
+        fill(folder.path());
+        std::fs::remove_dir_all(&path).unwrap();
+        fill(folder.path());
+        for damage in 0..3 {
+            let db = path.join("db");
+            match damage {
+                0 => {
+                    let bytes = std::fs::read(&db).unwrap();
+                    std::fs::write(&db, &bytes[..bytes.len() / 3]).unwrap();
+                }
+                1 => {
+                    std::fs::remove_file(&db).unwrap();
+                    std::fs::create_dir(&db).unwrap();
+                }
+                _ => std::fs::write(path.join("snap.0000000000000001.generating"), b"").unwrap(),
+            }
+            let (index, _) = Index::open(folder.path(), now());
+            index.keep(Write::Address(node(), [10, 0, 0, 8].into()));
+            index.close();
+            let (index, kept) = Index::open(folder.path(), now());
+            index.close();
+            assert_eq!(kept.addresses, [(node(), IpAddr::from([10, 0, 0, 8]))], "damage {damage}");
+        }
+        assert!(folder.path().join("index.damaged-0").exists(), "what cannot be opened is put aside");
+    }
+
+    #[test]
+    fn a_changed_value_counts_as_none() {
+        let mut value = sealed(b"hello");
+        assert_eq!(unsealed(&value), Some(&b"hello"[..]));
+        for at in 0..value.len() {
+            value[at] ^= 1;
+            assert_eq!(unsealed(&value), None);
+            value[at] ^= 1;
+        }
+        assert_eq!(unsealed(b""), None);
+    }
+}
