@@ -16,7 +16,7 @@ pub const DEFAULT_FILE: &str = "/etc/hostler/agent.toml";
 /// What stands in front of every variable: `HOSTLER_AGENT_STATE_DIR`.
 const PREFIX: &str = "HOSTLER_AGENT";
 
-const KEYS: [&str; 5] = ["join_file", "state_dir", "node_name", "report_interval_seconds", "kubeconfig"];
+const KEYS: [&str; 6] = ["join_file", "state_dir", "node_name", "report_interval_seconds", "kubeconfig", "clock"];
 
 /// The join string's places: the second is what a person can write to from the machine that made the SD card.
 const JOIN_FILES: [&str; 2] = ["/etc/hostler/join", "/boot/firmware/hostler/join"];
@@ -37,6 +37,18 @@ pub struct Settings {
     pub report_interval: Duration,
     /// Where credentials for the API server may lie, in this order.
     pub kubeconfigs: Vec<PathBuf>,
+    pub clock: ClockSource,
+}
+
+/// When the machine's clock is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockSource {
+    /// Once NTP or a clock with a battery set it: a Pi wakes up in the past.
+    #[default]
+    Synchronised,
+    /// From the start, for example in a virtual machine whose host sets it and says nothing.
+    Trusted,
 }
 
 /// Settings as files and variables write them.
@@ -48,6 +60,7 @@ struct Written {
     node_name: Option<String>,
     report_interval_seconds: Option<u64>,
     kubeconfig: Option<PathBuf>,
+    clock: Option<ClockSource>,
 }
 
 /// Why settings cannot be used.
@@ -69,10 +82,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             join_files: JOIN_FILES.map(PathBuf::from).to_vec(),
-            state_dir: "/var/lib/hostler".into(),
+            state_dir: "/var/lib/hostler/agent".into(),
             node_name: None,
             report_interval: Duration::from_secs(10),
             kubeconfigs: KUBECONFIGS.map(PathBuf::from).to_vec(),
+            clock: ClockSource::default(),
         }
     }
 }
@@ -115,6 +129,7 @@ impl TryFrom<Written> for Settings {
             node_name: written.node_name.map(NodeName::new).transpose()?,
             report_interval: Duration::from_secs(seconds),
             kubeconfigs: written.kubeconfig.map_or(default.kubeconfigs, |path| vec![path]),
+            clock: written.clock.unwrap_or_default(),
         })
     }
 }
@@ -183,6 +198,7 @@ mod tests {
             ("node_name = \"W 1\"", "node name expected"),
             ("report_interval_seconds = \"soon\"", "report_interval_seconds"),
             ("state_dir = ", "agent.toml"),
+            ("clock = \"ntp\"", "clock"),
         ] {
             let found = read(text, "", &[]).unwrap_err().to_string();
             assert!(found.contains(expected), "{text}: {found}");

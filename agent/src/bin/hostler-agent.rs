@@ -79,7 +79,7 @@ fn perform(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Facts { root, output }) => facts::command(root.as_deref(), output),
         Some(Command::Id) => {
             let settings = Settings::read(arguments.config.as_deref(), None)?;
-            let host = Linux::new(settings.kubeconfigs.clone());
+            let host = Linux::new(settings.kubeconfigs.clone(), settings.clock);
             let (node, key) = hostler_agent::identity(&settings, &host)?;
             println!("{node}\n{}\n{key}", key.fingerprint());
             Ok(())
@@ -101,7 +101,7 @@ fn perform(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn run(settings: Settings) -> anyhow::Result<()> {
-    let host: Arc<dyn Host> = Arc::new(Linux::new(settings.kubeconfigs.clone()));
+    let host: Arc<dyn Host> = Arc::new(Linux::new(settings.kubeconfigs.clone(), settings.clock));
     let watchdog = tokio::spawn(watchdog());
     let exit = hostler_agent::run(settings, host, terminated()).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);

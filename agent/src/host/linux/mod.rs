@@ -22,7 +22,10 @@ use hostler_plan::{
 
 use self::command::run;
 use super::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake, kube::KubeCluster};
-use crate::facts::{Calls, Facts, Now, Source};
+use crate::{
+    facts::{Calls, Facts, Now, Source},
+    settings::ClockSource,
+};
 
 /// A module or a parameter is a matter of milliseconds; a Pi under load gets this long.
 const QUICK: Duration = Duration::from_secs(30);
@@ -40,14 +43,15 @@ pub struct Linux {
     root: PathBuf,
     started: Instant,
     facts: Mutex<Facts>,
+    clock: ClockSource,
     kubeconfigs: Vec<PathBuf>,
     cluster: OnceLock<KubeCluster>,
 }
 
 impl Linux {
     /// This machine; the cluster is reached with the first of `kubeconfigs` that exists, once it does.
-    pub fn new(kubeconfigs: Vec<PathBuf>) -> Self {
-        Self::at(Path::new("/"), kubeconfigs)
+    pub fn new(kubeconfigs: Vec<PathBuf>, clock: ClockSource) -> Self {
+        Self { clock, ..Self::at(Path::new("/"), kubeconfigs) }
     }
 
     fn at(root: &Path, kubeconfigs: Vec<PathBuf>) -> Self {
@@ -55,6 +59,7 @@ impl Linux {
             root: root.to_owned(),
             started: Instant::now(),
             facts: Mutex::new(Facts::new(Source::real())),
+            clock: ClockSource::default(),
             kubeconfigs,
             cluster: OnceLock::new(),
         }
@@ -114,7 +119,8 @@ impl Host for Linux {
     /// battery ran on while the machine was off.
     fn clock_is_synchronised(&self) -> bool {
         let kernel = Calls::Kernel.adjtimex().is_ok_and(|clock| clock.status & UNSYNCHRONISED == 0);
-        kernel
+        self.clock == ClockSource::Trusted
+            || kernel
             || self.path(Path::new("/run/systemd/timesync/synchronized")).exists()
             || self.path(Path::new("/run/systemd/container")).exists()
             || self.text("/sys/class/rtc/rtc0/hctosys").as_deref() == Some("1")
