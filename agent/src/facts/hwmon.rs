@@ -6,7 +6,7 @@ use super::sample::Sample;
 use super::thermal::{plausible, plausible_limit};
 use super::worker::{Answer, Worker};
 use super::{Input, Root, Source};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const HWMON: &str = "sys/class/hwmon";
@@ -220,16 +220,24 @@ fn limit(kind: &str, element: &str) -> Option<&'static str> {
 /// The chip's label as node_exporter builds it: the last two parts of the device's path, with other characters
 /// replaced; without a device the name, else the number.
 fn label(root: &Root, folder: &str, number: &str, name: &str) -> String {
-    if let Some(device) = root.resolved(&format!("{folder}/device")) {
-        let own = device.file_name().and_then(|part| part.to_str()).map(clean).unwrap_or_default();
-        let kind = device.parent().and_then(|part| part.file_name()).and_then(|part| part.to_str()).map(clean);
-        let kind = kind.unwrap_or_default();
+    if let Some(device) = root.resolved(folder).and_then(|chip| device(&chip).map(Path::to_path_buf)) {
+        let part = |path: Option<&Path>| path.and_then(Path::file_name).and_then(|part| part.to_str()).map(clean);
+        let own = part(Some(&device)).unwrap_or_default();
+        let kind = part(device.parent()).unwrap_or_default();
         if !own.is_empty() {
             return if kind.is_empty() { own } else { format!("{kind}_{own}") };
         }
     }
     let name = clean(name);
     if name.is_empty() { clean(number) } else { name }
+}
+
+/// The device above a chip: `…/coretemp.0` of `…/coretemp.0/hwmon/hwmon2` and `…/nvme0` of `…/nvme0/hwmon1`. A chip
+/// without a device stands in `…/virtual/hwmon`, and one of a plain folder in `class/hwmon`.
+fn device(chip: &Path) -> Option<&Path> {
+    let above = chip.parent()?;
+    let device = if above.ends_with("hwmon") { above.parent()? } else { above };
+    (!device.ends_with("virtual") && !device.ends_with("class")).then_some(device)
 }
 
 fn clean(part: &str) -> String {

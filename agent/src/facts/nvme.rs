@@ -5,6 +5,8 @@ use super::sample::Sample;
 use super::{Input, Root, Slow, filesystem, text};
 
 const NVME: &str = "sys/class/nvme";
+/// From a controller to its PCI device: `…/0000:03:00.0/nvme/nvme0`.
+const PCI: &str = "../..";
 
 /// Reads the state of every controller each time and the rest once a minute.
 #[derive(Debug, Default)]
@@ -101,11 +103,11 @@ fn identity(root: &Root, device: &str, root_disk: Option<&str>) -> Identity {
         ("node_pcidevice_current_link_width", "current_link_width", lanes),
         ("node_pcidevice_max_link_width", "max_link_width", lanes),
     ] {
-        links.extend(parse(&text(&format!("device/{file}"))).map(|value| (series, value)));
+        links.extend(parse(&text(&format!("{PCI}/{file}"))).map(|value| (series, value)));
     }
     let mut errors = Vec::new();
     for severity in ["correctable", "nonfatal", "fatal"] {
-        let counts = root.bytes(&format!("{folder}/device/aer_dev_{severity}"));
+        let counts = root.bytes(&format!("{folder}/{PCI}/aer_dev_{severity}"));
         errors.extend(counts.ok().and_then(|counts| total(&counts)).map(|count| (severity, count)));
     }
     let prefix = format!("{device}n");
@@ -115,7 +117,7 @@ fn identity(root: &Root, device: &str, root_disk: Option<&str>) -> Identity {
         serial: text("serial"),
         firmware: text("firmware_rev"),
         cntlid: text("cntlid"),
-        address: root.link_name(&format!("{folder}/device")).and_then(|address| parts(&address)),
+        address: address(root, &folder),
         links,
         errors,
         holds_root: root_disk.is_some_and(|disk| disk.starts_with(&prefix)),
@@ -147,6 +149,11 @@ fn total(counts: &[u8]) -> Option<f64> {
         sum = Some(sum.unwrap_or(0.0) + count);
     }
     sum
+}
+
+fn address(root: &Root, folder: &str) -> Option<[String; 4]> {
+    let device = root.resolved(&format!("{folder}/{PCI}"))?;
+    parts(device.file_name()?.to_str()?)
 }
 
 fn parts(address: &str) -> Option<[String; 4]> {
