@@ -76,14 +76,17 @@ fn grants(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
         s.rollouts.iter().enumerate().filter(|(_, r)| !r.is_over() && rollout_gate(s, now, r).is_ok()).collect();
     // A responder's drain goes first; then the older plan.
     open.sort_by_key(|(_, r)| (r.plan.kind != PlanKind::Drain, r.order()));
-    if open.is_empty() {
+    // Only when a task could start is it worth counting who is unavailable.
+    let could =
+        |(_, r): &(usize, &Rollout)| (0..r.tasks.len()).any(|i| r.tasks[i].state == TaskState::Waiting && r.is_next(i));
+    if !open.iter().any(could) {
         return entries;
     }
     let mut tally = Tally::of(s);
     let mut grant = s.last_grant;
     for (r, rollout) in open {
         for (i, task) in rollout.plan.tasks.iter().enumerate() {
-            if rollout.tasks[i].state != TaskState::Waiting {
+            if rollout.tasks[i].state != TaskState::Waiting || !rollout.is_next(i) {
                 continue;
             }
             if let Ok(boot_id) = task_gate(s, &tally, r, i) {

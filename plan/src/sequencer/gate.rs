@@ -114,7 +114,7 @@ pub(super) fn task_gate(s: &Sequencer, tally: &Tally, r: usize, i: usize) -> Res
             progress: before.1.progress.clone(),
         });
     }
-    let begun = rollout.disrupts_now(&task.subject) || tally.begun.get(&task.subject) == Some(&r);
+    let begun = rollout.began_before(i) || tally.begun.get(&task.subject) == Some(&r);
     if !begun && let Some(by) = s.preemption_of(rollout) {
         return Err(Reason::Preempted { by });
     }

@@ -112,6 +112,20 @@ impl Rollout {
         begun && if self.is_over() { flying } else { flying || !done }
     }
 
+    /// Whether every task that this one comes after succeeded.
+    pub fn is_next(&self, task: usize) -> bool {
+        self.after[task].iter().all(|&a| self.tasks[a].succeeded())
+    }
+
+    /// Whether the subject of that task is out of service by an earlier task. A task that is granted again, after its
+    /// lease was released, may never have begun: it does not count as earlier than itself.
+    pub fn began_before(&self, task: usize) -> bool {
+        let about = self.subjects.get(&self.plan.tasks[task].subject);
+        about.is_some_and(|tasks| {
+            tasks.iter().any(|&i| i < task && self.plan.tasks[i].disrupts && self.tasks[i].was_granted)
+        })
+    }
+
     /// The task about `subject` that its node may be performing.
     pub fn flying_task(&self, subject: &NodeName) -> Option<usize> {
         self.subjects.get(subject)?.iter().copied().find(|&i| self.tasks[i].in_flight())

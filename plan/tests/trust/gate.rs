@@ -241,6 +241,10 @@ fn files_alone_tell_afterwards_whether_the_order_was_kept() {
     assert_eq!(order_kept(&plan, &[]), Ok(()));
     assert_eq!(order_kept(&plan, &[w2.clone(), s1.clone(), w1.clone()]), Ok(()), "in any order");
 
+    let mut half = receipt(&plan, "w2.stage", 1);
+    half.relied_on = vec![s1.digest()];
+    let half = order_kept(&plan, &[s1.clone(), w1.clone(), verified(&half)]);
+    assert_refused(half, Refusal::OrderNotMet, &["w1.stage succeeded before it did w2.stage"]);
     let missing = order_kept(&plan, &[w1.clone(), w2.clone()]);
     assert_refused(missing, Refusal::OrderNotMet, &["w1 to have held", "s1.stage succeeded before it did w1.stage"]);
     let skipped = verified(&receipt(&plan, "w1.stage", 1));

@@ -1,0 +1,197 @@
+//! Admins, operators and strangers. They act on what the coordinator says: waits, holds and quarantines.
+
+use std::collections::BTreeMap;
+
+use hostler_plan::{
+    document::PlanKind,
+    entry::Entry,
+    id::{Epoch, NodeName, Seq},
+    planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
+    sequencer::{Reason, RolloutState},
+};
+
+use super::{
+    Millis,
+    coordinator::timestamp,
+    machine::{Owner, TaskKey},
+    run::{NEW, World},
+};
+
+/// How long a person looks at a silent node before the lease is released; longer than any message is under way.
+const LOOKS_FOR: Millis = 40_000;
+
+/// When nothing was written for so long, somebody reads why and does what the sentence says.
+const NOBODY_MOVES: Millis = 150_000;
+
+/// What people remember.
+#[derive(Debug, Default)]
+pub struct People {
+    pub last_entry: Millis,
+    expired_seen: BTreeMap<TaskKey, Millis>,
+}
+
+impl World {
+    pub(super) fn people_tick(&mut self) -> Result<(), String> {
+        self.strangers();
+        if !self.coordinator.up {
+            return Ok(());
+        }
+        self.release_leases()?;
+        self.release_quarantines()?;
+        let stormy = self.now < self.storm_ends;
+        let stuck = self.now - self.people.last_entry > NOBODY_MOVES;
+        if self.random.chance(self.profile.operators) {
+            self.operate()?;
+        }
+        if !stormy || self.random.chance(100) {
+            self.put_back_drained()?;
+            self.resume()?;
+        }
+        if stuck && !stormy {
+            self.people.last_entry = self.now;
+            self.put_back_everything()?;
+        }
+        self.upgrade()
+    }
+
+    fn strangers(&mut self) {
+        if !self.random.chance(self.profile.strangers) {
+            return;
+        }
+        let node = self.random.index(self.machines.len());
+        match self.machines[node].cordon {
+            None => self.stranger_cordons(node),
+            // kubectl uncordon undoes anybody's.
+            Some(Owner::Hostler) => self.machines[node].cordon = None,
+            Some(Owner::Stranger) => {}
+        }
+    }
+
+    /// Looks at every node whose lease ran out, and releases the lease once the node is not at it any more.
+    fn release_leases(&mut self) -> Result<(), String> {
+        let mut expired = BTreeMap::new();
+        for wait in self.coordinator.sequencer.waits(timestamp(self.now)) {
+            if let Reason::LeaseExpired { task, node, .. } = wait.reason {
+                let plan = self.by_digest[&wait.plan];
+                expired.insert((plan, self.plans[plan].index[&task]), node);
+            }
+        }
+        self.people.expired_seen.retain(|key, _| expired.contains_key(key));
+        for (key, node) in expired {
+            let since = *self.people.expired_seen.entry(key).or_insert(self.now);
+            let Some(machine) = self.machines.iter().find(|m| m.name == node) else { continue };
+            let at_it = machine.performing.contains_key(&key)
+                || machine.rebooting.contains_key(&key)
+                || machine.receipts.contains_key(&key);
+            if self.now - since < LOOKS_FOR || !machine.up || at_it {
+                continue;
+            }
+            let known = &self.plans[key.0];
+            let task = known.plan.tasks[key.1].id.clone();
+            let Some(grant) = self.grant_of(key) else { continue };
+            self.append(Entry::LeaseReleased { plan: known.digest, task, grant, by: "ana".to_owned() })?;
+        }
+        Ok(())
+    }
+
+    fn grant_of(&self, key: TaskKey) -> Option<u64> {
+        let known = &self.plans[key.0];
+        let rollouts = self.coordinator.sequencer.rollouts();
+        let rollout = rollouts.iter().find(|r| r.plan == known.digest)?;
+        match &rollout.tasks[key.1].state {
+            hostler_plan::sequencer::TaskState::Expired { grant } => Some(grant.number),
+            _ => None,
+        }
+    }
+
+    fn release_quarantines(&mut self) -> Result<(), String> {
+        for quarantine in self.coordinator.sequencer.quarantines() {
+            if self.now >= self.storm_ends || self.random.chance(30) {
+                let (node, version) = (quarantine.node, quarantine.version);
+                self.append(Entry::QuarantineReleased { node, version, by: "ana".to_owned() })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn operate(&mut self) -> Result<(), String> {
+        let nodes = vec![self.machines[self.random.index(self.machines.len())].name.clone()];
+        match self.random.index(8) {
+            0..=2 => self.make(&Intent::Drain { nodes: nodes.clone(), max_unavailable: None, accept_outage: nodes }),
+            3 | 4 => self.make(&Intent::Reboot { nodes: Selection::Named(nodes.clone()), accept_outage: nodes }),
+            5 | 6 => {
+                let running =
+                    self.coordinator.sequencer.rollouts().into_iter().find(|r| r.state == RolloutState::Running);
+                let Some(running) = running else { return Ok(()) };
+                let (by, reason) = ("olga".to_owned(), "the phone rings".to_owned());
+                self.append(Entry::Paused { plan: running.plan, by, reason })
+            }
+            _ => {
+                let running = self.coordinator.sequencer.rollouts().into_iter().rfind(|r| !r.state.is_over());
+                let Some(running) = running else { return Ok(()) };
+                let (by, reason) = ("olga".to_owned(), "smoke".to_owned());
+                self.append(Entry::Halted { plan: running.plan, by, reason })
+            }
+        }
+    }
+
+    fn resume(&mut self) -> Result<(), String> {
+        for rollout in self.coordinator.sequencer.rollouts() {
+            if matches!(rollout.state, RolloutState::Paused { .. }) {
+                self.append(Entry::Resumed { plan: rollout.plan, by: "olga".to_owned() })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_back_drained(&mut self) -> Result<(), String> {
+        let drained = self.coordinator.sequencer.holds().into_iter().filter(|(_, h)| h.kind == PlanKind::Drain);
+        let nodes: Vec<NodeName> = drained.map(|(n, _)| n).collect();
+        self.uncordon(nodes)
+    }
+
+    fn put_back_everything(&mut self) -> Result<(), String> {
+        let nodes = self.coordinator.sequencer.holds().into_keys().collect();
+        self.uncordon(nodes)
+    }
+
+    fn uncordon(&mut self, nodes: Vec<NodeName>) -> Result<(), String> {
+        let underway = |k: &PlanKind| *k == PlanKind::Uncordon;
+        let rollouts = self.coordinator.sequencer.rollouts();
+        if nodes.is_empty() || rollouts.iter().any(|r| underway(&r.kind) && !r.state.is_over()) {
+            return Ok(());
+        }
+        self.make(&Intent::Uncordon { nodes })
+    }
+
+    /// Keeps an upgrade going until every node is at the version.
+    fn upgrade(&mut self) -> Result<(), String> {
+        let rollouts = self.coordinator.sequencer.rollouts();
+        let running = rollouts.iter().any(|r| r.kind == PlanKind::Upgrade && !r.state.is_over());
+        let first = rollouts.is_empty();
+        let in_service = self.machines.iter().all(|m| m.version == NEW && !m.is_out());
+        if running || in_service || !(first || self.random.chance(300)) {
+            return Ok(());
+        }
+        let accept_outage = self.machines.iter().filter(|m| m.is_server).map(|m| m.name.clone()).collect();
+        let intent = Intent::Upgrade { to: NEW, nodes: Selection::All, quarantined: Quarantined::Skip, accept_outage };
+        self.make(&intent)
+    }
+
+    /// Compiles, signs and submits; an obstacle means to try again later.
+    fn make(&mut self, intent: &Intent) -> Result<(), String> {
+        let numbering = Numbering {
+            epoch: Epoch(1),
+            seq: Seq(self.plans.len() as u64 + 1),
+            root_version: 1,
+            roster: hostler_plan::id::Digest::of(b"roster"),
+            created: timestamp(self.now),
+            lifetime_seconds: self.fleet.policy.plan_lifetime_seconds,
+        };
+        let inventory = Inventory::of(&self.coordinator.sequencer);
+        match planner::plan(&self.fleet, &self.roster, &inventory, intent, &numbering) {
+            Ok((plan, _)) => self.submit(plan),
+            Err(_) => Ok(()),
+        }
+    }
+}

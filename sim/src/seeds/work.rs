@@ -1,0 +1,273 @@
+//! What machines do: tick, lose power, take grants, perform steps.
+
+use std::sync::Arc;
+
+use hostler_plan::{document::Outcome, step::Step};
+
+use super::{
+    Millis,
+    machine::{Ended, Machine, Owner, TaskKey},
+    run::{Event, FromNode, NEW, NODE_TICK, OLD, ToNode, World},
+};
+
+/// What follows from a step.
+enum Progress {
+    /// The next half of a step comes after that many milliseconds.
+    Next(Millis, Millis),
+    /// Ask again later.
+    Again,
+    /// The machine went down with it.
+    Gone,
+    Failed(Outcome),
+}
+
+impl World {
+    pub(super) fn node_tick(&mut self, node: usize) -> Result<(), String> {
+        self.after(NODE_TICK, NODE_TICK, Event::NodeTick(node));
+        if !self.machines[node].up {
+            return Ok(());
+        }
+        if self.random.chance(self.profile.crashes) {
+            self.power_off(node, 20_000, 200_000);
+            self.summary.power_losses += 1;
+            return Ok(());
+        }
+        if self.random.chance(self.profile.breaks) {
+            self.disconnect(node);
+            return Ok(());
+        }
+        if self.machines[node].connection.is_none() {
+            return if self.coordinator.up { self.connect(node) } else { Ok(()) };
+        }
+        let boot = self.machines[node].boot;
+        for (key, grant) in self.machines[node].performing.clone() {
+            self.send_to_coordinator(node, &FromNode::Renew { key, grant, boot });
+        }
+        let receipts = &self.machines[node].receipts;
+        let again: Vec<(TaskKey, Ended)> =
+            receipts.iter().filter(|(_, e)| !e.acknowledged).map(|(k, e)| (*k, e.clone())).collect();
+        for (key, ended) in again {
+            self.send_to_coordinator(node, &FromNode::Receipt { key, ended });
+        }
+        // Two servers that read are enough to disagree.
+        let reads = self.machines[node].is_server && self.machines[node].is_ready() && node < 2;
+        if reads {
+            let conditions = self.machines.iter().map(Machine::condition).collect();
+            self.send_to_coordinator(node, &FromNode::Readings(conditions));
+        }
+        Ok(())
+    }
+
+    /// The machine goes dark; what it was at is interrupted.
+    fn power_off(&mut self, node: usize, shortest: Millis, longest: Millis) {
+        self.disconnect(node);
+        let machine = &mut self.machines[node];
+        machine.up = false;
+        machine.ready_since = None;
+        for (key, _) in std::mem::take(&mut machine.performing) {
+            if !machine.rebooting.contains_key(&key) {
+                self.laws.end(key, false);
+            }
+        }
+        self.after(shortest, longest, Event::PowerBack(node));
+    }
+
+    pub(super) fn power_back(&mut self, node: usize) -> Result<(), String> {
+        let machine = &mut self.machines[node];
+        machine.up = true;
+        machine.boot += 1;
+        if machine.restarting && machine.rebooting.is_empty() {
+            // The power went away in the middle of an upgrade: either binary may be the one that starts.
+            machine.version = if self.random.chance(500) { NEW } else { machine.version };
+        }
+        machine.restarting = false;
+        machine.note_readiness(self.now);
+        for (key, (_, grant)) in std::mem::take(&mut self.machines[node].rebooting) {
+            self.finish(node, key, grant, vec!["host.reboot"], Outcome::Succeeded {});
+        }
+        Ok(())
+    }
+
+    pub(super) fn hear(&mut self, node: usize, connection: u64, message: ToNode) -> Result<(), String> {
+        let machine = &mut self.machines[node];
+        if !machine.up || machine.connection != Some(connection) {
+            return Ok(());
+        }
+        match message {
+            ToNode::Acknowledged { key } => {
+                if let Some(ended) = machine.receipts.get_mut(&key) {
+                    ended.acknowledged = true;
+                }
+                Ok(())
+            }
+            ToNode::Grant { key, grant } => {
+                let known = &self.plans[key.0];
+                if known.plan.seq > machine.highest {
+                    machine.highest = known.plan.seq;
+                    machine.open = known.plan.beside.iter().map(|b| b.digest).collect();
+                    machine.open.insert(known.digest);
+                } else if !machine.open.contains(&known.digest) {
+                    return Ok(());
+                }
+                if let Some(ended) = machine.receipts.get_mut(&key) {
+                    ended.acknowledged = false;
+                } else if machine.rebooting.contains_key(&key) {
+                    // Already on its way down.
+                } else if let Some(current) = machine.performing.get_mut(&key) {
+                    *current = grant.max(*current);
+                } else {
+                    self.laws.begin(key, grant)?;
+                    machine.performing.insert(key, grant);
+                    let boot = machine.boot;
+                    self.after(10, 500, Event::Work { node, boot, key, step: 0, begun: self.now });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self, node: usize, key: TaskKey, grant: u64, begun: Vec<&'static str>, outcome: Outcome) {
+        self.laws.end(key, outcome.is_success());
+        let machine = &mut self.machines[node];
+        machine.performing.remove(&key);
+        machine.counter += 1;
+        let ended = Ended { grant, outcome, begun, counter: machine.counter, acknowledged: false };
+        machine.receipts.insert(key, ended.clone());
+        self.send_to_coordinator(node, &FromNode::Receipt { key, ended });
+    }
+
+    /// Begins step `step`, which `begun` tells when it is waited for already.
+    pub(super) fn work(
+        &mut self,
+        node: usize,
+        boot: u64,
+        key: TaskKey,
+        step: usize,
+        begun: Millis,
+    ) -> Result<(), String> {
+        let machine = &self.machines[node];
+        let Some(&grant) = machine.performing.get(&key) else { return Ok(()) };
+        if !machine.up || machine.boot != boot {
+            return Ok(());
+        }
+        let known = Arc::clone(&self.plans[key.0]);
+        let task = &known.plan.tasks[key.1];
+        let ops: Vec<&'static str> = task.steps.iter().take(step / 2 + 1).map(Step::op).collect();
+        let Some(doing) = task.steps.get(step / 2) else {
+            self.finish(node, key, grant, ops, Outcome::Succeeded {});
+            return Ok(());
+        };
+        // Machines like to die when something is asked of them.
+        if self.random.chance(self.profile.crashes * 3) {
+            self.power_off(node, 20_000, 200_000);
+            self.summary.power_losses += 1;
+            return Ok(());
+        }
+        let subject = self.machines.iter().position(|m| m.name == task.subject).ok_or("no such subject")?;
+        let next = Event::Work { node, boot, key, step: step + 1, begun: self.now };
+        let result = if step.is_multiple_of(2) {
+            self.begin_step(subject, doing, key, grant)
+        } else {
+            self.end_step(subject, doing, begun)
+        };
+        match result {
+            Progress::Next(low, high) => self.after(low, high, next),
+            Progress::Again => self.after(2_000, 2_000, Event::Work { node, boot, key, step, begun }),
+            Progress::Gone => {}
+            Progress::Failed(outcome) => self.finish(node, key, grant, ops, outcome),
+        }
+        Ok(())
+    }
+
+    fn begin_step(&mut self, subject: usize, step: &Step, key: TaskKey, grant: u64) -> Progress {
+        let now = self.now;
+        let machine = &mut self.machines[subject];
+        match step {
+            Step::StageArtifact { .. } => Progress::Next(500, 8_000),
+            Step::Cordon { .. } => {
+                machine.cordon.get_or_insert(Owner::Hostler);
+                Progress::Next(50, 500)
+            }
+            Step::Drain { .. } => Progress::Next(1_000, 20_000),
+            Step::UpgradeK3s { version, .. } => {
+                if machine.version == *version {
+                    return Progress::Next(50, 500);
+                }
+                machine.restarting = true;
+                machine.note_readiness(now);
+                Progress::Next(2_000, 20_000)
+            }
+            Step::AwaitReady { .. } => Progress::Next(500, 500),
+            Step::Uncordon {} => {
+                if machine.cordon == Some(Owner::Hostler) {
+                    machine.cordon = None;
+                }
+                Progress::Next(50, 500)
+            }
+            Step::Reboot {} => {
+                machine.restarting = true;
+                machine.rebooting.insert(key, (machine.boot, grant));
+                self.power_off(subject, 5_000, 40_000);
+                Progress::Gone
+            }
+            _ => Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) }),
+        }
+    }
+
+    fn end_step(&mut self, subject: usize, step: &Step, begun: Millis) -> Progress {
+        let now = self.now;
+        match step {
+            Step::Drain { .. } => self.end_drain(subject),
+            Step::UpgradeK3s { version, .. } => {
+                let fails = self.random.chance(self.profile.failing_upgrades);
+                let breaks = self.random.chance(self.profile.breaking_upgrades);
+                let machine = &mut self.machines[subject];
+                machine.restarting = false;
+                if machine.version == *version {
+                    machine.note_readiness(now);
+                    return Progress::Next(10, 10);
+                }
+                if !fails {
+                    machine.version = *version;
+                }
+                machine.broken = breaks;
+                machine.note_readiness(now);
+                if breaks {
+                    self.after(60_000, 300_000, Event::Repaired(subject));
+                }
+                if fails {
+                    let reason = format!("runs {OLD} after the restart, expected {version}");
+                    return Progress::Failed(Outcome::Failed { reason });
+                }
+                Progress::Next(10, 10)
+            }
+            Step::AwaitReady { version, for_seconds, timeout_seconds } => {
+                let machine = &self.machines[subject];
+                let soaked = machine.ready_since.is_some_and(|since| now - since >= for_seconds * 1000);
+                if soaked && version.is_none_or(|v| v == machine.version) {
+                    Progress::Next(10, 10)
+                } else if now - begun > timeout_seconds * 1000 {
+                    Progress::Failed(Outcome::TimedOut { reason: format!("not Ready within {timeout_seconds} s") })
+                } else {
+                    Progress::Again
+                }
+            }
+            _ => Progress::Next(10, 10),
+        }
+    }
+
+    fn end_drain(&mut self, subject: usize) -> Progress {
+        if self.random.chance(self.profile.blocked_drains) {
+            // The executor undoes its cordon when it still can.
+            if self.random.chance(500) && self.machines[subject].cordon == Some(Owner::Hostler) {
+                self.machines[subject].cordon = None;
+            }
+            let reason = "budget shop/web (needs 2, has 2) holds shop/web-2".to_owned();
+            return Progress::Failed(Outcome::Blocked { reason, blockers: Vec::new() });
+        }
+        if !self.machines[subject].up {
+            return Progress::Failed(Outcome::Unreachable { reason: "the subject is silent".to_owned() });
+        }
+        Progress::Next(10, 10)
+    }
+}
