@@ -29,7 +29,7 @@ pub enum Error {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The coordinator answered that it cannot or will not.
-    #[error("the coordinator answered {code}: {message}")]
+    #[error("the coordinator says no ({code}): {message}")]
     Coordinator { code: String, message: String },
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}")]
@@ -72,6 +72,7 @@ impl Error {
             Error::NotConfirmed => "not_confirmed",
             Error::Key(_) => "key",
             Error::Profile(_) => "profile",
+            Error::Connect(ConnectError::NotPinned { .. }) => "not_pinned",
             Error::Connect(_) => "unreachable",
             Error::Coordinator { .. } => "coordinator",
             Error::File { .. } => "file",
@@ -88,10 +89,19 @@ impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         match to_refused(&status) {
             Some(refused) => Error::Refused(refused),
-            None => Error::Coordinator {
-                code: status.code().description().trim_end_matches('.').to_lowercase(),
-                message: status.message().to_owned(),
-            },
+            None => Error::Coordinator { code: code_words(status.code()), message: status.message().to_owned() },
         }
     }
+}
+
+/// `PermissionDenied` as people write it.
+fn code_words(code: tonic::Code) -> String {
+    let mut words = String::new();
+    for c in format!("{code:?}").chars() {
+        if c.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(c.to_lowercase());
+    }
+    words
 }

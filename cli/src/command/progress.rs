@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     args::Output,
     error::Error,
-    output::{clean, line},
+    output::{self, clean, line},
 };
 
 /// Shows a rollout as it goes on.
@@ -63,6 +63,8 @@ impl Progress {
         if let Screen::Bars { nodes, head, .. } = &self.screen {
             head.abandon();
             nodes.values().for_each(ProgressBar::abandon);
+            // The cursor stands behind the last bar.
+            output::note("");
         }
     }
 

@@ -47,8 +47,13 @@ pub enum ConnectError {
     #[error("coordinator address expected host:port, found {0:?}; correct it in the configuration")]
     Address(String),
     /// Nobody there, or somebody else.
-    #[error("cannot reach the coordinator at {address}: {reason}")]
+    #[error("cannot reach the coordinator at {address}: {reason}; check its address and that it runs")]
     Unreachable { address: String, reason: String },
+    /// Somebody answers, and is not the coordinator that the pins name.
+    #[error(
+        "the coordinator at {address} is not the expected one: expected a certificate of a pinned CA ({pins}), found another ({reason}); do not go on before you know who answers there"
+    )]
+    NotPinned { address: String, pins: String, reason: String },
 }
 
 /// A channel that also knows which certificate the coordinator showed; a login is bound to it.
@@ -105,7 +110,7 @@ pub async fn connect_bound(
         .keep_alive_while_idle(true)
         .connect_with_connector(dial)
         .await
-        .map_err(|e| ConnectError::Unreachable { address: coordinator.address.clone(), reason: root_cause(&e) })?;
+        .map_err(|e| failed(coordinator, &e))?;
     Ok(BoundChannel { channel, certificate })
 }
 
@@ -123,6 +128,20 @@ fn client_config(coordinator: &Coordinator, identity: Option<ClientIdentity>) ->
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
+}
+
+fn failed(coordinator: &Coordinator, error: &(dyn std::error::Error + 'static)) -> ConnectError {
+    let (address, reason) = (coordinator.address.clone(), root_cause(error));
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        let tls = inner.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()?.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::InvalidCertificate(_)) = tls {
+            let pins: Vec<String> = coordinator.pins.iter().map(Digest::short).collect();
+            return ConnectError::NotPinned { address, pins: pins.join(", "), reason };
+        }
+        cause = inner.source();
+    }
+    ConnectError::Unreachable { address, reason }
 }
 
 /// The innermost error: "connection refused" says more than "transport error".
