@@ -8,21 +8,32 @@ use super::{Input, text};
 const TICKS: f64 = 100.0;
 
 /// Reads the agent's own process.
-pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-    let root = &input.source.root;
-    root.read_into("proc/self/stat", &mut input.bytes)?;
-    let Some([user, system, started, pages]) = times(&input.bytes) else {
-        return Err(Failure::malformed("proc/self/stat", "the fields of proc(5)", &input.bytes));
-    };
-    out.put("process_cpu_seconds_total", &[], (user + system) / TICKS);
-    let page = input.source.calls.page_size();
-    out.put_some("process_resident_memory_bytes", &[], page.map(|bytes| bytes * pages));
-    let files = root.list("proc/self/fd").map(|names| names.len() as f64);
-    out.put_some("process_open_fds", &[], files.ok());
-    root.read_into("proc/stat", &mut input.bytes)?;
-    let boot = text::lines(&input.bytes).find_map(|line| text::number(line.strip_prefix(b"btime ")?));
-    out.put_some("process_start_time_seconds", &[], boot.map(|boot| boot + started / TICKS));
-    Ok(())
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    /// Unix seconds; asked once, because /proc/stat is the dearest file of all.
+    started: Option<f64>,
+}
+
+impl Process {
+    pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+        let root = &input.source.root;
+        root.read_into("proc/self/stat", &mut input.bytes)?;
+        let Some([user, system, started, pages]) = times(&input.bytes) else {
+            return Err(Failure::malformed("proc/self/stat", "the fields of proc(5)", &input.bytes));
+        };
+        out.put("process_cpu_seconds_total", &[], (user + system) / TICKS);
+        let page = input.source.calls.page_size();
+        out.put_some("process_resident_memory_bytes", &[], page.map(|bytes| bytes * pages));
+        let files = root.list("proc/self/fd").map(|names| names.len() as f64);
+        out.put_some("process_open_fds", &[], files.ok());
+        if self.started.is_none() {
+            root.read_into("proc/stat", &mut input.bytes)?;
+            let boot = text::lines(&input.bytes).find_map(|line| text::number(line.strip_prefix(b"btime ")?));
+            self.started = boot.map(|boot| boot + started / TICKS);
+        }
+        out.put_some("process_start_time_seconds", &[], self.started);
+        Ok(())
+    }
 }
 
 /// User and system time, start time, resident pages. The name in brackets may hold blanks and brackets.

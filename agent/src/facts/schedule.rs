@@ -56,6 +56,7 @@ enum Reader {
     Systemd(systemd::Systemd),
     Updates(packages::Updates),
     KernelLog(kmsg::KernelLog),
+    Process(process::Process),
 }
 
 impl Reader {
@@ -73,15 +74,19 @@ impl Reader {
             Reader::Systemd(reader) => reader.read(input, out),
             Reader::Updates(reader) => reader.read(input, out),
             Reader::KernelLog(reader) => reader.read(input, out),
+            Reader::Process(reader) => reader.read(input, out),
         }
     }
 
     /// Whether helper threads are out that are not late yet.
     fn pending(&self) -> bool {
         match self {
-            Reader::Plain(_) | Reader::Stat(_) | Reader::Cpufreq(_) | Reader::Controllers(_) | Reader::KernelLog(_) => {
-                false
-            }
+            Reader::Plain(_)
+            | Reader::Stat(_)
+            | Reader::Cpufreq(_)
+            | Reader::Controllers(_)
+            | Reader::KernelLog(_)
+            | Reader::Process(_) => false,
             Reader::Hwmon(reader) => reader.pending(),
             Reader::Firmware(reader) => reader.pending(),
             Reader::Filesystems(reader) => reader.pending(),
@@ -94,8 +99,12 @@ impl Reader {
 
     fn wait(&mut self, now: Duration, at_most: Duration) {
         match self {
-            Reader::Plain(_) | Reader::Stat(_) | Reader::Cpufreq(_) | Reader::Controllers(_) | Reader::KernelLog(_) => {
-            }
+            Reader::Plain(_)
+            | Reader::Stat(_)
+            | Reader::Cpufreq(_)
+            | Reader::Controllers(_)
+            | Reader::KernelLog(_)
+            | Reader::Process(_) => {}
             Reader::Hwmon(reader) => reader.wait(now, at_most),
             Reader::Firmware(reader) => reader.wait(now, at_most),
             Reader::Filesystems(reader) => reader.wait(now, at_most),
@@ -333,7 +342,7 @@ fn slots() -> Vec<Slot> {
         ("cpufreq", Fast, Reader::Cpufreq(cpufreq::Cpufreq::default())),
         ("thermal_throttle", Fast, plain(cpufreq::throttles)),
         ("rapl", Minute, plain(cpufreq::rapl)),
-        ("process", Fast, plain(process::read)),
+        ("process", Fast, Reader::Process(process::Process::default())),
         ("meminfo", Fast, plain(memory::meminfo)),
     ];
     let slot = |(name, cadence, reader)| Slot {

@@ -604,3 +604,37 @@ fn a_baseline_tells_what_got_worse() {
         set(back(set(pi(), "hostler_node_temperature_celsius", 82.0)), "node_boot_time_seconds", NOW as f64 / 1000.0);
     assert_eq!(judge(hot), [], "just after a boot it may be hot for ten minutes");
 }
+
+#[test]
+fn the_handbook_has_the_row_of_every_condition() {
+    let handbook = include_str!("../../../docs/facts.md");
+    let mut missing = Vec::new();
+    for condition in Condition::ALL {
+        let row = condition.row();
+        let name = serde_json::to_value(condition).unwrap();
+        let side = match row.side {
+            Side::Above => "at or above",
+            Side::Below => "below",
+        };
+        let confirm = match row.confirm {
+            Confirm::Seconds(0) => "at once".to_owned(),
+            Confirm::Seconds(seconds) => format!("{seconds} s"),
+            Confirm::Samples(wanted, of) => format!("{wanted} of {of} samples"),
+        };
+        let clear = if row.clear < 0.0 { "never".to_owned() } else { plain(row.clear) };
+        let line = format!(
+            "| {} | {} | {:?} | {side} {} {} | {clear} | {confirm} | {} s |",
+            row.rule,
+            name.as_str().unwrap(),
+            row.level,
+            plain(row.raise),
+            condition.unit(),
+            row.clear_seconds
+        );
+        let line = line.replace("  ", " ").replace("Degraded", "degraded").replace("Critical", "critical");
+        if !handbook.contains(&line) {
+            missing.push(line);
+        }
+    }
+    assert!(missing.is_empty(), "docs/facts.md lacks these rows:\n{}", missing.join("\n"));
+}
