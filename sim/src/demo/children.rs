@@ -164,6 +164,7 @@ async fn agent(node: NodeName, world: &Path, state: &Path, join: &Path) -> anyho
         node_name: Some(node),
         report_interval: REPORT_INTERVAL,
         kubeconfigs: Vec::new(),
+        clock: Default::default(),
     };
     hostler_agent::run(settings, Arc::new(host), std::future::pending()).await?;
     Ok(())
