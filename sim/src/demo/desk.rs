@@ -4,20 +4,25 @@
 
 use std::{
     ops::AsyncFnMut,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use hostler_cli::{Admin, Error, Profile, key::KeySource, key::Signer, token, trust};
+use hostler_cli::{
+    Admin, Error, Profile,
+    admin::now,
+    key::{KeySource, Signer},
+    ledger, node,
+    plan::{self, Compiled, Submitted},
+    rollout, roster, token, trust,
+};
 use hostler_plan::{
-    document::{Approval, DocumentKind, Enrolment, Roster, RosterNode, RosterStatus, RosterType, Signed},
+    document::{Approval, Signed},
     fleet::Fleet,
-    id::{NodeName, Seq},
-    json,
-    planner::{self, Intent, Inventory, Numbering, Preview},
+    id::{Digest, NodeName},
+    planner::Intent,
     step::ClusterRole,
-    trust::{Moment, Verified},
+    version::Version,
 };
 use hostler_proto::{
     ARTIFACT_CHUNK_BYTES,
@@ -47,14 +52,6 @@ pub struct Desk {
     admin: Option<Admin>,
 }
 
-/// A plan that was submitted.
-#[derive(Debug, Clone)]
-pub struct Submitted {
-    pub seq: Seq,
-    pub digest: String,
-    pub plan: hostler_plan::document::Plan,
-}
-
 impl Desk {
     /// Makes a key and, with the coordinator's set-up code, the fleet's first root. Everything is kept in `home`.
     pub async fn set_up(home: PathBuf, setup: &SetupCode) -> anyhow::Result<Self> {
@@ -69,10 +66,14 @@ impl Desk {
             policy: trust::DEFAULT_POLICY,
         };
         let signer = Signer::from_private_key(key.clone());
-        trust::init(&profile, &signer, setup, &first, hostler_cli::admin::now()).await?;
+        trust::init(&profile, &signer, setup, &first, now()).await?;
         let mut desk = Self { profile, key, admin: None };
         desk.call(async |_| Ok(())).await?;
         Ok(desk)
+    }
+
+    fn signer(&self) -> Signer {
+        Signer::from_private_key(self.key.clone())
     }
 
     /// Does something with a logged-in admin, again and again while the coordinator is only away for a moment.
@@ -81,7 +82,7 @@ impl Desk {
         loop {
             let admin = match self.admin.take() {
                 Some(admin) => Ok(admin),
-                None => Admin::connect(&self.profile, Signer::from_private_key(self.key.clone())).await,
+                None => Admin::connect(&self.profile, self.signer()).await,
             };
             let failure = match admin {
                 Ok(mut admin) => match work(&mut admin).await {
@@ -103,71 +104,27 @@ impl Desk {
     /// Makes a join string for that many nodes.
     pub async fn token(&mut self, role: ClusterRole, uses: u32) -> anyhow::Result<JoinString> {
         let request = token::TokenRequest { uses, lifetime: TOKEN_LIFETIME, role, approval: Approval::Automatic };
-        self.call(async |admin| token::create(admin, &request, hostler_cli::admin::now()).await).await
+        self.call(async |admin| token::create(admin, &request, now()).await).await
     }
 
     /// The enrolments that no roster lists yet, each verified with its admission.
-    pub async fn enrolments(&mut self) -> anyhow::Result<Vec<(Verified<Enrolment>, ClusterRole)>> {
-        self.call(async |admin| {
-            let request = admin.with_session(v1::Empty {});
-            let reply = admin.client().list_enrolments(request).await?.into_inner();
-            let root = admin.held().trusted();
-            let mut enrolments = Vec::new();
-            for pending in reply.enrolments {
-                let admission = Signed::from(pending.admission.unwrap_or_default());
-                let admission = hostler_plan::trust::admission(root, &admission, Moment::Begun)?;
-                let enrolment = Signed::from(pending.enrolment.unwrap_or_default());
-                let enrolment = hostler_plan::trust::enrolment(&admission, &enrolment, Moment::Begun)?;
-                enrolments.push((enrolment, admission.document().role));
-            }
-            Ok(enrolments)
-        })
-        .await
+    pub async fn enrolments(&mut self) -> anyhow::Result<Vec<roster::Pending>> {
+        self.call(async |admin| Ok(roster::pending(admin).await?.0)).await
     }
 
-    /// Signs a roster with these nodes and submits it.
-    pub async fn sign_roster(&mut self, enrolments: &[(Verified<Enrolment>, ClusterRole)]) -> anyhow::Result<u64> {
+    /// Signs and submits the roster with every node that its admission covers. Gives its version and number of nodes.
+    pub async fn sign_roster(&mut self) -> anyhow::Result<(u64, usize)> {
         self.call(async |admin| {
-            let root = admin.held().root();
-            let held = admin.held().roster().map(Verified::document);
-            let mut nodes = held.map(|roster| roster.nodes.clone()).unwrap_or_default();
-            for (enrolment, role) in enrolments {
-                let node = enrolment.document();
-                if nodes.iter().any(|known| known.name == node.node) {
-                    continue;
-                }
-                nodes.push(RosterNode {
-                    name: node.node.clone(),
-                    key: node.key.clone(),
-                    seal_key: node.seal_key.clone(),
-                    role: *role,
-                    arch: node.arch,
-                    status: RosterStatus::Active,
-                });
-            }
-            let version = held.map_or(1, |roster| roster.version + 1);
-            let roster = Roster {
-                document_type: RosterType::V1,
-                fleet_id: root.fleet_id.clone(),
-                epoch: root.epoch,
-                version,
-                root_version: root.version,
-                created: hostler_cli::admin::now().whole_seconds(),
-                nodes,
-            };
-            let bytes = json::write(&roster);
-            let signature = admin.signer().sign(DocumentKind::Roster, &bytes)?;
-            let message = admin.with_session(Signed { bytes, signatures: vec![signature] }.into());
-            admin.client().submit_roster(message).await?;
-            admin.refresh().await?;
-            Ok(version)
+            roster::list_automatic(admin, now()).await?;
+            let roster = admin.held().require_roster()?.document();
+            Ok((roster.version, roster.nodes.len()))
         })
         .await
     }
 
     /// Hands a file to the coordinator, which gives it to the nodes by its digest.
     pub async fn upload(&mut self, content: &[u8]) -> anyhow::Result<()> {
-        let digest = hostler_plan::id::Digest::of(content).to_string();
+        let digest = Digest::of(content).to_string();
         self.call(async |admin| {
             let mut messages: Vec<v1::UploadArtifactRequest> = content
                 .chunks(ARTIFACT_CHUNK_BYTES)
@@ -185,75 +142,42 @@ impl Desk {
     }
 
     /// Compiles a plan for an intent from what the fleet is like now. Nothing is signed.
-    pub async fn compile(
-        &mut self,
-        fleet: &Fleet,
-        intent: &Intent,
-    ) -> anyhow::Result<(hostler_plan::document::Plan, Preview)> {
-        let compiled = self
-            .call(async |admin| {
-                admin.refresh().await?;
-                let request = admin.with_session(v1::Empty {});
-                let reply = admin.client().get_inventory(request).await?.into_inner();
-                let inventory: Inventory = json::parse(&reply.inventory).map_err(|e| {
-                    Error::Failed(format!("the coordinator's inventory is {e}; update the coordinator"))
-                })?;
-                let roster = admin.held().require_roster()?;
-                let root = admin.held().root();
-                let numbering = Numbering {
-                    epoch: root.epoch,
-                    seq: Seq(admin.whereabouts().highest_seq + 1),
-                    root_version: root.version,
-                    roster: roster.digest(),
-                    created: hostler_cli::admin::now().whole_seconds(),
-                    lifetime_seconds: fleet.policy.plan_lifetime_seconds,
-                };
-                Ok(planner::plan(fleet, roster.document(), &inventory, intent, &numbering))
-            })
-            .await?;
-        compiled.context("the planner makes no plan of this")
+    pub async fn compile(&mut self, fleet: &Fleet, intent: &Intent) -> anyhow::Result<Compiled> {
+        self.call(async |admin| plan::compile(admin, fleet, intent, None, now()).await).await
     }
 
     /// Signs a compiled plan and submits it.
-    pub async fn submit(&mut self, plan: hostler_plan::document::Plan) -> anyhow::Result<Submitted> {
-        let bytes = json::write(&plan);
-        let signature = Signer::from_private_key(self.key.clone()).sign(DocumentKind::Plan, &bytes)?;
-        let signed = Signed { bytes, signatures: vec![signature] };
-        let digest = signed.digest().to_string();
+    pub async fn submit(&mut self, compiled: Compiled) -> anyhow::Result<Submitted> {
+        let signer = self.signer();
+        let unsigned = Signed { bytes: compiled.bytes, signatures: Vec::new() };
         self.call(async |admin| {
-            let message = admin.with_session(signed.clone().into());
-            admin.client().submit_plan(message).await?;
-            Ok(())
+            let (signature, _) = plan::sign(admin.held(), &signer, &unsigned, now())?;
+            let signed = Signed { bytes: unsigned.bytes.clone(), signatures: vec![signature] };
+            plan::submit(admin, &signed, now()).await
         })
-        .await?;
-        Ok(Submitted { seq: plan.seq, digest, plan })
+        .await
     }
 
     /// Every node as the coordinator sees it.
     pub async fn nodes(&mut self) -> anyhow::Result<Vec<v1::NodeSummary>> {
-        self.call(async |admin| {
-            let request = admin.with_session(v1::Empty {});
-            Ok(admin.client().list_nodes(request).await?.into_inner().nodes)
-        })
-        .await
+        self.call(node::list).await
     }
 
     /// One node with its facts.
     pub async fn node(&mut self, name: &NodeName) -> anyhow::Result<v1::NodeDetail> {
-        self.call(async |admin| {
-            let request = admin.with_session(v1::GetNodeRequest { name: name.to_string() });
-            Ok(admin.client().get_node(request).await?.into_inner())
-        })
-        .await
+        self.call(async |admin| node::get(admin, name).await).await
     }
 
     /// Lets plans try a version on a node again.
-    pub async fn release_quarantine(&mut self, node: &str, version: &str) -> anyhow::Result<()> {
+    pub async fn release_quarantine(&mut self, node: &NodeName, version: Version) -> anyhow::Result<()> {
+        let mut tried = false;
         self.call(async |admin| {
-            let message = v1::ReleaseQuarantineRequest { node: node.into(), version: version.into() };
-            let request = admin.with_session(message);
-            admin.client().release_quarantine(request).await?;
-            Ok(())
+            let again = std::mem::replace(&mut tried, true);
+            match rollout::release_quarantine(admin, node, version).await {
+                // The coordinator wrote it down and went away before it could say so.
+                Err(Error::Coordinator { code, .. }) if again && code.contains("not found") => Ok(()),
+                released => released,
+            }
         })
         .await
     }
@@ -261,13 +185,9 @@ impl Desk {
     /// The ledger's exact bytes.
     pub async fn ledger(&mut self) -> anyhow::Result<Vec<u8>> {
         self.call(async |admin| {
-            let request = admin.with_session(v1::ExportLedgerRequest { from_index: 0 });
-            let mut chunks = admin.client().export_ledger(request).await?.into_inner();
-            let mut lines = Vec::new();
-            while let Some(chunk) = chunks.message().await? {
-                lines.extend(chunk.lines);
-            }
-            Ok(lines)
+            let mut bytes = Vec::new();
+            ledger::export(admin, 0, &mut bytes, Path::new("ledger")).await?;
+            Ok(bytes)
         })
         .await
     }

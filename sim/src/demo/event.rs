@@ -109,6 +109,7 @@ pub enum Event {
     },
     Refused {
         node: String,
+        offer: String,
         refusal: String,
         reason: String,
     },

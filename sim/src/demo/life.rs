@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Seconds of the world per second: a soak of a minute takes half a second, or a bit more for a person who reads along.
-const SPEED_FAST: f64 = 120.0;
+const SPEED_FAST: f64 = 240.0;
 const SPEED_UNHURRIED: f64 = 60.0;
 
 /// What has not happened by then is not going to.
@@ -43,9 +43,6 @@ const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Between two looks at the coordinator while something is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// In the drain one budget holds for this long, so that a person sees what a blocked drain says. World time.
-const BUDGET_HOLDS: u64 = 90_000;
 
 /// How long the rewired coordinator waits for the last node.
 const TEMPTATION: Duration = Duration::from_secs(8);
@@ -165,10 +162,10 @@ impl Life<'_> {
         let mut agents = Agents::start(&self.world, self.show, commands);
         let mut seen = BTreeSet::new();
         let until = Instant::now() + PATIENCE;
-        let enrolments = loop {
+        loop {
             let enrolments = desk.enrolments().await?;
-            for (enrolment, _) in &enrolments {
-                let document = enrolment.document();
+            for pending in &enrolments {
+                let document = pending.enrolment.document();
                 if seen.insert(document.node.clone()) {
                     let model = document.hardware.model.clone();
                     self.show.event(Event::Enrolled { node: document.node.to_string(), model });
@@ -176,7 +173,7 @@ impl Life<'_> {
                 }
             }
             if enrolments.len() >= self.counts.nodes {
-                break enrolments;
+                break;
             }
             agents.check().await?;
             let missing = self.counts.nodes - enrolments.len();
@@ -184,10 +181,10 @@ impl Life<'_> {
                 format!("{missing} nodes have not enrolled; see {}/nodes/*/log", self.folder.display())
             })
             .await?;
-        };
+        }
         self.counts.enrolled = seen.len();
-        let version = desk.sign_roster(&enrolments).await?;
-        self.show.event(Event::RosterSigned { version, nodes: enrolments.len() });
+        let (version, nodes) = desk.sign_roster().await?;
+        self.show.event(Event::RosterSigned { version, nodes });
         self.facts(desk).await?;
         Ok(agents)
     }
@@ -252,25 +249,28 @@ impl Life<'_> {
         self.show.pause(2.5).await;
 
         self.chapter("The admin looks, releases the quarantine and signs a new plan").await;
-        let failed = stopped.failed_subject.context("the rollout stopped without a failed task")?;
-        desk.release_quarantine(&failed, &to.to_string()).await?;
-        self.show.event(Event::QuarantineReleased { node: failed, version: to.to_string() });
+        let failed = NodeName::new(stopped.failed_subject.context("the rollout stopped without a failed task")?)?;
+        desk.release_quarantine(&failed, to).await?;
+        self.show.event(Event::QuarantineReleased { node: failed.to_string(), version: to.to_string() });
         self.succeed(desk, upgrade).await?;
         self.all_ready(desk, self.counts.nodes).await?;
         self.settled().await?;
 
-        let drained = workers.last().context("a fleet without workers")?.clone();
+        let drained = self.home_of("web").context("no worker runs a pod of shop/web")?;
         self.chapter(&format!("Drain {drained}: pods move within their budgets")).await;
+        let held_for = (self.world.speed() * if self.show.is_unhurried() { 2500.0 } else { 400.0 }) as u64;
         let now = self.world.now().now();
-        self.world.now().add_fault(Fault::BudgetHolds {
-            budget: "shop/web".into(),
-            from: now,
-            until: now + BUDGET_HOLDS,
-        });
+        let fault = Fault::BudgetHolds { budget: "shop/web".into(), from: now, until: now + held_for };
+        self.world.now().add_fault(fault);
         let drain = Intent::Drain { nodes: vec![drained.clone()], max_unavailable: None, accept_outage: Vec::new() };
         self.succeed(desk, drain).await?;
         self.chapter(&format!("Uncordon {drained}")).await;
-        self.succeed(desk, Intent::Uncordon { nodes: vec![drained] }).await?;
+        self.succeed(desk, Intent::Uncordon { nodes: vec![drained.clone()] }).await?;
+        self.settled().await?;
+        self.chapter(&format!("Reboot {drained}: drained, gone with its agent, back in another boot, uncordoned"))
+            .await;
+        let nodes = Selection::Named(vec![drained]);
+        self.succeed(desk, Intent::Reboot { nodes, accept_outage: Vec::new() }).await?;
         agents.check().await?;
         if coordinator.gave_up() {
             anyhow::bail!("the coordinator could not be kept running; see {}/coordinator.log", self.folder.display());
@@ -280,21 +280,15 @@ impl Life<'_> {
 
     /// Compiles, previews, signs, submits and watches one plan.
     async fn run(&mut self, desk: &mut Desk, intent: &Intent) -> anyhow::Result<Ended> {
-        let (plan, preview) = desk.compile(&self.demo.fleet, intent).await?;
-        let seq = plan.seq.0;
-        let kind = plan.kind.to_string();
-        self.show.event(Event::PlanPreviewed { seq, kind: kind.clone(), text: preview.to_string() });
+        let compiled = desk.compile(&self.demo.fleet, intent).await?;
+        let (seq, kind) = (compiled.plan.seq.0, compiled.plan.kind.to_string());
+        let (title, tasks) = (compiled.plan.title.clone(), compiled.plan.tasks.len());
+        self.show.event(Event::PlanPreviewed { seq, kind: kind.clone(), text: compiled.preview.to_string() });
         self.show.pause(1.5).await;
-        let submitted = desk.submit(plan).await?;
+        let submitted = desk.submit(compiled).await?;
         self.counts.plans += 1;
-        self.show.event(Event::PlanSubmitted {
-            seq,
-            kind,
-            title: submitted.plan.title.clone(),
-            digest: submitted.digest.clone(),
-            tasks: submitted.plan.tasks.len(),
-            signed_by: ADMIN_NAME.into(),
-        });
+        let digest = submitted.plan.to_string();
+        self.show.event(Event::PlanSubmitted { seq, kind, title, digest, tasks, signed_by: ADMIN_NAME.into() });
         let ended = roll(desk, self.show, &submitted).await?;
         *self.counts.rollouts.entry(ended.state.clone()).or_default() += 1;
         Ok(ended)
@@ -323,6 +317,14 @@ impl Life<'_> {
             }
             self.wait_or(until, || format!("expected {wanted} nodes Ready and schedulable, found {ready}")).await?;
         }
+    }
+
+    /// A worker that runs a pod of that app.
+    fn home_of(&self, app: &str) -> Option<NodeName> {
+        let world = self.world.now();
+        let mut homes = world.cluster.pods.values().filter(|pod| pod.labels.get("app").is_some_and(|a| a == app));
+        let is_worker = |name: &NodeName| self.demo.fleet.node(name).is_some_and(|n| n.role == ClusterRole::Worker);
+        homes.find_map(|pod| pod.node.clone().filter(is_worker))
     }
 
     /// Waits until every pod runs: a plan that begins in the middle of a start waits for the same.
@@ -382,11 +384,7 @@ impl Life<'_> {
                 Answer::Refused { node, offer, refusal, reason } => {
                     self.counts.refused += 1;
                     *self.counts.refusals.entry(refusal.clone()).or_default() += 1;
-                    self.show.event(Event::Refused {
-                        node: node.to_string(),
-                        refusal,
-                        reason: format!("{offer}: {reason}"),
-                    });
+                    self.show.event(Event::Refused { node: node.to_string(), offer, refusal, reason });
                 }
                 Answer::Obeyed { node, what } => {
                     self.counts.obeyed += 1;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{
         Arc,
@@ -44,7 +44,7 @@ pub struct Process {
 
 impl Process {
     /// Starts this very program again with other arguments.
-    pub fn start(arguments: &[String], log: &PathBuf) -> anyhow::Result<Self> {
+    pub fn start(arguments: &[String], log: &Path) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find the demo's own program; run it by its full path")?;
         let log = std::fs::File::options()
             .create(true)
@@ -284,7 +284,7 @@ impl Kept {
 }
 
 /// The first line that a process writes: where it listens.
-pub async fn first_line(process: &mut Process, name: &str, log: &PathBuf) -> anyhow::Result<String> {
+pub async fn first_line(process: &mut Process, name: &str, log: &Path) -> anyhow::Result<String> {
     let line = tokio::time::timeout(Duration::from_secs(20), process.lines.next_line()).await;
     let line = line.with_context(|| format!("the {name} said nothing within 20 s; see {}", log.display()))??;
     line.with_context(|| format!("the {name} ended before it listened; see {}", log.display()))

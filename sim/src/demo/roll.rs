@@ -5,13 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hostler_cli::plan::Submitted;
 use hostler_proto::v1::{RolloutDetail, TaskView};
 
-use super::{
-    desk::{Desk, Submitted},
-    event::Event,
-    show::Show,
-};
+use super::{desk::Desk, event::Event, show::Show};
 
 /// A rollout of the demo that takes longer is stuck, and the demo says what it waits for.
 const AT_MOST: Duration = Duration::from_secs(60);
@@ -33,7 +30,7 @@ pub async fn roll(desk: &mut Desk, show: &Show, submitted: &Submitted) -> anyhow
     let mut told = Told::default();
     let until = tokio::time::Instant::now() + AT_MOST;
     loop {
-        let mut stream = desk.watch(&submitted.digest).await?;
+        let mut stream = desk.watch(&submitted.plan.to_string()).await?;
         loop {
             let Ok(message) = tokio::time::timeout_at(until, stream.message()).await else {
                 anyhow::bail!(
@@ -138,5 +135,9 @@ fn does(node: &str, tasks: &[&TaskView], detail: &RolloutDetail) -> (String, Str
         .find(|wait| wait.node == node)
         .map(|wait| wait.sentence.clone())
         .or_else(|| tasks.iter().find(|task| task.state == "waiting").map(|task| task.sentence.clone()));
-    ("waiting".into(), format!("waits: {}", reason.unwrap_or_default()))
+    match reason.filter(|reason| !reason.is_empty()) {
+        Some(reason) if reason.starts_with("waits") => ("waiting".into(), reason),
+        Some(reason) => ("waiting".into(), format!("waits: {reason}")),
+        None => ("stopped".into(), "left as it is: the rollout is over".into()),
+    }
 }

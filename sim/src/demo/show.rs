@@ -90,16 +90,29 @@ impl Show {
                 }
             }
             Form::Lines => {
-                for line in sentences(&event) {
+                for line in self.sentences(&event) {
                     let _ = writeln!(io::stdout().lock(), "{line}");
                 }
             }
             Form::Bars { all, nodes } => {
                 let mut nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
-                draw(all, &mut nodes, &event);
+                let lines = self.sentences(&event);
+                draw(all, &mut nodes, &event, lines);
             }
         }
         self.inner.seen.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+
+    /// An event in lines. All nodes refuse an offer for the same reason: the first one says it, the others are counted
+    /// at the end.
+    fn sentences(&self, event: &Event) -> Vec<String> {
+        match event {
+            Event::Refused { offer, .. } => {
+                let told = self.count(|earlier| matches!(earlier, Event::Refused { offer: o, .. } if o == offer));
+                if told == 0 { sentences(event) } else { Vec::new() }
+            }
+            event => sentences(event),
+        }
     }
 
     /// Takes the bars from the screen and leaves the lines.
@@ -112,7 +125,7 @@ impl Show {
     }
 }
 
-fn draw(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, event: &Event) {
+fn draw(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, event: &Event, lines: Vec<String>) {
     match event {
         Event::DemoStarted { nodes: names, .. } => {
             let width = names.iter().map(String::len).max().unwrap_or(4);
@@ -161,7 +174,7 @@ fn draw(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, event: &
         Event::FactsReported { .. } | Event::Enrolled { .. } | Event::MachineUp { .. } | Event::ProcessStarted { .. }
     ) || matches!(event, Event::TaskEnded { outcome, .. } if outcome == "succeeded");
     if !in_bars {
-        for line in sentences(event) {
+        for line in lines {
             let _ = all.println(line);
         }
     }
@@ -200,7 +213,8 @@ fn sentences(event: &Event) -> Vec<String> {
         }
         Event::TaskEnded { task, node, outcome, sentence, .. } => match sentence.is_empty() {
             true => format!("{task} on {node}: {outcome}"),
-            false => format!("{task} on {node}: {outcome}, {sentence}"),
+            // The sentence begins with the outcome.
+            false => format!("{task} on {node} {sentence}"),
         },
         Event::RolloutWaits { seq, sentence } => format!("plan {seq} waits: {sentence}"),
         Event::RolloutEnded { seq, state, sentence, seconds } => match sentence.is_empty() {
@@ -211,7 +225,7 @@ fn sentences(event: &Event) -> Vec<String> {
             format!("quarantine of {node} for {version} released by the admin")
         }
         Event::Offered { what } => format!("rewired coordinator offers {what}"),
-        Event::Refused { node, refusal, reason } => format!("{node} refused ({refusal}): {reason}"),
+        Event::Refused { node, offer, refusal, reason } => format!("{node} refused {offer} ({refusal}): {reason}"),
         Event::LedgerChecked { records, documents, receipts } => format!(
             "ledger: {records} records unbroken, {documents} documents verified from their bytes, {receipts} of them receipts"
         ),
@@ -219,11 +233,12 @@ fn sentences(event: &Event) -> Vec<String> {
             return vec![
                 String::new(),
                 format!(
-                    "done in {:.1} s: {} nodes enrolled, {} plans, {} tasks verified, {} offers refused, {} obeyed; {} -> {}",
+                    "done in {:.1} s: {} nodes enrolled, {} plans, {} tasks verified, {} reboots, {} offers of the rewired coordinator refused, {} obeyed; {} -> {}",
                     counts.seconds,
                     counts.enrolled,
                     counts.plans,
                     counts.tasks_verified,
+                    counts.reboots,
                     counts.refused,
                     counts.obeyed,
                     counts.version_before,

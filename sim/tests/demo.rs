@@ -1,0 +1,181 @@
+//! `hostler-demo` from its first line to its last, through the front door.
+
+#![allow(clippy::unwrap_used, reason = "a test may end by panic, in its helpers too")]
+
+mod player;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use player::{Player, of_kind};
+
+/// The last line of a whole run, judged.
+fn judge(last: &serde_json::Value, nodes: u64) {
+    assert_eq!(last["event"], "demo_finished", "{last}");
+    assert_eq!(last["enrolled"], nodes);
+    assert_eq!(last["facts_reported"], nodes);
+    assert_eq!(last["rollouts"], serde_json::json!({"finished": 6, "halted": 1}));
+    assert_eq!(last["outcomes"]["failed"], 1, "exactly the node that came back on the old version: {last}");
+    assert_eq!(last["refused"], 3 * nodes);
+    assert_eq!(last["refusals"], serde_json::json!({"bad_signature": 2 * nodes, "replay": nodes}));
+    assert_eq!(last["obeyed"], 0);
+    assert_eq!(last["reboots"], 1);
+    assert_eq!(last["version_after"], "v1.34.4+k3s1");
+    let outcomes = last["outcomes"].as_object().unwrap();
+    assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["failed", "succeeded"]);
+    assert_eq!(last["tasks_verified"], outcomes["succeeded"]);
+}
+
+#[test]
+fn eight_raspberry_pis_live_through_their_life_and_stock_ssh_keygen_confirms_every_document() {
+    let out = tempfile::tempdir().unwrap();
+    let mut player = Player::start(&["--seed", "1", "--out", out.path().to_str().unwrap()]);
+    let events = player.play_to_the_end();
+    judge(events.last().unwrap(), 8);
+    assert_eq!(of_kind(&events, "process_ended").count(), 0, "no process fell over by itself");
+    let stopped = of_kind(&events, "rollout_ended").find(|e| e["state"] == "halted").unwrap();
+    let why = stopped["sentence"].as_str().unwrap();
+    assert!(why.contains("came back on the old version: expected v1.34.4+k3s1, found v1.34.3+k3s1"), "{why}");
+    let waits = of_kind(&events, "node_does").filter(|e| e["state"] == "waiting");
+    assert!(waits.clone().count() > 0);
+    for wait in waits {
+        assert!(wait["sentence"].as_str().unwrap().len() > "waits: ".len(), "every wait has a reason: {wait}");
+    }
+    let held = of_kind(&events, "node_does").any(|e| e["sentence"].as_str().unwrap().contains("budget shop/web holds"));
+    assert!(held, "a drain that a budget holds says which");
+    assert!(!player.left_behind(), "the folder of the run is gone");
+    a_flaw_of_the_ledger_is_named(&out.path().join("ledger"));
+    every_signature_verifies(out.path(), 8);
+}
+
+#[test]
+fn another_seed_is_another_story_with_the_same_end() {
+    let small = tempfile::tempdir().unwrap();
+    let fleet = player::small_fleet(small.path());
+    let failed = |seed: &str| {
+        let mut player = Player::start(&["--seed", seed, "--fleet", fleet.to_str().unwrap()]);
+        let events = player.play_to_the_end();
+        judge(events.last().unwrap(), 5);
+        let quarantined = of_kind(&events, "quarantine_released").next().unwrap();
+        quarantined["node"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(failed("2"), failed("3"), "the seed says which node fails");
+}
+
+#[test]
+fn a_fleet_file_that_the_demo_cannot_play_is_refused_in_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.toml");
+    let cases = [
+        ("name = \"x\"\ndistribution = \"k3s\"\n", "version"),
+        ("naem = \"x\"\n", "naem"),
+        (player::SMALL_FLEET.split("[[nodes]]\nname = \"w2\"").next().unwrap(), "one server and 3 to 63 workers"),
+    ];
+    for (text, expected) in cases {
+        fs::write(&file, text).unwrap();
+        let output = demo(&["--json", "--fleet", file.to_str().unwrap()]);
+        assert!(!output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(expected), "{said}");
+    }
+    let output = demo(&["--fleet", "/nonexistent/fleet.toml"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read the fleet file"));
+}
+
+fn demo(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_hostler-demo")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn a_flaw_of_the_ledger_is_named(ledger: &Path) {
+    let bytes = fs::read(ledger).unwrap();
+    assert!(hostler_cli::ledger::verify(&bytes, None).is_ok());
+    let line = bytes.split_inclusive(|b| *b == b'\n').take(20).map(<[u8]>::len).sum::<usize>();
+    let mut edited = bytes.clone();
+    edited[line + 100] ^= 1;
+    let flaw = hostler_cli::ledger::verify(&edited, None).unwrap_err();
+    assert!(format!("{flaw}{flaw:?}").contains("record 20") || format!("{flaw:?}").contains("index: 20"), "{flaw:?}");
+}
+
+/// Every document through the judge that everybody has.
+fn every_signature_verifies(out: &Path, nodes: usize) {
+    if Command::new("ssh-keygen").arg("-?").output().is_err() {
+        println!("skipped: no ssh-keygen on this machine");
+        return;
+    }
+    let allowed = out.join("allowed_signers");
+    let mut verified = 0;
+    let documents = files(out).into_iter().filter(|p| p.extension().is_some_and(|e| e == "json")).collect::<Vec<_>>();
+    for document in &documents {
+        let namespace = namespace(out, document);
+        let signatures = files(document.parent().unwrap()).into_iter().filter(|file| {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            name.starts_with(&format!("{}.sig", document.file_name().unwrap().to_str().unwrap()))
+        });
+        for signature in signatures {
+            let principal = principal(&allowed, &signature, document);
+            let status = Command::new("ssh-keygen")
+                .args(["-Y", "verify", "-n", namespace, "-I", &principal, "-f"])
+                .arg(&allowed)
+                .arg("-s")
+                .arg(&signature)
+                .stdin(fs::File::open(document).unwrap())
+                .output()
+                .unwrap();
+            assert!(status.status.success(), "{}: {status:?}", signature.display());
+            verified += 1;
+        }
+    }
+    // A root, two admissions, a roster, two signatures per enrolment, seven plans, and a receipt for every task.
+    assert!(verified >= 1 + 2 + 1 + 2 * nodes + 7 + 60, "only {verified} signatures");
+    let changed = out.join("plans/3-upgrade.plan.json");
+    let mut bytes = fs::read(&changed).unwrap();
+    bytes[10] ^= 1;
+    fs::write(&changed, bytes).unwrap();
+    let status = Command::new("ssh-keygen")
+        .args(["-Y", "verify", "-n", "hostler-plan", "-I", "demo-admin", "-f"])
+        .arg(&allowed)
+        .arg("-s")
+        .arg(changed.with_extension("json.sig"))
+        .stdin(fs::File::open(&changed).unwrap())
+        .output()
+        .unwrap();
+    assert!(!status.status.success(), "the judge can say no");
+}
+
+fn principal(allowed: &Path, signature: &Path, document: &Path) -> String {
+    let output = Command::new("ssh-keygen")
+        .args(["-Y", "find-principals", "-f"])
+        .arg(allowed)
+        .arg("-s")
+        .arg(signature)
+        .stdin(fs::File::open(document).unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}: {output:?}", signature.display());
+    String::from_utf8(output.stdout).unwrap().lines().next().unwrap().to_owned()
+}
+
+fn namespace(out: &Path, document: &Path) -> &'static str {
+    let name = document.strip_prefix(out).unwrap().to_str().unwrap().to_owned();
+    let kinds = [
+        ("root-", "hostler-root"),
+        ("roster-", "hostler-roster"),
+        ("admissions/", "hostler-admission"),
+        ("enrolments/", "hostler-enrolment"),
+        ("plans/", "hostler-plan"),
+        ("receipts/", "hostler-receipt"),
+    ];
+    kinds.iter().find(|(prefix, _)| name.starts_with(prefix)).unwrap_or_else(|| panic!("{name}")).1
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files
+}

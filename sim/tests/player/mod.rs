@@ -1,0 +1,131 @@
+//! A demo that is running, read line by line.
+
+#![allow(clippy::unwrap_used, dead_code, reason = "each test takes what it needs")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Lines},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// One server and four workers: the same life in half the time.
+pub const SMALL_FLEET: &str = r#"
+name = "small"
+distribution = "k3s"
+version = "v1.34.3+k3s1"
+api = "s1.local:6443"
+
+[policy]
+max_unavailable = 1
+canary = "w1"
+soak_seconds = 30
+
+[[nodes]]
+name = "s1"
+role = "server"
+arch = "aarch64"
+
+[[nodes]]
+name = "w1"
+role = "worker"
+arch = "aarch64"
+
+[[nodes]]
+name = "w2"
+role = "worker"
+arch = "x86_64"
+
+[[nodes]]
+name = "w3"
+role = "worker"
+arch = "aarch64"
+
+[[nodes]]
+name = "w4"
+role = "worker"
+arch = "aarch64"
+"#;
+
+/// Writes the small fleet's file.
+pub fn small_fleet(folder: &Path) -> PathBuf {
+    let file = folder.join("fleet.toml");
+    fs::write(&file, SMALL_FLEET).unwrap();
+    file
+}
+
+/// A running demo.
+pub struct Player {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    temp: tempfile::TempDir,
+    /// The newest process of each name.
+    pub pids: BTreeMap<String, i32>,
+}
+
+impl Player {
+    /// Starts it with `--json --fast` and these arguments. Its folder of the run is made in a folder of the test's own.
+    pub fn start(arguments: &[&str]) -> Self {
+        let temp = tempfile::Builder::new().prefix("hd-").tempdir_in("/tmp").unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hostler-demo"))
+            .args(["--json", "--fast"])
+            .args(arguments)
+            .env("TMPDIR", temp.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(temp.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines, temp, pids: BTreeMap::new() }
+    }
+
+    /// The next event; none at the end.
+    pub fn next(&mut self) -> Option<Value> {
+        let event: Value = serde_json::from_str(&self.lines.next()?.unwrap()).unwrap();
+        if event["event"] == "process_started" {
+            let pid = event["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
+            self.pids.insert(event["name"].as_str().unwrap().to_owned(), pid);
+        }
+        Some(event)
+    }
+
+    /// Every event that is left. Panics with what the demo says where it does not end well.
+    pub fn play_to_the_end(&mut self) -> Vec<Value> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next() {
+            events.push(event);
+        }
+        let status = self.child.wait().unwrap();
+        let said = fs::read_to_string(self.temp.path().join("stderr")).unwrap();
+        if !status.success() {
+            let seen: Vec<String> = events.iter().rev().take(12).rev().map(Value::to_string).collect();
+            let kept = std::mem::replace(&mut self.temp, tempfile::tempdir().unwrap()).keep();
+            panic!("{status}: {said}\nafter {}\n{}", seen.join("\n"), kept.display());
+        }
+        events
+    }
+
+    /// Whether a folder of the run is still there.
+    pub fn left_behind(&self) -> bool {
+        fs::read_dir(self.temp.path())
+            .unwrap()
+            .any(|e| e.unwrap().file_name().to_str().unwrap().starts_with("hostler-demo-"))
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        // Its own processes end with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The events of one kind.
+pub fn of_kind<'a>(events: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> + Clone {
+    events.iter().filter(move |event| event["event"] == kind)
+}
