@@ -31,7 +31,6 @@ use hostler_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use enrol::{Admitted, EnrolAsk};
-pub use nodes::health_word;
 pub use streams::Attaching;
 pub use submit::Submitted;
 
@@ -177,7 +176,6 @@ pub struct Desk {
     cluster: BTreeMap<NodeName, reports::ClusterReading>,
     shown_conditions: BTreeMap<NodeName, v1::NodeCondition>,
     health: BTreeMap<NodeName, Health>,
-    health_reasons: BTreeMap<NodeName, String>,
     conditions_age_at: Option<Timestamp>,
     /// Something changed that the sequencer has not looked at.
     is_due: bool,
@@ -234,7 +232,6 @@ impl Desk {
             cluster: BTreeMap::new(),
             shown_conditions: BTreeMap::new(),
             health: BTreeMap::new(),
-            health_reasons: BTreeMap::new(),
             conditions_age_at: None,
             is_due: true,
             next_look: None,
@@ -320,11 +317,6 @@ impl Desk {
     /// How many nodes hold a stream.
     pub fn stream_count(&self) -> usize {
         self.streams.len()
-    }
-
-    /// The verdict over a node's facts, where one is made.
-    pub fn health_of(&self, node: &NodeName) -> Option<Health> {
-        self.health.get(node).copied()
     }
 
     fn publish_fleet(&mut self) {

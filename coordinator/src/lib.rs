@@ -12,6 +12,7 @@ mod desk;
 mod history;
 mod http;
 mod index;
+mod judge;
 mod ledger;
 mod limits;
 mod live;

@@ -7,13 +7,17 @@ use std::{
 
 use hostler_plan::{
     fact::Reading,
+    health::Verdict,
     id::{BootId, NodeName},
+    sequencer::Health,
     timestamp::Timestamp,
 };
 
 use crate::{
+    clock::now,
     history::{History, Line},
     index::{Index, Kept, Write},
+    judge::Judges,
     metrics::fit,
 };
 
@@ -32,6 +36,7 @@ pub struct Live {
 struct Seen {
     nodes: BTreeMap<NodeName, Heard>,
     history: History,
+    judges: Judges,
 }
 
 /// The newest of what one node said.
@@ -46,16 +51,18 @@ pub struct Heard {
     pub served: Option<Arc<Reading>>,
     /// Series that were not served, summed over the reports.
     pub dropped: u64,
+    /// What its facts mean, as of when this was asked; the worst first.
+    pub verdicts: Vec<Verdict>,
     /// When that reading arrived, by the coordinator's clock; a node's clock may be wrong.
     pub received: Option<Timestamp>,
 }
 
 impl Live {
     /// With what was kept before this start.
-    pub fn new(index: Arc<Index>, kept: Kept, now: Timestamp) -> Self {
+    pub fn new(index: Arc<Index>, kept: Kept, at: Timestamp) -> Self {
         let mut seen = Seen::default();
         for (node, chunk) in kept.chunks {
-            seen.history.restore(&node, chunk, now);
+            seen.history.restore(&node, chunk, at);
         }
         for (node, received, reading) in kept.facts {
             let heard = Heard { reading: Some(Arc::new(reading)), received: Some(received), ..Heard::default() };
@@ -80,8 +87,8 @@ impl Live {
         }
     }
 
-    /// A node reported its facts.
-    pub fn reported(&self, node: &NodeName, reading: Reading, at: Timestamp) {
+    /// A node reported its facts. Gives what they mean for a rollout.
+    pub fn reported(&self, node: &NodeName, reading: Reading, at: Timestamp) -> Health {
         let reading = Arc::new(reading);
         let (served, dropped) = match fit(&reading) {
             None => (reading.clone(), 0),
@@ -89,6 +96,7 @@ impl Live {
         };
         let mut seen = self.lock();
         let completed = seen.history.add(node, at, &reading);
+        let health = seen.judges.observe(node, at, &reading);
         if let Some(heard) = seen.nodes.get_mut(node) {
             heard.reading = Some(reading.clone());
             heard.served = Some(served);
@@ -102,16 +110,28 @@ impl Live {
             }
             self.index.keep(Write::Chunk(node.clone(), Box::new(chunk)));
         }
+        health
+    }
+
+    /// Judges by the thresholds of this fleet file from now on.
+    pub fn set_fleet_file(&self, content: &[u8]) -> Result<(), String> {
+        self.lock().judges.set_fleet_file(content)
     }
 
     /// What is known of one node.
     pub fn get(&self, node: &NodeName) -> Option<Heard> {
-        self.lock().nodes.get(node).cloned()
+        let seen = self.lock();
+        let heard = seen.nodes.get(node)?.clone();
+        Some(Heard { verdicts: seen.judges.verdicts(node, now()), ..heard })
     }
 
     /// Every node that was heard, by name.
     pub fn all(&self) -> BTreeMap<NodeName, Heard> {
-        self.lock().nodes.clone()
+        let (seen, now) = (self.lock(), now());
+        let judged = |(node, heard): (&NodeName, &Heard)| {
+            (node.clone(), Heard { verdicts: seen.judges.verdicts(node, now), ..heard.clone() })
+        };
+        seen.nodes.iter().map(judged).collect()
     }
 
     /// The last two days of a node.

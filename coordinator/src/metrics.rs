@@ -1,6 +1,9 @@
 //! The coordinator's `/metrics`: every node's series under `instance`, and its own about the fleet.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use hostler_plan::{
     document::RosterStatus,
@@ -12,7 +15,8 @@ use hostler_plan::{
 
 use crate::{
     clock::now,
-    desk::{Desk, health_word},
+    desk::Desk,
+    judge::{overall, word},
     live::Heard,
     service::SharedRef,
 };
@@ -63,8 +67,8 @@ fn is_fresh(heard: &Heard, silent_after_ms: u64) -> bool {
 #[derive(Debug)]
 pub struct Own {
     text: String,
-    /// Active nodes with their health.
-    nodes: BTreeMap<NodeName, Option<Health>>,
+    /// Active nodes.
+    nodes: BTreeSet<NodeName>,
 }
 
 /// One family: its head, then a line per set of labels.
@@ -87,7 +91,7 @@ fn flag(value: bool) -> f64 {
 
 fn nodes_themselves(
     text: &mut String,
-    nodes: &BTreeMap<NodeName, Option<Health>>,
+    nodes: &BTreeSet<NodeName>,
     heard: &BTreeMap<NodeName, Heard>,
     silent_after_ms: u64,
 ) {
@@ -98,7 +102,7 @@ fn nodes_themselves(
         "hostler_node_up",
         "gauge",
         "1 for a node of the roster that is connected and reported lately.",
-        nodes.keys().map(|n| (of(n), flag(up(n)))),
+        nodes.iter().map(|n| (of(n), flag(up(n)))),
     );
     family(
         text,
@@ -115,10 +119,12 @@ fn nodes_themselves(
         heard.iter().map(|(n, h)| (of(n), h.dropped as f64)),
     );
     let levels = [Health::Ok, Health::Degraded, Health::Critical, Health::Unknown];
-    let judged = nodes.iter().flat_map(|(node, health)| {
+    let judged = nodes.iter().flat_map(|node| {
+        let verdicts = heard.get(node).map(|h| h.verdicts.as_slice()).filter(|v| !v.is_empty());
+        let health = verdicts.map_or(Health::Unknown, overall);
         levels.map(|level| {
-            let labels = labels(&[("instance", node.as_str()), ("level", health_word(level))]);
-            (labels, flag(health.unwrap_or(Health::Unknown) == level))
+            let labels = labels(&[("instance", node.as_str()), ("level", word(level))]);
+            (labels, flag(health == level))
         })
     });
     family(text, "hostler_node_health", "gauge", "1 for the level of the verdict over the node's facts.", judged);
@@ -162,7 +168,7 @@ impl Desk {
         self.rollout_metrics(&mut text);
         let roster = self.state.roster.iter().flat_map(|r| &r.document().nodes);
         let active = roster.filter(|n| n.status == RosterStatus::Active);
-        let nodes = active.map(|n| (n.name.clone(), self.health_of(&n.name))).collect();
+        let nodes = active.map(|n| n.name.clone()).collect();
         Own { text, nodes }
     }
 

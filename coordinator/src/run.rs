@@ -213,13 +213,20 @@ impl Coordinator {
             conditions_fresh_for: (settings.report_interval * 3).max(CONDITIONS_FRESH_AT_LEAST),
         };
         let desk = Desk::start(ledger, state, place, enrolled_from).map_err(RunError::Start)?;
+        let live = Live::new(index.clone(), kept, now());
+        let fleet_file = data.join(FLEET_FILE);
+        if let Ok(content) = std::fs::read(&fleet_file)
+            && let Err(reason) = live.set_fleet_file(&content)
+        {
+            tracing::warn!(file = %fleet_file.display(), reason, "the kept fleet file cannot be used; nodes are judged by the usual thresholds");
+        }
         let host = |listen: SocketAddr| advertised(settings.advertised_host.as_deref(), listen);
         let setup = setup_code(&data, has_root, &authority, &host(addresses.admin))?;
         let shared = Arc::new(Shared {
             desk: desk.handle.clone(),
             authority,
             artifacts,
-            live: Live::new(index.clone(), kept, now()),
+            live,
             silent_after_ms: silent_after_ms(settings),
             enrolment_address: host(addresses.enrolment),
             agent_address: host(addresses.agents),

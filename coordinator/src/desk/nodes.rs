@@ -4,14 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::{
     document::{RosterStatus, Signed},
+    health::{Level, Verdict},
     id::NodeName,
-    sequencer::Health,
     step::ClusterRole,
 };
 use hostler_proto::v1;
 
 use super::{Desk, DeskError, at};
-use crate::{live::Heard, state::Membership, summary::Summary};
+use crate::{
+    judge::{overall, word},
+    live::Heard,
+    state::Membership,
+    summary::Summary,
+};
 
 impl Desk {
     /// Every node of the roster and every one that waits for it, by name.
@@ -101,7 +106,8 @@ impl Desk {
         let role = listed.map(|l| l.role).or_else(|| token.map(|t| t.admission.document().role));
         let key = listed.map(|l| l.key.fingerprint()).or_else(|| enrolment.map(|e| e.key.fingerprint()));
         let facts = heard.and_then(|h| h.reading.as_deref()).map(Summary::of).unwrap_or_default();
-        let health = self.health.get(name).copied();
+        let verdicts = heard.map(|h| h.verdicts.as_slice()).unwrap_or_default();
+        let worst = verdicts.first().filter(|v| v.level != Level::Ok);
         v1::NodeSummary {
             name: name.to_string(),
             status: status.to_owned(),
@@ -117,8 +123,8 @@ impl Desk {
             boot_id: heard.and_then(|h| h.boot_id.as_ref()).map(ToString::to_string).unwrap_or_default(),
             last_report: heard.and_then(|h| h.received).map_or(0, |t| t.unix_milliseconds()),
             condition: self.shown_conditions.get(name).cloned(),
-            health: health.map_or("unknown", health_word).to_owned(),
-            health_reason: self.health_reasons.get(name).cloned().unwrap_or_default(),
+            health: if verdicts.is_empty() { "unknown" } else { word(overall(verdicts)) }.to_owned(),
+            health_reason: worst.map(Verdict::sentence).unwrap_or_default(),
             temperature_celsius: facts.temperature_celsius,
             throttled: facts.throttled,
             memory_used_ratio: facts.memory_used_ratio,
@@ -135,15 +141,5 @@ fn role_word(role: ClusterRole) -> &'static str {
     match role {
         ClusterRole::Server => "server",
         ClusterRole::Worker => "worker",
-    }
-}
-
-/// The word for people and metrics.
-pub fn health_word(health: Health) -> &'static str {
-    match health {
-        Health::Ok => "ok",
-        Health::Degraded => "degraded",
-        Health::Critical => "critical",
-        Health::Unknown => "unknown",
     }
 }

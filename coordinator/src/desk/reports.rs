@@ -7,7 +7,7 @@ use hostler_plan::{
     entry::Entry,
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    sequencer::{Condition, Cordon, CordonOwner, Observation, Standing},
+    sequencer::{Condition, Cordon, CordonOwner, Health, Observation, Standing},
     step::ClusterRole,
     timestamp::Timestamp,
     trust,
@@ -15,7 +15,7 @@ use hostler_plan::{
 use hostler_proto::v1::{self, to_agent::Message};
 
 use super::{Desk, DeskError, at, document};
-use crate::limits::SENTENCE_BYTES;
+use crate::{judge::word, limits::SENTENCE_BYTES};
 
 /// What a server read in its cluster's API.
 #[derive(Debug, Clone)]
@@ -128,6 +128,14 @@ impl Desk {
         self.cluster.insert(server.clone(), ClusterReading { at: at(), nodes: conditions.nodes });
         self.look_at_conditions();
         Ok(())
+    }
+
+    /// The verdict over a node's own facts changed.
+    pub fn health(&mut self, node: &NodeName, health: Health) {
+        if self.health.insert(node.clone(), health) != Some(health) {
+            tracing::info!(node = %node, health = word(health), "health changed");
+            self.look_at_conditions();
+        }
     }
 
     /// Tells the sequencer how every node of the roster stands, by the newest reading that names it.

@@ -8,6 +8,7 @@ use std::{
 use futures_util::Stream;
 use hostler_plan::{
     document::SignerRole,
+    health::{Level, Verdict},
     id::{Digest, TokenId},
     planner::Inventory,
 };
@@ -181,13 +182,14 @@ impl Admin for AdminService {
         let name = request.into_inner().name;
         let heard = name.parse().ok().and_then(|n| self.shared.live.get(&n));
         let reading = heard.as_ref().and_then(|h| h.reading.clone());
+        let verdicts = heard.iter().flat_map(|h| &h.verdicts).map(verdict).collect();
         let lines = name.parse().map(|n| self.shared.live.history(&n)).unwrap_or_default();
         let (summary, refusals) = self.shared.desk.ask(move |desk| desk.node(&name, heard.as_ref())).await??;
         Ok(Response::new(v1::NodeDetail {
             summary: Some(summary),
             facts: reading.as_deref().map(super::agents::series).unwrap_or_default(),
             facts_taken_at: reading.as_deref().map_or(0, hostler_plan::fact::Reading::at_ms),
-            verdicts: Vec::new(),
+            verdicts,
             history: lines.into_iter().map(history_series).collect(),
             refusals,
         }))
@@ -275,6 +277,11 @@ impl Admin for AdminService {
             );
             return Err(Status::invalid_argument(reason));
         }
+        if let Err(reason) = self.shared.live.set_fleet_file(&content) {
+            let reason =
+                format!("expected a fleet file, found one that cannot be used: {reason}; try `hostler fleet check`");
+            return Err(Status::invalid_argument(reason));
+        }
         write_private(&self.fleet_file, &content).map_err(|e| {
             Status::resource_exhausted(format!(
                 "cannot store the fleet file ({e}); make room on the coordinator's disk and try again"
@@ -305,6 +312,22 @@ impl Admin for AdminService {
         // Reading a file blocks, and an admin's terminal may be slow: a thread of its own for as long as it takes.
         tokio::task::spawn_blocking(move || export(lines, &sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+fn verdict(verdict: &Verdict) -> v1::Verdict {
+    let level = match verdict.level {
+        Level::Ok => "ok",
+        Level::Degraded => "degraded",
+        Level::Critical => "critical",
+        Level::Unknown => "unknown",
+    };
+    v1::Verdict {
+        rule: verdict.rule.name().to_owned(),
+        level: level.to_owned(),
+        sentence: verdict.sentence(),
+        advice: verdict.advice.clone(),
+        since: verdict.since_ms / 1000,
     }
 }
 

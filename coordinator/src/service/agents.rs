@@ -4,6 +4,7 @@ use futures_util::Stream;
 use hostler_plan::{
     fact::{Added, Delta, DeltaReader, Reading, Series, SeriesError},
     id::{Digest, NodeName},
+    sequencer::Health,
 };
 use hostler_proto::{
     ARTIFACT_CHUNK_BYTES,
@@ -183,7 +184,11 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
         }
         Message::Facts(delta) => {
             let reading = facts.apply(delta)?;
-            shared.live.reported(node, reading, now());
+            let health = shared.live.reported(node, reading, now());
+            if facts.health != Some(health) {
+                facts.health = Some(health);
+                shared.desk.ask(move |desk| desk.health(&name, health)).await?;
+            }
         }
         Message::Progress(progress) => shared.desk.ask(move |desk| desk.progress(&name, &progress)).await?,
         Message::Receipt(receipt) => {
@@ -213,6 +218,8 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
 struct Facts {
     reader: DeltaReader,
     sequence: u64,
+    /// What the desk was told last on this stream.
+    health: Option<Health>,
 }
 
 impl Facts {
