@@ -2,14 +2,14 @@
 //! when they were made. Nothing is believed but the first root.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read as _, Write},
     path::Path,
 };
 
 use hostler_plan::{
-    document::{Admission, DocumentKind, Plan, Receipt, Roster, Signed},
+    document::{Admission, DocumentKind, Outcome, Plan, Receipt, Roster, Signed},
     entry::{Entry, StoredDocument},
     id::{Digest, Fingerprint, NodeName, TaskId, TokenId},
     ledger::{Damage, Head, MAX_LINE_BYTES, Record, decode},
@@ -117,8 +117,8 @@ struct Auditor {
     roster: Option<Verified<Roster>>,
     admissions: BTreeMap<TokenId, Verified<Admission>>,
     plans: BTreeMap<Digest, Verified<Plan>>,
-    /// Every success receipt by plan, for the order of tasks.
-    succeeded: BTreeMap<(Digest, TaskId), Signed>,
+    /// The success receipts of every task, for the order of tasks.
+    succeeded: BTreeMap<(Digest, TaskId), BTreeSet<Digest>>,
     /// The last receipt of every node key.
     last: BTreeMap<(NodeName, Fingerprint), (u64, Digest)>,
     seen: BTreeMap<Digest, ()>,
@@ -322,12 +322,14 @@ impl Auditor {
         if self.grants.get(&r.grant) != Some(&(r.plan, r.task.clone())) {
             return Err(order(format!("expected grant {} of task {} before it, found none", r.grant, r.task)));
         }
-        if r.outcome.is_success() {
+        // A node that refused touched nothing, and may have refused because the order was not met.
+        if !matches!(r.outcome, Outcome::Refused { .. }) {
             self.relied_on(plan, r)?;
         }
         self.counted(&receipt)?;
         if receipt.document().outcome.is_success() {
-            self.succeeded.insert((receipt.document().plan, receipt.document().task.clone()), signed.clone());
+            let task = (receipt.document().plan, receipt.document().task.clone());
+            self.succeeded.entry(task).or_default().insert(receipt.digest());
         }
         self.report.receipts += 1;
         Ok(())
@@ -337,8 +339,8 @@ impl Auditor {
     fn relied_on(&self, plan: &Verified<Plan>, receipt: &Receipt) -> Result<(), Refused> {
         let after = plan.document().task(&receipt.task).map(|t| t.after.clone()).unwrap_or_default();
         for before in after {
-            let known = self.succeeded.get(&(plan.digest(), before.clone())).map(Signed::digest);
-            if !known.is_some_and(|digest| receipt.relied_on.contains(&digest)) {
+            let known = self.succeeded.get(&(plan.digest(), before.clone()));
+            if !known.is_some_and(|known| receipt.relied_on.iter().any(|d| known.contains(d))) {
                 return Err(order(format!(
                     "task {} comes after {before}: expected the receipt to rely on its success, found it does not",
                     receipt.task

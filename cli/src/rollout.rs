@@ -53,6 +53,8 @@ pub struct Judged {
     pub proved: Vec<TaskId>,
     /// Tasks that the coordinator calls succeeded without a receipt that proves it, and why.
     pub unproved: Vec<(String, String)>,
+    /// Whether every receipt that arrived relies on those of the tasks before it, as the plan orders.
+    pub order: Result<(), Refused>,
 }
 
 /// Every rollout, newest first.
@@ -93,7 +95,8 @@ pub fn judge(held: &Held, detail: &RolloutDetail) -> Judged {
             None => unproved.push((task.id.clone(), "no receipt by a key of the roster says so".to_owned())),
         }
     }
-    Judged { plan, proved, unproved }
+    let order = plan.as_ref().map_or(Ok(()), |plan| trust::order_kept(plan, &receipts));
+    Judged { plan, proved, unproved, order }
 }
 
 fn judge_plan(held: &Held, detail: &RolloutDetail) -> Result<Verified<Plan>, Refused> {

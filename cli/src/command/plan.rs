@@ -218,6 +218,7 @@ pub async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Resu
     let detail = watched?;
     let judged = rollout::judge(admin.held(), &detail);
     judged.plan?;
+    judged.order?;
     match (judged.unproved.first(), detail.receipts.is_empty()) {
         (None, _) => {}
         (Some(_), true) => note(

@@ -125,9 +125,13 @@ fn detail_text(detail: &RolloutDetail, judged: &Judged) -> String {
         Ok(_) => "verified under the held root and roster".to_owned(),
         Err(refused) => format!("NOT VERIFIED: {}", refused.reason),
     };
+    let order = match &judged.order {
+        Ok(()) => "kept, as far as receipts arrived".to_owned(),
+        Err(refused) => format!("NOT KEPT: {}", refused.reason),
+    };
     let reason = if s.reason.is_empty() { String::new() } else { format!(": {}", s.reason) };
     let mut text = format!(
-        "plan {} ({}): {}\n  digest     {}\n  plan       {plan}\n  submitted  {}\n  state      {}{reason}\n  tasks      {} of {} succeeded, {} proved by receipts\n",
+        "plan {} ({}): {}\n  digest     {}\n  plan       {plan}\n  submitted  {}\n  state      {}{reason}\n  tasks      {} of {} succeeded, {} proved by receipts\n  order      {order}\n",
         s.seq,
         s.kind,
         s.title,
