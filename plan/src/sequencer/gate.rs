@@ -115,7 +115,11 @@ pub(super) fn task_gate(s: &Sequencer, tally: &Tally, r: usize, i: usize) -> Res
         });
     }
     let begun = rollout.began_before(i) || tally.begun.get(&task.subject) == Some(&r);
-    if !begun && let Some(by) = s.preemption_of(rollout) {
+    // A subject that may have been begun, by a grant whose lease was released, is finished: the drain waits for it.
+    if !begun
+        && !rollout.disrupts_now(&task.subject)
+        && let Some(by) = s.preemption_of(rollout)
+    {
         return Err(Reason::Preempted { by });
     }
     target_gate(s, rollout, task)?;
