@@ -129,7 +129,7 @@ pub(crate) fn client(channel: &BoundChannel) -> AdminClient<Channel> {
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-async fn login(
+pub(crate) async fn login(
     address: &str,
     held: &Held,
     signer: &Signer,

@@ -83,6 +83,13 @@ impl Held {
 
     /// Begins with a first root whose digest is known from elsewhere, and keeps it.
     pub fn begin(home: &Path, first: &Signed, expected: &Digest) -> Result<Self, Error> {
+        let held = Self::in_memory(home, first, expected)?;
+        write_document(&root_path(&held.folder, 1), first)?;
+        Ok(held)
+    }
+
+    /// As [`Held::begin`], and nothing is written.
+    pub(crate) fn in_memory(home: &Path, first: &Signed, expected: &Digest) -> Result<Self, Error> {
         let folder = home.join("trust");
         let root = TrustedRoot::first(first, expected)?;
         if root.root().version != 1 {
@@ -92,7 +99,6 @@ impl Held {
             )
             .into());
         }
-        write_document(&root_path(&folder, 1), first)?;
         Ok(Self { folder, first: first.digest(), root, roster: None })
     }
 

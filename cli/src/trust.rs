@@ -10,13 +10,14 @@ use hostler_plan::{
     timestamp::Timestamp,
     trust::TrustedRoot,
 };
-use hostler_proto::{join::SetupCode, v1};
+use hostler_proto::{SESSION_METADATA, join::SetupCode, v1};
 use rand_core::{OsRng, RngCore as _};
+use tonic::Code;
 
 use crate::{
-    admin::{client, dial},
+    admin::{client, dial, login},
     error::Error,
-    file::{read_document, write_document},
+    file::{read_document, signature_path, write_document},
     held::Held,
     key,
     profile::Profile,
@@ -61,8 +62,9 @@ pub async fn init(
         )));
     }
     let pending = profile.home.join("trust").join("pending-root-1.json");
-    let signed = match again(&pending, setup)? {
-        Some(signed) => signed,
+    let earlier = again(&pending, setup)?;
+    let signed = match &earlier {
+        Some(signed) => signed.clone(),
         None => {
             let signed = sign_first(signer, setup, first, now)?;
             write_document(&pending, &signed)?;
@@ -71,12 +73,42 @@ pub async fn init(
     };
     let channel = dial(profile.coordinator()?, &[setup.ca_pin], now).await?;
     let request = v1::InstallRootRequest { root: Some(signed.clone().into()), setup_code: setup.code.clone() };
-    client(&channel).install_root(request).await?;
+    match client(&channel).install_root(request).await {
+        Ok(_) => {}
+        // The answer to the first try may have been lost: it is ours if it lets us in and shows this very root.
+        Err(status) if status.code() == Code::Unauthenticated => {
+            if earlier.is_none() || !is_installed(profile, signer, &signed).await? {
+                forget(&pending)?;
+                return Err(Error::Failed(format!(
+                    "the coordinator at {} has a trust root already; take it over with `hostler trust import`, or begin with an empty coordinator",
+                    profile.coordinator()?
+                )));
+            }
+        }
+        Err(status) => return Err(status.into()),
+    }
     let held = Held::begin(&profile.home, &signed, &signed.digest())?;
-    for path in [pending.clone(), crate::file::signature_path(&pending, 1)] {
+    forget(&pending)?;
+    Ok(held)
+}
+
+/// Whether the coordinator's root 1 is this one.
+async fn is_installed(profile: &Profile, signer: &key::Signer, root: &Signed) -> Result<bool, Error> {
+    let held = Held::in_memory(&profile.home, root, &root.digest())?;
+    let Ok((mut client, session, _)) = login(profile.coordinator()?, &held, signer).await else { return Ok(false) };
+    let mut request = tonic::Request::new(v1::GetTrustRequest { held_root_version: 0 });
+    request.metadata_mut().insert(SESSION_METADATA, session);
+    let reply = client.get_trust(request).await?.into_inner();
+    let first = reply.trust.unwrap_or_default().roots.into_iter().next().map(Signed::from);
+    Ok(first.is_some_and(|first| first.digest() == root.digest()))
+}
+
+/// Removes a root that waited for its answer.
+fn forget(pending: &Path) -> Result<(), Error> {
+    for path in [pending.to_owned(), signature_path(pending, 1)] {
         std::fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
     }
-    Ok(held)
+    Ok(())
 }
 
 /// The root of an earlier try with the same coordinator.

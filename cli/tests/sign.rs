@@ -285,3 +285,34 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
     let error: serde_json::Value = serde_json::from_str(stderr(&out).trim()).unwrap();
     assert_eq!(error["error"], "unreachable");
 }
+
+#[test]
+fn every_problem_of_a_fleet_file_is_named_with_its_place() {
+    let desk = Desk::new(1);
+    let good = "name = \"home\"\ndistribution = \"k3s\"\nversion = \"v1.34.3+k3s1\"\napi = \"192.168.1.10:6443\"\n\
+        [[nodes]]\nname = \"a\"\nrole = \"server\"\narch = \"aarch64\"\n[[nodes]]\nname = \"b\"\nrole = \"worker\"\n\
+        arch = \"aarch64\"\n";
+    let check = |text: &str| {
+        std::fs::write(desk.path("fleet.toml"), text).unwrap();
+        let out = desk.run("anna", &["fleet", "check", "fleet.toml"]);
+        (out.status.code(), stderr(&out))
+    };
+    assert_eq!(check(good).0, Some(0));
+    let cases = [
+        ("a typo in a key", good.replace("version =", "verison ="), "verison"),
+        ("a duplicate node", good.replace("name = \"b\"", "name = \"a\""), "a"),
+        (
+            "two first servers",
+            good.replace("role = \"worker\"", "role = \"server\"\nfirst = true")
+                .replace("role = \"server\"\narch", "role = \"server\"\nfirst = true\narch"),
+            "first",
+        ),
+        ("an unknown version form", good.replace("v1.34.3+k3s1", "latest"), "latest"),
+        ("broken TOML", good.replace("[[nodes]]", "[[nodes]"), "fleet.toml:"),
+    ];
+    for (name, text, word) in cases {
+        let (code, message) = check(&text);
+        assert_eq!(code, Some(1), "{name}: {message}");
+        assert!(message.contains(word) && message.contains("fleet.toml"), "{name}: {message}");
+    }
+}
