@@ -5,8 +5,10 @@ use hostler_agent::facts::{Facts, Now, Source, State};
 use hostler_plan::fact::Reading;
 use hostler_plan::health::{Health, Level, Thresholds, worst};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The recorded machines know no clock of their own; their boot was two and a half hours before.
@@ -399,4 +401,122 @@ fn more_series_than_a_node_may_have_are_dropped_and_counted() {
     assert!(dropped > 200.0, "{dropped}");
     assert!((400..450).contains(&reading.len()), "{}", reading.len());
     assert!(reading.get("node_scrape_collector_success", &[("collector", "meminfo")]).is_some(), "states stay");
+}
+
+/// Names that are what they are because dashboards ask for them.
+const KEPT_NAMES: [&str; 3] = ["node_memory_", "nvme_power_on_hours_total", "nvme_controller_busy_time_seconds"];
+
+#[test]
+fn promtool_finds_nothing_but_names_that_are_kept_for_dashboards() {
+    let promtool = Path::new("/usr/bin/promtool");
+    if !promtool.exists() {
+        println!("skipped: {} is not installed (apt-get install prometheus)", promtool.display());
+        return;
+    }
+    for name in fs::read_dir(machines()).unwrap().map(|entry| entry.unwrap().file_name()) {
+        let text = read(name.to_str().unwrap()).exposition(&[("instance", "a \"quoted\" name")]);
+        let mut child = Command::new(promtool)
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let news: Vec<&str> =
+            said.lines().filter(|line| !KEPT_NAMES.iter().any(|kept| line.starts_with(kept))).collect();
+        assert!(news.is_empty(), "{name:?}: {news:?}");
+        assert!(
+            said.contains("node_memory_MemTotal_bytes"),
+            "promtool says what it always says, so it did read: {said}"
+        );
+    }
+}
+
+/// What a broken driver, a torn write or a bad sector may put into any file.
+fn damage(bytes: &[u8], kind: u64, random: u64) -> Vec<u8> {
+    let at = if bytes.is_empty() { 0 } else { random as usize % bytes.len() };
+    match kind {
+        0 => Vec::new(),
+        1 => b"\n".to_vec(),
+        2 => vec![0; 64],
+        3 => vec![0xff; 600],
+        4 => bytes[..at].to_vec(),
+        5 => bytes.iter().map(|byte| if byte.is_ascii_digit() { b'9' } else { *byte }).collect(),
+        6 => bytes.iter().map(|byte| if byte.is_ascii_digit() { b'-' } else { *byte }).collect(),
+        7 => b"99999999999999999999999999999999999999999999999999\n".to_vec(),
+        8 => b"-1\n".to_vec(),
+        9 => [&bytes[at..], bytes].concat(),
+        10 => b"\xc3\x28 \xe2\x82 = : ( ) [ ] \" \\ \n\n::==\n".to_vec(),
+        _ => {
+            let mut flipped = bytes.to_vec();
+            if let Some(byte) = flipped.get_mut(at) {
+                *byte ^= 1 << (random >> 32 & 7);
+            }
+            flipped
+        }
+    }
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let kind = entry.file_type().expect("a kind");
+        if kind.is_dir() {
+            files(&entry.path(), found);
+        } else if kind.is_file() && entry.file_name() != ".errors" {
+            found.push(entry.path());
+        }
+    }
+}
+
+#[test]
+fn no_damage_to_any_files_makes_a_reader_panic_or_lie() {
+    let mut names: Vec<_> = fs::read_dir(machines()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    // A fixed seed: xorshift, so that a failure can be repeated.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..60 {
+        let name = names[random() as usize % names.len()].to_str().unwrap();
+        let machine = copy(name);
+        let mut all = Vec::new();
+        files(machine.path(), &mut all);
+        all.sort();
+        let mut facts = facts(machine.path());
+        let mut health = Health::new(Thresholds::default());
+        for step in 0..4 {
+            // A tenth of all files at a time.
+            for _ in 0..all.len() / 10 {
+                let path = &all[random() as usize % all.len()];
+                let bytes = fs::read(path).unwrap();
+                fs::write(path, damage(&bytes, random() % 12, random())).unwrap();
+            }
+            facts.tick(at(step * 61));
+            let reading = facts.settle(Duration::from_secs(20));
+            assert!(reading.len() <= 1050, "round {round}, {name}: {} series", reading.len());
+            for (series, labels, value) in reading.iter() {
+                assert!(value.is_finite(), "round {round}, {name}: {series} {labels:?}");
+                let celsius = series.ends_with("_celsius") && !series.contains("_crit") && !series.contains("_max");
+                let believable = !celsius || series.contains("_warn_") || (-40.0..=150.0).contains(&value);
+                assert!(believable, "round {round}, {name}: {series} {labels:?} {value}");
+            }
+            let json = serde_json::to_string(reading).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Reading>(&json).unwrap().len(),
+                reading.len(),
+                "it passes the wire's checks"
+            );
+            for verdict in health.observe(UNIX_MS + step * 61_000, reading) {
+                assert!(verdict.value.is_none_or(f64::is_finite), "round {round}, {name}: {}", verdict.sentence());
+            }
+        }
+    }
 }

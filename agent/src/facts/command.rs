@@ -23,8 +23,7 @@ pub enum Output {
 /// failed are named on standard error; the command succeeds all the same, because the rest is true.
 pub fn command(root: Option<&Path>, output: Output) -> anyhow::Result<()> {
     let source = match root {
-        Some(folder) => Source::recorded(folder)
-            .with_context(|| format!("cannot read a recorded machine from {}", folder.display()))?,
+        Some(folder) => Source::recorded(folder).context("cannot read a recorded machine")?,
         None => Source::real(),
     };
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

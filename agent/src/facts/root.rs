@@ -47,7 +47,8 @@ impl Root {
         if folder.is_dir() {
             Ok(Root { base: folder.to_path_buf(), errors })
         } else {
-            Err(Failure::Absent(folder.display().to_string()))
+            let reason = "not a folder; expected a recorded machine with proc, sys and .calls in it".to_owned();
+            Err(Failure::Refused { path: folder.display().to_string(), reason })
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    health::Thresholds,
     id::{Arch, ArtifactName, Digest, NodeName},
     step::ClusterRole,
     version::Version,
@@ -50,6 +51,9 @@ pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError>
     let api = api(&mut found, merged.api.as_ref());
     let mut groups = BTreeMap::new();
     for (name, group) in merged.groups.clone() {
+        if let Some(Err(error)) = group.health.as_ref().map(Thresholds::from_table) {
+            found.missing(&format!("group {name}: {error}"));
+        }
         groups.insert(name, Group { health: group.health });
     }
     let nodes = nodes(&mut found, &merged.nodes, &groups);

@@ -638,3 +638,20 @@ fn the_handbook_has_the_row_of_every_condition() {
     }
     assert!(missing.is_empty(), "docs/facts.md lacks these rows:\n{}", missing.join("\n"));
 }
+
+#[test]
+fn a_fleet_file_with_wrong_thresholds_is_refused() {
+    let small = include_str!("../../../examples/small.toml");
+    let read = |health: &str| {
+        let text = format!("{small}\n[groups.attic.health]\n{health}");
+        crate::fleet::Fleet::from_toml(&[("fleet.toml", &text)]).map_err(|error| error.to_string())
+    };
+    let (fleet, _) =
+        read("off = [\"disk_filling\"]\n[groups.attic.health.limits.pi_hot]\nraise = 78\nclear = 72\n").unwrap();
+    let thresholds = Thresholds::from_table(fleet.groups["attic"].health.as_ref().unwrap()).unwrap();
+    assert!(thresholds.off.contains(&Rule::DiskFilling));
+    let refused = read("off = [\"disk_fillin\"]\n").unwrap_err();
+    assert!(refused.contains("group attic: health") && refused.contains("disk_fillin"), "{refused}");
+    let swapped = read("[groups.attic.health.limits.pi_hot]\nraise = 70\nclear = 75\n").unwrap_err();
+    assert!(swapped.contains("clear 75 stands on the bad side of raise 70"), "{swapped}");
+}
