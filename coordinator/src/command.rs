@@ -31,7 +31,7 @@ const EXAMPLES: &str = "Examples:
   hostler-coordinator                                    serve with /etc/hostler/coordinator.toml
   hostler-coordinator --config ./coordinator.toml        serve with another file
   HOSTLER_COORDINATOR_DATA_DIR=/srv/hostler hostler-coordinator
-  HOSTLER_LOG=debug hostler-coordinator                  say more
+  RUST_LOG=debug hostler-coordinator                     say more
   hostler-coordinator recover                            after the ledger was found damaged
 
 A new coordinator writes a set-up code to DATA_DIR/setup-code; give it to `hostler trust init`.";
@@ -71,7 +71,7 @@ pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
 /// Serves until SIGTERM or SIGINT: what the process does once it has its settings.
 pub fn serve(settings: Settings) -> Result<(), CommandError> {
     let variable = |name: &str| std::env::var(name).ok();
-    log::start(variable("HOSTLER_LOG").as_deref(), variable("JOURNAL_STREAM").as_deref());
+    log::start(variable("RUST_LOG").as_deref(), variable("JOURNAL_STREAM").as_deref());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Start)?;
     let served = runtime.block_on(async {
         let shutdown = signals()?;

@@ -33,8 +33,11 @@ pub const REFUSAL_BURST: u32 = 20;
 /// See [`REFUSAL_BURST`].
 pub const SECONDS_PER_REFUSAL: u32 = 60;
 
-/// Challenges that wait for their answer.
+/// Challenges that wait for their answer: more than all connections of a listener can have open, so that nobody shuts
+/// the others out.
 pub const CHALLENGES: usize = 1024;
+/// Challenges of one connection that wait for their answer: a login and a few tries.
+pub const CHALLENGES_PER_CONNECTION: usize = 4;
 /// How long a challenge can be answered: time to find the key and to type a passphrase.
 pub const CHALLENGE_LIFETIME: Duration = Duration::from_secs(60);
 /// Sessions at the same time.

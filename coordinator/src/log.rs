@@ -5,20 +5,18 @@ use std::io::IsTerminal as _;
 use nix::sys::stat::fstat;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-/// What every field is called in the journal: `HOSTLER_NODE`, `HOSTLER_PLAN`, `HOSTLER_TASK`.
-const FIELD_PREFIX: &str = "HOSTLER";
-/// The filter when `HOSTLER_LOG` says nothing.
-const DEFAULT_FILTER: &str = "info";
+/// The filter when `RUST_LOG` says nothing. What the wire's crates say at `info` is for who debugs them.
+const DEFAULT_FILTER: &str = "info,h2=warn,hyper=warn,tower=warn";
 
-/// Starts logging for this process. `filter` is what `HOSTLER_LOG` holds, such as `debug`; `journal_stream` is what
-/// `JOURNAL_STREAM` holds.
+/// Starts logging for this process. `filter` is what `RUST_LOG` holds, such as `debug`; `journal_stream` is what
+/// `JOURNAL_STREAM` holds. In the journal fields keep their names: `NODE`, `PLAN`, `TASK`, as the agent's do.
 pub fn start(filter: Option<&str>, journal_stream: Option<&str>) {
     let filter = filter.and_then(|f| EnvFilter::try_new(f).ok()).unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
     if journal_stream.is_some_and(is_standard_error)
         && let Ok(journal) = tracing_journald::layer()
     {
-        let journal = journal.with_field_prefix(Some(FIELD_PREFIX.to_owned()));
+        let journal = journal.with_field_prefix(None).with_syslog_identifier("hostler-coordinator".to_owned());
         // Somebody who starts us in-process may log already; theirs stays.
         let _ = registry.with(journal).try_init();
         return;

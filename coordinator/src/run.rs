@@ -341,7 +341,8 @@ fn setup_code(data: &DataDir, has_root: bool, authority: &Authority, admin: &str
     };
     let whole = SetupCode { ca_pin: authority.pin(), code: code.clone(), admin_address: admin.to_owned() };
     write_private(&file, format!("{}\n", whole.encode()).as_bytes()).map_err(in_file(&file))?;
-    tracing::warn!(file = %file.display(), "no trust root yet: give the set-up code in this file to `hostler trust init`");
+    // The code itself stays out of the journal: whoever has it first owns the coordinator.
+    tracing::warn!("no trust root yet: give the set-up code in {} to `hostler trust init`", file.display());
     Ok(Some(code))
 }
 

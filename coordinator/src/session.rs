@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash};
 use hostler_plan::{id::Fingerprint, timestamp::Timestamp};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::limits::{CHALLENGE_LIFETIME, CHALLENGES, SESSION_LIFETIME, SESSIONS};
+use crate::limits::{CHALLENGE_LIFETIME, CHALLENGES, CHALLENGES_PER_CONNECTION, SESSION_LIFETIME, SESSIONS};
 
 /// Random bytes that somebody must sign: known only to the connection that asked, once, for a minute.
 #[derive(Debug)]
@@ -40,7 +40,8 @@ impl<S: Eq + Hash> Challenges<S> {
     /// A new challenge for that connection about that subject.
     pub fn open(&mut self, connection: u64, subject: S, now: Timestamp) -> Result<Vec<u8>, SessionError> {
         self.open.retain(|_, o| o.ends > now);
-        if self.open.len() >= CHALLENGES {
+        let own = self.open.values().filter(|o| o.connection == connection).count();
+        if self.open.len() >= CHALLENGES || own >= CHALLENGES_PER_CONNECTION {
             return Err(SessionError::Full);
         }
         let nonce = random::<32>()?.to_vec();
@@ -140,6 +141,9 @@ mod tests {
         }
         assert_eq!(challenges.open(0, (), at(59)).unwrap_err(), SessionError::Full);
         assert!(challenges.open(0, (), at(61)).is_ok());
+        let one = (0..CHALLENGES).filter(|_| challenges.open(7, (), at(62)).is_ok()).count();
+        assert_eq!(one, CHALLENGES_PER_CONNECTION, "one connection does not shut the others out");
+        assert!(challenges.open(8, (), at(62)).is_ok());
     }
 
     #[test]

@@ -53,7 +53,7 @@ trust_is_made() {
     shown lab exec admin -- systemctl --no-pager status hostler-coordinator.service
 }
 
-setup_code() { lab exec admin -- journalctl -u hostler-coordinator -o cat --no-pager | grep -oE 'hostlersetup1\.[A-Za-z0-9_-]+' | tail -1 | grep .; }
+setup_code() { lab exec admin -- cat /var/lib/hostler/coordinator/setup-code | grep -oE 'hostlersetup1\.[A-Za-z0-9_-]+'; }
 
 # in_machine NAME PATH: writes standard input there.
 in_machine() { cat >"$(cat "$lab_state/work")/roots/$1$2"; }

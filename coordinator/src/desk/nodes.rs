@@ -24,11 +24,11 @@ impl Desk {
         let listed = self.state.roster.iter().flat_map(|r| &r.document().nodes).map(|n| n.name.clone());
         let pending = self.pending().map(|(node, _)| node.clone());
         let names: BTreeSet<NodeName> = listed.chain(pending).collect();
-        let waits = self.state.sequencer.waits(at());
+        let (rollouts, waits) = (self.state.sequencer.rollouts(), self.state.sequencer.waits(at()));
         names
             .into_iter()
             .map(|name| v1::NodeSummary {
-                activity: self.activity(&name, &waits),
+                activity: Self::activity(&name, &rollouts, &waits),
                 ..self.node_summary(&name, heard.get(&name))
             })
             .collect()
@@ -47,8 +47,9 @@ impl Desk {
         if !listed && !self.state.enrolled.contains_key(&name) {
             return Err(missing());
         }
-        let waits = self.state.sequencer.waits(at());
-        let summary = v1::NodeSummary { activity: self.activity(&name, &waits), ..self.node_summary(&name, heard) };
+        let (rollouts, waits) = (self.state.sequencer.rollouts(), self.state.sequencer.waits(at()));
+        let summary =
+            v1::NodeSummary { activity: Self::activity(&name, &rollouts, &waits), ..self.node_summary(&name, heard) };
         let refusals = self.state.refusals.get(&name).into_iter().flatten().rev().map(|r| v1::ReportedRefusal {
             at: r.at.unix_seconds(),
             refusal: r.refusal.word().to_owned(),

@@ -79,7 +79,7 @@ impl Desk {
         };
         let held = self.state.sequencer.open_grants(node).into_iter().find(|g| g.grant.number == renewal.grant);
         let Some(held) = held.filter(|g| g.plan == plan && g.task == task) else { return };
-        self.observe(Observation::LeaseRenewed { plan, task, grant: renewal.grant, boot_id });
+        self.observe_task(Observation::LeaseRenewed { plan, task, grant: renewal.grant, boot_id });
         let renewed = v1::LeaseRenewed { grant: renewal.grant, lease_seconds: held.grant.lease_seconds };
         self.send(node, Message::LeaseRenewed(renewed));
     }
@@ -94,7 +94,7 @@ impl Desk {
         }
         let sentence = cut(&progress.sentence);
         self.progress.insert((plan, task.clone()), (progress.step, progress.steps));
-        self.observe(Observation::Progress { plan, task, sentence });
+        self.observe_task(Observation::Progress { plan, task, sentence });
     }
 
     /// Writes down that a node refused something. A node that refuses without end is written down now and then.

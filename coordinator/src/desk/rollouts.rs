@@ -196,16 +196,13 @@ impl Desk {
     }
 
     /// What a node does or waits for, in one sentence; empty when it is about nothing.
-    pub(super) fn activity(&self, node: &NodeName, waits: &[Wait]) -> String {
-        let at_work = self
-            .state
-            .sequencer
-            .rollouts()
+    pub(super) fn activity(node: &NodeName, rollouts: &[RolloutView], waits: &[Wait]) -> String {
+        let at_work = rollouts
             .iter()
-            .flat_map(|r| r.tasks.clone())
+            .flat_map(|r| &r.tasks)
             .find(|t| t.node == *node && matches!(t.state, TaskState::Granted { .. }));
         if let Some(task) = at_work {
-            return match task.progress {
+            return match &task.progress {
                 Some(progress) => format!("{}: {progress}", task.task),
                 None => format!("performs {}", task.task),
             };

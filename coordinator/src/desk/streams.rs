@@ -6,7 +6,7 @@ use hostler_plan::{
     document::Signed,
     id::{BootId, Digest, Fingerprint, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    sequencer::{Observation, OpenGrant, RolloutState},
+    sequencer::{Observation, OpenGrant, RolloutState, RolloutView},
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES, status,
@@ -126,23 +126,24 @@ impl Desk {
 
     /// Tells every connected node what changed for it.
     pub(super) fn tell_all(&mut self) {
+        let rollouts = self.state.sequencer.rollouts();
         let nodes: Vec<NodeName> = self.streams.keys().cloned().collect();
         for node in nodes {
-            self.tell(&node);
+            self.tell(&node, &rollouts);
         }
     }
 
     /// Tells one node everything that it should know and was not told on this stream.
-    fn tell(&mut self, node: &NodeName) {
+    fn tell(&mut self, node: &NodeName, rollouts: &[RolloutView]) {
         let Some(key) = self.streams.get(node).map(|s| s.key.clone()) else { return };
         if let Err(refused) = self.check_member(node, &key) {
             return self.close(node, status::from_refused(&refused));
         }
         self.tell_trust(node);
         if self.state.membership(node, &key) == Membership::Active {
-            self.tell_plans(node);
-            self.tell_grants(node);
-            self.tell_stops(node);
+            self.tell_plans(node, rollouts);
+            self.tell_grants(node, rollouts);
+            self.tell_stops(node, rollouts);
         }
     }
 
@@ -179,10 +180,9 @@ impl Desk {
     }
 
     /// Plans in the order of their numbers, because a node refuses a lower one that no higher one keeps beside it.
-    fn tell_plans(&mut self, node: &NodeName) {
+    fn tell_plans(&mut self, node: &NodeName, rollouts: &[RolloutView]) {
         let Some(told) = self.streams.get(node).map(|s| &s.told.plans) else { return };
-        let open = self.state.sequencer.rollouts();
-        let mut due: Vec<_> = open
+        let mut due: Vec<_> = rollouts
             .iter()
             .filter(|r| !r.state.is_over() && !told.contains(&r.plan))
             .filter_map(|r| self.state.plans.get(&r.plan))
@@ -198,10 +198,9 @@ impl Desk {
         }
     }
 
-    fn tell_grants(&mut self, node: &NodeName) {
+    fn tell_grants(&mut self, node: &NodeName, rollouts: &[RolloutView]) {
         let Some(stream) = self.streams.get(node) else { return };
-        let over: BTreeSet<Digest> =
-            self.state.sequencer.rollouts().iter().filter(|r| r.state.is_over()).map(|r| r.plan).collect();
+        let over = |plan: &Digest| rollouts.iter().any(|r| r.plan == *plan && r.state.is_over());
         let due: Vec<OpenGrant> = self
             .state
             .sequencer
@@ -209,7 +208,7 @@ impl Desk {
             .into_iter()
             .filter(|g| !stream.told.grants.contains(&g.grant.number))
             // What was granted and not begun when a rollout ended is not begun any more.
-            .filter(|g| !over.contains(&g.plan) || stream.told.running == Some((g.plan, g.grant.number)))
+            .filter(|g| !over(&g.plan) || stream.told.running == Some((g.plan, g.grant.number)))
             .collect();
         for OpenGrant { plan, task, grant } in due {
             let receipts = self.receipts_before(&plan, &task);
@@ -237,12 +236,9 @@ impl Desk {
             .collect()
     }
 
-    fn tell_stops(&mut self, node: &NodeName) {
+    fn tell_stops(&mut self, node: &NodeName, rollouts: &[RolloutView]) {
         let Some(told) = self.streams.get(node).map(|s| &s.told) else { return };
-        let due: Vec<(Digest, String)> = self
-            .state
-            .sequencer
-            .rollouts()
+        let due: Vec<(Digest, String)> = rollouts
             .iter()
             .filter(|r| match r.state {
                 RolloutState::Halted { .. } | RolloutState::Superseded { .. } => true,
@@ -290,6 +286,13 @@ impl Desk {
     pub(super) fn observe(&mut self, observation: Observation) {
         self.state.sequencer.observe(at(), observation);
         self.is_due = true;
+        self.changed();
+    }
+
+    /// Takes a sign of life of a running task into account. It moves ends of leases and what is shown, and lets nothing
+    /// begin: the sequencer need not look.
+    pub(super) fn observe_task(&mut self, observation: Observation) {
+        self.state.sequencer.observe(at(), observation);
         self.changed();
     }
 

@@ -9,7 +9,7 @@ use futures_util::Stream;
 use hostler_plan::{
     document::SignerRole,
     health::{Level, Verdict},
-    id::{Digest, TokenId},
+    id::{Digest, Fingerprint, TokenId},
     planner::Inventory,
 };
 use hostler_proto::v1::{self, Empty, admin_server::Admin};
@@ -245,11 +245,11 @@ impl Admin for AdminService {
     type WatchRolloutStream = BoxStream<v1::RolloutDetail>;
 
     async fn watch_rollout(&self, request: Request<v1::GetRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
-        self.caller(&request, SignerRole::Viewer)?;
+        let caller = self.caller(&request, SignerRole::Viewer)?;
         let which = request.into_inner().rollout;
         let first = self.shared.desk.ask(move |desk| desk.rollout(&which)).await??;
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
-        tokio::spawn(watch(self.shared.clone(), first, sender));
+        tokio::spawn(watch(self.shared.clone(), caller.key, first, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -337,7 +337,12 @@ fn history_series((name, points): crate::history::Line) -> v1::HistorySeries {
 }
 
 /// Sends a rollout again whenever it changed, until it is over or nobody looks.
-async fn watch(shared: SharedRef, first: v1::RolloutDetail, sender: mpsc::Sender<Result<v1::RolloutDetail, Status>>) {
+async fn watch(
+    shared: SharedRef,
+    key: Fingerprint,
+    first: v1::RolloutDetail,
+    sender: mpsc::Sender<Result<v1::RolloutDetail, Status>>,
+) {
     let plan = first.summary.as_ref().map(|s| s.plan.clone()).unwrap_or_default();
     let mut changes = shared.desk.changes();
     let mut shown = first.clone();
@@ -356,6 +361,10 @@ async fn watch(shared: SharedRef, first: v1::RolloutDetail, sender: mpsc::Sender
         }
         tokio::time::sleep(WATCH_PAUSE).await;
         changes.mark_unchanged();
+        if shared.desk.fleet().signer(&key).is_none() {
+            let gone = Status::unauthenticated(format!("key {key} no longer stands in the root; log in with another"));
+            return drop(sender.send(Err(gone)).await);
+        }
         let which = plan.clone();
         match shared.desk.ask(move |desk| desk.rollout(&which)).await {
             Ok(Ok(detail)) => next = (detail != shown).then_some(detail),

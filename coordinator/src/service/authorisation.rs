@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hostler_plan::{
     document::{DocumentKind, SignerRole},
-    id::{Digest, NodeName},
+    id::{Digest, Fingerprint, NodeName},
     signature,
 };
 use hostler_proto::{SESSION_METADATA, login::login_bytes, tls::PeerInfo, v1};
@@ -31,6 +31,8 @@ pub struct Door {
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub name: String,
+    /// What the caller proved to hold; long answers ask the root about it again.
+    pub key: Fingerprint,
     pub role: SignerRole,
 }
 
@@ -118,7 +120,7 @@ impl Door {
                 role_word(signer.role)
             )));
         }
-        Ok(Caller { name: signer.name.clone(), role: signer.role })
+        Ok(Caller { name: signer.name.clone(), key: session.key, role: signer.role })
     }
 }
 

@@ -515,3 +515,35 @@ async fn artifacts_are_served_by_content_from_any_offset() {
     }
     assert!(agent.fetch_artifact(fetch(800_001)).await.is_err());
 }
+
+#[tokio::test]
+async fn eight_nodes_are_through_a_check_at_once() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let ready = ready(&names).await;
+    let mut plan = ready.plan(1, &[]);
+    for task in &mut plan.tasks {
+        task.after.clear();
+    }
+    let plan = ready.signed(&plan);
+    let mut streams = Vec::new();
+    for (node, chain) in &ready.nodes {
+        let mut stream = Stream::open(&ready.fleet, node, chain, hello()).await;
+        stream.expect(|m| if let Message::Trust(_) = m { Some(()) } else { None }).await;
+        streams.push(stream);
+    }
+    let mut admin = ready.fleet.login(&ready.fleet.operator).await.unwrap();
+    let request = admin.with_session(plan.into());
+    let began = std::time::Instant::now();
+    admin.client.submit_plan(request).await.unwrap();
+    let ready = &ready;
+    let through = streams.iter_mut().enumerate().map(|(i, stream)| async move {
+        let grant = stream.grant().await;
+        let receipt = ready.receipt(i, &grant, 1, None);
+        stream.send(from_agent::Message::Receipt(receipt.into())).await;
+        stream.acknowledged().await;
+    });
+    futures_util::future::join_all(through).await;
+    println!("submit to eight acknowledgements: {:?}", began.elapsed());
+    let detail = ready.rollout("1").await;
+    assert_eq!(detail.summary.unwrap().state, "finished");
+}
