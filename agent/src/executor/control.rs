@@ -75,7 +75,8 @@ impl Control {
 
     /// A task begins; its lease runs from now. After a restart it has none until it is renewed.
     pub fn begin(&mut self, task: RunningTask, granted_now: bool) {
-        let lease = if granted_now { Duration::from_secs(task.lease_seconds) } else { Duration::ZERO };
+        let lease =
+            if granted_now { Duration::from_secs(task.lease_seconds.min(MAX_LEASE_SECONDS)) } else { Duration::ZERO };
         self.lease_ends = Instant::now() + lease;
         self.stopped = None;
         self.fetched = None;
@@ -183,4 +184,4 @@ impl Control {
 }
 
 /// A longer lease would not be one.
-const MAX_LEASE_SECONDS: u64 = 3600;
+pub(super) const MAX_LEASE_SECONDS: u64 = 3600;

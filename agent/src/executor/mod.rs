@@ -10,7 +10,10 @@ mod tests;
 
 pub(crate) use task::{POLL, span};
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hostler_plan::{
     document::{DocumentKind, Plan, Receipt, Signed},
@@ -19,6 +22,7 @@ use hostler_plan::{
     trust::{self, Clock, Identity, NodeState, Verified},
 };
 
+use control::MAX_LEASE_SECONDS;
 pub(crate) use control::{Control, Interruption};
 
 use self::{
@@ -35,6 +39,9 @@ use crate::{
 
 /// How often a plan that only lacked a right clock is judged again.
 const CLOCK_RETRY: Duration = Duration::from_secs(10);
+
+/// A coordinator grants a node one task at a time; doubled grants may come beside it.
+const MAX_WAITING_GRANTS: usize = 8;
 
 /// Why the executor cannot go on at all.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +90,9 @@ pub(crate) struct Memory {
 pub struct Executor {
     memory: Memory,
     control: Control,
-    /// A plan that was refused only because the clock is not right yet.
-    waits_for_clock: Option<Signed>,
+    /// A plan that was refused only because the clock is not right yet, and the grants of its tasks with the time when
+    /// their leases end.
+    waits_for_clock: Option<(Signed, Vec<(Grant, Instant)>)>,
 }
 
 impl Executor {
@@ -211,15 +219,24 @@ impl Executor {
                 let only_the_clock = refused.refusal == Refusal::Expired
                     && (!clock.synchronised || clock.now < self.memory.state.time_floor());
                 self.refuse(Some(signed.digest()), refused);
-                self.waits_for_clock = only_the_clock.then_some(signed);
+                self.waits_for_clock = only_the_clock.then(|| (signed, Vec::new()));
             }
         }
         Ok(())
     }
 
     fn judge_again(&mut self) -> Result<Option<Ended>, ExecutorError> {
-        if let Some(signed) = self.waits_for_clock.take() {
-            self.accept_plan(signed)?;
+        let Some((signed, grants)) = self.waits_for_clock.take() else { return Ok(None) };
+        self.accept_plan(signed)?;
+        match &mut self.waits_for_clock {
+            Some((_, waiting)) => *waiting = grants,
+            None => {
+                for (grant, _) in grants.into_iter().filter(|(_, lease_ends)| Instant::now() < *lease_ends) {
+                    if let Some(ended) = self.accept_grant(grant)? {
+                        return Ok(Some(ended));
+                    }
+                }
+            }
         }
         Ok(None)
     }
@@ -228,6 +245,16 @@ impl Executor {
         if self.memory.receipts.of_task(&grant.plan, &grant.task).is_some() {
             // It ran; its receipt is on the board or was acknowledged. A task runs once in a plan.
             self.control.board.changed.notify_one();
+            return Ok(None);
+        }
+        if let Some((plan, waiting)) = &mut self.waits_for_clock
+            && plan.digest() == grant.plan
+        {
+            // The refusal of the plan was told; a grant whose lease is over by then is none.
+            if waiting.len() < MAX_WAITING_GRANTS {
+                let lease_ends = Instant::now() + Duration::from_secs(grant.lease_seconds.min(MAX_LEASE_SECONDS));
+                waiting.push((grant, lease_ends));
+            }
             return Ok(None);
         }
         match self.judge_grant(&grant) {

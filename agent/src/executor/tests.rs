@@ -405,6 +405,30 @@ fn a_new_plan_waits_for_a_right_clock() {
 }
 
 #[test]
+fn a_grant_that_came_before_the_clock_was_right_counts_once_it_is() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    machine.inner().synchronised = false;
+    let plan = fleet.plan(1, vec![Step::Noop {}], |_| {});
+    let (mut executor, door, board, _disk) = fleet.executor(&machine).unwrap();
+    for request in grant(&plan) {
+        door.offer(request).unwrap();
+    }
+    while let Ok(Some(request)) = executor.control.next(Duration::ZERO) {
+        executor.handle(request).unwrap();
+    }
+    let counts = || {
+        let content = board.content();
+        (content.receipts.len(), content.refusals.len())
+    };
+    assert_eq!(counts(), (0, 1), "the plan was refused, the grant waits");
+    executor.judge_again().unwrap();
+    machine.inner().synchronised = true;
+    executor.judge_again().unwrap();
+    assert_eq!(counts(), (1, 1));
+}
+
+#[test]
 fn damaged_state_refuses_everything() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);

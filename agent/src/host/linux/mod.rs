@@ -257,3 +257,52 @@ impl Linux {
         self.path(Path::new("/proc/sys")).join(relative)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> (tempfile::TempDir, Linux) {
+        let root = tempfile::tempdir().unwrap();
+        let linux = Linux::at(root.path(), vec!["/etc/kubernetes/admin.conf".into()]);
+        (root, linux)
+    }
+
+    fn put(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_machine_is_read_below_its_root() {
+        let (root, linux) = machine();
+        assert!(linux.host_name().is_err() && linux.boot_id().is_err() && linux.cluster().is_none());
+        put(root.path(), "proc/sys/kernel/hostname", "Pi-1\n");
+        put(root.path(), "proc/sys/kernel/random/boot_id", "6dc7e1bb-45a9-4b4a-9d0b-7b2b1e0f5a11\n");
+        put(root.path(), "proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0");
+        put(root.path(), "proc/meminfo", "MemTotal:        8245412 kB\nMemFree: 1 kB\n");
+        assert_eq!(linux.host_name().unwrap(), "Pi-1");
+        assert!(linux.boot_id().is_ok());
+        let hardware = linux.hardware().unwrap();
+        assert_eq!(hardware.model, "Raspberry Pi 5 Model B Rev 1.0");
+        assert_eq!((hardware.memory_bytes, hardware.serial.as_str()), (8_245_412 * 1024, "unknown"));
+    }
+
+    #[test]
+    fn kernel_parameters_and_modules_are_found_by_their_names() {
+        let (root, linux) = machine();
+        put(root.path(), "proc/sys/net/ipv4/conf/eth0.1/forwarding", "0\n");
+        let key = "net.ipv4.conf.eth0/1.forwarding";
+        assert_eq!(linux.read_sysctl(key).unwrap().as_deref(), Some("0"));
+        linux.write_sysctl(key, "1").unwrap();
+        assert_eq!(linux.read_sysctl(key).unwrap().as_deref(), Some("1"));
+        assert_eq!(linux.read_sysctl("net.none").unwrap(), None);
+        put(root.path(), "proc/sys/kernel/osrelease", "6.1.0\n");
+        put(root.path(), "lib/modules/6.1.0/modules.builtin", "kernel/fs/ext4/ext4.ko\nkernel/x/a-b.ko\n");
+        std::fs::create_dir_all(root.path().join("sys/module/br_netfilter")).unwrap();
+        let loaded = |name: &str| linux.module_is_loaded(name).unwrap();
+        assert!(loaded("br_netfilter") && loaded("br-netfilter") && loaded("a-b") && loaded("a_b"));
+        assert!(!loaded("overlay"));
+    }
+}
