@@ -258,7 +258,8 @@ fn a_hung_file_system_is_reported_and_the_others_go_on() {
     }
     let third = facts.settle(Duration::from_secs(10));
     assert_eq!(third.get("node_filesystem_size_bytes", &boot), Some(534749184.0));
-    assert!(helpers() <= 8, "{} helper threads", helpers());
+    // Other tests of this file have helpers too, but not one for each of 200 minutes.
+    assert!(helpers() <= 64, "{} helper threads", helpers());
 }
 
 /// Helper threads of this process that are alive; other tests of this file may have some.
