@@ -62,7 +62,8 @@ struct Session<'a> {
     sent: BTreeSet<Digest>,
     running: Option<message::RunningTask>,
     conditions: Option<(Vec<NodeCondition>, Instant)>,
-    fetching: Option<JoinHandle<()>>,
+    /// What is being fetched on this connection, and by whom.
+    fetching: Option<(Fetch, JoinHandle<()>)>,
     welcomed: bool,
 }
 
@@ -90,8 +91,12 @@ pub async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -
         welcomed: false,
     };
     let end = session.serve(inbound, credentials).await;
-    if let Some(fetching) = session.fetching {
+    if let Some((wanted, fetching)) = session.fetching
+        && !fetching.is_finished()
+    {
         fetching.abort();
+        // Nobody told the executor how it ended, and it would wait: the next connection fetches the rest.
+        link.board.content().fetch.get_or_insert(wanted);
     }
     end
 }
@@ -270,18 +275,20 @@ impl Session<'_> {
     }
 
     fn begin_fetch(&mut self, wanted: Fetch) {
-        if let Some(old) = self.fetching.take() {
+        if let Some((_, old)) = self.fetching.take() {
             old.abort();
         }
         let (client, door, digest) = (self.client.clone(), self.link.door.clone(), wanted.digest);
-        self.fetching = Some(tokio::spawn(async move {
+        let kept = wanted.clone();
+        let fetching = tokio::spawn(async move {
             let result = fetch(client, wanted).await;
             let mut request = Request::Fetched { digest, result };
             while let Err(back) = door.offer(request) {
                 request = back;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-        }));
+        });
+        self.fetching = Some((kept, fetching));
     }
 
     async fn report_facts(&mut self) -> Result<(), LinkError> {
