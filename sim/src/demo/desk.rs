@@ -211,14 +211,14 @@ impl Desk {
     }
 }
 
+/// The status codes, as the command writes them, of a connection that broke or a session that is not known any more.
+const PASSING: [&str; 5] = ["cancelled", "internal", "unauthenticated", "unavailable", "unknown"];
+
 /// Whether the coordinator is only away, or has forgotten a session because it was started again.
 fn is_passing(failure: &Error) -> bool {
-    use tonic::Code::{Cancelled, Internal, Unauthenticated, Unavailable, Unknown};
     match failure {
         Error::Connect(_) => true,
-        Error::Coordinator { code, .. } => [Cancelled, Internal, Unauthenticated, Unavailable, Unknown]
-            .iter()
-            .any(|passing| passing.description().trim_end_matches('.').eq_ignore_ascii_case(code)),
+        Error::Coordinator { code, .. } => PASSING.contains(&code.as_str()),
         // A connection that ended in the middle of the login.
         Error::Failed(_) => true,
         Error::Usage(_)

@@ -36,7 +36,7 @@ use crate::{
 
 /// Seconds of the world per second: a soak of a minute takes half a second, or a bit more for a person who reads along.
 const SPEED_FAST: f64 = 240.0;
-const SPEED_UNHURRIED: f64 = 60.0;
+const SPEED_UNHURRIED: f64 = 100.0;
 
 /// What has not happened by then is not going to.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -133,7 +133,7 @@ impl Life<'_> {
 
     async fn chapter(&self, title: &str) {
         self.show.event(Event::Chapter { title: title.into() });
-        self.show.pause(1.2).await;
+        self.show.pause(0.8).await;
     }
 
     /// Every node enrols itself with a join string and reports its facts.
@@ -284,7 +284,7 @@ impl Life<'_> {
         let (seq, kind) = (compiled.plan.seq.0, compiled.plan.kind.to_string());
         let (title, tasks) = (compiled.plan.title.clone(), compiled.plan.tasks.len());
         self.show.event(Event::PlanPreviewed { seq, kind: kind.clone(), text: compiled.preview.to_string() });
-        self.show.pause(1.5).await;
+        self.show.pause(1.2).await;
         let submitted = desk.submit(compiled).await?;
         self.counts.plans += 1;
         let digest = submitted.plan.to_string();

@@ -233,7 +233,7 @@ fn sentences(event: &Event) -> Vec<String> {
             return vec![
                 String::new(),
                 format!(
-                    "done in {:.1} s: {} nodes enrolled, {} plans, {} tasks verified, {} reboots, {} offers of the rewired coordinator refused, {} obeyed; {} -> {}",
+                    "done in {:.1} s: {} nodes enrolled, {} plans, {} tasks verified, {} rebooted, {} offers of the rewired coordinator refused, {} obeyed; {} -> {}",
                     counts.seconds,
                     counts.enrolled,
                     counts.plans,
