@@ -102,25 +102,31 @@ pub fn parse_limits(page: &[u8; 4096]) -> [Option<f64>; 2] {
 
 /// Warning and critical temperature.
 type Limits = [Option<f64>; 2];
-type Log = Result<(SmartLog, Limits), Failure>;
-type Read = Result<(Box<[u8; 512]>, Limits), Failure>;
+/// A disk to ask, and whether its limits are wanted too.
+type Ask = (String, bool);
+type Read = Result<(Box<[u8; 512]>, Option<Limits>), Failure>;
+
+/// Limits do not change while a disk runs, but another disk may stand in its place: they are asked again every hour.
+const IDENTIFY_CADENCE: Duration = Duration::from_secs(3600);
 
 /// Reads the log of every live controller.
 #[derive(Debug)]
 pub(super) struct Smart {
-    worker: Worker<String, Read>,
-    logs: Vec<(String, Log)>,
+    worker: Worker<Ask, Read>,
+    logs: Vec<(String, Result<SmartLog, Failure>)>,
+    limits: Vec<(String, Duration, Limits)>,
 }
 
 impl Default for Smart {
     fn default() -> Self {
-        let call = |source: &Source, device: &String| {
+        let call = |source: &Source, (device, identify): &Ask| {
             let page = source.calls.nvme_smart(device)?;
             // A disk without a readable Identify still has a log.
-            let limits = source.calls.nvme_identify(device).map(|page| parse_limits(&page)).unwrap_or_default();
+            let limits = identify
+                .then(|| source.calls.nvme_identify(device).map(|page| parse_limits(&page)).unwrap_or_default());
             Ok((page, limits))
         };
-        Smart { worker: Worker::new(LIMIT, call), logs: Vec::new() }
+        Smart { worker: Worker::new(LIMIT, call), logs: Vec::new(), limits: Vec::new() }
     }
 }
 
@@ -128,19 +134,28 @@ impl Smart {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         let now = input.now.elapsed;
         let answers = self.worker.poll(now, &input.source);
-        self.take(answers);
+        self.take(now, answers);
         let live = nvme::live(&input.source.root)?;
-        if input.due {
-            self.worker.start(now, &input.source, live.iter().cloned());
-            self.wait(now, super::GRACE);
-        }
         // The last log of a disk that died is no statement about now.
         self.logs.retain(|(device, _)| live.contains(device));
+        self.limits.retain(|(device, at, _)| live.contains(device) && now.saturating_sub(*at) < IDENTIFY_CADENCE);
+        if input.due {
+            let known = |device: &String| self.limits.iter().any(|(known, ..)| known == device);
+            // A disk that is stuck in one question is not asked the other.
+            let asks: Vec<Ask> = live.iter().map(|device| (device.clone(), !known(device))).collect();
+            let free = asks.into_iter().filter(|(device, _)| {
+                !self.worker.is_out(&(device.clone(), true)) && !self.worker.is_out(&(device.clone(), false))
+            });
+            let free: Vec<Ask> = free.collect();
+            self.worker.start(now, &input.source, free);
+            self.wait(now, super::GRACE);
+        }
         self.logs.sort_by(|one, other| one.0.cmp(&other.0));
         let mut worst = Worst::default();
         for (device, log) in &self.logs {
+            let limits = self.limits.iter().find(|(known, ..)| known == device).map(|(.., limits)| *limits);
             match log {
-                Ok((log, limits)) => put(device, log, limits, out),
+                Ok(log) => put(device, log, &limits.unwrap_or_default(), out),
                 Err(failure) => drop(worst.note::<()>(Err(failure.clone()))),
             }
         }
@@ -153,19 +168,23 @@ impl Smart {
 
     pub(super) fn wait(&mut self, now: Duration, at_most: Duration) {
         let answers = self.worker.wait(now, at_most);
-        self.take(answers);
+        self.take(now, answers);
     }
 
-    fn take(&mut self, answers: Vec<(String, Answer<Read>)>) {
-        for (device, answer) in answers {
-            let log = result(&device, LIMIT, answer).map(|(page, limits)| (parse_smart(&page), limits));
+    fn take(&mut self, now: Duration, answers: Vec<(Ask, Answer<Read>)>) {
+        for ((device, _), answer) in answers {
+            let log = result(&device, LIMIT, answer);
+            if let Ok((_, Some(limits))) = &log {
+                self.limits.retain(|(known, ..)| *known != device);
+                self.limits.push((device.clone(), now, *limits));
+            }
             self.logs.retain(|(known, _)| *known != device);
-            self.logs.push((device, log));
+            self.logs.push((device, log.map(|(page, _)| parse_smart(&page))));
         }
     }
 }
 
-fn put(device: &str, log: &SmartLog, limits: &[Option<f64>; 2], out: &mut Sample) {
+fn put(device: &str, log: &SmartLog, limits: &Limits, out: &mut Sample) {
     let labels = [("device", device)];
     out.put("nvme_critical_warning", &labels, f64::from(log.critical_warning));
     for (bit, name) in WARNINGS.iter().enumerate() {
@@ -200,7 +219,7 @@ fn put(device: &str, log: &SmartLog, limits: &[Option<f64>; 2], out: &mut Sample
     }
 }
 
-fn put_temperatures(device: &str, log: &SmartLog, limits: &[Option<f64>; 2], out: &mut Sample) {
+fn put_temperatures(device: &str, log: &SmartLog, limits: &Limits, out: &mut Sample) {
     let labels = [("device", device)];
     let believed = log.celsius.filter(|celsius| super::thermal::plausible(*celsius));
     out.put_some("nvme_temperature_celsius", &labels, believed);

@@ -55,8 +55,7 @@ impl<K: Clone + PartialEq + Send + 'static, V: Send + 'static> Worker<K, V> {
 
     /// Starts a round over these keys, without those that are still out.
     pub fn start(&mut self, now: Duration, source: &super::Source, keys: impl IntoIterator<Item = K>) {
-        let out = |key: &K| self.lanes.iter().any(|lane| lane.waiting.contains(key));
-        let keys: VecDeque<K> = keys.into_iter().filter(|key| !out(key)).collect();
+        let keys: VecDeque<K> = keys.into_iter().filter(|key| !self.is_out(key)).collect();
         if keys.is_empty() || self.lanes.len() >= MAX_STUCK {
             return;
         }
@@ -122,6 +121,11 @@ impl<K: Clone + PartialEq + Send + 'static, V: Send + 'static> Worker<K, V> {
     /// Whether a call is out that is not late yet.
     pub fn pending(&self) -> bool {
         self.lanes.iter().any(|lane| !lane.late)
+    }
+
+    /// Whether this call is out, late or not.
+    pub fn is_out(&self, key: &K) -> bool {
+        self.lanes.iter().any(|lane| lane.waiting.contains(key))
     }
 
     /// Whether any call is out, late or not.
