@@ -88,6 +88,11 @@ impl Admin {
         &self.who
     }
 
+    /// Ends the conversation and keeps what was proved and the key, which is not asked for again.
+    pub fn into_parts(self) -> (Held, Signer) {
+        (self.held, self.signer)
+    }
+
     /// The key that signs.
     pub fn signer(&self) -> &Signer {
         &self.signer

@@ -139,13 +139,14 @@ fn names(signers: &[Signer]) -> String {
 pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
     let signed = read_document(DocumentKind::Plan, &args.plan)?;
     let plan = plan::read(&signed)?;
-    let mut held = Held::require(&context.profile.home)?;
+    let held = Held::require(&context.profile.home)?;
     let signer = key::Signer::find(&context.profile.key, &held.counting_keys())?;
     // A plan made with a newer root or roster than is held here cannot be judged: ask for them, with proof.
-    if held.roster().map(|r| r.digest()) != Some(plan.roster) || held.root().version < plan.root_version {
-        held = Admin::connect(&context.profile, signer).await?.held().clone();
-    }
-    let signer = key::Signer::find(&context.profile.key, &held.counting_keys())?;
+    let outdated = held.roster().map(|r| r.digest()) != Some(plan.roster) || held.root().version < plan.root_version;
+    let (held, signer) = match outdated {
+        true => Admin::connect(&context.profile, signer).await?.into_parts(),
+        false => (held, signer),
+    };
     let before = plan::signing(&held, &plan, &signed)?;
     note(&summary(&plan, &signed, &before));
     confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
