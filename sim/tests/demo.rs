@@ -66,6 +66,29 @@ fn another_seed_is_another_story_with_the_same_end() {
 }
 
 #[test]
+fn a_rollout_waits_while_a_supply_is_weak_and_goes_on_when_it_is_good_again() {
+    let small = tempfile::tempdir().unwrap();
+    let fleet = player::small_fleet(small.path());
+    let mut player = Player::start(&["--seed", "4", "--undervoltage", "w4", "--fleet", fleet.to_str().unwrap()]);
+    let events = player.play_to_the_end();
+    judge(events.last().unwrap(), 5);
+    let at = |fits: &dyn Fn(&serde_json::Value) -> bool| events.iter().position(fits);
+    let begins = at(&|e| e["event"] == "supply_changed").unwrap();
+    let waits =
+        at(&|e| e["event"] == "node_does" && e["sentence"].as_str().unwrap().contains("w4 is in a critical state"));
+    let good = events.iter().rposition(|e| e["event"] == "supply_changed").unwrap();
+    let ended = at(&|e| e["event"] == "rollout_ended" && e["seq"] == 3).unwrap();
+    assert!(begins < waits.expect("it says why it waits"));
+    let why = of_kind(&events, "rollout_waits").find(|e| e["sentence"].as_str().unwrap().starts_with("w4: ")).unwrap();
+    assert!(why["sentence"].as_str().unwrap().contains("supply"), "{why}");
+    assert!(waits.unwrap() < good && good < ended, "and goes on only afterwards");
+    let drained_while_weak = events[waits.unwrap()..good]
+        .iter()
+        .filter(|e| e["event"] == "task_ended" && e["task"].as_str().unwrap().ends_with(".drain"));
+    assert!(drained_while_weak.count() <= 1, "no further node is taken out of service");
+}
+
+#[test]
 fn a_fleet_file_that_the_demo_cannot_play_is_refused_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fleet.toml");
@@ -81,6 +104,8 @@ fn a_fleet_file_that_the_demo_cannot_play_is_refused_in_one_sentence() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(expected), "{said}");
     }
+    let output = demo(&["--undervoltage", "pi-99"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("expected a node pi-99"));
     let output = demo(&["--fleet", "/nonexistent/fleet.toml"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read the fleet file"));
 }

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
+use hostler_plan::id::NodeName;
 use hostler_sim::demo::{self, Child, Options, Output};
 
 /// A fleet of simulated machines lives through its life: enrolment, bootstrap, join, a rolling upgrade that fails on
@@ -15,6 +16,7 @@ use hostler_sim::demo::{self, Child, Options, Output};
     after_help = "Examples:
   hostler-demo
   hostler-demo --seed 7 --fast --out /tmp/fleet
+  hostler-demo --undervoltage pi-6
   hostler-demo --json | jq -c 'select(.event == \"refused\")'"
 )]
 struct Arguments {
@@ -24,6 +26,9 @@ struct Arguments {
     /// Which node fails, and everything else that is random in the simulated world
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
+    /// The supply of this Raspberry Pi sags in the middle of the upgrade, which waits until it is good again
+    #[arg(long, value_name = "NODE")]
+    undervoltage: Option<NodeName>,
     /// Keep every document with its signatures, and the ledger
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -46,8 +51,8 @@ fn main() -> ExitCode {
                 Some(child) => demo::run_child(child).await,
                 None => {
                     let output = if arguments.json { Output::Json } else { Output::People };
-                    let Arguments { fleet, seed, out, fast, .. } = arguments;
-                    demo::run(&Options { fleet, seed, out, fast, output }).await
+                    let Arguments { fleet, seed, undervoltage, out, fast, .. } = arguments;
+                    demo::run(&Options { fleet, seed, undervoltage, out, fast, output }).await
                 }
             }
         })

@@ -11,6 +11,7 @@ use std::{
 use hostler_cli::{
     Admin, Error, Profile,
     admin::now,
+    fleet,
     key::{KeySource, Signer},
     ledger, node,
     plan::{self, Compiled, Submitted},
@@ -139,6 +140,11 @@ impl Desk {
             Ok(())
         })
         .await
+    }
+
+    /// Hands the fleet file over: the coordinator judges the hardware by its thresholds.
+    pub async fn fleet_file(&mut self, text: &str) -> anyhow::Result<()> {
+        self.call(async |admin| fleet::put(admin, text.as_bytes().to_vec()).await).await
     }
 
     /// Compiles a plan for an intent from what the fleet is like now. Nothing is signed.

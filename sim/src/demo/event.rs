@@ -99,6 +99,11 @@ pub enum Event {
         sentence: String,
         seconds: f64,
     },
+    /// A simulated supply is too weak from now on, or good again.
+    SupplyChanged {
+        node: String,
+        sentence: String,
+    },
     QuarantineReleased {
         node: String,
         version: String,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use anyhow::Context as _;
 use hostler_plan::{
     fleet::{Distribution, Fleet, FleetArtifact, Source},
-    id::{Arch, ArtifactName, Digest},
+    id::{Arch, ArtifactName, Digest, NodeName},
     version::Version,
 };
 
@@ -17,6 +17,10 @@ const PI_RACK: &str = include_str!("../../../examples/pi-rack.toml");
 /// Where the same file stands in a clone.
 const PI_RACK_PATH: &str = "examples/pi-rack.toml";
 
+/// How long a supply must be weak before the node is critical, and good before it is not: 15 minutes by default.
+pub const SUPPLY_HOLD_SECONDS: u32 = 1;
+pub const SUPPLY_CLEAR_SECONDS: u32 = 2;
+
 /// A fleet ready to be played.
 #[derive(Debug)]
 pub struct DemoFleet {
@@ -26,14 +30,18 @@ pub struct DemoFleet {
     pub source: String,
     pub from: Version,
     pub to: Version,
+    /// The file's text, for the coordinator: it judges the hardware by it.
+    pub text: String,
     /// The simulated K3s of both versions, for every processor of the fleet.
     pub binaries: Vec<(FleetArtifact, Vec<u8>)>,
 }
 
 impl DemoFleet {
     /// Reads the fleet file and makes what the demo changes about it.
-    pub fn read(file: Option<&Path>) -> anyhow::Result<Self> {
-        let (source, text) = match file {
+    ///
+    /// With a node that is to have a weak supply, its group's rules about the supply react within seconds.
+    pub fn read(file: Option<&Path>, weak_supply: Option<&NodeName>) -> anyhow::Result<Self> {
+        let (source, mut text) = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(file)
                     .with_context(|| format!("cannot read the fleet file {}", file.display()))?;
@@ -58,12 +66,40 @@ impl DemoFleet {
                 fleet.nodes.len() - servers
             );
         }
+        if let Some(node) = weak_supply {
+            text += &quick_supply_rules(&source, &fleet, node)?;
+            (fleet, _) = Fleet::from_toml(&[(&source, &text)])?;
+        }
         let from = fleet.version;
         let to = Version { patch: from.patch + 1, k3s: Some(1), ..from };
         let binaries = binaries(&fleet, [from, to])?;
         fleet.artifacts = binaries.iter().map(|(artifact, _)| artifact.clone()).collect();
-        Ok(Self { fleet, source, from, to, binaries })
+        Ok(Self { fleet, source, from, to, text, binaries })
     }
+}
+
+/// The fleet file's own way of changing thresholds, for the conditions that a weak supply raises.
+fn quick_supply_rules(source: &str, fleet: &Fleet, node: &NodeName) -> anyhow::Result<String> {
+    let found =
+        fleet.node(node).with_context(|| format!("{source}: expected a node {node} for --undervoltage, found none"))?;
+    if found.arch != Arch::Aarch64 {
+        anyhow::bail!(
+            "{source}: expected {node} to be a Raspberry Pi (aarch64) for --undervoltage, found {}",
+            found.arch
+        );
+    }
+    let group = found.group.as_ref().with_context(|| {
+        format!(
+            "{source}: expected {node} to be in a group, whose rules --undervoltage makes quicker; add group = \"NAME\""
+        )
+    })?;
+    let conditions = ["under_voltage_often", "supply_too_low", "input_too_low"];
+    let rules = conditions.map(|condition| {
+        format!(
+            "\n[groups.{group}.health.limits.{condition}]\nhold_seconds = {SUPPLY_HOLD_SECONDS}\nclear_seconds = {SUPPLY_CLEAR_SECONDS}\n"
+        )
+    });
+    Ok(rules.concat())
 }
 
 fn binaries(fleet: &Fleet, versions: [Version; 2]) -> anyhow::Result<Vec<(FleetArtifact, Vec<u8>)>> {

@@ -22,7 +22,7 @@ use super::{
     children::{Addresses, REPORT_INTERVAL, agent_arguments, coordinator_arguments, rewired_arguments},
     desk::{ADMIN_NAME, Desk},
     event::{Counts, Event},
-    fleet::DemoFleet,
+    fleet::{DemoFleet, SUPPLY_CLEAR_SECONDS, SUPPLY_HOLD_SECONDS},
     processes::{AgentCommand, Agents, Kept, Process, first_line},
     rewired::Answer,
     roll::{Ended, roll},
@@ -47,6 +47,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the rewired coordinator waits for the last node.
 const TEMPTATION: Duration = Duration::from_secs(8);
 
+/// How long a supply sags: long enough for the reports to show it and for a person to see the rollout wait.
+const SUPPLY_SAGS: Duration = Duration::from_secs(5);
+
 struct Life<'a> {
     options: &'a Options,
     show: &'a Show,
@@ -58,14 +61,14 @@ struct Life<'a> {
 
 /// Plays it all. Everything is kept below `folder`, which the caller removes.
 pub async fn play(options: &Options, show: &Show, folder: &Path) -> anyhow::Result<Counts> {
-    let demo = DemoFleet::read(options.fleet.as_deref())?;
+    let demo = DemoFleet::read(options.fleet.as_deref(), options.undervoltage.as_ref())?;
     let speed = if show.is_unhurried() { SPEED_UNHURRIED } else { SPEED_FAST };
     let mut world = World::new(options.seed, demo.fleet.nodes.iter().map(|n| (n.name.clone(), n.arch)));
     world.deploy(true);
     let world = SharedWorld::new(world, speed);
     let soak = demo.fleet.policy.soak_seconds as f64;
     let report = REPORT_INTERVAL.as_secs();
-    let shortened = vec![
+    let mut shortened = vec![
         format!("time of the simulated machines passes {speed:.0} times faster, their clocks with it"),
         format!(
             "so a boot of 25 s takes {:.1} s and the soak of {soak:.0} s takes {:.1} s",
@@ -74,6 +77,11 @@ pub async fn play(options: &Options, show: &Show, folder: &Path) -> anyhow::Resu
         ),
         format!("facts are reported every {report} s, not every 10 s"),
     ];
+    if options.undervoltage.is_some() {
+        shortened.push(format!(
+            "a weak supply counts after {SUPPLY_HOLD_SECONDS} s and a good one after {SUPPLY_CLEAR_SECONDS} s, not after 15 min"
+        ));
+    }
     show.event(Event::DemoStarted {
         seed: options.seed,
         fleet: format!("fleet {} of {}", demo.fleet.name, demo.source),
@@ -219,6 +227,7 @@ impl Life<'_> {
 
     /// Plans, one after another.
     async fn live(&mut self, desk: &mut Desk, agents: &mut Agents, coordinator: &Kept) -> anyhow::Result<()> {
+        desk.fleet_file(&self.demo.text).await?;
         for (_, content) in &self.demo.binaries {
             desk.upload(content).await?;
         }
@@ -238,7 +247,11 @@ impl Life<'_> {
         self.world.now().add_fault(fault);
         let upgrade =
             Intent::Upgrade { to, nodes: Selection::All, quarantined: Quarantined::Refuse, accept_outage: Vec::new() };
+        let supply = self.sag();
         let stopped = self.run(desk, &upgrade).await?;
+        if let Some(supply) = supply {
+            supply.await?;
+        }
         if stopped.state != "halted" {
             anyhow::bail!(
                 "expected the upgrade to stop at the node that failed, found it {}: {}",
@@ -276,6 +289,21 @@ impl Life<'_> {
             anyhow::bail!("the coordinator could not be kept running; see {}/coordinator.log", self.folder.display());
         }
         self.versions()
+    }
+
+    /// Lets the chosen node's supply sag for a while, beginning with the rollout.
+    fn sag(&self) -> Option<tokio::task::JoinHandle<()>> {
+        let node = self.options.undervoltage.clone()?;
+        let now = self.world.now().now();
+        let until = now + (SUPPLY_SAGS.as_millis() as f64 * self.world.speed()) as u64;
+        self.world.now().add_fault(Fault::UnderVoltage { node: node.clone(), from: now, until });
+        let show = self.show.clone();
+        let change = move |sentence: &str| Event::SupplyChanged { node: node.to_string(), sentence: sentence.into() };
+        show.event(change("its supply sags to 4.6 V (simulated)"));
+        Some(tokio::spawn(async move {
+            tokio::time::sleep(SUPPLY_SAGS).await;
+            show.event(change("its supply is good again (simulated)"));
+        }))
     }
 
     /// Compiles, previews, signs, submits and watches one plan.

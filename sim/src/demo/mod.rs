@@ -13,6 +13,8 @@ mod show;
 
 use std::path::PathBuf;
 
+use hostler_plan::id::NodeName;
+
 pub use children::{Child, run as run_child};
 pub use event::{Counts, Event};
 pub use show::{Output, Show};
@@ -24,6 +26,8 @@ pub struct Options {
     pub fleet: Option<PathBuf>,
     /// What everything random of the simulated world comes from. Keys and digests are new every time.
     pub seed: u64,
+    /// The node whose supply sags in the middle of the upgrade.
+    pub undervoltage: Option<NodeName>,
     /// Where every document is kept.
     pub out: Option<PathBuf>,
     pub fast: bool,

@@ -164,6 +164,7 @@ fn draw(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, event: &
         | Event::RolloutWaits { .. }
         | Event::RolloutEnded { .. }
         | Event::QuarantineReleased { .. }
+        | Event::SupplyChanged { .. }
         | Event::Offered { .. }
         | Event::LedgerChecked { .. }
         | Event::DemoFinished(_) => {}
@@ -195,6 +196,13 @@ fn sentences(event: &Event) -> Vec<String> {
             return lines;
         }
         Event::Chapter { title } => return vec![String::new(), format!("## {title}")],
+        // Without bars only what holds things up is worth a line.
+        Event::NodeDoes { node, state, sentence, .. }
+            if state == "waiting" && sentence.starts_with("waits because") =>
+        {
+            format!("{node} {sentence}")
+        }
+        Event::NodeDoes { node, sentence, .. } if sentence.contains("budget ") => format!("about {node}, {sentence}"),
         Event::ProcessStarted { .. } | Event::NodeDoes { .. } => return Vec::new(),
         Event::ProcessEnded { name, pid, reason } => {
             format!("process {name} ({pid}) ended: {reason}; starting it again")
@@ -221,6 +229,7 @@ fn sentences(event: &Event) -> Vec<String> {
             true => format!("plan {seq} {state} in {seconds:.1} s"),
             false => format!("plan {seq} {state} after {seconds:.1} s: {sentence}"),
         },
+        Event::SupplyChanged { node, sentence } => format!("{node}: {sentence}"),
         Event::QuarantineReleased { node, version } => {
             format!("quarantine of {node} for {version} released by the admin")
         }

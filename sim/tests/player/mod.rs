@@ -24,6 +24,8 @@ max_unavailable = 1
 canary = "w1"
 soak_seconds = 30
 
+[groups.pi5]
+
 [[nodes]]
 name = "s1"
 role = "server"
@@ -48,6 +50,7 @@ arch = "aarch64"
 name = "w4"
 role = "worker"
 arch = "aarch64"
+group = "pi5"
 "#;
 
 /// Writes the small fleet's file.
