@@ -25,8 +25,8 @@ use crate::data_dir::{DataDir, write_private};
 
 /// How long a node's certificate lives: short enough that a lost one ends by itself (step-ca's default).
 pub const NODE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// A new certificate is asked for after this much of its life, leaving the node time for several tries.
-pub const RENEW_AFTER: Duration = Duration::from_secs(14 * 3600);
+/// A new certificate is asked for after 14 of these 24 parts of its life, leaving the node time for several tries.
+const RENEW_AFTER_PARTS: (u32, u32) = (14, 24);
 /// A certificate is valid from a little before it was made, for nodes whose clock is behind.
 const BACKDATED: Duration = Duration::from_secs(300);
 /// The listener's certificate is made anew at every start, so this is the longest run without a restart.
@@ -43,6 +43,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
     pin: Digest,
+    node_lifetime: Duration,
 }
 
 /// Why the authority cannot work.
@@ -182,7 +183,18 @@ impl Authority {
             let reason = "expected the certificate of the key in ca.key, found another".to_owned();
             return Err(CaError::Damaged { path: certificate_path, reason });
         }
-        Ok(Self { issuer: Issuer::new(params, key), certificate, pin })
+        Ok(Self { issuer: Issuer::new(params, key), certificate, pin, node_lifetime: NODE_LIFETIME })
+    }
+
+    /// The same authority with another lifetime for nodes' certificates.
+    pub fn with_node_lifetime(self, node_lifetime: Duration) -> Self {
+        Self { node_lifetime, ..self }
+    }
+
+    /// When a node with a certificate made now should ask for the next one.
+    pub fn renew_after(&self, now: Timestamp) -> Timestamp {
+        let (part, of) = RENEW_AFTER_PARTS;
+        now.plus(self.node_lifetime * part / of)
     }
 
     /// SPKI digest of the authority: what roots and join strings pin.
@@ -216,7 +228,7 @@ impl Authority {
         key: &RequestedKey,
         now: Timestamp,
     ) -> Result<Vec<CertificateDer<'static>>, CaError> {
-        let mut params = leaf_params(now, NODE_LIFETIME)?;
+        let mut params = leaf_params(now, self.node_lifetime)?;
         params.subject_alt_names = vec![SanType::URI(node.to_string().try_into()?)];
         params.distinguished_name.push(DnType::CommonName, own_key.as_str());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -193,7 +193,7 @@ impl Coordinator {
         let data = DataDir::open(&settings.data_dir)?;
         // Of an earlier run; who waits for it must not read old addresses.
         remove(&data.join(ADDRESSES_FILE))?;
-        let authority = Authority::open(&data, now())?;
+        let authority = Authority::open(&data, now())?.with_node_lifetime(settings.node_certificate_lifetime);
         let Opened { ledger, records, torn } = Ledger::open(&settings.data_dir)?;
         if let Some(torn) = torn {
             tracing::warn!(file = %torn.display(), "the last ledger record was not completely written and never acknowledged; it was put aside");

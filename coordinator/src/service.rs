@@ -21,7 +21,7 @@ pub use enrolment::EnrolmentService;
 
 use crate::{
     artifact::Artifacts,
-    ca::{Authority, RENEW_AFTER, RequestedKey},
+    ca::{Authority, RequestedKey},
     clock::now,
     desk::{Admitted, DeskHandle},
     live::Live,
@@ -65,7 +65,7 @@ impl Shared {
             certificate_chain: chain.into_iter().map(|c| c.to_vec()).collect(),
             trust: None,
             admission: None,
-            renew_after: now.plus(RENEW_AFTER).unix_seconds(),
+            renew_after: self.authority.renew_after(now).unix_seconds(),
             agent_address: self.agent_address.clone(),
         })
     }

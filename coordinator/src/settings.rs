@@ -13,6 +13,8 @@ use std::{
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
+use crate::ca::NODE_LIFETIME;
+
 /// Where the file is looked for when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/hostler/coordinator.toml";
 /// Where everything is kept when nobody says otherwise.
@@ -42,6 +44,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// How often a node reports its facts.
     pub report_interval: Duration,
+    /// How long a node's certificate lives. No key of a file sets it: shorter ones are for tests of what runs out.
+    pub node_certificate_lifetime: Duration,
 }
 
 /// What is wrong with the settings.
@@ -84,6 +88,7 @@ impl Settings {
             advertised_host: None,
             data_dir: data_dir.into(),
             report_interval: DEFAULT_REPORT_INTERVAL,
+            node_certificate_lifetime: NODE_LIFETIME,
         }
     }
 
@@ -209,6 +214,7 @@ impl Merged {
             advertised_host: fragment.advertised_host,
             data_dir: fragment.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             report_interval,
+            node_certificate_lifetime: NODE_LIFETIME,
         })
     }
 }

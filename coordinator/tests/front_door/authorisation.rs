@@ -1,13 +1,13 @@
 //! Every call of every service, by everybody, against a table. A call without a row fails.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use hostler_plan::{document::RosterStatus, step::ClusterRole};
 use hostler_proto::v1::{self, Empty};
-use tokio_stream::once;
-use tonic::{Code, Status};
+use tokio_stream::{StreamExt as _, once};
+use tonic::{Code, Status, Streaming, transport::Channel};
 
-use crate::fleet::{Admin, Fleet, Node};
+use crate::fleet::{Admin, Fleet, Node, Running};
 
 const PROTOS: [(&str, &str); 3] = [
     ("Admin", include_str!("../../../proto/hostler/v1/admin.proto")),
@@ -180,4 +180,59 @@ async fn without_a_certificate_of_this_coordinator_nobody_comes_to_the_agents_do
         let mut client = v1::agent_client::AgentClient::new(channel);
         assert!(client.renew_certificate(v1::RenewCertificateRequest::default()).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_runs_out_ends_an_open_connection_too() {
+    let short = |settings: &mut hostler_coordinator::Settings| {
+        settings.node_certificate_lifetime = Duration::from_secs(4);
+    };
+    let coordinator = Running::start_with(tempfile::tempdir().unwrap(), short).await;
+    let fleet = Fleet::around(coordinator).await.with_root().await;
+    let token = fleet.token(1, ClusterRole::Worker).await;
+    let node = Node::new("w1");
+    let chain = fleet.enrol(&node, &token).await.unwrap().certificate_chain;
+    let mut agent = fleet.agent(&node, &chain).await;
+    let mut stream = attach(&mut agent).await;
+    let renewal = v1::RenewCertificateRequest { certificate_request: node.request() };
+    agent.renew_certificate(renewal.clone()).await.unwrap();
+    let status = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the stream ends without a word"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
+    assert!(status.message().contains("ran out"));
+    assert_eq!(agent.renew_certificate(renewal).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_node_that_is_retired_loses_its_stream_at_once() {
+    let mut fleet = Fleet::start().await;
+    let token = fleet.token(1, ClusterRole::Worker).await;
+    let node = Node::new("w1");
+    let chain = fleet.enrol(&node, &token).await.unwrap().certificate_chain;
+    let mut agent = fleet.agent(&node, &chain).await;
+    let mut stream = attach(&mut agent).await;
+    fleet.approve(&[(&node, ClusterRole::Worker, RosterStatus::Active)]).await;
+    fleet.approve(&[(&node, ClusterRole::Worker, RosterStatus::Retired)]).await;
+    let status = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the stream ends without a word"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    let again = agent.attach(once(v1::FromAgent { message: None })).await;
+    assert_eq!(again.err().unwrap().code(), Code::PermissionDenied);
+}
+
+/// A stream that said hello; its sending end stays open for as long as the connection.
+async fn attach(agent: &mut v1::agent_client::AgentClient<Channel>) -> Streaming<v1::ToAgent> {
+    let hello = v1::Hello { boot_id: "0-1".into(), ..v1::Hello::default() };
+    let first = once(v1::FromAgent { message: Some(v1::from_agent::Message::Hello(hello)) });
+    agent.attach(first.chain(tokio_stream::pending())).await.unwrap().into_inner()
 }

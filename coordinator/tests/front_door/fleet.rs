@@ -44,8 +44,14 @@ impl Running {
 
     /// Starts one with what an earlier one left behind.
     pub async fn start_in(folder: tempfile::TempDir) -> Self {
+        Self::start_with(folder, |_| {}).await
+    }
+
+    /// Starts one with other settings than the usual.
+    pub async fn start_with(folder: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::on_loopback(folder.path());
         settings.metrics_listen = Some(([127, 0, 0, 1], 0).into());
+        change(&mut settings);
         let listeners = Listeners::bind(&settings).await.unwrap();
         let addresses = listeners.addresses().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -110,7 +116,12 @@ pub fn signed<T: serde::Serialize>(kind: DocumentKind, document: &T, keys: &[&Pr
 impl Fleet {
     /// A fleet whose coordinator holds root 1.
     pub async fn start() -> Self {
-        let fleet = Self::without_root().await;
+        Self::without_root().await.with_root().await
+    }
+
+    /// Installs root 1.
+    pub async fn with_root(self) -> Self {
+        let fleet = self;
         let code = fleet.coordinator().setup_code().code;
         let root = fleet.root();
         fleet
@@ -124,7 +135,11 @@ impl Fleet {
 
     /// A fleet whose coordinator is new.
     pub async fn without_root() -> Self {
-        let coordinator = Running::start().await;
+        Self::around(Running::start().await).await
+    }
+
+    /// The keys of the people around a coordinator.
+    pub async fn around(coordinator: Running) -> Self {
         let pin = coordinator_pin(&coordinator).await;
         Self {
             coordinator: Some(coordinator),
