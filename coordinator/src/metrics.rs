@@ -26,6 +26,29 @@ pub const MAX_SERIES_PER_NODE: usize = 400;
 /// Rollouts that are over and still shown, newest first.
 const ENDED_ROLLOUTS: usize = 10;
 
+/// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
+/// would spoil the answer for everybody.
+const OWN_FAMILIES: [&str; 17] = [
+    "hostler_coordinator_alarms_total",
+    "hostler_coordinator_info",
+    "hostler_coordinator_node_series_dropped_total",
+    "hostler_coordinator_streams",
+    "hostler_ledger_bytes",
+    "hostler_ledger_records",
+    "hostler_node_health",
+    "hostler_node_last_report_timestamp_seconds",
+    "hostler_node_refusals_total",
+    "hostler_node_up",
+    "hostler_nodes_pending",
+    "hostler_quarantines",
+    "hostler_refusals_total",
+    "hostler_rollout_state",
+    "hostler_rollout_tasks",
+    "hostler_rollouts_needing_attention",
+    // Prometheus makes this one itself for every target.
+    "up",
+];
+
 /// Writes the text.
 #[derive(Debug)]
 pub struct Metrics {
@@ -44,8 +67,9 @@ impl Metrics {
         let heard = self.shared.live.all();
         let mut text = own.text;
         nodes_themselves(&mut text, &own.nodes, &heard, self.shared.silent_after_ms);
-        let fresh: Vec<(&NodeName, &Heard)> =
-            heard.iter().filter(|(_, h)| is_fresh(h, self.shared.silent_after_ms)).collect();
+        // A node that waits for approval shows nothing to anybody but those who approve it.
+        let counts = |node: &NodeName, h: &Heard| own.nodes.contains(node) && is_fresh(h, self.shared.silent_after_ms);
+        let fresh: Vec<(&NodeName, &Heard)> = heard.iter().filter(|(n, h)| counts(n, h)).collect();
         let labels: Vec<[(&str, &str); 1]> = fresh.iter().map(|(node, _)| [("instance", node.as_str())]).collect();
         let readings: Vec<(&[(&str, &str)], &Reading)> = labels
             .iter()
@@ -73,6 +97,7 @@ pub struct Own {
 
 /// One family: its head, then a line per set of labels.
 fn family(text: &mut String, name: &str, kind: &str, help: &str, values: impl IntoIterator<Item = (String, f64)>) {
+    debug_assert!(OWN_FAMILIES.contains(&name), "{name} stands in the list of own families");
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     for (labels, value) in values {
         let _ = writeln!(text, "{name}{labels} {value}");
@@ -244,11 +269,11 @@ impl Desk {
 /// What of a reading is served: all of it, or the families that fit when the ones with the most series go first. Says
 /// how many series were left out.
 pub fn fit(reading: &Reading) -> Option<(Reading, u64)> {
-    if reading.len() <= MAX_SERIES_PER_NODE {
+    if reading.len() <= MAX_SERIES_PER_NODE && !reading.names().any(|n| OWN_FAMILIES.contains(&n)) {
         return None;
     }
-    let mut families: Vec<(usize, String)> =
-        reading.names().map(|name| (reading.all(name).count(), name.to_owned())).collect();
+    let theirs = reading.names().filter(|name| !OWN_FAMILIES.contains(name));
+    let mut families: Vec<(usize, String)> = theirs.map(|name| (reading.all(name).count(), name.to_owned())).collect();
     families.sort();
     let mut served = Reading::new(reading.at_ms());
     for (size, name) in families {
@@ -284,5 +309,15 @@ mod tests {
         let (served, dropped) = fit(&reading).unwrap();
         assert_eq!((served.len(), dropped), (21, 390));
         assert_eq!(served.get("nvme_percentage_used_ratio", &[("device", "nvme0")]), Some(0.5));
+    }
+
+    #[test]
+    fn a_node_does_not_speak_for_the_coordinator() {
+        let mut reading = Reading::new(1);
+        reading.set(Series::new("node_load1", &[]), 1.0);
+        reading.set(Series::new("hostler_node_up", &[]), 1.0);
+        let (served, dropped) = fit(&reading).unwrap();
+        assert_eq!((served.len(), dropped), (1, 1));
+        assert_eq!(served.get("node_load1", &[]), Some(1.0));
     }
 }

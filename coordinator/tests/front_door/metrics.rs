@@ -40,6 +40,7 @@ fn facts(load: f64, many: u32) -> FromAgent {
         labels: vec![label("cpu", id.to_string())],
         value: 1.0,
     }));
+    added.push(v1::NewSeries { id: many + 1, name: "hostler_node_up".into(), labels: Vec::new(), value: 7.0 });
     let delta = v1::FactsDelta { taken_at: now().unix_milliseconds(), added, ..v1::FactsDelta::default() };
     FromAgent { message: Some(Message::Facts(delta)) }
 }
@@ -66,7 +67,7 @@ async fn every_node_is_an_instance_and_a_silent_one_disappears() {
     assert!(text.contains("hostler_node_up{instance=\"a\"} 1\n"));
     assert!(text.contains("hostler_node_up{instance=\"b\"} 0\n"));
     assert!(!text.contains("node_cpu_seconds_total{"), "the family that does not fit is left out");
-    assert!(text.contains("hostler_coordinator_node_series_dropped_total{instance=\"a\"} 500\n"));
+    assert!(text.contains("hostler_coordinator_node_series_dropped_total{instance=\"a\"} 501\n"));
     assert!(text.contains("hostler_refusals_total{refusal=\"replay\"} 0\n"), "counters begin at zero");
     let families: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
     let mut once = families.clone();
