@@ -261,10 +261,7 @@ impl Desk {
 
     /// Appends durably, then takes into account. Whatever was verified before an entry was made counts here.
     fn commit(&mut self, entries: Vec<Entry>) -> Result<(), LedgerError> {
-        let about_members = entries.iter().any(|e| {
-            matches!(e, Entry::Document { kind, .. }
-            if matches!(kind, DocumentKind::Root | DocumentKind::Roster | DocumentKind::Enrolment))
-        });
+        let about_members = entries.iter().any(changes_members);
         for record in self.ledger.append(now(), entries)? {
             if let Err(refused) = self.state.apply(&record) {
                 // Every document is verified more strictly before it is appended than when it is read again.
@@ -341,6 +338,26 @@ impl Desk {
     /// A reader of the ledger's exact lines from record `index` on.
     pub fn ledger_lines(&self, index: u64) -> std::io::Result<std::io::Take<std::fs::File>> {
         self.ledger.lines_from(index)
+    }
+}
+
+/// Whether who belongs to the fleet may be different after it.
+fn changes_members(entry: &Entry) -> bool {
+    match entry {
+        Entry::Document { kind: DocumentKind::Root | DocumentKind::Roster | DocumentKind::Enrolment, .. } => true,
+        Entry::TokenRevoked { .. } => true,
+        Entry::Document { .. }
+        | Entry::Granted { .. }
+        | Entry::LeaseExpired { .. }
+        | Entry::LeaseReleased { .. }
+        | Entry::Paused { .. }
+        | Entry::Resumed { .. }
+        | Entry::Halted { .. }
+        | Entry::Finished { .. }
+        | Entry::Quarantined { .. }
+        | Entry::QuarantineReleased { .. }
+        | Entry::NodeRefused { .. }
+        | Entry::Alarm { .. } => false,
     }
 }
 

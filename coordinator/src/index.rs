@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use hostler_plan::{fact::Reading, id::NodeName, timestamp::Timestamp};
@@ -31,6 +32,10 @@ const QUEUE: usize = 256;
 const MAX_BLOAT: u64 = 10;
 /// Below this size nobody cares (sled begins with about 1 MiB).
 const SMALL_BYTES: u64 = 16 << 20;
+/// sled lets go of its lock some time after its database was closed (a thread of its pool may hold it still), so an
+/// index that was just closed is tried this often, with that pause.
+const OPEN_TRIES: usize = 40;
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
 /// Memory for sled's pages; the whole index of 50 nodes has 6 MiB.
 const CACHE_BYTES: u64 = 4 << 20;
 
@@ -181,8 +186,22 @@ fn config(folder: &Path) -> sled::Config {
     sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(Some(30_000))
 }
 
+fn open(folder: &Path) -> Result<sled::Db, sled::Error> {
+    let mut tries = 1;
+    loop {
+        match config(folder).open() {
+            Err(sled::Error::Io(error)) if tries < OPEN_TRIES => {
+                tracing::debug!(%error, "the index cannot be opened yet");
+                tries += 1;
+                std::thread::sleep(OPEN_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn read(folder: &Path) -> Result<(sled::Db, Kept, u64), sled::Error> {
-    let db = config(folder).open()?;
+    let db = open(folder)?;
     let (mut kept, mut logical) = (Kept::default(), 0);
     for entry in db.iter() {
         let (key, value) = entry?;
@@ -214,7 +233,7 @@ fn read(folder: &Path) -> Result<(sled::Db, Kept, u64), sled::Error> {
 fn rewrite(folder: &Path, kept: Kept) -> Result<Opened, String> {
     tracing::info!("the index is much larger than its content and is written anew");
     std::fs::remove_dir_all(folder).map_err(|e| e.to_string())?;
-    let db = config(folder).open().map_err(|e| e.to_string())?;
+    let db = open(folder).map_err(|e| e.to_string())?;
     for (node, chunk) in &kept.chunks {
         db.insert(chunk_key(node, chunk.number), sealed(&chunk.to_bytes())).map_err(|e| e.to_string())?;
     }

@@ -75,7 +75,7 @@ pub struct Receipts {
 /// How a node stands to the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Membership {
-    /// Enrolled, in no roster yet: it may report and gets no work.
+    /// Enrolled with a token that is not revoked, in no roster yet: it may report and gets no work.
     Pending,
     /// In the roster under this key.
     Active,
@@ -147,7 +147,11 @@ impl State {
             };
         }
         let active = listed.is_some_and(|l| l.status == RosterStatus::Active);
-        let enrolled = self.enrolled.get(node).is_some_and(|e| e.enrolment.document().key.fingerprint() == *key);
+        let enrolled = self.enrolled.get(node).is_some_and(|e| {
+            let enrolment = e.enrolment.document();
+            let invited = self.tokens.get(&enrolment.token).is_some_and(|t| !t.revoked);
+            invited && enrolment.key.fingerprint() == *key
+        });
         if enrolled && !active { Membership::Pending } else { Membership::Unknown }
     }
 

@@ -226,3 +226,24 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
         "a spent token stays spent"
     );
 }
+
+#[tokio::test]
+async fn revoking_a_token_frees_the_names_that_nobody_approved() {
+    let mut fleet = Fleet::start().await;
+    let stolen = fleet.token(2, ClusterRole::Worker).await;
+    let (approved, squatter) = (Node::new("w1"), Node::new("w2"));
+    let chain = fleet.enrol(&approved, &stolen).await.unwrap().certificate_chain;
+    let squatting = fleet.enrol(&squatter, &stolen).await.unwrap().certificate_chain;
+    fleet.approve(&[(&approved, ClusterRole::Worker, RosterStatus::Active)]).await;
+    let mut admin = fleet.login(&fleet.admin).await.unwrap();
+    let request = admin.with_session(v1::RevokeTokenRequest { token: stolen.admission.token.to_string() });
+    admin.client.revoke_token(request).await.unwrap();
+
+    let renewal = |node: &Node| v1::RenewCertificateRequest { certificate_request: node.request() };
+    let mut stays = fleet.agent(&approved, &chain).await;
+    stays.renew_certificate(renewal(&approved)).await.unwrap();
+    let mut goes = fleet.agent(&squatter, &squatting).await;
+    assert_eq!(goes.renew_certificate(renewal(&squatter)).await.unwrap_err().code(), Code::PermissionDenied);
+    let token = fleet.token(1, ClusterRole::Worker).await;
+    fleet.enrol(&Node::new("w2"), &token).await.unwrap();
+}
