@@ -185,7 +185,7 @@ async fn without_a_certificate_of_this_coordinator_nobody_comes_to_the_agents_do
 #[tokio::test]
 async fn a_certificate_that_runs_out_ends_an_open_connection_too() {
     let short = |settings: &mut hostler_coordinator::Settings| {
-        settings.node_certificate_lifetime = Duration::from_secs(4);
+        settings.node_certificate_lifetime = Duration::from_secs(6);
     };
     let coordinator = Running::start_with(tempfile::tempdir().unwrap(), short).await;
     let fleet = Fleet::around(coordinator).await.with_root().await;

@@ -69,9 +69,9 @@ async fn tokens_that_do_not_count_admit_nobody() {
     let unknown = Token::new(&fleet.id, 1, ClusterRole::Worker);
     assert_eq!(refusal(&fleet.enrol(&node, &unknown).await.unwrap_err()), Refusal::NotAllowed);
 
-    // A token that expires one second after it was handed in, and is used two seconds later.
+    // A token that is used after it expired.
     let mut short = Token::new(&fleet.id, 1, ClusterRole::Worker);
-    short.admission.expires = now().plus(Duration::from_secs(2));
+    short.admission.expires = now().plus(Duration::from_secs(3));
     fleet.submit(&short.admission).await.unwrap();
     while now() < short.admission.expires {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -200,12 +200,12 @@ async fn one_address_cannot_knock_all_day() {
     let channel = connect(&fleet.at(fleet.coordinator().addresses.enrolment), None).await.unwrap();
     let mut client = EnrolmentClient::new(channel);
     let mut limited = 0;
-    for _ in 0..80 {
+    for _ in 0..200 {
         if let Err(status) = client.enrol(v1::EnrolRequest::default()).await {
             limited += usize::from(status.code() == Code::ResourceExhausted);
         }
     }
-    assert!(limited >= 10, "{limited} of 80 were held back");
+    assert!(limited >= 10, "{limited} of 200 were held back");
 }
 
 #[tokio::test]
