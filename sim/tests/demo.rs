@@ -89,6 +89,22 @@ fn a_rollout_waits_while_a_supply_is_weak_and_goes_on_when_it_is_good_again() {
 }
 
 #[test]
+fn an_interrupted_demo_leaves_no_process_and_no_folder_behind() {
+    let mut player = Player::start(&[]);
+    while player.next().unwrap()["event"] != "enrolled" {}
+    let pids = player.pids.clone();
+    assert_eq!(pids.len(), 9, "a coordinator and eight agents");
+    player.terminate();
+    let alive = |pid: i32| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while pids.values().any(|pid| alive(*pid)) {
+        assert!(std::time::Instant::now() < until, "processes of the demo outlive it");
+        std::thread::yield_now();
+    }
+    assert!(!player.left_behind());
+}
+
+#[test]
 fn a_fleet_file_that_the_demo_cannot_play_is_refused_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fleet.toml");

@@ -14,6 +14,7 @@ mod show;
 use std::path::PathBuf;
 
 use hostler_plan::id::NodeName;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub use children::{Child, run as run_child};
 pub use event::{Counts, Event};
@@ -34,12 +35,23 @@ pub struct Options {
     pub output: Output,
 }
 
+/// Its processes end with this one, and the folder of the run is removed.
+fn interrupted(show: &Show) -> anyhow::Result<()> {
+    show.close();
+    anyhow::bail!("interrupted; nothing is left behind")
+}
+
 /// Plays the demo to its end. The folder of the run is removed, unless something went wrong: then its logs stay, and
 /// the error says where.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let show = Show::new(options.output, options.fast);
     let folder = life::folder_of_a_run()?;
-    let played = life::play(options, &show, folder.path()).await;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let played = tokio::select! {
+        played = life::play(options, &show, folder.path()) => played,
+        _ = tokio::signal::ctrl_c() => return interrupted(&show),
+        _ = terminate.recv() => return interrupted(&show),
+    };
     show.close();
     match played {
         Ok(counts) => {

@@ -112,6 +112,14 @@ impl Player {
         events
     }
 
+    /// Asks it to end, and waits until it has.
+    pub fn terminate(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        while self.lines.next().is_some() {}
+        assert!(!self.child.wait().unwrap().success());
+    }
+
     /// Whether a folder of the run is still there.
     pub fn left_behind(&self) -> bool {
         fs::read_dir(self.temp.path())
