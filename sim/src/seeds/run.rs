@@ -36,7 +36,7 @@ const PEOPLE_TICK: Millis = 10_000;
 /// Without a reading for so long, the coordinator knows no node's condition.
 const READINGS_LAST: Millis = 40_000;
 
-/// Longer than any world needs that comes to an end at all: the longest of the first 200 needs a third of it.
+/// Longer than any world needs that comes to an end at all: the longest of the first 200 needs 3260 s.
 const END: Millis = 15_000_000;
 
 /// How a world went.
