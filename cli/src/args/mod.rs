@@ -29,7 +29,7 @@ pub use value::{SignerArgument, duration, duration_text};
 #[derive(Debug, Parser)]
 #[command(name = "hostler", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
-  hostler trust init --coordinator rack.lan:7443 --setup-code hostlersetup1.eyJ…
+  hostler trust init --coordinator rack.lan:7445 --setup-code hostlersetup1.eyJ…
   hostler token create --uses 8 --ttl 1h
   hostler nodes --watch
   hostler upgrade --to v1.34.3+k3s1
@@ -81,7 +81,7 @@ pub enum Command {
     #[command(
         subcommand,
         after_help = "Examples:
-  hostler trust init --coordinator rack.lan:7443 --setup-code hostlersetup1.eyJ…
+  hostler trust init --coordinator rack.lan:7445 --setup-code hostlersetup1.eyJ…
   hostler trust show"
     )]
     Trust(TrustCommand),

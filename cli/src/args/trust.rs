@@ -10,7 +10,7 @@ use super::value::{SignerArgument, duration};
 pub enum TrustCommand {
     /// Make the fleet's first root and install it in a new coordinator
     #[command(after_help = "Examples:
-  hostler trust init --coordinator rack.lan:7443 --setup-code hostlersetup1.eyJ… --fleet fleet.toml
+  hostler trust init --coordinator rack.lan:7445 --setup-code hostlersetup1.eyJ… --fleet fleet.toml
   hostler trust init --setup-code hostlersetup1.eyJ… --signer anna=anna.pub:admin --threshold-plan 2
   hostler trust init --setup-code ./setup-code --key ~/.ssh/id_ed25519_sk.pub
 
@@ -28,7 +28,7 @@ carries the pin of its CA, so nothing is trusted on first use; it opens the coor
     },
     /// Take over a fleet's first root on another admin's machine
     #[command(after_help = "Examples:
-  hostler trust import root-1.json --digest sha256:3f1c… --coordinator rack.lan:7443
+  hostler trust import root-1.json --digest sha256:3f1c… --coordinator rack.lan:7445
 
 The digest comes from `hostler trust show` of an admin you trust, by another way than the file. The signatures lie
 beside the file (root-1.json.sig). Newer roots follow by chain at the next connection.")]
