@@ -33,7 +33,7 @@ pub use wait::{Reason, Wait};
 use crate::{
     document::{Roster, RosterStatus},
     entry::Entry,
-    id::{BootId, Epoch, NodeName},
+    id::{BootId, Digest, Epoch, NodeName},
     timestamp::Timestamp,
     version::Version,
 };
@@ -143,10 +143,16 @@ impl Sequencer {
         self.rollouts.iter().map(|r| r.view(self.preemption_of(r))).collect()
     }
 
-    /// The grants that a node holds and may begin, to be told again when it connects. Expired ones are not among them,
-    /// nor those of a rollout that is over: what a node has begun it ends, but it begins nothing any more.
+    /// The grants that a node holds, whose leases it may renew; expired ones are not among them. They are told again
+    /// when it connects, but for those of a rollout that is over: what a node has begun it ends, but it begins nothing
+    /// any more.
     pub fn open_grants(&self, node: &NodeName) -> Vec<OpenGrant> {
-        self.rollouts.iter().filter(|r| !r.is_over()).flat_map(|r| r.open_grants(node)).collect()
+        self.rollouts.iter().flat_map(|r| r.open_grants(node)).collect()
+    }
+
+    /// Whether nothing of that plan will be granted any more; also true of a plan that is not known.
+    pub fn is_over(&self, plan: &Digest) -> bool {
+        self.rollouts.iter().find(|r| r.digest == *plan).is_none_or(Rollout::is_over)
     }
 
     /// The quarantines that no person released.

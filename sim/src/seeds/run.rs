@@ -329,7 +329,10 @@ impl World {
         if self.coordinator.connections[node].is_none() {
             return;
         }
-        for open in self.coordinator.sequencer.open_grants(&self.machines[node].name) {
+        let sequencer = &self.coordinator.sequencer;
+        let mut grants = sequencer.open_grants(&self.machines[node].name);
+        grants.retain(|open| !sequencer.is_over(&open.plan));
+        for open in grants {
             let plan = self.by_digest[&open.plan];
             let key = (plan, self.plans[plan].index[&open.task]);
             self.send_to_node(node, &ToNode::Grant { key, grant: open.grant.number });
