@@ -62,6 +62,8 @@ struct Session<'a> {
     sent: BTreeSet<Digest>,
     running: Option<message::RunningTask>,
     conditions: Option<(Vec<NodeCondition>, Instant)>,
+    /// False once the machine had no API server to ask: then it is looked for with every report and after every task.
+    may_serve: bool,
     /// What is being fetched on this connection, and by whom.
     fetching: Option<(Fetch, JoinHandle<()>)>,
     welcomed: bool,
@@ -87,6 +89,7 @@ pub async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -
         sent: BTreeSet::new(),
         running: None,
         conditions: None,
+        may_serve: true,
         fetching: None,
         welcomed: false,
     };
@@ -158,15 +161,22 @@ impl Session<'_> {
                     let before = self.running.clone();
                     if self.flush().await? {
                         // The task may have changed the cluster, and the next one waits until that is known.
+                        self.may_serve = true;
                         conditions.reset_immediately();
                     }
                     if self.running != before && let Some(running) = &self.running {
                         lease = ticks(renewal_interval(running.lease_seconds));
                     }
                 }
-                _ = report.tick() => self.report_facts().await?,
-                _ = conditions.tick() => self.report_conditions().await?,
-                _ = lease.tick() => self.renew_lease().await?,
+                _ = report.tick() => {
+                    self.report_facts().await?;
+                    if !self.may_serve {
+                        self.report_conditions().await?;
+                    }
+                }
+                _ = conditions.tick(), if self.may_serve => self.report_conditions().await?,
+                // An idle node has no lease, and sleeps.
+                _ = lease.tick(), if self.running.is_some() => self.renew_lease().await?,
                 _ = renewal.tick() => if self.link.host.now() >= renew_at {
                     let client = &mut self.client;
                     match renew::in_time(self.link, credentials, client).await {
@@ -306,6 +316,7 @@ impl Session<'_> {
     async fn report_conditions(&mut self) -> Result<(), LinkError> {
         let host = self.link.host.clone();
         let nodes = tokio::task::spawn_blocking(move || host.cluster().map(|cluster| cluster.nodes())).await;
+        self.may_serve = !matches!(nodes, Ok(None));
         let Ok(Some(Ok(nodes))) = nodes else { return Ok(()) };
         let nodes: Vec<NodeCondition> = nodes.iter().map(condition).collect();
         let fresh = |(old, at): &(Vec<NodeCondition>, Instant)| *old == nodes && at.elapsed() < CONDITIONS_REPEAT;
