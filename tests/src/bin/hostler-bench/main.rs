@@ -1,0 +1,149 @@
+//! `hostler-bench`: what an idle agent costs beside node_exporter, and how fast a plan goes through a fleet.
+//!
+//! The program starts itself again as the coordinator and as the agent. Nothing stays behind.
+
+mod exporter;
+mod idle;
+mod plans;
+mod process;
+mod relay;
+mod report;
+mod stand;
+mod usage;
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use hostler_agent::host::Linux;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Measures an idle agent beside Debian's prometheus-node-exporter on this machine, and the time from submitting a plan
+/// to eight receipts. Prints tables for docs/benchmarks.md.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hostler-bench",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  \
+        hostler-bench                                      a minute after half a minute of warm-up, then five plans\n  \
+        hostler-bench --seconds 600                        longer, with more of what happens once in minutes\n  \
+        hostler-bench --agent target/dist/hostler-agent    the agent as it is packaged"
+)]
+struct Arguments {
+    /// How long the idle agent is measured; 0 leaves that part out
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    seconds: u64,
+    /// How long both run before they are measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    warm_up: u64,
+    /// The agent to measure instead of the one in this program
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+    /// How many plans are timed; 0 leaves that part out
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    plans: usize,
+    #[command(subcommand)]
+    child: Option<Child>,
+}
+
+/// What this program is when it starts itself. Nobody starts these by hand.
+#[derive(Debug, Subcommand)]
+enum Child {
+    /// A real coordinator
+    #[command(hide = true)]
+    Coordinator {
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// A real agent of this machine
+    #[command(hide = true)]
+    Agent {
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// Fewer than three reports of the agent say little.
+const LEAST_SECONDS: u64 = 30;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let ended = match &arguments.child {
+        Some(Child::Coordinator { config }) => {
+            let arguments = hostler_coordinator::command::Arguments { config: Some(config.clone()), command: None };
+            hostler_coordinator::command::main(&arguments).map_err(Into::into)
+        }
+        Some(Child::Agent { config }) => agent(config.clone()),
+        None => bench(&arguments),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hostler-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The agent as `hostler-agent` runs it.
+fn agent(config: PathBuf) -> anyhow::Result<()> {
+    let settings = hostler_agent::Settings::read(Some(&config), None)?;
+    hostler_agent::log::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    runtime.block_on(async {
+        let host = Arc::new(Linux::new(settings.kubeconfigs.clone(), settings.clock));
+        hostler_agent::run(settings, host, terminated()?).await?;
+        Ok(())
+    })
+}
+
+fn bench(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { seconds, warm_up, agent, plans, child: _ } = arguments;
+    anyhow::ensure!(
+        *seconds == 0 || *seconds >= LEAST_SECONDS,
+        "--seconds expected at least {LEAST_SECONDS}, or 0 for none; found {seconds}"
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let terminated = terminated()?;
+        tokio::select! {
+            ended = async {
+                println!("load before: {}", load());
+                if *seconds > 0 {
+                    let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone() };
+                    print!("\n{}", report::idle(&idle::measure(&plan).await?));
+                }
+                if *plans > 0 {
+                    print!("\n{}", report::plans(&plans::measure(*plans).await?));
+                }
+                println!("load after: {}", load());
+                anyhow::Ok(())
+            } => ended,
+            () = terminated => Err(anyhow::anyhow!("stopped before the end")),
+        }
+    });
+    // The simulated nodes' executors are threads that nobody waits for.
+    runtime.shutdown_background();
+    ended
+}
+
+/// The machine's load average and its processors: figures of a busy machine are worse.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let averages: Vec<&str> = text.split_whitespace().take(3).collect();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{} on {processors} processors", averages.join(" "))
+}
+
+/// Ready when a person or the system wants this to end.
+fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

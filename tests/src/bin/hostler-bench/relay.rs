@@ -1,0 +1,93 @@
+//! A relay between agent and coordinator that counts the bytes that pass, in both directions.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+/// The payload of TCP so far: what is inside TLS and TLS itself, without the headers of TCP and IP.
+#[derive(Debug, Clone, Default)]
+pub struct Counted {
+    pub up: Arc<AtomicU64>,
+    pub down: Arc<AtomicU64>,
+}
+
+impl Counted {
+    pub fn sum(&self) -> u64 {
+        self.up.load(Ordering::Relaxed) + self.down.load(Ordering::Relaxed)
+    }
+}
+
+/// Listens on `listen` and passes everything on to `to`. It ends with this process.
+pub fn start(listen: SocketAddr, to: SocketAddr) -> io::Result<Counted> {
+    let listener = TcpListener::bind(listen)?;
+    let counted = Counted::default();
+    let counts = counted.clone();
+    thread::Builder::new().name("relay".into()).spawn(move || {
+        for client in listener.incoming().flatten() {
+            // A coordinator that is not there is a connection that ends, as without a relay.
+            let Ok(server) = TcpStream::connect(to) else { continue };
+            let _ = pass_both(&client, &server, &counts);
+        }
+    })?;
+    Ok(counted)
+}
+
+fn pass_both(client: &TcpStream, server: &TcpStream, counts: &Counted) -> io::Result<()> {
+    for stream in [client, server] {
+        stream.set_nodelay(true)?;
+    }
+    let directions = [
+        (client.try_clone()?, server.try_clone()?, &counts.up),
+        (server.try_clone()?, client.try_clone()?, &counts.down),
+    ];
+    for (from, to, count) in directions {
+        let count = count.clone();
+        thread::Builder::new().name("relay".into()).spawn(move || pass(from, to, &count))?;
+    }
+    Ok(())
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
+    let mut buffer = [0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        count.fetch_add(length as u64, Ordering::Relaxed);
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+    let _ = from.shutdown(Shutdown::Read);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_pass_and_count() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = TcpListener::bind(any).unwrap();
+        let to = server.local_addr().unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 2], to.port()));
+        let counted = start(listen, to).unwrap();
+        let mut client = TcpStream::connect(listen).unwrap();
+        client.write_all(b"hello").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut inbound = server.accept().unwrap().0;
+        let mut heard = String::new();
+        inbound.read_to_string(&mut heard).unwrap();
+        inbound.write_all(b"hi").unwrap();
+        drop(inbound);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!((heard.as_str(), answer.as_str()), ("hello", "hi"));
+        let counts = (counted.up.load(Ordering::Relaxed), counted.down.load(Ordering::Relaxed));
+        assert_eq!((counts, counted.sum()), ((5, 2), 7));
+    }
+}

@@ -1,0 +1,155 @@
+//! A real coordinator in its own process, with a first root and an admin who is logged in.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use hostler_cli::{
+    Admin, Profile,
+    admin::now,
+    key::{KeySource, Signer},
+    roster,
+    token::{self, TokenRequest},
+    trust,
+};
+use hostler_plan::{document::Approval, id::NodeName, step::ClusterRole};
+use hostler_proto::join::{JoinString, SetupCode};
+
+use super::process::Process;
+
+/// Where agents are told to go: the relay, which has the coordinator's port on another address of this machine.
+pub const RELAY_HOST: [u8; 4] = [127, 0, 0, 2];
+
+/// How long anything here may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The coordinator with its admin. Ends with this value.
+#[derive(Debug)]
+pub struct Stand {
+    _coordinator: Process,
+    pub admin: Admin,
+    /// Where agents reach the coordinator itself.
+    pub agents: SocketAddr,
+    enrolment: SocketAddr,
+}
+
+impl Stand {
+    /// Starts this program again as a coordinator that keeps everything below `folder`.
+    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let data = folder.join("coordinator");
+        let config = folder.join("coordinator.toml");
+        let host = std::net::Ipv4Addr::from(RELAY_HOST);
+        let listen =
+            ["enrolment_listen", "agent_listen", "admin_listen"].map(|key| format!("{key} = \"127.0.0.1:0\"\n"));
+        let text = format!("{}data_dir = {data:?}\nadvertised_host = \"{host}\"\n", listen.concat());
+        std::fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
+        let own = std::env::current_exe().context("cannot find the benchmark's own program")?;
+        let log = folder.join("coordinator.log");
+        let mut command = Command::new(own);
+        command.arg("coordinator").arg("--config").arg(&config).stdout(Stdio::piped());
+        let mut coordinator = Process::start(&mut command, &log)?;
+        let [enrolment, agents, admins] = addresses(&mut coordinator, &log)?;
+        let profile = Profile {
+            home: folder.join("admin"),
+            coordinator: Some(admins.to_string()),
+            fleet: None,
+            key: KeySource { path: Some(make_key(folder)?), ..KeySource::default() },
+        };
+        let code = appears(&data.join("setup-code")).await?;
+        let first = trust::FirstRoot {
+            name: "bench".into(),
+            signers: Vec::new(),
+            threshold_plan: 1,
+            lifetime: trust::DEFAULT_ROOT_LIFETIME,
+            policy: trust::DEFAULT_POLICY,
+        };
+        let signer = Signer::find(&profile.key, &[])?;
+        trust::init(&profile, &signer, &SetupCode::parse(&code)?, &first, now()).await?;
+        let admin = Admin::connect(&profile, signer).await?;
+        Ok(Self { _coordinator: coordinator, admin, agents, enrolment })
+    }
+
+    /// A join string for so many nodes, which enrol beside the relay.
+    pub async fn join_string(&mut self, uses: u32, role: ClusterRole) -> anyhow::Result<JoinString> {
+        let request = TokenRequest { uses, lifetime: Duration::from_secs(3600), role, approval: Approval::Automatic };
+        let mut join = token::create(&mut self.admin, &request, now()).await?;
+        join.address = self.enrolment.to_string();
+        Ok(join)
+    }
+
+    /// Waits until so many nodes enrolled, and lists them in the roster.
+    pub async fn enrolled(&mut self, count: usize) -> anyhow::Result<Vec<NodeName>> {
+        let wait = async {
+            while roster::pending(&mut self.admin).await?.0.len() < count {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            anyhow::Ok(())
+        };
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        waited.with_context(|| format!("{count} nodes did not enrol in {} s", PATIENCE.as_secs()))??;
+        Ok(roster::list_automatic(&mut self.admin, now()).await?)
+    }
+}
+
+/// The one line that a coordinator writes: enrolment, agents, admins.
+fn addresses(coordinator: &mut Process, log: &Path) -> anyhow::Result<[SocketAddr; 3]> {
+    let stdout = coordinator.child.stdout.take().context("the coordinator has no output")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    parse_addresses(&line).with_context(|| {
+        let said = std::fs::read_to_string(log).unwrap_or_default();
+        format!("the coordinator wrote {line:?}, expected where it listens\n{said}")
+    })
+}
+
+fn parse_addresses(line: &str) -> Option<[SocketAddr; 3]> {
+    let rest = line.trim_end().strip_prefix("listening: ")?;
+    let found: Vec<SocketAddr> = rest
+        .split(", ")
+        .zip(["enrolment ", "agents ", "admins "])
+        .filter_map(|(part, name)| part.strip_prefix(name)?.parse().ok())
+        .collect();
+    found.try_into().ok()
+}
+
+/// A throw-away key, made as an admin makes one.
+fn make_key(folder: &Path) -> anyhow::Result<PathBuf> {
+    let path = folder.join("key");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status();
+    let made = made.context("cannot start ssh-keygen (apt-get install openssh-client)")?;
+    anyhow::ensure!(made.success(), "ssh-keygen made no key: {made}");
+    Ok(path)
+}
+
+async fn appears(path: &Path) -> anyhow::Result<String> {
+    let wait = async {
+        loop {
+            match std::fs::read_to_string(path) {
+                Ok(text) if !text.is_empty() => return text,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.with_context(|| format!("{} did not appear", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coordinators_line_is_read_whole() {
+        let line = "listening: enrolment 127.0.0.1:1, agents 127.0.0.1:2, admins [::1]:3\n";
+        assert_eq!(parse_addresses(line).unwrap().map(|a| a.port()), [1, 2, 3]);
+        for line in
+            ["", "listening: enrolment 127.0.0.1:1, agents 127.0.0.1:2", "127.0.0.1:1, 127.0.0.1:2, 127.0.0.1:3"]
+        {
+            assert_eq!(parse_addresses(line), None, "{line}");
+        }
+    }
+}
