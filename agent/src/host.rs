@@ -184,6 +184,9 @@ pub enum HostError {
     /// A program could not be started, or ended with an error.
     #[error("`{command}` failed ({status}): {output}")]
     Command { command: String, status: String, output: String },
+    /// A program was ended by a signal from outside, as every process of a unit is when the unit stops.
+    #[error("`{command}` was ended by signal {signal}")]
+    Signalled { command: String, signal: i32 },
     /// A program was ended because it took too long.
     #[error("`{command}` did not end within {seconds} s")]
     TimedOut { command: String, seconds: u64 },

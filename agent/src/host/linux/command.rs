@@ -1,5 +1,6 @@
 use std::{
     io::Read,
+    os::unix::process::ExitStatusExt as _,
     process::{Command, Stdio},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -55,6 +56,9 @@ pub fn run(arguments: &[&str], limit: Duration) -> Result<String, HostError> {
     if status.success() {
         return Ok(out);
     }
+    if let Some(signal) = status.signal() {
+        return Err(HostError::Signalled { command, signal });
+    }
     let output = if err.trim().is_empty() { &out } else { &err };
     let output = output.trim();
     let start = output.char_indices().rev().nth(MAX_IN_ERROR - 1).map_or(0, |(at, _)| at);
@@ -93,6 +97,8 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(matches!(run(&["/no/such/program"], limit), Err(HostError::Command { .. })));
+        let ended = run(&["sh", "-c", "kill -TERM $$"], limit);
+        assert!(matches!(ended, Err(HostError::Signalled { signal: 15, .. })), "{ended:?}");
         let slow = run(&["sleep", "60"], Duration::from_millis(50));
         assert!(matches!(slow, Err(HostError::TimedOut { .. })), "{slow:?}");
     }

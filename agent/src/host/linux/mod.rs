@@ -33,6 +33,9 @@ const QUICK: Duration = Duration::from_secs(30);
 /// apt on a slow mirror and an SD card.
 const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
 
+/// What systemd sends to every process of a unit that stops (signal(7)).
+const SIGTERM: i32 = 15;
+
 /// The kernel's bit for a clock that nobody set (`STA_UNSYNC`, linux/timex.h).
 const UNSYNCHRONISED: i64 = 0x40;
 
@@ -206,7 +209,7 @@ impl Host for Linux {
     }
 
     fn reboot(&self) -> Result<(), HostError> {
-        run(&["systemctl", "--no-block", "reboot"], QUICK).map(|_| ())
+        reboot_asked(run(&["systemctl", "--no-block", "reboot"], QUICK))
     }
 
     fn k3s(&self) -> Result<K3sStatus, HostError> {
@@ -258,6 +261,15 @@ impl Linux {
     }
 }
 
+/// A reboot that was asked for stops this unit, and with it the command that asked, often before it could say so. A
+/// signal from anywhere else does no harm: the step asks again when the process does.
+fn reboot_asked(answer: Result<String, HostError>) -> Result<(), HostError> {
+    match answer {
+        Ok(_) | Err(HostError::Signalled { signal: SIGTERM, .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,6 +299,14 @@ mod tests {
         let hardware = linux.hardware().unwrap();
         assert_eq!(hardware.model, "Raspberry Pi 5 Model B Rev 1.0");
         assert_eq!((hardware.memory_bytes, hardware.serial.as_str()), (8_245_412 * 1024, "unknown"));
+    }
+
+    #[test]
+    fn a_reboot_that_ends_its_own_command_was_asked_for() {
+        let ended = |signal| Err(HostError::Signalled { command: "systemctl".into(), signal });
+        assert!(reboot_asked(Ok(String::new())).is_ok() && reboot_asked(ended(SIGTERM)).is_ok());
+        assert!(reboot_asked(ended(9)).is_err());
+        assert!(reboot_asked(run(&["ls", "/nowhere-at-all"], QUICK)).is_err());
     }
 
     #[test]
