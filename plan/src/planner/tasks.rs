@@ -350,7 +350,7 @@ pub(super) fn drain(
             draft.obstacles.push(Obstacle::NotEnrolled { node: node.name.clone() });
         } else if state.condition.standing == Standing::Outside {
             draft.obstacles.push(Obstacle::NotAMember { node: node.name.clone() });
-        } else if let Some(hold) = state.hold.as_ref().filter(|h| h.kind == PlanKind::Drain) {
+        } else if let Some(hold) = state.hold.as_ref().filter(|h| h.kind == PlanKind::Drain && h.complete) {
             draft.skipped.push((node.name.clone(), format!("was drained by plan {} already", hold.seq)));
         } else {
             nodes.push(node.name.clone());

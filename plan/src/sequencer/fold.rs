@@ -151,7 +151,9 @@ fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: Receipt) {
     if let Some((version, reason)) = failed_version(&task, kind, &receipt) {
         s.quarantine_due.insert((task.subject.clone(), version), reason);
     }
-    if !matches!(receipt.outcome, Outcome::Refused { .. }) {
+    // A drain that saw beforehand that it cannot work began no step and left no cordon.
+    let untouched = receipt.steps.is_empty() && !receipt.outcome.is_success();
+    if !untouched && !matches!(receipt.outcome, Outcome::Refused { .. }) {
         note_cordon(s, now, &receipt.plan, &task, receipt.outcome.is_success());
     }
 }
@@ -174,7 +176,7 @@ fn note_cordon(s: &mut Sequencer, now: Timestamp, plan: &Digest, task: &Task, su
     let Some(r) = s.rollouts.iter().find(|r| r.digest == *plan) else { return };
     match leaves_unschedulable(&task.steps) {
         Some(true) => {
-            let hold = Hold { plan: *plan, seq: r.plan.seq, kind: r.plan.kind };
+            let hold = Hold { plan: *plan, seq: r.plan.seq, kind: r.plan.kind, complete: succeeded };
             s.holds.insert(task.subject.clone(), (hold, now));
         }
         Some(false) if succeeded => {

@@ -104,4 +104,6 @@ pub struct Hold {
     pub seq: crate::id::Seq,
     /// [`PlanKind::Drain`] when a person wants the node out of service; else what a stopped rollout left behind.
     pub kind: PlanKind,
+    /// The task that made it unschedulable succeeded; else it may be half drained, or not at all.
+    pub complete: bool,
 }

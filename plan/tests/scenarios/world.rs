@@ -420,8 +420,9 @@ impl World {
         if outcome.is_success() {
             self.perform(&task.subject, &task.steps);
         }
-        let steps =
-            task.steps.iter().map(|s| StepResult { op: s.op().to_owned(), changed: true, detail: String::new() });
+        // What is known to block is known before the first step.
+        let begun = if matches!(outcome, Outcome::Blocked { .. }) { &[][..] } else { &task.steps };
+        let steps = begun.iter().map(|s| StepResult { op: s.op().to_owned(), changed: true, detail: String::new() });
         let last = self.last_receipts.get(&task.node).copied();
         let receipt = Receipt {
             document_type: ReceiptType::V1,
