@@ -22,9 +22,9 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config,
-    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    api::{GetParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
-    core::Status,
+    core::{Request, Status},
 };
 use serde_json::json;
 
@@ -102,18 +102,43 @@ impl KubeCluster {
         })
     }
 
+    /// A read. An API server that has just started forbids everything to everybody until it knows the roles: "forbidden"
+    /// counts only from one that is ready, and only when it says so again.
+    fn asked<T, F>(&self, ask: impl Fn() -> F) -> kube::Result<T>
+    where
+        F: Future<Output = kube::Result<T>>,
+    {
+        match self.call(ask()) {
+            Err(kube::Error::Api(status)) if is_denial(status.code) => {
+                if self.is_ready() {
+                    return self.call(ask());
+                }
+                let text = format!("it is still starting, and says {}: {}", status.code, status.message);
+                Err(kube::Error::Service(text.into()))
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the API server calls itself ready, which everybody may ask.
+    fn is_ready(&self) -> bool {
+        let Ok(client) = self.client() else { return false };
+        let Ok(request) = Request::new("").get("readyz", &GetParams::default()) else { return false };
+        self.call(client.request_text(request)).is_ok_and(|text| text.trim() == "ok")
+    }
+
     fn list<K>(&self, api: Api<K>, parameters: &ListParams, what: &str) -> Result<Vec<K>, ClusterError>
     where
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        self.call(api.list(parameters)).map(|list| list.items).map_err(|e| error(e, what))
+        self.asked(|| api.list(parameters)).map(|list| list.items).map_err(|e| error(e, what))
     }
 
     fn get<K>(&self, api: Api<K>, name: &str, what: &str) -> Result<Option<K>, ClusterError>
     where
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        self.call(api.get_opt(name)).map_err(|e| error(e, what))
+        self.asked(|| api.get_opt(name)).map_err(|e| error(e, what))
     }
 
     /// One change of a node that fails when it changed since.
@@ -141,6 +166,11 @@ impl KubeCluster {
         }
         Ok(())
     }
+}
+
+/// 401 and 403.
+fn is_denial(code: u16) -> bool {
+    matches!(code, 401 | 403)
 }
 
 impl Cluster for KubeCluster {
