@@ -10,7 +10,7 @@ vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kerne
 host_missing() {
     [[ $EUID == 0 ]] || { echo "not root"; return; }
     local tool
-    for tool in systemd-nspawn mmdebstrap ip nsenter setsid tar go; do
+    for tool in systemd-nspawn mmdebstrap ip nsenter setsid tar jq ssh-keygen go; do
         command -v $tool >/dev/null || { echo "no $tool (tests/lab/deps installs the Debian packages; Go comes from go.dev)"; return; }
     done
     [[ $(uname -m) == x86_64 ]] || { echo "the lab's images are built for x86_64, this is $(uname -m)"; return; }
