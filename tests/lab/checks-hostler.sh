@@ -12,7 +12,7 @@ hostler_checks() {
     step_of_row "a trust root is made and the coordinator obeys it" trust_is_made
     step_of_row "three nodes enrol with a join string and report facts" nodes_enrol
     step_of_row "a drain that a budget forbids names pod and budget, and changes nothing for the app" drain_is_blocked
-    step_of_row "the same drain goes through when the budget allows it" drain_goes_through
+    step_of_row "a drain waits while a budget says no, says so, and goes through" drain_waits_then_goes
     step_of_row "uncordon makes the node schedulable again" uncordon_works
     step_of_row "a rolling reboot, one node at a time, never takes the app below its budget" rolling_reboot
     step_of_row "stock ssh-keygen accepts the documents, and the ledger verifies" documents_verify
@@ -42,74 +42,125 @@ packages_install() {
 
 trust_is_made() {
     lab exec admin -- sh -ec 'mkdir -p -m 700 /root/.ssh; test -e /root/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N "" -C admin@lab -f /root/.ssh/id_ed25519'
-    lab exec admin -- mkdir -p /etc/hostler/coordinator.toml.d /root/.config/hostler
+    lab exec admin -- mkdir -p /etc/hostler/coordinator.toml.d
     in_machine admin /etc/hostler/coordinator.toml.d/lab.toml <"$lab_here/config/coordinator.toml"
-    in_machine admin /etc/hostler/fleet.toml <"$lab_here/config/fleet.toml"
+    in_machine admin /etc/hostler/fleet.toml <"$lab_project/examples/kubeadm-lab.toml"
     shown lab exec admin -- systemctl restart hostler-coordinator.service
-    wait_for 20 "set-up code of the coordinator" setup_code
+    wait_for 20 "set-up code of the coordinator" lab exec admin -- test -s "$setup_code"
     shown hostler fleet check /etc/hostler/fleet.toml
-    shown hostler trust init --setup "$(setup_code)" --yes
+    shown hostler trust init --coordinator 10.87.0.10:7445 --setup-code "$setup_code" --fleet /etc/hostler/fleet.toml
     shown hostler trust show
     shown lab exec admin -- systemctl --no-pager status hostler-coordinator.service
 }
 
-setup_code() { lab exec admin -- cat /var/lib/hostler/coordinator/setup-code | grep -oE 'hostlersetup1\.[A-Za-z0-9_-]+'; }
+setup_code=/var/lib/hostler/coordinator/setup-code
 
 # in_machine NAME PATH: writes standard input there.
 in_machine() { cat >"$(cat "$lab_state/work")/roots/$1$2"; }
 
 nodes_enrol() {
-    local join node
-    join=$(hostler token create --uses 3 --yes | grep -oE 'hostler1\.[A-Za-z0-9_-]+')
-    for node in "${nodes[@]}"; do
-        lab exec "$node" -- sh -ec "umask 077; mkdir -p /etc/hostler; echo '$join' >/etc/hostler/join"
-        shown lab exec "$node" -- systemctl restart hostler-agent.service
-    done
-    wait_for 60 "facts of three nodes" three_nodes_report
+    local node
+    join_with "--role server" cp1
+    join_with "--uses 2" w1 w2
+    wait_for 60 "enrolment of three nodes" nodes_are 3 pending
+    # An admin's first plan lists them in the roster; it proves the way with a task that does nothing.
+    shown hostler plan check --out /root/check.plan.json
+    wait_for 60 "three Ready nodes in Hostler's eyes" nodes_are 3 Ready
+    shown hostler sign /root/check.plan.json --yes
+    shown hostler submit /root/check.plan.json --watch
     shown hostler nodes
-    shown hostler node show cp1
-    shown lab exec w1 -- systemctl --no-pager status hostler-agent.service
+    local facts
+    facts=$(hostler node show cp1)
+    sed 's/^/    /' <<<"$facts" | head -40
+    expect "$facts" 'version +v1\.36\.3'
+    expect "$facts" 'node_memory_MemTotal_bytes'
+    for node in "${nodes[@]}"; do
+        shown lab exec "$node" -- systemctl --no-pager status hostler-agent.service
+    done
 }
 
-three_nodes_report() { [[ $(hostler nodes --output json | grep -oE '"name": *"(cp1|w1|w2)"' | sort -u | wc -l) == 3 ]]; }
+# join_with FLAGS NODE...: a token, its join string on the nodes, and their agents begun.
+join_with() {
+    local flags=$1 join node
+    shift
+    note "$ hostler token create $flags"
+    # shellcheck disable=SC2086
+    join=$(hostler token create $flags)
+    [[ $join == hostler1.* ]] || { echo "expected a join string, found $join"; return 1; }
+    for node in "$@"; do
+        (umask 077 && in_machine "$node" /etc/hostler/join <<<"$join")
+        shown lab exec "$node" -- systemctl restart hostler-agent.service
+    done
+}
+
+# nodes_are COUNT STATE: so many nodes have it.
+nodes_are() { [[ $(hostler nodes --output json | jq --arg state "$2" '[.nodes[] | select(.state == $state)] | length') == "$1" ]]; }
 
 drain_is_blocked() {
     shown kubectl apply -f "$lab_here/manifests/cart.yaml"
     shown kubectl -n shop rollout status deployment/cart --timeout=60s
     expect "$(kubectl -n shop get pods -l app=cart -o wide)" ' w1 '
-    local said code=0
+    local said code=0 uids
+    uids=$(pod_uids)
     note '$ hostler drain w1 --yes'
     said=$(hostler drain w1 --yes 2>&1) || code=$?
-    printf '%s\n(exit code %s)\n' "$said" "$code"
-    ((code != 0)) || { echo "expected: the blocked drain fails"; return 1; }
-    expect "$said" 'shop/cart'
-    expect "$said" 'cart-[a-z0-9]+-[a-z0-9]+'
-    # Nobody was evicted against the budget.
-    expect "$(kubectl -n shop get deployment cart -o jsonpath='{.status.readyReplicas}')" '^1$'
+    printf '%s\n' "$said"
+    note "exit code $code"
+    ((code == 3)) || { echo "expected: the blocked drain ends with code 3"; return 1; }
+    expect "$said" 'budget shop/cart'
+    expect "$said" 'shop/cart-[a-z0-9]+-[a-z0-9]+'
+    expect "$said" 'Nothing was touched'
+    # The receipt that the node signed names pod and budget.
+    said=$(hostler rollout show "$(newest_rollout)" --output json)
+    expect "$(jq -r '.task_list[].blockers[] | "\(.pod) \(.budget)"' <<<"$said")" '^shop/cart-[a-z0-9]+-[a-z0-9]+ shop/cart$'
+    shown hostler rollout show "$(newest_rollout)"
+    # Neither a cordon nor an eviction.
+    expect "$(kubectl get node w1 -o jsonpath='{.spec.unschedulable}.')" '^(false)?\.$'
+    [[ $(pod_uids) == "$uids" ]] || { echo "expected the same pods, found others"; return 1; }
     shown kubectl get nodes
+    shown kubectl -n shop delete deployment/cart poddisruptionbudget/cart
 }
 
-drain_goes_through() {
-    shown kubectl -n shop delete poddisruptionbudget cart
+pod_uids() { kubectl -n shop get pods -o jsonpath='{range .items[*]}{.metadata.uid}{"\n"}{end}' | sort; }
+newest_rollout() { hostler rollouts --output json | jq '[.rollouts[].seq] | max'; }
+
+drain_waits_then_goes() {
+    local said code=0 other
+    shown kubectl apply -f "$lab_here/manifests/depot.yaml"
+    shown kubectl -n shop rollout status deployment/depot --timeout=90s
+    other=$(kubectl -n shop get pods -l app=depot --field-selector spec.nodeName=w2 -o name)
+    shown kubectl -n shop get pods -o wide
     watcher_start
-    shown hostler drain w1 --yes
+    # One replica starts again, so that the other one's budget says no for 15 s.
+    shown kubectl -n shop delete "$other" --wait=false
+    note '$ hostler drain w1 --yes'
+    said=$(hostler drain w1 --yes 2>&1) || code=$?
+    printf '%s\n' "$said"
+    note "exit code $code"
+    ((code == 0)) || { echo "expected: the drain goes through"; return 1; }
+    expect "$said" 'budget shop/depot holds shop/depot-[a-z0-9]+-[a-z0-9]+'
     expect "$(kubectl get node w1 -o jsonpath='{.spec.unschedulable}')" '^true$'
+    shown kubectl get node w1 -o jsonpath='{.metadata.annotations.hostler\.dev/cordon}{"\n"}'
     shown kubectl get pods -A --field-selector spec.nodeName=w1
     expect "$(kubectl -n shop get pods --field-selector spec.nodeName=w1 -o name | wc -l)" '^0$'
     shown kubectl -n shop rollout status deployment/web --timeout=60s
     watcher_end
+    shown hostler rollout show "$(newest_rollout)"
+    shown hostler nodes
 }
 
 uncordon_works() {
     shown hostler uncordon w1 --yes
     expect "$(kubectl get node w1 -o jsonpath='{.spec.unschedulable}.')" '^(false)?\.$'
+    shown kubectl -n shop delete deployment/depot poddisruptionbudget/depot
 }
 
 rolling_reboot() {
     local node before=() i
     for node in "${nodes[@]}"; do before+=("$(boot_id "$node")"); done
     watcher_start
-    shown hostler reboot "${nodes[@]}" --yes
+    # One server: its API is down while it reboots, and the admin says yes to that.
+    shown hostler reboot --all --accept-outage cp1 --yes
     for i in "${!nodes[@]}"; do
         node=${nodes[$i]}
         note "$node: boot id was ${before[$i]}, is $(boot_id "$node")"
@@ -122,11 +173,65 @@ rolling_reboot() {
     shown hostler rollouts
 }
 
-documents_verify() { shown hostler ledger verify; }
+# Every signature of every document in the ledger, by stock OpenSSH on the host, with
+# nothing of Hostler but the exported lines and the keys that the documents name.
+documents_verify() {
+    shown lab exec admin -- hostler ledger export --to /root/ledger.copy
+    shown lab exec admin -- hostler ledger verify /root/ledger.copy
+    local folder=$lab_work/documents kind line n=0 count=0
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    lab exec admin -- cat /root/ledger.copy >"$folder/ledger"
+    jq -c '.. | objects | select(.entry? == "document")' "$folder/ledger" >"$folder/documents"
+    while read -r line; do
+        n=$((n + 1))
+        kind=$(jq -r .kind <<<"$line")
+        jq -rj .document.bytes <<<"$line" | base64 -d >"$folder/$n.$kind"
+        signers_of "$kind" "$folder/$n.$kind" >>"$folder/allowed_signers"
+    done <"$folder/documents"
+    n=0
+    while read -r line; do
+        n=$((n + 1))
+        kind=$(jq -r .kind <<<"$line")
+        while read -r signature; do
+            base64 -d <<<"$signature" >"$folder/signature"
+            stock_verify "$folder/$n.$kind" "$kind" "$folder/signature"
+            count=$((count + 1))
+        done < <(jq -r '.document.signatures[] | @base64' <<<"$line")
+    done <"$folder/documents"
+    note "stock ssh-keygen -Y verify accepts $count signatures of $n documents: $(cut -d. -f2 < <(cd "$folder" && ls -- *.*) | sort | uniq -c | xargs)"
+    ((count >= 20)) || { echo "expected at least 20 signatures, found $count"; return 1; }
+    for kind in root admission enrolment roster plan receipt; do
+        compgen -G "$folder/*.$kind" >/dev/null || { echo "no $kind in the ledger"; return 1; }
+    done
+    # The same must be able to fail: one changed byte.
+    sed '0,/"plan"/s//"plam"/' "$(compgen -G "$folder/*.receipt" | head -1)" >"$folder/changed"
+    ! stock_verify "$folder/changed" receipt "$folder/signature" || { echo "expected a changed receipt to be refused"; return 1; }
+}
+
+# signers_of KIND FILE: lines of allowed_signers from the documents that name keys.
+signers_of() {
+    case $1 in
+    root) jq -r '.signers[] | "\(.name) \(.key)"' "$2" ;;
+    admission) jq -r '"token-\(.token) \(.token_key)"' "$2" ;;
+    roster) jq -r '.nodes[] | "\(.name) \(.key)"' "$2" ;;
+    esac
+}
+
+stock_verify() {
+    local who
+    who=$(ssh-keygen -Y find-principals -f "$lab_work/documents/allowed_signers" -s "$3" | head -1)
+    [[ -n $who ]] || { echo "nobody's key signed $1"; return 1; }
+    ssh-keygen -Y verify -q -f "$lab_work/documents/allowed_signers" -I "$who" -n "hostler-$2" -s "$3" <"$1"
+}
 
 journal_has_fields() {
-    local entry
-    entry=$(lab exec w1 -- journalctl -u hostler-agent -o json --no-pager | grep -F '"TASK"' | tail -1)
-    expect "$entry" '"TASK"'
+    local task entry
+    # The drain of w1 in the rolling reboot, as the control plane performed it.
+    task=w1.drain
+    shown lab exec cp1 -- journalctl --no-pager -o short-precise TASK=$task
+    entry=$(lab exec cp1 -- journalctl --no-pager -o json TASK=$task | jq -c 'select(.STEP) | {PLAN, TASK, STEP, NODE, SYSLOG_IDENTIFIER, _SYSTEMD_UNIT, MESSAGE}' | tail -1)
     echo "$entry"
+    expect "$entry" '"PLAN":"[^"]+","TASK":"w1.drain","STEP":"kube\.[a-z_]+"'
+    expect "$entry" '"_SYSTEMD_UNIT":"hostler-agent.service"'
 }
