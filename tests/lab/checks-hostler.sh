@@ -182,7 +182,8 @@ documents_verify() {
     rm -rf "$folder"
     mkdir -p "$folder"
     lab exec admin -- cat /root/ledger.copy >"$folder/ledger"
-    jq -c '.. | objects | select(.entry? == "document")' "$folder/ledger" >"$folder/documents"
+    # A line is its hash, a blank and the record.
+    cut -d ' ' -f 2- "$folder/ledger" | jq -c '.. | objects | select(.entry? == "document")' >"$folder/documents"
     while read -r line; do
         n=$((n + 1))
         kind=$(jq -r .kind <<<"$line")
