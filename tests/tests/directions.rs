@@ -50,9 +50,18 @@ fn every_member_has_its_row() {
 fn the_deciding_crate_has_no_clock_no_files_and_no_async() {
     let mut found = Vec::new();
     visit(&workspace().join("plan/src"), &mut |path, text| {
-        for word in
-            ["std::fs", "TcpStream", "UdpSocket", "UnixStream", "std::env", "SystemTime::now", "Instant::now", "tokio", "async fn", "thread::"]
-        {
+        for word in [
+            "std::fs",
+            "TcpStream",
+            "UdpSocket",
+            "UnixStream",
+            "std::env",
+            "SystemTime::now",
+            "Instant::now",
+            "tokio",
+            "async fn",
+            "thread::",
+        ] {
             if text.contains(word) {
                 found.push(format!("{}: {word}", path.display()));
             }
