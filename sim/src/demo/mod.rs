@@ -11,9 +11,10 @@ mod rewired;
 mod roll;
 mod show;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use hostler_plan::id::NodeName;
+use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use children::{Child, run as run_child};
@@ -35,10 +36,24 @@ pub struct Options {
     pub output: Output,
 }
 
-/// Its processes end with this one, and the folder of the run is removed.
-fn interrupted(show: &Show) -> anyhow::Result<()> {
+/// How long the demo's processes may take to end once their supervisors are told, and a look at it.
+const ENDING: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Its processes are being ended by their supervisors. Until they are gone they still write, so the folder of the run is
+/// removed until it stays so.
+async fn interrupted(show: &Show, folder: TempDir) -> anyhow::Result<()> {
     show.close();
-    anyhow::bail!("interrupted; nothing is left behind")
+    let folder = folder.keep();
+    for _ in 0..ENDING.as_millis() / LOOK_EVERY.as_millis() {
+        // An error says that somebody wrote in between; the next look finds it again.
+        let _ = std::fs::remove_dir_all(&folder);
+        if !folder.exists() {
+            anyhow::bail!("interrupted; nothing is left behind")
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    anyhow::bail!("interrupted; {} could not be removed", folder.display())
 }
 
 /// Plays the demo to its end. The folder of the run is removed, unless something went wrong: then its logs stay, and
@@ -49,8 +64,8 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let played = tokio::select! {
         played = life::play(options, &show, folder.path()) => played,
-        _ = tokio::signal::ctrl_c() => return interrupted(&show),
-        _ = terminate.recv() => return interrupted(&show),
+        _ = tokio::signal::ctrl_c() => return interrupted(&show, folder).await,
+        _ = terminate.recv() => return interrupted(&show, folder).await,
     };
     show.close();
     match played {
