@@ -108,6 +108,11 @@ fn an_interrupted_demo_leaves_no_process_and_no_folder_behind() {
 fn a_fleet_file_that_the_demo_cannot_play_is_refused_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fleet.toml");
+    let runs = tempfile::Builder::new().prefix("hd-").tempdir_in("/tmp").unwrap();
+    let demo = |arguments: &[&str]| {
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_hostler-demo"));
+        demo.args(arguments).env("TMPDIR", runs.path()).stdin(Stdio::null()).output().unwrap()
+    };
     let cases = [
         ("name = \"x\"\ndistribution = \"k3s\"\n", "version"),
         ("naem = \"x\"\n", "naem"),
@@ -124,10 +129,7 @@ fn a_fleet_file_that_the_demo_cannot_play_is_refused_in_one_sentence() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("expected a node pi-99"));
     let output = demo(&["--fleet", "/nonexistent/fleet.toml"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read the fleet file"));
-}
-
-fn demo(arguments: &[&str]) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_hostler-demo")).args(arguments).stdin(Stdio::null()).output().unwrap()
+    assert_eq!(fs::read_dir(runs.path()).unwrap().count(), 0, "a refusal leaves nothing behind");
 }
 
 fn a_flaw_of_the_ledger_is_named(ledger: &Path) {

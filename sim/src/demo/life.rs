@@ -60,8 +60,7 @@ struct Life<'a> {
 }
 
 /// Plays it all. Everything is kept below `folder`, which the caller removes.
-pub async fn play(options: &Options, show: &Show, folder: &Path) -> anyhow::Result<Counts> {
-    let demo = DemoFleet::read(options.fleet.as_deref(), options.undervoltage.as_ref())?;
+pub async fn play(options: &Options, demo: DemoFleet, show: &Show, folder: &Path) -> anyhow::Result<Counts> {
     let speed = if show.is_unhurried() { SPEED_UNHURRIED } else { SPEED_FAST };
     let mut world = World::new(options.seed, demo.fleet.nodes.iter().map(|n| (n.name.clone(), n.arch)));
     world.deploy(true);

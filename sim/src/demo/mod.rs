@@ -13,6 +13,7 @@ mod show;
 
 use std::{path::PathBuf, time::Duration};
 
+use fleet::DemoFleet;
 use hostler_plan::id::NodeName;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,14 +57,15 @@ async fn interrupted(show: &Show, folder: TempDir) -> anyhow::Result<()> {
     anyhow::bail!("interrupted; {} could not be removed", folder.display())
 }
 
-/// Plays the demo to its end. The folder of the run is removed, unless something went wrong: then its logs stay, and
+/// Plays the demo to its end; a fleet that it cannot play is refused before anything is made. The folder of the run is removed, unless something went wrong: then its logs stay, and
 /// the error says where.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let demo = DemoFleet::read(options.fleet.as_deref(), options.undervoltage.as_ref())?;
     let show = Show::new(options.output, options.fast);
     let folder = life::folder_of_a_run()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let played = tokio::select! {
-        played = life::play(options, &show, folder.path()) => played,
+        played = life::play(options, demo, &show, folder.path()) => played,
         _ = tokio::signal::ctrl_c() => return interrupted(&show, folder).await,
         _ = terminate.recv() => return interrupted(&show, folder).await,
     };
