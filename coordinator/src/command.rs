@@ -50,7 +50,7 @@ pub enum CommandError {
 
 /// Does what the arguments say, with the environment of this process.
 pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
-    let settings = Settings::load(arguments.config.as_deref(), std::env::vars())?;
+    let settings = Settings::load(arguments.config.as_deref(), std::env::vars_os())?;
     match arguments.command {
         None => serve(settings),
         Some(Command::Recover) => {

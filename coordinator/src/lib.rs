@@ -28,4 +28,4 @@ mod summary;
 
 pub use ledger::{LedgerError, Recovered};
 pub use run::{Addresses, Listeners, RunError, recover, run};
-pub use settings::{DEFAULT_DATA_DIR, DEFAULT_FILE, ENVIRONMENT_PREFIX, Settings, SettingsError};
+pub use settings::{DEFAULT_DATA_DIR, Settings, SettingsError};

@@ -78,14 +78,14 @@ fn perform(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Some(Command::Facts { root, output }) => facts::command(root.as_deref(), output),
         Some(Command::Id) => {
-            let settings = Settings::read(arguments.config.as_deref(), None)?;
+            let settings = Settings::load(arguments.config.as_deref(), std::env::vars_os())?;
             let host = Linux::new(settings.kubeconfigs.clone(), settings.clock);
             let (node, key) = hostler_agent::identity(&settings, &host)?;
             println!("{node}\n{}\n{key}", key.fingerprint());
             Ok(())
         }
         Some(Command::Run) | None => {
-            let settings = Settings::read(arguments.config.as_deref(), None)?;
+            let settings = Settings::load(arguments.config.as_deref(), std::env::vars_os())?;
             log::start();
             // One thread for the network side; the executor has its own, and facts are read on a helper.
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 
 /// The agent as `hostler-agent` runs it.
 fn agent(config: PathBuf) -> anyhow::Result<()> {
-    let settings = hostler_agent::Settings::read(Some(&config), None)?;
+    let settings = hostler_agent::Settings::load(Some(&config), std::env::vars_os())?;
     hostler_agent::log::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     runtime.block_on(async {
