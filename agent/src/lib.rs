@@ -16,6 +16,7 @@ pub mod host;
 mod keys;
 mod link;
 pub mod log;
+mod metrics;
 mod seal;
 pub mod settings;
 mod slots;
@@ -134,9 +135,15 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Exit, AgentError> {
     let mut shutdown = std::pin::pin!(shutdown);
+    // Ends with this function, however that ends.
+    let mut beside = tokio::task::JoinSet::new();
     let disk = Arc::new(Disk::open(&settings.state_dir)?);
     let enrolled = enrol::enrolled(&disk)?;
     let keys = Arc::new(Keys::load_or_make(&disk, enrolled.is_some())?);
+    if let Some(address) = settings.metrics_listen {
+        let host = host.clone();
+        beside.spawn(metrics::serve(address, move || host.read_facts(host.now())));
+    }
     // Says nothing where systemd does not listen. A node that waits for its join string is up and running.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let credentials = match enrolled {

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,6 +35,8 @@ pub struct Settings {
     /// Where credentials for the API server may lie, in this order.
     pub kubeconfigs: Vec<PathBuf>,
     pub clock: ClockSource,
+    /// Where the agent serves `/metrics` itself, without TLS; nowhere unless set.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// When the machine's clock is believed.
@@ -57,6 +60,7 @@ struct Keys {
     report_interval_seconds: Option<u64>,
     kubeconfig: Option<PathBuf>,
     clock: Option<ClockSource>,
+    metrics_listen: Option<String>,
 }
 
 impl Default for Settings {
@@ -68,6 +72,7 @@ impl Default for Settings {
             report_interval: Duration::from_secs(10),
             kubeconfigs: KUBECONFIGS.map(PathBuf::from).to_vec(),
             clock: ClockSource::default(),
+            metrics_listen: None,
         }
     }
 }
@@ -93,6 +98,9 @@ fn settle(written: Written<Keys>) -> Result<Settings, SettingsError> {
         NodeName::new(name.as_str())
             .map_err(|_| written.wrong("node_name", "a name such as pi-1: at most 63 of a-z, 0-9 and -", name))
     };
+    let address = |text: &String| {
+        text.parse().map_err(|_| written.wrong("metrics_listen", "an address and port such as 127.0.0.1:7447", text))
+    };
     Ok(Settings {
         join_files: keys.join_file.clone().map_or(default.join_files, |path| vec![path]),
         state_dir: keys.state_dir.clone().unwrap_or(default.state_dir),
@@ -100,6 +108,7 @@ fn settle(written: Written<Keys>) -> Result<Settings, SettingsError> {
         report_interval,
         kubeconfigs: keys.kubeconfig.clone().map_or(default.kubeconfigs, |path| vec![path]),
         clock: keys.clock.unwrap_or_default(),
+        metrics_listen: keys.metrics_listen.as_ref().map(address).transpose()?,
     })
 }
 
@@ -116,13 +125,14 @@ mod tests {
 
     #[test]
     fn values_are_taken_and_defaults_fill_the_rest() {
-        let text = "node_name = \"w1\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nclock = \"trusted\"";
+        let text = "node_name = \"w1\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nclock = \"trusted\"\nmetrics_listen = \"[::1]:7447\"";
         let settings = load(text, &[("HOSTLER_AGENT_STATE_DIR", "/c")]).unwrap();
         let wanted = Settings {
             node_name: Some(NodeName::new("w1").unwrap()),
             report_interval: Duration::from_secs(30),
             state_dir: "/c".into(),
             clock: ClockSource::Trusted,
+            metrics_listen: Some("[::1]:7447".parse().unwrap()),
             ..Settings::default()
         };
         assert_eq!(settings, wanted);
@@ -135,6 +145,7 @@ mod tests {
             ("node_name = \"W 1\"", "expected a name such as pi-1"),
             ("report_interval_seconds = \"soon\"", "report_interval_seconds"),
             ("clock = \"ntp\"", "clock"),
+            ("metrics_listen = \"7447\"", "such as 127.0.0.1:7447"),
             ("nodename = \"w1\"", "nodename"),
         ] {
             let found = load(text, &[]).unwrap_err().to_string();

@@ -10,7 +10,6 @@ pub mod command;
 pub mod data_dir;
 mod desk;
 mod history;
-mod http;
 mod index;
 mod judge;
 mod ledger;

@@ -9,6 +9,7 @@ use std::{
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
     join::SetupCode,
+    metrics,
     tls::{Incoming, ServerSettings, TlsError, incoming},
     v1::{admin_server::AdminServer, agent_server::AgentServer, enrolment_server::EnrolmentServer},
 };
@@ -24,13 +25,13 @@ use crate::{
     command::keep_watchdog,
     data_dir::{DataDir, DataDirError, write_private},
     desk::{Desk, Place, Running},
-    http,
     index::Index,
     ledger::{self, Ledger, LedgerError, Opened, Recovered},
     limits::{
         ADMIN_CONNECTIONS, AGENT_CONNECTIONS, CALL_TIMEOUT, CALLS_PER_CONNECTION, ENROLMENT_CONNECTIONS, STOP_GRACE,
     },
     live::Live,
+    metrics::Metrics,
     service::{AdminService, AgentService, EnrolmentService, Setup, Shared},
     session::{SessionError, hex, random},
     settings::Settings,
@@ -270,7 +271,13 @@ impl Coordinator {
             stopped.clone(),
         );
         let admin = serve(server().add_service(limited!(AdminServer::new(admin_service))), admin, stopped.clone());
-        let metrics = metrics.map(|listener| http::serve(listener, self.shared.clone()));
+        let metrics = metrics.map(|listener| {
+            let text = Arc::new(Metrics::new(self.shared.clone()));
+            metrics::serve(listener, move || {
+                let text = text.clone();
+                async move { text.text().await }
+            })
+        });
         let file = self.data.join(ADDRESSES_FILE);
         let json = serde_json::to_vec(&self.addresses).map_err(|e| in_file(&file)(e.into()))?;
         write_private(&file, &json).map_err(in_file(&file))?;

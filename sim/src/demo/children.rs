@@ -165,6 +165,7 @@ async fn agent(node: NodeName, world: &Path, state: &Path, join: &Path) -> anyho
         report_interval: REPORT_INTERVAL,
         kubeconfigs: Vec::new(),
         clock: Default::default(),
+        metrics_listen: None,
     };
     hostler_agent::run(settings, Arc::new(host), std::future::pending()).await?;
     Ok(())

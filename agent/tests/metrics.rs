@@ -1,0 +1,118 @@
+//! The agent's own `/metrics`, asked of the program itself.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_hostler-agent");
+
+/// Ended by its id when the test is over.
+struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An agent without a join string, and the first line of its messages that holds one of `words`.
+fn start(folder: &Path, settings: &str, words: &[&str]) -> (Agent, String) {
+    let config = folder.join("agent.toml");
+    let (state, join) = (folder.join("state"), folder.join("join"));
+    std::fs::write(&config, format!("state_dir = {state:?}\njoin_file = {join:?}\nnode_name = \"n1\"\n{settings}"))
+        .unwrap();
+    let mut agent = Command::new(AGENT)
+        .arg("--config")
+        .arg(&config)
+        .env_remove("RUST_LOG")
+        .env_remove("JOURNAL_STREAM")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(agent.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let agent = Agent(agent);
+    let mut said = Vec::new();
+    for line in lines {
+        if words.iter().any(|word| line.contains(word)) {
+            return (agent, line);
+        }
+        said.push(line);
+    }
+    panic!("the agent ended and said {said:#?}");
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Names and labels of the series, without their values.
+fn series(text: &str) -> BTreeSet<&str> {
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect()
+}
+
+#[test]
+fn a_node_that_is_in_no_fleet_yet_serves_the_facts_of_its_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_agent, line) = start(folder.path(), "metrics_listen = \"127.0.0.1:0\"\n", &["serving /metrics on "]);
+    let address = line.rsplit(' ').next().unwrap();
+    let answer = get(address, "/metrics");
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("text/plain; version=0.0.4"), "{head}");
+    let facts = Command::new(AGENT).arg("facts").stderr(Stdio::null()).output().unwrap().stdout;
+    let facts = String::from_utf8(facts).unwrap();
+    let (scraped, printed) = (series(text), series(&facts));
+    // The command waits for slow answers (apt), and something may come up or go between the two readings.
+    let both = scraped.intersection(&printed).count();
+    assert!(both * 10 >= scraped.len() * 9, "{:#?}", scraped.difference(&printed));
+    assert!(both * 10 >= printed.len() * 7, "{:#?}", printed.difference(&scraped));
+    assert!(scraped.contains("node_load1") && !text.contains("instance="));
+    assert!(get(address, "/").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn nothing_listens_unless_somebody_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, _) = start(folder.path(), "", &["waiting for a join string"]);
+    let listening = sockets(agent.0.id());
+    assert_eq!(listening, 0, "{listening} sockets are open");
+}
+
+#[test]
+fn an_address_that_is_taken_does_not_keep_a_node_from_its_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = format!("metrics_listen = \"{}\"\n", taken.local_addr().unwrap());
+    let (mut agent, line) = start(folder.path(), &settings, &["cannot serve /metrics"]);
+    assert!(line.contains("in use") && line.contains("trying again"), "{line}");
+    assert_eq!(agent.0.try_wait().unwrap(), None, "it goes on");
+}
+
+/// TCP sockets of a process that listen.
+fn sockets(pid: u32) -> usize {
+    let listening: BTreeSet<String> = ["tcp", "tcp6"]
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(format!("/proc/{pid}/net/{file}")).ok())
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            // 0A is LISTEN, and the tenth column is the inode.
+            (words.get(3) == Some(&"0A")).then(|| format!("socket:[{}]", words[9]))
+        })
+        .collect();
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    targets.filter(|target| listening.contains(&target.display().to_string())).count()
+}
