@@ -7,6 +7,7 @@ mod dashboard;
 mod fleet;
 mod node;
 mod scrape;
+mod settings;
 #[path = "../../coordinator/tests/front_door/fleet.rs"]
 #[allow(dead_code)] // the coordinator's own tests use the rest of it
 mod stand;
