@@ -73,7 +73,10 @@ pub enum SlotsError {
 pub fn damaged(found: &str) -> Refused {
     Refused::new(
         Refusal::DamagedState,
-        format!("expected a whole copy of this node's state, found {found}; use `hostler node replace`"),
+        format!(
+            "expected a whole copy of this node's state, found {found}; check its disk, move its state folder away, give \
+             it a join string of `hostler token create`, and run `hostler node approve` when it has enrolled again"
+        ),
     )
 }
 

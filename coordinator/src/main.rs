@@ -9,7 +9,8 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hostler-coordinator: {:#}", anyhow::Error::from(error));
+            // Each of its errors says its cause by itself.
+            eprintln!("hostler-coordinator: {error}");
             ExitCode::FAILURE
         }
     }

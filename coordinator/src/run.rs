@@ -78,7 +78,7 @@ pub enum RunError {
     #[error("cannot use {}: {source}; check the disk and the owner of the data folder", path.display())]
     File { path: PathBuf, source: io::Error },
     /// A listener ended by itself.
-    #[error("a listener ended: {0}")]
+    #[error("a listener ended: {0:?}")]
     Serve(#[from] tonic::transport::Error),
     /// The operating system gives no thread or no event queue.
     #[error("cannot start: {0}")]

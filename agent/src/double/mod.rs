@@ -5,6 +5,6 @@ mod cluster;
 mod fleet;
 mod machine;
 
-pub use cluster::{DoubleCluster, pod};
+pub use cluster::{DoubleCluster, node, pod};
 pub use fleet::{Fleet, fleet_id, task};
 pub use machine::Machine;

@@ -1,8 +1,8 @@
-//! `kube.await_ready`: Ready for a while without a break, at the right version.
+//! `kube.await_ready`: Ready for a while without a break, at the right version and, after a reboot, in the new boot.
 
 use std::time::Duration;
 
-use hostler_plan::{timestamp::Timestamp, version::Version};
+use hostler_plan::{timestamp::Timestamp, trust, version::Version};
 
 use super::{StepContext, StepError};
 use crate::{
@@ -21,13 +21,14 @@ pub fn await_ready(
 ) -> Result<String, StepError> {
     let began = context.began();
     let subject = context.subject().to_owned();
+    let rebooted_to = rebooted_to(&subject, context);
     let mut ready_since: Option<Timestamp> = None;
     let mut wrong_since: Option<Timestamp> = None;
     let mut said = String::new();
     loop {
         let found = find(&subject, context)?;
         let now = context.now();
-        let state = judge(&found, version);
+        let state = judge(&found, version, rebooted_to.as_deref());
         match &state {
             State::Good(running) => {
                 wrong_since = None;
@@ -87,13 +88,31 @@ impl State {
     }
 }
 
-fn judge(found: &Result<Option<Node>, String>, version: Option<Version>) -> State {
+/// The boot that the subject's own receipt of its reboot names, where this task relies on one. The API server shows a
+/// machine that went down as Ready for some time yet.
+fn rebooted_to(subject: &str, context: &StepContext<'_>) -> Option<String> {
+    let plan = context.plan.digest();
+    context
+        .receipts
+        .iter()
+        .filter_map(|stored| trust::receipt(context.roster, &stored.0).ok())
+        .filter(|r| r.document().plan == plan && r.document().node.as_str() == subject)
+        .find_map(|r| r.document().observation(super::reboot::BOOT_ID).map(str::to_owned))
+}
+
+fn judge(found: &Result<Option<Node>, String>, version: Option<Version>, rebooted_to: Option<&str>) -> State {
     match found {
         Err(silent) => State::Waiting(silent.clone()),
         Ok(None) => State::Waiting("the node has not registered with the cluster yet".into()),
         Ok(Some(node)) => match node.ready {
             NodeReady::Unknown { since } => State::Silent(since),
             NodeReady::NotReady => State::Waiting(format!("{} is not Ready", node.name)),
+            NodeReady::Ready if rebooted_to.is_some_and(|boot| boot != node.boot_id) => State::Waiting(format!(
+                "the API server still shows {} as it was before its reboot: expected boot id {}, found {}",
+                node.name,
+                rebooted_to.unwrap_or_default(),
+                node.boot_id
+            )),
             NodeReady::Ready if version.is_none_or(|v| v.to_string() == node.version) => {
                 State::Good(node.version.clone())
             }
@@ -118,5 +137,27 @@ fn observe(found: &Result<Option<Node>, String>, running: &str, context: &mut St
     context.observe("ready_version", running);
     if let Ok(Some(node)) = found {
         context.observe("ready_boot_id", node.boot_id.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::double;
+
+    fn sentence(node: Node, version: &str, rebooted_to: Option<&str>) -> String {
+        let version = Some(version.parse().unwrap());
+        judge(&Ok(Some(node)), version, rebooted_to).sentence("w1", Duration::from_secs(60))
+    }
+
+    #[test]
+    fn a_node_that_the_api_server_shows_in_its_old_boot_is_not_ready_yet() {
+        let node = Node { version: "v1.34.3".into(), ..double::node("w1") };
+        let before = sentence(node.clone(), "v1.34.3", Some("b2"));
+        assert!(before.contains("expected boot id b2, found b1"), "{before}");
+        let after = sentence(Node { boot_id: "b2".into(), ..node.clone() }, "v1.34.3", Some("b2"));
+        assert!(after.contains("is Ready at v1.34.3"), "{after}");
+        assert!(sentence(node.clone(), "v1.34.3", None).contains("is Ready at v1.34.3"));
+        assert!(sentence(node, "v1.34.4", Some("b1")).contains("still at v1.34.3"));
     }
 }

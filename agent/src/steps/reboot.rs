@@ -2,12 +2,15 @@
 
 use super::{Check, StepContext, StepError};
 
+/// The observation that names the boot the machine came up in.
+pub const BOOT_ID: &str = "boot_id";
+
 pub fn check(context: &mut StepContext<'_>) -> Result<Check, StepError> {
     let now = context.host().boot_id()?;
     match &context.first_attempt {
         Some((before, _)) if *before != now => {
             let detail = format!("rebooted: boot id {now}, before {before}");
-            context.observe("boot_id", now.as_str());
+            context.observe(BOOT_ID, now.as_str());
             Ok(Check::Done(detail))
         }
         Some(_) | None => Ok(Check::Ready),

@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     file::read_limited,
     fleet::{self, Difference},
-    output::{clean, note, print, table, write},
+    output::{clean, count, note, print, table, write},
     plan::{self, MAX_FLEET_BYTES},
 };
 
@@ -26,13 +26,14 @@ pub async fn run(context: &Context, command: FleetCommand) -> Result<(), Error> 
                 },
                 || {
                     let mut text = format!(
-                        "{}: fleet {}, {} {}, {servers} servers, {} workers, {} artifacts",
+                        "{}: fleet {}, {} {}, {}, {}, {}",
                         file.display(),
                         fleet.name,
                         fleet.distribution,
                         fleet.version,
-                        fleet.nodes.len() - servers,
-                        fleet.artifacts.len()
+                        count(servers, "server"),
+                        count(fleet.nodes.len() - servers, "worker"),
+                        count(fleet.artifacts.len(), "artifact")
                     );
                     unwise.iter().for_each(|u| text.push_str(&format!("\n{}", clean(u))));
                     text

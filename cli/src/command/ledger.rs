@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     held::Held,
     ledger::{self, Report},
-    output::{note, print},
+    output::{count, note, print},
 };
 
 pub async fn run(context: &Context, command: LedgerCommand) -> Result<(), Error> {
@@ -47,17 +47,17 @@ pub async fn run(context: &Context, command: LedgerCommand) -> Result<(), Error>
 fn text(report: &Report) -> String {
     let digest = |d: &Option<_>| d.as_ref().map_or("none".to_owned(), ToString::to_string);
     format!(
-        "whole: {} records, every line follows the one before, every signature counts\n  head        {}\n  first root  {}\n  holds       {} roots, {} rosters, {} admissions, {} enrolments, {} plans, {} grants, {} receipts\n  alarms      {} (refusals by nodes and by the coordinator)",
-        report.records,
+        "whole: {}, every line follows the one before, every signature counts\n  head        {}\n  first root  {}\n  holds       {}, {}, {}, {}, {}, {}, {}\n  alarms      {} (refusals by nodes and by the coordinator)",
+        count(report.records, "record"),
         digest(&report.head),
         digest(&report.first_root),
-        report.roots,
-        report.rosters,
-        report.admissions,
-        report.enrolments,
-        report.plans,
-        report.grants,
-        report.receipts,
+        count(report.roots, "root"),
+        count(report.rosters, "roster"),
+        count(report.admissions, "admission"),
+        count(report.enrolments, "enrolment"),
+        count(report.plans, "plan"),
+        count(report.grants, "grant"),
+        count(report.receipts, "receipt"),
         report.alarms
     )
 }

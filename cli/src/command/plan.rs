@@ -21,7 +21,7 @@ use crate::{
     file::{add_signature, read_document, write_document},
     held::Held,
     key,
-    output::{clean, note, print},
+    output::{clean, count, note, print},
     plan::{self, ArtifactFiles, Compiled, Signing},
     rollout, roster,
 };
@@ -88,8 +88,10 @@ pub async fn list_automatic(admin: &mut Admin) -> Result<(), Error> {
         let names: Vec<&str> = names.iter().map(NodeName::as_str).collect();
         let version = admin.held().require_roster()?.document().version;
         note(&format!(
-            "signed roster {version}: {} now belong to the fleet (admitted automatically by their tokens)",
-            names.join(", ")
+            "signed roster {version}: {} {} now to the fleet (admitted automatically by {})",
+            names.join(", "),
+            if names.len() == 1 { "belongs" } else { "belong" },
+            if names.len() == 1 { "its token" } else { "their tokens" }
         ));
     }
     Ok(())
@@ -237,7 +239,7 @@ pub async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Resu
     print(
         context.output,
         || json!({ "event": "finished", "plan": rollout, "tasks_proved": judged.proved.len() }),
-        || format!("finished: {} tasks, each proved by its node's receipt", judged.proved.len()),
+        || format!("finished: {}, each proved by its node's receipt", count(judged.proved.len(), "task")),
     )
 }
 

@@ -6,7 +6,7 @@ use crate::{
     admin::now,
     args::{TokenCommand, duration_text},
     error::Error,
-    output::{clean, note, print, table},
+    output::{clean, count, note, print, table},
     token::{self, Token, TokenRequest},
 };
 
@@ -18,9 +18,11 @@ pub async fn run(context: &Context, command: TokenCommand) -> Result<(), Error> 
             let request = TokenRequest { uses, lifetime: ttl, role: role.into(), approval };
             let join = token::create(&mut admin, &request, now()).await?;
             note(&format!(
-                "token {} admits {uses} node(s) for {}; put this secret line into /etc/hostler/join of the node:",
+                "token {} admits {} for {}; put this secret line into /etc/hostler/join of {}:",
                 join.token,
-                duration_text(ttl)
+                count(uses, "node"),
+                duration_text(ttl),
+                if uses == 1 { "the node" } else { "each node" }
             ));
             print(context.output, || json!({ "token": join.token, "join_string": join.encode() }), || join.encode())
         }

@@ -15,7 +15,7 @@ use crate::{
     file::read_limited,
     held::Held,
     key::{self, read_public_key},
-    output::{clean, note, print, table, write},
+    output::{clean, count, note, print, table, write},
     trust::{self, DEFAULT_POLICY, FirstRoot},
 };
 
@@ -93,7 +93,7 @@ fn show(context: &Context, held: &Held) -> Result<(), Error> {
             let thresholds = &root.thresholds;
             let rows: Vec<[String; 4]> = root.signers.iter().map(|s| signer_row(root, s)).collect();
             let roster = held.roster().map_or("none yet".to_owned(), |r| {
-                format!("version {}, {} nodes, {}", r.document().version, r.document().nodes.len(), r.digest())
+                format!("version {}, {}, {}", r.document().version, count(r.document().nodes.len(), "node"), r.digest())
             });
             format!(
                 "fleet       {}\nroot        version {}, epoch {}, expires {} (in {})\ndigest      {}\nfirst root  {}\nroster      {roster}\nCA pins     {}\nsigned by   {}\nneeds       root {}, admission {}, roster {}, plan {} (different keys)\n\n{}",

@@ -97,7 +97,7 @@ fn why_nothing(skipped: &[(NodeName, String)]) -> String {
         [] => "no node was asked for".to_owned(),
         [(node, why)] => format!("{node} {why}"),
         [(node, why), rest @ ..] if rest.iter().all(|(_, other)| other == why) => {
-            format!("{node} and {} more: {why}", rest.len())
+            format!("{node} {why}, the same for {} more", rest.len())
         }
         [(node, why), rest @ ..] => format!("{node} {why}, and {} more were left out", rest.len()),
     }

@@ -57,7 +57,7 @@ pub(super) fn check(request: Request<'_>, draft: &mut Draft, selection: &Selecti
             nodes.push(node.name.clone());
         }
     }
-    draft.title = format!("Check that {} get and verify plans", count(nodes.len()));
+    draft.title = format!("Check that plans reach {} and are verified", count(nodes.len()));
     draft.tasks = nodes.iter().map(|n| task("check", n, n, Vec::new(), vec![Step::Noop {}])).collect();
     together(draft, nodes);
 }

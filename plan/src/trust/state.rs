@@ -296,7 +296,7 @@ fn damaged(what: impl std::fmt::Display) -> Refused {
     Refused::new(
         Refusal::DamagedState,
         format!(
-            "the stored state cannot be read: {what}; restore it, or enrol this node again with `hostler node replace`"
+            "the stored state cannot be read: {what}; check this node's disk, move its state folder away, and enrol it again with a join string of `hostler token create`"
         ),
     )
 }
