@@ -129,6 +129,11 @@ impl Credentials {
         }
     }
 
+    /// The key digest of the CA that signed the certificate; `None` when it cannot be read.
+    pub fn issuer_pin(&self) -> Option<Digest> {
+        spki_digest(&self.chain.get(1)?.0).ok()
+    }
+
     /// When the certificate runs out; `None` when it cannot be read.
     pub fn expires(&self) -> Option<Timestamp> {
         let (_, leaf) = X509Certificate::from_der(&self.chain.first()?.0).ok()?;

@@ -34,7 +34,7 @@ use crate::{
     disk::{Disk, DiskError},
     host::{Host, HostError},
     keys::Keys,
-    slots::{Slots, SlotsError, damaged},
+    slots::{Slots, SlotsError},
 };
 
 /// Written last. Where it is, a missing state is damage and never a first run.
@@ -76,13 +76,11 @@ impl From<SlotsError> for EnrolError {
     }
 }
 
-/// Whether this node is enrolled, and as whom. An enrolled node without its state or credentials is damaged.
+/// Whether this node is enrolled, and as whom. An enrolled node without credentials is damaged; its state is judged by
+/// the executor.
 pub fn enrolled(disk: &Disk) -> Result<Option<Credentials>, EnrolError> {
     if disk.read(MARKER, MAX_JOIN_BYTES)?.is_none() {
         return Ok(None);
-    }
-    if Slots::open(disk)?.1.is_none() {
-        return Err(damaged("none although this node is enrolled").into());
     }
     Ok(Some(Credentials::load(disk)?))
 }

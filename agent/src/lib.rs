@@ -29,7 +29,7 @@ use std::{
 
 use hostler_plan::{
     id::{InvalidId, NodeName},
-    refusal::Refused,
+    refusal::{Refusal, Refused},
     signature::PublicKey,
     timestamp::Timestamp,
 };
@@ -162,8 +162,23 @@ pub async fn run(
     let board = Arc::new(message::Board::default());
     let (door, inbox) = message::queue();
     let wake = inbox.wake.clone();
-    let executor =
-        Executor::open(disk.clone(), keys.clone(), credentials.node.clone(), host.clone(), board.clone(), inbox)?;
+    let link = Link { disk, keys, host, board, door, report_interval: settings.report_interval };
+    let executor = Executor::open(
+        link.disk.clone(),
+        link.keys.clone(),
+        credentials.node.clone(),
+        link.host.clone(),
+        link.board.clone(),
+        inbox,
+    );
+    let executor = match executor {
+        Ok(executor) => executor,
+        Err(ExecutorError::Refused(refused)) if refused.refusal == Refusal::DamagedState => {
+            stand_by(link, credentials, refused, shutdown).await?;
+            return Ok(Exit::Shutdown);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let (ended_sender, mut ended) = tokio::sync::oneshot::channel();
     let (done_sender, done) = mpsc::channel::<()>();
     std::thread::Builder::new()
@@ -174,7 +189,6 @@ pub async fn run(
             let _ = ended_sender.send(executor.run());
         })
         .map_err(AgentError::Thread)?;
-    let link = Link { disk, keys, host, board, door, report_interval: settings.report_interval };
     let result = tokio::select! {
         () = link.run(credentials) => Ok(Exit::Shutdown),
         () = &mut shutdown => Ok(Exit::Shutdown),
@@ -189,6 +203,46 @@ pub async fn run(
     wake.ring();
     let _ = tokio::task::spawn_blocking(move || done.recv_timeout(EXECUTOR_LIMIT)).await;
     result
+}
+
+/// What a node with damaged state does until a person helps it: it stays in sight with its facts, refuses whatever it is
+/// offered, and performs nothing.
+async fn stand_by(
+    link: Link,
+    credentials: Credentials,
+    refused: Refused,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    tracing::error!(NODE = %credentials.node, "{refused}; until then this node reports its facts and performs nothing");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Status("damaged state: performs nothing, see the messages")]);
+    let (door, inbox) = message::queue();
+    let board = link.board.clone();
+    // The trust root is lost, and so are the pins that it named. The CA that issued the certificate will do: what comes
+    // over this connection is refused anyway.
+    board.change(|content| content.holding.coordinator_ca = credentials.issuer_pin().into_iter().collect());
+    board.refuse(None, refused.clone());
+    std::thread::Builder::new()
+        .name("refuser".into())
+        .spawn(move || {
+            // Ends with the link, which holds the other end.
+            while let Ok(request) = inbox.requests.recv() {
+                match request {
+                    message::Request::Plan(plan) => board.refuse(Some(plan.digest()), refused.clone()),
+                    message::Request::Grant(grant) => board.refuse(Some(grant.plan), refused.clone()),
+                    message::Request::Trust { .. }
+                    | message::Request::LeaseRenewed { .. }
+                    | message::Request::Stop { .. }
+                    | message::Request::ReceiptAcknowledged(_)
+                    | message::Request::Fetched { .. } => {}
+                }
+            }
+        })
+        .map_err(AgentError::Thread)?;
+    tokio::select! {
+        () = Link { door, ..link }.run(credentials) => {}
+        () = shutdown => {}
+    }
+    Ok(())
 }
 
 fn node_name(settings: &Settings, host: &dyn Host) -> Result<NodeName, AgentError> {

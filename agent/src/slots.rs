@@ -37,7 +37,7 @@ impl Slots {
                 }
                 Ok(_) => {}
                 Err(found) => {
-                    tracing::warn!("{} is damaged ({found}); the other copy is used", disk.path(name).display());
+                    tracing::warn!("{} is damaged: {found}", disk.path(name).display());
                     damage.push(format!("{name}: {found}"));
                 }
             }
