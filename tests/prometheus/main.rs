@@ -8,9 +8,6 @@ mod fleet;
 mod node;
 mod scrape;
 mod settings;
-#[path = "../../coordinator/tests/front_door/fleet.rs"]
-#[allow(dead_code)] // the coordinator's own tests use the rest of it
-mod stand;
 
 use dashboard::{Dashboard, GRID};
 use hostler_plan::fact::metric;

@@ -1,41 +1,30 @@
-//! A real Prometheus scrapes a real coordinator with eight nodes, and the shipped rules fire on injected faults and clear.
+//! A real Prometheus scrapes a real coordinator with eight real agents, and the shipped rules fire on injected faults and
+//! clear.
 //!
-//! The nodes are recorded machines (`agent/fixtures`), read by the agent's own readers and reported over the agents' own
-//! protocol; a fault is a changed file of the recording. Holds and windows of the rules are shortened to seconds in a
-//! copy: that they are right in full length is what the unit tests of the rules show.
+//! Coordinator and agents are processes of their own. The agents run on recorded machines (`agent/fixtures`), which their
+//! own readers read; a fault is a changed file of the recording. Holds and windows of the rules are shortened to seconds
+//! in a copy: that they are right in full length is what the unit tests of the rules show.
 
-use crate::{
-    DASHBOARDS, rule_files,
-    stand::{Fleet, Node},
-    workspace,
+use crate::{DASHBOARDS, rule_files, workspace};
+use hostler_plan::step::ClusterRole;
+use hostler_tests::{
+    process::Process,
+    stand::{Setup, Stand},
 };
-use hostler_agent::facts::{Facts, Now, Source};
-use hostler_plan::{
-    document::RosterStatus,
-    fact::{Delta, DeltaWriter},
-    step::ClusterRole,
-};
-use hostler_proto::v1::{self, FromAgent, from_agent::Message};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
     io::Write as _,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    sync::mpsc,
 };
-use tokio_stream::wrappers::ReceiverStream;
 
 const MACHINES: [&str; 8] = [
     "amd-r1505g",
@@ -49,7 +38,8 @@ const MACHINES: [&str; 8] = [
 ];
 /// A busy machine that compiles beside this takes its time.
 const PATIENCE: Duration = Duration::from_secs(120);
-const REPORT: Duration = Duration::from_millis(500);
+/// Coordinator and agents, each started as a process of its own.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_hostler-bench");
 
 /// A file of a recorded machine, healthy and broken, and the alert that must follow.
 struct Fault {
@@ -147,67 +137,52 @@ impl Edit {
     }
 }
 
-/// A node that reports a recorded machine until it is stopped.
-struct Reporter {
-    running: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<()>,
-    stream: tokio::task::JoinHandle<()>,
-}
+/// Eight copies of recorded machines, and where the agents on them keep what is theirs.
+struct Machines(PathBuf);
 
-impl Reporter {
-    async fn start(fleet: &Fleet, node: &Node, chain: &[Vec<u8>], machine: &Path) -> Self {
-        let mut client = fleet.agent(node, chain).await;
-        let (to, receiver) = mpsc::channel(8);
-        let hello = v1::Hello { boot_id: "0-1".into(), agent_version: "0.1.0".into(), ..v1::Hello::default() };
-        to.send(FromAgent { message: Some(Message::Hello(hello)) }).await.unwrap();
-        let running = Arc::new(AtomicBool::new(true));
-        let source = Source::recorded(machine).unwrap();
-        let goes_on = running.clone();
-        let thread = std::thread::spawn(move || report(source, &goes_on, &to));
-        let stream = tokio::spawn(async move {
-            let mut answers = client.attach(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-            while let Ok(Some(_)) = answers.message().await {}
-        });
-        Self { running, thread, stream }
-    }
-
-    async fn stop(self) {
-        self.running.store(false, Ordering::Relaxed);
-        tokio::task::spawn_blocking(|| self.thread.join().unwrap()).await.unwrap();
-        self.stream.abort();
-    }
-}
-
-/// A quarter of an hour passes for the readers between two reports, so that every one of them is due each time.
-fn report(source: Source, goes_on: &AtomicBool, to: &mpsc::Sender<FromAgent>) {
-    let mut facts = Facts::new(source);
-    let mut writer = DeltaWriter::new();
-    let mut elapsed = Duration::ZERO;
-    while goes_on.load(Ordering::Relaxed) {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        facts.tick(Now { elapsed, unix_ms: u64::try_from(since.as_millis()).unwrap() });
-        let delta = writer.delta(facts.settle(Duration::from_secs(2)));
-        if to.blocking_send(FromAgent { message: Some(Message::Facts(message(delta))) }).is_err() {
-            return;
+impl Machines {
+    /// Copies them, without the faults that they were recorded with.
+    fn healthy(folder: &Path) -> Self {
+        let machines = Self(folder.to_owned());
+        fs::create_dir(folder.join("machines")).unwrap();
+        for name in MACHINES {
+            let from = workspace().join("agent/fixtures/machines").join(name);
+            let copied = Command::new("cp").arg("-a").arg(from).arg(machines.of(name)).status().unwrap();
+            assert!(copied.success(), "{name}");
         }
-        elapsed += Duration::from_secs(900);
-        std::thread::sleep(REPORT);
+        for fault in FAULTS {
+            fault.healthy.apply(&machines.of(fault.machine).join(fault.file));
+        }
+        HEALED.2.apply(&machines.of(HEALED.0).join(HEALED.1));
+        machines
     }
-}
 
-fn message(delta: Delta) -> v1::FactsDelta {
-    let label = |(name, value): (&str, &str)| v1::Label { name: name.to_owned(), value: value.to_owned() };
-    let series = |added: hostler_plan::fact::Added| v1::NewSeries {
-        id: added.id,
-        name: added.series.name().to_owned(),
-        labels: added.series.labels().iter().map(label).collect(),
-        value: added.value,
-    };
-    v1::FactsDelta {
-        taken_at: delta.at_ms,
-        added: delta.added.into_iter().map(series).collect(),
-        changed: delta.changed.into_iter().map(|(id, value)| v1::SeriesValue { id, value }).collect(),
-        removed: delta.removed,
+    fn of(&self, name: &str) -> PathBuf {
+        self.0.join("machines").join(name)
+    }
+
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// Starts the agent of a machine, for the first time or again.
+    fn agent(&self, name: &str, join: &str) -> Process {
+        let [config, state, join_file] = ["toml", "state", "join"].map(|end| self.0.join(format!("{name}.{end}")));
+        fs::write(&join_file, join).unwrap();
+        let text = format!(
+            "node_name = {name:?}\nstate_dir = {state:?}\njoin_file = {join_file:?}\nmetrics_listen = \"127.0.0.1:0\"\n"
+        );
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.arg("agent").arg("--config").arg(config).arg("--machine").arg(self.of(name));
+        Process::start(&mut command, &self.0.join(format!("{name}.log"))).unwrap()
+    }
+
+    /// Where an agent serves its own metrics: it says so.
+    fn metrics(&self, name: &str) -> SocketAddr {
+        let log = self.log(name);
+        let line = log.lines().find(|line| line.contains("serving /metrics on "));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{log}"))
     }
 }
 
@@ -274,6 +249,19 @@ impl Prometheus {
         serde_json::from_str(body).unwrap_or(Value::Null)
     }
 
+    /// Waits until a query has an answer, or has none any more; nothing when that does not happen.
+    async fn until(&self, query: &str, answered: bool) -> Option<()> {
+        let (path, began) = (format!("/api/v1/query?query={}", escaped(query)), Instant::now());
+        while began.elapsed() < PATIENCE {
+            let answer = self.json(&path).await;
+            if answer["data"]["result"].as_array().is_some_and(|rows| rows.is_empty() != answered) {
+                return Some(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        None
+    }
+
     async fn wait(&self, alert: &str, machine: &str, fires: bool) -> Duration {
         let began = Instant::now();
         let wanted = (alert.to_owned(), machine.to_owned());
@@ -338,7 +326,7 @@ fn only_durations_are_shortened() {
 }
 
 /// Promtool reads the text as Prometheus would; about names it complains only where node_exporter chose them.
-fn check_metrics(text: &str) {
+fn check_metrics(whose: &str, text: &str) {
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -354,7 +342,7 @@ fn check_metrics(text: &str) {
     let others: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
     let own: Vec<&&str> = others.iter().filter(|line| line.starts_with("hostler_")).collect();
     assert!(own.is_empty(), "{own:#?}");
-    println!("promtool check metrics: read, {} remarks about names of others", others.len());
+    println!("promtool check metrics of {whose}: read, {} remarks about names of others", others.len());
     for line in others {
         println!("  {line}");
     }
@@ -362,44 +350,24 @@ fn check_metrics(text: &str) {
 
 #[tokio::test]
 #[ignore = "takes a minute and needs Debian's prometheus; tests/prometheus/run starts it"]
-async fn a_real_prometheus_sees_faults_come_and_go() {
+async fn a_real_prometheus_sees_faults_of_eight_agents_come_and_go() {
     let folder = tempfile::tempdir().unwrap();
-    let machine = |name: &str| -> PathBuf { folder.path().join("machines").join(name) };
-    fs::create_dir(folder.path().join("machines")).unwrap();
-    for name in MACHINES {
-        let from = workspace().join("agent/fixtures/machines").join(name);
-        let copied = Command::new("cp").arg("-a").arg(from).arg(machine(name)).status().unwrap();
-        assert!(copied.success(), "{name}");
-    }
-    for fault in FAULTS {
-        fault.healthy.apply(&machine(fault.machine).join(fault.file));
-    }
+    let machines = Machines::healthy(folder.path());
+    let setup = Setup {
+        program: Path::new(PROGRAM),
+        advertised_host: Ipv4Addr::LOCALHOST,
+        settings: "metrics_listen = \"127.0.0.1:0\"\nreport_interval_seconds = 1\n",
+    };
+    let mut stand = Stand::start(folder.path(), &setup).await.unwrap();
+    let join = stand.join_string(8, ClusterRole::Worker).await.unwrap().encode();
+    let mut agents = MACHINES.map(|name| Some(machines.agent(name, &join)));
+    assert_eq!(stand.enrolled(8).await.unwrap().len(), 8);
 
-    HEALED.2.apply(&machine(HEALED.0).join(HEALED.1));
-
-    let mut fleet = Fleet::start().await;
-    let token = fleet.token(8, ClusterRole::Worker).await;
-    let nodes = MACHINES.map(Node::new);
-    let mut chains = Vec::new();
-    for node in &nodes {
-        chains.push(fleet.enrol(node, &token).await.unwrap().certificate_chain);
-    }
-    let members: Vec<_> = nodes.iter().map(|node| (node, ClusterRole::Worker, RosterStatus::Active)).collect();
-    fleet.approve(&members).await;
-    let mut reporters = Vec::new();
-    for (node, chain) in nodes.iter().zip(&chains) {
-        reporters.push(Reporter::start(&fleet, node, chain, &machine(node.name.as_str())).await);
-    }
-
-    let target = fleet.coordinator().addresses.metrics.unwrap();
+    let target = stand.metrics().await.unwrap();
     let prometheus = Prometheus::start(folder.path(), target).await;
     for name in MACHINES {
-        let query = format!("/api/v1/query?query=hostler_node_up%7Binstance%3D%22{name}%22%7D%3D%3D1");
-        let began = Instant::now();
-        while prometheus.json(&query).await["data"]["result"].as_array().is_none_or(Vec::is_empty) {
-            assert!(began.elapsed() < PATIENCE, "{name} is not up");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        let up = format!("hostler_node_up{{instance={name:?}}} == 1");
+        prometheus.until(&up, true).await.unwrap_or_else(|| panic!("{name} is not up\n{}", machines.log(name)));
     }
     // Long enough for every hold and window of the shortened rules.
     tokio::time::sleep(Duration::from_secs(15)).await;
@@ -408,39 +376,77 @@ async fn a_real_prometheus_sees_faults_come_and_go() {
     for fault in FAULTS {
         assert!(!before.contains(&(fault.alert.to_owned(), fault.machine.to_owned())), "{} too early", fault.alert);
     }
-    let text = get(target, "/metrics").await.unwrap();
-    check_metrics(text.split_once("\r\n\r\n").unwrap().1);
+    let fleet = body(target).await;
+    check_metrics("the coordinator", &fleet);
+    for name in MACHINES {
+        let own = body(machines.metrics(name)).await;
+        if name == MACHINES[0] {
+            check_metrics(name, &own);
+        }
+        same_series(name, &own, &fleet);
+    }
     ask_every_panel(&prometheus).await;
 
-    for fault in FAULTS {
-        let file = machine(fault.machine).join(fault.file);
-        fault.broken.apply(&file);
-        let fired = prometheus.wait(fault.alert, fault.machine, true).await;
-        fault.healthy.apply(&file);
-        let cleared = prometheus.wait(fault.alert, fault.machine, false).await;
-        println!("{} on {}: fired after {fired:.1?}, cleared after {cleared:.1?}", fault.alert, fault.machine);
-    }
-
-    let silent = MACHINES.iter().position(|name| *name == "pi4-no-psi").unwrap();
-    reporters.remove(silent).stop().await;
-    let fired = prometheus.wait("HostlerNodeDown", "pi4-no-psi", true).await;
-    // Old values are still served for the time after which a node counts as silent, and then no more.
+    // All at once: a fault of one machine is none of another.
     let began = Instant::now();
-    loop {
-        let left = prometheus.json("/api/v1/query?query=node_load1%7Binstance%3D%22pi4-no-psi%22%7D").await;
-        if left["data"]["result"].as_array().is_some_and(Vec::is_empty) {
-            break;
-        }
-        assert!(began.elapsed() < PATIENCE, "series of a silent node are still served: {left}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    for fault in FAULTS {
+        fault.broken.apply(&machines.of(fault.machine).join(fault.file));
     }
-    reporters.push(Reporter::start(&fleet, &nodes[silent], &chains[silent], &machine("pi4-no-psi")).await);
-    let cleared = prometheus.wait("HostlerNodeDown", "pi4-no-psi", false).await;
-    println!("HostlerNodeDown on pi4-no-psi: fired after {fired:.1?}, cleared after {cleared:.1?}");
+    for fault in FAULTS {
+        prometheus.wait(fault.alert, fault.machine, true).await;
+        println!("{} on {}: fires after {:.1?}", fault.alert, fault.machine, began.elapsed());
+    }
+    let began = Instant::now();
+    for fault in FAULTS {
+        fault.healthy.apply(&machines.of(fault.machine).join(fault.file));
+    }
+    for fault in FAULTS {
+        prometheus.wait(fault.alert, fault.machine, false).await;
+        println!("{} on {}: clear after {:.1?}", fault.alert, fault.machine, began.elapsed());
+    }
 
-    for reporter in reporters {
-        reporter.stop().await;
-    }
+    let silent = "pi4-no-psi";
+    let its_place = MACHINES.iter().position(|name| *name == silent).unwrap();
+    // Killed by its id.
+    drop(agents[its_place].take());
+    let fired = prometheus.wait("HostlerNodeDown", silent, true).await;
+    // Old values are still served for the time after which a node counts as silent, and then no more.
+    let left = format!("node_load1{{instance={silent:?}}}");
+    prometheus.until(&left, false).await.unwrap_or_else(|| panic!("series of a silent node are still served"));
+    agents[its_place] = Some(machines.agent(silent, &join));
+    let cleared = prometheus.wait("HostlerNodeDown", silent, false).await;
+    println!("HostlerNodeDown on {silent}: fired after {fired:.1?}, cleared after {cleared:.1?}");
+}
+
+/// The body of `/metrics`.
+async fn body(address: SocketAddr) -> String {
+    let answer = get(address, "/metrics").await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// The agent's own text has the series that the coordinator serves for it, but for `instance`.
+fn same_series(name: &str, own: &str, fleet: &str) {
+    let series = |text: &str| -> BTreeSet<String> {
+        text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| Some(l.rsplit_once(' ')?.0.to_owned())).collect()
+    };
+    let own = series(own);
+    let instance = format!("instance={name:?}");
+    let served: BTreeSet<String> = series(fleet)
+        .iter()
+        .filter(|series| series.contains(&instance))
+        .map(|series| series.replace(&format!("{{{instance}}}"), "").replace(&format!("{instance},"), ""))
+        .collect();
+    // What the coordinator says about a node, and readers that were slow between the two scrapes.
+    let about = |series: &&String| {
+        ["hostler_node_up", "hostler_node_health", "hostler_node_last_report", "hostler_coordinator_"]
+            .iter()
+            .any(|own| series.starts_with(own))
+            || series.starts_with("node_scrape_collector_duration_seconds")
+    };
+    let missing: Vec<&String> = served.difference(&own).filter(|s| !about(s)).collect();
+    let more: Vec<&String> = own.difference(&served).filter(|s| !about(s)).collect();
+    assert!(own.len() > 50 && missing.is_empty() && more.is_empty(), "{name}: {missing:#?} {more:#?}");
 }
 
 /// Asks every query of the dashboards, for every node; says which have no answer from any of these machines.

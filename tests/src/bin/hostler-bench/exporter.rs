@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::process::Process;
+use hostler_tests::process::Process;
 
 /// Where Debian's package puts it.
 pub const PROGRAM: &str = "/usr/bin/prometheus-node-exporter";

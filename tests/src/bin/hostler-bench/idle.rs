@@ -10,13 +10,13 @@ use std::{
 use anyhow::Context as _;
 use hostler_plan::step::ClusterRole;
 use hostler_proto::join::JoinString;
+use hostler_tests::process::Process;
 use tokio::time::{Instant, interval};
 
 use super::{
+    RELAY_HOST,
     exporter::{Exporter, SCRAPE_INTERVAL},
-    process::Process,
-    relay,
-    stand::{RELAY_HOST, Stand},
+    relay, stand,
     usage::{Usage, Watched},
 };
 
@@ -58,7 +58,7 @@ pub struct Idle {
 pub async fn measure(plan: &Plan) -> anyhow::Result<Idle> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = folder.path();
-    let mut stand = Stand::start(folder).await?;
+    let mut stand = stand(folder).await?;
     let listen = SocketAddr::from((RELAY_HOST, stand.agents.port()));
     let counted = relay::start(listen, stand.agents).with_context(|| format!("cannot listen at {listen}"))?;
     let join = stand.join_string(1, ClusterRole::Worker).await?;

@@ -5,17 +5,24 @@
 mod exporter;
 mod idle;
 mod plans;
-mod process;
 mod relay;
 mod report;
-mod stand;
 mod usage;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use hostler_agent::host::Linux;
+use hostler_agent::host::{Host, Linux};
+use hostler_tests::{
+    recorded::Recorded,
+    stand::{Setup, Stand},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures an idle agent beside Debian's prometheus-node-exporter on this machine, and the time from submitting a plan
@@ -56,13 +63,19 @@ enum Child {
         #[arg(long)]
         config: PathBuf,
     },
-    /// A real agent of this machine
+    /// A real agent
     #[command(hide = true)]
     Agent {
         #[arg(long)]
         config: PathBuf,
+        /// A recorded machine instead of this one
+        #[arg(long)]
+        machine: Option<PathBuf>,
     },
 }
+
+/// Where agents are told to go: the relay, which has the coordinator's port on another address of this machine.
+const RELAY_HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Fewer than three reports of the agent say little.
 const LEAST_SECONDS: u64 = 30;
@@ -74,7 +87,7 @@ fn main() -> ExitCode {
             let arguments = hostler_coordinator::command::Arguments { config: Some(config.clone()), command: None };
             hostler_coordinator::command::main(&arguments).map_err(Into::into)
         }
-        Some(Child::Agent { config }) => agent(config.clone()),
+        Some(Child::Agent { config, machine }) => agent(config, machine.as_deref()),
         None => bench(&arguments),
     };
     match ended {
@@ -87,15 +100,24 @@ fn main() -> ExitCode {
 }
 
 /// The agent as `hostler-agent` runs it.
-fn agent(config: PathBuf) -> anyhow::Result<()> {
-    let settings = hostler_agent::Settings::load(Some(&config), std::env::vars_os())?;
+fn agent(config: &Path, machine: Option<&Path>) -> anyhow::Result<()> {
+    let settings = hostler_agent::Settings::load(Some(config), std::env::vars_os())?;
     hostler_agent::log::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     runtime.block_on(async {
-        let host = Arc::new(Linux::new(settings.kubeconfigs.clone(), settings.clock));
+        let host: Arc<dyn Host> = match machine {
+            Some(folder) => Arc::new(Recorded::open(folder)?),
+            None => Arc::new(Linux::new(settings.kubeconfigs.clone(), settings.clock)),
+        };
         hostler_agent::run(settings, host, terminated()?).await?;
         Ok(())
     })
+}
+
+/// This program again as a coordinator behind the relay.
+async fn stand(folder: &Path) -> anyhow::Result<Stand> {
+    let program = std::env::current_exe().context("cannot find the benchmark's own program")?;
+    Stand::start(folder, &Setup { program: &program, advertised_host: RELAY_HOST, settings: "" }).await
 }
 
 fn bench(arguments: &Arguments) -> anyhow::Result<()> {

@@ -14,9 +14,10 @@ use hostler_plan::{
 };
 use hostler_proto::{join::JoinString, v1::RolloutDetail};
 use hostler_sim::{clock::SharedWorld, host::SimHost, world::World};
+use hostler_tests::stand::{PATIENCE, Stand};
 use tokio::time::Instant;
 
-use super::stand::{PATIENCE, RELAY_HOST, Stand};
+use super::{RELAY_HOST, stand};
 
 /// Nodes of the fleet, one of them its server.
 pub const NODES: usize = 8;
@@ -24,7 +25,7 @@ pub const NODES: usize = 8;
 /// How long each of `count` plans took, in their order.
 pub async fn measure(count: usize) -> anyhow::Result<Vec<Duration>> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let mut stand = Stand::start(folder.path()).await?;
+    let mut stand = stand(folder.path()).await?;
     // The agents go to the address that the coordinator names; a relay on this machine costs some 0.1 ms a message.
     let listen = std::net::SocketAddr::from((RELAY_HOST, stand.agents.port()));
     super::relay::start(listen, stand.agents).with_context(|| format!("cannot listen at {listen}"))?;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -20,10 +20,7 @@ use hostler_cli::{
 use hostler_plan::{document::Approval, id::NodeName, step::ClusterRole};
 use hostler_proto::join::{JoinString, SetupCode};
 
-use super::process::Process;
-
-/// Where agents are told to go: the relay, which has the coordinator's port on another address of this machine.
-pub const RELAY_HOST: [u8; 4] = [127, 0, 0, 2];
+use crate::process::Process;
 
 /// How long anything here may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,21 +33,33 @@ pub struct Stand {
     /// Where agents reach the coordinator itself.
     pub agents: SocketAddr,
     enrolment: SocketAddr,
+    data: PathBuf,
+}
+
+/// What a stand is made of.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// hostler-bench, which is a coordinator when it is asked.
+    pub program: &'a Path,
+    /// Where agents are told to go, with the coordinator's own ports.
+    pub advertised_host: Ipv4Addr,
+    /// Further lines of the coordinator's settings.
+    pub settings: &'a str,
 }
 
 impl Stand {
-    /// Starts this program again as a coordinator that keeps everything below `folder`.
-    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+    /// Starts a coordinator process that keeps everything below `folder`, with a first root.
+    pub async fn start(folder: &Path, setup: &Setup<'_>) -> anyhow::Result<Self> {
         let data = folder.join("coordinator");
         let config = folder.join("coordinator.toml");
-        let host = std::net::Ipv4Addr::from(RELAY_HOST);
         let listen =
             ["enrolment_listen", "agent_listen", "admin_listen"].map(|key| format!("{key} = \"127.0.0.1:0\"\n"));
-        let text = format!("{}data_dir = {data:?}\nadvertised_host = \"{host}\"\n", listen.concat());
+        let Setup { program, advertised_host, settings } = setup;
+        let text =
+            format!("{}data_dir = {data:?}\nadvertised_host = \"{advertised_host}\"\n{settings}", listen.concat());
         std::fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
-        let own = std::env::current_exe().context("cannot find the benchmark's own program")?;
         let log = folder.join("coordinator.log");
-        let mut command = Command::new(own);
+        let mut command = Command::new(program);
         command.arg("coordinator").arg("--config").arg(&config).stdout(Stdio::piped());
         let mut coordinator = Process::start(&mut command, &log)?;
         let [enrolment, agents, admins] = addresses(&mut coordinator, &log)?;
@@ -71,7 +80,15 @@ impl Stand {
         let signer = Signer::find(&profile.key, &[])?;
         trust::init(&profile, &signer, &SetupCode::parse(&code)?, &first, now()).await?;
         let admin = Admin::connect(&profile, signer).await?;
-        Ok(Self { _coordinator: coordinator, admin, agents, enrolment })
+        Ok(Self { _coordinator: coordinator, admin, agents, enrolment, data })
+    }
+
+    /// Where the coordinator serves `/metrics`, once it does.
+    pub async fn metrics(&self) -> anyhow::Result<SocketAddr> {
+        let text = appears(&self.data.join("addresses.json")).await?;
+        let addresses: serde_json::Value = serde_json::from_str(&text)?;
+        let address = addresses["metrics"].as_str().context("the coordinator serves no metrics")?;
+        Ok(address.parse()?)
     }
 
     /// A join string for so many nodes, which enrol beside the relay.

@@ -1,4 +1,4 @@
-//! A process that ends with the benchmark.
+//! A process that ends with the one who started it.
 
 use std::{
     fs::File,
@@ -26,6 +26,7 @@ impl Process {
         Ok(Self { child: child.with_context(|| format!("cannot start {program}"))? })
     }
 
+    /// Its id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,0 +1,158 @@
+//! A recorded machine behind the agent's trait: it can be read, and it refuses every change.
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hostler_agent::{
+    facts::{Facts, Now, Source},
+    host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake},
+};
+use hostler_plan::{
+    document::Hardware,
+    fact::Reading,
+    id::{Arch, BootId},
+    step::{ClusterRole, UnitState},
+    timestamp::Timestamp,
+    version::Version,
+};
+
+/// The readers' time goes on by this much with each reading, so that every one of them is due each time and a change of
+/// the recording shows at once.
+const STEP: Duration = Duration::from_secs(900);
+/// How long a reading waits for the readers' helper threads, which only read files here.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// A machine of `agent/fixtures/machines`, or a copy that a test changes while an agent runs on it.
+#[derive(Debug)]
+pub struct Recorded {
+    name: String,
+    boot_id: BootId,
+    facts: Mutex<(Facts, Duration)>,
+}
+
+impl Recorded {
+    /// The machine in that folder.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let source = Source::recorded(folder)?;
+        let name = source.calls.uname()?.nodename;
+        // Some recordings are of containers, which do not show it.
+        let boot_id = source.root.text("proc/sys/kernel/random/boot_id").unwrap_or_else(|_| "0-1".into());
+        let boot_id = BootId::new(boot_id)?;
+        Ok(Self { name, boot_id, facts: Mutex::new((Facts::new(source), Duration::ZERO)) })
+    }
+}
+
+fn refused<T>() -> Result<T, HostError> {
+    Err(HostError::Missing { what: "way to be changed or asked more: it is recorded".into() })
+}
+
+impl Host for Recorded {
+    fn host_name(&self) -> Result<String, HostError> {
+        Ok(self.name.clone())
+    }
+
+    fn hardware(&self) -> Result<Hardware, HostError> {
+        Ok(Hardware {
+            model: "recorded".into(),
+            serial: self.name.clone(),
+            machine_id: self.name.clone(),
+            memory_bytes: 0,
+        })
+    }
+
+    fn arch(&self) -> Arch {
+        Arch::Aarch64
+    }
+
+    fn boot_id(&self) -> Result<BootId, HostError> {
+        Ok(self.boot_id.clone())
+    }
+
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(0))
+    }
+
+    fn clock_is_synchronised(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, wake: &Wake, at_most: Duration) {
+        wake.wait(at_most);
+    }
+
+    fn read_facts(&self, now: Timestamp) -> Reading {
+        let mut guard = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (facts, elapsed) = &mut *guard;
+        facts.tick(Now { elapsed: *elapsed, unix_ms: now.unix_milliseconds() });
+        *elapsed += STEP;
+        facts.settle(SETTLE).clone()
+    }
+
+    fn read_file(&self, _: &Path) -> Result<Option<HostFile>, HostError> {
+        refused()
+    }
+
+    fn write_file(&self, _: &Path, _: &HostFile) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn module_is_loaded(&self, _: &str) -> Result<bool, HostError> {
+        refused()
+    }
+
+    fn load_module(&self, _: &str) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn read_sysctl(&self, _: &str) -> Result<Option<String>, HostError> {
+        refused()
+    }
+
+    fn write_sysctl(&self, _: &str, _: &str) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn package_version(&self, _: &str) -> Result<Option<String>, HostError> {
+        refused()
+    }
+
+    fn install_package(&self, _: &str, _: &str) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn unit(&self, _: &str) -> Result<UnitStatus, HostError> {
+        refused()
+    }
+
+    fn set_unit(&self, _: &str, _: UnitState, _: bool) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn reboot(&self) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn k3s(&self) -> Result<K3sStatus, HostError> {
+        refused()
+    }
+
+    fn install_k3s(&self, _: &K3sInstall<'_>) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn upgrade_k3s(&self, _: &Path, _: Version) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn make_join_secret(&self, _: ClusterRole, _: Duration) -> Result<String, HostError> {
+        refused()
+    }
+
+    fn cluster(&self) -> Option<&dyn Cluster> {
+        None
+    }
+}
