@@ -42,8 +42,11 @@ pub const DEFAULT_ROOT_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600)
 
 /// A plan that nobody began within a week was made for a fleet that has changed since; a token that lies around for a
 /// month has been forgotten.
-pub const DEFAULT_POLICY: Policy =
-    Policy { max_plan_lifetime_seconds: 7 * 24 * 3600, max_admission_lifetime_seconds: 30 * 24 * 3600 };
+pub const DEFAULT_POLICY: Policy = Policy {
+    max_plan_lifetime_seconds: 7 * 24 * 3600,
+    max_admission_lifetime_seconds: 30 * 24 * 3600,
+    cordon_when_critical: false,
+};
 
 /// Makes root 1 with the coordinator's CA from its set-up code, signs it, installs it and keeps it in the profile.
 /// Run again after a lost answer it offers the same root again.

@@ -178,7 +178,11 @@ fn root(admin: &PrivateKey, now: Timestamp) -> Signed {
         thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: 1 },
         revoked: vec![],
         coordinator_ca: vec![Digest::of(b"ca")],
-        policy: Policy { max_plan_lifetime_seconds: 7 * 86_400, max_admission_lifetime_seconds: 7 * 86_400 },
+        policy: Policy {
+            max_plan_lifetime_seconds: 7 * 86_400,
+            max_admission_lifetime_seconds: 7 * 86_400,
+            cordon_when_critical: false,
+        },
     };
     sign(admin, DocumentKind::Root, json::write(&root))
 }

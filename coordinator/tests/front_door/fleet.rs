@@ -187,7 +187,11 @@ impl Fleet {
             thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: 1 },
             revoked: Vec::new(),
             coordinator_ca: vec![self.pin],
-            policy: Policy { max_plan_lifetime_seconds: 7 * 86_400, max_admission_lifetime_seconds: 86_400 },
+            policy: Policy {
+                max_plan_lifetime_seconds: 7 * 86_400,
+                max_admission_lifetime_seconds: 86_400,
+                cordon_when_critical: false,
+            },
         };
         signed(DocumentKind::Root, &root, &[&self.admin])
     }

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -62,6 +64,16 @@ pub enum SignerRole {
     Admin,
 }
 
+impl fmt::Display for SignerRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SignerRole::Viewer => "viewer",
+            SignerRole::Operator => "operator",
+            SignerRole::Admin => "admin",
+        })
+    }
+}
+
 impl Signer {
     /// Whether this signer's key counts for a plan of `kind`.
     pub fn may_sign_plan(&self, kind: PlanKind) -> bool {
@@ -92,4 +104,8 @@ pub struct Policy {
     pub max_plan_lifetime_seconds: u64,
     /// An admission may live no longer than this.
     pub max_admission_lifetime_seconds: u64,
+    /// A node whose required rule is critical cordons itself and takes that cordon back when the rule has cleared.
+    /// Written only when it is on: an older agent, which does not know the field, refuses a root with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cordon_when_critical: bool,
 }

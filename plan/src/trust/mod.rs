@@ -5,6 +5,7 @@
 //! only then are they parsed. Nothing here changes anything: a refused input leaves no trace in a [`NodeState`].
 
 mod admission;
+mod amend;
 mod gate;
 mod plan;
 mod receipt;
@@ -15,6 +16,7 @@ mod state;
 mod threshold;
 
 pub use admission::{admission, enrolment};
+pub use amend::{Change, amend, check_next, differences};
 pub use gate::{MAX_GATE_RECEIPTS, order_kept, order_met};
 pub use plan::{check_work, plan};
 pub use receipt::receipt;

@@ -119,7 +119,11 @@ fn root(created: Timestamp) -> TrustedRoot {
         thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: 1 },
         revoked: Vec::new(),
         coordinator_ca: vec![Digest::of(b"ca")],
-        policy: Policy { max_plan_lifetime_seconds: 86_400, max_admission_lifetime_seconds: 86_400 },
+        policy: Policy {
+            max_plan_lifetime_seconds: 86_400,
+            max_admission_lifetime_seconds: 86_400,
+            cordon_when_critical: false,
+        },
     };
     let root = signed(DocumentKind::Root, &root, ADMIN);
     TrustedRoot::first(&root, &root.digest()).unwrap()

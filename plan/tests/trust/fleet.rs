@@ -78,7 +78,7 @@ pub fn signed_bytes(kind: DocumentKind, bytes: Vec<u8>, seeds: &[u8]) -> Signed 
     Signed { bytes, signatures }
 }
 
-fn signer(name: &str, seed: u8, role: SignerRole) -> Signer {
+pub fn signer(name: &str, seed: u8, role: SignerRole) -> Signer {
     Signer { name: name.to_owned(), key: public(seed), role, plan_kinds: Vec::new() }
 }
 
@@ -99,7 +99,11 @@ pub fn root() -> Root {
         thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: 1 },
         revoked: Vec::new(),
         coordinator_ca: vec![Digest::of(b"coordinator CA")],
-        policy: Policy { max_plan_lifetime_seconds: 7 * 86_400, max_admission_lifetime_seconds: 86_400 },
+        policy: Policy {
+            max_plan_lifetime_seconds: 7 * 86_400,
+            max_admission_lifetime_seconds: 86_400,
+            cordon_when_critical: false,
+        },
     }
 }
 

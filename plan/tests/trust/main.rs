@@ -3,6 +3,7 @@
 // clippy.toml lets tests unwrap; the helpers beside them are tests too.
 #![allow(clippy::unwrap_used)]
 
+mod amend;
 mod documents;
 mod fleet;
 mod gate;

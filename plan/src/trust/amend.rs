@@ -1,0 +1,247 @@
+//! The next root: typed changes to the one that is held, what an admin must not sign by mistake, and what it all means.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    document::{PlanKind, Policy, Root, Signer, Thresholds},
+    id::{Digest, Epoch, Fingerprint},
+    refusal::{Refusal, Refused},
+    timestamp::Timestamp,
+    trust::{Duty, root::check_content},
+};
+
+/// One thing that the next root says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A further key counts.
+    AddSigner(Signer),
+    /// A key counts no more, and may come back with a later root.
+    RemoveSigner(Fingerprint),
+    /// A key counts never again. Its signer stays listed, so that people see whose it was.
+    Revoke(Fingerprint),
+    Thresholds(Thresholds),
+    Policy(Policy),
+    AddCoordinatorCa(Digest),
+    RemoveCoordinatorCa(Digest),
+    Expires(Timestamp),
+    /// The next epoch: everything that was signed before is void.
+    RaiseEpoch,
+}
+
+/// The root after `held` with these changes, made in the order in which they stand. Whether a person should sign it is
+/// asked of [`check_next`].
+pub fn amend(held: &Root, changes: &[Change], created: Timestamp) -> Result<Root, Refused> {
+    let mut next = Root { version: held.version.saturating_add(1), created, ..held.clone() };
+    for change in changes {
+        apply(&mut next, change)?;
+    }
+    Ok(next)
+}
+
+fn apply(next: &mut Root, change: &Change) -> Result<(), Refused> {
+    let version = next.version;
+    let refused = |refusal, reason: String| Err(Refused::new(refusal, format!("root {version}: {reason}")));
+    match change {
+        Change::AddSigner(signer) => {
+            let (name, key) = (signer.name.escape_default(), signer.key.fingerprint());
+            if next.revoked.contains(&key) {
+                let reason = format!("expected a key that is not revoked, found {key} for {name}; make a new key");
+                return refused(Refusal::Revoked, reason);
+            }
+            next.signers.push(signer.clone());
+        }
+        Change::RemoveSigner(key) => {
+            let before = next.signers.len();
+            next.signers.retain(|s| s.key.fingerprint() != *key);
+            if next.signers.len() == before {
+                let reason =
+                    format!("expected a signer with key {key}, found none; `hostler trust show` lists the signers");
+                return refused(Refusal::Malformed, reason);
+            }
+        }
+        Change::Revoke(key) if next.revoked.contains(key) => {
+            return refused(Refusal::Malformed, format!("key {key} is revoked already; leave it out"));
+        }
+        Change::Revoke(key) => next.revoked.push(key.clone()),
+        Change::Thresholds(thresholds) => next.thresholds = *thresholds,
+        Change::Policy(policy) => next.policy = policy.clone(),
+        Change::AddCoordinatorCa(pin) if next.coordinator_ca.contains(pin) => {
+            return refused(Refusal::Malformed, format!("coordinator CA {pin} is pinned already; leave it out"));
+        }
+        Change::AddCoordinatorCa(pin) => next.coordinator_ca.push(*pin),
+        Change::RemoveCoordinatorCa(pin) => {
+            if !next.coordinator_ca.contains(pin) {
+                let reason =
+                    format!("expected to find coordinator CA {pin}, found it is not pinned; see `hostler trust show`");
+                return refused(Refusal::Malformed, reason);
+            }
+            next.coordinator_ca.retain(|p| p != pin);
+        }
+        Change::Expires(at) => next.expires = *at,
+        Change::RaiseEpoch => next.epoch = Epoch(next.epoch.0.saturating_add(1)),
+    }
+    Ok(())
+}
+
+/// Whether a person should sign `next` on top of `held`. It refuses what nodes refuse too, and what they would follow to
+/// a fleet that nobody can reach or amend. `ca_in_use` is the CA that the coordinator shows now, where that is known.
+pub fn check_next(held: &Root, next: &Root, ca_in_use: Option<&Digest>, now: Timestamp) -> Result<(), Refused> {
+    let version = next.version;
+    let refused = |refusal, reason: String| Err(Refused::new(refusal, format!("root {version}: {reason}")));
+    if next.fleet_id != held.fleet_id {
+        let reason = format!("expected one of fleet {}, found one of fleet {}", held.fleet_id, next.fleet_id);
+        return refused(Refusal::WrongFleet, format!("{reason}; it belongs elsewhere"));
+    }
+    if held.version.checked_add(1) != Some(version) {
+        let reason = format!("expected root {}, the one after root {}", held.version.saturating_add(1), held.version);
+        return refused(Refusal::RootChain, format!("{reason}; amend the newest root with `hostler trust amend`"));
+    }
+    if next.epoch != held.epoch && held.epoch.0.checked_add(1) != Some(next.epoch.0) {
+        let reason = format!("expected epoch {} or the next one, found epoch {}", held.epoch, next.epoch);
+        return refused(Refusal::RootChain, format!("{reason}; an epoch never goes back and leaves none out"));
+    }
+    if next.expires <= now {
+        let reason = format!("expected it to expire after {now}, found {}", next.expires);
+        return refused(Refusal::Expired, format!("{reason}; give it a longer life with --lifetime"));
+    }
+    if let Some(back) = held.revoked.iter().find(|k| !next.revoked.contains(k)) {
+        return refused(
+            Refusal::Revoked,
+            format!("key {back} was revoked and stays so; make a new key for its holder"),
+        );
+    }
+    if able(next, Duty::Root) == 0 {
+        let reason = "expected at least one admin whose key counts, found none; nobody could sign anything any more";
+        return refused(Refusal::Malformed, reason.to_owned());
+    }
+    if let Some(pin) = ca_in_use
+        && !next.coordinator_ca.contains(pin)
+    {
+        let reason = format!(
+            "expected the coordinator CA {pin}, which is in use now, found it is not pinned; nobody could connect"
+        );
+        return refused(Refusal::RootChain, format!("{reason}: pin the new one first and move the coordinator to it"));
+    }
+    check_content(next)
+}
+
+/// What differs and what it means for the fleet, a sentence each; the signers first.
+pub fn differences(held: &Root, next: &Root) -> Vec<String> {
+    let mut said = signers(held, next);
+    thresholds(held, next, &mut said);
+    policy(&held.policy, &next.policy, &mut said);
+    for pin in next.coordinator_ca.iter().filter(|p| !held.coordinator_ca.contains(p)) {
+        said.push(format!("a coordinator with CA {pin} is believed"));
+    }
+    for pin in held.coordinator_ca.iter().filter(|p| !next.coordinator_ca.contains(p)) {
+        said.push(format!("a coordinator with CA {pin} is believed no more, and join strings with it end"));
+    }
+    if next.expires != held.expires {
+        said.push(format!("it expires at {} instead of {}", next.expires, held.expires));
+    }
+    if next.epoch != held.epoch {
+        said.push(format!(
+            "epoch {} begins: every plan, roster and token signed before becomes void, and plans count from 1 again",
+            next.epoch
+        ));
+    }
+    said
+}
+
+fn signers(held: &Root, next: &Root) -> Vec<String> {
+    let mut said = Vec::new();
+    let after: BTreeSet<Fingerprint> = next.signers.iter().map(|s| s.key.fingerprint()).collect();
+    for signer in &next.signers {
+        let (name, key) = (signer.name.escape_default(), signer.key.fingerprint());
+        let Some(old) = held.signers.iter().find(|s| s.key.fingerprint() == key) else {
+            said.push(format!("{name} signs as {} with {key}", rights(signer)));
+            continue;
+        };
+        if old.name != signer.name {
+            said.push(format!("{} is now called {name}", old.name.escape_default()));
+        }
+        if (old.role, &old.plan_kinds) != (signer.role, &signer.plan_kinds) {
+            said.push(format!("{name} signs as {} instead of {}", rights(signer), rights(old)));
+        }
+    }
+    for gone in held.signers.iter().filter(|s| !after.contains(&s.key.fingerprint())) {
+        let name = gone.name.escape_default();
+        said.push(format!("{name} is no signer any more: what only {name} signed becomes void"));
+    }
+    for key in next.revoked.iter().filter(|k| !held.revoked.contains(k)) {
+        let of = held.signers.iter().find(|s| s.key.fingerprint() == *key).map(|s| s.name.escape_default());
+        said.push(match of {
+            Some(name) => format!("the key {key} of {name} is revoked for ever: what only {name} signed becomes void"),
+            None => format!("the key {key}, which no signer has, is revoked for ever"),
+        });
+    }
+    said
+}
+
+fn rights(signer: &Signer) -> String {
+    match signer.plan_kinds.as_slice() {
+        [] => signer.role.to_string(),
+        kinds => {
+            let kinds: Vec<String> = kinds.iter().map(PlanKind::to_string).collect();
+            format!("{} (plans: {})", signer.role, kinds.join(", "))
+        }
+    }
+}
+
+fn thresholds(held: &Root, next: &Root, said: &mut Vec<String>) {
+    // The kind that most keys may sign stands for plans, as in the check of a root's content.
+    let plan = PlanKind::ALL.into_iter().map(Duty::Plan).max_by_key(|d| able(next, *d));
+    for duty in [Some(Duty::Root), Some(Duty::Admission), Some(Duty::Roster), plan].into_iter().flatten() {
+        let (before, needed) = (duty.needed(held), duty.needed(next));
+        if before == needed {
+            continue;
+        }
+        let (what, note) = match duty {
+            Duty::Root => ("a root", ""),
+            Duty::Admission => {
+                ("a token", if needed > 1 { "; `hostler token create` signs with one only" } else { "" })
+            }
+            Duty::Roster => ("a roster", if needed > 1 { "; `hostler node approve` signs with one only" } else { "" }),
+            Duty::Plan(_) => ("a plan", if needed > before { "; plans with fewer become void" } else { "" }),
+        };
+        said.push(format!("{what} needs {needed} of {} keys instead of {before}{note}", able(next, duty)));
+    }
+}
+
+fn policy(held: &Policy, next: &Policy, said: &mut Vec<String>) {
+    let (old, new) = (held.max_plan_lifetime_seconds, next.max_plan_lifetime_seconds);
+    if old != new {
+        let void = if new < old { "; plans that live longer become void" } else { "" };
+        said.push(format!("a plan lives {} at most instead of {}{void}", span(new), span(old)));
+    }
+    let (old, new) = (held.max_admission_lifetime_seconds, next.max_admission_lifetime_seconds);
+    if old != new {
+        let void = if new < old { "; tokens that live longer admit nobody any more" } else { "" };
+        said.push(format!("a token lives {} at most instead of {}{void}", span(new), span(old)));
+    }
+    match (held.cordon_when_critical, next.cordon_when_critical) {
+        (false, true) => {
+            said.push("a node whose required rule is critical cordons itself until that is over".to_owned())
+        }
+        (true, false) => {
+            said.push(
+                "no node cordons itself any more, and cordons that nodes gave themselves are taken back".to_owned(),
+            );
+        }
+        (false, false) | (true, true) => {}
+    }
+}
+
+/// How many keys of the root count for it.
+fn able(root: &Root, duty: Duty) -> usize {
+    root.signers.iter().filter(|s| duty.allows(s) && !root.revoked.contains(&s.key.fingerprint())).count()
+}
+
+/// Seconds as people say them: whole days or hours where they are whole.
+fn span(seconds: u64) -> String {
+    match seconds {
+        s if s > 0 && s % 86_400 == 0 => format!("{} d", s / 86_400),
+        s if s > 0 && s % 3600 == 0 => format!("{} h", s / 3600),
+        s => format!("{s} s"),
+    }
+}
