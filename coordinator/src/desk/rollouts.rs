@@ -301,7 +301,7 @@ fn cut(text: &str) -> String {
 }
 
 /// What was decided, for the journal.
-fn log(entry: &Entry) {
+pub(super) fn log(entry: &Entry) {
     match entry {
         Entry::Granted { plan, task, grant, node, .. } => {
             tracing::info!(plan = %plan, task = %task, grant, node = %node, "task granted");

@@ -6,7 +6,7 @@ use hostler_plan::{
     trust::{self, Moment, TrustedRoot},
 };
 
-use super::{Desk, DeskError, at, document};
+use super::{Desk, DeskError, at, document, rollouts::log};
 
 /// What became of a document that an admin handed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +45,28 @@ impl Desk {
             );
             return Err(Refused::new(Refusal::RootChain, reason).into());
         }
-        self.commit(vec![document(DocumentKind::Root, signed)])?;
+        let mut entries = vec![document(DocumentKind::Root, signed)];
+        entries.extend(self.halts_under(&next));
+        entries.iter().for_each(log);
+        self.commit(entries)?;
         tracing::info!(version = next.root().version, digest = %digest, "root installed");
         Ok(Submitted { digest, is_new: true })
+    }
+
+    /// Halts for the rollouts whose plans do not count under a root that follows: no node would take their tasks, and
+    /// each would wait for a lease to run out. A new epoch ends the rollouts before it by itself.
+    fn halts_under(&self, next: &TrustedRoot) -> Vec<Entry> {
+        let Some(roster) = &self.state.roster else { return Vec::new() };
+        let of_epoch = self.state.sequencer.rollouts().into_iter().filter(|r| r.epoch == next.root().epoch);
+        of_epoch
+            .filter(|r| !r.state.is_over())
+            .filter_map(|r| {
+                let plan = self.state.plans.get(&r.plan)?;
+                let refused = trust::plan(next, roster, plan.signed(), Moment::Begun).err()?;
+                let by = format!("root {}", next.root().version);
+                Some(Entry::Halted { plan: r.plan, by, reason: refused.reason })
+            })
+            .collect()
     }
 
     /// Takes an admission: from now on its token admits nodes.
