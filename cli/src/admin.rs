@@ -78,6 +78,11 @@ impl Admin {
         Ok(())
     }
 
+    /// Follows documents that this machine has from elsewhere, with the same proof.
+    pub(crate) fn follow(&mut self, chain: v1::TrustChain) -> Result<(), Error> {
+        self.held.follow(chain)
+    }
+
     /// The trust that is held on this machine.
     pub fn held(&self) -> &Held {
         &self.held

@@ -84,6 +84,15 @@ pub fn read_document(kind: DocumentKind, path: &Path) -> Result<Signed, Error> {
     Ok(Signed { bytes, signatures })
 }
 
+/// Whether the file says that it is a root, of any version of the form. Nothing is verified.
+pub fn is_root(path: &Path) -> bool {
+    // What cannot be read is no root; whoever reads it next says why.
+    let Ok(bytes) = read_limited(path, DocumentKind::Root.max_bytes()) else { return false };
+    let said: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    let kind = said.as_ref().and_then(|v| v.get("_type")).and_then(serde_json::Value::as_str);
+    kind.is_some_and(|k| k.strip_prefix(DocumentKind::Root.namespace()).is_some_and(|rest| rest.starts_with('/')))
+}
+
 /// Writes a document, then its signatures beside it; signatures of an earlier document of that name go away first.
 pub fn write_document(path: &Path, signed: &Signed) -> Result<(), Error> {
     for number in 1..=MAX_SIGNATURES {

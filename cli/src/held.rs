@@ -24,7 +24,11 @@ pub struct Held {
     folder: PathBuf,
     first: Digest,
     root: TrustedRoot,
+    /// The roots before it.
+    earlier: Vec<TrustedRoot>,
     roster: Option<Verified<Roster>>,
+    /// The newest roster that counted once and does not under the newest root.
+    lapsed: Option<Verified<Roster>>,
 }
 
 impl Held {
@@ -47,28 +51,22 @@ impl Held {
         let path = root_path(&folder, 1);
         let signed = read_document(DocumentKind::Root, &path)?;
         let first = signed.digest();
-        let mut root = TrustedRoot::first(&signed, &first).map_err(|e| damaged(&path, e))?;
+        let root = TrustedRoot::first(&signed, &first).map_err(|e| damaged(&path, e))?;
+        let mut held = Self { folder: folder.clone(), first, root, earlier: Vec::new(), roster: None, lapsed: None };
         for version in 2..=MAX_ROOT_HOPS as u64 {
             let path = root_path(&folder, version);
             if !path.exists() {
                 break;
             }
-            root = root.advance(&read_document(DocumentKind::Root, &path)?).map_err(|e| damaged(&path, e))?;
+            let next = held.root.advance(&read_document(DocumentKind::Root, &path)?).map_err(|e| damaged(&path, e))?;
+            held.advance(next);
         }
         let path = folder.join("roster.json");
-        let roster = match path.exists() {
-            true => {
-                let signed = read_document(DocumentKind::Roster, &path)?;
-                match trust::roster(&root, None, &signed, Moment::Begun) {
-                    Ok(roster) => Some(roster),
-                    // Of the epoch before: a new one follows with the next answer of the coordinator.
-                    Err(e) if e.refusal == Refusal::Replay => None,
-                    Err(e) => return Err(damaged(&path, e).into()),
-                }
-            }
-            false => None,
-        };
-        Ok(Some(Self { folder, first, root, roster }))
+        if path.exists() {
+            let signed = read_document(DocumentKind::Roster, &path)?;
+            held.take_roster(&signed).map_err(|e| damaged(&path, e))?;
+        }
+        Ok(Some(held))
     }
 
     /// What is held, or an error that says how to begin.
@@ -99,7 +97,7 @@ impl Held {
             )
             .into());
         }
-        Ok(Self { folder, first: first.digest(), root, roster: None })
+        Ok(Self { folder, first: first.digest(), root, earlier: Vec::new(), roster: None, lapsed: None })
     }
 
     /// Follows newer roots by chain and takes a newer roster, and keeps both. A refusal changes nothing that is held.
@@ -116,21 +114,47 @@ impl Held {
             let advanced = next.root.advance(&root)?;
             if advanced != next.root {
                 write_document(&root_path(&self.folder, advanced.root().version), &root)?;
-                // A roster of an epoch that ended counts no more.
-                next.roster = next.roster.filter(|r| r.document().epoch == advanced.root().epoch);
-                next.root = advanced;
+                next.advance(advanced);
             }
         }
         // Each new root is kept as proved even where the roster behind it is refused.
-        *self = next;
-        if let Some(roster) = chain.roster.map(Signed::from) {
-            let verified = trust::roster(&self.root, self.roster.as_ref(), &roster, Moment::Begun)?;
-            if self.roster.as_ref().map(Verified::digest) != Some(verified.digest()) {
-                write_document(&self.folder.join("roster.json"), &roster)?;
-                self.roster = Some(verified);
-            }
+        self.clone_from(&next);
+        if let Some(roster) = chain.roster.map(Signed::from)
+            && next.take_roster(&roster)?
+        {
+            write_document(&self.folder.join("roster.json"), &roster)?;
+            *self = next;
         }
         Ok(())
+    }
+
+    /// Takes the next root of the chain. The roster may count no more under it: its signers went, or a new epoch began.
+    fn advance(&mut self, root: TrustedRoot) {
+        self.earlier.push(std::mem::replace(&mut self.root, root));
+        if let Some(roster) = self.roster.take() {
+            match trust::roster(&self.root, None, roster.signed(), Moment::Begun) {
+                Ok(counts) => self.roster = Some(counts),
+                Err(_) => self.lapsed = Some(roster),
+            }
+        }
+    }
+
+    /// Takes a roster that is newer than the one known. One that counted under an earlier root and does not under the
+    /// newest is kept as lapsed, so that an admin can sign it again. True when it was not known before.
+    fn take_roster(&mut self, signed: &Signed) -> Result<bool, Refused> {
+        let known = self.roster.clone().or_else(|| self.lapsed.clone());
+        if known.as_ref().is_some_and(|k| k.digest() == signed.digest()) {
+            return Ok(false);
+        }
+        let judge = |root| trust::roster(root, known.as_ref(), signed, Moment::Begun);
+        match judge(&self.root) {
+            Ok(counts) => (self.roster, self.lapsed) = (Some(counts), None),
+            Err(refused) => match self.earlier.iter().rev().find_map(|root| judge(root).ok()) {
+                Some(lapsed) if self.roster.is_none() => self.lapsed = Some(lapsed),
+                Some(_) | None => return Err(refused),
+            },
+        }
+        Ok(true)
     }
 
     /// The newest root.
@@ -153,9 +177,28 @@ impl Held {
         self.roster.as_ref()
     }
 
+    /// The newest roster that counted under an earlier root and does not under the newest: a new epoch began, or its
+    /// signers' keys count no more. None while a roster counts.
+    pub fn lapsed(&self) -> Option<&Verified<Roster>> {
+        self.lapsed.as_ref()
+    }
+
+    /// The newest root's file.
+    pub fn newest_root_file(&self) -> PathBuf {
+        root_path(&self.folder, self.root().version)
+    }
+
     /// The newest roster, or an error that says how to get one.
     pub fn require_roster(&self) -> Result<&Verified<Roster>, Error> {
         self.roster.as_ref().ok_or_else(|| {
+            if let Some(lapsed) = &self.lapsed {
+                return Error::Failed(format!(
+                    "roster {} does not count under root {} any more; an admin signs it again with `hostler submit {}`",
+                    lapsed.document().version,
+                    self.root().version,
+                    self.newest_root_file().display()
+                ));
+            }
             Error::Failed(
                 "the fleet has no roster yet: no node has enrolled; make a join string with `hostler token create` and start an agent with it".into(),
             )

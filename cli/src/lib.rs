@@ -18,6 +18,7 @@ pub mod output;
 pub mod plan;
 pub mod profile;
 pub mod rollout;
+pub mod root;
 pub mod roster;
 pub mod token;
 pub mod trust;

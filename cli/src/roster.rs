@@ -166,11 +166,29 @@ pub async fn list_automatic(admin: &mut Admin, now: Timestamp) -> Result<Vec<Nod
     Ok(automatic.iter().map(|p| p.enrolment.document().node.clone()).collect())
 }
 
-async fn next(admin: &mut Admin, mut nodes: Vec<RosterNode>, now: Timestamp) -> Result<u64, Error> {
+/// Signs and submits the next roster with the nodes of the one that does not count under the newest root any more. A
+/// person must have looked at its names: the reason may be that a thief signed it.
+pub async fn renew(admin: &mut Admin, now: Timestamp) -> Result<u64, Error> {
+    let lapsed =
+        admin.held().lapsed().ok_or_else(|| Error::Usage("the roster counts; nothing is to be renewed".into()))?;
+    let (version, nodes) = (lapsed.document().version + 1, lapsed.document().nodes.clone());
+    submit(admin, version, nodes, now).await
+}
+
+async fn next(admin: &mut Admin, nodes: Vec<RosterNode>, now: Timestamp) -> Result<u64, Error> {
+    let held = admin.held();
+    // Never from an empty list while there is one that only has to be signed again.
+    if held.lapsed().is_some() {
+        held.require_roster()?;
+    }
+    let version = held.roster().map_or(0, |r| r.document().version) + 1;
+    submit(admin, version, nodes, now).await
+}
+
+async fn submit(admin: &mut Admin, version: u64, mut nodes: Vec<RosterNode>, now: Timestamp) -> Result<u64, Error> {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let held = admin.held();
     let root = held.root();
-    let version = held.roster().map_or(0, |r| r.document().version) + 1;
     let roster = Roster {
         document_type: RosterType::V1,
         fleet_id: root.fleet_id.clone(),

@@ -145,3 +145,37 @@ fn a_coordinator_cannot_stretch_a_token_nor_make_an_enrolment() {
     assert!(none.is_empty());
     assert_eq!(refused[0].refusal, Refusal::BadSignature);
 }
+
+#[test]
+fn a_roster_whose_signer_was_revoked_lapses_and_locks_nobody_out() {
+    let fleet = Fleet::new(1);
+    let (home, mut mine) = held(&fleet);
+    let by_bert = sign(DocumentKind::Roster, roster(&fleet, |_| {}).bytes, &[bert()]);
+    mine.follow(chain(&[], Some(&by_bert))).unwrap();
+    let bert_key = hostler_plan::signature::PublicKey::from(bert().public_key().clone()).fingerprint();
+    let two = root(&fleet, &[anna()], |r| r.revoked = vec![bert_key]);
+    // The coordinator has no newer roster, and says so with every answer.
+    for _ in 0..2 {
+        mine.follow(chain(&[&two], Some(&by_bert))).unwrap();
+        assert!(mine.roster().is_none(), "it counts no more");
+        assert_eq!(mine.lapsed().unwrap().digest(), by_bert.digest());
+    }
+    let text = mine.require_roster().unwrap_err().to_string();
+    assert!(text.contains("roster 2 does not count under root 2") && text.contains("root-2.json"), "{text}");
+    let again = Held::load(home.path()).unwrap().unwrap();
+    assert_eq!(again.lapsed().unwrap().digest(), by_bert.digest(), "also after a restart");
+    // A machine that begins now is in the same place.
+    let new_home = tempfile::tempdir().unwrap();
+    let mut new = Held::begin(new_home.path(), &fleet.root, &fleet.root.digest()).unwrap();
+    new.follow(chain(&[&two], Some(&by_bert))).unwrap();
+    assert_eq!(new.lapsed().unwrap().digest(), by_bert.digest());
+    // An older one, or one that never counted, is none.
+    assert_eq!(refusal(mine.follow(chain(&[], Some(&fleet.roster)))), Refusal::Replay);
+    let stranger = sign(DocumentKind::Roster, roster(&fleet, |r| r.version = 9).bytes, &[key(99)]);
+    assert_eq!(refusal(mine.follow(chain(&[], Some(&stranger)))), Refusal::BadSignature);
+    let renewed = roster(&fleet, |r| (r.version, r.root_version) = (3, 2));
+    mine.follow(chain(&[], Some(&renewed))).unwrap();
+    assert!(mine.lapsed().is_none() && mine.roster().is_some());
+    let newer_by_bert = sign(DocumentKind::Roster, roster(&fleet, |r| r.version = 9).bytes, &[bert()]);
+    assert_eq!(refusal(mine.follow(chain(&[], Some(&newer_by_bert)))), Refusal::Revoked, "a thief signs no more");
+}

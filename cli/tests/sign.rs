@@ -11,7 +11,7 @@ use std::{
 };
 
 use fixture::{Fleet, anna, bert, key, otto, sign, write_key};
-use hostler_cli::file::{signature_path, write_document};
+use hostler_cli::file::{read_document, signature_path, write_document};
 use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, Signed},
     id::{Digest, Epoch, FleetId},
@@ -315,4 +315,46 @@ fn every_problem_of_a_fleet_file_is_named_with_its_place() {
         assert_eq!(code, Some(1), "{name}: {message}");
         assert!(message.contains(word) && message.contains("fleet.toml"), "{name}: {message}");
     }
+}
+
+#[test]
+fn a_root_is_shown_with_its_meaning_and_signed_only_where_it_follows() {
+    let desk = Desk::new(1);
+    let root: hostler_plan::document::Root = json::parse(&desk.fleet.root.bytes).unwrap();
+    let write = |change: &dyn Fn(&mut hostler_plan::document::Root)| {
+        let mut next = root.clone();
+        next.version = 2;
+        change(&mut next);
+        write_document(&desk.path("root-2.json"), &Signed { bytes: json::write(&next), signatures: Vec::new() })
+            .unwrap();
+    };
+    let otto_goes = |r: &mut hostler_plan::document::Root| drop(r.signers.pop());
+    let two = |r: &mut hostler_plan::document::Root| r.thresholds.root = 2;
+    write(&|r| (otto_goes(r), two(r)).1);
+    let first = desk.run("anna", &["sign", "root-2.json", "--yes"]);
+    let said = stderr(&first);
+    assert!(first.status.success(), "{said}");
+    for expected in ["otto is no signer any more", "a root needs 2 of 2 keys instead of 1", "signed by nobody yet"] {
+        assert!(said.contains(expected), "{expected} is missing:\n{said}");
+    }
+    assert!(String::from_utf8_lossy(&first.stdout).contains("by others"), "one key is not two");
+    assert_eq!(desk.run("anna", &["sign", "root-2.json", "--yes"]).status.code(), Some(2), "every key counts once");
+    let second = desk.run("bert", &["sign", "root-2.json", "--yes"]);
+    assert!(String::from_utf8_lossy(&second.stdout).contains("next: hostler submit root-2.json"));
+    let read = read_document(DocumentKind::Root, &desk.path("root-2.json")).unwrap();
+    let held = hostler_plan::trust::TrustedRoot::first(&desk.fleet.root, &desk.fleet.root.digest()).unwrap();
+    held.advance(&read).unwrap();
+
+    let refused = |who: &str, change: &dyn Fn(&mut hostler_plan::document::Root), refusal: Refusal| {
+        write(change);
+        let out = desk.run(who, &["sign", "root-2.json", "--yes"]);
+        assert_eq!(out.status.code(), Some(i32::from(refusal.exit_code())), "{}", stderr(&out));
+        assert!(!signature_path(&desk.path("root-2.json"), 1).exists(), "a refusal leaves no signature");
+    };
+    refused("otto", &|_| (), Refusal::NotAllowed);
+    refused("eve", &|_| (), Refusal::BadSignature);
+    refused("anna", &|r| r.expires = Timestamp::from_unix_seconds(1_000_000_000), Refusal::Expired);
+    refused("anna", &|r| r.epoch = Epoch(0), Refusal::RootChain);
+    refused("anna", &|r| r.thresholds.root = 3, Refusal::Malformed);
+    refused("anna", &|r| r.signers.drain(..2).for_each(drop), Refusal::Malformed);
 }

@@ -19,7 +19,7 @@ pub use node::NodeCommand;
 pub use plan::{Compile, OneGo, PlanCommand, SignArgs, SubmitArgs, Terms, Wanted};
 pub use rollout::{QuarantineCommand, RolloutCommand};
 pub use token::TokenCommand;
-pub use trust::{InitArgs, TrustCommand};
+pub use trust::{AmendArgs, InitArgs, TrustCommand};
 pub use value::{SignerArgument, duration, duration_text};
 
 /// Tend the hosts of a small Kubernetes fleet: plan, sign, submit and watch.
@@ -77,12 +77,13 @@ pub enum Output {
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make, take over or show the fleet's trust root
+    /// Make, amend, take over or show the fleet's trust root
     #[command(
         subcommand,
         after_help = "Examples:
   hostler trust init --coordinator rack.lan:7445 --setup-code hostlersetup1.eyJ…
-  hostler trust show"
+  hostler trust show
+  hostler trust amend --revoke bert"
     )]
     Trust(TrustCommand),
     /// Make, list and revoke join tokens
@@ -128,16 +129,18 @@ pub enum Command {
   hostler submit upgrade.plan.json --watch"
     )]
     Plan(PlanCommand),
-    /// Show what a plan does and sign it
+    /// Show what a plan or a root does and sign it
     #[command(after_help = "Examples:
   hostler sign 12-upgrade.plan.json
   hostler sign 12-upgrade.plan.json --key ~/.ssh/id_ed25519_sk.pub
+  hostler sign root-3.json
   ssh-keygen -Y check-novalidate -n hostler-plan -s 12-upgrade.plan.json.sig < 12-upgrade.plan.json")]
     Sign(SignArgs),
-    /// Hand a signed plan to the coordinator
+    /// Hand a signed plan or root to the coordinator
     #[command(after_help = "Examples:
   hostler submit 12-upgrade.plan.json --watch
-  hostler submit 12-upgrade.plan.json --artifacts ./k3s")]
+  hostler submit 12-upgrade.plan.json --artifacts ./k3s
+  hostler submit root-3.json")]
     Submit(SubmitArgs),
     /// Upgrade the fleet: plan, preview, confirm, sign, submit and watch in one go
     #[command(after_help = "Examples:

@@ -236,9 +236,9 @@ impl From<Nothing> for Wanted {
 /// `hostler sign`
 #[derive(Debug, Clone, Args)]
 pub struct SignArgs {
-    /// The plan; its signatures lie beside it as PLAN.sig, PLAN.sig.2…
-    #[arg(value_name = "PLAN")]
-    pub plan: PathBuf,
+    /// The plan or root; its signatures lie beside it as FILE.sig, FILE.sig.2…
+    #[arg(value_name = "FILE")]
+    pub document: PathBuf,
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
@@ -247,13 +247,16 @@ pub struct SignArgs {
 /// `hostler submit`
 #[derive(Debug, Clone, Args)]
 pub struct SubmitArgs {
-    /// The plan; its signatures lie beside it as PLAN.sig, PLAN.sig.2…
-    #[arg(value_name = "PLAN")]
-    pub plan: PathBuf,
+    /// The plan or root; its signatures lie beside it as FILE.sig, FILE.sig.2…
+    #[arg(value_name = "FILE")]
+    pub document: PathBuf,
     /// Show the progress until the rollout ends
     #[arg(long)]
     pub watch: bool,
     /// Directory with the artifacts that the plan names
     #[arg(long, value_name = "DIR")]
     pub artifacts: Option<PathBuf>,
+    /// Do not ask before a roster that does not count under a new root is signed again
+    #[arg(long)]
+    pub yes: bool,
 }

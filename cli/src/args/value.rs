@@ -1,6 +1,6 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use hostler_plan::document::SignerRole;
+use hostler_plan::document::{PlanKind, SignerRole};
 
 /// Reads `90s`, `15m`, `1h`, `7d` or `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -31,12 +31,14 @@ pub fn duration_text(span: Duration) -> String {
     parts[first..].iter().take(2).filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect()
 }
 
-/// `NAME=PUBKEYFILE:ROLE`, a further signer of the first root.
+/// `NAME=PUBKEYFILE:ROLE`, perhaps with `/KIND,…` behind it: a further signer of a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignerArgument {
     pub name: String,
     pub key_file: PathBuf,
     pub role: SignerRole,
+    /// The only kinds of plans that count; empty means all that the role allows.
+    pub plan_kinds: Vec<PlanKind>,
 }
 
 impl FromStr for SignerArgument {
@@ -44,17 +46,28 @@ impl FromStr for SignerArgument {
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = || {
             let (name, rest) = text.split_once('=')?;
-            let (file, role) = rest.rsplit_once(':')?;
+            let (file, rights) = rest.rsplit_once(':')?;
+            let (role, kinds) = rights.split_once('/').unwrap_or((rights, ""));
+            let kind = |text| PlanKind::ALL.into_iter().find(|k| k.to_string() == text);
+            let plan_kinds = match rights.contains('/') {
+                true => kinds.split(',').map(kind).collect::<Option<Vec<_>>>()?,
+                false => Vec::new(),
+            };
             let role = match role {
                 "viewer" => SignerRole::Viewer,
                 "operator" => SignerRole::Operator,
                 "admin" => SignerRole::Admin,
                 _ => return None,
             };
-            (!name.is_empty() && !file.is_empty()).then(|| Self { name: name.into(), key_file: file.into(), role })
+            (!name.is_empty() && !file.is_empty()).then(|| Self {
+                name: name.into(),
+                key_file: file.into(),
+                role,
+                plan_kinds,
+            })
         };
         parse()
-            .ok_or_else(|| format!("expected NAME=PUBKEYFILE:ROLE with role viewer, operator or admin, found {text:?}"))
+            .ok_or_else(|| format!("expected NAME=PUBKEYFILE:ROLE with role viewer, operator or admin, perhaps followed by / and kinds of plans, found {text:?}"))
     }
 }
 
@@ -77,7 +90,19 @@ mod tests {
     fn signers_read_as_people_write_them() {
         let signer: SignerArgument = "anna=/home/anna/.ssh/id:1.pub:operator".parse().expect("valid");
         assert_eq!(signer.key_file, PathBuf::from("/home/anna/.ssh/id:1.pub"));
-        for bad in ["anna", "anna=key.pub", "anna=key.pub:root", "=key.pub:admin", "anna=:admin"] {
+        assert_eq!(signer.plan_kinds, []);
+        let signer: SignerArgument = "otto=otto.pub:operator/drain,uncordon".parse().expect("valid");
+        assert_eq!(signer.plan_kinds, [PlanKind::Drain, PlanKind::Uncordon]);
+        let bad = [
+            "anna",
+            "anna=key.pub",
+            "anna=key.pub:root",
+            "=key.pub:admin",
+            "anna=:admin",
+            "anna=k:admin/",
+            "a=k:admin/x",
+        ];
+        for bad in bad {
             assert!(bad.parse::<SignerArgument>().is_err(), "{bad}");
         }
     }

@@ -11,14 +11,14 @@ use hostler_plan::{
 };
 use serde_json::{Value, json};
 
-use super::{Context, progress::Progress};
+use super::{Context, amend, progress::Progress};
 use crate::{
     Admin,
     admin::now,
     args::{Compile, OneGo, PlanCommand, SignArgs, SubmitArgs, Terms, Wanted},
     ask::confirm,
     error::Error,
-    file::{add_signature, read_document, write_document},
+    file::{add_signature, is_root, read_document, write_document},
     held::Held,
     key,
     output::{clean, count, note, print},
@@ -139,7 +139,10 @@ fn names(signers: &[Signer]) -> String {
 
 /// `hostler sign`
 pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
-    let signed = read_document(DocumentKind::Plan, &args.plan)?;
+    if is_root(&args.document) {
+        return amend::sign(context, args).await;
+    }
+    let signed = read_document(DocumentKind::Plan, &args.document)?;
     let plan = plan::read(&signed)?;
     let held = Held::require(&context.profile.home)?;
     let signer = key::Signer::find(&context.profile.key, &held.counting_keys())?;
@@ -153,7 +156,7 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
     note(&summary(&plan, &signed, &before));
     confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
     let (armour, signing) = plan::sign(&held, &signer, &signed, now())?;
-    let path = add_signature(&args.plan, &armour)?;
+    let path = add_signature(&args.document, &armour)?;
     print(
         context.output,
         || {
@@ -162,7 +165,7 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
         },
         || {
             let missing = u64::from(signing.needed).saturating_sub(signing.by.len() as u64);
-            let file = args.plan.display();
+            let file = args.document.display();
             let next = match missing {
                 0 => format!("next: hostler submit {file}"),
                 n => format!("next: {n} more signer(s) run `hostler sign {file}`"),
@@ -174,7 +177,10 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
 
 /// `hostler submit`
 pub async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Error> {
-    let signed = read_document(DocumentKind::Plan, &args.plan)?;
+    if is_root(&args.document) {
+        return amend::submit(context, args).await;
+    }
+    let signed = read_document(DocumentKind::Plan, &args.document)?;
     let mut admin = context.admin().await?;
     // Judged before a single byte is sent; submit judges again under what the coordinator added since.
     plan::verified(admin.held(), &signed, now())?;

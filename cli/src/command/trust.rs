@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use hostler_plan::{
-    document::{DocumentKind, Root, Signer, SignerRole},
+    document::{DocumentKind, Root, Signer},
     refusal::Refused,
     signature::{node_lines, signer_lines},
     trust::{Duty, SignedBy, counted},
@@ -7,7 +9,7 @@ use hostler_plan::{
 use hostler_proto::join::SetupCode;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, amend};
 use crate::{
     admin::now,
     args::{InitArgs, TrustCommand, duration_text},
@@ -22,6 +24,7 @@ use crate::{
 pub async fn run(context: &Context, command: TrustCommand) -> Result<(), Error> {
     match command {
         TrustCommand::Init(args) => init(context, args).await,
+        TrustCommand::Amend(args) => amend::amend(context, args).await,
         TrustCommand::Import { file, digest } => {
             let held = trust::import(&context.profile, &file, &digest)?;
             remember(context)?;
@@ -45,7 +48,7 @@ async fn init(context: &Context, args: InitArgs) -> Result<(), Error> {
     let mut signers = Vec::new();
     for signer in args.signers {
         let key = read_public_key(&signer.key_file)?;
-        signers.push(Signer { name: signer.name, key, role: signer.role, plan_kinds: Vec::new() });
+        signers.push(Signer { name: signer.name, key, role: signer.role, plan_kinds: signer.plan_kinds });
     }
     let user = || std::env::var("USER").ok().filter(|u| !u.is_empty()).unwrap_or_else(|| "admin".to_owned());
     let first = FirstRoot {
@@ -91,12 +94,13 @@ fn show(context: &Context, held: &Held) -> Result<(), Error> {
         || {
             let left = root.expires.since(now());
             let thresholds = &root.thresholds;
+            let life = |seconds| duration_text(Duration::from_secs(seconds));
             let rows: Vec<[String; 4]> = root.signers.iter().map(|s| signer_row(root, s)).collect();
             let roster = held.roster().map_or("none yet".to_owned(), |r| {
                 format!("version {}, {}, {}", r.document().version, count(r.document().nodes.len(), "node"), r.digest())
             });
             format!(
-                "fleet       {}\nroot        version {}, epoch {}, expires {} (in {})\ndigest      {}\nfirst root  {}\nroster      {roster}\nCA pins     {}\nsigned by   {}\nneeds       root {}, admission {}, roster {}, plan {} (different keys)\n\n{}",
+                "fleet       {}\nroot        version {}, epoch {}, expires {} (in {})\ndigest      {}\nfirst root  {}\nroster      {roster}\nCA pins     {}\nsigned by   {}\nneeds       root {}, admission {}, roster {}, plan {} (different keys)\npolicy      plans live {} at most, tokens {}; nodes that are critical {}\n\n{}",
                 root.fleet_id,
                 root.version,
                 root.epoch,
@@ -110,6 +114,9 @@ fn show(context: &Context, held: &Held) -> Result<(), Error> {
                 thresholds.admission,
                 thresholds.roster,
                 thresholds.plan,
+                life(root.policy.max_plan_lifetime_seconds),
+                life(root.policy.max_admission_lifetime_seconds),
+                if root.policy.cordon_when_critical { "cordon themselves" } else { "are not cordoned" },
                 table(["SIGNER", "ROLE", "KEY", "TYPE"], &rows)
             )
         },
@@ -124,17 +131,8 @@ fn signed_by(held: &Held) -> Result<String, Refused> {
 
 fn signer_row(root: &Root, signer: &Signer) -> [String; 4] {
     let key = signer.key.fingerprint();
-    let role = role_word(signer.role);
-    let role = if root.revoked.contains(&key) { format!("{role}, revoked") } else { role.to_owned() };
+    let role = if root.revoked.contains(&key) { format!("{}, revoked", signer.role) } else { signer.role.to_string() };
     [clean(&signer.name), role, key.to_string(), signer.key.key_type()]
-}
-
-fn role_word(role: SignerRole) -> &'static str {
-    match role {
-        SignerRole::Viewer => "viewer",
-        SignerRole::Operator => "operator",
-        SignerRole::Admin => "admin",
-    }
 }
 
 fn as_json(held: &Held) -> Value {
@@ -147,8 +145,11 @@ fn as_json(held: &Held) -> Value {
             "version": r.document().version, "digest": r.digest(), "nodes": r.document().nodes.len() })),
         "coordinator_ca": root.coordinator_ca,
         "thresholds": root.thresholds,
+        "policy": { "max_plan_lifetime_seconds": root.policy.max_plan_lifetime_seconds,
+            "max_admission_lifetime_seconds": root.policy.max_admission_lifetime_seconds,
+            "cordon_when_critical": root.policy.cordon_when_critical },
         "signers": root.signers.iter().map(|s| json!({
-            "name": s.name, "role": role_word(s.role), "key": s.key.fingerprint(), "type": s.key.key_type(),
+            "name": s.name, "role": s.role.to_string(), "key": s.key.fingerprint(), "type": s.key.key_type(),
             "revoked": root.revoked.contains(&s.key.fingerprint()) })).collect::<Vec<_>>(),
     })
 }

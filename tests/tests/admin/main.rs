@@ -1,6 +1,8 @@
 //! The admin's operations against a real coordinator and real agents on simulated machines, over TLS on loopback.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
+mod root;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -21,7 +23,7 @@ use hostler_coordinator::{Listeners, Settings};
 use hostler_plan::{
     document::{self, Approval, Signed, SignerRole},
     fleet::Fleet,
-    id::{Arch, NodeName, Seq},
+    id::{Arch, Digest, NodeName, Seq},
     planner::{Intent, Selection},
     refusal::Refusal,
     step::ClusterRole,
@@ -83,6 +85,11 @@ impl Coordinator {
     }
 }
 
+/// The disk of a coordinator that is stopped.
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
+
 /// A throw-away key, made by stock ssh-keygen as an admin would.
 fn make_key(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
@@ -134,6 +141,13 @@ async fn set_up(folder: &Path, data: &Path, address: SocketAddr, threshold_plan:
     profile
 }
 
+/// Another admin's machine takes the first root over. Gives its digest.
+fn import(from: &Profile, to: &Profile) -> Digest {
+    let digest = hostler_cli::held::Held::require(&from.home).unwrap().first_root();
+    trust::import(to, &from.home.join("trust/root-1.json"), &digest).unwrap();
+    digest
+}
+
 /// Starts an agent on a simulated machine for each join string.
 fn start_agents(folder: &Path, joins: &[(&str, String)]) {
     let names = joins.iter().map(|(name, _)| (NodeName::new(*name).unwrap(), Arch::Aarch64));
@@ -162,9 +176,34 @@ async fn all_enrolled(admin: &mut Admin, expected: usize) {
     tokio::time::timeout(PATIENCE, wait).await.expect("every node enrols");
 }
 
+/// Starts one agent, `s1`, and lists it in the roster.
+async fn enrol_s1(folder: &Path, admin: &mut Admin) {
+    let request = token::TokenRequest {
+        uses: 1,
+        lifetime: PATIENCE * 10,
+        role: ClusterRole::Server,
+        approval: Approval::Automatic,
+    };
+    let join = token::create(admin, &request, now()).await.unwrap();
+    start_agents(folder, &[("s1", join.encode())]);
+    all_enrolled(admin, 1).await;
+    roster::list_automatic(admin, now()).await.unwrap();
+}
+
 async fn compile_check(admin: &mut Admin) -> Compiled {
     let (fleet, _) = Fleet::from_toml(&[("fleet.toml", FLEET)]).unwrap();
-    plan::compile(admin, &fleet, &Intent::Check { nodes: Selection::All }, None, now()).await.unwrap()
+    let check = Intent::Check { nodes: Selection::All };
+    let wait = async {
+        loop {
+            match plan::compile(admin, &fleet, &check, None, now()).await {
+                // After a restart of the coordinator the agents come back one by one.
+                Err(Error::Failed(text)) if text.contains("is not connected") => {}
+                other => break other.unwrap(),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("every node is connected")
 }
 
 fn sign(admin: &Admin, signed: &mut Signed) {
@@ -194,9 +233,7 @@ async fn two_admins_take_a_plan_from_the_first_root_to_proved_receipts() {
     let coordinator = Coordinator::start(&data, None).await;
     let anna = set_up(folder, &data, coordinator.ports.0, 2).await;
     let bert = profile(folder, "bert", coordinator.ports.0);
-    let first = anna.home.join("trust/root-1.json");
-    let digest = hostler_cli::held::Held::require(&anna.home).unwrap().first_root();
-    trust::import(&bert, &first, &digest).unwrap();
+    let digest = import(&anna, &bert);
     let (mut anna, mut bert) = (connect(&anna).await.unwrap(), connect(&bert).await.unwrap());
     assert_eq!((anna.who().signer.as_str(), bert.who().signer.as_str()), ("anna", "bert"));
 
@@ -239,21 +276,11 @@ async fn a_coordinator_that_was_put_back_or_replaced_is_noticed() {
     let coordinator = Coordinator::start(&data, None).await;
     let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
     let mut admin = connect(&profile).await.unwrap();
-    let request = token::TokenRequest {
-        uses: 1,
-        lifetime: PATIENCE * 10,
-        role: ClusterRole::Server,
-        approval: Approval::Automatic,
-    };
-    let join = token::create(&mut admin, &request, now()).await.unwrap();
-    start_agents(folder, &[("s1", join.encode())]);
-    all_enrolled(&mut admin, 1).await;
-    roster::list_automatic(&mut admin, now()).await.unwrap();
+    enrol_s1(folder, &mut admin).await;
     let ports = coordinator.end().await;
 
     // Yesterday's disk: a copy from before the second roster.
-    let copied = Command::new("cp").arg("-a").arg(&data).arg(folder.join("yesterday")).status().unwrap();
-    assert!(copied.success());
+    copy(&data, &folder.join("yesterday"));
     let coordinator = Coordinator::start(&data, Some(ports)).await;
     let mut admin = connect(&profile).await.unwrap();
     roster::retire(&mut admin, &NodeName::new("s1").unwrap(), now()).await.unwrap();
