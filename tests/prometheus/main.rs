@@ -6,6 +6,7 @@
 mod dashboard;
 mod fleet;
 mod node;
+mod node_exporter_full;
 mod scrape;
 mod settings;
 

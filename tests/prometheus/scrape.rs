@@ -5,7 +5,7 @@
 //! own readers read; a fault is a changed file of the recording. Holds and windows of the rules are shortened to seconds
 //! in a copy: that they are right in full length is what the unit tests of the rules show.
 
-use crate::{DASHBOARDS, rule_files, workspace};
+use crate::{DASHBOARDS, node_exporter_full, rule_files, workspace};
 use hostler_plan::step::ClusterRole;
 use hostler_tests::{
     process::Process,
@@ -386,6 +386,7 @@ async fn a_real_prometheus_sees_faults_of_eight_agents_come_and_go() {
         same_series(name, &own, &fleet);
     }
     ask_every_panel(&prometheus).await;
+    ask_node_exporter_full(&prometheus).await;
 
     // All at once: a fault of one machine is none of another.
     let began = Instant::now();
@@ -473,6 +474,33 @@ async fn ask_every_panel(prometheus: &Prometheus) {
     }
     println!("{asked} queries of dashboards asked; no data of these machines for {}: {silent:#?}", silent.len());
     assert!(silent.len() * 4 < asked, "more than a quarter of all queries have no data");
+}
+
+/// Asks the very queries of dashboard 1860, where somebody has it, for a Pi and a PC; says which panels stay empty.
+async fn ask_node_exporter_full(prometheus: &Prometheus) {
+    let Some(dashboard) = node_exporter_full::dashboard() else {
+        println!("dashboard 1860: skipped, HOSTLER_DASHBOARD_1860 names no node-exporter-full.json");
+        return;
+    };
+    let panels = node_exporter_full::panels(&dashboard);
+    for name in ["pi5-nvme", "intel-n100"] {
+        let mut empty = Vec::new();
+        for (title, queries) in &panels {
+            let mut answered = false;
+            for query in queries {
+                let filled = query.replace("$__rate_interval", "10s").replace("$node", name).replace("$job", "hostler");
+                let answer = prometheus.json(&format!("/api/v1/query?query={}", escaped(&filled))).await;
+                assert_eq!(answer["status"], "success", "{title}: {filled}: {answer}");
+                let result = &answer["data"]["result"];
+                answered |= result.as_array().is_some_and(|rows| !rows.is_empty());
+            }
+            if !answered {
+                empty.push(title);
+            }
+        }
+        println!("dashboard 1860 on {name}: {} of {} panels are empty: {empty:#?}", empty.len(), panels.len());
+        assert!(empty.len() * 2 < panels.len(), "{name}: more than half of the panels are empty");
+    }
 }
 
 fn escaped(text: &str) -> String {
