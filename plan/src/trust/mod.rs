@@ -153,7 +153,7 @@ fn parse<T: DeserializeOwned>(kind: DocumentKind, fleet: Option<&FleetId>, bytes
         return Err(Refused::new(
             Refusal::WrongFleet,
             format!(
-                "expected a {} of fleet {fleet}, found one of fleet {}; it belongs elsewhere",
+                "expected fleet {fleet} in this {}, found fleet {}; it belongs elsewhere",
                 kind.noun(),
                 cut(&header.fleet_id)
             ),

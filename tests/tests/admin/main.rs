@@ -1,6 +1,7 @@
 //! The admin's operations against a real coordinator and real agents on simulated machines, over TLS on loopback.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
+mod link;
 mod root;
 
 use std::{
@@ -28,7 +29,7 @@ use hostler_plan::{
     refusal::Refusal,
     step::ClusterRole,
 };
-use hostler_proto::join::SetupCode;
+use hostler_proto::join::{JoinString, SetupCode};
 use hostler_sim::{clock::SharedWorld, host::SimHost, world::World};
 use tokio::{sync::oneshot, task::JoinHandle};
 
