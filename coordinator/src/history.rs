@@ -1,10 +1,14 @@
 //! The last 48 hours of the key facts of each node, for people without Prometheus.
 //!
 //! A minute of facts becomes one value per fact, ten minutes become one chunk: the ten values and their mean. The newest
-//! two hours are shown by the minute, the rest by the ten minutes. A chunk has under 400 bytes, so a day of a node is
-//! under 64 KiB.
+//! two hours are shown by the minute, the rest by the ten minutes. A chunk has under 455 bytes with its key, so a day of a
+//! node is under 64 KiB.
+//!
+//! Times are the coordinator's, whose clock may be wrong and step. A node has its 288 chunks however that goes: those
+//! farthest from the present go first, and what lies ahead of the present or too far behind it is not shown. A clock
+//! that was a year off for an hour costs an hour, whichever way it went.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use hostler_plan::{fact::Reading, id::NodeName, timestamp::Timestamp};
 
@@ -28,10 +32,10 @@ const MINUTE: u64 = 60;
 const VALUES: usize = 10;
 /// Seconds of one chunk.
 pub const CHUNK_SECONDS: u64 = MINUTE * VALUES as u64;
-/// Chunks of 48 hours.
-const CHUNKS: usize = 288;
+/// Chunks of 48 hours, and the most that a node has.
+pub const CHUNKS: usize = 288;
 /// Chunks that are shown by the minute.
-const FINE_CHUNKS: usize = 12;
+const FINE_CHUNKS: u64 = 12;
 /// Bytes of a chunk: ten values of each fact.
 const CHUNK_BYTES: usize = FACTS.len() * VALUES * 4;
 
@@ -79,8 +83,18 @@ pub struct History {
 
 #[derive(Debug, Default)]
 struct Past {
-    /// Oldest first; the last one is still being filled.
-    chunks: VecDeque<Chunk>,
+    /// By number.
+    chunks: BTreeMap<u64, Chunk>,
+    /// The chunk that is being filled, or was last.
+    present: u64,
+}
+
+/// A chunk that is to be kept, and those that are not any more.
+#[derive(Debug, PartialEq)]
+pub struct Completed {
+    pub chunk: Chunk,
+    /// Their numbers.
+    pub forgotten: Vec<u64>,
 }
 
 /// One fact over time: Unix seconds and value, oldest first.
@@ -88,57 +102,50 @@ pub type Line = (&'static str, Vec<(u64, f64)>);
 
 impl History {
     /// Takes a reading that arrived at `at`. Gives the chunk that it completed, to be kept.
-    pub fn add(&mut self, node: &NodeName, at: Timestamp, reading: &Reading) -> Option<Chunk> {
+    pub fn add(&mut self, node: &NodeName, at: Timestamp, reading: &Reading) -> Option<Completed> {
         let number = at.unix_seconds() / CHUNK_SECONDS;
         let minute = usize::try_from(at.unix_seconds() % CHUNK_SECONDS / MINUTE).unwrap_or(0);
         let past = self.nodes.entry(node.clone()).or_default();
-        let mut completed = None;
-        match past.chunks.back() {
-            Some(last) if last.number == number => {}
-            // A clock that stepped back does not rewrite what was seen.
-            Some(last) if last.number > number => return None,
-            last => {
-                completed = last.cloned();
-                past.chunks.push_back(Chunk::new(number));
+        let completed = past.chunks.get(&past.present).filter(|last| last.number != number).cloned();
+        past.present = number;
+        let chunk = past.chunks.entry(number).or_insert_with(|| Chunk::new(number));
+        for (fact, value) in key_facts(reading).into_iter().enumerate() {
+            // The first value of a minute stands for it; later ones differ little and cost nothing this way.
+            if chunk.values[fact][minute].is_nan()
+                && let Some(value) = value
+            {
+                chunk.values[fact][minute] = value as f32;
             }
         }
-        past.forget(number);
-        if let Some(chunk) = past.chunks.back_mut() {
-            for (fact, value) in key_facts(reading).into_iter().enumerate() {
-                // The first value of a minute stands for it; later ones differ little and cost nothing this way.
-                if chunk.values[fact][minute].is_nan()
-                    && let Some(value) = value
-                {
-                    chunk.values[fact][minute] = value as f32;
-                }
-            }
-        }
-        completed
+        let forgotten = past.forget();
+        completed.map(|chunk| Completed { chunk, forgotten })
     }
 
     /// Takes a kept chunk back in; they come oldest first.
     pub fn restore(&mut self, node: &NodeName, chunk: Chunk, now: Timestamp) {
         let past = self.nodes.entry(node.clone()).or_default();
-        if past.chunks.back().is_none_or(|last| last.number < chunk.number) {
-            past.chunks.push_back(chunk);
-            past.forget(now.unix_seconds() / CHUNK_SECONDS);
+        // The newest one that is not ahead of the clock, or the newest when all are.
+        let now = now.unix_seconds() / CHUNK_SECONDS;
+        if past.chunks.is_empty() || chunk.number <= now || past.present > now {
+            past.present = chunk.number;
         }
+        past.chunks.insert(chunk.number, chunk);
+        past.forget();
     }
 
     /// The chunks that are being filled, to be kept before a stop.
     pub fn unfinished(&self) -> impl Iterator<Item = (&NodeName, &Chunk)> {
-        self.nodes.iter().filter_map(|(node, past)| Some((node, past.chunks.back()?)))
+        self.nodes.iter().filter_map(|(node, past)| Some((node, past.chunks.get(&past.present)?)))
     }
 
     /// Every fact of a node that has values, as lines.
     pub fn lines(&self, node: &NodeName) -> Vec<Line> {
         let Some(past) = self.nodes.get(node) else { return Vec::new() };
-        let newest = past.chunks.back().map_or(0, |c| c.number);
         let lines = FACTS.iter().enumerate().map(|(fact, name)| {
             let mut points = Vec::new();
-            for chunk in &past.chunks {
+            for chunk in past.chunks.range(oldest_kept(past.present)..=past.present).map(|(_, chunk)| chunk) {
                 let begin = chunk.number * CHUNK_SECONDS;
-                if chunk.number + FINE_CHUNKS as u64 > newest {
+                if chunk.number + FINE_CHUNKS > past.present {
                     let minutes = chunk.values[fact].iter().zip(0_u64..).filter(|(v, _)| v.is_finite());
                     points.extend(minutes.map(|(v, i)| (begin + i * MINUTE, f64::from(*v))));
                 } else if let Some(mean) = chunk.mean(fact) {
@@ -152,16 +159,22 @@ impl History {
 }
 
 impl Past {
-    fn forget(&mut self, present: u64) {
-        while self.chunks.front().is_some_and(|c| c.number + CHUNKS as u64 <= present) {
-            self.chunks.pop_front();
+    /// Lets go of what is more than a node may have, the farthest from the present first. Gives the numbers.
+    fn forget(&mut self) -> Vec<u64> {
+        let mut forgotten = Vec::new();
+        while self.chunks.len() > CHUNKS {
+            let distance = |end: Option<(&u64, &Chunk)>| end.map_or(0, |(number, _)| number.abs_diff(self.present));
+            let oldest_first = distance(self.chunks.first_key_value()) >= distance(self.chunks.last_key_value());
+            let gone = if oldest_first { self.chunks.pop_first() } else { self.chunks.pop_last() };
+            forgotten.extend(gone.map(|(number, _)| number));
         }
+        forgotten
     }
 }
 
-/// The chunk from which on 48 hours are complete.
-pub fn oldest_kept(now: Timestamp) -> u64 {
-    (now.unix_seconds() / CHUNK_SECONDS).saturating_sub(CHUNKS as u64 - 1)
+/// The chunk from which on 48 hours before and with the chunk `present` are complete.
+pub fn oldest_kept(present: u64) -> u64 {
+    present.saturating_sub(CHUNKS as u64 - 1)
 }
 
 /// In the order of [`FACTS`].
@@ -204,7 +217,7 @@ mod tests {
         for minute in 0..60 * 60 {
             for second in [0, 30] {
                 let at = Timestamp::from_unix_seconds(at(minute).unix_seconds() + second);
-                kept.extend(history.add(&node, at, &load(minute as f64)));
+                kept.extend(history.add(&node, at, &load(minute as f64)).map(|completed| completed.chunk));
             }
         }
         assert_eq!(kept.len(), 359, "one chunk every ten minutes but the last");
@@ -228,14 +241,70 @@ mod tests {
         assert_eq!(again.lines(&node), lines);
     }
 
+    /// Ten minutes of readings, from that minute on.
+    fn ten_minutes(history: &mut History, node: &NodeName, from: u64, value: f64) {
+        (from..from + 10).for_each(|minute| drop(history.add(node, at(minute), &load(value))));
+    }
+
     #[test]
-    fn a_clock_that_steps_back_rewrites_nothing() {
+    fn a_clock_that_steps_by_a_year_and_back_costs_only_the_time_it_was_wrong() {
+        const YEAR: u64 = 366 * 24 * 60;
+        let node = NodeName::new("a").unwrap();
+        // Far enough from the beginning for a step to the past.
+        let start = 2 * YEAR;
+        for wrong in [start + YEAR, start - YEAR] {
+            let mut history = History::default();
+            for chunk in 0..100 {
+                ten_minutes(&mut history, &node, start + chunk * 10, 1.0);
+            }
+            ten_minutes(&mut history, &node, wrong, 9.0);
+            let points = history.lines(&node).remove(0).1;
+            assert_eq!(points.len(), 10, "only what is near the clock as it is");
+            assert!(points.iter().all(|(_, value)| *value == 9.0));
+            ten_minutes(&mut history, &node, start + 1010, 2.0);
+            let points = history.lines(&node).remove(0).1;
+            assert!(points.iter().all(|(_, value)| *value != 9.0), "{points:?}");
+            assert_eq!((points[0].0, points.last().unwrap().1), (at(start).unix_seconds(), 2.0));
+            // The same after a restart.
+            let mut again = History::default();
+            for chunk in history.nodes[&node].chunks.values() {
+                again.restore(&node, chunk.clone(), at(start + 1020));
+            }
+            assert_eq!(again.lines(&node), history.lines(&node));
+        }
+    }
+
+    #[test]
+    fn a_small_step_back_rewrites_nothing() {
         let node = NodeName::new("a").unwrap();
         let mut history = History::default();
-        history.add(&node, at(100), &load(1.0));
-        assert_eq!(history.add(&node, at(10), &load(2.0)), None);
-        assert_eq!(history.lines(&node)[0].1, [(at(100).unix_seconds(), 1.0)]);
-        history.add(&node, at(100 + 60 * 24 * 365), &load(3.0));
-        assert_eq!(history.lines(&node)[0].1.len(), 1, "what is older than two days is gone");
+        ten_minutes(&mut history, &node, 100, 1.0);
+        ten_minutes(&mut history, &node, 95, 2.0);
+        let values: Vec<f64> = history.lines(&node).remove(0).1.into_iter().map(|(_, value)| value).collect();
+        assert_eq!(values, [[2.0; 5].as_slice(), &[1.0; 10]].concat());
+    }
+
+    #[test]
+    fn a_node_has_no_more_than_its_chunks_however_the_clock_goes() {
+        let node = NodeName::new("a").unwrap();
+        let mut history = History::default();
+        let mut kept = std::collections::BTreeSet::new();
+        let mut now = 1_000_000_u64;
+        for step in 0..5_000_u64 {
+            // Mostly on, sometimes far to the future or the past.
+            now = match step % 97 {
+                13 => now + 600_000,
+                14 => now - 599_990,
+                51 => now - 700_000,
+                52 => now + 700_010,
+                _ => now + 10,
+            };
+            if let Some(Completed { chunk, forgotten }) = history.add(&node, at(now), &load(step as f64)) {
+                kept.insert(chunk.number);
+                forgotten.iter().for_each(|number| assert!(kept.remove(number), "{number} was never kept"));
+            }
+            assert!(history.nodes[&node].chunks.len() <= CHUNKS && kept.len() <= CHUNKS, "step {step}");
+        }
+        assert!(history.lines(&node)[0].1.len() > 250, "the last two days are there");
     }
 }

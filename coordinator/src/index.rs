@@ -16,7 +16,7 @@ use std::{
 use hostler_plan::{fact::Reading, id::NodeName, timestamp::Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use crate::history::{Chunk, oldest_kept};
+use crate::history::{CHUNK_SECONDS, Chunk, Completed, oldest_kept};
 
 /// The folder's name in the data folder.
 pub const FOLDER_NAME: &str = "index";
@@ -42,7 +42,8 @@ const CACHE_BYTES: u64 = 4 << 20;
 /// Something to keep.
 #[derive(Debug)]
 pub enum Write {
-    Chunk(NodeName, Box<Chunk>),
+    /// A chunk in, and those that it pushed out.
+    Chunk(NodeName, Box<Completed>),
     Facts(NodeName, Timestamp, Box<Reading>),
     Address(NodeName, IpAddr),
 }
@@ -82,7 +83,9 @@ impl Index {
             }
         };
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
-        let oldest = oldest_kept(now);
+        // Of nodes that are not there any more. A clock that is ahead must not make all of it old.
+        let newest = kept.chunks.iter().map(|(_, chunk)| chunk.number).max().unwrap_or(0);
+        let oldest = oldest_kept(newest.min(now.unix_seconds() / CHUNK_SECONDS));
         let thread = std::thread::Builder::new().name("index".into()).spawn(move || write_all(&db, &receiver, oldest));
         match thread {
             Ok(thread) => (index(Some(sender), Some(thread)), kept),
@@ -115,21 +118,7 @@ fn write_all(db: &sled::Db, writes: &mpsc::Receiver<Write>, oldest: u64) {
         tracing::warn!(%error, "old history could not be removed");
     }
     for write in writes {
-        let result = match write {
-            Write::Chunk(node, chunk) => {
-                let oldest = chunk.number.saturating_sub(oldest_span());
-                db.remove(chunk_key(&node, oldest))
-                    .and_then(|_| db.insert(chunk_key(&node, chunk.number), sealed(&chunk.to_bytes())))
-            }
-            Write::Facts(node, at, reading) => {
-                let Ok(json) = serde_json::to_vec(&(at.unix_milliseconds(), *reading)) else { continue };
-                if json.len() > MAX_VALUE_BYTES {
-                    continue;
-                }
-                db.insert(key(b'f', &node), sealed(&json))
-            }
-            Write::Address(node, address) => db.insert(key(b'a', &node), sealed(address.to_string().as_bytes())),
-        };
+        let result = write_one(db, write);
         if let Err(error) = result {
             tracing::warn!(%error, "the index takes nothing");
         }
@@ -139,10 +128,26 @@ fn write_all(db: &sled::Db, writes: &mpsc::Receiver<Write>, oldest: u64) {
     }
 }
 
-/// How many chunks back the one lies that a new one pushes out.
-fn oldest_span() -> u64 {
-    let far = Timestamp::from_unix_seconds(1 << 32);
-    far.unix_seconds() / crate::history::CHUNK_SECONDS - oldest_kept(far) + 1
+fn write_one(db: &sled::Db, write: Write) -> Result<(), sled::Error> {
+    match write {
+        Write::Chunk(node, completed) => {
+            // Both or none: a crash in between would leave one more. After a step of the clock the chunk itself may be
+            // the one that goes.
+            let mut batch = sled::Batch::default();
+            let chunk = &completed.chunk;
+            batch.insert(chunk_key(&node, chunk.number), sealed(&chunk.to_bytes()));
+            completed.forgotten.iter().for_each(|number| batch.remove(chunk_key(&node, *number)));
+            db.apply_batch(batch)
+        }
+        Write::Facts(node, at, reading) => {
+            let Ok(json) = serde_json::to_vec(&(at.unix_milliseconds(), *reading)) else { return Ok(()) };
+            if json.len() > MAX_VALUE_BYTES {
+                return Ok(());
+            }
+            db.insert(key(b'f', &node), sealed(&json)).map(drop)
+        }
+        Write::Address(node, address) => db.insert(key(b'a', &node), sealed(address.to_string().as_bytes())).map(drop),
+    }
 }
 
 fn forget(db: &sled::Db, oldest: u64) -> Result<(), sled::Error> {
@@ -297,8 +302,8 @@ mod tests {
         let mut history = crate::history::History::default();
         for minute in 0..400 {
             let at = Timestamp::from_unix_seconds(now().unix_seconds() + minute * 60);
-            if let Some(chunk) = history.add(&node(), at, &reading()) {
-                index.keep(Write::Chunk(node(), Box::new(chunk)));
+            if let Some(completed) = history.add(&node(), at, &reading()) {
+                index.keep(Write::Chunk(node(), Box::new(completed)));
             }
         }
         index.keep(Write::Facts(node(), now(), Box::new(reading())));
@@ -316,6 +321,70 @@ mod tests {
         assert!(kept.chunks.windows(2).all(|c| c[0].1.number < c[1].1.number));
         assert_eq!(kept.facts, [(node(), now(), reading())]);
         assert_eq!(kept.addresses, [(node(), IpAddr::from([10, 0, 0, 7]))]);
+    }
+
+    #[test]
+    fn a_day_of_a_node_has_at_most_64_kib_however_long_it_goes_and_however_its_clock_jumps() {
+        const DAY_MINUTES: u64 = 24 * 60;
+        let folder = tempfile::tempdir().unwrap();
+        // The longest name that a node may have.
+        let node = NodeName::new("n".repeat(63)).unwrap();
+        let mut history = crate::history::History::default();
+        let mut largest: usize = 0;
+        for day in 0..12 {
+            let (db, kept) = open_and_read(folder.path()).unwrap();
+            assert!(kept.chunks.len() <= crate::history::CHUNKS, "day {day}: {}", kept.chunks.len());
+            for minute in 0..DAY_MINUTES {
+                // All eight facts, another value each minute; the node's own clock is a year off every other day, and
+                // the coordinator's on two days.
+                let steady = now().unix_seconds() + (day * DAY_MINUTES + minute) * 60;
+                let mut reading = Reading::new((steady + day % 2 * 366 * 86_400) * 1000);
+                let value = (minute * 37 + day) as f64 / 7.0;
+                for name in ["node_load1", "nvme_temperature_celsius", "nvme_percentage_used_ratio"] {
+                    reading.set(Series::new(name, &[]), value);
+                }
+                for (name, labels) in [
+                    ("hostler_node_temperature_celsius", vec![("component", "cpu")]),
+                    ("hostler_rpi_throttle", vec![("reason", "throttled"), ("scope", "now")]),
+                    ("hostler_pressure_ratio", vec![("kind", "some"), ("resource", "io")]),
+                    ("node_filesystem_size_bytes", vec![("mountpoint", "/")]),
+                    ("node_filesystem_avail_bytes", vec![("mountpoint", "/")]),
+                ] {
+                    reading.set(Series::new(name, &labels), 1.0 + value);
+                }
+                reading.set(Series::new("node_memory_MemTotal_bytes", &[]), 2.0 + value);
+                reading.set(Series::new("node_memory_MemAvailable_bytes", &[]), 1.0);
+                let at = match day {
+                    5 => steady + 366 * 86_400,
+                    7 => steady - 366 * 86_400,
+                    _ => steady,
+                };
+                let at = Timestamp::from_unix_seconds(at);
+                if let Some(completed) = history.add(&node, at, &reading) {
+                    write_one(&db, Write::Chunk(node.clone(), Box::new(completed))).unwrap();
+                }
+            }
+            largest = largest.max(db.iter().flatten().map(|(key, value)| key.len() + value.len()).sum());
+            db.flush().unwrap();
+        }
+        assert_eq!(history.lines(&node).len(), crate::history::FACTS.len(), "every fact has its line");
+        assert!(largest <= 2 * 64 * 1024, "expected two days in 128 KiB, found {largest} bytes");
+        assert!(largest > 100 * 1024, "the measure itself: {largest}");
+        let on_disk = open(folder.path()).unwrap().size_on_disk().unwrap();
+        assert!(on_disk < SMALL_BYTES, "sled's own file: {on_disk}");
+        println!("two days: {largest} bytes, sled's file {on_disk}");
+    }
+
+    #[test]
+    fn a_start_with_a_clock_that_is_off_loses_no_history() {
+        let folder = tempfile::tempdir().unwrap();
+        fill(folder.path());
+        let year = 366 * 86_400;
+        for seconds in [now().unix_seconds() + year, now().unix_seconds() - year, now().unix_seconds()] {
+            let (index, kept) = Index::open(folder.path(), Timestamp::from_unix_seconds(seconds));
+            index.close();
+            assert_eq!(kept.chunks.len(), 39, "{seconds}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use hostler_plan::{
 
 use crate::{
     clock::now,
-    history::{History, Line},
+    history::{Completed, History, Line},
     index::{Index, Kept, Write},
     judge::Judges,
     metrics::fit,
@@ -104,11 +104,11 @@ impl Live {
             heard.received = Some(at);
         }
         drop(seen);
-        if let Some(chunk) = completed {
-            if chunk.number % CHUNKS_PER_KEPT_FACTS == 0 {
+        if let Some(completed) = completed {
+            if completed.chunk.number % CHUNKS_PER_KEPT_FACTS == 0 {
                 self.index.keep(Write::Facts(node.clone(), at, Box::new(Reading::clone(&reading))));
             }
-            self.index.keep(Write::Chunk(node.clone(), Box::new(chunk)));
+            self.index.keep(Write::Chunk(node.clone(), Box::new(completed)));
         }
         health
     }
@@ -143,7 +143,8 @@ impl Live {
     pub fn keep_all(&self) {
         let seen = self.lock();
         for (node, chunk) in seen.history.unfinished() {
-            self.index.keep(Write::Chunk(node.clone(), Box::new(chunk.clone())));
+            let completed = Completed { chunk: chunk.clone(), forgotten: Vec::new() };
+            self.index.keep(Write::Chunk(node.clone(), Box::new(completed)));
         }
         for (node, heard) in &seen.nodes {
             if let (Some(reading), Some(at)) = (&heard.reading, heard.received) {
