@@ -7,10 +7,12 @@
 
 mod delta;
 mod exposition;
+mod growth;
 mod metric;
 
-pub use delta::{Added, Delta, DeltaError, DeltaReader, DeltaWriter};
+pub use delta::{Added, Change, Delta, DeltaError, DeltaReader, DeltaWriter};
 pub use exposition::expose;
+pub use growth::{Growth, MAX_PLACES};
 pub use metric::{Kind, Metric, metric};
 
 use serde::{Deserialize, Serialize};
@@ -199,6 +201,11 @@ impl Reading {
     /// The value of the series with exactly these labels (in any order).
     pub fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.family(name).find(|(found, _)| found.are(labels)).map(|(_, value)| value)
+    }
+
+    /// The value of exactly this series.
+    pub fn value(&self, series: &Series) -> Option<f64> {
+        self.families.get(series.name()).and_then(|family| family.get(&series.labels)).copied()
     }
 
     /// The first series of that name which carries at least these labels, with its value.

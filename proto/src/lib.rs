@@ -5,6 +5,7 @@
 //! `hostler_plan::trust` on both ends.
 
 pub mod convert;
+pub mod facts;
 pub mod join;
 pub mod login;
 pub mod metrics;

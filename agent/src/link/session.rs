@@ -2,16 +2,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 use hostler_plan::{
     document::Signed,
-    fact::{Delta, DeltaWriter, Reading},
+    fact::{DeltaWriter, Reading},
     id::{Digest, TaskId},
     refusal::{Refusal, Refused},
 };
 use hostler_proto::{
-    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_BYTES, facts,
     v1::{
-        FactsDelta, FromAgent, Hello, Label, LeaseRenewal, NewSeries, NodeCondition, NodeConditions, Progress,
-        RefusalReport, RunningTask, SeriesValue, SignedDocument, ToAgent, TrustChain, agent_client::AgentClient,
-        from_agent::Message as Up, to_agent::Message as Down,
+        FromAgent, Hello, LeaseRenewal, NodeCondition, NodeConditions, Progress, RefusalReport, RunningTask,
+        SignedDocument, ToAgent, TrustChain, agent_client::AgentClient, from_agent::Message as Up,
+        to_agent::Message as Down,
     },
 };
 use tokio::{
@@ -310,7 +310,7 @@ impl Session<'_> {
             return Ok(());
         }
         let delta = self.facts.delta(&reading);
-        self.send(Up::Facts(facts_message(delta))).await
+        self.send(Up::Facts(facts::to_wire(delta))).await
     }
 
     async fn report_conditions(&mut self) -> Result<(), LinkError> {
@@ -371,27 +371,6 @@ fn progress_message(progress: message::Progress) -> Progress {
         steps: u32::try_from(progress.steps).unwrap_or(u32::MAX),
         op: progress.op.to_owned(),
         sentence: progress.sentence,
-    }
-}
-
-/// A stream begins with a whole delta and loses none, so its numbers need not travel.
-fn facts_message(delta: Delta) -> FactsDelta {
-    let series = |added: hostler_plan::fact::Added| NewSeries {
-        id: added.id,
-        name: added.series.name().to_owned(),
-        labels: added
-            .series
-            .labels()
-            .iter()
-            .map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() })
-            .collect(),
-        value: added.value,
-    };
-    FactsDelta {
-        taken_at: delta.at_ms,
-        added: delta.added.into_iter().map(series).collect(),
-        changed: delta.changed.into_iter().map(|(id, value)| SeriesValue { id, value }).collect(),
-        removed: delta.removed,
     }
 }
 

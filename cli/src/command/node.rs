@@ -224,7 +224,7 @@ fn detail_json(admin: &Admin, detail: &NodeDetail) -> Value {
         .map(|f| {
             let labels: serde_json::Map<String, Value> =
                 f.labels.iter().map(|l| (l.name.clone(), json!(l.value))).collect();
-            json!({ "name": f.name, "labels": labels, "value": f.value })
+            json!({ "name": f.name, "labels": labels, "value": f.value() })
         })
         .collect();
     value["verdicts"] = detail
@@ -292,7 +292,7 @@ fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
         lines.push(format!("  refused   {at} ({}): {}", r.refusal, r.reason));
     }
     let mut text: String = lines.iter().map(|l| clean(l) + "\n").collect();
-    let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [number(f.value), fact_name(f)]).collect();
+    let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [number(f.value()), fact_name(f)]).collect();
     if !rows.is_empty() {
         text.push('\n');
         text.push_str(&table(["VALUE", "FACT"], &rows));

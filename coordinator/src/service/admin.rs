@@ -187,7 +187,7 @@ impl Admin for AdminService {
         let (summary, refusals) = self.shared.desk.ask(move |desk| desk.node(&name, heard.as_ref())).await??;
         Ok(Response::new(v1::NodeDetail {
             summary: Some(summary),
-            facts: reading.as_deref().map(super::agents::series).unwrap_or_default(),
+            facts: reading.as_deref().map(hostler_proto::facts::spelled_out).unwrap_or_default(),
             facts_taken_at: reading.as_deref().map_or(0, hostler_plan::fact::Reading::at_ms),
             verdicts,
             history: lines.into_iter().map(history_series).collect(),

@@ -2,12 +2,12 @@ use std::{pin::Pin, time::Duration};
 
 use futures_util::Stream;
 use hostler_plan::{
-    fact::{Added, Delta, DeltaReader, Reading, Series, SeriesError},
+    fact::{DeltaReader, Reading},
     id::{Digest, NodeName},
     sequencer::Health,
 };
 use hostler_proto::{
-    ARTIFACT_CHUNK_BYTES,
+    ARTIFACT_CHUNK_BYTES, facts,
     v1::{self, FromAgent, ToAgent, agent_server::Agent, from_agent::Message},
 };
 use tokio::{
@@ -223,40 +223,13 @@ struct Facts {
 }
 
 impl Facts {
-    fn apply(&mut self, delta: v1::FactsDelta) -> Result<Reading, Status> {
-        let wrong = |e: SeriesError| Status::invalid_argument(e.to_string());
-        let mut added = Vec::with_capacity(delta.added.len());
-        for new in delta.added {
-            let labels: Vec<(&str, &str)> = new.labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
-            let series = Series::checked(&new.name, &labels).map_err(wrong)?;
-            added.push(Added { id: new.id, series, value: new.value });
-        }
+    fn apply(&mut self, report: v1::FactsDelta) -> Result<Reading, Status> {
+        let wrong = |e: &dyn std::error::Error| Status::invalid_argument(e.to_string());
+        let delta = facts::from_wire(report, self.sequence + 1).map_err(|e| wrong(&e))?;
+        let reading = self.reader.apply(&delta).map_err(|e| wrong(&e))?.clone();
         self.sequence += 1;
-        let delta = Delta {
-            sequence: self.sequence,
-            at_ms: delta.taken_at,
-            whole: self.sequence == 1,
-            removed: delta.removed,
-            added,
-            changed: delta.changed.into_iter().map(|c| (c.id, c.value)).collect(),
-        };
-        let applied = self.reader.apply(&delta).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        Ok(applied.clone())
+        Ok(reading)
     }
-}
-
-/// A reading as messages spell it out.
-pub fn series(reading: &Reading) -> Vec<v1::NewSeries> {
-    reading
-        .iter()
-        .zip(0..)
-        .map(|((name, labels, value), id)| v1::NewSeries {
-            id,
-            name: name.to_string(),
-            labels: labels.iter().map(|(n, v)| v1::Label { name: n.to_owned(), value: v.to_owned() }).collect(),
-            value,
-        })
-        .collect()
 }
 
 impl crate::desk::Desk {

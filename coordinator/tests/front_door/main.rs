@@ -6,6 +6,7 @@
 mod authorisation;
 mod crash;
 mod enrolment;
+mod facts;
 mod fleet;
 mod login;
 mod metrics;

@@ -33,14 +33,14 @@ async fn wait_for(fleet: &Fleet, wanted: &str) -> String {
 
 fn facts(load: f64, many: u32) -> FromAgent {
     let label = |name: &str, value: String| v1::Label { name: name.into(), value };
-    let mut added = vec![v1::NewSeries { id: 0, name: "node_load1".into(), labels: Vec::new(), value: load }];
+    let mut added = vec![v1::NewSeries { id: 0, name: "node_load1".into(), labels: Vec::new(), value: Some(load) }];
     added.extend((1..=many).map(|id| v1::NewSeries {
         id,
         name: "node_cpu_seconds_total".into(),
         labels: vec![label("cpu", id.to_string())],
-        value: 1.0,
+        value: Some(1.0),
     }));
-    added.push(v1::NewSeries { id: many + 1, name: "hostler_node_up".into(), labels: Vec::new(), value: 7.0 });
+    added.push(v1::NewSeries { id: many + 1, name: "hostler_node_up".into(), labels: Vec::new(), value: Some(7.0) });
     let delta = v1::FactsDelta { taken_at: now().unix_milliseconds(), added, ..v1::FactsDelta::default() };
     FromAgent { message: Some(Message::Facts(delta)) }
 }

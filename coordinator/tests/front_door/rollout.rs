@@ -443,14 +443,16 @@ async fn a_second_stream_replaces_the_first_and_facts_are_shown() {
     let mut second = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
     second.expect(|m| if let Message::Trust(_) = m { Some(()) } else { None }).await;
     while let Ok(Some(_)) = first.next().await {}
-    let series = |id, name: &str, value| v1::NewSeries { id, name: name.into(), labels: Vec::new(), value };
+    let series =
+        |id, name: &str, value| v1::NewSeries { id, name: name.into(), labels: Vec::new(), value: Some(value) };
     let facts = v1::FactsDelta {
         taken_at: now().unix_milliseconds(),
         added: vec![series(0, "node_memory_MemTotal_bytes", 8e9), series(1, "node_memory_MemAvailable_bytes", 4e9)],
         ..v1::FactsDelta::default()
     };
     second.send(from_agent::Message::Facts(facts)).await;
-    let changed = v1::FactsDelta { changed: vec![v1::SeriesValue { id: 1, value: 2e9 }], ..v1::FactsDelta::default() };
+    let grown = vec![v1::Growth { places: 0, gaps: vec![1], units: vec![-2_000_000_000] }];
+    let changed = v1::FactsDelta { grown, ..v1::FactsDelta::default() };
     second.send(from_agent::Message::Facts(changed)).await;
     second.send(from_agent::Message::Conditions(v1::NodeConditions::default())).await;
     let mut admin = ready.fleet.login(&ready.fleet.viewer).await.unwrap();
