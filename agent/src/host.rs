@@ -57,6 +57,10 @@ pub trait Host: Send + Sync {
     /// Every fact that can be read now; what cannot be read is missing. Never hangs.
     fn read_facts(&self, now: Timestamp) -> Reading;
 
+    /// Called when the node has had nothing to do for a while: what only its start or its last task needed may be given
+    /// back to the machine.
+    fn rest(&self) {}
+
     /// A regular file of at most 1 MiB; `None` when nothing is there. Anything else than a regular file is an error,
     /// and links are not followed.
     fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError>;

@@ -16,6 +16,7 @@ pub mod host;
 mod keys;
 mod link;
 pub mod log;
+pub mod memory;
 mod metrics;
 mod seal;
 pub mod settings;

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use hostler_agent::{
     AgentError, Exit, facts,
     host::{Host, Linux},
-    log,
+    log, memory,
     settings::Settings,
 };
 use sd_notify::NotifyState;
@@ -61,7 +61,11 @@ enum Command {
     Id,
 }
 
+/// A helper that reads facts stays until the next report, instead of ending just when it is due: they come every 10 s.
+const HELPER_KEEP_ALIVE: Duration = Duration::from_secs(25);
+
 fn main() -> ExitCode {
+    memory::share_one_heap();
     let arguments = Arguments::parse();
     match perform(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,6 +95,7 @@ fn perform(arguments: Arguments) -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .max_blocking_threads(4)
+                .thread_keep_alive(HELPER_KEEP_ALIVE)
                 .build()
                 .context("starting the runtime failed")?;
             let result = runtime.block_on(run(settings));

@@ -61,12 +61,16 @@ impl Control {
         }
     }
 
-    /// The next request, or none after `at_most`. `Err` when the process ends.
-    pub fn next(&mut self, at_most: Duration) -> Result<Option<Request>, Interruption> {
+    /// The next request, however long it takes, or none after `at_most`. `Err` when the process ends.
+    pub fn next(&mut self, at_most: Option<Duration>) -> Result<Option<Request>, Interruption> {
         if let Some(request) = self.deferred.pop_front() {
             return Ok(Some(request));
         }
-        match self.inbox.requests.recv_timeout(at_most) {
+        let received = match at_most {
+            Some(at_most) => self.inbox.requests.recv_timeout(at_most),
+            None => self.inbox.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
             Ok(request) => Ok(Some(request)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(Interruption::Ending),

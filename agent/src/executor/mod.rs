@@ -122,7 +122,9 @@ impl Executor {
             return Ok(ended);
         }
         loop {
-            let request = match self.control.next(CLOCK_RETRY) {
+            // An idle executor sleeps until somebody wants something.
+            let at_most = self.waits_for_clock.is_some().then_some(CLOCK_RETRY);
+            let request = match self.control.next(at_most) {
                 Ok(request) => request,
                 Err(_) => return Ok(Ended::Shutdown),
             };
@@ -142,7 +144,7 @@ impl Executor {
         if let Some(ended) = self.resume()? {
             return Ok(ended);
         }
-        while let Ok(Some(request)) = self.control.next(Duration::ZERO) {
+        while let Ok(Some(request)) = self.control.next(Some(Duration::ZERO)) {
             if let Some(ended) = self.handle(request)? {
                 return Ok(ended);
             }

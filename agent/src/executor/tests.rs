@@ -414,7 +414,7 @@ fn a_grant_that_came_before_the_clock_was_right_counts_once_it_is() {
     for request in grant(&plan) {
         door.offer(request).unwrap();
     }
-    while let Ok(Some(request)) = executor.control.next(Duration::ZERO) {
+    while let Ok(Some(request)) = executor.control.next(Some(Duration::ZERO)) {
         executor.handle(request).unwrap();
     }
     let counts = || {

@@ -4,6 +4,7 @@
 
 mod backoff;
 mod fetch;
+mod quiet;
 mod renew;
 mod session;
 

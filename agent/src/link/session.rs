@@ -22,7 +22,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Link, LinkError, fetch::fetch, renew, renewal_time};
+use super::{Link, LinkError, fetch::fetch, quiet::Quiet, renew, renewal_time};
 use crate::{
     credentials::Credentials,
     executor::message::{self, Fetch, Grant, Request},
@@ -67,6 +67,7 @@ struct Session<'a> {
     /// What is being fetched on this connection, and by whom.
     fetching: Option<(Fetch, JoinHandle<()>)>,
     welcomed: bool,
+    quiet: Quiet,
 }
 
 /// One stream from its hello to its end.
@@ -92,6 +93,7 @@ pub async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -
         may_serve: true,
         fetching: None,
         welcomed: false,
+        quiet: Quiet::default(),
     };
     let end = session.serve(inbound, credentials).await;
     if let Some((wanted, fetching)) = session.fetching
@@ -139,13 +141,13 @@ impl Session<'_> {
         let mut report = ticks(self.report_interval);
         let mut conditions = ticks(CONDITIONS_INTERVAL);
         let mut lease = ticks(SHORTEST_RENEWAL);
-        let mut renewal = ticks(Duration::from_secs(10));
         let renew_at = renewal_time(credentials);
         self.flush().await?;
         loop {
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(ToAgent { message: Some(message) })) => {
+                        self.quiet.disturbed(Instant::now());
                         let interval = self.report_interval;
                         self.receive(message).await?;
                         if self.report_interval != interval {
@@ -158,6 +160,7 @@ impl Session<'_> {
                     Err(status) => return Err(LinkError::Ended(status.message().to_owned())),
                 },
                 () = self.link.board.changed.notified() => {
+                    self.quiet.disturbed(Instant::now());
                     let before = self.running.clone();
                     if self.flush().await? {
                         // The task may have changed the cluster, and the next one waits until that is known.
@@ -169,25 +172,22 @@ impl Session<'_> {
                     }
                 }
                 _ = report.tick() => {
-                    self.report_facts().await?;
-                    if !self.may_serve {
-                        self.report_conditions().await?;
+                    self.report().await?;
+                    // The clock can jump, so it is looked at; nobody is woken for it alone.
+                    if self.link.host.now() >= renew_at {
+                        match renew::in_time(self.link, credentials, &mut self.client).await {
+                            Ok(new) => {
+                                *credentials = new;
+                                return Ok(SessionEnd::NewCertificate);
+                            }
+                            // The old one still counts; tried again with the next report.
+                            Err(error) => tracing::warn!("{error}"),
+                        }
                     }
                 }
                 _ = conditions.tick(), if self.may_serve => self.report_conditions().await?,
                 // An idle node has no lease, and sleeps.
                 _ = lease.tick(), if self.running.is_some() => self.renew_lease().await?,
-                _ = renewal.tick() => if self.link.host.now() >= renew_at {
-                    let client = &mut self.client;
-                    match renew::in_time(self.link, credentials, client).await {
-                        Ok(new) => {
-                            *credentials = new;
-                            return Ok(SessionEnd::NewCertificate);
-                        }
-                        // The old one still counts; tried again at the next tick.
-                        Err(error) => tracing::warn!("{error}"),
-                    }
-                },
             }
         }
     }
@@ -301,15 +301,28 @@ impl Session<'_> {
         self.fetching = Some((kept, fetching));
     }
 
-    async fn report_facts(&mut self) -> Result<(), LinkError> {
+    /// Everything that a node without work has to do, in one turn of a helper: each more wakes two threads.
+    async fn report(&mut self) -> Result<(), LinkError> {
         let host = self.link.host.clone();
-        let reading = tokio::task::spawn_blocking(move || host.read_facts(host.now())).await;
-        let Ok(reading) = reading else { return Ok(()) };
-        let reading: Reading = reading;
+        let (look, rest) = (!self.may_serve, self.quiet.has_begun(Instant::now()));
+        let read = tokio::task::spawn_blocking(move || {
+            let reading = host.read_facts(host.now());
+            let cluster_appeared = look && host.cluster().is_some();
+            if rest {
+                host.rest();
+            }
+            (reading, cluster_appeared)
+        });
+        let Ok((reading, cluster_appeared)) = read.await else { return Ok(()) };
+        self.may_serve |= cluster_appeared;
+        self.report_facts(&reading).await
+    }
+
+    async fn report_facts(&mut self, reading: &Reading) -> Result<(), LinkError> {
         if reading.is_empty() {
             return Ok(());
         }
-        let delta = self.facts.delta(&reading);
+        let delta = self.facts.delta(reading);
         self.send(Up::Facts(facts::to_wire(delta))).await
     }
 

@@ -24,6 +24,7 @@ use self::command::run;
 use super::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake, kube::KubeCluster};
 use crate::{
     facts::{Calls, Facts, Now, Source},
+    memory,
     settings::ClockSource,
 };
 
@@ -137,6 +138,10 @@ impl Host for Linux {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Now { elapsed: self.started.elapsed(), unix_ms: now.unix_milliseconds() };
         facts.tick(now).clone()
+    }
+
+    fn rest(&self) {
+        memory::give_back();
     }
 
     fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError> {
