@@ -62,7 +62,8 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<Idle> {
     let listen = SocketAddr::from((RELAY_HOST, stand.agents.port()));
     let counted = relay::start(listen, stand.agents).with_context(|| format!("cannot listen at {listen}"))?;
     let join = stand.join_string(1, ClusterRole::Worker).await?;
-    let agent = start_agent(folder, &join, plan.agent.as_deref())?;
+    let mut command = agent_command(folder, &join, plan.agent.as_deref())?;
+    let agent = Process::start(&mut command, &folder.join("agent.log"))?;
     stand.enrolled(1).await?;
     let mut exporter = Exporter::start(folder).await?;
 
@@ -142,7 +143,7 @@ async fn pass(
 }
 
 /// The agent of this machine, as its package would run it but for its folders.
-fn start_agent(folder: &Path, join: &JoinString, program: Option<&Path>) -> anyhow::Result<Process> {
+pub fn agent_command(folder: &Path, join: &JoinString, program: Option<&Path>) -> anyhow::Result<Command> {
     let (config, join_file) = (folder.join("agent.toml"), folder.join("join"));
     std::fs::write(&join_file, join.encode())?;
     let text = format!(
@@ -161,5 +162,5 @@ fn start_agent(folder: &Path, join: &JoinString, program: Option<&Path>) -> anyh
         }
     };
     command.arg("--config").arg(&config).stdout(Stdio::null());
-    Process::start(&mut command, &folder.join("agent.log"))
+    Ok(command)
 }

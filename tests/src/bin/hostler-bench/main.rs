@@ -8,6 +8,7 @@ mod plans;
 mod relay;
 mod report;
 mod usage;
+mod writes;
 
 use std::{
     net::Ipv4Addr,
@@ -35,7 +36,8 @@ use tokio::signal::unix::{SignalKind, signal};
     after_help = "Examples:\n  \
         hostler-bench                                      a minute after half a minute of warm-up, then five plans\n  \
         hostler-bench --seconds 600                        longer, with more of what happens once in minutes\n  \
-        hostler-bench --agent target/dist/hostler-agent    the agent as it is packaged"
+        hostler-bench --agent target/dist/hostler-agent    the agent as it is packaged\n  \
+        hostler-bench writes                               ten minutes in which it may write to no file"
 )]
 struct Arguments {
     /// How long the idle agent is measured; 0 leaves that part out
@@ -54,9 +56,21 @@ struct Arguments {
     child: Option<Child>,
 }
 
-/// What this program is when it starts itself. Nobody starts these by hand.
+/// Another thing to see, and what this program is when it starts itself.
 #[derive(Debug, Subcommand)]
 enum Child {
+    /// Watch with strace that an idle agent writes to no file; fails when it does
+    Writes {
+        /// How long it is watched
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        seconds: u64,
+        /// How long it runs before it is watched
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        warm_up: u64,
+        /// The agent to watch instead of the one in this program
+        #[arg(long, value_name = "PATH")]
+        agent: Option<PathBuf>,
+    },
     /// A real coordinator
     #[command(hide = true)]
     Coordinator {
@@ -88,6 +102,15 @@ fn main() -> ExitCode {
             hostler_coordinator::command::main(&arguments).map_err(Into::into)
         }
         Some(Child::Agent { config, machine }) => agent(config, machine.as_deref()),
+        Some(Child::Writes { seconds, warm_up, agent }) => {
+            let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone() };
+            until_stopped(async || {
+                let (text, quiet) = writes::report(writes::watch(&plan).await?.as_ref(), plan.seconds);
+                print!("{text}");
+                anyhow::ensure!(quiet, "an idle agent wrote to a file");
+                Ok(())
+            })
+        }
         None => bench(&arguments),
     };
     match ended {
@@ -126,22 +149,27 @@ fn bench(arguments: &Arguments) -> anyhow::Result<()> {
         *seconds == 0 || *seconds >= LEAST_SECONDS,
         "--seconds expected at least {LEAST_SECONDS}, or 0 for none; found {seconds}"
     );
+    until_stopped(async || {
+        println!("load before: {}", load());
+        if *seconds > 0 {
+            let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone() };
+            print!("\n{}", report::idle(&idle::measure(&plan).await?));
+        }
+        if *plans > 0 {
+            print!("\n{}", report::plans(&plans::measure(*plans).await?));
+        }
+        println!("load after: {}", load());
+        Ok(())
+    })
+}
+
+/// Runs it to its end, or until a person or the system wants this to end; then nothing stays behind either.
+fn until_stopped(run: impl AsyncFnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let terminated = terminated()?;
         tokio::select! {
-            ended = async {
-                println!("load before: {}", load());
-                if *seconds > 0 {
-                    let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone() };
-                    print!("\n{}", report::idle(&idle::measure(&plan).await?));
-                }
-                if *plans > 0 {
-                    print!("\n{}", report::plans(&plans::measure(*plans).await?));
-                }
-                println!("load after: {}", load());
-                anyhow::Ok(())
-            } => ended,
+            ended = run() => ended,
             () = terminated => Err(anyhow::anyhow!("stopped before the end")),
         }
     });
