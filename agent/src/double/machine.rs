@@ -15,7 +15,10 @@ use hostler_plan::{
 };
 
 use super::DoubleCluster;
-use crate::host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitActivity, UnitStatus, Wake};
+use crate::{
+    executor::message::Door,
+    host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitActivity, UnitStatus, Wake},
+};
 
 /// A machine in memory. Its clock moves only while somebody waits.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Inner {
     /// An upgrade leaves the old version running.
     pub upgrade_fails: bool,
     pub joined_with: Option<String>,
+    /// The process ends while the next package is being installed, and takes the installation along.
+    pub ends_in_package: Option<Door>,
     /// Every change, in order: what must not happen twice.
     pub acts: Vec<String>,
 }
@@ -57,6 +62,7 @@ impl Machine {
                 k3s: K3sStatus::default(),
                 upgrade_fails: false,
                 joined_with: None,
+                ends_in_package: None,
                 acts: Vec::new(),
             }),
             cluster: None,
@@ -132,7 +138,12 @@ impl Host for Machine {
         Ok(self.inner().packages.get(package).cloned())
     }
     fn install_package(&self, package: &str, version: &str) -> Result<(), HostError> {
-        self.inner().packages.insert(package.to_owned(), version.to_owned());
+        let mut inner = self.inner();
+        if let Some(door) = inner.ends_in_package.take() {
+            drop(door);
+            return Err(HostError::Signalled { command: format!("apt-get install {package}"), signal: 15 });
+        }
+        inner.packages.insert(package.to_owned(), version.to_owned());
         Ok(())
     }
     fn unit(&self, unit: &str) -> Result<UnitStatus, HostError> {

@@ -111,6 +111,12 @@ impl Control {
         Ok(Instant::now() < self.lease_ends)
     }
 
+    /// Whether the process ends, and every program that it started with it.
+    pub fn is_ending(&mut self) -> bool {
+        let _ = self.listen();
+        self.ending
+    }
+
     /// Blocks for a moment of real time: leases are the coordinator's, and it has no part in simulated time.
     pub fn await_lease(&mut self) -> Result<(), Interruption> {
         self.inbox.wake.wait(Duration::from_millis(500));

@@ -173,7 +173,7 @@ impl Executor {
             Ok((check, context.observations))
         });
         let proof = match checked {
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(self.unless_ending(error))),
             Ok((Check::Mismatch { expected, found }, _)) => {
                 let reason = format!("{}: expected {expected}, found {found}", step.op());
                 return Ok(Err(StepError::Failed(reason)));
@@ -190,7 +190,7 @@ impl Executor {
                 });
                 match applied {
                     Ok((detail, observations)) => (true, detail, observations),
-                    Err(error) => return Ok(Err(error)),
+                    Err(error) => return Ok(Err(self.unless_ending(error))),
                 }
             }
         };
@@ -198,6 +198,17 @@ impl Executor {
         tracing::info!("{}: {detail}", step.op());
         journal::write(&self.memory.disk, running, Record::Proof { step: index, changed, detail, observations })?;
         Ok(Ok(()))
+    }
+
+    /// A program that was ended together with this process has not failed: the next process looks how far it came.
+    fn unless_ending(&mut self, error: StepError) -> StepError {
+        match error {
+            StepError::Failed(reason) if self.control.is_ending() => {
+                tracing::warn!("cut off while this agent ends, goes on in the next one: {reason}");
+                StepError::Ending
+            }
+            other => other,
+        }
     }
 
     fn context<'a>(

@@ -107,6 +107,25 @@ fn receipts_form_a_chain_and_are_kept_until_acknowledged() {
 }
 
 #[test]
+fn an_installation_that_the_ending_agent_takes_along_goes_on_in_the_next_one() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let package = Step::EnsurePackage { package: "jq".into(), version: "1.7-1".into() };
+    let plan = fleet.plan(1, vec![package], |_| {});
+    let (executor, door, board, disk) = fleet.executor(&machine).unwrap();
+    for request in grant(&plan) {
+        door.offer(request).unwrap();
+    }
+    machine.inner().ends_in_package = Some(door);
+    assert_eq!(executor.run_until_idle().unwrap(), Ended::Shutdown);
+    assert!(board.content().receipts.is_empty(), "nothing has failed");
+    drop(disk);
+    let (receipts, _) = continue_with_lease(&fleet, &machine);
+    assert_eq!(receipts[0].outcome, Outcome::Succeeded {});
+    assert_eq!(machine.inner().packages["jq"], "1.7-1");
+}
+
+#[test]
 fn a_doubled_or_late_grant_never_runs_a_task_twice() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);

@@ -191,6 +191,8 @@ impl Host for Linux {
     }
 
     fn install_package(&self, package: &str, version: &str) -> Result<(), HostError> {
+        // An installation that was cut off, by a power failure say, is finished first; apt refuses to go on before.
+        run(&["dpkg", "--force-confold", "--configure", "--pending"], PACKAGE_LIMIT)?;
         let wanted = format!("{package}={version}");
         let install = [
             "apt-get",
