@@ -11,6 +11,13 @@ pub const AGENT_CONNECTIONS: usize = 1200;
 pub const ENROLMENT_CONNECTIONS: usize = 128;
 /// Connections of admins; a person has a handful of terminals.
 pub const ADMIN_CONNECTIONS: usize = 64;
+/// Connections from one address to each listener: a stranger's machine must not shut all others out, and a fleet, or its
+/// enrolment, may lie behind one address.
+pub const AGENT_CONNECTIONS_PER_ADDRESS: usize = 1000;
+/// See [`AGENT_CONNECTIONS_PER_ADDRESS`].
+pub const ENROLMENT_CONNECTIONS_PER_ADDRESS: usize = 96;
+/// See [`AGENT_CONNECTIONS_PER_ADDRESS`].
+pub const ADMIN_CONNECTIONS_PER_ADDRESS: usize = 16;
 /// Calls at the same time on one connection: one stream, one download, and room.
 pub const CALLS_PER_CONNECTION: u32 = 16;
 /// A call that is no stream is over within this, or its caller has given up.

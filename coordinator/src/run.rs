@@ -28,7 +28,8 @@ use crate::{
     index::Index,
     ledger::{self, Ledger, LedgerError, Opened, Recovered},
     limits::{
-        ADMIN_CONNECTIONS, AGENT_CONNECTIONS, CALL_TIMEOUT, CALLS_PER_CONNECTION, ENROLMENT_CONNECTIONS, STOP_GRACE,
+        ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS, AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
+        CALL_TIMEOUT, CALLS_PER_CONNECTION, ENROLMENT_CONNECTIONS, ENROLMENT_CONNECTIONS_PER_ADDRESS, STOP_GRACE,
     },
     live::Live,
     metrics::Metrics,
@@ -243,15 +244,17 @@ impl Coordinator {
     ) -> Result<impl Future<Output = Result<(), RunError>> + use<>, RunError> {
         let Listeners { enrolment, agents, admin, metrics, .. } = listeners;
         let authority = &self.shared.authority;
-        let listen = |listener, client_ca: Option<CertificateDer<'static>>, max_connections| {
+        let listen = |listener, client_ca: Option<CertificateDer<'static>>, most: (usize, usize)| {
             let identity = authority.server_identity(now())?;
             let leaf = identity.chain.first().cloned();
-            let settings = ServerSettings { identity, client_ca, max_connections };
+            let (max_connections, max_per_address) = most;
+            let settings = ServerSettings { identity, client_ca, max_connections, max_per_address };
             Ok::<_, RunError>((incoming(listener, settings)?, leaf))
         };
-        let (enrolment, _) = listen(enrolment, None, ENROLMENT_CONNECTIONS)?;
-        let (agents, _) = listen(agents, Some(authority.certificate().clone()), AGENT_CONNECTIONS)?;
-        let (admin, shown) = listen(admin, None, ADMIN_CONNECTIONS)?;
+        let (enrolment, _) = listen(enrolment, None, (ENROLMENT_CONNECTIONS, ENROLMENT_CONNECTIONS_PER_ADDRESS))?;
+        let (agents, _) =
+            listen(agents, Some(authority.certificate().clone()), (AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS))?;
+        let (admin, shown) = listen(admin, None, (ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS))?;
         let setup = Setup::new(self.setup.clone(), self.data.join(SETUP_FILE));
         let admin_service = AdminService::new(
             self.shared.clone(),

@@ -1,9 +1,10 @@
 use std::{
+    collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -40,6 +41,8 @@ pub struct ServerSettings {
     pub client_ca: Option<CertificateDer<'static>>,
     /// Connections at the same time; one more waits in the kernel's queue.
     pub max_connections: usize,
+    /// Of these from one address; one more is closed at once, so that no single peer keeps all others out.
+    pub max_per_address: usize,
 }
 
 /// What a service may know of the connection a call came over. A call without it did not come through this listener.
@@ -57,8 +60,44 @@ pub struct PeerInfo {
 pub struct Accepted {
     stream: TlsStream<TcpStream>,
     peer: PeerInfo,
-    /// Given back when the connection ends.
+    _place: Place,
+}
+
+/// Open connections by address.
+type Addresses = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// What a connection takes up; given back when it ends.
+#[derive(Debug)]
+struct Place {
     _permit: OwnedSemaphorePermit,
+    address: IpAddr,
+    addresses: Addresses,
+}
+
+impl Place {
+    /// None when the address has as many connections as it may.
+    fn take(permit: OwnedSemaphorePermit, address: IpAddr, addresses: &Addresses, most: usize) -> Option<Self> {
+        let mut open = addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        drop(open);
+        Some(Self { _permit: permit, address, addresses: addresses.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
 }
 
 /// Finished connections, for `tonic`'s `serve_with_incoming`.
@@ -68,16 +107,18 @@ pub type Incoming = tokio_stream::wrappers::ReceiverStream<io::Result<Accepted>>
 pub fn incoming(listener: TcpListener, settings: ServerSettings) -> Result<Incoming, TlsError> {
     let acceptor = TlsAcceptor::from(Arc::new(server_config(&settings)?));
     let (sender, receiver) = mpsc::channel(16);
-    tokio::spawn(accept_all(listener, acceptor, Arc::new(Semaphore::new(settings.max_connections)), sender));
+    tokio::spawn(accept_all(listener, acceptor, settings.max_connections, settings.max_per_address, sender));
     Ok(tokio_stream::wrappers::ReceiverStream::new(receiver))
 }
 
 async fn accept_all(
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    permits: Arc<Semaphore>,
+    max_connections: usize,
+    max_per_address: usize,
     sender: mpsc::Sender<io::Result<Accepted>>,
 ) {
+    let (permits, addresses) = (Arc::new(Semaphore::new(max_connections)), Addresses::default());
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -89,9 +130,10 @@ async fn accept_all(
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
+        let Some(place) = Place::take(permit, address.ip(), &addresses, max_per_address) else { continue };
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         tokio::spawn(async move {
-            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(acceptor, tcp, address, permit));
+            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(acceptor, tcp, address, place));
             // A peer that fails its handshake gets no answer and leaves no trace but its closed connection.
             if let Ok(Ok(accepted)) = handshake.await {
                 let _ = sender.send(Ok(accepted)).await;
@@ -100,18 +142,13 @@ async fn accept_all(
     }
 }
 
-async fn handshake(
-    acceptor: TlsAcceptor,
-    tcp: TcpStream,
-    address: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) -> io::Result<Accepted> {
+async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream, address: SocketAddr, place: Place) -> io::Result<Accepted> {
     static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
     tcp.set_nodelay(true)?;
     let stream = acceptor.accept(tcp).await?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|c| c.first()).map(|c| c.clone().into_owned());
     let connection = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
-    Ok(Accepted { stream, peer: PeerInfo { address, connection, certificate }, _permit: permit })
+    Ok(Accepted { stream, peer: PeerInfo { address, connection, certificate }, _place: place })
 }
 
 fn server_config(settings: &ServerSettings) -> Result<ServerConfig, TlsError> {
@@ -153,5 +190,28 @@ impl AsyncWrite for Accepted {
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_more_connections_than_it_may_and_gets_ended_ones_back() {
+        let (permits, addresses) = (Arc::new(Semaphore::new(9)), Addresses::default());
+        let take = |host: u8| {
+            let permit = permits.clone().try_acquire_owned().unwrap();
+            Place::take(permit, IpAddr::from([192, 168, 1, host]), &addresses, 2)
+        };
+        let (one, two) = (take(1), take(1));
+        assert!(one.is_some() && two.is_some() && take(1).is_none());
+        assert_eq!(permits.available_permits(), 7, "what is refused takes up nothing");
+        let other = take(2);
+        assert!(other.is_some(), "another address has its own");
+        drop(one);
+        assert!(take(1).is_some());
+        drop((two, other));
+        assert!(addresses.lock().unwrap().is_empty(), "who has gone is forgotten");
     }
 }

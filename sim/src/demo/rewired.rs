@@ -89,6 +89,7 @@ pub async fn run(data_dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
         identity: authority.server_identity(now)?,
         client_ca: Some(authority.certificate().clone()),
         max_connections: 256,
+        max_per_address: 256,
     };
     let service = AgentServer::new(Rewired { loot: Arc::new(loot), refused: Arc::default() })
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
