@@ -275,7 +275,10 @@ fn values(root: &Root, chip: &Chip) -> Result<Values, Failure> {
 }
 
 fn put(chip: &Chip, values: &Values, out: &mut Sample, cpu: &mut Option<(f64, Option<f64>)>) {
-    out.put("node_hwmon_chip_names", &[("chip", &chip.label), ("chip_name", &chip.name)], 1.0);
+    // A name that could not be read is missing, not empty.
+    if !chip.name.is_empty() {
+        out.put("node_hwmon_chip_names", &[("chip", &chip.label), ("chip_name", &chip.name)], 1.0);
+    }
     for (index, sensor) in chip.sensors.iter().enumerate() {
         let labels = [("chip", chip.label.as_str()), ("sensor", sensor.id.as_str())];
         for (_, quantity, value) in values.iter().filter(|(owner, ..)| *owner == index) {

@@ -15,6 +15,8 @@ const NO_ANSWER: i32 = 0b11;
 /// What is kept of an answer.
 #[derive(Debug, Clone, PartialEq)]
 struct Health {
+    model: String,
+    serial: String,
     exit: f64,
     passed: Option<f64>,
     reallocated: Option<f64>,
@@ -59,6 +61,11 @@ impl Sata {
         for (device, health) in &self.disks {
             let labels = [("device", device.as_str())];
             let Some(health) = worst.note(health.clone()) else { continue };
+            if !health.serial.is_empty() {
+                let (model, serial) = (health.model.as_str(), health.serial.as_str());
+                let labels = [("device", device.as_str()), ("model_name", model), ("serial_number", serial)];
+                out.put("smartctl_device", &labels, 1.0);
+            }
             out.put("smartctl_device_exit_status", &labels, health.exit);
             out.put_some("smartctl_device_smart_status", &labels, health.passed);
             out.put_some("smartctl_device_reallocated_sectors", &labels, health.reallocated);
@@ -97,7 +104,10 @@ fn parse(device: &str, code: i32, text: &str) -> Result<Health, Failure> {
         let row = table?.iter().find(|row| row.get("id").and_then(serde_json::Value::as_u64) == Some(id))?;
         row.pointer("/raw/value").and_then(serde_json::Value::as_f64)
     };
+    let text = |name: &str| json.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().trim().to_owned();
     Ok(Health {
+        model: text("model_name"),
+        serial: text("serial_number"),
         exit: f64::from(code),
         passed: passed.map(|passed| f64::from(u8::from(passed))),
         reallocated: raw(5),
@@ -113,8 +123,11 @@ mod tests {
     fn exit_bits_that_describe_the_disk_come_with_an_answer() {
         let text = r#"{"smart_status":{"passed":false},"ata_smart_attributes":{"table":[
             {"id":5,"raw":{"value":8}},{"id":197,"raw":{"value":3}}]}}"#;
-        let wanted = Health { exit: 8.0, passed: Some(0.0), reallocated: Some(8.0), pending: Some(3.0) };
+        let (model, serial) = (String::new(), String::new());
+        let wanted = Health { model, serial, exit: 8.0, passed: Some(0.0), reallocated: Some(8.0), pending: Some(3.0) };
         assert_eq!(parse("sda", 8, text), Ok(wanted));
+        let named = parse("sda", 0, r#"{"model_name":"WDC WD40EFRX","serial_number":"WD-1 "}"#).unwrap();
+        assert_eq!((named.model.as_str(), named.serial.as_str()), ("WDC WD40EFRX", "WD-1"));
         assert!(parse("sda", 2, "{}").unwrap_err().is_absent(), "asleep");
         assert!(parse("sda", 0, "no json").is_err());
     }

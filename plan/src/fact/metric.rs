@@ -217,6 +217,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("process_open_fds", Kind::Gauge, "Open files of the agent."),
     ("process_resident_memory_bytes", Kind::Gauge, "Resident memory of the agent."),
     ("process_start_time_seconds", Kind::Gauge, "When the agent started, Unix time."),
+    ("smartctl_device", Kind::Gauge, "Model and serial number of a SATA disk, value always 1."),
     ("smartctl_device_exit_status", Kind::Gauge, "Exit bits of smartctl for the disk."),
     ("smartctl_device_pending_sectors", Kind::Gauge, "Sectors that a SATA disk waits to remap."),
     ("smartctl_device_reallocated_sectors", Kind::Gauge, "Sectors that a SATA disk has remapped."),

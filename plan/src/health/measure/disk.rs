@@ -173,8 +173,9 @@ impl Judge<'_> {
         for (device, reallocated) in self.by_device("smartctl_device_reallocated_sectors") {
             let pending = self.reading.get("smartctl_device_pending_sectors", &[("device", &device)]);
             let sectors = reallocated + pending.unwrap_or_default();
+            self.forget_swapped_sata(&device);
             let growth = self.memory.disk_growths.entry(format!("sectors {device}")).or_default();
-            growth.add(self.now, sectors);
+            growth.add_for_life(self.now, sectors);
             let grown = growth.within(self.now, 7 * DAY_MS);
             let series = fact("smartctl_device_reallocated_sectors", "device", &device);
             self.push(Found::value(C::SectorsGrew, &device, series, grown));
@@ -208,11 +209,23 @@ impl Judge<'_> {
     /// Counters of another disk in the same place are no growth.
     fn forget_swapped(&mut self, device: &str) {
         let serial = self.reading.find("node_nvme_info", &[("device", device)]);
-        let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial")) else { return };
+        // A number that cannot be read is not another disk.
+        let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial")).filter(|s| !s.is_empty()) else {
+            return;
+        };
         let before = self.memory.serials.insert(device.to_owned(), serial.to_owned());
         if before.is_some_and(|before| before != serial) {
             self.memory.disk_growths.remove(&format!("media {device}"));
             self.memory.best.retain(|key, _| !key.starts_with("link"));
+        }
+    }
+
+    fn forget_swapped_sata(&mut self, device: &str) {
+        let serial = self.reading.find("smartctl_device", &[("device", device)]);
+        let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial_number")) else { return };
+        let before = self.memory.serials.insert(device.to_owned(), serial.to_owned());
+        if before.is_some_and(|before| before != serial) {
+            self.memory.disk_growths.remove(&format!("sectors {device}"));
         }
     }
 
@@ -244,7 +257,7 @@ impl Judge<'_> {
         }
         let grown = media.map(|media| {
             let growth = self.memory.disk_growths.entry(format!("media {device}")).or_default();
-            growth.add(self.now, media);
+            growth.add_for_life(self.now, media);
             [growth.within(self.now, 7 * DAY_MS), growth.within(self.now, DAY_MS)]
         });
         let series = fact("nvme_media_errors_total", "device", device);
