@@ -24,8 +24,9 @@ use hostler_plan::{
 
 pub use cluster::{
     Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, Cordon, CordonAnswer,
-    Deletion, Effect, Eviction, FIELD_MANAGER, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey,
-    PodScope, PodVolume, Requirement, Scale, Selector, Taint, Toleration,
+    Deletion, Effect, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, OWN_CORDON_ANNOTATION, OWN_CORDON_MANAGER,
+    Operator, OwnCordon, Owner, Phase, Placement, Pod, PodKey, PodScope, PodVolume, Requirement, Scale, Selector,
+    Taint, Toleration,
 };
 pub use linux::Linux;
 pub use wake::Wake;
@@ -111,6 +112,11 @@ pub trait Host: Send + Sync {
 
     /// The cluster, where this machine holds credentials for its API server.
     fn cluster(&self) -> Option<&dyn Cluster>;
+
+    /// The access with which this machine may change its own node: a server's as above, a worker's by its kubelet.
+    fn own_cluster(&self) -> Option<&dyn Cluster> {
+        self.cluster()
+    }
 }
 
 /// A file's content and who may do what with it.

@@ -6,6 +6,7 @@
 //! `unknown`, an optional one is noted and nothing more.
 
 mod condition;
+mod cordon;
 mod gate;
 mod measure;
 mod rule;
@@ -14,6 +15,7 @@ mod trace;
 mod watch;
 
 pub use condition::{Condition, Confirm, Row, Side};
+pub use cordon::{Act, Present, SETTLED_MS, Wish, wish};
 pub use gate::{Baseline, Worse, blockers};
 pub use rule::Rule;
 pub use thresholds::{Change, TableError, ThresholdError, Thresholds};

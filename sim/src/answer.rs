@@ -13,13 +13,10 @@ use crate::{
     },
     world::{
         K3S_BINARY, K3sError, NoSuchMachine, PodKey, World,
-        cluster::PodState,
+        cluster::{KubeNode, PodState},
         machine::{File, Machine, Process},
     },
 };
-
-/// The annotation that goes with a cordon; the same as on real nodes.
-const CORDON_ANNOTATION: &str = hostler_agent::host::CORDON_ANNOTATION;
 
 impl From<NoSuchMachine> for Failure {
     fn from(error: NoSuchMachine) -> Self {
@@ -87,6 +84,7 @@ pub fn answer(world: &mut World, name: &NodeName, request: Request) -> Answer {
             json(world.k3s_token(name, role, lifetime_seconds.saturating_mul(1000))?)
         }
         Request::Nodes
+        | Request::Node { .. }
         | Request::Pods { .. }
         | Request::Budgets
         | Request::Scale { .. }
@@ -148,7 +146,12 @@ fn unit_of(machine: &Machine, unit: &str) -> UnitAnswer {
 
 fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answer {
     let machine = world.machine(asker)?;
-    if machine.k3s.role != Some(ClusterRole::Server) {
+    // A worker's kubelet may look at its own node and change it, and no other.
+    let own = match &request {
+        Request::Node { node } | Request::SetSchedulable { node, .. } => node == asker.as_str(),
+        _ => false,
+    };
+    if machine.k3s.role != Some(ClusterRole::Server) && !(own && machine.k3s.role.is_some()) {
         return Err(Failure::Missing { what: "credentials for an API server".into() });
     }
     if machine.k3s.running().is_none() || !world.api_answers() {
@@ -156,18 +159,13 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
     }
     let now = world.now();
     let World { cluster, faults, .. } = world;
+    let answer = |(name, node): (&NodeName, &KubeNode)| {
+        let silent_ms = now.saturating_sub(node.heartbeat);
+        NodeAnswer { name: name.to_string(), node: node.clone(), silent_ms }
+    };
     match request {
-        Request::Nodes => {
-            let nodes: Vec<NodeAnswer> = cluster
-                .nodes
-                .iter()
-                .map(|(name, node)| {
-                    let silent_ms = now.saturating_sub(node.heartbeat);
-                    NodeAnswer { name: name.to_string(), node: node.clone(), silent_ms }
-                })
-                .collect();
-            json(nodes)
-        }
+        Request::Nodes => json(cluster.nodes.iter().map(answer).collect::<Vec<_>>()),
+        Request::Node { node } => json(cluster.nodes.iter().find(|(name, _)| name.as_str() == node).map(answer)),
         Request::Pods { on_node, in_namespace } => {
             let wanted = |key: &PodKey, node: Option<&NodeName>| {
                 on_node.as_deref().is_none_or(|on| node.is_some_and(|node| node.as_str() == on))
@@ -210,7 +208,7 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
         Request::Evict { namespace, name, uid } => {
             json(cluster.evict(&PodKey { namespace, name }, Some(&uid), now, faults))
         }
-        Request::SetSchedulable { node, resource_version, unschedulable, annotation } => {
+        Request::SetSchedulable { node, resource_version, unschedulable, annotation, note, manager } => {
             let Some(kube) = cluster.nodes.iter_mut().find(|(name, _)| name.as_str() == node).map(|(_, n)| n) else {
                 return json(WriteAnswer::Gone);
             };
@@ -218,11 +216,14 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
                 return json(WriteAnswer::Changed);
             }
             kube.resource_version += 1;
+            // As in `managedFields`: only who changes the field owns it.
+            if kube.unschedulable != unschedulable {
+                kube.unschedulable_by = unschedulable.then_some(manager);
+            }
             kube.unschedulable = unschedulable;
-            kube.unschedulable_by = unschedulable.then(|| hostler_agent::host::FIELD_MANAGER.to_owned());
-            match annotation {
-                Some(text) => kube.annotations.insert(CORDON_ANNOTATION.to_owned(), text),
-                None => kube.annotations.remove(CORDON_ANNOTATION),
+            match note {
+                Some(text) => kube.annotations.insert(annotation, text),
+                None => kube.annotations.remove(&annotation),
             };
             json(WriteAnswer::Done)
         }

@@ -234,4 +234,8 @@ impl Host for SimHost {
         let status = self.k3s().ok()?;
         (status.role == Some(ClusterRole::Server)).then_some(self)
     }
+
+    fn own_cluster(&self) -> Option<&dyn Cluster> {
+        self.k3s().ok()?.role.is_some().then_some(self)
+    }
 }

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hostler_agent::host::{
-    Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, Cordon, CordonAnswer,
-    Deletion, Eviction, Host as _, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope,
-    PodVolume, Requirement, Scale, Selector,
+    Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, CordonAnswer, Deletion,
+    Eviction, Host as _, Mark, Node, NodeReady, OWN_CORDON_ANNOTATION, Operator, Owner, Phase, Placement, Pod, PodKey,
+    PodScope, PodVolume, Requirement, Scale, Selector,
 };
 
 use crate::{
@@ -25,7 +25,13 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 impl Cluster for SimHost {
     fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
         let answers: Vec<NodeAnswer> = self.ask(Request::Nodes).map_err(|e| cluster_error("list nodes", e))?;
-        Ok(answers.into_iter().map(|answer| self.node(answer)).collect())
+        Ok(answers.into_iter().map(|answer| self.read_node(answer)).collect())
+    }
+
+    fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
+        let request = Request::Node { node: name.into() };
+        let answer: Option<NodeAnswer> = self.ask(request).map_err(|e| cluster_error("get a node", e))?;
+        Ok(answer.map(|answer| self.read_node(answer)))
     }
 
     fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
@@ -65,14 +71,22 @@ impl Cluster for SimHost {
         }
     }
 
-    fn cordon(&self, node: &str, resource_version: &str, note: &Cordon) -> Result<CordonAnswer, ClusterError> {
-        let annotation = serde_json::to_string(note)
-            .map_err(|e| ClusterError::Refused { action: "cordon".into(), reason: e.to_string() })?;
-        self.set_schedulable(node, resource_version, Some(annotation))
-    }
-
-    fn uncordon(&self, node: &str, resource_version: &str) -> Result<CordonAnswer, ClusterError> {
-        self.set_schedulable(node, resource_version, None)
+    fn mark(&self, node: &str, resource_version: &str, mark: &Mark) -> Result<CordonAnswer, ClusterError> {
+        // A text that is no number was not handed out by this cluster: the node is another one by now.
+        let Ok(resource_version) = resource_version.parse() else { return Ok(CordonAnswer::Changed) };
+        let request = Request::SetSchedulable {
+            node: node.into(),
+            resource_version,
+            unschedulable: mark.unschedulable,
+            annotation: mark.annotation.to_owned(),
+            note: mark.note.clone(),
+            manager: mark.manager.to_owned(),
+        };
+        Ok(match self.ask(request).map_err(|e| cluster_error("patch the node", e))? {
+            WriteAnswer::Done => CordonAnswer::Done,
+            WriteAnswer::Changed => CordonAnswer::Changed,
+            WriteAnswer::Gone => CordonAnswer::Gone,
+        })
     }
 
     fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError> {
@@ -84,28 +98,7 @@ impl Cluster for SimHost {
 }
 
 impl SimHost {
-    fn set_schedulable(
-        &self,
-        node: &str,
-        resource_version: &str,
-        cordon: Option<String>,
-    ) -> Result<CordonAnswer, ClusterError> {
-        // A text that is no number was not handed out by this cluster: the node is another one by now.
-        let Ok(resource_version) = resource_version.parse() else { return Ok(CordonAnswer::Changed) };
-        let request = Request::SetSchedulable {
-            node: node.into(),
-            resource_version,
-            unschedulable: cordon.is_some(),
-            annotation: cordon,
-        };
-        Ok(match self.ask(request).map_err(|e| cluster_error("patch the node", e))? {
-            WriteAnswer::Done => CordonAnswer::Done,
-            WriteAnswer::Changed => CordonAnswer::Changed,
-            WriteAnswer::Gone => CordonAnswer::Gone,
-        })
-    }
-
-    fn node(&self, answer: NodeAnswer) -> Node {
+    fn read_node(&self, answer: NodeAnswer) -> Node {
         let NodeAnswer { name, node, silent_ms } = answer;
         let now = self.now();
         let since = now.unix_milliseconds().saturating_sub(silent_ms);
@@ -127,6 +120,7 @@ impl SimHost {
             ready,
             unschedulable: node.unschedulable,
             cordon: node.annotations.get(CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
+            own_cordon: node.annotations.get(OWN_CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
             unschedulable_by: node.unschedulable_by,
             version: node.version.to_string(),
             boot_id: node.boot_id,

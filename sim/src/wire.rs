@@ -90,6 +90,10 @@ pub enum Request {
     },
     /// Answer: `Vec<(String, KubeNode)>`, each with how long its kubelet is silent.
     Nodes,
+    /// Answer: `Option<NodeAnswer>`, the same for one.
+    Node {
+        node: String,
+    },
     /// Answer: `Vec<PodAnswer>`.
     Pods {
         on_node: Option<String>,
@@ -109,12 +113,14 @@ pub enum Request {
         name: String,
         uid: String,
     },
-    /// Sets `unschedulable` and one annotation (removed where it is none). Answer: [`WriteAnswer`].
+    /// Sets `unschedulable` and one annotation (removed where it has no note). Answer: [`WriteAnswer`].
     SetSchedulable {
         node: String,
         resource_version: u64,
         unschedulable: bool,
-        annotation: Option<String>,
+        annotation: String,
+        note: Option<String>,
+        manager: String,
     },
     /// Answer: `Vec<String>`, the volumes that are attached to the node.
     Attachments {

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end by panic, in its helpers too")]
 
-use hostler_agent::host::{Eviction, Host as _, NodeReady, PodScope, UnitActivity};
+use hostler_agent::host::{
+    CordonAnswer, Eviction, Host as _, NodeReady, OWN_CORDON_MANAGER, OwnCordon, PodScope, UnitActivity,
+};
 use hostler_plan::{
+    health::Rule,
     id::{Arch, NodeName},
     step::{ClusterRole, UnitState},
     version::Version,
@@ -343,7 +346,24 @@ fn an_agent_sees_the_same_machine_through_the_socket_and_in_the_process() {
     let pods = cluster.pods(PodScope::OnNode("w1")).unwrap();
     let manager = pods.iter().find(|p| p.key.name.starts_with("instance-manager")).unwrap();
     assert!(matches!(cluster.evict(&manager.key), Eviction::Budget(_)));
-    assert!(SimHost::there(&path, names[1].clone()).unwrap().cluster().is_none(), "a worker has none");
+    let worker = SimHost::there(&path, names[1].clone()).unwrap();
+    assert!(worker.cluster().is_none(), "a worker has none");
+    let own = worker.own_cluster().expect("but a kubelet");
+    let node = || own.node("w1").unwrap().unwrap();
+    let note = OwnCordon {
+        rule: Rule::DiskSpace,
+        reason: "full".into(),
+        since: worker.now().whole_seconds(),
+        was_unschedulable: false,
+    };
+    let before = node();
+    assert_eq!(own.cordon_itself(&before, &note).unwrap(), CordonAnswer::Done);
+    assert_eq!(own.cordon_itself(&before, &note).unwrap(), CordonAnswer::Changed, "somebody was faster");
+    assert_eq!((node().unschedulable, node().own_cordon, node().cordon), (true, Some(note), None));
+    assert_eq!(node().unschedulable_by.as_deref(), Some(OWN_CORDON_MANAGER));
+    assert_eq!(own.uncordon_itself(&node(), false).unwrap(), CordonAnswer::Done);
+    assert!(own.nodes().is_err() && own.node("s1").is_err(), "its own and no other");
+    assert_eq!((node().unschedulable, node().own_cordon), (false, None));
     assert!(SimHost::there(&path, name("nobody")).is_err());
 
     world.now().reboot(&names[0]).unwrap();

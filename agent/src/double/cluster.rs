@@ -7,8 +7,8 @@ use std::{
 use hostler_plan::timestamp::Timestamp;
 
 use crate::host::{
-    Attachment, Budget, BudgetLimit, Cluster, ClusterError, Condition, Cordon, CordonAnswer, Deletion, Eviction,
-    FIELD_MANAGER, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, Requirement, Scale,
+    Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, CordonAnswer, Deletion,
+    Eviction, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, Requirement, Scale,
     Selector,
 };
 
@@ -46,6 +46,7 @@ pub fn node(name: &str) -> Node {
         ready: NodeReady::Ready,
         unschedulable: false,
         cordon: None,
+        own_cordon: None,
         unschedulable_by: None,
         version: "v1.36.3".into(),
         boot_id: "b1".into(),
@@ -260,24 +261,25 @@ impl Cluster for DoubleCluster {
         Eviction::Accepted
     }
 
-    fn cordon(&self, node: &str, version: &str, note: &Cordon) -> Result<CordonAnswer, ClusterError> {
-        Ok(match self.state().change(node, version) {
+    fn mark(&self, node: &str, version: &str, mark: &Mark) -> Result<CordonAnswer, ClusterError> {
+        let mut state = self.state();
+        if state.silent {
+            return Err(ClusterError::Silent("connection refused".into()));
+        }
+        Ok(match state.change(node, version) {
             None => CordonAnswer::Gone,
             Some(Err(answer)) => answer,
             Some(Ok(node)) => {
-                (node.unschedulable, node.cordon) = (true, Some(note.clone()));
-                node.unschedulable_by = Some(FIELD_MANAGER.into());
-                CordonAnswer::Done
-            }
-        })
-    }
-
-    fn uncordon(&self, node: &str, version: &str) -> Result<CordonAnswer, ClusterError> {
-        Ok(match self.state().change(node, version) {
-            None => CordonAnswer::Gone,
-            Some(Err(answer)) => answer,
-            Some(Ok(node)) => {
-                (node.unschedulable, node.cordon, node.unschedulable_by) = (false, None, None);
+                let note = mark.note.as_deref();
+                match mark.annotation {
+                    CORDON_ANNOTATION => node.cordon = note.and_then(|text| serde_json::from_str(text).ok()),
+                    _ => node.own_cordon = note.and_then(|text| serde_json::from_str(text).ok()),
+                }
+                // As in `managedFields`: only who changes the field owns it.
+                if node.unschedulable != mark.unschedulable {
+                    node.unschedulable_by = mark.unschedulable.then(|| mark.manager.into());
+                }
+                node.unschedulable = mark.unschedulable;
                 CordonAnswer::Done
             }
         })

@@ -7,7 +7,7 @@ use std::{
 
 use hostler_plan::{
     document::Hardware,
-    fact::Reading,
+    fact::{Reading, Series},
     id::{Arch, BootId},
     step::{ClusterRole, UnitState},
     timestamp::Timestamp,
@@ -43,6 +43,8 @@ pub struct Inner {
     pub joined_with: Option<String>,
     /// The process ends while the next package is being installed, and takes the installation along.
     pub ends_in_package: Option<Door>,
+    /// The share of the root file system that is in use; none is not known.
+    pub disk_used: Option<f64>,
     /// Every change, in order: what must not happen twice.
     pub acts: Vec<String>,
 }
@@ -63,6 +65,7 @@ impl Machine {
                 upgrade_fails: false,
                 joined_with: None,
                 ends_in_package: None,
+                disk_used: Some(0.5),
                 acts: Vec::new(),
             }),
             cluster: None,
@@ -109,7 +112,15 @@ impl Host for Machine {
         }
     }
     fn read_facts(&self, now: Timestamp) -> Reading {
-        Reading::new(now.unix_milliseconds())
+        let mut reading = Reading::new(now.unix_milliseconds());
+        let disk = [("device", "/dev/sda1"), ("mountpoint", "/"), ("fstype", "ext4")];
+        if let Some(used) = self.inner().disk_used {
+            let size = 100e9;
+            reading.set(Series::new("node_filesystem_readonly", &disk), 0.0);
+            reading.set(Series::new("node_filesystem_size_bytes", &disk), size);
+            reading.set(Series::new("node_filesystem_avail_bytes", &disk), size * (1.0 - used));
+        }
+        reading
     }
     fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError> {
         Ok(self.inner().files.get(path).cloned())

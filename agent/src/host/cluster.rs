@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use hostler_plan::timestamp::Timestamp;
+use hostler_plan::{health::Rule, timestamp::Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The field manager of every write: how Hostler's own cordons are told from others' in `managedFields`.
@@ -8,6 +8,13 @@ pub const FIELD_MANAGER: &str = "hostler";
 
 /// The node annotation that holds a [`Cordon`] as JSON.
 pub const CORDON_ANNOTATION: &str = "hostler.dev/cordon";
+
+/// The field manager of a cordon that a node gave itself, and the word for it wherever a cordon's owner is named.
+pub const OWN_CORDON_MANAGER: &str = "hostler-health";
+
+/// The node annotation that holds an [`OwnCordon`] as JSON. A plan's note and a node's own may stand side by side: each
+/// is removed by who wrote it, and the node is schedulable when neither is left.
+pub const OWN_CORDON_ANNOTATION: &str = "hostler.dev/own-cordon";
 
 /// A Kubernetes cluster through its API server. Every call takes at most 40 seconds (the server's own longest answer to
 /// an eviction takes 34).
@@ -27,16 +34,57 @@ pub trait Cluster: Send + Sync {
     /// Asks the Eviction API to remove a pod, with its UID as precondition and its own grace period.
     fn evict(&self, pod: &PodKey) -> Eviction;
 
-    /// Makes a node unschedulable and writes the note, in one change that fails when the node changed since
-    /// `resource_version`.
-    fn cordon(&self, node: &str, resource_version: &str, note: &Cordon) -> Result<CordonAnswer, ClusterError>;
+    /// Writes or removes a note and says whether the node is schedulable, in one change that fails when the node changed
+    /// since `resource_version`.
+    fn mark(&self, node: &str, resource_version: &str, mark: &Mark) -> Result<CordonAnswer, ClusterError>;
 
-    /// Makes a node schedulable and removes the note, in one change that fails when the node changed since
-    /// `resource_version`.
-    fn uncordon(&self, node: &str, resource_version: &str) -> Result<CordonAnswer, ClusterError>;
+    /// One node, by its name; `None` when there is no such node. A kubelet may ask this about its own.
+    fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
+        Ok(self.nodes()?.into_iter().find(|n| n.name == name))
+    }
+
+    /// Makes a node unschedulable for a plan.
+    fn cordon(&self, node: &Node, note: &Cordon) -> Result<CordonAnswer, ClusterError> {
+        let (annotation, manager, note) = (CORDON_ANNOTATION, FIELD_MANAGER, Some(json(note)));
+        self.mark(&node.name, &node.resource_version, &Mark { annotation, note, unschedulable: true, manager })
+    }
+
+    /// Ends a plan's cordon. A node that cordoned itself too stays unschedulable.
+    fn uncordon(&self, node: &Node) -> Result<CordonAnswer, ClusterError> {
+        let (annotation, manager) = (CORDON_ANNOTATION, FIELD_MANAGER);
+        let unschedulable = node.unschedulable && node.own_cordon.is_some();
+        self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })
+    }
+
+    /// Makes a node unschedulable for its own health.
+    fn cordon_itself(&self, node: &Node, note: &OwnCordon) -> Result<CordonAnswer, ClusterError> {
+        let (annotation, manager, note) = (OWN_CORDON_ANNOTATION, OWN_CORDON_MANAGER, Some(json(note)));
+        self.mark(&node.name, &node.resource_version, &Mark { annotation, note, unschedulable: true, manager })
+    }
+
+    /// Ends a node's own cordon; `stays` leaves it unschedulable for somebody else.
+    fn uncordon_itself(&self, node: &Node, stays: bool) -> Result<CordonAnswer, ClusterError> {
+        let (annotation, manager, unschedulable) = (OWN_CORDON_ANNOTATION, OWN_CORDON_MANAGER, stays);
+        self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })
+    }
 
     /// The volumes that are attached to a node.
     fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError>;
+}
+
+fn json(note: &impl Serialize) -> String {
+    serde_json::to_string(note).expect("a note holds only texts, numbers and truths")
+}
+
+/// A change of a node's note and of whether it is schedulable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    pub annotation: &'static str,
+    /// None removes the annotation.
+    pub note: Option<String>,
+    pub unschedulable: bool,
+    /// The field manager of the change.
+    pub manager: &'static str,
 }
 
 /// Why the API server gave no answer that can be used.
@@ -68,8 +116,10 @@ pub struct Node {
     pub ready: NodeReady,
     /// `spec.unschedulable`: somebody cordoned it.
     pub unschedulable: bool,
-    /// Hostler's own note, where there is one that can be read.
+    /// The note of a plan, where there is one that can be read.
     pub cordon: Option<Cordon>,
+    /// The node's own note, where there is one that can be read.
+    pub own_cordon: Option<OwnCordon>,
     /// The field manager that set `spec.unschedulable`, from `managedFields`.
     pub unschedulable_by: Option<String>,
     /// `status.nodeInfo.kubeletVersion`.
@@ -100,6 +150,20 @@ pub struct Cordon {
     pub reason: String,
     pub epoch: u64,
     /// Whether the node was unschedulable before; then it stays so.
+    pub was_unschedulable: bool,
+}
+
+/// Why a node made itself unschedulable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnCordon {
+    /// The rule that was critical.
+    pub rule: Rule,
+    /// The rule's sentence.
+    pub reason: String,
+    /// When.
+    pub since: Timestamp,
+    /// Always false: a node that is cordoned already does not cordon itself.
     pub was_unschedulable: bool,
 }
 

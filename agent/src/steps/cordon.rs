@@ -7,7 +7,7 @@ use hostler_plan::document::{Outcome, PlanKind};
 use super::{Check, StepContext, StepError};
 use crate::{
     executor::POLL,
-    host::{ClusterError, Cordon, CordonAnswer, FIELD_MANAGER, Node},
+    host::{ClusterError, Cordon, CordonAnswer, FIELD_MANAGER, Node, OWN_CORDON_MANAGER},
 };
 
 /// The node's status changes every few seconds, and each change makes an update look again.
@@ -19,25 +19,32 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Who made a node unschedulable.
 pub enum CordonedBy {
     Nobody,
+    /// A plan, perhaps beside the node itself.
     Hostler,
+    /// The node itself, because a required rule of its health is critical.
+    Itself,
     /// Its field manager, or "somebody".
     Other(String),
 }
 
 /// Reads the traces of a cordon.
 pub fn cordoned_by(node: &Node) -> CordonedBy {
-    match (&node.unschedulable_by, &node.cordon) {
+    match (&node.unschedulable_by, &node.cordon, &node.own_cordon) {
         _ if !node.unschedulable => CordonedBy::Nobody,
-        (Some(manager), _) if manager != FIELD_MANAGER => CordonedBy::Other(manager.clone()),
-        (_, Some(note)) if !note.was_unschedulable => CordonedBy::Hostler,
-        (_, Some(_) | None) => CordonedBy::Other("somebody".into()),
+        (Some(manager), ..) if manager != FIELD_MANAGER && manager != OWN_CORDON_MANAGER => {
+            CordonedBy::Other(manager.clone())
+        }
+        (_, Some(note), _) if !note.was_unschedulable => CordonedBy::Hostler,
+        (_, _, Some(_)) => CordonedBy::Itself,
+        (_, Some(_) | None, None) => CordonedBy::Other("somebody".into()),
     }
 }
 
 pub fn check(context: &mut StepContext<'_>) -> Result<Check, StepError> {
     let node = subject(context)?;
     Ok(match cordoned_by(&node) {
-        CordonedBy::Nobody => Check::Ready,
+        // Beside its own cordon, so that it stays out of service when the node is well again.
+        CordonedBy::Nobody | CordonedBy::Itself => Check::Ready,
         CordonedBy::Hostler => Check::Done(format!("{} is cordoned", node.name)),
         CordonedBy::Other(who) => Check::Done(format!("{} was cordoned by {who} before and stays theirs", node.name)),
     })
@@ -51,11 +58,9 @@ pub fn apply(reason: &str, context: &mut StepContext<'_>) -> Result<(), StepErro
         epoch: document.epoch.0,
         was_unschedulable: false,
     };
-    change(context, |node, context| {
-        if node.unschedulable {
-            return Ok(None);
-        }
-        Ok(Some(context.cluster()?.cordon(&node.name, &node.resource_version, &note)))
+    change(context, |node, context| match cordoned_by(node) {
+        CordonedBy::Nobody | CordonedBy::Itself => Ok(Some(context.cluster()?.cordon(node, &note))),
+        CordonedBy::Hostler | CordonedBy::Other(_) => Ok(None),
     })
 }
 
@@ -64,6 +69,11 @@ pub fn check_uncordon(context: &mut StepContext<'_>) -> Result<Check, StepError>
     Ok(match cordoned_by(&node) {
         CordonedBy::Nobody if node.cordon.is_none() => Check::Done(format!("{} is schedulable", node.name)),
         CordonedBy::Nobody | CordonedBy::Hostler => Check::Ready,
+        CordonedBy::Itself => Check::Done(format!(
+            "{} stays unschedulable: it cordoned itself{}",
+            node.name,
+            node.own_cordon.map(|own| format!(" ({})", own.reason)).unwrap_or_default()
+        )),
         CordonedBy::Other(who) if context.plan.document().kind == PlanKind::Uncordon => Check::Mismatch {
             expected: format!("{} cordoned by Hostler", node.name),
             found: format!("a cordon by {who}; ask them, or use `kubectl uncordon {}`", node.name),
@@ -77,10 +87,8 @@ pub fn check_uncordon(context: &mut StepContext<'_>) -> Result<Check, StepError>
 pub fn apply_uncordon(context: &mut StepContext<'_>) -> Result<(), StepError> {
     change(context, |node, context| match cordoned_by(node) {
         CordonedBy::Nobody if node.cordon.is_none() => Ok(None),
-        CordonedBy::Nobody | CordonedBy::Hostler => {
-            Ok(Some(context.cluster()?.uncordon(&node.name, &node.resource_version)))
-        }
-        CordonedBy::Other(_) => Ok(None),
+        CordonedBy::Nobody | CordonedBy::Hostler => Ok(Some(context.cluster()?.uncordon(node))),
+        CordonedBy::Itself | CordonedBy::Other(_) => Ok(None),
     })
 }
 
@@ -102,13 +110,15 @@ pub fn undo(outcome: &Outcome, context: &mut StepContext<'_>) -> Option<String> 
         let plan = context.plan.digest().to_string();
         match cordoned_by(&node) {
             CordonedBy::Nobody => return None,
+            CordonedBy::Itself => return stays(" by itself"),
             CordonedBy::Other(who) => return stays(&format!(" by {who}")),
             CordonedBy::Hostler if node.cordon.as_ref().is_none_or(|c| c.plan != plan) => {
                 return stays(" by an earlier plan");
             }
             CordonedBy::Hostler => {}
         }
-        match cluster.uncordon(&node.name, &node.resource_version) {
+        match cluster.uncordon(&node) {
+            Ok(CordonAnswer::Done) if node.own_cordon.is_some() => return stays(" by itself"),
             Ok(CordonAnswer::Done) => return Some(format!("{subject} is schedulable again")),
             Ok(CordonAnswer::Gone) => return None,
             Ok(CordonAnswer::Changed) => {}

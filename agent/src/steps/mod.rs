@@ -17,6 +17,8 @@ mod reboot;
 mod sysctl;
 mod unit;
 
+pub(crate) use cordon::{CordonedBy, cordoned_by};
+
 use std::time::Duration;
 
 use hostler_plan::{
@@ -311,11 +313,13 @@ impl StepContext<'_> {
     }
 }
 
-/// Who made a node unschedulable, as a word: `hostler`, a field manager, or nothing.
+/// Who made a node unschedulable, as a word: `hostler` for a plan, `hostler-health` for the node itself, a field manager,
+/// or nothing.
 pub(crate) fn cordoned_by_name(node: &crate::host::Node) -> String {
-    match cordon::cordoned_by(node) {
-        cordon::CordonedBy::Nobody => String::new(),
-        cordon::CordonedBy::Hostler => "hostler".into(),
-        cordon::CordonedBy::Other(who) => who,
+    match cordoned_by(node) {
+        CordonedBy::Nobody => String::new(),
+        CordonedBy::Hostler => "hostler".into(),
+        CordonedBy::Itself => crate::host::OWN_CORDON_MANAGER.into(),
+        CordonedBy::Other(who) => who,
     }
 }

@@ -29,8 +29,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    Attachment, Budget, CORDON_ANNOTATION, Cluster, ClusterError, Cordon, CordonAnswer, Eviction, FIELD_MANAGER, Node,
-    Owner, Pod, PodKey, PodScope, Scale,
+    Attachment, Budget, Cluster, ClusterError, CordonAnswer, Eviction, Mark, Node, Owner, Pod, PodKey, PodScope, Scale,
 };
 
 /// The server answers an eviction after at most 34 s.
@@ -94,12 +93,19 @@ impl KubeCluster {
 
     /// Runs one call to its end, in at most [`CALL_LIMIT`].
     fn call<T>(&self, call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
-        self.runtime.block_on(async {
+        let result = self.runtime.block_on(async {
             match tokio::time::timeout(CALL_LIMIT, call).await {
                 Ok(result) => result,
                 Err(_) => Err(kube::Error::Service(format!("no answer in {} s", CALL_LIMIT.as_secs()).into())),
             }
-        })
+        });
+        if let Err(kube::Error::Api(status)) = &result
+            && status.code == 401
+        {
+            // A kubelet's file names its certificate, which is renewed without a change of the file.
+            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        result
     }
 
     /// A read. An API server that has just started forbids everything to everybody until it knows the roles: "forbidden"
@@ -142,14 +148,14 @@ impl KubeCluster {
     }
 
     /// One change of a node that fails when it changed since.
-    fn patch_node(&self, node: &str, patch: &serde_json::Value, what: &str) -> Result<CordonAnswer, ClusterError> {
+    fn patch_node(&self, node: &str, patch: &serde_json::Value, manager: &str) -> Result<CordonAnswer, ClusterError> {
         let api: Api<core::Node> = Api::all(self.client()?);
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let parameters = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
         match self.call(api.patch(node, &parameters, &Patch::Merge(patch))) {
             Ok(_) => Ok(CordonAnswer::Done),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(CordonAnswer::Changed),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(CordonAnswer::Gone),
-            Err(e) => Err(error(e, what)),
+            Err(e) => Err(error(e, "patch nodes")),
         }
     }
 
@@ -269,21 +275,19 @@ impl Cluster for KubeCluster {
         }
     }
 
-    fn cordon(&self, node: &str, resource_version: &str, note: &Cordon) -> Result<CordonAnswer, ClusterError> {
-        let note = serde_json::to_string(note).expect("a note holds only texts and numbers");
+    fn mark(&self, node: &str, resource_version: &str, mark: &Mark) -> Result<CordonAnswer, ClusterError> {
+        // As kubectl does: what is schedulable has no such field.
+        let unschedulable = mark.unschedulable.then_some(true);
         let patch = json!({
-            "metadata": { "resourceVersion": resource_version, "annotations": { CORDON_ANNOTATION: note } },
-            "spec": { "unschedulable": true },
+            "metadata": { "resourceVersion": resource_version, "annotations": { mark.annotation: mark.note } },
+            "spec": { "unschedulable": unschedulable },
         });
-        self.patch_node(node, &patch, "patch nodes")
+        self.patch_node(node, &patch, mark.manager)
     }
 
-    fn uncordon(&self, node: &str, resource_version: &str) -> Result<CordonAnswer, ClusterError> {
-        let patch = json!({
-            "metadata": { "resourceVersion": resource_version, "annotations": { CORDON_ANNOTATION: null } },
-            "spec": { "unschedulable": null },
-        });
-        self.patch_node(node, &patch, "patch nodes")
+    fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
+        let api: Api<core::Node> = Api::all(self.client()?);
+        Ok(self.get(api, name, "get nodes")?.map(read::node))
     }
 
     fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError> {

@@ -37,6 +37,11 @@ const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
 /// What systemd sends to every process of a unit that stops (signal(7)).
 const SIGTERM: i32 = 15;
 
+/// The kubelet's own credentials with kubeadm and with K3s. The API server's admission NodeRestriction lets them change
+/// their own node, `spec.unschedulable` and annotations included, and no other.
+const KUBELET_KUBECONFIGS: [&str; 2] =
+    ["/etc/kubernetes/kubelet.conf", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig"];
+
 /// The kernel's bit for a clock that nobody set (`STA_UNSYNC`, linux/timex.h).
 const UNSYNCHRONISED: i64 = 0x40;
 
@@ -50,6 +55,8 @@ pub struct Linux {
     clock: ClockSource,
     kubeconfigs: Vec<PathBuf>,
     cluster: OnceLock<KubeCluster>,
+    /// Through the kubelet's credentials, which may change their own node alone.
+    kubelet: OnceLock<KubeCluster>,
 }
 
 impl Linux {
@@ -66,6 +73,7 @@ impl Linux {
             clock: ClockSource::default(),
             kubeconfigs,
             cluster: OnceLock::new(),
+            kubelet: OnceLock::new(),
         }
     }
 
@@ -236,12 +244,27 @@ impl Host for Linux {
     }
 
     fn cluster(&self) -> Option<&dyn Cluster> {
-        if self.cluster.get().is_none() {
-            let path = self.kubeconfigs.iter().find(|p| self.path(p).exists())?;
+        self.reach(&self.cluster, self.kubeconfigs.iter().map(PathBuf::as_path))
+    }
+
+    fn own_cluster(&self) -> Option<&dyn Cluster> {
+        self.cluster().or_else(|| self.reach(&self.kubelet, KUBELET_KUBECONFIGS.into_iter().map(Path::new)))
+    }
+}
+
+impl Linux {
+    /// The cluster behind the first of these files that exists, once one does.
+    fn reach<'a, 'p>(
+        &self,
+        cluster: &'a OnceLock<KubeCluster>,
+        mut kubeconfigs: impl Iterator<Item = &'p Path>,
+    ) -> Option<&'a dyn Cluster> {
+        if cluster.get().is_none() {
+            let path = kubeconfigs.find(|p| self.path(p).exists())?;
             match KubeCluster::new(self.path(path)) {
-                Ok(cluster) => {
+                Ok(new) => {
                     // Somebody else may have been faster; theirs is as good.
-                    let _ = self.cluster.set(cluster);
+                    let _ = cluster.set(new);
                 }
                 Err(error) => {
                     tracing::warn!("{error}");
@@ -249,11 +272,9 @@ impl Host for Linux {
                 }
             }
         }
-        self.cluster.get().map(|cluster| cluster as &dyn Cluster)
+        cluster.get().map(|cluster| cluster as &dyn Cluster)
     }
-}
 
-impl Linux {
     /// `net.ipv4.conf.eth0/1.forwarding` is `/proc/sys/net/ipv4/conf/eth0.1/forwarding`.
     fn sysctl_path(&self, key: &str) -> PathBuf {
         let relative: String = key
@@ -306,6 +327,16 @@ mod tests {
         let hardware = linux.hardware().unwrap();
         assert_eq!(hardware.model, "Raspberry Pi 5 Model B Rev 1.0");
         assert_eq!((hardware.memory_bytes, hardware.serial.as_str()), (8_245_412 * 1024, "unknown"));
+    }
+
+    #[test]
+    fn a_worker_reaches_its_own_node_with_its_kubelets_file_and_no_other() {
+        let (root, linux) = machine();
+        assert!(linux.own_cluster().is_none());
+        put(root.path(), "var/lib/rancher/k3s/agent/kubelet.kubeconfig", "kubelet");
+        assert!(linux.own_cluster().is_some() && linux.cluster().is_none(), "a worker tells nothing of the cluster");
+        put(root.path(), "etc/kubernetes/admin.conf", "admin");
+        assert!(linux.cluster().is_some());
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl Drain<'_> {
                     self.evicted.len()
                 )))
             }
-            CordonedBy::Hostler | CordonedBy::Other(_) => Ok(()),
+            CordonedBy::Hostler | CordonedBy::Itself | CordonedBy::Other(_) => Ok(()),
         }
     }
 
