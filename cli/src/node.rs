@@ -67,8 +67,10 @@ pub fn state(listed: &Listed, node: &NodeSummary) -> String {
         None => words.push("no cluster"),
         Some(c) => {
             words.push(if c.ready { "Ready" } else { "NotReady" });
-            if c.unschedulable {
-                words.push("cordoned");
+            match (c.unschedulable, c.cordoned_by.as_str()) {
+                (true, "hostler-health") => words.push("cordoned itself"),
+                (true, _) => words.push("cordoned"),
+                (false, _) => {}
             }
         }
     }

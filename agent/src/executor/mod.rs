@@ -3,6 +3,7 @@
 mod control;
 mod journal;
 pub mod message;
+mod own_cordon;
 mod receipts;
 mod task;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use control::{Control, Interruption};
 
 use self::{
     message::{Board, Grant, Holding, Inbox, Request, RunningTask},
+    own_cordon::{JUDGE_EVERY, OwnCordon},
     receipts::Receipts,
 };
 use crate::{
@@ -93,6 +95,7 @@ pub struct Executor {
     /// A plan that was refused only because the clock is not right yet, and the grants of its tasks with the time when
     /// their leases end.
     waits_for_clock: Option<(Signed, Vec<(Grant, Instant)>)>,
+    own_cordon: OwnCordon,
 }
 
 impl Executor {
@@ -111,7 +114,8 @@ impl Executor {
         let receipts = Receipts::load(&disk)?;
         let mut memory = Memory { disk, keys, me, state, slots, receipts };
         memory.adopt_receipts()?;
-        let executor = Self { memory, control: Control::new(host, board, inbox), waits_for_clock: None };
+        let own_cordon = OwnCordon::open(&memory.disk);
+        let executor = Self { memory, control: Control::new(host, board, inbox), waits_for_clock: None, own_cordon };
         executor.show();
         Ok(executor)
     }
@@ -122,8 +126,11 @@ impl Executor {
             return Ok(ended);
         }
         loop {
+            // Between two tasks only: while one runs, the node's cordon is its business.
+            self.own_cordon.tend(&self.memory, &*self.control.host);
             // An idle executor sleeps until somebody wants something.
-            let at_most = self.waits_for_clock.is_some().then_some(CLOCK_RETRY);
+            let clock = self.waits_for_clock.is_some().then_some(CLOCK_RETRY);
+            let at_most = clock.into_iter().chain(self.own_cordon.is_awake().then_some(JUDGE_EVERY)).min();
             let request = match self.control.next(at_most) {
                 Ok(request) => request,
                 Err(_) => return Ok(Ended::Shutdown),
