@@ -8,8 +8,9 @@ use hostler_plan::{
     health::{Health, Level, Thresholds, Verdict, worst},
     id::NodeName,
     sequencer,
-    timestamp::Timestamp,
 };
+
+use crate::clock::Moment;
 
 /// A judge for every node that reported.
 #[derive(Debug, Default)]
@@ -21,15 +22,20 @@ pub struct Judges {
 
 impl Judges {
     /// Judges a reading that arrived now, and says how the node is.
-    pub fn observe(&mut self, node: &NodeName, at: Timestamp, reading: &Reading) -> sequencer::Health {
+    pub fn observe(&mut self, node: &NodeName, at: Moment, reading: &Reading) -> sequencer::Health {
         let thresholds = || self.thresholds.get(node).cloned().unwrap_or_default();
         let judge = self.judges.entry(node.clone()).or_insert_with(|| Health::new(thresholds()));
-        overall(&judge.observe(at.unix_milliseconds(), reading))
+        judge.set_wall_ahead_ms(at.wall_ahead_ms());
+        overall(&judge.observe(at.steady_ms, reading))
     }
 
     /// The verdicts as of now; a node that fell silent has one that says so. Empty for a node that never reported.
-    pub fn verdicts(&self, node: &NodeName, now: Timestamp) -> Vec<Verdict> {
-        self.judges.get(node).map(|j| j.verdicts(now.unix_milliseconds())).unwrap_or_default()
+    pub fn verdicts(&self, node: &NodeName, now: Moment) -> Vec<Verdict> {
+        let mut verdicts = self.judges.get(node).map(|j| j.verdicts(now.steady_ms)).unwrap_or_default();
+        for verdict in &mut verdicts {
+            verdict.since_ms = now.wall_of_steady_ms(verdict.since_ms).unix_milliseconds();
+        }
+        verdicts
     }
 
     /// Takes the thresholds of a fleet file. A file or a table that cannot be read says why and leaves those of before.
@@ -68,5 +74,72 @@ pub fn word(health: sequencer::Health) -> &'static str {
         sequencer::Health::Degraded => "degraded",
         sequencer::Health::Critical => "critical",
         sequencer::Health::Unknown => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_plan::{fact::Series, health::Rule, timestamp::Timestamp};
+
+    const YEAR_MS: i64 = 366 * 86_400_000;
+    const START_MS: u64 = 1_800_000_000_000;
+
+    /// So many seconds after the start, on a clock that is off by so much.
+    fn moment(seconds: u64, off_ms: i64) -> Moment {
+        let steady_ms = START_MS + seconds * 1000;
+        Moment { wall: Timestamp::from_unix_milliseconds(steady_ms.saturating_add_signed(off_ms)), steady_ms }
+    }
+
+    fn reading(at: Moment, oom_kills: f64, available: f64) -> Reading {
+        let mut reading = Reading::new(at.wall.unix_milliseconds());
+        reading.set(Series::new("node_vmstat_oom_kill", &[]), oom_kills);
+        reading.set(Series::new("node_memory_MemTotal_bytes", &[]), 8e9);
+        reading.set(Series::new("node_memory_MemAvailable_bytes", &[]), available);
+        let labels = [("kind", "leaf"), ("path", "/x.crt")];
+        let expires = Series::new("hostler_certificate_not_after_timestamp_seconds", &labels);
+        // Between the date and the same a year later.
+        reading.set(expires, START_MS as f64 / 1000.0 + 100.0 * 86_400.0);
+        reading
+    }
+
+    fn level(verdicts: &[Verdict], rule: Rule) -> Option<Level> {
+        verdicts.iter().filter(|v| v.rule == rule).map(|v| v.level).max()
+    }
+
+    #[test]
+    fn a_clock_that_steps_by_a_year_neither_raises_nor_clears_nor_hides_a_verdict() {
+        let node = NodeName::new("a").unwrap();
+        for step in [YEAR_MS, -YEAR_MS] {
+            let mut judges = Judges::default();
+            let mut see = |seconds, off, kills, available| {
+                let at = moment(seconds, off);
+                judges.observe(&node, at, &reading(at, kills, available));
+                judges.verdicts(&node, at)
+            };
+            // Memory is short from second 10 on, which counts after 15 minutes; somebody was killed in second 20.
+            see(0, 0, 0.0, 4e9);
+            see(10, 0, 0.0, 0.5e9);
+            assert_eq!(level(&see(20, 0, 1.0, 0.5e9), Rule::OomKill), Some(Level::Degraded));
+            let after = see(30, step, 1.0, 0.5e9);
+            assert_eq!(level(&after, Rule::Memory), Some(Level::Ok), "20 seconds are no 15 minutes");
+            assert_eq!(level(&after, Rule::OomKill), Some(Level::Degraded), "half a minute is no half hour");
+            let expired = if step > 0 { Level::Critical } else { Level::Ok };
+            assert_eq!(level(&after, Rule::Certificate), Some(expired), "a certificate ends by the date");
+            let since = after.iter().find(|v| v.rule == Rule::OomKill).unwrap().since_ms;
+            assert_eq!(since, moment(20, step).wall.unix_milliseconds(), "told by the clock as it goes now");
+            for seconds in (40..=900).step_by(10) {
+                see(seconds, step, 1.0, 0.5e9);
+            }
+            assert_eq!(level(&see(920, step, 1.0, 0.5e9), Rule::Memory), Some(Level::Degraded), "after 15 minutes");
+            for seconds in (930..=1900).step_by(10) {
+                see(seconds, step, 1.0, 4e9);
+            }
+            assert_eq!(level(&see(1910, step, 1.0, 4e9), Rule::OomKill), Some(Level::Ok), "after half an hour");
+            // Nobody is silent because the clock says so, and everybody is who does not report.
+            assert_eq!(level(&judges.verdicts(&node, moment(1930, 0)), Rule::Report), None);
+            assert_eq!(level(&judges.verdicts(&node, moment(1990, 0)), Rule::Report), Some(Level::Unknown));
+            assert_eq!(level(&judges.verdicts(&node, moment(2300, step)), Rule::Report), Some(Level::Critical));
+        }
     }
 }

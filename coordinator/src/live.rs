@@ -14,7 +14,7 @@ use hostler_plan::{
 };
 
 use crate::{
-    clock::now,
+    clock::Moment,
     history::{Completed, History, Line},
     index::{Index, Kept, Write},
     judge::Judges,
@@ -53,8 +53,8 @@ pub struct Heard {
     pub dropped: u64,
     /// What its facts mean, as of when this was asked; the worst first.
     pub verdicts: Vec<Verdict>,
-    /// When that reading arrived, by the coordinator's clock; a node's clock may be wrong.
-    pub received: Option<Timestamp>,
+    /// When that reading arrived, by the coordinator's clocks; a node's clock may be wrong.
+    pub received: Option<Moment>,
 }
 
 impl Live {
@@ -65,7 +65,10 @@ impl Live {
             seen.history.restore(&node, chunk, at);
         }
         for (node, received, reading) in kept.facts {
-            let heard = Heard { reading: Some(Arc::new(reading)), received: Some(received), ..Heard::default() };
+            // A time ahead of the clock is from another clock and says nothing.
+            let now = Moment { wall: at, ..Moment::now() };
+            let received = (received <= at).then(|| now.before(at.since(received)));
+            let heard = Heard { reading: Some(Arc::new(reading)), received, ..Heard::default() };
             seen.nodes.insert(node, heard);
         }
         Self { seen: Mutex::new(seen), index }
@@ -95,13 +98,14 @@ impl Live {
             Some((served, dropped)) => (Arc::new(served), dropped),
         };
         let mut seen = self.lock();
+        let moment = Moment { wall: at, ..Moment::now() };
         let completed = seen.history.add(node, at, &reading);
-        let health = seen.judges.observe(node, at, &reading);
+        let health = seen.judges.observe(node, moment, &reading);
         if let Some(heard) = seen.nodes.get_mut(node) {
             heard.reading = Some(reading.clone());
             heard.served = Some(served);
             heard.dropped += dropped;
-            heard.received = Some(at);
+            heard.received = Some(moment);
         }
         drop(seen);
         if let Some(completed) = completed {
@@ -122,12 +126,12 @@ impl Live {
     pub fn get(&self, node: &NodeName) -> Option<Heard> {
         let seen = self.lock();
         let heard = seen.nodes.get(node)?.clone();
-        Some(Heard { verdicts: seen.judges.verdicts(node, now()), ..heard })
+        Some(Heard { verdicts: seen.judges.verdicts(node, Moment::now()), ..heard })
     }
 
     /// Every node that was heard, by name.
     pub fn all(&self) -> BTreeMap<NodeName, Heard> {
-        let (seen, now) = (self.lock(), now());
+        let (seen, now) = (self.lock(), Moment::now());
         let judged = |(node, heard): (&NodeName, &Heard)| {
             (node.clone(), Heard { verdicts: seen.judges.verdicts(node, now), ..heard.clone() })
         };
@@ -141,14 +145,14 @@ impl Live {
 
     /// Keeps what is not kept yet, before a stop.
     pub fn keep_all(&self) {
-        let seen = self.lock();
+        let (seen, now) = (self.lock(), Moment::now());
         for (node, chunk) in seen.history.unfinished() {
             let completed = Completed { chunk: chunk.clone(), forgotten: Vec::new() };
             self.index.keep(Write::Chunk(node.clone(), Box::new(completed)));
         }
         for (node, heard) in &seen.nodes {
             if let (Some(reading), Some(at)) = (&heard.reading, heard.received) {
-                self.index.keep(Write::Facts(node.clone(), at, Box::new(Reading::clone(reading))));
+                self.index.keep(Write::Facts(node.clone(), now.wall_of(at), Box::new(Reading::clone(reading))));
             }
         }
     }

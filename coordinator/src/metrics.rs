@@ -14,7 +14,7 @@ use hostler_plan::{
 };
 
 use crate::{
-    clock::now,
+    clock::Moment,
     desk::Desk,
     judge::{overall, word},
     live::Heard,
@@ -66,9 +66,10 @@ impl Metrics {
         let own = self.shared.desk.ask(|desk| desk.own_metrics()).await.ok()?;
         let heard = self.shared.live.all();
         let mut text = own.text;
-        nodes_themselves(&mut text, &own.nodes, &heard, self.shared.silent_after_ms);
+        let (now, silent_after_ms) = (Moment::now(), self.shared.silent_after_ms);
+        nodes_themselves(&mut text, &own.nodes, &heard, now, silent_after_ms);
         // A node that waits for approval shows nothing to anybody but those who approve it.
-        let counts = |node: &NodeName, h: &Heard| own.nodes.contains(node) && is_fresh(h, self.shared.silent_after_ms);
+        let counts = |node: &NodeName, h: &Heard| own.nodes.contains(node) && is_fresh(h, now, silent_after_ms);
         let fresh: Vec<(&NodeName, &Heard)> = heard.iter().filter(|(n, h)| counts(n, h)).collect();
         let labels: Vec<[(&str, &str); 1]> = fresh.iter().map(|(node, _)| [("instance", node.as_str())]).collect();
         let readings: Vec<(&[(&str, &str)], &Reading)> = labels
@@ -82,9 +83,8 @@ impl Metrics {
 }
 
 /// Whether a node's last report is young enough for its series to mean anything.
-fn is_fresh(heard: &Heard, silent_after_ms: u64) -> bool {
-    let now = now().unix_milliseconds();
-    heard.received.is_some_and(|at| now.saturating_sub(at.unix_milliseconds()) <= silent_after_ms)
+fn is_fresh(heard: &Heard, now: Moment, silent_after_ms: u64) -> bool {
+    heard.received.is_some_and(|at| now.since(at).as_millis() <= u128::from(silent_after_ms))
 }
 
 /// What the desk knows, without asking it twice.
@@ -118,10 +118,11 @@ fn nodes_themselves(
     text: &mut String,
     nodes: &BTreeSet<NodeName>,
     heard: &BTreeMap<NodeName, Heard>,
+    now: Moment,
     silent_after_ms: u64,
 ) {
     let of = |node: &NodeName| labels(&[("instance", node.as_str())]);
-    let up = |node: &NodeName| heard.get(node).is_some_and(|h| h.connected && is_fresh(h, silent_after_ms));
+    let up = |node: &NodeName| heard.get(node).is_some_and(|h| h.connected && is_fresh(h, now, silent_after_ms));
     family(
         text,
         "hostler_node_up",
@@ -134,7 +135,7 @@ fn nodes_themselves(
         "hostler_node_last_report_timestamp_seconds",
         "gauge",
         "When the node's last report arrived, Unix time of the coordinator.",
-        heard.iter().filter_map(|(n, h)| Some((of(n), h.received?.unix_milliseconds() as f64 / 1000.0))),
+        heard.iter().filter_map(|(n, h)| Some((of(n), now.wall_of(h.received?).unix_milliseconds() as f64 / 1000.0))),
     );
     family(
         text,
@@ -294,6 +295,7 @@ pub fn fit(reading: &Reading) -> Option<(Reading, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostler_plan::timestamp::Timestamp;
 
     #[test]
     fn the_largest_families_go_first() {
@@ -309,6 +311,29 @@ mod tests {
         let (served, dropped) = fit(&reading).unwrap();
         assert_eq!((served.len(), dropped), (21, 390));
         assert_eq!(served.get("nvme_percentage_used_ratio", &[("device", "nvme0")]), Some(0.5));
+    }
+
+    #[test]
+    fn the_last_report_is_as_old_as_it_is_when_the_clock_steps_by_a_year() {
+        let moment = |seconds: u64, off_ms: i64| Moment {
+            wall: Timestamp::from_unix_milliseconds((1_800_000_000_000 + seconds * 1000).saturating_add_signed(off_ms)),
+            steady_ms: 1_800_000_000_000 + seconds * 1000,
+        };
+        let node = NodeName::new("a").unwrap();
+        let nodes = BTreeSet::from([node.clone()]);
+        let heard = Heard { connected: true, received: Some(moment(0, 0)), ..Heard::default() };
+        let heard = BTreeMap::from([(node, heard)]);
+        for step in [366 * 86_400_000, -366 * 86_400_000] {
+            for (seconds, up) in [(5, 1), (16, 0)] {
+                let mut text = String::new();
+                let now = moment(seconds, step);
+                nodes_themselves(&mut text, &nodes, &heard, now, 15_000);
+                assert!(text.contains(&format!("hostler_node_up{{instance=\"a\"}} {up}\n")), "{seconds}: {text}");
+                let at = now.wall.unix_seconds() - seconds;
+                let last = format!("hostler_node_last_report_timestamp_seconds{{instance=\"a\"}} {at}\n");
+                assert!(text.contains(&last), "{seconds}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -111,6 +111,12 @@ impl Health {
         self.thresholds = thresholds;
     }
 
+    /// How far the date (Unix milliseconds) is ahead of the clock that [`observe`](Self::observe) is told, where that one
+    /// does not step and the date does. Certificates expire by the date.
+    pub fn set_wall_ahead_ms(&mut self, ahead: i64) {
+        self.memory.wall_ahead_ms = ahead;
+    }
+
     /// Judges a reading that was taken now (milliseconds on the observer's clock, from reading to reading the same
     /// clock). Every rule that applies to the node gives a verdict for each of its subjects, the worst first.
     pub fn observe(&mut self, now: u64, reading: &Reading) -> Vec<Verdict> {

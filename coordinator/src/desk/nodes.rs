@@ -12,6 +12,7 @@ use hostler_proto::v1;
 
 use super::{Desk, DeskError, at};
 use crate::{
+    clock::Moment,
     judge::{overall, word},
     live::Heard,
     state::Membership,
@@ -122,7 +123,7 @@ impl Desk {
             connected: self.streams.contains_key(name),
             agent_version: heard.map(|h| h.agent_version.clone()).unwrap_or_default(),
             boot_id: heard.and_then(|h| h.boot_id.as_ref()).map(ToString::to_string).unwrap_or_default(),
-            last_report: heard.and_then(|h| h.received).map_or(0, |t| t.unix_milliseconds()),
+            last_report: heard.and_then(|h| h.received).map_or(0, |at| Moment::now().wall_of(at).unix_milliseconds()),
             condition: self.shown_conditions.get(name).cloned(),
             health: if verdicts.is_empty() { "unknown" } else { word(overall(verdicts)) }.to_owned(),
             health_reason: worst.map(Verdict::sentence).unwrap_or_default(),

@@ -101,6 +101,9 @@ pub(super) struct Memory {
     disks: BTreeMap<String, u64>,
     default_route: Option<String>,
     offset: Past,
+    /// What the date is, seen from the observer's steady clock; only certificates ask.
+    #[serde(default)]
+    pub(super) wall_ahead_ms: i64,
     /// Whether this boot has shown an input voltage: only a Pi 5 does.
     measures_input: bool,
 }

@@ -61,7 +61,7 @@ impl Judge<'_> {
     /// Seconds left, by the clock of whoever observes: the node's own may be wrong.
     fn certificates(&mut self) {
         let name = "hostler_certificate_not_after_timestamp_seconds";
-        let now = self.now as f64 / 1000.0;
+        let now = self.now.saturating_add_signed(self.memory.wall_ahead_ms) as f64 / 1000.0;
         let expiries: Vec<(String, f64)> = self
             .reading
             .all(name)
