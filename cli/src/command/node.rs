@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use hostler_plan::timestamp::Timestamp;
-use hostler_proto::v1::{NodeDetail, NodeSummary};
+use hostler_proto::v1::{HistorySeries, NodeDetail, NodeSummary};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -152,30 +152,33 @@ fn describe(p: &Pending) -> String {
 }
 
 fn nodes_table(admin: &Admin, nodes: &[NodeSummary]) -> String {
+    let rows: Vec<[String; 11]> =
+        nodes.iter().map(|n| row(node::state(&node::listed(admin.held(), n), n), n)).collect();
+    table(HEAD, &rows)
+}
+
+const HEAD: [&str; 11] =
+    ["NAME", "STATE", "VERSION", "TEMP", "THROTTLED", "MEM", "DISK", "NVME WEAR", "CLOCK", "VERDICT", ""];
+
+/// What is not known is "-" and never a number.
+fn row(state: String, n: &NodeSummary) -> [String; 11] {
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text) };
     let percent = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{:.0}%", v * 100.0));
     let flag = |v: Option<bool>, yes: &str, no: &str| v.map_or("-".to_owned(), |v| if v { yes } else { no }.to_owned());
-    let rows: Vec<[String; 11]> = nodes
-        .iter()
-        .map(|n| {
-            let state = node::state(&node::listed(admin.held(), n), n);
-            let said = if n.activity.is_empty() { &n.health_reason } else { &n.activity };
-            [
-                clean(&n.name),
-                state,
-                n.condition.as_ref().map_or("-".to_owned(), |c| clean(&c.version)),
-                n.temperature_celsius.map_or("-".to_owned(), |t| format!("{t:.0}°C")),
-                flag(n.throttled, "yes", "no"),
-                percent(n.memory_used_ratio),
-                percent(n.disk_used_ratio),
-                percent(n.nvme_used_ratio),
-                flag(n.clock_synchronised, "ok", "off"),
-                clean(&n.health),
-                clean(said),
-            ]
-        })
-        .collect();
-    let head = ["NAME", "STATE", "VERSION", "TEMP", "THROTTLED", "MEM", "DISK", "NVME WEAR", "CLOCK", "VERDICT", ""];
-    table(head, &rows)
+    let said = if n.activity.is_empty() { &n.health_reason } else { &n.activity };
+    [
+        clean(&n.name),
+        state,
+        or_dash(n.condition.as_ref().map_or("", |c| &c.version)),
+        n.temperature_celsius.map_or("-".to_owned(), |t| format!("{t:.0}°C")),
+        flag(n.throttled, "yes", "no"),
+        percent(n.memory_used_ratio),
+        percent(n.disk_used_ratio),
+        percent(n.nvme_used_ratio),
+        flag(n.clock_synchronised, "ok", "off"),
+        or_dash(&n.health),
+        clean(said),
+    ]
 }
 
 fn summary_json(admin: &Admin, n: &NodeSummary) -> Value {
@@ -277,16 +280,7 @@ fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
         let since = Timestamp::from_unix_seconds(v.since);
         lines.push(format!("  {:<9} {} (since {since}; {})", v.level, v.sentence, v.advice));
     }
-    for h in &detail.history {
-        let points: Vec<(u64, f64)> = h.points.iter().map(|p| (p.at, p.value)).collect();
-        let values = || points.iter().map(|p| p.1).filter(|v| v.is_finite());
-        let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-        if low.is_finite() {
-            let last = points.last().map(|p| p.1).unwrap_or_default();
-            let spark = node::spark(&points, SPARK_WIDTH);
-            lines.push(format!("  {:<34} {spark}  {} now, {} to {}", h.name, number(last), number(low), number(high)));
-        }
-    }
+    lines.extend(detail.history.iter().filter_map(spark_line));
     for r in &detail.refusals {
         let at = Timestamp::from_unix_seconds(r.at);
         lines.push(format!("  refused   {at} ({}): {}", r.refusal, r.reason));
@@ -300,6 +294,15 @@ fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
     text
 }
 
+/// A fact's last two days in one line; nothing where nothing is known.
+fn spark_line(history: &HistorySeries) -> Option<String> {
+    let points: Vec<(u64, f64)> = history.points.iter().map(|p| (p.at, p.value)).collect();
+    let values = || points.iter().map(|p| p.1).filter(|v| v.is_finite());
+    let (low, high) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
+    let (last, spark) = (values().last()?, node::spark(&points, SPARK_WIDTH));
+    Some(format!("  {:<34} {spark}  {} now, {} to {}", history.name, number(last), number(low), number(high)))
+}
+
 fn fact_name(fact: &hostler_proto::v1::NewSeries) -> String {
     let labels: Vec<String> = fact.labels.iter().map(|l| format!("{}={:?}", l.name, l.value)).collect();
     clean(&match labels.is_empty() {
@@ -311,4 +314,65 @@ fn fact_name(fact: &hostler_proto::v1::NewSeries) -> String {
 /// A number for people: whole where it is whole, three digits behind the point where not.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { format!("{value:.3}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_proto::v1::{HistoryPoint, NodeCondition};
+
+    #[test]
+    fn what_is_not_known_of_a_node_is_a_dash_and_never_zero() {
+        let nothing = NodeSummary { name: "pi-1".into(), ..NodeSummary::default() };
+        let dashes = ["-"; 8];
+        assert_eq!(row("pending".into(), &nothing), [&["pi-1", "pending"], &dashes[..], &[""]].concat()[..]);
+        let cluster_says_nothing = NodeSummary { condition: Some(NodeCondition::default()), ..nothing };
+        assert_eq!(row("NotReady".into(), &cluster_says_nothing)[2], "-");
+    }
+
+    #[test]
+    fn what_is_known_of_a_node_stands_below_its_head_also_when_it_is_zero() {
+        let node = NodeSummary {
+            name: "pi-1".into(),
+            condition: Some(NodeCondition { version: "v1.34.3+k3s1".into(), ..NodeCondition::default() }),
+            temperature_celsius: Some(54.6),
+            throttled: Some(false),
+            memory_used_ratio: Some(0.25),
+            disk_used_ratio: Some(0.0),
+            nvme_used_ratio: Some(1.03),
+            clock_synchronised: Some(false),
+            health: "degraded".into(),
+            health_reason: "clock: …".into(),
+            ..NodeSummary::default()
+        };
+        let row = row("Ready".into(), &node);
+        let cells: Vec<(&str, &str)> = HEAD.into_iter().zip(row.iter().map(String::as_str)).collect();
+        let wanted = [
+            ("NAME", "pi-1"),
+            ("STATE", "Ready"),
+            ("VERSION", "v1.34.3+k3s1"),
+            ("TEMP", "55°C"),
+            ("THROTTLED", "no"),
+            ("MEM", "25%"),
+            ("DISK", "0%"),
+            ("NVME WEAR", "103%"),
+            ("CLOCK", "off"),
+            ("VERDICT", "degraded"),
+            ("", "clock: …"),
+        ];
+        assert_eq!(cells, wanted);
+    }
+
+    #[test]
+    fn two_days_of_a_fact_are_one_line_and_a_fact_without_values_is_none() {
+        let history = |values: &[f64]| HistorySeries {
+            name: "temperature_celsius".into(),
+            points: values.iter().zip(0..).map(|(value, n)| HistoryPoint { at: n * 60, value: *value }).collect(),
+        };
+        assert_eq!(spark_line(&history(&[])), None);
+        assert_eq!(spark_line(&history(&[f64::NAN])), None);
+        let line = spark_line(&history(&[41.0, 85.5, 50.0])).unwrap();
+        assert!(line.contains("temperature_celsius") && line.contains('█'), "{line}");
+        assert!(line.ends_with("50 now, 41 to 85.500"), "{line}");
+    }
 }
