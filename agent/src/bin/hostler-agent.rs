@@ -61,9 +61,6 @@ enum Command {
     Id,
 }
 
-/// A helper that reads facts stays until the next report, instead of ending just when it is due: they come every 10 s.
-const HELPER_KEEP_ALIVE: Duration = Duration::from_secs(25);
-
 fn main() -> ExitCode {
     memory::share_one_heap();
     let arguments = Arguments::parse();
@@ -91,11 +88,10 @@ fn perform(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Run) | None => {
             let settings = Settings::load(arguments.config.as_deref(), std::env::vars_os())?;
             log::start();
-            // One thread for the network side; the executor has its own, and facts are read on a helper.
+            // One thread for the network side; the executor has its own, and so has the reading of facts.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .max_blocking_threads(4)
-                .thread_keep_alive(HELPER_KEEP_ALIVE)
                 .build()
                 .context("starting the runtime failed")?;
             let result = runtime.block_on(run(settings));

@@ -6,6 +6,7 @@ mod backoff;
 mod fetch;
 mod quiet;
 mod renew;
+mod reports;
 mod session;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

@@ -22,7 +22,13 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Link, LinkError, fetch::fetch, quiet::Quiet, renew, renewal_time};
+use super::{
+    Link, LinkError,
+    fetch::fetch,
+    quiet::Quiet,
+    renew, renewal_time,
+    reports::{Report, Reports},
+};
 use crate::{
     credentials::Credentials,
     executor::message::{self, Fetch, Grant, Request},
@@ -138,7 +144,7 @@ impl Session<'_> {
         mut inbound: Streaming<ToAgent>,
         credentials: &mut Credentials,
     ) -> Result<SessionEnd, LinkError> {
-        let mut report = ticks(self.report_interval);
+        let mut reports = Reports::every(self.report_interval, self.link.host.clone());
         let mut conditions = ticks(CONDITIONS_INTERVAL);
         let mut lease = ticks(SHORTEST_RENEWAL);
         let renew_at = renewal_time(credentials);
@@ -151,7 +157,7 @@ impl Session<'_> {
                         let interval = self.report_interval;
                         self.receive(message).await?;
                         if self.report_interval != interval {
-                            report = ticks(self.report_interval);
+                            reports = Reports::every(self.report_interval, self.link.host.clone());
                         }
                     }
                     // A message of a later version.
@@ -171,8 +177,8 @@ impl Session<'_> {
                         lease = ticks(renewal_interval(running.lease_seconds));
                     }
                 }
-                _ = report.tick() => {
-                    self.report().await?;
+                report = reports.next() => {
+                    self.report(report).await?;
                     // The clock can jump, so it is looked at; nobody is woken for it alone.
                     if self.link.host.now() >= renew_at {
                         match renew::in_time(self.link, credentials, &mut self.client).await {
@@ -301,21 +307,14 @@ impl Session<'_> {
         self.fetching = Some((kept, fetching));
     }
 
-    /// Everything that a node without work has to do, in one turn of a helper: each more wakes two threads.
-    async fn report(&mut self) -> Result<(), LinkError> {
-        let host = self.link.host.clone();
-        let (look, rest) = (!self.may_serve, self.quiet.has_begun(Instant::now()));
-        let read = tokio::task::spawn_blocking(move || {
-            let reading = host.read_facts(host.now());
-            let cluster_appeared = look && host.cluster().is_some();
-            if rest {
-                host.rest();
-            }
-            (reading, cluster_appeared)
-        });
-        let Ok((reading, cluster_appeared)) = read.await else { return Ok(()) };
-        self.may_serve |= cluster_appeared;
-        self.report_facts(&reading).await
+    async fn report(&mut self, report: Report) -> Result<(), LinkError> {
+        // It is looked for until it appears.
+        self.may_serve |= report.serves;
+        self.report_facts(&report.reading).await?;
+        if self.quiet.has_begun(Instant::now()) {
+            self.link.host.rest();
+        }
+        Ok(())
     }
 
     async fn report_facts(&mut self, reading: &Reading) -> Result<(), LinkError> {

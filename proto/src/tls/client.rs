@@ -16,8 +16,9 @@ use super::{COORDINATOR_NAME, PinnedVerifier, TlsError, provider};
 /// A coordinator on the same network answers in milliseconds; a node on bad Wi-Fi gets this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A peer that vanished without a word is noticed after one interval and one timeout.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// A peer that vanished without a word is noticed after one interval and one timeout. Each ping wakes an idle agent about
+/// four times.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to reach a coordinator and how to know it.
