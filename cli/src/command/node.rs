@@ -299,7 +299,7 @@ fn spark_line(history: &HistorySeries) -> Option<String> {
     let points: Vec<(u64, f64)> = history.points.iter().map(|p| (p.at, p.value)).collect();
     let values = || points.iter().map(|p| p.1).filter(|v| v.is_finite());
     let (low, high) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
-    let (last, spark) = (values().last()?, node::spark(&points, SPARK_WIDTH));
+    let (last, spark) = (values().next_back()?, node::spark(&points, SPARK_WIDTH));
     Some(format!("  {:<34} {spark}  {} now, {} to {}", history.name, number(last), number(low), number(high)))
 }
 
