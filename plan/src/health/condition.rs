@@ -84,6 +84,7 @@ impl Condition {
             C::CorrectedErrors | C::LinkFlaps => "new in 10 minutes",
             C::MachineChecks => "new in an hour",
             C::UncorrectedErrors => "errors",
+            C::Ext4ErrorsKept => "errors since the last fsck",
             C::ClockOffset | C::ClockFarOff => "seconds off",
             C::FailedUnits => "failed units",
             C::KubeUnitRestarts => "restarts in 5 minutes",
@@ -142,6 +143,7 @@ conditions! {
     InodesUsed           = Inodes Degraded Above 0.90 0.80 Seconds(60), 900;
     InodesFull           = Inodes Critical Above 0.98 0.90 Seconds(60), 900;
     ReadOnly             = FilesystemErrors Critical Above 1.0 0.0 Seconds(0), 0;
+    Ext4ErrorsKept       = FilesystemErrors Degraded Above 1.0 0.0 Seconds(0), 0;
     Ext4Errors           = FilesystemErrors Critical Above 1.0 0.0 Seconds(0), 0;
     // shares, bytes, events, pages a second, load a core
     MemoryAvailable      = Memory Degraded Below 0.10 0.15 Seconds(900), 300;

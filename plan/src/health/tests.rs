@@ -221,17 +221,40 @@ fn a_root_that_turns_read_only_is_critical_at_once_and_one_that_always_was_is_no
 }
 
 #[test]
-fn errors_from_before_are_history_and_new_ones_count_as_growth() {
+fn ext4_errors_from_before_show_until_fsck_and_new_ones_are_critical_for_a_day() {
     let device = vec![("device", "nvme0n1p2")];
     let errors = |count| with(well(), "hostler_ext4_errors_total", device.clone(), count);
+    let found = |verdicts: Vec<Verdict>| level(&verdicts, Rule::FilesystemErrors);
     let mut health = health();
-    assert_eq!(level(&run(&mut health, 0, 60, &errors(7.0)), Rule::FilesystemErrors), Some(Level::Ok));
-    assert_eq!(level(&run(&mut health, 70, 70, &errors(8.0)), Rule::FilesystemErrors), Some(Level::Critical));
+    assert_eq!(found(run(&mut health, 0, 0, &errors(7.0))), Some(Level::Degraded), "at first sight of a boot already");
+    assert_eq!(found(run(&mut health, 70, 70, &errors(8.0))), Some(Level::Critical), "the mount table says rw");
+    let rebooted = with(errors(8.0), "hostler_node_info", vec![("boot_id", "two"), ("model", "PC")], 1.0);
+    assert_eq!(found(run(&mut health, 23 * HOUR, 23 * HOUR, &rebooted)), Some(Level::Critical));
+    assert_eq!(found(run(&mut health, 25 * HOUR, 25 * HOUR, &rebooted)), Some(Level::Degraded), "a reboot is no error");
+    assert_eq!(found(run(&mut health, 26 * HOUR, 26 * HOUR, &errors(0.0))), Some(Level::Ok), "fsck was here");
+}
+
+#[test]
+fn a_disk_without_a_spare_threshold_is_judged_by_the_usual_one_or_by_its_warning_alone() {
+    let disk = |spare, threshold| {
+        set(set(pi(), "nvme_available_spare_ratio", spare), "nvme_available_spare_threshold_ratio", threshold)
+    };
+    let found = |values: &Values| {
+        let verdicts = run(&mut health(), 0, 60, values);
+        (level(&verdicts, Rule::NvmeSpare), worst(&verdicts))
+    };
+    assert_eq!(found(&disk(1.0, 0.0)), (Some(Level::Ok), Level::Ok));
+    assert_eq!(found(&disk(0.15, 0.0)), (Some(Level::Degraded), Level::Degraded));
+    assert_eq!(found(&disk(0.05, 0.0)), (Some(Level::Critical), Level::Critical), "it would count down to nothing");
     assert_eq!(
-        level(&run(&mut health, 23 * HOUR, 23 * HOUR, &errors(8.0)), Rule::FilesystemErrors),
-        Some(Level::Critical)
+        found(&disk(0.0, 0.0)),
+        (Some(Level::Unknown), Level::Ok),
+        "emulated: it says nothing about spare blocks"
     );
-    assert_eq!(level(&run(&mut health, 25 * HOUR, 25 * HOUR, &errors(8.0)), Rule::FilesystemErrors), Some(Level::Ok));
+    assert_eq!(found(&disk(0.0, 0.1)), (Some(Level::Critical), Level::Critical), "all of them are used up");
+    let spent = set(disk(0.0, 0.0), "nvme_critical_warning", 1.0);
+    assert_eq!(found(&spent).1, Level::Critical, "its own warning counts");
+    assert_eq!(found(&without(pi(), "nvme_available_spare_ratio")).1, Level::Unknown, "missing is another matter");
 }
 
 #[test]

@@ -39,8 +39,13 @@ impl Judge<'_> {
         }
         let errors: Vec<(String, f64)> = self.by_device("hostler_ext4_errors_total");
         for (device, count) in errors {
-            let grown = self.growth(format!("ext4 {device}"), count, DAY_MS);
+            // The superblock keeps the count over a boot, until fsck. After an error ext4 may refuse writes while the mount
+            // table still says rw, so a count that was there before anybody looked is no history either.
+            let growth = self.memory.disk_growths.entry(format!("ext4 {device}")).or_default();
+            growth.add(self.now, count);
+            let grown = growth.within(self.now, DAY_MS);
             let fact = fact("hostler_ext4_errors_total", "device", &device);
+            self.push(Found::value(C::Ext4ErrorsKept, &device, fact.clone(), count));
             self.push(Found::value(C::Ext4Errors, &device, fact, grown));
         }
     }
@@ -246,7 +251,10 @@ impl Judge<'_> {
             self.push(Found::maybe(condition, device, series.clone(), value).required(required));
         }
         let series = fact("nvme_available_spare_ratio", "device", device);
-        let limit = threshold.unwrap_or_else(|| C::NvmeSpareOut.row().raise);
+        // A threshold of 0 is none. With 0 of 0 the disk fills in neither, and only its warning bit can tell.
+        let told = spare.is_none() || threshold != Some(0.0) || spare != Some(0.0);
+        let (spare, required) = (spare.filter(|_| told), required && told);
+        let limit = threshold.filter(|limit| *limit > 0.0).unwrap_or_else(|| C::NvmeSpareOut.row().raise);
         let low = Found::maybe(C::NvmeSpareLow, device, series.clone(), spare);
         self.push(low.required(required).limits(limit + 0.10, limit + 0.15));
         let out = Found::maybe(C::NvmeSpareOut, device, series, spare);
