@@ -173,9 +173,10 @@ impl Auditor {
                     false => Err(order(format!("expected grant {grant} of task {task} before it, found none"))),
                 }
             }
-            Entry::Paused { plan, .. } | Entry::Resumed { plan, .. } | Entry::Halted { plan, .. } => {
-                self.plan(plan).map(|_| ())
-            }
+            Entry::Paused { plan, .. }
+            | Entry::Resumed { plan, .. }
+            | Entry::Halted { plan, .. }
+            | Entry::NoWorse { plan, .. } => self.plan(plan).map(|_| ()),
             Entry::Finished { plan } => self.finished(plan),
             Entry::NodeRefused { .. } | Entry::Alarm { .. } => {
                 self.report.alarms += 1;
@@ -396,6 +397,7 @@ fn what(entry: &Entry) -> String {
         Entry::Paused { .. } => "pause".to_owned(),
         Entry::Resumed { .. } => "resume".to_owned(),
         Entry::Halted { .. } => "halt".to_owned(),
+        Entry::NoWorse { node, .. } => format!("proof that {node} is no worse"),
         Entry::Finished { .. } => "end of a rollout".to_owned(),
         Entry::Quarantined { node, .. } => format!("quarantine of {node}"),
         Entry::QuarantineReleased { node, .. } => format!("release of {node}"),

@@ -23,7 +23,6 @@ use hostler_plan::{
     entry::{Entry, StoredDocument},
     id::{Digest, Fingerprint, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    sequencer::Health,
     timestamp::Timestamp,
     trust::TrustedRoot,
 };
@@ -175,7 +174,6 @@ pub struct Desk {
     pub(crate) refusals_seen: BTreeMap<(NodeName, Refusal), u64>,
     cluster: BTreeMap<NodeName, reports::ClusterReading>,
     shown_conditions: BTreeMap<NodeName, v1::NodeCondition>,
-    health: BTreeMap<NodeName, Health>,
     conditions_age_at: Option<Timestamp>,
     /// Something changed that the sequencer has not looked at.
     is_due: bool,
@@ -231,7 +229,6 @@ impl Desk {
             refusals_seen: BTreeMap::new(),
             cluster: BTreeMap::new(),
             shown_conditions: BTreeMap::new(),
-            health: BTreeMap::new(),
             conditions_age_at: None,
             is_due: true,
             next_look: None,
@@ -353,6 +350,7 @@ fn changes_members(entry: &Entry) -> bool {
         | Entry::Paused { .. }
         | Entry::Resumed { .. }
         | Entry::Halted { .. }
+        | Entry::NoWorse { .. }
         | Entry::Finished { .. }
         | Entry::Quarantined { .. }
         | Entry::QuarantineReleased { .. }

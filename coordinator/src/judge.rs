@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use hostler_plan::{
     fact::Reading,
     fleet::Fleet,
-    health::{Health, Level, Thresholds, Verdict, worst},
+    health::{Health, Thresholds, Verdict, Vitals},
     id::NodeName,
-    sequencer,
 };
 
 use crate::clock::Moment;
@@ -21,12 +20,13 @@ pub struct Judges {
 }
 
 impl Judges {
-    /// Judges a reading that arrived now, and says how the node is.
-    pub fn observe(&mut self, node: &NodeName, at: Moment, reading: &Reading) -> sequencer::Health {
+    /// Judges a reading that arrived now, and gives what the gates of a rollout look at.
+    pub fn observe(&mut self, node: &NodeName, at: Moment, reading: &Reading) -> Vitals {
         let thresholds = || self.thresholds.get(node).cloned().unwrap_or_default();
         let judge = self.judges.entry(node.clone()).or_insert_with(|| Health::new(thresholds()));
         judge.set_wall_ahead_ms(at.wall_ahead_ms());
-        overall(&judge.observe(at.steady_ms, reading))
+        judge.observe(at.steady_ms, reading);
+        Vitals::of(at.wall.unix_milliseconds(), &self.verdicts(node, at), reading)
     }
 
     /// The verdicts as of now; a node that fell silent has one that says so. Empty for a node that never reported.
@@ -57,30 +57,14 @@ impl Judges {
     }
 }
 
-/// What the sequencer asks about a node.
-pub fn overall(verdicts: &[Verdict]) -> sequencer::Health {
-    match worst(verdicts) {
-        Level::Ok => sequencer::Health::Ok,
-        Level::Degraded => sequencer::Health::Degraded,
-        Level::Critical => sequencer::Health::Critical,
-        Level::Unknown => sequencer::Health::Unknown,
-    }
-}
-
-/// The word for people and metrics.
-pub fn word(health: sequencer::Health) -> &'static str {
-    match health {
-        sequencer::Health::Ok => "ok",
-        sequencer::Health::Degraded => "degraded",
-        sequencer::Health::Critical => "critical",
-        sequencer::Health::Unknown => "unknown",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hostler_plan::{fact::Series, health::Rule, timestamp::Timestamp};
+    use hostler_plan::{
+        fact::Series,
+        health::{Level, Rule},
+        timestamp::Timestamp,
+    };
 
     const YEAR_MS: i64 = 366 * 86_400_000;
     const START_MS: u64 = 1_800_000_000_000;

@@ -7,9 +7,8 @@ use std::{
 
 use hostler_plan::{
     fact::Reading,
-    health::Verdict,
+    health::{Verdict, Vitals},
     id::{BootId, NodeName},
-    sequencer::Health,
     timestamp::Timestamp,
 };
 
@@ -91,7 +90,7 @@ impl Live {
     }
 
     /// A node reported its facts. Gives what they mean for a rollout.
-    pub fn reported(&self, node: &NodeName, reading: Reading, at: Timestamp) -> Health {
+    pub fn reported(&self, node: &NodeName, reading: Reading, at: Timestamp) -> Vitals {
         let reading = Arc::new(reading);
         let (served, dropped) = match fit(&reading) {
             None => (reading.clone(), 0),
@@ -100,7 +99,7 @@ impl Live {
         let mut seen = self.lock();
         let moment = Moment { wall: at, ..Moment::now() };
         let completed = seen.history.add(node, at, &reading);
-        let health = seen.judges.observe(node, moment, &reading);
+        let vitals = seen.judges.observe(node, moment, &reading);
         if let Some(heard) = seen.nodes.get_mut(node) {
             heard.reading = Some(reading.clone());
             heard.served = Some(served);
@@ -114,7 +113,7 @@ impl Live {
             }
             self.index.keep(Write::Chunk(node.clone(), Box::new(completed)));
         }
-        health
+        vitals
     }
 
     /// Judges by the thresholds of this fleet file from now on.

@@ -8,15 +8,15 @@ use std::{
 use hostler_plan::{
     document::RosterStatus,
     fact::{Reading, Series, expose},
+    health::{Level, worst},
     id::NodeName,
     refusal::Refusal,
-    sequencer::{Health, RolloutState},
+    sequencer::RolloutState,
 };
 
 use crate::{
-    clock::Moment,
+    clock::{Moment, now},
     desk::Desk,
-    judge::{overall, word},
     live::Heard,
     service::SharedRef,
 };
@@ -28,7 +28,7 @@ const ENDED_ROLLOUTS: usize = 10;
 
 /// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
 /// would spoil the answer for everybody.
-const OWN_FAMILIES: [&str; 17] = [
+const OWN_FAMILIES: [&str; 18] = [
     "hostler_coordinator_alarms_total",
     "hostler_coordinator_info",
     "hostler_coordinator_node_series_dropped_total",
@@ -44,6 +44,7 @@ const OWN_FAMILIES: [&str; 17] = [
     "hostler_refusals_total",
     "hostler_rollout_state",
     "hostler_rollout_tasks",
+    "hostler_rollout_waits",
     "hostler_rollouts_needing_attention",
     // Prometheus makes this one itself for every target.
     "up",
@@ -144,12 +145,10 @@ fn nodes_themselves(
         "Series of a node that were not served because it has more than 400, summed over its reports.",
         heard.iter().map(|(n, h)| (of(n), h.dropped as f64)),
     );
-    let levels = [Health::Ok, Health::Degraded, Health::Critical, Health::Unknown];
     let judged = nodes.iter().flat_map(|node| {
-        let verdicts = heard.get(node).map(|h| h.verdicts.as_slice()).filter(|v| !v.is_empty());
-        let health = verdicts.map_or(Health::Unknown, overall);
-        levels.map(|level| {
-            let labels = labels(&[("instance", node.as_str()), ("level", word(level))]);
+        let health = worst(heard.get(node).map(|h| h.verdicts.as_slice()).unwrap_or_default());
+        Level::ALL.map(|level| {
+            let labels = labels(&[("instance", node.as_str()), ("level", level.word())]);
             (labels, flag(health == level))
         })
     });
@@ -255,6 +254,17 @@ impl Desk {
             tasks
                 .iter()
                 .map(|((seq, state), count)| (labels(&[("seq", &seq.to_string()), ("state", state)]), *count as f64)),
+        );
+        let mut waits: BTreeMap<(u64, &'static str), u64> = BTreeMap::new();
+        for wait in self.state.sequencer.waits(now()).iter().filter(|w| w.node.is_some()) {
+            *waits.entry((wait.seq.0, wait.reason.word())).or_default() += 1;
+        }
+        family(
+            text,
+            "hostler_rollout_waits",
+            "gauge",
+            "Nodes of a rollout that are not done, by why: performing, after, budget, unhealthy, worse, soaking, and others.",
+            waits.iter().map(|((seq, why), count)| (labels(&[("seq", &seq.to_string()), ("why", why)]), *count as f64)),
         );
         let attention = all.iter().filter(|r| matches!(r.state, RolloutState::NeedsAttention { .. })).count() as f64;
         family(

@@ -186,6 +186,7 @@ impl State {
             | Entry::Paused { .. }
             | Entry::Resumed { .. }
             | Entry::Halted { .. }
+            | Entry::NoWorse { .. }
             | Entry::Finished { .. }
             | Entry::Quarantined { .. }
             | Entry::QuarantineReleased { .. } => {}

@@ -4,19 +4,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     document::{DocumentKind, Signed},
+    health::Baseline,
     id::{BootId, Digest, NodeName, TaskId},
     refusal::Refusal,
     version::Version,
 };
 
 /// One record of the ledger: a document that arrived or a decision that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Entry {
     /// A root, admission, enrolment, roster, plan or receipt, verified before it was written.
     Document { kind: DocumentKind, document: StoredDocument },
     /// A task was granted to its node. Written before the node hears of it.
-    Granted { plan: Digest, task: TaskId, grant: u64, node: NodeName, boot_id: BootId, lease_seconds: u64 },
+    Granted {
+        plan: Digest,
+        task: TaskId,
+        grant: u64,
+        node: NodeName,
+        boot_id: BootId,
+        lease_seconds: u64,
+        /// How the task's subject was, with the first task of a rollout that disrupts it; boxed because few grants have one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        baseline: Option<Box<Baseline>>,
+    },
     /// A grant's lease ran out without a renewal: stop and ask.
     LeaseExpired { plan: Digest, task: TaskId, grant: u64 },
     /// A person resolved an expired lease: the task may be granted again.
@@ -27,7 +38,9 @@ pub enum Entry {
     Resumed { plan: Digest, by: String },
     /// No grant of this plan ever again; to go on, a person signs a new plan.
     Halted { plan: Digest, by: String, reason: String },
-    /// Every task succeeded.
+    /// That node was found no worse than before the plan disrupted it, and stayed so for the soak.
+    NoWorse { plan: Digest, node: NodeName },
+    /// Every task succeeded, and no node is worse for it.
     Finished { plan: Digest },
     /// A node came back from an upgrade to `version` on another one: no plan may try again until released.
     Quarantined { node: NodeName, version: Version, reason: String },

@@ -16,7 +16,7 @@ mod watch;
 
 pub use condition::{Condition, Confirm, Row, Side};
 pub use cordon::{Act, Present, SETTLED_MS, Wish, wish};
-pub use gate::{Baseline, Worse, blockers};
+pub use gate::{Baseline, Vitals, Worse, blockers};
 pub use rule::Rule;
 pub use thresholds::{Change, TableError, ThresholdError, Thresholds};
 
@@ -45,14 +45,24 @@ pub enum Level {
     Unknown,
 }
 
-impl From<Level> for crate::sequencer::Health {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Ok => Self::Ok,
-            Level::Degraded => Self::Degraded,
-            Level::Critical => Self::Critical,
-            Level::Unknown => Self::Unknown,
+impl Level {
+    /// Every level.
+    pub const ALL: [Level; 4] = [Level::Ok, Level::Degraded, Level::Critical, Level::Unknown];
+
+    /// The word for people and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Degraded => "degraded",
+            Level::Critical => "critical",
+            Level::Unknown => "unknown",
         }
+    }
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.word())
     }
 }
 
@@ -82,6 +92,9 @@ pub struct Verdict {
     pub threshold: Option<f64>,
     /// Since when it stands at this level: milliseconds on the clock of whoever observes.
     pub since_ms: u64,
+    /// How long the number must be good before the rule is; none where no number made the level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear_seconds: Option<u32>,
     /// True when the rule changed so often that it is held at its worse level until it is quiet for an hour.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
@@ -149,26 +162,10 @@ impl Health {
     /// The verdicts as of now: those of the last reading or, when it is too old, that the node is silent. A node that
     /// never reported is silent from the beginning.
     pub fn verdicts(&self, now: u64) -> Vec<Verdict> {
-        let age = self.observed_at_ms.map(|at| now.saturating_sub(at));
-        let level = match age {
-            Some(age) if age <= SILENT_MS => return self.verdicts.clone(),
-            Some(age) if age > DOWN_MS => Level::Critical,
-            Some(_) | None => Level::Unknown,
-        };
-        let silent = Verdict {
-            rule: Rule::Report,
-            subject: String::new(),
-            level,
-            required: true,
-            condition: None,
-            fact: "hostler_node_last_report_timestamp_seconds".to_owned(),
-            value: age.map(|age| age as f64 / 1000.0),
-            threshold: Some(SILENT_MS as f64 / 1000.0),
-            since_ms: self.observed_at_ms.unwrap_or_default(),
-            held: false,
-            advice: Rule::Report.advice().to_owned(),
-        };
-        vec![silent]
+        match self.observed_at_ms {
+            Some(at) if now.saturating_sub(at) <= SILENT_MS => self.verdicts.clone(),
+            last => vec![Verdict::silent(now, last, now)],
+        }
     }
 
     /// Takes one finding into the case of its rule and subject.
@@ -176,12 +173,14 @@ impl Health {
         let rule = found.rule();
         let required = found.required && !self.thresholds.optional.contains(&rule);
         let key = format!("{} {}", rule.name(), found.subject);
+        let mut clear_seconds = None;
         let (level, rank, limit) = match found.condition {
             None if found.known => (Level::Ok, rank(Level::Ok), None),
             None => (Level::Unknown, rank(Level::Unknown), None),
             Some(condition) => {
                 let row = condition.row();
                 let limit = self.thresholds.limit(condition, found.raise, found.clear);
+                clear_seconds = Some(limit.clear_seconds);
                 let watch = self.watches.entry(format!("{condition:?} {}", found.subject)).or_default();
                 if found.known {
                     let active = watch.step(now, found.value, row.side, &limit);
@@ -205,6 +204,7 @@ impl Health {
             value: found.value,
             threshold: limit,
             since_ms: now,
+            clear_seconds,
             held: false,
             advice: rule.advice().to_owned(),
         };
@@ -238,6 +238,26 @@ fn rank(level: Level) -> u8 {
 }
 
 impl Verdict {
+    /// What is said of a node that does not report: unknown, and critical when it has been silent for long. `last` is its
+    /// last report; one that never came is waited for since `waiting_since`.
+    pub fn silent(now: u64, last: Option<u64>, waiting_since: u64) -> Self {
+        let age = now.saturating_sub(last.unwrap_or(waiting_since));
+        Verdict {
+            rule: Rule::Report,
+            subject: String::new(),
+            level: if age > DOWN_MS { Level::Critical } else { Level::Unknown },
+            required: true,
+            condition: None,
+            fact: "hostler_node_last_report_timestamp_seconds".to_owned(),
+            value: last.filter(|_| age > SILENT_MS).map(|_| age as f64 / 1000.0),
+            threshold: Some(SILENT_MS as f64 / 1000.0),
+            since_ms: last.unwrap_or(waiting_since),
+            clear_seconds: None,
+            held: false,
+            advice: Rule::Report.advice().to_owned(),
+        }
+    }
+
     /// How much it weighs for the node: critical, then a required fact that is not known, then degraded.
     fn weight(&self) -> u8 {
         match self.level {

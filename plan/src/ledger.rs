@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{entry::Entry, id::Digest, timestamp::Timestamp};
 
 /// One line's content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
     /// 0 for the first, then one more each.

@@ -74,13 +74,14 @@ fn a_rollout_waits_while_a_supply_is_weak_and_goes_on_when_it_is_good_again() {
     let at = |fits: &dyn Fn(&serde_json::Value) -> bool| events.iter().position(fits);
     let begins = at(&|e| e["event"] == "supply_changed").unwrap();
     let waits =
-        at(&|e| e["event"] == "node_does" && e["sentence"].as_str().unwrap().contains("pi-8 is in a critical state"));
+        at(&|e| e["event"] == "node_does" && e["sentence"].as_str().unwrap().contains("pi-8 is critical since"));
     let good = events.iter().rposition(|e| e["event"] == "supply_changed").unwrap();
     let ended = at(&|e| e["event"] == "rollout_ended" && e["seq"] == 3).unwrap();
     assert!(begins < waits.expect("it says why it waits"));
-    let why =
-        of_kind(&events, "rollout_waits").find(|e| e["sentence"].as_str().unwrap().starts_with("pi-8: ")).unwrap();
-    assert!(why["sentence"].as_str().unwrap().contains("supply"), "{why}");
+    let why = events[waits.unwrap()]["sentence"].as_str().unwrap();
+    for part in ["waits because", "hostler_rpi_", "limit ", "supply", "it counts as good after 2 s without it"] {
+        assert!(why.contains(part), "expected {part:?} in {why:?}");
+    }
     assert!(waits.unwrap() < good && good < ended, "and goes on only afterwards");
     let drained_while_weak = events[waits.unwrap()..good]
         .iter()

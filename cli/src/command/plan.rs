@@ -5,9 +5,10 @@ use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, Signed, Signer},
     fleet::Fleet,
     id::NodeName,
-    planner::Preview,
+    planner::{Note, Preview},
     refusal::{Refusal, Refused},
     step::Step,
+    timestamp::Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -322,7 +323,21 @@ fn preview_json(preview: &Preview) -> Value {
             "name": p.name.to_string(), "nodes": p.nodes, "at_once": p.at_once })).collect::<Vec<_>>(),
         "skipped": preview.skipped.iter().map(|(node, why)| json!({ "node": node, "why": why })).collect::<Vec<_>>(),
         "notes": preview.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "health": preview.notes.iter().filter_map(health_json).collect::<Vec<_>>(),
         "tasks": preview.tasks,
         "soak_seconds": preview.soak_seconds,
     })
+}
+
+/// A node that is not well, and what that does to the plan.
+fn health_json(note: &Note) -> Option<Value> {
+    match note {
+        Note::Info(_) | Note::Warning(_) => None,
+        Note::Verdict { node, verdict, effect } => Some(json!({
+            "node": node, "effect": effect, "level": verdict.level, "rule": verdict.rule, "subject": verdict.subject,
+            "fact": verdict.fact, "value": verdict.value, "threshold": verdict.threshold,
+            "since": Timestamp::from_unix_milliseconds(verdict.since_ms), "sentence": verdict.sentence(),
+            "advice": verdict.advice,
+        })),
+    }
 }

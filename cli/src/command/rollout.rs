@@ -105,6 +105,14 @@ fn detail_json(detail: &RolloutDetail, judged: &Judged) -> Value {
     value["plan_refusal"] = json!(judged.plan.as_ref().err().map(|r| r.reason.clone()));
     value["waits"] =
         detail.waits.iter().map(|w| json!({ "node": w.node, "task": w.task, "sentence": w.sentence })).collect();
+    value["baselines"] = detail
+        .baselines
+        .iter()
+        .map(|b| {
+            json!({ "node": b.node, "taken_at": Timestamp::from_unix_milliseconds(b.taken_at), "sentence": b.sentence,
+                "no_worse": b.no_worse })
+        })
+        .collect();
     value["task_list"] = detail
         .tasks
         .iter()
@@ -145,6 +153,11 @@ fn detail_text(detail: &RolloutDetail, judged: &Judged) -> String {
     for wait in &detail.waits {
         let who = if wait.node.is_empty() { "all nodes" } else { &wait.node };
         text.push_str(&format!("  {who:<10} {}\n", wait.sentence));
+    }
+    for b in &detail.baselines {
+        let after = if b.no_worse { "no worse after" } else { "not known to be no worse yet" };
+        let taken_at = Timestamp::from_unix_milliseconds(b.taken_at).whole_seconds();
+        text.push_str(&format!("  before     {}: {} at {taken_at}, {after}\n", b.node, b.sentence));
     }
     let rows: Vec<[String; 4]> = detail
         .tasks

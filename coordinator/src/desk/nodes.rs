@@ -4,20 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::{
     document::{RosterStatus, Signed},
-    health::{Level, Verdict},
+    health::{Level, Verdict, worst},
     id::NodeName,
     step::ClusterRole,
 };
 use hostler_proto::v1;
 
 use super::{Desk, DeskError, at};
-use crate::{
-    clock::Moment,
-    judge::{overall, word},
-    live::Heard,
-    state::Membership,
-    summary::Summary,
-};
+use crate::{clock::Moment, live::Heard, state::Membership, summary::Summary};
 
 impl Desk {
     /// Every node of the roster and every one that waits for it, by name.
@@ -109,7 +103,7 @@ impl Desk {
         let key = listed.map(|l| l.key.fingerprint()).or_else(|| enrolment.map(|e| e.key.fingerprint()));
         let facts = heard.and_then(|h| h.reading.as_deref()).map(Summary::of).unwrap_or_default();
         let verdicts = heard.map(|h| h.verdicts.as_slice()).unwrap_or_default();
-        let worst = verdicts.first().filter(|v| v.level != Level::Ok);
+        let speaks = verdicts.first().filter(|v| v.level != Level::Ok);
         v1::NodeSummary {
             name: name.to_string(),
             status: status.to_owned(),
@@ -125,8 +119,8 @@ impl Desk {
             boot_id: heard.and_then(|h| h.boot_id.as_ref()).map(ToString::to_string).unwrap_or_default(),
             last_report: heard.and_then(|h| h.received).map_or(0, |at| Moment::now().wall_of(at).unix_milliseconds()),
             condition: self.shown_conditions.get(name).cloned(),
-            health: if verdicts.is_empty() { "unknown" } else { word(overall(verdicts)) }.to_owned(),
-            health_reason: worst.map(Verdict::sentence).unwrap_or_default(),
+            health: worst(verdicts).to_string(),
+            health_reason: speaks.map(Verdict::sentence).unwrap_or_default(),
             temperature_celsius: facts.temperature_celsius,
             throttled: facts.throttled,
             memory_used_ratio: facts.memory_used_ratio,

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use hostler_plan::{
     document::{DocumentKind, RosterStatus, Signed},
     entry::Entry,
+    health::{Level, Rule, Vitals},
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    sequencer::{Condition, Cordon, CordonOwner, Health, Observation, Standing},
+    sequencer::{Condition, Cordon, CordonOwner, Observation, Standing},
     step::ClusterRole,
     timestamp::Timestamp,
     trust,
@@ -15,7 +16,7 @@ use hostler_plan::{
 use hostler_proto::v1::{self, to_agent::Message};
 
 use super::{Desk, DeskError, at, document};
-use crate::{judge::word, limits::SENTENCE_BYTES};
+use crate::limits::SENTENCE_BYTES;
 
 /// What a server read in its cluster's API.
 #[derive(Debug, Clone)]
@@ -130,12 +131,26 @@ impl Desk {
         Ok(())
     }
 
-    /// The verdict over a node's own facts changed.
-    pub fn health(&mut self, node: &NodeName, health: Health) {
-        if self.health.insert(node.clone(), health) != Some(health) {
-            tracing::info!(node = %node, health = word(health), "health changed");
-            self.look_at_conditions();
+    /// A node reported its facts. Every report counts for the sequencer, because silence does; it has to look again only
+    /// when a verdict changed or when it waits for this node's reports.
+    pub fn health(&mut self, node: NodeName, vitals: Vitals) {
+        let before = self.standings(&node);
+        self.state.sequencer.observe(at(), Observation::NodeHealth { node: node.clone(), vitals });
+        let after = self.standings(&node);
+        if before != after {
+            let worst = after.first().map(|(rule, subject, level)| format!("{rule} {subject} is {level}"));
+            tracing::info!(node = %node, worst, others = after.len().saturating_sub(1), "health changed");
         }
+        if before != after || self.state.sequencer.awaits_reports(&node) {
+            self.is_due = true;
+            self.changed();
+        }
+    }
+
+    /// Every rule of a node that is not ok, the worst first.
+    fn standings(&self, node: &NodeName) -> Vec<(Rule, String, Level)> {
+        let verdicts = self.state.sequencer.verdicts(node, at());
+        verdicts.into_iter().map(|v| (v.rule, v.subject, v.level)).collect()
     }
 
     /// Tells the sequencer how every node of the roster stands, by the newest reading that names it.
@@ -156,14 +171,13 @@ impl Desk {
         let mut observations = Vec::new();
         let mut shown = BTreeMap::new();
         for node in nodes {
-            let health = self.health.get(&node.name).copied();
             let condition = match newest.get(node.name.as_str()) {
                 Some((at, said)) if now.since(*at) < fresh_for => {
                     shown.insert(node.name.clone(), (*said).clone());
-                    Condition { health, ..condition(said) }
+                    condition(said)
                 }
-                None if anybody => Condition { standing: Standing::Outside, health, ..Condition::UNKNOWN },
-                Some(_) | None => Condition { health, ..Condition::UNKNOWN },
+                None if anybody => Condition { standing: Standing::Outside, ..Condition::UNKNOWN },
+                Some(_) | None => Condition::UNKNOWN,
             };
             observations.push(Observation::NodeCondition { node: node.name.clone(), condition });
         }
@@ -187,7 +201,6 @@ fn condition(said: &v1::NodeCondition) -> Condition {
         standing: if said.ready { Standing::Ready } else { Standing::NotReady },
         cordon: said.unschedulable.then(|| Cordon { owner: owner(), reason: None }),
         version: said.version.parse().ok(),
-        health: None,
     }
 }
 

@@ -115,7 +115,8 @@ impl Desk {
 
     /// Every rollout, oldest first.
     pub fn rollouts(&self) -> Vec<v1::RolloutSummary> {
-        self.state.sequencer.rollouts().iter().map(summary).collect()
+        let waits = self.state.sequencer.waits(at());
+        self.state.sequencer.rollouts().iter().map(|r| summary(r, &waits)).collect()
     }
 
     /// One rollout as people see it.
@@ -124,8 +125,20 @@ impl Desk {
         let waits: Vec<Wait> = self.state.sequencer.waits(at()).into_iter().filter(|w| w.plan == view.plan).collect();
         let tasks = view.tasks.iter().map(|t| self.task(&view, t, &waits)).collect();
         let plan = self.state.plans.get(&view.plan).map(|p| p.signed().clone().into());
-        let waits = waits.iter().map(wait).collect();
-        Ok(v1::RolloutDetail { summary: Some(summary(&view)), tasks, waits, plan, receipts: Vec::new() })
+        let baselines = view.baselines.iter().map(|(node, baseline)| v1::BaselineView {
+            node: node.to_string(),
+            taken_at: baseline.at_ms,
+            sentence: baseline.sentence(),
+            no_worse: view.no_worse.contains(node),
+        });
+        Ok(v1::RolloutDetail {
+            summary: Some(summary(&view, &waits)),
+            tasks,
+            waits: waits.iter().map(wait).collect(),
+            plan,
+            receipts: Vec::new(),
+            baselines: baselines.collect(),
+        })
     }
 
     /// The same with the receipts of its tasks, in the plan's order.
@@ -229,7 +242,7 @@ fn release(view: &RolloutView, task: &str, by: String) -> Result<Entry, DeskErro
     }
 }
 
-fn summary(view: &RolloutView) -> v1::RolloutSummary {
+fn summary(view: &RolloutView, waits: &[Wait]) -> v1::RolloutSummary {
     let succeeded =
         view.tasks.iter().filter(|t| matches!(&t.state, TaskState::Ended { outcome, .. } if outcome.is_success()));
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -241,7 +254,11 @@ fn summary(view: &RolloutView) -> v1::RolloutSummary {
         title: view.title.clone(),
         state: view.state.word().to_owned(),
         reason: match view.state {
-            RolloutState::Running | RolloutState::Finished => String::new(),
+            RolloutState::Running => {
+                let unwell = waits.iter().find(|w| w.plan == view.plan && w.reason.is_unwell());
+                unwell.map(|w| w.reason.to_string()).unwrap_or_default()
+            }
+            RolloutState::Finished => String::new(),
             RolloutState::Paused { .. }
             | RolloutState::Preempted { .. }
             | RolloutState::NeedsAttention { .. }
@@ -313,6 +330,7 @@ pub(super) fn log(entry: &Entry) {
         Entry::Paused { plan, by, reason } => tracing::info!(plan = %plan, by, reason, "rollout paused"),
         Entry::Resumed { plan, by } => tracing::info!(plan = %plan, by, "rollout resumed"),
         Entry::Halted { plan, by, reason } => tracing::warn!(plan = %plan, by, reason, "rollout halted"),
+        Entry::NoWorse { plan, node } => tracing::info!(plan = %plan, node = %node, "node is no worse than before"),
         Entry::Finished { plan } => tracing::info!(plan = %plan, "rollout finished"),
         Entry::Quarantined { node, version, reason } => {
             tracing::warn!(node = %node, version = %version, reason, "version quarantined");

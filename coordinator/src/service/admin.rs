@@ -8,7 +8,7 @@ use std::{
 use futures_util::Stream;
 use hostler_plan::{
     document::SignerRole,
-    health::{Level, Verdict},
+    health::Verdict,
     id::{Digest, Fingerprint, TokenId},
     planner::Inventory,
 };
@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{SharedRef, authorisation::Door, digest, documents, peer, required, status};
 use crate::{
+    clock::now,
     data_dir::write_private,
     desk::Submitted,
     limits::{FLEET_FILE_BYTES, WATCH_PAUSE},
@@ -197,7 +198,7 @@ impl Admin for AdminService {
 
     async fn get_inventory(&self, request: Request<Empty>) -> Answer<v1::InventoryReply> {
         self.caller(&request, SignerRole::Viewer)?;
-        let inventory = self.shared.desk.ask(|desk| Inventory::of(&desk.state.sequencer)).await?;
+        let inventory = self.shared.desk.ask(|desk| Inventory::of(&desk.state.sequencer, now())).await?;
         let inventory = serde_json::to_vec(&inventory).map_err(|e| status::internal(&e))?;
         Ok(Response::new(v1::InventoryReply { inventory }))
     }
@@ -316,15 +317,9 @@ impl Admin for AdminService {
 }
 
 fn verdict(verdict: &Verdict) -> v1::Verdict {
-    let level = match verdict.level {
-        Level::Ok => "ok",
-        Level::Degraded => "degraded",
-        Level::Critical => "critical",
-        Level::Unknown => "unknown",
-    };
     v1::Verdict {
         rule: verdict.rule.name().to_owned(),
-        level: level.to_owned(),
+        level: verdict.level.to_string(),
         sentence: verdict.sentence(),
         advice: verdict.advice.clone(),
         since: verdict.since_ms / 1000,

@@ -4,7 +4,6 @@ use futures_util::Stream;
 use hostler_plan::{
     fact::{DeltaReader, Reading},
     id::{Digest, NodeName},
-    sequencer::Health,
 };
 use hostler_proto::{
     ARTIFACT_CHUNK_BYTES, facts,
@@ -184,11 +183,8 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
         }
         Message::Facts(delta) => {
             let reading = facts.apply(delta)?;
-            let health = shared.live.reported(node, reading, now());
-            if facts.health != Some(health) {
-                facts.health = Some(health);
-                shared.desk.ask(move |desk| desk.health(&name, health)).await?;
-            }
+            let vitals = shared.live.reported(node, reading, now());
+            shared.desk.ask(move |desk| desk.health(name, vitals)).await?;
         }
         Message::Progress(progress) => shared.desk.ask(move |desk| desk.progress(&name, &progress)).await?,
         Message::Receipt(receipt) => {
@@ -218,8 +214,6 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
 struct Facts {
     reader: DeltaReader,
     sequence: u64,
-    /// What the desk was told last on this stream.
-    health: Option<Health>,
 }
 
 impl Facts {

@@ -99,6 +99,7 @@ mod tests {
             value: Some(0.99),
             threshold: Some(0.98),
             since_ms: 0,
+            clear_seconds: None,
             held: false,
             advice: "make room".into(),
         }

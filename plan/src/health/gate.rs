@@ -36,6 +36,45 @@ pub fn blockers(verdicts: &[Verdict]) -> Vec<&Verdict> {
     verdicts.iter().filter(blocks).collect()
 }
 
+/// Verdicts that are kept of one node, the worst first: a Raspberry Pi has a handful.
+const MAX_VERDICTS: usize = 64;
+/// Counters that are kept of one node: a large server has some dozens of processors and disks.
+const MAX_COUNTERS: usize = 128;
+/// The longest series of a counter in bytes; longer ones are left out, so that a baseline fits into a record.
+const MAX_COUNTER_BYTES: usize = 256;
+
+/// What the gates of a rollout look at in one report of a node.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Vitals {
+    /// The boot that the node says it is in; empty where it does not say.
+    pub boot_id: String,
+    /// Whether images, logs and caches may still disturb it because it booted a moment ago.
+    pub is_settling: bool,
+    /// Every verdict that is not ok, the worst first.
+    pub verdicts: Vec<Verdict>,
+    /// Counters that must not grow, by series. Integers, because a baseline stands in the ledger.
+    pub counters: BTreeMap<String, u64>,
+}
+
+impl Vitals {
+    /// Picks them out of a reading that arrived now and was judged. A reading of which nothing was judged is as good as
+    /// none: missing is never healthy.
+    pub fn of(now: u64, verdicts: &[Verdict], reading: &Reading) -> Self {
+        let boot = reading.get("node_boot_time_seconds", &[]);
+        let mut bad: Vec<Verdict> =
+            verdicts.iter().filter(|v| v.level != Level::Ok).take(MAX_VERDICTS).cloned().collect();
+        if verdicts.is_empty() {
+            bad.push(Verdict::silent(now, None, now));
+        }
+        Vitals {
+            boot_id: reading.label("hostler_node_info", "boot_id").unwrap_or_default().to_owned(),
+            is_settling: boot.is_some_and(|boot| reading.at_ms() as f64 / 1000.0 - boot < SETTLING_SECONDS),
+            verdicts: bad,
+            counters: counters(reading).take(MAX_COUNTERS).collect(),
+        }
+    }
+}
+
 /// How a node was before the work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,10 +83,10 @@ pub struct Baseline {
     pub boot_id: String,
     /// When, on the observer's clock.
     pub at_ms: u64,
-    /// Every rule that was not ok: rule, subject, level, and whether it was required.
+    /// Every rule that was not ok and weighed something: rule, subject, level.
     pub levels: Vec<(Rule, String, Level)>,
-    /// Counters that must not grow, by series.
-    pub counters: BTreeMap<String, f64>,
+    /// Counters that must not grow, by series. Integers, because a baseline stands in the ledger.
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// In what a node is worse than its baseline.
@@ -61,14 +100,16 @@ pub enum Worse {
         /// How it stands.
         verdict: Box<Verdict>,
     },
+    /// It has not reported since it was disrupted, or not for long.
+    Silent {},
     /// A counter of errors grew.
     Counter {
         /// The series.
         fact: String,
         /// Its value in the baseline, 0 when it restarted with the node.
-        was: f64,
+        was: u64,
         /// Its value now.
-        is: f64,
+        is: u64,
     },
 }
 
@@ -76,7 +117,10 @@ impl std::fmt::Display for Worse {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Worse::Rule { was, verdict } => {
-                write!(formatter, "was {was:?}, is {:?}: {}", verdict.level, verdict.sentence())
+                write!(formatter, "was {was}, is {}: {}", verdict.level, verdict.sentence())
+            }
+            Worse::Silent {} => {
+                write!(formatter, "no report came from it since; {}", Rule::Report.advice())
             }
             Worse::Counter { fact, was, is } => {
                 write!(formatter, "{fact} grew from {was} to {is}: read the kernel log before going on")
@@ -87,23 +131,23 @@ impl std::fmt::Display for Worse {
 
 impl Baseline {
     /// Takes the baseline of a node.
-    pub fn take(now: u64, verdicts: &[Verdict], reading: &Reading) -> Self {
-        let levels = verdicts.iter().filter(|verdict| verdict.level != Level::Ok);
+    pub fn take(now: u64, vitals: &Vitals) -> Self {
+        // What was not known and need not be weighs nothing: it is as good as ok, so that what shows later counts.
+        let weighs = |verdict: &&Verdict| verdict.level != Level::Unknown || verdict.required;
+        let levels = vitals.verdicts.iter().filter(weighs);
         Baseline {
-            boot_id: reading.label("hostler_node_info", "boot_id").unwrap_or_default().to_owned(),
+            boot_id: vitals.boot_id.clone(),
             at_ms: now,
             levels: levels.map(|verdict| (verdict.rule, verdict.subject.clone(), verdict.level)).collect(),
-            counters: counters(reading).collect(),
+            counters: vitals.counters.clone(),
         }
     }
 
     /// In what the node is worse now. Empty is "no worse than this baseline".
-    pub fn worse(&self, verdicts: &[Verdict], reading: &Reading) -> Vec<Worse> {
-        let boot = reading.get("node_boot_time_seconds", &[]);
-        let settling = boot.is_some_and(|boot| reading.at_ms() as f64 / 1000.0 - boot < SETTLING_SECONDS);
+    pub fn worse(&self, vitals: &Vitals) -> Vec<Worse> {
         let mut worse = Vec::new();
-        for verdict in verdicts {
-            if settling && SETTLING.contains(&verdict.rule) {
+        for verdict in &vitals.verdicts {
+            if vitals.is_settling && SETTLING.contains(&verdict.rule) {
                 continue;
             }
             let was = self.level(verdict.rule, &verdict.subject);
@@ -111,15 +155,27 @@ impl Baseline {
                 worse.push(Worse::Rule { was, verdict: Box::new(verdict.clone()) });
             }
         }
-        let rebooted = reading.label("hostler_node_info", "boot_id").is_some_and(|boot_id| boot_id != self.boot_id);
-        for (fact, is) in counters(reading) {
+        let rebooted = !vitals.boot_id.is_empty() && vitals.boot_id != self.boot_id;
+        for (fact, &is) in &vitals.counters {
             let restarted = rebooted && BOOT_COUNTERS.iter().any(|name| fact.starts_with(name));
-            let was = if restarted { 0.0 } else { self.counters.get(&fact).copied().unwrap_or(is) };
+            let was = if restarted { 0 } else { self.counters.get(fact).copied().unwrap_or(is) };
             if is > was {
-                worse.push(Worse::Counter { fact, was, is });
+                worse.push(Worse::Counter { fact: fact.clone(), was, is });
             }
         }
         worse
+    }
+
+    /// What was not ok, in a few words for people.
+    pub fn sentence(&self) -> String {
+        if self.levels.is_empty() {
+            return "all ok".to_owned();
+        }
+        let one = |(rule, subject, level): &(Rule, String, Level)| match subject.as_str() {
+            "" => format!("{rule} {level}"),
+            subject => format!("{rule} {subject} {level}"),
+        };
+        self.levels.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
     fn level(&self, rule: Rule, subject: &str) -> Level {
@@ -139,12 +195,15 @@ fn rank(level: Level, required: bool) -> u8 {
     }
 }
 
-fn counters(reading: &Reading) -> impl Iterator<Item = (String, f64)> {
-    BOOT_COUNTERS.iter().chain(&DISK_COUNTERS).flat_map(move |name| {
+fn counters(reading: &Reading) -> impl Iterator<Item = (String, u64)> {
+    let series = BOOT_COUNTERS.iter().chain(&DISK_COUNTERS).flat_map(move |name| {
         reading.all(name).map(move |(labels, value)| {
             let labels: Vec<String> = labels.iter().map(|(label, text)| format!("{label}=\"{text}\"")).collect();
             let labels = labels.join(",");
-            (if labels.is_empty() { (*name).to_owned() } else { format!("{name}{{{labels}}}") }, value)
+            let series = if labels.is_empty() { (*name).to_owned() } else { format!("{name}{{{labels}}}") };
+            // A float that is no integer or none of 64 bits is cut to the nearest that is.
+            (series, value as u64)
         })
-    })
+    });
+    series.filter(|(series, _)| series.len() <= MAX_COUNTER_BYTES)
 }

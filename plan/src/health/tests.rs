@@ -602,7 +602,9 @@ fn the_table_is_complete_and_every_limit_is_in_order() {
 fn a_baseline_tells_what_got_worse() {
     let mut health = health();
     let before = run(&mut health, 0, 60, &set(pi(), "nvme_percentage_used_ratio", 0.95));
-    let baseline = Baseline::take(NOW, &before, &reading(60, &set(pi(), "nvme_percentage_used_ratio", 0.95)));
+    let worn = reading(60, &set(pi(), "nvme_percentage_used_ratio", 0.95));
+    let baseline = Baseline::take(NOW, &Vitals::of(NOW, &before, &worn));
+    assert_eq!(baseline.sentence(), "nvme_wear nvme0 degraded");
     let back = |values: Values| {
         let values = with(values, "hostler_node_info", vec![("boot_id", "two"), ("model", "Raspberry Pi 5")], 1.0);
         set(set(values, "nvme_percentage_used_ratio", 0.95), "node_boot_time_seconds", NOW as f64 / 1000.0 - 1200.0)
@@ -610,7 +612,7 @@ fn a_baseline_tells_what_got_worse() {
     let judge = |values: Values| {
         let mut health = health.clone();
         let verdicts = run(&mut health, 300, 420, &values);
-        baseline.worse(&verdicts, &reading(420, &values))
+        baseline.worse(&Vitals::of(NOW + 420_000, &verdicts, &reading(420, &values)))
     };
     assert_eq!(judge(back(pi())), [], "worn before, worn after: no worse");
     let low = judge(back(set(pi(), "hostler_rpi_under_voltage", 1.0)));
@@ -620,7 +622,7 @@ fn a_baseline_tells_what_got_worse() {
     );
     assert!(low[0].to_string().contains("pi_under_voltage"));
     let killed = judge(back(set(pi(), "node_vmstat_oom_kill", 1.0)));
-    assert!(killed.iter().any(|one| matches!(one, Worse::Counter { was: 0.0, is: 1.0, .. })), "{killed:?}");
+    assert!(killed.iter().any(|one| matches!(one, Worse::Counter { was: 0, is: 1, .. })), "{killed:?}");
     let blind = judge(back(without(pi(), "nvme_critical_warning")));
     assert!(matches!(&blind[..], [Worse::Rule { verdict, .. }] if verdict.level == Level::Unknown), "{blind:?}");
     let hot =

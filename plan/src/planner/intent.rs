@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     document::{PlanKind, PlanRef},
+    health::Verdict,
     id::{Digest, Epoch, NodeName, Seq},
     sequencer::{Condition, Hold, Quarantine, Sequencer},
     timestamp::Timestamp,
@@ -63,7 +64,7 @@ pub enum Quarantined {
 }
 
 /// The fleet as it is, seen by the coordinator.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Inventory {
     pub nodes: BTreeMap<NodeName, NodeState>,
@@ -73,12 +74,13 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// What the sequencer knows.
-    pub fn of(sequencer: &Sequencer) -> Self {
+    /// What the sequencer knows at `now`.
+    pub fn of(sequencer: &Sequencer, now: Timestamp) -> Self {
         let holds = sequencer.holds();
         let node = |(node, (connected, condition))| {
             let hold = holds.get(&node).cloned();
-            (node, NodeState { connected, condition, hold })
+            let verdicts = sequencer.verdicts(&node, now);
+            (node, NodeState { connected, condition, hold, verdicts })
         };
         let running = sequencer.rollouts().into_iter().filter(|r| !r.state.is_over()).map(|r| RunningPlan {
             plan: PlanRef { seq: r.seq, digest: r.plan },
@@ -94,13 +96,16 @@ impl Inventory {
 }
 
 /// A node as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeState {
     pub connected: bool,
     pub condition: Condition,
     /// Set while Hostler keeps it out of service.
     pub hold: Option<Hold>,
+    /// Every verdict that is not ok, the worst first.
+    #[serde(default)]
+    pub verdicts: Vec<Verdict>,
 }
 
 /// A rollout that is not over.

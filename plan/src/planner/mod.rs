@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use intent::{Intent, Inventory, NodeState, Numbering, Quarantined, RunningPlan, Selection};
 pub use obstacle::{Obstacle, PlanError};
-pub use preview::{Note, Phase, PhaseName, Preview};
+pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 
 use crate::{
     document::{Artifact, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},

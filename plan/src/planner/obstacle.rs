@@ -67,9 +67,10 @@ pub enum Obstacle {
         node: NodeName,
         owner: String,
     },
-    /// The verdict over its facts forbids it.
+    /// A verdict over its facts forbids it.
     Critical {
         node: NodeName,
+        why: String,
     },
     /// One of two servers: without it there is no majority.
     Majority {
@@ -169,7 +170,7 @@ impl fmt::Display for Obstacle {
                     "{owner} cordoned {node}, and Hostler does not undo that; uncordon it with kubectl, or leave it out"
                 )
             }
-            Obstacle::Critical { node } => write!(f, "{node} is in a critical state; see `hostler node show {node}`"),
+            Obstacle::Critical { node, why } => write!(f, "{node} is in a critical state: {why}; or leave {node} out"),
             Obstacle::Majority { node } => write!(
                 f,
                 "{node} is one of two servers, and without it the cluster's API is down; accept the outage of {node} by name"

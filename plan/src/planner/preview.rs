@@ -1,12 +1,15 @@
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::{
     document::PlanKind,
+    health::Verdict,
     id::{NodeName, Seq},
 };
 
 /// What a plan will do and why, for the person who is to sign it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Preview {
     pub seq: Seq,
     pub kind: PlanKind,
@@ -61,10 +64,28 @@ impl fmt::Display for PhaseName {
 }
 
 /// Something to know before signing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Note {
     Info(String),
     Warning(String),
+    /// A node is not well.
+    Verdict {
+        node: NodeName,
+        verdict: Box<Verdict>,
+        effect: Effect,
+    },
+}
+
+/// What a node's verdict does to a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// The node's turn does not come before it is good.
+    Waits,
+    /// The work neither causes nor cures it.
+    Tolerated,
+    /// The plan is not about that node, and is signed although it is critical.
+    LeftOut,
 }
 
 impl fmt::Display for Note {
@@ -72,6 +93,14 @@ impl fmt::Display for Note {
         match self {
             Note::Info(text) => write!(f, "note: {text}"),
             Note::Warning(text) => write!(f, "warning: {text}"),
+            Note::Verdict { node, verdict, effect } => {
+                let said = format!("{node} is {}: {}", verdict.level, verdict.sentence());
+                match effect {
+                    Effect::Waits => write!(f, "warning: {said}; its turn does not come before that is good"),
+                    Effect::Tolerated => write!(f, "note: {said}; that holds nothing"),
+                    Effect::LeftOut => write!(f, "warning: {said}; the plan leaves it out and does not wait for it"),
+                }
+            }
         }
     }
 }

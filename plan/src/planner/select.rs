@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    document::PlanKind,
+    document::{PlanKind, RosterStatus},
     fleet::{Distribution, FleetNode},
+    health::{Level, Rule, Verdict, blockers},
     id::NodeName,
-    sequencer::{Condition, CordonOwner, Health, Standing},
+    sequencer::{Condition, CordonOwner, Standing},
     step::ClusterRole,
     version::Version,
 };
 
-use super::{Draft, NodeState, Note, Obstacle, Quarantined, Request, Selection};
+use super::{Draft, Effect, NodeState, Note, Obstacle, Quarantined, Request, Selection};
 
 /// The state of a node that nobody ever saw.
-const UNSEEN: &NodeState = &NodeState { connected: false, condition: Condition::UNKNOWN, hold: None };
+const UNSEEN: &NodeState =
+    &NodeState { connected: false, condition: Condition::UNKNOWN, hold: None, verdicts: Vec::new() };
 
 impl Request<'_> {
     pub(super) fn state(&self, node: &NodeName) -> &NodeState {
@@ -90,12 +92,7 @@ pub(super) fn performs(request: Request<'_>, draft: &mut Draft, node: &FleetNode
 
 /// Members of the cluster that can be taken out of service, worked on and put back. With [`Selection::All`] the ones
 /// for which it makes no sense are left out; a named one is an obstacle then.
-pub(super) fn workable(
-    request: Request<'_>,
-    draft: &mut Draft,
-    selection: &Selection,
-    kind: PlanKind,
-) -> Vec<NodeName> {
+pub(super) fn workable(request: Request<'_>, draft: &mut Draft, selection: &Selection) -> Vec<NodeName> {
     let named = matches!(selection, Selection::Named(_));
     let mut nodes = Vec::new();
     for node in resolve(request, draft, selection) {
@@ -117,8 +114,10 @@ pub(super) fn workable(
             draft.obstacles.push(Obstacle::CordonedByOther { node: name.clone(), owner: owner.clone() });
             continue;
         }
-        if state.condition.health == Some(Health::Critical) && kind != PlanKind::Drain {
-            draft.obstacles.push(Obstacle::Critical { node: name.clone() });
+        // Of one that is silent because it is not connected, that is told.
+        let critical = |v: &&Verdict| v.level == Level::Critical && (state.connected || v.rule != Rule::Report);
+        if let Some(verdict) = state.verdicts.iter().find(critical) {
+            draft.obstacles.push(Obstacle::Critical { node: name.clone(), why: verdict.sentence() });
             continue;
         }
         if performs(request, draft, node) {
@@ -232,5 +231,26 @@ pub(super) fn note_unavailable(request: Request<'_>, draft: &mut Draft, nodes: &
             draft.max_unavailable
         );
         draft.notes.push(Note::Warning(text));
+    }
+}
+
+/// Says of every node that is not well what it means for the rollout over `nodes`. What is optional and not known weighs
+/// nothing.
+pub(super) fn note_health(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName]) {
+    for node in request.roster.nodes.iter().filter(|n| n.status == RosterStatus::Active).map(|n| &n.name) {
+        let verdicts = &request.state(node).verdicts;
+        let holding = blockers(verdicts);
+        let is_target = nodes.contains(node);
+        for verdict in verdicts {
+            let effect = match verdict.level {
+                Level::Critical if !is_target => Effect::LeftOut,
+                Level::Critical | Level::Degraded | Level::Unknown if is_target && holding.contains(&verdict) => {
+                    Effect::Waits
+                }
+                Level::Degraded if is_target => Effect::Tolerated,
+                Level::Critical | Level::Degraded | Level::Unknown | Level::Ok => continue,
+            };
+            draft.notes.push(Note::Verdict { node: node.clone(), verdict: Box::new(verdict.clone()), effect });
+        }
     }
 }

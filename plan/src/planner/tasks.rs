@@ -12,7 +12,7 @@ use crate::{
 use super::{
     Draft, Note, Obstacle, Phase, PhaseName, Quarantined, Request, Selection,
     order::{phases, predecessors},
-    select::{note_unavailable, performs, resolve, servers_out, upgradable, workable},
+    select::{note_health, note_unavailable, performs, resolve, servers_out, upgradable, workable},
 };
 
 /// From making a join secret to its use: the joining node has staged everything before, so only the join itself.
@@ -212,7 +212,7 @@ pub(super) fn upgrade(
     selection: &Selection,
     accepted: &[NodeName],
 ) {
-    let candidates = workable(request, draft, selection, PlanKind::Upgrade);
+    let candidates = workable(request, draft, selection);
     let nodes = upgradable(request, draft, candidates.clone(), to, quarantined);
     servers_out(request, draft, &nodes, accepted);
     let work = Work { what: "upgrade", version: Some(to), reason: format!("upgrade to {to}") };
@@ -232,7 +232,7 @@ pub(super) fn upgrade(
 }
 
 pub(super) fn reboot(request: Request<'_>, draft: &mut Draft, selection: &Selection, accepted: &[NodeName]) {
-    let nodes = workable(request, draft, selection, PlanKind::Reboot);
+    let nodes = workable(request, draft, selection);
     servers_out(request, draft, &nodes, accepted);
     let work = Work { what: "reboot", version: None, reason: "reboot".to_owned() };
     if rolling(request, draft, &nodes, &[], &work, false) {
@@ -264,6 +264,7 @@ fn rolling(
         return false;
     }
     note_unavailable(request, draft, nodes, &returned);
+    note_health(request, draft, nodes);
     let mut order = Vec::new();
     if !returned.is_empty() {
         let at_once = returned.len();

@@ -7,6 +7,7 @@ use crate::{document::PlanKind, entry::Entry, timestamp::Timestamp};
 use super::{
     Decision, Sequencer,
     gate::{Tally, rollout_gate, task_gate},
+    health,
     rollout::Rollout,
     view::{Grant, TaskState},
 };
@@ -42,21 +43,36 @@ fn closing(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
             }
         }
         if !r.is_over() {
-            entries.extend(ending(r, now));
+            entries.extend(no_worse(s, r, now));
+            entries.extend(ending(s, r, now));
         }
     }
     entries
 }
 
+/// An entry per node that is found no worse than before.
+fn no_worse<'s>(s: &'s Sequencer, r: &'s Rollout, now: Timestamp) -> impl Iterator<Item = Entry> {
+    let proved = health::recovering(s, now, r).filter(move |(_, recovery)| match recovery {
+        health::Recovery::Soaking { until } => *until <= now,
+        health::Recovery::Worse(_) => false,
+    });
+    proved.map(|(node, _)| Entry::NoWorse { plan: r.digest, node: node.clone() })
+}
+
 /// The entry that ends a rollout, if it is to end.
-fn ending(r: &Rollout, now: Timestamp) -> Option<Entry> {
+fn ending(s: &Sequencer, r: &Rollout, now: Timestamp) -> Option<Entry> {
     let halted = |reason| Some(Entry::Halted { plan: r.digest, by: OWN_NAME.to_owned(), reason });
     let failed = r.plan.tasks.iter().zip(&r.tasks).find_map(|(task, record)| Some((task, record.failure()?)));
     if let Some((task, outcome)) = failed {
         return halted(format!("{} on {} {outcome}", task.id, task.node));
     }
+    if let Some(reason) = health::halt(s, now, r) {
+        return halted(reason);
+    }
     if r.tasks.iter().all(super::rollout::TaskRecord::succeeded) {
-        return Some(Entry::Finished { plan: r.digest });
+        // The last node must be no worse either. What is done does not expire.
+        let proved = r.baselines.keys().all(|node| r.no_worse.contains(node));
+        return proved.then_some(Entry::Finished { plan: r.digest });
     }
     let in_flight = r.tasks.iter().any(super::rollout::TaskRecord::in_flight);
     if r.plan.expires <= now && !in_flight {
@@ -82,7 +98,7 @@ fn grants(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
     if !open.iter().any(could) {
         return entries;
     }
-    let mut tally = Tally::of(s);
+    let mut tally = Tally::of(s, now);
     let mut grant = s.last_grant;
     for (r, rollout) in open {
         for (i, task) in rollout.plan.tasks.iter().enumerate() {
@@ -92,6 +108,8 @@ fn grants(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
             if let Ok(boot_id) = task_gate(s, &tally, r, i) {
                 grant += 1;
                 tally.count(r, rollout, task);
+                let is_first = health::is_gated(rollout, task) && !rollout.baselines.contains_key(&task.subject);
+                let baseline = if is_first { health::baseline(s, &task.subject, now).map(Box::new) } else { None };
                 entries.push(Entry::Granted {
                     plan: rollout.digest,
                     task: task.id.clone(),
@@ -99,6 +117,7 @@ fn grants(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
                     node: task.node.clone(),
                     boot_id,
                     lease_seconds: rollout.plan.strategy.lease_seconds,
+                    baseline,
                 });
             }
         }
@@ -113,5 +132,7 @@ pub(super) fn deadline(s: &Sequencer, now: Timestamp) -> Option<Timestamp> {
         TaskState::Waiting | TaskState::Expired { .. } | TaskState::Ended { .. } => None,
     });
     let plans = s.rollouts.iter().filter(|r| !r.is_over()).flat_map(|r| [r.plan.not_before, r.plan.expires]);
-    leases.chain(plans.filter(|t| *t > now)).min()
+    let open = s.rollouts.iter().filter(|r| !r.is_over());
+    let health = open.flat_map(|r| health::deadlines(s, now, r)).chain(health::all_heard_by(s));
+    leases.chain(plans.chain(health).filter(|t| *t > now)).min()
 }

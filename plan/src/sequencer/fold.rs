@@ -3,13 +3,14 @@
 use crate::{
     document::{DocumentKind, Outcome, Plan, PlanKind, Receipt, Root, Roster, Signed, Task},
     entry::{Entry, StoredDocument},
+    health::Baseline,
     id::{Digest, NodeName, TaskId},
     timestamp::Timestamp,
     version::Version,
 };
 
 use super::{
-    Hold, Observation, Seen, Sequencer, Standing,
+    Hold, Observation, Seen, Sequencer, Standing, health,
     rollout::{End, Rollout, TaskRecord, awaits_version, leaves_unschedulable, reboots, upgrades_to},
     view::{Grant, TaskState},
 };
@@ -17,7 +18,7 @@ use super::{
 pub(super) fn apply(s: &mut Sequencer, now: Timestamp, entry: &Entry) {
     match entry {
         Entry::Document { kind, document: StoredDocument(document) } => apply_document(s, now, *kind, document),
-        Entry::Granted { plan, task, grant, node, boot_id, lease_seconds } => {
+        Entry::Granted { plan, task, grant, node, boot_id, lease_seconds, baseline } => {
             let grant = Grant {
                 number: *grant,
                 node: node.clone(),
@@ -26,7 +27,7 @@ pub(super) fn apply(s: &mut Sequencer, now: Timestamp, entry: &Entry) {
                 renewed: now,
                 lease_seconds: *lease_seconds,
             };
-            granted(s, plan, task, grant);
+            granted(s, plan, task, grant, baseline.as_deref());
         }
         Entry::LeaseExpired { plan, task, grant } => {
             if let Some((_, record)) = holder(s, plan, task, *grant)
@@ -52,6 +53,12 @@ pub(super) fn apply(s: &mut Sequencer, now: Timestamp, entry: &Entry) {
             }
         }
         Entry::Halted { plan, by, reason } => end(s, plan, End::Halted { by: by.clone(), reason: reason.clone() }),
+        Entry::NoWorse { plan, node } => {
+            if let Some(r) = rollout(s, plan).filter(|r| r.baselines.contains_key(node)) {
+                r.no_worse.insert(node.clone());
+                r.good.remove(node);
+            }
+        }
         Entry::Finished { plan } => end(s, plan, End::Finished),
         Entry::Quarantined { node, version, reason } => {
             s.quarantine_due.remove(&(node.clone(), *version));
@@ -122,7 +129,7 @@ fn new_plan(s: &mut Sequencer, now: Timestamp, digest: Digest, plan: Plan) {
     s.rollouts.push(new);
 }
 
-fn granted(s: &mut Sequencer, plan: &Digest, task: &TaskId, grant: Grant) {
+fn granted(s: &mut Sequencer, plan: &Digest, task: &TaskId, grant: Grant, baseline: Option<&Baseline>) {
     s.last_grant = s.last_grant.max(grant.number);
     let Some(r) = rollout(s, plan) else { return };
     let Some(i) = r.task_index(task) else { return };
@@ -130,6 +137,10 @@ fn granted(s: &mut Sequencer, plan: &Digest, task: &TaskId, grant: Grant) {
         r.tasks[i].state = TaskState::Granted { grant };
         r.tasks[i].was_granted = true;
         r.tasks[i].progress = None;
+        if let Some(baseline) = baseline {
+            // A task that is granted again was disrupted by the first grant perhaps: how the node was before that counts.
+            r.baselines.entry(r.plan.tasks[i].subject.clone()).or_insert_with(|| baseline.clone());
+        }
     }
 }
 
@@ -147,6 +158,10 @@ fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: Receipt) {
     }
     record.state = TaskState::Ended { grant: receipt.grant, at: now, outcome: receipt.outcome.clone() };
     record.progress = None;
+    if task.disrupts {
+        // Reports from before tell nothing about after.
+        r.good.remove(&task.subject);
+    }
     let kind = r.plan.kind;
     if let Some((version, reason)) = failed_version(&task, kind, &receipt) {
         s.quarantine_due.insert((task.subject.clone(), version), reason);
@@ -189,7 +204,15 @@ fn note_cordon(s: &mut Sequencer, now: Timestamp, plan: &Digest, task: &Task, su
 pub(super) fn observe(s: &mut Sequencer, now: Timestamp, observation: Observation) {
     match observation {
         Observation::NodeConnected { node, boot_id } => {
-            let seen = seen(s, node);
+            let seen = seen(s, node.clone());
+            if seen.boot.replace(boot_id.clone()) != Some(boot_id.clone()) {
+                // What it reported in another boot says nothing about this one.
+                seen.vitals = None;
+                for r in &mut s.rollouts {
+                    r.good.remove(&node);
+                }
+            }
+            let seen = self::seen(s, node);
             seen.connected = Some(boot_id);
             seen.disconnected_since = None;
         }
@@ -212,6 +235,7 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, observation: Observatio
             seen.schedulable = schedulable.then(|| (seen.schedulable.map_or(now, |(since, _)| since), now));
             seen.condition = Some(condition);
         }
+        Observation::NodeHealth { node, vitals } => health::observe(s, now, &node, vitals),
         Observation::Progress { plan, task, sentence } => {
             if let Some(r) = rollout(s, &plan)
                 && let Some(i) = r.task_index(&task)

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     document::{PlanKind, RosterStatus, Task},
+    health::Verdict,
     id::{BootId, NodeName, Seq},
     step::ClusterRole,
     timestamp::Timestamp,
 };
 
 use super::{
-    CordonOwner, Health, Sequencer, Unavailable, budget,
+    CordonOwner, Sequencer, Unavailable, budget, health,
     rollout::{Rollout, TaskRecord, upgrades_to},
     view::{Grant, TaskState},
     wait::{Reason, Wait},
@@ -19,6 +20,9 @@ use super::{
 /// What is counted once for many questions, and grows with the grants of one call of `decide`.
 #[derive(Debug)]
 pub(super) struct Tally {
+    pub now: Timestamp,
+    /// Active nodes whose health may hold others.
+    pub holding: Vec<(NodeName, Verdict)>,
     pub unavailable: BTreeMap<NodeName, Unavailable>,
     /// Tasks in flight per performing node.
     pub grants: BTreeMap<NodeName, usize>,
@@ -27,14 +31,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub fn of(s: &Sequencer) -> Self {
+    pub fn of(s: &Sequencer, now: Timestamp) -> Self {
         let mut grants = BTreeMap::new();
         for r in &s.rollouts {
             for (task, _) in r.plan.tasks.iter().zip(&r.tasks).filter(|(_, record)| record.in_flight()) {
                 *grants.entry(task.node.clone()).or_default() += 1;
             }
         }
-        Self { unavailable: budget::unavailable(s), grants, begun: BTreeMap::new() }
+        let holding = health::holding(s, now);
+        Self { now, holding, unavailable: budget::unavailable(s), grants, begun: BTreeMap::new() }
     }
 
     pub fn count(&mut self, r: usize, rollout: &Rollout, task: &Task) {
@@ -131,7 +136,7 @@ pub(super) fn task_gate(s: &Sequencer, tally: &Tally, r: usize, i: usize) -> Res
         subject_gate(s, tally, r, task)?;
     }
     if task.disrupts {
-        standing_gate(s, tally, rollout, task)?;
+        standing_gate(s, tally, rollout, task, begun)?;
     }
     if tally.grants.get(&task.node).is_some_and(|n| *n >= s.settings.grants_per_node) {
         return Err(Reason::NodeBusy { node: task.node.clone(), limit: s.settings.grants_per_node });
@@ -203,14 +208,14 @@ fn disruption_gate(s: &Sequencer, tally: &Tally, r: usize, task: &Task) -> Resul
 }
 
 /// What must hold before every disrupting task, also of a node that is out of service already: between its drain and
-/// its upgrade another server may have gone away.
-fn standing_gate(s: &Sequencer, tally: &Tally, rollout: &Rollout, task: &Task) -> Result<(), Reason> {
-    if rollout.plan.kind != PlanKind::Drain {
-        health_gate(s, &task.subject)?;
+/// its upgrade it may have turned bad, or another server may have gone away.
+fn standing_gate(s: &Sequencer, tally: &Tally, rollout: &Rollout, task: &Task, begun: bool) -> Result<(), Reason> {
+    if let Some((server, why)) = other_server_down(s, tally, &task.subject) {
+        return Err(Reason::OtherServer { node: task.subject.clone(), server, why });
     }
-    match other_server_down(s, tally, &task.subject) {
-        Some((server, why)) => Err(Reason::OtherServer { node: task.subject.clone(), server, why }),
-        None => Ok(()),
+    match health::is_gated(rollout, task) {
+        true => health::gate(s, tally.now, &tally.holding, rollout, task, begun),
+        false => Ok(()),
     }
 }
 
@@ -228,25 +233,6 @@ fn quarantine_gate(s: &Sequencer, rollout: &Rollout, task: &Task) -> Result<(), 
     Ok(())
 }
 
-/// No disruption starts while a node is critical, or on a node whose health cannot be judged.
-fn health_gate(s: &Sequencer, subject: &NodeName) -> Result<(), Reason> {
-    for (node, seen) in &s.nodes {
-        let bad = match seen.condition.as_ref().and_then(|c| c.health) {
-            Some(Health::Critical) => is_active(s, node),
-            Some(Health::Unknown) => node == subject,
-            Some(Health::Ok | Health::Degraded) | None => false,
-        };
-        if bad && let Some(health) = seen.condition.as_ref().and_then(|c| c.health) {
-            return Err(Reason::Unhealthy { node: node.clone(), health });
-        }
-    }
-    Ok(())
-}
-
-fn is_active(s: &Sequencer, node: &NodeName) -> bool {
-    s.roster.as_ref().is_some_and(|r| r.active(node).is_some())
-}
-
 /// While one server of several is unavailable, no other is taken out: the members that are left must be a majority
 /// and stay one.
 fn other_server_down(s: &Sequencer, tally: &Tally, subject: &NodeName) -> Option<(NodeName, Unavailable)> {
@@ -262,7 +248,7 @@ fn other_server_down(s: &Sequencer, tally: &Tally, subject: &NodeName) -> Option
 }
 
 pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
-    let tally = Tally::of(s);
+    let tally = Tally::of(s, now);
     let mut waits: Vec<Wait> = s.rollouts.iter().filter(|r| r.is_over()).flat_map(left_over).collect();
     for (r, rollout) in s.rollouts.iter().enumerate().filter(|(_, r)| !r.is_over()) {
         let wait = |node, task, reason| Wait { plan: rollout.digest, seq: rollout.plan.seq, node, task, reason };
@@ -273,7 +259,11 @@ pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
             waits.push(wait(None, None, Reason::Preempted { by }));
         }
         for (subject, tasks) in &rollout.subjects {
-            let Some(&i) = tasks.iter().find(|&&i| !rollout.tasks[i].succeeded()) else { continue };
+            let Some(&i) = tasks.iter().find(|&&i| !rollout.tasks[i].succeeded()) else {
+                waits
+                    .extend(health::reason(s, now, rollout, subject).map(|why| wait(Some(subject.clone()), None, why)));
+                continue;
+            };
             // Of several tasks that are not done, the one that its node is at tells most.
             let i = rollout.flying_task(subject).unwrap_or(i);
             let task = &rollout.plan.tasks[i];

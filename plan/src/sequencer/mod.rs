@@ -18,6 +18,7 @@ mod budget;
 mod decide;
 mod fold;
 mod gate;
+mod health;
 mod observation;
 mod rollout;
 mod view;
@@ -26,13 +27,14 @@ mod wait;
 use std::collections::BTreeMap;
 
 pub use budget::Unavailable;
-pub use observation::{Condition, Cordon, CordonOwner, Health, Hold, Observation, Standing};
+pub use observation::{Condition, Cordon, CordonOwner, Hold, Observation, Standing};
 pub use view::{Grant, OpenGrant, Quarantine, RolloutState, RolloutView, TaskState, TaskView};
 pub use wait::{Reason, Wait};
 
 use crate::{
     document::{Roster, RosterStatus},
     entry::Entry,
+    health::{Verdict, Vitals},
     id::{BootId, Digest, Epoch, NodeName},
     timestamp::Timestamp,
     version::Version,
@@ -47,18 +49,21 @@ pub struct Settings {
     /// How long a node that Hostler made unschedulable must have been seen schedulable before the budget believes
     /// that a person undid it. Longer than the slowest reading of node conditions, which lag behind receipts.
     pub settle_seconds: u64,
+    /// How long after its work a node may be worse than before until the rollout halts. A node that is well needs less:
+    /// its clock is judged 17 minutes after a boot, and what was bad for a moment is good again after 15 minutes.
+    pub recovery_seconds: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { grants_per_node: 16, settle_seconds: 60 }
+        Self { grants_per_node: 16, settle_seconds: 60, recovery_seconds: 1800 }
     }
 }
 
 /// A decision of the sequencer. It has no effect before it was appended to the ledger and applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
-    /// Append this to the ledger: [`Entry::Granted`], [`Entry::LeaseExpired`], [`Entry::Halted`],
+    /// Append this to the ledger: [`Entry::Granted`], [`Entry::LeaseExpired`], [`Entry::NoWorse`], [`Entry::Halted`],
     /// [`Entry::Finished`] or [`Entry::Quarantined`].
     Append(Entry),
 }
@@ -88,6 +93,12 @@ struct Seen {
     connected: Option<BootId>,
     disconnected_since: Option<Timestamp>,
     condition: Option<Condition>,
+    /// The boot of its last stream.
+    boot: Option<BootId>,
+    /// What its last report of this boot means.
+    vitals: Option<Vitals>,
+    /// When it reported last, in whatever boot.
+    reported: Option<Timestamp>,
     /// Since when every reading said schedulable, and the last such reading.
     schedulable: Option<(Timestamp, Timestamp)>,
 }
@@ -176,6 +187,18 @@ impl Sequencer {
             (n.name.clone(), (seen.is_some_and(|s| s.connected.is_some()), condition))
         };
         active.map(node).collect()
+    }
+
+    /// Every verdict about a node that is not ok, the worst first, as of `now`. One that does not report, or never did,
+    /// has the verdict that says so.
+    pub fn verdicts(&self, node: &NodeName, now: Timestamp) -> Vec<Verdict> {
+        health::verdicts(self, node, now)
+    }
+
+    /// Whether a rollout is done with that node and waits for its reports: each of them may let something start.
+    pub fn awaits_reports(&self, node: &NodeName) -> bool {
+        let waits = |r: &&Rollout| !r.is_over() && r.baselines.contains_key(node) && !r.no_worse.contains(node);
+        self.rollouts.iter().any(|r| waits(&r))
     }
 
     /// The nodes that count as unavailable now, each with its first reason.

@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     document::PlanKind,
+    health::Vitals,
     id::{BootId, Digest, NodeName, TaskId},
     version::Version,
 };
 
 /// What the coordinator sees now and need not remember: lost at a restart and learned again from the nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
     /// The node's stream is open, in that boot.
     NodeConnected { node: NodeName, boot_id: BootId },
@@ -20,11 +21,13 @@ pub enum Observation {
     /// What a control-plane node reads about that node, repeated with every reading even when nothing changed. When
     /// no control-plane node can read, send [`Standing::Unknown`] for every node.
     NodeCondition { node: NodeName, condition: Condition },
+    /// What the node's newest report means, told with every report: a node whose reports end is silent.
+    NodeHealth { node: NodeName, vitals: Vitals },
     /// What a running task is doing, in one sentence for people.
     Progress { plan: Digest, task: TaskId, sentence: String },
 }
 
-/// A node as its cluster and its own hardware present it.
+/// A node as its cluster presents it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
@@ -33,13 +36,11 @@ pub struct Condition {
     pub cordon: Option<Cordon>,
     /// The Kubernetes version that runs, as the kubelet reports it.
     pub version: Option<Version>,
-    /// The verdict over the node's own facts; none where no verdicts are made.
-    pub health: Option<Health>,
 }
 
 impl Condition {
     /// Nothing is known.
-    pub const UNKNOWN: Condition = Condition { standing: Standing::Unknown, cordon: None, version: None, health: None };
+    pub const UNKNOWN: Condition = Condition { standing: Standing::Unknown, cordon: None, version: None };
 }
 
 /// What the cluster says of a node.
@@ -82,18 +83,6 @@ impl fmt::Display for CordonOwner {
             CordonOwner::Other(name) => f.write_str(name),
         }
     }
-}
-
-/// The verdict over a node's facts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Health {
-    Ok,
-    Degraded,
-    /// No disruption starts anywhere while a node is critical.
-    Critical,
-    /// A required fact is missing; never counts as healthy.
-    Unknown,
 }
 
 /// A node that a task of Hostler made unschedulable and that no later task made schedulable again.

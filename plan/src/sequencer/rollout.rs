@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     document::{Outcome, Plan, PlanKind, PlanRef},
+    health::Baseline,
     id::{Digest, Epoch, NodeName, Seq, TaskId},
     step::Step,
     timestamp::Timestamp,
@@ -23,6 +24,12 @@ pub(super) struct Rollout {
     pub after: Vec<Vec<usize>>,
     /// Per subject, the indices of the tasks about it, in the plan's order.
     pub subjects: BTreeMap<NodeName, Vec<usize>>,
+    /// How every subject was before it was disrupted first.
+    pub baselines: BTreeMap<NodeName, Baseline>,
+    /// Of those, the ones that were found no worse after it, and stayed so for the soak.
+    pub no_worse: BTreeSet<NodeName>,
+    /// Of the others, those whose reports since they were disrupted say no worse: since when, and the last one.
+    pub good: BTreeMap<NodeName, (Timestamp, Timestamp)>,
 }
 
 /// How a rollout came to its end.
@@ -76,7 +83,9 @@ impl Rollout {
             subjects.entry(task.subject.clone()).or_default().push(i);
         }
         let fresh = TaskRecord { state: TaskState::Waiting, was_granted: false, progress: None };
-        Self { digest, tasks: vec![fresh; plan.tasks.len()], after, subjects, plan, received, end: None, paused: None }
+        let tasks = vec![fresh; plan.tasks.len()];
+        let (baselines, no_worse, good) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Self { digest, tasks, after, subjects, plan, received, end: None, paused: None, baselines, no_worse, good }
     }
 
     pub fn order(&self) -> (Epoch, Seq) {
@@ -126,6 +135,26 @@ impl Rollout {
         })
     }
 
+    /// Whether every task about `subject` succeeded.
+    pub fn is_done(&self, subject: &NodeName) -> bool {
+        self.subjects.get(subject).is_some_and(|tasks| tasks.iter().all(|&i| self.tasks[i].succeeded()))
+    }
+
+    /// Whether every task that disrupts `subject` succeeded: its reports from now on tell how it is after them.
+    pub fn is_undisturbed(&self, subject: &NodeName) -> bool {
+        let disrupting = self.subjects.get(subject).into_iter().flatten().filter(|&&i| self.plan.tasks[i].disrupts);
+        disrupting.into_iter().all(|&i| self.tasks[i].succeeded())
+    }
+
+    /// When the last task about `subject` ended.
+    pub fn ended(&self, subject: &NodeName) -> Option<Timestamp> {
+        let ended = |&i: &usize| match &self.tasks[i].state {
+            TaskState::Ended { at, .. } => Some(*at),
+            TaskState::Waiting | TaskState::Granted { .. } | TaskState::Expired { .. } => None,
+        };
+        self.subjects.get(subject)?.iter().filter_map(ended).max()
+    }
+
     /// The task about `subject` that its node may be performing.
     pub fn flying_task(&self, subject: &NodeName) -> Option<usize> {
         self.subjects.get(subject)?.iter().copied().find(|&i| self.tasks[i].in_flight())
@@ -167,6 +196,8 @@ impl Rollout {
             received: self.received,
             state: self.state(preempted_by),
             tasks: tasks.collect(),
+            baselines: self.baselines.clone(),
+            no_worse: self.no_worse.clone(),
         }
     }
 

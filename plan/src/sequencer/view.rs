@@ -1,18 +1,22 @@
 //! What people and the coordinator's interfaces see of the sequencer.
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     document::{Outcome, PlanKind},
+    health::Baseline,
     id::{BootId, Digest, Epoch, NodeName, Seq, TaskId},
     timestamp::Timestamp,
     version::Version,
 };
 
 /// A plan on its way through the fleet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutView {
     pub plan: Digest,
     pub epoch: Epoch,
@@ -23,6 +27,10 @@ pub struct RolloutView {
     pub state: RolloutState,
     /// In the plan's order.
     pub tasks: Vec<TaskView>,
+    /// How every node was before it was disrupted first.
+    pub baselines: BTreeMap<NodeName, Baseline>,
+    /// Of those, the ones that were found no worse after it.
+    pub no_worse: BTreeSet<NodeName>,
 }
 
 /// Where a rollout stands.

@@ -3,15 +3,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    health::{Verdict, Worse},
     id::{Digest, NodeName, Seq, TaskId},
     timestamp::Timestamp,
     version::Version,
 };
 
-use super::{Health, Unavailable};
+use super::Unavailable;
 
 /// Why a rollout, or one subject of it, is not further than it is. Displayed as one sentence that a person can act on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Wait {
     pub plan: Digest,
     pub seq: Seq,
@@ -23,7 +24,7 @@ pub struct Wait {
 }
 
 /// The reasons to wait.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "wait", rename_all = "snake_case")]
 pub enum Reason {
     /// Its node is at it.
@@ -107,9 +108,26 @@ pub enum Reason {
         server: NodeName,
         why: Unavailable,
     },
+    /// A verdict forbids to disrupt that node, or, when it is another one than the wait is about, any node.
     Unhealthy {
         node: NodeName,
-        health: Health,
+        verdict: Box<Verdict>,
+        /// How many other verdicts forbid it too.
+        more: usize,
+    },
+    /// The rollout is done with that node, and it is worse than before.
+    Worse {
+        node: NodeName,
+        worse: Box<Worse>,
+        /// In how much more it is worse.
+        more: usize,
+        /// When the rollout halts if it stays so.
+        halts_at: Timestamp,
+    },
+    /// That node is no worse than before, and must stay so.
+    Soaking {
+        node: NodeName,
+        until: Timestamp,
     },
     /// The node performs as many tasks as it may at once.
     NodeBusy {
@@ -122,6 +140,45 @@ pub enum Reason {
     },
     /// No roster was ever accepted.
     NoRoster,
+}
+
+impl Reason {
+    pub(super) fn unhealthy(node: &NodeName, verdict: &Verdict, more: usize) -> Self {
+        Reason::Unhealthy { node: node.clone(), verdict: Box::new(verdict.clone()), more }
+    }
+
+    /// One word, for tables and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Reason::Performing { .. } => "performing",
+            Reason::After { .. } => "after",
+            Reason::Budget { .. } => "budget",
+            Reason::NotConnected { .. } => "not_connected",
+            Reason::LeaseExpired { .. } => "lease_expired",
+            Reason::Paused { .. } => "paused",
+            Reason::Preempted { .. } => "preempted",
+            Reason::Stopping { .. } => "stopping",
+            Reason::Failed { .. } => "failed",
+            Reason::NotYetValid { .. } => "not_yet_valid",
+            Reason::PlanExpired { .. } => "plan_expired",
+            Reason::Quarantined { .. } => "quarantined",
+            Reason::SubjectBusy { .. } => "subject_busy",
+            Reason::Drained { .. } => "drained",
+            Reason::CordonedByOther { .. } => "cordoned_by_other",
+            Reason::OtherServer { .. } => "other_server",
+            Reason::Unhealthy { .. } => "unhealthy",
+            Reason::Worse { .. } => "worse",
+            Reason::Soaking { .. } => "soaking",
+            Reason::NodeBusy { .. } => "node_busy",
+            Reason::NotTheTarget { .. } => "not_the_target",
+            Reason::NoRoster => "no_roster",
+        }
+    }
+
+    /// Whether a node that is not well, or not known to be, is what is waited for.
+    pub fn is_unwell(&self) -> bool {
+        matches!(self, Reason::Unhealthy { .. } | Reason::Worse { .. })
+    }
 }
 
 impl fmt::Display for Wait {
@@ -189,11 +246,21 @@ impl fmt::Display for Reason {
             Reason::OtherServer { node, server, why } => {
                 write!(f, "waits because the server {server} is unavailable ({why}) and {node} must not go with it")
             }
-            Reason::Unhealthy { node, health: Health::Critical } => {
-                write!(f, "waits because {node} is in a critical state; see `hostler node show {node}`")
+            Reason::Unhealthy { node, verdict, more } => {
+                let since = Timestamp::from_unix_milliseconds(verdict.since_ms).whole_seconds();
+                write!(f, "waits because {node} is {} since {since}: {}", verdict.level, verdict.sentence())?;
+                if let Some(seconds) = verdict.clear_seconds.filter(|s| *s > 0) {
+                    write!(f, "; it counts as good after {seconds} s without it")?;
+                }
+                f.write_str(&and_more(*more))
             }
-            Reason::Unhealthy { node, health: _ } => {
-                write!(f, "waits because the health of {node} cannot be judged; see `hostler node show {node}`")
+            Reason::Worse { node, worse, more, halts_at } => {
+                let halts_at = halts_at.whole_seconds();
+                let worse = worse_sentence(node, worse, *more);
+                write!(f, "waits because {worse}; the rollout halts at {halts_at} if it stays so")
+            }
+            Reason::Soaking { node, until } => {
+                write!(f, "waits until {}, until when {node} must stay no worse than before", until.whole_seconds())
             }
             Reason::NodeBusy { node, limit } => {
                 write!(f, "waits because {node} performs {limit} tasks, as many as it may")
@@ -205,6 +272,19 @@ impl fmt::Display for Reason {
             Reason::NoRoster => f.write_str("waits for a signed roster: approve the nodes first"),
         }
     }
+}
+
+/// In what a node is worse, as a clause.
+pub(super) fn worse_sentence(node: &NodeName, worse: &Worse, more: usize) -> String {
+    let is = match worse {
+        Worse::Silent {} => "is not known to be as good as before",
+        Worse::Rule { .. } | Worse::Counter { .. } => "is worse than before",
+    };
+    format!("{node} {is}: {worse}{}", and_more(more))
+}
+
+fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" (and {more} more)") }
 }
 
 fn are(nodes: usize) -> String {

@@ -10,15 +10,20 @@
 //! done TASK | fail TASK REASON | timed-out TASK REASON | blocked TASK REASON     a receipt
 //! again TASK                the same receipt once more
 //! strange TASK              a receipt for a grant that was never given
-//! wait SECONDS              time passes, nobody renews       renew TASK [reboot]    a lease is renewed
-//! connect NODE | disconnect NODE
-//! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO] [health=H]           what a server reports
+//! wait SECONDS              time passes in steps of 10 s, nobody renews       renew TASK [reboot]    a lease is renewed
+//! connect NODE | disconnect NODE | power-cycle NODE                              the last one is back, and has not reported
+//! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO]                      what a server reports
+//! facts NODE ok | silent | RULE LEVEL | ext4 COUNT                               what the node reports, every 10 s from now on
 //! pause SEQ BY REASON | resume SEQ BY | halt SEQ BY REASON | release-lease TASK BY | release-quarantine NODE V BY
 //! restart                   the coordinator's memory is gone: the ledger is folded anew
-//! waits | rollouts | tasks SEQ | unavailable | quarantines | deadline | progress TASK SENTENCE
+//! waits | rollouts | tasks SEQ | baselines SEQ | unavailable | quarantines | deadline | progress TASK SENTENCE
 //! ```
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    time::Duration,
+};
 
 use hostler_plan::{
     document::{
@@ -27,12 +32,14 @@ use hostler_plan::{
     },
     entry::{Entry, StoredDocument},
     fleet::Fleet,
+    health::{self, Level, Rule, Verdict, Vitals},
     id::{Arch, BootId, Digest, Epoch, FleetId, NodeName, Seq, TaskId},
     json,
+    ledger::{self, Head},
     planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
     sequencer::{
-        Condition, Cordon, CordonOwner, Decision, Health, Observation, Sequencer, Settings, Standing, TaskState,
-        TaskView,
+        Condition, Cordon, CordonOwner, Decision, Observation, Reason, Sequencer, Settings, Standing, TaskState,
+        TaskView, Wait,
     },
     signature::{PublicKey, sign},
     step::Step,
@@ -56,6 +63,10 @@ pub struct World {
     seq: u64,
     boots: BTreeMap<NodeName, u64>,
     conditions: BTreeMap<NodeName, Condition>,
+    /// Nodes with an open stream.
+    connected: BTreeSet<NodeName>,
+    /// What each node reports; one that is not here is silent.
+    vitals: BTreeMap<NodeName, Vitals>,
     receipts: BTreeMap<TaskId, Receipt>,
     signed_receipts: BTreeMap<(Digest, TaskId), Signed>,
     /// Per node, the number and digest of its last receipt.
@@ -74,6 +85,8 @@ impl Default for World {
             seq: 0,
             boots: BTreeMap::new(),
             conditions: BTreeMap::new(),
+            connected: BTreeSet::new(),
+            vitals: BTreeMap::new(),
             receipts: BTreeMap::new(),
             signed_receipts: BTreeMap::new(),
             last_receipts: BTreeMap::new(),
@@ -148,7 +161,16 @@ impl World {
             "wait" => self.wait(words[1]),
             "renew" => self.renew(words[1], words.get(2) == Some(&"reboot")),
             "connect" => self.connect(words[1]),
-            "disconnect" => self.observe(Observation::NodeDisconnected { node: name(words[1]) }),
+            "power-cycle" => {
+                *self.boots.get_mut(&name(words[1])).unwrap() += 1;
+                let (node, boot_id) = (name(words[1]), self.boot(&name(words[1])));
+                self.observe(Observation::NodeConnected { node, boot_id })
+            }
+            "disconnect" => {
+                self.connected.remove(&name(words[1]));
+                self.observe(Observation::NodeDisconnected { node: name(words[1]) })
+            }
+            "facts" => self.facts(&words[1..]),
             "see" => self.see(&words[1..]),
             "pause" => {
                 let (plan, by, reason) = (self.digest(words[1]), words[2].to_owned(), rest(3));
@@ -180,6 +202,7 @@ impl World {
                 lines(self.sequencer.rollouts().iter().map(|r| format!("plan {} ({}): {}", r.seq, r.kind, r.state)))
             }
             "tasks" => self.tasks(words[1]),
+            "baselines" => self.baselines(words[1]),
             "unavailable" => lines(self.sequencer.unavailable().iter().map(|(n, why)| format!("{n}: {why}"))),
             "quarantines" => {
                 lines(self.sequencer.quarantines().iter().map(|q| format!("{} {}: {}", q.node, q.version, q.reason)))
@@ -240,8 +263,9 @@ impl World {
         for node in &fleet.nodes {
             self.boots.insert(node.name.clone(), 1);
             let running = (standing == Standing::Ready).then_some(version).map(|v| v.parse().unwrap());
-            let condition = Condition { standing, cordon: None, version: running, health: None };
+            let condition = Condition { standing, cordon: None, version: running };
             self.conditions.insert(node.name.clone(), condition);
+            self.vitals.insert(node.name.clone(), Vitals::default());
             self.connect(node.name.as_str());
         }
         self.roster = Some(verified);
@@ -255,6 +279,44 @@ impl World {
         for (node, condition) in self.conditions.clone() {
             self.observe(Observation::NodeCondition { node, condition });
         }
+        for node in self.connected.clone() {
+            self.tell_health(&node);
+        }
+    }
+
+    /// A node's own report, of the boot it is in.
+    fn tell_health(&mut self, node: &NodeName) {
+        let Some(vitals) = self.vitals.get(node).cloned() else { return };
+        let vitals = Vitals { boot_id: self.boot(node).to_string(), ..vitals };
+        self.observe(Observation::NodeHealth { node: node.clone(), vitals });
+    }
+
+    fn facts(&mut self, words: &[&str]) -> String {
+        let node = name(words[0]);
+        let mut vitals = self.vitals.remove(&node).unwrap_or_default();
+        match words[1..] {
+            ["ok"] => vitals.verdicts.clear(),
+            ["ext4", count] => {
+                vitals.counters.insert("hostler_ext4_errors_total{device=\"sda2\"}".to_owned(), count.parse().unwrap());
+            }
+            ["silent"] => return String::new(),
+            [rule, level] => vitals.verdicts = vec![verdict(rule, level, self.now)],
+            _ => panic!("unknown facts {words:?}"),
+        }
+        self.vitals.insert(node, vitals);
+        self.report();
+        String::new()
+    }
+
+    fn baselines(&self, seq: &str) -> String {
+        let digest = self.digest(seq);
+        let rollouts = self.sequencer.rollouts();
+        let rollout = rollouts.iter().find(|r| r.plan == digest).unwrap();
+        lines(rollout.baselines.iter().map(|(node, baseline)| {
+            let counters: Vec<String> = baseline.counters.iter().map(|(fact, is)| format!(", {fact} {is}")).collect();
+            let after = if rollout.no_worse.contains(node) { "; no worse after" } else { "" };
+            format!("{node}: {}{}{after}", baseline.sentence(), counters.concat())
+        }))
     }
 
     fn plan(&mut self, words: &[&str]) -> String {
@@ -291,7 +353,7 @@ impl World {
             created: self.now,
             lifetime_seconds: 86_400,
         };
-        let inventory = Inventory::of(&self.sequencer);
+        let inventory = Inventory::of(&self.sequencer, self.now);
         match planner::plan(self.fleet.as_ref().unwrap(), roster, &inventory, &intent, &numbering) {
             Ok((plan, preview)) => {
                 self.made = Some(plan);
@@ -349,6 +411,7 @@ impl World {
             }
             Entry::LeaseExpired { task, grant, .. } => format!("lease of grant {grant} expired: {task}"),
             Entry::Halted { plan, by, reason } => format!("plan {} halted by {by}: {reason}", seq(plan)),
+            Entry::NoWorse { plan, node } => format!("{node} is no worse than before (plan {})", seq(plan)),
             Entry::Finished { plan } => format!("plan {} finished", seq(plan)),
             Entry::Quarantined { node, version, reason } => format!("quarantined {node} for {version}: {reason}"),
             other => panic!("not a decision: {other:?}"),
@@ -370,7 +433,14 @@ impl World {
             if until.is_some_and(|u| open.iter().any(|(_, t)| t.as_str() == u)) {
                 return said;
             }
-            let Some((_, task)) = open.into_iter().next() else { return said };
+            let Some((_, task)) = open.into_iter().next() else {
+                let soaks = |w: &Wait| matches!(w.reason, Reason::Soaking { .. });
+                if self.sequencer.waits(self.now).iter().any(soaks) {
+                    self.wait("10");
+                    continue;
+                }
+                return said;
+            };
             self.now = self.now.plus(Duration::from_secs(10));
             self.receipt(task.as_str(), Outcome::Succeeded {});
         }
@@ -502,8 +572,14 @@ impl World {
     }
 
     fn wait(&mut self, seconds: &str) -> String {
-        self.now = self.now.plus(Duration::from_secs(seconds.parse().unwrap()));
-        self.report();
+        let mut left: u64 = seconds.parse().unwrap();
+        while left > 0 {
+            // A coordinator to which nobody is connected sees nothing on the way.
+            let step = if self.connected.is_empty() { left } else { left.min(10) };
+            self.now = self.now.plus(Duration::from_secs(step));
+            self.report();
+            left -= step;
+        }
         String::new()
     }
 
@@ -523,7 +599,10 @@ impl World {
 
     fn connect(&mut self, node: &str) -> String {
         let (node, boot_id) = (name(node), self.boot(&name(node)));
-        self.observe(Observation::NodeConnected { node, boot_id })
+        self.connected.insert(node.clone());
+        self.observe(Observation::NodeConnected { node: node.clone(), boot_id });
+        self.tell_health(&node);
+        String::new()
     }
 
     fn see(&mut self, words: &[&str]) -> String {
@@ -545,13 +624,6 @@ impl World {
             Some(who) => condition.cordon = Some(Cordon { owner: CordonOwner::Other((*who).to_owned()), reason: None }),
             None => {}
         }
-        condition.health = match options.get("health") {
-            Some(&"critical") => Some(Health::Critical),
-            Some(&"ok") => Some(Health::Ok),
-            Some(&"unknown") => Some(Health::Unknown),
-            Some(other) => panic!("unknown health {other:?}"),
-            None => condition.health,
-        };
         self.report();
         String::new()
     }
@@ -577,15 +649,43 @@ impl World {
     fn restart(&mut self) -> String {
         let before = self.sequencer.rollouts();
         let mut sequencer = Sequencer::new(Settings::default());
+        // As it stands on the disk.
+        let mut head = Head::EMPTY;
         for (at, entry) in &self.ledger {
-            sequencer.apply(*at, entry);
+            let (line, ..) = ledger::encode(head, *at, entry.clone());
+            let (record, next, _) = ledger::decode(head, 0, &line).unwrap().unwrap();
+            sequencer.apply(record.at, &record.entry);
+            head = next;
         }
         self.sequencer = sequencer;
+        self.connected.clear();
         let states = |rollouts: &[hostler_plan::sequencer::RolloutView]| {
             rollouts.iter().flat_map(|r| r.tasks.iter().map(|t| t.state.word())).collect::<Vec<_>>()
         };
         assert_eq!(states(&before), states(&self.sequencer.rollouts()), "the fold of the ledger is the state");
         String::new()
+    }
+}
+
+/// A verdict of that rule at that level, with the numbers that would make it.
+fn verdict(rule: &str, level: &str, since: Timestamp) -> Verdict {
+    let rule = *Rule::ALL.iter().find(|r| r.name() == rule).unwrap();
+    let level = Level::ALL.into_iter().find(|l| l.word() == level).unwrap();
+    let known = health::Condition::ALL.iter().find(|c| c.row().rule == rule && c.row().level == level);
+    let condition = known.or_else(|| health::Condition::ALL.iter().find(|c| c.row().rule == rule)).copied();
+    Verdict {
+        rule,
+        subject: String::new(),
+        level,
+        required: true,
+        condition,
+        fact: format!("hostler_{}", rule.name()),
+        value: known.map(|c| if c.row().side == health::Side::Above { c.row().raise } else { c.row().raise / 2.0 }),
+        threshold: known.map(|c| c.row().raise),
+        since_ms: since.unix_milliseconds(),
+        clear_seconds: known.map(|c| c.row().clear_seconds),
+        held: false,
+        advice: rule.advice().to_owned(),
     }
 }
 

@@ -21,11 +21,17 @@ const PI_RACK_PATH: &str = "examples/pi-rack.toml";
 pub const SUPPLY_HOLD_SECONDS: u32 = 1;
 pub const SUPPLY_CLEAR_SECONDS: u32 = 2;
 
+/// How long a node must stay no worse after its work. The coordinator watches that by its own clock, which the demo does
+/// not make faster.
+pub const SOAK_SECONDS: u64 = 1;
+
 /// A fleet ready to be played.
 #[derive(Debug)]
 pub struct DemoFleet {
     /// As the planner gets it.
     pub fleet: Fleet,
+    /// The soak of the file, before the demo made it shorter.
+    pub soak_seconds: u64,
     /// The file it came from.
     pub source: String,
     pub from: Version,
@@ -70,11 +76,13 @@ impl DemoFleet {
             text += &quick_supply_rules(&source, &fleet, node)?;
             (fleet, _) = Fleet::from_toml(&[(&source, &text)])?;
         }
+        let soak_seconds = fleet.policy.soak_seconds;
         let from = fleet.version;
         let to = Version { patch: from.patch + 1, k3s: Some(1), ..from };
         let binaries = binaries(&fleet, [from, to])?;
+        fleet.policy.soak_seconds = fleet.policy.soak_seconds.min(SOAK_SECONDS);
         fleet.artifacts = binaries.iter().map(|(artifact, _)| artifact.clone()).collect();
-        Ok(Self { fleet, source, from, to, text, binaries })
+        Ok(Self { fleet, soak_seconds, source, from, to, text, binaries })
     }
 }
 
@@ -93,7 +101,7 @@ fn quick_supply_rules(source: &str, fleet: &Fleet, node: &NodeName) -> anyhow::R
             "{source}: expected {node} to be in a group, whose rules --undervoltage makes quicker; add group = \"NAME\""
         )
     })?;
-    let conditions = ["under_voltage_often", "supply_too_low", "input_too_low"];
+    let conditions = ["under_voltage", "under_voltage_often", "supply_too_low", "input_low", "input_too_low"];
     let rules = conditions.map(|condition| {
         format!(
             "\n[groups.{group}.health.limits.{condition}]\nhold_seconds = {SUPPLY_HOLD_SECONDS}\nclear_seconds = {SUPPLY_CLEAR_SECONDS}\n"

@@ -43,7 +43,6 @@ pub async fn roll(desk: &mut Desk, show: &Show, submitted: &Submitted) -> anyhow
             // The coordinator went away in the middle; the next stream begins with where things stand.
             let Ok(Some(detail)) = message else { break };
             told.tell(show, submitted.seq.0, &detail);
-            tell_health(&mut told, desk, show, submitted.seq.0, &detail).await?;
             let summary = detail.summary.unwrap_or_default();
             if is_over(&summary.state) {
                 let sentence = if summary.state == "finished" { String::new() } else { summary.reason };
@@ -70,31 +69,12 @@ fn is_ended(task: &TaskView) -> bool {
     matches!(task.state.as_str(), "succeeded" | "failed" | "blocked" | "timed_out" | "unreachable" | "refused")
 }
 
-/// A rollout that waits for a node's health names the node; what ails it, the node's verdicts say.
-async fn tell_health(
-    told: &mut Told,
-    desk: &mut Desk,
-    show: &Show,
-    seq: u64,
-    detail: &RolloutDetail,
-) -> anyhow::Result<()> {
-    if told.health || !detail.waits.iter().any(|wait| wait.sentence.contains("is in a critical state")) {
-        return Ok(());
-    }
-    told.health = true;
-    for node in desk.nodes().await?.into_iter().filter(|node| node.health == "critical") {
-        show.event(Event::RolloutWaits { seq, sentence: format!("{}: {}", node.name, node.health_reason) });
-    }
-    Ok(())
-}
-
 /// What was shown already.
 #[derive(Debug, Default)]
 struct Told {
     ended: BTreeSet<String>,
     nodes: BTreeMap<String, (usize, String, String)>,
     waits: Vec<String>,
-    health: bool,
 }
 
 impl Told {

@@ -6,7 +6,8 @@ use hostler_plan::{
     document::{DocumentKind, Plan, Signed},
     entry::{Entry, StoredDocument},
     id::{Digest, TaskId},
-    sequencer::{Sequencer, Settings, TaskState},
+    ledger::{self, Head},
+    sequencer::{RolloutView, Sequencer, Settings, TaskState},
     timestamp::Timestamp,
 };
 
@@ -50,7 +51,8 @@ impl KnownPlan {
 
 fn settings() -> Settings {
     // As much longer than the readings here as the default is than real ones.
-    Settings { settle_seconds: 45, ..Settings::default() }
+    // A node that is worse after its work halts the rollout before people lose patience.
+    Settings { settle_seconds: 45, recovery_seconds: 300, ..Settings::default() }
 }
 
 impl Coordinator {
@@ -74,8 +76,14 @@ impl Coordinator {
     pub fn restart(&mut self, nodes: usize) -> Result<(), String> {
         let before = durable(&self.sequencer);
         let mut sequencer = Sequencer::new(settings());
+        // As it stands on the disk.
+        let mut head = Head::EMPTY;
         for (at, entry) in &self.ledger {
-            sequencer.apply(timestamp(*at), entry);
+            let (line, ..) = ledger::encode(head, timestamp(*at), entry.clone());
+            let read = ledger::decode(head, 0, &line).map_err(|e| e.to_string())?;
+            let (record, next, _) = read.ok_or("an empty line was written")?;
+            sequencer.apply(record.at, &record.entry);
+            head = next;
         }
         let after = durable(&sequencer);
         self.sequencer = sequencer;
@@ -89,15 +97,18 @@ impl Coordinator {
     }
 }
 
-/// What must survive a restart: every rollout's state and every task's, with the number of its grant.
-fn durable(sequencer: &Sequencer) -> Vec<(u64, &'static str, Vec<String>)> {
+/// What must survive a restart: every rollout's state and every task's, with the number of its grant, and how nodes were
+/// before it.
+fn durable(sequencer: &Sequencer) -> Vec<(u64, &'static str, Vec<String>, String)> {
     let task = |state: &TaskState| match state {
         TaskState::Waiting => "waiting".to_owned(),
         TaskState::Granted { grant } | TaskState::Expired { grant } => format!("{} {}", state.word(), grant.number),
         TaskState::Ended { grant, .. } => format!("{} {grant}", state.word()),
     };
     let rollouts = sequencer.rollouts();
-    rollouts.iter().map(|r| (r.seq.0, r.state.word(), r.tasks.iter().map(|t| task(&t.state)).collect())).collect()
+    let health = |r: &RolloutView| format!("{:?} {:?}", r.baselines, r.no_worse);
+    let tasks = |r: &RolloutView| r.tasks.iter().map(|t| task(&t.state)).collect();
+    rollouts.iter().map(|r| (r.seq.0, r.state.word(), tasks(r), health(r))).collect()
 }
 
 pub fn document(kind: DocumentKind, bytes: Vec<u8>) -> Entry {

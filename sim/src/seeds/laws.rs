@@ -9,6 +9,7 @@ use std::{
 use hostler_plan::{
     document::PlanKind,
     entry::Entry,
+    health::Vitals,
     id::{Digest, NodeName},
     step::Step,
     version::Version,
@@ -17,6 +18,7 @@ use hostler_plan::{
 use super::{
     Millis,
     coordinator::KnownPlan,
+    health::HealthLaws,
     machine::{Machine, TaskKey},
 };
 
@@ -44,6 +46,7 @@ pub struct Laws {
     performing: BTreeSet<TaskKey>,
     /// Since when each machine has been out of service, for whatever reason.
     out_since: Vec<Option<Millis>>,
+    health: HealthLaws,
 }
 
 impl Laws {
@@ -64,10 +67,31 @@ impl Laws {
         (p, self.plans[p].index[task])
     }
 
+    /// A node's stream is open, in that boot.
+    pub fn connected(&mut self, node: &NodeName, boot: u64) {
+        self.health.connected(node, boot);
+    }
+
+    /// A report reached the coordinator.
+    pub fn reported(&mut self, now: Millis, node: &NodeName, vitals: &Vitals) {
+        self.health.reported(now, node, vitals);
+    }
+
+    /// The coordinator died, and with it what it knew of reports.
+    pub fn forget_reports(&mut self) {
+        self.health.forget_reports();
+    }
+
     /// A receipt that is durable now.
     pub fn receipt(&mut self, key: TaskKey, success: bool) {
         if self.ended.insert(key) && success {
             self.receipted.insert(key);
+            let plan = Arc::clone(&self.plans[key.0]);
+            let subject = &plan.plan.tasks[key.1].subject;
+            let about = || (0..plan.plan.tasks.len()).filter(|i| plan.plan.tasks[*i].subject == *subject);
+            let undisturbed = about().all(|i| !plan.plan.tasks[i].disrupts || self.receipted.contains(&(key.0, i)));
+            let done = about().all(|i| self.receipted.contains(&(key.0, i)));
+            self.health.receipted(key.0, subject, plan.plan.tasks[key.1].disrupts, undisturbed, done);
         }
         if let Some(expired) = self.expired.get_mut(&key.0) {
             expired.remove(&key.1);
@@ -77,9 +101,14 @@ impl Laws {
     /// Judges an entry that was appended.
     pub fn entry(&mut self, now: Millis, entry: &Entry, machines: &[Machine]) -> Result<(), String> {
         match entry {
-            Entry::Granted { plan, task, grant, node, .. } => {
+            Entry::Granted { plan, task, grant, node, baseline, .. } => {
                 let key = self.key(plan, task);
                 self.granted(now, key, *grant, node, machines)?;
+                self.health.granted(now, key.0, &self.plans[key.0].plan, key.1, baseline.as_deref())?;
+            }
+            Entry::NoWorse { plan, node } => {
+                let p = self.by_digest[plan];
+                self.health.no_worse(now, p, self.plans[p].plan.strategy.soak_seconds * 1000, node)?;
             }
             Entry::LeaseExpired { plan, task, .. } => {
                 let key = self.key(plan, task);
@@ -103,6 +132,7 @@ impl Laws {
                 if let Some(task) = (0..self.plans[p].plan.tasks.len()).find(|i| !self.receipted.contains(&(p, *i))) {
                     return Err(format!("plan {} finished without {}", p + 1, self.plans[p].plan.tasks[task].id));
                 }
+                self.health.finished(p)?;
                 self.over.insert(p);
             }
             Entry::Quarantined { node, version, .. } => {

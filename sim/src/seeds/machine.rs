@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::{
     document::Outcome,
+    health::{Level, Rule, Verdict, Vitals},
     id::{BootId, Digest, NodeName, Seq},
     sequencer::{Condition, Cordon, CordonOwner, Standing},
     version::Version,
@@ -39,6 +40,12 @@ pub struct Machine {
     pub highest: Seq,
     pub open: BTreeSet<Digest>,
     pub counter: u64,
+    /// What its hardware is like now, when it is not well.
+    pub sick: Option<Verdict>,
+    /// Errors that its disk counted; only a repair sets them back.
+    pub disk_errors: u32,
+    /// Until when its agent reports no facts.
+    pub mute_until: u64,
 }
 
 /// Who made the node unschedulable.
@@ -77,6 +84,9 @@ impl Machine {
             highest: Seq(0),
             open: BTreeSet::new(),
             counter: 0,
+            sick: None,
+            disk_errors: 0,
+            mute_until: 0,
         }
     }
 
@@ -122,7 +132,34 @@ impl Machine {
             standing: if self.is_ready() { Standing::Ready } else { Standing::NotReady },
             cordon: owner.map(|owner| Cordon { owner, reason: None }),
             version: Some(self.version),
-            health: None,
         }
+    }
+
+    /// What it reports about itself.
+    pub fn vitals(&self) -> Vitals {
+        Vitals {
+            boot_id: self.boot_id().to_string(),
+            is_settling: false,
+            verdicts: self.sick.iter().cloned().collect(),
+            counters: [("nvme_media_errors_total{device=\"nvme0\"}".to_owned(), u64::from(self.disk_errors))].into(),
+        }
+    }
+
+    /// Something is wrong with it from now on.
+    pub fn fall_ill(&mut self, since_ms: u64, rule: Rule, level: Level) {
+        self.sick = Some(Verdict {
+            rule,
+            subject: String::new(),
+            level,
+            required: true,
+            condition: None,
+            fact: format!("hostler_{}", rule.name()),
+            value: None,
+            threshold: None,
+            since_ms,
+            clear_seconds: None,
+            held: false,
+            advice: rule.advice().to_owned(),
+        });
     }
 }

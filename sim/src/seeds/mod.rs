@@ -1,5 +1,5 @@
 //! The simulation from seeds: the real sequencer and the real planner in a world that loses, delays and doubles
-//! messages, crashes coordinators and machines, fails upgrades and has strangers cordon nodes; the laws are checked after
+//! messages, crashes coordinators and machines, fails upgrades, makes machines ill and has strangers cordon nodes; the laws are checked after
 //! every event. One seed is one world, to the millisecond.
 //!
 //! What is simulated: machines, their cluster, the network, people. What is real: `plan::sequencer`, `plan::planner`,
@@ -7,6 +7,7 @@
 //! kinds of plans and receipts through `plan::trust`.
 
 mod coordinator;
+mod health;
 mod laws;
 mod machine;
 mod people;

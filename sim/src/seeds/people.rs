@@ -188,7 +188,7 @@ impl World {
             created: timestamp(self.now),
             lifetime_seconds: self.fleet.policy.plan_lifetime_seconds,
         };
-        let inventory = Inventory::of(&self.coordinator.sequencer);
+        let inventory = Inventory::of(&self.coordinator.sequencer, timestamp(self.now));
         match planner::plan(&self.fleet, &self.roster, &inventory, intent, &numbering) {
             Ok((plan, _)) => self.submit(plan),
             Err(_) => Ok(()),

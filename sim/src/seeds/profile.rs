@@ -27,6 +27,10 @@ pub struct Profile {
     pub blocked_drains: u64,
     /// Of people's ticks at which a stranger cordons, or undoes a cordon.
     pub strangers: u64,
+    /// Of node ticks at which something breaks or gets hot for a while, or its facts do not come any more.
+    pub illnesses: u64,
+    /// Of upgrades and reboots after which the node is worse than before.
+    pub sickening_work: u64,
     /// Of people's ticks at which an operator drains, reboots, pauses or halts.
     pub operators: u64,
 }
@@ -50,6 +54,8 @@ impl Profile {
             blocked_drains: 0,
             strangers: 0,
             operators: 0,
+            illnesses: 0,
+            sickening_work: 0,
         }
     }
 
@@ -72,6 +78,8 @@ impl Profile {
             blocked_drains: some(40),
             strangers: some(60),
             operators: some(80),
+            illnesses: some(4),
+            sickening_work: some(60),
             ..calm
         }
     }
@@ -87,6 +95,8 @@ impl Profile {
             + self.blocked_drains
             + self.strangers
             + self.operators
+            + self.illnesses
+            + self.sickening_work
             == 0
     }
 
@@ -104,6 +114,8 @@ impl Profile {
             blocked_drains: 0,
             strangers: 0,
             operators: 0,
+            illnesses: 0,
+            sickening_work: 0,
             ..self.clone()
         }
     }

@@ -9,11 +9,13 @@ use hostler_plan::{
     document::{DocumentKind, Plan, Receipt, ReceiptType, Roster, RosterNode, RosterStatus, RosterType, StepResult},
     entry::Entry,
     fleet::Fleet,
+    health::{Level, Rule, Vitals},
     id::{Arch, Digest, Epoch, FleetId, NodeName},
     json,
-    sequencer::{Condition, Decision, Observation},
+    sequencer::{Condition, Decision, Observation, Sequencer},
     signature::PublicKey,
     step::ClusterRole,
+    timestamp::Timestamp,
     version::Version,
 };
 
@@ -52,6 +54,9 @@ pub struct Summary {
     pub quarantines: usize,
     pub coordinator_restarts: u64,
     pub power_losses: u64,
+    pub illnesses: u64,
+    /// Nodes that were proved to be no worse after their work.
+    pub no_worse: usize,
 }
 
 #[derive(Debug)]
@@ -67,6 +72,7 @@ pub(super) enum Event {
     CoordinatorBack,
     Work { node: usize, boot: u64, key: TaskKey, step: usize, begun: Millis },
     Repaired(usize),
+    Recovered(usize),
     StrangerLeaves(usize),
 }
 
@@ -81,6 +87,7 @@ pub(super) enum FromNode {
     Receipt { key: TaskKey, ended: Ended },
     Renew { key: TaskKey, grant: u64, boot: u64 },
     Readings(Vec<Condition>),
+    Health(Vitals),
 }
 
 /// One world.
@@ -224,6 +231,7 @@ impl World {
             Event::CoordinatorBack => {
                 self.summary.coordinator_restarts += 1;
                 self.coordinator.restart(self.machines.len())?;
+                self.laws.forget_reports();
                 self.coordinator.last_reading = self.now;
                 self.decide()
             }
@@ -231,6 +239,10 @@ impl World {
             Event::Repaired(node) => {
                 self.machines[node].broken = false;
                 self.machines[node].note_readiness(self.now);
+                Ok(())
+            }
+            Event::Recovered(node) => {
+                self.machines[node].sick = None;
                 Ok(())
             }
             Event::StrangerLeaves(node) => {
@@ -271,6 +283,7 @@ impl World {
         self.machines[node].connection = Some(self.connections);
         self.coordinator.connections[node] = Some(self.connections);
         let machine = &self.machines[node];
+        self.laws.connected(&machine.name, machine.boot);
         let observation = Observation::NodeConnected { node: machine.name.clone(), boot_id: machine.boot_id() };
         self.coordinator.sequencer.observe(timestamp(self.now), observation);
         self.tell_grants(node);
@@ -343,6 +356,7 @@ impl World {
     pub(super) fn append(&mut self, entry: Entry) -> Result<(), String> {
         match &entry {
             Entry::Halted { .. } => self.summary.halts += 1,
+            Entry::NoWorse { .. } => self.summary.no_worse += 1,
             Entry::Granted { .. } => self.summary.grants += 1,
             Entry::LeaseExpired { .. } => self.summary.expired_leases += 1,
             Entry::Quarantined { .. } => self.summary.quarantines += 1,
@@ -437,6 +451,17 @@ impl World {
                     self.coordinator.sequencer.observe(now, observation);
                 }
             }
+            FromNode::Health(vitals) => {
+                let name = self.machines[node].name.clone();
+                self.laws.reported(self.now, &name, &vitals);
+                // As the coordinator does: it looks again only when something may follow from the report.
+                let sequencer = &mut self.coordinator.sequencer;
+                let before = standings(sequencer, &name, now);
+                sequencer.observe(now, Observation::NodeHealth { node: name.clone(), vitals });
+                if before == standings(sequencer, &name, now) && !sequencer.awaits_reports(&name) {
+                    return Ok(());
+                }
+            }
         }
         self.decide()
     }
@@ -473,6 +498,10 @@ impl World {
         self.machines[node].cordon = Some(Owner::Stranger);
         self.after(30_000, 200_000, Event::StrangerLeaves(node));
     }
+}
+
+fn standings(sequencer: &Sequencer, node: &NodeName, now: Timestamp) -> Vec<(Rule, Level)> {
+    sequencer.verdicts(node, now).into_iter().map(|v| (v.rule, v.level)).collect()
 }
 
 fn fleet(profile: &Profile) -> Fleet {

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use hostler_plan::{document::Outcome, step::Step};
+use hostler_plan::{
+    document::Outcome,
+    health::{Level, Rule},
+    step::Step,
+};
 
 use super::{
     Millis,
+    coordinator::timestamp,
     machine::{Ended, Machine, Owner, TaskKey},
     run::{Event, FromNode, NEW, NODE_TICK, OLD, ToNode, World},
 };
@@ -49,6 +54,10 @@ impl World {
         for (key, ended) in again {
             self.send_to_coordinator(node, &FromNode::Receipt { key, ended });
         }
+        self.illnesses(node);
+        if self.machines[node].mute_until <= self.now {
+            self.send_to_coordinator(node, &FromNode::Health(self.machines[node].vitals()));
+        }
         // Two servers that read are enough to disagree.
         let reads = self.machines[node].is_server && self.machines[node].is_ready() && node < 2;
         if reads {
@@ -56,6 +65,37 @@ impl World {
             self.send_to_coordinator(node, &FromNode::Readings(conditions));
         }
         Ok(())
+    }
+
+    /// Hardware breaks, gets hot or is not known for a while, or its facts stop to come.
+    fn illnesses(&mut self, node: usize) {
+        if self.machines[node].sick.is_some() || !self.random.chance(self.profile.illnesses) {
+            return;
+        }
+        let level = [Level::Degraded, Level::Critical, Level::Unknown][self.random.index(3)];
+        match self.random.index(6) {
+            0 => self.machines[node].mute_until = self.now + self.random.between(30_000, 500_000),
+            1 => self.machines[node].disk_errors += 1,
+            _ => self.fall_ill(node, Rule::PiTemperature, level, 400_000),
+        }
+    }
+
+    fn fall_ill(&mut self, node: usize, rule: Rule, level: Level, longest: Millis) {
+        self.machines[node].fall_ill(timestamp(self.now).unix_milliseconds(), rule, level);
+        self.summary.illnesses += 1;
+        self.after(20_000, longest, Event::Recovered(node));
+    }
+
+    /// Work may leave a node worse than it was, for a while or until somebody looks.
+    fn sicken(&mut self, node: usize) {
+        if !self.random.chance(self.profile.sickening_work) {
+            return;
+        }
+        match self.random.index(4) {
+            0 => self.machines[node].disk_errors += 1,
+            1 => self.machines[node].mute_until = self.now + self.random.between(30_000, 500_000),
+            _ => self.fall_ill(node, Rule::Memory, Level::Degraded, 600_000),
+        }
     }
 
     /// The machine goes dark; what it was at is interrupted.
@@ -83,6 +123,7 @@ impl World {
         machine.restarting = false;
         machine.note_readiness(self.now);
         for (key, (_, grant)) in std::mem::take(&mut self.machines[node].rebooting) {
+            self.sicken(node);
             self.finish(node, key, grant, vec!["host.reboot"], Outcome::Succeeded {});
         }
         Ok(())
@@ -232,6 +273,7 @@ impl World {
                 }
                 machine.broken = breaks;
                 machine.note_readiness(now);
+                self.sicken(subject);
                 if breaks {
                     self.after(60_000, 300_000, Event::Repaired(subject));
                 }
