@@ -1,14 +1,17 @@
-//! The agent's own directory: every write is durable before it returns, and replaces a file as a whole.
+//! The agent's own directory: every write is durable before it returns.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 /// Files that hold secrets, and everything else here: nobody but the agent reads them.
 const MODE: u32 = 0o600;
+
+/// A file that is written over grows by so much at a time: 16 blocks, so that it seldom has to.
+const ROOM: usize = 64 << 10;
 
 /// Why the agent's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +111,33 @@ impl Disk {
         Ok(())
     }
 
+    /// Writes over a file from its beginning; what lies behind the bytes stays. A crash may leave any mixture of old and
+    /// new, so this is for content that proves itself and has other copies. A file that is long enough keeps its blocks
+    /// and its length, and the file system has nothing of its own to write: on ext4 many times faster than
+    /// [`replace`](Self::replace), and kinder to an SD card. One that is too short is replaced by one with room.
+    pub fn overwrite(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        let path = self.path(name);
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => Some(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(reason) => return Err(DiskError::Io { action: "opening", path, reason }),
+        };
+        let length = file.as_ref().map_or(Ok(0), |f| f.metadata().map(|m| m.len()));
+        match file {
+            Some(file) if length.map_err(io_error("reading", &path))? >= bytes.len() as u64 => {
+                self.point();
+                file.write_all_at(bytes, 0).and_then(|()| file.sync_data()).map_err(io_error("writing", &path))?;
+                self.point();
+                Ok(())
+            }
+            Some(_) | None => {
+                let mut longer = bytes.to_vec();
+                longer.resize(bytes.len().next_multiple_of(ROOM), 0);
+                self.replace(name, &longer)
+            }
+        }
+    }
+
     /// Adds bytes to the end of a file.
     pub fn append(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
         let path = self.path(name);
@@ -135,11 +165,11 @@ impl Disk {
         Ok(())
     }
 
-    /// Removes a file; none is as good as removed.
+    /// Removes a file; none is as good as removed. After a power cut it may be back: whoever removes it looks again.
     pub fn remove(&self, name: &str) -> Result<(), DiskError> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            Ok(()) => sync_directory(path.parent().unwrap_or(&self.root)),
+            Ok(()) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(reason) => Err(DiskError::Io { action: "removing", path, reason }),
         }
@@ -244,5 +274,21 @@ mod tests {
         assert_eq!((mode("a/key"), mode("")), (0o600, 0o700));
         assert_eq!(disk.list("a").unwrap(), ["key"]);
         assert_eq!(disk.list("none").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_that_is_written_over_keeps_its_length_until_it_has_no_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let most = 1 << 20;
+        disk.overwrite("slot", b"one").unwrap();
+        disk.overwrite("slot", b"2").unwrap();
+        let bytes = disk.read("slot", most).unwrap().unwrap();
+        assert_eq!((bytes.len(), &bytes[..4]), (ROOM, &b"2ne\0"[..]));
+        disk.overwrite("slot", &vec![7; ROOM + 1]).unwrap();
+        let bytes = disk.read("slot", most).unwrap().unwrap();
+        assert_eq!((bytes.len(), bytes[ROOM], bytes[ROOM + 1]), (2 * ROOM, 7, 0));
+        let mode = fs::metadata(disk.path("slot")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
     }
 }

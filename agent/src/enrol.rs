@@ -221,7 +221,7 @@ fn judge(
 
 fn keep(disk: &Disk, state: &NodeState, credentials: &Credentials) -> Result<(), EnrolError> {
     let (mut slots, _) = Slots::open(disk)?;
-    slots.store(disk, state)?;
+    slots.store(disk, state, None)?;
     credentials.store(disk)?;
     disk.replace(MARKER, format!("{}\n", credentials.identity()).as_bytes())?;
     Ok(())

@@ -52,7 +52,7 @@ impl Fleet {
         let clock = hostler_plan::trust::Clock { now, synchronised: true };
         let (state, _) = state.accept_roster(clock, &fleet.roster).unwrap();
         let (mut slots, _) = Slots::open(&disk).unwrap();
-        slots.store(&disk, &state).unwrap();
+        slots.store(&disk, &state, None).unwrap();
         fleet
     }
 

@@ -36,7 +36,7 @@ use crate::{
     disk::{Disk, DiskError},
     host::Host,
     keys::Keys,
-    slots::{Slots, SlotsError, damaged},
+    slots::{Held, Slots, SlotsError, damaged},
 };
 
 /// How often a plan that only lacked a right clock is judged again.
@@ -108,11 +108,17 @@ impl Executor {
         board: Arc<Board>,
         inbox: Inbox,
     ) -> Result<Self, ExecutorError> {
-        let (slots, state) = Slots::open(&disk)?;
-        let state = state.ok_or_else(|| damaged("none of an enrolled node"))?;
+        let (slots, held) = Slots::open(&disk)?;
+        let Held { state, receipt } = held.ok_or_else(|| damaged("none of an enrolled node"))?;
         let me = Identity { node, key: keys.public().fingerprint(), arch: host.arch() };
-        let receipts = Receipts::load(&disk)?;
+        let mut receipts = Receipts::load(&disk)?;
+        if let Some(receipt) = receipt {
+            receipts.add_unread(receipt)?;
+        }
         let mut memory = Memory { disk, keys, me, state, slots, receipts };
+        if memory.slots.lack_a_copy() {
+            memory.store_again()?;
+        }
         memory.adopt_receipts()?;
         let own_cordon = OwnCordon::open(&memory.disk);
         let executor = Self { memory, control: Control::new(host, board, inbox), waits_for_clock: None, own_cordon };
@@ -364,14 +370,20 @@ impl Memory {
     /// Makes a state durable and only then this node's own.
     fn store(&mut self, state: NodeState) -> Result<(), DiskError> {
         if state != self.state {
-            self.slots.store(&self.disk, &state)?;
+            self.receipts.file(&self.disk)?;
+            self.slots.store(&self.disk, &state, None)?;
             self.state = state;
         }
         Ok(())
     }
 
-    /// Counts a receipt that was written just before the process ended, and those that are newer than a state restored
-    /// from an old copy.
+    /// Makes the second copy of the state that the last process did not come to, or that was damaged since.
+    fn store_again(&mut self) -> Result<(), DiskError> {
+        self.receipts.file(&self.disk)?;
+        self.slots.store(&self.disk, &self.state, None)
+    }
+
+    /// Counts receipts that are newer than a state restored from an old copy.
     fn adopt_receipts(&mut self) -> Result<(), ExecutorError> {
         while let Some(kept) = self.receipts.number(self.state.next_receipt().0) {
             let bytes = kept.signed.bytes.clone();
@@ -380,12 +392,14 @@ impl Memory {
         Ok(())
     }
 
-    /// Signs the receipt and makes it durable, then counts it. A number is never signed twice.
+    /// Signs the receipt and makes it durable together with the state that counts it. A number is never signed twice.
     fn sign_receipt(&mut self, receipt: Receipt) -> Result<(), ExecutorError> {
         let signed = self.keys.sign(DocumentKind::Receipt, hostler_plan::json::write(&receipt))?;
         let next = self.state.with_receipt(&signed.bytes)?;
-        self.receipts.add(&self.disk, signed, receipt)?;
-        self.store(next)?;
+        self.receipts.file(&self.disk)?;
+        self.slots.store(&self.disk, &next, Some(&signed))?;
+        self.state = next;
+        self.receipts.add(signed, receipt);
         Ok(())
     }
 }

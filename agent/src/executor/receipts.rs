@@ -1,4 +1,6 @@
 //! The receipts that this node signed: kept until the coordinator has them and their plan is void.
+//!
+//! The newest one lies in the slots, beside the state that counts it, until it is filed: written to a file of its own.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +9,7 @@ use hostler_plan::{
     entry::StoredDocument,
     id::{Digest, TaskId},
     json,
+    refusal::Refused,
 };
 
 use crate::{
@@ -26,6 +29,8 @@ pub struct Kept {
     pub receipt: Receipt,
     /// Whether the coordinator said that it has it.
     pub acknowledged: bool,
+    /// Whether it has a file.
+    filed: bool,
 }
 
 /// Receipts by number.
@@ -51,7 +56,7 @@ impl Receipts {
             if number.parse() != Ok(receipt.counter) {
                 return Err(damaged(&format!("receipt {} under number {number}", receipt.counter)).into());
             }
-            kept.insert(receipt.counter, Kept { signed: stored.0, receipt, acknowledged });
+            kept.insert(receipt.counter, Kept { signed: stored.0, receipt, acknowledged, filed: true });
         }
         Ok(Self(kept))
     }
@@ -71,20 +76,35 @@ impl Receipts {
         self.0.values().filter(|k| !k.acknowledged)
     }
 
-    /// Stores a new receipt; it is durable when this returns.
-    pub fn add(&mut self, disk: &Disk, signed: Signed, receipt: Receipt) -> Result<(), DiskError> {
-        let stored = serde_json::to_vec(&StoredDocument(signed.clone())).expect("documents can be written");
-        disk.replace(&name(receipt.counter, false), &stored)?;
-        self.0.insert(receipt.counter, Kept { signed, receipt, acknowledged: false });
+    /// Takes a receipt that is durable in the slots. One that is here already stays as it is.
+    pub fn add(&mut self, signed: Signed, receipt: Receipt) {
+        let kept = Kept { signed, receipt, acknowledged: false, filed: false };
+        self.0.entry(kept.receipt.counter).or_insert(kept);
+    }
+
+    /// Takes the receipt that was found in the slots.
+    pub fn add_unread(&mut self, signed: Signed) -> Result<(), Refused> {
+        let receipt = json::parse(&signed.bytes).map_err(|e| damaged(&format!("the newest receipt broken ({e})")))?;
+        self.add(signed, receipt);
         Ok(())
+    }
+
+    /// Gives every receipt its file, before the slots are written over.
+    pub fn file(&mut self, disk: &Disk) -> Result<(), DiskError> {
+        self.0.values_mut().filter(|k| !k.filed).try_for_each(|kept| kept.file(disk))
     }
 
     /// The coordinator has this one; says whether that is new.
     pub fn acknowledge(&mut self, disk: &Disk, digest: &Digest) -> Result<bool, DiskError> {
         let found = self.0.values_mut().find(|k| !k.acknowledged && k.signed.digest() == *digest);
         let Some(kept) = found else { return Ok(false) };
-        disk.rename(&name(kept.receipt.counter, false), &name(kept.receipt.counter, true))?;
-        kept.acknowledged = true;
+        if kept.filed {
+            disk.rename(&name(kept.receipt.counter, false), &name(kept.receipt.counter, true))?;
+            kept.acknowledged = true;
+        } else {
+            kept.acknowledged = true;
+            kept.file(disk)?;
+        }
         Ok(true)
     }
 
@@ -102,6 +122,15 @@ impl Receipts {
             disk.remove(&name(counter, true))?;
             self.0.remove(&counter);
         }
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn file(&mut self, disk: &Disk) -> Result<(), DiskError> {
+        let stored = serde_json::to_vec(&StoredDocument(self.signed.clone())).expect("documents can be written");
+        disk.replace(&name(self.receipt.counter, self.acknowledged), &stored)?;
+        self.filed = true;
         Ok(())
     }
 }

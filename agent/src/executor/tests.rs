@@ -448,21 +448,65 @@ fn a_grant_that_came_before_the_clock_was_right_counts_once_it_is() {
 }
 
 #[test]
-fn damaged_state_refuses_everything() {
+fn one_whole_copy_of_the_state_is_enough_and_none_refuses_everything() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
-    for name in ["state.0", "state.1"] {
+    let good = fleet.plan(1, vec![Step::Noop {}], |_| {});
+    work(&fleet, &machine, &grant(&good));
+    let damage = |name: &str| {
         let path = fleet.directory.path().join(name);
-        let mut bytes = std::fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
-        let opened = fleet.executor(&machine);
-        // One whole copy is enough; none is damage.
-        assert_eq!(opened.is_ok(), name == "state.0");
-        if let Err(error) = opened {
-            assert!(matches!(error, super::ExecutorError::Refused(r) if r.refusal == Refusal::DamagedState));
-        }
+        std::fs::write(&path, b"rot").unwrap();
+    };
+    for name in ["state.0", "state.1", "state.2"] {
+        damage(name);
+        let (executor, ..) = fleet.executor(&machine).unwrap();
+        assert_eq!(executor.memory.state.seq(), Seq(1), "{name}");
+        assert_eq!(executor.memory.state.next_receipt().0, 2, "{name}");
     }
+    for name in ["state.0", "state.1", "state.2"] {
+        damage(name);
+    }
+    let Err(error) = fleet.executor(&machine) else { panic!("expected a refusal") };
+    assert!(matches!(error, super::ExecutorError::Refused(r) if r.refusal == Refusal::DamagedState));
     assert!(machine.now() > fleet.now);
+}
+
+#[test]
+fn killed_at_every_write_a_task_that_only_checks_is_granted_again_and_signed_once() {
+    let mut crashes = 0;
+    for point in 0.. {
+        let fleet = Fleet::new();
+        let machine = machine(&fleet);
+        let plans: Vec<Signed> = (1..4).map(|seq| fleet.plan(seq, vec![Step::Noop {}], |_| {})).collect();
+        let mut signed: BTreeMap<u64, Digest> = BTreeMap::new();
+        let mut crashed = false;
+        for plan in &plans {
+            // The second process of a plan, and the third, find whatever the first one left.
+            for _ in 0..3 {
+                let (executor, door, board, disk) = fleet.executor_that_may_die(&machine, point, !crashed);
+                let Some(executor) = executor else {
+                    crashed = true;
+                    continue;
+                };
+                offer(&door, plan, true);
+                for receipt in signed.values() {
+                    door.offer(Request::ReceiptAcknowledged(*receipt)).unwrap();
+                }
+                let result = std::panic::catch_unwind(AssertUnwindSafe(|| executor.run_until_idle()));
+                disk.crash.0.store(i64::MAX, std::sync::atomic::Ordering::SeqCst);
+                crashed |= result.is_err();
+                for receipt in &board.content().receipts {
+                    let number = json::parse::<Receipt>(&receipt.bytes).unwrap().counter;
+                    let first = signed.entry(number).or_insert(receipt.digest());
+                    assert_eq!(*first, receipt.digest(), "point {point}: number {number} twice");
+                }
+            }
+        }
+        assert_eq!(signed.keys().copied().collect::<Vec<_>>(), [1, 2, 3], "point {point}");
+        if !crashed {
+            break;
+        }
+        crashes += 1;
+    }
+    assert!(crashes > 8, "expected many points to die at, found {crashes}");
 }
