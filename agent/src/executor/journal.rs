@@ -2,6 +2,10 @@
 //!
 //! One file per task, one line per record: the record's SHA-256 in hexadecimal, a space, the record as JSON. A last line
 //! without its end was never synced, so what it announces was never begun; any other broken line is damage.
+//!
+//! The file begins with the first intent, and then holds everything from the task's beginning. Before it nothing was
+//! done to the machine, so a process that ends there leaves nothing to go on with: the task is granted again. A task
+//! whose checks find everything done has no file at all; its receipt is its proof.
 
 use std::collections::BTreeMap;
 
@@ -66,6 +70,8 @@ pub struct Running {
     /// What was proved, step by step from the first.
     pub proofs: Vec<Proof>,
     pub ended: Option<(Outcome, Timestamp)>,
+    /// Lines for a file that was not begun yet; empty once there is one.
+    unwritten: Vec<u8>,
 }
 
 /// A step that is verified.
@@ -77,9 +83,9 @@ pub struct Proof {
 }
 
 impl Running {
-    /// A task at its beginning.
-    pub fn new(begun: Begun) -> Self {
-        Self { begun, intents: BTreeMap::new(), proofs: Vec::new(), ended: None }
+    /// A task at its beginning, as its file tells it.
+    fn new(begun: Begun) -> Self {
+        Self { begun, intents: BTreeMap::new(), proofs: Vec::new(), ended: None, unwritten: Vec::new() }
     }
 
     fn apply(&mut self, record: Record) -> Result<(), String> {
@@ -123,22 +129,39 @@ pub fn load(disk: &Disk) -> Result<Option<Running>, SlotsError> {
     Ok(task)
 }
 
-/// Writes a record; it is durable when this returns.
+/// Takes a record. An intent is durable when this returns, and so is everything from the first intent on.
 pub fn write(disk: &Disk, task: &mut Running, record: Record) -> Result<(), DiskError> {
-    disk.append(CURRENT, &line(&record))?;
+    let line = line(&record);
+    if task.unwritten.is_empty() {
+        disk.append(CURRENT, &line)?;
+    } else {
+        task.unwritten.extend(line);
+        if matches!(record, Record::Intent { .. }) {
+            keep(disk, task)?;
+        }
+    }
     task.apply(record).expect("the executor writes records in order");
     Ok(())
 }
 
-/// Begins a journal for a task.
-pub fn begin(disk: &Disk, begun: Begun) -> Result<Running, DiskError> {
-    disk.replace(CURRENT, &line(&Record::Begun(Box::new(begun.clone()))))?;
-    Ok(Running::new(begun))
+/// Begins a journal for a task, without a file.
+pub fn begin(begun: Begun) -> Running {
+    let unwritten = line(&Record::Begun(Box::new(begun.clone())));
+    Running { unwritten, ..Running::new(begun) }
 }
 
-/// Puts the journal aside: the task's receipt is counted.
-pub fn close(disk: &Disk) -> Result<(), DiskError> {
-    disk.rename(CURRENT, LAST)
+/// Begins the file if there is none: it is durable when this returns.
+pub fn keep(disk: &Disk, task: &mut Running) -> Result<(), DiskError> {
+    if !task.unwritten.is_empty() {
+        disk.replace(CURRENT, &task.unwritten)?;
+        task.unwritten.clear();
+    }
+    Ok(())
+}
+
+/// Puts the journal aside, if it has a file: the task's receipt is counted.
+pub fn close(disk: &Disk, task: &Running) -> Result<(), DiskError> {
+    if task.unwritten.is_empty() { disk.rename(CURRENT, LAST) } else { Ok(()) }
 }
 
 fn line(record: &Record) -> Vec<u8> {
@@ -183,7 +206,7 @@ mod tests {
     fn written(disk: &Disk) -> Running {
         let boot = || BootId::new("b").unwrap();
         let at = Timestamp::from_unix_seconds(2);
-        let mut task = begin(disk, begun()).unwrap();
+        let mut task = begin(begun());
         for record in [
             Record::Intent { step: 0, boot_id: boot(), at },
             Record::Proof { step: 0, changed: true, detail: "done".into(), observations: vec![] },
@@ -205,9 +228,32 @@ mod tests {
         disk.replace(CURRENT, &whole[..whole.len() - 10]).unwrap();
         task.intents.remove(&1);
         assert_eq!(load(&disk).unwrap(), Some(task.clone()));
-        assert_eq!(load(&disk).unwrap(), Some(task), "the tail is gone for good");
-        close(&disk).unwrap();
+        assert_eq!(load(&disk).unwrap().as_ref(), Some(&task), "the tail is gone for good");
+        close(&disk, &task).unwrap();
         assert_eq!(load(&disk).unwrap(), None);
+    }
+
+    #[test]
+    fn there_is_no_file_before_the_first_intent_and_then_it_holds_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let mut task = begin(begun());
+        let proof = |step| Record::Proof { step, changed: false, detail: "so".into(), observations: vec![] };
+        write(&disk, &mut task, proof(0)).unwrap();
+        write(&disk, &mut task, proof(1)).unwrap();
+        assert_eq!(load(&disk).unwrap(), None);
+        close(&disk, &task).unwrap();
+        let (boot_id, at) = (BootId::new("b").unwrap(), Timestamp::from_unix_seconds(2));
+        write(&disk, &mut task, Record::Intent { step: 2, boot_id, at }).unwrap();
+        let loaded = load(&disk).unwrap().unwrap();
+        assert_eq!((loaded.proofs.len(), loaded.intents.len()), (2, 1));
+        assert_eq!(loaded, task);
+        write(&disk, &mut task, proof(2)).unwrap();
+        assert_eq!(load(&disk).unwrap().unwrap(), task, "from then on every record is durable");
+
+        let mut suspended = begin(begun());
+        keep(&disk, &mut suspended).unwrap();
+        assert_eq!(load(&disk).unwrap(), Some(suspended), "a process that ends in order leaves the task to the next");
     }
 
     #[test]

@@ -288,7 +288,7 @@ impl Executor {
                     relied_on,
                     started: self.control.host.now().whole_seconds(),
                 };
-                let running = journal::begin(&self.memory.disk, begun)?;
+                let running = journal::begin(begun);
                 self.control.begin(running_task(&grant, document.strategy.lease_seconds), true);
                 self.perform(running)
             }

@@ -32,7 +32,7 @@ impl Executor {
         let begun = &running.begun;
         if self.memory.receipts.of_task(&begun.plan, &begun.task).is_some() {
             // The process ended between the receipt and the end of the journal.
-            journal::close(&self.memory.disk)?;
+            journal::close(&self.memory.disk, &running)?;
             return Ok(None);
         }
         tracing::info!(PLAN = %begun.plan, TASK = %begun.task, "going on with a task that was begun before");
@@ -61,11 +61,14 @@ impl Executor {
                     let at = self.control.host.now().whole_seconds();
                     journal::write(&self.memory.disk, &mut running, Record::Ended { outcome, at })?;
                 }
-                Left::Suspended(ended) => return Ok(Some(ended)),
+                Left::Suspended(ended) => {
+                    journal::keep(&self.memory.disk, &mut running)?;
+                    return Ok(Some(ended));
+                }
             }
         }
         self.sign_off(&running)?;
-        journal::close(&self.memory.disk)?;
+        journal::close(&self.memory.disk, &running)?;
         self.control.end();
         self.show();
         Ok(None)
