@@ -1,7 +1,8 @@
 //! The desk: the one owner of the ledger and of what it amounts to.
 //!
 //! Every request is put on the desk, one after another: decide, append, apply, and only then reply. It is a thread of
-//! its own because an append waits for the disk.
+//! its own because an append waits for the disk. Receipts that wait at the same time share one append: they come in
+//! crowds, when a wave of nodes is done.
 
 mod enrol;
 mod nodes;
@@ -58,9 +59,9 @@ pub enum DeskError {
     /// The document or the request does not count.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Nothing was written, so nothing happened.
+    /// Nothing was written, so nothing happened. Shared by all whose entries stood in that append.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Ledger(#[from] Arc<LedgerError>),
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
@@ -90,7 +91,13 @@ impl Fleet {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut Desk) + Send>;
+type Work = Box<dyn FnOnce(&mut Desk) + Send>;
+
+/// What lies on the desk.
+enum Job {
+    Work(Work),
+    Receipt(reports::HandedIn),
+}
 
 /// How everybody else asks the desk.
 #[derive(Debug, Clone)]
@@ -115,13 +122,22 @@ impl DeskHandle {
     {
         let permit: OwnedSemaphorePermit = self.permits.clone().acquire_owned().await.map_err(|_| Stopping)?;
         let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |desk| {
+        let job: Work = Box::new(move |desk| {
             let result = work(desk);
             drop(permit);
             // Whoever asked may have gone; what was done stays done.
             let _ = sender.send(result);
         });
-        self.jobs.send(job).map_err(|_| Stopping)?;
+        self.jobs.send(Job::Work(job)).map_err(|_| Stopping)?;
+        receiver.await.map_err(|_| Stopping)
+    }
+
+    /// Hands in a receipt on that node's stream, and waits until it is durable and acknowledged, or refused.
+    pub async fn receipt(&self, node: NodeName, signed: Signed) -> Result<Result<(), DeskError>, Stopping> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Stopping)?;
+        let (reply, receiver) = oneshot::channel();
+        let handed_in = reports::HandedIn { node, signed, reply, _permit: permit };
+        self.jobs.send(Job::Receipt(handed_in)).map_err(|_| Stopping)?;
         receiver.await.map_err(|_| Stopping)
     }
 
@@ -137,7 +153,7 @@ impl DeskHandle {
 
     /// Ends the desk after what is on it already.
     pub fn stop(&self) {
-        let _ = self.jobs.send(Box::new(|desk| desk.stopping = true));
+        let _ = self.jobs.send(Job::Work(Box::new(|desk| desk.stopping = true)));
     }
 }
 
@@ -240,6 +256,7 @@ impl Desk {
     }
 
     fn run(&mut self, inbox: &mpsc::Receiver<Job>) {
+        let mut next = None;
         while !self.stopping {
             if self.is_due || self.next_look.is_some_and(|then| then <= now()) {
                 if self.conditions_age_at.is_some_and(|then| then <= now()) {
@@ -248,8 +265,13 @@ impl Desk {
                 self.settle();
             }
             let rest = self.next_look.map_or(IDLE, |then| rollouts::until(then).min(IDLE));
-            match inbox.recv_timeout(rest) {
-                Ok(job) => job(self),
+            match next.take().map_or_else(|| inbox.recv_timeout(rest), Ok) {
+                Ok(Job::Work(work)) => work(self),
+                Ok(Job::Receipt(first)) => {
+                    let (receipts, behind) = reports::crowd(first, inbox);
+                    next = behind;
+                    self.receipts(receipts);
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
@@ -257,7 +279,7 @@ impl Desk {
     }
 
     /// Appends durably, then takes into account. Whatever was verified before an entry was made counts here.
-    fn commit(&mut self, entries: Vec<Entry>) -> Result<(), LedgerError> {
+    fn commit(&mut self, entries: Vec<Entry>) -> Result<(), Arc<LedgerError>> {
         let about_members = entries.iter().any(changes_members);
         for record in self.ledger.append(now(), entries)? {
             if let Err(refused) = self.state.apply(&record) {

@@ -1,9 +1,9 @@
 //! What nodes say about their work, and what is written of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::mpsc};
 
 use hostler_plan::{
-    document::{DocumentKind, RosterStatus, Signed},
+    document::{DocumentKind, Receipt, RosterStatus, Signed},
     entry::Entry,
     health::{Level, Rule, Vitals},
     id::{Digest, NodeName, TaskId},
@@ -14,9 +14,13 @@ use hostler_plan::{
     trust,
 };
 use hostler_proto::v1::{self, to_agent::Message};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Desk, DeskError, at, document};
+use super::{Desk, DeskError, Job, at, document};
 use crate::limits::SENTENCE_BYTES;
+
+/// Receipts of one append. A crowd of more is a fleet that reconnects, and others want to be heard in between.
+const MAX_CROWD: usize = 64;
 
 /// What a server read in its cluster's API.
 #[derive(Debug, Clone)]
@@ -25,18 +29,80 @@ pub(super) struct ClusterReading {
     nodes: Vec<v1::NodeCondition>,
 }
 
-impl Desk {
-    /// Takes a receipt of that node, durably, and acknowledges it. One that is here already is acknowledged again.
-    pub fn receipt(&mut self, node: &NodeName, signed: &Signed) -> Result<(), DeskError> {
-        let digest = signed.digest();
-        if !self.state.receipts.contains(&digest) {
-            self.take_receipt(node, signed)?;
+/// A receipt that a node handed in on its stream.
+pub(super) struct HandedIn {
+    pub node: NodeName,
+    pub signed: Signed,
+    pub reply: oneshot::Sender<Result<(), DeskError>>,
+    pub _permit: OwnedSemaphorePermit,
+}
+
+impl HandedIn {
+    fn answer(self, result: Result<(), DeskError>) {
+        // Whoever asked may have gone; what was done stays done.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// The receipts that lie on the desk one behind the other, and what lies behind them. At most one of each node, so that
+/// every one can be judged by what is in the ledger already.
+pub(super) fn crowd(first: HandedIn, inbox: &mpsc::Receiver<Job>) -> (Vec<HandedIn>, Option<Job>) {
+    let mut receipts = vec![first];
+    while receipts.len() < MAX_CROWD {
+        match inbox.try_recv() {
+            Ok(Job::Receipt(next)) if receipts.iter().all(|r| r.node != next.node) => receipts.push(next),
+            Ok(other) => return (receipts, Some(other)),
+            Err(_) => break,
         }
-        self.send(node, Message::ReceiptAcknowledged(v1::ReceiptAcknowledged { digest: digest.to_string() }));
-        Ok(())
+    }
+    (receipts, None)
+}
+
+impl Desk {
+    /// Takes receipts, all of those that count in one durable append, and acknowledges them after it; when it fails none
+    /// is. One that is here already is acknowledged again.
+    pub(super) fn receipts(&mut self, handed_in: Vec<HandedIn>) {
+        let (mut entries, mut taken) = (Vec::new(), Vec::new());
+        for handed_in in handed_in {
+            let digest = handed_in.signed.digest();
+            if self.state.receipts.contains(&digest) {
+                self.acknowledge(handed_in, digest);
+                continue;
+            }
+            match self.judge_receipt(&handed_in.node, &handed_in.signed) {
+                Ok(receipt) => {
+                    entries.push(document(DocumentKind::Receipt, &handed_in.signed));
+                    taken.push((handed_in, receipt, digest));
+                }
+                Err(error) => handed_in.answer(Err(error)),
+            }
+        }
+        if entries.is_empty() {
+            return;
+        }
+        let committed = self.commit(entries);
+        for (handed_in, receipt, digest) in taken {
+            if let Err(error) = &committed {
+                handed_in.answer(Err(error.clone().into()));
+                continue;
+            }
+            self.progress.remove(&(receipt.plan, receipt.task.clone()));
+            tracing::info!(
+                node = %receipt.node, plan = %receipt.plan, task = %receipt.task, outcome = %receipt.outcome,
+                receipt = %digest, "task ended"
+            );
+            self.acknowledge(handed_in, digest);
+        }
     }
 
-    fn take_receipt(&mut self, node: &NodeName, signed: &Signed) -> Result<(), DeskError> {
+    fn acknowledge(&mut self, handed_in: HandedIn, digest: Digest) {
+        let message = v1::ReceiptAcknowledged { digest: digest.to_string() };
+        self.send(&handed_in.node, Message::ReceiptAcknowledged(message));
+        handed_in.answer(Ok(()));
+    }
+
+    /// Whether a receipt counts, beside those that are in the ledger.
+    fn judge_receipt(&mut self, node: &NodeName, signed: &Signed) -> Result<Receipt, DeskError> {
         let receipt = trust::receipt(self.state.require_roster()?, signed)?;
         let (receipt, digest) = (receipt.document().clone(), receipt.digest());
         if receipt.node != *node {
@@ -62,13 +128,7 @@ impl Desk {
             // The ledger was restored from a backup, or receipts come late: each is good by itself.
             tracing::warn!(node = %node, expected = known + 1, found = receipt.counter, "receipt out of order");
         }
-        self.commit(vec![document(DocumentKind::Receipt, signed)])?;
-        self.progress.remove(&(receipt.plan, receipt.task.clone()));
-        tracing::info!(
-            node = %node, plan = %receipt.plan, task = %receipt.task, outcome = %receipt.outcome, receipt = %digest,
-            "task ended"
-        );
-        Ok(())
+        Ok(receipt)
     }
 
     /// Renews a lease, if the node still holds it.
@@ -211,4 +271,59 @@ fn cut(text: &str) -> String {
         end -= 1;
     }
     text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_the_receipts_in_front_one_of_each_node() {
+        let permits = Arc::new(Semaphore::new(99));
+        let receipt = |node: &str| HandedIn {
+            node: NodeName::new(node).unwrap(),
+            signed: Signed { bytes: Vec::new(), signatures: Vec::new() },
+            reply: oneshot::channel().0,
+            _permit: permits.clone().try_acquire_owned().unwrap(),
+        };
+        let (desk, inbox) = mpsc::channel();
+        for node in ["b", "c", "b", "d"] {
+            desk.send(Job::Receipt(receipt(node))).unwrap();
+        }
+        desk.send(Job::Work(Box::new(|_| {}))).unwrap();
+        desk.send(Job::Receipt(receipt("e"))).unwrap();
+        let mut crowds = Vec::new();
+        let mut next = Some(Job::Receipt(receipt("a")));
+        while let Some(job) = next.take().or_else(|| inbox.try_recv().ok()) {
+            let Job::Receipt(first) = job else {
+                crowds.push("work".to_owned());
+                continue;
+            };
+            let (receipts, behind) = crowd(first, &inbox);
+            crowds.push(receipts.iter().map(|r| r.node.as_str()).collect());
+            next = behind;
+        }
+        assert_eq!(crowds, ["abc", "bd", "work", "e"], "in their order, and nothing is lost");
+    }
+
+    #[test]
+    fn a_crowd_ends_somewhere() {
+        let permits = Arc::new(Semaphore::new(MAX_CROWD + 9));
+        let receipt = |n: usize| HandedIn {
+            node: NodeName::new(format!("n{n}")).unwrap(),
+            signed: Signed { bytes: Vec::new(), signatures: Vec::new() },
+            reply: oneshot::channel().0,
+            _permit: permits.clone().try_acquire_owned().unwrap(),
+        };
+        let (desk, inbox) = mpsc::channel();
+        for n in 1..MAX_CROWD + 9 {
+            desk.send(Job::Receipt(receipt(n))).unwrap();
+        }
+        let (receipts, behind) = crowd(receipt(0), &inbox);
+        assert_eq!((receipts.len(), behind.is_none()), (MAX_CROWD, true));
+    }
 }

@@ -151,6 +151,8 @@ impl Desk {
         }
         self.commit(vec![document(DocumentKind::Plan, signed)])?;
         tracing::info!(plan = %digest, seq = %plan.seq, kind = %plan.kind, title = %plan.title, "plan accepted");
+        // The nodes verify it and make it durable while the first grants are being written.
+        self.tell_all();
         Ok(Submitted { digest, is_new: true })
     }
 }

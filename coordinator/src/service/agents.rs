@@ -188,9 +188,8 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
         }
         Message::Progress(progress) => shared.desk.ask(move |desk| desk.progress(&name, &progress)).await?,
         Message::Receipt(receipt) => {
-            let signed = receipt.into();
             // A receipt that does not count stays unacknowledged; the stream goes on for everything else.
-            if let Err(error) = shared.desk.ask(move |desk| desk.receipt(&name, &signed)).await? {
+            if let Err(error) = shared.desk.receipt(name, receipt.into()).await? {
                 tracing::warn!(node = %node, %error, "receipt not taken");
             }
         }
