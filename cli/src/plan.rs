@@ -153,7 +153,7 @@ pub async fn submit(admin: &mut Admin, signed: &Signed, now: Timestamp) -> Resul
     let plan = verified(admin.held(), signed, now)?;
     let request = admin.with_session(signed.clone().into());
     let reply = admin.client().submit_plan(request).await?.into_inner();
-    number::remember(admin, plan.document().epoch, plan.document().seq)?;
+    number::remember(admin, plan.document().epoch, plan.document().seq).await?;
     Ok(Submitted { plan: plan.digest(), seq: plan.document().seq, is_new: reply.is_new })
 }
 

@@ -1,5 +1,7 @@
 //! The next plan's number, from signed plans: a coordinator cannot make us skip numbers or use one twice.
 
+use std::path::{Path, PathBuf};
+
 use hostler_plan::{
     document::{DocumentKind, Plan, Signed},
     id::{Epoch, Seq},
@@ -27,7 +29,7 @@ struct Remembered {
 /// One more than the highest number that is proved or remembered.
 pub(super) async fn next(admin: &mut Admin) -> Result<Seq, Error> {
     let epoch = admin.held().root().epoch;
-    let remembered = recall(admin)?.filter(|r| r.epoch == epoch).map_or(Seq(0), |r| r.seq);
+    let remembered = recall(&path(admin))?.filter(|r| r.epoch == epoch).map_or(Seq(0), |r| r.seq);
     let said = Seq(admin.whereabouts().highest_seq);
     if said > remembered {
         prove(admin, said).await?;
@@ -62,22 +64,26 @@ async fn prove(admin: &mut Admin, seq: Seq) -> Result<(), Error> {
     Ok(())
 }
 
-fn path(admin: &Admin) -> std::path::PathBuf {
+fn path(admin: &Admin) -> PathBuf {
     admin.held().folder().join("highest-plan.json")
 }
 
-fn recall(admin: &Admin) -> Result<Option<Remembered>, Error> {
-    let path = path(admin);
+fn recall(path: &Path) -> Result<Option<Remembered>, Error> {
     if !path.exists() {
         return Ok(None);
     }
-    let bytes = read_limited(&path, 4096)?;
+    let bytes = read_limited(path, 4096)?;
     json::parse(&bytes).map(Some).map_err(|e| Error::Failed(format!("{}: {e}; remove the file", path.display())))
 }
 
-pub(super) fn remember(admin: &Admin, epoch: Epoch, seq: Seq) -> Result<(), Error> {
-    if recall(admin)?.is_some_and(|r| (r.epoch, r.seq) >= (epoch, seq)) {
-        return Ok(());
-    }
-    write_whole(&path(admin), &json::write(&Remembered { epoch, seq }), false)
+/// Keeps the number, durably. The disk is waited for on a thread of its own: others go on meanwhile.
+pub(super) async fn remember(admin: &Admin, epoch: Epoch, seq: Seq) -> Result<(), Error> {
+    let path = path(admin);
+    let kept = tokio::task::spawn_blocking(move || {
+        if recall(&path)?.is_some_and(|r| (r.epoch, r.seq) >= (epoch, seq)) {
+            return Ok(());
+        }
+        write_whole(&path, &json::write(&Remembered { epoch, seq }), false)
+    });
+    kept.await.map_err(|e| Error::Failed(format!("the plan's number was not kept: {e}")))?
 }
