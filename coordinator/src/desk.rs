@@ -106,6 +106,7 @@ pub struct DeskHandle {
     permits: Arc<Semaphore>,
     fleet: watch::Receiver<Arc<Fleet>>,
     changes: watch::Receiver<u64>,
+    endings: watch::Receiver<u64>,
 }
 
 /// The desk does not answer any more.
@@ -151,6 +152,11 @@ impl DeskHandle {
         self.changes.clone()
     }
 
+    /// Counts up whenever tasks ended: what people wait for, and are told at once.
+    pub fn endings(&self) -> watch::Receiver<u64> {
+        self.endings.clone()
+    }
+
     /// Ends the desk after what is on it already.
     pub fn stop(&self) {
         let _ = self.jobs.send(Job::Work(Box::new(|desk| desk.stopping = true)));
@@ -176,6 +182,7 @@ pub struct Desk {
     place: Place,
     fleet: watch::Sender<Arc<Fleet>>,
     changes: watch::Sender<u64>,
+    endings: watch::Sender<u64>,
     alarms: RateLimit<String>,
     /// Where nodes enrolled from; for people, and no loss after a restart.
     addresses: BTreeMap<NodeName, IpAddr>,
@@ -226,8 +233,14 @@ impl Desk {
         let (jobs, inbox) = mpsc::channel();
         let (fleet, fleet_seen) = watch::channel(Arc::new(Fleet::default()));
         let (changes, changes_seen) = watch::channel(0);
-        let handle =
-            DeskHandle { jobs, permits: Arc::new(Semaphore::new(QUEUE)), fleet: fleet_seen, changes: changes_seen };
+        let (endings, endings_seen) = watch::channel(0);
+        let handle = DeskHandle {
+            jobs,
+            permits: Arc::new(Semaphore::new(QUEUE)),
+            fleet: fleet_seen,
+            changes: changes_seen,
+            endings: endings_seen,
+        };
         let alarms = RateLimit::new(ALARM_BURST, MILLISECONDS_PER_ALARM, ALARM_KEYS);
         let mut desk = Self {
             state,
@@ -235,6 +248,7 @@ impl Desk {
             place,
             fleet,
             changes,
+            endings,
             alarms,
             addresses,
             alarms_seen: 0,

@@ -58,7 +58,8 @@ pub const ARTIFACT_BYTES: u64 = 4 << 30;
 pub const FLEET_FILE_BYTES: usize = 1 << 20;
 /// A sentence of a node (progress, refusal) is cut to this.
 pub const SENTENCE_BYTES: usize = 512;
-/// A rollout is shown again at most this often to a watcher, however fast it changes.
+/// A rollout is shown again at most this often to a watcher, however fast it changes; but at once when tasks ended,
+/// which every task does only once.
 pub const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long streams get to end when the coordinator stops.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);

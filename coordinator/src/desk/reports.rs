@@ -93,6 +93,9 @@ impl Desk {
             );
             self.acknowledge(handed_in, digest);
         }
+        if committed.is_ok() {
+            self.endings.send_modify(|count| *count += 1);
+        }
     }
 
     fn acknowledge(&mut self, handed_in: HandedIn, digest: Digest) {

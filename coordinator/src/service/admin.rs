@@ -331,7 +331,7 @@ fn history_series((name, points): crate::history::Line) -> v1::HistorySeries {
     v1::HistorySeries { name: name.to_owned(), points }
 }
 
-/// Sends a rollout again whenever it changed, until it is over or nobody looks.
+/// Sends a rollout again whenever it changed, at once when tasks ended, until it is over or nobody looks.
 async fn watch(
     shared: SharedRef,
     key: Fingerprint,
@@ -339,7 +339,7 @@ async fn watch(
     sender: mpsc::Sender<Result<v1::RolloutDetail, Status>>,
 ) {
     let plan = first.summary.as_ref().map(|s| s.plan.clone()).unwrap_or_default();
-    let mut changes = shared.desk.changes();
+    let (mut changes, mut endings) = (shared.desk.changes(), shared.desk.endings());
     let mut shown = first.clone();
     let mut next = Some(first);
     loop {
@@ -354,8 +354,12 @@ async fn watch(
             changed = changes.changed() => if changed.is_err() { return },
             () = sender.closed() => return,
         }
-        tokio::time::sleep(WATCH_PAUSE).await;
+        tokio::select! {
+            () = tokio::time::sleep(WATCH_PAUSE) => {}
+            ended = endings.changed() => if ended.is_err() { return },
+        }
         changes.mark_unchanged();
+        endings.mark_unchanged();
         if shared.desk.fleet().signer(&key).is_none() {
             let gone = Status::unauthenticated(format!("key {key} no longer stands in the root; log in with another"));
             return drop(sender.send(Err(gone)).await);
