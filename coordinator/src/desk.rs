@@ -196,7 +196,7 @@ pub struct Desk {
     /// Refusals that nodes reported since the start, also those that were not written.
     pub(crate) refusals_seen: BTreeMap<(NodeName, Refusal), u64>,
     cluster: BTreeMap<NodeName, reports::ClusterReading>,
-    shown_conditions: BTreeMap<NodeName, v1::NodeCondition>,
+    pub(crate) shown_conditions: BTreeMap<NodeName, v1::NodeCondition>,
     conditions_age_at: Option<Timestamp>,
     /// Something changed that the sequencer has not looked at.
     is_due: bool,

@@ -28,13 +28,14 @@ const ENDED_ROLLOUTS: usize = 10;
 
 /// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
 /// would spoil the answer for everybody.
-const OWN_FAMILIES: [&str; 18] = [
+const OWN_FAMILIES: [&str; 19] = [
     "hostler_coordinator_alarms_total",
     "hostler_coordinator_info",
     "hostler_coordinator_node_series_dropped_total",
     "hostler_coordinator_streams",
     "hostler_ledger_bytes",
     "hostler_ledger_records",
+    "hostler_node_cordoned",
     "hostler_node_health",
     "hostler_node_last_report_timestamp_seconds",
     "hostler_node_refusals_total",
@@ -189,6 +190,9 @@ impl Desk {
         family(&mut text, "hostler_nodes_pending", "gauge", "Nodes that wait for approval.", one(pending));
         let quarantines = self.state.sequencer.quarantines().len() as f64;
         family(&mut text, "hostler_quarantines", "gauge", "Versions that a node may not try again.", one(quarantines));
+        let cordoned = self.shown_conditions.iter().filter(|(_, c)| c.unschedulable);
+        let by = cordoned.map(|(n, c)| (labels(&[("instance", n.as_str()), ("by", &c.cordoned_by)]), 1.0));
+        family(&mut text, "hostler_node_cordoned", "gauge", "1 for a node that takes no new pods, and by whom.", by);
         self.refusal_metrics(&mut text);
         self.rollout_metrics(&mut text);
         let roster = self.state.roster.iter().flat_map(|r| &r.document().nodes);

@@ -53,12 +53,21 @@ async fn every_node_is_an_instance_and_a_silent_one_disappears() {
     let chain = fleet.enrol(&a, &token).await.unwrap().certificate_chain;
     fleet.enrol(&b, &token).await.unwrap();
     let active = RosterStatus::Active;
-    fleet.approve(&[(&a, ClusterRole::Worker, active), (&b, ClusterRole::Worker, active)]).await;
+    fleet.approve(&[(&a, ClusterRole::Server, active), (&b, ClusterRole::Worker, active)]).await;
 
     let mut agent = fleet.agent(&a, &chain).await;
     let (to, receiver) = mpsc::channel(8);
     let hello = v1::Hello { boot_id: "0-1".into(), agent_version: "0.1.0".into(), ..v1::Hello::default() };
     to.send(FromAgent { message: Some(Message::Hello(hello)) }).await.unwrap();
+    let condition = |node: &str, by: &str| v1::NodeCondition {
+        node: node.into(),
+        ready: true,
+        unschedulable: !by.is_empty(),
+        cordoned_by: by.into(),
+        version: "v1.34.3+k3s1".into(),
+    };
+    let nodes = vec![condition("a", ""), condition("b", "hostler-health")];
+    to.send(FromAgent { message: Some(Message::Conditions(v1::NodeConditions { nodes })) }).await.unwrap();
     to.send(facts(1.5, 500)).await.unwrap();
     let stream = agent.attach(ReceiverStream::new(receiver)).await.unwrap();
 
@@ -66,6 +75,8 @@ async fn every_node_is_an_instance_and_a_silent_one_disappears() {
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("version=0.0.4"));
     assert!(text.contains("hostler_node_up{instance=\"a\"} 1\n"));
     assert!(text.contains("hostler_node_up{instance=\"b\"} 0\n"));
+    assert!(text.contains("hostler_node_cordoned{instance=\"b\",by=\"hostler-health\"} 1\n"), "{text}");
+    assert!(!text.contains("hostler_node_cordoned{instance=\"a\""));
     assert!(!text.contains("node_cpu_seconds_total{"), "the family that does not fit is left out");
     assert!(text.contains("hostler_coordinator_node_series_dropped_total{instance=\"a\"} 501\n"));
     assert!(text.contains("hostler_refusals_total{refusal=\"replay\"} 0\n"), "counters begin at zero");
