@@ -22,7 +22,7 @@ use crate::{
 /// How often facts are judged while the policy is on, as often as they are reported.
 pub const JUDGE_EVERY: Duration = Duration::from_secs(10);
 
-/// A judge that did not look for this long begins anew: a task ran, or the clock was set.
+/// A judge that did not look for this long begins anew: a task ran.
 const BREAK_MS: u64 = 300_000;
 
 /// Judgements between two tries to reach the API server: doubled from 1 up to this, ten minutes.
@@ -46,6 +46,8 @@ pub struct OwnCordon {
     /// Whether an own cordon may stand, now or from an earlier process.
     may_stand: bool,
     next: Option<Instant>,
+    /// When the first look was. Holds are counted from there, because the machine's clock may step.
+    began: Option<Instant>,
     /// Judgements to let pass before the cluster is asked again, and how many the time after.
     pause: u32,
     next_pause: u32,
@@ -84,22 +86,29 @@ impl OwnCordon {
 
     /// Looks at the facts and at the node, if it is time. Never an error: the node's work goes on without it.
     pub fn tend(&mut self, memory: &Memory, host: &dyn Host) {
-        let policy = memory.state.root().root().policy.cordon_when_critical;
-        if !policy && !self.may_stand {
-            self.judge = None;
-            return;
-        }
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {
             return;
         }
         self.next = Some(now + JUDGE_EVERY);
-        self.round(policy, &memory.disk, &memory.me.node, host);
+        let steady = now.duration_since(*self.began.get_or_insert(now));
+        self.tend_at(u64::try_from(steady.as_millis()).unwrap_or(u64::MAX), memory, host);
+    }
+
+    /// The same at that many milliseconds of a clock that does not step.
+    fn tend_at(&mut self, now: u64, memory: &Memory, host: &dyn Host) {
+        let policy = memory.state.root().root().policy.cordon_when_critical;
+        if policy || self.may_stand {
+            self.round(now, policy, &memory.disk, &memory.me.node, host);
+        } else {
+            // A policy that is switched on is followed at once.
+            (self.judge, self.next) = (None, None);
+        }
     }
 
     /// One judgement and what follows from it.
-    fn round(&mut self, policy: bool, disk: &Disk, name: &NodeName, host: &dyn Host) {
-        let wish = self.judge(policy, host);
+    fn round(&mut self, now: u64, policy: bool, disk: &Disk, name: &NodeName, host: &dyn Host) {
+        let wish = self.judge(now, policy, host);
         let wanted = match &wish {
             Wish::Cordon(..) => true,
             Wish::Free(_) => false,
@@ -131,15 +140,13 @@ impl OwnCordon {
         }
     }
 
-    fn judge(&mut self, policy: bool, host: &dyn Host) -> Wish {
+    fn judge(&mut self, now: u64, policy: bool, host: &dyn Host) -> Wish {
         if !policy {
             self.judge = None;
             return wish(false, 0, &[]);
         }
-        let at = host.now();
-        let now = at.unix_milliseconds();
-        let reading = host.read_facts(at);
-        let unbroken = |j: &Judge| (j.last..=j.last.saturating_add(BREAK_MS)).contains(&now);
+        let reading = host.read_facts(host.now());
+        let unbroken = |j: &Judge| now.saturating_sub(j.last) <= BREAK_MS;
         if !self.judge.as_ref().is_some_and(unbroken) {
             self.judge = Some(Judge { health: Health::new(Thresholds::default()), since: now, last: now });
         }

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     double::{DoubleCluster, Fleet, Machine},
     executor::{Executor, message::Request},
-    host::{Cordon, FIELD_MANAGER, OWN_CORDON_MANAGER, Wake},
+    host::{Cordon, FIELD_MANAGER, OWN_CORDON_MANAGER},
 };
 
 /// A node under a root that allows it, or not.
@@ -20,6 +20,8 @@ struct Desk {
     fleet: Fleet,
     machine: Arc<Machine>,
     executor: Executor,
+    /// Of this process.
+    steady: u64,
 }
 
 impl Desk {
@@ -28,7 +30,7 @@ impl Desk {
         let now = fleet.now.plus(Duration::from_secs(60));
         let machine = Arc::new(Machine::new(now).with_cluster(DoubleCluster::new(now, &["w1", "s1"])));
         let (executor, ..) = fleet.executor(&machine).unwrap();
-        let mut desk = Self { fleet, machine, executor };
+        let mut desk = Self { fleet, machine, executor, steady: 0 };
         if policy {
             desk.policy(true, 2);
         }
@@ -37,10 +39,10 @@ impl Desk {
 
     /// A new process of the agent, which remembers what is on the disk.
     fn restart(self) -> Self {
-        let Self { fleet, machine, executor } = self;
+        let Self { fleet, machine, executor, .. } = self;
         drop(executor);
         let (executor, ..) = fleet.executor(&machine).unwrap();
-        Self { fleet, machine, executor }
+        Self { fleet, machine, executor, steady: 0 }
     }
 
     /// An admin signs the root of that number.
@@ -58,9 +60,8 @@ impl Desk {
     /// Lets so many seconds go by with a judgement every ten.
     fn pass(&mut self, seconds: u64) {
         for _ in 0..seconds / 10 {
-            self.machine.wait(&Wake::new(), JUDGE_EVERY);
-            self.executor.own_cordon.next = None;
-            self.executor.own_cordon.tend(&self.executor.memory, &*self.executor.control.host);
+            self.steady += 10_000;
+            self.executor.own_cordon.tend_at(self.steady, &self.executor.memory, &*self.executor.control.host);
         }
     }
 
@@ -109,6 +110,27 @@ fn a_full_disk_cordons_the_node_and_a_cleared_one_frees_it_after_its_hold_time()
     desk.disk(WELL);
     desk.pass(880);
     assert_eq!(desk.stands(), Desk::own(), "the rule holds for a quarter of an hour");
+    desk.pass(40);
+    assert_eq!(desk.stands(), Desk::free());
+}
+
+#[test]
+fn a_task_of_an_hour_between_two_looks_is_no_hour_of_a_full_disk() {
+    let mut desk = Desk::new(true);
+    desk.disk(FULL);
+    desk.pass(20);
+    desk.steady += 3_600_000;
+    desk.pass(20);
+    assert_eq!(desk.stands(), Desk::free(), "the judge began anew");
+    desk.pass(60);
+    assert_eq!(desk.stands(), Desk::own());
+    // Nor is it a well one: the machine's clock may step as it likes meanwhile.
+    desk.disk(WELL);
+    desk.pass(60);
+    desk.steady += 3_600_000;
+    desk.machine.inner().now = desk.fleet.now.plus(Duration::from_secs(365 * 86_400));
+    desk.pass(880);
+    assert_eq!(desk.stands(), Desk::own());
     desk.pass(40);
     assert_eq!(desk.stands(), Desk::free());
 }
@@ -260,7 +282,7 @@ fn without_access_the_node_says_so_and_works_on() {
     let fleet = Fleet::new();
     let machine = Arc::new(Machine::new(fleet.now.plus(Duration::from_secs(60))));
     let (executor, _door, board, _disk) = fleet.executor(&machine).unwrap();
-    let mut desk = Desk { fleet, machine, executor };
+    let mut desk = Desk { fleet, machine, executor, steady: 0 };
     desk.policy(true, 2);
     desk.disk(FULL);
     desk.pass(600);
