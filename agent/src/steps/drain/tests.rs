@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hostler_plan::{
     document::{Outcome, PlanKind, Receipt, Signed},
+    health::Rule,
     json,
     step::Step,
 };
@@ -11,7 +12,10 @@ use hostler_plan::{
 use crate::{
     double::{DoubleCluster, Fleet, Machine, pod, task},
     executor::message::{Board, Request},
-    host::{Attachment, BudgetLimit, Cordon, Deletion, Eviction, NodeReady, Operator, Phase, PodVolume, Requirement},
+    host::{
+        Attachment, BudgetLimit, Cluster as _, Cordon, Deletion, Eviction, NodeReady, Operator, OwnCordon, Phase,
+        PodVolume, Requirement,
+    },
 };
 
 const TIMEOUT: u64 = 600;
@@ -319,6 +323,46 @@ fn an_own_cordon_is_taken_off_by_an_uncordon_and_twice_is_as_good_as_once() {
         let state = lab.cluster().state();
         assert_eq!((state.nodes[0].unschedulable, state.nodes[0].cordon.clone()), (false, None::<Cordon>));
     }
+}
+
+#[test]
+fn a_node_that_cordoned_itself_is_drained_and_given_back_to_itself() {
+    let lab = Lab::new();
+    let s1 = || lab.cluster().node("s1").unwrap().unwrap();
+    let note = OwnCordon {
+        rule: Rule::DiskSpace,
+        reason: "the disk is full".into(),
+        since: lab.fleet.now,
+        was_unschedulable: false,
+    };
+    lab.cluster().state().deploy("web", &["s1", "w1"]);
+    lab.cluster().cordon_itself(&s1(), &note).unwrap();
+    let (receipt, _) = lab.drain();
+    assert_eq!(receipt.outcome, Outcome::Succeeded {});
+    assert!(receipt.steps[0].changed, "the plan's note stands beside the node's own");
+    assert!(s1().cordon.is_some() && s1().own_cordon.is_some() && lab.names_on_s1().is_empty());
+    for seq in 2..4 {
+        let uncordon = lab.fleet.plan(seq, vec![], |p| {
+            p.kind = PlanKind::Uncordon;
+            p.tasks = vec![task("w1.work", "w1", "s1", &[], vec![Step::Uncordon {}])];
+        });
+        let (receipt, _) = lab.run(&uncordon);
+        assert_eq!((&receipt.outcome, receipt.steps[0].changed), (&Outcome::Succeeded {}, seq == 2));
+        let detail = &receipt.steps[0].detail;
+        assert!(detail.contains("cordoned itself (the disk is full)"), "{detail}");
+        assert!(lab.is_cordoned() && s1().cordon.is_none() && s1().own_cordon.is_some());
+    }
+    // A drain that cannot be undoes what it did and nothing else.
+    lab.cluster().state().deploy("cart", &["s1", "w1"]);
+    lab.cluster().state().answers.insert("cart-0".into(), vec![Eviction::Forbidden("no role".into())]);
+    let again = lab.fleet.plan(4, vec![], |p| {
+        p.kind = PlanKind::Drain;
+        let drain = Step::Drain { timeout_seconds: 30, delete_empty_dir_data: false, force_unmanaged: false };
+        p.tasks = vec![task("w1.work", "w1", "s1", &[], vec![Step::Cordon { reason: "again".into() }, drain])];
+    });
+    let (receipt, _) = lab.run(&again);
+    assert!(!receipt.outcome.is_success() && receipt.outcome.to_string().contains("itself"), "{}", receipt.outcome);
+    assert!(lab.is_cordoned() && s1().cordon.is_none() && s1().own_cordon.is_some());
 }
 
 #[test]
