@@ -165,7 +165,11 @@ fn row(state: String, n: &NodeSummary) -> [String; 11] {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text) };
     let percent = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{:.0}%", v * 100.0));
     let flag = |v: Option<bool>, yes: &str, no: &str| v.map_or("-".to_owned(), |v| if v { yes } else { no }.to_owned());
-    let said = if n.activity.is_empty() { &n.health_reason } else { &n.activity };
+    // The verdict first, because it is why somebody has to act; an activity that waits for it says it already.
+    let said: Vec<&str> = match n.activity.contains(&n.health_reason) {
+        true => vec![&n.activity],
+        false => [n.health_reason.as_str(), &n.activity].into_iter().filter(|s| !s.is_empty()).collect(),
+    };
     [
         clean(&n.name),
         state,
@@ -177,7 +181,7 @@ fn row(state: String, n: &NodeSummary) -> [String; 11] {
         percent(n.nvme_used_ratio),
         flag(n.clock_synchronised, "ok", "off"),
         or_dash(&n.health),
-        clean(said),
+        clean(&said.join("; ")),
     ]
 }
 
@@ -361,6 +365,20 @@ mod tests {
             ("", "clock: …"),
         ];
         assert_eq!(cells, wanted);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_node_shows_whatever_it_is_doing() {
+        let ill = |activity: &str| NodeSummary {
+            health: "critical".into(),
+            health_reason: "clock: 40 s off".into(),
+            activity: activity.into(),
+            ..NodeSummary::default()
+        };
+        let told = |activity: &str| row("Ready".into(), &ill(activity))[9..].join(" | ");
+        assert_eq!(told(""), "critical | clock: 40 s off");
+        assert_eq!(told("drains pi-2"), "critical | clock: 40 s off; drains pi-2");
+        assert_eq!(told("waits because of clock: 40 s off"), "critical | waits because of clock: 40 s off");
     }
 
     #[test]

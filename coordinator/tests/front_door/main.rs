@@ -8,6 +8,7 @@ mod crash;
 mod enrolment;
 mod facts;
 mod fleet;
+mod gates;
 mod login;
 mod metrics;
 mod rollout;

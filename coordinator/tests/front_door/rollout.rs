@@ -21,16 +21,16 @@ use tonic::{Status, Streaming};
 
 use crate::fleet::{Fleet, Node, now, public, signed};
 
-const BOOT: &str = "11111111-2222-3333-4444-555555555555";
+pub const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 
 /// A node's end of its stream.
-struct Stream {
+pub struct Stream {
     to: mpsc::Sender<FromAgent>,
     from: Streaming<ToAgent>,
 }
 
 impl Stream {
-    async fn open(fleet: &Fleet, node: &Node, chain: &[Vec<u8>], hello: v1::Hello) -> Self {
+    pub async fn open(fleet: &Fleet, node: &Node, chain: &[Vec<u8>], hello: v1::Hello) -> Self {
         let mut agent = fleet.agent(node, chain).await;
         let (to, receiver) = mpsc::channel(16);
         to.send(FromAgent { message: Some(from_agent::Message::Hello(hello)) }).await.unwrap();
@@ -38,7 +38,7 @@ impl Stream {
         Self { to, from }
     }
 
-    async fn send(&self, message: from_agent::Message) {
+    pub async fn send(&self, message: from_agent::Message) {
         self.to.send(FromAgent { message: Some(message) }).await.unwrap();
     }
 
@@ -58,27 +58,27 @@ impl Stream {
         }
     }
 
-    async fn grant(&mut self) -> v1::Grant {
+    pub async fn grant(&mut self) -> v1::Grant {
         self.expect(|m| if let Message::Grant(g) = m { Some(g) } else { None }).await
     }
 
-    async fn acknowledged(&mut self) -> String {
+    pub async fn acknowledged(&mut self) -> String {
         self.expect(|m| if let Message::ReceiptAcknowledged(a) = m { Some(a.digest) } else { None }).await
     }
 }
 
-fn hello() -> v1::Hello {
+pub fn hello() -> v1::Hello {
     v1::Hello { agent_version: "0.1.0".into(), boot_id: BOOT.into(), ..v1::Hello::default() }
 }
 
 /// A fleet of nodes that are in the roster, with their certificates.
-struct Ready {
-    fleet: Fleet,
-    nodes: Vec<(Node, Vec<Vec<u8>>)>,
+pub struct Ready {
+    pub fleet: Fleet,
+    pub nodes: Vec<(Node, Vec<Vec<u8>>)>,
     roster: Roster,
 }
 
-async fn ready(names: &[&str]) -> Ready {
+pub async fn ready(names: &[&str]) -> Ready {
     let mut fleet = Fleet::start().await;
     let token = fleet.token(9, ClusterRole::Worker).await;
     let mut nodes = Vec::new();
@@ -94,7 +94,7 @@ async fn ready(names: &[&str]) -> Ready {
 
 impl Ready {
     /// One no-op task per node, one after the other.
-    fn plan(&self, seq: u64, beside: &[&Signed]) -> Plan {
+    pub fn plan(&self, seq: u64, beside: &[&Signed]) -> Plan {
         let tasks: Vec<Task> = self
             .nodes
             .iter()
@@ -140,17 +140,17 @@ impl Ready {
         }
     }
 
-    fn signed(&self, plan: &Plan) -> Signed {
+    pub fn signed(&self, plan: &Plan) -> Signed {
         signed(DocumentKind::Plan, plan, &[&self.fleet.admin])
     }
 
-    async fn submit(&self, plan: &Signed) -> Result<v1::DocumentReply, Status> {
+    pub async fn submit(&self, plan: &Signed) -> Result<v1::DocumentReply, Status> {
         let mut admin = self.fleet.login(&self.fleet.operator).await.unwrap();
         let request = admin.with_session(plan.clone().into());
         admin.client.submit_plan(request).await.map(tonic::Response::into_inner)
     }
 
-    async fn rollout(&self, which: &str) -> v1::RolloutDetail {
+    pub async fn rollout(&self, which: &str) -> v1::RolloutDetail {
         let mut admin = self.fleet.login(&self.fleet.viewer).await.unwrap();
         let request = admin.with_session(v1::GetRolloutRequest { rollout: which.into() });
         admin.client.get_rollout(request).await.unwrap().into_inner()
@@ -169,7 +169,7 @@ impl Ready {
     }
 
     /// The receipt of a node for what it was granted.
-    fn receipt(&self, node: usize, grant: &v1::Grant, counter: u64, previous: Option<Digest>) -> Signed {
+    pub fn receipt(&self, node: usize, grant: &v1::Grant, counter: u64, previous: Option<Digest>) -> Signed {
         self.receipt_with(node, grant, counter, previous, Outcome::Succeeded {})
     }
 
