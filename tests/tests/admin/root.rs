@@ -187,6 +187,17 @@ async fn trust_amend_goes_in_one_go_or_from_hand_to_hand() {
     assert_eq!((held(&bert).root().version, held(&bert).root().thresholds.root), (3, 2));
     let three = hostler(folder, &anna, &["trust", "amend", "--threshold-root", "3"]).await;
     assert_eq!(refusal(three), Refusal::Malformed, "more than there are keys");
+
+    // The ledger proves it all, to a coordinator that comes back and to everybody else.
+    let ports = coordinator.end().await;
+    let coordinator = Coordinator::start(&data, Some(ports)).await;
+    let mut admin = connect(&anna).await.unwrap();
+    assert_eq!(admin.held().root().version, 3);
+    let mut lines = Vec::new();
+    ledger::export(&mut admin, 0, &mut lines, "memory".as_ref()).await.unwrap();
+    let report = ledger::verify(&lines, Some(&held(&anna).first_root())).unwrap();
+    assert_eq!((report.roots, report.rosters, report.plans, report.receipts), (3, 2, 1, 1));
+    watch_check(&mut admin).await;
     coordinator.end().await;
 }
 
@@ -222,5 +233,8 @@ async fn a_rollout_whose_only_signer_is_revoked_is_halted_with_the_reason() {
     let [only] = rollouts.as_slice() else { panic!("{rollouts:?}") };
     assert_eq!(only.state, "halted");
     assert!(only.reason.contains("root 2") && only.reason.contains("revoked key"), "{}", only.reason);
+    let mut lines = Vec::new();
+    ledger::export(&mut anna_there, 0, &mut lines, "memory".as_ref()).await.unwrap();
+    ledger::verify(&lines, None).unwrap();
     coordinator.end().await;
 }
