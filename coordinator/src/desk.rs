@@ -35,7 +35,7 @@ pub use streams::Attaching;
 pub use submit::Submitted;
 
 use crate::{
-    clock::now,
+    clock::{Moment, now},
     index::{Index, Write},
     ledger::{Ledger, LedgerError},
     limits::{COUNTED_ADDRESSES, QUEUE, REFUSAL_BURST, SECONDS_PER_REFUSAL},
@@ -49,6 +49,9 @@ const ALARM_BURST: u32 = 5;
 const MILLISECONDS_PER_ALARM: u64 = 60_000;
 /// Things with alarms that are counted at a time.
 const ALARM_KEYS: usize = 1024;
+
+/// What a clock is set by without a step: time services slew less than this.
+const CLOCK_STEP_MS: u64 = 2_000;
 
 /// How long the desk rests when nothing happens and nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
@@ -198,6 +201,8 @@ pub struct Desk {
     cluster: BTreeMap<NodeName, reports::ClusterReading>,
     pub(crate) shown_conditions: BTreeMap<NodeName, v1::NodeCondition>,
     conditions_age_at: Option<Timestamp>,
+    /// How far the machine's clock was ahead of the steady one when it was looked at last.
+    wall_ahead_ms: i64,
     /// Something changed that the sequencer has not looked at.
     is_due: bool,
     /// When to look even if nothing happens.
@@ -260,6 +265,7 @@ impl Desk {
             cluster: BTreeMap::new(),
             shown_conditions: BTreeMap::new(),
             conditions_age_at: None,
+            wall_ahead_ms: Moment::now().wall_ahead_ms(),
             is_due: true,
             next_look: None,
             stopping: false,
@@ -272,6 +278,7 @@ impl Desk {
     fn run(&mut self, inbox: &mpsc::Receiver<Job>) {
         let mut next = None;
         while !self.stopping {
+            self.follow_clock();
             if self.is_due || self.next_look.is_some_and(|then| then <= now()) {
                 if self.conditions_age_at.is_some_and(|then| then <= now()) {
                     self.look_at_conditions();
@@ -289,6 +296,19 @@ impl Desk {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Notices a step of the machine's clock before anything is told or decided by it: a Pi without a battery makes one
+    /// when it finds a time server, and nobody fell silent by that.
+    fn follow_clock(&mut self) {
+        let ahead = Moment::now().wall_ahead_ms();
+        let by_ms = ahead.saturating_sub(self.wall_ahead_ms);
+        if by_ms.unsigned_abs() > CLOCK_STEP_MS {
+            tracing::warn!(by_ms, "the clock stepped");
+            self.wall_ahead_ms = ahead;
+            self.state.sequencer.clock_stepped(by_ms);
+            self.is_due = true;
         }
     }
 

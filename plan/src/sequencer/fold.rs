@@ -247,6 +247,25 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, observation: Observatio
     }
 }
 
+pub(super) fn clock_stepped(s: &mut Sequencer, by_ms: i64) {
+    let step = |at: &mut Timestamp| {
+        *at = Timestamp::from_unix_milliseconds(at.unix_milliseconds().saturating_add_signed(by_ms));
+    };
+    s.listening_since.iter_mut().for_each(step);
+    for seen in s.nodes.values_mut() {
+        seen.reported.iter_mut().chain(&mut seen.disconnected_since).for_each(step);
+        seen.schedulable.iter_mut().for_each(|(since, last)| [since, last].into_iter().for_each(step));
+    }
+    for rollout in &mut s.rollouts {
+        rollout.good.values_mut().for_each(|(since, last)| [since, last].into_iter().for_each(step));
+        for record in &mut rollout.tasks {
+            if let TaskState::Granted { grant } = &mut record.state {
+                step(&mut grant.renewed);
+            }
+        }
+    }
+}
+
 fn seen(s: &mut Sequencer, node: NodeName) -> &mut Seen {
     s.nodes.entry(node).or_default()
 }

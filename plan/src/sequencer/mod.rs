@@ -132,6 +132,12 @@ impl Sequencer {
         fold::observe(self, now, observation);
     }
 
+    /// The clock that `now` is read from stepped by so many milliseconds: whatever was observed is as old as it was, and no
+    /// lease, silence or soak ends by it.
+    pub fn clock_stepped(&mut self, by_ms: i64) {
+        fold::clock_stepped(self, by_ms);
+    }
+
     /// What to append to the ledger now, in this order; empty when there is nothing. Changes nothing but the start
     /// of listening, so it returns the same again until the entries are applied. Call again after applying them.
     pub fn decide(&mut self, now: Timestamp) -> Vec<Decision> {

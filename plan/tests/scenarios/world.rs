@@ -11,6 +11,7 @@
 //! again TASK                the same receipt once more
 //! strange TASK              a receipt for a grant that was never given
 //! wait SECONDS              time passes in steps of 10 s, nobody renews       renew TASK [reboot]    a lease is renewed
+//! clock SECONDS             the coordinator's clock steps by so much
 //! connect NODE | disconnect NODE | power-cycle NODE                              the last one is back, and has not reported
 //! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO]                      what a server reports
 //! facts NODE ok | silent | RULE LEVEL | ext4 COUNT                               what the node reports, every 10 s from now on
@@ -159,6 +160,12 @@ impl World {
             "again" => self.again(words[1]),
             "strange" => self.strange(words[1]),
             "wait" => self.wait(words[1]),
+            "clock" => {
+                let by: i64 = words[1].parse().unwrap();
+                self.now = Timestamp::from_unix_seconds(self.now.unix_seconds().saturating_add_signed(by));
+                self.sequencer.clock_stepped(by * 1000);
+                String::new()
+            }
             "renew" => self.renew(words[1], words.get(2) == Some(&"reboot")),
             "connect" => self.connect(words[1]),
             "power-cycle" => {
