@@ -80,9 +80,10 @@ async fn an_agent_whose_state_is_damaged_stays_in_sight_and_performs_nothing() {
     let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
     let mut admin = connect(&profile).await.unwrap();
     enrol(&mut admin, folder).await.stop().await;
-    for slot in ["state/state.0", "state/state.1"] {
+    for slot in ["state/state.0", "state/state.1", "state/state.2"] {
         let mut bytes = std::fs::read(folder.join(slot)).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
+        // In the content, behind the 56 bytes of the head: what lies behind the content is no part of a slot.
+        bytes[64] ^= 1;
         std::fs::write(folder.join(slot), bytes).unwrap();
     }
     let agent = Agent::start(folder, "state", "");
