@@ -16,7 +16,7 @@ use ssh_key::{Algorithm, PrivateKey};
 
 use super::Machine;
 use crate::{
-    disk::Disk,
+    disk::{Disk, DiskError},
     executor::{
         Executor, ExecutorError,
         message::{Board, Door, Grant, Inbox, queue},
@@ -56,9 +56,24 @@ impl Fleet {
         fleet
     }
 
+    /// The node's directory. A test beside this one may be starting a program, and until that has begun it holds every
+    /// open file of this process, the lock of the executor that was just dropped among them.
+    fn disk(&self) -> Result<Disk, DiskError> {
+        let mut tries = 0;
+        loop {
+            match Disk::open(self.directory.path()) {
+                Err(DiskError::InUse(_)) if tries < 1000 => {
+                    tries += 1;
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// A process of the node's executor on this machine.
     pub fn executor(&self, machine: &Arc<Machine>) -> Result<(Executor, Door, Arc<Board>, Arc<Disk>), ExecutorError> {
-        let disk = Arc::new(Disk::open(self.directory.path())?);
+        let disk = Arc::new(self.disk()?);
         let board = Arc::new(Board::default());
         let (door, inbox): (Door, Inbox) = queue();
         let node = NodeName::new("w1").unwrap();
@@ -73,7 +88,7 @@ impl Fleet {
         point: i64,
         dies: bool,
     ) -> (Option<Executor>, Door, Arc<Board>, Arc<Disk>) {
-        let disk = Arc::new(Disk::open(self.directory.path()).unwrap());
+        let disk = Arc::new(self.disk().unwrap());
         if dies {
             disk.crash.0.store(point, std::sync::atomic::Ordering::SeqCst);
         }
