@@ -23,8 +23,9 @@ pub const DEFAULT_DATA_DIR: &str = "/var/lib/hostler/coordinator";
 
 /// Every ten seconds a report: the freshness that dashboards expect, at a few hundred bytes each.
 const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(10);
-/// Faster than once a second costs a small node more than it tells; slower than five minutes looks like silence.
-const REPORT_INTERVAL_SECONDS: std::ops::RangeInclusive<u64> = 1..=300;
+/// Faster than once a second costs a small node more than it tells. A node is silent after a minute, which holds rollouts:
+/// two reports must fit into it.
+const REPORT_INTERVAL_SECONDS: std::ops::RangeInclusive<u64> = 1..=30;
 
 /// How a coordinator runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +105,7 @@ fn settle(written: Written<Keys>) -> Result<Settings, SettingsError> {
     let report_interval = match keys.report_interval_seconds {
         None => DEFAULT_REPORT_INTERVAL,
         Some(seconds) if REPORT_INTERVAL_SECONDS.contains(&seconds) => Duration::from_secs(seconds),
-        Some(other) => return Err(written.wrong("report_interval_seconds", "1 to 300 seconds", other)),
+        Some(other) => return Err(written.wrong("report_interval_seconds", "1 to 30 seconds", other)),
     };
     Ok(Settings {
         enrolment_listen: address("enrolment_listen", &keys.enrolment_listen, 7443)?,
@@ -146,6 +147,7 @@ mod tests {
             ("agent_listen = \"7444\"", "agent_listen"),
             ("metrics_listen = \"here\"", "metrics_listen"),
             ("report_interval_seconds = 0", "report_interval_seconds"),
+            ("report_interval_seconds = 31", "report_interval_seconds"),
             ("advertised_host = \"a b\"", "advertised_host"),
             ("dta_dir = \"/b\"", "dta_dir"),
         ] {
