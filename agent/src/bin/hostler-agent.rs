@@ -16,6 +16,7 @@ use hostler_agent::{
     settings::Settings,
 };
 use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long a reboot that was asked for may take to end this process. Then systemd starts it again, and the task asks for
 /// the reboot once more.
@@ -104,12 +105,13 @@ fn perform(arguments: Arguments) -> anyhow::Result<()> {
 async fn run(settings: Settings) -> anyhow::Result<()> {
     let host: Arc<dyn Host> = Arc::new(Linux::new(settings.kubeconfigs.clone(), settings.clock));
     let watchdog = tokio::spawn(watchdog());
-    let exit = hostler_agent::run(settings, host, terminated()).await;
+    let mut signals = Signals::listen().context("listening for signals failed")?;
+    let exit = hostler_agent::run(settings, host, signals.end()).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     if let Ok(Exit::Rebooting) = exit {
         tracing::info!("waiting for the reboot");
         let began = Instant::now();
-        let _ = tokio::time::timeout(REBOOT_LIMIT, terminated()).await;
+        let _ = tokio::time::timeout(REBOOT_LIMIT, signals.end()).await;
         if began.elapsed() >= REBOOT_LIMIT {
             tracing::warn!("the reboot did not come in {} s", REBOOT_LIMIT.as_secs());
         }
@@ -119,17 +121,23 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ready when systemd or a person wants this process to end.
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+/// Listened to from the start to the end: a signal that comes while nobody waits is not lost.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Ready when systemd or a person wants this process to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        _ => std::future::pending().await,
     }
 }
 
