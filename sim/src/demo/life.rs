@@ -66,7 +66,7 @@ pub async fn play(options: &Options, demo: DemoFleet, show: &Show, folder: &Path
     world.deploy(true);
     let world = SharedWorld::new(world, speed);
     let soak = (demo.soak_seconds, demo.fleet.policy.soak_seconds);
-    let report = REPORT_INTERVAL.as_secs();
+    let report = REPORT_INTERVAL.as_secs_f64();
     let mut shortened = vec![
         format!("time of the simulated machines passes {speed:.0} times faster, their clocks with it"),
         format!("so a boot of 25 s takes {:.1} s", 25.0 / speed),
