@@ -56,9 +56,9 @@ const JOIN_POLL: Duration = Duration::from_secs(2);
 /// After an enrolment that failed.
 const ENROL_RETRY: Duration = Duration::from_secs(5);
 
-/// How long the executor may take to leave the step that it is in: dpkg must not be cut off for a restart of the agent.
-/// Less than `TimeoutStopSec` of the unit. What is cut off in spite of that is looked at by the next process.
-const EXECUTOR_LIMIT: Duration = Duration::from_secs(300);
+/// How long the executor may take to leave the step that it is in. Its longest calls take minutes (a package's
+/// installation); what is cut off goes on in the next process.
+const EXECUTOR_LIMIT: Duration = Duration::from_secs(20);
 
 /// Why the agent ended without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
