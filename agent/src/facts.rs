@@ -1,125 +1,47 @@
-//! The facts of the machine the agent runs on: about forty small readers and one scheduler.
-//!
-//! A reader is a pure parser over bytes and the thinnest possible read. It reads below a [`Root`] and asks [`Calls`], so
-//! a whole machine is a folder. What it cannot read is missing, and no reader can hang or fail another: whatever can
-//! hang runs on a helper thread with a time limit. [`Facts::tick`] is called with the time and gives a
-//! [`Reading`](hostler_plan::fact::Reading).
+//! `hostler-agent facts`: one reading without a coordinator.
 
-pub mod calls;
-mod certificate;
-mod command;
-mod cpu;
-mod cpufreq;
-mod diskstats;
-mod failure;
-mod filesystem;
-mod hwmon;
-mod identity;
-mod kernel;
-mod kmsg;
-mod memory;
-mod network;
-mod nvme;
-mod packages;
-mod pressure;
-mod process;
-mod root;
-pub mod rpi;
-mod sample;
-mod sata;
-mod schedule;
-pub mod smart;
-mod storage;
-mod systemd;
-mod text;
-mod thermal;
-mod worker;
-
-pub use calls::Calls;
-pub use command::{Output, command};
-pub use failure::Failure;
-pub use root::Root;
-pub use schedule::{Facts, State};
-
+use anyhow::Context;
+use hostler_facts::{Facts, Now, Source, State};
+use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-/// How long a round waits for helper threads that it has just started, in real time. A healthy disk or firmware
-/// answers in 3 ms; one that does not is picked up in the next round.
-const GRACE: Duration = Duration::from_millis(50);
+/// How long the command waits for slow answers: apt takes seconds on a Raspberry Pi.
+const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The time of a round, handed in so that tests need no clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Monotonic time since any fixed point.
-    pub elapsed: Duration,
-    /// Wall clock, Unix milliseconds. Only written into the reading, never used to decide.
-    pub unix_ms: u64,
+/// The form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Output {
+    /// Prometheus text format.
+    #[default]
+    Text,
+    /// `{"at_ms": …, "series": [{"name": …, "labels": {…}, "value": …}]}`
+    Json,
 }
 
-/// Where everything is read from.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// Files.
-    pub root: Root,
-    /// Calls and programs.
-    pub calls: Calls,
-}
-
-impl Source {
-    /// This machine.
-    pub fn real() -> Self {
-        Source { root: Root::real(), calls: Calls::Kernel }
-    }
-
-    /// A recorded machine: a folder with `proc`, `sys`, `etc` … and `.calls`.
-    pub fn recorded(folder: &Path) -> Result<Self, Failure> {
-        Ok(Source { root: Root::at(folder)?, calls: Calls::Recorded(folder.join(".calls")) })
-    }
-}
-
-/// What a reader gets: the source, the time, and buffers that all readers share.
-#[derive(Debug)]
-struct Input {
-    source: Source,
-    now: Now,
-    /// False when the reader is only called to pick up answers of its helper threads.
-    due: bool,
-    bytes: Vec<u8>,
-    text: String,
-}
-
-/// Something that changes rarely: asked again when it is a minute old.
-#[derive(Debug)]
-struct Slow<T> {
-    known: Option<(Duration, T)>,
-}
-
-impl<T> Default for Slow<T> {
-    fn default() -> Self {
-        Slow { known: None }
-    }
-}
-
-impl<T> Slow<T> {
-    const CADENCE: Duration = Duration::from_secs(60);
-
-    fn get(&mut self, now: Now, read: impl FnOnce() -> Result<T, Failure>) -> Result<&T, Failure> {
-        let fresh = self.known.as_ref().is_some_and(|(at, _)| now.elapsed.saturating_sub(*at) < Self::CADENCE);
-        if !fresh {
-            self.known = None;
+/// Takes one reading of this machine, or of the recorded one in `root`, and prints it to standard output. Readers that
+/// failed are named on standard error; the command succeeds all the same, because the rest is true.
+pub fn command(root: Option<&Path>, output: Output) -> anyhow::Result<()> {
+    let source = match root {
+        Some(folder) => Source::recorded(folder).context("cannot read a recorded machine")?,
+        None => Source::real(),
+    };
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+    let mut facts = Facts::new(source);
+    facts.tick(Now { elapsed: Duration::ZERO, unix_ms });
+    facts.settle(PATIENCE);
+    let text = match output {
+        Output::Text => facts.reading().exposition(&[]),
+        Output::Json => {
+            serde_json::to_string_pretty(facts.reading()).context("cannot write the reading as JSON")? + "\n"
         }
-        match &mut self.known {
-            Some((_, value)) => Ok(value),
-            none => Ok(&none.insert((now.elapsed, read()?)).1),
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    for (name, state) in facts.states() {
+        if let State::Failed(failure) = state {
+            eprintln!("{name}: {failure}");
         }
     }
-
-    fn known(&self) -> Option<&T> {
-        self.known.as_ref().map(|(_, value)| value)
-    }
-
-    fn forget(&mut self) {
-        self.known = None;
-    }
+    Ok(())
 }

@@ -54,7 +54,7 @@ async fn text(read: Arc<impl Fn() -> Reading + Send + Sync + 'static>, last: Arc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Facts, Now, Source};
+    use hostler_facts::{Facts, Now, Source};
     use std::{
         path::Path,
         sync::atomic::{AtomicU64, Ordering},
@@ -62,7 +62,7 @@ mod tests {
 
     /// One reading of a recorded machine, as `hostler-agent facts --root` takes it.
     fn recorded() -> Reading {
-        let machine = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/machines/pi5-nvme");
+        let machine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/machines/pi5-nvme");
         let mut facts = Facts::new(Source::recorded(&machine).unwrap());
         facts.tick(Now { elapsed: Duration::ZERO, unix_ms: 1_795_180_000_000 });
         facts.settle(Duration::from_secs(20)).clone()

@@ -9,7 +9,7 @@
 //! compares that list with it, and the scrape asks a real Prometheus its very queries.
 
 use crate::{golden, workspace};
-use hostler_agent::facts::{Facts, Now, Source};
+use hostler_facts::{Facts, Now, Source};
 use hostler_plan::fact::Reading;
 use serde_json::Value;
 use std::{
@@ -189,7 +189,7 @@ fn the_list_is_that_of_the_dashboard() {
 }
 
 fn recorded(machine: &str) -> Reading {
-    let folder = workspace().join("agent/fixtures/machines").join(machine);
+    let folder = workspace().join("fixtures/machines").join(machine);
     let mut facts = Facts::new(Source::recorded(&folder).unwrap());
     facts.tick(Now { elapsed: Duration::ZERO, unix_ms: 1_795_180_000_000 });
     facts.settle(Duration::from_secs(20)).clone()

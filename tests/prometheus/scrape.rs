@@ -1,7 +1,7 @@
 //! A real Prometheus scrapes a real coordinator with eight real agents, and the shipped rules fire on injected faults and
 //! clear.
 //!
-//! Coordinator and agents are processes of their own. The agents run on recorded machines (`agent/fixtures`), which their
+//! Coordinator and agents are processes of their own. The agents run on recorded machines (`fixtures/machines`), which their
 //! own readers read; a fault is a changed file of the recording. Holds and windows of the rules are shortened to seconds
 //! in a copy: that they are right in full length is what the unit tests of the rules show.
 
@@ -146,7 +146,7 @@ impl Machines {
         let machines = Self(folder.to_owned());
         fs::create_dir(folder.join("machines")).unwrap();
         for name in MACHINES {
-            let from = workspace().join("agent/fixtures/machines").join(name);
+            let from = workspace().join("fixtures/machines").join(name);
             let copied = Command::new("cp").arg("-a").arg(from).arg(machines.of(name)).status().unwrap();
             assert!(copied.success(), "{name}");
         }

@@ -6,10 +6,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hostler_agent::{
-    facts::{Facts, Now, Source},
-    host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake},
-};
+use hostler_agent::host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake};
+use hostler_facts::{Facts, Now, Source};
 use hostler_plan::{
     document::Hardware,
     fact::Reading,
@@ -25,7 +23,7 @@ const STEP: Duration = Duration::from_secs(900);
 /// How long a reading waits for the readers' helper threads, which only read files here.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// A machine of `agent/fixtures/machines`, or a copy that a test changes while an agent runs on it.
+/// A machine of `fixtures/machines`, or a copy that a test changes while an agent runs on it.
 #[derive(Debug)]
 pub struct Recorded {
     name: String,

@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, path::Path};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("plan", &[]),
     ("proto", &["plan"]),
-    ("agent", &["plan", "proto"]),
+    ("facts", &["plan"]),
+    ("agent", &["plan", "proto", "facts"]),
     ("coordinator", &["plan", "proto"]),
     ("cli", &["plan", "proto"]),
-    ("sim", &["plan", "proto", "agent", "coordinator", "cli"]),
-    ("tests", &["plan", "proto", "agent", "coordinator", "cli", "sim"]),
+    ("sim", &["plan", "proto", "facts", "agent", "coordinator", "cli"]),
+    ("tests", &["plan", "proto", "facts", "agent", "coordinator", "cli", "sim"]),
 ];
 
 fn workspace() -> &'static Path {

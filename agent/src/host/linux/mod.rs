@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use hostler_facts::{Calls, Facts, Now, Source};
 use hostler_plan::{
     document::Hardware,
     fact::Reading,
@@ -22,11 +23,7 @@ use hostler_plan::{
 
 use self::command::run;
 use super::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake, kube::KubeCluster};
-use crate::{
-    facts::{Calls, Facts, Now, Source},
-    memory,
-    settings::ClockSource,
-};
+use crate::{memory, settings::ClockSource};
 
 /// A module or a parameter is a matter of milliseconds; a Pi under load gets this long.
 const QUICK: Duration = Duration::from_secs(30);

@@ -4,7 +4,7 @@
 //! than the agent's memory goal, and there is no file that says which units failed. It runs on a helper thread.
 
 use super::Output;
-use crate::facts::failure::Failure;
+use crate::failure::Failure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, dead_code, reason = "a failed expectation is how a test fails; not every suite uses all")]
 
-use hostler_agent::facts::{Facts, Now, Source, State};
+use hostler_facts::{Facts, Now, Source, State};
 use hostler_plan::fact::Reading;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub const UNIX_MS: u64 = 1_795_180_000_000;
 
 pub fn machines() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/machines")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/machines")
 }
 
 pub fn at(seconds: u64) -> Now {

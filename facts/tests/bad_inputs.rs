@@ -165,7 +165,7 @@ fn a_dead_network_mount_is_never_asked() {
 }
 
 /// The same machine untouched, after one round.
-fn super_facts(name: &str) -> hostler_agent::facts::Facts {
+fn super_facts(name: &str) -> hostler_facts::Facts {
     let mut facts = facts(&machines().join(name));
     facts.tick(at(0));
     facts.settle(Duration::from_secs(20));

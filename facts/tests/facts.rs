@@ -1,9 +1,9 @@
 //! Whole recorded machines through the front door: what the agent says about each, and what it does when one of them
-//! misbehaves. `HOSTLER_BLESS=1 cargo test -p hostler-agent --test facts` writes the golden files anew.
+//! misbehaves. `HOSTLER_BLESS=1 cargo test -p hostler-facts --test facts` writes the golden files anew.
 
 mod machine;
 
-use hostler_agent::facts::{Facts, Now, State};
+use hostler_facts::{Facts, Now, State};
 use hostler_plan::fact::Reading;
 use hostler_plan::health::{Health, Level, Thresholds, worst};
 use machine::{UNIX_MS, at, copy, facts, failed, machines, read, write};
@@ -41,7 +41,7 @@ fn golden_text(facts: &Facts) -> String {
 
 #[test]
 fn every_recorded_machine_gives_its_golden_facts() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let bless = std::env::var_os("HOSTLER_BLESS").is_some();
     let mut names: Vec<_> = fs::read_dir(machines()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
@@ -95,7 +95,7 @@ fn every_recorded_machine_gives_its_golden_verdicts() {
             found.push_str(&format!("  {:?} ({required}, since minute {minute}) {sentence}\n", verdict.level));
         }
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden/verdicts.txt");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/verdicts.txt");
     if std::env::var_os("HOSTLER_BLESS").is_some() {
         fs::write(&path, &found).unwrap();
     }

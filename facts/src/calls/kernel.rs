@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::{Clock, Space, Uname};
-use crate::facts::failure::Failure;
+use crate::failure::Failure;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -112,7 +112,7 @@ fn gencmd(path: &str, command: &str) -> Result<String, Failure> {
     }
     let answer = property(path, TAG_GENCMD, &mut value)?;
     let bytes: Vec<u8> = answer[1..].iter().flat_map(|word| word.to_le_bytes()).collect();
-    Ok(crate::facts::text::trimmed(&bytes))
+    Ok(crate::text::trimmed(&bytes))
 }
 
 /// One property call. `value` is the request and gets the answer.

@@ -3,7 +3,7 @@
 //! A reading is taken before and after the exporter is asked, so its value must lie between the two. Run with
 //! `--nocapture` to see what was compared and which families only the exporter has.
 
-use hostler_agent::facts::{Facts, Now, Source};
+use hostler_facts::{Facts, Now, Source};
 use hostler_plan::fact::{Kind, Reading, metric};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
