@@ -6,7 +6,7 @@ use hostler_plan::{
     document::Outcome,
     entry::Entry,
     id::{Digest, NodeName, Seq, TaskId},
-    sequencer::{Decision, RolloutState, RolloutView, TaskState, TaskView, Wait},
+    sequencer::{RolloutState, RolloutView, TaskState, TaskView, Wait},
     timestamp::Timestamp,
     version::Version,
 };
@@ -28,11 +28,10 @@ impl Desk {
     pub(super) fn settle(&mut self) {
         self.is_due = false;
         for _ in 0..ROUNDS {
-            let decided = self.state.sequencer.decide(at());
-            if decided.is_empty() {
+            let entries = self.state.sequencer.decide(at());
+            if entries.is_empty() {
                 break;
             }
-            let entries: Vec<Entry> = decided.into_iter().map(|Decision::Append(entry)| entry).collect();
             for entry in &entries {
                 log(entry);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{document::PlanKind, entry::Entry, timestamp::Timestamp};
 
 use super::{
-    Decision, Sequencer,
+    Sequencer,
     gate::{Tally, rollout_gate, task_gate},
     health,
     rollout::Rollout,
@@ -15,13 +15,13 @@ use super::{
 /// How Hostler names itself where an entry says by whom.
 const OWN_NAME: &str = "hostler";
 
-pub(super) fn decide(s: &Sequencer, now: Timestamp) -> Vec<Decision> {
+pub(super) fn decide(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
     // What ends comes before what begins: a grant must not be decided on a state that is about to change.
     let mut entries = closing(s, now);
     if entries.is_empty() {
         entries = grants(s, now);
     }
-    entries.into_iter().map(Decision::Append).collect()
+    entries
 }
 
 fn closing(s: &Sequencer, now: Timestamp) -> Vec<Entry> {

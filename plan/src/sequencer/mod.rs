@@ -7,9 +7,9 @@
 //!
 //! ```text
 //! loop {
-//!     let decisions = sequencer.decide(now);
-//!     if decisions.is_empty() { break }
-//!     for Decision::Append(entry) in decisions { ledger.append(&entry)?; sequencer.apply(now, &entry); }
+//!     let entries = sequencer.decide(now);
+//!     if entries.is_empty() { break }
+//!     for entry in entries { ledger.append(&entry)?; sequencer.apply(now, &entry); }
 //! }
 //! // tell every node its open grants; sleep until sequencer.deadline(now) or the next input
 //! ```
@@ -58,14 +58,6 @@ impl Default for Settings {
     fn default() -> Self {
         Self { grants_per_node: 16, settle_seconds: 60, recovery_seconds: 1800 }
     }
-}
-
-/// A decision of the sequencer. It has no effect before it was appended to the ledger and applied.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Decision {
-    /// Append this to the ledger: [`Entry::Granted`], [`Entry::LeaseExpired`], [`Entry::NoWorse`], [`Entry::Halted`],
-    /// [`Entry::Finished`] or [`Entry::Quarantined`].
-    Append(Entry),
 }
 
 /// The state machine; see the module's page.
@@ -140,7 +132,9 @@ impl Sequencer {
 
     /// What to append to the ledger now, in this order; empty when there is nothing. Changes nothing but the start
     /// of listening, so it returns the same again until the entries are applied. Call again after applying them.
-    pub fn decide(&mut self, now: Timestamp) -> Vec<Decision> {
+    /// They are [`Entry::Granted`], [`Entry::LeaseExpired`], [`Entry::NoWorse`], [`Entry::Halted`], [`Entry::Finished`]
+    /// and [`Entry::Quarantined`]; none has an effect before it was appended to the ledger and applied.
+    pub fn decide(&mut self, now: Timestamp) -> Vec<Entry> {
         self.listening_since.get_or_insert(now);
         decide::decide(self, now)
     }

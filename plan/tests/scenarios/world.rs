@@ -39,8 +39,7 @@ use hostler_plan::{
     ledger::{self, Head},
     planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
     sequencer::{
-        Condition, Cordon, CordonOwner, Decision, Observation, Reason, Sequencer, Settings, Standing, TaskState,
-        TaskView, Wait,
+        Condition, Cordon, CordonOwner, Observation, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
     signature::{PublicKey, sign},
     step::Step,
@@ -398,11 +397,11 @@ impl World {
     fn decide(&mut self) -> String {
         let mut said = String::new();
         loop {
-            let decisions = self.sequencer.decide(self.now);
-            if decisions.is_empty() {
+            let entries = self.sequencer.decide(self.now);
+            if entries.is_empty() {
                 return said;
             }
-            for Decision::Append(entry) in decisions {
+            for entry in entries {
                 said.push_str(&self.sentence(&entry));
                 said.push('\n');
                 self.append(entry);

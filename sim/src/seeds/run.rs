@@ -12,7 +12,7 @@ use hostler_plan::{
     health::{Level, Rule, Vitals},
     id::{Arch, Digest, Epoch, FleetId, NodeName},
     json,
-    sequencer::{Condition, Decision, Observation, Sequencer},
+    sequencer::{Condition, Observation, Sequencer},
     signature::PublicKey,
     step::ClusterRole,
     timestamp::Timestamp,
@@ -386,13 +386,13 @@ impl World {
             return Ok(());
         }
         loop {
-            let decisions = self.coordinator.sequencer.decide(timestamp(self.now));
-            if decisions.is_empty() {
+            let entries = self.coordinator.sequencer.decide(timestamp(self.now));
+            if entries.is_empty() {
                 break;
             }
             let dies = self.profile.coordinator_crashes > 0 && self.random.chance(10);
             let mut tell = Vec::new();
-            for Decision::Append(entry) in decisions {
+            for entry in entries {
                 if let Entry::Granted { plan, task, grant, node, .. } = &entry {
                     let plan = self.by_digest[plan];
                     let node = self.machines.iter().position(|m| m.name == *node).ok_or("granted to nobody")?;
