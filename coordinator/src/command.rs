@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Listeners, RunError, Settings, SettingsError, desk::DeskHandle, log, recover, run};
+use crate::{Listeners, RunError, Settings, SettingsError, control::DeskHandle, log, recover, run};
 
 /// Keeps the signed documents of a fleet, sequences work over its nodes, and always says why it waits.
 #[derive(Debug, Parser)]

@@ -3,28 +3,23 @@
 //! [`run`] is everything: give it [`Settings`], [`Listeners`] and something that ends when it should stop.
 //! [`command::main`] is the same as a process, with signals, logs and systemd.
 
-mod artifact;
-pub mod ca;
 mod clock;
 pub mod command;
-pub mod data_dir;
-mod desk;
-mod history;
-mod index;
-mod judge;
-mod ledger;
+mod control;
+mod grpc;
 mod limits;
-mod live;
 mod log;
 mod metrics;
+mod nodes;
 mod rate;
 mod run;
-mod service;
-mod session;
 mod settings;
-mod state;
-mod summary;
+mod store;
 
-pub use ledger::{LedgerError, Recovered};
+pub use grpc::ca;
 pub use run::{Addresses, Listeners, RunError, recover, run};
 pub use settings::{DEFAULT_DATA_DIR, Settings, SettingsError};
+pub use store::{
+    data_dir,
+    ledger::{LedgerError, Recovered},
+};

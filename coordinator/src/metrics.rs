@@ -16,9 +16,9 @@ use hostler_plan::{
 
 use crate::{
     clock::{Moment, now},
-    desk::Desk,
-    live::Heard,
-    service::SharedRef,
+    control::Desk,
+    grpc::SharedRef,
+    nodes::live::Heard,
 };
 
 /// Series of one node at most: what keeps a Prometheus on a small machine well. A Raspberry Pi has fewer.

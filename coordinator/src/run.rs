@@ -19,24 +19,24 @@ use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::{Server, server::Router};
 
 use crate::{
-    artifact::Artifacts,
-    ca::{Authority, CaError},
     clock::now,
     command::keep_watchdog,
-    data_dir::{DataDir, DataDirError, write_private},
-    desk::{Desk, Place, Running},
-    index::Index,
-    ledger::{self, Ledger, LedgerError, Opened, Recovered},
+    control::state::State,
+    control::{Desk, Place, Running},
+    grpc::ca::{Authority, CaError},
+    grpc::session::{SessionError, hex, random},
+    grpc::{AdminService, AgentService, EnrolmentService, Setup, Shared},
     limits::{
         ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS, AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
         CALL_TIMEOUT, CALLS_PER_CONNECTION, ENROLMENT_CONNECTIONS, ENROLMENT_CONNECTIONS_PER_ADDRESS, STOP_GRACE,
     },
-    live::Live,
     metrics::Metrics,
-    service::{AdminService, AgentService, EnrolmentService, Setup, Shared},
-    session::{SessionError, hex, random},
+    nodes::live::Live,
     settings::Settings,
-    state::State,
+    store::artifact::Artifacts,
+    store::data_dir::{DataDir, DataDirError, write_private},
+    store::index::Index,
+    store::ledger::{self, Ledger, LedgerError, Opened, Recovered},
 };
 
 /// Where the actual addresses are written, as JSON.

@@ -14,7 +14,7 @@ pub use hostler_proto::settings::SettingsError;
 use hostler_proto::settings::{Places, Written};
 use serde::Deserialize;
 
-use crate::ca::NODE_LIFETIME;
+use crate::grpc::ca::NODE_LIFETIME;
 
 /// Where the settings stand: `HOSTLER_COORDINATOR_DATA_DIR` and its like win.
 const PLACES: Places = Places { file: "/etc/hostler/coordinator.toml", prefix: "HOSTLER_COORDINATOR" };

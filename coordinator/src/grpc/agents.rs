@@ -22,11 +22,11 @@ use super::{
     digest,
 };
 use crate::{
-    ca::{Holder, RequestedKey},
     clock::now,
-    desk::Attaching,
+    control::Attaching,
+    control::state::Membership,
+    grpc::ca::{Holder, RequestedKey},
     limits::STREAM_QUEUE,
-    state::Membership,
 };
 
 /// A node says hello at once; one that does not within this time is no agent of ours.
@@ -225,7 +225,7 @@ impl Facts {
     }
 }
 
-impl crate::desk::Desk {
+impl crate::control::Desk {
     /// Whether a plan that is open names that artifact and that node.
     fn needs_artifact(&self, node: &NodeName, artifact: &Digest) -> bool {
         self.state.plans.values().any(|p| {

@@ -21,7 +21,7 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use crate::data_dir::{DataDir, write_private};
+use crate::store::data_dir::{DataDir, write_private};
 
 /// How long a node's certificate lives: short enough that a lost one ends by itself (step-ca's default).
 pub const NODE_LIFETIME: Duration = Duration::from_secs(24 * 3600);

@@ -8,7 +8,7 @@ use hostler_plan::{
 };
 
 use super::{Desk, DeskError, at, document, listed_active, not_allowed};
-use crate::state::{Membership, Token};
+use crate::control::state::{Membership, Token};
 
 /// An enrolment as it was handed in.
 #[derive(Debug)]

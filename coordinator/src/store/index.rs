@@ -16,7 +16,7 @@ use std::{
 use hostler_plan::{fact::Reading, id::NodeName, timestamp::Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use crate::history::{CHUNK_SECONDS, Chunk, Completed, oldest_kept};
+use crate::nodes::history::{CHUNK_SECONDS, Chunk, Completed, oldest_kept};
 
 /// The folder's name in the data folder.
 pub const FOLDER_NAME: &str = "index";
@@ -299,7 +299,7 @@ mod tests {
 
     fn fill(folder: &Path) {
         let (index, _) = Index::open(folder, now());
-        let mut history = crate::history::History::default();
+        let mut history = crate::nodes::history::History::default();
         for minute in 0..400 {
             let at = Timestamp::from_unix_seconds(now().unix_seconds() + minute * 60);
             if let Some(completed) = history.add(&node(), at, &reading()) {
@@ -329,11 +329,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // The longest name that a node may have.
         let node = NodeName::new("n".repeat(63)).unwrap();
-        let mut history = crate::history::History::default();
+        let mut history = crate::nodes::history::History::default();
         let mut largest: usize = 0;
         for day in 0..12 {
             let (db, kept) = open_and_read(folder.path()).unwrap();
-            assert!(kept.chunks.len() <= crate::history::CHUNKS, "day {day}: {}", kept.chunks.len());
+            assert!(kept.chunks.len() <= crate::nodes::history::CHUNKS, "day {day}: {}", kept.chunks.len());
             for minute in 0..DAY_MINUTES {
                 // All eight facts, another value each minute; the node's own clock is a year off every other day, and
                 // the coordinator's on two days.
@@ -367,7 +367,7 @@ mod tests {
             largest = largest.max(db.iter().flatten().map(|(key, value)| key.len() + value.len()).sum());
             db.flush().unwrap();
         }
-        assert_eq!(history.lines(&node).len(), crate::history::FACTS.len(), "every fact has its line");
+        assert_eq!(history.lines(&node).len(), crate::nodes::history::FACTS.len(), "every fact has its line");
         assert!(largest <= 2 * 64 * 1024, "expected two days in 128 KiB, found {largest} bytes");
         assert!(largest > 100 * 1024, "the measure itself: {largest}");
         let on_disk = open(folder.path()).unwrap().size_on_disk().unwrap();

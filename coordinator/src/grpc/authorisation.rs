@@ -12,10 +12,10 @@ use tonic::{Request, Status};
 
 use super::{Shared, peer};
 use crate::{
-    ca::Holder,
     clock::now,
-    session::{Challenges, Sessions},
-    state::Membership,
+    control::state::Membership,
+    grpc::ca::Holder,
+    grpc::session::{Challenges, Sessions},
 };
 
 /// The challenges and sessions of the admins' listener.

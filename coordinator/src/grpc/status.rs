@@ -4,11 +4,11 @@ use hostler_proto::status::from_refused;
 use tonic::Status;
 
 use crate::{
-    artifact::UploadError,
-    ca::BadRequest,
-    desk::{DeskError, Stopping},
-    ledger::LedgerError,
-    session::SessionError,
+    control::{DeskError, Stopping},
+    grpc::ca::BadRequest,
+    grpc::session::SessionError,
+    store::artifact::UploadError,
+    store::ledger::LedgerError,
 };
 
 impl From<DeskError> for Status {

@@ -20,9 +20,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{SharedRef, authorisation::Door, digest, documents, peer, required, status};
 use crate::{
     clock::now,
-    data_dir::write_private,
-    desk::Submitted,
+    control::Submitted,
     limits::{FLEET_FILE_BYTES, WATCH_PAUSE},
+    store::data_dir::write_private,
 };
 
 /// Bytes of ledger per message.
@@ -326,7 +326,7 @@ fn verdict(verdict: &Verdict) -> v1::Verdict {
     }
 }
 
-fn history_series((name, points): crate::history::Line) -> v1::HistorySeries {
+fn history_series((name, points): crate::nodes::history::Line) -> v1::HistorySeries {
     let points = points.into_iter().map(|(at, value)| v1::HistoryPoint { at, value }).collect();
     v1::HistorySeries { name: name.to_owned(), points }
 }

@@ -12,12 +12,12 @@ use tonic::{Request, Response, Status};
 
 use super::{SharedRef, address, documents, peer, required};
 use crate::{
-    ca::RequestedKey,
     clock::now,
-    desk::EnrolAsk,
+    control::EnrolAsk,
+    grpc::ca::RequestedKey,
+    grpc::session::Challenges,
     limits::{COUNTED_ADDRESSES, ENROLMENT_BURST, ENROLMENTS_PER_SECOND},
     rate::RateLimit,
-    session::Challenges,
 };
 
 /// What is served to nodes without a certificate: enrolment, and renewal by the node's own key.

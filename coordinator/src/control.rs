@@ -8,6 +8,7 @@ mod enrol;
 mod nodes;
 mod reports;
 mod rollouts;
+pub mod state;
 mod streams;
 mod submit;
 
@@ -36,11 +37,11 @@ pub use submit::Submitted;
 
 use crate::{
     clock::{Moment, now},
-    index::{Index, Write},
-    ledger::{Ledger, LedgerError},
+    control::state::{Membership, State},
     limits::{COUNTED_ADDRESSES, QUEUE, REFUSAL_BURST, SECONDS_PER_REFUSAL},
     rate::RateLimit,
-    state::{Membership, State},
+    store::index::{Index, Write},
+    store::ledger::{Ledger, LedgerError},
 };
 
 /// Alarms about one thing at once, and milliseconds until one more: somebody who knocks all night must not fill the

@@ -15,7 +15,7 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-use crate::data_dir::{sync_folder, write_private};
+use crate::store::data_dir::{sync_folder, write_private};
 
 /// The ledger's name in the data folder.
 pub const FILE_NAME: &str = "ledger";

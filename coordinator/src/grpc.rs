@@ -3,7 +3,9 @@
 mod admin;
 mod agents;
 mod authorisation;
+pub mod ca;
 mod enrolment;
+pub mod session;
 mod status;
 
 use std::{net::IpAddr, sync::Arc};
@@ -20,11 +22,11 @@ pub use agents::AgentService;
 pub use enrolment::EnrolmentService;
 
 use crate::{
-    artifact::Artifacts,
-    ca::{Authority, RequestedKey},
     clock::now,
-    desk::{Admitted, DeskHandle},
-    live::Live,
+    control::{Admitted, DeskHandle},
+    grpc::ca::{Authority, RequestedKey},
+    nodes::live::Live,
+    store::artifact::Artifacts,
 };
 
 /// What every service uses.

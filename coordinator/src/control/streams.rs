@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::{Desk, DeskError, at};
-use crate::state::Membership;
+use crate::control::state::Membership;
 
 /// Bytes of roots in one message: half of what a message may have, the rest is for the roster and the framing.
 const TRUST_BYTES: usize = MAX_MESSAGE_BYTES / 2;

@@ -14,10 +14,10 @@ use hostler_plan::{
 
 use crate::{
     clock::Moment,
-    history::{Completed, History, Line},
-    index::{Index, Kept, Write},
-    judge::Judges,
     metrics::fit,
+    nodes::history::{Completed, History, Line},
+    nodes::judge::Judges,
+    store::index::{Index, Kept, Write},
 };
 
 /// A node's last facts are kept after every so many chunks of history: an hour's. Keeping 24 KiB more often would wear

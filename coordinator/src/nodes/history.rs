@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use hostler_plan::{fact::Reading, id::NodeName, timestamp::Timestamp};
 
-use crate::summary::Summary;
+use crate::nodes::summary::Summary;
 
 /// The facts that are kept, in the order of their places in a chunk. A new one goes to the end.
 pub const FACTS: [&str; 8] = [

@@ -11,7 +11,7 @@ use hostler_plan::{
 use hostler_proto::v1;
 
 use super::{Desk, DeskError, at};
-use crate::{clock::Moment, live::Heard, state::Membership, summary::Summary};
+use crate::{clock::Moment, control::state::Membership, nodes::live::Heard, nodes::summary::Summary};
 
 impl Desk {
     /// Every node of the roster and every one that waits for it, by name.
@@ -84,7 +84,7 @@ impl Desk {
             .collect()
     }
 
-    fn pending(&self) -> impl Iterator<Item = (&NodeName, &crate::state::Enrolled)> {
+    fn pending(&self) -> impl Iterator<Item = (&NodeName, &crate::control::state::Enrolled)> {
         self.state.enrolled.iter().filter(|(node, e)| {
             self.state.membership(node, &e.enrolment.document().key.fingerprint()) == Membership::Pending
         })
