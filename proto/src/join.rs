@@ -5,7 +5,7 @@
 //! `hostler1.<base64url of JSON>`: the coordinator's enrolment address, the SPKI digest of its CA, the digest of the
 //! trust root, the token's id and its private key. It is a secret: whoever holds it can enrol until it is used up.
 //!
-//! The set-up code (`hostlersetup1.<base64url of JSON>`) is what a coordinator without a trust root prints: how to
+//! The set-up code (`hostlersetup1.<base64url of JSON>`) is what a coordinator without a trust root writes: how to
 //! reach it, how to know it, and the word that lets the first root in. It is a secret until that root is installed.
 
 use std::fmt;

@@ -144,7 +144,7 @@ impl Desk {
         }
         if let Some(missing) = plan.artifacts.iter().find(|a| !has_artifact(&a.sha256, a.size)) {
             let reason = format!(
-                "expected artifact {} ({}, {} bytes) to be uploaded before its plan, found it is not; `hostler submit` uploads it",
+                "expected artifact {} ({}, {} bytes) to be uploaded before its plan, found it is not; submit again with --artifacts and the folder of its file",
                 missing.name, missing.sha256, missing.size
             );
             return Err(Refused::new(Refusal::DigestMismatch, reason).into());

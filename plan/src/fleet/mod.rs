@@ -178,11 +178,12 @@ impl FleetArtifact {
     }
 }
 
-/// Where the coordinator gets an artifact from; nodes get it from the coordinator.
+/// Where the file of an artifact lies: the command uploads it to the coordinator, and nodes get it from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A file, relative to the fleet file.
     Path(String),
+    /// Where the admin downloaded it. Nobody fetches it; the last part of the path is taken as a file name.
     Url(String),
 }
 
