@@ -34,7 +34,7 @@ pub async fn serve(address: SocketAddr, read: impl Fn() -> Reading + Send + Sync
         tracing::info!("serving /metrics on {actual}");
     }
     let (read, last) = (Arc::new(read), Arc::new(Mutex::new(None)));
-    hostler_proto::metrics::serve(listener, move || text(read.clone(), last.clone())).await;
+    hostler_daemon::http::serve(listener, move || text(read.clone(), last.clone())).await;
 }
 
 /// When it was read, and its text.

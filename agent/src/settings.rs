@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
+pub use hostler_daemon::settings::SettingsError;
+use hostler_daemon::settings::{Places, Written};
 use hostler_plan::id::NodeName;
-pub use hostler_proto::settings::SettingsError;
-use hostler_proto::settings::{Places, Written};
 use serde::Deserialize;
 
 /// Where the settings stand: `HOSTLER_AGENT_STATE_DIR` and its like win.

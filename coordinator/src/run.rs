@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
+use hostler_daemon::http;
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
     join::SetupCode,
-    metrics,
     tls::{Incoming, ServerSettings, TlsError, incoming},
     v1::{admin_server::AdminServer, agent_server::AgentServer, enrolment_server::EnrolmentServer},
 };
@@ -276,7 +276,7 @@ impl Coordinator {
         let admin = serve(server().add_service(limited!(AdminServer::new(admin_service))), admin, stopped.clone());
         let metrics = metrics.map(|listener| {
             let text = Arc::new(Metrics::new(self.shared.clone()));
-            metrics::serve(listener, move || {
+            http::serve(listener, move || {
                 let text = text.clone();
                 async move { text.text().await }
             })

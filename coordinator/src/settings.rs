@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-pub use hostler_proto::settings::SettingsError;
-use hostler_proto::settings::{Places, Written};
+pub use hostler_daemon::settings::SettingsError;
+use hostler_daemon::settings::{Places, Written};
 use serde::Deserialize;
 
 use crate::grpc::ca::NODE_LIFETIME;

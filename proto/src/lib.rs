@@ -1,5 +1,4 @@
-//! The wire of Hostler: the messages generated from `hostler/v1/*.proto` and the TLS that carries them. Beside it, how both
-//! daemons read their settings and serve `/metrics`.
+//! The wire of Hostler: the messages generated from `hostler/v1/*.proto` and the TLS that carries them.
 //!
 //! Nothing here decides anything. A signed document crosses the wire as its exact bytes; what it says is judged by
 //! `hostler_plan::trust` on both ends.
@@ -8,8 +7,6 @@ pub mod convert;
 pub mod facts;
 pub mod join;
 pub mod login;
-pub mod metrics;
-pub mod settings;
 pub mod status;
 pub mod tls;
 

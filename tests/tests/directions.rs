@@ -6,11 +6,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("plan", &[]),
     ("proto", &["plan"]),
     ("facts", &["plan"]),
-    ("agent", &["plan", "proto", "facts"]),
-    ("coordinator", &["plan", "proto"]),
+    ("daemon", &[]),
+    ("agent", &["plan", "proto", "facts", "daemon"]),
+    ("coordinator", &["plan", "proto", "daemon"]),
     ("cli", &["plan", "proto"]),
-    ("sim", &["plan", "proto", "facts", "agent", "coordinator", "cli"]),
-    ("tests", &["plan", "proto", "facts", "agent", "coordinator", "cli", "sim"]),
+    ("sim", &["plan", "proto", "facts", "daemon", "agent", "coordinator", "cli"]),
+    ("tests", &["plan", "proto", "facts", "daemon", "agent", "coordinator", "cli", "sim"]),
 ];
 
 fn workspace() -> &'static Path {

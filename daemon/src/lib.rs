@@ -1,0 +1,7 @@
+//! What every daemon of Hostler needs and none should write again: settings from files and the environment, and a small
+//! HTTP server for `/metrics`.
+//!
+//! Nothing here knows what a fleet is.
+
+pub mod http;
+pub mod settings;
