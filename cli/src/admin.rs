@@ -2,7 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hostler_plan::{document::DocumentKind, id::Digest, timestamp::Timestamp};
+use hostler_plan::{
+    document::{DocumentKind, Roster},
+    id::Digest,
+    timestamp::Timestamp,
+    trust::{TrustedRoot, Verified},
+};
 use hostler_proto::{
     MAX_MESSAGE_BYTES, SESSION_METADATA,
     login::login_bytes,
@@ -14,30 +19,39 @@ use tonic::{
     transport::Channel,
 };
 
-use crate::{error::Error, held::Held, key::Signer, profile::Profile};
+use crate::{error::Error, key::Signer, profile::Profile, trust_store::TrustStore};
 
 /// A logged-in admin. Everything that can be asked of a coordinator starts here.
 #[derive(Debug)]
 pub struct Admin {
     client: AdminClient<Channel>,
-    session: MetadataValue<Ascii>,
+    session: Session,
     signer: Signer,
-    held: Held,
-    whereabouts: Whereabouts,
-    who: Who,
+    store: TrustStore,
+    coordinator: CoordinatorInfo,
     address: String,
 }
 
-/// Under which name and role of the root the admin is logged in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
+/// A login: under which name and role of the root.
+#[derive(Debug, Clone)]
+pub struct Session {
     pub signer: String,
     pub role: String,
+    token: MetadataValue<Ascii>,
+}
+
+impl Session {
+    /// A request that carries the session.
+    pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert(SESSION_METADATA, self.token.clone());
+        request
+    }
 }
 
 /// What the coordinator says of itself. None of it is proved; what matters of it is checked where it is used.
 #[derive(Debug, Clone, Default)]
-pub struct Whereabouts {
+pub struct CoordinatorInfo {
     /// Highest plan number that was submitted in this epoch.
     pub highest_seq: u64,
     pub open_plans: Vec<v1::OpenPlan>,
@@ -50,26 +64,30 @@ pub struct Whereabouts {
 impl Admin {
     /// Connects to the profile's coordinator, logs in with `signer`, and follows newer roots and rosters by proof.
     pub async fn connect(profile: &Profile, signer: Signer) -> Result<Self, Error> {
-        let held = Held::require(&profile.home)?;
+        Self::connect_with(profile, TrustStore::require(&profile.home)?, signer).await
+    }
+
+    /// The same with the profile's trust store, which was read before.
+    pub async fn connect_with(profile: &Profile, store: TrustStore, signer: Signer) -> Result<Self, Error> {
         let address = profile.coordinator()?.to_owned();
-        let (client, session, who) = login(&address, &held, &signer).await?;
-        let mut admin = Self { client, session, signer, held, whereabouts: Whereabouts::default(), who, address };
+        let (client, session) = login(&address, &store, &signer).await?;
+        let mut admin = Self { client, session, signer, store, coordinator: CoordinatorInfo::default(), address };
         admin.refresh().await?;
         Ok(admin)
     }
 
     /// Connects and logs in again, after the connection broke or the session ran out.
     pub async fn reconnect(&mut self) -> Result<(), Error> {
-        (self.client, self.session, self.who) = login(&self.address, &self.held, &self.signer).await?;
+        (self.client, self.session) = login(&self.address, &self.store, &self.signer).await?;
         self.refresh().await
     }
 
     /// Asks for newer roots, the newest roster and the open plans; what is signed is verified before it is held.
     pub async fn refresh(&mut self) -> Result<(), Error> {
-        let request = v1::GetTrustRequest { held_root_version: self.held.root().version };
+        let request = v1::GetTrustRequest { held_root_version: self.store.root().version };
         let reply = self.client.get_trust(self.with_session(request)).await?.into_inner();
-        self.held.follow(reply.trust.unwrap_or_default())?;
-        self.whereabouts = Whereabouts {
+        self.store.follow(reply.trust.unwrap_or_default())?;
+        self.coordinator = CoordinatorInfo {
             highest_seq: reply.highest_seq,
             open_plans: reply.open_plans,
             enrolment_address: reply.enrolment_address,
@@ -78,24 +96,29 @@ impl Admin {
         Ok(())
     }
 
-    /// Follows documents that this machine has from elsewhere, with the same proof.
-    pub(crate) fn follow(&mut self, chain: v1::TrustChain) -> Result<(), Error> {
-        self.held.follow(chain)
+    /// Keeps a root that was verified against the newest one.
+    pub(crate) fn keep_root(&mut self, next: TrustedRoot) -> Result<(), Error> {
+        self.store.keep_root(next)
+    }
+
+    /// Keeps a roster that was verified against the newest root and the roster before it.
+    pub(crate) fn keep_roster(&mut self, next: Verified<Roster>) -> Result<(), Error> {
+        self.store.keep_roster(next)
     }
 
     /// The trust that is held on this machine.
-    pub fn held(&self) -> &Held {
-        &self.held
+    pub fn trust_store(&self) -> &TrustStore {
+        &self.store
     }
 
     /// As whom the coordinator let us in.
-    pub fn who(&self) -> &Who {
-        &self.who
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Ends the conversation and keeps what was proved and the key, which is not asked for again.
-    pub fn into_parts(self) -> (Held, Signer) {
-        (self.held, self.signer)
+    pub fn into_parts(self) -> (TrustStore, Signer) {
+        (self.store, self.signer)
     }
 
     /// The key that signs.
@@ -104,8 +127,8 @@ impl Admin {
     }
 
     /// What the coordinator last said of itself.
-    pub fn whereabouts(&self) -> &Whereabouts {
-        &self.whereabouts
+    pub fn coordinator(&self) -> &CoordinatorInfo {
+        &self.coordinator
     }
 
     /// The client of the generated service, for calls that have no function here.
@@ -115,9 +138,7 @@ impl Admin {
 
     /// A request that carries the session.
     pub fn with_session<T>(&self, message: T) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        request.metadata_mut().insert(SESSION_METADATA, self.session.clone());
-        request
+        self.session.request(message)
     }
 }
 
@@ -141,10 +162,10 @@ pub(crate) fn client(channel: &BoundChannel) -> AdminClient<Channel> {
 
 pub(crate) async fn login(
     address: &str,
-    held: &Held,
+    store: &TrustStore,
     signer: &Signer,
-) -> Result<(AdminClient<Channel>, MetadataValue<Ascii>, Who), Error> {
-    let channel = dial(address, &held.root().coordinator_ca, held.root().created).await?;
+) -> Result<(AdminClient<Channel>, Session), Error> {
+    let channel = dial(address, &store.root().coordinator_ca, store.root().created).await?;
     let mut client = client(&channel);
     let challenge = client.challenge(v1::ChallengeRequest {}).await?.into_inner();
     let certificate = channel
@@ -153,8 +174,8 @@ pub(crate) async fn login(
     let signature = signer.sign(DocumentKind::Login, &login_bytes(&challenge.nonce, certificate))?;
     let request = v1::LoginRequest { nonce: challenge.nonce, public_key: signer.public_key().to_string(), signature };
     let reply = client.login(request).await?.into_inner();
-    let session = MetadataValue::try_from(reply.session.as_str()).map_err(|_| {
+    let token = MetadataValue::try_from(reply.session.as_str()).map_err(|_| {
         Error::Failed("expected a session of printable characters from the coordinator, found others; update it".into())
     })?;
-    Ok((client, session, Who { signer: reply.signer, role: reply.role }))
+    Ok((client, Session { signer: reply.signer, role: reply.role, token }))
 }

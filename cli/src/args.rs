@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use fleet::FleetCommand;
 pub use ledger::LedgerCommand;
 pub use node::NodeCommand;
-pub use plan::{Compile, OneGo, PlanCommand, SignArgs, SubmitArgs, Terms, Wanted};
+pub use plan::{Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs};
 pub use rollout::{QuarantineCommand, RolloutCommand};
 pub use token::TokenCommand;
 pub use trust::{AmendArgs, InitArgs, TrustCommand};
@@ -146,22 +146,22 @@ pub enum Command {
     #[command(after_help = "Examples:
   hostler upgrade --to v1.34.3+k3s1
   hostler upgrade --to v1.34.3+k3s1 --nodes pi-2,pi-3 --yes")]
-    Upgrade(OneGo<plan::UpgradeArgs>),
+    Upgrade(Interactive<plan::UpgradeArgs>),
     /// Cordon a node and evict its pods, in one go
     #[command(after_help = "Examples:
   hostler drain pi-3
   hostler drain pi-3 --timeout 20m --yes")]
-    Drain(OneGo<plan::DrainArgs>),
+    Drain(Interactive<plan::DrainArgs>),
     /// Let pods run on a node again, in one go
     #[command(after_help = "Examples:
   hostler uncordon pi-3")]
-    Uncordon(OneGo<plan::NodesArgs>),
+    Uncordon(Interactive<plan::NodesArgs>),
     /// Drain, reboot and uncordon nodes one after another, in one go
     #[command(after_help = "Examples:
   hostler reboot pi-3
   hostler reboot pi-1 pi-2 pi-3 --yes
   hostler reboot --all")]
-    Reboot(OneGo<plan::RebootArgs>),
+    Reboot(Interactive<plan::RebootArgs>),
     /// List the rollouts, newest first
     #[command(after_help = "Examples:
   hostler rollouts

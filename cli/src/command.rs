@@ -17,9 +17,9 @@ use crate::{
     Admin,
     args::{Cli, Command, Global, Output},
     error::Error,
-    held::Held,
     key::Signer,
     profile::{Flags, Profile},
+    trust_store::TrustStore,
 };
 
 /// What every command works with.
@@ -38,10 +38,10 @@ impl Context {
 
     /// Finds the key and logs in.
     async fn admin(&self) -> Result<Admin, Error> {
-        let held = Held::require(&self.profile.home)?;
+        let store = TrustStore::require(&self.profile.home)?;
         self.profile.coordinator()?;
-        let signer = Signer::find(&self.profile.key, &held.counting_keys())?;
-        Admin::connect(&self.profile, signer).await
+        let signer = Signer::find(&self.profile.key, &store.counting_keys())?;
+        Admin::connect_with(&self.profile, store, signer).await
     }
 }
 
@@ -61,10 +61,10 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Plan(command) => plan::run(&context, command).await,
         Command::Sign(args) => plan::sign(&context, args).await,
         Command::Submit(args) => plan::submit(&context, args).await,
-        Command::Upgrade(args) => plan::one_go(&context, args).await,
-        Command::Drain(args) => plan::one_go(&context, args).await,
-        Command::Uncordon(args) => plan::one_go(&context, args).await,
-        Command::Reboot(args) => plan::one_go(&context, args).await,
+        Command::Upgrade(args) => plan::run_interactive(&context, args).await,
+        Command::Drain(args) => plan::run_interactive(&context, args).await,
+        Command::Uncordon(args) => plan::run_interactive(&context, args).await,
+        Command::Reboot(args) => plan::run_interactive(&context, args).await,
         Command::Rollouts => rollout::list(&context).await,
         Command::Rollout(command) => rollout::run(&context, command).await,
         Command::Quarantine(command) => rollout::quarantine(&context, command).await,

@@ -34,7 +34,8 @@ pub enum KeyError {
     Read { path: PathBuf, source: io::Error },
     /// Not a key in OpenSSH's form.
     #[error(
-        "{path}: expected an OpenSSH key, found {found}; make one with `ssh-keygen -t ed25519`, or convert it with `ssh-keygen -p -f {path}`"
+        "{path}: expected an OpenSSH key, found {found}; make one with `ssh-keygen -t ed25519`, or convert it with \
+         `ssh-keygen -p -f {path}`"
     )]
     Form { path: PathBuf, found: String },
     /// A private key that others may read is not private.
@@ -50,12 +51,14 @@ pub enum KeyError {
     #[error("{path}: the passphrase is wrong or the file is damaged; try again")]
     Passphrase { path: PathBuf },
     #[error(
-        "{path} is encrypted and there is no terminal to ask for its passphrase ({reason}); set HOSTLER_KEY_PASSPHRASE_FILE, or load the key into ssh-agent with `ssh-add {path}`"
+        "{path} is encrypted and there is no terminal to ask for its passphrase ({reason}); set \
+         HOSTLER_KEY_PASSPHRASE_FILE, or load the key into ssh-agent with `ssh-add {path}`"
     )]
     NoTerminal { path: PathBuf, reason: String },
     /// A file that only refers to a hardware key.
     #[error(
-        "{path} refers to a hardware key, which signs through ssh-agent; run `ssh-add {path}`, then name {path}.pub with --key"
+        "{path} refers to a hardware key, which signs through ssh-agent; run `ssh-add {path}`, then name {path}.pub \
+         with --key"
     )]
     NeedsAgent { path: PathBuf },
     #[error(transparent)]
@@ -64,7 +67,8 @@ pub enum KeyError {
     NotInAgent { wanted: String, held: String },
     /// No `--key`, and nothing fits by itself.
     #[error(
-        "no key to sign with: {found}; name one with --key PATH (a private key file, or a .pub file of a key in ssh-agent)"
+        "no key to sign with: {found}; name one with --key PATH (a private key file, or a .pub file of a key in \
+         ssh-agent)"
     )]
     None { found: String },
     #[error(transparent)]

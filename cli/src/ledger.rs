@@ -226,7 +226,8 @@ impl Auditor {
                     return Err(Refused::new(
                         Refusal::RootChain,
                         format!(
-                            "expected this profile's first root {expected}, found {digest}; it is another fleet's ledger, or a forged one"
+                            "expected this profile's first root {expected}, found {digest}; it is another fleet's \
+                             ledger, or a forged one"
                         ),
                     ));
                 }
@@ -366,7 +367,8 @@ impl Auditor {
         let (expected, previous) = last.map_or((1, None), |(counter, digest)| (counter + 1, Some(*digest)));
         if (r.counter, r.previous) != (expected, previous) {
             return Err(order(format!(
-                "expected receipt {expected} of {}, which names the one before it, found receipt {}; a receipt is missing or the node's key lives twice",
+                "expected receipt {expected} of {}, which names the one before it, found receipt {}; a receipt is \
+                 missing or the node's key lives twice",
                 r.node, r.counter
             )));
         }

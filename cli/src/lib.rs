@@ -10,7 +10,6 @@ pub mod command;
 pub mod error;
 pub mod file;
 pub mod fleet;
-pub mod held;
 pub mod key;
 pub mod ledger;
 pub mod node;
@@ -22,6 +21,7 @@ pub mod root;
 pub mod roster;
 pub mod token;
 pub mod trust;
+pub mod trust_store;
 
 pub use admin::Admin;
 pub use error::Error;

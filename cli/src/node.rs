@@ -6,7 +6,7 @@ use hostler_plan::{
 };
 use hostler_proto::v1::{self, NodeDetail, NodeSummary};
 
-use crate::{Admin, error::Error, held::Held};
+use crate::{Admin, error::Error, trust_store::TrustStore};
 
 /// What the held roster says about a node that the coordinator lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub async fn get(admin: &mut Admin, name: &NodeName) -> Result<NodeDetail, Error
 }
 
 /// What the held roster proves about a listed node.
-pub fn listed(held: &Held, node: &NodeSummary) -> Listed {
-    let nodes: &[RosterNode] = held.roster().map(|r| r.document().nodes.as_slice()).unwrap_or_default();
+pub fn listed(store: &TrustStore, node: &NodeSummary) -> Listed {
+    let nodes: &[RosterNode] = store.roster().map(|r| r.document().nodes.as_slice()).unwrap_or_default();
     let Some(found) = nodes.iter().find(|n| n.name.as_str() == node.name) else { return Listed::Pending };
     let key = found.key.fingerprint().to_string();
     // The key may come as a fingerprint or as authorized_keys writes it.

@@ -1,4 +1,4 @@
-//! Plans: compiled at the admin's desk, signed as exact bytes, handed in with the files they need.
+//! Plans: compiled on the admin's machine, signed as exact bytes, submitted with the files they need.
 
 mod artifact;
 mod number;
@@ -11,22 +11,22 @@ use hostler_plan::{
     id::{Digest, Seq},
     json,
     planner::{self, Intent, Inventory, Numbering, Preview},
-    refusal::{Refusal, Refused},
+    refusal::Refusal,
     timestamp::Timestamp,
-    trust::{self, Duty, Moment, SignedBy, Verified, counted},
+    trust::{self, Draft, Duty, Moment, Verified, counted},
 };
 use hostler_proto::v1;
 
 pub use artifact::{ArtifactFiles, upload_missing};
 
-use crate::{Admin, error::Error, file::read_limited, held::Held, key};
+use crate::{Admin, error::Error, file::read_limited, key, trust_store::TrustStore};
 
 /// The largest fleet file that is read; one of 1,000 nodes has about 100 KiB.
 pub const MAX_FLEET_BYTES: usize = 1 << 20;
 
 /// A compiled plan: exact bytes that nobody has signed yet.
 #[derive(Debug, Clone)]
-pub struct Compiled {
+pub struct CompiledPlan {
     pub bytes: Vec<u8>,
     pub plan: Plan,
     pub preview: Preview,
@@ -51,7 +51,10 @@ pub async fn inventory(admin: &mut Admin) -> Result<Inventory, Error> {
     let request = admin.with_session(v1::Empty {});
     let reply = admin.client().get_inventory(request).await?.into_inner();
     serde_json::from_slice(&reply.inventory).map_err(|e| {
-        Error::Failed(format!("expected an inventory from the coordinator, found something else ({e}); update hostler and the coordinator to the same version"))
+        Error::Failed(format!(
+            "expected an inventory from the coordinator, found something else ({e}); update hostler and the \
+             coordinator to the same version"
+        ))
     })
 }
 
@@ -62,12 +65,12 @@ pub async fn compile(
     intent: &Intent,
     lifetime: Option<Duration>,
     now: Timestamp,
-) -> Result<Compiled, Error> {
+) -> Result<CompiledPlan, Error> {
     admin.refresh().await?;
     let seq = number::next(admin).await?;
     let inventory = inventory(admin).await?;
-    let root = admin.held().root();
-    let roster = admin.held().require_roster()?;
+    let root = admin.trust_store().root();
+    let roster = admin.trust_store().require_roster()?;
     let most = root.policy.max_plan_lifetime_seconds;
     let lifetime_seconds = match lifetime {
         Some(lifetime) if lifetime.as_secs() > most => {
@@ -97,7 +100,7 @@ pub async fn compile(
             bytes.len()
         )));
     }
-    Ok(Compiled { bytes, plan, preview })
+    Ok(CompiledPlan { bytes, plan, preview })
 }
 
 /// Where the signatures of a plan stand.
@@ -109,62 +112,67 @@ pub struct Signing {
     pub needed: u32,
 }
 
-/// Reads a plan that may lack signatures: those that are there must verify, and its form must be strict.
-pub fn read(signed: &Signed) -> Result<Plan, Refused> {
-    SignedBy::of(DocumentKind::Plan, signed)?;
-    json::parse(&signed.bytes).map_err(|e| Refused::new(Refusal::Malformed, format!("the plan is {e}; make it again")))
+/// A signature that was just made, and what it makes of the plan.
+#[derive(Debug)]
+pub struct SignedPlan {
+    /// The signature, for a `.sig` file.
+    pub armour: String,
+    pub signing: Signing,
+    /// The plan as it can be submitted; none while others are to sign too.
+    pub plan: Option<Verified<Plan>>,
 }
 
-/// Signs a plan and gives the armour, after everything but the number of signatures was checked against what is held.
-pub fn sign(held: &Held, signer: &key::Signer, signed: &Signed, now: Timestamp) -> Result<(String, Signing), Error> {
-    let plan = read(signed)?;
+/// Signs a plan, after everything but the number of signatures was checked against the trust store.
+pub fn sign(
+    store: &TrustStore,
+    signer: &key::Signer,
+    draft: &mut Draft<Plan>,
+    now: Timestamp,
+) -> Result<SignedPlan, Error> {
     let own = signer.public_key().fingerprint();
-    if SignedBy::of(DocumentKind::Plan, signed)?.keys().contains(&own) {
+    if draft.signed_by().keys().contains(&own) {
         return Err(Error::Usage(format!(
-            "this plan is signed with {own} already, and every key counts once; have another person sign it, or submit it"
+            "this plan is signed with {own} already, and every key counts once; have another person sign it, or submit \
+             it"
         )));
     }
-    if signed.signatures.len() >= MAX_SIGNATURES {
+    if draft.signed().signatures.len() >= MAX_SIGNATURES {
         return Err(Error::Usage(format!("this plan has {MAX_SIGNATURES} signatures already; submit it")));
     }
-    let armour = signer.sign(DocumentKind::Plan, &signed.bytes)?;
-    let mut more = signed.clone();
-    more.signatures.push(armour.clone());
-    match trust::plan(held.trusted(), held.require_roster()?, &more, Moment::Submitting(now)) {
-        Ok(_) => {}
+    let armour = signer.sign(DocumentKind::Plan, &draft.signed().bytes)?;
+    draft.add(armour.clone())?;
+    let plan = match draft.verify(store.trusted(), store.require_roster()?, Moment::Submitting(now)) {
+        Ok(plan) => Some(plan),
         // Others are to sign too; whatever else is wrong shows when they have.
-        Err(refused) if refused.refusal == Refusal::Threshold => {}
+        Err(refused) if refused.refusal == Refusal::Threshold => None,
         Err(refused) => return Err(refused.into()),
-    }
-    Ok((armour, signing(held, &plan, &more)?))
+    };
+    Ok(SignedPlan { armour, signing: signing(store, draft), plan })
 }
 
 /// Whose signatures count for a plan, and how many are needed.
-pub fn signing(held: &Held, plan: &Plan, signed: &Signed) -> Result<Signing, Refused> {
-    let duty = Duty::Plan(plan.kind);
-    let by = SignedBy::of(DocumentKind::Plan, signed)?;
-    let by = counted(held.root(), duty, &by).into_iter().cloned().collect();
-    Ok(Signing { by, needed: duty.needed(held.root()) })
+pub fn signing(store: &TrustStore, draft: &Draft<Plan>) -> Signing {
+    let duty = Duty::Plan(draft.document().kind);
+    let by = counted(store.root(), duty, draft.signed_by()).into_iter().cloned().collect();
+    Signing { by, needed: duty.needed(store.root()) }
 }
 
-/// Verifies a signed plan as the coordinator and every node will, hands it in, and remembers its number. Artifacts
-/// must have been uploaded before.
-pub async fn submit(admin: &mut Admin, signed: &Signed, now: Timestamp) -> Result<Submitted, Error> {
-    let plan = verified(admin.held(), signed, now)?;
-    let request = admin.with_session(signed.clone().into());
+/// A plan verified, as the coordinator and every node will, by what this machine holds.
+pub fn verify(store: &TrustStore, signed: &Signed, now: Timestamp) -> Result<Verified<Plan>, Error> {
+    Ok(trust::plan(store.trusted(), store.require_roster()?, signed, Moment::Submitting(now))?)
+}
+
+/// Submits a verified plan and remembers its number. Artifacts must have been uploaded before.
+pub async fn submit(admin: &mut Admin, plan: &Verified<Plan>) -> Result<SubmittedPlan, Error> {
+    let request = admin.with_session(plan.signed().clone().into());
     let reply = admin.client().submit_plan(request).await?.into_inner();
     number::remember(admin, plan.document().epoch, plan.document().seq).await?;
-    Ok(Submitted { plan: plan.digest(), seq: plan.document().seq, is_new: reply.is_new })
-}
-
-/// A plan judged by what is held on this machine.
-pub fn verified(held: &Held, signed: &Signed, now: Timestamp) -> Result<Verified<Plan>, Error> {
-    Ok(trust::plan(held.trusted(), held.require_roster()?, signed, Moment::Submitting(now))?)
+    Ok(SubmittedPlan { plan: plan.digest(), seq: plan.document().seq, is_new: reply.is_new })
 }
 
 /// A plan that the coordinator has in its ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Submitted {
+pub struct SubmittedPlan {
     pub plan: Digest,
     pub seq: Seq,
     /// False when the very same plan was there before.

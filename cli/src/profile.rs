@@ -53,7 +53,10 @@ pub enum ProfileError {
     Write { path: PathBuf, source: std::io::Error },
     #[error("{path}: {found}; expected the keys coordinator, key and fleet, each a text; correct the file")]
     Form { path: PathBuf, found: String },
-    #[error("environment variable {name} is unknown; expected one of {expected}; unset or correct it", expected = VARIABLES.join(", "))]
+    #[error(
+        "environment variable {name} is unknown; expected one of {expected}; unset or correct it",
+        expected = VARIABLES.join(", ")
+    )]
     Variable { name: String },
     #[error("no coordinator is known; name it with --coordinator HOST:PORT, HOSTLER_COORDINATOR or in {config}")]
     NoCoordinator { config: PathBuf },

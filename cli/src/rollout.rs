@@ -13,7 +13,7 @@ use hostler_proto::v1::{self, RolloutDetail};
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
-use crate::{Admin, error::Error, held::Held};
+use crate::{Admin, error::Error, trust_store::TrustStore};
 
 /// A coordinator that restarts is back within seconds; one that is gone for this long needs a person.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(600);
@@ -46,7 +46,7 @@ impl Action {
 
 /// What the signed documents say about a rollout, whatever the coordinator says.
 #[derive(Debug)]
-pub struct Judged {
+pub struct Evidence {
     /// The plan that was verified; or why it does not count.
     pub plan: Result<Verified<Plan>, Refused>,
     /// Tasks whose success a node signed.
@@ -72,9 +72,9 @@ pub async fn get(admin: &mut Admin, rollout: &str) -> Result<RolloutDetail, Erro
 }
 
 /// Verifies the plan and every receipt of a rollout.
-pub fn judge(held: &Held, detail: &RolloutDetail) -> Judged {
-    let plan = judge_plan(held, detail);
-    let receipts: Vec<Verified<Receipt>> = held
+pub fn verify(store: &TrustStore, detail: &RolloutDetail) -> Evidence {
+    let plan = verify_plan(store, detail);
+    let receipts: Vec<Verified<Receipt>> = store
         .roster()
         .map(|roster| detail.receipts.iter().filter_map(|r| trust::receipt(roster, &r.clone().into()).ok()).collect())
         .unwrap_or_default();
@@ -96,15 +96,15 @@ pub fn judge(held: &Held, detail: &RolloutDetail) -> Judged {
         }
     }
     let order = plan.as_ref().map_or(Ok(()), |plan| trust::order_kept(plan, &receipts));
-    Judged { plan, proved, unproved, order }
+    Evidence { plan, proved, unproved, order }
 }
 
-fn judge_plan(held: &Held, detail: &RolloutDetail) -> Result<Verified<Plan>, Refused> {
-    let roster = held
+fn verify_plan(store: &TrustStore, detail: &RolloutDetail) -> Result<Verified<Plan>, Refused> {
+    let roster = store
         .roster()
         .ok_or_else(|| Refused::new(Refusal::RootChain, "expected a roster to judge the plan with, found none"))?;
     let signed = detail.plan.clone().unwrap_or_default().into();
-    let plan = trust::plan(held.trusted(), roster, &signed, Moment::Begun)?;
+    let plan = trust::plan(store.trusted(), roster, &signed, Moment::Begun)?;
     let said = detail.summary.as_ref().map(|s| s.plan.as_str()).unwrap_or_default();
     if plan.digest().to_string() == said {
         return Ok(plan);
@@ -177,7 +177,7 @@ pub async fn watch(
         };
         match failed.code() {
             Code::Unavailable | Code::Unauthenticated | Code::Unknown | Code::Cancelled | Code::Internal => {
-                again(admin, failed).await?;
+                reconnect(admin, failed).await?;
             }
             _ => return Err(failed.into()),
         }
@@ -185,7 +185,7 @@ pub async fn watch(
 }
 
 /// Logs in again, patiently.
-async fn again(admin: &mut Admin, failed: tonic::Status) -> Result<(), Error> {
+async fn reconnect(admin: &mut Admin, failed: tonic::Status) -> Result<(), Error> {
     let started = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(500);
     loop {

@@ -1,16 +1,15 @@
-//! The next root: made from the newest one that is held, signed by enough keys of both, and handed in.
+//! The next root: made from the newest one that is held, signed by enough keys of both, and submitted.
 
 use hostler_plan::{
     document::{DocumentKind, MAX_SIGNATURES, Root, Signed},
     id::Fingerprint,
     json,
-    refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Change, Duty, SignedBy, check_next, counted},
+    trust::{self, Change, Draft, Duty, SignedBy, check_next, counted},
 };
 use hostler_proto::v1;
 
-use crate::{Admin, error::Error, held::Held, key};
+use crate::{Admin, error::Error, key, trust_store::TrustStore};
 
 /// The next root: exact bytes that nobody has signed yet.
 #[derive(Debug, Clone)]
@@ -21,9 +20,9 @@ pub struct Amended {
 
 /// Makes the root after the newest one, and refuses what nobody should sign.
 pub fn amend(admin: &Admin, changes: &[Change], now: Timestamp) -> Result<Amended, Error> {
-    let held = admin.held().root();
+    let held = admin.trust_store().root();
     let root = trust::amend(held, changes, now.whole_seconds())?;
-    let in_use = admin.whereabouts().ca_pin.parse().ok();
+    let in_use = admin.coordinator().ca_pin.parse().ok();
     check_next(held, &root, in_use.as_ref(), now)?;
     Ok(Amended { bytes: json::write(&root), root })
 }
@@ -56,25 +55,18 @@ impl Count {
     }
 }
 
-/// Reads a root that may lack signatures: those that are there must verify, and its form must be strict.
-pub fn read(signed: &Signed) -> Result<Root, Refused> {
-    SignedBy::of(DocumentKind::Root, signed)?;
-    json::parse(&signed.bytes).map_err(|e| Refused::new(Refusal::Malformed, format!("the root is {e}; make it again")))
-}
-
-/// Where the signatures of `next` stand.
-pub fn signing(held: &Held, next: &Root, signed: &Signed) -> Result<Signing, Refused> {
-    let by = SignedBy::of(DocumentKind::Root, signed)?;
+/// Where the signatures of the next root stand.
+pub fn signing(store: &TrustStore, next: &Draft<Root>) -> Signing {
     let count = |root: &Root| Count {
-        by: counted(root, Duty::Root, &by).into_iter().map(|s| s.name.clone()).collect(),
+        by: counted(root, Duty::Root, next.signed_by()).into_iter().map(|s| s.name.clone()).collect(),
         needed: Duty::Root.needed(root),
     };
-    Ok(Signing { before: count(held.root()), own: count(next) })
+    Signing { before: count(store.root()), own: count(next.document()) }
 }
 
 /// Whether this key alone may sign `next` into being.
-pub fn is_enough_alone(held: &Held, next: &Root, key: &Fingerprint) -> bool {
-    [held.root(), next].into_iter().all(|root| {
+pub fn is_enough_alone(store: &TrustStore, next: &Root, key: &Fingerprint) -> bool {
+    [store.root(), next].into_iter().all(|root| {
         let counts = |s: &&hostler_plan::document::Signer| {
             s.key.fingerprint() == *key && Duty::Root.allows(s) && !root.revoked.contains(key)
         };
@@ -84,40 +76,44 @@ pub fn is_enough_alone(held: &Held, next: &Root, key: &Fingerprint) -> bool {
 
 /// Signs a root and gives the armour, after everything but the number of signatures was checked against the newest root
 /// that is held.
-pub fn sign(held: &Held, signer: &key::Signer, signed: &Signed, now: Timestamp) -> Result<(String, Signing), Error> {
-    let next = read(signed)?;
-    check_next(held.root(), &next, None, now)?;
+pub fn sign(
+    store: &TrustStore,
+    signer: &key::Signer,
+    next: &mut Draft<Root>,
+    now: Timestamp,
+) -> Result<(String, Signing), Error> {
+    check_next(store.root(), next.document(), None, now)?;
     let own = signer.public_key().fingerprint();
-    if SignedBy::of(DocumentKind::Root, signed)?.keys().contains(&own) {
+    if next.signed_by().keys().contains(&own) {
         return Err(Error::Usage(format!(
-            "this root is signed with {own} already, and every key counts once; have another person sign it, or submit it"
+            "this root is signed with {own} already, and every key counts once; have another person sign it, or submit \
+             it"
         )));
     }
-    if signed.signatures.len() >= MAX_SIGNATURES {
+    if next.signed().signatures.len() >= MAX_SIGNATURES {
         return Err(Error::Usage(format!("this root has {MAX_SIGNATURES} signatures already; submit it")));
     }
-    let armour = signer.sign(DocumentKind::Root, &signed.bytes)?;
-    let alone = Signed { bytes: signed.bytes.clone(), signatures: vec![armour.clone()] };
-    let by = SignedBy::of(DocumentKind::Root, &alone)?;
+    let bytes = next.signed().bytes.clone();
+    let armour = signer.sign(DocumentKind::Root, &bytes)?;
+    let by = SignedBy::of(DocumentKind::Root, &Signed { bytes, signatures: vec![armour.clone()] })?;
     // A key may count under only one of the two: whoever comes is signed in by those who are there.
-    if counted(held.root(), Duty::Root, &by).is_empty() && counted(&next, Duty::Root, &by).is_empty() {
-        trust::threshold(&next, Duty::Root, &by)?;
+    if counted(store.root(), Duty::Root, &by).is_empty() && counted(next.document(), Duty::Root, &by).is_empty() {
+        trust::threshold(next.document(), Duty::Root, &by)?;
     }
-    let mut more = signed.clone();
-    more.signatures.push(armour.clone());
-    Ok((armour, signing(held, &next, &more)?))
+    next.add(armour.clone())?;
+    Ok((armour, signing(store, next)))
 }
 
-/// Verifies the next root as the coordinator and every node will, hands it in, and follows it. False when the
-/// coordinator had it before.
-pub async fn submit(admin: &mut Admin, signed: &Signed) -> Result<bool, Error> {
-    admin.held().trusted().advance(signed)?;
-    let request = v1::InstallRootRequest { root: Some(signed.clone().into()), setup_code: String::new() };
+/// Checks the next root as the coordinator and every node will, submits it, and follows it. False when the coordinator
+/// had it before.
+pub async fn submit(admin: &mut Admin, next: &Draft<Root>) -> Result<bool, Error> {
+    let followed = next.follow(admin.trust_store().trusted())?;
+    let request = v1::InstallRootRequest { root: Some(next.signed().clone().into()), setup_code: String::new() };
     let message = admin.with_session(request);
     let reply = admin.client().install_root(message).await?.into_inner();
-    admin.follow(v1::TrustChain { roots: vec![signed.clone().into()], roster: None })?;
+    admin.keep_root(followed)?;
     // Whoever signed away the own key is not let in any more.
-    if admin.held().counting_keys().contains(&admin.signer().public_key().fingerprint()) {
+    if admin.trust_store().counting_keys().contains(&admin.signer().public_key().fingerprint()) {
         admin.refresh().await?;
     }
     Ok(reply.is_new)

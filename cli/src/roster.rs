@@ -12,7 +12,7 @@ use hostler_plan::{
 };
 use hostler_proto::v1;
 
-use crate::{Admin, error::Error, held::Held, token};
+use crate::{Admin, error::Error, token, trust_store::TrustStore};
 
 /// A node that enrolled and that no roster lists yet.
 #[derive(Debug, Clone)]
@@ -23,12 +23,12 @@ pub struct Pending {
     pub peer_address: String,
     /// When it came, as the coordinator says.
     pub at: Timestamp,
-    pub standing: Standing,
+    pub eligibility: Eligibility,
 }
 
 /// What must happen before it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum Eligibility {
     /// Its admission covers it: the next roster lists it without a question.
     Automatic,
     /// A person decides; why.
@@ -50,27 +50,37 @@ pub async fn pending(admin: &mut Admin) -> Result<(Vec<Pending>, Vec<Refused>), 
         .filter(|t| t.revoked)
         .filter_map(|t| t.admission.ok().map(|a| a.document().token.clone()))
         .collect();
-    Ok(judge(admin.held(), reply.enrolments, &revoked))
+    Ok(verify_enrolments(admin.trust_store(), reply.enrolments, &revoked))
 }
 
-/// Judges enrolments without asking anybody.
-pub fn judge(held: &Held, enrolments: Vec<v1::PendingEnrolment>, revoked: &[TokenId]) -> (Vec<Pending>, Vec<Refused>) {
+/// Verifies enrolments without asking anybody.
+pub fn verify_enrolments(
+    store: &TrustStore,
+    enrolments: Vec<v1::PendingEnrolment>,
+    revoked: &[TokenId],
+) -> (Vec<Pending>, Vec<Refused>) {
     let (mut pending, mut refused) = (Vec::new(), Vec::new());
     let mut used: BTreeMap<TokenId, u32> = BTreeMap::new();
+    // Many nodes come with one token.
+    let mut admissions: Vec<Verified<Admission>> = Vec::new();
     for item in enrolments {
-        let verified = trust::admission(held.trusted(), &item.admission.unwrap_or_default().into(), Moment::Begun)
-            .and_then(|admission| {
-                trust::enrolment(&admission, &item.enrolment.unwrap_or_default().into(), Moment::Begun)
-                    .map(|enrolment| (admission, enrolment))
-            });
+        let signed = Signed::from(item.admission.unwrap_or_default());
+        let admission = match admissions.iter().find(|a| *a.signed() == signed) {
+            Some(known) => Ok(known.clone()),
+            None => trust::admission(store.trusted(), &signed, Moment::Begun).inspect(|a| admissions.push(a.clone())),
+        };
+        let verified = admission.and_then(|admission| {
+            trust::enrolment(&admission, &item.enrolment.unwrap_or_default().into(), Moment::Begun)
+                .map(|enrolment| (admission, enrolment))
+        });
         match verified {
             Err(reason) => refused.push(reason),
             Ok((admission, enrolment)) => {
                 let uses = used.entry(admission.document().token.clone()).or_default();
                 *uses += 1;
-                let standing = standing(held.roster(), &admission, &enrolment, *uses, revoked);
+                let eligibility = eligibility(store.roster(), &admission, &enrolment, *uses, revoked);
                 pending.push(Pending {
-                    standing,
+                    eligibility,
                     enrolment,
                     admission,
                     peer_address: item.peer_address,
@@ -82,51 +92,51 @@ pub fn judge(held: &Held, enrolments: Vec<v1::PendingEnrolment>, revoked: &[Toke
     (pending, refused)
 }
 
-fn standing(
+fn eligibility(
     roster: Option<&Verified<Roster>>,
     admission: &Verified<Admission>,
     enrolment: &Verified<Enrolment>,
     uses: u32,
     revoked: &[TokenId],
-) -> Standing {
+) -> Eligibility {
     let (admission, enrolment) = (admission.document(), enrolment.document());
     let (name, key) = (&enrolment.node, enrolment.key.fingerprint());
     let nodes = roster.map(|r| r.document().nodes.as_slice()).unwrap_or_default();
     if let Some(other) = nodes.iter().find(|n| n.key.fingerprint() == key && n.name != *name) {
-        return Standing::Never(format!(
+        return Eligibility::Never(format!(
             "its key {key} is listed as {}; a cloned disk? make a new key on one",
             other.name
         ));
     }
     if let Some(same) = nodes.iter().find(|n| n.name == *name) {
         return match same.key.fingerprint() == key {
-            true => Standing::Manual("it is listed as retired".to_owned()),
-            false => Standing::Replaces(same.key.fingerprint()),
+            true => Eligibility::Manual("it is listed as retired".to_owned()),
+            false => Eligibility::Replaces(same.key.fingerprint()),
         };
     }
     let token = &admission.token;
     if revoked.contains(token) {
-        return Standing::Manual(format!("its token {token} was revoked"));
+        return Eligibility::Manual(format!("its token {token} was revoked"));
     }
     // The coordinator counts uses; this is the limit that holds without it.
     if uses > admission.uses {
-        return Standing::Manual(format!("its token {token} admits {} nodes, and this is one more", admission.uses));
+        return Eligibility::Manual(format!("its token {token} admits {} nodes, and this is one more", admission.uses));
     }
     if enrolment.created >= admission.expires {
-        return Standing::Manual(format!("it enrolled at {}, when its token had expired", enrolment.created));
+        return Eligibility::Manual(format!("it enrolled at {}, when its token had expired", enrolment.created));
     }
     match admission.approval {
-        Approval::Automatic => Standing::Automatic,
-        Approval::Manual => Standing::Manual("its token asks for approval".to_owned()),
+        Approval::Automatic => Eligibility::Automatic,
+        Approval::Manual => Eligibility::Manual("its token asks for approval".to_owned()),
     }
 }
 
 /// Signs and submits the next roster with the nodes of `listed` in it; a node of the same name is replaced. Gives
 /// the roster's version.
 pub async fn list(admin: &mut Admin, listed: &[Pending], now: Timestamp) -> Result<u64, Error> {
-    let mut nodes = admin.held().roster().map(|r| r.document().nodes.clone()).unwrap_or_default();
+    let mut nodes = admin.trust_store().roster().map(|r| r.document().nodes.clone()).unwrap_or_default();
     for pending in listed {
-        if let Standing::Never(reason) = &pending.standing {
+        if let Eligibility::Never(reason) = &pending.eligibility {
             let name = &pending.enrolment.document().node;
             return Err(Refused::new(Refusal::NotAllowed, format!("{name} cannot be listed: {reason}")).into());
         }
@@ -146,7 +156,7 @@ pub async fn list(admin: &mut Admin, listed: &[Pending], now: Timestamp) -> Resu
 
 /// Signs and submits the next roster with that node retired: its receipts count no more and it gets no certificate.
 pub async fn retire(admin: &mut Admin, name: &NodeName, now: Timestamp) -> Result<u64, Error> {
-    let mut nodes = admin.held().require_roster()?.document().nodes.clone();
+    let mut nodes = admin.trust_store().require_roster()?.document().nodes.clone();
     let node = nodes
         .iter_mut()
         .find(|n| n.name == *name && n.status == RosterStatus::Active)
@@ -158,7 +168,7 @@ pub async fn retire(admin: &mut Admin, name: &NodeName, now: Timestamp) -> Resul
 /// Lists every node that its admission covers, where there is any. Gives their names.
 pub async fn list_automatic(admin: &mut Admin, now: Timestamp) -> Result<Vec<NodeName>, Error> {
     let (pending, _) = pending(admin).await?;
-    let automatic: Vec<Pending> = pending.into_iter().filter(|p| p.standing == Standing::Automatic).collect();
+    let automatic: Vec<Pending> = pending.into_iter().filter(|p| p.eligibility == Eligibility::Automatic).collect();
     if automatic.is_empty() {
         return Ok(Vec::new());
     }
@@ -169,26 +179,28 @@ pub async fn list_automatic(admin: &mut Admin, now: Timestamp) -> Result<Vec<Nod
 /// Signs and submits the next roster with the nodes of the one that does not count under the newest root any more. A
 /// person must have looked at its names: the reason may be that a thief signed it.
 pub async fn renew(admin: &mut Admin, now: Timestamp) -> Result<u64, Error> {
-    let lapsed =
-        admin.held().lapsed().ok_or_else(|| Error::Usage("the roster counts; nothing is to be renewed".into()))?;
+    let lapsed = admin
+        .trust_store()
+        .lapsed()
+        .ok_or_else(|| Error::Usage("the roster counts; nothing is to be renewed".into()))?;
     let (version, nodes) = (lapsed.document().version + 1, lapsed.document().nodes.clone());
     submit(admin, version, nodes, now).await
 }
 
 async fn next(admin: &mut Admin, nodes: Vec<RosterNode>, now: Timestamp) -> Result<u64, Error> {
-    let held = admin.held();
+    let store = admin.trust_store();
     // Never from an empty list while there is one that only has to be signed again.
-    if held.lapsed().is_some() {
-        held.require_roster()?;
+    if store.lapsed().is_some() {
+        store.require_roster()?;
     }
-    let version = held.roster().map_or(0, |r| r.document().version) + 1;
+    let version = store.roster().map_or(0, |r| r.document().version) + 1;
     submit(admin, version, nodes, now).await
 }
 
 async fn submit(admin: &mut Admin, version: u64, mut nodes: Vec<RosterNode>, now: Timestamp) -> Result<u64, Error> {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    let held = admin.held();
-    let root = held.root();
+    let store = admin.trust_store();
+    let root = store.root();
     let roster = Roster {
         document_type: RosterType::V1,
         fleet_id: root.fleet_id.clone(),
@@ -201,9 +213,10 @@ async fn submit(admin: &mut Admin, version: u64, mut nodes: Vec<RosterNode>, now
     let bytes = json::write(&roster);
     let signature = admin.signer().sign(DocumentKind::Roster, &bytes)?;
     let signed = Signed { bytes, signatures: vec![signature] };
-    trust::roster(held.trusted(), held.roster(), &signed, Moment::Submitting(now))?;
+    let next = trust::roster(store.trusted(), store.roster(), &signed, Moment::Submitting(now))?;
     let request = admin.with_session(signed.into());
     admin.client().submit_roster(request).await?;
+    admin.keep_roster(next)?;
     admin.refresh().await?;
     Ok(version)
 }

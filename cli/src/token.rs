@@ -47,7 +47,7 @@ pub async fn create(admin: &mut Admin, request: &TokenRequest, now: Timestamp) -
     OsRng.fill_bytes(&mut id);
     let token = TokenId::new(hex(&id)).expect("16 hexadecimal digits");
     let join = join_string(admin, token.clone(), &key)?;
-    let root = admin.held().root();
+    let root = admin.trust_store().root();
     let created = now.whole_seconds();
     let admission = Admission {
         document_type: AdmissionType::V1,
@@ -64,31 +64,32 @@ pub async fn create(admin: &mut Admin, request: &TokenRequest, now: Timestamp) -
     let bytes = json::write(&admission);
     let signature = admin.signer().sign(DocumentKind::Admission, &bytes)?;
     let signed = Signed { bytes, signatures: vec![signature] };
-    trust::admission(admin.held().trusted(), &signed, Moment::Submitting(now))?;
+    trust::admission(admin.trust_store().trusted(), &signed, Moment::Submitting(now))?;
     let message = admin.with_session(signed.into());
     admin.client().submit_admission(message).await?;
     Ok(join)
 }
 
 fn join_string(admin: &Admin, token: TokenId, key: &PrivateKey) -> Result<JoinString, Error> {
-    let (held, said) = (admin.held(), admin.whereabouts());
+    let (store, said) = (admin.trust_store(), admin.coordinator());
     // The coordinator says which of its CAs it uses now; the root says which count.
     let pin: Option<Digest> = said.ca_pin.parse().ok();
-    let ca_pin = pin.filter(|p| held.root().coordinator_ca.contains(p)).ok_or_else(|| {
+    let ca_pin = pin.filter(|p| store.root().coordinator_ca.contains(p)).ok_or_else(|| {
         Error::Failed(format!(
-            "the coordinator names the CA {:?}, which is not in root {}; nodes would refuse it: sign a root with this CA, or ask who changed the coordinator",
+            "the coordinator names the CA {:?}, which is not in root {}; nodes would refuse it: sign a root with this \
+             CA, or ask who changed the coordinator",
             said.ca_pin,
-            held.root().version
+            store.root().version
         ))
     })?;
     let token_key = key
         .to_openssh(LineEnding::LF)
         .map_err(|e| Error::Failed(format!("cannot write the token key: {e}; try again")))?;
     Ok(JoinString {
-        fleet_id: held.root().fleet_id.clone(),
+        fleet_id: store.root().fleet_id.clone(),
         address: said.enrolment_address.clone(),
         ca_pin,
-        root: held.first_root(),
+        root: store.first_root(),
         token,
         token_key: token_key.to_string(),
     })
@@ -98,7 +99,7 @@ fn join_string(admin: &Admin, token: TokenId, key: &PrivateKey) -> Result<JoinSt
 pub async fn list(admin: &mut Admin) -> Result<Vec<Token>, Error> {
     let request = admin.with_session(v1::Empty {});
     let reply = admin.client().list_tokens(request).await?.into_inner();
-    let root = admin.held().trusted();
+    let root = admin.trust_store().trusted();
     Ok(reply
         .tokens
         .into_iter()

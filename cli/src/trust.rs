@@ -10,7 +10,7 @@ use hostler_plan::{
     timestamp::Timestamp,
     trust::TrustedRoot,
 };
-use hostler_proto::{SESSION_METADATA, join::SetupCode, v1};
+use hostler_proto::{join::SetupCode, v1};
 use rand_core::{OsRng, RngCore as _};
 use tonic::Code;
 
@@ -18,9 +18,9 @@ use crate::{
     admin::{client, dial, login},
     error::Error,
     file::{read_document, signature_path, write_document},
-    held::Held,
     key,
     profile::Profile,
+    trust_store::TrustStore,
 };
 
 /// What the first root says.
@@ -56,16 +56,16 @@ pub async fn init(
     setup: &SetupCode,
     first: &FirstRoot,
     now: Timestamp,
-) -> Result<Held, Error> {
-    if let Some(held) = Held::load(&profile.home)? {
+) -> Result<TrustStore, Error> {
+    if let Some(store) = TrustStore::load(&profile.home)? {
         return Err(Error::Usage(format!(
             "{} already holds the trust root of fleet {}; use --home DIR for another fleet",
             profile.home.display(),
-            held.root().fleet_id
+            store.root().fleet_id
         )));
     }
     let pending = profile.home.join("trust").join("pending-root-1.json");
-    let earlier = again(&pending, setup)?;
+    let earlier = earlier_root(&pending, setup)?;
     let signed = match &earlier {
         Some(signed) => signed.clone(),
         None => {
@@ -81,33 +81,33 @@ pub async fn init(
         // The answer to the first try may have been lost: it is ours if it lets us in and shows this very root.
         Err(status) if status.code() == Code::Unauthenticated => {
             if earlier.is_none() || !is_installed(profile, signer, &signed).await? {
-                forget(&pending)?;
+                remove_pending(&pending)?;
                 return Err(Error::Failed(format!(
-                    "the coordinator at {} has a trust root already; take it over with `hostler trust import`, or begin with an empty coordinator",
+                    "the coordinator at {} has a trust root already; take it over with `hostler trust import`, or \
+                     begin with an empty coordinator",
                     profile.coordinator()?
                 )));
             }
         }
         Err(status) => return Err(status.into()),
     }
-    let held = Held::begin(&profile.home, &signed, &signed.digest())?;
-    forget(&pending)?;
-    Ok(held)
+    let store = TrustStore::begin(&profile.home, &signed, &signed.digest())?;
+    remove_pending(&pending)?;
+    Ok(store)
 }
 
 /// Whether the coordinator's root 1 is this one.
 async fn is_installed(profile: &Profile, signer: &key::Signer, root: &Signed) -> Result<bool, Error> {
-    let held = Held::in_memory(&profile.home, root, &root.digest())?;
-    let Ok((mut client, session, _)) = login(profile.coordinator()?, &held, signer).await else { return Ok(false) };
-    let mut request = tonic::Request::new(v1::GetTrustRequest { held_root_version: 0 });
-    request.metadata_mut().insert(SESSION_METADATA, session);
+    let store = TrustStore::in_memory(&profile.home, root, &root.digest())?;
+    let Ok((mut client, session)) = login(profile.coordinator()?, &store, signer).await else { return Ok(false) };
+    let request = session.request(v1::GetTrustRequest { held_root_version: 0 });
     let reply = client.get_trust(request).await?.into_inner();
     let first = reply.trust.unwrap_or_default().roots.into_iter().next().map(Signed::from);
     Ok(first.is_some_and(|first| first.digest() == root.digest()))
 }
 
 /// Removes a root that waited for its answer.
-fn forget(pending: &Path) -> Result<(), Error> {
+fn remove_pending(pending: &Path) -> Result<(), Error> {
     for path in [pending.to_owned(), signature_path(pending, 1)] {
         std::fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
     }
@@ -115,7 +115,7 @@ fn forget(pending: &Path) -> Result<(), Error> {
 }
 
 /// The root of an earlier try with the same coordinator.
-fn again(pending: &Path, setup: &SetupCode) -> Result<Option<Signed>, Error> {
+fn earlier_root(pending: &Path, setup: &SetupCode) -> Result<Option<Signed>, Error> {
     if !pending.exists() {
         return Ok(None);
     }
@@ -152,7 +152,7 @@ fn sign_first(signer: &key::Signer, setup: &SetupCode, first: &FirstRoot, now: T
 }
 
 /// Takes over a fleet's first root from a file, if its digest is the one that another admin read out.
-pub fn import(profile: &Profile, file: &Path, digest: &Digest) -> Result<Held, Error> {
+pub fn import(profile: &Profile, file: &Path, digest: &Digest) -> Result<TrustStore, Error> {
     let signed = read_document(DocumentKind::Root, file)?;
     if signed.digest() != *digest {
         return Err(Refused::new(
@@ -165,17 +165,17 @@ pub fn import(profile: &Profile, file: &Path, digest: &Digest) -> Result<Held, E
         )
         .into());
     }
-    if let Some(held) = Held::load(&profile.home)? {
-        if held.first_root() == *digest {
-            return Ok(held);
+    if let Some(store) = TrustStore::load(&profile.home)? {
+        if store.first_root() == *digest {
+            return Ok(store);
         }
         return Err(Error::Usage(format!(
             "{} already holds the trust root of fleet {}; use --home DIR for another fleet",
             profile.home.display(),
-            held.root().fleet_id
+            store.root().fleet_id
         )));
     }
-    Held::begin(&profile.home, &signed, digest)
+    TrustStore::begin(&profile.home, &signed, digest)
 }
 
 /// Lower-case hexadecimal digits.

@@ -1,3 +1,5 @@
+//! `hostler fleet …`.
+
 use std::path::PathBuf;
 
 use clap::Subcommand;

@@ -1,3 +1,5 @@
+//! `hostler ledger …`.
+
 use std::path::PathBuf;
 
 use clap::Subcommand;

@@ -1,3 +1,5 @@
+//! `hostler node …`.
+
 use clap::Subcommand;
 use hostler_plan::id::NodeName;
 

@@ -1,3 +1,5 @@
+//! `hostler plan …`, the commands that plan, sign and submit in one go, `sign` and `submit`.
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
@@ -50,21 +52,21 @@ pub enum PlanCommand {
 #[derive(Debug, Clone, Args)]
 pub struct Compile<T: Args> {
     #[command(flatten)]
-    pub wanted: T,
+    pub request: T,
     #[command(flatten)]
-    pub terms: Terms,
+    pub options: PlanOptions,
     /// Where the plan is written [default: SEQ-KIND.plan.json]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
-/// The same in one go: plan, preview, confirm, sign, submit, watch.
+/// The same interactively: plan, preview, confirm, sign, submit, watch.
 #[derive(Debug, Clone, Args)]
-pub struct OneGo<T: Args> {
+pub struct Interactive<T: Args> {
     #[command(flatten)]
-    pub wanted: T,
+    pub request: T,
     #[command(flatten)]
-    pub terms: Terms,
+    pub options: PlanOptions,
     /// Where plan and signatures are kept [default: HOME/plans/SEQ-KIND.plan.json]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -81,7 +83,7 @@ pub struct OneGo<T: Args> {
 
 /// How long a plan may be begun.
 #[derive(Debug, Clone, Args)]
-pub struct Terms {
+pub struct PlanOptions {
     /// How long the plan may be begun; at most what the root's policy allows [default: the fleet file's]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub lifetime: Option<Duration>,
@@ -168,13 +170,13 @@ pub struct Outage {
 
 /// What is wanted of the planner.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct PlanRequest {
     pub intent: Intent,
     /// Replaces the fleet file's time for pods to leave.
     pub drain_timeout: Option<Duration>,
 }
 
-impl From<Intent> for Wanted {
+impl From<Intent> for PlanRequest {
     fn from(intent: Intent) -> Self {
         Self { intent, drain_timeout: None }
     }
@@ -184,13 +186,13 @@ fn selection(nodes: Vec<NodeName>) -> Selection {
     if nodes.is_empty() { Selection::All } else { Selection::Named(nodes) }
 }
 
-impl From<SomeNodes> for Wanted {
+impl From<SomeNodes> for PlanRequest {
     fn from(args: SomeNodes) -> Self {
         Intent::Check { nodes: selection(args.nodes) }.into()
     }
 }
 
-impl From<UpgradeArgs> for Wanted {
+impl From<UpgradeArgs> for PlanRequest {
     fn from(args: UpgradeArgs) -> Self {
         let quarantined = if args.skip_quarantined { Quarantined::Skip } else { Quarantined::Refuse };
         let accept_outage = args.outage.accept_outage;
@@ -198,7 +200,7 @@ impl From<UpgradeArgs> for Wanted {
     }
 }
 
-impl From<DrainArgs> for Wanted {
+impl From<DrainArgs> for PlanRequest {
     fn from(args: DrainArgs) -> Self {
         let intent = Intent::Drain {
             nodes: args.nodes.nodes,
@@ -209,25 +211,25 @@ impl From<DrainArgs> for Wanted {
     }
 }
 
-impl From<NodesArgs> for Wanted {
+impl From<NodesArgs> for PlanRequest {
     fn from(args: NodesArgs) -> Self {
         Intent::Uncordon { nodes: args.nodes }.into()
     }
 }
 
-impl From<ManyNodes> for Wanted {
+impl From<ManyNodes> for PlanRequest {
     fn from(args: ManyNodes) -> Self {
         Intent::Join { nodes: selection(args.nodes) }.into()
     }
 }
 
-impl From<RebootArgs> for Wanted {
+impl From<RebootArgs> for PlanRequest {
     fn from(args: RebootArgs) -> Self {
         Intent::Reboot { nodes: selection(args.nodes.nodes), accept_outage: args.outage.accept_outage }.into()
     }
 }
 
-impl From<Nothing> for Wanted {
+impl From<Nothing> for PlanRequest {
     fn from(_: Nothing) -> Self {
         Intent::Bootstrap {}.into()
     }

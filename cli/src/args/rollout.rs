@@ -1,3 +1,5 @@
+//! `hostler rollout …` and `hostler quarantine …`.
+
 use clap::{Args, Subcommand};
 use hostler_plan::{
     id::{NodeName, TaskId},

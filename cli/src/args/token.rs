@@ -1,3 +1,5 @@
+//! `hostler token …`.
+
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};

@@ -1,3 +1,5 @@
+//! `hostler trust …`.
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Subcommand, ValueEnum};

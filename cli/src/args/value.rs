@@ -1,3 +1,5 @@
+//! Values as people write them: spans of time, signers.
+
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use hostler_plan::document::{PlanKind, SignerRole};
@@ -66,8 +68,12 @@ impl FromStr for SignerArgument {
                 plan_kinds,
             })
         };
-        parse()
-            .ok_or_else(|| format!("expected NAME=PUBKEYFILE:ROLE with role viewer, operator or admin, perhaps followed by / and kinds of plans, found {text:?}"))
+        parse().ok_or_else(|| {
+            format!(
+                "expected NAME=PUBKEYFILE:ROLE with role viewer, operator or admin, perhaps followed by / and \
+                     kinds of plans, found {text:?}"
+            )
+        })
     }
 }
 

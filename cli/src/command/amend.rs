@@ -6,7 +6,7 @@ use hostler_plan::{
     document::{DocumentKind, Policy, Root, Signed, Signer, Thresholds},
     id::{Fingerprint, NodeName},
     timestamp::Timestamp,
-    trust::{Change, Duty, SignedBy, differences, threshold},
+    trust::{Change, Draft, Duty, SignedBy, differences, threshold},
 };
 use serde_json::json;
 
@@ -18,67 +18,68 @@ use crate::{
     ask::confirm,
     error::Error,
     file::{add_signature, read_document, write_document},
-    held::Held,
     key::{self, read_public_key},
     output::{clean, note, print},
     root::{self, Count, Signing},
     roster,
+    trust_store::TrustStore,
 };
 
 /// `hostler trust amend`
 pub async fn amend(context: &Context, args: AmendArgs) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let changes = changes(admin.held().root(), &args, now())?;
+    let changes = changes(admin.trust_store().root(), &args, now())?;
     let amended = root::amend(&admin, &changes, now())?;
-    let mut signed = Signed { bytes: amended.bytes, signatures: Vec::new() };
-    let said = differences(admin.held().root(), &amended.root);
-    note(&summary(admin.held(), &amended.root, &signed)?);
+    let mut draft = Draft::root(Signed { bytes: amended.bytes, signatures: Vec::new() })?;
+    let changes = differences(admin.trust_store().root(), &amended.root);
+    note(&summary(admin.trust_store(), &draft)?);
     let version = amended.root.version;
     let own = admin.signer().public_key().fingerprint();
-    if args.out.is_none() && root::is_enough_alone(admin.held(), &amended.root, &own) {
+    if args.out.is_none() && root::is_enough_alone(admin.trust_store(), &amended.root, &own) {
         confirm(&format!("sign and submit root {version}?"), args.yes)?;
-        let (armour, _) = root::sign(admin.held(), admin.signer(), &signed, now())?;
-        signed.signatures.push(armour);
+        root::sign(admin.trust_store(), admin.signer(), &mut draft, now())?;
         // The summary named the nodes of a roster that has to be signed again.
-        return hand_in(context, &mut admin, &signed, said, true).await;
+        return submit_root(context, &mut admin, &draft, changes, true).await;
     }
     let path = args.out.unwrap_or_else(|| PathBuf::from(format!("root-{version}.json")));
-    write_document(&path, &signed)?;
+    write_document(&path, draft.signed())?;
     let file = path.display().to_string();
     print(
         context.output,
-        || json!({ "root": version, "digest": signed.digest(), "file": file, "changes": said }),
+        || json!({ "root": version, "digest": draft.signed().digest(), "file": file, "changes": changes }),
         || format!("wrote {file}\nnext: hostler sign {file}, by everybody who must; then hostler submit {file}"),
     )
 }
 
 /// `hostler sign` of a root.
 pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
-    let signed = read_document(DocumentKind::Root, &args.document)?;
-    let next = root::read(&signed)?;
-    let held = Held::require(&context.profile.home)?;
-    let signer = key::Signer::find(&context.profile.key, &held.counting_keys())?;
-    let (held, signer) = match held.root().version.checked_add(1) == Some(next.version) {
-        true => (held, signer),
+    let mut draft = Draft::root(read_document(DocumentKind::Root, &args.document)?)?;
+    let version = draft.document().version;
+    let store = TrustStore::require(&context.profile.home)?;
+    let signer = key::Signer::find(&context.profile.key, &store.counting_keys())?;
+    let (store, signer) = match store.root().version.checked_add(1) == Some(version) {
+        true => (store, signer),
         // Made on top of a root that is not here: ask for it, with proof.
-        false => Admin::connect(&context.profile, signer).await?.into_parts(),
+        false => Admin::connect_with(&context.profile, store, signer).await?.into_parts(),
     };
-    note(&summary(&held, &next, &signed)?);
+    note(&summary(&store, &draft)?);
     confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
-    let (armour, signing) = root::sign(&held, &signer, &signed, now())?;
+    let (armour, signing) = root::sign(&store, &signer, &mut draft, now())?;
     let path = add_signature(&args.document, &armour)?;
     let file = args.document.display();
     print(
         context.output,
         || {
-            json!({ "root": next.version, "digest": signed.digest(), "signature": path.display().to_string(),
+            json!({ "root": version, "digest": draft.signed().digest(), "signature": path.display().to_string(),
                 "signed_by": signing.own.by, "needed": signing.own.needed,
                 "signed_by_before": signing.before.by, "needed_before": signing.before.needed })
         },
         || {
             let step = match signing.is_enough() {
                 true => format!("next: hostler submit {file}"),
-                false => format!("{}\nnext: hostler sign {file}, by others", standing(&held, &next, &signing)),
+                false => {
+                    format!("{}\nnext: hostler sign {file}, by others", progress(&store, draft.document(), &signing))
+                }
             };
             format!("wrote {}\n{step}", path.display())
         },
@@ -87,35 +88,34 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
 
 /// `hostler submit` of a root.
 pub async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Error> {
-    let signed = read_document(DocumentKind::Root, &args.document)?;
-    let next = root::read(&signed)?;
+    let draft = Draft::root(read_document(DocumentKind::Root, &args.document)?)?;
     let mut admin = context.admin().await?;
-    let said = match admin.held().trusted().digest() == signed.digest() {
+    let changes = match admin.trust_store().trusted().digest() == draft.signed().digest() {
         true => Vec::new(),
         false => {
-            note(&summary(admin.held(), &next, &signed)?);
-            differences(admin.held().root(), &next)
+            note(&summary(admin.trust_store(), &draft)?);
+            differences(admin.trust_store().root(), draft.document())
         }
     };
-    hand_in(context, &mut admin, &signed, said, args.yes).await
+    submit_root(context, &mut admin, &draft, changes, args.yes).await
 }
 
-/// Hands a root in, and signs the roster again where it does not count under it any more.
-async fn hand_in(
+/// Submits a root, and signs the roster again where it does not count under it any more.
+async fn submit_root(
     context: &Context,
     admin: &mut Admin,
-    signed: &Signed,
-    said: Vec<String>,
+    draft: &Draft<Root>,
+    changes: Vec<String>,
     yes: bool,
 ) -> Result<(), Error> {
-    let is_new = root::submit(admin, signed).await?;
-    let version = admin.held().root().version;
+    let is_new = root::submit(admin, draft).await?;
+    let version = admin.trust_store().root().version;
     let again = if is_new { "" } else { " (it had it already)" };
     note(&format!("root {version} is in the coordinator's ledger{again}; nodes follow it when they are connected"));
-    let roster = match admin.held().lapsed().map(|r| (r.document().version, names(r.document()))) {
+    let roster = match admin.trust_store().lapsed().map(|r| (r.document().version, names(r.document()))) {
         None => None,
         Some((lapsed, nodes)) => {
-            let file = admin.held().newest_root_file();
+            let file = admin.trust_store().newest_root_file();
             note(&format!("roster {lapsed} does not count under root {version}; its nodes are {nodes}"));
             confirm("sign it again with these nodes?", yes).inspect_err(|_| {
                 note(&format!("no plan can be made until an admin signs it again: hostler submit {}", file.display()));
@@ -125,10 +125,10 @@ async fn hand_in(
             Some(renewed)
         }
     };
-    let digest = signed.digest();
+    let digest = draft.signed().digest();
     print(
         context.output,
-        || json!({ "root": version, "digest": digest, "is_new": is_new, "roster": roster, "changes": said }),
+        || json!({ "root": version, "digest": digest, "is_new": is_new, "roster": roster, "changes": changes }),
         || format!("root {version} holds ({digest})"),
     )
 }
@@ -137,10 +137,10 @@ async fn hand_in(
 fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
     for who in &args.remove_signers {
-        changes.push(Change::RemoveSigner(which(held, who)?));
+        changes.push(Change::RemoveSigner(find_key(held, who)?));
     }
     for who in &args.revoke {
-        changes.push(Change::Revoke(which(held, who)?));
+        changes.push(Change::Revoke(find_key(held, who)?));
     }
     for new in &args.add_signers {
         let (name, key) = (new.name.clone(), read_public_key(&new.key_file)?);
@@ -181,7 +181,7 @@ fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Change>,
 }
 
 /// The key of a signer by name, or the fingerprint as it was given.
-fn which(held: &Root, who: &str) -> Result<Fingerprint, Error> {
+fn find_key(held: &Root, who: &str) -> Result<Fingerprint, Error> {
     if let Ok(key) = who.parse() {
         return Ok(key);
     }
@@ -200,31 +200,33 @@ fn which(held: &Root, who: &str) -> Result<Fingerprint, Error> {
 }
 
 /// What a person reads before signing a root.
-fn summary(held: &Held, next: &Root, signed: &Signed) -> Result<String, Error> {
-    let mut text = format!("root {} of fleet {}\n  digest    {}\n", next.version, next.fleet_id, signed.digest());
-    for said in differences(held.root(), next) {
-        text.push_str(&format!("  change    {}\n", clean(&said)));
+fn summary(store: &TrustStore, draft: &Draft<Root>) -> Result<String, Error> {
+    let (next, digest) = (draft.document(), draft.signed().digest());
+    let mut text = format!("root {} of fleet {}\n  digest    {digest}\n", next.version, next.fleet_id);
+    for change in differences(store.root(), next) {
+        text.push_str(&format!("  change    {}\n", clean(&change)));
     }
-    if let Some(held) = held.roster() {
-        let by = SignedBy::of(DocumentKind::Roster, held.signed())?;
-        if held.document().epoch < next.epoch || threshold(next, Duty::Roster, &by).is_err() {
-            let nodes = names(held.document());
+    if let Some(roster) = store.roster() {
+        let by = SignedBy::of(DocumentKind::Roster, roster.signed())?;
+        if roster.document().epoch < next.epoch || threshold(next, Duty::Roster, &by).is_err() {
+            let nodes = names(roster.document());
             text.push_str(&format!(
                 "  roster    {} must be signed again; its nodes: {nodes}\n",
-                held.document().version
+                roster.document().version
             ));
         }
     }
-    text.push_str(&standing(held, next, &root::signing(held, next, signed)?));
+    text.push_str(&progress(store, next, &root::signing(store, draft)));
     Ok(text)
 }
 
-fn standing(held: &Held, next: &Root, signing: &Signing) -> String {
+/// Who signed, and how many must.
+fn progress(store: &TrustStore, next: &Root, signing: &Signing) -> String {
     let line = |version: u64, count: &Count| {
         let by = if count.by.is_empty() { "nobody yet".to_owned() } else { clean(&count.by.join(", ")) };
         format!("  root {version:<4} demands {} different key(s); signed by {by}", count.needed)
     };
-    format!("{}\n{}", line(held.root().version, &signing.before), line(next.version, &signing.own))
+    format!("{}\n{}", line(store.root().version, &signing.before), line(next.version, &signing.own))
 }
 
 fn names(roster: &hostler_plan::document::Roster) -> String {

@@ -1,3 +1,5 @@
+//! `hostler fleet …`: the fleet file beside what runs.
+
 use serde_json::json;
 
 use super::Context;
@@ -74,7 +76,7 @@ async fn diff(context: &Context) -> Result<(), Error> {
     let own = read_limited(path, MAX_FLEET_BYTES)?;
     let mut admin = context.admin().await?;
     let inventory = plan::inventory(&mut admin).await?;
-    let roster = admin.held().roster().map(|r| r.document().clone());
+    let roster = admin.trust_store().roster().map(|r| r.document().clone());
     let differences = fleet::differences(&fleet, roster.as_ref(), &inventory);
     let stored = fleet::stored(&mut admin).await?;
     let lines = fleet::line_changes(&String::from_utf8_lossy(&stored), &String::from_utf8_lossy(&own));

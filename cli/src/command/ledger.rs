@@ -1,19 +1,21 @@
+//! `hostler ledger …`: verify a copy, or fetch one.
+
 use serde_json::json;
 
 use super::Context;
 use crate::{
     args::LedgerCommand,
     error::Error,
-    held::Held,
     ledger::{self, Report},
     output::{count, note, print},
+    trust_store::TrustStore,
 };
 
 pub async fn run(context: &Context, command: LedgerCommand) -> Result<(), Error> {
     match command {
         LedgerCommand::Verify { file } => {
-            let held = Held::load(&context.profile.home)?;
-            let first = held.as_ref().map(Held::first_root);
+            let store = TrustStore::load(&context.profile.home)?;
+            let first = store.as_ref().map(TrustStore::first_root);
             if first.is_none() {
                 note("no root is held in this profile: the ledger's own first root is taken; compare its digest below");
             }
@@ -47,7 +49,9 @@ pub async fn run(context: &Context, command: LedgerCommand) -> Result<(), Error>
 fn text(report: &Report) -> String {
     let digest = |d: &Option<_>| d.as_ref().map_or("none".to_owned(), ToString::to_string);
     format!(
-        "whole: {}, every line follows the one before, every signature counts\n  head        {}\n  first root  {}\n  holds       {}, {}, {}, {}, {}, {}, {}\n  alarms      {} (refusals by nodes and by the coordinator)",
+        "whole: {}, every line follows the one before, every signature counts\n  head        {}\n  \
+         first root  {}\n  holds       {}, {}, {}, {}, {}, {}, {}\n  \
+         alarms      {} (refusals by nodes and by the coordinator)",
         count(report.records, "record"),
         digest(&report.head),
         digest(&report.first_root),

@@ -1,3 +1,5 @@
+//! `hostler nodes` and `hostler node …`.
+
 use std::time::Duration;
 
 use hostler_plan::timestamp::Timestamp;
@@ -13,7 +15,7 @@ use crate::{
     error::Error,
     node::{self, Listed},
     output::{clean, line, note, print, table, write},
-    roster::{self, Pending, Standing},
+    roster::{self, Eligibility, Pending},
 };
 
 /// Facts change every ten seconds; a person sees a change of state within two.
@@ -80,13 +82,14 @@ async fn hint_pending(admin: &mut Admin) -> Result<(), Error> {
 
 fn pending_line(p: &Pending) -> String {
     let name = &p.enrolment.document().node;
-    clean(&match &p.standing {
-        Standing::Automatic => format!("{name} is admitted by its token and joins the roster with the next plan"),
-        Standing::Manual(why) => format!("{name} waits for `hostler node approve {name}`: {why}"),
-        Standing::Replaces(old) => format!(
-            "{name} is listed under key {old} and enrolled again with another; if the machine was made anew, run `hostler node approve {name}`"
+    clean(&match &p.eligibility {
+        Eligibility::Automatic => format!("{name} is admitted by its token and joins the roster with the next plan"),
+        Eligibility::Manual(why) => format!("{name} waits for `hostler node approve {name}`: {why}"),
+        Eligibility::Replaces(old) => format!(
+            "{name} is listed under key {old} and enrolled again with another; if the machine was made anew, run \
+             `hostler node approve {name}`"
         ),
-        Standing::Never(why) => format!("{name} cannot be listed: {why}"),
+        Eligibility::Never(why) => format!("{name} cannot be listed: {why}"),
     })
 }
 
@@ -115,7 +118,7 @@ pub async fn run(context: &Context, command: NodeCommand) -> Result<(), Error> {
             }
             wanted.iter().for_each(|p| note(&describe(p)));
             confirm(&format!("sign a roster with {name}?"), yes)?;
-            let covered = |p: &&Pending| p.standing == Standing::Automatic && p.enrolment.document().node != name;
+            let covered = |p: &&Pending| p.eligibility == Eligibility::Automatic && p.enrolment.document().node != name;
             wanted.extend(pending.iter().filter(covered).cloned());
             let version = roster::list(&mut admin, &wanted, now()).await?;
             let names: Vec<String> = wanted.iter().map(|p| p.enrolment.document().node.to_string()).collect();
@@ -153,7 +156,7 @@ fn describe(p: &Pending) -> String {
 
 fn nodes_table(admin: &Admin, nodes: &[NodeSummary]) -> String {
     let rows: Vec<[String; 11]> =
-        nodes.iter().map(|n| row(node::state(&node::listed(admin.held(), n), n), n)).collect();
+        nodes.iter().map(|n| row(node::state(&node::listed(admin.trust_store(), n), n), n)).collect();
     table(HEAD, &rows)
 }
 
@@ -186,7 +189,7 @@ fn row(state: String, n: &NodeSummary) -> [String; 11] {
 }
 
 fn summary_json(admin: &Admin, n: &NodeSummary) -> Value {
-    let listed = node::listed(admin.held(), n);
+    let listed = node::listed(admin.trust_store(), n);
     json!({
         "name": n.name,
         "state": node::state(&listed, n),
@@ -237,12 +240,18 @@ fn detail_json(admin: &Admin, detail: &NodeDetail) -> Value {
     value["verdicts"] = detail
         .verdicts
         .iter()
-        .map(|v| json!({ "rule": v.rule, "level": v.level, "sentence": v.sentence, "advice": v.advice, "since": at(v.since) }))
+        .map(|v| {
+            json!({ "rule": v.rule, "level": v.level, "sentence": v.sentence, "advice": v.advice,
+                "since": at(v.since) })
+        })
         .collect();
     value["history"] = detail
         .history
         .iter()
-        .map(|h| json!({ "name": h.name, "points": h.points.iter().map(|p| json!([p.at, p.value])).collect::<Vec<_>>() }))
+        .map(|h| {
+            let points: Vec<Value> = h.points.iter().map(|p| json!([p.at, p.value])).collect();
+            json!({ "name": h.name, "points": points })
+        })
         .collect();
     value["refusals"] = detail
         .refusals
@@ -254,7 +263,7 @@ fn detail_json(admin: &Admin, detail: &NodeDetail) -> Value {
 
 fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
     let n = detail.summary.clone().unwrap_or_default();
-    let listed = node::listed(admin.held(), &n);
+    let listed = node::listed(admin.trust_store(), &n);
     let mut lines = vec![format!("{}  {}", n.name, node::state(&listed, &n))];
     if let Listed::OtherKey { roster } = &listed {
         lines.push(format!("  ALARM     the roster lists key {roster}, the coordinator names {}; find out why", n.key));

@@ -1,3 +1,5 @@
+//! `hostler plan …`, the commands that plan, sign and submit in one go, and `sign` and `submit` of a plan.
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,6 +11,7 @@ use hostler_plan::{
     refusal::{Refusal, Refused},
     step::Step,
     timestamp::Timestamp,
+    trust::{Draft, Verified},
 };
 use serde_json::{Value, json};
 
@@ -16,15 +19,15 @@ use super::{Context, amend, progress::Progress};
 use crate::{
     Admin,
     admin::now,
-    args::{Compile, OneGo, PlanCommand, SignArgs, SubmitArgs, Terms, Wanted},
+    args::{Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs},
     ask::confirm,
     error::Error,
     file::{add_signature, is_root, read_document, write_document},
-    held::Held,
     key,
     output::{clean, count, note, print},
-    plan::{self, ArtifactFiles, Compiled, Signing},
+    plan::{self, ArtifactFiles, CompiledPlan, SignedPlan, Signing},
     rollout, roster,
+    trust_store::TrustStore,
 };
 
 pub async fn run(context: &Context, command: PlanCommand) -> Result<(), Error> {
@@ -39,9 +42,9 @@ pub async fn run(context: &Context, command: PlanCommand) -> Result<(), Error> {
     }
 }
 
-async fn compile_to_file<T: Args + Into<Wanted>>(context: &Context, args: Compile<T>) -> Result<(), Error> {
+async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: Compile<T>) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let (_, compiled) = compile(context, &mut admin, args.wanted.into(), &args.terms).await?;
+    let (_, compiled) = compile(context, &mut admin, args.request.into(), &args.options).await?;
     let path = args.out.unwrap_or_else(|| PathBuf::from(file_name(&compiled.plan)));
     write_document(&path, &Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() })?;
     let (file, digest) = (path.display().to_string(), hostler_plan::id::Digest::of(&compiled.bytes));
@@ -65,29 +68,29 @@ fn file_name(plan: &Plan) -> String {
 async fn compile(
     context: &Context,
     admin: &mut Admin,
-    wanted: Wanted,
-    terms: &Terms,
-) -> Result<(Fleet, Compiled), Error> {
+    request: PlanRequest,
+    options: &PlanOptions,
+) -> Result<(Fleet, CompiledPlan), Error> {
     let (mut fleet, unwise) = plan::read_fleet(context.profile.fleet()?)?;
     unwise.iter().for_each(|n| note(&clean(&n.to_string())));
-    if let Some(timeout) = wanted.drain_timeout {
+    if let Some(timeout) = request.drain_timeout {
         fleet.policy.drain_timeout_seconds = timeout.as_secs();
     }
     list_automatic(admin).await?;
-    let compiled = plan::compile(admin, &fleet, &wanted.intent, terms.lifetime, now()).await?;
+    let compiled = plan::compile(admin, &fleet, &request.intent, options.lifetime, now()).await?;
     Ok((fleet, compiled))
 }
 
 /// Signs a roster with the nodes that their admissions cover, and says so.
 pub async fn list_automatic(admin: &mut Admin) -> Result<(), Error> {
     // Only an admin may sign rosters; an operator plans with the roster that is there.
-    if admin.who().role != "admin" {
+    if admin.session().role != "admin" {
         return Ok(());
     }
     let names = roster::list_automatic(admin, now()).await?;
     if !names.is_empty() {
         let names: Vec<&str> = names.iter().map(NodeName::as_str).collect();
-        let version = admin.held().require_roster()?.document().version;
+        let version = admin.trust_store().require_roster()?.document().version;
         note(&format!(
             "signed roster {version}: {} {} now to the fleet (admitted automatically by {})",
             names.join(", "),
@@ -99,36 +102,36 @@ pub async fn list_automatic(admin: &mut Admin) -> Result<(), Error> {
 }
 
 /// Plan, preview, confirm, sign, submit and watch.
-pub async fn one_go<T: Args + Into<Wanted>>(context: &Context, args: OneGo<T>) -> Result<(), Error> {
+pub async fn run_interactive<T: Args + Into<PlanRequest>>(
+    context: &Context,
+    args: Interactive<T>,
+) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let (fleet, compiled) = compile(context, &mut admin, args.wanted.into(), &args.terms).await?;
+    let (fleet, compiled) = compile(context, &mut admin, args.request.into(), &args.options).await?;
     note(&clean_lines(&compiled.preview.to_string()));
     confirm(&format!("sign and submit plan {}?", compiled.plan.seq), args.yes)?;
     let path = args.out.unwrap_or_else(|| context.profile.home.join("plans").join(file_name(&compiled.plan)));
-    let mut signed = Signed { bytes: compiled.bytes, signatures: Vec::new() };
-    let (armour, signing) = plan::sign(admin.held(), admin.signer(), &signed, now())?;
-    signed.signatures.push(armour);
-    write_document(&path, &signed)?;
-    enough(&signing, &compiled.plan, &path)?;
+    let mut draft = Draft::plan(Signed { bytes: compiled.bytes, signatures: Vec::new() })?;
+    let signed = plan::sign(admin.trust_store(), admin.signer(), &mut draft, now())?;
+    write_document(&path, draft.signed())?;
+    let verified = signed.plan.ok_or_else(|| more_signers(&signed.signing, &compiled.plan, &path))?;
     let files = ArtifactFiles { directory: args.artifacts, fleet_file: context.profile.fleet.clone() };
-    submit_signed(context, &mut admin, &signed, Some(&fleet), &files, !args.no_watch).await
+    submit_verified(context, &mut admin, &verified, Some(&fleet), &files, !args.no_watch).await
 }
 
-fn enough(signing: &Signing, plan: &Plan, path: &Path) -> Result<(), Refused> {
-    let have = signing.by.len() as u64;
-    if have >= u64::from(signing.needed) {
-        return Ok(());
-    }
+fn more_signers(signing: &Signing, plan: &Plan, path: &Path) -> Refused {
     let file = path.display();
-    Err(Refused::new(
+    Refused::new(
         Refusal::Threshold,
         format!(
-            "plan {} needs {} different keys, found {have} ({}); give {file} to another signer for `hostler sign {file}`, then `hostler submit {file}`",
+            "plan {} needs {} different keys, found {} ({}); give {file} to another signer for `hostler sign {file}`, \
+             then `hostler submit {file}`",
             plan.seq,
             signing.needed,
+            signing.by.len(),
             names(&signing.by)
         ),
-    ))
+    )
 }
 
 fn names(signers: &[Signer]) -> String {
@@ -143,25 +146,25 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
     if is_root(&args.document) {
         return amend::sign(context, args).await;
     }
-    let signed = read_document(DocumentKind::Plan, &args.document)?;
-    let plan = plan::read(&signed)?;
-    let held = Held::require(&context.profile.home)?;
-    let signer = key::Signer::find(&context.profile.key, &held.counting_keys())?;
+    let mut draft = Draft::plan(read_document(DocumentKind::Plan, &args.document)?)?;
+    let plan = draft.document();
+    let store = TrustStore::require(&context.profile.home)?;
+    let signer = key::Signer::find(&context.profile.key, &store.counting_keys())?;
     // A plan made with a newer root or roster than is held here cannot be judged: ask for them, with proof.
-    let outdated = held.roster().map(|r| r.digest()) != Some(plan.roster) || held.root().version < plan.root_version;
-    let (held, signer) = match outdated {
-        true => Admin::connect(&context.profile, signer).await?.into_parts(),
-        false => (held, signer),
+    let outdated = store.roster().map(|r| r.digest()) != Some(plan.roster) || store.root().version < plan.root_version;
+    let (store, signer) = match outdated {
+        true => Admin::connect_with(&context.profile, store, signer).await?.into_parts(),
+        false => (store, signer),
     };
-    let before = plan::signing(&held, &plan, &signed)?;
-    note(&summary(&plan, &signed, &before));
+    note(&summary(plan, draft.signed(), &plan::signing(&store, &draft)));
     confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
-    let (armour, signing) = plan::sign(&held, &signer, &signed, now())?;
+    let SignedPlan { armour, signing, .. } = plan::sign(&store, &signer, &mut draft, now())?;
     let path = add_signature(&args.document, &armour)?;
     print(
         context.output,
         || {
-            json!({ "plan": signed.digest(), "seq": plan.seq, "signature": path.display().to_string(),
+            json!({ "plan": draft.signed().digest(), "seq": draft.document().seq,
+                "signature": path.display().to_string(),
                 "signed_by": signing.by.iter().map(|s| &s.name).collect::<Vec<_>>(), "needed": signing.needed })
         },
         || {
@@ -183,30 +186,29 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Error> {
     }
     let signed = read_document(DocumentKind::Plan, &args.document)?;
     let mut admin = context.admin().await?;
-    // Judged before a single byte is sent; submit judges again under what the coordinator added since.
-    plan::verified(admin.held(), &signed, now())?;
+    // Before a single byte is sent.
+    let verified = plan::verify(admin.trust_store(), &signed, now())?;
     let fleet = match &context.profile.fleet {
         Some(path) => Some(plan::read_fleet(path)?.0),
         None => None,
     };
     let files = ArtifactFiles { directory: args.artifacts, fleet_file: context.profile.fleet.clone() };
-    submit_signed(context, &mut admin, &signed, fleet.as_ref(), &files, args.watch).await
+    submit_verified(context, &mut admin, &verified, fleet.as_ref(), &files, args.watch).await
 }
 
-async fn submit_signed(
+async fn submit_verified(
     context: &Context,
     admin: &mut Admin,
-    signed: &Signed,
+    plan: &Verified<Plan>,
     fleet: Option<&Fleet>,
     files: &ArtifactFiles,
     watch: bool,
 ) -> Result<(), Error> {
-    let verified = plan::verified(admin.held(), signed, now())?;
-    let offered = plan::upload_missing(admin, verified.document(), fleet, files).await?;
+    let offered = plan::upload_missing(admin, plan.document(), fleet, files).await?;
     if !offered.is_empty() {
         note(&format!("the coordinator has artifacts {}", offered.join(", ")));
     }
-    let submitted = plan::submit(admin, signed, now()).await?;
+    let submitted = plan::submit(admin, plan).await?;
     let again = if submitted.is_new { "" } else { " (it had it already)" };
     print(
         context.output,
@@ -220,24 +222,28 @@ async fn submit_signed(
     Ok(())
 }
 
-/// Shows a rollout until it ends, then judges its receipts.
+/// Shows a rollout until it ends, then verifies its receipts.
 pub async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Result<(), Error> {
     let mut progress = Progress::new(context.output);
     let watched = rollout::watch(admin, rollout, &mut |detail| progress.show(detail)).await;
     progress.end();
     let detail = watched?;
-    let judged = rollout::judge(admin.held(), &detail);
-    judged.plan?;
-    judged.order?;
-    match (judged.unproved.first(), detail.receipts.is_empty()) {
+    let evidence = rollout::verify(admin.trust_store(), &detail);
+    evidence.plan?;
+    evidence.order?;
+    match (evidence.unproved.first(), detail.receipts.is_empty()) {
         (None, _) => {}
         (Some(_), true) => note(
-            "the coordinator sent no receipts; prove the outcome with `hostler ledger export` and `hostler ledger verify`",
+            "the coordinator sent no receipts; prove the outcome with `hostler ledger export` and `hostler ledger \
+             verify`",
         ),
         (Some((task, why)), false) => {
             return Err(Refused::new(
                 Refusal::OrderNotMet,
-                format!("the coordinator says that task {task} succeeded, but {why}; look at the node, and verify the ledger with `hostler ledger verify`"),
+                format!(
+                    "the coordinator says that task {task} succeeded, but {why}; look at the node, and verify the \
+                     ledger with `hostler ledger verify`"
+                ),
             )
             .into());
         }
@@ -245,8 +251,8 @@ pub async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Resu
     rollout::ending(&detail)?;
     print(
         context.output,
-        || json!({ "event": "finished", "plan": rollout, "tasks_proved": judged.proved.len() }),
-        || format!("finished: {}, each proved by its node's receipt", count(judged.proved.len(), "task")),
+        || json!({ "event": "finished", "plan": rollout, "tasks_proved": evidence.proved.len() }),
+        || format!("finished: {}, each proved by its node's receipt", count(evidence.proved.len(), "task")),
     )
 }
 
@@ -254,7 +260,8 @@ pub async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Resu
 pub fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String {
     let targets: Vec<&str> = plan.targets.iter().map(|t| t.node.as_str()).collect();
     let mut text = format!(
-        "plan {} ({}): {}\n  digest    {}\n  made      {}, epoch {}, root {}, roster {}\n  valid     from {} until {}\n  performs  on {}\n  beside    {}\n",
+        "plan {} ({}): {}\n  digest    {}\n  made      {}, epoch {}, root {}, roster {}\n  \
+         valid     from {} until {}\n  performs  on {}\n  beside    {}\n",
         plan.seq,
         plan.kind,
         clean(&plan.title),

@@ -1,3 +1,5 @@
+//! `hostler rollouts`, `hostler rollout …` and `hostler quarantine …`.
+
 use hostler_plan::timestamp::Timestamp;
 use hostler_proto::v1::{RolloutDetail, RolloutSummary};
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use crate::{
     args::{QuarantineCommand, RolloutCommand},
     error::Error,
     output::{clean, print, table},
-    rollout::{self, Action, Judged},
+    rollout::{self, Action, Evidence},
 };
 
 /// `hostler rollouts`
@@ -45,8 +47,8 @@ pub async fn run(context: &Context, command: RolloutCommand) -> Result<(), Error
     match command {
         RolloutCommand::Show(which) => {
             let detail = rollout::get(&mut admin, &which.rollout).await?;
-            let judged = rollout::judge(admin.held(), &detail);
-            print(context.output, || detail_json(&detail, &judged), || detail_text(&detail, &judged))
+            let evidence = rollout::verify(admin.trust_store(), &detail);
+            print(context.output, || detail_json(&detail, &evidence), || detail_text(&detail, &evidence))
         }
         RolloutCommand::Watch(which) => follow(context, &mut admin, &which.rollout).await,
         RolloutCommand::Pause(c) => control(context, &mut admin, &c.which.rollout, Action::Pause, &c.reason).await,
@@ -99,10 +101,10 @@ fn summary_json(r: &RolloutSummary) -> Value {
         "submitted_at": Timestamp::from_unix_seconds(r.submitted_at) })
 }
 
-fn detail_json(detail: &RolloutDetail, judged: &Judged) -> Value {
+fn detail_json(detail: &RolloutDetail, evidence: &Evidence) -> Value {
     let mut value = summary_json(&detail.summary.clone().unwrap_or_default());
-    value["plan_verified"] = json!(judged.plan.is_ok());
-    value["plan_refusal"] = json!(judged.plan.as_ref().err().map(|r| r.reason.clone()));
+    value["plan_verified"] = json!(evidence.plan.is_ok());
+    value["plan_refusal"] = json!(evidence.plan.as_ref().err().map(|r| r.reason.clone()));
     value["waits"] =
         detail.waits.iter().map(|w| json!({ "node": w.node, "task": w.task, "sentence": w.sentence })).collect();
     value["baselines"] = detail
@@ -121,25 +123,26 @@ fn detail_json(detail: &RolloutDetail, judged: &Judged) -> Value {
                 t.blockers.iter().map(|b| json!({ "pod": b.pod, "budget": b.budget, "reason": b.reason })).collect();
             json!({ "task": t.id, "node": t.node, "subject": t.subject, "state": t.state, "sentence": t.sentence,
                 "step": t.step, "steps": t.steps, "receipt": t.receipt, "blockers": blockers,
-                "proved": judged.proved.iter().any(|p| p.as_str() == t.id) })
+                "proved": evidence.proved.iter().any(|p| p.as_str() == t.id) })
         })
         .collect();
     value
 }
 
-fn detail_text(detail: &RolloutDetail, judged: &Judged) -> String {
+fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
     let s = detail.summary.clone().unwrap_or_default();
-    let plan = match &judged.plan {
+    let plan = match &evidence.plan {
         Ok(_) => "verified under the held root and roster".to_owned(),
         Err(refused) => format!("NOT VERIFIED: {}", refused.reason),
     };
-    let order = match &judged.order {
+    let order = match &evidence.order {
         Ok(()) => "kept, as far as receipts arrived".to_owned(),
         Err(refused) => format!("NOT KEPT: {}", refused.reason),
     };
     let reason = if s.reason.is_empty() { String::new() } else { format!(": {}", s.reason) };
     let mut text = format!(
-        "plan {} ({}): {}\n  digest     {}\n  plan       {plan}\n  submitted  {}\n  state      {}{reason}\n  tasks      {} of {} succeeded, {} proved by receipts\n  order      {order}\n",
+        "plan {} ({}): {}\n  digest     {}\n  plan       {plan}\n  submitted  {}\n  state      {}{reason}\n  \
+         tasks      {} of {} succeeded, {} proved by receipts\n  order      {order}\n",
         s.seq,
         s.kind,
         s.title,
@@ -148,7 +151,7 @@ fn detail_text(detail: &RolloutDetail, judged: &Judged) -> String {
         s.state,
         s.tasks_succeeded,
         s.tasks,
-        judged.proved.len()
+        evidence.proved.len()
     );
     for wait in &detail.waits {
         let who = if wait.node.is_empty() { "all nodes" } else { &wait.node };
@@ -163,7 +166,7 @@ fn detail_text(detail: &RolloutDetail, judged: &Judged) -> String {
         .tasks
         .iter()
         .map(|t| {
-            let proved = judged.proved.iter().any(|p| p.as_str() == t.id);
+            let proved = evidence.proved.iter().any(|p| p.as_str() == t.id);
             let state = if t.state == "succeeded" && !proved { "succeeded?".to_owned() } else { t.state.clone() };
             let said = if t.sentence == t.state { "" } else { &t.sentence };
             [clean(&t.id), clean(&t.node), clean(&state), clean(said)]

@@ -1,3 +1,5 @@
+//! Completion scripts and man pages, from the definition of the command line.
+
 use std::path::Path;
 
 use clap::CommandFactory as _;

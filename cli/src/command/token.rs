@@ -1,3 +1,5 @@
+//! `hostler token …`: tokens that admit nodes.
+
 use hostler_plan::{document::Approval, step::ClusterRole};
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! `hostler trust …`: the first root, taking one over, and showing what is held.
+
 use std::time::Duration;
 
 use hostler_plan::{
@@ -15,10 +17,10 @@ use crate::{
     args::{InitArgs, TrustCommand, duration_text},
     error::Error,
     file::read_limited,
-    held::Held,
     key::{self, read_public_key},
     output::{clean, count, note, print, table, write},
     trust::{self, DEFAULT_POLICY, FirstRoot},
+    trust_store::TrustStore,
 };
 
 pub async fn run(context: &Context, command: TrustCommand) -> Result<(), Error> {
@@ -26,17 +28,17 @@ pub async fn run(context: &Context, command: TrustCommand) -> Result<(), Error> 
         TrustCommand::Init(args) => init(context, args).await,
         TrustCommand::Amend(args) => amend::amend(context, args).await,
         TrustCommand::Import { file, digest } => {
-            let held = trust::import(&context.profile, &file, &digest)?;
+            let store = trust::import(&context.profile, &file, &digest)?;
             remember(context)?;
-            show(context, &held)
+            show(context, &store)
         }
         TrustCommand::Show { allowed_signers } => {
-            let held = Held::require(&context.profile.home)?;
+            let store = TrustStore::require(&context.profile.home)?;
             if allowed_signers {
-                let nodes = held.roster().map(|r| node_lines(r.document())).unwrap_or_default();
-                return write(format!("{}{nodes}", signer_lines(held.root())).as_bytes());
+                let nodes = store.roster().map(|r| node_lines(r.document())).unwrap_or_default();
+                return write(format!("{}{nodes}", signer_lines(store.root())).as_bytes());
             }
-            show(context, &held)
+            show(context, &store)
         }
     }
 }
@@ -59,10 +61,10 @@ async fn init(context: &Context, args: InitArgs) -> Result<(), Error> {
         policy: DEFAULT_POLICY,
     };
     let signer = key::Signer::find(&profile.key, &[])?;
-    let held = trust::init(&profile, &signer, &setup, &first, now()).await?;
+    let store = trust::init(&profile, &signer, &setup, &first, now()).await?;
     let context = Context { profile, output: context.output };
     remember(&context)?;
-    show(&context, &held)
+    show(&context, &store)
 }
 
 /// The longest set-up code that is read from a file; real ones have about 250 characters.
@@ -86,30 +88,39 @@ fn remember(context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-fn show(context: &Context, held: &Held) -> Result<(), Error> {
-    let root = held.root();
+fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
+    let root = store.root();
     print(
         context.output,
-        || as_json(held),
+        || as_json(store),
         || {
             let left = root.expires.since(now());
             let thresholds = &root.thresholds;
             let life = |seconds| duration_text(Duration::from_secs(seconds));
             let rows: Vec<[String; 4]> = root.signers.iter().map(|s| signer_row(root, s)).collect();
-            let roster = held.roster().map_or("none yet".to_owned(), |r| {
+            let roster = store.roster().map_or("none yet".to_owned(), |r| {
                 format!("version {}, {}, {}", r.document().version, count(r.document().nodes.len(), "node"), r.digest())
             });
             format!(
-                "fleet       {}\nroot        version {}, epoch {}, expires {} (in {})\ndigest      {}\nfirst root  {}\nroster      {roster}\nCA pins     {}\nsigned by   {}\nneeds       root {}, admission {}, roster {}, plan {} (different keys)\npolicy      plans live {} at most, tokens {}; nodes that are critical {}\n\n{}",
+                "fleet       {}\n\
+                 root        version {}, epoch {}, expires {} (in {})\n\
+                 digest      {}\n\
+                 first root  {}\n\
+                 roster      {roster}\n\
+                 CA pins     {}\n\
+                 signed by   {}\n\
+                 needs       root {}, admission {}, roster {}, plan {} (different keys)\n\
+                 policy      plans live {} at most, tokens {}; nodes that are critical {}\n\n\
+                 {}",
                 root.fleet_id,
                 root.version,
                 root.epoch,
                 root.expires,
                 duration_text(left),
-                held.trusted().digest(),
-                held.first_root(),
+                store.trusted().digest(),
+                store.first_root(),
                 root.coordinator_ca.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-                signed_by(held).unwrap_or_else(|e| e.reason).as_str(),
+                signed_by(store).unwrap_or_else(|e| e.reason).as_str(),
                 thresholds.root,
                 thresholds.admission,
                 thresholds.roster,
@@ -123,9 +134,9 @@ fn show(context: &Context, held: &Held) -> Result<(), Error> {
     )
 }
 
-fn signed_by(held: &Held) -> Result<String, Refused> {
-    let by = SignedBy::of(DocumentKind::Root, held.trusted().signed())?;
-    let names: Vec<String> = counted(held.root(), Duty::Root, &by).iter().map(|s| clean(&s.name)).collect();
+fn signed_by(store: &TrustStore) -> Result<String, Refused> {
+    let by = SignedBy::of(DocumentKind::Root, store.trusted().signed())?;
+    let names: Vec<String> = counted(store.root(), Duty::Root, &by).iter().map(|s| clean(&s.name)).collect();
     Ok(names.join(", "))
 }
 
@@ -135,13 +146,14 @@ fn signer_row(root: &Root, signer: &Signer) -> [String; 4] {
     [clean(&signer.name), role, key.to_string(), signer.key.key_type()]
 }
 
-fn as_json(held: &Held) -> Value {
-    let root = held.root();
+fn as_json(store: &TrustStore) -> Value {
+    let root = store.root();
     json!({
         "fleet_id": root.fleet_id,
-        "root": { "version": root.version, "epoch": root.epoch, "digest": held.trusted().digest(), "expires": root.expires },
-        "first_root": held.first_root(),
-        "roster": held.roster().map(|r| json!({
+        "root": { "version": root.version, "epoch": root.epoch, "digest": store.trusted().digest(),
+            "expires": root.expires },
+        "first_root": store.first_root(),
+        "roster": store.roster().map(|r| json!({
             "version": r.document().version, "digest": r.digest(), "nodes": r.document().nodes.len() })),
         "coordinator_ca": root.coordinator_ca,
         "thresholds": root.thresholds,

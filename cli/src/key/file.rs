@@ -1,3 +1,5 @@
+//! Private and public keys in OpenSSH files.
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,

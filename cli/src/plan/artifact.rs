@@ -1,4 +1,4 @@
-//! The files that a plan names by digest: found, checked and uploaded before the plan is handed in.
+//! The files that a plan names by digest: found, checked and uploaded before the plan is submitted.
 
 use std::{
     fs,
@@ -84,7 +84,8 @@ fn check(artifact: &Artifact, path: &Path) -> Result<(), Error> {
     Err(Refused::new(
         Refusal::DigestMismatch,
         format!(
-            "{}: expected artifact {} with {} and {} bytes, found {found} and {size} bytes; fetch it again, or correct the fleet file",
+            "{}: expected artifact {} with {} and {} bytes, found {found} and {size} bytes; fetch it again, or correct \
+             the fleet file",
             path.display(),
             artifact.name,
             artifact.sha256,

@@ -18,7 +18,7 @@ use crate::{
     file::{read_limited, write_whole},
 };
 
-/// The highest number that this machine handed in.
+/// The highest number that this machine submitted.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Remembered {
@@ -28,9 +28,9 @@ struct Remembered {
 
 /// One more than the highest number that is proved or remembered.
 pub(super) async fn next(admin: &mut Admin) -> Result<Seq, Error> {
-    let epoch = admin.held().root().epoch;
+    let epoch = admin.trust_store().root().epoch;
     let remembered = recall(&path(admin))?.filter(|r| r.epoch == epoch).map_or(Seq(0), |r| r.seq);
-    let said = Seq(admin.whereabouts().highest_seq);
+    let said = Seq(admin.coordinator().highest_seq);
     if said > remembered {
         prove(admin, said).await?;
     }
@@ -45,7 +45,7 @@ async fn prove(admin: &mut Admin, seq: Seq) -> Result<(), Error> {
     let request = admin.with_session(v1::GetRolloutRequest { rollout: seq.to_string() });
     let detail = admin.client().get_rollout(request).await?.into_inner();
     let signed: Signed = detail.plan.unwrap_or_default().into();
-    let root = admin.held().root();
+    let root = admin.trust_store().root();
     let by = SignedBy::of(DocumentKind::Plan, &signed)?;
     let malformed = |reason: String| Refused::new(Refusal::Malformed, reason);
     let plan: Plan =
@@ -55,7 +55,8 @@ async fn prove(admin: &mut Admin, seq: Seq) -> Result<(), Error> {
         return Err(Refused::new(
             Refusal::Replay,
             format!(
-                "the coordinator says that plan {seq} exists, and shows plan {} of epoch {} instead; do not sign anything, and compare its ledger with a copy",
+                "the coordinator says that plan {seq} exists, and shows plan {} of epoch {} instead; do not sign \
+                 anything, and compare its ledger with a copy",
                 plan.seq, plan.epoch
             ),
         )
@@ -65,7 +66,7 @@ async fn prove(admin: &mut Admin, seq: Seq) -> Result<(), Error> {
 }
 
 fn path(admin: &Admin) -> PathBuf {
-    admin.held().folder().join("highest-plan.json")
+    admin.trust_store().folder().join("highest-plan.json")
 }
 
 fn recall(path: &Path) -> Result<Option<Remembered>, Error> {

@@ -6,6 +6,7 @@
 
 mod admission;
 mod amend;
+mod draft;
 mod gate;
 mod plan;
 mod receipt;
@@ -17,6 +18,7 @@ mod threshold;
 
 pub use admission::{admission, enrolment};
 pub use amend::{Change, amend, check_next, differences};
+pub use draft::Draft;
 pub use gate::{MAX_GATE_RECEIPTS, order_kept, order_met};
 pub use plan::{check_work, plan};
 pub use receipt::receipt;

@@ -21,7 +21,18 @@ pub fn plan(
     signed: &Signed,
     moment: Moment,
 ) -> Result<Verified<Plan>, Refused> {
-    let plan = authentic(root, signed)?;
+    plan_signed_by(root, roster, signed, &SignedBy::of(DocumentKind::Plan, signed)?, moment)
+}
+
+/// The same of a plan whose signatures were verified: `by` is of these very bytes and signatures.
+pub(super) fn plan_signed_by(
+    root: &TrustedRoot,
+    roster: &Verified<Roster>,
+    signed: &Signed,
+    by: &SignedBy,
+    moment: Moment,
+) -> Result<Verified<Plan>, Refused> {
+    let plan = authentic_signed_by(root, signed, by)?;
     in_time(root, &plan, moment)?;
     fits(root, roster, &plan)?;
     Ok(plan)
@@ -36,7 +47,10 @@ pub fn check_work(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
 
 /// Steps 3 and 6 to 8 of the order: small enough, signed by enough people who may sign this kind, of this fleet and epoch.
 pub(super) fn authentic(root: &TrustedRoot, signed: &Signed) -> Result<Verified<Plan>, Refused> {
-    let by = SignedBy::of(DocumentKind::Plan, signed)?;
+    authentic_signed_by(root, signed, &SignedBy::of(DocumentKind::Plan, signed)?)
+}
+
+fn authentic_signed_by(root: &TrustedRoot, signed: &Signed, by: &SignedBy) -> Result<Verified<Plan>, Refused> {
     let trusted = root.root();
     // The kind decides who may sign, and it stands inside: before anything is parsed, at least one signature must be
     // by a key of the root.
@@ -44,7 +58,7 @@ pub(super) fn authentic(root: &TrustedRoot, signed: &Signed) -> Result<Verified<
         return Err(Refused::new(Refusal::BadSignature, no_signer(by.keys().first())));
     }
     let plan: Plan = parse(DocumentKind::Plan, Some(&trusted.fleet_id), &signed.bytes)?;
-    threshold(trusted, Duty::Plan(plan.kind), &by)?;
+    threshold(trusted, Duty::Plan(plan.kind), by)?;
     if plan.epoch < trusted.epoch {
         return Err(Refused::new(
             Refusal::Replay,

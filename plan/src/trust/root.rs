@@ -37,8 +37,12 @@ impl TrustedRoot {
     /// The held root itself, offered again, changes nothing. Whether it has expired is asked when something is verified
     /// under it, because a node that was off for a year must be able to follow roots that expired meanwhile.
     pub fn advance(&self, signed: &Signed) -> Result<Self, Refused> {
+        self.advance_signed_by(signed, &SignedBy::of(DocumentKind::Root, signed)?)
+    }
+
+    /// The same of a root whose signatures were verified: `by` is of these very bytes and signatures.
+    pub(super) fn advance_signed_by(&self, signed: &Signed, by: &SignedBy) -> Result<Self, Refused> {
         let held = self.root();
-        let by = SignedBy::of(DocumentKind::Root, signed)?;
         if signed.digest() == self.digest() {
             return Ok(self.clone());
         }
@@ -67,8 +71,8 @@ impl TrustedRoot {
                 held.epoch, next.epoch
             ));
         }
-        threshold(held, Duty::Root, &by)?;
-        threshold(&next, Duty::Root, &by)?;
+        threshold(held, Duty::Root, by)?;
+        threshold(&next, Duty::Root, by)?;
         Ok(Self(Verified::new(next, signed)))
     }
 

@@ -58,20 +58,35 @@ impl SignedBy {
     pub fn of(kind: DocumentKind, signed: &Signed) -> Result<Self, Refused> {
         check_size(kind, signed)?;
         let mut keys = BTreeSet::new();
-        for (i, armour) in signed.signatures.iter().enumerate() {
-            let key = verify(kind, &signed.bytes, armour).map_err(|e| {
-                let (noun, number, count) = (kind.noun(), i + 1, signed.signatures.len());
-                Refused::new(Refusal::BadSignature, format!("signature {number} of {count} beside the {noun}: {e}"))
-            })?;
-            keys.insert(key.fingerprint());
+        for number in 1..=signed.signatures.len() {
+            keys.insert(signer(kind, signed, number)?);
         }
         Ok(Self(keys))
+    }
+
+    /// Puts one more signature beside a document, and verifies only that one.
+    pub(super) fn add(&mut self, kind: DocumentKind, signed: &mut Signed, armour: String) -> Result<(), Refused> {
+        let mut more = signed.clone();
+        more.signatures.push(armour);
+        check_size(kind, &more)?;
+        self.0.insert(signer(kind, &more, more.signatures.len())?);
+        *signed = more;
+        Ok(())
     }
 
     /// Each key once.
     pub fn keys(&self) -> &BTreeSet<Fingerprint> {
         &self.0
     }
+}
+
+/// Verifies the signature with that number, from 1, and gives its key.
+fn signer(kind: DocumentKind, signed: &Signed, number: usize) -> Result<Fingerprint, Refused> {
+    let key = verify(kind, &signed.bytes, &signed.signatures[number - 1]).map_err(|e| {
+        let (noun, count) = (kind.noun(), signed.signatures.len());
+        Refused::new(Refusal::BadSignature, format!("signature {number} of {count} beside the {noun}: {e}"))
+    })?;
+    Ok(key.fingerprint())
 }
 
 /// The signers whose keys signed and count for `duty`: in the root, not revoked, in a role that allows it.

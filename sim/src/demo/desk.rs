@@ -14,7 +14,7 @@ use hostler_cli::{
     fleet,
     key::{KeySource, Signer},
     ledger, node,
-    plan::{self, Compiled, Submitted},
+    plan::{self, CompiledPlan, SubmittedPlan},
     rollout, roster, token, trust,
 };
 use hostler_plan::{
@@ -23,6 +23,7 @@ use hostler_plan::{
     id::{Digest, NodeName},
     planner::Intent,
     step::ClusterRole,
+    trust::Draft,
     version::Version,
 };
 use hostler_proto::{
@@ -117,7 +118,7 @@ impl Desk {
     pub async fn sign_roster(&mut self) -> anyhow::Result<(u64, usize)> {
         self.call(async |admin| {
             roster::list_automatic(admin, now()).await?;
-            let roster = admin.held().require_roster()?.document();
+            let roster = admin.trust_store().require_roster()?.document();
             Ok((roster.version, roster.nodes.len()))
         })
         .await
@@ -148,18 +149,19 @@ impl Desk {
     }
 
     /// Compiles a plan for an intent from what the fleet is like now. Nothing is signed.
-    pub async fn compile(&mut self, fleet: &Fleet, intent: &Intent) -> anyhow::Result<Compiled> {
+    pub async fn compile(&mut self, fleet: &Fleet, intent: &Intent) -> anyhow::Result<CompiledPlan> {
         self.call(async |admin| plan::compile(admin, fleet, intent, None, now()).await).await
     }
 
     /// Signs a compiled plan and submits it.
-    pub async fn submit(&mut self, compiled: Compiled) -> anyhow::Result<Submitted> {
+    pub async fn submit(&mut self, compiled: CompiledPlan) -> anyhow::Result<SubmittedPlan> {
         let signer = self.signer();
         let unsigned = Signed { bytes: compiled.bytes, signatures: Vec::new() };
         self.call(async |admin| {
-            let (signature, _) = plan::sign(admin.held(), &signer, &unsigned, now())?;
-            let signed = Signed { bytes: unsigned.bytes.clone(), signatures: vec![signature] };
-            plan::submit(admin, &signed, now()).await
+            let mut draft = Draft::plan(unsigned.clone())?;
+            let signed = plan::sign(admin.trust_store(), &signer, &mut draft, now())?;
+            let plan = signed.plan.ok_or_else(|| Error::Failed("one signature is not enough".into()))?;
+            plan::submit(admin, &plan).await
         })
         .await
     }
@@ -208,10 +210,10 @@ impl Desk {
     }
 
     /// What this admin holds and believes, with the session that may be gone.
-    pub async fn held<T>(&mut self, look: impl Fn(&hostler_cli::held::Held) -> T) -> anyhow::Result<T> {
+    pub async fn held<T>(&mut self, look: impl Fn(&hostler_cli::trust_store::TrustStore) -> T) -> anyhow::Result<T> {
         self.call(async |admin| {
             admin.refresh().await?;
-            Ok(look(admin.held()))
+            Ok(look(admin.trust_store()))
         })
         .await
     }

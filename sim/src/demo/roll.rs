@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hostler_cli::plan::Submitted;
+use hostler_cli::plan::SubmittedPlan;
 use hostler_proto::v1::{RolloutDetail, TaskView};
 
 use super::{desk::Desk, event::Event, show::Show};
@@ -25,7 +25,7 @@ pub struct Ended {
 }
 
 /// Watches until the rollout is over, and shows what changes. A stream that breaks is opened again.
-pub async fn roll(desk: &mut Desk, show: &Show, submitted: &Submitted) -> anyhow::Result<Ended> {
+pub async fn roll(desk: &mut Desk, show: &Show, submitted: &SubmittedPlan) -> anyhow::Result<Ended> {
     let began = Instant::now();
     let mut told = Told::default();
     let until = tokio::time::Instant::now() + AT_MOST;

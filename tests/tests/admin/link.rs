@@ -57,7 +57,7 @@ async fn submit_check(admin: &mut Admin) -> (Seq, Signed) {
     let compiled = compile_check(admin).await;
     let mut signed = Signed { bytes: compiled.bytes, signatures: Vec::new() };
     sign(admin, &mut signed);
-    (plan::submit(admin, &signed, now()).await.unwrap().seq, signed)
+    (submit(admin, &signed).await.unwrap().seq, signed)
 }
 
 /// Waits until s1 has refused something for that reason; `document` is what it refused, empty for its own state.

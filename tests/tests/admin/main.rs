@@ -17,7 +17,7 @@ use hostler_cli::{
     admin::now,
     key::{KeySource, Signer, read_public_key},
     ledger,
-    plan::{self, Compiled},
+    plan::{self, CompiledPlan, SubmittedPlan},
     rollout, roster, token, trust,
 };
 use hostler_coordinator::{Listeners, Settings};
@@ -28,6 +28,7 @@ use hostler_plan::{
     planner::{Intent, Selection},
     refusal::Refusal,
     step::ClusterRole,
+    trust::Draft,
 };
 use hostler_proto::join::{JoinString, SetupCode};
 use hostler_sim::{clock::SharedWorld, host::SimHost, world::World};
@@ -144,7 +145,7 @@ async fn set_up(folder: &Path, data: &Path, address: SocketAddr, threshold_plan:
 
 /// Another admin's machine takes the first root over. Gives its digest.
 fn import(from: &Profile, to: &Profile) -> Digest {
-    let digest = hostler_cli::held::Held::require(&from.home).unwrap().first_root();
+    let digest = hostler_cli::trust_store::TrustStore::require(&from.home).unwrap().first_root();
     trust::import(to, &from.home.join("trust/root-1.json"), &digest).unwrap();
     digest
 }
@@ -191,7 +192,7 @@ async fn enrol_s1(folder: &Path, admin: &mut Admin) {
     roster::list_automatic(admin, now()).await.unwrap();
 }
 
-async fn compile_check(admin: &mut Admin) -> Compiled {
+async fn compile_check(admin: &mut Admin) -> CompiledPlan {
     let (fleet, _) = Fleet::from_toml(&[("fleet.toml", FLEET)]).unwrap();
     let check = Intent::Check { nodes: Selection::All };
     let wait = async {
@@ -208,16 +209,22 @@ async fn compile_check(admin: &mut Admin) -> Compiled {
 }
 
 fn sign(admin: &Admin, signed: &mut Signed) {
-    let (armour, _) = plan::sign(admin.held(), admin.signer(), signed, now()).unwrap();
-    signed.signatures.push(armour);
+    let mut draft = Draft::plan(signed.clone()).unwrap();
+    plan::sign(admin.trust_store(), admin.signer(), &mut draft, now()).unwrap();
+    *signed = draft.signed().clone();
 }
 
-async fn watch(admin: &mut Admin, seq: Seq) -> rollout::Judged {
+async fn submit(admin: &mut Admin, signed: &Signed) -> Result<SubmittedPlan, Error> {
+    let verified = plan::verify(admin.trust_store(), signed, now())?;
+    plan::submit(admin, &verified).await
+}
+
+async fn watch(admin: &mut Admin, seq: Seq) -> rollout::Evidence {
     let (which, mut unseen) = (seq.to_string(), |_: &_| Ok(()));
     let watched = tokio::time::timeout(PATIENCE, rollout::watch(admin, &which, &mut unseen)).await;
     let detail = watched.expect("the rollout ends").unwrap();
     rollout::ending(&detail).unwrap();
-    rollout::judge(admin.held(), &detail)
+    rollout::verify(admin.trust_store(), &detail)
 }
 
 fn refusal<T>(result: Result<T, Error>) -> Refusal {
@@ -236,7 +243,7 @@ async fn two_admins_take_a_plan_from_the_first_root_to_proved_receipts() {
     let bert = profile(folder, "bert", coordinator.ports.0);
     let digest = import(&anna, &bert);
     let (mut anna, mut bert) = (connect(&anna).await.unwrap(), connect(&bert).await.unwrap());
-    assert_eq!((anna.who().signer.as_str(), bert.who().signer.as_str()), ("anna", "bert"));
+    assert_eq!((anna.session().signer.as_str(), bert.session().signer.as_str()), ("anna", "bert"));
 
     let request = |role, approval| token::TokenRequest { uses: 1, lifetime: PATIENCE * 10, role, approval };
     let server = token::create(&mut anna, &request(ClusterRole::Server, Approval::Automatic), now()).await.unwrap();
@@ -251,12 +258,12 @@ async fn two_admins_take_a_plan_from_the_first_root_to_proved_receipts() {
     let compiled = compile_check(&mut anna).await;
     let mut signed = Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() };
     sign(&anna, &mut signed);
-    assert_eq!(refusal(plan::submit(&mut anna, &signed, now()).await), Refusal::Threshold);
+    assert_eq!(refusal(submit(&mut anna, &signed).await), Refusal::Threshold);
     bert.refresh().await.unwrap();
     sign(&bert, &mut signed);
-    let submitted = plan::submit(&mut bert, &signed, now()).await.unwrap();
+    let submitted = submit(&mut bert, &signed).await.unwrap();
     assert_eq!((submitted.seq, submitted.is_new), (Seq(1), true));
-    assert!(!plan::submit(&mut anna, &signed, now()).await.unwrap().is_new, "twice is once");
+    assert!(!submit(&mut anna, &signed).await.unwrap().is_new, "twice is once");
     let judged = watch(&mut anna, submitted.seq).await;
     assert_eq!((judged.proved.len(), judged.unproved.len()), (2, 0));
     judged.plan.unwrap();

@@ -3,7 +3,7 @@
 use hostler_cli::{node, root};
 use hostler_plan::{
     document::{DocumentKind, Thresholds},
-    trust::Change,
+    trust::{Change, Draft},
 };
 use hostler_proto::{status::to_refused, v1};
 
@@ -12,15 +12,23 @@ use super::*;
 /// One go for an admin whose key alone suffices, or for all of these together.
 async fn amend(signers: &[&Admin], changes: &[Change]) -> Signed {
     let amended = root::amend(signers[0], changes, now()).unwrap();
-    let mut signed = Signed { bytes: amended.bytes, signatures: Vec::new() };
+    let mut draft = Draft::root(Signed { bytes: amended.bytes, signatures: Vec::new() }).unwrap();
     for admin in signers {
-        let (armour, _) = root::sign(admin.held(), admin.signer(), &signed, now()).unwrap();
-        signed.signatures.push(armour);
+        root::sign(admin.trust_store(), admin.signer(), &mut draft, now()).unwrap();
     }
-    signed
+    draft.signed().clone()
 }
 
-fn signed_plan(compiled: &Compiled, signers: &[&Admin]) -> Signed {
+fn sign_root(admin: &Admin, signed: &Signed) -> Result<String, Error> {
+    let mut draft = Draft::root(signed.clone())?;
+    Ok(root::sign(admin.trust_store(), admin.signer(), &mut draft, now())?.0)
+}
+
+async fn submit_root(admin: &mut Admin, signed: &Signed) -> Result<bool, Error> {
+    root::submit(admin, &Draft::root(signed.clone())?).await
+}
+
+fn signed_plan(compiled: &CompiledPlan, signers: &[&Admin]) -> Signed {
     let sign = |admin: &&Admin| admin.signer().sign(DocumentKind::Plan, &compiled.bytes).unwrap();
     Signed { bytes: compiled.bytes.clone(), signatures: signers.iter().map(sign).collect() }
 }
@@ -67,14 +75,14 @@ async fn a_node_refuses_a_revoked_key_and_an_old_epoch_whatever_the_coordinator_
     let mut anna = connect(&anna_profile).await.unwrap();
     let bert_key = read_public_key(&folder.join("bert.pub")).unwrap().fingerprint();
     let two = amend(&[&anna], &[Change::Revoke(bert_key)]).await;
-    assert!(root::submit(&mut anna, &two).await.unwrap());
-    assert!(!root::submit(&mut anna, &two).await.unwrap(), "twice is once");
-    assert!(anna.held().lapsed().is_none(), "anna signed the roster");
+    assert!(submit_root(&mut anna, &two).await.unwrap());
+    assert!(!submit_root(&mut anna, &two).await.unwrap(), "twice is once");
+    assert!(anna.trust_store().lapsed().is_none(), "anna signed the roster");
     let bert = connect(&bert_profile).await.expect_err("bert is not let in any more");
     assert!(bert.to_string().contains("does not revoke"), "{bert}");
     let three = amend(&[&anna], &[Change::RaiseEpoch]).await;
-    root::submit(&mut anna, &three).await.unwrap();
-    assert!(anna.held().roster().is_none() && anna.held().lapsed().is_some());
+    submit_root(&mut anna, &three).await.unwrap();
+    assert!(anna.trust_store().roster().is_none() && anna.trust_store().lapsed().is_some());
     assert_eq!(hand_in(&mut anna, &old_plan).await, Err(Refusal::Replay), "the coordinator follows too");
     roster::renew(&mut anna, now()).await.unwrap();
     // The plan of the new epoch was made under root 3: s1 runs it, so s1 holds root 3.
@@ -82,7 +90,7 @@ async fn a_node_refuses_a_revoked_key_and_an_old_epoch_whatever_the_coordinator_
     assert_eq!((compiled.plan.seq, compiled.plan.root_version), (Seq(1), 3));
     let mut signed = Signed { bytes: compiled.bytes, signatures: Vec::new() };
     sign(&anna, &mut signed);
-    let submitted = plan::submit(&mut anna, &signed, now()).await.unwrap();
+    let submitted = submit(&mut anna, &signed).await.unwrap();
     assert_eq!(watch(&mut anna, submitted.seq).await.proved.len(), 1);
     coordinator.end().await;
 
@@ -111,8 +119,8 @@ async fn two_of_two_means_two_keys() {
 
     let both = Change::Thresholds(Thresholds { root: 2, admission: 1, roster: 1, plan: 2 });
     let mut two = amend(&[&anna], &[both]).await;
-    assert_eq!(refusal(root::submit(&mut anna, &two).await), Refusal::Threshold);
-    let again = root::sign(anna.held(), anna.signer(), &two, now()).expect_err("once a key");
+    assert_eq!(refusal(submit_root(&mut anna, &two).await), Refusal::Threshold);
+    let again = sign_root(&anna, &two).expect_err("once a key");
     assert_eq!(again.exit_code(), 2, "{again}");
     two.signatures.push(two.signatures[0].clone());
     let request = v1::InstallRootRequest { root: Some(two.clone().into()), setup_code: String::new() };
@@ -120,23 +128,23 @@ async fn two_of_two_means_two_keys() {
     let status = anna.client().install_root(message).await.expect_err("the coordinator counts keys");
     assert_eq!(to_refused(&status).unwrap().refusal, Refusal::Threshold);
     two.signatures.pop();
-    two.signatures.push(root::sign(bert.held(), bert.signer(), &two, now()).unwrap().0);
-    root::submit(&mut anna, &two).await.unwrap();
+    two.signatures.push(sign_root(&bert, &two).unwrap());
+    submit_root(&mut anna, &two).await.unwrap();
 
     let compiled = compile_check(&mut anna).await;
     let (twice, both) = (signed_plan(&compiled, &[&anna, &anna]), signed_plan(&compiled, &[&anna, &bert]));
     assert_eq!(hand_in(&mut anna, &twice).await, Err(Refusal::Threshold));
-    let submitted = plan::submit(&mut anna, &both, now()).await.unwrap();
+    let submitted = submit(&mut anna, &both).await.unwrap();
     assert_eq!(watch(&mut anna, submitted.seq).await.proved.len(), 1);
 
     // From now on a root needs both as well, and a plan that is on its way ends with its signers.
     bert.refresh().await.unwrap();
     let three = amend(&[&anna], &[Change::RaiseEpoch]).await;
-    assert_eq!(refusal(root::submit(&mut anna, &three).await), Refusal::Threshold);
+    assert_eq!(refusal(submit_root(&mut anna, &three).await), Refusal::Threshold);
     let three = amend(&[&anna, &bert], &[Change::RaiseEpoch]).await;
-    root::submit(&mut bert, &three).await.unwrap();
+    submit_root(&mut bert, &three).await.unwrap();
     anna.refresh().await.unwrap();
-    assert_eq!((anna.held().root().version, anna.held().root().epoch.0), (3, 2), "both machines follow");
+    assert_eq!((anna.trust_store().root().version, anna.trust_store().root().epoch.0), (3, 2), "both machines follow");
     coordinator.end().await;
 }
 
@@ -160,7 +168,7 @@ async fn trust_amend_goes_in_one_go_or_from_hand_to_hand() {
     import(&anna, &bert);
     let mut admin = connect(&anna).await.unwrap();
     enrol_s1(folder, &mut admin).await;
-    let held = |of: &Profile| hostler_cli::held::Held::require(&of.home).unwrap();
+    let held = |of: &Profile| hostler_cli::trust_store::TrustStore::require(&of.home).unwrap();
 
     let nothing = hostler(folder, &anna, &["trust", "amend"]).await.expect_err("no change");
     assert_eq!(nothing.exit_code(), 2, "{nothing}");
@@ -192,7 +200,7 @@ async fn trust_amend_goes_in_one_go_or_from_hand_to_hand() {
     let ports = coordinator.end().await;
     let coordinator = Coordinator::start(&data, Some(ports)).await;
     let mut admin = connect(&anna).await.unwrap();
-    assert_eq!(admin.held().root().version, 3);
+    assert_eq!(admin.trust_store().root().version, 3);
     let mut lines = Vec::new();
     ledger::export(&mut admin, 0, &mut lines, "memory".as_ref()).await.unwrap();
     let report = ledger::verify(&lines, Some(&held(&anna).first_root())).unwrap();
@@ -203,11 +211,11 @@ async fn trust_amend_goes_in_one_go_or_from_hand_to_hand() {
 
 async fn watch_check(admin: &mut Admin) {
     let compiled = compile_check(admin).await;
-    let submitted = plan::submit(admin, &signed_by(admin, &compiled), now()).await.unwrap();
+    let submitted = submit(admin, &signed_by(admin, &compiled)).await.unwrap();
     assert_eq!(watch(admin, submitted.seq).await.proved.len(), 1);
 }
 
-fn signed_by(admin: &Admin, compiled: &Compiled) -> Signed {
+fn signed_by(admin: &Admin, compiled: &CompiledPlan) -> Signed {
     signed_plan(compiled, &[admin])
 }
 

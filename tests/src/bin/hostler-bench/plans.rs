@@ -11,6 +11,7 @@ use hostler_plan::{
     id::{Arch, NodeName},
     planner::{Intent, Selection},
     step::ClusterRole,
+    trust::Draft,
 };
 use hostler_proto::{join::JoinString, v1::RolloutDetail};
 use hostler_sim::{clock::SharedWorld, host::SimHost, world::World};
@@ -95,12 +96,12 @@ async fn once(stand: &mut Stand, fleet: &Fleet) -> anyhow::Result<Duration> {
     let admin = &mut stand.admin;
     let compiled = plan::compile(admin, fleet, &Intent::Check { nodes: Selection::All }, None, now()).await?;
     anyhow::ensure!(compiled.plan.tasks.len() == NODES, "the plan has {} tasks", compiled.plan.tasks.len());
-    let mut signed = Signed { bytes: compiled.bytes, signatures: Vec::new() };
-    let (armour, _) = plan::sign(admin.held(), admin.signer(), &signed, now())?;
-    signed.signatures.push(armour);
+    let mut draft = Draft::plan(Signed { bytes: compiled.bytes, signatures: Vec::new() })?;
+    plan::sign(admin.trust_store(), admin.signer(), &mut draft, now())?;
 
     let began = Instant::now();
-    let submitted = plan::submit(admin, &signed, now()).await?;
+    let verified = plan::verify(admin.trust_store(), draft.signed(), now())?;
+    let submitted = plan::submit(admin, &verified).await?;
     let mut done = None;
     let mut see = |detail: &RolloutDetail| {
         if done.is_none() && detail.tasks.iter().filter(|task| task.state == "succeeded").count() == NODES {
@@ -112,7 +113,7 @@ async fn once(stand: &mut Stand, fleet: &Fleet) -> anyhow::Result<Duration> {
     let watched = tokio::time::timeout(PATIENCE, rollout::watch(admin, &which, &mut see)).await;
     let detail = watched.with_context(|| format!("plan {which} did not end in {} s", PATIENCE.as_secs()))??;
     rollout::ending(&detail)?;
-    let proved = rollout::judge(admin.held(), &detail).proved.len();
+    let proved = rollout::verify(admin.trust_store(), &detail).proved.len();
     anyhow::ensure!(proved == NODES, "expected {NODES} signed receipts, found {proved}");
     done.context("the rollout ended without eight successes")
 }

@@ -6,8 +6,8 @@ mod fixture;
 use fixture::{Fleet, anna, bert, key, node_key, pending, sign};
 use hostler_cli::{
     Error,
-    held::Held,
-    roster::{Standing, judge},
+    roster::{Eligibility, verify_enrolments},
+    trust_store::TrustStore,
 };
 use hostler_plan::{
     document::{Approval, DocumentKind, Root, Roster, Signed},
@@ -18,10 +18,10 @@ use hostler_plan::{
 };
 use hostler_proto::v1::TrustChain;
 
-fn held(fleet: &Fleet) -> (tempfile::TempDir, Held) {
+fn trust_store(fleet: &Fleet) -> (tempfile::TempDir, TrustStore) {
     let home = tempfile::tempdir().unwrap();
     fleet.hold(home.path());
-    let held = Held::load(home.path()).unwrap().unwrap();
+    let held = TrustStore::load(home.path()).unwrap().unwrap();
     (home, held)
 }
 
@@ -53,13 +53,13 @@ fn chain(roots: &[&Signed], roster: Option<&Signed>) -> TrustChain {
 #[test]
 fn newer_roots_and_rosters_are_followed_and_survive_a_restart() {
     let fleet = Fleet::new(1);
-    let (home, mut held) = held(&fleet);
+    let (home, mut held) = trust_store(&fleet);
     let two = root(&fleet, &[anna()], |r| r.policy.max_plan_lifetime_seconds = 60);
     let next = roster(&fleet, |r| r.root_version = 2);
     held.follow(chain(&[&two], Some(&next))).unwrap();
     // The same answer again, and late.
     held.follow(chain(&[&two], Some(&next))).unwrap();
-    let again = Held::load(home.path()).unwrap().unwrap();
+    let again = TrustStore::load(home.path()).unwrap().unwrap();
     assert_eq!((again.root().version, again.roster().unwrap().document().version), (2, 2));
     assert_eq!(again.first_root(), fleet.root.digest());
 }
@@ -67,7 +67,7 @@ fn newer_roots_and_rosters_are_followed_and_survive_a_restart() {
 #[test]
 fn what_does_not_follow_is_refused_and_changes_nothing() {
     let fleet = Fleet::new(1);
-    let (home, mut held) = held(&fleet);
+    let (home, mut held) = trust_store(&fleet);
     let stranger = root(&fleet, &[key(99)], |_| {});
     assert_eq!(refusal(held.follow(chain(&[&stranger], None))), Refusal::BadSignature);
     let skipped = root(&fleet, &[anna()], |r| r.version = 3);
@@ -77,7 +77,7 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
     assert_eq!(refusal(held.follow(chain(&[], Some(&fleet.roster)))), Refusal::Replay, "an older roster");
     let twin = roster(&fleet, |r| drop(r.nodes.pop()));
     assert_eq!(refusal(held.follow(chain(&[], Some(&twin)))), Refusal::Replay, "other content, same version");
-    let again = Held::load(home.path()).unwrap().unwrap();
+    let again = TrustStore::load(home.path()).unwrap().unwrap();
     assert_eq!(again.root().version, 1);
     assert_eq!(again.roster().unwrap().digest(), newer.digest());
 }
@@ -85,63 +85,63 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
 #[test]
 fn a_new_epoch_begins_without_the_old_roster() {
     let fleet = Fleet::new(1);
-    let (home, mut held) = held(&fleet);
+    let (home, mut held) = trust_store(&fleet);
     let two = root(&fleet, &[bert()], |r| r.epoch = Epoch(2));
     held.follow(chain(&[&two], None)).unwrap();
     assert!(held.roster().is_none());
-    assert!(Held::load(home.path()).unwrap().unwrap().roster().is_none());
+    assert!(TrustStore::load(home.path()).unwrap().unwrap().roster().is_none());
     let fresh = roster(&fleet, |r| (r.version, r.epoch, r.root_version) = (1, Epoch(2), 2));
     held.follow(chain(&[], Some(&fresh))).unwrap();
-    assert_eq!(Held::load(home.path()).unwrap().unwrap().roster().unwrap().digest(), fresh.digest());
+    assert_eq!(TrustStore::load(home.path()).unwrap().unwrap().roster().unwrap().digest(), fresh.digest());
 }
 
 #[test]
 fn only_what_its_admission_covers_is_listed_without_a_question() {
     let fleet = Fleet::new(1);
-    let (_home, held) = held(&fleet);
+    let (_home, held) = trust_store(&fleet);
     let token = key(50);
-    let standing = |item, revoked: &[TokenId]| {
-        let (pending, refused) = judge(&held, vec![item], revoked);
+    let eligibility = |item, revoked: &[TokenId]| {
+        let (pending, refused) = verify_enrolments(&held, vec![item], revoked);
         assert!(refused.is_empty(), "{refused:?}");
-        pending[0].standing.clone()
+        pending[0].eligibility.clone()
     };
     let new = || pending("new", &key(60), &token, |_, _| {});
-    assert_eq!(standing(new(), &[]), Standing::Automatic);
+    assert_eq!(eligibility(new(), &[]), Eligibility::Automatic);
     let revoked = TokenId::new("abcdef0123456789").unwrap();
-    assert!(matches!(standing(new(), &[revoked]), Standing::Manual(_)));
+    assert!(matches!(eligibility(new(), &[revoked]), Eligibility::Manual(_)));
     let asks = pending("new", &key(60), &token, |a, _| a.approval = Approval::Manual);
-    assert!(matches!(standing(asks, &[]), Standing::Manual(_)));
+    assert!(matches!(eligibility(asks, &[]), Eligibility::Manual(_)));
     let late = pending("new", &key(60), &token, |a, e| {
         e.created = Timestamp::from_unix_seconds(a.expires.unix_seconds());
     });
-    assert!(matches!(standing(late, &[]), Standing::Manual(_)));
+    assert!(matches!(eligibility(late, &[]), Eligibility::Manual(_)));
     let again = pending("a", &key(60), &token, |_, _| {});
-    assert!(matches!(standing(again, &[]), Standing::Replaces(_)));
+    assert!(matches!(eligibility(again, &[]), Eligibility::Replaces(_)));
     let clone = pending("new", &node_key(0), &token, |_, _| {});
-    assert!(matches!(standing(clone, &[]), Standing::Never(_)));
+    assert!(matches!(eligibility(clone, &[]), Eligibility::Never(_)));
 }
 
 #[test]
 fn a_coordinator_cannot_stretch_a_token_nor_make_an_enrolment() {
     let fleet = Fleet::new(1);
-    let (_home, held) = held(&fleet);
+    let (_home, held) = trust_store(&fleet);
     let token = key(50);
     let three: Vec<_> = (0..3).map(|i| pending(&format!("n{i}"), &key(60 + i), &token, |_, _| {})).collect();
-    let (pending_nodes, _) = judge(&held, three, &[]);
-    let automatic = pending_nodes.iter().filter(|p| p.standing == Standing::Automatic).count();
+    let (pending_nodes, _) = verify_enrolments(&held, three, &[]);
+    let automatic = pending_nodes.iter().filter(|p| p.eligibility == Eligibility::Automatic).count();
     assert_eq!((pending_nodes.len(), automatic), (3, 2), "a token for two admits two");
 
     // Made with a token key that no admission names.
     let mut forged = pending("new", &key(60), &key(51), |_, _| {});
     forged.admission = pending("new", &key(60), &token, |_, _| {}).admission;
-    let (none, refused) = judge(&held, vec![forged], &[]);
+    let (none, refused) = verify_enrolments(&held, vec![forged], &[]);
     assert!(none.is_empty());
     assert_eq!(refused[0].refusal, Refusal::BadSignature);
     // An admission that no admin signed.
     let mut forged = pending("new", &key(60), &token, |_, _| {});
     let admission = forged.admission.take().unwrap();
     forged.admission = Some(sign(DocumentKind::Admission, admission.content, &[key(99)]).into());
-    let (none, refused) = judge(&held, vec![forged], &[]);
+    let (none, refused) = verify_enrolments(&held, vec![forged], &[]);
     assert!(none.is_empty());
     assert_eq!(refused[0].refusal, Refusal::BadSignature);
 }
@@ -149,7 +149,7 @@ fn a_coordinator_cannot_stretch_a_token_nor_make_an_enrolment() {
 #[test]
 fn a_roster_whose_signer_was_revoked_lapses_and_locks_nobody_out() {
     let fleet = Fleet::new(1);
-    let (home, mut mine) = held(&fleet);
+    let (home, mut mine) = trust_store(&fleet);
     let by_bert = sign(DocumentKind::Roster, roster(&fleet, |_| {}).bytes, &[bert()]);
     mine.follow(chain(&[], Some(&by_bert))).unwrap();
     let bert_key = hostler_plan::signature::PublicKey::from(bert().public_key().clone()).fingerprint();
@@ -162,11 +162,11 @@ fn a_roster_whose_signer_was_revoked_lapses_and_locks_nobody_out() {
     }
     let text = mine.require_roster().unwrap_err().to_string();
     assert!(text.contains("roster 2 does not count under root 2") && text.contains("root-2.json"), "{text}");
-    let again = Held::load(home.path()).unwrap().unwrap();
+    let again = TrustStore::load(home.path()).unwrap().unwrap();
     assert_eq!(again.lapsed().unwrap().digest(), by_bert.digest(), "also after a restart");
     // A machine that begins now is in the same place.
     let new_home = tempfile::tempdir().unwrap();
-    let mut new = Held::begin(new_home.path(), &fleet.root, &fleet.root.digest()).unwrap();
+    let mut new = TrustStore::begin(new_home.path(), &fleet.root, &fleet.root.digest()).unwrap();
     new.follow(chain(&[&two], Some(&by_bert))).unwrap();
     assert_eq!(new.lapsed().unwrap().digest(), by_bert.digest());
     // An older one, or one that never counted, is none.

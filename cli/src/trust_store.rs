@@ -20,7 +20,7 @@ use crate::{
 
 /// The held trust of one fleet, in `HOME/trust`.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub struct TrustStore {
     folder: PathBuf,
     first: Digest,
     root: TrustedRoot,
@@ -31,7 +31,7 @@ pub struct Held {
     lapsed: Option<Verified<Roster>>,
 }
 
-impl Held {
+impl TrustStore {
     /// Reads and verifies what is held; none on a machine that has not begun.
     pub fn load(home: &Path) -> Result<Option<Self>, Error> {
         let folder = home.join("trust");
@@ -52,28 +52,29 @@ impl Held {
         let signed = read_document(DocumentKind::Root, &path)?;
         let first = signed.digest();
         let root = TrustedRoot::first(&signed, &first).map_err(|e| damaged(&path, e))?;
-        let mut held = Self { folder: folder.clone(), first, root, earlier: Vec::new(), roster: None, lapsed: None };
+        let mut store = Self { folder: folder.clone(), first, root, earlier: Vec::new(), roster: None, lapsed: None };
         for version in 2..=MAX_ROOT_HOPS as u64 {
             let path = root_path(&folder, version);
             if !path.exists() {
                 break;
             }
-            let next = held.root.advance(&read_document(DocumentKind::Root, &path)?).map_err(|e| damaged(&path, e))?;
-            held.advance(next);
+            let next = store.root.advance(&read_document(DocumentKind::Root, &path)?).map_err(|e| damaged(&path, e))?;
+            store.advance(next);
         }
-        let path = folder.join("roster.json");
+        let path = store.roster_path();
         if path.exists() {
             let signed = read_document(DocumentKind::Roster, &path)?;
-            held.take_roster(&signed).map_err(|e| damaged(&path, e))?;
+            store.take_roster(&signed).map_err(|e| damaged(&path, e))?;
         }
-        Ok(Some(held))
+        Ok(Some(store))
     }
 
     /// What is held, or an error that says how to begin.
     pub fn require(home: &Path) -> Result<Self, Error> {
         Self::load(home)?.ok_or_else(|| {
             Error::Usage(format!(
-                "no trust root is held in {}; make one with `hostler trust init`, or take over a fleet's first root with `hostler trust import FILE --digest sha256:…`",
+                "no trust root is held in {}; make one with `hostler trust init`, or take over a fleet's first root \
+                 with `hostler trust import FILE --digest sha256:…`",
                 home.display()
             ))
         })
@@ -81,12 +82,12 @@ impl Held {
 
     /// Begins with a first root whose digest is known from elsewhere, and keeps it.
     pub fn begin(home: &Path, first: &Signed, expected: &Digest) -> Result<Self, Error> {
-        let held = Self::in_memory(home, first, expected)?;
-        write_document(&root_path(&held.folder, 1), first)?;
-        Ok(held)
+        let store = Self::in_memory(home, first, expected)?;
+        write_document(&root_path(&store.folder, 1), first)?;
+        Ok(store)
     }
 
-    /// As [`Held::begin`], and nothing is written.
+    /// As [`TrustStore::begin`], and nothing is written.
     pub(crate) fn in_memory(home: &Path, first: &Signed, expected: &Digest) -> Result<Self, Error> {
         let folder = home.join("trust");
         let root = TrustedRoot::first(first, expected)?;
@@ -112,20 +113,38 @@ impl Held {
         for root in chain.roots {
             let root = Signed::from(root);
             let advanced = next.root.advance(&root)?;
-            if advanced != next.root {
-                write_document(&root_path(&self.folder, advanced.root().version), &root)?;
-                next.advance(advanced);
-            }
+            next.keep_root(advanced)?;
         }
         // Each new root is kept as proved even where the roster behind it is refused.
         self.clone_from(&next);
         if let Some(roster) = chain.roster.map(Signed::from)
             && next.take_roster(&roster)?
         {
-            write_document(&self.folder.join("roster.json"), &roster)?;
+            write_document(&self.roster_path(), &roster)?;
             *self = next;
         }
         Ok(())
+    }
+
+    /// Keeps a root that was verified against the newest one.
+    pub(crate) fn keep_root(&mut self, next: TrustedRoot) -> Result<(), Error> {
+        if next == self.root {
+            return Ok(());
+        }
+        write_document(&root_path(&self.folder, next.root().version), next.signed())?;
+        self.advance(next);
+        Ok(())
+    }
+
+    /// Keeps a roster that was verified against the newest root and the roster before it.
+    pub(crate) fn keep_roster(&mut self, next: Verified<Roster>) -> Result<(), Error> {
+        write_document(&self.roster_path(), next.signed())?;
+        (self.roster, self.lapsed) = (Some(next), None);
+        Ok(())
+    }
+
+    fn roster_path(&self) -> PathBuf {
+        self.folder.join("roster.json")
     }
 
     /// Takes the next root of the chain. The roster may count no more under it: its signers went, or a new epoch began.
@@ -146,10 +165,10 @@ impl Held {
         if known.as_ref().is_some_and(|k| k.digest() == signed.digest()) {
             return Ok(false);
         }
-        let judge = |root| trust::roster(root, known.as_ref(), signed, Moment::Begun);
-        match judge(&self.root) {
+        let verify = |root| trust::roster(root, known.as_ref(), signed, Moment::Begun);
+        match verify(&self.root) {
             Ok(counts) => (self.roster, self.lapsed) = (Some(counts), None),
-            Err(refused) => match self.earlier.iter().rev().find_map(|root| judge(root).ok()) {
+            Err(refused) => match self.earlier.iter().rev().find_map(|root| verify(root).ok()) {
                 Some(lapsed) if self.roster.is_none() => self.lapsed = Some(lapsed),
                 Some(_) | None => return Err(refused),
             },
@@ -200,7 +219,9 @@ impl Held {
                 ));
             }
             Error::Failed(
-                "the fleet has no roster yet: no node has enrolled; make a join string with `hostler token create` and start an agent with it".into(),
+                "the fleet has no roster yet: no node has enrolled; make a join string with `hostler token create` and \
+                 start an agent with it"
+                    .into(),
             )
         })
     }

@@ -1,0 +1,79 @@
+//! A document on its way from signer to signer.
+
+use serde::de::DeserializeOwned;
+
+use crate::{
+    document::{DocumentKind, Plan, Root, Roster, Signed},
+    json,
+    refusal::{Refusal, Refused},
+    trust::{Moment, SignedBy, TrustedRoot, Verified, plan::plan_signed_by},
+};
+
+/// A document that may lack signatures: its form is strict, and every signature that it has was verified, once.
+#[derive(Debug, Clone)]
+pub struct Draft<T> {
+    kind: DocumentKind,
+    signed: Signed,
+    by: SignedBy,
+    document: T,
+}
+
+impl<T: DeserializeOwned> Draft<T> {
+    fn read(kind: DocumentKind, signed: Signed) -> Result<Self, Refused> {
+        let by = SignedBy::of(kind, &signed)?;
+        let document = json::parse(&signed.bytes)
+            .map_err(|e| Refused::new(Refusal::Malformed, format!("the {} is {e}; make it again", kind.noun())))?;
+        Ok(Self { kind, signed, by, document })
+    }
+}
+
+impl<T> Draft<T> {
+    /// What the document says.
+    pub fn document(&self) -> &T {
+        &self.document
+    }
+
+    /// Its exact bytes with the signatures that it has.
+    pub fn signed(&self) -> &Signed {
+        &self.signed
+    }
+
+    /// The keys that signed.
+    pub fn signed_by(&self) -> &SignedBy {
+        &self.by
+    }
+
+    /// Takes one more signature, which is verified; those before were.
+    pub fn add(&mut self, armour: String) -> Result<(), Refused> {
+        self.by.add(self.kind, &mut self.signed, armour)
+    }
+}
+
+impl Draft<Plan> {
+    /// Reads a plan that may lack signatures.
+    pub fn plan(signed: Signed) -> Result<Self, Refused> {
+        Self::read(DocumentKind::Plan, signed)
+    }
+
+    /// Everything that [`crate::trust::plan`] checks; the signatures were verified.
+    pub fn verify(
+        &self,
+        root: &TrustedRoot,
+        roster: &Verified<Roster>,
+        moment: Moment,
+    ) -> Result<Verified<Plan>, Refused> {
+        plan_signed_by(root, roster, &self.signed, &self.by, moment)
+    }
+}
+
+impl Draft<Root> {
+    /// Reads a root that may lack signatures.
+    pub fn root(signed: Signed) -> Result<Self, Refused> {
+        Self::read(DocumentKind::Root, signed)
+    }
+
+    /// Everything that [`TrustedRoot::advance`] checks; the signatures were verified.
+    pub fn follow(&self, held: &TrustedRoot) -> Result<TrustedRoot, Refused> {
+        held.advance_signed_by(&self.signed, &self.by)
+    }
+}
