@@ -17,7 +17,7 @@ use hostler_plan::{
     id::{Digest, Epoch, FleetId},
     json,
     refusal::Refusal,
-    step::Step,
+    step::{StageArtifact, Step},
     timestamp::Timestamp,
 };
 
@@ -159,8 +159,9 @@ fn bad_plans_are_refused_by_name_and_get_no_signature() {
             "artifact",
             Box::new(|p| {
                 p.kind = PlanKind::Upgrade;
-                p.tasks[0].steps =
-                    vec![Step::StageArtifact { artifact: hostler_plan::id::ArtifactName::new("k3s").unwrap() }];
+                p.tasks[0].steps = vec![Step::StageArtifact(StageArtifact {
+                    artifact: hostler_plan::id::ArtifactName::new("k3s").unwrap(),
+                })];
             }),
         ),
     ];

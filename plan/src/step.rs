@@ -1,123 +1,113 @@
 //! What a node can be asked to do. A closed list of typed operations: there is no shell string anywhere.
+//!
+//! The list is below; each family of steps has a file of its own, with a struct per step and what it says of itself.
+
+mod host;
+pub mod k3s;
+mod kube;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{ArtifactName, TaskId},
+    id::{ArtifactName, NodeName},
     version::Version,
 };
 
-/// One typed, idempotent operation of a task: the node checks whether it is already so, applies it, and verifies by
-/// asking the machine. `kube.*` steps act on the task's subject through the local API server of the task's node; all
-/// others act on the task's node itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "op", deny_unknown_fields)]
-pub enum Step {
-    /// Does nothing and proves that plans arrive, verify and are receipted.
-    #[serde(rename = "host.noop")]
-    Noop {},
-    /// Fetches an artifact of the plan and keeps it only if length and digest match.
-    #[serde(rename = "artifact.stage")]
-    StageArtifact { artifact: ArtifactName },
-    /// Makes a file hold exactly `content`, owned by root, with `mode` (octal text such as `0644`).
-    #[serde(rename = "file.ensure")]
-    EnsureFile { path: String, mode: String, content: String },
-    /// Loads a kernel module now and at every boot.
-    #[serde(rename = "module.ensure")]
-    EnsureModule { module: String },
-    /// Sets a kernel parameter now and at every boot.
-    #[serde(rename = "sysctl.ensure")]
-    EnsureSysctl { key: String, value: String },
-    /// Installs a Debian package at exactly `version`.
-    #[serde(rename = "package.ensure")]
-    EnsurePackage { package: String, version: String },
-    /// Brings a systemd unit into a state and enables or disables it.
-    #[serde(rename = "systemd.ensure")]
-    EnsureUnit { unit: String, state: UnitState, enabled: bool },
-    /// Makes this node the first server of a K3s cluster.
-    #[serde(rename = "k3s.bootstrap")]
-    BootstrapK3s { artifact: ArtifactName, version: Version },
-    /// On a server: makes a short-lived join secret for the task's subject and seals it to the subject's key. The
-    /// ciphertext is the observation `sealed_join_secret` of the receipt.
-    #[serde(rename = "k3s.admit")]
-    AdmitToK3s { lifetime_seconds: u64 },
-    /// Joins this node to the cluster with the secret from the receipt of the task `admitted_by`.
-    #[serde(rename = "k3s.join")]
-    JoinK3s { artifact: ArtifactName, version: Version, role: ClusterRole, server_url: String, admitted_by: TaskId },
-    /// Replaces the K3s binary, restarts K3s and verifies that the running version is `version`.
-    #[serde(rename = "k3s.upgrade")]
-    UpgradeK3s { artifact: ArtifactName, version: Version },
-    /// Makes the subject unschedulable and notes owner, reason and the state before.
-    #[serde(rename = "kube.cordon")]
-    Cordon { reason: String },
-    /// Evicts the subject's pods through the Eviction API, in a careful order, until none is left or the time is up.
-    #[serde(rename = "kube.drain")]
-    Drain { timeout_seconds: u64, delete_empty_dir_data: bool, force_unmanaged: bool },
-    /// Makes the subject schedulable again, if the cordon is Hostler's own.
-    #[serde(rename = "kube.uncordon")]
-    Uncordon {},
-    /// Waits until the subject has been Ready for `for_seconds` without a break, at `version` where one is given.
-    #[serde(rename = "kube.await_ready")]
-    AwaitReady { version: Option<Version>, for_seconds: u64, timeout_seconds: u64 },
-    /// Reboots this node; a changed boot id proves it.
-    #[serde(rename = "host.reboot")]
-    Reboot {},
+pub use host::{
+    EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, StageArtifact, UnitState,
+};
+pub use kube::{AwaitReady, Cordon, Drain, Uncordon};
+
+/// Makes the enum and what goes through all of it from the one list of steps.
+macro_rules! steps {
+    ($($op:literal => $step:ident($of:ty),)*) => {
+        /// One typed, idempotent operation of a task: the node checks whether it is already so, applies it, and verifies
+        /// by asking the machine. `kube.*` steps act on the task's subject through the local API server of the task's
+        /// node; all others act on the task's node itself.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "op")]
+        pub enum Step {
+            $(#[doc = concat!("`", $op, "`")] #[serde(rename = $op)] $step($of),)*
+        }
+
+        impl Step {
+            /// The name of every operation, as documents write it.
+            pub const OPS: &[&str] = &[$($op),*];
+
+            /// The operation's name as documents write it.
+            pub fn op(&self) -> &'static str {
+                match self { $(Step::$step(_) => $op,)* }
+            }
+
+            fn operation(&self) -> &dyn Operation {
+                match self { $(Step::$step(step) => step,)* }
+            }
+        }
+    };
+}
+
+steps! {
+    "host.noop" => Noop(Noop),
+    "artifact.stage" => StageArtifact(StageArtifact),
+    "file.ensure" => EnsureFile(EnsureFile),
+    "module.ensure" => EnsureModule(EnsureModule),
+    "sysctl.ensure" => EnsureSysctl(EnsureSysctl),
+    "package.ensure" => EnsurePackage(EnsurePackage),
+    "systemd.ensure" => EnsureUnit(EnsureUnit),
+    "k3s.bootstrap" => BootstrapK3s(k3s::Bootstrap),
+    "k3s.admit" => AdmitToK3s(k3s::Admit),
+    "k3s.join" => JoinK3s(k3s::Join),
+    "k3s.upgrade" => UpgradeK3s(k3s::Upgrade),
+    "kube.cordon" => Cordon(Cordon),
+    "kube.drain" => Drain(Drain),
+    "kube.uncordon" => Uncordon(Uncordon),
+    "kube.await_ready" => AwaitReady(AwaitReady),
+    "host.reboot" => Reboot(Reboot),
 }
 
 impl Step {
-    /// The operation's name as documents write it.
-    pub fn op(&self) -> &'static str {
-        match self {
-            Step::Noop {} => "host.noop",
-            Step::StageArtifact { .. } => "artifact.stage",
-            Step::EnsureFile { .. } => "file.ensure",
-            Step::EnsureModule { .. } => "module.ensure",
-            Step::EnsureSysctl { .. } => "sysctl.ensure",
-            Step::EnsurePackage { .. } => "package.ensure",
-            Step::EnsureUnit { .. } => "systemd.ensure",
-            Step::BootstrapK3s { .. } => "k3s.bootstrap",
-            Step::AdmitToK3s { .. } => "k3s.admit",
-            Step::JoinK3s { .. } => "k3s.join",
-            Step::UpgradeK3s { .. } => "k3s.upgrade",
-            Step::Cordon { .. } => "kube.cordon",
-            Step::Drain { .. } => "kube.drain",
-            Step::Uncordon {} => "kube.uncordon",
-            Step::AwaitReady { .. } => "kube.await_ready",
-            Step::Reboot {} => "host.reboot",
+    /// The artifact that must be in the plan for this step.
+    pub fn artifact(&self) -> Option<&ArtifactName> {
+        self.operation().artifact()
+    }
+
+    /// Whether the step does something about the task's subject; all others act on the task's own node, and people who
+    /// sign a task about one node must not reboot another with it.
+    pub fn acts_on_subject(&self) -> bool {
+        self.operation().acts_on_subject()
+    }
+
+    /// The version that a member of the cluster is brought to.
+    pub fn upgrades_to(&self) -> Option<Version> {
+        self.operation().upgrades_to()
+    }
+
+    /// The operation's name, with the choice in it that matters most to who signs it.
+    pub fn summary(&self) -> String {
+        match self.operation().choice() {
+            choice if choice.is_empty() => self.op().to_owned(),
+            choice => format!("{} {choice}", self.op()),
         }
     }
 
-    /// The artifact that must be in the plan for this step.
-    pub fn artifact(&self) -> Option<&ArtifactName> {
-        match self {
-            Step::StageArtifact { artifact }
-            | Step::BootstrapK3s { artifact, .. }
-            | Step::JoinK3s { artifact, .. }
-            | Step::UpgradeK3s { artifact, .. } => Some(artifact),
-            Step::Noop {}
-            | Step::EnsureFile { .. }
-            | Step::EnsureModule { .. }
-            | Step::EnsureSysctl { .. }
-            | Step::EnsurePackage { .. }
-            | Step::EnsureUnit { .. }
-            | Step::AdmitToK3s { .. }
-            | Step::Cordon { .. }
-            | Step::Drain { .. }
-            | Step::Uncordon {}
-            | Step::AwaitReady { .. }
-            | Step::Reboot {} => None,
-        }
+    /// What it does, for progress: a sentence without its subject, the task's node.
+    pub fn sentence(&self, subject: &NodeName) -> String {
+        self.operation().sentence(subject)
     }
 }
 
-/// The state a systemd unit should be in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnitState {
-    /// Running.
-    Started,
-    /// Not running.
-    Stopped,
+/// What a step says of itself.
+trait Operation {
+    fn artifact(&self) -> Option<&ArtifactName> {
+        None
+    }
+    fn acts_on_subject(&self) -> bool;
+    fn upgrades_to(&self) -> Option<Version> {
+        None
+    }
+    /// What of it matters most; nothing for a step that leaves no choice.
+    fn choice(&self) -> String;
+    fn sentence(&self, subject: &NodeName) -> String;
 }
 
 /// What a node is in its cluster.
@@ -134,18 +124,62 @@ pub enum ClusterRole {
 mod tests {
     use super::*;
 
+    /// Every operation as documents write it. What is signed is these bytes, so none of them ever changes.
+    const WRITTEN: &[&str] = &[
+        r#"{"op":"host.noop"}"#,
+        r#"{"op":"artifact.stage","artifact":"k3s-aarch64"}"#,
+        r#"{"op":"file.ensure","path":"/etc/motd","mode":"0644","content":"hello\n"}"#,
+        r#"{"op":"module.ensure","module":"br_netfilter"}"#,
+        r#"{"op":"sysctl.ensure","key":"net.ipv4.ip_forward","value":"1"}"#,
+        r#"{"op":"package.ensure","package":"curl","version":"8.1-2"}"#,
+        r#"{"op":"systemd.ensure","unit":"ssh.service","state":"started","enabled":true}"#,
+        r#"{"op":"k3s.bootstrap","artifact":"k3s-aarch64","version":"v1.34.3+k3s1"}"#,
+        r#"{"op":"k3s.admit","lifetime_seconds":900}"#,
+        concat!(
+            r#"{"op":"k3s.join","artifact":"k3s-aarch64","version":"v1.34.3+k3s1","role":"worker","#,
+            r#""server_url":"https://api:6443","admitted_by":"w1.admit"}"#
+        ),
+        r#"{"op":"k3s.upgrade","artifact":"k3s-aarch64","version":"v1.34.3+k3s1"}"#,
+        r#"{"op":"kube.cordon","reason":"drain"}"#,
+        r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":true,"force_unmanaged":false}"#,
+        r#"{"op":"kube.uncordon"}"#,
+        r#"{"op":"kube.await_ready","version":null,"for_seconds":60,"timeout_seconds":600}"#,
+        r#"{"op":"host.reboot"}"#,
+    ];
+
     #[test]
-    fn a_step_with_an_unknown_key_is_refused() {
-        assert!(crate::json::parse::<Step>(br#"{"op":"host.noop"}"#).is_ok());
-        assert!(crate::json::parse::<Step>(br#"{"op":"host.noop","x":1}"#).is_err());
-        assert!(crate::json::parse::<Step>(br#"{"op":"kube.cordon","reason":"r","force":true}"#).is_err());
-        assert!(crate::json::parse::<Step>(br#"{"op":"shell","command":"id"}"#).is_err());
+    fn every_operation_is_written_as_it_was_read() {
+        let parsed: Vec<Step> = WRITTEN
+            .iter()
+            .map(|written| {
+                let step: Step = crate::json::parse(written.as_bytes()).expect(written);
+                assert_eq!(serde_json::to_string(&step).expect("serialisable"), *written);
+                step
+            })
+            .collect();
+        assert_eq!(parsed.iter().map(Step::op).collect::<Vec<_>>(), Step::OPS, "one of each, in the order of the list");
     }
 
     #[test]
-    fn a_step_names_itself_as_documents_do() {
-        let step = Step::Drain { timeout_seconds: 600, delete_empty_dir_data: true, force_unmanaged: false };
-        let json = serde_json::to_value(&step).expect("serialisable");
-        assert_eq!(json["op"], step.op());
+    fn an_unknown_key_is_refused_in_every_operation() {
+        for written in WRITTEN {
+            let longer = written.replacen('}', r#","x":1}"#, 1);
+            assert!(crate::json::parse::<Step>(longer.as_bytes()).is_err(), "{longer}");
+        }
+        assert!(crate::json::parse::<Step>(br#"{"op":"shell","command":"id"}"#).is_err());
+        assert!(crate::json::parse::<Step>(br#"{"op":"kube.cordon","reason":"r","force":true}"#).is_err());
+    }
+
+    #[test]
+    fn a_missing_key_is_refused_unless_it_may_be_null() {
+        for written in WRITTEN {
+            let serde_json::Value::Object(whole) = serde_json::from_str(written).expect(written) else { panic!() };
+            for key in whole.keys() {
+                let mut shorter = whole.clone();
+                let may_be_absent = shorter.remove(key) == Some(serde_json::Value::Null);
+                let parsed = crate::json::parse::<Step>(&serde_json::to_vec(&shorter).expect("serialisable"));
+                assert_eq!(parsed.is_ok(), may_be_absent, "{written} without {key}");
+            }
+        }
     }
 }

@@ -169,7 +169,7 @@ impl Executor {
         let step = &task.steps[index];
         let span = tracing::info_span!("step", STEP = step.op());
         let _entered = span.enter();
-        self.say(&running.begun.plan, task, index, steps::sentence(step, task));
+        self.say(&running.begun.plan, task, index, step.sentence(&task.subject));
         let begun_before = running.intents.contains_key(&index);
         let checked = self.context(plan, task, running, index).and_then(|mut context| {
             let check = steps::check(step, &mut context)?;

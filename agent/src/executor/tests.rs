@@ -13,7 +13,10 @@ use hostler_plan::{
     id::{BootId, Digest, Epoch, Seq, TaskId},
     json,
     refusal::Refusal,
-    step::{ClusterRole, Step, UnitState},
+    step::{
+        ClusterRole, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, Step, UnitState,
+        k3s,
+    },
 };
 
 use super::{
@@ -71,14 +74,14 @@ fn content(directory: &Path) -> BTreeMap<PathBuf, Digest> {
 }
 
 fn file(path: &str, content: &str) -> Step {
-    Step::EnsureFile { path: path.into(), mode: "0644".into(), content: content.into() }
+    Step::EnsureFile(EnsureFile { path: path.into(), mode: "0644".into(), content: content.into() })
 }
 
 #[test]
 fn a_plan_of_no_ops_is_verified_executed_and_receipted() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
-    let plan = fleet.plan(1, vec![Step::Noop {}, Step::Noop {}], |_| {});
+    let plan = fleet.plan(1, vec![Step::Noop(Noop {}), Step::Noop(Noop {})], |_| {});
     let (receipts, refusals) = work(&fleet, &machine, &grant(&plan));
     assert_eq!(refusals, []);
     let [receipt] = receipts.as_slice() else { panic!("{receipts:?}") };
@@ -91,8 +94,8 @@ fn a_plan_of_no_ops_is_verified_executed_and_receipted() {
 fn receipts_form_a_chain_and_are_kept_until_acknowledged() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
-    let first = fleet.plan(1, vec![Step::Noop {}], |_| {});
-    let second = fleet.plan(2, vec![Step::Noop {}], |_| {});
+    let first = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
+    let second = fleet.plan(2, vec![Step::Noop(Noop {})], |_| {});
     let (one, _) = work(&fleet, &machine, &grant(&first));
     let (both, _) = work(&fleet, &machine, &grant(&second));
     assert_eq!(both.len(), 2, "the first is still on the board");
@@ -110,7 +113,7 @@ fn receipts_form_a_chain_and_are_kept_until_acknowledged() {
 fn an_installation_that_the_ending_agent_takes_along_goes_on_in_the_next_one() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
-    let package = Step::EnsurePackage { package: "jq".into(), version: "1.7-1".into() };
+    let package = Step::EnsurePackage(EnsurePackage { package: "jq".into(), version: "1.7-1".into() });
     let plan = fleet.plan(1, vec![package], |_| {});
     let (executor, door, board, disk) = fleet.executor(&machine).unwrap();
     for request in grant(&plan) {
@@ -143,7 +146,7 @@ fn a_doubled_or_late_grant_never_runs_a_task_twice() {
 fn every_refusal_changes_nothing() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
-    let good = fleet.plan(5, vec![Step::Noop {}], |_| {});
+    let good = fleet.plan(5, vec![Step::Noop(Noop {})], |_| {});
     work(&fleet, &machine, &grant(&good));
     let before = content(fleet.directory.path());
     let mut flipped = good.clone();
@@ -151,7 +154,7 @@ fn every_refusal_changes_nothing() {
     let mut trailing = good.clone();
     trailing.bytes.push(b' ');
     let stranger = Fleet::new();
-    let foreign = stranger.plan(6, vec![Step::Noop {}], |_| {});
+    let foreign = stranger.plan(6, vec![Step::Noop(Noop {})], |_| {});
     let plan = |request: Signed| Request::Plan(request);
     let large = Signed { bytes: vec![b' '; 300 << 10], signatures: good.signatures.clone() };
     let cases: Vec<(Request, Refusal)> = vec![
@@ -160,18 +163,18 @@ fn every_refusal_changes_nothing() {
         (plan(Signed { signatures: vec![], ..good.clone() }), Refusal::BadSignature),
         (plan(foreign), Refusal::BadSignature),
         (plan(large), Refusal::Malformed),
-        (plan(fleet.plan(4, vec![Step::Noop {}], |_| {})), Refusal::Replay),
-        (plan(fleet.plan(5, vec![Step::Noop {}], |p| p.title = "other".into())), Refusal::Replay),
-        (plan(fleet.plan(6, vec![Step::Noop {}], |p| p.epoch = Epoch(0))), Refusal::Replay),
+        (plan(fleet.plan(4, vec![Step::Noop(Noop {})], |_| {})), Refusal::Replay),
+        (plan(fleet.plan(5, vec![Step::Noop(Noop {})], |p| p.title = "other".into())), Refusal::Replay),
+        (plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.epoch = Epoch(0))), Refusal::Replay),
         (
-            plan(fleet.plan(6, vec![Step::Noop {}], |p| p.expires = p.created.plus(Duration::from_secs(1)))),
+            plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.expires = p.created.plus(Duration::from_secs(1)))),
             Refusal::Expired,
         ),
-        (plan(fleet.plan(6, vec![Step::Noop {}], |p| p.roster = Digest::of(b"x"))), Refusal::DigestMismatch),
+        (plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.roster = Digest::of(b"x"))), Refusal::DigestMismatch),
         (
             plan(fleet.plan(6, vec![], |p| {
                 p.targets.clear();
-                p.tasks = vec![task("s1.work", "s1", "s1", &[], vec![Step::Noop {}])];
+                p.tasks = vec![task("s1.work", "s1", "s1", &[], vec![Step::Noop(Noop {})])];
             })),
             Refusal::NotATarget,
         ),
@@ -191,8 +194,8 @@ fn a_task_waits_for_the_receipt_it_comes_after() {
     let machine = machine(&fleet);
     let plan = fleet.plan(1, vec![], |p| {
         p.tasks = vec![
-            task("s1.first", "s1", "s1", &[], vec![Step::Noop {}]),
-            task("w1.work", "w1", "w1", &["s1.first"], vec![Step::Noop {}]),
+            task("s1.first", "s1", "s1", &[], vec![Step::Noop(Noop {})]),
+            task("w1.work", "w1", "w1", &["s1.first"], vec![Step::Noop(Noop {})]),
         ];
     });
     let (receipts, refusals) = work(&fleet, &machine, &grant(&plan));
@@ -232,13 +235,13 @@ fn receipt_of_s1(plan: &Signed, id: &str, outcome: Outcome, observations: Vec<Ob
 fn many_steps(fleet: &Fleet) -> Signed {
     let steps = vec![
         file("/etc/a", "a"),
-        Step::EnsureModule { module: "br_netfilter".into() },
-        Step::EnsureSysctl { key: "net.ipv4.ip_forward".into(), value: "1".into() },
-        Step::EnsurePackage { package: "curl".into(), version: "8.1-2".into() },
-        Step::EnsureUnit { unit: "ssh.service".into(), state: UnitState::Started, enabled: true },
-        Step::Reboot {},
+        Step::EnsureModule(EnsureModule { module: "br_netfilter".into() }),
+        Step::EnsureSysctl(EnsureSysctl { key: "net.ipv4.ip_forward".into(), value: "1".into() }),
+        Step::EnsurePackage(EnsurePackage { package: "curl".into(), version: "8.1-2".into() }),
+        Step::EnsureUnit(EnsureUnit { unit: "ssh.service".into(), state: UnitState::Started, enabled: true }),
+        Step::Reboot(Reboot {}),
         file("/etc/b", "b"),
-        Step::UpgradeK3s { artifact: "k3s".parse().unwrap(), version: "v1.34.3+k3s1".parse().unwrap() },
+        Step::UpgradeK3s(k3s::Upgrade { artifact: "k3s".parse().unwrap(), version: "v1.34.3+k3s1".parse().unwrap() }),
     ];
     fleet.plan(1, steps, |p| p.artifacts = vec![Fleet::artifact("k3s", b"binary")])
 }
@@ -386,17 +389,17 @@ fn a_join_opens_the_secret_that_a_server_sealed_to_this_node() {
     let fleet = Fleet::new();
     let machine = prepared(&fleet);
     machine.inner().k3s = crate::host::K3sStatus::default();
-    let join = Step::JoinK3s {
+    let join = Step::JoinK3s(k3s::Join {
         artifact: "k3s".parse().unwrap(),
         version: "v1.34.3+k3s1".parse().unwrap(),
         role: ClusterRole::Worker,
         server_url: "https://10.0.0.1:6443".into(),
         admitted_by: TaskId::new("s1.admit").unwrap(),
-    };
+    });
     let plan = fleet.plan(1, vec![], |p| {
         p.artifacts = vec![Fleet::artifact("k3s", b"binary")];
         p.tasks = vec![
-            task("s1.admit", "s1", "w1", &[], vec![Step::AdmitToK3s { lifetime_seconds: 600 }]),
+            task("s1.admit", "s1", "w1", &[], vec![Step::AdmitToK3s(k3s::Admit { lifetime_seconds: 600 })]),
             task("w1.work", "w1", "w1", &["s1.admit"], vec![join]),
         ];
     });
@@ -415,7 +418,7 @@ fn a_new_plan_waits_for_a_right_clock() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
     machine.inner().synchronised = false;
-    let plan = fleet.plan(1, vec![Step::Noop {}], |_| {});
+    let plan = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
     let (receipts, refusals) = work(&fleet, &machine, &grant(&plan));
     assert_eq!(receipts.len(), 0);
     assert_eq!(refusals.first(), Some(&Refusal::Expired));
@@ -428,7 +431,7 @@ fn a_grant_that_came_before_the_clock_was_right_counts_once_it_is() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
     machine.inner().synchronised = false;
-    let plan = fleet.plan(1, vec![Step::Noop {}], |_| {});
+    let plan = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
     let (mut executor, door, board, _disk) = fleet.executor(&machine).unwrap();
     for request in grant(&plan) {
         door.offer(request).unwrap();
@@ -451,7 +454,7 @@ fn a_grant_that_came_before_the_clock_was_right_counts_once_it_is() {
 fn one_whole_copy_of_the_state_is_enough_and_none_refuses_everything() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
-    let good = fleet.plan(1, vec![Step::Noop {}], |_| {});
+    let good = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
     work(&fleet, &machine, &grant(&good));
     let damage = |name: &str| {
         let path = fleet.directory.path().join(name);
@@ -477,7 +480,7 @@ fn killed_at_every_write_a_task_that_only_checks_is_granted_again_and_signed_onc
     for point in 0.. {
         let fleet = Fleet::new();
         let machine = machine(&fleet);
-        let plans: Vec<Signed> = (1..4).map(|seq| fleet.plan(seq, vec![Step::Noop {}], |_| {})).collect();
+        let plans: Vec<Signed> = (1..4).map(|seq| fleet.plan(seq, vec![Step::Noop(Noop {})], |_| {})).collect();
         let mut signed: BTreeMap<u64, Digest> = BTreeMap::new();
         let mut crashed = false;
         for plan in &plans {

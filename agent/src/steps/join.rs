@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    id::{ArtifactName, TaskId},
-    step::ClusterRole,
+    id::TaskId,
+    step::{ClusterRole, k3s::Join},
     trust,
     version::Version,
 };
@@ -49,17 +49,11 @@ pub fn check(version: Version, role: ClusterRole, context: &mut StepContext<'_>)
     })
 }
 
-pub fn apply(
-    name: &ArtifactName,
-    version: Version,
-    role: ClusterRole,
-    server_url: &str,
-    admitted_by: &TaskId,
-    context: &mut StepContext<'_>,
-) -> Result<(), StepError> {
-    let secret = secret(admitted_by, context)?;
-    let binary = staged(name, context)?;
-    let join = K3sJoin { server_url, secret: &secret };
+pub fn apply(step: &Join, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let secret = secret(&step.admitted_by, context)?;
+    let binary = staged(&step.artifact, context)?;
+    let join = K3sJoin { server_url: &step.server_url, secret: &secret };
+    let (version, role) = (step.version, step.role);
     Ok(context.host().install_k3s(&K3sInstall { binary: &binary, version, role, join: Some(join) })?)
 }
 

@@ -26,7 +26,7 @@ use hostler_plan::{
     entry::StoredDocument,
     id::{ArtifactName, BootId},
     refusal::Refused,
-    step::Step,
+    step::{AwaitReady, EnsureFile, EnsurePackage, EnsureSysctl, EnsureUnit, Step},
     timestamp::Timestamp,
     trust::Verified,
 };
@@ -108,102 +108,92 @@ impl From<ClusterError> for StepError {
 /// Before anything of a task is touched: what can be seen from here already that will not work.
 pub(crate) fn preflight(step: &Step, context: &mut StepContext<'_>) -> Result<(), StepError> {
     match step {
-        Step::Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged } => {
-            drain::preflight(&drain::options(*timeout_seconds, *delete_empty_dir_data, *force_unmanaged), context)
-        }
-        Step::Noop {}
-        | Step::Cordon { .. }
-        | Step::Uncordon {}
-        | Step::AwaitReady { .. }
-        | Step::StageArtifact { .. }
-        | Step::EnsureFile { .. }
-        | Step::EnsureModule { .. }
-        | Step::EnsureSysctl { .. }
-        | Step::EnsurePackage { .. }
-        | Step::EnsureUnit { .. }
-        | Step::BootstrapK3s { .. }
-        | Step::AdmitToK3s { .. }
-        | Step::JoinK3s { .. }
-        | Step::UpgradeK3s { .. }
-        | Step::Reboot {} => Ok(()),
+        Step::Drain(step) => drain::preflight(&drain::options(step), context),
+        Step::Noop(_)
+        | Step::Cordon(_)
+        | Step::Uncordon(_)
+        | Step::AwaitReady(_)
+        | Step::StageArtifact(_)
+        | Step::EnsureFile(_)
+        | Step::EnsureModule(_)
+        | Step::EnsureSysctl(_)
+        | Step::EnsurePackage(_)
+        | Step::EnsureUnit(_)
+        | Step::BootstrapK3s(_)
+        | Step::AdmitToK3s(_)
+        | Step::JoinK3s(_)
+        | Step::UpgradeK3s(_)
+        | Step::Reboot(_) => Ok(()),
     }
 }
 
 /// Whether the machine is already as the step wants it.
 pub(crate) fn check(step: &Step, context: &mut StepContext<'_>) -> Result<Check, StepError> {
     match step {
-        Step::Noop {} => Ok(Check::Done("nothing was to be done".into())),
-        Step::StageArtifact { artifact } => artifact::check(artifact, context),
-        Step::EnsureFile { path, mode, content } => file::check(path, mode, content, context),
-        Step::EnsureModule { module } => module::check(module, context),
-        Step::EnsureSysctl { key, value } => sysctl::check(key, value, context),
-        Step::EnsurePackage { package, version } => package::check(package, version, context),
-        Step::EnsureUnit { unit, state, enabled } => unit::check(unit, *state, *enabled, context),
-        Step::BootstrapK3s { version, .. } => k3s::check_bootstrap(*version, context),
-        Step::AdmitToK3s { .. } => Ok(Check::Ready),
-        Step::JoinK3s { version, role, .. } => join::check(*version, *role, context),
-        Step::UpgradeK3s { version, .. } => k3s::check_upgrade(*version, context),
-        Step::Cordon { .. } => cordon::check(context),
-        Step::Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged } => {
-            drain::check(&drain::options(*timeout_seconds, *delete_empty_dir_data, *force_unmanaged), context)
-        }
-        Step::Uncordon {} => cordon::check_uncordon(context),
-        Step::AwaitReady { .. } => Ok(Check::Ready),
-        Step::Reboot {} => reboot::check(context),
+        Step::Noop(_) => Ok(Check::Done("nothing was to be done".into())),
+        Step::StageArtifact(step) => artifact::check(&step.artifact, context),
+        Step::EnsureFile(EnsureFile { path, mode, content }) => file::check(path, mode, content, context),
+        Step::EnsureModule(step) => module::check(&step.module, context),
+        Step::EnsureSysctl(EnsureSysctl { key, value }) => sysctl::check(key, value, context),
+        Step::EnsurePackage(EnsurePackage { package, version }) => package::check(package, version, context),
+        Step::EnsureUnit(EnsureUnit { unit, state, enabled }) => unit::check(unit, *state, *enabled, context),
+        Step::BootstrapK3s(step) => k3s::check_bootstrap(step.version, context),
+        Step::AdmitToK3s(_) => Ok(Check::Ready),
+        Step::JoinK3s(step) => join::check(step.version, step.role, context),
+        Step::UpgradeK3s(step) => k3s::check_upgrade(step.version, context),
+        Step::Cordon(_) => cordon::check(context),
+        Step::Drain(step) => drain::check(&drain::options(step), context),
+        Step::Uncordon(_) => cordon::check_uncordon(context),
+        Step::AwaitReady(_) => Ok(Check::Ready),
+        Step::Reboot(_) => reboot::check(context),
     }
 }
 
 /// Makes it so.
 pub(crate) fn apply(step: &Step, context: &mut StepContext<'_>) -> Result<(), StepError> {
     match step {
-        Step::Noop {} | Step::AwaitReady { .. } => Ok(()),
-        Step::StageArtifact { artifact } => artifact::apply(artifact, context),
-        Step::EnsureFile { path, mode, content } => file::apply(path, mode, content, context),
-        Step::EnsureModule { module } => module::apply(module, context),
-        Step::EnsureSysctl { key, value } => sysctl::apply(key, value, context),
-        Step::EnsurePackage { package, version } => package::apply(package, version, context),
-        Step::EnsureUnit { unit, state, enabled } => unit::apply(unit, *state, *enabled, context),
-        Step::BootstrapK3s { artifact, version } => k3s::apply_bootstrap(artifact, *version, context),
-        Step::AdmitToK3s { lifetime_seconds } => join::admit(Duration::from_secs(*lifetime_seconds), context),
-        Step::JoinK3s { artifact, version, role, server_url, admitted_by } => {
-            join::apply(artifact, *version, *role, server_url, admitted_by, context)
-        }
-        Step::UpgradeK3s { artifact, version } => k3s::apply_upgrade(artifact, *version, context),
-        Step::Cordon { reason } => cordon::apply(reason, context),
-        Step::Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged } => {
-            drain::apply(&drain::options(*timeout_seconds, *delete_empty_dir_data, *force_unmanaged), context)
-        }
-        Step::Uncordon {} => cordon::apply_uncordon(context),
-        Step::Reboot {} => reboot::apply(context),
+        Step::Noop(_) | Step::AwaitReady(_) => Ok(()),
+        Step::StageArtifact(step) => artifact::apply(&step.artifact, context),
+        Step::EnsureFile(EnsureFile { path, mode, content }) => file::apply(path, mode, content, context),
+        Step::EnsureModule(step) => module::apply(&step.module, context),
+        Step::EnsureSysctl(EnsureSysctl { key, value }) => sysctl::apply(key, value, context),
+        Step::EnsurePackage(EnsurePackage { package, version }) => package::apply(package, version, context),
+        Step::EnsureUnit(EnsureUnit { unit, state, enabled }) => unit::apply(unit, *state, *enabled, context),
+        Step::BootstrapK3s(step) => k3s::apply_bootstrap(&step.artifact, step.version, context),
+        Step::AdmitToK3s(step) => join::admit(Duration::from_secs(step.lifetime_seconds), context),
+        Step::JoinK3s(step) => join::apply(step, context),
+        Step::UpgradeK3s(step) => k3s::apply_upgrade(&step.artifact, step.version, context),
+        Step::Cordon(step) => cordon::apply(&step.reason, context),
+        Step::Drain(step) => drain::apply(&drain::options(step), context),
+        Step::Uncordon(_) => cordon::apply_uncordon(context),
+        Step::Reboot(_) => reboot::apply(context),
     }
 }
 
 /// Asks the machine whether it is so now; one sentence about what it said.
 pub(crate) fn verify(step: &Step, context: &mut StepContext<'_>) -> Result<String, StepError> {
     match step {
-        Step::BootstrapK3s { version, .. } | Step::JoinK3s { version, .. } | Step::UpgradeK3s { version, .. } => {
-            k3s::await_running(*version, context)
-        }
-        Step::AdmitToK3s { .. } => Ok(format!("made a join secret and sealed it to {}", context.task.subject)),
-        Step::AwaitReady { version, for_seconds, timeout_seconds } => ready::await_ready(
+        Step::BootstrapK3s(step) => k3s::await_running(step.version, context),
+        Step::JoinK3s(step) => k3s::await_running(step.version, context),
+        Step::UpgradeK3s(step) => k3s::await_running(step.version, context),
+        Step::AdmitToK3s(_) => Ok(format!("made a join secret and sealed it to {}", context.task.subject)),
+        Step::AwaitReady(AwaitReady { version, for_seconds, timeout_seconds }) => ready::await_ready(
             *version,
             Duration::from_secs(*for_seconds),
             Duration::from_secs(*timeout_seconds),
             context,
         ),
-        Step::EnsureUnit { unit, state, enabled } => unit::verify(unit, *state, *enabled, context),
-        Step::Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged } => {
-            drain::verify(&drain::options(*timeout_seconds, *delete_empty_dir_data, *force_unmanaged), context)
-        }
-        Step::Noop {}
-        | Step::StageArtifact { .. }
-        | Step::EnsureFile { .. }
-        | Step::EnsureModule { .. }
-        | Step::EnsureSysctl { .. }
-        | Step::EnsurePackage { .. }
-        | Step::Cordon { .. }
-        | Step::Uncordon {}
-        | Step::Reboot {} => match check(step, context)? {
+        Step::EnsureUnit(EnsureUnit { unit, state, enabled }) => unit::verify(unit, *state, *enabled, context),
+        Step::Drain(step) => drain::verify(&drain::options(step), context),
+        Step::Noop(_)
+        | Step::StageArtifact(_)
+        | Step::EnsureFile(_)
+        | Step::EnsureModule(_)
+        | Step::EnsureSysctl(_)
+        | Step::EnsurePackage(_)
+        | Step::Cordon(_)
+        | Step::Uncordon(_)
+        | Step::Reboot(_) => match check(step, context)? {
             Check::Done(detail) => Ok(detail),
             Check::Ready => Err(StepError::Failed(format!("{}: applied, but the machine did not change", step.op()))),
             Check::Mismatch { expected, found } => {
@@ -215,7 +205,7 @@ pub(crate) fn verify(step: &Step, context: &mut StepContext<'_>) -> Result<Strin
 
 /// After a task went wrong: takes back what should not stay, and says so in one sentence.
 pub(crate) fn undo(touched: &[&Step], outcome: &Outcome, context: &mut StepContext<'_>) -> Option<String> {
-    touched.iter().any(|s| matches!(s, Step::Cordon { .. })).then(|| cordon::undo(outcome, context)).flatten()
+    touched.iter().any(|s| matches!(s, Step::Cordon(_))).then(|| cordon::undo(outcome, context)).flatten()
 }
 
 /// The outcome with one more sentence for people.
@@ -228,29 +218,6 @@ pub(crate) fn with_sentence(outcome: Outcome, sentence: &str) -> Outcome {
         Outcome::TimedOut { reason } => Outcome::TimedOut { reason: longer(reason) },
         Outcome::Unreachable { reason } => Outcome::Unreachable { reason: longer(reason) },
         Outcome::Refused { refusal, reason } => Outcome::Refused { refusal, reason: longer(reason) },
-    }
-}
-
-/// What a step does, for progress.
-pub(crate) fn sentence(step: &Step, task: &Task) -> String {
-    let subject = &task.subject;
-    match step {
-        Step::Noop {} => "does nothing".into(),
-        Step::StageArtifact { artifact } => format!("fetches {artifact}"),
-        Step::EnsureFile { path, .. } => format!("writes {path}"),
-        Step::EnsureModule { module } => format!("loads kernel module {module}"),
-        Step::EnsureSysctl { key, value } => format!("sets {key} to {value}"),
-        Step::EnsurePackage { package, version } => format!("installs {package} {version}"),
-        Step::EnsureUnit { unit, .. } => format!("brings {unit} into its state"),
-        Step::BootstrapK3s { version, .. } => format!("starts the first K3s server at {version}"),
-        Step::AdmitToK3s { .. } => format!("makes a join secret for {subject}"),
-        Step::JoinK3s { version, .. } => format!("joins the cluster with K3s {version}"),
-        Step::UpgradeK3s { version, .. } => format!("upgrades K3s to {version}"),
-        Step::Cordon { .. } => format!("cordons {subject}"),
-        Step::Drain { .. } => format!("drains {subject}"),
-        Step::Uncordon {} => format!("uncordons {subject}"),
-        Step::AwaitReady { for_seconds, .. } => format!("waits until {subject} has been Ready for {for_seconds} s"),
-        Step::Reboot {} => "reboots".into(),
     }
 }
 

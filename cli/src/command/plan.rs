@@ -9,7 +9,6 @@ use hostler_plan::{
     id::NodeName,
     planner::{Note, Preview},
     refusal::{Refusal, Refused},
-    step::Step,
     timestamp::Timestamp,
     trust::{Draft, Verified},
 };
@@ -279,7 +278,7 @@ pub fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String {
         text.push_str(&format!("  artifact  {} {} ({} bytes)\n", artifact.name, artifact.sha256, artifact.size));
     }
     for task in &plan.tasks {
-        let steps: Vec<String> = task.steps.iter().map(step).collect();
+        let steps: Vec<String> = task.steps.iter().map(|step| clean(&step.summary())).collect();
         let on = if task.node == task.subject { String::new() } else { format!(" on {}", task.node) };
         text.push_str(&format!("  task      {}{on}: {}\n", task.id, steps.join(", ")));
     }
@@ -293,28 +292,6 @@ fn beside(plan: &Plan) -> String {
         ([], _) => "no other plan; every earlier one that still runs is void".to_owned(),
         (refs, _) => refs.iter().map(|r| format!("plan {}", r.seq)).collect::<Vec<_>>().join(", "),
     }
-}
-
-/// A step with the choice in it that matters most.
-fn step(step: &Step) -> String {
-    let detail = match step {
-        Step::EnsureFile { path, mode, .. } => format!(" {path} {mode}"),
-        Step::EnsureModule { module } => format!(" {module}"),
-        Step::EnsureSysctl { key, value } => format!(" {key}={value}"),
-        Step::EnsurePackage { package, version } => format!(" {package} {version}"),
-        Step::EnsureUnit { unit, .. } => format!(" {unit}"),
-        Step::StageArtifact { artifact } => format!(" {artifact}"),
-        Step::BootstrapK3s { version, .. } | Step::JoinK3s { version, .. } | Step::UpgradeK3s { version, .. } => {
-            format!(" {version}")
-        }
-        Step::Drain { timeout_seconds, .. } => format!(" {timeout_seconds}s"),
-        Step::AwaitReady { version: Some(version), for_seconds, .. } => format!(" {version} for {for_seconds}s"),
-        Step::AwaitReady { version: None, for_seconds, .. } => format!(" for {for_seconds}s"),
-        Step::Noop {} | Step::AdmitToK3s { .. } | Step::Cordon { .. } | Step::Uncordon {} | Step::Reboot {} => {
-            String::new()
-        }
-    };
-    clean(&format!("{}{detail}", step.op()))
 }
 
 fn clean_lines(text: &str) -> String {

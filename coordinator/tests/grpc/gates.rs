@@ -6,7 +6,7 @@ use hostler_plan::{
     document::{Plan, PlanKind, Signed},
     entry::Entry,
     planner::Inventory,
-    step::Step,
+    step::{Cordon, Reboot, Step},
 };
 use hostler_proto::v1::{self, from_agent::Message};
 
@@ -24,7 +24,7 @@ fn reboots(ready: &Ready) -> Plan {
     plan.strategy.soak_seconds = 0;
     for task in &mut plan.tasks {
         task.disrupts = true;
-        task.steps = vec![Step::Reboot {}];
+        task.steps = vec![Step::Reboot(Reboot {})];
     }
     plan
 }
@@ -149,7 +149,7 @@ async fn a_drain_of_a_node_that_never_reported_is_granted() {
     let mut a = open(&ready, 0).await;
     let mut plan = reboots(&ready);
     plan.kind = PlanKind::Drain;
-    plan.tasks[0].steps = vec![Step::Cordon { reason: "it dies".into() }];
+    plan.tasks[0].steps = vec![Step::Cordon(Cordon { reason: "it dies".into() })];
     let signed: Signed = ready.signed(&plan);
     ready.submit(&signed).await.unwrap();
     assert_eq!(a.grant().await.task, "a.check");

@@ -9,7 +9,7 @@ use hostler_plan::{
     id::{Arch, BootId, Digest, Epoch, Seq, TaskId},
     json,
     refusal::Refusal,
-    step::{ClusterRole, Step},
+    step::{ClusterRole, Noop, StageArtifact, Step},
 };
 use hostler_proto::{
     status::to_refused,
@@ -109,7 +109,7 @@ impl Ready {
                     .into_iter()
                     .collect(),
                 disrupts: false,
-                steps: vec![Step::Noop {}, Step::Noop {}],
+                steps: vec![Step::Noop(Noop {}), Step::Noop(Noop {})],
             })
             .collect();
         Plan {
@@ -486,7 +486,7 @@ async fn artifacts_are_served_by_content_from_any_offset() {
     wrong[7] ^= 1;
     let request = admin.with_session(upload(wrong));
     assert!(admin.client.upload_artifact(request).await.is_err());
-    let stage = Step::StageArtifact { artifact: "k3s".parse().unwrap() };
+    let stage = Step::StageArtifact(StageArtifact { artifact: "k3s".parse().unwrap() });
     let mut plan = ready.plan(1, &[]);
     plan.kind = PlanKind::Upgrade;
     plan.tasks[0].steps = vec![stage];

@@ -75,14 +75,14 @@ impl PlanKind {
     /// Whether a plan of this kind may hold this step. Kinds that an operator may sign hold only what their name says:
     /// otherwise a drain could carry a file to be written as root.
     pub fn may_hold(self, step: &Step) -> bool {
-        let (noop, wait) = (matches!(step, Step::Noop {}), matches!(step, Step::AwaitReady { .. }));
-        let drain = matches!(step, Step::Cordon { .. } | Step::Drain { .. });
-        let uncordon = matches!(step, Step::Uncordon {});
+        let (noop, wait) = (matches!(step, Step::Noop(_)), matches!(step, Step::AwaitReady(_)));
+        let drain = matches!(step, Step::Cordon(_) | Step::Drain(_));
+        let uncordon = matches!(step, Step::Uncordon(_));
         match self {
             PlanKind::Check => noop,
             PlanKind::Drain => noop || wait || drain,
             PlanKind::Uncordon => noop || wait || uncordon,
-            PlanKind::Reboot => noop || wait || drain || uncordon || matches!(step, Step::Reboot {}),
+            PlanKind::Reboot => noop || wait || drain || uncordon || matches!(step, Step::Reboot(_)),
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => true,
         }
     }

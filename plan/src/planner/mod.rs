@@ -19,6 +19,7 @@ use crate::{
     document::{Artifact, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},
     fleet::{Distribution, Fleet},
     id::{ArtifactName, NodeName},
+    step::Step,
     trust::MAX_BESIDE,
 };
 
@@ -162,7 +163,7 @@ fn finish(
     let numbering = request.numbering;
     let created = numbering.created.whole_seconds();
     let soaks: usize = draft.phases.iter().map(|p| p.nodes.len().div_ceil(p.at_once.max(1))).sum();
-    let awaits = draft.tasks.iter().flat_map(|t| &t.steps).any(|s| matches!(s, crate::step::Step::AwaitReady { .. }));
+    let awaits = draft.tasks.iter().flat_map(|t| &t.steps).any(|s| matches!(s, Step::AwaitReady(_)));
     let preview = Preview {
         seq: numbering.seq,
         kind,

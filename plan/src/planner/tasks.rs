@@ -5,7 +5,7 @@ use crate::{
     fleet::{FleetNode, FleetPolicy},
     id::{ArtifactName, NodeName, TaskId},
     sequencer::Standing,
-    step::{ClusterRole, Step},
+    step::{AwaitReady, ClusterRole, Cordon, Drain, EnsureFile, Noop, Reboot, StageArtifact, Step, Uncordon, k3s},
     version::Version,
 };
 
@@ -34,11 +34,11 @@ fn disrupting(task: Task) -> Task {
 }
 
 fn await_ready(policy: &FleetPolicy, version: Option<Version>) -> Step {
-    Step::AwaitReady {
+    Step::AwaitReady(AwaitReady {
         version,
         for_seconds: policy.soak_seconds,
         timeout_seconds: policy.ready_timeout_seconds.saturating_add(policy.soak_seconds),
-    }
+    })
 }
 
 fn count(nodes: usize) -> String {
@@ -58,7 +58,7 @@ pub(super) fn check(request: Request<'_>, draft: &mut Draft, selection: &Selecti
         }
     }
     draft.title = format!("Check that plans reach {} and are verified", count(nodes.len()));
-    draft.tasks = nodes.iter().map(|n| task("check", n, n, Vec::new(), vec![Step::Noop {}])).collect();
+    draft.tasks = nodes.iter().map(|n| task("check", n, n, Vec::new(), vec![Step::Noop(Noop {})])).collect();
     together(draft, nodes);
 }
 
@@ -83,8 +83,10 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft) {
     }
     let Some(artifact) = artifact else { return };
     draft.title = format!("Make {name} the first server of {} at {version}", request.fleet.name);
-    let stage = task("stage", name, name, Vec::new(), vec![Step::StageArtifact { artifact: artifact.clone() }]);
-    let steps = vec![drop_in(request, first, servers.len() > 1), Step::BootstrapK3s { artifact, version }];
+    let stage =
+        task("stage", name, name, Vec::new(), vec![Step::StageArtifact(StageArtifact { artifact: artifact.clone() })]);
+    let steps =
+        vec![drop_in(request, first, servers.len() > 1), Step::BootstrapK3s(k3s::Bootstrap { artifact, version })];
     let make = task("bootstrap", name, name, vec![stage.id.clone()], steps);
     let ready = vec![await_ready(&request.fleet.policy, Some(version))];
     let ready = task("ready", name, name, vec![make.id.clone()], ready);
@@ -109,7 +111,7 @@ fn drop_in(request: Request<'_>, node: &FleetNode, several_servers: bool) -> Ste
             content.push_str(&format!("  - \"{key}={value}\"\n"));
         }
     }
-    Step::EnsureFile { path: K3S_DROP_IN.to_owned(), mode: "0600".to_owned(), content }
+    Step::EnsureFile(EnsureFile { path: K3S_DROP_IN.to_owned(), mode: "0600".to_owned(), content })
 }
 
 /// Puts the K3s binary for that node into the plan.
@@ -178,18 +180,19 @@ fn join_one(request: Request<'_>, draft: &mut Draft, node: &FleetNode, before: &
     let version = request.fleet.version;
     let artifact = artifact(request, draft, node, version);
     let Some((server, artifact)) = observer(request, draft, name).zip(artifact) else { return };
-    let stage = task("stage", name, name, Vec::new(), vec![Step::StageArtifact { artifact: artifact.clone() }]);
+    let stage =
+        task("stage", name, name, Vec::new(), vec![Step::StageArtifact(StageArtifact { artifact: artifact.clone() })]);
     let mut after = vec![stage.id.clone()];
     after.extend(before.iter().map(|n| task_id(n, "ready")));
-    let admit = vec![Step::AdmitToK3s { lifetime_seconds: JOIN_SECRET_SECONDS }];
+    let admit = vec![Step::AdmitToK3s(k3s::Admit { lifetime_seconds: JOIN_SECRET_SECONDS })];
     let admit = task("admit", &server, name, after, admit);
-    let join = Step::JoinK3s {
+    let join = Step::JoinK3s(k3s::Join {
         artifact,
         version,
         role: node.role,
         server_url: format!("https://{}", request.fleet.api),
         admitted_by: admit.id.clone(),
-    };
+    });
     let steps = vec![drop_in(request, node, true), join];
     let join = task("join", name, name, vec![admit.id.clone()], steps);
     let ready = vec![await_ready(&request.fleet.policy, Some(version))];
@@ -278,13 +281,13 @@ fn rolling(
     if let Some(version) = work.version {
         for node in nodes.iter().filter_map(|n| request.fleet.node(n)) {
             let Some(artifact) = artifact(request, draft, node, version) else { continue };
-            let steps = vec![Step::StageArtifact { artifact }];
+            let steps = vec![Step::StageArtifact(StageArtifact { artifact })];
             draft.tasks.push(task("stage", &node.name, &node.name, Vec::new(), steps));
         }
     }
     for node in &returned {
         let Some(server) = observer(request, draft, node) else { continue };
-        let steps = vec![await_ready(policy, None), Step::Uncordon {}];
+        let steps = vec![await_ready(policy, None), Step::Uncordon(Uncordon {})];
         draft.tasks.push(task("return", &server, node, Vec::new(), steps));
     }
     for node in order[usize::from(!returned.is_empty())..].iter().flat_map(|p| &p.nodes) {
@@ -310,17 +313,17 @@ fn roll_one(request: Request<'_>, draft: &mut Draft, node: &NodeName, mut after:
     let Some(server) = observer(request, draft, node) else { return };
     let policy = &request.fleet.policy;
     let step = match work.version {
-        None => Step::Reboot {},
+        None => Step::Reboot(Reboot {}),
         Some(version) => {
             let Some(arch) = request.fleet.node(node).map(|n| n.arch) else { return };
             let Some(artifact) = request.fleet.artifact("k3s", version, arch) else { return };
             after.push(task_id(node, "stage"));
-            Step::UpgradeK3s { artifact: artifact.plan_name(), version }
+            Step::UpgradeK3s(k3s::Upgrade { artifact: artifact.plan_name(), version })
         }
     };
     let drain = task("drain", &server, node, after, drain_steps(request, work.reason.clone()));
     let act = task(work.what, node, node, vec![drain.id.clone()], vec![step]);
-    let ready = vec![await_ready(policy, work.version), Step::Uncordon {}];
+    let ready = vec![await_ready(policy, work.version), Step::Uncordon(Uncordon {})];
     let ready = task("ready", &server, node, vec![act.id.clone()], ready);
     draft.tasks.extend([disrupting(drain), disrupting(act), ready]);
 }
@@ -328,12 +331,12 @@ fn roll_one(request: Request<'_>, draft: &mut Draft, node: &NodeName, mut after:
 fn drain_steps(request: Request<'_>, reason: String) -> Vec<Step> {
     let policy = &request.fleet.policy;
     vec![
-        Step::Cordon { reason: format!("{reason}, plan {}", request.numbering.seq) },
-        Step::Drain {
+        Step::Cordon(Cordon { reason: format!("{reason}, plan {}", request.numbering.seq) }),
+        Step::Drain(Drain {
             timeout_seconds: policy.drain_timeout_seconds,
             delete_empty_dir_data: policy.delete_empty_dir_data,
             force_unmanaged: policy.force_unmanaged,
-        },
+        }),
     ]
 }
 
@@ -394,7 +397,7 @@ pub(super) fn uncordon(request: Request<'_>, draft: &mut Draft, names: &[NodeNam
     draft.title = format!("Put {} back into service", list(&nodes));
     for node in &nodes {
         let Some(server) = observer(request, draft, node) else { continue };
-        draft.tasks.push(task("uncordon", &server, node, Vec::new(), vec![Step::Uncordon {}]));
+        draft.tasks.push(task("uncordon", &server, node, Vec::new(), vec![Step::Uncordon(Uncordon {})]));
     }
     together(draft, nodes);
 }

@@ -4,7 +4,7 @@ use crate::{
     document::{Outcome, Plan, PlanKind, PlanRef},
     health::Baseline,
     id::{Digest, Epoch, NodeName, Seq, TaskId},
-    step::Step,
+    step::{AwaitReady, Step},
     timestamp::Timestamp,
     version::Version,
 };
@@ -216,16 +216,13 @@ impl Rollout {
 
 /// The version that a task brings its node to.
 pub(super) fn upgrades_to(steps: &[Step]) -> Option<Version> {
-    steps.iter().find_map(|step| match step {
-        Step::UpgradeK3s { version, .. } => Some(*version),
-        _ => None,
-    })
+    steps.iter().find_map(Step::upgrades_to)
 }
 
 /// The version that a task expects its subject to run.
 pub(super) fn awaits_version(steps: &[Step]) -> Option<Version> {
     steps.iter().find_map(|step| match step {
-        Step::AwaitReady { version, .. } => *version,
+        Step::AwaitReady(AwaitReady { version, .. }) => *version,
         _ => None,
     })
 }
@@ -233,13 +230,13 @@ pub(super) fn awaits_version(steps: &[Step]) -> Option<Version> {
 /// Whether the steps leave their subject unschedulable (`Some(true)`), schedulable (`Some(false)`) or as it was.
 pub(super) fn leaves_unschedulable(steps: &[Step]) -> Option<bool> {
     steps.iter().rev().find_map(|step| match step {
-        Step::Cordon { .. } => Some(true),
-        Step::Uncordon {} => Some(false),
+        Step::Cordon(_) => Some(true),
+        Step::Uncordon(_) => Some(false),
         _ => None,
     })
 }
 
 /// Whether a grant's lease may be renewed from another boot than the one it was given in.
 pub(super) fn reboots(steps: &[Step]) -> bool {
-    steps.iter().any(|step| matches!(step, Step::Reboot {}))
+    steps.iter().any(|step| matches!(step, Step::Reboot(_)))
 }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     document::{Plan, Roster, Target, Task},
     refusal::{Refusal, Refused},
-    step::Step,
+    step::{Step, k3s},
 };
 
 /// Earlier plans that one plan may keep valid beside it. Plans side by side are a drain during a rollout; a fleet with
@@ -94,7 +94,7 @@ fn check_task(roster: &Roster, plan: &Plan, task: &Task, earlier: &BTreeMap<&str
     }
     task.steps.iter().try_for_each(|step| check_step(plan, task, target, step))?;
     for step in &task.steps {
-        if let Step::JoinK3s { admitted_by, .. } = step
+        if let Step::JoinK3s(k3s::Join { admitted_by, .. }) = step
             && !earlier.get(admitted_by.as_str()).is_some_and(|t| after.contains(&t.id) && t.subject == task.node)
         {
             let node = &task.node;
@@ -116,7 +116,7 @@ fn check_step(plan: &Plan, task: &Task, target: &Target, step: &Step) -> Result<
             ),
         ));
     }
-    if task.subject != *node && !acts_on_subject(step) {
+    if task.subject != *node && !step.acts_on_subject() {
         let subject = &task.subject;
         let what = format!("expected {op} in task {id} to be about {node}, where it acts, found it about {subject}");
         return malformed(plan, &what);
@@ -132,28 +132,5 @@ fn check_step(plan: &Plan, task: &Task, target: &Target, step: &Step) -> Result<
             malformed(plan, &what)
         }
         _ => Ok(()),
-    }
-}
-
-/// Whether the step does something about the task's subject; all others act on the task's own node, and people who
-/// sign a task about one node must not reboot another with it.
-fn acts_on_subject(step: &Step) -> bool {
-    match step {
-        Step::Noop {}
-        | Step::AdmitToK3s { .. }
-        | Step::Cordon { .. }
-        | Step::Drain { .. }
-        | Step::Uncordon {}
-        | Step::AwaitReady { .. } => true,
-        Step::StageArtifact { .. }
-        | Step::EnsureFile { .. }
-        | Step::EnsureModule { .. }
-        | Step::EnsureSysctl { .. }
-        | Step::EnsurePackage { .. }
-        | Step::EnsureUnit { .. }
-        | Step::BootstrapK3s { .. }
-        | Step::JoinK3s { .. }
-        | Step::UpgradeK3s { .. }
-        | Step::Reboot {} => false,
     }
 }

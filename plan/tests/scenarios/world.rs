@@ -42,7 +42,7 @@ use hostler_plan::{
         Condition, Cordon, CordonOwner, Observation, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
     signature::{PublicKey, sign},
-    step::Step,
+    step::{Step, k3s},
     timestamp::Timestamp,
     trust::{self, Moment, TrustedRoot, Verified},
     version::Version,
@@ -539,20 +539,20 @@ impl World {
         for step in steps {
             let condition = self.conditions.get_mut(subject).unwrap();
             match step {
-                Step::Cordon { reason } => {
-                    let ours = Cordon { owner: CordonOwner::Hostler, reason: Some(reason.clone()) };
+                Step::Cordon(step) => {
+                    let ours = Cordon { owner: CordonOwner::Hostler, reason: Some(step.reason.clone()) };
                     condition.cordon.get_or_insert(ours);
                 }
-                Step::Uncordon {} if condition.cordon.as_ref().is_some_and(|c| c.owner == CordonOwner::Hostler) => {
+                Step::Uncordon(_) if condition.cordon.as_ref().is_some_and(|c| c.owner == CordonOwner::Hostler) => {
                     condition.cordon = None;
                 }
-                Step::UpgradeK3s { version, .. }
-                | Step::BootstrapK3s { version, .. }
-                | Step::JoinK3s { version, .. } => {
+                Step::UpgradeK3s(k3s::Upgrade { version, .. })
+                | Step::BootstrapK3s(k3s::Bootstrap { version, .. })
+                | Step::JoinK3s(k3s::Join { version, .. }) => {
                     condition.version = Some(*version);
                     condition.standing = Standing::Ready;
                 }
-                Step::Reboot {} => *self.boots.get_mut(subject).unwrap() += 1,
+                Step::Reboot(_) => *self.boots.get_mut(subject).unwrap() += 1,
                 _ => {}
             }
         }

@@ -10,7 +10,7 @@ use hostler_plan::{
     json,
     refusal::{Refusal, Refused},
     signature::{PublicKey, sign},
-    step::{ClusterRole, Step},
+    step::{ClusterRole, Noop, StageArtifact, Step},
     timestamp::Timestamp,
     trust::{self, Clock, Identity, Moment, TrustedRoot, Verified},
 };
@@ -164,7 +164,7 @@ fn task(id: &str, node: &str, after: &[&str], steps: Vec<Step>) -> Task {
 /// Stages on all three nodes: s1 first, then w1, then w2 after both.
 pub fn plan() -> Plan {
     let roster = roster();
-    let stage = || vec![Step::StageArtifact { artifact: "k3s-aarch64".parse().unwrap() }];
+    let stage = || vec![Step::StageArtifact(StageArtifact { artifact: "k3s-aarch64".parse().unwrap() })];
     Plan {
         document_type: PlanType::V1,
         fleet_id: fleet_id(),
@@ -204,7 +204,7 @@ pub fn noop_plan(kind: PlanKind) -> Plan {
     let mut plan = plan();
     plan.kind = kind;
     plan.artifacts.clear();
-    plan.tasks.iter_mut().for_each(|t| t.steps = vec![Step::Noop {}]);
+    plan.tasks.iter_mut().for_each(|t| t.steps = vec![Step::Noop(Noop {})]);
     plan
 }
 

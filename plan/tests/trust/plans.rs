@@ -8,7 +8,7 @@ use hostler_plan::{
     id::{Arch, Digest, Epoch, Seq},
     json,
     refusal::{Refusal, Refused},
-    step::{ClusterRole, Step},
+    step::{ClusterRole, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, Reboot, Step, k3s},
     trust::{self, Duty, MAX_BESIDE, Moment, Verified},
 };
 
@@ -302,16 +302,16 @@ fn tasks_and_artifacts_leave_no_question_open() {
 fn a_join_uses_only_a_secret_from_a_task_it_comes_after() {
     let join = |admitted_by: &str, after: &[&str], subject: &str| {
         offer(|p| {
-            p.tasks[0].steps = vec![Step::AdmitToK3s { lifetime_seconds: 600 }];
+            p.tasks[0].steps = vec![Step::AdmitToK3s(k3s::Admit { lifetime_seconds: 600 })];
             p.tasks[0].subject = name(subject);
             p.tasks[1].after = after.iter().map(|a| task_id(a)).collect();
-            p.tasks[1].steps = vec![Step::JoinK3s {
+            p.tasks[1].steps = vec![Step::JoinK3s(k3s::Join {
                 artifact: p.artifacts[0].name.clone(),
                 version: "v1.34.3+k3s1".parse().unwrap(),
                 role: ClusterRole::Worker,
                 server_url: "https://s1:6443".to_owned(),
                 admitted_by: task_id(admitted_by),
-            }];
+            })];
         })
     };
     assert!(join("s1.stage", &["s1.stage"], "w1").is_ok());
@@ -328,11 +328,15 @@ fn a_join_uses_only_a_secret_from_a_task_it_comes_after() {
 #[test]
 fn what_an_operator_may_sign_holds_nothing_else() {
     let steps = [
-        Step::EnsureFile { path: "/etc/sudoers".to_owned(), mode: "0440".to_owned(), content: "x".to_owned() },
-        Step::EnsurePackage { package: "nc".to_owned(), version: "1".to_owned() },
-        Step::EnsureModule { module: "m".to_owned() },
-        Step::EnsureSysctl { key: "k".to_owned(), value: "v".to_owned() },
-        Step::AdmitToK3s { lifetime_seconds: 1 },
+        Step::EnsureFile(EnsureFile {
+            path: "/etc/sudoers".to_owned(),
+            mode: "0440".to_owned(),
+            content: "x".to_owned(),
+        }),
+        Step::EnsurePackage(EnsurePackage { package: "nc".to_owned(), version: "1".to_owned() }),
+        Step::EnsureModule(EnsureModule { module: "m".to_owned() }),
+        Step::EnsureSysctl(EnsureSysctl { key: "k".to_owned(), value: "v".to_owned() }),
+        Step::AdmitToK3s(k3s::Admit { lifetime_seconds: 1 }),
     ];
     let olga = &root().signers[2];
     let kinds: Vec<_> = PlanKind::ALL.into_iter().filter(|k| Duty::Plan(*k).allows(olga)).collect();
@@ -345,7 +349,7 @@ fn what_an_operator_may_sign_holds_nothing_else() {
             assert_refused(refused, Refusal::NotAllowed, &[step.op(), "task w1.stage", "kind"]);
         }
         let mut plan = noop_plan(kind);
-        plan.tasks[1].steps.push(Step::Reboot {});
+        plan.tasks[1].steps.push(Step::Reboot(Reboot {}));
         let judged = judge(&signed(DocumentKind::Plan, &plan, &[OLGA]), now());
         assert_eq!(judged.is_ok(), kind == PlanKind::Reboot, "{kind}");
     }

@@ -179,17 +179,13 @@ impl Laws {
         if let Some(&before) = plan.after[key.1].iter().find(|a| !self.receipted.contains(&(key.0, **a))) {
             return fail(&format!("no success receipt of {}", plan.plan.tasks[before].id));
         }
-        let upgrades = task.steps.iter().find_map(|s| match s {
-            Step::UpgradeK3s { version, .. } => Some(*version),
-            _ => None,
-        });
-        if let Some(version) = upgrades
+        if let Some(version) = task.steps.iter().find_map(Step::upgrades_to)
             && self.quarantined.contains(&(task.subject.clone(), version))
         {
             return fail("the version is quarantined there");
         }
         // The first disrupting task of a subject takes it out of service; the ones after it find it so.
-        if task.disrupts && task.steps.iter().any(|s| matches!(s, Step::Cordon { .. })) {
+        if task.disrupts && task.steps.iter().any(|s| matches!(s, Step::Cordon(_))) {
             let subject = &task.subject;
             let known = |(machine, since): &(&Machine, &Option<Millis>)| {
                 machine.name != *subject && since.is_some_and(|since| now - since >= KNOWN_AFTER)
@@ -213,7 +209,7 @@ impl Laws {
         let plan = &self.plans[key.0];
         let task = &plan.plan.tasks[key.1];
         let yields = matches!(plan.plan.kind, PlanKind::Upgrade | PlanKind::Reboot);
-        let begins = task.steps.iter().any(|s| matches!(s, Step::Cordon { .. }));
+        let begins = task.steps.iter().any(|s| matches!(s, Step::Cordon(_)));
         let drain = self.plans.iter().enumerate().find(|(i, p)| {
             p.plan.kind == PlanKind::Drain
                 && !self.over.contains(i)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hostler_plan::{
     document::Outcome,
     health::{Level, Rule},
-    step::Step,
+    step::{AwaitReady, Step, k3s},
 };
 
 use super::{
@@ -224,13 +224,13 @@ impl World {
         let now = self.now;
         let machine = &mut self.machines[subject];
         match step {
-            Step::StageArtifact { .. } => Progress::Next(500, 8_000),
-            Step::Cordon { .. } => {
+            Step::StageArtifact(_) => Progress::Next(500, 8_000),
+            Step::Cordon(_) => {
                 machine.cordon.get_or_insert(Owner::Hostler);
                 Progress::Next(50, 500)
             }
-            Step::Drain { .. } => Progress::Next(1_000, 20_000),
-            Step::UpgradeK3s { version, .. } => {
+            Step::Drain(_) => Progress::Next(1_000, 20_000),
+            Step::UpgradeK3s(k3s::Upgrade { version, .. }) => {
                 if machine.version == *version {
                     return Progress::Next(50, 500);
                 }
@@ -238,14 +238,14 @@ impl World {
                 machine.note_readiness(now);
                 Progress::Next(2_000, 20_000)
             }
-            Step::AwaitReady { .. } => Progress::Next(500, 500),
-            Step::Uncordon {} => {
+            Step::AwaitReady(_) => Progress::Next(500, 500),
+            Step::Uncordon(_) => {
                 if machine.cordon == Some(Owner::Hostler) {
                     machine.cordon = None;
                 }
                 Progress::Next(50, 500)
             }
-            Step::Reboot {} => {
+            Step::Reboot(_) => {
                 machine.restarting = true;
                 machine.rebooting.insert(key, (machine.boot, grant));
                 self.power_off(subject, 5_000, 40_000);
@@ -258,8 +258,8 @@ impl World {
     fn end_step(&mut self, subject: usize, step: &Step, begun: Millis) -> Progress {
         let now = self.now;
         match step {
-            Step::Drain { .. } => self.end_drain(subject),
-            Step::UpgradeK3s { version, .. } => {
+            Step::Drain(_) => self.end_drain(subject),
+            Step::UpgradeK3s(k3s::Upgrade { version, .. }) => {
                 let fails = self.random.chance(self.profile.failing_upgrades);
                 let breaks = self.random.chance(self.profile.breaking_upgrades);
                 let machine = &mut self.machines[subject];
@@ -283,7 +283,7 @@ impl World {
                 }
                 Progress::Next(10, 10)
             }
-            Step::AwaitReady { version, for_seconds, timeout_seconds } => {
+            Step::AwaitReady(AwaitReady { version, for_seconds, timeout_seconds }) => {
                 let machine = &self.machines[subject];
                 let soaked = machine.ready_since.is_some_and(|since| now - since >= for_seconds * 1000);
                 if soaked && version.is_none_or(|v| v == machine.version) {

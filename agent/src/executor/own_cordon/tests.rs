@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hostler_plan::{
     document::{DocumentKind, Root},
     json,
-    step::Step,
+    step::{Noop, Step},
 };
 
 use super::*;
@@ -287,7 +287,7 @@ fn without_access_the_node_says_so_and_works_on() {
     desk.disk(FULL);
     desk.pass(600);
     assert!(desk.executor.own_cordon.said.contains("neither"), "{}", desk.executor.own_cordon.said);
-    let plan = desk.fleet.plan(1, vec![Step::Noop {}], |p| p.root_version = 2);
+    let plan = desk.fleet.plan(1, vec![Step::Noop(Noop {})], |p| p.root_version = 2);
     desk.executor.handle(Request::Plan(plan.clone())).unwrap();
     desk.executor.handle(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
     assert_eq!(board.content().receipts.len(), 1);

@@ -13,6 +13,8 @@ mod tests;
 
 use std::time::Duration;
 
+use hostler_plan::step::Drain;
+
 use super::{Check, StepContext, StepError};
 pub use engine::apply;
 pub use preflight::preflight;
@@ -28,8 +30,12 @@ pub struct Options {
 }
 
 /// The options of a drain step.
-pub fn options(timeout_seconds: u64, delete_empty_dir_data: bool, force_unmanaged: bool) -> Options {
-    Options { timeout: Duration::from_secs(timeout_seconds), delete_empty_dir_data, force_unmanaged }
+pub fn options(step: &Drain) -> Options {
+    Options {
+        timeout: Duration::from_secs(step.timeout_seconds),
+        delete_empty_dir_data: step.delete_empty_dir_data,
+        force_unmanaged: step.force_unmanaged,
+    }
 }
 
 /// Drained is: no pod left that should go. Not being cordoned is no state to drain in.

@@ -6,7 +6,7 @@ use hostler_plan::{
     document::{Outcome, PlanKind, Receipt, Signed},
     health::Rule,
     json,
-    step::Step,
+    step::{self, Drain, Step, Uncordon},
 };
 
 use crate::{
@@ -40,8 +40,8 @@ impl Lab {
 
     fn plan(&self, delete_empty_dir_data: bool, force_unmanaged: bool) -> Signed {
         let steps = vec![
-            Step::Cordon { reason: "test".into() },
-            Step::Drain { timeout_seconds: TIMEOUT, delete_empty_dir_data, force_unmanaged },
+            Step::Cordon(step::Cordon { reason: "test".into() }),
+            Step::Drain(Drain { timeout_seconds: TIMEOUT, delete_empty_dir_data, force_unmanaged }),
         ];
         self.fleet.plan(1, vec![], |p| {
             p.kind = PlanKind::Drain;
@@ -300,7 +300,7 @@ fn a_foreign_cordon_stays_and_is_told() {
     assert!(receipt.steps[0].detail.contains("kubectl-cordon"), "{}", receipt.steps[0].detail);
     let uncordon = lab.fleet.plan(2, vec![], |p| {
         p.kind = PlanKind::Uncordon;
-        p.tasks = vec![task("w1.work", "w1", "s1", &[], vec![Step::Uncordon {}])];
+        p.tasks = vec![task("w1.work", "w1", "s1", &[], vec![Step::Uncordon(Uncordon {})])];
     });
     let (receipt, _) = lab.run(&uncordon);
     assert!(matches!(&receipt.outcome, Outcome::Failed { reason } if reason.contains("kubectl uncordon s1")));
@@ -315,7 +315,7 @@ fn an_own_cordon_is_taken_off_by_an_uncordon_and_twice_is_as_good_as_once() {
     for seq in 2..4 {
         let uncordon = lab.fleet.plan(seq, vec![], |p| {
             p.kind = PlanKind::Uncordon;
-            p.tasks = vec![task("w1.work", "w1", "s1", &[], vec![Step::Uncordon {}])];
+            p.tasks = vec![task("w1.work", "w1", "s1", &[], vec![Step::Uncordon(Uncordon {})])];
         });
         let (receipt, _) = lab.run(&uncordon);
         assert_eq!(receipt.outcome, Outcome::Succeeded {});
@@ -344,7 +344,7 @@ fn a_node_that_cordoned_itself_is_drained_and_given_back_to_itself() {
     for seq in 2..4 {
         let uncordon = lab.fleet.plan(seq, vec![], |p| {
             p.kind = PlanKind::Uncordon;
-            p.tasks = vec![task("w1.work", "w1", "s1", &[], vec![Step::Uncordon {}])];
+            p.tasks = vec![task("w1.work", "w1", "s1", &[], vec![Step::Uncordon(Uncordon {})])];
         });
         let (receipt, _) = lab.run(&uncordon);
         assert_eq!((&receipt.outcome, receipt.steps[0].changed), (&Outcome::Succeeded {}, seq == 2));
@@ -357,8 +357,9 @@ fn a_node_that_cordoned_itself_is_drained_and_given_back_to_itself() {
     lab.cluster().state().answers.insert("cart-0".into(), vec![Eviction::Forbidden("no role".into())]);
     let again = lab.fleet.plan(4, vec![], |p| {
         p.kind = PlanKind::Drain;
-        let drain = Step::Drain { timeout_seconds: 30, delete_empty_dir_data: false, force_unmanaged: false };
-        p.tasks = vec![task("w1.work", "w1", "s1", &[], vec![Step::Cordon { reason: "again".into() }, drain])];
+        let drain = Step::Drain(Drain { timeout_seconds: 30, delete_empty_dir_data: false, force_unmanaged: false });
+        p.tasks =
+            vec![task("w1.work", "w1", "s1", &[], vec![Step::Cordon(step::Cordon { reason: "again".into() }), drain])];
     });
     let (receipt, _) = lab.run(&again);
     assert!(!receipt.outcome.is_success() && receipt.outcome.to_string().contains("itself"), "{}", receipt.outcome);

@@ -1,0 +1,185 @@
+//! Steps on the machine itself: files, kernel, packages, units, artifacts, reboot.
+
+use serde::{Deserialize, Serialize};
+
+use super::Operation;
+use crate::id::{ArtifactName, NodeName};
+
+/// Does nothing and proves that plans arrive, verify and are receipted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Noop {}
+
+impl Operation for Noop {
+    fn acts_on_subject(&self) -> bool {
+        true
+    }
+    fn choice(&self) -> String {
+        String::new()
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        "does nothing".to_owned()
+    }
+}
+
+/// Fetches an artifact of the plan and keeps it only if length and digest match.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageArtifact {
+    /// Its name in the plan.
+    pub artifact: ArtifactName,
+}
+
+impl Operation for StageArtifact {
+    fn artifact(&self) -> Option<&ArtifactName> {
+        Some(&self.artifact)
+    }
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn choice(&self) -> String {
+        self.artifact.to_string()
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("fetches {}", self.artifact)
+    }
+}
+
+/// Makes a file hold exactly `content`, owned by root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsureFile {
+    /// Absolute.
+    pub path: String,
+    /// Octal text such as `0644`.
+    pub mode: String,
+    /// All of it.
+    pub content: String,
+}
+
+impl Operation for EnsureFile {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn choice(&self) -> String {
+        format!("{} {}", self.path, self.mode)
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("writes {}", self.path)
+    }
+}
+
+/// Loads a kernel module now and at every boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsureModule {
+    /// Its name.
+    pub module: String,
+}
+
+impl Operation for EnsureModule {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn choice(&self) -> String {
+        self.module.clone()
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("loads kernel module {}", self.module)
+    }
+}
+
+/// Sets a kernel parameter now and at every boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsureSysctl {
+    /// With dots, as `sysctl` names it.
+    pub key: String,
+    /// As the file in `/proc/sys` takes it.
+    pub value: String,
+}
+
+impl Operation for EnsureSysctl {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn choice(&self) -> String {
+        format!("{}={}", self.key, self.value)
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("sets {} to {}", self.key, self.value)
+    }
+}
+
+/// Installs a Debian package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsurePackage {
+    /// Its name.
+    pub package: String,
+    /// Exactly this one.
+    pub version: String,
+}
+
+impl Operation for EnsurePackage {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn choice(&self) -> String {
+        format!("{} {}", self.package, self.version)
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("installs {} {}", self.package, self.version)
+    }
+}
+
+/// Brings a systemd unit into a state and enables or disables it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsureUnit {
+    /// With its suffix, such as `ssh.service`.
+    pub unit: String,
+    /// What it should be now.
+    pub state: UnitState,
+    /// Whether it starts at every boot.
+    pub enabled: bool,
+}
+
+impl Operation for EnsureUnit {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn choice(&self) -> String {
+        self.unit.clone()
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("brings {} into its state", self.unit)
+    }
+}
+
+/// The state a systemd unit should be in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitState {
+    /// Running.
+    Started,
+    /// Not running.
+    Stopped,
+}
+
+/// Reboots this node; a changed boot id proves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reboot {}
+
+impl Operation for Reboot {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn choice(&self) -> String {
+        String::new()
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        "reboots".to_owned()
+    }
+}
