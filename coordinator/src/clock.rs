@@ -13,17 +13,17 @@ pub fn now() -> Timestamp {
     Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A moment of this process by both clocks. The machine's clock may step by a year, as that of a Pi without a battery
+/// What both clocks of this process show at one moment. The machine's clock may step by a year, as that of a Pi without a battery
 /// does; "how long ago" is asked of the steady one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct ClockReading {
     /// By the machine's clock.
     pub wall: Timestamp,
     /// Milliseconds that no step moves. They begin with the machine's clock as it was at the first look.
     pub steady_ms: u64,
 }
 
-impl Moment {
+impl ClockReading {
     /// The present.
     pub fn now() -> Self {
         static BEGAN: OnceLock<(Instant, Timestamp)> = OnceLock::new();
@@ -40,12 +40,12 @@ impl Moment {
     }
 
     /// The time that passed since `earlier`.
-    pub fn since(self, earlier: Moment) -> Duration {
+    pub fn since(self, earlier: ClockReading) -> Duration {
         self.since_steady_ms(earlier.steady_ms)
     }
 
     /// When that was, by the machine's clock as it goes now.
-    pub fn wall_of(self, earlier: Moment) -> Timestamp {
+    pub fn wall_of(self, earlier: ClockReading) -> Timestamp {
         self.wall_of_steady_ms(earlier.steady_ms)
     }
 
@@ -55,7 +55,7 @@ impl Moment {
         Timestamp::from_unix_milliseconds(self.wall.unix_milliseconds().saturating_sub(ago))
     }
 
-    /// The moment so long ago.
+    /// What they showed so long ago.
     pub fn before(self, ago: Duration) -> Self {
         let steady_ms = self.steady_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
         Self { wall: self.wall_of_steady_ms(steady_ms), steady_ms }

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Listeners, RunError, Settings, SettingsError, control::DeskHandle, log, recover, run};
+use crate::{Listeners, RunError, Settings, SettingsError, control_loop::ControlHandle, log, recover, run};
 
 /// Keeps the signed documents of a fleet, sequences work over its nodes, and always says why it waits.
 #[derive(Debug, Parser)]
@@ -109,14 +109,14 @@ pub(crate) fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Tells systemd that we are ready, and from then on that we are alive, for as long as the desk answers.
-pub(crate) async fn keep_watchdog(desk: DeskHandle) {
+/// Tells systemd that we are ready, and from then on that we are alive, for as long as the control loop answers.
+pub(crate) async fn keep_watchdog(control: ControlHandle) {
     notify(&[NotifyState::Ready]);
     let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     let mut beat = tokio::time::interval(limit / 3);
     loop {
         beat.tick().await;
-        if desk.ask(|_| ()).await.is_ok() {
+        if control.ask(|_, _| ()).await.is_ok() {
             notify(&[NotifyState::Watchdog]);
         }
     }

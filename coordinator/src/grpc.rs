@@ -4,16 +4,17 @@ mod admin;
 mod agents;
 mod authorisation;
 pub mod ca;
+mod convert;
 mod enrolment;
 pub mod session;
 mod status;
 
 use std::{net::IpAddr, sync::Arc};
 
-use hostler_plan::id::{Digest, Fingerprint, FleetId, NodeName};
+use hostler_plan::id::{Fingerprint, FleetId, NodeName};
 use hostler_proto::{
     tls::{NodeIdentity, PeerInfo},
-    v1::{EnrolResponse, SignedDocument, TrustChain},
+    v1::EnrolResponse,
 };
 use tonic::{Request, Status};
 
@@ -23,19 +24,21 @@ pub use enrolment::EnrolmentService;
 
 use crate::{
     clock::now,
-    control::{Admitted, DeskHandle},
-    grpc::ca::{Authority, RequestedKey},
-    nodes::live::Live,
-    store::artifact::Artifacts,
+    control::Admitted,
+    control_loop::ControlHandle,
+    nodes::reports::NodeReports,
+    store::{artifact::Artifacts, ledger::LedgerReader},
 };
+use ca::{Authority, RequestedKey};
 
 /// What every service uses.
 #[derive(Debug)]
 pub struct Shared {
-    pub desk: DeskHandle,
+    pub control: ControlHandle,
+    pub ledger: LedgerReader,
     pub authority: Authority,
     pub artifacts: Artifacts,
-    pub live: Live,
+    pub reports: NodeReports,
     /// `host:port` of the listeners as others reach them.
     pub enrolment_address: String,
     pub agent_address: String,
@@ -48,7 +51,7 @@ impl Shared {
     fn welcome(&self, admitted: Admitted, key: &RequestedKey) -> Result<EnrolResponse, Status> {
         let Admitted { fleet, node, key: own_key, admission, roots, roster, .. } = admitted;
         let chain = self.chain(fleet, node, &own_key, key)?;
-        let trust = TrustChain { roots: documents(roots), roster: roster.map(SignedDocument::from) };
+        let trust = convert::trust_chain((roots, roster));
         Ok(EnrolResponse { trust: Some(trust), admission: Some(admission.into()), ..chain })
     }
 
@@ -83,22 +86,6 @@ fn peer<T>(request: &Request<T>) -> Result<PeerInfo, Status> {
 /// The address of a peer; an IPv4 address is one however it is written.
 fn address(peer: &PeerInfo) -> IpAddr {
     peer.address.ip().to_canonical()
-}
-
-fn documents(signed: Vec<hostler_plan::document::Signed>) -> Vec<SignedDocument> {
-    signed.into_iter().map(SignedDocument::from).collect()
-}
-
-/// A document that a message must carry.
-fn required(document: Option<SignedDocument>, what: &str) -> Result<hostler_plan::document::Signed, Status> {
-    document
-        .map(Into::into)
-        .ok_or_else(|| Status::invalid_argument(format!("expected {what} in the request, found none")))
-}
-
-/// A digest that a message must carry.
-fn digest(text: &str) -> Result<Digest, Status> {
-    text.parse().map_err(|e: hostler_plan::id::InvalidId| Status::invalid_argument(e.to_string()))
 }
 
 /// What everybody shares.

@@ -6,6 +6,7 @@
 mod clock;
 pub mod command;
 mod control;
+mod control_loop;
 mod grpc;
 mod limits;
 mod log;
@@ -15,6 +16,7 @@ mod rate;
 mod run;
 mod settings;
 mod store;
+mod view;
 
 pub use grpc::ca;
 pub use run::{Addresses, Listeners, RunError, recover, run};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Requests that wait for the desk at the same time: 1,000 nodes that reconnect at once and some admins.
+/// Requests that wait for a decision at the same time: 1,000 nodes that reconnect at once and some admins.
 pub const QUEUE: usize = 1024;
 
 /// Connections of nodes: the largest fleet this is tested with, and room for second streams.
@@ -58,6 +58,10 @@ pub const ARTIFACT_BYTES: u64 = 4 << 30;
 pub const FLEET_FILE_BYTES: usize = 1 << 20;
 /// A sentence of a node (progress, refusal) is cut to this.
 pub const SENTENCE_BYTES: usize = 512;
+/// A reason that a person gives is cut to this.
+pub const REASON_BYTES: usize = 512;
+/// Bytes of roots in one message: half of what a message may have, the rest is for the roster and the framing.
+pub const TRUST_BYTES: usize = hostler_proto::MAX_MESSAGE_BYTES / 2;
 /// A rollout is shown again at most this often to a watcher, however fast it changes; but at once when tasks ended,
 /// which every task does only once.
 pub const WATCH_PAUSE: Duration = Duration::from_millis(50);

@@ -1,3 +1,5 @@
+//! Opens everything, serves until told to stop, and closes it again in the right order.
+
 use std::{
     io,
     net::SocketAddr,
@@ -21,22 +23,26 @@ use tonic::transport::{Server, server::Router};
 use crate::{
     clock::now,
     command::keep_watchdog,
-    control::state::State,
-    control::{Desk, Place, Running},
-    grpc::ca::{Authority, CaError},
-    grpc::session::{SessionError, hex, random},
-    grpc::{AdminService, AgentService, EnrolmentService, Setup, Shared},
+    control::{Control, ControlConfig, State},
+    control_loop::{ControlLoop, Running},
+    grpc::{
+        AdminService, AgentService, EnrolmentService, Setup, Shared,
+        ca::{Authority, CaError},
+        session::{SessionError, hex, random},
+    },
     limits::{
         ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS, AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
         CALL_TIMEOUT, CALLS_PER_CONNECTION, ENROLMENT_CONNECTIONS, ENROLMENT_CONNECTIONS_PER_ADDRESS, STOP_GRACE,
     },
     metrics::Metrics,
-    nodes::live::Live,
+    nodes::reports::NodeReports,
     settings::Settings,
-    store::artifact::Artifacts,
-    store::data_dir::{DataDir, DataDirError, write_private},
-    store::index::Index,
-    store::ledger::{self, Ledger, LedgerError, Opened, Recovered},
+    store::{
+        artifact::Artifacts,
+        data_dir::{DataDir, DataDirError, write_private},
+        index::Index,
+        ledger::{self, Ledger, LedgerError, Opened, Recovered},
+    },
 };
 
 /// Where the actual addresses are written, as JSON.
@@ -147,22 +153,22 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
     let coordinator = Coordinator::open(&settings, &listeners.addresses)?;
     let (stop, stopped) = watch::channel(false);
     let serving = coordinator.serve(listeners, &stopped)?;
-    let watchdog = keep_watchdog(coordinator.desk.handle.clone());
+    let watchdog = keep_watchdog(coordinator.control.handle.clone());
     tokio::pin!(serving, shutdown, watchdog);
     let result = tokio::select! {
         result = &mut serving => result,
         () = &mut watchdog => Ok(()),
         () = &mut shutdown => {
             tracing::info!("stopping");
-            // The desk ends first: its streams end with it, and then the listeners have nobody to wait for.
-            coordinator.desk.handle.stop();
+            // The control loop ends first: its streams end with it, and then the listeners have nobody to wait for.
+            coordinator.control.handle.stop();
             stop.send_replace(true);
             tokio::time::timeout(STOP_GRACE, &mut serving).await.unwrap_or(Ok(()))
         }
     };
-    let Coordinator { desk, data, shared, index, .. } = coordinator;
-    desk.stop();
-    shared.live.keep_all();
+    let Coordinator { control, data, shared, index, .. } = coordinator;
+    control.stop();
+    shared.reports.keep_all();
     index.close();
     result.and(remove(&data.join(ADDRESSES_FILE)))
 }
@@ -183,7 +189,7 @@ macro_rules! limited {
 /// Everything that is open while a coordinator runs.
 struct Coordinator {
     data: DataDir,
-    desk: Running,
+    control: Running,
     shared: Arc<Shared>,
     index: Arc<Index>,
     setup: Option<String>,
@@ -196,44 +202,29 @@ impl Coordinator {
         // Of an earlier run; who waits for it must not read old addresses.
         remove(&data.join(ADDRESSES_FILE))?;
         let authority = Authority::open(&data, now())?.with_node_lifetime(settings.node_certificate_lifetime);
-        let Opened { ledger, records, torn } = Ledger::open(&settings.data_dir)?;
-        if let Some(torn) = torn {
-            tracing::warn!(file = %torn.display(), "the last ledger record was not completely written and never acknowledged; it was put aside");
-        }
-        let mut state = State::new();
-        for record in &records {
-            state.apply(record).map_err(|refused| RunError::Record { index: record.index, reason: refused.reason })?;
-        }
-        tracing::info!(records = records.len(), bytes = ledger.length(), "ledger read");
+        let (ledger, state) = read_ledger(settings)?;
+        let reader = ledger.reader();
         let artifacts = Artifacts::open(&settings.data_dir).map_err(in_file(&settings.data_dir))?;
         let has_root = state.root().is_some();
         let (index, mut kept) = Index::open(&settings.data_dir, now());
         let enrolled_from = std::mem::take(&mut kept.addresses).into_iter().collect();
-        let place = Place {
-            index: index.clone(),
-            report_interval: settings.report_interval,
-            conditions_fresh_for: (settings.report_interval * 3).max(CONDITIONS_FRESH_AT_LEAST),
-        };
-        let desk = Desk::start(ledger, state, place, enrolled_from).map_err(RunError::Start)?;
-        let live = Live::new(index.clone(), kept, now());
-        let fleet_file = data.join(FLEET_FILE);
-        if let Ok(content) = std::fs::read(&fleet_file)
-            && let Err(reason) = live.set_fleet_file(&content)
-        {
-            tracing::warn!(file = %fleet_file.display(), reason, "the kept fleet file cannot be used; nodes are judged by the usual thresholds");
-        }
+        let control = Control::new(Box::new(ledger), state, control_config(settings), enrolled_from);
+        let control = ControlLoop::start(control, index.clone()).map_err(RunError::Start)?;
+        let reports = NodeReports::new(control.handle.clone(), index.clone(), kept, now());
+        use_fleet_file(&reports, &data.join(FLEET_FILE));
         let host = |listen: SocketAddr| advertised(settings.advertised_host.as_deref(), listen);
         let setup = setup_code(&data, has_root, &authority, &host(addresses.admin))?;
         let shared = Arc::new(Shared {
-            desk: desk.handle.clone(),
+            control: control.handle.clone(),
+            ledger: reader,
             authority,
             artifacts,
-            live,
+            reports,
             silent_after_ms: silent_after_ms(settings),
             enrolment_address: host(addresses.enrolment),
             agent_address: host(addresses.agents),
         });
-        Ok(Self { data, desk, shared, index, setup, addresses: addresses.clone() })
+        Ok(Self { data, control, shared, index, setup, addresses: addresses.clone() })
     }
 
     /// Serves on all listeners until `stopped` says so.
@@ -288,14 +279,44 @@ impl Coordinator {
             enrolment = %self.addresses.enrolment, agents = %self.addresses.agents, admin = %self.addresses.admin,
             ca_pin = %authority.pin(), "serving"
         );
-        let doors = async move { tokio::try_join!(enrolment, agents, admin).map(|_| ()).map_err(Into::into) };
+        let listeners = async move { tokio::try_join!(enrolment, agents, admin).map(|_| ()).map_err(Into::into) };
         Ok(async move {
             match metrics {
-                // Metrics are served until the doors are closed, and never end by themselves.
-                Some(metrics) => tokio::select! { ended = doors => ended, () = metrics => Ok(()) },
-                None => doors.await,
+                // Metrics are served until the listeners are closed, and never end by themselves.
+                Some(metrics) => tokio::select! { ended = listeners => ended, () = metrics => Ok(()) },
+                None => listeners.await,
             }
         })
+    }
+}
+
+/// Opens the ledger and folds it; every document in it is verified.
+fn read_ledger(settings: &Settings) -> Result<(Ledger, State), RunError> {
+    let Opened { ledger, records, torn } = Ledger::open(&settings.data_dir)?;
+    if let Some(torn) = torn {
+        tracing::warn!(file = %torn.display(), "the last ledger record was not completely written and never acknowledged; it was put aside");
+    }
+    let mut state = State::new();
+    for record in &records {
+        state.replay(record).map_err(|refused| RunError::Record { index: record.index, reason: refused.reason })?;
+    }
+    tracing::info!(records = records.len(), bytes = ledger.length(), "ledger read");
+    Ok((ledger, state))
+}
+
+fn control_config(settings: &Settings) -> ControlConfig {
+    ControlConfig {
+        report_interval: settings.report_interval,
+        conditions_fresh_for: (settings.report_interval * 3).max(CONDITIONS_FRESH_AT_LEAST),
+    }
+}
+
+/// Evaluates nodes by the thresholds of the fleet file that was kept, if there is one.
+fn use_fleet_file(reports: &NodeReports, file: &Path) {
+    if let Ok(content) = std::fs::read(file)
+        && let Err(reason) = reports.set_fleet_file(&content)
+    {
+        tracing::warn!(file = %file.display(), reason, "the kept fleet file cannot be used; nodes are judged by the usual thresholds");
     }
 }
 

@@ -1,18 +1,23 @@
+//! Nodes that come in: enrolment under a token, and renewal by their own key.
+
 use std::net::IpAddr;
 
 use hostler_plan::{
-    document::{DocumentKind, Enrolment, Signed},
+    document::{Enrolment, RosterStatus, Signed},
     id::{Digest, Fingerprint, FleetId, NodeName},
     refusal::{Refusal, Refused},
+    timestamp::Timestamp,
     trust::{self, Moment, Verified},
 };
 
-use super::{Desk, DeskError, at, document, listed_active, not_allowed};
-use crate::control::state::{Membership, Token};
+use super::{
+    Control, ControlError, Proven,
+    state::{Membership, State, Token},
+};
 
 /// An enrolment as it was handed in.
 #[derive(Debug)]
-pub struct EnrolAsk {
+pub struct EnrolRequest {
     pub enrolment: Signed,
     /// SPKI digest of the key in the certificate request, whose possession was proved.
     pub tls_key: Digest,
@@ -31,53 +36,60 @@ pub struct Admitted {
     pub roster: Option<Signed>,
 }
 
-impl Desk {
-    /// Admits a key under a token, or says why not. The same key again is admitted again; who knocks with a used-up
+impl Control {
+    /// Admits a key under a token, or says why not. The same key again is admitted again; who comes with a used-up
     /// token or another node's name raises an alarm.
-    pub fn enrol(&mut self, ask: &EnrolAsk) -> Result<Admitted, DeskError> {
-        let (token, enrolment) = self.verify_enrolment(ask)?;
-        let wanted = enrolment.document();
-        let (node, key) = (wanted.node.clone(), wanted.key.fingerprint());
-        let is_new = match self.judge(&token, &enrolment, ask.address) {
+    pub fn enrol(&mut self, now: Timestamp, request: &EnrolRequest) -> Result<Admitted, ControlError> {
+        let (token, enrolment) = self.verify_enrolment(now, request)?;
+        let Enrolment { node, key, token: id, fleet_id, .. } = enrolment.document().clone();
+        let key = key.fingerprint();
+        let is_new = match self.check_enrolment(&token, &enrolment, request.address) {
             Ok(is_new) => is_new,
             Err(refused) => {
-                self.alarm(&format!("enrolment of {node} with token {}", wanted.token), &refused);
+                self.alarm(now, &format!("enrolment of {node} with token {id}"), &refused);
                 return Err(refused.into());
             }
         };
         if is_new {
-            self.commit(vec![document(DocumentKind::Enrolment, &ask.enrolment)])?;
-            self.note_address(&node, ask.address);
-            tracing::info!(node = %node, key = %key, token = %wanted.token, address = %ask.address, "node enrolled");
+            self.commit(now, vec![Proven::Enrolment(enrolment)])?;
+            self.note_address(&node, request.address);
+            tracing::info!(node = %node, key = %key, token = %id, address = %request.address, "node enrolled");
         }
         let (roots, roster) = self.trust_chain(0);
-        let fleet = wanted.fleet_id.clone();
-        Ok(Admitted { fleet, node, key, admission: token.admission.signed().clone(), roots, roster })
+        Ok(Admitted { fleet: fleet_id, node, key, admission: token.admission.signed().clone(), roots, roster })
     }
 
     /// Signatures, times and the proof that the certificate is for the node that enrols.
-    fn verify_enrolment(&self, ask: &EnrolAsk) -> Result<(Token, Verified<Enrolment>), Refused> {
-        let now = at();
+    fn verify_enrolment(
+        &self,
+        now: Timestamp,
+        request: &EnrolRequest,
+    ) -> Result<(Token, Verified<Enrolment>), Refused> {
         let root = self.state.require_root()?;
-        let token = self.state.token(&self.state.token_of(&ask.enrolment)?)?.clone();
+        let token = self.state.token(&self.state.token_of(&request.enrolment)?)?.clone();
         let admission = trust::admission(root, token.admission.signed(), Moment::Submitting(now))?;
-        let enrolment = trust::enrolment(&admission, &ask.enrolment, Moment::Starting(now))?;
+        let enrolment = trust::enrolment(&admission, &request.enrolment, Moment::Starting(now))?;
         let named = enrolment.document().tls_key;
-        if named != ask.tls_key {
+        if named != request.tls_key {
             return Err(Refused::new(
                 Refusal::DigestMismatch,
                 format!(
                     "expected a certificate request for the TLS key {named} that the enrolment names, found one for {}; enrol again",
-                    ask.tls_key
+                    request.tls_key
                 ),
             ));
         }
         Ok((token, enrolment))
     }
 
-    /// Whether this key may come in, and whether it is a new one. Refusals here mean that somebody knocks who should
+    /// Whether this key may come in, and whether it is a new one. Refusals here mean that somebody tries who should
     /// not.
-    fn judge(&self, token: &Token, enrolment: &Verified<Enrolment>, address: IpAddr) -> Result<bool, Refused> {
+    fn check_enrolment(
+        &self,
+        token: &Token,
+        enrolment: &Verified<Enrolment>,
+        address: IpAddr,
+    ) -> Result<bool, Refused> {
         let wanted = enrolment.document();
         let (node, key, id) = (&wanted.node, wanted.key.fingerprint(), &wanted.token);
         if token.revoked {
@@ -158,4 +170,15 @@ impl Desk {
             )),
         }
     }
+}
+
+/// Whether a roster lists that name for somebody who still belongs to the fleet.
+fn listed_active(state: &State, node: &NodeName) -> Option<Fingerprint> {
+    let roster = state.roster.as_ref()?.document();
+    let listed = roster.nodes.iter().find(|n| n.name == *node && n.status == RosterStatus::Active)?;
+    Some(listed.key.fingerprint())
+}
+
+fn not_allowed(reason: String) -> Refused {
+    Refused::new(Refusal::NotAllowed, reason)
 }

@@ -1,6 +1,9 @@
 //! What the ledger amounts to. Nothing is here that cannot be had again by folding it from its first record.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use hostler_plan::{
     document::{Admission, DocumentKind, Enrolment, Plan, Receipt, Roster, RosterStatus, Signed},
@@ -9,10 +12,12 @@ use hostler_plan::{
     json,
     ledger::Record,
     refusal::{Refusal, Refused},
-    sequencer::{self, Sequencer},
+    sequencer::{self, RolloutState, Sequencer},
     timestamp::Timestamp,
     trust::{self, Moment, TrustedRoot, Verified},
 };
+
+use super::commit::Proven;
 
 /// Refusals that are remembered per node; the ledger has them all.
 const KEPT_REFUSALS: usize = 20;
@@ -28,7 +33,9 @@ pub struct State {
     pub tokens: BTreeMap<TokenId, Token>,
     /// The newest enrolment of every name.
     pub enrolled: BTreeMap<NodeName, Enrolled>,
-    pub plans: BTreeMap<Digest, Verified<Plan>>,
+    pub plans: BTreeMap<Digest, Arc<Verified<Plan>>>,
+    /// Those whose rollouts are not over.
+    open: BTreeSet<Digest>,
     pub receipts: Receipts,
     pub refusals: BTreeMap<NodeName, VecDeque<NodeRefusal>>,
     pub alarms: VecDeque<(Timestamp, String)>,
@@ -64,7 +71,7 @@ pub struct NodeRefusal {
 /// Every receipt, by what it is about.
 #[derive(Debug, Default)]
 pub struct Receipts {
-    by_task: BTreeMap<(Digest, TaskId), Vec<Verified<Receipt>>>,
+    by_task: BTreeMap<(Digest, TaskId), Vec<Arc<Verified<Receipt>>>>,
     /// The newest of each node: number and digest.
     newest: BTreeMap<NodeName, (u64, Digest)>,
     digests: BTreeSet<Digest>,
@@ -94,6 +101,7 @@ impl State {
             tokens: BTreeMap::new(),
             enrolled: BTreeMap::new(),
             plans: BTreeMap::new(),
+            open: BTreeSet::new(),
             receipts: Receipts::default(),
             refusals: BTreeMap::new(),
             alarms: VecDeque::new(),
@@ -135,6 +143,36 @@ impl State {
         }
     }
 
+    /// Whether that plan is known and its rollout not over.
+    pub fn is_open(&self, plan: &Digest) -> bool {
+        self.open.contains(plan)
+    }
+
+    /// Where the rollout of that plan stands.
+    pub fn standing(&self, plan: &Digest) -> Option<RolloutState> {
+        self.sequencer.rollouts().into_iter().find(|r| r.plan == *plan).map(|r| r.state)
+    }
+
+    /// The plans whose rollouts are not over.
+    pub fn open_plans(&self) -> impl Iterator<Item = &Arc<Verified<Plan>>> {
+        self.open.iter().filter_map(|plan| self.plans.get(plan))
+    }
+
+    /// Whether a plan names that artifact and that node.
+    pub fn needs_artifact(&self, node: &NodeName, artifact: &Digest) -> bool {
+        self.plans.values().any(|p| {
+            let plan = p.document();
+            plan.target(node).is_some() && plan.artifacts.iter().any(|a| a.sha256 == *artifact)
+        })
+    }
+
+    /// Enrolments that no roster lists yet.
+    pub fn pending(&self) -> impl Iterator<Item = (&NodeName, &Enrolled)> {
+        self.enrolled
+            .iter()
+            .filter(|(node, e)| self.membership(node, &e.enrolment.document().key.fingerprint()) == Membership::Pending)
+    }
+
     /// How the holder of that key stands under that name.
     pub fn membership(&self, node: &NodeName, key: &Fingerprint) -> Membership {
         let listed = self.roster.as_ref().and_then(|r| r.document().nodes.iter().find(|n| n.name == *node));
@@ -155,32 +193,73 @@ impl State {
         if enrolled && !active { Membership::Pending } else { Membership::Unknown }
     }
 
-    /// Takes a record into account. Documents are verified again, so that a ledger made by somebody else, chained well
-    /// but signed by nobody, amounts to nothing.
-    pub fn apply(&mut self, record: &Record) -> Result<(), Refused> {
-        let Record { at, entry, .. } = record;
+    /// Takes a record that was read from the disk into account. Its document is verified, so that a ledger made by
+    /// somebody else, chained well but signed by nobody, amounts to nothing.
+    pub fn replay(&mut self, record: &Record) -> Result<(), Refused> {
+        let proven = match &record.entry {
+            Entry::Document { kind, document: StoredDocument(signed) } => self.verify(*kind, signed)?,
+            decision => Proven::Decision(decision.clone()),
+        };
+        self.apply(record, proven);
+        Ok(())
+    }
+
+    /// Takes a record into account whose content was verified: `proven` is what it holds.
+    pub fn apply(&mut self, record: &Record, proven: Proven) {
+        let at = record.at;
+        match proven {
+            Proven::Root(root) => self.roots.push(root),
+            Proven::Admission(admission) => {
+                let token = Token { admission, keys: BTreeMap::new(), revoked: false };
+                self.tokens.insert(token.admission.document().token.clone(), token);
+            }
+            Proven::Enrolment(enrolment) => {
+                let Enrolment { node, key, token, .. } = enrolment.document();
+                if let Some(token) = self.tokens.get_mut(token) {
+                    token.keys.insert(key.fingerprint(), node.clone());
+                }
+                self.enrolled.insert(node.clone(), Enrolled { enrolment, at });
+            }
+            Proven::Roster(roster) => self.roster = Some(roster),
+            Proven::Plan(plan) => {
+                let order = (plan.document().epoch, plan.document().seq);
+                self.highest = self.highest.max(Some(order));
+                self.open.insert(plan.digest());
+                self.plans.insert(plan.digest(), Arc::new(plan));
+            }
+            Proven::Receipt(receipt) => self.receipts.add(receipt),
+            Proven::Decision(entry) => self.decided(at, &entry),
+        }
+        self.sequencer.apply(at, &record.entry);
+        if ends_rollouts(&record.entry) {
+            let Self { open, sequencer, .. } = self;
+            open.retain(|plan| !sequencer.is_over(plan));
+        }
+    }
+
+    fn decided(&mut self, at: Timestamp, entry: &Entry) {
         match entry {
-            Entry::Document { kind, document: StoredDocument(signed) } => self.apply_document(*at, *kind, signed)?,
             Entry::NodeRefused { node, document, refusal, reason } => {
                 let kept = self.refusals.entry(node.clone()).or_default();
                 if kept.len() == KEPT_REFUSALS {
                     kept.pop_front();
                 }
                 let (refusal, reason, document) = (*refusal, reason.clone(), *document);
-                kept.push_back(NodeRefusal { at: *at, refusal, reason, document });
+                kept.push_back(NodeRefusal { at, refusal, reason, document });
             }
             Entry::Alarm { about, refusal, reason } => {
                 if self.alarms.len() == KEPT_ALARMS {
                     self.alarms.pop_front();
                 }
-                self.alarms.push_back((*at, format!("{about}: {reason} ({refusal})")));
+                self.alarms.push_back((at, format!("{about}: {reason} ({refusal})")));
             }
             Entry::TokenRevoked { token, .. } => {
                 if let Some(token) = self.tokens.get_mut(token) {
                     token.revoked = true;
                 }
             }
-            Entry::Granted { .. }
+            Entry::Document { .. }
+            | Entry::Granted { .. }
             | Entry::LeaseExpired { .. }
             | Entry::LeaseReleased { .. }
             | Entry::Paused { .. }
@@ -191,52 +270,33 @@ impl State {
             | Entry::Quarantined { .. }
             | Entry::QuarantineReleased { .. } => {}
         }
-        self.sequencer.apply(*at, entry);
-        Ok(())
     }
 
-    fn apply_document(&mut self, at: Timestamp, kind: DocumentKind, signed: &Signed) -> Result<(), Refused> {
-        match kind {
-            DocumentKind::Root => {
-                let next = match self.root() {
-                    None => TrustedRoot::first(signed, &signed.digest())?,
-                    Some(root) => root.advance(signed)?,
-                };
-                self.roots.push(next);
-            }
+    /// Verifies a document of the ledger; its times were looked at when it came in.
+    fn verify(&self, kind: DocumentKind, signed: &Signed) -> Result<Proven, Refused> {
+        Ok(match kind {
+            DocumentKind::Root => Proven::Root(match self.root() {
+                None => TrustedRoot::first(signed, &signed.digest())?,
+                Some(root) => root.advance(signed)?,
+            }),
             DocumentKind::Admission => {
-                let admission = trust::admission(self.require_root()?, signed, Moment::Begun)?;
-                let token = Token { admission, keys: BTreeMap::new(), revoked: false };
-                self.tokens.insert(token.admission.document().token.clone(), token);
+                Proven::Admission(trust::admission(self.require_root()?, signed, Moment::Begun)?)
             }
             DocumentKind::Enrolment => {
-                let token = self.token_of(signed)?;
-                let admission = self.token(&token)?.admission.clone();
-                let enrolment = trust::enrolment(&admission, signed, Moment::Begun)?;
-                let (node, key) = (enrolment.document().node.clone(), enrolment.document().key.fingerprint());
-                if let Some(token) = self.tokens.get_mut(&token) {
-                    token.keys.insert(key, node.clone());
-                }
-                self.enrolled.insert(node, Enrolled { enrolment, at });
+                let token = self.token(&self.token_of(signed)?)?;
+                Proven::Enrolment(trust::enrolment(&token.admission, signed, Moment::Begun)?)
             }
             DocumentKind::Roster => {
-                self.roster = Some(trust::roster(self.require_root()?, self.roster.as_ref(), signed, Moment::Begun)?);
+                Proven::Roster(trust::roster(self.require_root()?, self.roster.as_ref(), signed, Moment::Begun)?)
             }
             DocumentKind::Plan => {
-                let plan = trust::plan(self.require_root()?, self.require_roster()?, signed, Moment::Begun)?;
-                let order = (plan.document().epoch, plan.document().seq);
-                self.highest = self.highest.max(Some(order));
-                self.plans.insert(plan.digest(), plan);
+                Proven::Plan(trust::plan(self.require_root()?, self.require_roster()?, signed, Moment::Begun)?)
             }
-            DocumentKind::Receipt => {
-                let receipt = trust::receipt(self.require_roster()?, signed)?;
-                self.receipts.add(receipt);
-            }
+            DocumentKind::Receipt => Proven::Receipt(trust::receipt(self.require_roster()?, signed)?),
             DocumentKind::Login => {
                 return Err(Refused::new(Refusal::Malformed, "expected no login in a ledger, found one"));
             }
-        }
-        Ok(())
+        })
     }
 
     /// Which token an enrolment says it used. Nothing is verified yet.
@@ -258,6 +318,27 @@ impl State {
     }
 }
 
+/// Whether a rollout may be over after it that was not before.
+fn ends_rollouts(entry: &Entry) -> bool {
+    match entry {
+        Entry::Document { kind: DocumentKind::Root | DocumentKind::Plan, .. }
+        | Entry::Halted { .. }
+        | Entry::Finished { .. } => true,
+        Entry::Document { .. }
+        | Entry::Granted { .. }
+        | Entry::LeaseExpired { .. }
+        | Entry::LeaseReleased { .. }
+        | Entry::Paused { .. }
+        | Entry::Resumed { .. }
+        | Entry::NoWorse { .. }
+        | Entry::Quarantined { .. }
+        | Entry::QuarantineReleased { .. }
+        | Entry::NodeRefused { .. }
+        | Entry::Alarm { .. }
+        | Entry::TokenRevoked { .. } => false,
+    }
+}
+
 impl Receipts {
     fn add(&mut self, receipt: Verified<Receipt>) {
         let document = receipt.document();
@@ -268,7 +349,7 @@ impl Receipts {
         if newest.0 <= counter {
             *newest = (counter, receipt.digest());
         }
-        self.by_task.entry((document.plan, document.task.clone())).or_default().push(receipt);
+        self.by_task.entry((document.plan, document.task.clone())).or_default().push(Arc::new(receipt));
     }
 
     /// Whether that very receipt is here.
@@ -287,7 +368,7 @@ impl Receipts {
     }
 
     /// The receipts of a task, oldest first.
-    pub fn of_task(&self, plan: &Digest, task: &TaskId) -> &[Verified<Receipt>] {
+    pub fn of_task(&self, plan: &Digest, task: &TaskId) -> &[Arc<Verified<Receipt>>] {
         self.by_task.get(&(*plan, task.clone())).map_or(&[], Vec::as_slice)
     }
 }

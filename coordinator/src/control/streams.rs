@@ -1,43 +1,45 @@
-//! The streams of the nodes: what each was told, and what it must still be told.
+//! The streams of the nodes: what each was sent, and what it must still be told.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hostler_plan::{
-    document::Signed,
+    document::{Receipt, Signed},
+    entry::Entry,
     id::{BootId, Digest, Fingerprint, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    sequencer::{Observation, OpenGrant, RolloutState, RolloutView},
+    sequencer::{Observation, OpenGrant, RolloutState},
+    timestamp::Timestamp,
+    trust::Verified,
 };
-use hostler_proto::{
-    MAX_MESSAGE_BYTES, status,
-    v1::{self, Hello, ToAgent, to_agent::Message},
-};
-use tokio::sync::{mpsc, oneshot};
-use tonic::Status;
 
-use super::{Desk, DeskError, at};
-use crate::control::state::Membership;
+use super::{Closing, Control, ControlError, Effect, Proven, ToNode, state::Membership};
+use crate::limits::TRUST_BYTES;
 
-/// Bytes of roots in one message: half of what a message may have, the rest is for the roster and the framing.
-const TRUST_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+/// Every node's open stream.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    pub(super) by_node: BTreeMap<NodeName, Stream>,
+    last: u64,
+}
 
 /// The coordinator's end of a node's stream.
 #[derive(Debug)]
 pub(super) struct Stream {
     number: u64,
     key: Fingerprint,
-    boot_id: BootId,
-    sender: mpsc::Sender<Result<ToAgent, Status>>,
-    /// Dropped with the stream, which ends the task that reads from the node.
-    _open: oneshot::Sender<()>,
-    told: Told,
+    pub(super) boot_id: BootId,
+    sent: SentState,
 }
 
 /// What the node at the other end knows.
 #[derive(Debug, Default)]
-struct Told {
+struct SentState {
     root: u64,
     roster: Option<Digest>,
+    /// Those that are not over.
     plans: BTreeSet<Digest>,
     grants: BTreeSet<u64>,
     stops: BTreeSet<Digest>,
@@ -45,53 +47,101 @@ struct Told {
     running: Option<(Digest, u64)>,
 }
 
-/// A stream that a node opened.
-#[derive(Debug)]
-pub struct Attaching {
-    pub node: NodeName,
-    pub key: Fingerprint,
-    pub hello: Hello,
-    pub sender: mpsc::Sender<Result<ToAgent, Status>>,
-    pub open: oneshot::Sender<()>,
+/// Which nodes may have to be told something: what changed since they were told tells whom to look at.
+#[derive(Debug, Default)]
+pub(super) struct Push {
+    everybody: bool,
+    nodes: BTreeSet<NodeName>,
 }
 
-impl Desk {
-    /// Takes a node's stream in the place of its last one, and tells it what it does not know. Gives the stream's
-    /// number and the boot that the node is in.
-    pub fn attach(&mut self, attaching: Attaching) -> Result<(u64, BootId), DeskError> {
-        let Attaching { node, key, hello, sender, open } = attaching;
-        let boot_id = BootId::new(hello.boot_id.as_str()).map_err(|e| DeskError::Invalid(e.to_string()))?;
-        self.check_member(&node, &key)?;
-        self.notice_old_image(&node, hello.receipt_counter);
-        let running = hello.running.as_ref().and_then(|r| Some((r.plan.parse::<Digest>().ok()?, r)));
-        let told = Told {
-            root: hello.root_version,
-            running: running.as_ref().map(|(plan, r)| (*plan, r.grant)),
-            ..Told::default()
-        };
-        self.last_stream += 1;
-        let number = self.last_stream;
-        let welcome = v1::Welcome {
-            report_interval_seconds: u32::try_from(self.place.report_interval.as_secs()).unwrap_or(u32::MAX),
-        };
-        let stream = Stream { number, key, boot_id: boot_id.clone(), sender, _open: open, told };
-        self.streams.insert(node.clone(), stream);
-        self.send(&node, Message::Welcome(welcome));
-        self.observe(Observation::NodeConnected { node: node.clone(), boot_id: boot_id.clone() });
-        if let Some((plan, r)) = running
-            && let Ok(task) = TaskId::new(r.task.as_str())
-        {
-            self.observe(Observation::LeaseRenewed { plan, task, grant: r.grant, boot_id: boot_id.clone() });
+impl Push {
+    /// Notes whom an entry may concern.
+    pub(super) fn after(&mut self, entry: &Proven) {
+        match entry {
+            Proven::Root(_) | Proven::Enrolment(_) | Proven::Roster(_) | Proven::Plan(_) => self.everybody = true,
+            Proven::Admission(_) | Proven::Receipt(_) => {}
+            Proven::Decision(Entry::Granted { node, .. }) => {
+                self.nodes.insert(node.clone());
+            }
+            Proven::Decision(
+                Entry::TokenRevoked { .. } | Entry::Halted { .. } | Entry::Finished { .. } | Entry::Document { .. },
+            ) => self.everybody = true,
+            Proven::Decision(
+                Entry::LeaseExpired { .. }
+                | Entry::LeaseReleased { .. }
+                | Entry::Paused { .. }
+                | Entry::Resumed { .. }
+                | Entry::NoWorse { .. }
+                | Entry::Quarantined { .. }
+                | Entry::QuarantineReleased { .. }
+                | Entry::NodeRefused { .. }
+                | Entry::Alarm { .. },
+            ) => {}
         }
-        Ok((number, boot_id))
+    }
+}
+
+/// A stream that a node opens, with what the node says that it holds.
+#[derive(Debug, Clone)]
+pub struct Attach {
+    pub node: NodeName,
+    pub key: Fingerprint,
+    pub boot_id: BootId,
+    pub root_version: u64,
+    /// How many receipts it has signed.
+    pub receipt_counter: u64,
+    pub running: Option<RunningTask>,
+}
+
+/// The task that a node is in the middle of.
+#[derive(Debug, Clone)]
+pub struct RunningTask {
+    pub plan: Digest,
+    /// None when it has no proper name.
+    pub task: Option<TaskId>,
+    pub grant: u64,
+}
+
+/// A stream that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attached {
+    /// Which one of all since the start.
+    pub stream: u64,
+}
+
+impl Control {
+    /// Takes a node's stream in the place of its last one; what it does not know is told with the next
+    /// [`schedule`](Self::schedule).
+    pub fn attach(&mut self, now: Timestamp, attach: Attach) -> Result<Attached, ControlError> {
+        let Attach { node, key, boot_id, root_version, receipt_counter, running } = attach;
+        self.check_member(&node, &key)?;
+        self.notice_old_image(now, &node, receipt_counter);
+        let running_grant = running.as_ref().map(|r| (r.plan, r.grant));
+        let sent = SentState { root: root_version, running: running_grant, ..SentState::default() };
+        self.streams.last += 1;
+        let number = self.streams.last;
+        let stream = Stream { number, key, boot_id: boot_id.clone(), sent };
+        if let Some(before) = self.streams.by_node.insert(node.clone(), stream) {
+            self.effects.push(Effect::Close { stream: before.number, closing: Closing::Replaced });
+        }
+        let seconds = self.config.report_interval.as_secs();
+        let report_interval_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.send(&node, ToNode::Welcome { report_interval_seconds });
+        self.push.nodes.insert(node.clone());
+        self.observe(now, Observation::NodeConnected { node, boot_id: boot_id.clone() });
+        if let Some(RunningTask { plan, task: Some(task), grant }) = running {
+            self.observe(now, Observation::LeaseRenewed { plan, task, grant, boot_id });
+        }
+        Ok(Attached { stream: number })
     }
 
-    /// A stream ended; a later one of the same node stays.
-    pub fn detach(&mut self, node: &NodeName, number: u64) -> bool {
-        let ours = self.streams.get(node).is_some_and(|s| s.number == number);
+    /// A stream ended; a later one of the same node stays. Says whether it was the node's present one.
+    pub fn detach(&mut self, now: Timestamp, node: &NodeName, stream: u64) -> bool {
+        let ours = self.streams.by_node.get(node).is_some_and(|s| s.number == stream);
         if ours {
-            self.streams.remove(node);
-            self.observe(Observation::NodeDisconnected { node: node.clone() });
+            self.streams.by_node.remove(node);
+            self.effects.push(Effect::Close { stream, closing: Closing::Detached });
+            self.observe(now, Observation::NodeDisconnected { node: node.clone() });
         }
         ours
     }
@@ -114,47 +164,53 @@ impl Desk {
     }
 
     /// A node that signed fewer receipts than are here was set back to an older disk image, or its key lives twice.
-    fn notice_old_image(&mut self, node: &NodeName, counter: u64) {
+    fn notice_old_image(&mut self, now: Timestamp, node: &NodeName, counter: u64) {
         let known = self.state.receipts.newest_counter(node);
         if counter < known {
             let reason = format!(
                 "expected at least {known} signed receipts on {node}, found {counter}; an old image of its disk was restored, or two machines hold its key: re-enrol it under a new key"
             );
-            self.alarm(&format!("node {node}"), &Refused::new(Refusal::Replay, reason));
+            self.alarm(now, &format!("node {node}"), &Refused::new(Refusal::Replay, reason));
         }
     }
 
-    /// Tells every connected node what changed for it.
-    pub(super) fn tell_all(&mut self) {
-        let rollouts = self.state.sequencer.rollouts();
-        let nodes: Vec<NodeName> = self.streams.keys().cloned().collect();
+    /// Tells every node for which something changed what it does not know.
+    pub(super) fn push_due(&mut self, now: Timestamp) {
+        let Push { everybody, nodes } = std::mem::take(&mut self.push);
+        let nodes = match everybody {
+            true => self.streams.by_node.keys().cloned().collect(),
+            false => nodes,
+        };
         for node in nodes {
-            self.tell(&node, &rollouts);
+            self.push(now, &node);
         }
     }
 
     /// Tells one node everything that it should know and was not told on this stream.
-    fn tell(&mut self, node: &NodeName, rollouts: &[RolloutView]) {
-        let Some(key) = self.streams.get(node).map(|s| s.key.clone()) else { return };
+    fn push(&mut self, now: Timestamp, node: &NodeName) {
+        let Some(stream) = self.streams.by_node.get(node) else { return };
+        let (number, key) = (stream.number, stream.key.clone());
         if let Err(refused) = self.check_member(node, &key) {
-            return self.close(node, status::from_refused(&refused));
+            self.streams.by_node.remove(node);
+            self.effects.push(Effect::Close { stream: number, closing: Closing::Refused(refused) });
+            return self.observe(now, Observation::NodeDisconnected { node: node.clone() });
         }
-        self.tell_trust(node);
+        self.push_trust(node);
         if self.state.membership(node, &key) == Membership::Active {
-            self.tell_plans(node, rollouts);
-            self.tell_grants(node, rollouts);
-            self.tell_stops(node, rollouts);
+            self.push_plans(node);
+            self.push_grants(node);
+            self.push_stops(node);
         }
     }
 
-    fn tell_trust(&mut self, node: &NodeName) {
-        let Some(told) = self.streams.get(node).map(|s| &s.told) else { return };
+    fn push_trust(&mut self, node: &NodeName) {
+        let Some(sent) = self.streams.by_node.get(node).map(|s| &s.sent) else { return };
         let newest = self.state.root().map_or(0, |r| r.root().version);
         let roster = self.state.roster.as_ref().map(|r| r.digest());
-        if told.root >= newest && told.roster == roster {
+        if sent.root >= newest && sent.roster == roster {
             return;
         }
-        let (roots, roster_document) = self.trust_chain(told.root);
+        let (roots, roster_document) = self.trust_chain(sent.root);
         let mut parts = vec![Vec::new()];
         let mut bytes = 0;
         for root in roots {
@@ -165,140 +221,104 @@ impl Desk {
             }
             bytes += size;
             if let Some(part) = parts.last_mut() {
-                part.push(root.into());
+                part.push(root);
             }
         }
         let last = parts.len() - 1;
         for (i, roots) in parts.into_iter().enumerate() {
-            let roster = roster_document.clone().filter(|_| i == last).map(Into::into);
-            self.send(node, Message::Trust(v1::TrustChain { roots, roster }));
+            let roster = roster_document.clone().filter(|_| i == last);
+            self.send(node, ToNode::Trust { roots, roster });
         }
-        if let Some(stream) = self.streams.get_mut(node) {
-            stream.told.root = newest.max(stream.told.root);
-            stream.told.roster = roster;
+        if let Some(stream) = self.streams.by_node.get_mut(node) {
+            stream.sent.root = newest.max(stream.sent.root);
+            stream.sent.roster = roster;
         }
     }
 
     /// Plans in the order of their numbers, because a node refuses a lower one that no higher one keeps beside it.
-    fn tell_plans(&mut self, node: &NodeName, rollouts: &[RolloutView]) {
-        let Some(told) = self.streams.get(node).map(|s| &s.told.plans) else { return };
-        let mut due: Vec<_> = rollouts
-            .iter()
-            .filter(|r| !r.state.is_over() && !told.contains(&r.plan))
-            .filter_map(|r| self.state.plans.get(&r.plan))
-            .filter(|p| p.document().target(node).is_some())
-            .map(|p| ((p.document().epoch, p.document().seq), p.digest(), p.signed().clone()))
+    fn push_plans(&mut self, node: &NodeName) {
+        let Some(sent) = self.streams.by_node.get(node).map(|s| &s.sent.plans) else { return };
+        let mut due: Vec<_> = self
+            .state
+            .open_plans()
+            .filter(|p| !sent.contains(&p.digest()) && p.document().target(node).is_some())
+            .cloned()
             .collect();
-        due.sort_by_key(|(order, ..)| *order);
-        for (_, digest, signed) in due {
-            self.send(node, Message::Plan(signed.into()));
-            if let Some(stream) = self.streams.get_mut(node) {
-                stream.told.plans.insert(digest);
+        due.sort_by_key(|p| (p.document().epoch, p.document().seq));
+        for plan in due {
+            let digest = plan.digest();
+            self.send(node, ToNode::Plan(plan));
+            if let Some(stream) = self.streams.by_node.get_mut(node) {
+                stream.sent.plans.insert(digest);
             }
         }
     }
 
-    fn tell_grants(&mut self, node: &NodeName, rollouts: &[RolloutView]) {
-        let Some(stream) = self.streams.get(node) else { return };
-        let over = |plan: &Digest| rollouts.iter().any(|r| r.plan == *plan && r.state.is_over());
-        let due: Vec<OpenGrant> = self
-            .state
-            .sequencer
-            .open_grants(node)
+    fn push_grants(&mut self, node: &NodeName) {
+        let Some(stream) = self.streams.by_node.get(node) else { return };
+        let open = self.state.sequencer.open_grants(node);
+        let due: Vec<OpenGrant> = open
             .into_iter()
-            .filter(|g| !stream.told.grants.contains(&g.grant.number))
+            .filter(|g| !stream.sent.grants.contains(&g.grant.number))
             // What was granted and not begun when a rollout ended is not begun any more.
-            .filter(|g| !over(&g.plan) || stream.told.running == Some((g.plan, g.grant.number)))
+            .filter(|g| self.state.is_open(&g.plan) || stream.sent.running == Some((g.plan, g.grant.number)))
             .collect();
         for OpenGrant { plan, task, grant } in due {
             let receipts = self.receipts_before(&plan, &task);
-            let message = v1::Grant {
-                plan: plan.to_string(),
-                task: task.to_string(),
-                grant: grant.number,
-                lease_seconds: grant.lease_seconds,
-                receipts,
-            };
-            self.send(node, Message::Grant(message));
-            if let Some(stream) = self.streams.get_mut(node) {
-                stream.told.grants.insert(grant.number);
+            let (grant, lease_seconds) = (grant.number, grant.lease_seconds);
+            self.send(node, ToNode::Grant { plan, task, grant, lease_seconds, receipts });
+            if let Some(stream) = self.streams.by_node.get_mut(node) {
+                stream.sent.grants.insert(grant);
             }
         }
     }
 
     /// The newest receipt of every task that a task comes after.
-    fn receipts_before(&self, plan: &Digest, task: &TaskId) -> Vec<v1::SignedDocument> {
+    fn receipts_before(&self, plan: &Digest, task: &TaskId) -> Vec<Arc<Verified<Receipt>>> {
         let Some(document) = self.state.plans.get(plan).map(|p| p.document()) else { return Vec::new() };
         let after = document.task(task).into_iter().flat_map(|t| &t.after);
-        after
-            .filter_map(|before| self.state.receipts.of_task(plan, before).last())
-            .map(|receipt| receipt.signed().clone().into())
-            .collect()
+        after.filter_map(|before| self.state.receipts.of_task(plan, before).last()).cloned().collect()
     }
 
-    fn tell_stops(&mut self, node: &NodeName, rollouts: &[RolloutView]) {
-        let Some(told) = self.streams.get(node).map(|s| &s.told) else { return };
-        let due: Vec<(Digest, String)> = rollouts
-            .iter()
-            .filter(|r| match r.state {
-                RolloutState::Halted { .. } | RolloutState::Superseded { .. } => true,
-                RolloutState::Running
-                | RolloutState::Paused { .. }
-                | RolloutState::Preempted { .. }
-                | RolloutState::NeedsAttention { .. }
-                | RolloutState::Finished => false,
-            })
-            .filter(|r| told.plans.contains(&r.plan) || told.running.is_some_and(|(plan, _)| plan == r.plan))
-            .filter(|r| !told.stops.contains(&r.plan))
-            .map(|r| (r.plan, r.state.to_string()))
-            .collect();
-        for (plan, reason) in due {
-            self.send(node, Message::Stop(v1::Stop { plan: plan.to_string(), reason }));
-            if let Some(stream) = self.streams.get_mut(node) {
-                stream.told.stops.insert(plan);
+    fn push_stops(&mut self, node: &NodeName) {
+        let Some(sent) = self.streams.by_node.get(node).map(|s| &s.sent) else { return };
+        let known = sent.plans.iter().copied().chain(sent.running.map(|(plan, _)| plan));
+        let over: BTreeSet<Digest> = known.filter(|p| !self.state.is_open(p)).collect();
+        for plan in over {
+            let state = self.state.standing(&plan);
+            let Some(stream) = self.streams.by_node.get_mut(node) else { return };
+            stream.sent.plans.remove(&plan);
+            match state {
+                Some(state @ (RolloutState::Halted { .. } | RolloutState::Superseded { .. })) => {
+                    if stream.sent.stops.insert(plan) {
+                        self.send(node, ToNode::Stop { plan, reason: state.to_string() });
+                    }
+                }
+                Some(
+                    RolloutState::Running
+                    | RolloutState::Paused { .. }
+                    | RolloutState::Preempted { .. }
+                    | RolloutState::NeedsAttention { .. }
+                    | RolloutState::Finished,
+                )
+                | None => {}
             }
         }
     }
 
-    /// Puts a message into a node's queue. A node that lets its queue fill up is cut off.
-    pub(super) fn send(&mut self, node: &NodeName, message: Message) {
-        let Some(stream) = self.streams.get(node) else { return };
-        match stream.sender.try_send(Ok(ToAgent { message: Some(message) })) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                let reason = "expected the node to read its stream, found its queue full; connect again";
-                self.close(node, Status::resource_exhausted(reason));
-            }
-            // The task that reads from the node notices too and detaches.
-            Err(mpsc::error::TrySendError::Closed(_)) => {}
+    /// Puts a message into a node's queue, if it holds a stream.
+    pub(super) fn send(&mut self, node: &NodeName, message: ToNode) {
+        if let Some(stream) = self.streams.by_node.get(node) {
+            self.effects.push(Effect::Send { stream: stream.number, message });
         }
     }
 
-    fn close(&mut self, node: &NodeName, status: Status) {
-        tracing::info!(node = %node, reason = status.message(), "stream closed");
-        if let Some(stream) = self.streams.remove(node) {
-            let _ = stream.sender.try_send(Err(status));
-            self.observe(Observation::NodeDisconnected { node: node.clone() });
+    /// A node lets its queue fill up: its stream is cut off.
+    pub fn queue_is_full(&mut self, now: Timestamp, stream: u64) {
+        let slow = self.streams.by_node.iter().find(|(_, s)| s.number == stream).map(|(node, _)| node.clone());
+        if let Some(node) = slow {
+            self.detach(now, &node, stream);
         }
-    }
-
-    /// Takes something that is only true right now into account, and lets the sequencer look again.
-    pub(super) fn observe(&mut self, observation: Observation) {
-        self.state.sequencer.observe(at(), observation);
-        self.is_due = true;
-        self.changed();
-    }
-
-    /// Takes a sign of life of a running task into account. It moves ends of leases and what is shown, and lets nothing
-    /// begin: the sequencer need not look.
-    pub(super) fn observe_task(&mut self, observation: Observation) {
-        self.state.sequencer.observe(at(), observation);
-        self.changed();
-    }
-
-    /// The boot of a node's present stream.
-    pub(super) fn boot_of(&self, node: &NodeName) -> Option<BootId> {
-        self.streams.get(node).map(|s| s.boot_id.clone())
     }
 }
 

@@ -1,12 +1,15 @@
+//! Documents that admins hand in.
+
 use hostler_plan::{
-    document::{DocumentKind, Signed, SignerRole},
+    document::{Signed, SignerRole},
     entry::Entry,
     id::{Digest, TokenId},
     refusal::{Refusal, Refused},
+    timestamp::Timestamp,
     trust::{self, Moment, TrustedRoot},
 };
 
-use super::{Desk, DeskError, at, document, rollouts::log};
+use super::{Control, ControlError, Proven, schedule::log};
 
 /// What became of a document that an admin handed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +19,10 @@ pub struct Submitted {
     pub is_new: bool,
 }
 
-impl Desk {
+impl Control {
     /// Takes a root: the first one, whose giver proved to hold the set-up code, or the next of the chain. `ca_pin` must
     /// be among the CAs that it names, because otherwise nobody could connect here any more.
-    pub fn install_root(&mut self, signed: &Signed, ca_pin: Digest) -> Result<Submitted, DeskError> {
+    pub fn install_root(&mut self, now: Timestamp, signed: &Signed, ca_pin: Digest) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         if self.state.roots.iter().any(|r| r.digest() == digest) {
             return Ok(Submitted { digest, is_new: false });
@@ -38,18 +41,20 @@ impl Desk {
             }
             Some(root) => root.advance(signed)?,
         };
-        next.check_expiry(at())?;
+        next.check_expiry(now)?;
         if !next.root().coordinator_ca.contains(&ca_pin) {
             let reason = format!(
                 "expected this coordinator's CA {ca_pin} in the root, found it is not; add it, or nobody can connect"
             );
             return Err(Refused::new(Refusal::RootChain, reason).into());
         }
-        let mut entries = vec![document(DocumentKind::Root, signed)];
-        entries.extend(self.halts_under(&next));
-        entries.iter().for_each(log);
-        self.commit(entries)?;
-        tracing::info!(version = next.root().version, digest = %digest, "root installed");
+        let halts = self.halts_under(&next);
+        halts.iter().for_each(log);
+        let version = next.root().version;
+        let mut entries = vec![Proven::Root(next)];
+        entries.extend(halts.into_iter().map(Proven::Decision));
+        self.commit(now, entries)?;
+        tracing::info!(version, digest = %digest, "root installed");
         Ok(Submitted { digest, is_new: true })
     }
 
@@ -57,21 +62,19 @@ impl Desk {
     /// each would wait for a lease to run out. A new epoch ends the rollouts before it by itself.
     fn halts_under(&self, next: &TrustedRoot) -> Vec<Entry> {
         let Some(roster) = &self.state.roster else { return Vec::new() };
-        let of_epoch = self.state.sequencer.rollouts().into_iter().filter(|r| r.epoch == next.root().epoch);
+        let of_epoch = self.state.open_plans().filter(|plan| plan.document().epoch == next.root().epoch);
         of_epoch
-            .filter(|r| !r.state.is_over())
-            .filter_map(|r| {
-                let plan = self.state.plans.get(&r.plan)?;
+            .filter_map(|plan| {
                 let refused = trust::plan(next, roster, plan.signed(), Moment::Begun).err()?;
                 let by = format!("root {}", next.root().version);
-                Some(Entry::Halted { plan: r.plan, by, reason: refused.reason })
+                Some(Entry::Halted { plan: plan.digest(), by, reason: refused.reason })
             })
             .collect()
     }
 
     /// Takes an admission: from now on its token admits nodes.
-    pub fn submit_admission(&mut self, signed: &Signed) -> Result<Submitted, DeskError> {
-        let admission = trust::admission(self.state.require_root()?, signed, Moment::Submitting(at()))?;
+    pub fn submit_admission(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
+        let admission = trust::admission(self.state.require_root()?, signed, Moment::Submitting(now))?;
         let (digest, token) = (signed.digest(), admission.document().token.clone());
         if let Some(held) = self.state.tokens.get(&token) {
             if held.admission.digest() == digest {
@@ -83,35 +86,36 @@ impl Desk {
             );
             return Err(Refused::new(Refusal::Replay, reason).into());
         }
-        self.commit(vec![document(DocumentKind::Admission, signed)])?;
+        self.commit(now, vec![Proven::Admission(admission)])?;
         tracing::info!(token = %token, "token admitted");
         Ok(Submitted { digest, is_new: true })
     }
 
     /// Lets a token admit nobody any more. Nodes that it admitted stay.
-    pub fn revoke_token(&mut self, token: &TokenId, by: &str) -> Result<(), DeskError> {
+    pub fn revoke_token(&mut self, now: Timestamp, token: &TokenId, by: &str) -> Result<(), ControlError> {
         let Some(held) = self.state.tokens.get(token) else {
-            return Err(DeskError::NotFound(format!(
+            return Err(ControlError::NotFound(format!(
                 "expected a token of this fleet, found {token}; see `hostler token list`"
             )));
         };
         if !held.revoked {
-            self.commit(vec![Entry::TokenRevoked { token: token.clone(), by: by.to_owned() }])?;
+            self.commit(now, vec![Proven::Decision(Entry::TokenRevoked { token: token.clone(), by: by.to_owned() })])?;
             tracing::info!(token = %token, by, "token revoked");
         }
         Ok(())
     }
 
     /// Takes the next roster.
-    pub fn submit_roster(&mut self, signed: &Signed) -> Result<Submitted, DeskError> {
+    pub fn submit_roster(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         let held = self.state.roster.as_ref();
-        let roster = trust::roster(self.state.require_root()?, held, signed, Moment::Submitting(at()))?;
+        let roster = trust::roster(self.state.require_root()?, held, signed, Moment::Submitting(now))?;
         if held.is_some_and(|h| h.digest() == digest) {
             return Ok(Submitted { digest, is_new: false });
         }
-        self.commit(vec![document(DocumentKind::Roster, signed)])?;
-        tracing::info!(version = roster.document().version, nodes = roster.document().nodes.len(), "roster accepted");
+        let (version, nodes) = (roster.document().version, roster.document().nodes.len());
+        self.commit(now, vec![Proven::Roster(roster)])?;
+        tracing::info!(version, nodes, "roster accepted");
         Ok(Submitted { digest, is_new: true })
     }
 
@@ -119,17 +123,18 @@ impl Desk {
     /// it in with an operator's session may hand in only kinds that operators may sign.
     pub fn submit_plan(
         &mut self,
+        now: Timestamp,
         signed: &Signed,
         role: SignerRole,
         has_artifact: impl Fn(&Digest, u64) -> bool,
-    ) -> Result<Submitted, DeskError> {
+    ) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         if self.state.plans.contains_key(&digest) {
             return Ok(Submitted { digest, is_new: false });
         }
-        let plan =
-            trust::plan(self.state.require_root()?, self.state.require_roster()?, signed, Moment::Submitting(at()))?;
-        let plan = plan.document();
+        let (root, roster) = (self.state.require_root()?, self.state.require_roster()?);
+        let proven = trust::plan(root, roster, signed, Moment::Submitting(now))?;
+        let plan = proven.document();
         if role < SignerRole::Admin && !plan.kind.needs_only_operator() {
             let reason = format!(
                 "expected an admin's session for a plan of kind {}, found an operator's; let an admin submit it",
@@ -149,10 +154,11 @@ impl Desk {
             );
             return Err(Refused::new(Refusal::DigestMismatch, reason).into());
         }
-        self.commit(vec![document(DocumentKind::Plan, signed)])?;
-        tracing::info!(plan = %digest, seq = %plan.seq, kind = %plan.kind, title = %plan.title, "plan accepted");
+        let (seq, kind, title) = (plan.seq, plan.kind, plan.title.clone());
+        self.commit(now, vec![Proven::Plan(proven)])?;
+        tracing::info!(plan = %digest, seq = %seq, kind = %kind, title = %title, "plan accepted");
         // The nodes verify it and make it durable while the first grants are being written.
-        self.tell_all();
+        self.push_due(now);
         Ok(Submitted { digest, is_new: true })
     }
 }

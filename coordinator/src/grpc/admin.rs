@@ -1,3 +1,5 @@
+//! The admins' listener.
+
 use std::{
     io::{self, Read as _},
     path::PathBuf,
@@ -8,8 +10,7 @@ use std::{
 use futures_util::Stream;
 use hostler_plan::{
     document::SignerRole,
-    health::Verdict,
-    id::{Digest, Fingerprint, TokenId},
+    id::{Digest, Fingerprint, NodeName, TokenId},
     planner::Inventory,
 };
 use hostler_proto::v1::{self, Empty, admin_server::Admin};
@@ -17,12 +18,18 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{SharedRef, authorisation::Door, digest, documents, peer, required, status};
+use super::{
+    SharedRef,
+    authorisation::{AdminAuth, Caller},
+    convert::{self, digest, required},
+    peer, status,
+};
 use crate::{
-    clock::now,
-    control::Submitted,
+    clock::ClockReading,
+    control::{Control, ControlError, Submitted},
     limits::{FLEET_FILE_BYTES, WATCH_PAUSE},
     store::data_dir::write_private,
+    view::{self, RolloutDetail},
 };
 
 /// Bytes of ledger per message.
@@ -34,7 +41,7 @@ const TERMINAL_QUEUE: usize = 4;
 #[derive(Debug)]
 pub struct AdminService {
     shared: SharedRef,
-    door: Door,
+    auth: AdminAuth,
     setup: Setup,
     fleet_file: PathBuf,
 }
@@ -75,11 +82,11 @@ impl Setup {
 impl AdminService {
     /// `certificate` is the DER that the admins' listener shows.
     pub fn new(shared: SharedRef, certificate: &[u8], setup: Setup, fleet_file: PathBuf) -> Self {
-        Self { shared, door: Door::new(Digest::of(certificate)), setup, fleet_file }
+        Self { shared, auth: AdminAuth::new(Digest::of(certificate)), setup, fleet_file }
     }
 
-    fn caller<T>(&self, request: &Request<T>, least: SignerRole) -> Result<super::authorisation::Caller, Status> {
-        self.door.caller(&self.shared, request, least)
+    fn caller<T>(&self, request: &Request<T>, least: SignerRole) -> Result<Caller, Status> {
+        self.auth.caller(&self.shared, request, least)
     }
 }
 
@@ -93,13 +100,13 @@ fn submitted(submitted: Submitted) -> Response<v1::DocumentReply> {
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn challenge(&self, request: Request<v1::ChallengeRequest>) -> Answer<v1::ChallengeResponse> {
-        let nonce = self.door.challenge(&peer(&request)?)?;
+        let nonce = self.auth.challenge(&peer(&request)?)?;
         Ok(Response::new(v1::ChallengeResponse { nonce }))
     }
 
     async fn login(&self, request: Request<v1::LoginRequest>) -> Answer<v1::LoginResponse> {
         let peer = peer(&request)?;
-        Ok(Response::new(self.door.login(&self.shared, &peer, request.get_ref())?))
+        Ok(Response::new(self.auth.login(&self.shared, &peer, request.get_ref())?))
     }
 
     async fn install_root(&self, request: Request<v1::InstallRootRequest>) -> Answer<v1::DocumentReply> {
@@ -115,7 +122,7 @@ impl Admin for AdminService {
         }
         let root = required(request.into_inner().root, "a root")?;
         let pin = self.shared.authority.pin();
-        let taken = self.shared.desk.ask(move |desk| desk.install_root(&root, pin)).await??;
+        let taken = self.shared.control.request(move |control, now| control.install_root(now, &root, pin)).await?;
         if by_code {
             self.setup.close();
         }
@@ -125,16 +132,18 @@ impl Admin for AdminService {
     async fn get_trust(&self, request: Request<v1::GetTrustRequest>) -> Answer<v1::TrustReply> {
         self.caller(&request, SignerRole::Viewer)?;
         let held = request.into_inner().held_root_version;
-        let ((roots, roster), highest, open_plans) = self
+        let (chain, highest, rollouts) = self
             .shared
-            .desk
-            .ask(move |desk| (desk.trust_chain(held), desk.state.highest_seq(), desk.open_plans()))
+            .control
+            .ask(move |control, now| {
+                (control.trust_chain(held), control.state().highest_seq(), view::rollouts(control, now))
+            })
             .await?;
-        let trust = v1::TrustChain { roots: documents(roots), roster: roster.map(Into::into) };
+        let open = rollouts.iter().filter(|r| !r.state.is_over());
         Ok(Response::new(v1::TrustReply {
-            trust: Some(trust),
+            trust: Some(convert::trust_chain(chain)),
             highest_seq: highest.0,
-            open_plans,
+            open_plans: open.map(convert::open_plan).collect(),
             enrolment_address: self.shared.enrolment_address.clone(),
             ca_pin: self.shared.authority.pin().to_string(),
         }))
@@ -143,62 +152,71 @@ impl Admin for AdminService {
     async fn submit_admission(&self, request: Request<v1::SignedDocument>) -> Answer<v1::DocumentReply> {
         self.caller(&request, SignerRole::Admin)?;
         let signed = request.into_inner().into();
-        Ok(submitted(self.shared.desk.ask(move |desk| desk.submit_admission(&signed)).await??))
+        Ok(submitted(self.shared.control.request(move |control, now| control.submit_admission(now, &signed)).await?))
     }
 
     async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Answer<Empty> {
         let caller = self.caller(&request, SignerRole::Admin)?;
         let token = TokenId::new(request.into_inner().token).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        self.shared.desk.ask(move |desk| desk.revoke_token(&token, &caller.name)).await??;
+        self.shared.control.request(move |control, now| control.revoke_token(now, &token, &caller.name)).await?;
         Ok(Response::new(Empty {}))
     }
 
     async fn list_tokens(&self, request: Request<Empty>) -> Answer<v1::ListTokensReply> {
         self.caller(&request, SignerRole::Viewer)?;
-        let tokens = self.shared.desk.ask(|desk| desk.tokens()).await?;
+        let tokens = self.shared.control.ask(|control, _| convert::tokens(control.state())).await?;
         Ok(Response::new(v1::ListTokensReply { tokens }))
     }
 
     async fn list_enrolments(&self, request: Request<Empty>) -> Answer<v1::ListEnrolmentsReply> {
         self.caller(&request, SignerRole::Viewer)?;
-        let enrolments = self.shared.desk.ask(|desk| desk.enrolments()).await?;
-        Ok(Response::new(v1::ListEnrolmentsReply { enrolments }))
+        let enrolments = self.shared.control.ask(|control, _| view::pending(control)).await?;
+        Ok(Response::new(v1::ListEnrolmentsReply {
+            enrolments: enrolments.into_iter().map(convert::pending).collect(),
+        }))
     }
 
     async fn submit_roster(&self, request: Request<v1::SignedDocument>) -> Answer<v1::DocumentReply> {
         self.caller(&request, SignerRole::Admin)?;
         let signed = request.into_inner().into();
-        Ok(submitted(self.shared.desk.ask(move |desk| desk.submit_roster(&signed)).await??))
+        Ok(submitted(self.shared.control.request(move |control, now| control.submit_roster(now, &signed)).await?))
     }
 
     async fn list_nodes(&self, request: Request<Empty>) -> Answer<v1::ListNodesReply> {
         self.caller(&request, SignerRole::Viewer)?;
-        let heard = self.shared.live.all();
-        let nodes = self.shared.desk.ask(move |desk| desk.nodes(&heard)).await?;
-        Ok(Response::new(v1::ListNodesReply { nodes }))
+        let reports = self.shared.reports.all();
+        let look = move |control: &mut Control, _| view::nodes(control, &reports, ClockReading::now());
+        let nodes = self.shared.control.ask(look).await?;
+        Ok(Response::new(v1::ListNodesReply { nodes: nodes.into_iter().map(convert::node_summary).collect() }))
     }
 
     async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Answer<v1::NodeDetail> {
         self.caller(&request, SignerRole::Viewer)?;
         let name = request.into_inner().name;
-        let heard = name.parse().ok().and_then(|n| self.shared.live.get(&n));
-        let reading = heard.as_ref().and_then(|h| h.reading.clone());
-        let verdicts = heard.iter().flat_map(|h| &h.verdicts).map(verdict).collect();
-        let lines = name.parse().map(|n| self.shared.live.history(&n)).unwrap_or_default();
-        let (summary, refusals) = self.shared.desk.ask(move |desk| desk.node(&name, heard.as_ref())).await??;
+        let parsed: Option<NodeName> = name.parse().ok();
+        let report = parsed.as_ref().and_then(|n| self.shared.reports.get(n));
+        let history = parsed.as_ref().map(|n| self.shared.reports.history(n)).unwrap_or_default();
+        let reading = report.as_ref().and_then(|r| r.reading.clone());
+        let verdicts = report.iter().flat_map(|r| &r.verdicts).map(convert::verdict).collect();
+        let look = move |control: &mut Control, _| {
+            let node = view::node(control, &name, report.as_ref(), ClockReading::now())?;
+            let refusals = convert::refusals(control.state(), &node.name);
+            Ok::<_, ControlError>((node, refusals))
+        };
+        let (node, refusals) = self.shared.control.request(look).await?;
         Ok(Response::new(v1::NodeDetail {
-            summary: Some(summary),
+            summary: Some(convert::node_summary(node)),
             facts: reading.as_deref().map(hostler_proto::facts::spelled_out).unwrap_or_default(),
             facts_taken_at: reading.as_deref().map_or(0, hostler_plan::fact::Reading::at_ms),
             verdicts,
-            history: lines.into_iter().map(history_series).collect(),
+            history: history.into_iter().map(convert::history_series).collect(),
             refusals,
         }))
     }
 
     async fn get_inventory(&self, request: Request<Empty>) -> Answer<v1::InventoryReply> {
         self.caller(&request, SignerRole::Viewer)?;
-        let inventory = self.shared.desk.ask(|desk| Inventory::of(&desk.state.sequencer, now())).await?;
+        let inventory = self.shared.control.ask(|control, now| Inventory::of(&control.state().sequencer, now)).await?;
         let inventory = serde_json::to_vec(&inventory).map_err(|e| status::internal(&e))?;
         Ok(Response::new(v1::InventoryReply { inventory }))
     }
@@ -222,25 +240,33 @@ impl Admin for AdminService {
         let caller = self.caller(&request, SignerRole::Operator)?;
         let signed = request.into_inner().into();
         let shared = self.shared.clone();
+        let has_artifact = move |digest: &Digest, size| shared.artifacts.has(digest, size);
         let taken = self
             .shared
-            .desk
-            .ask(move |desk| desk.submit_plan(&signed, caller.role, |digest, size| shared.artifacts.has(digest, size)))
-            .await??;
+            .control
+            .request(move |control, now| control.submit_plan(now, &signed, caller.role, has_artifact))
+            .await?;
         Ok(submitted(taken))
     }
 
     async fn list_rollouts(&self, request: Request<Empty>) -> Answer<v1::ListRolloutsReply> {
         self.caller(&request, SignerRole::Viewer)?;
-        let rollouts = self.shared.desk.ask(|desk| desk.rollouts()).await?;
+        let rollouts = self.shared.control.ask(|control, now| view::rollouts(control, now)).await?;
+        let rollouts = rollouts.into_iter().map(convert::rollout_summary).collect();
         Ok(Response::new(v1::ListRolloutsReply { rollouts }))
     }
 
     async fn get_rollout(&self, request: Request<v1::GetRolloutRequest>) -> Answer<v1::RolloutDetail> {
         self.caller(&request, SignerRole::Viewer)?;
         let which = request.into_inner().rollout;
-        let answer = self.shared.desk.ask(move |desk| desk.rollout_with_receipts(&which)).await??;
-        Ok(Response::new(answer))
+        let look = move |control: &mut Control, now| {
+            let detail = view::rollout(control, &which, now)?;
+            let receipts = view::receipts(control, &detail);
+            Ok::<_, ControlError>((detail, receipts))
+        };
+        let (detail, receipts) = self.shared.control.request(look).await?;
+        let receipts = receipts.iter().map(|r| r.signed().clone().into()).collect();
+        Ok(Response::new(v1::RolloutDetail { receipts, ..convert::rollout_detail(detail) }))
     }
 
     type WatchRolloutStream = BoxStream<v1::RolloutDetail>;
@@ -248,7 +274,7 @@ impl Admin for AdminService {
     async fn watch_rollout(&self, request: Request<v1::GetRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
         let caller = self.caller(&request, SignerRole::Viewer)?;
         let which = request.into_inner().rollout;
-        let first = self.shared.desk.ask(move |desk| desk.rollout(&which)).await??;
+        let first = self.shared.control.request(move |control, now| view::rollout(control, &which, now)).await?;
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
         tokio::spawn(watch(self.shared.clone(), caller.key, first, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -256,15 +282,26 @@ impl Admin for AdminService {
 
     async fn control_rollout(&self, request: Request<v1::ControlRolloutRequest>) -> Answer<Empty> {
         let caller = self.caller(&request, SignerRole::Operator)?;
-        let request = request.into_inner();
-        self.shared.desk.ask(move |desk| desk.control(&request, &caller.name)).await??;
+        let v1::ControlRolloutRequest { rollout, action, reason, task } = request.into_inner();
+        let Some(action) = convert::action(&action, task) else {
+            return Err(Status::failed_precondition(format!(
+                "expected pause, resume, halt or release, found {action:?}"
+            )));
+        };
+        self.shared
+            .control
+            .request(move |control, now| control.act(now, &rollout, action, &caller.name, &reason))
+            .await?;
         Ok(Response::new(Empty {}))
     }
 
     async fn release_quarantine(&self, request: Request<v1::ReleaseQuarantineRequest>) -> Answer<Empty> {
         let caller = self.caller(&request, SignerRole::Operator)?;
         let v1::ReleaseQuarantineRequest { node, version } = request.into_inner();
-        self.shared.desk.ask(move |desk| desk.release_quarantine(&node, &version, &caller.name)).await??;
+        self.shared
+            .control
+            .request(move |control, now| control.release_quarantine(now, &node, &version, &caller.name))
+            .await?;
         Ok(Response::new(Empty {}))
     }
 
@@ -278,7 +315,7 @@ impl Admin for AdminService {
             );
             return Err(Status::invalid_argument(reason));
         }
-        if let Err(reason) = self.shared.live.set_fleet_file(&content) {
+        if let Err(reason) = self.shared.reports.set_fleet_file(&content) {
             let reason =
                 format!("expected a fleet file, found one that cannot be used: {reason}; try `hostler fleet check`");
             return Err(Status::invalid_argument(reason));
@@ -307,8 +344,7 @@ impl Admin for AdminService {
     async fn export_ledger(&self, request: Request<v1::ExportLedgerRequest>) -> Answer<Self::ExportLedgerStream> {
         self.caller(&request, SignerRole::Viewer)?;
         let from = request.into_inner().from_index;
-        let lines =
-            self.shared.desk.ask(move |desk| desk.ledger_lines(from)).await?.map_err(|e| status::internal(&e))?;
+        let lines = self.shared.ledger.lines_from(from).map_err(|e| status::internal(&e))?;
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
         // Reading a file blocks, and an admin's terminal may be slow: a thread of its own for as long as it takes.
         tokio::task::spawn_blocking(move || export(lines, &sender));
@@ -316,37 +352,22 @@ impl Admin for AdminService {
     }
 }
 
-fn verdict(verdict: &Verdict) -> v1::Verdict {
-    v1::Verdict {
-        rule: verdict.rule.name().to_owned(),
-        level: verdict.level.to_string(),
-        sentence: verdict.sentence(),
-        advice: verdict.advice.clone(),
-        since: verdict.since_ms / 1000,
-    }
-}
-
-fn history_series((name, points): crate::nodes::history::Line) -> v1::HistorySeries {
-    let points = points.into_iter().map(|(at, value)| v1::HistoryPoint { at, value }).collect();
-    v1::HistorySeries { name: name.to_owned(), points }
-}
-
 /// Sends a rollout again whenever it changed, at once when tasks ended, until it is over or nobody looks.
 async fn watch(
     shared: SharedRef,
     key: Fingerprint,
-    first: v1::RolloutDetail,
+    first: RolloutDetail,
     sender: mpsc::Sender<Result<v1::RolloutDetail, Status>>,
 ) {
-    let plan = first.summary.as_ref().map(|s| s.plan.clone()).unwrap_or_default();
-    let (mut changes, mut endings) = (shared.desk.changes(), shared.desk.endings());
+    let plan = first.summary.plan.to_string();
+    let (mut changes, mut endings) = (shared.control.changes(), shared.control.endings());
     let mut shown = first.clone();
     let mut next = Some(first);
     loop {
         if let Some(detail) = next.take() {
             shown = detail.clone();
-            let over = is_over(&detail);
-            if sender.send(Ok(detail)).await.is_err() || over {
+            let over = detail.is_settled();
+            if sender.send(Ok(convert::rollout_detail(detail))).await.is_err() || over {
                 return;
             }
         }
@@ -360,24 +381,16 @@ async fn watch(
         }
         changes.mark_unchanged();
         endings.mark_unchanged();
-        if shared.desk.fleet().signer(&key).is_none() {
+        if shared.control.members().signer(&key).is_none() {
             let gone = Status::unauthenticated(format!("key {key} no longer stands in the root; log in with another"));
             return drop(sender.send(Err(gone)).await);
         }
         let which = plan.clone();
-        match shared.desk.ask(move |desk| desk.rollout(&which)).await {
-            Ok(Ok(detail)) => next = (detail != shown).then_some(detail),
-            Ok(Err(error)) => return drop(sender.send(Err(error.into())).await),
-            Err(stopping) => return drop(sender.send(Err(stopping.into())).await),
+        match shared.control.request(move |control, now| view::rollout(control, &which, now)).await {
+            Ok(detail) => next = (detail != shown).then_some(detail),
+            Err(error) => return drop(sender.send(Err(error.into())).await),
         }
     }
-}
-
-/// Nothing of it will change any more. A halted rollout goes on for as long as a node finishes what it began.
-fn is_over(detail: &v1::RolloutDetail) -> bool {
-    let ended =
-        detail.summary.as_ref().is_some_and(|s| matches!(s.state.as_str(), "finished" | "halted" | "superseded"));
-    ended && !detail.tasks.iter().any(|t| t.state == "granted")
 }
 
 fn export(mut lines: impl io::Read, sender: &mpsc::Sender<Result<v1::LedgerChunk, Status>>) {

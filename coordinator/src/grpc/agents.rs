@@ -1,12 +1,16 @@
+//! The listener for nodes with a certificate: each holds one stream.
+
 use std::{pin::Pin, time::Duration};
 
-use futures_util::Stream;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use hostler_plan::{
     fact::{DeltaReader, Reading},
-    id::{Digest, NodeName},
+    id::{BootId, NodeName},
+    refusal::Refusal,
 };
 use hostler_proto::{
     ARTIFACT_CHUNK_BYTES, facts,
+    status::from_refused,
     v1::{self, FromAgent, ToAgent, agent_server::Agent, from_agent::Message},
 };
 use tokio::{
@@ -19,13 +23,13 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     Shared, SharedRef,
     authorisation::{node, still_member},
-    digest,
+    ca::{Holder, RequestedKey},
+    convert::{self, digest},
 };
 use crate::{
     clock::now,
-    control::Attaching,
-    control::state::Membership,
-    grpc::ca::{Holder, RequestedKey},
+    control::{Attach, Control, ControlError, Membership, Stopping, ToNode},
+    control_loop::Connection,
     limits::STREAM_QUEUE,
 };
 
@@ -56,14 +60,17 @@ impl Agent for AgentService {
     async fn attach(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::AttachStream>, Status> {
         let (holder, _) = node(&self.shared, &request)?;
         let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
+        let (failed, failure) = oneshot::channel();
         let shared = self.shared.clone();
         tokio::spawn(async move {
-            if let Err(status) = listen(&shared, &holder, request.into_inner(), &sender).await {
+            if let Err(status) = listen(&shared, &holder, request.into_inner(), sender).await {
                 tracing::info!(node = %holder.identity.node, reason = status.message(), "stream ended");
-                let _ = sender.try_send(Err(status));
+                let _ = failed.send(status);
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let messages = ReceiverStream::new(receiver).map(|message| Ok(convert::to_agent(message)));
+        let failure = failure.into_stream().filter_map(async |failed| failed.ok().map(Err));
+        Ok(Response::new(Box::pin(messages.chain(failure))))
     }
 
     type FetchArtifactStream = BoxStream<v1::ArtifactChunk>;
@@ -79,7 +86,7 @@ impl Agent for AgentService {
         let v1::FetchArtifactRequest { digest: wanted, offset } = request.into_inner();
         let wanted = digest(&wanted)?;
         let node = holder.identity.node;
-        let named = self.shared.desk.ask(move |desk| desk.needs_artifact(&node, &wanted)).await?;
+        let named = self.shared.control.ask(move |control, _| control.state().needs_artifact(&node, &wanted)).await?;
         if !named {
             return Err(Status::not_found(format!(
                 "expected an artifact of a plan for this node, found {wanted}; nothing names it"
@@ -126,19 +133,28 @@ async fn listen(
     shared: &Shared,
     holder: &Holder,
     mut stream: Streaming<FromAgent>,
-    sender: &mpsc::Sender<Result<ToAgent, Status>>,
+    sender: mpsc::Sender<ToNode>,
 ) -> Result<(), Status> {
     let node = &holder.identity.node;
     let first = tokio::time::timeout(HELLO_TIMEOUT, stream.message()).await;
     let Some(Message::Hello(hello)) = first.map_err(|_| no_hello())??.and_then(|m| m.message) else {
         return Err(no_hello());
     };
-    let (open, mut replaced) = oneshot::channel();
-    let agent_version = hello.agent_version.clone();
-    let attaching = Attaching { node: node.clone(), key: holder.key.clone(), hello, sender: sender.clone(), open };
-    let (number, boot_id) = shared.desk.ask(move |desk| desk.attach(attaching)).await??;
-    tracing::info!(node = %node, agent_version, boot_id = %boot_id, "node connected");
-    shared.live.connected(node, &agent_version, boot_id);
+    let boot_id = BootId::new(hello.boot_id.as_str()).map_err(|e| Status::failed_precondition(e.to_string()))?;
+    let attach = Attach {
+        node: node.clone(),
+        key: holder.key.clone(),
+        boot_id: boot_id.clone(),
+        root_version: hello.root_version,
+        receipt_counter: hello.receipt_counter,
+        running: hello.running.as_ref().and_then(convert::running),
+    };
+    let (end, mut ended) = oneshot::channel();
+    let connection = Connection { messages: sender.clone(), end };
+    let number = shared.control.attach(attach, connection).await?.stream;
+    let agent_version = hello.agent_version;
+    tracing::info!(node = %node, stream = number, agent_version, boot_id = %boot_id, "node connected");
+    shared.reports.connected(node, &agent_version, boot_id);
     let ends = tokio::time::sleep(holder.ends.since(now()));
     tokio::pin!(ends);
     let mut facts = Facts::default();
@@ -146,7 +162,10 @@ async fn listen(
         let message = tokio::select! {
             message = stream.message() => message,
             () = &mut ends => break still_member(shared, holder).map(|_| ()),
-            _ = &mut replaced => break Ok(()),
+            reason = &mut ended => break match reason {
+                Ok(refused) => Err(from_refused(&refused)),
+                Err(_) => Ok(()),
+            },
             () = sender.closed() => break Ok(()),
         };
         let message = match message {
@@ -163,8 +182,8 @@ async fn listen(
         }
     };
     let gone = node.clone();
-    if shared.desk.ask(move |desk| desk.detach(&gone, number)).await.unwrap_or(true) {
-        shared.live.disconnected(node);
+    if shared.control.ask(move |control, now| control.detach(now, &gone, number)).await.unwrap_or(true) {
+        shared.reports.disconnected(node);
         tracing::info!(node = %node, "node disconnected");
     }
     result
@@ -181,29 +200,46 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
         Message::Hello(_) => {
             return Err(Status::invalid_argument("expected hello once, found it again; connect again"));
         }
-        Message::Facts(delta) => {
-            let reading = facts.apply(delta)?;
-            let vitals = shared.live.reported(node, reading, now());
-            shared.desk.ask(move |desk| desk.health(name, vitals)).await?;
+        Message::Facts(delta) => shared.reports.take(node, facts.apply(delta)?).await?,
+        Message::Progress(progress) => {
+            if let Some(progress) = convert::progress(progress) {
+                shared.control.ask(move |control, now| control.progress(now, &name, progress)).await?;
+            }
         }
-        Message::Progress(progress) => shared.desk.ask(move |desk| desk.progress(&name, &progress)).await?,
-        Message::Receipt(receipt) => {
+        Message::Receipt(receipt) => match shared.control.receipt(name, receipt.into()).await {
+            Ok(()) => {}
+            Err(ControlError::Stopping(stopping)) => return Err(stopping.into()),
             // A receipt that does not count stays unacknowledged; the stream goes on for everything else.
-            if let Err(error) = shared.desk.receipt(name, receipt.into()).await? {
-                tracing::warn!(node = %node, %error, "receipt not taken");
+            Err(error) => tracing::warn!(node = %node, %error, "receipt not taken"),
+        },
+        Message::LeaseRenewal(renewal) => {
+            if let Some(renewal) = convert::renewal(&renewal) {
+                shared.control.ask(move |control, now| control.renew_lease(now, &name, renewal)).await?;
             }
         }
-        Message::LeaseRenewal(renewal) => shared.desk.ask(move |desk| desk.renew_lease(&name, &renewal)).await?,
-        Message::Refusal(report) => {
-            if let Err(error) = shared.desk.ask(move |desk| desk.refusal(&name, &report)).await? {
-                tracing::warn!(node = %node, %error, "refusal not written");
-            }
-        }
+        Message::Refusal(report) => refused(shared, node, report).await?,
         Message::Conditions(conditions) => {
-            if let Err(error) = shared.desk.ask(move |desk| desk.conditions(&name, conditions)).await? {
+            let nodes = conditions.nodes.into_iter().filter_map(convert::node_reading).collect();
+            let taken = shared.control.ask(move |control, now| control.cluster_read(now, &name, nodes)).await?;
+            if let Err(error) = taken {
                 tracing::warn!(node = %node, %error, "conditions not taken");
             }
         }
+    }
+    Ok(())
+}
+
+async fn refused(shared: &Shared, node: &NodeName, report: v1::RefusalReport) -> Result<(), Stopping> {
+    let Some(refusal) = Refusal::ALL.into_iter().find(|r| r.word() == report.refusal) else {
+        let word: String = report.refusal.chars().take(80).collect();
+        let error = format!("expected the word of a refusal, found {word:?}; update the coordinator");
+        tracing::warn!(node = %node, error, "refusal not written");
+        return Ok(());
+    };
+    let (name, document) = (node.clone(), report.document.parse().ok());
+    let write = move |control: &mut Control, now| control.refusal(now, &name, refusal, &report.reason, document);
+    if let Err(error) = shared.control.ask(write).await? {
+        tracing::warn!(node = %node, %error, "refusal not written");
     }
     Ok(())
 }
@@ -222,15 +258,5 @@ impl Facts {
         let reading = self.reader.apply(&delta).map_err(|e| wrong(&e))?.clone();
         self.sequence += 1;
         Ok(reading)
-    }
-}
-
-impl crate::control::Desk {
-    /// Whether a plan that is open names that artifact and that node.
-    fn needs_artifact(&self, node: &NodeName, artifact: &Digest) -> bool {
-        self.state.plans.values().any(|p| {
-            let plan = p.document();
-            plan.target(node).is_some() && plan.artifacts.iter().any(|a| a.sha256 == *artifact)
-        })
     }
 }

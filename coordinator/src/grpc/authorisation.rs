@@ -10,17 +10,17 @@ use hostler_plan::{
 use hostler_proto::{SESSION_METADATA, login::login_bytes, tls::PeerInfo, v1};
 use tonic::{Request, Status};
 
-use super::{Shared, peer};
-use crate::{
-    clock::now,
-    control::state::Membership,
-    grpc::ca::Holder,
-    grpc::session::{Challenges, Sessions},
+use super::{
+    Shared,
+    ca::Holder,
+    peer,
+    session::{Challenges, Sessions},
 };
+use crate::{clock::now, control::Membership};
 
 /// The challenges and sessions of the admins' listener.
 #[derive(Debug)]
-pub struct Door {
+pub struct AdminAuth {
     /// SHA-256 of the certificate that the listener shows: what an answer is bound to.
     certificate: Digest,
     challenges: Mutex<Challenges<()>>,
@@ -36,8 +36,8 @@ pub struct Caller {
     pub role: SignerRole,
 }
 
-impl Door {
-    /// A door that nobody came through yet.
+impl AdminAuth {
+    /// Nobody is logged in yet.
     pub fn new(certificate: Digest) -> Self {
         Self { certificate, challenges: Mutex::new(Challenges::new()), sessions: Mutex::default() }
     }
@@ -74,8 +74,8 @@ impl Door {
                 "expected an answer by the key that logs in, found one by {key}; log in again"
             )));
         }
-        let fleet = shared.desk.fleet();
-        let Some(signer) = fleet.signer(&key) else {
+        let members = shared.control.members();
+        let Some(signer) = members.signer(&key) else {
             tracing::warn!(key = %key, address = %peer.address, "login with a key that the root does not list");
             return Err(Status::permission_denied(format!(
                 "expected a key that the root lists and does not revoke, found {key}; log in with another, or have an admin sign a root with it"
@@ -105,8 +105,8 @@ impl Door {
         let Some(session) = session else {
             return Err(Status::unauthenticated("expected a session of this connection, found none; log in first"));
         };
-        let fleet = shared.desk.fleet();
-        let Some(signer) = fleet.signer(&session.key) else {
+        let members = shared.control.members();
+        let Some(signer) = members.signer(&session.key) else {
             return Err(Status::unauthenticated(format!(
                 "key {} no longer stands in the root; log in with another",
                 session.key
@@ -144,14 +144,14 @@ pub fn still_member(shared: &Shared, holder: &Holder) -> Result<Membership, Stat
             holder.ends
         )));
     }
-    let fleet = shared.desk.fleet();
-    if fleet.root.as_ref().map(|r| &r.root().fleet_id) != Some(&holder.identity.fleet) {
+    let members = shared.control.members();
+    if members.root.as_ref().map(|r| &r.root().fleet_id) != Some(&holder.identity.fleet) {
         return Err(Status::unauthenticated(format!(
             "node {node} belongs to fleet {}, which is not this one",
             holder.identity.fleet
         )));
     }
-    match fleet.membership(node, &holder.key) {
+    match members.membership(node, &holder.key) {
         membership @ (Membership::Active | Membership::Pending) => Ok(membership),
         Membership::Retired => {
             Err(Status::permission_denied(format!("node {node} is retired; enrol it with a new key to bring it back")))

@@ -1,3 +1,5 @@
+//! The listener for nodes without a certificate.
+
 use std::{
     net::IpAddr,
     sync::{Mutex, PoisonError},
@@ -5,17 +7,21 @@ use std::{
 
 use hostler_plan::{document::DocumentKind, id::NodeName, signature};
 use hostler_proto::v1::{
-    EnrolRequest, EnrolResponse, RenewRequest, RenewalChallengeRequest, RenewalChallengeResponse, TrustChain,
+    EnrolRequest, EnrolResponse, RenewRequest, RenewalChallengeRequest, RenewalChallengeResponse,
     enrolment_server::Enrolment,
 };
 use tonic::{Request, Response, Status};
 
-use super::{SharedRef, address, documents, peer, required};
+use super::{
+    SharedRef, address,
+    ca::RequestedKey,
+    convert::{required, trust_chain},
+    peer,
+    session::Challenges,
+};
 use crate::{
     clock::now,
-    control::EnrolAsk,
-    grpc::ca::RequestedKey,
-    grpc::session::Challenges,
+    control,
     limits::{COUNTED_ADDRESSES, ENROLMENT_BURST, ENROLMENTS_PER_SECOND},
     rate::RateLimit,
 };
@@ -24,20 +30,20 @@ use crate::{
 #[derive(Debug)]
 pub struct EnrolmentService {
     shared: SharedRef,
-    knocks: Mutex<RateLimit<IpAddr>>,
+    attempts: Mutex<RateLimit<IpAddr>>,
     challenges: Mutex<Challenges<NodeName>>,
 }
 
 impl EnrolmentService {
-    /// A service with nobody at the door.
+    /// A service that nobody called yet.
     pub fn new(shared: SharedRef) -> Self {
         let milliseconds = u64::from(1000 / ENROLMENTS_PER_SECOND);
-        let knocks = Mutex::new(RateLimit::new(ENROLMENT_BURST, milliseconds, COUNTED_ADDRESSES));
-        Self { shared, knocks, challenges: Mutex::new(Challenges::new()) }
+        let attempts = Mutex::new(RateLimit::new(ENROLMENT_BURST, milliseconds, COUNTED_ADDRESSES));
+        Self { shared, attempts, challenges: Mutex::new(Challenges::new()) }
     }
 
-    fn knock(&self, from: IpAddr) -> Result<(), Status> {
-        let allowed = self.knocks.lock().unwrap_or_else(PoisonError::into_inner).take(from, now());
+    fn allow(&self, from: IpAddr) -> Result<(), Status> {
+        let allowed = self.attempts.lock().unwrap_or_else(PoisonError::into_inner).take(from, now());
         match allowed {
             true => Ok(()),
             false => Err(Status::resource_exhausted(format!(
@@ -52,12 +58,12 @@ impl Enrolment for EnrolmentService {
     async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
         let peer = peer(&request)?;
         let address = address(&peer);
-        self.knock(address)?;
+        self.allow(address)?;
         let request = request.into_inner();
         let key = RequestedKey::from_request(&request.certificate_request)?;
         let enrolment = required(request.enrolment, "an enrolment")?;
-        let ask = EnrolAsk { enrolment, tls_key: key.spki_digest(), address };
-        let admitted = self.shared.desk.ask(move |desk| desk.enrol(&ask)).await??;
+        let asked = control::EnrolRequest { enrolment, tls_key: key.spki_digest(), address };
+        let admitted = self.shared.control.request(move |control, now| control.enrol(now, &asked)).await?;
         Ok(Response::new(self.shared.welcome(admitted, &key)?))
     }
 
@@ -66,7 +72,7 @@ impl Enrolment for EnrolmentService {
         request: Request<RenewalChallengeRequest>,
     ) -> Result<Response<RenewalChallengeResponse>, Status> {
         let peer = peer(&request)?;
-        self.knock(address(&peer))?;
+        self.allow(address(&peer))?;
         let node = node_name(&request.into_inner().node)?;
         let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
         let nonce = challenges.open(peer.connection, node, now())?;
@@ -91,15 +97,14 @@ impl Enrolment for EnrolmentService {
             .map_err(|e| Status::unauthenticated(format!("the answer to the challenge does not count: {e}")))?;
         let key = RequestedKey::from_request(&request.certificate_request)?;
         let (name, fingerprint) = (node.clone(), signer.fingerprint());
-        let (fleet, (roots, roster)) = self
+        let (fleet, chain) = self
             .shared
-            .desk
-            .ask(move |desk| desk.renewable(&name, &fingerprint).map(|fleet| (fleet, desk.trust_chain(0))))
-            .await?
-            .map_err(|refused| hostler_proto::status::from_refused(&refused))?;
+            .control
+            .request(move |control, _| control.renewable(&name, &fingerprint).map(|f| (f, control.trust_chain(0))))
+            .await?;
+        let trust = trust_chain(chain);
         tracing::info!(node = %node, address = %peer.address, "certificate renewed by the node's own key");
         let chain = self.shared.chain(fleet, node, &signer.fingerprint(), &key)?;
-        let trust = TrustChain { roots: documents(roots), roster: roster.map(Into::into) };
         Ok(Response::new(EnrolResponse { trust: Some(trust), ..chain }))
     }
 }

@@ -3,32 +3,29 @@
 use hostler_proto::status::from_refused;
 use tonic::Status;
 
+use super::{ca::BadRequest, session::SessionError};
 use crate::{
-    control::{DeskError, Stopping},
-    grpc::ca::BadRequest,
-    grpc::session::SessionError,
+    control::{AppendError, ControlError, Stopping},
     store::artifact::UploadError,
-    store::ledger::LedgerError,
 };
 
-impl From<DeskError> for Status {
-    fn from(error: DeskError) -> Self {
+impl From<ControlError> for Status {
+    fn from(error: ControlError) -> Self {
         match error {
-            DeskError::Refused(refused) => from_refused(&refused),
-            DeskError::Ledger(error) => ledger(&error),
-            DeskError::NotFound(reason) => Status::not_found(reason),
-            DeskError::Invalid(reason) => Status::failed_precondition(reason),
+            ControlError::Refused(refused) => from_refused(&refused),
+            ControlError::Ledger(error) => ledger(&error),
+            ControlError::NotFound(reason) => Status::not_found(reason),
+            ControlError::Invalid(reason) => Status::failed_precondition(reason),
+            ControlError::Stopping(stopping) => stopping.into(),
         }
     }
 }
 
-fn ledger(error: &LedgerError) -> Status {
+fn ledger(error: &AppendError) -> Status {
     tracing::error!(%error, "nothing was written");
     match error {
-        LedgerError::Write { .. } => Status::resource_exhausted(error.to_string()),
-        LedgerError::Damaged(_) | LedgerError::Read { .. } | LedgerError::Broken { .. } => {
-            Status::data_loss(error.to_string())
-        }
+        AppendError::NotWritten(reason) => Status::resource_exhausted(reason),
+        AppendError::Broken(reason) => Status::data_loss(reason),
     }
 }
 

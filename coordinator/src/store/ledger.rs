@@ -7,6 +7,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use hostler_plan::{
@@ -15,7 +16,8 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-use crate::store::data_dir::{sync_folder, write_private};
+use super::data_dir::{sync_folder, write_private};
+use crate::control::{Append, AppendError};
 
 /// The ledger's name in the data folder.
 pub const FILE_NAME: &str = "ledger";
@@ -26,8 +28,8 @@ pub struct Ledger {
     path: PathBuf,
     file: File,
     head: Head,
-    /// Where each record begins, and at last where the next one will.
-    offsets: Vec<u64>,
+    /// Where each record begins, and at last where the next one will; shared with the readers.
+    offsets: Arc<Mutex<Vec<u64>>>,
     /// Set when it is not known what the disk holds; only a restart reads it again.
     broken: Option<String>,
     /// In tests: the file may not grow beyond this, as on a full disk.
@@ -89,7 +91,7 @@ impl Ledger {
             path,
             file,
             head: scanned.head,
-            offsets: scanned.offsets,
+            offsets: Arc::new(Mutex::new(scanned.offsets)),
             broken: None,
             #[cfg(test)]
             room: None,
@@ -124,7 +126,7 @@ impl Ledger {
             return Err(LedgerError::Broken { path: self.path.clone(), reason });
         }
         self.head = head;
-        self.offsets.extend(offsets);
+        lock(&self.offsets).extend(offsets);
         Ok(records)
     }
 
@@ -134,22 +136,14 @@ impl Ledger {
         self.head
     }
 
-    /// Records that are durable.
-    pub fn records(&self) -> u64 {
-        self.head.next_index
-    }
-
     /// Bytes that are durable.
     pub fn length(&self) -> u64 {
-        self.offsets.last().copied().unwrap_or(0)
+        lock(&self.offsets).last().copied().unwrap_or(0)
     }
 
-    /// A reader of the exact lines from record `index` to the present end; empty beyond the end.
-    pub fn lines_from(&self, index: u64) -> io::Result<io::Take<File>> {
-        let at = usize::try_from(index).ok().and_then(|i| self.offsets.get(i)).copied().unwrap_or(self.length());
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(at))?;
-        Ok(file.take(self.length() - at))
+    /// Reads what is durable, from anywhere, while this goes on writing.
+    pub fn reader(&self) -> LedgerReader {
+        LedgerReader { path: self.path.clone(), offsets: self.offsets.clone() }
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
@@ -172,6 +166,48 @@ impl Ledger {
             self.broken = Some(format!("a write failed and could not be taken back: {e}"));
         }
     }
+}
+
+impl Append for Ledger {
+    fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Record>, AppendError> {
+        Ledger::append(self, at, entries).map_err(|error| match error {
+            LedgerError::Write { .. } => AppendError::NotWritten(error.to_string()),
+            LedgerError::Damaged(_) | LedgerError::Read { .. } | LedgerError::Broken { .. } => {
+                AppendError::Broken(error.to_string())
+            }
+        })
+    }
+}
+
+/// Reads what is durable of a ledger that is being written.
+#[derive(Debug, Clone)]
+pub struct LedgerReader {
+    path: PathBuf,
+    offsets: Arc<Mutex<Vec<u64>>>,
+}
+
+impl LedgerReader {
+    /// Records and bytes.
+    pub fn size(&self) -> (u64, u64) {
+        let offsets = lock(&self.offsets);
+        (offsets.len().saturating_sub(1) as u64, offsets.last().copied().unwrap_or(0))
+    }
+
+    /// The exact lines from record `index` to the present end; none beyond the end.
+    pub fn lines_from(&self, index: u64) -> io::Result<io::Take<File>> {
+        let (at, end) = {
+            let offsets = lock(&self.offsets);
+            let end = offsets.last().copied().unwrap_or(0);
+            (usize::try_from(index).ok().and_then(|i| offsets.get(i)).copied().unwrap_or(end), end)
+        };
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(at))?;
+        Ok(file.take(end - at))
+    }
+}
+
+fn lock(offsets: &Mutex<Vec<u64>>) -> MutexGuard<'_, Vec<u64>> {
+    offsets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What `hostler-coordinator recover` did.
@@ -272,11 +308,11 @@ mod tests {
         assert_eq!((opened.records.len(), opened.ledger.head()), (3, head));
         assert!(opened.torn.is_none());
         let mut text = String::new();
-        opened.ledger.lines_from(1).unwrap().read_to_string(&mut text).unwrap();
+        opened.ledger.reader().lines_from(1).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().all(|line| line.contains("\"index\":")));
         text.clear();
-        opened.ledger.lines_from(99).unwrap().read_to_string(&mut text).unwrap();
+        opened.ledger.reader().lines_from(99).unwrap().read_to_string(&mut text).unwrap();
         assert!(text.is_empty());
     }
 
@@ -299,7 +335,7 @@ mod tests {
     #[test]
     fn a_line_torn_at_any_byte_is_put_aside_and_the_rest_stays() {
         let (folder, ledger) = with_three();
-        let (whole, last) = (ledger.length(), ledger.offsets[2]);
+        let (whole, last) = (ledger.length(), lock(&ledger.offsets)[2]);
         drop(ledger);
         let path = folder.path().join(FILE_NAME);
         let bytes = std::fs::read(&path).unwrap();
@@ -320,7 +356,7 @@ mod tests {
     #[test]
     fn damage_is_refused_by_name_and_recovered_only_when_asked() {
         let (folder, ledger) = with_three();
-        let second = ledger.offsets[1];
+        let second = lock(&ledger.offsets)[1];
         drop(ledger);
         let path = folder.path().join(FILE_NAME);
         let mut bytes = std::fs::read(&path).unwrap();

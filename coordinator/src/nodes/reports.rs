@@ -1,4 +1,5 @@
-//! What nodes report right now, and what is remembered of it.
+//! What nodes report right now, and what is remembered of it. A report is taken here alone: it goes into the history, is
+//! evaluated, and what it means for rollouts is told to those who decide.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +13,15 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
+use super::{
+    health::HealthEvaluators,
+    history::{Completed, History, Line},
+    served::fit,
+};
 use crate::{
-    clock::Moment,
-    metrics::fit,
-    nodes::history::{Completed, History, Line},
-    nodes::judge::Judges,
+    clock::{ClockReading, now},
+    control::Stopping,
+    control_loop::ControlHandle,
     store::index::{Index, Kept, Write},
 };
 
@@ -24,23 +29,24 @@ use crate::{
 /// out an SD card for nothing.
 const CHUNKS_PER_KEPT_FACTS: u64 = 6;
 
-/// The nodes that were heard, now or before a restart.
+/// The nodes that reported, now or before a restart.
 #[derive(Debug)]
-pub struct Live {
+pub struct NodeReports {
     seen: Mutex<Seen>,
+    control: ControlHandle,
     index: Arc<Index>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    nodes: BTreeMap<NodeName, Heard>,
+    nodes: BTreeMap<NodeName, NodeReport>,
     history: History,
-    judges: Judges,
+    evaluators: HealthEvaluators,
 }
 
 /// The newest of what one node said.
 #[derive(Debug, Clone, Default)]
-pub struct Heard {
+pub struct NodeReport {
     pub connected: bool,
     pub agent_version: String,
     pub boot_id: Option<BootId>,
@@ -53,88 +59,93 @@ pub struct Heard {
     /// What its facts mean, as of when this was asked; the worst first.
     pub verdicts: Vec<Verdict>,
     /// When that reading arrived, by the coordinator's clocks; a node's clock may be wrong.
-    pub received: Option<Moment>,
+    pub received: Option<ClockReading>,
 }
 
-impl Live {
+impl NodeReports {
     /// With what was kept before this start.
-    pub fn new(index: Arc<Index>, kept: Kept, at: Timestamp) -> Self {
+    pub fn new(control: ControlHandle, index: Arc<Index>, kept: Kept, at: Timestamp) -> Self {
         let mut seen = Seen::default();
         for (node, chunk) in kept.chunks {
             seen.history.restore(&node, chunk, at);
         }
         for (node, received, reading) in kept.facts {
             // A time ahead of the clock is from another clock and says nothing.
-            let now = Moment { wall: at, ..Moment::now() };
+            let now = ClockReading { wall: at, ..ClockReading::now() };
             let received = (received <= at).then(|| now.before(at.since(received)));
-            let heard = Heard { reading: Some(Arc::new(reading)), received, ..Heard::default() };
-            seen.nodes.insert(node, heard);
+            let report = NodeReport { reading: Some(Arc::new(reading)), received, ..NodeReport::default() };
+            seen.nodes.insert(node, report);
         }
-        Self { seen: Mutex::new(seen), index }
+        Self { seen: Mutex::new(seen), control, index }
     }
 
     /// A node opened its stream.
     pub fn connected(&self, node: &NodeName, agent_version: &str, boot_id: BootId) {
         let mut seen = self.lock();
-        let heard = seen.nodes.entry(node.clone()).or_default();
-        heard.connected = true;
-        heard.agent_version = agent_version.to_owned();
-        heard.boot_id = Some(boot_id);
+        let report = seen.nodes.entry(node.clone()).or_default();
+        report.connected = true;
+        report.agent_version = agent_version.to_owned();
+        report.boot_id = Some(boot_id);
     }
 
     /// A node's stream ended.
     pub fn disconnected(&self, node: &NodeName) {
-        if let Some(heard) = self.lock().nodes.get_mut(node) {
-            heard.connected = false;
+        if let Some(report) = self.lock().nodes.get_mut(node) {
+            report.connected = false;
         }
     }
 
-    /// A node reported its facts. Gives what they mean for a rollout.
-    pub fn reported(&self, node: &NodeName, reading: Reading, at: Timestamp) -> Vitals {
+    /// Takes the facts that a node reported.
+    pub async fn take(&self, node: &NodeName, reading: Reading) -> Result<(), Stopping> {
+        let vitals = self.keep(node, reading, ClockReading { wall: now(), ..ClockReading::now() });
+        let node = node.clone();
+        self.control.ask(move |control, now| control.health(now, node, vitals)).await
+    }
+
+    fn keep(&self, node: &NodeName, reading: Reading, at: ClockReading) -> Vitals {
         let reading = Arc::new(reading);
         let (served, dropped) = match fit(&reading) {
             None => (reading.clone(), 0),
             Some((served, dropped)) => (Arc::new(served), dropped),
         };
         let mut seen = self.lock();
-        let moment = Moment { wall: at, ..Moment::now() };
-        let completed = seen.history.add(node, at, &reading);
-        let vitals = seen.judges.observe(node, moment, &reading);
-        if let Some(heard) = seen.nodes.get_mut(node) {
-            heard.reading = Some(reading.clone());
-            heard.served = Some(served);
-            heard.dropped += dropped;
-            heard.received = Some(moment);
+        let completed = seen.history.add(node, at.wall, &reading);
+        let vitals = seen.evaluators.observe(node, at, &reading);
+        if let Some(report) = seen.nodes.get_mut(node) {
+            report.reading = Some(reading.clone());
+            report.served = Some(served);
+            report.dropped += dropped;
+            report.received = Some(at);
         }
         drop(seen);
         if let Some(completed) = completed {
             if completed.chunk.number % CHUNKS_PER_KEPT_FACTS == 0 {
-                self.index.keep(Write::Facts(node.clone(), at, Box::new(Reading::clone(&reading))));
+                self.index.keep(Write::Facts(node.clone(), at.wall, Box::new(Reading::clone(&reading))));
             }
             self.index.keep(Write::Chunk(node.clone(), Box::new(completed)));
         }
         vitals
     }
 
-    /// Judges by the thresholds of this fleet file from now on.
+    /// Evaluates by the thresholds of this fleet file from now on.
     pub fn set_fleet_file(&self, content: &[u8]) -> Result<(), String> {
-        self.lock().judges.set_fleet_file(content)
+        self.lock().evaluators.set_fleet_file(content)
     }
 
     /// What is known of one node.
-    pub fn get(&self, node: &NodeName) -> Option<Heard> {
+    pub fn get(&self, node: &NodeName) -> Option<NodeReport> {
         let seen = self.lock();
-        let heard = seen.nodes.get(node)?.clone();
-        Some(Heard { verdicts: seen.judges.verdicts(node, Moment::now()), ..heard })
+        let report = seen.nodes.get(node)?.clone();
+        Some(NodeReport { verdicts: seen.evaluators.verdicts(node, ClockReading::now()), ..report })
     }
 
-    /// Every node that was heard, by name.
-    pub fn all(&self) -> BTreeMap<NodeName, Heard> {
-        let (seen, now) = (self.lock(), Moment::now());
-        let judged = |(node, heard): (&NodeName, &Heard)| {
-            (node.clone(), Heard { verdicts: seen.judges.verdicts(node, now), ..heard.clone() })
+    /// Every node that reported, by name.
+    pub fn all(&self) -> BTreeMap<NodeName, NodeReport> {
+        let (seen, now) = (self.lock(), ClockReading::now());
+        let with_verdicts = |(node, report): (&NodeName, &NodeReport)| {
+            (node.clone(), NodeReport { verdicts: seen.evaluators.verdicts(node, now), ..report.clone() })
         };
-        seen.nodes.iter().map(judged).collect()
+        seen.nodes.iter().map(with_verdicts).collect()
     }
 
     /// The last two days of a node.
@@ -144,13 +155,13 @@ impl Live {
 
     /// Keeps what is not kept yet, before a stop.
     pub fn keep_all(&self) {
-        let (seen, now) = (self.lock(), Moment::now());
+        let (seen, now) = (self.lock(), ClockReading::now());
         for (node, chunk) in seen.history.unfinished() {
             let completed = Completed { chunk: chunk.clone(), forgotten: Vec::new() };
             self.index.keep(Write::Chunk(node.clone(), Box::new(completed)));
         }
-        for (node, heard) in &seen.nodes {
-            if let (Some(reading), Some(at)) = (&heard.reading, heard.received) {
+        for (node, report) in &seen.nodes {
+            if let (Some(reading), Some(at)) = (&report.reading, report.received) {
                 self.index.keep(Write::Facts(node.clone(), now.wall_of(at), Box::new(Reading::clone(reading))));
             }
         }

@@ -1,4 +1,4 @@
-//! The judges of the nodes: verdicts over the facts that arrive, with the thresholds of the fleet file.
+//! Verdicts over the facts that arrive, with the thresholds of the fleet file.
 
 use std::collections::BTreeMap;
 
@@ -9,29 +9,29 @@ use hostler_plan::{
     id::NodeName,
 };
 
-use crate::clock::Moment;
+use crate::clock::ClockReading;
 
-/// A judge for every node that reported.
+/// An evaluator for every node that reported.
 #[derive(Debug, Default)]
-pub struct Judges {
-    judges: BTreeMap<NodeName, Health>,
+pub struct HealthEvaluators {
+    evaluators: BTreeMap<NodeName, Health>,
     /// Of the fleet file; a node that is not here has the usual ones.
     thresholds: BTreeMap<NodeName, Thresholds>,
 }
 
-impl Judges {
-    /// Judges a reading that arrived now, and gives what the gates of a rollout look at.
-    pub fn observe(&mut self, node: &NodeName, at: Moment, reading: &Reading) -> Vitals {
+impl HealthEvaluators {
+    /// Evaluates a reading that arrived now, and gives what the gates of a rollout look at.
+    pub fn observe(&mut self, node: &NodeName, at: ClockReading, reading: &Reading) -> Vitals {
         let thresholds = || self.thresholds.get(node).cloned().unwrap_or_default();
-        let judge = self.judges.entry(node.clone()).or_insert_with(|| Health::new(thresholds()));
-        judge.set_wall_ahead_ms(at.wall_ahead_ms());
-        judge.observe(at.steady_ms, reading);
+        let evaluator = self.evaluators.entry(node.clone()).or_insert_with(|| Health::new(thresholds()));
+        evaluator.set_wall_ahead_ms(at.wall_ahead_ms());
+        evaluator.observe(at.steady_ms, reading);
         Vitals::of(at.wall.unix_milliseconds(), &self.verdicts(node, at), reading)
     }
 
     /// The verdicts as of now; a node that fell silent has one that says so. Empty for a node that never reported.
-    pub fn verdicts(&self, node: &NodeName, now: Moment) -> Vec<Verdict> {
-        let mut verdicts = self.judges.get(node).map(|j| j.verdicts(now.steady_ms)).unwrap_or_default();
+    pub fn verdicts(&self, node: &NodeName, now: ClockReading) -> Vec<Verdict> {
+        let mut verdicts = self.evaluators.get(node).map(|e| e.verdicts(now.steady_ms)).unwrap_or_default();
         for verdict in &mut verdicts {
             verdict.since_ms = now.wall_of_steady_ms(verdict.since_ms).unix_milliseconds();
         }
@@ -50,8 +50,8 @@ impl Judges {
             }
         }
         self.thresholds = all;
-        for (node, judge) in &mut self.judges {
-            judge.set_thresholds(self.thresholds.get(node).cloned().unwrap_or_default());
+        for (node, evaluator) in &mut self.evaluators {
+            evaluator.set_thresholds(self.thresholds.get(node).cloned().unwrap_or_default());
         }
         Ok(())
     }
@@ -70,12 +70,12 @@ mod tests {
     const START_MS: u64 = 1_800_000_000_000;
 
     /// So many seconds after the start, on a clock that is off by so much.
-    fn moment(seconds: u64, off_ms: i64) -> Moment {
+    fn moment(seconds: u64, off_ms: i64) -> ClockReading {
         let steady_ms = START_MS + seconds * 1000;
-        Moment { wall: Timestamp::from_unix_milliseconds(steady_ms.saturating_add_signed(off_ms)), steady_ms }
+        ClockReading { wall: Timestamp::from_unix_milliseconds(steady_ms.saturating_add_signed(off_ms)), steady_ms }
     }
 
-    fn reading(at: Moment, oom_kills: f64, available: f64) -> Reading {
+    fn reading(at: ClockReading, oom_kills: f64, available: f64) -> Reading {
         let mut reading = Reading::new(at.wall.unix_milliseconds());
         reading.set(Series::new("node_vmstat_oom_kill", &[]), oom_kills);
         reading.set(Series::new("node_memory_MemTotal_bytes", &[]), 8e9);
@@ -95,11 +95,11 @@ mod tests {
     fn a_clock_that_steps_by_a_year_neither_raises_nor_clears_nor_hides_a_verdict() {
         let node = NodeName::new("a").unwrap();
         for step in [YEAR_MS, -YEAR_MS] {
-            let mut judges = Judges::default();
+            let mut evaluators = HealthEvaluators::default();
             let mut see = |seconds, off, kills, available| {
                 let at = moment(seconds, off);
-                judges.observe(&node, at, &reading(at, kills, available));
-                judges.verdicts(&node, at)
+                evaluators.observe(&node, at, &reading(at, kills, available));
+                evaluators.verdicts(&node, at)
             };
             // Memory is short from second 10 on, which counts after 15 minutes; somebody was killed in second 20.
             see(0, 0, 0.0, 4e9);
@@ -121,9 +121,9 @@ mod tests {
             }
             assert_eq!(level(&see(1910, step, 1.0, 4e9), Rule::OomKill), Some(Level::Ok), "after half an hour");
             // Nobody is silent because the clock says so, and everybody is who does not report.
-            assert_eq!(level(&judges.verdicts(&node, moment(1930, 0)), Rule::Report), None);
-            assert_eq!(level(&judges.verdicts(&node, moment(1990, 0)), Rule::Report), Some(Level::Unknown));
-            assert_eq!(level(&judges.verdicts(&node, moment(2300, step)), Rule::Report), Some(Level::Critical));
+            assert_eq!(level(&evaluators.verdicts(&node, moment(1930, 0)), Rule::Report), None);
+            assert_eq!(level(&evaluators.verdicts(&node, moment(1990, 0)), Rule::Report), Some(Level::Unknown));
+            assert_eq!(level(&evaluators.verdicts(&node, moment(2300, step)), Rule::Report), Some(Level::Critical));
         }
     }
 }

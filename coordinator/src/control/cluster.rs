@@ -1,0 +1,150 @@
+//! What servers read of their cluster, and how every node stands by it.
+
+use std::{collections::BTreeMap, fmt};
+
+use hostler_plan::{
+    document::RosterStatus,
+    id::NodeName,
+    refusal::{Refusal, Refused},
+    sequencer::{Condition, Cordon, CordonOwner, Observation, Standing},
+    step::ClusterRole,
+    timestamp::Timestamp,
+};
+
+use super::{Control, ControlError, cut};
+use crate::limits::SENTENCE_BYTES;
+
+/// The readings of all servers.
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    readings: BTreeMap<NodeName, ClusterReading>,
+    /// Of every node of the roster, the newest reading that names it and still counts.
+    pub(super) shown: BTreeMap<NodeName, NodeReading>,
+    /// When the first of the readings that count stops to count.
+    pub(super) ages_at: Option<Timestamp>,
+}
+
+/// What a server read in its cluster's API.
+#[derive(Debug)]
+struct ClusterReading {
+    at: Timestamp,
+    nodes: BTreeMap<NodeName, NodeReading>,
+}
+
+/// A node as a server reads it in its cluster's API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReading {
+    pub is_ready: bool,
+    /// Who made it unschedulable; none when it takes pods.
+    pub cordoned_by: Option<Cordoner>,
+    /// As the cluster writes it.
+    pub version: String,
+}
+
+/// Who made a node unschedulable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cordoner {
+    /// A plan.
+    Plan,
+    /// The node itself, by its health.
+    Health,
+    /// A field manager of the cluster's API; empty when that is not known.
+    Other(String),
+}
+
+impl Cordoner {
+    const PLAN: &str = "hostler";
+    const HEALTH: &str = "hostler-health";
+}
+
+impl From<&str> for Cordoner {
+    fn from(word: &str) -> Self {
+        match word {
+            Self::PLAN => Cordoner::Plan,
+            Self::HEALTH => Cordoner::Health,
+            other => Cordoner::Other(cut(other, SENTENCE_BYTES)),
+        }
+    }
+}
+
+impl fmt::Display for Cordoner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cordoner::Plan => Self::PLAN,
+            Cordoner::Health => Self::HEALTH,
+            Cordoner::Other(manager) => manager,
+        })
+    }
+}
+
+impl Control {
+    /// Takes what a server reads about the nodes of its cluster. A server without a cluster says so with none.
+    pub fn cluster_read(
+        &mut self,
+        now: Timestamp,
+        server: &NodeName,
+        nodes: BTreeMap<NodeName, NodeReading>,
+    ) -> Result<(), ControlError> {
+        let role = self.state.roster.as_ref().and_then(|r| r.document().active(server)).map(|n| n.role);
+        if role != Some(ClusterRole::Server) {
+            let reason = format!(
+                "expected the conditions of nodes from a server, found them from {server}; its role in the roster is another"
+            );
+            return Err(Refused::new(Refusal::NotAllowed, reason).into());
+        }
+        self.cluster.readings.insert(server.clone(), ClusterReading { at: now, nodes });
+        self.look_at_cluster(now);
+        Ok(())
+    }
+
+    /// Tells the sequencer how every node of the roster stands, by the newest reading that names it.
+    pub(super) fn look_at_cluster(&mut self, now: Timestamp) {
+        let fresh_for = self.config.conditions_fresh_for;
+        let mut newest: BTreeMap<&NodeName, (Timestamp, &NodeReading)> = BTreeMap::new();
+        for reading in self.cluster.readings.values() {
+            for (name, node) in &reading.nodes {
+                let known = newest.entry(name).or_insert((reading.at, node));
+                if known.0 < reading.at {
+                    *known = (reading.at, node);
+                }
+            }
+        }
+        let is_fresh = |at: Timestamp| now.since(at) < fresh_for;
+        let anybody = self.cluster.readings.values().any(|r| is_fresh(r.at));
+        let roster = self.state.roster.as_ref().map(|r| r.document());
+        let nodes = roster.into_iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active);
+        let mut observations = Vec::new();
+        let mut shown = BTreeMap::new();
+        for node in nodes {
+            let condition = match newest.get(&node.name) {
+                Some((at, reading)) if is_fresh(*at) => {
+                    shown.insert(node.name.clone(), (*reading).clone());
+                    condition(reading)
+                }
+                None if anybody => Condition { standing: Standing::Outside, ..Condition::UNKNOWN },
+                Some(_) | None => Condition::UNKNOWN,
+            };
+            observations.push(Observation::NodeCondition { node: node.name.clone(), condition });
+        }
+        // The readings age by themselves; look again when the oldest that counts stops to count.
+        self.cluster.ages_at =
+            self.cluster.readings.values().filter(|r| is_fresh(r.at)).map(|r| r.at.plus(fresh_for)).min();
+        self.cluster.shown = shown;
+        for observation in observations {
+            self.observe(now, observation);
+        }
+    }
+}
+
+fn condition(reading: &NodeReading) -> Condition {
+    let owner = |by: &Cordoner| match by {
+        Cordoner::Plan => CordonOwner::Hostler,
+        Cordoner::Other(manager) if manager.is_empty() => CordonOwner::Other("somebody".to_owned()),
+        Cordoner::Health | Cordoner::Other(_) => CordonOwner::Other(by.to_string()),
+    };
+    Condition {
+        standing: if reading.is_ready { Standing::Ready } else { Standing::NotReady },
+        cordon: reading.cordoned_by.as_ref().map(|by| Cordon { owner: owner(by), reason: None }),
+        version: reading.version.parse().ok(),
+    }
+}

@@ -1,0 +1,62 @@
+//! What is to be carried out after a decision.
+
+use std::{net::IpAddr, sync::Arc};
+
+use hostler_plan::{
+    document::{Plan, Receipt, Signed},
+    id::{Digest, NodeName, TaskId},
+    refusal::Refused,
+    trust::Verified,
+};
+
+/// Something to carry out. What a node is told stands in the ledger by then.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Put a message into that stream's queue.
+    Send { stream: u64, message: ToNode },
+    /// End that stream.
+    Close { stream: u64, closing: Closing },
+    /// Remember where a node enrolled from.
+    KeepAddress(NodeName, IpAddr),
+}
+
+/// Why a stream is ended from this side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closing {
+    /// The node opened another one.
+    Replaced,
+    /// The node ended it.
+    Detached,
+    /// The node does not belong to the fleet any more.
+    Refused(Refused),
+}
+
+/// What a node is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToNode {
+    Welcome {
+        report_interval_seconds: u32,
+    },
+    Trust {
+        roots: Vec<Signed>,
+        roster: Option<Signed>,
+    },
+    Plan(Arc<Verified<Plan>>),
+    Grant {
+        plan: Digest,
+        task: TaskId,
+        grant: u64,
+        lease_seconds: u64,
+        /// Of every task that it comes after.
+        receipts: Vec<Arc<Verified<Receipt>>>,
+    },
+    Stop {
+        plan: Digest,
+        reason: String,
+    },
+    ReceiptAcknowledged(Digest),
+    LeaseRenewed {
+        grant: u64,
+        lease_seconds: u64,
+    },
+}

@@ -1,0 +1,44 @@
+//! Who belongs to the fleet, as every listener needs to know it on every call.
+
+use std::collections::BTreeMap;
+
+use hostler_plan::{
+    document::Signer,
+    id::{Fingerprint, NodeName},
+    trust::TrustedRoot,
+};
+
+use super::state::{Membership, State};
+
+/// The root that holds, and every node that ever enrolled.
+#[derive(Debug, Default)]
+pub struct Members {
+    pub root: Option<TrustedRoot>,
+    nodes: BTreeMap<NodeName, Vec<(Fingerprint, Membership)>>,
+}
+
+impl Members {
+    pub(super) fn of(state: &State) -> Self {
+        let mut nodes: BTreeMap<NodeName, Vec<(Fingerprint, Membership)>> = BTreeMap::new();
+        let listed = state.roster.iter().flat_map(|r| &r.document().nodes).map(|n| (&n.name, &n.key));
+        let enrolled = state.enrolled.values().map(|e| (&e.enrolment.document().node, &e.enrolment.document().key));
+        for (node, key) in listed.chain(enrolled) {
+            let key = key.fingerprint();
+            let membership = state.membership(node, &key);
+            nodes.entry(node.clone()).or_default().push((key, membership));
+        }
+        Self { root: state.root().cloned(), nodes }
+    }
+
+    /// How the holder of that key stands under that name.
+    pub fn membership(&self, node: &NodeName, key: &Fingerprint) -> Membership {
+        let known = self.nodes.get(node).into_iter().flatten().find(|(k, _)| k == key);
+        known.map_or(Membership::Unknown, |(_, membership)| *membership)
+    }
+
+    /// The signer of the present root with that key, unless it is revoked.
+    pub fn signer(&self, key: &Fingerprint) -> Option<&Signer> {
+        let root = self.root.as_ref()?.root();
+        root.signers.iter().find(|s| s.key.fingerprint() == *key && !root.revoked.contains(key))
+    }
+}

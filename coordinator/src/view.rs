@@ -1,0 +1,10 @@
+//! What readers are shown: pure functions from the state and the newest reports to typed views. The command sees them
+//! over gRPC, Prometheus as series; none of them knows a wire.
+
+mod fleet;
+mod node;
+mod rollout;
+
+pub use fleet::{Overview, overview};
+pub use node::{NodeStatus, NodeView, Pending, node, nodes, pending};
+pub use rollout::{BaselineView, RolloutDetail, RolloutSummary, TaskView, receipts, rollout, rollouts};
