@@ -28,9 +28,9 @@ use hostler_proto::{
     v1::{EnrolRequest, EnrolResponse, enrolment_client::EnrolmentClient},
 };
 
-use crate::{
+use crate::credentials::{CertificateError, Credentials, certificate_request, tls_key_digest};
+use hostler_executor::{
     build_time,
-    credentials::{CertificateError, Credentials, certificate_request, tls_key_digest},
     disk::{Disk, DiskError},
     host::{Host, HostError},
     keys::Keys,

@@ -1,52 +1,39 @@
 //! hostler-agent: enrols a node, reports its facts and performs signed plans.
 //!
 //! The network side (the link) carries bytes; the executor verifies every document itself from its exact bytes and is the
-//! only one who acts, through the [`host::Host`] it was given. They share a process and talk through a small typed
+//! only one who acts, through the [`Host`] it was given. They share a process and talk through a small typed
 //! interface.
 
-mod artifacts;
 mod credentials;
-mod disk;
-#[cfg(test)]
-mod double;
 mod enrol;
-mod executor;
 pub mod facts;
-pub mod host;
-mod keys;
 mod link;
 pub mod log;
 pub mod memory;
 mod metrics;
-mod seal;
 pub mod settings;
-mod slots;
-mod steps;
 
 use std::{
     sync::{Arc, mpsc},
     time::Duration,
 };
 
+use hostler_executor::{
+    Ended, Executor, ExecutorError,
+    disk::{Disk, DiskError},
+    host::{Host, HostError},
+    keys::{Keys, KeysError},
+    protocol,
+};
 use hostler_plan::{
     id::{InvalidId, NodeName},
     refusal::{Refusal, Refused},
     signature::PublicKey,
-    timestamp::Timestamp,
 };
 
-use self::{
-    credentials::Credentials,
-    disk::Disk,
-    executor::{Ended, Executor, ExecutorError, message},
-    host::Host,
-    keys::Keys,
-    link::Link,
-};
+use self::{credentials::Credentials, link::Link};
 pub use self::{
-    disk::DiskError,
     enrol::EnrolError,
-    keys::KeysError,
     settings::{Settings, SettingsError},
 };
 
@@ -81,7 +68,7 @@ pub enum AgentError {
     #[error(transparent)]
     Executor(#[from] ExecutorError),
     #[error(transparent)]
-    Host(#[from] host::HostError),
+    Host(#[from] HostError),
     #[error("the host's name cannot be the node's: {0}; set node_name")]
     Name(#[from] InvalidId),
     #[error("starting the executor failed: {0}")]
@@ -107,11 +94,6 @@ impl AgentError {
             | AgentError::ExecutorGone => None,
         }
     }
-}
-
-/// When this program was built. A clock that shows less is wrong.
-pub fn build_time() -> Timestamp {
-    Timestamp::from_unix_seconds(env!("HOSTLER_BUILD_SECONDS").parse().unwrap_or(0))
 }
 
 /// The public key that this node has or would enrol with, and its name: what a person compares before approving.
@@ -160,8 +142,8 @@ pub async fn run(
     };
     tracing::info!(NODE = %credentials.node, "{} is enrolled in fleet {}", credentials.node, credentials.fleet_id);
 
-    let board = Arc::new(message::Board::default());
-    let (door, inbox) = message::queue();
+    let board = Arc::new(protocol::Board::default());
+    let (door, inbox) = protocol::queue();
     let wake = inbox.wake.clone();
     let link = Link { disk, keys, host, board, door, report_interval: settings.report_interval };
     let executor = Executor::open(
@@ -216,7 +198,7 @@ async fn stand_by(
 ) -> Result<(), AgentError> {
     tracing::error!(NODE = %credentials.node, "{refused}; until then this node reports its facts and performs nothing");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Status("damaged state: performs nothing, see the messages")]);
-    let (door, inbox) = message::queue();
+    let (door, inbox) = protocol::queue();
     let board = link.board.clone();
     // The trust root is lost, and so are the pins that it named. The CA that issued the certificate will do: what comes
     // over this connection is refused anyway.
@@ -228,13 +210,13 @@ async fn stand_by(
             // Ends with the link, which holds the other end.
             while let Ok(request) = inbox.requests.recv() {
                 match request {
-                    message::Request::Plan(plan) => board.refuse(Some(plan.digest()), refused.clone()),
-                    message::Request::Grant(grant) => board.refuse(Some(grant.plan), refused.clone()),
-                    message::Request::Trust { .. }
-                    | message::Request::LeaseRenewed { .. }
-                    | message::Request::Stop { .. }
-                    | message::Request::ReceiptAcknowledged(_)
-                    | message::Request::Fetched { .. } => {}
+                    protocol::Request::Plan(plan) => board.refuse(Some(plan.digest()), refused.clone()),
+                    protocol::Request::Grant(grant) => board.refuse(Some(grant.plan), refused.clone()),
+                    protocol::Request::Trust { .. }
+                    | protocol::Request::LeaseRenewed { .. }
+                    | protocol::Request::Stop { .. }
+                    | protocol::Request::ReceiptAcknowledged(_)
+                    | protocol::Request::Fetched { .. } => {}
                 }
             }
         })

@@ -9,6 +9,7 @@ use std::{
 
 pub use hostler_daemon::settings::SettingsError;
 use hostler_daemon::settings::{Places, Written};
+use hostler_executor::host::ClockSource;
 use hostler_plan::id::NodeName;
 use serde::Deserialize;
 
@@ -37,17 +38,6 @@ pub struct Settings {
     pub clock: ClockSource,
     /// Where the agent serves `/metrics` itself, without TLS; nowhere unless set.
     pub metrics_listen: Option<SocketAddr>,
-}
-
-/// When the machine's clock is believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClockSource {
-    /// Once NTP or a clock with a battery set it: a Pi wakes up in the past.
-    #[default]
-    Synchronised,
-    /// From the start, for example in a virtual machine whose host sets it and says nothing.
-    Trusted,
 }
 
 /// Settings as files and variables write them.

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use hostler_agent::host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitActivity, UnitStatus, Wake};
+use hostler_executor::host::{
+    Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitActivity, UnitStatus, Wake,
+};
 use hostler_plan::{
     document::Hardware,
     fact::Reading,

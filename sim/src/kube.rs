@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hostler_agent::host::{
+use hostler_executor::host::{
     Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, CordonAnswer, Deletion,
     Eviction, Host as _, Mark, Node, NodeReady, OWN_CORDON_ANNOTATION, Operator, Owner, Phase, Placement, Pod, PodKey,
     PodScope, PodVolume, Requirement, Scale, Selector,

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end by panic, in its helpers too")]
 
-use hostler_agent::host::{
+use hostler_executor::host::{
     CordonAnswer, Eviction, Host as _, NodeReady, OWN_CORDON_MANAGER, OwnCordon, PodScope, UnitActivity,
 };
 use hostler_plan::{

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hostler_agent::host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake};
+use hostler_executor::host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake};
 use hostler_facts::{Facts, Now, Source};
 use hostler_plan::{
     document::Hardware,

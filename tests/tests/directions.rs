@@ -7,11 +7,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("proto", &["plan"]),
     ("facts", &["plan"]),
     ("daemon", &[]),
-    ("agent", &["plan", "proto", "facts", "daemon"]),
+    ("executor", &["plan", "facts", "daemon"]),
+    ("agent", &["plan", "proto", "facts", "daemon", "executor"]),
     ("coordinator", &["plan", "proto", "daemon"]),
     ("cli", &["plan", "proto"]),
-    ("sim", &["plan", "proto", "facts", "daemon", "agent", "coordinator", "cli"]),
-    ("tests", &["plan", "proto", "facts", "daemon", "agent", "coordinator", "cli", "sim"]),
+    ("sim", &["plan", "proto", "facts", "daemon", "executor", "agent", "coordinator", "cli"]),
+    ("tests", &["plan", "proto", "facts", "daemon", "executor", "agent", "coordinator", "cli", "sim"]),
 ];
 
 fn workspace() -> &'static Path {

@@ -9,12 +9,8 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use hostler_agent::{
-    AgentError, Exit, facts,
-    host::{Host, Linux},
-    log, memory,
-    settings::Settings,
-};
+use hostler_agent::{AgentError, Exit, facts, log, memory, settings::Settings};
+use hostler_executor::host::{Host, Linux};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -8,7 +8,7 @@ use tokio::{
 use tonic::transport::Channel;
 
 use super::Part;
-use crate::executor::message::Fetch;
+use hostler_executor::protocol::Fetch;
 
 /// Brings the bytes of an artifact into its file, from where an earlier try ended. Never more than its size; whether they
 /// are the right ones is for the executor to see.

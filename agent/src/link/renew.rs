@@ -12,11 +12,8 @@ use hostler_proto::{
 use tonic::transport::Channel;
 
 use super::{Link, LinkError};
-use crate::{
-    credentials::{Credentials, certificate_request},
-    executor::message::Request,
-    keys::new_tls_key,
-};
+use crate::credentials::{Credentials, certificate_request};
+use hostler_executor::{keys::new_tls_key, protocol::Request};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 

@@ -22,18 +22,12 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{
-    Link, LinkError,
-    fetch::fetch,
-    quiet::Quiet,
-    renew, renewal_time,
-    reports::{Report, Reports},
-};
-use crate::{
-    credentials::Credentials,
-    executor::message::{self, Fetch, Grant, Request},
+use super::{Link, LinkError, fetch::fetch, quiet::Quiet, renew, renewal_time};
+use crate::credentials::Credentials;
+use hostler_executor::{
     host::Node,
-    steps::cordoned_by_name,
+    protocol::{self, Fetch, Grant, Request},
+    reports::{Report, Reports},
 };
 
 /// Messages on their way out; a coordinator that takes none is not there.
@@ -66,7 +60,7 @@ struct Session<'a> {
     report_interval: Duration,
     /// Receipts that were sent on this stream and wait for their acknowledgement.
     sent: BTreeSet<Digest>,
-    running: Option<message::RunningTask>,
+    running: Option<protocol::RunningTask>,
     conditions: Option<(Vec<NodeCondition>, Instant)>,
     /// False once the machine had no API server to ask: then it is looked for with every report and after every task.
     may_serve: bool,
@@ -375,7 +369,7 @@ fn read_grant(grant: hostler_proto::v1::Grant) -> Result<Grant, Refused> {
     })
 }
 
-fn progress_message(progress: message::Progress) -> Progress {
+fn progress_message(progress: protocol::Progress) -> Progress {
     Progress {
         plan: progress.plan.to_string(),
         task: progress.task.to_string(),
@@ -389,9 +383,9 @@ fn progress_message(progress: message::Progress) -> Progress {
 fn condition(node: &Node) -> NodeCondition {
     NodeCondition {
         node: node.name.clone(),
-        ready: node.ready == crate::host::NodeReady::Ready,
+        ready: node.ready == hostler_executor::host::NodeReady::Ready,
         unschedulable: node.unschedulable,
-        cordoned_by: cordoned_by_name(node),
+        cordoned_by: node.cordoned_by().name(),
         version: node.version.clone(),
     }
 }

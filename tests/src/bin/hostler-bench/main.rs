@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use hostler_agent::host::{Host, Linux};
+use hostler_executor::host::{Host, Linux};
 use hostler_tests::{
     recorded::Recorded,
     stand::{Setup, Stand},

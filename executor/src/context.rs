@@ -1,0 +1,65 @@
+//! What the executor holds of its node: keys, state, slots and receipts.
+
+use std::sync::Arc;
+
+use hostler_plan::{
+    document::{DocumentKind, Receipt},
+    trust::{Identity, NodeState},
+};
+
+use crate::{
+    disk::{Disk, DiskError},
+    error::ExecutorError,
+    keys::Keys,
+    receipts::Receipts,
+    slots::Slots,
+};
+
+/// Everything that the executor owns but its ears.
+#[derive(Debug)]
+pub struct Memory {
+    pub disk: Arc<Disk>,
+    pub keys: Arc<Keys>,
+    pub me: Identity,
+    pub state: NodeState,
+    pub slots: Slots,
+    pub receipts: Receipts,
+}
+
+impl Memory {
+    /// Makes a state durable and only then this node's own.
+    pub fn store(&mut self, state: NodeState) -> Result<(), DiskError> {
+        if state != self.state {
+            self.receipts.file(&self.disk)?;
+            self.slots.store(&self.disk, &state, None)?;
+            self.state = state;
+        }
+        Ok(())
+    }
+
+    /// Makes the second copy of the state that the last process did not come to, or that was damaged since.
+    pub fn store_again(&mut self) -> Result<(), DiskError> {
+        self.receipts.file(&self.disk)?;
+        self.slots.store(&self.disk, &self.state, None)
+    }
+
+    /// Counts receipts that are newer than a state restored from an old copy.
+    pub fn adopt_receipts(&mut self) -> Result<(), ExecutorError> {
+        while let Some(kept) = self.receipts.number(self.state.next_receipt().0) {
+            let bytes = kept.signed.bytes.clone();
+            self.store(self.state.with_receipt(&bytes)?)?;
+        }
+        Ok(())
+    }
+
+    /// Signs the receipt and makes it durable together with the state that counts it. A number is never signed twice.
+    pub fn sign_receipt(&mut self, receipt: Receipt) -> Result<(), ExecutorError> {
+        let signed = self.keys.sign(DocumentKind::Receipt, hostler_plan::json::write(&receipt))?;
+        let next = self.state.with_receipt(&signed.bytes)?;
+        self.receipts.file(&self.disk)?;
+        self.slots.store(&self.disk, &next, Some(&signed))?;
+        self.state = next;
+        self.receipts.add(signed, receipt);
+        Ok(())
+    }
+}

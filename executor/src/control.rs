@@ -1,0 +1,208 @@
+//! What reaches a task while it runs: stops, leases, bytes that were fetched. Everything else waits its turn.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use hostler_plan::{id::Digest, timestamp::Timestamp};
+
+use crate::{
+    host::Host,
+    protocol::{Board, Inbox, Progress, Request, RunningTask},
+};
+
+/// Requests that wait until the task ended. More than that is a coordinator gone mad; the newest are dropped, and an
+/// honest one offers them again.
+const MAX_DEFERRED: usize = 256;
+
+/// Why a task does not go on here and now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interruption {
+    /// Somebody stopped the plan.
+    Stopped(String),
+    /// The process ends; another one goes on with the task.
+    Ending,
+}
+
+/// The executor's ears.
+pub struct Control {
+    pub host: Arc<dyn Host>,
+    pub board: Arc<Board>,
+    inbox: Inbox,
+    deferred: VecDeque<Request>,
+    running: Option<RunningTask>,
+    lease_ends: Instant,
+    stopped: Option<String>,
+    fetched: Option<(Digest, Result<(), String>)>,
+    ending: bool,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("running", &self.running).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    pub fn new(host: Arc<dyn Host>, board: Arc<Board>, inbox: Inbox) -> Self {
+        Self {
+            host,
+            board,
+            inbox,
+            deferred: VecDeque::new(),
+            running: None,
+            lease_ends: Instant::now(),
+            stopped: None,
+            fetched: None,
+            ending: false,
+        }
+    }
+
+    /// The next request, however long it takes, or none after `at_most`. `Err` when the process ends.
+    pub fn next(&mut self, at_most: Option<Duration>) -> Result<Option<Request>, Interruption> {
+        if let Some(request) = self.deferred.pop_front() {
+            return Ok(Some(request));
+        }
+        let received = match at_most {
+            Some(at_most) => self.inbox.requests.recv_timeout(at_most),
+            None => self.inbox.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(request) => Ok(Some(request)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Interruption::Ending),
+        }
+    }
+
+    /// A task begins; its lease runs from now. After a restart it has none until it is renewed.
+    pub fn begin(&mut self, task: RunningTask, granted_now: bool) {
+        let lease =
+            if granted_now { Duration::from_secs(task.lease_seconds.min(MAX_LEASE_SECONDS)) } else { Duration::ZERO };
+        self.lease_ends = Instant::now() + lease;
+        self.stopped = None;
+        self.fetched = None;
+        self.running = Some(task.clone());
+        self.board.change(|content| content.running = Some(task));
+    }
+
+    /// The task is over.
+    pub fn end(&mut self) {
+        self.running = None;
+        self.board.change(|content| {
+            content.running = None;
+            content.progress = None;
+            content.fetch = None;
+        });
+    }
+
+    /// Blocks for at most that much of the host's time.
+    pub fn pause(&mut self, at_most: Duration) -> Result<(), Interruption> {
+        self.listen()?;
+        self.host.wait(&self.inbox.wake, at_most);
+        self.listen()
+    }
+
+    /// Whether something new may start under the task's lease.
+    pub fn lease_holds(&mut self) -> Result<bool, Interruption> {
+        self.listen()?;
+        Ok(Instant::now() < self.lease_ends)
+    }
+
+    /// Whether the process ends, and every program that it started with it.
+    pub fn is_ending(&mut self) -> bool {
+        let _ = self.listen();
+        self.ending
+    }
+
+    /// Blocks for a moment of real time: leases are the coordinator's, and it has no part in simulated time.
+    pub fn await_lease(&mut self) -> Result<(), Interruption> {
+        self.inbox.wake.wait(Duration::from_millis(500));
+        self.listen()
+    }
+
+    /// The answer to a fetch of these bytes, once.
+    pub fn take_fetched(&mut self, digest: &Digest) -> Option<Result<(), String>> {
+        self.fetched.take_if(|(of, _)| of == digest).map(|(_, result)| result)
+    }
+
+    /// Requests that a task may see between two of its steps: new documents, but no grants.
+    pub fn take_documents(&mut self) -> Vec<Request> {
+        let (documents, others): (Vec<Request>, Vec<Request>) =
+            std::mem::take(&mut self.deferred).into_iter().partition(|request| match request {
+                Request::Trust { .. } | Request::Plan(_) | Request::ReceiptAcknowledged(_) => true,
+                Request::Grant(_) | Request::LeaseRenewed { .. } | Request::Stop { .. } | Request::Fetched { .. } => {
+                    false
+                }
+            });
+        self.deferred = others.into();
+        documents
+    }
+
+    /// Says what the task does.
+    pub fn say(&self, progress: Progress) {
+        tracing::info!("{}", progress.sentence);
+        self.board.change(|content| content.progress = Some(progress));
+    }
+
+    fn listen(&mut self) -> Result<(), Interruption> {
+        loop {
+            match self.inbox.requests.try_recv() {
+                Ok(request) => self.hear(request),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.ending = true;
+                    break;
+                }
+            }
+        }
+        match (&self.stopped, self.ending) {
+            (Some(reason), _) => Err(Interruption::Stopped(reason.clone())),
+            (None, true) => Err(Interruption::Ending),
+            (None, false) => Ok(()),
+        }
+    }
+
+    fn hear(&mut self, request: Request) {
+        let running = self.running.as_ref();
+        match request {
+            Request::Stop { plan, reason } if running.is_some_and(|r| r.plan == plan) => self.stopped = Some(reason),
+            Request::LeaseRenewed { grant, lease_seconds } => self.renew(grant, lease_seconds),
+            Request::Grant(again) if running.is_some_and(|r| r.plan == again.plan && r.task == again.task) => {
+                self.renew(again.grant, again.lease_seconds);
+            }
+            Request::Fetched { digest, result } => self.fetched = Some((digest, result)),
+            Request::Trust { .. }
+            | Request::Plan(_)
+            | Request::Grant(_)
+            | Request::Stop { .. }
+            | Request::ReceiptAcknowledged(_) => {
+                if self.deferred.len() < MAX_DEFERRED {
+                    self.deferred.push_back(request);
+                }
+            }
+        }
+    }
+
+    fn renew(&mut self, grant: u64, lease_seconds: u64) {
+        if self.running.as_ref().is_some_and(|r| r.grant == grant) {
+            self.lease_ends = Instant::now() + Duration::from_secs(lease_seconds.min(MAX_LEASE_SECONDS));
+        }
+    }
+}
+
+/// A longer lease would not be one.
+pub const MAX_LEASE_SECONDS: u64 = 3600;
+
+/// Where a check asks for patience it asks this often.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// How long something took, for sentences: `12 s`, `3 min`.
+pub fn span(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.since(from).as_secs();
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}

@@ -1,0 +1,513 @@
+//! The executor on a machine in memory, through its queue and its board.
+
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use hostler_plan::{
+    document::{Observation, Outcome, Receipt, ReceiptType, Signed},
+    id::{BootId, Digest, Epoch, Seq, TaskId},
+    json,
+    refusal::Refusal,
+    step::{
+        ClusterRole, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, Step, UnitState,
+        k3s,
+    },
+};
+
+use super::{Ended, ExecutorError};
+use crate::{
+    disk::crash::Killed,
+    double::{Fleet, Machine, fleet_id, task},
+    host::{Host as _, UnitActivity, UnitStatus},
+    protocol::{Door, Grant, Request},
+    seal,
+};
+
+/// Hands these over, lets the executor do what it can, and gives the receipts and refusals on its board.
+fn work(fleet: &Fleet, machine: &Arc<Machine>, requests: &[Request]) -> (Vec<Receipt>, Vec<Refusal>) {
+    let (executor, door, board, disk) = fleet.executor(machine).unwrap();
+    for request in requests {
+        door.offer(request.clone()).unwrap();
+    }
+    if executor.run_until_idle().unwrap() == Ended::Rebooting {
+        drop(disk);
+        // The next process finds the task in its journal; the coordinator renews its lease.
+        return continue_with_lease(fleet, machine);
+    }
+    let content = board.content();
+    let receipts = content.receipts.iter().map(|r| json::parse(&r.bytes).unwrap()).collect();
+    (receipts, content.refusals.iter().map(|r| r.refused.refusal).collect())
+}
+
+fn continue_with_lease(fleet: &Fleet, machine: &Arc<Machine>) -> (Vec<Receipt>, Vec<Refusal>) {
+    let renewal = (1..=9).map(|grant| Request::LeaseRenewed { grant, lease_seconds: 600 }).collect::<Vec<_>>();
+    work(fleet, machine, &renewal)
+}
+
+fn grant(plan: &Signed) -> Vec<Request> {
+    vec![Request::Plan(plan.clone()), Request::Grant(Fleet::grant(plan, "w1.work", 1))]
+}
+
+fn machine(fleet: &Fleet) -> Arc<Machine> {
+    Arc::new(Machine::new(fleet.now.plus(Duration::from_secs(60))))
+}
+
+/// Every file of a directory with its content.
+fn content(directory: &Path) -> BTreeMap<PathBuf, Digest> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(content(&path));
+        } else {
+            found.insert(path.clone(), Digest::of(&std::fs::read(&path).unwrap()));
+        }
+    }
+    found
+}
+
+fn file(path: &str, content: &str) -> Step {
+    Step::EnsureFile(EnsureFile { path: path.into(), mode: "0644".into(), content: content.into() })
+}
+
+#[test]
+fn a_plan_of_no_ops_is_verified_executed_and_receipted() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let plan = fleet.plan(1, vec![Step::Noop(Noop {}), Step::Noop(Noop {})], |_| {});
+    let (receipts, refusals) = work(&fleet, &machine, &grant(&plan));
+    assert_eq!(refusals, []);
+    let [receipt] = receipts.as_slice() else { panic!("{receipts:?}") };
+    assert_eq!((receipt.counter, receipt.previous, receipt.plan), (1, None, plan.digest()));
+    assert_eq!(receipt.outcome, Outcome::Succeeded {});
+    assert_eq!(receipt.steps.len(), 2);
+}
+
+#[test]
+fn receipts_form_a_chain_and_are_kept_until_acknowledged() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let first = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
+    let second = fleet.plan(2, vec![Step::Noop(Noop {})], |_| {});
+    let (one, _) = work(&fleet, &machine, &grant(&first));
+    let (both, _) = work(&fleet, &machine, &grant(&second));
+    assert_eq!(both.len(), 2, "the first is still on the board");
+    assert_eq!(both[1].counter, 2);
+    let first_bytes = json::write(&one[0]);
+    assert_eq!(both[1].previous, Some(Digest::of(&first_bytes)));
+    let acknowledged = Request::ReceiptAcknowledged(Digest::of(&first_bytes));
+    let (left, _) = work(&fleet, &machine, std::slice::from_ref(&acknowledged));
+    assert_eq!(left.len(), 1);
+    let (left, _) = work(&fleet, &machine, &[acknowledged]);
+    assert_eq!(left.len(), 1, "twice is as good as once");
+}
+
+#[test]
+fn an_installation_that_the_ending_agent_takes_along_goes_on_in_the_next_one() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let package = Step::EnsurePackage(EnsurePackage { package: "jq".into(), version: "1.7-1".into() });
+    let plan = fleet.plan(1, vec![package], |_| {});
+    let (executor, door, board, disk) = fleet.executor(&machine).unwrap();
+    for request in grant(&plan) {
+        door.offer(request).unwrap();
+    }
+    machine.inner().ends_in_package = Some(door);
+    assert_eq!(executor.run_until_idle().unwrap(), Ended::Shutdown);
+    assert!(board.content().receipts.is_empty(), "nothing has failed");
+    drop(disk);
+    let (receipts, _) = continue_with_lease(&fleet, &machine);
+    assert_eq!(receipts[0].outcome, Outcome::Succeeded {});
+    assert_eq!(machine.inner().packages["jq"], "1.7-1");
+}
+
+#[test]
+fn a_doubled_or_late_grant_never_runs_a_task_twice() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let plan = fleet.plan(1, vec![file("/etc/a", "a")], |_| {});
+    let mut requests = grant(&plan);
+    requests.push(requests[1].clone());
+    let (receipts, _) = work(&fleet, &machine, &requests);
+    machine.inner().files.clear();
+    let (again, refusals) = work(&fleet, &machine, &requests);
+    assert_eq!((receipts.len(), again.len(), refusals.len()), (1, 1, 0));
+    assert!(machine.inner().files.is_empty(), "nothing was written again");
+}
+
+#[test]
+fn every_refusal_changes_nothing() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let good = fleet.plan(5, vec![Step::Noop(Noop {})], |_| {});
+    work(&fleet, &machine, &grant(&good));
+    let before = content(fleet.directory.path());
+    let mut flipped = good.clone();
+    flipped.bytes[20] ^= 1;
+    let mut trailing = good.clone();
+    trailing.bytes.push(b' ');
+    let stranger = Fleet::new();
+    let foreign = stranger.plan(6, vec![Step::Noop(Noop {})], |_| {});
+    let plan = |request: Signed| Request::Plan(request);
+    let large = Signed { bytes: vec![b' '; 300 << 10], signatures: good.signatures.clone() };
+    let cases: Vec<(Request, Refusal)> = vec![
+        (plan(flipped), Refusal::BadSignature),
+        (plan(trailing), Refusal::BadSignature),
+        (plan(Signed { signatures: vec![], ..good.clone() }), Refusal::BadSignature),
+        (plan(foreign), Refusal::BadSignature),
+        (plan(large), Refusal::Malformed),
+        (plan(fleet.plan(4, vec![Step::Noop(Noop {})], |_| {})), Refusal::Replay),
+        (plan(fleet.plan(5, vec![Step::Noop(Noop {})], |p| p.title = "other".into())), Refusal::Replay),
+        (plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.epoch = Epoch(0))), Refusal::Replay),
+        (
+            plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.expires = p.created.plus(Duration::from_secs(1)))),
+            Refusal::Expired,
+        ),
+        (plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.roster = Digest::of(b"x"))), Refusal::DigestMismatch),
+        (
+            plan(fleet.plan(6, vec![], |p| {
+                p.targets.clear();
+                p.tasks = vec![task("s1.work", "s1", "s1", &[], vec![Step::Noop(Noop {})])];
+            })),
+            Refusal::NotATarget,
+        ),
+        (Request::Grant(Fleet::grant(&fleet.plan(9, vec![], |_| {}), "w1.work", 1)), Refusal::Replay),
+        (Request::Grant(Fleet::grant(&good, "w1.other", 1)), Refusal::OrderNotMet),
+    ];
+    for (index, (request, expected)) in cases.into_iter().enumerate() {
+        let (_, refusals) = work(&fleet, &machine, &[request]);
+        assert_eq!(refusals, [expected], "case {index}");
+        assert_eq!(content(fleet.directory.path()), before, "case {index}");
+    }
+}
+
+#[test]
+fn a_task_waits_for_the_receipt_it_comes_after() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let plan = fleet.plan(1, vec![], |p| {
+        p.tasks = vec![
+            task("s1.first", "s1", "s1", &[], vec![Step::Noop(Noop {})]),
+            task("w1.work", "w1", "w1", &["s1.first"], vec![Step::Noop(Noop {})]),
+        ];
+    });
+    let (receipts, refusals) = work(&fleet, &machine, &grant(&plan));
+    assert_eq!((receipts.len(), refusals), (0, vec![Refusal::OrderNotMet]));
+    let failed = fleet.receipt_of_s1(&receipt_of_s1(&plan, "s1.first", Outcome::Failed { reason: "x".into() }, vec![]));
+    let good = fleet.receipt_of_s1(&receipt_of_s1(&plan, "s1.first", Outcome::Succeeded {}, vec![]));
+    let with = |receipt: Signed| Request::Grant(Grant { receipts: vec![receipt], ..Fleet::grant(&plan, "w1.work", 1) });
+    let (_, refusals) = work(&fleet, &machine, &[with(failed)]);
+    assert_eq!(refusals, [Refusal::OrderNotMet]);
+    let (receipts, _) = work(&fleet, &machine, &[with(good.clone())]);
+    assert_eq!(receipts[0].relied_on, [good.digest()]);
+}
+
+fn receipt_of_s1(plan: &Signed, id: &str, outcome: Outcome, observations: Vec<Observation>) -> Receipt {
+    Receipt {
+        document_type: ReceiptType::V1,
+        fleet_id: fleet_id(),
+        node: "s1".parse().unwrap(),
+        plan: plan.digest(),
+        epoch: Epoch(1),
+        seq: Seq(1),
+        task: TaskId::new(id).unwrap(),
+        grant: 1,
+        outcome,
+        steps: vec![],
+        observations,
+        boot_id: BootId::new("b1").unwrap(),
+        counter: 1,
+        previous: None,
+        relied_on: vec![],
+        started: "2026-01-01T00:00:00Z".parse().unwrap(),
+        ended: "2026-01-01T00:00:00Z".parse().unwrap(),
+    }
+}
+
+/// Steps of many families, a reboot among them.
+fn many_steps(fleet: &Fleet) -> Signed {
+    let steps = vec![
+        file("/etc/a", "a"),
+        Step::EnsureModule(EnsureModule { module: "br_netfilter".into() }),
+        Step::EnsureSysctl(EnsureSysctl { key: "net.ipv4.ip_forward".into(), value: "1".into() }),
+        Step::EnsurePackage(EnsurePackage { package: "curl".into(), version: "8.1-2".into() }),
+        Step::EnsureUnit(EnsureUnit { unit: "ssh.service".into(), state: UnitState::Started, enabled: true }),
+        Step::Reboot(Reboot {}),
+        file("/etc/b", "b"),
+        Step::UpgradeK3s(k3s::Upgrade { artifact: "k3s".parse().unwrap(), version: "v1.34.3+k3s1".parse().unwrap() }),
+    ];
+    fleet.plan(1, steps, |p| p.artifacts = vec![Fleet::artifact("k3s", b"binary")])
+}
+
+fn prepared(fleet: &Fleet) -> Arc<Machine> {
+    let machine = machine(fleet);
+    {
+        let mut inner = machine.inner();
+        inner.sysctls.insert("net.ipv4.ip_forward".into(), "0".into());
+        let stopped = UnitStatus { exists: true, activity: UnitActivity::Inactive, enabled: false };
+        inner.units.insert("ssh.service".into(), stopped);
+        let old = "v1.34.2+k3s1".parse().unwrap();
+        inner.k3s =
+            crate::host::K3sStatus { installed: Some(old), running: Some(old), role: Some(ClusterRole::Worker) };
+    }
+    let folder = fleet.directory.path().join("artifacts");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(Digest::of(b"binary").hex()), b"binary").unwrap();
+    machine
+}
+
+#[test]
+fn a_task_of_many_families_ends_as_it_should_and_goes_on_after_its_reboot() {
+    let fleet = Fleet::new();
+    let machine = prepared(&fleet);
+    let (receipts, refusals) = work(&fleet, &machine, &grant(&many_steps(&fleet)));
+    assert_eq!(refusals, []);
+    assert_eq!(receipts[0].outcome, Outcome::Succeeded {}, "{:?}", receipts[0].steps);
+    assert_eq!(receipts[0].boot_id.as_str(), "b2");
+    let inner = machine.inner();
+    assert_eq!(inner.acts.iter().filter(|a| *a == "reboot").count(), 1);
+    assert_eq!(inner.acts.iter().filter(|a| a.starts_with("upgrade")).count(), 1);
+    assert_eq!(inner.sysctls["net.ipv4.ip_forward"], "1");
+    assert!(inner.files.contains_key(Path::new("/etc/sysctl.d/90-hostler-net.ipv4.ip_forward.conf")));
+    assert_eq!(receipts[0].observation("version"), Some("v1.34.3+k3s1"));
+}
+
+#[test]
+fn killed_at_every_write_the_task_ends_the_same_and_no_number_is_signed_twice() {
+    let mut crashes = 0;
+    for point in 0.. {
+        let fleet = Fleet::new();
+        let machine = prepared(&fleet);
+        let plan = many_steps(&fleet);
+        let mut signed: BTreeMap<u64, Digest> = BTreeMap::new();
+        let mut crashed = false;
+        let mut finished = false;
+        let mut writes_left = point;
+        for attempt in 0..8 {
+            let (executor, door, board, disk) = fleet.executor_that_may_die(&machine, writes_left, !crashed);
+            let Some(executor) = executor else {
+                crashed = true;
+                continue;
+            };
+            offer(&door, &plan, attempt > 0);
+            let result = std::panic::catch_unwind(AssertUnwindSafe(|| executor.run_until_idle()));
+            writes_left = disk.crash.0.swap(i64::MAX, std::sync::atomic::Ordering::SeqCst);
+            for receipt in &board.content().receipts {
+                let number: Receipt = json::parse(&receipt.bytes).unwrap();
+                let first = signed.entry(number.counter).or_insert(receipt.digest());
+                assert_eq!(*first, receipt.digest(), "point {point}: number {} twice", number.counter);
+                finished |= number.outcome == Outcome::Succeeded {};
+            }
+            match result {
+                Ok(ended) => {
+                    ended.unwrap();
+                }
+                Err(panic) => {
+                    assert!(panic.downcast_ref::<Killed>().is_some(), "point {point}");
+                    crashed = true;
+                }
+            }
+            if finished {
+                break;
+            }
+        }
+        assert!(finished, "point {point}");
+        assert_eq!(signed.len(), 1, "point {point}");
+        let inner = machine.inner();
+        assert_eq!(inner.acts.iter().filter(|a| a.starts_with("upgrade")).count(), 1, "point {point}");
+        let reboots = inner.acts.iter().filter(|a| *a == "reboot").count();
+        assert_eq!(reboots, 1, "point {point}: {:?}", inner.acts);
+        if !crashed {
+            break;
+        }
+        crashes += 1;
+    }
+    assert!(crashes > 40, "expected many points to die at, found {crashes}");
+}
+
+fn offer(door: &Door, plan: &Signed, renew: bool) {
+    if renew {
+        door.offer(Request::LeaseRenewed { grant: 1, lease_seconds: 600 }).unwrap();
+    }
+    for request in grant(plan) {
+        door.offer(request).unwrap();
+    }
+}
+
+#[test]
+fn a_lost_lease_starts_nothing_and_a_stop_ends_the_task() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let plan = fleet.plan(1, vec![file("/etc/a", "a")], |_| {});
+    let (executor, door, board, _disk) = fleet.executor(&machine).unwrap();
+    door.offer(Request::Plan(plan.clone())).unwrap();
+    door.offer(Request::Grant(Grant { lease_seconds: 0, ..Fleet::grant(&plan, "w1.work", 1) })).unwrap();
+    let thread = std::thread::spawn(move || executor.run());
+    wait_until(|| board.content().progress.as_ref().is_some_and(|p| p.sentence.contains("lease")));
+    assert!(machine.inner().files.is_empty(), "nothing started");
+    door.offer(Request::Stop { plan: plan.digest(), reason: "ada halted it".into() }).unwrap();
+    wait_until(|| !board.content().receipts.is_empty());
+    drop(door);
+    thread.join().unwrap().unwrap();
+    let receipt: Receipt = json::parse(&board.content().receipts[0].bytes).unwrap();
+    assert_eq!(receipt.outcome, Outcome::Failed { reason: "stopped: ada halted it".into() });
+    assert!(machine.inner().files.is_empty());
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("it did not come about in 10 s");
+}
+
+#[test]
+fn an_upgrade_that_comes_back_on_the_old_version_fails_and_says_so() {
+    let fleet = Fleet::new();
+    let machine = prepared(&fleet);
+    machine.inner().upgrade_fails = true;
+    let (receipts, _) = work(&fleet, &machine, &grant(&many_steps(&fleet)));
+    match &receipts[0].outcome {
+        Outcome::Failed { reason } => assert!(reason.contains("expected v1.34.3+k3s1, found v1.34.2+k3s1"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(receipts[0].steps.last().unwrap().op, "k3s.upgrade");
+}
+
+#[test]
+fn a_join_opens_the_secret_that_a_server_sealed_to_this_node() {
+    let fleet = Fleet::new();
+    let machine = prepared(&fleet);
+    machine.inner().k3s = crate::host::K3sStatus::default();
+    let join = Step::JoinK3s(k3s::Join {
+        artifact: "k3s".parse().unwrap(),
+        version: "v1.34.3+k3s1".parse().unwrap(),
+        role: ClusterRole::Worker,
+        server_url: "https://10.0.0.1:6443".into(),
+        admitted_by: TaskId::new("s1.admit").unwrap(),
+    });
+    let plan = fleet.plan(1, vec![], |p| {
+        p.artifacts = vec![Fleet::artifact("k3s", b"binary")];
+        p.tasks = vec![
+            task("s1.admit", "s1", "w1", &[], vec![Step::AdmitToK3s(k3s::Admit { lifetime_seconds: 600 })]),
+            task("w1.work", "w1", "w1", &["s1.admit"], vec![join]),
+        ];
+    });
+    let sealed = seal::seal(&fleet.keys.seal_key(), b"K10::secret").unwrap();
+    let observations = vec![Observation { name: "sealed_join_secret".into(), value: sealed }];
+    let admit = fleet.receipt_of_s1(&receipt_of_s1(&plan, "s1.admit", Outcome::Succeeded {}, observations));
+    let grant = Grant { receipts: vec![admit], ..Fleet::grant(&plan, "w1.work", 1) };
+    let (receipts, refusals) = work(&fleet, &machine, &[Request::Plan(plan), Request::Grant(grant)]);
+    assert_eq!(refusals, []);
+    assert_eq!(receipts[0].outcome, Outcome::Succeeded {});
+    assert_eq!(machine.inner().joined_with.as_deref(), Some("K10::secret"));
+}
+
+#[test]
+fn a_new_plan_waits_for_a_right_clock() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    machine.inner().synchronised = false;
+    let plan = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
+    let (receipts, refusals) = work(&fleet, &machine, &grant(&plan));
+    assert_eq!(receipts.len(), 0);
+    assert_eq!(refusals.first(), Some(&Refusal::Expired));
+    machine.inner().synchronised = true;
+    assert_eq!(work(&fleet, &machine, &grant(&plan)).0.len(), 1);
+}
+
+#[test]
+fn a_grant_that_came_before_the_clock_was_right_counts_once_it_is() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    machine.inner().synchronised = false;
+    let plan = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
+    let (mut executor, door, board, _disk) = fleet.executor(&machine).unwrap();
+    for request in grant(&plan) {
+        door.offer(request).unwrap();
+    }
+    while let Ok(Some(request)) = executor.control.next(Some(Duration::ZERO)) {
+        executor.handle(request).unwrap();
+    }
+    let counts = || {
+        let content = board.content();
+        (content.receipts.len(), content.refusals.len())
+    };
+    assert_eq!(counts(), (0, 1), "the plan was refused, the grant waits");
+    executor.judge_again().unwrap();
+    machine.inner().synchronised = true;
+    executor.judge_again().unwrap();
+    assert_eq!(counts(), (1, 1));
+}
+
+#[test]
+fn one_whole_copy_of_the_state_is_enough_and_none_refuses_everything() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let good = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
+    work(&fleet, &machine, &grant(&good));
+    let damage = |name: &str| {
+        let path = fleet.directory.path().join(name);
+        std::fs::write(&path, b"rot").unwrap();
+    };
+    for name in ["state.0", "state.1", "state.2"] {
+        damage(name);
+        let (executor, ..) = fleet.executor(&machine).unwrap();
+        assert_eq!(executor.memory.state.seq(), Seq(1), "{name}");
+        assert_eq!(executor.memory.state.next_receipt().0, 2, "{name}");
+    }
+    for name in ["state.0", "state.1", "state.2"] {
+        damage(name);
+    }
+    let Err(error) = fleet.executor(&machine) else { panic!("expected a refusal") };
+    assert!(matches!(error, ExecutorError::Refused(r) if r.refusal == Refusal::DamagedState));
+    assert!(machine.now() > fleet.now);
+}
+
+#[test]
+fn killed_at_every_write_a_task_that_only_checks_is_granted_again_and_signed_once() {
+    let mut crashes = 0;
+    for point in 0.. {
+        let fleet = Fleet::new();
+        let machine = machine(&fleet);
+        let plans: Vec<Signed> = (1..4).map(|seq| fleet.plan(seq, vec![Step::Noop(Noop {})], |_| {})).collect();
+        let mut signed: BTreeMap<u64, Digest> = BTreeMap::new();
+        let mut crashed = false;
+        for plan in &plans {
+            // The second process of a plan, and the third, find whatever the first one left.
+            for _ in 0..3 {
+                let (executor, door, board, disk) = fleet.executor_that_may_die(&machine, point, !crashed);
+                let Some(executor) = executor else {
+                    crashed = true;
+                    continue;
+                };
+                offer(&door, plan, true);
+                for receipt in signed.values() {
+                    door.offer(Request::ReceiptAcknowledged(*receipt)).unwrap();
+                }
+                let result = std::panic::catch_unwind(AssertUnwindSafe(|| executor.run_until_idle()));
+                disk.crash.0.store(i64::MAX, std::sync::atomic::Ordering::SeqCst);
+                crashed |= result.is_err();
+                for receipt in &board.content().receipts {
+                    let number = json::parse::<Receipt>(&receipt.bytes).unwrap().counter;
+                    let first = signed.entry(number).or_insert(receipt.digest());
+                    assert_eq!(*first, receipt.digest(), "point {point}: number {number} twice");
+                }
+            }
+        }
+        assert_eq!(signed.keys().copied().collect::<Vec<_>>(), [1, 2, 3], "point {point}");
+        if !crashed {
+            break;
+        }
+        crashes += 1;
+    }
+    assert!(crashes > 8, "expected many points to die at, found {crashes}");
+}

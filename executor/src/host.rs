@@ -1,0 +1,221 @@
+//! The world's edge: what the executor may ask of the machine it runs on, and of the cluster beside it.
+//!
+//! Two implementations exist: the real Linux machine and the simulated one of the crate `sim`. Every call is
+//! synchronous and may block for as long as its documentation says; the executor runs on a thread of its own.
+
+mod cluster;
+mod kube;
+mod linux;
+mod wake;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hostler_plan::{
+    document::Hardware,
+    fact::Reading,
+    id::{Arch, BootId},
+    step::{ClusterRole, UnitState},
+    timestamp::Timestamp,
+    version::Version,
+};
+use serde::Deserialize;
+
+pub use cluster::{
+    Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, Cordon, CordonAnswer,
+    CordonedBy, Deletion, Effect, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, OWN_CORDON_ANNOTATION,
+    OWN_CORDON_MANAGER, Operator, OwnCordon, Owner, Phase, Placement, Pod, PodKey, PodScope, PodVolume, Requirement,
+    Scale, Selector, Taint, Toleration,
+};
+pub use linux::Linux;
+pub use wake::Wake;
+
+/// When the machine's clock is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockSource {
+    /// Once NTP or a clock with a battery set it: a Pi wakes up in the past.
+    #[default]
+    Synchronised,
+    /// From the start, for example in a virtual machine whose host sets it and says nothing.
+    Trusted,
+}
+
+/// A machine.
+pub trait Host: Send + Sync {
+    /// The name the kernel has; the node's name unless the settings say another one.
+    fn host_name(&self) -> Result<String, HostError>;
+
+    /// What tells this board from another.
+    fn hardware(&self) -> Result<Hardware, HostError>;
+
+    /// The processor family.
+    fn arch(&self) -> Arch;
+
+    /// The kernel's boot id; another one proves a reboot.
+    fn boot_id(&self) -> Result<BootId, HostError>;
+
+    /// The clock as it stands, right or wrong.
+    fn now(&self) -> Timestamp;
+
+    /// Whether the clock was set from somewhere trustworthy since boot.
+    fn clock_is_synchronised(&self) -> bool;
+
+    /// Blocks for `at_most` of the host's own time, or until `wake` is woken. A simulated host may let its time run
+    /// faster, or jump.
+    fn wait(&self, wake: &Wake, at_most: Duration);
+
+    /// Every fact that can be read now; what cannot be read is missing. Never hangs.
+    fn read_facts(&self, now: Timestamp) -> Reading;
+
+    /// Called when the node has had nothing to do for a while: what only its start or its last task needed may be given
+    /// back to the machine.
+    fn rest(&self) {}
+
+    /// A regular file of at most 1 MiB; `None` when nothing is there. Anything else than a regular file is an error,
+    /// and links are not followed.
+    fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError>;
+
+    /// Puts a file in place at once and durably, with its owner and mode; missing directories are made.
+    fn write_file(&self, path: &Path, file: &HostFile) -> Result<(), HostError>;
+
+    /// Whether the kernel has the module, loaded or built in.
+    fn module_is_loaded(&self, module: &str) -> Result<bool, HostError>;
+
+    /// Loads a module into the running kernel.
+    fn load_module(&self, module: &str) -> Result<(), HostError>;
+
+    /// The value of a kernel parameter such as `net.ipv4.ip_forward`, without its newline; `None` for an unknown one.
+    fn read_sysctl(&self, key: &str) -> Result<Option<String>, HostError>;
+
+    /// Sets a kernel parameter in the running kernel.
+    fn write_sysctl(&self, key: &str, value: &str) -> Result<(), HostError>;
+
+    /// The installed version of a package; `None` when it is not (fully) installed.
+    fn package_version(&self, package: &str) -> Result<Option<String>, HostError>;
+
+    /// Installs a package at exactly that version. Takes up to 10 minutes.
+    fn install_package(&self, package: &str, version: &str) -> Result<(), HostError>;
+
+    /// What systemd says about a unit.
+    fn unit(&self, unit: &str) -> Result<UnitStatus, HostError>;
+
+    /// Asks systemd to start or stop a unit and to enable or disable it. Does not wait for a slow start.
+    fn set_unit(&self, unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError>;
+
+    /// Asks for a reboot and returns; the process is ended soon after. Nothing may be started afterwards.
+    fn reboot(&self) -> Result<(), HostError>;
+
+    /// What K3s is on this machine.
+    fn k3s(&self) -> Result<K3sStatus, HostError>;
+
+    /// Installs K3s from a verified binary and starts it, as the first server or joining another. Does not wait for the
+    /// node to be Ready. A second call with the same arguments changes nothing.
+    fn install_k3s(&self, install: &K3sInstall<'_>) -> Result<(), HostError>;
+
+    /// Replaces the binary by a verified one and restarts K3s; pods run on. Does not wait for Ready.
+    fn upgrade_k3s(&self, binary: &Path, version: Version) -> Result<(), HostError>;
+
+    /// On a server: makes a secret that one node can join with as `role`, until `lifetime` is over where K3s allows
+    /// that (its server token has no lifetime).
+    fn make_join_secret(&self, role: ClusterRole, lifetime: Duration) -> Result<String, HostError>;
+
+    /// The cluster, where this machine holds credentials for its API server.
+    fn cluster(&self) -> Option<&dyn Cluster>;
+
+    /// The access with which this machine may change its own node: a server's as above, a worker's by its kubelet.
+    fn own_cluster(&self) -> Option<&dyn Cluster> {
+        self.cluster()
+    }
+}
+
+/// A file's content and who may do what with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFile {
+    pub content: Vec<u8>,
+    /// Permission bits, such as `0o644`.
+    pub mode: u32,
+    /// Numeric owner and group; 0 is root.
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// A systemd unit as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnitStatus {
+    /// Whether systemd knows the unit.
+    pub exists: bool,
+    pub activity: UnitActivity,
+    pub enabled: bool,
+}
+
+/// systemd's ActiveState, as far as a step cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitActivity {
+    Active,
+    /// Starting, stopping or reloading: wait.
+    Changing,
+    Inactive,
+    Failed,
+}
+
+/// What K3s is on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct K3sStatus {
+    /// The version of the binary on disk; none without one.
+    pub installed: Option<Version>,
+    /// The version that runs: after the binary was replaced and before the restart it is another one.
+    pub running: Option<Version>,
+    pub role: Option<ClusterRole>,
+}
+
+/// How K3s comes to a machine.
+#[derive(Debug, Clone, Copy)]
+pub struct K3sInstall<'a> {
+    /// A staged artifact whose length and digest were verified.
+    pub binary: &'a Path,
+    pub version: Version,
+    pub role: ClusterRole,
+    /// None makes the first server of a new cluster.
+    pub join: Option<K3sJoin<'a>>,
+}
+
+/// Where to join and with what.
+#[derive(Clone, Copy)]
+pub struct K3sJoin<'a> {
+    /// Such as `https://10.0.0.10:6443`.
+    pub server_url: &'a str,
+    /// What `make_join_secret` of a server gave.
+    pub secret: &'a str,
+}
+
+impl std::fmt::Debug for K3sJoin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("K3sJoin").field("server_url", &self.server_url).finish_non_exhaustive()
+    }
+}
+
+/// Why the machine did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// A file operation failed.
+    #[error("{action} {} failed: {reason}", path.display())]
+    File { action: &'static str, path: PathBuf, reason: String },
+    /// A program could not be started, or ended with an error.
+    #[error("`{command}` failed ({status}): {output}")]
+    Command { command: String, status: String, output: String },
+    /// A program was ended by a signal from outside, as every process of a unit is when the unit stops.
+    #[error("`{command}` was ended by signal {signal}")]
+    Signalled { command: String, signal: i32 },
+    /// A program was ended because it took too long.
+    #[error("`{command}` did not end within {seconds} s")]
+    TimedOut { command: String, seconds: u64 },
+    /// The machine says something that is not understood.
+    #[error("{what} expected {expected}, found {found:?}")]
+    Unexpected { what: &'static str, expected: &'static str, found: String },
+    /// This machine has no such thing.
+    #[error("this machine has no {what}")]
+    Missing { what: String },
+}

@@ -1,0 +1,365 @@
+//! The real machine.
+
+mod command;
+mod files;
+mod k3s;
+mod systemd;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use hostler_facts::{Calls, Facts, Now, Source};
+use hostler_plan::{
+    document::Hardware,
+    fact::Reading,
+    id::{Arch, BootId},
+    step::{ClusterRole, UnitState},
+    timestamp::Timestamp,
+    version::Version,
+};
+
+use self::command::run;
+use super::{
+    ClockSource, Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake, kube::KubeCluster,
+};
+use crate::memory;
+
+/// A module or a parameter is a matter of milliseconds; a Pi under load gets this long.
+const QUICK: Duration = Duration::from_secs(30);
+
+/// apt on a slow mirror and an SD card.
+const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
+
+/// What systemd sends to every process of a unit that stops (signal(7)).
+const SIGTERM: i32 = 15;
+
+/// The kubelet's own credentials with kubeadm and with K3s. The API server's admission NodeRestriction lets them change
+/// their own node, `spec.unschedulable` and annotations included, and no other.
+const KUBELET_KUBECONFIGS: [&str; 2] =
+    ["/etc/kubernetes/kubelet.conf", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig"];
+
+/// The kernel's bit for a clock that nobody set (`STA_UNSYNC`, linux/timex.h).
+const UNSYNCHRONISED: i64 = 0x40;
+
+/// This Linux machine.
+#[derive(Debug)]
+pub struct Linux {
+    /// `/`, or a folder in tests.
+    root: PathBuf,
+    started: Instant,
+    facts: Mutex<Facts>,
+    clock: ClockSource,
+    kubeconfigs: Vec<PathBuf>,
+    cluster: OnceLock<KubeCluster>,
+    /// Through the kubelet's credentials, which may change their own node alone.
+    kubelet: OnceLock<KubeCluster>,
+}
+
+impl Linux {
+    /// This machine; the cluster is reached with the first of `kubeconfigs` that exists, once it does.
+    pub fn new(kubeconfigs: Vec<PathBuf>, clock: ClockSource) -> Self {
+        Self { clock, ..Self::at(Path::new("/"), kubeconfigs) }
+    }
+
+    fn at(root: &Path, kubeconfigs: Vec<PathBuf>) -> Self {
+        Self {
+            root: root.to_owned(),
+            started: Instant::now(),
+            facts: Mutex::new(Facts::new(Source::real())),
+            clock: ClockSource::default(),
+            kubeconfigs,
+            cluster: OnceLock::new(),
+            kubelet: OnceLock::new(),
+        }
+    }
+
+    /// A path of this machine below its root.
+    fn path(&self, absolute: &Path) -> PathBuf {
+        self.root.join(absolute.strip_prefix("/").unwrap_or(absolute))
+    }
+
+    /// The text of a small file of the kernel, without the NULs and white space at its end.
+    fn text(&self, absolute: &str) -> Option<String> {
+        let bytes = std::fs::read(self.path(Path::new(absolute))).ok()?;
+        let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '\n', ' ']).to_owned();
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+impl Host for Linux {
+    fn host_name(&self) -> Result<String, HostError> {
+        self.text("/proc/sys/kernel/hostname").ok_or_else(|| HostError::Missing { what: "host name".into() })
+    }
+
+    fn hardware(&self) -> Result<Hardware, HostError> {
+        let first = |paths: &[&str]| paths.iter().find_map(|p| self.text(p)).unwrap_or_else(|| "unknown".into());
+        let memory = self.text("/proc/meminfo").and_then(|text| {
+            let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:").map(str::to_owned))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Ok(Hardware {
+            model: first(&["/proc/device-tree/model", "/sys/class/dmi/id/product_name"]),
+            serial: first(&["/proc/device-tree/serial-number", "/sys/class/dmi/id/product_serial"]),
+            machine_id: first(&["/etc/machine-id"]),
+            memory_bytes: memory.unwrap_or(0) * 1024,
+        })
+    }
+
+    fn arch(&self) -> Arch {
+        if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 }
+    }
+
+    fn boot_id(&self) -> Result<BootId, HostError> {
+        let text = self.text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        BootId::new(text.clone()).map_err(|_| HostError::Unexpected {
+            what: "boot id",
+            expected: "a UUID",
+            found: text,
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(0))
+    }
+
+    /// Set by NTP, or by somebody else: a container shares the clock of its machine and cannot set it, and a clock with a
+    /// battery ran on while the machine was off.
+    fn clock_is_synchronised(&self) -> bool {
+        let kernel = Calls::Kernel.adjtimex().is_ok_and(|clock| clock.status & UNSYNCHRONISED == 0);
+        self.clock == ClockSource::Trusted
+            || kernel
+            || self.path(Path::new("/run/systemd/timesync/synchronized")).exists()
+            || self.path(Path::new("/run/systemd/container")).exists()
+            || self.text("/sys/class/rtc/rtc0/hctosys").as_deref() == Some("1")
+    }
+
+    fn wait(&self, wake: &Wake, at_most: Duration) {
+        wake.wait(at_most);
+    }
+
+    fn read_facts(&self, now: Timestamp) -> Reading {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Now { elapsed: self.started.elapsed(), unix_ms: now.unix_milliseconds() };
+        facts.tick(now).clone()
+    }
+
+    fn rest(&self) {
+        memory::give_back();
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError> {
+        files::read(&self.path(path))
+    }
+
+    fn write_file(&self, path: &Path, file: &HostFile) -> Result<(), HostError> {
+        files::write(&self.path(path), file)
+    }
+
+    fn module_is_loaded(&self, module: &str) -> Result<bool, HostError> {
+        let name = module.replace('-', "_");
+        if self.path(Path::new("/sys/module")).join(&name).exists() {
+            return Ok(true);
+        }
+        // Modules that are built in and have no parameters have no folder.
+        let release = self.text("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let built_in = self.text(&format!("/lib/modules/{release}/modules.builtin")).unwrap_or_default();
+        let file = |line: &str| line.rsplit('/').next().unwrap_or_default().replace('-', "_");
+        Ok(built_in.lines().any(|line| file(line) == format!("{name}.ko")))
+    }
+
+    fn load_module(&self, module: &str) -> Result<(), HostError> {
+        run(&["modprobe", "--", module], QUICK).map(|_| ())
+    }
+
+    fn read_sysctl(&self, key: &str) -> Result<Option<String>, HostError> {
+        match std::fs::read_to_string(self.sysctl_path(key)) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(files::failed("reading", &self.sysctl_path(key), &e)),
+        }
+    }
+
+    fn write_sysctl(&self, key: &str, value: &str) -> Result<(), HostError> {
+        let path = self.sysctl_path(key);
+        std::fs::write(&path, value).map_err(|e| files::failed("writing", &path, &e))
+    }
+
+    fn package_version(&self, package: &str) -> Result<Option<String>, HostError> {
+        let query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}\\t${Version}", package];
+        match run(&query, QUICK) {
+            Ok(text) => Ok(text.trim().strip_prefix("installed\t").map(str::to_owned)),
+            Err(HostError::Command { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn install_package(&self, package: &str, version: &str) -> Result<(), HostError> {
+        // An installation that was cut off, by a power failure say, is finished first; apt refuses to go on before.
+        run(&["dpkg", "--force-confold", "--configure", "--pending"], PACKAGE_LIMIT)?;
+        let wanted = format!("{package}={version}");
+        let install = [
+            "apt-get",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "--option=DPkg::Lock::Timeout=120",
+            "--option=Dpkg::Options::=--force-confold",
+            "--",
+            &wanted,
+        ];
+        run(&install, PACKAGE_LIMIT).map(|_| ())
+    }
+
+    fn unit(&self, unit: &str) -> Result<UnitStatus, HostError> {
+        systemd::status(unit)
+    }
+
+    fn set_unit(&self, unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError> {
+        systemd::set(unit, state, enabled)
+    }
+
+    fn reboot(&self) -> Result<(), HostError> {
+        reboot_asked(run(&["systemctl", "--no-block", "reboot"], QUICK))
+    }
+
+    fn k3s(&self) -> Result<K3sStatus, HostError> {
+        k3s::status(&self.root)
+    }
+
+    fn install_k3s(&self, install: &K3sInstall<'_>) -> Result<(), HostError> {
+        k3s::install(&self.root, install)
+    }
+
+    fn upgrade_k3s(&self, binary: &Path, version: Version) -> Result<(), HostError> {
+        k3s::upgrade(&self.root, binary, version)
+    }
+
+    fn make_join_secret(&self, role: ClusterRole, lifetime: Duration) -> Result<String, HostError> {
+        k3s::join_secret(&self.root, role, lifetime)
+    }
+
+    fn cluster(&self) -> Option<&dyn Cluster> {
+        self.reach(&self.cluster, self.kubeconfigs.iter().map(PathBuf::as_path))
+    }
+
+    fn own_cluster(&self) -> Option<&dyn Cluster> {
+        self.cluster().or_else(|| self.reach(&self.kubelet, KUBELET_KUBECONFIGS.into_iter().map(Path::new)))
+    }
+}
+
+impl Linux {
+    /// The cluster behind the first of these files that exists, once one does.
+    fn reach<'a, 'p>(
+        &self,
+        cluster: &'a OnceLock<KubeCluster>,
+        mut kubeconfigs: impl Iterator<Item = &'p Path>,
+    ) -> Option<&'a dyn Cluster> {
+        if cluster.get().is_none() {
+            let path = kubeconfigs.find(|p| self.path(p).exists())?;
+            match KubeCluster::new(self.path(path)) {
+                Ok(new) => {
+                    // Somebody else may have been faster; theirs is as good.
+                    let _ = cluster.set(new);
+                }
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    return None;
+                }
+            }
+        }
+        cluster.get().map(|cluster| cluster as &dyn Cluster)
+    }
+
+    /// `net.ipv4.conf.eth0/1.forwarding` is `/proc/sys/net/ipv4/conf/eth0.1/forwarding`.
+    fn sysctl_path(&self, key: &str) -> PathBuf {
+        let relative: String = key
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect();
+        self.path(Path::new("/proc/sys")).join(relative)
+    }
+}
+
+/// A reboot that was asked for stops this unit, and with it the command that asked, often before it could say so. A
+/// signal from anywhere else does no harm: the step asks again when the process does.
+fn reboot_asked(answer: Result<String, HostError>) -> Result<(), HostError> {
+    match answer {
+        Ok(_) | Err(HostError::Signalled { signal: SIGTERM, .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> (tempfile::TempDir, Linux) {
+        let root = tempfile::tempdir().unwrap();
+        let linux = Linux::at(root.path(), vec!["/etc/kubernetes/admin.conf".into()]);
+        (root, linux)
+    }
+
+    fn put(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_machine_is_read_below_its_root() {
+        let (root, linux) = machine();
+        assert!(linux.host_name().is_err() && linux.boot_id().is_err() && linux.cluster().is_none());
+        put(root.path(), "proc/sys/kernel/hostname", "Pi-1\n");
+        put(root.path(), "proc/sys/kernel/random/boot_id", "6dc7e1bb-45a9-4b4a-9d0b-7b2b1e0f5a11\n");
+        put(root.path(), "proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0");
+        put(root.path(), "proc/meminfo", "MemTotal:        8245412 kB\nMemFree: 1 kB\n");
+        assert_eq!(linux.host_name().unwrap(), "Pi-1");
+        assert!(linux.boot_id().is_ok());
+        let hardware = linux.hardware().unwrap();
+        assert_eq!(hardware.model, "Raspberry Pi 5 Model B Rev 1.0");
+        assert_eq!((hardware.memory_bytes, hardware.serial.as_str()), (8_245_412 * 1024, "unknown"));
+    }
+
+    #[test]
+    fn a_worker_reaches_its_own_node_with_its_kubelets_file_and_no_other() {
+        let (root, linux) = machine();
+        assert!(linux.own_cluster().is_none());
+        put(root.path(), "var/lib/rancher/k3s/agent/kubelet.kubeconfig", "kubelet");
+        assert!(linux.own_cluster().is_some() && linux.cluster().is_none(), "a worker tells nothing of the cluster");
+        put(root.path(), "etc/kubernetes/admin.conf", "admin");
+        assert!(linux.cluster().is_some());
+    }
+
+    #[test]
+    fn a_reboot_that_ends_its_own_command_was_asked_for() {
+        let ended = |signal| Err(HostError::Signalled { command: "systemctl".into(), signal });
+        assert!(reboot_asked(Ok(String::new())).is_ok() && reboot_asked(ended(SIGTERM)).is_ok());
+        assert!(reboot_asked(ended(9)).is_err());
+        assert!(reboot_asked(run(&["ls", "/nowhere-at-all"], QUICK)).is_err());
+    }
+
+    #[test]
+    fn kernel_parameters_and_modules_are_found_by_their_names() {
+        let (root, linux) = machine();
+        put(root.path(), "proc/sys/net/ipv4/conf/eth0.1/forwarding", "0\n");
+        let key = "net.ipv4.conf.eth0/1.forwarding";
+        assert_eq!(linux.read_sysctl(key).unwrap().as_deref(), Some("0"));
+        linux.write_sysctl(key, "1").unwrap();
+        assert_eq!(linux.read_sysctl(key).unwrap().as_deref(), Some("1"));
+        assert_eq!(linux.read_sysctl("net.none").unwrap(), None);
+        put(root.path(), "proc/sys/kernel/osrelease", "6.1.0\n");
+        put(root.path(), "lib/modules/6.1.0/modules.builtin", "kernel/fs/ext4/ext4.ko\nkernel/x/a-b.ko\n");
+        std::fs::create_dir_all(root.path().join("sys/module/br_netfilter")).unwrap();
+        let loaded = |name: &str| linux.module_is_loaded(name).unwrap();
+        assert!(loaded("br_netfilter") && loaded("br-netfilter") && loaded("a-b") && loaded("a_b"));
+        assert!(!loaded("overlay"));
+    }
+}

@@ -1,0 +1,34 @@
+//! The root side of a node: judges every document itself from its exact bytes, keeps what it decided, and is the only
+//! one who acts, through the [`host::Host`] it was given.
+
+mod artifacts;
+mod context;
+mod control;
+pub mod disk;
+#[cfg(test)]
+mod double;
+mod error;
+mod executor;
+pub mod host;
+mod journal;
+pub mod keys;
+mod memory;
+mod own_cordon;
+pub mod protocol;
+mod receipts;
+pub mod reports;
+mod seal;
+pub mod slots;
+mod steps;
+
+use hostler_plan::timestamp::Timestamp;
+
+pub use self::{
+    error::ExecutorError,
+    executor::{Ended, Executor},
+};
+
+/// When this program was built. A clock that shows less is wrong.
+pub fn build_time() -> Timestamp {
+    Timestamp::from_unix_seconds(env!("HOSTLER_BUILD_SECONDS").parse().unwrap_or(0))
+}

@@ -1,0 +1,246 @@
+//! The cordon that a node gives itself while a required rule of its own health is critical.
+//!
+//! An admin allows it in the root's policy; the node judges its own facts, with the usual thresholds, so that nobody in
+//! between can lie about them. The truth is the note at the node in the cluster. On the disk there is only a mark that an
+//! own cordon may stand, so that a policy that was switched off while the agent was down is still followed.
+
+use std::time::{Duration, Instant};
+
+use hostler_plan::{
+    health::{Act, Health, Present, Rule, Thresholds, Wish, wish},
+    id::NodeName,
+    timestamp::Timestamp,
+};
+
+use crate::{
+    context::Memory,
+    disk::Disk,
+    host::{Cluster, ClusterError, CordonAnswer, CordonedBy, Host, Node},
+};
+
+/// How often facts are judged while the policy is on, as often as they are reported.
+pub const JUDGE_EVERY: Duration = Duration::from_secs(10);
+
+/// A judge that did not look for this long begins anew: a task ran.
+const BREAK_MS: u64 = 300_000;
+
+/// Judgements between two tries to reach the API server: doubled from 1 up to this, ten minutes.
+const MAX_PAUSE: u32 = 60;
+
+/// Judgements between two looks at a node that somebody else has cordoned: a minute.
+const OTHER_PAUSE: u32 = 6;
+
+/// Tries in one round while the node object keeps changing, which it does with every heartbeat.
+const ATTEMPTS: u32 = 5;
+
+/// The mark on the disk.
+const MARK: &str = "own-cordon";
+
+/// What the executor keeps about it.
+#[derive(Debug, Default)]
+pub struct OwnCordon {
+    judge: Option<Judge>,
+    /// The wish that the cluster was seen to fulfil: nothing is asked while it stays. True is a cordon.
+    settled: Option<bool>,
+    /// Whether an own cordon may stand, now or from an earlier process.
+    may_stand: bool,
+    next: Option<Instant>,
+    /// When the first look was. Holds are counted from there, because the machine's clock may step.
+    began: Option<Instant>,
+    /// Judgements to let pass before the cluster is asked again, and how many the time after.
+    pause: u32,
+    next_pause: u32,
+    /// What was said last, so that it is said once.
+    said: String,
+}
+
+#[derive(Debug)]
+struct Judge {
+    health: Health,
+    since: u64,
+    last: u64,
+}
+
+/// What a round with the cluster led to.
+#[derive(Debug)]
+enum Round {
+    /// Nothing more is to be done until the wish changes.
+    Settled,
+    /// It is not to be decided now: look again later.
+    Wait,
+}
+
+impl OwnCordon {
+    /// After a start, whatever stands at the node is looked at once where an own cordon may stand.
+    pub fn open(disk: &Disk) -> Self {
+        // A mark that cannot be read counts as one: a look too many does no harm.
+        let may_stand = !matches!(disk.read(MARK, 4096), Ok(None));
+        Self { may_stand, ..Self::default() }
+    }
+
+    /// Whether there is something to look at every [`JUDGE_EVERY`]. Where no admin allowed it there is not.
+    pub fn is_awake(&self) -> bool {
+        self.judge.is_some() || self.may_stand
+    }
+
+    /// Looks at the facts and at the node, if it is time. Never an error: the node's work goes on without it.
+    pub fn tend(&mut self, memory: &Memory, host: &dyn Host) {
+        let now = Instant::now();
+        if self.next.is_some_and(|next| now < next) {
+            return;
+        }
+        self.next = Some(now + JUDGE_EVERY);
+        let steady = now.duration_since(*self.began.get_or_insert(now));
+        self.tend_at(u64::try_from(steady.as_millis()).unwrap_or(u64::MAX), memory, host);
+    }
+
+    /// The same at that many milliseconds of a clock that does not step.
+    fn tend_at(&mut self, now: u64, memory: &Memory, host: &dyn Host) {
+        let policy = memory.state.root().root().policy.cordon_when_critical;
+        if policy || self.may_stand {
+            self.round(now, policy, &memory.disk, &memory.me.node, host);
+        } else {
+            // A policy that is switched on is followed at once.
+            (self.judge, self.next) = (None, None);
+        }
+    }
+
+    /// One judgement and what follows from it.
+    fn round(&mut self, now: u64, policy: bool, disk: &Disk, name: &NodeName, host: &dyn Host) {
+        let wish = self.judge(now, policy, host);
+        let wanted = match &wish {
+            Wish::Cordon(..) => true,
+            Wish::Free(_) => false,
+            Wish::Leave => return,
+        };
+        if self.settled == Some(wanted) {
+            return;
+        }
+        if self.pause > 0 {
+            self.pause -= 1;
+            return;
+        }
+        match self.settle(&wish, disk, name, host) {
+            Ok(Round::Settled) => {
+                self.settled = Some(wanted);
+                self.said.clear();
+                self.next_pause = 0;
+                if !wanted {
+                    self.unmark(disk);
+                }
+            }
+            Ok(Round::Wait) => self.pause = OTHER_PAUSE,
+            Err(why) => {
+                self.next_pause = (self.next_pause * 2).clamp(1, MAX_PAUSE);
+                self.pause = self.next_pause;
+                let what = if wanted { "cannot cordon itself" } else { "cannot take its own cordon back" };
+                self.say(name, format!("{name} {what}: {why}; it is tried again"));
+            }
+        }
+    }
+
+    fn judge(&mut self, now: u64, policy: bool, host: &dyn Host) -> Wish {
+        if !policy {
+            self.judge = None;
+            return wish(false, 0, &[]);
+        }
+        let reading = host.read_facts(host.now());
+        let unbroken = |j: &Judge| now.saturating_sub(j.last) <= BREAK_MS;
+        if !self.judge.as_ref().is_some_and(unbroken) {
+            self.judge = Some(Judge { health: Health::new(Thresholds::default()), since: now, last: now });
+        }
+        let Some(judge) = &mut self.judge else { return Wish::Leave };
+        judge.last = now;
+        let verdicts = judge.health.observe(now, &reading);
+        wish(true, now.saturating_sub(judge.since), &verdicts)
+    }
+
+    /// Brings the node to what is wished, if that is its own business.
+    fn settle(&mut self, wish: &Wish, disk: &Disk, name: &NodeName, host: &dyn Host) -> Result<Round, String> {
+        let cluster = host.own_cluster().ok_or(
+            "this machine has neither an administrator's nor a kubelet's credentials for an API server".to_owned(),
+        )?;
+        for _ in 0..ATTEMPTS {
+            let node = cluster.node(name.as_str()).map_err(|e| e.to_string())?;
+            let node = node.ok_or_else(|| format!("the cluster has no node {name}"))?;
+            let present = present(&node);
+            let answer = match wish.act(present, node.own_cordon.as_ref().map(|own| own.rule)) {
+                Act::Wait => return Ok(Round::Wait),
+                Act::Nothing => return Ok(Round::Settled),
+                Act::Cordon(rule, reason) => {
+                    self.mark(disk, &reason);
+                    set(cluster, &node, rule, reason, host.now())
+                }
+                Act::Uncordon => take_back(cluster, &node, false),
+                Act::LeaveToPlan => take_back(cluster, &node, true),
+            };
+            match answer.map_err(|e| e.to_string())? {
+                CordonAnswer::Done => return Ok(Round::Settled),
+                CordonAnswer::Gone => return Err(format!("the cluster has no node {name} any more")),
+                CordonAnswer::Changed => {}
+            }
+        }
+        Err("the node object keeps changing".to_owned())
+    }
+
+    /// Written before the cordon. A disk that is full is a reason to cordon and none to leave it.
+    fn mark(&mut self, disk: &Disk, reason: &str) {
+        self.may_stand = true;
+        if let Err(error) = disk.replace(MARK, reason.as_bytes()) {
+            tracing::warn!("{error}; the cordon is set all the same");
+        }
+    }
+
+    fn unmark(&mut self, disk: &Disk) {
+        if self.may_stand {
+            // One that cannot be removed costs a look at the next start.
+            self.may_stand = disk.remove(MARK).is_err();
+        }
+    }
+
+    fn say(&mut self, name: &NodeName, text: String) {
+        if text != self.said {
+            tracing::warn!(NODE = %name, "{text}");
+            self.said = text;
+        }
+    }
+}
+
+fn set(
+    cluster: &dyn Cluster,
+    node: &Node,
+    rule: Rule,
+    reason: String,
+    at: Timestamp,
+) -> Result<CordonAnswer, ClusterError> {
+    let note = crate::host::OwnCordon { rule, reason, since: at.whole_seconds(), was_unschedulable: false };
+    let answer = cluster.cordon_itself(node, &note)?;
+    if answer == CordonAnswer::Done {
+        tracing::warn!(NODE = %node.name, RULE = rule.name(), "{} cordoned itself: {}", node.name, note.reason);
+    }
+    Ok(answer)
+}
+
+fn take_back(cluster: &dyn Cluster, node: &Node, stays: bool) -> Result<CordonAnswer, ClusterError> {
+    let answer = cluster.uncordon_itself(node, stays)?;
+    if answer == CordonAnswer::Done {
+        let left = if stays { "; it stays cordoned by a plan" } else { "" };
+        tracing::info!(NODE = %node.name, "{} took its own cordon back{left}", node.name);
+    }
+    Ok(answer)
+}
+
+fn present(node: &Node) -> Present {
+    let own = node.own_cordon.is_some();
+    match node.cordoned_by() {
+        CordonedBy::Nobody if own => Present::OwnUndone,
+        CordonedBy::Nobody => Present::Free,
+        CordonedBy::Itself => Present::Own,
+        CordonedBy::Hostler if own => Present::OwnAndPlan,
+        // A note of its own beside somebody else's cordon is left from before that.
+        CordonedBy::Hostler | CordonedBy::Other(_) => Present::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! `artifact.stage`: fetched by the network side, believed only after it was measured.
+
+use std::{path::PathBuf, time::Duration};
+
+use hostler_plan::id::ArtifactName;
+
+use super::{Check, StepContext, StepError};
+use crate::{
+    artifacts::{self, Found},
+    protocol::Fetch,
+};
+
+/// The largest artifact (70 MB) over the slowest link we support (1 Mbit/s) takes 10 minutes.
+const LIMIT: Duration = Duration::from_secs(1800);
+
+/// A fetch that fails is tried again after this.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Bytes that do not match are fetched once more from the beginning: a cut transfer looks like that too.
+const MISMATCHES: u32 = 2;
+
+pub fn check(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+    let artifact = context.artifact(name)?;
+    let path = artifacts::path(context.disk, &artifact.sha256);
+    match artifacts::examine(&path, &artifact).map_err(|e| failed(name, &e))? {
+        Found::Right => Ok(Check::Done(format!("{name} is staged: {} bytes, {}", artifact.size, artifact.sha256))),
+        Found::Nothing => Ok(Check::Ready),
+        Found::Wrong(_) => {
+            // Damaged on the disk since; it is fetched again.
+            context.disk.remove(&format!("artifacts/{}", artifact.sha256.hex()))?;
+            Ok(Check::Ready)
+        }
+    }
+}
+
+pub fn apply(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let artifact = context.artifact(name)?;
+    let into = artifacts::partial_path(context.disk, &artifact.sha256)?;
+    let began = context.now();
+    let mut mismatches = 0;
+    loop {
+        let fetch = Fetch { digest: artifact.sha256, size: artifact.size, into: into.clone() };
+        context.control.board.change(|content| content.fetch = Some(fetch));
+        let result = loop {
+            if let Some(result) = context.control.take_fetched(&artifact.sha256) {
+                break result;
+            }
+            if context.now().since(began) > LIMIT {
+                context.control.board.change(|content| content.fetch = None);
+                return Err(StepError::TimedOut(format!("{name} did not arrive in {} min", LIMIT.as_secs() / 60)));
+            }
+            context.pause(Duration::from_secs(1))?;
+        };
+        match result {
+            Err(reason) => {
+                if context.now().since(began) > LIMIT {
+                    return Err(StepError::TimedOut(format!("{name} cannot be fetched: {reason}")));
+                }
+                context.say(format!("waits to fetch {name} again: {reason}"));
+                context.pause(RETRY)?;
+            }
+            Ok(()) => match artifacts::accept(context.disk, &artifact).map_err(|e| failed(name, &e))? {
+                Found::Right => return Ok(()),
+                Found::Nothing => return Err(StepError::Failed(format!("{name} was fetched and is not there"))),
+                Found::Wrong(found) => {
+                    mismatches += 1;
+                    if mismatches == MISMATCHES {
+                        return Err(StepError::Failed(format!(
+                            "{name} is not what the plan says: found {found}; it was removed unopened"
+                        )));
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// The verified file of an artifact; fetched now if nobody staged it.
+pub fn staged(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<PathBuf, StepError> {
+    match check(name, context)? {
+        Check::Done(_) => {}
+        Check::Ready | Check::Mismatch { .. } => apply(name, context)?,
+    }
+    Ok(artifacts::path(context.disk, &context.artifact(name)?.sha256))
+}
+
+fn failed(name: &ArtifactName, error: &std::io::Error) -> StepError {
+    StepError::Failed(format!("reading the staged {name} failed: {error}"))
+}

@@ -1,0 +1,71 @@
+//! `kube.drain`: empties a node through the Eviction API, in a careful order, and always says what holds it.
+//!
+//! A drain ends as drained, blocked, timed out or unreachable. It never waits without an end, never shortens a grace
+//! period and never deletes a pod.
+
+mod budget;
+mod engine;
+mod placement;
+mod pods;
+mod preflight;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use hostler_plan::step::Drain;
+
+use super::{Check, StepContext, StepError};
+pub use engine::apply;
+pub use preflight::preflight;
+
+/// What the plan allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub timeout: Duration,
+    /// Data in emptyDirs may be lost.
+    pub delete_empty_dir_data: bool,
+    /// Pods without a controller may be lost.
+    pub force_unmanaged: bool,
+}
+
+/// The options of a drain step.
+pub fn options(step: &Drain) -> Options {
+    Options {
+        timeout: Duration::from_secs(step.timeout_seconds),
+        delete_empty_dir_data: step.delete_empty_dir_data,
+        force_unmanaged: step.force_unmanaged,
+    }
+}
+
+/// Drained is: no pod left that should go. Not being cordoned is no state to drain in.
+pub fn check(options: &Options, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+    let node = super::cordon::subject(context)?;
+    if !node.unschedulable {
+        return Ok(Check::Mismatch {
+            expected: format!("{} cordoned before it is drained", node.name),
+            found: "it is schedulable: somebody uncordoned it".into(),
+        });
+    }
+    let pods = engine::pods_on(&node.name, context)?;
+    let left = pods.iter().filter(|p| pods::judge(p, options).is_left()).count();
+    Ok(if left == 0 { Check::Done(format!("{} is drained", node.name)) } else { Check::Ready })
+}
+
+/// Looks once more, and tells how it went.
+pub fn verify(options: &Options, context: &mut StepContext<'_>) -> Result<String, StepError> {
+    let detail = match check(options, context)? {
+        Check::Done(detail) => detail,
+        Check::Ready => return Err(StepError::Failed(format!("{}: new pods came to it", context.subject()))),
+        Check::Mismatch { expected, found } => {
+            return Err(StepError::Failed(format!("expected {expected}, found {found}")));
+        }
+    };
+    let moved = context.observations.iter().find(|o| o.name == "pods_moved").map_or("0", |o| &o.value);
+    let moved = if moved == "1" { "1 pod".to_owned() } else { format!("{moved} pods") };
+    let mut sentence = format!("{detail}: {moved} moved in {}", crate::control::span(context.began(), context.now()));
+    for down in context.observations.iter().filter(|o| o.name == "down_until_uncordon") {
+        sentence.push_str(&format!("; stays down until uncordon: {}", down.value));
+    }
+    Ok(sentence)
+}

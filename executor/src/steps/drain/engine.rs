@@ -1,0 +1,406 @@
+//! The loop of a drain.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use hostler_plan::{document::Blocker, timestamp::Timestamp};
+
+use super::{
+    Options, budget,
+    placement::fits_nowhere,
+    pods::{Fate, Turn, judge, words},
+    preflight::{and_more, blockers, silent},
+};
+use crate::{
+    control::{POLL, span},
+    host::{ClusterError, CordonedBy, Eviction, Node, NodeReady, Owner, Phase, Pod, PodKey, PodScope},
+    steps::{StepContext, StepError},
+};
+
+/// How often a budget is asked again; kubectl's figure.
+const RETRY: Duration = Duration::from_secs(5);
+/// How often what is likely to last is tried again.
+const SLOW_RETRY: Duration = Duration::from_secs(10);
+/// Pods that go at the same time: more would only fill the remaining nodes' queues at once.
+const MAX_GOING: usize = 10;
+/// How often the budgets' arithmetic is done again while one says no.
+const RECHECK: Duration = Duration::from_secs(30);
+/// An accepted eviction whose deletion failed is forgotten by the server after 2 minutes; then it is asked again.
+const LOST_EVICTION: Duration = Duration::from_secs(125);
+/// Detaching a volume takes seconds; the attach controller gives up on its own after 6 minutes.
+const VOLUMES_LIMIT: Duration = Duration::from_secs(360);
+
+/// What is remembered from round to round.
+struct Drain<'a> {
+    options: &'a Options,
+    began: Timestamp,
+    /// Pods that were evicted by this process.
+    evicted: BTreeMap<PodKey, Pod>,
+    next_try: BTreeMap<PodKey, Timestamp>,
+    /// Who does not go, and why not.
+    held: BTreeMap<PodKey, Blocker>,
+    /// Why an evicted pod will not come back before the uncordon.
+    down: BTreeMap<PodKey, String>,
+    /// Controllers of which a pod was evicted, and how many of their pods were Ready before.
+    controllers: BTreeMap<(String, Owner), u32>,
+    /// Volumes of pods that stay.
+    kept_volumes: BTreeSet<String>,
+    rechecked: Timestamp,
+    pods_gone: Option<Timestamp>,
+    said: String,
+}
+
+/// What one round saw.
+struct Round {
+    node: Node,
+    nodes: Vec<Node>,
+    pods: Vec<Pod>,
+}
+
+/// Evicts until nothing is left, or says why not.
+pub fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let began = context.began();
+    let mut drain = Drain {
+        options,
+        began,
+        evicted: BTreeMap::new(),
+        next_try: BTreeMap::new(),
+        held: BTreeMap::new(),
+        down: BTreeMap::new(),
+        controllers: BTreeMap::new(),
+        kept_volumes: BTreeSet::new(),
+        rechecked: began,
+        pods_gone: None,
+        said: String::new(),
+    };
+    loop {
+        let drained = match drain.round(context) {
+            Ok(drained) => drained,
+            Err(RoundError::Silent(reason)) => {
+                drain.say(format!("waits: the API server does not answer ({reason})"), context);
+                false
+            }
+            Err(RoundError::Step(error)) => return Err(error),
+        };
+        if drained {
+            return Ok(());
+        }
+        if context.now().since(began) >= options.timeout {
+            return Err(drain.out_of_time(context));
+        }
+        context.pause(POLL)?;
+    }
+}
+
+/// The pods that the API server lists for a node; waits out a silent server through the caller's loop.
+pub fn pods_on(node: &str, context: &StepContext<'_>) -> Result<Vec<Pod>, StepError> {
+    Ok(context.cluster()?.pods(PodScope::OnNode(node))?)
+}
+
+enum RoundError {
+    Silent(String),
+    Step(StepError),
+}
+
+impl From<ClusterError> for RoundError {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::Silent(reason) => RoundError::Silent(reason),
+            ClusterError::Forbidden { .. } | ClusterError::Refused { .. } => RoundError::Step(error.into()),
+        }
+    }
+}
+
+impl From<StepError> for RoundError {
+    fn from(error: StepError) -> Self {
+        RoundError::Step(error)
+    }
+}
+
+impl Drain<'_> {
+    /// One look and what follows from it. True when the node is drained.
+    fn round(&mut self, context: &mut StepContext<'_>) -> Result<bool, RoundError> {
+        let round = look(context)?;
+        self.check_node(&round.node, context)?;
+        let judged: Vec<(Pod, Fate)> = round.pods.iter().map(|p| (p.clone(), judge(p, self.options))).collect();
+        let left: Vec<&(Pod, Fate)> = judged.iter().filter(|(_, fate)| fate.is_left()).collect();
+        self.held.retain(|key, _| left.iter().any(|(p, _)| p.key == *key));
+        self.kept_volumes = volumes(judged.iter().filter(|(_, fate)| *fate == Fate::Stays).map(|(pod, _)| pod));
+        if left.is_empty() {
+            return self.volumes_detached(&round.node.name, context);
+        }
+        let now = context.now();
+        if !self.held.is_empty() && now.since(self.rechecked) >= RECHECK {
+            self.rechecked = now;
+            self.check_never(&round.node.name, context)?;
+        }
+        let last = |fate: &Fate| *fate == Fate::Evict(Turn::Storage);
+        let ordinary_left = left.iter().any(|(_, fate)| *fate != Fate::Evict(Turn::SystemCritical) && !last(fate));
+        let all_last = left.iter().all(|(_, fate)| last(fate));
+        let mut going = left.iter().filter(|(_, fate)| *fate == Fate::Going).count();
+        for (pod, fate) in left {
+            match fate {
+                Fate::Evict(Turn::SystemCritical) if ordinary_left => {}
+                Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, context)? => {}
+                Fate::Evict(_) if going < MAX_GOING && self.is_due(&pod.key, now) => {
+                    if self.has_turn(pod, &round, context)? && self.evict(pod, &round, context)? {
+                        going += 1;
+                    }
+                }
+                Fate::NeedsConsent(reason) => {
+                    self.hold(pod, None, reason);
+                    return Err(self.blocked(&round.node.name, context).into());
+                }
+                Fate::Evict(_) | Fate::Going | Fate::Stays | Fate::Finalizer(_) => {}
+            }
+        }
+        self.report(&judged, context);
+        Ok(false)
+    }
+
+    /// A node that went silent, or that somebody uncordoned, ends the drain.
+    fn check_node(&self, node: &Node, context: &StepContext<'_>) -> Result<(), StepError> {
+        if let NodeReady::Unknown { since } = node.ready {
+            return Err(silent(node, since, context));
+        }
+        match node.cordoned_by() {
+            CordonedBy::Nobody => {
+                let who = node.unschedulable_by.as_deref().unwrap_or("somebody");
+                Err(StepError::Failed(format!(
+                    "{} was uncordoned by {who} during the drain; {} pods were moved and the rest left alone",
+                    node.name,
+                    self.evicted.len()
+                )))
+            }
+            CordonedBy::Hostler | CordonedBy::Itself | CordonedBy::Other(_) => Ok(()),
+        }
+    }
+
+    fn is_due(&self, key: &PodKey, now: Timestamp) -> bool {
+        self.next_try.get(key).is_none_or(|at| now >= *at)
+    }
+
+    /// One pod per controller at a time: the next when the replacement is Ready, or can certainly never be.
+    fn has_turn(&mut self, pod: &Pod, round: &Round, context: &StepContext<'_>) -> Result<bool, RoundError> {
+        let Some(owner) = &pod.owner else { return Ok(true) };
+        if matches!(pod.phase, Phase::Succeeded | Phase::Failed) {
+            return Ok(true);
+        }
+        let id = (pod.key.namespace.clone(), owner.clone());
+        let siblings = context.cluster()?.pods(PodScope::InNamespace(&pod.key.namespace))?;
+        let siblings: Vec<&Pod> = siblings.iter().filter(|p| p.owner.as_ref() == Some(owner)).collect();
+        let ready = siblings.iter().filter(|p| p.ready && p.deletion.is_none()).count();
+        let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+        let Some(before) = self.controllers.get(&id).copied() else {
+            self.controllers.insert(id, ready);
+            return Ok(true);
+        };
+        let still_going = siblings.iter().any(|p| p.node.as_deref() == Some(&round.node.name) && p.deletion.is_some());
+        let comes_back = fits_nowhere(pod, &round.nodes, &round.node.name).is_none();
+        Ok(!still_going && (ready >= before || !comes_back))
+    }
+
+    /// Asks for the eviction and remembers the answer. True when the pod is going.
+    fn evict(&mut self, pod: &Pod, round: &Round, context: &mut StepContext<'_>) -> Result<bool, StepError> {
+        let now = context.now();
+        let answer = context.cluster()?.evict(&pod.key);
+        tracing::debug!("evicting {}: {answer:?}", pod.key);
+        let retry = |drain: &mut Self, after: Duration| {
+            drain.next_try.insert(pod.key.clone(), now.plus(after));
+        };
+        match answer {
+            Eviction::Accepted => {
+                if let Some(why) = fits_nowhere(pod, &round.nodes, &round.node.name)
+                    && pod.owner.is_some()
+                {
+                    self.down.insert(pod.key.clone(), why);
+                }
+                self.held.remove(&pod.key);
+                self.evicted.insert(pod.key.clone(), pod.clone());
+                retry(self, LOST_EVICTION);
+                return Ok(true);
+            }
+            Eviction::Gone => {
+                self.held.remove(&pod.key);
+            }
+            Eviction::NamespaceTerminating => retry(self, RETRY),
+            Eviction::Budget(text) => {
+                let name = budget_of(pod, context);
+                self.hold(pod, name, text.trim_end_matches('.'));
+                retry(self, RETRY);
+            }
+            Eviction::BudgetBehind(_) => {
+                let name = budget_of(pod, context);
+                self.hold(pod, name, "its budget's status is behind; if that lasts, the controller manager is down");
+                retry(self, SLOW_RETRY);
+            }
+            Eviction::Busy { retry_after } => retry(self, retry_after.unwrap_or(RETRY)),
+            Eviction::Conflicts { retry_after } => retry(self, retry_after.unwrap_or(SLOW_RETRY)),
+            Eviction::Webhook(text) | Eviction::Denied(text) => {
+                self.hold(pod, None, &text);
+                retry(self, SLOW_RETRY);
+            }
+            Eviction::Silent(text) => {
+                tracing::warn!("the API server did not answer the eviction of {}: {text}", pod.key);
+                retry(self, RETRY);
+            }
+            Eviction::Other { code, reason } => {
+                self.hold(pod, None, &format!("the API server answered {code}: {reason}"));
+                retry(self, SLOW_RETRY);
+            }
+            Eviction::SeveralBudgets(text) | Eviction::Forbidden(text) => {
+                self.hold(pod, None, &text);
+                return Err(self.blocked(&round.node.name, context));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the storage system still has its budget over one of its own pods. Asking to evict it before is in vain.
+    fn storage_holds(&mut self, pod: &Pod, context: &StepContext<'_>) -> Result<bool, RoundError> {
+        let budgets = context.cluster()?.budgets()?;
+        let holding = budgets.iter().find(|b| budget::matches(b, pod) && b.disruptions_allowed == 0);
+        match holding {
+            Some(holding) => {
+                let reason = "Longhorn removes it when no volume is used here and every replica has a healthy twin on \
+                              another schedulable node; see its replicas if that lasts";
+                self.hold(pod, Some(budget::name(holding)), reason);
+            }
+            None => {
+                self.held.remove(&pod.key);
+            }
+        }
+        Ok(holding.is_some())
+    }
+
+    fn hold(&mut self, pod: &Pod, budget: Option<String>, reason: &str) {
+        let blocker = Blocker { pod: pod.key.to_string(), budget, reason: reason.to_owned() };
+        self.held.insert(pod.key.clone(), blocker);
+    }
+
+    /// Does the arithmetic again: what was slow may have become never.
+    fn check_never(&mut self, node: &str, context: &StepContext<'_>) -> Result<(), RoundError> {
+        let never = blockers(context.cluster()?, node, self.options)?;
+        let Some(first) = never.first() else { return Ok(()) };
+        Err(RoundError::Step(StepError::Blocked {
+            reason: format!(
+                "{node} stopped, {} moved: {} ({}){}",
+                pods(self.evicted.len()),
+                first.reason,
+                first.pod,
+                and_more(never.len() - 1)
+            ),
+            blockers: never,
+        }))
+    }
+
+    fn blocked(&self, node: &str, context: &StepContext<'_>) -> StepError {
+        let blockers: Vec<Blocker> = self.held.values().cloned().collect();
+        let first = blockers.first().map_or_else(String::new, sentence_of);
+        let after = span(self.began, context.now());
+        StepError::Blocked {
+            reason: format!(
+                "{node} stopped after {after}, {} moved, {} left: {first}{}",
+                pods(self.evicted.len()),
+                pods(blockers.len()),
+                and_more(blockers.len().saturating_sub(1))
+            ),
+            blockers,
+        }
+    }
+
+    fn out_of_time(&self, context: &StepContext<'_>) -> StepError {
+        let node = context.subject();
+        if !self.held.is_empty() {
+            return self.blocked(node, context);
+        }
+        let limit = words(self.options.timeout);
+        let doing = if self.said.is_empty() { "nothing was seen of it" } else { &self.said };
+        StepError::TimedOut(format!(
+            "{node} not drained in {limit}, {} moved: {doing}. Nothing was killed",
+            pods(self.evicted.len())
+        ))
+    }
+
+    /// The volumes of the pods that left are detached; they hold a replacement back until then.
+    fn volumes_detached(&mut self, node: &str, context: &mut StepContext<'_>) -> Result<bool, RoundError> {
+        let now = context.now();
+        let since = *self.pods_gone.get_or_insert(now);
+        let attached = context.cluster()?.attachments(node)?;
+        let waits: Vec<String> =
+            attached.into_iter().filter_map(|a| a.volume).filter(|v| !self.kept_volumes.contains(v)).collect();
+        let Some(first) = waits.first() else {
+            context.observe("pods_moved", self.evicted.len().to_string());
+            for (key, why) in &self.down {
+                context.observe("down_until_uncordon", format!("{key}: {why}"));
+            }
+            return Ok(true);
+        };
+        let sentence = format!("volume {first}{} is still attached to {node}", and_more(waits.len() - 1));
+        if now.since(since) >= VOLUMES_LIMIT {
+            return Err(StepError::TimedOut(format!("{node}: every pod has gone, but {sentence}")).into());
+        }
+        self.say(format!("waits: {sentence}"), context);
+        Ok(false)
+    }
+
+    /// One sentence about where the drain stands.
+    fn report(&mut self, judged: &[(Pod, Fate)], context: &StepContext<'_>) {
+        let left = judged.iter().filter(|(_, fate)| fate.is_left()).count();
+        let now = context.now();
+        let slowest = judged
+            .iter()
+            .filter(|(_, fate)| *fate == Fate::Going)
+            .filter_map(|(pod, _)| pod.deletion.map(|d| (pod, d.ends.since(now))))
+            .max_by_key(|(_, rest)| *rest);
+        let what = match (self.held.values().next(), slowest) {
+            (Some(held), _) => format!("{}{}", sentence_of(held), and_more(self.held.len() - 1)),
+            (None, Some((pod, rest))) => {
+                format!("{} is stopping, up to {} of its grace left", pod.key, words(rest))
+            }
+            (None, None) => "waits for replacements to become Ready".to_owned(),
+        };
+        self.say(format!("{} left: {what}", pods(left)), context);
+    }
+
+    fn say(&mut self, sentence: String, context: &StepContext<'_>) {
+        // Only what is news; the seconds of a grace that runs out are none.
+        if sentence != self.said {
+            context.say(sentence.clone());
+            self.said = sentence;
+        }
+    }
+}
+
+fn look(context: &StepContext<'_>) -> Result<Round, RoundError> {
+    let cluster = context.cluster()?;
+    let nodes = cluster.nodes()?;
+    let subject = context.subject();
+    let node = nodes.iter().find(|n| n.name == subject).cloned();
+    let node = node.ok_or_else(|| StepError::Failed(format!("the cluster has no node {subject} any more")))?;
+    let pods = cluster.pods(PodScope::OnNode(subject))?;
+    Ok(Round { node, nodes, pods })
+}
+
+/// The budget that counts a pod, for people.
+fn budget_of(pod: &Pod, context: &StepContext<'_>) -> Option<String> {
+    let budgets = context.cluster().ok()?.budgets().ok()?;
+    budgets.iter().find(|b| budget::matches(b, pod)).map(budget::name)
+}
+
+fn volumes<'a>(pods: impl Iterator<Item = &'a Pod>) -> BTreeSet<String> {
+    pods.flat_map(|p| p.volumes.iter().filter_map(|v| v.volume.clone())).collect()
+}
+
+fn sentence_of(blocker: &Blocker) -> String {
+    match &blocker.budget {
+        Some(budget) => format!("budget {budget} holds {}: {}", blocker.pod, blocker.reason),
+        None => format!("{} is held: {}", blocker.pod, blocker.reason),
+    }
+}
+
+fn pods(count: usize) -> String {
+    if count == 1 { "1 pod".into() } else { format!("{count} pods") }
+}

@@ -1,0 +1,163 @@
+//! `kube.await_ready`: Ready for a while without a break, at the right version and, after a reboot, in the new boot.
+
+use std::time::Duration;
+
+use hostler_plan::{timestamp::Timestamp, trust, version::Version};
+
+use super::{StepContext, StepError};
+use crate::{
+    control::{POLL, span},
+    host::{ClusterError, Node, NodeReady},
+};
+
+/// A node that has been Ready at another version for so long beyond the soak did not upgrade.
+const WRONG_VERSION: Duration = Duration::from_secs(30);
+
+pub fn await_ready(
+    version: Option<Version>,
+    soak: Duration,
+    limit: Duration,
+    context: &mut StepContext<'_>,
+) -> Result<String, StepError> {
+    let began = context.began();
+    let subject = context.subject().to_owned();
+    let rebooted_to = rebooted_to(&subject, context);
+    let mut ready_since: Option<Timestamp> = None;
+    let mut wrong_since: Option<Timestamp> = None;
+    let mut said = String::new();
+    loop {
+        let found = find(&subject, context)?;
+        let now = context.now();
+        let state = judge(&found, version, rebooted_to.as_deref());
+        match &state {
+            State::Good(running) => {
+                wrong_since = None;
+                let since = *ready_since.get_or_insert(now);
+                if now.since(since) >= soak {
+                    let sentence = format!("{subject} has been Ready for {} at {running}", span(since, now));
+                    observe(&found, running, context);
+                    return Ok(sentence);
+                }
+            }
+            State::WrongVersion(running) => {
+                ready_since = None;
+                let since = *wrong_since.get_or_insert(now);
+                if now.since(since) >= soak + WRONG_VERSION {
+                    return Err(StepError::Failed(format!(
+                        "{subject} came back on another version: expected {}, found {running}",
+                        version.map_or_else(String::new, |v| v.to_string())
+                    )));
+                }
+            }
+            State::Waiting(_) | State::Silent(_) => (ready_since, wrong_since) = (None, None),
+        }
+        let sentence = state.sentence(&subject, soak);
+        if now.since(began) >= limit {
+            let text = format!("{sentence}, after {}", span(began, now));
+            return Err(match state {
+                State::Silent(_) => StepError::Unreachable(text),
+                State::Good(_) | State::WrongVersion(_) | State::Waiting(_) => StepError::TimedOut(text),
+            });
+        }
+        if sentence != said {
+            context.say(format!("waits: {sentence}"));
+            said = sentence;
+        }
+        context.pause(POLL)?;
+    }
+}
+
+enum State {
+    Good(String),
+    WrongVersion(String),
+    Waiting(String),
+    /// The kubelet does not report.
+    Silent(Timestamp),
+}
+
+impl State {
+    fn sentence(&self, subject: &str, soak: Duration) -> String {
+        match self {
+            State::Good(version) => {
+                format!("{subject} is Ready at {version} and must stay so for {} s", soak.as_secs())
+            }
+            State::WrongVersion(version) => format!("{subject} is Ready, but still at {version}"),
+            State::Waiting(why) => why.clone(),
+            State::Silent(since) => format!("{subject} has been silent since {since}; check its power and network"),
+        }
+    }
+}
+
+/// The boot that the subject's own receipt of its reboot names, where this task relies on one. The API server shows a
+/// machine that went down as Ready for some time yet.
+fn rebooted_to(subject: &str, context: &StepContext<'_>) -> Option<String> {
+    let plan = context.plan.digest();
+    context
+        .receipts
+        .iter()
+        .filter_map(|stored| trust::receipt(context.roster, &stored.0).ok())
+        .filter(|r| r.document().plan == plan && r.document().node.as_str() == subject)
+        .find_map(|r| r.document().observation(super::reboot::BOOT_ID).map(str::to_owned))
+}
+
+fn judge(found: &Result<Option<Node>, String>, version: Option<Version>, rebooted_to: Option<&str>) -> State {
+    match found {
+        Err(silent) => State::Waiting(silent.clone()),
+        Ok(None) => State::Waiting("the node has not registered with the cluster yet".into()),
+        Ok(Some(node)) => match node.ready {
+            NodeReady::Unknown { since } => State::Silent(since),
+            NodeReady::NotReady => State::Waiting(format!("{} is not Ready", node.name)),
+            NodeReady::Ready if rebooted_to.is_some_and(|boot| boot != node.boot_id) => State::Waiting(format!(
+                "the API server still shows {} as it was before its reboot: expected boot id {}, found {}",
+                node.name,
+                rebooted_to.unwrap_or_default(),
+                node.boot_id
+            )),
+            NodeReady::Ready if version.is_none_or(|v| v.to_string() == node.version) => {
+                State::Good(node.version.clone())
+            }
+            NodeReady::Ready => State::WrongVersion(node.version.clone()),
+        },
+    }
+}
+
+/// The node; a silent API server is a reason to wait, everything else is an error.
+fn find(subject: &str, context: &StepContext<'_>) -> Result<Result<Option<Node>, String>, StepError> {
+    let Ok(cluster) = context.cluster() else {
+        return Ok(Err("this node has no credentials for an API server yet".into()));
+    };
+    match cluster.nodes() {
+        Ok(nodes) => Ok(Ok(nodes.into_iter().find(|n| n.name == subject))),
+        Err(silent @ ClusterError::Silent(_)) => Ok(Err(silent.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn observe(found: &Result<Option<Node>, String>, running: &str, context: &mut StepContext<'_>) {
+    context.observe("ready_version", running);
+    if let Ok(Some(node)) = found {
+        context.observe("ready_boot_id", node.boot_id.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::double;
+
+    fn sentence(node: Node, version: &str, rebooted_to: Option<&str>) -> String {
+        let version = Some(version.parse().unwrap());
+        judge(&Ok(Some(node)), version, rebooted_to).sentence("w1", Duration::from_secs(60))
+    }
+
+    #[test]
+    fn a_node_that_the_api_server_shows_in_its_old_boot_is_not_ready_yet() {
+        let node = Node { version: "v1.34.3".into(), ..double::node("w1") };
+        let before = sentence(node.clone(), "v1.34.3", Some("b2"));
+        assert!(before.contains("expected boot id b2, found b1"), "{before}");
+        let after = sentence(Node { boot_id: "b2".into(), ..node.clone() }, "v1.34.3", Some("b2"));
+        assert!(after.contains("is Ready at v1.34.3"), "{after}");
+        assert!(sentence(node.clone(), "v1.34.3", None).contains("is Ready at v1.34.3"));
+        assert!(sentence(node, "v1.34.4", Some("b1")).contains("still at v1.34.3"));
+    }
+}
