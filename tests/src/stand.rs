@@ -28,11 +28,12 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The coordinator with its admin. Ends with this value.
 #[derive(Debug)]
 pub struct Stand {
-    _coordinator: Process,
+    coordinator: Process,
     pub admin: Admin,
     /// Where agents reach the coordinator itself.
     pub agents: SocketAddr,
-    enrolment: SocketAddr,
+    /// Where they enrol.
+    pub enrolment: SocketAddr,
     data: PathBuf,
 }
 
@@ -80,7 +81,12 @@ impl Stand {
         let signer = Signer::find(&profile.key, &[])?;
         trust::init(&profile, &signer, &SetupCode::parse(&code)?, &first, now()).await?;
         let admin = Admin::connect(&profile, signer).await?;
-        Ok(Self { _coordinator: coordinator, admin, agents, enrolment, data })
+        Ok(Self { coordinator, admin, agents, enrolment, data })
+    }
+
+    /// The coordinator's process.
+    pub fn pid(&self) -> u32 {
+        self.coordinator.pid()
     }
 
     /// Where the coordinator serves `/metrics`, once it does.

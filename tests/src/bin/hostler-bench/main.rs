@@ -26,8 +26,8 @@ use hostler_tests::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Measures an idle agent beside Debian's prometheus-node-exporter on this machine, and the time from submitting a plan
-/// to eight receipts. Prints tables for docs/benchmarks.md.
+/// Measures an idle agent beside Debian's prometheus-node-exporter on this machine, the time from submitting a plan to
+/// its last receipt, and what the coordinator holds for each node. Prints tables for docs/benchmarks.md.
 #[derive(Debug, Parser)]
 #[command(
     name = "hostler-bench",
@@ -37,6 +37,7 @@ use tokio::signal::unix::{SignalKind, signal};
         hostler-bench                                      a minute after half a minute of warm-up, then five plans\n  \
         hostler-bench --seconds 600                        longer, with more of what happens once in minutes\n  \
         hostler-bench --agent target/dist/hostler-agent    the agent as it is packaged\n  \
+        hostler-bench --seconds 0 --nodes 100,400          plans for 8, 100 and 400 nodes and nothing else\n  \
         hostler-bench writes                               ten minutes in which it may write to no file"
 )]
 struct Arguments {
@@ -52,6 +53,9 @@ struct Arguments {
     /// How many plans are timed; 0 leaves that part out
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     plans: usize,
+    /// How many nodes a plan is for; fleets of these sizes are measured after one of eight
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [plans::NODES])]
+    nodes: Vec<usize>,
     #[command(subcommand)]
     child: Option<Child>,
 }
@@ -137,14 +141,14 @@ fn agent(config: &Path, machine: Option<&Path>) -> anyhow::Result<()> {
     })
 }
 
-/// This program again as a coordinator behind the relay.
-async fn stand(folder: &Path) -> anyhow::Result<Stand> {
+/// This program again as a coordinator that names that host to its agents.
+async fn stand(folder: &Path, advertised_host: Ipv4Addr) -> anyhow::Result<Stand> {
     let program = std::env::current_exe().context("cannot find the benchmark's own program")?;
-    Stand::start(folder, &Setup { program: &program, advertised_host: RELAY_HOST, settings: "" }).await
+    Stand::start(folder, &Setup { program: &program, advertised_host, settings: "" }).await
 }
 
 fn bench(arguments: &Arguments) -> anyhow::Result<()> {
-    let Arguments { seconds, warm_up, agent, plans, child: _ } = arguments;
+    let Arguments { seconds, warm_up, agent, plans, nodes, child: _ } = arguments;
     anyhow::ensure!(
         *seconds == 0 || *seconds >= LEAST_SECONDS,
         "--seconds expected at least {LEAST_SECONDS}, or 0 for none; found {seconds}"
@@ -156,7 +160,7 @@ fn bench(arguments: &Arguments) -> anyhow::Result<()> {
             print!("\n{}", report::idle(&idle::measure(&plan).await?));
         }
         if *plans > 0 {
-            print!("\n{}", report::plans(&plans::measure(*plans).await?));
+            print!("\n{}", report::plans(&plans::measure(*plans, nodes).await?));
         }
         println!("load after: {}", load());
         Ok(())

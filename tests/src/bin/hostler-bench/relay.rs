@@ -1,8 +1,8 @@
-//! A relay between agent and coordinator that counts the bytes that pass, in both directions.
+//! Relays between agents and a coordinator: one counts the bytes that pass, others come from addresses of their own.
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -63,6 +63,35 @@ fn pass(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
     }
     let _ = to.shutdown(Shutdown::Write);
     let _ = from.shutdown(Shutdown::Read);
+}
+
+/// Nodes that enrol from one address: fewer than the coordinator takes from one at once.
+const NODES_PER_ADDRESS: usize = 48;
+
+/// Relays to where nodes enrol, enough for so many of them, each on an address of this machine from which it passes on.
+/// They end with the runtime.
+pub async fn enrolment_relays(to: SocketAddr, nodes: usize) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for n in 1..=nodes.div_ceil(NODES_PER_ADDRESS) {
+        let number = u8::try_from(n).map_err(|_| io::Error::other(format!("expected fewer than {nodes} nodes")))?;
+        let own = Ipv4Addr::new(127, 0, 1, number);
+        let listener = tokio::net::TcpListener::bind((own, 0)).await?;
+        addresses.push(listener.local_addr()?);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass_from(own, client, to));
+            }
+        });
+    }
+    Ok(addresses)
+}
+
+async fn pass_from(own: Ipv4Addr, mut client: tokio::net::TcpStream, to: SocketAddr) -> io::Result<()> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind((own, 0).into())?;
+    let mut server = socket.connect(to).await?;
+    tokio::io::copy_bidirectional(&mut client, &mut server).await?;
+    Ok(())
 }
 
 #[cfg(test)]

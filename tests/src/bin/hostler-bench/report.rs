@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use super::{
     exporter::{PROGRAM, SCRAPE_INTERVAL},
     idle::{Figures, Idle},
-    plans::{NODES, median},
+    plans::{NODES, Plans, median},
 };
 
 const SECONDS_PER_DAY: f64 = 86_400.0;
@@ -15,6 +15,12 @@ const MOST_PSS_MIB: f64 = 8.0;
 
 /// From submit to eight receipts.
 const MOST_PLAN: Duration = Duration::from_millis(50);
+
+/// What a task may cost in a larger fleet beside one of eight nodes, everything on this one machine.
+const MOST_TASK_RATIO: f64 = 1.5;
+
+/// What the coordinator may hold for a node that is connected and reports.
+const MOST_KIB_PER_NODE: f64 = 100.0;
 
 /// One line of the table.
 struct Row {
@@ -94,19 +100,70 @@ fn line(text: &mut String, row: &Row) {
     let _ = writeln!(text, "| {} | {} | {exporter} | {shown} | {goal} | {verdict} |", row.name, number(row.agent));
 }
 
-/// The times of the plans.
-pub fn plans(times: &[Duration]) -> String {
-    let Some(middle) = median(times) else { return "no plan was measured\n".to_owned() };
-    let ms = |time: &Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
-    let all: Vec<String> = times.iter().map(ms).collect();
-    format!(
-        "from submit to {NODES} receipts acknowledged: {} ms in the median of {} plans ({} ms), goal at most {} ms: {}\n",
-        ms(&middle),
-        times.len(),
-        all.join(", "),
-        MOST_PLAN.as_millis(),
-        met(middle <= MOST_PLAN)
-    )
+/// The plans of every fleet, the first one of eight nodes.
+pub fn plans(fleets: &[Plans]) -> String {
+    let mut text = String::new();
+    for fleet in fleets {
+        let ms = |time: &Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
+        let all: Vec<String> = fleet.times.iter().map(ms).collect();
+        let Some(middle) = median(&fleet.times) else { continue };
+        let goal = match fleet.nodes {
+            NODES => format!(", goal at most {} ms: {}", MOST_PLAN.as_millis(), met(middle <= MOST_PLAN)),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "from submit to {} receipts acknowledged: {} ms in the median of {} plans ({} ms){goal}",
+            fleet.nodes,
+            ms(&middle),
+            all.len(),
+            all.join(", "),
+        );
+    }
+    text.push_str(
+        "\n| nodes | a task (ms) | beside 8 nodes | goal | | its CPU: coordinator (ms) | agents and command (ms) |\n",
+    );
+    text.push_str("|---|---|---|---|---|---|---|\n");
+    let small = fleets.first().and_then(per_task_ms);
+    for (fleet, task) in fleets.iter().filter_map(|fleet| Some((fleet, per_task_ms(fleet)?))) {
+        let ratio = task / small.unwrap_or(task);
+        let (goal, verdict) = match fleet.nodes {
+            NODES => ("-".to_owned(), ""),
+            _ => (format!("at most {MOST_TASK_RATIO}"), met(ratio <= MOST_TASK_RATIO)),
+        };
+        let each = |cpu_ms: u64| cpu_ms as f64 / (fleet.nodes * fleet.times.len()) as f64;
+        let (coordinator, agents) = (each(fleet.cpu_ms.0), each(fleet.cpu_ms.1));
+        let _ = writeln!(
+            text,
+            "| {} | {task:.2} | {ratio:.2} | {goal} | {verdict} | {coordinator:.2} | {agents:.2} |",
+            fleet.nodes
+        );
+    }
+    memory(&mut text, fleets);
+    text
+}
+
+/// What the coordinator holds for a node.
+fn memory(text: &mut String, fleets: &[Plans]) {
+    text.push_str("\n| nodes | coordinator without (MiB) | connected (MiB) | after the plans (MiB) | a node (KiB) ");
+    text.push_str("| goal | |\n|---|---|---|---|---|---|---|\n");
+    for fleet in fleets {
+        let mib = |kib: u64| kib as f64 / 1024.0;
+        let each = fleet.pss_connected_kib.saturating_sub(fleet.pss_alone_kib) as f64 / fleet.nodes as f64;
+        // Of a few nodes it is mostly what the coordinator holds for the first connection.
+        let (goal, verdict) = match fleet.nodes {
+            NODES => ("-".to_owned(), ""),
+            _ => (format!("at most {MOST_KIB_PER_NODE}"), met(each <= MOST_KIB_PER_NODE)),
+        };
+        let [alone, connected, after] = [fleet.pss_alone_kib, fleet.pss_connected_kib, fleet.pss_after_kib].map(mib);
+        let nodes = fleet.nodes;
+        let _ =
+            writeln!(text, "| {nodes} | {alone:.1} | {connected:.1} | {after:.1} | {each:.0} | {goal} | {verdict} |");
+    }
+}
+
+fn per_task_ms(fleet: &Plans) -> Option<f64> {
+    Some(median(&fleet.times)?.as_secs_f64() * 1000.0 / fleet.nodes as f64)
 }
 
 fn met(is_met: bool) -> &'static str {
@@ -147,11 +204,36 @@ mod tests {
         assert!(text.contains("| CPU per minute (ms) | 40 | - | - | at most 1/4 |  |"), "{text}");
     }
 
+    fn fleet(nodes: usize, times: &[u64]) -> Plans {
+        let times = times.iter().map(|ms| Duration::from_millis(*ms)).collect();
+        Plans {
+            nodes,
+            times,
+            cpu_ms: (80, 160),
+            pss_alone_kib: 10_240,
+            pss_connected_kib: 10_240 + 80 * 100,
+            pss_after_kib: 20_480,
+        }
+    }
+
     #[test]
     fn plans_are_judged_by_their_median() {
-        let ms = Duration::from_millis;
-        assert!(plans(&[ms(40), ms(300), ms(50)]).contains("50.0 ms in the median of 3 plans"));
-        assert!(plans(&[ms(40), ms(300), ms(50)]).trim_end().ends_with("met"));
-        assert!(plans(&[ms(51)]).trim_end().ends_with("missed"));
+        let text = plans(&[fleet(8, &[40, 300, 50])]);
+        assert!(
+            text.contains("50.0 ms in the median of 3 plans (40.0, 300.0, 50.0 ms), goal at most 50 ms: met"),
+            "{text}"
+        );
+        assert!(text.contains("| 8 | 6.25 | 1.00 | - |  | 3.33 | 6.67 |"), "{text}");
+        assert!(plans(&[fleet(8, &[51])]).contains("goal at most 50 ms: missed"));
+    }
+
+    #[test]
+    fn a_larger_fleet_is_judged_beside_eight_nodes_and_by_its_memory() {
+        let large = Plans { pss_connected_kib: 10_240 + 200 * 160, ..fleet(200, &[500]) };
+        let text = plans(&[fleet(8, &[16]), fleet(80, &[240]), fleet(100, &[310]), large]);
+        assert!(text.contains("| 80 | 3.00 | 1.50 | at most 1.5 | met |"), "{text}");
+        assert!(text.contains("| 100 | 3.10 | 1.55 | at most 1.5 | missed |"), "{text}");
+        assert!(text.contains("| 80 | 10.0 | 17.8 | 20.0 | 100 | at most 100 | met |"), "{text}");
+        assert!(text.contains("| 200 | 10.0 | 41.3 | 20.0 | 160 | at most 100 | missed |"), "{text}");
     }
 }

@@ -54,12 +54,17 @@ impl Watched {
     /// The counters as they are now.
     pub fn usage(&mut self) -> anyhow::Result<Usage> {
         self.look()?;
-        let stat = self.read("stat")?;
         Ok(Usage {
-            cpu_ms: cpu_ticks(&stat).context("stat expected 17 fields or more, found fewer")? * MS_PER_TICK,
+            cpu_ms: self.cpu_ms()?,
             voluntary_switches: self.switches.values().sum(),
             written_bytes: field(&self.read("io")?, "write_bytes:").context("io expected write_bytes, found none")?,
         })
+    }
+
+    /// The CPU time alone, milliseconds.
+    pub fn cpu_ms(&self) -> anyhow::Result<u64> {
+        let stat = self.read("stat")?;
+        Ok(cpu_ticks(&stat).context("stat expected 17 fields or more, found fewer")? * MS_PER_TICK)
     }
 
     /// Forgets the memory that was seen so far.

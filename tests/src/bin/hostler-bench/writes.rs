@@ -49,7 +49,7 @@ pub async fn watch(plan: &Plan) -> anyhow::Result<Option<Seen>> {
     }
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = folder.path();
-    let mut stand = stand(folder).await?;
+    let mut stand = stand(folder, RELAY_HOST).await?;
     let listen = SocketAddr::from((RELAY_HOST, stand.agents.port()));
     let counted = relay::start(listen, stand.agents).with_context(|| format!("cannot listen at {listen}"))?;
     let join = stand.join_string(1, ClusterRole::Worker).await?;
