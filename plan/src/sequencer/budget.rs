@@ -1,13 +1,10 @@
 //! Who is unavailable, by whomever's doing.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    document::RosterStatus,
-    id::{NodeName, Seq, TaskId},
-};
+use crate::id::{NodeName, Seq, TaskId};
 
 use super::{CordonOwner, Sequencer, Standing};
 
@@ -43,30 +40,28 @@ impl fmt::Display for Unavailable {
     }
 }
 
-/// Every node that is unavailable now: by the ledger first, then by what was observed.
-pub(super) fn unavailable(s: &Sequencer) -> BTreeMap<NodeName, Unavailable> {
-    let mut all = BTreeMap::new();
-    for r in &s.rollouts {
-        for subject in r.subjects.keys().filter(|n| r.disrupts_now(n)) {
-            let task = r.flying_task(subject).map(|i| r.plan.tasks[i].id.clone());
-            all.entry(subject.clone()).or_insert(Unavailable::Disrupted { seq: r.plan.seq, task });
-        }
+/// Looks again at every node of which something changed.
+pub(super) fn look(s: &mut Sequencer) {
+    while let Some(node) = s.unlooked.pop_first() {
+        match why(s, &node) {
+            Some(why) => s.unavailable.insert(node, why),
+            None => s.unavailable.remove(&node),
+        };
     }
-    for (node, (hold, _)) in s.holds.iter().filter(|(node, _)| holds(s, node)) {
-        all.entry(node.clone()).or_insert(Unavailable::Held { seq: hold.seq });
-    }
-    let nodes = s.roster.iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active);
-    for node in nodes {
-        if !all.contains_key(&node.name)
-            && let Some(why) = observed(s, &node.name)
-        {
-            all.insert(node.name.clone(), why);
-        }
-    }
-    all
 }
 
-fn observed(s: &Sequencer, node: &NodeName) -> Option<Unavailable> {
+/// Why a node is unavailable, if it is: by the ledger first, then by what was observed.
+fn why(s: &Sequencer, node: &NodeName) -> Option<Unavailable> {
+    let disrupted = s.rollouts.active().find(|(_, r)| r.disrupts_now(node)).map(|(_, r)| {
+        let task = r.flying_task(node).map(|i| r.plan.tasks[i].id.clone());
+        Unavailable::Disrupted { seq: r.plan.seq, task }
+    });
+    let held = || Some(Unavailable::Held { seq: s.holds.get(node).filter(|_| holds(s, node))?.0.seq });
+    let observed = || observed(s, node).filter(|_| s.keys.contains_key(node));
+    disrupted.or_else(held).or_else(observed)
+}
+
+pub(super) fn observed(s: &Sequencer, node: &NodeName) -> Option<Unavailable> {
     let Some(seen) = s.nodes.get(node) else { return Some(Unavailable::NotKnown) };
     let Some(condition) = &seen.condition else { return Some(Unavailable::NotKnown) };
     match (condition.standing, &condition.cordon) {

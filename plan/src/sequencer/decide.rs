@@ -9,6 +9,7 @@ use super::{
     gate::{Tally, rollout_gate, task_gate},
     health,
     rollout::Rollout,
+    rollouts::Arrival,
     view::{Grant, TaskState},
 };
 
@@ -34,12 +35,13 @@ fn closing(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
             reason: reason.clone(),
         })
         .collect();
-    for r in &s.rollouts {
-        for (task, record) in r.plan.tasks.iter().zip(&r.tasks) {
-            if let TaskState::Granted { grant } = &record.state
+    for (_, r) in s.rollouts.active() {
+        for &task in r.in_flight() {
+            if let TaskState::Granted { grant } = &r.tasks()[task].state
                 && lease_end(s, grant) < now
             {
-                entries.push(Entry::LeaseExpired { plan: r.digest, task: task.id.clone(), grant: grant.number });
+                let task = r.plan.tasks[task].id.clone();
+                entries.push(Entry::LeaseExpired { plan: r.digest, task, grant: grant.number });
             }
         }
         if !r.is_over() {
@@ -62,20 +64,19 @@ fn no_worse<'s>(s: &'s Sequencer, r: &'s Rollout, now: Timestamp) -> impl Iterat
 /// The entry that ends a rollout, if it is to end.
 fn ending(s: &Sequencer, r: &Rollout, now: Timestamp) -> Option<Entry> {
     let halted = |reason| Some(Entry::Halted { plan: r.digest, by: OWN_NAME.to_owned(), reason });
-    let failed = r.plan.tasks.iter().zip(&r.tasks).find_map(|(task, record)| Some((task, record.failure()?)));
-    if let Some((task, outcome)) = failed {
+    if let Some(failed) = r.failed()
+        && let (task, Some(outcome)) = (&r.plan.tasks[failed], r.tasks()[failed].failure())
+    {
         return halted(format!("{} on {} {outcome}", task.id, task.node));
     }
     if let Some(reason) = health::halt(s, now, r) {
         return halted(reason);
     }
-    if r.tasks.iter().all(super::rollout::TaskRecord::succeeded) {
+    if r.all_succeeded() {
         // The last node must be no worse either. What is done does not expire.
-        let proved = r.baselines.keys().all(|node| r.no_worse.contains(node));
-        return proved.then_some(Entry::Finished { plan: r.digest });
+        return r.unproved.is_empty().then_some(Entry::Finished { plan: r.digest });
     }
-    let in_flight = r.tasks.iter().any(super::rollout::TaskRecord::in_flight);
-    if r.plan.expires <= now && !in_flight {
+    if r.plan.expires <= now && r.in_flight().is_empty() {
         return halted(format!("the plan expired at {}; sign a new one to go on", r.plan.expires));
     }
     None
@@ -88,26 +89,18 @@ fn lease_end(s: &Sequencer, grant: &Grant) -> Timestamp {
 
 fn grants(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
     let mut entries = Vec::new();
-    let mut open: Vec<(usize, &Rollout)> =
-        s.rollouts.iter().enumerate().filter(|(_, r)| !r.is_over() && rollout_gate(s, now, r).is_ok()).collect();
+    let mut open: Vec<(Arrival, &Rollout)> =
+        s.rollouts.open().filter(|(_, r)| !r.ready().is_empty() && rollout_gate(s, now, r).is_ok()).collect();
     // A responder's drain goes first; then the older plan.
     open.sort_by_key(|(_, r)| (r.plan.kind != PlanKind::Drain, r.order()));
-    // Only when a task could start is it worth counting who is unavailable.
-    let could =
-        |(_, r): &(usize, &Rollout)| (0..r.tasks.len()).any(|i| r.tasks[i].state == TaskState::Waiting && r.is_next(i));
-    if !open.iter().any(could) {
-        return entries;
-    }
-    let mut tally = Tally::of(s, now);
+    let mut tally = Tally::new(s, now);
     let mut grant = s.last_grant;
-    for (r, rollout) in open {
-        for (i, task) in rollout.plan.tasks.iter().enumerate() {
-            if rollout.tasks[i].state != TaskState::Waiting || !rollout.is_next(i) {
-                continue;
-            }
-            if let Ok(boot_id) = task_gate(s, &tally, r, i) {
+    for (arrival, rollout) in open {
+        for &i in rollout.ready() {
+            let task = &rollout.plan.tasks[i];
+            if let Ok(boot_id) = task_gate(s, &tally, (arrival, rollout), i) {
                 grant += 1;
-                tally.count(r, rollout, task);
+                tally.count(arrival, rollout, task);
                 let is_first = health::is_gated(rollout, task) && !rollout.baselines.contains_key(&task.subject);
                 let baseline = if is_first { health::baseline(s, &task.subject, now).map(Box::new) } else { None };
                 entries.push(Entry::Granted {
@@ -127,12 +120,12 @@ fn grants(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
 
 pub(super) fn deadline(s: &Sequencer, now: Timestamp) -> Option<Timestamp> {
     // A lease that ends at T is over just after T.
-    let leases = s.rollouts.iter().flat_map(|r| &r.tasks).filter_map(|record| match &record.state {
+    let leases = s.rollouts.active().flat_map(|(_, r)| r.in_flight().iter().map(|&i| &r.tasks()[i]));
+    let leases = leases.filter_map(|record| match &record.state {
         TaskState::Granted { grant } => Some(lease_end(s, grant).plus(Duration::from_millis(1))),
         TaskState::Waiting | TaskState::Expired { .. } | TaskState::Ended { .. } => None,
     });
-    let plans = s.rollouts.iter().filter(|r| !r.is_over()).flat_map(|r| [r.plan.not_before, r.plan.expires]);
-    let open = s.rollouts.iter().filter(|r| !r.is_over());
-    let health = open.flat_map(|r| health::deadlines(s, now, r)).chain(health::all_heard_by(s));
+    let plans = s.rollouts.open().flat_map(|(_, r)| [r.plan.not_before, r.plan.expires]);
+    let health = s.rollouts.open().flat_map(|(_, r)| health::deadlines(s, now, r)).chain(health::all_heard_by(s));
     leases.chain(plans.chain(health).filter(|t| *t > now)).min()
 }

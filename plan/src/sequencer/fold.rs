@@ -11,7 +11,8 @@ use crate::{
 
 use super::{
     Hold, Observation, Seen, Sequencer, Standing, health,
-    rollout::{End, Rollout, TaskRecord, awaits_version, leaves_unschedulable, reboots, upgrades_to},
+    rollout::{End, Rollout, awaits_version, leaves_unschedulable, reboots, upgrades_to},
+    rollouts::Arrival,
     view::{Grant, TaskState},
 };
 
@@ -30,36 +31,40 @@ pub(super) fn apply(s: &mut Sequencer, now: Timestamp, entry: &Entry) {
             granted(s, plan, task, grant, baseline.as_deref());
         }
         Entry::LeaseExpired { plan, task, grant } => {
-            if let Some((_, record)) = holder(s, plan, task, *grant)
-                && let TaskState::Granted { grant } = &record.state
+            if let Some((arrival, task)) = holder(s, plan, task, *grant)
+                && let TaskState::Granted { grant } = &s.rollouts.at(arrival).tasks()[task].state
             {
-                record.state = TaskState::Expired { grant: grant.clone() };
+                let state = TaskState::Expired { grant: grant.clone() };
+                set_state(s, arrival, task, state);
             }
         }
         Entry::LeaseReleased { plan, task, grant, .. } => {
-            if let Some((task, record)) = holder(s, plan, task, *grant) {
-                record.state = TaskState::Waiting;
-                note_cordon(s, now, plan, &task, false);
+            if let Some((arrival, task)) = holder(s, plan, task, *grant) {
+                set_state(s, arrival, task, TaskState::Waiting);
+                note_cordon(s, now, arrival, task, false);
             }
         }
         Entry::Paused { plan, by, reason } => {
-            if let Some(r) = rollout(s, plan).filter(|r| !r.is_over()) {
+            if let Some(r) = s.rollouts.get_mut(plan).filter(|r| !r.is_over()) {
                 r.paused = Some((by.clone(), reason.clone()));
             }
         }
         Entry::Resumed { plan, .. } => {
-            if let Some(r) = rollout(s, plan) {
+            if let Some(r) = s.rollouts.get_mut(plan) {
                 r.paused = None;
             }
         }
-        Entry::Halted { plan, by, reason } => end(s, plan, End::Halted { by: by.clone(), reason: reason.clone() }),
+        Entry::Halted { plan, by, reason } => {
+            end_open(s, plan, End::Halted { by: by.clone(), reason: reason.clone() });
+        }
         Entry::NoWorse { plan, node } => {
-            if let Some(r) = rollout(s, plan).filter(|r| r.baselines.contains_key(node)) {
+            if let Some(r) = s.rollouts.get_mut(plan).filter(|r| r.baselines.contains_key(node)) {
                 r.no_worse.insert(node.clone());
+                r.unproved.remove(node);
                 r.good.remove(node);
             }
         }
-        Entry::Finished { plan } => end(s, plan, End::Finished),
+        Entry::Finished { plan } => end_open(s, plan, End::Finished),
         Entry::Quarantined { node, version, reason } => {
             s.quarantine_due.remove(&(node.clone(), *version));
             s.quarantines.insert((node.clone(), *version), reason.clone());
@@ -80,14 +85,14 @@ fn apply_document(s: &mut Sequencer, now: Timestamp, kind: DocumentKind, documen
         }
         DocumentKind::Receipt => {
             if let Ok(receipt) = read::<Receipt>(document) {
-                new_receipt(s, now, receipt);
+                new_receipt(s, now, &receipt);
             }
         }
         DocumentKind::Roster => {
             if let Ok(roster) = read::<Roster>(document)
                 && s.roster.as_ref().is_none_or(|old| (old.epoch, old.version) < (roster.epoch, roster.version))
             {
-                s.roster = Some(roster);
+                new_roster(s, roster);
             }
         }
         DocumentKind::Root => {
@@ -95,9 +100,9 @@ fn apply_document(s: &mut Sequencer, now: Timestamp, kind: DocumentKind, documen
                 && root.epoch > s.epoch
             {
                 s.epoch = root.epoch;
-                for r in s.rollouts.iter_mut().filter(|r| !r.is_over() && r.plan.epoch < root.epoch) {
-                    r.end = Some(End::Superseded { by: None });
-                }
+                let old: Vec<Arrival> =
+                    s.rollouts.open().filter(|(_, r)| r.plan.epoch < root.epoch).map(|(arrival, _)| arrival).collect();
+                old.into_iter().for_each(|arrival| end(s, arrival, End::Superseded { by: None }));
             }
         }
         DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Login => {}
@@ -109,67 +114,85 @@ fn read<T: serde::de::DeserializeOwned>(document: &Signed) -> Result<T, serde_js
     serde_json::from_slice(&document.bytes)
 }
 
+fn new_roster(s: &mut Sequencer, roster: Roster) {
+    let before = std::mem::take(&mut s.keys);
+    s.roster = Some(roster);
+    s.keys = s.active().map(|n| (n.name.clone(), n.key.fingerprint())).collect();
+    let heard = |node: &NodeName| s.nodes.get(node).is_some_and(|seen| seen.reported.is_some());
+    s.unheard = s.keys.keys().filter(|node| !heard(node)).cloned().collect();
+    s.unlooked.extend(before.into_keys());
+    s.unlooked.extend(s.keys.keys().cloned());
+}
+
 fn new_plan(s: &mut Sequencer, now: Timestamp, digest: Digest, plan: Plan) {
-    if s.rollouts.iter().any(|r| r.digest == digest) {
+    if s.rollouts.knows(&digest) {
         return;
     }
     let mut new = Rollout::new(digest, plan, now);
-    for old in s.rollouts.iter_mut().filter(|r| !r.is_over()) {
+    let mut superseded = Vec::new();
+    for (arrival, old) in s.rollouts.open() {
         if old.order() < new.order() {
             if !new.lists_beside(old) {
-                old.end = Some(End::Superseded { by: Some(new.plan.seq) });
+                superseded.push(arrival);
             }
         } else if !old.lists_beside(&new) {
             new.end = Some(End::Superseded { by: Some(old.plan.seq) });
         }
     }
+    let by = Some(new.plan.seq);
+    superseded.into_iter().for_each(|arrival| end(s, arrival, End::Superseded { by }));
     if new.plan.epoch < s.epoch {
         new.end = Some(End::Superseded { by: None });
     }
-    s.rollouts.push(new);
+    s.rollouts.add(new);
 }
 
 fn granted(s: &mut Sequencer, plan: &Digest, task: &TaskId, grant: Grant, baseline: Option<&Baseline>) {
     s.last_grant = s.last_grant.max(grant.number);
-    let Some(r) = rollout(s, plan) else { return };
-    let Some(i) = r.task_index(task) else { return };
-    if r.tasks[i].state == TaskState::Waiting {
-        r.tasks[i].state = TaskState::Granted { grant };
-        r.tasks[i].was_granted = true;
-        r.tasks[i].progress = None;
-        if let Some(baseline) = baseline {
-            // A task that is granted again was disrupted by the first grant perhaps: how the node was before that counts.
-            r.baselines.entry(r.plan.tasks[i].subject.clone()).or_insert_with(|| baseline.clone());
+    let Some((arrival, task)) = find(s, plan, task) else { return };
+    if s.rollouts.at(arrival).tasks()[task].state != TaskState::Waiting {
+        return;
+    }
+    set_state(s, arrival, task, TaskState::Granted { grant });
+    let Some(r) = s.rollouts.get_mut(plan) else { return };
+    r.set_progress(task, None);
+    if let Some(baseline) = baseline {
+        // A task that is granted again was disrupted by the first grant perhaps: how the node was before that counts.
+        let subject = r.plan.tasks[task].subject.clone();
+        if !r.no_worse.contains(&subject) {
+            r.unproved.insert(subject.clone());
         }
+        r.baselines.entry(subject).or_insert_with(|| baseline.clone());
     }
 }
 
-fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: Receipt) {
-    let last_grant = s.last_grant;
-    let Some(r) = rollout(s, &receipt.plan) else { return };
-    let Some(i) = r.task_index(&receipt.task) else { return };
-    let task = r.plan.tasks[i].clone();
-    let record = &mut r.tasks[i];
+fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: &Receipt) {
+    let Some((arrival, task)) = find(s, &receipt.plan, &receipt.task) else { return };
+    let r = s.rollouts.at(arrival);
+    let (planned, record, kind) = (&r.plan.tasks[task], &r.tasks()[task], r.plan.kind);
     // A receipt for any grant that this task ever had ends it, even one that came after its lease was released; one
     // for a grant that was never given, or a second one, is not believed.
-    let known = record.was_granted && (1..=last_grant).contains(&receipt.grant);
-    if task.node != receipt.node || !known || matches!(record.state, TaskState::Ended { .. }) {
+    let known = record.was_granted && (1..=s.last_grant).contains(&receipt.grant);
+    if planned.node != receipt.node || !known || matches!(record.state, TaskState::Ended { .. }) {
         return;
     }
-    record.state = TaskState::Ended { grant: receipt.grant, at: now, outcome: receipt.outcome.clone() };
-    record.progress = None;
-    if task.disrupts {
-        // Reports from before tell nothing about after.
-        r.good.remove(&task.subject);
+    let (subject, disrupts) = (planned.subject.clone(), planned.disrupts);
+    if let Some((version, reason)) = failed_version(planned, kind, receipt) {
+        s.quarantine_due.insert((subject.clone(), version), reason);
     }
-    let kind = r.plan.kind;
-    if let Some((version, reason)) = failed_version(&task, kind, &receipt) {
-        s.quarantine_due.insert((task.subject.clone(), version), reason);
+    let state = TaskState::Ended { grant: receipt.grant, at: now, outcome: receipt.outcome.clone() };
+    set_state(s, arrival, task, state);
+    if let Some(r) = s.rollouts.get_mut(&receipt.plan) {
+        r.set_progress(task, None);
+        if disrupts {
+            // Reports from before tell nothing about after.
+            r.good.remove(&subject);
+        }
     }
     // A drain that saw beforehand that it cannot work began no step and left no cordon.
     let untouched = receipt.steps.is_empty() && !receipt.outcome.is_success();
     if !untouched && !matches!(receipt.outcome, Outcome::Refused { .. }) {
-        note_cordon(s, now, &receipt.plan, &task, receipt.outcome.is_success());
+        note_cordon(s, now, arrival, task, receipt.outcome.is_success());
     }
 }
 
@@ -187,18 +210,20 @@ fn failed_version(task: &Task, kind: PlanKind, receipt: &Receipt) -> Option<(Ver
 
 /// Remembers who is unschedulable by our doing. A failed task may have left a cordon behind, but never lifted one
 /// for certain.
-fn note_cordon(s: &mut Sequencer, now: Timestamp, plan: &Digest, task: &Task, succeeded: bool) {
-    let Some(r) = s.rollouts.iter().find(|r| r.digest == *plan) else { return };
-    match leaves_unschedulable(&task.steps) {
+fn note_cordon(s: &mut Sequencer, now: Timestamp, arrival: Arrival, task: usize, succeeded: bool) {
+    let r = s.rollouts.at(arrival);
+    let subject = r.plan.tasks[task].subject.clone();
+    match leaves_unschedulable(&r.plan.tasks[task].steps) {
         Some(true) => {
-            let hold = Hold { plan: *plan, seq: r.plan.seq, kind: r.plan.kind, complete: succeeded };
-            s.holds.insert(task.subject.clone(), (hold, now));
+            let hold = Hold { plan: r.digest, seq: r.plan.seq, kind: r.plan.kind, complete: succeeded };
+            s.holds.insert(subject.clone(), (hold, now));
         }
         Some(false) if succeeded => {
-            s.holds.remove(&task.subject);
+            s.holds.remove(&subject);
         }
-        Some(false) | None => {}
+        Some(false) | None => return,
     }
+    s.unlooked.insert(subject);
 }
 
 pub(super) fn observe(s: &mut Sequencer, now: Timestamp, observation: Observation) {
@@ -208,28 +233,31 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, observation: Observatio
             if seen.boot.replace(boot_id.clone()) != Some(boot_id.clone()) {
                 // What it reported in another boot says nothing about this one.
                 seen.vitals = None;
-                for r in &mut s.rollouts {
+                for r in s.rollouts.active_mut() {
                     r.good.remove(&node);
                 }
             }
-            let seen = self::seen(s, node);
+            let seen = self::seen(s, node.clone());
             seen.connected = Some(boot_id);
             seen.disconnected_since = None;
+            s.unlooked.insert(node);
         }
         Observation::NodeDisconnected { node } => {
+            s.unlooked.insert(node.clone());
             let seen = seen(s, node);
             seen.connected = None;
             seen.disconnected_since.get_or_insert(now);
         }
         Observation::LeaseRenewed { plan, task, grant, boot_id } => {
-            let Some((task, record)) = holder(s, &plan, &task, grant) else { return };
-            if let TaskState::Granted { grant } = &mut record.state
-                && (grant.boot_id == boot_id || reboots(&task.steps))
-            {
+            let Some((_, task)) = holder(s, &plan, &task, grant) else { return };
+            let Some(r) = s.rollouts.get_mut(&plan) else { return };
+            let may_reboot = reboots(&r.plan.tasks[task].steps);
+            if let Some(grant) = r.grant_mut(task).filter(|grant| grant.boot_id == boot_id || may_reboot) {
                 grant.renewed = grant.renewed.max(now);
             }
         }
         Observation::NodeCondition { node, condition } => {
+            s.unlooked.insert(node.clone());
             let seen = seen(s, node);
             let schedulable = condition.cordon.is_none() && condition.standing != Standing::Unknown;
             seen.schedulable = schedulable.then(|| (seen.schedulable.map_or(now, |(since, _)| since), now));
@@ -237,11 +265,11 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, observation: Observatio
         }
         Observation::NodeHealth { node, vitals } => health::observe(s, now, &node, vitals),
         Observation::Progress { plan, task, sentence } => {
-            if let Some(r) = rollout(s, &plan)
-                && let Some(i) = r.task_index(&task)
-                && r.tasks[i].in_flight()
+            if let Some(r) = s.rollouts.get_mut(&plan)
+                && let Some(task) = r.task_index(&task)
+                && r.in_flight().contains(&task)
             {
-                r.tasks[i].progress = Some(sentence);
+                r.set_progress(task, Some(sentence));
             }
         }
     }
@@ -256,38 +284,45 @@ pub(super) fn clock_stepped(s: &mut Sequencer, by_ms: i64) {
         seen.reported.iter_mut().chain(&mut seen.disconnected_since).for_each(step);
         seen.schedulable.iter_mut().for_each(|(since, last)| [since, last].into_iter().for_each(step));
     }
-    for rollout in &mut s.rollouts {
+    for rollout in s.rollouts.active_mut() {
         rollout.good.values_mut().for_each(|(since, last)| [since, last].into_iter().for_each(step));
-        for record in &mut rollout.tasks {
-            if let TaskState::Granted { grant } = &mut record.state {
-                step(&mut grant.renewed);
-            }
-        }
+        rollout.grants_mut().for_each(|grant| step(&mut grant.renewed));
     }
+    // A cordon that was undone counts again when its readings are older than it.
+    s.unlooked.extend(s.holds.keys().cloned());
 }
 
 fn seen(s: &mut Sequencer, node: NodeName) -> &mut Seen {
     s.nodes.entry(node).or_default()
 }
 
-fn rollout<'s>(s: &'s mut Sequencer, plan: &Digest) -> Option<&'s mut Rollout> {
-    s.rollouts.iter_mut().find(|r| r.digest == *plan)
+/// A task of a rollout that is known.
+fn find(s: &Sequencer, plan: &Digest, task: &TaskId) -> Option<(Arrival, usize)> {
+    let arrival = s.rollouts.find(plan)?;
+    Some((arrival, s.rollouts.at(arrival).task_index(task)?))
 }
 
-/// The task and its record, if that grant is the one it holds or held last.
-fn holder<'s>(s: &'s mut Sequencer, plan: &Digest, task: &TaskId, grant: u64) -> Option<(Task, &'s mut TaskRecord)> {
-    let r = rollout(s, plan)?;
-    let i = r.task_index(task)?;
-    match &r.tasks[i].state {
-        TaskState::Granted { grant: g } | TaskState::Expired { grant: g } if g.number == grant => {
-            Some((r.plan.tasks[i].clone(), &mut r.tasks[i]))
-        }
+/// The task, if that grant is the one it holds or held last.
+fn holder(s: &Sequencer, plan: &Digest, task: &TaskId, grant: u64) -> Option<(Arrival, usize)> {
+    let (arrival, task) = find(s, plan, task)?;
+    match &s.rollouts.at(arrival).tasks()[task].state {
+        TaskState::Granted { grant: g } | TaskState::Expired { grant: g } if g.number == grant => Some((arrival, task)),
         TaskState::Granted { .. } | TaskState::Expired { .. } | TaskState::Waiting | TaskState::Ended { .. } => None,
     }
 }
 
-fn end(s: &mut Sequencer, plan: &Digest, end: End) {
-    if let Some(r) = rollout(s, plan).filter(|r| !r.is_over()) {
-        r.end = Some(end);
+fn set_state(s: &mut Sequencer, arrival: Arrival, task: usize, state: TaskState) {
+    s.rollouts.set_state(arrival, task, state);
+    s.unlooked.insert(s.rollouts.at(arrival).plan.tasks[task].subject.clone());
+}
+
+fn end(s: &mut Sequencer, arrival: Arrival, end: End) {
+    s.rollouts.end(arrival, end);
+    s.unlooked.extend(s.rollouts.at(arrival).subjects.keys().cloned());
+}
+
+fn end_open(s: &mut Sequencer, plan: &Digest, how: End) {
+    if let Some(arrival) = s.rollouts.find(plan).filter(|&arrival| !s.rollouts.at(arrival).is_over()) {
+        end(s, arrival, how);
     }
 }

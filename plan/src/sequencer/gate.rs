@@ -1,9 +1,12 @@
 //! What must hold before a task is granted: one question for deciding and for explaining.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use crate::{
-    document::{PlanKind, RosterStatus, Task},
+    document::{PlanKind, Task},
     health::Verdict,
     id::{BootId, NodeName, Seq},
     step::ClusterRole,
@@ -13,42 +16,66 @@ use crate::{
 use super::{
     CordonOwner, Sequencer, Unavailable, budget, health,
     rollout::{Rollout, TaskRecord, upgrades_to},
+    rollouts::Arrival,
     view::{Grant, TaskState},
     wait::{Reason, Wait},
 };
 
-/// What is counted once for many questions, and grows with the grants of one call of `decide`.
+/// What is counted for many questions, and grows with the grants of one call of `decide`.
 #[derive(Debug)]
-pub(super) struct Tally {
-    pub now: Timestamp,
-    /// Active nodes whose health may hold others.
-    pub holding: Vec<(NodeName, Verdict)>,
-    pub unavailable: BTreeMap<NodeName, Unavailable>,
-    /// Tasks in flight per performing node.
-    pub grants: BTreeMap<NodeName, usize>,
-    /// Subjects with a disruption that another grant of the same call began: the index of its rollout.
-    pub begun: BTreeMap<NodeName, usize>,
+pub(super) struct Tally<'s> {
+    s: &'s Sequencer,
+    now: Timestamp,
+    /// Active nodes whose health may hold others; found when a task first asks.
+    holding: OnceCell<Vec<(NodeName, Verdict)>>,
+    /// Tasks per performing node that another grant of the same call put in flight.
+    granted: BTreeMap<NodeName, usize>,
+    /// Subjects with a disruption that such a grant began: its rollout, and why that makes the subject unavailable.
+    begun: BTreeMap<NodeName, (Arrival, Unavailable)>,
 }
 
-impl Tally {
-    pub fn of(s: &Sequencer, now: Timestamp) -> Self {
-        let mut grants = BTreeMap::new();
-        for r in &s.rollouts {
-            for (task, _) in r.plan.tasks.iter().zip(&r.tasks).filter(|(_, record)| record.in_flight()) {
-                *grants.entry(task.node.clone()).or_default() += 1;
-            }
-        }
-        let holding = health::holding(s, now);
-        Self { now, holding, unavailable: budget::unavailable(s), grants, begun: BTreeMap::new() }
+impl<'s> Tally<'s> {
+    pub fn new(s: &'s Sequencer, now: Timestamp) -> Self {
+        Self { s, now, holding: OnceCell::new(), granted: BTreeMap::new(), begun: BTreeMap::new() }
     }
 
-    pub fn count(&mut self, r: usize, rollout: &Rollout, task: &Task) {
-        *self.grants.entry(task.node.clone()).or_default() += 1;
+    pub fn count(&mut self, arrival: Arrival, rollout: &Rollout, task: &Task) {
+        *self.granted.entry(task.node.clone()).or_default() += 1;
         if task.disrupts {
             let why = Unavailable::Disrupted { seq: rollout.plan.seq, task: Some(task.id.clone()) };
-            self.unavailable.insert(task.subject.clone(), why);
-            self.begun.entry(task.subject.clone()).or_insert(r);
+            let begun = self.begun.entry(task.subject.clone()).or_insert_with(|| (arrival, why.clone()));
+            begun.1 = why;
         }
+    }
+
+    fn holding(&self) -> &[(NodeName, Verdict)] {
+        self.holding.get_or_init(|| health::holding(self.s, self.now))
+    }
+
+    fn begun_by(&self, subject: &NodeName) -> Option<Arrival> {
+        self.begun.get(subject).map(|(arrival, _)| *arrival)
+    }
+
+    fn in_flight(&self, node: &NodeName) -> usize {
+        self.s.rollouts.count_in_flight(node) + self.granted.get(node).copied().unwrap_or_default()
+    }
+
+    fn unavailable(&self, node: &NodeName) -> Option<&Unavailable> {
+        self.begun.get(node).map(|(_, why)| why).or_else(|| self.s.unavailable.get(node))
+    }
+
+    /// How many nodes but that one are unavailable.
+    fn count_others(&self, subject: &NodeName) -> usize {
+        let known = &self.s.unavailable;
+        let begun = self.begun.keys().filter(|n| *n != subject && !known.contains_key(*n)).count();
+        known.len() - usize::from(known.contains_key(subject)) + begun
+    }
+
+    /// Every node but that one that is unavailable, by name.
+    fn others(&self, subject: &NodeName) -> Vec<(NodeName, Unavailable)> {
+        let names: BTreeSet<&NodeName> = self.s.unavailable.keys().chain(self.begun.keys()).collect();
+        let others = names.into_iter().filter(|n| *n != subject);
+        others.filter_map(|n| Some((n.clone(), self.unavailable(n)?.clone()))).collect()
     }
 }
 
@@ -58,8 +85,8 @@ impl Sequencer {
         if !rollout.yields_to_drains() {
             return None;
         }
-        let drain = |r: &&Rollout| r.plan.kind == PlanKind::Drain && !r.is_over() && r.lists_beside(rollout);
-        self.rollouts.iter().find(drain).map(|r| r.plan.seq)
+        let drain = |r: &&Rollout| r.plan.kind == PlanKind::Drain && r.lists_beside(rollout);
+        self.rollouts.open().map(|(_, r)| r).find(drain).map(|r| r.plan.seq)
     }
 }
 
@@ -74,11 +101,11 @@ pub(super) fn rollout_gate(s: &Sequencer, now: Timestamp, r: &Rollout) -> Result
     if let Some((by, reason)) = &r.paused {
         return Err(Reason::Paused { by: by.clone(), reason: reason.clone() });
     }
-    if let Some(i) = r.tasks.iter().position(|t| t.failure().is_some()) {
+    if let Some(i) = r.failed() {
         return Err(Reason::Stopping { task: r.plan.tasks[i].id.clone() });
     }
     if let Some(i) = r.expired_task() {
-        let TaskState::Expired { grant } = &r.tasks[i].state else { return Ok(()) };
+        let TaskState::Expired { grant } = &r.tasks()[i].state else { return Ok(()) };
         return Err(lease_expired(&r.plan.tasks[i], grant));
     }
     if s.roster.is_none() {
@@ -103,15 +130,19 @@ fn left_over(r: &Rollout) -> Vec<Wait> {
         }),
         TaskState::Waiting | TaskState::Granted { .. } | TaskState::Ended { .. } => None,
     };
-    r.plan.tasks.iter().zip(&r.tasks).filter_map(expired).collect()
+    r.each().filter_map(expired).collect()
 }
 
 /// Whether that waiting task of a rollout whose own gate is open may be granted, and the boot in which.
-pub(super) fn task_gate(s: &Sequencer, tally: &Tally, r: usize, i: usize) -> Result<BootId, Reason> {
-    let rollout = &s.rollouts[r];
+pub(super) fn task_gate(
+    s: &Sequencer,
+    tally: &Tally,
+    (arrival, rollout): (Arrival, &Rollout),
+    i: usize,
+) -> Result<BootId, Reason> {
     let task = &rollout.plan.tasks[i];
-    if let Some(&before) = rollout.after[i].iter().find(|&&a| !rollout.tasks[a].succeeded()) {
-        let before = (&rollout.plan.tasks[before], &rollout.tasks[before]);
+    if let Some(before) = rollout.comes_after(i) {
+        let before = (&rollout.plan.tasks[before], &rollout.tasks()[before]);
         return Err(Reason::After {
             task: before.0.id.clone(),
             node: before.0.node.clone(),
@@ -119,7 +150,7 @@ pub(super) fn task_gate(s: &Sequencer, tally: &Tally, r: usize, i: usize) -> Res
             progress: before.1.progress.clone(),
         });
     }
-    let begun = rollout.began_before(i) || tally.begun.get(&task.subject) == Some(&r);
+    let begun = rollout.began_before(i) || tally.begun_by(&task.subject) == Some(arrival);
     // A subject that may have been begun, by a grant whose lease was released, is finished: the drain waits for it.
     if !begun
         && !rollout.disrupts_now(&task.subject)
@@ -131,14 +162,14 @@ pub(super) fn task_gate(s: &Sequencer, tally: &Tally, r: usize, i: usize) -> Res
     quarantine_gate(s, rollout, task)?;
     let boot = connected(s, &task.node)?;
     if task.disrupts && !begun {
-        disruption_gate(s, tally, r, task)?;
+        disruption_gate(s, tally, (arrival, rollout), task)?;
     } else if rollout.plan.kind != PlanKind::Check {
-        subject_gate(s, tally, r, task)?;
+        subject_gate(s, tally, arrival, task)?;
     }
     if task.disrupts {
         standing_gate(s, tally, rollout, task, begun)?;
     }
-    if tally.grants.get(&task.node).is_some_and(|n| *n >= s.settings.grants_per_node) {
+    if tally.in_flight(&task.node) >= s.settings.grants_per_node {
         return Err(Reason::NodeBusy { node: task.node.clone(), limit: s.settings.grants_per_node });
     }
     Ok(boot)
@@ -146,11 +177,10 @@ pub(super) fn task_gate(s: &Sequencer, tally: &Tally, r: usize, i: usize) -> Res
 
 /// The performing node is still the one that the plan was signed for.
 fn target_gate(s: &Sequencer, rollout: &Rollout, task: &Task) -> Result<(), Reason> {
-    let Some(roster) = &s.roster else { return Err(Reason::NoRoster) };
-    let same = roster
-        .active(&task.node)
-        .zip(rollout.plan.target(&task.node))
-        .is_some_and(|(node, target)| node.key.fingerprint() == target.key);
+    if s.roster.is_none() {
+        return Err(Reason::NoRoster);
+    }
+    let same = s.keys.get(&task.node).is_some_and(|key| rollout.target_key(&task.node) == Some(key));
     if same { Ok(()) } else { Err(Reason::NotTheTarget { node: task.node.clone() }) }
 }
 
@@ -163,24 +193,29 @@ fn connected(s: &Sequencer, node: &NodeName) -> Result<BootId, Reason> {
 }
 
 /// Another rollout's business with the subject comes first.
-fn subject_gate(s: &Sequencer, tally: &Tally, r: usize, task: &Task) -> Result<(), Reason> {
-    let other = s.rollouts.iter().enumerate().find(|(i, other)| {
-        *i != r
+fn subject_gate(s: &Sequencer, tally: &Tally, own: Arrival, task: &Task) -> Result<(), Reason> {
+    let busy = |(arrival, other): &(Arrival, &Rollout)| {
+        *arrival != own
             && other.plan.kind != PlanKind::Check
             && (other.disrupts_now(&task.subject) || other.flying_task(&task.subject).is_some())
-    });
-    let other = other.map(|(i, _)| i).or_else(|| tally.begun.get(&task.subject).copied().filter(|i| *i != r));
-    match other {
-        Some(i) => Err(Reason::SubjectBusy { node: task.subject.clone(), seq: s.rollouts[i].plan.seq }),
+    };
+    let begun = || tally.begun_by(&task.subject).filter(|arrival| *arrival != own);
+    let other = s.rollouts.active().find(busy).map(|(_, other)| other);
+    match other.or_else(|| begun().map(|arrival| s.rollouts.at(arrival))) {
+        Some(other) => Err(Reason::SubjectBusy { node: task.subject.clone(), seq: other.plan.seq }),
         None => Ok(()),
     }
 }
 
 /// What must hold before a node is taken out of service.
-fn disruption_gate(s: &Sequencer, tally: &Tally, r: usize, task: &Task) -> Result<(), Reason> {
-    let rollout = &s.rollouts[r];
+fn disruption_gate(
+    s: &Sequencer,
+    tally: &Tally,
+    (arrival, rollout): (Arrival, &Rollout),
+    task: &Task,
+) -> Result<(), Reason> {
     let subject = &task.subject;
-    subject_gate(s, tally, r, task)?;
+    subject_gate(s, tally, arrival, task)?;
     let drains = rollout.plan.kind == PlanKind::Drain;
     if !drains {
         connected(s, subject)?;
@@ -198,11 +233,9 @@ fn disruption_gate(s: &Sequencer, tally: &Tally, r: usize, task: &Task) -> Resul
             return Err(Reason::CordonedByOther { node: subject.clone(), owner: owner.clone() });
         }
     }
-    let others: BTreeSet<&NodeName> = tally.unavailable.keys().filter(|n| *n != subject).collect();
     let max = rollout.plan.strategy.max_unavailable;
-    if others.len() >= usize::try_from(max).unwrap_or(usize::MAX) {
-        let unavailable = tally.unavailable.iter().filter(|(n, _)| *n != subject);
-        return Err(Reason::Budget { max, unavailable: unavailable.map(|(n, u)| (n.clone(), u.clone())).collect() });
+    if tally.count_others(subject) >= usize::try_from(max).unwrap_or(usize::MAX) {
+        return Err(Reason::Budget { max, unavailable: tally.others(subject) });
     }
     Ok(())
 }
@@ -214,7 +247,7 @@ fn standing_gate(s: &Sequencer, tally: &Tally, rollout: &Rollout, task: &Task, b
         return Err(Reason::OtherServer { node: task.subject.clone(), server, why });
     }
     match health::is_gated(rollout, task) {
-        true => health::gate(s, tally.now, &tally.holding, rollout, task, begun),
+        true => health::gate(s, tally.now, tally.holding(), rollout, task, begun),
         false => Ok(()),
     }
 }
@@ -236,21 +269,18 @@ fn quarantine_gate(s: &Sequencer, rollout: &Rollout, task: &Task) -> Result<(), 
 /// While one server of several is unavailable, no other is taken out: the members that are left must be a majority
 /// and stay one.
 fn other_server_down(s: &Sequencer, tally: &Tally, subject: &NodeName) -> Option<(NodeName, Unavailable)> {
-    let roster = s.roster.as_ref()?;
-    if roster.active(subject)?.role != ClusterRole::Server {
+    if s.roster.as_ref()?.active(subject)?.role != ClusterRole::Server {
         return None;
     }
-    let others = roster
-        .nodes
-        .iter()
-        .filter(|n| n.status == RosterStatus::Active && n.role == ClusterRole::Server && n.name != *subject);
-    others.filter_map(|n| tally.unavailable.get(&n.name).map(|why| (n.name.clone(), why.clone()))).next()
+    let others = s.active().filter(|n| n.role == ClusterRole::Server && n.name != *subject);
+    others.filter_map(|n| tally.unavailable(&n.name).map(|why| (n.name.clone(), why.clone()))).next()
 }
 
 pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
-    let tally = Tally::of(s, now);
-    let mut waits: Vec<Wait> = s.rollouts.iter().filter(|r| r.is_over()).flat_map(left_over).collect();
-    for (r, rollout) in s.rollouts.iter().enumerate().filter(|(_, r)| !r.is_over()) {
+    let tally = Tally::new(s, now);
+    let over = s.rollouts.active().filter(|(_, r)| r.is_over());
+    let mut waits: Vec<Wait> = over.flat_map(|(_, r)| left_over(r)).collect();
+    for (arrival, rollout) in s.rollouts.open() {
         let wait = |node, task, reason| Wait { plan: rollout.digest, seq: rollout.plan.seq, node, task, reason };
         let stopped = rollout_gate(s, now, rollout).err();
         if let Some(reason) = &stopped {
@@ -259,7 +289,7 @@ pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
             waits.push(wait(None, None, Reason::Preempted { by }));
         }
         for (subject, tasks) in &rollout.subjects {
-            let Some(&i) = tasks.iter().find(|&&i| !rollout.tasks[i].succeeded()) else {
+            let Some(&i) = tasks.iter().find(|&&i| !rollout.tasks()[i].succeeded()) else {
                 waits
                     .extend(health::reason(s, now, rollout, subject).map(|why| wait(Some(subject.clone()), None, why)));
                 continue;
@@ -267,7 +297,7 @@ pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
             // Of several tasks that are not done, the one that its node is at tells most.
             let i = rollout.flying_task(subject).unwrap_or(i);
             let task = &rollout.plan.tasks[i];
-            let record = &rollout.tasks[i];
+            let record = &rollout.tasks()[i];
             let reason = match &record.state {
                 TaskState::Granted { grant } => Reason::Performing {
                     task: task.id.clone(),
@@ -281,7 +311,7 @@ pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
                 TaskState::Ended { outcome, .. } => {
                     Reason::Failed { task: task.id.clone(), outcome: outcome.to_string() }
                 }
-                TaskState::Waiting => match (&stopped, task_gate(s, &tally, r, i)) {
+                TaskState::Waiting => match (&stopped, task_gate(s, &tally, (arrival, rollout), i)) {
                     (Some(reason), _) => reason.clone(),
                     (None, Err(reason)) => reason,
                     // It will be granted at the next decision.

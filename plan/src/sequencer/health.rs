@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    document::{PlanKind, RosterStatus, Task},
+    document::{PlanKind, Task},
     health::{Baseline, DOWN_MS, Level, SILENT_MS, Verdict, Vitals, Worse, blockers},
     id::NodeName,
     timestamp::Timestamp,
@@ -39,12 +39,14 @@ pub(super) fn verdicts(s: &Sequencer, node: &NodeName, now: Timestamp) -> Vec<Ve
     let seen = s.nodes.get(node);
     match seen.and_then(|seen| vitals(seen, now)) {
         Some(vitals) => vitals.verdicts.clone(),
-        None => {
-            let reported = seen.and_then(|seen| seen.reported).map(|at| at.unix_milliseconds());
-            let since = s.listening_since.unwrap_or(now).unix_milliseconds();
-            vec![Verdict::silent(now.unix_milliseconds(), reported, since)]
-        }
+        None => vec![silent(s, seen, now)],
     }
+}
+
+fn silent(s: &Sequencer, seen: Option<&Seen>, now: Timestamp) -> Verdict {
+    let reported = seen.and_then(|seen| seen.reported).map(|at| at.unix_milliseconds());
+    let since = s.listening_since.unwrap_or(now).unix_milliseconds();
+    Verdict::silent(now.unix_milliseconds(), reported, since)
 }
 
 /// The node's last report of this boot, while it is fresh.
@@ -65,13 +67,15 @@ pub(super) fn baseline(s: &Sequencer, node: &NodeName, now: Timestamp) -> Option
 /// Every active node that may hold what is about other nodes: the critical ones, each with the verdict that turned so
 /// last, and those that have not reported since the coordinator started, for nobody knows yet how they are.
 pub(super) fn holding(s: &Sequencer, now: Timestamp) -> Vec<(NodeName, Verdict)> {
-    let active = s.roster.iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active);
     let worst = |node: &NodeName| {
-        let never = never_reported(s, node);
-        let holds = |v: &Verdict| v.level == Level::Critical || never;
-        verdicts(s, node, now).into_iter().filter(holds).max_by_key(|v| v.since_ms)
+        let seen = s.nodes.get(node);
+        let holds = |v: &Verdict| v.level == Level::Critical || never_reported(s, node);
+        match seen.and_then(|seen| vitals(seen, now)) {
+            Some(vitals) => vitals.verdicts.iter().filter(|v| holds(v)).max_by_key(|v| v.since_ms).cloned(),
+            None => Some(silent(s, seen, now)).filter(holds),
+        }
     };
-    active.filter_map(|n| Some((n.name.clone(), worst(&n.name)?))).collect()
+    s.active().filter_map(|n| Some((n.name.clone(), worst(&n.name)?))).collect()
 }
 
 /// What must hold for a node and for all others before a task may disrupt it. `begun`: it is out of service already.
@@ -162,10 +166,9 @@ pub(super) fn deadlines<'r>(
 
 /// When a node that has not reported since the coordinator started counts as down instead of not known.
 pub(super) fn all_heard_by(s: &Sequencer) -> Option<Timestamp> {
-    let mut active = s.roster.iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active);
     // A node that is down for T is down just after T.
     let down = s.listening_since?.plus(Duration::from_millis(DOWN_MS + 1));
-    active.any(|n| never_reported(s, &n.name)).then_some(down)
+    (!s.unheard.is_empty()).then_some(down)
 }
 
 fn never_reported(s: &Sequencer, node: &NodeName) -> bool {
@@ -174,7 +177,7 @@ fn never_reported(s: &Sequencer, node: &NodeName) -> bool {
 
 /// Takes a report into account for every rollout that is done with that node and has to know it no worse.
 pub(super) fn observe(s: &mut Sequencer, now: Timestamp, node: &NodeName, vitals: Vitals) {
-    for rollout in s.rollouts.iter_mut().filter(|r| !r.is_over()) {
+    for rollout in s.rollouts.active_mut().filter(|r| !r.is_over()) {
         let Some(baseline) = rollout.baselines.get(node) else { continue };
         if !rollout.is_undisturbed(node) || !baseline.worse(&vitals).is_empty() {
             rollout.good.remove(node);
@@ -187,6 +190,7 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, node: &NodeName, vitals
     let seen = s.nodes.entry(node.clone()).or_default();
     seen.vitals = Some(vitals);
     seen.reported = Some(now);
+    s.unheard.remove(node);
 }
 
 /// Every node that the rollout is done with and that the ledger does not call no worse yet.
@@ -195,8 +199,9 @@ pub(super) fn recovering<'r>(
     now: Timestamp,
     rollout: &'r Rollout,
 ) -> impl Iterator<Item = (&'r NodeName, Recovery)> {
-    let done = rollout.baselines.iter().filter(|(node, _)| !rollout.no_worse.contains(*node) && rollout.is_done(node));
-    done.map(move |(node, baseline)| (node, recovery(s, now, rollout, node, baseline)))
+    let done = rollout.unproved.iter().filter(|node| rollout.is_done(node));
+    let with_baseline = done.filter_map(|node| Some((node, rollout.baselines.get(node)?)));
+    with_baseline.map(move |(node, baseline)| (node, recovery(s, now, rollout, node, baseline)))
 }
 
 fn recovery(s: &Sequencer, now: Timestamp, rollout: &Rollout, node: &NodeName, baseline: &Baseline) -> Recovery {

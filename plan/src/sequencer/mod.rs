@@ -21,10 +21,13 @@ mod gate;
 mod health;
 mod observation;
 mod rollout;
+mod rollouts;
+#[cfg(test)]
+mod tests;
 mod view;
 mod wait;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use budget::Unavailable;
 pub use observation::{Condition, Cordon, CordonOwner, Hold, Observation, Standing};
@@ -32,14 +35,14 @@ pub use view::{Grant, OpenGrant, Quarantine, RolloutState, RolloutView, TaskStat
 pub use wait::{Reason, Wait};
 
 use crate::{
-    document::{Roster, RosterStatus},
+    document::{Roster, RosterNode, RosterStatus},
     entry::Entry,
     health::{Verdict, Vitals},
-    id::{BootId, Digest, Epoch, NodeName},
+    id::{BootId, Digest, Epoch, Fingerprint, NodeName},
     timestamp::Timestamp,
     version::Version,
 };
-use rollout::Rollout;
+use rollouts::Rollouts;
 
 /// What is the same for every rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +67,12 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct Sequencer {
     settings: Settings,
-    /// In the order in which they were received.
-    rollouts: Vec<Rollout>,
+    rollouts: Rollouts,
     roster: Option<Roster>,
+    /// The keys of its active nodes.
+    keys: BTreeMap<NodeName, Fingerprint>,
+    /// Of its active nodes, those that have not reported since the start.
+    unheard: BTreeSet<NodeName>,
     epoch: Epoch,
     last_grant: u64,
     quarantines: BTreeMap<(NodeName, Version), String>,
@@ -74,6 +80,9 @@ pub struct Sequencer {
     quarantine_due: BTreeMap<(NodeName, Version), String>,
     holds: BTreeMap<NodeName, (Hold, Timestamp)>,
     nodes: BTreeMap<NodeName, Seen>,
+    /// Who is unavailable, but for the nodes in `unlooked`, of which something changed; empty between two calls.
+    unavailable: BTreeMap<NodeName, Unavailable>,
+    unlooked: BTreeSet<NodeName>,
     /// When this process first observed or decided: leases that were read from the ledger begin anew then, because
     /// nobody could renew them before.
     listening_since: Option<Timestamp>,
@@ -100,14 +109,18 @@ impl Sequencer {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            rollouts: Vec::new(),
+            rollouts: Rollouts::default(),
             roster: None,
+            keys: BTreeMap::new(),
+            unheard: BTreeSet::new(),
             epoch: Epoch(0),
             last_grant: 0,
             quarantines: BTreeMap::new(),
             quarantine_due: BTreeMap::new(),
             holds: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            unavailable: BTreeMap::new(),
+            unlooked: BTreeSet::new(),
             listening_since: None,
         }
     }
@@ -116,18 +129,21 @@ impl Sequencer {
     /// before they were written; entries about unknown plans, tasks or grants, and repeated ones, change nothing.
     pub fn apply(&mut self, now: Timestamp, entry: &Entry) {
         fold::apply(self, now, entry);
+        budget::look(self);
     }
 
     /// Takes something volatile into account.
     pub fn observe(&mut self, now: Timestamp, observation: Observation) {
         self.listening_since.get_or_insert(now);
         fold::observe(self, now, observation);
+        budget::look(self);
     }
 
     /// The clock that `now` is read from stepped by so many milliseconds: whatever was observed is as old as it was, and no
     /// lease, silence or soak ends by it.
     pub fn clock_stepped(&mut self, by_ms: i64) {
         fold::clock_stepped(self, by_ms);
+        budget::look(self);
     }
 
     /// What to append to the ledger now, in this order; empty when there is nothing. Changes nothing but the start
@@ -149,21 +165,43 @@ impl Sequencer {
         decide::deadline(self, now)
     }
 
-    /// Every plan the ledger knows, oldest first.
+    /// Every plan the ledger knows and that was not forgotten, oldest first.
     pub fn rollouts(&self) -> Vec<RolloutView> {
         self.rollouts.iter().map(|r| r.view(self.preemption_of(r))).collect()
+    }
+
+    /// One of them.
+    pub fn rollout(&self, plan: &Digest) -> Option<RolloutView> {
+        self.rollouts.get(plan).map(|r| r.view(self.preemption_of(r)))
+    }
+
+    /// Where each of them stands, oldest first.
+    pub fn standings(&self) -> impl Iterator<Item = (Digest, RolloutState)> {
+        self.rollouts.iter().map(|r| (r.digest, r.state(self.preemption_of(r))))
+    }
+
+    /// Where one of them stands.
+    pub fn standing(&self, plan: &Digest) -> Option<RolloutState> {
+        self.rollouts.get(plan).map(|r| r.state(self.preemption_of(r)))
+    }
+
+    /// Lets go of a rollout that nothing can change any more, in the ledger or by any node: it is over, and no node owes
+    /// a receipt. What it left behind (cordons, quarantines, its number) stays known. False, and nothing is done, when
+    /// something can change it, or when it is not known.
+    pub fn forget(&mut self, plan: &Digest) -> bool {
+        self.rollouts.forget(plan)
     }
 
     /// The grants that a node holds, whose leases it may renew; expired ones are not among them. They are told again
     /// when it connects, but for those of a rollout that is over: what a node has begun it ends, but it begins nothing
     /// any more.
     pub fn open_grants(&self, node: &NodeName) -> Vec<OpenGrant> {
-        self.rollouts.iter().flat_map(|r| r.open_grants(node)).collect()
+        self.rollouts.in_flight(node).filter_map(|(r, task)| r.open_grant(task)).collect()
     }
 
     /// Whether nothing of that plan will be granted any more; also true of a plan that is not known.
     pub fn is_over(&self, plan: &Digest) -> bool {
-        self.rollouts.iter().find(|r| r.digest == *plan).is_none_or(Rollout::is_over)
+        self.rollouts.get(plan).is_none_or(|r| r.is_over())
     }
 
     /// The quarantines that no person released.
@@ -180,13 +218,17 @@ impl Sequencer {
 
     /// Every active node of the roster: whether it is connected, and its last condition.
     pub fn nodes(&self) -> BTreeMap<NodeName, (bool, Condition)> {
-        let active = self.roster.iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active);
-        let node = |n: &crate::document::RosterNode| {
+        let node = |n: &RosterNode| {
             let seen = self.nodes.get(&n.name);
             let condition = seen.and_then(|s| s.condition.clone()).unwrap_or(Condition::UNKNOWN);
             (n.name.clone(), (seen.is_some_and(|s| s.connected.is_some()), condition))
         };
-        active.map(node).collect()
+        self.active().map(node).collect()
+    }
+
+    /// The active nodes of the roster, in its order.
+    fn active(&self) -> impl Iterator<Item = &RosterNode> {
+        self.roster.iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active)
     }
 
     /// Every verdict about a node that is not ok, the worst first, as of `now`. One that does not report, or never did,
@@ -197,13 +239,12 @@ impl Sequencer {
 
     /// Whether a rollout is done with that node and waits for its reports: each of them may let something start.
     pub fn awaits_reports(&self, node: &NodeName) -> bool {
-        let waits = |r: &&Rollout| !r.is_over() && r.baselines.contains_key(node) && !r.no_worse.contains(node);
-        self.rollouts.iter().any(|r| waits(&r))
+        self.rollouts.open().any(|(_, r)| r.unproved.contains(node))
     }
 
     /// The nodes that count as unavailable now, each with its first reason.
-    pub fn unavailable(&self) -> BTreeMap<NodeName, Unavailable> {
-        budget::unavailable(self)
+    pub fn unavailable(&self) -> &BTreeMap<NodeName, Unavailable> {
+        &self.unavailable
     }
 
     /// The nodes that Hostler made unschedulable and did not make schedulable again.

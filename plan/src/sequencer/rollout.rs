@@ -1,15 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    document::{Outcome, Plan, PlanKind, PlanRef},
+    document::{Outcome, Plan, PlanKind, PlanRef, Task},
     health::Baseline,
-    id::{Digest, Epoch, NodeName, Seq, TaskId},
+    id::{Digest, Epoch, Fingerprint, NodeName, Seq, TaskId},
     step::{AwaitReady, Step},
     timestamp::Timestamp,
     version::Version,
 };
 
-use super::view::{OpenGrant, RolloutState, RolloutView, TaskState, TaskView};
+use super::view::{Grant, OpenGrant, RolloutState, RolloutView, TaskState, TaskView};
 
 /// A plan and what became of its tasks.
 #[derive(Debug, Clone)]
@@ -19,17 +19,45 @@ pub(super) struct Rollout {
     pub received: Timestamp,
     pub end: Option<End>,
     pub paused: Option<(String, String)>,
-    pub tasks: Vec<TaskRecord>,
-    /// Per task, the indices of the tasks that it comes after.
-    pub after: Vec<Vec<usize>>,
+    /// In the plan's order, as everything else that speaks of tasks by index.
+    tasks: Vec<TaskRecord>,
+    index: BTreeMap<TaskId, usize>,
+    /// The key under which each target's receipts count.
+    target_keys: BTreeMap<NodeName, Fingerprint>,
+    order: Order,
+    counts: Counts,
     /// Per subject, the indices of the tasks about it, in the plan's order.
     pub subjects: BTreeMap<NodeName, Vec<usize>>,
     /// How every subject was before it was disrupted first.
     pub baselines: BTreeMap<NodeName, Baseline>,
     /// Of those, the ones that were found no worse after it, and stayed so for the soak.
     pub no_worse: BTreeSet<NodeName>,
-    /// Of the others, those whose reports since they were disrupted say no worse: since when, and the last one.
+    /// Of those, the others.
+    pub unproved: BTreeSet<NodeName>,
+    /// Of these, those whose reports since they were disrupted say no worse: since when, and the last one.
     pub good: BTreeMap<NodeName, (Timestamp, Timestamp)>,
+}
+
+/// Which tasks come after which.
+#[derive(Debug, Clone)]
+struct Order {
+    /// Per task, those that it comes after.
+    after: Vec<Vec<usize>>,
+    /// Per task, those that come after it.
+    before: Vec<Vec<usize>>,
+    /// Per task, how many of those that it comes after have not succeeded.
+    missing: Vec<usize>,
+}
+
+/// What the states of all tasks amount to.
+#[derive(Debug, Clone, Default)]
+struct Counts {
+    /// Waiting tasks that come after nothing that has not succeeded.
+    ready: BTreeSet<usize>,
+    in_flight: BTreeSet<usize>,
+    expired: BTreeSet<usize>,
+    failed: BTreeSet<usize>,
+    succeeded: usize,
 }
 
 /// How a rollout came to its end.
@@ -62,6 +90,13 @@ impl TaskRecord {
         }
     }
 
+    fn grant_mut(&mut self) -> Option<&mut Grant> {
+        match &mut self.state {
+            TaskState::Granted { grant } => Some(grant),
+            TaskState::Waiting | TaskState::Expired { .. } | TaskState::Ended { .. } => None,
+        }
+    }
+
     /// Whether its node may be at work: granted, or silent since its lease ran out.
     pub fn in_flight(&self) -> bool {
         matches!(self.state, TaskState::Granted { .. } | TaskState::Expired { .. })
@@ -70,22 +105,101 @@ impl TaskRecord {
 
 impl Rollout {
     pub fn new(digest: Digest, plan: Plan, received: Timestamp) -> Self {
-        let index: BTreeMap<&TaskId, usize> = plan.tasks.iter().enumerate().map(|(i, t)| (&t.id, i)).collect();
-        // A task that comes after one that is not in the plan never starts: it waits for itself.
-        let after = plan
-            .tasks
-            .iter()
-            .enumerate()
-            .map(|(i, t)| t.after.iter().map(|a| index.get(a).copied().unwrap_or(i)).collect())
-            .collect();
+        let index: BTreeMap<TaskId, usize> = plan.tasks.iter().enumerate().map(|(i, t)| (t.id.clone(), i)).collect();
         let mut subjects: BTreeMap<NodeName, Vec<usize>> = BTreeMap::new();
         for (i, task) in plan.tasks.iter().enumerate() {
             subjects.entry(task.subject.clone()).or_default().push(i);
         }
-        let fresh = TaskRecord { state: TaskState::Waiting, was_granted: false, progress: None };
-        let tasks = vec![fresh; plan.tasks.len()];
-        let (baselines, no_worse, good) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        Self { digest, tasks, after, subjects, plan, received, end: None, paused: None, baselines, no_worse, good }
+        let target_keys = plan.targets.iter().map(|t| (t.node.clone(), t.key.clone())).collect();
+        let order = Order::of(&plan, &index);
+        let ready = (0..plan.tasks.len()).filter(|&i| order.missing[i] == 0).collect();
+        let waiting = TaskRecord { state: TaskState::Waiting, was_granted: false, progress: None };
+        Self {
+            digest,
+            tasks: vec![waiting; plan.tasks.len()],
+            index,
+            target_keys,
+            order,
+            counts: Counts { ready, ..Counts::default() },
+            subjects,
+            plan,
+            received,
+            end: None,
+            paused: None,
+            baselines: BTreeMap::new(),
+            no_worse: BTreeSet::new(),
+            unproved: BTreeSet::new(),
+            good: BTreeMap::new(),
+        }
+    }
+
+    pub fn tasks(&self) -> &[TaskRecord] {
+        &self.tasks
+    }
+
+    /// Each task with its record.
+    pub fn each(&self) -> impl Iterator<Item = (&Task, &TaskRecord)> {
+        self.plan.tasks.iter().zip(&self.tasks)
+    }
+
+    pub fn set_state(&mut self, task: usize, state: TaskState) {
+        let record = &mut self.tasks[task];
+        let had_succeeded = record.succeeded();
+        record.was_granted |= matches!(state, TaskState::Granted { .. });
+        record.state = state;
+        let (succeeded, counts) = (record.succeeded(), &mut self.counts);
+        put(&mut counts.in_flight, task, record.in_flight());
+        put(&mut counts.expired, task, matches!(record.state, TaskState::Expired { .. }));
+        put(&mut counts.failed, task, record.failure().is_some());
+        // What ended stays so.
+        if succeeded && !had_succeeded {
+            counts.succeeded += 1;
+            for later in std::mem::take(&mut self.order.before[task]) {
+                self.order.missing[later] -= 1;
+                self.note_ready(later);
+            }
+        }
+        self.note_ready(task);
+    }
+
+    fn note_ready(&mut self, task: usize) {
+        let ready = self.order.missing[task] == 0 && self.tasks[task].state == TaskState::Waiting;
+        put(&mut self.counts.ready, task, ready);
+    }
+
+    pub fn set_progress(&mut self, task: usize, progress: Option<String>) {
+        self.tasks[task].progress = progress;
+    }
+
+    /// Waiting tasks that come after nothing that has not succeeded.
+    pub fn ready(&self) -> &BTreeSet<usize> {
+        &self.counts.ready
+    }
+
+    /// Tasks whose nodes may be at work.
+    pub fn in_flight(&self) -> &BTreeSet<usize> {
+        &self.counts.in_flight
+    }
+
+    /// The first task that failed.
+    pub fn failed(&self) -> Option<usize> {
+        self.counts.failed.first().copied()
+    }
+
+    pub fn all_succeeded(&self) -> bool {
+        self.counts.succeeded == self.tasks.len()
+    }
+
+    /// Of the tasks that this one comes after, the first one that has not succeeded.
+    pub fn comes_after(&self, task: usize) -> Option<usize> {
+        self.order.after[task].iter().copied().find(|&earlier| !self.tasks[earlier].succeeded())
+    }
+
+    /// Whether nothing that the ledger may still hold can change it: it is over, and no node that was granted a task owes
+    /// a receipt.
+    pub fn is_settled(&self) -> bool {
+        let owes = |record: &TaskRecord| record.was_granted && !matches!(record.state, TaskState::Ended { .. });
+        self.is_over() && !self.tasks.iter().any(owes)
     }
 
     pub fn order(&self) -> (Epoch, Seq) {
@@ -97,7 +211,11 @@ impl Rollout {
     }
 
     pub fn task_index(&self, id: &TaskId) -> Option<usize> {
-        self.plan.tasks.iter().position(|t| t.id == *id)
+        self.index.get(id).copied()
+    }
+
+    pub fn target_key(&self, node: &NodeName) -> Option<&Fingerprint> {
+        self.target_keys.get(node)
     }
 
     pub fn lists_beside(&self, other: &Rollout) -> bool {
@@ -119,11 +237,6 @@ impl Rollout {
         let flying = tasks.iter().any(|&i| self.tasks[i].in_flight());
         let done = tasks.last().is_some_and(|&i| self.tasks[i].succeeded());
         begun && if self.is_over() { flying } else { flying || !done }
-    }
-
-    /// Whether every task that this one comes after succeeded.
-    pub fn is_next(&self, task: usize) -> bool {
-        self.after[task].iter().all(|&a| self.tasks[a].succeeded())
     }
 
     /// Whether the subject of that task is out of service by an earlier task. A task that is granted again, after its
@@ -161,7 +274,7 @@ impl Rollout {
     }
 
     pub fn expired_task(&self) -> Option<usize> {
-        self.tasks.iter().position(|t| matches!(t.state, TaskState::Expired { .. }))
+        self.counts.expired.first().copied()
     }
 
     pub fn state(&self, preempted_by: Option<Seq>) -> RolloutState {
@@ -180,7 +293,7 @@ impl Rollout {
     }
 
     pub fn view(&self, preempted_by: Option<Seq>) -> RolloutView {
-        let tasks = self.plan.tasks.iter().zip(&self.tasks).map(|(task, record)| TaskView {
+        let tasks = self.each().map(|(task, record)| TaskView {
             task: task.id.clone(),
             node: task.node.clone(),
             subject: task.subject.clone(),
@@ -201,16 +314,51 @@ impl Rollout {
         }
     }
 
-    pub fn open_grants(&self, node: &NodeName) -> Vec<OpenGrant> {
-        let granted = |(task, record): (&crate::document::Task, &TaskRecord)| match &record.state {
-            TaskState::Granted { grant } if task.node == *node => {
-                Some(OpenGrant { plan: self.digest, task: task.id.clone(), grant: grant.clone() })
+    /// The grant that a task holds, if its lease did not run out.
+    pub fn open_grant(&self, task: usize) -> Option<OpenGrant> {
+        match &self.tasks[task].state {
+            TaskState::Granted { grant } => {
+                Some(OpenGrant { plan: self.digest, task: self.plan.tasks[task].id.clone(), grant: grant.clone() })
             }
-            TaskState::Granted { .. } | TaskState::Waiting | TaskState::Expired { .. } | TaskState::Ended { .. } => {
-                None
-            }
-        };
-        self.plan.tasks.iter().zip(&self.tasks).filter_map(granted).collect()
+            TaskState::Waiting | TaskState::Expired { .. } | TaskState::Ended { .. } => None,
+        }
+    }
+
+    /// The same, to note when its lease was renewed.
+    pub fn grant_mut(&mut self, task: usize) -> Option<&mut Grant> {
+        self.tasks[task].grant_mut()
+    }
+
+    /// The grants of all tasks whose leases did not run out.
+    pub fn grants_mut(&mut self) -> impl Iterator<Item = &mut Grant> {
+        self.tasks.iter_mut().filter_map(TaskRecord::grant_mut)
+    }
+}
+
+impl Order {
+    fn of(plan: &Plan, index: &BTreeMap<TaskId, usize>) -> Self {
+        // A task that comes after one that is not in the plan never starts: it waits for itself.
+        let after: Vec<Vec<usize>> = plan
+            .tasks
+            .iter()
+            .enumerate()
+            .map(|(i, t)| t.after.iter().map(|a| index.get(a).copied().unwrap_or(i)).collect())
+            .collect();
+        let mut before = vec![Vec::new(); after.len()];
+        for (task, earlier) in after.iter().enumerate() {
+            earlier.iter().for_each(|&earlier| before[earlier].push(task));
+        }
+        let missing = after.iter().map(Vec::len).collect();
+        Self { after, before, missing }
+    }
+}
+
+/// Puts a task into a set, or takes it out.
+fn put(set: &mut BTreeSet<usize>, task: usize, belongs: bool) {
+    if belongs {
+        set.insert(task);
+    } else {
+        set.remove(&task);
     }
 }
 
