@@ -1,8 +1,7 @@
 //! `hostler-agent facts`: one reading without a coordinator.
 
-use anyhow::Context;
-use hostler_facts::{Facts, Now, Source, State};
-use std::io::Write;
+use hostler_facts::{Facts, Failure, Now, Source, State};
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -19,11 +18,23 @@ pub enum Output {
     Json,
 }
 
+/// Why the command fails.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    #[error("cannot read a recorded machine: {0}")]
+    Recorded(Failure),
+    #[error("cannot write the reading as JSON: {0}")]
+    Json(serde_json::Error),
+    /// It is closed.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+}
+
 /// Takes one reading of this machine, or of the recorded one in `root`, and prints it to standard output. Readers that
 /// failed are named on standard error; the command succeeds all the same, because the rest is true.
-pub fn command(root: Option<&Path>, output: Output) -> anyhow::Result<()> {
+pub fn command(root: Option<&Path>, output: Output) -> Result<(), FactsError> {
     let source = match root {
-        Some(folder) => Source::recorded(folder).context("cannot read a recorded machine")?,
+        Some(folder) => Source::recorded(folder).map_err(FactsError::Recorded)?,
         None => Source::real(),
     };
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -33,11 +44,9 @@ pub fn command(root: Option<&Path>, output: Output) -> anyhow::Result<()> {
     facts.settle(PATIENCE);
     let text = match output {
         Output::Text => facts.reading().exposition(&[]),
-        Output::Json => {
-            serde_json::to_string_pretty(facts.reading()).context("cannot write the reading as JSON")? + "\n"
-        }
+        Output::Json => serde_json::to_string_pretty(facts.reading()).map_err(FactsError::Json)? + "\n",
     };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    io::stdout().write_all(text.as_bytes()).map_err(FactsError::Output)?;
     for (name, state) in facts.states() {
         if let State::Failed(failure) = state {
             eprintln!("{name}: {failure}");

@@ -4,11 +4,11 @@
 //! only one who acts, through the [`Host`] it was given. They share a process and talk through a small typed
 //! interface.
 
+pub mod command;
 mod credentials;
 mod enrol;
 pub mod facts;
 mod link;
-pub mod log;
 pub mod memory;
 mod metrics;
 pub mod settings;
@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use hostler_daemon::process;
 use hostler_executor::{
     Ended, Executor, ExecutorError,
     disk::{Disk, DiskError},
@@ -127,8 +128,8 @@ pub async fn run(
         let host = host.clone();
         beside.spawn(metrics::serve(address, move || host.read_facts(host.now())));
     }
-    // Says nothing where systemd does not listen. A node that waits for its join string is up and running.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    // A node that waits for its join string is up and running.
+    process::ready();
     let credentials = match enrolled {
         Some(credentials) => credentials,
         None => {
@@ -197,7 +198,7 @@ async fn stand_by(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     tracing::error!(NODE = %credentials.node, "{refused}; until then this node reports its facts and performs nothing");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Status("damaged state: performs nothing, see the messages")]);
+    process::status("damaged state: performs nothing, see the messages");
     let (door, inbox) = protocol::queue();
     let board = link.board.clone();
     // The trust root is lost, and so are the pins that it named. The CA that issued the certificate will do: what comes

@@ -1,12 +1,17 @@
-//! `hostler-coordinator` as a process: arguments, logs, signals and systemd.
+//! `hostler-coordinator` as a process: arguments, messages, signals and systemd.
 
-use std::{io::Write as _, path::PathBuf, time::Duration};
+use std::{io::Write as _, path::PathBuf};
 
 use clap::{Parser, Subcommand};
-use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use hostler_daemon::{
+    log,
+    process::{self, EndSignals},
+};
 
-use crate::{Listeners, RunError, Settings, SettingsError, control_loop::ControlHandle, log, recover, run};
+use crate::{Listeners, RunError, Settings, SettingsError, recover, run};
+
+/// Threads for exports of the ledger, which wait for slow readers: as many as there are admins at a time.
+const BLOCKING_THREADS: usize = crate::limits::ADMIN_CONNECTIONS;
 
 /// Keeps the signed documents of a fleet, sequences work over its nodes, and always says why it waits.
 #[derive(Debug, Parser)]
@@ -70,11 +75,9 @@ pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
 
 /// Serves until SIGTERM or SIGINT: what the process does once it has its settings.
 pub fn serve(settings: Settings) -> Result<(), CommandError> {
-    let variable = |name: &str| std::env::var(name).ok();
-    log::start(variable("RUST_LOG").as_deref(), variable("JOURNAL_STREAM").as_deref());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Start)?;
-    let served = runtime.block_on(async {
-        let shutdown = signals()?;
+    log::start("hostler-coordinator");
+    let served = process::run(BLOCKING_THREADS, async {
+        let mut signals = EndSignals::listen().map_err(RunError::Start)?;
         let listeners = Listeners::bind(&settings).await?;
         let addresses = listeners.addresses().clone();
         let line = format!(
@@ -82,42 +85,9 @@ pub fn serve(settings: Settings) -> Result<(), CommandError> {
             addresses.enrolment, addresses.agents, addresses.admin
         );
         let _ = std::io::stdout().write_all(line.as_bytes());
-        let result = run(settings, listeners, shutdown).await;
-        notify(&[NotifyState::Stopping]);
+        let result = run(settings, listeners, signals.wait()).await;
+        process::stopping();
         result
     });
-    // A blocked export or a half-finished upload must not hold up the end.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(served?)
-}
-
-fn signals() -> Result<impl Future<Output = ()>, RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Start)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-/// Tells systemd, if it listens.
-pub(crate) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
-    }
-}
-
-/// Tells systemd that we are ready, and from then on that we are alive, for as long as the control loop answers.
-pub(crate) async fn keep_watchdog(control: ControlHandle) {
-    notify(&[NotifyState::Ready]);
-    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
-    let mut beat = tokio::time::interval(limit / 3);
-    loop {
-        beat.tick().await;
-        if control.ask(|_, _| ()).await.is_ok() {
-            notify(&[NotifyState::Watchdog]);
-        }
-    }
+    Ok(served.map_err(RunError::Start)??)
 }

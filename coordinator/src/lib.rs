@@ -9,7 +9,6 @@ mod control;
 mod control_loop;
 mod grpc;
 mod limits;
-mod log;
 mod metrics;
 mod nodes;
 mod rate;

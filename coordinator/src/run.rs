@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hostler_daemon::http;
+use hostler_daemon::{http, process};
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
     join::SetupCode,
@@ -22,7 +22,6 @@ use tonic::transport::{Server, server::Router};
 
 use crate::{
     clock::now,
-    command::keep_watchdog,
     control::{Control, ControlConfig, State},
     control_loop::{ControlLoop, Running},
     grpc::{
@@ -153,7 +152,9 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
     let coordinator = Coordinator::open(&settings, &listeners.addresses)?;
     let (stop, stopped) = watch::channel(false);
     let serving = coordinator.serve(listeners, &stopped)?;
-    let watchdog = keep_watchdog(coordinator.control.handle.clone());
+    process::ready();
+    let control = coordinator.control.handle.clone();
+    let watchdog = process::keep_watchdog(|| async { control.ask(|_, _| ()).await.is_ok() });
     tokio::pin!(serving, shutdown, watchdog);
     let result = tokio::select! {
         result = &mut serving => result,

@@ -1,7 +1,9 @@
-//! What every daemon of Hostler needs and none should write again: settings from files and the environment, and a small
-//! HTTP server for `/metrics`.
+//! What every daemon of Hostler needs and none should write again: settings from files and the environment, messages to
+//! the journal, signals and systemd, and a small HTTP server for `/metrics`.
 //!
 //! Nothing here knows what a fleet is.
 
 pub mod http;
+pub mod log;
+pub mod process;
 pub mod settings;

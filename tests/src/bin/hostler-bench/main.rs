@@ -19,12 +19,12 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use hostler_daemon::process::{self, EndSignals};
 use hostler_executor::host::{Host, Linux};
 use hostler_tests::{
     recorded::Recorded,
     stand::{Setup, Stand},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures an idle agent beside Debian's prometheus-node-exporter on this machine, the time from submitting a plan to
 /// its last receipt, and what the coordinator holds for each node. Prints tables for docs/benchmarks.md.
@@ -129,16 +129,15 @@ fn main() -> ExitCode {
 /// The agent as `hostler-agent` runs it.
 fn agent(config: &Path, machine: Option<&Path>) -> anyhow::Result<()> {
     let settings = hostler_agent::Settings::load(Some(config), std::env::vars_os())?;
-    hostler_agent::log::start();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
-    runtime.block_on(async {
+    hostler_daemon::log::start("hostler-agent");
+    process::run(hostler_agent::command::BLOCKING_THREADS, async {
         let host: Arc<dyn Host> = match machine {
             Some(folder) => Arc::new(Recorded::open(folder)?),
             None => Arc::new(Linux::new(settings.kubeconfigs.clone(), settings.clock)),
         };
-        hostler_agent::run(settings, host, terminated()?).await?;
+        hostler_agent::run(settings, host, signals()?.wait()).await?;
         Ok(())
-    })
+    })?
 }
 
 /// This program again as a coordinator that names that host to its agents.
@@ -171,10 +170,10 @@ fn bench(arguments: &Arguments) -> anyhow::Result<()> {
 fn until_stopped(run: impl AsyncFnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let terminated = terminated()?;
+        let mut signals = signals()?;
         tokio::select! {
             ended = run() => ended,
-            () = terminated => Err(anyhow::anyhow!("stopped before the end")),
+            () = signals.wait() => Err(anyhow::anyhow!("stopped before the end")),
         }
     });
     // The simulated nodes' executors are threads that nobody waits for.
@@ -190,14 +189,6 @@ fn load() -> String {
     format!("{} on {processors} processors", averages.join(" "))
 }
 
-/// Ready when a person or the system wants this to end.
-fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
+fn signals() -> anyhow::Result<EndSignals> {
+    EndSignals::listen().context("cannot listen to signals")
 }
