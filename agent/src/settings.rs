@@ -10,7 +10,10 @@ use std::{
 pub use hostler_daemon::settings::SettingsError;
 use hostler_daemon::settings::{Places, Written};
 use hostler_executor::host::ClockSource;
-use hostler_plan::id::NodeName;
+use hostler_plan::{
+    health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS},
+    id::NodeName,
+};
 use serde::Deserialize;
 
 /// Where the settings stand: `HOSTLER_AGENT_STATE_DIR` and its like win.
@@ -59,7 +62,7 @@ impl Default for Settings {
             join_files: JOIN_FILES.map(PathBuf::from).to_vec(),
             state_dir: "/var/lib/hostler/agent".into(),
             node_name: None,
-            report_interval: Duration::from_secs(10),
+            report_interval: DEFAULT_REPORT_INTERVAL,
             kubeconfigs: KUBECONFIGS.map(PathBuf::from).to_vec(),
             clock: ClockSource::default(),
             metrics_listen: None,
@@ -79,11 +82,12 @@ impl Settings {
 
 fn settle(written: Written<Keys>) -> Result<Settings, SettingsError> {
     let (keys, default) = (&written.values, Settings::default());
-    let report_interval = match keys.report_interval_seconds {
-        None => default.report_interval,
-        Some(seconds @ 1..=3600) => Duration::from_secs(seconds),
-        Some(other) => return Err(written.wrong("report_interval_seconds", "1 to 3600", other)),
-    };
+    let report_interval = written.seconds(
+        "report_interval_seconds",
+        keys.report_interval_seconds,
+        REPORT_INTERVAL_SECONDS,
+        DEFAULT_REPORT_INTERVAL,
+    )?;
     let named = |name: &String| {
         NodeName::new(name.as_str())
             .map_err(|_| written.wrong("node_name", "a name such as pi-1: at most 63 of a-z, 0-9 and -", name))
@@ -131,7 +135,8 @@ mod tests {
     #[test]
     fn wrong_values_say_what_was_expected_and_where() {
         for (text, expected) in [
-            ("report_interval_seconds = 0", "expected 1 to 3600"),
+            ("report_interval_seconds = 0", "expected 1 to 30 seconds"),
+            ("report_interval_seconds = 31", "expected 1 to 30 seconds"),
             ("node_name = \"W 1\"", "expected a name such as pi-1"),
             ("report_interval_seconds = \"soon\"", "report_interval_seconds"),
             ("clock = \"ntp\"", "clock"),

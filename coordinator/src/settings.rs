@@ -12,6 +12,7 @@ use std::{
 
 pub use hostler_daemon::settings::SettingsError;
 use hostler_daemon::settings::{Places, Written};
+use hostler_plan::health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS};
 use serde::Deserialize;
 
 use crate::grpc::ca::NODE_LIFETIME;
@@ -20,12 +21,6 @@ use crate::grpc::ca::NODE_LIFETIME;
 const PLACES: Places = Places { file: "/etc/hostler/coordinator.toml", prefix: "HOSTLER_COORDINATOR" };
 /// Where everything is kept when nobody says otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/hostler/coordinator";
-
-/// Every ten seconds a report: the freshness that dashboards expect, at a few hundred bytes each.
-const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(10);
-/// Faster than once a second costs a small node more than it tells. A node is silent after a minute, which holds rollouts:
-/// two reports must fit into it.
-const REPORT_INTERVAL_SECONDS: std::ops::RangeInclusive<u64> = 1..=30;
 
 /// How a coordinator runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,11 +97,12 @@ fn settle(written: Written<Keys>) -> Result<Settings, SettingsError> {
     {
         return Err(written.wrong("advertised_host", "a host name or an address without a port", host));
     }
-    let report_interval = match keys.report_interval_seconds {
-        None => DEFAULT_REPORT_INTERVAL,
-        Some(seconds) if REPORT_INTERVAL_SECONDS.contains(&seconds) => Duration::from_secs(seconds),
-        Some(other) => return Err(written.wrong("report_interval_seconds", "1 to 30 seconds", other)),
-    };
+    let report_interval = written.seconds(
+        "report_interval_seconds",
+        keys.report_interval_seconds,
+        REPORT_INTERVAL_SECONDS,
+        DEFAULT_REPORT_INTERVAL,
+    )?;
     Ok(Settings {
         enrolment_listen: address("enrolment_listen", &keys.enrolment_listen, 7443)?,
         agent_listen: address("agent_listen", &keys.agent_listen, 7444)?,

@@ -8,7 +8,9 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     io::ErrorKind,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use config::{Config, ConfigError, Environment, File, FileFormat, Source as _};
@@ -22,7 +24,7 @@ pub enum SettingsError {
     Fragment { place: String, reason: String },
     /// A value is no good.
     #[error("setting {key}: expected {expected}, found {found:?}; correct it in {place}")]
-    Value { key: &'static str, expected: &'static str, found: String, place: String },
+    Value { key: &'static str, expected: String, found: String, place: String },
     /// A file or folder is there and cannot be read, or the file that was asked for is not there.
     #[error("cannot read the settings in {file}: {reason}; correct it, or name another file with --config")]
     File { file: PathBuf, reason: String },
@@ -105,9 +107,24 @@ impl Places {
 
 impl<T> Written<T> {
     /// The error for a value that is no good.
-    pub fn wrong(&self, key: &'static str, expected: &'static str, found: impl ToString) -> SettingsError {
+    pub fn wrong(&self, key: &'static str, expected: impl Into<String>, found: impl ToString) -> SettingsError {
         let place = self.places.get(key).cloned().unwrap_or_default();
-        SettingsError::Value { key, expected, found: found.to_string(), place }
+        SettingsError::Value { key, expected: expected.into(), found: found.to_string(), place }
+    }
+
+    /// A time in whole seconds, which must lie in `range` where it is written.
+    pub fn seconds(
+        &self,
+        key: &'static str,
+        written: Option<u64>,
+        range: RangeInclusive<u64>,
+        default: Duration,
+    ) -> Result<Duration, SettingsError> {
+        match written {
+            None => Ok(default),
+            Some(seconds) if range.contains(&seconds) => Ok(Duration::from_secs(seconds)),
+            Some(other) => Err(self.wrong(key, format!("{} to {} seconds", range.start(), range.end()), other)),
+        }
     }
 }
 

@@ -23,11 +23,19 @@ pub use thresholds::{Change, TableError, ThresholdError, Thresholds};
 use crate::fact::Reading;
 use measure::{Found, Memory};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use watch::{Standing, Watch};
 
 /// After this long without a report a node is unknown: six reports that did not come.
 pub const SILENT_MS: u64 = 60_000;
+/// How often a node may be told to report its facts, by the agent's settings, the coordinator's, or the coordinator over the
+/// wire. Faster than once a second costs a small node more than it tells. Two reports fit into the time after which a node
+/// is unknown and holds rollouts, so that no setting makes it silent.
+pub const REPORT_INTERVAL_SECONDS: RangeInclusive<u64> = 1..=30;
+/// The freshness that dashboards expect, at a few hundred bytes each.
+pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+const _: () = assert!(2 * 1000 * *REPORT_INTERVAL_SECONDS.end() <= SILENT_MS);
+
 /// After this long without a report a node counts as down.
 pub const DOWN_MS: u64 = 300_000;
 

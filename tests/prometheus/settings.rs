@@ -59,6 +59,20 @@ fn the_settings_files_name_every_key_with_its_default() {
 }
 
 #[test]
+fn every_page_names_the_range_of_the_report_interval() {
+    let (least, most) = hostler_plan::health::REPORT_INTERVAL_SECONDS.into_inner();
+    for page in [
+        "packaging/etc/agent.toml",
+        "packaging/etc/coordinator.toml",
+        "packaging/man/hostler-agent.8",
+        "packaging/man/hostler-coordinator.8",
+    ] {
+        let range = format!("facts, {least} to {most}");
+        assert!(text(page).replace("facts are reported, ", "facts, ").contains(&range), "{page} lacks {range}");
+    }
+}
+
+#[test]
 fn the_port_of_the_scrape_is_that_of_the_settings_file() {
     let port = |listen: Option<std::net::SocketAddr>| listen.unwrap().port();
     let fleet = port(coordinator(&with_examples("packaging/etc/coordinator.toml")).unwrap().metrics_listen);

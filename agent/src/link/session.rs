@@ -3,6 +3,7 @@ use std::{collections::BTreeSet, time::Duration};
 use hostler_plan::{
     document::Signed,
     fact::{DeltaWriter, Reading},
+    health::REPORT_INTERVAL_SECONDS,
     id::{Digest, TaskId},
     refusal::{Refusal, Refused},
 };
@@ -198,7 +199,9 @@ impl Session<'_> {
                 self.welcomed = true;
                 tracing::info!("connected to the coordinator");
                 if welcome.report_interval_seconds > 0 {
-                    self.report_interval = Duration::from_secs(u64::from(welcome.report_interval_seconds));
+                    let (least, most) = REPORT_INTERVAL_SECONDS.into_inner();
+                    let seconds = u64::from(welcome.report_interval_seconds).clamp(least, most);
+                    self.report_interval = Duration::from_secs(seconds);
                 }
                 return Ok(());
             }
