@@ -1,7 +1,4 @@
 //! Signing and judging plans on files: what stock ssh-keygen says, thresholds, and everything that is not a plan.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
-
-mod fixture;
 
 use std::{
     io::Write as _,
@@ -10,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fixture::{Fleet, anna, bert, key, otto, sign, write_key};
+use crate::fleet::{Fleet, anna, bert, key, otto, sign, write_key};
 use hostler_cli::file::{read_document, signature_path, write_document};
 use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, Signed},
@@ -135,7 +132,7 @@ type BadPlan = (&'static str, Refusal, &'static str, Box<dyn Fn(&mut Plan)>);
 /// Every bad plan: what is wrong with it, the refusal, and a word that its message must have.
 #[test]
 fn bad_plans_are_refused_by_name_and_get_no_signature() {
-    let later = |seconds| fixture::now().plus(Duration::from_secs(seconds));
+    let later = |seconds| crate::fleet::now().plus(Duration::from_secs(seconds));
     let past = Timestamp::from_unix_seconds(1_000_000_000);
     let cases: Vec<BadPlan> = vec![
         (

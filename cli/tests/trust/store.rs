@@ -1,9 +1,6 @@
 //! What a machine holds as proved, and what a coordinator cannot make it believe.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
-mod fixture;
-
-use fixture::{Fleet, anna, bert, key, node_key, pending, sign};
+use crate::fleet::{Fleet, anna, bert, key, node_key, pending, sign};
 use hostler_cli::{
     Error,
     roster::{Eligibility, verify_enrolments},

@@ -1,11 +1,8 @@
 //! A ledger that was edited is named at the exact record, even where every line's hash was made anew.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
-
-mod fixture;
 
 use std::process::Command;
 
-use fixture::{Fleet, anna, entries, ledger, node_key, sign};
+use crate::fleet::{Fleet, anna, entries, ledger, node_key, sign};
 use hostler_cli::ledger::{Flaw, verify};
 use hostler_plan::{
     document::{DocumentKind, Outcome, Receipt},
