@@ -10,10 +10,11 @@ mod world;
 
 use std::{fs, path::Path};
 
+use hostler_fixtures::golden;
+
 #[test]
 fn scenarios_answer_as_written() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let bless = std::env::var_os("HOSTLER_BLESS").is_some();
     let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|f| f.unwrap().path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "txt"));
     files.sort();
@@ -22,16 +23,9 @@ fn scenarios_answer_as_written() {
     for file in files {
         let written = fs::read_to_string(&file).unwrap();
         let played = play(&written);
-        if played == written {
-            continue;
-        }
-        if bless {
-            fs::write(&file, played).unwrap();
-        } else {
-            differing.push(format!("{}:\n{}", file.display(), first_difference(&written, &played)));
-        }
+        differing.extend(golden::difference(&file, &played));
     }
-    assert!(differing.is_empty(), "{}\nHOSTLER_BLESS=1 writes the answers anew", differing.join("\n"));
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
 /// The file with every answer as it is given now.
@@ -53,12 +47,4 @@ fn play(written: &str) -> String {
         }
     }
     played
-}
-
-fn first_difference(written: &str, played: &str) -> String {
-    let mut lines = written.lines().zip(played.lines()).enumerate();
-    match lines.find(|(_, (w, p))| w != p) {
-        Some((i, (w, p))) => format!("  line {}\n  expected: {w}\n  found:    {p}", i + 1),
-        None => "  one of them is longer".to_owned(),
-    }
 }

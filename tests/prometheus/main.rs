@@ -24,17 +24,9 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
 }
 
-/// Compares with the file, or writes it when HOSTLER_WRITE_GOLDEN is set.
+/// Fails unless the file is what was made.
 fn golden(path: &str, made: &str) {
-    let file = workspace().join(path);
-    if std::env::var_os("HOSTLER_WRITE_GOLDEN").is_some() {
-        fs::write(&file, made).unwrap();
-    }
-    let found = fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        found == made,
-        "{path} is not what tests/prometheus makes; run HOSTLER_WRITE_GOLDEN=1 cargo test -p hostler-tests --test prometheus"
-    );
+    hostler_fixtures::golden::check(&workspace().join(path), made);
 }
 
 #[test]

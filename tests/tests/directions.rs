@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("plan", &[]),
+    ("fixtures", &["plan"]),
     ("proto", &["plan"]),
     ("facts", &["plan"]),
     ("daemon", &[]),
@@ -19,8 +20,14 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
 }
 
-fn named_by(member: &str) -> BTreeSet<String> {
+/// What the manifest of a crate names: for what it builds, and for its tests as well.
+fn named_by(member: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let manifest = std::fs::read_to_string(workspace().join(member).join("Cargo.toml")).expect("a manifest");
+    let (built, tested) = manifest.split_once("[dev-dependencies]").unwrap_or((&manifest, ""));
+    (named_in(member, built), named_in(member, tested))
+}
+
+fn named_in(member: &str, manifest: &str) -> BTreeSet<String> {
     let own = format!("hostler-{member}");
     manifest
         .lines()
@@ -33,10 +40,13 @@ fn named_by(member: &str) -> BTreeSet<String> {
 #[test]
 fn crates_name_only_the_crates_below_them() {
     for (member, allowed) in MAY_NAME {
-        let allowed: BTreeSet<String> = allowed.iter().map(|a| (*a).to_owned()).collect();
-        let named = named_by(member);
-        let wrong: Vec<_> = named.difference(&allowed).collect();
+        let mut allowed: BTreeSet<String> = allowed.iter().map(|a| (*a).to_owned()).collect();
+        let (built, tested) = named_by(member);
+        let wrong: Vec<_> = built.difference(&allowed).collect();
         assert!(wrong.is_empty(), "{member} may name {allowed:?}, found also {wrong:?}; see ARCHITECTURE.md");
+        allowed.insert("fixtures".to_owned());
+        let wrong: Vec<_> = tested.difference(&allowed).collect();
+        assert!(wrong.is_empty(), "the tests of {member} may name {allowed:?}, found also {wrong:?}");
     }
 }
 

@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
-use crate::fleet::{Fleet, anna, bert, key, otto, sign, write_key};
+use crate::fleet::{Fleet, anna, bert, otto, sign, write_key};
 use hostler_cli::file::{read_document, signature_path, write_document};
+use hostler_fixtures::key;
 use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, Signed},
     id::{Digest, Epoch, FleetId},

@@ -1,11 +1,12 @@
 //! What a machine holds as proved, and what a coordinator cannot make it believe.
 
-use crate::fleet::{Fleet, anna, bert, key, node_key, pending, sign};
+use crate::fleet::{Fleet, anna, bert, node_key, pending, sign};
 use hostler_cli::{
     Error,
     roster::{Eligibility, verify_enrolments},
     trust_store::TrustStore,
 };
+use hostler_fixtures::{key, public, token_id};
 use hostler_plan::{
     document::{Approval, DocumentKind, Root, Roster, Signed},
     id::{Epoch, TokenId},
@@ -104,7 +105,7 @@ fn only_what_its_admission_covers_is_listed_without_a_question() {
     };
     let new = || pending("new", &key(60), &token, |_, _| {});
     assert_eq!(eligibility(new(), &[]), Eligibility::Automatic);
-    let revoked = TokenId::new("abcdef0123456789").unwrap();
+    let revoked = token_id(&public(&token));
     assert!(matches!(eligibility(new(), &[revoked]), Eligibility::Manual(_)));
     let asks = pending("new", &key(60), &token, |a, _| a.approval = Approval::Manual);
     assert!(matches!(eligibility(asks, &[]), Eligibility::Manual(_)));

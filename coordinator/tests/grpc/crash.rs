@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hostler_fixtures::signed;
 use hostler_plan::{document::DocumentKind, entry::Entry, step::ClusterRole};
 use hostler_proto::{
     tls::{BoundChannel, Coordinator, connect_bound},
@@ -18,7 +19,7 @@ use hostler_proto::{
 use serde_json::Value;
 use tonic::Code;
 
-use crate::fleet::{Admin, Fleet, Token, signed};
+use crate::fleet::{Admin, Fleet};
 
 const ROUNDS: u32 = 25;
 
@@ -73,7 +74,7 @@ async fn with_root() -> (Fleet, tempfile::TempDir) {
 async fn hand_in_tokens(fleet: &Fleet, mut admin: Admin, count: &AtomicU32) -> Vec<String> {
     let mut acknowledged = Vec::new();
     loop {
-        let token = Token::new(&fleet.id, 1, ClusterRole::Worker);
+        let token = fleet.new_token(1, ClusterRole::Worker);
         let document = signed(DocumentKind::Admission, &token.admission, &[&fleet.admin]);
         let request = admin.with_session(document.into());
         match admin.client.submit_admission(request).await {
@@ -152,7 +153,7 @@ async fn a_full_disk_is_an_error_that_changes_nothing() {
     assert_eq!(admissions.count(), acknowledged.len(), "what was refused left nothing behind");
     let _process = Process(command(folder.path()).spawn().unwrap());
     let mut admin = Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
-    let token = Token::new(&fleet.id, 1, ClusterRole::Worker);
+    let token = fleet.new_token(1, ClusterRole::Worker);
     let document = signed(DocumentKind::Admission, &token.admission, &[&fleet.admin]);
     let request = admin.with_session(document.into());
     admin.client.submit_admission(request).await.unwrap();

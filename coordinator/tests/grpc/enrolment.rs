@@ -66,11 +66,11 @@ async fn tokens_that_do_not_count_admit_nobody() {
     let fleet = Fleet::start().await;
     let node = Node::new("w1");
 
-    let unknown = Token::new(&fleet.id, 1, ClusterRole::Worker);
+    let unknown = fleet.new_token(1, ClusterRole::Worker);
     assert_eq!(refusal(&fleet.enrol(&node, &unknown).await.unwrap_err()), Refusal::NotAllowed);
 
     // A token that is used after it expired.
-    let mut short = Token::new(&fleet.id, 1, ClusterRole::Worker);
+    let mut short = fleet.new_token(1, ClusterRole::Worker);
     short.admission.expires = now().plus(Duration::from_secs(3));
     fleet.submit(&short.admission).await.unwrap();
     while now() < short.admission.expires {
@@ -78,16 +78,19 @@ async fn tokens_that_do_not_count_admit_nobody() {
     }
     assert_eq!(refusal(&fleet.enrol(&node, &short).await.unwrap_err()), Refusal::Expired);
 
-    let mut old = Token::new(&fleet.id, 1, ClusterRole::Worker);
+    let mut old = fleet.new_token(1, ClusterRole::Worker);
     old.admission.created = now().plus(Duration::ZERO);
     old.admission.expires = old.admission.created;
     assert!(fleet.submit(&old.admission).await.is_err(), "a dead token is not even taken");
 
-    let other = Token::new(&FleetId::new("0".repeat(32)).unwrap(), 1, ClusterRole::Worker);
+    let mut other = fleet.new_token(1, ClusterRole::Worker);
+    other.admission.fleet_id = FleetId::new("0".repeat(32)).unwrap();
     assert_eq!(refusal(&fleet.submit(&other.admission).await.unwrap_err()), Refusal::WrongFleet);
 
     let token = fleet.token(1, ClusterRole::Worker).await;
-    let wrong_fleet = node.enrolment(&other.admission.fleet_id, &token);
+    let mut claimed = token.admission.clone();
+    claimed.fleet_id = other.admission.fleet_id;
+    let wrong_fleet = node.enrolment(&Token { key: token.key.clone(), admission: claimed });
     assert_eq!(refusal(&fleet.enrol_with(&node, wrong_fleet).await.unwrap_err()), Refusal::WrongFleet);
 
     let mut admin = fleet.login(&fleet.admin).await.unwrap();
@@ -107,7 +110,7 @@ async fn an_enrolment_must_be_whole() {
     let fleet = Fleet::start().await;
     let token = fleet.token(5, ClusterRole::Worker).await;
     let node = Node::new("w1");
-    let good = node.enrolment(&fleet.id, &token);
+    let good = node.enrolment(&token);
 
     let mut flipped = good.clone();
     flipped.bytes[40] ^= 1;
@@ -183,7 +186,7 @@ async fn a_node_that_was_off_renews_by_its_own_key() {
     let renewal = v1::RenewCertificateRequest { certificate_request: node.request() };
     agent.renew_certificate(renewal.clone()).await.unwrap();
 
-    let stranger = crate::fleet::key();
+    let stranger = hostler_fixtures::fresh_key();
     let nonce = client.renewal_challenge(challenge()).await.unwrap().into_inner().nonce;
     assert_eq!(refusal(&client.renew(ask(nonce, &stranger, &node)).await.unwrap_err()), Refusal::BadSignature);
 

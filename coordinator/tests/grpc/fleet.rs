@@ -4,14 +4,11 @@ use std::{path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hostler_coordinator::{Addresses, Listeners, RunError, Settings, run};
+use hostler_fixtures::{self as made, fresh_key, name, public, signed, signer};
 use hostler_plan::{
-    document::{
-        Admission, AdmissionType, Approval, DocumentKind, Enrolment, EnrolmentType, Hardware, Policy, Root, RootType,
-        Roster, RosterNode, RosterStatus, RosterType, Signed, Signer, SignerRole, Thresholds,
-    },
-    id::{Arch, Digest, Epoch, FleetId, NodeName, TokenId},
-    json,
-    signature::{PublicKey, sign},
+    document::{Admission, DocumentKind, Enrolment, Root, Roster, RosterNode, RosterStatus, Signed, SignerRole},
+    id::{Digest, FleetId, NodeName},
+    signature::sign,
     step::ClusterRole,
     timestamp::Timestamp,
 };
@@ -24,7 +21,7 @@ use hostler_proto::{
 };
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use ssh_key::{Algorithm, PrivateKey, rand_core::OsRng};
+use ssh_key::PrivateKey;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Request, Status, transport::Channel};
 
@@ -89,28 +86,9 @@ pub struct Fleet {
     born: Timestamp,
 }
 
-pub fn key() -> PrivateKey {
-    PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap()
-}
-
-pub fn public(key: &PrivateKey) -> PublicKey {
-    key.public_key().clone().into()
-}
-
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     Timestamp::from_unix_seconds(since.as_secs())
-}
-
-pub fn name(text: &str) -> NodeName {
-    NodeName::new(text).unwrap()
-}
-
-/// Signs `document` by every one of `keys`.
-pub fn signed<T: serde::Serialize>(kind: DocumentKind, document: &T, keys: &[&PrivateKey]) -> Signed {
-    let bytes = json::write(document);
-    let signatures = keys.iter().map(|k| sign(k, kind, &bytes).unwrap()).collect();
-    Signed { bytes, signatures }
 }
 
 impl Fleet {
@@ -144,10 +122,10 @@ impl Fleet {
         Self {
             coordinator: Some(coordinator),
             pin,
-            id: FleetId::new("7d0f".repeat(8)).unwrap(),
-            admin: key(),
-            operator: key(),
-            viewer: key(),
+            id: made::fleet_id(),
+            admin: fresh_key(),
+            operator: fresh_key(),
+            viewer: fresh_key(),
             roster_version: 0,
             born: now(),
         }
@@ -165,35 +143,18 @@ impl Fleet {
         coordinator_pin(self.coordinator()).await;
     }
 
+    /// The root before it is signed.
+    fn unsigned_root(&self) -> Root {
+        let signers = vec![
+            signer("ada", public(&self.admin), SignerRole::Admin),
+            signer("otto", public(&self.operator), SignerRole::Operator),
+            signer("vera", public(&self.viewer), SignerRole::Viewer),
+        ];
+        Root { coordinator_ca: vec![self.pin], ..made::root(self.born, signers) }
+    }
+
     pub fn root(&self) -> Signed {
-        let signer = |name: &str, key: &PrivateKey, role| Signer {
-            name: name.to_owned(),
-            key: public(key),
-            role,
-            plan_kinds: Vec::new(),
-        };
-        let root = Root {
-            document_type: RootType::V1,
-            fleet_id: self.id.clone(),
-            version: 1,
-            epoch: Epoch(1),
-            created: self.born,
-            expires: self.born.plus(Duration::from_secs(86_400)),
-            signers: vec![
-                signer("ada", &self.admin, SignerRole::Admin),
-                signer("otto", &self.operator, SignerRole::Operator),
-                signer("vera", &self.viewer, SignerRole::Viewer),
-            ],
-            thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: 1 },
-            revoked: Vec::new(),
-            coordinator_ca: vec![self.pin],
-            policy: Policy {
-                max_plan_lifetime_seconds: 7 * 86_400,
-                max_admission_lifetime_seconds: 86_400,
-                cordon_when_critical: false,
-            },
-        };
-        signed(DocumentKind::Root, &root, &[&self.admin])
+        signed(DocumentKind::Root, &self.unsigned_root(), &[&self.admin])
     }
 
     /// The coordinator at one of its addresses, trusted by its pin.
@@ -215,9 +176,16 @@ impl Fleet {
         Admin::login(self.admin_channel().await, key).await
     }
 
+    /// A token that the coordinator does not know.
+    pub fn new_token(&self, uses: u32, role: ClusterRole) -> Token {
+        let key = fresh_key();
+        let admission = made::admission(&self.unsigned_root(), now(), public(&key));
+        Token { key, admission: Admission { uses, role, ..admission } }
+    }
+
     /// Makes a token and hands in its admission.
     pub async fn token(&self, uses: u32, role: ClusterRole) -> Token {
-        let token = Token::new(&self.id, uses, role);
+        let token = self.new_token(uses, role);
         self.submit(&token.admission).await.unwrap();
         token
     }
@@ -232,25 +200,9 @@ impl Fleet {
     /// Signs and hands in a roster of these nodes.
     pub async fn approve(&mut self, nodes: &[(&Node, ClusterRole, RosterStatus)]) -> Roster {
         self.roster_version += 1;
-        let roster = Roster {
-            document_type: RosterType::V1,
-            fleet_id: self.id.clone(),
-            epoch: Epoch(1),
-            version: self.roster_version,
-            root_version: 1,
-            created: now(),
-            nodes: nodes
-                .iter()
-                .map(|(node, role, status)| RosterNode {
-                    name: node.name.clone(),
-                    key: public(&node.key),
-                    seal_key: node.seal_key.clone(),
-                    role: *role,
-                    arch: Arch::Aarch64,
-                    status: *status,
-                })
-                .collect(),
-        };
+        let nodes = nodes.iter().map(|(node, role, status)| RosterNode { status: *status, ..node.listed(*role) });
+        let roster = made::roster(&self.unsigned_root(), now(), nodes.collect());
+        let roster = Roster { version: self.roster_version, ..roster };
         let mut admin = self.login(&self.admin).await.unwrap();
         let document = signed(DocumentKind::Roster, &roster, &[&self.admin]);
         let request = admin.with_session(document.into());
@@ -259,7 +211,7 @@ impl Fleet {
     }
 
     pub async fn enrol(&self, node: &Node, token: &Token) -> Result<v1::EnrolResponse, Status> {
-        let document = node.enrolment(&self.id, token);
+        let document = node.enrolment(token);
         self.enrol_with(node, document).await
     }
 
@@ -343,26 +295,6 @@ pub struct Token {
     pub admission: Admission,
 }
 
-impl Token {
-    pub fn new(fleet: &FleetId, uses: u32, role: ClusterRole) -> Self {
-        let key = key();
-        let id = Digest::of(public(&key).to_string().as_bytes()).hex()[..16].to_owned();
-        let admission = Admission {
-            document_type: AdmissionType::V1,
-            fleet_id: fleet.clone(),
-            epoch: Epoch(1),
-            token: TokenId::new(id).unwrap(),
-            token_key: public(&key),
-            uses,
-            created: now(),
-            expires: now().plus(Duration::from_secs(1800)),
-            role,
-            approval: Approval::Manual,
-        };
-        Self { key, admission }
-    }
-}
-
 /// A machine that wants to be a node.
 pub struct Node {
     pub name: NodeName,
@@ -373,7 +305,7 @@ pub struct Node {
 
 impl Node {
     pub fn new(node: &str) -> Self {
-        let key = key();
+        let key = fresh_key();
         let seal_key = STANDARD.encode(Digest::of(public(&key).to_string().as_bytes()).as_bytes());
         Self { name: name(node), key, seal_key, tls: KeyPair::generate().unwrap() }
     }
@@ -382,23 +314,16 @@ impl Node {
         CertificateParams::default().serialize_request(&self.tls).unwrap().der().to_vec()
     }
 
-    pub fn enrolment(&self, fleet: &FleetId, token: &Token) -> Signed {
+    /// The node in a roster.
+    fn listed(&self, role: ClusterRole) -> RosterNode {
+        RosterNode { seal_key: self.seal_key.clone(), ..made::node(self.name.as_str(), public(&self.key), role) }
+    }
+
+    pub fn enrolment(&self, token: &Token) -> Signed {
+        let node = self.listed(token.admission.role);
         let enrolment = Enrolment {
-            document_type: EnrolmentType::V1,
-            fleet_id: fleet.clone(),
-            token: token.admission.token.clone(),
-            node: self.name.clone(),
-            key: public(&self.key),
-            seal_key: self.seal_key.clone(),
             tls_key: Digest::of(&self.tls.subject_public_key_info()),
-            arch: Arch::Aarch64,
-            hardware: Hardware {
-                model: "Raspberry Pi 5".into(),
-                serial: "10000000abc".into(),
-                machine_id: "m".into(),
-                memory_bytes: 8 << 30,
-            },
-            created: now(),
+            ..made::enrolment(&token.admission, now(), &node)
         };
         signed(DocumentKind::Enrolment, &enrolment, &[&token.key, &self.key])
     }

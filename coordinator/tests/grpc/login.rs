@@ -1,8 +1,9 @@
+use hostler_fixtures::{fresh_key, public};
 use hostler_plan::id::Digest;
 use hostler_proto::v1;
 use tonic::Code;
 
-use crate::fleet::{Admin, Fleet, answer, key, with_session};
+use crate::fleet::{Admin, Fleet, answer, with_session};
 
 #[tokio::test]
 async fn the_root_says_who_somebody_is() {
@@ -13,7 +14,7 @@ async fn the_root_says_who_somebody_is() {
         let admin = fleet.login(key).await.unwrap();
         assert_eq!((admin.login.signer.as_str(), admin.login.role.as_str()), (name, role));
     }
-    assert_eq!(fleet.login(&key()).await.err().unwrap().code(), Code::PermissionDenied);
+    assert_eq!(fleet.login(&fresh_key()).await.err().unwrap().code(), Code::PermissionDenied);
 }
 
 #[tokio::test]
@@ -37,8 +38,8 @@ async fn an_answer_counts_once_on_its_connection_for_its_certificate() {
     assert_eq!(client.login(relayed).await.unwrap_err().code(), Code::Unauthenticated, "another certificate");
 
     let nonce = client.challenge(v1::ChallengeRequest {}).await.unwrap().into_inner().nonce;
-    let mut borrowed = answer(&key(), &nonce, certificate);
-    borrowed.public_key = crate::fleet::public(&fleet.admin).to_string();
+    let mut borrowed = answer(&fresh_key(), &nonce, certificate);
+    borrowed.public_key = public(&fleet.admin).to_string();
     assert_eq!(client.login(borrowed).await.unwrap_err().code(), Code::Unauthenticated, "another key");
 
     let made_up = answer(&fleet.admin, &[7; 32], certificate);

@@ -1,12 +1,12 @@
 use std::time::Duration;
 
+use hostler_fixtures::{self as made, signed};
 use hostler_plan::{
     document::{
-        DocumentKind, Observation, Outcome, Plan, PlanKind, PlanRef, PlanType, Receipt, ReceiptType, Roster,
-        RosterStatus, Signed, StepResult, Strategy, Target, Task,
+        DocumentKind, Outcome, Plan, PlanKind, PlanRef, Receipt, Roster, RosterStatus, Signed, StepResult, Strategy,
     },
     entry::Entry,
-    id::{Arch, BootId, Digest, Epoch, Seq, TaskId},
+    id::{BootId, Digest},
     json,
     refusal::Refusal,
     step::{ClusterRole, Noop, StageArtifact, Step},
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::fleet::{Fleet, Node, now, public, signed};
+use crate::fleet::{Fleet, Node, now};
 
 pub const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -95,48 +95,17 @@ pub async fn ready(names: &[&str]) -> Ready {
 impl Ready {
     /// One no-op task per node, one after the other.
     pub fn plan(&self, seq: u64, beside: &[&Signed]) -> Plan {
-        let tasks: Vec<Task> = self
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(i, (node, _))| Task {
-                id: TaskId::new(format!("{}.check", node.name)).unwrap(),
-                node: node.name.clone(),
-                subject: node.name.clone(),
-                after: i
-                    .checked_sub(1)
-                    .map(|b| TaskId::new(format!("{}.check", self.nodes[b].0.name)).unwrap())
-                    .into_iter()
-                    .collect(),
-                disrupts: false,
-                steps: vec![Step::Noop(Noop {}), Step::Noop(Noop {})],
-            })
-            .collect();
+        let plan = made::plan(&self.roster, now(), seq);
+        let beside =
+            beside.iter().map(|s| PlanRef { seq: json::parse::<Plan>(&s.bytes).unwrap().seq, digest: s.digest() });
+        let mut tasks = plan.tasks.clone();
+        tasks.iter_mut().for_each(|t| t.steps.push(Step::Noop(Noop {})));
         Plan {
-            document_type: PlanType::V1,
-            fleet_id: self.fleet.id.clone(),
-            epoch: Epoch(1),
-            seq: Seq(seq),
-            kind: PlanKind::Check,
-            title: format!("check {seq}"),
-            root_version: 1,
-            roster_version: self.roster.version,
-            roster: Digest::of(&json::write(&self.roster)),
-            created: now(),
-            not_before: now(),
             expires: now().plus(Duration::from_secs(3600)),
-            beside: beside
-                .iter()
-                .map(|s| PlanRef { seq: json::parse::<Plan>(&s.bytes).unwrap().seq, digest: s.digest() })
-                .collect(),
-            targets: self
-                .nodes
-                .iter()
-                .map(|(n, _)| Target { node: n.name.clone(), key: public(&n.key).fingerprint(), arch: Arch::Aarch64 })
-                .collect(),
-            artifacts: Vec::new(),
-            strategy: Strategy { max_unavailable: 1, soak_seconds: 1, lease_seconds: 60 },
+            beside: beside.collect(),
+            strategy: Strategy { lease_seconds: 60, ..plan.strategy.clone() },
             tasks,
+            ..plan
         }
     }
 
@@ -183,23 +152,15 @@ impl Ready {
     ) -> Signed {
         let (node, _) = &self.nodes[node];
         let receipt = Receipt {
-            document_type: ReceiptType::V1,
-            fleet_id: self.fleet.id.clone(),
-            node: node.name.clone(),
             plan: grant.plan.parse().unwrap(),
-            epoch: Epoch(1),
-            seq: Seq(1),
-            task: TaskId::new(grant.task.as_str()).unwrap(),
             grant: grant.grant,
             outcome,
             steps: vec![StepResult { op: "host.noop".into(), changed: false, detail: "did nothing".into() }],
-            observations: Vec::<Observation>::new(),
             boot_id: BootId::new(BOOT).unwrap(),
             counter,
             previous,
             relied_on: grant.receipts.iter().map(|r| Digest::of(&r.content)).collect(),
-            started: now(),
-            ended: now(),
+            ..made::receipt(&self.plan(1, &[]), &grant.task)
         };
         signed(DocumentKind::Receipt, &receipt, &[&node.key])
     }
@@ -312,7 +273,7 @@ async fn plans_that_do_not_count_are_refused_by_name() {
     let mut longer = whole.clone();
     longer.bytes.push(b'\n');
     assert_eq!(refusal(ready.submit(&longer).await), Refusal::BadSignature);
-    let stranger = signed(DocumentKind::Plan, &good, &[&crate::fleet::key()]);
+    let stranger = signed(DocumentKind::Plan, &good, &[&made::fresh_key()]);
     assert_eq!(refusal(ready.submit(&stranger).await), Refusal::BadSignature);
     let viewer = signed(DocumentKind::Plan, &good, &[&ready.fleet.viewer]);
     assert_eq!(refusal(ready.submit(&viewer).await), Refusal::NotAllowed);

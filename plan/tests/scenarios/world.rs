@@ -26,28 +26,25 @@ use std::{
     time::Duration,
 };
 
+use hostler_fixtures::{self as made, key, name, public, signed};
 use hostler_plan::{
-    document::{
-        DocumentKind, Outcome, Plan, Policy, Receipt, ReceiptType, Root, RootType, Roster, RosterNode, RosterStatus,
-        RosterType, Signed, Signer, SignerRole, StepResult, Thresholds,
-    },
+    document::{DocumentKind, Outcome, Plan, Policy, Receipt, Root, Roster, Signed, SignerRole, StepResult},
     entry::{Entry, StoredDocument},
     fleet::Fleet,
     health::{self, Level, Rule, Verdict, Vitals},
-    id::{Arch, BootId, Digest, Epoch, FleetId, NodeName, Seq, TaskId},
+    id::{BootId, Digest, Epoch, NodeName, Seq, TaskId},
     json,
     ledger::{self, Head},
     planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
     sequencer::{
         Condition, Cordon, CordonOwner, Observation, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
-    signature::{PublicKey, sign},
     step::{Step, k3s},
     timestamp::Timestamp,
     trust::{self, Moment, TrustedRoot, Verified},
     version::Version,
 };
-use ssh_key::{PrivateKey, private::Ed25519Keypair};
+use ssh_key::PrivateKey;
 
 const BEGIN: &str = "2026-11-21T08:00:00Z";
 const OLD: &str = "v1.34.2+k3s1";
@@ -94,51 +91,19 @@ impl Default for World {
     }
 }
 
-fn name(text: &str) -> NodeName {
-    text.parse().unwrap()
+/// Of the admin; the nodes' keys are numbered from 1.
+fn admin() -> PrivateKey {
+    key(200)
 }
 
-/// The admin's key.
-const ADMIN: u8 = 200;
-
-fn key(index: u8) -> PrivateKey {
-    PrivateKey::from(Ed25519Keypair::from_seed(&[index; 32]))
+fn root(created: Timestamp) -> Root {
+    let root = made::root(created, vec![made::signer("ana", public(&admin()), SignerRole::Admin)]);
+    let policy = Policy { max_plan_lifetime_seconds: 86_400, ..root.policy };
+    Root { policy, ..root }
 }
 
-fn public(index: u8) -> PublicKey {
-    key(index).public_key().clone().into()
-}
-
-fn signed<T: serde::Serialize>(kind: DocumentKind, document: &T, by: u8) -> Signed {
-    let bytes = json::write(document);
-    let signatures = vec![sign(&key(by), kind, &bytes).unwrap()];
-    Signed { bytes, signatures }
-}
-
-fn fleet_id() -> FleetId {
-    FleetId::new("0123456789abcdef0123456789abcdef").unwrap()
-}
-
-fn root(created: Timestamp) -> TrustedRoot {
-    let admin = Signer { name: "ana".to_owned(), key: public(ADMIN), role: SignerRole::Admin, plan_kinds: Vec::new() };
-    let root = Root {
-        document_type: RootType::V1,
-        fleet_id: fleet_id(),
-        version: 1,
-        epoch: Epoch(1),
-        created,
-        expires: created.plus(Duration::from_secs(365 * 86_400)),
-        signers: vec![admin],
-        thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: 1 },
-        revoked: Vec::new(),
-        coordinator_ca: vec![Digest::of(b"ca")],
-        policy: Policy {
-            max_plan_lifetime_seconds: 86_400,
-            max_admission_lifetime_seconds: 86_400,
-            cordon_when_critical: false,
-        },
-    };
-    let root = signed(DocumentKind::Root, &root, ADMIN);
+fn trusted(root: &Root) -> TrustedRoot {
+    let root = signed(DocumentKind::Root, root, &[&admin()]);
     TrustedRoot::first(&root, &root.digest()).unwrap()
 }
 
@@ -245,25 +210,10 @@ impl World {
             .unwrap();
         }
         let (fleet, warnings) = Fleet::from_toml(&[("fleet.toml", &text)]).unwrap();
-        let nodes = fleet.nodes.iter().zip(1..).map(|(n, i)| RosterNode {
-            name: n.name.clone(),
-            key: public(i),
-            seal_key: "c2VhbCBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyEhISE=".to_owned(),
-            role: n.role,
-            arch: Arch::Aarch64,
-            status: RosterStatus::Active,
-        });
-        let roster = Roster {
-            document_type: RosterType::V1,
-            fleet_id: fleet_id(),
-            epoch: Epoch(1),
-            version: 1,
-            root_version: 1,
-            created: self.now,
-            nodes: nodes.collect(),
-        };
-        let roster = signed(DocumentKind::Roster, &roster, ADMIN);
-        let verified = trust::roster(&root(self.now), None, &roster, Moment::Submitting(self.now)).unwrap();
+        let nodes = fleet.nodes.iter().zip(1..).map(|(n, i)| made::node(n.name.as_str(), public(&key(i)), n.role));
+        let root = root(self.now);
+        let roster = signed(DocumentKind::Roster, &made::roster(&root, self.now, nodes.collect()), &[&admin()]);
+        let verified = trust::roster(&trusted(&root), None, &roster, Moment::Submitting(self.now)).unwrap();
         self.append(document(DocumentKind::Roster, roster));
         let standing = if options.contains_key("new") { Standing::Outside } else { Standing::Ready };
         for node in &fleet.nodes {
@@ -372,14 +322,14 @@ impl World {
     fn submit(&mut self) -> String {
         let plan = self.made.take().expect("a plan was made");
         self.seq = plan.seq.0;
-        let plan = signed(DocumentKind::Plan, &plan, ADMIN);
+        let plan = signed(DocumentKind::Plan, &plan, &[&admin()]);
         self.judge(&plan);
         self.append(document(DocumentKind::Plan, plan))
     }
 
     /// What the coordinator and every node do before they take a plan.
     fn judge(&self, plan: &Signed) -> Verified<Plan> {
-        let root = root(BEGIN.parse().unwrap());
+        let root = trusted(&root(BEGIN.parse().unwrap()));
         trust::plan(&root, self.roster.as_ref().unwrap(), plan, Moment::Begun).unwrap()
     }
 
@@ -505,28 +455,22 @@ impl World {
         let steps = begun.iter().map(|s| StepResult { op: s.op().to_owned(), changed: true, detail: String::new() });
         let last = self.last_receipts.get(&task.node).copied();
         let receipt = Receipt {
-            document_type: ReceiptType::V1,
-            fleet_id: plan.fleet_id,
-            node: task.node.clone(),
             plan: digest,
-            epoch: plan.epoch,
-            seq: plan.seq,
-            task: id.clone(),
             grant,
             outcome,
             steps: steps.collect(),
-            observations: Vec::new(),
             boot_id: self.boot(&task.node),
             counter: last.map_or(1, |(counter, _)| counter + 1),
             previous: last.map(|(_, digest)| digest),
             relied_on: self.check_order(digest, &id),
             started: self.now,
             ended: self.now,
+            ..made::receipt(&plan, id.as_str())
         };
         self.receipts.insert(id.clone(), receipt.clone());
         let counter = receipt.counter;
         let by = 1 + self.fleet.as_ref().unwrap().nodes.iter().position(|n| n.name == task.node).unwrap();
-        let receipt = signed(DocumentKind::Receipt, &receipt, u8::try_from(by).unwrap());
+        let receipt = signed(DocumentKind::Receipt, &receipt, &[&key(u8::try_from(by).unwrap())]);
         self.last_receipts.insert(task.node, (counter, receipt.digest()));
         self.signed_receipts.insert((digest, id), receipt.clone());
         self.append(document(DocumentKind::Receipt, receipt));
