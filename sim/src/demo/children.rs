@@ -12,7 +12,7 @@ use clap::Subcommand;
 use hostler_plan::id::NodeName;
 use serde::{Deserialize, Serialize};
 
-use super::rewired;
+use super::hostile_coordinator;
 use crate::host::SimHost;
 
 /// Real nodes report every 10 s. Less than a second stays between the demo's own programs: the coordinator asks for none, and
@@ -111,7 +111,7 @@ async fn be(child: Child) -> anyhow::Result<()> {
     match child {
         Child::Coordinator { data_dir, again } => coordinator(&data_dir, again).await,
         Child::Agent { node, world, state, join } => agent(node, &world, &state, &join).await,
-        Child::Rewired { data_dir, listen } => rewired::run(&data_dir, listen).await,
+        Child::Rewired { data_dir, listen } => hostile_coordinator::run(&data_dir, listen).await,
     }
 }
 

@@ -22,9 +22,9 @@ use hostler_plan::{
 use super::{
     Millis, Profile, Random, Violation,
     coordinator::{Coordinator, KnownPlan, document, timestamp},
-    laws::Laws,
+    invariants::Laws,
     machine::{Ended, Machine, Owner, TaskKey},
-    people::People,
+    operators::People,
 };
 
 pub(super) const OLD: Version = Version { major: 1, minor: 34, patch: 2, k3s: Some(1) };

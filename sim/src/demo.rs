@@ -1,15 +1,15 @@
 //! `hostler-demo`: a fleet's whole life in a minute, with nothing set up, no root and no network.
 
+mod admin_client;
 mod audit;
 mod children;
-mod desk;
 mod event;
 mod fleet;
-mod life;
+mod hostile_coordinator;
 mod processes;
-mod rewired;
-mod roll;
+mod rollout;
 mod show;
+mod story;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -62,10 +62,10 @@ async fn interrupted(show: &Show, folder: TempDir) -> anyhow::Result<()> {
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let demo = DemoFleet::read(options.fleet.as_deref(), options.undervoltage.as_ref())?;
     let show = Show::new(options.output, options.fast);
-    let folder = life::folder_of_a_run()?;
+    let folder = story::folder_of_a_run()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let played = tokio::select! {
-        played = life::play(options, demo, &show, folder.path()) => played,
+        played = story::play(options, demo, &show, folder.path()) => played,
         _ = tokio::signal::ctrl_c() => return interrupted(&show, folder).await,
         _ = terminate.recv() => return interrupted(&show, folder).await,
     };

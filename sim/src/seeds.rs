@@ -8,9 +8,9 @@
 
 mod coordinator;
 mod health;
-mod laws;
+mod invariants;
 mod machine;
-mod people;
+mod operators;
 mod profile;
 mod random;
 mod run;

@@ -18,14 +18,14 @@ use hostler_proto::join::SetupCode;
 
 use super::{
     Options,
+    admin_client::{ADMIN_NAME, Desk},
     audit::Audit,
     children::{Addresses, REPORT_INTERVAL, agent_arguments, coordinator_arguments, rewired_arguments},
-    desk::{ADMIN_NAME, Desk},
     event::{Counts, Event},
     fleet::{DemoFleet, SUPPLY_CLEAR_SECONDS, SUPPLY_HOLD_SECONDS},
+    hostile_coordinator::Answer,
     processes::{AgentCommand, Agents, Kept, Process, first_line},
-    rewired::Answer,
-    roll::{Ended, roll},
+    rollout::{Ended, roll},
     show::Show,
 };
 use crate::{

@@ -8,7 +8,7 @@ use std::{
 use hostler_cli::plan::SubmittedPlan;
 use hostler_proto::v1::{RolloutDetail, TaskView};
 
-use super::{desk::Desk, event::Event, show::Show};
+use super::{admin_client::Desk, event::Event, show::Show};
 
 /// A rollout of the demo that takes longer is stuck, and the demo says what it waits for.
 const AT_MOST: Duration = Duration::from_secs(60);
