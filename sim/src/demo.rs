@@ -1,4 +1,5 @@
-//! `hostler-demo`: a fleet's whole life in a minute, with nothing set up, no root and no network.
+//! `hostler-demo`: a fleet from enrolment to upgrade, drain and a hostile coordinator in a minute, with nothing set up,
+//! no root and no network.
 
 mod admin_client;
 mod audit;
@@ -41,8 +42,8 @@ pub struct Options {
 const ENDING: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Its processes are being ended by their supervisors. Until they are gone they still write, so the folder of the run is
-/// removed until it stays so.
+/// Its processes are being ended by their supervisors. Until they are gone they still write, so the folder of the run
+/// is removed until it stays so.
 async fn interrupted(show: &Show, folder: TempDir) -> anyhow::Result<()> {
     show.close();
     let folder = folder.keep();
@@ -57,8 +58,8 @@ async fn interrupted(show: &Show, folder: TempDir) -> anyhow::Result<()> {
     anyhow::bail!("interrupted; {} could not be removed", folder.display())
 }
 
-/// Plays the demo to its end; a fleet that it cannot play is refused before anything is made. The folder of the run is removed, unless something went wrong: then its logs stay, and
-/// the error says where.
+/// Plays the demo to its end; a fleet that it cannot play is refused before anything is made. The folder of the run is
+/// removed, unless something went wrong: then its logs stay, and the error says where.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let demo = DemoFleet::read(options.fleet.as_deref(), options.undervoltage.as_ref())?;
     let show = Show::new(options.output, options.fast);

@@ -1,5 +1,5 @@
 //! Simulated machines and clusters behind the traits of the real ones, and `hostler-demo`, which makes a whole fleet
-//! of them live through its life in a minute.
+//! of them play its story in a minute.
 //!
 //! Nothing here touches a real machine. Boards, versions and clusters of this crate say of themselves that they are
 //! simulated.

@@ -11,7 +11,7 @@ use nix::{
 };
 use player::{Player, of_kind};
 
-/// Plays one life in which a seeded choice of processes is killed after a seeded number of events of the upgrade.
+/// Plays one demo in which a seeded choice of processes is killed after a seeded number of events of the upgrade.
 fn round(seed: u64) {
     let folder = tempfile::tempdir().unwrap();
     let fleet = player::small_fleet(folder.path());

@@ -15,7 +15,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn every_world_keeps_the_laws_and_comes_to_its_end() {
+fn every_world_keeps_the_invariants_and_comes_to_its_end() {
     if let Some(seed) = number("HOSTLER_SEED") {
         println!("seed {seed}: {:?}", run(seed).unwrap_or_else(|violation| panic!("{violation}")));
         return;
@@ -42,8 +42,8 @@ fn every_world_keeps_the_laws_and_comes_to_its_end() {
     let broken: Vec<String> = results.iter().filter_map(|(_, r)| Some(r.as_ref().err()?.to_string())).collect();
     let sum = |of: fn(&Summary) -> u64| results.iter().filter_map(|(_, r)| r.as_ref().ok()).map(of).sum::<u64>();
     println!(
-        "seeds 0 to {}: {} s of world time (the longest {} s) in {:.1} s, {} events, {} grants, {} halts, {} expired leases, {} quarantines, \
-         {} coordinator restarts, {} power losses, {} illnesses, {} nodes proved no worse",
+        "seeds 0 to {}: {} s of world time (the longest {} s) in {:.1} s, {} events, {} grants, {} halts, {} expired \
+         leases, {} quarantines, {} coordinator restarts, {} power losses, {} illnesses, {} nodes proved no worse",
         seeds - 1,
         sum(|s| s.seconds),
         results.iter().filter_map(|(_, r)| r.as_ref().ok()).map(|s| s.seconds).max().unwrap_or(0),
@@ -58,7 +58,7 @@ fn every_world_keeps_the_laws_and_comes_to_its_end() {
         sum(|s| s.illnesses),
         sum(|s| s.no_worse as u64),
     );
-    assert!(broken.is_empty(), "{} of {seeds} worlds broke a law:\n{}", broken.len(), broken.join("\n"));
+    assert!(broken.is_empty(), "{} of {seeds} worlds broke an invariant:\n{}", broken.len(), broken.join("\n"));
     // A run in which nothing went wrong would prove nothing.
     assert!(sum(|s| s.coordinator_restarts) > 0 && sum(|s| s.power_losses) > 0 && sum(|s| s.halts as u64) > 0);
     assert!(sum(|s| s.illnesses) > 0 && sum(|s| s.no_worse as u64) > 0);

@@ -1,4 +1,5 @@
-//! How a Grafana dashboard is written down: panels as rows of text, laid out and turned into the JSON that Grafana imports.
+//! How a Grafana dashboard is written down: panels as rows of text, laid out and turned into the JSON that Grafana
+//! imports.
 
 use serde_json::{Value, json};
 

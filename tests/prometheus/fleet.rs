@@ -35,7 +35,8 @@ pub const FLEET: Dashboard = Dashboard {
                         "Alerts",
                         "short",
                         &[(
-                            "count(ALERTS{alertname=~\"Hostler.*\",alertstate=\"firing\",severity!=\"info\"}) or vector(0)",
+                            "count(ALERTS{alertname=~\"Hostler.*\",alertstate=\"firing\",severity!=\"info\"}) or \
+                             vector(0)",
                             "",
                         )],
                     ),
@@ -63,11 +64,13 @@ pub const FLEET: Dashboard = Dashboard {
                         ("max by (instance) (hostler_node_temperature_celsius{component=\"cpu\"})", "CPU °C"),
                         ("max by (instance) (hostler_rpi_throttle{scope=\"now\"})", "Throttled"),
                         (
-                            "100 * (1 - max by (instance) (node_memory_MemAvailable_bytes) / max by (instance) (node_memory_MemTotal_bytes))",
+                            "100 * (1 - max by (instance) (node_memory_MemAvailable_bytes) / max by (instance) \
+                             (node_memory_MemTotal_bytes))",
                             "Memory %",
                         ),
                         (
-                            "100 * (1 - max by (instance) (node_filesystem_avail_bytes{mountpoint=\"/\"}) / max by (instance) (node_filesystem_size_bytes{mountpoint=\"/\"}))",
+                            "100 * (1 - max by (instance) (node_filesystem_avail_bytes{mountpoint=\"/\"}) / max by \
+                             (instance) (node_filesystem_size_bytes{mountpoint=\"/\"}))",
                             "Disk %",
                         ),
                         ("100 * max by (instance) (nvme_percentage_used_ratio)", "NVMe worn %"),
@@ -132,7 +135,8 @@ pub const FLEET: Dashboard = Dashboard {
                     "Fullest file system",
                     "percentunit",
                     &[(
-                        "max by (instance) (1 - node_filesystem_avail_bytes{fstype!~\"tmpfs|overlay|squashfs\"} / node_filesystem_size_bytes)",
+                        "max by (instance) (1 - node_filesystem_avail_bytes{fstype!~\"tmpfs|overlay|squashfs\"} / \
+                         node_filesystem_size_bytes)",
                         "{{instance}}",
                     )],
                 ),
@@ -140,7 +144,8 @@ pub const FLEET: Dashboard = Dashboard {
                     "Slowest write",
                     "s",
                     &[(
-                        "max by (instance) (rate(node_disk_write_time_seconds_total[$__rate_interval]) / rate(node_disk_writes_completed_total[$__rate_interval]))",
+                        "max by (instance) (rate(node_disk_write_time_seconds_total[$__rate_interval]) / \
+                         rate(node_disk_writes_completed_total[$__rate_interval]))",
                         "{{instance}}",
                     )],
                 ),

@@ -1,5 +1,5 @@
-//! What is shipped for Prometheus and Grafana, without either of them: dashboards are what their description says, and no
-//! rule and no panel asks for a series that nobody serves. `tests/prometheus/run` lets promtool judge the rest.
+//! What is shipped for Prometheus and Grafana, without either of them: dashboards are what their description says, and
+//! no rule and no panel asks for a series that nobody serves. `tests/prometheus/run` lets promtool judge the rest.
 
 #![allow(clippy::unwrap_used)] // a test may unwrap, and so may what only tests call
 

@@ -56,7 +56,8 @@ pub const NODE: Dashboard = Dashboard {
                         "Root file system",
                         "percentunit",
                         &[(
-                            "1 - node_filesystem_avail_bytes{instance=\"$instance\",mountpoint=\"/\"} / node_filesystem_size_bytes",
+                            "1 - node_filesystem_avail_bytes{instance=\"$instance\",mountpoint=\"/\"} / \
+                             node_filesystem_size_bytes",
                             "",
                         )],
                     ),
@@ -138,7 +139,8 @@ pub const NODE: Dashboard = Dashboard {
                     "Processor",
                     "percentunit",
                     &[(
-                        "avg by (mode) (rate(node_cpu_seconds_total{instance=\"$instance\",mode!=\"idle\"}[$__rate_interval]))",
+                        "avg by (mode) \
+                         (rate(node_cpu_seconds_total{instance=\"$instance\",mode!=\"idle\"}[$__rate_interval]))",
                         "{{mode}}",
                     )],
                 ),
@@ -161,7 +163,8 @@ pub const NODE: Dashboard = Dashboard {
                             "processor",
                         ),
                         (
-                            "rate(node_pressure_memory_waiting_seconds_total{instance=\"$instance\"}[$__rate_interval])",
+                            "rate(\
+                             node_pressure_memory_waiting_seconds_total{instance=\"$instance\"}[$__rate_interval])",
                             "memory",
                         ),
                         (
@@ -225,11 +228,13 @@ pub const NODE: Dashboard = Dashboard {
                     "s",
                     &[
                         (
-                            "rate(node_disk_read_time_seconds_total{instance=\"$instance\"}[$__rate_interval]) / rate(node_disk_reads_completed_total[$__rate_interval])",
+                            "rate(node_disk_read_time_seconds_total{instance=\"$instance\"}[$__rate_interval]) / \
+                             rate(node_disk_reads_completed_total[$__rate_interval])",
                             "{{device}} read",
                         ),
                         (
-                            "rate(node_disk_write_time_seconds_total{instance=\"$instance\"}[$__rate_interval]) / rate(node_disk_writes_completed_total[$__rate_interval])",
+                            "rate(node_disk_write_time_seconds_total{instance=\"$instance\"}[$__rate_interval]) / \
+                             rate(node_disk_writes_completed_total[$__rate_interval])",
                             "{{device}} write",
                         ),
                     ],

@@ -49,17 +49,18 @@ const REASONS: [(&str, &[&str]); 11] = [
         ],
     ),
     (
-        "Of an interface, bytes, packets, errors and drops are read; these are mostly parts of the errors, or tell nothing \
-         about hardware.",
+        "Of an interface, bytes, packets, errors and drops are read; these are mostly parts of the errors, or tell \
+         nothing about hardware.",
         &["node_network_receive_", "node_network_transmit_"],
     ),
     (
-        "Tables of processes, the scheduler, interrupts and entropy are not read: one series a processor and source, up \
-         to thousands, and the dearest files of /proc.",
+        "Tables of processes, the scheduler, interrupts and entropy are not read: one series a processor and source, \
+         up to thousands, and the dearest files of /proc.",
         &["node_processes_", "node_schedstat_", "node_interrupts_", "node_entropy_"],
     ),
     (
-        "Of systemd, failed units and those that Kubernetes needs are read; all units of a node are hundreds of series.",
+        "Of systemd, failed units and those that Kubernetes needs are read; all units of a node are hundreds of \
+         series.",
         &["node_systemd_"],
     ),
     ("Fields of the clock that only a PPS source or the loop's tuning needs are not read.", &["node_timex_"]),

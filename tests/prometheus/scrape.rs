@@ -1,9 +1,9 @@
-//! A real Prometheus scrapes a real coordinator with eight real agents, and the shipped rules fire on injected faults and
-//! clear.
+//! A real Prometheus scrapes a real coordinator with eight real agents, and the shipped rules fire on injected faults
+//! and clear.
 //!
-//! Coordinator and agents are processes of their own. The agents run on recorded machines (`fixtures/machines`), which their
-//! own readers read; a fault is a changed file of the recording. Holds and windows of the rules are shortened to seconds
-//! in a copy: that they are right in full length is what the unit tests of the rules show.
+//! Coordinator and agents are processes of their own. The agents run on recorded machines (`fixtures/machines`), which
+//! their own readers read; a fault is a changed file of the recording. Holds and windows of the rules are shortened to
+//! seconds in a copy: that they are right in full length is what the unit tests of the rules show.
 
 use crate::{DASHBOARDS, node_exporter_full, rule_files, workspace};
 use hostler_plan::step::ClusterRole;
@@ -209,7 +209,8 @@ impl Prometheus {
         }
         let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\n\
-             scrape_configs: [{{job_name: hostler, honor_labels: true, static_configs: [{{targets: [\"{target}\"]}}]}}]\n",
+             scrape_configs: [{{job_name: hostler, honor_labels: true, \
+             static_configs: [{{targets: [\"{target}\"]}}]}}]\n",
             rules.join(", ")
         );
         let file = folder.join("prometheus.yml");

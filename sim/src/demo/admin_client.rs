@@ -1,4 +1,4 @@
-//! The admin's desk of the demo: a throw-away key, and the operations of the `hostler` command with it.
+//! The admin of the demo: a throw-away key, and the operations of the `hostler` command with it.
 //!
 //! A coordinator that is killed in the middle is back a moment later; every call here is made again until then.
 
@@ -48,13 +48,13 @@ pub const ADMIN_NAME: &str = "demo-admin";
 
 /// An admin with a key, a profile and, most of the time, a session.
 #[derive(Debug)]
-pub struct Desk {
+pub struct AdminClient {
     profile: Profile,
     key: PrivateKey,
     admin: Option<Admin>,
 }
 
-impl Desk {
+impl AdminClient {
     /// Makes a key and, with the coordinator's set-up code, the fleet's first root. Everything is kept in `home`.
     pub async fn set_up(home: PathBuf, setup: &SetupCode) -> anyhow::Result<Self> {
         let key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519)?;
@@ -69,9 +69,9 @@ impl Desk {
         };
         let signer = Signer::from_private_key(key.clone());
         trust::init(&profile, &signer, setup, &first, now()).await?;
-        let mut desk = Self { profile, key, admin: None };
-        desk.call(async |_| Ok(())).await?;
-        Ok(desk)
+        let mut client = Self { profile, key, admin: None };
+        client.call(async |_| Ok(())).await?;
+        Ok(client)
     }
 
     fn signer(&self) -> Signer {

@@ -152,7 +152,8 @@ What hostler-demo left behind: every document of a simulated fleet's life, with 
   ssh-keygen -Y verify -f allowed_signers -I demo-admin -n hostler-root      -s root-1.json.sig   < root-1.json
   ssh-keygen -Y verify -f allowed_signers -I demo-admin -n hostler-plan      -s plans/X.json.sig  < plans/X.json
   ssh-keygen -Y verify -f allowed_signers -I pi-1       -n hostler-receipt   -s receipts/X.json.sig < receipts/X.json
-  ssh-keygen -Y verify -f allowed_signers -I pi-1       -n hostler-enrolment -s enrolments/pi-1.json.sig.2 < enrolments/pi-1.json
+  ssh-keygen -Y verify -f allowed_signers -I pi-1       -n hostler-enrolment -s enrolments/pi-1.json.sig.2 \
+< enrolments/pi-1.json
 
 Namespaces: hostler-root, hostler-admission, hostler-enrolment, hostler-roster, hostler-plan, hostler-receipt.
 Who signed one:  ssh-keygen -Y find-principals -f allowed_signers -s FILE.sig

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::hostile_coordinator;
 use crate::host::SimHost;
 
-/// Real nodes report every 10 s. Less than a second stays between the demo's own programs: the coordinator asks for none, and
-/// the agents keep their setting.
+/// Real nodes report every 10 s. Less than a second stays between the demo's own programs: the coordinator asks for
+/// none, and the agents keep their setting.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a process of the demo is. Nobody starts these by hand.
@@ -45,7 +45,7 @@ pub enum Child {
     },
     /// A coordinator in the wrong hands
     #[command(hide = true)]
-    Rewired {
+    HostileCoordinator {
         #[arg(long)]
         data_dir: PathBuf,
         #[arg(long)]
@@ -91,8 +91,8 @@ pub fn agent_arguments(node: &NodeName, world: &Path, state: &Path, join: &Path)
 }
 
 /// The arguments of the coordinator in the wrong hands.
-pub fn rewired_arguments(data_dir: &Path, listen: &SocketAddr) -> Vec<String> {
-    vec!["rewired".into(), "--data-dir".into(), text(data_dir), "--listen".into(), listen.to_string()]
+pub fn hostile_coordinator_arguments(data_dir: &Path, listen: &SocketAddr) -> Vec<String> {
+    vec!["hostile-coordinator".into(), "--data-dir".into(), text(data_dir), "--listen".into(), listen.to_string()]
 }
 
 fn text(path: &Path) -> String {
@@ -111,7 +111,7 @@ async fn be(child: Child) -> anyhow::Result<()> {
     match child {
         Child::Coordinator { data_dir, again } => coordinator(&data_dir, again).await,
         Child::Agent { node, world, state, join } => agent(node, &world, &state, &join).await,
-        Child::Rewired { data_dir, listen } => hostile_coordinator::run(&data_dir, listen).await,
+        Child::HostileCoordinator { data_dir, listen } => hostile_coordinator::run(&data_dir, listen).await,
     }
 }
 

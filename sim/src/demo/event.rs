@@ -144,11 +144,11 @@ pub struct Counts {
     pub outcomes: BTreeMap<String, usize>,
     /// Rollouts by how they ended.
     pub rollouts: BTreeMap<String, usize>,
-    /// Offers of the rewired coordinator that a node refused, one for each node and offer.
+    /// Offers of the hostile coordinator that a node refused, one for each node and offer.
     pub refused: usize,
     /// The same by the word of the refusal.
     pub refusals: BTreeMap<String, usize>,
-    /// Tasks that a node began under the rewired coordinator: anything but 0 is a failure.
+    /// Tasks that a node began under the hostile coordinator: anything but 0 is a failure.
     pub obeyed: usize,
     /// Simulated machines that were rebooted.
     pub reboots: u32,

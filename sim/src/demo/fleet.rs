@@ -21,8 +21,8 @@ const PI_RACK_PATH: &str = "examples/pi-rack.toml";
 pub const SUPPLY_HOLD_SECONDS: u32 = 1;
 pub const SUPPLY_CLEAR_SECONDS: u32 = 2;
 
-/// How long a node must stay no worse after its work. The coordinator watches that by its own clock, which the demo does
-/// not make faster.
+/// How long a node must stay no worse after its work. The coordinator watches that by its own clock, which the demo
+/// does not make faster.
 pub const SOAK_SECONDS: u64 = 1;
 
 /// A fleet ready to be played.
@@ -68,7 +68,8 @@ impl DemoFleet {
         let servers = fleet.servers().len();
         if servers != 1 || fleet.nodes.len() < 4 || fleet.nodes.len() > 64 {
             anyhow::bail!(
-                "{source}: the demo needs one server and 3 to 63 workers, found {servers} and {}; name another file with --fleet",
+                "{source}: the demo needs one server and 3 to 63 workers, found {servers} and {}; name another file \
+                 with --fleet",
                 fleet.nodes.len() - servers
             );
         }
@@ -104,7 +105,8 @@ fn quick_supply_rules(source: &str, fleet: &Fleet, node: &NodeName) -> anyhow::R
     let conditions = ["under_voltage", "under_voltage_often", "supply_too_low", "input_low", "input_too_low"];
     let rules = conditions.map(|condition| {
         format!(
-            "\n[groups.{group}.health.limits.{condition}]\nhold_seconds = {SUPPLY_HOLD_SECONDS}\nclear_seconds = {SUPPLY_CLEAR_SECONDS}\n"
+            "\n[groups.{group}.health.limits.{condition}]\nhold_seconds = {SUPPLY_HOLD_SECONDS}\nclear_seconds = \
+             {SUPPLY_CLEAR_SECONDS}\n"
         )
     });
     Ok(rules.concat())

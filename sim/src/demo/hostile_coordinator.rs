@@ -38,7 +38,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-/// What a node answered to the rewired coordinator.
+/// What a node answered to the hostile coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Answer {
@@ -67,7 +67,7 @@ struct Offer {
 }
 
 /// What it knows of the fleet, from the ledger it holds.
-struct Loot {
+struct KnownState {
     trust: v1::TrustChain,
     flipped: Offer,
     forged: Offer,
@@ -82,7 +82,7 @@ pub async fn run(data_dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
     let data = DataDir::open(data_dir)?;
     let now = hostler_cli::admin::now();
     let authority = Authority::open(&data, now)?;
-    let loot = Loot::take(&data.join("ledger"))?;
+    let known = KnownState::read(&data.join("ledger"))?;
     say(&Answer::Offers { offers: [FLIPPED, REPLAYED, FORGED].map(str::to_owned).into() });
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let settings = ServerSettings {
@@ -91,7 +91,7 @@ pub async fn run(data_dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
         max_connections: 256,
         max_per_address: 256,
     };
-    let service = AgentServer::new(Rewired { loot: Arc::new(loot), refused: Arc::default() })
+    let service = AgentServer::new(HostileCoordinator { known: Arc::new(known), refused: Arc::default() })
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
     tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming(listener, settings)?).await?;
     Ok(())
@@ -104,8 +104,8 @@ fn say(answer: &Answer) {
     }
 }
 
-impl Loot {
-    fn take(file: &Path) -> anyhow::Result<Self> {
+impl KnownState {
+    fn read(file: &Path) -> anyhow::Result<Self> {
         let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let (records, _) = ledger::verify(&bytes)?;
         let (mut roots, mut roster, mut plans, mut receipts) = (Vec::new(), None, Vec::new(), BTreeSet::new());
@@ -165,15 +165,15 @@ fn forged(plan: &Signed) -> anyhow::Result<Signed> {
     Ok(Signed { bytes, signatures: vec![signature] })
 }
 
-struct Rewired {
-    loot: Arc<Loot>,
+struct HostileCoordinator {
+    known: Arc<KnownState>,
     refused: Arc<Mutex<BTreeMap<NodeName, BTreeSet<Digest>>>>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl Agent for Rewired {
+impl Agent for HostileCoordinator {
     type AttachStream = Answers<v1::ToAgent>;
     type FetchArtifactStream = Answers<v1::ArtifactChunk>;
 
@@ -187,7 +187,7 @@ impl Agent for Rewired {
             .node;
         let (sender, receiver) = mpsc::channel(16);
         let messages = request.into_inner();
-        tokio::spawn(tempt(node, self.loot.clone(), self.refused.clone(), messages, sender));
+        tokio::spawn(offer_all(node, self.known.clone(), self.refused.clone(), messages, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -209,22 +209,22 @@ impl Agent for Rewired {
 type Sender = mpsc::Sender<Result<v1::ToAgent, Status>>;
 
 /// Offers one node everything that it has not refused yet, and writes down what it answers.
-async fn tempt(
+async fn offer_all(
     node: NodeName,
-    loot: Arc<Loot>,
+    known: Arc<KnownState>,
     refused: Arc<Mutex<BTreeMap<NodeName, BTreeSet<Digest>>>>,
     mut messages: Streaming<v1::FromAgent>,
     sender: Sender,
 ) {
-    let known = |digest: &Digest| {
+    let is_refused = |digest: &Digest| {
         let refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.get(&node).is_some_and(|known| known.contains(digest))
+        refused.get(&node).is_some_and(|digests| digests.contains(digest))
     };
-    let offers = loot.offers_for(&node);
-    let open = offers.iter().filter(|offer| !known(&offer.plan.digest()));
+    let offers = known.offers_for(&node);
+    let open = offers.iter().filter(|offer| !is_refused(&offer.plan.digest()));
     let plans = open.map(|offer| to_agent::Message::Plan(offer.plan.clone().into()));
     let welcome = to_agent::Message::Welcome(v1::Welcome { report_interval_seconds: 10 });
-    let trust = to_agent::Message::Trust(loot.trust.clone());
+    let trust = to_agent::Message::Trust(known.trust.clone());
     let first: Vec<to_agent::Message> = [welcome, trust].into_iter().chain(plans).collect();
     for message in first {
         if sender.send(Ok(v1::ToAgent { message: Some(message) })).await.is_err() {
@@ -252,7 +252,7 @@ async fn tempt(
             }
             Some(from_agent::Message::Receipt(receipt)) => {
                 let digest = Signed::from(receipt).digest();
-                if !loot.receipts.contains(&digest) {
+                if !known.receipts.contains(&digest) {
                     say(&Answer::Obeyed { node: node.clone(), what: format!("signed receipt {digest}") });
                 }
             }

@@ -222,13 +222,13 @@ impl Supervisor {
 
 /// A process that says where it listens and is started again at the same place when it ends: the coordinator.
 #[derive(Debug)]
-pub struct Kept {
+pub struct Supervised {
     task: JoinHandle<anyhow::Result<()>>,
     stop: Option<oneshot::Sender<()>>,
     restarts: Arc<AtomicU32>,
 }
 
-impl Kept {
+impl Supervised {
     /// Starts it with `first`, gives the first line that it writes, and keeps it running with `again(line)`.
     pub async fn start(
         show: &Show,

@@ -8,7 +8,7 @@ use std::{
 use hostler_cli::plan::SubmittedPlan;
 use hostler_proto::v1::{RolloutDetail, TaskView};
 
-use super::{admin_client::Desk, event::Event, show::Show};
+use super::{admin_client::AdminClient, event::Event, show::Show};
 
 /// A rollout of the demo that takes longer is stuck, and the demo says what it waits for.
 const AT_MOST: Duration = Duration::from_secs(60);
@@ -25,24 +25,24 @@ pub struct Ended {
 }
 
 /// Watches until the rollout is over, and shows what changes. A stream that breaks is opened again.
-pub async fn roll(desk: &mut Desk, show: &Show, submitted: &SubmittedPlan) -> anyhow::Result<Ended> {
+pub async fn watch(admin: &mut AdminClient, show: &Show, submitted: &SubmittedPlan) -> anyhow::Result<Ended> {
     let began = Instant::now();
-    let mut told = Told::default();
+    let mut shown = Shown::default();
     let until = tokio::time::Instant::now() + AT_MOST;
     loop {
-        let mut stream = desk.watch(&submitted.plan.to_string()).await?;
+        let mut stream = admin.watch(&submitted.plan.to_string()).await?;
         loop {
             let Ok(message) = tokio::time::timeout_at(until, stream.message()).await else {
                 anyhow::bail!(
                     "plan {} is not over after {} s; it waits: {}",
                     submitted.seq,
                     AT_MOST.as_secs(),
-                    told.waits.join("; ")
+                    shown.waits.join("; ")
                 );
             };
             // The coordinator went away in the middle; the next stream begins with where things stand.
             let Ok(Some(detail)) = message else { break };
-            told.tell(show, submitted.seq.0, &detail);
+            shown.show_changes(show, submitted.seq.0, &detail);
             let summary = detail.summary.unwrap_or_default();
             if is_over(&summary.state) {
                 let sentence = if summary.state == "finished" { String::new() } else { summary.reason };
@@ -71,14 +71,14 @@ fn is_ended(task: &TaskView) -> bool {
 
 /// What was shown already.
 #[derive(Debug, Default)]
-struct Told {
+struct Shown {
     ended: BTreeSet<String>,
     nodes: BTreeMap<String, (usize, String, String)>,
     waits: Vec<String>,
 }
 
-impl Told {
-    fn tell(&mut self, show: &Show, seq: u64, detail: &RolloutDetail) {
+impl Shown {
+    fn show_changes(&mut self, show: &Show, seq: u64, detail: &RolloutDetail) {
         for task in detail.tasks.iter().filter(|task| is_ended(task)) {
             if self.ended.insert(task.id.clone()) {
                 let sentence = if task.state == "succeeded" { String::new() } else { task.sentence.clone() };

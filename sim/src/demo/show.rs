@@ -236,13 +236,15 @@ fn sentences(event: &Event) -> Vec<String> {
         Event::Offered { what } => format!("rewired coordinator offers {what}"),
         Event::Refused { node, offer, refusal, reason } => format!("{node} refused {offer} ({refusal}): {reason}"),
         Event::LedgerChecked { records, documents, receipts } => format!(
-            "ledger: {records} records unbroken, {documents} documents verified from their bytes, {receipts} of them receipts"
+            "ledger: {records} records unbroken, {documents} documents verified from their bytes, {receipts} of them \
+             receipts"
         ),
         Event::DemoFinished(counts) => {
             return vec![
                 String::new(),
                 format!(
-                    "done in {:.1} s: {} nodes enrolled, {} plans, {} tasks verified, {} rebooted, {} offers of the rewired coordinator refused, {} obeyed; {} -> {}",
+                    "done in {:.1} s: {} nodes enrolled, {} plans, {} tasks verified, {} rebooted, {} offers of the \
+                     rewired coordinator refused, {} obeyed; {} -> {}",
                     counts.seconds,
                     counts.enrolled,
                     counts.plans,

@@ -1,5 +1,5 @@
-//! A fleet's whole life: enrolment, bootstrap, join, an upgrade that fails on one node and is continued, a drain, an
-//! uncordon, and a coordinator in the wrong hands.
+//! The story that is played: enrolment, bootstrap, join, an upgrade that fails on one node and is continued, a drain,
+//! an uncordon, and a coordinator in the wrong hands.
 
 use std::{
     collections::BTreeSet,
@@ -18,14 +18,14 @@ use hostler_proto::join::SetupCode;
 
 use super::{
     Options,
-    admin_client::{ADMIN_NAME, Desk},
+    admin_client::{ADMIN_NAME, AdminClient},
     audit::Audit,
-    children::{Addresses, REPORT_INTERVAL, agent_arguments, coordinator_arguments, rewired_arguments},
+    children::{Addresses, REPORT_INTERVAL, agent_arguments, coordinator_arguments, hostile_coordinator_arguments},
     event::{Counts, Event},
     fleet::{DemoFleet, SUPPLY_CLEAR_SECONDS, SUPPLY_HOLD_SECONDS},
     hostile_coordinator::Answer,
-    processes::{AgentCommand, Agents, Kept, Process, first_line},
-    rollout::{Ended, roll},
+    processes::{AgentCommand, Agents, Process, Supervised, first_line},
+    rollout::{self, Ended},
     show::Show,
 };
 use crate::{
@@ -44,13 +44,13 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// Between two looks at the coordinator while something is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long the rewired coordinator waits for the last node.
-const TEMPTATION: Duration = Duration::from_secs(8);
+/// How long the hostile coordinator waits for the last node to answer its offers.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long a supply sags: long enough for the reports to show it and for a person to see the rollout wait.
 const SUPPLY_SAGS: Duration = Duration::from_secs(5);
 
-struct Life<'a> {
+struct Story<'a> {
     options: &'a Options,
     show: &'a Show,
     demo: DemoFleet,
@@ -75,7 +75,8 @@ pub async fn play(options: &Options, demo: DemoFleet, show: &Show, folder: &Path
     ];
     if options.undervoltage.is_some() {
         shortened.push(format!(
-            "a weak supply counts after {SUPPLY_HOLD_SECONDS} s and a good one after {SUPPLY_CLEAR_SECONDS} s, not after 15 min"
+            "a weak supply counts after {SUPPLY_HOLD_SECONDS} s and a good one after {SUPPLY_CLEAR_SECONDS} s, not \
+             after 15 min"
         ));
     }
     show.event(Event::DemoStarted {
@@ -91,15 +92,15 @@ pub async fn play(options: &Options, demo: DemoFleet, show: &Show, folder: &Path
         version_before: demo.from.to_string(),
         ..Counts::default()
     };
-    Life { options, show, demo, folder, world, counts }.play().await
+    Story { options, show, demo, folder, world, counts }.play().await
 }
 
-impl Life<'_> {
+impl Story<'_> {
     async fn play(mut self) -> anyhow::Result<Counts> {
         socket::serve(self.world.clone(), &self.folder.join("world"))?;
         self.chapter("A coordinator, a trust root and join strings").await;
         let data_dir = self.folder.join("coordinator");
-        let (coordinator, line) = Kept::start(
+        let (coordinator, line) = Supervised::start(
             self.show,
             "coordinator",
             self.folder.join("coordinator.log"),
@@ -113,23 +114,23 @@ impl Life<'_> {
         let addresses = Addresses::parse(&line)?;
         let setup =
             SetupCode::parse(addresses.setup_code.as_deref().context("a new coordinator gave no set-up code")?)?;
-        let mut desk = Desk::set_up(self.folder.join("admin"), &setup).await?;
-        let (fleet_id, digest) = desk.held(|held| (held.root().fleet_id.to_string(), held.first_root())).await?;
+        let mut admin = AdminClient::set_up(self.folder.join("admin"), &setup).await?;
+        let (fleet_id, digest) = admin.held(|held| (held.root().fleet_id.to_string(), held.first_root())).await?;
         self.show.event(Event::TrustRootInstalled {
             fleet_id,
             digest: digest.to_string(),
             signer: format!("{ADMIN_NAME} (a throw-away key)"),
         });
-        let mut agents = self.enrol(&mut desk).await?;
-        let lived = self.live(&mut desk, &mut agents, &coordinator).await;
-        if lived.is_err() {
+        let mut agents = self.enrol(&mut admin).await?;
+        let ended = self.plans(&mut admin, &mut agents, &coordinator).await;
+        if ended.is_err() {
             agents.check().await?;
         }
-        lived?;
-        let ledger = desk.ledger().await?;
+        ended?;
+        let ledger = admin.ledger().await?;
         self.counts.restarts = coordinator.restarts();
         coordinator.stop().await?;
-        self.rewire(&data_dir, &addresses).await?;
+        self.hostile_coordinator(&data_dir, &addresses).await?;
         self.counts.restarts += agents.restarts();
         agents.stop().await;
         self.close(ledger)
@@ -141,12 +142,12 @@ impl Life<'_> {
     }
 
     /// Every node enrols itself with a join string and reports its facts.
-    async fn enrol(&mut self, desk: &mut Desk) -> anyhow::Result<Agents> {
+    async fn enrol(&mut self, admin: &mut AdminClient) -> anyhow::Result<Agents> {
         self.chapter("Every node enrols itself and reports its hardware").await;
         let workers = self.demo.fleet.nodes.iter().filter(|n| n.role == ClusterRole::Worker).count();
         let servers = self.demo.fleet.nodes.len() - workers;
-        let server_join = desk.token(ClusterRole::Server, u32::try_from(servers)?).await?;
-        let worker_join = desk.token(ClusterRole::Worker, u32::try_from(workers)?).await?;
+        let server_join = admin.token(ClusterRole::Server, u32::try_from(servers)?).await?;
+        let worker_join = admin.token(ClusterRole::Worker, u32::try_from(workers)?).await?;
         let mut commands = Vec::new();
         for node in &self.demo.fleet.nodes {
             let folder = self.folder.join("nodes").join(node.name.as_str());
@@ -167,7 +168,7 @@ impl Life<'_> {
         let mut seen = BTreeSet::new();
         let until = Instant::now() + PATIENCE;
         loop {
-            let enrolments = desk.enrolments().await?;
+            let enrolments = admin.enrolments().await?;
             for pending in &enrolments {
                 let document = pending.enrolment.document();
                 if seen.insert(document.node.clone()) {
@@ -187,13 +188,13 @@ impl Life<'_> {
             .await?;
         }
         self.counts.enrolled = seen.len();
-        let (version, nodes) = desk.sign_roster().await?;
+        let (version, nodes) = admin.sign_roster().await?;
         self.show.event(Event::RosterSigned { version, nodes });
-        self.facts(desk).await?;
+        self.facts(admin).await?;
         Ok(agents)
     }
 
-    async fn facts(&mut self, desk: &mut Desk) -> anyhow::Result<()> {
+    async fn facts(&mut self, admin: &mut AdminClient) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         let mut reported = BTreeSet::new();
         loop {
@@ -206,7 +207,7 @@ impl Life<'_> {
                 .map(|n| &n.name)
                 .collect::<Vec<_>>()
             {
-                let detail = desk.node(node).await?;
+                let detail = admin.node(node).await?;
                 if !detail.facts.is_empty() {
                     self.show.event(Event::FactsReported { node: node.to_string(), series: detail.facts.len() });
                     reported.insert(node.clone());
@@ -222,17 +223,22 @@ impl Life<'_> {
     }
 
     /// Plans, one after another.
-    async fn live(&mut self, desk: &mut Desk, agents: &mut Agents, coordinator: &Kept) -> anyhow::Result<()> {
-        desk.fleet_file(&self.demo.text).await?;
+    async fn plans(
+        &mut self,
+        admin: &mut AdminClient,
+        agents: &mut Agents,
+        coordinator: &Supervised,
+    ) -> anyhow::Result<()> {
+        admin.fleet_file(&self.demo.text).await?;
         for (_, content) in &self.demo.binaries {
-            desk.upload(content).await?;
+            admin.upload(content).await?;
         }
         self.chapter("Bootstrap: the first server of a K3s cluster").await;
-        self.succeed(desk, Intent::Bootstrap {}).await?;
-        self.all_ready(desk, 1).await?;
+        self.succeed(admin, Intent::Bootstrap {}).await?;
+        self.all_ready(admin, 1).await?;
         self.chapter("Join: the other nodes, each with a secret sealed to its own key").await;
-        self.succeed(desk, Intent::Join { nodes: Selection::All }).await?;
-        self.all_ready(desk, self.counts.nodes).await?;
+        self.succeed(admin, Intent::Join { nodes: Selection::All }).await?;
+        self.all_ready(admin, self.counts.nodes).await?;
         self.settled().await?;
 
         let to = self.demo.to;
@@ -244,7 +250,7 @@ impl Life<'_> {
         let upgrade =
             Intent::Upgrade { to, nodes: Selection::All, quarantined: Quarantined::Refuse, accept_outage: Vec::new() };
         let supply = self.sag();
-        let stopped = self.run(desk, &upgrade).await?;
+        let stopped = self.run(admin, &upgrade).await?;
         if let Some(supply) = supply {
             supply.await?;
         }
@@ -259,10 +265,10 @@ impl Life<'_> {
 
         self.chapter("The admin looks, releases the quarantine and signs a new plan").await;
         let failed = NodeName::new(stopped.failed_subject.context("the rollout stopped without a failed task")?)?;
-        desk.release_quarantine(&failed, to).await?;
+        admin.release_quarantine(&failed, to).await?;
         self.show.event(Event::QuarantineReleased { node: failed.to_string(), version: to.to_string() });
-        self.succeed(desk, upgrade).await?;
-        self.all_ready(desk, self.counts.nodes).await?;
+        self.succeed(admin, upgrade).await?;
+        self.all_ready(admin, self.counts.nodes).await?;
         self.settled().await?;
 
         let drained = self.home_of("web").context("no worker runs a pod of shop/web")?;
@@ -272,14 +278,14 @@ impl Life<'_> {
         let fault = Fault::BudgetHolds { budget: "shop/web".into(), from: now, until: now + held_for };
         self.world.now().add_fault(fault);
         let drain = Intent::Drain { nodes: vec![drained.clone()], max_unavailable: None, accept_outage: Vec::new() };
-        self.succeed(desk, drain).await?;
+        self.succeed(admin, drain).await?;
         self.chapter(&format!("Uncordon {drained}")).await;
-        self.succeed(desk, Intent::Uncordon { nodes: vec![drained.clone()] }).await?;
+        self.succeed(admin, Intent::Uncordon { nodes: vec![drained.clone()] }).await?;
         self.settled().await?;
         self.chapter(&format!("Reboot {drained}: drained, gone with its agent, back in another boot, uncordoned"))
             .await;
         let nodes = Selection::Named(vec![drained]);
-        self.succeed(desk, Intent::Reboot { nodes, accept_outage: Vec::new() }).await?;
+        self.succeed(admin, Intent::Reboot { nodes, accept_outage: Vec::new() }).await?;
         agents.check().await?;
         if coordinator.gave_up() {
             anyhow::bail!("the coordinator could not be kept running; see {}/coordinator.log", self.folder.display());
@@ -303,24 +309,24 @@ impl Life<'_> {
     }
 
     /// Compiles, previews, signs, submits and watches one plan.
-    async fn run(&mut self, desk: &mut Desk, intent: &Intent) -> anyhow::Result<Ended> {
-        let compiled = desk.compile(&self.demo.fleet, intent).await?;
+    async fn run(&mut self, admin: &mut AdminClient, intent: &Intent) -> anyhow::Result<Ended> {
+        let compiled = admin.compile(&self.demo.fleet, intent).await?;
         let (seq, kind) = (compiled.plan.seq.0, compiled.plan.kind.to_string());
         let (title, tasks) = (compiled.plan.title.clone(), compiled.plan.tasks.len());
         self.show.event(Event::PlanPreviewed { seq, kind: kind.clone(), text: compiled.preview.to_string() });
         self.show.pause(1.2).await;
-        let submitted = desk.submit(compiled).await?;
+        let submitted = admin.submit(compiled).await?;
         self.counts.plans += 1;
         let digest = submitted.plan.to_string();
         self.show.event(Event::PlanSubmitted { seq, kind, title, digest, tasks, signed_by: ADMIN_NAME.into() });
-        let ended = roll(desk, self.show, &submitted).await?;
+        let ended = rollout::watch(admin, self.show, &submitted).await?;
         *self.counts.rollouts.entry(ended.state.clone()).or_default() += 1;
         Ok(ended)
     }
 
-    async fn succeed(&mut self, desk: &mut Desk, intent: Intent) -> anyhow::Result<()> {
+    async fn succeed(&mut self, admin: &mut AdminClient, intent: Intent) -> anyhow::Result<()> {
         let kind = intent.kind();
-        let ended = self.run(desk, &intent).await?;
+        let ended = self.run(admin, &intent).await?;
         match ended.state.as_str() {
             "finished" => Ok(()),
             state => anyhow::bail!("expected the {kind} to finish, found it {state}: {}", ended.sentence),
@@ -328,10 +334,10 @@ impl Life<'_> {
     }
 
     /// Waits until the coordinator knows that so many nodes are Ready and schedulable.
-    async fn all_ready(&self, desk: &mut Desk, wanted: usize) -> anyhow::Result<()> {
+    async fn all_ready(&self, admin: &mut AdminClient, wanted: usize) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let nodes = desk.nodes().await?;
+            let nodes = admin.nodes().await?;
             let ready = nodes
                 .iter()
                 .filter(|n| n.connected && n.condition.as_ref().is_some_and(|c| c.ready && !c.unschedulable))
@@ -387,10 +393,10 @@ impl Life<'_> {
     }
 
     /// The coordinator falls into the wrong hands: same address, same CA key, same ledger.
-    async fn rewire(&mut self, data_dir: &Path, addresses: &Addresses) -> anyhow::Result<()> {
+    async fn hostile_coordinator(&mut self, data_dir: &Path, addresses: &Addresses) -> anyhow::Result<()> {
         self.chapter("The coordinator falls into the wrong hands").await;
-        let log = self.folder.join("rewired.log");
-        let mut process = Process::start(&rewired_arguments(data_dir, &addresses.agents), &log)?;
+        let log = self.folder.join("hostile-coordinator.log");
+        let mut process = Process::start(&hostile_coordinator_arguments(data_dir, &addresses.agents), &log)?;
         self.show.event(Event::ProcessStarted { name: "rewired coordinator".into(), pid: process.pid });
         let line = first_line(&mut process, "rewired coordinator", &log).await?;
         let Answer::Offers { offers } = serde_json::from_str(&line)? else {
@@ -400,7 +406,7 @@ impl Life<'_> {
         for what in offers {
             self.show.event(Event::Offered { what });
         }
-        let until = tokio::time::Instant::now() + TEMPTATION;
+        let until = tokio::time::Instant::now() + OFFER_TIMEOUT;
         while self.counts.refused < wanted {
             let Ok(line) = tokio::time::timeout_at(until, process.lines.next_line()).await else { break };
             let line = line?.with_context(|| format!("the rewired coordinator ended; see {}", log.display()))?;

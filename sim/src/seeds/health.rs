@@ -1,5 +1,5 @@
-//! The laws of health: nobody is disrupted who is not well, and nobody else while the last one is worse for it. Judged
-//! from the reports that reached the coordinator and the ledger, in books of their own.
+//! The invariants of health: nobody is disrupted who is not well, and nobody else while the last one is worse for it.
+//! Judged from the reports that reached the coordinator and the ledger, in books of their own.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const FRESH: Millis = 60_000;
 
 /// The judge's books about health.
 #[derive(Debug, Default)]
-pub struct HealthLaws {
+pub struct HealthInvariants {
     boots: BTreeMap<NodeName, u64>,
     reports: BTreeMap<NodeName, (Millis, Vitals)>,
     disrupted: BTreeMap<(usize, NodeName), Disrupted>,
@@ -35,7 +35,7 @@ struct Disrupted {
     no_worse: bool,
 }
 
-impl HealthLaws {
+impl HealthInvariants {
     pub fn connected(&mut self, node: &NodeName, boot: u64) {
         if self.boots.insert(node.clone(), boot) != Some(boot) {
             self.reports.remove(node);

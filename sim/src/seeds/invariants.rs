@@ -18,7 +18,7 @@ use hostler_plan::{
 use super::{
     Millis,
     coordinator::KnownPlan,
-    health::HealthLaws,
+    health::HealthInvariants,
     machine::{Machine, TaskKey},
 };
 
@@ -26,9 +26,9 @@ use super::{
 /// way for up to 15 s, and count for 40 s, which is looked at every 10 s.
 const KNOWN_AFTER: Millis = 80_000;
 
-/// The judge's own books.
+/// What the checks remember; kept apart from the sequencer's own view.
 #[derive(Debug, Default)]
-pub struct Laws {
+pub struct Invariants {
     plans: Vec<Arc<KnownPlan>>,
     by_digest: BTreeMap<Digest, usize>,
     /// Tasks with a success receipt in the ledger.
@@ -46,10 +46,10 @@ pub struct Laws {
     performing: BTreeSet<TaskKey>,
     /// Since when each machine has been out of service, for whatever reason.
     out_since: Vec<Option<Millis>>,
-    health: HealthLaws,
+    health: HealthInvariants,
 }
 
-impl Laws {
+impl Invariants {
     pub fn plan(&mut self, plan: Arc<KnownPlan>) {
         self.by_digest.insert(plan.digest, self.plans.len());
         let this = self.plans.len();

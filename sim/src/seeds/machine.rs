@@ -52,7 +52,7 @@ pub struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Hostler,
-    Stranger,
+    ThirdParty,
 }
 
 #[derive(Debug, Clone)]
@@ -126,7 +126,7 @@ impl Machine {
     pub fn condition(&self) -> Condition {
         let owner = self.cordon.map(|owner| match owner {
             Owner::Hostler => CordonOwner::Hostler,
-            Owner::Stranger => CordonOwner::Other("kubectl-cordon".to_owned()),
+            Owner::ThirdParty => CordonOwner::Other("kubectl-cordon".to_owned()),
         });
         Condition {
             standing: if self.is_ready() { Standing::Ready } else { Standing::NotReady },

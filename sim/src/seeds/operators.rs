@@ -1,4 +1,5 @@
-//! Admins, operators and strangers. They act on what the coordinator says: waits, holds and quarantines.
+//! Admins, operators and third parties with kubectl. They act on what the coordinator says: waits, holds and
+//! quarantines.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use super::{
     Millis,
     coordinator::timestamp,
     machine::{Owner, TaskKey},
-    run::{NEW, World},
+    run::{Event, NEW, World},
 };
 
 /// How long a person looks at a silent node before the lease is released; longer than any message is under way.
@@ -23,23 +24,23 @@ const LOOKS_FOR: Millis = 40_000;
 /// When nothing was written for so long, somebody reads why and does what the sentence says.
 const NOBODY_MOVES: Millis = 150_000;
 
-/// What people remember.
+/// What the operators remember.
 #[derive(Debug, Default)]
-pub struct People {
+pub struct Operators {
     pub last_entry: Millis,
     expired_seen: BTreeMap<TaskKey, Millis>,
 }
 
 impl World {
-    pub(super) fn people_tick(&mut self) -> Result<(), String> {
-        self.strangers();
+    pub(super) fn operators_tick(&mut self) -> Result<(), String> {
+        self.third_party();
         if !self.coordinator.up {
             return Ok(());
         }
         self.release_leases()?;
         self.release_quarantines()?;
         let stormy = self.now < self.storm_ends;
-        let stuck = self.now - self.people.last_entry > NOBODY_MOVES;
+        let stuck = self.now - self.operators.last_entry > NOBODY_MOVES;
         if self.random.chance(self.profile.operators) {
             self.operate()?;
         }
@@ -48,23 +49,29 @@ impl World {
             self.resume()?;
         }
         if stuck && !stormy {
-            self.people.last_entry = self.now;
+            self.operators.last_entry = self.now;
             self.put_back_everything()?;
         }
         self.upgrade()
     }
 
-    fn strangers(&mut self) {
-        if !self.random.chance(self.profile.strangers) {
+    fn third_party(&mut self) {
+        if !self.random.chance(self.profile.third_party) {
             return;
         }
         let node = self.random.index(self.machines.len());
         match self.machines[node].cordon {
-            None => self.stranger_cordons(node),
+            None => self.third_party_cordons(node),
             // kubectl uncordon undoes anybody's.
             Some(Owner::Hostler) => self.machines[node].cordon = None,
-            Some(Owner::Stranger) => {}
+            Some(Owner::ThirdParty) => {}
         }
+    }
+
+    /// A third party makes a node unschedulable for a while.
+    fn third_party_cordons(&mut self, node: usize) {
+        self.machines[node].cordon = Some(Owner::ThirdParty);
+        self.after(30_000, 200_000, Event::ThirdPartyLeaves(node));
     }
 
     /// Looks at every node whose lease ran out, and releases the lease once the node is not at it any more.
@@ -76,9 +83,9 @@ impl World {
                 expired.insert((plan, self.plans[plan].index[&task]), node);
             }
         }
-        self.people.expired_seen.retain(|key, _| expired.contains_key(key));
+        self.operators.expired_seen.retain(|key, _| expired.contains_key(key));
         for (key, node) in expired {
-            let since = *self.people.expired_seen.entry(key).or_insert(self.now);
+            let since = *self.operators.expired_seen.entry(key).or_insert(self.now);
             let Some(machine) = self.machines.iter().find(|m| m.name == node) else { continue };
             let at_it = machine.performing.contains_key(&key)
                 || machine.rebooting.contains_key(&key)

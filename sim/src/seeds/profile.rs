@@ -1,3 +1,5 @@
+//! What goes wrong in the world of a seed, and how often.
+
 use super::random::Random;
 
 /// How large the fleet of a seed is, and what goes wrong in it. Chances are per mille.
@@ -25,19 +27,19 @@ pub struct Profile {
     pub breaking_upgrades: u64,
     /// Of drains that a budget blocks.
     pub blocked_drains: u64,
-    /// Of people's ticks at which a stranger cordons, or undoes a cordon.
-    pub strangers: u64,
+    /// Of ticks of the operators at which a third party cordons, or undoes a cordon.
+    pub third_party: u64,
     /// Of node ticks at which something breaks or gets hot for a while, or its facts do not come any more.
     pub illnesses: u64,
     /// Of upgrades and reboots after which the node is worse than before.
     pub sickening_work: u64,
-    /// Of people's ticks at which an operator drains, reboots, pauses or halts.
+    /// Of ticks of the operators at which an operator drains, reboots, pauses or halts.
     pub operators: u64,
 }
 
 impl Profile {
     /// A fleet without faults: everything must finish by itself.
-    pub fn calm(random: &mut Random) -> Self {
+    pub fn no_faults(random: &mut Random) -> Self {
         Self {
             servers: [1, 1, 3, 5][random.index(4)],
             nodes: 50,
@@ -52,18 +54,18 @@ impl Profile {
             failing_upgrades: 0,
             breaking_upgrades: 0,
             blocked_drains: 0,
-            strangers: 0,
+            third_party: 0,
             operators: 0,
             illnesses: 0,
             sickening_work: 0,
         }
     }
 
-    /// The profile of a seed: every tenth is calm, the others have some of the faults or all of them.
+    /// The profile of a seed: every tenth has none, the others have some of the faults or all of them.
     pub fn of(seed: u64, random: &mut Random) -> Self {
-        let calm = Self::calm(random);
+        let no_faults = Self::no_faults(random);
         if seed.is_multiple_of(10) {
-            return calm;
+            return no_faults;
         }
         let mut some = |most: u64| if random.chance(600) { random.between(1, most) } else { 0 };
         Self {
@@ -76,15 +78,15 @@ impl Profile {
             failing_upgrades: some(60),
             breaking_upgrades: some(40),
             blocked_drains: some(40),
-            strangers: some(60),
+            third_party: some(60),
             operators: some(80),
             illnesses: some(4),
             sickening_work: some(60),
-            ..calm
+            ..no_faults
         }
     }
 
-    pub fn is_calm(&self) -> bool {
+    pub fn has_no_faults(&self) -> bool {
         self.lost
             + self.doubled
             + self.breaks
@@ -93,7 +95,7 @@ impl Profile {
             + self.failing_upgrades
             + self.breaking_upgrades
             + self.blocked_drains
-            + self.strangers
+            + self.third_party
             + self.operators
             + self.illnesses
             + self.sickening_work
@@ -112,7 +114,7 @@ impl Profile {
             failing_upgrades: 0,
             breaking_upgrades: 0,
             blocked_drains: 0,
-            strangers: 0,
+            third_party: 0,
             operators: 0,
             illnesses: 0,
             sickening_work: 0,

@@ -1,3 +1,5 @@
+//! Random numbers from a seed.
+
 /// Random numbers that are the same for the same seed everywhere: splitmix64 (Steele, Lea and Flood, OOPSLA 2014).
 #[derive(Debug, Clone)]
 pub struct Random(u64);

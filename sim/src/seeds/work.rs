@@ -12,7 +12,8 @@ use super::{
     Millis,
     coordinator::timestamp,
     machine::{Ended, Machine, Owner, TaskKey},
-    run::{Event, FromNode, NEW, NODE_TICK, OLD, ToNode, World},
+    network::{FromNode, ToNode},
+    run::{Event, NEW, NODE_TICK, OLD, World},
 };
 
 /// What follows from a step.
@@ -106,7 +107,7 @@ impl World {
         machine.ready_since = None;
         for (key, _) in std::mem::take(&mut machine.performing) {
             if !machine.rebooting.contains_key(&key) {
-                self.laws.end(key, false);
+                self.invariants.end(key, false);
             }
         }
         self.after(shortest, longest, Event::PowerBack(node));
@@ -157,7 +158,7 @@ impl World {
                 } else if let Some(current) = machine.performing.get_mut(&key) {
                     *current = grant.max(*current);
                 } else {
-                    self.laws.begin(key, grant)?;
+                    self.invariants.begin(key, grant)?;
                     machine.performing.insert(key, grant);
                     let boot = machine.boot;
                     self.after(10, 500, Event::Work { node, boot, key, step: 0, begun: self.now });
@@ -168,7 +169,7 @@ impl World {
     }
 
     fn finish(&mut self, node: usize, key: TaskKey, grant: u64, begun: Vec<&'static str>, outcome: Outcome) {
-        self.laws.end(key, outcome.is_success());
+        self.invariants.end(key, outcome.is_success());
         let machine = &mut self.machines[node];
         machine.performing.remove(&key);
         machine.counter += 1;

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-/// One server and four workers: the same life in half the time.
+/// One server and four workers: the same story in half the time.
 pub const SMALL_FLEET: &str = r#"
 name = "small"
 distribution = "k3s"

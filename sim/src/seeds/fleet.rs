@@ -1,0 +1,65 @@
+//! The fleet of a seed: its file and its roster.
+
+use std::fmt::Write as _;
+
+use hostler_plan::{
+    document::{Roster, RosterNode, RosterStatus, RosterType},
+    fleet::Fleet,
+    id::{Arch, Digest, Epoch, FleetId, NodeName},
+    signature::PublicKey,
+};
+
+use super::{
+    Profile,
+    coordinator::timestamp,
+    run::{NEW, OLD},
+};
+
+pub(super) fn fleet(profile: &Profile) -> Fleet {
+    let mut text = format!(
+        "name = \"seeds\"\ndistribution = \"k3s\"\nversion = \"{OLD}\"\napi = \"s1:6443\"\n\
+         [policy]\nmax_unavailable = {}\ncanary = {}\nsoak_seconds = 5\nready_timeout_seconds = 60\n\
+         lease_seconds = 60\nplan_lifetime_seconds = 2000000\n",
+        profile.max_unavailable, profile.canary
+    );
+    for i in 0..profile.nodes {
+        let (letter, number, role) = match i.checked_sub(profile.servers) {
+            None => ("s", i + 1, "server"),
+            Some(worker) => ("w", worker + 1, "worker"),
+        };
+        let node = write!(text, "[[nodes]]\nname = \"{letter}{number}\"\nrole = \"{role}\"\narch = \"aarch64\"\n");
+        node.expect("writing to a String cannot fail");
+    }
+    let digest = Digest::of(b"k3s").hex();
+    let artifact = format!(
+        "[[artifacts]]\nname = \"k3s\"\nversion = \"{NEW}\"\narch = \"aarch64\"\npath = \"k3s\"\n\
+         sha256 = \"{digest}\"\nsize = 3\n"
+    );
+    text.push_str(&artifact);
+    let (fleet, _) = Fleet::from_toml(&[("seeds.toml", &text)]).expect("the simulated fleet is valid");
+    fleet
+}
+
+pub(super) fn roster(fleet: &Fleet) -> Roster {
+    // Nothing is signed in this world, so one key serves all; `plan::trust` would not have it.
+    let key =
+        PublicKey::from_openssh("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop")
+            .expect("a public key");
+    let node = |name: &NodeName, role| RosterNode {
+        name: name.clone(),
+        key: key.clone(),
+        seal_key: String::new(),
+        role,
+        arch: Arch::Aarch64,
+        status: RosterStatus::Active,
+    };
+    Roster {
+        document_type: RosterType::V1,
+        fleet_id: FleetId::new("5eed".repeat(8)).expect("32 hexadecimal digits"),
+        epoch: Epoch(1),
+        version: 1,
+        root_version: 1,
+        created: timestamp(0),
+        nodes: fleet.nodes.iter().map(|n| node(&n.name, n.role)).collect(),
+    }
+}
