@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, fmt};
 pub use problem::{FleetError, Place, Problem};
 
 use crate::{
+    distribution::Distribution,
     id::{Arch, ArtifactName, Digest, NodeName},
     step::ClusterRole,
     version::Version,
@@ -62,22 +63,6 @@ impl Fleet {
     }
 }
 
-/// What makes the cluster out of the machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Distribution {
-    K3s,
-    Kubeadm,
-}
-
-impl fmt::Display for Distribution {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Distribution::K3s => "k3s",
-            Distribution::Kubeadm => "kubeadm",
-        })
-    }
-}
-
 /// Where nodes reach the cluster's API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiAddress {
@@ -124,7 +109,7 @@ impl Default for FleetPolicy {
             soak_seconds: 60,
             // Most workloads stop in 30 s and budgets wait for a replacement to start; 10 min is ten times that.
             drain_timeout_seconds: 600,
-            // The first start of K3s on a Pi unpacks 200 MB before it answers.
+            // A first start on a Pi unpacks some 200 MB before it answers.
             ready_timeout_seconds: 600,
             // Renewed every third of it: survives two lost renewals and a switch that restarts.
             lease_seconds: 120,
@@ -161,7 +146,7 @@ pub struct FleetNode {
 /// A file that nodes need, by content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetArtifact {
-    /// What it is, such as `k3s`.
+    /// What it is: the name that the distribution's steps ask for.
     pub name: ArtifactName,
     pub version: Version,
     pub arch: Arch,

@@ -97,7 +97,7 @@ text_id! {
 }
 
 text_id! {
-    /// An artifact's name inside its plan, such as `k3s-aarch64`.
+    /// An artifact's name inside its plan, such as `NAME-aarch64`.
     ArtifactName, "artifact name", "1 to 64 of a-z, 0-9, '.', '_' and '-'",
     |t| (1..=64).contains(&t.len()) && !t.starts_with('.')
         && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))

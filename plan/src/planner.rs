@@ -2,6 +2,7 @@
 //!
 //! Pure: the same input gives the same bytes. What stands in the way is told all at once, each with what to do next.
 
+mod distribution;
 mod intent;
 mod obstacle;
 mod order;
@@ -17,11 +18,12 @@ pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 
 use crate::{
     document::{Artifact, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},
-    fleet::{Distribution, Fleet},
+    fleet::Fleet,
     id::{ArtifactName, NodeName},
     step::Step,
     trust::MAX_BESIDE,
 };
+use distribution::Lifecycle;
 
 /// What everything is decided on.
 #[derive(Debug, Clone, Copy)]
@@ -57,14 +59,14 @@ pub fn plan(
 ) -> Result<(Plan, Preview), PlanError> {
     let request = Request { fleet, roster, inventory, numbering };
     let kind = intent.kind();
-    not_built(fleet, kind)?;
     let mut draft = Draft { max_unavailable: fleet.policy.max_unavailable, ..Draft::default() };
     match intent {
         Intent::Check { nodes } => tasks::check(request, &mut draft, nodes),
-        Intent::Bootstrap {} => tasks::bootstrap(request, &mut draft),
-        Intent::Join { nodes } => tasks::join(request, &mut draft, nodes),
+        Intent::Bootstrap {} => tasks::bootstrap(request, &mut draft, lifecycle(fleet, kind)?),
+        Intent::Join { nodes } => tasks::join(request, &mut draft, lifecycle(fleet, kind)?, nodes),
         Intent::Upgrade { to, nodes, quarantined, accept_outage } => {
-            tasks::upgrade(request, &mut draft, (*to, *quarantined), nodes, accept_outage);
+            let lifecycle = lifecycle(fleet, kind)?;
+            tasks::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accept_outage);
         }
         Intent::Drain { nodes, max_unavailable, accept_outage } => {
             tasks::drain(request, &mut draft, nodes, *max_unavailable, accept_outage);
@@ -83,14 +85,10 @@ pub fn plan(
     Ok(finish(request, kind, draft, beside, targets))
 }
 
-fn not_built(fleet: &Fleet, kind: PlanKind) -> Result<(), PlanError> {
-    match (fleet.distribution, kind) {
-        (Distribution::K3s, _)
-        | (Distribution::Kubeadm, PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot) => Ok(()),
-        (Distribution::Kubeadm, PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade) => {
-            Err(Obstacle::NotBuilt { kind, distribution: "kubeadm" }.into())
-        }
-    }
+/// How that fleet's cluster is made and changed, for a plan that does.
+fn lifecycle(fleet: &Fleet, kind: PlanKind) -> Result<Lifecycle, PlanError> {
+    let distribution = fleet.distribution;
+    Lifecycle::of(distribution).ok_or_else(|| Obstacle::NotBuilt { kind, distribution }.into())
 }
 
 fn why_nothing(skipped: &[(NodeName, String)]) -> String {

@@ -9,7 +9,7 @@ mod kube;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{ArtifactName, NodeName},
+    id::{ArtifactName, NodeName, TaskId},
     version::Version,
 };
 
@@ -82,6 +82,11 @@ impl Step {
         self.operation().upgrades_to()
     }
 
+    /// The task whose receipt holds what lets the task's node into the cluster.
+    pub fn admitted_by(&self) -> Option<&TaskId> {
+        self.operation().admitted_by()
+    }
+
     /// The operation's name, with the choice in it that matters most to who signs it.
     pub fn summary(&self) -> String {
         match self.operation().choice() {
@@ -105,6 +110,9 @@ trait Operation {
     fn upgrades_to(&self) -> Option<Version> {
         None
     }
+    fn admitted_by(&self) -> Option<&TaskId> {
+        None
+    }
     /// What of it matters most; nothing for a step that leaves no choice.
     fn choice(&self) -> String;
     fn sentence(&self, subject: &NodeName) -> String;
@@ -114,7 +122,7 @@ trait Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClusterRole {
-    /// Runs the API server (K3s server, kubeadm control plane).
+    /// Runs the API server: a server, or control plane.
     Server,
     /// Runs pods only.
     Worker,

@@ -1,12 +1,15 @@
-//! Kubernetes versions as K3s and kubeadm write them.
+//! Kubernetes versions, as every distribution writes its own.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::InvalidId;
+use crate::{
+    distribution::{self, Distribution},
+    id::InvalidId,
+};
 
-/// `v1.36.3` (kubeadm) or `v1.34.3+k3s1` (K3s). Ordered by number; a K3s revision is newer than none.
+/// Such as `v1.36.3`, with a distribution's own build where it numbers them. Ordered by number; a build is newer than none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Version {
@@ -16,16 +19,44 @@ pub struct Version {
     pub minor: u16,
     /// The patch version.
     pub patch: u16,
-    /// The revision after `+k3s`; none for kubeadm.
-    pub k3s: Option<u16>,
+    /// What stands after the `+`; none in Kubernetes' own versions.
+    pub build: Option<Build>,
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "v{}.{}.{}", self.major, self.minor, self.patch)?;
-        match self.k3s {
-            Some(revision) => write!(f, "+k3s{revision}"),
+        match self.build {
+            Some(build) => write!(f, "+{}{}", build.distribution.build_tag().unwrap_or_default(), build.revision),
             None => Ok(()),
+        }
+    }
+}
+
+/// A distribution's own build of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Build {
+    /// Whose it is; one that numbers its builds.
+    pub distribution: Distribution,
+    /// Its number.
+    pub revision: u16,
+}
+
+impl Build {
+    fn parse(text: &str) -> Option<Self> {
+        Distribution::ALL.into_iter().find_map(|distribution| {
+            let revision = number(text.strip_prefix(distribution.build_tag()?)?)?;
+            Some(Self { distribution, revision })
+        })
+    }
+}
+
+impl Version {
+    /// Whether that distribution writes its versions in this form.
+    pub fn is_of(&self, distribution: Distribution) -> bool {
+        match self.build {
+            Some(build) => build.distribution == distribution,
+            None => distribution.build_tag().is_none(),
         }
     }
 }
@@ -34,17 +65,17 @@ impl FromStr for Version {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let parse = || {
-            let (numbers, k3s) = match text.strip_prefix('v')?.split_once('+') {
-                Some((numbers, build)) => (numbers, Some(number(build.strip_prefix("k3s")?)?)),
+            let (numbers, build) = match text.strip_prefix('v')?.split_once('+') {
+                Some((numbers, build)) => (numbers, Some(Build::parse(build)?)),
                 None => (text.strip_prefix('v')?, None),
             };
             let mut parts = numbers.split('.').map(number);
-            let version = Version { major: parts.next()??, minor: parts.next()??, patch: parts.next()??, k3s };
+            let version = Version { major: parts.next()??, minor: parts.next()??, patch: parts.next()??, build };
             parts.next().is_none().then_some(version)
         };
         parse().ok_or_else(|| InvalidId {
             what: "version",
-            expected: "the form v1.36.3 (kubeadm) or v1.34.3+k3s1 (K3s)",
+            expected: distribution::VERSION_FORMS,
             found: text.chars().take(80).collect(),
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    distribution::{self, Distribution},
     health::Thresholds,
     id::{Arch, ArtifactName, Digest, NodeName},
     step::ClusterRole,
@@ -10,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    ApiAddress, Canary, Distribution, Fleet, FleetArtifact, FleetNode, FleetPolicy, Group, Source,
+    ApiAddress, Canary, Fleet, FleetArtifact, FleetNode, FleetPolicy, Group, Source,
     fragment::{ArtifactFragment, At, Merged, NodeFragment},
     problem::{FleetError, Place, Problem, nearest},
 };
@@ -82,43 +83,36 @@ fn name(found: &mut Found, name: Option<&At<String>>) -> Option<String> {
 
 fn distribution(found: &mut Found, written: Option<&At<String>>) -> Option<Distribution> {
     let Some(At { value, place }) = written else {
-        found.missing("the fleet has no distribution; write distribution = \"k3s\" or distribution = \"kubeadm\"");
+        let lines = distribution::any(|d| format!("distribution = {:?}", d.name()));
+        found.missing(&format!("the fleet has no distribution; write {lines}"));
         return None;
     };
-    match value.as_str() {
-        "k3s" => Some(Distribution::K3s),
-        "kubeadm" => Some(Distribution::Kubeadm),
-        other => {
-            found.error(
-                place,
-                format!("distribution: expected \"k3s\" or \"kubeadm\", found {other:?}; write one of them"),
-            );
-            None
-        }
+    let distribution = Distribution::named(value);
+    if distribution.is_none() {
+        let names = distribution::any(|d| format!("{:?}", d.name()));
+        found.error(place, format!("distribution: expected {names}, found {value:?}; write one of them"));
     }
+    distribution
 }
 
 fn version(found: &mut Found, written: Option<&At<String>>, distribution: Option<Distribution>) -> Option<Version> {
     let Some(At { value, place }) = written else {
-        found.missing("the fleet has no version; write version = \"v1.34.3+k3s1\" or the one you run");
+        let [usual, ..] = Distribution::ALL;
+        let example = distribution.unwrap_or(usual).example_version();
+        found.missing(&format!("the fleet has no version; write version = {example:?} or the one you run"));
         return None;
     };
     parse_version(found, place, value, distribution)
 }
 
 fn parse_version(found: &mut Found, place: &Place, text: &str, distribution: Option<Distribution>) -> Option<Version> {
-    let example = match distribution {
-        Some(Distribution::K3s) => "v1.34.3+k3s1",
-        Some(Distribution::Kubeadm) => "v1.36.3",
-        None => "v1.34.3+k3s1 or v1.36.3",
-    };
     let version: Option<Version> = text.parse().ok();
-    let fits = version.filter(|v| match distribution {
-        Some(Distribution::K3s) => v.k3s.is_some(),
-        Some(Distribution::Kubeadm) => v.k3s.is_none(),
-        None => true,
-    });
+    let fits = version.filter(|v| distribution.is_none_or(|d| v.is_of(d)));
     if fits.is_none() {
+        let example = match distribution {
+            Some(distribution) => distribution.example_version().to_owned(),
+            None => distribution::any(|d| d.example_version().to_owned()),
+        };
         found.error(place, format!("version: expected a version such as {example}, found {text:?}; write it in full"));
     }
     fits

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::distribution;
+
 macro_rules! rules {
-    ($($name:ident $text:literal $advice:literal;)*) => {
+    ($($name:ident $text:literal $advice:expr;)*) => {
         /// One thing that is judged. Order is the order of showing among equals.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -65,7 +67,7 @@ rules! {
     Network "network" "check cable, switch port and adapter";
     Conntrack "conntrack" "raise net.netfilter.nf_conntrack_max or find the pod that opens so many connections";
     FileDescriptors "file_descriptors" "find the process that opens so many files (ls /proc/*/fd)";
-    Certificate "certificate" "renew it: restart k3s within 90 days of expiry, or kubeadm certs renew all";
+    Certificate "certificate" distribution::RENEW_CERTIFICATES;
     MemoryCgroup "memory_cgroup" "add cgroup_memory=1 cgroup_enable=memory to the one line of cmdline.txt and reboot; kubelet needs it";
     Maintenance "maintenance" "plan an update or a reboot when it suits";
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use crate::{
+    distribution::Distribution,
     document::PlanKind,
     id::{Arch, NodeName, Seq},
     version::Version,
@@ -99,12 +100,12 @@ pub enum Obstacle {
     /// The version's form belongs to another distribution.
     WrongForm {
         version: Version,
-        distribution: &'static str,
+        distribution: Distribution,
     },
     /// This distribution cannot be handled that way yet.
     NotBuilt {
         kind: PlanKind,
-        distribution: &'static str,
+        distribution: Distribution,
     },
     NothingToDo {
         why: String,

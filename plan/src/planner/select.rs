@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     document::{PlanKind, RosterStatus},
-    fleet::{Distribution, FleetNode},
+    fleet::FleetNode,
     health::{Level, Rule, Verdict, blockers},
     id::NodeName,
     sequencer::{Condition, CordonOwner, Standing},
@@ -150,12 +150,8 @@ pub(super) fn upgradable(
     to: Version,
     quarantined: Quarantined,
 ) -> Vec<NodeName> {
-    let form = match (request.fleet.distribution, to.k3s) {
-        (Distribution::K3s, Some(_)) | (Distribution::Kubeadm, None) => None,
-        (Distribution::K3s, None) => Some("k3s"),
-        (Distribution::Kubeadm, Some(_)) => Some("kubeadm"),
-    };
-    if let Some(distribution) = form {
+    let distribution = request.fleet.distribution;
+    if !to.is_of(distribution) {
         draft.obstacles.push(Obstacle::WrongForm { version: to, distribution });
         return Vec::new();
     }

@@ -5,21 +5,16 @@ use crate::{
     fleet::{FleetNode, FleetPolicy},
     id::{ArtifactName, NodeName, TaskId},
     sequencer::Standing,
-    step::{AwaitReady, ClusterRole, Cordon, Drain, EnsureFile, Noop, Reboot, StageArtifact, Step, Uncordon, k3s},
+    step::{AwaitReady, ClusterRole, Cordon, Drain, Noop, Reboot, StageArtifact, Step, Uncordon},
     version::Version,
 };
 
 use super::{
     Draft, Note, Obstacle, Phase, PhaseName, Quarantined, Request, Selection,
+    distribution::{Lifecycle, Member},
     order::{phases, predecessors},
     select::{note_health, note_unavailable, performs, resolve, servers_out, upgradable, workable},
 };
-
-/// From making a join secret to its use: the joining node has staged everything before, so only the join itself.
-const JOIN_SECRET_SECONDS: u64 = 900;
-
-/// Hostler's own drop-in, after the ones that people number lower.
-const K3S_DROP_IN: &str = "/etc/rancher/k3s/config.yaml.d/50-hostler.yaml";
 
 fn task_id(node: &NodeName, what: &str) -> TaskId {
     TaskId::new(format!("{node}.{what}")).expect("a node's name and a word are a task id")
@@ -68,16 +63,15 @@ fn together(draft: &mut Draft, nodes: Vec<NodeName>) {
     }
 }
 
-pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft) {
-    let servers = request.fleet.servers();
-    let Some(first) = servers.first().copied() else { return };
+pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle) {
+    let Some(first) = request.fleet.servers().first().copied() else { return };
     let name = &first.name;
     if let Some(member) = request.fleet.nodes.iter().find(|n| request.is_member(&n.name)) {
         draft.obstacles.push(Obstacle::AlreadyBootstrapped { node: member.name.clone() });
         return;
     }
     let version = request.fleet.version;
-    let artifact = artifact(request, draft, first, version);
+    let artifact = artifact(request, draft, lifecycle, first, version);
     if !performs(request, draft, first) {
         return;
     }
@@ -85,8 +79,8 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft) {
     draft.title = format!("Make {name} the first server of {} at {version}", request.fleet.name);
     let stage =
         task("stage", name, name, Vec::new(), vec![Step::StageArtifact(StageArtifact { artifact: artifact.clone() })]);
-    let steps =
-        vec![drop_in(request, first, servers.len() > 1), Step::BootstrapK3s(k3s::Bootstrap { artifact, version })];
+    let member = Member { fleet: request.fleet, node: first, artifact, version };
+    let steps = lifecycle.bootstrap(member);
     let make = task("bootstrap", name, name, vec![stage.id.clone()], steps);
     let ready = vec![await_ready(&request.fleet.policy, Some(version))];
     let ready = task("ready", name, name, vec![make.id.clone()], ready);
@@ -95,29 +89,17 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft) {
     draft.notes.push(Note::Info(format!("{name} is the only server so far and watches itself become Ready")));
 }
 
-/// What K3s must know before its first start; `+` adds to what the admin's own files say.
-fn drop_in(request: Request<'_>, node: &FleetNode, several_servers: bool) -> Step {
-    let mut content =
-        String::from("# Written by hostler-agent from a signed plan; changes here are undone by the next one.\n");
-    if node.role == ClusterRole::Server {
-        content.push_str(&format!("tls-san+:\n  - \"{}\"\n", request.fleet.api.host));
-        if several_servers && node.first {
-            content.push_str("cluster-init: true\n");
-        }
-    }
-    if !node.labels.is_empty() {
-        content.push_str("node-label+:\n");
-        for (key, value) in &node.labels {
-            content.push_str(&format!("  - \"{key}={value}\"\n"));
-        }
-    }
-    Step::EnsureFile(EnsureFile { path: K3S_DROP_IN.to_owned(), mode: "0600".to_owned(), content })
-}
-
-/// Puts the K3s binary for that node into the plan.
-fn artifact(request: Request<'_>, draft: &mut Draft, node: &FleetNode, version: Version) -> Option<ArtifactName> {
-    let Some(found) = request.fleet.artifact("k3s", version, node.arch) else {
-        let obstacle = Obstacle::NoArtifact { name: "k3s", version, arch: node.arch };
+/// Puts what a member runs, for that node's processor, into the plan.
+fn artifact(
+    request: Request<'_>,
+    draft: &mut Draft,
+    lifecycle: Lifecycle,
+    node: &FleetNode,
+    version: Version,
+) -> Option<ArtifactName> {
+    let name = lifecycle.artifact();
+    let Some(found) = request.fleet.artifact(name, version, node.arch) else {
+        let obstacle = Obstacle::NoArtifact { name, version, arch: node.arch };
         if !draft.obstacles.contains(&obstacle) {
             draft.obstacles.push(obstacle);
         }
@@ -129,7 +111,7 @@ fn artifact(request: Request<'_>, draft: &mut Draft, node: &FleetNode, version: 
     Some(name)
 }
 
-pub(super) fn join(request: Request<'_>, draft: &mut Draft, selection: &Selection) {
+pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, selection: &Selection) {
     let version = request.fleet.version;
     let mut servers = Vec::new();
     let mut workers = Vec::new();
@@ -171,30 +153,22 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, selection: &Selectio
     let before = predecessors(&draft.phases);
     draft.title = format!("Join {} at {version}", count(servers.len() + workers.len()));
     for node in servers.into_iter().chain(workers) {
-        join_one(request, draft, node, &before[&node.name]);
+        join_one(request, draft, lifecycle, node, &before[&node.name]);
     }
 }
 
-fn join_one(request: Request<'_>, draft: &mut Draft, node: &FleetNode, before: &[NodeName]) {
+fn join_one(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, node: &FleetNode, before: &[NodeName]) {
     let name = &node.name;
     let version = request.fleet.version;
-    let artifact = artifact(request, draft, node, version);
+    let artifact = artifact(request, draft, lifecycle, node, version);
     let Some((server, artifact)) = observer(request, draft, name).zip(artifact) else { return };
     let stage =
         task("stage", name, name, Vec::new(), vec![Step::StageArtifact(StageArtifact { artifact: artifact.clone() })]);
     let mut after = vec![stage.id.clone()];
     after.extend(before.iter().map(|n| task_id(n, "ready")));
-    let admit = vec![Step::AdmitToK3s(k3s::Admit { lifetime_seconds: JOIN_SECRET_SECONDS })];
-    let admit = task("admit", &server, name, after, admit);
-    let join = Step::JoinK3s(k3s::Join {
-        artifact,
-        version,
-        role: node.role,
-        server_url: format!("https://{}", request.fleet.api),
-        admitted_by: admit.id.clone(),
-    });
-    let steps = vec![drop_in(request, node, true), join];
-    let join = task("join", name, name, vec![admit.id.clone()], steps);
+    let admit = task("admit", &server, name, after, lifecycle.admit());
+    let member = Member { fleet: request.fleet, node, artifact, version };
+    let join = task("join", name, name, vec![admit.id.clone()], lifecycle.join(member, admit.id.clone()));
     let ready = vec![await_ready(&request.fleet.policy, Some(version))];
     let ready = task("ready", &server, name, vec![join.id.clone()], ready);
     draft.tasks.extend([stage, admit, join, ready]);
@@ -211,6 +185,7 @@ fn observer(request: Request<'_>, draft: &mut Draft, subject: &NodeName) -> Opti
 pub(super) fn upgrade(
     request: Request<'_>,
     draft: &mut Draft,
+    lifecycle: Lifecycle,
     (to, quarantined): (Version, Quarantined),
     selection: &Selection,
     accepted: &[NodeName],
@@ -218,7 +193,7 @@ pub(super) fn upgrade(
     let candidates = workable(request, draft, selection);
     let nodes = upgradable(request, draft, candidates.clone(), to, quarantined);
     servers_out(request, draft, &nodes, accepted);
-    let work = Work { what: "upgrade", version: Some(to), reason: format!("upgrade to {to}") };
+    let work = Work { what: "upgrade", version: Some((lifecycle, to)), reason: format!("upgrade to {to}") };
     // What a stopped rollout left out of service and this plan does not work on goes back on its old version.
     let left: Vec<NodeName> = candidates.into_iter().filter(|n| !nodes.contains(n)).collect();
     if rolling(request, draft, &nodes, &left, &work, true) {
@@ -246,7 +221,8 @@ pub(super) fn reboot(request: Request<'_>, draft: &mut Draft, selection: &Select
 /// What is done to each node between its drain and its return.
 struct Work {
     what: &'static str,
-    version: Option<Version>,
+    /// What it is brought to; none for a reboot.
+    version: Option<(Lifecycle, Version)>,
     reason: String,
 }
 
@@ -278,9 +254,9 @@ fn rolling(
     note_canary(draft, &order, servers_lead);
     let ends: Vec<TaskId> = returned.iter().map(|n| task_id(n, "return")).collect();
     let before = predecessors(&order[usize::from(!returned.is_empty())..]);
-    if let Some(version) = work.version {
+    if let Some((lifecycle, version)) = work.version {
         for node in nodes.iter().filter_map(|n| request.fleet.node(n)) {
-            let Some(artifact) = artifact(request, draft, node, version) else { continue };
+            let Some(artifact) = artifact(request, draft, lifecycle, node, version) else { continue };
             let steps = vec![Step::StageArtifact(StageArtifact { artifact })];
             draft.tasks.push(task("stage", &node.name, &node.name, Vec::new(), steps));
         }
@@ -314,16 +290,16 @@ fn roll_one(request: Request<'_>, draft: &mut Draft, node: &NodeName, mut after:
     let policy = &request.fleet.policy;
     let step = match work.version {
         None => Step::Reboot(Reboot {}),
-        Some(version) => {
+        Some((lifecycle, version)) => {
             let Some(arch) = request.fleet.node(node).map(|n| n.arch) else { return };
-            let Some(artifact) = request.fleet.artifact("k3s", version, arch) else { return };
+            let Some(artifact) = request.fleet.artifact(lifecycle.artifact(), version, arch) else { return };
             after.push(task_id(node, "stage"));
-            Step::UpgradeK3s(k3s::Upgrade { artifact: artifact.plan_name(), version })
+            lifecycle.upgrade(artifact.plan_name(), version)
         }
     };
     let drain = task("drain", &server, node, after, drain_steps(request, work.reason.clone()));
     let act = task(work.what, node, node, vec![drain.id.clone()], vec![step]);
-    let ready = vec![await_ready(policy, work.version), Step::Uncordon(Uncordon {})];
+    let ready = vec![await_ready(policy, work.version.map(|(_, version)| version)), Step::Uncordon(Uncordon {})];
     let ready = task("ready", &server, node, vec![act.id.clone()], ready);
     draft.tasks.extend([disrupting(drain), disrupting(act), ready]);
 }

@@ -5,13 +5,14 @@ use crate::{
     entry::{Entry, StoredDocument},
     health::Baseline,
     id::{Digest, NodeName, TaskId},
+    step::Step,
     timestamp::Timestamp,
     version::Version,
 };
 
 use super::{
     Hold, Observation, Seen, Sequencer, Standing, health,
-    rollout::{End, Rollout, awaits_version, leaves_unschedulable, reboots, upgrades_to},
+    rollout::{End, Rollout, awaits_version, leaves_unschedulable, reboots},
     rollouts::Arrival,
     view::{Grant, TaskState},
 };
@@ -202,8 +203,8 @@ fn failed_version(task: &Task, kind: PlanKind, receipt: &Receipt) -> Option<(Ver
         Outcome::Failed { reason } | Outcome::TimedOut { reason } | Outcome::Unreachable { reason } => reason,
         Outcome::Succeeded {} | Outcome::Blocked { .. } | Outcome::Refused { .. } => return None,
     };
-    let begun = |op: &str| receipt.steps.iter().any(|step| step.op == op);
-    let upgrade = upgrades_to(&task.steps).filter(|_| begun("k3s.upgrade"));
+    let begun = |step: &&Step| receipt.steps.iter().any(|done| done.op == step.op());
+    let upgrade = task.steps.iter().filter(begun).find_map(Step::upgrades_to);
     let version = upgrade.or_else(|| awaits_version(&task.steps).filter(|_| kind == PlanKind::Upgrade))?;
     Some((version, format!("{} in plan {}: {reason}", task.id, receipt.seq)))
 }

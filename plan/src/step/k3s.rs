@@ -77,6 +77,9 @@ impl Operation for Join {
     fn acts_on_subject(&self) -> bool {
         false
     }
+    fn admitted_by(&self) -> Option<&TaskId> {
+        Some(&self.admitted_by)
+    }
     fn choice(&self) -> String {
         self.version.to_string()
     }

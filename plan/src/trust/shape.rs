@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     document::{Plan, Roster, Target, Task},
     refusal::{Refusal, Refused},
-    step::{Step, k3s},
+    step::Step,
 };
 
 /// Earlier plans that one plan may keep valid beside it. Plans side by side are a drain during a rollout; a fleet with
@@ -94,7 +94,7 @@ fn check_task(roster: &Roster, plan: &Plan, task: &Task, earlier: &BTreeMap<&str
     }
     task.steps.iter().try_for_each(|step| check_step(plan, task, target, step))?;
     for step in &task.steps {
-        if let Step::JoinK3s(k3s::Join { admitted_by, .. }) = step
+        if let Some(admitted_by) = step.admitted_by()
             && !earlier.get(admitted_by.as_str()).is_some_and(|t| after.contains(&t.id) && t.subject == task.node)
         {
             let node = &task.node;

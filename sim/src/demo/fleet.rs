@@ -4,9 +4,10 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Context as _;
 use hostler_plan::{
-    fleet::{Distribution, Fleet, FleetArtifact, Source},
+    distribution::Distribution,
+    fleet::{Fleet, FleetArtifact, Source},
     id::{Arch, ArtifactName, Digest, NodeName},
-    version::Version,
+    version::{Build, Version},
 };
 
 use crate::world::k3s_binary;
@@ -79,7 +80,11 @@ impl DemoFleet {
         }
         let soak_seconds = fleet.policy.soak_seconds;
         let from = fleet.version;
-        let to = Version { patch: from.patch + 1, k3s: Some(1), ..from };
+        let to = Version {
+            patch: from.patch + 1,
+            build: Some(Build { distribution: Distribution::K3s, revision: 1 }),
+            ..from
+        };
         let binaries = binaries(&fleet, [from, to])?;
         fleet.policy.soak_seconds = fleet.policy.soak_seconds.min(SOAK_SECONDS);
         fleet.artifacts = binaries.iter().map(|(artifact, _)| artifact.clone()).collect();

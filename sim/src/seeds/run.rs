@@ -6,12 +6,13 @@ use std::{
 };
 
 use hostler_plan::{
+    distribution::Distribution,
     document::{DocumentKind, Roster},
     fleet::Fleet,
     id::Digest,
     json,
     step::ClusterRole,
-    version::Version,
+    version::{Build, Version},
 };
 
 use super::{
@@ -24,8 +25,9 @@ use super::{
     operators::Operators,
 };
 
-pub(super) const OLD: Version = Version { major: 1, minor: 34, patch: 2, k3s: Some(1) };
-pub(super) const NEW: Version = Version { major: 1, minor: 34, patch: 3, k3s: Some(1) };
+const BUILD: Option<Build> = Some(Build { distribution: Distribution::K3s, revision: 1 });
+pub(super) const OLD: Version = Version { major: 1, minor: 34, patch: 2, build: BUILD };
+pub(super) const NEW: Version = Version { major: 1, minor: 34, patch: 3, build: BUILD };
 
 /// What a node does by itself: renew, send again, read conditions.
 pub(super) const NODE_TICK: Millis = 10_000;

@@ -2,11 +2,14 @@
 
 use super::super::condition::Condition as C;
 use super::super::rule::Rule;
+use crate::distribution::Distribution;
+
 use super::{Found, Judge, MINUTE_MS, fact};
 
-/// Units without which a node is no Kubernetes node.
-const KUBE_UNITS: [&str; 5] =
-    ["kubelet.service", "k3s.service", "k3s-agent.service", "containerd.service", "crio.service"];
+/// Whether a node without that unit is no Kubernetes node.
+fn is_kube_unit(name: &str) -> bool {
+    Distribution::ALL.iter().any(|distribution| distribution.units().contains(&name))
+}
 
 impl Judge<'_> {
     pub(super) fn services(&mut self) {
@@ -46,7 +49,7 @@ impl Judge<'_> {
         let failed = count.map(|count| (count - ignored as f64).max(0.0));
         let series = fact("node_systemd_units", "state", "failed");
         self.push(Found::maybe(C::FailedUnits, "", series, failed));
-        for (name, state) in states.iter().filter(|(name, _)| KUBE_UNITS.contains(&name.as_str())) {
+        for (name, state) in states.iter().filter(|(name, _)| is_kube_unit(name)) {
             let series = fact("node_systemd_unit_state", "name", name);
             self.push(Found::value(C::KubeUnitFailed, name, series, f64::from(state == "failed")).required(true));
             let restarts = self.reading.get("node_systemd_service_restart_total", &[("name", name)]);

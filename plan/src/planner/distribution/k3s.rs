@@ -1,0 +1,64 @@
+//! A K3s cluster's life: one binary, Hostler's own drop-in before its first start, and a join secret per node.
+
+use super::Member;
+use crate::{
+    id::{ArtifactName, TaskId},
+    step::{ClusterRole, EnsureFile, Step, k3s},
+    version::Version,
+};
+
+/// The one binary.
+pub(super) const ARTIFACT: &str = "k3s";
+
+/// From making a join secret to its use: the joining node has staged everything before, so only the join itself.
+const JOIN_SECRET_SECONDS: u64 = 900;
+
+/// Hostler's own drop-in, after the ones that people number lower.
+const DROP_IN: &str = "/etc/rancher/k3s/config.yaml.d/50-hostler.yaml";
+
+pub(super) fn bootstrap(member: Member<'_>) -> Vec<Step> {
+    // A cluster of one server may keep its database in SQLite; with a second one it has to begin with etcd.
+    let several_servers = member.fleet.servers().len() > 1;
+    let drop_in = drop_in(&member, several_servers);
+    vec![drop_in, Step::BootstrapK3s(k3s::Bootstrap { artifact: member.artifact, version: member.version })]
+}
+
+pub(super) fn admit() -> Vec<Step> {
+    vec![Step::AdmitToK3s(k3s::Admit { lifetime_seconds: JOIN_SECRET_SECONDS })]
+}
+
+pub(super) fn join(member: Member<'_>, admitted_by: TaskId) -> Vec<Step> {
+    let drop_in = drop_in(&member, true);
+    let join = k3s::Join {
+        artifact: member.artifact,
+        version: member.version,
+        role: member.node.role,
+        server_url: format!("https://{}", member.fleet.api),
+        admitted_by,
+    };
+    vec![drop_in, Step::JoinK3s(join)]
+}
+
+pub(super) fn upgrade(artifact: ArtifactName, version: Version) -> Step {
+    Step::UpgradeK3s(k3s::Upgrade { artifact, version })
+}
+
+/// What K3s must know before its first start; `+` adds to what the admin's own files say.
+fn drop_in(member: &Member<'_>, several_servers: bool) -> Step {
+    let node = member.node;
+    let mut content =
+        String::from("# Written by hostler-agent from a signed plan; changes here are undone by the next one.\n");
+    if node.role == ClusterRole::Server {
+        content.push_str(&format!("tls-san+:\n  - \"{}\"\n", member.fleet.api.host));
+        if several_servers && node.first {
+            content.push_str("cluster-init: true\n");
+        }
+    }
+    if !node.labels.is_empty() {
+        content.push_str("node-label+:\n");
+        for (key, value) in &node.labels {
+            content.push_str(&format!("  - \"{key}={value}\"\n"));
+        }
+    }
+    Step::EnsureFile(EnsureFile { path: DROP_IN.to_owned(), mode: "0600".to_owned(), content })
+}
