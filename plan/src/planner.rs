@@ -2,13 +2,18 @@
 //!
 //! Pure: the same input gives the same bytes. What stands in the way is told all at once, each with what to do next.
 
+mod caution;
+mod check;
 mod distribution;
+mod drain;
+mod grow;
 mod intent;
 mod obstacle;
 mod order;
 mod preview;
+mod rolling;
 mod select;
-mod tasks;
+mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,18 +66,18 @@ pub fn plan(
     let kind = intent.kind();
     let mut draft = Draft { max_unavailable: fleet.policy.max_unavailable, ..Draft::default() };
     match intent {
-        Intent::Check { nodes } => tasks::check(request, &mut draft, nodes),
-        Intent::Bootstrap {} => tasks::bootstrap(request, &mut draft, lifecycle(fleet, kind)?),
-        Intent::Join { nodes } => tasks::join(request, &mut draft, lifecycle(fleet, kind)?, nodes),
+        Intent::Check { nodes } => check::check(request, &mut draft, nodes),
+        Intent::Bootstrap {} => grow::bootstrap(request, &mut draft, lifecycle(fleet, kind)?),
+        Intent::Join { nodes } => grow::join(request, &mut draft, lifecycle(fleet, kind)?, nodes),
         Intent::Upgrade { to, nodes, quarantined, accept_outage } => {
             let lifecycle = lifecycle(fleet, kind)?;
-            tasks::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accept_outage);
+            rolling::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accept_outage);
         }
         Intent::Drain { nodes, max_unavailable, accept_outage } => {
-            tasks::drain(request, &mut draft, nodes, *max_unavailable, accept_outage);
+            drain::drain(request, &mut draft, nodes, *max_unavailable, accept_outage);
         }
-        Intent::Uncordon { nodes } => tasks::uncordon(request, &mut draft, nodes),
-        Intent::Reboot { nodes, accept_outage } => tasks::reboot(request, &mut draft, nodes, accept_outage),
+        Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
+        Intent::Reboot { nodes, accept_outage } => rolling::reboot(request, &mut draft, nodes, accept_outage),
     }
     let beside = beside(request, kind, &mut draft);
     let targets = targets(request, &mut draft);

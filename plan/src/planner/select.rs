@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    document::{PlanKind, RosterStatus},
+    document::PlanKind,
     fleet::FleetNode,
-    health::{Level, Rule, Verdict, blockers},
+    health::{Level, Rule, Verdict},
     id::NodeName,
     sequencer::{Condition, CordonOwner, Standing},
     step::ClusterRole,
-    version::Version,
 };
 
-use super::{Draft, Effect, NodeState, Note, Obstacle, Quarantined, Request, Selection};
+use super::{Draft, NodeState, Obstacle, Request, Selection};
 
 /// The state of a node that nobody ever saw.
 const UNSEEN: &NodeState =
@@ -139,114 +138,5 @@ fn out_of_service(state: &NodeState, named: bool) -> Option<String> {
         (Some(_), _) | (None, None) => None,
         (None, Some(CordonOwner::Hostler)) => Some("is cordoned by Hostler; uncordon it or name it".to_owned()),
         (None, Some(CordonOwner::Other(owner))) => Some(format!("is cordoned by {owner}; uncordon it or name it")),
-    }
-}
-
-/// Of `nodes`, those that `to` can be brought to.
-pub(super) fn upgradable(
-    request: Request<'_>,
-    draft: &mut Draft,
-    nodes: Vec<NodeName>,
-    to: Version,
-    quarantined: Quarantined,
-) -> Vec<NodeName> {
-    let distribution = request.fleet.distribution;
-    if !to.is_of(distribution) {
-        draft.obstacles.push(Obstacle::WrongForm { version: to, distribution });
-        return Vec::new();
-    }
-    let mut upgradable = Vec::new();
-    for node in nodes {
-        let Some(runs) = request.state(&node).condition.version else {
-            draft.obstacles.push(Obstacle::VersionUnknown { node });
-            continue;
-        };
-        let quarantine = request.inventory.quarantines.iter().find(|q| q.node == node && q.version == to);
-        match quarantine {
-            _ if runs == to => draft.skipped.push((node, format!("runs {to} already"))),
-            _ if to < runs => draft.obstacles.push(Obstacle::Downgrade { node, runs, to }),
-            _ if to.major != runs.major || to.minor > runs.minor + 1 => {
-                draft.obstacles.push(Obstacle::SkippedMinor { node, runs, to });
-            }
-            Some(q) if quarantined == Quarantined::Refuse => {
-                draft.obstacles.push(Obstacle::Quarantined { node, version: to, reason: q.reason.clone() });
-            }
-            Some(_) => draft.skipped.push((node, format!("stays on {runs}: it failed on {to} and is quarantined"))),
-            None => upgradable.push(node),
-        }
-    }
-    servers_lead(request, draft, &upgradable, to);
-    upgradable
-}
-
-/// Workers must not run a newer version than any server.
-fn servers_lead(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName], to: Version) {
-    let workers = nodes.iter().any(|n| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Worker));
-    if !workers {
-        return;
-    }
-    for server in request.fleet.servers() {
-        let name = &server.name;
-        if let Some(runs) = request.state(name).condition.version
-            && runs < to
-            && request.is_member(name)
-            && !nodes.contains(name)
-        {
-            draft.obstacles.push(Obstacle::ServerOlder { server: name.clone(), runs, to });
-        }
-    }
-}
-
-/// What it means to take servers out of service.
-pub(super) fn servers_out(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName], accepted: &[NodeName]) {
-    let members = request.fleet.servers().into_iter().filter(|n| request.is_member(&n.name)).count();
-    for node in nodes.iter().filter(|n| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server)) {
-        match members {
-            0 | 1 => draft.notes.push(Note::Warning(format!(
-                "{node} is the only server: it drains and watches itself, and the API does not answer while it restarts"
-            ))),
-            2 if accepted.contains(node) => draft.notes.push(Note::Warning(format!(
-                "{node} is one of two servers: the API does not answer while it is away, as accepted"
-            ))),
-            2 => draft.obstacles.push(Obstacle::Majority { node: node.clone() }),
-            _ => {}
-        }
-    }
-}
-
-/// Says so when the rollout would stand still from its first moment.
-pub(super) fn note_unavailable(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName], returned: &[NodeName]) {
-    let stays = |n: &&NodeName| request.is_unavailable(n) && !nodes.contains(n) && !returned.contains(n);
-    let names = request.fleet.nodes.iter().map(|n| &n.name);
-    let enrolled = names.filter(|n| request.roster.active(n).is_some());
-    let others: Vec<&str> = enrolled.filter(stays).map(NodeName::as_str).collect();
-    if others.len() >= draft.max_unavailable as usize {
-        let text = format!(
-            "unavailable now: {}; with {} allowed, nothing starts until one is back",
-            others.join(" "),
-            draft.max_unavailable
-        );
-        draft.notes.push(Note::Warning(text));
-    }
-}
-
-/// Says of every node that is not well what it means for the rollout over `nodes`. What is optional and not known weighs
-/// nothing.
-pub(super) fn note_health(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName]) {
-    for node in request.roster.nodes.iter().filter(|n| n.status == RosterStatus::Active).map(|n| &n.name) {
-        let verdicts = &request.state(node).verdicts;
-        let holding = blockers(verdicts);
-        let is_target = nodes.contains(node);
-        for verdict in verdicts {
-            let effect = match verdict.level {
-                Level::Critical if !is_target => Effect::LeftOut,
-                Level::Critical | Level::Degraded | Level::Unknown if is_target && holding.contains(&verdict) => {
-                    Effect::Waits
-                }
-                Level::Degraded if is_target => Effect::Tolerated,
-                Level::Critical | Level::Degraded | Level::Unknown | Level::Ok => continue,
-            };
-            draft.notes.push(Note::Verdict { node: node.clone(), verdict: Box::new(verdict.clone()), effect });
-        }
     }
 }

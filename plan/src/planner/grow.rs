@@ -1,0 +1,105 @@
+//! Plans that make a cluster and bring nodes into it.
+
+use crate::{
+    fleet::FleetNode,
+    id::NodeName,
+    sequencer::Standing,
+    step::{ClusterRole, StageArtifact, Step},
+};
+
+use super::{
+    Draft, Note, Obstacle, Phase, PhaseName, Request, Selection,
+    distribution::{Lifecycle, Member},
+    order::predecessors,
+    select::{performs, resolve},
+    task::{artifact, await_ready, count, observer, task, task_id},
+};
+
+pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle) {
+    let Some(first) = request.fleet.servers().first().copied() else { return };
+    let name = &first.name;
+    if let Some(member) = request.fleet.nodes.iter().find(|n| request.is_member(&n.name)) {
+        draft.obstacles.push(Obstacle::AlreadyBootstrapped { node: member.name.clone() });
+        return;
+    }
+    let version = request.fleet.version;
+    let artifact = artifact(request, draft, lifecycle, first, version);
+    if !performs(request, draft, first) {
+        return;
+    }
+    let Some(artifact) = artifact else { return };
+    draft.title = format!("Make {name} the first server of {} at {version}", request.fleet.name);
+    let stage =
+        task("stage", name, name, Vec::new(), vec![Step::StageArtifact(StageArtifact { artifact: artifact.clone() })]);
+    let member = Member { fleet: request.fleet, node: first, artifact, version };
+    let steps = lifecycle.bootstrap(member);
+    let make = task("bootstrap", name, name, vec![stage.id.clone()], steps);
+    let ready = vec![await_ready(&request.fleet.policy, Some(version))];
+    let ready = task("ready", name, name, vec![make.id.clone()], ready);
+    draft.tasks = vec![stage, make, ready];
+    draft.phases = vec![Phase { name: PhaseName::Servers, nodes: vec![name.clone()], at_once: 1 }];
+    draft.notes.push(Note::Info(format!("{name} is the only server so far and watches itself become Ready")));
+}
+
+pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, selection: &Selection) {
+    let version = request.fleet.version;
+    let mut servers = Vec::new();
+    let mut workers = Vec::new();
+    for node in resolve(request, draft, selection) {
+        let named = *selection != Selection::All;
+        match request.state(&node.name).condition.standing {
+            Standing::Ready | Standing::NotReady if named => {
+                draft.obstacles.push(Obstacle::AlreadyJoined { node: node.name.clone() });
+            }
+            Standing::Ready | Standing::NotReady => {
+                draft.skipped.push((node.name.clone(), "is in the cluster already".to_owned()));
+            }
+            Standing::Outside | Standing::Unknown if !named && request.roster.active(&node.name).is_none() => {
+                draft.skipped.push((node.name.clone(), "is not enrolled".to_owned()));
+            }
+            Standing::Outside | Standing::Unknown => {
+                if performs(request, draft, node) {
+                    if node.role == ClusterRole::Server { servers.push(node) } else { workers.push(node) }
+                }
+            }
+        }
+    }
+    for server in request.fleet.servers() {
+        if let Some(runs) = request.state(&server.name).condition.version
+            && runs < version
+            && request.is_member(&server.name)
+        {
+            draft.obstacles.push(Obstacle::ServerOlder { server: server.name.clone(), runs, to: version });
+        }
+    }
+    let phase = |name, nodes: &[&FleetNode], at_once: usize| Phase {
+        name,
+        nodes: nodes.iter().map(|n| n.name.clone()).collect(),
+        at_once: at_once.min(nodes.len()),
+    };
+    // A second server that joins while the first one is still a learner is turned away; workers do not disturb anyone.
+    let order = [phase(PhaseName::Servers, &servers, 1), phase(PhaseName::Workers, &workers, workers.len())];
+    draft.phases = order.into_iter().filter(|p| !p.nodes.is_empty()).collect();
+    let before = predecessors(&draft.phases);
+    draft.title = format!("Join {} at {version}", count(servers.len() + workers.len()));
+    for node in servers.into_iter().chain(workers) {
+        join_one(request, draft, lifecycle, node, &before[&node.name]);
+    }
+}
+
+fn join_one(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, node: &FleetNode, before: &[NodeName]) {
+    let name = &node.name;
+    let version = request.fleet.version;
+    let artifact = artifact(request, draft, lifecycle, node, version);
+    let Some((server, artifact)) = observer(request, draft, name).zip(artifact) else { return };
+    let stage =
+        task("stage", name, name, Vec::new(), vec![Step::StageArtifact(StageArtifact { artifact: artifact.clone() })]);
+    let mut after = vec![stage.id.clone()];
+    after.extend(before.iter().map(|n| task_id(n, "ready")));
+    let admit = task("admit", &server, name, after, lifecycle.admit());
+    let member = Member { fleet: request.fleet, node, artifact, version };
+    let join = task("join", name, name, vec![admit.id.clone()], lifecycle.join(member, admit.id.clone()));
+    let ready = vec![await_ready(&request.fleet.policy, Some(version))];
+    let ready = task("ready", &server, name, vec![join.id.clone()], ready);
+    draft.tasks.extend([stage, admit, join, ready]);
+}

@@ -1,0 +1,194 @@
+//! Plans that take node after node out of service, work on it, wait for its health and put it back: upgrade and reboot.
+
+use crate::{
+    id::{NodeName, TaskId},
+    sequencer::Standing,
+    step::{ClusterRole, Reboot, StageArtifact, Step, Uncordon},
+    version::Version,
+};
+
+use super::{
+    Draft, Note, Obstacle, Phase, PhaseName, Quarantined, Request, Selection,
+    caution::{note_health, note_unavailable, servers_out},
+    distribution::Lifecycle,
+    order::{phases, predecessors},
+    select::workable,
+    task::{artifact, await_ready, count, disrupting, drain_steps, observer, task, task_id},
+};
+
+pub(super) fn upgrade(
+    request: Request<'_>,
+    draft: &mut Draft,
+    lifecycle: Lifecycle,
+    (to, quarantined): (Version, Quarantined),
+    selection: &Selection,
+    accepted: &[NodeName],
+) {
+    let candidates = workable(request, draft, selection);
+    let nodes = upgradable(request, draft, candidates.clone(), to, quarantined);
+    servers_out(request, draft, &nodes, accepted);
+    let work = Work { what: "upgrade", version: Some((lifecycle, to)), reason: format!("upgrade to {to}") };
+    // What a stopped rollout left out of service and this plan does not work on goes back on its old version.
+    let left: Vec<NodeName> = candidates.into_iter().filter(|n| !nodes.contains(n)).collect();
+    if rolling(request, draft, &nodes, &left, &work, true) {
+        draft.title = match nodes.len() {
+            0 => format!("Put back into service what an upgrade to {to} left out of it"),
+            nodes => format!("Upgrade {} to {to}", count(nodes)),
+        };
+        let server = |n: &NodeName| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server);
+        if nodes.iter().any(server) {
+            let text = "Hostler does not back up the cluster's database yet; take and copy a snapshot before you sign";
+            draft.notes.push(Note::Warning(text.to_owned()));
+        }
+    }
+}
+
+pub(super) fn reboot(request: Request<'_>, draft: &mut Draft, selection: &Selection, accepted: &[NodeName]) {
+    let nodes = workable(request, draft, selection);
+    servers_out(request, draft, &nodes, accepted);
+    let work = Work { what: "reboot", version: None, reason: "reboot".to_owned() };
+    if rolling(request, draft, &nodes, &[], &work, false) {
+        draft.title = format!("Reboot {}", count(nodes.len()));
+    }
+}
+
+/// What is done to each node between its drain and its return.
+struct Work {
+    what: &'static str,
+    /// What it is brought to; none for a reboot.
+    version: Option<(Lifecycle, Version)>,
+    reason: String,
+}
+
+/// Drain, work, wait for health, put back: node after node. False when there is nothing to do.
+fn rolling(
+    request: Request<'_>,
+    draft: &mut Draft,
+    nodes: &[NodeName],
+    left: &[NodeName],
+    work: &Work,
+    servers_lead: bool,
+) -> bool {
+    let policy = &request.fleet.policy;
+    let held =
+        |n: &&NodeName| request.state(n).hold.is_some() && request.state(n).condition.standing == Standing::Ready;
+    let returned: Vec<NodeName> = nodes.iter().chain(left).filter(held).cloned().collect();
+    if nodes.is_empty() && returned.is_empty() {
+        return false;
+    }
+    note_unavailable(request, draft, nodes, &returned);
+    note_health(request, draft, nodes);
+    let mut order = Vec::new();
+    if !returned.is_empty() {
+        let at_once = returned.len();
+        order.push(Phase { name: PhaseName::PutBack, nodes: returned.clone(), at_once });
+    }
+    let unavailable = |n: &NodeName| request.is_unavailable(n) && !returned.contains(n);
+    order.extend(phases(request.fleet, nodes, &unavailable, servers_lead));
+    note_canary(draft, &order, servers_lead);
+    let ends: Vec<TaskId> = returned.iter().map(|n| task_id(n, "return")).collect();
+    let before = predecessors(&order[usize::from(!returned.is_empty())..]);
+    if let Some((lifecycle, version)) = work.version {
+        for node in nodes.iter().filter_map(|n| request.fleet.node(n)) {
+            let Some(artifact) = artifact(request, draft, lifecycle, node, version) else { continue };
+            let steps = vec![Step::StageArtifact(StageArtifact { artifact })];
+            draft.tasks.push(task("stage", &node.name, &node.name, Vec::new(), steps));
+        }
+    }
+    for node in &returned {
+        let Some(server) = observer(request, draft, node) else { continue };
+        let steps = vec![await_ready(policy, None), Step::Uncordon(Uncordon {})];
+        draft.tasks.push(task("return", &server, node, Vec::new(), steps));
+    }
+    for node in order[usize::from(!returned.is_empty())..].iter().flat_map(|p| &p.nodes) {
+        let mut after: Vec<TaskId> = before[node].iter().map(|n| task_id(n, "ready")).collect();
+        if after.is_empty() {
+            after.clone_from(&ends);
+        }
+        roll_one(request, draft, node, after, work);
+    }
+    draft.phases = order;
+    true
+}
+
+fn note_canary(draft: &mut Draft, order: &[Phase], servers_lead: bool) {
+    let has = |name| order.iter().any(|p| p.name == name);
+    if servers_lead && has(PhaseName::Canary) && has(PhaseName::Servers) {
+        let text = "the canary goes after the servers, because a worker must never be newer than its server";
+        draft.notes.push(Note::Info(text.to_owned()));
+    }
+}
+
+fn roll_one(request: Request<'_>, draft: &mut Draft, node: &NodeName, mut after: Vec<TaskId>, work: &Work) {
+    let Some(server) = observer(request, draft, node) else { return };
+    let policy = &request.fleet.policy;
+    let step = match work.version {
+        None => Step::Reboot(Reboot {}),
+        Some((lifecycle, version)) => {
+            let Some(arch) = request.fleet.node(node).map(|n| n.arch) else { return };
+            let Some(artifact) = request.fleet.artifact(lifecycle.artifact(), version, arch) else { return };
+            after.push(task_id(node, "stage"));
+            lifecycle.upgrade(artifact.plan_name(), version)
+        }
+    };
+    let drain = task("drain", &server, node, after, drain_steps(request, work.reason.clone()));
+    let act = task(work.what, node, node, vec![drain.id.clone()], vec![step]);
+    let ready = vec![await_ready(policy, work.version.map(|(_, version)| version)), Step::Uncordon(Uncordon {})];
+    let ready = task("ready", &server, node, vec![act.id.clone()], ready);
+    draft.tasks.extend([disrupting(drain), disrupting(act), ready]);
+}
+
+/// Of `nodes`, those that `to` can be brought to.
+fn upgradable(
+    request: Request<'_>,
+    draft: &mut Draft,
+    nodes: Vec<NodeName>,
+    to: Version,
+    quarantined: Quarantined,
+) -> Vec<NodeName> {
+    let distribution = request.fleet.distribution;
+    if !to.is_of(distribution) {
+        draft.obstacles.push(Obstacle::WrongForm { version: to, distribution });
+        return Vec::new();
+    }
+    let mut upgradable = Vec::new();
+    for node in nodes {
+        let Some(runs) = request.state(&node).condition.version else {
+            draft.obstacles.push(Obstacle::VersionUnknown { node });
+            continue;
+        };
+        let quarantine = request.inventory.quarantines.iter().find(|q| q.node == node && q.version == to);
+        match quarantine {
+            _ if runs == to => draft.skipped.push((node, format!("runs {to} already"))),
+            _ if to < runs => draft.obstacles.push(Obstacle::Downgrade { node, runs, to }),
+            _ if to.major != runs.major || to.minor > runs.minor + 1 => {
+                draft.obstacles.push(Obstacle::SkippedMinor { node, runs, to });
+            }
+            Some(q) if quarantined == Quarantined::Refuse => {
+                draft.obstacles.push(Obstacle::Quarantined { node, version: to, reason: q.reason.clone() });
+            }
+            Some(_) => draft.skipped.push((node, format!("stays on {runs}: it failed on {to} and is quarantined"))),
+            None => upgradable.push(node),
+        }
+    }
+    servers_lead(request, draft, &upgradable, to);
+    upgradable
+}
+
+/// Workers must not run a newer version than any server.
+fn servers_lead(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName], to: Version) {
+    let workers = nodes.iter().any(|n| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Worker));
+    if !workers {
+        return;
+    }
+    for server in request.fleet.servers() {
+        let name = &server.name;
+        if let Some(runs) = request.state(name).condition.version
+            && runs < to
+            && request.is_member(name)
+            && !nodes.contains(name)
+        {
+            draft.obstacles.push(Obstacle::ServerOlder { server: name.clone(), runs, to });
+        }
+    }
+}

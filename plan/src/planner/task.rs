@@ -1,0 +1,91 @@
+//! What tasks are made of, the same in every plan.
+
+use crate::{
+    document::{Artifact, Task},
+    fleet::{FleetNode, FleetPolicy},
+    id::{ArtifactName, NodeName, TaskId},
+    step::{AwaitReady, Cordon, Drain, Step},
+    version::Version,
+};
+
+use super::{Draft, Obstacle, Phase, PhaseName, Request, distribution::Lifecycle};
+
+pub(super) fn task_id(node: &NodeName, what: &str) -> TaskId {
+    TaskId::new(format!("{node}.{what}")).expect("a node's name and a word are a task id")
+}
+
+pub(super) fn task(what: &str, node: &NodeName, subject: &NodeName, after: Vec<TaskId>, steps: Vec<Step>) -> Task {
+    Task { id: task_id(subject, what), node: node.clone(), subject: subject.clone(), after, disrupts: false, steps }
+}
+
+pub(super) fn disrupting(task: Task) -> Task {
+    Task { disrupts: true, ..task }
+}
+
+pub(super) fn await_ready(policy: &FleetPolicy, version: Option<Version>) -> Step {
+    Step::AwaitReady(AwaitReady {
+        version,
+        for_seconds: policy.soak_seconds,
+        timeout_seconds: policy.ready_timeout_seconds.saturating_add(policy.soak_seconds),
+    })
+}
+
+pub(super) fn drain_steps(request: Request<'_>, reason: String) -> Vec<Step> {
+    let policy = &request.fleet.policy;
+    vec![
+        Step::Cordon(Cordon { reason: format!("{reason}, plan {}", request.numbering.seq) }),
+        Step::Drain(Drain {
+            timeout_seconds: policy.drain_timeout_seconds,
+            delete_empty_dir_data: policy.delete_empty_dir_data,
+            force_unmanaged: policy.force_unmanaged,
+        }),
+    ]
+}
+
+/// Puts what a member runs, for that node's processor, into the plan.
+pub(super) fn artifact(
+    request: Request<'_>,
+    draft: &mut Draft,
+    lifecycle: Lifecycle,
+    node: &FleetNode,
+    version: Version,
+) -> Option<ArtifactName> {
+    let name = lifecycle.artifact();
+    let Some(found) = request.fleet.artifact(name, version, node.arch) else {
+        let obstacle = Obstacle::NoArtifact { name, version, arch: node.arch };
+        if !draft.obstacles.contains(&obstacle) {
+            draft.obstacles.push(obstacle);
+        }
+        return None;
+    };
+    let name = found.plan_name();
+    let artifact = Artifact { name: name.clone(), sha256: found.sha256, size: found.size, arch: Some(found.arch) };
+    draft.artifacts.insert(name.clone(), artifact);
+    Some(name)
+}
+
+pub(super) fn observer(request: Request<'_>, draft: &mut Draft, subject: &NodeName) -> Option<NodeName> {
+    let observer = request.observer(subject);
+    if observer.is_none() && !draft.obstacles.contains(&Obstacle::NoServer {}) {
+        draft.obstacles.push(Obstacle::NoServer {});
+    }
+    observer
+}
+
+pub(super) fn together(draft: &mut Draft, nodes: Vec<NodeName>) {
+    if !nodes.is_empty() {
+        draft.phases.push(Phase { name: PhaseName::Together, at_once: nodes.len(), nodes });
+    }
+}
+
+pub(super) fn count(nodes: usize) -> String {
+    if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") }
+}
+
+/// The names, or how many there are when nobody would read them.
+pub(super) fn list(nodes: &[NodeName]) -> String {
+    if nodes.len() > 5 {
+        return count(nodes.len());
+    }
+    nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
+}
