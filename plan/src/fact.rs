@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::text;
+
 /// The most series a reading from the wire may hold. A Raspberry Pi has under 400, a large server (64 threads, 12
 /// disks) about 1500; beyond that a node is confused or hostile.
 pub const MAX_SERIES: usize = 4096;
@@ -71,8 +73,10 @@ pub struct Reading {
 impl Labels {
     /// Labels from pairs in any order; a name given twice keeps its first value.
     pub fn new(pairs: &[(&'static str, &str)]) -> Self {
-        let mut labels: Vec<(Name, String)> =
-            pairs.iter().map(|(name, value)| (Cow::Borrowed(*name), clip(value))).collect();
+        let mut labels: Vec<(Name, String)> = pairs
+            .iter()
+            .map(|(name, value)| (Cow::Borrowed(*name), text::cut(value, MAX_VALUE_BYTES).to_owned()))
+            .collect();
         labels.sort();
         labels.dedup_by(|later, earlier| later.0 == earlier.0);
         Labels(labels)
@@ -251,16 +255,11 @@ impl Reading {
 fn check_name(name: &str) -> Result<(), SeriesError> {
     let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     let goes_on = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if starts && goes_on && name.len() <= MAX_NAME_BYTES { Ok(()) } else { Err(SeriesError::Name(clip(name))) }
-}
-
-/// At most [`MAX_VALUE_BYTES`] of a text, cut between characters.
-fn clip(text: &str) -> String {
-    let mut end = text.len().min(MAX_VALUE_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+    if starts && goes_on && name.len() <= MAX_NAME_BYTES {
+        Ok(())
+    } else {
+        Err(SeriesError::Name(text::cut(name, MAX_VALUE_BYTES).to_owned()))
     }
-    text[..end].to_owned()
 }
 
 /// The JSON form of a reading: a flat list, sorted, one series an entry.

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::text;
+
 /// Why a text is not the identifier it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} expected {expected}, found {found:?}")]
@@ -153,11 +155,7 @@ impl Digest {
 
     /// The 64 hexadecimal digits without the `sha256:` in front: a file name.
     pub fn hex(&self) -> String {
-        use fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-            text
-        })
+        text::hex(&self.0)
     }
 
     /// The first 12 hexadecimal digits, for people.

@@ -18,6 +18,7 @@ pub mod refusal;
 pub mod sequencer;
 pub mod signature;
 pub mod step;
+pub mod text;
 pub mod timestamp;
 pub mod trust;
 pub mod version;

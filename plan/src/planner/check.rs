@@ -1,11 +1,14 @@
 //! Plans that only prove that plans arrive.
 
-use crate::step::{Noop, Step};
+use crate::{
+    step::{Noop, Step},
+    text::count,
+};
 
 use super::{
     Draft, Request, Selection,
     select::{performs, resolve},
-    task::{count, task, together},
+    task::{task, together},
 };
 
 pub(super) fn check(request: Request<'_>, draft: &mut Draft, selection: &Selection) {
@@ -20,7 +23,7 @@ pub(super) fn check(request: Request<'_>, draft: &mut Draft, selection: &Selecti
             nodes.push(node.name.clone());
         }
     }
-    draft.title = format!("Check that plans reach {} and are verified", count(nodes.len()));
+    draft.title = format!("Check that plans reach {} and are verified", count(nodes.len(), "node"));
     draft.tasks = nodes.iter().map(|n| task("check", n, n, Vec::new(), vec![Step::Noop(Noop {})])).collect();
     together(draft, nodes);
 }

@@ -5,6 +5,7 @@ use crate::{
     id::NodeName,
     sequencer::Standing,
     step::{ClusterRole, StageArtifact, Step},
+    text::count,
 };
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     distribution::{Lifecycle, Member},
     order::predecessors,
     select::{performs, resolve},
-    task::{artifact, await_ready, count, observer, task, task_id},
+    task::{artifact, await_ready, observer, task, task_id},
 };
 
 pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle) {
@@ -81,7 +82,7 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
     let order = [phase(PhaseName::Servers, &servers, 1), phase(PhaseName::Workers, &workers, workers.len())];
     draft.phases = order.into_iter().filter(|p| !p.nodes.is_empty()).collect();
     let before = predecessors(&draft.phases);
-    draft.title = format!("Join {} at {version}", count(servers.len() + workers.len()));
+    draft.title = format!("Join {} at {version}", count(servers.len() + workers.len(), "node"));
     for node in servers.into_iter().chain(workers) {
         join_one(request, draft, lifecycle, node, &before[&node.name]);
     }

@@ -6,6 +6,7 @@ use crate::{
     document::PlanKind,
     health::Verdict,
     id::{NodeName, Seq},
+    text::count,
 };
 
 /// What a plan will do and why, for the person who is to sign it.
@@ -122,7 +123,7 @@ impl fmt::Display for Preview {
         for note in &self.notes {
             writeln!(f, "  {note}")?;
         }
-        write!(f, "  {} task{}", self.tasks, if self.tasks == 1 { "" } else { "s" })?;
+        write!(f, "  {}", count(self.tasks, "task"))?;
         if self.soak_seconds > 0 {
             write!(f, ", at least {} s of waiting for nodes to stay healthy", self.soak_seconds)?;
         }

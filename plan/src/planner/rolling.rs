@@ -4,6 +4,7 @@ use crate::{
     id::{NodeName, TaskId},
     sequencer::Standing,
     step::{ClusterRole, Reboot, StageArtifact, Step, Uncordon},
+    text::count,
     version::Version,
 };
 
@@ -13,7 +14,7 @@ use super::{
     distribution::Lifecycle,
     order::{phases, predecessors},
     select::workable,
-    task::{artifact, await_ready, count, disrupting, drain_steps, observer, task, task_id},
+    task::{artifact, await_ready, disrupting, drain_steps, observer, task, task_id},
 };
 
 pub(super) fn upgrade(
@@ -33,7 +34,7 @@ pub(super) fn upgrade(
     if rolling(request, draft, &nodes, &left, &work, true) {
         draft.title = match nodes.len() {
             0 => format!("Put back into service what an upgrade to {to} left out of it"),
-            nodes => format!("Upgrade {} to {to}", count(nodes)),
+            nodes => format!("Upgrade {} to {to}", count(nodes, "node")),
         };
         let server = |n: &NodeName| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server);
         if nodes.iter().any(server) {
@@ -48,7 +49,7 @@ pub(super) fn reboot(request: Request<'_>, draft: &mut Draft, selection: &Select
     servers_out(request, draft, &nodes, accepted);
     let work = Work { what: "reboot", version: None, reason: "reboot".to_owned() };
     if rolling(request, draft, &nodes, &[], &work, false) {
-        draft.title = format!("Reboot {}", count(nodes.len()));
+        draft.title = format!("Reboot {}", count(nodes.len(), "node"));
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     fleet::{FleetNode, FleetPolicy},
     id::{ArtifactName, NodeName, TaskId},
     step::{AwaitReady, Cordon, Drain, Step},
+    text::count,
     version::Version,
 };
 
@@ -78,14 +79,10 @@ pub(super) fn together(draft: &mut Draft, nodes: Vec<NodeName>) {
     }
 }
 
-pub(super) fn count(nodes: usize) -> String {
-    if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") }
-}
-
 /// The names, or how many there are when nobody would read them.
 pub(super) fn list(nodes: &[NodeName]) -> String {
     if nodes.len() > 5 {
-        return count(nodes.len());
+        return count(nodes.len(), "node");
     }
     nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
 }
