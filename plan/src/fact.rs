@@ -9,15 +9,16 @@ mod delta;
 mod exposition;
 mod growth;
 mod metric;
+mod pool;
 
 pub use delta::{Added, Change, Delta, DeltaError, DeltaReader, DeltaWriter};
 pub use exposition::expose;
 pub use growth::{Growth, MAX_PLACES};
 pub use metric::{Kind, Metric, metric};
+pub use pool::SeriesPool;
 
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use crate::text;
 
@@ -38,9 +39,13 @@ pub type Name = Cow<'static, str>;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Labels(Vec<(Name, String)>);
 
-/// One named number: `node_disk_io_now{device="nvme0n1"}`.
+/// One named number: `node_disk_io_now{device="nvme0n1"}`. Copies of it share the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Series {
+pub struct Series(Arc<Spelled>);
+
+/// How a series is spelled; in the order of the text format.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Spelled {
     name: Name,
     labels: Labels,
 }
@@ -67,7 +72,9 @@ pub enum SeriesError {
 #[serde(into = "Written", try_from = "Written")]
 pub struct Reading {
     at_ms: u64,
-    families: BTreeMap<Name, BTreeMap<Labels, f64>>,
+    /// Sorted, each once. A list, because a coordinator holds one for every node, and a tree of small trees had 500 bytes a
+    /// series.
+    series: Vec<(Series, f64)>,
 }
 
 impl Labels {
@@ -106,12 +113,12 @@ impl Labels {
 impl Series {
     /// A series whose names are written in the program. Label values longer than [`MAX_VALUE_BYTES`] are cut.
     pub fn new(name: &'static str, labels: &[(&'static str, &str)]) -> Self {
-        Series { name: Cow::Borrowed(name), labels: Labels::new(labels) }
+        Self::spelled(Cow::Borrowed(name), Labels::new(labels))
     }
 
     /// A series whose metric name was built at run time (`node_memory_<Field>_bytes`), with labels of the program.
     pub fn named(name: String, labels: &[(&'static str, &str)]) -> Self {
-        Series { name: Cow::Owned(name), labels: Labels::new(labels) }
+        Self::spelled(Cow::Owned(name), Labels::new(labels))
     }
 
     /// A series from outside the program: names, lengths and counts are checked.
@@ -132,17 +139,21 @@ impl Series {
         if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(SeriesError::Twice { name: name.to_owned(), label: pair[0].0.to_string() });
         }
-        Ok(Series { name: Cow::Owned(name.to_owned()), labels: Labels(pairs) })
+        Ok(Self::spelled(Cow::Owned(name.to_owned()), Labels(pairs)))
+    }
+
+    fn spelled(name: Name, labels: Labels) -> Self {
+        Series(Arc::new(Spelled { name, labels }))
     }
 
     /// The metric name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The labels.
     pub fn labels(&self) -> &Labels {
-        &self.labels
+        &self.0.labels
     }
 }
 
@@ -150,7 +161,7 @@ impl std::fmt::Display for Series {
     /// As in the text format: `name{a="b"}`.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = String::new();
-        exposition::write_series(&mut text, &self.name, &self.labels, &[]);
+        exposition::write_series(&mut text, &self.0.name, &self.0.labels, &[]);
         formatter.write_str(&text)
     }
 }
@@ -158,7 +169,7 @@ impl std::fmt::Display for Series {
 impl Reading {
     /// An empty reading taken at this time (Unix milliseconds).
     pub fn new(at_ms: u64) -> Self {
-        Reading { at_ms, families: BTreeMap::new() }
+        Reading { at_ms, series: Vec::new() }
     }
 
     /// When it was taken, in Unix milliseconds of the node's own clock.
@@ -173,33 +184,43 @@ impl Reading {
 
     /// Sets one value. A value that is not finite removes the series instead: it is not known.
     pub fn set(&mut self, series: Series, value: f64) {
-        if value.is_finite() {
-            self.families.entry(series.name).or_default().insert(series.labels, value);
-        } else {
+        if !value.is_finite() {
             self.remove(&series);
+            return;
+        }
+        match self.place(&series) {
+            Ok(known) => self.series[known].1 = value,
+            Err(place) => self.series.insert(place, (series, value)),
         }
     }
 
     /// Changes the value of a series that is there already, without allocating. False: it is not there.
     pub fn update(&mut self, series: &Series, value: f64) -> bool {
-        let slot = self.families.get_mut(series.name()).and_then(|family| family.get_mut(&series.labels));
-        match slot {
-            Some(slot) if value.is_finite() => {
-                *slot = value;
+        match self.place(series) {
+            Ok(known) if value.is_finite() => {
+                self.series[known].1 = value;
                 true
             }
-            Some(_) | None => false,
+            Ok(_) | Err(_) => false,
         }
     }
 
     /// Removes one series; true when it was there.
     pub fn remove(&mut self, series: &Series) -> bool {
-        let Some(family) = self.families.get_mut(series.name()) else { return false };
-        let found = family.remove(&series.labels).is_some();
-        if family.is_empty() {
-            self.families.remove(series.name());
+        let place = self.place(series);
+        if let Ok(known) = place {
+            self.series.remove(known);
         }
-        found
+        place.is_ok()
+    }
+
+    /// Where a series is, or where it would be.
+    fn place(&self, series: &Series) -> Result<usize, usize> {
+        // Readers go through what they read in order: the end is the most likely place.
+        match self.series.last() {
+            Some((last, _)) if last < series => Err(self.series.len()),
+            Some(_) | None => self.series.binary_search_by(|(found, _)| found.cmp(series)),
+        }
     }
 
     /// The value of the series with exactly these labels (in any order).
@@ -209,7 +230,7 @@ impl Reading {
 
     /// The value of exactly this series.
     pub fn value(&self, series: &Series) -> Option<f64> {
-        self.families.get(series.name()).and_then(|family| family.get(&series.labels)).copied()
+        self.place(series).ok().map(|known| self.series[known].1)
     }
 
     /// The first series of that name which carries at least these labels, with its value.
@@ -218,7 +239,7 @@ impl Reading {
     }
 
     /// Every series of a name with its value, sorted by labels.
-    pub fn all(&self, name: &str) -> impl Iterator<Item = (&Labels, f64)> {
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a Labels, f64)> + use<'a> {
         self.family(name)
     }
 
@@ -229,26 +250,34 @@ impl Reading {
 
     /// Every metric name that has a series, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.families.keys().map(AsRef::as_ref)
+        self.series.chunk_by(|(a, _), (b, _)| a.name() == b.name()).map(|family| family[0].0.name())
     }
 
     /// Every series, sorted by name and labels.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &Labels, f64)> {
-        self.families.iter().flat_map(|(name, family)| family.iter().map(move |(labels, value)| (name, labels, *value)))
+        self.series.iter().map(|(series, value)| (&series.0.name, series.labels(), *value))
+    }
+
+    /// The same with the series in one piece, to keep it without copying its text.
+    pub fn series(&self) -> impl Iterator<Item = (&Series, f64)> {
+        self.series.iter().map(|(series, value)| (series, *value))
     }
 
     /// The number of series.
     pub fn len(&self) -> usize {
-        self.families.values().map(BTreeMap::len).sum()
+        self.series.len()
     }
 
     /// Whether there is no series at all.
     pub fn is_empty(&self) -> bool {
-        self.families.is_empty()
+        self.series.is_empty()
     }
 
-    fn family(&self, name: &str) -> impl Iterator<Item = (&Labels, f64)> {
-        self.families.get(name).into_iter().flat_map(|family| family.iter().map(|(labels, value)| (labels, *value)))
+    fn family<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a Labels, f64)> + use<'a> {
+        let begin = self.series.partition_point(|(series, _)| series.name() < name);
+        let rest = &self.series[begin..];
+        let family = &rest[..rest.partition_point(|(series, _)| series.name() == name)];
+        family.iter().map(|(series, value)| (series.labels(), *value))
     }
 }
 

@@ -177,7 +177,8 @@ mod tests {
             let bytes = to_wire(writer.delta(&reading(at))).encode_to_vec();
             assert!(at == 0 || bytes.len() < 320, "{} bytes", bytes.len());
             let report = v1::FactsDelta::decode(bytes.as_slice()).unwrap();
-            assert_eq!(reader.apply(&from_wire(report, sequence as u64 + 1).unwrap()).unwrap(), &reading(at));
+            let delta = from_wire(report, sequence as u64 + 1).unwrap();
+            assert_eq!(**reader.apply(&delta).unwrap(), reading(at));
         }
     }
 

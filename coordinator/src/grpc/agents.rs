@@ -1,6 +1,6 @@
 //! The listener for nodes with a certificate: each holds one stream.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use hostler_plan::{
@@ -31,6 +31,7 @@ use crate::{
     control::{Attach, Control, ControlError, Membership, Stopping, ToNode},
     control_loop::Connection,
     limits::STREAM_QUEUE,
+    nodes::reports::NodeReports,
 };
 
 /// A node says hello at once; one that does not within this time is no agent of ours.
@@ -200,7 +201,7 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
         Message::Hello(_) => {
             return Err(Status::invalid_argument("expected hello once, found it again; connect again"));
         }
-        Message::Facts(delta) => shared.reports.take(node, facts.apply(delta)?).await?,
+        Message::Facts(delta) => shared.reports.take(node, facts.apply(&shared.reports, delta)?).await?,
         Message::Progress(progress) => {
             if let Some(progress) = convert::progress(progress) {
                 shared.control.ask(move |control, now| control.progress(now, &name, progress)).await?;
@@ -252,9 +253,10 @@ struct Facts {
 }
 
 impl Facts {
-    fn apply(&mut self, report: v1::FactsDelta) -> Result<Reading, Status> {
+    fn apply(&mut self, reports: &NodeReports, report: v1::FactsDelta) -> Result<Arc<Reading>, Status> {
         let wrong = |e: &dyn std::error::Error| Status::invalid_argument(e.to_string());
-        let delta = facts::from_wire(report, self.sequence + 1).map_err(|e| wrong(&e))?;
+        let mut delta = facts::from_wire(report, self.sequence + 1).map_err(|e| wrong(&e))?;
+        reports.share_series(&mut delta.added);
         let reading = self.reader.apply(&delta).map_err(|e| wrong(&e))?.clone();
         self.sequence += 1;
         Ok(reading)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hostler_plan::{
-    fact::Reading,
+    fact::{Added, Reading, SeriesPool},
     health::{Verdict, Vitals},
     id::{BootId, NodeName},
     timestamp::Timestamp,
@@ -33,6 +33,7 @@ const CHUNKS_PER_KEPT_FACTS: u64 = 6;
 #[derive(Debug)]
 pub struct NodeReports {
     seen: Mutex<Seen>,
+    pool: Mutex<SeriesPool>,
     control: ControlHandle,
     index: Arc<Index>,
 }
@@ -76,7 +77,7 @@ impl NodeReports {
             let report = NodeReport { reading: Some(Arc::new(reading)), received, ..NodeReport::default() };
             seen.nodes.insert(node, report);
         }
-        Self { seen: Mutex::new(seen), control, index }
+        Self { seen: Mutex::new(seen), pool: Mutex::new(SeriesPool::new()), control, index }
     }
 
     /// A node opened its stream.
@@ -95,15 +96,20 @@ impl NodeReports {
         }
     }
 
+    /// Lets these series share their text with those of other nodes.
+    pub fn share_series(&self, added: &mut [Added]) {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        added.iter_mut().for_each(|added| pool.share(&mut added.series));
+    }
+
     /// Takes the facts that a node reported.
-    pub async fn take(&self, node: &NodeName, reading: Reading) -> Result<(), Stopping> {
+    pub async fn take(&self, node: &NodeName, reading: Arc<Reading>) -> Result<(), Stopping> {
         let vitals = self.keep(node, reading, ClockReading { wall: now(), ..ClockReading::now() });
         let node = node.clone();
         self.control.ask(move |control, now| control.health(now, node, vitals)).await
     }
 
-    fn keep(&self, node: &NodeName, reading: Reading, at: ClockReading) -> Vitals {
-        let reading = Arc::new(reading);
+    fn keep(&self, node: &NodeName, reading: Arc<Reading>, at: ClockReading) -> Vitals {
         let (served, dropped) = match fit(&reading) {
             None => (reading.clone(), 0),
             Some((served, dropped)) => (Arc::new(served), dropped),

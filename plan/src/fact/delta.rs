@@ -4,9 +4,12 @@
 //! a connection is whole, and a value that moved is told as its step where that gives the exact bits. A delta that was
 //! lost is noticed by its sequence number; the receiver then asks for a whole one, it never guesses.
 
-use super::{Growth, Labels, MAX_SERIES, Name, Reading, Series};
+use super::{Growth, MAX_SERIES, Reading, Series};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What changed since the delta before.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -73,7 +76,7 @@ pub enum DeltaError {
 pub struct DeltaWriter {
     sequence: u64,
     started: bool,
-    families: BTreeMap<Name, BTreeMap<Labels, Slot>>,
+    slots: BTreeMap<Series, Slot>,
     free: BTreeSet<u32>,
     next: u32,
 }
@@ -105,9 +108,8 @@ impl DeltaWriter {
         self.started = true;
         let mut new: Vec<Series> = Vec::new();
         let mut new_values = Vec::new();
-        for (name, labels, value) in reading.iter() {
-            let slot = self.families.get_mut(name).and_then(|family| family.get_mut(labels));
-            match slot {
+        for (series, value) in reading.series() {
+            match self.slots.get_mut(series) {
                 Some(slot) => {
                     slot.seen = seen;
                     if slot.value.to_bits() != value.to_bits() {
@@ -117,7 +119,7 @@ impl DeltaWriter {
                     }
                 }
                 None => {
-                    new.push(Series { name: name.clone(), labels: labels.clone() });
+                    new.push(series.clone());
                     new_values.push(value);
                 }
             }
@@ -126,7 +128,7 @@ impl DeltaWriter {
         for (series, value) in new.into_iter().zip(new_values) {
             let id = self.take_id();
             let slot = Slot { id, value, seen };
-            self.families.entry(series.name.clone()).or_default().insert(series.labels.clone(), slot);
+            self.slots.insert(series.clone(), slot);
             delta.added.push(Added { id, series, value });
         }
         delta
@@ -134,16 +136,13 @@ impl DeltaWriter {
 
     fn drop_unseen(&mut self, seen: u64, removed: &mut Vec<u32>) {
         let free = &mut self.free;
-        self.families.retain(|_, family| {
-            family.retain(|_, slot| {
-                let stays = slot.seen == seen;
-                if !stays {
-                    free.insert(slot.id);
-                    removed.push(slot.id);
-                }
-                stays
-            });
-            !family.is_empty()
+        self.slots.retain(|_, slot| {
+            let stays = slot.seen == seen;
+            if !stays {
+                free.insert(slot.id);
+                removed.push(slot.id);
+            }
+            stays
         });
     }
 
@@ -164,7 +163,8 @@ impl DeltaWriter {
 pub struct DeltaReader {
     sequence: Option<u64>,
     series: BTreeMap<u32, Series>,
-    reading: Reading,
+    /// Shared with whoever holds the last one; changed in place when nobody does.
+    reading: Arc<Reading>,
 }
 
 impl DeltaReader {
@@ -175,31 +175,32 @@ impl DeltaReader {
 
     /// The reading as of the last delta; `None` before the first.
     pub fn reading(&self) -> Option<&Reading> {
-        self.sequence.map(|_| &self.reading)
+        self.sequence.map(|_| self.reading.as_ref())
     }
 
     /// Applies one delta, or refuses it and stays as it was.
-    pub fn apply(&mut self, delta: &Delta) -> Result<&Reading, DeltaError> {
+    pub fn apply(&mut self, delta: &Delta) -> Result<&Arc<Reading>, DeltaError> {
         let values = self.check(delta)?;
         if delta.whole {
             self.series.clear();
-            self.reading = Reading::new(delta.at_ms);
+            self.reading = Arc::new(Reading::new(delta.at_ms));
         }
+        let reading = Arc::make_mut(&mut self.reading);
         for (id, value) in values {
             if let Some(series) = self.series.get(&id) {
-                self.reading.update(series, value);
+                reading.update(series, value);
             }
         }
         for id in &delta.removed {
             if let Some(series) = self.series.remove(id) {
-                self.reading.remove(&series);
+                reading.remove(&series);
             }
         }
         for Added { id, series, value } in &delta.added {
             self.series.insert(*id, series.clone());
-            self.reading.set(series.clone(), *value);
+            reading.set(series.clone(), *value);
         }
-        self.reading.set_at_ms(delta.at_ms);
+        reading.set_at_ms(delta.at_ms);
         self.sequence = Some(delta.sequence);
         Ok(&self.reading)
     }
@@ -296,7 +297,7 @@ mod tests {
         assert_eq!(reader.reading().unwrap().get("a", &[("device", "x")]), Some(2.0));
         writer.reset();
         let whole = writer.delta(&reading(4, &[("b", "x", 9.0)]));
-        assert_eq!(reader.apply(&whole).unwrap(), &reading(4, &[("b", "x", 9.0)]));
+        assert_eq!(**reader.apply(&whole).unwrap(), reading(4, &[("b", "x", 9.0)]));
     }
 
     #[test]
@@ -356,7 +357,7 @@ mod tests {
                 let delta = writer.delta(&wanted);
                 prop_assert!(delta.added.iter().all(|added| added.id < 16), "ids stay small");
                 let found = reader.apply(&delta).unwrap();
-                prop_assert_eq!(found, &wanted);
+                prop_assert_eq!(found.as_ref(), &wanted);
                 let bits = |reading: &Reading| reading.iter().map(|(_, _, value)| value.to_bits()).collect::<Vec<_>>();
                 prop_assert_eq!(bits(found), bits(&wanted), "also the sign of zero");
             }
