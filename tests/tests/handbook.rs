@@ -1,0 +1,144 @@
+//! The handbook says what is there: every path, crate and command that its pages name exists.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use clap::CommandFactory as _;
+
+/// What is no part of a repository's files, although it looks like a path of it.
+const ELSEWHERE: [&str; 2] = ["target/", "packaging/generated"];
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
+}
+
+/// The pages at the root, in `docs` and in each crate's folder. What CHANGELOG.md names may be gone by now.
+fn pages() -> Vec<(PathBuf, String)> {
+    let mut folders: Vec<PathBuf> = names(workspace()).into_iter().map(|name| workspace().join(name)).collect();
+    folders.retain(|folder| folder.is_dir() && !folder.ends_with("target"));
+    folders.push(workspace().to_owned());
+    let mut found = Vec::new();
+    for folder in folders {
+        for name in names(&folder) {
+            if name.ends_with(".md") && name != "CHANGELOG.md" {
+                let text = std::fs::read_to_string(folder.join(&name)).expect("text");
+                found.push((folder.join(name), text));
+            }
+        }
+    }
+    assert!(found.len() > 10, "found only {} pages", found.len());
+    found
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Words between blanks, quotes and brackets.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || "`\"'()[]<>,;|".contains(c))
+        .map(|word| word.trim_end_matches(['.', ':', '…']))
+}
+
+#[test]
+fn every_path_of_a_page_exists() {
+    let tops: BTreeSet<String> = names(workspace()).into_iter().collect();
+    let mut missing = Vec::new();
+    for (page, text) in pages() {
+        let folder = page.parent().expect("a folder");
+        for word in words(&text) {
+            let path = word.split(['#', '*', '{', ':']).next().unwrap_or_default();
+            let inside = path.split_once('/').is_some_and(|(top, rest)| tops.contains(top) && !rest.is_empty());
+            // `READER.rs` and the like stand for any name.
+            let any = path.split(['/', '.']).any(|part| part.len() > 3 && part.chars().all(|c| c.is_ascii_uppercase()));
+            if !inside
+                || (any && !path.ends_with(".md"))
+                || path.contains("//")
+                || ELSEWHERE.iter().any(|e| path.starts_with(e))
+            {
+                continue;
+            }
+            if !workspace().join(path).exists() && !folder.join(path).exists() {
+                missing.push(format!("{}: {word}", page.display()));
+            }
+        }
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !file.contains("://") && !folder.join(file).exists() {
+                missing.push(format!("{}: link to {link}", page.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "these are not there:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_crate_and_module_of_a_page_exists() {
+    let crates = ["plan", "proto", "daemon", "facts", "executor", "agent", "coordinator", "cli", "sim", "fixtures"];
+    let mut missing = Vec::new();
+    for (page, text) in pages() {
+        for word in words(&text).filter(|word| word.contains("::")) {
+            let mut parts = word.trim_start_matches("hostler_").split("::");
+            let Some(of) = parts.next().filter(|first| crates.contains(first)) else { continue };
+            let mut place = workspace().join(of).join("src");
+            let mut source = std::fs::read_to_string(place.join("lib.rs")).expect("a crate's first file");
+            for part in parts.filter(|part| !part.is_empty()) {
+                let (file, old) = (place.join(format!("{part}.rs")), place.join(part).join("mod.rs"));
+                place.push(part);
+                match std::fs::read_to_string(file).or_else(|_| std::fs::read_to_string(old)) {
+                    Ok(text) => source = text,
+                    Err(_) if source.contains(part) => {}
+                    Err(_) => missing.push(format!("{}: {word}, no {part}", page.display())),
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "these are not there:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_command_of_a_page_is_taken() {
+    let command = hostler_cli::args::Cli::command();
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for (page, text) in pages() {
+        for line in commands(&text) {
+            seen += 1;
+            if let Some(why) = refusal(&command, line) {
+                wrong.push(format!("{}: {line}: {why}", page.display()));
+            }
+        }
+    }
+    assert!(seen > 30, "found only {seen} commands");
+    assert!(wrong.is_empty(), "these are no commands:\n{}", wrong.join("\n"));
+}
+
+/// Everything behind `hostler ` in code, up to what ends a command in a shell.
+fn commands(text: &str) -> impl Iterator<Item = &str> {
+    text.split("hostler ").zip(text.split("hostler ").skip(1)).filter_map(|(before, after)| {
+        let begins = before.ends_with(['`', '\n']) || before.ends_with("$ ") || before.ends_with("&& ");
+        begins.then(|| after.split(['`', '\n', '>', '#', '&', '|', '(']).next().unwrap_or_default().trim())
+    })
+}
+
+/// Why the command line does not take that: a command or a flag that it does not know.
+fn refusal(command: &clap::Command, line: &str) -> Option<String> {
+    let (mut here, mut flags) = (command, Vec::new());
+    for word in line.split_whitespace() {
+        if let Some(flag) = word.strip_prefix("--") {
+            flags.push(flag.split('=').next().unwrap_or(flag).trim_end_matches(','));
+        } else if here.has_subcommands() && word.starts_with(|c: char| c.is_ascii_lowercase()) {
+            match here.find_subcommand(word) {
+                Some(found) => here = found,
+                None => return Some(format!("no command {word}")),
+            }
+        }
+    }
+    let known = |flag: &str| {
+        let of = |c: &clap::Command| c.get_arguments().any(|a| a.get_long() == Some(flag));
+        matches!(flag, "help" | "version") || of(here) || of(command)
+    };
+    flags.into_iter().find(|flag| !known(flag)).map(|flag| format!("no flag --{flag}"))
+}
