@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostler_plan::{
-    document::{DocumentKind, Roster},
+    document::{DocumentKind, Roster, SignerRole},
     id::Digest,
     timestamp::Timestamp,
     trust::{TrustedRoot, Verified},
@@ -36,7 +36,7 @@ pub struct Admin {
 #[derive(Debug, Clone)]
 pub struct Session {
     pub signer: String,
-    pub role: String,
+    pub role: SignerRole,
     token: MetadataValue<Ascii>,
 }
 
@@ -54,7 +54,6 @@ impl Session {
 pub struct CoordinatorInfo {
     /// Highest plan number that was submitted in this epoch.
     pub highest_seq: u64,
-    pub open_plans: Vec<v1::OpenPlan>,
     /// `host:port` for join strings.
     pub enrolment_address: String,
     /// SPKI digest of its CA.
@@ -89,7 +88,6 @@ impl Admin {
         self.store.follow(reply.trust.unwrap_or_default())?;
         self.coordinator = CoordinatorInfo {
             highest_seq: reply.highest_seq,
-            open_plans: reply.open_plans,
             enrolment_address: reply.enrolment_address,
             ca_pin: reply.ca_pin,
         };
@@ -174,8 +172,9 @@ pub(crate) async fn login(
     let signature = signer.sign(DocumentKind::Login, &login_bytes(&challenge.nonce, certificate))?;
     let request = v1::LoginRequest { nonce: challenge.nonce, public_key: signer.public_key().to_string(), signature };
     let reply = client.login(request).await?.into_inner();
+    let role = reply.role().try_into()?;
     let token = MetadataValue::try_from(reply.session.as_str()).map_err(|_| {
         Error::Failed("expected a session of printable characters from the coordinator, found others; update it".into())
     })?;
-    Ok((client, Session { signer: reply.signer, role: reply.role, token }))
+    Ok((client, Session { signer: reply.signer, role, token }))
 }

@@ -17,7 +17,7 @@ pub use fleet::FleetCommand;
 pub use ledger::LedgerCommand;
 pub use node::NodeCommand;
 pub use plan::{Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs};
-pub use rollout::{QuarantineCommand, RolloutCommand};
+pub use rollout::{Control, QuarantineCommand, RolloutCommand};
 pub use token::TokenCommand;
 pub use trust::{AmendArgs, InitArgs, TrustCommand};
 pub use value::{SignerArgument, duration, duration_text};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hostler_plan::refusal::Refused;
-use hostler_proto::{status::to_refused, tls::ConnectError};
+use hostler_proto::{convert::UnreadableMessage, status::to_refused, tls::ConnectError};
 
 use crate::{key::KeyError, profile::ProfileError};
 
@@ -82,6 +82,12 @@ impl Error {
 
     pub(crate) fn file(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         Error::File { action, path: path.to_owned(), source }
+    }
+}
+
+impl From<UnreadableMessage> for Error {
+    fn from(unreadable: UnreadableMessage) -> Self {
+        Error::Failed(unreadable.to_string())
     }
 }
 

@@ -44,8 +44,8 @@ pub fn differences(fleet: &Fleet, roster: Option<&Roster>, inventory: &Inventory
         if entry.role != node.role {
             add(
                 name,
-                role(node.role).into(),
-                role(entry.role),
+                node.role.to_string(),
+                entry.role.word(),
                 "correct the file, or enrol it with another token".into(),
             );
         }
@@ -76,13 +76,6 @@ fn upgrade(wanted: Version, runs: Version) -> String {
     match wanted > runs {
         true => format!("hostler upgrade --to {wanted}"),
         false => "raise the version in the file; Kubernetes cannot go back".to_owned(),
-    }
-}
-
-fn role(role: hostler_plan::step::ClusterRole) -> &'static str {
-    match role {
-        hostler_plan::step::ClusterRole::Server => "server",
-        hostler_plan::step::ClusterRole::Worker => "worker",
     }
 }
 

@@ -3,8 +3,9 @@
 use hostler_plan::{
     document::{RosterNode, RosterStatus},
     id::NodeName,
+    sequencer::Cordon,
 };
-use hostler_proto::v1::{self, NodeDetail, NodeSummary};
+use hostler_proto::v1::{self, CordonOwner, NodeDetail, NodeSummary};
 
 use crate::{Admin, error::Error, trust_store::TrustStore};
 
@@ -67,14 +68,20 @@ pub fn state(listed: &Listed, node: &NodeSummary) -> String {
         None => words.push("no cluster"),
         Some(c) => {
             words.push(if c.ready { "Ready" } else { "NotReady" });
-            match (c.unschedulable, c.cordoned_by.as_str()) {
-                (true, "hostler-health") => words.push("cordoned itself"),
-                (true, _) => words.push("cordoned"),
-                (false, _) => {}
+            match c.cordon.as_ref().map(v1::Cordon::owner) {
+                Some(CordonOwner::Node) => words.push("cordoned itself"),
+                Some(CordonOwner::Hostler | CordonOwner::Other | CordonOwner::Unspecified) => words.push("cordoned"),
+                None => {}
             }
         }
     }
     words.join(",")
+}
+
+/// The name of whoever made the node unschedulable.
+pub fn cordoned_by(node: &NodeSummary) -> Option<String> {
+    let cordon = node.condition.as_ref()?.cordon.clone()?;
+    Some(Cordon::try_from(cordon).ok()?.owner.name().to_owned())
 }
 
 /// The blocks of a spark line, from lowest to highest.

@@ -50,12 +50,7 @@ pub fn read_fleet(path: &Path) -> Result<(Fleet, Vec<planner::Note>), Error> {
 pub async fn inventory(admin: &mut Admin) -> Result<Inventory, Error> {
     let request = admin.with_session(v1::Empty {});
     let reply = admin.client().get_inventory(request).await?.into_inner();
-    serde_json::from_slice(&reply.inventory).map_err(|e| {
-        Error::Failed(format!(
-            "expected an inventory from the coordinator, found something else ({e}); update hostler and the \
-             coordinator to the same version"
-        ))
-    })
+    Ok(reply.try_into()?)
 }
 
 /// Compiles an intent into a plan with the next number. `lifetime` replaces the fleet file's.

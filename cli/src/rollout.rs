@@ -6,10 +6,11 @@ use hostler_plan::{
     document::{Plan, Receipt},
     id::{NodeName, TaskId},
     refusal::{Refusal, Refused},
+    sequencer::{RolloutAction, RolloutStatus},
     trust::{self, Moment, Verified},
     version::Version,
 };
-use hostler_proto::v1::{self, RolloutDetail};
+use hostler_proto::v1::{self, RolloutDetail, TaskStatus};
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
@@ -20,29 +21,6 @@ const RECONNECT_PATIENCE: Duration = Duration::from_secs(600);
 
 /// The longest pause between two tries to reach the coordinator again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-/// What is done to a rollout. None of it needs a signature: stopping is the safe side, and a signed plan cannot do
-/// more because it goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    Pause,
-    Resume,
-    Halt,
-    /// Let a task whose lease ran out be granted again.
-    Release,
-}
-
-impl Action {
-    /// The word on the wire.
-    pub fn word(self) -> &'static str {
-        match self {
-            Action::Pause => "pause",
-            Action::Resume => "resume",
-            Action::Halt => "halt",
-            Action::Release => "release",
-        }
-    }
-}
 
 /// What the signed documents say about a rollout, whatever the coordinator says.
 #[derive(Debug)]
@@ -79,7 +57,7 @@ pub fn verify(store: &TrustStore, detail: &RolloutDetail) -> Evidence {
         .map(|roster| detail.receipts.iter().filter_map(|r| trust::receipt(roster, &r.clone().into()).ok()).collect())
         .unwrap_or_default();
     let (mut proved, mut unproved) = (Vec::new(), Vec::new());
-    for task in detail.tasks.iter().filter(|t| t.state == "succeeded") {
+    for task in detail.tasks.iter().filter(|t| t.status() == TaskStatus::Succeeded) {
         let proof = plan.as_ref().ok().and_then(|plan| {
             let id = TaskId::new(&task.id).ok()?;
             let node = &plan.document().task(&id)?.node;
@@ -116,19 +94,8 @@ fn verify_plan(store: &TrustStore, detail: &RolloutDetail) -> Result<Verified<Pl
 }
 
 /// Pauses, resumes, halts or releases.
-pub async fn control(
-    admin: &mut Admin,
-    rollout: &str,
-    action: Action,
-    reason: &str,
-    task: Option<&TaskId>,
-) -> Result<(), Error> {
-    let request = admin.with_session(v1::ControlRolloutRequest {
-        rollout: rollout.to_owned(),
-        action: action.word().to_owned(),
-        reason: reason.to_owned(),
-        task: task.map(ToString::to_string).unwrap_or_default(),
-    });
+pub async fn control(admin: &mut Admin, rollout: &str, action: &RolloutAction, reason: &str) -> Result<(), Error> {
+    let request = admin.with_session(v1::ControlRolloutRequest::new(rollout, action, reason));
     admin.client().control_rollout(request).await?;
     Ok(())
 }
@@ -202,14 +169,14 @@ async fn reconnect(admin: &mut Admin, failed: tonic::Status) -> Result<(), Error
 
 /// Whether nothing more happens by itself.
 fn stands_still(detail: &RolloutDetail) -> bool {
-    let state = detail.summary.as_ref().map(|s| s.state.as_str()).unwrap_or_default();
-    matches!(state, "finished" | "halted" | "superseded" | "needs_attention")
+    let status = detail.summary.as_ref().and_then(|s| RolloutStatus::try_from(s.status()).ok());
+    status.is_some_and(RolloutStatus::stands_still)
 }
 
 /// What the end of a watch means: done, or stopped with the reason.
 pub fn ending(detail: &RolloutDetail) -> Result<(), Error> {
     let summary = detail.summary.clone().unwrap_or_default();
-    if summary.state == "finished" {
+    if summary.status() == v1::RolloutStatus::Finished {
         return Ok(());
     }
     let mut reasons: Vec<String> = Vec::new();
@@ -222,5 +189,6 @@ pub fn ending(detail: &RolloutDetail) -> Result<(), Error> {
     if reasons.is_empty() {
         reasons.push("the coordinator gives no reason; see `hostler rollout show`".to_owned());
     }
-    Err(Error::RolloutStopped { rollout: summary.seq.to_string(), state: summary.state, reason: reasons.join("; ") })
+    let state = summary.status().to_string();
+    Err(Error::RolloutStopped { rollout: summary.seq.to_string(), state, reason: reasons.join("; ") })
 }

@@ -31,13 +31,12 @@ use hostler_plan::{
 };
 
 pub use append::{Append, AppendError};
-pub use cluster::{Cordoner, NodeReading};
+pub use cluster::NodeReading;
 pub use commit::Proven;
 pub use effect::{Closing, Effect, ToNode};
 pub use enrol::{Admitted, EnrolRequest};
 pub use members::Members;
 pub use reports::{Progress, Renewal};
-pub use schedule::Action;
 pub use state::{Membership, NodeRefusal, State, Token};
 pub use streams::{Attach, Attached, RunningTask};
 pub use submit::Submitted;

@@ -140,7 +140,7 @@ fn coordinator(text: &mut String, overview: &Overview, records: u64, bytes: u64)
     let quarantines = overview.quarantines as f64;
     family(text, "hostler_quarantines", "gauge", "Versions that a node may not try again.", one(quarantines));
     let cordoned = overview.cordoned.iter();
-    let by = cordoned.map(|(n, by)| (labels(&[("instance", n.as_str()), ("by", &by.to_string())]), 1.0));
+    let by = cordoned.map(|(n, by)| (labels(&[("instance", n.as_str()), ("by", by.name())]), 1.0));
     family(text, "hostler_node_cordoned", "gauge", "1 for a node that takes no new pods, and by whom.", by);
     refusals(text, overview);
     rollouts(text, overview);

@@ -25,9 +25,9 @@ use serde::Deserialize;
 
 pub use cluster::{
     Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, Cordon, CordonAnswer,
-    CordonedBy, Deletion, Effect, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, OWN_CORDON_ANNOTATION,
-    OWN_CORDON_MANAGER, Operator, OwnCordon, Owner, Phase, Placement, Pod, PodKey, PodScope, PodVolume, Requirement,
-    Scale, Selector, Taint, Toleration,
+    Deletion, Effect, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, OWN_CORDON_ANNOTATION, OWN_CORDON_MANAGER,
+    Operator, OwnCordon, Owner, Phase, Placement, Pod, PodKey, PodScope, PodVolume, Requirement, Scale, Selector,
+    Taint, Toleration,
 };
 pub use linux::Linux;
 pub use wake::Wake;

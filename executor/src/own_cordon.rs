@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use hostler_plan::{
     health::{Act, Health, Present, Rule, Thresholds, Wish, wish},
     id::NodeName,
+    sequencer::CordonOwner,
     timestamp::Timestamp,
 };
 
 use crate::{
     context::Memory,
     disk::Disk,
-    host::{Cluster, ClusterError, CordonAnswer, CordonedBy, Host, Node},
+    host::{Cluster, ClusterError, CordonAnswer, Host, Node},
 };
 
 /// How often facts are judged while the policy is on, as often as they are reported.
@@ -233,12 +234,12 @@ fn take_back(cluster: &dyn Cluster, node: &Node, stays: bool) -> Result<CordonAn
 fn present(node: &Node) -> Present {
     let own = node.own_cordon.is_some();
     match node.cordoned_by() {
-        CordonedBy::Nobody if own => Present::OwnUndone,
-        CordonedBy::Nobody => Present::Free,
-        CordonedBy::Itself => Present::Own,
-        CordonedBy::Hostler if own => Present::OwnAndPlan,
+        None if own => Present::OwnUndone,
+        None => Present::Free,
+        Some(CordonOwner::Node) => Present::Own,
+        Some(CordonOwner::Hostler) if own => Present::OwnAndPlan,
         // A note of its own beside somebody else's cordon is left from before that.
-        CordonedBy::Hostler | CordonedBy::Other(_) => Present::Other,
+        Some(CordonOwner::Hostler | CordonOwner::Other(_)) => Present::Other,
     }
 }
 

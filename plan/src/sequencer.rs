@@ -22,6 +22,7 @@ mod health;
 mod observation;
 mod rollout;
 mod rollouts;
+mod status;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -31,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use budget::Unavailable;
 pub use observation::{Condition, Cordon, CordonOwner, Hold, Observation, Standing};
+pub use status::{RolloutAction, RolloutStatus, TaskStatus};
 pub use view::{Grant, OpenGrant, Quarantine, RolloutState, RolloutView, TaskState, TaskView};
 pub use wait::{Reason, Wait};
 

@@ -6,6 +6,8 @@ mod host;
 pub mod k3s;
 mod kube;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -126,6 +128,22 @@ pub enum ClusterRole {
     Server,
     /// Runs pods only.
     Worker,
+}
+
+impl ClusterRole {
+    /// The word that people use.
+    pub fn word(self) -> &'static str {
+        match self {
+            ClusterRole::Server => "server",
+            ClusterRole::Worker => "worker",
+        }
+    }
+}
+
+impl fmt::Display for ClusterRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
 }
 
 #[cfg(test)]

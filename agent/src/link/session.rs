@@ -6,6 +6,7 @@ use hostler_plan::{
     health::REPORT_INTERVAL_SECONDS,
     id::{Digest, TaskId},
     refusal::{Refusal, Refused},
+    sequencer::Cordon,
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES, facts,
@@ -276,7 +277,7 @@ impl Session<'_> {
             let Some(refusal) = self.link.board.content().refusals.front().cloned() else { return Ok(ended) };
             self.send(Up::Refusal(RefusalReport {
                 document: refusal.document.map_or_else(String::new, |d| d.to_string()),
-                refusal: refusal.refused.refusal.word().to_owned(),
+                refusal: hostler_proto::v1::Refusal::from(refusal.refused.refusal).into(),
                 reason: refusal.refused.reason.clone(),
             }))
             .await?;
@@ -362,7 +363,7 @@ fn digest(text: &str) -> Result<Digest, Refused> {
     text.parse().map_err(malformed)
 }
 
-fn read_grant(grant: hostler_proto::v1::Grant) -> Result<Grant, Refused> {
+fn read_grant(grant: hostler_proto::v1::TaskGrant) -> Result<Grant, Refused> {
     Ok(Grant {
         plan: digest(&grant.plan)?,
         task: TaskId::new(grant.task).map_err(malformed)?,
@@ -378,7 +379,6 @@ fn progress_message(progress: protocol::Progress) -> Progress {
         task: progress.task.to_string(),
         step: u32::try_from(progress.step).unwrap_or(u32::MAX),
         steps: u32::try_from(progress.steps).unwrap_or(u32::MAX),
-        op: progress.op.to_owned(),
         sentence: progress.sentence,
     }
 }
@@ -387,8 +387,7 @@ fn condition(node: &Node) -> NodeCondition {
     NodeCondition {
         node: node.name.clone(),
         ready: node.ready == hostler_executor::host::NodeReady::Ready,
-        unschedulable: node.unschedulable,
-        cordoned_by: node.cordoned_by().name(),
+        cordon: node.cordoned_by().map(|owner| Cordon { owner, reason: None }.into()),
         version: node.version.clone(),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::timestamp::Timestamp;
-use hostler_proto::v1::{HistorySeries, NodeDetail, NodeSummary};
+use hostler_proto::v1::{HistorySeries, Level, NodeDetail, NodeSummary};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -183,7 +183,7 @@ fn row(state: String, n: &NodeSummary) -> [String; 11] {
         percent(n.disk_used_ratio),
         percent(n.nvme_used_ratio),
         flag(n.clock_synchronised, "ok", "off"),
-        or_dash(&n.health),
+        or_dash(&n.health().to_string()),
         clean(&said.join("; ")),
     ]
 }
@@ -199,8 +199,8 @@ fn summary_json(admin: &Admin, n: &NodeSummary) -> Value {
             Listed::Pending => "pending",
             Listed::OtherKey { .. } => "other_key",
         },
-        "role": n.role,
-        "arch": n.arch,
+        "role": n.role().to_string(),
+        "arch": n.arch().to_string(),
         "model": n.model,
         "key": n.key,
         "connected": n.connected,
@@ -208,10 +208,10 @@ fn summary_json(admin: &Admin, n: &NodeSummary) -> Value {
         "boot_id": n.boot_id,
         "last_report": (n.last_report > 0).then(|| Timestamp::from_unix_milliseconds(n.last_report)),
         "ready": n.condition.as_ref().map(|c| c.ready),
-        "cordoned": n.condition.as_ref().map(|c| c.unschedulable),
-        "cordoned_by": n.condition.as_ref().map(|c| &c.cordoned_by).filter(|b| !b.is_empty()),
+        "cordoned": n.condition.as_ref().map(|c| c.cordon.is_some()),
+        "cordoned_by": node::cordoned_by(n),
         "version": n.condition.as_ref().map(|c| &c.version).filter(|v| !v.is_empty()),
-        "health": n.health,
+        "health": n.health().to_string(),
         "health_reason": n.health_reason,
         "temperature_celsius": n.temperature_celsius,
         "throttled": n.throttled,
@@ -241,7 +241,7 @@ fn detail_json(admin: &Admin, detail: &NodeDetail) -> Value {
         .verdicts
         .iter()
         .map(|v| {
-            json!({ "rule": v.rule, "level": v.level, "sentence": v.sentence, "advice": v.advice,
+            json!({ "rule": v.rule, "level": v.level().to_string(), "sentence": v.sentence, "advice": v.advice,
                 "since": at(v.since) })
         })
         .collect();
@@ -256,7 +256,9 @@ fn detail_json(admin: &Admin, detail: &NodeDetail) -> Value {
     value["refusals"] = detail
         .refusals
         .iter()
-        .map(|r| json!({ "at": at(r.at), "refusal": r.refusal, "reason": r.reason, "document": r.document }))
+        .map(|r| {
+            json!({ "at": at(r.at), "refusal": r.refusal().to_string(), "reason": r.reason, "document": r.document })
+        })
         .collect();
     value
 }
@@ -273,11 +275,11 @@ fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
             lines.push(format!("  {name:<9} {text}"));
         }
     };
-    field("machine", format!("{} {} {}", n.model, n.arch, n.role));
+    field("machine", format!("{} {} {}", n.model, n.arch(), n.role()));
     field("version", n.condition.as_ref().map(|c| c.version.clone()).unwrap_or_default());
     field("agent", format!("{}, boot {}", n.agent_version, n.boot_id));
     field("key", n.key.clone());
-    field("cordon", n.condition.as_ref().map(|c| c.cordoned_by.clone()).unwrap_or_default());
+    field("cordon", node::cordoned_by(&n).unwrap_or_default());
     let seen = Timestamp::from_unix_milliseconds(n.last_report);
     let ago = match n.last_report {
         0 => "never".to_owned(),
@@ -287,16 +289,19 @@ fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
     field("activity", n.activity.clone());
     field(
         "health",
-        if n.health_reason.is_empty() { n.health.clone() } else { format!("{}: {}", n.health, n.health_reason) },
+        match n.health_reason.is_empty() {
+            true => n.health().to_string(),
+            false => format!("{}: {}", n.health(), n.health_reason),
+        },
     );
-    for v in detail.verdicts.iter().filter(|v| v.level != "ok") {
+    for v in detail.verdicts.iter().filter(|v| v.level() != Level::Ok) {
         let since = Timestamp::from_unix_seconds(v.since);
-        lines.push(format!("  {:<9} {} (since {since}; {})", v.level, v.sentence, v.advice));
+        lines.push(format!("  {:<9} {} (since {since}; {})", v.level().to_string(), v.sentence, v.advice));
     }
     lines.extend(detail.history.iter().filter_map(spark_line));
     for r in &detail.refusals {
         let at = Timestamp::from_unix_seconds(r.at);
-        lines.push(format!("  refused   {at} ({}): {}", r.refusal, r.reason));
+        lines.push(format!("  refused   {at} ({}): {}", r.refusal(), r.reason));
     }
     let mut text: String = lines.iter().map(|l| clean(l) + "\n").collect();
     let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [number(f.value()), fact_name(f)]).collect();
@@ -354,7 +359,7 @@ mod tests {
             disk_used_ratio: Some(0.0),
             nvme_used_ratio: Some(1.03),
             clock_synchronised: Some(false),
-            health: "degraded".into(),
+            health: Level::Degraded.into(),
             health_reason: "clock: …".into(),
             ..NodeSummary::default()
         };
@@ -379,7 +384,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_node_shows_whatever_it_is_doing() {
         let ill = |activity: &str| NodeSummary {
-            health: "critical".into(),
+            health: Level::Critical.into(),
             health_reason: "clock: 40 s off".into(),
             activity: activity.into(),
             ..NodeSummary::default()

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hostler_plan::{
-    document::{DocumentKind, Plan, PlanKind, Signed, Signer},
+    document::{DocumentKind, Plan, PlanKind, Signed, Signer, SignerRole},
     fleet::Fleet,
     id::NodeName,
     planner::{Note, Preview},
@@ -83,7 +83,7 @@ async fn compile(
 /// Signs a roster with the nodes that their admissions cover, and says so.
 pub async fn list_automatic(admin: &mut Admin) -> Result<(), Error> {
     // Only an admin may sign rosters; an operator plans with the roster that is there.
-    if admin.session().role != "admin" {
+    if admin.session().role != SignerRole::Admin {
         return Ok(());
     }
     let names = roster::list_automatic(admin, now()).await?;

@@ -5,7 +5,7 @@ use std::{
     io::{IsTerminal as _, stderr},
 };
 
-use hostler_proto::v1::{RolloutDetail, TaskView};
+use hostler_proto::v1::{RolloutDetail, RolloutStatus, TaskStatus, TaskView};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -19,8 +19,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Progress {
     screen: Screen,
-    state: String,
-    tasks: BTreeMap<String, (String, String)>,
+    status: RolloutStatus,
+    tasks: BTreeMap<String, (TaskStatus, String)>,
     waits: BTreeMap<(String, String), String>,
 }
 
@@ -44,7 +44,7 @@ impl Progress {
             }
             Output::Text => Screen::Lines,
         };
-        Self { screen, state: String::new(), tasks: BTreeMap::new(), waits: BTreeMap::new() }
+        Self { screen, status: RolloutStatus::Unspecified, tasks: BTreeMap::new(), waits: BTreeMap::new() }
     }
 
     /// Shows what changed since the last call.
@@ -72,34 +72,36 @@ impl Progress {
         self.changed_tasks(detail)?;
         self.changed_waits(detail)?;
         let s = detail.summary.clone().unwrap_or_default();
-        if s.state == self.state {
+        let status = s.status();
+        if status == self.status {
             return Ok(());
         }
-        self.state.clone_from(&s.state);
+        self.status = status;
         line(&match self.screen {
-            Screen::Events => json!({ "event": "rollout", "plan": s.plan, "seq": s.seq, "state": s.state,
+            Screen::Events => json!({ "event": "rollout", "plan": s.plan, "seq": s.seq, "state": status.to_string(),
                 "reason": s.reason, "tasks": s.tasks, "tasks_succeeded": s.tasks_succeeded })
             .to_string(),
-            Screen::Lines | Screen::Bars { .. } => with_reason(&format!("plan {}: {}", s.seq, s.state), &s.reason),
+            Screen::Lines | Screen::Bars { .. } => with_reason(&format!("plan {}: {status}", s.seq), &s.reason),
         })
     }
 
     fn changed_tasks(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
         // Why a task waits stands among the waits.
-        for task in detail.tasks.iter().filter(|t| t.state != "waiting") {
-            let seen = (task.state.clone(), task.sentence.clone());
+        for task in detail.tasks.iter().filter(|t| t.status() != TaskStatus::Waiting) {
+            let status = task.status();
+            let seen = (status, task.sentence.clone());
             if self.tasks.insert(task.id.clone(), seen.clone()) == Some(seen) {
                 continue;
             }
             line(&match self.screen {
                 Screen::Events => json!({ "event": "task", "task": task.id, "node": task.node,
-                    "subject": task.subject, "state": task.state, "sentence": task.sentence, "step": task.step,
-                    "steps": task.steps, "receipt": task.receipt })
+                    "subject": task.subject, "state": status.to_string(), "sentence": task.sentence,
+                    "step": task.step, "steps": task.steps, "receipt": task.receipt })
                 .to_string(),
                 Screen::Lines | Screen::Bars { .. } => {
-                    let (head, said) = (format!("{} {}", task.id, task.state), &task.sentence);
+                    let (head, said) = (format!("{} {status}", task.id), &task.sentence);
                     // An outcome repeats its own word in front.
-                    match said.strip_prefix(&task.state) {
+                    match said.strip_prefix(&status.to_string()) {
                         Some(rest) if rest.is_empty() || rest.starts_with(':') => {
                             with_reason(&head, rest.trim_start_matches([':', ' ']))
                         }
@@ -113,7 +115,7 @@ impl Progress {
 
     fn changed_waits(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
         // What a granted task does, its own line says.
-        let at_work = |task: &str| detail.tasks.iter().any(|t| t.state == "granted" && t.id == task);
+        let at_work = |task: &str| detail.tasks.iter().any(|t| t.status() == TaskStatus::Granted && t.id == task);
         let mut now = BTreeMap::new();
         for wait in detail.waits.iter().filter(|w| !at_work(&w.task)) {
             now.insert((wait.node.clone(), wait.task.clone()), wait.sentence.clone());
@@ -145,7 +147,7 @@ fn bars(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, head: &P
     let whole = detail.waits.iter().find(|w| w.node.is_empty()).map(|w| w.sentence.as_str()).unwrap_or_default();
     let reason = if summary.reason.is_empty() { whole } else { summary.reason.as_str() };
     head.set_message(with_reason(
-        &format!("plan {} {} ({}/{})", summary.seq, summary.state, summary.tasks_succeeded, summary.tasks),
+        &format!("plan {} {} ({}/{})", summary.seq, summary.status(), summary.tasks_succeeded, summary.tasks),
         reason,
     ));
     let mut by_subject: BTreeMap<&str, Vec<&TaskView>> = BTreeMap::new();
@@ -161,19 +163,19 @@ fn bars(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, head: &P
             bar.set_prefix(clean(subject));
             bar
         });
-        bar.set_position(tasks.iter().filter(|t| t.state == "succeeded").count() as u64);
+        bar.set_position(tasks.iter().filter(|t| t.status() == TaskStatus::Succeeded).count() as u64);
         bar.set_message(clean(&sentence(subject, &tasks, detail)));
     }
 }
 
 /// What to say about a node: what it does, else how it ended badly, else why it waits.
 fn sentence(subject: &str, tasks: &[&TaskView], detail: &RolloutDetail) -> String {
-    if tasks.iter().all(|t| t.state == "succeeded") {
+    if tasks.iter().all(|t| t.status() == TaskStatus::Succeeded) {
         return "done".to_owned();
     }
-    let said = |t: &&&TaskView| t.state != "succeeded" && t.state != "waiting" && t.state != "never";
+    let said = |t: &&&TaskView| !matches!(t.status(), TaskStatus::Succeeded | TaskStatus::Waiting | TaskStatus::Never);
     if let Some(task) = tasks.iter().find(said) {
-        return with_reason(&format!("{} {}", task.id, task.state), &task.sentence);
+        return with_reason(&format!("{} {}", task.id, task.status()), &task.sentence);
     }
     detail.waits.iter().find(|w| w.node == subject).map(|w| w.sentence.clone()).unwrap_or_default()
 }

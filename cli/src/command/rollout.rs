@@ -1,16 +1,16 @@
 //! `hostler rollouts`, `hostler rollout …` and `hostler quarantine …`.
 
-use hostler_plan::timestamp::Timestamp;
-use hostler_proto::v1::{RolloutDetail, RolloutSummary};
+use hostler_plan::{sequencer::RolloutAction, timestamp::Timestamp};
+use hostler_proto::v1::{RolloutDetail, RolloutSummary, TaskStatus};
 use serde_json::{Value, json};
 
 use super::{Context, plan::follow};
 use crate::{
     Admin,
-    args::{QuarantineCommand, RolloutCommand},
+    args::{Control, QuarantineCommand, RolloutCommand},
     error::Error,
     output::{clean, print, table},
-    rollout::{self, Action, Evidence},
+    rollout::{self, Evidence},
 };
 
 /// `hostler rollouts`
@@ -24,11 +24,12 @@ pub async fn list(context: &Context) -> Result<(), Error> {
             let rows: Vec<[String; 6]> = rollouts
                 .iter()
                 .map(|r| {
+                    let status = r.status();
                     let state =
-                        if r.reason.is_empty() { r.state.clone() } else { format!("{}: {}", r.state, r.reason) };
+                        if r.reason.is_empty() { status.to_string() } else { format!("{status}: {}", r.reason) };
                     [
                         r.seq.to_string(),
-                        clean(&r.kind),
+                        r.kind().to_string(),
                         format!("{}/{}", r.tasks_succeeded, r.tasks),
                         Timestamp::from_unix_seconds(r.submitted_at).to_string(),
                         clean(&r.title),
@@ -51,36 +52,29 @@ pub async fn run(context: &Context, command: RolloutCommand) -> Result<(), Error
             print(context.output, || detail_json(&detail, &evidence), || detail_text(&detail, &evidence))
         }
         RolloutCommand::Watch(which) => follow(context, &mut admin, &which.rollout).await,
-        RolloutCommand::Pause(c) => control(context, &mut admin, &c.which.rollout, Action::Pause, &c.reason).await,
-        RolloutCommand::Resume(c) => control(context, &mut admin, &c.which.rollout, Action::Resume, &c.reason).await,
-        RolloutCommand::Halt(c) => control(context, &mut admin, &c.which.rollout, Action::Halt, &c.reason).await,
+        RolloutCommand::Pause(c) => control(context, &mut admin, &c, RolloutAction::Pause).await,
+        RolloutCommand::Resume(c) => control(context, &mut admin, &c, RolloutAction::Resume).await,
+        RolloutCommand::Halt(c) => control(context, &mut admin, &c, RolloutAction::Halt).await,
         RolloutCommand::Release { which, task, reason } => {
-            rollout::control(&mut admin, &which.rollout, Action::Release, &reason, Some(&task)).await?;
-            let text = format!("task {task} of {} may be granted again", which.rollout);
-            print(context.output, || json!({ "rollout": which.rollout, "action": "release", "task": task }), || text)
+            control(context, &mut admin, &Control { which, reason }, RolloutAction::Release(task)).await
         }
     }
 }
 
-async fn control(
-    context: &Context,
-    admin: &mut Admin,
-    rollout: &str,
-    action: Action,
-    reason: &str,
-) -> Result<(), Error> {
-    rollout::control(admin, rollout, action, reason, None).await?;
-    let done = match action {
-        Action::Pause => "is paused; what runs finishes",
-        Action::Resume => "goes on",
-        Action::Halt => "is halted; to go on, sign a new plan",
-        Action::Release => "may go on",
+async fn control(context: &Context, admin: &mut Admin, which: &Control, action: RolloutAction) -> Result<(), Error> {
+    let rollout = &which.which.rollout;
+    rollout::control(admin, rollout, &action, &which.reason).await?;
+    let mut value = json!({ "rollout": rollout, "action": action.word() });
+    if let RolloutAction::Release(task) = &action {
+        value["task"] = json!(task);
+    }
+    let text = match action {
+        RolloutAction::Pause => format!("rollout {rollout} is paused; what runs finishes"),
+        RolloutAction::Resume => format!("rollout {rollout} goes on"),
+        RolloutAction::Halt => format!("rollout {rollout} is halted; to go on, sign a new plan"),
+        RolloutAction::Release(task) => format!("task {task} of {rollout} may be granted again"),
     };
-    print(
-        context.output,
-        || json!({ "rollout": rollout, "action": action.word() }),
-        || format!("rollout {rollout} {done}"),
-    )
+    print(context.output, || value, || text)
 }
 
 /// `hostler quarantine …`
@@ -96,8 +90,8 @@ pub async fn quarantine(context: &Context, command: QuarantineCommand) -> Result
 }
 
 fn summary_json(r: &RolloutSummary) -> Value {
-    json!({ "plan": r.plan, "epoch": r.epoch, "seq": r.seq, "kind": r.kind, "title": r.title, "state": r.state,
-        "reason": r.reason, "tasks": r.tasks, "tasks_succeeded": r.tasks_succeeded,
+    json!({ "plan": r.plan, "epoch": r.epoch, "seq": r.seq, "kind": r.kind().to_string(), "title": r.title,
+        "state": r.status().to_string(), "reason": r.reason, "tasks": r.tasks, "tasks_succeeded": r.tasks_succeeded,
         "submitted_at": Timestamp::from_unix_seconds(r.submitted_at) })
 }
 
@@ -121,8 +115,8 @@ fn detail_json(detail: &RolloutDetail, evidence: &Evidence) -> Value {
         .map(|t| {
             let blockers: Vec<Value> =
                 t.blockers.iter().map(|b| json!({ "pod": b.pod, "budget": b.budget, "reason": b.reason })).collect();
-            json!({ "task": t.id, "node": t.node, "subject": t.subject, "state": t.state, "sentence": t.sentence,
-                "step": t.step, "steps": t.steps, "receipt": t.receipt, "blockers": blockers,
+            json!({ "task": t.id, "node": t.node, "subject": t.subject, "state": t.status().to_string(),
+                "sentence": t.sentence, "step": t.step, "steps": t.steps, "receipt": t.receipt, "blockers": blockers,
                 "proved": evidence.proved.iter().any(|p| p.as_str() == t.id) })
         })
         .collect();
@@ -144,11 +138,11 @@ fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
         "plan {} ({}): {}\n  digest     {}\n  plan       {plan}\n  submitted  {}\n  state      {}{reason}\n  \
          tasks      {} of {} succeeded, {} proved by receipts\n  order      {order}\n",
         s.seq,
-        s.kind,
+        s.kind(),
         s.title,
         s.plan,
         Timestamp::from_unix_seconds(s.submitted_at),
-        s.state,
+        s.status(),
         s.tasks_succeeded,
         s.tasks,
         evidence.proved.len()
@@ -167,9 +161,10 @@ fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
         .iter()
         .map(|t| {
             let proved = evidence.proved.iter().any(|p| p.as_str() == t.id);
-            let state = if t.state == "succeeded" && !proved { "succeeded?".to_owned() } else { t.state.clone() };
-            let said = if t.sentence == t.state { "" } else { &t.sentence };
-            [clean(&t.id), clean(&t.node), clean(&state), clean(said)]
+            let doubt = if t.status() == TaskStatus::Succeeded && !proved { "?" } else { "" };
+            let status = t.status().to_string();
+            let said = if t.sentence == status { "" } else { &t.sentence };
+            [clean(&t.id), clean(&t.node), status + doubt, clean(said)]
         })
         .collect();
     let mut text: String = text.lines().map(|l| clean(l) + "\n").collect();

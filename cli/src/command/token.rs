@@ -1,6 +1,6 @@
 //! `hostler token …`: tokens that admit nodes.
 
-use hostler_plan::{document::Approval, step::ClusterRole};
+use hostler_plan::document::Approval;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -69,7 +69,7 @@ fn row(token: &Token) -> [String; 7] {
                 a.token.to_string(),
                 state(token).into(),
                 format!("{}/{}", token.used, a.uses),
-                role_word(a.role).into(),
+                a.role.to_string(),
                 approval_word(a.approval).into(),
                 a.expires.to_string(),
                 nodes,
@@ -84,20 +84,13 @@ fn as_json(token: &Token) -> Value {
         Err(refused) => json!({ "refusal": refused.refusal, "reason": refused.reason }),
         Ok(admission) => {
             let a = admission.document();
-            json!({ "token": a.token, "uses": a.uses, "role": role_word(a.role),
+            json!({ "token": a.token, "uses": a.uses, "role": a.role.word(),
                 "approval": approval_word(a.approval), "created": a.created, "expires": a.expires })
         }
     };
     let (Value::Object(mut all), Value::Object(more)) = (common, more) else { return Value::Null };
     all.extend(more);
     Value::Object(all)
-}
-
-fn role_word(role: ClusterRole) -> &'static str {
-    match role {
-        ClusterRole::Server => "server",
-        ClusterRole::Worker => "worker",
-    }
 }
 
 fn approval_word(approval: Approval) -> &'static str {

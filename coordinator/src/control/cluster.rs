@@ -1,6 +1,6 @@
 //! What servers read of their cluster, and how every node stands by it.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use hostler_plan::{
     document::RosterStatus,
@@ -11,8 +11,7 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-use super::{Control, ControlError, cut};
-use crate::limits::SENTENCE_BYTES;
+use super::{Control, ControlError};
 
 /// The readings of all servers.
 #[derive(Debug, Default)]
@@ -36,45 +35,9 @@ struct ClusterReading {
 pub struct NodeReading {
     pub is_ready: bool,
     /// Who made it unschedulable; none when it takes pods.
-    pub cordoned_by: Option<Cordoner>,
+    pub cordoned_by: Option<CordonOwner>,
     /// As the cluster writes it.
     pub version: String,
-}
-
-/// Who made a node unschedulable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cordoner {
-    /// A plan.
-    Plan,
-    /// The node itself, by its health.
-    Health,
-    /// A field manager of the cluster's API; empty when that is not known.
-    Other(String),
-}
-
-impl Cordoner {
-    const PLAN: &str = "hostler";
-    const HEALTH: &str = "hostler-health";
-}
-
-impl From<&str> for Cordoner {
-    fn from(word: &str) -> Self {
-        match word {
-            Self::PLAN => Cordoner::Plan,
-            Self::HEALTH => Cordoner::Health,
-            other => Cordoner::Other(cut(other, SENTENCE_BYTES)),
-        }
-    }
-}
-
-impl fmt::Display for Cordoner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Cordoner::Plan => Self::PLAN,
-            Cordoner::Health => Self::HEALTH,
-            Cordoner::Other(manager) => manager,
-        })
-    }
 }
 
 impl Control {
@@ -137,14 +100,9 @@ impl Control {
 }
 
 fn condition(reading: &NodeReading) -> Condition {
-    let owner = |by: &Cordoner| match by {
-        Cordoner::Plan => CordonOwner::Hostler,
-        Cordoner::Other(manager) if manager.is_empty() => CordonOwner::Other("somebody".to_owned()),
-        Cordoner::Health | Cordoner::Other(_) => CordonOwner::Other(by.to_string()),
-    };
     Condition {
         standing: if reading.is_ready { Standing::Ready } else { Standing::NotReady },
-        cordon: reading.cordoned_by.as_ref().map(|by| Cordon { owner: owner(by), reason: None }),
+        cordon: reading.cordoned_by.clone().map(|owner| Cordon { owner, reason: None }),
         version: reading.version.parse().ok(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hostler_plan::{
     entry::Entry,
     id::{Digest, NodeName, Seq, TaskId},
-    sequencer::{RolloutState, RolloutView, TaskState},
+    sequencer::{RolloutAction, RolloutState, RolloutView, TaskState},
     timestamp::Timestamp,
     version::Version,
 };
@@ -18,17 +18,6 @@ use crate::limits::REASON_BYTES;
 const ROUNDS: usize = 64;
 /// After a failed append the disk gets this long before the next try.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What a person does to a rollout. It needs no signature: stopping is the safe side, and a signed plan cannot do more
-/// because it goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    Pause,
-    Resume,
-    Halt,
-    /// Let that task be granted again, whose lease ran out.
-    Release(String),
-}
 
 impl Control {
     /// Looks if there is something to decide, and tells the nodes. Call it after every input, and at
@@ -76,7 +65,7 @@ impl Control {
         &mut self,
         now: Timestamp,
         which: &str,
-        action: Action,
+        action: RolloutAction,
         by: &str,
         reason: &str,
     ) -> Result<(), ControlError> {
@@ -89,17 +78,17 @@ impl Control {
         let goes_on = "a rollout that goes on";
         let over = view.state.is_over();
         let entry = match action {
-            Action::Pause if over => return nothing(goes_on, "pause"),
-            Action::Resume if over => return nothing(goes_on, "resume"),
-            Action::Halt if over => return nothing(goes_on, "halt"),
-            Action::Pause if matches!(view.state, RolloutState::Paused { .. }) => return Ok(()),
-            Action::Pause => Entry::Paused { plan, by, reason },
-            Action::Resume if !matches!(view.state, RolloutState::Paused { .. }) => {
+            RolloutAction::Pause | RolloutAction::Resume | RolloutAction::Halt if over => {
+                return nothing(goes_on, action.word());
+            }
+            RolloutAction::Pause if matches!(view.state, RolloutState::Paused { .. }) => return Ok(()),
+            RolloutAction::Pause => Entry::Paused { plan, by, reason },
+            RolloutAction::Resume if !matches!(view.state, RolloutState::Paused { .. }) => {
                 return nothing("a paused rollout", "resume");
             }
-            Action::Resume => Entry::Resumed { plan, by },
-            Action::Halt => Entry::Halted { plan, by, reason },
-            Action::Release(task) => release(&view, &task, by)?,
+            RolloutAction::Resume => Entry::Resumed { plan, by },
+            RolloutAction::Halt => Entry::Halted { plan, by, reason },
+            RolloutAction::Release(task) => release(&view, task, by)?,
         };
         log(&entry);
         Ok(self.commit(now, vec![Proven::Decision(entry)])?)
@@ -156,8 +145,7 @@ impl Control {
     }
 }
 
-fn release(view: &RolloutView, task: &str, by: String) -> Result<Entry, ControlError> {
-    let task = TaskId::new(task).map_err(|e| ControlError::Invalid(e.to_string()))?;
+fn release(view: &RolloutView, task: TaskId, by: String) -> Result<Entry, ControlError> {
     let found = view.tasks.iter().find(|t| t.task == task).map(|t| &t.state);
     match found {
         Some(TaskState::Expired { grant }) => {

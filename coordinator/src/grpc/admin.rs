@@ -12,6 +12,7 @@ use hostler_plan::{
     document::SignerRole,
     id::{Digest, Fingerprint, NodeName, TokenId},
     planner::Inventory,
+    sequencer::RolloutAction,
 };
 use hostler_proto::v1::{self, Empty, admin_server::Admin};
 use tokio::sync::mpsc;
@@ -132,18 +133,11 @@ impl Admin for AdminService {
     async fn get_trust(&self, request: Request<v1::GetTrustRequest>) -> Answer<v1::TrustReply> {
         self.caller(&request, SignerRole::Viewer)?;
         let held = request.into_inner().held_root_version;
-        let (chain, highest, rollouts) = self
-            .shared
-            .control
-            .ask(move |control, now| {
-                (control.trust_chain(held), control.state().highest_seq(), view::rollouts(control, now))
-            })
-            .await?;
-        let open = rollouts.iter().filter(|r| !r.state.is_over());
+        let look = move |control: &mut Control, _| (control.trust_chain(held), control.state().highest_seq());
+        let (chain, highest) = self.shared.control.ask(look).await?;
         Ok(Response::new(v1::TrustReply {
             trust: Some(convert::trust_chain(chain)),
             highest_seq: highest.0,
-            open_plans: open.map(convert::open_plan).collect(),
             enrolment_address: self.shared.enrolment_address.clone(),
             ca_pin: self.shared.authority.pin().to_string(),
         }))
@@ -197,7 +191,7 @@ impl Admin for AdminService {
         let report = parsed.as_ref().and_then(|n| self.shared.reports.get(n));
         let history = parsed.as_ref().map(|n| self.shared.reports.history(n)).unwrap_or_default();
         let reading = report.as_ref().and_then(|r| r.reading.clone());
-        let verdicts = report.iter().flat_map(|r| &r.verdicts).map(convert::verdict).collect();
+        let verdicts = report.iter().flat_map(|r| &r.verdicts).map(v1::VerdictView::from).collect();
         let look = move |control: &mut Control, _| {
             let node = view::node(control, &name, report.as_ref(), ClockReading::now())?;
             let refusals = convert::refusals(control.state(), &node.name);
@@ -217,8 +211,7 @@ impl Admin for AdminService {
     async fn get_inventory(&self, request: Request<Empty>) -> Answer<v1::InventoryReply> {
         self.caller(&request, SignerRole::Viewer)?;
         let inventory = self.shared.control.ask(|control, now| Inventory::of(&control.state().sequencer, now)).await?;
-        let inventory = serde_json::to_vec(&inventory).map_err(|e| status::internal(&e))?;
-        Ok(Response::new(v1::InventoryReply { inventory }))
+        Ok(Response::new(inventory.into()))
     }
 
     async fn upload_artifact(&self, request: Request<Streaming<v1::UploadArtifactRequest>>) -> Answer<Empty> {
@@ -282,12 +275,9 @@ impl Admin for AdminService {
 
     async fn control_rollout(&self, request: Request<v1::ControlRolloutRequest>) -> Answer<Empty> {
         let caller = self.caller(&request, SignerRole::Operator)?;
-        let v1::ControlRolloutRequest { rollout, action, reason, task } = request.into_inner();
-        let Some(action) = convert::action(&action, task) else {
-            return Err(Status::failed_precondition(format!(
-                "expected pause, resume, halt or release, found {action:?}"
-            )));
-        };
+        let request = request.into_inner();
+        let action = RolloutAction::try_from(&request).map_err(|e| Status::failed_precondition(e.to_string()))?;
+        let v1::ControlRolloutRequest { rollout, reason, .. } = request;
         self.shared
             .control
             .request(move |control, now| control.act(now, &rollout, action, &caller.name, &reason))

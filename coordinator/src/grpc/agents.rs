@@ -231,11 +231,12 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
 }
 
 async fn refused(shared: &Shared, node: &NodeName, report: v1::RefusalReport) -> Result<(), Stopping> {
-    let Some(refusal) = Refusal::ALL.into_iter().find(|r| r.word() == report.refusal) else {
-        let word: String = report.refusal.chars().take(80).collect();
-        let error = format!("expected the word of a refusal, found {word:?}; update the coordinator");
-        tracing::warn!(node = %node, error, "refusal not written");
-        return Ok(());
+    let refusal = match Refusal::try_from(report.refusal()) {
+        Ok(refusal) => refusal,
+        Err(error) => {
+            tracing::warn!(node = %node, %error, "refusal not written");
+            return Ok(());
+        }
     };
     let (name, document) = (node.clone(), report.document.parse().ok());
     let write = move |control: &mut Control, now| control.refusal(now, &name, refusal, &report.reason, document);

@@ -85,11 +85,11 @@ impl AdminAuth {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
             sessions.open(peer.connection, key, now())?
         };
-        tracing::info!(signer = signer.name, role = role_word(signer.role), address = %peer.address, "login");
+        tracing::info!(signer = signer.name, role = %signer.role, address = %peer.address, "login");
         Ok(v1::LoginResponse {
             session,
             signer: signer.name.clone(),
-            role: role_word(signer.role).to_owned(),
+            role: v1::SignerRole::from(signer.role).into(),
             expires: opened.ends.unix_seconds(),
         })
     }

@@ -2,16 +2,14 @@
 
 use hostler_plan::{
     document::{Blocker, Signed},
-    health::Verdict,
     id::{Digest, NodeName, TaskId},
-    sequencer::Wait,
-    step::ClusterRole,
+    sequencer::{Cordon, CordonOwner, TaskStatus, Wait},
 };
 use hostler_proto::v1::{self, SignedDocument, to_agent::Message};
 use tonic::Status;
 
 use crate::{
-    control::{self, Action, Cordoner, NodeReading, RunningTask, State, ToNode},
+    control::{self, NodeReading, RunningTask, State, ToNode},
     nodes::history::Line,
     view::{BaselineView, NodeStatus, NodeView, Pending, RolloutDetail, RolloutSummary, TaskView},
 };
@@ -22,7 +20,7 @@ pub fn to_agent(message: ToNode) -> v1::ToAgent {
         ToNode::Welcome { report_interval_seconds } => Message::Welcome(v1::Welcome { report_interval_seconds }),
         ToNode::Trust { roots, roster } => Message::Trust(trust_chain((roots, roster))),
         ToNode::Plan(plan) => Message::Plan(plan.signed().clone().into()),
-        ToNode::Grant { plan, task, grant, lease_seconds, receipts } => Message::Grant(v1::Grant {
+        ToNode::Grant { plan, task, grant, lease_seconds, receipts } => Message::Grant(v1::TaskGrant {
             plan: plan.to_string(),
             task: task.to_string(),
             grant,
@@ -76,15 +74,17 @@ pub fn renewal(renewal: &v1::LeaseRenewal) -> Option<control::Renewal> {
 
 /// What a task is doing; none that names no plan and task.
 pub fn progress(progress: v1::Progress) -> Option<control::Progress> {
-    let v1::Progress { plan, task, step, steps, op: _, sentence } = progress;
+    let v1::Progress { plan, task, step, steps, sentence } = progress;
     Some(control::Progress { plan: plan.parse().ok()?, task: TaskId::new(task).ok()?, step, steps, sentence })
 }
 
 /// A node as a server reads it; none that has no proper name.
 pub fn node_reading(condition: v1::NodeCondition) -> Option<(NodeName, NodeReading)> {
-    let v1::NodeCondition { node, ready, unschedulable, cordoned_by, version } = condition;
-    let cordoned_by = unschedulable.then(|| Cordoner::from(cordoned_by.as_str()));
-    Some((NodeName::new(node).ok()?, NodeReading { is_ready: ready, cordoned_by, version }))
+    let v1::NodeCondition { node, ready, cordon, version } = condition;
+    // Whoever it is of whom a later version speaks: a cordon is a cordon.
+    let owner = |cordon| Cordon::try_from(cordon).map_or(CordonOwner::Other("somebody".to_owned()), |c| c.owner);
+    let reading = NodeReading { is_ready: ready, cordoned_by: cordon.map(owner), version };
+    Some((NodeName::new(node).ok()?, reading))
 }
 
 fn node_condition(node: &NodeName, reading: NodeReading) -> v1::NodeCondition {
@@ -92,21 +92,9 @@ fn node_condition(node: &NodeName, reading: NodeReading) -> v1::NodeCondition {
     v1::NodeCondition {
         node: node.to_string(),
         ready: is_ready,
-        unschedulable: cordoned_by.is_some(),
-        cordoned_by: cordoned_by.map(|by| by.to_string()).unwrap_or_default(),
+        cordon: cordoned_by.map(|owner| Cordon { owner, reason: None }.into()),
         version,
     }
-}
-
-/// What a person does to a rollout; none for another word.
-pub fn action(word: &str, task: String) -> Option<Action> {
-    Some(match word {
-        "pause" => Action::Pause,
-        "resume" => Action::Resume,
-        "halt" => Action::Halt,
-        "release" => Action::Release(task),
-        _ => return None,
-    })
 }
 
 /// Every token with the nodes that it admitted.
@@ -134,25 +122,20 @@ pub fn pending(pending: Pending) -> v1::PendingEnrolment {
 pub fn node_summary(node: NodeView) -> v1::NodeSummary {
     v1::NodeSummary {
         status: match node.status {
-            NodeStatus::Active => "active",
-            NodeStatus::Retired => "retired",
-            NodeStatus::Pending => "pending",
+            NodeStatus::Active => v1::NodeStatus::Active,
+            NodeStatus::Retired => v1::NodeStatus::Retired,
+            NodeStatus::Pending => v1::NodeStatus::Pending,
         }
-        .to_owned(),
-        role: match node.role {
-            Some(ClusterRole::Server) => "server",
-            Some(ClusterRole::Worker) => "worker",
-            None => "",
-        }
-        .to_owned(),
-        arch: node.arch.map(|a| a.to_string()).unwrap_or_default(),
+        .into(),
+        role: node.role.map(v1::ClusterRole::from).unwrap_or_default().into(),
+        arch: node.arch.map(v1::Arch::from).unwrap_or_default().into(),
         key: node.key.map(|k| k.to_string()).unwrap_or_default(),
         connected: node.is_connected,
         agent_version: node.agent_version,
         boot_id: node.boot_id.map(|b| b.to_string()).unwrap_or_default(),
         last_report: node.last_report.map_or(0, |at| at.unix_milliseconds()),
         condition: node.reading.map(|reading| node_condition(&node.name, reading)),
-        health: node.health.to_string(),
+        health: v1::Level::from(node.health).into(),
         health_reason: node.health_reason,
         temperature_celsius: node.facts.temperature_celsius,
         throttled: node.facts.throttled,
@@ -171,22 +154,11 @@ pub fn refusals(state: &State, node: &NodeName) -> Vec<v1::ReportedRefusal> {
     let refusals = state.refusals.get(node).into_iter().flatten().rev();
     let refusal = |r: &control::NodeRefusal| v1::ReportedRefusal {
         at: r.at.unix_seconds(),
-        refusal: r.refusal.word().to_owned(),
+        refusal: v1::Refusal::from(r.refusal).into(),
         reason: r.reason.clone(),
         document: r.document.map(|d| d.to_string()).unwrap_or_default(),
     };
     refusals.map(refusal).collect()
-}
-
-/// What a rule says about a node.
-pub fn verdict(verdict: &Verdict) -> v1::Verdict {
-    v1::Verdict {
-        rule: verdict.rule.name().to_owned(),
-        level: verdict.level.to_string(),
-        sentence: verdict.sentence(),
-        advice: verdict.advice.clone(),
-        since: verdict.since_ms / 1000,
-    }
 }
 
 /// One fact over time.
@@ -195,25 +167,15 @@ pub fn history_series((name, points): Line) -> v1::HistorySeries {
     v1::HistorySeries { name: name.to_owned(), points }
 }
 
-/// A rollout that is not over.
-pub fn open_plan(rollout: &RolloutSummary) -> v1::OpenPlan {
-    v1::OpenPlan {
-        seq: rollout.seq.0,
-        digest: rollout.plan.to_string(),
-        kind: rollout.kind.to_string(),
-        state: rollout.state.word().to_owned(),
-    }
-}
-
 /// One line about a rollout.
 pub fn rollout_summary(rollout: RolloutSummary) -> v1::RolloutSummary {
     v1::RolloutSummary {
         plan: rollout.plan.to_string(),
         epoch: rollout.epoch.0,
         seq: rollout.seq.0,
-        kind: rollout.kind.to_string(),
+        kind: v1::PlanKind::from(rollout.kind).into(),
         title: rollout.title,
-        state: rollout.state.word().to_owned(),
+        status: v1::RolloutStatus::from(rollout.state.status()).into(),
         reason: rollout.reason,
         tasks: count(rollout.tasks),
         tasks_succeeded: count(rollout.succeeded),
@@ -238,7 +200,7 @@ fn task(task: TaskView) -> v1::TaskView {
         id: task.id.to_string(),
         node: task.node.to_string(),
         subject: task.subject.to_string(),
-        state: task.state.map_or("never", |state| state.word()).to_owned(),
+        status: v1::TaskStatus::from(task.state.map_or(TaskStatus::Never, |state| state.status())).into(),
         sentence: task.sentence,
         step: task.step,
         steps: task.steps,

@@ -6,11 +6,11 @@ use hostler_plan::{
     document::{PlanKind, RosterStatus},
     id::{NodeName, Seq},
     refusal::Refusal,
-    sequencer::RolloutState,
+    sequencer::{CordonOwner, RolloutState},
     timestamp::Timestamp,
 };
 
-use crate::control::{Control, Cordoner};
+use crate::control::Control;
 
 /// Rollouts that are over and still counted, newest first.
 const ENDED_ROLLOUTS: usize = 10;
@@ -24,7 +24,7 @@ pub struct Overview {
     pub alarms: u64,
     pub pending: usize,
     pub quarantines: usize,
-    pub cordoned: BTreeMap<NodeName, Cordoner>,
+    pub cordoned: BTreeMap<NodeName, CordonOwner>,
     /// What nodes refused since the coordinator started.
     pub refusals: BTreeMap<(NodeName, Refusal), u64>,
     /// Those that are not over, and the newest of the others.

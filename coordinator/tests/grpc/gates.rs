@@ -102,14 +102,14 @@ async fn a_rollout_waits_for_the_verdicts_that_people_read_and_compares_with_the
     let mut admin = ready.fleet.login(&ready.fleet.viewer).await.unwrap();
     let nodes = admin.client.list_nodes(admin.with_session(v1::Empty {})).await.unwrap().into_inner().nodes;
     let of_a = nodes.iter().find(|n| n.name == "a").unwrap();
-    assert_eq!(of_a.health, "degraded");
+    assert_eq!(of_a.health(), v1::Level::Degraded);
     assert!(of_a.health_reason.starts_with(sentence), "{}", of_a.health_reason);
     let request = admin.with_session(v1::GetNodeRequest { name: "a".into() });
     let shown = admin.client.get_node(request).await.unwrap().into_inner();
-    assert_eq!((shown.verdicts[0].level.as_str(), &shown.verdicts[0].sentence), ("degraded", &of_a.health_reason));
+    let verdict = &shown.verdicts[0];
+    assert_eq!((verdict.level(), &verdict.sentence), (v1::Level::Degraded, &of_a.health_reason));
     let request = admin.with_session(v1::Empty {});
-    let inventory = admin.client.get_inventory(request).await.unwrap().into_inner().inventory;
-    let inventory: Inventory = serde_json::from_slice(&inventory).unwrap();
+    let inventory = Inventory::try_from(admin.client.get_inventory(request).await.unwrap().into_inner()).unwrap();
     assert_eq!(inventory.nodes[&ready.nodes[0].0.name].verdicts[0].sentence(), of_a.health_reason);
 
     // Good again: the grant and the baseline are one record.

@@ -8,11 +8,12 @@ use crate::fleet::{Admin, Fleet, answer, with_session};
 #[tokio::test]
 async fn the_root_says_who_somebody_is() {
     let fleet = Fleet::start().await;
+    use v1::SignerRole::{Admin, Operator, Viewer};
     for (key, name, role) in
-        [(&fleet.admin, "ada", "admin"), (&fleet.operator, "otto", "operator"), (&fleet.viewer, "vera", "viewer")]
+        [(&fleet.admin, "ada", Admin), (&fleet.operator, "otto", Operator), (&fleet.viewer, "vera", Viewer)]
     {
         let admin = fleet.login(key).await.unwrap();
-        assert_eq!((admin.login.signer.as_str(), admin.login.role.as_str()), (name, role));
+        assert_eq!((admin.login.signer.as_str(), admin.login.role()), (name, role));
     }
     assert_eq!(fleet.login(&fresh_key()).await.err().unwrap().code(), Code::PermissionDenied);
 }

@@ -59,14 +59,13 @@ async fn every_node_is_an_instance_and_a_silent_one_disappears() {
     let (to, receiver) = mpsc::channel(8);
     let hello = v1::Hello { boot_id: "0-1".into(), agent_version: "0.1.0".into(), ..v1::Hello::default() };
     to.send(FromAgent { message: Some(Message::Hello(hello)) }).await.unwrap();
-    let condition = |node: &str, by: &str| v1::NodeCondition {
+    let condition = |node: &str, owner: Option<v1::CordonOwner>| v1::NodeCondition {
         node: node.into(),
         ready: true,
-        unschedulable: !by.is_empty(),
-        cordoned_by: by.into(),
+        cordon: owner.map(|owner| v1::Cordon { owner: owner.into(), ..v1::Cordon::default() }),
         version: "v1.34.3+k3s1".into(),
     };
-    let nodes = vec![condition("a", ""), condition("b", "hostler-health")];
+    let nodes = vec![condition("a", None), condition("b", Some(v1::CordonOwner::Node))];
     to.send(FromAgent { message: Some(Message::Conditions(v1::NodeConditions { nodes })) }).await.unwrap();
     to.send(facts(1.5, 500)).await.unwrap();
     let stream = agent.attach(ReceiverStream::new(receiver)).await.unwrap();

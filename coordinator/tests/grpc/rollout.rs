@@ -58,7 +58,7 @@ impl Stream {
         }
     }
 
-    pub async fn grant(&mut self) -> v1::Grant {
+    pub async fn grant(&mut self) -> v1::TaskGrant {
         self.expect(|m| if let Message::Grant(g) = m { Some(g) } else { None }).await
     }
 
@@ -125,7 +125,7 @@ impl Ready {
         admin.client.get_rollout(request).await.unwrap().into_inner()
     }
 
-    async fn control(&self, action: &str) -> Result<tonic::Response<v1::Empty>, Status> {
+    async fn control(&self, action: impl Into<i32>) -> Result<tonic::Response<v1::Empty>, Status> {
         let mut admin = self.fleet.login(&self.fleet.operator).await.unwrap();
         let request = v1::ControlRolloutRequest {
             rollout: "1".into(),
@@ -138,14 +138,14 @@ impl Ready {
     }
 
     /// The receipt of a node for what it was granted.
-    pub fn receipt(&self, node: usize, grant: &v1::Grant, counter: u64, previous: Option<Digest>) -> Signed {
+    pub fn receipt(&self, node: usize, grant: &v1::TaskGrant, counter: u64, previous: Option<Digest>) -> Signed {
         self.receipt_with(node, grant, counter, previous, Outcome::Succeeded {})
     }
 
     fn receipt_with(
         &self,
         node: usize,
-        grant: &v1::Grant,
+        grant: &v1::TaskGrant,
         counter: u64,
         previous: Option<Digest>,
         outcome: Outcome,
@@ -192,7 +192,6 @@ async fn a_plan_goes_from_node_to_node_with_its_receipts() {
         task: grant.task.clone(),
         step: 1,
         steps: 2,
-        op: "host.noop".into(),
         sentence: "does nothing".into(),
     };
     a.send(from_agent::Message::Progress(progress)).await;
@@ -206,10 +205,10 @@ async fn a_plan_goes_from_node_to_node_with_its_receipts() {
     assert_eq!((renewed.grant, renewed.lease_seconds), (grant.grant, 60));
     let detail = ready.rollout("1").await;
     assert_eq!(
-        (detail.tasks[0].state.as_str(), detail.tasks[0].sentence.as_str(), detail.tasks[0].step),
-        ("granted", "does nothing", 1)
+        (detail.tasks[0].status(), detail.tasks[0].sentence.as_str(), detail.tasks[0].step),
+        (v1::TaskStatus::Granted, "does nothing", 1)
     );
-    assert_eq!(detail.tasks[1].state, "waiting");
+    assert_eq!(detail.tasks[1].status(), v1::TaskStatus::Waiting);
     assert!(detail.tasks[1].sentence.contains("a.check"), "it says why it waits: {}", detail.tasks[1].sentence);
 
     let receipt = ready.receipt(0, &grant, 1, None);
@@ -225,7 +224,7 @@ async fn a_plan_goes_from_node_to_node_with_its_receipts() {
     let request = admin.with_session(v1::GetRolloutRequest { rollout: plan.digest().hex()[..8].to_owned() });
     let mut watch = admin.client.watch_rollout(request).await.unwrap().into_inner();
     let seen = watch.message().await.unwrap().unwrap();
-    assert_eq!(seen.summary.unwrap().state, "running");
+    assert_eq!(seen.summary.unwrap().status(), v1::RolloutStatus::Running);
     b.send(from_agent::Message::Receipt(ready.receipt(1, &grant, 1, None).into())).await;
     b.acknowledged().await;
     let mut last = None;
@@ -233,7 +232,7 @@ async fn a_plan_goes_from_node_to_node_with_its_receipts() {
         last = Some(detail);
     }
     let last = last.expect("the watcher is told of the end").summary.unwrap();
-    assert_eq!((last.state.as_str(), last.tasks_succeeded), ("finished", 2));
+    assert_eq!((last.status(), last.tasks_succeeded), (v1::RolloutStatus::Finished, 2));
     assert_eq!(ready.rollout("1").await.receipts.len(), 2);
 }
 
@@ -346,10 +345,10 @@ async fn a_failure_stops_the_rollout_and_tells_the_node() {
     assert!(stop.reason.contains("it broke"), "{}", stop.reason);
     let detail = ready.rollout("1").await;
     let summary = detail.summary.unwrap();
-    assert_eq!(summary.state, "halted");
+    assert_eq!(summary.status(), v1::RolloutStatus::Halted);
     assert!(summary.reason.contains("it broke"));
-    assert_eq!(detail.tasks[1].state, "never");
-    assert!(ready.control("resume").await.is_err(), "going on is a new signed plan");
+    assert_eq!(detail.tasks[1].status(), v1::TaskStatus::Never);
+    assert!(ready.control(v1::RolloutAction::Resume).await.is_err(), "going on is a new signed plan");
 }
 
 #[tokio::test]
@@ -357,15 +356,15 @@ async fn a_paused_rollout_grants_nothing_until_resumed() {
     let ready = ready(&["a"]).await;
     let plan = ready.signed(&ready.plan(1, &[]));
     ready.submit(&plan).await.unwrap();
-    ready.control("pause").await.unwrap();
-    assert!(ready.control("dance").await.is_err());
+    ready.control(v1::RolloutAction::Pause).await.unwrap();
+    assert!(ready.control(99).await.is_err(), "an action that nobody knows");
     let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
     a.expect(|m| if let Message::Plan(_) = m { Some(()) } else { None }).await;
     let detail = ready.rollout("1").await;
-    assert_eq!(detail.summary.unwrap().state, "paused");
+    assert_eq!(detail.summary.unwrap().status(), v1::RolloutStatus::Paused);
     assert!(detail.waits.iter().any(|w| w.sentence.contains("otto")), "{:?}", detail.waits);
     assert_eq!(granted(&ready.fleet.ledger().await), 0);
-    ready.control("resume").await.unwrap();
+    ready.control(v1::RolloutAction::Resume).await.unwrap();
     a.grant().await;
 }
 
@@ -375,7 +374,7 @@ async fn refusals_of_nodes_are_kept_and_shown() {
     let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
     let report = v1::RefusalReport {
         document: Digest::of(b"x").to_string(),
-        refusal: "replay".into(),
+        refusal: v1::Refusal::Replay.into(),
         reason: "an old plan".into(),
     };
     for _ in 0..30 {
@@ -392,7 +391,7 @@ async fn refusals_of_nodes_are_kept_and_shown() {
     let mut admin = ready.fleet.login(&ready.fleet.viewer).await.unwrap();
     let request = admin.with_session(v1::GetNodeRequest { name: "a".into() });
     let node = admin.client.get_node(request).await.unwrap().into_inner();
-    assert_eq!(node.refusals[0].refusal, "replay");
+    assert_eq!(node.refusals[0].refusal(), v1::Refusal::Replay);
     assert!(node.summary.unwrap().connected);
 }
 
@@ -420,7 +419,7 @@ async fn a_second_stream_replaces_the_first_and_facts_are_shown() {
     for _ in 0..500 {
         let request = admin.with_session(v1::Empty {});
         let nodes = admin.client.list_nodes(request).await.unwrap().into_inner().nodes;
-        assert_eq!((nodes.len(), nodes[0].status.as_str(), nodes[0].connected), (1, "active", true));
+        assert_eq!((nodes.len(), nodes[0].status(), nodes[0].connected), (1, v1::NodeStatus::Active, true));
         if nodes[0].memory_used_ratio == Some(0.75) {
             return;
         }
@@ -508,5 +507,5 @@ async fn eight_nodes_are_through_a_check_at_once() {
     futures_util::future::join_all(through).await;
     println!("submit to eight acknowledgements: {:?}", began.elapsed());
     let detail = ready.rollout("1").await;
-    assert_eq!(detail.summary.unwrap().state, "finished");
+    assert_eq!(detail.summary.unwrap().status(), v1::RolloutStatus::Finished);
 }

@@ -2,17 +2,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hostler_plan::{health::Rule, timestamp::Timestamp};
+use hostler_plan::{health::Rule, sequencer::CordonOwner, timestamp::Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The field manager of every write: how Hostler's own cordons are told from others' in `managedFields`.
-pub const FIELD_MANAGER: &str = "hostler";
+pub const FIELD_MANAGER: &str = CordonOwner::HOSTLER;
 
 /// The node annotation that holds a [`Cordon`] as JSON.
 pub const CORDON_ANNOTATION: &str = "hostler.dev/cordon";
 
-/// The field manager of a cordon that a node gave itself, and the word for it wherever a cordon's owner is named.
-pub const OWN_CORDON_MANAGER: &str = "hostler-health";
+/// The field manager of a cordon that a node gave itself.
+pub const OWN_CORDON_MANAGER: &str = CordonOwner::NODE;
 
 /// The node annotation that holds an [`OwnCordon`] as JSON. A plan's note and a node's own may stand side by side: each
 /// is removed by who wrote it, and the node is schedulable when neither is left.
@@ -133,40 +133,17 @@ pub struct Node {
 }
 
 impl Node {
-    /// Reads the traces of a cordon.
-    pub fn cordoned_by(&self) -> CordonedBy {
+    /// Who made it unschedulable, by the traces of a cordon: a plan, perhaps beside the node itself, the node, or a field
+    /// manager, which may be unknown ("somebody"). None while it is schedulable.
+    pub fn cordoned_by(&self) -> Option<CordonOwner> {
         match (&self.unschedulable_by, &self.cordon, &self.own_cordon) {
-            _ if !self.unschedulable => CordonedBy::Nobody,
+            _ if !self.unschedulable => None,
             (Some(manager), ..) if manager != FIELD_MANAGER && manager != OWN_CORDON_MANAGER => {
-                CordonedBy::Other(manager.clone())
+                Some(CordonOwner::Other(manager.clone()))
             }
-            (_, Some(note), _) if !note.was_unschedulable => CordonedBy::Hostler,
-            (_, _, Some(_)) => CordonedBy::Itself,
-            (_, Some(_) | None, None) => CordonedBy::Other("somebody".into()),
-        }
-    }
-}
-
-/// Who made a node unschedulable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CordonedBy {
-    Nobody,
-    /// A plan, perhaps beside the node itself.
-    Hostler,
-    /// The node itself, because a required rule of its health is critical.
-    Itself,
-    /// Its field manager, or "somebody".
-    Other(String),
-}
-
-impl CordonedBy {
-    /// A word for it: `hostler` for a plan, `hostler-health` for the node itself, a field manager, or nothing.
-    pub fn name(self) -> String {
-        match self {
-            CordonedBy::Nobody => String::new(),
-            CordonedBy::Hostler => FIELD_MANAGER.into(),
-            CordonedBy::Itself => OWN_CORDON_MANAGER.into(),
-            CordonedBy::Other(who) => who,
+            (_, Some(note), _) if !note.was_unschedulable => Some(CordonOwner::Hostler),
+            (_, _, Some(_)) => Some(CordonOwner::Node),
+            (_, Some(_) | None, None) => Some(CordonOwner::Other("somebody".into())),
         }
     }
 }

@@ -73,7 +73,11 @@ impl Desk {
     /// Whether w1 is unschedulable, by whom, and whether its own note stands.
     fn stands(&self) -> (bool, String, bool) {
         let node = self.w1();
-        (node.unschedulable, node.cordoned_by().name(), node.own_cordon.is_some())
+        (
+            node.unschedulable,
+            node.cordoned_by().map_or(String::new(), |owner| owner.name().to_owned()),
+            node.own_cordon.is_some(),
+        )
     }
 
     fn cluster(&self) -> &DoubleCluster {

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use hostler_plan::document::{Outcome, PlanKind};
+use hostler_plan::{
+    document::{Outcome, PlanKind},
+    sequencer::CordonOwner,
+};
 
 use super::{Check, StepContext, StepError};
 use crate::{
     control::POLL,
-    host::{ClusterError, Cordon, CordonAnswer, CordonedBy, Node},
+    host::{ClusterError, Cordon, CordonAnswer, Node},
 };
 
 /// The node's status changes every few seconds, and each change makes an update look again.
@@ -20,9 +23,11 @@ pub fn check(context: &mut StepContext<'_>) -> Result<Check, StepError> {
     let node = subject(context)?;
     Ok(match node.cordoned_by() {
         // Beside its own cordon, so that it stays out of service when the node is well again.
-        CordonedBy::Nobody | CordonedBy::Itself => Check::Ready,
-        CordonedBy::Hostler => Check::Done(format!("{} is cordoned", node.name)),
-        CordonedBy::Other(who) => Check::Done(format!("{} was cordoned by {who} before and stays theirs", node.name)),
+        None | Some(CordonOwner::Node) => Check::Ready,
+        Some(CordonOwner::Hostler) => Check::Done(format!("{} is cordoned", node.name)),
+        Some(CordonOwner::Other(who)) => {
+            Check::Done(format!("{} was cordoned by {who} before and stays theirs", node.name))
+        }
     })
 }
 
@@ -35,26 +40,26 @@ pub fn apply(reason: &str, context: &mut StepContext<'_>) -> Result<(), StepErro
         was_unschedulable: false,
     };
     change(context, |node, context| match node.cordoned_by() {
-        CordonedBy::Nobody | CordonedBy::Itself => Ok(Some(context.cluster()?.cordon(node, &note))),
-        CordonedBy::Hostler | CordonedBy::Other(_) => Ok(None),
+        None | Some(CordonOwner::Node) => Ok(Some(context.cluster()?.cordon(node, &note))),
+        Some(CordonOwner::Hostler | CordonOwner::Other(_)) => Ok(None),
     })
 }
 
 pub fn check_uncordon(context: &mut StepContext<'_>) -> Result<Check, StepError> {
     let node = subject(context)?;
     Ok(match node.cordoned_by() {
-        CordonedBy::Nobody if node.cordon.is_none() => Check::Done(format!("{} is schedulable", node.name)),
-        CordonedBy::Nobody | CordonedBy::Hostler => Check::Ready,
-        CordonedBy::Itself => Check::Done(format!(
+        None if node.cordon.is_none() => Check::Done(format!("{} is schedulable", node.name)),
+        None | Some(CordonOwner::Hostler) => Check::Ready,
+        Some(CordonOwner::Node) => Check::Done(format!(
             "{} stays unschedulable: it cordoned itself{}",
             node.name,
             node.own_cordon.map(|own| format!(" ({})", own.reason)).unwrap_or_default()
         )),
-        CordonedBy::Other(who) if context.plan.document().kind == PlanKind::Uncordon => Check::Mismatch {
+        Some(CordonOwner::Other(who)) if context.plan.document().kind == PlanKind::Uncordon => Check::Mismatch {
             expected: format!("{} cordoned by Hostler", node.name),
             found: format!("a cordon by {who}; ask them, or use `kubectl uncordon {}`", node.name),
         },
-        CordonedBy::Other(who) => {
+        Some(CordonOwner::Other(who)) => {
             Check::Done(format!("{} stays unschedulable: {who} cordoned it, not Hostler", node.name))
         }
     })
@@ -62,9 +67,9 @@ pub fn check_uncordon(context: &mut StepContext<'_>) -> Result<Check, StepError>
 
 pub fn apply_uncordon(context: &mut StepContext<'_>) -> Result<(), StepError> {
     change(context, |node, context| match node.cordoned_by() {
-        CordonedBy::Nobody if node.cordon.is_none() => Ok(None),
-        CordonedBy::Nobody | CordonedBy::Hostler => Ok(Some(context.cluster()?.uncordon(node))),
-        CordonedBy::Itself | CordonedBy::Other(_) => Ok(None),
+        None if node.cordon.is_none() => Ok(None),
+        None | Some(CordonOwner::Hostler) => Ok(Some(context.cluster()?.uncordon(node))),
+        Some(CordonOwner::Node | CordonOwner::Other(_)) => Ok(None),
     })
 }
 
@@ -85,13 +90,13 @@ pub fn undo(outcome: &Outcome, context: &mut StepContext<'_>) -> Option<String> 
         };
         let plan = context.plan.digest().to_string();
         match node.cordoned_by() {
-            CordonedBy::Nobody => return None,
-            CordonedBy::Itself => return stays(" by itself"),
-            CordonedBy::Other(who) => return stays(&format!(" by {who}")),
-            CordonedBy::Hostler if node.cordon.as_ref().is_none_or(|c| c.plan != plan) => {
+            None => return None,
+            Some(CordonOwner::Node) => return stays(" by itself"),
+            Some(CordonOwner::Other(who)) => return stays(&format!(" by {who}")),
+            Some(CordonOwner::Hostler) if node.cordon.as_ref().is_none_or(|c| c.plan != plan) => {
                 return stays(" by an earlier plan");
             }
-            CordonedBy::Hostler => {}
+            Some(CordonOwner::Hostler) => {}
         }
         match cluster.uncordon(&node) {
             Ok(CordonAnswer::Done) if node.own_cordon.is_some() => return stays(" by itself"),

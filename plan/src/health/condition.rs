@@ -39,6 +39,11 @@ macro_rules! conditions {
             /// Every condition.
             pub const ALL: &[Condition] = &[$(Condition::$name,)*];
 
+            /// Its name as code writes it, such as `DiskSpaceLow`.
+            pub fn name(self) -> &'static str {
+                match self { $(Condition::$name => stringify!($name),)* }
+            }
+
             /// Its row of the table.
             pub fn row(self) -> Row {
                 match self {

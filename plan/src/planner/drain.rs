@@ -3,7 +3,7 @@
 use crate::{
     document::PlanKind,
     id::NodeName,
-    sequencer::{CordonOwner, Standing},
+    sequencer::Standing,
     step::{Step, Uncordon},
 };
 
@@ -56,13 +56,13 @@ pub(super) fn uncordon(request: Request<'_>, draft: &mut Draft, names: &[NodeNam
     for node in resolve(request, draft, &Selection::Named(names.to_vec())) {
         let name = &node.name;
         let state = request.state(name);
-        let owner = state.condition.cordon.as_ref().map(|c| &c.owner);
+        let owner = state.condition.cordon.as_ref().map(|c| c.owner.foreign());
         match (owner, &state.hold) {
             _ if request.roster.active(name).is_none() => {
                 draft.obstacles.push(Obstacle::NotEnrolled { node: name.clone() });
             }
-            (Some(CordonOwner::Other(owner)), _) => {
-                draft.obstacles.push(Obstacle::CordonedByOther { node: name.clone(), owner: owner.clone() });
+            (Some(Some(owner)), _) => {
+                draft.obstacles.push(Obstacle::CordonedByOther { node: name.clone(), owner: owner.to_owned() });
             }
             (None, None) => draft.skipped.push((name.clone(), "is not cordoned".to_owned())),
             (Some(_), _) | (None, Some(_)) => nodes.push(name.clone()),

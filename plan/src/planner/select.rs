@@ -7,7 +7,7 @@ use crate::{
     fleet::FleetNode,
     health::{Level, Rule, Verdict},
     id::NodeName,
-    sequencer::{Condition, CordonOwner, Standing},
+    sequencer::{Condition, Standing},
     step::ClusterRole,
 };
 
@@ -109,8 +109,8 @@ pub(super) fn workable(request: Request<'_>, draft: &mut Draft, selection: &Sele
             draft.skipped.push((name.clone(), why));
             continue;
         }
-        if let Some(CordonOwner::Other(owner)) = state.condition.cordon.as_ref().map(|c| &c.owner) {
-            draft.obstacles.push(Obstacle::CordonedByOther { node: name.clone(), owner: owner.clone() });
+        if let Some(owner) = state.condition.cordon.as_ref().and_then(|c| c.owner.foreign()) {
+            draft.obstacles.push(Obstacle::CordonedByOther { node: name.clone(), owner: owner.to_owned() });
             continue;
         }
         // Of one that is silent because it is not connected, that is told.
@@ -136,7 +136,6 @@ fn out_of_service(state: &NodeState, named: bool) -> Option<String> {
             Some(format!("was drained by plan {}; uncordon it or name it", hold.seq))
         }
         (Some(_), _) | (None, None) => None,
-        (None, Some(CordonOwner::Hostler)) => Some("is cordoned by Hostler; uncordon it or name it".to_owned()),
-        (None, Some(CordonOwner::Other(owner))) => Some(format!("is cordoned by {owner}; uncordon it or name it")),
+        (None, Some(owner)) => Some(format!("is cordoned by {owner}; uncordon it or name it")),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    CordonOwner, Sequencer, Unavailable, budget, health,
+    Sequencer, Unavailable, budget, health,
     rollout::{Rollout, TaskRecord, upgrades_to},
     rollouts::Arrival,
     view::{Grant, TaskState},
@@ -227,10 +227,8 @@ fn disruption_gate(
             return Err(Reason::Drained { node: subject.clone(), seq: hold.seq });
         }
         let condition = s.nodes.get(subject).and_then(|seen| seen.condition.as_ref());
-        if let Some(cordon) = condition.and_then(|c| c.cordon.as_ref())
-            && let CordonOwner::Other(owner) = &cordon.owner
-        {
-            return Err(Reason::CordonedByOther { node: subject.clone(), owner: owner.clone() });
+        if let Some(owner) = condition.and_then(|c| c.cordon.as_ref()).and_then(|c| c.owner.foreign()) {
+            return Err(Reason::CordonedByOther { node: subject.clone(), owner: owner.to_owned() });
         }
     }
     let max = rollout.plan.strategy.max_unavailable;

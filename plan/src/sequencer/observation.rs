@@ -72,15 +72,42 @@ pub struct Cordon {
 pub enum CordonOwner {
     /// Hostler's own annotation and field manager are on it.
     Hostler,
+    /// The node itself, because a required rule of its health is critical.
+    Node,
     /// Another field manager such as `kubectl-cordon`; Hostler never undoes it.
     Other(String),
+}
+
+impl CordonOwner {
+    /// The field manager of a plan's cordon.
+    pub const HOSTLER: &str = "hostler";
+
+    /// The field manager of a cordon that a node gave itself.
+    pub const NODE: &str = "hostler-health";
+
+    /// The name under which the owner stands in tables and metrics, and as a field manager in the cluster.
+    pub fn name(&self) -> &str {
+        match self {
+            CordonOwner::Hostler => Self::HOSTLER,
+            CordonOwner::Node => Self::NODE,
+            CordonOwner::Other(name) => name,
+        }
+    }
+
+    /// The name of an owner whose cordon a plan never undoes.
+    pub fn foreign(&self) -> Option<&str> {
+        match self {
+            CordonOwner::Hostler => None,
+            CordonOwner::Node | CordonOwner::Other(_) => Some(self.name()),
+        }
+    }
 }
 
 impl fmt::Display for CordonOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CordonOwner::Hostler => f.write_str("Hostler"),
-            CordonOwner::Other(name) => f.write_str(name),
+            CordonOwner::Node | CordonOwner::Other(_) => f.write_str(self.name()),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::{RolloutStatus, TaskStatus};
 use crate::{
     document::{Outcome, PlanKind},
     health::Baseline,
@@ -65,17 +66,22 @@ impl RolloutState {
         }
     }
 
+    /// The state without who and why.
+    pub fn status(&self) -> RolloutStatus {
+        match self {
+            RolloutState::Running => RolloutStatus::Running,
+            RolloutState::Paused { .. } => RolloutStatus::Paused,
+            RolloutState::Preempted { .. } => RolloutStatus::Preempted,
+            RolloutState::NeedsAttention { .. } => RolloutStatus::NeedsAttention,
+            RolloutState::Finished => RolloutStatus::Finished,
+            RolloutState::Halted { .. } => RolloutStatus::Halted,
+            RolloutState::Superseded { .. } => RolloutStatus::Superseded,
+        }
+    }
+
     /// One word, for tables and metrics.
     pub fn word(&self) -> &'static str {
-        match self {
-            RolloutState::Running => "running",
-            RolloutState::Paused { .. } => "paused",
-            RolloutState::Preempted { .. } => "preempted",
-            RolloutState::NeedsAttention { .. } => "needs_attention",
-            RolloutState::Finished => "finished",
-            RolloutState::Halted { .. } => "halted",
-            RolloutState::Superseded { .. } => "superseded",
-        }
+        self.status().word()
     }
 }
 
@@ -124,14 +130,26 @@ pub enum TaskState {
 }
 
 impl TaskState {
+    /// The state without who, when and why.
+    pub fn status(&self) -> TaskStatus {
+        match self {
+            TaskState::Waiting => TaskStatus::Waiting,
+            TaskState::Granted { .. } => TaskStatus::Granted,
+            TaskState::Expired { .. } => TaskStatus::LeaseExpired,
+            TaskState::Ended { outcome, .. } => match outcome {
+                Outcome::Succeeded {} => TaskStatus::Succeeded,
+                Outcome::Failed { .. } => TaskStatus::Failed,
+                Outcome::Blocked { .. } => TaskStatus::Blocked,
+                Outcome::TimedOut { .. } => TaskStatus::TimedOut,
+                Outcome::Unreachable { .. } => TaskStatus::Unreachable,
+                Outcome::Refused { .. } => TaskStatus::Refused,
+            },
+        }
+    }
+
     /// One word, for tables and metrics.
     pub fn word(&self) -> &'static str {
-        match self {
-            TaskState::Waiting => "waiting",
-            TaskState::Granted { .. } => "granted",
-            TaskState::Expired { .. } => "lease_expired",
-            TaskState::Ended { outcome, .. } => outcome.word(),
-        }
+        self.status().word()
     }
 }
 

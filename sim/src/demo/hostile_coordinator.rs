@@ -243,7 +243,7 @@ async fn offer_all(
                     .or_default()
                     .insert(offer.plan.digest());
                 if is_new {
-                    let (refusal, reason) = (report.refusal, report.reason);
+                    let (refusal, reason) = (report.refusal().to_string(), report.reason);
                     say(&Answer::Refused { node: node.clone(), offer: offer.what.to_owned(), refusal, reason });
                 }
             }

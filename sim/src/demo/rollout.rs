@@ -6,7 +6,8 @@ use std::{
 };
 
 use hostler_cli::plan::SubmittedPlan;
-use hostler_proto::v1::{RolloutDetail, TaskView};
+use hostler_plan::sequencer::{RolloutStatus, TaskStatus};
+use hostler_proto::v1::{self, RolloutDetail, TaskView};
 
 use super::{admin_client::AdminClient, event::Event, show::Show};
 
@@ -16,8 +17,8 @@ const AT_MOST: Duration = Duration::from_secs(60);
 /// How a rollout ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// `finished`, or how it stopped.
-    pub state: String,
+    /// Finished, or how it stopped.
+    pub status: RolloutStatus,
     /// Why, in one sentence; empty for a finished one.
     pub sentence: String,
     /// The node that the failed task was about.
@@ -44,29 +45,34 @@ pub async fn watch(admin: &mut AdminClient, show: &Show, submitted: &SubmittedPl
             let Ok(Some(detail)) = message else { break };
             shown.show_changes(show, submitted.seq.0, &detail);
             let summary = detail.summary.unwrap_or_default();
-            if is_over(&summary.state) {
-                let sentence = if summary.state == "finished" { String::new() } else { summary.reason };
-                let failed = detail.tasks.iter().find(|task| is_ended(task) && task.state != "succeeded");
+            if let Ok(status) = RolloutStatus::try_from(summary.status())
+                && status.stands_still()
+            {
+                let sentence = if status == RolloutStatus::Finished { String::new() } else { summary.reason };
+                let failed = detail.tasks.iter().find(|task| has_failed(task));
                 show.event(Event::RolloutEnded {
                     seq: submitted.seq.0,
-                    state: summary.state.clone(),
+                    state: status.to_string(),
                     sentence: sentence.clone(),
                     seconds: began.elapsed().as_secs_f64(),
                 });
                 let failed_subject = failed.map(|task| task.subject.clone());
-                return Ok(Ended { state: summary.state, sentence, failed_subject });
+                return Ok(Ended { status, sentence, failed_subject });
             }
         }
     }
 }
 
-/// Whether nothing more will happen without a person.
-fn is_over(state: &str) -> bool {
-    matches!(state, "finished" | "halted" | "superseded" | "needs_attention")
+fn is_ended(task: &TaskView) -> bool {
+    TaskStatus::try_from(task.status()).is_ok_and(TaskStatus::is_ended)
 }
 
-fn is_ended(task: &TaskView) -> bool {
-    matches!(task.state.as_str(), "succeeded" | "failed" | "blocked" | "timed_out" | "unreachable" | "refused")
+fn has_succeeded(task: &TaskView) -> bool {
+    task.status() == v1::TaskStatus::Succeeded
+}
+
+fn has_failed(task: &TaskView) -> bool {
+    is_ended(task) && !has_succeeded(task)
 }
 
 /// What was shown already.
@@ -81,13 +87,13 @@ impl Shown {
     fn show_changes(&mut self, show: &Show, seq: u64, detail: &RolloutDetail) {
         for task in detail.tasks.iter().filter(|task| is_ended(task)) {
             if self.ended.insert(task.id.clone()) {
-                let sentence = if task.state == "succeeded" { String::new() } else { task.sentence.clone() };
+                let sentence = if has_succeeded(task) { String::new() } else { task.sentence.clone() };
                 show.event(Event::TaskEnded {
                     seq,
                     task: task.id.clone(),
                     node: task.node.clone(),
                     subject: task.subject.clone(),
-                    outcome: task.state.clone(),
+                    outcome: task.status().to_string(),
                     sentence,
                 });
             }
@@ -97,7 +103,7 @@ impl Shown {
             subjects.entry(&task.subject).or_default().push(task);
         }
         for (node, tasks) in subjects {
-            let done = tasks.iter().filter(|task| task.state == "succeeded").count();
+            let done = tasks.iter().filter(|task| has_succeeded(task)).count();
             let (state, sentence) = does(node, &tasks, detail);
             let now = (done, state.clone(), sentence.clone());
             if self.nodes.get(node) != Some(&now) {
@@ -117,24 +123,22 @@ impl Shown {
 
 /// What is going on about one node, in a word and a sentence.
 fn does(node: &str, tasks: &[&TaskView], detail: &RolloutDetail) -> (String, String) {
-    if let Some(failed) = tasks.iter().find(|task| is_ended(task) && task.state != "succeeded") {
-        return (failed.state.clone(), format!("{}: {}", failed.state, failed.sentence));
+    if let Some(failed) = tasks.iter().find(|task| has_failed(task)) {
+        let status = failed.status().to_string();
+        return (status.clone(), format!("{status}: {}", failed.sentence));
     }
-    if let Some(running) = tasks.iter().find(|task| task.state == "granted") {
+    if let Some(running) = tasks.iter().find(|task| task.status() == v1::TaskStatus::Granted) {
         let step = format!("step {} of {}", (running.step + 1).min(running.steps.max(1)), running.steps.max(1));
         let what = if running.sentence.is_empty() { running.id.clone() } else { running.sentence.clone() };
         let by = if running.node == node { String::new() } else { format!("{}: ", running.node) };
         return ("working".into(), format!("{by}{what} ({step})"));
     }
-    if tasks.iter().all(|task| task.state == "succeeded") {
+    if tasks.iter().all(|task| has_succeeded(task)) {
         return ("done".into(), "done".into());
     }
-    let reason = detail
-        .waits
-        .iter()
-        .find(|wait| wait.node == node)
-        .map(|wait| wait.sentence.clone())
-        .or_else(|| tasks.iter().find(|task| task.state == "waiting").map(|task| task.sentence.clone()));
+    let reason = detail.waits.iter().find(|wait| wait.node == node).map(|wait| wait.sentence.clone()).or_else(|| {
+        tasks.iter().find(|task| task.status() == v1::TaskStatus::Waiting).map(|task| task.sentence.clone())
+    });
     match reason.filter(|reason| !reason.is_empty()) {
         Some(reason) if reason.starts_with("waits") => ("waiting".into(), reason),
         Some(reason) => ("waiting".into(), format!("waits: {reason}")),

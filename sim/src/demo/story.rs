@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use hostler_plan::{
     id::NodeName,
     planner::{Intent, Quarantined, Selection},
+    sequencer::RolloutStatus,
     step::ClusterRole,
 };
 use hostler_proto::join::SetupCode;
@@ -254,10 +255,10 @@ impl Story<'_> {
         if let Some(supply) = supply {
             supply.await?;
         }
-        if stopped.state != "halted" {
+        if stopped.status != RolloutStatus::Halted {
             anyhow::bail!(
                 "expected the upgrade to stop at the node that failed, found it {}: {}",
-                stopped.state,
+                stopped.status,
                 stopped.sentence
             );
         }
@@ -320,17 +321,20 @@ impl Story<'_> {
         let digest = submitted.plan.to_string();
         self.show.event(Event::PlanSubmitted { seq, kind, title, digest, tasks, signed_by: ADMIN_NAME.into() });
         let ended = rollout::watch(admin, self.show, &submitted).await?;
-        *self.counts.rollouts.entry(ended.state.clone()).or_default() += 1;
+        *self.counts.rollouts.entry(ended.status.to_string()).or_default() += 1;
         Ok(ended)
     }
 
     async fn succeed(&mut self, admin: &mut AdminClient, intent: Intent) -> anyhow::Result<()> {
         let kind = intent.kind();
         let ended = self.run(admin, &intent).await?;
-        match ended.state.as_str() {
-            "finished" => Ok(()),
-            state => anyhow::bail!("expected the {kind} to finish, found it {state}: {}", ended.sentence),
-        }
+        anyhow::ensure!(
+            ended.status == RolloutStatus::Finished,
+            "expected the {kind} to finish, found it {}: {}",
+            ended.status,
+            ended.sentence
+        );
+        Ok(())
     }
 
     /// Waits until the coordinator knows that so many nodes are Ready and schedulable.
@@ -340,7 +344,7 @@ impl Story<'_> {
             let nodes = admin.nodes().await?;
             let ready = nodes
                 .iter()
-                .filter(|n| n.connected && n.condition.as_ref().is_some_and(|c| c.ready && !c.unschedulable))
+                .filter(|n| n.connected && n.condition.as_ref().is_some_and(|c| c.ready && c.cordon.is_none()))
                 .count();
             if ready >= wanted {
                 return Ok(());

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hostler_cli::node;
+use hostler_proto::v1::TaskStatus;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -61,10 +62,10 @@ async fn submit_check(admin: &mut Admin) -> (Seq, Signed) {
 }
 
 /// Waits until s1 has refused something for that reason; `document` is what it refused, empty for its own state.
-async fn refused(admin: &mut Admin, document: &str, refusal: &str) {
+async fn refused(admin: &mut Admin, document: &str, refusal: Refusal) {
     let name = NodeName::new("s1").unwrap();
     let wait = async {
-        let said = |r: &hostler_proto::v1::ReportedRefusal| r.refusal == refusal && r.document == document;
+        let said = |r: &hostler_proto::v1::ReportedRefusal| r.refusal() == refusal.into() && r.document == document;
         while !node::get(admin, &name).await.unwrap().refusals.iter().any(said) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -87,11 +88,11 @@ async fn an_agent_whose_state_is_damaged_stays_in_sight_and_performs_nothing() {
         std::fs::write(folder.join(slot), bytes).unwrap();
     }
     let agent = Agent::start(folder, "state", "");
-    refused(&mut admin, "", "damaged_state").await;
+    refused(&mut admin, "", Refusal::DamagedState).await;
     let (seq, signed) = submit_check(&mut admin).await;
-    refused(&mut admin, &signed.digest().to_string(), "damaged_state").await;
+    refused(&mut admin, &signed.digest().to_string(), Refusal::DamagedState).await;
     let detail = rollout::get(&mut admin, &seq.to_string()).await.unwrap();
-    assert!(detail.tasks.iter().all(|task| task.state != "succeeded"), "{detail:?}");
+    assert!(detail.tasks.iter().all(|task| task.status() != TaskStatus::Succeeded), "{detail:?}");
     agent.stop().await;
     coordinator.end().await;
 }

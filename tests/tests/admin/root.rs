@@ -41,13 +41,13 @@ async fn hand_in(admin: &mut Admin, plan: &Signed) -> Result<(), Refusal> {
 }
 
 /// Waits until s1 has refused this document for that reason. A grant for a plan that it refused is refused too.
-async fn refused_by_s1(admin: &mut Admin, document: &Signed, refusal: &str, words: &str) {
+async fn refused_by_s1(admin: &mut Admin, document: &Signed, refusal: Refusal, words: &str) {
     let digest = document.digest().to_string();
     let wait = async {
         loop {
             let detail = node::get(admin, &NodeName::new("s1").unwrap()).await.unwrap();
             let mut refusals = detail.refusals.into_iter().filter(|r| r.document == digest);
-            if refusals.any(|r| r.refusal == refusal && r.reason.contains(words)) {
+            if refusals.any(|r| r.refusal() == refusal.into() && r.reason.contains(words)) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -98,10 +98,10 @@ async fn a_node_refuses_a_revoked_key_and_an_old_epoch_whatever_the_coordinator_
     let coordinator = Coordinator::start(&folder.join("yesterday"), Some(ports)).await;
     let mut bert = connect(&bert_profile).await.unwrap();
     hand_in(&mut bert, &old_plan).await.unwrap();
-    refused_by_s1(&mut bert, &old_plan, "replay", "expected a plan of epoch 2, found plan 1 of epoch 1").await;
+    refused_by_s1(&mut bert, &old_plan, Refusal::Replay, "expected a plan of epoch 2, found plan 1 of epoch 1").await;
     let his = signed_plan(&compile_check(&mut bert).await, &[&bert]);
     hand_in(&mut bert, &his).await.unwrap();
-    refused_by_s1(&mut bert, &his, "revoked", "found the revoked key").await;
+    refused_by_s1(&mut bert, &his, Refusal::Revoked, "found the revoked key").await;
     coordinator.end().await;
 }
 
@@ -239,7 +239,7 @@ async fn a_rollout_whose_only_signer_is_revoked_is_halted_with_the_reason() {
     hostler(folder, &anna, &["trust", "amend", "--revoke", "bert", "--yes"]).await.unwrap();
     let rollouts = rollout::list(&mut anna_there).await.unwrap();
     let [only] = rollouts.as_slice() else { panic!("{rollouts:?}") };
-    assert_eq!(only.state, "halted");
+    assert_eq!(only.status(), v1::RolloutStatus::Halted);
     assert!(only.reason.contains("root 2") && only.reason.contains("revoked key"), "{}", only.reason);
     let mut lines = Vec::new();
     ledger::export(&mut anna_there, 0, &mut lines, "memory".as_ref()).await.unwrap();

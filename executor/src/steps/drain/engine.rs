@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     control::{POLL, span},
-    host::{ClusterError, CordonedBy, Eviction, Node, NodeReady, Owner, Phase, Pod, PodKey, PodScope},
+    host::{ClusterError, Eviction, Node, NodeReady, Owner, Phase, Pod, PodKey, PodScope},
     steps::{StepContext, StepError},
 };
 
@@ -166,7 +166,7 @@ impl Drain<'_> {
             return Err(silent(node, since, context));
         }
         match node.cordoned_by() {
-            CordonedBy::Nobody => {
+            None => {
                 let who = node.unschedulable_by.as_deref().unwrap_or("somebody");
                 Err(StepError::Failed(format!(
                     "{} was uncordoned by {who} during the drain; {} pods were moved and the rest left alone",
@@ -174,7 +174,7 @@ impl Drain<'_> {
                     self.evicted.len()
                 )))
             }
-            CordonedBy::Hostler | CordonedBy::Itself | CordonedBy::Other(_) => Ok(()),
+            Some(_) => Ok(()),
         }
     }
 

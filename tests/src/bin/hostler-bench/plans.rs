@@ -14,7 +14,10 @@ use hostler_plan::{
     step::ClusterRole,
     trust::Draft,
 };
-use hostler_proto::{join::JoinString, v1::RolloutDetail};
+use hostler_proto::{
+    join::JoinString,
+    v1::{RolloutDetail, TaskStatus, TaskView},
+};
 use hostler_sim::{clock::SharedWorld, host::SimHost, world::World};
 use hostler_tests::stand::{PATIENCE, Stand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -192,7 +195,8 @@ async fn once(stand: &mut Stand, signed: &Signed, nodes: usize) -> anyhow::Resul
     let submitted = plan::submit(admin, &verified).await?;
     let mut done = None;
     let mut see = |detail: &RolloutDetail| {
-        if done.is_none() && detail.tasks.iter().filter(|task| task.state == "succeeded").count() == nodes {
+        let succeeded = |task: &&TaskView| task.status() == TaskStatus::Succeeded;
+        if done.is_none() && detail.tasks.iter().filter(succeeded).count() == nodes {
             done = Some(began.elapsed());
         }
         Ok(())
