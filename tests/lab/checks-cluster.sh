@@ -67,7 +67,7 @@ nothing_is_left() {
         find /sys/fs/cgroup -mindepth 2 -maxdepth 2 -name "$lab_prefix*"
         grep -F "$lab_work" /proc/mounts || true
         ip -br link show "$lab_bridge" 2>/dev/null || true
-        pgrep -af "systemd-nspawn .*$lab_prefix|$lab_here/keeper" || true
+        pgrep -af "systemd-nspawn .*$lab_prefix|$lab_here/supervisor" || true
         [[ ! -e $lab_state ]] || echo "$lab_state"
     )
     [[ -z $left ]] || { printf 'left behind:\n%s\n' "$left"; return 1; }

@@ -11,7 +11,7 @@ root_of() { echo "$lab_work/roots/$1"; }
 leader() {
     local nspawn
     nspawn=$(cat "$lab_state/$1/nspawn" 2>/dev/null) || return 1
-    # The pid may be another process by now if the keeper was killed.
+    # The pid may be another process by now if the supervisor was killed.
     [[ $(tr '\0' ' ' <"/proc/$nspawn/cmdline" 2>/dev/null) == systemd-nspawn*"-M $lab_prefix$1 "* ]] || return 1
     pgrep -P "$nspawn" -o
 }
@@ -49,8 +49,8 @@ machine_start() {
     local name=$1 state=$lab_state/$1
     rm -f "$state/code"
     : >"$state/console"
-    setsid "$lab_here/keeper" "$name" "$(root_of "$name")" </dev/null >>"$state/console" 2>&1 &
-    echo $! >"$state/keeper"
+    setsid "$lab_here/supervisor" "$name" "$(root_of "$name")" </dev/null >>"$state/console" 2>&1 &
+    echo $! >"$state/supervisor"
 }
 
 # Up: init answers and everything it starts at boot has been started.
@@ -77,7 +77,7 @@ machine_stop() {
 # Loss of power: nothing inside gets to finish.
 machine_kill() {
     local name=$1 nspawn pid
-    # Never "booted again": the keeper goes first.
+    # Never "booted again": the supervisor goes first.
     keeper_end "$name"
     if pid=$(leader "$name"); then
         nspawn=$(cat "$lab_state/$name/nspawn")
@@ -90,13 +90,13 @@ machine_ended() { ! keeper_alive "$1" && ! leader "$1" >/dev/null; }
 
 keeper_alive() {
     local pid
-    pid=$(cat "$lab_state/$1/keeper" 2>/dev/null) || return 1
-    [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *"/keeper $1 "* ]]
+    pid=$(cat "$lab_state/$1/supervisor" 2>/dev/null) || return 1
+    [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *"/supervisor $1 "* ]]
 }
 
 keeper_end() {
     keeper_alive "$1" || return 0
-    kill -KILL "$(cat "$lab_state/$1/keeper")" 2>/dev/null || true
+    kill -KILL "$(cat "$lab_state/$1/supervisor")" 2>/dev/null || true
 }
 
 # Ends what still runs in the machine's cgroups and removes them; a cgroup is the one
