@@ -6,5 +6,5 @@ mod fleet;
 mod machine;
 
 pub use cluster::{DoubleCluster, node, pod};
-pub use fleet::{Fleet, fleet_id, task};
+pub use fleet::{Fleet, artifact, task};
 pub use machine::Machine;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Observation, Outcome, Receipt, ReceiptType, Signed},
-    id::{BootId, Digest, Epoch, Seq, TaskId},
+    document::{Observation, Outcome, Plan, Receipt, Signed},
+    id::{Digest, Epoch, Seq, TaskId},
     json,
     refusal::Refusal,
     step::{
@@ -22,7 +22,7 @@ use hostler_plan::{
 use super::{Ended, ExecutorError};
 use crate::{
     disk::crash::Killed,
-    double::{Fleet, Machine, fleet_id, task},
+    double::{Fleet, Machine, artifact, task},
     host::{Host as _, UnitActivity, UnitStatus},
     protocol::{Door, Grant, Request},
     seal,
@@ -208,25 +208,8 @@ fn a_task_waits_for_the_receipt_it_comes_after() {
 }
 
 fn receipt_of_s1(plan: &Signed, id: &str, outcome: Outcome, observations: Vec<Observation>) -> Receipt {
-    Receipt {
-        document_type: ReceiptType::V1,
-        fleet_id: fleet_id(),
-        node: "s1".parse().unwrap(),
-        plan: plan.digest(),
-        epoch: Epoch(1),
-        seq: Seq(1),
-        task: TaskId::new(id).unwrap(),
-        grant: 1,
-        outcome,
-        steps: vec![],
-        observations,
-        boot_id: BootId::new("b1").unwrap(),
-        counter: 1,
-        previous: None,
-        relied_on: vec![],
-        started: "2026-01-01T00:00:00Z".parse().unwrap(),
-        ended: "2026-01-01T00:00:00Z".parse().unwrap(),
-    }
+    let plan: Plan = json::parse(&plan.bytes).unwrap();
+    Receipt { outcome, observations, ..hostler_fixtures::receipt(&plan, id) }
 }
 
 /// Steps of many families, a reboot among them.
@@ -241,7 +224,7 @@ fn many_steps(fleet: &Fleet) -> Signed {
         file("/etc/b", "b"),
         Step::UpgradeK3s(k3s::Upgrade { artifact: "k3s".parse().unwrap(), version: "v1.34.3+k3s1".parse().unwrap() }),
     ];
-    fleet.plan(1, steps, |p| p.artifacts = vec![Fleet::artifact("k3s", b"binary")])
+    fleet.plan(1, steps, |p| p.artifacts = vec![artifact("k3s", b"binary")])
 }
 
 fn prepared(fleet: &Fleet) -> Arc<Machine> {
@@ -395,7 +378,7 @@ fn a_join_opens_the_secret_that_a_server_sealed_to_this_node() {
         admitted_by: TaskId::new("s1.admit").unwrap(),
     });
     let plan = fleet.plan(1, vec![], |p| {
-        p.artifacts = vec![Fleet::artifact("k3s", b"binary")];
+        p.artifacts = vec![artifact("k3s", b"binary")];
         p.tasks = vec![
             task("s1.admit", "s1", "w1", &[], vec![Step::AdmitToK3s(k3s::Admit { lifetime_seconds: 600 })]),
             task("w1.work", "w1", "w1", &["s1.admit"], vec![join]),
