@@ -55,28 +55,26 @@ async fn text(read: Arc<impl Fn() -> Reading + Send + Sync + 'static>, last: Arc
 mod tests {
     use super::*;
     use hostler_facts::{Facts, Now, Source};
-    use std::{
-        path::Path,
-        sync::atomic::{AtomicU64, Ordering},
-    };
+    use hostler_fixtures::recorded;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     /// One reading of a recorded machine, as `hostler-agent facts --root` takes it.
-    fn recorded() -> Reading {
-        let machine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/machines/pi5-nvme");
+    fn reading() -> Reading {
+        let machine = recorded::machine("pi5-nvme");
         let mut facts = Facts::new(Source::recorded(&machine).unwrap());
-        facts.tick(Now { elapsed: Duration::ZERO, unix_ms: 1_795_180_000_000 });
+        facts.tick(Now { elapsed: Duration::ZERO, unix_ms: recorded::UNIX_MS });
         facts.settle(Duration::from_secs(20)).clone()
     }
 
     #[tokio::test]
     async fn a_text_is_that_of_the_facts_command_and_is_read_once_for_all_who_ask_together() {
-        let wanted = recorded().exposition(&[]);
+        let wanted = reading().exposition(&[]);
         assert!(wanted.contains("\nhostler_rpi_throttled_state ") && wanted.contains("\nnvme_critical_warning{"));
         let reads = Arc::new(AtomicU64::new(0));
         let counted = reads.clone();
         let read = Arc::new(move || {
             counted.fetch_add(1, Ordering::Relaxed);
-            recorded()
+            reading()
         });
         let last = Arc::new(Last::default());
         let (one, other) = tokio::join!(text(read.clone(), last.clone()), text(read.clone(), last.clone()));

@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
+#[path = "recorded/machine.rs"]
 mod machine;
 
+use hostler_fixtures::recorded::{self, copy};
 use hostler_plan::fact::Reading;
-use machine::{at, copy, facts, failed, machines, write};
+use machine::{at, facts, failed, write};
 use std::{
     collections::BTreeMap,
     fs,
@@ -157,7 +159,7 @@ fn a_dead_network_mount_is_never_asked() {
     facts.tick(at(0));
     let reading = facts.settle(Duration::from_secs(20)).clone();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert_eq!(values(&reading), values(&read(&machines().join("intel-n100"))), "as if they were not there");
+    assert_eq!(values(&reading), values(&read(&recorded::machine("intel-n100"))), "as if they were not there");
     // A minute later nothing is late.
     facts.tick(at(61));
     let untouched = failed(&super_facts("intel-n100"));
@@ -166,7 +168,7 @@ fn a_dead_network_mount_is_never_asked() {
 
 /// The same machine untouched, after one round.
 fn super_facts(name: &str) -> hostler_facts::Facts {
-    let mut facts = facts(&machines().join(name));
+    let mut facts = facts(&recorded::machine(name));
     facts.tick(at(0));
     facts.settle(Duration::from_secs(20));
     facts
@@ -181,7 +183,7 @@ fn two_disks_of_one_model_and_one_serial_number_are_reported_apart() {
         fs::write(class.join("nvme1").join(file), one).unwrap();
     }
     for (disk, from) in [("nvme0", "intel-n100"), ("nvme1", "pi5-nvme")] {
-        let page = machines().join(from).join(".calls/nvme/nvme0.smart");
+        let page = recorded::machine(from).join(".calls/nvme/nvme0.smart");
         fs::copy(page, machine.path().join(format!(".calls/nvme/{disk}.smart"))).unwrap();
     }
     let reading = read(machine.path());

@@ -1,12 +1,17 @@
 //! Whole recorded machines through the front door: what the agent says about each, and what it does when one of them
 //! misbehaves. `HOSTLER_BLESS=1 cargo test -p hostler-facts --test facts` writes the golden files anew.
 
+#[path = "recorded/machine.rs"]
 mod machine;
 
 use hostler_facts::{Facts, Now, State};
+use hostler_fixtures::{
+    golden,
+    recorded::{self, UNIX_MS, copy, names},
+};
 use hostler_plan::fact::Reading;
 use hostler_plan::health::{Health, Level, Thresholds, worst};
-use machine::{UNIX_MS, at, copy, facts, failed, machines, read, write};
+use machine::{at, facts, failed, read, write};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -39,47 +44,33 @@ fn golden_text(facts: &Facts) -> String {
     )
 }
 
+/// Where the golden files are.
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
 #[test]
 fn every_recorded_machine_gives_its_golden_facts() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let bless = std::env::var_os("HOSTLER_BLESS").is_some();
-    let mut names: Vec<_> = fs::read_dir(machines()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
+    let names = names();
     assert!(names.len() >= 9, "expected at least nine machines, found {}", names.len());
     let mut wrong = Vec::new();
     for name in names {
-        let mut facts = facts(&machines().join(&name));
+        let mut facts = facts(&recorded::machine(&name));
         facts.tick(at(0));
         facts.settle(Duration::from_secs(20));
         assert!(!facts.pending(), "{name:?} still waits for answers");
         assert!(facts.reading().len() <= 400, "{name:?} has {} series", facts.reading().len());
-        let found = golden_text(&facts);
-        let path = golden.join(&name).with_extension("json");
-        if bless {
-            fs::create_dir_all(&golden).unwrap();
-            fs::write(&path, &found).unwrap();
-        }
-        let wanted = fs::read_to_string(&path).unwrap_or_default();
-        for (line, (wanted, found)) in wanted.lines().zip(found.lines()).enumerate() {
-            if wanted != found {
-                wrong.push(format!("{name:?} line {}: expected {wanted}, found {found}", line + 1));
-                break;
-            }
-        }
-        if wanted.lines().count() != found.lines().count() {
-            wrong.push(format!("{name:?}: another number of facts"));
-        }
+        let file = goldens().join(&name).with_extension("json");
+        wrong.extend(golden::difference(&file, &golden_text(&facts)));
     }
-    assert!(wrong.is_empty(), "{}\nbless with HOSTLER_BLESS=1 when this is meant", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn every_recorded_machine_gives_its_golden_verdicts() {
-    let mut names: Vec<_> = fs::read_dir(machines()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
     let mut found = String::new();
-    for name in names {
-        let mut facts = facts(&machines().join(&name));
+    for name in names() {
+        let mut facts = facts(&recorded::machine(&name));
         let mut health = Health::new(Thresholds::default());
         let mut verdicts = Vec::new();
         // Sixteen minutes, so that the longest hold of a state that does not change is over.
@@ -88,22 +79,14 @@ fn every_recorded_machine_gives_its_golden_verdicts() {
             let reading = facts.settle(Duration::from_secs(20));
             verdicts = health.observe(UNIX_MS + seconds * 1000, reading);
         }
-        found.push_str(&format!("{}: {:?}\n", name.display(), worst(&verdicts)));
+        found.push_str(&format!("{name}: {:?}\n", worst(&verdicts)));
         for verdict in verdicts.iter().filter(|verdict| verdict.level != Level::Ok) {
             let required = if verdict.required { "required" } else { "optional" };
             let (minute, sentence) = ((verdict.since_ms - UNIX_MS) / 60_000, verdict.sentence());
             found.push_str(&format!("  {:?} ({required}, since minute {minute}) {sentence}\n", verdict.level));
         }
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/verdicts.txt");
-    if std::env::var_os("HOSTLER_BLESS").is_some() {
-        fs::write(&path, &found).unwrap();
-    }
-    let wanted = fs::read_to_string(&path).unwrap_or_default();
-    for (wanted, found) in wanted.lines().zip(found.lines()) {
-        assert_eq!(wanted, found, "bless with HOSTLER_BLESS=1 when this is meant");
-    }
-    assert_eq!(wanted.lines().count(), found.lines().count(), "bless with HOSTLER_BLESS=1 when this is meant");
+    golden::check(&goldens().join("verdicts.txt"), &found);
 }
 
 #[test]
@@ -223,8 +206,11 @@ fn helpers() -> usize {
 fn a_hung_nvme_is_reported_and_the_other_disk_goes_on() {
     let machine = copy("amd-r1505g");
     write(&machine, ".calls/nvme/nvme0.smart", "!hang");
-    fs::copy(machines().join("intel-n100/.calls/nvme/nvme0.smart"), machine.path().join(".calls/nvme/nvme1.smart"))
-        .unwrap();
+    fs::copy(
+        recorded::machine("intel-n100").join(".calls/nvme/nvme0.smart"),
+        machine.path().join(".calls/nvme/nvme1.smart"),
+    )
+    .unwrap();
     let mut facts = facts(machine.path());
     let started = Instant::now();
     facts.tick(at(0));
@@ -268,8 +254,11 @@ fn a_swapped_disk_has_its_own_serial_number_and_counters() {
     facts.settle(Duration::from_secs(20));
     let folder = "sys/devices/pci0000:00/0000:00:1d.0/0000:03:00.0/nvme/nvme0";
     write(&machine, &format!("{folder}/serial"), "OTHER0815           \n");
-    fs::copy(machines().join("pi5-nvme/.calls/nvme/nvme0.smart"), machine.path().join(".calls/nvme/nvme0.smart"))
-        .unwrap();
+    fs::copy(
+        recorded::machine("pi5-nvme").join(".calls/nvme/nvme0.smart"),
+        machine.path().join(".calls/nvme/nvme0.smart"),
+    )
+    .unwrap();
     facts.tick(at(70));
     let reading = facts.settle(Duration::from_secs(20));
     assert_eq!(reading.label("node_nvme_info", "serial"), Some("OTHER0815"));
@@ -362,8 +351,8 @@ fn promtool_finds_nothing_but_names_that_are_kept_for_dashboards() {
         println!("skipped: {} is not installed (apt-get install prometheus)", promtool.display());
         return;
     }
-    for name in fs::read_dir(machines()).unwrap().map(|entry| entry.unwrap().file_name()) {
-        let text = read(name.to_str().unwrap()).exposition(&[("instance", "a \"quoted\" name")]);
+    for name in names() {
+        let text = read(&name).exposition(&[("instance", "a \"quoted\" name")]);
         let mut child = Command::new(promtool)
             .args(["check", "metrics"])
             .stdin(Stdio::piped())
@@ -423,8 +412,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn no_damage_to_any_files_makes_a_reader_panic_or_lie() {
-    let mut names: Vec<_> = fs::read_dir(machines()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
+    let names = names();
     // A fixed seed: xorshift, so that a failure can be repeated.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = || {
@@ -434,7 +422,7 @@ fn no_damage_to_any_files_makes_a_reader_panic_or_lie() {
         state
     };
     for round in 0..60 {
-        let name = names[random() as usize % names.len()].to_str().unwrap();
+        let name = names[random() as usize % names.len()].as_str();
         let machine = copy(name);
         let mut all = Vec::new();
         files(machine.path(), &mut all);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end by panic, in its helpers too")]
 
+#[path = "player/demo.rs"]
 mod player;
 
 use std::{

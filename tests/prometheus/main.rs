@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used)] // a test may unwrap, and so may what only tests call
 
 mod dashboard;
+mod faults;
 mod fleet;
 mod node;
 mod node_exporter_full;
 mod scrape;
+mod server;
 mod settings;
 
 use dashboard::{Dashboard, GRID};

@@ -10,6 +10,7 @@
 
 use crate::{golden, workspace};
 use hostler_facts::{Facts, Now, Source};
+use hostler_fixtures::recorded;
 use hostler_plan::fact::Reading;
 use serde_json::Value;
 use std::{
@@ -189,10 +190,9 @@ fn the_list_is_that_of_the_dashboard() {
     golden(LIST, &made);
 }
 
-fn recorded(machine: &str) -> Reading {
-    let folder = workspace().join("fixtures/machines").join(machine);
-    let mut facts = Facts::new(Source::recorded(&folder).unwrap());
-    facts.tick(Now { elapsed: Duration::ZERO, unix_ms: 1_795_180_000_000 });
+fn reading(machine: &str) -> Reading {
+    let mut facts = Facts::new(Source::recorded(&recorded::machine(machine)).unwrap());
+    facts.tick(Now { elapsed: Duration::ZERO, unix_ms: recorded::UNIX_MS });
     facts.settle(Duration::from_secs(20)).clone()
 }
 
@@ -205,7 +205,7 @@ fn the_handbook_says_which_panels_of_the_dashboard_show_data_and_why_others_do_n
     // Reason, then panel, then on which machines it is empty.
     let mut empty: BTreeMap<usize, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
     for (kind, machine) in MACHINES {
-        let reading = recorded(machine);
+        let reading = reading(machine);
         let (mut whole, mut partly, mut none) = (0, 0, 0);
         for panel in &panels {
             let answered = |query: &&BTreeSet<Asked>| query.iter().all(|asked| asked.is_in(&reading));
@@ -257,7 +257,7 @@ fn processor_memory_disk_network_file_systems_temperature_and_units_show_data() 
         "System Timesync: Time Synchronized Status",
     ];
     for (kind, machine) in MACHINES {
-        let reading = recorded(machine);
+        let reading = reading(machine);
         let mut seen = 0;
         for panel in listed() {
             let row = panel.title.split(": ").next().unwrap();

@@ -5,27 +5,26 @@
 //! their own readers read; a fault is a changed file of the recording. Holds and windows of the rules are shortened to
 //! seconds in a copy: that they are right in full length is what the unit tests of the rules show.
 
-use crate::{DASHBOARDS, node_exporter_full, rule_files, workspace};
+use crate::{
+    DASHBOARDS,
+    faults::{FAULTS, HEALED},
+    node_exporter_full,
+    server::{Prometheus, escaped, get, windows},
+};
 use hostler_plan::step::ClusterRole;
 use hostler_tests::{
     process::Process,
     stand::{Setup, Stand},
 };
-use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
     io::Write as _,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
-
 const MACHINES: [&str; 8] = [
     "amd-r1505g",
     "cm5-emmc",
@@ -36,106 +35,8 @@ const MACHINES: [&str; 8] = [
     "server-ecc-failing",
     "vm-nothing",
 ];
-/// A busy machine that compiles beside this takes its time.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Coordinator and agents, each started as a process of its own.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hostler-bench");
-
-/// A file of a recorded machine, healthy and broken, and the alert that must follow.
-struct Fault {
-    machine: &'static str,
-    alert: &'static str,
-    file: &'static str,
-    healthy: Edit,
-    broken: Edit,
-}
-
-enum Edit {
-    Whole(&'static str),
-    /// The line that begins so becomes this line.
-    Line(&'static str, &'static str),
-    Byte(usize, u8),
-    Gone,
-}
-
-const FAULTS: [Fault; 7] = [
-    Fault {
-        machine: "pi5-fan-undervoltage",
-        alert: "HostlerPiUnderVoltage",
-        file: "sys/devices/platform/soc/soc:firmware/raspberrypi-hwmon/hwmon/hwmon1/in0_lcrit_alarm",
-        healthy: Edit::Whole("0\n"),
-        broken: Edit::Whole("1\n"),
-    },
-    Fault {
-        machine: "pi5-nvme",
-        alert: "HostlerPiThrottled",
-        file: ".calls/vcio/get_throttled",
-        healthy: Edit::Whole("throttled=0x0\n"),
-        broken: Edit::Whole("throttled=0x40004\n"),
-    },
-    Fault {
-        machine: "pi5-nvme",
-        alert: "HostlerNvmeCritical",
-        file: ".calls/nvme/nvme0.smart",
-        healthy: Edit::Byte(0, 0),
-        broken: Edit::Byte(0, 0x08),
-    },
-    Fault {
-        machine: "intel-n100",
-        alert: "HostlerDiskAlmostFull",
-        file: ".calls/statvfs",
-        healthy: Edit::Line("/ ", "/ 4096 122814362 98251489 92012000 31195136 30821991"),
-        broken: Edit::Line("/ ", "/ 4096 122814362 9000000 9000000 31195136 30821991"),
-    },
-    Fault {
-        machine: "cm5-emmc",
-        alert: "HostlerMemoryHigh",
-        file: "proc/meminfo",
-        healthy: Edit::Line("MemAvailable:", "MemAvailable:    2600000 kB"),
-        broken: Edit::Line("MemAvailable:", "MemAvailable:     200000 kB"),
-    },
-    Fault {
-        machine: "cm5-emmc",
-        alert: "HostlerRebootRequired",
-        file: "run/reboot-required",
-        healthy: Edit::Gone,
-        broken: Edit::Whole("*** System restart required ***\n"),
-    },
-    Fault {
-        machine: "vm-nothing",
-        alert: "HostlerRootReadOnly",
-        file: "proc/1/mountinfo",
-        healthy: Edit::Line("25 1 ", "25 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw"),
-        broken: Edit::Line("25 1 ", "25 1 254:1 / / ro,relatime - ext4 /dev/vda1 ro"),
-    },
-];
-
-/// One recording has the same fault twice: the alarm of the supply, and the firmware's word.
-const HEALED: (&str, &str, Edit) =
-    ("pi5-fan-undervoltage", ".calls/vcio/get_throttled", Edit::Whole("throttled=0x0\n"));
-
-impl Edit {
-    fn apply(&self, file: &Path) {
-        match self {
-            Edit::Whole(text) => {
-                fs::create_dir_all(file.parent().unwrap()).unwrap();
-                fs::write(file, text).unwrap();
-            }
-            Edit::Line(begins, line) => {
-                let text = fs::read_to_string(file).unwrap();
-                assert!(text.lines().any(|l| l.starts_with(begins)), "{} has no line {begins:?}", file.display());
-                let lines = text.lines().map(|l| if l.starts_with(begins) { line } else { l });
-                fs::write(file, lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
-            }
-            Edit::Byte(at, byte) => {
-                let mut bytes = fs::read(file).unwrap();
-                bytes[*at] = *byte;
-                fs::write(file, bytes).unwrap();
-            }
-            Edit::Gone => drop(fs::remove_file(file)),
-        }
-    }
-}
 
 /// Eight copies of recorded machines, and where the agents on them keep what is theirs.
 struct Machines(PathBuf);
@@ -146,9 +47,7 @@ impl Machines {
         let machines = Self(folder.to_owned());
         fs::create_dir(folder.join("machines")).unwrap();
         for name in MACHINES {
-            let from = workspace().join("fixtures/machines").join(name);
-            let copied = Command::new("cp").arg("-a").arg(from).arg(machines.of(name)).status().unwrap();
-            assert!(copied.success(), "{name}");
+            hostler_fixtures::recorded::copy_to(name, &machines.of(name));
         }
         for fault in FAULTS {
             fault.healthy.apply(&machines.of(fault.machine).join(fault.file));
@@ -184,146 +83,6 @@ impl Machines {
         let line = log.lines().find(|line| line.contains("serving /metrics on "));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{log}"))
     }
-}
-
-/// Debian's Prometheus on loopback, ended by its id.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Prometheus {
-    async fn start(folder: &Path, target: SocketAddr) -> Self {
-        let mut rules = Vec::new();
-        for file in rule_files() {
-            let copy = folder.join(file.file_name().unwrap());
-            fs::write(&copy, shortened(&fs::read_to_string(&file).unwrap())).unwrap();
-            rules.push(format!("{:?}", copy.display().to_string()));
-        }
-        let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\n\
-             scrape_configs: [{{job_name: hostler, honor_labels: true, \
-             static_configs: [{{targets: [\"{target}\"]}}]}}]\n",
-            rules.join(", ")
-        );
-        let file = folder.join("prometheus.yml");
-        fs::write(&file, config).unwrap();
-        // Prometheus does not say which port it got, so a free one is looked for first.
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let log = fs::File::create(folder.join("prometheus.log")).unwrap();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let prometheus = Self { child, address };
-        let began = Instant::now();
-        while get(address, "/-/ready").await.is_none_or(|text| !text.contains("200 OK")) {
-            assert!(began.elapsed() < PATIENCE, "{}", fs::read_to_string(folder.join("prometheus.log")).unwrap());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        prometheus
-    }
-
-    /// Alerts that fire: name and node.
-    async fn firing(&self) -> BTreeSet<(String, String)> {
-        let answer = self.json("/api/v1/alerts").await;
-        let alerts = answer["data"]["alerts"].as_array().cloned().unwrap_or_default();
-        let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
-        let label = |alert: &Value, name: &str| alert["labels"][name].as_str().unwrap_or_default().to_owned();
-        firing.map(|alert| (label(alert, "alertname"), label(alert, "instance"))).collect()
-    }
-
-    async fn json(&self, path: &str) -> Value {
-        let text = get(self.address, path).await.unwrap_or_default();
-        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        serde_json::from_str(body).unwrap_or(Value::Null)
-    }
-
-    /// Waits until a query has an answer, or has none any more; nothing when that does not happen.
-    async fn until(&self, query: &str, answered: bool) -> Option<()> {
-        let (path, began) = (format!("/api/v1/query?query={}", escaped(query)), Instant::now());
-        while began.elapsed() < PATIENCE {
-            let answer = self.json(&path).await;
-            if answer["data"]["result"].as_array().is_some_and(|rows| rows.is_empty() != answered) {
-                return Some(());
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        None
-    }
-
-    async fn wait(&self, alert: &str, machine: &str, fires: bool) -> Duration {
-        let began = Instant::now();
-        let wanted = (alert.to_owned(), machine.to_owned());
-        loop {
-            let firing = self.firing().await;
-            if firing.contains(&wanted) == fires {
-                return began.elapsed();
-            }
-            assert!(began.elapsed() < PATIENCE, "expected {alert} on {machine} to be {fires}, firing are {firing:?}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-}
-
-async fn get(address: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).await.ok()?;
-    // 1.0, so that the answer comes in one piece.
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes()).await.ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.ok()?;
-    Some(text)
-}
-
-/// Rules with every hold and every window in seconds.
-fn shortened(rules: &str) -> String {
-    let mut made = String::new();
-    for line in rules.lines() {
-        let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
-        made += indent;
-        if rest.starts_with("for: ") {
-            made += "for: 2s";
-        } else if rest.starts_with("keep_firing_for: ") {
-            made += "keep_firing_for: 3s";
-        } else {
-            made += &windows(rest, "10s");
-        }
-        made.push('\n');
-    }
-    made
-}
-
-/// `[5m]` and its like become the window; `ext[234]` stays.
-fn windows(text: &str, window: &str) -> String {
-    let mut parts = text.split('[');
-    let mut made = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let inside = part.split(']').next().unwrap_or_default();
-        let digits = inside.trim_end_matches(['s', 'm', 'h', 'd']);
-        let is_duration = digits.len() + 1 == inside.len() && digits.bytes().all(|b| b.is_ascii_digit());
-        made.push('[');
-        made += if is_duration { window } else { inside };
-        made += &part[inside.len()..];
-    }
-    made
-}
-
-#[test]
-fn only_durations_are_shortened() {
-    let text = "rate(x{fstype=~\"ext[234]\",name=~\"a[.]b\"}[5m]) > avg_over_time(y[24h])";
-    assert_eq!(windows(text, "10s"), "rate(x{fstype=~\"ext[234]\",name=~\"a[.]b\"}[10s]) > avg_over_time(y[10s])");
-    assert_eq!(shortened("  for: 10m\n  keep_firing_for: 1h\n"), "  for: 2s\n  keep_firing_for: 3s\n");
 }
 
 /// Promtool reads the text as Prometheus would; about names it complains only where node_exporter chose them.
@@ -502,10 +261,4 @@ async fn ask_node_exporter_full(prometheus: &Prometheus) {
         println!("dashboard 1860 on {name}: {} of {} panels are empty: {empty:#?}", empty.len(), panels.len());
         assert!(empty.len() * 2 < panels.len(), "{name}: more than half of the panels are empty");
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.bytes()
-        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
 }
