@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use hostler_daemon::process;
+use hostler_daemon::{process, say_once::SayOnce};
 use hostler_executor::{
     Ended, Executor, ExecutorError,
     disk::{Disk, DiskError},
@@ -100,7 +100,7 @@ impl AgentError {
 /// The public key that this node has or would enrol with, and its name: what a person compares before approving.
 pub fn identity(settings: &Settings, host: &dyn Host) -> Result<(NodeName, PublicKey), AgentError> {
     let (disk, running) = match Disk::open(&settings.state_dir) {
-        Err(DiskError::InUse(path)) => (Disk::beside(&path)?, true),
+        Err(DiskError::InUse { path, .. }) => (Disk::beside(&path), true),
         other => (other?, false),
     };
     let enrolled = enrol::enrolled(&disk)?;
@@ -245,7 +245,7 @@ async fn enrol_once(
     keys: &Keys,
     host: &Arc<dyn Host>,
 ) -> Credentials {
-    let mut said = String::new();
+    let mut said = SayOnce::default();
     loop {
         let (text, wait) = match enrol::find_join_string(&settings.join_files) {
             Ok(Some((path, join))) => match enrol::enrol(&join, node, disk, keys, host).await {
@@ -262,9 +262,8 @@ async fn enrol_once(
             }
             Err(error) => (error.to_string(), JOIN_POLL),
         };
-        if text != said {
+        if said.is_news(&text) {
             tracing::warn!("{text}");
-            said = text;
         }
         tokio::time::sleep(wait).await;
     }

@@ -10,6 +10,7 @@ mod session;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use hostler_daemon::say_once::SayOnce;
 use hostler_plan::timestamp::Timestamp;
 use hostler_proto::tls::{ConnectError, Coordinator, connect};
 
@@ -61,7 +62,7 @@ impl Link {
     /// Keeps a connection open for ever; what goes wrong is said once and tried again.
     pub async fn run(self, mut credentials: Credentials) {
         let mut backoff = Backoff::new();
-        let mut said = String::new();
+        let mut said = SayOnce::default();
         loop {
             let result = self.once(&mut credentials).await;
             match result {
@@ -73,9 +74,8 @@ impl Link {
                 Ok(SessionEnd::Closed { welcomed: false }) => {}
                 Err(error) => {
                     let text = error.to_string();
-                    if text != said {
+                    if said.is_news(&text) {
                         tracing::warn!("{text}; trying again");
-                        said = text;
                     }
                 }
             }

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use hostler_daemon::say_once::SayOnce;
 use hostler_plan::fact::Reading;
 use tokio::{net::TcpListener, sync::Mutex, time::Instant};
 
@@ -14,7 +15,7 @@ const BIND_AGAIN: Duration = Duration::from_secs(30);
 /// Serves what `read` gives until this is dropped. A node is tended without its metrics: an address that cannot be had
 /// is said once and tried again.
 pub async fn serve(address: SocketAddr, read: impl Fn() -> Reading + Send + Sync + 'static) {
-    let mut said = String::new();
+    let mut said = SayOnce::default();
     let listener = loop {
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
@@ -22,9 +23,8 @@ pub async fn serve(address: SocketAddr, read: impl Fn() -> Reading + Send + Sync
                 let text = format!(
                     "cannot serve /metrics on {address}: {error}; trying again, stop what uses it or set metrics_listen"
                 );
-                if text != said {
+                if said.is_news(&text) {
                     tracing::warn!("{text}");
-                    said = text;
                 }
             }
         }

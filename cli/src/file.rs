@@ -2,11 +2,11 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
+use hostler_daemon::durable::{self, PRIVATE, PUBLIC};
 use hostler_plan::document::{DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed};
 
 use crate::error::Error;
@@ -35,23 +35,7 @@ pub fn write_whole(path: &Path, bytes: &[u8], private: bool) -> Result<(), Error
     let failed = |source| Error::file("write", path, source);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".new-{}", std::process::id()));
-    let temporary = PathBuf::from(name);
-    let mode = if private { 0o600 } else { 0o644 };
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| fs::File::open(folder)?.sync_all());
-    written.map_err(|e| {
-        let _ = fs::remove_file(&temporary);
-        failed(e)
-    })
+    durable::replace(path, bytes, if private { PRIVATE } else { PUBLIC }).map_err(failed)
 }
 
 /// The file of the signature with that number beside `document`: `.sig`, `.sig.2`, `.sig.3`…

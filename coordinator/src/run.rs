@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use hostler_daemon::{http, process};
+use hostler_daemon::{
+    durable::{self, PRIVATE},
+    http, process,
+};
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
     join::SetupCode,
@@ -38,7 +41,7 @@ use crate::{
     settings::Settings,
     store::{
         artifact::Artifacts,
-        data_dir::{DataDir, DataDirError, write_private},
+        data_dir::{DataDir, DataDirError},
         index::Index,
         ledger::{self, Ledger, LedgerError, Opened, Recovered},
     },
@@ -275,7 +278,7 @@ impl Coordinator {
         });
         let file = self.data.join(ADDRESSES_FILE);
         let json = serde_json::to_vec(&self.addresses).map_err(|e| in_file(&file)(e.into()))?;
-        write_private(&file, &json).map_err(in_file(&file))?;
+        durable::replace(&file, &json, PRIVATE).map_err(in_file(&file))?;
         tracing::info!(
             enrolment = %self.addresses.enrolment, agents = %self.addresses.agents, admin = %self.addresses.admin,
             ca_pin = %authority.pin(), "serving"
@@ -372,7 +375,7 @@ fn setup_code(data: &DataDir, has_root: bool, authority: &Authority, admin: &str
         None => hex(&random::<32>()?),
     };
     let whole = SetupCode { ca_pin: authority.pin(), code: code.clone(), admin_address: admin.to_owned() };
-    write_private(&file, format!("{}\n", whole.encode()).as_bytes()).map_err(in_file(&file))?;
+    durable::replace(&file, format!("{}\n", whole.encode()).as_bytes(), PRIVATE).map_err(in_file(&file))?;
     // The code itself stays out of the journal: whoever has it first owns the coordinator.
     tracing::warn!("no trust root yet: give the set-up code in {} to `hostler trust init`", file.display());
     Ok(Some(code))

@@ -1,9 +1,12 @@
 //! What every daemon of Hostler needs and none should write again: settings from files and the environment, messages to
-//! the journal, signals and systemd, and a small HTTP server for `/metrics`.
+//! the journal, signals and systemd, durable files, a folder for one process, and a small HTTP server for `/metrics`.
 //!
 //! Nothing here knows what a fleet is.
 
+pub mod durable;
 pub mod http;
+pub mod lock;
 pub mod log;
 pub mod process;
+pub mod say_once;
 pub mod settings;

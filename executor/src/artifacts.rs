@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hostler_daemon::durable;
 use hostler_plan::{
     document::{Artifact, Plan},
     id::Digest,
@@ -67,9 +68,7 @@ pub fn accept(disk: &Disk, artifact: &Artifact) -> io::Result<Found> {
     let found = examine(&partial, artifact)?;
     match &found {
         Found::Right => {
-            File::open(&partial)?.sync_all()?;
-            std::fs::rename(&partial, path(disk, &artifact.sha256))?;
-            File::open(disk.path(DIRECTORY))?.sync_all()?;
+            durable::put_in_place(&partial, &path(disk, &artifact.sha256))?;
         }
         Found::Wrong(_) => std::fs::remove_file(&partial)?,
         Found::Nothing => {}

@@ -7,8 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Files that hold secrets, and everything else here: nobody but the agent reads them.
-const MODE: u32 = 0o600;
+use hostler_daemon::{
+    durable::{self, Access, PRIVATE, Prepared},
+    lock::{FolderLock, LockError, holder_text},
+};
 
 /// A file that is written over grows by so much at a time: 16 blocks, so that it seldom has to.
 const ROOM: usize = 64 << 10;
@@ -18,8 +20,11 @@ const ROOM: usize = 64 << 10;
 pub enum DiskError {
     #[error("{action} {} failed: {reason}; check the space, the owner and the disk", path.display())]
     Io { action: &'static str, path: PathBuf, reason: io::Error },
-    #[error("expected {} for this agent alone, found another process using it; stop that process first", .0.display())]
-    InUse(PathBuf),
+    #[error(
+        "expected {} for this agent alone, found another process using it{}; stop that process first",
+        path.display(), holder_text(*holder)
+    )]
+    InUse { path: PathBuf, holder: Option<u32> },
     #[error("expected {} to have at most {most} bytes, found {found}; it was not written by this agent", path.display())]
     TooLong { path: PathBuf, most: u64, found: u64 },
 }
@@ -28,8 +33,8 @@ pub enum DiskError {
 #[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
-    /// Held for as long as the process lives.
-    _lock: File,
+    /// Held for as long as the process lives, unless this is the directory of another one.
+    _lock: Option<FolderLock>,
     #[cfg(test)]
     pub crash: crash::CrashPoints,
 }
@@ -38,28 +43,19 @@ impl Disk {
     /// Takes the directory, made with mode 0700 where it does not exist.
     pub fn open(root: &Path) -> Result<Self, DiskError> {
         make_directory(root)?;
-        let path = root.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .mode(MODE)
-            .open(&path)
-            .map_err(io_error("opening", &path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self::with(root, lock)),
-            Err(fs::TryLockError::WouldBlock) => Err(DiskError::InUse(root.to_owned())),
-            Err(fs::TryLockError::Error(reason)) => Err(DiskError::Io { action: "locking", path, reason }),
+        match FolderLock::take(root) {
+            Ok(lock) => Ok(Self::with(root, Some(lock))),
+            Err(LockError::Held(holder)) => Err(DiskError::InUse { path: root.to_owned(), holder }),
+            Err(LockError::File(path, reason)) => Err(DiskError::Io { action: "locking", path, reason }),
         }
     }
 
     /// The directory of a running agent, to read what never changes.
-    pub fn beside(root: &Path) -> Result<Self, DiskError> {
-        let path = root.join("lock");
-        Ok(Self::with(root, File::open(&path).map_err(io_error("opening", &path))?))
+    pub fn beside(root: &Path) -> Self {
+        Self::with(root, None)
     }
 
-    fn with(root: &Path, lock: File) -> Self {
+    fn with(root: &Path, lock: Option<FolderLock>) -> Self {
         Self {
             root: root.to_owned(),
             _lock: lock,
@@ -94,19 +90,10 @@ impl Disk {
         let path = self.path(name);
         let directory = path.parent().unwrap_or(&self.root).to_owned();
         make_directory(&directory)?;
-        let temporary = path.with_extension("new");
         self.point();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(MODE)
-            .open(&temporary)
-            .map_err(io_error("creating", &temporary))?;
-        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(io_error("writing", &temporary))?;
+        let new = Prepared::write(&path, bytes, Access::Mode(PRIVATE)).map_err(io_error("writing", &path))?;
         self.point();
-        fs::rename(&temporary, &path).map_err(io_error("renaming", &temporary))?;
-        sync_directory(&directory)?;
+        new.put_in_place().map_err(io_error("replacing", &path))?;
         self.point();
         Ok(())
     }
@@ -145,11 +132,15 @@ impl Disk {
         make_directory(&directory)?;
         let new = !path.exists();
         self.point();
-        let mut file =
-            OpenOptions::new().create(true).append(true).mode(MODE).open(&path).map_err(io_error("opening", &path))?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(PRIVATE)
+            .open(&path)
+            .map_err(io_error("opening", &path))?;
         file.write_all(bytes).and_then(|()| file.sync_data()).map_err(io_error("writing", &path))?;
         if new {
-            sync_directory(&directory)?;
+            durable::sync_folder(&directory).map_err(io_error("syncing", &directory))?;
         }
         self.point();
         Ok(())
@@ -159,8 +150,7 @@ impl Disk {
     pub fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         let path = self.path(from);
         self.point();
-        fs::rename(&path, self.path(to)).map_err(io_error("renaming", &path))?;
-        sync_directory(path.parent().unwrap_or(&self.root))?;
+        durable::rename(&path, &self.path(to)).map_err(io_error("renaming", &path))?;
         self.point();
         Ok(())
     }
@@ -208,10 +198,6 @@ pub fn make_directory(path: &Path) -> Result<(), DiskError> {
     fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io_error("protecting", path))
 }
 
-fn sync_directory(path: &Path) -> Result<(), DiskError> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(io_error("syncing", path))
-}
-
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
     let path = path.to_owned();
     move |reason| DiskError::Io { action, path, reason }
@@ -257,7 +243,7 @@ mod tests {
     fn a_second_process_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let first = Disk::open(directory.path()).unwrap();
-        assert!(matches!(Disk::open(directory.path()), Err(DiskError::InUse(_))));
+        assert!(matches!(Disk::open(directory.path()), Err(DiskError::InUse { .. })));
         drop(first);
         assert!(Disk::open(directory.path()).is_ok());
     }

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     health::{Act, Health, Present, Rule, Thresholds, Wish, wish},
     id::NodeName,
@@ -52,7 +53,7 @@ pub struct OwnCordon {
     pause: u32,
     next_pause: u32,
     /// What was said last, so that it is said once.
-    said: String,
+    said: SayOnce,
 }
 
 #[derive(Debug)]
@@ -124,7 +125,7 @@ impl OwnCordon {
         match self.settle(&wish, disk, name, host) {
             Ok(Round::Settled) => {
                 self.settled = Some(wanted);
-                self.said.clear();
+                self.said.forget();
                 self.next_pause = 0;
                 if !wanted {
                     self.unmark(disk);
@@ -200,9 +201,8 @@ impl OwnCordon {
     }
 
     fn say(&mut self, name: &NodeName, text: String) {
-        if text != self.said {
+        if self.said.is_news(&text) {
             tracing::warn!(NODE = %name, "{text}");
-            self.said = text;
         }
     }
 }

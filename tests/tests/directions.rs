@@ -11,7 +11,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("executor", &["plan", "facts", "daemon"]),
     ("agent", &["plan", "proto", "facts", "daemon", "executor"]),
     ("coordinator", &["plan", "proto", "daemon"]),
-    ("cli", &["plan", "proto"]),
+    ("cli", &["plan", "proto", "daemon"]),
     ("sim", &["plan", "proto", "facts", "daemon", "executor", "agent", "coordinator", "cli"]),
     ("tests", &["plan", "proto", "facts", "daemon", "executor", "agent", "coordinator", "cli", "sim"]),
 ];

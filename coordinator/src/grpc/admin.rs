@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures_util::Stream;
+use hostler_daemon::durable::{self, PRIVATE};
 use hostler_plan::{
     document::SignerRole,
     id::{Digest, Fingerprint, NodeName, TokenId},
@@ -29,7 +30,6 @@ use crate::{
     clock::ClockReading,
     control::{Control, ControlError, Submitted},
     limits::{FLEET_FILE_BYTES, WATCH_PAUSE},
-    store::data_dir::write_private,
     view::{self, RolloutDetail},
 };
 
@@ -310,7 +310,7 @@ impl Admin for AdminService {
                 format!("expected a fleet file, found one that cannot be used: {reason}; try `hostler fleet check`");
             return Err(Status::invalid_argument(reason));
         }
-        write_private(&self.fleet_file, &content).map_err(|e| {
+        durable::replace(&self.fleet_file, &content, PRIVATE).map_err(|e| {
             Status::resource_exhausted(format!(
                 "cannot store the fleet file ({e}); make room on the coordinator's disk and try again"
             ))

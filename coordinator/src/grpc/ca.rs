@@ -5,6 +5,7 @@
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
+use hostler_daemon::durable::{self, PRIVATE};
 use hostler_plan::{
     id::{Digest, Fingerprint},
     timestamp::Timestamp,
@@ -21,7 +22,7 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use crate::store::data_dir::{DataDir, write_private};
+use crate::store::data_dir::DataDir;
 
 /// How long a node's certificate lives: short enough that a lost one ends by itself (step-ca's default).
 pub const NODE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -162,7 +163,7 @@ impl Authority {
                 .map_err(|e| CaError::Damaged { path: key_path.clone(), reason: e.to_string() })?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let key = KeyPair::generate()?;
-                write_private(&key_path, key.serialize_pem().as_bytes()).map_err(file(&key_path))?;
+                durable::replace(&key_path, key.serialize_pem().as_bytes(), PRIVATE).map_err(file(&key_path))?;
                 key
             }
             Err(e) => return Err(file(&key_path)(e)),
@@ -172,7 +173,7 @@ impl Authority {
             Ok(der) => CertificateDer::from(der),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let made = params.self_signed(&key)?.der().clone();
-                write_private(&certificate_path, &made).map_err(file(&certificate_path))?;
+                durable::replace(&certificate_path, &made, PRIVATE).map_err(file(&certificate_path))?;
                 made
             }
             Err(e) => return Err(file(&certificate_path)(e)),

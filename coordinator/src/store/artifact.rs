@@ -6,6 +6,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use hostler_daemon::durable;
 use hostler_plan::id::Digest;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
@@ -130,12 +131,9 @@ impl Upload {
             return Err(self.mismatch(found.to_string()));
         }
         self.file.flush().await?;
-        self.file.sync_all().await?;
-        tokio::fs::rename(&self.unfinished.0, &self.finished).await?;
-        if let Some(folder) = self.finished.parent() {
-            tokio::fs::File::open(folder).await?.sync_all().await?;
-        }
-        Ok(())
+        let Self { unfinished, finished, .. } = self;
+        let placed = tokio::task::spawn_blocking(move || durable::put_in_place(&unfinished.0, &finished)).await;
+        Ok(placed.map_err(io::Error::other)??)
     }
 
     fn mismatch(&self, found: String) -> UploadError {

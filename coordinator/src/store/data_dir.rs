@@ -1,19 +1,18 @@
-//! The data folder: one coordinator at a time, private files, written whole or not at all.
+//! The data folder: for one coordinator at a time, and for nobody else to read.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use hostler_daemon::lock::{FolderLock, LockError, holder_text};
 
 /// A data folder that nobody else uses until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: Flock<File>,
+    _lock: FolderLock,
 }
 
 /// Why a folder cannot be the data folder.
@@ -22,7 +21,7 @@ pub enum DataDirError {
     /// Another process holds the lock.
     #[error(
         "data folder {} is in use by another process{}; stop that coordinator or set another data_dir",
-        path.display(), holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+        path.display(), holder_text(*holder)
     )]
     InUse { path: PathBuf, holder: Option<u32> },
     /// It cannot be made or written.
@@ -35,26 +34,10 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-        let lock = path.join("lock");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock)
-            .map_err(unusable)?;
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut lock) => {
-                lock.set_len(0).and_then(|()| write!(*lock, "{}", std::process::id())).map_err(unusable)?;
-                lock
-            }
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-                let holder = std::fs::read_to_string(&lock).ok().and_then(|text| text.trim().parse().ok());
-                return Err(DataDirError::InUse { path: path.to_owned(), holder });
-            }
-            Err((_, errno)) => return Err(unusable(errno.into())),
-        };
+        let lock = FolderLock::take(path).map_err(|error| match error {
+            LockError::Held(holder) => DataDirError::InUse { path: path.to_owned(), holder },
+            LockError::File(_, source) => unusable(source),
+        })?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
@@ -62,24 +45,6 @@ impl DataDir {
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
-}
-
-/// Writes a file that only its owner may read: completely, durably and in one step, or not at all.
-pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(".new");
-    let new = folder.join(name);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    sync_folder(folder)
-}
-
-/// Makes the names in a folder durable.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -103,17 +68,5 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let error = DataDir::open(&file.join("data")).unwrap_err().to_string();
         assert!(error.contains("file/data") && error.contains("data_dir"), "{error}");
-    }
-
-    #[test]
-    fn a_private_file_is_for_its_owner_alone() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        write_private(&path, b"secret").unwrap();
-        write_private(&path, b"secret 2").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"secret 2");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

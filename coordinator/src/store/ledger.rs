@@ -10,13 +10,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use hostler_daemon::durable::{self, PRIVATE};
 use hostler_plan::{
     entry::Entry,
     ledger::{Damage, Head, MAX_LINE_BYTES, Record, decode, encode},
     timestamp::Timestamp,
 };
 
-use super::data_dir::{sync_folder, write_private};
 use crate::control::{Append, AppendError};
 
 /// The ledger's name in the data folder.
@@ -78,7 +78,7 @@ impl Ledger {
             .mode(0o600)
             .open(&path)
             .map_err(read)?;
-        sync_folder(folder).map_err(read)?;
+        durable::sync_folder(folder).map_err(read)?;
         let scanned = scan(&file).map_err(read)?;
         let torn = match scanned.damage {
             None => None,
@@ -272,7 +272,7 @@ fn put_aside(mut file: &File, offset: u64, to: &Path) -> io::Result<PathBuf> {
     let mut rest = Vec::new();
     file.seek(SeekFrom::Start(offset))?;
     file.read_to_end(&mut rest)?;
-    write_private(to, &rest)?;
+    durable::replace(to, &rest, PRIVATE)?;
     file.set_len(offset)?;
     file.sync_all()?;
     Ok(to.to_owned())

@@ -62,7 +62,7 @@ impl Fleet {
         let mut tries = 0;
         loop {
             match Disk::open(self.directory.path()) {
-                Err(DiskError::InUse(_)) if tries < 1000 => {
+                Err(DiskError::InUse { .. }) if tries < 1000 => {
                     tries += 1;
                     std::thread::sleep(std::time::Duration::from_millis(5));
                 }

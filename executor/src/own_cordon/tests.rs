@@ -272,14 +272,14 @@ fn a_silent_api_server_is_asked_ever_more_seldom_and_the_node_says_so_once() {
     desk.cluster().state().silent = true;
     desk.disk(FULL);
     desk.pass(100);
-    let said = desk.executor.own_cordon.said.clone();
+    let said = desk.executor.own_cordon.said.last().to_owned();
     assert!(said.contains("w1 cannot cordon itself") && said.contains("connection refused"), "{said}");
     desk.pass(36_000);
-    assert_eq!((desk.executor.own_cordon.next_pause, &desk.executor.own_cordon.said), (MAX_PAUSE, &said));
+    assert_eq!((desk.executor.own_cordon.next_pause, desk.executor.own_cordon.said.last()), (MAX_PAUSE, &*said));
     desk.cluster().state().silent = false;
     desk.pass(u64::from(MAX_PAUSE + 1) * 10);
     assert_eq!(desk.stands(), Desk::own());
-    assert_eq!((desk.executor.own_cordon.next_pause, desk.executor.own_cordon.said.as_str()), (0, ""));
+    assert_eq!((desk.executor.own_cordon.next_pause, desk.executor.own_cordon.said.last()), (0, ""));
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn without_access_the_node_says_so_and_works_on() {
     desk.policy(true, 2);
     desk.disk(FULL);
     desk.pass(600);
-    assert!(desk.executor.own_cordon.said.contains("neither"), "{}", desk.executor.own_cordon.said);
+    assert!(desk.executor.own_cordon.said.last().contains("neither"), "{}", desk.executor.own_cordon.said.last());
     let plan = desk.fleet.plan(1, vec![Step::Noop(Noop {})], |p| p.root_version = 2);
     desk.executor.handle(Request::Plan(plan.clone())).unwrap();
     desk.executor.handle(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{timestamp::Timestamp, trust, version::Version};
 
 use super::{StepContext, StepError};
@@ -24,7 +25,7 @@ pub fn await_ready(
     let rebooted_to = rebooted_to(&subject, context);
     let mut ready_since: Option<Timestamp> = None;
     let mut wrong_since: Option<Timestamp> = None;
-    let mut said = String::new();
+    let mut said = SayOnce::default();
     loop {
         let found = find(&subject, context)?;
         let now = context.now();
@@ -59,9 +60,8 @@ pub fn await_ready(
                 State::Good(_) | State::WrongVersion(_) | State::Waiting(_) => StepError::TimedOut(text),
             });
         }
-        if sentence != said {
+        if said.is_news(&sentence) {
             context.say(format!("waits: {sentence}"));
-            said = sentence;
         }
         context.pause(POLL)?;
     }

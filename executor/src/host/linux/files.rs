@@ -1,9 +1,13 @@
+//! Files of the machine: read without following links, written whole with their owner and mode.
+
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    fs::{self, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
 };
+
+use hostler_daemon::durable::{Access, Prepared};
 
 use crate::host::{HostError, HostFile};
 
@@ -37,28 +41,8 @@ pub fn write(path: &Path, file: &HostFile) -> Result<(), HostError> {
     if fs::symlink_metadata(path).is_ok_and(|m| !m.is_file() && !m.is_symlink()) {
         return Err(place(io::Error::other("something else than a file is there")));
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}.hostler-new"));
-    // A link that somebody put there is replaced, never followed.
-    let _ = fs::remove_file(&temporary);
-    let written = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&temporary)
-        .and_then(|mut new| {
-            new.write_all(&file.content)?;
-            fchown(&new, Some(file.uid), Some(file.gid))?;
-            new.set_permissions(Permissions::from_mode(file.mode))?;
-            new.sync_all()?;
-            fs::rename(&temporary, path)?;
-            File::open(directory)?.sync_all()
-        });
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.map_err(place)
+    let access = Access::Owned { mode: file.mode, uid: file.uid, gid: file.gid };
+    Prepared::write(path, &file.content, access).and_then(Prepared::put_in_place).map_err(place)
 }
 
 pub fn failed(action: &'static str, path: &Path, error: &io::Error) -> HostError {

@@ -1,12 +1,13 @@
 //! K3s as its own installer would leave it: one binary, one unit, one configuration.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use hostler_daemon::durable;
 use hostler_plan::{step::ClusterRole, version::Version};
 
 use super::{
@@ -125,8 +126,7 @@ fn place(root: &Path, binary: &Path) -> Result<(), HostError> {
     fs::create_dir_all(path.parent().unwrap_or(root)).map_err(wrong)?;
     fs::copy(binary, &new).map_err(wrong)?;
     fs::set_permissions(&new, Permissions::from_mode(0o755)).map_err(wrong)?;
-    File::open(&new).and_then(|f| f.sync_all()).map_err(wrong)?;
-    fs::rename(&new, &path).map_err(wrong)
+    durable::put_in_place(&new, &path).map_err(wrong)
 }
 
 /// A YAML text that means itself: JSON strings are YAML.

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{document::Blocker, timestamp::Timestamp};
 
 use super::{
@@ -49,7 +50,7 @@ struct Drain<'a> {
     kept_volumes: BTreeSet<String>,
     rechecked: Timestamp,
     pods_gone: Option<Timestamp>,
-    said: String,
+    said: SayOnce,
 }
 
 /// What one round saw.
@@ -73,7 +74,7 @@ pub fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<(), Ste
         kept_volumes: BTreeSet::new(),
         rechecked: began,
         pods_gone: None,
-        said: String::new(),
+        said: SayOnce::default(),
     };
     loop {
         let drained = match drain.round(context) {
@@ -317,7 +318,7 @@ impl Drain<'_> {
             return self.blocked(node, context);
         }
         let limit = words(self.options.timeout);
-        let doing = if self.said.is_empty() { "nothing was seen of it" } else { &self.said };
+        let doing = if self.said.last().is_empty() { "nothing was seen of it" } else { self.said.last() };
         StepError::TimedOut(format!(
             "{node} not drained in {limit}, {} moved: {doing}. Nothing was killed",
             pods(self.evicted.len())
@@ -367,9 +368,8 @@ impl Drain<'_> {
 
     fn say(&mut self, sentence: String, context: &StepContext<'_>) {
         // Only what is news; the seconds of a grace that runs out are none.
-        if sentence != self.said {
-            context.say(sentence.clone());
-            self.said = sentence;
+        if self.said.is_news(&sentence) {
+            context.say(sentence);
         }
     }
 }
