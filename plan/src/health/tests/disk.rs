@@ -1,0 +1,185 @@
+//! Disks: room, errors, wear, links, latency.
+
+use super::*;
+
+#[test]
+fn a_full_disk_raises_after_a_minute_and_clears_at_the_other_threshold_after_fifteen() {
+    let mut health = health();
+    let at = |free: f64| set(well(), "node_filesystem_avail_bytes", free * 1e9);
+    run(&mut health, 0, 50, &at(9.0));
+    assert_eq!(level(&run(&mut health, 60, 60, &at(9.0)), Rule::DiskSpace), Some(Level::Degraded));
+    assert_eq!(
+        level(&run(&mut health, 70, HOUR, &at(19.0)), Rule::DiskSpace),
+        Some(Level::Degraded),
+        "81 % is not 80 %"
+    );
+    let clearing = run(&mut health, 3610, 3610 + 890, &at(21.0));
+    assert_eq!(level(&clearing, Rule::DiskSpace), Some(Level::Degraded));
+    assert_eq!(level(&run(&mut health, 4510, 4510, &at(21.0)), Rule::DiskSpace), Some(Level::Ok));
+    let full = run(&mut health, 4520, 4580, &at(1.0));
+    assert_eq!(level(&full, Rule::DiskSpace), Some(Level::Critical));
+    let verdict = full.iter().find(|verdict| verdict.rule == Rule::DiskSpace).unwrap();
+    assert_eq!((verdict.subject.as_str(), verdict.required), ("/", true));
+    assert_eq!(verdict.fact, "node_filesystem_avail_bytes{mountpoint=\"/\"}");
+    assert_eq!(verdict.since_ms, NOW + 4_580_000);
+    assert!(verdict.advice.ends_with(char::is_alphanumeric) && verdict.sentence().contains("limit"));
+}
+
+#[test]
+fn five_percent_of_a_large_disk_is_plenty_and_of_a_small_one_is_not() {
+    let large = set(set(well(), "node_filesystem_size_bytes", 4e12), "node_filesystem_avail_bytes", 150e9);
+    assert_eq!(level(&run(&mut health(), 0, 120, &large), Rule::DiskSpace), Some(Level::Degraded));
+    let small = set(set(well(), "node_filesystem_size_bytes", 32e9), "node_filesystem_avail_bytes", 1.2e9);
+    assert_eq!(level(&run(&mut health(), 0, 120, &small), Rule::DiskSpace), Some(Level::Critical));
+}
+
+#[test]
+fn a_disk_that_fills_is_seen_before_it_is_full() {
+    let mut health = health();
+    let mut verdicts = Vec::new();
+    for step in 0..=(3 * HOUR / 10) {
+        // 30 GB left and 1.5 GB an hour: full in twenty hours.
+        let free = 30e9 - 1.5e9 * step as f64 * 10.0 / HOUR as f64;
+        verdicts = run(&mut health, step * 10, step * 10, &set(well(), "node_filesystem_avail_bytes", free));
+    }
+    assert_eq!(level(&verdicts, Rule::DiskFilling), Some(Level::Degraded));
+    assert!(blockers(&verdicts).is_empty(), "an upgrade neither causes nor cures it");
+}
+
+#[test]
+fn a_root_that_turns_read_only_is_critical_at_once_and_one_that_always_was_is_not() {
+    let mut health = health();
+    run(&mut health, 0, 0, &well());
+    let remounted = set(well(), "node_filesystem_readonly", 1.0);
+    assert_eq!(level(&run(&mut health, 10, 10, &remounted), Rule::FilesystemErrors), Some(Level::Critical));
+    assert_eq!(level(&run(&mut health, 20, 20, &well()), Rule::FilesystemErrors), Some(Level::Ok));
+    let mut fresh = Health::default();
+    assert_eq!(level(&run(&mut fresh, 0, 60, &remounted), Rule::FilesystemErrors), Some(Level::Ok));
+}
+
+#[test]
+fn ext4_errors_from_before_show_until_fsck_and_new_ones_are_critical_for_a_day() {
+    let device = vec![("device", "nvme0n1p2")];
+    let errors = |count| with(well(), "hostler_ext4_errors_total", device.clone(), count);
+    let found = |verdicts: Vec<Verdict>| level(&verdicts, Rule::FilesystemErrors);
+    let mut health = health();
+    assert_eq!(found(run(&mut health, 0, 0, &errors(7.0))), Some(Level::Degraded), "at first sight of a boot already");
+    assert_eq!(found(run(&mut health, 70, 70, &errors(8.0))), Some(Level::Critical), "the mount table says rw");
+    let rebooted = with(errors(8.0), "hostler_node_info", vec![("boot_id", "two"), ("model", "PC")], 1.0);
+    assert_eq!(found(run(&mut health, 23 * HOUR, 23 * HOUR, &rebooted)), Some(Level::Critical));
+    assert_eq!(found(run(&mut health, 25 * HOUR, 25 * HOUR, &rebooted)), Some(Level::Degraded), "a reboot is no error");
+    assert_eq!(found(run(&mut health, 26 * HOUR, 26 * HOUR, &errors(0.0))), Some(Level::Ok), "fsck was here");
+}
+
+#[test]
+fn a_disk_without_a_spare_threshold_is_judged_by_the_usual_one_or_by_its_warning_alone() {
+    let disk = |spare, threshold| {
+        set(set(pi(), "nvme_available_spare_ratio", spare), "nvme_available_spare_threshold_ratio", threshold)
+    };
+    let found = |values: &Values| {
+        let verdicts = run(&mut health(), 0, 60, values);
+        (level(&verdicts, Rule::NvmeSpare), worst(&verdicts))
+    };
+    assert_eq!(found(&disk(1.0, 0.0)), (Some(Level::Ok), Level::Ok));
+    assert_eq!(found(&disk(0.15, 0.0)), (Some(Level::Degraded), Level::Degraded));
+    assert_eq!(found(&disk(0.05, 0.0)), (Some(Level::Critical), Level::Critical), "it would count down to nothing");
+    assert_eq!(
+        found(&disk(0.0, 0.0)),
+        (Some(Level::Unknown), Level::Ok),
+        "emulated: it says nothing about spare blocks"
+    );
+    assert_eq!(found(&disk(0.0, 0.1)), (Some(Level::Critical), Level::Critical), "all of them are used up");
+    let spent = set(disk(0.0, 0.0), "nvme_critical_warning", 1.0);
+    assert_eq!(found(&spent).1, Level::Critical, "its own warning counts");
+    assert_eq!(found(&without(pi(), "nvme_available_spare_ratio")).1, Level::Unknown, "missing is another matter");
+}
+
+#[test]
+fn nvme_rules() {
+    let at = |name, value| set(pi(), name, value);
+    let after = |values: &Values| run(&mut health(), 0, 180, values);
+    assert_eq!(level(&after(&at("nvme_critical_warning", 13.0)), Rule::NvmeWarning), Some(Level::Critical));
+    assert_eq!(level(&after(&at("nvme_critical_warning", 2.0)), Rule::NvmeWarning), Some(Level::Degraded));
+    assert_eq!(level(&after(&at("nvme_available_spare_ratio", 0.15)), Rule::NvmeSpare), Some(Level::Degraded));
+    assert_eq!(level(&after(&at("nvme_available_spare_ratio", 0.04)), Rule::NvmeSpare), Some(Level::Critical));
+    assert_eq!(level(&after(&at("nvme_available_spare_ratio", 0.10)), Rule::NvmeSpare), Some(Level::Degraded));
+    assert_eq!(
+        level(&after(&at("nvme_temperature_celsius", 80.0)), Rule::NvmeTemperature),
+        Some(Level::Ok),
+        "its own limit is 85"
+    );
+    assert_eq!(level(&after(&at("nvme_temperature_celsius", 86.0)), Rule::NvmeTemperature), Some(Level::Degraded));
+    let unlimited = without(at("nvme_temperature_celsius", 75.0), "hostler_nvme_warn_temp_celsius");
+    assert_eq!(level(&after(&unlimited), Rule::NvmeTemperature), Some(Level::Degraded), "the fallback is 70");
+    let mut health = health();
+    assert_eq!(
+        level(&run(&mut health, 0, 0, &at("nvme_percentage_used_ratio", 1.03)), Rule::NvmeWear),
+        Some(Level::Critical)
+    );
+    assert_eq!(level(&run(&mut health, 10, HOUR, &pi()), Rule::NvmeWear), Some(Level::Critical), "wear never clears");
+}
+
+#[test]
+fn media_errors_grow_with_a_disk_and_not_with_its_successor() {
+    let errors = |count| set(pi(), "nvme_media_errors_total", count);
+    let mut health = health();
+    assert_eq!(level(&run(&mut health, 0, 60, &errors(13.0)), Rule::NvmeMediaErrors), Some(Level::Ok), "old errors");
+    assert_eq!(level(&run(&mut health, 70, 70, &errors(14.0)), Rule::NvmeMediaErrors), Some(Level::Degraded));
+    assert_eq!(level(&run(&mut health, 80, 80, &errors(23.0)), Rule::NvmeMediaErrors), Some(Level::Critical));
+    let swapped = with(errors(40.0), "node_nvme_info", vec![("device", "nvme0"), ("serial", "B")], 1.0);
+    assert_eq!(level(&run(&mut health, 90, 90, &swapped), Rule::NvmeMediaErrors), Some(Level::Ok));
+}
+
+#[test]
+fn a_disk_that_stops_answering_or_disappears_is_critical_after_a_minute() {
+    let dead = set(pi(), "hostler_nvme_live", 0.0);
+    let mut gone = pi();
+    gone.retain(|(name, ..)| !name.contains("nvme"));
+    for (values, name) in [(dead, "dead"), (gone, "gone")] {
+        let mut health = health();
+        run(&mut health, 0, 60, &pi());
+        assert_eq!(level(&run(&mut health, 70, 90, &values), Rule::NvmeState), Some(Level::Ok), "{name}");
+        assert_eq!(level(&run(&mut health, 100, 100, &values), Rule::NvmeState), Some(Level::Degraded), "{name}");
+        assert_eq!(level(&run(&mut health, 110, 130, &values), Rule::NvmeState), Some(Level::Critical), "{name}");
+        assert_eq!(level(&run(&mut health, 140, 1000, &pi()), Rule::NvmeState), Some(Level::Critical), "{name}");
+        assert_eq!(level(&run(&mut health, 1010, 1050, &pi()), Rule::NvmeState), Some(Level::Ok), "{name}");
+    }
+}
+
+#[test]
+fn a_link_is_compared_with_itself_and_not_with_what_the_disk_could_do() {
+    let address = vec![("segment", "0001"), ("bus", "01"), ("device", "00"), ("function", "0")];
+    let link = |speed| {
+        let values = with(pi(), "node_pcidevice_current_link_transfers_per_second", address.clone(), speed);
+        let values = with(values, "node_pcidevice_max_link_transfers_per_second", address.clone(), 8e9);
+        with(values, "node_pcidevice_current_link_width", address.clone(), 1.0)
+    };
+    let mut health = health();
+    assert_eq!(level(&run(&mut health, 0, 0, &link(5e9)), Rule::PcieLink), Some(Level::Ok));
+    assert_eq!(level(&run(&mut health, 10, 10, &link(2.5e9)), Rule::PcieLink), Some(Level::Degraded));
+    assert_eq!(level(&run(&mut health, 20, 20, &link(5e9)), Rule::PcieLink), Some(Level::Ok));
+}
+
+#[test]
+fn latency_needs_operations_and_a_card_may_be_slower() {
+    for (device, expected) in [("nvme0n1", Level::Degraded), ("mmcblk0", Level::Ok)] {
+        let mut health = health();
+        let at = |seconds: u64, operations: f64| {
+            let labels = || vec![("device", device)];
+            let count = operations * seconds as f64;
+            let values = with(well(), "node_disk_io_now", labels(), 0.0);
+            let values = with(values, "node_disk_reads_completed_total", labels(), count);
+            with(values, "node_disk_read_time_seconds_total", labels(), count * 0.2)
+        };
+        let mut verdicts = Vec::new();
+        for seconds in (0..=300).step_by(10) {
+            verdicts = run(&mut health, seconds, seconds, &at(seconds, 1.0));
+        }
+        assert_eq!(level(&verdicts, Rule::SlowIo), Some(expected), "200 ms on {device}");
+        let mut idle = Health::default();
+        for seconds in (0..=300).step_by(10) {
+            verdicts = run(&mut idle, seconds, seconds, &at(seconds, 0.1));
+        }
+        assert_eq!(level(&verdicts, Rule::SlowIo), Some(Level::Ok), "six reads a minute say nothing");
+    }
+}

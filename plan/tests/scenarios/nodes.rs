@@ -1,0 +1,203 @@
+//! What the nodes of a scenario do: connect, report, perform what they are granted, and sign receipts.
+
+use super::*;
+
+impl World {
+    /// Every node's condition, as a server reads it.
+    pub(super) fn report(&mut self) {
+        for (node, condition) in self.conditions.clone() {
+            self.observe(Observation::NodeCondition { node, condition });
+        }
+        for node in self.connected.clone() {
+            self.tell_health(&node);
+        }
+    }
+
+    /// A node's own report, of the boot it is in.
+    fn tell_health(&mut self, node: &NodeName) {
+        let Some(vitals) = self.vitals.get(node).cloned() else { return };
+        let vitals = Vitals { boot_id: self.boot(node).to_string(), ..vitals };
+        self.observe(Observation::NodeHealth { node: node.clone(), vitals });
+    }
+
+    pub(super) fn facts(&mut self, words: &[&str]) -> String {
+        let node = name(words[0]);
+        let mut vitals = self.vitals.remove(&node).unwrap_or_default();
+        match words[1..] {
+            ["ok"] => vitals.verdicts.clear(),
+            ["ext4", count] => {
+                vitals.counters.insert("hostler_ext4_errors_total{device=\"sda2\"}".to_owned(), count.parse().unwrap());
+            }
+            ["silent"] => return String::new(),
+            [rule, level] => vitals.verdicts = vec![verdict(rule, level, self.now)],
+            _ => panic!("unknown facts {words:?}"),
+        }
+        self.vitals.insert(node, vitals);
+        self.report();
+        String::new()
+    }
+
+    /// What the node does before it starts a granted task.
+    fn check_order(&self, plan: Digest, task: &TaskId) -> Vec<Digest> {
+        let plan = self.judge(self.signed_plan(plan));
+        let offered: Vec<Signed> = plan
+            .document()
+            .task(task)
+            .unwrap()
+            .after
+            .iter()
+            .filter_map(|a| self.signed_receipts.get(&(plan.digest(), a.clone())).cloned())
+            .collect();
+        trust::order_met(&plan, task, &offered, self.roster.as_ref().unwrap()).unwrap()
+    }
+
+    pub(super) fn receipt(&mut self, task: &str, outcome: Outcome) -> String {
+        let (digest, id, grant) = self.granted(task);
+        let plan = self.document_of(digest);
+        let task = plan.task(&id).unwrap().clone();
+        if outcome.is_success() {
+            self.perform(&task.subject, &task.steps);
+        }
+        // What is known to block is known before the first step.
+        let begun = if matches!(outcome, Outcome::Blocked { .. }) { &[][..] } else { &task.steps };
+        let steps = begun.iter().map(|s| StepResult { op: s.op().to_owned(), changed: true, detail: String::new() });
+        let last = self.last_receipts.get(&task.node).copied();
+        let receipt = Receipt {
+            plan: digest,
+            grant,
+            outcome,
+            steps: steps.collect(),
+            boot_id: self.boot(&task.node),
+            counter: last.map_or(1, |(counter, _)| counter + 1),
+            previous: last.map(|(_, digest)| digest),
+            relied_on: self.check_order(digest, &id),
+            started: self.now,
+            ended: self.now,
+            ..made::receipt(&plan, id.as_str())
+        };
+        self.receipts.insert(id.clone(), receipt.clone());
+        let counter = receipt.counter;
+        let by = 1 + self.fleet.as_ref().unwrap().nodes.iter().position(|n| n.name == task.node).unwrap();
+        let receipt = signed(DocumentKind::Receipt, &receipt, &[&key(u8::try_from(by).unwrap())]);
+        self.last_receipts.insert(task.node, (counter, receipt.digest()));
+        self.signed_receipts.insert((digest, id), receipt.clone());
+        self.append(document(DocumentKind::Receipt, receipt));
+        self.report();
+        String::new()
+    }
+
+    /// What the steps change in the world.
+    fn perform(&mut self, subject: &NodeName, steps: &[Step]) {
+        for step in steps {
+            let condition = self.conditions.get_mut(subject).unwrap();
+            match step {
+                Step::Cordon(step) => {
+                    let ours = Cordon { owner: CordonOwner::Hostler, reason: Some(step.reason.clone()) };
+                    condition.cordon.get_or_insert(ours);
+                }
+                Step::Uncordon(_) if condition.cordon.as_ref().is_some_and(|c| c.owner == CordonOwner::Hostler) => {
+                    condition.cordon = None;
+                }
+                Step::UpgradeK3s(k3s::Upgrade { version, .. })
+                | Step::BootstrapK3s(k3s::Bootstrap { version, .. })
+                | Step::JoinK3s(k3s::Join { version, .. }) => {
+                    condition.version = Some(*version);
+                    condition.standing = Standing::Ready;
+                }
+                Step::Reboot(_) => *self.boots.get_mut(subject).unwrap() += 1,
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn again(&mut self, task: &str) -> String {
+        let receipt = self.receipts[&task.parse::<TaskId>().unwrap()].clone();
+        self.append(document(DocumentKind::Receipt, unsigned(&receipt)))
+    }
+
+    pub(super) fn strange(&mut self, task: &str) -> String {
+        let id: TaskId = task.parse().unwrap();
+        let rollouts = self.sequencer.rollouts();
+        let rollout = rollouts.last().unwrap();
+        let plan = self.document_of(rollout.plan);
+        let mut receipt = self.receipts.values().next().unwrap().clone();
+        receipt.node = plan.task(&id).unwrap().node.clone();
+        receipt.plan = rollout.plan;
+        receipt.task = id;
+        receipt.outcome = Outcome::Succeeded {};
+        receipt.grant = 99;
+        self.append(document(DocumentKind::Receipt, unsigned(&receipt)))
+    }
+
+    pub(super) fn boot(&self, node: &NodeName) -> BootId {
+        BootId::new(format!("b{}", self.boots[node])).unwrap()
+    }
+
+    pub(super) fn renew(&mut self, task: &str, rebooted: bool) -> String {
+        let (plan, id, grant) = self.granted(task);
+        let node = self.document_of(plan).task(&id).unwrap().node.clone();
+        if rebooted {
+            *self.boots.get_mut(&node).unwrap() += 1;
+        }
+        let boot_id = self.boot(&node);
+        self.observe(Observation::LeaseRenewed { plan, task: id, grant, boot_id })
+    }
+
+    pub(super) fn connect(&mut self, node: &str) -> String {
+        let (node, boot_id) = (name(node), self.boot(&name(node)));
+        self.connected.insert(node.clone());
+        self.observe(Observation::NodeConnected { node: node.clone(), boot_id });
+        self.tell_health(&node);
+        String::new()
+    }
+
+    pub(super) fn see(&mut self, words: &[&str]) -> String {
+        let options = options(&words[1..]);
+        let condition = self.conditions.get_mut(&name(words[0])).unwrap();
+        condition.standing = match words[1] {
+            "ready" => Standing::Ready,
+            "not-ready" => Standing::NotReady,
+            "outside" => Standing::Outside,
+            "unknown" => Standing::Unknown,
+            other => panic!("unknown standing {other:?}"),
+        };
+        if let Some(version) = words.get(2).and_then(|w| w.parse::<Version>().ok()) {
+            condition.version = Some(version);
+        }
+        match options.get("cordon") {
+            Some(&"none") => condition.cordon = None,
+            Some(&"hostler") => condition.cordon = Some(Cordon { owner: CordonOwner::Hostler, reason: None }),
+            Some(who) => condition.cordon = Some(Cordon { owner: CordonOwner::Other((*who).to_owned()), reason: None }),
+            None => {}
+        }
+        self.report();
+        String::new()
+    }
+}
+
+/// A verdict of that rule at that level, with the numbers that would make it.
+fn verdict(rule: &str, level: &str, since: Timestamp) -> Verdict {
+    let rule = *Rule::ALL.iter().find(|r| r.name() == rule).unwrap();
+    let level = Level::ALL.into_iter().find(|l| l.word() == level).unwrap();
+    let known = health::Condition::ALL.iter().find(|c| c.row().rule == rule && c.row().level == level);
+    let condition = known.or_else(|| health::Condition::ALL.iter().find(|c| c.row().rule == rule)).copied();
+    Verdict {
+        rule,
+        subject: String::new(),
+        level,
+        required: true,
+        condition,
+        fact: format!("hostler_{}", rule.name()),
+        value: known.map(|c| if c.row().side == health::Side::Above { c.row().raise } else { c.row().raise / 2.0 }),
+        threshold: known.map(|c| c.row().raise),
+        since_ms: since.unix_milliseconds(),
+        clear_seconds: known.map(|c| c.row().clear_seconds),
+        held: false,
+        advice: rule.advice().to_owned(),
+    }
+}
+
+/// The sequencer sees documents after they were verified, so a receipt that only it sees needs no signature.
+fn unsigned(receipt: &Receipt) -> Signed {
+    Signed { bytes: json::write(receipt), signatures: Vec::new() }
+}
