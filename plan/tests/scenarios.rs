@@ -4,6 +4,7 @@
 //! The commands are explained in `scenarios/world.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "a test reads its scenarios; the core does not")]
 
 #[path = "scenarios/world.rs"]
 mod world;

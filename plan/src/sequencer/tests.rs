@@ -81,7 +81,7 @@ impl World {
             8 if other % 4 == 0 => self.observe(Observation::NodeDisconnected { node }),
             8 | 9 => {
                 let standing = [Standing::Ready, Standing::Ready, Standing::NotReady, Standing::Outside][other % 4];
-                let cordon = (other % 7 == 0).then(|| Cordon { owner: CordonOwner::Hostler, reason: None });
+                let cordon = (other % 7 == 0).then_some(Cordon { owner: CordonOwner::Hostler, reason: None });
                 let condition = Condition { standing, cordon, version: None };
                 self.observe(Observation::NodeCondition { node, condition });
             }
@@ -151,7 +151,7 @@ impl World {
         };
         let (first, second) = (format!("drain-{subject}"), format!("work-{subject}"));
         match kind {
-            "check" if other % 5 == 0 && subject != "a" => {
+            "check" if other.is_multiple_of(5) && subject != "a" => {
                 vec![task("check", subject, &["check-a".into()], false, &noop)]
             }
             "check" => vec![task("check", subject, &[], false, &noop)],

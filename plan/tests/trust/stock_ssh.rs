@@ -1,5 +1,12 @@
 //! Stock `ssh-keygen` as the judge: whatever we accept, it accepts; whatever it signs, we accept.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "a test asks the real ssh-keygen; the core does not"
+)]
+
 use std::{
     fs,
     io::Write as _,
