@@ -1,3 +1,5 @@
+//! An admission: who may join with one token, and an enrolment: who came with it.
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -1,3 +1,5 @@
+//! A plan: which tasks, on which nodes, in which order, signed as a whole.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! A receipt: what came of a task, signed by the node that did it.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

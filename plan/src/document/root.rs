@@ -1,3 +1,5 @@
+//! A root: who may sign what, and how many of them it takes.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

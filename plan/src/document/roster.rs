@@ -1,3 +1,5 @@
+//! A roster: which nodes there are, and their public keys.
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

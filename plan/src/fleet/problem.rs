@@ -1,3 +1,5 @@
+//! What is wrong with a fleet file, and where it stands.
+
 use std::fmt;
 
 /// Where in a file something stands. Lines and columns count from 1, columns in characters.

@@ -1,3 +1,5 @@
+//! What a person wants done, and the fleet as it is.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

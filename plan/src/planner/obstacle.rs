@@ -1,3 +1,5 @@
+//! Why there is no plan, and what to do about it.
+
 use std::fmt;
 
 use crate::{

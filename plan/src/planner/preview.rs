@@ -1,3 +1,5 @@
+//! A plan in the words of the person who is to sign it.
+
 use std::fmt;
 
 use serde::Serialize;

@@ -1,3 +1,5 @@
+//! What is only true right now: connections, conditions, reports.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

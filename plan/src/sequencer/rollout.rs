@@ -1,3 +1,5 @@
+//! One plan under way: its tasks, what came of them, and how it ended.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{

@@ -1,3 +1,5 @@
+//! Why something waits, as data and as one sentence.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

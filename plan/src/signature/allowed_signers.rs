@@ -1,3 +1,5 @@
+//! The `allowed_signers` file with which stock `ssh-keygen` checks our documents.
+
 use std::fmt::Write as _;
 
 use super::PublicKey;

@@ -1,3 +1,5 @@
+//! Public keys of people and nodes, in the form of OpenSSH.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

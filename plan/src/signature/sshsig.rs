@@ -1,3 +1,5 @@
+//! SSHSIG: making a signature, and accepting the one canonical form of it.
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha512};
 use ssh_key::{Algorithm, HashAlg, SshSig};

@@ -1,3 +1,5 @@
+//! Who may bring a node in, and whether it came with what the admission says.
+
 use std::time::Duration;
 
 use crate::{

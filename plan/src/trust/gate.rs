@@ -1,3 +1,5 @@
+//! The order of tasks, proved by receipts before each begins.
+
 use std::collections::BTreeMap;
 
 use crate::{

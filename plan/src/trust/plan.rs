@@ -1,3 +1,5 @@
+//! Whether a plan counts: signed by enough, of this fleet and epoch, in time, and whole.
+
 use std::time::Duration;
 
 use crate::{

@@ -1,3 +1,5 @@
+//! Whether a receipt counts: signed by the node that the roster names.
+
 use crate::{
     document::{DocumentKind, Receipt, Roster, RosterStatus, Signed},
     refusal::{Refusal, Refused},

@@ -1,3 +1,5 @@
+//! The chain of roots: each signed by enough of the one before it and of itself.
+
 use std::collections::BTreeSet;
 
 use crate::{

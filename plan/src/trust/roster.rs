@@ -1,3 +1,5 @@
+//! Whether a roster counts, and follows the one that is held.
+
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -1,3 +1,5 @@
+//! Whether a plan is whole in itself, so that nothing is left to be found out while it runs.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{

@@ -1,3 +1,5 @@
+//! What a node holds, and how each input changes it or is refused.
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -1,3 +1,5 @@
+//! Whether enough of the signers that may have signed.
+
 use std::{collections::BTreeSet, fmt};
 
 use crate::{
