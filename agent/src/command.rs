@@ -12,7 +12,7 @@ use hostler_daemon::{
     log,
     process::{self, EndSignals},
 };
-use hostler_executor::host::{Host, Linux};
+use hostler_executor::host::Host;
 
 use crate::{
     AgentError, Exit, Settings, SettingsError,
@@ -139,5 +139,5 @@ async fn until_end(settings: Settings, host: Arc<dyn Host>, signals: &mut EndSig
 }
 
 fn linux(settings: &Settings) -> Arc<dyn Host> {
-    Arc::new(Linux::new(settings.kubeconfigs.clone(), settings.clock))
+    Arc::new(hostler_executor::this_machine(settings.kubeconfigs.clone(), settings.clock))
 }

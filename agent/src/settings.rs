@@ -9,7 +9,7 @@ use std::{
 
 pub use hostler_daemon::settings::SettingsError;
 use hostler_daemon::settings::{Places, Written};
-use hostler_executor::host::ClockSource;
+use hostler_executor::{distribution::admin_kubeconfigs, host::ClockSource};
 use hostler_plan::{
     health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS},
     id::NodeName,
@@ -21,9 +21,6 @@ const PLACES: Places = Places { file: "/etc/hostler/agent.toml", prefix: "HOSTLE
 
 /// The join string's places: the second is what a person can write to from the machine that made the SD card.
 const JOIN_FILES: [&str; 2] = ["/etc/hostler/join", "/boot/firmware/hostler/join"];
-
-/// kubeadm's and K3s's administrator files; who has neither is no server.
-const KUBECONFIGS: [&str; 2] = ["/etc/kubernetes/admin.conf", "/etc/rancher/k3s/k3s.yaml"];
 
 /// How an agent runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +60,7 @@ impl Default for Settings {
             state_dir: "/var/lib/hostler/agent".into(),
             node_name: None,
             report_interval: DEFAULT_REPORT_INTERVAL,
-            kubeconfigs: KUBECONFIGS.map(PathBuf::from).to_vec(),
+            kubeconfigs: admin_kubeconfigs(),
             clock: ClockSource::default(),
             metrics_listen: None,
         }

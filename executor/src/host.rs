@@ -17,9 +17,8 @@ use hostler_plan::{
     document::Hardware,
     fact::Reading,
     id::{Arch, BootId},
-    step::{ClusterRole, UnitState},
+    step::UnitState,
     timestamp::Timestamp,
-    version::Version,
 };
 use serde::Deserialize;
 
@@ -81,6 +80,13 @@ pub trait Host: Send + Sync {
     /// Puts a file in place at once and durably, with its owner and mode; missing directories are made.
     fn write_file(&self, path: &Path, file: &HostFile) -> Result<(), HostError>;
 
+    /// Puts a staged artifact in place as a program, at once and durably; one that runs keeps the old file.
+    fn install_program(&self, artifact: &Path, program: &Path) -> Result<(), HostError>;
+
+    /// Runs a program by its argument list, never through a shell, and gives its standard output. Ends it when it takes
+    /// longer than `limit`. A program that is not there is [`HostError::Missing`].
+    fn run(&self, arguments: &[&str], limit: Duration) -> Result<String, HostError>;
+
     /// Whether the kernel has the module, loaded or built in.
     fn module_is_loaded(&self, module: &str) -> Result<bool, HostError>;
 
@@ -105,22 +111,14 @@ pub trait Host: Send + Sync {
     /// Asks systemd to start or stop a unit and to enable or disable it. Does not wait for a slow start.
     fn set_unit(&self, unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError>;
 
+    /// Restarts a unit. Does not wait for a slow start.
+    fn restart_unit(&self, unit: &str) -> Result<(), HostError>;
+
+    /// Makes unit files known that were written since.
+    fn reload_units(&self) -> Result<(), HostError>;
+
     /// Asks for a reboot and returns; the process is ended soon after. Nothing may be started afterwards.
     fn reboot(&self) -> Result<(), HostError>;
-
-    /// What K3s is on this machine.
-    fn k3s(&self) -> Result<K3sStatus, HostError>;
-
-    /// Installs K3s from a verified binary and starts it, as the first server or joining another. Does not wait for the
-    /// node to be Ready. A second call with the same arguments changes nothing.
-    fn install_k3s(&self, install: &K3sInstall<'_>) -> Result<(), HostError>;
-
-    /// Replaces the binary by a verified one and restarts K3s; pods run on. Does not wait for Ready.
-    fn upgrade_k3s(&self, binary: &Path, version: Version) -> Result<(), HostError>;
-
-    /// On a server: makes a secret that one node can join with as `role`, until `lifetime` is over where K3s allows
-    /// that (its server token has no lifetime).
-    fn make_join_secret(&self, role: ClusterRole, lifetime: Duration) -> Result<String, HostError>;
 
     /// The cluster, where this machine holds credentials for its API server.
     fn cluster(&self) -> Option<&dyn Cluster>;
@@ -149,6 +147,8 @@ pub struct UnitStatus {
     pub exists: bool,
     pub activity: UnitActivity,
     pub enabled: bool,
+    /// The main process, while there is one.
+    pub main_pid: Option<u32>,
 }
 
 /// systemd's ActiveState, as far as a step cares.
@@ -159,42 +159,6 @@ pub enum UnitActivity {
     Changing,
     Inactive,
     Failed,
-}
-
-/// What K3s is on a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct K3sStatus {
-    /// The version of the binary on disk; none without one.
-    pub installed: Option<Version>,
-    /// The version that runs: after the binary was replaced and before the restart it is another one.
-    pub running: Option<Version>,
-    pub role: Option<ClusterRole>,
-}
-
-/// How K3s comes to a machine.
-#[derive(Debug, Clone, Copy)]
-pub struct K3sInstall<'a> {
-    /// A staged artifact whose length and digest were verified.
-    pub binary: &'a Path,
-    pub version: Version,
-    pub role: ClusterRole,
-    /// None makes the first server of a new cluster.
-    pub join: Option<K3sJoin<'a>>,
-}
-
-/// Where to join and with what.
-#[derive(Clone, Copy)]
-pub struct K3sJoin<'a> {
-    /// Such as `https://10.0.0.10:6443`.
-    pub server_url: &'a str,
-    /// What `make_join_secret` of a server gave.
-    pub secret: &'a str,
-}
-
-impl std::fmt::Debug for K3sJoin<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("K3sJoin").field("server_url", &self.server_url).finish_non_exhaustive()
-    }
 }
 
 /// Why the machine did not do what was asked.

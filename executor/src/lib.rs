@@ -5,6 +5,7 @@ mod artifacts;
 mod context;
 mod control;
 pub mod disk;
+pub mod distribution;
 #[cfg(test)]
 mod double;
 mod error;
@@ -21,12 +22,21 @@ mod seal;
 pub mod slots;
 mod steps;
 
+use std::path::PathBuf;
+
 use hostler_plan::timestamp::Timestamp;
+
+use self::host::{ClockSource, Linux};
 
 pub use self::{
     error::ExecutorError,
     executor::{Ended, Executor},
 };
+
+/// This Linux machine, with the files of every distribution that we know.
+pub fn this_machine(kubeconfigs: Vec<PathBuf>, clock: ClockSource) -> Linux {
+    Linux::new(kubeconfigs, distribution::kubelet_kubeconfigs(), clock)
+}
 
 /// When this program was built. A clock that shows less is wrong.
 pub fn build_time() -> Timestamp {

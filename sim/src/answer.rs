@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::{
     wire::{
-        Answer, BudgetAnswer, Bytes, Failure, Identity, K3sAnswer, NodeAnswer, PodAnswer, Request, UnitAnswer,
-        WireFile, WriteAnswer,
+        Answer, BudgetAnswer, Bytes, Failure, Identity, NodeAnswer, PodAnswer, Request, UnitAnswer, WireFile,
+        WriteAnswer,
     },
     world::{
-        K3S_BINARY, K3sError, NoSuchMachine, PodKey, World,
+        K3S_PID, K3sError, NoSuchMachine, PodKey, World,
         cluster::{KubeNode, PodState},
         machine::{File, Machine, Process},
     },
@@ -29,9 +29,12 @@ impl From<K3sError> for Failure {
         match error {
             K3sError::Machine(error) => error.into(),
             K3sError::Silent => Failure::Silent { reason: error.to_string() },
-            K3sError::NotABinary { .. } | K3sError::Token | K3sError::OtherRole { .. } | K3sError::ClusterExists(_) => {
-                Failure::K3s { reason: error.to_string() }
-            }
+            K3sError::Missing { what } => Failure::Missing { what },
+            K3sError::NotABinary { .. }
+            | K3sError::Token
+            | K3sError::OtherRole { .. }
+            | K3sError::ClusterExists(_)
+            | K3sError::Usage { .. } => Failure::Program { reason: error.to_string() },
         }
     }
 }
@@ -54,9 +57,6 @@ pub fn answer(world: &mut World, name: &NodeName, request: Request) -> Answer {
             boot_id: machine.boot_id.clone(),
         }),
         Request::Facts { at_ms } => json(world.facts(machine, at_ms)),
-        Request::K3s => {
-            json(K3sAnswer { installed: machine.k3s.binary, running: machine.k3s.running(), role: machine.k3s.role })
-        }
         Request::Reboot => json(world.reboot(name)?),
         Request::ReadFile { .. }
         | Request::WriteFile { .. }
@@ -67,21 +67,16 @@ pub fn answer(world: &mut World, name: &NodeName, request: Request) -> Answer {
         | Request::PackageVersion { .. }
         | Request::InstallPackage { .. }
         | Request::Unit { .. }
-        | Request::SetUnit { .. } => of_the_disk(world, name, request),
-        Request::InstallK3s { binary, role, secret } => {
-            install(world, name, binary)?;
-            match secret {
-                None => world.k3s_bootstrap(name)?,
-                Some(secret) => world.k3s_join(name, role, &secret)?,
-            }
-            json(())
+        | Request::ReloadUnits
+        | Request::HasFile { .. }
+        | Request::InstallProgram { .. } => of_the_disk(world, name, request),
+        Request::SetUnit { unit, state, enabled } => {
+            json(world.set_unit(name, &unit, state == UnitState::Started, enabled)?)
         }
-        Request::UpgradeK3s { binary } => {
-            install(world, name, binary)?;
-            json(world.k3s_restart(name)?)
-        }
-        Request::MakeJoinSecret { role, lifetime_seconds } => {
-            json(world.k3s_token(name, role, lifetime_seconds.saturating_mul(1000))?)
+        Request::RestartUnit { unit } => json(world.restart_unit(name, &unit)?),
+        Request::Run { arguments } => {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            json(world.run(name, &arguments)?)
         }
         Request::Nodes
         | Request::Node { .. }
@@ -94,14 +89,7 @@ pub fn answer(world: &mut World, name: &NodeName, request: Request) -> Answer {
     }
 }
 
-fn install(world: &mut World, name: &NodeName, binary: Bytes) -> Result<(), Failure> {
-    let file = File { mode: 0o755, content: binary.0 };
-    world.machine_mut(name)?.files.insert(K3S_BINARY.to_owned(), file);
-    Ok(())
-}
-
 fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
-    let now = world.now();
     let machine = world.machine_mut(name)?;
     match request {
         Request::ReadFile { path } => json(
@@ -127,11 +115,13 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
             json(())
         }
         Request::Unit { unit } => json(unit_of(machine, &unit)),
-        Request::SetUnit { unit, state, enabled } => {
-            if !machine.units.contains_key(&unit) {
-                return Err(Failure::Missing { what: format!("unit {unit}") });
-            }
-            machine.set_unit(&unit, state == UnitState::Started, enabled, now);
+        Request::ReloadUnits => {
+            machine.reload_units();
+            json(())
+        }
+        Request::HasFile { path } => json(machine.files.contains_key(&path)),
+        Request::InstallProgram { path, content } => {
+            machine.files.insert(path, File { mode: 0o755, content: content.0 });
             json(())
         }
         other => Err(Failure::Protocol { reason: format!("{other:?} is not about a machine's disk") }),
@@ -139,9 +129,12 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
 }
 
 fn unit_of(machine: &Machine, unit: &str) -> UnitAnswer {
-    let is_k3s = machine.k3s.role.map(Machine::k3s_unit) == Some(unit);
-    let changing = is_k3s && matches!(machine.k3s.process, Process::Starting { .. });
-    UnitAnswer { unit: machine.units.get(unit).copied(), changing }
+    let process = machine.process_of(unit);
+    UnitAnswer {
+        unit: machine.units.get(unit).copied(),
+        changing: matches!(process, Some(Process::Starting { .. })),
+        main_pid: matches!(process, Some(Process::Running { .. })).then_some(K3S_PID),
+    }
 }
 
 fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answer {

@@ -2,24 +2,23 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use hostler_executor::host::{
-    Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitActivity, UnitStatus, Wake,
+use hostler_executor::{
+    distribution::k3s,
+    host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Wake},
 };
 use hostler_plan::{
     document::Hardware,
     fact::Reading,
     id::{Arch, BootId, NodeName},
-    step::{ClusterRole, UnitState},
+    step::UnitState,
     timestamp::Timestamp,
-    version::Version,
 };
 use serde::de::DeserializeOwned;
 
 use crate::{
     clock::SharedWorld,
     socket::Connection,
-    wire::{Answer, Bytes, Failure, Identity, K3sAnswer, Request, UnitAnswer, WireFile},
-    world::version_of,
+    wire::{Answer, Bytes, Failure, Identity, Request, UnitAnswer, WireFile},
 };
 
 /// A simulated machine behind the traits of a real one. Its clock goes as fast as the world's time, so what takes a
@@ -81,29 +80,19 @@ impl SimHost {
         self.ask(Request::Identity).map_err(host_error)
     }
 
+    fn has_file(&self, path: &str) -> bool {
+        self.ask(Request::HasFile { path: path.into() }).unwrap_or(false)
+    }
+
     fn order(&self, request: Request) -> Result<(), HostError> {
         self.ask(request).map_err(host_error)
-    }
-}
-
-/// The staged artifact, which lies on the real disk of the agent's process.
-fn read_binary(path: &Path, version: Version) -> Result<Bytes, HostError> {
-    let content =
-        fs::read(path).map_err(|e| HostError::File { action: "reading", path: path.into(), reason: e.to_string() })?;
-    match version_of(&content) {
-        Some(found) if found == version => Ok(Bytes(content)),
-        found => Err(HostError::Unexpected {
-            what: "the simulated K3s binary's version",
-            expected: "that of the step",
-            found: found.map_or("a file of another kind".into(), |found| found.to_string()),
-        }),
     }
 }
 
 fn host_error(failure: Failure) -> HostError {
     match failure {
         Failure::Missing { what } => HostError::Missing { what },
-        Failure::K3s { reason } => {
+        Failure::Program { reason } => {
             HostError::Command { command: "k3s (simulated)".into(), status: "exit status 1".into(), output: reason }
         }
         Failure::Off { .. } | Failure::Silent { .. } | Failure::Protocol { .. } => HostError::Command {
@@ -201,6 +190,7 @@ impl Host for SimHost {
             exists: answer.unit.is_some(),
             activity,
             enabled: answer.unit.is_some_and(|unit| unit.enabled),
+            main_pid: answer.main_pid,
         })
     }
 
@@ -212,32 +202,35 @@ impl Host for SimHost {
         self.order(Request::Reboot)
     }
 
-    fn k3s(&self) -> Result<K3sStatus, HostError> {
-        let answer: K3sAnswer = self.ask(Request::K3s).map_err(host_error)?;
-        Ok(K3sStatus { installed: answer.installed, running: answer.running, role: answer.role })
+    fn restart_unit(&self, unit: &str) -> Result<(), HostError> {
+        self.order(Request::RestartUnit { unit: unit.into() })
     }
 
-    fn install_k3s(&self, install: &K3sInstall<'_>) -> Result<(), HostError> {
-        let binary = read_binary(install.binary, install.version)?;
-        let secret = install.join.map(|join| join.secret.to_owned());
-        self.order(Request::InstallK3s { binary, role: install.role, secret })
+    fn reload_units(&self) -> Result<(), HostError> {
+        self.order(Request::ReloadUnits)
     }
 
-    fn upgrade_k3s(&self, binary: &Path, version: Version) -> Result<(), HostError> {
-        self.order(Request::UpgradeK3s { binary: read_binary(binary, version)? })
+    fn install_program(&self, artifact: &Path, program: &Path) -> Result<(), HostError> {
+        // The staged artifact lies on the real disk of the agent's process.
+        let content = fs::read(artifact).map_err(|e| HostError::File {
+            action: "reading",
+            path: artifact.into(),
+            reason: e.to_string(),
+        })?;
+        let path = program.to_string_lossy().into_owned();
+        self.order(Request::InstallProgram { path, content: Bytes(content) })
     }
 
-    fn make_join_secret(&self, role: ClusterRole, lifetime: Duration) -> Result<String, HostError> {
-        let lifetime_seconds = lifetime.as_secs();
-        self.ask(Request::MakeJoinSecret { role, lifetime_seconds }).map_err(host_error)
+    fn run(&self, arguments: &[&str], _: Duration) -> Result<String, HostError> {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.ask(Request::Run { arguments }).map_err(host_error)
     }
 
     fn cluster(&self) -> Option<&dyn Cluster> {
-        let status = self.k3s().ok()?;
-        (status.role == Some(ClusterRole::Server)).then_some(self)
+        self.has_file(k3s::ADMIN_KUBECONFIG).then_some(self)
     }
 
     fn own_cluster(&self) -> Option<&dyn Cluster> {
-        self.k3s().ok()?.role.is_some().then_some(self)
+        (self.has_file(k3s::ADMIN_KUBECONFIG) || self.has_file(k3s::KUBELET_KUBECONFIG)).then_some(self)
     }
 }

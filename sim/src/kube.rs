@@ -209,7 +209,7 @@ fn cluster_error(action: &str, failure: Failure) -> ClusterError {
     match failure {
         Failure::Silent { reason } => ClusterError::Silent(reason),
         Failure::Off { .. } | Failure::Protocol { .. } => ClusterError::Silent(failure.to_string()),
-        Failure::Missing { .. } | Failure::K3s { .. } => {
+        Failure::Missing { .. } | Failure::Program { .. } => {
             ClusterError::Refused { action: action.into(), reason: failure.to_string() }
         }
     }

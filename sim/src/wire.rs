@@ -6,8 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hostler_plan::{
     document::Hardware,
     id::{Arch, BootId},
-    step::{ClusterRole, UnitState},
-    version::Version,
+    step::UnitState,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -71,22 +70,24 @@ pub enum Request {
         state: UnitState,
         enabled: bool,
     },
+    RestartUnit {
+        unit: String,
+    },
+    /// Makes the units known whose files were written since.
+    ReloadUnits,
     Reboot,
-    /// Answer: [`K3sAnswer`].
-    K3s,
-    /// Puts the binary in place and bootstraps, or joins with the secret.
-    InstallK3s {
-        binary: Bytes,
-        role: ClusterRole,
-        secret: Option<String>,
+    /// Answer: whether a file is there.
+    HasFile {
+        path: String,
     },
-    UpgradeK3s {
-        binary: Bytes,
+    /// Puts a program in place.
+    InstallProgram {
+        path: String,
+        content: Bytes,
     },
-    /// Answer: the secret.
-    MakeJoinSecret {
-        role: ClusterRole,
-        lifetime_seconds: u64,
+    /// Answer: what the program prints.
+    Run {
+        arguments: Vec<String>,
     },
     /// Answer: `Vec<(String, KubeNode)>`, each with how long its kubelet is silent.
     Nodes,
@@ -147,16 +148,9 @@ pub struct WireFile {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct UnitAnswer {
     pub unit: Option<Unit>,
-    /// K3s is still on its way up.
+    /// Its program is still on its way up.
     pub changing: bool,
-}
-
-/// What K3s is on a machine.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct K3sAnswer {
-    pub installed: Option<Version>,
-    pub running: Option<Version>,
-    pub role: Option<ClusterRole>,
+    pub main_pid: Option<u32>,
 }
 
 /// A node and how long its kubelet has been silent, in milliseconds.
@@ -204,7 +198,7 @@ pub enum Failure {
     #[error("this machine has no {what}")]
     Missing { what: String },
     #[error("{reason}")]
-    K3s { reason: String },
+    Program { reason: String },
     #[error("{reason}")]
     Protocol { reason: String },
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use hostler_plan::{id::NodeName, step::ClusterRole, version::Version};
 
 pub use cluster::PodKey;
-pub use k3s::{K3S_BINARY, K3sError, k3s_binary, version_of};
+pub use k3s::{K3S_PID, K3sError, k3s_binary, version_of};
 
 use cluster::{Cluster, PodState};
 use fault::{Fault, Faults};

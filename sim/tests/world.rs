@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end by panic, in its helpers too")]
 
-use hostler_executor::host::{
-    CordonAnswer, Eviction, Host as _, NodeReady, OWN_CORDON_MANAGER, OwnCordon, PodScope, UnitActivity,
+use hostler_executor::{
+    distribution::{
+        Distribution as _, Status,
+        k3s::{BINARY, K3s},
+    },
+    host::{CordonAnswer, Eviction, Host as _, NodeReady, OWN_CORDON_MANAGER, OwnCordon, PodScope, UnitActivity},
 };
 use hostler_plan::{
     health::Rule,
@@ -16,7 +20,7 @@ use hostler_sim::{
     host::SimHost,
     socket,
     world::{
-        K3S_BINARY, K3sError, PodKey, World,
+        K3sError, PodKey, World,
         budget::{Allowance, Amount, Budget, Limit, Matching},
         cluster::{Owner, PodState},
         eviction::EvictionAnswer,
@@ -40,7 +44,7 @@ const NEW: &str = "v1.34.2+k3s1";
 
 fn put_binary(world: &mut World, node: &NodeName, text: &str) {
     let content = k3s_binary(version(text), Arch::Aarch64);
-    world.machine_mut(node).unwrap().files.insert(K3S_BINARY.into(), File { mode: 0o755, content });
+    world.machine_mut(node).unwrap().files.insert(BINARY.into(), File { mode: 0o755, content });
 }
 
 /// A cluster of `s1` and workers `w1`.. that runs nothing.
@@ -338,7 +342,7 @@ fn an_agent_sees_the_same_machine_through_the_socket_and_in_the_process() {
     let far = SimHost::there(&path, names[0].clone()).unwrap();
     assert_eq!(near.hardware().unwrap(), far.hardware().unwrap());
     assert_eq!(near.boot_id().unwrap(), far.boot_id().unwrap());
-    assert_eq!(far.k3s().unwrap().running, Some(version(OLD)));
+    assert_eq!(K3s::status(&far).unwrap(), Status { running: Some(version(OLD)), role: Some(ClusterRole::Server) });
     assert_eq!(far.unit("k3s.service").unwrap().activity, UnitActivity::Active);
     assert!(far.set_unit("nothing.service", UnitState::Started, true).is_err());
     let cluster = far.cluster().expect("a server has credentials");

@@ -6,15 +6,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hostler_executor::host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake};
+use hostler_executor::host::{Cluster, Host, HostError, HostFile, UnitStatus, Wake};
 use hostler_facts::{Facts, Now, Source};
 use hostler_plan::{
     document::Hardware,
     fact::Reading,
     id::{Arch, BootId},
-    step::{ClusterRole, UnitState},
+    step::UnitState,
     timestamp::Timestamp,
-    version::Version,
 };
 
 /// The readers' time goes on by this much with each reading, so that every one of them is due each time and a change of
@@ -134,19 +133,19 @@ impl Host for Recorded {
         refused()
     }
 
-    fn k3s(&self) -> Result<K3sStatus, HostError> {
+    fn restart_unit(&self, _: &str) -> Result<(), HostError> {
         refused()
     }
 
-    fn install_k3s(&self, _: &K3sInstall<'_>) -> Result<(), HostError> {
+    fn reload_units(&self) -> Result<(), HostError> {
         refused()
     }
 
-    fn upgrade_k3s(&self, _: &Path, _: Version) -> Result<(), HostError> {
+    fn install_program(&self, _: &Path, _: &Path) -> Result<(), HostError> {
         refused()
     }
 
-    fn make_join_secret(&self, _: ClusterRole, _: Duration) -> Result<String, HostError> {
+    fn run(&self, _: &[&str], _: Duration) -> Result<String, HostError> {
         refused()
     }
 

@@ -1,3 +1,5 @@
+//! A cluster in memory.
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard},

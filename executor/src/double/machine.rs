@@ -1,3 +1,5 @@
+//! A machine in memory.
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -9,16 +11,19 @@ use hostler_plan::{
     document::Hardware,
     fact::{Reading, Series},
     id::{Arch, BootId},
-    step::{ClusterRole, UnitState},
+    step::UnitState,
     timestamp::Timestamp,
-    version::Version,
 };
 
 use super::DoubleCluster;
 use crate::{
-    host::{Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitActivity, UnitStatus, Wake},
+    host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Wake},
     protocol::Door,
 };
+
+/// The process of the one unit here that has one, and its program.
+const PID: u32 = 731;
+const RUNNING: &str = "/proc/731/exe";
 
 /// A machine in memory. Its clock moves only while somebody waits.
 #[derive(Debug)]
@@ -37,10 +42,10 @@ pub struct Inner {
     pub sysctls: BTreeMap<String, String>,
     pub packages: BTreeMap<String, String>,
     pub units: BTreeMap<String, UnitStatus>,
-    pub k3s: K3sStatus,
-    /// An upgrade leaves the old version running.
-    pub upgrade_fails: bool,
-    pub joined_with: Option<String>,
+    /// What the main process of a unit prints as its version: the content of its program when it was started.
+    pub running: BTreeMap<String, String>,
+    /// A restart brings the old program back.
+    pub restart_fails: bool,
     /// The process ends while the next package is being installed, and takes the installation along.
     pub ends_in_package: Option<Door>,
     /// The share of the root file system that is in use; none is not known.
@@ -61,9 +66,8 @@ impl Machine {
                 sysctls: BTreeMap::new(),
                 packages: BTreeMap::new(),
                 units: BTreeMap::new(),
-                k3s: K3sStatus::default(),
-                upgrade_fails: false,
-                joined_with: None,
+                running: BTreeMap::new(),
+                restart_fails: false,
                 ends_in_package: None,
                 disk_used: Some(0.5),
                 acts: Vec::new(),
@@ -80,6 +84,18 @@ impl Machine {
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
         // A test's "process" may have died with the lock in its hand.
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Runs the program that the unit's file names, where it has one.
+    fn start(&mut self, unit: &str) {
+        let text = |path: &Path| self.files.get(path).map(|file| String::from_utf8_lossy(&file.content).into_owned());
+        let file = text(&Path::new("/etc/systemd/system").join(unit)).unwrap_or_default();
+        let program = file.lines().find_map(|line| line.strip_prefix("ExecStart=")?.split(' ').next());
+        if let Some(content) = program.and_then(|program| text(Path::new(program))) {
+            self.running.insert(unit.to_owned(), content);
+        }
     }
 }
 
@@ -131,6 +147,22 @@ impl Host for Machine {
         inner.files.insert(path.to_owned(), file.clone());
         Ok(())
     }
+    fn install_program(&self, artifact: &Path, program: &Path) -> Result<(), HostError> {
+        let content = std::fs::read(artifact).unwrap();
+        self.write_file(program, &HostFile { content, mode: 0o755, uid: 0, gid: 0 })
+    }
+    /// Every program prints what its file holds, whatever it is asked; a running one what it held at its start.
+    fn run(&self, arguments: &[&str], _: Duration) -> Result<String, HostError> {
+        let inner = self.inner();
+        let missing = HostError::Missing { what: format!("program {}", arguments[0]) };
+        match arguments[0] {
+            RUNNING => inner.running.values().next().cloned().ok_or(missing),
+            program => {
+                let file = inner.files.get(Path::new(program)).ok_or(missing)?;
+                Ok(String::from_utf8(file.content.clone()).unwrap())
+            }
+        }
+    }
     fn module_is_loaded(&self, module: &str) -> Result<bool, HostError> {
         Ok(self.inner().modules.iter().any(|m| m == module))
     }
@@ -158,7 +190,7 @@ impl Host for Machine {
         Ok(())
     }
     fn unit(&self, unit: &str) -> Result<UnitStatus, HostError> {
-        let missing = UnitStatus { exists: false, activity: UnitActivity::Inactive, enabled: false };
+        let missing = UnitStatus { exists: false, activity: UnitActivity::Inactive, enabled: false, main_pid: None };
         let mut inner = self.inner();
         let found = inner.units.get(unit).copied().unwrap_or(missing);
         // A unit that is starting has started when it is looked at again.
@@ -174,7 +206,21 @@ impl Host for Machine {
             UnitState::Started => UnitActivity::Changing,
             UnitState::Stopped => UnitActivity::Inactive,
         };
-        self.inner().units.insert(unit.to_owned(), UnitStatus { exists: true, activity, enabled });
+        let mut inner = self.inner();
+        inner.start(unit);
+        let main_pid = inner.running.contains_key(unit).then_some(PID);
+        inner.units.insert(unit.to_owned(), UnitStatus { exists: true, activity, enabled, main_pid });
+        Ok(())
+    }
+    fn restart_unit(&self, unit: &str) -> Result<(), HostError> {
+        let mut inner = self.inner();
+        inner.acts.push(format!("restart {unit}"));
+        if !inner.restart_fails {
+            inner.start(unit);
+        }
+        Ok(())
+    }
+    fn reload_units(&self) -> Result<(), HostError> {
         Ok(())
     }
     fn reboot(&self) -> Result<(), HostError> {
@@ -182,29 +228,6 @@ impl Host for Machine {
         inner.acts.push("reboot".into());
         inner.boot += 1;
         Ok(())
-    }
-    fn k3s(&self) -> Result<K3sStatus, HostError> {
-        Ok(self.inner().k3s)
-    }
-    fn install_k3s(&self, install: &K3sInstall<'_>) -> Result<(), HostError> {
-        let mut inner = self.inner();
-        inner.acts.push(format!("install k3s {}", install.version));
-        inner.joined_with = install.join.map(|j| j.secret.to_owned());
-        inner.k3s =
-            K3sStatus { installed: Some(install.version), running: Some(install.version), role: Some(install.role) };
-        Ok(())
-    }
-    fn upgrade_k3s(&self, _: &Path, version: Version) -> Result<(), HostError> {
-        let mut inner = self.inner();
-        inner.acts.push(format!("upgrade k3s {version}"));
-        inner.k3s.installed = Some(version);
-        if !inner.upgrade_fails {
-            inner.k3s.running = Some(version);
-        }
-        Ok(())
-    }
-    fn make_join_secret(&self, _: ClusterRole, _: Duration) -> Result<String, HostError> {
-        Ok("K10::join-secret".into())
     }
     fn cluster(&self) -> Option<&dyn Cluster> {
         self.cluster.as_ref().map(|c| c as &dyn Cluster)

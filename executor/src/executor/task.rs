@@ -107,7 +107,7 @@ impl Executor {
     fn preflight(&mut self, plan: &Verified<Plan>, task: &Task, running: &Running) -> Result<(), StepError> {
         for (index, step) in task.steps.iter().enumerate() {
             let mut context = self.context(plan, task, running, index)?;
-            steps::preflight(step, &mut context)?;
+            steps::action(step).preflight(&mut context)?;
         }
         Ok(())
     }
@@ -169,7 +169,7 @@ impl Executor {
         self.say(&running.begun.plan, task, index, step.sentence(&task.subject));
         let begun_before = running.intents.contains_key(&index);
         let checked = self.context(plan, task, running, index).and_then(|mut context| {
-            let check = steps::check(step, &mut context)?;
+            let check = steps::action(step).check(&mut context)?;
             Ok((check, context.observations))
         });
         let proof = match checked {
@@ -184,8 +184,8 @@ impl Executor {
                 let at = self.control.host.now();
                 journal::write(&self.memory.disk, running, Record::Intent { step: index, boot_id, at })?;
                 let applied = self.context(plan, task, running, index).and_then(|mut context| {
-                    steps::apply(step, &mut context)?;
-                    let detail = steps::verify(step, &mut context)?;
+                    steps::action(step).apply(&mut context)?;
+                    let detail = steps::action(step).verify(&mut context)?;
                     Ok((detail, context.observations))
                 });
                 match applied {
@@ -258,12 +258,12 @@ impl Executor {
         let undone = match self.context(plan, task, running, running.proofs.len()) {
             Ok(mut context) => {
                 let touched = running.intents.keys().filter_map(|step| task.steps.get(*step));
-                steps::undo(&touched.collect::<Vec<_>>(), &outcome, &mut context)
+                touched.map(steps::action).find_map(|action| action.undo(&outcome, &mut context))
             }
             Err(_) => None,
         };
         let outcome = match undone {
-            Some(sentence) => steps::with_sentence(outcome, &sentence),
+            Some(sentence) => with_sentence(outcome, &sentence),
             None => outcome,
         };
         tracing::warn!("task {} {outcome}", task.id);
@@ -327,4 +327,17 @@ impl Executor {
 
 fn void(refused: &Refused) -> Outcome {
     Outcome::Failed { reason: format!("the plan does not count here any more: {}", refused.reason) }
+}
+
+/// The outcome with one more sentence for people.
+fn with_sentence(outcome: Outcome, sentence: &str) -> Outcome {
+    let longer = |reason: String| format!("{}. {sentence}", reason.trim_end_matches('.'));
+    match outcome {
+        Outcome::Succeeded {} => Outcome::Succeeded {},
+        Outcome::Failed { reason } => Outcome::Failed { reason: longer(reason) },
+        Outcome::Blocked { reason, blockers } => Outcome::Blocked { reason: longer(reason), blockers },
+        Outcome::TimedOut { reason } => Outcome::TimedOut { reason: longer(reason) },
+        Outcome::Unreachable { reason } => Outcome::Unreachable { reason: longer(reason) },
+        Outcome::Refused { refusal, reason } => Outcome::Refused { refusal, reason: longer(reason) },
+    }
 }

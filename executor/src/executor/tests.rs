@@ -22,6 +22,10 @@ use hostler_plan::{
 use super::{Ended, ExecutorError};
 use crate::{
     disk::crash::Killed,
+    distribution::{
+        Distribution as _, Install,
+        k3s::{CONFIG, K3s},
+    },
     double::{Fleet, Machine, artifact, task},
     host::{Host as _, UnitActivity, UnitStatus},
     protocol::{Door, Grant, Request},
@@ -224,7 +228,7 @@ fn many_steps(fleet: &Fleet) -> Signed {
         file("/etc/b", "b"),
         Step::UpgradeK3s(k3s::Upgrade { artifact: "k3s".parse().unwrap(), version: "v1.34.3+k3s1".parse().unwrap() }),
     ];
-    fleet.plan(1, steps, |p| p.artifacts = vec![artifact("k3s", b"binary")])
+    fleet.plan(1, steps, |p| p.artifacts = vec![artifact("k3s", NEW)])
 }
 
 fn prepared(fleet: &Fleet) -> Arc<Machine> {
@@ -232,17 +236,23 @@ fn prepared(fleet: &Fleet) -> Arc<Machine> {
     {
         let mut inner = machine.inner();
         inner.sysctls.insert("net.ipv4.ip_forward".into(), "0".into());
-        let stopped = UnitStatus { exists: true, activity: UnitActivity::Inactive, enabled: false };
+        let stopped = UnitStatus { exists: true, activity: UnitActivity::Inactive, enabled: false, main_pid: None };
         inner.units.insert("ssh.service".into(), stopped);
-        let old = "v1.34.2+k3s1".parse().unwrap();
-        inner.k3s =
-            crate::host::K3sStatus { installed: Some(old), running: Some(old), role: Some(ClusterRole::Worker) };
     }
     let folder = fleet.directory.path().join("artifacts");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join(Digest::of(b"binary").hex()), b"binary").unwrap();
+    std::fs::write(folder.join(Digest::of(NEW).hex()), NEW).unwrap();
+    let old = folder.join("old");
+    std::fs::write(&old, OLD).unwrap();
+    K3s::install(&*machine, &Install { artifact: &old, role: ClusterRole::Worker, join: None }).unwrap();
+    std::fs::remove_file(&old).unwrap();
+    machine.inner().acts.clear();
     machine
 }
+
+/// What these programs print as their version, and in the double they hold nothing else.
+const OLD: &[u8] = b"k3s version v1.34.2+k3s1 (double)";
+const NEW: &[u8] = b"k3s version v1.34.3+k3s1 (double)";
 
 #[test]
 fn a_task_of_many_families_ends_as_it_should_and_goes_on_after_its_reboot() {
@@ -254,7 +264,7 @@ fn a_task_of_many_families_ends_as_it_should_and_goes_on_after_its_reboot() {
     assert_eq!(receipts[0].boot_id.as_str(), "b2");
     let inner = machine.inner();
     assert_eq!(inner.acts.iter().filter(|a| *a == "reboot").count(), 1);
-    assert_eq!(inner.acts.iter().filter(|a| a.starts_with("upgrade")).count(), 1);
+    assert_eq!(inner.acts.iter().filter(|a| a.starts_with("restart")).count(), 1);
     assert_eq!(inner.sysctls["net.ipv4.ip_forward"], "1");
     assert!(inner.files.contains_key(Path::new("/etc/sysctl.d/90-hostler-net.ipv4.ip_forward.conf")));
     assert_eq!(receipts[0].observation("version"), Some("v1.34.3+k3s1"));
@@ -302,7 +312,7 @@ fn killed_at_every_write_the_task_ends_the_same_and_no_number_is_signed_twice() 
         assert!(finished, "point {point}");
         assert_eq!(signed.len(), 1, "point {point}");
         let inner = machine.inner();
-        assert_eq!(inner.acts.iter().filter(|a| a.starts_with("upgrade")).count(), 1, "point {point}");
+        assert_eq!(inner.acts.iter().filter(|a| a.starts_with("restart")).count(), 1, "point {point}");
         let reboots = inner.acts.iter().filter(|a| *a == "reboot").count();
         assert_eq!(reboots, 1, "point {point}: {:?}", inner.acts);
         if !crashed {
@@ -356,7 +366,7 @@ fn wait_until(condition: impl Fn() -> bool) {
 fn an_upgrade_that_comes_back_on_the_old_version_fails_and_says_so() {
     let fleet = Fleet::new();
     let machine = prepared(&fleet);
-    machine.inner().upgrade_fails = true;
+    machine.inner().restart_fails = true;
     let (receipts, _) = work(&fleet, &machine, &grant(&many_steps(&fleet)));
     match &receipts[0].outcome {
         Outcome::Failed { reason } => assert!(reason.contains("expected v1.34.3+k3s1, found v1.34.2+k3s1"), "{reason}"),
@@ -369,7 +379,7 @@ fn an_upgrade_that_comes_back_on_the_old_version_fails_and_says_so() {
 fn a_join_opens_the_secret_that_a_server_sealed_to_this_node() {
     let fleet = Fleet::new();
     let machine = prepared(&fleet);
-    machine.inner().k3s = crate::host::K3sStatus::default();
+    machine.inner().units.clear();
     let join = Step::JoinK3s(k3s::Join {
         artifact: "k3s".parse().unwrap(),
         version: "v1.34.3+k3s1".parse().unwrap(),
@@ -378,7 +388,7 @@ fn a_join_opens_the_secret_that_a_server_sealed_to_this_node() {
         admitted_by: TaskId::new("s1.admit").unwrap(),
     });
     let plan = fleet.plan(1, vec![], |p| {
-        p.artifacts = vec![artifact("k3s", b"binary")];
+        p.artifacts = vec![artifact("k3s", NEW)];
         p.tasks = vec![
             task("s1.admit", "s1", "w1", &[], vec![Step::AdmitToK3s(k3s::Admit { lifetime_seconds: 600 })]),
             task("w1.work", "w1", "w1", &["s1.admit"], vec![join]),
@@ -391,7 +401,9 @@ fn a_join_opens_the_secret_that_a_server_sealed_to_this_node() {
     let (receipts, refusals) = work(&fleet, &machine, &[Request::Plan(plan), Request::Grant(grant)]);
     assert_eq!(refusals, []);
     assert_eq!(receipts[0].outcome, Outcome::Succeeded {});
-    assert_eq!(machine.inner().joined_with.as_deref(), Some("K10::secret"));
+    let config = machine.inner().files[Path::new(CONFIG)].clone();
+    assert_eq!(config.content, b"server: \"https://10.0.0.1:6443\"\ntoken: \"K10::secret\"\n");
+    assert_eq!(config.mode, 0o600);
 }
 
 #[test]

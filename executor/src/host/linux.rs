@@ -2,7 +2,6 @@
 
 mod command;
 mod files;
-mod k3s;
 mod systemd;
 
 use std::{
@@ -16,15 +15,12 @@ use hostler_plan::{
     document::Hardware,
     fact::Reading,
     id::{Arch, BootId},
-    step::{ClusterRole, UnitState},
+    step::UnitState,
     timestamp::Timestamp,
-    version::Version,
 };
 
 use self::command::run;
-use super::{
-    ClockSource, Cluster, Host, HostError, HostFile, K3sInstall, K3sStatus, UnitStatus, Wake, kube::KubeCluster,
-};
+use super::{ClockSource, Cluster, Host, HostError, HostFile, UnitStatus, Wake, kube::KubeCluster};
 use crate::memory;
 
 /// A module or a parameter is a matter of milliseconds; a Pi under load gets this long.
@@ -35,11 +31,6 @@ const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
 
 /// What systemd sends to every process of a unit that stops (signal(7)).
 const SIGTERM: i32 = 15;
-
-/// The kubelet's own credentials with kubeadm and with K3s. The API server's admission NodeRestriction lets them change
-/// their own node, `spec.unschedulable` and annotations included, and no other.
-const KUBELET_KUBECONFIGS: [&str; 2] =
-    ["/etc/kubernetes/kubelet.conf", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig"];
 
 /// The kernel's bit for a clock that nobody set (`STA_UNSYNC`, linux/timex.h).
 const UNSYNCHRONISED: i64 = 0x40;
@@ -53,24 +44,27 @@ pub struct Linux {
     facts: Mutex<Facts>,
     clock: ClockSource,
     kubeconfigs: Vec<PathBuf>,
+    kubelet_kubeconfigs: Vec<PathBuf>,
     cluster: OnceLock<KubeCluster>,
     /// Through the kubelet's credentials, which may change their own node alone.
     kubelet: OnceLock<KubeCluster>,
 }
 
 impl Linux {
-    /// This machine; the cluster is reached with the first of `kubeconfigs` that exists, once it does.
-    pub fn new(kubeconfigs: Vec<PathBuf>, clock: ClockSource) -> Self {
-        Self { clock, ..Self::at(Path::new("/"), kubeconfigs) }
+    /// This machine; the cluster is reached with the first of `kubeconfigs` that exists, once it does, and its own node
+    /// with one of `kubelet_kubeconfigs`.
+    pub fn new(kubeconfigs: Vec<PathBuf>, kubelet_kubeconfigs: Vec<PathBuf>, clock: ClockSource) -> Self {
+        Self { clock, ..Self::at(Path::new("/"), kubeconfigs, kubelet_kubeconfigs) }
     }
 
-    fn at(root: &Path, kubeconfigs: Vec<PathBuf>) -> Self {
+    fn at(root: &Path, kubeconfigs: Vec<PathBuf>, kubelet_kubeconfigs: Vec<PathBuf>) -> Self {
         Self {
             root: root.to_owned(),
             started: Instant::now(),
             facts: Mutex::new(Facts::new(Source::real())),
             clock: ClockSource::default(),
             kubeconfigs,
+            kubelet_kubeconfigs,
             cluster: OnceLock::new(),
             kubelet: OnceLock::new(),
         }
@@ -159,6 +153,14 @@ impl Host for Linux {
         files::write(&self.path(path), file)
     }
 
+    fn install_program(&self, artifact: &Path, program: &Path) -> Result<(), HostError> {
+        files::install(artifact, &self.path(program))
+    }
+
+    fn run(&self, arguments: &[&str], limit: Duration) -> Result<String, HostError> {
+        run(arguments, limit)
+    }
+
     fn module_is_loaded(&self, module: &str) -> Result<bool, HostError> {
         let name = module.replace('-', "_");
         if self.path(Path::new("/sys/module")).join(&name).exists() {
@@ -192,7 +194,7 @@ impl Host for Linux {
         let query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}\\t${Version}", package];
         match run(&query, QUICK) {
             Ok(text) => Ok(text.trim().strip_prefix("installed\t").map(str::to_owned)),
-            Err(HostError::Command { .. }) => Ok(None),
+            Err(HostError::Command { .. } | HostError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -222,44 +224,32 @@ impl Host for Linux {
         systemd::set(unit, state, enabled)
     }
 
+    fn restart_unit(&self, unit: &str) -> Result<(), HostError> {
+        systemd::restart(unit)
+    }
+
+    fn reload_units(&self) -> Result<(), HostError> {
+        systemd::reload()
+    }
+
     fn reboot(&self) -> Result<(), HostError> {
         reboot_asked(run(&["systemctl", "--no-block", "reboot"], QUICK))
     }
 
-    fn k3s(&self) -> Result<K3sStatus, HostError> {
-        k3s::status(&self.root)
-    }
-
-    fn install_k3s(&self, install: &K3sInstall<'_>) -> Result<(), HostError> {
-        k3s::install(&self.root, install)
-    }
-
-    fn upgrade_k3s(&self, binary: &Path, version: Version) -> Result<(), HostError> {
-        k3s::upgrade(&self.root, binary, version)
-    }
-
-    fn make_join_secret(&self, role: ClusterRole, lifetime: Duration) -> Result<String, HostError> {
-        k3s::join_secret(&self.root, role, lifetime)
-    }
-
     fn cluster(&self) -> Option<&dyn Cluster> {
-        self.reach(&self.cluster, self.kubeconfigs.iter().map(PathBuf::as_path))
+        self.reach(&self.cluster, &self.kubeconfigs)
     }
 
     fn own_cluster(&self) -> Option<&dyn Cluster> {
-        self.cluster().or_else(|| self.reach(&self.kubelet, KUBELET_KUBECONFIGS.into_iter().map(Path::new)))
+        self.cluster().or_else(|| self.reach(&self.kubelet, &self.kubelet_kubeconfigs))
     }
 }
 
 impl Linux {
     /// The cluster behind the first of these files that exists, once one does.
-    fn reach<'a, 'p>(
-        &self,
-        cluster: &'a OnceLock<KubeCluster>,
-        mut kubeconfigs: impl Iterator<Item = &'p Path>,
-    ) -> Option<&'a dyn Cluster> {
+    fn reach<'a>(&self, cluster: &'a OnceLock<KubeCluster>, kubeconfigs: &[PathBuf]) -> Option<&'a dyn Cluster> {
         if cluster.get().is_none() {
-            let path = kubeconfigs.find(|p| self.path(p).exists())?;
+            let path = kubeconfigs.iter().find(|p| self.path(p).exists())?;
             match KubeCluster::new(self.path(path)) {
                 Ok(new) => {
                     // Somebody else may have been faster; theirs is as good.
@@ -303,7 +293,7 @@ mod tests {
 
     fn machine() -> (tempfile::TempDir, Linux) {
         let root = tempfile::tempdir().unwrap();
-        let linux = Linux::at(root.path(), vec!["/etc/kubernetes/admin.conf".into()]);
+        let linux = Linux::at(root.path(), vec!["/etc/kubernetes/admin.conf".into()], vec!["/kubelet.conf".into()]);
         (root, linux)
     }
 
@@ -332,7 +322,7 @@ mod tests {
     fn a_worker_reaches_its_own_node_with_its_kubelets_file_and_no_other() {
         let (root, linux) = machine();
         assert!(linux.own_cluster().is_none());
-        put(root.path(), "var/lib/rancher/k3s/agent/kubelet.kubeconfig", "kubelet");
+        put(root.path(), "kubelet.conf", "kubelet");
         assert!(linux.own_cluster().is_some() && linux.cluster().is_none(), "a worker tells nothing of the cluster");
         put(root.path(), "etc/kubernetes/admin.conf", "admin");
         assert!(linux.cluster().is_some());

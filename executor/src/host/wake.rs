@@ -1,3 +1,5 @@
+//! What ends a wait before its time.
+
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hostler_executor::distribution::k3s;
 use hostler_plan::{
     id::{BootId, NodeName},
     step::ClusterRole,
@@ -131,8 +132,8 @@ impl Machine {
     /// The unit K3s runs under.
     pub fn k3s_unit(role: ClusterRole) -> &'static str {
         match role {
-            ClusterRole::Server => "k3s.service",
-            ClusterRole::Worker => "k3s-agent.service",
+            ClusterRole::Server => k3s::SERVER_UNIT,
+            ClusterRole::Worker => k3s::AGENT_UNIT,
         }
     }
 
@@ -178,6 +179,19 @@ impl Machine {
             self.k3s.process = Process::Running { version, since: now };
         }
         booted
+    }
+
+    /// Knows the units whose files were written since.
+    pub(crate) fn reload_units(&mut self) {
+        let written = self.files.keys().filter_map(|path| path.strip_prefix("/etc/systemd/system/"));
+        for unit in written {
+            self.units.entry(unit.to_owned()).or_default();
+        }
+    }
+
+    /// The process of a unit that has one here.
+    pub(crate) fn process_of(&self, unit: &str) -> Option<Process> {
+        (self.k3s.role.map(Self::k3s_unit) == Some(unit)).then_some(self.k3s.process)
     }
 
     /// Brings a unit into a state; a K3s unit takes its process with it.

@@ -1,5 +1,7 @@
+//! Programs, run by their argument list.
+
 use std::{
-    io::Read,
+    io::{ErrorKind, Read},
     os::unix::process::ExitStatusExt as _,
     process::{Command, Stdio},
     thread::JoinHandle,
@@ -31,7 +33,10 @@ pub fn run(arguments: &[&str], limit: Duration) -> Result<String, HostError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| failed("not started".into(), e.to_string()))?;
+        .map_err(|e| match e.kind() {
+            ErrorKind::NotFound => HostError::Missing { what: format!("program {program}") },
+            _ => failed("not started".into(), e.to_string()),
+        })?;
     let out = child.stdout.take().map(collect);
     let err = child.stderr.take().map(collect);
     let began = Instant::now();
@@ -96,7 +101,11 @@ mod tests {
             Err(HostError::Command { output, .. }) => assert!(output.contains("/nowhere-at-all"), "{output}"),
             other => panic!("{other:?}"),
         }
-        assert!(matches!(run(&["/no/such/program"], limit), Err(HostError::Command { .. })));
+        let missing = run(&["/no/such/program"], limit);
+        assert!(
+            matches!(&missing, Err(HostError::Missing { what }) if what == "program /no/such/program"),
+            "{missing:?}"
+        );
         let ended = run(&["sh", "-c", "kill -TERM $$"], limit);
         assert!(matches!(ended, Err(HostError::Signalled { signal: 15, .. })), "{ended:?}");
         let slow = run(&["sleep", "60"], Duration::from_millis(50));

@@ -1,13 +1,13 @@
 //! Files of the machine: read without following links, written whole with their owner and mode.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, Permissions},
     io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
-use hostler_daemon::durable::{Access, Prepared};
+use hostler_daemon::durable::{self, Access, Prepared};
 
 use crate::host::{HostError, HostFile};
 
@@ -43,6 +43,18 @@ pub fn write(path: &Path, file: &HostFile) -> Result<(), HostError> {
     }
     let access = Access::Owned { mode: file.mode, uid: file.uid, gid: file.gid };
     Prepared::write(path, &file.content, access).and_then(Prepared::put_in_place).map_err(place)
+}
+
+/// Puts a program in its place; one that runs keeps the old file.
+pub fn install(artifact: &Path, program: &Path) -> Result<(), HostError> {
+    let wrong = |e: io::Error| failed("installing", program, &e);
+    let directory = program.parent().unwrap_or(Path::new("/"));
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let new = directory.join(format!("{name}.hostler-new"));
+    fs::create_dir_all(directory).map_err(wrong)?;
+    fs::copy(artifact, &new).map_err(wrong)?;
+    fs::set_permissions(&new, Permissions::from_mode(0o755)).map_err(wrong)?;
+    durable::put_in_place(&new, program).map_err(wrong)
 }
 
 pub fn failed(action: &'static str, path: &Path, error: &io::Error) -> HostError {

@@ -1,3 +1,5 @@
+//! systemd, asked through systemctl.
+
 use std::time::Duration;
 
 use hostler_plan::step::UnitState;
@@ -9,7 +11,7 @@ use crate::host::{HostError, UnitActivity, UnitStatus};
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn status(unit: &str) -> Result<UnitStatus, HostError> {
-    let show = ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState", "--", unit];
+    let show = ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState,MainPID", "--", unit];
     Ok(read(&run(&show, LIMIT)?))
 }
 
@@ -21,12 +23,6 @@ pub fn set(unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError>
     let verb = if enabled { verb } else { "disable" };
     run(&["systemctl", verb, "--", unit], LIMIT)?;
     run(&["systemctl", "--no-block", action, "--", unit], LIMIT).map(|_| ())
-}
-
-/// One property of a unit; empty when it has none.
-pub fn property(unit: &str, name: &str) -> Result<String, HostError> {
-    let show = ["systemctl", "show", &format!("--property={name}"), "--value", "--", unit];
-    Ok(run(&show, LIMIT)?.trim().to_owned())
 }
 
 pub fn reload() -> Result<(), HostError> {
@@ -48,6 +44,7 @@ fn read(text: &str) -> UnitStatus {
             _ => UnitActivity::Inactive,
         },
         enabled: matches!(value("UnitFileState"), "enabled" | "enabled-runtime" | "static" | "alias"),
+        main_pid: value("MainPID").parse().ok().filter(|pid| *pid != 0),
     }
 }
 
@@ -57,9 +54,15 @@ mod tests {
 
     #[test]
     fn systemctl_show_is_read() {
-        let found = read("LoadState=loaded\nActiveState=activating\nUnitFileState=enabled\n");
-        assert_eq!(found, UnitStatus { exists: true, activity: UnitActivity::Changing, enabled: true });
-        let found = read("LoadState=not-found\nActiveState=inactive\nUnitFileState=\n");
-        assert_eq!(found, UnitStatus { exists: false, activity: UnitActivity::Inactive, enabled: false });
+        let found = read("LoadState=loaded\nActiveState=activating\nUnitFileState=enabled\nMainPID=731\n");
+        assert_eq!(
+            found,
+            UnitStatus { exists: true, activity: UnitActivity::Changing, enabled: true, main_pid: Some(731) }
+        );
+        let found = read("LoadState=not-found\nActiveState=inactive\nUnitFileState=\nMainPID=0\n");
+        assert_eq!(
+            found,
+            UnitStatus { exists: false, activity: UnitActivity::Inactive, enabled: false, main_pid: None }
+        );
     }
 }

@@ -20,7 +20,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use hostler_daemon::process::{self, EndSignals};
-use hostler_executor::host::{Host, Linux};
+use hostler_executor::host::Host;
 use hostler_tests::{
     recorded::Recorded,
     stand::{Setup, Stand},
@@ -133,7 +133,7 @@ fn agent(config: &Path, machine: Option<&Path>) -> anyhow::Result<()> {
     process::run(hostler_agent::command::BLOCKING_THREADS, async {
         let host: Arc<dyn Host> = match machine {
             Some(folder) => Arc::new(Recorded::open(folder)?),
-            None => Arc::new(Linux::new(settings.kubeconfigs.clone(), settings.clock)),
+            None => Arc::new(hostler_executor::this_machine(settings.kubeconfigs.clone(), settings.clock)),
         };
         hostler_agent::run(settings, host, signals()?.wait()).await?;
         Ok(())

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     control::{POLL, span},
     host::{ClusterError, Eviction, Node, NodeReady, Owner, Phase, Pod, PodKey, PodScope},
-    steps::{StepContext, StepError},
+    steps::action::{StepContext, StepError},
 };
 
 /// How often a budget is asked again; kubectl's figure.

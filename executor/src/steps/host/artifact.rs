@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use hostler_plan::id::ArtifactName;
+use hostler_plan::{id::ArtifactName, step::StageArtifact};
 
-use super::{Check, StepContext, StepError};
 use crate::{
     artifacts::{self, Found},
     protocol::Fetch,
+    steps::action::{Action, Check, StepContext, StepError},
 };
 
 /// The largest artifact (70 MB) over the slowest link we support (1 Mbit/s) takes 10 minutes.
@@ -19,7 +19,17 @@ const RETRY: Duration = Duration::from_secs(10);
 /// Bytes that do not match are fetched once more from the beginning: a cut transfer looks like that too.
 const MISMATCHES: u32 = 2;
 
-pub fn check(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+impl Action for StageArtifact {
+    fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+        check(&self.artifact, context)
+    }
+
+    fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        fetch(&self.artifact, context)
+    }
+}
+
+fn check(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<Check, StepError> {
     let artifact = context.artifact(name)?;
     let path = artifacts::path(context.disk, &artifact.sha256);
     match artifacts::examine(&path, &artifact).map_err(|e| failed(name, &e))? {
@@ -33,7 +43,7 @@ pub fn check(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<Check
     }
 }
 
-pub fn apply(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepError> {
+fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let artifact = context.artifact(name)?;
     let into = artifacts::partial_path(context.disk, &artifact.sha256)?;
     let began = context.now();
@@ -79,7 +89,7 @@ pub fn apply(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), S
 pub fn staged(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<PathBuf, StepError> {
     match check(name, context)? {
         Check::Done(_) => {}
-        Check::Ready | Check::Mismatch { .. } => apply(name, context)?,
+        Check::Ready | Check::Mismatch { .. } => fetch(name, context)?,
     }
     Ok(artifacts::path(context.disk, &context.artifact(name)?.sha256))
 }

@@ -3,18 +3,36 @@
 use std::time::Duration;
 
 use hostler_daemon::say_once::SayOnce;
-use hostler_plan::{timestamp::Timestamp, trust, version::Version};
+use hostler_plan::{step::AwaitReady, timestamp::Timestamp, trust, version::Version};
 
-use super::{StepContext, StepError};
 use crate::{
     control::{POLL, span},
     host::{ClusterError, Node, NodeReady},
+    steps::{
+        action::{Action, Check, StepContext, StepError},
+        host::reboot::BOOT_ID,
+    },
 };
 
 /// A node that has been Ready at another version for so long beyond the soak did not upgrade.
 const WRONG_VERSION: Duration = Duration::from_secs(30);
 
-pub fn await_ready(
+impl Action for AwaitReady {
+    fn check(&self, _: &mut StepContext<'_>) -> Result<Check, StepError> {
+        Ok(Check::Ready)
+    }
+
+    fn apply(&self, _: &mut StepContext<'_>) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
+        let (soak, limit) = (Duration::from_secs(self.for_seconds), Duration::from_secs(self.timeout_seconds));
+        await_ready(self.version, soak, limit, context)
+    }
+}
+
+fn await_ready(
     version: Option<Version>,
     soak: Duration,
     limit: Duration,
@@ -97,7 +115,7 @@ fn rebooted_to(subject: &str, context: &StepContext<'_>) -> Option<String> {
         .iter()
         .filter_map(|stored| trust::receipt(context.roster, &stored.0).ok())
         .filter(|r| r.document().plan == plan && r.document().node.as_str() == subject)
-        .find_map(|r| r.document().observation(super::reboot::BOOT_ID).map(str::to_owned))
+        .find_map(|r| r.document().observation(BOOT_ID).map(str::to_owned))
 }
 
 fn judge(found: &Result<Option<Node>, String>, version: Option<Version>, rebooted_to: Option<&str>) -> State {

@@ -12,12 +12,15 @@ use super::{
 };
 use crate::{
     host::{Budget, Cluster, ClusterError, Node, NodeReady, Pod, PodScope},
-    steps::{StepContext, StepError, cordon},
+    steps::{
+        action::{StepContext, StepError},
+        kube::subject::subject,
+    },
 };
 
 /// Ends the task before anything was touched when the drain cannot work.
 pub fn preflight(options: &Options, context: &mut StepContext<'_>) -> Result<(), StepError> {
-    let node = cordon::subject(context)?;
+    let node = subject(context)?;
     if let NodeReady::Unknown { since } = node.ready {
         return Err(silent(&node, since, context));
     }

@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use hostler_plan::step::Drain;
 
-use super::{Check, StepContext, StepError};
-pub use engine::apply;
-pub use preflight::preflight;
+use super::subject::subject;
+use crate::{
+    control::span,
+    steps::action::{Action, Check, StepContext, StepError},
+};
 
 /// What the plan allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub struct Options {
 }
 
 /// The options of a drain step.
-pub fn options(step: &Drain) -> Options {
+fn options(step: &Drain) -> Options {
     Options {
         timeout: Duration::from_secs(step.timeout_seconds),
         delete_empty_dir_data: step.delete_empty_dir_data,
@@ -38,9 +40,27 @@ pub fn options(step: &Drain) -> Options {
     }
 }
 
+impl Action for Drain {
+    fn preflight(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        preflight::preflight(&options(self), context)
+    }
+
+    fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+        check(&options(self), context)
+    }
+
+    fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        engine::apply(&options(self), context)
+    }
+
+    fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
+        verify(&options(self), context)
+    }
+}
+
 /// Drained is: no pod left that should go. Not being cordoned is no state to drain in.
-pub fn check(options: &Options, context: &mut StepContext<'_>) -> Result<Check, StepError> {
-    let node = super::cordon::subject(context)?;
+fn check(options: &Options, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+    let node = subject(context)?;
     if !node.unschedulable {
         return Ok(Check::Mismatch {
             expected: format!("{} cordoned before it is drained", node.name),
@@ -53,7 +73,7 @@ pub fn check(options: &Options, context: &mut StepContext<'_>) -> Result<Check, 
 }
 
 /// Looks once more, and tells how it went.
-pub fn verify(options: &Options, context: &mut StepContext<'_>) -> Result<String, StepError> {
+fn verify(options: &Options, context: &mut StepContext<'_>) -> Result<String, StepError> {
     let detail = match check(options, context)? {
         Check::Done(detail) => detail,
         Check::Ready => return Err(StepError::Failed(format!("{}: new pods came to it", context.subject()))),
@@ -63,7 +83,7 @@ pub fn verify(options: &Options, context: &mut StepContext<'_>) -> Result<String
     };
     let moved = context.observations.iter().find(|o| o.name == "pods_moved").map_or("0", |o| &o.value);
     let moved = if moved == "1" { "1 pod".to_owned() } else { format!("{moved} pods") };
-    let mut sentence = format!("{detail}: {moved} moved in {}", crate::control::span(context.began(), context.now()));
+    let mut sentence = format!("{detail}: {moved} moved in {}", span(context.began(), context.now()));
     for down in context.observations.iter().filter(|o| o.name == "down_until_uncordon") {
         sentence.push_str(&format!("; stays down until uncordon: {}", down.value));
     }

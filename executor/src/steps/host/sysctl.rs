@@ -2,27 +2,35 @@
 
 use std::path::PathBuf;
 
-use super::{Check, StepContext, StepError};
-use crate::host::HostFile;
+use hostler_plan::step::EnsureSysctl;
 
-pub fn check(key: &str, value: &str, context: &mut StepContext<'_>) -> Result<Check, StepError> {
-    valid(key, value)?;
-    let Some(found) = context.host().read_sysctl(key)? else {
-        return Ok(Check::Mismatch {
-            expected: format!("kernel parameter {key}"),
-            found: "no such parameter; load its module first".into(),
-        });
-    };
-    let persistent = context.host().read_file(&path(key))? == Some(file(key, value));
-    if persistent && same(&found, value) {
-        return Ok(Check::Done(format!("{key} is {value}, now and at every boot")));
+use crate::{
+    host::HostFile,
+    steps::action::{Action, Check, StepContext, StepError},
+};
+
+impl Action for EnsureSysctl {
+    fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+        let Self { key, value } = self;
+        valid(key, value)?;
+        let Some(found) = context.host().read_sysctl(key)? else {
+            return Ok(Check::Mismatch {
+                expected: format!("kernel parameter {key}"),
+                found: "no such parameter; load its module first".into(),
+            });
+        };
+        let persistent = context.host().read_file(&path(key))? == Some(file(key, value));
+        if persistent && same(&found, value) {
+            return Ok(Check::Done(format!("{key} is {value}, now and at every boot")));
+        }
+        Ok(Check::Ready)
     }
-    Ok(Check::Ready)
-}
 
-pub fn apply(key: &str, value: &str, context: &mut StepContext<'_>) -> Result<(), StepError> {
-    context.host().write_file(&path(key), &file(key, value))?;
-    Ok(context.host().write_sysctl(key, value)?)
+    fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        let Self { key, value } = self;
+        context.host().write_file(&path(key), &file(key, value))?;
+        Ok(context.host().write_sysctl(key, value)?)
+    }
 }
 
 /// The kernel separates numbers by tabs where people write blanks.

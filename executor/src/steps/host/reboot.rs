@@ -1,0 +1,27 @@
+//! `host.reboot`: proved by another boot id, in another process.
+
+use hostler_plan::step::Reboot;
+
+use crate::steps::action::{Action, Check, StepContext, StepError};
+
+/// The observation that names the boot the machine came up in.
+pub const BOOT_ID: &str = "boot_id";
+
+impl Action for Reboot {
+    fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+        let now = context.host().boot_id()?;
+        match &context.first_attempt {
+            Some((before, _)) if *before != now => {
+                let detail = format!("rebooted: boot id {now}, before {before}");
+                context.observe(BOOT_ID, now.as_str());
+                Ok(Check::Done(detail))
+            }
+            Some(_) | None => Ok(Check::Ready),
+        }
+    }
+
+    fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        context.host().reboot()?;
+        Err(StepError::Rebooting)
+    }
+}
