@@ -2,7 +2,7 @@
 //!
 //! A minute of facts becomes one value per fact, ten minutes become one chunk: the ten values and their mean. The newest
 //! two hours are shown by the minute, the rest by the ten minutes. A chunk has under 455 bytes with its key, so a day of a
-//! node is under 64 KiB.
+//! node is under 64 KiB. In memory only the newest two hours stand by the minute; the rest is means, 15 KiB in all.
 //!
 //! Times are the coordinator's, whose clock may be wrong and step. A node has its 288 chunks however that goes: those
 //! farthest from the present go first, and what lies ahead of the present or too far behind it is not shown. A clock
@@ -68,10 +68,30 @@ impl Chunk {
         }
         Some(chunk)
     }
+}
 
-    fn mean(&self, fact: usize) -> Option<f32> {
-        let known: Vec<f32> = self.values[fact].iter().copied().filter(|v| v.is_finite()).collect();
-        (!known.is_empty()).then(|| known.iter().sum::<f32>() / known.len() as f32)
+/// What is remembered of a chunk.
+#[derive(Debug)]
+enum Remembered {
+    Minutes(Box<Chunk>),
+    /// Of every fact; one that was not there is NaN.
+    Means([f32; FACTS.len()]),
+}
+
+impl Remembered {
+    fn mean(&self, fact: usize) -> f32 {
+        match self {
+            Remembered::Means(means) => means[fact],
+            Remembered::Minutes(chunk) => {
+                let known: Vec<f32> = chunk.values[fact].iter().copied().filter(|v| v.is_finite()).collect();
+                if known.is_empty() { f32::NAN } else { known.iter().sum::<f32>() / known.len() as f32 }
+            }
+        }
+    }
+
+    /// Lets the minutes go.
+    fn shrink(&mut self) {
+        *self = Remembered::Means(std::array::from_fn(|fact| self.mean(fact)));
     }
 }
 
@@ -84,7 +104,7 @@ pub struct History {
 #[derive(Debug, Default)]
 struct Past {
     /// By number.
-    chunks: BTreeMap<u64, Chunk>,
+    chunks: BTreeMap<u64, Remembered>,
     /// The chunk that is being filled, or was last.
     present: u64,
 }
@@ -106,9 +126,12 @@ impl History {
         let number = at.unix_seconds() / CHUNK_SECONDS;
         let minute = usize::try_from(at.unix_seconds() % CHUNK_SECONDS / MINUTE).unwrap_or(0);
         let past = self.nodes.entry(node.clone()).or_default();
-        let completed = past.chunks.get(&past.present).filter(|last| last.number != number).cloned();
-        past.present = number;
-        let chunk = past.chunks.entry(number).or_insert_with(|| Chunk::new(number));
+        let completed = past.unfinished().filter(|last| last.number != number).cloned();
+        if past.present != number {
+            past.present = number;
+            past.shrink();
+        }
+        let chunk = past.fill(number);
         for (fact, value) in key_facts(reading).into_iter().enumerate() {
             // The first value of a minute stands for it; later ones differ little and cost nothing this way.
             if chunk.values[fact][minute].is_nan()
@@ -129,13 +152,14 @@ impl History {
         if past.chunks.is_empty() || chunk.number <= now || past.present > now {
             past.present = chunk.number;
         }
-        past.chunks.insert(chunk.number, chunk);
+        past.chunks.insert(chunk.number, Remembered::Minutes(Box::new(chunk)));
+        past.shrink();
         past.forget();
     }
 
     /// The chunks that are being filled, to be kept before a stop.
     pub fn unfinished(&self) -> impl Iterator<Item = (&NodeName, &Chunk)> {
-        self.nodes.iter().filter_map(|(node, past)| Some((node, past.chunks.get(&past.present)?)))
+        self.nodes.iter().filter_map(|(node, past)| Some((node, past.unfinished()?)))
     }
 
     /// Every fact of a node that has values, as lines.
@@ -143,13 +167,17 @@ impl History {
         let Some(past) = self.nodes.get(node) else { return Vec::new() };
         let lines = FACTS.iter().enumerate().map(|(fact, name)| {
             let mut points = Vec::new();
-            for chunk in past.chunks.range(oldest_kept(past.present)..=past.present).map(|(_, chunk)| chunk) {
-                let begin = chunk.number * CHUNK_SECONDS;
-                if chunk.number + FINE_CHUNKS > past.present {
-                    let minutes = chunk.values[fact].iter().zip(0_u64..).filter(|(v, _)| v.is_finite());
-                    points.extend(minutes.map(|(v, i)| (begin + i * MINUTE, f64::from(*v))));
-                } else if let Some(mean) = chunk.mean(fact) {
-                    points.push((begin, f64::from(mean)));
+            for (number, remembered) in past.chunks.range(oldest_kept(past.present)..=past.present) {
+                let begin = number * CHUNK_SECONDS;
+                match remembered {
+                    Remembered::Minutes(chunk) if number + FINE_CHUNKS > past.present => {
+                        let minutes = chunk.values[fact].iter().zip(0_u64..).filter(|(v, _)| v.is_finite());
+                        points.extend(minutes.map(|(v, i)| (begin + i * MINUTE, f64::from(*v))));
+                    }
+                    Remembered::Minutes(_) | Remembered::Means(_) => {
+                        let mean = remembered.mean(fact);
+                        points.extend(mean.is_finite().then(|| (begin, f64::from(mean))));
+                    }
                 }
             }
             (*name, points)
@@ -159,11 +187,44 @@ impl History {
 }
 
 impl Past {
+    /// The chunk that is being filled.
+    fn unfinished(&self) -> Option<&Chunk> {
+        match self.chunks.get(&self.present)? {
+            Remembered::Minutes(chunk) => Some(chunk),
+            Remembered::Means(_) => None,
+        }
+    }
+
+    /// The chunk with that number, to be filled. After a step back of the clock its minutes may be gone: then it is begun
+    /// anew.
+    fn fill(&mut self, number: u64) -> &mut Chunk {
+        let fresh = || Remembered::Minutes(Box::new(Chunk::new(number)));
+        let remembered = self.chunks.entry(number).or_insert_with(fresh);
+        loop {
+            match remembered {
+                Remembered::Minutes(chunk) => return chunk,
+                Remembered::Means(_) => *remembered = fresh(),
+            }
+        }
+    }
+
+    /// Lets the minutes go of the chunks that are shown by their means. Not of what lies ahead of the present or too far
+    /// behind it: that is another clock's time, which may come back.
+    fn shrink(&mut self) {
+        let coarse = oldest_kept(self.present)..(self.present + 1).saturating_sub(FINE_CHUNKS);
+        if coarse.is_empty() {
+            return;
+        }
+        let with_minutes = |(_, r): &(&u64, &mut Remembered)| matches!(r, Remembered::Minutes(_));
+        self.chunks.range_mut(coarse).rev().take_while(with_minutes).for_each(|(_, remembered)| remembered.shrink());
+    }
+
     /// Lets go of what is more than a node may have, the farthest from the present first. Gives the numbers.
     fn forget(&mut self) -> Vec<u64> {
         let mut forgotten = Vec::new();
         while self.chunks.len() > CHUNKS {
-            let distance = |end: Option<(&u64, &Chunk)>| end.map_or(0, |(number, _)| number.abs_diff(self.present));
+            let distance =
+                |end: Option<(&u64, &Remembered)>| end.map_or(0, |(number, _)| number.abs_diff(self.present));
             let oldest_first = distance(self.chunks.first_key_value()) >= distance(self.chunks.last_key_value());
             let gone = if oldest_first { self.chunks.pop_first() } else { self.chunks.pop_last() };
             forgotten.extend(gone.map(|(number, _)| number));
@@ -241,9 +302,10 @@ mod tests {
         assert_eq!(again.lines(&node), lines);
     }
 
-    /// Ten minutes of readings, from that minute on.
-    fn ten_minutes(history: &mut History, node: &NodeName, from: u64, value: f64) {
-        (from..from + 10).for_each(|minute| drop(history.add(node, at(minute), &load(value))));
+    /// Ten minutes of readings, from that minute on. Gives what is to be kept.
+    fn ten_minutes(history: &mut History, node: &NodeName, from: u64, value: f64) -> Vec<Chunk> {
+        let add = |minute| history.add(node, at(minute), &load(value));
+        (from..from + 10).filter_map(add).map(|completed| completed.chunk).collect()
     }
 
     #[test]
@@ -253,22 +315,24 @@ mod tests {
         // Far enough from the beginning for a step to the past.
         let start = 2 * YEAR;
         for wrong in [start + YEAR, start - YEAR] {
-            let mut history = History::default();
+            let (mut history, mut kept) = (History::default(), Vec::new());
             for chunk in 0..100 {
-                ten_minutes(&mut history, &node, start + chunk * 10, 1.0);
+                kept.extend(ten_minutes(&mut history, &node, start + chunk * 10, 1.0));
             }
-            ten_minutes(&mut history, &node, wrong, 9.0);
+            kept.extend(ten_minutes(&mut history, &node, wrong, 9.0));
             let points = history.lines(&node).remove(0).1;
             assert_eq!(points.len(), 10, "only what is near the clock as it is");
             assert!(points.iter().all(|(_, value)| *value == 9.0));
-            ten_minutes(&mut history, &node, start + 1010, 2.0);
+            kept.extend(ten_minutes(&mut history, &node, start + 1010, 2.0));
             let points = history.lines(&node).remove(0).1;
             assert!(points.iter().all(|(_, value)| *value != 9.0), "{points:?}");
             assert_eq!((points[0].0, points.last().unwrap().1), (at(start).unix_seconds(), 2.0));
             // The same after a restart.
             let mut again = History::default();
-            for chunk in history.nodes[&node].chunks.values() {
-                again.restore(&node, chunk.clone(), at(start + 1020));
+            kept.extend(history.unfinished().map(|(_, chunk)| chunk.clone()));
+            kept.sort_by_key(|chunk| chunk.number);
+            for chunk in kept {
+                again.restore(&node, chunk, at(start + 1020));
             }
             assert_eq!(again.lines(&node), history.lines(&node));
         }
