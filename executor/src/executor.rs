@@ -188,6 +188,9 @@ impl Executor {
                     let memory = &mut self.memory;
                     memory.receipts.prune(&memory.disk, memory.state.open_plans())?;
                     artifacts::prune(&memory.disk, memory.state.held_plans())?;
+                } else {
+                    // Equal, and it may have been verified again just now.
+                    self.memory.state = state;
                 }
                 self.show();
             }
@@ -259,10 +262,12 @@ impl Executor {
     }
 
     /// Whether the task may start here and now, and which receipts prove it.
-    fn judge_grant(&self, grant: &Grant) -> Result<(Verified<Plan>, Vec<Digest>), Refused> {
-        let Memory { state, me, .. } = &self.memory;
+    fn judge_grant(&mut self, grant: &Grant) -> Result<(Verified<Plan>, Vec<Digest>), Refused> {
+        let clock = self.clock();
+        let Memory { state, me, .. } = &mut self.memory;
         let held = state.held_plan(me, &grant.plan)?;
-        let (_, plan) = state.accept_plan(self.clock(), me, held.signed())?;
+        let (equal, plan) = state.accept_plan(clock, me, held.signed())?;
+        *state = equal;
         let task = plan.document().task(&grant.task).ok_or_else(|| {
             let (task, plan) = (&grant.task, grant.plan.short());
             Refused::new(

@@ -4,10 +4,10 @@
 //! fraction, nesting deeper than [`MAX_DEPTH`] and bytes after the end are errors; unknown keys are refused by the
 //! types themselves (`deny_unknown_fields`).
 
-use std::{collections::BTreeSet, fmt};
+use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 use serde::{
-    Deserializer, Serialize,
+    Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
 
@@ -21,8 +21,18 @@ pub struct InvalidJson(String);
 
 /// Parses `bytes` as one strict JSON value of type `T`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidJson> {
+    check(bytes)?;
+    read(bytes)
+}
+
+/// Whether `bytes` are one strict JSON value, of whatever type.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), InvalidJson> {
     let mut scan = serde_json::Deserializer::from_slice(bytes);
-    Strict { depth: 0 }.deserialize(&mut scan).and_then(|()| scan.end()).map_err(|e| InvalidJson(e.to_string()))?;
+    Strict { depth: 0 }.deserialize(&mut scan).and_then(|()| scan.end()).map_err(|e| InvalidJson(e.to_string()))
+}
+
+/// Reads what passed [`check`].
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidJson> {
     serde_json::from_slice(bytes).map_err(|e| InvalidJson(e.to_string()))
 }
 
@@ -84,7 +94,7 @@ impl<'de> Visitor<'de> for Strict {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = BTreeSet::new();
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(Key(key)) = map.next_key::<Key>()? {
             map.next_value_seed(self.deeper()?)?;
             if let Some(twice) = seen.replace(key) {
                 return Err(A::Error::custom(format!("key {twice:?} stands twice")));
@@ -94,6 +104,10 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
+/// A key as it stands in the bytes, where no escape stands in it.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,9 +116,17 @@ mod tests {
     fn loose_json_is_refused() {
         let parse = |text: &str| parse::<serde_json::Value>(text.as_bytes());
         assert!(parse(r#"{"a":[1,{"b":"c"}],"d":null,"e":-1}"#).is_ok());
-        for bad in
-            [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"b":1}}"#, "[1.5]", "[1e3]", "{} {}", "{}x", "", "{\"a\":\"\u{0}\"}"]
-        {
+        for bad in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":{"b":1,"b":1}}"#,
+            "[1.5]",
+            "[1e3]",
+            "{} {}",
+            "{}x",
+            "",
+            "{\"a\":\"\u{0}\"}",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(parse(&format!("{}{}", "[".repeat(16), "]".repeat(16))).is_ok());

@@ -28,7 +28,7 @@ pub use shape::MAX_BESIDE;
 pub use state::NodeState;
 pub use threshold::{Duty, SignedBy, counted, threshold};
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -45,32 +45,49 @@ use crate::{
 pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// A document whose signatures, form and place in the fleet were checked. There is no other way to make one than the
-/// functions of this module, so it is proof wherever it is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified<T> {
+/// functions of this module, so it is proof wherever it is asked for. A copy costs nothing.
+#[derive(Debug)]
+pub struct Verified<T>(Arc<Content<T>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Content<T> {
     document: T,
     digest: Digest,
     signed: Signed,
 }
 
+impl<T> Clone for Verified<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: PartialEq> PartialEq for Verified<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl<T: Eq> Eq for Verified<T> {}
+
 impl<T> Verified<T> {
     fn new(document: T, signed: &Signed) -> Self {
-        Self { document, digest: signed.digest(), signed: signed.clone() }
+        Self(Arc::new(Content { document, digest: signed.digest(), signed: signed.clone() }))
     }
 
     /// What the document says.
     pub fn document(&self) -> &T {
-        &self.document
+        &self.0.document
     }
 
     /// The digest of its exact bytes: its identity.
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.0.digest
     }
 
     /// Its exact bytes and signatures, to hand on.
     pub fn signed(&self) -> &Signed {
-        &self.signed
+        &self.0.signed
     }
 }
 
@@ -141,7 +158,8 @@ fn parse<T: DeserializeOwned>(kind: DocumentKind, fleet: Option<&FleetId>, bytes
             format!("the {} is {e}; make it again with this version of hostler", kind.noun()),
         )
     };
-    let header: Header = json::parse(bytes).map_err(malformed)?;
+    json::check(bytes).map_err(malformed)?;
+    let header: Header = json::read(bytes).map_err(malformed)?;
     let expected = format!("{}/v1", kind.namespace());
     if header.document_type != expected {
         return Err(Refused::new(
@@ -161,7 +179,7 @@ fn parse<T: DeserializeOwned>(kind: DocumentKind, fleet: Option<&FleetId>, bytes
             ),
         ));
     }
-    json::parse(bytes).map_err(malformed)
+    json::read(bytes).map_err(malformed)
 }
 
 /// Text from outside, short enough for a sentence.

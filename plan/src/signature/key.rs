@@ -1,6 +1,6 @@
 //! Public keys of people and nodes, in the form of OpenSSH.
 
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,36 +12,50 @@ pub const KEY_TYPES: [&str; 4] =
     ["ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256", "sk-ecdsa-sha2-nistp256@openssh.com"];
 
 /// An SSH public key as `authorized_keys` writes it, without a comment: `ssh-ed25519 AAAA…`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct PublicKey(ssh_key::PublicKey);
+pub struct PublicKey {
+    key: ssh_key::PublicKey,
+    /// Found when it is first asked for; a roster's keys are asked again and again.
+    fingerprint: OnceLock<Fingerprint>,
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for PublicKey {}
 
 impl PublicKey {
     /// Reads `ssh-ed25519 AAAA… [comment]`; the comment is dropped.
     pub fn from_openssh(text: &str) -> Result<Self, InvalidId> {
-        let mut key = ssh_key::PublicKey::from_openssh(text.trim_end()).map_err(|_| InvalidId {
+        let key = ssh_key::PublicKey::from_openssh(text.trim_end()).map_err(|_| InvalidId {
             what: "SSH public key",
             expected: "one line such as ssh-ed25519 AAAA…",
             found: text.chars().take(80).collect(),
         })?;
-        key.set_comment("");
-        Ok(Self(key))
+        Ok(key.into())
     }
 
     /// The fingerprint that `ssh-keygen -l` prints: how keys are told apart and counted.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::new(self.0.fingerprint(ssh_key::HashAlg::Sha256).to_string())
-            .expect("ssh-key writes SHA-256 fingerprints in this form")
+        let found = || {
+            Fingerprint::new(self.key.fingerprint(ssh_key::HashAlg::Sha256).to_string())
+                .expect("ssh-key writes SHA-256 fingerprints in this form")
+        };
+        self.fingerprint.get_or_init(found).clone()
     }
 
     /// The key as RFC 4253 writes it: what stands in base64 behind the type.
     pub fn to_wire(&self) -> Vec<u8> {
-        self.0.to_bytes().expect("a key that was read can be written")
+        self.key.to_bytes().expect("a key that was read can be written")
     }
 
     /// The key's type as SSH names it, such as `ssh-ed25519`.
     pub fn key_type(&self) -> String {
-        self.0.algorithm().to_string()
+        self.key.algorithm().to_string()
     }
 
     /// Whether signatures by this key can count: only types in [`KEY_TYPES`].
@@ -51,20 +65,20 @@ impl PublicKey {
 
     /// The key for the ssh-key crate.
     pub fn as_ssh(&self) -> &ssh_key::PublicKey {
-        &self.0
+        &self.key
     }
 }
 
 impl From<ssh_key::PublicKey> for PublicKey {
     fn from(mut key: ssh_key::PublicKey) -> Self {
         key.set_comment("");
-        Self(key)
+        Self { key, fingerprint: OnceLock::new() }
     }
 }
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_openssh().map_err(|_| fmt::Error)?)
+        f.write_str(&self.key.to_openssh().map_err(|_| fmt::Error)?)
     }
 }
 

@@ -1,10 +1,13 @@
 //! Whether a plan counts: signed by enough, of this fleet and epoch, in time, and whole.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
-    document::{DocumentKind, Plan, Roster, Signed},
-    id::Fingerprint,
+    document::{DocumentKind, Plan, Roster, RosterNode, RosterStatus, Signed},
+    id::{Fingerprint, NodeName},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{
@@ -192,15 +195,18 @@ pub(super) fn fits(root: &TrustedRoot, roster: &Verified<Roster>, plan: &Verifie
 
 /// Every target once, active in the roster, under the same key and architecture.
 fn check_targets(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
-    for (i, target) in plan.targets.iter().enumerate() {
+    let listed: BTreeMap<&NodeName, &RosterNode> =
+        roster.nodes.iter().filter(|n| n.status == RosterStatus::Active).map(|n| (&n.name, n)).collect();
+    let mut names = BTreeSet::new();
+    for target in &plan.targets {
         let name = &target.node;
-        if plan.targets[..i].iter().any(|t| t.node == *name) {
+        if !names.insert(name) {
             return Err(Refused::new(
                 Refusal::Malformed,
                 format!("plan {}: expected every target once, found {name} again; make the plan again", plan.seq),
             ));
         }
-        let Some(node) = roster.active(name) else {
+        let Some(node) = listed.get(name) else {
             return Err(Refused::new(
                 Refusal::NotATarget,
                 format!(

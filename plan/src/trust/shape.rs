@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     document::{Plan, Roster, Target, Task},
+    id::NodeName,
     refusal::{Refusal, Refused},
     step::Step,
 };
@@ -25,17 +26,29 @@ pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
     if plan.tasks.is_empty() {
         return malformed(plan, "expected at least one task, found none");
     }
+    let names = Names {
+        targets: plan.targets.iter().map(|t| (&t.node, t)).collect(),
+        nodes: roster.nodes.iter().map(|n| &n.name).collect(),
+    };
     let mut earlier: BTreeMap<&str, &Task> = BTreeMap::new();
     for task in &plan.tasks {
-        check_task(roster, plan, task, &earlier)?;
+        check_task(roster, plan, task, &names, &earlier)?;
         if earlier.insert(task.id.as_str(), task).is_some() {
             return malformed(plan, &format!("expected every task once, found {} again", task.id));
         }
     }
-    if let Some(idle) = plan.targets.iter().find(|t| !plan.tasks.iter().any(|task| task.node == t.node)) {
+    let at_work: BTreeSet<&NodeName> = plan.tasks.iter().map(|task| &task.node).collect();
+    if let Some(idle) = plan.targets.iter().find(|t| !at_work.contains(&t.node)) {
         return malformed(plan, &format!("expected a task for every target, found none for {}", idle.node));
     }
     Ok(())
+}
+
+/// Who is named where, for the many questions about it.
+struct Names<'a> {
+    targets: BTreeMap<&'a NodeName, &'a Target>,
+    /// Of the roster.
+    nodes: BTreeSet<&'a NodeName>,
 }
 
 fn malformed<T>(plan: &Plan, reason: &str) -> Result<T, Refused> {
@@ -73,12 +86,18 @@ fn check_artifacts(plan: &Plan) -> Result<(), Refused> {
     Ok(())
 }
 
-fn check_task(roster: &Roster, plan: &Plan, task: &Task, earlier: &BTreeMap<&str, &Task>) -> Result<(), Refused> {
+fn check_task(
+    roster: &Roster,
+    plan: &Plan,
+    task: &Task,
+    names: &Names,
+    earlier: &BTreeMap<&str, &Task>,
+) -> Result<(), Refused> {
     let id = &task.id;
-    let Some(target) = plan.target(&task.node) else {
+    let Some(&target) = names.targets.get(&task.node) else {
         return malformed(plan, &format!("expected the node of task {id} among the targets, found {}", task.node));
     };
-    if !roster.nodes.iter().any(|n| n.name == task.subject) {
+    if !names.nodes.contains(&task.subject) {
         let (subject, version) = (&task.subject, roster.version);
         return malformed(plan, &format!("expected the subject of task {id} in roster {version}, found {subject}"));
     }

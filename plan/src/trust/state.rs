@@ -23,11 +23,29 @@ pub struct NodeState {
     /// The newest plan and those beside it; those not among them are void.
     open: Vec<PlanRef>,
     /// Those of the open ones whose bytes arrived.
-    plans: Vec<Verified<Plan>>,
+    plans: Vec<Held>,
     floor: Timestamp,
     counter: u64,
     last_receipt: Option<Digest>,
 }
+
+/// A plan that was accepted.
+#[derive(Debug, Clone)]
+struct Held {
+    plan: Verified<Plan>,
+    /// Under which root and roster everything about it was verified in this process that no clock changes. Under others,
+    /// and in the next process, that counts for nothing.
+    under: Option<(Digest, Digest)>,
+}
+
+/// What is held is the same however often it was verified.
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.plan == other.plan
+    }
+}
+
+impl Eq for Held {}
 
 impl NodeState {
     /// The state of a node that has just enrolled. `build_time` is when this program was built: no true clock shows less.
@@ -109,7 +127,9 @@ impl NodeState {
 
     /// Judges a plan that was offered, in this order: size, root, signatures, form, fleet, threshold, epoch, number,
     /// clock and times, root and roster, targets and content, and last whether this node is meant. The state that comes
-    /// back must be stored before the first step. A plan that is held already gives the same state: go on with it.
+    /// back must be stored before the first step. A plan that is held already gives an equal state: go on with it.
+    /// Signatures and content of one whose bytes and signatures are those that are held are verified again only when
+    /// another root or roster came since; number and times are judged each time.
     pub fn accept_plan(
         &self,
         clock: Clock,
@@ -119,35 +139,47 @@ impl NodeState {
         trust::check_size(DocumentKind::Plan, signed)?;
         let now = self.time(clock);
         self.root.check_expiry(now)?;
-        let plan = plans::authentic(&self.root, signed)?;
+        let known = self.plans.iter().find(|held| held.plan.signed() == signed && self.stands(held));
+        let plan = match known {
+            Some(held) => held.plan.clone(),
+            None => plans::authentic(&self.root, signed)?,
+        };
         let this = PlanRef { seq: plan.document().seq, digest: plan.digest() };
         self.check_number(this)?;
-        let held = self.plans.iter().any(|p| p.digest() == this.digest);
-        if !held {
+        let held = self.plans.iter().position(|held| held.plan.digest() == this.digest);
+        if held.is_none() {
             self.check_clock(clock, this.seq)?;
         }
         plans::in_time(&self.root, &plan, Moment::Starting(now))?;
-        self.check_fit(&plan, me)?;
-        if held {
-            return Ok((self.clone(), plan));
+        match known {
+            Some(_) => plans::is_target(&plan, me)?,
+            None => self.check_fit(&plan, me)?,
         }
         let mut next = self.clone();
+        if let Some(held) = held {
+            // Other signatures beside the same bytes count today; those that are held stay.
+            if next.plans[held].plan.signed() == signed {
+                next.plans[held] = Held { plan: plan.clone(), under: self.judges() };
+            }
+            return Ok((next, plan));
+        }
         if this.seq > self.seq {
             next.seq = this.seq;
             next.open = vec![this];
             next.open.extend(plan.document().beside.iter().filter(|other| self.may_stay(other)));
-            next.plans.retain(|p| next.open.iter().any(|o| o.digest == p.digest()));
+            next.plans.retain(|held| next.open.iter().any(|o| o.digest == held.plan.digest()));
         }
-        next.plans.push(plan.clone());
+        next.plans.push(Held { plan: plan.clone(), under: self.judges() });
         let created = plan.document().created;
         Ok((next.with_floor(clock, created), plan))
     }
 
-    /// An open plan that was accepted before, verified again from its stored bytes under the root and roster that are
-    /// held now. Its times are not looked at: a step that was begun is finished or undone even when the plan has expired.
+    /// An open plan that was accepted before and counts under the root and roster that are held now: verified again from
+    /// its stored bytes when it was not verified under these. Its times are not looked at: a step that was begun is
+    /// finished or undone even when the plan has expired.
     /// To start a task, ask [`accept_plan`](Self::accept_plan) again with its bytes.
     pub fn held_plan(&self, me: &Identity, digest: &Digest) -> Result<Verified<Plan>, Refused> {
-        let held = self.plans.iter().find(|p| p.digest() == *digest).ok_or_else(|| {
+        let held = self.plans.iter().find(|held| held.plan.digest() == *digest).ok_or_else(|| {
             Refused::new(
                 Refusal::Replay,
                 format!(
@@ -156,15 +188,30 @@ impl NodeState {
                 ),
             )
         })?;
-        let plan = plans::authentic(&self.root, held.signed())?;
+        if self.stands(held) {
+            plans::in_time(&self.root, &held.plan, Moment::Begun)?;
+            plans::is_target(&held.plan, me)?;
+            return Ok(held.plan.clone());
+        }
+        let plan = plans::authentic(&self.root, held.plan.signed())?;
         plans::in_time(&self.root, &plan, Moment::Begun)?;
         self.check_fit(&plan, me)?;
         Ok(plan)
     }
 
+    /// Whether a plan was verified in this process under the very root and roster that are held.
+    fn stands(&self, held: &Held) -> bool {
+        held.under.is_some() && held.under == self.judges()
+    }
+
+    /// The documents that every plan is judged by.
+    fn judges(&self) -> Option<(Digest, Digest)> {
+        Some((self.root.digest(), self.roster.as_ref()?.digest()))
+    }
+
     /// The plans whose bytes are held, as they were accepted.
     pub fn held_plans(&self) -> impl Iterator<Item = &Verified<Plan>> {
-        self.plans.iter()
+        self.plans.iter().map(|held| &held.plan)
     }
 
     /// Counts a receipt that this node is about to sign or has signed. Stored before the receipt is sent.
@@ -334,7 +381,7 @@ impl From<NodeState> for Stored {
             roster: s.roster.as_ref().map(|r| stored(r.signed())),
             seq: s.seq,
             open: s.open,
-            plans: s.plans.iter().map(|p| stored(p.signed())).collect(),
+            plans: s.plans.iter().map(|held| stored(held.plan.signed())).collect(),
             floor: s.floor,
             counter: s.counter,
             last_receipt: s.last_receipt,
@@ -369,7 +416,7 @@ impl TryFrom<Stored> for NodeState {
             roster,
             seq: s.seq,
             open: s.open,
-            plans,
+            plans: plans.into_iter().map(|plan| Held { plan, under: None }).collect(),
             floor: s.floor,
             counter: s.counter,
             last_receipt: s.last_receipt,

@@ -208,6 +208,46 @@ fn a_plan_that_is_held_is_judged_again_by_what_is_held_now() {
     assert_refused(state.held_plan(&identity("w1"), &plan.digest()), Refusal::NotATarget, &["w2"]);
 }
 
+/// Whether both are the very same proof, and not one that was earned again.
+fn is_same(one: &Verified<Plan>, other: &Verified<Plan>) -> bool {
+    std::ptr::eq(one.document(), other.document())
+}
+
+#[test]
+fn a_plan_is_verified_once_and_again_when_root_roster_signatures_or_process_are_others() {
+    let p41 = numbered(41, &[]);
+    let (state, plan) = accept(&fresh(), &p41).unwrap();
+    let held = |state: &NodeState| state.held_plan(&identity("w1"), &p41.digest()).unwrap();
+    assert!(is_same(&plan, &held(&state)));
+    assert!(is_same(&plan, &accept(&state, &p41).unwrap().1));
+
+    // Read back from the disk it has proved nothing; accepted again it has.
+    let read = NodeState::from_bytes(&state.to_bytes()).unwrap();
+    assert!(!is_same(&held(&read), &held(&read)));
+    let (read, _) = accept(&read, &p41).unwrap();
+    assert!(is_same(&held(&read), &held(&read)));
+
+    let mut newer = roster();
+    newer.version += 1;
+    let (state, _) = state.accept_roster(clock(), &signed_roster(&newer)).unwrap();
+    assert!(!is_same(&plan, &held(&state)), "another roster");
+    let (state, again) = accept(&state, &p41).unwrap();
+    assert!(is_same(&again, &held(&state)));
+
+    let mut next = root();
+    next.version += 1;
+    let state = state.accept_root(clock(), &signed(DocumentKind::Root, &next, &[ADA, BEN])).unwrap();
+    assert!(!is_same(&again, &held(&state)), "another root");
+    let (state, again) = accept(&state, &p41).unwrap();
+
+    let twice = Signed { signatures: [p41.signatures.clone(), p41.signatures.clone()].concat(), ..p41.clone() };
+    let (state, other) = accept(&state, &twice).unwrap();
+    assert!(!is_same(&again, &other), "other signatures");
+    assert_eq!(held(&state).signed(), &p41, "what is held stays");
+    let none = Signed { signatures: Vec::new(), ..p41.clone() };
+    assert_refused(accept(&state, &none), Refusal::BadSignature, &["no signature"]);
+}
+
 #[test]
 fn a_refusal_leaves_no_trace_and_the_next_good_input_works() {
     let (state, _) = accept(&fresh(), &numbered(41, &[])).unwrap();
