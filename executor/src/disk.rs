@@ -103,26 +103,29 @@ impl Disk {
     /// and its length, and the file system has nothing of its own to write: on ext4 many times faster than
     /// [`replace`](Self::replace), and kinder to an SD card. One that is too short is replaced by one with room.
     pub fn overwrite(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        if self.patch(name, bytes, bytes.len() as u64)? {
+            return Ok(());
+        }
+        let mut longer = bytes.to_vec();
+        longer.resize(bytes.len().next_multiple_of(ROOM), 0);
+        self.replace(name, &longer)
+    }
+
+    /// The same for a file that has at least so many bytes already; false, and nothing is done, when it has not.
+    pub fn patch(&self, name: &str, bytes: &[u8], least: u64) -> Result<bool, DiskError> {
         let path = self.path(name);
         let file = match OpenOptions::new().write(true).open(&path) {
-            Ok(file) => Some(file),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(reason) => return Err(DiskError::Io { action: "opening", path, reason }),
         };
-        let length = file.as_ref().map_or(Ok(0), |f| f.metadata().map(|m| m.len()));
-        match file {
-            Some(file) if length.map_err(io_error("reading", &path))? >= bytes.len() as u64 => {
-                self.point();
-                file.write_all_at(bytes, 0).and_then(|()| file.sync_data()).map_err(io_error("writing", &path))?;
-                self.point();
-                Ok(())
-            }
-            Some(_) | None => {
-                let mut longer = bytes.to_vec();
-                longer.resize(bytes.len().next_multiple_of(ROOM), 0);
-                self.replace(name, &longer)
-            }
+        if file.metadata().map_err(io_error("reading", &path))?.len() < least {
+            return Ok(false);
         }
+        self.point();
+        file.write_all_at(bytes, 0).and_then(|()| file.sync_data()).map_err(io_error("writing", &path))?;
+        self.point();
+        Ok(true)
     }
 
     /// Adds bytes to the end of a file.

@@ -1,11 +1,10 @@
 //! What a node holds, and how each input changes it or is refused.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     document::{DocumentKind, Plan, PlanRef, Receipt, Roster, Signed},
-    entry::StoredDocument,
-    id::{Digest, Epoch, Seq},
+    id::{Digest, Epoch, FleetId, Seq},
     json,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
@@ -14,8 +13,7 @@ use crate::{
 
 /// What a node knows and must not forget: it is written and synced before anything is done because of it. Every change
 /// gives a new state; a refusal gives none, so a refused input cannot leave a trace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Stored", into = "Stored")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeState {
     root: TrustedRoot,
     roster: Option<Verified<Roster>>,
@@ -264,14 +262,46 @@ impl NodeState {
         Ok(next)
     }
 
-    /// The state as a file holds it: JSON that people can read, with the documents' exact bytes inside.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        json::write(self)
+    /// The state as a file holds it: JSON that people can read, with the documents by their digests.
+    pub fn to_index(&self) -> Vec<u8> {
+        json::write(&Stored::of(self))
     }
 
-    /// Reads back [`to_bytes`](Self::to_bytes). What does not hold together is damage, never a first run.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Refused> {
-        json::parse(bytes).map_err(|e| damaged(e.to_string()))
+    /// The exact bytes of the documents that the index names, in its order, each behind its digest.
+    pub fn documents(&self) -> Vec<(Digest, &[u8])> {
+        let root = (self.root.digest(), self.root.signed());
+        let roster = self.roster.iter().map(|roster| (roster.digest(), roster.signed()));
+        let plans = self.plans.iter().map(|held| (held.plan.digest(), held.plan.signed()));
+        let all = std::iter::once(root).chain(roster).chain(plans);
+        all.map(|(digest, signed)| (digest, signed.bytes.as_slice())).collect()
+    }
+
+    /// Reads back [`to_index`](Self::to_index); `document` gives the bytes of each document that it names. What does not
+    /// hold together is damage, never a first run.
+    ///
+    /// What was verified when it was accepted is not verified again under a root that may have dropped its signer since;
+    /// its digest stands in the index, and a plan is verified again before it runs.
+    pub fn from_index(index: &[u8], document: impl Fn(&Digest) -> Option<Vec<u8>>) -> Result<Self, Refused> {
+        let stored: Stored = json::parse(index).map_err(|e| damaged(e.to_string()))?;
+        let whole = Self::restored(stored, document);
+        whole.map_err(|refused| if refused.refusal == Refusal::DamagedState { refused } else { damaged(refused) })
+    }
+
+    fn restored(stored: Stored, document: impl Fn(&Digest) -> Option<Vec<u8>>) -> Result<Self, Refused> {
+        let signed = |named: &Named| named.with(document(&named.digest));
+        let root = TrustedRoot::restore(&signed(&stored.root)?)?;
+        let fleet = root.root().fleet_id.clone();
+        let roster = stored.roster.as_ref().map(|named| restore(DocumentKind::Roster, &fleet, &signed(named)?));
+        let plans = stored.plans.iter().map(|named| restore(DocumentKind::Plan, &fleet, &signed(named)?));
+        let plans = plans.collect::<Result<Vec<Verified<Plan>>, Refused>>()?;
+        let Stored { seq, open, floor, counter, last_receipt, .. } = stored;
+        let newest = open.iter().map(|o| o.seq).max().unwrap_or(Seq(0));
+        let listed = |p: &Verified<Plan>| open.contains(&PlanRef { seq: p.document().seq, digest: p.digest() });
+        if newest != seq || !plans.iter().all(listed) || (counter == 0) != last_receipt.is_none() {
+            return Err(damaged("its numbers do not fit each other"));
+        }
+        let plans = plans.into_iter().map(|plan| Held { plan, under: None }).collect();
+        Ok(Self { root, roster: roster.transpose()?, seq, open, plans, floor, counter, last_receipt })
     }
 
     /// Whether a plan can stay open beside a newer one: it is open, or this node never saw one so new. What was void
@@ -356,11 +386,11 @@ fn damaged(what: impl std::fmt::Display) -> Refused {
 struct Stored {
     #[serde(rename = "_type")]
     state_type: StateType,
-    root: StoredDocument,
-    roster: Option<StoredDocument>,
+    root: Named,
+    roster: Option<Named>,
     seq: Seq,
     open: Vec<PlanRef>,
-    plans: Vec<StoredDocument>,
+    plans: Vec<Named>,
     floor: Timestamp,
     counter: u64,
     last_receipt: Option<Digest>,
@@ -368,20 +398,28 @@ struct Stored {
 
 #[derive(Serialize, Deserialize)]
 enum StateType {
-    #[serde(rename = "hostler-node-state/v1")]
-    V1,
+    #[serde(rename = "hostler-node-state/v2")]
+    V2,
 }
 
-impl From<NodeState> for Stored {
-    fn from(s: NodeState) -> Self {
-        let stored = |signed: &Signed| StoredDocument(signed.clone());
+/// A document without its bytes.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    digest: Digest,
+    signatures: Vec<String>,
+}
+
+impl Stored {
+    fn of(s: &NodeState) -> Self {
+        let named = |digest, signed: &Signed| Named { digest, signatures: signed.signatures.clone() };
         Self {
-            state_type: StateType::V1,
-            root: stored(s.root.signed()),
-            roster: s.roster.as_ref().map(|r| stored(r.signed())),
+            state_type: StateType::V2,
+            root: named(s.root.digest(), s.root.signed()),
+            roster: s.roster.as_ref().map(|r| named(r.digest(), r.signed())),
             seq: s.seq,
-            open: s.open,
-            plans: s.plans.iter().map(|held| stored(held.plan.signed())).collect(),
+            open: s.open.clone(),
+            plans: s.plans.iter().map(|held| named(held.plan.digest(), held.plan.signed())).collect(),
             floor: s.floor,
             counter: s.counter,
             last_receipt: s.last_receipt,
@@ -389,37 +427,18 @@ impl From<NodeState> for Stored {
     }
 }
 
-/// What was verified when it was accepted is not verified again under a root that may have dropped its signer since;
-/// its digest stands beside it, and a plan is verified again before it runs.
-impl TryFrom<Stored> for NodeState {
-    type Error = Refused;
-
-    fn try_from(s: Stored) -> Result<Self, Refused> {
-        let root = TrustedRoot::restore(&s.root.0)?;
-        let fleet = root.root().fleet_id.clone();
-        let roster = match &s.roster {
-            Some(r) => Some(Verified::new(parse::<Roster>(DocumentKind::Roster, Some(&fleet), &r.0.bytes)?, &r.0)),
-            None => None,
-        };
-        let plans = s
-            .plans
-            .iter()
-            .map(|p| Ok(Verified::new(parse::<Plan>(DocumentKind::Plan, Some(&fleet), &p.0.bytes)?, &p.0)))
-            .collect::<Result<Vec<_>, Refused>>()?;
-        let newest = s.open.iter().map(|o| o.seq).max().unwrap_or(Seq(0));
-        let listed = |p: &Verified<Plan>| s.open.contains(&PlanRef { seq: p.document().seq, digest: p.digest() });
-        if newest != s.seq || !plans.iter().all(listed) || (s.counter == 0) != s.last_receipt.is_none() {
-            return Err(damaged("its numbers do not fit each other"));
+impl Named {
+    fn with(&self, bytes: Option<Vec<u8>>) -> Result<Signed, Refused> {
+        let digest = self.digest;
+        let bytes = bytes.ok_or_else(|| damaged(format!("expected a document with digest {digest}, found none")))?;
+        let signed = Signed { bytes, signatures: self.signatures.clone() };
+        match signed.digest() {
+            found if found == digest => Ok(signed),
+            found => Err(damaged(format!("expected a document with digest {digest}, found {found}"))),
         }
-        Ok(Self {
-            root,
-            roster,
-            seq: s.seq,
-            open: s.open,
-            plans: plans.into_iter().map(|plan| Held { plan, under: None }).collect(),
-            floor: s.floor,
-            counter: s.counter,
-            last_receipt: s.last_receipt,
-        })
     }
+}
+
+fn restore<T: DeserializeOwned>(kind: DocumentKind, fleet: &FleetId, signed: &Signed) -> Result<Verified<T>, Refused> {
+    Ok(Verified::new(parse(kind, Some(fleet), &signed.bytes)?, signed))
 }

@@ -1,5 +1,7 @@
 //! What a node holds, and that a refusal leaves no trace in it.
 
+use std::collections::BTreeMap;
+
 use hostler_plan::{
     document::{DocumentKind, Plan, PlanRef, Root, Roster, Signed},
     id::{Arch, Digest, Epoch, Seq},
@@ -39,6 +41,13 @@ fn reference(signed: &Signed) -> PlanRef {
 
 fn accept(state: &NodeState, signed: &Signed) -> Result<(NodeState, Verified<Plan>), Refused> {
     state.accept_plan(clock(), &identity("w1"), signed)
+}
+
+/// As the next process has it.
+fn read_back(state: &NodeState) -> NodeState {
+    let documents = state.documents();
+    let find = |digest: &Digest| documents.iter().find(|(d, _)| d == digest).map(|(_, bytes)| bytes.to_vec());
+    NodeState::from_index(&state.to_index(), find).unwrap()
 }
 
 #[test]
@@ -222,7 +231,7 @@ fn a_plan_is_verified_once_and_again_when_root_roster_signatures_or_process_are_
     assert!(is_same(&plan, &accept(&state, &p41).unwrap().1));
 
     // Read back from the disk it has proved nothing; accepted again it has.
-    let read = NodeState::from_bytes(&state.to_bytes()).unwrap();
+    let read = read_back(&state);
     assert!(!is_same(&held(&read), &held(&read)));
     let (read, _) = accept(&read, &p41).unwrap();
     assert!(is_same(&held(&read), &held(&read)));
@@ -251,7 +260,7 @@ fn a_plan_is_verified_once_and_again_when_root_roster_signatures_or_process_are_
 #[test]
 fn a_refusal_leaves_no_trace_and_the_next_good_input_works() {
     let (state, _) = accept(&fresh(), &numbered(41, &[])).unwrap();
-    let before = state.to_bytes();
+    let before = (state.to_index(), state.clone());
     let mut expired = with_number(99, &[]);
     (expired.created, expired.not_before) = (at("2026-11-11T00:00:00Z"), at("2026-11-11T00:00:00Z"));
     expired.expires = at("2026-11-12T00:00:00Z");
@@ -264,7 +273,7 @@ fn a_refusal_leaves_no_trace_and_the_next_good_input_works() {
     let jumped = Root { version: 7, ..root() };
     assert!(state.accept_root(clock(), &signed(DocumentKind::Root, &jumped, &[ADA])).is_err());
     assert!(state.accept_roster(clock(), &signed_roster(&Roster { version: 1, ..roster() })).is_err());
-    assert_eq!(state.to_bytes(), before);
+    assert_eq!((state.to_index(), state.clone()), before);
     assert!(accept(&state, &numbered(42, &[])).is_ok());
 }
 
@@ -312,25 +321,35 @@ fn a_restored_node_catches_up_with_its_own_newest_receipt() {
 fn a_state_reads_back_what_it_wrote_and_notices_changed_documents() {
     let (state, plan) = accept(&fresh(), &numbered(42, &[&numbered(41, &[])])).unwrap();
     let state = state.with_receipt(&signed_receipt(&receipt(&plan, "w1.stage", 1)).bytes).unwrap();
-    let bytes = state.to_bytes();
-    assert_eq!(NodeState::from_bytes(&bytes).unwrap(), state);
+    assert_eq!(read_back(&state), state);
 
-    let text = String::from_utf8(bytes).unwrap();
-    for (i, _) in text.match_indices("\"bytes\": \"") {
-        let mut changed = text.clone().into_bytes();
-        changed[i + 400] = if changed[i + 400] == b'A' { b'B' } else { b'A' };
-        assert_refused(NodeState::from_bytes(&changed), Refusal::DamagedState, &["digest"]);
+    let text = String::from_utf8(state.to_index()).unwrap();
+    let documents: BTreeMap<Digest, Vec<u8>> =
+        state.documents().into_iter().map(|(digest, bytes)| (digest, bytes.to_vec())).collect();
+    assert_eq!(documents.len(), 3, "a root, a roster and a plan");
+    let read = |text: &str, documents: &BTreeMap<Digest, Vec<u8>>| {
+        NodeState::from_index(text.as_bytes(), |digest| documents.get(digest).cloned())
+    };
+    for digest in documents.keys() {
+        for at in [0, 100, documents[digest].len() - 1] {
+            let mut changed = documents.clone();
+            changed.get_mut(digest).unwrap()[at] ^= 1;
+            assert_refused(read(&text, &changed), Refusal::DamagedState, &["digest"]);
+        }
+        let mut fewer = documents.clone();
+        fewer.remove(digest);
+        assert_refused(read(&text, &fewer), Refusal::DamagedState, &["found none"]);
     }
     for (from, to) in [
         ("\"seq\": 42,\n  \"open\"", "\"seq\": 41,\n  \"open\""),
         ("\"counter\": 1", "\"counter\": 0"),
         ("\"counter\": 1", "\"counter\": 1, \"more\": 1"),
-        ("node-state/v1", "node-state/v2"),
+        ("node-state/v2", "node-state/v3"),
     ] {
         assert!(text.contains(from), "{from}");
-        assert_refused(NodeState::from_bytes(text.replacen(from, to, 1).as_bytes()), Refusal::DamagedState, &[]);
+        assert_refused(read(&text.replacen(from, to, 1), &documents), Refusal::DamagedState, &[]);
     }
-    assert_refused(NodeState::from_bytes(b""), Refusal::DamagedState, &["cannot be read"]);
+    assert_refused(read("", &documents), Refusal::DamagedState, &["cannot be read"]);
     let orphan = text.replacen(&plan.digest().to_string(), &Digest::of(b"x").to_string(), 1);
-    assert_refused(NodeState::from_bytes(orphan.as_bytes()), Refusal::DamagedState, &["do not fit"]);
+    assert_refused(read(&orphan, &documents), Refusal::DamagedState, &["do not fit"]);
 }
