@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hostler_plan::{
     entry::Entry,
-    id::{Digest, NodeName, Seq, TaskId},
+    id::{NodeName, Seq, TaskId},
     sequencer::{RolloutAction, RolloutState, RolloutView, TaskState},
     timestamp::Timestamp,
     version::Version,
@@ -117,6 +117,9 @@ impl Control {
 
     /// The rollout of that plan: by its digest, a unique beginning of its digits, or its number.
     pub fn find_rollout(&self, which: &str) -> Result<RolloutView, ControlError> {
+        if let Some(found) = which.parse().ok().and_then(|plan| self.state.sequencer.rollout(&plan)) {
+            return Ok(found);
+        }
         let rollouts = self.state.sequencer.rollouts();
         let missing = || {
             ControlError::NotFound(format!(
@@ -124,9 +127,6 @@ impl Control {
                 cut(which, REASON_BYTES)
             ))
         };
-        if let Some(found) = which.parse::<Digest>().ok().and_then(|d| rollouts.iter().find(|r| r.plan == d)) {
-            return Ok(found.clone());
-        }
         let epoch = self.state.root().map(|r| r.root().epoch);
         let by_number =
             which.parse().ok().and_then(|n| rollouts.iter().rev().find(|r| r.seq == Seq(n) && Some(r.epoch) == epoch));

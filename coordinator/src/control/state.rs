@@ -150,7 +150,7 @@ impl State {
 
     /// Where the rollout of that plan stands.
     pub fn standing(&self, plan: &Digest) -> Option<RolloutState> {
-        self.sequencer.rollouts().into_iter().find(|r| r.plan == *plan).map(|r| r.state)
+        self.sequencer.standing(plan)
     }
 
     /// The plans whose rollouts are not over.

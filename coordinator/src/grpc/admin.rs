@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::ClockReading,
     control::{Control, ControlError, Submitted},
-    limits::{FLEET_FILE_BYTES, WATCH_PAUSE},
+    limits::{FLEET_FILE_BYTES, WATCH_PAUSE, WATCH_PAUSE_PER_TASK},
     view::{self, RolloutDetail},
 };
 
@@ -352,19 +352,29 @@ async fn watch(
     let plan = first.summary.plan.to_string();
     let (mut changes, mut endings) = (shared.control.changes(), shared.control.endings());
     let mut shown = first.clone();
+    let tasks = u32::try_from(first.tasks.len()).unwrap_or(u32::MAX);
+    let least_pause = WATCH_PAUSE_PER_TASK.saturating_mul(tasks).min(WATCH_PAUSE);
     let mut next = Some(first);
+    let mut shown_at = tokio::time::Instant::now();
+    // The plan never changes, and is told once.
+    let mut is_first = true;
     loop {
-        if let Some(detail) = next.take() {
+        if let Some(mut detail) = next.take() {
             shown = detail.clone();
             let over = detail.is_settled();
+            if !std::mem::take(&mut is_first) {
+                detail.plan = None;
+            }
             if sender.send(Ok(convert::rollout_detail(detail))).await.is_err() || over {
                 return;
             }
+            shown_at = tokio::time::Instant::now();
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             () = sender.closed() => return,
         }
+        tokio::time::sleep_until(shown_at + least_pause).await;
         tokio::select! {
             () = tokio::time::sleep(WATCH_PAUSE) => {}
             ended = endings.changed() => if ended.is_err() { return },

@@ -1,11 +1,11 @@
 //! The rollouts as people see them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hostler_plan::{
     document::{Blocker, Outcome, Plan, PlanKind, Receipt},
     id::{Digest, Epoch, NodeName, Seq, TaskId},
-    sequencer::{self, RolloutState, RolloutView, TaskState, Wait},
+    sequencer::{self, Reason, RolloutState, RolloutView, TaskState, Wait},
     timestamp::Timestamp,
     trust::Verified,
 };
@@ -94,13 +94,11 @@ pub fn rollout(control: &Control, which: &str, now: Timestamp) -> Result<Rollout
         sentence: baseline.sentence(),
         no_worse: view.no_worse.contains(node),
     });
-    Ok(RolloutDetail {
-        summary: summary(&view, &waits),
-        tasks: view.tasks.iter().map(|t| task(control, &view, t, &waits)).collect(),
-        plan: state.plans.get(&view.plan).cloned(),
-        baselines: baselines.collect(),
-        waits,
-    })
+    let reasons = Reasons::of(&waits);
+    let plan = state.plans.get(&view.plan).cloned();
+    let planned = plan.iter().flat_map(|p| &p.document().tasks).map(|t| t.steps.len()).chain(std::iter::repeat(0));
+    let tasks = view.tasks.iter().zip(planned).map(|(t, steps)| task(control, &view, t, steps, &reasons)).collect();
+    Ok(RolloutDetail { summary: summary(&view, &waits), tasks, plan, baselines: baselines.collect(), waits })
 }
 
 /// The receipts of a rollout's tasks, in their order.
@@ -137,10 +135,43 @@ fn summary(view: &RolloutView, waits: &[Wait]) -> RolloutSummary {
     }
 }
 
-fn task(control: &Control, view: &RolloutView, task: &sequencer::TaskView, waits: &[Wait]) -> TaskView {
+/// The first reason of each task, each node and of the whole rollout.
+struct Reasons<'w> {
+    tasks: BTreeMap<&'w TaskId, &'w Reason>,
+    nodes: BTreeMap<&'w NodeName, &'w Reason>,
+    rollout: Option<&'w Reason>,
+}
+
+impl<'w> Reasons<'w> {
+    fn of(waits: &'w [Wait]) -> Self {
+        let mut reasons = Self { tasks: BTreeMap::new(), nodes: BTreeMap::new(), rollout: None };
+        for Wait { task, node, reason, .. } in waits {
+            if let Some(task) = task {
+                reasons.tasks.entry(task).or_insert(reason);
+            }
+            match node {
+                Some(node) => {
+                    reasons.nodes.entry(node).or_insert(reason);
+                }
+                None => {
+                    reasons.rollout.get_or_insert(reason);
+                }
+            }
+        }
+        reasons
+    }
+}
+
+/// `planned`: how many steps the plan has for it.
+fn task(
+    control: &Control,
+    view: &RolloutView,
+    task: &sequencer::TaskView,
+    planned: usize,
+    reasons: &Reasons,
+) -> TaskView {
     let state = control.state();
     let (step, steps) = control.progress_of(&view.plan, &task.task).unwrap_or((0, 0));
-    let planned = state.plans.get(&view.plan).and_then(|p| p.document().task(&task.task)).map_or(0, |t| t.steps.len());
     let receipt = match &task.state {
         TaskState::Ended { .. } => state.receipts.of_task(&view.plan, &task.task).last(),
         TaskState::Waiting | TaskState::Granted { .. } | TaskState::Expired { .. } => None,
@@ -151,7 +182,7 @@ fn task(control: &Control, view: &RolloutView, task: &sequencer::TaskView, waits
         node: task.node.clone(),
         subject: task.subject.clone(),
         state: (!never).then(|| task.state.clone()),
-        sentence: if never { format!("not begun: {}", view.state) } else { sentence(task, waits) },
+        sentence: if never { format!("not begun: {}", view.state) } else { sentence(task, reasons) },
         step,
         steps: if steps == 0 { u32::try_from(planned).unwrap_or(u32::MAX) } else { steps },
         receipt: receipt.map(|r| r.digest()),
@@ -164,13 +195,11 @@ fn task(control: &Control, view: &RolloutView, task: &sequencer::TaskView, waits
     }
 }
 
-fn sentence(task: &sequencer::TaskView, waits: &[Wait]) -> String {
+fn sentence(task: &sequencer::TaskView, reasons: &Reasons) -> String {
     match &task.state {
         TaskState::Waiting => {
-            let own = waits.iter().find(|w| w.task.as_ref() == Some(&task.task));
-            let wait = own.or_else(|| waits.iter().find(|w| w.node.as_ref() == Some(&task.subject)));
-            wait.or_else(|| waits.iter().find(|w| w.node.is_none()))
-                .map_or_else(|| "waits".to_owned(), |w| w.reason.to_string())
+            let found = reasons.tasks.get(&task.task).or_else(|| reasons.nodes.get(&task.subject)).copied();
+            found.or(reasons.rollout).map_or_else(|| "waits".to_owned(), ToString::to_string)
         }
         TaskState::Granted { grant } => match &task.progress {
             Some(progress) => progress.clone(),
