@@ -78,7 +78,7 @@ machine_stop() {
 machine_kill() {
     local name=$1 nspawn pid
     # Never "booted again": the supervisor goes first.
-    keeper_end "$name"
+    supervisor_end "$name"
     if pid=$(leader "$name"); then
         nspawn=$(cat "$lab_state/$name/nspawn")
         kill -KILL "$nspawn" "$pid" 2>/dev/null || true
@@ -86,16 +86,16 @@ machine_kill() {
     cgroups_end "$name"
 }
 
-machine_ended() { ! keeper_alive "$1" && ! leader "$1" >/dev/null; }
+machine_ended() { ! supervisor_alive "$1" && ! leader "$1" >/dev/null; }
 
-keeper_alive() {
+supervisor_alive() {
     local pid
     pid=$(cat "$lab_state/$1/supervisor" 2>/dev/null) || return 1
     [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *"/supervisor $1 "* ]]
 }
 
-keeper_end() {
-    keeper_alive "$1" || return 0
+supervisor_end() {
+    supervisor_alive "$1" || return 0
     kill -KILL "$(cat "$lab_state/$1/supervisor")" 2>/dev/null || true
 }
 
