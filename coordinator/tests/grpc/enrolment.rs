@@ -1,3 +1,5 @@
+//! Enrolment: who is admitted with which token, once and again, and who is not.
+
 use std::time::Duration;
 
 use hostler_plan::{

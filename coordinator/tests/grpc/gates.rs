@@ -12,7 +12,7 @@ use hostler_proto::v1::{self, from_agent::Message};
 
 use crate::{
     fleet::now,
-    rollout::{BOOT, Ready, Stream, hello, ready},
+    ready::{BOOT, Ready, Stream, hello, ready},
 };
 
 /// Reboots of every node, one after the other, that wait for nothing but health.

@@ -1,3 +1,5 @@
+//! Logins by an answered challenge, which counts once.
+
 use hostler_fixtures::{fresh_key, public};
 use hostler_plan::id::Digest;
 use hostler_proto::v1;

@@ -11,4 +11,5 @@ mod fleet;
 mod gates;
 mod login;
 mod metrics;
+mod ready;
 mod rollout;

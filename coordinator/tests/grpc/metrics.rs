@@ -1,3 +1,5 @@
+//! What the coordinator serves at `/metrics`.
+
 use std::time::Duration;
 
 use hostler_plan::{document::RosterStatus, step::ClusterRole};
