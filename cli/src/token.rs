@@ -8,6 +8,7 @@ use hostler_plan::{
     json,
     refusal::Refused,
     step::ClusterRole,
+    text::hex,
     timestamp::Timestamp,
     trust::{self, Moment, Verified},
 };
@@ -15,7 +16,7 @@ use hostler_proto::{join::JoinString, v1};
 use rand_core::{OsRng, RngCore as _};
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
-use crate::{Admin, error::Error, trust::hex};
+use crate::{Admin, error::Error};
 
 /// What a new token admits.
 #[derive(Debug, Clone)]

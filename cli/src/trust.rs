@@ -7,6 +7,7 @@ use hostler_plan::{
     id::{Digest, Epoch, FleetId},
     json,
     refusal::{Refusal, Refused},
+    text::hex,
     timestamp::Timestamp,
     trust::TrustedRoot,
 };
@@ -176,9 +177,4 @@ pub fn import(profile: &Profile, file: &Path, digest: &Digest) -> Result<TrustSt
         )));
     }
     TrustStore::begin(&profile.home, &signed, digest)
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -119,7 +119,6 @@ pub struct Progress {
     /// From 0.
     pub step: usize,
     pub steps: usize,
-    pub op: &'static str,
     pub sentence: String,
 }
 

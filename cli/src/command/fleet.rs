@@ -1,5 +1,6 @@
 //! `hostler fleet …`: the fleet file beside what runs.
 
+use hostler_plan::text::count;
 use serde_json::json;
 
 use super::Context;
@@ -8,7 +9,7 @@ use crate::{
     error::Error,
     file::read_limited,
     fleet::{self, Difference},
-    output::{clean, count, note, print, table, write},
+    output::{clean, note, print, table, write},
     plan::{self, MAX_FLEET_BYTES},
 };
 

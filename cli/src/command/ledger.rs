@@ -1,5 +1,6 @@
 //! `hostler ledger …`: verify a copy, or fetch one.
 
+use hostler_plan::text::count;
 use serde_json::json;
 
 use super::Context;
@@ -7,7 +8,7 @@ use crate::{
     args::LedgerCommand,
     error::Error,
     ledger::{self, Report},
-    output::{count, note, print},
+    output::{note, print},
     trust_store::TrustStore,
 };
 

@@ -352,7 +352,7 @@ mod tests {
     fn what_is_known_of_a_node_stands_below_its_head_also_when_it_is_zero() {
         let node = NodeSummary {
             name: "pi-1".into(),
-            condition: Some(NodeCondition { version: "v1.34.3+k3s1".into(), ..NodeCondition::default() }),
+            condition: Some(NodeCondition { version: "v1.34.3".into(), ..NodeCondition::default() }),
             temperature_celsius: Some(54.6),
             throttled: Some(false),
             memory_used_ratio: Some(0.25),
@@ -368,7 +368,7 @@ mod tests {
         let wanted = [
             ("NAME", "pi-1"),
             ("STATE", "Ready"),
-            ("VERSION", "v1.34.3+k3s1"),
+            ("VERSION", "v1.34.3"),
             ("TEMP", "55°C"),
             ("THROTTLED", "no"),
             ("MEM", "25%"),

@@ -9,6 +9,7 @@ use hostler_plan::{
     id::NodeName,
     planner::{Note, Preview},
     refusal::{Refusal, Refused},
+    text::count,
     timestamp::Timestamp,
     trust::{Draft, Verified},
 };
@@ -23,7 +24,7 @@ use crate::{
     error::Error,
     file::{add_signature, is_root, read_document, write_document},
     key,
-    output::{clean, count, note, print},
+    output::{clean, note, print},
     plan::{self, ArtifactFiles, CompiledPlan, SignedPlan, Signing},
     rollout, roster,
     trust_store::TrustStore,

@@ -1,6 +1,6 @@
 //! `hostler token …`: tokens that admit nodes.
 
-use hostler_plan::document::Approval;
+use hostler_plan::{document::Approval, text::count};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -8,7 +8,7 @@ use crate::{
     admin::now,
     args::{TokenCommand, duration_text},
     error::Error,
-    output::{clean, count, note, print, table},
+    output::{clean, note, print, table},
     token::{self, Token, TokenRequest},
 };
 

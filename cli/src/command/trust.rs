@@ -6,6 +6,7 @@ use hostler_plan::{
     document::{DocumentKind, Root, Signer},
     refusal::Refused,
     signature::{node_lines, signer_lines},
+    text::count,
     trust::{Duty, SignedBy, counted},
 };
 use hostler_proto::join::SetupCode;
@@ -18,7 +19,7 @@ use crate::{
     error::Error,
     file::read_limited,
     key::{self, read_public_key},
-    output::{clean, count, note, print, table, write},
+    output::{clean, note, print, table, write},
     trust::{self, DEFAULT_POLICY, FirstRoot},
     trust_store::TrustStore,
 };

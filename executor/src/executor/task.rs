@@ -320,8 +320,7 @@ impl Executor {
     }
 
     fn say(&self, plan: &Digest, task: &Task, step: usize, sentence: String) {
-        let op = task.steps.get(step).map_or("", hostler_plan::step::Step::op);
-        self.control.say(Progress { plan: *plan, task: task.id.clone(), step, steps: task.steps.len(), op, sentence });
+        self.control.say(Progress { plan: *plan, task: task.id.clone(), step, steps: task.steps.len(), sentence });
     }
 }
 

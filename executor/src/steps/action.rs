@@ -178,7 +178,6 @@ impl StepContext<'_> {
             task: self.task.id.clone(),
             step: self.step,
             steps: self.task.steps.len(),
-            op: self.op(),
             sentence,
         });
     }

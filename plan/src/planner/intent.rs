@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     document::{PlanKind, PlanRef},
     health::Verdict,
@@ -66,8 +64,7 @@ pub enum Quarantined {
 }
 
 /// The fleet as it is, seen by the coordinator.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Inventory {
     pub nodes: BTreeMap<NodeName, NodeState>,
     pub quarantines: Vec<Quarantine>,
@@ -98,21 +95,18 @@ impl Inventory {
 }
 
 /// A node as it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodeState {
     pub connected: bool,
     pub condition: Condition,
     /// Set while Hostler keeps it out of service.
     pub hold: Option<Hold>,
     /// Every verdict that is not ok, the worst first.
-    #[serde(default)]
     pub verdicts: Vec<Verdict>,
 }
 
 /// A rollout that is not over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningPlan {
     pub plan: PlanRef,
     pub kind: PlanKind,

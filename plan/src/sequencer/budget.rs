@@ -2,15 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::id::{NodeName, Seq, TaskId};
 
 use super::{CordonOwner, Sequencer, Standing};
 
 /// Why a node counts as unavailable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "why", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unavailable {
     /// A rollout works on it; the task is the one in flight, where one is.
     Disrupted { seq: Seq, task: Option<TaskId> },

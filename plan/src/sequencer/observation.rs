@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     document::PlanKind,
     health::Vitals,
@@ -30,8 +28,7 @@ pub enum Observation {
 }
 
 /// A node as its cluster presents it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     pub standing: Standing,
     /// Set while the node is unschedulable.
@@ -46,8 +43,7 @@ impl Condition {
 }
 
 /// What the cluster says of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Ready is True.
     Ready,
@@ -60,8 +56,7 @@ pub enum Standing {
 }
 
 /// Who made a node unschedulable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cordon {
     pub owner: CordonOwner,
     /// Why, where the owner wrote it down.
@@ -69,8 +64,7 @@ pub struct Cordon {
 }
 
 /// Whose a cordon is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CordonOwner {
     /// Hostler's own annotation and field manager are on it.
     Hostler,
@@ -115,8 +109,7 @@ impl fmt::Display for CordonOwner {
 }
 
 /// A node that a task of Hostler made unschedulable and that no later task made schedulable again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     pub plan: Digest,
     pub seq: crate::id::Seq,

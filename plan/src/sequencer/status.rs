@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::id::TaskId;
 
 /// Where a rollout stands: [`RolloutState`](super::RolloutState) without who and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RolloutStatus {
     Running,
     Paused,
@@ -54,7 +57,8 @@ impl fmt::Display for RolloutStatus {
 }
 
 /// Where a task stands: [`TaskState`](super::TaskState) without who, when and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TaskStatus {
     Waiting,
     Granted,

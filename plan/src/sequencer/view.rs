@@ -5,8 +5,6 @@ use std::{
     fmt,
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::{RolloutStatus, TaskStatus};
 use crate::{
     document::{Outcome, PlanKind},
@@ -17,7 +15,7 @@ use crate::{
 };
 
 /// A plan on its way through the fleet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RolloutView {
     pub plan: Digest,
     pub epoch: Epoch,
@@ -35,8 +33,7 @@ pub struct RolloutView {
 }
 
 /// Where a rollout stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RolloutState {
     /// Tasks are granted as their time comes; see the waits for why nothing happens.
     Running,
@@ -103,7 +100,7 @@ impl fmt::Display for RolloutState {
 }
 
 /// One task of a rollout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskView {
     pub task: TaskId,
     /// Who performs it.
@@ -116,8 +113,7 @@ pub struct TaskView {
 }
 
 /// Where a task stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskState {
     /// Not granted, or its lease was released.
     Waiting,
@@ -154,7 +150,7 @@ impl TaskState {
 }
 
 /// A node's right to perform one task, for as long as it renews the lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// Higher than every earlier grant of the ledger: the fencing number.
     pub number: u64,
@@ -176,8 +172,7 @@ pub struct OpenGrant {
 }
 
 /// A version that a node failed to come up on; no plan may try it there again until a person releases it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
     pub node: NodeName,
     pub version: Version,

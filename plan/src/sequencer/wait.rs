@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     health::{Verdict, Worse},
     id::{Digest, NodeName, Seq, TaskId},
@@ -14,7 +12,7 @@ use crate::{
 use super::Unavailable;
 
 /// Why a rollout, or one subject of it, is not further than it is. Displayed as one sentence that a person can act on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Wait {
     pub plan: Digest,
     pub seq: Seq,
@@ -26,8 +24,7 @@ pub struct Wait {
 }
 
 /// The reasons to wait.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "wait", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Reason {
     /// Its node is at it.
     Performing {

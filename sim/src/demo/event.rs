@@ -2,7 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use hostler_plan::{
+    refusal::Refusal,
+    sequencer::{RolloutStatus, TaskStatus},
+};
 use serde::Serialize;
+
+/// What is going on about a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    Working,
+    Waiting,
+    Done,
+    /// The rollout is over, and it was left as it is.
+    Stopped,
+    /// A task about it ended badly.
+    #[serde(untagged)]
+    Failed(TaskStatus),
+}
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -78,7 +96,7 @@ pub enum Event {
         node: String,
         done: usize,
         tasks: usize,
-        state: String,
+        state: NodeState,
         sentence: String,
     },
     TaskEnded {
@@ -86,7 +104,7 @@ pub enum Event {
         task: String,
         node: String,
         subject: String,
-        outcome: String,
+        outcome: TaskStatus,
         sentence: String,
     },
     RolloutWaits {
@@ -95,7 +113,7 @@ pub enum Event {
     },
     RolloutEnded {
         seq: u64,
-        state: String,
+        state: RolloutStatus,
         sentence: String,
         seconds: f64,
     },
@@ -115,7 +133,7 @@ pub enum Event {
     Refused {
         node: String,
         offer: String,
-        refusal: String,
+        refusal: Refusal,
         reason: String,
     },
     /// Every document of the ledger was checked again from its bytes.
@@ -147,7 +165,7 @@ pub struct Counts {
     /// Offers of the hostile coordinator that a node refused, one for each node and offer.
     pub refused: usize,
     /// The same by the word of the refusal.
-    pub refusals: BTreeMap<String, usize>,
+    pub refusals: BTreeMap<Refusal, usize>,
     /// Tasks that a node began under the hostile coordinator: anything but 0 is a failure.
     pub obeyed: usize,
     /// Simulated machines that were rebooted.

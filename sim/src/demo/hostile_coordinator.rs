@@ -20,6 +20,7 @@ use hostler_plan::{
     entry::Entry,
     id::{Digest, NodeName},
     json, ledger,
+    refusal::Refusal,
     signature::sign,
 };
 use hostler_proto::{
@@ -49,7 +50,7 @@ pub enum Answer {
     Refused {
         node: NodeName,
         offer: String,
-        refusal: String,
+        refusal: Refusal,
         reason: String,
     },
     /// The node began or ended a task that nobody signed for.
@@ -242,8 +243,8 @@ async fn offer_all(
                     .entry(node.clone())
                     .or_default()
                     .insert(offer.plan.digest());
-                if is_new {
-                    let (refusal, reason) = (report.refusal().to_string(), report.reason);
+                if is_new && let Ok(refusal) = Refusal::try_from(report.refusal()) {
+                    let reason = report.reason;
                     say(&Answer::Refused { node: node.clone(), offer: offer.what.to_owned(), refusal, reason });
                 }
             }

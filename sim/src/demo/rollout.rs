@@ -9,7 +9,11 @@ use hostler_cli::plan::SubmittedPlan;
 use hostler_plan::sequencer::{RolloutStatus, TaskStatus};
 use hostler_proto::v1::{self, RolloutDetail, TaskView};
 
-use super::{admin_client::AdminClient, event::Event, show::Show};
+use super::{
+    admin_client::AdminClient,
+    event::{Event, NodeState},
+    show::Show,
+};
 
 /// A rollout of the demo that takes longer is stuck, and the demo says what it waits for.
 const AT_MOST: Duration = Duration::from_secs(60);
@@ -49,10 +53,10 @@ pub async fn watch(admin: &mut AdminClient, show: &Show, submitted: &SubmittedPl
                 && status.stands_still()
             {
                 let sentence = if status == RolloutStatus::Finished { String::new() } else { summary.reason };
-                let failed = detail.tasks.iter().find(|task| has_failed(task));
+                let failed = detail.tasks.iter().find(|task| failure(task).is_some());
                 show.event(Event::RolloutEnded {
                     seq: submitted.seq.0,
-                    state: status.to_string(),
+                    state: status,
                     sentence: sentence.clone(),
                     seconds: began.elapsed().as_secs_f64(),
                 });
@@ -63,29 +67,31 @@ pub async fn watch(admin: &mut AdminClient, show: &Show, submitted: &SubmittedPl
     }
 }
 
-fn is_ended(task: &TaskView) -> bool {
-    TaskStatus::try_from(task.status()).is_ok_and(TaskStatus::is_ended)
+/// How a task ended.
+fn outcome(task: &TaskView) -> Option<TaskStatus> {
+    TaskStatus::try_from(task.status()).ok().filter(|status| status.is_ended())
 }
 
 fn has_succeeded(task: &TaskView) -> bool {
     task.status() == v1::TaskStatus::Succeeded
 }
 
-fn has_failed(task: &TaskView) -> bool {
-    is_ended(task) && !has_succeeded(task)
+/// How a task ended badly.
+fn failure(task: &TaskView) -> Option<TaskStatus> {
+    outcome(task).filter(|status| *status != TaskStatus::Succeeded)
 }
 
 /// What was shown already.
 #[derive(Debug, Default)]
 struct Shown {
     ended: BTreeSet<String>,
-    nodes: BTreeMap<String, (usize, String, String)>,
+    nodes: BTreeMap<String, (usize, NodeState, String)>,
     waits: Vec<String>,
 }
 
 impl Shown {
     fn show_changes(&mut self, show: &Show, seq: u64, detail: &RolloutDetail) {
-        for task in detail.tasks.iter().filter(|task| is_ended(task)) {
+        for (task, outcome) in detail.tasks.iter().filter_map(|task| Some((task, outcome(task)?))) {
             if self.ended.insert(task.id.clone()) {
                 let sentence = if has_succeeded(task) { String::new() } else { task.sentence.clone() };
                 show.event(Event::TaskEnded {
@@ -93,7 +99,7 @@ impl Shown {
                     task: task.id.clone(),
                     node: task.node.clone(),
                     subject: task.subject.clone(),
-                    outcome: task.status().to_string(),
+                    outcome,
                     sentence,
                 });
             }
@@ -105,7 +111,7 @@ impl Shown {
         for (node, tasks) in subjects {
             let done = tasks.iter().filter(|task| has_succeeded(task)).count();
             let (state, sentence) = does(node, &tasks, detail);
-            let now = (done, state.clone(), sentence.clone());
+            let now = (done, state, sentence.clone());
             if self.nodes.get(node) != Some(&now) {
                 self.nodes.insert(node.to_owned(), now);
                 let node = node.to_owned();
@@ -122,26 +128,25 @@ impl Shown {
 }
 
 /// What is going on about one node, in a word and a sentence.
-fn does(node: &str, tasks: &[&TaskView], detail: &RolloutDetail) -> (String, String) {
-    if let Some(failed) = tasks.iter().find(|task| has_failed(task)) {
-        let status = failed.status().to_string();
-        return (status.clone(), format!("{status}: {}", failed.sentence));
+fn does(node: &str, tasks: &[&TaskView], detail: &RolloutDetail) -> (NodeState, String) {
+    if let Some((failed, status)) = tasks.iter().find_map(|task| Some((task, failure(task)?))) {
+        return (NodeState::Failed(status), format!("{status}: {}", failed.sentence));
     }
     if let Some(running) = tasks.iter().find(|task| task.status() == v1::TaskStatus::Granted) {
         let step = format!("step {} of {}", (running.step + 1).min(running.steps.max(1)), running.steps.max(1));
         let what = if running.sentence.is_empty() { running.id.clone() } else { running.sentence.clone() };
         let by = if running.node == node { String::new() } else { format!("{}: ", running.node) };
-        return ("working".into(), format!("{by}{what} ({step})"));
+        return (NodeState::Working, format!("{by}{what} ({step})"));
     }
     if tasks.iter().all(|task| has_succeeded(task)) {
-        return ("done".into(), "done".into());
+        return (NodeState::Done, "done".into());
     }
     let reason = detail.waits.iter().find(|wait| wait.node == node).map(|wait| wait.sentence.clone()).or_else(|| {
         tasks.iter().find(|task| task.status() == v1::TaskStatus::Waiting).map(|task| task.sentence.clone())
     });
     match reason.filter(|reason| !reason.is_empty()) {
-        Some(reason) if reason.starts_with("waits") => ("waiting".into(), reason),
-        Some(reason) => ("waiting".into(), format!("waits: {reason}")),
-        None => ("stopped".into(), "left as it is: the rollout is over".into()),
+        Some(reason) if reason.starts_with("waits") => (NodeState::Waiting, reason),
+        Some(reason) => (NodeState::Waiting, format!("waits: {reason}")),
+        None => (NodeState::Stopped, "left as it is: the rollout is over".into()),
     }
 }

@@ -7,9 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hostler_plan::sequencer::TaskStatus;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::event::Event;
+use super::event::{Event, NodeState};
 
 /// Where events go. Cloned handles are the same screen.
 #[derive(Debug, Clone)]
@@ -173,7 +174,7 @@ fn draw(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, event: &
     let in_bars = matches!(
         event,
         Event::FactsReported { .. } | Event::Enrolled { .. } | Event::MachineUp { .. } | Event::ProcessStarted { .. }
-    ) || matches!(event, Event::TaskEnded { outcome, .. } if outcome == "succeeded");
+    ) || matches!(event, Event::TaskEnded { outcome, .. } if *outcome == TaskStatus::Succeeded);
     if !in_bars {
         for line in lines {
             let _ = all.println(line);
@@ -198,7 +199,7 @@ fn sentences(event: &Event) -> Vec<String> {
         Event::Chapter { title } => return vec![String::new(), format!("## {title}")],
         // Without bars only what holds things up is worth a line.
         Event::NodeDoes { node, state, sentence, .. }
-            if state == "waiting" && sentence.starts_with("waits because") =>
+            if *state == NodeState::Waiting && sentence.starts_with("waits because") =>
         {
             format!("{node} {sentence}")
         }

@@ -417,7 +417,7 @@ impl Story<'_> {
             match serde_json::from_str(&line)? {
                 Answer::Refused { node, offer, refusal, reason } => {
                     self.counts.refused += 1;
-                    *self.counts.refusals.entry(refusal.clone()).or_default() += 1;
+                    *self.counts.refusals.entry(refusal).or_default() += 1;
                     self.show.event(Event::Refused { node: node.to_string(), offer, refusal, reason });
                 }
                 Answer::Obeyed { node, what } => {
