@@ -180,7 +180,7 @@ fn rollouts(text: &mut String, overview: &Overview) {
             (labels(&[("seq", &seq), ("kind", &kind), ("state", r.state.word())]), 1.0)
         }),
     );
-    let mut tasks: BTreeMap<(u64, &'static str), u64> = BTreeMap::new();
+    let mut tasks: BTreeMap<(u64, &'static str), usize> = BTreeMap::new();
     for rollout in &overview.rollouts {
         for (state, count) in &rollout.tasks {
             *tasks.entry((rollout.seq.0, *state)).or_default() += count;

@@ -7,4 +7,6 @@ mod rollout;
 
 pub use fleet::{Overview, overview};
 pub use node::{NodeStatus, NodeView, Pending, node, nodes, pending};
-pub use rollout::{BaselineView, RolloutDetail, RolloutSummary, TaskView, receipts, rollout, rollouts};
+pub use rollout::{
+    BaselineView, Documents, RolloutDetail, RolloutSummary, Shown, TaskView, documents, ended, rollout, rollouts,
+};

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use hostler_plan::{
     entry::Entry,
-    id::{NodeName, Seq, TaskId},
+    id::{Digest, Epoch, NodeName, Seq, TaskId},
     sequencer::{RolloutAction, RolloutState, RolloutView, TaskState},
     timestamp::Timestamp,
     version::Version,
 };
 
-use super::{Control, ControlError, Proven, cut};
+use super::{Control, ControlError, EndedRollout, Proven, cut};
 use crate::limits::REASON_BYTES;
 
 /// Decisions follow from each other (a receipt finishes a task, which finishes a rollout, which frees a budget); more
 /// rounds than this at one time would be a fault, and others are answered in between.
 const ROUNDS: usize = 64;
+const GOES_ON: &str = "a rollout that goes on";
 /// After a failed append the disk gets this long before the next try.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -69,17 +70,27 @@ impl Control {
         by: &str,
         reason: &str,
     ) -> Result<(), ControlError> {
-        let view = self.find_rollout(which)?;
+        let view = match self.find_rollout(which)? {
+            Found::InMemory(view) => view,
+            Found::Ended(EndedRollout { seq, state, .. }) => {
+                let expected = match action {
+                    RolloutAction::Release(_) => "a task whose lease ran out",
+                    RolloutAction::Pause | RolloutAction::Resume | RolloutAction::Halt => GOES_ON,
+                };
+                let verb = action.word();
+                let reason = format!("expected {expected}, found plan {seq} {state}; nothing to {verb}");
+                return Err(ControlError::Invalid(reason));
+            }
+        };
         let (plan, by, reason) = (view.plan, by.to_owned(), cut(reason, REASON_BYTES));
         let nothing = |expected: &str, verb: &str| {
             let reason = format!("expected {expected}, found plan {} {}; nothing to {verb}", view.seq, view.state);
             Err(ControlError::Invalid(reason))
         };
-        let goes_on = "a rollout that goes on";
         let over = view.state.is_over();
         let entry = match action {
             RolloutAction::Pause | RolloutAction::Resume | RolloutAction::Halt if over => {
-                return nothing(goes_on, action.word());
+                return nothing(GOES_ON, action.word());
             }
             RolloutAction::Pause if matches!(view.state, RolloutState::Paused { .. }) => return Ok(()),
             RolloutAction::Pause => Entry::Paused { plan, by, reason },
@@ -116,33 +127,48 @@ impl Control {
     }
 
     /// The rollout of that plan: by its digest, a unique beginning of its digits, or its number.
-    pub fn find_rollout(&self, which: &str) -> Result<RolloutView, ControlError> {
-        if let Some(found) = which.parse().ok().and_then(|plan| self.state.sequencer.rollout(&plan)) {
-            return Ok(found);
-        }
-        let rollouts = self.state.sequencer.rollouts();
-        let missing = || {
-            ControlError::NotFound(format!(
-                "expected the number or digest of a plan, found {:?}; see `hostler rollouts`",
-                cut(which, REASON_BYTES)
-            ))
-        };
+    pub fn find_rollout(&self, which: &str) -> Result<Found, ControlError> {
+        let plan = which.parse().ok().filter(|plan| self.state.knows_plan(plan));
+        let plan = plan.map_or_else(|| self.find_plan(which), Ok)?;
+        let ended = || self.state.ended(&plan).cloned().map(Found::Ended);
+        let found = self.state.sequencer.rollout(&plan).map(Found::InMemory).or_else(ended);
+        found.ok_or_else(|| no_rollout(which))
+    }
+
+    /// The plan with that number in this epoch, or with a digest that begins like that.
+    fn find_plan(&self, which: &str) -> Result<Digest, ControlError> {
+        let in_memory = self.state.plans.values().map(|p| (p.digest(), p.document().epoch, p.document().seq));
+        let ended = self.state.all_ended().map(|r| (r.plan, r.epoch, r.seq));
+        let all: Vec<(Digest, Epoch, Seq)> = in_memory.chain(ended).collect();
         let epoch = self.state.root().map(|r| r.root().epoch);
-        let by_number =
-            which.parse().ok().and_then(|n| rollouts.iter().rev().find(|r| r.seq == Seq(n) && Some(r.epoch) == epoch));
-        if let Some(found) = by_number {
-            return Ok(found.clone());
+        let number = which.parse().ok().map(Seq);
+        if let Some((plan, ..)) = all.iter().find(|(_, e, seq)| Some(*e) == epoch && Some(*seq) == number) {
+            return Ok(*plan);
         }
         let digits = which.strip_prefix("sha256:").unwrap_or(which);
-        let mut beginning = rollouts.iter().filter(|r| digits.len() >= 4 && r.plan.hex().starts_with(digits));
+        let mut beginning = all.iter().filter(|(plan, ..)| digits.len() >= 4 && plan.hex().starts_with(digits));
         match (beginning.next(), beginning.next()) {
-            (Some(found), None) => Ok(found.clone()),
+            (Some((plan, ..)), None) => Ok(*plan),
             (Some(_), Some(_)) => Err(ControlError::Invalid(format!(
                 "expected the beginning of one digest, found several with {digits}; give more digits"
             ))),
-            (None, _) => Err(missing()),
+            (None, _) => Err(no_rollout(which)),
         }
     }
+}
+
+/// A rollout that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    InMemory(RolloutView),
+    Ended(EndedRollout),
+}
+
+fn no_rollout(which: &str) -> ControlError {
+    ControlError::NotFound(format!(
+        "expected the number or digest of a plan, found {:?}; see `hostler rollouts`",
+        cut(which, REASON_BYTES)
+    ))
 }
 
 fn release(view: &RolloutView, task: TaskId, by: String) -> Result<Entry, ControlError> {

@@ -17,7 +17,10 @@ use hostler_plan::{
     trust::{self, Moment, TrustedRoot, Verified},
 };
 
-use super::commit::Proven;
+use super::{
+    commit::Proven,
+    ended::{Arrivals, EndedRollout},
+};
 
 /// Refusals that are remembered per node; the ledger has them all.
 const KEPT_REFUSALS: usize = 20;
@@ -33,9 +36,11 @@ pub struct State {
     pub tokens: BTreeMap<TokenId, Token>,
     /// The newest enrolment of every name.
     pub enrolled: BTreeMap<NodeName, Enrolled>,
+    /// Of the rollouts in memory.
     pub plans: BTreeMap<Digest, Arc<Verified<Plan>>>,
     /// Those whose rollouts are not over.
     open: BTreeSet<Digest>,
+    arrivals: Arrivals,
     pub receipts: Receipts,
     pub refusals: BTreeMap<NodeName, VecDeque<NodeRefusal>>,
     pub alarms: VecDeque<(Timestamp, String)>,
@@ -68,10 +73,11 @@ pub struct NodeRefusal {
     pub document: Option<Digest>,
 }
 
-/// Every receipt, by what it is about.
+/// The receipts, by what they are about.
 #[derive(Debug, Default)]
 pub struct Receipts {
-    by_task: BTreeMap<(Digest, TaskId), Vec<Arc<Verified<Receipt>>>>,
+    /// Of the rollouts in memory.
+    by_plan: BTreeMap<Digest, BTreeMap<TaskId, Vec<Arc<Verified<Receipt>>>>>,
     /// The newest of each node: number and digest.
     newest: BTreeMap<NodeName, (u64, Digest)>,
     digests: BTreeSet<Digest>,
@@ -102,6 +108,7 @@ impl State {
             enrolled: BTreeMap::new(),
             plans: BTreeMap::new(),
             open: BTreeSet::new(),
+            arrivals: Arrivals::default(),
             receipts: Receipts::default(),
             refusals: BTreeMap::new(),
             alarms: VecDeque::new(),
@@ -148,6 +155,26 @@ impl State {
         self.open.contains(plan)
     }
 
+    /// What is remembered of a rollout that left memory.
+    pub fn ended(&self, plan: &Digest) -> Option<&EndedRollout> {
+        self.arrivals.ended(plan)
+    }
+
+    /// The rollouts that left memory, oldest first.
+    pub fn all_ended(&self) -> impl DoubleEndedIterator<Item = &EndedRollout> {
+        self.arrivals.all_ended()
+    }
+
+    /// The ledger's record of a plan whose rollout is in memory.
+    pub fn record_of(&self, plan: &Digest) -> Option<u64> {
+        self.arrivals.record_of(plan)
+    }
+
+    /// Whether that plan was ever taken.
+    pub fn knows_plan(&self, plan: &Digest) -> bool {
+        self.plans.contains_key(plan) || self.ended(plan).is_some()
+    }
+
     /// Where the rollout of that plan stands.
     pub fn standing(&self, plan: &Digest) -> Option<RolloutState> {
         self.sequencer.standing(plan)
@@ -158,7 +185,7 @@ impl State {
         self.open.iter().filter_map(|plan| self.plans.get(plan))
     }
 
-    /// Whether a plan names that artifact and that node.
+    /// Whether a plan whose rollout is in memory names that artifact and that node.
     pub fn needs_artifact(&self, node: &NodeName, artifact: &Digest) -> bool {
         self.plans.values().any(|p| {
             let plan = p.document();
@@ -225,6 +252,7 @@ impl State {
                 let order = (plan.document().epoch, plan.document().seq);
                 self.highest = self.highest.max(Some(order));
                 self.open.insert(plan.digest());
+                self.arrivals.add(plan.digest(), record.index);
                 self.plans.insert(plan.digest(), Arc::new(plan));
             }
             Proven::Receipt(receipt) => self.receipts.add(receipt),
@@ -232,8 +260,20 @@ impl State {
         }
         self.sequencer.apply(at, &record.entry);
         if ends_rollouts(&record.entry) {
-            let Self { open, sequencer, .. } = self;
-            open.retain(|plan| !sequencer.is_over(plan));
+            self.note_ends(record.index);
+        }
+    }
+
+    /// Some rollouts may be over with the record `index`; those that nothing changes any more leave memory.
+    fn note_ends(&mut self, index: u64) {
+        let over: Vec<Digest> = self.open.iter().filter(|plan| self.sequencer.is_over(plan)).copied().collect();
+        for plan in over {
+            self.open.remove(&plan);
+            self.arrivals.end(plan);
+        }
+        for plan in self.arrivals.forget(&mut self.sequencer, index) {
+            self.plans.remove(&plan);
+            self.receipts.by_plan.remove(&plan);
         }
     }
 
@@ -349,7 +389,8 @@ impl Receipts {
         if newest.0 <= counter {
             *newest = (counter, receipt.digest());
         }
-        self.by_task.entry((document.plan, document.task.clone())).or_default().push(Arc::new(receipt));
+        let tasks = self.by_plan.entry(document.plan).or_default();
+        tasks.entry(document.task.clone()).or_default().push(Arc::new(receipt));
     }
 
     /// Whether that very receipt is here.
@@ -367,8 +408,8 @@ impl Receipts {
         self.newest.get(node).map_or(0, |(counter, _)| *counter)
     }
 
-    /// The receipts of a task, oldest first.
+    /// The receipts of a task whose rollout is in memory, oldest first.
     pub fn of_task(&self, plan: &Digest, task: &TaskId) -> &[Arc<Verified<Receipt>>] {
-        self.by_task.get(&(*plan, task.clone())).map_or(&[], Vec::as_slice)
+        self.by_plan.get(plan).and_then(|tasks| tasks.get(task)).map_or(&[], Vec::as_slice)
     }
 }

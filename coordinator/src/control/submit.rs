@@ -129,7 +129,7 @@ impl Control {
         has_artifact: impl Fn(&Digest, u64) -> bool,
     ) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
-        if self.state.plans.contains_key(&digest) {
+        if self.state.knows_plan(&digest) {
             return Ok(Submitted { digest, is_new: false });
         }
         let (root, roster) = (self.state.require_root()?, self.state.require_roster()?);

@@ -12,6 +12,7 @@ use hostler_plan::{
 };
 
 use super::*;
+use crate::view::{self, Shown};
 
 const ADMIN: u8 = 1;
 
@@ -350,4 +351,57 @@ fn a_ledger_read_again_amounts_to_what_was_committed_with_its_proof() {
 
 fn made_digest(plan: &Plan) -> Digest {
     signed(DocumentKind::Plan, plan, &[]).digest()
+}
+
+/// Two nodes do what the plan says, and its rollout is over.
+fn finish(fleet: &mut Fleet, now: u64, seq: u64) -> (Plan, Digest) {
+    let plan = fleet.plan(seq);
+    let digest = fleet.submit(at(now), &plan).unwrap().digest;
+    fleet.look(at(now));
+    let (counter, grant) = (seq, seq * 2 - 1);
+    let own = |name: &str, grant| {
+        let previous = (counter > 1).then(|| Digest::of(b"the one before"));
+        let receipt = Receipt { grant, counter, previous, ..made::receipt(&plan, &format!("{name}.check")) };
+        (node(name), signed(DocumentKind::Receipt, &receipt, &[&key(seed(name))]))
+    };
+    let answers = fleet.control.receipts(at(now + 1), vec![own("a", grant), own("b", grant + 1)]);
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    fleet.look(at(now + 1));
+    (plan, digest)
+}
+
+#[test]
+fn a_rollout_that_left_memory_is_shown_from_the_ledger_as_it_was() {
+    let mut fleet = Fleet::new();
+    fleet.attach(at(1), "a").unwrap();
+    fleet.attach(at(1), "b").unwrap();
+    let (_, first) = finish(&mut fleet, 10, 1);
+    let lines = view::rollouts(&fleet.control, at(12));
+    let Shown::Detail(detail) = view::rollout(&fleet.control, "1", at(12)).unwrap() else { panic!("it is in memory") };
+    let documents = view::documents(&fleet.control, &detail).unwrap();
+    assert_eq!((detail.tasks.len(), documents.receipts.len()), (2, 2));
+
+    let (_, second) = finish(&mut fleet, 20, 2);
+    let (again, _) = finish(&mut fleet, 30, 3);
+    assert!(fleet.control.state().plans.len() == 1 && fleet.control.state().ended(&second).is_some());
+    assert_eq!(view::rollouts(&fleet.control, at(32))[..1], lines[..], "the list is the same");
+    for which in ["1".to_owned(), first.to_string(), first.hex()[..8].to_owned()] {
+        let Shown::Ended(ended) = view::rollout(&fleet.control, &which, at(32)).unwrap() else {
+            panic!("it left memory")
+        };
+        let records: Vec<Record> =
+            fleet.ledger.lock().records.iter().filter(|r| ended.records.contains(&r.index)).cloned().collect();
+        assert_eq!(view::ended(&ended, &records).unwrap(), (*detail.clone(), documents.clone()));
+    }
+    assert!(!fleet.submit(at(33), &fleet.plan(1)).unwrap().is_new, "its plan is still known");
+    let halted = fleet.control.act(at(34), "1", RolloutAction::Halt, "admin", "");
+    assert!(matches!(halted, Err(ControlError::Invalid(reason)) if reason.contains("found plan 1 finished")));
+
+    let mut read = State::new();
+    for record in &fleet.ledger.lock().records {
+        read.replay(record).unwrap();
+    }
+    assert_eq!(read.sequencer.rollouts(), fleet.control.state().sequencer.rollouts(), "a restart forgets the same");
+    assert_eq!(read.ended(&first), fleet.control.state().ended(&first));
+    assert!(read.plans.contains_key(&made_digest(&again)));
 }

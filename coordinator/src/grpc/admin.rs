@@ -21,16 +21,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    SharedRef,
+    Shared, SharedRef,
     authorisation::{AdminAuth, Caller},
     convert::{self, digest, required},
     peer, status,
 };
 use crate::{
     clock::ClockReading,
-    control::{Control, ControlError, Submitted},
+    control::{Control, ControlError, EndedRollout, Submitted},
     limits::{FLEET_FILE_BYTES, WATCH_PAUSE, WATCH_PAUSE_PER_TASK},
-    view::{self, RolloutDetail},
+    view::{self, Documents, RolloutDetail, Shown},
 };
 
 /// Bytes of ledger per message.
@@ -252,14 +252,9 @@ impl Admin for AdminService {
     async fn get_rollout(&self, request: Request<v1::GetRolloutRequest>) -> Answer<v1::RolloutDetail> {
         self.caller(&request, SignerRole::Viewer)?;
         let which = request.into_inner().rollout;
-        let look = move |control: &mut Control, now| {
-            let detail = view::rollout(control, &which, now)?;
-            let receipts = view::receipts(control, &detail);
-            Ok::<_, ControlError>((detail, receipts))
-        };
-        let (detail, receipts) = self.shared.control.request(look).await?;
-        let receipts = receipts.iter().map(|r| r.signed().clone().into()).collect();
-        Ok(Response::new(v1::RolloutDetail { receipts, ..convert::rollout_detail(detail) }))
+        let (detail, documents) = rollout(&self.shared, which).await?;
+        let (plan, receipts) = documents.map(|d| (d.plan, d.receipts)).unzip();
+        Ok(Response::new(convert::rollout_detail(detail, plan, receipts.unwrap_or_default())))
     }
 
     type WatchRolloutStream = BoxStream<v1::RolloutDetail>;
@@ -267,7 +262,7 @@ impl Admin for AdminService {
     async fn watch_rollout(&self, request: Request<v1::GetRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
         let caller = self.caller(&request, SignerRole::Viewer)?;
         let which = request.into_inner().rollout;
-        let first = self.shared.control.request(move |control, now| view::rollout(control, &which, now)).await?;
+        let first = rollout(&self.shared, which).await?;
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
         tokio::spawn(watch(self.shared.clone(), caller.key, first, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -342,11 +337,46 @@ impl Admin for AdminService {
     }
 }
 
+/// A rollout with its documents.
+async fn rollout(shared: &Shared, which: String) -> Result<(RolloutDetail, Option<Documents>), Status> {
+    let look = move |control: &mut Control, now| {
+        let shown = view::rollout(control, &which, now)?;
+        let documents = match &shown {
+            Shown::Detail(detail) => view::documents(control, detail),
+            Shown::Ended(_) => None,
+        };
+        Ok::<_, ControlError>((shown, documents))
+    };
+    match shared.control.request(look).await? {
+        (Shown::Detail(detail), documents) => Ok((*detail, documents)),
+        (Shown::Ended(ended), _) => from_ledger(shared, ended).await.map(|(detail, found)| (detail, Some(found))),
+    }
+}
+
+/// A rollout without its documents.
+async fn look(shared: &Shared, which: String) -> Result<RolloutDetail, Status> {
+    match shared.control.request(move |control, now| view::rollout(control, &which, now)).await? {
+        Shown::Detail(detail) => Ok(*detail),
+        Shown::Ended(ended) => from_ledger(shared, ended).await.map(|(detail, _)| detail),
+    }
+}
+
+/// A rollout that left memory.
+async fn from_ledger(shared: &Shared, ended: EndedRollout) -> Result<(RolloutDetail, Documents), Status> {
+    let ledger = shared.ledger.clone();
+    // Reading a file blocks, and a rollout may have thousands of records.
+    let read = tokio::task::spawn_blocking(move || {
+        let records = ledger.records(ended.records.clone())?;
+        view::ended(&ended, &records).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    });
+    read.await.map_err(|e| status::internal(&e))?.map_err(|e| status::internal(&e))
+}
+
 /// Sends a rollout again whenever it changed, at once when tasks ended, until it is over or nobody looks.
 async fn watch(
     shared: SharedRef,
     key: Fingerprint,
-    first: RolloutDetail,
+    (first, documents): (RolloutDetail, Option<Documents>),
     sender: mpsc::Sender<Result<v1::RolloutDetail, Status>>,
 ) {
     let plan = first.summary.plan.to_string();
@@ -356,16 +386,14 @@ async fn watch(
     let least_pause = WATCH_PAUSE_PER_TASK.saturating_mul(tasks).min(WATCH_PAUSE);
     let mut next = Some(first);
     let mut shown_at = tokio::time::Instant::now();
-    // The plan never changes, and is told once.
-    let mut is_first = true;
+    // It never changes, and is told once.
+    let mut signed_plan = documents.map(|d| d.plan);
     loop {
-        if let Some(mut detail) = next.take() {
+        if let Some(detail) = next.take() {
             shown = detail.clone();
             let over = detail.is_settled();
-            if !std::mem::take(&mut is_first) {
-                detail.plan = None;
-            }
-            if sender.send(Ok(convert::rollout_detail(detail))).await.is_err() || over {
+            let message = convert::rollout_detail(detail, signed_plan.take(), Vec::new());
+            if sender.send(Ok(message)).await.is_err() || over {
                 return;
             }
             shown_at = tokio::time::Instant::now();
@@ -386,9 +414,9 @@ async fn watch(
             return drop(sender.send(Err(gone)).await);
         }
         let which = plan.clone();
-        match shared.control.request(move |control, now| view::rollout(control, &which, now)).await {
+        match look(&shared, which).await {
             Ok(detail) => next = (detail != shown).then_some(detail),
-            Err(error) => return drop(sender.send(Err(error.into())).await),
+            Err(status) => return drop(sender.send(Err(status)).await),
         }
     }
 }

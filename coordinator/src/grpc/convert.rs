@@ -183,14 +183,14 @@ pub fn rollout_summary(rollout: RolloutSummary) -> v1::RolloutSummary {
     }
 }
 
-/// Everything about a rollout but its receipts.
-pub fn rollout_detail(rollout: RolloutDetail) -> v1::RolloutDetail {
+/// Everything about a rollout, with its plan and receipts as they are given.
+pub fn rollout_detail(rollout: RolloutDetail, plan: Option<Signed>, receipts: Vec<Signed>) -> v1::RolloutDetail {
     v1::RolloutDetail {
         summary: Some(rollout_summary(rollout.summary)),
         tasks: rollout.tasks.into_iter().map(task).collect(),
         waits: rollout.waits.iter().map(wait).collect(),
-        plan: rollout.plan.map(|p| p.signed().clone().into()),
-        receipts: Vec::new(),
+        plan: plan.map(Into::into),
+        receipts: documents(receipts),
         baselines: rollout.baselines.into_iter().map(baseline).collect(),
     }
 }

@@ -5,6 +5,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    ops::RangeInclusive,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -204,6 +205,22 @@ impl LedgerReader {
         file.seek(SeekFrom::Start(at))?;
         Ok(file.take(end - at))
     }
+}
+
+impl LedgerReader {
+    /// Those records, once more; their chain was verified when they were written or read.
+    pub fn records(&self, indices: RangeInclusive<u64>) -> io::Result<Vec<Record>> {
+        let (first, last) = indices.into_inner();
+        let lines = BufReader::new(self.lines_from(first)?).split(b'\n');
+        let count = usize::try_from(last.saturating_sub(first).saturating_add(1)).unwrap_or(usize::MAX);
+        lines.take(count).map(|line| record_of(&line?)).collect()
+    }
+}
+
+/// The record of a line, which stands behind its hash.
+fn record_of(line: &[u8]) -> io::Result<Record> {
+    let json = line.iter().position(|b| *b == b' ').map_or(&[][..], |at| &line[at + 1..]);
+    serde_json::from_slice(json).map_err(io::Error::from)
 }
 
 fn lock(offsets: &Mutex<Vec<u64>>) -> MutexGuard<'_, Vec<u64>> {

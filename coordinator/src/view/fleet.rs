@@ -6,11 +6,11 @@ use hostler_plan::{
     document::{PlanKind, RosterStatus},
     id::{NodeName, Seq},
     refusal::Refusal,
-    sequencer::{CordonOwner, RolloutState},
+    sequencer::{CordonOwner, RolloutState, RolloutView},
     timestamp::Timestamp,
 };
 
-use crate::control::Control;
+use crate::control::{Control, State};
 
 /// Rollouts that are over and still counted, newest first.
 const ENDED_ROLLOUTS: usize = 10;
@@ -41,7 +41,7 @@ pub struct RolloutCounts {
     pub kind: PlanKind,
     pub state: RolloutState,
     /// Tasks by the word for their state.
-    pub tasks: BTreeMap<&'static str, u64>,
+    pub tasks: BTreeMap<&'static str, usize>,
 }
 
 /// Counts everything.
@@ -54,22 +54,8 @@ pub fn overview(control: &Control, now: Timestamp) -> Overview {
     for wait in state.sequencer.waits(now).iter().filter(|w| w.node.is_some()) {
         *waits.entry((wait.seq, wait.reason.word())).or_default() += 1;
     }
-    let all = state.sequencer.rollouts();
-    let attention = all.iter().filter(|r| matches!(r.state, RolloutState::NeedsAttention { .. })).count();
-    let ended = all.iter().filter(|r| r.state.is_over()).count();
-    let mut skip = ended.saturating_sub(ENDED_ROLLOUTS);
-    let shown = all.into_iter().filter(|r| {
-        let old = r.state.is_over() && skip > 0;
-        skip -= usize::from(old);
-        !old
-    });
-    let rollouts = shown.map(|r| {
-        let mut tasks: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for task in &r.tasks {
-            *tasks.entry(task.state.word()).or_default() += 1;
-        }
-        RolloutCounts { seq: r.seq, kind: r.kind, state: r.state, tasks }
-    });
+    let in_memory = state.sequencer.rollouts();
+    let attention = in_memory.iter().filter(|r| matches!(r.state, RolloutState::NeedsAttention { .. })).count();
     Overview {
         nodes: active.map(|n| n.name.clone()).collect(),
         streams: control.stream_count(),
@@ -78,8 +64,35 @@ pub fn overview(control: &Control, now: Timestamp) -> Overview {
         quarantines: state.sequencer.quarantines().len(),
         cordoned: readings.filter_map(|(n, r)| Some((n.clone(), r.cordoned_by.clone()?))).collect(),
         refusals: control.refusals_seen().clone(),
-        rollouts: rollouts.collect(),
+        rollouts: counts(state, &in_memory),
         waits,
         needing_attention: attention,
     }
+}
+
+/// Those that are not over, and the newest of the others, oldest first.
+fn counts(state: &State, in_memory: &[RolloutView]) -> Vec<RolloutCounts> {
+    let mut all: Vec<(Option<u64>, RolloutCounts)> = Vec::new();
+    for view in in_memory {
+        let mut tasks: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for task in &view.tasks {
+            *tasks.entry(task.state.word()).or_default() += 1;
+        }
+        let counts = RolloutCounts { seq: view.seq, kind: view.kind, state: view.state.clone(), tasks };
+        all.push((state.record_of(&view.plan), counts));
+    }
+    for ended in state.all_ended().rev().take(ENDED_ROLLOUTS) {
+        let tasks = ended.tasks.clone();
+        let counts = RolloutCounts { seq: ended.seq, kind: ended.kind, state: ended.state.clone(), tasks };
+        all.push((Some(*ended.records.start()), counts));
+    }
+    all.sort_by_key(|(record, _)| *record);
+    let over = all.iter().filter(|(_, r)| r.state.is_over()).count();
+    let mut skip = over.saturating_sub(ENDED_ROLLOUTS);
+    let shown = all.into_iter().map(|(_, counts)| counts).filter(|r| {
+        let old = r.state.is_over() && skip > 0;
+        skip -= usize::from(old);
+        !old
+    });
+    shown.collect()
 }

@@ -1,16 +1,17 @@
 //! The rollouts as people see them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use hostler_plan::{
-    document::{Blocker, Outcome, Plan, PlanKind, Receipt},
+    document::{Blocker, DocumentKind, Outcome, Plan, PlanKind, Receipt, Signed},
+    entry::{Entry, StoredDocument},
     id::{Digest, Epoch, NodeName, Seq, TaskId},
-    sequencer::{self, Reason, RolloutState, RolloutView, TaskState, Wait},
+    ledger::Record,
+    sequencer::{self, Reason, RolloutState, RolloutView, Sequencer, TaskState, Wait},
     timestamp::Timestamp,
-    trust::Verified,
 };
 
-use crate::control::{Control, ControlError};
+use crate::control::{Control, ControlError, EndedRollout, Found};
 
 /// One line about a rollout.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,14 +29,13 @@ pub struct RolloutSummary {
     pub submitted: Timestamp,
 }
 
-/// Everything about a rollout but its receipts.
+/// Everything about a rollout but its documents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutDetail {
     pub summary: RolloutSummary,
     /// In the plan's order.
     pub tasks: Vec<TaskView>,
     pub waits: Vec<Wait>,
-    pub plan: Option<Arc<Verified<Plan>>>,
     pub baselines: Vec<BaselineView>,
 }
 
@@ -76,35 +76,140 @@ pub struct BaselineView {
     pub no_worse: bool,
 }
 
+/// The signed documents of a rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Documents {
+    pub plan: Signed,
+    /// Of its tasks that arrived, in the plan's order.
+    pub receipts: Vec<Signed>,
+}
+
+/// A rollout that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shown {
+    Detail(Box<RolloutDetail>),
+    /// It left memory: [`ended`] makes its detail out of the ledger's records.
+    Ended(EndedRollout),
+}
+
 /// Every rollout, oldest first.
 pub fn rollouts(control: &Control, now: Timestamp) -> Vec<RolloutSummary> {
-    let sequencer = &control.state().sequencer;
-    let waits = sequencer.waits(now);
-    sequencer.rollouts().iter().map(|r| summary(r, &waits)).collect()
+    let state = control.state();
+    let waits = state.sequencer.waits(now);
+    let ended = state.all_ended().map(|r| (Some(*r.records.start()), of_ended(r)));
+    let in_memory = state.sequencer.rollouts();
+    let in_memory = in_memory.iter().map(|r| (state.record_of(&r.plan), summary(r, &waits)));
+    let mut all: Vec<_> = ended.chain(in_memory).collect();
+    all.sort_by_key(|(record, _)| *record);
+    all.into_iter().map(|(_, summary)| summary).collect()
 }
 
 /// One of them: by its plan's digest, a unique beginning of its digits, or its number.
-pub fn rollout(control: &Control, which: &str, now: Timestamp) -> Result<RolloutDetail, ControlError> {
-    let view = control.find_rollout(which)?;
+pub fn rollout(control: &Control, which: &str, now: Timestamp) -> Result<Shown, ControlError> {
+    let view = match control.find_rollout(which)? {
+        Found::InMemory(view) => view,
+        Found::Ended(ended) => return Ok(Shown::Ended(ended)),
+    };
     let state = control.state();
     let waits: Vec<Wait> = state.sequencer.waits(now).into_iter().filter(|w| w.plan == view.plan).collect();
+    let tasks = state.plans.get(&view.plan).into_iter().flat_map(|p| &p.document().tasks);
+    let known = Known {
+        planned: tasks.map(|t| t.steps.len()).collect(),
+        step: &|task| control.progress_of(&view.plan, task),
+        receipt: &|task| state.receipts.of_task(&view.plan, task).last().map(|r| r.digest()),
+    };
+    Ok(Shown::Detail(Box::new(detail(&view, waits, &known))))
+}
+
+/// The documents of a rollout in memory.
+pub fn documents(control: &Control, detail: &RolloutDetail) -> Option<Documents> {
+    let (state, plan) = (control.state(), detail.summary.plan);
+    let receipts = detail.tasks.iter().flat_map(|t| state.receipts.of_task(&plan, &t.id));
+    let receipts = receipts.map(|r| r.signed().clone()).collect();
+    Some(Documents { plan: state.plans.get(&plan)?.signed().clone(), receipts })
+}
+
+/// A rollout that left memory, out of the ledger's records that are named for it: what they amount to was verified when
+/// they were written or read.
+pub fn ended(ended: &EndedRollout, records: &[Record]) -> Option<(RolloutDetail, Documents)> {
+    let mut sequencer = Sequencer::new(sequencer::Settings::default());
+    let mut plan = None;
+    let mut receipts: BTreeMap<TaskId, Vec<&Signed>> = BTreeMap::new();
+    for record in records {
+        sequencer.apply(record.at, &record.entry);
+        let Entry::Document { kind, document: StoredDocument(signed) } = &record.entry else { continue };
+        match kind {
+            DocumentKind::Plan if signed.digest() == ended.plan => plan = Some(signed),
+            DocumentKind::Receipt => {
+                let receipt: Receipt = serde_json::from_slice(&signed.bytes).ok()?;
+                if receipt.plan == ended.plan {
+                    receipts.entry(receipt.task).or_default().push(signed);
+                }
+            }
+            _ => {}
+        }
+    }
+    let view = sequencer.rollout(&ended.plan)?;
+    let document: Plan = serde_json::from_slice(&plan?.bytes).ok()?;
+    let known = Known {
+        planned: document.tasks.iter().map(|t| t.steps.len()).collect(),
+        step: &|_| None,
+        receipt: &|task| Some(receipts.get(task)?.last()?.digest()),
+    };
+    let detail = detail(&view, Vec::new(), &known);
+    let receipts = view.tasks.iter().flat_map(|t| receipts.get(&t.task)).flatten().map(|r| Signed::clone(r)).collect();
+    Some((detail, Documents { plan: plan?.clone(), receipts }))
+}
+
+/// What the sequencer does not know of a rollout's tasks.
+struct Known<'k> {
+    /// How many steps each has in the plan, in its order.
+    planned: Vec<usize>,
+    /// The step that a task is at, and of how many.
+    step: &'k dyn Fn(&TaskId) -> Option<(u32, u32)>,
+    /// The newest receipt of a task.
+    receipt: &'k dyn Fn(&TaskId) -> Option<Digest>,
+}
+
+fn detail(view: &RolloutView, waits: Vec<Wait>, known: &Known) -> RolloutDetail {
+    let reasons = Reasons::of(&waits);
+    let planned = known.planned.iter().copied().chain(std::iter::repeat(0));
+    let tasks = view.tasks.iter().zip(planned).map(|(t, steps)| task(view, t, steps, known, &reasons)).collect();
     let baselines = view.baselines.iter().map(|(node, baseline)| BaselineView {
         node: node.clone(),
         taken_at_ms: baseline.at_ms,
         sentence: baseline.sentence(),
         no_worse: view.no_worse.contains(node),
     });
-    let reasons = Reasons::of(&waits);
-    let plan = state.plans.get(&view.plan).cloned();
-    let planned = plan.iter().flat_map(|p| &p.document().tasks).map(|t| t.steps.len()).chain(std::iter::repeat(0));
-    let tasks = view.tasks.iter().zip(planned).map(|(t, steps)| task(control, &view, t, steps, &reasons)).collect();
-    Ok(RolloutDetail { summary: summary(&view, &waits), tasks, plan, baselines: baselines.collect(), waits })
+    RolloutDetail { summary: summary(view, &waits), tasks, baselines: baselines.collect(), waits }
 }
 
-/// The receipts of a rollout's tasks, in their order.
-pub fn receipts(control: &Control, detail: &RolloutDetail) -> Vec<Arc<Verified<Receipt>>> {
-    let receipts = &control.state().receipts;
-    detail.tasks.iter().flat_map(|t| receipts.of_task(&detail.summary.plan, &t.id)).cloned().collect()
+fn of_ended(ended: &EndedRollout) -> RolloutSummary {
+    RolloutSummary {
+        plan: ended.plan,
+        epoch: ended.epoch,
+        seq: ended.seq,
+        kind: ended.kind,
+        title: ended.title.clone(),
+        reason: reason(&ended.state).unwrap_or_default(),
+        state: ended.state.clone(),
+        tasks: ended.tasks.values().sum(),
+        succeeded: ended.succeeded,
+        submitted: ended.received,
+    }
+}
+
+/// Why a rollout is not running; none for one that runs.
+fn reason(state: &RolloutState) -> Option<String> {
+    match state {
+        RolloutState::Running => None,
+        RolloutState::Finished => Some(String::new()),
+        RolloutState::Paused { .. }
+        | RolloutState::Preempted { .. }
+        | RolloutState::NeedsAttention { .. }
+        | RolloutState::Halted { .. }
+        | RolloutState::Superseded { .. } => Some(state.to_string()),
+    }
 }
 
 fn summary(view: &RolloutView, waits: &[Wait]) -> RolloutSummary {
@@ -116,18 +221,10 @@ fn summary(view: &RolloutView, waits: &[Wait]) -> RolloutSummary {
         seq: view.seq,
         kind: view.kind,
         title: view.title.clone(),
-        reason: match view.state {
-            RolloutState::Running => {
-                let unwell = waits.iter().find(|w| w.plan == view.plan && w.reason.is_unwell());
-                unwell.map(|w| w.reason.to_string()).unwrap_or_default()
-            }
-            RolloutState::Finished => String::new(),
-            RolloutState::Paused { .. }
-            | RolloutState::Preempted { .. }
-            | RolloutState::NeedsAttention { .. }
-            | RolloutState::Halted { .. }
-            | RolloutState::Superseded { .. } => view.state.to_string(),
-        },
+        reason: reason(&view.state).unwrap_or_else(|| {
+            let unwell = waits.iter().find(|w| w.plan == view.plan && w.reason.is_unwell());
+            unwell.map(|w| w.reason.to_string()).unwrap_or_default()
+        }),
         state: view.state.clone(),
         tasks: view.tasks.len(),
         succeeded: succeeded.count(),
@@ -163,17 +260,10 @@ impl<'w> Reasons<'w> {
 }
 
 /// `planned`: how many steps the plan has for it.
-fn task(
-    control: &Control,
-    view: &RolloutView,
-    task: &sequencer::TaskView,
-    planned: usize,
-    reasons: &Reasons,
-) -> TaskView {
-    let state = control.state();
-    let (step, steps) = control.progress_of(&view.plan, &task.task).unwrap_or((0, 0));
+fn task(view: &RolloutView, task: &sequencer::TaskView, planned: usize, known: &Known, reasons: &Reasons) -> TaskView {
+    let (step, steps) = (known.step)(&task.task).unwrap_or((0, 0));
     let receipt = match &task.state {
-        TaskState::Ended { .. } => state.receipts.of_task(&view.plan, &task.task).last(),
+        TaskState::Ended { .. } => (known.receipt)(&task.task),
         TaskState::Waiting | TaskState::Granted { .. } | TaskState::Expired { .. } => None,
     };
     let never = view.state.is_over() && matches!(task.state, TaskState::Waiting);
@@ -185,7 +275,7 @@ fn task(
         sentence: if never { format!("not begun: {}", view.state) } else { sentence(task, reasons) },
         step,
         steps: if steps == 0 { u32::try_from(planned).unwrap_or(u32::MAX) } else { steps },
-        receipt: receipt.map(|r| r.digest()),
+        receipt,
         blockers: match &task.state {
             TaskState::Ended { outcome: Outcome::Blocked { blockers, .. }, .. } => blockers.clone(),
             TaskState::Ended { .. } | TaskState::Waiting | TaskState::Granted { .. } | TaskState::Expired { .. } => {
