@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use hostler_executor::{
     disk::{Disk, DiskError},
-    slots::{SlotsError, damaged},
+    state_file::{StateFileError, damaged},
 };
 
 const FILE: &str = "credentials.json";
@@ -105,7 +105,7 @@ impl Credentials {
     }
 
     /// What the node enrolled with. None is damage: this is asked of enrolled nodes only.
-    pub fn load(disk: &Disk) -> Result<Self, SlotsError> {
+    pub fn load(disk: &Disk) -> Result<Self, StateFileError> {
         let bytes = disk.read(FILE, MAX_BYTES)?.ok_or_else(|| damaged("no credentials"))?;
         let broken = |e: serde_json::Error| -> Refused { damaged(&format!("broken credentials ({e})")) };
         Ok(serde_json::from_slice(&bytes).map_err(broken)?)

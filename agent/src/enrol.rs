@@ -34,7 +34,7 @@ use hostler_executor::{
     disk::{Disk, DiskError},
     host::{Host, HostError},
     keys::Keys,
-    slots::{Slots, SlotsError},
+    state_file::{StateFile, StateFileError},
 };
 
 /// Written last. Where it is, a missing state is damage and never a first run.
@@ -67,11 +67,11 @@ pub enum EnrolError {
     Make(String),
 }
 
-impl From<SlotsError> for EnrolError {
-    fn from(error: SlotsError) -> Self {
+impl From<StateFileError> for EnrolError {
+    fn from(error: StateFileError) -> Self {
         match error {
-            SlotsError::Disk(e) => Self::Disk(e),
-            SlotsError::Refused(e) => Self::Refused(e),
+            StateFileError::Disk(e) => Self::Disk(e),
+            StateFileError::Refused(e) => Self::Refused(e),
         }
     }
 }
@@ -132,7 +132,7 @@ pub async fn enrol(
         None => EnrolError::Answer(status.message().to_owned()),
     })?;
     let clock = Clock { now: host.now(), synchronised: host.clock_is_synchronised() };
-    let (state, credentials) = judge(join, node, keys, clock, answer.into_inner())?;
+    let (state, credentials) = verify(join, node, keys, clock, answer.into_inner())?;
     keep(disk, &state, &credentials)?;
     Ok(credentials)
 }
@@ -171,7 +171,7 @@ fn request(join: &JoinString, node: &NodeName, keys: &Keys, host: &dyn Host) -> 
 }
 
 /// Believes nothing of the answer that the join string does not prove.
-fn judge(
+fn verify(
     join: &JoinString,
     node: &NodeName,
     keys: &Keys,
@@ -220,8 +220,8 @@ fn judge(
 }
 
 fn keep(disk: &Disk, state: &NodeState, credentials: &Credentials) -> Result<(), EnrolError> {
-    let (mut slots, _) = Slots::open(disk)?;
-    slots.store(disk, state, None)?;
+    let (mut state_file, _) = StateFile::open(disk)?;
+    state_file.store(disk, state, None)?;
     credentials.store(disk)?;
     disk.replace(MARKER, format!("{}\n", credentials.identity()).as_bytes())?;
     Ok(())

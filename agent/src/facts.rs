@@ -41,7 +41,7 @@ pub fn command(root: Option<&Path>, output: Output) -> Result<(), FactsError> {
     let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
     let mut facts = Facts::new(source);
     facts.tick(Now { elapsed: Duration::ZERO, unix_ms });
-    facts.settle(PATIENCE);
+    facts.wait_for_helpers(PATIENCE);
     let text = match output {
         Output::Text => facts.reading().exposition(&[]),
         Output::Json => serde_json::to_string_pretty(facts.reading()).map_err(FactsError::Json)? + "\n",

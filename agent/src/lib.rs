@@ -143,17 +143,17 @@ pub async fn run(
     };
     tracing::info!(NODE = %credentials.node, "{} is enrolled in fleet {}", credentials.node, credentials.fleet_id);
 
-    let board = Arc::new(protocol::Board::default());
-    let (door, inbox) = protocol::queue();
-    let wake = inbox.wake.clone();
-    let link = Link { disk, keys, host, board, door, report_interval: settings.report_interval };
+    let status = Arc::new(protocol::ExecutorStatus::default());
+    let (sender, receiver) = protocol::queue();
+    let waker = receiver.waker.clone();
+    let link = Link { disk, keys, host, status, sender, report_interval: settings.report_interval };
     let executor = Executor::open(
         link.disk.clone(),
         link.keys.clone(),
         credentials.node.clone(),
         link.host.clone(),
-        link.board.clone(),
-        inbox,
+        link.status.clone(),
+        receiver,
     );
     let executor = match executor {
         Ok(executor) => executor,
@@ -183,8 +183,8 @@ pub async fn run(
             Err(_) => Err(AgentError::ExecutorGone),
         },
     };
-    // The link is gone, and with it the door: the executor hears that and leaves between two acts.
-    wake.ring();
+    // The link is gone, and with it the sender: the executor hears that and leaves between two acts.
+    waker.notify();
     let _ = tokio::task::spawn_blocking(move || done.recv_timeout(EXECUTOR_LIMIT)).await;
     result
 }
@@ -199,20 +199,20 @@ async fn stand_by(
 ) -> Result<(), AgentError> {
     tracing::error!(NODE = %credentials.node, "{refused}; until then this node reports its facts and performs nothing");
     process::status("damaged state: performs nothing, see the messages");
-    let (door, inbox) = protocol::queue();
-    let board = link.board.clone();
+    let (sender, receiver) = protocol::queue();
+    let status = link.status.clone();
     // The trust root is lost, and so are the pins that it named. The CA that issued the certificate will do: what comes
     // over this connection is refused anyway.
-    board.change(|content| content.holding.coordinator_ca = credentials.issuer_pin().into_iter().collect());
-    board.refuse(None, refused.clone());
+    status.change(|content| content.holding.coordinator_ca = credentials.issuer_pin().into_iter().collect());
+    status.refuse(None, refused.clone());
     std::thread::Builder::new()
         .name("refuser".into())
         .spawn(move || {
             // Ends with the link, which holds the other end.
-            while let Ok(request) = inbox.requests.recv() {
+            while let Ok(request) = receiver.requests.recv() {
                 match request {
-                    protocol::Request::Plan(plan) => board.refuse(Some(plan.digest()), refused.clone()),
-                    protocol::Request::Grant(grant) => board.refuse(Some(grant.plan), refused.clone()),
+                    protocol::Request::Plan(plan) => status.refuse(Some(plan.digest()), refused.clone()),
+                    protocol::Request::Grant(grant) => status.refuse(Some(grant.plan), refused.clone()),
                     protocol::Request::Trust { .. }
                     | protocol::Request::LeaseRenewed { .. }
                     | protocol::Request::Stop { .. }
@@ -223,7 +223,7 @@ async fn stand_by(
         })
         .map_err(AgentError::Thread)?;
     tokio::select! {
-        () = Link { door, ..link }.run(credentials) => {}
+        () = Link { sender, ..link }.run(credentials) => {}
         () = shutdown => {}
     }
     Ok(())

@@ -4,7 +4,7 @@
 
 mod backoff;
 mod fetch;
-mod quiet;
+mod idle_timer;
 mod renew;
 mod session;
 
@@ -21,7 +21,7 @@ use hostler_executor::{
     disk::{Disk, DiskError},
     host::Host,
     keys::Keys,
-    protocol::{Board, Door},
+    protocol::{ExecutorStatus, RequestSender},
 };
 
 /// Everything that the network side uses.
@@ -30,8 +30,8 @@ pub struct Link {
     pub disk: Arc<Disk>,
     pub keys: Arc<Keys>,
     pub host: Arc<dyn Host>,
-    pub board: Arc<Board>,
-    pub door: Door,
+    pub status: Arc<ExecutorStatus>,
+    pub sender: RequestSender,
     pub report_interval: Duration,
 }
 
@@ -94,7 +94,7 @@ impl Link {
     }
 
     fn coordinator(&self, address: &str) -> Coordinator {
-        let pins = self.board.content().holding.coordinator_ca.clone();
+        let pins = self.status.content().holding.coordinator_ca.clone();
         Coordinator { address: address.to_owned(), pins, time_floor: build_time() }
     }
 }

@@ -63,7 +63,7 @@ mod tests {
         let machine = recorded::machine("pi5-nvme");
         let mut facts = Facts::new(Source::recorded(&machine).unwrap());
         facts.tick(Now { elapsed: Duration::ZERO, unix_ms: recorded::UNIX_MS });
-        facts.settle(Duration::from_secs(20)).clone()
+        facts.wait_for_helpers(Duration::from_secs(20)).clone()
     }
 
     #[tokio::test]

@@ -73,11 +73,11 @@ impl Settings {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     ) -> Result<Self, SettingsError> {
-        PLACES.read(file, environment).and_then(settle)
+        PLACES.read(file, environment).and_then(validate)
     }
 }
 
-fn settle(written: Written<Keys>) -> Result<Settings, SettingsError> {
+fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
     let (keys, default) = (&written.values, Settings::default());
     let report_interval = written.seconds(
         "report_interval_seconds",

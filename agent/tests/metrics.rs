@@ -77,7 +77,7 @@ fn a_node_that_is_in_no_fleet_yet_serves_the_facts_of_its_machine() {
     // What `hostler-agent facts` does, without its patience for apt.
     let mut facts = Facts::new(Source::real());
     facts.tick(Now { elapsed: Duration::ZERO, unix_ms: 1 });
-    let facts = facts.settle(Duration::from_secs(1)).exposition(&[]);
+    let facts = facts.wait_for_helpers(Duration::from_secs(1)).exposition(&[]);
     let (scraped, printed) = (series(text), series(&facts));
     // Something slow may be in the one and not in the other, and something may come up or go in between.
     let both = scraped.intersection(&printed).count();

@@ -12,26 +12,26 @@ use crate::{
     error::ExecutorError,
     keys::Keys,
     receipts::Receipts,
-    slots::Slots,
+    state_file::StateFile,
 };
 
-/// Everything that the executor owns but its ears.
+/// Everything that the executor owns but its queue.
 #[derive(Debug)]
-pub struct Memory {
+pub struct NodeContext {
     pub disk: Arc<Disk>,
     pub keys: Arc<Keys>,
     pub me: Identity,
     pub state: NodeState,
-    pub slots: Slots,
+    pub state_file: StateFile,
     pub receipts: Receipts,
 }
 
-impl Memory {
+impl NodeContext {
     /// Makes a state durable and only then this node's own.
     pub fn store(&mut self, state: NodeState) -> Result<(), DiskError> {
         if state != self.state {
             self.receipts.file(&self.disk)?;
-            self.slots.store(&self.disk, &state, None)?;
+            self.state_file.store(&self.disk, &state, None)?;
             self.state = state;
         }
         Ok(())
@@ -40,7 +40,7 @@ impl Memory {
     /// Makes the second copy of the state that the last process did not come to, or that was damaged since.
     pub fn store_again(&mut self) -> Result<(), DiskError> {
         self.receipts.file(&self.disk)?;
-        self.slots.store(&self.disk, &self.state, None)
+        self.state_file.store(&self.disk, &self.state, None)
     }
 
     /// Counts receipts that are newer than a state restored from an old copy.
@@ -57,7 +57,7 @@ impl Memory {
         let signed = self.keys.sign(DocumentKind::Receipt, hostler_plan::json::write(&receipt))?;
         let next = self.state.with_receipt(&signed.bytes)?;
         self.receipts.file(&self.disk)?;
-        self.slots.store(&self.disk, &next, Some(&signed))?;
+        self.state_file.store(&self.disk, &next, Some(&signed))?;
         self.state = next;
         self.receipts.add(signed, receipt);
         Ok(())

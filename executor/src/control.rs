@@ -13,7 +13,7 @@ use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
     host::Host,
-    protocol::{Board, Inbox, Progress, Request, RunningTask},
+    protocol::{ExecutorStatus, Progress, Request, RequestReceiver, RunningTask},
 };
 
 /// Requests that wait until the task ended. More than that is a coordinator gone mad; the newest are dropped, and an
@@ -29,11 +29,11 @@ pub enum Interruption {
     Ending,
 }
 
-/// The executor's ears.
+/// The executor's end of the queue, while a task runs and between tasks.
 pub struct Control {
     pub host: Arc<dyn Host>,
-    pub board: Arc<Board>,
-    inbox: Inbox,
+    pub status: Arc<ExecutorStatus>,
+    receiver: RequestReceiver,
     deferred: VecDeque<Request>,
     running: Option<RunningTask>,
     lease_ends: Instant,
@@ -49,11 +49,11 @@ impl std::fmt::Debug for Control {
 }
 
 impl Control {
-    pub fn new(host: Arc<dyn Host>, board: Arc<Board>, inbox: Inbox) -> Self {
+    pub fn new(host: Arc<dyn Host>, status: Arc<ExecutorStatus>, receiver: RequestReceiver) -> Self {
         Self {
             host,
-            board,
-            inbox,
+            status,
+            receiver,
             deferred: VecDeque::new(),
             running: None,
             lease_ends: Instant::now(),
@@ -69,8 +69,8 @@ impl Control {
             return Ok(Some(request));
         }
         let received = match at_most {
-            Some(at_most) => self.inbox.requests.recv_timeout(at_most),
-            None => self.inbox.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at_most) => self.receiver.requests.recv_timeout(at_most),
+            None => self.receiver.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match received {
             Ok(request) => Ok(Some(request)),
@@ -87,13 +87,13 @@ impl Control {
         self.stopped = None;
         self.fetched = None;
         self.running = Some(task.clone());
-        self.board.change(|content| content.running = Some(task));
+        self.status.change(|content| content.running = Some(task));
     }
 
     /// The task is over.
     pub fn end(&mut self) {
         self.running = None;
-        self.board.change(|content| {
+        self.status.change(|content| {
             content.running = None;
             content.progress = None;
             content.fetch = None;
@@ -102,27 +102,27 @@ impl Control {
 
     /// Blocks for at most that much of the host's time.
     pub fn pause(&mut self, at_most: Duration) -> Result<(), Interruption> {
-        self.listen()?;
-        self.host.wait(&self.inbox.wake, at_most);
-        self.listen()
+        self.drain_requests()?;
+        self.host.wait(&self.receiver.waker, at_most);
+        self.drain_requests()
     }
 
     /// Whether something new may start under the task's lease.
     pub fn lease_holds(&mut self) -> Result<bool, Interruption> {
-        self.listen()?;
+        self.drain_requests()?;
         Ok(Instant::now() < self.lease_ends)
     }
 
     /// Whether the process ends, and every program that it started with it.
     pub fn is_ending(&mut self) -> bool {
-        let _ = self.listen();
+        let _ = self.drain_requests();
         self.ending
     }
 
     /// Blocks for a moment of real time: leases are the coordinator's, and it has no part in simulated time.
     pub fn await_lease(&mut self) -> Result<(), Interruption> {
-        self.inbox.wake.wait(Duration::from_millis(500));
-        self.listen()
+        self.receiver.waker.wait(Duration::from_millis(500));
+        self.drain_requests()
     }
 
     /// The answer to a fetch of these bytes, once.
@@ -146,13 +146,13 @@ impl Control {
     /// Says what the task does.
     pub fn say(&self, progress: Progress) {
         tracing::info!("{}", progress.sentence);
-        self.board.change(|content| content.progress = Some(progress));
+        self.status.change(|content| content.progress = Some(progress));
     }
 
-    fn listen(&mut self) -> Result<(), Interruption> {
+    fn drain_requests(&mut self) -> Result<(), Interruption> {
         loop {
-            match self.inbox.requests.try_recv() {
-                Ok(request) => self.hear(request),
+            match self.receiver.requests.try_recv() {
+                Ok(request) => self.receive(request),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     self.ending = true;
@@ -167,7 +167,7 @@ impl Control {
         }
     }
 
-    fn hear(&mut self, request: Request) {
+    fn receive(&mut self, request: Request) {
         let running = self.running.as_ref();
         match request {
             Request::Stop { plan, reason } if running.is_some_and(|r| r.plan == plan) => self.stopped = Some(reason),

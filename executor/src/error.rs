@@ -2,7 +2,7 @@
 
 use hostler_plan::refusal::Refused;
 
-use crate::{disk::DiskError, host::HostError, slots::SlotsError};
+use crate::{disk::DiskError, host::HostError, state_file::StateFileError};
 
 /// Why the executor cannot go on at all.
 #[derive(Debug, thiserror::Error)]
@@ -17,11 +17,11 @@ pub enum ExecutorError {
     Host(#[from] HostError),
 }
 
-impl From<SlotsError> for ExecutorError {
-    fn from(error: SlotsError) -> Self {
+impl From<StateFileError> for ExecutorError {
+    fn from(error: StateFileError) -> Self {
         match error {
-            SlotsError::Disk(e) => Self::Disk(e),
-            SlotsError::Refused(e) => Self::Refused(e),
+            StateFileError::Disk(e) => Self::Disk(e),
+            StateFileError::Refused(e) => Self::Refused(e),
         }
     }
 }

@@ -18,17 +18,17 @@ use hostler_plan::{
 
 use crate::{
     artifacts,
-    context::Memory,
+    context::NodeContext,
     control::{Control, MAX_LEASE_SECONDS},
     disk::Disk,
     error::ExecutorError,
     host::Host,
     journal,
     keys::Keys,
-    own_cordon::{JUDGE_EVERY, OwnCordon},
-    protocol::{Board, Grant, Holding, Inbox, Request, RunningTask},
+    protocol::{ExecutorStatus, Grant, Holding, Request, RequestReceiver, RunningTask},
     receipts::Receipts,
-    slots::{Held, Slots, damaged},
+    self_cordon::{EVALUATE_EVERY, SelfCordonReconciler},
+    state_file::{StateFile, StoredState, damaged},
 };
 
 /// How often a plan that only lacked a right clock is judged again.
@@ -49,12 +49,12 @@ pub enum Ended {
 /// The executor of an enrolled node.
 #[derive(Debug)]
 pub struct Executor {
-    pub(crate) memory: Memory,
+    pub(crate) context: NodeContext,
     pub(crate) control: Control,
     /// A plan that was refused only because the clock is not right yet, and the grants of its tasks with the time when
     /// their leases end.
     waits_for_clock: Option<(Signed, Vec<(Grant, Instant)>)>,
-    pub(crate) own_cordon: OwnCordon,
+    pub(crate) self_cordon: SelfCordonReconciler,
 }
 
 impl Executor {
@@ -64,24 +64,25 @@ impl Executor {
         keys: Arc<Keys>,
         node: NodeName,
         host: Arc<dyn Host>,
-        board: Arc<Board>,
-        inbox: Inbox,
+        status: Arc<ExecutorStatus>,
+        receiver: RequestReceiver,
     ) -> Result<Self, ExecutorError> {
-        let (slots, held) = Slots::open(&disk)?;
-        let Held { state, receipt } = held.ok_or_else(|| damaged("none of an enrolled node"))?;
+        let (state_file, held) = StateFile::open(&disk)?;
+        let StoredState { state, receipt } = held.ok_or_else(|| damaged("none of an enrolled node"))?;
         let me = Identity { node, key: keys.public().fingerprint(), arch: host.arch() };
         let mut receipts = Receipts::load(&disk)?;
         if let Some(receipt) = receipt {
             receipts.add_unread(receipt)?;
         }
-        let mut memory = Memory { disk, keys, me, state, slots, receipts };
-        if memory.slots.lack_a_copy() {
-            memory.store_again()?;
+        let mut context = NodeContext { disk, keys, me, state, state_file, receipts };
+        if context.state_file.lack_a_copy() {
+            context.store_again()?;
         }
-        memory.adopt_receipts()?;
-        let own_cordon = OwnCordon::open(&memory.disk);
-        let executor = Self { memory, control: Control::new(host, board, inbox), waits_for_clock: None, own_cordon };
-        executor.show();
+        context.adopt_receipts()?;
+        let self_cordon = SelfCordonReconciler::open(&context.disk);
+        let executor =
+            Self { context, control: Control::new(host, status, receiver), waits_for_clock: None, self_cordon };
+        executor.publish();
         Ok(executor)
     }
 
@@ -92,17 +93,17 @@ impl Executor {
         }
         loop {
             // Between two tasks only: while one runs, the node's cordon is its business.
-            self.own_cordon.tend(&self.memory, &*self.control.host);
+            self.self_cordon.reconcile(&self.context, &*self.control.host);
             // An idle executor sleeps until somebody wants something.
             let clock = self.waits_for_clock.is_some().then_some(CLOCK_RETRY);
-            let at_most = clock.into_iter().chain(self.own_cordon.is_awake().then_some(JUDGE_EVERY)).min();
+            let at_most = clock.into_iter().chain(self.self_cordon.is_awake().then_some(EVALUATE_EVERY)).min();
             let request = match self.control.next(at_most) {
                 Ok(request) => request,
                 Err(_) => return Ok(Ended::Shutdown),
             };
             let ended = match request {
                 Some(request) => self.handle(request)?,
-                None => self.judge_again()?,
+                None => self.retry_plan()?,
             };
             if let Some(ended) = ended {
                 return Ok(ended);
@@ -137,10 +138,10 @@ impl Executor {
     }
 
     fn acknowledge(&mut self, digest: &Digest) -> Result<(), ExecutorError> {
-        let memory = &mut self.memory;
-        if memory.receipts.acknowledge(&memory.disk, digest)? {
-            memory.receipts.prune(&memory.disk, memory.state.open_plans())?;
-            self.show();
+        let context = &mut self.context;
+        if context.receipts.acknowledge(&context.disk, digest)? {
+            context.receipts.prune(&context.disk, context.state.open_plans())?;
+            self.publish();
         }
         Ok(())
     }
@@ -152,12 +153,12 @@ impl Executor {
 
     fn accept_trust(&mut self, roots: &[Signed], roster: Option<&Signed>) -> Result<(), ExecutorError> {
         for signed in roots {
-            let held = self.memory.state.root();
+            let held = self.context.state.root();
             if signed.digest() == held.digest() || version_of(signed).is_some_and(|v| v < held.root().version) {
                 continue;
             }
-            match self.memory.state.accept_root(self.clock(), signed) {
-                Ok(state) => self.memory.store(state)?,
+            match self.context.state.accept_root(self.clock(), signed) {
+                Ok(state) => self.context.store(state)?,
                 Err(refused) => {
                     self.refuse(Some(signed.digest()), refused);
                     return Ok(());
@@ -165,38 +166,38 @@ impl Executor {
             }
         }
         // The roster that is held comes again with every new root, under which its signers may not count any more.
-        let held = self.memory.state.roster().map(Verified::digest);
+        let held = self.context.state.roster().map(Verified::digest);
         if let Some(signed) = roster.filter(|r| Some(r.digest()) != held) {
-            match self.memory.state.accept_roster(self.clock(), signed) {
-                Ok((state, _)) => self.memory.store(state)?,
+            match self.context.state.accept_roster(self.clock(), signed) {
+                Ok((state, _)) => self.context.store(state)?,
                 Err(refused) => self.refuse(Some(signed.digest()), refused),
             }
         }
-        self.show();
+        self.publish();
         Ok(())
     }
 
     fn accept_plan(&mut self, signed: Signed) -> Result<(), ExecutorError> {
         self.waits_for_clock = None;
         let clock = self.clock();
-        match self.memory.state.accept_plan(clock, &self.memory.me, &signed) {
+        match self.context.state.accept_plan(clock, &self.context.me, &signed) {
             Ok((state, plan)) => {
-                if state != self.memory.state {
+                if state != self.context.state {
                     let document = plan.document();
                     tracing::info!(PLAN = %plan.digest(), "plan {} accepted: {}", document.seq, document.title);
-                    self.memory.store(state)?;
-                    let memory = &mut self.memory;
-                    memory.receipts.prune(&memory.disk, memory.state.open_plans())?;
-                    artifacts::prune(&memory.disk, memory.state.held_plans())?;
+                    self.context.store(state)?;
+                    let context = &mut self.context;
+                    context.receipts.prune(&context.disk, context.state.open_plans())?;
+                    artifacts::prune(&context.disk, context.state.held_plans())?;
                 } else {
                     // Equal, and it may have been verified again just now.
-                    self.memory.state = state;
+                    self.context.state = state;
                 }
-                self.show();
+                self.publish();
             }
             Err(refused) => {
                 let only_the_clock = refused.refusal == Refusal::Expired
-                    && (!clock.synchronised || clock.now < self.memory.state.time_floor());
+                    && (!clock.synchronised || clock.now < self.context.state.time_floor());
                 self.refuse(Some(signed.digest()), refused);
                 self.waits_for_clock = only_the_clock.then(|| (signed, Vec::new()));
             }
@@ -204,7 +205,7 @@ impl Executor {
         Ok(())
     }
 
-    fn judge_again(&mut self) -> Result<Option<Ended>, ExecutorError> {
+    fn retry_plan(&mut self) -> Result<Option<Ended>, ExecutorError> {
         let Some((signed, grants)) = self.waits_for_clock.take() else { return Ok(None) };
         self.accept_plan(signed)?;
         match &mut self.waits_for_clock {
@@ -221,9 +222,9 @@ impl Executor {
     }
 
     fn accept_grant(&mut self, grant: Grant) -> Result<Option<Ended>, ExecutorError> {
-        if self.memory.receipts.of_task(&grant.plan, &grant.task).is_some() {
-            // It ran; its receipt is on the board or was acknowledged. A task runs once in a plan.
-            self.control.board.changed.notify_one();
+        if self.context.receipts.of_task(&grant.plan, &grant.task).is_some() {
+            // It ran; its receipt is in the status or was acknowledged. A task runs once in a plan.
+            self.control.status.changed.notify_one();
             return Ok(None);
         }
         if let Some((plan, waiting)) = &mut self.waits_for_clock
@@ -236,7 +237,7 @@ impl Executor {
             }
             return Ok(None);
         }
-        match self.judge_grant(&grant) {
+        match self.verify_grant(&grant) {
             Ok((plan, relied_on)) => {
                 let document = plan.document();
                 let offered = |digest: &Digest| grant.receipts.iter().find(|r| r.digest() == *digest).cloned();
@@ -262,9 +263,9 @@ impl Executor {
     }
 
     /// Whether the task may start here and now, and which receipts prove it.
-    fn judge_grant(&mut self, grant: &Grant) -> Result<(Verified<Plan>, Vec<Digest>), Refused> {
+    fn verify_grant(&mut self, grant: &Grant) -> Result<(Verified<Plan>, Vec<Digest>), Refused> {
         let clock = self.clock();
-        let Memory { state, me, .. } = &mut self.memory;
+        let NodeContext { state, me, .. } = &mut self.context;
         let held = state.held_plan(me, &grant.plan)?;
         let (equal, plan) = state.accept_plan(clock, me, held.signed())?;
         *state = equal;
@@ -289,13 +290,13 @@ impl Executor {
 
     fn refuse(&self, document: Option<Digest>, refused: Refused) {
         tracing::warn!("{refused}");
-        self.control.board.refuse(document, refused);
+        self.control.status.refuse(document, refused);
     }
 
-    /// Puts what the node holds on the board.
-    fn show(&self) {
-        let memory = &self.memory;
-        let state = &memory.state;
+    /// Puts what the node holds in the status.
+    fn publish(&self) {
+        let context = &self.context;
+        let state = &context.state;
         let holding = Holding {
             root_version: state.root().root().version,
             roster_version: state.roster().map_or(0, |r| r.document().version),
@@ -304,8 +305,8 @@ impl Executor {
             receipt_counter: state.next_receipt().0 - 1,
             coordinator_ca: state.root().root().coordinator_ca.clone(),
         };
-        let receipts = memory.receipts.unacknowledged().map(|k| k.signed.clone()).collect();
-        self.control.board.change(|content| {
+        let receipts = context.receipts.unacknowledged().map(|k| k.signed.clone()).collect();
+        self.control.status.change(|content| {
             content.holding = holding;
             content.receipts = receipts;
         });

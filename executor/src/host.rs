@@ -6,7 +6,7 @@
 mod cluster;
 mod kube;
 mod linux;
-mod wake;
+mod waker;
 
 use std::{
     path::{Path, PathBuf},
@@ -24,12 +24,12 @@ use serde::Deserialize;
 
 pub use cluster::{
     Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, Cordon, CordonAnswer,
-    Deletion, Effect, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, OWN_CORDON_ANNOTATION, OWN_CORDON_MANAGER,
-    Operator, OwnCordon, Owner, Phase, Placement, Pod, PodKey, PodScope, PodVolume, Requirement, Scale, Selector,
-    Taint, Toleration,
+    Deletion, Effect, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey,
+    PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Scale, Selector, SelfCordon, Taint,
+    Toleration,
 };
 pub use linux::Linux;
-pub use wake::Wake;
+pub use waker::Waker;
 
 /// When the machine's clock is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -47,7 +47,7 @@ pub trait Host: Send + Sync {
     /// The name the kernel has; the node's name unless the settings say another one.
     fn host_name(&self) -> Result<String, HostError>;
 
-    /// What tells this board from another.
+    /// What tells this status from another.
     fn hardware(&self) -> Result<Hardware, HostError>;
 
     /// The processor family.
@@ -62,16 +62,16 @@ pub trait Host: Send + Sync {
     /// Whether the clock was set from somewhere trustworthy since boot.
     fn clock_is_synchronised(&self) -> bool;
 
-    /// Blocks for `at_most` of the host's own time, or until `wake` is woken. A simulated host may let its time run
+    /// Blocks for `at_most` of the host's own time, or until `waker` is notified. A simulated host may let its time run
     /// faster, or jump.
-    fn wait(&self, wake: &Wake, at_most: Duration);
+    fn wait(&self, waker: &Waker, at_most: Duration);
 
     /// Every fact that can be read now; what cannot be read is missing. Never hangs.
     fn read_facts(&self, now: Timestamp) -> Reading;
 
     /// Called when the node has had nothing to do for a while: what only its start or its last task needed may be given
     /// back to the machine.
-    fn rest(&self) {}
+    fn on_idle(&self) {}
 
     /// A regular file of at most 1 MiB; `None` when nothing is there. Anything else than a regular file is an error,
     /// and links are not followed.

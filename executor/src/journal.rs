@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disk::{Disk, DiskError},
-    slots::{SlotsError, damaged},
+    state_file::{StateFileError, damaged},
 };
 
 const CURRENT: &str = "journal/current";
@@ -107,7 +107,7 @@ impl Running {
 }
 
 /// The task that was begun and whose receipt is not counted yet.
-pub fn load(disk: &Disk) -> Result<Option<Running>, SlotsError> {
+pub fn load(disk: &Disk) -> Result<Option<Running>, StateFileError> {
     let Some(bytes) = disk.read(CURRENT, MAX_BYTES)? else { return Ok(None) };
     let whole = match bytes.iter().rposition(|b| *b == b'\n') {
         Some(end) => &bytes[..=end],
@@ -267,7 +267,7 @@ mod tests {
             flipped[at] ^= 0x04;
             disk.replace(CURRENT, &flipped).unwrap();
             match load(&disk) {
-                Err(SlotsError::Refused(_)) => {}
+                Err(StateFileError::Refused(_)) => {}
                 other => panic!("byte {at}: {other:?}, was {task:?}"),
             }
         }

@@ -11,7 +11,7 @@ use ssh_key::{Algorithm, LineEnding, PrivateKey};
 use crate::{
     disk::{Disk, DiskError},
     seal,
-    slots::damaged,
+    state_file::damaged,
 };
 
 const SIGNING: &str = "node.key";

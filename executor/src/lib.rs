@@ -6,21 +6,21 @@ mod context;
 mod control;
 pub mod disk;
 pub mod distribution;
-#[cfg(test)]
-mod double;
 mod error;
 mod executor;
 pub mod host;
 mod journal;
 pub mod keys;
 mod memory;
-mod own_cordon;
 pub mod protocol;
 mod receipts;
 pub mod reports;
 mod seal;
-pub mod slots;
+mod self_cordon;
+pub mod state_file;
 mod steps;
+#[cfg(test)]
+mod testing;
 
 use std::path::PathBuf;
 

@@ -12,7 +12,7 @@
 ///
 /// Only segments that the program's headers call read-only are given back. The linker fills in addresses in others
 /// (`.data.rel.ro` too, which is read-only only afterwards): those pages exist nowhere else.
-pub fn give_back() {
+pub fn release_memory() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "malloc_trim(3) is a call of the C library")]
     // SAFETY: it may be called by any thread at any time.
@@ -20,15 +20,15 @@ pub fn give_back() {
         libc::malloc_trim(0);
     }
     #[expect(unsafe_code, reason = "the headers of loaded files are had from the C library alone")]
-    // SAFETY: `give_back_file` is what dl_iterate_phdr(3) asks for, and uses no data.
+    // SAFETY: `release_file` is what dl_iterate_phdr(3) asks for, and uses no data.
     unsafe {
-        libc::dl_iterate_phdr(Some(give_back_file), std::ptr::null_mut());
+        libc::dl_iterate_phdr(Some(release_file), std::ptr::null_mut());
     }
 }
 
 /// Called for the program and each of its libraries, while the linker's lock keeps them loaded.
 #[expect(unsafe_code, reason = "the C library calls it, and madvise(2) takes addresses")]
-unsafe extern "C" fn give_back_file(info: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
+unsafe extern "C" fn release_file(info: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
     // SAFETY: dl_iterate_phdr(3) hands over a valid description with a name and so many headers.
     let (name, base, headers) = unsafe {
         let info = &*info;
@@ -108,7 +108,7 @@ mod tests {
         let sum = || std::hint::black_box(&CONSTANTS).iter().sum::<u64>();
         let (before, said) = (sum(), std::hint::black_box(WORDS).concat());
         let held = mapped_files();
-        give_back();
+        release_memory();
         let holds = mapped_files();
         assert!(holds < held, "expected less than {held} KiB of mapped files, found {holds}");
         assert_eq!(sum(), before);

@@ -1,7 +1,7 @@
 //! The small typed interface between the network side and the executor.
 //!
-//! Requests go one way through a bounded queue. The other way there is a board: the newest progress, the receipts that
-//! are not acknowledged, the last refusals. The executor never waits for the network side, and nothing on the board
+//! Requests go one way through a bounded queue. The other way there is a status: the newest progress, the receipts that
+//! are not acknowledged, the last refusals. The executor never waits for the network side, and nothing in the status
 //! grows without end.
 
 use std::{
@@ -19,7 +19,7 @@ use hostler_plan::{
 };
 use tokio::sync::Notify;
 
-use crate::host::Wake;
+use crate::host::Waker;
 
 /// Requests that wait while a task runs; the coordinator sends fewer.
 const MAX_REQUESTS: usize = 64;
@@ -59,33 +59,33 @@ pub struct Grant {
 
 /// The network side's end of the queue.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct RequestSender {
     requests: SyncSender<Request>,
-    wake: Wake,
+    waker: Waker,
 }
 
 /// The executor's end of the queue.
 #[derive(Debug)]
-pub struct Inbox {
+pub struct RequestReceiver {
     pub requests: Receiver<Request>,
-    pub wake: Wake,
+    pub waker: Waker,
 }
 
 /// A new queue.
-pub fn queue() -> (Door, Inbox) {
+pub fn queue() -> (RequestSender, RequestReceiver) {
     let (sender, receiver) = mpsc::sync_channel(MAX_REQUESTS);
-    let wake = Wake::new();
-    (Door { requests: sender, wake: wake.clone() }, Inbox { requests: receiver, wake })
+    let waker = Waker::new();
+    (RequestSender { requests: sender, waker: waker.clone() }, RequestReceiver { requests: receiver, waker })
 }
 
-impl Door {
+impl RequestSender {
     /// Hands a request over; gives it back while the queue is full. `Ok` too when the executor has ended.
     pub fn offer(&self, request: Request) -> Result<(), Request> {
         let result = match self.requests.try_send(request) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
             Err(TrySendError::Full(request)) => Err(request),
         };
-        self.wake.ring();
+        self.waker.notify();
         result
     }
 }
@@ -124,7 +124,7 @@ pub struct Progress {
 
 /// Something was refused; nothing was touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusedInput {
     pub document: Option<Digest>,
     pub refused: Refused,
 }
@@ -141,15 +141,15 @@ pub struct Fetch {
 
 /// What the executor shows to the network side.
 #[derive(Debug, Default)]
-pub struct Board {
-    content: Mutex<Content>,
+pub struct ExecutorStatus {
+    content: Mutex<StatusContent>,
     /// Something changed.
     pub changed: Notify,
 }
 
-/// The board's content.
+/// What the status shows.
 #[derive(Debug, Default)]
-pub struct Content {
+pub struct StatusContent {
     pub holding: Holding,
     pub running: Option<RunningTask>,
     /// The newest, taken when it is sent.
@@ -157,27 +157,27 @@ pub struct Content {
     /// Not acknowledged, oldest first.
     pub receipts: Vec<Signed>,
     /// Taken when they are sent.
-    pub refusals: VecDeque<Refusal>,
+    pub refusals: VecDeque<RefusedInput>,
     /// Taken when it is begun.
     pub fetch: Option<Fetch>,
 }
 
-impl Board {
-    /// Looks at the board, or takes from it.
-    pub fn content(&self) -> MutexGuard<'_, Content> {
+impl ExecutorStatus {
+    /// Looks at the status, or takes from it.
+    pub fn content(&self) -> MutexGuard<'_, StatusContent> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the board, and tells the network side.
-    pub fn change(&self, change: impl FnOnce(&mut Content)) {
+    /// Changes the status, and tells the network side.
+    pub fn change(&self, change: impl FnOnce(&mut StatusContent)) {
         change(&mut self.content());
         self.changed.notify_one();
     }
 
-    /// Puts a refusal on the board, once.
+    /// Puts a refusal in the status, once.
     pub fn refuse(&self, document: Option<Digest>, refused: Refused) {
         self.change(|content| {
-            let refusal = Refusal { document, refused };
+            let refusal = RefusedInput { document, refused };
             if content.refusals.back() != Some(&refusal) {
                 if content.refusals.len() == MAX_REFUSALS {
                     content.refusals.pop_front();

@@ -14,7 +14,7 @@ use hostler_plan::{
 
 use crate::{
     disk::{Disk, DiskError},
-    slots::{SlotsError, damaged},
+    state_file::{StateFileError, damaged},
 };
 
 const DIRECTORY: &str = "receipts";
@@ -39,7 +39,7 @@ pub struct Receipts(BTreeMap<u64, Kept>);
 
 impl Receipts {
     /// Reads every receipt that is kept.
-    pub fn load(disk: &Disk) -> Result<Self, SlotsError> {
+    pub fn load(disk: &Disk) -> Result<Self, StateFileError> {
         let mut kept = BTreeMap::new();
         for file in disk.list(DIRECTORY)? {
             let Some((number, state)) = file.split_once('.') else { continue };

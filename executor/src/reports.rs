@@ -5,7 +5,7 @@ use std::{sync::Arc, thread, time::Duration};
 use hostler_plan::fact::Reading;
 use tokio::sync::mpsc;
 
-use crate::host::{Host, Wake};
+use crate::host::{Host, Waker};
 
 /// What a report tells.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Reports {
     host: Arc<dyn Host>,
     interval: Duration,
     /// Ends the thread's sleep, and with it the thread.
-    bell: Wake,
+    waker: Waker,
     reports: mpsc::Receiver<Report>,
 }
 
@@ -36,8 +36,8 @@ impl std::fmt::Debug for Reports {
 impl Reports {
     pub fn every(interval: Duration, host: Arc<dyn Host>) -> Self {
         let (sender, reports) = mpsc::channel(1);
-        let bell = Wake::new();
-        let (reader, ended) = (host.clone(), bell.clone());
+        let waker = Waker::new();
+        let (reader, ended) = (host.clone(), waker.clone());
         let read = move || {
             loop {
                 let report = Report { reading: reader.read_facts(reader.now()), serves: reader.cluster().is_some() };
@@ -49,7 +49,7 @@ impl Reports {
         if let Err(error) = thread::Builder::new().name("facts".into()).spawn(read) {
             tracing::warn!("starting the thread that reads facts failed: {error}; trying again");
         }
-        Self { host, interval, bell, reports }
+        Self { host, interval, waker, reports }
     }
 
     /// The next report when it is due. Nothing is lost when the caller stops waiting.
@@ -67,7 +67,7 @@ impl Reports {
 
 impl Drop for Reports {
     fn drop(&mut self) {
-        self.bell.ring();
+        self.waker.notify();
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
     use std::sync::{Weak, mpsc as plain};
 
     use super::*;
-    use crate::double::Machine;
+    use crate::testing::Machine;
 
     const LONG: Duration = Duration::from_secs(3600);
 

@@ -178,7 +178,7 @@ impl Facts {
 
     /// Waits for the helper threads of the last round, at most so long in real time, and gives the completed reading.
     /// For the first round and for a single reading; a running agent picks the answers up in its next round.
-    pub fn settle(&mut self, at_most: Duration) -> &Reading {
+    pub fn wait_for_helpers(&mut self, at_most: Duration) -> &Reading {
         let deadline = Instant::now() + at_most;
         let now = self.input.now.elapsed;
         let mut reshaped = false;

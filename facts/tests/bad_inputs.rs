@@ -21,7 +21,7 @@ use std::{
 fn read(folder: &Path) -> Reading {
     let mut facts = facts(folder);
     facts.tick(at(0));
-    facts.settle(Duration::from_secs(20)).clone()
+    facts.wait_for_helpers(Duration::from_secs(20)).clone()
 }
 
 /// Series by their text, without what is said about the readers themselves.
@@ -157,7 +157,7 @@ fn a_dead_network_mount_is_never_asked() {
     let mut facts = facts(machine.path());
     let began = Instant::now();
     facts.tick(at(0));
-    let reading = facts.settle(Duration::from_secs(20)).clone();
+    let reading = facts.wait_for_helpers(Duration::from_secs(20)).clone();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(values(&reading), values(&read(&recorded::machine("intel-n100"))), "as if they were not there");
     // A minute later nothing is late.
@@ -170,7 +170,7 @@ fn a_dead_network_mount_is_never_asked() {
 fn super_facts(name: &str) -> hostler_facts::Facts {
     let mut facts = facts(&recorded::machine(name));
     facts.tick(at(0));
-    facts.settle(Duration::from_secs(20));
+    facts.wait_for_helpers(Duration::from_secs(20));
     facts
 }
 

@@ -57,7 +57,7 @@ fn every_recorded_machine_gives_its_golden_facts() {
     for name in names {
         let mut facts = facts(&recorded::machine(&name));
         facts.tick(at(0));
-        facts.settle(Duration::from_secs(20));
+        facts.wait_for_helpers(Duration::from_secs(20));
         assert!(!facts.pending(), "{name:?} still waits for answers");
         assert!(facts.reading().len() <= 400, "{name:?} has {} series", facts.reading().len());
         let file = goldens().join(&name).with_extension("json");
@@ -76,7 +76,7 @@ fn every_recorded_machine_gives_its_golden_verdicts() {
         // Sixteen minutes, so that the longest hold of a state that does not change is over.
         for seconds in (0..=960).step_by(10) {
             facts.tick(at(seconds));
-            let reading = facts.settle(Duration::from_secs(20));
+            let reading = facts.wait_for_helpers(Duration::from_secs(20));
             verdicts = health.observe(UNIX_MS + seconds * 1000, reading);
         }
         found.push_str(&format!("{name}: {:?}\n", worst(&verdicts)));
@@ -119,7 +119,7 @@ fn the_deprecated_throttle_file_is_never_read() {
     write(&machine, "sys/devices/platform/soc/soc:firmware/get_throttled", "0\n");
     let mut facts = facts(machine.path());
     facts.tick(at(0));
-    let reading = facts.settle(Duration::from_secs(20));
+    let reading = facts.wait_for_helpers(Duration::from_secs(20));
     assert_eq!(reading.all("hostler_rpi_throttled_state").count(), 0, "the firmware refused, so it is not known");
     assert!(failed(&facts).contains(&"rpi"));
 }
@@ -138,7 +138,7 @@ fn one_broken_file_takes_nothing_else_along() {
     write(&machine, "sys/class/hwmon/hwmon2/temp3_input", "-9999999999999999999999\n");
     let mut facts = facts(machine.path());
     facts.tick(at(0));
-    let reading = facts.settle(Duration::from_secs(20)).clone();
+    let reading = facts.wait_for_helpers(Duration::from_secs(20)).clone();
     let sensor =
         |sensor| reading.get("node_hwmon_temp_celsius", &[("chip", "platform_coretemp_0"), ("sensor", sensor)]);
     assert_eq!([sensor("temp1"), sensor("temp2"), sensor("temp3")], [None, None, None]);
@@ -160,7 +160,7 @@ fn a_file_that_vanishes_between_listing_and_reading_is_an_absence() {
     }
     let mut facts = facts(machine.path());
     facts.tick(at(0));
-    let reading = facts.settle(Duration::from_secs(20)).clone();
+    let reading = facts.wait_for_helpers(Duration::from_secs(20)).clone();
     assert!(reading.get("nvme_critical_warning", &[("device", "nvme0")]).is_some());
     assert_eq!(reading.get("hostler_nvme_live", &[("device", "nvme7")]), None);
     assert!(!failed(&facts).contains(&"hwmon") && !failed(&facts).contains(&"netclass"), "{:?}", failed(&facts));
@@ -178,7 +178,7 @@ fn a_hung_file_system_is_reported_and_the_others_go_on() {
     assert_eq!(first.get("node_filesystem_device_error", &root), None, "not late yet");
     // Past the limit of 5 s: the hung one is reported, the next one is asked by another thread.
     facts.tick(at(10));
-    let second = facts.settle(Duration::from_secs(10)).clone();
+    let second = facts.wait_for_helpers(Duration::from_secs(10)).clone();
     assert_eq!(second.get("node_filesystem_device_error", &root), Some(1.0));
     assert_eq!(second.get("node_filesystem_size_bytes", &root), None, "missing, not zero");
     assert_eq!(second.get("node_filesystem_size_bytes", &boot), Some(534749184.0));
@@ -187,7 +187,7 @@ fn a_hung_file_system_is_reported_and_the_others_go_on() {
     for minute in 1..200 {
         facts.tick(at(10 + minute * 60));
     }
-    let third = facts.settle(Duration::from_secs(10));
+    let third = facts.wait_for_helpers(Duration::from_secs(10));
     assert_eq!(third.get("node_filesystem_size_bytes", &boot), Some(534749184.0));
     // Other tests of this file have helpers too, but not one for each of 200 minutes.
     assert!(helpers() <= 64, "{} helper threads", helpers());
@@ -216,7 +216,7 @@ fn a_hung_nvme_is_reported_and_the_other_disk_goes_on() {
     facts.tick(at(0));
     assert!(started.elapsed() < Duration::from_secs(5), "a hung disk does not hold up the round");
     facts.tick(at(10));
-    let reading = facts.settle(Duration::from_secs(10));
+    let reading = facts.wait_for_helpers(Duration::from_secs(10));
     assert_eq!(reading.get("nvme_temperature_celsius", &[("device", "nvme1")]), Some(35.0));
     assert_eq!(reading.get("nvme_temperature_celsius", &[("device", "nvme0")]), None);
     assert_eq!(reading.get("node_scrape_collector_success", &[("collector", "nvme_smart")]), Some(0.0));
@@ -251,7 +251,7 @@ fn a_swapped_disk_has_its_own_serial_number_and_counters() {
     let machine = copy("intel-n100");
     let mut facts = facts(machine.path());
     facts.tick(at(0));
-    facts.settle(Duration::from_secs(20));
+    facts.wait_for_helpers(Duration::from_secs(20));
     let folder = "sys/devices/pci0000:00/0000:00:1d.0/0000:03:00.0/nvme/nvme0";
     write(&machine, &format!("{folder}/serial"), "OTHER0815           \n");
     fs::copy(
@@ -260,7 +260,7 @@ fn a_swapped_disk_has_its_own_serial_number_and_counters() {
     )
     .unwrap();
     facts.tick(at(70));
-    let reading = facts.settle(Duration::from_secs(20));
+    let reading = facts.wait_for_helpers(Duration::from_secs(20));
     assert_eq!(reading.label("node_nvme_info", "serial"), Some("OTHER0815"));
     assert_eq!(reading.all("node_nvme_info").count(), 1, "the old disk is gone");
     assert_eq!(reading.get("nvme_power_on_hours_total", &[("device", "nvme0")]), Some(2.0));
@@ -271,10 +271,10 @@ fn a_disk_that_dies_takes_its_old_values_with_it() {
     let machine = copy("intel-n100");
     let mut facts = facts(machine.path());
     facts.tick(at(0));
-    facts.settle(Duration::from_secs(20));
+    facts.wait_for_helpers(Duration::from_secs(20));
     write(&machine, "sys/devices/pci0000:00/0000:00:1d.0/0000:03:00.0/nvme/nvme0/state", "dead\n");
     facts.tick(at(70));
-    let reading = facts.settle(Duration::from_secs(20));
+    let reading = facts.wait_for_helpers(Duration::from_secs(20));
     assert_eq!(reading.get("hostler_nvme_live", &[("device", "nvme0")]), Some(0.0));
     assert_eq!(reading.get("nvme_critical_warning", &[("device", "nvme0")]), None, "its last good word is no news");
 }
@@ -334,7 +334,7 @@ fn more_series_than_a_node_may_have_are_dropped_and_counted() {
     write(&machine, "proc/stat", &stat);
     let mut facts = facts(machine.path());
     facts.tick(at(0));
-    let reading = facts.settle(Duration::from_secs(20));
+    let reading = facts.wait_for_helpers(Duration::from_secs(20));
     let dropped: f64 = reading.all("hostler_series_dropped_total").map(|(_, count)| count).sum();
     assert!(dropped > 200.0, "{dropped}");
     assert!((400..450).contains(&reading.len()), "{}", reading.len());
@@ -437,7 +437,7 @@ fn no_damage_to_any_files_makes_a_reader_panic_or_lie() {
                 fs::write(path, damage(&bytes, random() % 12, random())).unwrap();
             }
             facts.tick(at(step * 61));
-            let reading = facts.settle(Duration::from_secs(20));
+            let reading = facts.wait_for_helpers(Duration::from_secs(20));
             assert!(reading.len() <= 1050, "round {round}, {name}: {} series", reading.len());
             for (series, labels, value) in reading.iter() {
                 assert!(value.is_finite(), "round {round}, {name}: {series} {labels:?}");

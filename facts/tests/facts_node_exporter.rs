@@ -111,7 +111,7 @@ fn every_series_that_both_have_agrees() {
         second += if again { 61 } else { 0 };
         let unix_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis() as u64;
         facts.tick(Now { elapsed: Duration::from_secs(second), unix_ms });
-        own(facts.settle(Duration::from_secs(30)))
+        own(facts.wait_for_helpers(Duration::from_secs(30)))
     };
     let mut open: BTreeMap<String, String> = BTreeMap::new();
     let (mut agreed, mut only_theirs, mut only_ours) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());

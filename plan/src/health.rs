@@ -15,7 +15,7 @@ mod trace;
 mod watch;
 
 pub use condition::{Condition, Confirm, Row, Side};
-pub use cordon::{Act, Present, SETTLED_MS, Wish, wish};
+pub use cordon::{CordonAction, Desired, Present, SETTLED_MS, desired};
 pub use gate::{Baseline, Vitals, Worse, blockers};
 pub use rule::Rule;
 pub use thresholds::{Change, TableError, ThresholdError, Thresholds};

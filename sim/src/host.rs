@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use hostler_executor::{
     distribution::k3s,
-    host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Wake},
+    host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Waker},
 };
 use hostler_plan::{
     document::Hardware,
@@ -131,9 +131,9 @@ impl Host for SimHost {
         true
     }
 
-    fn wait(&self, wake: &Wake, at_most: Duration) {
+    fn wait(&self, waker: &Waker, at_most: Duration) {
         // At least a millisecond, so that a poll never turns into a spin.
-        wake.wait(at_most.div_f64(self.speed().max(1.0)).max(Duration::from_millis(1)));
+        waker.wait(at_most.div_f64(self.speed().max(1.0)).max(Duration::from_millis(1)));
     }
 
     fn read_facts(&self, now: Timestamp) -> Reading {

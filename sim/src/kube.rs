@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hostler_executor::host::{
     Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, CordonAnswer, Deletion,
-    Eviction, Host as _, Mark, Node, NodeReady, OWN_CORDON_ANNOTATION, Operator, Owner, Phase, Placement, Pod, PodKey,
-    PodScope, PodVolume, Requirement, Scale, Selector,
+    Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, PodVolume,
+    Requirement, SELF_CORDON_ANNOTATION, Scale, Selector,
 };
 
 use crate::{
@@ -120,7 +120,7 @@ impl SimHost {
             ready,
             unschedulable: node.unschedulable,
             cordon: node.annotations.get(CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
-            own_cordon: node.annotations.get(OWN_CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
+            self_cordon: node.annotations.get(SELF_CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
             unschedulable_by: node.unschedulable_by,
             version: node.version.to_string(),
             boot_id: node.boot_id,

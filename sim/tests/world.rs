@@ -7,7 +7,7 @@ use hostler_executor::{
         Distribution as _, Status,
         k3s::{BINARY, K3s},
     },
-    host::{CordonAnswer, Eviction, Host as _, NodeReady, OWN_CORDON_MANAGER, OwnCordon, PodScope, UnitActivity},
+    host::{CordonAnswer, Eviction, Host as _, NodeReady, PodScope, SELF_CORDON_MANAGER, SelfCordon, UnitActivity},
 };
 use hostler_plan::{
     health::Rule,
@@ -354,7 +354,7 @@ fn an_agent_sees_the_same_machine_through_the_socket_and_in_the_process() {
     assert!(worker.cluster().is_none(), "a worker has none");
     let own = worker.own_cluster().expect("but a kubelet");
     let node = || own.node("w1").unwrap().unwrap();
-    let note = OwnCordon {
+    let note = SelfCordon {
         rule: Rule::DiskSpace,
         reason: "full".into(),
         since: worker.now().whole_seconds(),
@@ -363,11 +363,11 @@ fn an_agent_sees_the_same_machine_through_the_socket_and_in_the_process() {
     let before = node();
     assert_eq!(own.cordon_itself(&before, &note).unwrap(), CordonAnswer::Done);
     assert_eq!(own.cordon_itself(&before, &note).unwrap(), CordonAnswer::Changed, "somebody was faster");
-    assert_eq!((node().unschedulable, node().own_cordon, node().cordon), (true, Some(note), None));
-    assert_eq!(node().unschedulable_by.as_deref(), Some(OWN_CORDON_MANAGER));
+    assert_eq!((node().unschedulable, node().self_cordon, node().cordon), (true, Some(note), None));
+    assert_eq!(node().unschedulable_by.as_deref(), Some(SELF_CORDON_MANAGER));
     assert_eq!(own.uncordon_itself(&node(), false).unwrap(), CordonAnswer::Done);
     assert!(own.nodes().is_err() && own.node("s1").is_err(), "its own and no other");
-    assert_eq!((node().unschedulable, node().own_cordon), (false, None));
+    assert_eq!((node().unschedulable, node().self_cordon), (false, None));
     assert!(SimHost::there(&path, name("nobody")).is_err());
 
     world.now().reboot(&names[0]).unwrap();

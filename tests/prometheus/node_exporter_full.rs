@@ -193,7 +193,7 @@ fn the_list_is_that_of_the_dashboard() {
 fn reading(machine: &str) -> Reading {
     let mut facts = Facts::new(Source::recorded(&recorded::machine(machine)).unwrap());
     facts.tick(Now { elapsed: Duration::ZERO, unix_ms: recorded::UNIX_MS });
-    facts.settle(Duration::from_secs(20)).clone()
+    facts.wait_for_helpers(Duration::from_secs(20)).clone()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hostler_executor::host::{Cluster, Host, HostError, HostFile, UnitStatus, Wake};
+use hostler_executor::host::{Cluster, Host, HostError, HostFile, UnitStatus, Waker};
 use hostler_facts::{Facts, Now, Source};
 use hostler_plan::{
     document::Hardware,
@@ -77,8 +77,8 @@ impl Host for Recorded {
         true
     }
 
-    fn wait(&self, wake: &Wake, at_most: Duration) {
-        wake.wait(at_most);
+    fn wait(&self, waker: &Waker, at_most: Duration) {
+        waker.wait(at_most);
     }
 
     fn read_facts(&self, now: Timestamp) -> Reading {
@@ -86,7 +86,7 @@ impl Host for Recorded {
         let (facts, elapsed) = &mut *guard;
         facts.tick(Now { elapsed: *elapsed, unix_ms: now.unix_milliseconds() });
         *elapsed += STEP;
-        facts.settle(SETTLE).clone()
+        facts.wait_for_helpers(SETTLE).clone()
     }
 
     fn read_file(&self, _: &Path) -> Result<Option<HostFile>, HostError> {

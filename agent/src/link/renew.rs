@@ -74,7 +74,7 @@ fn take(link: &Link, old: &Credentials, key: &rcgen::KeyPair, answer: EnrolRespo
             roster: trust.roster.map(Signed::from),
         };
         // A full queue loses nothing: the coordinator offers its roots on every connection.
-        let _ = link.door.offer(request);
+        let _ = link.sender.offer(request);
     }
     tracing::info!("got a new certificate, valid until {}", new.expires().map_or_else(String::new, |e| e.to_string()));
     Ok(new)

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Link, LinkError, fetch::fetch, quiet::Quiet, renew, renewal_time};
+use super::{Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
 use crate::credentials::Credentials;
 use hostler_executor::{
     host::Node,
@@ -69,7 +69,7 @@ struct Session<'a> {
     /// What is being fetched on this connection, and by whom.
     fetching: Option<(Fetch, JoinHandle<()>)>,
     welcomed: bool,
-    quiet: Quiet,
+    idle: IdleTimer,
 }
 
 /// One stream from its hello to its end.
@@ -95,7 +95,7 @@ pub async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -
         may_serve: true,
         fetching: None,
         welcomed: false,
-        quiet: Quiet::default(),
+        idle: IdleTimer::default(),
     };
     let end = session.serve(inbound, credentials).await;
     if let Some((wanted, fetching)) = session.fetching
@@ -103,7 +103,7 @@ pub async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -
     {
         fetching.abort();
         // Nobody told the executor how it ended, and it would wait: the next connection fetches the rest.
-        link.board.content().fetch.get_or_insert(wanted);
+        link.status.content().fetch.get_or_insert(wanted);
     }
     end
 }
@@ -116,8 +116,8 @@ async fn hello(link: &Link) -> Result<Hello, LinkError> {
         Ok(Err(error)) => return Err(LinkError::Ended(error.to_string())),
         Err(error) => return Err(LinkError::Ended(error.to_string())),
     };
-    let board = link.board.content();
-    let holding = &board.holding;
+    let status = link.status.content();
+    let holding = &status.holding;
     Ok(Hello {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id,
@@ -126,7 +126,7 @@ async fn hello(link: &Link) -> Result<Hello, LinkError> {
         epoch: holding.epoch,
         seq: holding.seq,
         receipt_counter: holding.receipt_counter,
-        running: board.running.as_ref().map(|r| RunningTask {
+        running: status.running.as_ref().map(|r| RunningTask {
             plan: r.plan.to_string(),
             task: r.task.to_string(),
             grant: r.grant,
@@ -149,7 +149,7 @@ impl Session<'_> {
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(ToAgent { message: Some(message) })) => {
-                        self.quiet.disturbed(Instant::now());
+                        self.idle.restart(Instant::now());
                         let interval = self.report_interval;
                         self.receive(message).await?;
                         if self.report_interval != interval {
@@ -161,8 +161,8 @@ impl Session<'_> {
                     Ok(None) => return Ok(SessionEnd::Closed { welcomed: self.welcomed }),
                     Err(status) => return Err(LinkError::Ended(status.message().to_owned())),
                 },
-                () = self.link.board.changed.notified() => {
-                    self.quiet.disturbed(Instant::now());
+                () = self.link.status.changed.notified() => {
+                    self.idle.restart(Instant::now());
                     let before = self.running.clone();
                     if self.flush().await? {
                         // The task may have changed the cluster, and the next one waits until that is known.
@@ -222,7 +222,7 @@ impl Session<'_> {
             Ok(request) => self.hand_over(request).await,
             Err(refused) => {
                 tracing::warn!("{refused}");
-                self.link.board.refuse(None, refused);
+                self.link.status.refuse(None, refused);
                 Ok(())
             }
         }
@@ -231,7 +231,7 @@ impl Session<'_> {
     /// To the executor, whose queue may be full while it works.
     async fn hand_over(&self, mut request: Request) -> Result<(), LinkError> {
         let began = Instant::now();
-        while let Err(back) = self.link.door.offer(request) {
+        while let Err(back) = self.link.sender.offer(request) {
             if began.elapsed() > STUCK {
                 tracing::warn!("the executor is busy; a message was dropped and will be offered again");
                 return Ok(());
@@ -251,12 +251,12 @@ impl Session<'_> {
         }
     }
 
-    /// Sends what is new on the board. True when a receipt was.
+    /// Sends what is new in the status. True when a receipt was.
     async fn flush(&mut self) -> Result<bool, LinkError> {
         let (progress, receipts, fetch) = {
-            let mut board = self.link.board.content();
-            self.running = board.running.clone();
-            (board.progress.take(), board.receipts.clone(), board.fetch.take())
+            let mut status = self.link.status.content();
+            self.running = status.running.clone();
+            (status.progress.take(), status.receipts.clone(), status.fetch.take())
         };
         if let Some(wanted) = fetch {
             self.begin_fetch(wanted);
@@ -274,16 +274,16 @@ impl Session<'_> {
             }
         }
         loop {
-            let Some(refusal) = self.link.board.content().refusals.front().cloned() else { return Ok(ended) };
+            let Some(refusal) = self.link.status.content().refusals.front().cloned() else { return Ok(ended) };
             self.send(Up::Refusal(RefusalReport {
                 document: refusal.document.map_or_else(String::new, |d| d.to_string()),
                 refusal: hostler_proto::v1::Refusal::from(refusal.refused.refusal).into(),
                 reason: refusal.refused.reason.clone(),
             }))
             .await?;
-            let mut board = self.link.board.content();
-            if board.refusals.front() == Some(&refusal) {
-                board.refusals.pop_front();
+            let mut status = self.link.status.content();
+            if status.refusals.front() == Some(&refusal) {
+                status.refusals.pop_front();
             }
         }
     }
@@ -292,12 +292,12 @@ impl Session<'_> {
         if let Some((_, old)) = self.fetching.take() {
             old.abort();
         }
-        let (client, door, digest) = (self.client.clone(), self.link.door.clone(), wanted.digest);
+        let (client, sender, digest) = (self.client.clone(), self.link.sender.clone(), wanted.digest);
         let kept = wanted.clone();
         let fetching = tokio::spawn(async move {
             let result = fetch(client, wanted).await;
             let mut request = Request::Fetched { digest, result };
-            while let Err(back) = door.offer(request) {
+            while let Err(back) = sender.offer(request) {
                 request = back;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -309,8 +309,8 @@ impl Session<'_> {
         // It is looked for until it appears.
         self.may_serve |= report.serves;
         self.report_facts(&report.reading).await?;
-        if self.quiet.has_begun(Instant::now()) {
-            self.link.host.rest();
+        if self.idle.has_run_out(Instant::now()) {
+            self.link.host.on_idle();
         }
         Ok(())
     }

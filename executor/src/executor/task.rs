@@ -25,15 +25,15 @@ enum Left {
 impl Executor {
     /// Goes on with the task that the journal tells of.
     pub(super) fn resume(&mut self) -> Result<Option<Ended>, ExecutorError> {
-        let Some(running) = journal::load(&self.memory.disk)? else { return Ok(None) };
+        let Some(running) = journal::load(&self.context.disk)? else { return Ok(None) };
         let begun = &running.begun;
-        if self.memory.receipts.of_task(&begun.plan, &begun.task).is_some() {
+        if self.context.receipts.of_task(&begun.plan, &begun.task).is_some() {
             // The process ended between the receipt and the end of the journal.
-            journal::close(&self.memory.disk, &running)?;
+            journal::close(&self.context.disk, &running)?;
             return Ok(None);
         }
         tracing::info!(PLAN = %begun.plan, TASK = %begun.task, "going on with a task that was begun before");
-        let lease_seconds = match self.memory.state.held_plan(&self.memory.me, &begun.plan) {
+        let lease_seconds = match self.context.state.held_plan(&self.context.me, &begun.plan) {
             Ok(plan) => plan.document().strategy.lease_seconds,
             Err(_) => 0,
         };
@@ -44,7 +44,7 @@ impl Executor {
 
     /// Runs the task's steps and signs its receipt.
     pub(super) fn perform(&mut self, mut running: Running) -> Result<Option<Ended>, ExecutorError> {
-        let node = self.memory.me.node.clone();
+        let node = self.context.me.node.clone();
         let span = tracing::info_span!(
             "task",
             PLAN = %running.begun.plan,
@@ -56,18 +56,18 @@ impl Executor {
             match self.run_steps(&mut running)? {
                 Left::Ended(outcome) => {
                     let at = self.control.host.now().whole_seconds();
-                    journal::write(&self.memory.disk, &mut running, Record::Ended { outcome, at })?;
+                    journal::write(&self.context.disk, &mut running, Record::Ended { outcome, at })?;
                 }
                 Left::Suspended(ended) => {
-                    journal::keep(&self.memory.disk, &mut running)?;
+                    journal::keep(&self.context.disk, &mut running)?;
                     return Ok(Some(ended));
                 }
             }
         }
         self.sign_off(&running)?;
-        journal::close(&self.memory.disk, &running)?;
+        journal::close(&self.context.disk, &running)?;
         self.control.end();
-        self.show();
+        self.publish();
         Ok(None)
     }
 
@@ -101,12 +101,12 @@ impl Executor {
     }
 
     fn still_held(&self, plan: &Digest) -> Result<Verified<Plan>, Refused> {
-        self.memory.state.held_plan(&self.memory.me, plan)
+        self.context.state.held_plan(&self.context.me, plan)
     }
 
     fn preflight(&mut self, plan: &Verified<Plan>, task: &Task, running: &Running) -> Result<(), StepError> {
         for (index, step) in task.steps.iter().enumerate() {
-            let mut context = self.context(plan, task, running, index)?;
+            let mut context = self.step_context(plan, task, running, index)?;
             steps::action(step).preflight(&mut context)?;
         }
         Ok(())
@@ -168,7 +168,7 @@ impl Executor {
         let _entered = span.enter();
         self.say(&running.begun.plan, task, index, step.sentence(&task.subject));
         let begun_before = running.intents.contains_key(&index);
-        let checked = self.context(plan, task, running, index).and_then(|mut context| {
+        let checked = self.step_context(plan, task, running, index).and_then(|mut context| {
             let check = steps::action(step).check(&mut context)?;
             Ok((check, context.observations))
         });
@@ -182,8 +182,8 @@ impl Executor {
             Ok((Check::Ready, _)) => {
                 let boot_id = self.control.host.boot_id()?;
                 let at = self.control.host.now();
-                journal::write(&self.memory.disk, running, Record::Intent { step: index, boot_id, at })?;
-                let applied = self.context(plan, task, running, index).and_then(|mut context| {
+                journal::write(&self.context.disk, running, Record::Intent { step: index, boot_id, at })?;
+                let applied = self.step_context(plan, task, running, index).and_then(|mut context| {
                     steps::action(step).apply(&mut context)?;
                     let detail = steps::action(step).verify(&mut context)?;
                     Ok((detail, context.observations))
@@ -196,7 +196,7 @@ impl Executor {
         };
         let (changed, detail, observations) = proof;
         tracing::info!("{}: {detail}", step.op());
-        journal::write(&self.memory.disk, running, Record::Proof { step: index, changed, detail, observations })?;
+        journal::write(&self.context.disk, running, Record::Proof { step: index, changed, detail, observations })?;
         Ok(Ok(()))
     }
 
@@ -211,7 +211,7 @@ impl Executor {
         }
     }
 
-    fn context<'a>(
+    fn step_context<'a>(
         &'a mut self,
         plan: &'a Verified<Plan>,
         task: &'a Task,
@@ -219,13 +219,13 @@ impl Executor {
         step: usize,
     ) -> Result<StepContext<'a>, StepError> {
         let roster = self
-            .memory
+            .context
             .state
             .roster()
             .ok_or_else(|| StepError::Failed("expected to hold the plan's roster, found none".into()))?;
         Ok(StepContext {
-            disk: &self.memory.disk,
-            keys: &self.memory.keys,
+            disk: &self.context.disk,
+            keys: &self.context.keys,
             plan,
             task,
             step,
@@ -255,7 +255,7 @@ impl Executor {
             StepError::Stopped(reason) => Outcome::Failed { reason: format!("stopped: {reason}") },
             StepError::Void(refused) => void(&refused),
         };
-        let undone = match self.context(plan, task, running, running.proofs.len()) {
+        let undone = match self.step_context(plan, task, running, running.proofs.len()) {
             Ok(mut context) => {
                 let touched = running.intents.keys().filter_map(|step| task.steps.get(*step));
                 touched.map(steps::action).find_map(|action| action.undo(&outcome, &mut context))
@@ -296,11 +296,11 @@ impl Executor {
             results.push(StepResult { op: op(index), changed: true, detail: format!("begun; {outcome}") });
         }
         let observations: Vec<Observation> = running.proofs.iter().flat_map(|p| p.observations.clone()).collect();
-        let (counter, previous) = self.memory.state.next_receipt();
+        let (counter, previous) = self.context.state.next_receipt();
         let receipt = Receipt {
             document_type: ReceiptType::V1,
-            fleet_id: self.memory.state.root().root().fleet_id.clone(),
-            node: self.memory.me.node.clone(),
+            fleet_id: self.context.state.root().root().fleet_id.clone(),
+            node: self.context.me.node.clone(),
             plan: begun.plan,
             epoch: begun.epoch,
             seq: begun.seq,
@@ -316,7 +316,7 @@ impl Executor {
             started: begun.started,
             ended: ended.max(begun.started),
         };
-        self.memory.sign_receipt(receipt)
+        self.context.sign_receipt(receipt)
     }
 
     fn say(&self, plan: &Digest, task: &Task, step: usize, sentence: String) {

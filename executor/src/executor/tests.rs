@@ -1,4 +1,4 @@
-//! The executor on a machine in memory, through its queue and its board.
+//! The executor on a machine in memory, through its queue and its status.
 
 use std::{
     collections::BTreeMap,
@@ -26,24 +26,24 @@ use crate::{
         Distribution as _, Install,
         k3s::{CONFIG, K3s},
     },
-    double::{Fleet, Machine, artifact, task},
     host::{Host as _, UnitActivity, UnitStatus},
-    protocol::{Door, Grant, Request},
+    protocol::{Grant, Request, RequestSender},
     seal,
+    testing::{Fleet, Machine, artifact, task},
 };
 
-/// Hands these over, lets the executor do what it can, and gives the receipts and refusals on its board.
+/// Hands these over, lets the executor do what it can, and gives the receipts and refusals in its status.
 fn work(fleet: &Fleet, machine: &Arc<Machine>, requests: &[Request]) -> (Vec<Receipt>, Vec<Refusal>) {
-    let (executor, door, board, disk) = fleet.executor(machine).unwrap();
+    let (executor, sender, status, disk) = fleet.executor(machine).unwrap();
     for request in requests {
-        door.offer(request.clone()).unwrap();
+        sender.offer(request.clone()).unwrap();
     }
     if executor.run_until_idle().unwrap() == Ended::Rebooting {
         drop(disk);
         // The next process finds the task in its journal; the coordinator renews its lease.
         return continue_with_lease(fleet, machine);
     }
-    let content = board.content();
+    let content = status.content();
     let receipts = content.receipts.iter().map(|r| json::parse(&r.bytes).unwrap()).collect();
     (receipts, content.refusals.iter().map(|r| r.refused.refusal).collect())
 }
@@ -100,7 +100,7 @@ fn receipts_form_a_chain_and_are_kept_until_acknowledged() {
     let second = fleet.plan(2, vec![Step::Noop(Noop {})], |_| {});
     let (one, _) = work(&fleet, &machine, &grant(&first));
     let (both, _) = work(&fleet, &machine, &grant(&second));
-    assert_eq!(both.len(), 2, "the first is still on the board");
+    assert_eq!(both.len(), 2, "the first is still in the status");
     assert_eq!(both[1].counter, 2);
     let first_bytes = json::write(&one[0]);
     assert_eq!(both[1].previous, Some(Digest::of(&first_bytes)));
@@ -117,13 +117,13 @@ fn an_installation_that_the_ending_agent_takes_along_goes_on_in_the_next_one() {
     let machine = machine(&fleet);
     let package = Step::EnsurePackage(EnsurePackage { package: "jq".into(), version: "1.7-1".into() });
     let plan = fleet.plan(1, vec![package], |_| {});
-    let (executor, door, board, disk) = fleet.executor(&machine).unwrap();
+    let (executor, sender, status, disk) = fleet.executor(&machine).unwrap();
     for request in grant(&plan) {
-        door.offer(request).unwrap();
+        sender.offer(request).unwrap();
     }
-    machine.inner().ends_in_package = Some(door);
+    machine.inner().ends_in_package = Some(sender);
     assert_eq!(executor.run_until_idle().unwrap(), Ended::Shutdown);
-    assert!(board.content().receipts.is_empty(), "nothing has failed");
+    assert!(status.content().receipts.is_empty(), "nothing has failed");
     drop(disk);
     let (receipts, _) = continue_with_lease(&fleet, &machine);
     assert_eq!(receipts[0].outcome, Outcome::Succeeded {});
@@ -282,15 +282,15 @@ fn killed_at_every_write_the_task_ends_the_same_and_no_number_is_signed_twice() 
         let mut finished = false;
         let mut writes_left = point;
         for attempt in 0..8 {
-            let (executor, door, board, disk) = fleet.executor_that_may_die(&machine, writes_left, !crashed);
+            let (executor, sender, status, disk) = fleet.executor_that_may_die(&machine, writes_left, !crashed);
             let Some(executor) = executor else {
                 crashed = true;
                 continue;
             };
-            offer(&door, &plan, attempt > 0);
+            offer(&sender, &plan, attempt > 0);
             let result = std::panic::catch_unwind(AssertUnwindSafe(|| executor.run_until_idle()));
             writes_left = disk.crash.0.swap(i64::MAX, std::sync::atomic::Ordering::SeqCst);
-            for receipt in &board.content().receipts {
+            for receipt in &status.content().receipts {
                 let number: Receipt = json::parse(&receipt.bytes).unwrap();
                 let first = signed.entry(number.counter).or_insert(receipt.digest());
                 assert_eq!(*first, receipt.digest(), "point {point}: number {} twice", number.counter);
@@ -323,12 +323,12 @@ fn killed_at_every_write_the_task_ends_the_same_and_no_number_is_signed_twice() 
     assert!(crashes > 40, "expected many points to die at, found {crashes}");
 }
 
-fn offer(door: &Door, plan: &Signed, renew: bool) {
+fn offer(sender: &RequestSender, plan: &Signed, renew: bool) {
     if renew {
-        door.offer(Request::LeaseRenewed { grant: 1, lease_seconds: 600 }).unwrap();
+        sender.offer(Request::LeaseRenewed { grant: 1, lease_seconds: 600 }).unwrap();
     }
     for request in grant(plan) {
-        door.offer(request).unwrap();
+        sender.offer(request).unwrap();
     }
 }
 
@@ -337,17 +337,17 @@ fn a_lost_lease_starts_nothing_and_a_stop_ends_the_task() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
     let plan = fleet.plan(1, vec![file("/etc/a", "a")], |_| {});
-    let (executor, door, board, _disk) = fleet.executor(&machine).unwrap();
-    door.offer(Request::Plan(plan.clone())).unwrap();
-    door.offer(Request::Grant(Grant { lease_seconds: 0, ..Fleet::grant(&plan, "w1.work", 1) })).unwrap();
+    let (executor, sender, status, _disk) = fleet.executor(&machine).unwrap();
+    sender.offer(Request::Plan(plan.clone())).unwrap();
+    sender.offer(Request::Grant(Grant { lease_seconds: 0, ..Fleet::grant(&plan, "w1.work", 1) })).unwrap();
     let thread = std::thread::spawn(move || executor.run());
-    wait_until(|| board.content().progress.as_ref().is_some_and(|p| p.sentence.contains("lease")));
+    wait_until(|| status.content().progress.as_ref().is_some_and(|p| p.sentence.contains("lease")));
     assert!(machine.inner().files.is_empty(), "nothing started");
-    door.offer(Request::Stop { plan: plan.digest(), reason: "ada halted it".into() }).unwrap();
-    wait_until(|| !board.content().receipts.is_empty());
-    drop(door);
+    sender.offer(Request::Stop { plan: plan.digest(), reason: "ada halted it".into() }).unwrap();
+    wait_until(|| !status.content().receipts.is_empty());
+    drop(sender);
     thread.join().unwrap().unwrap();
-    let receipt: Receipt = json::parse(&board.content().receipts[0].bytes).unwrap();
+    let receipt: Receipt = json::parse(&status.content().receipts[0].bytes).unwrap();
     assert_eq!(receipt.outcome, Outcome::Failed { reason: "stopped: ada halted it".into() });
     assert!(machine.inner().files.is_empty());
 }
@@ -425,21 +425,21 @@ fn a_grant_that_came_before_the_clock_was_right_counts_once_it_is() {
     let machine = machine(&fleet);
     machine.inner().synchronised = false;
     let plan = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
-    let (mut executor, door, board, _disk) = fleet.executor(&machine).unwrap();
+    let (mut executor, sender, status, _disk) = fleet.executor(&machine).unwrap();
     for request in grant(&plan) {
-        door.offer(request).unwrap();
+        sender.offer(request).unwrap();
     }
     while let Ok(Some(request)) = executor.control.next(Some(Duration::ZERO)) {
         executor.handle(request).unwrap();
     }
     let counts = || {
-        let content = board.content();
+        let content = status.content();
         (content.receipts.len(), content.refusals.len())
     };
     assert_eq!(counts(), (0, 1), "the plan was refused, the grant waits");
-    executor.judge_again().unwrap();
+    executor.retry_plan().unwrap();
     machine.inner().synchronised = true;
-    executor.judge_again().unwrap();
+    executor.retry_plan().unwrap();
     assert_eq!(counts(), (1, 1));
 }
 
@@ -456,8 +456,8 @@ fn one_whole_copy_of_the_state_is_enough_and_none_refuses_everything() {
     for name in ["state.0", "state.1", "state.2"] {
         damage(name);
         let (executor, ..) = fleet.executor(&machine).unwrap();
-        assert_eq!(executor.memory.state.seq(), Seq(1), "{name}");
-        assert_eq!(executor.memory.state.next_receipt().0, 2, "{name}");
+        assert_eq!(executor.context.state.seq(), Seq(1), "{name}");
+        assert_eq!(executor.context.state.next_receipt().0, 2, "{name}");
     }
     for name in ["state.0", "state.1", "state.2"] {
         damage(name);
@@ -479,19 +479,19 @@ fn killed_at_every_write_a_task_that_only_checks_is_granted_again_and_signed_onc
         for plan in &plans {
             // The second process of a plan, and the third, find whatever the first one left.
             for _ in 0..3 {
-                let (executor, door, board, disk) = fleet.executor_that_may_die(&machine, point, !crashed);
+                let (executor, sender, status, disk) = fleet.executor_that_may_die(&machine, point, !crashed);
                 let Some(executor) = executor else {
                     crashed = true;
                     continue;
                 };
-                offer(&door, plan, true);
+                offer(&sender, plan, true);
                 for receipt in signed.values() {
-                    door.offer(Request::ReceiptAcknowledged(*receipt)).unwrap();
+                    sender.offer(Request::ReceiptAcknowledged(*receipt)).unwrap();
                 }
                 let result = std::panic::catch_unwind(AssertUnwindSafe(|| executor.run_until_idle()));
                 disk.crash.0.store(i64::MAX, std::sync::atomic::Ordering::SeqCst);
                 crashed |= result.is_err();
-                for receipt in &board.content().receipts {
+                for receipt in &status.content().receipts {
                     let number = json::parse::<Receipt>(&receipt.bytes).unwrap().counter;
                     let first = signed.entry(number).or_insert(receipt.digest());
                     assert_eq!(*first, receipt.digest(), "point {point}: number {number} twice");

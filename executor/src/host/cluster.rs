@@ -12,11 +12,11 @@ pub const FIELD_MANAGER: &str = CordonOwner::HOSTLER;
 pub const CORDON_ANNOTATION: &str = "hostler.dev/cordon";
 
 /// The field manager of a cordon that a node gave itself.
-pub const OWN_CORDON_MANAGER: &str = CordonOwner::NODE;
+pub const SELF_CORDON_MANAGER: &str = CordonOwner::NODE;
 
-/// The node annotation that holds an [`OwnCordon`] as JSON. A plan's note and a node's own may stand side by side: each
+/// The node annotation that holds an [`SelfCordon`] as JSON. A plan's note and a node's own may stand side by side: each
 /// is removed by who wrote it, and the node is schedulable when neither is left.
-pub const OWN_CORDON_ANNOTATION: &str = "hostler.dev/own-cordon";
+pub const SELF_CORDON_ANNOTATION: &str = "hostler.dev/own-cordon";
 
 /// A Kubernetes cluster through its API server. Every call takes at most 40 seconds (the server's own longest answer to
 /// an eviction takes 34).
@@ -54,19 +54,19 @@ pub trait Cluster: Send + Sync {
     /// Ends a plan's cordon. A node that cordoned itself too stays unschedulable.
     fn uncordon(&self, node: &Node) -> Result<CordonAnswer, ClusterError> {
         let (annotation, manager) = (CORDON_ANNOTATION, FIELD_MANAGER);
-        let unschedulable = node.unschedulable && node.own_cordon.is_some();
+        let unschedulable = node.unschedulable && node.self_cordon.is_some();
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })
     }
 
     /// Makes a node unschedulable for its own health.
-    fn cordon_itself(&self, node: &Node, note: &OwnCordon) -> Result<CordonAnswer, ClusterError> {
-        let (annotation, manager, note) = (OWN_CORDON_ANNOTATION, OWN_CORDON_MANAGER, Some(json(note)));
+    fn cordon_itself(&self, node: &Node, note: &SelfCordon) -> Result<CordonAnswer, ClusterError> {
+        let (annotation, manager, note) = (SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Some(json(note)));
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note, unschedulable: true, manager })
     }
 
     /// Ends a node's own cordon; `stays` leaves it unschedulable for somebody else.
     fn uncordon_itself(&self, node: &Node, stays: bool) -> Result<CordonAnswer, ClusterError> {
-        let (annotation, manager, unschedulable) = (OWN_CORDON_ANNOTATION, OWN_CORDON_MANAGER, stays);
+        let (annotation, manager, unschedulable) = (SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, stays);
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })
     }
 
@@ -121,7 +121,7 @@ pub struct Node {
     /// The note of a plan, where there is one that can be read.
     pub cordon: Option<Cordon>,
     /// The node's own note, where there is one that can be read.
-    pub own_cordon: Option<OwnCordon>,
+    pub self_cordon: Option<SelfCordon>,
     /// The field manager that set `spec.unschedulable`, from `managedFields`.
     pub unschedulable_by: Option<String>,
     /// `status.nodeInfo.kubeletVersion`.
@@ -136,9 +136,9 @@ impl Node {
     /// Who made it unschedulable, by the traces of a cordon: a plan, perhaps beside the node itself, the node, or a field
     /// manager, which may be unknown ("somebody"). None while it is schedulable.
     pub fn cordoned_by(&self) -> Option<CordonOwner> {
-        match (&self.unschedulable_by, &self.cordon, &self.own_cordon) {
+        match (&self.unschedulable_by, &self.cordon, &self.self_cordon) {
             _ if !self.unschedulable => None,
-            (Some(manager), ..) if manager != FIELD_MANAGER && manager != OWN_CORDON_MANAGER => {
+            (Some(manager), ..) if manager != FIELD_MANAGER && manager != SELF_CORDON_MANAGER => {
                 Some(CordonOwner::Other(manager.clone()))
             }
             (_, Some(note), _) if !note.was_unschedulable => Some(CordonOwner::Hostler),
@@ -174,7 +174,7 @@ pub struct Cordon {
 /// Why a node made itself unschedulable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OwnCordon {
+pub struct SelfCordon {
     /// The rule that was critical.
     pub rule: Rule,
     /// The rule's sentence.

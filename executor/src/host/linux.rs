@@ -20,7 +20,7 @@ use hostler_plan::{
 };
 
 use self::command::run;
-use super::{ClockSource, Cluster, Host, HostError, HostFile, UnitStatus, Wake, kube::KubeCluster};
+use super::{ClockSource, Cluster, Host, HostError, HostFile, UnitStatus, Waker, kube::KubeCluster};
 use crate::memory;
 
 /// A module or a parameter is a matter of milliseconds; a Pi under load gets this long.
@@ -131,8 +131,8 @@ impl Host for Linux {
             || self.text("/sys/class/rtc/rtc0/hctosys").as_deref() == Some("1")
     }
 
-    fn wait(&self, wake: &Wake, at_most: Duration) {
-        wake.wait(at_most);
+    fn wait(&self, waker: &Waker, at_most: Duration) {
+        waker.wait(at_most);
     }
 
     fn read_facts(&self, now: Timestamp) -> Reading {
@@ -141,8 +141,8 @@ impl Host for Linux {
         facts.tick(now).clone()
     }
 
-    fn rest(&self) {
-        memory::give_back();
+    fn on_idle(&self) {
+        memory::release_memory();
     }
 
     fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError> {

@@ -21,7 +21,7 @@ pub fn facts(folder: &Path) -> Facts {
 pub fn read(name: &str) -> Reading {
     let mut facts = facts(&machine(name));
     facts.tick(at(0));
-    facts.settle(Duration::from_secs(20)).clone()
+    facts.wait_for_helpers(Duration::from_secs(20)).clone()
 }
 
 pub fn write(folder: &tempfile::TempDir, path: &str, text: &str) {

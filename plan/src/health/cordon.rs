@@ -8,7 +8,7 @@ pub const SETTLED_MS: u64 = 900_000;
 
 /// What the verdicts ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wish {
+pub enum Desired {
     /// To be cordoned because of this rule, with its sentence.
     Cordon(Rule, String),
     /// To be without an own cordon, unless one of these rules, which are not known now, asked for it.
@@ -34,7 +34,7 @@ pub enum Present {
 
 /// What the node does about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
+pub enum CordonAction {
     /// Cordons itself because of this rule, with its sentence.
     Cordon(Rule, String),
     /// Removes its own note, and the cordon with it.
@@ -49,37 +49,37 @@ pub enum Act {
 
 /// What a node's verdicts ask for. Only required rules count, and unknown is neither well nor critical. `observed_ms` is
 /// how long the judge has looked without a break.
-pub fn wish(policy_is_on: bool, observed_ms: u64, verdicts: &[Verdict]) -> Wish {
+pub fn desired(policy_is_on: bool, observed_ms: u64, verdicts: &[Verdict]) -> Desired {
     if !policy_is_on {
-        return Wish::Free(Vec::new());
+        return Desired::Free(Vec::new());
     }
     let required = || verdicts.iter().filter(|v| v.required);
     if let Some(critical) = required().find(|v| v.level == Level::Critical) {
-        return Wish::Cordon(critical.rule, critical.sentence());
+        return Desired::Cordon(critical.rule, critical.sentence());
     }
     if observed_ms < SETTLED_MS || required().next().is_none() {
-        return Wish::Leave;
+        return Desired::Leave;
     }
-    Wish::Free(required().filter(|v| v.level == Level::Unknown).map(|v| v.rule).collect())
+    Desired::Free(required().filter(|v| v.level == Level::Unknown).map(|v| v.rule).collect())
 }
 
-impl Wish {
+impl Desired {
     /// What to do where the node stands like that. `cause` is the rule that its own note names.
-    pub fn act(&self, present: Present, cause: Option<Rule>) -> Act {
+    pub fn action(&self, present: Present, cause: Option<Rule>) -> CordonAction {
         match (self, present) {
-            (Wish::Cordon(rule, why), Present::Free) => Act::Cordon(*rule, why.clone()),
-            (Wish::Cordon(..), Present::Other) => Act::Wait,
-            (Wish::Free(unknown), Present::Own | Present::OwnAndPlan | Present::OwnUndone)
+            (Desired::Cordon(rule, why), Present::Free) => CordonAction::Cordon(*rule, why.clone()),
+            (Desired::Cordon(..), Present::Other) => CordonAction::Wait,
+            (Desired::Free(unknown), Present::Own | Present::OwnAndPlan | Present::OwnUndone)
                 if cause.map_or(!unknown.is_empty(), |rule| unknown.contains(&rule)) =>
             {
-                Act::Wait
+                CordonAction::Wait
             }
-            (Wish::Free(_), Present::Own | Present::OwnUndone) => Act::Uncordon,
-            (Wish::Free(_), Present::OwnAndPlan) => Act::LeaveToPlan,
+            (Desired::Free(_), Present::Own | Present::OwnUndone) => CordonAction::Uncordon,
+            (Desired::Free(_), Present::OwnAndPlan) => CordonAction::LeaveToPlan,
             // Somebody who takes an own cordon away while the rule is critical is right until the rule has cleared.
-            (Wish::Cordon(..), Present::Own | Present::OwnAndPlan | Present::OwnUndone)
-            | (Wish::Free(_), Present::Free | Present::Other)
-            | (Wish::Leave, _) => Act::Nothing,
+            (Desired::Cordon(..), Present::Own | Present::OwnAndPlan | Present::OwnUndone)
+            | (Desired::Free(_), Present::Free | Present::Other)
+            | (Desired::Leave, _) => CordonAction::Nothing,
         }
     }
 }
@@ -131,15 +131,15 @@ mod tests {
         ];
         for (policy, observed, verdicts, expected) in cases {
             let all: Vec<Verdict> = verdicts.iter().map(|(level, required)| verdict(*level, *required)).collect();
-            let found = match wish(policy, observed, &all) {
-                Wish::Cordon(rule, why) => {
+            let found = match desired(policy, observed, &all) {
+                Desired::Cordon(rule, why) => {
                     assert_eq!(rule, Rule::DiskSpace);
                     assert!(why.contains("disk_space /") && why.contains("make room"), "{why}");
                     "cordon".to_owned()
                 }
-                Wish::Free(unknown) if unknown.is_empty() => "free".to_owned(),
-                Wish::Free(unknown) => format!("free but {}", unknown.len()),
-                Wish::Leave => "leave".to_owned(),
+                Desired::Free(unknown) if unknown.is_empty() => "free".to_owned(),
+                Desired::Free(unknown) => format!("free but {}", unknown.len()),
+                Desired::Leave => "leave".to_owned(),
             };
             assert_eq!(found, expected, "policy {policy}, observed {observed}, {verdicts:?}");
         }
@@ -151,21 +151,21 @@ mod tests {
         let why = || "disk".to_owned();
         // Present, when critical, when free, when free but the disk is not known.
         let cases = [
-            (Present::Free, Act::Cordon(Rule::DiskSpace, why()), Act::Nothing, Act::Nothing),
-            (Present::Own, Act::Nothing, Act::Uncordon, Act::Wait),
-            (Present::OwnAndPlan, Act::Nothing, Act::LeaveToPlan, Act::Wait),
-            (Present::Other, Act::Wait, Act::Nothing, Act::Nothing),
-            (Present::OwnUndone, Act::Nothing, Act::Uncordon, Act::Wait),
+            (Present::Free, CordonAction::Cordon(Rule::DiskSpace, why()), CordonAction::Nothing, CordonAction::Nothing),
+            (Present::Own, CordonAction::Nothing, CordonAction::Uncordon, CordonAction::Wait),
+            (Present::OwnAndPlan, CordonAction::Nothing, CordonAction::LeaveToPlan, CordonAction::Wait),
+            (Present::Other, CordonAction::Wait, CordonAction::Nothing, CordonAction::Nothing),
+            (Present::OwnUndone, CordonAction::Nothing, CordonAction::Uncordon, CordonAction::Wait),
         ];
         for (present, critical, free, unknown) in cases {
-            let but_disk = Wish::Free(vec![Rule::DiskSpace]);
-            assert_eq!(Wish::Cordon(Rule::DiskSpace, why()).act(present, disk), critical, "{present:?}");
-            assert_eq!(Wish::Free(vec![]).act(present, disk), free, "{present:?}");
-            assert_eq!(Wish::Free(vec![]).act(present, None), free, "{present:?}");
-            assert_eq!(but_disk.act(present, disk), unknown, "{present:?}");
-            assert_eq!(but_disk.act(present, None), unknown, "a note of an older version: {present:?}");
-            assert_eq!(but_disk.act(present, clock), free, "another rule asked for it: {present:?}");
-            assert_eq!(Wish::Leave.act(present, disk), Act::Nothing, "{present:?}");
+            let but_disk = Desired::Free(vec![Rule::DiskSpace]);
+            assert_eq!(Desired::Cordon(Rule::DiskSpace, why()).action(present, disk), critical, "{present:?}");
+            assert_eq!(Desired::Free(vec![]).action(present, disk), free, "{present:?}");
+            assert_eq!(Desired::Free(vec![]).action(present, None), free, "{present:?}");
+            assert_eq!(but_disk.action(present, disk), unknown, "{present:?}");
+            assert_eq!(but_disk.action(present, None), unknown, "a note of an older version: {present:?}");
+            assert_eq!(but_disk.action(present, clock), free, "another rule asked for it: {present:?}");
+            assert_eq!(Desired::Leave.action(present, disk), CordonAction::Nothing, "{present:?}");
         }
     }
 }

@@ -12,8 +12,8 @@ use k8s_openapi::{
 };
 
 use crate::host::{
-    Budget, BudgetLimit, CORDON_ANNOTATION, Condition, Deletion, Effect, Node, NodeReady, OWN_CORDON_ANNOTATION,
-    Operator, Owner, Phase, Placement, Pod, PodKey, PodVolume, Requirement, Selector, Taint, Toleration,
+    Budget, BudgetLimit, CORDON_ANNOTATION, Condition, Deletion, Effect, Node, NodeReady, Operator, Owner, Phase,
+    Placement, Pod, PodKey, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Selector, Taint, Toleration,
 };
 
 /// The API's default where a pod says nothing.
@@ -24,7 +24,7 @@ pub fn node(node: core::Node) -> Node {
     let info = status.node_info.unwrap_or_default();
     let ready = status.conditions.unwrap_or_default().into_iter().find(|c| c.type_ == "Ready");
     let note = |name| metadata.annotations.as_ref().and_then(|a| a.get(name));
-    let (cordon, own_cordon) = (note(CORDON_ANNOTATION), note(OWN_CORDON_ANNOTATION));
+    let (cordon, self_cordon) = (note(CORDON_ANNOTATION), note(SELF_CORDON_ANNOTATION));
     Node {
         ready: match ready {
             Some(c) if c.status == "True" => NodeReady::Ready,
@@ -33,7 +33,7 @@ pub fn node(node: core::Node) -> Node {
         },
         unschedulable: spec.unschedulable.unwrap_or(false),
         cordon: cordon.and_then(|text| serde_json::from_str(text).ok()),
-        own_cordon: own_cordon.and_then(|text| serde_json::from_str(text).ok()),
+        self_cordon: self_cordon.and_then(|text| serde_json::from_str(text).ok()),
         unschedulable_by: unschedulable_by(&metadata),
         version: info.kubelet_version,
         boot_id: info.boot_id,

@@ -50,13 +50,13 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
     let mut mismatches = 0;
     loop {
         let fetch = Fetch { digest: artifact.sha256, size: artifact.size, into: into.clone() };
-        context.control.board.change(|content| content.fetch = Some(fetch));
+        context.control.status.change(|content| content.fetch = Some(fetch));
         let result = loop {
             if let Some(result) = context.control.take_fetched(&artifact.sha256) {
                 break result;
             }
             if context.now().since(began) > LIMIT {
-                context.control.board.change(|content| content.fetch = None);
+                context.control.status.change(|content| content.fetch = None);
                 return Err(StepError::TimedOut(format!("{name} did not arrive in {} min", LIMIT.as_secs() / 60)));
             }
             context.pause(Duration::from_secs(1))?;

@@ -61,7 +61,7 @@ impl Action for Cordon {
                 Some(CordonOwner::Hostler) => {}
             }
             match cluster.uncordon(&node) {
-                Ok(CordonAnswer::Done) if node.own_cordon.is_some() => return stays(" by itself"),
+                Ok(CordonAnswer::Done) if node.self_cordon.is_some() => return stays(" by itself"),
                 Ok(CordonAnswer::Done) => return Some(format!("{subject} is schedulable again")),
                 Ok(CordonAnswer::Gone) => return None,
                 Ok(CordonAnswer::Changed) => {}

@@ -68,7 +68,7 @@ fn check(options: &Options, context: &mut StepContext<'_>) -> Result<Check, Step
         });
     }
     let pods = engine::pods_on(&node.name, context)?;
-    let left = pods.iter().filter(|p| pods::judge(p, options).is_left()).count();
+    let left = pods.iter().filter(|p| pods::evaluate(p, options).is_left()).count();
     Ok(if left == 0 { Check::Done(format!("{} is drained", node.name)) } else { Check::Ready })
 }
 

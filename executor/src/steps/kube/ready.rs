@@ -47,7 +47,7 @@ fn await_ready(
     loop {
         let found = find(&subject, context)?;
         let now = context.now();
-        let state = judge(&found, version, rebooted_to.as_deref());
+        let state = evaluate(&found, version, rebooted_to.as_deref());
         match &state {
             State::Good(running) => {
                 wrong_since = None;
@@ -118,7 +118,7 @@ fn rebooted_to(subject: &str, context: &StepContext<'_>) -> Option<String> {
         .find_map(|r| r.document().observation(BOOT_ID).map(str::to_owned))
 }
 
-fn judge(found: &Result<Option<Node>, String>, version: Option<Version>, rebooted_to: Option<&str>) -> State {
+fn evaluate(found: &Result<Option<Node>, String>, version: Option<Version>, rebooted_to: Option<&str>) -> State {
     match found {
         Err(silent) => State::Waiting(silent.clone()),
         Ok(None) => State::Waiting("the node has not registered with the cluster yet".into()),
@@ -161,16 +161,16 @@ fn observe(found: &Result<Option<Node>, String>, running: &str, context: &mut St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::double;
+    use crate::testing;
 
     fn sentence(node: Node, version: &str, rebooted_to: Option<&str>) -> String {
         let version = Some(version.parse().unwrap());
-        judge(&Ok(Some(node)), version, rebooted_to).sentence("w1", Duration::from_secs(60))
+        evaluate(&Ok(Some(node)), version, rebooted_to).sentence("w1", Duration::from_secs(60))
     }
 
     #[test]
     fn a_node_that_the_api_server_shows_in_its_old_boot_is_not_ready_yet() {
-        let node = Node { version: "v1.34.3".into(), ..double::node("w1") };
+        let node = Node { version: "v1.34.3".into(), ..testing::node("w1") };
         let before = sentence(node.clone(), "v1.34.3", Some("b2"));
         assert!(before.contains("expected boot id b2, found b1"), "{before}");
         let after = sentence(Node { boot_id: "b2".into(), ..node.clone() }, "v1.34.3", Some("b2"));

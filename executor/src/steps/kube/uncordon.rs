@@ -14,7 +14,7 @@ impl Action for Uncordon {
             Some(CordonOwner::Node) => Check::Done(format!(
                 "{} stays unschedulable: it cordoned itself{}",
                 node.name,
-                node.own_cordon.map(|own| format!(" ({})", own.reason)).unwrap_or_default()
+                node.self_cordon.map(|own| format!(" ({})", own.reason)).unwrap_or_default()
             )),
             Some(CordonOwner::Other(who)) if context.plan.document().kind == PlanKind::Uncordon => Check::Mismatch {
                 expected: format!("{} cordoned by Hostler", node.name),

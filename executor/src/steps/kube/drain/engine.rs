@@ -11,7 +11,7 @@ use hostler_plan::{document::Blocker, timestamp::Timestamp};
 use super::{
     Options, budget,
     placement::fits_nowhere,
-    pods::{Fate, Turn, judge, words},
+    pods::{Fate, Turn, evaluate, words},
     preflight::{and_more, blockers, silent},
 };
 use crate::{
@@ -125,7 +125,7 @@ impl Drain<'_> {
     fn round(&mut self, context: &mut StepContext<'_>) -> Result<bool, RoundError> {
         let round = look(context)?;
         self.check_node(&round.node, context)?;
-        let judged: Vec<(Pod, Fate)> = round.pods.iter().map(|p| (p.clone(), judge(p, self.options))).collect();
+        let judged: Vec<(Pod, Fate)> = round.pods.iter().map(|p| (p.clone(), evaluate(p, self.options))).collect();
         let left: Vec<&(Pod, Fate)> = judged.iter().filter(|(_, fate)| fate.is_left()).collect();
         self.held.retain(|key, _| left.iter().any(|(p, _)| p.key == *key));
         self.kept_volumes = volumes(judged.iter().filter(|(_, fate)| *fate == Fate::Stays).map(|(pod, _)| pod));

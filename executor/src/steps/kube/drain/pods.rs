@@ -41,7 +41,7 @@ impl Fate {
 }
 
 /// The order of the questions is that of kubectl drain's filters.
-pub fn judge(pod: &Pod, options: &Options) -> Fate {
+pub fn evaluate(pod: &Pod, options: &Options) -> Fate {
     let finished = matches!(pod.phase, Phase::Succeeded | Phase::Failed);
     let daemon = pod.owner.as_ref().is_some_and(|o| o.kind == "DaemonSet" && o.api_version == "apps/v1");
     if pod.mirror || (daemon && !finished) {

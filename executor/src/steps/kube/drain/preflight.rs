@@ -8,7 +8,7 @@ use hostler_plan::document::Blocker;
 use super::{
     Options, budget,
     placement::fits_nowhere,
-    pods::{Fate, Turn, budget_counts, judge},
+    pods::{Fate, Turn, budget_counts, evaluate},
 };
 use crate::{
     host::{Budget, Cluster, ClusterError, Node, NodeReady, Pod, PodScope},
@@ -66,7 +66,7 @@ pub fn blockers(cluster: &dyn Cluster, node: &str, options: &Options) -> Result<
     // Under one budget: pods that leave and have nowhere to come back to.
     let mut lost: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     for pod in &pods {
-        match judge(pod, options) {
+        match evaluate(pod, options) {
             Fate::Stays | Fate::Going | Fate::Finalizer(_) | Fate::Evict(Turn::Storage) => continue,
             Fate::NeedsConsent(reason) => blockers.push(blocker(pod, None, reason)),
             Fate::Evict(Turn::Ordinary | Turn::SystemCritical) => {}

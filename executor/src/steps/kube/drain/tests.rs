@@ -1,4 +1,4 @@
-//! Drains of node `s1` in a cluster in memory (a double, see `crate::double`), through the executor.
+//! Drains of node `s1` in a cluster in memory (a double, see `crate::testing`), through the executor.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,12 +10,12 @@ use hostler_plan::{
 };
 
 use crate::{
-    double::{DoubleCluster, Fleet, Machine, pod, task},
     host::{
-        Attachment, BudgetLimit, Cluster as _, Cordon, Deletion, Eviction, NodeReady, Operator, OwnCordon, Phase,
-        PodVolume, Requirement,
+        Attachment, BudgetLimit, Cluster as _, Cordon, Deletion, Eviction, NodeReady, Operator, Phase, PodVolume,
+        Requirement, SelfCordon,
     },
-    protocol::{Board, Request},
+    protocol::{ExecutorStatus, Request},
+    testing::{Fleet, Machine, TestCluster, pod, task},
 };
 
 const TIMEOUT: u64 = 600;
@@ -29,12 +29,12 @@ impl Lab {
     fn new() -> Self {
         let fleet = Fleet::new();
         let now = fleet.now.plus(Duration::from_secs(60));
-        let cluster = DoubleCluster::new(now, &["s1", "w1", "w2"]);
+        let cluster = TestCluster::new(now, &["s1", "w1", "w2"]);
         let machine = Arc::new(Machine::new(now).with_cluster(cluster));
         Self { fleet, machine }
     }
 
-    fn cluster(&self) -> &DoubleCluster {
+    fn cluster(&self) -> &TestCluster {
         self.machine.cluster.as_ref().unwrap()
     }
 
@@ -49,17 +49,17 @@ impl Lab {
         })
     }
 
-    fn drain(&self) -> (Receipt, Arc<Board>) {
+    fn drain(&self) -> (Receipt, Arc<ExecutorStatus>) {
         self.run(&self.plan(false, false))
     }
 
-    fn run(&self, plan: &Signed) -> (Receipt, Arc<Board>) {
-        let (executor, door, board, _disk) = self.fleet.executor(&self.machine).unwrap();
-        door.offer(Request::Plan(plan.clone())).unwrap();
-        door.offer(Request::Grant(Fleet::grant(plan, "w1.work", 1))).unwrap();
+    fn run(&self, plan: &Signed) -> (Receipt, Arc<ExecutorStatus>) {
+        let (executor, sender, status, _disk) = self.fleet.executor(&self.machine).unwrap();
+        sender.offer(Request::Plan(plan.clone())).unwrap();
+        sender.offer(Request::Grant(Fleet::grant(plan, "w1.work", 1))).unwrap();
         executor.run_until_idle().unwrap();
-        let receipt = board.content().receipts.last().map(|r| json::parse(&r.bytes).unwrap());
-        (receipt.unwrap_or_else(|| panic!("{:?}", board.content().refusals)), board)
+        let receipt = status.content().receipts.last().map(|r| json::parse(&r.bytes).unwrap());
+        (receipt.unwrap_or_else(|| panic!("{:?}", status.content().refusals)), status)
     }
 
     fn names_on_s1(&self) -> Vec<String> {
@@ -329,7 +329,7 @@ fn an_own_cordon_is_taken_off_by_an_uncordon_and_twice_is_as_good_as_once() {
 fn a_node_that_cordoned_itself_is_drained_and_given_back_to_itself() {
     let lab = Lab::new();
     let s1 = || lab.cluster().node("s1").unwrap().unwrap();
-    let note = OwnCordon {
+    let note = SelfCordon {
         rule: Rule::DiskSpace,
         reason: "the disk is full".into(),
         since: lab.fleet.now,
@@ -340,7 +340,7 @@ fn a_node_that_cordoned_itself_is_drained_and_given_back_to_itself() {
     let (receipt, _) = lab.drain();
     assert_eq!(receipt.outcome, Outcome::Succeeded {});
     assert!(receipt.steps[0].changed, "the plan's note stands beside the node's own");
-    assert!(s1().cordon.is_some() && s1().own_cordon.is_some() && lab.names_on_s1().is_empty());
+    assert!(s1().cordon.is_some() && s1().self_cordon.is_some() && lab.names_on_s1().is_empty());
     for seq in 2..4 {
         let uncordon = lab.fleet.plan(seq, vec![], |p| {
             p.kind = PlanKind::Uncordon;
@@ -350,7 +350,7 @@ fn a_node_that_cordoned_itself_is_drained_and_given_back_to_itself() {
         assert_eq!((&receipt.outcome, receipt.steps[0].changed), (&Outcome::Succeeded {}, seq == 2));
         let detail = &receipt.steps[0].detail;
         assert!(detail.contains("cordoned itself (the disk is full)"), "{detail}");
-        assert!(lab.is_cordoned() && s1().cordon.is_none() && s1().own_cordon.is_some());
+        assert!(lab.is_cordoned() && s1().cordon.is_none() && s1().self_cordon.is_some());
     }
     // A drain that cannot be undoes what it did and nothing else.
     lab.cluster().state().deploy("cart", &["s1", "w1"]);
@@ -363,7 +363,7 @@ fn a_node_that_cordoned_itself_is_drained_and_given_back_to_itself() {
     });
     let (receipt, _) = lab.run(&again);
     assert!(!receipt.outcome.is_success() && receipt.outcome.to_string().contains("itself"), "{}", receipt.outcome);
-    assert!(lab.is_cordoned() && s1().cordon.is_none() && s1().own_cordon.is_some());
+    assert!(lab.is_cordoned() && s1().cordon.is_none() && s1().self_cordon.is_some());
 }
 
 #[test]
@@ -402,12 +402,12 @@ fn a_stop_ends_a_waiting_drain_at_once_and_takes_the_cordon_back() {
     lab.cluster().state().deploy("web", &["s1", "w1"]);
     lab.cluster().state().pods[0].grace = Duration::from_secs(3600);
     let plan = lab.plan(false, false);
-    let (executor, door, board, _disk) = lab.fleet.executor(&lab.machine).unwrap();
-    door.offer(Request::Plan(plan.clone())).unwrap();
-    door.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
-    door.offer(Request::Stop { plan: plan.digest(), reason: "ada halted it".into() }).unwrap();
+    let (executor, sender, status, _disk) = lab.fleet.executor(&lab.machine).unwrap();
+    sender.offer(Request::Plan(plan.clone())).unwrap();
+    sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
+    sender.offer(Request::Stop { plan: plan.digest(), reason: "ada halted it".into() }).unwrap();
     executor.run_until_idle().unwrap();
-    let receipt: Receipt = json::parse(&board.content().receipts[0].bytes).unwrap();
+    let receipt: Receipt = json::parse(&status.content().receipts[0].bytes).unwrap();
     assert!(matches!(&receipt.outcome, Outcome::Failed { reason } if reason.starts_with("stopped: ada halted it")));
     assert!(!lab.is_cordoned());
     assert!(receipt.ended.since(receipt.started) < Duration::from_secs(30));

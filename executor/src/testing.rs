@@ -5,6 +5,6 @@ mod cluster;
 mod fleet;
 mod machine;
 
-pub use cluster::{DoubleCluster, node, pod};
+pub use cluster::{TestCluster, node, pod};
 pub use fleet::{Fleet, artifact, task};
 pub use machine::Machine;

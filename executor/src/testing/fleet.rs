@@ -21,8 +21,8 @@ use crate::{
     error::ExecutorError,
     executor::Executor,
     keys::Keys,
-    protocol::{Board, Door, Grant, Inbox, queue},
-    slots::Slots,
+    protocol::{ExecutorStatus, Grant, RequestReceiver, RequestSender, queue},
+    state_file::StateFile,
 };
 
 /// A fleet of two nodes, `w1` (under test) and `s1`, with one admin.
@@ -51,8 +51,8 @@ impl Fleet {
         let state = NodeState::new(TrustedRoot::first(&fleet.root, &fleet.root.digest()).unwrap(), crate::build_time());
         let clock = hostler_plan::trust::Clock { now, synchronised: true };
         let (state, _) = state.accept_roster(clock, &fleet.roster).unwrap();
-        let (mut slots, _) = Slots::open(&disk).unwrap();
-        slots.store(&disk, &state, None).unwrap();
+        let (mut state_file, _) = StateFile::open(&disk).unwrap();
+        state_file.store(&disk, &state, None).unwrap();
         fleet
     }
 
@@ -72,13 +72,17 @@ impl Fleet {
     }
 
     /// A process of the node's executor on this machine.
-    pub fn executor(&self, machine: &Arc<Machine>) -> Result<(Executor, Door, Arc<Board>, Arc<Disk>), ExecutorError> {
+    pub fn executor(
+        &self,
+        machine: &Arc<Machine>,
+    ) -> Result<(Executor, RequestSender, Arc<ExecutorStatus>, Arc<Disk>), ExecutorError> {
         let disk = Arc::new(self.disk()?);
-        let board = Arc::new(Board::default());
-        let (door, inbox): (Door, Inbox) = queue();
+        let status = Arc::new(ExecutorStatus::default());
+        let (sender, receiver): (RequestSender, RequestReceiver) = queue();
         let node = NodeName::new("w1").unwrap();
-        let executor = Executor::open(disk.clone(), self.keys.clone(), node, machine.clone(), board.clone(), inbox)?;
-        Ok((executor, door, board, disk))
+        let executor =
+            Executor::open(disk.clone(), self.keys.clone(), node, machine.clone(), status.clone(), receiver)?;
+        Ok((executor, sender, status, disk))
     }
 
     /// A process that dies at the write number `point` if `dies`; none when it dies while it opens.
@@ -87,17 +91,17 @@ impl Fleet {
         machine: &Arc<Machine>,
         point: i64,
         dies: bool,
-    ) -> (Option<Executor>, Door, Arc<Board>, Arc<Disk>) {
+    ) -> (Option<Executor>, RequestSender, Arc<ExecutorStatus>, Arc<Disk>) {
         let disk = Arc::new(self.disk().unwrap());
         if dies {
             disk.crash.0.store(point, std::sync::atomic::Ordering::SeqCst);
         }
-        let board = Arc::new(Board::default());
-        let (door, inbox): (Door, Inbox) = queue();
+        let status = Arc::new(ExecutorStatus::default());
+        let (sender, receiver): (RequestSender, RequestReceiver) = queue();
         let node = NodeName::new("w1").unwrap();
-        let open = || Executor::open(disk.clone(), self.keys.clone(), node, machine.clone(), board.clone(), inbox);
+        let open = || Executor::open(disk.clone(), self.keys.clone(), node, machine.clone(), status.clone(), receiver);
         let executor = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)).ok().map(Result::unwrap);
-        (executor, door, board, disk)
+        (executor, sender, status, disk)
     }
 
     /// A plan with one task `w1.work` of these steps, and whatever `change` makes of it before it is signed.

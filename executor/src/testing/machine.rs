@@ -15,10 +15,10 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-use super::DoubleCluster;
+use super::TestCluster;
 use crate::{
-    host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Wake},
-    protocol::Door,
+    host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Waker},
+    protocol::RequestSender,
 };
 
 /// The process of the one unit here that has one, and its program.
@@ -29,7 +29,7 @@ const RUNNING: &str = "/proc/731/exe";
 #[derive(Debug)]
 pub struct Machine {
     inner: Mutex<Inner>,
-    pub cluster: Option<DoubleCluster>,
+    pub cluster: Option<TestCluster>,
 }
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Inner {
     /// A restart brings the old program back.
     pub restart_fails: bool,
     /// The process ends while the next package is being installed, and takes the installation along.
-    pub ends_in_package: Option<Door>,
+    pub ends_in_package: Option<RequestSender>,
     /// The share of the root file system that is in use; none is not known.
     pub disk_used: Option<f64>,
     /// Every change, in order: what must not happen twice.
@@ -76,7 +76,7 @@ impl Machine {
         }
     }
 
-    pub fn with_cluster(mut self, cluster: DoubleCluster) -> Self {
+    pub fn with_cluster(mut self, cluster: TestCluster) -> Self {
         self.cluster = Some(cluster);
         self
     }
@@ -118,7 +118,7 @@ impl Host for Machine {
     fn clock_is_synchronised(&self) -> bool {
         self.inner().synchronised
     }
-    fn wait(&self, _: &Wake, at_most: Duration) {
+    fn wait(&self, _: &Waker, at_most: Duration) {
         let mut inner = self.inner();
         inner.now = inner.now.plus(at_most);
         let now = inner.now;
@@ -182,8 +182,8 @@ impl Host for Machine {
     }
     fn install_package(&self, package: &str, version: &str) -> Result<(), HostError> {
         let mut inner = self.inner();
-        if let Some(door) = inner.ends_in_package.take() {
-            drop(door);
+        if let Some(sender) = inner.ends_in_package.take() {
+            drop(sender);
             return Err(HostError::Signalled { command: format!("apt-get install {package}"), signal: 15 });
         }
         inner.packages.insert(package.to_owned(), version.to_owned());

@@ -5,18 +5,18 @@ use std::{
     time::Duration,
 };
 
-/// A bell that ends a wait. Cloned handles ring the same bell; a ring while nobody waits ends the next wait.
+/// A waker that ends a wait. Cloned handles ring the same waker; a ring while nobody waits ends the next wait.
 #[derive(Debug, Clone, Default)]
-pub struct Wake(Arc<(Mutex<bool>, Condvar)>);
+pub struct Waker(Arc<(Mutex<bool>, Condvar)>);
 
-impl Wake {
-    /// A bell that has not rung.
+impl Waker {
+    /// A waker that has not rung.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Ends the wait that is going on, or the next one.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.1.notify_all();
     }
@@ -26,7 +26,7 @@ impl Wake {
         std::mem::take(&mut *self.0.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Blocks for `at_most` of real time or until the bell rings; says whether it rang.
+    /// Blocks for `at_most` of real time or until the waker rings; says whether it rang.
     pub fn wait(&self, at_most: Duration) -> bool {
         let rung = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut rung, _) =

@@ -40,7 +40,7 @@ const MAX_BYTES: u64 = 32 << 20;
 
 /// What a node holds at one time.
 #[derive(Debug)]
-pub struct Held {
+pub struct StoredState {
     pub state: NodeState,
     /// The newest receipt that the state counts, as long as it has no file of its own: number and receipt become durable
     /// in one write.
@@ -49,7 +49,7 @@ pub struct Held {
 
 /// The state on disk.
 #[derive(Debug)]
-pub struct Slots {
+pub struct StateFile {
     counter: u64,
     /// Which slot is written over first, second and third.
     order: [usize; NAMES.len()],
@@ -72,12 +72,12 @@ struct Content {
     documents: BTreeMap<Digest, Vec<u8>>,
 }
 
-impl Slots {
+impl StateFile {
     /// Reads the newest state whose copy is whole. `None` when no slot was ever written; damage is a refusal.
-    pub fn open(disk: &Disk) -> Result<(Self, Option<Held>), SlotsError> {
-        let (slots, content) = Self::find(disk)?;
-        let held = content.map(|content| Held::read(&content)).transpose()?;
-        Ok((slots, held))
+    pub fn open(disk: &Disk) -> Result<(Self, Option<StoredState>), StateFileError> {
+        let (file, content) = Self::find(disk)?;
+        let held = content.map(|content| StoredState::read(&content)).transpose()?;
+        Ok((file, held))
     }
 
     /// Whether the newest state has fewer copies than it should: the process ended between them, or one is damaged.
@@ -87,10 +87,10 @@ impl Slots {
 
     /// Stores a state, with a receipt that has no file yet; it is durable, twice, when this returns.
     pub fn store(&mut self, disk: &Disk, state: &NodeState, receipt: Option<&Signed>) -> Result<(), DiskError> {
-        self.write(disk, &Held::index(state, receipt), &state.documents())
+        self.write(disk, &StoredState::index(state, receipt), &state.documents())
     }
 
-    fn find(disk: &Disk) -> Result<(Self, Option<Content>), SlotsError> {
+    fn find(disk: &Disk) -> Result<(Self, Option<Content>), StateFileError> {
         let mut newest: Option<(u64, Content)> = None;
         let mut counters = [None; NAMES.len()];
         let mut placed = [const { None }; NAMES.len()];
@@ -112,7 +112,7 @@ impl Slots {
             }
         }
         if newest.is_none() && !damage.is_empty() {
-            return Err(SlotsError::Refused(damaged(&damage.join(", "))));
+            return Err(StateFileError::Refused(damaged(&damage.join(", "))));
         }
         let counter = newest.as_ref().map_or(0, |(counter, _)| *counter);
         let copies = counters.iter().filter(|c| **c == Some(counter)).count();
@@ -157,7 +157,7 @@ impl Slots {
     }
 }
 
-impl Held {
+impl StoredState {
     /// Length of the state's index, that index, the receipt as JSON if there is one.
     fn index(state: &NodeState, receipt: Option<&Signed>) -> Vec<u8> {
         let state = state.to_index();
@@ -184,7 +184,7 @@ impl Held {
 
 /// Why there is no state to go on with.
 #[derive(Debug, thiserror::Error)]
-pub enum SlotsError {
+pub enum StateFileError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]
@@ -304,21 +304,21 @@ mod tests {
 
     /// What the next process reads, and whether it would make a second copy.
     fn found(disk: &Disk) -> (Option<Content>, bool) {
-        let (slots, content) = Slots::find(disk).unwrap();
-        (content, slots.lack_a_copy())
+        let (file, content) = StateFile::find(disk).unwrap();
+        (content, file.lack_a_copy())
     }
 
     #[test]
     fn two_of_three_slots_hold_the_newest_and_one_damaged_slot_loses_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::open(directory.path()).unwrap();
-        let (mut slots, none) = Slots::find(&disk).unwrap();
-        assert_eq!((none, slots.lack_a_copy()), (None, true));
+        let (mut file, none) = StateFile::find(&disk).unwrap();
+        assert_eq!((none, file.lack_a_copy()), (None, true));
         for n in 0..9u8 {
             // The documents change now and then, the index each time.
             let document = [n / 4; 300];
             let newest = content(&[n; 100], &[&document]);
-            slots.write(&disk, &[n; 100], &documents(&[&document])).unwrap();
+            file.write(&disk, &[n; 100], &documents(&[&document])).unwrap();
             assert_eq!(found(&disk), (Some(newest.clone()), false));
             for name in NAMES {
                 let Some(good) = disk.read(name, MAX_BYTES).unwrap() else { continue };
@@ -327,13 +327,13 @@ mod tests {
                     let mut bad = good.clone();
                     bad[at] ^= 1;
                     disk.overwrite(name, &bad).unwrap();
-                    assert_eq!(found(&disk), (Some(newest.clone()), counter == slots.counter), "{name} after {n}");
+                    assert_eq!(found(&disk), (Some(newest.clone()), counter == file.counter), "{name} after {n}");
                     disk.overwrite(name, &good).unwrap();
                 }
             }
             if n % 2 == 0 {
                 // The next process goes on.
-                slots = Slots::find(&disk).unwrap().0;
+                file = StateFile::find(&disk).unwrap().0;
             }
         }
     }
@@ -342,23 +342,23 @@ mod tests {
     fn documents_that_stay_are_not_written_again_and_a_slot_that_is_gone_is_made_whole() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::open(directory.path()).unwrap();
-        let (mut slots, _) = Slots::find(&disk).unwrap();
+        let (mut file, _) = StateFile::find(&disk).unwrap();
         let document = documents(&[b"a plan"]);
-        slots.write(&disk, b"one", &document).unwrap();
-        slots.write(&disk, b"two", &document).unwrap();
+        file.write(&disk, b"one", &document).unwrap();
+        file.write(&disk, b"two", &document).unwrap();
         // Every slot has the document. What is written to it by others shows whether it is written again.
-        let at = slots.placed[0].clone().unwrap().at;
+        let at = file.placed[0].clone().unwrap().at;
         for name in NAMES {
             let mut bytes = disk.read(name, MAX_BYTES).unwrap().unwrap();
             bytes[at] = b'A';
             disk.overwrite(name, &bytes).unwrap();
         }
-        slots.write(&disk, b"three", &document).unwrap();
-        assert!(Slots::find(&disk).is_err(), "the documents of all slots are as the others left them");
-        slots.write(&disk, &[4; FRONT_ROOM], &document).unwrap();
+        file.write(&disk, b"three", &document).unwrap();
+        assert!(StateFile::find(&disk).is_err(), "the documents of all slots are as the others left them");
+        file.write(&disk, &[4; FRONT_ROOM], &document).unwrap();
         assert_eq!(found(&disk).0, Some(content(&[4; FRONT_ROOM], &[b"a plan"])), "a longer front moves them");
         NAMES.iter().for_each(|name| std::fs::remove_file(disk.path(name)).unwrap());
-        slots.write(&disk, b"five", &document).unwrap();
+        file.write(&disk, b"five", &document).unwrap();
         assert_eq!(found(&disk), (Some(content(b"five", &[b"a plan"])), false));
     }
 
@@ -366,13 +366,13 @@ mod tests {
     fn a_write_torn_at_any_byte_leaves_what_was_stored_even_beside_a_damaged_slot() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::open(directory.path()).unwrap();
-        let (mut slots, _) = Slots::find(&disk).unwrap();
+        let (mut file, _) = StateFile::find(&disk).unwrap();
         for n in [1, 2, 3] {
-            slots.write(&disk, &[n; 5], &documents(&[&[n; 4]])).unwrap();
+            file.write(&disk, &[n; 5], &documents(&[&[n; 4]])).unwrap();
         }
         let before: Vec<_> = NAMES.iter().map(|n| disk.read(n, MAX_BYTES).unwrap().unwrap()).collect();
-        let order = slots.order;
-        let (new, placed) = whole(slots.counter + 1, &[4; 5], &documents(&[&[4; 4]]));
+        let order = file.order;
+        let (new, placed) = whole(file.counter + 1, &[4; 5], &documents(&[&[4; 4]]));
         let (newest, stored) = (content(&[4; 5], &[&[4; 4]]), content(&[3; 5], &[&[3; 4]]));
         // Of the room before the documents no byte counts.
         let front = HEADER_BYTES + ENTRY_BYTES + 5;

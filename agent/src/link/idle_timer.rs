@@ -4,20 +4,20 @@ use tokio::time::Instant;
 
 /// Long enough for two reports, which is when everything that an idle agent does again and again has been done; short
 /// enough that a fleet's start is over soon.
-const QUIET: Duration = Duration::from_secs(15);
+const IDLE_AFTER: Duration = Duration::from_secs(15);
 
 /// Says once that nothing has happened for a while, and again only after something has.
 #[derive(Debug, Default)]
-pub struct Quiet(Option<Instant>);
+pub struct IdleTimer(Option<Instant>);
 
-impl Quiet {
+impl IdleTimer {
     /// The coordinator or the executor had something to say.
-    pub fn disturbed(&mut self, now: Instant) {
-        self.0 = Some(now + QUIET);
+    pub fn restart(&mut self, now: Instant) {
+        self.0 = Some(now + IDLE_AFTER);
     }
 
     /// Whether a disturbance has ended since this was asked last.
-    pub fn has_begun(&mut self, now: Instant) -> bool {
+    pub fn has_run_out(&mut self, now: Instant) -> bool {
         self.0.take_if(|begins| *begins <= now).is_some()
     }
 }
@@ -28,16 +28,16 @@ mod tests {
 
     #[test]
     fn quiet_begins_once_after_each_disturbance() {
-        let mut quiet = Quiet::default();
+        let mut timer = IdleTimer::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!quiet.has_begun(at(100)), "nothing has happened yet");
-        quiet.disturbed(at(100));
-        quiet.disturbed(at(110));
-        assert!(!quiet.has_begun(at(120)));
-        assert!(quiet.has_begun(at(125)));
-        assert!(!quiet.has_begun(at(1000)), "nothing has happened since");
-        quiet.disturbed(at(1000));
-        assert!(quiet.has_begun(at(1015)));
+        assert!(!timer.has_run_out(at(100)), "nothing has happened yet");
+        timer.restart(at(100));
+        timer.restart(at(110));
+        assert!(!timer.has_run_out(at(120)));
+        assert!(timer.has_run_out(at(125)));
+        assert!(!timer.has_run_out(at(1000)), "nothing has happened since");
+        timer.restart(at(1000));
+        assert!(timer.has_run_out(at(1015)));
     }
 }

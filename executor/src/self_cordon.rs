@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
-    health::{Act, Health, Present, Rule, Thresholds, Wish, wish},
+    health::{CordonAction, Desired, Health, Present, Rule, Thresholds, desired},
     id::NodeName,
     sequencer::CordonOwner,
     timestamp::Timestamp,
 };
 
 use crate::{
-    context::Memory,
+    context::NodeContext,
     disk::Disk,
     host::{Cluster, ClusterError, CordonAnswer, Host, Node},
 };
 
 /// How often facts are judged while the policy is on, as often as they are reported.
-pub const JUDGE_EVERY: Duration = Duration::from_secs(10);
+pub const EVALUATE_EVERY: Duration = Duration::from_secs(10);
 
 /// A judge that did not look for this long begins anew: a task ran.
 const BREAK_MS: u64 = 300_000;
@@ -40,9 +40,9 @@ const MARK: &str = "own-cordon";
 
 /// What the executor keeps about it.
 #[derive(Debug, Default)]
-pub struct OwnCordon {
-    judge: Option<Judge>,
-    /// The wish that the cluster was seen to fulfil: nothing is asked while it stays. True is a cordon.
+pub struct SelfCordonReconciler {
+    evaluator: Option<Evaluator>,
+    /// The desired state that the cluster was seen to fulfil: nothing is asked while it stays. True is a cordon.
     settled: Option<bool>,
     /// Whether an own cordon may stand, now or from an earlier process.
     may_stand: bool,
@@ -57,7 +57,7 @@ pub struct OwnCordon {
 }
 
 #[derive(Debug)]
-struct Judge {
+struct Evaluator {
     health: Health,
     since: u64,
     last: u64,
@@ -66,13 +66,13 @@ struct Judge {
 /// What a round with the cluster led to.
 #[derive(Debug)]
 enum Round {
-    /// Nothing more is to be done until the wish changes.
+    /// Nothing more is to be done until the desired state changes.
     Settled,
     /// It is not to be decided now: look again later.
     Wait,
 }
 
-impl OwnCordon {
+impl SelfCordonReconciler {
     /// After a start, whatever stands at the node is looked at once where an own cordon may stand.
     pub fn open(disk: &Disk) -> Self {
         // A mark that cannot be read counts as one: a look too many does no harm.
@@ -80,40 +80,40 @@ impl OwnCordon {
         Self { may_stand, ..Self::default() }
     }
 
-    /// Whether there is something to look at every [`JUDGE_EVERY`]. Where no admin allowed it there is not.
+    /// Whether there is something to look at every [`EVALUATE_EVERY`]. Where no admin allowed it there is not.
     pub fn is_awake(&self) -> bool {
-        self.judge.is_some() || self.may_stand
+        self.evaluator.is_some() || self.may_stand
     }
 
     /// Looks at the facts and at the node, if it is time. Never an error: the node's work goes on without it.
-    pub fn tend(&mut self, memory: &Memory, host: &dyn Host) {
+    pub fn reconcile(&mut self, context: &NodeContext, host: &dyn Host) {
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {
             return;
         }
-        self.next = Some(now + JUDGE_EVERY);
+        self.next = Some(now + EVALUATE_EVERY);
         let steady = now.duration_since(*self.began.get_or_insert(now));
-        self.tend_at(u64::try_from(steady.as_millis()).unwrap_or(u64::MAX), memory, host);
+        self.reconcile_at(u64::try_from(steady.as_millis()).unwrap_or(u64::MAX), context, host);
     }
 
     /// The same at that many milliseconds of a clock that does not step.
-    fn tend_at(&mut self, now: u64, memory: &Memory, host: &dyn Host) {
-        let policy = memory.state.root().root().policy.cordon_when_critical;
+    fn reconcile_at(&mut self, now: u64, context: &NodeContext, host: &dyn Host) {
+        let policy = context.state.root().root().policy.cordon_when_critical;
         if policy || self.may_stand {
-            self.round(now, policy, &memory.disk, &memory.me.node, host);
+            self.round(now, policy, &context.disk, &context.me.node, host);
         } else {
             // A policy that is switched on is followed at once.
-            (self.judge, self.next) = (None, None);
+            (self.evaluator, self.next) = (None, None);
         }
     }
 
     /// One judgement and what follows from it.
     fn round(&mut self, now: u64, policy: bool, disk: &Disk, name: &NodeName, host: &dyn Host) {
-        let wish = self.judge(now, policy, host);
-        let wanted = match &wish {
-            Wish::Cordon(..) => true,
-            Wish::Free(_) => false,
-            Wish::Leave => return,
+        let desired = self.evaluate(now, policy, host);
+        let wanted = match &desired {
+            Desired::Cordon(..) => true,
+            Desired::Free(_) => false,
+            Desired::Leave => return,
         };
         if self.settled == Some(wanted) {
             return;
@@ -122,7 +122,7 @@ impl OwnCordon {
             self.pause -= 1;
             return;
         }
-        match self.settle(&wish, disk, name, host) {
+        match self.apply(&desired, disk, name, host) {
             Ok(Round::Settled) => {
                 self.settled = Some(wanted);
                 self.said.forget();
@@ -141,24 +141,24 @@ impl OwnCordon {
         }
     }
 
-    fn judge(&mut self, now: u64, policy: bool, host: &dyn Host) -> Wish {
+    fn evaluate(&mut self, now: u64, policy: bool, host: &dyn Host) -> Desired {
         if !policy {
-            self.judge = None;
-            return wish(false, 0, &[]);
+            self.evaluator = None;
+            return desired(false, 0, &[]);
         }
         let reading = host.read_facts(host.now());
-        let unbroken = |j: &Judge| now.saturating_sub(j.last) <= BREAK_MS;
-        if !self.judge.as_ref().is_some_and(unbroken) {
-            self.judge = Some(Judge { health: Health::new(Thresholds::default()), since: now, last: now });
+        let unbroken = |j: &Evaluator| now.saturating_sub(j.last) <= BREAK_MS;
+        if !self.evaluator.as_ref().is_some_and(unbroken) {
+            self.evaluator = Some(Evaluator { health: Health::new(Thresholds::default()), since: now, last: now });
         }
-        let Some(judge) = &mut self.judge else { return Wish::Leave };
-        judge.last = now;
-        let verdicts = judge.health.observe(now, &reading);
-        wish(true, now.saturating_sub(judge.since), &verdicts)
+        let Some(evaluator) = &mut self.evaluator else { return Desired::Leave };
+        evaluator.last = now;
+        let verdicts = evaluator.health.observe(now, &reading);
+        desired(true, now.saturating_sub(evaluator.since), &verdicts)
     }
 
-    /// Brings the node to what is wished, if that is its own business.
-    fn settle(&mut self, wish: &Wish, disk: &Disk, name: &NodeName, host: &dyn Host) -> Result<Round, String> {
+    /// Brings the node to what is desired, if that is its own business.
+    fn apply(&mut self, desired: &Desired, disk: &Disk, name: &NodeName, host: &dyn Host) -> Result<Round, String> {
         let cluster = host.own_cluster().ok_or(
             "this machine has neither an administrator's nor a kubelet's credentials for an API server".to_owned(),
         )?;
@@ -166,15 +166,15 @@ impl OwnCordon {
             let node = cluster.node(name.as_str()).map_err(|e| e.to_string())?;
             let node = node.ok_or_else(|| format!("the cluster has no node {name}"))?;
             let present = present(&node);
-            let answer = match wish.act(present, node.own_cordon.as_ref().map(|own| own.rule)) {
-                Act::Wait => return Ok(Round::Wait),
-                Act::Nothing => return Ok(Round::Settled),
-                Act::Cordon(rule, reason) => {
+            let answer = match desired.action(present, node.self_cordon.as_ref().map(|own| own.rule)) {
+                CordonAction::Wait => return Ok(Round::Wait),
+                CordonAction::Nothing => return Ok(Round::Settled),
+                CordonAction::Cordon(rule, reason) => {
                     self.mark(disk, &reason);
                     set(cluster, &node, rule, reason, host.now())
                 }
-                Act::Uncordon => take_back(cluster, &node, false),
-                Act::LeaveToPlan => take_back(cluster, &node, true),
+                CordonAction::Uncordon => take_back(cluster, &node, false),
+                CordonAction::LeaveToPlan => take_back(cluster, &node, true),
             };
             match answer.map_err(|e| e.to_string())? {
                 CordonAnswer::Done => return Ok(Round::Settled),
@@ -214,7 +214,7 @@ fn set(
     reason: String,
     at: Timestamp,
 ) -> Result<CordonAnswer, ClusterError> {
-    let note = crate::host::OwnCordon { rule, reason, since: at.whole_seconds(), was_unschedulable: false };
+    let note = crate::host::SelfCordon { rule, reason, since: at.whole_seconds(), was_unschedulable: false };
     let answer = cluster.cordon_itself(node, &note)?;
     if answer == CordonAnswer::Done {
         tracing::warn!(NODE = %node.name, RULE = rule.name(), "{} cordoned itself: {}", node.name, note.reason);
@@ -232,7 +232,7 @@ fn take_back(cluster: &dyn Cluster, node: &Node, stays: bool) -> Result<CordonAn
 }
 
 fn present(node: &Node) -> Present {
-    let own = node.own_cordon.is_some();
+    let own = node.self_cordon.is_some();
     match node.cordoned_by() {
         None if own => Present::OwnUndone,
         None => Present::Free,

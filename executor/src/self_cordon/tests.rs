@@ -10,10 +10,10 @@ use hostler_plan::{
 
 use super::*;
 use crate::{
-    double::{DoubleCluster, Fleet, Machine},
     executor::Executor,
-    host::{Cordon, FIELD_MANAGER, OWN_CORDON_MANAGER},
+    host::{Cordon, FIELD_MANAGER, SELF_CORDON_MANAGER},
     protocol::Request,
+    testing::{Fleet, Machine, TestCluster},
 };
 
 /// A node under a root that allows it, or not.
@@ -29,7 +29,7 @@ impl Desk {
     fn new(policy: bool) -> Self {
         let fleet = Fleet::new();
         let now = fleet.now.plus(Duration::from_secs(60));
-        let machine = Arc::new(Machine::new(now).with_cluster(DoubleCluster::new(now, &["w1", "s1"])));
+        let machine = Arc::new(Machine::new(now).with_cluster(TestCluster::new(now, &["w1", "s1"])));
         let (executor, ..) = fleet.executor(&machine).unwrap();
         let mut desk = Self { fleet, machine, executor, steady: 0 };
         if policy {
@@ -62,7 +62,7 @@ impl Desk {
     fn pass(&mut self, seconds: u64) {
         for _ in 0..seconds / 10 {
             self.steady += 10_000;
-            self.executor.own_cordon.tend_at(self.steady, &self.executor.memory, &*self.executor.control.host);
+            self.executor.self_cordon.reconcile_at(self.steady, &self.executor.context, &*self.executor.control.host);
         }
     }
 
@@ -76,16 +76,16 @@ impl Desk {
         (
             node.unschedulable,
             node.cordoned_by().map_or(String::new(), |owner| owner.name().to_owned()),
-            node.own_cordon.is_some(),
+            node.self_cordon.is_some(),
         )
     }
 
-    fn cluster(&self) -> &DoubleCluster {
+    fn cluster(&self) -> &TestCluster {
         self.machine.cluster.as_ref().unwrap()
     }
 
     fn own() -> (bool, String, bool) {
-        (true, OWN_CORDON_MANAGER.to_owned(), true)
+        (true, SELF_CORDON_MANAGER.to_owned(), true)
     }
 
     fn free() -> (bool, String, bool) {
@@ -106,7 +106,7 @@ fn a_full_disk_cordons_the_node_and_a_cleared_one_frees_it_after_its_hold_time()
     assert_eq!(desk.stands(), Desk::free(), "not confirmed yet");
     desk.pass(30);
     assert_eq!(desk.stands(), Desk::own());
-    let note = desk.w1().own_cordon.unwrap();
+    let note = desk.w1().self_cordon.unwrap();
     assert_eq!((note.rule, note.was_unschedulable), (Rule::DiskSpace, false));
     assert!(note.reason.contains("disk_space /"), "{}", note.reason);
     let version = desk.w1().resource_version;
@@ -146,7 +146,7 @@ fn nothing_happens_where_no_admin_signed_it() {
     desk.disk(FULL);
     desk.pass(3600);
     assert_eq!(desk.stands(), Desk::free());
-    assert!(desk.executor.own_cordon.judge.is_none(), "and nothing is judged");
+    assert!(desk.executor.self_cordon.evaluator.is_none(), "and nothing is judged");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_policy_that_is_switched_off_takes_the_cordon_back_even_after_a_restart() {
     desk.pass(10);
     assert_eq!(desk.stands(), Desk::free());
     let desk = desk.restart();
-    assert!(!desk.executor.own_cordon.may_stand, "the next start has nothing to look for");
+    assert!(!desk.executor.self_cordon.may_stand, "the next start has nothing to look for");
 }
 
 #[test]
@@ -272,28 +272,28 @@ fn a_silent_api_server_is_asked_ever_more_seldom_and_the_node_says_so_once() {
     desk.cluster().state().silent = true;
     desk.disk(FULL);
     desk.pass(100);
-    let said = desk.executor.own_cordon.said.last().to_owned();
+    let said = desk.executor.self_cordon.said.last().to_owned();
     assert!(said.contains("w1 cannot cordon itself") && said.contains("connection refused"), "{said}");
     desk.pass(36_000);
-    assert_eq!((desk.executor.own_cordon.next_pause, desk.executor.own_cordon.said.last()), (MAX_PAUSE, &*said));
+    assert_eq!((desk.executor.self_cordon.next_pause, desk.executor.self_cordon.said.last()), (MAX_PAUSE, &*said));
     desk.cluster().state().silent = false;
     desk.pass(u64::from(MAX_PAUSE + 1) * 10);
     assert_eq!(desk.stands(), Desk::own());
-    assert_eq!((desk.executor.own_cordon.next_pause, desk.executor.own_cordon.said.last()), (0, ""));
+    assert_eq!((desk.executor.self_cordon.next_pause, desk.executor.self_cordon.said.last()), (0, ""));
 }
 
 #[test]
 fn without_access_the_node_says_so_and_works_on() {
     let fleet = Fleet::new();
     let machine = Arc::new(Machine::new(fleet.now.plus(Duration::from_secs(60))));
-    let (executor, _door, board, _disk) = fleet.executor(&machine).unwrap();
+    let (executor, _door, status, _disk) = fleet.executor(&machine).unwrap();
     let mut desk = Desk { fleet, machine, executor, steady: 0 };
     desk.policy(true, 2);
     desk.disk(FULL);
     desk.pass(600);
-    assert!(desk.executor.own_cordon.said.last().contains("neither"), "{}", desk.executor.own_cordon.said.last());
+    assert!(desk.executor.self_cordon.said.last().contains("neither"), "{}", desk.executor.self_cordon.said.last());
     let plan = desk.fleet.plan(1, vec![Step::Noop(Noop {})], |p| p.root_version = 2);
     desk.executor.handle(Request::Plan(plan.clone())).unwrap();
     desk.executor.handle(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
-    assert_eq!(board.content().receipts.len(), 1);
+    assert_eq!(status.content().receipts.len(), 1);
 }

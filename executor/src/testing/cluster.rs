@@ -17,7 +17,7 @@ use crate::host::{
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a replacement
 /// is Ready a few seconds later. Budgets count as Kubernetes' controller does.
 #[derive(Debug)]
-pub struct DoubleCluster(Mutex<State>);
+pub struct TestCluster(Mutex<State>);
 
 #[derive(Debug)]
 pub struct State {
@@ -48,7 +48,7 @@ pub fn node(name: &str) -> Node {
         ready: NodeReady::Ready,
         unschedulable: false,
         cordon: None,
-        own_cordon: None,
+        self_cordon: None,
         unschedulable_by: None,
         version: "v1.36.3".into(),
         boot_id: "b1".into(),
@@ -82,7 +82,7 @@ pub fn pod(name: &str, owner: &str, node: &str) -> Pod {
     }
 }
 
-impl DoubleCluster {
+impl TestCluster {
     pub fn new(now: Timestamp, nodes: &[&str]) -> Self {
         Self(Mutex::new(State {
             now,
@@ -213,7 +213,7 @@ fn is_of(pod: &Pod, owner: &str) -> bool {
     pod.owner.as_ref().is_some_and(|o| o.name == owner)
 }
 
-impl Cluster for DoubleCluster {
+impl Cluster for TestCluster {
     fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
         let state = self.state();
         if state.silent {
@@ -275,7 +275,7 @@ impl Cluster for DoubleCluster {
                 let note = mark.note.as_deref();
                 match mark.annotation {
                     CORDON_ANNOTATION => node.cordon = note.and_then(|text| serde_json::from_str(text).ok()),
-                    _ => node.own_cordon = note.and_then(|text| serde_json::from_str(text).ok()),
+                    _ => node.self_cordon = note.and_then(|text| serde_json::from_str(text).ok()),
                 }
                 // As in `managedFields`: only who changes the field owns it.
                 if node.unschedulable != mark.unschedulable {
