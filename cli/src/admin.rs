@@ -19,14 +19,14 @@ use tonic::{
     transport::Channel,
 };
 
-use crate::{error::Error, key::Signer, profile::Profile, trust_store::TrustStore};
+use crate::{error::Error, key::SigningKey, profile::Profile, trust_store::TrustStore};
 
 /// A logged-in admin. Everything that can be asked of a coordinator starts here.
 #[derive(Debug)]
 pub struct Admin {
     client: AdminClient<Channel>,
     session: Session,
-    signer: Signer,
+    signer: SigningKey,
     store: TrustStore,
     coordinator: CoordinatorInfo,
     address: String,
@@ -62,12 +62,12 @@ pub struct CoordinatorInfo {
 
 impl Admin {
     /// Connects to the profile's coordinator, logs in with `signer`, and follows newer roots and rosters by proof.
-    pub async fn connect(profile: &Profile, signer: Signer) -> Result<Self, Error> {
+    pub async fn connect(profile: &Profile, signer: SigningKey) -> Result<Self, Error> {
         Self::connect_with(profile, TrustStore::require(&profile.home)?, signer).await
     }
 
     /// The same with the profile's trust store, which was read before.
-    pub async fn connect_with(profile: &Profile, store: TrustStore, signer: Signer) -> Result<Self, Error> {
+    pub async fn connect_with(profile: &Profile, store: TrustStore, signer: SigningKey) -> Result<Self, Error> {
         let address = profile.coordinator()?.to_owned();
         let (client, session) = login(&address, &store, &signer).await?;
         let mut admin = Self { client, session, signer, store, coordinator: CoordinatorInfo::default(), address };
@@ -115,12 +115,12 @@ impl Admin {
     }
 
     /// Ends the conversation and keeps what was proved and the key, which is not asked for again.
-    pub fn into_parts(self) -> (TrustStore, Signer) {
+    pub fn into_parts(self) -> (TrustStore, SigningKey) {
         (self.store, self.signer)
     }
 
     /// The key that signs.
-    pub fn signer(&self) -> &Signer {
+    pub fn signer(&self) -> &SigningKey {
         &self.signer
     }
 
@@ -161,7 +161,7 @@ pub(crate) fn client(channel: &BoundChannel) -> AdminClient<Channel> {
 pub(crate) async fn login(
     address: &str,
     store: &TrustStore,
-    signer: &Signer,
+    signer: &SigningKey,
 ) -> Result<(AdminClient<Channel>, Session), Error> {
     let channel = dial(address, &store.root().coordinator_ca, store.root().created).await?;
     let mut client = client(&channel);

@@ -17,7 +17,7 @@ use crate::{
     Admin,
     args::{Cli, Command, Global, Output},
     error::Error,
-    key::Signer,
+    key::SigningKey,
     profile::{Flags, Profile},
     trust_store::TrustStore,
 };
@@ -40,7 +40,7 @@ impl Context {
     async fn admin(&self) -> Result<Admin, Error> {
         let store = TrustStore::require(&self.profile.home)?;
         self.profile.coordinator()?;
-        let signer = Signer::find(&self.profile.key, &store.counting_keys())?;
+        let signer = SigningKey::find(&self.profile.key, &store.counting_keys())?;
         Admin::connect_with(&self.profile, store, signer).await
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hostler_plan::refusal::Refused;
-use hostler_proto::{convert::UnreadableMessage, status::to_refused, tls::ConnectError};
+use hostler_proto::{convert::UnreadableMessage, status::to_refused, tls::ConnectError, v1::RolloutStatus};
 
 use crate::{key::KeyError, profile::ProfileError};
 
@@ -17,8 +17,8 @@ pub enum Error {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// A rollout that was watched ended or stands still without having finished.
-    #[error("rollout {rollout} stopped ({state}): {reason}")]
-    RolloutStopped { rollout: String, state: String, reason: String },
+    #[error("rollout {rollout} stopped ({status}): {reason}")]
+    RolloutStopped { rollout: String, status: RolloutStatus, reason: String },
     /// A person said no.
     #[error("nothing was changed: not confirmed; run it again and answer yes, or use --yes")]
     NotConfirmed,
@@ -29,8 +29,8 @@ pub enum Error {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The coordinator answered that it cannot or will not.
-    #[error("the coordinator says no ({code}): {message}")]
-    Coordinator { code: String, message: String },
+    #[error("the coordinator says no ({}): {message}", code_words(*code))]
+    Coordinator { code: tonic::Code, message: String },
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     File { action: &'static str, path: PathBuf, source: std::io::Error },
@@ -95,7 +95,7 @@ impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         match to_refused(&status) {
             Some(refused) => Error::Refused(refused),
-            None => Error::Coordinator { code: code_words(status.code()), message: status.message().to_owned() },
+            None => Error::Coordinator { code: status.code(), message: status.message().to_owned() },
         }
     }
 }

@@ -20,7 +20,7 @@ use hostler_plan::{
 
 /// Something that signs documents with one key.
 #[derive(Debug)]
-pub enum Signer {
+pub enum SigningKey {
     /// A private key in this process, decrypted.
     File(Box<ssh_key::PrivateKey>),
     /// A key that stays in the ssh-agent.
@@ -88,7 +88,7 @@ pub struct KeySource {
     pub usual: Vec<PathBuf>,
 }
 
-impl Signer {
+impl SigningKey {
     /// Finds the key. Without a path, the first key in the agent or at a usual place whose fingerprint `counts` is
     /// taken; an empty list takes any.
     pub fn find(source: &KeySource, counts: &[Fingerprint]) -> Result<Self, KeyError> {
@@ -104,7 +104,7 @@ impl Signer {
                 let agent = Agent::new(socket);
                 seen.extend(keys.iter().map(|k| format!("{} in ssh-agent", k.fingerprint())));
                 if let Some(key) = keys.into_iter().find(fits) {
-                    return Ok(Signer::Agent { agent, key });
+                    return Ok(SigningKey::Agent { agent, key });
                 }
             }
         }
@@ -131,7 +131,7 @@ impl Signer {
                 let agent = Agent::new(socket);
                 let held = agent.identities()?;
                 if held.contains(&key) {
-                    return Ok(Signer::Agent { agent, key });
+                    return Ok(SigningKey::Agent { agent, key });
                 }
                 let held: Vec<String> = held.iter().map(|k| k.fingerprint().to_string()).collect();
                 let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
@@ -139,21 +139,21 @@ impl Signer {
             }
             file::KeyFile::Private(key) => {
                 let passphrase = Passphrase::from_setting(source.passphrase_file.as_deref());
-                Ok(Signer::File(Box::new(file::unlock(path, *key, &passphrase)?)))
+                Ok(SigningKey::File(Box::new(file::unlock(path, *key, &passphrase)?)))
             }
         }
     }
 
     /// A key that is already in memory, such as a demo's throw-away key.
     pub fn from_private_key(key: ssh_key::PrivateKey) -> Self {
-        Signer::File(Box::new(key))
+        SigningKey::File(Box::new(key))
     }
 
     /// The public half.
     pub fn public_key(&self) -> PublicKey {
         match self {
-            Signer::File(key) => key.public_key().clone().into(),
-            Signer::Agent { key, .. } => key.clone(),
+            SigningKey::File(key) => key.public_key().clone().into(),
+            SigningKey::Agent { key, .. } => key.clone(),
         }
     }
 
@@ -161,8 +161,8 @@ impl Signer {
     /// to be touched.
     pub fn sign(&self, kind: DocumentKind, bytes: &[u8]) -> Result<String, KeyError> {
         match self {
-            Signer::File(key) => Ok(signature::sign(key, kind, bytes)?),
-            Signer::Agent { agent, key } => {
+            SigningKey::File(key) => Ok(signature::sign(key, kind, bytes)?),
+            SigningKey::Agent { agent, key } => {
                 let signed = agent.sign(key, &signature::signed_data(kind, bytes))?;
                 Ok(signature::assemble(key, kind, bytes, &signed)?)
             }

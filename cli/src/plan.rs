@@ -120,7 +120,7 @@ pub struct SignedPlan {
 /// Signs a plan, after everything but the number of signatures was checked against the trust store.
 pub fn sign(
     store: &TrustStore,
-    signer: &key::Signer,
+    signer: &key::SigningKey,
     draft: &mut Draft<Plan>,
     now: Timestamp,
 ) -> Result<SignedPlan, Error> {

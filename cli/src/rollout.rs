@@ -189,6 +189,6 @@ pub fn ending(detail: &RolloutDetail) -> Result<(), Error> {
     if reasons.is_empty() {
         reasons.push("the coordinator gives no reason; see `hostler rollout show`".to_owned());
     }
-    let state = summary.status().to_string();
-    Err(Error::RolloutStopped { rollout: summary.seq.to_string(), state, reason: reasons.join("; ") })
+    let status = summary.status();
+    Err(Error::RolloutStopped { rollout: summary.seq.to_string(), status, reason: reasons.join("; ") })
 }

@@ -78,7 +78,7 @@ pub fn is_enough_alone(store: &TrustStore, next: &Root, key: &Fingerprint) -> bo
 /// that is held.
 pub fn sign(
     store: &TrustStore,
-    signer: &key::Signer,
+    signer: &key::SigningKey,
     next: &mut Draft<Root>,
     now: Timestamp,
 ) -> Result<(String, Signing), Error> {

@@ -53,7 +53,7 @@ pub const DEFAULT_POLICY: Policy = Policy {
 /// Run again after a lost answer it offers the same root again.
 pub async fn init(
     profile: &Profile,
-    signer: &key::Signer,
+    signer: &key::SigningKey,
     setup: &SetupCode,
     first: &FirstRoot,
     now: Timestamp,
@@ -98,7 +98,7 @@ pub async fn init(
 }
 
 /// Whether the coordinator's root 1 is this one.
-async fn is_installed(profile: &Profile, signer: &key::Signer, root: &Signed) -> Result<bool, Error> {
+async fn is_installed(profile: &Profile, signer: &key::SigningKey, root: &Signed) -> Result<bool, Error> {
     let store = TrustStore::in_memory(&profile.home, root, &root.digest())?;
     let Ok((mut client, session)) = login(profile.coordinator()?, &store, signer).await else { return Ok(false) };
     let request = session.request(v1::GetTrustRequest { held_root_version: 0 });
@@ -126,7 +126,7 @@ fn earlier_root(pending: &Path, setup: &SetupCode) -> Result<Option<Signed>, Err
     Ok(usable.then_some(signed))
 }
 
-fn sign_first(signer: &key::Signer, setup: &SetupCode, first: &FirstRoot, now: Timestamp) -> Result<Signed, Error> {
+fn sign_first(signer: &key::SigningKey, setup: &SetupCode, first: &FirstRoot, now: Timestamp) -> Result<Signed, Error> {
     let mut id = [0; 16];
     OsRng.fill_bytes(&mut id);
     let own =

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use hostler_cli::key::{KeyError, KeySource, Signer, read_public_key};
+use hostler_cli::key::{KeyError, KeySource, SigningKey, read_public_key};
 use hostler_plan::{document::DocumentKind, signature::verify};
 
 const TEXT: &[u8] = b"{\n  \"a\": 1\n}\n";
@@ -25,7 +25,7 @@ fn keygen(folder: &Path, name: &str, arguments: &[&str]) -> PathBuf {
 }
 
 /// Asks stock ssh-keygen whether it accepts a signature.
-fn ssh_keygen_accepts(folder: &Path, signer: &Signer, kind: DocumentKind, armour: &str) -> bool {
+fn ssh_keygen_accepts(folder: &Path, signer: &SigningKey, kind: DocumentKind, armour: &str) -> bool {
     let allowed = folder.join("allowed_signers");
     std::fs::write(&allowed, format!("admin namespaces=\"{}\" {}\n", kind.namespace(), signer.public_key())).unwrap();
     let signature = folder.join("document.sig");
@@ -62,7 +62,7 @@ fn every_kind_of_key_file_signs_what_ssh_keygen_accepts() {
     for (name, arguments) in cases {
         let path = keygen(folder.path(), name, arguments);
         let source = KeySource { passphrase_file: Some(secret.clone()), ..file_source(&path) };
-        let signer = match Signer::find(&source, &[]) {
+        let signer = match SigningKey::find(&source, &[]) {
             Ok(signer) => signer,
             Err(e) => panic!("{name}: {e}"),
         };
@@ -78,7 +78,7 @@ fn every_kind_of_key_file_signs_what_ssh_keygen_accepts() {
 #[test]
 fn keys_that_cannot_be_used_say_why_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let message = |source: &KeySource| Signer::find(source, &[]).expect_err("no key").to_string();
+    let message = |source: &KeySource| SigningKey::find(source, &[]).expect_err("no key").to_string();
 
     let locked = keygen(folder.path(), "locked", &["-t", "ed25519", "-N", "correct horse"]);
     let wrong = folder.path().join("wrong");
@@ -170,12 +170,12 @@ fn a_key_in_ssh_agent_signs_what_ssh_keygen_accepts() {
     std::fs::remove_file(&second).unwrap();
     let source = KeySource { agent_socket: Some(agent.socket.clone()), ..KeySource::default() };
 
-    let any = Signer::find(&source, &[]).unwrap();
+    let any = SigningKey::find(&source, &[]).unwrap();
     assert_eq!(any.public_key(), read_public_key(&first.with_extension("pub")).unwrap(), "the first that counts");
-    let by_root = Signer::find(&source, &[wanted.fingerprint()]).unwrap();
+    let by_root = SigningKey::find(&source, &[wanted.fingerprint()]).unwrap();
     assert_eq!(by_root.public_key(), wanted);
     let named = KeySource { path: Some(second.with_extension("pub")), ..source.clone() };
-    let named = Signer::find(&named, &[]).unwrap();
+    let named = SigningKey::find(&named, &[]).unwrap();
 
     for signer in [any, by_root, named] {
         let armour = signer.sign(DocumentKind::Plan, TEXT).unwrap();
@@ -184,7 +184,7 @@ fn a_key_in_ssh_agent_signs_what_ssh_keygen_accepts() {
     }
 
     let other = keygen(folder.path(), "other", &["-t", "ed25519", "-N", ""]).with_extension("pub");
-    let missing = Signer::find(&KeySource { path: Some(other), ..source }, &[]);
+    let missing = SigningKey::find(&KeySource { path: Some(other), ..source }, &[]);
     assert!(matches!(missing, Err(KeyError::NotInAgent { .. })));
 }
 
@@ -197,8 +197,8 @@ fn an_agent_that_went_away_does_not_hide_the_key_file() {
         usual: vec![key.clone()],
         ..KeySource::default()
     };
-    assert_eq!(Signer::find(&source, &[]).unwrap().public_key(), read_public_key(&key).unwrap());
+    assert_eq!(SigningKey::find(&source, &[]).unwrap().public_key(), read_public_key(&key).unwrap());
     let stranger = read_public_key(&keygen(folder.path(), "stranger", &["-t", "ed25519", "-N", ""])).unwrap();
-    let text = Signer::find(&source, &[stranger.fingerprint()]).expect_err("not in the root").to_string();
+    let text = SigningKey::find(&source, &[stranger.fingerprint()]).expect_err("not in the root").to_string();
     assert!(text.contains("trust root"), "{text}");
 }

@@ -1,4 +1,5 @@
-//! Between the domain and the wire: documents, kinds, and what is made of both. Each is converted here and nowhere else.
+//! Between the domain and the wire: documents, kinds, and what is made of both. Each is converted here and nowhere
+//! else.
 
 mod inventory;
 mod kind;

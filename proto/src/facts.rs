@@ -1,7 +1,7 @@
 //! Facts between their form in memory and their form on the wire, for both ends.
 //!
-//! The form is described at `FactsDelta` in `hostler/v1/agent.proto`. Here only its shape is judged; whether it fits what
-//! was sent before is judged by [`hostler_plan::fact::DeltaReader`].
+//! The form is described at `FactsDelta` in `hostler/v1/agent.proto`. Here only its shape is judged; whether it fits
+//! what was sent before is judged by [`hostler_plan::fact::DeltaReader`].
 
 use std::collections::BTreeMap;
 
@@ -26,13 +26,14 @@ pub enum FactsError {
     Gaps,
     /// Decimal places that are too many, or not above those of the list before.
     #[error(
-        "facts have steps with {0} decimal places, expected 0 to {MAX_PLACES}, each once, ascending; update hostler-agent"
+        "facts have steps with {0} decimal places, expected 0 to {MAX_PLACES}, each once, ascending; update \
+         hostler-agent"
     )]
     Places(u32),
 }
 
-/// The report that carries a delta. A stream begins with a whole delta and loses none, so neither the delta's number nor
-/// whether it is whole travels.
+/// The report that carries a delta. A stream begins with a whole delta and loses none, so neither the delta's number
+/// nor whether it is whole travels.
 pub fn to_wire(delta: Delta) -> v1::FactsDelta {
     let mut changed = delta.changed;
     changed.sort_unstable_by_key(|(id, _)| *id);

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use hostler_cli::{
     Admin, Profile,
     admin::now,
-    key::{KeySource, Signer},
+    key::{KeySource, SigningKey},
     roster,
     token::{self, TokenRequest},
     trust,
@@ -78,7 +78,7 @@ impl Stand {
             lifetime: trust::DEFAULT_ROOT_LIFETIME,
             policy: trust::DEFAULT_POLICY,
         };
-        let signer = Signer::find(&profile.key, &[])?;
+        let signer = SigningKey::find(&profile.key, &[])?;
         trust::init(&profile, &signer, &SetupCode::parse(&code)?, &first, now()).await?;
         let admin = Admin::connect(&profile, signer).await?;
         Ok(Self { coordinator, admin, agents, enrolment, data })

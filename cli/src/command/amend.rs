@@ -56,7 +56,7 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
     let mut draft = Draft::root(read_document(DocumentKind::Root, &args.document)?)?;
     let version = draft.document().version;
     let store = TrustStore::require(&context.profile.home)?;
-    let signer = key::Signer::find(&context.profile.key, &store.counting_keys())?;
+    let signer = key::SigningKey::find(&context.profile.key, &store.counting_keys())?;
     let (store, signer) = match store.root().version.checked_add(1) == Some(version) {
         true => (store, signer),
         // Made on top of a root that is not here: ask for it, with proof.

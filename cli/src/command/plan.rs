@@ -149,7 +149,7 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
     let mut draft = Draft::plan(read_document(DocumentKind::Plan, &args.document)?)?;
     let plan = draft.document();
     let store = TrustStore::require(&context.profile.home)?;
-    let signer = key::Signer::find(&context.profile.key, &store.counting_keys())?;
+    let signer = key::SigningKey::find(&context.profile.key, &store.counting_keys())?;
     // A plan made with a newer root or roster than is held here cannot be judged: ask for them, with proof.
     let outdated = store.roster().map(|r| r.digest()) != Some(plan.roster) || store.root().version < plan.root_version;
     let (store, signer) = match outdated {

@@ -61,7 +61,7 @@ async fn init(context: &Context, args: InitArgs) -> Result<(), Error> {
         lifetime: args.lifetime,
         policy: DEFAULT_POLICY,
     };
-    let signer = key::Signer::find(&profile.key, &[])?;
+    let signer = key::SigningKey::find(&profile.key, &[])?;
     let store = trust::init(&profile, &signer, &setup, &first, now()).await?;
     let context = Context { profile, output: context.output };
     remember(&context)?;

@@ -1,3 +1,5 @@
+//! Connecting to a coordinator whose CA is pinned.
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -16,8 +18,8 @@ use super::{COORDINATOR_NAME, PinnedVerifier, TlsError, provider};
 /// A coordinator on the same network answers in milliseconds; a node on bad Wi-Fi gets this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A peer that vanished without a word is noticed after one interval and one timeout. Each ping wakes an idle agent about
-/// four times.
+/// A peer that vanished without a word is noticed after one interval and one timeout. Each ping wakes an idle agent
+/// about four times.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,7 +54,8 @@ pub enum ConnectError {
     Unreachable { address: String, reason: String },
     /// Somebody answers, and is not the coordinator that the pins name.
     #[error(
-        "the coordinator at {address} is not the expected one: expected a certificate of a pinned CA ({pins}), found another ({reason}); do not go on before you know who answers there"
+        "the coordinator at {address} is not the expected one: expected a certificate of a pinned CA ({pins}), found \
+         another ({reason}); do not go on before you know who answers there"
     )]
     NotPinned { address: String, pins: String, reason: String },
 }

@@ -1,3 +1,5 @@
+//! Who a node is, as its certificate says.
+
 use std::fmt;
 
 use hostler_plan::id::{Digest, FleetId, NodeName};

@@ -1,3 +1,5 @@
+//! Pins: digests of a CA's public key, and the verifier that asks for them.
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use hostler_plan::{id::Digest, timestamp::Timestamp};

@@ -1,3 +1,5 @@
+//! The listeners of a coordinator: TLS with or without client certificates, and who the peer is.
+
 use std::{
     collections::HashMap,
     io,

@@ -12,7 +12,7 @@ use hostler_cli::{
     Admin, Error, Profile,
     admin::now,
     fleet,
-    key::{KeySource, Signer},
+    key::{KeySource, SigningKey},
     ledger, node,
     plan::{self, CompiledPlan, SubmittedPlan},
     rollout, roster, token, trust,
@@ -33,6 +33,7 @@ use hostler_proto::{
 };
 use rand_core::OsRng;
 use ssh_key::{Algorithm, PrivateKey};
+use tonic::Code;
 
 /// A coordinator that does not answer for this long is not coming back.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,15 +68,15 @@ impl AdminClient {
             lifetime: trust::DEFAULT_ROOT_LIFETIME,
             policy: trust::DEFAULT_POLICY,
         };
-        let signer = Signer::from_private_key(key.clone());
+        let signer = SigningKey::from_private_key(key.clone());
         trust::init(&profile, &signer, setup, &first, now()).await?;
         let mut client = Self { profile, key, admin: None };
         client.call(async |_| Ok(())).await?;
         Ok(client)
     }
 
-    fn signer(&self) -> Signer {
-        Signer::from_private_key(self.key.clone())
+    fn signer(&self) -> SigningKey {
+        SigningKey::from_private_key(self.key.clone())
     }
 
     /// Does something with a logged-in admin, again and again while the coordinator is only away for a moment.
@@ -183,7 +184,7 @@ impl AdminClient {
             let again = std::mem::replace(&mut tried, true);
             match rollout::release_quarantine(admin, node, version).await {
                 // The coordinator wrote it down and went away before it could say so.
-                Err(Error::Coordinator { code, .. }) if again && code.contains("not found") => Ok(()),
+                Err(Error::Coordinator { code, .. }) if again && code == Code::NotFound => Ok(()),
                 released => released,
             }
         })
@@ -219,14 +220,14 @@ impl AdminClient {
     }
 }
 
-/// The status codes, as the command writes them, of a connection that broke or a session that is not known any more.
-const PASSING: [&str; 5] = ["cancelled", "internal", "unauthenticated", "unavailable", "unknown"];
+/// The status codes of a connection that broke or a session that is not known any more.
+const PASSING: [Code; 5] = [Code::Cancelled, Code::Internal, Code::Unauthenticated, Code::Unavailable, Code::Unknown];
 
 /// Whether the coordinator is only away, or has forgotten a session because it was started again.
 fn is_passing(failure: &Error) -> bool {
     match failure {
         Error::Connect(_) => true,
-        Error::Coordinator { code, .. } => PASSING.contains(&code.as_str()),
+        Error::Coordinator { code, .. } => PASSING.contains(code),
         // A connection that ended in the middle of the login.
         Error::Failed(_) => true,
         Error::Usage(_)

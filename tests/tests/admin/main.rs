@@ -15,7 +15,7 @@ use std::{
 use hostler_cli::{
     Admin, Error, Profile,
     admin::now,
-    key::{KeySource, Signer, read_public_key},
+    key::{KeySource, SigningKey, read_public_key},
     ledger,
     plan::{self, CompiledPlan, SubmittedPlan},
     rollout, roster, token, trust,
@@ -110,7 +110,7 @@ fn profile(folder: &Path, name: &str, address: SocketAddr) -> Profile {
 }
 
 async fn connect(profile: &Profile) -> Result<Admin, Error> {
-    Admin::connect(profile, Signer::find(&profile.key, &[])?).await
+    Admin::connect(profile, SigningKey::find(&profile.key, &[])?).await
 }
 
 async fn set_up(folder: &Path, data: &Path, address: SocketAddr, threshold_plan: u32) -> Profile {
@@ -138,7 +138,7 @@ async fn set_up(folder: &Path, data: &Path, address: SocketAddr, threshold_plan:
         lifetime: trust::DEFAULT_ROOT_LIFETIME,
         policy: trust::DEFAULT_POLICY,
     };
-    let signer = Signer::find(&profile.key, &[]).unwrap();
+    let signer = SigningKey::find(&profile.key, &[]).unwrap();
     trust::init(&profile, &signer, &setup.await.unwrap(), &first, now()).await.unwrap();
     profile
 }
