@@ -5,6 +5,7 @@
 
 pub mod convert;
 pub mod facts;
+pub mod fragment;
 pub mod join;
 pub mod login;
 pub mod status;

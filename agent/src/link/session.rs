@@ -10,6 +10,7 @@ use hostler_plan::{
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES, facts,
+    fragment::Joiner,
     v1::{
         FromAgent, Hello, LeaseRenewal, NodeCondition, NodeConditions, Progress, RefusalReport, RunningTask,
         SignedDocument, ToAgent, TrustChain, agent_client::AgentClient, from_agent::Message as Up,
@@ -70,6 +71,8 @@ struct Session<'a> {
     fetching: Option<(Fetch, JoinHandle<()>)>,
     welcomed: bool,
     idle: IdleTimer,
+    /// The parts of a long message that are here.
+    joiner: Joiner,
 }
 
 /// One stream from its hello to its end.
@@ -96,6 +99,7 @@ pub async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -
         fetching: None,
         welcomed: false,
         idle: IdleTimer::default(),
+        joiner: Joiner::default(),
     };
     let end = session.serve(inbound, credentials).await;
     if let Some((wanted, fetching)) = session.fetching
@@ -196,6 +200,14 @@ impl Session<'_> {
 
     async fn receive(&mut self, message: Down) -> Result<(), LinkError> {
         let request = match message {
+            Down::Fragment(fragment) => {
+                let joined = self.joiner.join(fragment).map_err(|e| LinkError::Ended(e.to_string()))?;
+                return match joined {
+                    // It is no fragment itself.
+                    Some(message) => Box::pin(self.receive(message)).await,
+                    None => Ok(()),
+                };
+            }
             Down::Welcome(welcome) => {
                 self.welcomed = true;
                 tracing::info!("connected to the coordinator");

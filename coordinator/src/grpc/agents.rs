@@ -2,16 +2,16 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use hostler_plan::{
     fact::{DeltaReader, Reading},
     id::{BootId, NodeName},
     refusal::Refusal,
 };
 use hostler_proto::{
-    ARTIFACT_CHUNK_BYTES, facts,
+    ARTIFACT_CHUNK_BYTES, facts, fragment,
     status::from_refused,
-    v1::{self, FromAgent, ToAgent, agent_server::Agent, from_agent::Message},
+    v1::{self, FromAgent, ToAgent, agent_server::Agent, from_agent::Message, to_agent},
 };
 use tokio::{
     io::AsyncReadExt as _,
@@ -69,7 +69,14 @@ impl Agent for AgentService {
                 let _ = failed.send(status);
             }
         });
-        let messages = ReceiverStream::new(receiver).map(|message| Ok(convert::to_agent(message)));
+        let whole = ReceiverStream::new(receiver).map(convert::to_agent);
+        // Others have their turn between two parts: parts that wait together would be one long piece in a buffer.
+        let messages = whole.flat_map(|message| stream::iter(fragment::split(message))).then(async |message| {
+            if let Some(to_agent::Message::Fragment(_)) = message.message {
+                tokio::task::yield_now().await;
+            }
+            Ok(message)
+        });
         let failure = failure.into_stream().filter_map(async |failed| failed.ok().map(Err));
         Ok(Response::new(Box::pin(messages.chain(failure))))
     }
