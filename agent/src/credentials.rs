@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 256 << 10;
 /// Everything that a connection needs; replaced as a whole.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     pub fleet_id: FleetId,
     pub node: NodeName,
     /// `host:port` of the enrolment listener, for the day when the certificate has run out.
@@ -75,7 +75,7 @@ pub enum CertificateError {
 
 impl Credentials {
     /// Takes what a coordinator answered, if it is for this node and this key.
-    pub fn new(
+    pub(crate) fn new(
         identity: &NodeIdentity,
         key: &rcgen::KeyPair,
         chain: Vec<Vec<u8>>,
@@ -105,24 +105,24 @@ impl Credentials {
     }
 
     /// What the node enrolled with. None is damage: this is asked of enrolled nodes only.
-    pub fn load(disk: &Disk) -> Result<Self, StateFileError> {
+    pub(crate) fn load(disk: &Disk) -> Result<Self, StateFileError> {
         let bytes = disk.read(FILE, MAX_BYTES)?.ok_or_else(|| damaged("no credentials"))?;
         let broken = |e: serde_json::Error| -> Refused { damaged(&format!("broken credentials ({e})")) };
         Ok(serde_json::from_slice(&bytes).map_err(broken)?)
     }
 
     /// Stores them; durable when this returns.
-    pub fn store(&self, disk: &Disk) -> Result<(), DiskError> {
+    pub(crate) fn store(&self, disk: &Disk) -> Result<(), DiskError> {
         disk.replace(FILE, &serde_json::to_vec_pretty(self).expect("credentials hold only texts"))
     }
 
     /// Who the certificate says this node is.
-    pub fn identity(&self) -> NodeIdentity {
+    pub(crate) fn identity(&self) -> NodeIdentity {
         NodeIdentity { fleet: self.fleet_id.clone(), node: self.node.clone() }
     }
 
     /// For a TLS connection.
-    pub fn client_identity(&self) -> ClientIdentity {
+    pub(crate) fn client_identity(&self) -> ClientIdentity {
         ClientIdentity {
             chain: self.chain.iter().map(|c| CertificateDer::from(c.0.clone())).collect(),
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.0.clone())),
@@ -130,25 +130,25 @@ impl Credentials {
     }
 
     /// The key digest of the CA that signed the certificate; `None` when it cannot be read.
-    pub fn issuer_pin(&self) -> Option<Digest> {
+    pub(crate) fn issuer_pin(&self) -> Option<Digest> {
         spki_digest(&self.chain.get(1)?.0).ok()
     }
 
     /// When the certificate runs out; `None` when it cannot be read.
-    pub fn expires(&self) -> Option<Timestamp> {
+    pub(crate) fn expires(&self) -> Option<Timestamp> {
         let (_, leaf) = X509Certificate::from_der(&self.chain.first()?.0).ok()?;
         u64::try_from(leaf.validity().not_after.timestamp()).ok().map(Timestamp::from_unix_seconds)
     }
 }
 
 /// SHA-256 of a key's SubjectPublicKeyInfo.
-pub fn tls_key_digest(key: &rcgen::KeyPair) -> Digest {
+pub(crate) fn tls_key_digest(key: &rcgen::KeyPair) -> Digest {
     use rcgen::PublicKeyData as _;
     Digest::of(&key.subject_public_key_info())
 }
 
 /// A request for a certificate; only its public key counts for the coordinator.
-pub fn certificate_request(key: &rcgen::KeyPair) -> Result<Vec<u8>, rcgen::Error> {
+pub(crate) fn certificate_request(key: &rcgen::KeyPair) -> Result<Vec<u8>, rcgen::Error> {
     let request = rcgen::CertificateParams::new(Vec::new())?.serialize_request(key)?;
     Ok(request.der().to_vec())
 }

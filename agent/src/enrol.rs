@@ -78,7 +78,7 @@ impl From<StateFileError> for EnrolError {
 
 /// Whether this node is enrolled, and as whom. An enrolled node without credentials is damaged; its state is judged by
 /// the executor.
-pub fn enrolled(disk: &Disk) -> Result<Option<Credentials>, EnrolError> {
+pub(crate) fn enrolled(disk: &Disk) -> Result<Option<Credentials>, EnrolError> {
     if disk.read(MARKER, MAX_JOIN_BYTES)?.is_none() {
         return Ok(None);
     }
@@ -86,7 +86,7 @@ pub fn enrolled(disk: &Disk) -> Result<Option<Credentials>, EnrolError> {
 }
 
 /// The first join string that lies in one of these files.
-pub fn find_join_string(files: &[PathBuf]) -> Result<Option<(PathBuf, JoinString)>, EnrolError> {
+pub(crate) fn find_join_string(files: &[PathBuf]) -> Result<Option<(PathBuf, JoinString)>, EnrolError> {
     for path in files {
         let text = match std::fs::metadata(path) {
             Ok(m) if m.len() > MAX_JOIN_BYTES => Err(format!("expected a join string, found {} bytes", m.len())),
@@ -112,7 +112,7 @@ pub fn find_join_string(files: &[PathBuf]) -> Result<Option<(PathBuf, JoinString
 }
 
 /// Enrols with one join string. Whatever happens, asking again with the same keys is right.
-pub async fn enrol(
+pub(crate) async fn enrol(
     join: &JoinString,
     node: &NodeName,
     disk: &Arc<Disk>,
@@ -139,7 +139,7 @@ pub async fn enrol(
 
 /// Empties or removes the join file: the string has served. What cannot be removed is said and does no harm here, because
 /// its uses are counted by the coordinator.
-pub fn forget_join_string(path: &Path) {
+pub(crate) fn forget_join_string(path: &Path) {
     let removed = std::fs::remove_file(path).or_else(|_| std::fs::write(path, b""));
     if let Err(error) = removed {
         tracing::warn!("the used join string in {} cannot be removed: {error}; remove it", path.display());

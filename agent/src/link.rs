@@ -26,7 +26,7 @@ use hostler_executor::{
 
 /// Everything that the network side uses.
 #[derive(Clone)]
-pub struct Link {
+pub(crate) struct Link {
     pub disk: Arc<Disk>,
     pub keys: Arc<Keys>,
     pub host: Arc<dyn Host>,
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Link {
 
 /// Why a connection ended or did not come about. None of these ends the agent.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("the coordinator ended the connection: {0}")]
@@ -60,7 +60,7 @@ pub enum LinkError {
 
 impl Link {
     /// Keeps a connection open for ever; what goes wrong is said once and tried again.
-    pub async fn run(self, mut credentials: Credentials) {
+    pub(crate) async fn run(self, mut credentials: Credentials) {
         let mut backoff = Backoff::new();
         let mut said = SayOnce::default();
         loop {

@@ -14,7 +14,7 @@ const BIND_AGAIN: Duration = Duration::from_secs(30);
 
 /// Serves what `read` gives until this is dropped. A node is tended without its metrics: an address that cannot be had
 /// is said once and tried again.
-pub async fn serve(address: SocketAddr, read: impl Fn() -> Reading + Send + Sync + 'static) {
+pub(crate) async fn serve(address: SocketAddr, read: impl Fn() -> Reading + Send + Sync + 'static) {
     let mut said = SayOnce::default();
     let listener = loop {
         match TcpListener::bind(address).await {

@@ -31,18 +31,18 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-pub use append::{Append, AppendError};
-pub use cluster::NodeReading;
-pub use commit::Proven;
-pub use effect::{Closing, Effect, ToNode};
-pub use ended::EndedRollout;
-pub use enrol::{Admitted, EnrolRequest};
-pub use members::Members;
-pub use reports::{Progress, Renewal};
-pub use schedule::Found;
-pub use state::{Membership, NodeRefusal, State, Token};
-pub use streams::{Attach, Attached, RunningTask};
-pub use submit::Submitted;
+pub(crate) use append::{Append, AppendError};
+pub(crate) use cluster::NodeReading;
+pub(crate) use commit::Proven;
+pub(crate) use effect::{Closing, Effect, ToNode};
+pub(crate) use ended::EndedRollout;
+pub(crate) use enrol::{Admitted, EnrolRequest};
+pub(crate) use members::Members;
+pub(crate) use reports::{Progress, Renewal};
+pub(crate) use schedule::Found;
+pub(crate) use state::{Membership, NodeRefusal, State, Token};
+pub(crate) use streams::{Attach, Attached, RunningTask};
+pub(crate) use submit::Submitted;
 
 use crate::{
     limits::{COUNTED_ADDRESSES, REFUSAL_BURST, SECONDS_PER_REFUSAL},
@@ -85,7 +85,7 @@ pub struct Stopping;
 
 /// What is set once.
 #[derive(Debug, Clone, Copy)]
-pub struct ControlConfig {
+pub(crate) struct ControlConfig {
     /// How often nodes are asked to report.
     pub report_interval: Duration,
     /// How long a server's reading of its cluster counts.
@@ -94,7 +94,7 @@ pub struct ControlConfig {
 
 /// The state machine; see the module's page.
 #[derive(Debug)]
-pub struct Control {
+pub(crate) struct Control {
     state: State,
     ledger: Box<dyn Append>,
     config: ControlConfig,
@@ -126,7 +126,7 @@ pub struct Control {
 
 impl Control {
     /// Goes on from a ledger that was folded into `state`.
-    pub fn new(
+    pub(crate) fn new(
         ledger: Box<dyn Append>,
         state: State,
         config: ControlConfig,
@@ -157,74 +157,74 @@ impl Control {
     }
 
     /// What the ledger amounts to.
-    pub fn state(&self) -> &State {
+    pub(crate) fn state(&self) -> &State {
         &self.state
     }
 
     /// Who belongs to the fleet.
-    pub fn members(&self) -> &Arc<Members> {
+    pub(crate) fn members(&self) -> &Arc<Members> {
         &self.members
     }
 
     /// Counts up whenever something that is shown to people may have changed.
-    pub fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
 
     /// Counts up whenever tasks ended: what people wait for, and are told at once.
-    pub fn endings(&self) -> u64 {
+    pub(crate) fn endings(&self) -> u64 {
         self.endings
     }
 
     /// What is to be carried out since this was asked last, in this order.
-    pub fn take_effects(&mut self) -> Vec<Effect> {
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
     /// Alarms since the start, also those that were not written.
-    pub fn alarms_seen(&self) -> u64 {
+    pub(crate) fn alarms_seen(&self) -> u64 {
         self.alarms_seen
     }
 
     /// Refusals that nodes reported since the start, also those that were not written.
-    pub fn refusals_seen(&self) -> &BTreeMap<(NodeName, Refusal), u64> {
+    pub(crate) fn refusals_seen(&self) -> &BTreeMap<(NodeName, Refusal), u64> {
         &self.refusals_seen
     }
 
     /// Where a node enrolled from, if that is still known.
-    pub fn address_of(&self, node: &NodeName) -> Option<IpAddr> {
+    pub(crate) fn address_of(&self, node: &NodeName) -> Option<IpAddr> {
         self.addresses.get(node).copied()
     }
 
     /// The step that a task is at, and of how many, as its node said last.
-    pub fn progress_of(&self, plan: &Digest, task: &TaskId) -> Option<(u32, u32)> {
+    pub(crate) fn progress_of(&self, plan: &Digest, task: &TaskId) -> Option<(u32, u32)> {
         self.progress.get(&(*plan, task.clone())).copied()
     }
 
     /// What servers read of the nodes of their cluster and still counts.
-    pub fn node_readings(&self) -> &BTreeMap<NodeName, NodeReading> {
+    pub(crate) fn node_readings(&self) -> &BTreeMap<NodeName, NodeReading> {
         &self.cluster.shown
     }
 
     /// How many nodes hold a stream.
-    pub fn stream_count(&self) -> usize {
+    pub(crate) fn stream_count(&self) -> usize {
         self.streams.by_node.len()
     }
 
     /// Whether a node holds a stream.
-    pub fn is_connected(&self, node: &NodeName) -> bool {
+    pub(crate) fn is_connected(&self, node: &NodeName) -> bool {
         self.streams.by_node.contains_key(node)
     }
 
     /// The roots after version `held`, and the roster.
-    pub fn trust_chain(&self, held: u64) -> (Vec<Signed>, Option<Signed>) {
+    pub(crate) fn trust_chain(&self, held: u64) -> (Vec<Signed>, Option<Signed>) {
         let roots = self.state.roots.iter().filter(|r| r.root().version > held).map(|r| r.signed().clone()).collect();
         (roots, self.state.roster.as_ref().map(|r| r.signed().clone()))
     }
 
     /// The clock that `now` is read from stepped by so many milliseconds. Nothing is told or decided before that is known:
     /// a Pi without a battery makes such a step when it finds a time server, and nobody fell silent by that.
-    pub fn clock_stepped(&mut self, by_ms: i64) {
+    pub(crate) fn clock_stepped(&mut self, by_ms: i64) {
         self.state.sequencer.clock_stepped(by_ms);
         self.is_due = true;
     }

@@ -58,7 +58,7 @@ struct Attaching {
 
 /// The way to a node.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     pub messages: queue::Sender<ToNode>,
     /// Dropped with the stream, or told why, which ends the task that reads from the node.
     pub end: oneshot::Sender<Refused>,
@@ -66,7 +66,7 @@ pub struct Connection {
 
 /// How everybody else asks.
 #[derive(Debug, Clone)]
-pub struct ControlHandle {
+pub(crate) struct ControlHandle {
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
     members: watch::Receiver<Arc<Members>>,
@@ -76,7 +76,7 @@ pub struct ControlHandle {
 
 impl ControlHandle {
     /// Lets `work` be done and waits for what comes of it. At most [`QUEUE`] wait at a time; others wait for that.
-    pub async fn ask<R, F>(&self, work: F) -> Result<R, Stopping>
+    pub(crate) async fn ask<R, F>(&self, work: F) -> Result<R, Stopping>
     where
         R: Send + 'static,
         F: FnOnce(&mut Control, Timestamp) -> R + Send + 'static,
@@ -96,7 +96,7 @@ impl ControlHandle {
     }
 
     /// The same for work that may be refused.
-    pub async fn request<R, E, F>(&self, work: F) -> Result<R, ControlError>
+    pub(crate) async fn request<R, E, F>(&self, work: F) -> Result<R, ControlError>
     where
         R: Send + 'static,
         E: Into<ControlError> + Send + 'static,
@@ -106,7 +106,7 @@ impl ControlHandle {
     }
 
     /// Hands in a receipt on that node's stream, and waits until it is durable and acknowledged, or refused.
-    pub async fn receipt(&self, node: NodeName, signed: Signed) -> Result<(), ControlError> {
+    pub(crate) async fn receipt(&self, node: NodeName, signed: Signed) -> Result<(), ControlError> {
         let _permit = self.permit().await?;
         let (reply, receiver) = oneshot::channel();
         self.jobs.send(Job::Receipt(ReceiptSubmission { node, signed, reply, _permit })).map_err(|_| Stopping)?;
@@ -114,7 +114,7 @@ impl ControlHandle {
     }
 
     /// Opens a node's stream in the place of its last one.
-    pub async fn attach(&self, attach: Attach, connection: Connection) -> Result<Attached, ControlError> {
+    pub(crate) async fn attach(&self, attach: Attach, connection: Connection) -> Result<Attached, ControlError> {
         let _permit = self.permit().await?;
         let (reply, receiver) = oneshot::channel();
         self.jobs.send(Job::Attach(Attaching { attach, connection, reply, _permit })).map_err(|_| Stopping)?;
@@ -122,22 +122,22 @@ impl ControlHandle {
     }
 
     /// Who belongs to the fleet now.
-    pub fn members(&self) -> Arc<Members> {
+    pub(crate) fn members(&self) -> Arc<Members> {
         self.members.borrow().clone()
     }
 
     /// Counts up whenever something that is shown to people may have changed.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
     }
 
     /// Counts up whenever tasks ended: what people wait for, and are told at once.
-    pub fn endings(&self) -> watch::Receiver<u64> {
+    pub(crate) fn endings(&self) -> watch::Receiver<u64> {
         self.endings.clone()
     }
 
     /// Ends the thread after what waits already.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let _ = self.jobs.send(Job::Stop);
     }
 
@@ -148,7 +148,7 @@ impl ControlHandle {
 
 /// See the module's page.
 #[derive(Debug)]
-pub struct ControlLoop {
+pub(crate) struct ControlLoop {
     control: Control,
     jobs: mpsc::Receiver<Job>,
     index: Arc<Index>,
@@ -162,14 +162,14 @@ pub struct ControlLoop {
 
 /// A loop with its thread.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     pub handle: ControlHandle,
     thread: JoinHandle<()>,
 }
 
 impl Running {
     /// Stops the loop and waits until its last append is done.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         self.handle.stop();
         if self.thread.join().is_err() {
             tracing::error!("the control loop ended in a panic; the ledger holds everything that was acknowledged");
@@ -179,7 +179,7 @@ impl Running {
 
 impl ControlLoop {
     /// Starts the thread.
-    pub fn start(control: Control, index: Arc<Index>) -> std::io::Result<Running> {
+    pub(crate) fn start(control: Control, index: Arc<Index>) -> std::io::Result<Running> {
         let (sender, jobs) = mpsc::channel();
         let (members, members_seen) = watch::channel(control.members().clone());
         let (changes, changes_seen) = watch::channel(0);

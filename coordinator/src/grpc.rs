@@ -6,7 +6,7 @@ mod authorisation;
 pub mod ca;
 mod convert;
 mod enrolment;
-pub mod session;
+pub(crate) mod session;
 mod status;
 
 use std::{net::IpAddr, sync::Arc};
@@ -18,9 +18,9 @@ use hostler_proto::{
 };
 use tonic::{Request, Status};
 
-pub use admin::{AdminService, Setup};
-pub use agents::AgentService;
-pub use enrolment::EnrolmentService;
+pub(crate) use admin::{AdminService, Setup};
+pub(crate) use agents::AgentService;
+pub(crate) use enrolment::EnrolmentService;
 
 use crate::{
     clock::now,
@@ -33,7 +33,7 @@ use ca::{Authority, RequestedKey};
 
 /// What every service uses.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     pub control: ControlHandle,
     pub ledger: LedgerReader,
     pub authority: Authority,
@@ -89,4 +89,4 @@ fn address(peer: &PeerInfo) -> IpAddr {
 }
 
 /// What everybody shares.
-pub type SharedRef = Arc<Shared>;
+pub(crate) type SharedRef = Arc<Shared>;

@@ -21,18 +21,18 @@ use crate::{
 
 /// Writes the text.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     shared: SharedRef,
 }
 
 impl Metrics {
     /// For what these parts know.
-    pub fn new(shared: SharedRef) -> Self {
+    pub(crate) fn new(shared: SharedRef) -> Self {
         Self { shared }
     }
 
     /// The text format 0.0.4; none when the coordinator is stopping.
-    pub async fn text(&self) -> Option<String> {
+    pub(crate) async fn text(&self) -> Option<String> {
         let overview = self.shared.control.ask(|control, now| view::overview(control, now)).await.ok()?;
         let (records, bytes) = self.shared.ledger.size();
         let reports = self.shared.reports.all();

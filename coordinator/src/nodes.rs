@@ -1,7 +1,7 @@
 //! What nodes report: their newest facts, the history of some, and what they mean.
 
-pub mod health;
-pub mod history;
-pub mod reports;
-pub mod served;
-pub mod summary;
+pub(crate) mod health;
+pub(crate) mod history;
+pub(crate) mod reports;
+pub(crate) mod served;
+pub(crate) mod summary;

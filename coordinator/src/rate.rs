@@ -6,7 +6,7 @@ use hostler_plan::timestamp::Timestamp;
 
 /// One bucket per key. `burst` at once, then one more every `milliseconds_per_permit`.
 #[derive(Debug)]
-pub struct RateLimit<K> {
+pub(crate) struct RateLimit<K> {
     burst: u32,
     milliseconds_per_permit: u64,
     /// Keys that are counted; beyond it the longest unseen half is forgotten.
@@ -17,12 +17,12 @@ pub struct RateLimit<K> {
 
 impl<K: Hash + Eq> RateLimit<K> {
     /// Buckets that all begin full.
-    pub fn new(burst: u32, milliseconds_per_permit: u64, most_keys: usize) -> Self {
+    pub(crate) fn new(burst: u32, milliseconds_per_permit: u64, most_keys: usize) -> Self {
         Self { burst, milliseconds_per_permit, most_keys, full_at: HashMap::new() }
     }
 
     /// Takes one permission; false when there is none.
-    pub fn take(&mut self, key: K, now: Timestamp) -> bool {
+    pub(crate) fn take(&mut self, key: K, now: Timestamp) -> bool {
         let now = now.unix_milliseconds();
         if self.full_at.len() >= self.most_keys && !self.full_at.contains_key(&key) {
             self.forget(now);

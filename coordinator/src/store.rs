@@ -1,6 +1,6 @@
 //! What stands on the disk: the ledger, the index of what can be lost, artifacts, and the folder of all of it.
 
-pub mod artifact;
+pub(crate) mod artifact;
 pub mod data_dir;
-pub mod index;
-pub mod ledger;
+pub(crate) mod index;
+pub(crate) mod ledger;

@@ -5,8 +5,8 @@ mod fleet;
 mod node;
 mod rollout;
 
-pub use fleet::{Overview, overview};
-pub use node::{NodeStatus, NodeView, Pending, node, nodes, pending};
-pub use rollout::{
+pub(crate) use fleet::{Overview, overview};
+pub(crate) use node::{NodeStatus, NodeView, Pending, node, nodes, pending};
+pub(crate) use rollout::{
     BaselineView, Documents, RolloutDetail, RolloutSummary, Shown, TaskView, documents, ended, rollout, rollouts,
 };

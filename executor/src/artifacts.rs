@@ -20,19 +20,19 @@ use crate::disk::{Disk, DiskError, make_directory};
 const DIRECTORY: &str = "artifacts";
 
 /// Where an artifact lies once it is verified.
-pub fn path(disk: &Disk, digest: &Digest) -> PathBuf {
+pub(crate) fn path(disk: &Disk, digest: &Digest) -> PathBuf {
     disk.path(&format!("{DIRECTORY}/{}", digest.hex()))
 }
 
 /// Where it grows while it is fetched.
-pub fn partial_path(disk: &Disk, digest: &Digest) -> Result<PathBuf, DiskError> {
+pub(crate) fn partial_path(disk: &Disk, digest: &Digest) -> Result<PathBuf, DiskError> {
     make_directory(&disk.path(DIRECTORY))?;
     Ok(disk.path(&format!("{DIRECTORY}/{}.part", digest.hex())))
 }
 
 /// What a file is, measured against an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     Nothing,
     /// Exactly the artifact.
     Right,
@@ -41,7 +41,7 @@ pub enum Found {
 }
 
 /// Reads the whole file and compares length and digest. Links are not followed.
-pub fn examine(path: &Path, artifact: &Artifact) -> io::Result<Found> {
+pub(crate) fn examine(path: &Path, artifact: &Artifact) -> io::Result<Found> {
     let mut file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -63,7 +63,7 @@ pub fn examine(path: &Path, artifact: &Artifact) -> io::Result<Found> {
 }
 
 /// Puts a fetched file in its place if it is the artifact, and removes it if not.
-pub fn accept(disk: &Disk, artifact: &Artifact) -> io::Result<Found> {
+pub(crate) fn accept(disk: &Disk, artifact: &Artifact) -> io::Result<Found> {
     let partial = partial_path(disk, &artifact.sha256).map_err(io::Error::other)?;
     let found = examine(&partial, artifact)?;
     match &found {
@@ -77,7 +77,7 @@ pub fn accept(disk: &Disk, artifact: &Artifact) -> io::Result<Found> {
 }
 
 /// Removes what no held plan names.
-pub fn prune<'a>(disk: &Disk, plans: impl Iterator<Item = &'a Verified<Plan>>) -> Result<(), DiskError> {
+pub(crate) fn prune<'a>(disk: &Disk, plans: impl Iterator<Item = &'a Verified<Plan>>) -> Result<(), DiskError> {
     let wanted: Vec<String> =
         plans.flat_map(|p| p.document().artifacts.iter().map(|a| a.sha256.hex()).collect::<Vec<_>>()).collect();
     for name in disk.list(DIRECTORY)? {

@@ -17,7 +17,7 @@ use crate::{
 
 /// Everything that the executor owns but its queue.
 #[derive(Debug)]
-pub struct NodeContext {
+pub(crate) struct NodeContext {
     pub disk: Arc<Disk>,
     pub keys: Arc<Keys>,
     pub me: Identity,
@@ -28,7 +28,7 @@ pub struct NodeContext {
 
 impl NodeContext {
     /// Makes a state durable and only then this node's own.
-    pub fn store(&mut self, state: NodeState) -> Result<(), DiskError> {
+    pub(crate) fn store(&mut self, state: NodeState) -> Result<(), DiskError> {
         if state != self.state {
             self.receipts.file(&self.disk)?;
             self.state_file.store(&self.disk, &state, None)?;
@@ -38,13 +38,13 @@ impl NodeContext {
     }
 
     /// Makes the second copy of the state that the last process did not come to, or that was damaged since.
-    pub fn store_again(&mut self) -> Result<(), DiskError> {
+    pub(crate) fn store_again(&mut self) -> Result<(), DiskError> {
         self.receipts.file(&self.disk)?;
         self.state_file.store(&self.disk, &self.state, None)
     }
 
     /// Counts receipts that are newer than a state restored from an old copy.
-    pub fn adopt_receipts(&mut self) -> Result<(), ExecutorError> {
+    pub(crate) fn adopt_receipts(&mut self) -> Result<(), ExecutorError> {
         while let Some(kept) = self.receipts.number(self.state.next_receipt().0) {
             let bytes = kept.signed.bytes.clone();
             self.store(self.state.with_receipt(&bytes)?)?;
@@ -53,7 +53,7 @@ impl NodeContext {
     }
 
     /// Signs the receipt and makes it durable together with the state that counts it. A number is never signed twice.
-    pub fn sign_receipt(&mut self, receipt: Receipt) -> Result<(), ExecutorError> {
+    pub(crate) fn sign_receipt(&mut self, receipt: Receipt) -> Result<(), ExecutorError> {
         let signed = self.keys.sign(DocumentKind::Receipt, hostler_plan::json::write(&receipt))?;
         let next = self.state.with_receipt(&signed.bytes)?;
         self.receipts.file(&self.disk)?;

@@ -22,7 +22,7 @@ const MAX_DEFERRED: usize = 256;
 
 /// Why a task does not go on here and now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Interruption {
+pub(crate) enum Interruption {
     /// Somebody stopped the plan.
     Stopped(String),
     /// The process ends; another one goes on with the task.
@@ -30,7 +30,7 @@ pub enum Interruption {
 }
 
 /// The executor's end of the queue, while a task runs and between tasks.
-pub struct Control {
+pub(crate) struct Control {
     pub host: Arc<dyn Host>,
     pub status: Arc<ExecutorStatus>,
     receiver: RequestReceiver,
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Control {
 }
 
 impl Control {
-    pub fn new(host: Arc<dyn Host>, status: Arc<ExecutorStatus>, receiver: RequestReceiver) -> Self {
+    pub(crate) fn new(host: Arc<dyn Host>, status: Arc<ExecutorStatus>, receiver: RequestReceiver) -> Self {
         Self {
             host,
             status,
@@ -64,7 +64,7 @@ impl Control {
     }
 
     /// The next request, however long it takes, or none after `at_most`. `Err` when the process ends.
-    pub fn next(&mut self, at_most: Option<Duration>) -> Result<Option<Request>, Interruption> {
+    pub(crate) fn next(&mut self, at_most: Option<Duration>) -> Result<Option<Request>, Interruption> {
         if let Some(request) = self.deferred.pop_front() {
             return Ok(Some(request));
         }
@@ -80,7 +80,7 @@ impl Control {
     }
 
     /// A task begins; its lease runs from now. After a restart it has none until it is renewed.
-    pub fn begin(&mut self, task: RunningTask, granted_now: bool) {
+    pub(crate) fn begin(&mut self, task: RunningTask, granted_now: bool) {
         let lease =
             if granted_now { Duration::from_secs(task.lease_seconds.min(MAX_LEASE_SECONDS)) } else { Duration::ZERO };
         self.lease_ends = Instant::now() + lease;
@@ -91,7 +91,7 @@ impl Control {
     }
 
     /// The task is over.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.running = None;
         self.status.change(|content| {
             content.running = None;
@@ -101,37 +101,37 @@ impl Control {
     }
 
     /// Blocks for at most that much of the host's time.
-    pub fn pause(&mut self, at_most: Duration) -> Result<(), Interruption> {
+    pub(crate) fn pause(&mut self, at_most: Duration) -> Result<(), Interruption> {
         self.drain_requests()?;
         self.host.wait(&self.receiver.waker, at_most);
         self.drain_requests()
     }
 
     /// Whether something new may start under the task's lease.
-    pub fn lease_holds(&mut self) -> Result<bool, Interruption> {
+    pub(crate) fn lease_holds(&mut self) -> Result<bool, Interruption> {
         self.drain_requests()?;
         Ok(Instant::now() < self.lease_ends)
     }
 
     /// Whether the process ends, and every program that it started with it.
-    pub fn is_ending(&mut self) -> bool {
+    pub(crate) fn is_ending(&mut self) -> bool {
         let _ = self.drain_requests();
         self.ending
     }
 
     /// Blocks for a moment of real time: leases are the coordinator's, and it has no part in simulated time.
-    pub fn await_lease(&mut self) -> Result<(), Interruption> {
+    pub(crate) fn await_lease(&mut self) -> Result<(), Interruption> {
         self.receiver.waker.wait(Duration::from_millis(500));
         self.drain_requests()
     }
 
     /// The answer to a fetch of these bytes, once.
-    pub fn take_fetched(&mut self, digest: &Digest) -> Option<Result<(), String>> {
+    pub(crate) fn take_fetched(&mut self, digest: &Digest) -> Option<Result<(), String>> {
         self.fetched.take_if(|(of, _)| of == digest).map(|(_, result)| result)
     }
 
     /// Requests that a task may see between two of its steps: new documents, but no grants.
-    pub fn take_documents(&mut self) -> Vec<Request> {
+    pub(crate) fn take_documents(&mut self) -> Vec<Request> {
         let (documents, others): (Vec<Request>, Vec<Request>) =
             std::mem::take(&mut self.deferred).into_iter().partition(|request| match request {
                 Request::Trust { .. } | Request::Plan(_) | Request::ReceiptAcknowledged(_) => true,
@@ -144,7 +144,7 @@ impl Control {
     }
 
     /// Says what the task does.
-    pub fn say(&self, progress: Progress) {
+    pub(crate) fn say(&self, progress: Progress) {
         tracing::info!("{}", progress.sentence);
         self.status.change(|content| content.progress = Some(progress));
     }
@@ -196,13 +196,13 @@ impl Control {
 }
 
 /// A longer lease would not be one.
-pub const MAX_LEASE_SECONDS: u64 = 3600;
+pub(crate) const MAX_LEASE_SECONDS: u64 = 3600;
 
 /// Where a check asks for patience it asks this often.
-pub const POLL: Duration = Duration::from_secs(2);
+pub(crate) const POLL: Duration = Duration::from_secs(2);
 
 /// How long something took, for sentences: `12 s`, `3 min`.
-pub fn span(from: Timestamp, to: Timestamp) -> String {
+pub(crate) fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.since(from).as_secs();
     if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
 }

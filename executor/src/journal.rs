@@ -34,7 +34,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Record {
+pub(crate) enum Record {
     /// The task was granted and its gate is met.
     Begun(Box<Begun>),
     /// The step is about to be applied. Written again for each attempt.
@@ -48,7 +48,7 @@ pub enum Record {
 /// What a task needs to go on after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Begun {
+pub(crate) struct Begun {
     pub plan: Digest,
     pub epoch: Epoch,
     pub seq: Seq,
@@ -63,7 +63,7 @@ pub struct Begun {
 
 /// A task that was begun, as its journal tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Running {
+pub(crate) struct Running {
     pub begun: Begun,
     /// The first attempt at each step that was tried: in which boot and when.
     pub intents: BTreeMap<usize, (BootId, Timestamp)>,
@@ -76,7 +76,7 @@ pub struct Running {
 
 /// A step that is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proof {
+pub(crate) struct Proof {
     pub changed: bool,
     pub detail: String,
     pub observations: Vec<Observation>,
@@ -107,7 +107,7 @@ impl Running {
 }
 
 /// The task that was begun and whose receipt is not counted yet.
-pub fn load(disk: &Disk) -> Result<Option<Running>, StateFileError> {
+pub(crate) fn load(disk: &Disk) -> Result<Option<Running>, StateFileError> {
     let Some(bytes) = disk.read(CURRENT, MAX_BYTES)? else { return Ok(None) };
     let whole = match bytes.iter().rposition(|b| *b == b'\n') {
         Some(end) => &bytes[..=end],
@@ -130,7 +130,7 @@ pub fn load(disk: &Disk) -> Result<Option<Running>, StateFileError> {
 }
 
 /// Takes a record. An intent is durable when this returns, and so is everything from the first intent on.
-pub fn write(disk: &Disk, task: &mut Running, record: Record) -> Result<(), DiskError> {
+pub(crate) fn write(disk: &Disk, task: &mut Running, record: Record) -> Result<(), DiskError> {
     let line = line(&record);
     if task.unwritten.is_empty() {
         disk.append(CURRENT, &line)?;
@@ -145,13 +145,13 @@ pub fn write(disk: &Disk, task: &mut Running, record: Record) -> Result<(), Disk
 }
 
 /// Begins a journal for a task, without a file.
-pub fn begin(begun: Begun) -> Running {
+pub(crate) fn begin(begun: Begun) -> Running {
     let unwritten = line(&Record::Begun(Box::new(begun.clone())));
     Running { unwritten, ..Running::new(begun) }
 }
 
 /// Begins the file if there is none: it is durable when this returns.
-pub fn keep(disk: &Disk, task: &mut Running) -> Result<(), DiskError> {
+pub(crate) fn keep(disk: &Disk, task: &mut Running) -> Result<(), DiskError> {
     if !task.unwritten.is_empty() {
         disk.replace(CURRENT, &task.unwritten)?;
         task.unwritten.clear();
@@ -160,7 +160,7 @@ pub fn keep(disk: &Disk, task: &mut Running) -> Result<(), DiskError> {
 }
 
 /// Puts the journal aside, if it has a file: the task's receipt is counted.
-pub fn close(disk: &Disk, task: &Running) -> Result<(), DiskError> {
+pub(crate) fn close(disk: &Disk, task: &Running) -> Result<(), DiskError> {
     if task.unwritten.is_empty() { disk.rename(CURRENT, LAST) } else { Ok(()) }
 }
 

@@ -12,7 +12,7 @@
 ///
 /// Only segments that the program's headers call read-only are given back. The linker fills in addresses in others
 /// (`.data.rel.ro` too, which is read-only only afterwards): those pages exist nowhere else.
-pub fn release_memory() {
+pub(crate) fn release_memory() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "malloc_trim(3) is a call of the C library")]
     // SAFETY: it may be called by any thread at any time.

@@ -24,7 +24,7 @@ const MAX_BYTES: u64 = 256 << 10;
 
 /// One receipt of this node.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub(crate) struct Kept {
     pub signed: Signed,
     pub receipt: Receipt,
     /// Whether the coordinator said that it has it.
@@ -35,11 +35,11 @@ pub struct Kept {
 
 /// Receipts by number.
 #[derive(Debug, Default)]
-pub struct Receipts(BTreeMap<u64, Kept>);
+pub(crate) struct Receipts(BTreeMap<u64, Kept>);
 
 impl Receipts {
     /// Reads every receipt that is kept.
-    pub fn load(disk: &Disk) -> Result<Self, StateFileError> {
+    pub(crate) fn load(disk: &Disk) -> Result<Self, StateFileError> {
         let mut kept = BTreeMap::new();
         for file in disk.list(DIRECTORY)? {
             let Some((number, state)) = file.split_once('.') else { continue };
@@ -62,40 +62,40 @@ impl Receipts {
     }
 
     /// The receipt of that number.
-    pub fn number(&self, counter: u64) -> Option<&Kept> {
+    pub(crate) fn number(&self, counter: u64) -> Option<&Kept> {
         self.0.get(&counter)
     }
 
     /// The newest receipt of a task.
-    pub fn of_task(&self, plan: &Digest, task: &TaskId) -> Option<&Kept> {
+    pub(crate) fn of_task(&self, plan: &Digest, task: &TaskId) -> Option<&Kept> {
         self.0.values().rev().find(|k| k.receipt.plan == *plan && k.receipt.task == *task)
     }
 
     /// Those that the coordinator may not have.
-    pub fn unacknowledged(&self) -> impl Iterator<Item = &Kept> {
+    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &Kept> {
         self.0.values().filter(|k| !k.acknowledged)
     }
 
     /// Takes a receipt that is durable in the slots. One that is here already stays as it is.
-    pub fn add(&mut self, signed: Signed, receipt: Receipt) {
+    pub(crate) fn add(&mut self, signed: Signed, receipt: Receipt) {
         let kept = Kept { signed, receipt, acknowledged: false, filed: false };
         self.0.entry(kept.receipt.counter).or_insert(kept);
     }
 
     /// Takes the receipt that was found in the slots.
-    pub fn add_unread(&mut self, signed: Signed) -> Result<(), Refused> {
+    pub(crate) fn add_unread(&mut self, signed: Signed) -> Result<(), Refused> {
         let receipt = json::parse(&signed.bytes).map_err(|e| damaged(&format!("the newest receipt broken ({e})")))?;
         self.add(signed, receipt);
         Ok(())
     }
 
     /// Gives every receipt its file, before the slots are written over.
-    pub fn file(&mut self, disk: &Disk) -> Result<(), DiskError> {
+    pub(crate) fn file(&mut self, disk: &Disk) -> Result<(), DiskError> {
         self.0.values_mut().filter(|k| !k.filed).try_for_each(|kept| kept.file(disk))
     }
 
     /// The coordinator has this one; says whether that is new.
-    pub fn acknowledge(&mut self, disk: &Disk, digest: &Digest) -> Result<bool, DiskError> {
+    pub(crate) fn acknowledge(&mut self, disk: &Disk, digest: &Digest) -> Result<bool, DiskError> {
         let found = self.0.values_mut().find(|k| !k.acknowledged && k.signed.digest() == *digest);
         let Some(kept) = found else { return Ok(false) };
         if kept.filed {
@@ -109,7 +109,7 @@ impl Receipts {
     }
 
     /// Forgets what the coordinator has of plans that are void; the newest is kept whatever its plan is.
-    pub fn prune(&mut self, disk: &Disk, open: &[PlanRef]) -> Result<(), DiskError> {
+    pub(crate) fn prune(&mut self, disk: &Disk, open: &[PlanRef]) -> Result<(), DiskError> {
         let newest = self.0.keys().next_back().copied();
         let old: Vec<u64> = self
             .0

@@ -6,7 +6,7 @@ use crypto_box::{PublicKey, SecretKey, aead::OsRng};
 
 /// Why a secret could not be sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
+pub(crate) enum SealError {
     #[error("seal key expected 32 bytes in base64, found {0}")]
     Key(String),
     #[error("the sealed secret cannot be opened with this node's key; it was sealed for another node or changed")]
@@ -16,7 +16,7 @@ pub enum SealError {
 }
 
 /// Seals `secret` to a node's public key (base64, as the roster lists it); gives base64.
-pub fn seal(to: &str, secret: &[u8]) -> Result<String, SealError> {
+pub(crate) fn seal(to: &str, secret: &[u8]) -> Result<String, SealError> {
     let bytes = STANDARD.decode(to).map_err(|e| SealError::Key(e.to_string()))?;
     let bytes: [u8; 32] = bytes.try_into().map_err(|b: Vec<u8>| SealError::Key(format!("{} bytes", b.len())))?;
     let sealed = PublicKey::from(bytes).seal(&mut OsRng, secret).map_err(|_| SealError::Seal)?;
@@ -24,13 +24,13 @@ pub fn seal(to: &str, secret: &[u8]) -> Result<String, SealError> {
 }
 
 /// Opens what [`seal`] made for this key.
-pub fn open(key: &SecretKey, sealed: &str) -> Result<Vec<u8>, SealError> {
+pub(crate) fn open(key: &SecretKey, sealed: &str) -> Result<Vec<u8>, SealError> {
     let bytes = STANDARD.decode(sealed).map_err(|_| SealError::Open)?;
     key.unseal(&bytes).map_err(|_| SealError::Open)
 }
 
 /// The public half as documents write it.
-pub fn public(key: &SecretKey) -> String {
+pub(crate) fn public(key: &SecretKey) -> String {
     STANDARD.encode(key.public_key().as_bytes())
 }
 

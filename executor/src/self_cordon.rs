@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How often facts are judged while the policy is on, as often as they are reported.
-pub const EVALUATE_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const EVALUATE_EVERY: Duration = Duration::from_secs(10);
 
 /// A judge that did not look for this long begins anew: a task ran.
 const BREAK_MS: u64 = 300_000;
@@ -40,7 +40,7 @@ const MARK: &str = "own-cordon";
 
 /// What the executor keeps about it.
 #[derive(Debug, Default)]
-pub struct SelfCordonReconciler {
+pub(crate) struct SelfCordonReconciler {
     evaluator: Option<Evaluator>,
     /// The desired state that the cluster was seen to fulfil: nothing is asked while it stays. True is a cordon.
     settled: Option<bool>,
@@ -74,19 +74,19 @@ enum Round {
 
 impl SelfCordonReconciler {
     /// After a start, whatever stands at the node is looked at once where an own cordon may stand.
-    pub fn open(disk: &Disk) -> Self {
+    pub(crate) fn open(disk: &Disk) -> Self {
         // A mark that cannot be read counts as one: a look too many does no harm.
         let may_stand = !matches!(disk.read(MARK, 4096), Ok(None));
         Self { may_stand, ..Self::default() }
     }
 
     /// Whether there is something to look at every [`EVALUATE_EVERY`]. Where no admin allowed it there is not.
-    pub fn is_awake(&self) -> bool {
+    pub(crate) fn is_awake(&self) -> bool {
         self.evaluator.is_some() || self.may_stand
     }
 
     /// Looks at the facts and at the node, if it is time. Never an error: the node's work goes on without it.
-    pub fn reconcile(&mut self, context: &NodeContext, host: &dyn Host) {
+    pub(crate) fn reconcile(&mut self, context: &NodeContext, host: &dyn Host) {
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {
             return;

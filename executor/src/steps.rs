@@ -8,10 +8,10 @@ mod membership;
 
 use hostler_plan::step::Step;
 
-pub use action::{Action, Check, StepContext, StepError};
+pub(crate) use action::{Action, Check, StepContext, StepError};
 
 /// How a step is performed.
-pub fn action(step: &Step) -> &dyn Action {
+pub(crate) fn action(step: &Step) -> &dyn Action {
     match step {
         Step::Noop(step) => step,
         Step::StageArtifact(step) => step,

@@ -5,6 +5,6 @@ mod cluster;
 mod fleet;
 mod machine;
 
-pub use cluster::{TestCluster, node, pod};
-pub use fleet::{Fleet, artifact, task};
-pub use machine::Machine;
+pub(crate) use cluster::{TestCluster, node, pod};
+pub(crate) use fleet::{Fleet, artifact, task};
+pub(crate) use machine::Machine;

@@ -51,11 +51,11 @@ impl Failure {
 
 /// The first failure that is not an absence, for readers that go on after a bad file.
 #[derive(Debug, Default)]
-pub struct Worst(Option<Failure>);
+pub(crate) struct Worst(Option<Failure>);
 
 impl Worst {
     /// The value, or `None` with the failure noted.
-    pub fn note<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
+    pub(crate) fn note<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(failure) => {
@@ -68,7 +68,7 @@ impl Worst {
     }
 
     /// The end of the reader: `Ok` when nothing but absences was seen.
-    pub fn finish(self) -> Result<(), Failure> {
+    pub(crate) fn finish(self) -> Result<(), Failure> {
         self.0.map_or(Ok(()), Err)
     }
 }

@@ -7,7 +7,7 @@ const MAX_SERIES: usize = 1024;
 
 /// The series of one reader. [`Sample::begin`], any number of [`Sample::put`], [`Sample::finish`].
 #[derive(Debug, Default)]
-pub struct Sample {
+pub(crate) struct Sample {
     entries: Vec<(Series, f64)>,
     next: usize,
     reshaped: bool,
@@ -16,23 +16,23 @@ pub struct Sample {
 
 impl Sample {
     /// Starts a new round.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.next = 0;
         self.reshaped = false;
     }
 
     /// Adds a series with a name of the program. A value that is not finite is not known and not added.
-    pub fn put(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+    pub(crate) fn put(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
         self.place(name, labels, value, |labels| Series::new(name, labels));
     }
 
     /// Adds a series whose name was built at run time.
-    pub fn put_named(&mut self, name: &str, labels: &[(&'static str, &str)], value: f64) {
+    pub(crate) fn put_named(&mut self, name: &str, labels: &[(&'static str, &str)], value: f64) {
         self.place(name, labels, value, |labels| Series::named(name.to_owned(), labels));
     }
 
     /// Adds a series when there is a value.
-    pub fn put_some(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: Option<f64>) {
+    pub(crate) fn put_some(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: Option<f64>) {
         if let Some(value) = value {
             self.put(name, labels, value);
         }
@@ -67,7 +67,7 @@ impl Sample {
     }
 
     /// Ends the round: series that were not given again are gone.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if self.next < self.entries.len() {
             self.entries.truncate(self.next);
             self.reshaped = true;
@@ -75,17 +75,17 @@ impl Sample {
     }
 
     /// Whether series came or went in the last round.
-    pub fn reshaped(&self) -> bool {
+    pub(crate) fn reshaped(&self) -> bool {
         self.reshaped
     }
 
     /// Series that did not fit, since the start.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// The series with their values.
-    pub fn entries(&self) -> &[(Series, f64)] {
+    pub(crate) fn entries(&self) -> &[(Series, f64)] {
         &self.entries
     }
 }

@@ -1,13 +1,13 @@
 //! The small forms that /proc and /sys are made of.
 
 /// Text without NUL, padding and newline, up to the first NUL. Bytes that are not UTF-8 become U+FFFD.
-pub fn trimmed(bytes: &[u8]) -> String {
+pub(crate) fn trimmed(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
 }
 
 /// A decimal number with optional sign and fraction, padding allowed. Nothing else: no exponent, hex, "nan" or unit.
-pub fn number(bytes: &[u8]) -> Option<f64> {
+pub(crate) fn number(bytes: &[u8]) -> Option<f64> {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let bytes = bytes[..end].trim_ascii();
     let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
@@ -19,7 +19,7 @@ pub fn number(bytes: &[u8]) -> Option<f64> {
 }
 
 /// A number in hex with or without `0x`.
-pub fn hex(text: &str) -> Option<u32> {
+pub(crate) fn hex(text: &str) -> Option<u32> {
     let text = text.trim();
     let digits = text.strip_prefix("0x").unwrap_or(text);
     if digits.starts_with('+') {
@@ -29,22 +29,22 @@ pub fn hex(text: &str) -> Option<u32> {
 }
 
 /// Lines of a file as bytes, without the newline; the last one needs none.
-pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
 /// Words of a line, any number of blanks between.
-pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b' ' || *byte == b'\t').filter(|word| !word.is_empty())
 }
 
 /// A word as text; not UTF-8 counts as empty.
-pub fn word(bytes: &[u8]) -> &str {
+pub(crate) fn word(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// A big-endian 32-bit number as the device tree stores it.
-pub fn big_endian(bytes: &[u8]) -> Option<u32> {
+pub(crate) fn big_endian(bytes: &[u8]) -> Option<u32> {
     bytes.get(..4).and_then(|four| four.try_into().ok()).map(u32::from_be_bytes)
 }
 

@@ -21,7 +21,7 @@ const MAX_STUCK: usize = 8;
 
 /// Runs calls of one kind. `K` says what to ask, `V` is the answer.
 #[derive(Debug)]
-pub struct Worker<K, V> {
+pub(crate) struct Worker<K, V> {
     call: fn(&super::Source, &K) -> V,
     limit: Duration,
     lanes: Vec<Lane<K, V>>,
@@ -40,7 +40,7 @@ struct Lane<K, V> {
 
 /// How one call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer<V> {
+pub(crate) enum Answer<V> {
     /// It returned.
     Came(V),
     /// It is still out after the limit.
@@ -49,12 +49,12 @@ pub enum Answer<V> {
 
 impl<K: Clone + PartialEq + Send + 'static, V: Send + 'static> Worker<K, V> {
     /// A worker for one kind of call with a limit for each.
-    pub fn new(limit: Duration, call: fn(&super::Source, &K) -> V) -> Self {
+    pub(crate) fn new(limit: Duration, call: fn(&super::Source, &K) -> V) -> Self {
         Worker { call, limit, lanes: Vec::new() }
     }
 
     /// Starts a round over these keys, without those that are still out.
-    pub fn start(&mut self, now: Duration, source: &super::Source, keys: impl IntoIterator<Item = K>) {
+    pub(crate) fn start(&mut self, now: Duration, source: &super::Source, keys: impl IntoIterator<Item = K>) {
         let keys: VecDeque<K> = keys.into_iter().filter(|key| !self.is_out(key)).collect();
         if keys.is_empty() || self.lanes.len() >= MAX_STUCK {
             return;
@@ -76,7 +76,7 @@ impl<K: Clone + PartialEq + Send + 'static, V: Send + 'static> Worker<K, V> {
     }
 
     /// Every answer that came since, and every key that just became late.
-    pub fn poll(&mut self, now: Duration, source: &super::Source) -> Vec<(K, Answer<V>)> {
+    pub(crate) fn poll(&mut self, now: Duration, source: &super::Source) -> Vec<(K, Answer<V>)> {
         let mut found = Vec::new();
         let mut again = Vec::new();
         self.lanes.retain_mut(|lane| {
@@ -103,7 +103,7 @@ impl<K: Clone + PartialEq + Send + 'static, V: Send + 'static> Worker<K, V> {
     }
 
     /// Waits for answers, at most so long in real time. Calls that are late already are not waited for.
-    pub fn wait(&mut self, now: Duration, at_most: Duration) -> Vec<(K, Answer<V>)> {
+    pub(crate) fn wait(&mut self, now: Duration, at_most: Duration) -> Vec<(K, Answer<V>)> {
         let deadline = Instant::now() + at_most;
         let mut found = Vec::new();
         for lane in self.lanes.iter_mut().filter(|lane| !lane.late) {
@@ -119,17 +119,17 @@ impl<K: Clone + PartialEq + Send + 'static, V: Send + 'static> Worker<K, V> {
     }
 
     /// Whether a call is out that is not late yet.
-    pub fn pending(&self) -> bool {
+    pub(crate) fn pending(&self) -> bool {
         self.lanes.iter().any(|lane| !lane.late)
     }
 
     /// Whether this call is out, late or not.
-    pub fn is_out(&self, key: &K) -> bool {
+    pub(crate) fn is_out(&self, key: &K) -> bool {
         self.lanes.iter().any(|lane| lane.waiting.contains(key))
     }
 
     /// Whether any call is out, late or not.
-    pub fn busy(&self) -> bool {
+    pub(crate) fn busy(&self) -> bool {
         !self.lanes.is_empty()
     }
 }
@@ -144,7 +144,7 @@ impl<K, V> Lane<K, V> {
 }
 
 /// Turns an answer into a result.
-pub fn result<V>(path: &str, limit: Duration, answer: Answer<Result<V, Failure>>) -> Result<V, Failure> {
+pub(crate) fn result<V>(path: &str, limit: Duration, answer: Answer<Result<V, Failure>>) -> Result<V, Failure> {
     match answer {
         Answer::Came(value) => value,
         Answer::Late => Err(Failure::Late { path: path.to_owned(), seconds: limit.as_secs() }),

@@ -45,7 +45,7 @@ fn json<T: Serialize>(value: T) -> Answer {
 
 /// Answers one request of the program on `name`. The world's time has been set by the caller; the machines' clocks go
 /// with it.
-pub fn answer(world: &mut World, name: &NodeName, request: Request) -> Answer {
+pub(crate) fn answer(world: &mut World, name: &NodeName, request: Request) -> Answer {
     let machine = world.machine(name)?;
     if !machine.is_up() {
         return Err(Failure::Off { power: machine.power });

@@ -4,11 +4,11 @@
 use serde_json::{Value, json};
 
 /// Grafana's grid is this wide.
-pub const GRID: u64 = 24;
+pub(crate) const GRID: u64 = 24;
 
 /// How a panel shows its queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// One number, now.
     Stat,
     /// Lines over time.
@@ -21,7 +21,7 @@ pub enum Kind {
 
 /// One panel.
 #[derive(Debug, Clone, Copy)]
-pub struct Panel {
+pub(crate) struct Panel {
     pub title: &'static str,
     pub kind: Kind,
     /// A unit of Grafana: `percentunit`, `bytes`, `celsius`, `s`, `Bps`, `volt`, `short`, …
@@ -37,14 +37,14 @@ pub struct Panel {
 
 /// A heading with the panels below it.
 #[derive(Debug, Clone, Copy)]
-pub struct Row {
+pub(crate) struct Row {
     pub title: &'static str,
     pub panels: &'static [Panel],
 }
 
 /// One dashboard.
 #[derive(Debug, Clone, Copy)]
-pub struct Dashboard {
+pub(crate) struct Dashboard {
     pub uid: &'static str,
     pub title: &'static str,
     pub description: &'static str,
@@ -55,13 +55,13 @@ pub struct Dashboard {
 
 impl Dashboard {
     /// Every query with the panel it belongs to.
-    pub fn queries(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    pub(crate) fn queries(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let panels = self.rows.iter().flat_map(|row| row.panels);
         panels.flat_map(|panel| panel.queries.iter().map(|(query, _)| (panel.title, *query)))
     }
 
     /// The JSON that Grafana 9 and newer import. The data source is a variable, so that no name is asked for.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let mut panels = Vec::new();
         let (mut id, mut y) = (0, 0);
         for row in self.rows {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// A file of a recorded machine, healthy and broken, and the alert that must follow.
-pub struct Fault {
+pub(crate) struct Fault {
     pub machine: &'static str,
     pub alert: &'static str,
     pub file: &'static str,
@@ -11,7 +11,7 @@ pub struct Fault {
     pub broken: Edit,
 }
 
-pub enum Edit {
+pub(crate) enum Edit {
     Whole(&'static str),
     /// The line that begins so becomes this line.
     Line(&'static str, &'static str),
@@ -19,7 +19,7 @@ pub enum Edit {
     Gone,
 }
 
-pub const FAULTS: [Fault; 7] = [
+pub(crate) const FAULTS: [Fault; 7] = [
     Fault {
         machine: "pi5-fan-undervoltage",
         alert: "HostlerPiUnderVoltage",
@@ -72,11 +72,11 @@ pub const FAULTS: [Fault; 7] = [
 ];
 
 /// One recording has the same fault twice: the alarm of the supply, and the firmware's word.
-pub const HEALED: (&str, &str, Edit) =
+pub(crate) const HEALED: (&str, &str, Edit) =
     ("pi5-fan-undervoltage", ".calls/vcio/get_throttled", Edit::Whole("throttled=0x0\n"));
 
 impl Edit {
-    pub fn apply(&self, file: &Path) {
+    pub(crate) fn apply(&self, file: &Path) {
         match self {
             Edit::Whole(text) => {
                 fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -14,7 +14,7 @@ const fn until(panel: Panel, yellow: f64, red: f64) -> Panel {
     Panel { limits: Some((yellow, red)), ..panel }
 }
 
-pub const FLEET: Dashboard = Dashboard {
+pub(crate) const FLEET: Dashboard = Dashboard {
     uid: "hostler-fleet",
     title: "Hostler / Fleet",
     description: "Every node of the fleet: who is there, who is hot, who is full, and what is being rolled out.",

@@ -18,7 +18,7 @@ const fn until(panel: Panel, yellow: f64, red: f64) -> Panel {
     Panel { limits: Some((yellow, red)), ..panel }
 }
 
-pub const NODE: Dashboard = Dashboard {
+pub(crate) const NODE: Dashboard = Dashboard {
     uid: "hostler-node",
     title: "Hostler / Node",
     description: "One node: heat, power, memory, disks, network, services and what the agent costs.",

@@ -147,7 +147,7 @@ fn listed() -> Vec<Panel> {
 }
 
 /// Panels of a dashboard with the row that they stand in, and their expressions.
-pub fn panels(dashboard: &Value) -> Vec<(String, Vec<String>)> {
+pub(crate) fn panels(dashboard: &Value) -> Vec<(String, Vec<String>)> {
     fn walk(panels: &Value, row: &str, found: &mut Vec<(String, Vec<String>)>) {
         let mut row = row.to_owned();
         for panel in panels.as_array().into_iter().flatten() {
@@ -168,7 +168,7 @@ pub fn panels(dashboard: &Value) -> Vec<(String, Vec<String>)> {
 }
 
 /// The dashboard, where somebody has it.
-pub fn dashboard() -> Option<Value> {
+pub(crate) fn dashboard() -> Option<Value> {
     let path = std::env::var_os("HOSTLER_DASHBOARD_1860")?;
     Some(serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())
 }

@@ -16,10 +16,10 @@ use tokio::{
 };
 
 /// A busy machine that compiles beside this takes its time.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Debian's Prometheus on loopback, ended by its id.
-pub struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
     pub address: SocketAddr,
 }
@@ -32,7 +32,7 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
-    pub async fn start(folder: &Path, target: SocketAddr) -> Self {
+    pub(crate) async fn start(folder: &Path, target: SocketAddr) -> Self {
         let mut rules = Vec::new();
         for file in rule_files() {
             let copy = folder.join(file.file_name().unwrap());
@@ -68,7 +68,7 @@ impl Prometheus {
     }
 
     /// Alerts that fire: name and node.
-    pub async fn firing(&self) -> BTreeSet<(String, String)> {
+    pub(crate) async fn firing(&self) -> BTreeSet<(String, String)> {
         let answer = self.json("/api/v1/alerts").await;
         let alerts = answer["data"]["alerts"].as_array().cloned().unwrap_or_default();
         let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
@@ -76,14 +76,14 @@ impl Prometheus {
         firing.map(|alert| (label(alert, "alertname"), label(alert, "instance"))).collect()
     }
 
-    pub async fn json(&self, path: &str) -> Value {
+    pub(crate) async fn json(&self, path: &str) -> Value {
         let text = get(self.address, path).await.unwrap_or_default();
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         serde_json::from_str(body).unwrap_or(Value::Null)
     }
 
     /// Waits until a query has an answer, or has none any more; nothing when that does not happen.
-    pub async fn until(&self, query: &str, answered: bool) -> Option<()> {
+    pub(crate) async fn until(&self, query: &str, answered: bool) -> Option<()> {
         let (path, began) = (format!("/api/v1/query?query={}", escaped(query)), Instant::now());
         while began.elapsed() < PATIENCE {
             let answer = self.json(&path).await;
@@ -95,7 +95,7 @@ impl Prometheus {
         None
     }
 
-    pub async fn wait(&self, alert: &str, machine: &str, fires: bool) -> Duration {
+    pub(crate) async fn wait(&self, alert: &str, machine: &str, fires: bool) -> Duration {
         let began = Instant::now();
         let wanted = (alert.to_owned(), machine.to_owned());
         loop {
@@ -109,7 +109,7 @@ impl Prometheus {
     }
 }
 
-pub async fn get(address: SocketAddr, path: &str) -> Option<String> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     // 1.0, so that the answer comes in one piece.
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes()).await.ok()?;
@@ -118,7 +118,7 @@ pub async fn get(address: SocketAddr, path: &str) -> Option<String> {
     Some(text)
 }
 
-pub fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.bytes()
         .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
         .collect()
@@ -143,7 +143,7 @@ fn shortened(rules: &str) -> String {
 }
 
 /// `[5m]` and its like become the window; `ext[234]` stays.
-pub fn windows(text: &str, window: &str) -> String {
+pub(crate) fn windows(text: &str, window: &str) -> String {
     let mut parts = text.split('[');
     let mut made = parts.next().unwrap_or_default().to_owned();
     for part in parts {

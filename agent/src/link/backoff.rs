@@ -10,14 +10,14 @@ const LAST: Duration = Duration::from_secs(60);
 
 /// Waits that double up to a limit, each cut at random to between one and two halves of itself.
 #[derive(Debug)]
-pub struct Backoff(Duration);
+pub(super) struct Backoff(Duration);
 
 impl Backoff {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(FIRST)
     }
 
-    pub fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let wait = self.0.mul_f64(0.5 + random_fraction() / 2.0);
         self.0 = (self.0 * 2).min(LAST);
         wait

@@ -12,7 +12,7 @@ use hostler_executor::protocol::Fetch;
 
 /// Brings the bytes of an artifact into its file, from where an earlier try ended. Never more than its size; whether they
 /// are the right ones is for the executor to see.
-pub async fn fetch(mut client: AgentClient<Channel>, wanted: Fetch) -> Result<(), String> {
+pub(super) async fn fetch(mut client: AgentClient<Channel>, wanted: Fetch) -> Result<(), String> {
     let mut file = open(&wanted.into)?;
     let mut have = file.metadata().await.map_err(|e| e.to_string())?.len();
     if have > wanted.size {

@@ -8,16 +8,16 @@ const IDLE_AFTER: Duration = Duration::from_secs(15);
 
 /// Says once that nothing has happened for a while, and again only after something has.
 #[derive(Debug, Default)]
-pub struct IdleTimer(Option<Instant>);
+pub(crate) struct IdleTimer(Option<Instant>);
 
 impl IdleTimer {
     /// The coordinator or the executor had something to say.
-    pub fn restart(&mut self, now: Instant) {
+    pub(crate) fn restart(&mut self, now: Instant) {
         self.0 = Some(now + IDLE_AFTER);
     }
 
     /// Whether a disturbance has ended since this was asked last.
-    pub fn has_run_out(&mut self, now: Instant) -> bool {
+    pub(crate) fn has_run_out(&mut self, now: Instant) -> bool {
         self.0.take_if(|begins| *begins <= now).is_some()
     }
 }

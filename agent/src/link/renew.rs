@@ -18,7 +18,7 @@ use hostler_executor::{keys::new_tls_key, protocol::Request};
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A new certificate over a connection that still has one.
-pub async fn in_time(
+pub(super) async fn in_time(
     link: &Link,
     credentials: &Credentials,
     client: &mut AgentClient<Channel>,
@@ -33,7 +33,7 @@ pub async fn in_time(
 }
 
 /// A new certificate for a node that was off until the old one had run out: the roster knows its key.
-pub async fn with_node_key(link: &Link, credentials: &Credentials) -> Result<Credentials, LinkError> {
+pub(super) async fn with_node_key(link: &Link, credentials: &Credentials) -> Result<Credentials, LinkError> {
     let failed = |e: &dyn std::fmt::Display| LinkError::Renewal(e.to_string());
     let channel = connect(&link.coordinator(&credentials.enrolment_address), None).await?;
     let mut client = EnrolmentClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);

@@ -47,7 +47,7 @@ const SHORTEST_RENEWAL: Duration = Duration::from_millis(500);
 
 /// How a session ended without an error.
 #[derive(Debug, PartialEq, Eq)]
-pub enum SessionEnd {
+pub(super) enum SessionEnd {
     /// Connect again, with the new certificate.
     NewCertificate,
     Closed {
@@ -76,7 +76,7 @@ struct Session<'a> {
 }
 
 /// One stream from its hello to its end.
-pub async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -> Result<SessionEnd, LinkError> {
+pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -> Result<SessionEnd, LinkError> {
     let mut client = AgentClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);

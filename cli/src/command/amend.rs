@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// `hostler trust amend`
-pub async fn amend(context: &Context, args: AmendArgs) -> Result<(), Error> {
+pub(super) async fn amend(context: &Context, args: AmendArgs) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let changes = changes(admin.trust_store().root(), &args, now())?;
     let amended = root::amend(&admin, &changes, now())?;
@@ -52,7 +52,7 @@ pub async fn amend(context: &Context, args: AmendArgs) -> Result<(), Error> {
 }
 
 /// `hostler sign` of a root.
-pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
+pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
     let mut draft = Draft::root(read_document(DocumentKind::Root, &args.document)?)?;
     let version = draft.document().version;
     let store = TrustStore::require(&context.profile.home)?;
@@ -87,7 +87,7 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
 }
 
 /// `hostler submit` of a root.
-pub async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Error> {
+pub(super) async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Error> {
     let draft = Draft::root(read_document(DocumentKind::Root, &args.document)?)?;
     let mut admin = context.admin().await?;
     let changes = match admin.trust_store().trusted().digest() == draft.signed().digest() {

@@ -13,7 +13,7 @@ use crate::{
     plan::{self, MAX_FLEET_BYTES},
 };
 
-pub async fn run(context: &Context, command: FleetCommand) -> Result<(), Error> {
+pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), Error> {
     match command {
         FleetCommand::Check { file } => {
             let (fleet, unwise) = plan::read_fleet(&file)?;

@@ -12,7 +12,7 @@ use crate::{
     trust_store::TrustStore,
 };
 
-pub async fn run(context: &Context, command: LedgerCommand) -> Result<(), Error> {
+pub(super) async fn run(context: &Context, command: LedgerCommand) -> Result<(), Error> {
     match command {
         LedgerCommand::Verify { file } => {
             let store = TrustStore::load(&context.profile.home)?;

@@ -25,7 +25,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 const SPARK_WIDTH: usize = 40;
 
 /// `hostler nodes`
-pub async fn list(context: &Context, watch: bool) -> Result<(), Error> {
+pub(super) async fn list(context: &Context, watch: bool) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let mut shown = String::new();
     loop {
@@ -94,7 +94,7 @@ fn pending_line(p: &Pending) -> String {
 }
 
 /// `hostler node …`
-pub async fn run(context: &Context, command: NodeCommand) -> Result<(), Error> {
+pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     match command {
         NodeCommand::Show { name } => {

@@ -30,7 +30,7 @@ use crate::{
     trust_store::TrustStore,
 };
 
-pub async fn run(context: &Context, command: PlanCommand) -> Result<(), Error> {
+pub(super) async fn run(context: &Context, command: PlanCommand) -> Result<(), Error> {
     match command {
         PlanCommand::Check(args) => compile_to_file(context, args).await,
         PlanCommand::Bootstrap(args) => compile_to_file(context, args).await,
@@ -82,7 +82,7 @@ async fn compile(
 }
 
 /// Signs a roster with the nodes that their admissions cover, and says so.
-pub async fn list_automatic(admin: &mut Admin) -> Result<(), Error> {
+pub(super) async fn list_automatic(admin: &mut Admin) -> Result<(), Error> {
     // Only an admin may sign rosters; an operator plans with the roster that is there.
     if admin.session().role != SignerRole::Admin {
         return Ok(());
@@ -102,7 +102,7 @@ pub async fn list_automatic(admin: &mut Admin) -> Result<(), Error> {
 }
 
 /// Plan, preview, confirm, sign, submit and watch.
-pub async fn run_interactive<T: Args + Into<PlanRequest>>(
+pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
     context: &Context,
     args: Interactive<T>,
 ) -> Result<(), Error> {
@@ -142,7 +142,7 @@ fn names(signers: &[Signer]) -> String {
 }
 
 /// `hostler sign`
-pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
+pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
     if is_root(&args.document) {
         return amend::sign(context, args).await;
     }
@@ -180,7 +180,7 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
 }
 
 /// `hostler submit`
-pub async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Error> {
+pub(super) async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Error> {
     if is_root(&args.document) {
         return amend::submit(context, args).await;
     }
@@ -223,7 +223,7 @@ async fn submit_verified(
 }
 
 /// Shows a rollout until it ends, then verifies its receipts.
-pub async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Result<(), Error> {
+pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Result<(), Error> {
     let mut progress = Progress::new(context.output);
     let watched = rollout::watch(admin, rollout, &mut |detail| progress.show(detail)).await;
     progress.end();
@@ -257,7 +257,7 @@ pub async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Resu
 }
 
 /// What a person reads before signing.
-pub fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String {
+pub(super) fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String {
     let targets: Vec<&str> = plan.targets.iter().map(|t| t.node.as_str()).collect();
     let mut text = format!(
         "plan {} ({}): {}\n  digest    {}\n  made      {}, epoch {}, root {}, roster {}\n  \

@@ -17,7 +17,7 @@ use crate::{
 
 /// Shows a rollout as it goes on.
 #[derive(Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     screen: Screen,
     status: RolloutStatus,
     tasks: BTreeMap<String, (TaskStatus, String)>,
@@ -33,7 +33,7 @@ enum Screen {
 
 impl Progress {
     /// Bars where a person looks, lines where the output is kept, events where a program reads.
-    pub fn new(output: Output) -> Self {
+    pub(super) fn new(output: Output) -> Self {
         let screen = match output {
             Output::Json => Screen::Events,
             Output::Text if stderr().is_terminal() => {
@@ -48,7 +48,7 @@ impl Progress {
     }
 
     /// Shows what changed since the last call.
-    pub fn show(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
+    pub(super) fn show(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
         match &mut self.screen {
             Screen::Bars { all, nodes, head } => {
                 bars(all, nodes, head, detail);
@@ -59,7 +59,7 @@ impl Progress {
     }
 
     /// Leaves the bars as they stand.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if let Screen::Bars { nodes, head, .. } = &self.screen {
             head.abandon();
             nodes.values().for_each(ProgressBar::abandon);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// `hostler rollouts`
-pub async fn list(context: &Context) -> Result<(), Error> {
+pub(super) async fn list(context: &Context) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let rollouts = rollout::list(&mut admin).await?;
     print(
@@ -43,7 +43,7 @@ pub async fn list(context: &Context) -> Result<(), Error> {
 }
 
 /// `hostler rollout …`
-pub async fn run(context: &Context, command: RolloutCommand) -> Result<(), Error> {
+pub(super) async fn run(context: &Context, command: RolloutCommand) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     match command {
         RolloutCommand::Show(which) => {
@@ -78,7 +78,7 @@ async fn control(context: &Context, admin: &mut Admin, which: &Control, action: 
 }
 
 /// `hostler quarantine …`
-pub async fn quarantine(context: &Context, command: QuarantineCommand) -> Result<(), Error> {
+pub(super) async fn quarantine(context: &Context, command: QuarantineCommand) -> Result<(), Error> {
     let QuarantineCommand::Release { node, version } = command;
     let mut admin = context.admin().await?;
     rollout::release_quarantine(&mut admin, &node, version).await?;

@@ -12,7 +12,7 @@ use crate::{
     token::{self, Token, TokenRequest},
 };
 
-pub async fn run(context: &Context, command: TokenCommand) -> Result<(), Error> {
+pub(super) async fn run(context: &Context, command: TokenCommand) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     match command {
         TokenCommand::Create { uses, ttl, role, manual } => {

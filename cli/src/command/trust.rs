@@ -24,7 +24,7 @@ use crate::{
     trust_store::TrustStore,
 };
 
-pub async fn run(context: &Context, command: TrustCommand) -> Result<(), Error> {
+pub(super) async fn run(context: &Context, command: TrustCommand) -> Result<(), Error> {
     match command {
         TrustCommand::Init(args) => init(context, args).await,
         TrustCommand::Amend(args) => amend::amend(context, args).await,

@@ -5,7 +5,7 @@ use std::fmt;
 use hostler_plan::{entry::Entry, ledger::Record, timestamp::Timestamp};
 
 /// Where entries become durable.
-pub trait Append: fmt::Debug + Send {
+pub(crate) trait Append: fmt::Debug + Send {
     /// Appends all of `entries` durably, or none of them.
     fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Record>, AppendError>;
 }

@@ -32,7 +32,7 @@ struct ClusterReading {
 
 /// A node as a server reads it in its cluster's API.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeReading {
+pub(crate) struct NodeReading {
     pub is_ready: bool,
     /// Who made it unschedulable; none when it takes pods.
     pub cordoned_by: Option<CordonOwner>,
@@ -42,7 +42,7 @@ pub struct NodeReading {
 
 impl Control {
     /// Takes what a server reads about the nodes of its cluster. A server without a cluster says so with none.
-    pub fn cluster_read(
+    pub(crate) fn cluster_read(
         &mut self,
         now: Timestamp,
         server: &NodeName,

@@ -8,7 +8,7 @@ use hostler_plan::{
 
 /// An entry that counts: a document stands here only as what verifying it gave.
 #[derive(Debug, Clone)]
-pub enum Proven {
+pub(crate) enum Proven {
     Root(TrustedRoot),
     Admission(Verified<Admission>),
     Enrolment(Verified<Enrolment>),
@@ -21,7 +21,7 @@ pub enum Proven {
 
 impl Proven {
     /// As the ledger writes it.
-    pub fn entry(&self) -> Entry {
+    pub(crate) fn entry(&self) -> Entry {
         let document = |kind, signed: &Signed| Entry::Document { kind, document: StoredDocument(signed.clone()) };
         match self {
             Proven::Root(root) => document(DocumentKind::Root, root.signed()),
@@ -35,7 +35,7 @@ impl Proven {
     }
 
     /// Whether who belongs to the fleet may be different after it.
-    pub fn changes_members(&self) -> bool {
+    pub(crate) fn changes_members(&self) -> bool {
         match self {
             Proven::Root(_) | Proven::Roster(_) | Proven::Enrolment(_) => true,
             Proven::Decision(entry) => matches!(entry, Entry::TokenRevoked { .. }),

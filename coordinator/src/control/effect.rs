@@ -11,7 +11,7 @@ use hostler_plan::{
 
 /// Something to carry out. What a node is told stands in the ledger by then.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Put a message into that stream's queue.
     Send { stream: u64, message: ToNode },
     /// End that stream.
@@ -22,7 +22,7 @@ pub enum Effect {
 
 /// Why a stream is ended from this side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Closing {
+pub(crate) enum Closing {
     /// The node opened another one.
     Replaced,
     /// The node ended it.
@@ -33,7 +33,7 @@ pub enum Closing {
 
 /// What a node is told.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ToNode {
+pub(crate) enum ToNode {
     Welcome {
         report_interval_seconds: u32,
     },

@@ -18,7 +18,7 @@ const KEPT: usize = 1;
 
 /// What is remembered of a rollout.
 #[derive(Debug, Clone, PartialEq)]
-pub struct EndedRollout {
+pub(crate) struct EndedRollout {
     pub plan: Digest,
     pub epoch: Epoch,
     pub seq: Seq,

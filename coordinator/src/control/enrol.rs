@@ -17,7 +17,7 @@ use super::{
 
 /// An enrolment as it was handed in.
 #[derive(Debug)]
-pub struct EnrolRequest {
+pub(crate) struct EnrolRequest {
     pub enrolment: Signed,
     /// SPKI digest of the key in the certificate request, whose possession was proved.
     pub tls_key: Digest,
@@ -26,7 +26,7 @@ pub struct EnrolRequest {
 
 /// A node that may have a certificate.
 #[derive(Debug)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     pub fleet: FleetId,
     pub node: NodeName,
     /// The node's own key: what the certificate is bound to.
@@ -39,7 +39,7 @@ pub struct Admitted {
 impl Control {
     /// Admits a key under a token, or says why not. The same key again is admitted again; who comes with a used-up
     /// token or another node's name raises an alarm.
-    pub fn enrol(&mut self, now: Timestamp, request: &EnrolRequest) -> Result<Admitted, ControlError> {
+    pub(crate) fn enrol(&mut self, now: Timestamp, request: &EnrolRequest) -> Result<Admitted, ControlError> {
         let (token, enrolment) = self.verify_enrolment(now, request)?;
         let Enrolment { node, key, token: id, fleet_id, .. } = enrolment.document().clone();
         let key = key.fingerprint();
@@ -155,7 +155,7 @@ impl Control {
     }
 
     /// Whether a node may have a new certificate by its own key, although its last one ran out.
-    pub fn renewable(&self, node: &NodeName, key: &Fingerprint) -> Result<FleetId, Refused> {
+    pub(crate) fn renewable(&self, node: &NodeName, key: &Fingerprint) -> Result<FleetId, Refused> {
         match self.state.membership(node, key) {
             Membership::Active | Membership::Pending => Ok(self.state.require_root()?.root().fleet_id.clone()),
             Membership::Retired => Err(Refused::new(

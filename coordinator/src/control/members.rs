@@ -12,7 +12,7 @@ use super::state::{Membership, State};
 
 /// The root that holds, and every node that ever enrolled.
 #[derive(Debug, Default)]
-pub struct Members {
+pub(crate) struct Members {
     pub root: Option<TrustedRoot>,
     nodes: BTreeMap<NodeName, Vec<(Fingerprint, Membership)>>,
 }
@@ -31,13 +31,13 @@ impl Members {
     }
 
     /// How the holder of that key stands under that name.
-    pub fn membership(&self, node: &NodeName, key: &Fingerprint) -> Membership {
+    pub(crate) fn membership(&self, node: &NodeName, key: &Fingerprint) -> Membership {
         let known = self.nodes.get(node).into_iter().flatten().find(|(k, _)| k == key);
         known.map_or(Membership::Unknown, |(_, membership)| *membership)
     }
 
     /// The signer of the present root with that key, unless it is revoked.
-    pub fn signer(&self, key: &Fingerprint) -> Option<&Signer> {
+    pub(crate) fn signer(&self, key: &Fingerprint) -> Option<&Signer> {
         let root = self.root.as_ref()?.root();
         root.signers.iter().find(|s| s.key.fingerprint() == *key && !root.revoked.contains(key))
     }

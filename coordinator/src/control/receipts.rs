@@ -13,7 +13,11 @@ use super::{Control, ControlError, Proven, ToNode};
 impl Control {
     /// Takes receipts, at most one of each node, all of those that count in one durable append, and acknowledges them
     /// after it; when it fails none is. One that is here already is acknowledged again. The answers are in their order.
-    pub fn receipts(&mut self, now: Timestamp, submitted: Vec<(NodeName, Signed)>) -> Vec<Result<(), ControlError>> {
+    pub(crate) fn receipts(
+        &mut self,
+        now: Timestamp,
+        submitted: Vec<(NodeName, Signed)>,
+    ) -> Vec<Result<(), ControlError>> {
         let (mut answers, mut entries, mut ended) = (Vec::new(), Vec::new(), Vec::new());
         for (node, signed) in &submitted {
             let digest = signed.digest();

@@ -14,7 +14,7 @@ use crate::limits::SENTENCE_BYTES;
 
 /// A node asks to keep the lease of a task that it performs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Renewal {
+pub(crate) struct Renewal {
     pub plan: Digest,
     pub task: TaskId,
     pub grant: u64,
@@ -22,7 +22,7 @@ pub struct Renewal {
 
 /// What a task is doing right now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     pub plan: Digest,
     pub task: TaskId,
     /// Which step, from 0, of how many.
@@ -33,7 +33,7 @@ pub struct Progress {
 
 impl Control {
     /// Renews a lease, if the node still holds it.
-    pub fn renew_lease(&mut self, now: Timestamp, node: &NodeName, renewal: Renewal) {
+    pub(crate) fn renew_lease(&mut self, now: Timestamp, node: &NodeName, renewal: Renewal) {
         let Renewal { plan, task, grant } = renewal;
         let Some(boot_id) = self.boot_of(node) else { return };
         let held = self.state.sequencer.open_grants(node).into_iter().find(|g| g.grant.number == grant);
@@ -43,7 +43,7 @@ impl Control {
     }
 
     /// Remembers what a task is doing. Only the node that holds its grant is believed.
-    pub fn progress(&mut self, now: Timestamp, node: &NodeName, progress: Progress) {
+    pub(crate) fn progress(&mut self, now: Timestamp, node: &NodeName, progress: Progress) {
         let Progress { plan, task, step, steps, sentence } = progress;
         if !self.state.sequencer.open_grants(node).iter().any(|g| g.plan == plan && g.task == task) {
             return;
@@ -54,7 +54,7 @@ impl Control {
     }
 
     /// Writes down that a node refused something. A node that refuses without end is written down now and then.
-    pub fn refusal(
+    pub(crate) fn refusal(
         &mut self,
         now: Timestamp,
         node: &NodeName,
@@ -75,7 +75,7 @@ impl Control {
 
     /// A node reported its facts. Every report counts for the sequencer, because silence does; it has to look again only
     /// when a verdict changed or when it waits for this node's reports.
-    pub fn health(&mut self, now: Timestamp, node: NodeName, vitals: Vitals) {
+    pub(crate) fn health(&mut self, now: Timestamp, node: NodeName, vitals: Vitals) {
         let before = self.standings(now, &node);
         self.state.sequencer.observe(now, Observation::NodeHealth { node: node.clone(), vitals });
         let after = self.standings(now, &node);

@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(1);
 impl Control {
     /// Looks if there is something to decide, and tells the nodes. Call it after every input, and at
     /// [`next_look`](Self::next_look).
-    pub fn look(&mut self, now: Timestamp) {
+    pub(crate) fn look(&mut self, now: Timestamp) {
         let is_time = |then: Timestamp| then <= now;
         if !self.is_due && !self.next_look.is_some_and(is_time) {
             return;
@@ -35,7 +35,7 @@ impl Control {
     }
 
     /// When to look even if nothing happens.
-    pub fn next_look(&self) -> Option<Timestamp> {
+    pub(crate) fn next_look(&self) -> Option<Timestamp> {
         self.next_look
     }
 
@@ -62,7 +62,7 @@ impl Control {
     }
 
     /// Pauses, resumes or halts a rollout, or releases a task whose lease ran out.
-    pub fn act(
+    pub(crate) fn act(
         &mut self,
         now: Timestamp,
         which: &str,
@@ -106,7 +106,7 @@ impl Control {
     }
 
     /// Lets plans try a version on a node again.
-    pub fn release_quarantine(
+    pub(crate) fn release_quarantine(
         &mut self,
         now: Timestamp,
         node: &str,
@@ -127,7 +127,7 @@ impl Control {
     }
 
     /// The rollout of that plan: by its digest, a unique beginning of its digits, or its number.
-    pub fn find_rollout(&self, which: &str) -> Result<Found, ControlError> {
+    pub(crate) fn find_rollout(&self, which: &str) -> Result<Found, ControlError> {
         let plan = which.parse().ok().filter(|plan| self.state.knows_plan(plan));
         let plan = plan.map_or_else(|| self.find_plan(which), Ok)?;
         let ended = || self.state.ended(&plan).cloned().map(Found::Ended);
@@ -159,7 +159,7 @@ impl Control {
 
 /// A rollout that was asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Found {
+pub(crate) enum Found {
     InMemory(RolloutView),
     Ended(EndedRollout),
 }

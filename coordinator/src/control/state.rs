@@ -29,7 +29,7 @@ const KEPT_ALARMS: usize = 100;
 
 /// The fold of the ledger.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     /// Every root in order; the last one holds.
     pub roots: Vec<TrustedRoot>,
     pub roster: Option<Verified<Roster>>,
@@ -50,7 +50,7 @@ pub struct State {
 
 /// An admission and what became of it.
 #[derive(Debug, Clone)]
-pub struct Token {
+pub(crate) struct Token {
     pub admission: Verified<Admission>,
     /// The keys that it admitted, with the name each enrolled under.
     pub keys: BTreeMap<Fingerprint, NodeName>,
@@ -59,14 +59,14 @@ pub struct Token {
 
 /// A node's enrolment and when it was accepted.
 #[derive(Debug, Clone)]
-pub struct Enrolled {
+pub(crate) struct Enrolled {
     pub enrolment: Verified<Enrolment>,
     pub at: Timestamp,
 }
 
 /// A refusal that a node reported.
 #[derive(Debug, Clone)]
-pub struct NodeRefusal {
+pub(crate) struct NodeRefusal {
     pub at: Timestamp,
     pub refusal: Refusal,
     pub reason: String,
@@ -75,7 +75,7 @@ pub struct NodeRefusal {
 
 /// The receipts, by what they are about.
 #[derive(Debug, Default)]
-pub struct Receipts {
+pub(crate) struct Receipts {
     /// Of the rollouts in memory.
     by_plan: BTreeMap<Digest, BTreeMap<TaskId, Vec<Arc<Verified<Receipt>>>>>,
     /// The newest of each node: number and digest.
@@ -87,7 +87,7 @@ pub struct Receipts {
 
 /// How a node stands to the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Membership {
+pub(crate) enum Membership {
     /// Enrolled with a token that is not revoked, in no roster yet: it may report and gets no work.
     Pending,
     /// In the roster under this key.
@@ -100,7 +100,7 @@ pub enum Membership {
 
 impl State {
     /// Before the first record.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             roots: Vec::new(),
             roster: None,
@@ -118,12 +118,12 @@ impl State {
     }
 
     /// The root that holds.
-    pub fn root(&self) -> Option<&TrustedRoot> {
+    pub(crate) fn root(&self) -> Option<&TrustedRoot> {
         self.roots.last()
     }
 
     /// The root, or a refusal while there is none.
-    pub fn require_root(&self) -> Result<&TrustedRoot, Refused> {
+    pub(crate) fn require_root(&self) -> Result<&TrustedRoot, Refused> {
         self.root().ok_or_else(|| {
             Refused::new(
                 Refusal::RootChain,
@@ -133,7 +133,7 @@ impl State {
     }
 
     /// The roster, or a refusal while there is none.
-    pub fn require_roster(&self) -> Result<&Verified<Roster>, Refused> {
+    pub(crate) fn require_roster(&self) -> Result<&Verified<Roster>, Refused> {
         self.roster.as_ref().ok_or_else(|| {
             Refused::new(
                 Refusal::NotATarget,
@@ -143,7 +143,7 @@ impl State {
     }
 
     /// The highest plan number of the present epoch; 0 for none.
-    pub fn highest_seq(&self) -> Seq {
+    pub(crate) fn highest_seq(&self) -> Seq {
         match (self.highest, self.root()) {
             (Some((epoch, seq)), Some(root)) if epoch == root.root().epoch => seq,
             _ => Seq(0),
@@ -151,42 +151,42 @@ impl State {
     }
 
     /// Whether that plan is known and its rollout not over.
-    pub fn is_open(&self, plan: &Digest) -> bool {
+    pub(crate) fn is_open(&self, plan: &Digest) -> bool {
         self.open.contains(plan)
     }
 
     /// What is remembered of a rollout that left memory.
-    pub fn ended(&self, plan: &Digest) -> Option<&EndedRollout> {
+    pub(crate) fn ended(&self, plan: &Digest) -> Option<&EndedRollout> {
         self.arrivals.ended(plan)
     }
 
     /// The rollouts that left memory, oldest first.
-    pub fn all_ended(&self) -> impl DoubleEndedIterator<Item = &EndedRollout> {
+    pub(crate) fn all_ended(&self) -> impl DoubleEndedIterator<Item = &EndedRollout> {
         self.arrivals.all_ended()
     }
 
     /// The ledger's record of a plan whose rollout is in memory.
-    pub fn record_of(&self, plan: &Digest) -> Option<u64> {
+    pub(crate) fn record_of(&self, plan: &Digest) -> Option<u64> {
         self.arrivals.record_of(plan)
     }
 
     /// Whether that plan was ever taken.
-    pub fn knows_plan(&self, plan: &Digest) -> bool {
+    pub(crate) fn knows_plan(&self, plan: &Digest) -> bool {
         self.plans.contains_key(plan) || self.ended(plan).is_some()
     }
 
     /// Where the rollout of that plan stands.
-    pub fn standing(&self, plan: &Digest) -> Option<RolloutState> {
+    pub(crate) fn standing(&self, plan: &Digest) -> Option<RolloutState> {
         self.sequencer.standing(plan)
     }
 
     /// The plans whose rollouts are not over.
-    pub fn open_plans(&self) -> impl Iterator<Item = &Arc<Verified<Plan>>> {
+    pub(crate) fn open_plans(&self) -> impl Iterator<Item = &Arc<Verified<Plan>>> {
         self.open.iter().filter_map(|plan| self.plans.get(plan))
     }
 
     /// Whether a plan whose rollout is in memory names that artifact and that node.
-    pub fn needs_artifact(&self, node: &NodeName, artifact: &Digest) -> bool {
+    pub(crate) fn needs_artifact(&self, node: &NodeName, artifact: &Digest) -> bool {
         self.plans.values().any(|p| {
             let plan = p.document();
             plan.target(node).is_some() && plan.artifacts.iter().any(|a| a.sha256 == *artifact)
@@ -194,14 +194,14 @@ impl State {
     }
 
     /// Enrolments that no roster lists yet.
-    pub fn pending(&self) -> impl Iterator<Item = (&NodeName, &Enrolled)> {
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (&NodeName, &Enrolled)> {
         self.enrolled
             .iter()
             .filter(|(node, e)| self.membership(node, &e.enrolment.document().key.fingerprint()) == Membership::Pending)
     }
 
     /// How the holder of that key stands under that name.
-    pub fn membership(&self, node: &NodeName, key: &Fingerprint) -> Membership {
+    pub(crate) fn membership(&self, node: &NodeName, key: &Fingerprint) -> Membership {
         let listed = self.roster.as_ref().and_then(|r| r.document().nodes.iter().find(|n| n.name == *node));
         if let Some(listed) = listed
             && listed.key.fingerprint() == *key
@@ -222,7 +222,7 @@ impl State {
 
     /// Takes a record that was read from the disk into account. Its document is verified, so that a ledger made by
     /// somebody else, chained well but signed by nobody, amounts to nothing.
-    pub fn replay(&mut self, record: &Record) -> Result<(), Refused> {
+    pub(crate) fn replay(&mut self, record: &Record) -> Result<(), Refused> {
         let proven = match &record.entry {
             Entry::Document { kind, document: StoredDocument(signed) } => self.verify(*kind, signed)?,
             decision => Proven::Decision(decision.clone()),
@@ -232,7 +232,7 @@ impl State {
     }
 
     /// Takes a record into account whose content was verified: `proven` is what it holds.
-    pub fn apply(&mut self, record: &Record, proven: Proven) {
+    pub(crate) fn apply(&mut self, record: &Record, proven: Proven) {
         let at = record.at;
         match proven {
             Proven::Root(root) => self.roots.push(root),
@@ -340,7 +340,7 @@ impl State {
     }
 
     /// Which token an enrolment says it used. Nothing is verified yet.
-    pub fn token_of(&self, enrolment: &Signed) -> Result<TokenId, Refused> {
+    pub(crate) fn token_of(&self, enrolment: &Signed) -> Result<TokenId, Refused> {
         trust::check_size(DocumentKind::Enrolment, enrolment)?;
         let parsed: Enrolment = json::parse(&enrolment.bytes)
             .map_err(|e| Refused::new(Refusal::Malformed, format!("the enrolment is {e}; update hostler-agent")))?;
@@ -348,7 +348,7 @@ impl State {
     }
 
     /// The token of that name.
-    pub fn token(&self, id: &TokenId) -> Result<&Token, Refused> {
+    pub(crate) fn token(&self, id: &TokenId) -> Result<&Token, Refused> {
         self.tokens.get(id).ok_or_else(|| {
             Refused::new(
                 Refusal::NotAllowed,
@@ -394,22 +394,22 @@ impl Receipts {
     }
 
     /// Whether that very receipt is here.
-    pub fn contains(&self, digest: &Digest) -> bool {
+    pub(crate) fn contains(&self, digest: &Digest) -> bool {
         self.digests.contains(digest)
     }
 
     /// The receipt that a node signed under that number.
-    pub fn numbered(&self, node: &NodeName, counter: u64) -> Option<&Digest> {
+    pub(crate) fn numbered(&self, node: &NodeName, counter: u64) -> Option<&Digest> {
         self.numbers.get(&(node.clone(), counter))
     }
 
     /// The highest number of a node; 0 before its first.
-    pub fn newest_counter(&self, node: &NodeName) -> u64 {
+    pub(crate) fn newest_counter(&self, node: &NodeName) -> u64 {
         self.newest.get(node).map_or(0, |(counter, _)| *counter)
     }
 
     /// The receipts of a task whose rollout is in memory, oldest first.
-    pub fn of_task(&self, plan: &Digest, task: &TaskId) -> &[Arc<Verified<Receipt>>] {
+    pub(crate) fn of_task(&self, plan: &Digest, task: &TaskId) -> &[Arc<Verified<Receipt>>] {
         self.by_plan.get(plan).and_then(|tasks| tasks.get(task)).map_or(&[], Vec::as_slice)
     }
 }

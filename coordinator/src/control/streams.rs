@@ -83,7 +83,7 @@ impl Push {
 
 /// A stream that a node opens, with what the node says that it holds.
 #[derive(Debug, Clone)]
-pub struct Attach {
+pub(crate) struct Attach {
     pub node: NodeName,
     pub key: Fingerprint,
     pub boot_id: BootId,
@@ -95,7 +95,7 @@ pub struct Attach {
 
 /// The task that a node is in the middle of.
 #[derive(Debug, Clone)]
-pub struct RunningTask {
+pub(crate) struct RunningTask {
     pub plan: Digest,
     /// None when it has no proper name.
     pub task: Option<TaskId>,
@@ -104,7 +104,7 @@ pub struct RunningTask {
 
 /// A stream that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attached {
+pub(crate) struct Attached {
     /// Which one of all since the start.
     pub stream: u64,
 }
@@ -112,7 +112,7 @@ pub struct Attached {
 impl Control {
     /// Takes a node's stream in the place of its last one; what it does not know is told with the next
     /// [`schedule`](Self::schedule).
-    pub fn attach(&mut self, now: Timestamp, attach: Attach) -> Result<Attached, ControlError> {
+    pub(crate) fn attach(&mut self, now: Timestamp, attach: Attach) -> Result<Attached, ControlError> {
         let Attach { node, key, boot_id, root_version, receipt_counter, running } = attach;
         self.check_member(&node, &key)?;
         self.notice_old_image(now, &node, receipt_counter);
@@ -136,7 +136,7 @@ impl Control {
     }
 
     /// A stream ended; a later one of the same node stays. Says whether it was the node's present one.
-    pub fn detach(&mut self, now: Timestamp, node: &NodeName, stream: u64) -> bool {
+    pub(crate) fn detach(&mut self, now: Timestamp, node: &NodeName, stream: u64) -> bool {
         let ours = self.streams.by_node.get(node).is_some_and(|s| s.number == stream);
         if ours {
             self.streams.by_node.remove(node);
@@ -314,7 +314,7 @@ impl Control {
     }
 
     /// A node lets its queue fill up: its stream is cut off.
-    pub fn queue_is_full(&mut self, now: Timestamp, stream: u64) {
+    pub(crate) fn queue_is_full(&mut self, now: Timestamp, stream: u64) {
         let slow = self.streams.by_node.iter().find(|(_, s)| s.number == stream).map(|(node, _)| node.clone());
         if let Some(node) = slow {
             self.detach(now, &node, stream);

@@ -13,7 +13,7 @@ use super::{Control, ControlError, Proven, schedule::log};
 
 /// What became of a document that an admin handed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Submitted {
+pub(crate) struct Submitted {
     pub digest: Digest,
     /// False when the very same document was here before.
     pub is_new: bool,
@@ -22,7 +22,12 @@ pub struct Submitted {
 impl Control {
     /// Takes a root: the first one, whose giver proved to hold the set-up code, or the next of the chain. `ca_pin` must
     /// be among the CAs that it names, because otherwise nobody could connect here any more.
-    pub fn install_root(&mut self, now: Timestamp, signed: &Signed, ca_pin: Digest) -> Result<Submitted, ControlError> {
+    pub(crate) fn install_root(
+        &mut self,
+        now: Timestamp,
+        signed: &Signed,
+        ca_pin: Digest,
+    ) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         if self.state.roots.iter().any(|r| r.digest() == digest) {
             return Ok(Submitted { digest, is_new: false });
@@ -73,7 +78,7 @@ impl Control {
     }
 
     /// Takes an admission: from now on its token admits nodes.
-    pub fn submit_admission(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
+    pub(crate) fn submit_admission(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
         let admission = trust::admission(self.state.require_root()?, signed, Moment::Submitting(now))?;
         let (digest, token) = (signed.digest(), admission.document().token.clone());
         if let Some(held) = self.state.tokens.get(&token) {
@@ -92,7 +97,7 @@ impl Control {
     }
 
     /// Lets a token admit nobody any more. Nodes that it admitted stay.
-    pub fn revoke_token(&mut self, now: Timestamp, token: &TokenId, by: &str) -> Result<(), ControlError> {
+    pub(crate) fn revoke_token(&mut self, now: Timestamp, token: &TokenId, by: &str) -> Result<(), ControlError> {
         let Some(held) = self.state.tokens.get(token) else {
             return Err(ControlError::NotFound(format!(
                 "expected a token of this fleet, found {token}; see `hostler token list`"
@@ -106,7 +111,7 @@ impl Control {
     }
 
     /// Takes the next roster.
-    pub fn submit_roster(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
+    pub(crate) fn submit_roster(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         let held = self.state.roster.as_ref();
         let roster = trust::roster(self.state.require_root()?, held, signed, Moment::Submitting(now))?;
@@ -121,7 +126,7 @@ impl Control {
 
     /// Takes a plan, verified as a node would, with a number higher than every one before it in this epoch. Who hands
     /// it in with an operator's session may hand in only kinds that operators may sign.
-    pub fn submit_plan(
+    pub(crate) fn submit_plan(
         &mut self,
         now: Timestamp,
         signed: &Signed,

@@ -40,7 +40,7 @@ const TERMINAL_QUEUE: usize = 4;
 
 /// What is served to admins.
 #[derive(Debug)]
-pub struct AdminService {
+pub(crate) struct AdminService {
     shared: SharedRef,
     auth: AdminAuth,
     setup: Setup,
@@ -49,14 +49,14 @@ pub struct AdminService {
 
 /// The code with which an empty coordinator takes its first root, once.
 #[derive(Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     code: Mutex<Option<String>>,
     file: PathBuf,
 }
 
 impl Setup {
     /// `code` is none when there is a root already.
-    pub fn new(code: Option<String>, file: PathBuf) -> Self {
+    pub(crate) fn new(code: Option<String>, file: PathBuf) -> Self {
         Self { code: Mutex::new(code), file }
     }
 
@@ -82,7 +82,7 @@ impl Setup {
 
 impl AdminService {
     /// `certificate` is the DER that the admins' listener shows.
-    pub fn new(shared: SharedRef, certificate: &[u8], setup: Setup, fleet_file: PathBuf) -> Self {
+    pub(crate) fn new(shared: SharedRef, certificate: &[u8], setup: Setup, fleet_file: PathBuf) -> Self {
         Self { shared, auth: AdminAuth::new(Digest::of(certificate)), setup, fleet_file }
     }
 

@@ -41,13 +41,13 @@ const DOWNLOAD_QUEUE: usize = 4;
 
 /// What is served to nodes with a certificate.
 #[derive(Debug)]
-pub struct AgentService {
+pub(crate) struct AgentService {
     shared: SharedRef,
 }
 
 impl AgentService {
     /// A service without streams.
-    pub fn new(shared: SharedRef) -> Self {
+    pub(crate) fn new(shared: SharedRef) -> Self {
         Self { shared }
     }
 }

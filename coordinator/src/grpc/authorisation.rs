@@ -20,7 +20,7 @@ use crate::{clock::now, control::Membership};
 
 /// The challenges and sessions of the admins' listener.
 #[derive(Debug)]
-pub struct AdminAuth {
+pub(super) struct AdminAuth {
     /// SHA-256 of the certificate that the listener shows: what an answer is bound to.
     certificate: Digest,
     challenges: Mutex<Challenges<()>>,
@@ -29,7 +29,7 @@ pub struct AdminAuth {
 
 /// An admin with a session.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub(super) struct Caller {
     pub name: String,
     /// What the caller proved to hold; long answers ask the root about it again.
     pub key: Fingerprint,
@@ -38,18 +38,18 @@ pub struct Caller {
 
 impl AdminAuth {
     /// Nobody is logged in yet.
-    pub fn new(certificate: Digest) -> Self {
+    pub(super) fn new(certificate: Digest) -> Self {
         Self { certificate, challenges: Mutex::new(Challenges::new()), sessions: Mutex::default() }
     }
 
     /// Random bytes for this connection to sign.
-    pub fn challenge(&self, peer: &PeerInfo) -> Result<Vec<u8>, Status> {
+    pub(super) fn challenge(&self, peer: &PeerInfo) -> Result<Vec<u8>, Status> {
         let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(challenges.open(peer.connection, (), now())?)
     }
 
     /// Opens a session for whoever answered a challenge of this connection with a key of the root.
-    pub fn login(
+    pub(super) fn login(
         &self,
         shared: &Shared,
         peer: &PeerInfo,
@@ -95,7 +95,7 @@ impl AdminAuth {
     }
 
     /// The caller, if its session is good on this connection and its role in the present root is at least `least`.
-    pub fn caller<T>(&self, shared: &Shared, request: &Request<T>, least: SignerRole) -> Result<Caller, Status> {
+    pub(super) fn caller<T>(&self, shared: &Shared, request: &Request<T>, least: SignerRole) -> Result<Caller, Status> {
         let peer = peer(request)?;
         let name = request.metadata().get(SESSION_METADATA).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let session = {
@@ -126,7 +126,7 @@ impl AdminAuth {
 
 /// The node that calls: from its certificate alone, which must not have run out, and which must be that of a node that
 /// belongs to the fleet under the very same key.
-pub fn node<T>(shared: &Shared, request: &Request<T>) -> Result<(Holder, Membership), Status> {
+pub(super) fn node<T>(shared: &Shared, request: &Request<T>) -> Result<(Holder, Membership), Status> {
     let peer = peer(request)?;
     let certificate =
         peer.certificate.ok_or_else(|| Status::unauthenticated("expected a node's certificate, found none"))?;
@@ -136,7 +136,7 @@ pub fn node<T>(shared: &Shared, request: &Request<T>) -> Result<(Holder, Members
 }
 
 /// Whether the holder of a certificate still belongs to the fleet, now.
-pub fn still_member(shared: &Shared, holder: &Holder) -> Result<Membership, Status> {
+pub(super) fn still_member(shared: &Shared, holder: &Holder) -> Result<Membership, Status> {
     let node: &NodeName = &holder.identity.node;
     if now() >= holder.ends {
         return Err(Status::unauthenticated(format!(
@@ -164,7 +164,7 @@ pub fn still_member(shared: &Shared, holder: &Holder) -> Result<Membership, Stat
 }
 
 /// The word for people.
-pub fn role_word(role: SignerRole) -> &'static str {
+pub(super) fn role_word(role: SignerRole) -> &'static str {
     match role {
         SignerRole::Viewer => "viewer",
         SignerRole::Operator => "operator",

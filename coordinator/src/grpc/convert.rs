@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a node is told.
-pub fn to_agent(message: ToNode) -> v1::ToAgent {
+pub(super) fn to_agent(message: ToNode) -> v1::ToAgent {
     let message = match message {
         ToNode::Welcome { report_interval_seconds } => Message::Welcome(v1::Welcome { report_interval_seconds }),
         ToNode::Trust { roots, roster } => Message::Trust(trust_chain((roots, roster))),
@@ -39,47 +39,47 @@ pub fn to_agent(message: ToNode) -> v1::ToAgent {
 }
 
 /// Documents as they are sent.
-pub fn documents(signed: Vec<Signed>) -> Vec<SignedDocument> {
+pub(super) fn documents(signed: Vec<Signed>) -> Vec<SignedDocument> {
     signed.into_iter().map(SignedDocument::from).collect()
 }
 
 /// Roots and the roster.
-pub fn trust_chain((roots, roster): (Vec<Signed>, Option<Signed>)) -> v1::TrustChain {
+pub(super) fn trust_chain((roots, roster): (Vec<Signed>, Option<Signed>)) -> v1::TrustChain {
     v1::TrustChain { roots: documents(roots), roster: roster.map(Into::into) }
 }
 
 /// A document that a message must carry.
-pub fn required(document: Option<SignedDocument>, what: &str) -> Result<Signed, Status> {
+pub(super) fn required(document: Option<SignedDocument>, what: &str) -> Result<Signed, Status> {
     document
         .map(Into::into)
         .ok_or_else(|| Status::invalid_argument(format!("expected {what} in the request, found none")))
 }
 
 /// A digest that a message must carry.
-pub fn digest(text: &str) -> Result<Digest, Status> {
+pub(super) fn digest(text: &str) -> Result<Digest, Status> {
     text.parse().map_err(|e: hostler_plan::id::InvalidId| Status::invalid_argument(e.to_string()))
 }
 
 /// The task that a node is in the middle of; none that names no plan.
-pub fn running(task: &v1::RunningTask) -> Option<RunningTask> {
+pub(super) fn running(task: &v1::RunningTask) -> Option<RunningTask> {
     let plan = task.plan.parse().ok()?;
     Some(RunningTask { plan, task: TaskId::new(task.task.as_str()).ok(), grant: task.grant })
 }
 
 /// A node's renewal; none that names no plan and task.
-pub fn renewal(renewal: &v1::LeaseRenewal) -> Option<control::Renewal> {
+pub(super) fn renewal(renewal: &v1::LeaseRenewal) -> Option<control::Renewal> {
     let (plan, task) = (renewal.plan.parse().ok()?, TaskId::new(renewal.task.as_str()).ok()?);
     Some(control::Renewal { plan, task, grant: renewal.grant })
 }
 
 /// What a task is doing; none that names no plan and task.
-pub fn progress(progress: v1::Progress) -> Option<control::Progress> {
+pub(super) fn progress(progress: v1::Progress) -> Option<control::Progress> {
     let v1::Progress { plan, task, step, steps, sentence } = progress;
     Some(control::Progress { plan: plan.parse().ok()?, task: TaskId::new(task).ok()?, step, steps, sentence })
 }
 
 /// A node as a server reads it; none that has no proper name.
-pub fn node_reading(condition: v1::NodeCondition) -> Option<(NodeName, NodeReading)> {
+pub(super) fn node_reading(condition: v1::NodeCondition) -> Option<(NodeName, NodeReading)> {
     let v1::NodeCondition { node, ready, cordon, version } = condition;
     // Whoever it is of whom a later version speaks: a cordon is a cordon.
     let owner = |cordon| Cordon::try_from(cordon).map_or(CordonOwner::Other("somebody".to_owned()), |c| c.owner);
@@ -98,7 +98,7 @@ fn node_condition(node: &NodeName, reading: NodeReading) -> v1::NodeCondition {
 }
 
 /// Every token with the nodes that it admitted.
-pub fn tokens(state: &State) -> Vec<v1::Token> {
+pub(super) fn tokens(state: &State) -> Vec<v1::Token> {
     let token = |t: &control::Token| v1::Token {
         admission: Some(t.admission.signed().clone().into()),
         used: count(t.keys.len()),
@@ -109,7 +109,7 @@ pub fn tokens(state: &State) -> Vec<v1::Token> {
 }
 
 /// An enrolment that waits for approval.
-pub fn pending(pending: Pending) -> v1::PendingEnrolment {
+pub(super) fn pending(pending: Pending) -> v1::PendingEnrolment {
     v1::PendingEnrolment {
         enrolment: Some(pending.enrolment.into()),
         admission: pending.admission.map(Into::into),
@@ -119,7 +119,7 @@ pub fn pending(pending: Pending) -> v1::PendingEnrolment {
 }
 
 /// A node.
-pub fn node_summary(node: NodeView) -> v1::NodeSummary {
+pub(super) fn node_summary(node: NodeView) -> v1::NodeSummary {
     v1::NodeSummary {
         status: match node.status {
             NodeStatus::Active => v1::NodeStatus::Active,
@@ -150,7 +150,7 @@ pub fn node_summary(node: NodeView) -> v1::NodeSummary {
 }
 
 /// Refusals that a node reported, the newest first.
-pub fn refusals(state: &State, node: &NodeName) -> Vec<v1::ReportedRefusal> {
+pub(super) fn refusals(state: &State, node: &NodeName) -> Vec<v1::ReportedRefusal> {
     let refusals = state.refusals.get(node).into_iter().flatten().rev();
     let refusal = |r: &control::NodeRefusal| v1::ReportedRefusal {
         at: r.at.unix_seconds(),
@@ -162,13 +162,13 @@ pub fn refusals(state: &State, node: &NodeName) -> Vec<v1::ReportedRefusal> {
 }
 
 /// One fact over time.
-pub fn history_series((name, points): Line) -> v1::HistorySeries {
+pub(super) fn history_series((name, points): Line) -> v1::HistorySeries {
     let points = points.into_iter().map(|(at, value)| v1::HistoryPoint { at, value }).collect();
     v1::HistorySeries { name: name.to_owned(), points }
 }
 
 /// One line about a rollout.
-pub fn rollout_summary(rollout: RolloutSummary) -> v1::RolloutSummary {
+pub(super) fn rollout_summary(rollout: RolloutSummary) -> v1::RolloutSummary {
     v1::RolloutSummary {
         plan: rollout.plan.to_string(),
         epoch: rollout.epoch.0,
@@ -184,7 +184,7 @@ pub fn rollout_summary(rollout: RolloutSummary) -> v1::RolloutSummary {
 }
 
 /// Everything about a rollout, with its plan and receipts as they are given.
-pub fn rollout_detail(rollout: RolloutDetail, plan: Option<Signed>, receipts: Vec<Signed>) -> v1::RolloutDetail {
+pub(crate) fn rollout_detail(rollout: RolloutDetail, plan: Option<Signed>, receipts: Vec<Signed>) -> v1::RolloutDetail {
     v1::RolloutDetail {
         summary: Some(rollout_summary(rollout.summary)),
         tasks: rollout.tasks.into_iter().map(task).collect(),

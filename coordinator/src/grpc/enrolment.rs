@@ -28,7 +28,7 @@ use crate::{
 
 /// What is served to nodes without a certificate: enrolment, and renewal by the node's own key.
 #[derive(Debug)]
-pub struct EnrolmentService {
+pub(crate) struct EnrolmentService {
     shared: SharedRef,
     attempts: Mutex<RateLimit<IpAddr>>,
     challenges: Mutex<Challenges<NodeName>>,
@@ -36,7 +36,7 @@ pub struct EnrolmentService {
 
 impl EnrolmentService {
     /// A service that nobody called yet.
-    pub fn new(shared: SharedRef) -> Self {
+    pub(crate) fn new(shared: SharedRef) -> Self {
         let milliseconds = u64::from(1000 / ENROLMENTS_PER_SECOND);
         let attempts = Mutex::new(RateLimit::new(ENROLMENT_BURST, milliseconds, COUNTED_ADDRESSES));
         Self { shared, attempts, challenges: Mutex::new(Challenges::new()) }

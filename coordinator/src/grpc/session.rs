@@ -9,7 +9,7 @@ use crate::limits::{CHALLENGE_LIFETIME, CHALLENGES, CHALLENGES_PER_CONNECTION, S
 
 /// Random bytes that somebody must sign: known only to the connection that asked, once, for a minute.
 #[derive(Debug)]
-pub struct Challenges<S> {
+pub(crate) struct Challenges<S> {
     open: HashMap<Vec<u8>, Open<S>>,
 }
 
@@ -33,12 +33,12 @@ pub enum SessionError {
 
 impl<S: Eq + Hash> Challenges<S> {
     /// None open.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { open: HashMap::new() }
     }
 
     /// A new challenge for that connection about that subject.
-    pub fn open(&mut self, connection: u64, subject: S, now: Timestamp) -> Result<Vec<u8>, SessionError> {
+    pub(crate) fn open(&mut self, connection: u64, subject: S, now: Timestamp) -> Result<Vec<u8>, SessionError> {
         self.open.retain(|_, o| o.ends > now);
         let own = self.open.values().filter(|o| o.connection == connection).count();
         if self.open.len() >= CHALLENGES || own >= CHALLENGES_PER_CONNECTION {
@@ -51,20 +51,20 @@ impl<S: Eq + Hash> Challenges<S> {
     }
 
     /// Uses up a challenge: true only the first time, on its own connection, about its own subject, and in time.
-    pub fn take(&mut self, nonce: &[u8], connection: u64, subject: &S, now: Timestamp) -> bool {
+    pub(crate) fn take(&mut self, nonce: &[u8], connection: u64, subject: &S, now: Timestamp) -> bool {
         self.open.remove(nonce).is_some_and(|o| o.connection == connection && o.subject == *subject && o.ends > now)
     }
 }
 
 /// Sessions of admins, each good on one connection.
 #[derive(Debug, Default)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     open: HashMap<String, Session>,
 }
 
 /// A session that was opened. What its key may do is asked of the root on every call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
+pub(crate) struct Session {
     pub connection: u64,
     pub key: Fingerprint,
     pub ends: Timestamp,
@@ -72,7 +72,7 @@ pub struct Session {
 
 impl Sessions {
     /// Opens a session and gives the text that names it.
-    pub fn open(
+    pub(crate) fn open(
         &mut self,
         connection: u64,
         key: Fingerprint,
@@ -89,20 +89,20 @@ impl Sessions {
     }
 
     /// The session of that name, if it belongs to this connection and is not over.
-    pub fn get(&self, name: &str, connection: u64, now: Timestamp) -> Option<&Session> {
+    pub(crate) fn get(&self, name: &str, connection: u64, now: Timestamp) -> Option<&Session> {
         self.open.get(name).filter(|s| s.connection == connection && s.ends > now)
     }
 }
 
 /// `N` bytes that nobody can guess.
-pub fn random<const N: usize>() -> Result<[u8; N], SessionError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], SessionError> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| SessionError::Random)?;
     Ok(bytes)
 }
 
 /// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         write!(text, "{byte:02x}").expect("writing to a String cannot fail");

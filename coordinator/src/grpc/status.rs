@@ -60,7 +60,7 @@ impl From<UploadError> for Status {
 }
 
 /// Something that is nobody's fault but ours.
-pub fn internal(error: &dyn std::error::Error) -> Status {
+pub(super) fn internal(error: &dyn std::error::Error) -> Status {
     tracing::error!(%error, "internal error");
     Status::internal(error.to_string())
 }

@@ -13,7 +13,7 @@ use crate::clock::ClockReading;
 
 /// An evaluator for every node that reported.
 #[derive(Debug, Default)]
-pub struct HealthEvaluators {
+pub(crate) struct HealthEvaluators {
     evaluators: BTreeMap<NodeName, Health>,
     /// Of the fleet file; a node that is not here has the usual ones.
     thresholds: BTreeMap<NodeName, Thresholds>,
@@ -21,7 +21,7 @@ pub struct HealthEvaluators {
 
 impl HealthEvaluators {
     /// Evaluates a reading that arrived now, and gives what the gates of a rollout look at.
-    pub fn observe(&mut self, node: &NodeName, at: ClockReading, reading: &Reading) -> Vitals {
+    pub(crate) fn observe(&mut self, node: &NodeName, at: ClockReading, reading: &Reading) -> Vitals {
         let thresholds = || self.thresholds.get(node).cloned().unwrap_or_default();
         let evaluator = self.evaluators.entry(node.clone()).or_insert_with(|| Health::new(thresholds()));
         evaluator.set_wall_ahead_ms(at.wall_ahead_ms());
@@ -30,7 +30,7 @@ impl HealthEvaluators {
     }
 
     /// The verdicts as of now; a node that fell silent has one that says so. Empty for a node that never reported.
-    pub fn verdicts(&self, node: &NodeName, now: ClockReading) -> Vec<Verdict> {
+    pub(crate) fn verdicts(&self, node: &NodeName, now: ClockReading) -> Vec<Verdict> {
         let mut verdicts = self.evaluators.get(node).map(|e| e.verdicts(now.steady_ms)).unwrap_or_default();
         for verdict in &mut verdicts {
             verdict.since_ms = now.wall_of_steady_ms(verdict.since_ms).unix_milliseconds();
@@ -39,7 +39,7 @@ impl HealthEvaluators {
     }
 
     /// Takes the thresholds of a fleet file. A file or a table that cannot be read says why and leaves those of before.
-    pub fn set_fleet_file(&mut self, content: &[u8]) -> Result<(), String> {
+    pub(crate) fn set_fleet_file(&mut self, content: &[u8]) -> Result<(), String> {
         let text = std::str::from_utf8(content).map_err(|e| e.to_string())?;
         let (fleet, _) = Fleet::from_toml(&[("fleet.toml", text)]).map_err(|e| e.to_string())?;
         let mut all = BTreeMap::new();

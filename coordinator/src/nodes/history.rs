@@ -15,7 +15,7 @@ use hostler_plan::{fact::Reading, id::NodeName, timestamp::Timestamp};
 use crate::nodes::summary::Summary;
 
 /// The facts that are kept, in the order of their places in a chunk. A new one goes to the end.
-pub const FACTS: [&str; 8] = [
+pub(crate) const FACTS: [&str; 8] = [
     "temperature_celsius",
     "throttled",
     "memory_used_ratio",
@@ -31,9 +31,9 @@ const MINUTE: u64 = 60;
 /// Values of one chunk.
 const VALUES: usize = 10;
 /// Seconds of one chunk.
-pub const CHUNK_SECONDS: u64 = MINUTE * VALUES as u64;
+pub(crate) const CHUNK_SECONDS: u64 = MINUTE * VALUES as u64;
 /// Chunks of 48 hours, and the most that a node has.
-pub const CHUNKS: usize = 288;
+pub(crate) const CHUNKS: usize = 288;
 /// Chunks that are shown by the minute.
 const FINE_CHUNKS: u64 = 12;
 /// Bytes of a chunk: ten values of each fact.
@@ -41,7 +41,7 @@ const CHUNK_BYTES: usize = FACTS.len() * VALUES * 4;
 
 /// Ten minutes of every fact; a value that was not there is NaN.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     /// Which ten minutes since 1970.
     pub number: u64,
     values: [[f32; VALUES]; FACTS.len()],
@@ -53,12 +53,12 @@ impl Chunk {
     }
 
     /// The chunk as it is kept: little-endian numbers, fact by fact.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.values.iter().flatten().flat_map(|v| v.to_le_bytes()).collect()
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote; none when it has another length.
-    pub fn from_bytes(number: u64, bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(number: u64, bytes: &[u8]) -> Option<Self> {
         if bytes.len() != CHUNK_BYTES {
             return None;
         }
@@ -97,7 +97,7 @@ impl Remembered {
 
 /// The history of every node.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     nodes: BTreeMap<NodeName, Past>,
 }
 
@@ -111,18 +111,18 @@ struct Past {
 
 /// A chunk that is to be kept, and those that are not any more.
 #[derive(Debug, PartialEq)]
-pub struct Completed {
+pub(crate) struct Completed {
     pub chunk: Chunk,
     /// Their numbers.
     pub forgotten: Vec<u64>,
 }
 
 /// One fact over time: Unix seconds and value, oldest first.
-pub type Line = (&'static str, Vec<(u64, f64)>);
+pub(crate) type Line = (&'static str, Vec<(u64, f64)>);
 
 impl History {
     /// Takes a reading that arrived at `at`. Gives the chunk that it completed, to be kept.
-    pub fn add(&mut self, node: &NodeName, at: Timestamp, reading: &Reading) -> Option<Completed> {
+    pub(crate) fn add(&mut self, node: &NodeName, at: Timestamp, reading: &Reading) -> Option<Completed> {
         let number = at.unix_seconds() / CHUNK_SECONDS;
         let minute = usize::try_from(at.unix_seconds() % CHUNK_SECONDS / MINUTE).unwrap_or(0);
         let past = self.nodes.entry(node.clone()).or_default();
@@ -145,7 +145,7 @@ impl History {
     }
 
     /// Takes a kept chunk back in; they come oldest first.
-    pub fn restore(&mut self, node: &NodeName, chunk: Chunk, now: Timestamp) {
+    pub(crate) fn restore(&mut self, node: &NodeName, chunk: Chunk, now: Timestamp) {
         let past = self.nodes.entry(node.clone()).or_default();
         // The newest one that is not ahead of the clock, or the newest when all are.
         let now = now.unix_seconds() / CHUNK_SECONDS;
@@ -158,12 +158,12 @@ impl History {
     }
 
     /// The chunks that are being filled, to be kept before a stop.
-    pub fn unfinished(&self) -> impl Iterator<Item = (&NodeName, &Chunk)> {
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = (&NodeName, &Chunk)> {
         self.nodes.iter().filter_map(|(node, past)| Some((node, past.unfinished()?)))
     }
 
     /// Every fact of a node that has values, as lines.
-    pub fn lines(&self, node: &NodeName) -> Vec<Line> {
+    pub(crate) fn lines(&self, node: &NodeName) -> Vec<Line> {
         let Some(past) = self.nodes.get(node) else { return Vec::new() };
         let lines = FACTS.iter().enumerate().map(|(fact, name)| {
             let mut points = Vec::new();
@@ -234,7 +234,7 @@ impl Past {
 }
 
 /// The chunk from which on 48 hours before and with the chunk `present` are complete.
-pub fn oldest_kept(present: u64) -> u64 {
+pub(crate) fn oldest_kept(present: u64) -> u64 {
     present.saturating_sub(CHUNKS as u64 - 1)
 }
 

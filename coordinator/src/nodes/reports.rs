@@ -31,7 +31,7 @@ const CHUNKS_PER_KEPT_FACTS: u64 = 6;
 
 /// The nodes that reported, now or before a restart.
 #[derive(Debug)]
-pub struct NodeReports {
+pub(crate) struct NodeReports {
     seen: Mutex<Seen>,
     pool: Mutex<SeriesPool>,
     control: ControlHandle,
@@ -47,7 +47,7 @@ struct Seen {
 
 /// The newest of what one node said.
 #[derive(Debug, Clone, Default)]
-pub struct NodeReport {
+pub(crate) struct NodeReport {
     pub connected: bool,
     pub agent_version: String,
     pub boot_id: Option<BootId>,
@@ -65,7 +65,7 @@ pub struct NodeReport {
 
 impl NodeReports {
     /// With what was kept before this start.
-    pub fn new(control: ControlHandle, index: Arc<Index>, kept: Kept, at: Timestamp) -> Self {
+    pub(crate) fn new(control: ControlHandle, index: Arc<Index>, kept: Kept, at: Timestamp) -> Self {
         let mut seen = Seen::default();
         for (node, chunk) in kept.chunks {
             seen.history.restore(&node, chunk, at);
@@ -81,7 +81,7 @@ impl NodeReports {
     }
 
     /// A node opened its stream.
-    pub fn connected(&self, node: &NodeName, agent_version: &str, boot_id: BootId) {
+    pub(crate) fn connected(&self, node: &NodeName, agent_version: &str, boot_id: BootId) {
         let mut seen = self.lock();
         let report = seen.nodes.entry(node.clone()).or_default();
         report.connected = true;
@@ -90,20 +90,20 @@ impl NodeReports {
     }
 
     /// A node's stream ended.
-    pub fn disconnected(&self, node: &NodeName) {
+    pub(crate) fn disconnected(&self, node: &NodeName) {
         if let Some(report) = self.lock().nodes.get_mut(node) {
             report.connected = false;
         }
     }
 
     /// Lets these series share their text with those of other nodes.
-    pub fn share_series(&self, added: &mut [Added]) {
+    pub(crate) fn share_series(&self, added: &mut [Added]) {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         added.iter_mut().for_each(|added| pool.share(&mut added.series));
     }
 
     /// Takes the facts that a node reported.
-    pub async fn take(&self, node: &NodeName, reading: Arc<Reading>) -> Result<(), Stopping> {
+    pub(crate) async fn take(&self, node: &NodeName, reading: Arc<Reading>) -> Result<(), Stopping> {
         let vitals = self.keep(node, reading, ClockReading { wall: now(), ..ClockReading::now() });
         let node = node.clone();
         self.control.ask(move |control, now| control.health(now, node, vitals)).await
@@ -134,19 +134,19 @@ impl NodeReports {
     }
 
     /// Evaluates by the thresholds of this fleet file from now on.
-    pub fn set_fleet_file(&self, content: &[u8]) -> Result<(), String> {
+    pub(crate) fn set_fleet_file(&self, content: &[u8]) -> Result<(), String> {
         self.lock().evaluators.set_fleet_file(content)
     }
 
     /// What is known of one node.
-    pub fn get(&self, node: &NodeName) -> Option<NodeReport> {
+    pub(crate) fn get(&self, node: &NodeName) -> Option<NodeReport> {
         let seen = self.lock();
         let report = seen.nodes.get(node)?.clone();
         Some(NodeReport { verdicts: seen.evaluators.verdicts(node, ClockReading::now()), ..report })
     }
 
     /// Every node that reported, by name.
-    pub fn all(&self) -> BTreeMap<NodeName, NodeReport> {
+    pub(crate) fn all(&self) -> BTreeMap<NodeName, NodeReport> {
         let (seen, now) = (self.lock(), ClockReading::now());
         let with_verdicts = |(node, report): (&NodeName, &NodeReport)| {
             (node.clone(), NodeReport { verdicts: seen.evaluators.verdicts(node, now), ..report.clone() })
@@ -155,12 +155,12 @@ impl NodeReports {
     }
 
     /// The last two days of a node.
-    pub fn history(&self, node: &NodeName) -> Vec<Line> {
+    pub(crate) fn history(&self, node: &NodeName) -> Vec<Line> {
         self.lock().history.lines(node)
     }
 
     /// Keeps what is not kept yet, before a stop.
-    pub fn keep_all(&self) {
+    pub(crate) fn keep_all(&self) {
         let (seen, now) = (self.lock(), ClockReading::now());
         for (node, chunk) in seen.history.unfinished() {
             let completed = Completed { chunk: chunk.clone(), forgotten: Vec::new() };

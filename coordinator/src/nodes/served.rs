@@ -7,7 +7,7 @@ const MAX_SERIES_PER_NODE: usize = 400;
 
 /// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
 /// would spoil the answer for everybody.
-pub const OWN_FAMILIES: [&str; 19] = [
+pub(crate) const OWN_FAMILIES: [&str; 19] = [
     "hostler_coordinator_alarms_total",
     "hostler_coordinator_info",
     "hostler_coordinator_node_series_dropped_total",
@@ -32,7 +32,7 @@ pub const OWN_FAMILIES: [&str; 19] = [
 
 /// What of a reading is served: all of it, or the families that fit when the ones with the most series go first. Says
 /// how many series were left out.
-pub fn fit(reading: &Reading) -> Option<(Reading, u64)> {
+pub(crate) fn fit(reading: &Reading) -> Option<(Reading, u64)> {
     if reading.len() <= MAX_SERIES_PER_NODE && !reading.names().any(|n| OWN_FAMILIES.contains(&n)) {
         return None;
     }

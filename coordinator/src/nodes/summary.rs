@@ -4,7 +4,7 @@ use hostler_plan::fact::Reading;
 
 /// Absent where the node does not have the fact.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// The processor's, where the node names one; else the hottest component's.
     pub temperature_celsius: Option<f64>,
     /// Whether the firmware holds the processor back right now.
@@ -20,7 +20,7 @@ pub struct Summary {
 
 impl Summary {
     /// Picks them out of a reading.
-    pub fn of(reading: &Reading) -> Self {
+    pub(crate) fn of(reading: &Reading) -> Self {
         let value = |name: &str| reading.get(name, &[]);
         let highest = |name: &str| reading.all(name).map(|(_, v)| v).reduce(f64::max);
         let processor = reading.find("hostler_node_temperature_celsius", &[("component", "cpu")]).map(|(_, v)| v);

@@ -14,13 +14,13 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use crate::limits::ARTIFACT_BYTES;
 
 /// The folder's name in the data folder.
-pub const FOLDER_NAME: &str = "artifacts";
+pub(crate) const FOLDER_NAME: &str = "artifacts";
 /// What an unfinished upload begins with; such files are removed at the start.
 const UNFINISHED: &str = ".new-";
 
 /// The folder of artifacts.
 #[derive(Debug)]
-pub struct Artifacts {
+pub(crate) struct Artifacts {
     folder: PathBuf,
     uploads: AtomicU64,
 }
@@ -43,7 +43,7 @@ pub enum UploadError {
 
 impl Artifacts {
     /// Opens the folder and removes uploads that never ended.
-    pub fn open(data: &Path) -> io::Result<Self> {
+    pub(crate) fn open(data: &Path) -> io::Result<Self> {
         let folder = data.join(FOLDER_NAME);
         std::fs::create_dir_all(&folder)?;
         for entry in std::fs::read_dir(&folder)? {
@@ -56,12 +56,12 @@ impl Artifacts {
     }
 
     /// Whether that content is here in that length.
-    pub fn has(&self, digest: &Digest, size: u64) -> bool {
+    pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
         std::fs::metadata(self.path(digest)).is_ok_and(|m| m.is_file() && m.len() == size)
     }
 
     /// Begins to take in a file.
-    pub async fn upload(&self, digest: Digest, size: u64) -> Result<Upload, UploadError> {
+    pub(crate) async fn upload(&self, digest: Digest, size: u64) -> Result<Upload, UploadError> {
         if !(1..=ARTIFACT_BYTES).contains(&size) {
             return Err(UploadError::Size(size));
         }
@@ -74,7 +74,11 @@ impl Artifacts {
     }
 
     /// Opens an artifact at an offset, and says how many bytes follow.
-    pub async fn open_at(&self, digest: &Digest, offset: u64) -> io::Result<(tokio::io::Take<tokio::fs::File>, u64)> {
+    pub(crate) async fn open_at(
+        &self,
+        digest: &Digest,
+        offset: u64,
+    ) -> io::Result<(tokio::io::Take<tokio::fs::File>, u64)> {
         let mut file = tokio::fs::File::open(self.path(digest)).await?;
         let length = file.metadata().await?.len();
         let rest = length.checked_sub(offset).ok_or(io::ErrorKind::InvalidInput)?;
@@ -89,7 +93,7 @@ impl Artifacts {
 
 /// A file on its way in. Dropped before its end, it leaves nothing.
 #[derive(Debug)]
-pub struct Upload {
+pub(crate) struct Upload {
     file: tokio::fs::File,
     hasher: Sha256,
     written: u64,
@@ -111,7 +115,7 @@ impl Drop for Unfinished {
 
 impl Upload {
     /// Takes the next bytes; more than announced end the upload.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
         self.written += bytes.len() as u64;
         if self.written > self.size {
             return Err(self.mismatch(format!("at least {} bytes", self.written)));
@@ -122,7 +126,7 @@ impl Upload {
     }
 
     /// Ends the upload: durable under its digest when length and content are as announced.
-    pub async fn finish(mut self) -> Result<(), UploadError> {
+    pub(crate) async fn finish(mut self) -> Result<(), UploadError> {
         if self.written != self.size {
             return Err(self.mismatch(format!("{} bytes", self.written)));
         }

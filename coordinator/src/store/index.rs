@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::nodes::history::{CHUNK_SECONDS, Chunk, Completed, oldest_kept};
 
 /// The folder's name in the data folder.
-pub const FOLDER_NAME: &str = "index";
+pub(crate) const FOLDER_NAME: &str = "index";
 /// The form of the values; others are passed over.
 const VERSION: u8 = 1;
 /// Bytes of the checksum in front of a value: enough against accidents, which is all that is expected here.
@@ -41,7 +41,7 @@ const CACHE_BYTES: u64 = 4 << 20;
 
 /// Something to keep.
 #[derive(Debug)]
-pub enum Write {
+pub(crate) enum Write {
     /// A chunk in, and those that it pushed out.
     Chunk(NodeName, Box<Completed>),
     Facts(NodeName, Timestamp, Box<Reading>),
@@ -50,7 +50,7 @@ pub enum Write {
 
 /// What was kept before this start.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// By node and time, oldest first.
     pub chunks: Vec<(NodeName, Chunk)>,
     pub facts: Vec<(NodeName, Timestamp, Reading)>,
@@ -59,7 +59,7 @@ pub struct Kept {
 
 /// The writing end. Without a working database it takes everything and keeps nothing.
 #[derive(Debug)]
-pub struct Index {
+pub(crate) struct Index {
     writes: Mutex<Option<mpsc::SyncSender<Write>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -67,7 +67,7 @@ pub struct Index {
 impl Index {
     /// Opens the index in the data folder, reads it, and starts its writer. It never fails: what cannot be read is put
     /// aside as `index.damaged-N`, and without a disk there is no index.
-    pub fn open(data: &Path, now: Timestamp) -> (Arc<Self>, Kept) {
+    pub(crate) fn open(data: &Path, now: Timestamp) -> (Arc<Self>, Kept) {
         let index = |writes, thread| Arc::new(Self { writes: Mutex::new(writes), thread: Mutex::new(thread) });
         let folder = data.join(FOLDER_NAME);
         let opened = open_and_read(&folder).or_else(|reason| {
@@ -94,14 +94,14 @@ impl Index {
     }
 
     /// Keeps something, if there is room in the queue.
-    pub fn keep(&self, write: Write) {
+    pub(crate) fn keep(&self, write: Write) {
         if let Some(writes) = self.writes.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             let _ = writes.try_send(write);
         }
     }
 
     /// Writes what waits, and ends.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         drop(self.writes.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread

@@ -21,11 +21,11 @@ use hostler_plan::{
 use crate::control::{Append, AppendError};
 
 /// The ledger's name in the data folder.
-pub const FILE_NAME: &str = "ledger";
+pub(crate) const FILE_NAME: &str = "ledger";
 
 /// An open ledger; nothing but this writes it.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     path: PathBuf,
     file: File,
     head: Head,
@@ -57,7 +57,7 @@ pub enum LedgerError {
 
 /// A ledger as it was found.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     pub ledger: Ledger,
     /// In order, from the first.
     pub records: Vec<Record>,
@@ -68,7 +68,7 @@ pub struct Opened {
 impl Ledger {
     /// Opens or creates the ledger in `folder`. An unfinished last line was never acknowledged: it is put aside in
     /// `ledger.torn-OFFSET`. Any other damage is an error and changes nothing.
-    pub fn open(folder: &Path) -> Result<Opened, LedgerError> {
+    pub(crate) fn open(folder: &Path) -> Result<Opened, LedgerError> {
         let path = folder.join(FILE_NAME);
         let read = |source| LedgerError::Read { path: path.clone(), source };
         let file = OpenOptions::new()
@@ -101,7 +101,7 @@ impl Ledger {
     }
 
     /// Appends all of `entries` durably, or none of them.
-    pub fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Record>, LedgerError> {
+    pub(crate) fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Record>, LedgerError> {
         if let Some(reason) = &self.broken {
             return Err(LedgerError::Broken { path: self.path.clone(), reason: reason.clone() });
         }
@@ -133,17 +133,17 @@ impl Ledger {
 
     /// Where the chain stands.
     #[cfg(test)]
-    pub fn head(&self) -> Head {
+    pub(crate) fn head(&self) -> Head {
         self.head
     }
 
     /// Bytes that are durable.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         lock(&self.offsets).last().copied().unwrap_or(0)
     }
 
     /// Reads what is durable, from anywhere, while this goes on writing.
-    pub fn reader(&self) -> LedgerReader {
+    pub(crate) fn reader(&self) -> LedgerReader {
         LedgerReader { path: self.path.clone(), offsets: self.offsets.clone() }
     }
 
@@ -182,20 +182,20 @@ impl Append for Ledger {
 
 /// Reads what is durable of a ledger that is being written.
 #[derive(Debug, Clone)]
-pub struct LedgerReader {
+pub(crate) struct LedgerReader {
     path: PathBuf,
     offsets: Arc<Mutex<Vec<u64>>>,
 }
 
 impl LedgerReader {
     /// Records and bytes.
-    pub fn size(&self) -> (u64, u64) {
+    pub(crate) fn size(&self) -> (u64, u64) {
         let offsets = lock(&self.offsets);
         (offsets.len().saturating_sub(1) as u64, offsets.last().copied().unwrap_or(0))
     }
 
     /// The exact lines from record `index` to the present end; none beyond the end.
-    pub fn lines_from(&self, index: u64) -> io::Result<io::Take<File>> {
+    pub(crate) fn lines_from(&self, index: u64) -> io::Result<io::Take<File>> {
         let (at, end) = {
             let offsets = lock(&self.offsets);
             let end = offsets.last().copied().unwrap_or(0);
@@ -209,7 +209,7 @@ impl LedgerReader {
 
 impl LedgerReader {
     /// Those records, once more; their chain was verified when they were written or read.
-    pub fn records(&self, indices: RangeInclusive<u64>) -> io::Result<Vec<Record>> {
+    pub(crate) fn records(&self, indices: RangeInclusive<u64>) -> io::Result<Vec<Record>> {
         let (first, last) = indices.into_inner();
         let lines = BufReader::new(self.lines_from(first)?).split(b'\n');
         let count = usize::try_from(last.saturating_sub(first).saturating_add(1)).unwrap_or(usize::MAX);
@@ -238,7 +238,7 @@ pub struct Recovered {
 }
 
 /// Keeps the records before the first damaged one and puts the rest aside in `ledger.damaged-OFFSET`.
-pub fn recover(folder: &Path) -> Result<Recovered, LedgerError> {
+pub(crate) fn recover(folder: &Path) -> Result<Recovered, LedgerError> {
     let path = folder.join(FILE_NAME);
     let read = |source| LedgerError::Read { path: path.clone(), source };
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(read)?;

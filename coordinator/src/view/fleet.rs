@@ -17,7 +17,7 @@ const ENDED_ROLLOUTS: usize = 10;
 
 /// What the coordinator counts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Overview {
+pub(crate) struct Overview {
     /// Active nodes.
     pub nodes: BTreeSet<NodeName>,
     pub streams: usize,
@@ -36,7 +36,7 @@ pub struct Overview {
 
 /// One rollout.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RolloutCounts {
+pub(crate) struct RolloutCounts {
     pub seq: Seq,
     pub kind: PlanKind,
     pub state: RolloutState,
@@ -45,7 +45,7 @@ pub struct RolloutCounts {
 }
 
 /// Counts everything.
-pub fn overview(control: &Control, now: Timestamp) -> Overview {
+pub(crate) fn overview(control: &Control, now: Timestamp) -> Overview {
     let state = control.state();
     let roster = state.roster.iter().flat_map(|r| &r.document().nodes);
     let active = roster.filter(|n| n.status == RosterStatus::Active);

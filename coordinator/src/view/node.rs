@@ -22,7 +22,7 @@ use crate::{
 
 /// How a node stands to the roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodeStatus {
+pub(crate) enum NodeStatus {
     Active,
     Retired,
     /// Enrolled, and in no roster yet.
@@ -31,7 +31,7 @@ pub enum NodeStatus {
 
 /// One node.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NodeView {
+pub(crate) struct NodeView {
     pub name: NodeName,
     pub status: NodeStatus,
     pub role: Option<ClusterRole>,
@@ -54,7 +54,7 @@ pub struct NodeView {
 
 /// An enrolment that no roster lists yet.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pending {
+pub(crate) struct Pending {
     pub enrolment: Signed,
     pub admission: Option<Signed>,
     pub address: Option<IpAddr>,
@@ -62,7 +62,7 @@ pub struct Pending {
 }
 
 /// Every node of the roster and every one that waits for it, by name.
-pub fn nodes(control: &Control, reports: &BTreeMap<NodeName, NodeReport>, now: ClockReading) -> Vec<NodeView> {
+pub(crate) fn nodes(control: &Control, reports: &BTreeMap<NodeName, NodeReport>, now: ClockReading) -> Vec<NodeView> {
     let state = control.state();
     let listed = state.roster.iter().flat_map(|r| &r.document().nodes).map(|n| &n.name);
     let names: BTreeSet<&NodeName> = listed.chain(state.pending().map(|(node, _)| node)).collect();
@@ -71,7 +71,7 @@ pub fn nodes(control: &Control, reports: &BTreeMap<NodeName, NodeReport>, now: C
 }
 
 /// One of them.
-pub fn node(
+pub(crate) fn node(
     control: &Control,
     name: &str,
     report: Option<&NodeReport>,
@@ -89,7 +89,7 @@ pub fn node(
 }
 
 /// Enrolments that no roster lists yet, each with its admission.
-pub fn pending(control: &Control) -> Vec<Pending> {
+pub(crate) fn pending(control: &Control) -> Vec<Pending> {
     let state = control.state();
     let pending = state.pending().map(|(node, enrolled)| Pending {
         enrolment: enrolled.enrolment.signed().clone(),

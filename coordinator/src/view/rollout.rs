@@ -15,7 +15,7 @@ use crate::control::{Control, ControlError, EndedRollout, Found};
 
 /// One line about a rollout.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RolloutSummary {
+pub(crate) struct RolloutSummary {
     pub plan: Digest,
     pub epoch: Epoch,
     pub seq: Seq,
@@ -31,7 +31,7 @@ pub struct RolloutSummary {
 
 /// Everything about a rollout but its documents.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RolloutDetail {
+pub(crate) struct RolloutDetail {
     pub summary: RolloutSummary,
     /// In the plan's order.
     pub tasks: Vec<TaskView>,
@@ -41,7 +41,7 @@ pub struct RolloutDetail {
 
 impl RolloutDetail {
     /// Whether nothing of it will change any more. A halted rollout goes on for as long as a node finishes what it began.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let granted = |t: &TaskView| matches!(t.state, Some(TaskState::Granted { .. }));
         self.summary.state.is_over() && !self.tasks.iter().any(granted)
     }
@@ -49,7 +49,7 @@ impl RolloutDetail {
 
 /// One task.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskView {
+pub(crate) struct TaskView {
     pub id: TaskId,
     pub node: NodeName,
     pub subject: NodeName,
@@ -66,7 +66,7 @@ pub struct TaskView {
 
 /// How a node was before the rollout disrupted it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BaselineView {
+pub(crate) struct BaselineView {
     pub node: NodeName,
     /// Unix milliseconds.
     pub taken_at_ms: u64,
@@ -78,7 +78,7 @@ pub struct BaselineView {
 
 /// The signed documents of a rollout.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Documents {
+pub(crate) struct Documents {
     pub plan: Signed,
     /// Of its tasks that arrived, in the plan's order.
     pub receipts: Vec<Signed>,
@@ -86,14 +86,14 @@ pub struct Documents {
 
 /// A rollout that was asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Shown {
+pub(crate) enum Shown {
     Detail(Box<RolloutDetail>),
     /// It left memory: [`ended`] makes its detail out of the ledger's records.
     Ended(EndedRollout),
 }
 
 /// Every rollout, oldest first.
-pub fn rollouts(control: &Control, now: Timestamp) -> Vec<RolloutSummary> {
+pub(crate) fn rollouts(control: &Control, now: Timestamp) -> Vec<RolloutSummary> {
     let state = control.state();
     let waits = state.sequencer.waits(now);
     let ended = state.all_ended().map(|r| (Some(*r.records.start()), of_ended(r)));
@@ -105,7 +105,7 @@ pub fn rollouts(control: &Control, now: Timestamp) -> Vec<RolloutSummary> {
 }
 
 /// One of them: by its plan's digest, a unique beginning of its digits, or its number.
-pub fn rollout(control: &Control, which: &str, now: Timestamp) -> Result<Shown, ControlError> {
+pub(crate) fn rollout(control: &Control, which: &str, now: Timestamp) -> Result<Shown, ControlError> {
     let view = match control.find_rollout(which)? {
         Found::InMemory(view) => view,
         Found::Ended(ended) => return Ok(Shown::Ended(ended)),
@@ -122,7 +122,7 @@ pub fn rollout(control: &Control, which: &str, now: Timestamp) -> Result<Shown, 
 }
 
 /// The documents of a rollout in memory.
-pub fn documents(control: &Control, detail: &RolloutDetail) -> Option<Documents> {
+pub(crate) fn documents(control: &Control, detail: &RolloutDetail) -> Option<Documents> {
     let (state, plan) = (control.state(), detail.summary.plan);
     let receipts = detail.tasks.iter().flat_map(|t| state.receipts.of_task(&plan, &t.id));
     let receipts = receipts.map(|r| r.signed().clone()).collect();
@@ -131,7 +131,7 @@ pub fn documents(control: &Control, detail: &RolloutDetail) -> Option<Documents>
 
 /// A rollout that left memory, out of the ledger's records that are named for it: what they amount to was verified when
 /// they were written or read.
-pub fn ended(ended: &EndedRollout, records: &[Record]) -> Option<(RolloutDetail, Documents)> {
+pub(crate) fn ended(ended: &EndedRollout, records: &[Record]) -> Option<(RolloutDetail, Documents)> {
     let mut sequencer = Sequencer::new(sequencer::Settings::default());
     let mut plan = None;
     let mut receipts: BTreeMap<TaskId, Vec<&Signed>> = BTreeMap::new();

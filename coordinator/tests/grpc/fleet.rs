@@ -26,7 +26,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Request, Status, transport::Channel};
 
 /// A coordinator that runs in this process.
-pub struct Running {
+pub(crate) struct Running {
     pub addresses: Addresses,
     pub folder: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
@@ -35,17 +35,17 @@ pub struct Running {
 
 impl Running {
     /// Starts one with an empty data folder.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap()).await
     }
 
     /// Starts one with what an earlier one left behind.
-    pub async fn start_in(folder: tempfile::TempDir) -> Self {
+    pub(crate) async fn start_in(folder: tempfile::TempDir) -> Self {
         Self::start_with(folder, |_| {}).await
     }
 
     /// Starts one with other settings than the usual.
-    pub async fn start_with(folder: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn start_with(folder: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::on_loopback(folder.path());
         settings.metrics_listen = Some(([127, 0, 0, 1], 0).into());
         change(&mut settings);
@@ -59,23 +59,23 @@ impl Running {
     }
 
     /// Stops it and hands back its data folder.
-    pub async fn stop(mut self) -> tempfile::TempDir {
+    pub(crate) async fn stop(mut self) -> tempfile::TempDir {
         drop(self.stop.take());
         self.task.await.unwrap().unwrap();
         self.folder
     }
 
-    pub fn setup_code(&self) -> SetupCode {
+    pub(crate) fn setup_code(&self) -> SetupCode {
         read_setup_code(self.folder.path())
     }
 }
 
-pub fn read_setup_code(folder: &Path) -> SetupCode {
+pub(crate) fn read_setup_code(folder: &Path) -> SetupCode {
     SetupCode::parse(&std::fs::read_to_string(folder.join("setup-code")).unwrap()).unwrap()
 }
 
 /// A coordinator and the keys of the people around it.
-pub struct Fleet {
+pub(crate) struct Fleet {
     pub coordinator: Option<Running>,
     pub pin: Digest,
     pub id: FleetId,
@@ -86,19 +86,19 @@ pub struct Fleet {
     born: Timestamp,
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     Timestamp::from_unix_seconds(since.as_secs())
 }
 
 impl Fleet {
     /// A fleet whose coordinator holds root 1.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::without_root().await.with_root().await
     }
 
     /// Installs root 1.
-    pub async fn with_root(self) -> Self {
+    pub(crate) async fn with_root(self) -> Self {
         let fleet = self;
         let code = fleet.coordinator().setup_code().code;
         let root = fleet.root();
@@ -112,12 +112,12 @@ impl Fleet {
     }
 
     /// A fleet whose coordinator is new.
-    pub async fn without_root() -> Self {
+    pub(crate) async fn without_root() -> Self {
         Self::around(Running::start().await).await
     }
 
     /// The keys of the people around a coordinator.
-    pub async fn around(coordinator: Running) -> Self {
+    pub(crate) async fn around(coordinator: Running) -> Self {
         let pin = coordinator_pin(&coordinator).await;
         Self {
             coordinator: Some(coordinator),
@@ -131,12 +131,12 @@ impl Fleet {
         }
     }
 
-    pub fn coordinator(&self) -> &Running {
+    pub(crate) fn coordinator(&self) -> &Running {
         self.coordinator.as_ref().unwrap()
     }
 
     /// Stops the coordinator and starts it again on the same folder.
-    pub async fn restart(&mut self, between: impl FnOnce(&Path)) {
+    pub(crate) async fn restart(&mut self, between: impl FnOnce(&Path)) {
         let folder = self.coordinator.take().unwrap().stop().await;
         between(folder.path());
         self.coordinator = Some(Running::start_in(folder).await);
@@ -153,44 +153,44 @@ impl Fleet {
         Root { coordinator_ca: vec![self.pin], ..made::root(self.born, signers) }
     }
 
-    pub fn root(&self) -> Signed {
+    pub(crate) fn root(&self) -> Signed {
         signed(DocumentKind::Root, &self.unsigned_root(), &[&self.admin])
     }
 
     /// The coordinator at one of its addresses, trusted by its pin.
-    pub fn at(&self, address: std::net::SocketAddr) -> Coordinator {
+    pub(crate) fn at(&self, address: std::net::SocketAddr) -> Coordinator {
         Coordinator { address: address.to_string(), pins: vec![self.pin], time_floor: Timestamp::from_unix_seconds(0) }
     }
 
-    pub async fn admin_channel(&self) -> BoundChannel {
+    pub(crate) async fn admin_channel(&self) -> BoundChannel {
         connect_bound(&self.at(self.coordinator().addresses.admin), None).await.unwrap()
     }
 
     /// A client without a session.
-    pub async fn admin_client(&self) -> AdminClient<Channel> {
+    pub(crate) async fn admin_client(&self) -> AdminClient<Channel> {
         AdminClient::new(self.admin_channel().await.channel)
     }
 
     /// A client that is logged in with that key.
-    pub async fn login(&self, key: &PrivateKey) -> Result<Admin, Status> {
+    pub(crate) async fn login(&self, key: &PrivateKey) -> Result<Admin, Status> {
         Admin::login(self.admin_channel().await, key).await
     }
 
     /// A token that the coordinator does not know.
-    pub fn new_token(&self, uses: u32, role: ClusterRole) -> Token {
+    pub(crate) fn new_token(&self, uses: u32, role: ClusterRole) -> Token {
         let key = fresh_key();
         let admission = made::admission(&self.unsigned_root(), now(), public(&key));
         Token { key, admission: Admission { uses, role, ..admission } }
     }
 
     /// Makes a token and hands in its admission.
-    pub async fn token(&self, uses: u32, role: ClusterRole) -> Token {
+    pub(crate) async fn token(&self, uses: u32, role: ClusterRole) -> Token {
         let token = self.new_token(uses, role);
         self.submit(&token.admission).await.unwrap();
         token
     }
 
-    pub async fn submit(&self, admission: &Admission) -> Result<v1::DocumentReply, Status> {
+    pub(crate) async fn submit(&self, admission: &Admission) -> Result<v1::DocumentReply, Status> {
         let mut admin = self.login(&self.admin).await?;
         let document = signed(DocumentKind::Admission, admission, &[&self.admin]);
         let request = admin.with_session(document.into());
@@ -198,7 +198,7 @@ impl Fleet {
     }
 
     /// Signs and hands in a roster of these nodes.
-    pub async fn approve(&mut self, nodes: &[(&Node, ClusterRole, RosterStatus)]) -> Roster {
+    pub(crate) async fn approve(&mut self, nodes: &[(&Node, ClusterRole, RosterStatus)]) -> Roster {
         self.roster_version += 1;
         let nodes = nodes.iter().map(|(node, role, status)| RosterNode { status: *status, ..node.listed(*role) });
         let roster = made::roster(&self.unsigned_root(), now(), nodes.collect());
@@ -210,19 +210,19 @@ impl Fleet {
         roster
     }
 
-    pub async fn enrol(&self, node: &Node, token: &Token) -> Result<v1::EnrolResponse, Status> {
+    pub(crate) async fn enrol(&self, node: &Node, token: &Token) -> Result<v1::EnrolResponse, Status> {
         let document = node.enrolment(token);
         self.enrol_with(node, document).await
     }
 
-    pub async fn enrol_with(&self, node: &Node, document: Signed) -> Result<v1::EnrolResponse, Status> {
+    pub(crate) async fn enrol_with(&self, node: &Node, document: Signed) -> Result<v1::EnrolResponse, Status> {
         let channel = connect(&self.at(self.coordinator().addresses.enrolment), None).await.unwrap();
         let request = v1::EnrolRequest { enrolment: Some(document.into()), certificate_request: node.request() };
         EnrolmentClient::new(channel).enrol(request).await.map(tonic::Response::into_inner)
     }
 
     /// A client with the node's certificate.
-    pub async fn agent(&self, node: &Node, chain: &[Vec<u8>]) -> AgentClient<Channel> {
+    pub(crate) async fn agent(&self, node: &Node, chain: &[Vec<u8>]) -> AgentClient<Channel> {
         let identity = ClientIdentity {
             chain: chain.iter().cloned().map(CertificateDer::from).collect(),
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(node.tls.serialize_der())),
@@ -232,7 +232,7 @@ impl Fleet {
     }
 
     /// The ledger's records so far.
-    pub async fn ledger(&self) -> Vec<hostler_plan::ledger::Record> {
+    pub(crate) async fn ledger(&self) -> Vec<hostler_plan::ledger::Record> {
         let mut admin = self.login(&self.admin).await.unwrap();
         let request = admin.with_session(v1::ExportLedgerRequest { from_index: 0 });
         let mut chunks = admin.client.export_ledger(request).await.unwrap().into_inner();
@@ -258,14 +258,14 @@ async fn coordinator_pin(coordinator: &Running) -> Digest {
 }
 
 /// A logged-in admin.
-pub struct Admin {
+pub(crate) struct Admin {
     pub client: AdminClient<Channel>,
     pub session: String,
     pub login: v1::LoginResponse,
 }
 
 impl Admin {
-    pub async fn login(channel: BoundChannel, key: &PrivateKey) -> Result<Self, Status> {
+    pub(crate) async fn login(channel: BoundChannel, key: &PrivateKey) -> Result<Self, Status> {
         let mut client = AdminClient::new(channel.channel.clone());
         let nonce = client.challenge(v1::ChallengeRequest {}).await?.into_inner().nonce;
         let request = answer(key, &nonce, channel.certificate().unwrap());
@@ -273,30 +273,30 @@ impl Admin {
         Ok(Self { client, session: login.session.clone(), login })
     }
 
-    pub fn with_session<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn with_session<T>(&self, message: T) -> Request<T> {
         with_session(message, &self.session)
     }
 }
 
-pub fn with_session<T>(message: T, session: &str) -> Request<T> {
+pub(crate) fn with_session<T>(message: T, session: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert(SESSION_METADATA, session.parse().unwrap());
     request
 }
 
-pub fn answer(key: &PrivateKey, nonce: &[u8], certificate: Digest) -> v1::LoginRequest {
+pub(crate) fn answer(key: &PrivateKey, nonce: &[u8], certificate: Digest) -> v1::LoginRequest {
     let signature = sign(key, DocumentKind::Login, &login_bytes(nonce, certificate)).unwrap();
     v1::LoginRequest { nonce: nonce.to_vec(), public_key: public(key).to_string(), signature }
 }
 
 /// A token with its private half.
-pub struct Token {
+pub(crate) struct Token {
     pub key: PrivateKey,
     pub admission: Admission,
 }
 
 /// A machine that wants to be a node.
-pub struct Node {
+pub(crate) struct Node {
     pub name: NodeName,
     pub key: PrivateKey,
     pub seal_key: String,
@@ -304,13 +304,13 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(node: &str) -> Self {
+    pub(crate) fn new(node: &str) -> Self {
         let key = fresh_key();
         let seal_key = STANDARD.encode(Digest::of(public(&key).to_string().as_bytes()).as_bytes());
         Self { name: name(node), key, seal_key, tls: KeyPair::generate().unwrap() }
     }
 
-    pub fn request(&self) -> Vec<u8> {
+    pub(crate) fn request(&self) -> Vec<u8> {
         CertificateParams::default().serialize_request(&self.tls).unwrap().der().to_vec()
     }
 
@@ -319,7 +319,7 @@ impl Node {
         RosterNode { seal_key: self.seal_key.clone(), ..made::node(self.name.as_str(), public(&self.key), role) }
     }
 
-    pub fn enrolment(&self, token: &Token) -> Signed {
+    pub(crate) fn enrolment(&self, token: &Token) -> Signed {
         let node = self.listed(token.admission.role);
         let enrolment = Enrolment {
             tls_key: Digest::of(&self.tls.subject_public_key_info()),

@@ -16,16 +16,16 @@ use tonic::{Status, Streaming};
 
 use crate::fleet::{Fleet, Node, now};
 
-pub const BOOT: &str = "11111111-2222-3333-4444-555555555555";
+pub(crate) const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 
 /// A node's end of its stream.
-pub struct Stream {
+pub(crate) struct Stream {
     to: mpsc::Sender<FromAgent>,
     from: Streaming<ToAgent>,
 }
 
 impl Stream {
-    pub async fn open(fleet: &Fleet, node: &Node, chain: &[Vec<u8>], hello: v1::Hello) -> Self {
+    pub(crate) async fn open(fleet: &Fleet, node: &Node, chain: &[Vec<u8>], hello: v1::Hello) -> Self {
         let mut agent = fleet.agent(node, chain).await;
         let (to, receiver) = mpsc::channel(16);
         to.send(FromAgent { message: Some(from_agent::Message::Hello(hello)) }).await.unwrap();
@@ -33,18 +33,18 @@ impl Stream {
         Self { to, from }
     }
 
-    pub async fn send(&self, message: from_agent::Message) {
+    pub(crate) async fn send(&self, message: from_agent::Message) {
         self.to.send(FromAgent { message: Some(message) }).await.unwrap();
     }
 
     /// The next message, or how the stream ended.
-    pub async fn next(&mut self) -> Result<Option<Message>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Message>, Status> {
         let next = tokio::time::timeout(Duration::from_secs(20), self.from.message()).await;
         Ok(next.expect("the coordinator says something")?.and_then(|m| m.message))
     }
 
     /// The next message of a kind; others are passed over.
-    pub async fn expect<T>(&mut self, wanted: impl Fn(Message) -> Option<T>) -> T {
+    pub(crate) async fn expect<T>(&mut self, wanted: impl Fn(Message) -> Option<T>) -> T {
         loop {
             let message = self.next().await.unwrap().expect("the stream goes on");
             if let Some(found) = wanted(message) {
@@ -53,27 +53,27 @@ impl Stream {
         }
     }
 
-    pub async fn grant(&mut self) -> v1::TaskGrant {
+    pub(crate) async fn grant(&mut self) -> v1::TaskGrant {
         self.expect(|m| if let Message::Grant(g) = m { Some(g) } else { None }).await
     }
 
-    pub async fn acknowledged(&mut self) -> String {
+    pub(crate) async fn acknowledged(&mut self) -> String {
         self.expect(|m| if let Message::ReceiptAcknowledged(a) = m { Some(a.digest) } else { None }).await
     }
 }
 
-pub fn hello() -> v1::Hello {
+pub(crate) fn hello() -> v1::Hello {
     v1::Hello { agent_version: "0.1.0".into(), boot_id: BOOT.into(), ..v1::Hello::default() }
 }
 
 /// A fleet of nodes that are in the roster, with their certificates.
-pub struct Ready {
+pub(crate) struct Ready {
     pub fleet: Fleet,
     pub nodes: Vec<(Node, Vec<Vec<u8>>)>,
     roster: Roster,
 }
 
-pub async fn ready(names: &[&str]) -> Ready {
+pub(crate) async fn ready(names: &[&str]) -> Ready {
     let mut fleet = Fleet::start().await;
     let token = fleet.token(9, ClusterRole::Worker).await;
     let mut nodes = Vec::new();
@@ -89,7 +89,7 @@ pub async fn ready(names: &[&str]) -> Ready {
 
 impl Ready {
     /// One no-op task per node, one after the other.
-    pub fn plan(&self, seq: u64, beside: &[&Signed]) -> Plan {
+    pub(crate) fn plan(&self, seq: u64, beside: &[&Signed]) -> Plan {
         let plan = made::plan(&self.roster, now(), seq);
         let beside =
             beside.iter().map(|s| PlanRef { seq: json::parse::<Plan>(&s.bytes).unwrap().seq, digest: s.digest() });
@@ -104,23 +104,23 @@ impl Ready {
         }
     }
 
-    pub fn signed(&self, plan: &Plan) -> Signed {
+    pub(crate) fn signed(&self, plan: &Plan) -> Signed {
         signed(DocumentKind::Plan, plan, &[&self.fleet.admin])
     }
 
-    pub async fn submit(&self, plan: &Signed) -> Result<v1::DocumentReply, Status> {
+    pub(crate) async fn submit(&self, plan: &Signed) -> Result<v1::DocumentReply, Status> {
         let mut admin = self.fleet.login(&self.fleet.operator).await.unwrap();
         let request = admin.with_session(plan.clone().into());
         admin.client.submit_plan(request).await.map(tonic::Response::into_inner)
     }
 
-    pub async fn rollout(&self, which: &str) -> v1::RolloutDetail {
+    pub(crate) async fn rollout(&self, which: &str) -> v1::RolloutDetail {
         let mut admin = self.fleet.login(&self.fleet.viewer).await.unwrap();
         let request = admin.with_session(v1::GetRolloutRequest { rollout: which.into() });
         admin.client.get_rollout(request).await.unwrap().into_inner()
     }
 
-    pub async fn control(&self, action: impl Into<i32>) -> Result<tonic::Response<v1::Empty>, Status> {
+    pub(crate) async fn control(&self, action: impl Into<i32>) -> Result<tonic::Response<v1::Empty>, Status> {
         let mut admin = self.fleet.login(&self.fleet.operator).await.unwrap();
         let request = v1::ControlRolloutRequest {
             rollout: "1".into(),
@@ -133,11 +133,11 @@ impl Ready {
     }
 
     /// The receipt of a node for what it was granted.
-    pub fn receipt(&self, node: usize, grant: &v1::TaskGrant, counter: u64, previous: Option<Digest>) -> Signed {
+    pub(crate) fn receipt(&self, node: usize, grant: &v1::TaskGrant, counter: u64, previous: Option<Digest>) -> Signed {
         self.receipt_with(node, grant, counter, previous, Outcome::Succeeded {})
     }
 
-    pub fn receipt_with(
+    pub(crate) fn receipt_with(
         &self,
         node: usize,
         grant: &v1::TaskGrant,

@@ -1,7 +1,7 @@
 //! kubeadm: only where its files lie. Its clusters are tended, but not made, joined or upgraded yet.
 
 /// The administrator's.
-pub const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
+pub(super) const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
 
 /// The kubelet's own.
-pub const KUBELET_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
+pub(super) const KUBELET_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";

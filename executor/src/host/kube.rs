@@ -37,7 +37,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(40);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// An API server, with the credentials of a kubeconfig file.
-pub struct KubeCluster {
+pub(super) struct KubeCluster {
     kubeconfig: PathBuf,
     runtime: tokio::runtime::Handle,
     _alive: tokio::sync::oneshot::Sender<()>,
@@ -53,7 +53,7 @@ impl std::fmt::Debug for KubeCluster {
 
 impl KubeCluster {
     /// A cluster whose credentials lie in this file. Nothing is sent yet.
-    pub fn new(kubeconfig: PathBuf) -> Result<Self, ClusterError> {
+    pub(super) fn new(kubeconfig: PathBuf) -> Result<Self, ClusterError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

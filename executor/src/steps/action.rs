@@ -25,7 +25,7 @@ use crate::{
 /// *Check* says whether the machine is already so. *Apply* changes it. *Verify* asks the machine, never the tool that
 /// made the change. A check that says `Done` ends a step; after a restart that is what keeps anything from being done
 /// twice.
-pub trait Action {
+pub(crate) trait Action {
     /// Before anything of a task is touched: what can be seen from here already that will not work.
     fn preflight(&self, _: &mut StepContext<'_>) -> Result<(), StepError> {
         Ok(())
@@ -57,7 +57,7 @@ pub trait Action {
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Check {
+pub(crate) enum Check {
     /// Already so; one sentence about what was seen.
     Done(String),
     /// Can be applied.
@@ -68,7 +68,7 @@ pub enum Check {
 
 /// Why a step ended without its goal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StepError {
+pub(crate) enum StepError {
     Failed(String),
     Blocked {
         reason: String,
@@ -115,7 +115,7 @@ impl From<Interruption> for StepError {
 
 /// What a step may see and use.
 #[derive(Debug)]
-pub struct StepContext<'a> {
+pub(crate) struct StepContext<'a> {
     pub disk: &'a Disk,
     pub keys: &'a Keys,
     pub plan: &'a Verified<Plan>,
@@ -132,12 +132,12 @@ pub struct StepContext<'a> {
 }
 
 impl StepContext<'_> {
-    pub fn host(&self) -> &dyn Host {
+    pub(crate) fn host(&self) -> &dyn Host {
         &*self.control.host
     }
 
     /// The cluster's API, which not every node may use.
-    pub fn cluster(&self) -> Result<&dyn Cluster, StepError> {
+    pub(crate) fn cluster(&self) -> Result<&dyn Cluster, StepError> {
         self.control.host.cluster().ok_or_else(|| {
             StepError::Failed(format!(
                 "{} acts on the cluster, and this node holds no credentials for its API server; plan it on a server",
@@ -147,31 +147,31 @@ impl StepContext<'_> {
     }
 
     /// The name of the node that the task is about.
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         self.task.subject.as_str()
     }
 
     /// The operation's name, as documents write it.
-    pub fn op(&self) -> &'static str {
+    pub(crate) fn op(&self) -> &'static str {
         self.task.steps.get(self.step).map_or("", Step::op)
     }
 
     /// Blocks for at most that much of the host's time; ends early with an error when the task must not go on.
-    pub fn pause(&mut self, at_most: Duration) -> Result<(), StepError> {
+    pub(crate) fn pause(&mut self, at_most: Duration) -> Result<(), StepError> {
         Ok(self.control.pause(at_most)?)
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.control.host.now()
     }
 
     /// When this step was first tried; now, before that.
-    pub fn began(&self) -> Timestamp {
+    pub(crate) fn began(&self) -> Timestamp {
         self.first_attempt.as_ref().map_or_else(|| self.now(), |(_, at)| *at)
     }
 
     /// Tells people what goes on, if it is news.
-    pub fn say(&self, sentence: impl Into<String>) {
+    pub(crate) fn say(&self, sentence: impl Into<String>) {
         let sentence = sentence.into();
         self.control.say(Progress {
             plan: self.plan.digest(),
@@ -183,12 +183,12 @@ impl StepContext<'_> {
     }
 
     /// A fact for the receipt.
-    pub fn observe(&mut self, name: &str, value: impl Into<String>) {
+    pub(crate) fn observe(&mut self, name: &str, value: impl Into<String>) {
         self.observations.push(Observation { name: name.to_owned(), value: value.into() });
     }
 
     /// An artifact of the plan by its name.
-    pub fn artifact(&self, name: &ArtifactName) -> Result<hostler_plan::document::Artifact, StepError> {
+    pub(crate) fn artifact(&self, name: &ArtifactName) -> Result<hostler_plan::document::Artifact, StepError> {
         let found = self.plan.document().artifact(name).cloned();
         found.ok_or_else(|| StepError::Failed(format!("the plan has no artifact {name}")))
     }

@@ -1,10 +1,10 @@
 //! Steps on the machine itself: files, kernel, packages, units, artifacts, reboot.
 
-pub mod artifact;
+pub(super) mod artifact;
 mod file;
 mod module;
 mod noop;
 mod package;
-pub mod reboot;
+pub(super) mod reboot;
 mod sysctl;
 mod unit;

@@ -33,7 +33,7 @@ const SEALED: &str = "sealed_join_secret";
 const MAX_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Whether this machine is a member in that role at that version, or can become one.
-pub fn check_member<D: Distribution>(
+pub(super) fn check_member<D: Distribution>(
     version: Version,
     role: ClusterRole,
     context: &mut StepContext<'_>,
@@ -57,7 +57,7 @@ pub fn check_member<D: Distribution>(
 }
 
 /// Installs the distribution, as the first server or with the secret of the task that admitted this node.
-pub fn install<D: Distribution>(
+pub(super) fn install<D: Distribution>(
     artifact: &ArtifactName,
     role: ClusterRole,
     join: Option<(&str, &TaskId)>,
@@ -70,7 +70,10 @@ pub fn install<D: Distribution>(
 }
 
 /// Whether this machine runs that version, or can be brought to it.
-pub fn check_upgrade<D: Distribution>(version: Version, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+pub(super) fn check_upgrade<D: Distribution>(
+    version: Version,
+    context: &mut StepContext<'_>,
+) -> Result<Check, StepError> {
     let name = D::NAME;
     let running = D::status(context.host())?.running;
     if running == Some(version) {
@@ -94,13 +97,19 @@ pub fn check_upgrade<D: Distribution>(version: Version, context: &mut StepContex
 }
 
 /// Brings the distribution to the version of the artifact.
-pub fn upgrade<D: Distribution>(artifact: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepError> {
+pub(super) fn upgrade<D: Distribution>(
+    artifact: &ArtifactName,
+    context: &mut StepContext<'_>,
+) -> Result<(), StepError> {
     let artifact = staged(artifact, context)?;
     Ok(D::upgrade(context.host(), &artifact)?)
 }
 
 /// Waits until this version runs, whatever lies on the disk.
-pub fn await_running<D: Distribution>(version: Version, context: &mut StepContext<'_>) -> Result<String, StepError> {
+pub(super) fn await_running<D: Distribution>(
+    version: Version,
+    context: &mut StepContext<'_>,
+) -> Result<String, StepError> {
     let (name, journal) = (D::NAME, D::JOURNAL);
     let began = context.now();
     let mut other: Option<(Version, Timestamp)> = None;
@@ -141,7 +150,7 @@ pub fn await_running<D: Distribution>(version: Version, context: &mut StepContex
 }
 
 /// Makes a join secret for the task's subject and seals it to the subject's key: the ciphertext travels in the receipt.
-pub fn admit<D: Distribution>(lifetime: Duration, context: &mut StepContext<'_>) -> Result<(), StepError> {
+pub(super) fn admit<D: Distribution>(lifetime: Duration, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let subject = &context.task.subject;
     let Some(node) = context.roster.document().active(subject) else {
         return Err(StepError::Failed(format!("expected {subject} active in the roster, found it is not")));

@@ -17,10 +17,10 @@ use crate::host::{
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a replacement
 /// is Ready a few seconds later. Budgets count as Kubernetes' controller does.
 #[derive(Debug)]
-pub struct TestCluster(Mutex<State>);
+pub(crate) struct TestCluster(Mutex<State>);
 
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     pub now: Timestamp,
     pub nodes: Vec<Node>,
     pub pods: Vec<Pod>,
@@ -41,7 +41,7 @@ pub struct State {
     uid: u64,
 }
 
-pub fn node(name: &str) -> Node {
+pub(crate) fn node(name: &str) -> Node {
     Node {
         name: name.into(),
         resource_version: "1".into(),
@@ -58,7 +58,7 @@ pub fn node(name: &str) -> Node {
 }
 
 /// A Ready pod of a ReplicaSet `owner` on a node, labelled `app=owner`.
-pub fn pod(name: &str, owner: &str, node: &str) -> Pod {
+pub(crate) fn pod(name: &str, owner: &str, node: &str) -> Pod {
     Pod {
         key: PodKey { namespace: "shop".into(), name: name.into(), uid: format!("uid-{name}") },
         node: Some(node.into()),
@@ -83,7 +83,7 @@ pub fn pod(name: &str, owner: &str, node: &str) -> Pod {
 }
 
 impl TestCluster {
-    pub fn new(now: Timestamp, nodes: &[&str]) -> Self {
+    pub(crate) fn new(now: Timestamp, nodes: &[&str]) -> Self {
         Self(Mutex::new(State {
             now,
             nodes: nodes.iter().map(|n| node(n)).collect(),
@@ -102,19 +102,19 @@ impl TestCluster {
         }))
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Time passes.
-    pub fn at(&self, now: Timestamp) {
+    pub(crate) fn at(&self, now: Timestamp) {
         self.state().advance(now);
     }
 }
 
 impl State {
     /// Pods of a controller with so many replicas, one per given node.
-    pub fn deploy(&mut self, owner: &str, nodes: &[&str]) {
+    pub(crate) fn deploy(&mut self, owner: &str, nodes: &[&str]) {
         for (index, node) in nodes.iter().enumerate() {
             self.pods.push(pod(&format!("{owner}-{index}"), owner, node));
         }
@@ -122,7 +122,7 @@ impl State {
         self.scales.insert(owner.into(), Scale { replicas, max_replicas: None });
     }
 
-    pub fn protect(&mut self, owner: &str, limit: BudgetLimit) {
+    pub(crate) fn protect(&mut self, owner: &str, limit: BudgetLimit) {
         self.budgets.push(Budget {
             namespace: "shop".into(),
             name: owner.into(),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-pub use hostler_fixtures::artifact;
+pub(crate) use hostler_fixtures::artifact;
 use hostler_fixtures::{self as made, fresh_key, public, signed, signed_bytes, signer};
 use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, Receipt, Root, Roster, RosterNode, Signed, SignerRole, Strategy, Task},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A fleet of two nodes, `w1` (under test) and `s1`, with one admin.
-pub struct Fleet {
+pub(crate) struct Fleet {
     pub admin: PrivateKey,
     pub s1: PrivateKey,
     pub directory: tempfile::TempDir,
@@ -38,7 +38,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// A fleet whose node `w1` has just enrolled into a fresh directory.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (admin, s1) = (fresh_key(), fresh_key());
         let directory = tempfile::tempdir().unwrap();
         let now = crate::build_time().plus(Duration::from_secs(3600)).whole_seconds();
@@ -72,7 +72,7 @@ impl Fleet {
     }
 
     /// A process of the node's executor on this machine.
-    pub fn executor(
+    pub(crate) fn executor(
         &self,
         machine: &Arc<Machine>,
     ) -> Result<(Executor, RequestSender, Arc<ExecutorStatus>, Arc<Disk>), ExecutorError> {
@@ -86,7 +86,7 @@ impl Fleet {
     }
 
     /// A process that dies at the write number `point` if `dies`; none when it dies while it opens.
-    pub fn executor_that_may_die(
+    pub(crate) fn executor_that_may_die(
         &self,
         machine: &Arc<Machine>,
         point: i64,
@@ -105,7 +105,7 @@ impl Fleet {
     }
 
     /// A plan with one task `w1.work` of these steps, and whatever `change` makes of it before it is signed.
-    pub fn plan(&self, seq: u64, steps: Vec<Step>, change: impl FnOnce(&mut Plan)) -> Signed {
+    pub(crate) fn plan(&self, seq: u64, steps: Vec<Step>, change: impl FnOnce(&mut Plan)) -> Signed {
         let roster: Roster = json::parse(&self.roster.bytes).unwrap();
         let mut plan = Plan {
             kind: PlanKind::Upgrade,
@@ -122,21 +122,21 @@ impl Fleet {
         signed(DocumentKind::Plan, &plan, &[&self.admin])
     }
 
-    pub fn sign(&self, kind: DocumentKind, bytes: Vec<u8>) -> Signed {
+    pub(crate) fn sign(&self, kind: DocumentKind, bytes: Vec<u8>) -> Signed {
         signed_bytes(kind, bytes, &[&self.admin])
     }
 
     /// A receipt of `s1`.
-    pub fn receipt_of_s1(&self, receipt: &Receipt) -> Signed {
+    pub(crate) fn receipt_of_s1(&self, receipt: &Receipt) -> Signed {
         signed(DocumentKind::Receipt, receipt, &[&self.s1])
     }
 
-    pub fn grant(plan: &Signed, task: &str, grant: u64) -> Grant {
+    pub(crate) fn grant(plan: &Signed, task: &str, grant: u64) -> Grant {
         Grant { plan: plan.digest(), task: TaskId::new(task).unwrap(), grant, lease_seconds: 600, receipts: vec![] }
     }
 }
 
-pub fn task(id: &str, node: &str, subject: &str, after: &[&str], steps: Vec<Step>) -> Task {
+pub(crate) fn task(id: &str, node: &str, subject: &str, after: &[&str], steps: Vec<Step>) -> Task {
     Task { subject: made::name(subject), disrupts: true, ..made::task(id, node, after, steps) }
 }
 

@@ -27,13 +27,13 @@ const RUNNING: &str = "/proc/731/exe";
 
 /// A machine in memory. Its clock moves only while somebody waits.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     inner: Mutex<Inner>,
     pub cluster: Option<TestCluster>,
 }
 
 #[derive(Debug)]
-pub struct Inner {
+pub(crate) struct Inner {
     pub now: Timestamp,
     pub synchronised: bool,
     pub boot: u32,
@@ -55,7 +55,7 @@ pub struct Inner {
 }
 
 impl Machine {
-    pub fn new(now: Timestamp) -> Self {
+    pub(crate) fn new(now: Timestamp) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 now,
@@ -76,12 +76,12 @@ impl Machine {
         }
     }
 
-    pub fn with_cluster(mut self, cluster: TestCluster) -> Self {
+    pub(crate) fn with_cluster(mut self, cluster: TestCluster) -> Self {
         self.cluster = Some(cluster);
         self
     }
 
-    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
         // A test's "process" may have died with the lock in its hand.
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -9,27 +9,27 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-pub fn at(seconds: u64) -> Now {
+pub(crate) fn at(seconds: u64) -> Now {
     Now { elapsed: Duration::from_secs(seconds), unix_ms: UNIX_MS + seconds * 1000 }
 }
 
-pub fn facts(folder: &Path) -> Facts {
+pub(crate) fn facts(folder: &Path) -> Facts {
     Facts::new(Source::recorded(folder).expect("a recorded machine"))
 }
 
 /// One reading of an untouched machine.
-pub fn read(name: &str) -> Reading {
+pub(crate) fn read(name: &str) -> Reading {
     let mut facts = facts(&machine(name));
     facts.tick(at(0));
     facts.wait_for_helpers(Duration::from_secs(20)).clone()
 }
 
-pub fn write(folder: &tempfile::TempDir, path: &str, text: &str) {
+pub(crate) fn write(folder: &tempfile::TempDir, path: &str, text: &str) {
     let path = folder.path().join(path);
     fs::create_dir_all(path.parent().expect("a path below the folder")).expect("a folder");
     fs::write(path, text).expect("a file");
 }
 
-pub fn failed(facts: &Facts) -> Vec<&'static str> {
+pub(crate) fn failed(facts: &Facts) -> Vec<&'static str> {
     facts.states().filter(|(_, state)| matches!(state, State::Failed(_))).map(|(name, _)| name).collect()
 }

@@ -35,11 +35,11 @@ pub(super) struct Tally<'s> {
 }
 
 impl<'s> Tally<'s> {
-    pub fn new(s: &'s Sequencer, now: Timestamp) -> Self {
+    pub(super) fn new(s: &'s Sequencer, now: Timestamp) -> Self {
         Self { s, now, holding: OnceCell::new(), granted: BTreeMap::new(), begun: BTreeMap::new() }
     }
 
-    pub fn count(&mut self, arrival: Arrival, rollout: &Rollout, task: &Task) {
+    pub(super) fn count(&mut self, arrival: Arrival, rollout: &Rollout, task: &Task) {
         *self.granted.entry(task.node.clone()).or_default() += 1;
         if task.disrupts {
             let why = Unavailable::Disrupted { seq: rollout.plan.seq, task: Some(task.id.clone()) };

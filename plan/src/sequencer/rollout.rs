@@ -79,11 +79,11 @@ pub(super) struct TaskRecord {
 }
 
 impl TaskRecord {
-    pub fn succeeded(&self) -> bool {
+    pub(super) fn succeeded(&self) -> bool {
         matches!(&self.state, TaskState::Ended { outcome, .. } if outcome.is_success())
     }
 
-    pub fn failure(&self) -> Option<&Outcome> {
+    pub(super) fn failure(&self) -> Option<&Outcome> {
         match &self.state {
             TaskState::Ended { outcome, .. } if !outcome.is_success() => Some(outcome),
             TaskState::Ended { .. } | TaskState::Waiting | TaskState::Granted { .. } | TaskState::Expired { .. } => {
@@ -100,13 +100,13 @@ impl TaskRecord {
     }
 
     /// Whether its node may be at work: granted, or silent since its lease ran out.
-    pub fn in_flight(&self) -> bool {
+    pub(super) fn in_flight(&self) -> bool {
         matches!(self.state, TaskState::Granted { .. } | TaskState::Expired { .. })
     }
 }
 
 impl Rollout {
-    pub fn new(digest: Digest, plan: Plan, received: Timestamp) -> Self {
+    pub(super) fn new(digest: Digest, plan: Plan, received: Timestamp) -> Self {
         let index: BTreeMap<TaskId, usize> = plan.tasks.iter().enumerate().map(|(i, t)| (t.id.clone(), i)).collect();
         let mut subjects: BTreeMap<NodeName, Vec<usize>> = BTreeMap::new();
         for (i, task) in plan.tasks.iter().enumerate() {
@@ -135,16 +135,16 @@ impl Rollout {
         }
     }
 
-    pub fn tasks(&self) -> &[TaskRecord] {
+    pub(super) fn tasks(&self) -> &[TaskRecord] {
         &self.tasks
     }
 
     /// Each task with its record.
-    pub fn each(&self) -> impl Iterator<Item = (&Task, &TaskRecord)> {
+    pub(super) fn each(&self) -> impl Iterator<Item = (&Task, &TaskRecord)> {
         self.plan.tasks.iter().zip(&self.tasks)
     }
 
-    pub fn set_state(&mut self, task: usize, state: TaskState) {
+    pub(super) fn set_state(&mut self, task: usize, state: TaskState) {
         let record = &mut self.tasks[task];
         let had_succeeded = record.succeeded();
         record.was_granted |= matches!(state, TaskState::Granted { .. });
@@ -169,63 +169,63 @@ impl Rollout {
         put(&mut self.counts.ready, task, ready);
     }
 
-    pub fn set_progress(&mut self, task: usize, progress: Option<String>) {
+    pub(super) fn set_progress(&mut self, task: usize, progress: Option<String>) {
         self.tasks[task].progress = progress;
     }
 
     /// Waiting tasks that come after nothing that has not succeeded.
-    pub fn ready(&self) -> &BTreeSet<usize> {
+    pub(super) fn ready(&self) -> &BTreeSet<usize> {
         &self.counts.ready
     }
 
     /// Tasks whose nodes may be at work.
-    pub fn in_flight(&self) -> &BTreeSet<usize> {
+    pub(super) fn in_flight(&self) -> &BTreeSet<usize> {
         &self.counts.in_flight
     }
 
     /// The first task that failed.
-    pub fn failed(&self) -> Option<usize> {
+    pub(super) fn failed(&self) -> Option<usize> {
         self.counts.failed.first().copied()
     }
 
-    pub fn all_succeeded(&self) -> bool {
+    pub(super) fn all_succeeded(&self) -> bool {
         self.counts.succeeded == self.tasks.len()
     }
 
     /// Of the tasks that this one comes after, the first one that has not succeeded.
-    pub fn comes_after(&self, task: usize) -> Option<usize> {
+    pub(super) fn comes_after(&self, task: usize) -> Option<usize> {
         self.order.after[task].iter().copied().find(|&earlier| !self.tasks[earlier].succeeded())
     }
 
     /// Whether nothing that the ledger may still hold can change it: it is over, and no node that was granted a task owes
     /// a receipt.
-    pub fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         let owes = |record: &TaskRecord| record.was_granted && !matches!(record.state, TaskState::Ended { .. });
         self.is_over() && !self.tasks.iter().any(owes)
     }
 
-    pub fn order(&self) -> (Epoch, Seq) {
+    pub(super) fn order(&self) -> (Epoch, Seq) {
         (self.plan.epoch, self.plan.seq)
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.end.is_some()
     }
 
-    pub fn task_index(&self, id: &TaskId) -> Option<usize> {
+    pub(super) fn task_index(&self, id: &TaskId) -> Option<usize> {
         self.index.get(id).copied()
     }
 
-    pub fn target_key(&self, node: &NodeName) -> Option<&Fingerprint> {
+    pub(super) fn target_key(&self, node: &NodeName) -> Option<&Fingerprint> {
         self.target_keys.get(node)
     }
 
-    pub fn lists_beside(&self, other: &Rollout) -> bool {
+    pub(super) fn lists_beside(&self, other: &Rollout) -> bool {
         self.plan.beside.contains(&PlanRef { seq: other.plan.seq, digest: other.digest })
     }
 
     /// Whether a responder's drain takes precedence over it.
-    pub fn yields_to_drains(&self) -> bool {
+    pub(super) fn yields_to_drains(&self) -> bool {
         match self.plan.kind {
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => true,
             PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon => false,
@@ -233,7 +233,7 @@ impl Rollout {
     }
 
     /// Whether a disrupting task about `subject` may have begun and the subject is not done yet.
-    pub fn disrupts_now(&self, subject: &NodeName) -> bool {
+    pub(super) fn disrupts_now(&self, subject: &NodeName) -> bool {
         let Some(tasks) = self.subjects.get(subject) else { return false };
         let begun = tasks.iter().any(|&i| self.plan.tasks[i].disrupts && self.tasks[i].was_granted);
         let flying = tasks.iter().any(|&i| self.tasks[i].in_flight());
@@ -243,7 +243,7 @@ impl Rollout {
 
     /// Whether the subject of that task is out of service by an earlier task. A task that is granted again, after its
     /// lease was released, may never have begun: it does not count as earlier than itself.
-    pub fn began_before(&self, task: usize) -> bool {
+    pub(super) fn began_before(&self, task: usize) -> bool {
         let about = self.subjects.get(&self.plan.tasks[task].subject);
         about.is_some_and(|tasks| {
             tasks.iter().any(|&i| i < task && self.plan.tasks[i].disrupts && self.tasks[i].was_granted)
@@ -251,18 +251,18 @@ impl Rollout {
     }
 
     /// Whether every task about `subject` succeeded.
-    pub fn is_done(&self, subject: &NodeName) -> bool {
+    pub(super) fn is_done(&self, subject: &NodeName) -> bool {
         self.subjects.get(subject).is_some_and(|tasks| tasks.iter().all(|&i| self.tasks[i].succeeded()))
     }
 
     /// Whether every task that disrupts `subject` succeeded: its reports from now on tell how it is after them.
-    pub fn is_undisturbed(&self, subject: &NodeName) -> bool {
+    pub(super) fn is_undisturbed(&self, subject: &NodeName) -> bool {
         let disrupting = self.subjects.get(subject).into_iter().flatten().filter(|&&i| self.plan.tasks[i].disrupts);
         disrupting.into_iter().all(|&i| self.tasks[i].succeeded())
     }
 
     /// When the last task about `subject` ended.
-    pub fn ended(&self, subject: &NodeName) -> Option<Timestamp> {
+    pub(super) fn ended(&self, subject: &NodeName) -> Option<Timestamp> {
         let ended = |&i: &usize| match &self.tasks[i].state {
             TaskState::Ended { at, .. } => Some(*at),
             TaskState::Waiting | TaskState::Granted { .. } | TaskState::Expired { .. } => None,
@@ -271,15 +271,15 @@ impl Rollout {
     }
 
     /// The task about `subject` that its node may be performing.
-    pub fn flying_task(&self, subject: &NodeName) -> Option<usize> {
+    pub(super) fn flying_task(&self, subject: &NodeName) -> Option<usize> {
         self.subjects.get(subject)?.iter().copied().find(|&i| self.tasks[i].in_flight())
     }
 
-    pub fn expired_task(&self) -> Option<usize> {
+    pub(super) fn expired_task(&self) -> Option<usize> {
         self.counts.expired.first().copied()
     }
 
-    pub fn state(&self, preempted_by: Option<Seq>) -> RolloutState {
+    pub(super) fn state(&self, preempted_by: Option<Seq>) -> RolloutState {
         match (&self.end, &self.paused, self.expired_task(), preempted_by) {
             (Some(End::Finished), ..) => RolloutState::Finished,
             (Some(End::Halted { by, reason }), ..) => RolloutState::Halted { by: by.clone(), reason: reason.clone() },
@@ -294,7 +294,7 @@ impl Rollout {
         }
     }
 
-    pub fn view(&self, preempted_by: Option<Seq>) -> RolloutView {
+    pub(super) fn view(&self, preempted_by: Option<Seq>) -> RolloutView {
         let tasks = self.each().map(|(task, record)| TaskView {
             task: task.id.clone(),
             node: task.node.clone(),
@@ -317,7 +317,7 @@ impl Rollout {
     }
 
     /// The grant that a task holds, if its lease did not run out.
-    pub fn open_grant(&self, task: usize) -> Option<OpenGrant> {
+    pub(super) fn open_grant(&self, task: usize) -> Option<OpenGrant> {
         match &self.tasks[task].state {
             TaskState::Granted { grant } => {
                 Some(OpenGrant { plan: self.digest, task: self.plan.tasks[task].id.clone(), grant: grant.clone() })
@@ -327,12 +327,12 @@ impl Rollout {
     }
 
     /// The same, to note when its lease was renewed.
-    pub fn grant_mut(&mut self, task: usize) -> Option<&mut Grant> {
+    pub(super) fn grant_mut(&mut self, task: usize) -> Option<&mut Grant> {
         self.tasks[task].grant_mut()
     }
 
     /// The grants of all tasks whose leases did not run out.
-    pub fn grants_mut(&mut self) -> impl Iterator<Item = &mut Grant> {
+    pub(super) fn grants_mut(&mut self) -> impl Iterator<Item = &mut Grant> {
         self.tasks.iter_mut().filter_map(TaskRecord::grant_mut)
     }
 }

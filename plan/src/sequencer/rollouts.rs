@@ -28,11 +28,11 @@ pub(super) struct Rollouts {
 
 impl Rollouts {
     /// Whether that plan was ever taken in.
-    pub fn knows(&self, plan: &Digest) -> bool {
+    pub(super) fn knows(&self, plan: &Digest) -> bool {
         self.by_plan.contains_key(plan) || self.forgotten.contains(plan)
     }
 
-    pub fn add(&mut self, rollout: Rollout) {
+    pub(super) fn add(&mut self, rollout: Rollout) {
         self.last += 1;
         self.by_plan.insert(rollout.digest, self.last);
         self.all.insert(self.last, rollout);
@@ -40,7 +40,7 @@ impl Rollouts {
     }
 
     /// Lets go of a rollout that nothing can change any more; false when something can.
-    pub fn forget(&mut self, plan: &Digest) -> bool {
+    pub(super) fn forget(&mut self, plan: &Digest) -> bool {
         let Some(arrival) = self.find(plan).filter(|&a| self.all[&a].is_settled()) else { return false };
         self.all.remove(&arrival);
         self.by_plan.remove(plan);
@@ -48,55 +48,55 @@ impl Rollouts {
         true
     }
 
-    pub fn find(&self, plan: &Digest) -> Option<Arrival> {
+    pub(super) fn find(&self, plan: &Digest) -> Option<Arrival> {
         self.by_plan.get(plan).copied()
     }
 
-    pub fn get(&self, plan: &Digest) -> Option<&Rollout> {
+    pub(super) fn get(&self, plan: &Digest) -> Option<&Rollout> {
         self.all.get(self.by_plan.get(plan)?)
     }
 
     /// To change what nothing is counted of: neither the state of a task nor the end.
-    pub fn get_mut(&mut self, plan: &Digest) -> Option<&mut Rollout> {
+    pub(super) fn get_mut(&mut self, plan: &Digest) -> Option<&mut Rollout> {
         self.all.get_mut(self.by_plan.get(plan)?)
     }
 
-    pub fn at(&self, arrival: Arrival) -> &Rollout {
+    pub(super) fn at(&self, arrival: Arrival) -> &Rollout {
         &self.all[&arrival]
     }
 
     /// All of them, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Rollout> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rollout> {
         self.all.values()
     }
 
     /// Those that are not over and those whose nodes may still be at work, oldest first.
-    pub fn active(&self) -> impl Iterator<Item = (Arrival, &Rollout)> {
+    pub(super) fn active(&self) -> impl Iterator<Item = (Arrival, &Rollout)> {
         self.active.iter().map(|&arrival| (arrival, self.at(arrival)))
     }
 
-    pub fn open(&self) -> impl Iterator<Item = (Arrival, &Rollout)> {
+    pub(super) fn open(&self) -> impl Iterator<Item = (Arrival, &Rollout)> {
         self.active().filter(|(_, r)| !r.is_over())
     }
 
     /// As [`get_mut`](Self::get_mut), of those that are active.
-    pub fn active_mut(&mut self) -> impl Iterator<Item = &mut Rollout> {
+    pub(super) fn active_mut(&mut self) -> impl Iterator<Item = &mut Rollout> {
         let active = &self.active;
         // Rollouts that are over for good are few: the coordinator lets go of them.
         self.all.iter_mut().filter(|(arrival, _)| active.contains(arrival)).map(|(_, rollout)| rollout)
     }
 
     /// The tasks that a node may be performing.
-    pub fn in_flight(&self, node: &NodeName) -> impl Iterator<Item = (&Rollout, usize)> {
+    pub(super) fn in_flight(&self, node: &NodeName) -> impl Iterator<Item = (&Rollout, usize)> {
         self.in_flight.get(node).into_iter().flatten().map(|&(arrival, task)| (self.at(arrival), task))
     }
 
     /// How many tasks a node may be performing.
-    pub fn count_in_flight(&self, node: &NodeName) -> usize {
+    pub(super) fn count_in_flight(&self, node: &NodeName) -> usize {
         self.in_flight.get(node).map_or(0, BTreeSet::len)
     }
 
-    pub fn set_state(&mut self, arrival: Arrival, task: usize, state: TaskState) {
+    pub(super) fn set_state(&mut self, arrival: Arrival, task: usize, state: TaskState) {
         let Some(rollout) = self.all.get_mut(&arrival) else { return };
         rollout.set_state(task, state);
         let node = &rollout.plan.tasks[task].node;
@@ -111,7 +111,7 @@ impl Rollouts {
         self.note_activity(arrival);
     }
 
-    pub fn end(&mut self, arrival: Arrival, end: End) {
+    pub(super) fn end(&mut self, arrival: Arrival, end: End) {
         if let Some(rollout) = self.all.get_mut(&arrival) {
             rollout.end = Some(end);
             rollout.good.clear();

@@ -52,7 +52,7 @@ const BEGIN: &str = "2026-11-21T08:00:00Z";
 const OLD: &str = "v1.34.2+k3s1";
 const VERSIONS: [&str; 4] = [OLD, "v1.34.3+k3s1", "v1.35.0+k3s1", "v1.36.0+k3s1"];
 
-pub struct World {
+pub(crate) struct World {
     now: Timestamp,
     fleet: Option<Fleet>,
     roster: Option<Verified<Roster>>,
@@ -110,7 +110,7 @@ fn trusted(root: &Root) -> TrustedRoot {
 }
 
 impl World {
-    pub fn command(&mut self, line: &str) -> String {
+    pub(crate) fn command(&mut self, line: &str) -> String {
         let words: Vec<&str> = line.split_whitespace().collect();
         let rest = |from: usize| words[from..].join(" ");
         match words[0] {

@@ -1,7 +1,7 @@
 //! A small fleet to break: two admins, an operator, a viewer, one server and two workers.
 
 use hostler_fixtures::{self as made, task};
-pub use hostler_fixtures::{key, name, task_id};
+pub(crate) use hostler_fixtures::{key, name, task_id};
 use hostler_plan::{
     document::{
         Admission, Artifact, DocumentKind, Enrolment, Plan, PlanKind, Receipt, Root, Roster, Signed, Signer,
@@ -18,55 +18,55 @@ use hostler_plan::{
 use serde::Serialize;
 use ssh_key::PrivateKey;
 
-pub const ADA: u8 = 1;
-pub const BEN: u8 = 2;
-pub const OLGA: u8 = 3;
-pub const VIC: u8 = 4;
-pub const STRANGER: u8 = 9;
-pub const TOKEN: u8 = 20;
-pub const S1: u8 = 31;
-pub const W1: u8 = 32;
-pub const W2: u8 = 33;
+pub(crate) const ADA: u8 = 1;
+pub(crate) const BEN: u8 = 2;
+pub(crate) const OLGA: u8 = 3;
+pub(crate) const VIC: u8 = 4;
+pub(crate) const STRANGER: u8 = 9;
+pub(crate) const TOKEN: u8 = 20;
+pub(crate) const S1: u8 = 31;
+pub(crate) const W1: u8 = 32;
+pub(crate) const W2: u8 = 33;
 
-pub fn public(seed: u8) -> PublicKey {
+pub(crate) fn public(seed: u8) -> PublicKey {
     made::public(&key(seed))
 }
 
-pub fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub fn noon() -> Timestamp {
+pub(crate) fn noon() -> Timestamp {
     at("2026-11-21T12:00:00Z")
 }
 
-pub fn now() -> Moment {
+pub(crate) fn now() -> Moment {
     Moment::Starting(noon())
 }
 
-pub fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     Clock { now: noon(), synchronised: true }
 }
 
-pub fn other_fleet() -> FleetId {
+pub(crate) fn other_fleet() -> FleetId {
     FleetId::new("0bad".repeat(8)).unwrap()
 }
 
 /// `document` as bytes, signed by the keys from `seeds`.
-pub fn signed<T: Serialize>(kind: DocumentKind, document: &T, seeds: &[u8]) -> Signed {
+pub(crate) fn signed<T: Serialize>(kind: DocumentKind, document: &T, seeds: &[u8]) -> Signed {
     signed_bytes(kind, json::write(document), seeds)
 }
 
-pub fn signed_bytes(kind: DocumentKind, bytes: Vec<u8>, seeds: &[u8]) -> Signed {
+pub(crate) fn signed_bytes(kind: DocumentKind, bytes: Vec<u8>, seeds: &[u8]) -> Signed {
     let keys: Vec<PrivateKey> = seeds.iter().map(|s| key(*s)).collect();
     made::signed_bytes(kind, bytes, &keys.iter().collect::<Vec<_>>())
 }
 
-pub fn signer(name: &str, seed: u8, role: SignerRole) -> Signer {
+pub(crate) fn signer(name: &str, seed: u8, role: SignerRole) -> Signer {
     made::signer(name, public(seed), role)
 }
 
-pub fn root() -> Root {
+pub(crate) fn root() -> Root {
     let signers = vec![
         signer("ada", ADA, SignerRole::Admin),
         signer("ben", BEN, SignerRole::Admin),
@@ -77,12 +77,12 @@ pub fn root() -> Root {
 }
 
 /// The root, held by somebody who was given its digest.
-pub fn trusted(root: &Root) -> TrustedRoot {
+pub(crate) fn trusted(root: &Root) -> TrustedRoot {
     let signed = signed(DocumentKind::Root, root, &[ADA, BEN]);
     TrustedRoot::first(&signed, &signed.digest()).unwrap()
 }
 
-pub fn roster() -> Roster {
+pub(crate) fn roster() -> Roster {
     let nodes = vec![
         made::node("s1", public(S1), ClusterRole::Server),
         made::node("w1", public(W1), ClusterRole::Worker),
@@ -91,18 +91,18 @@ pub fn roster() -> Roster {
     Roster { version: 3, ..made::roster(&root(), at("2026-11-20T00:00:00Z"), nodes) }
 }
 
-pub fn signed_roster(roster: &Roster) -> Signed {
+pub(crate) fn signed_roster(roster: &Roster) -> Signed {
     signed(DocumentKind::Roster, roster, &[ADA])
 }
 
-pub fn verified_roster(roster: &Roster) -> Verified<Roster> {
+pub(crate) fn verified_roster(roster: &Roster) -> Verified<Roster> {
     let mut root = root();
     root.epoch = roster.epoch;
     trust::roster(&trusted(&root), None, &signed_roster(roster), now()).unwrap()
 }
 
 /// Stages on all three nodes: s1 first, then w1, then w2 after both.
-pub fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let stage = || vec![Step::StageArtifact(StageArtifact { artifact: "k3s-aarch64".parse().unwrap() })];
     Plan {
         kind: PlanKind::Upgrade,
@@ -120,7 +120,7 @@ pub fn plan() -> Plan {
 }
 
 /// Every node does nothing: what any kind of plan may hold.
-pub fn noop_plan(kind: PlanKind) -> Plan {
+pub(crate) fn noop_plan(kind: PlanKind) -> Plan {
     let mut plan = plan();
     plan.kind = kind;
     plan.artifacts.clear();
@@ -128,16 +128,16 @@ pub fn noop_plan(kind: PlanKind) -> Plan {
     plan
 }
 
-pub fn signed_plan(plan: &Plan) -> Signed {
+pub(crate) fn signed_plan(plan: &Plan) -> Signed {
     signed(DocumentKind::Plan, plan, &[ADA])
 }
 
-pub fn verified_plan(plan: &Plan) -> Verified<Plan> {
+pub(crate) fn verified_plan(plan: &Plan) -> Verified<Plan> {
     trust::plan(&trusted(&root()), &verified_roster(&roster()), &signed_plan(plan), now()).unwrap()
 }
 
 /// A receipt that task `task` of `plan` succeeded, number `counter` of its node.
-pub fn receipt(plan: &Verified<Plan>, task: &str, counter: u64) -> Receipt {
+pub(crate) fn receipt(plan: &Verified<Plan>, task: &str, counter: u64) -> Receipt {
     Receipt {
         plan: plan.digest(),
         counter,
@@ -148,7 +148,7 @@ pub fn receipt(plan: &Verified<Plan>, task: &str, counter: u64) -> Receipt {
     }
 }
 
-pub fn node_seed(node: &str) -> u8 {
+pub(crate) fn node_seed(node: &str) -> u8 {
     match node {
         "s1" => S1,
         "w1" => W1,
@@ -157,29 +157,29 @@ pub fn node_seed(node: &str) -> u8 {
     }
 }
 
-pub fn signed_receipt(receipt: &Receipt) -> Signed {
+pub(crate) fn signed_receipt(receipt: &Receipt) -> Signed {
     signed(DocumentKind::Receipt, receipt, &[node_seed(receipt.node.as_str())])
 }
 
-pub fn admission() -> Admission {
+pub(crate) fn admission() -> Admission {
     let created = at("2026-11-21T11:45:00Z");
     Admission { token: TokenId::new("70ce4f00").unwrap(), ..made::admission(&root(), created, public(TOKEN)) }
 }
 
-pub fn enrolment() -> Enrolment {
+pub(crate) fn enrolment() -> Enrolment {
     made::enrolment(&admission(), noon(), &roster().nodes[2])
 }
 
-pub fn identity(node: &str) -> Identity {
+pub(crate) fn identity(node: &str) -> Identity {
     Identity { node: name(node), key: public(node_seed(node)).fingerprint(), arch: Arch::Aarch64 }
 }
 
 /// A word of the refusal, and how to break the document so that it comes.
-pub type Broken<T> = (&'static str, fn(&mut T));
+pub(crate) type Broken<T> = (&'static str, fn(&mut T));
 
 /// Fails unless `result` is refused as `refusal` with all of `words` in its reason.
 #[track_caller]
-pub fn assert_refused<T: std::fmt::Debug>(result: Result<T, Refused>, refusal: Refusal, words: &[&str]) {
+pub(crate) fn assert_refused<T: std::fmt::Debug>(result: Result<T, Refused>, refusal: Refusal, words: &[&str]) {
     let refused = result.expect_err("should have been refused");
     assert_eq!(refused.refusal, refusal, "{}", refused.reason);
     for word in words {

@@ -28,7 +28,7 @@ fn with_trailer(mut raw: Vec<u8>, flags: u8) -> Vec<u8> {
     raw
 }
 
-pub fn ed25519(flags: u8, bytes: &[u8]) -> (PublicKey, ssh_key::Signature) {
+pub(crate) fn ed25519(flags: u8, bytes: &[u8]) -> (PublicKey, ssh_key::Signature) {
     let secret = SigningKey::from_bytes(&[70; 32]);
     let wire = [string(b"sk-ssh-ed25519@openssh.com"), string(secret.verifying_key().as_bytes()), string(APPLICATION)];
     let raw = secret.sign(&challenge(flags, bytes)).to_bytes().to_vec();
@@ -36,7 +36,7 @@ pub fn ed25519(flags: u8, bytes: &[u8]) -> (PublicKey, ssh_key::Signature) {
     (ssh_key::PublicKey::from_bytes(&wire.concat()).unwrap().into(), signature)
 }
 
-pub fn ecdsa(flags: u8, bytes: &[u8]) -> (PublicKey, ssh_key::Signature) {
+pub(crate) fn ecdsa(flags: u8, bytes: &[u8]) -> (PublicKey, ssh_key::Signature) {
     let secret = p256::ecdsa::SigningKey::from_slice(&[71; 32]).unwrap();
     let wire = [
         string(b"sk-ecdsa-sha2-nistp256@openssh.com"),
@@ -52,7 +52,7 @@ pub fn ecdsa(flags: u8, bytes: &[u8]) -> (PublicKey, ssh_key::Signature) {
 }
 
 /// A positive number as an SSH mpint.
-pub fn shortest(number: &[u8]) -> Vec<u8> {
+pub(crate) fn shortest(number: &[u8]) -> Vec<u8> {
     let digits: Vec<u8> = number.iter().copied().skip_while(|b| *b == 0).collect();
     if digits.first().is_some_and(|b| *b >= 0x80) { [&[0], &digits[..]].concat() } else { digits }
 }

@@ -13,30 +13,30 @@ use ssh_key::{Algorithm, PrivateKey, private::EcdsaKeypair};
 
 use crate::fleet::{ADA, OLGA, W1, key, public, root, roster};
 
-pub const BYTES: &[u8] = b"{\"any\": \"bytes\"}\n";
+pub(crate) const BYTES: &[u8] = b"{\"any\": \"bytes\"}\n";
 
 /// An SSH string.
-pub fn string(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn string(bytes: &[u8]) -> Vec<u8> {
     let mut out = u32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
     out.extend(bytes);
     out
 }
 
 /// An armour around any blob, wrapped as ssh-keygen wraps it.
-pub fn armour(blob: &[u8]) -> String {
+pub(crate) fn armour(blob: &[u8]) -> String {
     let base64 = STANDARD.encode(blob);
     let lines: Vec<&str> = base64.as_bytes().chunks(70).map(|l| std::str::from_utf8(l).unwrap()).collect();
     format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n"))
 }
 
-pub fn disarm(armour: &str) -> Vec<u8> {
+pub(crate) fn disarm(armour: &str) -> Vec<u8> {
     let lines: String = armour.lines().filter(|l| !l.starts_with('-')).collect();
     STANDARD.decode(lines).unwrap()
 }
 
 /// An ed25519 signature of which every field can be another one; what is signed follows the fields.
 #[derive(Clone)]
-pub struct Crafted {
+pub(crate) struct Crafted {
     pub version: u32,
     pub namespace: Vec<u8>,
     /// In the blob.
@@ -65,7 +65,7 @@ impl Default for Crafted {
 }
 
 impl Crafted {
-    pub fn armour(&self, seed: u8, bytes: &[u8]) -> String {
+    pub(crate) fn armour(&self, seed: u8, bytes: &[u8]) -> String {
         let digest = match self.hash {
             "sha256" => Sha256::digest(bytes).to_vec(),
             _ => Sha512::digest(bytes).to_vec(),
@@ -90,7 +90,7 @@ impl Crafted {
 }
 
 /// An ECDSA P-256 key that grows from `seed`.
-pub fn ecdsa_key(seed: u8) -> PrivateKey {
+pub(crate) fn ecdsa_key(seed: u8) -> PrivateKey {
     let secret = p256::SecretKey::from_slice(&[seed; 32]).unwrap();
     let public = p256::ecdsa::SigningKey::from(&secret).verifying_key().to_encoded_point(false);
     let pair = EcdsaKeypair::NistP256 { public, private: secret.into() };

@@ -45,11 +45,11 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The name that the throw-away key has in the root.
-pub const ADMIN_NAME: &str = "demo-admin";
+pub(super) const ADMIN_NAME: &str = "demo-admin";
 
 /// An admin with a key, a profile and, most of the time, a session.
 #[derive(Debug)]
-pub struct AdminClient {
+pub(super) struct AdminClient {
     profile: Profile,
     key: PrivateKey,
     admin: Option<Admin>,
@@ -57,7 +57,7 @@ pub struct AdminClient {
 
 impl AdminClient {
     /// Makes a key and, with the coordinator's set-up code, the fleet's first root. Everything is kept in `home`.
-    pub async fn set_up(home: PathBuf, setup: &SetupCode) -> anyhow::Result<Self> {
+    pub(super) async fn set_up(home: PathBuf, setup: &SetupCode) -> anyhow::Result<Self> {
         let key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519)?;
         let address = Some(setup.admin_address.clone());
         let profile = Profile { home, coordinator: address, fleet: None, key: KeySource::default() };
@@ -80,7 +80,10 @@ impl AdminClient {
     }
 
     /// Does something with a logged-in admin, again and again while the coordinator is only away for a moment.
-    pub async fn call<T>(&mut self, mut work: impl AsyncFnMut(&mut Admin) -> Result<T, Error>) -> anyhow::Result<T> {
+    pub(super) async fn call<T>(
+        &mut self,
+        mut work: impl AsyncFnMut(&mut Admin) -> Result<T, Error>,
+    ) -> anyhow::Result<T> {
         let until = Instant::now() + PATIENCE;
         loop {
             let admin = match self.admin.take() {
@@ -105,18 +108,18 @@ impl AdminClient {
     }
 
     /// Makes a join string for that many nodes.
-    pub async fn token(&mut self, role: ClusterRole, uses: u32) -> anyhow::Result<JoinString> {
+    pub(super) async fn token(&mut self, role: ClusterRole, uses: u32) -> anyhow::Result<JoinString> {
         let request = token::TokenRequest { uses, lifetime: TOKEN_LIFETIME, role, approval: Approval::Automatic };
         self.call(async |admin| token::create(admin, &request, now()).await).await
     }
 
     /// The enrolments that no roster lists yet, each verified with its admission.
-    pub async fn enrolments(&mut self) -> anyhow::Result<Vec<roster::Pending>> {
+    pub(super) async fn enrolments(&mut self) -> anyhow::Result<Vec<roster::Pending>> {
         self.call(async |admin| Ok(roster::pending(admin).await?.0)).await
     }
 
     /// Signs and submits the roster with every node that its admission covers. Gives its version and number of nodes.
-    pub async fn sign_roster(&mut self) -> anyhow::Result<(u64, usize)> {
+    pub(super) async fn sign_roster(&mut self) -> anyhow::Result<(u64, usize)> {
         self.call(async |admin| {
             roster::list_automatic(admin, now()).await?;
             let roster = admin.trust_store().require_roster()?.document();
@@ -126,7 +129,7 @@ impl AdminClient {
     }
 
     /// Hands a file to the coordinator, which gives it to the nodes by its digest.
-    pub async fn upload(&mut self, content: &[u8]) -> anyhow::Result<()> {
+    pub(super) async fn upload(&mut self, content: &[u8]) -> anyhow::Result<()> {
         let digest = Digest::of(content).to_string();
         self.call(async |admin| {
             let mut messages: Vec<v1::UploadArtifactRequest> = content
@@ -145,17 +148,17 @@ impl AdminClient {
     }
 
     /// Hands the fleet file over: the coordinator judges the hardware by its thresholds.
-    pub async fn fleet_file(&mut self, text: &str) -> anyhow::Result<()> {
+    pub(super) async fn fleet_file(&mut self, text: &str) -> anyhow::Result<()> {
         self.call(async |admin| fleet::put(admin, text.as_bytes().to_vec()).await).await
     }
 
     /// Compiles a plan for an intent from what the fleet is like now. Nothing is signed.
-    pub async fn compile(&mut self, fleet: &Fleet, intent: &Intent) -> anyhow::Result<CompiledPlan> {
+    pub(super) async fn compile(&mut self, fleet: &Fleet, intent: &Intent) -> anyhow::Result<CompiledPlan> {
         self.call(async |admin| plan::compile(admin, fleet, intent, None, now()).await).await
     }
 
     /// Signs a compiled plan and submits it.
-    pub async fn submit(&mut self, compiled: CompiledPlan) -> anyhow::Result<SubmittedPlan> {
+    pub(super) async fn submit(&mut self, compiled: CompiledPlan) -> anyhow::Result<SubmittedPlan> {
         let signer = self.signer();
         let unsigned = Signed { bytes: compiled.bytes, signatures: Vec::new() };
         self.call(async |admin| {
@@ -168,17 +171,17 @@ impl AdminClient {
     }
 
     /// Every node as the coordinator sees it.
-    pub async fn nodes(&mut self) -> anyhow::Result<Vec<v1::NodeSummary>> {
+    pub(super) async fn nodes(&mut self) -> anyhow::Result<Vec<v1::NodeSummary>> {
         self.call(node::list).await
     }
 
     /// One node with its facts.
-    pub async fn node(&mut self, name: &NodeName) -> anyhow::Result<v1::NodeDetail> {
+    pub(super) async fn node(&mut self, name: &NodeName) -> anyhow::Result<v1::NodeDetail> {
         self.call(async |admin| node::get(admin, name).await).await
     }
 
     /// Lets plans try a version on a node again.
-    pub async fn release_quarantine(&mut self, node: &NodeName, version: Version) -> anyhow::Result<()> {
+    pub(super) async fn release_quarantine(&mut self, node: &NodeName, version: Version) -> anyhow::Result<()> {
         let mut tried = false;
         self.call(async |admin| {
             let again = std::mem::replace(&mut tried, true);
@@ -192,7 +195,7 @@ impl AdminClient {
     }
 
     /// The ledger's exact bytes.
-    pub async fn ledger(&mut self) -> anyhow::Result<Vec<u8>> {
+    pub(super) async fn ledger(&mut self) -> anyhow::Result<Vec<u8>> {
         self.call(async |admin| {
             let mut bytes = Vec::new();
             ledger::export(admin, 0, &mut bytes, Path::new("ledger")).await?;
@@ -202,7 +205,7 @@ impl AdminClient {
     }
 
     /// A stream of a rollout, whenever something about it changes.
-    pub async fn watch(&mut self, digest: &str) -> anyhow::Result<tonic::Streaming<v1::RolloutDetail>> {
+    pub(super) async fn watch(&mut self, digest: &str) -> anyhow::Result<tonic::Streaming<v1::RolloutDetail>> {
         self.call(async |admin| {
             let request = admin.with_session(v1::GetRolloutRequest { rollout: digest.to_owned() });
             Ok(admin.client().watch_rollout(request).await?.into_inner())
@@ -211,7 +214,10 @@ impl AdminClient {
     }
 
     /// What this admin holds and believes, with the session that may be gone.
-    pub async fn held<T>(&mut self, look: impl Fn(&hostler_cli::trust_store::TrustStore) -> T) -> anyhow::Result<T> {
+    pub(super) async fn held<T>(
+        &mut self,
+        look: impl Fn(&hostler_cli::trust_store::TrustStore) -> T,
+    ) -> anyhow::Result<T> {
         self.call(async |admin| {
             admin.refresh().await?;
             Ok(look(admin.trust_store()))

@@ -19,7 +19,7 @@ use hostler_plan::{
 
 /// A fleet's documents, all verified, in the order of the ledger.
 #[derive(Debug)]
-pub struct Audit {
+pub(super) struct Audit {
     /// The ledger's exact bytes.
     pub ledger: Vec<u8>,
     pub records: u64,
@@ -30,7 +30,7 @@ pub struct Audit {
 
 impl Audit {
     /// Follows the ledger from its first record. An error is the first thing that does not hold.
-    pub fn of(ledger: Vec<u8>) -> anyhow::Result<Self> {
+    pub(super) fn of(ledger: Vec<u8>) -> anyhow::Result<Self> {
         let (records, head) = ledger::verify(&ledger)?;
         let mut audit = Self {
             ledger,
@@ -108,12 +108,12 @@ impl Audit {
     }
 
     /// The number of documents.
-    pub fn documents(&self) -> usize {
+    pub(super) fn documents(&self) -> usize {
         self.files.len()
     }
 
     /// Receipts by the word of their outcome.
-    pub fn outcomes(&self) -> BTreeMap<String, usize> {
+    pub(super) fn outcomes(&self) -> BTreeMap<String, usize> {
         let mut outcomes = BTreeMap::new();
         for receipt in &self.receipts {
             *outcomes.entry(receipt.document().outcome.word().to_owned()).or_default() += 1;
@@ -122,7 +122,7 @@ impl Audit {
     }
 
     /// Writes everything into a folder, each signature as `FILE.sig` beside its document.
-    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
+    pub(super) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let make = |path: &Path| fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()));
         make(folder)?;
         for (name, signed) in &self.files {

@@ -17,7 +17,7 @@ use crate::host::SimHost;
 
 /// Real nodes report every 10 s. Less than a second stays between the demo's own programs: the coordinator asks for
 /// none, and the agents keep their setting.
-pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a process of the demo is. Nobody starts these by hand.
 #[derive(Debug, Clone, Subcommand)]
@@ -56,7 +56,7 @@ pub enum Child {
 /// Where a coordinator listens, and its set-up code while it has no root: the first line that it writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Addresses {
+pub(super) struct Addresses {
     pub enrolment: SocketAddr,
     pub agents: SocketAddr,
     pub admins: SocketAddr,
@@ -66,13 +66,13 @@ pub struct Addresses {
 
 impl Addresses {
     /// Reads the line.
-    pub fn parse(line: &str) -> anyhow::Result<Self> {
+    pub(super) fn parse(line: &str) -> anyhow::Result<Self> {
         serde_json::from_str(line).with_context(|| format!("the coordinator wrote {line:?}, expected where it listens"))
     }
 }
 
 /// The arguments of a coordinator, at the same place as before where it ran before.
-pub fn coordinator_arguments(data_dir: &Path, before: Option<&Addresses>) -> Vec<String> {
+pub(super) fn coordinator_arguments(data_dir: &Path, before: Option<&Addresses>) -> Vec<String> {
     let mut arguments = vec!["coordinator".into(), "--data-dir".into(), text(data_dir)];
     if let Some(before) = before {
         let again = Addresses { setup_code: None, ..before.clone() };
@@ -83,7 +83,7 @@ pub fn coordinator_arguments(data_dir: &Path, before: Option<&Addresses>) -> Vec
 }
 
 /// The arguments of an agent.
-pub fn agent_arguments(node: &NodeName, world: &Path, state: &Path, join: &Path) -> Vec<String> {
+pub(super) fn agent_arguments(node: &NodeName, world: &Path, state: &Path, join: &Path) -> Vec<String> {
     let pairs =
         [("--node", node.to_string()), ("--world", text(world)), ("--state", text(state)), ("--join", text(join))];
     let pairs = pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
@@ -91,7 +91,7 @@ pub fn agent_arguments(node: &NodeName, world: &Path, state: &Path, join: &Path)
 }
 
 /// The arguments of the coordinator in the wrong hands.
-pub fn hostile_coordinator_arguments(data_dir: &Path, listen: &SocketAddr) -> Vec<String> {
+pub(super) fn hostile_coordinator_arguments(data_dir: &Path, listen: &SocketAddr) -> Vec<String> {
     vec!["hostile-coordinator".into(), "--data-dir".into(), text(data_dir), "--listen".into(), listen.to_string()]
 }
 

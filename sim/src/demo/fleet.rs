@@ -19,16 +19,16 @@ const PI_RACK: &str = include_str!("../../../examples/pi-rack.toml");
 const PI_RACK_PATH: &str = "examples/pi-rack.toml";
 
 /// How long a supply must be weak before the node is critical, and good before it is not: 15 minutes by default.
-pub const SUPPLY_HOLD_SECONDS: u32 = 1;
-pub const SUPPLY_CLEAR_SECONDS: u32 = 2;
+pub(super) const SUPPLY_HOLD_SECONDS: u32 = 1;
+pub(super) const SUPPLY_CLEAR_SECONDS: u32 = 2;
 
 /// How long a node must stay no worse after its work. The coordinator watches that by its own clock, which the demo
 /// does not make faster.
-pub const SOAK_SECONDS: u64 = 1;
+pub(super) const SOAK_SECONDS: u64 = 1;
 
 /// A fleet ready to be played.
 #[derive(Debug)]
-pub struct DemoFleet {
+pub(super) struct DemoFleet {
     /// As the planner gets it.
     pub fleet: Fleet,
     /// The soak of the file, before the demo made it shorter.
@@ -47,7 +47,7 @@ impl DemoFleet {
     /// Reads the fleet file and makes what the demo changes about it.
     ///
     /// With a node that is to have a weak supply, its group's rules about the supply react within seconds.
-    pub fn read(file: Option<&Path>, weak_supply: Option<&NodeName>) -> anyhow::Result<Self> {
+    pub(super) fn read(file: Option<&Path>, weak_supply: Option<&NodeName>) -> anyhow::Result<Self> {
         let (source, mut text) = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(file)

@@ -42,7 +42,7 @@ use tonic::{Request, Response, Status, Streaming};
 /// What a node answered to the hostile coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Answer {
+pub(super) enum Answer {
     /// The first line: what every node is going to be offered.
     Offers {
         offers: Vec<String>,
@@ -79,7 +79,7 @@ struct KnownState {
 }
 
 /// Serves the agents' listener of a stopped coordinator, with its own CA, until the standard input ends.
-pub async fn run(data_dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
+pub(super) async fn run(data_dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
     let data = DataDir::open(data_dir)?;
     let now = hostler_cli::admin::now();
     let authority = Authority::open(&data, now)?;

@@ -34,7 +34,7 @@ const MAX_STARTS: u32 = 40;
 
 /// One of the demo's processes. It ends when its standard input does: a killed demo leaves nothing behind.
 #[derive(Debug)]
-pub struct Process {
+pub(super) struct Process {
     child: Child,
     /// Held open for as long as the process should live.
     _stdin: Option<ChildStdin>,
@@ -44,7 +44,7 @@ pub struct Process {
 
 impl Process {
     /// Starts this very program again with other arguments.
-    pub fn start(arguments: &[String], log: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(arguments: &[String], log: &Path) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find the demo's own program; run it by its full path")?;
         let log = std::fs::File::options()
             .create(true)
@@ -65,12 +65,12 @@ impl Process {
     }
 
     /// Waits for its end.
-    pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+    pub(super) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
     }
 
     /// Kills it and waits for its end.
-    pub async fn kill(&mut self) {
+    pub(super) async fn kill(&mut self) {
         // It may have ended by itself in between.
         let _ = self.child.kill().await;
     }
@@ -78,7 +78,7 @@ impl Process {
 
 /// The agents, each with its supervisor.
 #[derive(Debug)]
-pub struct Agents {
+pub(super) struct Agents {
     tasks: BTreeMap<NodeName, JoinHandle<anyhow::Result<()>>>,
     stop: watch::Sender<bool>,
     restarts: Arc<AtomicU32>,
@@ -86,7 +86,7 @@ pub struct Agents {
 
 /// How an agent's process is started.
 #[derive(Debug, Clone)]
-pub struct AgentCommand {
+pub(super) struct AgentCommand {
     pub node: NodeName,
     pub arguments: Vec<String>,
     pub log: PathBuf,
@@ -94,7 +94,7 @@ pub struct AgentCommand {
 
 impl Agents {
     /// Starts every agent on its machine.
-    pub fn start(world: &SharedWorld, show: &Show, commands: Vec<AgentCommand>) -> Self {
+    pub(super) fn start(world: &SharedWorld, show: &Show, commands: Vec<AgentCommand>) -> Self {
         let (stop, _) = watch::channel(false);
         let restarts = Arc::new(AtomicU32::new(0));
         let tasks = commands
@@ -115,19 +115,19 @@ impl Agents {
     }
 
     /// How often an agent ended unasked and was started again.
-    pub fn restarts(&self) -> u32 {
+    pub(super) fn restarts(&self) -> u32 {
         self.restarts.load(Ordering::Relaxed)
     }
 
     /// An error when a supervisor gave up.
-    pub async fn check(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn check(&mut self) -> anyhow::Result<()> {
         let ended = self.tasks.iter().find(|(_, task)| task.is_finished()).map(|(node, _)| node.clone());
         let Some((node, task)) = ended.and_then(|node| self.tasks.remove_entry(&node)) else { return Ok(()) };
         task.await.with_context(|| format!("the supervisor of {node} broke"))?
     }
 
     /// Ends every agent.
-    pub async fn stop(mut self) {
+    pub(super) async fn stop(mut self) {
         let _ = self.stop.send(true);
         for task in std::mem::take(&mut self.tasks).into_values() {
             let _ = task.await;
@@ -222,7 +222,7 @@ impl Supervisor {
 
 /// A process that says where it listens and is started again at the same place when it ends: the coordinator.
 #[derive(Debug)]
-pub struct Supervised {
+pub(super) struct Supervised {
     task: JoinHandle<anyhow::Result<()>>,
     stop: Option<oneshot::Sender<()>>,
     restarts: Arc<AtomicU32>,
@@ -230,7 +230,7 @@ pub struct Supervised {
 
 impl Supervised {
     /// Starts it with `first`, gives the first line that it writes, and keeps it running with `again(line)`.
-    pub async fn start(
+    pub(super) async fn start(
         show: &Show,
         name: &'static str,
         log: PathBuf,
@@ -265,17 +265,17 @@ impl Supervised {
     }
 
     /// How often it ended unasked and was started again.
-    pub fn restarts(&self) -> u32 {
+    pub(super) fn restarts(&self) -> u32 {
         self.restarts.load(Ordering::Relaxed)
     }
 
     /// Whether its supervisor gave up.
-    pub fn gave_up(&self) -> bool {
+    pub(super) fn gave_up(&self) -> bool {
         self.task.is_finished()
     }
 
     /// Ends it.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
@@ -284,7 +284,7 @@ impl Supervised {
 }
 
 /// The first line that a process writes: where it listens.
-pub async fn first_line(process: &mut Process, name: &str, log: &Path) -> anyhow::Result<String> {
+pub(super) async fn first_line(process: &mut Process, name: &str, log: &Path) -> anyhow::Result<String> {
     let line = tokio::time::timeout(Duration::from_secs(20), process.lines.next_line()).await;
     let line = line.with_context(|| format!("the {name} said nothing within 20 s; see {}", log.display()))??;
     line.with_context(|| format!("the {name} ended before it listened; see {}", log.display()))

@@ -20,7 +20,7 @@ const AT_MOST: Duration = Duration::from_secs(60);
 
 /// How a rollout ended.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub(super) struct Ended {
     /// Finished, or how it stopped.
     pub status: RolloutStatus,
     /// Why, in one sentence; empty for a finished one.
@@ -30,7 +30,7 @@ pub struct Ended {
 }
 
 /// Watches until the rollout is over, and shows what changes. A stream that breaks is opened again.
-pub async fn watch(admin: &mut AdminClient, show: &Show, submitted: &SubmittedPlan) -> anyhow::Result<Ended> {
+pub(super) async fn watch(admin: &mut AdminClient, show: &Show, submitted: &SubmittedPlan) -> anyhow::Result<Ended> {
     let began = Instant::now();
     let mut shown = Shown::default();
     let until = tokio::time::Instant::now() + AT_MOST;

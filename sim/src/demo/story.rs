@@ -61,7 +61,7 @@ struct Story<'a> {
 }
 
 /// Plays it all. Everything is kept below `folder`, which the caller removes.
-pub async fn play(options: &Options, demo: DemoFleet, show: &Show, folder: &Path) -> anyhow::Result<Counts> {
+pub(super) async fn play(options: &Options, demo: DemoFleet, show: &Show, folder: &Path) -> anyhow::Result<Counts> {
     let speed = if show.is_unhurried() { SPEED_UNHURRIED } else { SPEED_FAST };
     let mut world = World::new(options.seed, demo.fleet.nodes.iter().map(|n| (n.name.clone(), n.arch)));
     world.deploy(true);
@@ -457,7 +457,7 @@ impl Story<'_> {
 }
 
 /// Where the demo's folders of one run live.
-pub fn folder_of_a_run() -> anyhow::Result<tempfile::TempDir> {
+pub(super) fn folder_of_a_run() -> anyhow::Result<tempfile::TempDir> {
     // Unix sockets have at most 108 bytes of path, so the system's folder and a short name.
     let parent = match std::env::temp_dir() {
         long if long.as_os_str().len() > 60 => PathBuf::from("/tmp"),

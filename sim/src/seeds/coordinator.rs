@@ -26,12 +26,12 @@ const READINGS_LAST: Millis = 40_000;
 /// 2026-11-21T08:00:00Z in milliseconds.
 const BEGIN: u64 = 1_795_248_000_000;
 
-pub fn timestamp(now: Millis) -> Timestamp {
+pub(super) fn timestamp(now: Millis) -> Timestamp {
     Timestamp::from_unix_milliseconds(BEGIN + now)
 }
 
 #[derive(Debug)]
-pub struct Coordinator {
+pub(super) struct Coordinator {
     pub up: bool,
     /// Survives a crash.
     pub ledger: Vec<(Millis, Entry)>,
@@ -44,7 +44,7 @@ pub struct Coordinator {
 
 /// A plan of the ledger with what is looked up often.
 #[derive(Debug)]
-pub struct KnownPlan {
+pub(super) struct KnownPlan {
     pub digest: Digest,
     pub plan: Plan,
     pub index: BTreeMap<TaskId, usize>,
@@ -52,7 +52,7 @@ pub struct KnownPlan {
 }
 
 impl KnownPlan {
-    pub fn new(digest: Digest, plan: Plan) -> Arc<Self> {
+    pub(super) fn new(digest: Digest, plan: Plan) -> Arc<Self> {
         let index: BTreeMap<TaskId, usize> = plan.tasks.iter().enumerate().map(|(i, t)| (t.id.clone(), i)).collect();
         let after = plan.tasks.iter().map(|t| t.after.iter().map(|a| index[a]).collect()).collect();
         Arc::new(Self { digest, plan, index, after })
@@ -66,7 +66,7 @@ fn settings() -> Settings {
 }
 
 impl Coordinator {
-    pub fn new(nodes: usize) -> Self {
+    pub(super) fn new(nodes: usize) -> Self {
         Self {
             up: true,
             ledger: Vec::new(),
@@ -77,13 +77,13 @@ impl Coordinator {
     }
 
     /// Durable first, then in memory.
-    pub fn append(&mut self, now: Millis, entry: Entry) {
+    pub(super) fn append(&mut self, now: Millis, entry: Entry) {
         self.sequencer.apply(timestamp(now), &entry);
         self.ledger.push((now, entry));
     }
 
     /// Memory is lost. Fails when the ledger does not lead to the same state again.
-    pub fn restart(&mut self, nodes: usize) -> Result<(), String> {
+    pub(super) fn restart(&mut self, nodes: usize) -> Result<(), String> {
         let before = durable(&self.sequencer);
         let mut sequencer = Sequencer::new(settings());
         // As it stands on the disk.
@@ -312,6 +312,6 @@ fn standings(sequencer: &Sequencer, node: &NodeName, now: Timestamp) -> Vec<(Rul
     sequencer.verdicts(node, now).into_iter().map(|v| (v.rule, v.level)).collect()
 }
 
-pub fn document(kind: DocumentKind, bytes: Vec<u8>) -> Entry {
+pub(super) fn document(kind: DocumentKind, bytes: Vec<u8>) -> Entry {
     Entry::Document { kind, document: StoredDocument(Signed { bytes, signatures: Vec::new() }) }
 }

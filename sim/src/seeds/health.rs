@@ -16,7 +16,7 @@ const FRESH: Millis = 60_000;
 
 /// The judge's books about health.
 #[derive(Debug, Default)]
-pub struct HealthInvariants {
+pub(super) struct HealthInvariants {
     boots: BTreeMap<NodeName, u64>,
     reports: BTreeMap<NodeName, (Millis, Vitals)>,
     disrupted: BTreeMap<(usize, NodeName), Disrupted>,
@@ -36,20 +36,20 @@ struct Disrupted {
 }
 
 impl HealthInvariants {
-    pub fn connected(&mut self, node: &NodeName, boot: u64) {
+    pub(super) fn connected(&mut self, node: &NodeName, boot: u64) {
         if self.boots.insert(node.clone(), boot) != Some(boot) {
             self.reports.remove(node);
             self.break_soaks(node);
         }
     }
 
-    pub fn forget_reports(&mut self) {
+    pub(super) fn forget_reports(&mut self) {
         self.boots.clear();
         self.reports.clear();
         self.disrupted.values_mut().for_each(|d| d.good = None);
     }
 
-    pub fn reported(&mut self, now: Millis, node: &NodeName, vitals: &Vitals) {
+    pub(super) fn reported(&mut self, now: Millis, node: &NodeName, vitals: &Vitals) {
         for (_, disrupted) in self.disrupted.iter_mut().filter(|((_, name), _)| name == node) {
             let good = disrupted.undisturbed && disrupted.baseline.worse(vitals).is_empty();
             let since = disrupted.good.filter(|(_, last)| now - last <= FRESH).map_or(now, |(since, _)| since);
@@ -58,7 +58,7 @@ impl HealthInvariants {
         self.reports.insert(node.clone(), (now, vitals.clone()));
     }
 
-    pub fn receipted(&mut self, plan: usize, subject: &NodeName, disrupts: bool, undisturbed: bool, done: bool) {
+    pub(super) fn receipted(&mut self, plan: usize, subject: &NodeName, disrupts: bool, undisturbed: bool, done: bool) {
         if let Some(disrupted) = self.disrupted.get_mut(&(plan, subject.clone())) {
             disrupted.undisturbed = undisturbed;
             disrupted.done = done;
@@ -69,7 +69,7 @@ impl HealthInvariants {
     }
 
     /// A grant that was appended. Checks are no work and drains are held by nobody's health.
-    pub fn granted(
+    pub(super) fn granted(
         &mut self,
         now: Millis,
         p: usize,
@@ -124,7 +124,7 @@ impl HealthInvariants {
     }
 
     /// The ledger says that a node is no worse for a plan.
-    pub fn no_worse(&mut self, now: Millis, p: usize, soak: Millis, node: &NodeName) -> Result<(), String> {
+    pub(super) fn no_worse(&mut self, now: Millis, p: usize, soak: Millis, node: &NodeName) -> Result<(), String> {
         let Some(disrupted) = self.disrupted.get_mut(&(p, node.clone())) else {
             return Err(format!("{node} is called no worse for plan {}, which never disrupted it", p + 1));
         };
@@ -137,7 +137,7 @@ impl HealthInvariants {
     }
 
     /// A rollout is finished only when nobody is worse for it.
-    pub fn finished(&self, p: usize) -> Result<(), String> {
+    pub(super) fn finished(&self, p: usize) -> Result<(), String> {
         let open = self.disrupted.iter().find(|((of, _), d)| *of == p && !d.no_worse);
         open.map_or(Ok(()), |((_, node), _)| Err(format!("plan {} finished, but {node} may be worse for it", p + 1)))
     }

@@ -28,7 +28,7 @@ const KNOWN_AFTER: Millis = 80_000;
 
 /// What the checks remember; kept apart from the sequencer's own view.
 #[derive(Debug, Default)]
-pub struct Invariants {
+pub(super) struct Invariants {
     plans: Vec<Arc<KnownPlan>>,
     by_digest: BTreeMap<Digest, usize>,
     /// Tasks with a success receipt in the ledger.
@@ -50,7 +50,7 @@ pub struct Invariants {
 }
 
 impl Invariants {
-    pub fn plan(&mut self, plan: Arc<KnownPlan>) {
+    pub(super) fn plan(&mut self, plan: Arc<KnownPlan>) {
         self.by_digest.insert(plan.digest, self.plans.len());
         let this = self.plans.len();
         for (i, old) in self.plans.iter().enumerate() {
@@ -68,22 +68,22 @@ impl Invariants {
     }
 
     /// A node's stream is open, in that boot.
-    pub fn connected(&mut self, node: &NodeName, boot: u64) {
+    pub(super) fn connected(&mut self, node: &NodeName, boot: u64) {
         self.health.connected(node, boot);
     }
 
     /// A report reached the coordinator.
-    pub fn reported(&mut self, now: Millis, node: &NodeName, vitals: &Vitals) {
+    pub(super) fn reported(&mut self, now: Millis, node: &NodeName, vitals: &Vitals) {
         self.health.reported(now, node, vitals);
     }
 
     /// The coordinator died, and with it what it knew of reports.
-    pub fn forget_reports(&mut self) {
+    pub(super) fn forget_reports(&mut self) {
         self.health.forget_reports();
     }
 
     /// A receipt that is durable now.
-    pub fn receipt(&mut self, key: TaskKey, success: bool) {
+    pub(super) fn receipt(&mut self, key: TaskKey, success: bool) {
         if self.ended.insert(key) && success {
             self.receipted.insert(key);
             let plan = Arc::clone(&self.plans[key.0]);
@@ -99,7 +99,7 @@ impl Invariants {
     }
 
     /// Judges an entry that was appended.
-    pub fn entry(&mut self, now: Millis, entry: &Entry, machines: &[Machine]) -> Result<(), String> {
+    pub(super) fn entry(&mut self, now: Millis, entry: &Entry, machines: &[Machine]) -> Result<(), String> {
         match entry {
             Entry::Granted { plan, task, grant, node, baseline, .. } => {
                 let key = self.key(plan, task);
@@ -225,7 +225,7 @@ impl Invariants {
     }
 
     /// A machine begins a task under a grant.
-    pub fn begin(&mut self, key: TaskKey, grant: u64) -> Result<(), String> {
+    pub(super) fn begin(&mut self, key: TaskKey, grant: u64) -> Result<(), String> {
         let task = &self.plans[key.0].plan.tasks[key.1];
         if !self.grants.contains_key(&(key, grant)) {
             return Err(format!("{} began under grant {grant}, which is not in the ledger", task.id));
@@ -244,7 +244,7 @@ impl Invariants {
     }
 
     /// A machine ended a task, or was interrupted.
-    pub fn end(&mut self, key: TaskKey, success: bool) {
+    pub(super) fn end(&mut self, key: TaskKey, success: bool) {
         self.performing.remove(&key);
         if success {
             self.succeeded.insert(key);
@@ -252,7 +252,7 @@ impl Invariants {
     }
 
     /// Judges the machines after an event. `max` is the largest budget among the plans.
-    pub fn world(&mut self, now: Millis, machines: &[Machine], max: u32) -> Result<(), String> {
+    pub(super) fn world(&mut self, now: Millis, machines: &[Machine], max: u32) -> Result<(), String> {
         self.out_since.resize(machines.len(), None);
         let mut ours = 0;
         let mut servers = 0;

@@ -11,11 +11,11 @@ use hostler_plan::{
 };
 
 /// A task of a plan, by the plan's place in the ledger and the task's place in the plan.
-pub type TaskKey = (usize, usize);
+pub(super) type TaskKey = (usize, usize);
 
 /// A machine and its place in the cluster.
 #[derive(Debug)]
-pub struct Machine {
+pub(super) struct Machine {
     pub name: NodeName,
     pub is_server: bool,
     pub up: bool,
@@ -50,13 +50,13 @@ pub struct Machine {
 
 /// Who made the node unschedulable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
+pub(super) enum Owner {
     Hostler,
     ThirdParty,
 }
 
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub(super) struct Ended {
     pub grant: u64,
     pub outcome: Outcome,
     /// Operations that were begun.
@@ -66,7 +66,7 @@ pub struct Ended {
 }
 
 impl Machine {
-    pub fn new(name: NodeName, is_server: bool, version: Version) -> Self {
+    pub(super) fn new(name: NodeName, is_server: bool, version: Version) -> Self {
         Self {
             name,
             is_server,
@@ -90,31 +90,31 @@ impl Machine {
         }
     }
 
-    pub fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         self.up && !self.restarting && !self.broken
     }
 
     /// Out of service because of what a task did.
-    pub fn is_out_by_us(&self) -> bool {
+    pub(super) fn is_out_by_us(&self) -> bool {
         self.cordon == Some(Owner::Hostler) || self.restarting || self.broken
     }
 
     /// Out of service for whatever reason.
-    pub fn is_out(&self) -> bool {
+    pub(super) fn is_out(&self) -> bool {
         self.cordon.is_some() || !self.is_ready()
     }
 
     /// Why it is out of service, for a person who looks for a bug.
-    pub fn say_out(&self, since: Option<u64>) -> String {
+    pub(super) fn say_out(&self, since: Option<u64>) -> String {
         let (name, up, cordon, broken) = (&self.name, self.up, self.cordon, self.broken);
         format!("{name} (since {since:?}, up {up}, cordon {cordon:?}, broken {broken}, stream {:?})", self.connection)
     }
 
-    pub fn boot_id(&self) -> BootId {
+    pub(super) fn boot_id(&self) -> BootId {
         BootId::new(format!("{:x}", self.boot)).expect("hexadecimal digits")
     }
 
-    pub fn note_readiness(&mut self, now: u64) {
+    pub(super) fn note_readiness(&mut self, now: u64) {
         if self.is_ready() {
             self.ready_since.get_or_insert(now);
         } else {
@@ -123,7 +123,7 @@ impl Machine {
     }
 
     /// What a server reads about it.
-    pub fn condition(&self) -> Condition {
+    pub(super) fn condition(&self) -> Condition {
         let owner = self.cordon.map(|owner| match owner {
             Owner::Hostler => CordonOwner::Hostler,
             Owner::ThirdParty => CordonOwner::Other("kubectl-cordon".to_owned()),
@@ -136,7 +136,7 @@ impl Machine {
     }
 
     /// What it reports about itself.
-    pub fn vitals(&self) -> Vitals {
+    pub(super) fn vitals(&self) -> Vitals {
         Vitals {
             boot_id: self.boot_id().to_string(),
             is_settling: false,
@@ -146,7 +146,7 @@ impl Machine {
     }
 
     /// Something is wrong with it from now on.
-    pub fn fall_ill(&mut self, since_ms: u64, rule: Rule, level: Level) {
+    pub(super) fn fall_ill(&mut self, since_ms: u64, rule: Rule, level: Level) {
         self.sick = Some(Verdict {
             rule,
             subject: String::new(),

@@ -26,7 +26,7 @@ const NOBODY_MOVES: Millis = 150_000;
 
 /// What the operators remember.
 #[derive(Debug, Default)]
-pub struct Operators {
+pub(super) struct Operators {
     pub last_entry: Millis,
     expired_seen: BTreeMap<TaskKey, Millis>,
 }

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// One server and four workers: the same story in half the time.
-pub const SMALL_FLEET: &str = r#"
+pub(crate) const SMALL_FLEET: &str = r#"
 name = "small"
 distribution = "k3s"
 version = "v1.34.3+k3s1"
@@ -54,14 +54,14 @@ group = "pi5"
 "#;
 
 /// Writes the small fleet's file.
-pub fn small_fleet(folder: &Path) -> PathBuf {
+pub(crate) fn small_fleet(folder: &Path) -> PathBuf {
     let file = folder.join("fleet.toml");
     fs::write(&file, SMALL_FLEET).unwrap();
     file
 }
 
 /// A running demo.
-pub struct Player {
+pub(crate) struct Player {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     temp: tempfile::TempDir,
@@ -71,7 +71,7 @@ pub struct Player {
 
 impl Player {
     /// Starts it with `--json --fast` and these arguments. Its folder of the run is made in a folder of the test's own.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let temp = tempfile::Builder::new().prefix("hd-").tempdir_in("/tmp").unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_hostler-demo"))
             .args(["--json", "--fast"])
@@ -87,7 +87,7 @@ impl Player {
     }
 
     /// The next event; none at the end.
-    pub fn next(&mut self) -> Option<Value> {
+    pub(crate) fn next(&mut self) -> Option<Value> {
         let event: Value = serde_json::from_str(&self.lines.next()?.unwrap()).unwrap();
         if event["event"] == "process_started" {
             let pid = event["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
@@ -97,7 +97,7 @@ impl Player {
     }
 
     /// Every event that is left. Panics with what the demo says where it does not end well.
-    pub fn play_to_the_end(&mut self) -> Vec<Value> {
+    pub(crate) fn play_to_the_end(&mut self) -> Vec<Value> {
         let mut events = Vec::new();
         while let Some(event) = self.next() {
             events.push(event);
@@ -113,7 +113,7 @@ impl Player {
     }
 
     /// Asks it to end, and waits until it has.
-    pub fn terminate(&mut self) {
+    pub(crate) fn terminate(&mut self) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         while self.lines.next().is_some() {}
@@ -121,7 +121,7 @@ impl Player {
     }
 
     /// Whether a folder of the run is still there.
-    pub fn left_behind(&self) -> bool {
+    pub(crate) fn left_behind(&self) -> bool {
         fs::read_dir(self.temp.path())
             .unwrap()
             .any(|e| e.unwrap().file_name().to_str().unwrap().starts_with("hostler-demo-"))
@@ -137,6 +137,6 @@ impl Drop for Player {
 }
 
 /// The events of one kind.
-pub fn of_kind<'a>(events: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> + Clone {
+pub(crate) fn of_kind<'a>(events: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> + Clone {
     events.iter().filter(move |event| event["event"] == kind)
 }

@@ -8,7 +8,7 @@ use super::innermost;
 use crate::host::Eviction;
 
 /// What an eviction that was not accepted means.
-pub fn failed(error: kube::Error) -> Eviction {
+pub(super) fn failed(error: kube::Error) -> Eviction {
     match error {
         kube::Error::Api(status) => answer(&status),
         // 201 with a body that is not understood is still 201.

@@ -19,7 +19,7 @@ use crate::host::{
 /// The API's default where a pod says nothing.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
-pub fn node(node: core::Node) -> Node {
+pub(super) fn node(node: core::Node) -> Node {
     let (metadata, spec, status) = (node.metadata, node.spec.unwrap_or_default(), node.status.unwrap_or_default());
     let info = status.node_info.unwrap_or_default();
     let ready = status.conditions.unwrap_or_default().into_iter().find(|c| c.type_ == "Ready");
@@ -53,7 +53,7 @@ fn unschedulable_by(metadata: &ObjectMeta) -> Option<String> {
     wrote.max_by_key(|e| time(e.time.as_ref())).and_then(|e| e.manager.clone())
 }
 
-pub fn pod(pod: core::Pod) -> Pod {
+pub(super) fn pod(pod: core::Pod) -> Pod {
     let (metadata, spec, status) = (pod.metadata, pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
     let owner = controller(&metadata);
     let grace = |seconds: Option<i64>| {
@@ -96,7 +96,7 @@ pub fn pod(pod: core::Pod) -> Pod {
 }
 
 /// The owner that is the controller.
-pub fn controller(metadata: &ObjectMeta) -> Option<Owner> {
+pub(super) fn controller(metadata: &ObjectMeta) -> Option<Owner> {
     let owner = metadata.owner_references.as_ref()?.iter().find(|o| o.controller == Some(true))?;
     Some(Owner {
         api_version: owner.api_version.clone(),
@@ -118,7 +118,7 @@ fn placement(spec: core::PodSpec) -> Placement {
 }
 
 /// On which nodes a volume exists.
-pub fn volume_terms(volume: core::PersistentVolume) -> Vec<Vec<Requirement>> {
+pub(super) fn volume_terms(volume: core::PersistentVolume) -> Vec<Vec<Requirement>> {
     volume.spec.and_then(|s| s.node_affinity).and_then(|a| a.required).map(terms).unwrap_or_default()
 }
 
@@ -173,7 +173,7 @@ fn toleration(found: core::Toleration) -> Toleration {
     }
 }
 
-pub fn budget(budget: policy::PodDisruptionBudget) -> Budget {
+pub(super) fn budget(budget: policy::PodDisruptionBudget) -> Budget {
     let (metadata, spec, status) = (budget.metadata, budget.spec.unwrap_or_default(), budget.status);
     let number = |count: i32| u32::try_from(count).unwrap_or(0);
     let condition = status.as_ref().and_then(|s| {

@@ -18,7 +18,7 @@ const MAX_IN_ERROR: usize = 500;
 
 /// Runs a program by its argument list, never through a shell, with an empty environment but for the path and the
 /// language; gives its standard output. Ends it when it takes longer than `limit`.
-pub fn run(arguments: &[&str], limit: Duration) -> Result<String, HostError> {
+pub(super) fn run(arguments: &[&str], limit: Duration) -> Result<String, HostError> {
     let command = arguments.join(" ");
     let failed = |status: String, output: String| HostError::Command { command: command.clone(), status, output };
     let (program, rest) = arguments.split_first().ok_or_else(|| failed("not started".into(), "no program".into()))?;

@@ -14,7 +14,7 @@ use crate::host::{HostError, HostFile};
 /// Configuration files are far smaller; plans have at most 256 KiB.
 const MAX_BYTES: u64 = 1 << 20;
 
-pub fn read(path: &Path) -> Result<Option<HostFile>, HostError> {
+pub(super) fn read(path: &Path) -> Result<Option<HostFile>, HostError> {
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -34,7 +34,7 @@ pub fn read(path: &Path) -> Result<Option<HostFile>, HostError> {
 }
 
 /// Writes beside the place, with owner and mode before anybody can open it there, then renames.
-pub fn write(path: &Path, file: &HostFile) -> Result<(), HostError> {
+pub(super) fn write(path: &Path, file: &HostFile) -> Result<(), HostError> {
     let place = |e: io::Error| failed("writing", path, &e);
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory).map_err(|e| failed("creating", directory, &e))?;
@@ -46,7 +46,7 @@ pub fn write(path: &Path, file: &HostFile) -> Result<(), HostError> {
 }
 
 /// Puts a program in its place; one that runs keeps the old file.
-pub fn install(artifact: &Path, program: &Path) -> Result<(), HostError> {
+pub(super) fn install(artifact: &Path, program: &Path) -> Result<(), HostError> {
     let wrong = |e: io::Error| failed("installing", program, &e);
     let directory = program.parent().unwrap_or(Path::new("/"));
     let name = program.file_name().unwrap_or_default().to_string_lossy();
@@ -57,7 +57,7 @@ pub fn install(artifact: &Path, program: &Path) -> Result<(), HostError> {
     durable::put_in_place(&new, program).map_err(wrong)
 }
 
-pub fn failed(action: &'static str, path: &Path, error: &io::Error) -> HostError {
+pub(super) fn failed(action: &'static str, path: &Path, error: &io::Error) -> HostError {
     HostError::File { action, path: path.to_owned(), reason: error.to_string() }
 }
 

@@ -10,12 +10,12 @@ use crate::host::{HostError, UnitActivity, UnitStatus};
 /// systemctl waits for systemd, which may be busy with a boot.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub fn status(unit: &str) -> Result<UnitStatus, HostError> {
+pub(super) fn status(unit: &str) -> Result<UnitStatus, HostError> {
     let show = ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState,MainPID", "--", unit];
     Ok(read(&run(&show, LIMIT)?))
 }
 
-pub fn set(unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError> {
+pub(super) fn set(unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError> {
     let (verb, action) = match state {
         UnitState::Started => ("enable", "start"),
         UnitState::Stopped => ("enable", "stop"),
@@ -25,11 +25,11 @@ pub fn set(unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError>
     run(&["systemctl", "--no-block", action, "--", unit], LIMIT).map(|_| ())
 }
 
-pub fn reload() -> Result<(), HostError> {
+pub(super) fn reload() -> Result<(), HostError> {
     run(&["systemctl", "daemon-reload"], LIMIT).map(|_| ())
 }
 
-pub fn restart(unit: &str) -> Result<(), HostError> {
+pub(super) fn restart(unit: &str) -> Result<(), HostError> {
     run(&["systemctl", "--no-block", "restart", "--", unit], LIMIT).map(|_| ())
 }
 

@@ -86,7 +86,7 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
 }
 
 /// The verified file of an artifact; fetched now if nobody staged it.
-pub fn staged(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<PathBuf, StepError> {
+pub(crate) fn staged(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<PathBuf, StepError> {
     match check(name, context)? {
         Check::Done(_) => {}
         Check::Ready | Check::Mismatch { .. } => fetch(name, context)?,

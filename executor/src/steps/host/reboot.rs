@@ -5,7 +5,7 @@ use hostler_plan::step::Reboot;
 use crate::steps::action::{Action, Check, StepContext, StepError};
 
 /// The observation that names the boot the machine came up in.
-pub const BOOT_ID: &str = "boot_id";
+pub(crate) const BOOT_ID: &str = "boot_id";
 
 impl Action for Reboot {
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {

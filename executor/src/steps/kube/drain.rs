@@ -23,7 +23,7 @@ use crate::{
 
 /// What the plan allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
+pub(super) struct Options {
     pub timeout: Duration,
     /// Data in emptyDirs may be lost.
     pub delete_empty_dir_data: bool,

@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// The node's status changes every few seconds, and each change makes an update look again.
-pub const ATTEMPTS: u32 = 20;
+pub(super) const ATTEMPTS: u32 = 20;
 
 /// How long a silent API server is waited for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The subject's node object; waits for a silent API server.
-pub fn subject(context: &mut StepContext<'_>) -> Result<Node, StepError> {
+pub(super) fn subject(context: &mut StepContext<'_>) -> Result<Node, StepError> {
     let name = context.subject().to_owned();
     let began = context.now();
     loop {
@@ -34,7 +34,7 @@ pub fn subject(context: &mut StepContext<'_>) -> Result<Node, StepError> {
 }
 
 /// Looks and changes until the change is taken; `None` says that there is nothing to change any more.
-pub fn change(
+pub(super) fn change(
     context: &mut StepContext<'_>,
     attempt: impl Fn(&Node, &StepContext<'_>) -> Result<Option<Result<CordonAnswer, ClusterError>>, StepError>,
 ) -> Result<(), StepError> {

@@ -13,10 +13,10 @@ use anyhow::Context as _;
 use hostler_tests::process::Process;
 
 /// Where Debian's package puts it.
-pub const PROGRAM: &str = "/usr/bin/prometheus-node-exporter";
+pub(crate) const PROGRAM: &str = "/usr/bin/prometheus-node-exporter";
 
 /// How often it is asked: the most usual scrape interval of its dashboards.
-pub const SCRAPE_INTERVAL: Duration = Duration::from_secs(15);
+pub(crate) const SCRAPE_INTERVAL: Duration = Duration::from_secs(15);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -25,7 +25,7 @@ const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
 /// A running exporter and our connection to it.
 #[derive(Debug)]
-pub struct Exporter {
+pub(crate) struct Exporter {
     pub process: Process,
     connection: BufReader<TcpStream>,
     request: String,
@@ -36,7 +36,7 @@ pub struct Exporter {
 
 impl Exporter {
     /// Starts it on a free port; `None` where it is not installed.
-    pub async fn start(folder: &Path) -> anyhow::Result<Option<Self>> {
+    pub(crate) async fn start(folder: &Path) -> anyhow::Result<Option<Self>> {
         if !Path::new(PROGRAM).exists() {
             return Ok(None);
         }
@@ -66,7 +66,7 @@ impl Exporter {
     }
 
     /// Asks once.
-    pub fn scrape(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn scrape(&mut self) -> anyhow::Result<()> {
         self.connection.get_mut().write_all(self.request.as_bytes()).context("the exporter is gone")?;
         let answer = read_answer(&mut self.connection)?;
         anyhow::ensure!(answer.is_gzip, "the exporter's answer was expected in gzip, found it without");

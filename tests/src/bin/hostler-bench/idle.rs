@@ -25,7 +25,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What to measure, and for how long.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub seconds: u64,
     pub warm_up: u64,
     /// Another agent than the one in this program.
@@ -34,7 +34,7 @@ pub struct Plan {
 
 /// What one process used in the measured time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Figures {
+pub(crate) struct Figures {
     pub seconds: f64,
     pub mean_pss_kib: u64,
     pub highest_pss_kib: u64,
@@ -45,7 +45,7 @@ pub struct Figures {
 
 /// Both sides; `exporter` is missing where it is not installed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Idle {
+pub(crate) struct Idle {
     pub agent: Figures,
     /// Of the agent's bytes, those that the coordinator sent.
     pub agent_down_bytes: u64,
@@ -55,7 +55,7 @@ pub struct Idle {
 }
 
 /// Starts everything, warms up, measures, and ends everything.
-pub async fn measure(plan: &Plan) -> anyhow::Result<Idle> {
+pub(crate) async fn measure(plan: &Plan) -> anyhow::Result<Idle> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = folder.path();
     let mut stand = stand(folder, RELAY_HOST).await?;
@@ -143,7 +143,7 @@ async fn pass(
 }
 
 /// The agent of this machine, as its package would run it but for its folders.
-pub fn agent_command(folder: &Path, join: &JoinString, program: Option<&Path>) -> anyhow::Result<Command> {
+pub(crate) fn agent_command(folder: &Path, join: &JoinString, program: Option<&Path>) -> anyhow::Result<Command> {
     let (config, join_file) = (folder.join("agent.toml"), folder.join("join"));
     std::fs::write(&join_file, join.encode())?;
     let text = format!(

@@ -26,7 +26,7 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{relay::enrolment_relays, stand, usage::Watched};
 
 /// Nodes of the fleet that every other one is compared with, one of them its server.
-pub const NODES: usize = 8;
+pub(crate) const NODES: usize = 8;
 
 /// Where the coordinator listens, and where its agents go.
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -41,7 +41,7 @@ const OTHER_FILES: u64 = 256;
 
 /// A fleet of one size.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plans {
+pub(crate) struct Plans {
     pub nodes: usize,
     /// How long each plan took, in their order.
     pub times: Vec<Duration>,
@@ -57,7 +57,7 @@ pub struct Plans {
 }
 
 /// `count` plans for eight nodes and for each other number, each in a fleet of its own.
-pub async fn measure(count: usize, nodes: &[usize]) -> anyhow::Result<Vec<Plans>> {
+pub(crate) async fn measure(count: usize, nodes: &[usize]) -> anyhow::Result<Vec<Plans>> {
     let others = nodes.iter().copied().filter(|nodes| *nodes != NODES);
     let mut found = Vec::new();
     for nodes in std::iter::once(NODES).chain(others) {
@@ -211,7 +211,7 @@ async fn once(stand: &mut Stand, signed: &Signed, nodes: usize) -> anyhow::Resul
 }
 
 /// The one in the middle.
-pub fn median(times: &[Duration]) -> Option<Duration> {
+pub(crate) fn median(times: &[Duration]) -> Option<Duration> {
     let mut sorted = times.to_vec();
     sorted.sort();
     sorted.get(sorted.len() / 2).copied()

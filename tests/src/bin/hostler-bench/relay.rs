@@ -12,19 +12,19 @@ use std::{
 
 /// The payload of TCP so far: what is inside TLS and TLS itself, without the headers of TCP and IP.
 #[derive(Debug, Clone, Default)]
-pub struct Counted {
+pub(crate) struct Counted {
     pub up: Arc<AtomicU64>,
     pub down: Arc<AtomicU64>,
 }
 
 impl Counted {
-    pub fn sum(&self) -> u64 {
+    pub(crate) fn sum(&self) -> u64 {
         self.up.load(Ordering::Relaxed) + self.down.load(Ordering::Relaxed)
     }
 }
 
 /// Listens on `listen` and passes everything on to `to`. It ends with this process.
-pub fn start(listen: SocketAddr, to: SocketAddr) -> io::Result<Counted> {
+pub(crate) fn start(listen: SocketAddr, to: SocketAddr) -> io::Result<Counted> {
     let listener = TcpListener::bind(listen)?;
     let counted = Counted::default();
     let counts = counted.clone();
@@ -70,7 +70,7 @@ const NODES_PER_ADDRESS: usize = 48;
 
 /// Relays to where nodes enrol, enough for so many of them, each on an address of this machine from which it passes on.
 /// They end with the runtime.
-pub async fn enrolment_relays(to: SocketAddr, nodes: usize) -> io::Result<Vec<SocketAddr>> {
+pub(crate) async fn enrolment_relays(to: SocketAddr, nodes: usize) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for n in 1..=nodes.div_ceil(NODES_PER_ADDRESS) {
         let number = u8::try_from(n).map_err(|_| io::Error::other(format!("expected fewer than {nodes} nodes")))?;

@@ -33,7 +33,7 @@ struct Row {
 }
 
 /// The table of the idle agent.
-pub fn idle(found: &Idle) -> String {
+pub(crate) fn idle(found: &Idle) -> String {
     let other = found.exporter.as_ref();
     let row = |name, share: f64, digits, figure: &dyn Fn(&Figures) -> f64| Row {
         name,
@@ -82,7 +82,7 @@ pub fn idle(found: &Idle) -> String {
 }
 
 /// Why there is nothing to compare with.
-pub fn skipped() -> String {
+pub(crate) fn skipped() -> String {
     format!("node_exporter: skipped, {PROGRAM} is not installed (apt-get install prometheus-node-exporter)\n")
 }
 
@@ -101,7 +101,7 @@ fn line(text: &mut String, row: &Row) {
 }
 
 /// The plans of every fleet, the first one of eight nodes.
-pub fn plans(fleets: &[Plans]) -> String {
+pub(crate) fn plans(fleets: &[Plans]) -> String {
     let mut text = String::new();
     for fleet in fleets {
         let ms = |time: &Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);

@@ -10,7 +10,7 @@ const MS_PER_TICK: u64 = 10;
 
 /// Counters of one process since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// User and system time of all threads, ended ones too, and of the children that it waited for. Milliseconds.
     pub cpu_ms: u64,
     /// Voluntary context switches of the threads that [`Watched`] saw.
@@ -21,7 +21,7 @@ pub struct Usage {
 
 /// A process that is looked at again and again.
 #[derive(Debug)]
-pub struct Watched {
+pub(crate) struct Watched {
     folder: PathBuf,
     /// The last count of every thread by its id: those that ended keep theirs.
     switches: BTreeMap<String, u64>,
@@ -29,13 +29,13 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn new(pid: u32) -> Self {
+    pub(crate) fn new(pid: u32) -> Self {
         Self { folder: PathBuf::from(format!("/proc/{pid}")), switches: BTreeMap::new(), pss_kib: Vec::new() }
     }
 
     /// Looks once. Threads that live for less than the time between two looks are not seen with their switches; their
     /// CPU time is.
-    pub fn look(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn look(&mut self) -> anyhow::Result<()> {
         let tasks = fs::read_dir(self.folder.join("task"));
         let tasks = tasks.with_context(|| format!("the process behind {} is gone", self.folder.display()))?;
         for task in tasks.flatten() {
@@ -52,7 +52,7 @@ impl Watched {
     }
 
     /// The counters as they are now.
-    pub fn usage(&mut self) -> anyhow::Result<Usage> {
+    pub(crate) fn usage(&mut self) -> anyhow::Result<Usage> {
         self.look()?;
         Ok(Usage {
             cpu_ms: self.cpu_ms()?,
@@ -62,18 +62,18 @@ impl Watched {
     }
 
     /// The CPU time alone, milliseconds.
-    pub fn cpu_ms(&self) -> anyhow::Result<u64> {
+    pub(crate) fn cpu_ms(&self) -> anyhow::Result<u64> {
         let stat = self.read("stat")?;
         Ok(cpu_ticks(&stat).context("stat expected 17 fields or more, found fewer")? * MS_PER_TICK)
     }
 
     /// Forgets the memory that was seen so far.
-    pub fn forget_memory(&mut self) {
+    pub(crate) fn forget_memory(&mut self) {
         self.pss_kib.clear();
     }
 
     /// The mean and the highest proportional set size of all looks, KiB.
-    pub fn pss_kib(&self) -> (u64, u64) {
+    pub(crate) fn pss_kib(&self) -> (u64, u64) {
         let count = self.pss_kib.len().max(1) as u64;
         (self.pss_kib.iter().sum::<u64>() / count, self.pss_kib.iter().copied().max().unwrap_or(0))
     }

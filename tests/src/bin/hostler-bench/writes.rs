@@ -33,7 +33,7 @@ const NO_DISK: [&str; 4] = ["socket:[", "pipe:[", "anon_inode:", "/dev/"];
 
 /// What the agent and its children did in the watched time.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Calls that could write, most of them files that were opened to read.
     pub calls: usize,
     /// Lines of strace about calls that write.
@@ -43,7 +43,7 @@ pub struct Seen {
 }
 
 /// Starts a coordinator and an agent, waits until it is enrolled and quiet, and watches it. `None` without strace.
-pub async fn watch(plan: &Plan) -> anyhow::Result<Option<Seen>> {
+pub(crate) async fn watch(plan: &Plan) -> anyhow::Result<Option<Seen>> {
     if !Path::new(PROGRAM).exists() {
         return Ok(None);
     }
@@ -78,7 +78,7 @@ pub async fn watch(plan: &Plan) -> anyhow::Result<Option<Seen>> {
 }
 
 /// What was seen, in words, and whether it is nothing.
-pub fn report(seen: Option<&Seen>, seconds: u64) -> (String, bool) {
+pub(crate) fn report(seen: Option<&Seen>, seconds: u64) -> (String, bool) {
     let Some(seen) = seen else {
         return (format!("writes: skipped, {PROGRAM} is not installed (apt-get install strace)\n"), true);
     };

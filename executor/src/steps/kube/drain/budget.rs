@@ -6,12 +6,12 @@ use super::placement::holds;
 use crate::host::{Budget, BudgetLimit, Cluster, ClusterError, Condition, Owner, Pod, Selector};
 
 /// `namespace/name`.
-pub fn name(budget: &Budget) -> String {
+pub(super) fn name(budget: &Budget) -> String {
     format!("{}/{}", budget.namespace, budget.name)
 }
 
 /// Whether the budget counts the pod.
-pub fn matches(budget: &Budget, pod: &Pod) -> bool {
+pub(super) fn matches(budget: &Budget, pod: &Pod) -> bool {
     budget.namespace == pod.key.namespace
         && match &budget.selector {
             Selector::Nothing => false,
@@ -21,7 +21,7 @@ pub fn matches(budget: &Budget, pod: &Pod) -> bool {
 
 /// What the pods of a budget's controllers ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
+pub(super) struct Asked {
     /// Pods in full strength; with an autoscaler the most that it may make.
     pub pods: u32,
     /// Whether a controller asked for them; a percentage needs one.
@@ -31,7 +31,7 @@ pub struct Asked {
 }
 
 /// Adds up the controllers of the pods that a budget counts. `pods` are those of its namespace.
-pub fn asked(cluster: &dyn Cluster, budget: &Budget, pods: &[Pod]) -> Result<Asked, ClusterError> {
+pub(super) fn asked(cluster: &dyn Cluster, budget: &Budget, pods: &[Pod]) -> Result<Asked, ClusterError> {
     let mut owners: BTreeMap<&Owner, u32> = BTreeMap::new();
     let mut loose = 0;
     for pod in pods.iter().filter(|p| matches(budget, p) && p.deletion.is_none()) {
@@ -55,7 +55,7 @@ pub fn asked(cluster: &dyn Cluster, budget: &Budget, pods: &[Pod]) -> Result<Ask
 }
 
 /// How many of the asked-for pods must be healthy. Percentages round up.
-pub fn desired(limit: BudgetLimit, asked: u32) -> u32 {
+pub(super) fn desired(limit: BudgetLimit, asked: u32) -> u32 {
     let part = |percent: u32| u32::try_from((u64::from(percent) * u64::from(asked)).div_ceil(100)).unwrap_or(u32::MAX);
     match limit {
         BudgetLimit::MinAvailable(pods) => pods,
@@ -66,7 +66,7 @@ pub fn desired(limit: BudgetLimit, asked: u32) -> u32 {
 }
 
 /// Why this budget will never let this pod go, and what to do about it.
-pub fn never(budget: &Budget, asked: Asked, pod: &Pod) -> Option<String> {
+pub(super) fn never(budget: &Budget, asked: Asked, pod: &Pod) -> Option<String> {
     let name = name(budget);
     if let Condition::SyncFailed(message) = &budget.condition {
         return Some(format!("budget {name} cannot be worked out ({message}). Repair or delete it"));

@@ -61,7 +61,7 @@ struct Round {
 }
 
 /// Evicts until nothing is left, or says why not.
-pub fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<(), StepError> {
+pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let began = context.began();
     let mut drain = Drain {
         options,
@@ -96,7 +96,7 @@ pub fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<(), Ste
 }
 
 /// The pods that the API server lists for a node; waits out a silent server through the caller's loop.
-pub fn pods_on(node: &str, context: &StepContext<'_>) -> Result<Vec<Pod>, StepError> {
+pub(super) fn pods_on(node: &str, context: &StepContext<'_>) -> Result<Vec<Pod>, StepError> {
     Ok(context.cluster()?.pods(PodScope::OnNode(node))?)
 }
 

@@ -4,7 +4,7 @@
 use crate::host::{Effect, Node, Operator, Pod, Requirement, Taint, Toleration};
 
 /// Why a replacement can certainly run on none of `nodes`; `None` where it can, or where nobody can tell.
-pub fn fits_nowhere(pod: &Pod, nodes: &[Node], drained: &str) -> Option<String> {
+pub(super) fn fits_nowhere(pod: &Pod, nodes: &[Node], drained: &str) -> Option<String> {
     if pod.placement.foreign_scheduler {
         return None;
     }
@@ -35,7 +35,7 @@ fn one_of(terms: &[Vec<Requirement>], node: &Node) -> bool {
 }
 
 /// Whether an expression holds for labels.
-pub fn holds<'a>(requirement: &Requirement, label: impl Fn(&str) -> Option<&'a String>) -> bool {
+pub(super) fn holds<'a>(requirement: &Requirement, label: impl Fn(&str) -> Option<&'a String>) -> bool {
     let found = label(&requirement.key);
     let number = |text: &str| text.parse::<i64>().ok();
     let compare = |than: fn(i64, i64) -> bool| {

@@ -7,7 +7,7 @@ use crate::host::{Phase, Pod};
 
 /// What a drain does with a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// It belongs to the node: a DaemonSet's, or the kubelet's own.
     Stays,
     /// It is going already; wait until it is gone.
@@ -22,7 +22,7 @@ pub enum Fate {
 
 /// When a pod's turn comes: those that others need go last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Turn {
+pub(super) enum Turn {
     Ordinary,
     SystemCritical,
     /// The storage system's own: its budget always says no, and goes by itself once no volume is used here and every
@@ -32,7 +32,7 @@ pub enum Turn {
 
 impl Fate {
     /// Whether the node is not drained while this pod is there.
-    pub fn is_left(&self) -> bool {
+    pub(super) fn is_left(&self) -> bool {
         match self {
             Fate::Stays | Fate::Finalizer(_) => false,
             Fate::Going | Fate::Evict(_) | Fate::NeedsConsent(_) => true,
@@ -41,7 +41,7 @@ impl Fate {
 }
 
 /// The order of the questions is that of kubectl drain's filters.
-pub fn evaluate(pod: &Pod, options: &Options) -> Fate {
+pub(crate) fn evaluate(pod: &Pod, options: &Options) -> Fate {
     let finished = matches!(pod.phase, Phase::Succeeded | Phase::Failed);
     let daemon = pod.owner.as_ref().is_some_and(|o| o.kind == "DaemonSet" && o.api_version == "apps/v1");
     if pod.mirror || (daemon && !finished) {
@@ -77,12 +77,12 @@ fn turn(pod: &Pod) -> Turn {
 }
 
 /// Whether a budget has a say: it is not asked about pods that have not started, have finished or are going.
-pub fn budget_counts(pod: &Pod) -> bool {
+pub(super) fn budget_counts(pod: &Pod) -> bool {
     pod.deletion.is_none() && matches!(pod.phase, Phase::Running | Phase::Unknown)
 }
 
 /// `48 min`, `30 s`.
-pub fn words(duration: Duration) -> String {
+pub(super) fn words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Ends the task before anything was touched when the drain cannot work.
-pub fn preflight(options: &Options, context: &mut StepContext<'_>) -> Result<(), StepError> {
+pub(super) fn preflight(options: &Options, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let node = subject(context)?;
     if let NodeReady::Unknown { since } = node.ready {
         return Err(silent(&node, since, context));
@@ -42,12 +42,12 @@ pub fn preflight(options: &Options, context: &mut StepContext<'_>) -> Result<(),
 }
 
 /// ` and 3 more`, or nothing.
-pub fn and_more(others: usize) -> String {
+pub(super) fn and_more(others: usize) -> String {
     if others == 0 { String::new() } else { format!(" and {others} more") }
 }
 
 /// The outcome for a node whose kubelet does not report.
-pub fn silent(node: &Node, since: hostler_plan::timestamp::Timestamp, context: &StepContext<'_>) -> StepError {
+pub(super) fn silent(node: &Node, since: hostler_plan::timestamp::Timestamp, context: &StepContext<'_>) -> StepError {
     let running = context
         .cluster()
         .ok()
@@ -57,7 +57,7 @@ pub fn silent(node: &Node, since: hostler_plan::timestamp::Timestamp, context: &
 }
 
 /// Every pod that will never go, with the reason.
-pub fn blockers(cluster: &dyn Cluster, node: &str, options: &Options) -> Result<Vec<Blocker>, ClusterError> {
+pub(super) fn blockers(cluster: &dyn Cluster, node: &str, options: &Options) -> Result<Vec<Blocker>, ClusterError> {
     let pods = cluster.pods(PodScope::OnNode(node))?;
     let nodes = cluster.nodes()?;
     let budgets = cluster.budgets()?;
