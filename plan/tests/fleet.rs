@@ -53,7 +53,8 @@ fn every_mistake_has_its_sentence() {
         ("name = \"pi\"", "name = \"Pi_1\"", "node name expected 1 to 63 of a-z"),
         (
             "role = \"worker\"",
-            "role = \"server\"\nfirst = true\narch = \"aarch64\"\n[[nodes]]\nname = \"c\"\narch = \"x86_64\"\nrole = \"server\"\nfirst = true\n[[nodes]]\nname = \"d\"\nrole = \"worker\"",
+            "role = \"server\"\nfirst = true\narch = \"aarch64\"\n[[nodes]]\nname = \"c\"\narch = \"x86_64\"\n\
+             role = \"server\"\nfirst = true\n[[nodes]]\nname = \"d\"\nrole = \"worker\"",
             "two first servers: pi at fleet.toml:13:1 and c",
         ),
         ("role = \"server\"", "role = \"worker\"", "the fleet has no server"),
@@ -90,7 +91,8 @@ fn every_mistake_has_its_sentence() {
         ),
         (
             "arch = \"aarch64\"",
-            "arch = \"aarch64\"\n[[artifacts]]\nname = \"k3s\"\nversion = \"v1.34.3+k3s1\"\narch = \"aarch64\"\nsha256 = \"12\"\nsize = 0",
+            "arch = \"aarch64\"\n[[artifacts]]\nname = \"k3s\"\nversion = \"v1.34.3+k3s1\"\narch = \"aarch64\"\n\
+             sha256 = \"12\"\nsize = 0",
             "expected a sha256 of 64 hexadecimal digits, found \"12\"",
         ),
     ];
@@ -108,7 +110,8 @@ fn an_even_number_of_servers_is_a_warning() {
 
 #[test]
 fn a_later_file_goes_over_an_earlier_one() {
-    let more = "version = \"v1.34.4+k3s1\"\n[policy]\nmax_unavailable = 2\n[[nodes]]\nname = \"pi-2\"\nrole = \"worker\"\narch = \"aarch64\"\n";
+    let more = "version = \"v1.34.4+k3s1\"\n[policy]\nmax_unavailable = 2\n[[nodes]]\nname = \"pi-2\"\n\
+        role = \"worker\"\narch = \"aarch64\"\n";
     let (fleet, _) = Fleet::from_toml(&[("fleet.toml", SMALL), ("fleet.d/50-more.toml", more)]).unwrap();
     assert_eq!((fleet.version.patch, fleet.policy.max_unavailable, fleet.nodes.len()), (4, 2, 3));
     let again = Fleet::from_toml(&[

@@ -1,5 +1,6 @@
 //! Every file `plan/tests/scenarios/*.txt` is a test: lines that begin with `> ` are commands, the lines under each are
-//! what it answers. `HOSTLER_BLESS=1 cargo test -p hostler-plan --test scenarios` writes the answers anew; read the diff.
+//! what it answers. `HOSTLER_BLESS=1 cargo test -p hostler-plan --test scenarios` writes the answers anew; read the
+//! diff.
 //!
 //! The commands are explained in `scenarios/world.rs`.
 

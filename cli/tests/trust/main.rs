@@ -1,4 +1,5 @@
-//! What the command signs, holds as proved and believes: plans, roots, rosters and ledgers, and everything that is none.
+//! What the command signs, holds as proved and believes: plans, roots, rosters and ledgers, and everything that is
+//! none.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
 mod fleet;

@@ -1,4 +1,5 @@
-//! Nodes that are ready: in the roster, with certificates and streams of their own. They sign receipts and perform nothing.
+//! Nodes that are ready: in the roster, with certificates and streams of their own. They sign receipts and perform
+//! nothing.
 
 use std::time::Duration;
 

@@ -1,20 +1,22 @@
-//! The world of a scenario: a fleet, a ledger, a sequencer, and nodes that do what the commands say. Plans are signed and
-//! judged as coordinator and nodes judge them, and before every task its node's check of the order is made.
+//! The world of a scenario: a fleet, a ledger, a sequencer, and nodes that do what the commands say. Plans are signed
+//! and judged as coordinator and nodes judge them, and before every task its node's check of the order is made.
 //!
 //! ```text
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
-//! plan upgrade V [nodes=a,b] [skip] [accept=s1] | reboot [nodes=…] | drain w1 [max=N] | uncordon w1 | join | bootstrap | check
+//! plan upgrade V [nodes=a,b] [skip] [accept=s1] | reboot [nodes=…] | drain w1 [max=N] | uncordon w1 | join
+//! plan bootstrap | check
 //! submit                    the plan made last goes into the ledger
 //! decide                    what the sequencer appends, until it has nothing to say
 //! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
 //! done TASK | fail TASK REASON | timed-out TASK REASON | blocked TASK REASON     a receipt
 //! again TASK                the same receipt once more
 //! strange TASK              a receipt for a grant that was never given
-//! wait SECONDS              time passes in steps of 10 s, nobody renews       renew TASK [reboot]    a lease is renewed
+//! wait SECONDS              time passes in steps of 10 s, nobody renews
+//! renew TASK [reboot]       a lease is renewed
 //! clock SECONDS             the coordinator's clock steps by so much
-//! connect NODE | disconnect NODE | power-cycle NODE                              the last one is back, and has not reported
-//! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO]                      what a server reports
-//! facts NODE ok | silent | RULE LEVEL | ext4 COUNT                               what the node reports, every 10 s from now on
+//! connect NODE | disconnect NODE | power-cycle NODE             the last one is back, and has not reported
+//! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO]     what a server reports
+//! facts NODE ok | silent | RULE LEVEL | ext4 COUNT              what the node reports, every 10 s from now on
 //! pause SEQ BY REASON | resume SEQ BY | halt SEQ BY REASON | release-lease TASK BY | release-quarantine NODE V BY
 //! restart                   the coordinator's memory is gone: the ledger is folded anew
 //! waits | rollouts | tasks SEQ | baselines SEQ | unavailable | quarantines | deadline | progress TASK SENTENCE
@@ -206,7 +208,8 @@ impl World {
         for version in VERSIONS.iter().filter(|_| distribution == "k3s") {
             write!(
                 text,
-                "[[artifacts]]\nname = \"k3s\"\nversion = \"{version}\"\narch = \"aarch64\"\npath = \"k3s\"\nsha256 = \"{}\"\nsize = 5\n",
+                "[[artifacts]]\nname = \"k3s\"\nversion = \"{version}\"\narch = \"aarch64\"\n\
+                 path = \"k3s\"\nsha256 = \"{}\"\nsize = 5\n",
                 Digest::of(version.as_bytes()).hex()
             )
             .unwrap();
