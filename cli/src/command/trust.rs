@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{DocumentKind, Root, Signer},
-    refusal::Refused,
+    document::{Root, Signer},
     signature::{node_lines, signer_lines},
     text::count,
-    trust::{Duty, SignedBy, counted},
+    trust::{Duty, counted},
 };
 use hostler_proto::join::SetupCode;
 use serde_json::{Value, json};
@@ -121,7 +120,7 @@ fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
                 store.trusted().digest(),
                 store.first_root(),
                 root.coordinator_ca.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-                signed_by(store).unwrap_or_else(|e| e.reason).as_str(),
+                signed_by(store),
                 thresholds.root,
                 thresholds.admission,
                 thresholds.roster,
@@ -135,10 +134,9 @@ fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
     )
 }
 
-fn signed_by(store: &TrustStore) -> Result<String, Refused> {
-    let by = SignedBy::of(DocumentKind::Root, store.trusted().signed())?;
-    let names: Vec<String> = counted(store.root(), Duty::Root, &by).iter().map(|s| clean(&s.name)).collect();
-    Ok(names.join(", "))
+fn signed_by(store: &TrustStore) -> String {
+    let signers = counted(store.root(), Duty::Root, store.trusted().signed_by());
+    signers.iter().map(|s| clean(&s.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn signer_row(root: &Root, signer: &Signer) -> [String; 4] {

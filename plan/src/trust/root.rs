@@ -12,7 +12,10 @@ use crate::{
 
 /// The root that is held: the head of a chain that began with a digest from a join string, or with the admin's own file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrustedRoot(Verified<Root>);
+pub struct TrustedRoot {
+    root: Verified<Root>,
+    by: SignedBy,
+}
 
 impl TrustedRoot {
     /// Begins a chain with the root whose digest is known from elsewhere (the join string). It must also carry its
@@ -32,7 +35,7 @@ impl TrustedRoot {
         let root: Root = parse(DocumentKind::Root, None, &signed.bytes)?;
         check_content(&root)?;
         threshold(&root, Duty::Root, &by)?;
-        Ok(Self(Verified::new(root, signed)))
+        Ok(Self { root: Verified::new(root, signed), by })
     }
 
     /// The next root: version exactly one more, signed by the thresholds of both, of the same fleet, epoch not lower.
@@ -75,7 +78,7 @@ impl TrustedRoot {
         }
         threshold(held, Duty::Root, by)?;
         threshold(&next, Duty::Root, by)?;
-        Ok(Self(Verified::new(next, signed)))
+        Ok(Self { root: Verified::new(next, signed), by: by.clone() })
     }
 
     /// Reads back a root that this node itself accepted and stored.
@@ -97,17 +100,22 @@ impl TrustedRoot {
 
     /// What it says.
     pub fn root(&self) -> &Root {
-        self.0.document()
+        self.root.document()
     }
 
     /// The digest of its exact bytes: what a join string pins.
     pub fn digest(&self) -> Digest {
-        self.0.digest()
+        self.root.digest()
     }
 
     /// Its exact bytes and signatures.
     pub fn signed(&self) -> &Signed {
-        self.0.signed()
+        self.root.signed()
+    }
+
+    /// The keys that signed it.
+    pub fn signed_by(&self) -> &SignedBy {
+        &self.by
     }
 }
 
