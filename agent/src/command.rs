@@ -20,11 +20,12 @@ use crate::{
     identity, run,
 };
 
-/// How long a reboot that was asked for may take to end this process. Then systemd starts it again, and the task asks for
-/// the reboot once more.
+/// How long a reboot that was asked for may take to end this process. Then systemd starts it again, and the task asks
+/// for the reboot once more.
 const REBOOT_LIMIT: Duration = Duration::from_secs(180);
 
-/// Threads for the reading of facts and for calls to the API server; the executor has its own. Each costs a node memory.
+/// Threads for the reading of facts and for calls to the API server; the executor has its own. Each costs a node
+/// memory.
 pub const BLOCKING_THREADS: usize = 4;
 
 /// Enrols this node in its fleet, reports its facts and performs plans that an admin signed

@@ -1,9 +1,9 @@
 //! How a machine becomes a node.
 //!
-//! Nothing is sent before the coordinator's chain leads to the CA that the join string names. The root is believed because
-//! its digest stands in the join string. What the node needs is stored in this order: keys, state, credentials, the
-//! marker; only then is the join string removed. A crash anywhere in between repeats the enrolment with the same keys,
-//! which the coordinator answers the same.
+//! Nothing is sent before the coordinator's chain leads to the CA that the join string names. The root is believed
+//! because its digest stands in the join string. What the node needs is stored in this order: keys, state, credentials,
+//! the marker; only then is the join string removed. A crash anywhere in between repeats the enrolment with the same
+//! keys, which the coordinator answers the same.
 
 use std::{
     path::{Path, PathBuf},
@@ -137,8 +137,8 @@ pub(crate) async fn enrol(
     Ok(credentials)
 }
 
-/// Empties or removes the join file: the string has served. What cannot be removed is said and does no harm here, because
-/// its uses are counted by the coordinator.
+/// Empties or removes the join file: the string has served. What cannot be removed is said and does no harm here,
+/// because its uses are counted by the coordinator.
 pub(crate) fn forget_join_string(path: &Path) {
     let removed = std::fs::remove_file(path).or_else(|_| std::fs::write(path, b""));
     if let Err(error) = removed {

@@ -1,7 +1,7 @@
 //! hostler-agent: enrols a node, reports its facts and performs signed plans.
 //!
-//! The network side (the link) carries bytes; the executor verifies every document itself from its exact bytes and is the
-//! only one who acts, through the [`Host`] it was given. They share a process and talk through a small typed
+//! The network side (the link) carries bytes; the executor verifies every document itself from its exact bytes and is
+//! the only one who acts, through the [`Host`] it was given. They share a process and talk through a small typed
 //! interface.
 
 pub mod command;
@@ -189,8 +189,8 @@ pub async fn run(
     result
 }
 
-/// What a node with damaged state does until a person helps it: it stays in sight with its facts, refuses whatever it is
-/// offered, and performs nothing.
+/// What a node with damaged state does until a person helps it: it stays in sight with its facts, refuses whatever it
+/// is offered, and performs nothing.
 async fn stand_by(
     link: Link,
     credentials: Credentials,

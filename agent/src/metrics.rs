@@ -1,5 +1,5 @@
-//! The agent's own `/metrics`, for those who scrape their nodes themselves; nothing of it exists unless `metrics_listen`
-//! is set. The series are those that the coordinator serves for this node, without `instance`.
+//! The agent's own `/metrics`, for those who scrape their nodes themselves; nothing of it exists unless
+//! `metrics_listen` is set. The series are those that the coordinator serves for this node, without `instance`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

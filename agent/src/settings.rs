@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn values_are_taken_and_defaults_fill_the_rest() {
-        let text = "node_name = \"w1\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nclock = \"trusted\"\nmetrics_listen = \"[::1]:7447\"";
+        let text = "node_name = \"w1\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nclock = \
+            \"trusted\"\nmetrics_listen = \"[::1]:7447\"";
         let settings = load(text, &[("HOSTLER_AGENT_STATE_DIR", "/c")]).unwrap();
         let wanted = Settings {
             node_name: Some(NodeName::new("w1").unwrap()),

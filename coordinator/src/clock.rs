@@ -13,8 +13,8 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// What both clocks of this process show at one moment. The machine's clock may step by a year, as that of a Pi without a battery
-/// does; "how long ago" is asked of the steady one.
+/// What both clocks of this process show at one moment. The machine's clock may step by a year, as that of a Pi without
+/// a battery does; "how long ago" is asked of the steady one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClockReading {
     /// By the machine's clock.

@@ -222,8 +222,8 @@ impl Control {
         (roots, self.state.roster.as_ref().map(|r| r.signed().clone()))
     }
 
-    /// The clock that `now` is read from stepped by so many milliseconds. Nothing is told or decided before that is known:
-    /// a Pi without a battery makes such a step when it finds a time server, and nobody fell silent by that.
+    /// The clock that `now` is read from stepped by so many milliseconds. Nothing is told or decided before that is
+    /// known: a Pi without a battery makes such a step when it finds a time server, and nobody fell silent by that.
     pub(crate) fn clock_stepped(&mut self, by_ms: i64) {
         self.state.sequencer.clock_stepped(by_ms);
         self.is_due = true;

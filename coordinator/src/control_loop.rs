@@ -1,8 +1,8 @@
 //! The thread that owns what decides: it brings the time, takes requests one after another, and carries out what comes
 //! of them.
 //!
-//! It is a thread of its own because an append waits for the disk. Receipts that wait at the same time share one append:
-//! they come in batches, when a wave of nodes is done.
+//! It is a thread of its own because an append waits for the disk. Receipts that wait at the same time share one
+//! append: they come in batches, when a wave of nodes is done.
 
 use std::{
     collections::BTreeMap,

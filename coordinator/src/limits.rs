@@ -11,8 +11,8 @@ pub(crate) const AGENT_CONNECTIONS: usize = 1200;
 pub(crate) const ENROLMENT_CONNECTIONS: usize = 128;
 /// Connections of admins; a person has a handful of terminals.
 pub(crate) const ADMIN_CONNECTIONS: usize = 64;
-/// Connections from one address to each listener: a stranger's machine must not shut all others out, and a fleet, or its
-/// enrolment, may lie behind one address.
+/// Connections from one address to each listener: a stranger's machine must not shut all others out, and a fleet, or
+/// its enrolment, may lie behind one address.
 pub(crate) const AGENT_CONNECTIONS_PER_ADDRESS: usize = 1000;
 /// See [`AGENT_CONNECTIONS_PER_ADDRESS`].
 pub(crate) const ENROLMENT_CONNECTIONS_PER_ADDRESS: usize = 96;
@@ -65,8 +65,8 @@ pub(crate) const TRUST_BYTES: usize = hostler_proto::MAX_MESSAGE_BYTES / 2;
 /// A rollout is shown again at most this often to a watcher, however fast it changes; but at once when tasks ended,
 /// which every task does only once.
 pub(crate) const WATCH_PAUSE: Duration = Duration::from_millis(50);
-/// So much of that pause for each task of the rollout is kept even then: showing a task costs some microseconds, and who
-/// watches must not take most of the coordinator's time.
+/// So much of that pause for each task of the rollout is kept even then: showing a task costs some microseconds, and
+/// who watches must not take most of the coordinator's time.
 pub(crate) const WATCH_PAUSE_PER_TASK: Duration = Duration::from_micros(25);
 /// How long streams get to end when the coordinator stops.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);

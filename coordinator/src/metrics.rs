@@ -200,7 +200,8 @@ fn rollouts(text: &mut String, overview: &Overview) {
         text,
         "hostler_rollout_waits",
         "gauge",
-        "Nodes of a rollout that are not done, by why: performing, after, budget, unhealthy, worse, soaking, and others.",
+        "Nodes of a rollout that are not done, by why: performing, after, budget, unhealthy, worse, soaking, and \
+            others.",
         waits.map(|((seq, why), count)| (labels(&[("seq", &seq.to_string()), ("why", why)]), *count as f64)),
     );
     family(

@@ -77,7 +77,8 @@ pub enum RunError {
     Random(#[from] SessionError),
     /// A record is in good order and yet does not count.
     #[error(
-        "ledger record {index} does not count: {reason}; the ledger is from another version or was made by somebody else: restore it from a backup"
+        "ledger record {index} does not count: {reason}; the ledger is from another version or was made by somebody \
+            else: restore it from a backup"
     )]
     Record { index: u64, reason: String },
     /// An address cannot be listened on.
@@ -298,7 +299,8 @@ impl Coordinator {
 fn read_ledger(settings: &Settings) -> Result<(Ledger, State), RunError> {
     let Opened { ledger, records, torn } = Ledger::open(&settings.data_dir)?;
     if let Some(torn) = torn {
-        tracing::warn!(file = %torn.display(), "the last ledger record was not completely written and never acknowledged; it was put aside");
+        tracing::warn!(file = %torn.display(), "the last ledger record was not completely written and never \
+            acknowledged; it was put aside");
     }
     let mut state = State::new();
     for record in &records {
@@ -320,7 +322,8 @@ fn use_fleet_file(reports: &NodeReports, file: &Path) {
     if let Ok(content) = std::fs::read(file)
         && let Err(reason) = reports.set_fleet_file(&content)
     {
-        tracing::warn!(file = %file.display(), reason, "the kept fleet file cannot be used; nodes are judged by the usual thresholds");
+        tracing::warn!(file = %file.display(), reason, "the kept fleet file cannot be used; nodes are judged by the \
+            usual thresholds");
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a room of the coordinator may not name: what decides has no clock, file, network or message of the wire, and only
-//! grpc/ knows the wire.
+//! What a room of the coordinator may not name: what decides has no clock, file, network or message of the wire, and
+//! only grpc/ knows the wire.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Files that survive a power cut: in place as a whole, the old content or the new one, and synced before anybody goes on.
+//! Files that survive a power cut: in place as a whole, the old content or the new one, and synced before anybody goes
+//! on.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -43,7 +44,8 @@ pub enum Access {
     Owned { mode: u32, uid: u32, gid: u32 },
 }
 
-/// A file that lies whole and synced beside its place. After a crash it is left there under a hidden name that nobody reads.
+/// A file that lies whole and synced beside its place. After a crash it is left there under a hidden name that nobody
+/// reads.
 #[must_use = "it is not in its place yet"]
 #[derive(Debug)]
 pub struct Prepared {

@@ -1,5 +1,5 @@
-//! Just enough HTTP/1.1 to serve `/metrics`, for the coordinator and the agent: one request per connection, small heads,
-//! short patience, no TLS. What is served is the caller's text in the Prometheus text format 0.0.4.
+//! Just enough HTTP/1.1 to serve `/metrics`, for the coordinator and the agent: one request per connection, small
+//! heads, short patience, no TLS. What is served is the caller's text in the Prometheus text format 0.0.4.
 
 use std::{sync::Arc, time::Duration};
 

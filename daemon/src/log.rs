@@ -1,7 +1,8 @@
-//! Messages: with fields to the journal where standard error is the journal, as lines to standard error everywhere else.
+//! Messages: with fields to the journal where standard error is the journal, as lines to standard error everywhere
+//! else.
 //!
-//! Our own records are `tracing` events and go through `tracing-journald`, which keeps the fields of their spans; records
-//! of libraries that write through `log` (sled, rustls) have no spans and go through `systemd-journal-logger`.
+//! Our own records are `tracing` events and go through `tracing-journald`, which keeps the fields of their spans;
+//! records of libraries that write through `log` (sled, rustls) have no spans and go through `systemd-journal-logger`.
 
 use std::io::IsTerminal as _;
 
@@ -14,9 +15,9 @@ use tracing_subscriber::{
 /// The filter when `RUST_LOG` says nothing. What the wire's crates say at `info` is for who debugs them.
 const DEFAULT_FILTER: &str = "info,h2=warn,hyper=warn,tower=warn";
 
-/// Starts the messages of this process under the name of its program. `RUST_LOG`, such as `debug` or `h2=trace`, changes
-/// the default level by level; what is no filter changes nothing. Where somebody in this process listens already, they
-/// stay the ones who do.
+/// Starts the messages of this process under the name of its program. `RUST_LOG`, such as `debug` or `h2=trace`,
+/// changes the default level by level; what is no filter changes nothing. Where somebody in this process listens
+/// already, they stay the ones who do.
 pub fn start(program: &str) {
     let filter = filter(std::env::var("RUST_LOG").ok().as_deref());
     let level = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);

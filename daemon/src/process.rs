@@ -56,8 +56,8 @@ pub fn status(text: &str) {
     notify(NotifyState::Status(text));
 }
 
-/// Tells systemd that the process lives, for as long as this is polled and `alive` answers with yes. Waits for ever where
-/// no watchdog is set.
+/// Tells systemd that the process lives, for as long as this is polled and `alive` answers with yes. Waits for ever
+/// where no watchdog is set.
 pub async fn keep_watchdog<A: Future<Output = bool>>(alive: impl Fn() -> A) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     let mut beat = tokio::time::interval(limit / BEATS);

@@ -1,5 +1,5 @@
-//! Settings as people write them: a file, every `*.toml` of the folder `<file>.d` in order of name, then the environment.
-//! The last one that names a key wins.
+//! Settings as people write them: a file, every `*.toml` of the folder `<file>.d` in order of name, then the
+//! environment. The last one that names a key wins.
 //!
 //! A program says with a type which keys there are: a structure of options that denies unknown fields. What each value
 //! must be is the program's to check, with [`Written::wrong`] for what is no good.

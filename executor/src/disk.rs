@@ -25,7 +25,10 @@ pub enum DiskError {
         path.display(), holder_text(*holder)
     )]
     InUse { path: PathBuf, holder: Option<u32> },
-    #[error("expected {} to have at most {most} bytes, found {found}; it was not written by this agent", path.display())]
+    #[error(
+        "expected {} to have at most {most} bytes, found {found}; it was not written by this agent",
+        path.display()
+    )]
     TooLong { path: PathBuf, most: u64, found: u64 },
 }
 
@@ -98,9 +101,9 @@ impl Disk {
         Ok(())
     }
 
-    /// Writes over a file from its beginning; what lies behind the bytes stays. A crash may leave any mixture of old and
-    /// new, so this is for content that proves itself and has other copies. A file that is long enough keeps its blocks
-    /// and its length, and the file system has nothing of its own to write: on ext4 many times faster than
+    /// Writes over a file from its beginning; what lies behind the bytes stays. A crash may leave any mixture of old
+    /// and new, so this is for content that proves itself and has other copies. A file that is long enough keeps its
+    /// blocks and its length, and the file system has nothing of its own to write: on ext4 many times faster than
     /// [`replace`](Self::replace), and kinder to an SD card. One that is too short is replaced by one with room.
     pub fn overwrite(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
         if self.patch(name, bytes, bytes.len() as u64)? {

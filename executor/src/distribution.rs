@@ -1,5 +1,5 @@
-//! Kubernetes distributions as they lie on a machine, each in a file of its own, written against [`Host`] alone: the same
-//! code runs on a real machine and on a simulated one.
+//! Kubernetes distributions as they lie on a machine, each in a file of its own, written against [`Host`] alone: the
+//! same code runs on a real machine and on a simulated one.
 //!
 //! Another distribution implements [`Distribution`] here, brings its steps in a folder of `steps`, and adds its
 //! kubeconfigs to the lists below.
@@ -39,8 +39,8 @@ pub trait Distribution {
     /// Replaces it by a verified artifact and restarts it; pods run on.
     fn upgrade(host: &dyn Host, artifact: &Path) -> Result<(), HostError>;
 
-    /// On a server: makes a secret that one node can join with as `role`, until `lifetime` is over where the distribution
-    /// allows that.
+    /// On a server: makes a secret that one node can join with as `role`, until `lifetime` is over where the
+    /// distribution allows that.
     fn join_secret(host: &dyn Host, role: ClusterRole, lifetime: Duration) -> Result<String, HostError>;
 }
 

@@ -1,7 +1,7 @@
 //! What the node is in the middle of: intent before the act, proof after it.
 //!
-//! One file per task, one line per record: the record's SHA-256 in hexadecimal, a space, the record as JSON. A last line
-//! without its end was never synced, so what it announces was never begun; any other broken line is damage.
+//! One file per task, one line per record: the record's SHA-256 in hexadecimal, a space, the record as JSON. A last
+//! line without its end was never synced, so what it announces was never begun; any other broken line is damage.
 //!
 //! The file begins with the first intent, and then holds everything from the task's beginning. Before it nothing was
 //! done to the machine, so a process that ends there leaves nothing to go on with: the task is granted again. A task

@@ -44,8 +44,8 @@ pub enum KeysError {
 }
 
 impl Keys {
-    /// Reads the keys. Those that do not exist are made and stored, unless the node is `enrolled`: then a missing key is
-    /// damage, because another one would be another node.
+    /// Reads the keys. Those that do not exist are made and stored, unless the node is `enrolled`: then a missing key
+    /// is damage, because another one would be another node.
     pub fn load_or_make(disk: &Disk, enrolled: bool) -> Result<Self, KeysError> {
         let signing = text(disk, SIGNING, enrolled, || {
             let mut key = PrivateKey::random(&mut rand_core::OsRng, Algorithm::Ed25519).map_err(make)?;

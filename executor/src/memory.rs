@@ -5,10 +5,10 @@
 ///
 /// Most of what an agent holds is its own program. Reading settings, enrolling, the handshake and the verification of
 /// documents touch nearly all of it, the kernel maps 64 KiB around every touch, and nothing is ever unmapped by itself.
-/// Afterwards an idle agent runs a small part of it, again and again. `madvise(MADV_DONTNEED)` takes the pages out of this
-/// process. They are clean pages of a file, so they stay in the page cache for as long as the kernel has room, and what
-/// is used again is mapped again (about 0.5 µs for 64 KiB) without a read from the disk. What never is used again is from
-/// then on nobody's, and the first to go when memory is wanted.
+/// Afterwards an idle agent runs a small part of it, again and again. `madvise(MADV_DONTNEED)` takes the pages out of
+/// this process. They are clean pages of a file, so they stay in the page cache for as long as the kernel has room, and
+/// what is used again is mapped again (about 0.5 µs for 64 KiB) without a read from the disk. What never is used again
+/// is from then on nobody's, and the first to go when memory is wanted.
 ///
 /// Only segments that the program's headers call read-only are given back. The linker fills in addresses in others
 /// (`.data.rel.ro` too, which is read-only only afterwards): those pages exist nowhere else.
@@ -43,8 +43,8 @@ unsafe extern "C" fn release_file(info: *mut libc::dl_phdr_info, _: usize, _: *m
         let Some((start, length)) = whole_pages(base + segment.p_vaddr, segment.p_memsz, page_bytes()) else {
             continue;
         };
-        // SAFETY: the range is of one read-only segment of a loaded file. Nobody could write to it, so every page of it is
-        // the file's, and a thread that needs one finds the same bytes again.
+        // SAFETY: the range is of one read-only segment of a loaded file. Nobody could write to it, so every page of it
+        // is the file's, and a thread that needs one finds the same bytes again.
         let refused = unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) } != 0;
         if refused {
             // Locked pages, for example. They stay, and nothing else is different.

@@ -17,8 +17,8 @@ pub struct Report {
 
 /// Reads the facts again and again, at once and then at an interval, on a thread that sleeps in between.
 ///
-/// It sleeps and not the link: a long timer of the link's runtime is sorted into ever finer parts of its wheel, and each
-/// time the thread wakes up for nothing. That made most of an idle agent's context switches.
+/// It sleeps and not the link: a long timer of the link's runtime is sorted into ever finer parts of its wheel, and
+/// each time the thread wakes up for nothing. That made most of an idle agent's context switches.
 pub struct Reports {
     host: Arc<dyn Host>,
     interval: Duration,

@@ -1,8 +1,8 @@
 //! The cordon that a node gives itself while a required rule of its own health is critical.
 //!
 //! An admin allows it in the root's policy; the node judges its own facts, with the usual thresholds, so that nobody in
-//! between can lie about them. The truth is the note at the node in the cluster. On the disk there is only a mark that an
-//! own cordon may stand, so that a policy that was switched off while the agent was down is still followed.
+//! between can lie about them. The truth is the note at the node in the cluster. On the disk there is only a mark that
+//! an own cordon may stand, so that a policy that was switched off while the agent was down is still followed.
 
 use std::time::{Duration, Instant};
 

@@ -1,14 +1,14 @@
 //! What must never be lost or go back: written twice, each copy proving itself.
 //!
-//! A slot begins with a front: `HOSTLER2`, a counter, the lengths of what follows, the SHA-256 of all that and of the rest
-//! of the front, a table of the documents (digest and length each), and the index that says what they are. Further behind
-//! lie the documents' bytes, which prove themselves by their digests: as long as they stay the same, a slot is written by
-//! its front alone. What else lies in the file is no part of it.
+//! A slot begins with a front: `HOSTLER2`, a counter, the lengths of what follows, the SHA-256 of all that and of the
+//! rest of the front, a table of the documents (digest and length each), and the index that says what they are. Further
+//! behind lie the documents' bytes, which prove themselves by their digests: as long as they stay the same, a slot is
+//! written by its front alone. What else lies in the file is no part of it.
 //!
-//! There are three slots, and two hold the newest content: what is stored goes over the oldest slot and then over the next
-//! oldest, in place. At every moment two whole copies lie in slots that are not being written: both of the state before,
-//! or one of each. So a crash loses nothing that was stored, and neither does a crash in the first slot together with
-//! damage in another. The whole slot with the highest counter wins.
+//! There are three slots, and two hold the newest content: what is stored goes over the oldest slot and then over the
+//! next oldest, in place. At every moment two whole copies lie in slots that are not being written: both of the state
+//! before, or one of each. So a crash loses nothing that was stored, and neither does a crash in the first slot
+//! together with damage in another. The whole slot with the highest counter wins.
 
 use std::collections::BTreeMap;
 
@@ -42,8 +42,8 @@ const MAX_BYTES: u64 = 32 << 20;
 #[derive(Debug)]
 pub struct StoredState {
     pub state: NodeState,
-    /// The newest receipt that the state counts, as long as it has no file of its own: number and receipt become durable
-    /// in one write.
+    /// The newest receipt that the state counts, as long as it has no file of its own: number and receipt become
+    /// durable in one write.
     pub receipt: Option<Signed>,
 }
 
@@ -196,8 +196,8 @@ pub fn damaged(found: &str) -> Refused {
     Refused::new(
         Refusal::DamagedState,
         format!(
-            "expected a whole copy of this node's state, found {found}; check its disk, move its state folder away, give \
-             it a join string of `hostler token create`, and run `hostler node approve` when it has enrolled again"
+            "expected a whole copy of this node's state, found {found}; check its disk, move its state folder away, \
+             give it a join string of `hostler token create`, and run `hostler node approve` when it has enrolled again"
         ),
     )
 }

@@ -1,5 +1,5 @@
-//! Plays recorded machines to the readers, one after the other as the states of one machine, and prints how its health is
-//! judged at the end of each:
+//! Plays recorded machines to the readers, one after the other as the states of one machine, and prints how its health
+//! is judged at the end of each:
 //!
 //! ```text
 //! cargo run -p hostler-facts --example judge -- [--all] [--every SECONDS] [SECONDS:]FOLDER...

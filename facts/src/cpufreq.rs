@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn machine_checks_are_summed_and_polls_are_not() {
-        let text = b" NMI:   1   2   Non-maskable interrupts\n MCE:   0   3   Machine check exceptions\n MCP:  60 61  Machine check polls\n";
+        let text = b" NMI:   1   2   Non-maskable interrupts\n MCE:   0   3   Machine check exceptions\n MCP:  60 61  \
+            Machine check polls\n";
         assert_eq!(machine_checks(text), Some(3.0));
         assert_eq!(machine_checks(b" 10: 1 2 GIC\n"), None);
     }

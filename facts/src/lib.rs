@@ -1,7 +1,7 @@
 //! The facts of the machine the agent runs on: about forty small readers and one scheduler.
 //!
-//! A reader is a pure parser over bytes and the thinnest possible read. It reads below a [`Root`] and asks [`Calls`], so
-//! a whole machine is a folder. What it cannot read is missing, and no reader can hang or fail another: whatever can
+//! A reader is a pure parser over bytes and the thinnest possible read. It reads below a [`Root`] and asks [`Calls`],
+//! so a whole machine is a folder. What it cannot read is missing, and no reader can hang or fail another: whatever can
 //! hang runs on a helper thread with a time limit. [`Facts::tick`] is called with the time and gives a
 //! [`Reading`](hostler_plan::fact::Reading).
 

@@ -48,7 +48,8 @@ fn times(stat: &[u8]) -> Option<[f64; 4]> {
 mod tests {
     #[test]
     fn a_name_with_blanks_and_brackets() {
-        let stat = b"77 (a) b (c) S 1 77 77 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 3 0 9000 1000000 640 18446744073709551615 1";
+        let stat = b"77 (a) b (c) S 1 77 77 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 3 0 9000 1000000 640 \
+            18446744073709551615 1";
         assert_eq!(super::times(stat), Some([250.0, 50.0, 9000.0, 640.0]));
         assert_eq!(super::times(b"77 (a) S 1"), None);
     }

@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn rails_in_any_order_and_the_power_of_those_with_both() {
-        let said = "  VDD_CORE_A current(7)=1.5A\n   EXT5V_V volt(24)=5.08530000V\n  VDD_CORE_V volt(15)=0.8V\n BATT_V volt(25)=0.00000000V\n";
+        let said = "  VDD_CORE_A current(7)=1.5A\n   EXT5V_V volt(24)=5.08530000V\n  VDD_CORE_V volt(15)=0.8V\n \
+            BATT_V volt(25)=0.00000000V\n";
         let found = rails(said).unwrap();
         assert_eq!(found.len(), 4);
         assert!((power(&found) - 1.2).abs() < 1e-9);

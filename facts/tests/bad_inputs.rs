@@ -1,5 +1,5 @@
-//! What drivers, broken disks and torn files put before the readers. Each test says in its name which input it means; what
-//! is bad is missing, and everything else is reported as before.
+//! What drivers, broken disks and torn files put before the readers. Each test says in its name which input it means;
+//! what is bad is missing, and everything else is reported as before.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 

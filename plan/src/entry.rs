@@ -24,7 +24,8 @@ pub enum Entry {
         node: NodeName,
         boot_id: BootId,
         lease_seconds: u64,
-        /// How the task's subject was, with the first task of a rollout that disrupts it; boxed because few grants have one.
+        /// How the task's subject was, with the first task of a rollout that disrupts it; boxed because few grants have
+        /// one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         baseline: Option<Box<Baseline>>,
     },

@@ -72,8 +72,8 @@ pub enum SeriesError {
 #[serde(into = "Written", try_from = "Written")]
 pub struct Reading {
     at_ms: u64,
-    /// Sorted, each once. A list, because a coordinator holds one for every node, and a tree of small trees had 500 bytes a
-    /// series.
+    /// Sorted, each once. A list, because a coordinator holds one for every node, and a tree of small trees had 500
+    /// bytes a series.
     series: Vec<(Series, f64)>,
 }
 

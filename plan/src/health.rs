@@ -28,9 +28,9 @@ use watch::{Standing, Watch};
 
 /// After this long without a report a node is unknown: six reports that did not come.
 pub const SILENT_MS: u64 = 60_000;
-/// How often a node may be told to report its facts, by the agent's settings, the coordinator's, or the coordinator over the
-/// wire. Faster than once a second costs a small node more than it tells. Two reports fit into the time after which a node
-/// is unknown and holds rollouts, so that no setting makes it silent.
+/// How often a node may be told to report its facts, by the agent's settings, the coordinator's, or the coordinator
+/// over the wire. Faster than once a second costs a small node more than it tells. Two reports fit into the time after
+/// which a node is unknown and holds rollouts, so that no setting makes it silent.
 pub const REPORT_INTERVAL_SECONDS: RangeInclusive<u64> = 1..=30;
 /// The freshness that dashboards expect, at a few hundred bytes each.
 pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -132,8 +132,8 @@ impl Health {
         self.thresholds = thresholds;
     }
 
-    /// How far the date (Unix milliseconds) is ahead of the clock that [`observe`](Self::observe) is told, where that one
-    /// does not step and the date does. Certificates expire by the date.
+    /// How far the date (Unix milliseconds) is ahead of the clock that [`observe`](Self::observe) is told, where that
+    /// one does not step and the date does. Certificates expire by the date.
     pub fn set_wall_ahead_ms(&mut self, ahead: i64) {
         self.memory.wall_ahead_ms = ahead;
     }
@@ -246,8 +246,8 @@ fn rank(level: Level) -> u8 {
 }
 
 impl Verdict {
-    /// What is said of a node that does not report: unknown, and critical when it has been silent for long. `last` is its
-    /// last report; one that never came is waited for since `waiting_since`.
+    /// What is said of a node that does not report: unknown, and critical when it has been silent for long. `last` is
+    /// its last report; one that never came is waited for since `waiting_since`.
     pub fn silent(now: u64, last: Option<u64>, waiting_since: u64) -> Self {
         let age = now.saturating_sub(last.unwrap_or(waiting_since));
         Verdict {

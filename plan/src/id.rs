@@ -95,7 +95,8 @@ text_id! {
 text_id! {
     /// A task's name inside its plan, such as `w1.drain`.
     TaskId, "task id", "1 to 128 of a-z, 0-9, '.' and '-'",
-    |t| (1..=128).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
+    |t| (1..=128).contains(&t.len())
+        && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
 }
 
 text_id! {

@@ -40,7 +40,8 @@ impl Head {
 pub enum Damage {
     /// A record is not what was written.
     #[error(
-        "ledger record {index} at byte {offset} is damaged: {what}; restore the ledger from a backup, or keep the records before it with `hostler-coordinator recover`"
+        "ledger record {index} at byte {offset} is damaged: {what}; restore the ledger from a backup, or keep the \
+            records before it with `hostler-coordinator recover`"
     )]
     Record { index: u64, offset: u64, what: String },
     /// The last line has no end; it was never acknowledged.

@@ -141,8 +141,8 @@ impl Sequencer {
         budget::look(self);
     }
 
-    /// The clock that `now` is read from stepped by so many milliseconds: whatever was observed is as old as it was, and no
-    /// lease, silence or soak ends by it.
+    /// The clock that `now` is read from stepped by so many milliseconds: whatever was observed is as old as it was,
+    /// and no lease, silence or soak ends by it.
     pub fn clock_stepped(&mut self, by_ms: i64) {
         fold::clock_stepped(self, by_ms);
         budget::look(self);
@@ -187,9 +187,9 @@ impl Sequencer {
         self.rollouts.get(plan).map(|r| r.state(self.preemption_of(r)))
     }
 
-    /// Lets go of a rollout that nothing can change any more, in the ledger or by any node: it is over, and no node owes
-    /// a receipt. What it left behind (cordons, quarantines, its number) stays known. False, and nothing is done, when
-    /// something can change it, or when it is not known.
+    /// Lets go of a rollout that nothing can change any more, in the ledger or by any node: it is over, and no node
+    /// owes a receipt. What it left behind (cordons, quarantines, its number) stays known. False, and nothing is done,
+    /// when something can change it, or when it is not known.
     pub fn forget(&mut self, plan: &Digest) -> bool {
         self.rollouts.forget(plan)
     }

@@ -23,9 +23,9 @@ pub use kube::{AwaitReady, Cordon, Drain, Uncordon};
 /// Makes the enum and what goes through all of it from the one list of steps.
 macro_rules! steps {
     ($($op:literal => $step:ident($of:ty),)*) => {
-        /// One typed, idempotent operation of a task: the node checks whether it is already so, applies it, and verifies
-        /// by asking the machine. `kube.*` steps act on the task's subject through the local API server of the task's
-        /// node; all others act on the task's node itself.
+        /// One typed, idempotent operation of a task: the node checks whether it is already so, applies it, and
+        /// verifies by asking the machine. `kube.*` steps act on the task's subject through the local API server of the
+        /// task's node; all others act on the task's node itself.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "op")]
         pub enum Step {

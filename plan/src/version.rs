@@ -9,7 +9,8 @@ use crate::{
     id::InvalidId,
 };
 
-/// Such as `v1.36.3`, with a distribution's own build where it numbers them. Ordered by number; a build is newer than none.
+/// Such as `v1.36.3`, with a distribution's own build where it numbers them. Ordered by number; a build is newer than
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Version {

@@ -1,7 +1,7 @@
 //! Long messages for an agent go in parts.
 //!
-//! Both ends of a stream keep a buffer for as long as the stream lives, and it grows to the longest message that ever went
-//! through it. A roster of 400 nodes has 130 KiB, and a coordinator holds a stream for each of them.
+//! Both ends of a stream keep a buffer for as long as the stream lives, and it grows to the longest message that ever
+//! went through it. A roster of 400 nodes has 130 KiB, and a coordinator holds a stream for each of them.
 
 use prost::Message as _;
 

@@ -1,3 +1,5 @@
+//! How long to wait before the next connection.
+
 use std::time::Duration;
 
 use super::random_fraction;

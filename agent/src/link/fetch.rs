@@ -1,3 +1,5 @@
+//! An artifact, from the coordinator into its file.
+
 use std::{io::SeekFrom, os::unix::fs::OpenOptionsExt as _};
 
 use hostler_proto::v1::{FetchArtifactRequest, agent_client::AgentClient};
@@ -10,8 +12,8 @@ use tonic::transport::Channel;
 use super::Part;
 use hostler_executor::protocol::Fetch;
 
-/// Brings the bytes of an artifact into its file, from where an earlier try ended. Never more than its size; whether they
-/// are the right ones is for the executor to see.
+/// Brings the bytes of an artifact into its file, from where an earlier try ended. Never more than its size; whether
+/// they are the right ones is for the executor to see.
 pub(super) async fn fetch(mut client: AgentClient<Channel>, wanted: Fetch) -> Result<(), String> {
     let mut file = open(&wanted.into)?;
     let mut have = file.metadata().await.map_err(|e| e.to_string())?.len();

@@ -1,3 +1,5 @@
+//! When the link has been idle long enough to give memory back.
+
 use std::time::Duration;
 
 use tokio::time::Instant;

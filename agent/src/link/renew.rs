@@ -1,3 +1,5 @@
+//! A new certificate before the old one runs out.
+
 use std::time::Duration;
 
 use hostler_plan::document::{DocumentKind, Signed};

@@ -1,3 +1,5 @@
+//! One connection to the coordinator, from its opening to its end.
+
 use std::{collections::BTreeSet, time::Duration};
 
 use hostler_plan::{

@@ -51,7 +51,8 @@ impl Control {
         let role = self.state.roster.as_ref().and_then(|r| r.document().active(server)).map(|n| n.role);
         if role != Some(ClusterRole::Server) {
             let reason = format!(
-                "expected the conditions of nodes from a server, found them from {server}; its role in the roster is another"
+                "expected the conditions of nodes from a server, found them from {server}; its role in the roster is \
+                    another"
             );
             return Err(Refused::new(Refusal::NotAllowed, reason).into());
         }

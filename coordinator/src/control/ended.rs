@@ -1,5 +1,5 @@
-//! Rollouts that nothing changes any more. What is said about them in a line stays in memory; the rest is in the ledger,
-//! in the records between their plan's and their end's.
+//! Rollouts that nothing changes any more. What is said about them in a line stays in memory; the rest is in the
+//! ledger, in the records between their plan's and their end's.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -74,7 +74,8 @@ impl Control {
             return Err(Refused::new(
                 Refusal::DigestMismatch,
                 format!(
-                    "expected a certificate request for the TLS key {named} that the enrolment names, found one for {}; enrol again",
+                    "expected a certificate request for the TLS key {named} that the enrolment names, found one for \
+                        {}; enrol again",
                     request.tls_key
                 ),
             ));
@@ -100,7 +101,8 @@ impl Control {
             self.state.enrolled.iter().find(|(n, e)| *n != node && e.enrolment.document().key.fingerprint() == key)
         {
             return Err(not_allowed(format!(
-                "key {key} is enrolled as {other}, found it at {address} under the name {node}; a copied disk needs a key of its own: remove its state and enrol again"
+                "key {key} is enrolled as {other}, found it at {address} under the name {node}; a copied disk needs a \
+                    key of its own: remove its state and enrol again"
             )));
         }
         match self.state.membership(node, &key) {
@@ -110,7 +112,8 @@ impl Control {
                 return match same {
                     true => Ok(false),
                     false => Err(not_allowed(format!(
-                        "node {node} is enrolled with another seal key, found a new one at {address}; remove its state and enrol it under a new key"
+                        "node {node} is enrolled with another seal key, found a new one at {address}; remove its \
+                            state and enrol it under a new key"
                     ))),
                 };
             }
@@ -125,7 +128,8 @@ impl Control {
             let before =
                 self.address_of(node).map_or_else(|| "an address not known any more".to_owned(), |a| a.to_string());
             return Err(not_allowed(format!(
-                "the name {node} belongs to key {taken} (enrolled from {before}), found key {key} at {address}; give one of them another name, or replace the old one in the roster"
+                "the name {node} belongs to key {taken} (enrolled from {before}), found key {key} at {address}; give \
+                    one of them another name, or replace the old one in the roster"
             )));
         }
         if !token.keys.contains_key(&key) && token.keys.len() >= token.admission.document().uses as usize {
@@ -138,7 +142,8 @@ impl Control {
                 })
                 .collect();
             return Err(not_allowed(format!(
-                "token {id} admits {} key(s) and was used by {}, found another key {key} at {address}; make a new token, and find out who holds this one",
+                "token {id} admits {} key(s) and was used by {}, found another key {key} at {address}; make a new \
+                    token, and find out who holds this one",
                 token.admission.document().uses,
                 users.join(", ")
             )));
@@ -165,7 +170,8 @@ impl Control {
             Membership::Unknown => Err(Refused::new(
                 Refusal::BadSignature,
                 format!(
-                    "expected an answer signed by the key of {node} in the roster, found {key}; enrol the node again with a join string"
+                    "expected an answer signed by the key of {node} in the roster, found {key}; enrol the node again \
+                        with a join string"
                 ),
             )),
         }

@@ -76,7 +76,8 @@ impl Control {
         }
         if let Some(other) = self.state.receipts.numbered(node, receipt.counter) {
             let reason = format!(
-                "expected receipt {} of {node} to be {other}, found {digest} under the same number; two machines hold the key of {node}: quarantine both",
+                "expected receipt {} of {node} to be {other}, found {digest} under the same number; two machines hold \
+                    the key of {node}: quarantine both",
                 receipt.counter
             );
             let refused = Refused::new(Refusal::Replay, reason);

@@ -73,8 +73,8 @@ impl Control {
         self.commit(now, vec![Proven::Decision(entry)])
     }
 
-    /// A node reported its facts. Every report counts for the sequencer, because silence does; it has to look again only
-    /// when a verdict changed or when it waits for this node's reports.
+    /// A node reported its facts. Every report counts for the sequencer, because silence does; it has to look again
+    /// only when a verdict changed or when it waits for this node's reports.
     pub(crate) fn health(&mut self, now: Timestamp, node: NodeName, vitals: Vitals) {
         let before = self.standings(now, &node);
         self.state.sequencer.observe(now, Observation::NodeHealth { node: node.clone(), vitals });

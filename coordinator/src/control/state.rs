@@ -352,7 +352,10 @@ impl State {
         self.tokens.get(id).ok_or_else(|| {
             Refused::new(
                 Refusal::NotAllowed,
-                format!("expected a token that this coordinator knows, found {id}; make a new one with `hostler token create`"),
+                format!(
+                    "expected a token that this coordinator knows, found {id}; make a new one with `hostler token \
+                    create`"
+                ),
             )
         })
     }

@@ -157,7 +157,8 @@ impl Control {
             Membership::Unknown => Err(Refused::new(
                 Refusal::Revoked,
                 format!(
-                    "expected the key of node {node}, found {key}, which no longer belongs to it; enrol again with a join string"
+                    "expected the key of node {node}, found {key}, which no longer belongs to it; enrol again with a \
+                        join string"
                 ),
             )),
         }
@@ -168,7 +169,8 @@ impl Control {
         let known = self.state.receipts.newest_counter(node);
         if counter < known {
             let reason = format!(
-                "expected at least {known} signed receipts on {node}, found {counter}; an old image of its disk was restored, or two machines hold its key: re-enrol it under a new key"
+                "expected at least {known} signed receipts on {node}, found {counter}; an old image of its disk was \
+                    restored, or two machines hold its key: re-enrol it under a new key"
             );
             self.alarm(now, &format!("node {node}"), &Refused::new(Refusal::Replay, reason));
         }

@@ -37,7 +37,8 @@ impl Control {
                 let first = TrustedRoot::first(signed, &digest)?;
                 if first.root().version != 1 {
                     let reason = format!(
-                        "expected root 1 for a coordinator without a root, found root {}; install the roots one after another",
+                        "expected root 1 for a coordinator without a root, found root {}; install the roots one after \
+                            another",
                         first.root().version
                     );
                     return Err(Refused::new(Refusal::RootChain, reason).into());
@@ -154,7 +155,8 @@ impl Control {
         }
         if let Some(missing) = plan.artifacts.iter().find(|a| !has_artifact(&a.sha256, a.size)) {
             let reason = format!(
-                "expected artifact {} ({}, {} bytes) to be uploaded before its plan, found it is not; submit again with --artifacts and the folder of its file",
+                "expected artifact {} ({}, {} bytes) to be uploaded before its plan, found it is not; submit again \
+                    with --artifacts and the folder of its file",
                 missing.name, missing.sha256, missing.size
             );
             return Err(Refused::new(Refusal::DigestMismatch, reason).into());

@@ -61,7 +61,8 @@ impl AdminAuth {
         };
         if !open {
             return Err(Status::unauthenticated(
-                "expected the answer to a challenge of this connection within 60 seconds, found none open; log in again",
+                "expected the answer to a challenge of this connection within 60 seconds, found none open; log in \
+                    again",
             ));
         }
         let key =
@@ -78,7 +79,8 @@ impl AdminAuth {
         let Some(signer) = members.signer(&key) else {
             tracing::warn!(key = %key, address = %peer.address, "login with a key that the root does not list");
             return Err(Status::permission_denied(format!(
-                "expected a key that the root lists and does not revoke, found {key}; log in with another, or have an admin sign a root with it"
+                "expected a key that the root lists and does not revoke, found {key}; log in with another, or have an \
+                    admin sign a root with it"
             )));
         };
         let (session, opened) = {

@@ -70,7 +70,8 @@ pub enum CaError {
 /// Why a certificate request is refused.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "expected a certificate request (PKCS#10) with an Ed25519 or P-256 key that signed it, found {found}; update hostler-agent"
+    "expected a certificate request (PKCS#10) with an Ed25519 or P-256 key that signed it, found {found}; update \
+        hostler-agent"
 )]
 pub struct BadRequest {
     found: String,
@@ -220,8 +221,9 @@ impl Authority {
         Ok(ServerIdentity { chain: vec![leaf, self.certificate.clone()], key })
     }
 
-    /// A node's certificate, leaf first, made from nothing but its name and its keys. The common name is the fingerprint
-    /// of the node's own key: a name that was given to another machine does not carry its old certificates along.
+    /// A node's certificate, leaf first, made from nothing but its name and its keys. The common name is the
+    /// fingerprint of the node's own key: a name that was given to another machine does not carry its old certificates
+    /// along.
     pub fn node_chain(
         &self,
         node: &NodeIdentity,

@@ -47,7 +47,8 @@ impl EnrolmentService {
         match allowed {
             true => Ok(()),
             false => Err(Status::resource_exhausted(format!(
-                "{from} asked too often; expected at most {ENROLMENTS_PER_SECOND} enrolments a second, try again in a minute"
+                "{from} asked too often; expected at most {ENROLMENTS_PER_SECOND} enrolments a second, try again in a \
+                    minute"
             ))),
         }
     }
@@ -89,7 +90,8 @@ impl Enrolment for EnrolmentService {
         };
         if !open {
             return Err(Status::unauthenticated(
-                "expected the answer to a challenge of this connection within 60 seconds, found none open; ask for a new challenge",
+                "expected the answer to a challenge of this connection within 60 seconds, found none open; ask for a \
+                    new challenge",
             ));
         }
         let answer = [request.nonce.as_slice(), &request.certificate_request].concat();

@@ -1,8 +1,9 @@
 //! The last 48 hours of the key facts of each node, for people without Prometheus.
 //!
-//! A minute of facts becomes one value per fact, ten minutes become one chunk: the ten values and their mean. The newest
-//! two hours are shown by the minute, the rest by the ten minutes. A chunk has under 455 bytes with its key, so a day of a
-//! node is under 64 KiB. In memory only the newest two hours stand by the minute; the rest is means, 15 KiB in all.
+//! A minute of facts becomes one value per fact, ten minutes become one chunk: the ten values and their mean. The
+//! newest two hours are shown by the minute, the rest by the ten minutes. A chunk has under 455 bytes with its key, so
+//! a day of a node is under 64 KiB. In memory only the newest two hours stand by the minute; the rest is means, 15 KiB
+//! in all.
 //!
 //! Times are the coordinator's, whose clock may be wrong and step. A node has its 288 chunks however that goes: those
 //! farthest from the present go first, and what lies ahead of the present or too far behind it is not shown. A clock
@@ -195,8 +196,8 @@ impl Past {
         }
     }
 
-    /// The chunk with that number, to be filled. After a step back of the clock its minutes may be gone: then it is begun
-    /// anew.
+    /// The chunk with that number, to be filled. After a step back of the clock its minutes may be gone: then it is
+    /// begun anew.
     fn fill(&mut self, number: u64) -> &mut Chunk {
         let fresh = || Remembered::Minutes(Box::new(Chunk::new(number)));
         let remembered = self.chunks.entry(number).or_insert_with(fresh);
@@ -208,8 +209,8 @@ impl Past {
         }
     }
 
-    /// Lets the minutes go of the chunks that are shown by their means. Not of what lies ahead of the present or too far
-    /// behind it: that is another clock's time, which may come back.
+    /// Lets the minutes go of the chunks that are shown by their means. Not of what lies ahead of the present or too
+    /// far behind it: that is another clock's time, which may come back.
     fn shrink(&mut self) {
         let coarse = oldest_kept(self.present)..(self.present + 1).saturating_sub(FINE_CHUNKS);
         if coarse.is_empty() {

@@ -1,5 +1,5 @@
-//! What nodes report right now, and what is remembered of it. A report is taken here alone: it goes into the history, is
-//! evaluated, and what it means for rollouts is told to those who decide.
+//! What nodes report right now, and what is remembered of it. A report is taken here alone: it goes into the history,
+//! is evaluated, and what it means for rollouts is told to those who decide.
 
 use std::{
     collections::BTreeMap,

@@ -25,7 +25,8 @@ pub enum DataDirError {
     )]
     InUse { path: PathBuf, holder: Option<u32> },
     /// It cannot be made or written.
-    #[error("data folder {} cannot be used: expected a folder that this user may write, found: {source}; change its owner or set another data_dir", path.display())]
+    #[error("data folder {} cannot be used: expected a folder that this user may write, found: {source}; change its \
+        owner or set another data_dir", path.display())]
     Unusable { path: PathBuf, source: io::Error },
 }
 

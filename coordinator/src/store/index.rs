@@ -1,7 +1,7 @@
 //! The index: a sled database of what can be lost.
 //!
-//! It holds the history of facts, each node's last facts and the addresses that nodes enrolled from. Nothing rests on it:
-//! sled's flush is not durable on Linux, and a damaged database is put aside and begun anew. Every value carries a
+//! It holds the history of facts, each node's last facts and the addresses that nodes enrolled from. Nothing rests on
+//! it: sled's flush is not durable on Linux, and a damaged database is put aside and begun anew. Every value carries a
 //! version and a checksum, so that what is read is what was written or nothing.
 
 use std::{
@@ -72,7 +72,8 @@ impl Index {
         let folder = data.join(FOLDER_NAME);
         let opened = open_and_read(&folder).or_else(|reason| {
             let aside = put_aside(&folder);
-            tracing::warn!(reason, aside = ?aside, "the index was damaged and is begun anew; history before this start is lost");
+            tracing::warn!(reason, aside = ?aside, "the index was damaged and is begun anew; history before this \
+                start is lost");
             open_and_read(&folder)
         });
         let (db, kept) = match opened {

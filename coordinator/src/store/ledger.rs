@@ -48,10 +48,16 @@ pub enum LedgerError {
     #[error("cannot read the ledger {}: {source}; check the disk", path.display())]
     Read { path: PathBuf, source: io::Error },
     /// Nothing was appended.
-    #[error("the ledger {} was not written ({source}) and stays as it was; make room on the disk and try again", path.display())]
+    #[error(
+        "the ledger {} was not written ({source}) and stays as it was; make room on the disk and try again",
+        path.display()
+    )]
     Write { path: PathBuf, source: io::Error },
     /// A write failed so that the disk's content is not known.
-    #[error("the ledger {} takes no more records ({reason}); check the disk and restart hostler-coordinator", path.display())]
+    #[error(
+        "the ledger {} takes no more records ({reason}); check the disk and restart hostler-coordinator",
+        path.display()
+    )]
     Broken { path: PathBuf, reason: String },
 }
 

@@ -40,7 +40,8 @@ pub(crate) struct RolloutDetail {
 }
 
 impl RolloutDetail {
-    /// Whether nothing of it will change any more. A halted rollout goes on for as long as a node finishes what it began.
+    /// Whether nothing of it will change any more. A halted rollout goes on for as long as a node finishes what it
+    /// began.
     pub(crate) fn is_settled(&self) -> bool {
         let granted = |t: &TaskView| matches!(t.state, Some(TaskState::Granted { .. }));
         self.summary.state.is_over() && !self.tasks.iter().any(granted)

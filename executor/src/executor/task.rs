@@ -112,8 +112,8 @@ impl Executor {
         Ok(())
     }
 
-    /// Before a step begins: new documents are heard, the plan is still open, the lease holds. Waits for a lease that was
-    /// lost; the outer error is the disk's.
+    /// Before a step begins: new documents are heard, the plan is still open, the lease holds. Waits for a lease that
+    /// was lost; the outer error is the disk's.
     fn may_start(
         &mut self,
         task: &Task,

@@ -14,8 +14,8 @@ pub const CORDON_ANNOTATION: &str = "hostler.dev/cordon";
 /// The field manager of a cordon that a node gave itself.
 pub const SELF_CORDON_MANAGER: &str = CordonOwner::NODE;
 
-/// The node annotation that holds an [`SelfCordon`] as JSON. A plan's note and a node's own may stand side by side: each
-/// is removed by who wrote it, and the node is schedulable when neither is left.
+/// The node annotation that holds an [`SelfCordon`] as JSON. A plan's note and a node's own may stand side by side:
+/// each is removed by who wrote it, and the node is schedulable when neither is left.
 pub const SELF_CORDON_ANNOTATION: &str = "hostler.dev/own-cordon";
 
 /// A Kubernetes cluster through its API server. Every call takes at most 40 seconds (the server's own longest answer to
@@ -36,8 +36,8 @@ pub trait Cluster: Send + Sync {
     /// Asks the Eviction API to remove a pod, with its UID as precondition and its own grace period.
     fn evict(&self, pod: &PodKey) -> Eviction;
 
-    /// Writes or removes a note and says whether the node is schedulable, in one change that fails when the node changed
-    /// since `resource_version`.
+    /// Writes or removes a note and says whether the node is schedulable, in one change that fails when the node
+    /// changed since `resource_version`.
     fn mark(&self, node: &str, resource_version: &str, mark: &Mark) -> Result<CordonAnswer, ClusterError>;
 
     /// One node, by its name; `None` when there is no such node. A kubelet may ask this about its own.
@@ -133,8 +133,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Who made it unschedulable, by the traces of a cordon: a plan, perhaps beside the node itself, the node, or a field
-    /// manager, which may be unknown ("somebody"). None while it is schedulable.
+    /// Who made it unschedulable, by the traces of a cordon: a plan, perhaps beside the node itself, the node, or a
+    /// field manager, which may be unknown ("somebody"). None while it is schedulable.
     pub fn cordoned_by(&self) -> Option<CordonOwner> {
         match (&self.unschedulable_by, &self.cordon, &self.self_cordon) {
             _ if !self.unschedulable => None,

@@ -1,8 +1,8 @@
 //! The real cluster, through the `kube` crate.
 //!
-//! Three traps are avoided here: the client's own retries hide a blocked eviction for minutes (`default_retry = false`);
-//! `Api::evict` sends options that the server drops (the subresource is created by hand); `cordon()` sends no
-//! resourceVersion (a merge patch does).
+//! Three traps are avoided here: the client's own retries hide a blocked eviction for minutes
+//! (`default_retry = false`); `Api::evict` sends options that the server drops (the subresource is created by hand);
+//! `cordon()` sends no resourceVersion (a merge patch does).
 
 mod eviction;
 mod read;
@@ -108,8 +108,8 @@ impl KubeCluster {
         result
     }
 
-    /// A read. An API server that has just started forbids everything to everybody until it knows the roles: "forbidden"
-    /// counts only from one that is ready, and only when it says so again.
+    /// A read. An API server that has just started forbids everything to everybody until it knows the roles:
+    /// "forbidden" counts only from one that is ready, and only when it says so again.
     fn asked<T, F>(&self, ask: impl Fn() -> F) -> kube::Result<T>
     where
         F: Future<Output = kube::Result<T>>,

@@ -120,8 +120,8 @@ impl Host for Linux {
         Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(0))
     }
 
-    /// Set by NTP, or by somebody else: a container shares the clock of its machine and cannot set it, and a clock with a
-    /// battery ran on while the machine was off.
+    /// Set by NTP, or by somebody else: a container shares the clock of its machine and cannot set it, and a clock with
+    /// a battery ran on while the machine was off.
     fn clock_is_synchronised(&self) -> bool {
         let kernel = Calls::Kernel.adjtimex().is_ok_and(|clock| clock.status & UNSYNCHRONISED == 0);
         self.clock == ClockSource::Trusted

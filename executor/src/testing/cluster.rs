@@ -14,8 +14,8 @@ use crate::host::{
     Selector,
 };
 
-/// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a replacement
-/// is Ready a few seconds later. Budgets count as Kubernetes' controller does.
+/// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a
+/// replacement is Ready a few seconds later. Budgets count as Kubernetes' controller does.
 #[derive(Debug)]
 pub(crate) struct TestCluster(Mutex<State>);
 

@@ -1,8 +1,8 @@
 //! What changed between two readings, in few bytes: a series is spelled out once and called by a small number after.
 //!
-//! The sender keeps a [`DeltaWriter`], the receiver a [`DeltaReader`]; both belong to one connection. The first delta of
-//! a connection is whole, and a value that moved is told as its step where that gives the exact bits. A delta that was
-//! lost is noticed by its sequence number; the receiver then asks for a whole one, it never guesses.
+//! The sender keeps a [`DeltaWriter`], the receiver a [`DeltaReader`]; both belong to one connection. The first delta
+//! of a connection is whole, and a value that moved is told as its step where that gives the exact bits. A delta that
+//! was lost is noticed by its sequence number; the receiver then asks for a whole one, it never guesses.
 
 use super::{Growth, MAX_SERIES, Reading, Series};
 use serde::{Deserialize, Serialize};

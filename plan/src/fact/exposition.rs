@@ -1,7 +1,7 @@
 //! Prometheus text format 0.0.4 of readings.
 //!
-//! 0.0.4 and not OpenMetrics, because `node_vmstat_*` is untyped and some old names end without `_total`; the dashboards
-//! ask for exactly these.
+//! 0.0.4 and not OpenMetrics, because `node_vmstat_*` is untyped and some old names end without `_total`; the
+//! dashboards ask for exactly these.
 
 use super::{Labels, Metric, Reading, metric};
 use std::collections::BTreeSet;

@@ -62,9 +62,11 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("apt_upgrades_pending", Kind::Gauge, "Packages that have an update, by origin."),
     ("hostler_bootloader_build_timestamp_seconds", Kind::Gauge, "When the installed boot loader was built, Unix time."),
     ("hostler_bootloader_info", Kind::Gauge, "Boot loader of a Raspberry Pi, value always 1."),
-    ("hostler_bootloader_latest_timestamp_seconds", Kind::Gauge, "Build time of the newest boot loader image on disk, Unix time."),
+    ("hostler_bootloader_latest_timestamp_seconds", Kind::Gauge, "Build time of the newest boot loader image on disk, \
+        Unix time."),
     ("hostler_bootloader_update_available", Kind::Gauge, "1 when a newer boot loader image is on disk than installed."),
-    ("hostler_certificate_not_after_timestamp_seconds", Kind::Gauge, "When the first certificate of a file expires, Unix time."),
+    ("hostler_certificate_not_after_timestamp_seconds", Kind::Gauge, "When the first certificate of a file expires, \
+        Unix time."),
     ("hostler_cgroup_controller_enabled", Kind::Gauge, "1 when the control group controller can be used."),
     ("hostler_ext4_errors_total", Kind::Counter, "Errors recorded in the superblock of an ext4 file system."),
     ("hostler_ext4_warnings_total", Kind::Counter, "Warnings recorded in the superblock of an ext4 file system."),
@@ -72,14 +74,17 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_kernel_tainted", Kind::Gauge, "The kernel's taint bits as one number."),
     ("hostler_machine_check_exceptions_total", Kind::Counter, "Machine check exceptions of all processors since boot."),
     ("hostler_mmc_info", Kind::Gauge, "Identity of an SD card or eMMC, value always 1."),
-    ("hostler_mmc_life_used_ratio", Kind::Gauge, "Used share of the eMMC's life time, upper end of the reported tenth."),
+    ("hostler_mmc_life_used_ratio", Kind::Gauge, "Used share of the eMMC's life time, upper end of the reported \
+        tenth."),
     ("hostler_mmc_pre_eol", Kind::Gauge, "Reserve of the eMMC: 1 normal, 2 warning, 3 urgent."),
     ("hostler_network_default_route", Kind::Gauge, "1 for the interface of the default route."),
     ("hostler_node_info", Kind::Gauge, "Board, serial number, boot id and page size of the node, value always 1."),
     ("hostler_node_temperature_celsius", Kind::Gauge, "Temperature of a component, whatever the sensor is called."),
-    ("hostler_node_temperature_crit_celsius", Kind::Gauge, "Critical temperature of a component as its sensor reports it."),
+    ("hostler_node_temperature_crit_celsius", Kind::Gauge, "Critical temperature of a component as its sensor reports \
+        it."),
     ("hostler_nvme_crit_temp_celsius", Kind::Gauge, "Critical composite temperature (CCTEMP) of an NVMe disk."),
-    ("hostler_nvme_critical_comp_temp_seconds_total", Kind::Counter, "Time spent at or above the critical temperature."),
+    ("hostler_nvme_critical_comp_temp_seconds_total", Kind::Counter, "Time spent at or above the critical \
+        temperature."),
     ("hostler_nvme_critical_warning", Kind::Gauge, "One bit of the critical warning of an NVMe disk."),
     ("hostler_nvme_live", Kind::Gauge, "1 when the controller's state is live."),
     ("hostler_nvme_root", Kind::Gauge, "1 for the NVMe controller that holds the root file system."),
@@ -95,12 +100,14 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_rpi_arm_frequency_hertz", Kind::Gauge, "Measured clock of the ARM cores."),
     ("hostler_rpi_pmic_amps", Kind::Gauge, "Current of one rail of the power management chip."),
     ("hostler_rpi_pmic_volts", Kind::Gauge, "Voltage of one rail of the power management chip."),
-    ("hostler_rpi_power_watts", Kind::Gauge, "Sum of voltage times current over the measured rails; not the power at the socket."),
+    ("hostler_rpi_power_watts", Kind::Gauge, "Sum of voltage times current over the measured rails; not the power at \
+        the socket."),
     ("hostler_rpi_throttle", Kind::Gauge, "One reason of the firmware's throttle word, now or since boot."),
     ("hostler_rpi_throttled_state", Kind::Gauge, "The firmware's throttle word as one number."),
     ("hostler_rpi_under_voltage", Kind::Gauge, "1 when the supply was below 4.63 V within the last two seconds."),
     ("hostler_sensor_implausible", Kind::Gauge, "1 for a sensor whose value cannot be true and was left out."),
-    ("hostler_series_dropped_total", Kind::Counter, "Series that were left out because a limit was reached, by collector."),
+    ("hostler_series_dropped_total", Kind::Counter, "Series that were left out because a limit was reached, by \
+        collector."),
     ("node_boot_time_seconds", Kind::Gauge, "When the kernel was booted, Unix time."),
     ("node_context_switches_total", Kind::Counter, "Context switches."),
     ("node_cooling_device_cur_state", Kind::Gauge, "Present state of a cooling device."),
@@ -123,7 +130,8 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("node_disk_flush_requests_total", Kind::Counter, "Flushes completed."),
     ("node_disk_io_now", Kind::Gauge, "Requests in flight."),
     ("node_disk_io_time_seconds_total", Kind::Counter, "Time with at least one request in flight."),
-    ("node_disk_io_time_weighted_seconds_total", Kind::Counter, "Time with requests in flight, weighted by their number."),
+    ("node_disk_io_time_weighted_seconds_total", Kind::Counter, "Time with requests in flight, weighted by their \
+        number."),
     ("node_disk_read_bytes_total", Kind::Counter, "Bytes read."),
     ("node_disk_read_time_seconds_total", Kind::Counter, "Time spent on reads."),
     ("node_disk_reads_completed_total", Kind::Counter, "Reads completed."),

@@ -7,8 +7,8 @@ use super::Series;
 /// The pool is looked through when it has more than this, and twice what was alive at the last time.
 const LEAST_SWEEP: usize = 1024;
 
-/// Every series that is alive somewhere. The nodes of a fleet are machines of a few kinds: they spell nearly all of their
-/// series alike, and a coordinator that holds a reading of each holds the text once.
+/// Every series that is alive somewhere. The nodes of a fleet are machines of a few kinds: they spell nearly all of
+/// their series alike, and a coordinator that holds a reading of each holds the text once.
 #[derive(Debug, Default)]
 pub struct SeriesPool {
     known: BTreeSet<Series>,

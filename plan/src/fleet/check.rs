@@ -228,7 +228,8 @@ fn arch(found: &mut Found, place: &Place, text: &str) -> Option<Arch> {
     }
 }
 
-/// Forms by the Kubernetes documentation, "Labels and Selectors"; a kubelet may not give itself labels of kubernetes.io.
+/// Forms by the Kubernetes documentation, "Labels and Selectors"; a kubelet may not give itself labels of
+/// kubernetes.io.
 fn labels(found: &mut Found, place: &Place, node: &NodeFragment) {
     let part = |text: &str, empty: bool| {
         (empty && text.is_empty())

@@ -47,8 +47,8 @@ pub enum CordonAction {
     Nothing,
 }
 
-/// What a node's verdicts ask for. Only required rules count, and unknown is neither well nor critical. `observed_ms` is
-/// how long the judge has looked without a break.
+/// What a node's verdicts ask for. Only required rules count, and unknown is neither well nor critical. `observed_ms`
+/// is how long the judge has looked without a break.
 pub fn desired(policy_is_on: bool, observed_ms: u64, verdicts: &[Verdict]) -> Desired {
     if !policy_is_on {
         return Desired::Free(Vec::new());

@@ -31,31 +31,40 @@ macro_rules! rules {
 
 rules! {
     Report "report" "check power, network and the hostler-agent unit of the node";
-    DiskSpace "disk_space" "remove images and logs or give the file system more room; kubelet evicts pods below 10 % free";
-    DiskFilling "disk_filling" "find what grows (du -x, crictl images, journalctl --disk-usage) before the disk is full";
+    DiskSpace "disk_space" "remove images and logs or give the file system more room; kubelet evicts pods below 10 % \
+        free";
+    DiskFilling "disk_filling" "find what grows (du -x, crictl images, journalctl --disk-usage) before the disk is \
+        full";
     Inodes "inodes" "find the folder with very many small files and remove them";
-    FilesystemErrors "filesystem_errors" "read the kernel log, save the data, run fsck from another system, and replace the disk if it returns";
+    FilesystemErrors "filesystem_errors" "read the kernel log, save the data, run fsck from another system, and \
+        replace the disk if it returns";
     Memory "memory" "lower requests or limits of pods on this node, or move pods away";
-    MemoryPressure "memory_pressure" "find the pods that reclaim memory all the time and raise their requests or move them";
+    MemoryPressure "memory_pressure" "find the pods that reclaim memory all the time and raise their requests or move \
+        them";
     OomKill "oom_kill" "see journalctl -k for the killed process and raise its limit or the node's memory";
     MajorFaults "major_faults" "the working set does not fit in memory: move pods away or add memory";
     Swap "swap" "find what swaps (smem, vmstat 1); Kubernetes nodes mostly run without swap";
     CpuSaturated "cpu_saturated" "move pods away or set CPU limits";
     SlowIo "slow_io" "look for a worn SD card, a weak USB bridge or a disk that is busy; etcd needs fast writes";
     IoSaturation "io_saturation" "find what reads and writes (iotop, pidstat -d) and move it";
-    PiTemperature "pi_temperature" "check fan, heat sink and air flow; from 80 °C the firmware slows the cores down, from 85 °C the GPU too";
+    PiTemperature "pi_temperature" "check fan, heat sink and air flow; from 80 °C the firmware slows the cores down, \
+        from 85 °C the GPU too";
     CpuTemperature "cpu_temperature" "check fan, dust and thermal paste";
     CpuThrottling "cpu_throttling" "check fan, dust and thermal paste: the processor slows down to stay cool";
     PiThrottled "pi_throttled" "see pi_temperature and pi_under_voltage: the firmware slows the cores down now";
-    PiUnderVoltage "pi_under_voltage" "use the official power supply and a short cable, and take USB devices off; below 4.63 V data gets lost";
+    PiUnderVoltage "pi_under_voltage" "use the official power supply and a short cable, and take USB devices off; \
+        below 4.63 V data gets lost";
     PiInputVoltage "pi_input_voltage" "the supply sags under load: use the official 27 W supply and a short cable";
-    PiThrottledSinceBoot "pi_throttled_since_boot" "it was slow or short of power since the agent started: watch temperature and supply";
-    NvmeWarning "nvme_warning" "save the data and replace the disk, unless the warning is its temperature: then cool it";
+    PiThrottledSinceBoot "pi_throttled_since_boot" "it was slow or short of power since the agent started: watch \
+        temperature and supply";
+    NvmeWarning "nvme_warning" "save the data and replace the disk, unless the warning is its temperature: then cool \
+        it";
     NvmeSpare "nvme_spare" "replace the disk soon: its spare blocks run out";
     NvmeWear "nvme_wear" "plan a replacement: the disk is at the end of its rated writes";
     NvmeMediaErrors "nvme_media_errors" "save the data and replace the disk if the errors go on";
     NvmeTemperature "nvme_temperature" "give the disk a heat sink or air flow";
-    NvmeState "nvme_state" "the disk does not answer: on a Raspberry Pi check the ribbon cable and supply, try pcie_aspm=off or Gen 2";
+    NvmeState "nvme_state" "the disk does not answer: on a Raspberry Pi check the ribbon cable and supply, try \
+        pcie_aspm=off or Gen 2";
     PcieLink "pcie_link" "the link is slower than it was: reseat the disk and its cable";
     DiskSmart "disk_smart" "save the data and replace the disk";
     EmmcWear "emmc_wear" "plan a replacement of the module: its flash is worn";
@@ -68,7 +77,8 @@ rules! {
     Conntrack "conntrack" "raise net.netfilter.nf_conntrack_max or find the pod that opens so many connections";
     FileDescriptors "file_descriptors" "find the process that opens so many files (ls /proc/*/fd)";
     Certificate "certificate" distribution::RENEW_CERTIFICATES;
-    MemoryCgroup "memory_cgroup" "add cgroup_memory=1 cgroup_enable=memory to the one line of cmdline.txt and reboot; kubelet needs it";
+    MemoryCgroup "memory_cgroup" "add cgroup_memory=1 cgroup_enable=memory to the one line of cmdline.txt and reboot; \
+        kubelet needs it";
     Maintenance "maintenance" "plan an update or a reboot when it suits";
 }
 

@@ -207,7 +207,8 @@ fn a_judge_that_is_stored_and_loaded_goes_on_where_it_was() {
 #[test]
 fn thresholds_of_a_fleet_file() {
     let table: toml::Table = toml::from_str(
-        "off = [\"disk_filling\"]\noptional = [\"memory_cgroup\"]\n[limits.pi_hot]\nraise = 70\nclear = 65\nhold_seconds = 0\n",
+        "off = [\"disk_filling\"]\noptional = [\"memory_cgroup\"]\n[limits.pi_hot]\nraise = 70\nclear = \
+            65\nhold_seconds = 0\n",
     )
     .unwrap();
     let thresholds = Thresholds::from_table(&table).unwrap();

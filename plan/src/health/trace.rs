@@ -41,8 +41,8 @@ impl Growth {
         self.events.push_back((now, increase));
     }
 
-    /// Takes the value of a counter that a disk keeps for life. It does not go back, so a decrease is other firmware or a
-    /// disk in the place of another: what the number was before says nothing about growth.
+    /// Takes the value of a counter that a disk keeps for life. It does not go back, so a decrease is other firmware or
+    /// a disk in the place of another: what the number was before says nothing about growth.
     pub(super) fn add_for_life(&mut self, now: u64, value: f64) {
         if self.last.is_some_and(|last| value < last) {
             self.last = Some(value);

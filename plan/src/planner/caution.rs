@@ -42,8 +42,8 @@ pub(super) fn note_unavailable(request: Request<'_>, draft: &mut Draft, nodes: &
     }
 }
 
-/// Says of every node that is not well what it means for the rollout over `nodes`. What is optional and not known weighs
-/// nothing.
+/// Says of every node that is not well what it means for the rollout over `nodes`. What is optional and not known
+/// weighs nothing.
 pub(super) fn note_health(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName]) {
     for node in request.roster.nodes.iter().filter(|n| n.status == RosterStatus::Active).map(|n| &n.name) {
         let verdicts = &request.state(node).verdicts;

@@ -1,5 +1,5 @@
-//! With which steps a distribution makes, grows and upgrades a cluster. Cordon, drain, uncordon, reboot and Ready are the
-//! same for all and not here.
+//! With which steps a distribution makes, grows and upgrades a cluster. Cordon, drain, uncordon, reboot and Ready are
+//! the same for all and not here.
 
 mod k3s;
 

@@ -139,7 +139,8 @@ impl fmt::Display for Obstacle {
             }
             Obstacle::RosterDiffers { node, what, file, roster } => write!(
                 f,
-                "{node}: the fleet file says {what} {file}, the roster says {roster}; correct the file or enrol the node again"
+                "{node}: the fleet file says {what} {file}, the roster says {roster}; correct the file or enrol the \
+                    node again"
             ),
             Obstacle::NotConnected { node } => {
                 write!(f, "{node} is not connected; check its power and network, or leave it out")
@@ -176,7 +177,8 @@ impl fmt::Display for Obstacle {
             Obstacle::Critical { node, why } => write!(f, "{node} is in a critical state: {why}; or leave {node} out"),
             Obstacle::Majority { node } => write!(
                 f,
-                "{node} is one of two servers, and without it the cluster's API is down; accept the outage of {node} by name"
+                "{node} is one of two servers, and without it the cluster's API is down; accept the outage of {node} \
+                    by name"
             ),
             Obstacle::NoServer {} => f.write_str(
                 "no server of the cluster is connected that could perform this; bootstrap or connect one first",
@@ -188,15 +190,16 @@ impl fmt::Display for Obstacle {
             Obstacle::NotAMember { node } => write!(f, "{node} is not in the cluster; join it first, or leave it out"),
             Obstacle::NoArtifact { name, version, arch } => write!(
                 f,
-                "the fleet file has no artifact {name} {version} for {arch}; add an [[artifacts]] with its sha256 and size"
+                "the fleet file has no artifact {name} {version} for {arch}; add an [[artifacts]] with its sha256 and \
+                    size"
             ),
             Obstacle::WrongForm { version, distribution } => {
                 write!(f, "{version} is not a version of {distribution}; write it as its releases do")
             }
             Obstacle::NotBuilt { kind, distribution } => write!(
                 f,
-                "{kind} is not built yet for {distribution}; do it with the distribution's own tools, Hostler can check, \
-                 drain, uncordon and reboot"
+                "{kind} is not built yet for {distribution}; do it with the distribution's own tools, Hostler can \
+                 check, drain, uncordon and reboot"
             ),
             Obstacle::NothingToDo { why } => write!(f, "nothing to do: {why}"),
             Obstacle::NamedTwice { node } => write!(f, "{node} is named twice; name it once"),

@@ -197,8 +197,8 @@ impl Rollout {
         self.order.after[task].iter().copied().find(|&earlier| !self.tasks[earlier].succeeded())
     }
 
-    /// Whether nothing that the ledger may still hold can change it: it is over, and no node that was granted a task owes
-    /// a receipt.
+    /// Whether nothing that the ledger may still hold can change it: it is over, and no node that was granted a task
+    /// owes a receipt.
     pub(super) fn is_settled(&self) -> bool {
         let owes = |record: &TaskRecord| record.was_granted && !matches!(record.state, TaskState::Ended { .. });
         self.is_over() && !self.tasks.iter().any(owes)

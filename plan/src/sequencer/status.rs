@@ -110,8 +110,8 @@ impl fmt::Display for TaskStatus {
     }
 }
 
-/// What a person does to a rollout. None of it needs a signature: stopping is the safe side, and a signed plan cannot do
-/// more because it goes on.
+/// What a person does to a rollout. None of it needs a signature: stopping is the safe side, and a signed plan cannot
+/// do more because it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RolloutAction {
     /// Nothing new is granted.

@@ -240,7 +240,8 @@ impl fmt::Display for Reason {
             }
             Reason::CordonedByOther { node, owner } => write!(
                 f,
-                "waits because {owner} cordoned {node}; ask why, then uncordon it with kubectl or sign a plan without it"
+                "waits because {owner} cordoned {node}; ask why, then uncordon it with kubectl or sign a plan without \
+                    it"
             ),
             Reason::OtherServer { node, server, why } => {
                 write!(f, "waits because the server {server} is unavailable ({why}) and {node} must not go with it")
@@ -266,7 +267,8 @@ impl fmt::Display for Reason {
             }
             Reason::NotTheTarget { node } => write!(
                 f,
-                "waits because {node} is no longer in the roster under the key that the plan was signed for; sign a new plan"
+                "waits because {node} is no longer in the roster under the key that the plan was signed for; sign a \
+                    new plan"
             ),
             Reason::NoRoster => f.write_str("waits for a signed roster: approve the nodes first"),
         }

@@ -59,7 +59,8 @@ pub enum SignatureError {
     UserPresence { key: Fingerprint, flags: u8 },
     /// In good form, but not over these bytes.
     #[error(
-        "expected a signature by {key} over these bytes, found one that does not verify; the document or the signature was changed"
+        "expected a signature by {key} over these bytes, found one that does not verify; the document or the \
+            signature was changed"
     )]
     DoesNotVerify { key: Fingerprint },
 }

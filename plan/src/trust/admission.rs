@@ -46,7 +46,8 @@ pub fn admission(root: &TrustedRoot, signed: &Signed, moment: Moment) -> Result<
         return Err(Refused::new(
             Refusal::Expired,
             format!(
-                "token {token}: expected a lifetime of at most {most} s by the root's policy, found {} s; make a shorter one",
+                "token {token}: expected a lifetime of at most {most} s by the root's policy, found {} s; make a \
+                    shorter one",
                 lifetime.as_secs()
             ),
         ));
@@ -103,7 +104,8 @@ pub fn enrolment(
         return Err(Refused::new(
             Refusal::BadSignature,
             format!(
-                "expected an enrolment signed with the key of token {token}, found none by it; use the join string of this token"
+                "expected an enrolment signed with the key of token {token}, found none by it; use the join string of \
+                    this token"
             ),
         ));
     }
@@ -129,7 +131,8 @@ pub fn enrolment(
         return Err(Refused::new(
             Refusal::BadSignature,
             format!(
-                "expected two signatures, by the token's key and by node {node}'s own key {key}, found {} by other keys or too many; enrol again",
+                "expected two signatures, by the token's key and by node {node}'s own key {key}, found {} by other \
+                    keys or too many; enrol again",
                 signed.signatures.len()
             ),
         ));

@@ -83,8 +83,9 @@ fn apply(next: &mut Root, change: &Change) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether a person should sign `next` on top of `held`. It refuses what nodes refuse too, and what they would follow to
-/// a fleet that nobody can reach or amend. `ca_in_use` is the CA that the coordinator shows now, where that is known.
+/// Whether a person should sign `next` on top of `held`. It refuses what nodes refuse too, and what they would follow
+/// to a fleet that nobody can reach or amend. `ca_in_use` is the CA that the coordinator shows now, where that is
+/// known.
 pub fn check_next(held: &Root, next: &Root, ca_in_use: Option<&Digest>, now: Timestamp) -> Result<(), Refused> {
     let version = next.version;
     let refused = |refusal, reason: String| Err(Refused::new(refusal, format!("root {version}: {reason}")));

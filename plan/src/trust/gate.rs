@@ -12,9 +12,10 @@ use crate::{
 /// Receipts that are looked at for one task. A plan of 256 KiB has fewer than 1,000 tasks, so no honest set is larger.
 pub const MAX_GATE_RECEIPTS: usize = 1024;
 
-/// The gate before a task: for every task that it comes after, the newest receipt offered of that task's node must verify
-/// under the roster, name this plan (digest, epoch, seq) and say that it succeeded. Gives the digests relied on, in the
-/// order of `after`. Receipts may come from anyone and in any order; ones that prove nothing here are passed over.
+/// The gate before a task: for every task that it comes after, the newest receipt offered of that task's node must
+/// verify under the roster, name this plan (digest, epoch, seq) and say that it succeeded. Gives the digests relied on,
+/// in the order of `after`. Receipts may come from anyone and in any order; ones that prove nothing here are passed
+/// over.
 ///
 /// Refuses as `Replay` when a node signed two different receipts with one number: its key lives twice.
 pub fn order_met(
@@ -76,7 +77,8 @@ pub fn order_kept(plan: &Verified<Plan>, receipts: &[Verified<Receipt>]) -> Resu
             let named = |d: &Digest| succeeded.get(d) == Some(&(&earlier.id, &earlier.node));
             if !done.relied_on.iter().any(named) {
                 return broken(format!(
-                    "expected {node} to have held a receipt that {} succeeded before it did {id}, found none that its receipt {} names; look at that machine",
+                    "expected {node} to have held a receipt that {} succeeded before it did {id}, found none that its \
+                        receipt {} names; look at that machine",
                     earlier.id, done.counter
                 ));
             }
@@ -104,7 +106,8 @@ fn refuse_doubles(before: &[&Task], offered: &[Verified<Receipt>]) -> Result<(),
             return Err(Refused::new(
                 Refusal::Replay,
                 format!(
-                    "expected one receipt number {counter} of {node}, found {first} and {}; two machines hold the key of {node}: quarantine both",
+                    "expected one receipt number {counter} of {node}, found {first} and {}; two machines hold the key \
+                        of {node}: quarantine both",
                     receipt.digest()
                 ),
             ));
@@ -149,7 +152,8 @@ fn relied_on(
             Refusal::OrderNotMet,
             match rejected {
                 Some(refused) => format!(
-                    "{expected}, found none, and one that does not count ({}); it is checked again with the next receipt",
+                    "{expected}, found none, and one that does not count ({}); it is checked again with the next \
+                        receipt",
                     refused.reason
                 ),
                 None => format!("{expected}, found none; it is checked again with the next receipt"),

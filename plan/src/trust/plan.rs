@@ -50,7 +50,8 @@ pub fn check_work(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
     check_shape(roster, plan)
 }
 
-/// Steps 3 and 6 to 8 of the order: small enough, signed by enough people who may sign this kind, of this fleet and epoch.
+/// Steps 3 and 6 to 8 of the order: small enough, signed by enough people who may sign this kind, of this fleet and
+/// epoch.
 pub(super) fn authentic(root: &TrustedRoot, signed: &Signed) -> Result<Verified<Plan>, Refused> {
     authentic_signed_by(root, signed, &SignedBy::of(DocumentKind::Plan, signed)?)
 }
@@ -88,7 +89,8 @@ fn authentic_signed_by(root: &TrustedRoot, signed: &Signed, by: &SignedBy) -> Re
 fn no_signer(found: Option<&Fingerprint>) -> String {
     match found {
         Some(key) => format!(
-            "expected a plan signed by a key of the root, found the unknown key {key}; sign with a key that stands in the root"
+            "expected a plan signed by a key of the root, found the unknown key {key}; sign with a key that stands in \
+                the root"
         ),
         None => {
             "expected a plan signed by a key of the root, found no signature; sign it with `hostler sign`".to_owned()
@@ -105,7 +107,8 @@ pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, moment: Moment)
         return Err(Refused::new(
             Refusal::Malformed,
             format!(
-                "plan {seq}: expected created, not_before and expires in this order, found {}, {} and {}; make the plan again",
+                "plan {seq}: expected created, not_before and expires in this order, found {}, {} and {}; make the \
+                    plan again",
                 plan.created, plan.not_before, plan.expires
             ),
         ));
@@ -116,7 +119,8 @@ pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, moment: Moment)
         return Err(Refused::new(
             Refusal::Expired,
             format!(
-                "plan {seq}: expected a lifetime of at most {most} s by the root's policy, found {} s; make a shorter one",
+                "plan {seq}: expected a lifetime of at most {most} s by the root's policy, found {} s; make a shorter \
+                    one",
                 lifetime.as_secs()
             ),
         ));
@@ -172,7 +176,8 @@ pub(super) fn fits(root: &TrustedRoot, roster: &Verified<Roster>, plan: &Verifie
         return Err(Refused::new(
             Refusal::Replay,
             format!(
-                "expected a roster of the plan's epoch {}, found roster {} of epoch {} here; sign the roster again in this epoch",
+                "expected a roster of the plan's epoch {}, found roster {} of epoch {} here; sign the roster again in \
+                    this epoch",
                 plan.epoch, held.version, held.epoch
             ),
         ));
@@ -182,7 +187,8 @@ pub(super) fn fits(root: &TrustedRoot, roster: &Verified<Roster>, plan: &Verifie
         return Err(Refused::new(
             Refusal::DigestMismatch,
             format!(
-                "plan {seq} was made with roster {} ({}), found roster {} ({}) here; offer that roster first, or make the plan again",
+                "plan {seq} was made with roster {} ({}), found roster {} ({}) here; offer that roster first, or make \
+                    the plan again",
                 plan.roster_version,
                 plan.roster,
                 held.version,
@@ -210,7 +216,8 @@ fn check_targets(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
             return Err(Refused::new(
                 Refusal::NotATarget,
                 format!(
-                    "plan {}: expected target {name} to be active in roster {}, found it is not; make a plan without it",
+                    "plan {}: expected target {name} to be active in roster {}, found it is not; make a plan without \
+                        it",
                     plan.seq, roster.version
                 ),
             ));
@@ -220,7 +227,8 @@ fn check_targets(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
             return Err(Refused::new(
                 Refusal::NotATarget,
                 format!(
-                    "plan {}: expected target {name} with key {key} and {} as in roster {}, found {} and {}; make the plan again",
+                    "plan {}: expected target {name} with key {key} and {} as in roster {}, found {} and {}; make the \
+                        plan again",
                     plan.seq, node.arch, roster.version, target.key, target.arch
                 ),
             ));
@@ -247,7 +255,8 @@ pub(super) fn is_target(plan: &Verified<Plan>, me: &Identity) -> Result<(), Refu
     Err(Refused::new(
         Refusal::NotATarget,
         format!(
-            "plan {}: expected target {} with this machine's key {} and {}, found {} and {}; make the plan again for this machine",
+            "plan {}: expected target {} with this machine's key {} and {}, found {} and {}; make the plan again for \
+                this machine",
             plan.seq, me.node, me.key, me.arch, target.key, target.arch
         ),
     ))

@@ -27,7 +27,8 @@ pub fn receipt(roster: &Verified<Roster>, signed: &Signed) -> Result<Verified<Re
         return Err(Refused::new(
             Refusal::BadSignature,
             format!(
-                "expected one signature by {name}'s key {key}, found {} by other keys or too many; it is not {name}'s receipt",
+                "expected one signature by {name}'s key {key}, found {} by other keys or too many; it is not {name}'s \
+                    receipt",
                 signed.signatures.len()
             ),
         ));
@@ -38,7 +39,8 @@ pub fn receipt(roster: &Verified<Roster>, signed: &Signed) -> Result<Verified<Re
             return Err(Refused::new(
                 Refusal::Revoked,
                 format!(
-                    "expected a receipt of an active node, found one of {name}, which is retired; sign a plan without it"
+                    "expected a receipt of an active node, found one of {name}, which is retired; sign a plan without \
+                        it"
                 ),
             ));
         }

@@ -10,7 +10,8 @@ use crate::{
     trust::{Duty, SignedBy, Verified, parse, threshold},
 };
 
-/// The root that is held: the head of a chain that began with a digest from a join string, or with the admin's own file.
+/// The root that is held: the head of a chain that began with a digest from a join string, or with the admin's own
+/// file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedRoot {
     root: Verified<Root>,
@@ -55,7 +56,8 @@ impl TrustedRoot {
         let chain = |reason| Err(Refused::new(Refusal::RootChain, reason));
         if next.version == held.version {
             return chain(format!(
-                "expected root {} to stay {}, found {} under the same version; compare the copies and find out who signed the other",
+                "expected root {} to stay {}, found {} under the same version; compare the copies and find out who \
+                    signed the other",
                 held.version,
                 self.digest(),
                 signed.digest()
@@ -175,7 +177,8 @@ fn check_thresholds(root: &Root) -> Result<(), Refused> {
             return Err(Refused::new(
                 Refusal::Malformed,
                 format!(
-                    "root {}: expected a threshold of 1 to {able} for signing a {what}, because {able} of its keys may sign one, found {needed}",
+                    "root {}: expected a threshold of 1 to {able} for signing a {what}, because {able} of its keys \
+                        may sign one, found {needed}",
                     root.version
                 ),
             ));

@@ -40,7 +40,8 @@ fn check_root(root: &Root, roster: &Roster) -> Result<(), Refused> {
         return Err(Refused::new(
             Refusal::RootChain,
             format!(
-                "roster {} was made under root {} (epoch {}), found root {} (epoch {}) here; offer the newer roots first",
+                "roster {} was made under root {} (epoch {}), found root {} (epoch {}) here; offer the newer roots \
+                    first",
                 roster.version, roster.root_version, roster.epoch, root.version, root.epoch
             ),
         ));
@@ -72,7 +73,8 @@ fn check_not_older(held: &Verified<Roster>, roster: &Roster, signed: &Signed) ->
         return Err(Refused::new(
             Refusal::Replay,
             format!(
-                "expected roster {} to stay {}, found {} under the same version; compare the copies and find out who signed the other",
+                "expected roster {} to stay {}, found {} under the same version; compare the copies and find out who \
+                    signed the other",
                 old.version,
                 held.digest(),
                 signed.digest()

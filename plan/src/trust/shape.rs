@@ -133,7 +133,8 @@ fn check_step(plan: &Plan, task: &Task, target: &Target, step: &Step) -> Result<
         return Err(Refused::new(
             Refusal::NotAllowed,
             format!(
-                "plan {seq}: expected only steps that belong in a plan of kind {kind}, found {op} in task {id}; make a plan of the kind that fits"
+                "plan {seq}: expected only steps that belong in a plan of kind {kind}, found {op} in task {id}; make \
+                    a plan of the kind that fits"
             ),
         ));
     }

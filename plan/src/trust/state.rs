@@ -31,8 +31,8 @@ pub struct NodeState {
 #[derive(Debug, Clone)]
 struct Held {
     plan: Verified<Plan>,
-    /// Under which root and roster everything about it was verified in this process that no clock changes. Under others,
-    /// and in the next process, that counts for nothing.
+    /// Under which root and roster everything about it was verified in this process that no clock changes. Under
+    /// others, and in the next process, that counts for nothing.
     under: Option<(Digest, Digest)>,
 }
 
@@ -46,7 +46,8 @@ impl PartialEq for Held {
 impl Eq for Held {}
 
 impl NodeState {
-    /// The state of a node that has just enrolled. `build_time` is when this program was built: no true clock shows less.
+    /// The state of a node that has just enrolled. `build_time` is when this program was built: no true clock shows
+    /// less.
     pub fn new(root: TrustedRoot, build_time: Timestamp) -> Self {
         Self {
             root,
@@ -172,9 +173,9 @@ impl NodeState {
         Ok((next.with_floor(clock, created), plan))
     }
 
-    /// An open plan that was accepted before and counts under the root and roster that are held now: verified again from
-    /// its stored bytes when it was not verified under these. Its times are not looked at: a step that was begun is
-    /// finished or undone even when the plan has expired.
+    /// An open plan that was accepted before and counts under the root and roster that are held now: verified again
+    /// from its stored bytes when it was not verified under these. Its times are not looked at: a step that was begun
+    /// is finished or undone even when the plan has expired.
     /// To start a task, ask [`accept_plan`](Self::accept_plan) again with its bytes.
     pub fn held_plan(&self, me: &Identity, digest: &Digest) -> Result<Verified<Plan>, Refused> {
         let held = self.plans.iter().find(|held| held.plan.digest() == *digest).ok_or_else(|| {
@@ -220,7 +221,8 @@ impl NodeState {
             return Err(Refused::new(
                 Refusal::DamagedState,
                 format!(
-                    "expected to sign receipt {counter}, found number {} or another one before it; stop and compare with the coordinator",
+                    "expected to sign receipt {counter}, found number {} or another one before it; stop and compare \
+                        with the coordinator",
                     receipt.counter
                 ),
             ));
@@ -242,7 +244,8 @@ impl NodeState {
             return Err(Refused::new(
                 Refusal::DamagedState,
                 format!(
-                    "expected receipt {} of {} to be the one signed here, found {}; another machine holds this key: replace one of them",
+                    "expected receipt {} of {} to be the one signed here, found {}; another machine holds this key: \
+                        replace one of them",
                     own.counter,
                     me.node,
                     receipt.digest()
@@ -276,11 +279,11 @@ impl NodeState {
         all.map(|(digest, signed)| (digest, signed.bytes.as_slice())).collect()
     }
 
-    /// Reads back [`to_index`](Self::to_index); `document` gives the bytes of each document that it names. What does not
-    /// hold together is damage, never a first run.
+    /// Reads back [`to_index`](Self::to_index); `document` gives the bytes of each document that it names. What does
+    /// not hold together is damage, never a first run.
     ///
-    /// What was verified when it was accepted is not verified again under a root that may have dropped its signer since;
-    /// its digest stands in the index, and a plan is verified again before it runs.
+    /// What was verified when it was accepted is not verified again under a root that may have dropped its signer
+    /// since; its digest stands in the index, and a plan is verified again before it runs.
     pub fn from_index(index: &[u8], document: impl Fn(&Digest) -> Option<Vec<u8>>) -> Result<Self, Refused> {
         let stored: Stored = json::parse(index).map_err(|e| damaged(e.to_string()))?;
         let whole = Self::restored(stored, document);
@@ -317,7 +320,8 @@ impl NodeState {
         }
         let reason = match self.open.iter().find(|p| p.seq == offered.seq) {
             Some(held) => format!(
-                "expected plan {} to stay {}, found {} under the same number; compare both and find out who signed the other",
+                "expected plan {} to stay {}, found {} under the same number; compare both and find out who signed \
+                    the other",
                 held.seq, held.digest, offered.digest
             ),
             None => format!(
@@ -332,11 +336,13 @@ impl NodeState {
     fn check_clock(&self, clock: Clock, seq: Seq) -> Result<(), Refused> {
         let reason = if !clock.synchronised {
             format!(
-                "plan {seq} is new and this node's clock was not synchronised since it started; it is tried again once the clock is set"
+                "plan {seq} is new and this node's clock was not synchronised since it started; it is tried again \
+                    once the clock is set"
             )
         } else if clock.now < self.floor {
             format!(
-                "plan {seq} is new and this node's clock shows {}, before {}, which is past; it is tried again once the clock is right",
+                "plan {seq} is new and this node's clock shows {}, before {}, which is past; it is tried again once \
+                    the clock is right",
                 clock.now, self.floor
             )
         } else {
@@ -375,7 +381,8 @@ fn damaged(what: impl std::fmt::Display) -> Refused {
     Refused::new(
         Refusal::DamagedState,
         format!(
-            "the stored state cannot be read: {what}; check this node's disk, move its state folder away, and enrol it again with a join string of `hostler token create`"
+            "the stored state cannot be read: {what}; check this node's disk, move its state folder away, and enrol \
+                it again with a join string of `hostler token create`"
         ),
     )
 }

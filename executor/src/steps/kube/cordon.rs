@@ -35,8 +35,8 @@ impl Action for Cordon {
         })
     }
 
-    /// Takes this plan's own cordon back after a task that did not succeed, and says what became of it. A node that is silent
-    /// stays cordoned: nothing should be sent there.
+    /// Takes this plan's own cordon back after a task that did not succeed, and says what became of it. A node that is
+    /// silent stays cordoned: nothing should be sent there.
     fn undo(&self, outcome: &Outcome, context: &mut StepContext<'_>) -> Option<String> {
         let subject = context.subject().to_owned();
         let stays = |why: &str| Some(format!("{subject} stays cordoned{why}"));

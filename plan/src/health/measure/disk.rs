@@ -39,8 +39,8 @@ impl Judge<'_> {
         }
         let errors: Vec<(String, f64)> = self.by_device("hostler_ext4_errors_total");
         for (device, count) in errors {
-            // The superblock keeps the count over a boot, until fsck. After an error ext4 may refuse writes while the mount
-            // table still says rw, so a count that was there before anybody looked is no history either.
+            // The superblock keeps the count over a boot, until fsck. After an error ext4 may refuse writes while the
+            // mount table still says rw, so a count that was there before anybody looked is no history either.
             let growth = self.memory.disk_growths.entry(format!("ext4 {device}")).or_default();
             growth.add(self.now, count);
             let grown = growth.within(self.now, DAY_MS);

@@ -1,5 +1,5 @@
-//! From submit to the last receipt, and what the coordinator holds for a node: real TLS, a real ledger with its fdatasync,
-//! simulated machines.
+//! From submit to the last receipt, and what the coordinator holds for a node: real TLS, a real ledger with its
+//! fdatasync, simulated machines.
 
 use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
@@ -186,8 +186,8 @@ async fn sign(stand: &mut Stand, fleet: &Fleet, nodes: usize) -> anyhow::Result<
     Ok(draft.signed().clone())
 }
 
-/// One plan, timed from the call of submit until the coordinator's fold of the ledger holds a receipt of success of every
-/// node and says so on the admin's stream.
+/// One plan, timed from the call of submit until the coordinator's fold of the ledger holds a receipt of success of
+/// every node and says so on the admin's stream.
 async fn once(stand: &mut Stand, signed: &Signed, nodes: usize) -> anyhow::Result<Duration> {
     let admin = &mut stand.admin;
     let began = Instant::now();

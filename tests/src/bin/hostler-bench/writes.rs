@@ -84,7 +84,8 @@ pub(crate) fn report(seen: Option<&Seen>, seconds: u64) -> (String, bool) {
     };
     let quiet = seen.writing.is_empty() && seen.written_bytes == 0;
     let mut text = format!(
-        "an idle agent in {seconds} s: {} calls that could write, {} that did, {} bytes written to disk, goal none: {}\n",
+        "an idle agent in {seconds} s: {} calls that could write, {} that did, {} bytes written to disk, goal none: \
+            {}\n",
         seen.calls,
         seen.writing.len(),
         seen.written_bytes,
