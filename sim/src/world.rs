@@ -99,6 +99,11 @@ impl World {
         self.faults.add(fault);
     }
 
+    /// Lets a budget that is held go at `until` at the latest.
+    pub fn release_budget(&mut self, budget: &str, until: Millis) {
+        self.faults.release_budget(budget, until);
+    }
+
     /// Brings the world to `now`; a time that is past already changes nothing.
     pub fn advance(&mut self, now: Millis) {
         while self.now + TICK <= now {

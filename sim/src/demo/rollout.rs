@@ -29,8 +29,14 @@ pub(super) struct Ended {
     pub failed_subject: Option<String>,
 }
 
-/// Watches until the rollout is over, and shows what changes. A stream that breaks is opened again.
-pub(super) async fn watch(admin: &mut AdminClient, show: &Show, submitted: &SubmittedPlan) -> anyhow::Result<Ended> {
+/// Watches until the rollout is over, shows what changes and hands it to `shown_so_far`. A stream that breaks is opened
+/// again.
+pub(super) async fn watch(
+    admin: &mut AdminClient,
+    show: &Show,
+    submitted: &SubmittedPlan,
+    shown_so_far: impl Fn(&RolloutDetail),
+) -> anyhow::Result<Ended> {
     let began = Instant::now();
     let mut shown = Shown::default();
     let until = tokio::time::Instant::now() + AT_MOST;
@@ -48,6 +54,7 @@ pub(super) async fn watch(admin: &mut AdminClient, show: &Show, submitted: &Subm
             // The coordinator went away in the middle; the next stream begins with where things stand.
             let Ok(Some(detail)) = message else { break };
             shown.show_changes(show, submitted.seq.0, &detail);
+            shown_so_far(&detail);
             let summary = detail.summary.unwrap_or_default();
             if let Ok(status) = RolloutStatus::try_from(summary.status())
                 && status.stands_still()

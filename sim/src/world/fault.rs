@@ -84,6 +84,17 @@ impl Faults {
         self.0.iter().any(|fault| matches!(fault, Fault::ApiSilent { from, until } if (*from..*until).contains(&now)))
     }
 
+    /// Lets a budget that is held go at `latest` at the latest.
+    pub(super) fn release_budget(&mut self, name: &str, latest: Millis) {
+        for fault in &mut self.0 {
+            if let Fault::BudgetHolds { budget, until, .. } = fault
+                && budget == name
+            {
+                *until = latest.min(*until);
+            }
+        }
+    }
+
     /// Whether this budget allows nothing now.
     pub fn budget_holds(&self, name: &str, now: Millis) -> bool {
         self.0.iter().any(|fault| {
