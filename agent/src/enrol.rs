@@ -18,7 +18,7 @@ use hostler_plan::{
     refusal::{Refusal, Refused},
     signature::{self, PublicKey},
     timestamp::Timestamp,
-    trust::{self, Clock, Moment, NodeState, TrustedRoot},
+    trust::{self, Clock, NodeState, Purpose, TrustedRoot},
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
@@ -198,7 +198,7 @@ fn verify(
     let admission: Signed = answer.admission.map(Signed::from).ok_or_else(|| {
         Refused::new(Refusal::Malformed, "expected the admission of the token in the answer, found none")
     })?;
-    let admission = trust::admission(state.root(), &admission, Moment::Starting(state.time(clock)))?;
+    let admission = trust::admission(state.root(), &admission, Purpose::Starting(state.time(clock)))?;
     let token_key = ssh_key::PrivateKey::from_openssh(&join.token_key).map_err(|e| EnrolError::Make(e.to_string()))?;
     let token_key: PublicKey = token_key.public_key().clone().into();
     if admission.document().token != join.token || admission.document().token_key != token_key {

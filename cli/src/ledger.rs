@@ -14,7 +14,7 @@ use hostler_plan::{
     id::{Digest, Fingerprint, NodeName, TaskId, TokenId},
     ledger::{Damage, Head, MAX_LINE_BYTES, Record, decode},
     refusal::{Refusal, Refused},
-    trust::{self, Moment, TrustedRoot, Verified},
+    trust::{self, Purpose, TrustedRoot, Verified},
 };
 use hostler_proto::v1;
 use serde::Serialize;
@@ -192,13 +192,13 @@ impl Auditor {
         match kind {
             DocumentKind::Root => self.root(signed)?,
             DocumentKind::Admission => {
-                let admission = trust::admission(self.trusted()?, signed, Moment::Begun)?;
+                let admission = trust::admission(self.trusted()?, signed, Purpose::Begun)?;
                 self.admissions.insert(admission.document().token.clone(), admission);
                 self.report.admissions += 1;
             }
             DocumentKind::Enrolment => self.enrolment(signed)?,
             DocumentKind::Roster => {
-                self.roster = Some(trust::roster(self.trusted()?, self.roster.as_ref(), signed, Moment::Begun)?);
+                self.roster = Some(trust::roster(self.trusted()?, self.roster.as_ref(), signed, Purpose::Begun)?);
                 self.report.rosters += 1;
             }
             DocumentKind::Plan => self.new_plan(signed)?,
@@ -245,7 +245,7 @@ impl Auditor {
     fn enrolment(&mut self, signed: &Signed) -> Result<(), Refused> {
         // Which admission it belongs to is read before it is verified; the admission then judges it.
         let named = self.admissions.values().find_map(|a| {
-            let enrolment = trust::enrolment(a, signed, Moment::Begun);
+            let enrolment = trust::enrolment(a, signed, Purpose::Begun);
             match enrolment {
                 Ok(_) => Some(Ok(())),
                 Err(e) if e.refusal == Refusal::BadSignature => None,
@@ -263,7 +263,7 @@ impl Auditor {
 
     fn new_plan(&mut self, signed: &Signed) -> Result<(), Refused> {
         let roster = self.require_roster()?;
-        let plan = trust::plan(self.trusted()?, roster, signed, Moment::Begun)?;
+        let plan = trust::plan(self.trusted()?, roster, signed, Purpose::Begun)?;
         let (epoch, seq) = (plan.document().epoch, plan.document().seq);
         let twin = self.plans.values().find(|p| (p.document().epoch, p.document().seq) == (epoch, seq));
         if let Some(other) = twin.filter(|p| p.digest() != plan.digest()) {

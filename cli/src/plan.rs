@@ -13,7 +13,7 @@ use hostler_plan::{
     planner::{self, Intent, Inventory, Numbering, Preview},
     refusal::Refusal,
     timestamp::Timestamp,
-    trust::{self, Draft, Duty, Moment, Verified, counted},
+    trust::{self, Draft, Duty, Purpose, Verified, counted},
 };
 use hostler_proto::v1;
 
@@ -136,7 +136,7 @@ pub fn sign(
     }
     let armour = signer.sign(DocumentKind::Plan, &draft.signed().bytes)?;
     draft.add(armour.clone())?;
-    let plan = match draft.verify(store.trusted(), store.require_roster()?, Moment::Submitting(now)) {
+    let plan = match draft.verify(store.trusted(), store.require_roster()?, Purpose::Submitting(now)) {
         Ok(plan) => Some(plan),
         // Others are to sign too; whatever else is wrong shows when they have.
         Err(refused) if refused.refusal == Refusal::Threshold => None,
@@ -154,7 +154,7 @@ pub fn signing(store: &TrustStore, draft: &Draft<Plan>) -> Signing {
 
 /// A plan verified, as the coordinator and every node will, by what this machine holds.
 pub fn verify(store: &TrustStore, signed: &Signed, now: Timestamp) -> Result<Verified<Plan>, Error> {
-    Ok(trust::plan(store.trusted(), store.require_roster()?, signed, Moment::Submitting(now))?)
+    Ok(trust::plan(store.trusted(), store.require_roster()?, signed, Purpose::Submitting(now))?)
 }
 
 /// Submits a verified plan and remembers its number. Artifacts must have been uploaded before.

@@ -7,7 +7,7 @@ use hostler_plan::{
     id::{NodeName, TaskId},
     refusal::{Refusal, Refused},
     sequencer::{RolloutAction, RolloutStatus},
-    trust::{self, Moment, Verified},
+    trust::{self, Purpose, Verified},
     version::Version,
 };
 use hostler_proto::v1::{self, RolloutDetail, TaskStatus};
@@ -82,7 +82,7 @@ fn verify_plan(store: &TrustStore, detail: &RolloutDetail) -> Result<Verified<Pl
         .roster()
         .ok_or_else(|| Refused::new(Refusal::RootChain, "expected a roster to judge the plan with, found none"))?;
     let signed = detail.plan.clone().unwrap_or_default().into();
-    let plan = trust::plan(store.trusted(), roster, &signed, Moment::Begun)?;
+    let plan = trust::plan(store.trusted(), roster, &signed, Purpose::Begun)?;
     let said = detail.summary.as_ref().map(|s| s.plan.as_str()).unwrap_or_default();
     if plan.digest().to_string() == said {
         return Ok(plan);

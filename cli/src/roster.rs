@@ -8,7 +8,7 @@ use hostler_plan::{
     json,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Moment, Verified},
+    trust::{self, Purpose, Verified},
 };
 use hostler_proto::v1;
 
@@ -67,10 +67,10 @@ pub fn verify_enrolments(
         let signed = Signed::from(item.admission.unwrap_or_default());
         let admission = match admissions.iter().find(|a| *a.signed() == signed) {
             Some(known) => Ok(known.clone()),
-            None => trust::admission(store.trusted(), &signed, Moment::Begun).inspect(|a| admissions.push(a.clone())),
+            None => trust::admission(store.trusted(), &signed, Purpose::Begun).inspect(|a| admissions.push(a.clone())),
         };
         let verified = admission.and_then(|admission| {
-            trust::enrolment(&admission, &item.enrolment.unwrap_or_default().into(), Moment::Begun)
+            trust::enrolment(&admission, &item.enrolment.unwrap_or_default().into(), Purpose::Begun)
                 .map(|enrolment| (admission, enrolment))
         });
         match verified {
@@ -213,7 +213,7 @@ async fn submit(admin: &mut Admin, version: u64, mut nodes: Vec<RosterNode>, now
     let bytes = json::write(&roster);
     let signature = admin.signer().sign(DocumentKind::Roster, &bytes)?;
     let signed = Signed { bytes, signatures: vec![signature] };
-    let next = trust::roster(store.trusted(), store.roster(), &signed, Moment::Submitting(now))?;
+    let next = trust::roster(store.trusted(), store.roster(), &signed, Purpose::Submitting(now))?;
     let request = admin.with_session(signed.into());
     admin.client().submit_roster(request).await?;
     admin.keep_roster(next)?;

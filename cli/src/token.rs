@@ -10,7 +10,7 @@ use hostler_plan::{
     step::ClusterRole,
     text::hex,
     timestamp::Timestamp,
-    trust::{self, Moment, Verified},
+    trust::{self, Purpose, Verified},
 };
 use hostler_proto::{join::JoinString, v1};
 use rand_core::{OsRng, RngCore as _};
@@ -65,7 +65,7 @@ pub async fn create(admin: &mut Admin, request: &TokenRequest, now: Timestamp) -
     let bytes = json::write(&admission);
     let signature = admin.signer().sign(DocumentKind::Admission, &bytes)?;
     let signed = Signed { bytes, signatures: vec![signature] };
-    trust::admission(admin.trust_store().trusted(), &signed, Moment::Submitting(now))?;
+    trust::admission(admin.trust_store().trusted(), &signed, Purpose::Submitting(now))?;
     let message = admin.with_session(signed.into());
     admin.client().submit_admission(message).await?;
     Ok(join)
@@ -105,7 +105,7 @@ pub async fn list(admin: &mut Admin) -> Result<Vec<Token>, Error> {
         .tokens
         .into_iter()
         .map(|t| Token {
-            admission: trust::admission(root, &Signed::from(t.admission.unwrap_or_default()), Moment::Begun),
+            admission: trust::admission(root, &Signed::from(t.admission.unwrap_or_default()), Purpose::Begun),
             used: t.used,
             revoked: t.revoked,
             nodes: t.nodes,

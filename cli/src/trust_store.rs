@@ -9,7 +9,7 @@ use hostler_plan::{
     document::{DocumentKind, MAX_ROOT_HOPS, Root, Roster, Signed},
     id::{Digest, Fingerprint},
     refusal::{Refusal, Refused},
-    trust::{self, Moment, TrustedRoot, Verified},
+    trust::{self, Purpose, TrustedRoot, Verified},
 };
 use hostler_proto::v1::TrustChain;
 
@@ -151,7 +151,7 @@ impl TrustStore {
     fn advance(&mut self, root: TrustedRoot) {
         self.earlier.push(std::mem::replace(&mut self.root, root));
         if let Some(roster) = self.roster.take() {
-            match trust::roster(&self.root, None, roster.signed(), Moment::Begun) {
+            match trust::roster(&self.root, None, roster.signed(), Purpose::Begun) {
                 Ok(counts) => self.roster = Some(counts),
                 Err(_) => self.lapsed = Some(roster),
             }
@@ -165,7 +165,7 @@ impl TrustStore {
         if known.as_ref().is_some_and(|k| k.digest() == signed.digest()) {
             return Ok(false);
         }
-        let verify = |root| trust::roster(root, known.as_ref(), signed, Moment::Begun);
+        let verify = |root| trust::roster(root, known.as_ref(), signed, Purpose::Begun);
         match verify(&self.root) {
             Ok(counts) => (self.roster, self.lapsed) = (Some(counts), None),
             Err(refused) => match self.earlier.iter().rev().find_map(|root| verify(root).ok()) {

@@ -93,7 +93,7 @@ impl<T> Verified<T> {
 
 /// For which purpose a document's times are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum Purpose {
     /// It is handed in: it must not have expired, and may become valid later.
     Submitting(Timestamp),
     /// Something starts because of it: it must be valid now.

@@ -7,7 +7,7 @@ use hostler_plan::{
     id::{Digest, Fingerprint, FleetId, NodeName},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Moment, Verified},
+    trust::{self, Purpose, Verified},
 };
 
 use super::{
@@ -67,8 +67,8 @@ impl Control {
     ) -> Result<(Token, Verified<Enrolment>), Refused> {
         let root = self.state.require_root()?;
         let token = self.state.token(&self.state.token_of(&request.enrolment)?)?.clone();
-        let admission = trust::admission(root, token.admission.signed(), Moment::Submitting(now))?;
-        let enrolment = trust::enrolment(&admission, &request.enrolment, Moment::Starting(now))?;
+        let admission = trust::admission(root, token.admission.signed(), Purpose::Submitting(now))?;
+        let enrolment = trust::enrolment(&admission, &request.enrolment, Purpose::Starting(now))?;
         let named = enrolment.document().tls_key;
         if named != request.tls_key {
             return Err(Refused::new(

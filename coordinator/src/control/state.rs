@@ -14,7 +14,7 @@ use hostler_plan::{
     refusal::{Refusal, Refused},
     sequencer::{self, RolloutState, Sequencer},
     timestamp::Timestamp,
-    trust::{self, Moment, TrustedRoot, Verified},
+    trust::{self, Purpose, TrustedRoot, Verified},
 };
 
 use super::{
@@ -320,17 +320,17 @@ impl State {
                 Some(root) => root.advance(signed)?,
             }),
             DocumentKind::Admission => {
-                Proven::Admission(trust::admission(self.require_root()?, signed, Moment::Begun)?)
+                Proven::Admission(trust::admission(self.require_root()?, signed, Purpose::Begun)?)
             }
             DocumentKind::Enrolment => {
                 let token = self.token(&self.token_of(signed)?)?;
-                Proven::Enrolment(trust::enrolment(&token.admission, signed, Moment::Begun)?)
+                Proven::Enrolment(trust::enrolment(&token.admission, signed, Purpose::Begun)?)
             }
             DocumentKind::Roster => {
-                Proven::Roster(trust::roster(self.require_root()?, self.roster.as_ref(), signed, Moment::Begun)?)
+                Proven::Roster(trust::roster(self.require_root()?, self.roster.as_ref(), signed, Purpose::Begun)?)
             }
             DocumentKind::Plan => {
-                Proven::Plan(trust::plan(self.require_root()?, self.require_roster()?, signed, Moment::Begun)?)
+                Proven::Plan(trust::plan(self.require_root()?, self.require_roster()?, signed, Purpose::Begun)?)
             }
             DocumentKind::Receipt => Proven::Receipt(trust::receipt(self.require_roster()?, signed)?),
             DocumentKind::Login => {

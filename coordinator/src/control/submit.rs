@@ -6,7 +6,7 @@ use hostler_plan::{
     id::{Digest, TokenId},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Moment, TrustedRoot},
+    trust::{self, Purpose, TrustedRoot},
 };
 
 use super::{Control, ControlError, Proven, schedule::log};
@@ -71,7 +71,7 @@ impl Control {
         let of_epoch = self.state.open_plans().filter(|plan| plan.document().epoch == next.root().epoch);
         of_epoch
             .filter_map(|plan| {
-                let refused = trust::plan(next, roster, plan.signed(), Moment::Begun).err()?;
+                let refused = trust::plan(next, roster, plan.signed(), Purpose::Begun).err()?;
                 let by = format!("root {}", next.root().version);
                 Some(Entry::Halted { plan: plan.digest(), by, reason: refused.reason })
             })
@@ -80,7 +80,7 @@ impl Control {
 
     /// Takes an admission: from now on its token admits nodes.
     pub(crate) fn submit_admission(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
-        let admission = trust::admission(self.state.require_root()?, signed, Moment::Submitting(now))?;
+        let admission = trust::admission(self.state.require_root()?, signed, Purpose::Submitting(now))?;
         let (digest, token) = (signed.digest(), admission.document().token.clone());
         if let Some(held) = self.state.tokens.get(&token) {
             if held.admission.digest() == digest {
@@ -115,7 +115,7 @@ impl Control {
     pub(crate) fn submit_roster(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         let held = self.state.roster.as_ref();
-        let roster = trust::roster(self.state.require_root()?, held, signed, Moment::Submitting(now))?;
+        let roster = trust::roster(self.state.require_root()?, held, signed, Purpose::Submitting(now))?;
         if held.is_some_and(|h| h.digest() == digest) {
             return Ok(Submitted { digest, is_new: false });
         }
@@ -139,7 +139,7 @@ impl Control {
             return Ok(Submitted { digest, is_new: false });
         }
         let (root, roster) = (self.state.require_root()?, self.state.require_roster()?);
-        let proven = trust::plan(root, roster, signed, Moment::Submitting(now))?;
+        let proven = trust::plan(root, roster, signed, Purpose::Submitting(now))?;
         let plan = proven.document();
         if role < SignerRole::Admin && !plan.kind.needs_only_operator() {
             let reason = format!(

@@ -6,12 +6,12 @@ use crate::{
     document::{Admission, DocumentKind, Enrolment, Signed},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{CLOCK_SKEW, Duty, Moment, SignedBy, TrustedRoot, Verified, parse, roster::is_seal_key, threshold},
+    trust::{CLOCK_SKEW, Duty, Purpose, SignedBy, TrustedRoot, Verified, parse, roster::is_seal_key, threshold},
 };
 
 /// Verifies an admission under `root`: signed by those who may admit, of this fleet and epoch, alive, and living no
 /// longer than the policy allows.
-pub fn admission(root: &TrustedRoot, signed: &Signed, moment: Moment) -> Result<Verified<Admission>, Refused> {
+pub fn admission(root: &TrustedRoot, signed: &Signed, purpose: Purpose) -> Result<Verified<Admission>, Refused> {
     let by = SignedBy::of(DocumentKind::Admission, signed)?;
     let trusted = root.root();
     let admission: Admission = parse(DocumentKind::Admission, Some(&trusted.fleet_id), &signed.bytes)?;
@@ -52,12 +52,12 @@ pub fn admission(root: &TrustedRoot, signed: &Signed, moment: Moment) -> Result<
             ),
         ));
     }
-    match moment {
-        Moment::Submitting(now) | Moment::Starting(now) => {
+    match purpose {
+        Purpose::Submitting(now) | Purpose::Starting(now) => {
             root.check_expiry(now)?;
             check_alive(&admission, now)?;
         }
-        Moment::Begun => {}
+        Purpose::Begun => {}
     }
     if admission.uses == 0 {
         return Err(Refused::new(Refusal::Malformed, format!("token {token}: expected at least one use, found 0")));
@@ -94,7 +94,7 @@ fn check_alive(admission: &Admission, now: Timestamp) -> Result<(), Refused> {
 pub fn enrolment(
     admission: &Verified<Admission>,
     signed: &Signed,
-    moment: Moment,
+    purpose: Purpose,
 ) -> Result<Verified<Enrolment>, Refused> {
     let by = SignedBy::of(DocumentKind::Enrolment, signed)?;
     let invited = admission.document();
@@ -137,9 +137,9 @@ pub fn enrolment(
             ),
         ));
     }
-    match moment {
-        Moment::Submitting(now) | Moment::Starting(now) => check_alive(invited, now)?,
-        Moment::Begun => {}
+    match purpose {
+        Purpose::Submitting(now) | Purpose::Starting(now) => check_alive(invited, now)?,
+        Purpose::Begun => {}
     }
     if !is_seal_key(&enrolment.seal_key) {
         return Err(Refused::new(

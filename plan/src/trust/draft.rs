@@ -6,7 +6,7 @@ use crate::{
     document::{DocumentKind, Plan, Root, Roster, Signed},
     json,
     refusal::{Refusal, Refused},
-    trust::{Moment, SignedBy, TrustedRoot, Verified, plan::plan_signed_by},
+    trust::{Purpose, SignedBy, TrustedRoot, Verified, plan::plan_signed_by},
 };
 
 /// A document that may lack signatures: its form is strict, and every signature that it has was verified, once.
@@ -60,9 +60,9 @@ impl Draft<Plan> {
         &self,
         root: &TrustedRoot,
         roster: &Verified<Roster>,
-        moment: Moment,
+        purpose: Purpose,
     ) -> Result<Verified<Plan>, Refused> {
-        plan_signed_by(root, roster, &self.signed, &self.by, moment)
+        plan_signed_by(root, roster, &self.signed, &self.by, purpose)
     }
 }
 

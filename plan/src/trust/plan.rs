@@ -11,7 +11,7 @@ use crate::{
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{
-        CLOCK_SKEW, Duty, Identity, Moment, SignedBy, TrustedRoot, Verified, parse, shape::check_shape, threshold,
+        CLOCK_SKEW, Duty, Identity, Purpose, SignedBy, TrustedRoot, Verified, parse, shape::check_shape, threshold,
     },
 };
 
@@ -24,9 +24,9 @@ pub fn plan(
     root: &TrustedRoot,
     roster: &Verified<Roster>,
     signed: &Signed,
-    moment: Moment,
+    purpose: Purpose,
 ) -> Result<Verified<Plan>, Refused> {
-    plan_signed_by(root, roster, signed, &SignedBy::of(DocumentKind::Plan, signed)?, moment)
+    plan_signed_by(root, roster, signed, &SignedBy::of(DocumentKind::Plan, signed)?, purpose)
 }
 
 /// The same of a plan whose signatures were verified: `by` is of these very bytes and signatures.
@@ -35,10 +35,10 @@ pub(super) fn plan_signed_by(
     roster: &Verified<Roster>,
     signed: &Signed,
     by: &SignedBy,
-    moment: Moment,
+    purpose: Purpose,
 ) -> Result<Verified<Plan>, Refused> {
     let plan = authentic_signed_by(root, signed, by)?;
-    in_time(root, &plan, moment)?;
+    in_time(root, &plan, purpose)?;
     fits(root, roster, &plan)?;
     Ok(plan)
 }
@@ -99,7 +99,7 @@ fn no_signer(found: Option<&Fingerprint>) -> String {
 }
 
 /// Step 9: when it was made, may begin and ends, and how long the policy lets it live.
-pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, moment: Moment) -> Result<(), Refused> {
+pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, purpose: Purpose) -> Result<(), Refused> {
     let plan = plan.document();
     let seq = plan.seq;
     // A plan from the future would outlive the policy, so it begins no sooner than it was made.
@@ -125,12 +125,12 @@ pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, moment: Moment)
             ),
         ));
     }
-    match moment {
-        Moment::Submitting(now) => {
+    match purpose {
+        Purpose::Submitting(now) => {
             root.check_expiry(now)?;
             not_expired(plan, now)
         }
-        Moment::Starting(now) => {
+        Purpose::Starting(now) => {
             root.check_expiry(now)?;
             not_expired(plan, now)?;
             // A plan for at once was made by a clock that may run ahead of this one; a plan for later waits exactly.
@@ -143,7 +143,7 @@ pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, moment: Moment)
             }
             Ok(())
         }
-        Moment::Begun => Ok(()),
+        Purpose::Begun => Ok(()),
     }
 }
 

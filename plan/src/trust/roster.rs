@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crate::{
     document::{DocumentKind, Root, Roster, Signed},
     refusal::{Refusal, Refused},
-    trust::{Duty, Moment, SignedBy, TrustedRoot, Verified, parse, threshold},
+    trust::{Duty, Purpose, SignedBy, TrustedRoot, Verified, parse, threshold},
 };
 
 /// Verifies a roster under `root`, against the one that is `held`: never an older version of the same epoch, never the
@@ -17,15 +17,15 @@ pub fn roster(
     root: &TrustedRoot,
     held: Option<&Verified<Roster>>,
     signed: &Signed,
-    moment: Moment,
+    purpose: Purpose,
 ) -> Result<Verified<Roster>, Refused> {
     let by = SignedBy::of(DocumentKind::Roster, signed)?;
     let trusted = root.root();
     let roster: Roster = parse(DocumentKind::Roster, Some(&trusted.fleet_id), &signed.bytes)?;
     threshold(trusted, Duty::Roster, &by)?;
-    match moment {
-        Moment::Submitting(now) | Moment::Starting(now) => root.check_expiry(now)?,
-        Moment::Begun => {}
+    match purpose {
+        Purpose::Submitting(now) | Purpose::Starting(now) => root.check_expiry(now)?,
+        Purpose::Begun => {}
     }
     check_root(trusted, &roster)?;
     if let Some(held) = held {

@@ -8,7 +8,7 @@ use crate::{
     json,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Clock, Identity, Moment, TrustedRoot, Verified, parse, plan as plans},
+    trust::{self, Clock, Identity, Purpose, TrustedRoot, Verified, parse, plan as plans},
 };
 
 /// What a node knows and must not forget: it is written and synced before anything is done because of it. Every change
@@ -117,8 +117,8 @@ impl NodeState {
 
     /// Takes a newer roster; the held one again changes nothing.
     pub fn accept_roster(&self, clock: Clock, signed: &Signed) -> Result<(NodeState, Verified<Roster>), Refused> {
-        let moment = Moment::Starting(self.time(clock));
-        let roster = trust::roster(&self.root, self.roster.as_ref(), signed, moment)?;
+        let purpose = Purpose::Starting(self.time(clock));
+        let roster = trust::roster(&self.root, self.roster.as_ref(), signed, purpose)?;
         let created = roster.document().created;
         let next = NodeState { roster: Some(roster.clone()), ..self.clone() };
         Ok((next.with_floor(clock, created), roster))
@@ -149,7 +149,7 @@ impl NodeState {
         if held.is_none() {
             self.check_clock(clock, this.seq)?;
         }
-        plans::in_time(&self.root, &plan, Moment::Starting(now))?;
+        plans::in_time(&self.root, &plan, Purpose::Starting(now))?;
         match known {
             Some(_) => plans::is_target(&plan, me)?,
             None => self.check_fit(&plan, me)?,
@@ -188,12 +188,12 @@ impl NodeState {
             )
         })?;
         if self.stands(held) {
-            plans::in_time(&self.root, &held.plan, Moment::Begun)?;
+            plans::in_time(&self.root, &held.plan, Purpose::Begun)?;
             plans::is_target(&held.plan, me)?;
             return Ok(held.plan.clone());
         }
         let plan = plans::authentic(&self.root, held.plan.signed())?;
-        plans::in_time(&self.root, &plan, Moment::Begun)?;
+        plans::in_time(&self.root, &plan, Purpose::Begun)?;
         self.check_fit(&plan, me)?;
         Ok(plan)
     }

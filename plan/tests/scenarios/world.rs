@@ -45,7 +45,7 @@ use hostler_plan::{
     },
     step::{Step, k3s},
     timestamp::Timestamp,
-    trust::{self, Moment, TrustedRoot, Verified},
+    trust::{self, Purpose, TrustedRoot, Verified},
     version::Version,
 };
 use ssh_key::PrivateKey;
@@ -218,7 +218,7 @@ impl World {
         let nodes = fleet.nodes.iter().zip(1..).map(|(n, i)| made::node(n.name.as_str(), public(&key(i)), n.role));
         let root = root(self.now);
         let roster = signed(DocumentKind::Roster, &made::roster(&root, self.now, nodes.collect()), &[&admin()]);
-        let verified = trust::roster(&trusted(&root), None, &roster, Moment::Submitting(self.now)).unwrap();
+        let verified = trust::roster(&trusted(&root), None, &roster, Purpose::Submitting(self.now)).unwrap();
         self.append(document(DocumentKind::Roster, roster));
         let standing = if options.contains_key("new") { Standing::Outside } else { Standing::Ready };
         for node in &fleet.nodes {
@@ -301,7 +301,7 @@ impl World {
     /// What the coordinator and every node do before they take a plan.
     fn judge(&self, plan: &Signed) -> Verified<Plan> {
         let root = trusted(&root(BEGIN.parse().unwrap()));
-        trust::plan(&root, self.roster.as_ref().unwrap(), plan, Moment::Begun).unwrap()
+        trust::plan(&root, self.roster.as_ref().unwrap(), plan, Purpose::Begun).unwrap()
     }
 
     fn append(&mut self, entry: Entry) -> String {

@@ -5,7 +5,7 @@ use hostler_plan::{
     id::{Epoch, TokenId},
     json,
     refusal::Refusal,
-    trust::{self, Duty, Moment, SignedBy, TrustedRoot, counted},
+    trust::{self, Duty, Purpose, SignedBy, TrustedRoot, counted},
 };
 
 use crate::fleet::*;
@@ -123,7 +123,7 @@ fn an_expired_root_is_followed_but_nothing_counts_under_it() {
     assert_refused(trust::roster(&held, None, &signed_roster(&roster()), now()), Refusal::Expired, &["root 1"]);
     let admission = signed(DocumentKind::Admission, &admission(), &[ADA]);
     assert_refused(trust::admission(&held, &admission, now()), Refusal::Expired, &["root 1"]);
-    let plan = trust::plan(&held, &verified_roster(&roster()), &signed_plan(&plan()), Moment::Submitting(noon()));
+    let plan = trust::plan(&held, &verified_roster(&roster()), &signed_plan(&plan()), Purpose::Submitting(noon()));
     assert_refused(plan, Refusal::Expired, &["root 1"]);
 }
 
@@ -226,16 +226,16 @@ fn a_roster_lists_everything_once() {
 
 #[test]
 fn an_admission_lives_only_as_long_as_it_says() {
-    let offer = |change: fn(&mut Admission), seeds: &[u8], moment| {
+    let offer = |change: fn(&mut Admission), seeds: &[u8], purpose| {
         let mut admission = admission();
         change(&mut admission);
-        trust::admission(&trusted(&root()), &signed(DocumentKind::Admission, &admission, seeds), moment)
+        trust::admission(&trusted(&root()), &signed(DocumentKind::Admission, &admission, seeds), purpose)
     };
     assert!(offer(|_| (), &[ADA], now()).is_ok());
     assert_refused(offer(|_| (), &[OLGA], now()), Refusal::NotAllowed, &["olga"]);
-    let end = Moment::Starting(admission().expires);
+    let end = Purpose::Starting(admission().expires);
     assert_refused(offer(|_| (), &[ADA], end), Refusal::Expired, &["token 70ce4f00 expired"]);
-    assert!(offer(|_| (), &[ADA], Moment::Begun).is_ok());
+    assert!(offer(|_| (), &[ADA], Purpose::Begun).is_ok());
     let too_long: fn(&mut Admission) = |a| a.expires = at("2026-11-22T11:45:01Z");
     assert_refused(offer(too_long, &[ADA], now()), Refusal::Expired, &["at most 86400 s", "found 86401 s"]);
     let from_the_future: fn(&mut Admission) = |a| a.created = at("2026-11-21T12:05:01Z");
@@ -253,10 +253,10 @@ fn an_admission_lives_only_as_long_as_it_says() {
 fn an_enrolment_is_signed_by_the_token_and_by_the_node() {
     let admission =
         trust::admission(&trusted(&root()), &signed(DocumentKind::Admission, &admission(), &[ADA]), now()).unwrap();
-    let offer = |change: fn(&mut hostler_plan::document::Enrolment), seeds: &[u8], moment| {
+    let offer = |change: fn(&mut hostler_plan::document::Enrolment), seeds: &[u8], purpose| {
         let mut enrolment = enrolment();
         change(&mut enrolment);
-        trust::enrolment(&admission, &signed(DocumentKind::Enrolment, &enrolment, seeds), moment)
+        trust::enrolment(&admission, &signed(DocumentKind::Enrolment, &enrolment, seeds), purpose)
     };
     assert_eq!(offer(|_| (), &[TOKEN, W2], now()).unwrap().document().node, name("w2"));
     assert!(offer(|_| (), &[W2, TOKEN], now()).is_ok(), "in any order");
@@ -271,9 +271,9 @@ fn an_enrolment_is_signed_by_the_token_and_by_the_node() {
     let other_token: fn(&mut hostler_plan::document::Enrolment) = |e| e.token = TokenId::new("00000000").unwrap();
     assert_refused(offer(other_token, &[TOKEN, W2], now()), Refusal::NotAllowed, &["00000000"]);
     assert_refused(offer(|e| e.seal_key.clear(), &[TOKEN, W2], now()), Refusal::Malformed, &["seal key"]);
-    let late = Moment::Starting(at("2026-11-21T12:15:00Z"));
+    let late = Purpose::Starting(at("2026-11-21T12:15:00Z"));
     assert_refused(offer(|_| (), &[TOKEN, W2], late), Refusal::Expired, &["make a new token"]);
-    assert!(offer(|_| (), &[TOKEN, W2], Moment::Begun).is_ok());
+    assert!(offer(|_| (), &[TOKEN, W2], Purpose::Begun).is_ok());
 }
 
 #[test]

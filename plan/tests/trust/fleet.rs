@@ -13,7 +13,7 @@ use hostler_plan::{
     signature::PublicKey,
     step::{ClusterRole, Noop, StageArtifact, Step},
     timestamp::Timestamp,
-    trust::{self, Clock, Identity, Moment, TrustedRoot, Verified},
+    trust::{self, Clock, Identity, Purpose, TrustedRoot, Verified},
 };
 use serde::Serialize;
 use ssh_key::PrivateKey;
@@ -40,8 +40,8 @@ pub(crate) fn noon() -> Timestamp {
     at("2026-11-21T12:00:00Z")
 }
 
-pub(crate) fn now() -> Moment {
-    Moment::Starting(noon())
+pub(crate) fn now() -> Purpose {
+    Purpose::Starting(noon())
 }
 
 pub(crate) fn clock() -> Clock {

@@ -9,13 +9,13 @@ use hostler_plan::{
     json,
     refusal::{Refusal, Refused},
     step::{ClusterRole, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, Reboot, Step, k3s},
-    trust::{self, Duty, MAX_BESIDE, Moment, Verified},
+    trust::{self, Duty, MAX_BESIDE, Purpose, Verified},
 };
 
 use crate::{fleet::*, stock_ssh::Seeded};
 
-fn judge(signed: &Signed, moment: Moment) -> Result<Verified<Plan>, Refused> {
-    trust::plan(&trusted(&root()), &verified_roster(&roster()), signed, moment)
+fn judge(signed: &Signed, purpose: Purpose) -> Result<Verified<Plan>, Refused> {
+    trust::plan(&trusted(&root()), &verified_roster(&roster()), signed, purpose)
 }
 
 fn offer(change: impl Fn(&mut Plan)) -> Result<Verified<Plan>, Refused> {
@@ -187,7 +187,7 @@ fn a_plan_of_another_fleet_or_epoch_is_refused() {
 #[test]
 fn a_plan_counts_only_in_its_time() {
     let signed = signed_plan(&plan());
-    let starting = |time: &str| judge(&signed, Moment::Starting(at(time)));
+    let starting = |time: &str| judge(&signed, Purpose::Starting(at(time)));
     assert!(starting("2026-11-21T08:00:00Z").is_ok());
     assert!(starting("2026-11-21T07:55:00Z").is_ok(), "clocks differ a little");
     assert_refused(starting("2026-11-21T07:54:59Z"), Refusal::Expired, &["valid from 2026-11-21T08:00:00Z"]);
@@ -196,9 +196,9 @@ fn a_plan_counts_only_in_its_time() {
     assert_refused(later, Refusal::Expired, &["valid from 2026-11-21T12:00:01Z", "tried again then"]);
     assert!(starting("2026-11-24T07:59:59Z").is_ok());
     assert_refused(starting("2026-11-24T08:00:00Z"), Refusal::Expired, &["plan 42 expired"]);
-    assert!(judge(&signed, Moment::Submitting(at("2026-11-21T07:00:00Z"))).is_ok(), "may be handed in early");
-    assert_refused(judge(&signed, Moment::Submitting(at("2026-11-25T00:00:00Z"))), Refusal::Expired, &["expired"]);
-    assert!(judge(&signed, Moment::Begun).is_ok(), "what has begun is finished");
+    assert!(judge(&signed, Purpose::Submitting(at("2026-11-21T07:00:00Z"))).is_ok(), "may be handed in early");
+    assert_refused(judge(&signed, Purpose::Submitting(at("2026-11-25T00:00:00Z"))), Refusal::Expired, &["expired"]);
+    assert!(judge(&signed, Purpose::Begun).is_ok(), "what has begun is finished");
 
     let week = at("2026-11-28T08:00:00Z");
     assert!(offer(|p| p.expires = week).is_ok());

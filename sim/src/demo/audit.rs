@@ -14,7 +14,7 @@ use hostler_plan::{
     id::{NodeName, TokenId},
     json, ledger,
     signature::{node_lines, signer_lines},
-    trust::{self, Moment, TrustedRoot, Verified},
+    trust::{self, Purpose, TrustedRoot, Verified},
 };
 
 /// A fleet's documents, all verified, in the order of the ledger.
@@ -70,7 +70,7 @@ impl Audit {
                 name
             }
             DocumentKind::Admission => {
-                let admission = trust::admission(known.root()?, &signed, Moment::Begun)?;
+                let admission = trust::admission(known.root()?, &signed, Purpose::Begun)?;
                 let token = admission.document().token.clone();
                 let name = format!("admissions/{token}.json");
                 known.admissions.insert(token, admission);
@@ -79,18 +79,18 @@ impl Audit {
             DocumentKind::Enrolment => {
                 let said: hostler_plan::document::Enrolment = json::parse(&signed.bytes)?;
                 let admission = known.admissions.get(&said.token).context("an enrolment with an unknown token")?;
-                let enrolment = trust::enrolment(admission, &signed, Moment::Begun)?;
+                let enrolment = trust::enrolment(admission, &signed, Purpose::Begun)?;
                 format!("enrolments/{}.json", enrolment.document().node)
             }
             DocumentKind::Roster => {
-                let roster = trust::roster(known.root()?, known.roster.as_ref(), &signed, Moment::Begun)?;
+                let roster = trust::roster(known.root()?, known.roster.as_ref(), &signed, Purpose::Begun)?;
                 let name = format!("roster-{}.json", roster.document().version);
                 known.roster = Some(roster);
                 name
             }
             DocumentKind::Plan => {
                 let roster = known.roster.as_ref().context("a plan before the first roster")?;
-                let plan: Verified<Plan> = trust::plan(known.root()?, roster, &signed, Moment::Begun)?;
+                let plan: Verified<Plan> = trust::plan(known.root()?, roster, &signed, Purpose::Begun)?;
                 format!("plans/{}-{}.plan.json", plan.document().seq, plan.document().kind)
             }
             DocumentKind::Receipt => {
