@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
-    health::{CordonAction, Desired, Health, Present, Rule, Thresholds, desired},
+    health::{CordonAction, Desired, HealthEvaluator, Present, Rule, Thresholds, desired},
     id::NodeName,
     sequencer::CordonOwner,
     timestamp::Timestamp,
@@ -58,7 +58,7 @@ pub(crate) struct SelfCordonReconciler {
 
 #[derive(Debug)]
 struct Evaluator {
-    health: Health,
+    health: HealthEvaluator,
     since: u64,
     last: u64,
 }
@@ -149,7 +149,7 @@ impl SelfCordonReconciler {
         let reading = host.read_facts(host.now());
         let unbroken = |j: &Evaluator| now.saturating_sub(j.last) <= BREAK_MS;
         if !self.evaluator.as_ref().is_some_and(unbroken) {
-            self.evaluator = Some(Evaluator { health: Health::new(Thresholds::default()), since: now, last: now });
+            self.evaluator = Some(Evaluator { health: HealthEvaluator::new(Thresholds::default()), since: now, last: now });
         }
         let Some(evaluator) = &mut self.evaluator else { return Desired::Leave };
         evaluator.last = now;

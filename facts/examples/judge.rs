@@ -11,7 +11,7 @@
 use std::{env, fs, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use hostler_facts::{Facts, Now, Source, State};
-use hostler_plan::health::{Health, Level, Thresholds, Verdict, worst};
+use hostler_plan::health::{HealthEvaluator, Level, Thresholds, Verdict, worst};
 
 /// Longer than the longest hold of a verdict.
 const SECONDS: u64 = 960;
@@ -70,7 +70,7 @@ impl Drop for Stage {
 
 fn play(arguments: &Arguments) -> Result<String, String> {
     let stage = Stage(env::temp_dir().join(format!("hostler-judge-{}", std::process::id())));
-    let mut health = Health::new(Thresholds::default());
+    let mut health = HealthEvaluator::new(Thresholds::default());
     let mut facts: Option<Facts> = None;
     let mut said = String::new();
     let mut now = 0;

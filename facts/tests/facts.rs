@@ -10,7 +10,7 @@ use hostler_fixtures::{
     recorded::{self, UNIX_MS, copy, names},
 };
 use hostler_plan::fact::Reading;
-use hostler_plan::health::{Health, Level, Thresholds, worst};
+use hostler_plan::health::{HealthEvaluator, Level, Thresholds, worst};
 use machine::{at, facts, failed, read, write};
 use std::fs;
 use std::io::Write;
@@ -71,7 +71,7 @@ fn every_recorded_machine_gives_its_golden_verdicts() {
     let mut found = String::new();
     for name in names() {
         let mut facts = facts(&recorded::machine(&name));
-        let mut health = Health::new(Thresholds::default());
+        let mut health = HealthEvaluator::new(Thresholds::default());
         let mut verdicts = Vec::new();
         // Sixteen minutes, so that the longest hold of a state that does not change is over.
         for seconds in (0..=960).step_by(10) {
@@ -428,7 +428,7 @@ fn no_damage_to_any_files_makes_a_reader_panic_or_lie() {
         files(machine.path(), &mut all);
         all.sort();
         let mut facts = facts(machine.path());
-        let mut health = Health::new(Thresholds::default());
+        let mut health = HealthEvaluator::new(Thresholds::default());
         for step in 0..4 {
             // A tenth of all files at a time.
             for _ in 0..all.len() / 10 {

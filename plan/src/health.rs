@@ -1,6 +1,6 @@
 //! Verdicts over facts: which reading of a node means ok, degraded or critical, since when, and what to do about it.
 //!
-//! [`Health`] takes one node's readings one after the other and keeps what a single reading cannot tell: how long
+//! [`HealthEvaluator`] takes one node's readings one after the other and keeps what a single reading cannot tell: how long
 //! something lasts, how fast a counter grows, what was so when this boot began. It has no clock and reads no file; the
 //! time comes in with the reading. Unknown is never healthy: a required rule whose fact is missing makes the node
 //! `unknown`, an optional one is noted and nothing more.
@@ -110,9 +110,9 @@ pub struct Verdict {
     pub advice: String,
 }
 
-/// The judge of one node.
+/// What evaluates one node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Health {
+pub struct HealthEvaluator {
     thresholds: Thresholds,
     memory: Memory,
     watches: BTreeMap<String, Watch>,
@@ -121,10 +121,10 @@ pub struct Health {
     verdicts: Vec<Verdict>,
 }
 
-impl Health {
-    /// A judge without memory.
+impl HealthEvaluator {
+    /// One without memory.
     pub fn new(thresholds: Thresholds) -> Self {
-        Health { thresholds, ..Health::default() }
+        HealthEvaluator { thresholds, ..HealthEvaluator::default() }
     }
 
     /// Other thresholds from the next observation on.

@@ -2,14 +2,14 @@
 
 use hostler_plan::{
     fact::{Reading, Series},
-    health::{Health, Level, Rule, Thresholds, Verdict},
+    health::{HealthEvaluator, Level, Rule, Thresholds, Verdict},
 };
 
 /// A value of a disk that is named by that label.
 type Value = (&'static str, &'static str, &'static str, f64);
 
 /// One observation; `serials` are names, series and numbers of the disks.
-fn observe(health: &mut Health, seconds: u64, serials: &[(&str, &str)], values: &[Value]) -> Vec<Verdict> {
+fn observe(health: &mut HealthEvaluator, seconds: u64, serials: &[(&str, &str)], values: &[Value]) -> Vec<Verdict> {
     let now = 1_800_000_000_000 + seconds * 1000;
     let mut reading = Reading::new(now);
     for (device, serial) in serials {
@@ -45,7 +45,7 @@ const COUNTERS: [(&str, &str, Rule); 2] = [(MEDIA, "nvme0", Rule::NvmeMediaError
 fn a_disk_in_the_place_of_another_brings_its_own_count_whether_it_is_higher_or_lower() {
     for (name, device, rule) in COUNTERS {
         for other in [3.0, 900.0] {
-            let mut health = Health::new(Thresholds::default());
+            let mut health = HealthEvaluator::new(Thresholds::default());
             observe(&mut health, 0, &[(device, "A")], &[(name, "device", device, 40.0)]);
             let verdicts = observe(&mut health, 10, &[(device, "B")], &[(name, "device", device, other)]);
             assert_eq!(troubled(&verdicts, rule), [""; 0], "{name} from 40 to {other}");
@@ -59,7 +59,7 @@ fn a_disk_in_the_place_of_another_brings_its_own_count_whether_it_is_higher_or_l
 #[test]
 fn a_counter_of_a_disk_that_goes_back_is_no_growth_even_under_the_same_serial_number() {
     for (name, device, rule) in COUNTERS {
-        let mut health = Health::new(Thresholds::default());
+        let mut health = HealthEvaluator::new(Thresholds::default());
         let mut see = |seconds, value| {
             let verdicts = observe(&mut health, seconds, &[(device, "A")], &[(name, "device", device, value)]);
             troubled(&verdicts, rule).len()
@@ -70,7 +70,7 @@ fn a_counter_of_a_disk_that_goes_back_is_no_growth_even_under_the_same_serial_nu
 
 #[test]
 fn two_disks_with_one_model_and_one_serial_number_are_two() {
-    let mut health = Health::new(Thresholds::default());
+    let mut health = HealthEvaluator::new(Thresholds::default());
     // Cheap disks have all the same number.
     let serials = [("nvme0", "0000000000"), ("nvme1", "0000000000"), ("sda", "1"), ("sdb", "1")];
     let mut see = |seconds, counts: [f64; 4]| {

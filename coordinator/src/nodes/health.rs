@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hostler_plan::{
     fact::Reading,
     fleet::Fleet,
-    health::{Health, Thresholds, Verdict, Vitals},
+    health::{HealthEvaluator, Thresholds, Verdict, Vitals},
     id::NodeName,
 };
 
@@ -14,7 +14,7 @@ use crate::clock::ClockReading;
 /// An evaluator for every node that reported.
 #[derive(Debug, Default)]
 pub(crate) struct HealthEvaluators {
-    evaluators: BTreeMap<NodeName, Health>,
+    evaluators: BTreeMap<NodeName, HealthEvaluator>,
     /// Of the fleet file; a node that is not here has the usual ones.
     thresholds: BTreeMap<NodeName, Thresholds>,
 }
@@ -23,7 +23,7 @@ impl HealthEvaluators {
     /// Evaluates a reading that arrived now, and gives what the gates of a rollout look at.
     pub(crate) fn observe(&mut self, node: &NodeName, at: ClockReading, reading: &Reading) -> Vitals {
         let thresholds = || self.thresholds.get(node).cloned().unwrap_or_default();
-        let evaluator = self.evaluators.entry(node.clone()).or_insert_with(|| Health::new(thresholds()));
+        let evaluator = self.evaluators.entry(node.clone()).or_insert_with(|| HealthEvaluator::new(thresholds()));
         evaluator.set_wall_ahead_ms(at.wall_ahead_ms());
         evaluator.observe(at.steady_ms, reading);
         Vitals::of(at.wall.unix_milliseconds(), &self.verdicts(node, at), reading)

@@ -110,7 +110,7 @@ fn reading(seconds: u64, values: &Values) -> Reading {
 }
 
 /// Observations every ten seconds from one second to another (inclusive); gives the last verdicts.
-fn run(health: &mut Health, from: u64, to: u64, values: &Values) -> Vec<Verdict> {
+fn run(health: &mut HealthEvaluator, from: u64, to: u64, values: &Values) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for seconds in (from..=to).step_by(10) {
         verdicts = health.observe(NOW + seconds * 1000, &reading(seconds, values));
@@ -122,8 +122,8 @@ fn level(verdicts: &[Verdict], rule: Rule) -> Option<Level> {
     verdicts.iter().filter(|verdict| verdict.rule == rule).map(|verdict| verdict.level).max()
 }
 
-fn health() -> Health {
-    Health::new(Thresholds::default())
+fn health() -> HealthEvaluator {
+    HealthEvaluator::new(Thresholds::default())
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_judge_that_is_stored_and_loaded_goes_on_where_it_was() {
     let warm = set(pi(), "hostler_rpi_under_voltage", 1.0);
     let mut stays = health();
     run(&mut stays, 0, 60, &warm);
-    let mut loaded: Health = serde_json::from_str(&serde_json::to_string(&stays).unwrap()).unwrap();
+    let mut loaded: HealthEvaluator = serde_json::from_str(&serde_json::to_string(&stays).unwrap()).unwrap();
     assert_eq!(loaded, stays);
     assert_eq!(run(&mut loaded, 70, 300, &warm), run(&mut stays, 70, 300, &warm));
 }
@@ -213,7 +213,7 @@ fn thresholds_of_a_fleet_file() {
     .unwrap();
     let thresholds = Thresholds::from_table(&table).unwrap();
     let warm = set(pi(), "hostler_node_temperature_celsius", 71.0);
-    let mut health = Health::new(thresholds);
+    let mut health = HealthEvaluator::new(thresholds);
     assert_eq!(level(&run(&mut health, 0, 0, &warm), Rule::PiTemperature), Some(Level::Degraded));
     let blind = without(warm, "hostler_cgroup_controller_enabled");
     assert_eq!(worst(&run(&mut health, 10, 10, &blind)), Level::Degraded, "unknown, but optional here");

@@ -53,7 +53,7 @@ fn a_root_that_turns_read_only_is_critical_at_once_and_one_that_always_was_is_no
     let remounted = set(well(), "node_filesystem_readonly", 1.0);
     assert_eq!(level(&run(&mut health, 10, 10, &remounted), Rule::FilesystemErrors), Some(Level::Critical));
     assert_eq!(level(&run(&mut health, 20, 20, &well()), Rule::FilesystemErrors), Some(Level::Ok));
-    let mut fresh = Health::default();
+    let mut fresh = HealthEvaluator::default();
     assert_eq!(level(&run(&mut fresh, 0, 60, &remounted), Rule::FilesystemErrors), Some(Level::Ok));
 }
 
@@ -176,7 +176,7 @@ fn latency_needs_operations_and_a_card_may_be_slower() {
             verdicts = run(&mut health, seconds, seconds, &at(seconds, 1.0));
         }
         assert_eq!(level(&verdicts, Rule::SlowIo), Some(expected), "200 ms on {device}");
-        let mut idle = Health::default();
+        let mut idle = HealthEvaluator::default();
         for seconds in (0..=300).step_by(10) {
             verdicts = run(&mut idle, seconds, seconds, &at(seconds, 0.1));
         }

@@ -94,7 +94,7 @@ fn temperatures_use_the_limits_of_their_own_hardware() {
     assert_eq!(level(&run(&mut health, 0, 20, &pi_at(80.0)), Rule::PiTemperature), Some(Level::Degraded));
     assert_eq!(level(&run(&mut health, 30, 600, &pi_at(76.0)), Rule::PiTemperature), Some(Level::Degraded));
     assert_eq!(level(&run(&mut health, 610, 910, &pi_at(75.0)), Rule::PiTemperature), Some(Level::Ok));
-    let absurd = run(&mut Health::default(), 0, 60, &pi_at(3_892_314.0));
+    let absurd = run(&mut HealthEvaluator::default(), 0, 60, &pi_at(3_892_314.0));
     assert_eq!(level(&absurd, Rule::PiTemperature), Some(Level::Unknown), "not critical, and not healthy");
 }
 
@@ -117,7 +117,7 @@ fn the_clock_is_not_judged_just_after_a_boot_and_an_offset_may_shrink() {
     assert_eq!(level(&verdicts[0], Rule::Clock), Some(Level::Ok));
     assert_eq!(level(&verdicts[1], Rule::Clock), Some(Level::Degraded));
     let far = set(well(), "node_timex_offset_seconds", 40.0);
-    assert_eq!(level(&run(&mut Health::default(), 0, 600, &far), Rule::Clock), Some(Level::Critical));
+    assert_eq!(level(&run(&mut HealthEvaluator::default(), 0, 600, &far), Rule::Clock), Some(Level::Critical));
 }
 
 #[test]
@@ -126,11 +126,14 @@ fn units_certificates_and_cgroups() {
         let values = with(well(), "node_systemd_units", vec![("state", "failed")], 1.0);
         with(values, "node_systemd_unit_state", vec![("name", name), ("state", "failed"), ("type", "service")], 1.0)
     };
-    let after = |health: &mut Health, values: &Values| run(health, 0, 300, values);
+    let after = |health: &mut HealthEvaluator, values: &Values| run(health, 0, 300, values);
     assert_eq!(level(&after(&mut health(), &failed("motd-news.service")), Rule::Systemd), Some(Level::Degraded));
     assert_eq!(level(&after(&mut health(), &failed("kubelet.service")), Rule::Systemd), Some(Level::Critical));
     let ignore = Thresholds { ignore_units: ["motd-news.service".to_owned()].into(), ..Thresholds::default() };
-    assert_eq!(level(&after(&mut Health::new(ignore), &failed("motd-news.service")), Rule::Systemd), Some(Level::Ok));
+    assert_eq!(
+        level(&after(&mut HealthEvaluator::new(ignore), &failed("motd-news.service")), Rule::Systemd),
+        Some(Level::Ok)
+    );
     let expires = |days: f64| {
         let labels = vec![("kind", "leaf"), ("path", "/etc/kubernetes/pki/apiserver.crt")];
         let at = NOW as f64 / 1000.0 + days * 86400.0;
