@@ -21,7 +21,7 @@ pub use rule::Rule;
 pub use thresholds::{Change, TableError, ThresholdError, Thresholds};
 
 use crate::fact::Reading;
-use measure::{Found, Memory};
+use measure::{Found, Tracker};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use watch::{Standing, Watch};
@@ -114,7 +114,9 @@ pub struct Verdict {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HealthEvaluator {
     thresholds: Thresholds,
-    memory: Memory,
+    // The word in evaluators that were stored.
+    #[serde(rename = "memory")]
+    tracker: Tracker,
     watches: BTreeMap<String, Watch>,
     standings: BTreeMap<String, Standing>,
     observed_at_ms: Option<u64>,
@@ -135,13 +137,13 @@ impl HealthEvaluator {
     /// How far the date (Unix milliseconds) is ahead of the clock that [`observe`](Self::observe) is told, where that
     /// one does not step and the date does. Certificates expire by the date.
     pub fn set_wall_ahead_ms(&mut self, ahead: i64) {
-        self.memory.wall_ahead_ms = ahead;
+        self.tracker.wall_ahead_ms = ahead;
     }
 
     /// Judges a reading that was taken now (milliseconds on the observer's clock, from reading to reading the same
     /// clock). Every rule that applies to the node gives a verdict for each of its subjects, the worst first.
     pub fn observe(&mut self, now: u64, reading: &Reading) -> Vec<Verdict> {
-        let found = self.memory.measure(now, reading, &self.thresholds);
+        let found = self.tracker.measure(now, reading, &self.thresholds);
         self.observed_at_ms = Some(now);
         let mut cases: BTreeMap<String, Case> = BTreeMap::new();
         for one in found {

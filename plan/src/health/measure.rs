@@ -84,7 +84,7 @@ impl Found {
 
 /// What is kept from reading to reading.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Memory {
+pub(super) struct Tracker {
     boot_id: String,
     /// Counters that restart with the node.
     boot_growths: BTreeMap<String, Growth>,
@@ -109,16 +109,16 @@ pub(super) struct Memory {
 }
 
 /// One observation in the making.
-struct Judge<'reading> {
+struct Evaluation<'reading> {
     now: u64,
     reading: &'reading Reading,
-    memory: &'reading mut Memory,
+    tracker: &'reading mut Tracker,
     ignore_units: &'reading BTreeSet<String>,
     uptime_seconds: Option<f64>,
     found: Vec<Found>,
 }
 
-impl Memory {
+impl Tracker {
     /// Every number of a reading, in the order of the rules.
     pub(super) fn measure(&mut self, now: u64, reading: &Reading, thresholds: &Thresholds) -> Vec<Found> {
         let boot_id = reading.label("hostler_node_info", "boot_id").unwrap_or_default();
@@ -131,21 +131,21 @@ impl Memory {
         let is_pi = model.starts_with("Raspberry Pi");
         let ignore_units = &thresholds.ignore_units;
         let found = Vec::new();
-        let mut judge = Judge { now, reading, memory: self, ignore_units, uptime_seconds: uptime, found };
-        judge.filesystems();
-        judge.memory_and_load();
-        judge.disks();
+        let mut evaluation = Evaluation { now, reading, tracker: self, ignore_units, uptime_seconds: uptime, found };
+        evaluation.filesystems();
+        evaluation.memory_and_load();
+        evaluation.disks();
         if is_pi {
-            judge.raspberry_pi();
+            evaluation.raspberry_pi();
         } else {
-            judge.processor();
+            evaluation.processor();
         }
-        judge.nvme();
-        judge.errors();
-        judge.clock();
-        judge.services();
-        judge.network();
-        judge.found
+        evaluation.nvme();
+        evaluation.errors();
+        evaluation.clock();
+        evaluation.services();
+        evaluation.network();
+        evaluation.found
     }
 
     fn begin_boot(&mut self, boot_id: &str) {
@@ -161,7 +161,7 @@ impl Memory {
     }
 }
 
-impl Judge<'_> {
+impl Evaluation<'_> {
     fn push(&mut self, found: Found) {
         self.found.push(found);
     }
@@ -172,7 +172,7 @@ impl Judge<'_> {
 
     /// Growth of a counter that restarts with the node, over the last so many milliseconds.
     fn growth(&mut self, key: String, value: f64, window_ms: u64) -> f64 {
-        let growth = self.memory.boot_growths.entry(key).or_default();
+        let growth = self.tracker.boot_growths.entry(key).or_default();
         growth.add(self.now, value);
         growth.within(self.now, window_ms)
     }

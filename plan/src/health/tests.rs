@@ -254,25 +254,25 @@ fn a_baseline_tells_what_got_worse() {
         let values = with(values, "hostler_node_info", vec![("boot_id", "two"), ("model", "Raspberry Pi 5")], 1.0);
         set(set(values, "nvme_percentage_used_ratio", 0.95), "node_boot_time_seconds", NOW as f64 / 1000.0 - 1200.0)
     };
-    let judge = |values: Values| {
+    let worse = |values: Values| {
         let mut health = health.clone();
         let verdicts = run(&mut health, 300, 420, &values);
         baseline.worse(&Vitals::of(NOW + 420_000, &verdicts, &reading(420, &values)))
     };
-    assert_eq!(judge(back(pi())), [], "worn before, worn after: no worse");
-    let low = judge(back(set(pi(), "hostler_rpi_under_voltage", 1.0)));
+    assert_eq!(worse(back(pi())), [], "worn before, worn after: no worse");
+    let low = worse(back(set(pi(), "hostler_rpi_under_voltage", 1.0)));
     assert!(
         matches!(&low[..], [Worse::Rule { was: Level::Ok, verdict }] if verdict.rule == Rule::PiUnderVoltage),
         "{low:?}"
     );
     assert!(low[0].to_string().contains("pi_under_voltage"));
-    let killed = judge(back(set(pi(), "node_vmstat_oom_kill", 1.0)));
+    let killed = worse(back(set(pi(), "node_vmstat_oom_kill", 1.0)));
     assert!(killed.iter().any(|one| matches!(one, Worse::Counter { was: 0, is: 1, .. })), "{killed:?}");
-    let blind = judge(back(without(pi(), "nvme_critical_warning")));
+    let blind = worse(back(without(pi(), "nvme_critical_warning")));
     assert!(matches!(&blind[..], [Worse::Rule { verdict, .. }] if verdict.level == Level::Unknown), "{blind:?}");
     let hot =
         set(back(set(pi(), "hostler_node_temperature_celsius", 82.0)), "node_boot_time_seconds", NOW as f64 / 1000.0);
-    assert_eq!(judge(hot), [], "just after a boot it may be hot for ten minutes");
+    assert_eq!(worse(hot), [], "just after a boot it may be hot for ten minutes");
 }
 
 #[test]

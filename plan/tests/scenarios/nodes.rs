@@ -39,7 +39,7 @@ impl World {
 
     /// What the node does before it starts a granted task.
     fn check_order(&self, plan: Digest, task: &TaskId) -> Vec<Digest> {
-        let plan = self.judge(self.signed_plan(plan));
+        let plan = self.verify(self.signed_plan(plan));
         let offered: Vec<Signed> = plan
             .document()
             .task(task)

@@ -294,12 +294,12 @@ impl World {
         let plan = self.made.take().expect("a plan was made");
         self.seq = plan.seq.0;
         let plan = signed(DocumentKind::Plan, &plan, &[&admin()]);
-        self.judge(&plan);
+        self.verify(&plan);
         self.append(document(DocumentKind::Plan, plan))
     }
 
     /// What the coordinator and every node do before they take a plan.
-    fn judge(&self, plan: &Signed) -> Verified<Plan> {
+    fn verify(&self, plan: &Signed) -> Verified<Plan> {
         let root = trusted(&root(BEGIN.parse().unwrap()));
         trust::plan(&root, self.roster.as_ref().unwrap(), plan, Purpose::Begun).unwrap()
     }

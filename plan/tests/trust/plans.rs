@@ -14,21 +14,21 @@ use hostler_plan::{
 
 use crate::{fleet::*, stock_ssh::Seeded};
 
-fn judge(signed: &Signed, purpose: Purpose) -> Result<Verified<Plan>, Refused> {
+fn verify(signed: &Signed, purpose: Purpose) -> Result<Verified<Plan>, Refused> {
     trust::plan(&trusted(&root()), &verified_roster(&roster()), signed, purpose)
 }
 
 fn offer(change: impl Fn(&mut Plan)) -> Result<Verified<Plan>, Refused> {
     let mut plan = plan();
     change(&mut plan);
-    judge(&signed_plan(&plan), now())
+    verify(&signed_plan(&plan), now())
 }
 
 #[test]
 fn a_good_plan_is_verified() {
     let plan = plan();
     let signed = signed_plan(&plan);
-    let verified = judge(&signed, now()).unwrap();
+    let verified = verify(&signed, now()).unwrap();
     assert_eq!(*verified.document(), plan);
     assert_eq!((verified.digest(), verified.signed()), (signed.digest(), &signed));
 }
@@ -54,7 +54,7 @@ fn every_flipped_byte_is_refused() {
 #[test]
 fn bytes_that_are_not_exactly_one_document_are_refused() {
     let text = String::from_utf8(json::write(&plan())).unwrap();
-    let offer = |text: String| judge(&signed_bytes(DocumentKind::Plan, text.into_bytes(), &[ADA]), now());
+    let offer = |text: String| verify(&signed_bytes(DocumentKind::Plan, text.into_bytes(), &[ADA]), now());
     assert!(offer(text.clone()).is_ok());
     let without_digest = {
         let line = text.lines().find(|l| l.contains("\"sha256\": ")).unwrap();
@@ -114,7 +114,7 @@ fn any_bytes_that_an_admin_signs_are_judged() {
 
 #[test]
 fn nothing_of_a_stranger_is_parsed() {
-    let offer = |seed| judge(&signed_bytes(DocumentKind::Plan, b"{\"a\":".to_vec(), &[seed]), now());
+    let offer = |seed| verify(&signed_bytes(DocumentKind::Plan, b"{\"a\":".to_vec(), &[seed]), now());
     assert_refused(offer(STRANGER), Refusal::BadSignature, &["unknown key"]);
     assert_refused(offer(ADA), Refusal::Malformed, &["not a valid document"]);
 }
@@ -123,22 +123,22 @@ fn nothing_of_a_stranger_is_parsed() {
 fn what_is_too_large_is_refused_before_it_is_read() {
     let most = DocumentKind::Plan.max_bytes();
     let zeros = Signed { bytes: vec![0; most + 1], signatures: vec!["x".to_owned()] };
-    assert_refused(judge(&zeros, now()), Refusal::Malformed, &["at most 262144 bytes", "found 262145"]);
+    assert_refused(verify(&zeros, now()), Refusal::Malformed, &["at most 262144 bytes", "found 262145"]);
     let largest = Signed { bytes: vec![0; most], ..zeros };
-    assert_refused(judge(&largest, now()), Refusal::BadSignature, &[]);
+    assert_refused(verify(&largest, now()), Refusal::BadSignature, &[]);
 
     let signed = signed_plan(&plan());
     let many = Signed { signatures: vec![signed.signatures[0].clone(); MAX_SIGNATURES + 1], ..signed.clone() };
-    assert_refused(judge(&many, now()), Refusal::Malformed, &["at most 16 signatures", "found 17"]);
-    assert!(judge(&Signed { signatures: many.signatures[1..].to_vec(), ..signed.clone() }, now()).is_ok());
+    assert_refused(verify(&many, now()), Refusal::Malformed, &["at most 16 signatures", "found 17"]);
+    assert!(verify(&Signed { signatures: many.signatures[1..].to_vec(), ..signed.clone() }, now()).is_ok());
     let long = Signed { signatures: vec!["x".repeat(MAX_SIGNATURE_BYTES + 1)], ..signed };
-    assert_refused(judge(&long, now()), Refusal::Malformed, &["at most 16384 bytes"]);
+    assert_refused(verify(&long, now()), Refusal::Malformed, &["at most 16384 bytes"]);
 }
 
 #[test]
 fn only_people_who_may_sign_this_kind_count() {
     let upgrade = plan();
-    let by = |plan: &Plan, seeds: &[u8]| judge(&signed(DocumentKind::Plan, plan, seeds), now());
+    let by = |plan: &Plan, seeds: &[u8]| verify(&signed(DocumentKind::Plan, plan, seeds), now());
     assert_refused(by(&upgrade, &[]), Refusal::BadSignature, &["found no signature"]);
     assert_refused(by(&upgrade, &[STRANGER]), Refusal::BadSignature, &["unknown key"]);
     assert_refused(by(&upgrade, &[S1]), Refusal::BadSignature, &["unknown key"]);
@@ -151,7 +151,7 @@ fn only_people_who_may_sign_this_kind_count() {
         assert!(by(&plan, &[VIC]).is_err(), "{kind}");
     }
     let receipt = signed(DocumentKind::Receipt, &upgrade, &[ADA]);
-    assert_refused(judge(&receipt, now()), Refusal::BadSignature, &["namespace hostler-plan", "hostler-receipt"]);
+    assert_refused(verify(&receipt, now()), Refusal::BadSignature, &["namespace hostler-plan", "hostler-receipt"]);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_plan_of_another_fleet_or_epoch_is_refused() {
 #[test]
 fn a_plan_counts_only_in_its_time() {
     let signed = signed_plan(&plan());
-    let starting = |time: &str| judge(&signed, Purpose::Starting(at(time)));
+    let starting = |time: &str| verify(&signed, Purpose::Starting(at(time)));
     assert!(starting("2026-11-21T08:00:00Z").is_ok());
     assert!(starting("2026-11-21T07:55:00Z").is_ok(), "clocks differ a little");
     assert_refused(starting("2026-11-21T07:54:59Z"), Refusal::Expired, &["valid from 2026-11-21T08:00:00Z"]);
@@ -196,9 +196,9 @@ fn a_plan_counts_only_in_its_time() {
     assert_refused(later, Refusal::Expired, &["valid from 2026-11-21T12:00:01Z", "tried again then"]);
     assert!(starting("2026-11-24T07:59:59Z").is_ok());
     assert_refused(starting("2026-11-24T08:00:00Z"), Refusal::Expired, &["plan 42 expired"]);
-    assert!(judge(&signed, Purpose::Submitting(at("2026-11-21T07:00:00Z"))).is_ok(), "may be handed in early");
-    assert_refused(judge(&signed, Purpose::Submitting(at("2026-11-25T00:00:00Z"))), Refusal::Expired, &["expired"]);
-    assert!(judge(&signed, Purpose::Begun).is_ok(), "what has begun is finished");
+    assert!(verify(&signed, Purpose::Submitting(at("2026-11-21T07:00:00Z"))).is_ok(), "may be handed in early");
+    assert_refused(verify(&signed, Purpose::Submitting(at("2026-11-25T00:00:00Z"))), Refusal::Expired, &["expired"]);
+    assert!(verify(&signed, Purpose::Begun).is_ok(), "what has begun is finished");
 
     let week = at("2026-11-28T08:00:00Z");
     assert!(offer(|p| p.expires = week).is_ok());
@@ -345,13 +345,13 @@ fn what_an_operator_may_sign_holds_nothing_else() {
         for step in &steps {
             let mut plan = noop_plan(kind);
             plan.tasks[1].steps.push(step.clone());
-            let refused = judge(&signed(DocumentKind::Plan, &plan, &[OLGA]), now());
+            let refused = verify(&signed(DocumentKind::Plan, &plan, &[OLGA]), now());
             assert_refused(refused, Refusal::NotAllowed, &[step.op(), "task w1.stage", "kind"]);
         }
         let mut plan = noop_plan(kind);
         plan.tasks[1].steps.push(Step::Reboot(Reboot {}));
-        let judged = judge(&signed(DocumentKind::Plan, &plan, &[OLGA]), now());
-        assert_eq!(judged.is_ok(), kind == PlanKind::Reboot, "{kind}");
+        let verified = verify(&signed(DocumentKind::Plan, &plan, &[OLGA]), now());
+        assert_eq!(verified.is_ok(), kind == PlanKind::Reboot, "{kind}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! File systems, I/O, NVMe, eMMC and SATA.
 
 use super::super::condition::Condition as C;
-use super::{DAY_MS, Found, Judge, MINUTE_MS, fact};
+use super::{DAY_MS, Found, Evaluation, MINUTE_MS, fact};
 
 /// Mount points that Kubernetes cannot do without.
 const REQUIRED_MOUNTS: [&str; 6] =
@@ -17,7 +17,7 @@ const GONE_MS: u64 = DAY_MS;
 /// Load after a boot (images are pulled, logs are read) is no finding.
 pub(super) const SETTLING_SECONDS: f64 = 300.0;
 
-impl Judge<'_> {
+impl Evaluation<'_> {
     pub(super) fn filesystems(&mut self) {
         let mounts: Vec<(String, String, bool)> = self
             .reading
@@ -41,7 +41,7 @@ impl Judge<'_> {
         for (device, count) in errors {
             // The superblock keeps the count over a boot, until fsck. After an error ext4 may refuse writes while the
             // mount table still says rw, so a count that was there before anybody looked is no history either.
-            let growth = self.memory.disk_growths.entry(format!("ext4 {device}")).or_default();
+            let growth = self.tracker.disk_growths.entry(format!("ext4 {device}")).or_default();
             growth.add(self.now, count);
             let grown = growth.within(self.now, DAY_MS);
             let fact = fact("hostler_ext4_errors_total", "device", &device);
@@ -53,11 +53,11 @@ impl Judge<'_> {
     /// Read-only counts when it was writable before in this boot, or when the kernel or ext4 says why it is not.
     fn read_only(&mut self, mountpoint: &str, readonly: bool, required: bool) {
         if !readonly {
-            self.memory.was_writable.insert(mountpoint.to_owned());
+            self.tracker.was_writable.insert(mountpoint.to_owned());
         }
         let remounted = self.reading.get("hostler_kernel_events_total", &[("reason", "read_only")]);
         let troubled = mountpoint == "/" && remounted.is_some_and(|count| count > 0.0);
-        let bad = readonly && (troubled || self.memory.was_writable.contains(mountpoint));
+        let bad = readonly && (troubled || self.tracker.was_writable.contains(mountpoint));
         let fact = fact("node_filesystem_readonly", "mountpoint", mountpoint);
         self.push(Found::value(C::ReadOnly, mountpoint, fact, f64::from(bad)).required(required));
     }
@@ -77,7 +77,7 @@ impl Judge<'_> {
             self.push(Found::maybe(condition, mountpoint, series.clone(), value).required(required));
         }
         if let (Some(avail), Some(ratio)) = (avail, ratio) {
-            let trend = self.memory.trends.entry(mountpoint.to_owned()).or_default();
+            let trend = self.tracker.trends.entry(mountpoint.to_owned()).or_default();
             trend.add(self.now, avail);
             // Before an hour there is no trend and no finding; a disk with plenty of room may grow.
             if let Some(hours) = trend.hours_to_zero(self.now) {
@@ -122,7 +122,7 @@ impl Judge<'_> {
         ] {
             let value = |name| self.reading.get(name, &[("device", device)]);
             let (Some(time), Some(count)) = (value(seconds), value(operations)) else { continue };
-            let rate = self.memory.rates.entry(format!("{seconds} {device}")).or_default();
+            let rate = self.tracker.rates.entry(format!("{seconds} {device}")).or_default();
             if let Some((time, count, _)) = rate.add(self.now, time, count, MINUTE_MS)
                 && count >= MIN_OPERATIONS
             {
@@ -144,7 +144,7 @@ impl Judge<'_> {
     fn queue(&mut self, device: &str) {
         let name = "node_disk_io_time_weighted_seconds_total";
         let Some(weighted) = self.reading.get(name, &[("device", device)]) else { return };
-        let rate = self.memory.rates.entry(format!("{name} {device}")).or_default();
+        let rate = self.tracker.rates.entry(format!("{name} {device}")).or_default();
         if let Some((weighted, _, seconds)) = rate.add(self.now, weighted, 0.0, MINUTE_MS) {
             self.push(Found::value(C::IoQueue, device, fact(name, "device", device), weighted / seconds));
         }
@@ -179,7 +179,7 @@ impl Judge<'_> {
             let pending = self.reading.get("smartctl_device_pending_sectors", &[("device", &device)]);
             let sectors = reallocated + pending.unwrap_or_default();
             self.forget_swapped_sata(&device);
-            let growth = self.memory.disk_growths.entry(format!("sectors {device}")).or_default();
+            let growth = self.tracker.disk_growths.entry(format!("sectors {device}")).or_default();
             growth.add_for_life(self.now, sectors);
             let grown = growth.within(self.now, 7 * DAY_MS);
             let series = fact("smartctl_device_reallocated_sectors", "device", &device);
@@ -190,11 +190,11 @@ impl Judge<'_> {
     pub(super) fn nvme(&mut self) {
         let live = self.by_device("hostler_nvme_live");
         for (device, _) in &live {
-            self.memory.disks.insert(device.clone(), self.now);
+            self.tracker.disks.insert(device.clone(), self.now);
         }
         let now = self.now;
-        self.memory.disks.retain(|_, seen| now.saturating_sub(*seen) < GONE_MS);
-        let known: Vec<String> = self.memory.disks.keys().cloned().collect();
+        self.tracker.disks.retain(|_, seen| now.saturating_sub(*seen) < GONE_MS);
+        let known: Vec<String> = self.tracker.disks.keys().cloned().collect();
         for device in known {
             let state = live.iter().find(|(name, _)| *name == device).map(|(_, live)| *live);
             let required = self.reading.get("hostler_nvme_root", &[("device", &device)]).is_some();
@@ -218,19 +218,19 @@ impl Judge<'_> {
         let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial")).filter(|s| !s.is_empty()) else {
             return;
         };
-        let before = self.memory.serials.insert(device.to_owned(), serial.to_owned());
+        let before = self.tracker.serials.insert(device.to_owned(), serial.to_owned());
         if before.is_some_and(|before| before != serial) {
-            self.memory.disk_growths.remove(&format!("media {device}"));
-            self.memory.best.retain(|key, _| !key.starts_with("link"));
+            self.tracker.disk_growths.remove(&format!("media {device}"));
+            self.tracker.best.retain(|key, _| !key.starts_with("link"));
         }
     }
 
     fn forget_swapped_sata(&mut self, device: &str) {
         let serial = self.reading.find("smartctl_device", &[("device", device)]);
         let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial_number")) else { return };
-        let before = self.memory.serials.insert(device.to_owned(), serial.to_owned());
+        let before = self.tracker.serials.insert(device.to_owned(), serial.to_owned());
         if before.is_some_and(|before| before != serial) {
-            self.memory.disk_growths.remove(&format!("sectors {device}"));
+            self.tracker.disk_growths.remove(&format!("sectors {device}"));
         }
     }
 
@@ -264,7 +264,7 @@ impl Judge<'_> {
             self.push(Found::maybe(condition, device, series, used));
         }
         let grown = media.map(|media| {
-            let growth = self.memory.disk_growths.entry(format!("media {device}")).or_default();
+            let growth = self.tracker.disk_growths.entry(format!("media {device}")).or_default();
             growth.add_for_life(self.now, media);
             [growth.within(self.now, 7 * DAY_MS), growth.within(self.now, DAY_MS)]
         });
@@ -295,7 +295,7 @@ impl Judge<'_> {
             })
             .collect();
         for (address, rate) in links {
-            let best = self.memory.best.entry(format!("link {address}")).or_insert(rate);
+            let best = self.tracker.best.entry(format!("link {address}")).or_insert(rate);
             *best = best.max(rate);
             let share = rate / *best;
             self.push(Found::value(C::LinkBelowBaseline, &address, name.to_owned(), share));

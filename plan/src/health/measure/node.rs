@@ -2,7 +2,7 @@
 
 use super::super::condition::Condition as C;
 use super::disk::SETTLING_SECONDS;
-use super::{Found, HOUR_MS, Judge, MINUTE_MS, fact};
+use super::{Evaluation, Found, HOUR_MS, MINUTE_MS, fact};
 
 /// No judgement of the clock before this: a Raspberry Pi has no battery and waits for the network.
 const CLOCK_SETTLING_SECONDS: f64 = 17.0 * 60.0;
@@ -15,7 +15,7 @@ const TAINT_MACHINE_CHECK: u64 = 1 << 4;
 const TAINT_OOPS: u64 = 1 << 7;
 const TAINT_TROUBLE: u64 = TAINT_OOPS | 1 << 9 | 1 << 14;
 
-impl Judge<'_> {
+impl Evaluation<'_> {
     pub(super) fn memory_and_load(&mut self) {
         let (available, total) = (self.get("node_memory_MemAvailable_bytes"), self.get("node_memory_MemTotal_bytes"));
         let ratio = available.zip(total).filter(|(_, total)| *total > 0.0).map(|(available, total)| available / total);
@@ -36,7 +36,7 @@ impl Judge<'_> {
             }
         }
         if let Some(faults) = self.get("node_vmstat_pgmajfault") {
-            let rate = self.memory.rates.entry("majfault".to_owned()).or_default();
+            let rate = self.tracker.rates.entry("majfault".to_owned()).or_default();
             if let Some((faults, _, seconds)) = rate.add(self.now, faults, 0.0, MINUTE_MS) {
                 let series = "node_vmstat_pgmajfault".to_owned();
                 self.push(Found::value(C::MajorFaultRate, "", series, faults / seconds));
@@ -94,7 +94,7 @@ impl Judge<'_> {
 
     fn kernel(&mut self) {
         let tainted = self.get("hostler_kernel_tainted").map(|bits| bits as u64);
-        let bits = tainted.map(|word| self.memory.bits.entry("taint".to_owned()).or_default().of(word));
+        let bits = tainted.map(|word| self.tracker.bits.entry("taint".to_owned()).or_default().of(word));
         if let Some(checks) = self.get("hostler_machine_check_exceptions_total") {
             let grown = self.growth("mce".to_owned(), checks, HOUR_MS);
             let tainted = f64::from(bits.unwrap_or_default() & TAINT_MACHINE_CHECK != 0);
@@ -124,7 +124,7 @@ impl Judge<'_> {
         self.push(Found::maybe(C::ClockUnsynchronised, "", series, known(steered)).required(true));
         let distance = offset.map(f64::abs);
         let steady = distance.map(|distance| {
-            let before = self.memory.offset.add(self.now, distance, 5 * MINUTE_MS);
+            let before = self.tracker.offset.add(self.now, distance, 5 * MINUTE_MS);
             let shrinking = before.is_some_and(|before| distance < before * SHRINKING);
             if shrinking { 0.0 } else { distance }
         });

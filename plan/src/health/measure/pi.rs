@@ -1,11 +1,11 @@
 //! Temperature, throttling and supply.
 
 use super::super::condition::Condition as C;
-use super::{DAY_MS, Found, Judge, MINUTE_MS, fact};
+use super::{DAY_MS, Evaluation, Found, MINUTE_MS, fact};
 
 const REASONS: [&str; 4] = ["under_voltage", "frequency_capped", "throttled", "soft_temperature_limit"];
 
-impl Judge<'_> {
+impl Evaluation<'_> {
     /// The rules of a Raspberry Pi. Temperature, throttling and supply are required there: a Pi of which these are not
     /// known is not known to be well.
     pub(super) fn raspberry_pi(&mut self) {
@@ -28,7 +28,7 @@ impl Judge<'_> {
         if let Some(word) = word {
             // Old bits from before the agent are information; new ones count for a day.
             let sticky = word as u64 >> 16 & 0xf;
-            let new = self.memory.bits.entry("throttle".to_owned()).or_default().of(sticky);
+            let new = self.tracker.bits.entry("throttle".to_owned()).or_default().of(sticky);
             let grown = self.growth("throttle bits".to_owned(), f64::from(new.count_ones()), DAY_MS);
             let series = "hostler_rpi_throttle{scope=\"since_boot\"}".to_owned();
             self.push(Found::value(C::NewThrottleBits, "", series, grown));
@@ -44,8 +44,8 @@ impl Judge<'_> {
         }
         // Only a Pi 5 measures its input. One that did and does not any more is not known.
         let volts = self.reading.get("hostler_rpi_pmic_volts", &[("rail", "EXT5V")]);
-        self.memory.measures_input |= volts.is_some();
-        if self.memory.measures_input {
+        self.tracker.measures_input |= volts.is_some();
+        if self.tracker.measures_input {
             let series = fact("hostler_rpi_pmic_volts", "rail", "EXT5V");
             for condition in [C::SupplyTooLow, C::InputLow, C::InputTooLow] {
                 self.push(Found::maybe(condition, "", series.clone(), volts).required(condition == C::SupplyTooLow));

@@ -4,14 +4,14 @@ use super::super::condition::Condition as C;
 use super::super::rule::Rule;
 use crate::distribution::Distribution;
 
-use super::{Found, Judge, MINUTE_MS, fact};
+use super::{Evaluation, Found, MINUTE_MS, fact};
 
 /// Whether a node without that unit is no Kubernetes node.
 fn is_kube_unit(name: &str) -> bool {
     Distribution::ALL.iter().any(|distribution| distribution.units().contains(&name))
 }
 
-impl Judge<'_> {
+impl Evaluation<'_> {
     pub(super) fn services(&mut self) {
         self.units();
         self.certificates();
@@ -64,7 +64,7 @@ impl Judge<'_> {
     /// Seconds left, by the clock of whoever observes: the node's own may be wrong.
     fn certificates(&mut self) {
         let name = "hostler_certificate_not_after_timestamp_seconds";
-        let now = self.now.saturating_add_signed(self.memory.wall_ahead_ms) as f64 / 1000.0;
+        let now = self.now.saturating_add_signed(self.tracker.wall_ahead_ms) as f64 / 1000.0;
         let expiries: Vec<(String, f64)> = self
             .reading
             .all(name)
@@ -97,7 +97,7 @@ impl Judge<'_> {
     pub(super) fn network(&mut self) {
         if let Some(device) = self.reading.label("hostler_network_default_route", "device") {
             // Kept: a link that goes down takes its route along.
-            self.memory.default_route = Some(device.to_owned());
+            self.tracker.default_route = Some(device.to_owned());
         }
         for (device, up) in self.by_device("node_network_up") {
             self.packets(&device);
@@ -110,13 +110,13 @@ impl Judge<'_> {
                 self.push(Found::value(C::LinkFlaps, &device, series, grown));
             }
             if let Some(speed) = speed {
-                let best = self.memory.best.entry(format!("speed {device}")).or_insert(speed);
+                let best = self.tracker.best.entry(format!("speed {device}")).or_insert(speed);
                 *best = best.max(speed);
                 let share = speed / *best;
                 let series = fact("node_network_speed_bytes", "device", &device);
                 self.push(Found::value(C::LinkSlower, &device, series, share));
             }
-            if self.memory.default_route.as_deref() == Some(device.as_str()) {
+            if self.tracker.default_route.as_deref() == Some(device.as_str()) {
                 // An interface that was shut down has no carrier to read.
                 let carrier = carrier.unwrap_or(up);
                 let series = fact("node_network_carrier", "device", &device);
@@ -132,7 +132,7 @@ impl Judge<'_> {
         let errors = sum(["node_network_receive_errs_total", "node_network_transmit_errs_total"]);
         let packets = sum(["node_network_receive_packets_total", "node_network_transmit_packets_total"]);
         let (Some(errors), Some(packets)) = (errors, packets) else { return };
-        let rate = self.memory.rates.entry(format!("packets {device}")).or_default();
+        let rate = self.tracker.rates.entry(format!("packets {device}")).or_default();
         let Some((errors, packets, _)) = rate.add(self.now, errors, packets, 2 * MINUTE_MS) else { return };
         let series = fact("node_network_receive_errs_total", "device", device);
         let share = if packets > 0.0 { errors / packets } else { 0.0 };
