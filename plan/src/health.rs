@@ -104,8 +104,8 @@ pub struct Verdict {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clear_seconds: Option<u32>,
     /// True when the rule changed so often that it is held at its worse level until it is quiet for an hour.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub held: bool,
+    #[serde(default, rename = "held", skip_serializing_if = "std::ops::Not::not")]
+    pub damped: bool,
     /// What to do, one sentence.
     pub advice: String,
 }
@@ -156,11 +156,11 @@ impl HealthEvaluator {
         for (key, case) in cases {
             let level = case.verdict.level;
             let mut standing = standings.get(&key).cloned().unwrap_or_else(|| Standing::new(now, level));
-            let held = standing.step(now, level);
+            let damped = standing.step(now, level);
             let mut verdict = case.verdict;
             verdict.level = standing.level;
             verdict.since_ms = standing.since_ms;
-            verdict.held = held;
+            verdict.damped = damped;
             self.standings.insert(key, standing);
             verdicts.push(verdict);
         }
@@ -215,7 +215,7 @@ impl HealthEvaluator {
             threshold: limit,
             since_ms: now,
             clear_seconds,
-            held: false,
+            damped: false,
             advice: rule.advice().to_owned(),
         };
         match cases.get_mut(&key) {
@@ -263,7 +263,7 @@ impl Verdict {
             threshold: Some(SILENT_MS as f64 / 1000.0),
             since_ms: last.unwrap_or(waiting_since),
             clear_seconds: None,
-            held: false,
+            damped: false,
             advice: Rule::Report.advice().to_owned(),
         }
     }

@@ -100,7 +100,7 @@ mod tests {
             threshold: Some(0.98),
             since_ms: 0,
             clear_seconds: None,
-            held: false,
+            damped: false,
             advice: "make room".into(),
         }
     }

@@ -179,7 +179,7 @@ fn a_rule_that_flaps_is_held_at_its_worse_level() {
     }
     let verdicts = run(&mut health, 360, 360, &well());
     let verdict = verdicts.iter().find(|verdict| verdict.rule == Rule::MemoryCgroup).unwrap();
-    assert_eq!((verdict.level, verdict.held), (Level::Critical, true));
+    assert_eq!((verdict.level, verdict.damped), (Level::Critical, true));
     let quiet = run(&mut health, 370, 2 * HOUR, &well());
     assert_eq!(level(&quiet, Rule::MemoryCgroup), Some(Level::Ok));
 }

@@ -192,7 +192,7 @@ fn verdict(rule: &str, level: &str, since: Timestamp) -> Verdict {
         threshold: known.map(|c| c.row().raise),
         since_ms: since.unix_milliseconds(),
         clear_seconds: known.map(|c| c.row().clear_seconds),
-        held: false,
+        damped: false,
         advice: rule.advice().to_owned(),
     }
 }

@@ -66,7 +66,7 @@ impl From<Verdict> for v1::Verdict {
             threshold,
             since_ms,
             clear_seconds,
-            held,
+            damped,
             advice,
         } = verdict;
         Self {
@@ -80,7 +80,7 @@ impl From<Verdict> for v1::Verdict {
             threshold,
             since_ms,
             clear_seconds,
-            held,
+            damped,
             advice,
         }
     }
@@ -111,7 +111,7 @@ impl TryFrom<v1::Verdict> for Verdict {
             threshold: verdict.threshold,
             since_ms: verdict.since_ms,
             clear_seconds: verdict.clear_seconds,
-            held: verdict.held,
+            damped: verdict.damped,
             advice: verdict.advice,
         })
     }

@@ -158,7 +158,7 @@ impl Machine {
             threshold: None,
             since_ms,
             clear_seconds: None,
-            held: false,
+            damped: false,
             advice: rule.advice().to_owned(),
         });
     }
