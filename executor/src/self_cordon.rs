@@ -149,7 +149,8 @@ impl SelfCordonReconciler {
         let reading = host.read_facts(host.now());
         let unbroken = |j: &Evaluator| now.saturating_sub(j.last) <= BREAK_MS;
         if !self.evaluator.as_ref().is_some_and(unbroken) {
-            self.evaluator = Some(Evaluator { health: HealthEvaluator::new(Thresholds::default()), since: now, last: now });
+            self.evaluator =
+                Some(Evaluator { health: HealthEvaluator::new(Thresholds::default()), since: now, last: now });
         }
         let Some(evaluator) = &mut self.evaluator else { return Desired::Leave };
         evaluator.last = now;

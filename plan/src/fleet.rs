@@ -10,7 +10,7 @@ mod problem;
 
 use std::{collections::BTreeMap, fmt};
 
-pub use problem::{FleetError, Place, Problem};
+pub use problem::{FleetError, Location, Problem};
 
 use crate::{
     distribution::Distribution,

@@ -26,7 +26,7 @@ use crate::{
     fleet::Fleet,
     id::{ArtifactName, NodeName},
     step::Step,
-    trust::MAX_BESIDE,
+    trust::MAX_KEPT_VALID,
 };
 use distribution::Lifecycle;
 
@@ -79,7 +79,7 @@ pub fn plan(
         Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
         Intent::Reboot { nodes, accept_outage } => rolling::reboot(request, &mut draft, nodes, accept_outage),
     }
-    let beside = beside(request, kind, &mut draft);
+    let keeps_valid = keeps_valid(request, kind, &mut draft);
     let targets = targets(request, &mut draft);
     if !draft.obstacles.is_empty() {
         return Err(PlanError(draft.obstacles));
@@ -87,7 +87,7 @@ pub fn plan(
     if draft.tasks.is_empty() {
         return Err(Obstacle::NothingToDo { why: why_nothing(&draft.skipped) }.into());
     }
-    Ok(finish(request, kind, draft, beside, targets))
+    Ok(finish(request, kind, draft, keeps_valid, targets))
 }
 
 /// How that fleet's cluster is made and changed, for a plan that does.
@@ -109,7 +109,7 @@ fn why_nothing(skipped: &[(NodeName, String)]) -> String {
 
 /// The running rollouts that go on. A plan takes the place of one of its own kind; drains, uncordons and checks go
 /// beside everything.
-fn beside(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> Vec<PlanRef> {
+fn keeps_valid(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> Vec<PlanRef> {
     let seq = request.numbering.seq;
     let replaces = |running: &RunningPlan| match kind {
         PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => running.kind == kind,
@@ -134,8 +134,8 @@ fn beside(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> Vec<PlanRe
             )));
         }
     }
-    if kept.len() > MAX_BESIDE {
-        draft.obstacles.push(Obstacle::TooManyRunning { found: kept.len(), limit: MAX_BESIDE });
+    if kept.len() > MAX_KEPT_VALID {
+        draft.obstacles.push(Obstacle::TooManyRunning { found: kept.len(), limit: MAX_KEPT_VALID });
     }
     kept
 }
@@ -159,7 +159,7 @@ fn finish(
     request: Request<'_>,
     kind: PlanKind,
     draft: Draft,
-    beside: Vec<PlanRef>,
+    keeps_valid: Vec<PlanRef>,
     targets: Vec<Target>,
 ) -> (Plan, Preview) {
     let policy = &request.fleet.policy;
@@ -190,7 +190,7 @@ fn finish(
         created,
         not_before: created,
         expires: created.plus(std::time::Duration::from_secs(numbering.lifetime_seconds)),
-        beside,
+        keeps_valid,
         targets,
         artifacts: draft.artifacts.into_values().collect(),
         strategy: Strategy {

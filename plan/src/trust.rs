@@ -24,7 +24,7 @@ pub use plan::{check_work, plan};
 pub use receipt::receipt;
 pub use root::TrustedRoot;
 pub use roster::roster;
-pub use shape::MAX_BESIDE;
+pub use shape::MAX_KEPT_VALID;
 pub use state::NodeState;
 pub use threshold::{Duty, SignedBy, counted, threshold};
 

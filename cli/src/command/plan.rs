@@ -288,7 +288,7 @@ pub(super) fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String
 }
 
 fn beside(plan: &Plan) -> String {
-    match (plan.beside.as_slice(), plan.kind) {
+    match (plan.keeps_valid.as_slice(), plan.kind) {
         ([], PlanKind::Check) => "no other plan; every earlier one is void".to_owned(),
         ([], _) => "no other plan; every earlier one that still runs is void".to_owned(),
         (refs, _) => refs.iter().map(|r| format!("plan {}", r.seq)).collect::<Vec<_>>().join(", "),

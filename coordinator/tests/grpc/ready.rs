@@ -98,7 +98,7 @@ impl Ready {
         tasks.iter_mut().for_each(|t| t.steps.push(Step::Noop(Noop {})));
         Plan {
             expires: now().plus(Duration::from_secs(3600)),
-            beside: beside.collect(),
+            keeps_valid: beside.collect(),
             strategy: Strategy { lease_seconds: 60, ..plan.strategy.clone() },
             tasks,
             ..plan

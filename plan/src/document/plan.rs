@@ -32,7 +32,8 @@ pub struct Plan {
     pub not_before: Timestamp,
     pub expires: Timestamp,
     /// Earlier plans that stay valid beside this one; every other earlier plan is void once a node holds this one.
-    pub beside: Vec<PlanRef>,
+    #[serde(rename = "beside")]
+    pub keeps_valid: Vec<PlanRef>,
     /// Every node that performs a task, once.
     pub targets: Vec<Target>,
     pub artifacts: Vec<Artifact>,

@@ -13,7 +13,7 @@ use crate::{
 use super::{
     ApiAddress, Canary, Fleet, FleetArtifact, FleetNode, FleetPolicy, Group, Source,
     fragment::{ArtifactFragment, At, Merged, NodeFragment},
-    problem::{FleetError, Place, Problem, nearest},
+    problem::{FleetError, Location, Problem, nearest},
 };
 
 /// A day: a node that needs longer to show that it is healthy needs a person.
@@ -35,12 +35,12 @@ struct Found {
 }
 
 impl Found {
-    fn error(&mut self, place: &Place, message: String) {
-        self.errors.push(Problem { place: Some(place.clone()), message });
+    fn error(&mut self, location: &Location, message: String) {
+        self.errors.push(Problem { location: Some(location.clone()), message });
     }
 
     fn missing(&mut self, message: &str) {
-        self.errors.push(Problem { place: None, message: message.to_owned() });
+        self.errors.push(Problem { location: None, message: message.to_owned() });
     }
 }
 
@@ -70,19 +70,21 @@ pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError>
 }
 
 fn name(found: &mut Found, name: Option<&At<String>>) -> Option<String> {
-    let Some(At { value, place }) = name else {
+    let Some(At { value, location }) = name else {
         found.missing("the fleet has no name; write name = \"my-fleet\" at the top");
         return None;
     };
     if NodeName::new(value.as_str()).is_err() {
-        found
-            .error(place, format!("fleet name: expected 1 to 63 of a-z, 0-9 and '-', found {value:?}; choose another"));
+        found.error(
+            location,
+            format!("fleet name: expected 1 to 63 of a-z, 0-9 and '-', found {value:?}; choose another"),
+        );
     }
     Some(value.clone())
 }
 
 fn distribution(found: &mut Found, written: Option<&At<String>>) -> Option<Distribution> {
-    let Some(At { value, place }) = written else {
+    let Some(At { value, location }) = written else {
         let lines = distribution::any(|d| format!("distribution = {:?}", d.name()));
         found.missing(&format!("the fleet has no distribution; write {lines}"));
         return None;
@@ -90,22 +92,27 @@ fn distribution(found: &mut Found, written: Option<&At<String>>) -> Option<Distr
     let distribution = Distribution::named(value);
     if distribution.is_none() {
         let names = distribution::any(|d| format!("{:?}", d.name()));
-        found.error(place, format!("distribution: expected {names}, found {value:?}; write one of them"));
+        found.error(location, format!("distribution: expected {names}, found {value:?}; write one of them"));
     }
     distribution
 }
 
 fn version(found: &mut Found, written: Option<&At<String>>, distribution: Option<Distribution>) -> Option<Version> {
-    let Some(At { value, place }) = written else {
+    let Some(At { value, location }) = written else {
         let [usual, ..] = Distribution::ALL;
         let example = distribution.unwrap_or(usual).example_version();
         found.missing(&format!("the fleet has no version; write version = {example:?} or the one you run"));
         return None;
     };
-    parse_version(found, place, value, distribution)
+    parse_version(found, location, value, distribution)
 }
 
-fn parse_version(found: &mut Found, place: &Place, text: &str, distribution: Option<Distribution>) -> Option<Version> {
+fn parse_version(
+    found: &mut Found,
+    location: &Location,
+    text: &str,
+    distribution: Option<Distribution>,
+) -> Option<Version> {
     let version: Option<Version> = text.parse().ok();
     let fits = version.filter(|v| distribution.is_none_or(|d| v.is_of(d)));
     if fits.is_none() {
@@ -113,13 +120,16 @@ fn parse_version(found: &mut Found, place: &Place, text: &str, distribution: Opt
             Some(distribution) => distribution.example_version().to_owned(),
             None => distribution::any(|d| d.example_version().to_owned()),
         };
-        found.error(place, format!("version: expected a version such as {example}, found {text:?}; write it in full"));
+        found.error(
+            location,
+            format!("version: expected a version such as {example}, found {text:?}; write it in full"),
+        );
     }
     fits
 }
 
 fn api(found: &mut Found, written: Option<&At<String>>) -> Option<ApiAddress> {
-    let Some(At { value, place }) = written else {
+    let Some(At { value, location }) = written else {
         found.missing(
             "the fleet has no API address; write api = \"HOST:6443\" with the first server or its virtual address",
         );
@@ -134,42 +144,48 @@ fn api(found: &mut Found, written: Option<&At<String>>) -> Option<ApiAddress> {
         (!host.is_empty() && (named || address)).then(|| ApiAddress { host: host.to_owned(), port })
     });
     if address.is_none() {
-        found.error(place, format!("api: expected HOST:PORT such as 192.168.1.11:6443, found {value:?}; add the port"));
+        found.error(
+            location,
+            format!("api: expected HOST:PORT such as 192.168.1.11:6443, found {value:?}; add the port"),
+        );
     }
     address
 }
 
 fn nodes(found: &mut Found, written: &[At<NodeFragment>], groups: &BTreeMap<String, Group>) -> Vec<FleetNode> {
     let mut nodes: Vec<FleetNode> = Vec::new();
-    let mut places: BTreeMap<NodeName, &Place> = BTreeMap::new();
-    let mut first: Option<(&Place, &str)> = None;
-    for At { value: n, place } in written {
+    let mut locations: BTreeMap<NodeName, &Location> = BTreeMap::new();
+    let mut first: Option<(&Location, &str)> = None;
+    for At { value: n, location } in written {
         let name = NodeName::new(n.name.as_str());
         if let Err(e) = &name {
-            found.error(place, format!("{e}; rename the node"));
+            found.error(location, format!("{e}; rename the node"));
         }
-        let role = role(found, place, &n.role);
-        let arch = arch(found, place, &n.arch);
-        labels(found, place, n);
+        let role = role(found, location, &n.role);
+        let arch = arch(found, location, &n.arch);
+        labels(found, location, n);
         if let Some(group) = &n.group
             && !groups.contains_key(group)
         {
             let hint = nearest(group, groups.keys().map(String::as_str))
                 .map_or_else(|| format!("add [groups.{group}]"), |meant| format!("write {meant:?} if that is meant"));
-            found.error(place, format!("node {}: expected a group of this file, found {group:?}; {hint}", n.name));
+            found.error(location, format!("node {}: expected a group of this file, found {group:?}; {hint}", n.name));
         }
         if n.first && role == Some(ClusterRole::Worker) {
-            found.error(place, format!("node {}: only a server can be first, found role worker; remove first", n.name));
+            found.error(
+                location,
+                format!("node {}: only a server can be first, found role worker; remove first", n.name),
+            );
         }
         if n.first
-            && let Some((earlier, other)) = first.replace((place, &n.name))
+            && let Some((earlier, other)) = first.replace((location, &n.name))
         {
             let message = format!("two first servers: {other} at {earlier} and {}; keep one first = true", n.name);
-            found.error(place, message);
+            found.error(location, message);
         }
         let (Ok(name), Some(role), Some(arch)) = (name, role, arch) else { continue };
-        if let Some(earlier) = places.insert(name.clone(), place) {
-            found.error(place, format!("node {name} stands twice, first at {earlier}; rename or remove one"));
+        if let Some(earlier) = locations.insert(name.clone(), location) {
+            found.error(location, format!("node {name} stands twice, first at {earlier}; rename or remove one"));
         }
         nodes.push(FleetNode { name, role, arch, first: n.first, labels: n.labels.clone(), group: n.group.clone() });
     }
@@ -197,22 +213,25 @@ fn servers(found: &mut Found, nodes: &mut [FleetNode], none_written: bool, marke
             "{servers} servers keep a majority through no more failures than {} do; use an odd number",
             servers - 1
         );
-        found.warnings.push(Problem { place: None, message });
+        found.warnings.push(Problem { location: None, message });
     }
 }
 
-fn role(found: &mut Found, place: &Place, text: &str) -> Option<ClusterRole> {
+fn role(found: &mut Found, location: &Location, text: &str) -> Option<ClusterRole> {
     match text {
         "server" => Some(ClusterRole::Server),
         "worker" => Some(ClusterRole::Worker),
         other => {
-            found.error(place, format!("role: expected \"server\" or \"worker\", found {other:?}; write one of them"));
+            found.error(
+                location,
+                format!("role: expected \"server\" or \"worker\", found {other:?}; write one of them"),
+            );
             None
         }
     }
 }
 
-fn arch(found: &mut Found, place: &Place, text: &str) -> Option<Arch> {
+fn arch(found: &mut Found, location: &Location, text: &str) -> Option<Arch> {
     match text {
         "aarch64" => Some(Arch::Aarch64),
         "x86_64" => Some(Arch::X86_64),
@@ -222,7 +241,7 @@ fn arch(found: &mut Found, place: &Place, text: &str) -> Option<Arch> {
                 "amd64" => "write \"x86_64\"",
                 _ => "see `uname -m` on the machine",
             };
-            found.error(place, format!("arch: expected \"aarch64\" or \"x86_64\", found {other:?}; {hint}"));
+            found.error(location, format!("arch: expected \"aarch64\" or \"x86_64\", found {other:?}; {hint}"));
             None
         }
     }
@@ -230,7 +249,7 @@ fn arch(found: &mut Found, place: &Place, text: &str) -> Option<Arch> {
 
 /// Forms by the Kubernetes documentation, "Labels and Selectors"; a kubelet may not give itself labels of
 /// kubernetes.io.
-fn labels(found: &mut Found, place: &Place, node: &NodeFragment) {
+fn labels(found: &mut Found, location: &Location, node: &NodeFragment) {
     let part = |text: &str, empty: bool| {
         (empty && text.is_empty())
             || text.len() <= 63
@@ -245,13 +264,13 @@ fn labels(found: &mut Found, place: &Place, node: &NodeFragment) {
                 "node {}: {key:?} = {value:?} is not a Kubernetes label; use letters, digits, '-', '_', '.'",
                 node.name
             );
-            found.error(place, message);
+            found.error(location, message);
         }
         let reserved = ["kubernetes.io", "k8s.io"].iter().any(|r| prefix == *r || prefix.ends_with(&format!(".{r}")));
         if reserved {
             let message =
                 format!("node {}: a node cannot give itself the label {key:?}; use another prefix", node.name);
-            found.error(place, message);
+            found.error(location, message);
         }
     }
 }
@@ -259,10 +278,10 @@ fn labels(found: &mut Found, place: &Place, node: &NodeFragment) {
 fn policy(found: &mut Found, merged: &Merged, nodes: &[FleetNode]) -> FleetPolicy {
     let default = FleetPolicy::default();
     let mut number = |name: &str, written: &Option<At<i64>>, range: std::ops::RangeInclusive<i64>, default: u64| {
-        let Some(At { value, place }) = written else { return default };
+        let Some(At { value, location }) = written else { return default };
         if !range.contains(value) {
             let message = format!("{name}: expected {} to {}, found {value}; change it", range.start(), range.end());
-            found.error(place, message);
+            found.error(location, message);
         }
         u64::try_from(*value).unwrap_or(default)
     };
@@ -295,21 +314,21 @@ fn policy(found: &mut Found, merged: &Merged, nodes: &[FleetNode]) -> FleetPolic
 }
 
 fn canary(found: &mut Found, written: Option<&At<toml::Value>>, nodes: &[FleetNode]) -> Option<Canary> {
-    let At { value, place } = written?;
+    let At { value, location } = written?;
     if let Some(name) = value.as_str() {
         if let Some(node) = nodes.iter().find(|n| n.name.as_str() == name) {
             return Some(Canary::Node(node.name.clone()));
         }
         let hint = nearest(name, nodes.iter().map(|n| n.name.as_str()))
             .map_or_else(|| "name one of the nodes".to_owned(), |meant| format!("write {meant:?} if that is meant"));
-        found.error(place, format!("canary: expected a node of the fleet, found {name:?}; {hint}"));
+        found.error(location, format!("canary: expected a node of the fleet, found {name:?}; {hint}"));
         return None;
     }
     let count = value.as_integer().and_then(|n| u32::try_from(n).ok()).filter(|n| *n as usize <= nodes.len());
     if count.is_none() {
         let message =
             format!("canary: expected a node's name or a number up to {}, found {value}; change it", nodes.len());
-        found.error(place, message);
+        found.error(location, message);
     }
     count.map(Canary::Count)
 }
@@ -321,14 +340,14 @@ fn artifacts(
 ) -> Vec<FleetArtifact> {
     let mut artifacts = Vec::new();
     let mut seen = BTreeSet::new();
-    for At { value: a, place } in written {
+    for At { value: a, location } in written {
         let name = ArtifactName::new(a.name.as_str());
         if let Err(e) = &name {
-            found.error(place, format!("{e}; rename it"));
+            found.error(location, format!("{e}; rename it"));
         }
-        let version = parse_version(found, place, &a.version, distribution);
-        let arch = arch(found, place, &a.arch);
-        let source = source(found, place, a);
+        let version = parse_version(found, location, &a.version, distribution);
+        let arch = arch(found, location, &a.arch);
+        let source = source(found, location, a);
         let hex = a.sha256.strip_prefix("sha256:").unwrap_or(&a.sha256);
         let sha256 = format!("sha256:{hex}").parse::<Digest>().ok();
         if sha256.is_none() {
@@ -336,12 +355,12 @@ fn artifacts(
                 "artifact {}: expected a sha256 of 64 hexadecimal digits, found {:?}; copy it from the release",
                 a.name, a.sha256
             );
-            found.error(place, message);
+            found.error(location, message);
         }
         let size = u64::try_from(a.size).ok().filter(|s| *s > 0);
         if size.is_none() {
             found.error(
-                place,
+                location,
                 format!("artifact {}: expected a size of more than 0 bytes, found {}; see `stat`", a.name, a.size),
             );
         }
@@ -351,29 +370,32 @@ fn artifacts(
             continue;
         };
         if !seen.insert((name.clone(), version, arch)) {
-            found.error(place, format!("artifact {name} {version} for {arch} stands twice; remove one"));
+            found.error(location, format!("artifact {name} {version} for {arch} stands twice; remove one"));
         }
         artifacts.push(FleetArtifact { name, version, arch, source, sha256, size });
     }
     artifacts
 }
 
-fn source(found: &mut Found, place: &Place, a: &ArtifactFragment) -> Option<Source> {
+fn source(found: &mut Found, location: &Location, a: &ArtifactFragment) -> Option<Source> {
     match (&a.path, &a.url) {
         (Some(path), None) if !path.is_empty() => Some(Source::Path(path.clone())),
         (None, Some(url)) if url.starts_with("https://") || url.starts_with("http://") => {
             Some(Source::Url(url.clone()))
         }
         (None, Some(url)) => {
-            found.error(place, format!("artifact {}: expected a URL with https://, found {url:?}; change it", a.name));
+            found.error(
+                location,
+                format!("artifact {}: expected a URL with https://, found {url:?}; change it", a.name),
+            );
             None
         }
         (Some(_), Some(_)) => {
-            found.error(place, format!("artifact {}: expected a path or a url, found both; remove one", a.name));
+            found.error(location, format!("artifact {}: expected a path or a url, found both; remove one", a.name));
             None
         }
         (Some(_) | None, None) => {
-            found.error(place, format!("artifact {}: expected a path or a url, found none; add one", a.name));
+            found.error(location, format!("artifact {}: expected a path or a url, found none; add one", a.name));
             None
         }
     }

@@ -7,14 +7,14 @@ use toml::{Spanned, de::DeTable};
 
 use super::{
     keys,
-    problem::{FleetError, Place, Problem},
+    problem::{FleetError, Location, Problem},
 };
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct At<T> {
     pub value: T,
-    pub place: Place,
+    pub location: Location,
 }
 
 /// One file.
@@ -116,9 +116,9 @@ pub(super) fn read(files: &[(&str, &str)]) -> Result<Merged, FleetError> {
 
 fn parse(file: &str, text: &str) -> Result<Fragment, FleetError> {
     let foreign = |e: &toml::de::Error| {
-        let place = e.span().map(|span| Place::of(file, text, span.start));
+        let location = e.span().map(|span| Location::of(file, text, span.start));
         let message = format!("{}; see docs/fleet-file.md", e.message().replace('\n', ", "));
-        FleetError(vec![Problem { place, message }])
+        FleetError(vec![Problem { location, message }])
     };
     let document = DeTable::parse(text).map_err(|e| foreign(&e))?;
     let unknown = keys::unknown(file, text, document.get_ref());
@@ -156,6 +156,6 @@ impl Merged {
 }
 
 fn at<T>(file: &str, text: &str, value: Spanned<T>) -> At<T> {
-    let place = Place::of(file, text, value.span().start);
-    At { value: value.into_inner(), place }
+    let location = Location::of(file, text, value.span().start);
+    At { value: value.into_inner(), location }
 }

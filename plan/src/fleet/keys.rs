@@ -5,7 +5,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::problem::{Place, Problem, nearest};
+use super::problem::{Location, Problem, nearest};
 
 const TOP: &[&str] = &["name", "distribution", "version", "api", "policy", "nodes", "artifacts", "groups"];
 const POLICY: &[&str] = &[
@@ -29,7 +29,7 @@ pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Pro
     let mut check = |table: &DeTable<'_>, known: &[&str], of: &str| {
         for key in table.keys().filter(|k| !known.contains(&k.get_ref().as_ref())) {
             problems.push(Problem {
-                place: Some(Place::of(file, text, key.span().start)),
+                location: Some(Location::of(file, text, key.span().start)),
                 message: sentence(key.get_ref(), known, of),
             });
         }

@@ -4,13 +4,13 @@ use std::fmt;
 
 /// Where in a file something stands. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     pub file: String,
     pub line: usize,
     pub column: usize,
 }
 
-impl Place {
+impl Location {
     /// The place of the byte at `offset`.
     pub(super) fn of(file: &str, text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
@@ -23,7 +23,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
@@ -33,14 +33,14 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// None when it is about the whole.
-    pub place: Option<Place>,
+    pub location: Option<Location>,
     pub message: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}: {}", self.message),
+        match &self.location {
+            Some(location) => write!(f, "{location}: {}", self.message),
             None => f.write_str(&self.message),
         }
     }
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn places_count_from_one() {
-        let place = Place::of("f", "ab\ncé\nd", 7);
-        assert_eq!((place.line, place.column), (3, 1));
-        assert_eq!(Place::of("f", "ab", 1).column, 2);
+        let location = Location::of("f", "ab\ncé\nd", 7);
+        assert_eq!((location.line, location.column), (3, 1));
+        assert_eq!(Location::of("f", "ab", 1).column, 2);
     }
 }

@@ -257,7 +257,7 @@ fn a_baseline_tells_what_got_worse() {
     let worse = |values: Values| {
         let mut health = health.clone();
         let verdicts = run(&mut health, 300, 420, &values);
-        baseline.worse(&Vitals::of(NOW + 420_000, &verdicts, &reading(420, &values)))
+        baseline.regressions(&Vitals::of(NOW + 420_000, &verdicts, &reading(420, &values)))
     };
     assert_eq!(worse(back(pi())), [], "worn before, worn after: no worse");
     let low = worse(back(set(pi(), "hostler_rpi_under_voltage", 1.0)));

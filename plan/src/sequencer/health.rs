@@ -179,7 +179,7 @@ fn never_reported(s: &Sequencer, node: &NodeName) -> bool {
 pub(super) fn observe(s: &mut Sequencer, now: Timestamp, node: &NodeName, vitals: Vitals) {
     for rollout in s.rollouts.active_mut().filter(|r| !r.is_over()) {
         let Some(baseline) = rollout.baselines.get(node) else { continue };
-        if !rollout.is_undisturbed(node) || !baseline.worse(&vitals).is_empty() {
+        if !rollout.is_undisturbed(node) || !baseline.regressions(&vitals).is_empty() {
             rollout.good.remove(node);
             continue;
         }
@@ -209,7 +209,7 @@ fn recovery(s: &Sequencer, now: Timestamp, rollout: &Rollout, node: &NodeName, b
     if let Some((since, _)) = rollout.good.get(node).filter(|(_, last)| is_fresh(*last, now)) {
         return Recovery::Soaking { until: since.plus(soak) };
     }
-    let worse = s.nodes.get(node).and_then(|seen| vitals(seen, now)).map(|vitals| baseline.worse(vitals));
+    let worse = s.nodes.get(node).and_then(|seen| vitals(seen, now)).map(|vitals| baseline.regressions(vitals));
     // No report, or none since the node was disrupted: missing is never healthy.
     Recovery::Worse(worse.filter(|worse| !worse.is_empty()).unwrap_or_else(|| vec![Worse::Silent {}]))
 }

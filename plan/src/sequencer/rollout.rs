@@ -221,7 +221,7 @@ impl Rollout {
     }
 
     pub(super) fn lists_beside(&self, other: &Rollout) -> bool {
-        self.plan.beside.contains(&PlanRef { seq: other.plan.seq, digest: other.digest })
+        self.plan.keeps_valid.contains(&PlanRef { seq: other.plan.seq, digest: other.digest })
     }
 
     /// Whether a responder's drain takes precedence over it.

@@ -11,7 +11,7 @@ use crate::{
 
 /// Earlier plans that one plan may keep valid beside it. Plans side by side are a drain during a rollout; a fleet with
 /// more than a dozen has lost its overview, and a node keeps the bytes of each.
-pub const MAX_BESIDE: usize = 15;
+pub const MAX_KEPT_VALID: usize = 15;
 
 /// Step 12: whether the plan is whole in itself, so that nothing is left to be found out while it runs.
 pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
@@ -21,7 +21,7 @@ pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
     if plan.title.contains(char::is_control) {
         return malformed(plan, "expected a title in one line without control characters, found some");
     }
-    check_beside(plan)?;
+    check_kept_valid(plan)?;
     check_artifacts(plan)?;
     if plan.tasks.is_empty() {
         return malformed(plan, "expected at least one task, found none");
@@ -55,13 +55,13 @@ fn malformed<T>(plan: &Plan, reason: &str) -> Result<T, Refused> {
     Err(Refused::new(Refusal::Malformed, format!("plan {}: {reason}; make the plan again", plan.seq)))
 }
 
-fn check_beside(plan: &Plan) -> Result<(), Refused> {
-    let count = plan.beside.len();
-    if count > MAX_BESIDE {
-        return malformed(plan, &format!("expected at most {MAX_BESIDE} plans beside it, found {count}"));
+fn check_kept_valid(plan: &Plan) -> Result<(), Refused> {
+    let count = plan.keeps_valid.len();
+    if count > MAX_KEPT_VALID {
+        return malformed(plan, &format!("expected at most {MAX_KEPT_VALID} plans beside it, found {count}"));
     }
     let mut seqs = BTreeSet::new();
-    for other in &plan.beside {
+    for other in &plan.keeps_valid {
         if other.seq >= plan.seq || !seqs.insert(other.seq) {
             return malformed(plan, &format!("expected earlier plans beside it, each once, found {}", other.seq));
         }

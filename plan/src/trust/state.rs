@@ -165,7 +165,7 @@ impl NodeState {
         if this.seq > self.seq {
             next.seq = this.seq;
             next.open = vec![this];
-            next.open.extend(plan.document().beside.iter().filter(|other| self.may_stay(other)));
+            next.open.extend(plan.document().keeps_valid.iter().filter(|other| self.may_stay(other)));
             next.plans.retain(|held| next.open.iter().any(|o| o.digest == held.plan.digest()));
         }
         next.plans.push(Held { plan: plan.clone(), under: self.judges() });

@@ -9,7 +9,7 @@ use hostler_plan::{
     json,
     refusal::{Refusal, Refused},
     step::{ClusterRole, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, Reboot, Step, k3s},
-    trust::{self, Duty, MAX_BESIDE, Purpose, Verified},
+    trust::{self, Duty, MAX_KEPT_VALID, Purpose, Verified},
 };
 
 use crate::{fleet::*, stock_ssh::Seeded};
@@ -280,7 +280,7 @@ fn tasks_and_artifacts_leave_no_question_open() {
         }),
         ("for aarch64, the processor of s1, found x86_64", |p| p.artifacts[0].arch = Some(Arch::X86_64)),
         ("earlier plans beside it, each once, found 42", |p| {
-            p.beside = vec![PlanRef { seq: p.seq, digest: Digest::of(b"") }];
+            p.keeps_valid = vec![PlanRef { seq: p.seq, digest: Digest::of(b"") }];
         }),
         ("artifact.stage in task w1.stage to be about w1, where it acts, found it about w2", |p| {
             p.tasks[1].subject = name("w2");
@@ -288,7 +288,8 @@ fn tasks_and_artifacts_leave_no_question_open() {
         ("title in one line", |p| p.title = "all\u{1b}[2J good".to_owned()),
         ("a number of at least 1", |p| p.seq = Seq(0)),
         ("at most 15 plans beside it, found 16", |p| {
-            p.beside = (0..=MAX_BESIDE as u64).map(|i| PlanRef { seq: Seq(i), digest: Digest::of(b"") }).collect();
+            p.keeps_valid =
+                (0..=MAX_KEPT_VALID as u64).map(|i| PlanRef { seq: Seq(i), digest: Digest::of(b"") }).collect();
         }),
     ];
     for (word, breaking) in malformed {

@@ -30,7 +30,7 @@ fn with_number(seq: u64, beside: &[&Signed]) -> Plan {
     let mut plan = plan();
     plan.seq = Seq(seq);
     plan.title = format!("plan {seq}");
-    plan.beside = beside.iter().map(|s| reference(s)).collect();
+    plan.keeps_valid = beside.iter().map(|s| reference(s)).collect();
     plan
 }
 

@@ -51,7 +51,7 @@ impl HealthInvariants {
 
     pub(super) fn reported(&mut self, now: Millis, node: &NodeName, vitals: &Vitals) {
         for (_, disrupted) in self.disrupted.iter_mut().filter(|((_, name), _)| name == node) {
-            let good = disrupted.undisturbed && disrupted.baseline.worse(vitals).is_empty();
+            let good = disrupted.undisturbed && disrupted.baseline.regressions(vitals).is_empty();
             let since = disrupted.good.filter(|(_, last)| now - last <= FRESH).map_or(now, |(since, _)| since);
             disrupted.good = good.then_some((since, now));
         }

@@ -54,7 +54,7 @@ impl Invariants {
         self.by_digest.insert(plan.digest, self.plans.len());
         let this = self.plans.len();
         for (i, old) in self.plans.iter().enumerate() {
-            if !plan.plan.beside.iter().any(|b| b.digest == old.digest) {
+            if !plan.plan.keeps_valid.iter().any(|b| b.digest == old.digest) {
                 self.over.insert(i);
             }
         }
@@ -213,7 +213,7 @@ impl Invariants {
         let drain = self.plans.iter().enumerate().find(|(i, p)| {
             p.plan.kind == PlanKind::Drain
                 && !self.over.contains(i)
-                && p.plan.beside.iter().any(|b| b.digest == plan.digest)
+                && p.plan.keeps_valid.iter().any(|b| b.digest == plan.digest)
         });
         let retried = self.grants.range((key, 0)..=(key, u64::MAX)).next().is_some();
         match drain {

@@ -146,7 +146,7 @@ impl World {
                 let known = &self.plans[key.0];
                 if known.plan.seq > machine.highest {
                     machine.highest = known.plan.seq;
-                    machine.open = known.plan.beside.iter().map(|b| b.digest).collect();
+                    machine.open = known.plan.keeps_valid.iter().map(|b| b.digest).collect();
                     machine.open.insert(known.digest);
                 } else if !machine.open.contains(&known.digest) {
                     return Ok(());

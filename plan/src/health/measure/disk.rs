@@ -1,7 +1,7 @@
 //! File systems, I/O, NVMe, eMMC and SATA.
 
 use super::super::condition::Condition as C;
-use super::{DAY_MS, Found, Evaluation, MINUTE_MS, fact};
+use super::{DAY_MS, Evaluation, Found, MINUTE_MS, fact};
 
 /// Mount points that Kubernetes cannot do without.
 const REQUIRED_MOUNTS: [&str; 6] =
