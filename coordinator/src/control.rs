@@ -27,7 +27,7 @@ use hostler_plan::{
     entry::Entry,
     id::{BootId, Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    sequencer::Observation,
+    sequencer::NodeEvent,
     timestamp::Timestamp,
 };
 
@@ -267,16 +267,16 @@ impl Control {
     }
 
     /// Takes something that is only true right now into account, and lets the sequencer look again.
-    fn observe(&mut self, now: Timestamp, observation: Observation) {
-        self.state.sequencer.observe(now, observation);
+    fn observe(&mut self, now: Timestamp, event: NodeEvent) {
+        self.state.sequencer.observe(now, event);
         self.is_due = true;
         self.changes += 1;
     }
 
     /// Takes a sign of life of a running task into account. It moves ends of leases and what is shown, and lets nothing
     /// begin: the sequencer need not look.
-    fn observe_task(&mut self, now: Timestamp, observation: Observation) {
-        self.state.sequencer.observe(now, observation);
+    fn observe_task(&mut self, now: Timestamp, event: NodeEvent) {
+        self.state.sequencer.observe(now, event);
         self.changes += 1;
     }
 

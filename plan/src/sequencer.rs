@@ -31,7 +31,7 @@ mod wait;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use budget::Unavailable;
-pub use observation::{Condition, Cordon, CordonOwner, Hold, Observation, Standing};
+pub use observation::{Condition, Cordon, CordonOwner, Hold, NodeEvent, Standing};
 pub use status::{RolloutAction, RolloutStatus, TaskStatus};
 pub use view::{Grant, OpenGrant, Quarantine, RolloutState, RolloutView, TaskState, TaskView};
 pub use wait::{Reason, Wait};
@@ -135,9 +135,9 @@ impl Sequencer {
     }
 
     /// Takes something volatile into account.
-    pub fn observe(&mut self, now: Timestamp, observation: Observation) {
+    pub fn observe(&mut self, now: Timestamp, event: NodeEvent) {
         self.listening_since.get_or_insert(now);
-        fold::observe(self, now, observation);
+        fold::observe(self, now, event);
         budget::look(self);
     }
 

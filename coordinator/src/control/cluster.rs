@@ -6,7 +6,7 @@ use hostler_plan::{
     document::RosterStatus,
     id::NodeName,
     refusal::{Refusal, Refused},
-    sequencer::{Condition, Cordon, CordonOwner, Observation, Standing},
+    sequencer::{Condition, Cordon, CordonOwner, NodeEvent, Standing},
     step::ClusterRole,
     timestamp::Timestamp,
 };
@@ -77,7 +77,7 @@ impl Control {
         let anybody = self.cluster.readings.values().any(|r| is_fresh(r.at));
         let roster = self.state.roster.as_ref().map(|r| r.document());
         let nodes = roster.into_iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active);
-        let mut observations = Vec::new();
+        let mut events = Vec::new();
         let mut shown = BTreeMap::new();
         for node in nodes {
             let condition = match newest.get(&node.name) {
@@ -88,14 +88,14 @@ impl Control {
                 None if anybody => Condition { standing: Standing::Outside, ..Condition::UNKNOWN },
                 Some(_) | None => Condition::UNKNOWN,
             };
-            observations.push(Observation::NodeCondition { node: node.name.clone(), condition });
+            events.push(NodeEvent::NodeCondition { node: node.name.clone(), condition });
         }
         // The readings age by themselves; look again when the oldest that counts stops to count.
         self.cluster.ages_at =
             self.cluster.readings.values().filter(|r| is_fresh(r.at)).map(|r| r.at.plus(fresh_for)).min();
         self.cluster.shown = shown;
-        for observation in observations {
-            self.observe(now, observation);
+        for event in events {
+            self.observe(now, event);
         }
     }
 }

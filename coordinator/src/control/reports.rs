@@ -5,7 +5,7 @@ use hostler_plan::{
     health::{Level, Rule, Vitals},
     id::{Digest, NodeName, TaskId},
     refusal::Refusal,
-    sequencer::Observation,
+    sequencer::NodeEvent,
     timestamp::Timestamp,
 };
 
@@ -38,7 +38,7 @@ impl Control {
         let Some(boot_id) = self.boot_of(node) else { return };
         let held = self.state.sequencer.open_grants(node).into_iter().find(|g| g.grant.number == grant);
         let Some(held) = held.filter(|g| g.plan == plan && g.task == task) else { return };
-        self.observe_task(now, Observation::LeaseRenewed { plan, task, grant, boot_id });
+        self.observe_task(now, NodeEvent::LeaseRenewed { plan, task, grant, boot_id });
         self.send(node, ToNode::LeaseRenewed { grant, lease_seconds: held.grant.lease_seconds });
     }
 
@@ -50,7 +50,7 @@ impl Control {
         }
         let sentence = cut(&sentence, SENTENCE_BYTES);
         self.progress.insert((plan, task.clone()), (step, steps));
-        self.observe_task(now, Observation::Progress { plan, task, sentence });
+        self.observe_task(now, NodeEvent::Progress { plan, task, sentence });
     }
 
     /// Writes down that a node refused something. A node that refuses without end is written down now and then.
@@ -77,7 +77,7 @@ impl Control {
     /// only when a verdict changed or when it waits for this node's reports.
     pub(crate) fn health(&mut self, now: Timestamp, node: NodeName, vitals: Vitals) {
         let before = self.standings(now, &node);
-        self.state.sequencer.observe(now, Observation::NodeHealth { node: node.clone(), vitals });
+        self.state.sequencer.observe(now, NodeEvent::NodeHealth { node: node.clone(), vitals });
         let after = self.standings(now, &node);
         if before != after {
             let worst = after.first().map(|(rule, subject, level)| format!("{rule} {subject} is {level}"));

@@ -10,7 +10,7 @@ use hostler_plan::{
     entry::Entry,
     id::{BootId, Digest, Fingerprint, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    sequencer::{Observation, OpenGrant, RolloutState},
+    sequencer::{NodeEvent, OpenGrant, RolloutState},
     timestamp::Timestamp,
     trust::Verified,
 };
@@ -128,9 +128,9 @@ impl Control {
         let report_interval_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         self.send(&node, ToNode::Welcome { report_interval_seconds });
         self.push.nodes.insert(node.clone());
-        self.observe(now, Observation::NodeConnected { node, boot_id: boot_id.clone() });
+        self.observe(now, NodeEvent::NodeConnected { node, boot_id: boot_id.clone() });
         if let Some(RunningTask { plan, task: Some(task), grant }) = running {
-            self.observe(now, Observation::LeaseRenewed { plan, task, grant, boot_id });
+            self.observe(now, NodeEvent::LeaseRenewed { plan, task, grant, boot_id });
         }
         Ok(Attached { stream: number })
     }
@@ -141,7 +141,7 @@ impl Control {
         if ours {
             self.streams.by_node.remove(node);
             self.effects.push(Effect::Close { stream, closing: Closing::Detached });
-            self.observe(now, Observation::NodeDisconnected { node: node.clone() });
+            self.observe(now, NodeEvent::NodeDisconnected { node: node.clone() });
         }
         ours
     }
@@ -195,7 +195,7 @@ impl Control {
         if let Err(refused) = self.check_member(node, &key) {
             self.streams.by_node.remove(node);
             self.effects.push(Effect::Close { stream: number, closing: Closing::Refused(refused) });
-            return self.observe(now, Observation::NodeDisconnected { node: node.clone() });
+            return self.observe(now, NodeEvent::NodeDisconnected { node: node.clone() });
         }
         self.push_trust(node);
         if self.state.membership(node, &key) == Membership::Active {

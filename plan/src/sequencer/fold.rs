@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    Hold, Observation, Seen, Sequencer, Standing, health,
+    Hold, NodeEvent, Seen, Sequencer, Standing, health,
     rollout::{End, Rollout, awaits_version, leaves_unschedulable, reboots},
     rollouts::Arrival,
     view::{Grant, TaskState},
@@ -227,9 +227,9 @@ fn note_cordon(s: &mut Sequencer, now: Timestamp, arrival: Arrival, task: usize,
     s.unlooked.insert(subject);
 }
 
-pub(super) fn observe(s: &mut Sequencer, now: Timestamp, observation: Observation) {
-    match observation {
-        Observation::NodeConnected { node, boot_id } => {
+pub(super) fn observe(s: &mut Sequencer, now: Timestamp, event: NodeEvent) {
+    match event {
+        NodeEvent::NodeConnected { node, boot_id } => {
             let seen = seen(s, node.clone());
             if seen.boot.replace(boot_id.clone()) != Some(boot_id.clone()) {
                 // What it reported in another boot says nothing about this one.
@@ -243,13 +243,13 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, observation: Observatio
             seen.disconnected_since = None;
             s.unlooked.insert(node);
         }
-        Observation::NodeDisconnected { node } => {
+        NodeEvent::NodeDisconnected { node } => {
             s.unlooked.insert(node.clone());
             let seen = seen(s, node);
             seen.connected = None;
             seen.disconnected_since.get_or_insert(now);
         }
-        Observation::LeaseRenewed { plan, task, grant, boot_id } => {
+        NodeEvent::LeaseRenewed { plan, task, grant, boot_id } => {
             let Some((_, task)) = holder(s, &plan, &task, grant) else { return };
             let Some(r) = s.rollouts.get_mut(&plan) else { return };
             let may_reboot = reboots(&r.plan.tasks[task].steps);
@@ -257,15 +257,15 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, observation: Observatio
                 grant.renewed = grant.renewed.max(now);
             }
         }
-        Observation::NodeCondition { node, condition } => {
+        NodeEvent::NodeCondition { node, condition } => {
             s.unlooked.insert(node.clone());
             let seen = seen(s, node);
             let schedulable = condition.cordon.is_none() && condition.standing != Standing::Unknown;
             seen.schedulable = schedulable.then(|| (seen.schedulable.map_or(now, |(since, _)| since), now));
             seen.condition = Some(condition);
         }
-        Observation::NodeHealth { node, vitals } => health::observe(s, now, &node, vitals),
-        Observation::Progress { plan, task, sentence } => {
+        NodeEvent::NodeHealth { node, vitals } => health::observe(s, now, &node, vitals),
+        NodeEvent::Progress { plan, task, sentence } => {
             if let Some(r) = s.rollouts.get_mut(&plan)
                 && let Some(task) = r.task_index(&task)
                 && r.in_flight().contains(&task)

@@ -11,7 +11,7 @@ use crate::{
 
 /// What the coordinator sees now and need not remember: lost at a restart and learned again from the nodes.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Observation {
+pub enum NodeEvent {
     /// The node's stream is open, in that boot.
     NodeConnected { node: NodeName, boot_id: BootId },
     /// The node's stream ended.

@@ -43,10 +43,10 @@ impl World {
         };
         world.new_roster(0);
         for node in NODES.map(name) {
-            world.observe(Observation::NodeConnected { node: node.clone(), boot_id: boot(0) });
+            world.observe(NodeEvent::NodeConnected { node: node.clone(), boot_id: boot(0) });
             let condition = Condition { standing: Standing::Ready, cordon: None, version: None };
-            world.observe(Observation::NodeCondition { node: node.clone(), condition });
-            world.observe(Observation::NodeHealth { node, vitals: Vitals::default() });
+            world.observe(NodeEvent::NodeCondition { node: node.clone(), condition });
+            world.observe(NodeEvent::NodeHealth { node, vitals: Vitals::default() });
         }
         world
     }
@@ -64,8 +64,8 @@ impl World {
         digest
     }
 
-    fn observe(&mut self, observation: Observation) {
-        self.sequencer.observe(self.now, observation);
+    fn observe(&mut self, event: NodeEvent) {
+        self.sequencer.observe(self.now, event);
         self.sequencer.assert_counted();
     }
 
@@ -77,18 +77,18 @@ impl World {
             1..=3 => self.decide(),
             4 => self.all_succeed(),
             5 | 6 => self.receipt(one, other),
-            7 => self.observe(Observation::NodeConnected { node, boot_id: boot(other % 2) }),
-            8 if other % 4 == 0 => self.observe(Observation::NodeDisconnected { node }),
+            7 => self.observe(NodeEvent::NodeConnected { node, boot_id: boot(other % 2) }),
+            8 if other % 4 == 0 => self.observe(NodeEvent::NodeDisconnected { node }),
             8 | 9 => {
                 let standing = [Standing::Ready, Standing::Ready, Standing::NotReady, Standing::Outside][other % 4];
                 let cordon = (other % 7 == 0).then_some(Cordon { owner: CordonOwner::Hostler, reason: None });
                 let condition = Condition { standing, cordon, version: None };
-                self.observe(Observation::NodeCondition { node, condition });
+                self.observe(NodeEvent::NodeCondition { node, condition });
             }
             10 | 11 => {
                 let verdicts = if other % 9 == 0 { vec![Verdict::silent(1, None, 1)] } else { Vec::new() };
                 let vitals = Vitals { verdicts, ..Vitals::default() };
-                self.observe(Observation::NodeHealth { node, vitals });
+                self.observe(NodeEvent::NodeHealth { node, vitals });
             }
             12 => {
                 self.now = self.now.plus(std::time::Duration::from_secs([1, 10, 30, 90, 2000][one % 5]));

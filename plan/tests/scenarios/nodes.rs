@@ -6,7 +6,7 @@ impl World {
     /// Every node's condition, as a server reads it.
     pub(super) fn report(&mut self) {
         for (node, condition) in self.conditions.clone() {
-            self.observe(Observation::NodeCondition { node, condition });
+            self.observe(NodeEvent::NodeCondition { node, condition });
         }
         for node in self.connected.clone() {
             self.tell_health(&node);
@@ -17,7 +17,7 @@ impl World {
     fn tell_health(&mut self, node: &NodeName) {
         let Some(vitals) = self.vitals.get(node).cloned() else { return };
         let vitals = Vitals { boot_id: self.boot(node).to_string(), ..vitals };
-        self.observe(Observation::NodeHealth { node: node.clone(), vitals });
+        self.observe(NodeEvent::NodeHealth { node: node.clone(), vitals });
     }
 
     pub(super) fn facts(&mut self, words: &[&str]) -> String {
@@ -140,13 +140,13 @@ impl World {
             *self.boots.get_mut(&node).unwrap() += 1;
         }
         let boot_id = self.boot(&node);
-        self.observe(Observation::LeaseRenewed { plan, task: id, grant, boot_id })
+        self.observe(NodeEvent::LeaseRenewed { plan, task: id, grant, boot_id })
     }
 
     pub(super) fn connect(&mut self, node: &str) -> String {
         let (node, boot_id) = (name(node), self.boot(&name(node)));
         self.connected.insert(node.clone());
-        self.observe(Observation::NodeConnected { node: node.clone(), boot_id });
+        self.observe(NodeEvent::NodeConnected { node: node.clone(), boot_id });
         self.tell_health(&node);
         String::new()
     }

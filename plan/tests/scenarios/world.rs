@@ -41,7 +41,7 @@ use hostler_plan::{
     ledger::{self, Head},
     planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
     sequencer::{
-        Condition, Cordon, CordonOwner, Observation, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
+        Condition, Cordon, CordonOwner, NodeEvent, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
     step::{Step, k3s},
     timestamp::Timestamp,
@@ -139,11 +139,11 @@ impl World {
             "power-cycle" => {
                 *self.boots.get_mut(&name(words[1])).unwrap() += 1;
                 let (node, boot_id) = (name(words[1]), self.boot(&name(words[1])));
-                self.observe(Observation::NodeConnected { node, boot_id })
+                self.observe(NodeEvent::NodeConnected { node, boot_id })
             }
             "disconnect" => {
                 self.connected.remove(&name(words[1]));
-                self.observe(Observation::NodeDisconnected { node: name(words[1]) })
+                self.observe(NodeEvent::NodeDisconnected { node: name(words[1]) })
             }
             "facts" => self.facts(&words[1..]),
             "see" => self.see(&words[1..]),
@@ -170,7 +170,7 @@ impl World {
             "restart" => self.restart(),
             "progress" => {
                 let (plan, task, _) = self.granted(words[1]);
-                self.observe(Observation::Progress { plan, task, sentence: rest(2) })
+                self.observe(NodeEvent::Progress { plan, task, sentence: rest(2) })
             }
             "waits" => lines(self.sequencer.waits(self.now)),
             "rollouts" => {
@@ -310,8 +310,8 @@ impl World {
         String::new()
     }
 
-    fn observe(&mut self, observation: Observation) -> String {
-        self.sequencer.observe(self.now, observation);
+    fn observe(&mut self, event: NodeEvent) -> String {
+        self.sequencer.observe(self.now, event);
         String::new()
     }
 

@@ -9,7 +9,7 @@ use hostler_plan::{
     id::{Digest, NodeName, TaskId},
     json,
     ledger::{self, Head},
-    sequencer::{Condition, Observation, RolloutView, Sequencer, Settings, TaskState},
+    sequencer::{Condition, NodeEvent, RolloutView, Sequencer, Settings, TaskState},
     timestamp::Timestamp,
 };
 
@@ -133,9 +133,8 @@ impl World {
         }
         if self.now - self.coordinator.last_reading > READINGS_LAST {
             for machine in &self.machines {
-                let observation =
-                    Observation::NodeCondition { node: machine.name.clone(), condition: Condition::UNKNOWN };
-                self.coordinator.sequencer.observe(timestamp(self.now), observation);
+                let event = NodeEvent::NodeCondition { node: machine.name.clone(), condition: Condition::UNKNOWN };
+                self.coordinator.sequencer.observe(timestamp(self.now), event);
             }
         }
         for node in 0..self.machines.len() {
@@ -254,15 +253,15 @@ impl World {
                 let plan = &self.plans[key.0];
                 let boot_id = hostler_plan::id::BootId::new(format!("{boot:x}")).map_err(|e| e.to_string())?;
                 let task = plan.plan.tasks[key.1].id.clone();
-                let observation = Observation::LeaseRenewed { plan: plan.digest, task, grant, boot_id };
-                self.coordinator.sequencer.observe(now, observation);
+                let event = NodeEvent::LeaseRenewed { plan: plan.digest, task, grant, boot_id };
+                self.coordinator.sequencer.observe(now, event);
                 return Ok(());
             }
             FromNode::Readings(conditions) => {
                 self.coordinator.last_reading = self.now;
                 for (machine, condition) in self.machines.iter().zip(conditions) {
-                    let observation = Observation::NodeCondition { node: machine.name.clone(), condition };
-                    self.coordinator.sequencer.observe(now, observation);
+                    let event = NodeEvent::NodeCondition { node: machine.name.clone(), condition };
+                    self.coordinator.sequencer.observe(now, event);
                 }
             }
             FromNode::Health(vitals) => {
@@ -271,7 +270,7 @@ impl World {
                 // As the coordinator does: it looks again only when something may follow from the report.
                 let sequencer = &mut self.coordinator.sequencer;
                 let before = standings(sequencer, &name, now);
-                sequencer.observe(now, Observation::NodeHealth { node: name.clone(), vitals });
+                sequencer.observe(now, NodeEvent::NodeHealth { node: name.clone(), vitals });
                 if before == standings(sequencer, &name, now) && !sequencer.awaits_reports(&name) {
                     return Ok(());
                 }

@@ -2,7 +2,7 @@
 
 use hostler_plan::{
     health::Vitals,
-    sequencer::{Condition, Observation},
+    sequencer::{Condition, NodeEvent},
 };
 
 use super::{
@@ -54,8 +54,8 @@ impl World {
         self.coordinator.connections[node] = Some(self.connections);
         let machine = &self.machines[node];
         self.invariants.connected(&machine.name, machine.boot);
-        let observation = Observation::NodeConnected { node: machine.name.clone(), boot_id: machine.boot_id() };
-        self.coordinator.sequencer.observe(timestamp(self.now), observation);
+        let event = NodeEvent::NodeConnected { node: machine.name.clone(), boot_id: machine.boot_id() };
+        self.coordinator.sequencer.observe(timestamp(self.now), event);
         self.tell_grants(node);
         self.decide()
     }
@@ -70,7 +70,7 @@ impl World {
         if self.coordinator.up && self.coordinator.connections[node] == Some(connection) {
             self.coordinator.connections[node] = None;
             let name = self.machines[node].name.clone();
-            self.coordinator.sequencer.observe(timestamp(self.now), Observation::NodeDisconnected { node: name });
+            self.coordinator.sequencer.observe(timestamp(self.now), NodeEvent::NodeDisconnected { node: name });
             return self.decide();
         }
         Ok(())
