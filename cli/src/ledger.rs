@@ -176,7 +176,7 @@ impl Auditor {
             Entry::Paused { plan, .. }
             | Entry::Resumed { plan, .. }
             | Entry::Halted { plan, .. }
-            | Entry::NoWorse { plan, .. } => self.plan(plan).map(|_| ()),
+            | Entry::Recovered { plan, .. } => self.plan(plan).map(|_| ()),
             Entry::Finished { plan } => self.finished(plan),
             Entry::NodeRefused { .. } | Entry::Alarm { .. } => {
                 self.report.alarms += 1;
@@ -399,7 +399,7 @@ fn what(entry: &Entry) -> String {
         Entry::Paused { .. } => "pause".to_owned(),
         Entry::Resumed { .. } => "resume".to_owned(),
         Entry::Halted { .. } => "halt".to_owned(),
-        Entry::NoWorse { node, .. } => format!("proof that {node} is no worse"),
+        Entry::Recovered { node, .. } => format!("proof that {node} is no worse"),
         Entry::Finished { .. } => "end of a rollout".to_owned(),
         Entry::Quarantined { node, .. } => format!("quarantine of {node}"),
         Entry::QuarantineReleased { node, .. } => format!("release of {node}"),

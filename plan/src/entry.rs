@@ -40,7 +40,8 @@ pub enum Entry {
     /// No grant of this plan ever again; to go on, a person signs a new plan.
     Halted { plan: Digest, by: String, reason: String },
     /// That node was found no worse than before the plan disrupted it, and stayed so for the soak.
-    NoWorse { plan: Digest, node: NodeName },
+    #[serde(rename = "no_worse")]
+    Recovered { plan: Digest, node: NodeName },
     /// Every task succeeded, and no node is worse for it.
     Finished { plan: Digest },
     /// A node came back from an upgrade to `version` on another one: no plan may try again until released.
@@ -97,5 +98,20 @@ mod base64_bytes {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ledger's words outlive the names in code.
+    #[test]
+    fn a_recovered_node_is_written_as_ledgers_have_it() {
+        let plan = Digest::of(b"plan");
+        let entry = Entry::Recovered { plan, node: NodeName::new("w1").expect("valid") };
+        let written = format!(r#"{{"entry":"no_worse","plan":"{plan}","node":"w1"}}"#);
+        assert_eq!(serde_json::to_string(&entry).expect("serialisable"), written);
+        assert_eq!(serde_json::from_str::<Entry>(&written).expect("readable"), entry);
     }
 }

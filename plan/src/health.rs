@@ -16,7 +16,7 @@ mod watch;
 
 pub use condition::{Condition, Confirm, Row, Side};
 pub use cordon::{CordonAction, Desired, Present, SETTLED_MS, desired};
-pub use gate::{Baseline, Vitals, Worse, blockers};
+pub use gate::{Baseline, Regression, Vitals, blockers};
 pub use rule::Rule;
 pub use thresholds::{Change, TableError, ThresholdError, Thresholds};
 

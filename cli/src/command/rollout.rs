@@ -106,7 +106,7 @@ fn detail_json(detail: &RolloutDetail, evidence: &Evidence) -> Value {
         .iter()
         .map(|b| {
             json!({ "node": b.node, "taken_at": Timestamp::from_unix_milliseconds(b.taken_at), "sentence": b.sentence,
-                "no_worse": b.no_worse })
+                "no_worse": b.recovered })
         })
         .collect();
     value["task_list"] = detail
@@ -152,7 +152,7 @@ fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
         text.push_str(&format!("  {who:<10} {}\n", wait.sentence));
     }
     for b in &detail.baselines {
-        let after = if b.no_worse { "no worse after" } else { "not known to be no worse yet" };
+        let after = if b.recovered { "no worse after" } else { "not known to be no worse yet" };
         let taken_at = Timestamp::from_unix_milliseconds(b.taken_at).whole_seconds();
         text.push_str(&format!("  before     {}: {} at {taken_at}, {after}\n", b.node, b.sentence));
     }

@@ -201,7 +201,7 @@ pub(super) fn log(entry: &Entry) {
         Entry::Paused { plan, by, reason } => tracing::info!(plan = %plan, by, reason, "rollout paused"),
         Entry::Resumed { plan, by } => tracing::info!(plan = %plan, by, "rollout resumed"),
         Entry::Halted { plan, by, reason } => tracing::warn!(plan = %plan, by, reason, "rollout halted"),
-        Entry::NoWorse { plan, node } => tracing::info!(plan = %plan, node = %node, "node is no worse than before"),
+        Entry::Recovered { plan, node } => tracing::info!(plan = %plan, node = %node, "node is no worse than before"),
         Entry::Finished { plan } => tracing::info!(plan = %plan, "rollout finished"),
         Entry::Quarantined { node, version, reason } => {
             tracing::warn!(node = %node, version = %version, reason, "version quarantined");

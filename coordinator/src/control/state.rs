@@ -305,7 +305,7 @@ impl State {
             | Entry::Paused { .. }
             | Entry::Resumed { .. }
             | Entry::Halted { .. }
-            | Entry::NoWorse { .. }
+            | Entry::Recovered { .. }
             | Entry::Finished { .. }
             | Entry::Quarantined { .. }
             | Entry::QuarantineReleased { .. } => {}
@@ -373,7 +373,7 @@ fn ends_rollouts(entry: &Entry) -> bool {
         | Entry::LeaseReleased { .. }
         | Entry::Paused { .. }
         | Entry::Resumed { .. }
-        | Entry::NoWorse { .. }
+        | Entry::Recovered { .. }
         | Entry::Quarantined { .. }
         | Entry::QuarantineReleased { .. }
         | Entry::NodeRefused { .. }

@@ -71,7 +71,7 @@ impl Push {
                 | Entry::LeaseReleased { .. }
                 | Entry::Paused { .. }
                 | Entry::Resumed { .. }
-                | Entry::NoWorse { .. }
+                | Entry::Recovered { .. }
                 | Entry::Quarantined { .. }
                 | Entry::QuarantineReleased { .. }
                 | Entry::NodeRefused { .. }

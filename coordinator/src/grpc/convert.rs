@@ -210,8 +210,8 @@ fn task(task: TaskView) -> v1::TaskView {
 }
 
 fn baseline(baseline: BaselineView) -> v1::BaselineView {
-    let BaselineView { node, taken_at_ms, sentence, no_worse } = baseline;
-    v1::BaselineView { node: node.to_string(), taken_at: taken_at_ms, sentence, no_worse }
+    let BaselineView { node, taken_at_ms, sentence, recovered } = baseline;
+    v1::BaselineView { node: node.to_string(), taken_at: taken_at_ms, sentence, recovered }
 }
 
 fn wait(wait: &Wait) -> v1::WaitView {

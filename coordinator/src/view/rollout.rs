@@ -74,7 +74,7 @@ pub(crate) struct BaselineView {
     /// What was not ok, or that all was.
     pub sentence: String,
     /// It was found no worse after its work, and stayed so for the soak.
-    pub no_worse: bool,
+    pub recovered: bool,
 }
 
 /// The signed documents of a rollout.
@@ -180,7 +180,7 @@ fn detail(view: &RolloutView, waits: Vec<Wait>, known: &Known) -> RolloutDetail 
         node: node.clone(),
         taken_at_ms: baseline.at_ms,
         sentence: baseline.sentence(),
-        no_worse: view.no_worse.contains(node),
+        recovered: view.recovered.contains(node),
     });
     RolloutDetail { summary: summary(view, &waits), tasks, baselines: baselines.collect(), waits }
 }

@@ -137,10 +137,10 @@ async fn a_rollout_waits_for_the_verdicts_that_people_read_and_compares_with_the
     let worse =
         ["waits because a is worse than before: was ok, is degraded: filesystem_errors sda1", "the rollout halts at"];
     let detail = waits_for(&ready, &worse).await;
-    assert_eq!((detail.baselines[0].sentence.as_str(), detail.baselines[0].no_worse), ("all ok", false));
+    assert_eq!((detail.baselines[0].sentence.as_str(), detail.baselines[0].recovered), ("all ok", false));
     a.send(errors(0)).await;
     assert_eq!(b.grant().await.task, "b.check", "no worse than before, so the next one's turn comes");
-    assert!(ready.rollout("1").await.baselines.iter().any(|b| b.node == "a" && b.no_worse));
+    assert!(ready.rollout("1").await.baselines.iter().any(|b| b.node == "a" && b.recovered));
 }
 
 /// A plan that nobody's health holds: what a responder signs for a dying node.

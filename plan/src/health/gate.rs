@@ -92,7 +92,7 @@ pub struct Baseline {
 /// In what a node is worse than its baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Worse {
+pub enum Regression {
     /// A rule stands at a worse level, or is not known any more.
     Rule {
         /// How it stood.
@@ -113,16 +113,16 @@ pub enum Worse {
     },
 }
 
-impl std::fmt::Display for Worse {
+impl std::fmt::Display for Regression {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Worse::Rule { was, verdict } => {
+            Regression::Rule { was, verdict } => {
                 write!(formatter, "was {was}, is {}: {}", verdict.level, verdict.sentence())
             }
-            Worse::Silent {} => {
+            Regression::Silent {} => {
                 write!(formatter, "no report came from it since; {}", Rule::Report.advice())
             }
-            Worse::Counter { fact, was, is } => {
+            Regression::Counter { fact, was, is } => {
                 write!(formatter, "{fact} grew from {was} to {is}: read the kernel log before going on")
             }
         }
@@ -144,15 +144,15 @@ impl Baseline {
     }
 
     /// In what the node is worse now. Empty is "no worse than this baseline".
-    pub fn worse(&self, vitals: &Vitals) -> Vec<Worse> {
-        let mut worse = Vec::new();
+    pub fn regressions(&self, vitals: &Vitals) -> Vec<Regression> {
+        let mut found = Vec::new();
         for verdict in &vitals.verdicts {
             if vitals.is_settling && SETTLING.contains(&verdict.rule) {
                 continue;
             }
             let was = self.level(verdict.rule, &verdict.subject);
             if rank(verdict.level, verdict.required) > rank(was, true) {
-                worse.push(Worse::Rule { was, verdict: Box::new(verdict.clone()) });
+                found.push(Regression::Rule { was, verdict: Box::new(verdict.clone()) });
             }
         }
         let rebooted = !vitals.boot_id.is_empty() && vitals.boot_id != self.boot_id;
@@ -160,10 +160,10 @@ impl Baseline {
             let restarted = rebooted && BOOT_COUNTERS.iter().any(|name| fact.starts_with(name));
             let was = if restarted { 0 } else { self.counters.get(fact).copied().unwrap_or(is) };
             if is > was {
-                worse.push(Worse::Counter { fact: fact.clone(), was, is });
+                found.push(Regression::Counter { fact: fact.clone(), was, is });
             }
         }
-        worse
+        found
     }
 
     /// What was not ok, in a few words for people.

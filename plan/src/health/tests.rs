@@ -262,14 +262,14 @@ fn a_baseline_tells_what_got_worse() {
     assert_eq!(worse(back(pi())), [], "worn before, worn after: no worse");
     let low = worse(back(set(pi(), "hostler_rpi_under_voltage", 1.0)));
     assert!(
-        matches!(&low[..], [Worse::Rule { was: Level::Ok, verdict }] if verdict.rule == Rule::PiUnderVoltage),
+        matches!(&low[..], [Regression::Rule { was: Level::Ok, verdict }] if verdict.rule == Rule::PiUnderVoltage),
         "{low:?}"
     );
     assert!(low[0].to_string().contains("pi_under_voltage"));
     let killed = worse(back(set(pi(), "node_vmstat_oom_kill", 1.0)));
-    assert!(killed.iter().any(|one| matches!(one, Worse::Counter { was: 0, is: 1, .. })), "{killed:?}");
+    assert!(killed.iter().any(|one| matches!(one, Regression::Counter { was: 0, is: 1, .. })), "{killed:?}");
     let blind = worse(back(without(pi(), "nvme_critical_warning")));
-    assert!(matches!(&blind[..], [Worse::Rule { verdict, .. }] if verdict.level == Level::Unknown), "{blind:?}");
+    assert!(matches!(&blind[..], [Regression::Rule { verdict, .. }] if verdict.level == Level::Unknown), "{blind:?}");
     let hot =
         set(back(set(pi(), "hostler_node_temperature_celsius", 82.0)), "node_boot_time_seconds", NOW as f64 / 1000.0);
     assert_eq!(worse(hot), [], "just after a boot it may be hot for ten minutes");

@@ -45,7 +45,7 @@ fn closing(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
             }
         }
         if !r.is_over() {
-            entries.extend(no_worse(s, r, now));
+            entries.extend(recovered(s, r, now));
             entries.extend(ending(s, r, now));
         }
     }
@@ -53,12 +53,12 @@ fn closing(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
 }
 
 /// An entry per node that is found no worse than before.
-fn no_worse<'s>(s: &'s Sequencer, r: &'s Rollout, now: Timestamp) -> impl Iterator<Item = Entry> {
+fn recovered<'s>(s: &'s Sequencer, r: &'s Rollout, now: Timestamp) -> impl Iterator<Item = Entry> {
     let proved = health::recovering(s, now, r).filter(move |(_, recovery)| match recovery {
         health::Recovery::Soaking { until } => *until <= now,
-        health::Recovery::Worse(_) => false,
+        health::Recovery::Regressed(_) => false,
     });
-    proved.map(|(node, _)| Entry::NoWorse { plan: r.digest, node: node.clone() })
+    proved.map(|(node, _)| Entry::Recovered { plan: r.digest, node: node.clone() })
 }
 
 /// The entry that ends a rollout, if it is to end.

@@ -58,9 +58,9 @@ pub(super) fn apply(s: &mut Sequencer, now: Timestamp, entry: &Entry) {
         Entry::Halted { plan, by, reason } => {
             end_open(s, plan, End::Halted { by: by.clone(), reason: reason.clone() });
         }
-        Entry::NoWorse { plan, node } => {
+        Entry::Recovered { plan, node } => {
             if let Some(r) = s.rollouts.get_mut(plan).filter(|r| r.baselines.contains_key(node)) {
-                r.no_worse.insert(node.clone());
+                r.recovered.insert(node.clone());
                 r.unproved.remove(node);
                 r.good.remove(node);
             }
@@ -160,7 +160,7 @@ fn granted(s: &mut Sequencer, plan: &Digest, task: &TaskId, grant: Grant, baseli
     if let Some(baseline) = baseline {
         // A task that is granted again was disrupted by the first grant perhaps: how the node was before that counts.
         let subject = r.plan.tasks[task].subject.clone();
-        if !r.no_worse.contains(&subject) {
+        if !r.recovered.contains(&subject) {
             r.unproved.insert(subject.clone());
         }
         r.baselines.entry(subject).or_insert_with(|| baseline.clone());

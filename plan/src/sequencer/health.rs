@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     document::{PlanKind, Task},
-    health::{Baseline, DOWN_MS, Level, SILENT_MS, Verdict, Vitals, Worse, blockers},
+    health::{Baseline, DOWN_MS, Level, Regression, SILENT_MS, Verdict, Vitals, blockers},
     id::NodeName,
     timestamp::Timestamp,
 };
@@ -23,7 +23,7 @@ use super::{
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Recovery {
     /// In what it is worse; never empty.
-    Worse(Vec<Worse>),
+    Regressed(Vec<Regression>),
     /// No worse, and if it stays so until then, that counts.
     Soaking { until: Timestamp },
 }
@@ -90,7 +90,7 @@ pub(super) fn gate(
     let mut soaking = None;
     for (node, recovery) in recovering(s, now, rollout) {
         match recovery {
-            Recovery::Worse(worse) => return Err(worse_than_before(s, rollout, node, &worse)),
+            Recovery::Regressed(worse) => return Err(worse_than_before(s, rollout, node, &worse)),
             Recovery::Soaking { until } => soaking = Some(Reason::Soaking { node: node.clone(), until }),
         }
     }
@@ -121,15 +121,15 @@ fn turned(rollout: &Rollout, node: &NodeName, verdict: &Verdict) -> bool {
 pub(super) fn reason(s: &Sequencer, now: Timestamp, rollout: &Rollout, node: &NodeName) -> Option<Reason> {
     let (_, recovery) = recovering(s, now, rollout).find(|(name, _)| *name == node)?;
     Some(match recovery {
-        Recovery::Worse(worse) => worse_than_before(s, rollout, node, &worse),
+        Recovery::Regressed(worse) => worse_than_before(s, rollout, node, &worse),
         Recovery::Soaking { until } => Reason::Soaking { node: node.clone(), until },
     })
 }
 
-fn worse_than_before(s: &Sequencer, rollout: &Rollout, node: &NodeName, worse: &[Worse]) -> Reason {
-    let first = worse.first().cloned().unwrap_or(Worse::Silent {});
+fn worse_than_before(s: &Sequencer, rollout: &Rollout, node: &NodeName, worse: &[Regression]) -> Reason {
+    let first = worse.first().cloned().unwrap_or(Regression::Silent {});
     let (more, halts_at) = (worse.len().saturating_sub(1), halts_at(s, rollout, node));
-    Reason::Worse { node: node.clone(), worse: Box::new(first), more, halts_at }
+    Reason::Regressed { node: node.clone(), worse: Box::new(first), more, halts_at }
 }
 
 /// Until when a node that the rollout is done with may be worse than before. A coordinator that was not there gives it
@@ -143,12 +143,12 @@ fn halts_at(s: &Sequencer, rollout: &Rollout, node: &NodeName) -> Timestamp {
 /// Why a rollout has to halt for a node's health, if it has to.
 pub(super) fn halt(s: &Sequencer, now: Timestamp, rollout: &Rollout) -> Option<String> {
     recovering(s, now, rollout).find_map(|(node, recovery)| match recovery {
-        Recovery::Worse(worse) if halts_at(s, rollout, node) <= now => {
+        Recovery::Regressed(worse) if halts_at(s, rollout, node) <= now => {
             let (first, seconds) = (worse.first()?, s.settings.recovery_seconds);
             let why = worse_sentence(node, first, worse.len() - 1);
             Some(format!("{why}; so for {seconds} s after its work; look at {node}, then sign a new plan to go on"))
         }
-        Recovery::Worse(_) | Recovery::Soaking { .. } => None,
+        Recovery::Regressed(_) | Recovery::Soaking { .. } => None,
     })
 }
 
@@ -159,7 +159,7 @@ pub(super) fn deadlines<'r>(
     rollout: &'r Rollout,
 ) -> impl Iterator<Item = Timestamp> + 'r {
     recovering(s, now, rollout).map(move |(node, recovery)| match recovery {
-        Recovery::Worse(_) => halts_at(s, rollout, node),
+        Recovery::Regressed(_) => halts_at(s, rollout, node),
         Recovery::Soaking { until } => until,
     })
 }
@@ -211,5 +211,5 @@ fn recovery(s: &Sequencer, now: Timestamp, rollout: &Rollout, node: &NodeName, b
     }
     let worse = s.nodes.get(node).and_then(|seen| vitals(seen, now)).map(|vitals| baseline.regressions(vitals));
     // No report, or none since the node was disrupted: missing is never healthy.
-    Recovery::Worse(worse.filter(|worse| !worse.is_empty()).unwrap_or_else(|| vec![Worse::Silent {}]))
+    Recovery::Regressed(worse.filter(|worse| !worse.is_empty()).unwrap_or_else(|| vec![Regression::Silent {}]))
 }

@@ -33,7 +33,7 @@ pub(super) struct Rollout {
     /// How every subject was before it was disrupted first.
     pub baselines: BTreeMap<NodeName, Baseline>,
     /// Of those, the ones that were found no worse after it, and stayed so for the soak.
-    pub no_worse: BTreeSet<NodeName>,
+    pub recovered: BTreeSet<NodeName>,
     /// Of those, the others.
     pub unproved: BTreeSet<NodeName>,
     /// Of these, those whose reports since they were disrupted say no worse: since when, and the last one.
@@ -129,7 +129,7 @@ impl Rollout {
             end: None,
             paused: None,
             baselines: BTreeMap::new(),
-            no_worse: BTreeSet::new(),
+            recovered: BTreeSet::new(),
             unproved: BTreeSet::new(),
             good: BTreeMap::new(),
         }
@@ -312,7 +312,7 @@ impl Rollout {
             state: self.state(preempted_by),
             tasks: tasks.collect(),
             baselines: self.baselines.clone(),
-            no_worse: self.no_worse.clone(),
+            recovered: self.recovered.clone(),
         }
     }
 

@@ -353,7 +353,7 @@ impl Rollout {
         let expired = such(&|i| matches!(record(i).state, TaskState::Expired { .. }));
         assert_eq!(self.expired_task(), expired.first().copied());
         assert_eq!(self.all_succeeded(), self.tasks().iter().all(rollout::TaskRecord::succeeded));
-        let unproved = self.baselines.keys().filter(|node| !self.no_worse.contains(*node));
+        let unproved = self.baselines.keys().filter(|node| !self.recovered.contains(*node));
         assert!(self.unproved.iter().eq(unproved));
     }
 }
@@ -387,7 +387,7 @@ fn the_histories_above_come_to_everything_that_is_counted() {
             let views = world.sequencer.rollouts();
             seen.extend(views.iter().map(|r| r.state.word()));
             seen.extend(views.iter().flat_map(|r| &r.tasks).map(|t| t.state.word()));
-            seen.extend(views.iter().flat_map(|r| &r.no_worse).map(|_| "no worse"));
+            seen.extend(views.iter().flat_map(|r| &r.recovered).map(|_| "no worse"));
         }
         if world.forgotten > 0 {
             seen.insert("forgotten");

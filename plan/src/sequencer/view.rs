@@ -29,7 +29,7 @@ pub struct RolloutView {
     /// How every node was before it was disrupted first.
     pub baselines: BTreeMap<NodeName, Baseline>,
     /// Of those, the ones that were found no worse after it.
-    pub no_worse: BTreeSet<NodeName>,
+    pub recovered: BTreeSet<NodeName>,
 }
 
 /// Where a rollout stands.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    health::{Verdict, Worse},
+    health::{Regression, Verdict},
     id::{Digest, NodeName, Seq, TaskId},
     timestamp::Timestamp,
     version::Version,
@@ -115,9 +115,9 @@ pub enum Reason {
         more: usize,
     },
     /// The rollout is done with that node, and it is worse than before.
-    Worse {
+    Regressed {
         node: NodeName,
-        worse: Box<Worse>,
+        worse: Box<Regression>,
         /// In how much more it is worse.
         more: usize,
         /// When the rollout halts if it stays so.
@@ -166,7 +166,7 @@ impl Reason {
             Reason::CordonedByOther { .. } => "cordoned_by_other",
             Reason::OtherServer { .. } => "other_server",
             Reason::Unhealthy { .. } => "unhealthy",
-            Reason::Worse { .. } => "worse",
+            Reason::Regressed { .. } => "worse",
             Reason::Soaking { .. } => "soaking",
             Reason::NodeBusy { .. } => "node_busy",
             Reason::NotTheTarget { .. } => "not_the_target",
@@ -176,7 +176,7 @@ impl Reason {
 
     /// Whether a node that is not well, or not known to be, is what is waited for.
     pub fn is_unwell(&self) -> bool {
-        matches!(self, Reason::Unhealthy { .. } | Reason::Worse { .. })
+        matches!(self, Reason::Unhealthy { .. } | Reason::Regressed { .. })
     }
 }
 
@@ -254,7 +254,7 @@ impl fmt::Display for Reason {
                 }
                 f.write_str(&and_more(*more))
             }
-            Reason::Worse { node, worse, more, halts_at } => {
+            Reason::Regressed { node, worse, more, halts_at } => {
                 let halts_at = halts_at.whole_seconds();
                 let worse = worse_sentence(node, worse, *more);
                 write!(f, "waits because {worse}; the rollout halts at {halts_at} if it stays so")
@@ -276,10 +276,10 @@ impl fmt::Display for Reason {
 }
 
 /// In what a node is worse, as a clause.
-pub(super) fn worse_sentence(node: &NodeName, worse: &Worse, more: usize) -> String {
+pub(super) fn worse_sentence(node: &NodeName, worse: &Regression, more: usize) -> String {
     let is = match worse {
-        Worse::Silent {} => "is not known to be as good as before",
-        Worse::Rule { .. } | Worse::Counter { .. } => "is worse than before",
+        Regression::Silent {} => "is not known to be as good as before",
+        Regression::Rule { .. } | Regression::Counter { .. } => "is worse than before",
     };
     format!("{node} {is}: {worse}{}", and_more(more))
 }

@@ -241,7 +241,7 @@ impl World {
         let rollout = rollouts.iter().find(|r| r.plan == digest).unwrap();
         lines(rollout.baselines.iter().map(|(node, baseline)| {
             let counters: Vec<String> = baseline.counters.iter().map(|(fact, is)| format!(", {fact} {is}")).collect();
-            let after = if rollout.no_worse.contains(node) { "; no worse after" } else { "" };
+            let after = if rollout.recovered.contains(node) { "; no worse after" } else { "" };
             format!("{node}: {}{}{after}", baseline.sentence(), counters.concat())
         }))
     }
@@ -338,7 +338,7 @@ impl World {
             }
             Entry::LeaseExpired { task, grant, .. } => format!("lease of grant {grant} expired: {task}"),
             Entry::Halted { plan, by, reason } => format!("plan {} halted by {by}: {reason}", seq(plan)),
-            Entry::NoWorse { plan, node } => format!("{node} is no worse than before (plan {})", seq(plan)),
+            Entry::Recovered { plan, node } => format!("{node} is no worse than before (plan {})", seq(plan)),
             Entry::Finished { plan } => format!("plan {} finished", seq(plan)),
             Entry::Quarantined { node, version, reason } => format!("quarantined {node} for {version}: {reason}"),
             other => panic!("not a decision: {other:?}"),

@@ -116,7 +116,7 @@ fn durable(sequencer: &Sequencer) -> Vec<(u64, &'static str, Vec<String>, String
         TaskState::Ended { grant, .. } => format!("{} {grant}", state.word()),
     };
     let rollouts = sequencer.rollouts();
-    let health = |r: &RolloutView| format!("{:?} {:?}", r.baselines, r.no_worse);
+    let health = |r: &RolloutView| format!("{:?} {:?}", r.baselines, r.recovered);
     let tasks = |r: &RolloutView| r.tasks.iter().map(|t| task(&t.state)).collect();
     rollouts.iter().map(|r| (r.seq.0, r.state.word(), tasks(r), health(r))).collect()
 }
@@ -169,7 +169,7 @@ impl World {
     pub(super) fn append(&mut self, entry: Entry) -> Result<(), String> {
         match &entry {
             Entry::Halted { .. } => self.summary.halts += 1,
-            Entry::NoWorse { .. } => self.summary.no_worse += 1,
+            Entry::Recovered { .. } => self.summary.recovered += 1,
             Entry::Granted { .. } => self.summary.grants += 1,
             Entry::LeaseExpired { .. } => self.summary.expired_leases += 1,
             Entry::Quarantined { .. } => self.summary.quarantines += 1,

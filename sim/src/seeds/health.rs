@@ -32,7 +32,7 @@ struct Disrupted {
     done: bool,
     /// Since when every report after its disruption was no worse, and the last of them.
     good: Option<(Millis, Millis)>,
-    no_worse: bool,
+    recovered: bool,
 }
 
 impl HealthInvariants {
@@ -94,7 +94,7 @@ impl HealthInvariants {
         }
         self.others_are_well(now, plan, subject).or_else(fail)?;
         let others =
-            self.disrupted.iter().filter(|((of, node), d)| *of == p && node != subject && d.done && !d.no_worse);
+            self.disrupted.iter().filter(|((of, node), d)| *of == p && node != subject && d.done && !d.recovered);
         for ((_, node), other) in others {
             if other.good.is_none_or(|(_, last)| now - last > FRESH) {
                 return fail(format!("{node} is worse than before the plan, or nothing is known of it"));
@@ -104,7 +104,7 @@ impl HealthInvariants {
             }
         }
         if let Some(baseline) = baseline.cloned() {
-            let new = Disrupted { baseline, undisturbed: false, done: false, good: None, no_worse: false };
+            let new = Disrupted { baseline, undisturbed: false, done: false, good: None, recovered: false };
             self.disrupted.insert((p, subject.clone()), new);
         }
         Ok(())
@@ -124,21 +124,21 @@ impl HealthInvariants {
     }
 
     /// The ledger says that a node is no worse for a plan.
-    pub(super) fn no_worse(&mut self, now: Millis, p: usize, soak: Millis, node: &NodeName) -> Result<(), String> {
+    pub(super) fn recovered(&mut self, now: Millis, p: usize, soak: Millis, node: &NodeName) -> Result<(), String> {
         let Some(disrupted) = self.disrupted.get_mut(&(p, node.clone())) else {
             return Err(format!("{node} is called no worse for plan {}, which never disrupted it", p + 1));
         };
         let soaked = disrupted.good.is_some_and(|(since, last)| now - since >= soak && now - last <= FRESH);
-        if !disrupted.done || disrupted.no_worse || !soaked {
+        if !disrupted.done || disrupted.recovered || !soaked {
             return Err(format!("{node} is called no worse for plan {}, but {disrupted:?}", p + 1));
         }
-        disrupted.no_worse = true;
+        disrupted.recovered = true;
         Ok(())
     }
 
     /// A rollout is finished only when nobody is worse for it.
     pub(super) fn finished(&self, p: usize) -> Result<(), String> {
-        let open = self.disrupted.iter().find(|((of, _), d)| *of == p && !d.no_worse);
+        let open = self.disrupted.iter().find(|((of, _), d)| *of == p && !d.recovered);
         open.map_or(Ok(()), |((_, node), _)| Err(format!("plan {} finished, but {node} may be worse for it", p + 1)))
     }
 

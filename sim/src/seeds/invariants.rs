@@ -106,9 +106,9 @@ impl Invariants {
                 self.granted(now, key, *grant, node, machines)?;
                 self.health.granted(now, key.0, &self.plans[key.0].plan, key.1, baseline.as_deref())?;
             }
-            Entry::NoWorse { plan, node } => {
+            Entry::Recovered { plan, node } => {
                 let p = self.by_digest[plan];
-                self.health.no_worse(now, p, self.plans[p].plan.strategy.soak_seconds * 1000, node)?;
+                self.health.recovered(now, p, self.plans[p].plan.strategy.soak_seconds * 1000, node)?;
             }
             Entry::LeaseExpired { plan, task, .. } => {
                 let key = self.key(plan, task);

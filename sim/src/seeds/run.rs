@@ -52,7 +52,7 @@ pub struct Summary {
     pub power_losses: u64,
     pub illnesses: u64,
     /// Nodes that were proved to be no worse after their work.
-    pub no_worse: usize,
+    pub recovered: usize,
 }
 
 #[derive(Debug)]
