@@ -20,6 +20,7 @@ use hostler_plan::{
 
 /// Something that signs documents with one key.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a command has one")]
 pub enum SigningKey {
     /// A private key in this process, decrypted.
     File(Box<ssh_key::PrivateKey>),

@@ -73,11 +73,14 @@ pub(crate) struct NodeRefusal {
     pub document: Option<Digest>,
 }
 
+/// The receipts of a rollout, by task, in the order in which they came.
+type OfRollout = BTreeMap<TaskId, Vec<Arc<Verified<Receipt>>>>;
+
 /// The receipts, by what they are about.
 #[derive(Debug, Default)]
 pub(crate) struct Receipts {
     /// Of the rollouts in memory.
-    by_plan: BTreeMap<Digest, BTreeMap<TaskId, Vec<Arc<Verified<Receipt>>>>>,
+    by_plan: BTreeMap<Digest, OfRollout>,
     /// The newest of each node: number and digest.
     newest: BTreeMap<NodeName, (u64, Digest)>,
     digests: BTreeSet<Digest>,

@@ -12,6 +12,7 @@ use crate::{
 
 /// One thing that the next root says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a person makes a few of them, once")]
 pub enum Change {
     /// A further key counts.
     AddSigner(Signer),
