@@ -1,5 +1,7 @@
 //! The node's certificate with its key, and where to use it.
 
+use std::sync::Arc;
+
 use hostler_plan::{
     id::{Digest, FleetId, NodeName},
     refusal::Refused,
@@ -34,6 +36,28 @@ pub(crate) struct Credentials {
     chain: Vec<Bytes>,
     /// PKCS#8 DER in base64.
     key: Bytes,
+}
+
+/// A new key for a certificate.
+pub(crate) use hostler_executor::keys::new_tls_key;
+
+/// Where the network side keeps its credentials.
+#[derive(Debug, Clone)]
+pub(crate) struct CredentialStore(Arc<Disk>);
+
+/// Why credentials cannot be kept.
+pub(crate) use hostler_executor::disk::DiskError as StoreError;
+
+impl CredentialStore {
+    /// In the node's own directory.
+    pub(crate) fn new(disk: Arc<Disk>) -> Self {
+        Self(disk)
+    }
+
+    /// Replaces what is kept; durable when this returns.
+    pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), StoreError> {
+        credentials.store(&self.0)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

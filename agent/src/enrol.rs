@@ -32,8 +32,8 @@ use crate::credentials::{CertificateError, Credentials, certificate_request, tls
 use hostler_executor::{
     build_time,
     disk::{Disk, DiskError},
-    host::{Host, HostError},
     keys::Keys,
+    protocol::node::{NodeClient, NodeError},
     state_file::{StateFile, StateFileError},
 };
 
@@ -62,7 +62,7 @@ pub enum EnrolError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
-    Host(#[from] HostError),
+    Node(#[from] NodeError),
     #[error("making the enrolment failed: {0}")]
     Make(String),
 }
@@ -117,11 +117,11 @@ pub(crate) async fn enrol(
     node: &NodeName,
     disk: &Arc<Disk>,
     keys: &Keys,
-    host: &Arc<dyn Host>,
+    root_side: &NodeClient,
 ) -> Result<Credentials, EnrolError> {
     let coordinator = Coordinator { address: join.address.clone(), pins: vec![join.ca_pin], time_floor: build_time() };
     let channel = connect(&coordinator, None).await?;
-    let request = request(join, node, keys, &**host)?;
+    let request = request(join, node, keys, root_side).await?;
     let mut client = EnrolmentClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -131,7 +131,8 @@ pub(crate) async fn enrol(
         Some(refused) => EnrolError::Refused(refused),
         None => EnrolError::Answer(status.message().to_owned()),
     })?;
-    let clock = Clock { now: host.now(), synchronised: host.clock_is_synchronised() };
+    let clock = root_side.clock().await?;
+    let clock = Clock { now: clock.now, synchronised: clock.synchronised };
     let (state, credentials) = verify(join, node, keys, clock, answer.into_inner())?;
     keep(disk, &state, &credentials)?;
     Ok(credentials)
@@ -146,22 +147,28 @@ pub(crate) fn forget_join_string(path: &Path) {
     }
 }
 
-fn request(join: &JoinString, node: &NodeName, keys: &Keys, host: &dyn Host) -> Result<EnrolRequest, EnrolError> {
+async fn request(
+    join: &JoinString,
+    node: &NodeName,
+    keys: &Keys,
+    root_side: &NodeClient,
+) -> Result<EnrolRequest, EnrolError> {
     let make = |e: &dyn std::fmt::Display| EnrolError::Make(e.to_string());
     let token_key = ssh_key::PrivateKey::from_openssh(&join.token_key).map_err(|e| make(&e))?;
+    let me = root_side.identity().await?;
     let enrolment = Enrolment {
         document_type: EnrolmentType::V1,
         fleet_id: join.fleet_id.clone(),
         token: join.token.clone(),
         node: node.clone(),
-        key: keys.public(),
-        seal_key: keys.seal_key(),
+        key: me.key,
+        seal_key: me.seal_key,
         tls_key: tls_key_digest(keys.tls()),
-        arch: host.arch(),
-        hardware: host.hardware()?,
-        created: host.now().max(build_time()).whole_seconds(),
+        arch: me.arch,
+        hardware: me.hardware,
+        created: root_side.clock().await?.now.max(build_time()).whole_seconds(),
     };
-    let mut signed = keys.sign(DocumentKind::Enrolment, json::write(&enrolment)).map_err(|e| make(&e))?;
+    let mut signed = root_side.sign(DocumentKind::Enrolment, json::write(&enrolment)).await?;
     let by_token = signature::sign(&token_key, DocumentKind::Enrolment, &signed.bytes).map_err(|e| make(&e))?;
     signed.signatures.push(by_token);
     Ok(EnrolRequest {

@@ -20,11 +20,11 @@ use std::{
 
 use hostler_daemon::{process, say_once::SayOnce};
 use hostler_executor::{
-    Ended, Executor, ExecutorError,
+    Ended, Executor, ExecutorError, answers,
     disk::{Disk, DiskError},
     host::{Host, HostError},
     keys::{Keys, KeysError},
-    protocol,
+    protocol::{self, node::NodeClient},
 };
 use hostler_plan::{
     id::{InvalidId, NodeName},
@@ -32,7 +32,10 @@ use hostler_plan::{
     signature::PublicKey,
 };
 
-use self::{credentials::Credentials, link::Link};
+use self::{
+    credentials::{CredentialStore, Credentials},
+    link::Link,
+};
 pub use self::{
     enrol::EnrolError,
     settings::{Settings, SettingsError},
@@ -124,19 +127,20 @@ pub async fn run(
     let disk = Arc::new(Disk::open(&settings.state_dir)?);
     let enrolled = enrol::enrolled(&disk)?;
     let keys = Arc::new(Keys::load_or_make(&disk, enrolled.is_some())?);
+    let node = answers::start(host.clone(), keys.clone()).map_err(AgentError::Thread)?;
     if let Some(address) = settings.metrics_listen {
-        let host = host.clone();
-        beside.spawn(metrics::serve(address, move || host.read_facts(host.now())));
+        let node = node.clone();
+        beside.spawn(metrics::serve(address, move || node.facts_blocking().ok()));
     }
     // A node that waits for its join string is up and running.
     process::ready();
     let credentials = match enrolled {
         Some(credentials) => credentials,
         None => {
-            let node = node_name(&settings, &*host)?;
-            tracing::info!("{node} is not enrolled; its key is {}", keys.public().fingerprint());
+            let name = node_name(&settings, &*host)?;
+            tracing::info!("{name} is not enrolled; its key is {}", keys.public().fingerprint());
             tokio::select! {
-                credentials = enrol_once(&settings, &node, &disk, &keys, &host) => credentials,
+                credentials = enrol_once(&settings, &name, &disk, &keys, &node) => credentials,
                 () = &mut shutdown => return Ok(Exit::Shutdown),
             }
         }
@@ -146,15 +150,14 @@ pub async fn run(
     let status = Arc::new(protocol::ExecutorStatus::default());
     let (sender, receiver) = protocol::queue();
     let waker = receiver.waker.clone();
-    let link = Link { disk, keys, host, status, sender, report_interval: settings.report_interval };
-    let executor = Executor::open(
-        link.disk.clone(),
-        link.keys.clone(),
-        credentials.node.clone(),
-        link.host.clone(),
-        link.status.clone(),
-        receiver,
-    );
+    let link = Link {
+        credentials: CredentialStore::new(disk.clone()),
+        node,
+        status,
+        sender,
+        report_interval: settings.report_interval,
+    };
+    let executor = Executor::open(disk, keys, credentials.node.clone(), host, link.status.clone(), receiver);
     let executor = match executor {
         Ok(executor) => executor,
         Err(ExecutorError::Refused(refused)) if refused.refusal == Refusal::DamagedState => {
@@ -243,12 +246,12 @@ async fn enrol_once(
     node: &NodeName,
     disk: &Arc<Disk>,
     keys: &Keys,
-    host: &Arc<dyn Host>,
+    root_side: &NodeClient,
 ) -> Credentials {
     let mut said = SayOnce::default();
     loop {
         let (text, wait) = match enrol::find_join_string(&settings.join_files) {
-            Ok(Some((path, join))) => match enrol::enrol(&join, node, disk, keys, host).await {
+            Ok(Some((path, join))) => match enrol::enrol(&join, node, disk, keys, root_side).await {
                 Ok(credentials) => {
                     enrol::forget_join_string(&path);
                     return credentials;

@@ -15,21 +15,17 @@ use hostler_plan::timestamp::Timestamp;
 use hostler_proto::tls::{ConnectError, Coordinator, connect};
 
 use self::{backoff::Backoff, session::SessionEnd};
-use crate::credentials::Credentials;
-use hostler_executor::{
-    build_time,
-    disk::{Disk, DiskError},
-    host::Host,
-    keys::Keys,
-    protocol::{ExecutorStatus, RequestSender},
+use crate::credentials::{CredentialStore, Credentials, StoreError};
+use hostler_executor::protocol::{
+    ExecutorStatus, RequestSender, build_time,
+    node::{NodeClient, NodeError},
 };
 
 /// Everything that the network side uses.
 #[derive(Clone)]
 pub(crate) struct Link {
-    pub disk: Arc<Disk>,
-    pub keys: Arc<Keys>,
-    pub host: Arc<dyn Host>,
+    pub credentials: CredentialStore,
+    pub node: NodeClient,
     pub status: Arc<ExecutorStatus>,
     pub sender: RequestSender,
     pub report_interval: Duration,
@@ -51,7 +47,9 @@ pub(crate) enum LinkError {
     #[error("the coordinator did not take a message for {0} s")]
     Stuck(u64),
     #[error(transparent)]
-    Disk(#[from] DiskError),
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
     #[error(transparent)]
     Certificate(#[from] crate::credentials::CertificateError),
     #[error("renewing the certificate failed: {0}")]
@@ -84,7 +82,8 @@ impl Link {
     }
 
     async fn once(&self, credentials: &mut Credentials) -> Result<SessionEnd, LinkError> {
-        if credentials.expires().is_none_or(|expires| self.host.now() >= expires) {
+        let now = self.node.clock().await?.now;
+        if credentials.expires().is_none_or(|expires| now >= expires) {
             tracing::info!("the certificate has run out; asking for a new one with the node's own key");
             *credentials = renew::with_node_key(self, credentials).await?;
         }

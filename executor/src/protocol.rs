@@ -4,6 +4,8 @@
 //! are not acknowledged, the last refusals. The executor never waits for the network side, and nothing in the status
 //! grows without end.
 
+pub mod node;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -16,10 +18,16 @@ use hostler_plan::{
     document::Signed,
     id::{Digest, TaskId},
     refusal::Refused,
+    timestamp::Timestamp,
 };
 use tokio::sync::Notify;
 
 use crate::host::Waker;
+
+/// When this program was built. A clock that shows less is wrong.
+pub fn build_time() -> Timestamp {
+    Timestamp::from_unix_seconds(env!("HOSTLER_BUILD_SECONDS").parse().unwrap_or(0))
+}
 
 /// Requests that wait while a task runs; the coordinator sends fewer.
 const MAX_REQUESTS: usize = 64;

@@ -14,8 +14,8 @@ use hostler_proto::{
 use tonic::transport::Channel;
 
 use super::{Link, LinkError};
-use crate::credentials::{Credentials, certificate_request};
-use hostler_executor::{keys::new_tls_key, protocol::Request};
+use crate::credentials::{Credentials, certificate_request, new_tls_key};
+use hostler_executor::protocol::Request;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
@@ -50,8 +50,9 @@ pub(super) async fn with_node_key(link: &Link, credentials: &Credentials) -> Res
     let key = new_tls_key().map_err(|e| failed(&e))?;
     let certificate_request = certificate_request(&key).map_err(|e| failed(&e))?;
     let signed: Signed = link
-        .keys
+        .node
         .sign(DocumentKind::Login, [nonce.as_slice(), &certificate_request].concat())
+        .await
         .map_err(|e| failed(&e))?;
     let signature = signed.signatures.into_iter().next().unwrap_or_default();
     let answer = client.renew(RenewRequest { node, nonce, certificate_request, signature });
@@ -69,7 +70,7 @@ fn take(link: &Link, old: &Credentials, key: &rcgen::KeyPair, answer: EnrolRespo
         (old.enrolment_address.clone(), agent_address),
         hostler_plan::timestamp::Timestamp::from_unix_seconds(answer.renew_after),
     )?;
-    new.store(&link.disk)?;
+    link.credentials.replace(&new)?;
     if let Some(trust) = answer.trust {
         let request = Request::Trust {
             roots: trust.roots.into_iter().map(Signed::from).collect(),

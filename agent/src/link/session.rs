@@ -29,10 +29,9 @@ use tonic::{Streaming, transport::Channel};
 
 use super::{Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
 use crate::credentials::Credentials;
-use hostler_executor::{
-    host::Node,
-    protocol::{self, Fetch, Grant, Request},
-    reports::{Report, Reports},
+use hostler_executor::protocol::{
+    self, Fetch, Grant, Request,
+    node::{self, Conditions, Report},
 };
 
 /// Messages on their way out; a coordinator that takes none is not there.
@@ -115,13 +114,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
 }
 
 async fn hello(link: &Link) -> Result<Hello, LinkError> {
-    let host = link.host.clone();
-    let boot_id = tokio::task::spawn_blocking(move || host.boot_id()).await;
-    let boot_id = match boot_id {
-        Ok(Ok(id)) => id.to_string(),
-        Ok(Err(error)) => return Err(LinkError::Ended(error.to_string())),
-        Err(error) => return Err(LinkError::Ended(error.to_string())),
-    };
+    let boot_id = link.node.boot_id().await?.to_string();
     let status = link.status.content();
     let holding = &status.holding;
     Ok(Hello {
@@ -146,7 +139,7 @@ impl Session<'_> {
         mut inbound: Streaming<ToAgent>,
         credentials: &mut Credentials,
     ) -> Result<SessionEnd, LinkError> {
-        let mut reports = Reports::every(self.report_interval, self.link.host.clone());
+        let mut reports = self.link.node.reports(self.report_interval);
         let mut conditions = ticks(CONDITIONS_INTERVAL);
         let mut lease = ticks(SHORTEST_RENEWAL);
         let renew_at = renewal_time(credentials);
@@ -159,7 +152,7 @@ impl Session<'_> {
                         let interval = self.report_interval;
                         self.receive(message).await?;
                         if self.report_interval != interval {
-                            reports = Reports::every(self.report_interval, self.link.host.clone());
+                            reports = self.link.node.reports(self.report_interval);
                         }
                     }
                     // A message of a later version.
@@ -180,9 +173,10 @@ impl Session<'_> {
                     }
                 }
                 report = reports.next() => {
+                    let now = report.now;
                     self.report(report).await?;
                     // The clock can jump, so it is looked at; nobody is woken for it alone.
-                    if self.link.host.now() >= renew_at {
+                    if now >= renew_at {
                         match renew::in_time(self.link, credentials, &mut self.client).await {
                             Ok(new) => {
                                 *credentials = new;
@@ -324,7 +318,7 @@ impl Session<'_> {
         self.may_serve |= report.serves;
         self.report_facts(&report.reading).await?;
         if self.idle.has_run_out(Instant::now()) {
-            self.link.host.on_idle();
+            self.link.node.idle();
         }
         Ok(())
     }
@@ -338,11 +332,10 @@ impl Session<'_> {
     }
 
     async fn report_conditions(&mut self) -> Result<(), LinkError> {
-        let host = self.link.host.clone();
-        let nodes = tokio::task::spawn_blocking(move || host.cluster().map(|cluster| cluster.nodes())).await;
-        self.may_serve = !matches!(nodes, Ok(None));
-        let Ok(Some(Ok(nodes))) = nodes else { return Ok(()) };
-        let nodes: Vec<NodeCondition> = nodes.iter().map(condition).collect();
+        let conditions = self.link.node.conditions().await?;
+        self.may_serve = conditions != Conditions::NoServer;
+        let Conditions::Nodes(nodes) = conditions else { return Ok(()) };
+        let nodes: Vec<NodeCondition> = nodes.into_iter().map(condition).collect();
         let fresh = |(old, at): &(Vec<NodeCondition>, Instant)| *old == nodes && at.elapsed() < CONDITIONS_REPEAT;
         if self.conditions.as_ref().is_some_and(fresh) {
             return Ok(());
@@ -397,11 +390,11 @@ fn progress_message(progress: protocol::Progress) -> Progress {
     }
 }
 
-fn condition(node: &Node) -> NodeCondition {
+fn condition(node: node::NodeCondition) -> NodeCondition {
     NodeCondition {
-        node: node.name.clone(),
-        ready: node.ready == hostler_executor::host::NodeReady::Ready,
-        cordon: node.cordoned_by().map(|owner| Cordon { owner, reason: None }.into()),
-        version: node.version.clone(),
+        node: node.name,
+        ready: node.ready,
+        cordon: node.cordoned_by.map(|owner| Cordon { owner, reason: None }.into()),
+        version: node.version,
     }
 }
