@@ -1,7 +1,7 @@
 //! Answers the network side's questions about its node, and reports facts at an interval, on one thread.
 //!
-//! The thread sleeps and not the link: a long timer of the link's runtime is sorted into ever finer parts of its wheel, and
-//! each time the thread wakes up for nothing. That made most of an idle agent's context switches.
+//! The thread sleeps and not the link: a long timer of the link's runtime is sorted into ever finer parts of its wheel,
+//! and each time the thread wakes up for nothing. That made most of an idle agent's context switches.
 
 use std::{
     io,

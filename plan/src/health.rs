@@ -1,8 +1,8 @@
 //! Verdicts over facts: which reading of a node means ok, degraded or critical, since when, and what to do about it.
 //!
-//! [`HealthEvaluator`] takes one node's readings one after the other and keeps what a single reading cannot tell: how long
-//! something lasts, how fast a counter grows, what was so when this boot began. It has no clock and reads no file; the
-//! time comes in with the reading. Unknown is never healthy: a required rule whose fact is missing makes the node
+//! [`HealthEvaluator`] takes one node's readings one after the other and keeps what a single reading cannot tell: how
+//! long something lasts, how fast a counter grows, what was so when this boot began. It has no clock and reads no file;
+//! the time comes in with the reading. Unknown is never healthy: a required rule whose fact is missing makes the node
 //! `unknown`, an optional one is noted and nothing more.
 
 mod condition;

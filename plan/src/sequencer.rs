@@ -150,8 +150,9 @@ impl Sequencer {
 
     /// What to append to the ledger now, in this order; empty when there is nothing. Changes nothing but the start
     /// of listening, so it returns the same again until the entries are applied. Call again after applying them.
-    /// They are [`Entry::Granted`], [`Entry::LeaseExpired`], [`Entry::Recovered`], [`Entry::Halted`], [`Entry::Finished`]
-    /// and [`Entry::Quarantined`]; none has an effect before it was appended to the ledger and applied.
+    /// They are [`Entry::Granted`], [`Entry::LeaseExpired`], [`Entry::Recovered`], [`Entry::Halted`],
+    /// [`Entry::Finished`] and [`Entry::Quarantined`]; none has an effect before it was appended to the ledger and
+    /// applied.
     pub fn decide(&mut self, now: Timestamp) -> Vec<Entry> {
         self.listening_since.get_or_insert(now);
         decide::decide(self, now)

@@ -1,5 +1,5 @@
-//! What the network side asks of its node beside the work: questions whose answers own all that they hold, so that another
-//! process can ask them too.
+//! What the network side asks of its node beside the work: questions whose answers own all that they hold, so that
+//! another process can ask them too.
 
 use std::{
     sync::mpsc::{SyncSender, TrySendError},
