@@ -14,8 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hostler_plan::fact::Reading;
-
 use crate::{
     host::{Host, Node, NodeReady},
     keys::Keys,
@@ -55,11 +53,14 @@ impl Answers {
                 Some(reports) => questions.recv_timeout(reports.next.saturating_duration_since(Instant::now())),
                 None => questions.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            match question {
-                Ok(question) => self.answer(question),
-                Err(RecvTimeoutError::Timeout) => self.report(),
-                Err(RecvTimeoutError::Disconnected) => return,
+            if question.as_ref().is_err_and(|end| *end == RecvTimeoutError::Disconnected) {
+                return;
             }
+            // What panics costs one answer or one report: who asked hears of it, and the next question is answered.
+            let _ = catch_unwind(AssertUnwindSafe(|| match question {
+                Ok(question) => self.answer(question),
+                Err(_) => self.report(),
+            }));
         }
     }
 
@@ -82,9 +83,7 @@ impl Answers {
                 let _ = reply.send(NodeClock { now: host.now(), synchronised: host.clock_is_synchronised() });
             }
             Question::Facts(reply) => {
-                if let Some(reading) = self.read() {
-                    let _ = reply.send(reading);
-                }
+                let _ = reply.send(host.read_facts(host.now()));
             }
             Question::Reports { every, to } => {
                 self.reports = Some(Subscription { every, to, next: Instant::now() });
@@ -97,23 +96,19 @@ impl Answers {
         }
     }
 
-    /// A reader that panics costs a report and nothing else.
-    fn read(&self) -> Option<Reading> {
-        catch_unwind(AssertUnwindSafe(|| self.host.read_facts(self.host.now()))).ok()
-    }
-
     fn report(&mut self) {
-        let report =
-            self.read().map(|reading| Report { reading, now: self.host.now(), serves: self.host.cluster().is_some() });
         let Some(reports) = &mut self.reports else { return };
-        if let Some(report) = report {
-            // One that was not taken yet is as good as the next.
-            let _ = reports.to.try_send(report);
-        }
-        reports.next = Instant::now() + reports.every;
         if reports.to.is_closed() {
             self.reports = None;
+            return;
         }
+        // Before the reading: one that panics is not tried again at once.
+        reports.next = Instant::now() + reports.every;
+        let (host, now) = (&self.host, self.host.now());
+        let report = Report { reading: host.read_facts(now), now: host.now(), serves: host.cluster().is_some() };
+        // One that was not taken yet is as good as the next.
+        let _ = reports.to.try_send(report);
+        reports.next = Instant::now() + reports.every;
     }
 
     /// An API server may take long to answer, and nothing else waits for it.
@@ -125,11 +120,13 @@ impl Answers {
                 let host = self.host.clone();
                 let answer = move || {
                     for reply in replies {
-                        let _ = reply.send(conditions(&*host));
+                        let found = catch_unwind(AssertUnwindSafe(|| conditions(&*host)));
+                        let _ = reply.send(found.unwrap_or(Conditions::Silent));
                     }
                 };
                 if let Err(error) = thread::Builder::new().name("conditions".into()).spawn(answer) {
                     tracing::warn!("starting the thread that asks the API server failed: {error}; trying again");
+                    let _ = reply.send(Conditions::Silent);
                     return;
                 }
                 let result = asked.send(reply);
@@ -138,7 +135,7 @@ impl Answers {
             }
         };
         if asked.is_err() {
-            // It panicked; the next question starts another one.
+            // It is gone; the next question starts another one.
             self.conditions = None;
         }
     }
@@ -166,7 +163,10 @@ mod tests {
     use std::sync::Weak;
 
     use super::*;
-    use crate::{disk::Disk, testing::Machine};
+    use crate::{
+        disk::Disk,
+        testing::{Machine, TestCluster},
+    };
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -215,5 +215,25 @@ mod tests {
         }
         assert_eq!(client.conditions().await, Ok(Conditions::NoServer));
         assert_eq!(client.clock().await.unwrap().now, machine.inner().now);
+    }
+
+    #[tokio::test]
+    async fn what_panics_costs_one_answer_and_no_connection() {
+        let mut machine = Machine::new(crate::build_time());
+        machine = machine.with_cluster(TestCluster::new(crate::build_time(), &["w1"]));
+        let machine = Arc::new(machine);
+        let client = client(&machine);
+        machine.inner().breaks = true;
+        assert_eq!(client.boot_id().await, Err(NodeError::Gone), "the panic is this question's answer");
+        assert_eq!(client.boot_id().await.unwrap().as_str(), "b1");
+        let mut reports = client.reports(Duration::from_millis(1));
+        reports.next().await;
+        machine.inner().breaks = true;
+        for _ in 0..3 {
+            assert!(reports.next().await.serves, "a reader that panicked cost its own report");
+        }
+        machine.cluster.as_ref().unwrap().state().breaks = true;
+        assert_eq!(client.conditions().await, Ok(Conditions::Silent));
+        assert!(matches!(client.conditions().await, Ok(Conditions::Nodes(nodes)) if nodes.len() == 1));
     }
 }

@@ -36,7 +36,7 @@ pub enum DiskError {
 #[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
-    /// StoredState for as long as the process lives, unless this is the directory of another one.
+    /// Held for as long as the process lives, unless this is the directory of another one.
     _lock: Option<FolderLock>,
     #[cfg(test)]
     pub crash: crash::CrashPoints,

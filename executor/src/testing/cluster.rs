@@ -34,6 +34,8 @@ pub(crate) struct State {
     /// The fewest Ready pods that any controller had, by name.
     pub fewest_ready: BTreeMap<String, usize>,
     pub silent: bool,
+    /// The next look at the nodes panics.
+    pub breaks: bool,
     /// Seconds until a replacement is Ready.
     pub start_seconds: u64,
     ready_at: BTreeMap<String, Timestamp>,
@@ -95,6 +97,7 @@ impl TestCluster {
             evicted: vec![],
             fewest_ready: BTreeMap::new(),
             silent: false,
+            breaks: false,
             start_seconds: 5,
             ready_at: BTreeMap::new(),
             version: 1,
@@ -215,7 +218,11 @@ fn is_of(pod: &Pod, owner: &str) -> bool {
 
 impl Cluster for TestCluster {
     fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
-        let state = self.state();
+        let mut state = self.state();
+        if std::mem::take(&mut state.breaks) {
+            // Unwinds without a message: a test wants it.
+            std::panic::resume_unwind(Box::new("breaks"));
+        }
         if state.silent {
             return Err(ClusterError::Silent("connection refused".into()));
         }

@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub ends_in_package: Option<RequestSender>,
     /// The share of the root file system that is in use; none is not known.
     pub disk_used: Option<f64>,
+    /// The next reading of it panics.
+    pub breaks: bool,
     /// Every change, in order: what must not happen twice.
     pub acts: Vec<String>,
 }
@@ -70,6 +72,7 @@ impl Machine {
                 restart_fails: false,
                 ends_in_package: None,
                 disk_used: Some(0.5),
+                breaks: false,
                 acts: Vec::new(),
             }),
             cluster: None,
@@ -79,6 +82,13 @@ impl Machine {
     pub(crate) fn with_cluster(mut self, cluster: TestCluster) -> Self {
         self.cluster = Some(cluster);
         self
+    }
+
+    fn break_once(&self) {
+        if std::mem::take(&mut self.inner().breaks) {
+            // Unwinds without a message: a test wants it.
+            std::panic::resume_unwind(Box::new("breaks"));
+        }
     }
 
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -110,6 +120,7 @@ impl Host for Machine {
         Arch::X86_64
     }
     fn boot_id(&self) -> Result<BootId, HostError> {
+        self.break_once();
         Ok(BootId::new(format!("b{}", self.inner().boot)).unwrap())
     }
     fn now(&self) -> Timestamp {
@@ -128,6 +139,7 @@ impl Host for Machine {
         }
     }
     fn read_facts(&self, now: Timestamp) -> Reading {
+        self.break_once();
         let mut reading = Reading::new(now.unix_milliseconds());
         let disk = [("device", "/dev/sda1"), ("mountpoint", "/"), ("fstype", "ext4")];
         if let Some(used) = self.inner().disk_used {
