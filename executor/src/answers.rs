@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hostler_plan::document::{DocumentKind, Signed};
+
 use crate::{
     host::{Host, Node, NodeReady},
     keys::Keys,
@@ -90,9 +92,27 @@ impl Answers {
             }
             Question::Conditions(reply) => self.ask_cluster(reply),
             Question::Sign { kind, bytes, reply } => {
-                let _ = reply.send(self.keys.sign(kind, bytes).map_err(|e| failed(&e)));
+                let _ = reply.send(self.sign(kind, bytes));
             }
             Question::Idle => host.on_idle(),
+        }
+    }
+
+    /// Signs what the network side says in this node's name: who it is, and a login. A receipt says what was done, and
+    /// that is for the executor alone to sign.
+    fn sign(&self, kind: DocumentKind, bytes: Vec<u8>) -> Result<Signed, NodeError> {
+        match kind {
+            DocumentKind::Enrolment | DocumentKind::Login => {
+                self.keys.sign(kind, bytes).map_err(|e| NodeError::Failed(e.to_string()))
+            }
+            DocumentKind::Root
+            | DocumentKind::Admission
+            | DocumentKind::Roster
+            | DocumentKind::Plan
+            | DocumentKind::Receipt => Err(NodeError::Failed(format!(
+                "expected an enrolment or a login to sign for the network side, found a {}",
+                kind.noun()
+            ))),
         }
     }
 
@@ -235,5 +255,24 @@ mod tests {
         machine.cluster.as_ref().unwrap().state().breaks = true;
         assert_eq!(client.conditions().await, Ok(Conditions::Silent));
         assert!(matches!(client.conditions().await, Ok(Conditions::Nodes(nodes)) if nodes.len() == 1));
+    }
+
+    #[tokio::test]
+    async fn the_network_side_gets_no_receipt_signed() {
+        let client = client(&machine());
+        for kind in [DocumentKind::Enrolment, DocumentKind::Login] {
+            let signed = client.sign(kind, b"who I am".to_vec()).await.unwrap();
+            assert_eq!((signed.bytes.as_slice(), signed.signatures.len()), (&b"who I am"[..], 1));
+        }
+        for kind in [
+            DocumentKind::Receipt,
+            DocumentKind::Plan,
+            DocumentKind::Root,
+            DocumentKind::Roster,
+            DocumentKind::Admission,
+        ] {
+            let answer = client.sign(kind, b"what was done".to_vec()).await;
+            assert!(matches!(&answer, Err(NodeError::Failed(why)) if why.contains(kind.noun())), "{answer:?}");
+        }
     }
 }
