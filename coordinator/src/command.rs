@@ -10,8 +10,9 @@ use hostler_daemon::{
 
 use crate::{Listeners, RunError, Settings, SettingsError, recover, run};
 
-/// Threads for exports of the ledger, which wait for slow readers: as many as there are admins at a time.
-const BLOCKING_THREADS: usize = crate::limits::ADMIN_CONNECTIONS;
+/// Threads for calls that block, there only while they are used. Exports of the ledger wait for slow readers, and the
+/// nodes' artifacts are read by the same threads: more than one address can hold with all its connections' exports.
+const BLOCKING_THREADS: usize = 512;
 
 /// Keeps the signed documents of a fleet, sequences work over its nodes, and always says why it waits.
 #[derive(Debug, Parser)]
