@@ -20,7 +20,7 @@ use crate::{
     host::{Host, Node, NodeReady},
     keys::Keys,
     protocol::node::{
-        Conditions, MAX_QUESTIONS, NodeClient, NodeClock, NodeCondition, NodeError, NodeIdentity, Question, Reply,
+        Conditions, MAX_QUESTIONS, MachineIdentity, NodeClient, NodeClock, NodeCondition, NodeError, Question, Reply,
         Report,
     },
 };
@@ -72,7 +72,7 @@ impl Answers {
         let failed = |error: &dyn std::fmt::Display| NodeError::Failed(error.to_string());
         match question {
             Question::Identity(reply) => {
-                let identity = host.hardware().map_err(|e| failed(&e)).map(|hardware| NodeIdentity {
+                let identity = host.hardware().map_err(|e| failed(&e)).map(|hardware| MachineIdentity {
                     key: self.keys.public(),
                     seal_key: self.keys.seal_key(),
                     arch: host.arch(),

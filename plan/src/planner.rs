@@ -17,7 +17,7 @@ mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use intent::{Intent, Inventory, NodeState, Numbering, Quarantined, RunningPlan, Selection};
+pub use intent::{Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection};
 pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 

@@ -26,7 +26,7 @@ pub type Reply<T> = oneshot::Sender<T>;
 #[derive(Debug)]
 pub enum Question {
     /// Who this node is.
-    Identity(Reply<Result<NodeIdentity, NodeError>>),
+    Identity(Reply<Result<MachineIdentity, NodeError>>),
     /// The kernel's boot id.
     BootId(Reply<Result<BootId, NodeError>>),
     /// What the node's clock shows.
@@ -43,9 +43,9 @@ pub enum Question {
     Idle,
 }
 
-/// Who a node is.
+/// Which machine a node is: what it enrols with.
 #[derive(Debug, Clone)]
-pub struct NodeIdentity {
+pub struct MachineIdentity {
     /// Its signing key.
     pub key: PublicKey,
     /// Its sealing key, as documents write it.
@@ -112,7 +112,7 @@ impl NodeClient {
     }
 
     /// Who this node is.
-    pub async fn identity(&self) -> Result<NodeIdentity, NodeError> {
+    pub async fn identity(&self) -> Result<MachineIdentity, NodeError> {
         self.ask(Question::Identity).await?
     }
 

@@ -66,7 +66,7 @@ pub enum Quarantined {
 /// The fleet as it is, seen by the coordinator.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Inventory {
-    pub nodes: BTreeMap<NodeName, NodeState>,
+    pub nodes: BTreeMap<NodeName, InventoryNode>,
     pub quarantines: Vec<Quarantine>,
     /// Every rollout that is not over.
     pub running: Vec<RunningPlan>,
@@ -79,7 +79,7 @@ impl Inventory {
         let node = |(node, (connected, condition))| {
             let hold = holds.get(&node).cloned();
             let verdicts = sequencer.verdicts(&node, now);
-            (node, NodeState { connected, condition, hold, verdicts })
+            (node, InventoryNode { connected, condition, hold, verdicts })
         };
         let running = sequencer.rollouts().into_iter().filter(|r| !r.state.is_over()).map(|r| RunningPlan {
             plan: PlanRef { seq: r.seq, digest: r.plan },
@@ -94,9 +94,9 @@ impl Inventory {
     }
 }
 
-/// A node as it is.
+/// A node as it is, seen by the coordinator.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NodeState {
+pub struct InventoryNode {
     pub connected: bool,
     pub condition: Condition,
     /// Set while Hostler keeps it out of service.

@@ -11,14 +11,14 @@ use crate::{
     step::ClusterRole,
 };
 
-use super::{Draft, NodeState, Obstacle, Request, Selection};
+use super::{Draft, InventoryNode, Obstacle, Request, Selection};
 
 /// The state of a node that nobody ever saw.
-const UNSEEN: &NodeState =
-    &NodeState { connected: false, condition: Condition::UNKNOWN, hold: None, verdicts: Vec::new() };
+const UNSEEN: &InventoryNode =
+    &InventoryNode { connected: false, condition: Condition::UNKNOWN, hold: None, verdicts: Vec::new() };
 
 impl Request<'_> {
-    pub(super) fn state(&self, node: &NodeName) -> &NodeState {
+    pub(super) fn state(&self, node: &NodeName) -> &InventoryNode {
         self.inventory.nodes.get(node).unwrap_or(UNSEEN)
     }
 
@@ -127,7 +127,7 @@ pub(super) fn workable(request: Request<'_>, draft: &mut Draft, selection: &Sele
 }
 
 /// Why a node stays as it is unless it is named: a person has it out of service.
-fn out_of_service(state: &NodeState, named: bool) -> Option<String> {
+fn out_of_service(state: &InventoryNode, named: bool) -> Option<String> {
     if named {
         return None;
     }

@@ -3,7 +3,7 @@
 use hostler_plan::{
     document::PlanRef,
     id::{NodeName, Seq},
-    planner::{Inventory, NodeState, RunningPlan},
+    planner::{Inventory, InventoryNode, RunningPlan},
     sequencer::{Condition, Hold, Quarantine},
 };
 
@@ -30,8 +30,8 @@ impl TryFrom<v1::InventoryReply> for Inventory {
     }
 }
 
-fn node_to_wire((name, state): (NodeName, NodeState)) -> v1::InventoryNode {
-    let NodeState { connected, condition, hold, verdicts } = state;
+fn node_to_wire((name, state): (NodeName, InventoryNode)) -> v1::InventoryNode {
+    let InventoryNode { connected, condition, hold, verdicts } = state;
     v1::InventoryNode {
         name: name.to_string(),
         connected,
@@ -43,13 +43,13 @@ fn node_to_wire((name, state): (NodeName, NodeState)) -> v1::InventoryNode {
     }
 }
 
-fn node_from_wire(node: v1::InventoryNode) -> Result<(NodeName, NodeState), UnreadableMessage> {
+fn node_from_wire(node: v1::InventoryNode) -> Result<(NodeName, InventoryNode), UnreadableMessage> {
     let condition = Condition {
         standing: node.standing().try_into()?,
         cordon: node.cordon.map(TryInto::try_into).transpose()?,
         version: node.version.map(|v| id("a version of Kubernetes", &v)).transpose()?,
     };
-    let state = NodeState {
+    let state = InventoryNode {
         connected: node.connected,
         condition,
         hold: node.hold.map(TryInto::try_into).transpose()?,
