@@ -1,8 +1,8 @@
 //! hostler-agent: enrols a node, reports its facts and performs signed plans.
 //!
 //! The network side (the link) carries bytes; the executor verifies every document itself from its exact bytes and is
-//! the only one who acts, through the [`Host`] it was given. They share a process and talk through a small typed
-//! interface.
+//! the only one who acts, through the [`Host`] it was given. They share a process and talk through
+//! `hostler_executor::protocol`.
 
 pub mod command;
 mod credentials;
@@ -17,6 +17,8 @@ use std::{
     sync::{Arc, mpsc},
     time::Duration,
 };
+
+use tokio::sync::oneshot;
 
 use hostler_daemon::{process, say_once::SayOnce};
 use hostler_executor::{
@@ -166,16 +168,7 @@ pub async fn run(
         }
         Err(error) => return Err(error.into()),
     };
-    let (ended_sender, mut ended) = tokio::sync::oneshot::channel();
-    let (done_sender, done) = mpsc::channel::<()>();
-    std::thread::Builder::new()
-        .name("executor".into())
-        .spawn(move || {
-            let _done = done_sender;
-            // Nobody listens any more when the agent was shut down first.
-            let _ = ended_sender.send(executor.run());
-        })
-        .map_err(AgentError::Thread)?;
+    let ExecutorThread { mut ended, done } = ExecutorThread::start(executor)?;
     let result = tokio::select! {
         () = link.run(credentials) => Ok(Exit::Shutdown),
         () = &mut shutdown => Ok(Exit::Shutdown),
@@ -190,6 +183,30 @@ pub async fn run(
     waker.notify();
     let _ = tokio::task::spawn_blocking(move || done.recv_timeout(EXECUTOR_LIMIT)).await;
     result
+}
+
+/// The executor at work. It is a plain thread: what it does to a machine is sequential.
+struct ExecutorThread {
+    /// How it ended.
+    ended: oneshot::Receiver<Result<Ended, ExecutorError>>,
+    /// Closed when the thread has left, which may be later.
+    done: mpsc::Receiver<()>,
+}
+
+impl ExecutorThread {
+    fn start(executor: Executor) -> Result<Self, AgentError> {
+        let (ended_sender, ended) = oneshot::channel();
+        let (done_sender, done) = mpsc::channel::<()>();
+        std::thread::Builder::new()
+            .name("executor".into())
+            .spawn(move || {
+                let _done = done_sender;
+                // Nobody listens any more when the agent was shut down first.
+                let _ = ended_sender.send(executor.run());
+            })
+            .map_err(AgentError::Thread)?;
+        Ok(Self { ended, done })
+    }
 }
 
 /// What a node with damaged state does until a person helps it: it stays in sight with its facts, refuses whatever it
