@@ -78,11 +78,11 @@ impl Settings {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     ) -> Result<Self, SettingsError> {
-        PLACES.read(file, environment).and_then(settle)
+        PLACES.read(file, environment).and_then(validate)
     }
 }
 
-fn settle(written: Written<Keys>) -> Result<Settings, SettingsError> {
+fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
     let keys = &written.values;
     let address = |key, text: &Option<String>, default: u16| match text {
         None => Ok(SocketAddr::from(([0, 0, 0, 0], default))),

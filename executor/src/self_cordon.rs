@@ -2,7 +2,7 @@
 //!
 //! An admin allows it in the root's policy; the node judges its own facts, with the usual thresholds, so that nobody in
 //! between can lie about them. The truth is the note at the node in the cluster. On the disk there is only a mark that
-//! an own cordon may stand, so that a policy that was switched off while the agent was down is still followed.
+//! a self cordon may stand, so that a policy that was switched off while the agent was down is still followed.
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ pub(crate) struct SelfCordonReconciler {
     evaluator: Option<Evaluator>,
     /// The desired state that the cluster was seen to fulfil: nothing is asked while it stays. True is a cordon.
     settled: Option<bool>,
-    /// Whether an own cordon may stand, now or from an earlier process.
+    /// Whether a self cordon may stand, now or from an earlier process.
     may_stand: bool,
     next: Option<Instant>,
     /// When the first look was. Holds are counted from there, because the machine's clock may step.
@@ -73,7 +73,7 @@ enum Round {
 }
 
 impl SelfCordonReconciler {
-    /// After a start, whatever stands at the node is looked at once where an own cordon may stand.
+    /// After a start, whatever stands at the node is looked at once where a self cordon may stand.
     pub(crate) fn open(disk: &Disk) -> Self {
         // A mark that cannot be read counts as one: a look too many does no harm.
         let may_stand = !matches!(disk.read(MARK, 4096), Ok(None));

@@ -2,7 +2,7 @@
 //!
 //! Nothing in this crate reads a file, a clock, the environment or a random source: bytes and `now` come in,
 //! values and deadlines go out. That is what lets thousands of nodes be simulated from one seed, and what lets
-//! the same code judge a document in the coordinator, on a node and on an auditor's desk.
+//! the same code judge a document in the coordinator, on a node and on an auditor's machine.
 
 pub mod distribution;
 pub mod document;

@@ -26,12 +26,12 @@ use crate::{
 #[derive(Debug)]
 pub struct SimHost {
     machine: NodeName,
-    door: Door,
+    access: Access,
     arch: Arch,
 }
 
 #[derive(Debug)]
-enum Door {
+enum Access {
     /// The world is in this process.
     Here(SharedWorld),
     /// The world is behind a socket.
@@ -41,7 +41,7 @@ enum Door {
 impl SimHost {
     /// A machine of a world in this process.
     pub fn here(world: SharedWorld, machine: NodeName) -> Result<Self, HostError> {
-        Self::new(machine, Door::Here(world))
+        Self::new(machine, Access::Here(world))
     }
 
     /// A machine of the world behind a socket.
@@ -51,27 +51,27 @@ impl SimHost {
             path: socket.into(),
             reason: e.to_string(),
         })?;
-        Self::new(machine, Door::There(connection))
+        Self::new(machine, Access::There(connection))
     }
 
-    fn new(machine: NodeName, door: Door) -> Result<Self, HostError> {
-        let mut host = Self { machine, door, arch: Arch::Aarch64 };
+    fn new(machine: NodeName, access: Access) -> Result<Self, HostError> {
+        let mut host = Self { machine, access, arch: Arch::Aarch64 };
         host.arch = host.ask::<Identity>(Request::Identity).map_err(host_error)?.arch;
         Ok(host)
     }
 
     fn speed(&self) -> f64 {
-        match &self.door {
-            Door::Here(world) => world.speed(),
-            Door::There(connection) => connection.speed(),
+        match &self.access {
+            Access::Here(world) => world.speed(),
+            Access::There(connection) => connection.speed(),
         }
     }
 
     /// Asks the world and reads the answer as the type that the request names.
     pub(crate) fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Failure> {
-        let answer: Answer = match &self.door {
-            Door::Here(world) => world.ask(&self.machine, request),
-            Door::There(connection) => connection.ask(&request),
+        let answer: Answer = match &self.access {
+            Access::Here(world) => world.ask(&self.machine, request),
+            Access::There(connection) => connection.ask(&request),
         };
         serde_json::from_value(answer?).map_err(|e| Failure::Protocol { reason: e.to_string() })
     }
@@ -121,9 +121,9 @@ impl Host for SimHost {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_unix_milliseconds(match &self.door {
-            Door::Here(world) => world.machines_clock_ms(),
-            Door::There(connection) => connection.machines_clock_ms(),
+        Timestamp::from_unix_milliseconds(match &self.access {
+            Access::Here(world) => world.machines_clock_ms(),
+            Access::There(connection) => connection.machines_clock_ms(),
         })
     }
 

@@ -20,12 +20,12 @@ use hostler_plan::{
 };
 
 /// A profile with a fleet, and the command run in it.
-struct Desk {
+struct Profile {
     folder: tempfile::TempDir,
     fleet: Fleet,
 }
 
-impl Desk {
+impl Profile {
     fn new(threshold_plan: u32) -> Self {
         let (folder, fleet) = (tempfile::tempdir().unwrap(), Fleet::new(threshold_plan));
         fleet.hold(folder.path());
@@ -64,12 +64,12 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn ssh_keygen_accepts(desk: &Desk, document: &Path, signature: &Path, principal: &str) -> bool {
-    let allowed = desk.run("anna", &["trust", "show", "--allowed-signers"]).stdout;
-    std::fs::write(desk.path("allowed_signers"), allowed).unwrap();
+fn ssh_keygen_accepts(profile: &Profile, document: &Path, signature: &Path, principal: &str) -> bool {
+    let allowed = profile.run("anna", &["trust", "show", "--allowed-signers"]).stdout;
+    std::fs::write(profile.path("allowed_signers"), allowed).unwrap();
     let mut child = Command::new("ssh-keygen")
         .args(["-Y", "verify", "-I", principal, "-n", "hostler-plan", "-f"])
-        .arg(desk.path("allowed_signers"))
+        .arg(profile.path("allowed_signers"))
         .arg("-s")
         .arg(signature)
         .stdin(Stdio::piped())
@@ -83,46 +83,46 @@ fn ssh_keygen_accepts(desk: &Desk, document: &Path, signature: &Path, principal:
 
 #[test]
 fn two_people_sign_and_ssh_keygen_accepts_both_by_the_files_of_trust_show() {
-    let desk = Desk::new(2);
-    let plan = desk.write_plan(|_| {});
-    let first = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+    let profile = Profile::new(2);
+    let plan = profile.write_plan(|_| {});
+    let first = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
     assert!(first.status.success(), "{}", stderr(&first));
     let summary = stderr(&first);
     for expected in ["prove the way", "a.check: host.noop", "valid", "needs 2"] {
         assert!(summary.contains(expected), "{expected} is missing:\n{summary}");
     }
     assert!(String::from_utf8_lossy(&first.stdout).contains("1 more signer"));
-    let again = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+    let again = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
     assert_eq!(again.status.code(), Some(2), "every key counts once: {}", stderr(&again));
-    let second = desk.run("bert", &["sign", "1.plan.json", "--yes", "--output", "json"]);
+    let second = profile.run("bert", &["sign", "1.plan.json", "--yes", "--output", "json"]);
     assert!(second.status.success(), "{}", stderr(&second));
     let json: serde_json::Value = serde_json::from_slice(&second.stdout).unwrap();
     assert_eq!(json["signed_by"], serde_json::json!(["anna", "bert"]));
-    assert!(ssh_keygen_accepts(&desk, &plan, &signature_path(&plan, 1), "anna"));
-    assert!(ssh_keygen_accepts(&desk, &plan, &signature_path(&plan, 2), "bert"));
-    assert!(!ssh_keygen_accepts(&desk, &plan, &signature_path(&plan, 2), "anna"));
+    assert!(ssh_keygen_accepts(&profile, &plan, &signature_path(&plan, 1), "anna"));
+    assert!(ssh_keygen_accepts(&profile, &plan, &signature_path(&plan, 2), "bert"));
+    assert!(!ssh_keygen_accepts(&profile, &plan, &signature_path(&plan, 2), "anna"));
 }
 
 #[test]
 fn an_operator_signs_a_drain_but_no_upgrade_and_a_stranger_nothing() {
-    let desk = Desk::new(1);
-    desk.write_plan(|_| {});
-    assert!(desk.run("otto", &["sign", "1.plan.json", "--yes"]).status.success());
-    let plan = desk.write_plan(|p| p.kind = PlanKind::Upgrade);
-    let refused = desk.run("otto", &["sign", "1.plan.json", "--yes"]);
+    let profile = Profile::new(1);
+    profile.write_plan(|_| {});
+    assert!(profile.run("otto", &["sign", "1.plan.json", "--yes"]).status.success());
+    let plan = profile.write_plan(|p| p.kind = PlanKind::Upgrade);
+    let refused = profile.run("otto", &["sign", "1.plan.json", "--yes"]);
     assert_eq!(refused.status.code(), Some(i32::from(Refusal::NotAllowed.exit_code())), "{}", stderr(&refused));
     assert!(!signature_path(&plan, 1).exists(), "a refusal leaves no signature");
-    let stranger = desk.run("eve", &["sign", "1.plan.json", "--yes"]);
+    let stranger = profile.run("eve", &["sign", "1.plan.json", "--yes"]);
     assert_eq!(stranger.status.code(), Some(i32::from(Refusal::BadSignature.exit_code())), "{}", stderr(&stranger));
     assert!(!signature_path(&plan, 1).exists());
-    assert!(desk.run("anna", &["sign", "1.plan.json", "--yes"]).status.success());
+    assert!(profile.run("anna", &["sign", "1.plan.json", "--yes"]).status.success());
 }
 
 #[test]
 fn without_a_terminal_nothing_is_signed_unasked() {
-    let desk = Desk::new(1);
-    let plan = desk.write_plan(|_| {});
-    let out = desk.run("anna", &["sign", "1.plan.json"]);
+    let profile = Profile::new(1);
+    let plan = profile.write_plan(|_| {});
+    let out = profile.run("anna", &["sign", "1.plan.json"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(stderr(&out).contains("--yes"));
     assert!(!signature_path(&plan, 1).exists());
@@ -164,9 +164,9 @@ fn bad_plans_are_refused_by_name_and_get_no_signature() {
         ),
     ];
     for (name, refusal, word, change) in cases {
-        let desk = Desk::new(1);
-        let plan = desk.write_plan(|p| change(p));
-        let out = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+        let profile = Profile::new(1);
+        let plan = profile.write_plan(|p| change(p));
+        let out = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
         let message = stderr(&out);
         assert_eq!(out.status.code(), Some(i32::from(refusal.exit_code())), "{name}: {message}");
         assert!(message.contains(word), "{name}: {message}");
@@ -176,8 +176,8 @@ fn bad_plans_are_refused_by_name_and_get_no_signature() {
 
 #[test]
 fn bytes_that_are_no_plan_are_refused() {
-    let desk = Desk::new(1);
-    let good = json::write(&desk.fleet.plan(1, |_| {}));
+    let profile = Profile::new(1);
+    let good = json::write(&profile.fleet.plan(1, |_| {}));
     let text = String::from_utf8(good.clone()).unwrap();
     let trailing = [good.as_slice(), b"{}"].concat();
     let cases: [(&str, Vec<u8>, &str); 5] = [
@@ -187,13 +187,13 @@ fn bytes_that_are_no_plan_are_refused() {
         ("a fraction", text.replacen("\"seq\": 1", "\"seq\": 1.5", 1).into_bytes(), "integer"),
         (
             "a missing digest",
-            text.replacen(&format!("\"roster\": \"{}\",", desk.fleet.roster.digest()), "", 1).into_bytes(),
+            text.replacen(&format!("\"roster\": \"{}\",", profile.fleet.roster.digest()), "", 1).into_bytes(),
             "roster",
         ),
     ];
     for (name, bytes, word) in cases {
-        write_document(&desk.path("1.plan.json"), &Signed { bytes, signatures: Vec::new() }).unwrap();
-        let out = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+        write_document(&profile.path("1.plan.json"), &Signed { bytes, signatures: Vec::new() }).unwrap();
+        let out = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
         let message = stderr(&out);
         assert_eq!(out.status.code(), Some(i32::from(Refusal::Malformed.exit_code())), "{name}: {message}");
         assert!(message.contains(word), "{name}: {message}");
@@ -202,8 +202,8 @@ fn bytes_that_are_no_plan_are_refused() {
 
 #[test]
 fn signatures_that_are_not_canonical_or_not_over_these_bytes_are_refused() {
-    let desk = Desk::new(2);
-    let signed = sign(DocumentKind::Plan, json::write(&desk.fleet.plan(1, |_| {})), &[anna()]);
+    let profile = Profile::new(2);
+    let signed = sign(DocumentKind::Plan, json::write(&profile.fleet.plan(1, |_| {})), &[anna()]);
     let armour = signed.signatures[0].clone();
     let mut flipped = signed.bytes.clone();
     let at = flipped.windows(5).position(|w| w == b"prove").unwrap();
@@ -216,8 +216,8 @@ fn signatures_that_are_not_canonical_or_not_over_these_bytes_are_refused() {
         ("another namespace", Signed { signatures: wrong_namespace, ..signed.clone() }, "hostler-plan"),
     ];
     for (name, document, word) in cases {
-        write_document(&desk.path("1.plan.json"), &document).unwrap();
-        let out = desk.run("bert", &["sign", "1.plan.json", "--yes"]);
+        write_document(&profile.path("1.plan.json"), &document).unwrap();
+        let out = profile.run("bert", &["sign", "1.plan.json", "--yes"]);
         let message = stderr(&out);
         assert_eq!(out.status.code(), Some(i32::from(Refusal::BadSignature.exit_code())), "{name}: {message}");
         assert!(message.contains(word), "{name}: {message}");
@@ -226,45 +226,45 @@ fn signatures_that_are_not_canonical_or_not_over_these_bytes_are_refused() {
 
 #[test]
 fn a_huge_plan_is_not_read() {
-    let desk = Desk::new(1);
-    std::fs::File::create(desk.path("1.plan.json")).and_then(|f| f.set_len(1 << 30)).unwrap();
-    let out = desk.run("anna", &["sign", "1.plan.json", "--yes"]);
+    let profile = Profile::new(1);
+    std::fs::File::create(profile.path("1.plan.json")).and_then(|f| f.set_len(1 << 30)).unwrap();
+    let out = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
     assert_eq!(out.status.code(), Some(1));
     assert!(stderr(&out).contains("262144"), "{}", stderr(&out));
 }
 
 #[test]
 fn a_damaged_held_root_is_refused_and_says_where() {
-    let desk = Desk::new(1);
-    let path = desk.path("trust/root-1.json");
+    let profile = Profile::new(1);
+    let path = profile.path("trust/root-1.json");
     let text = std::fs::read_to_string(&path).unwrap().replacen("\"epoch\": 1", "\"epoch\": 2", 1);
     std::fs::write(&path, text).unwrap();
-    let out = desk.run("anna", &["trust", "show"]);
+    let out = profile.run("anna", &["trust", "show"]);
     assert_eq!(out.status.code(), Some(i32::from(Refusal::DamagedState.exit_code())));
     assert!(stderr(&out).contains("root-1.json"), "{}", stderr(&out));
 }
 
 #[test]
 fn a_root_is_imported_only_by_its_digest() {
-    let desk = Desk::new(1);
-    let digest = desk.fleet.root.digest().to_string();
+    let profile = Profile::new(1);
+    let digest = profile.fleet.root.digest().to_string();
     let import = |digest: &str| {
-        desk.run("anna", &["--home", "other", "trust", "import", "trust/root-1.json", "--digest", digest])
+        profile.run("anna", &["--home", "other", "trust", "import", "trust/root-1.json", "--digest", digest])
     };
     let wrong = import(&Digest::of(b"another root").to_string());
     assert_eq!(wrong.status.code(), Some(i32::from(Refusal::DigestMismatch.exit_code())), "{}", stderr(&wrong));
-    assert!(!desk.path("other/trust").exists());
+    assert!(!profile.path("other/trust").exists());
     let right = import(&digest);
     assert!(right.status.success(), "{}", stderr(&right));
     assert!(String::from_utf8_lossy(&right.stdout).contains(&digest));
-    let other_home = desk.run("anna", &["--home", "other", "trust", "show", "--output", "json"]);
+    let other_home = profile.run("anna", &["--home", "other", "trust", "show", "--output", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&other_home.stdout).unwrap();
     assert_eq!(json["first_root"].as_str(), Some(digest.as_str()));
 }
 
 #[test]
 fn wrong_usage_exits_with_2_and_says_what_to_do() {
-    let desk = Desk::new(1);
+    let profile = Profile::new(1);
     let cases: [(&[&str], &str); 6] = [
         (&["upgrade"], "--to"),
         (&["upgrade", "--to", "latest"], "v1.34.3+k3s1"),
@@ -274,12 +274,12 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         (&["--home", "empty", "nodes"], "hostler trust init"),
     ];
     for (arguments, word) in cases {
-        let out = desk.run("anna", arguments);
+        let out = profile.run("anna", arguments);
         let message = stderr(&out);
         assert_eq!(out.status.code(), Some(2), "{arguments:?}: {message}");
         assert!(message.contains(word), "{arguments:?}: {message}");
     }
-    let out = desk.run("anna", &["nodes", "--output", "json"]);
+    let out = profile.run("anna", &["nodes", "--output", "json"]);
     assert_eq!(out.status.code(), Some(1), "nobody listens on port 1");
     let error: serde_json::Value = serde_json::from_str(stderr(&out).trim()).unwrap();
     assert_eq!(error["error"], "unreachable");
@@ -287,13 +287,13 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
 
 #[test]
 fn every_problem_of_a_fleet_file_is_named_with_its_place() {
-    let desk = Desk::new(1);
+    let profile = Profile::new(1);
     let good = "name = \"home\"\ndistribution = \"k3s\"\nversion = \"v1.34.3+k3s1\"\napi = \"192.168.1.10:6443\"\n\
         [[nodes]]\nname = \"a\"\nrole = \"server\"\narch = \"aarch64\"\n[[nodes]]\nname = \"b\"\nrole = \"worker\"\n\
         arch = \"aarch64\"\n";
     let check = |text: &str| {
-        std::fs::write(desk.path("fleet.toml"), text).unwrap();
-        let out = desk.run("anna", &["fleet", "check", "fleet.toml"]);
+        std::fs::write(profile.path("fleet.toml"), text).unwrap();
+        let out = profile.run("anna", &["fleet", "check", "fleet.toml"]);
         (out.status.code(), stderr(&out))
     };
     assert_eq!(check(good).0, Some(0));
@@ -318,37 +318,37 @@ fn every_problem_of_a_fleet_file_is_named_with_its_place() {
 
 #[test]
 fn a_root_is_shown_with_its_meaning_and_signed_only_where_it_follows() {
-    let desk = Desk::new(1);
-    let root: hostler_plan::document::Root = json::parse(&desk.fleet.root.bytes).unwrap();
+    let profile = Profile::new(1);
+    let root: hostler_plan::document::Root = json::parse(&profile.fleet.root.bytes).unwrap();
     let write = |change: &dyn Fn(&mut hostler_plan::document::Root)| {
         let mut next = root.clone();
         next.version = 2;
         change(&mut next);
-        write_document(&desk.path("root-2.json"), &Signed { bytes: json::write(&next), signatures: Vec::new() })
+        write_document(&profile.path("root-2.json"), &Signed { bytes: json::write(&next), signatures: Vec::new() })
             .unwrap();
     };
     let otto_goes = |r: &mut hostler_plan::document::Root| drop(r.signers.pop());
     let two = |r: &mut hostler_plan::document::Root| r.thresholds.root = 2;
     write(&|r| (otto_goes(r), two(r)).1);
-    let first = desk.run("anna", &["sign", "root-2.json", "--yes"]);
+    let first = profile.run("anna", &["sign", "root-2.json", "--yes"]);
     let said = stderr(&first);
     assert!(first.status.success(), "{said}");
     for expected in ["otto is no signer any more", "a root needs 2 of 2 keys instead of 1", "signed by nobody yet"] {
         assert!(said.contains(expected), "{expected} is missing:\n{said}");
     }
     assert!(String::from_utf8_lossy(&first.stdout).contains("by others"), "one key is not two");
-    assert_eq!(desk.run("anna", &["sign", "root-2.json", "--yes"]).status.code(), Some(2), "every key counts once");
-    let second = desk.run("bert", &["sign", "root-2.json", "--yes"]);
+    assert_eq!(profile.run("anna", &["sign", "root-2.json", "--yes"]).status.code(), Some(2), "every key counts once");
+    let second = profile.run("bert", &["sign", "root-2.json", "--yes"]);
     assert!(String::from_utf8_lossy(&second.stdout).contains("next: hostler submit root-2.json"));
-    let read = read_document(DocumentKind::Root, &desk.path("root-2.json")).unwrap();
-    let held = hostler_plan::trust::TrustedRoot::first(&desk.fleet.root, &desk.fleet.root.digest()).unwrap();
+    let read = read_document(DocumentKind::Root, &profile.path("root-2.json")).unwrap();
+    let held = hostler_plan::trust::TrustedRoot::first(&profile.fleet.root, &profile.fleet.root.digest()).unwrap();
     held.advance(&read).unwrap();
 
     let refused = |who: &str, change: &dyn Fn(&mut hostler_plan::document::Root), refusal: Refusal| {
         write(change);
-        let out = desk.run(who, &["sign", "root-2.json", "--yes"]);
+        let out = profile.run(who, &["sign", "root-2.json", "--yes"]);
         assert_eq!(out.status.code(), Some(i32::from(refusal.exit_code())), "{}", stderr(&out));
-        assert!(!signature_path(&desk.path("root-2.json"), 1).exists(), "a refusal leaves no signature");
+        assert!(!signature_path(&profile.path("root-2.json"), 1).exists(), "a refusal leaves no signature");
     };
     refused("otto", &|_| (), Refusal::NotAllowed);
     refused("eve", &|_| (), Refusal::BadSignature);

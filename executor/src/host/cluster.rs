@@ -64,7 +64,7 @@ pub trait Cluster: Send + Sync {
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note, unschedulable: true, manager })
     }
 
-    /// Ends a node's own cordon; `stays` leaves it unschedulable for somebody else.
+    /// Ends a node's self cordon; `stays` leaves it unschedulable for somebody else.
     fn uncordon_itself(&self, node: &Node, stays: bool) -> Result<CordonAnswer, ClusterError> {
         let (annotation, manager, unschedulable) = (SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, stays);
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })

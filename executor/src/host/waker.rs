@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-/// A waker that ends a wait. Cloned handles ring the same waker; a ring while nobody waits ends the next wait.
+/// A waker that ends a wait. Cloned handles are one waker; a notification while nobody waits ends the next wait.
 #[derive(Debug, Clone, Default)]
 pub struct Waker(Arc<(Mutex<bool>, Condvar)>);
 
 impl Waker {
-    /// A waker that has not rung.
+    /// A waker that nobody has notified.
     pub fn new() -> Self {
         Self::default()
     }
@@ -21,16 +21,16 @@ impl Waker {
         self.0.1.notify_all();
     }
 
-    /// Takes a ring that has not been heard yet, without waiting.
+    /// Takes a notification that ended no wait yet, without waiting.
     pub fn take(&self) -> bool {
         std::mem::take(&mut *self.0.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Blocks for `at_most` of real time or until the waker rings; says whether it rang.
+    /// Blocks for `at_most` of real time or until it is notified; says whether it was.
     pub fn wait(&self, at_most: Duration) -> bool {
-        let rung = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut rung, _) =
-            self.0.1.wait_timeout_while(rung, at_most, |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *rung)
+        let flag = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut flag, _) =
+            self.0.1.wait_timeout_while(flag, at_most, |flag| !*flag).unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *flag)
     }
 }

@@ -1,4 +1,4 @@
-//! The node's own cordon on a machine and a cluster in memory. Ten seconds pass from judgement to judgement.
+//! A node's self cordon on a machine and a cluster in memory. Ten seconds pass from judgement to judgement.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A node under a root that allows it, or not.
-struct Desk {
+struct Setup {
     fleet: Fleet,
     machine: Arc<Machine>,
     executor: Executor,
@@ -25,17 +25,17 @@ struct Desk {
     steady: u64,
 }
 
-impl Desk {
+impl Setup {
     fn new(policy: bool) -> Self {
         let fleet = Fleet::new();
         let now = fleet.now.plus(Duration::from_secs(60));
         let machine = Arc::new(Machine::new(now).with_cluster(TestCluster::new(now, &["w1", "s1"])));
         let (executor, ..) = fleet.executor(&machine).unwrap();
-        let mut desk = Self { fleet, machine, executor, steady: 0 };
+        let mut setup = Self { fleet, machine, executor, steady: 0 };
         if policy {
-            desk.policy(true, 2);
+            setup.policy(true, 2);
         }
-        desk
+        setup
     }
 
     /// A new process of the agent, which remembers what is on the disk.
@@ -98,188 +98,188 @@ const WELL: Option<f64> = Some(0.5);
 
 #[test]
 fn a_full_disk_cordons_the_node_and_a_cleared_one_frees_it_after_its_hold_time() {
-    let mut desk = Desk::new(true);
-    desk.pass(60);
-    assert_eq!(desk.stands(), Desk::free());
-    desk.disk(FULL);
-    desk.pass(50);
-    assert_eq!(desk.stands(), Desk::free(), "not confirmed yet");
-    desk.pass(30);
-    assert_eq!(desk.stands(), Desk::own());
-    let note = desk.w1().self_cordon.unwrap();
+    let mut setup = Setup::new(true);
+    setup.pass(60);
+    assert_eq!(setup.stands(), Setup::free());
+    setup.disk(FULL);
+    setup.pass(50);
+    assert_eq!(setup.stands(), Setup::free(), "not confirmed yet");
+    setup.pass(30);
+    assert_eq!(setup.stands(), Setup::own());
+    let note = setup.w1().self_cordon.unwrap();
     assert_eq!((note.rule, note.was_unschedulable), (Rule::DiskSpace, false));
     assert!(note.reason.contains("disk_space /"), "{}", note.reason);
-    let version = desk.w1().resource_version;
-    desk.pass(3600);
-    assert_eq!(desk.w1().resource_version, version, "once is enough");
-    desk.disk(WELL);
-    desk.pass(880);
-    assert_eq!(desk.stands(), Desk::own(), "the rule holds for a quarter of an hour");
-    desk.pass(40);
-    assert_eq!(desk.stands(), Desk::free());
+    let version = setup.w1().resource_version;
+    setup.pass(3600);
+    assert_eq!(setup.w1().resource_version, version, "once is enough");
+    setup.disk(WELL);
+    setup.pass(880);
+    assert_eq!(setup.stands(), Setup::own(), "the rule holds for a quarter of an hour");
+    setup.pass(40);
+    assert_eq!(setup.stands(), Setup::free());
 }
 
 #[test]
 fn a_task_of_an_hour_between_two_looks_is_no_hour_of_a_full_disk() {
-    let mut desk = Desk::new(true);
-    desk.disk(FULL);
-    desk.pass(20);
-    desk.steady += 3_600_000;
-    desk.pass(20);
-    assert_eq!(desk.stands(), Desk::free(), "the judge began anew");
-    desk.pass(60);
-    assert_eq!(desk.stands(), Desk::own());
+    let mut setup = Setup::new(true);
+    setup.disk(FULL);
+    setup.pass(20);
+    setup.steady += 3_600_000;
+    setup.pass(20);
+    assert_eq!(setup.stands(), Setup::free(), "the judge began anew");
+    setup.pass(60);
+    assert_eq!(setup.stands(), Setup::own());
     // Nor is it a well one: the machine's clock may step as it likes meanwhile.
-    desk.disk(WELL);
-    desk.pass(60);
-    desk.steady += 3_600_000;
-    desk.machine.inner().now = desk.fleet.now.plus(Duration::from_secs(365 * 86_400));
-    desk.pass(880);
-    assert_eq!(desk.stands(), Desk::own());
-    desk.pass(40);
-    assert_eq!(desk.stands(), Desk::free());
+    setup.disk(WELL);
+    setup.pass(60);
+    setup.steady += 3_600_000;
+    setup.machine.inner().now = setup.fleet.now.plus(Duration::from_secs(365 * 86_400));
+    setup.pass(880);
+    assert_eq!(setup.stands(), Setup::own());
+    setup.pass(40);
+    assert_eq!(setup.stands(), Setup::free());
 }
 
 #[test]
 fn nothing_happens_where_no_admin_signed_it() {
-    let mut desk = Desk::new(false);
-    desk.disk(FULL);
-    desk.pass(3600);
-    assert_eq!(desk.stands(), Desk::free());
-    assert!(desk.executor.self_cordon.evaluator.is_none(), "and nothing is judged");
+    let mut setup = Setup::new(false);
+    setup.disk(FULL);
+    setup.pass(3600);
+    assert_eq!(setup.stands(), Setup::free());
+    assert!(setup.executor.self_cordon.evaluator.is_none(), "and nothing is judged");
 }
 
 #[test]
 fn what_is_not_known_changes_nothing() {
-    let mut desk = Desk::new(true);
-    desk.disk(None);
-    desk.pass(3600);
-    assert_eq!(desk.stands(), Desk::free());
-    desk.disk(FULL);
-    desk.pass(100);
-    desk.disk(None);
-    desk.pass(3600);
-    assert_eq!(desk.stands(), Desk::own(), "nobody knows that it is over");
+    let mut setup = Setup::new(true);
+    setup.disk(None);
+    setup.pass(3600);
+    assert_eq!(setup.stands(), Setup::free());
+    setup.disk(FULL);
+    setup.pass(100);
+    setup.disk(None);
+    setup.pass(3600);
+    assert_eq!(setup.stands(), Setup::own(), "nobody knows that it is over");
 }
 
 #[test]
 fn a_restart_finds_its_own_cordon_and_does_not_free_the_node_in_a_hurry() {
-    let mut desk = Desk::new(true);
-    desk.disk(FULL);
-    desk.pass(100);
-    let version = desk.w1().resource_version;
-    let mut desk = desk.restart();
-    desk.pass(600);
-    assert_eq!((desk.stands(), desk.w1().resource_version), (Desk::own(), version), "doubled is once");
-    desk.disk(WELL);
-    let mut desk = desk.restart();
-    desk.pass(880);
-    assert_eq!(desk.stands(), Desk::own(), "the new judge has not looked for long enough");
-    desk.pass(40);
-    assert_eq!(desk.stands(), Desk::free());
+    let mut setup = Setup::new(true);
+    setup.disk(FULL);
+    setup.pass(100);
+    let version = setup.w1().resource_version;
+    let mut setup = setup.restart();
+    setup.pass(600);
+    assert_eq!((setup.stands(), setup.w1().resource_version), (Setup::own(), version), "doubled is once");
+    setup.disk(WELL);
+    let mut setup = setup.restart();
+    setup.pass(880);
+    assert_eq!(setup.stands(), Setup::own(), "the new judge has not looked for long enough");
+    setup.pass(40);
+    assert_eq!(setup.stands(), Setup::free());
 }
 
 #[test]
 fn a_policy_that_is_switched_off_takes_the_cordon_back_even_after_a_restart() {
-    let mut desk = Desk::new(true);
-    desk.disk(FULL);
-    desk.pass(100);
-    desk.policy(false, 3);
-    desk.pass(10);
-    assert_eq!(desk.stands(), Desk::free());
+    let mut setup = Setup::new(true);
+    setup.disk(FULL);
+    setup.pass(100);
+    setup.policy(false, 3);
+    setup.pass(10);
+    assert_eq!(setup.stands(), Setup::free());
 
-    let mut desk = Desk::new(true);
-    desk.disk(FULL);
-    desk.pass(100);
-    desk.cluster().state().silent = true;
-    desk.policy(false, 3);
-    desk.pass(10);
-    let mut desk = desk.restart();
-    desk.cluster().state().silent = false;
-    assert_eq!(desk.stands(), Desk::own());
-    desk.pass(10);
-    assert_eq!(desk.stands(), Desk::free());
-    let desk = desk.restart();
-    assert!(!desk.executor.self_cordon.may_stand, "the next start has nothing to look for");
+    let mut setup = Setup::new(true);
+    setup.disk(FULL);
+    setup.pass(100);
+    setup.cluster().state().silent = true;
+    setup.policy(false, 3);
+    setup.pass(10);
+    let mut setup = setup.restart();
+    setup.cluster().state().silent = false;
+    assert_eq!(setup.stands(), Setup::own());
+    setup.pass(10);
+    assert_eq!(setup.stands(), Setup::free());
+    let setup = setup.restart();
+    assert!(!setup.executor.self_cordon.may_stand, "the next start has nothing to look for");
 }
 
 #[test]
 fn somebody_elses_cordon_is_left_alone_and_watched() {
-    let mut desk = Desk::new(true);
+    let mut setup = Setup::new(true);
     let by_kubectl = |on: bool| {
-        let mut state = desk.machine.cluster.as_ref().unwrap().state();
+        let mut state = setup.machine.cluster.as_ref().unwrap().state();
         state.nodes[0].unschedulable = on;
         state.nodes[0].unschedulable_by = on.then(|| "kubectl-cordon".to_owned());
     };
     by_kubectl(true);
-    desk.disk(FULL);
-    desk.pass(600);
-    assert_eq!(desk.stands(), (true, "kubectl-cordon".into(), false));
-    let mut state = desk.cluster().state();
+    setup.disk(FULL);
+    setup.pass(600);
+    assert_eq!(setup.stands(), (true, "kubectl-cordon".into(), false));
+    let mut state = setup.cluster().state();
     (state.nodes[0].unschedulable, state.nodes[0].unschedulable_by) = (false, None);
     drop(state);
-    desk.pass(100);
-    assert_eq!(desk.stands(), Desk::own(), "it is free, and still critical");
+    setup.pass(100);
+    assert_eq!(setup.stands(), Setup::own(), "it is free, and still critical");
     // A person who takes it away is right until the rule has cleared once.
-    let mut state = desk.cluster().state();
+    let mut state = setup.cluster().state();
     (state.nodes[0].unschedulable, state.nodes[0].unschedulable_by) = (false, None);
     drop(state);
-    desk.pass(3600);
-    assert!(!desk.w1().unschedulable);
-    desk.disk(WELL);
-    desk.pass(920);
-    assert_eq!(desk.stands(), Desk::free(), "the note goes when the rule has cleared");
-    desk.disk(FULL);
-    desk.pass(100);
-    assert_eq!(desk.stands(), Desk::own());
+    setup.pass(3600);
+    assert!(!setup.w1().unschedulable);
+    setup.disk(WELL);
+    setup.pass(920);
+    assert_eq!(setup.stands(), Setup::free(), "the note goes when the rule has cleared");
+    setup.disk(FULL);
+    setup.pass(100);
+    assert_eq!(setup.stands(), Setup::own());
 }
 
 #[test]
 fn a_plans_cordon_and_the_nodes_own_never_undo_each_other() {
     let plan = Cordon { plan: "sha256:1".into(), reason: "drain".into(), epoch: 1, was_unschedulable: false };
-    let mut desk = Desk::new(true);
-    desk.disk(FULL);
-    desk.pass(100);
-    desk.cluster().cordon(&desk.w1(), &plan).unwrap();
-    assert_eq!(desk.stands(), (true, "hostler".into(), true));
-    desk.disk(WELL);
-    desk.pass(920);
-    assert_eq!(desk.stands(), (true, "hostler".into(), false), "it stays with the plan");
-    desk.cluster().uncordon(&desk.w1()).unwrap();
-    assert_eq!(desk.stands(), Desk::free());
+    let mut setup = Setup::new(true);
+    setup.disk(FULL);
+    setup.pass(100);
+    setup.cluster().cordon(&setup.w1(), &plan).unwrap();
+    assert_eq!(setup.stands(), (true, "hostler".into(), true));
+    setup.disk(WELL);
+    setup.pass(920);
+    assert_eq!(setup.stands(), (true, "hostler".into(), false), "it stays with the plan");
+    setup.cluster().uncordon(&setup.w1()).unwrap();
+    assert_eq!(setup.stands(), Setup::free());
 
     // The other way round: the plan ends first.
-    desk.disk(FULL);
-    desk.pass(100);
-    desk.cluster().cordon(&desk.w1(), &plan).unwrap();
-    desk.cluster().uncordon(&desk.w1()).unwrap();
-    assert_eq!(desk.stands(), Desk::own(), "the rule is still critical");
+    setup.disk(FULL);
+    setup.pass(100);
+    setup.cluster().cordon(&setup.w1(), &plan).unwrap();
+    setup.cluster().uncordon(&setup.w1()).unwrap();
+    assert_eq!(setup.stands(), Setup::own(), "the rule is still critical");
     // And a plan that came first is waited for.
-    let mut desk = Desk::new(true);
-    desk.cluster().cordon(&desk.w1(), &plan).unwrap();
-    desk.disk(FULL);
-    desk.pass(600);
-    assert_eq!(desk.stands(), (true, "hostler".into(), false));
-    assert_eq!(desk.w1().unschedulable_by.as_deref(), Some(FIELD_MANAGER));
-    desk.cluster().uncordon(&desk.w1()).unwrap();
-    desk.pass(100);
-    assert_eq!(desk.stands(), Desk::own());
+    let mut setup = Setup::new(true);
+    setup.cluster().cordon(&setup.w1(), &plan).unwrap();
+    setup.disk(FULL);
+    setup.pass(600);
+    assert_eq!(setup.stands(), (true, "hostler".into(), false));
+    assert_eq!(setup.w1().unschedulable_by.as_deref(), Some(FIELD_MANAGER));
+    setup.cluster().uncordon(&setup.w1()).unwrap();
+    setup.pass(100);
+    assert_eq!(setup.stands(), Setup::own());
 }
 
 #[test]
 fn a_silent_api_server_is_asked_ever_more_seldom_and_the_node_says_so_once() {
-    let mut desk = Desk::new(true);
-    desk.cluster().state().silent = true;
-    desk.disk(FULL);
-    desk.pass(100);
-    let said = desk.executor.self_cordon.said.last().to_owned();
+    let mut setup = Setup::new(true);
+    setup.cluster().state().silent = true;
+    setup.disk(FULL);
+    setup.pass(100);
+    let said = setup.executor.self_cordon.said.last().to_owned();
     assert!(said.contains("w1 cannot cordon itself") && said.contains("connection refused"), "{said}");
-    desk.pass(36_000);
-    assert_eq!((desk.executor.self_cordon.next_pause, desk.executor.self_cordon.said.last()), (MAX_PAUSE, &*said));
-    desk.cluster().state().silent = false;
-    desk.pass(u64::from(MAX_PAUSE + 1) * 10);
-    assert_eq!(desk.stands(), Desk::own());
-    assert_eq!((desk.executor.self_cordon.next_pause, desk.executor.self_cordon.said.last()), (0, ""));
+    setup.pass(36_000);
+    assert_eq!((setup.executor.self_cordon.next_pause, setup.executor.self_cordon.said.last()), (MAX_PAUSE, &*said));
+    setup.cluster().state().silent = false;
+    setup.pass(u64::from(MAX_PAUSE + 1) * 10);
+    assert_eq!(setup.stands(), Setup::own());
+    assert_eq!((setup.executor.self_cordon.next_pause, setup.executor.self_cordon.said.last()), (0, ""));
 }
 
 #[test]
@@ -287,13 +287,13 @@ fn without_access_the_node_says_so_and_works_on() {
     let fleet = Fleet::new();
     let machine = Arc::new(Machine::new(fleet.now.plus(Duration::from_secs(60))));
     let (executor, _door, status, _disk) = fleet.executor(&machine).unwrap();
-    let mut desk = Desk { fleet, machine, executor, steady: 0 };
-    desk.policy(true, 2);
-    desk.disk(FULL);
-    desk.pass(600);
-    assert!(desk.executor.self_cordon.said.last().contains("neither"), "{}", desk.executor.self_cordon.said.last());
-    let plan = desk.fleet.plan(1, vec![Step::Noop(Noop {})], |p| p.root_version = 2);
-    desk.executor.handle(Request::Plan(plan.clone())).unwrap();
-    desk.executor.handle(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
+    let mut setup = Setup { fleet, machine, executor, steady: 0 };
+    setup.policy(true, 2);
+    setup.disk(FULL);
+    setup.pass(600);
+    assert!(setup.executor.self_cordon.said.last().contains("neither"), "{}", setup.executor.self_cordon.said.last());
+    let plan = setup.fleet.plan(1, vec![Step::Noop(Noop {})], |p| p.root_version = 2);
+    setup.executor.handle(Request::Plan(plan.clone())).unwrap();
+    setup.executor.handle(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
     assert_eq!(status.content().receipts.len(), 1);
 }

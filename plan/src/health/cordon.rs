@@ -2,7 +2,7 @@
 
 use super::{Level, Rule, Verdict};
 
-/// An own cordon is taken back only by a judge that has looked for this long without a break: a judge that has just
+/// A self cordon is taken back only by a judge that has looked for this long without a break: a judge that has just
 /// started remembers nothing, and the slowest critical condition takes a quarter of an hour to be confirmed.
 pub const SETTLED_MS: u64 = 900_000;
 
@@ -11,7 +11,7 @@ pub const SETTLED_MS: u64 = 900_000;
 pub enum Desired {
     /// To be cordoned because of this rule, with its sentence.
     Cordon(Rule, String),
-    /// To be without an own cordon, unless one of these rules, which are not known now, asked for it.
+    /// To be without a self cordon, unless one of these rules, which are not known now, asked for it.
     Free(Vec<Rule>),
     /// Nothing: what stands stays.
     Leave,
@@ -28,7 +28,7 @@ pub enum Present {
     OwnAndPlan,
     /// Cordoned by a plan or by somebody.
     Other,
-    /// Schedulable again, because somebody took the own cordon away; its note is still there.
+    /// Schedulable again, because somebody took the self cordon away; its note is still there.
     OwnUndone,
 }
 
@@ -76,7 +76,7 @@ impl Desired {
             }
             (Desired::Free(_), Present::Own | Present::OwnUndone) => CordonAction::Uncordon,
             (Desired::Free(_), Present::OwnAndPlan) => CordonAction::LeaveToPlan,
-            // Somebody who takes an own cordon away while the rule is critical is right until the rule has cleared.
+            // Somebody who takes a self cordon away while the rule is critical is right until the rule has cleared.
             (Desired::Cordon(..), Present::Own | Present::OwnAndPlan | Present::OwnUndone)
             | (Desired::Free(_), Present::Free | Present::Other)
             | (Desired::Leave, _) => CordonAction::Nothing,

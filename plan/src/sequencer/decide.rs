@@ -6,7 +6,7 @@ use crate::{document::PlanKind, entry::Entry, timestamp::Timestamp};
 
 use super::{
     Sequencer,
-    gate::{Tally, rollout_gate, task_gate},
+    gate::{Availability, rollout_gate, task_gate},
     health,
     rollout::Rollout,
     rollouts::Arrival,
@@ -93,14 +93,14 @@ fn grants(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
         s.rollouts.open().filter(|(_, r)| !r.ready().is_empty() && rollout_gate(s, now, r).is_ok()).collect();
     // A responder's drain goes first; then the older plan.
     open.sort_by_key(|(_, r)| (r.plan.kind != PlanKind::Drain, r.order()));
-    let mut tally = Tally::new(s, now);
+    let mut availability = Availability::new(s, now);
     let mut grant = s.last_grant;
     for (arrival, rollout) in open {
         for &i in rollout.ready() {
             let task = &rollout.plan.tasks[i];
-            if let Ok(boot_id) = task_gate(s, &tally, (arrival, rollout), i) {
+            if let Ok(boot_id) = task_gate(s, &availability, (arrival, rollout), i) {
                 grant += 1;
-                tally.count(arrival, rollout, task);
+                availability.count(arrival, rollout, task);
                 let is_first = health::is_gated(rollout, task) && !rollout.baselines.contains_key(&task.subject);
                 let baseline = if is_first { health::baseline(s, &task.subject, now).map(Box::new) } else { None };
                 entries.push(Entry::Granted {

@@ -23,7 +23,7 @@ use super::{
 
 /// What is counted for many questions, and grows with the grants of one call of `decide`.
 #[derive(Debug)]
-pub(super) struct Tally<'s> {
+pub(super) struct Availability<'s> {
     s: &'s Sequencer,
     now: Timestamp,
     /// Active nodes whose health may hold others; found when a task first asks.
@@ -34,7 +34,7 @@ pub(super) struct Tally<'s> {
     begun: BTreeMap<NodeName, (Arrival, Unavailable)>,
 }
 
-impl<'s> Tally<'s> {
+impl<'s> Availability<'s> {
     pub(super) fn new(s: &'s Sequencer, now: Timestamp) -> Self {
         Self { s, now, holding: OnceCell::new(), granted: BTreeMap::new(), begun: BTreeMap::new() }
     }
@@ -136,7 +136,7 @@ fn left_over(r: &Rollout) -> Vec<Wait> {
 /// Whether that waiting task of a rollout whose own gate is open may be granted, and the boot in which.
 pub(super) fn task_gate(
     s: &Sequencer,
-    tally: &Tally,
+    availability: &Availability,
     (arrival, rollout): (Arrival, &Rollout),
     i: usize,
 ) -> Result<BootId, Reason> {
@@ -150,7 +150,7 @@ pub(super) fn task_gate(
             progress: before.1.progress.clone(),
         });
     }
-    let begun = rollout.began_before(i) || tally.begun_by(&task.subject) == Some(arrival);
+    let begun = rollout.began_before(i) || availability.begun_by(&task.subject) == Some(arrival);
     // A subject that may have been begun, by a grant whose lease was released, is finished: the drain waits for it.
     if !begun
         && !rollout.disrupts_now(&task.subject)
@@ -162,14 +162,14 @@ pub(super) fn task_gate(
     quarantine_gate(s, rollout, task)?;
     let boot = connected(s, &task.node)?;
     if task.disrupts && !begun {
-        disruption_gate(s, tally, (arrival, rollout), task)?;
+        disruption_gate(s, availability, (arrival, rollout), task)?;
     } else if rollout.plan.kind != PlanKind::Check {
-        subject_gate(s, tally, arrival, task)?;
+        subject_gate(s, availability, arrival, task)?;
     }
     if task.disrupts {
-        standing_gate(s, tally, rollout, task, begun)?;
+        standing_gate(s, availability, rollout, task, begun)?;
     }
-    if tally.in_flight(&task.node) >= s.settings.grants_per_node {
+    if availability.in_flight(&task.node) >= s.settings.grants_per_node {
         return Err(Reason::NodeBusy { node: task.node.clone(), limit: s.settings.grants_per_node });
     }
     Ok(boot)
@@ -193,13 +193,13 @@ fn connected(s: &Sequencer, node: &NodeName) -> Result<BootId, Reason> {
 }
 
 /// Another rollout's business with the subject comes first.
-fn subject_gate(s: &Sequencer, tally: &Tally, own: Arrival, task: &Task) -> Result<(), Reason> {
+fn subject_gate(s: &Sequencer, availability: &Availability, own: Arrival, task: &Task) -> Result<(), Reason> {
     let busy = |(arrival, other): &(Arrival, &Rollout)| {
         *arrival != own
             && other.plan.kind != PlanKind::Check
             && (other.disrupts_now(&task.subject) || other.flying_task(&task.subject).is_some())
     };
-    let begun = || tally.begun_by(&task.subject).filter(|arrival| *arrival != own);
+    let begun = || availability.begun_by(&task.subject).filter(|arrival| *arrival != own);
     let other = s.rollouts.active().find(busy).map(|(_, other)| other);
     match other.or_else(|| begun().map(|arrival| s.rollouts.at(arrival))) {
         Some(other) => Err(Reason::SubjectBusy { node: task.subject.clone(), seq: other.plan.seq }),
@@ -210,12 +210,12 @@ fn subject_gate(s: &Sequencer, tally: &Tally, own: Arrival, task: &Task) -> Resu
 /// What must hold before a node is taken out of service.
 fn disruption_gate(
     s: &Sequencer,
-    tally: &Tally,
+    availability: &Availability,
     (arrival, rollout): (Arrival, &Rollout),
     task: &Task,
 ) -> Result<(), Reason> {
     let subject = &task.subject;
-    subject_gate(s, tally, arrival, task)?;
+    subject_gate(s, availability, arrival, task)?;
     let drains = rollout.plan.kind == PlanKind::Drain;
     if !drains {
         connected(s, subject)?;
@@ -232,20 +232,26 @@ fn disruption_gate(
         }
     }
     let max = rollout.plan.strategy.max_unavailable;
-    if tally.count_others(subject) >= usize::try_from(max).unwrap_or(usize::MAX) {
-        return Err(Reason::Budget { max, unavailable: tally.others(subject) });
+    if availability.count_others(subject) >= usize::try_from(max).unwrap_or(usize::MAX) {
+        return Err(Reason::Budget { max, unavailable: availability.others(subject) });
     }
     Ok(())
 }
 
 /// What must hold before every disrupting task, also of a node that is out of service already: between its drain and
 /// its upgrade it may have turned bad, or another server may have gone away.
-fn standing_gate(s: &Sequencer, tally: &Tally, rollout: &Rollout, task: &Task, begun: bool) -> Result<(), Reason> {
-    if let Some((server, why)) = other_server_down(s, tally, &task.subject) {
+fn standing_gate(
+    s: &Sequencer,
+    availability: &Availability,
+    rollout: &Rollout,
+    task: &Task,
+    begun: bool,
+) -> Result<(), Reason> {
+    if let Some((server, why)) = other_server_down(s, availability, &task.subject) {
         return Err(Reason::OtherServer { node: task.subject.clone(), server, why });
     }
     match health::is_gated(rollout, task) {
-        true => health::gate(s, tally.now, tally.holding(), rollout, task, begun),
+        true => health::gate(s, availability.now, availability.holding(), rollout, task, begun),
         false => Ok(()),
     }
 }
@@ -266,16 +272,20 @@ fn quarantine_gate(s: &Sequencer, rollout: &Rollout, task: &Task) -> Result<(), 
 
 /// While one server of several is unavailable, no other is taken out: the members that are left must be a majority
 /// and stay one.
-fn other_server_down(s: &Sequencer, tally: &Tally, subject: &NodeName) -> Option<(NodeName, Unavailable)> {
+fn other_server_down(
+    s: &Sequencer,
+    availability: &Availability,
+    subject: &NodeName,
+) -> Option<(NodeName, Unavailable)> {
     if s.roster.as_ref()?.active(subject)?.role != ClusterRole::Server {
         return None;
     }
     let others = s.active().filter(|n| n.role == ClusterRole::Server && n.name != *subject);
-    others.filter_map(|n| tally.unavailable(&n.name).map(|why| (n.name.clone(), why.clone()))).next()
+    others.filter_map(|n| availability.unavailable(&n.name).map(|why| (n.name.clone(), why.clone()))).next()
 }
 
 pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
-    let tally = Tally::new(s, now);
+    let availability = Availability::new(s, now);
     let over = s.rollouts.active().filter(|(_, r)| r.is_over());
     let mut waits: Vec<Wait> = over.flat_map(|(_, r)| left_over(r)).collect();
     for (arrival, rollout) in s.rollouts.open() {
@@ -309,7 +319,7 @@ pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
                 TaskState::Ended { outcome, .. } => {
                     Reason::Failed { task: task.id.clone(), outcome: outcome.to_string() }
                 }
-                TaskState::Waiting => match (&stopped, task_gate(s, &tally, (arrival, rollout), i)) {
+                TaskState::Waiting => match (&stopped, task_gate(s, &availability, (arrival, rollout), i)) {
                     (Some(reason), _) => reason.clone(),
                     (None, Err(reason)) => reason,
                     // It will be granted at the next decision.

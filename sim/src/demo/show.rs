@@ -10,7 +10,7 @@ use std::{
 use hostler_plan::sequencer::TaskStatus;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::event::{Event, NodeState};
+use super::event::{Counts, Event, NodeState};
 
 /// Where events go. Cloned handles are the same screen.
 #[derive(Debug, Clone)]
@@ -234,30 +234,30 @@ fn sentences(event: &Event) -> Vec<String> {
         Event::QuarantineReleased { node, version } => {
             format!("quarantine of {node} for {version} released by the admin")
         }
-        Event::Offered { what } => format!("rewired coordinator offers {what}"),
+        Event::Offered { what } => format!("hostile coordinator offers {what}"),
         Event::Refused { node, offer, refusal, reason } => format!("{node} refused {offer} ({refusal}): {reason}"),
         Event::LedgerChecked { records, documents, receipts } => format!(
             "ledger: {records} records unbroken, {documents} documents verified from their bytes, {receipts} of them \
              receipts"
         ),
-        Event::DemoFinished(counts) => {
-            return vec![
-                String::new(),
-                format!(
-                    "done in {:.1} s: {} nodes enrolled, {} plans, {} tasks verified, {} rebooted, {} offers of the \
-                     rewired coordinator refused, {} obeyed; {} -> {}",
-                    counts.seconds,
-                    counts.enrolled,
-                    counts.plans,
-                    counts.tasks_verified,
-                    counts.reboots,
-                    counts.refused,
-                    counts.obeyed,
-                    counts.version_before,
-                    counts.version_after
-                ),
-            ];
-        }
+        Event::DemoFinished(counts) => return vec![String::new(), summary(counts)],
     };
     vec![line]
+}
+
+/// The last line: what the demo did, in numbers.
+fn summary(counts: &Counts) -> String {
+    format!(
+        "done in {:.1} s: {} nodes enrolled, {} plans, {} tasks verified, {} rebooted, {} offers of the hostile \
+         coordinator refused, {} obeyed; {} -> {}",
+        counts.seconds,
+        counts.enrolled,
+        counts.plans,
+        counts.tasks_verified,
+        counts.reboots,
+        counts.refused,
+        counts.obeyed,
+        counts.version_before,
+        counts.version_after
+    )
 }

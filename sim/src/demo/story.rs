@@ -415,10 +415,10 @@ impl Story<'_> {
         self.chapter("The coordinator falls into the wrong hands").await;
         let log = self.folder.join("hostile-coordinator.log");
         let mut process = Process::start(&hostile_coordinator_arguments(data_dir, &addresses.agents), &log)?;
-        self.show.event(Event::ProcessStarted { name: "rewired coordinator".into(), pid: process.pid });
-        let line = first_line(&mut process, "rewired coordinator", &log).await?;
+        self.show.event(Event::ProcessStarted { name: "hostile coordinator".into(), pid: process.pid });
+        let line = first_line(&mut process, "hostile coordinator", &log).await?;
         let Answer::Offers { offers } = serde_json::from_str(&line)? else {
-            anyhow::bail!("the rewired coordinator began with {line}, expected its offers");
+            anyhow::bail!("the hostile coordinator began with {line}, expected its offers");
         };
         let wanted = offers.len() * self.counts.nodes;
         for what in offers {
@@ -427,7 +427,7 @@ impl Story<'_> {
         let until = tokio::time::Instant::now() + OFFER_TIMEOUT;
         while self.counts.refused < wanted {
             let Ok(line) = tokio::time::timeout_at(until, process.lines.next_line()).await else { break };
-            let line = line?.with_context(|| format!("the rewired coordinator ended; see {}", log.display()))?;
+            let line = line?.with_context(|| format!("the hostile coordinator ended; see {}", log.display()))?;
             match serde_json::from_str(&line)? {
                 Answer::Refused { node, offer, refusal, reason } => {
                     self.counts.refused += 1;
@@ -436,7 +436,7 @@ impl Story<'_> {
                 }
                 Answer::Obeyed { node, what } => {
                     self.counts.obeyed += 1;
-                    anyhow::bail!("{node} obeyed the rewired coordinator: it {what}");
+                    anyhow::bail!("{node} obeyed the hostile coordinator: it {what}");
                 }
                 Answer::Offers { .. } => {}
             }
@@ -444,7 +444,7 @@ impl Story<'_> {
         process.kill().await;
         if self.counts.refused != wanted {
             anyhow::bail!(
-                "expected {wanted} refusals of the rewired coordinator's offers, found {}",
+                "expected {wanted} refusals of the hostile coordinator's offers, found {}",
                 self.counts.refused
             );
         }

@@ -157,8 +157,8 @@ async fn an_agent_enrols_with_no_coordinator_but_the_one_that_its_join_string_pi
     let stranger = Coordinator::start(&folder.join("stranger"), None).await;
     let (door, behind) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), stranger.ports.2);
     join.address = format!("localhost:{}", door.local_addr().unwrap().port());
-    let knocks = Arc::new(AtomicUsize::new(0));
-    let counted = knocks.clone();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = attempts.clone();
     let relay = tokio::spawn(async move {
         while let Ok((mut agent, _)) = door.accept().await {
             let mut stranger = TcpStream::connect(behind).await.unwrap();
@@ -168,7 +168,7 @@ async fn an_agent_enrols_with_no_coordinator_but_the_one_that_its_join_string_pi
     });
     let agent = Agent::start(folder, "state", &join.encode());
     let tried = async {
-        while knocks.load(Ordering::SeqCst) == 0 {
+        while attempts.load(Ordering::SeqCst) == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

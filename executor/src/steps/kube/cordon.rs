@@ -12,7 +12,7 @@ impl Action for Cordon {
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
         let node = subject(context)?;
         Ok(match node.cordoned_by() {
-            // Beside its own cordon, so that it stays out of service when the node is well again.
+            // Beside its self cordon, so that it stays out of service when the node is well again.
             None | Some(CordonOwner::Node) => Check::Ready,
             Some(CordonOwner::Hostler) => Check::Done(format!("{} is cordoned", node.name)),
             Some(CordonOwner::Other(who)) => {
