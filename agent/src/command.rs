@@ -61,7 +61,7 @@ const EXAMPLES: &str = "Examples:
   hostler-agent                                  run with /etc/hostler/agent.toml
   hostler-agent --config ./agent.toml            run with another file
   hostler-agent facts --output json              one reading of this machine, without a coordinator
-  hostler-agent facts --root tests/fixtures/pi5  one reading of a recorded machine
+  hostler-agent facts --root FOLDER              one reading of a recorded machine
   hostler-agent id                               this node's name and key, to compare before approving it
 
 Settings: the file, then /etc/hostler/agent.toml.d/*.toml, then HOSTLER_AGENT_* (such as
