@@ -47,7 +47,7 @@ pub trait Host: Send + Sync {
     /// The name the kernel has; the node's name unless the settings say another one.
     fn host_name(&self) -> Result<String, HostError>;
 
-    /// What tells this status from another.
+    /// What tells this board from another.
     fn hardware(&self) -> Result<Hardware, HostError>;
 
     /// The processor family.
