@@ -55,7 +55,7 @@ impl Distribution for K3s {
             }
             let running = match unit.main_pid {
                 // The version of the process, not of the file: K3s runs from its own unpacked copy.
-                Some(pid) if unit.activity == UnitActivity::Active => version(host, &format!("/proc/{pid}/exe"))?,
+                Some(pid) if unit.activity == UnitActivity::Active => running(host, pid)?,
                 Some(_) | None => None,
             };
             return Ok(Status { running, role: Some(role) });
@@ -127,6 +127,14 @@ fn root_file(text: String, mode: u32) -> HostFile {
     HostFile { content: text.into_bytes(), mode, uid: 0, gid: 0 }
 }
 
+/// The version of a process; none when it ended since systemd named it, as the old one does right after a restart.
+fn running(host: &dyn Host, pid: u32) -> Result<Option<Version>, HostError> {
+    match version(host, &format!("/proc/{pid}/exe")) {
+        Err(HostError::Missing { .. }) => Ok(None),
+        answer => answer,
+    }
+}
+
 fn version(host: &dyn Host, program: &str) -> Result<Option<Version>, HostError> {
     Ok(parse_version(&host.run(&[program, "--version"], QUICK)?))
 }
@@ -144,12 +152,24 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{host::UnitStatus, testing::Machine};
 
     #[test]
     fn the_version_line_is_read() {
         let text = "k3s version v1.33.6+k3s1 (b5847677)\ngo version go1.24.9\n";
         assert_eq!(parse_version(text).map(|v| v.to_string()).as_deref(), Some("v1.33.6+k3s1"));
         assert_eq!(parse_version("go version go1.24.9"), None);
+    }
+
+    #[test]
+    fn a_process_that_ends_while_it_is_asked_runs_no_version_and_fails_nothing() {
+        let machine = Machine::new(crate::build_time());
+        let unit = UnitStatus { exists: true, activity: UnitActivity::Active, enabled: true, main_pid: Some(731) };
+        machine.inner().units.insert(SERVER_UNIT.into(), unit);
+        let status = K3s::status(&machine);
+        assert_eq!(status, Ok(Status { running: None, role: Some(ClusterRole::Server) }));
+        machine.inner().running.insert(SERVER_UNIT.into(), "k3s version v1.33.6+k3s1 (b5847677)\n".into());
+        assert_eq!(K3s::status(&machine).unwrap().running.map(|v| v.to_string()).as_deref(), Some("v1.33.6+k3s1"));
     }
 
     #[test]
