@@ -158,7 +158,7 @@ impl NodeState {
         if let Some(held) = held {
             // Other signatures beside the same bytes count today; those that are held stay.
             if next.plans[held].plan.signed() == signed {
-                next.plans[held] = Held { plan: plan.clone(), under: self.judges() };
+                next.plans[held] = Held { plan: plan.clone(), under: self.basis() };
             }
             return Ok((next, plan));
         }
@@ -168,7 +168,7 @@ impl NodeState {
             next.open.extend(plan.document().keeps_valid.iter().filter(|other| self.may_stay(other)));
             next.plans.retain(|held| next.open.iter().any(|o| o.digest == held.plan.digest()));
         }
-        next.plans.push(Held { plan: plan.clone(), under: self.judges() });
+        next.plans.push(Held { plan: plan.clone(), under: self.basis() });
         let created = plan.document().created;
         Ok((next.with_floor(clock, created), plan))
     }
@@ -200,11 +200,11 @@ impl NodeState {
 
     /// Whether a plan was verified in this process under the very root and roster that are held.
     fn stands(&self, held: &Held) -> bool {
-        held.under.is_some() && held.under == self.judges()
+        held.under.is_some() && held.under == self.basis()
     }
 
     /// The documents that every plan is judged by.
-    fn judges(&self) -> Option<(Digest, Digest)> {
+    fn basis(&self) -> Option<(Digest, Digest)> {
         Some((self.root.digest(), self.roster.as_ref()?.digest()))
     }
 
