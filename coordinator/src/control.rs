@@ -285,12 +285,3 @@ impl Control {
         self.streams.by_node.get(node).map(|s| s.boot_id.clone())
     }
 }
-
-/// At most so many bytes of a text, cut between characters.
-fn cut(text: &str, most: usize) -> String {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
-}

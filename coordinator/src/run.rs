@@ -12,6 +12,7 @@ use hostler_daemon::{
     durable::{self, PRIVATE},
     http, process,
 };
+use hostler_plan::text::hex;
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
     join::SetupCode,
@@ -30,7 +31,7 @@ use crate::{
     grpc::{
         AdminService, AgentService, EnrolmentService, Setup, Shared,
         ca::{Authority, CaError},
-        session::{SessionError, hex, random},
+        session::{SessionError, random},
     },
     limits::{
         ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS, AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,

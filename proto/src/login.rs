@@ -1,18 +1,11 @@
 //! What an admin's key signs to log in.
 
-use std::fmt::Write as _;
-
-use hostler_plan::id::Digest;
+use hostler_plan::{id::Digest, text::hex};
 
 /// The bytes that are signed in namespace `hostler-login` in answer to a challenge: the nonce and the SHA-256 of the
 /// certificate (DER) that the coordinator showed on this connection, so that nobody in between can pass the answer on.
 pub fn login_bytes(nonce: &[u8], certificate: Digest) -> Vec<u8> {
-    let mut text = format!("hostler-admin-login/v1\n{certificate}\n");
-    for byte in nonce {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-    }
-    text.push('\n');
-    text.into_bytes()
+    format!("hostler-admin-login/v1\n{certificate}\n{}\n", hex(nonce)).into_bytes()
 }
 
 #[cfg(test)]

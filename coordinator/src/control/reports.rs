@@ -6,10 +6,11 @@ use hostler_plan::{
     id::{Digest, NodeName, TaskId},
     refusal::Refusal,
     sequencer::NodeEvent,
+    text::cut,
     timestamp::Timestamp,
 };
 
-use super::{AppendError, Control, Proven, ToNode, cut};
+use super::{AppendError, Control, Proven, ToNode};
 use crate::limits::SENTENCE_BYTES;
 
 /// A node asks to keep the lease of a task that it performs.
@@ -48,7 +49,7 @@ impl Control {
         if !self.state.sequencer.open_grants(node).iter().any(|g| g.plan == plan && g.task == task) {
             return;
         }
-        let sentence = cut(&sentence, SENTENCE_BYTES);
+        let sentence = cut(&sentence, SENTENCE_BYTES).to_owned();
         self.progress.insert((plan, task.clone()), (step, steps));
         self.observe_task(now, NodeEvent::Progress { plan, task, sentence });
     }
@@ -62,7 +63,7 @@ impl Control {
         reason: &str,
         document: Option<Digest>,
     ) -> Result<(), AppendError> {
-        let reason = cut(reason, SENTENCE_BYTES);
+        let reason = cut(reason, SENTENCE_BYTES).to_owned();
         let about = document.map(|d| d.to_string());
         tracing::warn!(node = %node, refusal = refusal.word(), reason, document = about, "node refused");
         *self.refusals_seen.entry((node.clone(), refusal)).or_default() += 1;

@@ -6,11 +6,12 @@ use hostler_plan::{
     entry::Entry,
     id::{Digest, Epoch, NodeName, Seq, TaskId},
     sequencer::{RolloutAction, RolloutState, RolloutView, TaskState},
+    text::cut,
     timestamp::Timestamp,
     version::Version,
 };
 
-use super::{Control, ControlError, EndedRollout, Proven, cut};
+use super::{Control, ControlError, EndedRollout, Proven};
 use crate::limits::REASON_BYTES;
 
 /// Decisions follow from each other (a receipt finishes a task, which finishes a rollout, which frees a budget); more
@@ -82,7 +83,7 @@ impl Control {
                 return Err(ControlError::Invalid(reason));
             }
         };
-        let (plan, by, reason) = (view.plan, by.to_owned(), cut(reason, REASON_BYTES));
+        let (plan, by, reason) = (view.plan, by.to_owned(), cut(reason, REASON_BYTES).to_owned());
         let nothing = |expected: &str, verb: &str| {
             let reason = format!("expected {expected}, found plan {} {}; nothing to {verb}", view.seq, view.state);
             Err(ControlError::Invalid(reason))

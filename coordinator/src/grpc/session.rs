@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use hostler_plan::{id::Fingerprint, timestamp::Timestamp};
+use hostler_plan::{id::Fingerprint, text::hex, timestamp::Timestamp};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::limits::{CHALLENGE_LIFETIME, CHALLENGES, CHALLENGES_PER_CONNECTION, SESSION_LIFETIME, SESSIONS};
@@ -99,15 +99,6 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], SessionError> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| SessionError::Random)?;
     Ok(bytes)
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -6,13 +6,17 @@ use std::{
 };
 
 use hostler_daemon::say_once::SayOnce;
-use hostler_plan::{document::Blocker, timestamp::Timestamp};
+use hostler_plan::{
+    document::Blocker,
+    text::{and_more, count},
+    timestamp::Timestamp,
+};
 
 use super::{
     Options, budget,
     placement::fits_nowhere,
     pods::{Fate, Turn, evaluate, words},
-    preflight::{and_more, blockers, silent},
+    preflight::{blockers, silent},
 };
 use crate::{
     control::{POLL, span},
@@ -288,7 +292,7 @@ impl Drain<'_> {
         Err(RoundError::Step(StepError::Blocked {
             reason: format!(
                 "{node} stopped, {} moved: {} ({}){}",
-                pods(self.evicted.len()),
+                count(self.evicted.len(), "pod"),
                 first.reason,
                 first.pod,
                 and_more(never.len() - 1)
@@ -304,8 +308,8 @@ impl Drain<'_> {
         StepError::Blocked {
             reason: format!(
                 "{node} stopped after {after}, {} moved, {} left: {first}{}",
-                pods(self.evicted.len()),
-                pods(blockers.len()),
+                count(self.evicted.len(), "pod"),
+                count(blockers.len(), "pod"),
                 and_more(blockers.len().saturating_sub(1))
             ),
             blockers,
@@ -321,7 +325,7 @@ impl Drain<'_> {
         let doing = if self.said.last().is_empty() { "nothing was seen of it" } else { self.said.last() };
         StepError::TimedOut(format!(
             "{node} not drained in {limit}, {} moved: {doing}. Nothing was killed",
-            pods(self.evicted.len())
+            count(self.evicted.len(), "pod")
         ))
     }
 
@@ -363,7 +367,7 @@ impl Drain<'_> {
             }
             (None, None) => "waits for replacements to become Ready".to_owned(),
         };
-        self.say(format!("{} left: {what}", pods(left)), context);
+        self.say(format!("{} left: {what}", count(left, "pod")), context);
     }
 
     fn say(&mut self, sentence: String, context: &StepContext<'_>) {
@@ -399,8 +403,4 @@ fn sentence_of(blocker: &Blocker) -> String {
         Some(budget) => format!("budget {budget} holds {}: {}", blocker.pod, blocker.reason),
         None => format!("{} is held: {}", blocker.pod, blocker.reason),
     }
-}
-
-fn pods(count: usize) -> String {
-    if count == 1 { "1 pod".into() } else { format!("{count} pods") }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hostler_plan::document::Blocker;
+use hostler_plan::{document::Blocker, text::and_more};
 
 use super::{
     Options, budget,
@@ -39,11 +39,6 @@ pub(super) fn preflight(options: &Options, context: &mut StepContext<'_>) -> Res
             blockers,
         }),
     }
-}
-
-/// ` and 3 more`, or nothing.
-pub(super) fn and_more(others: usize) -> String {
-    if others == 0 { String::new() } else { format!(" and {others} more") }
 }
 
 /// The outcome for a node whose kubelet does not report.
