@@ -51,7 +51,22 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
     match &cli.command {
         Command::Completions { shell } => return shell::completions(*shell),
         Command::Man { directory } => return shell::man(directory),
-        _ => {}
+        Command::Trust(_)
+        | Command::Token(_)
+        | Command::Fleet(_)
+        | Command::Nodes { .. }
+        | Command::Node(_)
+        | Command::Plan(_)
+        | Command::Sign(_)
+        | Command::Submit(_)
+        | Command::Upgrade(_)
+        | Command::Drain(_)
+        | Command::Uncordon(_)
+        | Command::Reboot(_)
+        | Command::Rollouts
+        | Command::Rollout(_)
+        | Command::Quarantine(_)
+        | Command::Ledger(_) => {}
     }
     let context = Context::new(cli.global, environment)?;
     match cli.command {

@@ -110,6 +110,10 @@ pub async fn release_quarantine(admin: &mut Admin, node: &NodeName, version: Ver
 
 /// Follows a rollout until it ends or needs a person, through restarts of the coordinator and lost connections. `see`
 /// is called with every change. Gives the last that was seen; [`ending`] says what it means.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "tonic::Code is foreign; the codes after which a second try may do are named"
+)]
 pub async fn watch(
     admin: &mut Admin,
     rollout: &str,

@@ -124,7 +124,22 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
             machine.files.insert(path, File { mode: 0o755, content: content.0 });
             json(())
         }
-        other => Err(Failure::Protocol { reason: format!("{other:?} is not about a machine's disk") }),
+        other @ (Request::Identity
+        | Request::Facts { .. }
+        | Request::SetUnit { .. }
+        | Request::RestartUnit { .. }
+        | Request::Reboot
+        | Request::Run { .. }
+        | Request::Nodes
+        | Request::Node { .. }
+        | Request::Pods { .. }
+        | Request::Budgets
+        | Request::Scale { .. }
+        | Request::Evict { .. }
+        | Request::SetSchedulable { .. }
+        | Request::Attachments { .. }) => {
+            Err(Failure::Protocol { reason: format!("{other:?} is not about a machine's disk") })
+        }
     }
 }
 
@@ -140,10 +155,10 @@ fn unit_of(machine: &Machine, unit: &str) -> UnitAnswer {
 fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answer {
     let machine = world.machine(asker)?;
     // A worker's kubelet may look at its own node and change it, and no other.
-    let own = match &request {
-        Request::Node { node } | Request::SetSchedulable { node, .. } => node == asker.as_str(),
-        _ => false,
-    };
+    let own = matches!(
+        &request,
+        Request::Node { node } | Request::SetSchedulable { node, .. } if node == asker.as_str()
+    );
     if machine.k3s.role != Some(ClusterRole::Server) && !(own && machine.k3s.role.is_some()) {
         return Err(Failure::Missing { what: "credentials for an API server".into() });
     }
@@ -227,6 +242,23 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
                 .filter(|(_, volume)| volume.attached.as_ref().is_some_and(|(on, _)| on.as_str() == node));
             json(attached.map(|(name, _)| name).collect::<Vec<_>>())
         }
-        other => Err(Failure::Protocol { reason: format!("{other:?} is not about the cluster") }),
+        other @ (Request::Identity
+        | Request::Facts { .. }
+        | Request::ReadFile { .. }
+        | Request::WriteFile { .. }
+        | Request::ModuleIsLoaded { .. }
+        | Request::LoadModule { .. }
+        | Request::ReadSysctl { .. }
+        | Request::WriteSysctl { .. }
+        | Request::PackageVersion { .. }
+        | Request::InstallPackage { .. }
+        | Request::Unit { .. }
+        | Request::SetUnit { .. }
+        | Request::RestartUnit { .. }
+        | Request::ReloadUnits
+        | Request::Reboot
+        | Request::HasFile { .. }
+        | Request::InstallProgram { .. }
+        | Request::Run { .. }) => Err(Failure::Protocol { reason: format!("{other:?} is not about the cluster") }),
     }
 }

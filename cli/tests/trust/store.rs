@@ -38,10 +38,9 @@ fn roster(fleet: &Fleet, change: impl FnOnce(&mut Roster)) -> Signed {
 }
 
 fn refusal(result: Result<(), Error>) -> Refusal {
-    match result.expect_err("refused") {
-        Error::Refused(refused) => refused.refusal,
-        other => panic!("expected a refusal, found {other}"),
-    }
+    let error = result.expect_err("refused");
+    let Error::Refused(refused) = error else { panic!("expected a refusal, found {error}") };
+    refused.refusal
 }
 
 fn chain(roots: &[&Signed], roster: Option<&Signed>) -> TrustChain {

@@ -228,7 +228,19 @@ impl State {
     pub(crate) fn replay(&mut self, record: &Record) -> Result<(), Refused> {
         let proven = match &record.entry {
             Entry::Document { kind, document: StoredDocument(signed) } => self.verify(*kind, signed)?,
-            decision => Proven::Decision(decision.clone()),
+            decision @ (Entry::Granted { .. }
+            | Entry::LeaseExpired { .. }
+            | Entry::LeaseReleased { .. }
+            | Entry::Paused { .. }
+            | Entry::Resumed { .. }
+            | Entry::Halted { .. }
+            | Entry::Recovered { .. }
+            | Entry::Finished { .. }
+            | Entry::Quarantined { .. }
+            | Entry::QuarantineReleased { .. }
+            | Entry::NodeRefused { .. }
+            | Entry::Alarm { .. }
+            | Entry::TokenRevoked { .. }) => Proven::Decision(decision.clone()),
         };
         self.apply(record, proven);
         Ok(())

@@ -100,6 +100,7 @@ impl Agent for AgentService {
                 "expected an artifact of a plan for this node, found {wanted}; nothing names it"
             )));
         }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is foreign and grows")]
         let (mut file, _) = self.shared.artifacts.open_at(&wanted, offset).await.map_err(|e| match e.kind() {
             std::io::ErrorKind::InvalidInput => {
                 Status::out_of_range(format!("expected an offset inside {wanted}, found {offset}"))

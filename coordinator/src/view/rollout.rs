@@ -147,7 +147,12 @@ pub(crate) fn ended(ended: &EndedRollout, records: &[Record]) -> Option<(Rollout
                     receipts.entry(receipt.task).or_default().push(signed);
                 }
             }
-            _ => {}
+            DocumentKind::Root
+            | DocumentKind::Admission
+            | DocumentKind::Enrolment
+            | DocumentKind::Roster
+            | DocumentKind::Plan
+            | DocumentKind::Login => {}
         }
     }
     let view = sequencer.rollout(&ended.plan)?;

@@ -207,7 +207,14 @@ impl Executor {
                 tracing::warn!("cut off while this agent ends, goes on in the next one: {reason}");
                 StepError::Ending
             }
-            other => other,
+            other @ (StepError::Failed(_)
+            | StepError::Blocked { .. }
+            | StepError::TimedOut(_)
+            | StepError::Unreachable(_)
+            | StepError::Stopped(_)
+            | StepError::Void(_)
+            | StepError::Ending
+            | StepError::Rebooting) => other,
         }
     }
 

@@ -306,10 +306,8 @@ fn an_upgrade_that_comes_back_on_the_old_version_fails_and_says_so() {
     let machine = prepared(&fleet);
     machine.inner().restart_fails = true;
     let (receipts, _) = work(&fleet, &machine, &grant(&many_steps(&fleet)));
-    match &receipts[0].outcome {
-        Outcome::Failed { reason } => assert!(reason.contains("expected v1.34.3+k3s1, found v1.34.2+k3s1"), "{reason}"),
-        other => panic!("{other:?}"),
-    }
+    let Outcome::Failed { reason } = &receipts[0].outcome else { panic!("{:?}", receipts[0].outcome) };
+    assert!(reason.contains("expected v1.34.3+k3s1, found v1.34.2+k3s1"), "{reason}");
     assert_eq!(receipts[0].steps.last().unwrap().op, "k3s.upgrade");
 }
 

@@ -305,6 +305,7 @@ impl Cluster for KubeCluster {
 }
 
 /// The one place that judges what went wrong with a call, eviction apart.
+#[expect(clippy::wildcard_enum_match_arm, reason = "kube::Error is foreign; what is not an answer is silence")]
 fn error(error: kube::Error, action: &str) -> ClusterError {
     let action = action.to_owned();
     match error {

@@ -373,7 +373,21 @@ pub(super) fn upgrades_to(steps: &[Step]) -> Option<Version> {
 pub(super) fn awaits_version(steps: &[Step]) -> Option<Version> {
     steps.iter().find_map(|step| match step {
         Step::AwaitReady(AwaitReady { version, .. }) => *version,
-        _ => None,
+        Step::Noop(_)
+        | Step::StageArtifact(_)
+        | Step::EnsureFile(_)
+        | Step::EnsureModule(_)
+        | Step::EnsureSysctl(_)
+        | Step::EnsurePackage(_)
+        | Step::EnsureUnit(_)
+        | Step::BootstrapK3s(_)
+        | Step::AdmitToK3s(_)
+        | Step::JoinK3s(_)
+        | Step::UpgradeK3s(_)
+        | Step::Cordon(_)
+        | Step::Drain(_)
+        | Step::Uncordon(_)
+        | Step::Reboot(_) => None,
     })
 }
 
@@ -382,7 +396,20 @@ pub(super) fn leaves_unschedulable(steps: &[Step]) -> Option<bool> {
     steps.iter().rev().find_map(|step| match step {
         Step::Cordon(_) => Some(true),
         Step::Uncordon(_) => Some(false),
-        _ => None,
+        Step::Noop(_)
+        | Step::StageArtifact(_)
+        | Step::EnsureFile(_)
+        | Step::EnsureModule(_)
+        | Step::EnsureSysctl(_)
+        | Step::EnsurePackage(_)
+        | Step::EnsureUnit(_)
+        | Step::BootstrapK3s(_)
+        | Step::AdmitToK3s(_)
+        | Step::JoinK3s(_)
+        | Step::UpgradeK3s(_)
+        | Step::Drain(_)
+        | Step::AwaitReady(_)
+        | Step::Reboot(_) => None,
     })
 }
 

@@ -143,6 +143,7 @@ pub fn assemble(
 ) -> Result<String, SigningError> {
     let algorithm = signature.algorithm();
     let data = signature.as_bytes();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "ssh_key::Algorithm is foreign and grows")]
     let (raw, trailer) = match algorithm {
         Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => data
             .split_last_chunk::<HARDWARE_TRAILER>()
@@ -245,6 +246,7 @@ impl Parsed {
             return Err(SignatureError::SignatureType { expected, found: text(algorithm) });
         }
         let raw = signature.string()?.to_vec();
+        #[expect(clippy::wildcard_enum_match_arm, reason = "ssh_key::Algorithm is foreign and grows")]
         let trailer = match key.as_ssh().algorithm() {
             Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Some(
                 signature.take(HARDWARE_TRAILER)?.try_into().expect("take gives as many bytes as it was asked for"),

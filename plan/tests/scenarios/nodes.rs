@@ -105,7 +105,17 @@ impl World {
                     condition.standing = Standing::Ready;
                 }
                 Step::Reboot(_) => *self.boots.get_mut(subject).unwrap() += 1,
-                _ => {}
+                Step::Noop(_)
+                | Step::StageArtifact(_)
+                | Step::EnsureFile(_)
+                | Step::EnsureModule(_)
+                | Step::EnsureSysctl(_)
+                | Step::EnsurePackage(_)
+                | Step::EnsureUnit(_)
+                | Step::AdmitToK3s(_)
+                | Step::Drain(_)
+                | Step::Uncordon(_)
+                | Step::AwaitReady(_) => {}
             }
         }
     }

@@ -341,7 +341,14 @@ impl World {
             Entry::Recovered { plan, node } => format!("{node} is no worse than before (plan {})", seq(plan)),
             Entry::Finished { plan } => format!("plan {} finished", seq(plan)),
             Entry::Quarantined { node, version, reason } => format!("quarantined {node} for {version}: {reason}"),
-            other => panic!("not a decision: {other:?}"),
+            other @ (Entry::Document { .. }
+            | Entry::LeaseReleased { .. }
+            | Entry::Paused { .. }
+            | Entry::Resumed { .. }
+            | Entry::QuarantineReleased { .. }
+            | Entry::NodeRefused { .. }
+            | Entry::Alarm { .. }
+            | Entry::TokenRevoked { .. }) => panic!("not a decision: {other:?}"),
         }
     }
 
@@ -389,9 +396,9 @@ impl World {
     }
 
     fn signed_plan(&self, digest: Digest) -> &Signed {
-        let documents = self.ledger.iter().filter_map(|(_, e)| match e {
-            Entry::Document { kind: DocumentKind::Plan, document } => Some(&document.0),
-            _ => None,
+        let documents = self.ledger.iter().filter_map(|(_, e)| {
+            let Entry::Document { kind: DocumentKind::Plan, document } = e else { return None };
+            Some(&document.0)
         });
         documents.into_iter().find(|d| d.digest() == digest).unwrap()
     }

@@ -29,6 +29,10 @@ impl NodeIdentity {
             found: found.to_owned(),
         };
         let (_, certificate) = X509Certificate::from_der(der).map_err(|e| wrong(&e.to_string()))?;
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "x509_parser's extensions are foreign; one kind holds the name"
+        )]
         let mut uris = certificate.extensions().iter().filter_map(|e| match e.parsed_extension() {
             ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
             _ => None,

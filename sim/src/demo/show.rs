@@ -107,13 +107,13 @@ impl Show {
     /// An event in lines. All nodes refuse an offer for the same reason: the first one says it, the others are counted
     /// at the end.
     fn sentences(&self, event: &Event) -> Vec<String> {
-        match event {
-            Event::Refused { offer, .. } => {
-                let told = self.count(|earlier| matches!(earlier, Event::Refused { offer: o, .. } if o == offer));
-                if told == 0 { sentences(event) } else { Vec::new() }
+        if let Event::Refused { offer, .. } = event {
+            let told = self.count(|earlier| matches!(earlier, Event::Refused { offer: o, .. } if o == offer));
+            if told > 0 {
+                return Vec::new();
             }
-            event => sentences(event),
         }
+        sentences(event)
     }
 
     /// Takes the bars from the screen and leaves the lines.

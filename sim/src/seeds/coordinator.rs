@@ -173,7 +173,15 @@ impl World {
             Entry::Granted { .. } => self.summary.grants += 1,
             Entry::LeaseExpired { .. } => self.summary.expired_leases += 1,
             Entry::Quarantined { .. } => self.summary.quarantines += 1,
-            _ => {}
+            Entry::Document { .. }
+            | Entry::LeaseReleased { .. }
+            | Entry::Paused { .. }
+            | Entry::Resumed { .. }
+            | Entry::Finished { .. }
+            | Entry::QuarantineReleased { .. }
+            | Entry::NodeRefused { .. }
+            | Entry::Alarm { .. }
+            | Entry::TokenRevoked { .. } => {}
         }
         self.operators.last_entry = self.now;
         self.invariants.entry(self.now, &entry, &self.machines)?;

@@ -8,7 +8,7 @@ use hostler_plan::{
     entry::Entry,
     id::{Epoch, NodeName, Seq},
     planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
-    sequencer::{Reason, RolloutState},
+    sequencer::{Reason, RolloutState, TaskState},
 };
 
 use super::{
@@ -106,8 +106,8 @@ impl World {
         let rollouts = self.coordinator.sequencer.rollouts();
         let rollout = rollouts.iter().find(|r| r.plan == known.digest)?;
         match &rollout.tasks[key.1].state {
-            hostler_plan::sequencer::TaskState::Expired { grant } => Some(grant.number),
-            _ => None,
+            TaskState::Expired { grant } => Some(grant.number),
+            TaskState::Waiting | TaskState::Granted { .. } | TaskState::Ended { .. } => None,
         }
     }
 

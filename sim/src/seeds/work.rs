@@ -252,7 +252,17 @@ impl World {
                 self.power_off(subject, 5_000, 40_000);
                 Progress::Gone
             }
-            _ => Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) }),
+            Step::Noop(_)
+            | Step::EnsureFile(_)
+            | Step::EnsureModule(_)
+            | Step::EnsureSysctl(_)
+            | Step::EnsurePackage(_)
+            | Step::EnsureUnit(_)
+            | Step::BootstrapK3s(_)
+            | Step::AdmitToK3s(_)
+            | Step::JoinK3s(_) => {
+                Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) })
+            }
         }
     }
 
@@ -295,7 +305,19 @@ impl World {
                     Progress::Again
                 }
             }
-            _ => Progress::Next(10, 10),
+            Step::Noop(_)
+            | Step::StageArtifact(_)
+            | Step::EnsureFile(_)
+            | Step::EnsureModule(_)
+            | Step::EnsureSysctl(_)
+            | Step::EnsurePackage(_)
+            | Step::EnsureUnit(_)
+            | Step::BootstrapK3s(_)
+            | Step::AdmitToK3s(_)
+            | Step::JoinK3s(_)
+            | Step::Cordon(_)
+            | Step::Uncordon(_)
+            | Step::Reboot(_) => Progress::Next(10, 10),
         }
     }
 

@@ -228,10 +228,9 @@ async fn watch(admin: &mut Admin, seq: Seq) -> rollout::Evidence {
 }
 
 fn refusal<T>(result: Result<T, Error>) -> Refusal {
-    match result.err().expect("refused") {
-        Error::Refused(refused) => refused.refusal,
-        other => panic!("expected a refusal, found {other}"),
-    }
+    let error = result.err().expect("refused");
+    let Error::Refused(refused) = error else { panic!("expected a refusal, found {error}") };
+    refused.refusal
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use super::innermost;
 use crate::host::Eviction;
 
 /// What an eviction that was not accepted means.
+#[expect(clippy::wildcard_enum_match_arm, reason = "kube::Error is foreign; what is not an answer is silence")]
 pub(super) fn failed(error: kube::Error) -> Eviction {
     match error {
         kube::Error::Api(status) => answer(&status),

@@ -23,6 +23,7 @@ pub(super) fn run(arguments: &[&str], limit: Duration) -> Result<String, HostErr
     let failed = |status: String, output: String| HostError::Command { command: command.clone(), status, output };
     let (program, rest) = arguments.split_first().ok_or_else(|| failed("not started".into(), "no program".into()))?;
     tracing::debug!("running `{command}`");
+    #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is foreign and grows")]
     let mut child = Command::new(program)
         .args(rest)
         .env_clear()

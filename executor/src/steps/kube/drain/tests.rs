@@ -73,12 +73,10 @@ impl Lab {
 }
 
 fn blocked(receipt: &Receipt) -> (&str, Vec<(&str, Option<&str>)>) {
-    match &receipt.outcome {
-        Outcome::Blocked { reason, blockers } => {
-            (reason, blockers.iter().map(|b| (b.pod.as_str(), b.budget.as_deref())).collect())
-        }
-        other => panic!("expected blocked, found {other}"),
-    }
+    let Outcome::Blocked { reason, blockers } = &receipt.outcome else {
+        panic!("expected blocked, found {}", receipt.outcome)
+    };
+    (reason, blockers.iter().map(|b| (b.pod.as_str(), b.budget.as_deref())).collect())
 }
 
 #[test]
@@ -198,12 +196,8 @@ fn a_silent_node_is_unreachable_before_and_during() {
     lab.cluster().state().deploy("web", &["s1", "w1"]);
     lab.cluster().state().nodes[0].ready = NodeReady::Unknown { since: lab.fleet.now };
     let (receipt, _) = lab.drain();
-    match &receipt.outcome {
-        Outcome::Unreachable { reason } => {
-            assert!(reason.contains("1 pods may still run there") && reason.contains("power"), "{reason}");
-        }
-        other => panic!("{other}"),
-    }
+    let Outcome::Unreachable { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };
+    assert!(reason.contains("1 pods may still run there") && reason.contains("power"), "{reason}");
     assert!(!lab.is_cordoned(), "it was seen before anything was touched");
 }
 
@@ -243,13 +237,9 @@ fn a_long_grace_is_never_shortened_and_told_at_the_limit() {
     lab.cluster().state().deploy("db", &["s1"]);
     lab.cluster().state().pods[0].grace = Duration::from_secs(3600);
     let (receipt, _) = lab.drain();
-    match &receipt.outcome {
-        Outcome::TimedOut { reason } => {
-            assert!(reason.contains("not drained in 10 min, 1 pod moved"), "{reason}");
-            assert!(reason.contains("shop/db-0 is stopping") && reason.contains("Nothing was killed"), "{reason}");
-        }
-        other => panic!("{other}"),
-    }
+    let Outcome::TimedOut { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };
+    assert!(reason.contains("not drained in 10 min, 1 pod moved"), "{reason}");
+    assert!(reason.contains("shop/db-0 is stopping") && reason.contains("Nothing was killed"), "{reason}");
 }
 
 #[test]
@@ -377,10 +367,8 @@ fn system_pods_leave_last_and_volumes_are_waited_for() {
         state.attachments = vec![Attachment { name: "a".into(), volume: Some("pv-1".into()) }];
     }
     let (receipt, _) = lab.drain();
-    match &receipt.outcome {
-        Outcome::TimedOut { reason } => assert!(reason.contains("volume pv-1 is still attached"), "{reason}"),
-        other => panic!("{other}"),
-    }
+    let Outcome::TimedOut { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };
+    assert!(reason.contains("volume pv-1 is still attached"), "{reason}");
     let order: Vec<String> = lab.cluster().state().evicted.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(order, ["web-0", "dns-0"]);
 }
