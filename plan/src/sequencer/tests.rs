@@ -252,11 +252,9 @@ impl World {
             assert_eq!(self.sequencer.rollout(&plan), None);
             // The same documents and receipts once more change nothing.
             for (at, entry) in self.ledger.clone() {
-                let again = match &entry {
-                    Entry::Document { kind: DocumentKind::Plan | DocumentKind::Receipt, .. } => true,
-                    other => granted(other).is_some_and(|(of, ..)| of == plan),
-                };
-                if again {
+                let document =
+                    matches!(entry, Entry::Document { kind: DocumentKind::Plan | DocumentKind::Receipt, .. });
+                if document || granted(&entry).is_some_and(|(of, ..)| of == plan) {
                     self.sequencer.apply(at, &entry);
                 }
             }
