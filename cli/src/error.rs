@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use hostler_plan::refusal::Refused;
-use hostler_proto::{convert::UnreadableMessage, status::to_refused, tls::ConnectError, v1::RolloutStatus};
+use hostler_proto::{
+    convert::UnreadableMessage, status::to_refused, tls::ConnectError, v1::RolloutStatus, watched::UpdateError,
+};
 
 use crate::{key::KeyError, profile::ProfileError};
 
@@ -88,6 +90,12 @@ impl Error {
 impl From<UnreadableMessage> for Error {
     fn from(unreadable: UnreadableMessage) -> Self {
         Error::Failed(unreadable.to_string())
+    }
+}
+
+impl From<UpdateError> for Error {
+    fn from(unfit: UpdateError) -> Self {
+        Error::Failed(unfit.to_string())
     }
 }
 

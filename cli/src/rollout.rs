@@ -10,7 +10,10 @@ use hostler_plan::{
     trust::{self, Purpose, Verified},
     version::Version,
 };
-use hostler_proto::v1::{self, RolloutDetail, TaskStatus};
+use hostler_proto::{
+    v1::{self, RolloutDetail, TaskStatus},
+    watched::WatchedRollout,
+};
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
@@ -124,11 +127,13 @@ pub async fn watch(
         let failed = match admin.client().watch_rollout(request).await {
             Ok(stream) => {
                 let mut stream = stream.into_inner();
+                let mut watched = WatchedRollout::default();
                 loop {
                     match stream.next().await {
-                        Some(Ok(detail)) => {
-                            see(&detail)?;
-                            if stands_still(&detail) {
+                        Some(Ok(update)) => {
+                            let detail = watched.merge(update)?;
+                            see(detail)?;
+                            if stands_still(detail) {
                                 return get(admin, rollout).await;
                             }
                         }

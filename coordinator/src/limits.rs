@@ -65,8 +65,8 @@ pub(crate) const TRUST_BYTES: usize = hostler_proto::MAX_MESSAGE_BYTES / 2;
 /// A rollout is shown again at most this often to a watcher, however fast it changes; but at once when tasks ended,
 /// which every task does only once.
 pub(crate) const WATCH_PAUSE: Duration = Duration::from_millis(50);
-/// So much of that pause for each task of the rollout is kept even then: showing a task costs some microseconds, and
-/// who watches must not take most of the coordinator's time.
+/// So much of that pause for each task of the rollout is kept even then: only what changed is sent, but to find it
+/// every task is looked at for some microseconds, and who watches must not take most of the coordinator's time.
 pub(crate) const WATCH_PAUSE_PER_TASK: Duration = Duration::from_micros(25);
 /// How long streams get to end when the coordinator stops.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);

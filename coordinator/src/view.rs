@@ -8,5 +8,6 @@ mod rollout;
 pub(crate) use fleet::{Overview, overview};
 pub(crate) use node::{NodeStatus, NodeView, Pending, node, nodes, pending};
 pub(crate) use rollout::{
-    BaselineView, Documents, RolloutDetail, RolloutSummary, Shown, TaskView, documents, ended, rollout, rollouts,
+    BaselineView, Documents, RolloutChange, RolloutDetail, RolloutSummary, Shown, TaskView, documents, ended, rollout,
+    rollouts,
 };

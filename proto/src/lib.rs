@@ -10,6 +10,7 @@ pub mod join;
 pub mod login;
 pub mod status;
 pub mod tls;
+pub mod watched;
 
 /// Generated from `hostler/v1/*.proto`.
 #[allow(missing_docs, missing_debug_implementations, clippy::all)]

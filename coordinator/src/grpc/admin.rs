@@ -15,7 +15,7 @@ use hostler_plan::{
     planner::Inventory,
     sequencer::RolloutAction,
 };
-use hostler_proto::v1::{self, Empty, admin_server::Admin};
+use hostler_proto::v1::{self, Empty, admin_server::Admin, rollout_update::Update};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -257,7 +257,7 @@ impl Admin for AdminService {
         Ok(Response::new(convert::rollout_detail(detail, plan, receipts.unwrap_or_default())))
     }
 
-    type WatchRolloutStream = BoxStream<v1::RolloutDetail>;
+    type WatchRolloutStream = BoxStream<v1::RolloutUpdate>;
 
     async fn watch_rollout(&self, request: Request<v1::GetRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
         let caller = self.caller(&request, SignerRole::Viewer)?;
@@ -372,28 +372,24 @@ async fn from_ledger(shared: &Shared, ended: EndedRollout) -> Result<(RolloutDet
     read.await.map_err(|e| status::internal(&e))?.map_err(|e| status::internal(&e))
 }
 
-/// Sends a rollout again whenever it changed, at once when tasks ended, until it is over or nobody looks.
+/// Sends a rollout, and what changed of it whenever it did, at once when tasks ended, until it is over or nobody looks.
 async fn watch(
     shared: SharedRef,
     key: Fingerprint,
     (first, documents): (RolloutDetail, Option<Documents>),
-    sender: mpsc::Sender<Result<v1::RolloutDetail, Status>>,
+    sender: mpsc::Sender<Result<v1::RolloutUpdate, Status>>,
 ) {
     let plan = first.summary.plan.to_string();
     let (mut changes, mut endings) = (shared.control.changes(), shared.control.endings());
-    let mut shown = first.clone();
     let tasks = u32::try_from(first.tasks.len()).unwrap_or(u32::MAX);
     let least_pause = WATCH_PAUSE_PER_TASK.saturating_mul(tasks).min(WATCH_PAUSE);
-    let mut next = Some(first);
+    let whole = convert::rollout_detail(first.clone(), documents.map(|d| d.plan), Vec::new());
+    let (mut shown, mut next) = (first, Some(Update::Whole(whole)));
     let mut shown_at = tokio::time::Instant::now();
-    // It never changes, and is told once.
-    let mut signed_plan = documents.map(|d| d.plan);
     loop {
-        if let Some(detail) = next.take() {
-            shown = detail.clone();
-            let over = detail.is_settled();
-            let message = convert::rollout_detail(detail, signed_plan.take(), Vec::new());
-            if sender.send(Ok(message)).await.is_err() || over {
+        if let Some(update) = next.take() {
+            let message = v1::RolloutUpdate { update: Some(update) };
+            if sender.send(Ok(message)).await.is_err() || shown.is_settled() {
                 return;
             }
             shown_at = tokio::time::Instant::now();
@@ -415,7 +411,10 @@ async fn watch(
         }
         let which = plan.clone();
         match look(&shared, which).await {
-            Ok(detail) => next = (detail != shown).then_some(detail),
+            Ok(detail) => {
+                next = detail.since(&shown).map(|change| Update::Change(convert::rollout_change(change)));
+                shown = detail;
+            }
             Err(status) => return drop(sender.send(Err(status)).await),
         }
     }

@@ -11,7 +11,7 @@ use tonic::Status;
 use crate::{
     control::{self, NodeReading, RunningTask, State, ToNode},
     nodes::history::Line,
-    view::{BaselineView, NodeStatus, NodeView, Pending, RolloutDetail, RolloutSummary, TaskView},
+    view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskView},
 };
 
 /// What a node is told.
@@ -192,6 +192,16 @@ pub(crate) fn rollout_detail(rollout: RolloutDetail, plan: Option<Signed>, recei
         plan: plan.map(Into::into),
         receipts: documents(receipts),
         baselines: rollout.baselines.into_iter().map(baseline).collect(),
+    }
+}
+
+/// What of a rollout changed.
+pub(super) fn rollout_change(change: RolloutChange) -> v1::RolloutChange {
+    v1::RolloutChange {
+        summary: Some(rollout_summary(change.summary)),
+        tasks: change.tasks.into_iter().map(task).collect(),
+        waits: change.waits.iter().map(wait).collect(),
+        baselines: change.baselines.into_iter().map(baseline).collect(),
     }
 }
 

@@ -46,6 +46,30 @@ impl RolloutDetail {
         let granted = |t: &TaskView| matches!(t.state, Some(TaskState::Granted { .. }));
         self.summary.state.is_over() && !self.tasks.iter().any(granted)
     }
+
+    /// What is not as somebody was shown it before; none when all is. Its tasks stay those of its plan, and no baseline
+    /// is taken back.
+    pub(crate) fn since(&self, shown: &Self) -> Option<RolloutChange> {
+        let differs = |(now, n): &(&TaskView, usize)| shown.tasks.get(*n) != Some(*now);
+        (self != shown).then(|| RolloutChange {
+            summary: self.summary.clone(),
+            tasks: self.tasks.iter().zip(0..).filter(differs).map(|(task, _)| task.clone()).collect(),
+            waits: self.waits.clone(),
+            baselines: self.baselines.iter().filter(|b| !shown.baselines.contains(b)).cloned().collect(),
+        })
+    }
+}
+
+/// What of a rollout changed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RolloutChange {
+    pub summary: RolloutSummary,
+    /// Those that differ, in the plan's order.
+    pub tasks: Vec<TaskView>,
+    /// All of them.
+    pub waits: Vec<Wait>,
+    /// Those that differ or are new.
+    pub baselines: Vec<BaselineView>,
 }
 
 /// One task.

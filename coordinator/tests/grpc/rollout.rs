@@ -13,7 +13,8 @@ use hostler_plan::{
 };
 use hostler_proto::{
     status::to_refused,
-    v1::{self, from_agent, to_agent::Message},
+    v1::{self, from_agent, rollout_update::Update, to_agent::Message},
+    watched::WatchedRollout,
 };
 use tonic::Status;
 
@@ -79,17 +80,52 @@ async fn a_plan_goes_from_node_to_node_with_its_receipts() {
     let mut admin = ready.fleet.login(&ready.fleet.viewer).await.unwrap();
     let request = admin.with_session(v1::GetRolloutRequest { rollout: plan.digest().hex()[..8].to_owned() });
     let mut watch = admin.client.watch_rollout(request).await.unwrap().into_inner();
-    let seen = watch.message().await.unwrap().unwrap();
-    assert_eq!(seen.summary.unwrap().status(), v1::RolloutStatus::Running);
+    let mut watched = WatchedRollout::default();
+    let seen = watched.merge(watch.message().await.unwrap().unwrap()).unwrap();
+    assert_eq!(seen.summary.clone().unwrap().status(), v1::RolloutStatus::Running);
     b.send(from_agent::Message::Receipt(ready.receipt(1, &grant, 1, None).into())).await;
     b.acknowledged().await;
     let mut last = None;
-    while let Some(detail) = watch.message().await.unwrap() {
-        last = Some(detail);
+    while let Some(update) = watch.message().await.unwrap() {
+        last = Some(watched.merge(update).unwrap().clone());
     }
-    let last = last.expect("the watcher is told of the end").summary.unwrap();
-    assert_eq!((last.status(), last.tasks_succeeded), (v1::RolloutStatus::Finished, 2));
-    assert_eq!(ready.rollout("1").await.receipts.len(), 2);
+    let last = last.expect("the watcher is told of the end");
+    let summary = last.summary.clone().unwrap();
+    assert_eq!((summary.status(), summary.tasks_succeeded), (v1::RolloutStatus::Finished, 2));
+    let whole = ready.rollout("1").await;
+    assert_eq!(whole.receipts.len(), 2);
+    assert_eq!(last, v1::RolloutDetail { receipts: Vec::new(), ..whole }, "a watcher holds what is shown");
+}
+
+#[tokio::test]
+async fn a_watcher_is_sent_the_whole_once_and_then_the_task_that_changed() {
+    let ready = ready(&["a", "b"]).await;
+    let mut a = Stream::open(&ready.fleet, &ready.nodes[0].0, &ready.nodes[0].1, hello()).await;
+    let plan = ready.signed(&ready.plan(1, &[]));
+    ready.submit(&plan).await.unwrap();
+    let v1::TaskGrant { plan: digest, task, grant, .. } = a.grant().await;
+    let progress = |step| {
+        let (plan, task, sentence) = (digest.clone(), task.clone(), "does nothing".to_owned());
+        from_agent::Message::Progress(v1::Progress { plan, task, step, steps: 2, sentence })
+    };
+    a.send(progress(1)).await;
+    let renewal = v1::LeaseRenewal { plan: digest.clone(), task: task.clone(), grant };
+    a.send(from_agent::Message::LeaseRenewal(renewal)).await;
+    a.expect(|m| if let Message::LeaseRenewed(r) = m { Some(r) } else { None }).await;
+
+    let mut admin = ready.fleet.login(&ready.fleet.viewer).await.unwrap();
+    let request = admin.with_session(v1::GetRolloutRequest { rollout: "1".into() });
+    let mut watch = admin.client.watch_rollout(request).await.unwrap().into_inner();
+    let first = watch.message().await.unwrap().unwrap().update;
+    let Some(Update::Whole(whole)) = first else { panic!("the whole comes first, found {first:?}") };
+    assert_eq!(whole.tasks.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["a.check", "b.check"]);
+    assert_eq!(whole.plan.clone().map(Signed::from), Some(plan));
+
+    a.send(progress(2)).await;
+    let second = watch.message().await.unwrap().unwrap().update;
+    let Some(Update::Change(change)) = second else { panic!("the whole comes only once, found {second:?}") };
+    assert_eq!(change.tasks, [v1::TaskView { step: 2, ..whole.tasks[0].clone() }]);
+    assert_eq!((change.summary, change.waits), (whole.summary, whole.waits));
 }
 
 #[tokio::test]

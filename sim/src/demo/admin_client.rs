@@ -205,7 +205,7 @@ impl AdminClient {
     }
 
     /// A stream of a rollout, whenever something about it changes.
-    pub(super) async fn watch(&mut self, digest: &str) -> anyhow::Result<tonic::Streaming<v1::RolloutDetail>> {
+    pub(super) async fn watch(&mut self, digest: &str) -> anyhow::Result<tonic::Streaming<v1::RolloutUpdate>> {
         self.call(async |admin| {
             let request = admin.with_session(v1::GetRolloutRequest { rollout: digest.to_owned() });
             Ok(admin.client().watch_rollout(request).await?.into_inner())

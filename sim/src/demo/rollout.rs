@@ -7,7 +7,10 @@ use std::{
 
 use hostler_cli::plan::SubmittedPlan;
 use hostler_plan::sequencer::{RolloutStatus, TaskStatus};
-use hostler_proto::v1::{self, RolloutDetail, TaskView};
+use hostler_proto::{
+    v1::{self, RolloutDetail, TaskView},
+    watched::WatchedRollout,
+};
 
 use super::{
     admin_client::AdminClient,
@@ -42,6 +45,7 @@ pub(super) async fn watch(
     let until = tokio::time::Instant::now() + AT_MOST;
     loop {
         let mut stream = admin.watch(&submitted.plan.to_string()).await?;
+        let mut watched = WatchedRollout::default();
         loop {
             let Ok(message) = tokio::time::timeout_at(until, stream.message()).await else {
                 anyhow::bail!(
@@ -52,10 +56,11 @@ pub(super) async fn watch(
                 );
             };
             // The coordinator went away in the middle; the next stream begins with where things stand.
-            let Ok(Some(detail)) = message else { break };
-            shown.show_changes(show, submitted.seq.0, &detail);
-            shown_so_far(&detail);
-            let summary = detail.summary.unwrap_or_default();
+            let Ok(Some(update)) = message else { break };
+            let detail = watched.merge(update)?;
+            shown.show_changes(show, submitted.seq.0, detail);
+            shown_so_far(detail);
+            let summary = detail.summary.clone().unwrap_or_default();
             if let Ok(status) = RolloutStatus::try_from(summary.status())
                 && status.stands_still()
             {
