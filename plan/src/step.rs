@@ -89,6 +89,16 @@ impl Step {
         self.operation().admitted_by()
     }
 
+    /// The version that the subject must be seen to run.
+    pub fn awaits_version(&self) -> Option<Version> {
+        self.operation().awaits_version()
+    }
+
+    /// Whether it leaves the subject unschedulable (`Some(true)`), schedulable (`Some(false)`) or as it was.
+    pub fn leaves_unschedulable(&self) -> Option<bool> {
+        self.operation().leaves_unschedulable()
+    }
+
     /// The operation's name, with the choice in it that matters most to who signs it.
     pub fn summary(&self) -> String {
         match self.operation().choice() {
@@ -113,6 +123,12 @@ trait Operation {
         None
     }
     fn admitted_by(&self) -> Option<&TaskId> {
+        None
+    }
+    fn awaits_version(&self) -> Option<Version> {
+        None
+    }
+    fn leaves_unschedulable(&self) -> Option<bool> {
         None
     }
     /// What of it matters most; nothing for a step that leaves no choice.

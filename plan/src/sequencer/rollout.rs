@@ -6,7 +6,7 @@ use crate::{
     document::{Outcome, Plan, PlanKind, PlanRef, Task},
     health::Baseline,
     id::{Digest, Epoch, Fingerprint, NodeName, Seq, TaskId},
-    step::{AwaitReady, Step},
+    step::Step,
     timestamp::Timestamp,
     version::Version,
 };
@@ -371,46 +371,12 @@ pub(super) fn upgrades_to(steps: &[Step]) -> Option<Version> {
 
 /// The version that a task expects its subject to run.
 pub(super) fn awaits_version(steps: &[Step]) -> Option<Version> {
-    steps.iter().find_map(|step| match step {
-        Step::AwaitReady(AwaitReady { version, .. }) => *version,
-        Step::Noop(_)
-        | Step::StageArtifact(_)
-        | Step::EnsureFile(_)
-        | Step::EnsureModule(_)
-        | Step::EnsureSysctl(_)
-        | Step::EnsurePackage(_)
-        | Step::EnsureUnit(_)
-        | Step::BootstrapK3s(_)
-        | Step::AdmitToK3s(_)
-        | Step::JoinK3s(_)
-        | Step::UpgradeK3s(_)
-        | Step::Cordon(_)
-        | Step::Drain(_)
-        | Step::Uncordon(_)
-        | Step::Reboot(_) => None,
-    })
+    steps.iter().find_map(Step::awaits_version)
 }
 
 /// Whether the steps leave their subject unschedulable (`Some(true)`), schedulable (`Some(false)`) or as it was.
 pub(super) fn leaves_unschedulable(steps: &[Step]) -> Option<bool> {
-    steps.iter().rev().find_map(|step| match step {
-        Step::Cordon(_) => Some(true),
-        Step::Uncordon(_) => Some(false),
-        Step::Noop(_)
-        | Step::StageArtifact(_)
-        | Step::EnsureFile(_)
-        | Step::EnsureModule(_)
-        | Step::EnsureSysctl(_)
-        | Step::EnsurePackage(_)
-        | Step::EnsureUnit(_)
-        | Step::BootstrapK3s(_)
-        | Step::AdmitToK3s(_)
-        | Step::JoinK3s(_)
-        | Step::UpgradeK3s(_)
-        | Step::Drain(_)
-        | Step::AwaitReady(_)
-        | Step::Reboot(_) => None,
-    })
+    steps.iter().rev().find_map(Step::leaves_unschedulable)
 }
 
 /// Whether a grant's lease may be renewed from another boot than the one it was given in.

@@ -17,6 +17,9 @@ impl Operation for Cordon {
     fn acts_on_subject(&self) -> bool {
         true
     }
+    fn leaves_unschedulable(&self) -> Option<bool> {
+        Some(true)
+    }
     fn choice(&self) -> String {
         String::new()
     }
@@ -58,6 +61,9 @@ impl Operation for Uncordon {
     fn acts_on_subject(&self) -> bool {
         true
     }
+    fn leaves_unschedulable(&self) -> Option<bool> {
+        Some(false)
+    }
     fn choice(&self) -> String {
         String::new()
     }
@@ -81,6 +87,9 @@ pub struct AwaitReady {
 impl Operation for AwaitReady {
     fn acts_on_subject(&self) -> bool {
         true
+    }
+    fn awaits_version(&self) -> Option<Version> {
+        self.version
     }
     fn choice(&self) -> String {
         let version = self.version.map(|version| format!("{version} ")).unwrap_or_default();
