@@ -229,8 +229,8 @@ async fn stand_by(
         .name("refuser".into())
         .spawn(move || {
             // Ends with the link, which holds the other end.
-            while let Ok(request) = receiver.requests.recv() {
-                match request {
+            while let Ok(waiting) = receiver.requests.recv() {
+                match waiting.take() {
                     protocol::Request::Plan(plan) => status.refuse(Some(plan.digest()), refused.clone()),
                     protocol::Request::Grant(grant) => status.refuse(Some(grant.plan), refused.clone()),
                     protocol::Request::Trust { .. }

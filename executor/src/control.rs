@@ -13,11 +13,11 @@ use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
     host::Host,
-    protocol::{ExecutorStatus, Progress, Request, RequestReceiver, RunningTask},
+    protocol::{ExecutorStatus, Progress, Request, RequestReceiver, RunningTask, Waiting},
 };
 
-/// Requests that wait until the task ended. More than that is a coordinator gone mad; the newest are dropped, and an
-/// honest one offers them again.
+/// Requests that wait until the task ended; their bytes are counted by the queue. More than that is a coordinator gone
+/// mad; the newest are dropped, and an honest one offers them again.
 const MAX_DEFERRED: usize = 256;
 
 /// Why a task does not go on here and now.
@@ -34,7 +34,7 @@ pub(crate) struct Control {
     pub host: Arc<dyn Host>,
     pub status: Arc<ExecutorStatus>,
     receiver: RequestReceiver,
-    deferred: VecDeque<Request>,
+    deferred: VecDeque<Waiting>,
     running: Option<RunningTask>,
     lease_ends: Instant,
     stopped: Option<String>,
@@ -65,15 +65,15 @@ impl Control {
 
     /// The next request, however long it takes, or none after `at_most`. `Err` when the process ends.
     pub(crate) fn next(&mut self, at_most: Option<Duration>) -> Result<Option<Request>, Interruption> {
-        if let Some(request) = self.deferred.pop_front() {
-            return Ok(Some(request));
+        if let Some(waiting) = self.deferred.pop_front() {
+            return Ok(Some(waiting.take()));
         }
         let received = match at_most {
             Some(at_most) => self.receiver.requests.recv_timeout(at_most),
             None => self.receiver.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match received {
-            Ok(request) => Ok(Some(request)),
+            Ok(waiting) => Ok(Some(waiting.take())),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(Interruption::Ending),
         }
@@ -132,15 +132,15 @@ impl Control {
 
     /// Requests that a task may see between two of its steps: new documents, but no grants.
     pub(crate) fn take_documents(&mut self) -> Vec<Request> {
-        let (documents, others): (Vec<Request>, Vec<Request>) =
-            std::mem::take(&mut self.deferred).into_iter().partition(|request| match request {
+        let (documents, others): (Vec<Waiting>, Vec<Waiting>) =
+            std::mem::take(&mut self.deferred).into_iter().partition(|waiting| match waiting.request() {
                 Request::Trust { .. } | Request::Plan(_) | Request::ReceiptAcknowledged(_) => true,
                 Request::Grant(_) | Request::LeaseRenewed { .. } | Request::Stop { .. } | Request::Fetched { .. } => {
                     false
                 }
             });
         self.deferred = others.into();
-        documents
+        documents.into_iter().map(Waiting::take).collect()
     }
 
     /// Says what the task does.
@@ -152,7 +152,7 @@ impl Control {
     fn drain_requests(&mut self) -> Result<(), Interruption> {
         loop {
             match self.receiver.requests.try_recv() {
-                Ok(request) => self.receive(request),
+                Ok(waiting) => self.receive(waiting),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     self.ending = true;
@@ -167,24 +167,38 @@ impl Control {
         }
     }
 
-    fn receive(&mut self, request: Request) {
+    fn receive(&mut self, waiting: Waiting) {
         let running = self.running.as_ref();
-        match request {
-            Request::Stop { plan, reason } if running.is_some_and(|r| r.plan == plan) => self.stopped = Some(reason),
-            Request::LeaseRenewed { grant, lease_seconds } => self.renew(grant, lease_seconds),
+        match waiting.request() {
+            Request::Stop { plan, reason } if running.is_some_and(|r| r.plan == *plan) => {
+                self.stopped = Some(reason.clone());
+            }
+            Request::LeaseRenewed { grant, lease_seconds } => self.renew(*grant, *lease_seconds),
             Request::Grant(again) if running.is_some_and(|r| r.plan == again.plan && r.task == again.task) => {
                 self.renew(again.grant, again.lease_seconds);
             }
-            Request::Fetched { digest, result } => self.fetched = Some((digest, result)),
-            Request::Trust { .. }
-            | Request::Plan(_)
-            | Request::Grant(_)
-            | Request::Stop { .. }
-            | Request::ReceiptAcknowledged(_) => {
-                if self.deferred.len() < MAX_DEFERRED {
-                    self.deferred.push_back(request);
-                }
+            Request::Fetched { digest, result } => self.fetched = Some((*digest, result.clone())),
+            Request::Trust { .. } => self.defer_trust(waiting),
+            Request::Plan(_) | Request::Grant(_) | Request::Stop { .. } | Request::ReceiptAcknowledged(_) => {
+                self.defer(waiting);
             }
+        }
+    }
+
+    /// Newer trust waits in the place of older: of many rosters the newest says everything.
+    fn defer_trust(&mut self, newer: Waiting) {
+        let mut unplaced = Some(newer);
+        for older in &mut self.deferred {
+            unplaced = unplaced.and_then(|newer| older.replace_trust(newer).err());
+        }
+        if let Some(newer) = unplaced {
+            self.defer(newer);
+        }
+    }
+
+    fn defer(&mut self, waiting: Waiting) {
+        if self.deferred.len() < MAX_DEFERRED {
+            self.deferred.push_back(waiting);
         }
     }
 

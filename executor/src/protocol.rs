@@ -5,6 +5,7 @@
 //! grows without end.
 
 pub mod node;
+mod waiting;
 
 use std::{
     collections::VecDeque,
@@ -22,6 +23,7 @@ use hostler_plan::{
 };
 use tokio::sync::Notify;
 
+pub use self::waiting::{MAX_WAITING_BYTES, Waiting};
 use crate::host::Waker;
 
 /// When this program was built. A clock that shows less is wrong.
@@ -68,14 +70,15 @@ pub struct Grant {
 /// The network side's end of the queue.
 #[derive(Debug, Clone)]
 pub struct RequestSender {
-    requests: SyncSender<Request>,
+    requests: SyncSender<Waiting>,
     waker: Waker,
+    budget: waiting::Budget,
 }
 
 /// The executor's end of the queue.
 #[derive(Debug)]
 pub struct RequestReceiver {
-    pub requests: Receiver<Request>,
+    pub requests: Receiver<Waiting>,
     pub waker: Waker,
 }
 
@@ -83,15 +86,19 @@ pub struct RequestReceiver {
 pub fn queue() -> (RequestSender, RequestReceiver) {
     let (sender, receiver) = mpsc::sync_channel(MAX_REQUESTS);
     let waker = Waker::new();
-    (RequestSender { requests: sender, waker: waker.clone() }, RequestReceiver { requests: receiver, waker })
+    (
+        RequestSender { requests: sender, waker: waker.clone(), budget: waiting::Budget::default() },
+        RequestReceiver { requests: receiver, waker },
+    )
 }
 
 impl RequestSender {
-    /// Hands a request over; gives it back while the queue is full. `Ok` too when the executor has ended.
+    /// Hands a request over; gives it back while the queue is full, or the bytes of all that wait. `Ok` too when the
+    /// executor has ended.
     pub fn offer(&self, request: Request) -> Result<(), Request> {
-        let result = match self.requests.try_send(request) {
+        let result = match self.requests.try_send(Waiting::hold(&self.budget, request)?) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
-            Err(TrySendError::Full(request)) => Err(request),
+            Err(TrySendError::Full(waiting)) => Err(waiting.take()),
         };
         self.waker.notify();
         result

@@ -1,16 +1,21 @@
 //! An artifact, from the coordinator into its file.
 
-use std::{io::SeekFrom, os::unix::fs::OpenOptionsExt as _};
+use std::{io::SeekFrom, os::unix::fs::OpenOptionsExt as _, time::Duration};
 
-use hostler_proto::v1::{FetchArtifactRequest, agent_client::AgentClient};
+use hostler_proto::v1::{ArtifactChunk, FetchArtifactRequest, agent_client::AgentClient};
 use tokio::{
     fs::File,
     io::{AsyncSeekExt as _, AsyncWriteExt as _},
+    time::Instant,
 };
-use tonic::transport::Channel;
+use tonic::{Streaming, transport::Channel};
 
 use super::Part;
 use hostler_executor::protocol::Fetch;
+
+/// The least that a download must bring in each such span: worse than any network on which a node is of use. Without it
+/// a byte a second would hold a task up for as long as its plan lives.
+const LEAST: (u64, Duration) = (64 << 10, Duration::from_secs(60));
 
 /// Brings the bytes of an artifact into its file, from where an earlier try ended. Never more than its size; whether
 /// they are the right ones is for the executor to see.
@@ -26,8 +31,10 @@ pub(super) async fn fetch(mut client: AgentClient<Channel>, wanted: Fetch) -> Re
     }
     file.seek(SeekFrom::Start(have)).await.map_err(|e| e.to_string())?;
     let request = FetchArtifactRequest { digest: wanted.digest.to_string(), offset: have };
-    let mut chunks = client.fetch_artifact(request).await.map_err(|s| s.message().to_owned())?.into_inner();
-    while let Some(chunk) = chunks.message().await.map_err(|s| s.message().to_owned())? {
+    let answer = tokio::time::timeout(LEAST.1, client.fetch_artifact(request)).await.map_err(|_| too_slow(0))?;
+    let mut chunks = answer.map_err(|s| s.message().to_owned())?.into_inner();
+    let mut pace = Pace { since: Instant::now(), bytes: 0 };
+    while let Some(chunk) = pace.next(&mut chunks).await? {
         have += chunk.data.len() as u64;
         if have > wanted.size {
             drop(file);
@@ -41,6 +48,33 @@ pub(super) async fn fetch(mut client: AgentClient<Channel>, wanted: Fetch) -> Re
         return Err(format!("expected {} bytes, found {have} so far", wanted.size));
     }
     Ok(())
+}
+
+/// What came since when.
+struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    async fn next(&mut self, chunks: &mut Streaming<ArtifactChunk>) -> Result<Option<ArtifactChunk>, String> {
+        let (least, span) = LEAST;
+        let next = tokio::time::timeout_at(self.since + span, chunks.message()).await;
+        let chunk = next.map_err(|_| too_slow(self.bytes))?.map_err(|status| status.message().to_owned())?;
+        self.bytes += chunk.as_ref().map_or(0, |chunk| chunk.data.len() as u64);
+        if self.bytes >= least {
+            *self = Self { since: Instant::now(), bytes: 0 };
+        } else if self.since.elapsed() >= span && chunk.is_some() {
+            // Chunks that are always there and hold nothing.
+            return Err(too_slow(self.bytes));
+        }
+        Ok(chunk)
+    }
+}
+
+fn too_slow(bytes: u64) -> String {
+    let (least, span) = LEAST;
+    format!("expected at least {least} bytes in {} s, found {bytes}; trying again", span.as_secs())
 }
 
 fn open(path: &Part) -> Result<File, String> {

@@ -30,7 +30,7 @@ use tonic::{Streaming, transport::Channel};
 use super::{Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
 use crate::credentials::Credentials;
 use hostler_executor::protocol::{
-    self, Fetch, Grant, Request,
+    self, Fetch, Grant, MAX_WAITING_BYTES, Request,
     node::{self, Conditions, Report},
 };
 
@@ -74,6 +74,8 @@ struct Session<'a> {
     idle: IdleTimer,
     /// The parts of a long message that are here.
     joiner: Joiner,
+    /// A message was dropped because more waited for the executor than may; said once.
+    overfull: bool,
 }
 
 /// One stream from its hello to its end.
@@ -101,6 +103,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         welcomed: false,
         idle: IdleTimer::default(),
         joiner: Joiner::default(),
+        overfull: false,
     };
     let end = session.serve(inbound, credentials).await;
     if let Some((wanted, fetching)) = session.fetching
@@ -168,6 +171,9 @@ impl Session<'_> {
                         self.may_serve = true;
                         conditions.reset_immediately();
                     }
+                    if self.overfull && self.running.is_none() {
+                        return Err(LinkError::Ended("documents were dropped while a task ran".to_owned()));
+                    }
                     if self.running != before && let Some(running) = &self.running {
                         lease = ticks(renewal_interval(running.lease_seconds));
                     }
@@ -226,7 +232,7 @@ impl Session<'_> {
                 Ok(Request::LeaseRenewed { grant: lease.grant, lease_seconds: lease.lease_seconds })
             }
         };
-        match request {
+        match request.and_then(Request::limited) {
             Ok(request) => self.hand_over(request).await,
             Err(refused) => {
                 tracing::warn!("{refused}");
@@ -237,11 +243,21 @@ impl Session<'_> {
     }
 
     /// To the executor, whose queue may be full while it works.
-    async fn hand_over(&self, mut request: Request) -> Result<(), LinkError> {
+    async fn hand_over(&mut self, mut request: Request) -> Result<(), LinkError> {
         let began = Instant::now();
         while let Err(back) = self.link.sender.offer(request) {
+            if self.overfull {
+                return Ok(());
+            }
             if began.elapsed() > STUCK {
-                tracing::warn!("the executor is busy; a message was dropped and will be offered again");
+                self.overfull = true;
+                let reason = format!(
+                    "expected at most {MAX_WAITING_BYTES} bytes of documents to wait for a task's end, found more; they \
+                        were dropped and are asked for again once it ended"
+                );
+                let refused = Refused::new(Refusal::NotAllowed, reason);
+                tracing::warn!("{refused}");
+                self.link.status.refuse(None, refused);
                 return Ok(());
             }
             request = back;
