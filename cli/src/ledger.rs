@@ -204,8 +204,9 @@ impl Auditor {
             DocumentKind::Plan => self.new_plan(signed)?,
             DocumentKind::Receipt if again => {}
             DocumentKind::Receipt => self.receipt(signed)?,
-            DocumentKind::Login => {
-                return Err(Refused::new(Refusal::Malformed, "expected no login in a ledger, found one"));
+            DocumentKind::Holding | DocumentKind::Decision | DocumentKind::Login => {
+                let reason = format!("expected no {} in a ledger, found one", kind.noun());
+                return Err(Refused::new(Refusal::Malformed, reason));
             }
         }
         self.seen.insert(signed.digest(), ());

@@ -62,7 +62,7 @@ pub async fn compile(
     now: Timestamp,
 ) -> Result<CompiledPlan, Error> {
     admin.refresh().await?;
-    let seq = number::next(admin).await?;
+    let number::Next { seq, prev } = number::next(admin).await?;
     let inventory = inventory(admin).await?;
     let root = admin.trust_store().root();
     let roster = admin.trust_store().require_roster()?;
@@ -80,6 +80,7 @@ pub async fn compile(
     let numbering = Numbering {
         epoch: root.epoch,
         seq,
+        prev,
         root_version: root.version,
         roster: roster.digest(),
         created: now,
@@ -161,7 +162,7 @@ pub fn verify(store: &TrustStore, signed: &Signed, now: Timestamp) -> Result<Ver
 pub async fn submit(admin: &mut Admin, plan: &Verified<Plan>) -> Result<SubmittedPlan, Error> {
     let request = admin.with_session(plan.signed().clone().into());
     let reply = admin.client().submit_plan(request).await?.into_inner();
-    number::remember(admin, plan.document().epoch, plan.document().seq).await?;
+    number::remember(admin, plan).await?;
     Ok(SubmittedPlan { plan: plan.digest(), seq: plan.document().seq, is_new: reply.is_new })
 }
 

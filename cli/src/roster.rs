@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use hostler_plan::{
-    document::{Admission, Approval, DocumentKind, Enrolment, Roster, RosterNode, RosterStatus, RosterType, Signed},
-    id::{Fingerprint, NodeName, TokenId},
+    document::{
+        Admission, Approval, DocumentKind, Enrolled, Enrolment, Roster, RosterNode, RosterStatus, RosterType, Signed,
+    },
+    id::{Fingerprint, NodeName, Seq, TokenId},
     json,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
@@ -149,6 +151,7 @@ pub async fn list(admin: &mut Admin, listed: &[Pending], now: Timestamp) -> Resu
             role: admission.role,
             arch: enrolment.arch,
             status: RosterStatus::Active,
+            enrolled: Enrolled { token: enrolment.token.clone(), enrolment: pending.enrolment.digest() },
         });
     }
     next(admin, nodes, now).await
@@ -201,13 +204,17 @@ async fn submit(admin: &mut Admin, version: u64, mut nodes: Vec<RosterNode>, now
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let store = admin.trust_store();
     let root = store.root();
+    let before = store.roster().filter(|r| r.document().epoch == root.epoch);
     let roster = Roster {
         document_type: RosterType::V1,
         fleet_id: root.fleet_id.clone(),
         epoch: root.epoch,
         version,
+        prev: before.map(Verified::digest),
         root_version: root.version,
         created: now.whole_seconds(),
+        plan_seq: Seq(admin.coordinator().highest_seq),
+        revoked_tokens: before.map(|r| r.document().revoked_tokens.clone()).unwrap_or_default(),
         nodes,
     };
     let bytes = json::write(&roster);

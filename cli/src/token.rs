@@ -54,6 +54,8 @@ pub async fn create(admin: &mut Admin, request: &TokenRequest, now: Timestamp) -
         document_type: AdmissionType::V1,
         fleet_id: root.fleet_id.clone(),
         epoch: root.epoch,
+        root_version: root.version,
+        root: admin.trust_store().trusted().digest(),
         token,
         token_key: key.public_key().clone().into(),
         uses: request.uses,

@@ -1,6 +1,6 @@
 //! Making a fleet's first root, and taking one over on another admin's machine.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use hostler_plan::{
     document::{DocumentKind, Policy, Root, RootType, Signed, Signer, SignerRole, Thresholds},
@@ -140,7 +140,13 @@ fn sign_first(signer: &key::SigningKey, setup: &SetupCode, first: &FirstRoot, no
         created,
         expires: created.plus(first.lifetime),
         signers: std::iter::once(own).chain(first.signers.iter().cloned()).collect(),
-        thresholds: Thresholds { root: 1, admission: 1, roster: 1, plan: first.threshold_plan },
+        thresholds: Thresholds {
+            root: 1,
+            admission: 1,
+            roster: 1,
+            plan: first.threshold_plan,
+            plan_kinds: BTreeMap::new(),
+        },
         revoked: Vec::new(),
         coordinator_ca: vec![setup.ca_pin],
         policy: first.policy.clone(),

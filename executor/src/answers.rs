@@ -109,7 +109,9 @@ impl Answers {
             | DocumentKind::Admission
             | DocumentKind::Roster
             | DocumentKind::Plan
-            | DocumentKind::Receipt => Err(NodeError::Failed(format!(
+            | DocumentKind::Receipt
+            | DocumentKind::Holding
+            | DocumentKind::Decision => Err(NodeError::Failed(format!(
                 "expected an enrolment or a login to sign for the network side, found a {}",
                 kind.noun()
             ))),

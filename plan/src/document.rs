@@ -1,16 +1,20 @@
 //! The signed documents. Each is exact bytes with detached SSH signatures; its identity is the digest of its bytes.
 
 mod admission;
+mod decision;
+mod holding;
 mod plan;
 mod receipt;
 mod root;
 mod roster;
 
 pub use admission::{Admission, AdmissionType, Approval, Enrolment, EnrolmentType, Hardware};
+pub use decision::{Decided, Decision, DecisionType};
+pub use holding::{DocumentRef, Holding, HoldingType, Holds};
 pub use plan::{Artifact, Plan, PlanKind, PlanRef, PlanType, Strategy, Target, Task};
 pub use receipt::{Blocker, Observation, Outcome, Receipt, ReceiptType, StepResult};
 pub use root::{Policy, Root, RootType, Signer, SignerRole, Thresholds};
-pub use roster::{Roster, RosterNode, RosterStatus, RosterType};
+pub use roster::{Enrolled, Roster, RosterNode, RosterStatus, RosterType};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +46,10 @@ pub enum DocumentKind {
     Roster,
     Plan,
     Receipt,
+    /// What a node holds.
+    Holding,
+    /// What a person decided.
+    Decision,
     /// The answer to a login challenge; never stored.
     Login,
 }
@@ -56,6 +64,8 @@ impl DocumentKind {
             DocumentKind::Roster => "hostler-roster",
             DocumentKind::Plan => "hostler-plan",
             DocumentKind::Receipt => "hostler-receipt",
+            DocumentKind::Holding => "hostler-holding",
+            DocumentKind::Decision => "hostler-decision",
             DocumentKind::Login => "hostler-login",
         }
     }
@@ -69,6 +79,8 @@ impl DocumentKind {
             DocumentKind::Roster => "roster",
             DocumentKind::Plan => "plan",
             DocumentKind::Receipt => "receipt",
+            DocumentKind::Holding => "holding",
+            DocumentKind::Decision => "decision",
             DocumentKind::Login => "login",
         }
     }
@@ -80,7 +92,8 @@ impl DocumentKind {
             DocumentKind::Root | DocumentKind::Roster => 1 << 20,
             DocumentKind::Plan => 256 << 10,
             DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Receipt => 64 << 10,
-            DocumentKind::Login => 4 << 10,
+            DocumentKind::Holding => 16 << 10,
+            DocumentKind::Decision | DocumentKind::Login => 4 << 10,
         }
     }
 }

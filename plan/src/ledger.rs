@@ -24,7 +24,8 @@ pub struct Record {
 pub const MAX_LINE_BYTES: usize = 2 << 20;
 
 /// Where the chain stands: the next index and the hash that the next line builds on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Head {
     pub next_index: u64,
     pub hash: Digest,

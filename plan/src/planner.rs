@@ -113,7 +113,7 @@ fn keeps_valid(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> Vec<P
     let seq = request.numbering.seq;
     let replaces = |running: &RunningPlan| match kind {
         PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => running.kind == kind,
-        PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon => false,
+        PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => false,
     };
     let mut kept = Vec::new();
     for running in &request.inventory.running {
@@ -182,6 +182,7 @@ fn finish(
         fleet_id: request.roster.fleet_id.clone(),
         epoch: numbering.epoch,
         seq: numbering.seq,
+        prev: numbering.prev,
         kind,
         title: draft.title,
         root_version: numbering.root_version,

@@ -79,6 +79,11 @@ impl Step {
         self.operation().acts_on_subject()
     }
 
+    /// Whether it only waits for the subject's health or puts it back into service.
+    pub fn puts_back(&self) -> bool {
+        matches!(self, Step::Noop(_) | Step::AwaitReady(_) | Step::Uncordon(_))
+    }
+
     /// The version that a member of the cluster is brought to.
     pub fn upgrades_to(&self) -> Option<Version> {
         self.operation().upgrades_to()

@@ -146,14 +146,15 @@ fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Change>,
         let (name, key) = (new.name.clone(), read_public_key(&new.key_file)?);
         changes.push(Change::AddSigner(Signer { name, key, role: new.role, plan_kinds: new.plan_kinds.clone() }));
     }
-    let old = held.thresholds;
+    let old = &held.thresholds;
     let thresholds = Thresholds {
         root: args.threshold_root.unwrap_or(old.root),
         admission: args.threshold_admission.unwrap_or(old.admission),
         roster: args.threshold_roster.unwrap_or(old.roster),
         plan: args.threshold_plan.unwrap_or(old.plan),
+        plan_kinds: old.plan_kinds.clone(),
     };
-    if thresholds != old {
+    if thresholds != *old {
         changes.push(Change::Thresholds(thresholds));
     }
     let old = &held.policy;

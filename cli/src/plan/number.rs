@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use hostler_plan::{
     document::{DocumentKind, Plan, Signed},
-    id::{Epoch, Seq},
+    id::{Digest, Epoch, Seq},
     json,
     refusal::{Refusal, Refused},
-    trust::{Duty, SignedBy, threshold},
+    trust::{Duty, SignedBy, Verified, threshold},
 };
 use hostler_proto::v1;
 use serde::{Deserialize, Serialize};
@@ -24,24 +24,34 @@ use crate::{
 struct Remembered {
     epoch: Epoch,
     seq: Seq,
+    digest: Digest,
+}
+
+/// The next plan's number, and the plan before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Next {
+    pub seq: Seq,
+    pub prev: Option<Digest>,
 }
 
 /// One more than the highest number that is proved or remembered.
-pub(super) async fn next(admin: &mut Admin) -> Result<Seq, Error> {
+pub(super) async fn next(admin: &mut Admin) -> Result<Next, Error> {
     let epoch = admin.trust_store().root().epoch;
-    let remembered = recall(&path(admin))?.filter(|r| r.epoch == epoch).map_or(Seq(0), |r| r.seq);
+    let remembered = recall(&path(admin))?.filter(|r| r.epoch == epoch);
     let said = Seq(admin.coordinator().highest_seq);
-    if said > remembered {
-        prove(admin, said).await?;
-    }
-    let highest = said.max(remembered);
-    highest.0.checked_add(1).map(Seq).ok_or_else(|| {
+    let (highest, prev) = match remembered {
+        Some(remembered) if remembered.seq >= said => (remembered.seq, Some(remembered.digest)),
+        _ if said > Seq(0) => (said, Some(prove(admin, said).await?)),
+        _ => (Seq(0), None),
+    };
+    let seq = highest.0.checked_add(1).map(Seq).ok_or_else(|| {
         Error::Failed("the numbers of this epoch are used up; sign a root with a higher epoch".to_owned())
-    })
+    })?;
+    Ok(Next { seq, prev })
 }
 
-/// Whoever says that a number is taken must show the signed plan that took it.
-async fn prove(admin: &mut Admin, seq: Seq) -> Result<(), Error> {
+/// Whoever says that a number is taken must show the signed plan that took it. Gives its digest.
+async fn prove(admin: &mut Admin, seq: Seq) -> Result<Digest, Error> {
     let request = admin.with_session(v1::GetRolloutRequest { rollout: seq.to_string() });
     let detail = admin.client().get_rollout(request).await?.into_inner();
     let signed: Signed = detail.plan.unwrap_or_default().into();
@@ -62,7 +72,7 @@ async fn prove(admin: &mut Admin, seq: Seq) -> Result<(), Error> {
         )
         .into());
     }
-    Ok(())
+    Ok(signed.digest())
 }
 
 fn path(admin: &Admin) -> PathBuf {
@@ -78,13 +88,14 @@ fn recall(path: &Path) -> Result<Option<Remembered>, Error> {
 }
 
 /// Keeps the number, durably. The disk is waited for on a thread of its own: others go on meanwhile.
-pub(super) async fn remember(admin: &Admin, epoch: Epoch, seq: Seq) -> Result<(), Error> {
+pub(super) async fn remember(admin: &Admin, plan: &Verified<Plan>) -> Result<(), Error> {
     let path = path(admin);
+    let (epoch, seq, digest) = (plan.document().epoch, plan.document().seq, plan.digest());
     let kept = tokio::task::spawn_blocking(move || {
         if recall(&path)?.is_some_and(|r| (r.epoch, r.seq) >= (epoch, seq)) {
             return Ok(());
         }
-        write_whole(&path, &json::write(&Remembered { epoch, seq }), false)
+        write_whole(&path, &json::write(&Remembered { epoch, seq, digest }), false)
     });
     kept.await.map_err(|e| Error::Failed(format!("the plan's number was not kept: {e}")))?
 }

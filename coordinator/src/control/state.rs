@@ -348,8 +348,9 @@ impl State {
                 Proven::Plan(trust::plan(self.require_root()?, self.require_roster()?, signed, Purpose::Begun)?)
             }
             DocumentKind::Receipt => Proven::Receipt(trust::receipt(self.require_roster()?, signed)?),
-            DocumentKind::Login => {
-                return Err(Refused::new(Refusal::Malformed, "expected no login in a ledger, found one"));
+            DocumentKind::Holding | DocumentKind::Decision | DocumentKind::Login => {
+                let reason = format!("expected no {} in a ledger, found one", kind.noun());
+                return Err(Refused::new(Refusal::Malformed, reason));
             }
         })
     }

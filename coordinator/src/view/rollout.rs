@@ -176,6 +176,8 @@ pub(crate) fn ended(ended: &EndedRollout, records: &[Record]) -> Option<(Rollout
             | DocumentKind::Enrolment
             | DocumentKind::Roster
             | DocumentKind::Plan
+            | DocumentKind::Holding
+            | DocumentKind::Decision
             | DocumentKind::Login => {}
         }
     }

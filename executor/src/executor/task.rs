@@ -320,6 +320,7 @@ impl Executor {
             counter,
             previous,
             relied_on: begun.relied_on.clone(),
+            holds: self.context.state.holds(None),
             started: begun.started,
             ended: ended.max(begun.started),
         };

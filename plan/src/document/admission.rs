@@ -18,6 +18,9 @@ pub struct Admission {
     pub document_type: AdmissionType,
     pub fleet_id: FleetId,
     pub epoch: Epoch,
+    /// The newest root when the token was made: a chain that ends before it is refused.
+    pub root_version: u64,
+    pub root: Digest,
     pub token: TokenId,
     /// Verifies enrolments; the private half stands only in the join string.
     pub token_key: PublicKey,

@@ -21,6 +21,9 @@ pub struct Plan {
     pub epoch: Epoch,
     /// Higher than every plan signed before in this epoch.
     pub seq: Seq,
+    /// The plan before it in this epoch, as its maker knew it; none for the first. Two successors of one plan are a
+    /// fork: somebody was shown an older state.
+    pub prev: Option<Digest>,
     pub kind: PlanKind,
     /// One sentence for people: what this plan does.
     pub title: String,
@@ -61,11 +64,13 @@ pub enum PlanKind {
     Drain,
     Uncordon,
     Reboot,
+    /// No tasks: what it does not list in `beside` ends.
+    Stop,
 }
 
 impl PlanKind {
     /// Every kind.
-    pub const ALL: [PlanKind; 7] = [
+    pub const ALL: [PlanKind; 8] = [
         PlanKind::Check,
         PlanKind::Bootstrap,
         PlanKind::Join,
@@ -73,6 +78,7 @@ impl PlanKind {
         PlanKind::Drain,
         PlanKind::Uncordon,
         PlanKind::Reboot,
+        PlanKind::Stop,
     ];
 
     /// Whether a plan of this kind may hold this step. Kinds that an operator may sign hold only what their name says:
@@ -87,13 +93,23 @@ impl PlanKind {
             PlanKind::Uncordon => noop || wait || uncordon,
             PlanKind::Reboot => noop || wait || drain || uncordon || matches!(step, Step::Reboot(_)),
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => true,
+            PlanKind::Stop => false,
+        }
+    }
+
+    /// How many keys must sign a plan of this kind where the root does not say it: none means as many as for every plan.
+    /// What takes out of danger needs one, because it is needed at three in the morning; a stop never needs more.
+    pub(crate) fn own_threshold(self) -> Option<u32> {
+        match self {
+            PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => Some(1),
+            PlanKind::Check | PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => None,
         }
     }
 
     /// Whether an operator may sign it, or only an admin.
     pub fn needs_only_operator(self) -> bool {
         match self {
-            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot => true,
+            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot | PlanKind::Stop => true,
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => false,
         }
     }
@@ -109,6 +125,7 @@ impl fmt::Display for PlanKind {
             PlanKind::Drain => "drain",
             PlanKind::Uncordon => "uncordon",
             PlanKind::Reboot => "reboot",
+            PlanKind::Stop => "stop",
         })
     }
 }
@@ -169,6 +186,9 @@ pub struct Task {
     /// Whether the subject may be unavailable from the start of this task on. The sequencer grants it only within
     /// the budget; the subject counts as unavailable until its last task in the plan succeeded.
     pub disrupts: bool,
+    /// Whether it may begin even when the plan has expired or is void meanwhile, once what it comes after succeeded: it
+    /// puts back what an earlier task took out of service, and the state between is worse than either end.
+    pub finishes: bool,
     pub steps: Vec<Step>,
 }
 

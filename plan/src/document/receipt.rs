@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    document::Holds,
     id::{BootId, Digest, Epoch, FleetId, NodeName, Seq, TaskId},
     refusal::Refusal,
     timestamp::Timestamp,
@@ -39,6 +40,8 @@ pub struct Receipt {
     pub previous: Option<Digest>,
     /// The receipts that were checked before the task started.
     pub relied_on: Vec<Digest>,
+    /// What the node held when it signed.
+    pub holds: Holds,
     pub started: Timestamp,
     pub ended: Timestamp,
 }

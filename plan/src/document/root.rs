@@ -1,6 +1,6 @@
 //! A root: who may sign what, and how many of them it takes.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,13 +89,16 @@ impl Signer {
 }
 
 /// How many different keys must have signed each kind of document; each at least 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Thresholds {
     pub root: u32,
     pub admission: u32,
     pub roster: u32,
     pub plan: u32,
+    /// Of single kinds of plan, instead of `plan`. A drain and an uncordon need one key unless it stands here; a stop
+    /// always needs one.
+    pub plan_kinds: BTreeMap<PlanKind, u32>,
 }
 
 /// Limits that every signer put over every later document.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{Arch, Epoch, FleetId, NodeName},
+    id::{Arch, Digest, Epoch, FleetId, NodeName, Seq, TokenId},
     signature::PublicKey,
     step::ClusterRole,
     timestamp::Timestamp,
@@ -20,10 +20,16 @@ pub struct Roster {
     pub epoch: Epoch,
     /// Each next roster has a higher one; the same version with other content is an alarm.
     pub version: u64,
+    /// The roster before it in this epoch, as its maker knew it; none for the first. Two successors of one are a fork.
+    pub prev: Option<Digest>,
     /// The root under which it was signed, or an older one.
     pub root_version: u64,
     pub created: Timestamp,
     /// Every node that ever was, once by name and once by key.
+    /// The highest plan number that its maker had proof of, so that a node that was away knows how far numbers came.
+    pub plan_seq: Seq,
+    /// Tokens that admit nobody any more.
+    pub revoked_tokens: Vec<TokenId>,
     pub nodes: Vec<RosterNode>,
 }
 
@@ -45,6 +51,17 @@ pub struct RosterNode {
     pub role: ClusterRole,
     pub arch: Arch,
     pub status: RosterStatus,
+    /// How it came in.
+    pub enrolled: Enrolled,
+}
+
+/// The enrolment by which a node came in, and its token: how often a token was used is counted by these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolled {
+    pub token: TokenId,
+    /// The digest of the enrolment.
+    pub enrolment: Digest,
 }
 
 /// Whether a node still belongs to the fleet.

@@ -119,6 +119,8 @@ pub struct Numbering {
     pub epoch: Epoch,
     /// Higher than every plan before.
     pub seq: Seq,
+    /// The digest of the plan with the highest number before it.
+    pub prev: Option<Digest>,
     pub root_version: u64,
     /// The digest of the roster that is handed in.
     pub roster: Digest,

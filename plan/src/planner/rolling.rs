@@ -14,7 +14,7 @@ use super::{
     distribution::Lifecycle,
     order::{phases, predecessors},
     select::workable,
-    task::{artifact, await_ready, disrupting, drain_steps, observer, task, task_id},
+    task::{artifact, await_ready, disrupting, drain_steps, finishing, observer, task, task_id},
 };
 
 pub(super) fn upgrade(
@@ -135,7 +135,7 @@ fn roll_one(request: Request<'_>, draft: &mut Draft, node: &NodeName, mut after:
     let drain = task("drain", &server, node, after, drain_steps(request, work.reason.clone()));
     let act = task(work.what, node, node, vec![drain.id.clone()], vec![step]);
     let ready = vec![await_ready(policy, work.version.map(|(_, version)| version)), Step::Uncordon(Uncordon {})];
-    let ready = task("ready", &server, node, vec![act.id.clone()], ready);
+    let ready = finishing(task("ready", &server, node, vec![act.id.clone()], ready));
     draft.tasks.extend([disrupting(drain), disrupting(act), ready]);
 }
 

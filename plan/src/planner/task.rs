@@ -16,11 +16,24 @@ pub(super) fn task_id(node: &NodeName, what: &str) -> TaskId {
 }
 
 pub(super) fn task(what: &str, node: &NodeName, subject: &NodeName, after: Vec<TaskId>, steps: Vec<Step>) -> Task {
-    Task { id: task_id(subject, what), node: node.clone(), subject: subject.clone(), after, disrupts: false, steps }
+    Task {
+        id: task_id(subject, what),
+        node: node.clone(),
+        subject: subject.clone(),
+        after,
+        disrupts: false,
+        finishes: false,
+        steps,
+    }
 }
 
 pub(super) fn disrupting(task: Task) -> Task {
     Task { disrupts: true, ..task }
+}
+
+/// One that puts back what the tasks before it took out of service, even when the plan has ended meanwhile.
+pub(super) fn finishing(task: Task) -> Task {
+    Task { finishes: true, ..task }
 }
 
 pub(super) fn await_ready(policy: &FleetPolicy, version: Option<Version>) -> Step {

@@ -106,7 +106,11 @@ fn apply_document(s: &mut Sequencer, now: Timestamp, kind: DocumentKind, documen
                 old.into_iter().for_each(|arrival| end(s, arrival, End::Superseded { by: None }));
             }
         }
-        DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Login => {}
+        DocumentKind::Admission
+        | DocumentKind::Enrolment
+        | DocumentKind::Holding
+        | DocumentKind::Decision
+        | DocumentKind::Login => {}
     }
 }
 

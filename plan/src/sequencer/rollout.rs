@@ -228,7 +228,7 @@ impl Rollout {
     pub(super) fn yields_to_drains(&self) -> bool {
         match self.plan.kind {
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => true,
-            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon => false,
+            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => false,
         }
     }
 

@@ -129,7 +129,7 @@ impl World {
         let time = |seconds: u64| Timestamp::from_unix_seconds(seconds);
         let plan = json!({
             "_type": "hostler-plan/v1", "fleet_id": FLEET, "epoch": self.epoch, "seq": self.plans.len() + 1,
-            "kind": kind, "title": "a plan", "root_version": 1, "roster_version": 1, "roster": Digest::ZERO,
+            "prev": self.plans.last(), "kind": kind, "title": "a plan", "root_version": 1, "roster_version": 1, "roster": Digest::ZERO,
             "created": time(now), "not_before": time(now + other as u64 % 2 * 60), "expires": time(now + 3600),
             "beside": beside, "artifacts": [],
             "targets": NODES.map(|n| json!({ "node": n, "key": key().fingerprint(), "arch": "aarch64" })),
@@ -146,7 +146,7 @@ impl World {
         let task = |what: &str, node: &str, after: &[String], disrupts: bool, step: &serde_json::Value| {
             json!({
                 "id": format!("{what}-{subject}"), "node": node, "subject": subject, "after": after,
-                "disrupts": disrupts, "steps": [step],
+                "disrupts": disrupts, "finishes": false, "steps": [step],
             })
         };
         let (first, second) = (format!("drain-{subject}"), format!("work-{subject}"));
@@ -192,6 +192,8 @@ impl World {
             "task": task, "grant": grant, "outcome": outcome, "steps": [], "observations": [], "boot_id": boot(0),
             "counter": self.counter, "previous": null, "relied_on": [], "started": self.now.whole_seconds(),
             "ended": self.now.whole_seconds(),
+            "holds": { "epoch": self.epoch, "root": { "version": 1, "digest": Digest::ZERO }, "roster": null, "plan": null,
+                "head": null },
         });
         assert!(serde_json::from_value::<Receipt>(receipt.clone()).is_ok());
         self.document(DocumentKind::Receipt, &receipt);
@@ -216,11 +218,12 @@ impl World {
         let nodes = NODES.iter().enumerate().map(|(i, n)| {
             let status = if without % 11 == i + 1 { "retired" } else { "active" };
             let role = if i < 2 { "server" } else { "worker" };
-            json!({ "name": n, "key": KEY, "seal_key": "", "role": role, "arch": "aarch64", "status": status })
+            json!({ "name": n, "key": KEY, "seal_key": "", "role": role, "arch": "aarch64", "status": status,
+                "enrolled": { "token": "70ce0000", "enrolment": Digest::ZERO } })
         });
         let roster = json!({
             "_type": "hostler-roster/v1", "fleet_id": FLEET, "epoch": self.epoch, "version": self.roster,
-            "root_version": 1, "created": self.now.whole_seconds(), "nodes": nodes.collect::<Vec<_>>(),
+            "prev": null, "plan_seq": 0, "revoked_tokens": [], "root_version": 1, "created": self.now.whole_seconds(), "nodes": nodes.collect::<Vec<_>>(),
         });
         self.document(DocumentKind::Roster, &roster);
     }
@@ -230,7 +233,8 @@ impl World {
         let root = json!({
             "_type": "hostler-root/v1", "fleet_id": FLEET, "name": "fleet", "version": self.epoch, "epoch": self.epoch,
             "created": self.now.whole_seconds(), "expires": self.now.whole_seconds(), "signers": [],
-            "thresholds": { "root": 1, "admission": 1, "roster": 1, "plan": 1 }, "revoked": [], "coordinator_ca": [],
+            "thresholds": { "root": 1, "admission": 1, "roster": 1, "plan": 1, "plan_kinds": {} }, "revoked": [],
+            "coordinator_ca": [],
             "policy": { "max_plan_lifetime_seconds": 1, "max_admission_lifetime_seconds": 1 },
         });
         self.document(DocumentKind::Root, &root);

@@ -15,12 +15,13 @@ pub fn signer_lines(root: &Root) -> String {
         }
         let kinds: &[DocumentKind] = match signer.role {
             SignerRole::Viewer => &[DocumentKind::Login],
-            SignerRole::Operator => &[DocumentKind::Plan, DocumentKind::Login],
+            SignerRole::Operator => &[DocumentKind::Plan, DocumentKind::Decision, DocumentKind::Login],
             SignerRole::Admin => &[
                 DocumentKind::Root,
                 DocumentKind::Admission,
                 DocumentKind::Roster,
                 DocumentKind::Plan,
+                DocumentKind::Decision,
                 DocumentKind::Login,
             ],
         };
@@ -33,7 +34,12 @@ pub fn signer_lines(root: &Root) -> String {
 pub fn node_lines(roster: &Roster) -> String {
     let mut lines = String::new();
     for node in roster.nodes.iter().filter(|n| n.status == RosterStatus::Active) {
-        line(&mut lines, node.name.as_str(), &[DocumentKind::Receipt, DocumentKind::Enrolment], &node.key);
+        line(
+            &mut lines,
+            node.name.as_str(),
+            &[DocumentKind::Receipt, DocumentKind::Holding, DocumentKind::Enrolment],
+            &node.key,
+        );
     }
     lines
 }

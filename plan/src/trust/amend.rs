@@ -64,7 +64,7 @@ fn apply(next: &mut Root, change: &Change) -> Result<(), Refused> {
             return refused(Refusal::Malformed, format!("key {key} is revoked already; leave it out"));
         }
         Change::Revoke(key) => next.revoked.push(key.clone()),
-        Change::Thresholds(thresholds) => next.thresholds = *thresholds,
+        Change::Thresholds(thresholds) => next.thresholds.clone_from(thresholds),
         Change::Policy(policy) => next.policy = policy.clone(),
         Change::AddCoordinatorCa(pin) if next.coordinator_ca.contains(pin) => {
             return refused(Refusal::Malformed, format!("coordinator CA {pin} is pinned already; leave it out"));
@@ -192,19 +192,28 @@ fn rights(signer: &Signer) -> String {
 
 fn thresholds(held: &Root, next: &Root, said: &mut Vec<String>) {
     // The kind that most keys may sign stands for plans, as in the check of a root's content.
-    let plan = PlanKind::ALL.into_iter().map(Duty::Plan).max_by_key(|d| able(next, *d));
-    for duty in [Some(Duty::Root), Some(Duty::Admission), Some(Duty::Roster), plan].into_iter().flatten() {
+    let (before, after) = (&held.thresholds.plan_kinds, &next.thresholds.plan_kinds);
+    let named = |kind: &PlanKind| before.contains_key(kind) || after.contains_key(kind);
+    let common = |kind: &PlanKind| kind.own_threshold().is_none() && !named(kind);
+    let plan = PlanKind::ALL.into_iter().filter(common).max_by_key(|kind| able(next, Duty::Plan(*kind)));
+    let duties = [Duty::Root, Duty::Admission, Duty::Roster].into_iter().chain(plan.map(Duty::Plan));
+    for duty in duties.chain(PlanKind::ALL.into_iter().filter(named).map(Duty::Plan)) {
         let (before, needed) = (duty.needed(held), duty.needed(next));
         if before == needed {
             continue;
         }
         let (what, note) = match duty {
-            Duty::Root => ("a root", ""),
+            Duty::Root => ("a root".to_owned(), ""),
             Duty::Admission => {
-                ("a token", if needed > 1 { "; `hostler token create` signs with one only" } else { "" })
+                ("a token".to_owned(), if needed > 1 { "; `hostler token create` signs with one only" } else { "" })
             }
-            Duty::Roster => ("a roster", if needed > 1 { "; `hostler node approve` signs with one only" } else { "" }),
-            Duty::Plan(_) => ("a plan", if needed > before { "; plans with fewer become void" } else { "" }),
+            Duty::Roster => {
+                ("a roster".to_owned(), if needed > 1 { "; `hostler node approve` signs with one only" } else { "" })
+            }
+            Duty::Plan(kind) => (
+                if named(&kind) { format!("a plan of kind {kind}") } else { "a plan".to_owned() },
+                if needed > before { "; plans with fewer become void" } else { "" },
+            ),
         };
         said.push(format!("{what} needs {needed} of {} keys instead of {before}{note}", able(next, duty)));
     }

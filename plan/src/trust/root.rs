@@ -166,8 +166,12 @@ fn check_thresholds(root: &Root) -> Result<(), Refused> {
     let able = |duty: Duty| {
         root.signers.iter().filter(|s| duty.allows(s) && !root.revoked.contains(&s.key.fingerprint())).count() as u64
     };
-    let plans = PlanKind::ALL.into_iter().map(Duty::Plan).max_by_key(|d| able(*d)).into_iter();
-    for duty in [Duty::Root, Duty::Admission, Duty::Roster].into_iter().chain(plans) {
+    // Of plans at least one kind that the common threshold is for, and each with a threshold of its own.
+    let of_kinds = &root.thresholds.plan_kinds;
+    let unnamed = |kind: &PlanKind| kind.own_threshold().is_none() && !of_kinds.contains_key(kind);
+    let plans = PlanKind::ALL.into_iter().filter(unnamed).map(Duty::Plan).max_by_key(|d| able(*d)).into_iter();
+    let named = of_kinds.keys().copied().map(Duty::Plan);
+    for duty in [Duty::Root, Duty::Admission, Duty::Roster].into_iter().chain(plans).chain(named) {
         let (needed, able) = (duty.needed(root), able(duty));
         if needed == 0 || u64::from(needed) > able {
             let what = match duty {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    document::{Plan, Roster, Target, Task},
-    id::NodeName,
+    document::{Plan, PlanKind, Roster, Target, Task},
+    id::{NodeName, TaskId},
     refusal::{Refusal, Refused},
     step::Step,
 };
@@ -22,6 +22,9 @@ pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
         return malformed(plan, "expected a title in one line without control characters, found some");
     }
     check_kept_valid(plan)?;
+    if plan.kind == PlanKind::Stop {
+        return check_stop(plan);
+    }
     check_artifacts(plan)?;
     if plan.tasks.is_empty() {
         return malformed(plan, "expected at least one task, found none");
@@ -53,6 +56,16 @@ struct Names<'a> {
 
 fn malformed<T>(plan: &Plan, reason: &str) -> Result<T, Refused> {
     Err(Refused::new(Refusal::Malformed, format!("plan {}: {reason}; make the plan again", plan.seq)))
+}
+
+/// A stop ends others and does nothing itself.
+fn check_stop(plan: &Plan) -> Result<(), Refused> {
+    let (tasks, targets, artifacts) = (plan.tasks.len(), plan.targets.len(), plan.artifacts.len());
+    if tasks + targets + artifacts == 0 {
+        return Ok(());
+    }
+    let found = format!("{tasks} tasks, {targets} targets and {artifacts} artifacts");
+    malformed(plan, &format!("expected a stop to hold no task, target or artifact, found {found}"))
 }
 
 fn check_kept_valid(plan: &Plan) -> Result<(), Refused> {
@@ -114,6 +127,7 @@ fn check_task(
         }
     }
     task.steps.iter().try_for_each(|step| check_step(plan, task, target, step))?;
+    check_finishing(plan, task, earlier)?;
     for step in &task.steps {
         if let Some(admitted_by) = step.admitted_by()
             && !earlier.get(admitted_by.as_str()).is_some_and(|t| after.contains(&t.id) && t.subject == task.node)
@@ -122,6 +136,26 @@ fn check_task(
             let what = format!("expected task {id} to come after the task that admits {node}, found {admitted_by}");
             return malformed(plan, &what);
         }
+    }
+    Ok(())
+}
+
+/// What may begin after the plan ended only puts back into service what the plan took out of it.
+fn check_finishing(plan: &Plan, task: &Task, earlier: &BTreeMap<&str, &Task>) -> Result<(), Refused> {
+    if !task.finishes {
+        return Ok(());
+    }
+    let id = &task.id;
+    if let Some(step) = task.steps.iter().find(|step| !step.puts_back()) {
+        let op = step.op();
+        let what = format!("expected task {id}, which finishes, only to wait for health and to uncordon, found {op}");
+        return malformed(plan, &what);
+    }
+    let of_subject = |name: &TaskId| earlier.get(name.as_str()).filter(|t| t.subject == task.subject);
+    if !task.after.iter().filter_map(of_subject).any(|t| t.disrupts || t.finishes) {
+        let subject = &task.subject;
+        let what = format!("expected task {id}, which finishes, to come after one that disrupts {subject}, found none");
+        return malformed(plan, &what);
     }
     Ok(())
 }

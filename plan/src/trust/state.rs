@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    document::{DocumentKind, Plan, PlanRef, Receipt, Roster, Signed},
+    document::{DocumentKind, DocumentRef, Holds, Plan, PlanRef, Receipt, Roster, Signed},
     id::{Digest, Epoch, FleetId, Seq},
     json,
+    ledger::Head,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{self, Clock, Identity, Purpose, TrustedRoot, Verified, parse, plan as plans},
@@ -79,6 +80,18 @@ impl NodeState {
     /// The highest plan number that was accepted in this epoch; 0 before the first.
     pub fn seq(&self) -> Seq {
         self.seq
+    }
+
+    /// What a receipt or a holding says of it, beside the head of the ledger that the coordinator showed.
+    pub fn holds(&self, head: Option<Head>) -> Holds {
+        let roster = self.roster.as_ref();
+        Holds {
+            epoch: self.epoch(),
+            root: DocumentRef { version: self.root.root().version, digest: self.root.digest() },
+            roster: roster.map(|r| DocumentRef { version: r.document().version, digest: r.digest() }),
+            plan: self.open.first().copied(),
+            head,
+        }
     }
 
     /// The plans that are not void, newest first. Of some the bytes may not have arrived.

@@ -26,7 +26,12 @@ impl Duty {
             Duty::Root => root.thresholds.root,
             Duty::Admission => root.thresholds.admission,
             Duty::Roster => root.thresholds.roster,
-            Duty::Plan(_) => root.thresholds.plan,
+            Duty::Plan(PlanKind::Stop) => 1,
+            Duty::Plan(kind) => {
+                let thresholds = &root.thresholds;
+                let own = thresholds.plan_kinds.get(&kind).copied();
+                own.or(kind.own_threshold()).unwrap_or(thresholds.plan)
+            }
         }
     }
 

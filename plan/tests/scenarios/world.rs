@@ -275,6 +275,7 @@ impl World {
         let numbering = Numbering {
             epoch: Epoch(1),
             seq: Seq(self.seq + 1),
+            prev: None,
             root_version: 1,
             roster: verified.digest(),
             created: self.now,

@@ -1,7 +1,9 @@
 //! The next root: what changes, what an admin must not sign, and that nodes follow what may be signed.
 
+use std::collections::BTreeMap;
+
 use hostler_plan::{
-    document::{DocumentKind, Policy, Root, SignerRole, Thresholds},
+    document::{DocumentKind, PlanKind, Policy, Root, SignerRole, Thresholds},
     id::{Digest, Epoch},
     refusal::{Refusal, Refused},
     trust::{Change, amend, check_next, differences},
@@ -21,7 +23,7 @@ fn next(held: &Root, changes: &[Change]) -> Result<Root, Refused> {
 }
 
 fn thresholds(root: u32, plan: u32) -> Change {
-    Change::Thresholds(Thresholds { root, admission: 1, roster: 1, plan })
+    Change::Thresholds(Thresholds { root, admission: 1, roster: 1, plan, plan_kinds: BTreeMap::new() })
 }
 
 #[test]
@@ -29,7 +31,9 @@ fn each_change_is_made_said_and_followed_by_a_node() {
     let key = |seed| public(seed).fingerprint();
     let cordon = Policy { cordon_when_critical: true, ..root().policy };
     let short = Policy { max_plan_lifetime_seconds: 3600, ..root().policy };
-    let cases: [(&[Change], &[&str]); 11] = [
+    let mut kinds = root().thresholds;
+    kinds.plan_kinds = [(PlanKind::Drain, 2), (PlanKind::Upgrade, 2)].into();
+    let cases: [(&[Change], &[&str]); 12] = [
         (&[Change::AddSigner(signer("new", STRANGER, SignerRole::Operator))], &["new signs as operator with SHA256:"]),
         (&[Change::RemoveSigner(key(BEN))], &["ben is no signer any more"]),
         (&[Change::Revoke(key(BEN))], &["of ben is revoked for ever", "only ben signed becomes void"]),
@@ -39,6 +43,10 @@ fn each_change_is_made_said_and_followed_by_a_node() {
             &["ben signs as viewer instead of admin"],
         ),
         (&[thresholds(2, 2)], &["a root needs 2 of 2 keys instead of 1", "a plan needs 2 of 3 keys instead of 1"]),
+        (
+            &[Change::Thresholds(kinds)],
+            &["a plan of kind drain needs 2 of 3 keys instead of 1", "a plan of kind upgrade needs 2 of 2 keys"],
+        ),
         (&[Change::Policy(cordon)], &["cordons itself until that is over"]),
         (&[Change::Policy(short)], &["a plan lives 1 h at most instead of 7 d; plans that live longer become void"]),
         (&[Change::AddCoordinatorCa(Digest::of(b"new"))], &["a coordinator with CA sha256:"]),

@@ -119,12 +119,15 @@ pub(crate) fn plan() -> Plan {
     }
 }
 
-/// Every node does nothing: what any kind of plan may hold.
+/// Every node does nothing: what any kind of plan may hold but a stop, which holds no task.
 pub(crate) fn noop_plan(kind: PlanKind) -> Plan {
     let mut plan = plan();
     plan.kind = kind;
     plan.artifacts.clear();
     plan.tasks.iter_mut().for_each(|t| t.steps = vec![Step::Noop(Noop {})]);
+    if kind == PlanKind::Stop {
+        (plan.tasks, plan.targets) = (Vec::new(), Vec::new());
+    }
     plan
 }
 

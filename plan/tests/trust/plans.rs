@@ -8,7 +8,7 @@ use hostler_plan::{
     id::{Arch, Digest, Epoch, Seq},
     json,
     refusal::{Refusal, Refused},
-    step::{ClusterRole, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, Reboot, Step, k3s},
+    step::{ClusterRole, Cordon, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, Reboot, Step, Uncordon, k3s},
     trust::{self, Duty, MAX_KEPT_VALID, Purpose, Verified},
 };
 
@@ -341,8 +341,8 @@ fn what_an_operator_may_sign_holds_nothing_else() {
     ];
     let olga = &root().signers[2];
     let kinds: Vec<_> = PlanKind::ALL.into_iter().filter(|k| Duty::Plan(*k).allows(olga)).collect();
-    assert_eq!(kinds.len(), 4);
-    for kind in kinds {
+    assert_eq!(kinds.len(), 5);
+    for kind in kinds.into_iter().filter(|k| *k != PlanKind::Stop) {
         for step in &steps {
             let mut plan = noop_plan(kind);
             plan.tasks[1].steps.push(step.clone());
@@ -363,4 +363,38 @@ fn an_admin_with_listed_kinds_signs_only_those() {
     let (root, roster) = (trusted(&limited), verified_roster(&roster()));
     assert_refused(trust::plan(&root, &roster, &signed_plan(&plan()), now()), Refusal::NotAllowed, &["only ada"]);
     assert!(trust::plan(&root, &roster, &signed_plan(&noop_plan(PlanKind::Reboot)), now()).is_ok());
+}
+
+#[test]
+fn a_stop_holds_nothing_and_one_operator_signs_it() {
+    let mut root = root();
+    root.thresholds.plan = 2;
+    let by = |plan: &Plan, seeds: &[u8]| {
+        let signed = signed(DocumentKind::Plan, plan, seeds);
+        trust::plan(&trusted(&root), &verified_roster(&roster()), &signed, now())
+    };
+    assert!(by(&noop_plan(PlanKind::Stop), &[OLGA]).is_ok());
+    assert!(by(&noop_plan(PlanKind::Drain), &[OLGA]).is_ok());
+    assert_refused(by(&noop_plan(PlanKind::Reboot), &[OLGA]), Refusal::Threshold, &["2 different keys"]);
+    let full = Plan { kind: PlanKind::Stop, ..noop_plan(PlanKind::Check) };
+    assert_refused(by(&full, &[OLGA]), Refusal::Malformed, &["a stop", "3 tasks, 3 targets"]);
+}
+
+#[test]
+fn a_task_that_finishes_only_puts_back_what_was_disrupted() {
+    let finishing = |change: fn(&mut Plan)| {
+        let mut plan = noop_plan(PlanKind::Reboot);
+        plan.tasks[0].disrupts = true;
+        plan.tasks[1].subject = name("s1");
+        plan.tasks[1].steps = vec![Step::Uncordon(Uncordon {})];
+        plan.tasks[1].finishes = true;
+        change(&mut plan);
+        verify(&signed_plan(&plan), now())
+    };
+    assert!(finishing(|_| ()).is_ok());
+    assert_refused(finishing(|p| p.tasks[0].disrupts = false), Refusal::Malformed, &["w1.stage", "disrupts s1"]);
+    assert_refused(finishing(|p| p.tasks[1].after.clear()), Refusal::Malformed, &["disrupts s1"]);
+    assert_refused(finishing(|p| p.tasks[1].subject = name("w2")), Refusal::Malformed, &["disrupts w2"]);
+    let cordon = |p: &mut Plan| p.tasks[1].steps = vec![Step::Cordon(Cordon { reason: "again".to_owned() })];
+    assert_refused(finishing(cordon), Refusal::Malformed, &["w1.stage, which finishes", "found kube.cordon"]);
 }

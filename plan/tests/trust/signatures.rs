@@ -270,8 +270,9 @@ fn allowed_signers_lists_who_may_and_for_what() {
     root.signers[1].plan_kinds = vec![PlanKind::Upgrade];
     root.revoked = vec![public(2).fingerprint()];
     let expected = format!(
-        "Ada_____admin___x__y namespaces=\"hostler-root,hostler-admission,hostler-roster,hostler-plan,hostler-login\" {}\n\
-         olga namespaces=\"hostler-plan,hostler-login\" {}\n\
+        "Ada_____admin___x__y namespaces=\"hostler-root,hostler-admission,hostler-roster,hostler-plan,\
+         hostler-decision,hostler-login\" {}\n\
+         olga namespaces=\"hostler-plan,hostler-decision,hostler-login\" {}\n\
          vic namespaces=\"hostler-login\" {}\n",
         public(ADA),
         public(OLGA),
@@ -282,6 +283,6 @@ fn allowed_signers_lists_who_may_and_for_what() {
     let mut roster = roster();
     roster.nodes.truncate(2);
     roster.nodes[0].status = RosterStatus::Retired;
-    let expected = format!("w1 namespaces=\"hostler-receipt,hostler-enrolment\" {}\n", public(W1));
+    let expected = format!("w1 namespaces=\"hostler-receipt,hostler-holding,hostler-enrolment\" {}\n", public(W1));
     assert_eq!(node_lines(&roster), expected);
 }

@@ -101,7 +101,9 @@ impl Audit {
                 self.receipts.push(receipt);
                 name
             }
-            DocumentKind::Login => anyhow::bail!("a login in the ledger, expected none"),
+            DocumentKind::Holding | DocumentKind::Decision | DocumentKind::Login => {
+                anyhow::bail!("a {} in the ledger, expected none", kind.noun())
+            }
         };
         self.files.push((name.into(), signed));
         Ok(())

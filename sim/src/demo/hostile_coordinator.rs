@@ -119,7 +119,11 @@ impl KnownState {
                 DocumentKind::Receipt => {
                     receipts.insert(document.0.digest());
                 }
-                DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Login => {}
+                DocumentKind::Admission
+                | DocumentKind::Enrolment
+                | DocumentKind::Holding
+                | DocumentKind::Decision
+                | DocumentKind::Login => {}
             }
         }
         let newest = plans.last().context("expected plans in the ledger to misuse, found none")?;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hostler_plan::{
-    document::{DocumentKind, Plan, Receipt, ReceiptType, Signed, StepResult},
+    document::{DocumentKind, DocumentRef, Holds, Plan, PlanRef, Receipt, ReceiptType, Signed, StepResult},
     entry::{Entry, StoredDocument},
     health::{Level, Rule},
     id::{Digest, NodeName, TaskId},
@@ -306,6 +306,13 @@ impl World {
             counter: ended.counter,
             previous: None,
             relied_on: Vec::new(),
+            holds: Holds {
+                epoch: known.plan.epoch,
+                root: DocumentRef { version: known.plan.root_version, digest: Digest::ZERO },
+                roster: None,
+                plan: Some(PlanRef { seq: known.plan.seq, digest: known.digest }),
+                head: None,
+            },
             started: timestamp(self.now),
             ended: timestamp(self.now),
         };

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use hostler_plan::{
-    document::{Roster, RosterNode, RosterStatus, RosterType},
+    document::{Enrolled, Roster, RosterNode, RosterStatus, RosterType},
     fleet::Fleet,
-    id::{Arch, Digest, Epoch, FleetId, NodeName},
+    id::{Arch, Digest, Epoch, FleetId, NodeName, Seq, TokenId},
     signature::PublicKey,
 };
 
@@ -52,14 +52,18 @@ pub(super) fn roster(fleet: &Fleet) -> Roster {
         role,
         arch: Arch::Aarch64,
         status: RosterStatus::Active,
+        enrolled: Enrolled { token: TokenId::new("5eed0000").expect("a token id"), enrolment: Digest::ZERO },
     };
     Roster {
         document_type: RosterType::V1,
         fleet_id: FleetId::new("5eed".repeat(8)).expect("32 hexadecimal digits"),
         epoch: Epoch(1),
         version: 1,
+        prev: None,
         root_version: 1,
         created: timestamp(0),
+        plan_seq: Seq(0),
+        revoked_tokens: Vec::new(),
         nodes: fleet.nodes.iter().map(|n| node(&n.name, n.role)).collect(),
     }
 }

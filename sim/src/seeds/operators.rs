@@ -190,6 +190,7 @@ impl World {
         let numbering = Numbering {
             epoch: Epoch(1),
             seq: Seq(self.plans.len() as u64 + 1),
+            prev: self.plans.last().map(|known| known.digest),
             root_version: 1,
             roster: hostler_plan::id::Digest::of(b"roster"),
             created: timestamp(self.now),

@@ -1,5 +1,7 @@
 //! Roots after the first, made by command: what a node still takes, and from whom.
 
+use std::collections::BTreeMap;
+
 use hostler_cli::{node, root};
 use hostler_plan::{
     document::{DocumentKind, Thresholds},
@@ -117,7 +119,8 @@ async fn two_of_two_means_two_keys() {
     enrol_s1(folder, &mut anna).await;
     let mut bert = connect(&bert_profile).await.unwrap();
 
-    let both = Change::Thresholds(Thresholds { root: 2, admission: 1, roster: 1, plan: 2 });
+    let both =
+        Change::Thresholds(Thresholds { root: 2, admission: 1, roster: 1, plan: 2, plan_kinds: BTreeMap::new() });
     let mut two = amend(&[&anna], &[both]).await;
     assert_eq!(refusal(submit_root(&mut anna, &two).await), Refusal::Threshold);
     let again = sign_root(&anna, &two).expect_err("once a key");

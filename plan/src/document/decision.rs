@@ -1,0 +1,52 @@
+//! A decision: what a person told the coordinator about a rollout, a node or a token, signed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Digest, Epoch, FleetId, NodeName, TaskId, TokenId},
+    ledger::Head,
+    timestamp::Timestamp,
+    version::Version,
+};
+
+/// One decision by one person. It counts once: a second one of the same bytes changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Always `hostler-decision/v1`.
+    #[serde(rename = "_type")]
+    pub document_type: DecisionType,
+    pub fleet_id: FleetId,
+    pub epoch: Epoch,
+    pub created: Timestamp,
+    /// From then on nobody may hand it in any more.
+    pub expires: Timestamp,
+    pub decided: Decided,
+}
+
+/// The type field of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DecisionType {
+    #[serde(rename = "hostler-decision/v1")]
+    V1,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Decided {
+    /// No new grants of a plan until it is resumed.
+    Pause { plan: Digest, reason: String },
+    /// The pause is over.
+    Resume { plan: Digest },
+    /// No grant of a plan ever again.
+    Halt { plan: Digest, reason: String },
+    /// The lease of a grant that ran out is given up: its task may be granted again.
+    ReleaseLease { plan: Digest, task: TaskId, grant: u64 },
+    /// A node may be brought to a version again on which it failed.
+    ReleaseQuarantine { node: NodeName, version: Version },
+    /// A token admits nobody any more.
+    RevokeToken { token: TokenId },
+    /// The ledger does not continue the one that was seen before, and a person looked at it and goes on with it.
+    Adopt { before: Head, after: Head },
+}

@@ -1,0 +1,58 @@
+//! What a node says that it holds, signed: proof that a newer plan, root or roster has arrived.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    document::PlanRef,
+    id::{Digest, Epoch, FleetId, NodeName},
+    ledger::Head,
+    timestamp::Timestamp,
+};
+
+/// The newest documents that a node holds. Stands in receipts and, alone, in a [`Holding`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holds {
+    pub epoch: Epoch,
+    pub root: DocumentRef,
+    /// None before the first.
+    pub roster: Option<DocumentRef>,
+    /// The plan with the highest number of the epoch that it was shown, whether it is a target or not; none before the
+    /// first.
+    pub plan: Option<PlanRef>,
+    /// The head of the ledger that the coordinator showed last; none when it showed none.
+    pub head: Option<Head>,
+}
+
+/// A document of a chain, by version and content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentRef {
+    pub version: u64,
+    pub digest: Digest,
+}
+
+/// A node's acknowledgement, composed and signed by its executor whenever what it holds has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holding {
+    /// Always `hostler-holding/v1`.
+    #[serde(rename = "_type")]
+    pub document_type: HoldingType,
+    pub fleet_id: FleetId,
+    pub node: NodeName,
+    pub holds: Holds,
+    /// The plans that are not void on it, newest first.
+    pub open: Vec<PlanRef>,
+    /// How many receipts it has signed.
+    pub receipts: u64,
+    /// What its clock showed.
+    pub at: Timestamp,
+}
+
+/// The type field of a holding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HoldingType {
+    #[serde(rename = "hostler-holding/v1")]
+    V1,
+}
