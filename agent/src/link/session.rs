@@ -252,8 +252,8 @@ impl Session<'_> {
             if began.elapsed() > STUCK {
                 self.overfull = true;
                 let reason = format!(
-                    "expected at most {MAX_WAITING_BYTES} bytes of documents to wait for a task's end, found more; they \
-                        were dropped and are asked for again once it ended"
+                    "expected at most {MAX_WAITING_BYTES} bytes of documents to wait for a task's end, found more; \
+                        they were dropped and are asked for again once it ended"
                 );
                 let refused = Refused::new(Refusal::NotAllowed, reason);
                 tracing::warn!("{refused}");

@@ -97,7 +97,7 @@ impl PlanKind {
         }
     }
 
-    /// How many keys must sign a plan of this kind where the root does not say it: none means as many as for every plan.
+    /// How many keys must sign a plan of this kind where the root does not say it; none: as many as for every plan.
     /// What takes out of danger needs one, because it is needed at three in the morning; a stop never needs more.
     pub(crate) fn own_threshold(self) -> Option<u32> {
         match self {

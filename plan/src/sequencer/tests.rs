@@ -129,7 +129,8 @@ impl World {
         let time = |seconds: u64| Timestamp::from_unix_seconds(seconds);
         let plan = json!({
             "_type": "hostler-plan/v1", "fleet_id": FLEET, "epoch": self.epoch, "seq": self.plans.len() + 1,
-            "prev": self.plans.last(), "kind": kind, "title": "a plan", "root_version": 1, "roster_version": 1, "roster": Digest::ZERO,
+            "prev": self.plans.last(), "kind": kind, "title": "a plan", "root_version": 1,
+            "roster_version": 1, "roster": Digest::ZERO,
             "created": time(now), "not_before": time(now + other as u64 % 2 * 60), "expires": time(now + 3600),
             "beside": beside, "artifacts": [],
             "targets": NODES.map(|n| json!({ "node": n, "key": key().fingerprint(), "arch": "aarch64" })),
@@ -192,7 +193,8 @@ impl World {
             "task": task, "grant": grant, "outcome": outcome, "steps": [], "observations": [], "boot_id": boot(0),
             "counter": self.counter, "previous": null, "relied_on": [], "started": self.now.whole_seconds(),
             "ended": self.now.whole_seconds(),
-            "holds": { "epoch": self.epoch, "root": { "version": 1, "digest": Digest::ZERO }, "roster": null, "plan": null,
+            "holds": { "epoch": self.epoch, "root": { "version": 1, "digest": Digest::ZERO }, "roster": null,
+                "plan": null,
                 "head": null },
         });
         assert!(serde_json::from_value::<Receipt>(receipt.clone()).is_ok());
@@ -223,7 +225,8 @@ impl World {
         });
         let roster = json!({
             "_type": "hostler-roster/v1", "fleet_id": FLEET, "epoch": self.epoch, "version": self.roster,
-            "prev": null, "plan_seq": 0, "revoked_tokens": [], "root_version": 1, "created": self.now.whole_seconds(), "nodes": nodes.collect::<Vec<_>>(),
+            "prev": null, "plan_seq": 0, "revoked_tokens": [], "root_version": 1,
+            "created": self.now.whole_seconds(), "nodes": nodes.collect::<Vec<_>>(),
         });
         self.document(DocumentKind::Roster, &roster);
     }
