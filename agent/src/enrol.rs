@@ -1,7 +1,8 @@
 //! How a machine becomes a node.
 //!
 //! Nothing is sent before the coordinator's chain leads to the CA that the join string names. The root is believed
-//! because its digest stands in the join string. What the node needs is stored in this order: keys, state, credentials,
+//! because its digest stands in the join string, which names the newest one of its day: the chain that is served must
+//! hold it and may go on. What the node needs is stored in this order: keys, state, credentials,
 //! the marker; only then is the join string removed. A crash anywhere in between repeats the enrolment with the same
 //! keys, which the coordinator answers the same.
 
@@ -12,7 +13,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{DocumentKind, Enrolment, EnrolmentType, Signed},
+    document::{DocumentKind, Enrolment, EnrolmentType, MAX_ROOT_HOPS, Signed},
     id::NodeName,
     json,
     refusal::{Refusal, Refused},
@@ -186,12 +187,16 @@ fn verify(
     answer: EnrolResponse,
 ) -> Result<(NodeState, Credentials), EnrolError> {
     let trust = answer.trust.unwrap_or_default();
-    let mut roots = trust.roots.into_iter().map(Signed::from);
-    let first =
-        roots.next().ok_or_else(|| Refused::new(Refusal::RootChain, "expected the fleet's root, found none"))?;
-    let mut state = NodeState::new(TrustedRoot::first(&first, &join.root)?, build_time());
-    for root in roots {
-        state = state.accept_root(clock, &root)?;
+    if trust.roots.len() > MAX_ROOT_HOPS {
+        let (most, found) = (MAX_ROOT_HOPS, trust.roots.len());
+        let reason = format!("expected at most {most} roots in one answer, found {found}; ask another coordinator");
+        return Err(Refused::new(Refusal::Malformed, reason).into());
+    }
+    let roots: Vec<Signed> = trust.roots.into_iter().map(Signed::from).collect();
+    let (first, later) = TrustedRoot::begin(&roots, &join.root)?;
+    let mut state = NodeState::new(first, build_time());
+    for root in later {
+        state = state.accept_root(clock, root)?;
     }
     let root = state.root().root();
     if root.fleet_id != join.fleet_id {

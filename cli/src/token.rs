@@ -92,7 +92,7 @@ fn join_string(admin: &Admin, token: TokenId, key: &PrivateKey) -> Result<JoinSt
         fleet_id: store.root().fleet_id.clone(),
         address: said.enrolment_address.clone(),
         ca_pin,
-        root: store.first_root(),
+        root: store.trusted().digest(),
         token,
         token_key: token_key.to_string(),
     })

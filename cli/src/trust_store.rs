@@ -186,7 +186,7 @@ impl TrustStore {
         self.root.root()
     }
 
-    /// The digest of root 1, which join strings pin.
+    /// The digest of root 1, by which another admin takes the fleet over.
     pub fn first_root(&self) -> Digest {
         self.first
     }

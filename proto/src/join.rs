@@ -29,7 +29,8 @@ pub struct JoinString {
     pub address: String,
     /// SHA-256 of the SubjectPublicKeyInfo of the coordinator's CA.
     pub ca_pin: Digest,
-    /// Digest of the trust root's version 1.
+    /// Digest of the newest trust root when the string was made. The node's chain begins there: one that ends before is
+    /// refused, one that goes on is followed.
     pub root: Digest,
     pub token: TokenId,
     /// The token's private key in OpenSSH's form.

@@ -55,7 +55,8 @@ impl Control {
             self.note_address(&node, request.address);
             tracing::info!(node = %node, key = %key, token = %id, address = %request.address, "node enrolled");
         }
-        let (roots, roster) = self.trust_chain(0);
+        // A new node begins at the root that its join string names, which is this one or a later one.
+        let (roots, roster) = self.trust_chain(token.admission.document().root_version.saturating_sub(1));
         Ok(Admitted { fleet: fleet_id, node, key, admission: token.admission.signed().clone(), roots, roster })
     }
 

@@ -9,8 +9,8 @@ use crate::{
     trust::{CLOCK_SKEW, Duty, Purpose, SignedBy, TrustedRoot, Verified, parse, roster::is_seal_key, threshold},
 };
 
-/// Verifies an admission under `root`: signed by those who may admit, of this fleet and epoch, alive, and living no
-/// longer than the policy allows.
+/// Verifies an admission under `root`: signed by those who may admit, of this fleet and epoch, under a root that the
+/// chain came by, alive, and living no longer than the policy allows.
 pub fn admission(root: &TrustedRoot, signed: &Signed, purpose: Purpose) -> Result<Verified<Admission>, Refused> {
     let by = SignedBy::of(DocumentKind::Admission, signed)?;
     let trusted = root.root();
@@ -69,6 +69,7 @@ pub fn admission(root: &TrustedRoot, signed: &Signed, purpose: Purpose) -> Resul
             format!("token {token}: expected an ed25519 key made for this token, found {key}; make a new token"),
         ));
     }
+    root.check_passed(&format!("token {token}"), admission.root_version, &admission.root)?;
     Ok(Verified::new(admission, signed))
 }
 

@@ -7,7 +7,10 @@ use crate::{
     id::{Digest, Epoch, Fingerprint},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{Duty, root::check_content},
+    trust::{
+        Duty,
+        root::{check_content, check_revocations},
+    },
 };
 
 /// One thing that the next root says otherwise.
@@ -106,12 +109,7 @@ pub fn check_next(held: &Root, next: &Root, ca_in_use: Option<&Digest>, now: Tim
         let reason = format!("expected it to expire after {now}, found {}", next.expires);
         return refused(Refusal::Expired, format!("{reason}; give it a longer life with --lifetime"));
     }
-    if let Some(back) = held.revoked.iter().find(|k| !next.revoked.contains(k)) {
-        return refused(
-            Refusal::Revoked,
-            format!("key {back} was revoked and stays so; make a new key for its holder"),
-        );
-    }
+    check_revocations(held, next)?;
     if able(next, Duty::Root) == 0 {
         let reason = "expected at least one admin whose key counts, found none; nobody could sign anything any more";
         return refused(Refusal::Malformed, reason.to_owned());

@@ -3,22 +3,51 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    document::{DocumentKind, PlanKind, Root, Signed},
+    document::{DocumentKind, DocumentRef, PlanKind, Root, Signed},
     id::Digest,
     refusal::{Refusal, Refused},
+    text::count,
     timestamp::Timestamp,
     trust::{Duty, SignedBy, Verified, parse, threshold},
 };
 
 /// The root that is held: the head of a chain that began with a digest from a join string, or with the admin's own
 /// file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TrustedRoot {
     root: Verified<Root>,
     by: SignedBy,
+    /// The roots that the chain came by since it began here, oldest first; a restart begins it again.
+    before: Vec<DocumentRef>,
 }
 
+/// The same head of a chain is the same root, wherever the chain began.
+impl PartialEq for TrustedRoot {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root && self.by == other.by
+    }
+}
+
+impl Eq for TrustedRoot {}
+
 impl TrustedRoot {
+    /// Begins a chain with the one of the served roots whose digest is known from elsewhere (the join string), and gives
+    /// those that follow it. Those before it need not be served and are not looked at. A chain that does not come to
+    /// that root is refused: it may be cut off where a key still counts that was revoked since.
+    pub fn begin<'a>(roots: &'a [Signed], pinned: &Digest) -> Result<(Self, &'a [Signed]), Refused> {
+        let Some(begin) = roots.iter().position(|root| root.digest() == *pinned) else {
+            return Err(Refused::new(
+                Refusal::RootChain,
+                format!(
+                    "expected the trust root {pinned} that the join string names, found {} without it; the coordinator \
+                        is behind or hides newer roots, or the join string is another fleet's",
+                    count(roots.len(), "root")
+                ),
+            ));
+        };
+        Ok((Self::first(&roots[begin], pinned)?, &roots[begin + 1..]))
+    }
+
     /// Begins a chain with the root whose digest is known from elsewhere (the join string). It must also carry its
     /// own threshold, so that nobody pins a root that its signers never agreed to. Its expiry is not looked at: a newer
     /// root may follow. [`check_expiry`](Self::check_expiry) and every document that is verified under it do.
@@ -36,7 +65,7 @@ impl TrustedRoot {
         let root: Root = parse(DocumentKind::Root, None, &signed.bytes)?;
         check_content(&root)?;
         threshold(&root, Duty::Root, &by)?;
-        Ok(Self { root: Verified::new(root, signed), by })
+        Ok(Self { root: Verified::new(root, signed), by, before: Vec::new() })
     }
 
     /// The next root: version exactly one more, signed by the thresholds of both, of the same fleet, epoch not lower.
@@ -78,9 +107,41 @@ impl TrustedRoot {
                 held.epoch, next.epoch
             ));
         }
+        check_revocations(held, &next)?;
         threshold(held, Duty::Root, by)?;
         threshold(&next, Duty::Root, by)?;
-        Ok(Self { root: Verified::new(next, signed), by: by.clone() })
+        let mut before = self.before.clone();
+        before.push(DocumentRef { version: held.version, digest: self.digest() });
+        Ok(Self { root: Verified::new(next, signed), by: by.clone(), before })
+    }
+
+    /// Whether this chain came by that root, which a document names as the newest that its signers knew. One before the
+    /// chain began is not known here and proves nothing against it.
+    pub fn check_passed(&self, what: &str, version: u64, digest: &Digest) -> Result<(), Refused> {
+        let newest = self.root().version;
+        if version > newest {
+            return Err(Refused::new(
+                Refusal::RootChain,
+                format!(
+                    "{what} was made under root {version}, found a chain that ends at root {newest}; offer the \
+                    newer roots first"
+                ),
+            ));
+        }
+        let passed = match version == newest {
+            true => Some(self.digest()),
+            false => self.before.iter().find(|root| root.version == version).map(|root| root.digest),
+        };
+        match passed {
+            Some(passed) if passed != *digest => Err(Refused::new(
+                Refusal::RootChain,
+                format!(
+                    "expected {what} to name root {version} as {passed}, found {digest}; it was made under another \
+                        chain: find out who signed it"
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Reads back a root that this node itself accepted and stored.
@@ -119,6 +180,20 @@ impl TrustedRoot {
     pub fn signed_by(&self) -> &SignedBy {
         &self.by
     }
+}
+
+/// A revocation is for ever, whatever follows. A new epoch voids documents and not the theft of a key, nobody needs an
+/// old key who can make a new one, and a list that may shrink is one that a thief shrinks. So a key that was revoked
+/// stays on the list of every later root, and a mistake is mended with a new key.
+pub(super) fn check_revocations(held: &Root, next: &Root) -> Result<(), Refused> {
+    let Some(back) = held.revoked.iter().find(|key| !next.revoked.contains(key)) else { return Ok(()) };
+    Err(Refused::new(
+        Refusal::Revoked,
+        format!(
+            "root {}: key {back} was revoked and stays so, found it is not on the list; make a new key for its holder",
+            next.version
+        ),
+    ))
 }
 
 /// Whether a fleet could live under this root. Also for a root that is not signed yet.

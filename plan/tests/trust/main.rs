@@ -8,6 +8,7 @@ mod documents;
 mod fleet;
 mod gate;
 mod hardware_keys;
+mod members;
 mod plans;
 mod signatures;
 mod state;
