@@ -51,8 +51,9 @@ pub struct Global {
     /// Directory of config.toml and the held trust [env: HOSTLER_HOME] [default: ~/.config/hostler]
     #[arg(long, global = true, value_name = "DIR")]
     pub home: Option<PathBuf>,
-    /// The coordinator's listener for admins [env: HOSTLER_COORDINATOR]
-    #[arg(long, global = true, value_name = "HOST:PORT")]
+    /// The coordinator's listener for admins: host:port, or unix:///path for its socket on this machine
+    /// [env: HOSTLER_COORDINATOR]
+    #[arg(long, global = true, value_name = "ADDRESS")]
     pub coordinator: Option<String>,
     /// Private key file, or the .pub file of a key in ssh-agent [env: HOSTLER_KEY]
     #[arg(long, global = true, value_name = "PATH")]

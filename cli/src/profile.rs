@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hostler_proto::tls::SOCKET_SCHEME;
 use serde::{Deserialize, Serialize};
 
 use crate::key::KeySource;
@@ -11,7 +12,7 @@ use crate::key::KeySource;
 pub struct Profile {
     /// Holds `config.toml` and `trust/`.
     pub home: PathBuf,
-    /// `host:port` of the admins' listener.
+    /// `host:port` of the admins' listener, or `unix:///path` of its socket.
     pub coordinator: Option<String>,
     /// The fleet file.
     pub fleet: Option<PathBuf>,
@@ -58,9 +59,11 @@ pub enum ProfileError {
         expected = VARIABLES.join(", ")
     )]
     Variable { name: String },
-    #[error("no coordinator is known; name it with --coordinator HOST:PORT, HOSTLER_COORDINATOR or in {config}")]
+    #[error("no coordinator is known; name it with --coordinator ADDRESS, HOSTLER_COORDINATOR or in {config}")]
     NoCoordinator { config: PathBuf },
-    #[error("coordinator address expected host:port, found {found:?}; add the port of the admins' listener")]
+    #[error(
+        "coordinator address expected host:port or unix:///path, found {found:?}; name the port of the admins' listener, or its socket"
+    )]
     Address { found: String },
     #[error("no fleet file is known; name it with --fleet FILE, HOSTLER_FLEET or in {config}")]
     NoFleet { config: PathBuf },
@@ -126,7 +129,7 @@ impl Profile {
         })
     }
 
-    /// Where the coordinator is, in the form `host:port`.
+    /// Where the coordinator is, in the form `host:port` or `unix:///path`.
     pub fn coordinator(&self) -> Result<&str, ProfileError> {
         let address =
             self.coordinator.as_deref().ok_or_else(|| ProfileError::NoCoordinator { config: self.config() })?;
@@ -177,8 +180,11 @@ impl ConfigFile {
     }
 }
 
-/// Whether a text is `host:port`, where the host may be `[::1]`.
+/// Whether a text is `host:port`, where the host may be `[::1]`, or `unix:///path`.
 pub fn check_address(address: &str) -> Result<(), ProfileError> {
+    if address.strip_prefix(SOCKET_SCHEME).is_some_and(|path| Path::new(path).is_absolute()) {
+        return Ok(());
+    }
     let valid = address.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty()
             && port.parse::<u16>().is_ok_and(|p| p > 0)
@@ -219,10 +225,11 @@ mod tests {
         std::fs::write(home.path().join("config.toml"), "coordinater = \"a:1\"\n").expect("written");
         let error = Profile::load(flags(), &[]).expect_err("unknown");
         assert!(error.to_string().contains("coordinater"), "{error}");
-        for bad in ["host", "host:", ":1", "host:0", "http://host:1", "::1:7443", "host:70000"] {
+        for bad in ["host", "host:", ":1", "host:0", "http://host:1", "::1:7443", "host:70000", "unix://", "unix://a/b"]
+        {
             assert!(check_address(bad).is_err(), "{bad}");
         }
-        for good in ["host:7443", "10.0.0.1:1", "[::1]:7443"] {
+        for good in ["host:7443", "10.0.0.1:1", "[::1]:7443", "unix:///run/a.sock"] {
             assert!(check_address(good).is_ok(), "{good}");
         }
     }

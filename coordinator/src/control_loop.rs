@@ -12,12 +12,13 @@ use std::{
 };
 
 use hostler_plan::{document::Signed, id::NodeName, refusal::Refused, timestamp::Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc as queue, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::{
     clock::{ClockReading, now},
     control::{Attach, Attached, Closing, Control, ControlError, Effect, Members, Stopping, ToNode},
     limits::QUEUE,
+    outbox::{Full, Outbox},
     store::index::{Index, Write},
 };
 
@@ -59,7 +60,7 @@ struct Attaching {
 /// The way to a node.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub messages: queue::Sender<ToNode>,
+    pub messages: Outbox,
     /// Dropped with the stream, or told why, which ends the task that reads from the node.
     pub end: oneshot::Sender<Refused>,
 }
@@ -124,6 +125,11 @@ impl ControlHandle {
     /// Who belongs to the fleet now.
     pub(crate) fn members(&self) -> Arc<Members> {
         self.members.borrow().clone()
+    }
+
+    /// The same, for whoever waits until it changes.
+    pub(crate) fn members_changes(&self) -> watch::Receiver<Arc<Members>> {
+        self.members.clone()
     }
 
     /// Counts up whenever something that is shown to people may have changed.
@@ -291,15 +297,10 @@ impl ControlLoop {
     /// Puts a message into a node's queue. A node that lets its queue fill up is cut off.
     fn send(&mut self, stream: u64, message: ToNode) {
         let Some(connection) = self.connections.get(&stream) else { return };
-        match connection.messages.try_send(message) {
-            Ok(()) => {}
-            Err(queue::error::TrySendError::Full(_)) => {
-                tracing::info!(stream, "stream closed: the node does not read it and its queue is full");
-                self.connections.remove(&stream);
-                self.control.queue_is_full(now(), stream);
-            }
-            // The task that reads from the node notices too and detaches.
-            Err(queue::error::TrySendError::Closed(_)) => {}
+        if let Err(Full) = connection.messages.put(message) {
+            tracing::info!(stream, "stream closed: the node does not read it and its queue is full");
+            self.connections.remove(&stream);
+            self.control.queue_is_full(now(), stream);
         }
     }
 

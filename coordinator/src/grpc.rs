@@ -6,6 +6,7 @@ mod authorisation;
 pub mod ca;
 mod convert;
 mod enrolment;
+mod judged;
 pub(crate) mod session;
 mod status;
 
@@ -13,7 +14,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use hostler_plan::id::{Fingerprint, FleetId, NodeName};
 use hostler_proto::{
-    tls::{NodeIdentity, PeerInfo},
+    tls::{NodeIdentity, PeerAddress, PeerInfo},
     v1::EnrolResponse,
 };
 use tonic::{Request, Status};
@@ -84,8 +85,11 @@ fn peer<T>(request: &Request<T>) -> Result<PeerInfo, Status> {
 }
 
 /// The address of a peer; an IPv4 address is one however it is written.
-fn address(peer: &PeerInfo) -> IpAddr {
-    peer.address.ip().to_canonical()
+fn address(peer: &PeerInfo) -> Result<IpAddr, Status> {
+    match peer.address {
+        PeerAddress::Network(address) => Ok(address.ip().to_canonical()),
+        PeerAddress::Machine { .. } => Err(Status::unauthenticated("expected a call over the network, found another")),
+    }
 }
 
 /// What everybody shares.

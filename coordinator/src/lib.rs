@@ -3,6 +3,7 @@
 //! [`run`] is everything: give it [`Settings`], [`Listeners`] and something that ends when it should stop.
 //! [`command::main`] is the same as a process, with signals, logs and systemd.
 
+mod admin_socket;
 mod clock;
 pub mod command;
 mod control;
@@ -11,6 +12,7 @@ mod grpc;
 mod limits;
 mod metrics;
 mod nodes;
+mod outbox;
 mod rate;
 mod run;
 mod settings;
@@ -18,6 +20,7 @@ mod store;
 mod view;
 
 pub use grpc::ca;
+pub use limits::Limits;
 pub use run::{Addresses, Listeners, RunError, recover, run};
 pub use settings::{DEFAULT_DATA_DIR, Settings, SettingsError};
 pub use store::{

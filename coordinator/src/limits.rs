@@ -2,22 +2,52 @@
 
 use std::time::Duration;
 
+use hostler_proto::tls::DoorLimits;
+
 /// Requests that wait for a decision at the same time: 1,000 nodes that reconnect at once and some admins.
 pub(crate) const QUEUE: usize = 1024;
 
-/// Connections of nodes: the largest fleet this is tested with, and room for second streams.
-pub(crate) const AGENT_CONNECTIONS: usize = 1200;
-/// Connections that enrol; each lasts a second.
-pub(crate) const ENROLMENT_CONNECTIONS: usize = 128;
-/// Connections of admins; a person has a handful of terminals.
-pub(crate) const ADMIN_CONNECTIONS: usize = 64;
-/// Connections from one address to each listener: a stranger's machine must not shut all others out, and a fleet, or
-/// its enrolment, may lie behind one address.
-pub(crate) const AGENT_CONNECTIONS_PER_ADDRESS: usize = 1000;
-/// See [`AGENT_CONNECTIONS_PER_ADDRESS`].
-pub(crate) const ENROLMENT_CONNECTIONS_PER_ADDRESS: usize = 96;
-/// See [`AGENT_CONNECTIONS_PER_ADDRESS`].
-pub(crate) const ADMIN_CONNECTIONS_PER_ADDRESS: usize = 16;
+/// A connection that has not said who it is for this long is closed, whatever keepalives it answers: a login, a judged
+/// enrolment, or a node's certificate with its hello take a second, and a person who looks for a hardware key some more.
+pub(crate) const STRANGER_FOR: Duration = Duration::from_secs(15);
+
+/// What each listener takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub enrolment: DoorLimits,
+    pub agents: DoorLimits,
+    pub admins: DoorLimits,
+    /// The admins' socket on the coordinator's own machine.
+    pub machine: DoorLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // A socket that was only opened costs its descriptor: many, so that a flood has to be large to make honest ones
+        // wait. Eight handshakes of one address keep a processor busy; a fleet behind one address takes its turns.
+        let door = DoorLimits { stranger_for: STRANGER_FOR, handshakes: 512, handshakes_per_address: 8, ..NOBODY };
+        Self {
+            // Each lasts a second; whoever was admitted is known for as long as the answer takes.
+            enrolment: DoorLimits { strangers: 128, known: 128, ..door },
+            // The largest fleet this is tested with, and room for second streams. A fleet that reconnects at once says
+            // hello within milliseconds. Nodes that wait for approval leave places to those of the roster.
+            agents: DoorLimits { strangers: 256, handshakes: 1024, known: 1200, reserved: 600, ..door },
+            // A person has a handful of terminals.
+            admins: DoorLimits { strangers: 64, known: 64, reserved: 32, ..door },
+            machine: DoorLimits { strangers: 16, handshakes: 16, known: 16, reserved: 8, ..door },
+        }
+    }
+}
+
+const NOBODY: DoorLimits = DoorLimits {
+    stranger_for: STRANGER_FOR,
+    strangers: 0,
+    handshakes: 0,
+    handshakes_per_address: 0,
+    known: 0,
+    reserved: 0,
+};
+
 /// Calls at the same time on one connection: one stream, one download, and room.
 pub(crate) const CALLS_PER_CONNECTION: u32 = 16;
 /// A call that is no stream is over within this, or its caller has given up.
@@ -26,12 +56,21 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages for a node that wait to be sent. A node that does not read is cut off instead of filling our memory; what
 /// it missed it is told again when it comes back.
 pub(crate) const STREAM_QUEUE: usize = 256;
+/// Bytes of them: a root chain, the largest roster and two dozen of the largest plans, as an agent lets wait.
+pub(crate) const STREAM_QUEUE_BYTES: usize = 8 << 20;
+/// What a peer may send before it is read, on one connection and one call: a node sends little, a receipt has 64 KiB.
+/// Admins upload artifacts, and have what HTTP/2 gives.
+pub(crate) const NODE_WINDOW_BYTES: u32 = 256 << 10;
+/// Names and values of one call's headers: ours have 200 bytes.
+pub(crate) const HEADER_BYTES: u32 = 8 << 10;
+/// An upload goes on within this or ends.
+pub(crate) const UPLOAD_PAUSE: Duration = Duration::from_secs(60);
 
 /// Enrolments of one address at once: a rack behind one address starts together.
 pub(crate) const ENROLMENT_BURST: u32 = 64;
 /// Enrolments of one address per second after that (SPIRE allows one).
 pub(crate) const ENROLMENTS_PER_SECOND: u32 = 2;
-/// Addresses whose enrolments are counted; beyond it the longest unseen are forgotten.
+/// Addresses (of IPv6, /64 networks) whose enrolments are counted; beyond it the longest unseen are forgotten.
 pub(crate) const COUNTED_ADDRESSES: usize = 4096;
 
 /// Refusals of one node that are written to the ledger at once, and how long until one more may be: a confused node
@@ -41,14 +80,20 @@ pub(crate) const REFUSAL_BURST: u32 = 20;
 pub(crate) const SECONDS_PER_REFUSAL: u32 = 60;
 
 /// Challenges that wait for their answer: more than all connections of a listener can have open, so that nobody shuts
-/// the others out.
+/// the others out. They end with their connection.
 pub(crate) const CHALLENGES: usize = 1024;
 /// Challenges of one connection that wait for their answer: a login and a few tries.
 pub(crate) const CHALLENGES_PER_CONNECTION: usize = 4;
-/// How long a challenge can be answered: time to find the key and to type a passphrase.
-pub(crate) const CHALLENGE_LIFETIME: Duration = Duration::from_secs(60);
+/// How long a challenge can be answered: no longer than its connection lives without a login.
+pub(crate) const CHALLENGE_LIFETIME: Duration = STRANGER_FOR;
 /// Sessions at the same time.
 pub(crate) const SESSIONS: usize = 256;
+/// Of these for operators and admins alone.
+pub(crate) const RESERVED_SESSIONS: usize = 64;
+/// Sessions of one key: a person has a handful of terminals. For one more its oldest ends.
+pub(crate) const SESSIONS_PER_KEY: usize = 4;
+/// Sessions on one connection; the same.
+pub(crate) const SESSIONS_PER_CONNECTION: usize = 4;
 /// How long a session lasts: a long command, not a working day.
 pub(crate) const SESSION_LIFETIME: Duration = Duration::from_secs(15 * 60);
 

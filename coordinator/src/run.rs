@@ -16,7 +16,7 @@ use hostler_plan::text::hex;
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
     join::SetupCode,
-    tls::{Incoming, ServerSettings, TlsError, incoming},
+    tls::{DoorLimits, Incoming, Listener, ServerIdentity, ServerSettings, TlsError, incoming},
     v1::{admin_server::AdminServer, agent_server::AgentServer, enrolment_server::EnrolmentServer},
 };
 use rustls_pki_types::CertificateDer;
@@ -25,6 +25,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::{Server, server::Router};
 
 use crate::{
+    admin_socket::AdminSocket,
     clock::now,
     control::{Control, ControlConfig, State},
     control_loop::{ControlLoop, Running},
@@ -33,10 +34,7 @@ use crate::{
         ca::{Authority, CaError},
         session::{SessionError, random},
     },
-    limits::{
-        ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS, AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
-        CALL_TIMEOUT, CALLS_PER_CONNECTION, ENROLMENT_CONNECTIONS, ENROLMENT_CONNECTIONS_PER_ADDRESS, STOP_GRACE,
-    },
+    limits::{CALL_TIMEOUT, CALLS_PER_CONNECTION, HEADER_BYTES, Limits, NODE_WINDOW_BYTES, STOP_GRACE},
     metrics::Metrics,
     nodes::reports::NodeReports,
     settings::Settings,
@@ -85,6 +83,12 @@ pub enum RunError {
     /// An address cannot be listened on.
     #[error("cannot listen for {what} on {address}: {source}; stop what uses it, or set {key}")]
     Listen { what: &'static str, key: &'static str, address: SocketAddr, source: io::Error },
+    /// The admins' socket cannot be made.
+    #[error(
+        "cannot listen for admins on the socket {}: {source}; stop what uses it, make its folder, or set admin_socket",
+        path.display()
+    )]
+    Socket { path: PathBuf, source: io::Error },
     /// A file of the data folder cannot be written.
     #[error("cannot use {}: {source}; check the disk and the owner of the data folder", path.display())]
     File { path: PathBuf, source: io::Error },
@@ -102,6 +106,7 @@ pub struct Listeners {
     enrolment: TcpListener,
     agents: TcpListener,
     admin: TcpListener,
+    machine: Option<AdminSocket>,
     metrics: Option<TcpListener>,
     addresses: Addresses,
 }
@@ -121,6 +126,7 @@ impl Listeners {
         let (enrolment, enrolment_address) = bind(settings.enrolment_listen, "enrolments", "enrolment_listen").await?;
         let (agents, agents_address) = bind(settings.agent_listen, "agents", "agent_listen").await?;
         let (admin, admin_address) = bind(settings.admin_listen, "admins", "admin_listen").await?;
+        let machine = settings.admin_socket.as_deref().map(AdminSocket::bind).transpose()?;
         let (metrics, metrics_address) = match settings.metrics_listen {
             Some(address) => bind(address, "metrics", "metrics_listen").await.map(|(l, a)| (Some(l), Some(a)))?,
             None => (None, None),
@@ -131,7 +137,7 @@ impl Listeners {
             admin: admin_address,
             metrics: metrics_address,
         };
-        Ok(Self { enrolment, agents, admin, metrics, addresses })
+        Ok(Self { enrolment, agents, admin, machine, metrics, addresses })
     }
 
     /// The addresses that are listened on.
@@ -200,6 +206,7 @@ struct Coordinator {
     index: Arc<Index>,
     setup: Option<String>,
     addresses: Addresses,
+    limits: Limits,
 }
 
 impl Coordinator {
@@ -230,7 +237,8 @@ impl Coordinator {
             enrolment_address: host(addresses.enrolment),
             agent_address: host(addresses.agents),
         });
-        Ok(Self { data, control, shared, index, setup, addresses: addresses.clone() })
+        let (addresses, limits) = (addresses.clone(), settings.limits.clone());
+        Ok(Self { data, control, shared, index, setup, addresses, limits })
     }
 
     /// Serves on all listeners until `stopped` says so.
@@ -239,38 +247,34 @@ impl Coordinator {
         listeners: Listeners,
         stopped: &watch::Receiver<bool>,
     ) -> Result<impl Future<Output = Result<(), RunError>> + use<>, RunError> {
-        let Listeners { enrolment, agents, admin, metrics, .. } = listeners;
-        let authority = &self.shared.authority;
-        let listen = |listener, client_ca: Option<CertificateDer<'static>>, most: (usize, usize)| {
-            let identity = authority.server_identity(now())?;
-            let leaf = identity.chain.first().cloned();
-            let (max_connections, max_per_address) = most;
-            let settings = ServerSettings { identity, client_ca, max_connections, max_per_address };
-            Ok::<_, RunError>((incoming(listener, settings)?, leaf))
-        };
-        let (enrolment, _) = listen(enrolment, None, (ENROLMENT_CONNECTIONS, ENROLMENT_CONNECTIONS_PER_ADDRESS))?;
-        let (agents, _) =
-            listen(agents, Some(authority.certificate().clone()), (AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS))?;
-        let (admin, shown) = listen(admin, None, (ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS))?;
+        let Listeners { enrolment, agents, admin, machine, metrics, .. } = listeners;
+        let (limits, authority) = (&self.limits, &self.shared.authority);
+        let node_ca = Some(authority.certificate().clone());
+        let enrolment = listen(Listener::Tcp(enrolment), authority.server_identity(now())?, None, limits.enrolment)?;
+        let agents = listen(Listener::Tcp(agents), authority.server_identity(now())?, node_ca, limits.agents)?;
+        // Both ways to log in show the same certificate, which an answer to a challenge is bound to.
+        let identity = authority.server_identity(now())?;
+        let shown = identity.chain.first().cloned().unwrap_or_else(|| Vec::new().into());
+        let (machine, socket) = machine.map(|AdminSocket { listener, file }| (listener, file)).unzip();
+        let machine = machine.map(|m| listen(Listener::Unix(m), identity.clone(), None, limits.machine)).transpose()?;
+        let admin = listen(Listener::Tcp(admin), identity, None, limits.admins)?;
         let setup = Setup::new(self.setup.clone(), self.data.join(SETUP_FILE));
-        let admin_service = AdminService::new(
-            self.shared.clone(),
-            &shown.unwrap_or_else(|| Vec::new().into()),
-            setup,
-            self.data.join(FLEET_FILE),
-        );
-        let enrolment_service = EnrolmentService::new(self.shared.clone());
-        let enrolment = serve(
-            server().timeout(CALL_TIMEOUT).add_service(limited!(EnrolmentServer::new(enrolment_service))),
-            enrolment,
-            stopped.clone(),
-        );
-        let agents = serve(
-            server().add_service(limited!(AgentServer::new(AgentService::new(self.shared.clone())))),
-            agents,
-            stopped.clone(),
-        );
-        let admin = serve(server().add_service(limited!(AdminServer::new(admin_service))), admin, stopped.clone());
+        let admin_service = Arc::new(AdminService::new(self.shared.clone(), &shown, setup, self.data.join(FLEET_FILE)));
+        let enrolment_service = limited!(EnrolmentServer::new(EnrolmentService::new(self.shared.clone())));
+        let agent_service = limited!(AgentServer::new(AgentService::new(self.shared.clone())));
+        let admin_service = || limited!(AdminServer::from_arc(admin_service.clone()));
+        let enrolment = serve(for_nodes().add_service(enrolment_service), enrolment, stopped.clone());
+        let agents = serve(for_nodes().add_service(agent_service), agents, stopped.clone());
+        let admin = serve(server().add_service(admin_service()), admin, stopped.clone());
+        let machine = machine.map(|machine| serve(server().add_service(admin_service()), machine, stopped.clone()));
+        let machine = async move {
+            // Its file goes when it is not served any more.
+            let _socket = socket;
+            match machine {
+                Some(machine) => machine.await,
+                None => Ok(()),
+            }
+        };
         let metrics = metrics.map(|listener| {
             let text = Arc::new(Metrics::new(self.shared.clone()));
             http::serve(listener, move || {
@@ -285,7 +289,8 @@ impl Coordinator {
             enrolment = %self.addresses.enrolment, agents = %self.addresses.agents, admin = %self.addresses.admin,
             ca_pin = %authority.pin(), "serving"
         );
-        let listeners = async move { tokio::try_join!(enrolment, agents, admin).map(|_| ()).map_err(Into::into) };
+        let listeners =
+            async move { tokio::try_join!(enrolment, agents, admin, machine).map(|_| ()).map_err(Into::into) };
         Ok(async move {
             match metrics {
                 // Metrics are served until the listeners are closed, and never end by themselves.
@@ -334,8 +339,26 @@ fn silent_after_ms(settings: &Settings) -> u64 {
     u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
 }
 
+fn listen(
+    listener: Listener,
+    identity: ServerIdentity,
+    client_ca: Option<CertificateDer<'static>>,
+    limits: DoorLimits,
+) -> Result<Incoming, RunError> {
+    Ok(incoming(listener, ServerSettings { identity, client_ca, limits })?)
+}
+
+/// Nodes send little at a time, and each of their calls is answered at once; only what the answer brings may take long.
+fn for_nodes() -> Server {
+    server()
+        .timeout(CALL_TIMEOUT)
+        .initial_stream_window_size(NODE_WINDOW_BYTES)
+        .initial_connection_window_size(NODE_WINDOW_BYTES)
+}
+
 fn server() -> Server {
     Server::builder()
+        .http2_max_header_list_size(HEADER_BYTES)
         .max_concurrent_streams(CALLS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

@@ -15,7 +15,7 @@ use hostler_daemon::settings::{Places, Written};
 use hostler_plan::health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS};
 use serde::Deserialize;
 
-use crate::grpc::ca::NODE_LIFETIME;
+use crate::{grpc::ca::NODE_LIFETIME, limits::Limits};
 
 /// Where the settings stand: `HOSTLER_COORDINATOR_DATA_DIR` and its like win.
 const PLACES: Places = Places { file: "/etc/hostler/coordinator.toml", prefix: "HOSTLER_COORDINATOR" };
@@ -31,6 +31,8 @@ pub struct Settings {
     pub agent_listen: SocketAddr,
     /// Where admins log in.
     pub admin_listen: SocketAddr,
+    /// A Unix socket where admins of this machine log in, with places of its own; none unless set.
+    pub admin_socket: Option<PathBuf>,
     /// Where `/metrics` is served without TLS; nowhere unless set.
     pub metrics_listen: Option<SocketAddr>,
     /// The host name or address that nodes and join strings use. The listen address where that names one host.
@@ -41,6 +43,8 @@ pub struct Settings {
     pub report_interval: Duration,
     /// How long a node's certificate lives. No key of a file sets it: shorter ones are for tests of what runs out.
     pub node_certificate_lifetime: Duration,
+    /// How many may be connected, and how long without a word. No key of a file sets them: smaller ones are for tests.
+    pub limits: Limits,
 }
 
 /// Settings as files and variables write them.
@@ -50,6 +54,7 @@ struct Keys {
     enrolment_listen: Option<String>,
     agent_listen: Option<String>,
     admin_listen: Option<String>,
+    admin_socket: Option<PathBuf>,
     metrics_listen: Option<String>,
     advertised_host: Option<String>,
     data_dir: Option<PathBuf>,
@@ -65,11 +70,13 @@ impl Settings {
             enrolment_listen: any,
             agent_listen: any,
             admin_listen: any,
+            admin_socket: None,
             metrics_listen: None,
             advertised_host: None,
             data_dir: data_dir.into(),
             report_interval: DEFAULT_REPORT_INTERVAL,
             node_certificate_lifetime: NODE_LIFETIME,
+            limits: Limits::default(),
         }
     }
 
@@ -97,6 +104,9 @@ fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
     {
         return Err(written.wrong("advertised_host", "a host name or an address without a port", host));
     }
+    if let Some(path) = keys.admin_socket.as_ref().filter(|path| !path.is_absolute()) {
+        return Err(written.wrong("admin_socket", "an absolute path", &path.display().to_string()));
+    }
     let report_interval = written.seconds(
         "report_interval_seconds",
         keys.report_interval_seconds,
@@ -107,11 +117,13 @@ fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
         enrolment_listen: address("enrolment_listen", &keys.enrolment_listen, 7443)?,
         agent_listen: address("agent_listen", &keys.agent_listen, 7444)?,
         admin_listen: address("admin_listen", &keys.admin_listen, 7445)?,
+        admin_socket: keys.admin_socket.clone(),
         metrics_listen,
         advertised_host: keys.advertised_host.clone(),
         data_dir: keys.data_dir.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
         report_interval,
         node_certificate_lifetime: NODE_LIFETIME,
+        limits: Limits::default(),
     })
 }
 
@@ -142,6 +154,7 @@ mod tests {
         for (text, key) in [
             ("agent_listen = \"7444\"", "agent_listen"),
             ("metrics_listen = \"here\"", "metrics_listen"),
+            ("admin_socket = \"admin.sock\"", "admin_socket"),
             ("report_interval_seconds = 0", "report_interval_seconds"),
             ("report_interval_seconds = 31", "report_interval_seconds"),
             ("advertised_host = \"a b\"", "advertised_host"),

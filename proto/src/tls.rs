@@ -4,17 +4,26 @@
 //! trust root names the digest of its CA's public key.
 
 mod client;
+mod door;
 mod identity;
 mod pin;
 mod server;
 
 pub use client::{BoundChannel, ClientIdentity, ConnectError, Coordinator, connect, connect_bound};
+pub use door::{Connection, Door, DoorLimits, Full, Origin, PeerAddress, Place, Proof, Rank};
 pub use identity::{NodeIdentity, spki_digest};
 pub use pin::PinnedVerifier;
-pub use server::{Accepted, Incoming, PeerInfo, ServerIdentity, ServerSettings, incoming};
+pub use server::{Accepted, Incoming, Listener, PeerInfo, ServerIdentity, ServerSettings, incoming};
 
 /// The DNS name in every coordinator's certificate. Addresses change and may be numbers; the name does not.
 pub const COORDINATOR_NAME: &str = "coordinator.hostler.internal";
+
+/// What the address of a Unix socket begins with; an absolute path follows.
+pub const SOCKET_SCHEME: &str = "unix://";
+
+/// A stream of bytes of any kind.
+trait Bytes: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + std::fmt::Debug {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + std::fmt::Debug> Bytes for T {}
 
 /// Why TLS could not be set up from the given material.
 #[derive(Debug, thiserror::Error)]

@@ -60,3 +60,22 @@ pub(crate) enum ToNode {
         lease_seconds: u64,
     },
 }
+
+impl ToNode {
+    /// Bytes of its documents and texts, and some for the rest.
+    pub(crate) fn bytes(&self) -> usize {
+        const OWN: usize = 256;
+        OWN + match self {
+            Self::Trust { roots, roster } => roots.iter().chain(roster).map(bytes_of).sum(),
+            Self::Plan(plan) => bytes_of(plan.signed()),
+            Self::Grant { receipts, .. } => receipts.iter().map(|r| bytes_of(r.signed())).sum(),
+            Self::Stop { reason, .. } => reason.len(),
+            Self::Welcome { .. } | Self::ReceiptAcknowledged(_) | Self::LeaseRenewed { .. } => 0,
+        }
+    }
+}
+
+/// Bytes of a document with its signatures.
+pub(super) fn bytes_of(signed: &Signed) -> usize {
+    signed.bytes.len() + signed.signatures.iter().map(String::len).sum::<usize>()
+}

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Receipt, Signed},
+    document::Receipt,
     entry::Entry,
     id::{BootId, Digest, Fingerprint, NodeName, TaskId},
     refusal::{Refusal, Refused},
@@ -15,7 +15,7 @@ use hostler_plan::{
     trust::Verified,
 };
 
-use super::{Closing, Control, ControlError, Effect, Proven, ToNode, state::Membership};
+use super::{Closing, Control, ControlError, Effect, Proven, ToNode, effect::bytes_of, state::Membership};
 use crate::limits::TRUST_BYTES;
 
 /// Every node's open stream.
@@ -216,7 +216,7 @@ impl Control {
         let mut parts = vec![Vec::new()];
         let mut bytes = 0;
         for root in roots {
-            let size = size(&root);
+            let size = bytes_of(&root);
             if bytes + size > TRUST_BYTES && bytes > 0 {
                 parts.push(Vec::new());
                 bytes = 0;
@@ -322,8 +322,4 @@ impl Control {
             self.detach(now, &node, stream);
         }
     }
-}
-
-fn size(signed: &Signed) -> usize {
-    signed.bytes.len() + signed.signatures.iter().map(String::len).sum::<usize>()
 }

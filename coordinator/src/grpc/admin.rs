@@ -3,15 +3,14 @@
 use std::{
     io::{self, Read as _},
     path::PathBuf,
-    pin::Pin,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use hostler_daemon::durable::{self, PRIVATE};
 use hostler_plan::{
     document::SignerRole,
-    id::{Digest, Fingerprint, NodeName, TokenId},
+    id::{Digest, NodeName, TokenId},
     planner::Inventory,
     sequencer::RolloutAction,
 };
@@ -24,12 +23,13 @@ use super::{
     Shared, SharedRef,
     authorisation::{AdminAuth, Caller},
     convert::{self, digest, required},
+    judged::{BoxStream, judged},
     peer, status,
 };
 use crate::{
     clock::ClockReading,
     control::{Control, ControlError, EndedRollout, Submitted},
-    limits::{FLEET_FILE_BYTES, WATCH_PAUSE, WATCH_PAUSE_PER_TASK},
+    limits::{FLEET_FILE_BYTES, UPLOAD_PAUSE, WATCH_PAUSE, WATCH_PAUSE_PER_TASK},
     view::{self, Documents, RolloutDetail, Shown},
 };
 
@@ -42,7 +42,7 @@ const TERMINAL_QUEUE: usize = 4;
 #[derive(Debug)]
 pub(crate) struct AdminService {
     shared: SharedRef,
-    auth: AdminAuth,
+    auth: Arc<AdminAuth>,
     setup: Setup,
     fleet_file: PathBuf,
 }
@@ -83,15 +83,26 @@ impl Setup {
 impl AdminService {
     /// `certificate` is the DER that the admins' listener shows.
     pub(crate) fn new(shared: SharedRef, certificate: &[u8], setup: Setup, fleet_file: PathBuf) -> Self {
-        Self { shared, auth: AdminAuth::new(Digest::of(certificate)), setup, fleet_file }
+        let auth = Arc::new(AdminAuth::new(Digest::of(certificate)));
+        Self { shared, auth, setup, fleet_file }
     }
 
     fn caller<T>(&self, request: &Request<T>, least: SignerRole) -> Result<Caller, Status> {
         self.auth.caller(&self.shared, request, least)
     }
+
+    /// An answer that ends when its caller may not have it any more.
+    fn while_allowed<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        least: SignerRole,
+        messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> BoxStream<T> {
+        let (auth, shared) = (self.auth.clone(), self.shared.clone());
+        judged(&self.shared, messages, move || auth.still(&shared, &caller, least).map(|caller| caller.ends))
+    }
 }
 
-type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Answer<T> = Result<Response<T>, Status>;
 
 fn submitted(submitted: Submitted) -> Response<v1::DocumentReply> {
@@ -215,14 +226,20 @@ impl Admin for AdminService {
     }
 
     async fn upload_artifact(&self, request: Request<Streaming<v1::UploadArtifactRequest>>) -> Answer<Empty> {
-        self.caller(&request, SignerRole::Admin)?;
-        let mut messages = request.into_inner();
-        let first =
-            messages.message().await?.ok_or_else(|| Status::invalid_argument("expected an artifact, found none"))?;
+        let caller = self.caller(&request, SignerRole::Admin)?;
+        let mut messages = self.while_allowed(caller, SignerRole::Admin, request.into_inner());
+        let mut next = async || match tokio::time::timeout(UPLOAD_PAUSE, messages.next()).await {
+            Ok(message) => message.transpose(),
+            Err(_) => Err(Status::deadline_exceeded(format!(
+                "expected the next part of the artifact within {} s, found none; upload it again",
+                UPLOAD_PAUSE.as_secs()
+            ))),
+        };
+        let first = next().await?.ok_or_else(|| Status::invalid_argument("expected an artifact, found none"))?;
         let mut upload = self.shared.artifacts.upload(digest(&first.digest)?, first.size).await?;
         upload.write(&first.data).await?;
-        while let Some(next) = messages.message().await? {
-            upload.write(&next.data).await?;
+        while let Some(part) = next().await? {
+            upload.write(&part.data).await?;
         }
         upload.finish().await?;
         tracing::info!(artifact = first.digest, bytes = first.size, "artifact stored");
@@ -264,8 +281,8 @@ impl Admin for AdminService {
         let which = request.into_inner().rollout;
         let first = rollout(&self.shared, which).await?;
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
-        tokio::spawn(watch(self.shared.clone(), caller.key, first, sender));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        tokio::spawn(watch(self.shared.clone(), first, sender));
+        Ok(Response::new(self.while_allowed(caller, SignerRole::Viewer, ReceiverStream::new(receiver))))
     }
 
     async fn control_rollout(&self, request: Request<v1::ControlRolloutRequest>) -> Answer<Empty> {
@@ -327,13 +344,13 @@ impl Admin for AdminService {
     type ExportLedgerStream = BoxStream<v1::LedgerChunk>;
 
     async fn export_ledger(&self, request: Request<v1::ExportLedgerRequest>) -> Answer<Self::ExportLedgerStream> {
-        self.caller(&request, SignerRole::Viewer)?;
+        let caller = self.caller(&request, SignerRole::Viewer)?;
         let from = request.into_inner().from_index;
         let lines = self.shared.ledger.lines_from(from).map_err(|e| status::internal(&e))?;
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
         // Reading a file blocks, and an admin's terminal may be slow: a thread of its own for as long as it takes.
         tokio::task::spawn_blocking(move || export(lines, &sender));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(self.while_allowed(caller, SignerRole::Viewer, ReceiverStream::new(receiver))))
     }
 }
 
@@ -375,7 +392,6 @@ async fn from_ledger(shared: &Shared, ended: EndedRollout) -> Result<(RolloutDet
 /// Sends a rollout, and what changed of it whenever it did, at once when tasks ended, until it is over or nobody looks.
 async fn watch(
     shared: SharedRef,
-    key: Fingerprint,
     (first, documents): (RolloutDetail, Option<Documents>),
     sender: mpsc::Sender<Result<v1::RolloutUpdate, Status>>,
 ) {
@@ -405,10 +421,6 @@ async fn watch(
         }
         changes.mark_unchanged();
         endings.mark_unchanged();
-        if shared.control.members().signer(&key).is_none() {
-            let gone = Status::unauthenticated(format!("key {key} no longer stands in the root; log in with another"));
-            return drop(sender.send(Err(gone)).await);
-        }
         let which = plan.clone();
         match look(&shared, which).await {
             Ok(detail) => {

@@ -1,8 +1,8 @@
 //! The listener for nodes with a certificate: each holds one stream.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use hostler_plan::{
     fact::{DeltaReader, Reading},
     id::{BootId, NodeName},
@@ -11,6 +11,7 @@ use hostler_plan::{
 use hostler_proto::{
     ARTIFACT_CHUNK_BYTES, facts, fragment,
     status::from_refused,
+    tls::{self, Rank},
     v1::{self, FromAgent, ToAgent, agent_server::Agent, from_agent::Message, to_agent},
 };
 use tokio::{
@@ -22,16 +23,18 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Shared, SharedRef,
-    authorisation::{node, still_member},
+    authorisation::{node, still_active, still_member},
     ca::{Holder, RequestedKey},
     convert::{self, digest},
+    judged::{BoxStream, judged},
+    peer,
 };
 use crate::{
     clock::now,
-    control::{Attach, Control, ControlError, Membership, Stopping, ToNode},
+    control::{Attach, Control, ControlError, Membership, Stopping},
     control_loop::Connection,
-    limits::STREAM_QUEUE,
     nodes::reports::NodeReports,
+    outbox::{Outbox, outbox},
 };
 
 /// A node says hello at once; one that does not within this time is no agent of ours.
@@ -52,24 +55,25 @@ impl AgentService {
     }
 }
 
-type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl Agent for AgentService {
     type AttachStream = BoxStream<ToAgent>;
 
     async fn attach(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::AttachStream>, Status> {
-        let (holder, _) = node(&self.shared, &request)?;
-        let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
+        let (holder, membership) = node(&self.shared, &request)?;
+        let connection = peer(&request)?.connection;
+        let (outbox, outgoing) = outbox();
         let (failed, failure) = oneshot::channel();
-        let shared = self.shared.clone();
+        let (shared, listener) = (self.shared.clone(), holder.clone());
         tokio::spawn(async move {
-            if let Err(status) = listen(&shared, &holder, request.into_inner(), sender).await {
-                tracing::info!(node = %holder.identity.node, reason = status.message(), "stream ended");
+            let stream = request.into_inner();
+            if let Err(status) = listen(&shared, &listener, stream, outbox, (connection, membership)).await {
+                tracing::info!(node = %listener.identity.node, reason = status.message(), "stream ended");
                 let _ = failed.send(status);
             }
         });
-        let whole = ReceiverStream::new(receiver).map(convert::to_agent);
+        let whole = stream::unfold(outgoing, async |mut outgoing| Some((outgoing.next().await?, outgoing)));
+        let whole = whole.map(convert::to_agent);
         // Others have their turn between two parts: parts that wait together would be one long piece in a buffer.
         let messages = whole.flat_map(|message| stream::iter(fragment::split(message))).then(async |message| {
             if let Some(to_agent::Message::Fragment(_)) = message.message {
@@ -78,7 +82,9 @@ impl Agent for AgentService {
             Ok(message)
         });
         let failure = failure.into_stream().filter_map(async |failed| failed.ok().map(Err));
-        Ok(Response::new(Box::pin(messages.chain(failure))))
+        let shared = self.shared.clone();
+        let judge = move || still_member(&shared, &holder).map(|_| holder.ends);
+        Ok(Response::new(judged(&self.shared, messages.chain(failure), judge)))
     }
 
     type FetchArtifactStream = BoxStream<v1::ArtifactChunk>;
@@ -87,13 +93,11 @@ impl Agent for AgentService {
         &self,
         request: Request<v1::FetchArtifactRequest>,
     ) -> Result<Response<Self::FetchArtifactStream>, Status> {
-        let (holder, membership) = node(&self.shared, &request)?;
-        if membership != Membership::Active {
-            return Err(Status::permission_denied("expected a node of the roster, found one that waits for approval"));
-        }
+        let (holder, _) = node(&self.shared, &request)?;
+        still_active(&self.shared, &holder)?;
         let v1::FetchArtifactRequest { digest: wanted, offset } = request.into_inner();
         let wanted = digest(&wanted)?;
-        let node = holder.identity.node;
+        let node = holder.identity.node.clone();
         let named = self.shared.control.ask(move |control, _| control.state().needs_artifact(&node, &wanted)).await?;
         if !named {
             return Err(Status::not_found(format!(
@@ -122,7 +126,9 @@ impl Agent for AgentService {
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let shared = self.shared.clone();
+        let judge = move || still_active(&shared, &holder);
+        Ok(Response::new(judged(&self.shared, ReceiverStream::new(receiver), judge)))
     }
 
     async fn renew_certificate(
@@ -142,7 +148,8 @@ async fn listen(
     shared: &Shared,
     holder: &Holder,
     mut stream: Streaming<FromAgent>,
-    sender: mpsc::Sender<ToNode>,
+    outbox: Outbox,
+    (line, membership): (tls::Connection, Membership),
 ) -> Result<(), Status> {
     let node = &holder.identity.node;
     let first = tokio::time::timeout(HELLO_TIMEOUT, stream.message()).await;
@@ -158,8 +165,11 @@ async fn listen(
         receipt_counter: hello.receipt_counter,
         running: hello.running.as_ref().and_then(convert::running),
     };
+    let rank = if membership == Membership::Active { Rank::Trusted } else { Rank::Known };
+    // From its hello to the end of its stream the node is no stranger.
+    let _proof = line.prove(rank, None).map_err(|full| Status::resource_exhausted(full.to_string()))?;
     let (end, mut ended) = oneshot::channel();
-    let connection = Connection { messages: sender.clone(), end };
+    let connection = Connection { messages: outbox.clone(), end };
     let number = shared.control.attach(attach, connection).await?.stream;
     let agent_version = hello.agent_version;
     tracing::info!(node = %node, stream = number, agent_version, boot_id = %boot_id, "node connected");
@@ -175,7 +185,7 @@ async fn listen(
                 Ok(refused) => Err(from_refused(&refused)),
                 Err(_) => Ok(()),
             },
-            () = sender.closed() => break Ok(()),
+            () = outbox.closed() => break Ok(()),
         };
         let message = match message {
             Ok(Some(FromAgent { message: Some(message) })) => message,

@@ -4,10 +4,16 @@ use std::sync::{Mutex, PoisonError};
 
 use hostler_plan::{
     document::{DocumentKind, SignerRole},
-    id::{Digest, Fingerprint, NodeName},
+    id::{Digest, NodeName},
     signature,
+    timestamp::Timestamp,
 };
-use hostler_proto::{SESSION_METADATA, login::login_bytes, tls::PeerInfo, v1};
+use hostler_proto::{
+    SESSION_METADATA,
+    login::login_bytes,
+    tls::{Connection, PeerInfo, Rank},
+    v1,
+};
 use tonic::{Request, Status};
 
 use super::{
@@ -31,9 +37,17 @@ pub(super) struct AdminAuth {
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub name: String,
-    /// What the caller proved to hold; long answers ask the root about it again.
-    pub key: Fingerprint,
     pub role: SignerRole,
+    /// When its session ends.
+    pub ends: Timestamp,
+    session: CallSession,
+}
+
+/// What a call shows to be let in: the name of a session, and the connection that it came over.
+#[derive(Debug, Clone)]
+struct CallSession {
+    name: String,
+    connection: Connection,
 }
 
 impl AdminAuth {
@@ -45,7 +59,7 @@ impl AdminAuth {
     /// Random bytes for this connection to sign.
     pub(super) fn challenge(&self, peer: &PeerInfo) -> Result<Vec<u8>, Status> {
         let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(challenges.open(peer.connection, (), now())?)
+        Ok(challenges.open(&peer.connection, (), now())?)
     }
 
     /// Opens a session for whoever answered a challenge of this connection with a key of the root.
@@ -57,11 +71,11 @@ impl AdminAuth {
     ) -> Result<v1::LoginResponse, Status> {
         let open = {
             let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
-            challenges.take(&request.nonce, peer.connection, &(), now())
+            challenges.take(&request.nonce, &peer.connection, &(), now())
         };
         if !open {
             return Err(Status::unauthenticated(
-                "expected the answer to a challenge of this connection within 60 seconds, found none open; log in \
+                "expected the answer to a challenge of this connection within 15 seconds, found none open; log in \
                     again",
             ));
         }
@@ -83,35 +97,45 @@ impl AdminAuth {
                     admin sign a root with it"
             )));
         };
-        let (session, opened) = {
+        let (session, ends) = {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.open(peer.connection, key, now())?
+            sessions.open(&peer.connection, key, rank(signer.role), now())?
         };
         tracing::info!(signer = signer.name, role = %signer.role, address = %peer.address, "login");
         Ok(v1::LoginResponse {
             session,
             signer: signer.name.clone(),
             role: v1::SignerRole::from(signer.role).into(),
-            expires: opened.ends.unix_seconds(),
+            expires: ends.unix_seconds(),
         })
     }
 
     /// The caller, if its session is good on this connection and its role in the present root is at least `least`.
     pub(super) fn caller<T>(&self, shared: &Shared, request: &Request<T>, least: SignerRole) -> Result<Caller, Status> {
-        let peer = peer(request)?;
+        let connection = peer(request)?.connection;
         let name = request.metadata().get(SESSION_METADATA).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let session = {
+        self.judge(shared, CallSession { name: name.to_owned(), connection }, least)
+    }
+
+    /// The same for a caller who was let in and is still being answered.
+    pub(super) fn still(&self, shared: &Shared, caller: &Caller, least: SignerRole) -> Result<Caller, Status> {
+        self.judge(shared, caller.session.clone(), least)
+    }
+
+    fn judge(&self, shared: &Shared, session: CallSession, least: SignerRole) -> Result<Caller, Status> {
+        let open = {
             let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.get(name, peer.connection, now()).cloned()
+            sessions.get(&session.name, &session.connection, now()).map(|s| (s.key.clone(), s.ends))
         };
-        let Some(session) = session else {
-            return Err(Status::unauthenticated("expected a session of this connection, found none; log in first"));
+        let Some((key, ends)) = open else {
+            return Err(Status::unauthenticated(
+                "expected a session of this connection, found none that is not over; log in",
+            ));
         };
         let members = shared.control.members();
-        let Some(signer) = members.signer(&session.key) else {
+        let Some(signer) = members.signer(&key) else {
             return Err(Status::unauthenticated(format!(
-                "key {} no longer stands in the root; log in with another",
-                session.key
+                "key {key} no longer stands in the root; log in with another"
             )));
         };
         if signer.role < least {
@@ -122,16 +146,24 @@ impl AdminAuth {
                 role_word(signer.role)
             )));
         }
-        Ok(Caller { name: signer.name.clone(), key: session.key, role: signer.role })
+        Ok(Caller { name: signer.name.clone(), role: signer.role, ends, session })
+    }
+}
+
+/// Whose places a role takes: one that only looks never takes those of people who act.
+fn rank(role: SignerRole) -> Rank {
+    match role {
+        SignerRole::Viewer => Rank::Known,
+        SignerRole::Operator | SignerRole::Admin => Rank::Trusted,
     }
 }
 
 /// The node that calls: from its certificate alone, which must not have run out, and which must be that of a node that
 /// belongs to the fleet under the very same key.
 pub(super) fn node<T>(shared: &Shared, request: &Request<T>) -> Result<(Holder, Membership), Status> {
-    let peer = peer(request)?;
-    let certificate =
-        peer.certificate.ok_or_else(|| Status::unauthenticated("expected a node's certificate, found none"))?;
+    let certificate = peer(request)?
+        .certificate
+        .ok_or_else(|| Status::unauthenticated("expected a node's certificate, found none"))?;
     let holder = Holder::from_certificate(&certificate).map_err(|e| Status::unauthenticated(e.to_string()))?;
     let membership = still_member(shared, &holder)?;
     Ok((holder, membership))
@@ -162,6 +194,16 @@ pub(super) fn still_member(shared: &Shared, holder: &Holder) -> Result<Membershi
             "expected the key of node {node}, found {}, which no longer belongs to it; enrol again with a join string",
             holder.key
         ))),
+    }
+}
+
+/// The same where only a node of the roster will do. Says until when that is so if nobody changes it.
+pub(super) fn still_active(shared: &Shared, holder: &Holder) -> Result<Timestamp, Status> {
+    match still_member(shared, holder)? {
+        Membership::Active => Ok(holder.ends),
+        Membership::Pending | Membership::Retired | Membership::Unknown => {
+            Err(Status::permission_denied("expected a node of the roster, found one that waits for approval"))
+        }
     }
 }
 

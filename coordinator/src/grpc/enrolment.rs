@@ -6,10 +6,14 @@ use std::{
 };
 
 use hostler_plan::{document::DocumentKind, id::NodeName, signature};
-use hostler_proto::v1::{
-    EnrolRequest, EnrolResponse, RenewRequest, RenewalChallengeRequest, RenewalChallengeResponse,
-    enrolment_server::Enrolment,
+use hostler_proto::{
+    tls::{Origin, PeerInfo, Rank},
+    v1::{
+        EnrolRequest, EnrolResponse, RenewRequest, RenewalChallengeRequest, RenewalChallengeResponse,
+        enrolment_server::Enrolment,
+    },
 };
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -22,7 +26,7 @@ use super::{
 use crate::{
     clock::now,
     control,
-    limits::{COUNTED_ADDRESSES, ENROLMENT_BURST, ENROLMENTS_PER_SECOND},
+    limits::{CALL_TIMEOUT, COUNTED_ADDRESSES, ENROLMENT_BURST, ENROLMENTS_PER_SECOND},
     rate::RateLimit,
 };
 
@@ -30,7 +34,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct EnrolmentService {
     shared: SharedRef,
-    attempts: Mutex<RateLimit<IpAddr>>,
+    attempts: Mutex<RateLimit<Origin>>,
     challenges: Mutex<Challenges<NodeName>>,
 }
 
@@ -43,7 +47,7 @@ impl EnrolmentService {
     }
 
     fn allow(&self, from: IpAddr) -> Result<(), Status> {
-        let allowed = self.attempts.lock().unwrap_or_else(PoisonError::into_inner).take(from, now());
+        let allowed = self.attempts.lock().unwrap_or_else(PoisonError::into_inner).take(from.into(), now());
         match allowed {
             true => Ok(()),
             false => Err(Status::resource_exhausted(format!(
@@ -58,13 +62,14 @@ impl EnrolmentService {
 impl Enrolment for EnrolmentService {
     async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
         let peer = peer(&request)?;
-        let address = address(&peer);
+        let address = address(&peer)?;
         self.allow(address)?;
         let request = request.into_inner();
         let key = RequestedKey::from_request(&request.certificate_request)?;
         let enrolment = required(request.enrolment, "an enrolment")?;
         let asked = control::EnrolRequest { enrolment, tls_key: key.spki_digest(), address };
         let admitted = self.shared.control.request(move |control, now| control.enrol(now, &asked)).await?;
+        known(&peer);
         Ok(Response::new(self.shared.welcome(admitted, &key)?))
     }
 
@@ -73,10 +78,10 @@ impl Enrolment for EnrolmentService {
         request: Request<RenewalChallengeRequest>,
     ) -> Result<Response<RenewalChallengeResponse>, Status> {
         let peer = peer(&request)?;
-        self.allow(address(&peer))?;
+        self.allow(address(&peer)?)?;
         let node = node_name(&request.into_inner().node)?;
         let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
-        let nonce = challenges.open(peer.connection, node, now())?;
+        let nonce = challenges.open(&peer.connection, node, now())?;
         Ok(Response::new(RenewalChallengeResponse { nonce }))
     }
 
@@ -86,11 +91,11 @@ impl Enrolment for EnrolmentService {
         let node = node_name(&request.node)?;
         let open = {
             let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
-            challenges.take(&request.nonce, peer.connection, &node, now())
+            challenges.take(&request.nonce, &peer.connection, &node, now())
         };
         if !open {
             return Err(Status::unauthenticated(
-                "expected the answer to a challenge of this connection within 60 seconds, found none open; ask for a \
+                "expected the answer to a challenge of this connection within 15 seconds, found none open; ask for a \
                     new challenge",
             ));
         }
@@ -105,10 +110,16 @@ impl Enrolment for EnrolmentService {
             .request(move |control, _| control.renewable(&name, &fingerprint).map(|f| (f, control.trust_chain(0))))
             .await?;
         let trust = trust_chain(chain);
+        known(&peer);
         tracing::info!(node = %node, address = %peer.address, "certificate renewed by the node's own key");
         let chain = self.shared.chain(fleet, node, &signer.fingerprint(), &key)?;
         Ok(Response::new(EnrolResponse { trust: Some(trust), ..chain }))
     }
+}
+
+/// Whoever was admitted has all the time that the answer takes. Without a place for that it has what strangers have.
+fn known(peer: &PeerInfo) {
+    let _ = peer.connection.prove_until(Rank::Known, Instant::now() + CALL_TIMEOUT);
 }
 
 fn node_name(text: &str) -> Result<NodeName, Status> {

@@ -1,6 +1,7 @@
 //! Connecting to a coordinator whose CA is pinned.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,11 +10,11 @@ use hostler_plan::{id::Digest, timestamp::Timestamp};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::{COORDINATOR_NAME, PinnedVerifier, TlsError, provider};
+use super::{Bytes, COORDINATOR_NAME, PinnedVerifier, SOCKET_SCHEME, TlsError, provider};
 
 /// A coordinator on the same network answers in milliseconds; a node on bad Wi-Fi gets this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,7 +27,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How to reach a coordinator and how to know it.
 #[derive(Debug, Clone)]
 pub struct Coordinator {
-    /// `host:port`.
+    /// `host:port`, or `unix:///path` for a Unix socket of this machine.
     pub address: String,
     /// SPKI digests of the CAs that are accepted.
     pub pins: Vec<Digest>,
@@ -46,8 +47,8 @@ pub struct ClientIdentity {
 pub enum ConnectError {
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Not `host:port`.
-    #[error("coordinator address expected host:port, found {0:?}; correct it in the configuration")]
+    /// Not an address.
+    #[error("coordinator address expected host:port or unix:///path, found {0:?}; correct it in the configuration")]
     Address(String),
     /// Nobody there, or somebody else.
     #[error("cannot reach the coordinator at {address}: {reason}; check its address and that it runs")]
@@ -85,23 +86,29 @@ pub async fn connect_bound(
     identity: Option<ClientIdentity>,
 ) -> Result<BoundChannel, ConnectError> {
     let config = client_config(coordinator, identity)?;
-    let uri: Uri = format!("http://{}", coordinator.address)
-        .parse()
-        .map_err(|_| ConnectError::Address(coordinator.address.clone()))?;
-    if uri.port_u16().is_none() {
-        return Err(ConnectError::Address(coordinator.address.clone()));
-    }
+    let place = Place::parse(&coordinator.address)?;
+    // Only its form is used: where to connect is the dialler's.
+    let uri = match &place {
+        Place::Network(uri) => uri.clone(),
+        Place::Machine(_) => Uri::from_static("http://localhost"),
+    };
     let connector = TlsConnector::from(Arc::new(config));
     let address = coordinator.address.clone();
     let certificate = Arc::new(Mutex::new(None));
     let seen = certificate.clone();
     let dial = tower::service_fn(move |_: Uri| {
-        let (connector, address, seen) = (connector.clone(), address.clone(), seen.clone());
+        let (connector, address, place, seen) = (connector.clone(), address.clone(), place.clone(), seen.clone());
         async move {
-            let tcp = TcpStream::connect(&address).await?;
-            tcp.set_nodelay(true)?;
+            let socket: Box<dyn Bytes> = match place {
+                Place::Network(_) => {
+                    let tcp = TcpStream::connect(&address).await?;
+                    tcp.set_nodelay(true)?;
+                    Box::new(tcp)
+                }
+                Place::Machine(path) => Box::new(UnixStream::connect(path).await?),
+            };
             let name = ServerName::try_from(COORDINATOR_NAME).expect("the name is a valid DNS name");
-            let stream = connector.connect(name, tcp).await?;
+            let stream = connector.connect(name, socket).await?;
             let shown = stream.get_ref().1.peer_certificates().and_then(|c| c.first()).map(|c| Digest::of(c));
             *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = shown;
             Ok::<_, std::io::Error>(TokioIo::new(stream))
@@ -116,6 +123,25 @@ pub async fn connect_bound(
         .await
         .map_err(|e| failed(coordinator, &e))?;
     Ok(BoundChannel { channel, certificate })
+}
+
+/// Where a coordinator listens.
+#[derive(Debug, Clone)]
+enum Place {
+    Network(Uri),
+    Machine(PathBuf),
+}
+
+impl Place {
+    fn parse(address: &str) -> Result<Self, ConnectError> {
+        let wrong = || ConnectError::Address(address.to_owned());
+        if let Some(path) = address.strip_prefix(SOCKET_SCHEME) {
+            let path = PathBuf::from(path);
+            return if path.is_absolute() { Ok(Self::Machine(path)) } else { Err(wrong()) };
+        }
+        let uri: Uri = format!("http://{address}").parse().map_err(|_| wrong())?;
+        if uri.port_u16().is_none() { Err(wrong()) } else { Ok(Self::Network(uri)) }
+    }
 }
 
 fn client_config(coordinator: &Coordinator, identity: Option<ClientIdentity>) -> Result<ClientConfig, TlsError> {

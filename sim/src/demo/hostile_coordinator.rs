@@ -11,6 +11,7 @@ use std::{
     path::Path,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -25,7 +26,7 @@ use hostler_plan::{
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
-    tls::{NodeIdentity, PeerInfo, ServerSettings, incoming},
+    tls::{DoorLimits, Listener, NodeIdentity, PeerInfo, ServerSettings, incoming},
     v1::{
         self,
         agent_server::{Agent, AgentServer},
@@ -78,6 +79,16 @@ struct KnownState {
     receipts: BTreeSet<Digest>,
 }
 
+/// For the nodes of a demo; this coordinator asks none of them who it is, and none is closed for that.
+const DOOR: DoorLimits = DoorLimits {
+    stranger_for: Duration::from_secs(24 * 3600),
+    strangers: 256,
+    handshakes: 256,
+    handshakes_per_address: 256,
+    known: 0,
+    reserved: 0,
+};
+
 /// Serves the agents' listener of a stopped coordinator, with its own CA, until the standard input ends.
 pub(super) async fn run(data_dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
     let data = DataDir::open(data_dir)?;
@@ -89,12 +100,14 @@ pub(super) async fn run(data_dir: &Path, address: SocketAddr) -> anyhow::Result<
     let settings = ServerSettings {
         identity: authority.server_identity(now)?,
         client_ca: Some(authority.certificate().clone()),
-        max_connections: 256,
-        max_per_address: 256,
+        limits: DOOR,
     };
     let service = AgentServer::new(HostileCoordinator { known: Arc::new(known), refused: Arc::default() })
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming(listener, settings)?).await?;
+    tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming(incoming(Listener::Tcp(listener), settings)?)
+        .await?;
     Ok(())
 }
 
