@@ -81,6 +81,7 @@ pub async fn compile(
         epoch: root.epoch,
         seq,
         prev,
+        also: Vec::new(),
         root_version: root.version,
         roster: roster.digest(),
         created: now,

@@ -211,6 +211,7 @@ async fn submit(admin: &mut Admin, version: u64, mut nodes: Vec<RosterNode>, now
         epoch: root.epoch,
         version,
         prev: before.map(Verified::digest),
+        also: Vec::new(),
         root_version: root.version,
         created: now.whole_seconds(),
         plan_seq: Seq(admin.coordinator().highest_seq),

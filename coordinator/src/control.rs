@@ -10,6 +10,7 @@ mod commit;
 mod effect;
 mod ended;
 mod enrol;
+mod holdings;
 mod members;
 mod receipts;
 mod reports;
@@ -49,6 +50,7 @@ use crate::{
     rate::RateLimit,
 };
 use cluster::Cluster;
+use holdings::Holdings;
 use streams::{Push, Streams};
 
 /// Alarms about one thing at once, and milliseconds until one more: somebody who tries all night must not fill the
@@ -113,6 +115,7 @@ pub(crate) struct Control {
     /// Where nodes enrolled from; for people, and no loss after a restart.
     addresses: BTreeMap<NodeName, IpAddr>,
     streams: Streams,
+    holdings: Holdings,
     /// What the nodes must be told.
     push: Push,
     /// Which step of how many a task is at.
@@ -148,6 +151,7 @@ impl Control {
             refusals_seen: BTreeMap::new(),
             addresses,
             streams: Streams::default(),
+            holdings: Holdings::new(),
             push: Push::default(),
             progress: BTreeMap::new(),
             cluster: Cluster::default(),

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use hostler_plan::{document::Signed, id::NodeName, refusal::Refused, timestamp::Timestamp};
+use hostler_plan::{document::Signed, entry::StoredDocument, id::NodeName, refusal::Refused, timestamp::Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::{
@@ -284,6 +284,7 @@ impl ControlLoop {
                     Effect::Send { stream, message } => self.send(stream, message),
                     Effect::Close { stream, closing } => self.close(stream, closing),
                     Effect::KeepAddress(node, address) => self.index.keep(Write::Address(node, address)),
+                    Effect::KeepHolding(node, signed) => self.index.keep(Write::Holding(node, StoredDocument(signed))),
                 }
             }
         }

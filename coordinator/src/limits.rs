@@ -79,6 +79,12 @@ pub(crate) const REFUSAL_BURST: u32 = 20;
 /// See [`REFUSAL_BURST`].
 pub(crate) const SECONDS_PER_REFUSAL: u32 = 60;
 
+/// Holdings of one node at once, and milliseconds until one more: a node signs one whenever what it holds changed, and
+/// each costs the verification of a signature.
+pub(crate) const HOLDING_BURST: u32 = 64;
+/// See [`HOLDING_BURST`].
+pub(crate) const MILLISECONDS_PER_HOLDING: u64 = 100;
+
 /// Challenges that wait for their answer: more than all connections of a listener can have open, so that nobody shuts
 /// the others out. They end with their connection.
 pub(crate) const CHALLENGES: usize = 1024;

@@ -221,7 +221,9 @@ impl Coordinator {
         let has_root = state.root().is_some();
         let (index, mut kept) = Index::open(&settings.data_dir, now());
         let enrolled_from = std::mem::take(&mut kept.addresses).into_iter().collect();
-        let control = Control::new(Box::new(ledger), state, control_config(settings), enrolled_from);
+        let mut control = Control::new(Box::new(ledger), state, control_config(settings), enrolled_from);
+        let holdings = std::mem::take(&mut kept.holdings);
+        control.restore_holdings(holdings.into_iter().map(|(node, holding)| (node, holding.0)).collect());
         let control = ControlLoop::start(control, index.clone()).map_err(RunError::Start)?;
         let reports = NodeReports::new(control.handle.clone(), index.clone(), kept, now());
         use_fleet_file(&reports, &data.join(FLEET_FILE));

@@ -166,6 +166,8 @@ pub struct ExecutorStatus {
 #[derive(Debug, Default)]
 pub struct StatusContent {
     pub holding: Holding,
+    /// The same signed, for people who do not believe the coordinator; none while the node belongs to no roster.
+    pub holding_document: Option<Signed>,
     pub running: Option<RunningTask>,
     /// The newest, taken when it is sent.
     pub progress: Option<Progress>,

@@ -183,6 +183,7 @@ fn finish(
         epoch: numbering.epoch,
         seq: numbering.seq,
         prev: numbering.prev,
+        also: numbering.also.clone(),
         kind,
         title: draft.title,
         root_version: numbering.root_version,

@@ -64,6 +64,8 @@ struct Session<'a> {
     report_interval: Duration,
     /// Receipts that were sent on this stream and wait for their acknowledgement.
     sent: BTreeSet<Digest>,
+    /// What the coordinator was told last on this stream that the node holds.
+    told: Option<Digest>,
     running: Option<protocol::RunningTask>,
     conditions: Option<(Vec<NodeCondition>, Instant)>,
     /// False once the machine had no API server to ask: then it is looked for with every report and after every task.
@@ -85,6 +87,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (out, queue) = mpsc::channel(OUT_QUEUE);
     let hello = hello(link).await?;
+    let told = hello.holding.as_ref().map(|h| Digest::of(&h.content));
     let first = FromAgent { message: Some(Up::Hello(hello)) };
     out.send(first).await.map_err(|_| LinkError::Ended("before the hello".into()))?;
     let attached = client.attach(ReceiverStream::new(queue)).await;
@@ -96,6 +99,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         facts: DeltaWriter::new(),
         report_interval: link.report_interval,
         sent: BTreeSet::new(),
+        told,
         running: None,
         conditions: None,
         may_serve: true,
@@ -133,6 +137,7 @@ async fn hello(link: &Link) -> Result<Hello, LinkError> {
             task: r.task.to_string(),
             grant: r.grant,
         }),
+        holding: status.holding_document.clone().map(SignedDocument::from),
     })
 }
 
@@ -277,10 +282,11 @@ impl Session<'_> {
 
     /// Sends what is new in the status. True when a receipt was.
     async fn flush(&mut self) -> Result<bool, LinkError> {
-        let (progress, receipts, fetch) = {
+        let (progress, receipts, fetch, holding) = {
             let mut status = self.link.status.content();
             self.running = status.running.clone();
-            (status.progress.take(), status.receipts.clone(), status.fetch.take())
+            let holding = status.holding_document.as_ref().filter(|h| self.told != Some(h.digest())).cloned();
+            (status.progress.take(), status.receipts.clone(), status.fetch.take(), holding)
         };
         if let Some(wanted) = fetch {
             self.begin_fetch(wanted);
@@ -296,6 +302,11 @@ impl Session<'_> {
                 ended = true;
                 self.send(Up::Receipt(SignedDocument::from(receipt))).await?;
             }
+        }
+        // Behind the receipts that it counts.
+        if let Some(holding) = holding {
+            self.told = Some(holding.digest());
+            self.send(Up::Holding(SignedDocument::from(holding))).await?;
         }
         loop {
             let Some(refusal) = self.link.status.content().refusals.front().cloned() else { return Ok(ended) };

@@ -18,6 +18,8 @@ pub(crate) enum Effect {
     Close { stream: u64, closing: Closing },
     /// Remember where a node enrolled from.
     KeepAddress(NodeName, IpAddr),
+    /// Remember what a node signed that it holds.
+    KeepHolding(NodeName, Signed),
 }
 
 /// Why a stream is ended from this side.

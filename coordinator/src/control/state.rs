@@ -8,7 +8,7 @@ use std::{
 use hostler_plan::{
     document::{Admission, DocumentKind, Enrolment, Plan, Receipt, Roster, RosterStatus, Signed},
     entry::{Entry, StoredDocument},
-    id::{Digest, Epoch, Fingerprint, NodeName, Seq, TaskId, TokenId},
+    id::{Digest, Fingerprint, NodeName, Seq, TaskId, TokenId},
     json,
     ledger::Record,
     refusal::{Refusal, Refused},
@@ -45,7 +45,8 @@ pub(crate) struct State {
     pub refusals: BTreeMap<NodeName, VecDeque<NodeRefusal>>,
     pub alarms: VecDeque<(Timestamp, String)>,
     pub sequencer: Sequencer,
-    highest: Option<(Epoch, Seq)>,
+    /// The plan with the highest number: it stays, also when its rollout left memory, because it makes others void.
+    newest: Option<Arc<Verified<Plan>>>,
 }
 
 /// An admission and what became of it.
@@ -83,6 +84,8 @@ pub(crate) struct Receipts {
     by_plan: BTreeMap<Digest, OfRollout>,
     /// The newest of each node: number and digest.
     newest: BTreeMap<NodeName, (u64, Digest)>,
+    /// The last of each node that came: it says what the node held.
+    last: BTreeMap<NodeName, Arc<Verified<Receipt>>>,
     digests: BTreeSet<Digest>,
     /// Content of each number, to notice a key that lives twice.
     numbers: BTreeMap<(NodeName, u64), Digest>,
@@ -116,7 +119,7 @@ impl State {
             refusals: BTreeMap::new(),
             alarms: VecDeque::new(),
             sequencer: Sequencer::new(sequencer::Settings::default()),
-            highest: None,
+            newest: None,
         }
     }
 
@@ -147,10 +150,21 @@ impl State {
 
     /// The highest plan number of the present epoch; 0 for none.
     pub(crate) fn highest_seq(&self) -> Seq {
-        match (self.highest, self.root()) {
-            (Some((epoch, seq)), Some(root)) if epoch == root.root().epoch => seq,
-            _ => Seq(0),
-        }
+        self.newest_plan().map_or(Seq(0), |plan| plan.document().seq)
+    }
+
+    /// The plan with that number; none before the first of the present epoch.
+    pub(crate) fn newest_plan(&self) -> Option<&Arc<Verified<Plan>>> {
+        let epoch = self.root()?.root().epoch;
+        self.newest.as_ref().filter(|plan| plan.document().epoch == epoch)
+    }
+
+    /// The plans that decide what is void: those that are not over and the newest, in the order of their numbers.
+    pub(crate) fn standing_plans(&self) -> Vec<Arc<Verified<Plan>>> {
+        let newest = self.newest_plan().filter(|plan| !self.is_open(&plan.digest()));
+        let mut all: Vec<_> = self.open_plans().chain(newest).cloned().collect();
+        all.sort_by_key(|plan| (plan.document().epoch, plan.document().seq));
+        all
     }
 
     /// Whether that plan is known and its rollout not over.
@@ -264,11 +278,14 @@ impl State {
             }
             Proven::Roster(roster) => self.roster = Some(roster),
             Proven::Plan(plan) => {
-                let order = (plan.document().epoch, plan.document().seq);
-                self.highest = self.highest.max(Some(order));
+                let order = |plan: &Verified<Plan>| (plan.document().epoch, plan.document().seq);
+                let plan = Arc::new(plan);
+                if self.newest.as_ref().is_none_or(|newest| order(newest) < order(&plan)) {
+                    self.newest = Some(plan.clone());
+                }
                 self.open.insert(plan.digest());
                 self.arrivals.add(plan.digest(), record.index);
-                self.plans.insert(plan.digest(), Arc::new(plan));
+                self.plans.insert(plan.digest(), plan);
             }
             Proven::Receipt(receipt) => self.receipts.add(receipt),
             Proven::Decision(entry) => self.decided(at, &entry),
@@ -408,8 +425,15 @@ impl Receipts {
         if newest.0 <= counter {
             *newest = (counter, receipt.digest());
         }
-        let tasks = self.by_plan.entry(document.plan).or_default();
-        tasks.entry(document.task.clone()).or_default().push(Arc::new(receipt));
+        let (plan, task, node) = (document.plan, document.task.clone(), document.node.clone());
+        let receipt = Arc::new(receipt);
+        self.last.insert(node, receipt.clone());
+        self.by_plan.entry(plan).or_default().entry(task).or_default().push(receipt);
+    }
+
+    /// The last receipt of a node that came.
+    pub(crate) fn last_of(&self, node: &NodeName) -> Option<&Arc<Verified<Receipt>>> {
+        self.last.get(node)
     }
 
     /// Whether that very receipt is here.

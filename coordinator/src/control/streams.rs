@@ -6,7 +6,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::Receipt,
+    document::{Plan, Receipt, Signed},
     entry::Entry,
     id::{BootId, Digest, Fingerprint, NodeName, TaskId},
     refusal::{Refusal, Refused},
@@ -39,9 +39,10 @@ pub(super) struct Stream {
 struct SentState {
     root: u64,
     roster: Option<Digest>,
-    /// Those that are not over.
+    /// Those whose bytes it was sent on this stream.
     plans: BTreeSet<Digest>,
     grants: BTreeSet<u64>,
+    /// Plans whose end it was told.
     stops: BTreeSet<Digest>,
     /// The plan and grant that the node said it was in the middle of.
     running: Option<(Digest, u64)>,
@@ -55,6 +56,11 @@ pub(super) struct Push {
 }
 
 impl Push {
+    /// Notes a node that may have to be told something.
+    pub(super) fn to(&mut self, node: &NodeName) {
+        self.nodes.insert(node.clone());
+    }
+
     /// Notes whom an entry may concern.
     pub(super) fn after(&mut self, entry: &Proven) {
         match entry {
@@ -90,6 +96,8 @@ pub(crate) struct Attach {
     pub root_version: u64,
     /// How many receipts it has signed.
     pub receipt_counter: u64,
+    /// What it holds, signed by it.
+    pub holding: Option<Signed>,
     pub running: Option<RunningTask>,
 }
 
@@ -113,9 +121,14 @@ impl Control {
     /// Takes a node's stream in the place of its last one; what it does not know is told with the next
     /// [`schedule`](Self::schedule).
     pub(crate) fn attach(&mut self, now: Timestamp, attach: Attach) -> Result<Attached, ControlError> {
-        let Attach { node, key, boot_id, root_version, receipt_counter, running } = attach;
+        let Attach { node, key, boot_id, root_version, receipt_counter, holding, running } = attach;
         self.check_member(&node, &key)?;
         self.notice_old_image(now, &node, receipt_counter);
+        if let Some(holding) = &holding
+            && let Err(error) = self.holding(now, &node, holding)
+        {
+            tracing::warn!(node = %node, %error, "holding not taken");
+        }
         let running_grant = running.as_ref().map(|r| (r.plan, r.grant));
         let sent = SentState { root: root_version, running: running_grant, ..SentState::default() };
         self.streams.last += 1;
@@ -127,7 +140,7 @@ impl Control {
         let seconds = self.config.report_interval.as_secs();
         let report_interval_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         self.send(&node, ToNode::Welcome { report_interval_seconds });
-        self.push.nodes.insert(node.clone());
+        self.push.to(&node);
         self.observe(now, NodeEvent::NodeConnected { node, boot_id: boot_id.clone() });
         if let Some(RunningTask { plan, task: Some(task), grant }) = running {
             self.observe(now, NodeEvent::LeaseRenewed { plan, task, grant, boot_id });
@@ -237,22 +250,24 @@ impl Control {
         }
     }
 
-    /// Plans in the order of their numbers, because a node refuses a lower one that no higher one keeps beside it.
+    /// The plans with work for a node that are not over, and the newest of the epoch, also when it is over. In the order of their numbers, because a node refuses a lower one that no
+    /// higher one keeps beside it. What a node proved to hold is not sent again.
     fn push_plans(&mut self, node: &NodeName) {
-        let Some(sent) = self.streams.by_node.get(node).map(|s| &s.sent.plans) else { return };
-        let mut due: Vec<_> = self
-            .state
-            .open_plans()
-            .filter(|p| !sent.contains(&p.digest()) && p.document().target(node).is_some())
-            .cloned()
-            .collect();
-        due.sort_by_key(|p| (p.document().epoch, p.document().seq));
-        for plan in due {
-            let digest = plan.digest();
-            self.send(node, ToNode::Plan(plan));
-            if let Some(stream) = self.streams.by_node.get_mut(node) {
-                stream.sent.plans.insert(digest);
-            }
+        let Some(stream) = self.streams.by_node.get_mut(node) else { return };
+        let standing = self.state.standing_plans();
+        stream.sent.plans.retain(|sent| standing.iter().any(|plan| plan.digest() == *sent));
+        let known =
+            |plan: &Verified<Plan>| stream.sent.plans.contains(&plan.digest()) || self.holdings.prove(node, plan);
+        let works = |plan: &Verified<Plan>| plan.document().target(node).is_some();
+        let due: Vec<_> = standing.into_iter().filter(|plan| works(plan) && !known(plan)).collect();
+        due.into_iter().for_each(|plan| self.send_plan(node, plan));
+    }
+
+    fn send_plan(&mut self, node: &NodeName, plan: Arc<Verified<Plan>>) {
+        let digest = plan.digest();
+        self.send(node, ToNode::Plan(plan));
+        if let Some(stream) = self.streams.by_node.get_mut(node) {
+            stream.sent.plans.insert(digest);
         }
     }
 
@@ -266,12 +281,22 @@ impl Control {
             .filter(|g| self.state.is_open(&g.plan) || stream.sent.running == Some((g.plan, g.grant.number)))
             .collect();
         for OpenGrant { plan, task, grant } in due {
+            self.push_bytes(node, &plan);
             let receipts = self.receipts_before(&plan, &task);
             let (grant, lease_seconds) = (grant.number, grant.lease_seconds);
             self.send(node, ToNode::Grant { plan, task, grant, lease_seconds, receipts });
             if let Some(stream) = self.streams.by_node.get_mut(node) {
                 stream.sent.grants.insert(grant);
             }
+        }
+    }
+
+    /// Sends a plan that is about to be granted, where it was not sent on this stream: a node may have proved that it
+    /// knows of a plan without holding its bytes.
+    fn push_bytes(&mut self, node: &NodeName, plan: &Digest) {
+        let sent = self.streams.by_node.get(node).is_some_and(|s| s.sent.plans.contains(plan));
+        if let Some(plan) = self.state.plans.get(plan).filter(|_| !sent).cloned() {
+            self.send_plan(node, plan);
         }
     }
 
@@ -282,16 +307,20 @@ impl Control {
         after.filter_map(|before| self.state.receipts.of_task(plan, before).last()).cloned().collect()
     }
 
+    /// Tells at once, before anything signed arrives, who may be at work that it ended.
     fn push_stops(&mut self, node: &NodeName) {
-        let Some(sent) = self.streams.by_node.get(node).map(|s| &s.sent) else { return };
-        let known = sent.plans.iter().copied().chain(sent.running.map(|(plan, _)| plan));
-        let over: BTreeSet<Digest> = known.filter(|p| !self.state.is_open(p)).collect();
+        let Some(stream) = self.streams.by_node.get_mut(node) else { return };
+        let (sent, state) = (&mut stream.sent, &self.state);
+        sent.stops.retain(|plan| state.plans.contains_key(plan));
+        let performs = |plan: &&Arc<Verified<Plan>>| plan.document().target(node).is_some();
+        let targeted = state.plans.values().filter(performs).map(|plan| plan.digest());
+        let known = targeted.filter(|plan| sent.plans.contains(plan) || self.holdings.lists(node, plan));
+        let over: BTreeSet<Digest> =
+            known.chain(sent.running.map(|(plan, _)| plan)).filter(|plan| !state.is_open(plan)).collect();
         for plan in over {
-            let state = self.state.standing(&plan);
-            let Some(stream) = self.streams.by_node.get_mut(node) else { return };
-            stream.sent.plans.remove(&plan);
-            match state {
+            match self.state.standing(&plan) {
                 Some(state @ (RolloutState::Halted { .. } | RolloutState::Superseded { .. })) => {
+                    let Some(stream) = self.streams.by_node.get_mut(node) else { return };
                     if stream.sent.stops.insert(plan) {
                         self.send(node, ToNode::Stop { plan, reason: state.to_string() });
                     }

@@ -116,6 +116,7 @@ impl Fleet {
             boot_id: BootId::new("b1").unwrap(),
             root_version: 1,
             receipt_counter: 0,
+            holding: None,
             running: None,
         };
         let Attached { stream } = self.control.attach(now, attach)?;
@@ -158,6 +159,7 @@ impl Fleet {
             }
             Effect::Close { stream, closing } => format!("{} closed: {closing:?}", self.streams[&stream]),
             Effect::KeepAddress(node, address) => format!("{node} is at {address}"),
+            Effect::KeepHolding(node, _) => format!("{node} holds"),
         };
         self.control.take_effects().into_iter().map(told).collect()
     }
@@ -267,7 +269,8 @@ fn a_halt_is_told_to_who_knows_the_plan_and_nothing_is_granted_after_it() {
     fleet.control.act(at(3), "1", RolloutAction::Halt, "admin", "a smell of smoke").unwrap();
     assert_eq!(fleet.look(at(3)), ["a stop: halted by admin: a smell of smoke"]);
     fleet.attach(at(4), "b").unwrap();
-    assert_eq!(fleet.look(at(4)), ["b welcome", "b trust"], "who comes later hears nothing of it");
+    let late = ["b welcome", "b trust", "b plan", "b stop: halted by admin: a smell of smoke"];
+    assert_eq!(fleet.look(at(4)), late, "the newest plan makes others void, also when it is over");
     assert!(matches!(fleet.control.act(at(5), "1", RolloutAction::Halt, "admin", ""), Err(ControlError::Invalid(_))));
     assert!(matches!(fleet.state_of(&digest), RolloutState::Halted { .. }));
     assert!(fleet.control.receipts(at(6), vec![receipt(&plan, "a", 1)])[0].is_ok(), "what was begun is ended");
@@ -404,4 +407,54 @@ fn a_rollout_that_left_memory_is_shown_from_the_ledger_as_it_was() {
     assert_eq!(read.sequencer.rollouts(), fleet.control.state().sequencer.rollouts(), "a restart forgets the same");
     assert_eq!(read.ended(&first), fleet.control.state().ended(&first));
     assert!(read.plans.contains_key(&made_digest(&again)));
+}
+
+fn holding(fleet: &Fleet, name: &str, open: &[&Plan], by: &str) -> Signed {
+    signed(DocumentKind::Holding, &made::holding(&fleet.root, &fleet.roster, name, open), &[&key(seed(by))])
+}
+
+#[test]
+fn what_a_node_proved_to_hold_is_not_sent_again_and_its_bytes_come_before_a_grant() {
+    let mut fleet = Fleet::new();
+    let plan = fleet.plan(1);
+    let digest = fleet.submit(at(2), &plan).unwrap().digest;
+    let proof = holding(&fleet, "a", &[&plan], "a");
+    fleet.control.holding(at(2), &node("a"), &proof).unwrap();
+    assert_eq!(fleet.told(), ["a holds"]);
+    fleet.attach(at(3), "a").unwrap();
+    fleet.control.push_due(at(3));
+    assert_eq!(fleet.told(), ["a welcome", "a trust"]);
+    assert_eq!(fleet.look(at(3)), ["a plan", "a grant 1 of a.check"]);
+    fleet.attach(at(4), "b").unwrap();
+    fleet.control.push_due(at(4));
+    assert_eq!(fleet.told(), ["b welcome", "b trust", "b plan"], "b proved nothing");
+    let newer = fleet.plan(2);
+    let newer = holding(&fleet, "b", &[&newer], "b");
+    fleet.control.holding(at(5), &node("b"), &newer).unwrap();
+    assert!(fleet.control.newest_holding(&node("b")).is_some());
+    assert_eq!(fleet.state_of(&digest), RolloutState::Running);
+}
+
+#[test]
+fn a_holding_counts_only_from_its_own_node_under_its_own_key() {
+    let mut fleet = Fleet::new();
+    let plan = fleet.plan(1);
+    fleet.submit(at(2), &plan).unwrap();
+    for forged in [holding(&fleet, "a", &[&plan], "b"), holding(&fleet, "b", &[&plan], "b")] {
+        let taken = fleet.control.holding(at(3), &node("a"), &forged);
+        assert!(matches!(taken, Err(ControlError::Refused(_))), "{taken:?}");
+    }
+    assert!(fleet.control.newest_holding(&node("a")).is_none());
+    let flood = (0..200).map(|_| fleet.control.holding(at(3), &node("a"), &holding(&fleet, "a", &[&plan], "a")));
+    assert!(flood.filter(Result::is_ok).count() < 100, "a node's holdings are limited");
+}
+
+#[test]
+fn holdings_outlive_a_restart_only_under_their_nodes_key() {
+    let mut fleet = Fleet::new();
+    let plan = fleet.plan(1);
+    let (own, forged) = (holding(&fleet, "a", &[&plan], "a"), holding(&fleet, "b", &[&plan], "a"));
+    fleet.control.restore_holdings(vec![(node("a"), own), (node("b"), forged)]);
+    assert!(fleet.control.newest_holding(&node("a")).is_some());
+    assert!(fleet.control.newest_holding(&node("b")).is_none());
 }

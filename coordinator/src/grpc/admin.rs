@@ -106,7 +106,11 @@ impl AdminService {
 type Answer<T> = Result<Response<T>, Status>;
 
 fn submitted(submitted: Submitted) -> Response<v1::DocumentReply> {
-    Response::new(v1::DocumentReply { digest: submitted.digest.to_string(), is_new: submitted.is_new })
+    Response::new(v1::DocumentReply {
+        digest: submitted.digest.to_string(),
+        is_new: submitted.is_new,
+        overtaken_by: None,
+    })
 }
 
 #[tonic::async_trait]
@@ -144,13 +148,18 @@ impl Admin for AdminService {
     async fn get_trust(&self, request: Request<v1::GetTrustRequest>) -> Answer<v1::TrustReply> {
         self.caller(&request, SignerRole::Viewer)?;
         let held = request.into_inner().held_root_version;
-        let look = move |control: &mut Control, _| (control.trust_chain(held), control.state().highest_seq());
-        let (chain, highest) = self.shared.control.ask(look).await?;
+        let look = move |control: &mut Control, _| {
+            let newest = control.state().newest_plan().map(|plan| plan.signed().clone());
+            (control.trust_chain(held), control.state().highest_seq(), newest)
+        };
+        let (chain, highest, newest) = self.shared.control.ask(look).await?;
         Ok(Response::new(v1::TrustReply {
             trust: Some(convert::trust_chain(chain)),
             highest_seq: highest.0,
             enrolment_address: self.shared.enrolment_address.clone(),
             ca_pin: self.shared.authority.pin().to_string(),
+            newest_plan: newest.map(Into::into),
+            forks: Vec::new(),
         }))
     }
 
@@ -185,6 +194,12 @@ impl Admin for AdminService {
         self.caller(&request, SignerRole::Admin)?;
         let signed = request.into_inner().into();
         Ok(submitted(self.shared.control.request(move |control, now| control.submit_roster(now, &signed)).await?))
+    }
+
+    async fn list_holdings(&self, request: Request<Empty>) -> Answer<v1::ListHoldingsReply> {
+        self.caller(&request, SignerRole::Viewer)?;
+        let nodes = self.shared.control.ask(|control, _| convert::holdings(control)).await?;
+        Ok(Response::new(v1::ListHoldingsReply { nodes }))
     }
 
     async fn list_nodes(&self, request: Request<Empty>) -> Answer<v1::ListNodesReply> {

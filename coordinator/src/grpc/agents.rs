@@ -163,6 +163,7 @@ async fn listen(
         boot_id: boot_id.clone(),
         root_version: hello.root_version,
         receipt_counter: hello.receipt_counter,
+        holding: hello.holding.map(Into::into),
         running: hello.running.as_ref().and_then(convert::running),
     };
     let rank = if membership == Membership::Active { Rank::Trusted } else { Rank::Known };
@@ -231,6 +232,13 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
             // A receipt that does not count stays unacknowledged; the stream goes on for everything else.
             Err(error) => tracing::warn!(node = %node, %error, "receipt not taken"),
         },
+        Message::Holding(holding) => {
+            let signed = holding.into();
+            let taken = shared.control.ask(move |control, now| control.holding(now, &name, &signed)).await?;
+            if let Err(error) = taken {
+                tracing::warn!(node = %node, %error, "holding not taken");
+            }
+        }
         Message::LeaseRenewal(renewal) => {
             if let Some(renewal) = convert::renewal(&renewal) {
                 shared.control.ask(move |control, now| control.renew_lease(now, &name, renewal)).await?;

@@ -1,7 +1,7 @@
 //! What is said on the wire, from views and to what is decided by: the only place that knows both.
 
 use hostler_plan::{
-    document::{Blocker, Signed},
+    document::{Blocker, RosterNode, RosterStatus, Signed},
     id::{Digest, NodeName, TaskId},
     sequencer::{Cordon, CordonOwner, TaskStatus, Wait},
 };
@@ -9,7 +9,7 @@ use hostler_proto::v1::{self, SignedDocument, to_agent::Message};
 use tonic::Status;
 
 use crate::{
-    control::{self, NodeReading, RunningTask, State, ToNode},
+    control::{self, Control, NodeReading, RunningTask, State, ToNode},
     nodes::history::Line,
     view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskView},
 };
@@ -95,6 +95,19 @@ fn node_condition(node: &NodeName, reading: NodeReading) -> v1::NodeCondition {
         cordon: cordoned_by.map(|owner| Cordon { owner, reason: None }.into()),
         version,
     }
+}
+
+/// What every active node signed last.
+pub(super) fn holdings(control: &Control) -> Vec<v1::NodeHolding> {
+    let roster = control.state().roster.iter().flat_map(|r| &r.document().nodes);
+    let active = roster.filter(|n| n.status == RosterStatus::Active);
+    let holding = |n: &RosterNode| v1::NodeHolding {
+        node: n.name.to_string(),
+        holding: control.newest_holding(&n.name).map(|h| h.signed().clone().into()),
+        receipt: control.state().receipts.last_of(&n.name).map(|r| r.signed().clone().into()),
+        connected: control.is_connected(&n.name),
+    };
+    active.map(holding).collect()
 }
 
 /// Every token with the nodes that it admitted.

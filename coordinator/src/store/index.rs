@@ -1,7 +1,7 @@
 //! The index: a sled database of what can be lost.
 //!
-//! It holds the history of facts, each node's last facts and the addresses that nodes enrolled from. Nothing rests on
-//! it: sled's flush is not durable on Linux, and a damaged database is put aside and begun anew. Every value carries a
+//! It holds the history of facts, each node's last facts, what each signed that it holds, and the addresses that
+//! nodes enrolled from. Nothing rests on it: sled's flush is not durable on Linux, and a damaged database is put aside and begun anew. Every value carries a
 //! version and a checksum, so that what is read is what was written or nothing.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use hostler_plan::{fact::Reading, id::NodeName, timestamp::Timestamp};
+use hostler_plan::{entry::StoredDocument, fact::Reading, id::NodeName, timestamp::Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::nodes::history::{CHUNK_SECONDS, Chunk, Completed, oldest_kept};
@@ -46,6 +46,7 @@ pub(crate) enum Write {
     Chunk(NodeName, Box<Completed>),
     Facts(NodeName, Timestamp, Box<Reading>),
     Address(NodeName, IpAddr),
+    Holding(NodeName, StoredDocument),
 }
 
 /// What was kept before this start.
@@ -55,6 +56,7 @@ pub(crate) struct Kept {
     pub chunks: Vec<(NodeName, Chunk)>,
     pub facts: Vec<(NodeName, Timestamp, Reading)>,
     pub addresses: Vec<(NodeName, IpAddr)>,
+    pub holdings: Vec<(NodeName, StoredDocument)>,
 }
 
 /// The writing end. Without a working database it takes everything and keeps nothing.
@@ -148,6 +150,10 @@ fn write_one(db: &sled::Db, write: Write) -> Result<(), sled::Error> {
             db.insert(key(b'f', &node), sealed(&json)).map(drop)
         }
         Write::Address(node, address) => db.insert(key(b'a', &node), sealed(address.to_string().as_bytes())).map(drop),
+        Write::Holding(node, holding) => {
+            let Ok(json) = serde_json::to_vec(&holding) else { return Ok(()) };
+            db.insert(key(b'o', &node), sealed(&json)).map(drop)
+        }
     }
 }
 
@@ -229,6 +235,9 @@ fn read(folder: &Path) -> Result<(sled::Db, Kept, u64), sled::Error> {
                 let address = std::str::from_utf8(value).ok().and_then(|t| t.parse().ok());
                 kept.addresses.extend(node(rest).zip(address));
             }
+            Some((b'o', rest)) => {
+                kept.holdings.extend(node(rest).zip(serde_json::from_slice(value).ok()));
+            }
             Some(_) | None => {}
         }
     }
@@ -245,6 +254,10 @@ fn rewrite(folder: &Path, kept: Kept) -> Result<Opened, String> {
     }
     for (node, address) in &kept.addresses {
         db.insert(key(b'a', node), sealed(address.to_string().as_bytes())).map_err(|e| e.to_string())?;
+    }
+    for (node, holding) in &kept.holdings {
+        let json = serde_json::to_vec(holding).map_err(|e| e.to_string())?;
+        db.insert(key(b'o', node), sealed(&json)).map_err(|e| e.to_string())?;
     }
     Ok((db, kept))
 }

@@ -24,6 +24,10 @@ pub struct Plan {
     /// The plan before it in this epoch, as its maker knew it; none for the first. Two successors of one plan are a
     /// fork: somebody was shown an older state.
     pub prev: Option<Digest>,
+    /// The other ends of a fork that this plan closes: successors of an earlier plan, beside the one that led to `prev`.
+    /// Written only when there are some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Digest>,
     pub kind: PlanKind,
     /// One sentence for people: what this plan does.
     pub title: String,

@@ -22,14 +22,17 @@ pub struct Roster {
     pub version: u64,
     /// The roster before it in this epoch, as its maker knew it; none for the first. Two successors of one are a fork.
     pub prev: Option<Digest>,
+    /// The other ends of a fork that this roster closes, beside `prev`. Written only when there are some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Digest>,
     /// The root under which it was signed, or an older one.
     pub root_version: u64,
     pub created: Timestamp,
-    /// Every node that ever was, once by name and once by key.
     /// The highest plan number that its maker had proof of, so that a node that was away knows how far numbers came.
     pub plan_seq: Seq,
     /// Tokens that admit nobody any more.
     pub revoked_tokens: Vec<TokenId>,
+    /// Every node that ever was, once by name and once by key.
     pub nodes: Vec<RosterNode>,
 }
 

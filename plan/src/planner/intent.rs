@@ -121,6 +121,8 @@ pub struct Numbering {
     pub seq: Seq,
     /// The digest of the plan with the highest number before it.
     pub prev: Option<Digest>,
+    /// Ends of a fork that the plan closes.
+    pub also: Vec<Digest>,
     pub root_version: u64,
     /// The digest of the roster that is handed in.
     pub roster: Digest,

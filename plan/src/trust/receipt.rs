@@ -2,6 +2,7 @@
 
 use crate::{
     document::{DocumentKind, Receipt, Roster, RosterStatus, Signed},
+    id::NodeName,
     refusal::{Refusal, Refused},
     trust::{SignedBy, Verified, parse},
 };
@@ -12,12 +13,34 @@ pub fn receipt(roster: &Verified<Roster>, signed: &Signed) -> Result<Verified<Re
     let by = SignedBy::of(DocumentKind::Receipt, signed)?;
     let roster = roster.document();
     let receipt: Receipt = parse(DocumentKind::Receipt, Some(&roster.fleet_id), &signed.bytes)?;
-    let name = &receipt.node;
+    check_signer(roster, DocumentKind::Receipt, &receipt.node, signed, &by)?;
+    let chained = receipt.counter > 0 && (receipt.counter == 1) == receipt.previous.is_none();
+    if !chained {
+        return Err(Refused::new(
+            Refusal::Malformed,
+            format!(
+                "expected a receipt that names the one before it, unless it is number 1, found number {} of {}",
+                receipt.counter, receipt.node
+            ),
+        ));
+    }
+    Ok(Verified::new(receipt, signed))
+}
+
+/// One signature, by the key of an active node of that name. What a node signs counts by nothing else.
+pub(super) fn check_signer(
+    roster: &Roster,
+    kind: DocumentKind,
+    name: &NodeName,
+    signed: &Signed,
+    by: &SignedBy,
+) -> Result<(), Refused> {
+    let noun = kind.noun();
     let node = roster.nodes.iter().find(|n| n.name == *name).ok_or_else(|| {
         Refused::new(
             Refusal::BadSignature,
             format!(
-                "expected a receipt of a node in roster {}, found one of {name}; offer the newest roster",
+                "expected a {noun} of a node in roster {}, found one of {name}; offer the newest roster",
                 roster.version
             ),
         )
@@ -28,32 +51,18 @@ pub fn receipt(roster: &Verified<Roster>, signed: &Signed) -> Result<Verified<Re
             Refusal::BadSignature,
             format!(
                 "expected one signature by {name}'s key {key}, found {} by other keys or too many; it is not {name}'s \
-                    receipt",
+                    {noun}",
                 signed.signatures.len()
             ),
         ));
     }
     match node.status {
-        RosterStatus::Active => {}
-        RosterStatus::Retired => {
-            return Err(Refused::new(
-                Refusal::Revoked,
-                format!(
-                    "expected a receipt of an active node, found one of {name}, which is retired; sign a plan without \
-                        it"
-                ),
-            ));
-        }
-    }
-    let chained = receipt.counter > 0 && (receipt.counter == 1) == receipt.previous.is_none();
-    if !chained {
-        return Err(Refused::new(
-            Refusal::Malformed,
+        RosterStatus::Active => Ok(()),
+        RosterStatus::Retired => Err(Refused::new(
+            Refusal::Revoked,
             format!(
-                "expected a receipt that names the one before it, unless it is number 1, found number {} of {name}",
-                receipt.counter
+                "expected a {noun} of an active node, found one of {name}, which is retired; sign a plan without it"
             ),
-        ));
+        )),
     }
-    Ok(Verified::new(receipt, signed))
 }

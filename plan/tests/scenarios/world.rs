@@ -276,6 +276,7 @@ impl World {
             epoch: Epoch(1),
             seq: Seq(self.seq + 1),
             prev: None,
+            also: Vec::new(),
             root_version: 1,
             roster: verified.digest(),
             created: self.now,

@@ -8,6 +8,7 @@ mod documents;
 mod fleet;
 mod gate;
 mod hardware_keys;
+mod holdings;
 mod members;
 mod plans;
 mod signatures;

@@ -278,7 +278,8 @@ async fn offer_all(
                 from_agent::Message::Hello(_)
                 | from_agent::Message::Facts(_)
                 | from_agent::Message::LeaseRenewal(_)
-                | from_agent::Message::Conditions(_),
+                | from_agent::Message::Conditions(_)
+                | from_agent::Message::Holding(_),
             )
             | None => {}
         }

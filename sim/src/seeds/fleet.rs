@@ -60,6 +60,7 @@ pub(super) fn roster(fleet: &Fleet) -> Roster {
         epoch: Epoch(1),
         version: 1,
         prev: None,
+        also: Vec::new(),
         root_version: 1,
         created: timestamp(0),
         plan_seq: Seq(0),

@@ -191,6 +191,7 @@ impl World {
             epoch: Epoch(1),
             seq: Seq(self.plans.len() as u64 + 1),
             prev: self.plans.last().map(|known| known.digest),
+            also: Vec::new(),
             root_version: 1,
             roster: hostler_plan::id::Digest::of(b"roster"),
             created: timestamp(self.now),
