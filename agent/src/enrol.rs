@@ -7,6 +7,7 @@
 //! keys, which the coordinator answers the same.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,7 +20,7 @@ use hostler_plan::{
     refusal::{Refusal, Refused},
     signature::{self, PublicKey},
     timestamp::Timestamp,
-    trust::{self, Clock, NodeState, Purpose, TrustedRoot},
+    trust::{self, Clock, NodeState, Purpose, TrustedRoot, Verified},
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
@@ -220,6 +221,8 @@ fn verify(
     if let Some(roster) = trust.roster {
         state = state.accept_roster(clock, &roster.into())?.0;
     }
+    let own = keys.public().fingerprint();
+    trust::check_token(admission.document(), state.roster().map(Verified::document), &own, &BTreeSet::new())?;
     let identity = NodeIdentity { fleet: join.fleet_id.clone(), node: node.clone() };
     let credentials = Credentials::new(
         &identity,

@@ -18,7 +18,7 @@ mod shape;
 mod state;
 mod threshold;
 
-pub use admission::{admission, enrolment};
+pub use admission::{admission, check_token, enrolment};
 pub use amend::{Change, amend, check_next, differences};
 pub use draft::Draft;
 pub use gate::{MAX_GATE_RECEIPTS, order_kept, order_met};

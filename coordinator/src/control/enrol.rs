@@ -133,23 +133,23 @@ impl Control {
                     one of them another name, or replace the old one in the roster"
             )));
         }
-        if !token.keys.contains_key(&key) && token.keys.len() >= token.admission.document().uses as usize {
-            let users: Vec<String> = token
-                .keys
-                .values()
-                .map(|n| match self.address_of(n) {
-                    Some(a) => format!("{n} at {a}"),
-                    None => n.to_string(),
-                })
-                .collect();
-            return Err(not_allowed(format!(
-                "token {id} admits {} key(s) and was used by {}, found another key {key} at {address}; make a new \
-                    token, and find out who holds this one",
-                token.admission.document().uses,
-                users.join(", ")
-            )));
-        }
+        let roster = self.state.roster.as_ref().map(Verified::document);
+        trust::check_token(token.admission.document(), roster, &key, &token.keys.keys().cloned().collect()).map_err(
+            |refused| {
+                let users: Vec<String> = token.keys.values().map(|node| self.with_address(node)).collect();
+                let reason = format!("{node} at {address}: {}; used by {}", refused.reason, users.join(", "));
+                Refused::new(refused.refusal, reason)
+            },
+        )?;
         Ok(true)
+    }
+
+    /// A node's name and where it enrolled from, as far as that is known.
+    fn with_address(&self, node: &NodeName) -> String {
+        match self.address_of(node) {
+            Some(address) => format!("{node} at {address}"),
+            None => node.to_string(),
+        }
     }
 
     /// The key that holds this name: an active node's, or that of one that waits for approval.

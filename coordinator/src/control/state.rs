@@ -266,8 +266,10 @@ impl State {
         match proven {
             Proven::Root(root) => self.roots.push(root),
             Proven::Admission(admission) => {
-                let token = Token { admission, keys: BTreeMap::new(), revoked: false };
-                self.tokens.insert(token.admission.document().token.clone(), token);
+                let token = admission.document().token.clone();
+                let roster = self.roster.as_ref().map(Verified::document);
+                let revoked = roster.is_some_and(|r| r.revoked_tokens.contains(&token));
+                self.tokens.insert(token, Token { admission, keys: BTreeMap::new(), revoked });
             }
             Proven::Enrolment(enrolment) => {
                 let Enrolment { node, key, token, .. } = enrolment.document();
@@ -276,7 +278,12 @@ impl State {
                 }
                 self.enrolled.insert(node.clone(), Enrolled { enrolment, at });
             }
-            Proven::Roster(roster) => self.roster = Some(roster),
+            Proven::Roster(roster) => {
+                for token in &roster.document().revoked_tokens {
+                    self.revoke(token);
+                }
+                self.roster = Some(roster);
+            }
             Proven::Plan(plan) => {
                 let order = |plan: &Verified<Plan>| (plan.document().epoch, plan.document().seq);
                 let plan = Arc::new(plan);
@@ -309,6 +316,12 @@ impl State {
         }
     }
 
+    fn revoke(&mut self, token: &TokenId) {
+        if let Some(token) = self.tokens.get_mut(token) {
+            token.revoked = true;
+        }
+    }
+
     fn decided(&mut self, at: Timestamp, entry: &Entry) {
         match entry {
             Entry::NodeRefused { node, document, refusal, reason } => {
@@ -325,11 +338,7 @@ impl State {
                 }
                 self.alarms.push_back((at, format!("{about}: {reason} ({refusal})")));
             }
-            Entry::TokenRevoked { token, .. } => {
-                if let Some(token) = self.tokens.get_mut(token) {
-                    token.revoked = true;
-                }
-            }
+            Entry::TokenRevoked { token, .. } => self.revoke(token),
             Entry::Document { .. }
             | Entry::Granted { .. }
             | Entry::LeaseExpired { .. }

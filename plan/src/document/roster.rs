@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{Arch, Digest, Epoch, FleetId, NodeName, Seq, TokenId},
+    id::{Arch, Digest, Epoch, Fingerprint, FleetId, NodeName, Seq, TokenId},
     signature::PublicKey,
     step::ClusterRole,
     timestamp::Timestamp,
@@ -30,9 +30,10 @@ pub struct Roster {
     pub created: Timestamp,
     /// The highest plan number that its maker had proof of, so that a node that was away knows how far numbers came.
     pub plan_seq: Seq,
-    /// Tokens that admit nobody any more.
+    /// Tokens that admit nobody any more. None leaves the list before the epoch ends, and with it every token.
     pub revoked_tokens: Vec<TokenId>,
-    /// Every node that ever was, once by name and once by key.
+    /// Every key that ever was a node's, once. A name stands once, and again for keys that had it before, retired and
+    /// behind the one that has it: what a token was used for is counted by them too.
     pub nodes: Vec<RosterNode>,
 }
 
@@ -76,6 +77,16 @@ pub enum RosterStatus {
 }
 
 impl Roster {
+    /// The nodes that came in with that token, retired ones too.
+    pub fn admitted_by(&self, token: &TokenId) -> impl Iterator<Item = &RosterNode> {
+        self.nodes.iter().filter(move |n| n.enrolled.token == *token)
+    }
+
+    /// The node with that key.
+    pub fn with_key(&self, key: &Fingerprint) -> Option<&RosterNode> {
+        self.nodes.iter().find(|n| n.key.fingerprint() == *key)
+    }
+
     /// The active node of that name.
     pub fn active(&self, name: &NodeName) -> Option<&RosterNode> {
         self.nodes.iter().find(|n| n.name == *name && n.status == RosterStatus::Active)

@@ -1,10 +1,12 @@
 //! Who may bring a node in, and whether it came with what the admission says.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    document::{Admission, DocumentKind, Enrolment, Signed},
+    document::{Admission, DocumentKind, Enrolment, Roster, RosterStatus, Signed},
+    id::Fingerprint,
     refusal::{Refusal, Refused},
+    text::count,
     timestamp::Timestamp,
     trust::{CLOCK_SKEW, Duty, Purpose, SignedBy, TrustedRoot, Verified, parse, roster::is_seal_key, threshold},
 };
@@ -90,6 +92,42 @@ fn check_alive(admission: &Admission, now: Timestamp) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Whether the roster leaves that token open for a node with this key: it does not revoke it, and fewer other keys came
+/// in with it than it admits, together with those that `wait` and are in no roster yet. Who is in stays in.
+///
+/// The new node, the coordinator and the admin's command ask this alike. What the coordinator counted and revoked is its
+/// word until a roster says it.
+pub fn check_token(
+    admission: &Admission,
+    roster: Option<&Roster>,
+    key: &Fingerprint,
+    wait: &BTreeSet<Fingerprint>,
+) -> Result<(), Refused> {
+    let token = &admission.token;
+    let nodes = roster.map(|r| r.nodes.as_slice()).unwrap_or_default();
+    if nodes.iter().any(|n| n.status == RosterStatus::Active && n.key.fingerprint() == *key) {
+        return Ok(());
+    }
+    if let Some(roster) = roster.filter(|r| r.revoked_tokens.contains(token)) {
+        let reason = format!("token {token} was revoked by roster {}; make a new token", roster.version);
+        return Err(Refused::new(Refusal::Revoked, reason));
+    }
+    let listed = roster.into_iter().flat_map(|r| r.admitted_by(token)).map(|n| n.key.fingerprint());
+    let others: BTreeSet<Fingerprint> = listed.chain(wait.iter().cloned()).filter(|other| other != key).collect();
+    if others.len() < admission.uses as usize {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Refusal::NotAllowed,
+        format!(
+            "token {token} admits {}, and {} others came with it, found {key} as one more; make a new token, and find \
+                out who holds this one",
+            count(admission.uses, "node"),
+            others.len()
+        ),
+    ))
+}
+
 /// Verifies an enrolment: one signature by the token's key (it was invited) and one by the node's own key (it holds
 /// it), while the admission is alive. How often the token was used is for the caller to count.
 pub fn enrolment(
@@ -145,7 +183,10 @@ pub fn enrolment(
     if !is_seal_key(&enrolment.seal_key) {
         return Err(Refused::new(
             Refusal::Malformed,
-            format!("expected a seal key of 32 bytes in base64 for {node}, found another form; update hostler-agent"),
+            format!(
+                "expected a seal key of 32 bytes in base64 for {node}, one that keeps a secret, found another; update \
+                    hostler-agent"
+            ),
         ));
     }
     Ok(Verified::new(enrolment, signed))

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::{
-    document::{DocumentKind, Plan, Root, Roster, Signed},
+    document::{Admission, DocumentKind, Plan, Root, Roster, Signed},
     json,
     refusal::{Refusal, Refused},
     trust::{Purpose, SignedBy, TrustedRoot, Verified, plan::plan_signed_by},
@@ -75,5 +75,19 @@ impl Draft<Root> {
     /// Everything that [`TrustedRoot::advance`] checks; the signatures were verified.
     pub fn follow(&self, held: &TrustedRoot) -> Result<TrustedRoot, Refused> {
         held.advance_signed_by(&self.signed, &self.by)
+    }
+}
+
+impl Draft<Roster> {
+    /// Reads a roster that may lack signatures.
+    pub fn roster(signed: Signed) -> Result<Self, Refused> {
+        Self::read(DocumentKind::Roster, signed)
+    }
+}
+
+impl Draft<Admission> {
+    /// Reads an admission that may lack signatures.
+    pub fn admission(signed: Signed) -> Result<Self, Refused> {
+        Self::read(DocumentKind::Admission, signed)
     }
 }

@@ -1,10 +1,13 @@
-//! Who belongs to the fleet: where a new node's chain begins, and what is revoked for ever.
+//! Who belongs to the fleet: where a new node's chain begins, what a token is good for, and what is revoked for ever.
 
+use std::collections::BTreeSet;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hostler_plan::{
-    document::{Admission, DocumentKind, Root, Signed},
-    id::{Digest, Epoch},
+    document::{Admission, DocumentKind, Root, Roster, RosterStatus, Signed},
+    id::{Digest, Epoch, TokenId},
     refusal::Refusal,
-    trust::{self, TrustedRoot},
+    trust::{self, TrustedRoot, check_token},
 };
 
 use crate::fleet::*;
@@ -77,4 +80,89 @@ fn what_a_root_revoked_stays_revoked_in_every_later_one() {
         r.epoch = Epoch(2);
     });
     assert_refused(in_a_new_epoch, Refusal::Revoked, &[&ben, "make a new key"]);
+}
+
+#[test]
+fn uses_of_a_token_are_counted_from_the_signed_roster() {
+    let token = Admission { uses: 2, ..admission() };
+    let mut roster = roster();
+    for node in &mut roster.nodes[..2] {
+        node.enrolled.token = token.token.clone();
+    }
+    let (new, nobody) = (public(STRANGER).fingerprint(), BTreeSet::new());
+    assert_refused(check_token(&token, Some(&roster), &new, &nobody), Refusal::NotAllowed, &["admits 2 nodes", "more"]);
+    roster.nodes[0].status = RosterStatus::Retired;
+    let spent = check_token(&token, Some(&roster), &new, &nobody);
+    assert_refused(spent, Refusal::NotAllowed, &["2 others"]);
+    check_token(&token, Some(&roster), &public(W1).fingerprint(), &nobody).expect("who is in stays in");
+    check_token(&Admission { uses: 3, ..token.clone() }, Some(&roster), &new, &nobody).unwrap();
+    let waits = BTreeSet::from([public(TOKEN).fingerprint()]);
+    let full = check_token(&Admission { uses: 3, ..token.clone() }, Some(&roster), &new, &waits);
+    assert_refused(full, Refusal::NotAllowed, &["3 others"]);
+    check_token(&token, None, &new, &nobody).expect("nobody came in yet");
+}
+
+#[test]
+fn a_token_that_a_roster_revokes_admits_nobody_and_never_comes_back() {
+    let token = admission();
+    let revoking = Roster { revoked_tokens: vec![token.token.clone()], ..roster() };
+    let (new, nobody) = (public(STRANGER).fingerprint(), BTreeSet::new());
+    assert_refused(check_token(&token, Some(&revoking), &new, &nobody), Refusal::Revoked, &["70ce4f00", "roster 3"]);
+    check_token(&token, Some(&revoking), &public(W1).fingerprint(), &nobody).expect("who is in stays in");
+
+    let held = verified_roster(&revoking);
+    let offer = |epoch: u64, tokens: &[&str]| {
+        let revoked_tokens = tokens.iter().map(|t| TokenId::new(*t).unwrap()).collect();
+        let next = Roster { version: 4, epoch: Epoch(epoch), revoked_tokens, ..roster() };
+        let root = trusted(&Root { epoch: Epoch(epoch), ..root() });
+        trust::roster(&root, Some(&held), &signed_roster(&next), now())
+    };
+    assert_refused(offer(1, &[]), Refusal::Revoked, &["roster 4", "70ce4f00", "stays so"]);
+    assert_refused(offer(1, &["70ce4f01"]), Refusal::Revoked, &["70ce4f00"]);
+    offer(1, &["70ce4f01", "70ce4f00"]).unwrap();
+    offer(2, &[]).expect("a new epoch voids every token");
+}
+
+#[test]
+fn a_name_may_have_belonged_to_keys_that_are_retired() {
+    let offer = |status: RosterStatus, first: bool| {
+        let mut roster = roster();
+        let before = hostler_plan::document::RosterNode { key: public(STRANGER), status, ..roster.nodes[1].clone() };
+        roster.nodes.insert(if first { 1 } else { 2 }, before);
+        trust::roster(&trusted(&root()), None, &signed_roster(&roster), now())
+    };
+    offer(RosterStatus::Retired, false).unwrap();
+    assert_refused(offer(RosterStatus::Retired, true), Refusal::Malformed, &["every node once", "w1"]);
+    assert_refused(offer(RosterStatus::Active, false), Refusal::Malformed, &["every node once", "w1"]);
+}
+
+#[test]
+fn no_secret_is_sealed_to_a_key_that_keeps_none() {
+    let hexadecimal =
+        |text: &str| -> [u8; 32] { std::array::from_fn(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()) };
+    let mut weak: Vec<[u8; 32]> = vec![
+        [0; 32],
+        hexadecimal("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+        hexadecimal("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+    ];
+    for (lowest, rest) in [(1, 0), (0xec, 0xff), (0xed, 0xff), (0xee, 0xff)] {
+        let mut point = [rest; 32];
+        (point[0], point[31]) = (lowest, rest & 0x7f);
+        weak.push(point);
+    }
+    let other_bit = weak.clone().into_iter().map(|mut point| {
+        point[31] |= 0x80;
+        point
+    });
+    for point in weak.clone().into_iter().chain(other_bit) {
+        let mut roster = roster();
+        roster.nodes[1].seal_key = STANDARD.encode(point);
+        let offered = trust::roster(&trusted(&root()), None, &signed_roster(&roster), now());
+        assert_refused(offered, Refusal::Malformed, &["seal key", "w1"]);
+        let good = trust::admission(&trusted(&root()), &signed(DocumentKind::Admission, &admission(), &[ADA]), now());
+        let mut enrolment = enrolment();
+        enrolment.seal_key = STANDARD.encode(point);
+        let enrolment = signed(DocumentKind::Enrolment, &enrolment, &[TOKEN, W2]);
+        assert_refused(trust::enrolment(&good.unwrap(), &enrolment, now()), Refusal::Malformed, &["seal key"]);
+    }
 }
