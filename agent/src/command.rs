@@ -13,6 +13,7 @@ use hostler_daemon::{
     process::{self, EndSignals},
 };
 use hostler_executor::host::Host;
+use hostler_plan::text;
 
 use crate::{
     AgentError, Exit, Settings, SettingsError,
@@ -112,7 +113,7 @@ pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
 
 /// Serves until SIGTERM, SIGINT or a reboot: what the process does once it has its settings.
 fn serve(settings: Settings) -> Result<(), CommandError> {
-    log::start("hostler-agent");
+    log::start("hostler-agent", text::clean);
     process::run(BLOCKING_THREADS, async {
         let mut signals = EndSignals::listen().map_err(CommandError::Start)?;
         let host = linux(&settings);

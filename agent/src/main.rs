@@ -7,6 +7,7 @@ use hostler_agent::{
     command::{Arguments, main as run},
     memory,
 };
+use hostler_plan::text::clean_lines;
 
 fn main() -> ExitCode {
     memory::share_one_heap();
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Each of its errors says its cause by itself.
-            eprintln!("hostler-agent: {error}");
+            eprintln!("hostler-agent: {}", clean_lines(&error.to_string()));
             ExitCode::from(error.exit_code())
         }
     }

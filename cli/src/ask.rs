@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
+use hostler_plan::text::clean;
+
 use crate::error::Error;
 
 /// Asks before something is changed. Without a terminal nobody can answer, so `--yes` is needed.
@@ -14,7 +16,7 @@ pub fn confirm(question: &str, yes: bool) -> Result<(), Error> {
     }
     let mut screen = io::stderr().lock();
     let mut answer = String::new();
-    let read = write!(screen, "{question} [y/N] ")
+    let read = write!(screen, "{} [y/N] ", clean(question))
         .and_then(|()| screen.flush())
         .and_then(|()| io::stdin().lock().read_line(&mut answer))
         .map_err(|e| Error::file("read", "the terminal".as_ref(), e))?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hostler_plan::refusal::Refused;
+use hostler_plan::{refusal::Refused, text::clean};
 use hostler_proto::{
     convert::UnreadableMessage, status::to_refused, tls::ConnectError, v1::RolloutStatus, watched::UpdateError,
 };
@@ -102,8 +102,8 @@ impl From<UpdateError> for Error {
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         match to_refused(&status) {
-            Some(refused) => Error::Refused(refused),
-            None => Error::Coordinator { code: status.code(), message: status.message().to_owned() },
+            Some(Refused { refusal, reason }) => Error::Refused(Refused::new(refusal, clean(&reason))),
+            None => Error::Coordinator { code: status.code(), message: clean(status.message()).into_owned() },
         }
     }
 }

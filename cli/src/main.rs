@@ -3,11 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use hostler_cli::{
-    args::{Cli, Output},
-    command, output,
-};
-use serde_json::json;
+use hostler_cli::{args::Cli, command, output};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -25,13 +21,7 @@ fn main() -> ExitCode {
     match runtime.block_on(command::run(cli, &environment)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            match form {
-                Output::Text => output::note(&format!("hostler: {error}")),
-                Output::Json => output::note(
-                    &json!({ "error": error.word(), "message": error.to_string(), "exit_code": error.exit_code() })
-                        .to_string(),
-                ),
-            }
+            output::failure(form, &error);
             ExitCode::from(error.exit_code())
         }
     }

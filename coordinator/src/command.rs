@@ -7,6 +7,7 @@ use hostler_daemon::{
     log,
     process::{self, EndSignals},
 };
+use hostler_plan::text;
 
 use crate::{Listeners, RunError, Settings, SettingsError, recover, run};
 
@@ -76,7 +77,7 @@ pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
 
 /// Serves until SIGTERM or SIGINT: what the process does once it has its settings.
 pub fn serve(settings: Settings) -> Result<(), CommandError> {
-    log::start("hostler-coordinator");
+    log::start("hostler-coordinator", text::clean);
     let served = process::run(BLOCKING_THREADS, async {
         let mut signals = EndSignals::listen().map_err(RunError::Start)?;
         let listeners = Listeners::bind(&settings).await?;

@@ -3,9 +3,15 @@
 //!
 //! Our own records are `tracing` events and go through `tracing-journald`, which keeps the fields of their spans;
 //! records of libraries that write through `log` (sled, rustls) have no spans and go through `systemd-journal-logger`.
+//! Whatever a record says, it is cleaned before it leaves: much of it was written by others.
+
+mod clean;
 
 use std::io::IsTerminal as _;
 
+pub use clean::Cleaner;
+
+use clean::{Clean, CleanJournal};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 use tracing::Subscriber;
 use tracing_subscriber::{
@@ -17,20 +23,20 @@ const DEFAULT_FILTER: &str = "info,h2=warn,hyper=warn,tower=warn";
 
 /// Starts the messages of this process under the name of its program. `RUST_LOG`, such as `debug` or `h2=trace`,
 /// changes the default level by level; what is no filter changes nothing. Where somebody in this process listens
-/// already, they stay the ones who do.
-pub fn start(program: &str) {
+/// already, they stay the ones who do. `cleaner` makes text of others safe to show.
+pub fn start(program: &str, cleaner: Cleaner) {
     let filter = filter(std::env::var("RUST_LOG").ok().as_deref());
     let level = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
     let registry = tracing_subscriber::registry().with(filter);
     if connected_to_journal()
         && let Ok(journal) = tracing_journald::layer()
     {
-        let journal = journal.with_field_prefix(None).with_syslog_identifier(program.to_owned());
+        let inner = journal.with_field_prefix(None).with_syslog_identifier(program.to_owned());
         // Not `try_init`, which would take the records of libraries as well and give them to `tracing`.
-        let _ = tracing::subscriber::set_global_default(registry.with(journal));
-        libraries_to_journal(program, level);
+        let _ = tracing::subscriber::set_global_default(registry.with(Clean { inner, cleaner }));
+        libraries_to_journal(program, level, cleaner);
     } else {
-        let _ = registry.with(lines()).try_init();
+        let _ = registry.with(Clean { inner: lines(), cleaner }).try_init();
     }
 }
 
@@ -40,9 +46,10 @@ fn lines<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl tracing_subscriber::L
     fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours)
 }
 
-fn libraries_to_journal(program: &str, level: LevelFilter) {
+fn libraries_to_journal(program: &str, level: LevelFilter, cleaner: Cleaner) {
     let Ok(journal) = JournalLog::empty() else { return };
-    if journal.with_syslog_identifier(program.to_owned()).install().is_ok() {
+    let journal = journal.with_syslog_identifier(program.to_owned());
+    if log::set_boxed_logger(Box::new(CleanJournal { journal, cleaner })).is_ok() {
         log::set_max_level(level.to_string().parse().unwrap_or(log::LevelFilter::Info));
     }
 }

@@ -5,23 +5,26 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::text;
+use crate::text::{self, clean_to};
+
+/// What is said of a text that is no identifier.
+const MAX_FOUND_BYTES: usize = 80;
 
 /// Why a text is not the identifier it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} expected {expected}, found {found:?}")]
+#[error("{what} expected {expected}, found \"{found}\"")]
 pub struct InvalidId {
     /// Which identifier was read.
     pub what: &'static str,
     /// Its form in words.
     pub expected: &'static str,
-    /// The text that was found, cut to 80 characters.
+    /// The text that was found, cleaned and cut to 80 bytes.
     pub found: String,
 }
 
 impl InvalidId {
-    fn new(what: &'static str, expected: &'static str, found: &str) -> Self {
-        Self { what, expected, found: found.chars().take(80).collect() }
+    pub(crate) fn new(what: &'static str, expected: &'static str, found: &str) -> Self {
+        Self { what, expected, found: clean_to(found, MAX_FOUND_BYTES).into_owned() }
     }
 }
 

@@ -71,11 +71,7 @@ impl fmt::Debug for Timestamp {
 impl FromStr for Timestamp {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let wrong = || InvalidId {
-            what: "time",
-            expected: "RFC 3339 in UTC after 1970, such as 2026-11-21T08:00:00Z",
-            found: text.chars().take(80).collect(),
-        };
+        let wrong = || InvalidId::new("time", "RFC 3339 in UTC after 1970, such as 2026-11-21T08:00:00Z", text);
         if !text.ends_with('Z') {
             return Err(wrong());
         }

@@ -74,11 +74,7 @@ impl FromStr for Version {
             let version = Version { major: parts.next()??, minor: parts.next()??, patch: parts.next()??, build };
             parts.next().is_none().then_some(version)
         };
-        parse().ok_or_else(|| InvalidId {
-            what: "version",
-            expected: distribution::VERSION_FORMS,
-            found: text.chars().take(80).collect(),
-        })
+        parse().ok_or_else(|| InvalidId::new("version", distribution::VERSION_FORMS, text))
     }
 }
 

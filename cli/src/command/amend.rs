@@ -224,7 +224,7 @@ fn summary(store: &TrustStore, draft: &Draft<Root>) -> Result<String, Error> {
 /// Who signed, and how many must.
 fn progress(store: &TrustStore, next: &Root, signing: &Signing) -> String {
     let line = |version: u64, count: &Count| {
-        let by = if count.by.is_empty() { "nobody yet".to_owned() } else { clean(&count.by.join(", ")) };
+        let by = if count.by.is_empty() { "nobody yet".to_owned() } else { clean(&count.by.join(", ")).into_owned() };
         format!("  root {version:<4} demands {} different key(s); signed by {by}", count.needed)
     };
     format!("{}\n{}", line(store.root().version, &signing.before), line(next.version, &signing.own))

@@ -9,20 +9,20 @@ use crate::{
     error::Error,
     file::read_limited,
     fleet::{self, Difference},
-    output::{clean, note, print, table, write},
+    output::{clean, file, note, print, table},
     plan::{self, MAX_FLEET_BYTES},
 };
 
 pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), Error> {
     match command {
-        FleetCommand::Check { file } => {
-            let (fleet, unwise) = plan::read_fleet(&file)?;
+        FleetCommand::Check { file: path } => {
+            let (fleet, unwise) = plan::read_fleet(&path)?;
             let unwise: Vec<String> = unwise.iter().map(ToString::to_string).collect();
             let servers = fleet.servers().len();
             print(
                 context.output,
                 || {
-                    json!({ "file": file.display().to_string(), "name": fleet.name, "version": fleet.version,
+                    json!({ "file": path.display().to_string(), "name": fleet.name, "version": fleet.version,
                         "distribution": fleet.distribution.to_string(), "servers": servers,
                         "workers": fleet.nodes.len() - servers, "artifacts": fleet.artifacts.len(),
                         "warnings": unwise })
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
                 || {
                     let mut text = format!(
                         "{}: fleet {}, {} {}, {}, {}, {}",
-                        file.display(),
+                        path.display(),
                         fleet.name,
                         fleet.distribution,
                         fleet.version,
@@ -52,7 +52,7 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
                 ));
             }
             match context.output {
-                crate::args::Output::Text => write(&stored),
+                crate::args::Output::Text => file(&stored),
                 crate::args::Output::Json => {
                     print(context.output, || json!({ "content": String::from_utf8_lossy(&stored) }), String::new)
                 }

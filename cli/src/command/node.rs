@@ -14,7 +14,7 @@ use crate::{
     ask::confirm,
     error::Error,
     node::{self, Listed},
-    output::{clean, line, note, print, table, write},
+    output::{clean, clear, event, line, note, print, table},
     roster::{self, Eligibility, Pending},
 };
 
@@ -27,7 +27,7 @@ const SPARK_WIDTH: usize = 40;
 /// `hostler nodes`
 pub(super) async fn list(context: &Context, watch: bool) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let mut shown = String::new();
+    let mut shown = None;
     loop {
         let nodes = match node::list(&mut admin).await {
             Ok(nodes) => nodes,
@@ -41,19 +41,19 @@ pub(super) async fn list(context: &Context, watch: bool) -> Result<(), Error> {
             }
             Err(e) => return Err(e),
         };
-        let text = match context.output {
-            Output::Json => {
-                json!({ "nodes": nodes.iter().map(|n| summary_json(&admin, n)).collect::<Vec<_>>() }).to_string()
+        if shown.as_ref() != Some(&nodes) {
+            match context.output {
+                Output::Json => {
+                    event(&json!({ "nodes": nodes.iter().map(|n| summary_json(&admin, n)).collect::<Vec<_>>() }))?;
+                }
+                Output::Text => {
+                    if watch {
+                        clear()?;
+                    }
+                    line(nodes_table(&admin, &nodes).trim_end())?;
+                }
             }
-            Output::Text => nodes_table(&admin, &nodes),
-        };
-        if text != shown {
-            if watch && context.output == Output::Text && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-                // Home, clear: the new list takes the place of the old one.
-                write(b"\x1b[H\x1b[2J")?;
-            }
-            line(text.trim_end())?;
-            shown = text;
+            shown = Some(nodes);
         }
         if !watch {
             break;
@@ -82,7 +82,7 @@ async fn hint_pending(admin: &mut Admin) -> Result<(), Error> {
 
 fn pending_line(p: &Pending) -> String {
     let name = &p.enrolment.document().node;
-    clean(&match &p.eligibility {
+    let text = match &p.eligibility {
         Eligibility::Automatic => format!("{name} is admitted by its token and joins the roster with the next plan"),
         Eligibility::Manual(why) => format!("{name} waits for `hostler node approve {name}`: {why}"),
         Eligibility::Replaces(old) => format!(
@@ -90,7 +90,8 @@ fn pending_line(p: &Pending) -> String {
              `hostler node approve {name}`"
         ),
         Eligibility::Never(why) => format!("{name} cannot be listed: {why}"),
-    })
+    };
+    clean(&text).into_owned()
 }
 
 /// `hostler node …`
@@ -151,7 +152,7 @@ fn describe(p: &Pending) -> String {
         format!("  machine   {}", e.hardware.machine_id),
         format!("  {}", pending_line(p)),
     ];
-    lines.map(|l| clean(&l)).join("\n")
+    lines.map(|l| clean(&l).into_owned()).join("\n")
 }
 
 fn nodes_table(admin: &Admin, nodes: &[NodeSummary]) -> String {
@@ -165,7 +166,7 @@ const HEAD: [&str; 11] =
 
 /// What is not known is "-" and never a number.
 fn row(state: String, n: &NodeSummary) -> [String; 11] {
-    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text) };
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text).into_owned() };
     let percent = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{:.0}%", v * 100.0));
     let flag = |v: Option<bool>, yes: &str, no: &str| v.map_or("-".to_owned(), |v| if v { yes } else { no }.to_owned());
     // The verdict first, because it is why somebody has to act; an activity that waits for it says it already.
@@ -174,7 +175,7 @@ fn row(state: String, n: &NodeSummary) -> [String; 11] {
         false => [n.health_reason.as_str(), &n.activity].into_iter().filter(|s| !s.is_empty()).collect(),
     };
     [
-        clean(&n.name),
+        clean(&n.name).into_owned(),
         state,
         or_dash(n.condition.as_ref().map_or("", |c| &c.version)),
         n.temperature_celsius.map_or("-".to_owned(), |t| format!("{t:.0}°C")),
@@ -184,7 +185,7 @@ fn row(state: String, n: &NodeSummary) -> [String; 11] {
         percent(n.nvme_used_ratio),
         flag(n.clock_synchronised, "ok", "off"),
         or_dash(&n.health().to_string()),
-        clean(&said.join("; ")),
+        clean(&said.join("; ")).into_owned(),
     ]
 }
 
@@ -303,7 +304,7 @@ fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
         let at = Timestamp::from_unix_seconds(r.at);
         lines.push(format!("  refused   {at} ({}): {}", r.refusal(), r.reason));
     }
-    let mut text: String = lines.iter().map(|l| clean(l) + "\n").collect();
+    let mut text: String = lines.iter().map(|l| clean(l).into_owned() + "\n").collect();
     let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [number(f.value()), fact_name(f)]).collect();
     if !rows.is_empty() {
         text.push('\n');
@@ -323,10 +324,11 @@ fn spark_line(history: &HistorySeries) -> Option<String> {
 
 fn fact_name(fact: &hostler_proto::v1::NewSeries) -> String {
     let labels: Vec<String> = fact.labels.iter().map(|l| format!("{}={:?}", l.name, l.value)).collect();
-    clean(&match labels.is_empty() {
+    let name = match labels.is_empty() {
         true => fact.name.clone(),
         false => format!("{}{{{}}}", fact.name, labels.join(",")),
-    })
+    };
+    clean(&name).into_owned()
 }
 
 /// A number for people: whole where it is whole, three digits behind the point where not.

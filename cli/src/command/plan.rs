@@ -56,7 +56,7 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
             value["digest"] = json!(digest);
             value
         },
-        || format!("{}\nwrote {file}\nnext: hostler sign {file}", clean_lines(&compiled.preview.to_string())),
+        || format!("{}\nwrote {file}\nnext: hostler sign {file}", compiled.preview.to_string().trim_end()),
     )
 }
 
@@ -108,7 +108,7 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
 ) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let (fleet, compiled) = compile(context, &mut admin, args.request.into(), &args.options).await?;
-    note(&clean_lines(&compiled.preview.to_string()));
+    note(compiled.preview.to_string().trim_end());
     confirm(&format!("sign and submit plan {}?", compiled.plan.seq), args.yes)?;
     let path = args.out.unwrap_or_else(|| context.profile.home.join("plans").join(file_name(&compiled.plan)));
     let mut draft = Draft::plan(Signed { bytes: compiled.bytes, signatures: Vec::new() })?;
@@ -138,7 +138,7 @@ fn names(signers: &[Signer]) -> String {
     if signers.is_empty() {
         return "nobody yet".to_owned();
     }
-    clean(&signers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "))
+    clean(&signers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ")).into_owned()
 }
 
 /// `hostler sign`
@@ -279,7 +279,7 @@ pub(super) fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String
         text.push_str(&format!("  artifact  {} {} ({} bytes)\n", artifact.name, artifact.sha256, artifact.size));
     }
     for task in &plan.tasks {
-        let steps: Vec<String> = task.steps.iter().map(|step| clean(&step.summary())).collect();
+        let steps: Vec<String> = task.steps.iter().map(|step| clean(&step.summary()).into_owned()).collect();
         let on = if task.node == task.subject { String::new() } else { format!(" on {}", task.node) };
         text.push_str(&format!("  task      {}{on}: {}\n", task.id, steps.join(", ")));
     }
@@ -293,10 +293,6 @@ fn beside(plan: &Plan) -> String {
         ([], _) => "no other plan; every earlier one that still runs is void".to_owned(),
         (refs, _) => refs.iter().map(|r| format!("plan {}", r.seq)).collect::<Vec<_>>().join(", "),
     }
-}
-
-fn clean_lines(text: &str) -> String {
-    text.trim_end().lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
 fn preview_json(preview: &Preview) -> Value {

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     args::Output,
     error::Error,
-    output::{self, clean, line},
+    output::{self, clean, event, line},
 };
 
 /// Shows a rollout as it goes on.
@@ -77,12 +77,12 @@ impl Progress {
             return Ok(());
         }
         self.status = status;
-        line(&match self.screen {
-            Screen::Events => json!({ "event": "rollout", "plan": s.plan, "seq": s.seq, "state": status.to_string(),
-                "reason": s.reason, "tasks": s.tasks, "tasks_succeeded": s.tasks_succeeded })
-            .to_string(),
-            Screen::Lines | Screen::Bars { .. } => with_reason(&format!("plan {}: {status}", s.seq), &s.reason),
-        })
+        match self.screen {
+            Screen::Events => event(&json!({ "event": "rollout", "plan": s.plan, "seq": s.seq,
+                "state": status.to_string(), "reason": s.reason, "tasks": s.tasks,
+                "tasks_succeeded": s.tasks_succeeded })),
+            Screen::Lines | Screen::Bars { .. } => line(&with_reason(&format!("plan {}: {status}", s.seq), &s.reason)),
+        }
     }
 
     fn changed_tasks(&mut self, detail: &RolloutDetail) -> Result<(), Error> {
@@ -93,22 +93,20 @@ impl Progress {
             if self.tasks.insert(task.id.clone(), seen.clone()) == Some(seen) {
                 continue;
             }
-            line(&match self.screen {
-                Screen::Events => json!({ "event": "task", "task": task.id, "node": task.node,
+            match self.screen {
+                Screen::Events => event(&json!({ "event": "task", "task": task.id, "node": task.node,
                     "subject": task.subject, "state": status.to_string(), "sentence": task.sentence,
-                    "step": task.step, "steps": task.steps, "receipt": task.receipt })
-                .to_string(),
+                    "step": task.step, "steps": task.steps, "receipt": task.receipt }))?,
                 Screen::Lines | Screen::Bars { .. } => {
                     let (head, said) = (format!("{} {status}", task.id), &task.sentence);
                     // An outcome repeats its own word in front.
-                    match said.strip_prefix(&status.to_string()) {
-                        Some(rest) if rest.is_empty() || rest.starts_with(':') => {
-                            with_reason(&head, rest.trim_start_matches([':', ' ']))
-                        }
-                        _ => with_reason(&head, said),
-                    }
+                    let said = match said.strip_prefix(&status.to_string()) {
+                        Some(rest) if rest.is_empty() || rest.starts_with(':') => rest.trim_start_matches([':', ' ']),
+                        _ => said,
+                    };
+                    line(&with_reason(&head, said))?;
                 }
-            })?;
+            }
         }
         Ok(())
     }
@@ -124,14 +122,14 @@ impl Progress {
             if self.waits.get(&(node.clone(), task.clone())) == Some(sentence) {
                 continue;
             }
-            line(&match self.screen {
+            match self.screen {
                 Screen::Events => {
-                    json!({ "event": "wait", "node": node, "task": task, "sentence": sentence }).to_string()
+                    event(&json!({ "event": "wait", "node": node, "task": task, "sentence": sentence }))?;
                 }
                 // Most sentences begin with "waits" themselves.
-                Screen::Lines | Screen::Bars { .. } if node.is_empty() => clean(sentence),
-                Screen::Lines | Screen::Bars { .. } => clean(&format!("{node} {sentence}")),
-            })?;
+                Screen::Lines | Screen::Bars { .. } if node.is_empty() => line(&clean(sentence))?,
+                Screen::Lines | Screen::Bars { .. } => line(&clean(&format!("{node} {sentence}")))?,
+            }
         }
         self.waits = now;
         Ok(())
@@ -139,7 +137,8 @@ impl Progress {
 }
 
 fn with_reason(text: &str, reason: &str) -> String {
-    if reason.is_empty() { clean(text) } else { clean(&format!("{text}: {reason}")) }
+    let said = if reason.is_empty() { text.to_owned() } else { format!("{text}: {reason}") };
+    clean(&said).into_owned()
 }
 
 fn bars(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, head: &ProgressBar, detail: &RolloutDetail) {
@@ -160,11 +159,11 @@ fn bars(all: &MultiProgress, nodes: &mut BTreeMap<String, ProgressBar>, head: &P
             let style = ProgressStyle::with_template("  {prefix:<16} {bar:20} {pos}/{len} {wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style);
-            bar.set_prefix(clean(subject));
+            bar.set_prefix(clean(subject).into_owned());
             bar
         });
         bar.set_position(tasks.iter().filter(|t| t.status() == TaskStatus::Succeeded).count() as u64);
-        bar.set_message(clean(&sentence(subject, &tasks, detail)));
+        bar.set_message(clean(&sentence(subject, &tasks, detail)).into_owned());
     }
 }
 

@@ -32,8 +32,8 @@ pub(super) async fn list(context: &Context) -> Result<(), Error> {
                         r.kind().to_string(),
                         format!("{}/{}", r.tasks_succeeded, r.tasks),
                         Timestamp::from_unix_seconds(r.submitted_at).to_string(),
-                        clean(&r.title),
-                        clean(&state),
+                        clean(&r.title).into_owned(),
+                        clean(&state).into_owned(),
                     ]
                 })
                 .collect();
@@ -127,20 +127,20 @@ fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
     let s = detail.summary.clone().unwrap_or_default();
     let plan = match &evidence.plan {
         Ok(_) => "verified under the held root and roster".to_owned(),
-        Err(refused) => format!("NOT VERIFIED: {}", refused.reason),
+        Err(refused) => format!("NOT VERIFIED: {}", clean(&refused.reason)),
     };
     let order = match &evidence.order {
         Ok(()) => "kept, as far as receipts arrived".to_owned(),
-        Err(refused) => format!("NOT KEPT: {}", refused.reason),
+        Err(refused) => format!("NOT KEPT: {}", clean(&refused.reason)),
     };
-    let reason = if s.reason.is_empty() { String::new() } else { format!(": {}", s.reason) };
+    let reason = if s.reason.is_empty() { String::new() } else { format!(": {}", clean(&s.reason)) };
     let mut text = format!(
         "plan {} ({}): {}\n  digest     {}\n  plan       {plan}\n  submitted  {}\n  state      {}{reason}\n  \
          tasks      {} of {} succeeded, {} proved by receipts\n  order      {order}\n",
         s.seq,
         s.kind(),
-        s.title,
-        s.plan,
+        clean(&s.title),
+        clean(&s.plan),
         Timestamp::from_unix_seconds(s.submitted_at),
         s.status(),
         s.tasks_succeeded,
@@ -149,12 +149,12 @@ fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
     );
     for wait in &detail.waits {
         let who = if wait.node.is_empty() { "all nodes" } else { &wait.node };
-        text.push_str(&format!("  {who:<10} {}\n", wait.sentence));
+        text.push_str(&format!("  {:<10} {}\n", clean(who), clean(&wait.sentence)));
     }
     for b in &detail.baselines {
         let after = if b.recovered { "no worse after" } else { "not known to be no worse yet" };
         let taken_at = Timestamp::from_unix_milliseconds(b.taken_at).whole_seconds();
-        text.push_str(&format!("  before     {}: {} at {taken_at}, {after}\n", b.node, b.sentence));
+        text.push_str(&format!("  before     {}: {} at {taken_at}, {after}\n", clean(&b.node), clean(&b.sentence)));
     }
     let rows: Vec<[String; 4]> = detail
         .tasks
@@ -164,10 +164,9 @@ fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
             let doubt = if t.status() == TaskStatus::Succeeded && !proved { "?" } else { "" };
             let status = t.status().to_string();
             let said = if t.sentence == status { "" } else { &t.sentence };
-            [clean(&t.id), clean(&t.node), status + doubt, clean(said)]
+            [clean(&t.id).into_owned(), clean(&t.node).into_owned(), status + doubt, clean(said).into_owned()]
         })
         .collect();
-    let mut text: String = text.lines().map(|l| clean(l) + "\n").collect();
     text.push('\n');
     text.push_str(&table(["TASK", "PERFORMED BY", "STATE", ""], &rows));
     for task in &detail.tasks {

@@ -21,7 +21,7 @@ pub fn completions(shell: Shell) -> Result<(), Error> {
         Shell::Fish => aot::Shell::Fish,
     };
     aot::generate(shell, &mut command, "hostler", &mut script);
-    output::write(&script)
+    output::file(&script)
 }
 
 /// `hostler man DIR`: `hostler.1` and one page for each command, such as `hostler-plan-upgrade.1`.

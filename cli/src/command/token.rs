@@ -57,11 +57,19 @@ fn state(token: &Token) -> &'static str {
 }
 
 fn row(token: &Token) -> [String; 7] {
-    let nodes = clean(&token.nodes.join(","));
+    let nodes = clean(&token.nodes.join(",")).into_owned();
     match &token.admission {
         Err(refused) => {
             let dash = || "-".to_owned();
-            [dash(), state(token).into(), token.used.to_string(), dash(), dash(), dash(), clean(&refused.reason)]
+            [
+                dash(),
+                state(token).into(),
+                token.used.to_string(),
+                dash(),
+                dash(),
+                dash(),
+                clean(&refused.reason).into_owned(),
+            ]
         }
         Ok(admission) => {
             let a = admission.document();

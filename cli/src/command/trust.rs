@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     file::read_limited,
     key::{self, read_public_key},
-    output::{clean, note, print, table, write},
+    output::{clean, file, note, print, table},
     trust::{self, DEFAULT_POLICY, FirstRoot},
     trust_store::TrustStore,
 };
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, command: TrustCommand) -> Result<(), 
             let store = TrustStore::require(&context.profile.home)?;
             if allowed_signers {
                 let nodes = store.roster().map(|r| node_lines(r.document())).unwrap_or_default();
-                return write(format!("{}{nodes}", signer_lines(store.root())).as_bytes());
+                return file(format!("{}{nodes}", signer_lines(store.root())).as_bytes());
             }
             show(context, &store)
         }
@@ -136,13 +136,13 @@ fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
 
 fn signed_by(store: &TrustStore) -> String {
     let signers = counted(store.root(), Duty::Root, store.trusted().signed_by());
-    signers.iter().map(|s| clean(&s.name)).collect::<Vec<_>>().join(", ")
+    signers.iter().map(|s| clean(&s.name).into_owned()).collect::<Vec<_>>().join(", ")
 }
 
 fn signer_row(root: &Root, signer: &Signer) -> [String; 4] {
     let key = signer.key.fingerprint();
     let role = if root.revoked.contains(&key) { format!("{}, revoked", signer.role) } else { signer.role.to_string() };
-    [clean(&signer.name), role, key.to_string(), signer.key.key_type()]
+    [clean(&signer.name).into_owned(), role, key.to_string(), signer.key.key_type()]
 }
 
 fn as_json(store: &TrustStore) -> Value {

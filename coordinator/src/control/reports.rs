@@ -6,7 +6,7 @@ use hostler_plan::{
     id::{Digest, NodeName, TaskId},
     refusal::Refusal,
     sequencer::NodeEvent,
-    text::cut,
+    text::clean_to,
     timestamp::Timestamp,
 };
 
@@ -49,7 +49,7 @@ impl Control {
         if !self.state.sequencer.open_grants(node).iter().any(|g| g.plan == plan && g.task == task) {
             return;
         }
-        let sentence = cut(&sentence, SENTENCE_BYTES).to_owned();
+        let sentence = clean_to(&sentence, SENTENCE_BYTES).into_owned();
         self.progress.insert((plan, task.clone()), (step, steps));
         self.observe_task(now, NodeEvent::Progress { plan, task, sentence });
     }
@@ -63,7 +63,7 @@ impl Control {
         reason: &str,
         document: Option<Digest>,
     ) -> Result<(), AppendError> {
-        let reason = cut(reason, SENTENCE_BYTES).to_owned();
+        let reason = clean_to(reason, SENTENCE_BYTES).into_owned();
         let about = document.map(|d| d.to_string());
         tracing::warn!(node = %node, refusal = refusal.word(), reason, document = about, "node refused");
         *self.refusals_seen.entry((node.clone(), refusal)).or_default() += 1;

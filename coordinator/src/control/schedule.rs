@@ -6,7 +6,7 @@ use hostler_plan::{
     entry::Entry,
     id::{Digest, Epoch, NodeName, Seq, TaskId},
     sequencer::{RolloutAction, RolloutState, RolloutView, TaskState},
-    text::cut,
+    text::clean_to,
     timestamp::Timestamp,
     version::Version,
 };
@@ -83,7 +83,7 @@ impl Control {
                 return Err(ControlError::Invalid(reason));
             }
         };
-        let (plan, by, reason) = (view.plan, by.to_owned(), cut(reason, REASON_BYTES).to_owned());
+        let (plan, by, reason) = (view.plan, by.to_owned(), clean_to(reason, REASON_BYTES).into_owned());
         let nothing = |expected: &str, verb: &str| {
             let reason = format!("expected {expected}, found plan {} {}; nothing to {verb}", view.seq, view.state);
             Err(ControlError::Invalid(reason))
@@ -167,8 +167,8 @@ pub(crate) enum Found {
 
 fn no_rollout(which: &str) -> ControlError {
     ControlError::NotFound(format!(
-        "expected the number or digest of a plan, found {:?}; see `hostler rollouts`",
-        cut(which, REASON_BYTES)
+        "expected the number or digest of a plan, found {}; see `hostler rollouts`",
+        clean_to(which, REASON_BYTES)
     ))
 }
 

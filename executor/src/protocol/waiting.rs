@@ -45,7 +45,7 @@ impl Request {
                 receipts.iter().try_for_each(|receipt| check_size(DocumentKind::Receipt, receipt))?;
             }
             Self::Stop { reason, .. } | Self::Fetched { result: Err(reason), .. } => {
-                reason.truncate(text::cut(reason, MAX_SENTENCE_BYTES).len());
+                *reason = text::clean_to(reason, MAX_SENTENCE_BYTES).into_owned();
             }
             Self::LeaseRenewed { .. } | Self::ReceiptAcknowledged(_) | Self::Fetched { result: Ok(()), .. } => {}
         }

@@ -3,6 +3,8 @@
 //! 0.0.4 and not OpenMetrics, because `node_vmstat_*` is untyped and some old names end without `_total`; the
 //! dashboards ask for exactly these.
 
+use crate::text::clean;
+
 use super::{Labels, Metric, Reading, metric};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -46,11 +48,10 @@ pub(super) fn write_series(text: &mut String, name: &str, labels: &Labels, extra
         opened = true;
         text.push_str(label);
         text.push_str("=\"");
-        for character in value.chars() {
+        for character in clean(value).chars() {
             match character {
                 '\\' => text.push_str("\\\\"),
                 '"' => text.push_str("\\\""),
-                '\n' => text.push_str("\\n"),
                 other => text.push(other),
             }
         }
@@ -94,6 +95,6 @@ mod tests {
         reading.set(Series::new("hostler_node_info", &[("instance", "mine"), ("model", "a\"b\\c\nd")]), 1.0);
         let text = reading.exposition(&[("instance", "theirs")]);
         let line = text.lines().find(|line| !line.starts_with('#')).unwrap();
-        assert_eq!(line, "hostler_node_info{instance=\"theirs\",model=\"a\\\"b\\\\c\\nd\"} 1");
+        assert_eq!(line, "hostler_node_info{instance=\"theirs\",model=\"a\\\"b\\\\c\\\\nd\"} 1");
     }
 }

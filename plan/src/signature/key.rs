@@ -31,11 +31,8 @@ impl Eq for PublicKey {}
 impl PublicKey {
     /// Reads `ssh-ed25519 AAAA… [comment]`; the comment is dropped.
     pub fn from_openssh(text: &str) -> Result<Self, InvalidId> {
-        let key = ssh_key::PublicKey::from_openssh(text.trim_end()).map_err(|_| InvalidId {
-            what: "SSH public key",
-            expected: "one line such as ssh-ed25519 AAAA…",
-            found: text.chars().take(80).collect(),
-        })?;
+        let key = ssh_key::PublicKey::from_openssh(text.trim_end())
+            .map_err(|_| InvalidId::new("SSH public key", "one line such as ssh-ed25519 AAAA…", text))?;
         Ok(key.into())
     }
 
@@ -95,11 +92,7 @@ impl TryFrom<String> for PublicKey {
         if key.to_string() == text {
             Ok(key)
         } else {
-            Err(InvalidId {
-                what: "SSH public key",
-                expected: "exactly `type base64` without a comment",
-                found: text.chars().take(80).collect(),
-            })
+            Err(InvalidId::new("SSH public key", "exactly `type base64` without a comment", &text))
         }
     }
 }

@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha512};
 use ssh_key::{Algorithm, HashAlg, SshSig};
 
 use super::{KEY_TYPES, PublicKey};
+use crate::text::clean_to;
 use crate::{
     document::{DocumentKind, MAX_SIGNATURE_BYTES},
     id::Fingerprint,
@@ -288,7 +289,7 @@ fn check_ecdsa(raw: &[u8]) -> Result<(), SignatureError> {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().take(80).collect()
+    clean_to(&String::from_utf8_lossy(bytes), 80).into_owned()
 }
 
 /// What is left to read of a blob.

@@ -6,6 +6,7 @@ use crate::{
     document::{PlanKind, Policy, Root, Signer, Thresholds},
     id::{Digest, Epoch, Fingerprint},
     refusal::{Refusal, Refused},
+    text::clean,
     timestamp::Timestamp,
     trust::{
         Duty,
@@ -47,7 +48,7 @@ fn apply(next: &mut Root, change: &Change) -> Result<(), Refused> {
     let refused = |refusal, reason: String| Err(Refused::new(refusal, format!("root {version}: {reason}")));
     match change {
         Change::AddSigner(signer) => {
-            let (name, key) = (signer.name.escape_default(), signer.key.fingerprint());
+            let (name, key) = (clean(&signer.name), signer.key.fingerprint());
             if next.revoked.contains(&key) {
                 let reason = format!("expected a key that is not revoked, found {key} for {name}; make a new key");
                 return refused(Refusal::Revoked, reason);
@@ -152,24 +153,24 @@ fn signers(held: &Root, next: &Root) -> Vec<String> {
     let mut said = Vec::new();
     let after: BTreeSet<Fingerprint> = next.signers.iter().map(|s| s.key.fingerprint()).collect();
     for signer in &next.signers {
-        let (name, key) = (signer.name.escape_default(), signer.key.fingerprint());
+        let (name, key) = (clean(&signer.name), signer.key.fingerprint());
         let Some(old) = held.signers.iter().find(|s| s.key.fingerprint() == key) else {
             said.push(format!("{name} signs as {} with {key}", rights(signer)));
             continue;
         };
         if old.name != signer.name {
-            said.push(format!("{} is now called {name}", old.name.escape_default()));
+            said.push(format!("{} is now called {name}", clean(&old.name)));
         }
         if (old.role, &old.plan_kinds) != (signer.role, &signer.plan_kinds) {
             said.push(format!("{name} signs as {} instead of {}", rights(signer), rights(old)));
         }
     }
     for gone in held.signers.iter().filter(|s| !after.contains(&s.key.fingerprint())) {
-        let name = gone.name.escape_default();
+        let name = clean(&gone.name);
         said.push(format!("{name} is no signer any more: what only {name} signed becomes void"));
     }
     for key in next.revoked.iter().filter(|k| !held.revoked.contains(k)) {
-        let of = held.signers.iter().find(|s| s.key.fingerprint() == *key).map(|s| s.name.escape_default());
+        let of = held.signers.iter().find(|s| s.key.fingerprint() == *key).map(|s| clean(&s.name));
         said.push(match of {
             Some(name) => format!("the key {key} of {name} is revoked for ever: what only {name} signed becomes void"),
             None => format!("the key {key}, which no signer has, is revoked for ever"),

@@ -6,7 +6,7 @@ use crate::{
     document::{DocumentKind, DocumentRef, PlanKind, Root, Signed},
     id::Digest,
     refusal::{Refusal, Refused},
-    text::count,
+    text::{self, count},
     timestamp::Timestamp,
     trust::{Duty, SignedBy, Verified, parse, threshold},
 };
@@ -214,10 +214,11 @@ pub(super) fn check_content(root: &Root) -> Result<(), Refused> {
     }
     let mut keys = BTreeSet::new();
     for signer in &root.signers {
-        let name = signer.name.escape_default();
-        if signer.name.is_empty() || signer.name.len() > MAX_NAME_BYTES || signer.name.contains(char::is_control) {
+        let name = &signer.name;
+        if name.trim() != name || !(1..=MAX_NAME_BYTES).contains(&name.len()) || !name.chars().all(text::is_visible) {
+            let name = text::clean_to(name, MAX_NAME_BYTES);
             return malformed(format!(
-                "expected signer names of 1 to {MAX_NAME_BYTES} bytes without control characters, found {name:?}"
+                "expected signer names of 1 to {MAX_NAME_BYTES} bytes that can be seen, found \"{name}\""
             ));
         }
         if !signer.key.can_sign_documents() {

@@ -7,6 +7,7 @@ use crate::{
     id::Fingerprint,
     refusal::{Refusal, Refused},
     signature::verify,
+    text::clean,
     trust::check_size,
 };
 
@@ -120,7 +121,7 @@ pub fn threshold(root: &Root, duty: Duty, by: &SignedBy) -> Result<(), Refused> 
         1 => format!("expected a {duty} signed by a key that root {version} allows to sign it"),
         _ => format!("expected a {duty} signed by {needed} different keys that root {version} allows to sign it"),
     };
-    let names: Vec<String> = counted.iter().map(|s| s.name.escape_default().to_string()).collect();
+    let names: Vec<String> = counted.iter().map(|s| clean(&s.name).into_owned()).collect();
     let others = || by.0.iter().filter(|k| !counted.iter().any(|s| s.key.fingerprint() == **k));
     let revoked = others().find(|k| root.revoked.contains(k));
     let other_role = others().find_map(|k| root.signers.iter().find(|s| s.key.fingerprint() == *k));
@@ -129,7 +130,7 @@ pub fn threshold(root: &Root, duty: Duty, by: &SignedBy) -> Result<(), Refused> 
     } else if let Some(key) = revoked {
         (Refusal::Revoked, format!("found the revoked key {key}; sign with a key that is not revoked"))
     } else if let Some(signer) = other_role {
-        let name = signer.name.escape_default();
+        let name = clean(&signer.name);
         (Refusal::NotAllowed, format!("found only {name}, whose role does not allow it; have another person sign it"))
     } else if let Some(key) = others().next() {
         (Refusal::BadSignature, format!("found only the unknown key {key}; sign with a key that stands in the root"))

@@ -129,7 +129,7 @@ fn main() -> ExitCode {
 /// The agent as `hostler-agent` runs it.
 fn agent(config: &Path, machine: Option<&Path>) -> anyhow::Result<()> {
     let settings = hostler_agent::Settings::load(Some(config), std::env::vars_os())?;
-    hostler_daemon::log::start("hostler-agent");
+    hostler_daemon::log::start("hostler-agent", hostler_plan::text::clean);
     process::run(hostler_agent::command::BLOCKING_THREADS, async {
         let host: Arc<dyn Host> = match machine {
             Some(folder) => Arc::new(Recorded::open(folder)?),
