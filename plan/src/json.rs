@@ -2,14 +2,16 @@
 //!
 //! Two parsers that disagree about a document are two documents. So a key that stands twice, a number with a
 //! fraction, nesting deeper than [`MAX_DEPTH`] and bytes after the end are errors; unknown keys are refused by the
-//! types themselves (`deny_unknown_fields`).
+//! types themselves (`deny_unknown_fields`); and a document that would be written otherwise than it was read, such as
+//! one with a list where an object belongs, or without a key that may be null, is refused as well.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt};
+use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserializer, Serialize,
     de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::{Map, Value};
 
 /// Arrays and objects inside each other; our documents need 7.
 pub const MAX_DEPTH: usize = 16;
@@ -19,21 +21,61 @@ pub const MAX_DEPTH: usize = 16;
 #[error("not a valid document: {0}")]
 pub struct InvalidJson(String);
 
-/// Parses `bytes` as one strict JSON value of type `T`.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidJson> {
-    check(bytes)?;
-    read(bytes)
+/// Parses `bytes` as a document: one strict JSON value of type `T`, exactly as `T` would be written.
+pub fn parse<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, InvalidJson> {
+    document(&value(bytes)?)
 }
 
-/// Whether `bytes` are one strict JSON value, of whatever type.
-pub(crate) fn check(bytes: &[u8]) -> Result<(), InvalidJson> {
+/// Parses `bytes` as one strict JSON value of a type that may have gained fields since it was written: what lies on a
+/// disk, and is no document.
+pub fn parse_stored<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidJson> {
+    part(&value(bytes)?)
+}
+
+/// The one strict JSON value that `bytes` are.
+pub(crate) fn value(bytes: &[u8]) -> Result<Value, InvalidJson> {
     let mut scan = serde_json::Deserializer::from_slice(bytes);
-    Strict { depth: 0 }.deserialize(&mut scan).and_then(|()| scan.end()).map_err(|e| InvalidJson(e.to_string()))
+    let value = Strict { depth: 0 }.deserialize(&mut scan).map_err(|e| InvalidJson(e.to_string()))?;
+    scan.end().map_err(|e| InvalidJson(e.to_string()))?;
+    Ok(value)
 }
 
-/// Reads what passed [`check`].
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidJson> {
-    serde_json::from_slice(bytes).map_err(|e| InvalidJson(e.to_string()))
+/// What of a value belongs to `T`, whatever else it holds.
+pub(crate) fn part<T: DeserializeOwned>(value: &Value) -> Result<T, InvalidJson> {
+    T::deserialize(value).map_err(|e| InvalidJson(e.to_string()))
+}
+
+/// The document that a value is, if it would be written as this very value.
+pub(crate) fn document<T: DeserializeOwned + Serialize>(value: &Value) -> Result<T, InvalidJson> {
+    let document = part(value)?;
+    let written = serde_json::to_value(&document).map_err(|e| InvalidJson(e.to_string()))?;
+    match difference(&written, value, "") {
+        None => Ok(document),
+        Some(place) => Err(InvalidJson(format!("{place} stands there in another form than it is written in"))),
+    }
+}
+
+/// The first place in which two values differ, as a path.
+fn difference(written: &Value, found: &Value, path: &str) -> Option<String> {
+    let place = |step: &str| if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") };
+    match (written, found) {
+        (Value::Object(written), Value::Object(found)) => {
+            let lost =
+                written.keys().chain(found.keys()).find(|k| !written.contains_key(*k) || !found.contains_key(*k));
+            lost.map(|key| place(key)).or_else(|| {
+                written
+                    .iter()
+                    .zip(found)
+                    .find_map(|((key, written), (_, found))| difference(written, found, &place(key)))
+            })
+        }
+        (Value::Array(written), Value::Array(found)) if written.len() == found.len() => (written.iter().zip(found))
+            .enumerate()
+            .find_map(|(i, (written, found))| difference(written, found, &place(&i.to_string()))),
+        (written, found) if written == found => None,
+        _ if path.is_empty() => Some("all of it".to_owned()),
+        _ => Some(path.to_owned()),
+    }
 }
 
 /// Writes a document: two spaces of indent and a newline at the end, so that people can read what they sign.
@@ -43,14 +85,14 @@ pub fn write<T: Serialize>(document: &T) -> Vec<u8> {
     bytes
 }
 
-/// Walks a value and keeps nothing of it.
+/// Reads a value and minds every key.
 struct Strict {
     depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
@@ -65,48 +107,51 @@ impl Strict {
 }
 
 impl<'de> Visitor<'de> for Strict {
-    type Value = ();
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("text, an integer, a truth value, a list or an object")
     }
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
     }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
     }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
     }
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
         Err(E::custom(format!("expected only integers, found {value}")))
     }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
     }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(self.deeper()?)?.is_some() {}
-        Ok(())
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = BTreeSet::new();
-        while let Some(Key(key)) = map.next_key::<Key>()? {
-            map.next_value_seed(self.deeper()?)?;
-            if let Some(twice) = seen.replace(key) {
-                return Err(A::Error::custom(format!("key {twice:?} stands twice")));
-            }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element_seed(self.deeper()?)? {
+            values.push(value);
         }
-        Ok(())
+        Ok(values.into())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut values = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let value = map.next_value_seed(self.deeper()?)?;
+            if values.contains_key(&key) {
+                return Err(A::Error::custom(format!("key {key:?} stands twice")));
+            }
+            values.insert(key, value);
+        }
+        Ok(values.into())
     }
 }
-
-/// A key as it stands in the bytes, where no escape stands in it.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
@@ -131,5 +176,37 @@ mod tests {
         }
         assert!(parse(&format!("{}{}", "[".repeat(16), "]".repeat(16))).is_ok());
         assert!(parse(&format!("{}{}", "[".repeat(17), "]".repeat(17))).is_err());
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Form {
+        name: String,
+        other: Option<u32>,
+        kinds: Vec<Kind>,
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        Upgrade,
+    }
+
+    #[test]
+    fn a_document_in_another_form_than_it_is_written_in_is_refused_at_its_place() {
+        let parse = |text: &str| parse::<Form>(text.as_bytes());
+        assert!(parse(r#"{"name":"a","other":null,"kinds":["upgrade"]}"#).is_ok());
+        assert!(parse(r#" { "kinds" : [ ] , "other" : 7 , "name" : "\u0061" } "#).is_ok());
+        for (bad, place) in [
+            (r#"["a",null,["upgrade"]]"#, "all of it"),
+            (r#"{"name":"a","kinds":["upgrade"]}"#, "other"),
+            (r#"{"name":"a","other":null,"kinds":[{"upgrade":null}]}"#, "kinds.0"),
+        ] {
+            let refused = parse(bad).expect_err(bad).to_string();
+            assert_eq!(
+                refused,
+                format!("not a valid document: {place} stands there in another form than it is written in")
+            );
+        }
     }
 }

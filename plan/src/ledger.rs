@@ -84,7 +84,7 @@ pub fn decode(head: Head, offset: u64, bytes: &[u8]) -> Result<Option<(Record, H
     if expected.hex() != hash {
         return Err(damaged(format!("expected hash {}, found {hash}", expected.hex())));
     }
-    let record: Record = crate::json::parse(json).map_err(|e| damaged(e.to_string()))?;
+    let record: Record = crate::json::parse_stored(json).map_err(|e| damaged(e.to_string()))?;
     if record.index != index {
         return Err(damaged(format!("expected index {index}, found {}", record.index)));
     }

@@ -34,13 +34,14 @@ pub use threshold::{Duty, SignedBy, counted, threshold};
 
 use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     document::{DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed},
     id::{Arch, Digest, Fingerprint, FleetId, NodeName},
     json,
     refusal::{Refusal, Refused},
+    text::clean_to,
     timestamp::Timestamp,
 };
 
@@ -155,20 +156,27 @@ struct Header {
 }
 
 /// Parses bytes whose signatures were verified: first whose document it is, then all of it.
-fn parse<T: DeserializeOwned>(kind: DocumentKind, fleet: Option<&FleetId>, bytes: &[u8]) -> Result<T, Refused> {
+fn parse<T: DeserializeOwned + Serialize>(
+    kind: DocumentKind,
+    fleet: Option<&FleetId>,
+    bytes: &[u8],
+) -> Result<T, Refused> {
     let malformed = |e: json::InvalidJson| {
         Refused::new(
             Refusal::Malformed,
             format!("the {} is {e}; make it again with this version of hostler", kind.noun()),
         )
     };
-    json::check(bytes).map_err(malformed)?;
-    let header: Header = json::read(bytes).map_err(malformed)?;
+    let value = json::value(bytes).map_err(malformed)?;
+    let header: Header = json::part(&value).map_err(malformed)?;
     let expected = format!("{}/v1", kind.namespace());
     if header.document_type != expected {
         return Err(Refused::new(
             Refusal::WrongFleet,
-            format!("expected a document of type {expected}, found {:?}; send the right file", header.document_type),
+            format!(
+                "expected a document of type {expected}, found {}; send the right file",
+                clean_to(&header.document_type, 80)
+            ),
         ));
     }
     if let Some(fleet) = fleet
@@ -179,14 +187,9 @@ fn parse<T: DeserializeOwned>(kind: DocumentKind, fleet: Option<&FleetId>, bytes
             format!(
                 "expected fleet {fleet} in this {}, found fleet {}; it belongs elsewhere",
                 kind.noun(),
-                cut(&header.fleet_id)
+                clean_to(&header.fleet_id, 80)
             ),
         ));
     }
-    json::read(bytes).map_err(malformed)
-}
-
-/// Text from outside, short enough for a sentence.
-fn cut(text: &str) -> String {
-    text.chars().take(80).collect::<String>().escape_default().to_string()
+    json::document(&value).map_err(malformed)
 }

@@ -1,6 +1,6 @@
 //! A document on its way from signer to signer.
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     document::{Admission, DocumentKind, Plan, Root, Roster, Signed},
@@ -18,7 +18,7 @@ pub struct Draft<T> {
     document: T,
 }
 
-impl<T: DeserializeOwned> Draft<T> {
+impl<T: DeserializeOwned + Serialize> Draft<T> {
     fn read(kind: DocumentKind, signed: Signed) -> Result<Self, Refused> {
         let by = SignedBy::of(kind, &signed)?;
         let document = json::parse(&signed.bytes)

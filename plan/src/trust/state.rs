@@ -459,6 +459,10 @@ impl Named {
     }
 }
 
-fn restore<T: DeserializeOwned>(kind: DocumentKind, fleet: &FleetId, signed: &Signed) -> Result<Verified<T>, Refused> {
+fn restore<T: DeserializeOwned + Serialize>(
+    kind: DocumentKind,
+    fleet: &FleetId,
+    signed: &Signed,
+) -> Result<Verified<T>, Refused> {
     Ok(Verified::new(parse(kind, Some(fleet), &signed.bytes)?, signed))
 }
