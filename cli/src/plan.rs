@@ -1,6 +1,7 @@
 //! Plans: compiled on the admin's machine, signed as exact bytes, submitted with the files they need.
 
 mod artifact;
+mod earlier;
 mod number;
 
 use std::{path::Path, time::Duration};
@@ -18,6 +19,7 @@ use hostler_plan::{
 use hostler_proto::v1;
 
 pub use artifact::{ArtifactFiles, upload_missing};
+pub use earlier::{beside, earlier};
 
 use crate::{Admin, error::Error, file::read_limited, key, trust_store::TrustStore};
 
@@ -64,6 +66,8 @@ pub async fn compile(
     admin.refresh().await?;
     let number::Next { seq, prev } = number::next(admin).await?;
     let inventory = inventory(admin).await?;
+    let before: Vec<Digest> = prev.into_iter().collect();
+    let earlier = earlier(admin, &before).await?;
     let root = admin.trust_store().root();
     let roster = admin.trust_store().require_roster()?;
     let most = root.policy.max_plan_lifetime_seconds;
@@ -87,7 +91,7 @@ pub async fn compile(
         created: now,
         lifetime_seconds,
     };
-    let (plan, preview) = planner::plan(fleet, roster.document(), &inventory, intent, &numbering)
+    let (plan, preview) = planner::plan(fleet, roster.document(), &inventory, &earlier, intent, &numbering)
         .map_err(|e| Error::Failed(e.to_string()))?;
     let bytes = json::write(&plan);
     let most = DocumentKind::Plan.max_bytes();

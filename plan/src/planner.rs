@@ -4,8 +4,10 @@
 
 mod caution;
 mod check;
+mod claim;
 mod distribution;
 mod drain;
+mod earlier;
 mod grow;
 mod intent;
 mod obstacle;
@@ -17,18 +19,21 @@ mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use claim::{Claim, NodeClaim};
+pub use earlier::{Earlier, Fate, OpenPlan, Unproved};
 pub use intent::{Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection};
 pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 
 use crate::{
-    document::{Artifact, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},
+    document::{Artifact, Plan, PlanKind, PlanType, Roster, Strategy, Target, Task},
     fleet::Fleet,
     id::{ArtifactName, NodeName},
     step::Step,
     trust::MAX_KEPT_VALID,
 };
 use distribution::Lifecycle;
+use earlier::fates;
 
 /// What everything is decided on.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +41,7 @@ struct Request<'a> {
     fleet: &'a Fleet,
     roster: &'a Roster,
     inventory: &'a Inventory,
+    earlier: &'a Earlier,
     numbering: &'a Numbering,
 }
 
@@ -54,15 +60,17 @@ struct Draft {
 
 /// Makes the plan for an intent and the preview of it.
 ///
-/// `roster` must be the one whose digest stands in `numbering`; the caller verified it. Errors name every obstacle.
+/// `roster` must be the one whose digest stands in `numbering`; the caller verified it. What `inventory` says decides who
+/// is worked on and in which order, and the preview shows it as the coordinator's word. Errors name every obstacle.
 pub fn plan(
     fleet: &Fleet,
     roster: &Roster,
     inventory: &Inventory,
+    earlier: &Earlier,
     intent: &Intent,
     numbering: &Numbering,
 ) -> Result<(Plan, Preview), PlanError> {
-    let request = Request { fleet, roster, inventory, numbering };
+    let request = Request { fleet, roster, inventory, earlier, numbering };
     let kind = intent.kind();
     let mut draft = Draft { max_unavailable: fleet.policy.max_unavailable, ..Draft::default() };
     match intent {
@@ -79,7 +87,11 @@ pub fn plan(
         Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
         Intent::Reboot { nodes, accept_outage } => rolling::reboot(request, &mut draft, nodes, accept_outage),
     }
-    let keeps_valid = keeps_valid(request, kind, &mut draft);
+    let fates = fates(request, kind, &mut draft);
+    let kept = fates.iter().filter(|fate| fate.goes_on()).count();
+    if kept > MAX_KEPT_VALID {
+        draft.obstacles.push(Obstacle::TooManyRunning { found: kept, limit: MAX_KEPT_VALID });
+    }
     let targets = targets(request, &mut draft);
     if !draft.obstacles.is_empty() {
         return Err(PlanError(draft.obstacles));
@@ -87,7 +99,7 @@ pub fn plan(
     if draft.tasks.is_empty() {
         return Err(Obstacle::NothingToDo { why: why_nothing(&draft.skipped) }.into());
     }
-    Ok(finish(request, kind, draft, keeps_valid, targets))
+    Ok(finish(request, kind, draft, fates, targets))
 }
 
 /// How that fleet's cluster is made and changed, for a plan that does.
@@ -105,39 +117,6 @@ fn why_nothing(skipped: &[(NodeName, String)]) -> String {
         }
         [(node, why), rest @ ..] => format!("{node} {why}, and {} more were left out", rest.len()),
     }
-}
-
-/// The running rollouts that go on. A plan takes the place of one of its own kind; drains, uncordons and checks go
-/// beside everything.
-fn keeps_valid(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> Vec<PlanRef> {
-    let seq = request.numbering.seq;
-    let replaces = |running: &RunningPlan| match kind {
-        PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => running.kind == kind,
-        PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => false,
-    };
-    let mut kept = Vec::new();
-    for running in &request.inventory.running {
-        if running.plan.seq >= seq {
-            draft.obstacles.push(Obstacle::NotTheNext { seq, running: running.plan.seq });
-        }
-        if replaces(running) {
-            draft.notes.push(Note::Warning(format!("takes the place of plan {}: {}", running.plan.seq, running.title)));
-            continue;
-        }
-        kept.push(running.plan);
-        let pauses = kind == PlanKind::Drain
-            && matches!(running.kind, PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot);
-        if pauses {
-            draft.notes.push(Note::Info(format!(
-                "plan {} waits until this drain is done: {}",
-                running.plan.seq, running.title
-            )));
-        }
-    }
-    if kept.len() > MAX_KEPT_VALID {
-        draft.obstacles.push(Obstacle::TooManyRunning { found: kept.len(), limit: MAX_KEPT_VALID });
-    }
-    kept
 }
 
 /// Every performing node with its key, in the roster's order.
@@ -159,7 +138,7 @@ fn finish(
     request: Request<'_>,
     kind: PlanKind,
     draft: Draft,
-    keeps_valid: Vec<PlanRef>,
+    fates: Vec<Fate>,
     targets: Vec<Target>,
 ) -> (Plan, Preview) {
     let policy = &request.fleet.policy;
@@ -171,10 +150,13 @@ fn finish(
         seq: numbering.seq,
         kind,
         title: draft.title.clone(),
+        created,
         phases: draft.phases,
         skipped: draft.skipped,
         notes: draft.notes,
         tasks: draft.tasks.len(),
+        claims: claim::claims(request),
+        fates: fates.clone(),
         soak_seconds: if awaits { policy.soak_seconds.saturating_mul(soaks as u64) } else { 0 },
     };
     let plan = Plan {
@@ -192,7 +174,12 @@ fn finish(
         created,
         not_before: created,
         expires: created.plus(std::time::Duration::from_secs(numbering.lifetime_seconds)),
-        keeps_valid,
+        keeps_valid: fates
+            .iter()
+            .filter(|fate| fate.goes_on())
+            .filter_map(Fate::proved)
+            .map(|open| open.plan)
+            .collect(),
         targets,
         artifacts: draft.artifacts.into_values().collect(),
         strategy: Strategy {

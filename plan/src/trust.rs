@@ -24,6 +24,7 @@ pub use draft::Draft;
 pub use gate::{MAX_GATE_RECEIPTS, order_kept, order_met};
 pub use holding::holding;
 pub use number::{MAX_JUMP, check_jump};
+pub(crate) use plan::authentic;
 pub use plan::{check_work, plan};
 pub use receipt::receipt;
 pub use root::TrustedRoot;

@@ -7,7 +7,7 @@ use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, Signed, Signer, SignerRole},
     fleet::Fleet,
     id::NodeName,
-    planner::{Note, Preview},
+    planner::{Fate, Note, Preview},
     refusal::{Refusal, Refused},
     text::count,
     timestamp::Timestamp,
@@ -305,9 +305,20 @@ fn preview_json(preview: &Preview) -> Value {
         "skipped": preview.skipped.iter().map(|(node, why)| json!({ "node": node, "why": why })).collect::<Vec<_>>(),
         "notes": preview.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "health": preview.notes.iter().filter_map(health_json).collect::<Vec<_>>(),
+        "coordinator_says": preview.claims,
+        "beside": fates_json(preview, true),
+        "ends": fates_json(preview, false),
         "tasks": preview.tasks,
         "soak_seconds": preview.soak_seconds,
     })
+}
+
+/// The earlier plans that go on, or those that end.
+fn fates_json(preview: &Preview, go_on: bool) -> Vec<Value> {
+    let fates = preview.fates.iter().filter(|fate| fate.goes_on() == go_on);
+    let json =
+        |fate: &Fate| json!({ "seq": fate.seq(), "digest": fate.digest(), "proved": fate.proved(), "why": fate.why() });
+    fates.map(json).collect()
 }
 
 /// A node that is not well, and what that does to the plan.

@@ -8,8 +8,11 @@ use crate::{
     document::PlanKind,
     health::Verdict,
     id::{NodeName, Seq},
-    text::count,
+    text::{clean, count},
+    timestamp::Timestamp,
 };
+
+use super::{Claim, Fate};
 
 /// What a plan will do and why, for the person who is to sign it.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,12 +21,17 @@ pub struct Preview {
     pub kind: PlanKind,
     /// The plan's own sentence.
     pub title: String,
+    pub created: Timestamp,
     /// In this order; each begins when the one before is done.
     pub phases: Vec<Phase>,
     /// Nodes that were left out, and why.
     pub skipped: Vec<(NodeName, String)>,
     /// What to know before signing.
     pub notes: Vec<Note>,
+    /// What of it rests on the coordinator's word alone.
+    pub claims: Vec<Claim>,
+    /// What becomes of the plans before it, by number.
+    pub fates: Vec<Fate>,
     pub tasks: usize,
     /// What the waiting for health alone takes; the work comes on top.
     pub soak_seconds: u64,
@@ -94,10 +102,10 @@ pub enum Effect {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Note::Info(text) => write!(f, "note: {text}"),
-            Note::Warning(text) => write!(f, "warning: {text}"),
+            Note::Info(text) => write!(f, "note: {}", clean(text)),
+            Note::Warning(text) => write!(f, "warning: {}", clean(text)),
             Note::Verdict { node, verdict, effect } => {
-                let said = format!("{node} is {}: {}", verdict.level, verdict.sentence());
+                let said = format!("{node} is {}: {}", verdict.level, clean(&verdict.sentence()));
                 match effect {
                     Effect::Waits => write!(f, "warning: {said}; its turn does not come before that is good"),
                     Effect::Tolerated => write!(f, "note: {said}; that holds nothing"),
@@ -120,10 +128,22 @@ impl fmt::Display for Preview {
             }
         }
         for (node, why) in &self.skipped {
-            writeln!(f, "  left out: {node}, {why}")?;
+            writeln!(f, "  left out: {node}, {}", clean(why))?;
         }
         for note in &self.notes {
             writeln!(f, "  {note}")?;
+        }
+        for claim in &self.claims {
+            writeln!(f, "  {claim}")?;
+        }
+        for fate in &self.fates {
+            writeln!(f, "  {}", fate.said(self.created))?;
+        }
+        if !self.fates.iter().any(Fate::goes_on) {
+            writeln!(
+                f,
+                "  beside: no other plan; every earlier one that still runs ends, also one that is not shown here"
+            )?;
         }
         write!(f, "  {}", count(self.tasks, "task"))?;
         if self.soak_seconds > 0 {

@@ -6,7 +6,7 @@ use crate::{
     document::{PlanKind, Policy, Root, Signer, Thresholds},
     id::{Digest, Epoch, Fingerprint},
     refusal::{Refusal, Refused},
-    text::clean,
+    text::{clean, span},
     timestamp::Timestamp,
     trust::{
         Duty,
@@ -245,13 +245,4 @@ fn policy(held: &Policy, next: &Policy, said: &mut Vec<String>) {
 /// How many keys of the root count for it.
 fn able(root: &Root, duty: Duty) -> usize {
     root.signers.iter().filter(|s| duty.allows(s) && !root.revoked.contains(&s.key.fingerprint())).count()
-}
-
-/// Seconds as people say them: whole days or hours where they are whole.
-fn span(seconds: u64) -> String {
-    match seconds {
-        s if s > 0 && s % 86_400 == 0 => format!("{} d", s / 86_400),
-        s if s > 0 && s % 3600 == 0 => format!("{} h", s / 3600),
-        s => format!("{s} s"),
-    }
 }

@@ -52,7 +52,7 @@ pub fn check_work(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
 
 /// Steps 3 and 6 to 8 of the order: small enough, signed by enough people who may sign this kind, of this fleet and
 /// epoch.
-pub(super) fn authentic(root: &TrustedRoot, signed: &Signed) -> Result<Verified<Plan>, Refused> {
+pub(crate) fn authentic(root: &TrustedRoot, signed: &Signed) -> Result<Verified<Plan>, Refused> {
     authentic_signed_by(root, signed, &SignedBy::of(DocumentKind::Plan, signed)?)
 }
 

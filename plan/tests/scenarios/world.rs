@@ -39,7 +39,7 @@ use hostler_plan::{
     id::{BootId, Digest, Epoch, NodeName, Seq, TaskId},
     json,
     ledger::{self, Head},
-    planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
+    planner::{self, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
     sequencer::{
         Condition, Cordon, CordonOwner, NodeEvent, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
@@ -283,7 +283,12 @@ impl World {
             lifetime_seconds: 86_400,
         };
         let inventory = Inventory::of(&self.sequencer, self.now);
-        match planner::plan(self.fleet.as_ref().unwrap(), roster, &inventory, &intent, &numbering) {
+        let open = inventory
+            .running
+            .iter()
+            .map(|r| OpenPlan::of(&self.document_of(r.plan.digest), r.plan.digest, vec!["ana".to_owned()]));
+        let earlier = Earlier { open: open.collect(), unproved: Vec::new() };
+        match planner::plan(self.fleet.as_ref().unwrap(), roster, &inventory, &earlier, &intent, &numbering) {
             Ok((plan, preview)) => {
                 self.made = Some(plan);
                 preview.to_string()

@@ -1,19 +1,19 @@
 //! Admins, operators and third parties with kubectl. They act on what the coordinator says: waits, holds and
 //! quarantines.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hostler_plan::{
     document::PlanKind,
     entry::Entry,
     id::{Epoch, NodeName, Seq},
-    planner::{self, Intent, Inventory, Numbering, Quarantined, Selection},
+    planner::{self, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
     sequencer::{Reason, RolloutState, TaskState},
 };
 
 use super::{
     Millis,
-    coordinator::timestamp,
+    coordinator::{KnownPlan, timestamp},
     machine::{Owner, TaskKey},
     run::{Event, NEW, World},
 };
@@ -198,7 +198,10 @@ impl World {
             lifetime_seconds: self.fleet.policy.plan_lifetime_seconds,
         };
         let inventory = Inventory::of(&self.coordinator.sequencer, timestamp(self.now));
-        match planner::plan(&self.fleet, &self.roster, &inventory, intent, &numbering) {
+        let known = |plan: &&Arc<KnownPlan>| inventory.running.iter().any(|r| r.plan.digest == plan.digest);
+        let open = self.plans.iter().filter(known).map(|k| OpenPlan::of(&k.plan, k.digest, Vec::new()));
+        let earlier = Earlier { open: open.collect(), unproved: Vec::new() };
+        match planner::plan(&self.fleet, &self.roster, &inventory, &earlier, intent, &numbering) {
             Ok((plan, _)) => self.submit(plan),
             Err(_) => Ok(()),
         }

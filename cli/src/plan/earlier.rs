@@ -1,0 +1,88 @@
+//! The plans before the next one, from their signed bytes: what may stand in `beside`, and what ends.
+
+use std::collections::BTreeSet;
+
+use hostler_plan::{
+    document::{Plan, PlanRef, Signed},
+    id::{Digest, Seq},
+    planner::{Earlier, OpenPlan, Unproved},
+    refusal::{Refusal, Refused},
+};
+use hostler_proto::v1;
+use tonic::Code;
+
+use crate::{Admin, error::Error};
+
+/// What may stand beside a plan whose predecessors are these: themselves and what they keep valid. Whatever is not
+/// shown as signed bytes stands among the unproved.
+pub async fn earlier(admin: &mut Admin, before: &[Digest]) -> Result<Earlier, Error> {
+    let mut earlier = Earlier::default();
+    let mut kept: Vec<PlanRef> = Vec::new();
+    for digest in before {
+        match show(admin, digest).await {
+            Ok((open, plan)) => {
+                kept.extend(plan.keeps_valid);
+                earlier.open.push(open);
+            }
+            Err(e) => earlier.unproved.push(unproved(*digest, None, e)?),
+        }
+    }
+    let mut seen: BTreeSet<Digest> = before.iter().copied().collect();
+    for plan in kept.into_iter().filter(|plan| seen.insert(plan.digest)) {
+        match show(admin, &plan.digest).await {
+            Ok((open, _)) if open.plan == plan => earlier.open.push(open),
+            Ok((open, _)) => {
+                let why = format!("its signed bytes say that it is plan {}", open.plan.seq);
+                earlier.unproved.push(Unproved { digest: plan.digest, seq: Some(plan.seq), why });
+            }
+            Err(e) => earlier.unproved.push(unproved(plan.digest, Some(plan.seq), e)?),
+        }
+    }
+    Ok(earlier)
+}
+
+/// A plan that the coordinator does not have, or instead of which it shows something else. What is wrong with the
+/// connection says nothing about a plan.
+fn unproved(digest: Digest, seq: Option<Seq>, error: Error) -> Result<Unproved, Error> {
+    match error {
+        Error::Refused(_) | Error::Coordinator { code: Code::NotFound, .. } => {
+            Ok(Unproved { digest, seq, why: format!("its signed bytes were not shown: {error}") })
+        }
+        other => Err(other),
+    }
+}
+
+/// Every plan in `beside` of a plan that somebody else made, from its signed bytes. One that cannot be shown, or that
+/// the plan before it ended, is nothing to sign.
+pub async fn beside(admin: &mut Admin, plan: &Plan) -> Result<Earlier, Error> {
+    let before: Vec<Digest> = plan.prev.iter().chain(&plan.also).copied().collect();
+    let earlier = earlier(admin, &before).await?;
+    for kept in &plan.keeps_valid {
+        if earlier.open.iter().any(|open| open.plan == *kept) {
+            continue;
+        }
+        let unproved = earlier.unproved.iter().find(|other| other.digest == kept.digest);
+        let why = unproved.map(|other| other.why.as_str());
+        return Err(Refused::new(
+            Refusal::NotAllowed,
+            format!(
+                "plan {} keeps plan {} ({}) valid, expected it to be shown as signed bytes and to be open until now, \
+                 found {}; make the plan again",
+                plan.seq,
+                kept.seq,
+                kept.digest,
+                why.unwrap_or("that the plan before this one ended it")
+            ),
+        )
+        .into());
+    }
+    Ok(earlier)
+}
+
+/// Fetches a plan by its digest, and verifies it.
+async fn show(admin: &mut Admin, digest: &Digest) -> Result<(OpenPlan, Plan), Error> {
+    let request = admin.with_session(v1::GetRolloutRequest { rollout: digest.to_string() });
+    let detail = admin.client().get_rollout(request).await?.into_inner();
+    let signed: Signed = detail.plan.unwrap_or_default().into();
+    Ok(OpenPlan::verify(admin.trust_store().trusted(), digest, &signed)?)
+}
