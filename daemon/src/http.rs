@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpListener,
     sync::Semaphore,
 };
 
@@ -69,8 +69,10 @@ impl Answer {
     }
 }
 
-async fn answer<F, T>(mut stream: TcpStream, text: &F) -> std::io::Result<()>
+/// Answers the one request of a connection.
+pub async fn answer<S, F, T>(mut stream: S, text: &F) -> std::io::Result<()>
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     F: Fn() -> T,
     T: Future<Output = Option<String>>,
 {
@@ -105,7 +107,7 @@ where
     respond(&mut stream, &answer).await
 }
 
-async fn respond(stream: &mut TcpStream, answer: &Answer) -> std::io::Result<()> {
+async fn respond<S: AsyncWrite + Unpin>(stream: &mut S, answer: &Answer) -> std::io::Result<()> {
     let Answer { status, head, body, whole } = answer;
     let head = format!("HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).await?;
@@ -117,6 +119,8 @@ async fn respond(stream: &mut TcpStream, answer: &Answer) -> std::io::Result<()>
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
     use std::net::SocketAddr;
 
