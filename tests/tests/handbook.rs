@@ -99,6 +99,37 @@ fn every_crate_and_module_of_a_page_exists() {
     assert!(missing.is_empty(), "these are not there:\n{}", missing.join("\n"));
 }
 
+/// Pages whose tables say which test holds what.
+const PAGES_OF_TESTS: [&str; 1] = ["docs/tuf-conformance.md"];
+
+#[test]
+fn every_test_of_a_page_exists() {
+    let sources = sources(workspace());
+    let mut missing = Vec::new();
+    for page in PAGES_OF_TESTS {
+        let text = std::fs::read_to_string(workspace().join(page)).expect("a page");
+        let last_cells = text.lines().filter_map(|line| line.strip_suffix('|')?.rsplit_once('|')).map(|(_, cell)| cell);
+        let tests: Vec<&str> = last_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        assert!(tests.len() > 10, "{page} names only {} tests", tests.len());
+        missing.extend(tests.into_iter().filter(|test| !sources.contains(&format!("fn {test}("))).map(str::to_owned));
+    }
+    assert!(missing.is_empty(), "these tests are not there: {missing:?}");
+}
+
+/// Every source in one text.
+fn sources(folder: &Path) -> String {
+    let mut all = String::new();
+    for name in names(folder) {
+        let path = folder.join(&name);
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            all.push_str(&sources(&path));
+        } else if name.ends_with(".rs") {
+            all.push_str(&std::fs::read_to_string(&path).expect("text"));
+        }
+    }
+    all
+}
+
 #[test]
 fn every_command_of_a_page_is_taken() {
     let command = hostler_cli::args::Cli::command();

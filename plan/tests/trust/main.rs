@@ -11,6 +11,7 @@ mod hardware_keys;
 mod holdings;
 mod members;
 mod plans;
+mod rotation;
 mod signatures;
 mod state;
 mod stock_ssh;
