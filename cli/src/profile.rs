@@ -62,7 +62,8 @@ pub enum ProfileError {
     #[error("no coordinator is known; name it with --coordinator ADDRESS, HOSTLER_COORDINATOR or in {config}")]
     NoCoordinator { config: PathBuf },
     #[error(
-        "coordinator address expected host:port or unix:///path, found {found:?}; name the port of the admins' listener, or its socket"
+        "coordinator address expected host:port or unix:///path, found {found:?}; name the port of the admins' \
+            listener, or its socket"
     )]
     Address { found: String },
     #[error("no fleet file is known; name it with --fleet FILE, HOSTLER_FLEET or in {config}")]

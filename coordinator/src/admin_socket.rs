@@ -13,8 +13,6 @@ use std::{
 
 use tokio::net::UnixListener;
 
-use crate::run::RunError;
-
 /// For its owner and its group: the service's group is `hostler`, and whoever is in it may try to log in.
 const MODE: u32 = 0o660;
 
@@ -37,13 +35,12 @@ impl Drop for SocketFile {
 
 impl AdminSocket {
     /// Listens there. The file of a coordinator that did not end well is taken away, that of one that runs is not.
-    pub(crate) fn bind(path: &Path) -> Result<Self, RunError> {
-        let failed = |source| RunError::Socket { path: path.to_owned(), source };
-        remove_stale(path).map_err(failed)?;
+    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+        remove_stale(path)?;
         // Until it has its mode nobody but its owner can connect: that takes leave to write, which no usual mask gives.
-        let listener = UnixListener::bind(path).map_err(failed)?;
+        let listener = UnixListener::bind(path)?;
         let file = SocketFile(path.to_owned());
-        std::fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
+        std::fs::set_permissions(path, Permissions::from_mode(MODE))?;
         Ok(Self { listener, file })
     }
 }

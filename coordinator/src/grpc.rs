@@ -21,6 +21,7 @@ use tonic::{Request, Status};
 
 pub(crate) use admin::{AdminService, Setup};
 pub(crate) use agents::AgentService;
+pub(crate) use authorisation::AdminAuth;
 pub(crate) use enrolment::EnrolmentService;
 
 use crate::{

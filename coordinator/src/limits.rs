@@ -8,7 +8,7 @@ use hostler_proto::tls::DoorLimits;
 pub(crate) const QUEUE: usize = 1024;
 
 /// A connection that has not said who it is for this long is closed, whatever keepalives it answers: a login, a judged
-/// enrolment, or a node's certificate with its hello take a second, and a person who looks for a hardware key some more.
+/// enrolment, or a node's certificate with its hello take a second, and a person who looks for a hardware key more.
 pub(crate) const STRANGER_FOR: Duration = Duration::from_secs(15);
 
 /// What each listener takes.
@@ -19,13 +19,15 @@ pub struct Limits {
     pub admins: DoorLimits,
     /// The admins' socket on the coordinator's own machine.
     pub machine: DoorLimits,
+    /// How long a session lasts.
+    pub session: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        // A socket that was only opened costs its descriptor: many, so that a flood has to be large to make honest ones
-        // wait. Eight handshakes of one address keep a processor busy; a fleet behind one address takes its turns.
-        let door = DoorLimits { stranger_for: STRANGER_FOR, handshakes: 512, handshakes_per_address: 8, ..NOBODY };
+        // A socket without a finished handshake costs its descriptor and some KiB: many, so that a flood must be fast
+        // to close honest ones, which need it for milliseconds.
+        let door = DoorLimits { stranger_for: STRANGER_FOR, handshakes: 512, strangers: 0, known: 0, reserved: 0 };
         Self {
             // Each lasts a second; whoever was admitted is known for as long as the answer takes.
             enrolment: DoorLimits { strangers: 128, known: 128, ..door },
@@ -35,18 +37,11 @@ impl Default for Limits {
             // A person has a handful of terminals.
             admins: DoorLimits { strangers: 64, known: 64, reserved: 32, ..door },
             machine: DoorLimits { strangers: 16, handshakes: 16, known: 16, reserved: 8, ..door },
+            // A long command, not a working day.
+            session: Duration::from_secs(15 * 60),
         }
     }
 }
-
-const NOBODY: DoorLimits = DoorLimits {
-    stranger_for: STRANGER_FOR,
-    strangers: 0,
-    handshakes: 0,
-    handshakes_per_address: 0,
-    known: 0,
-    reserved: 0,
-};
 
 /// Calls at the same time on one connection: one stream, one download, and room.
 pub(crate) const CALLS_PER_CONNECTION: u32 = 16;
@@ -100,8 +95,6 @@ pub(crate) const RESERVED_SESSIONS: usize = 64;
 pub(crate) const SESSIONS_PER_KEY: usize = 4;
 /// Sessions on one connection; the same.
 pub(crate) const SESSIONS_PER_CONNECTION: usize = 4;
-/// How long a session lasts: a long command, not a working day.
-pub(crate) const SESSION_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// The largest artifact: a K3s air-gap bundle has about 0.6 GiB.
 pub(crate) const ARTIFACT_BYTES: u64 = 4 << 30;

@@ -12,7 +12,7 @@ use hostler_daemon::{
     durable::{self, PRIVATE},
     http, process,
 };
-use hostler_plan::text::hex;
+use hostler_plan::{id::Digest, text::hex};
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
     join::SetupCode,
@@ -30,7 +30,7 @@ use crate::{
     control::{Control, ControlConfig, State},
     control_loop::{ControlLoop, Running},
     grpc::{
-        AdminService, AgentService, EnrolmentService, Setup, Shared,
+        AdminAuth, AdminService, AgentService, EnrolmentService, Setup, Shared,
         ca::{Authority, CaError},
         session::{SessionError, random},
     },
@@ -126,7 +126,9 @@ impl Listeners {
         let (enrolment, enrolment_address) = bind(settings.enrolment_listen, "enrolments", "enrolment_listen").await?;
         let (agents, agents_address) = bind(settings.agent_listen, "agents", "agent_listen").await?;
         let (admin, admin_address) = bind(settings.admin_listen, "admins", "admin_listen").await?;
-        let machine = settings.admin_socket.as_deref().map(AdminSocket::bind).transpose()?;
+        let bind_socket =
+            |path: &PathBuf| AdminSocket::bind(path).map_err(|source| RunError::Socket { path: path.clone(), source });
+        let machine = settings.admin_socket.as_ref().map(bind_socket).transpose()?;
         let (metrics, metrics_address) = match settings.metrics_listen {
             Some(address) => bind(address, "metrics", "metrics_listen").await.map(|(l, a)| (Some(l), Some(a)))?,
             None => (None, None),
@@ -261,7 +263,9 @@ impl Coordinator {
         let machine = machine.map(|m| listen(Listener::Unix(m), identity.clone(), None, limits.machine)).transpose()?;
         let admin = listen(Listener::Tcp(admin), identity, None, limits.admins)?;
         let setup = Setup::new(self.setup.clone(), self.data.join(SETUP_FILE));
-        let admin_service = Arc::new(AdminService::new(self.shared.clone(), &shown, setup, self.data.join(FLEET_FILE)));
+        let auth = AdminAuth::new(Digest::of(&shown), limits.session);
+        let admin_service = AdminService::new(self.shared.clone(), auth, setup, self.data.join(FLEET_FILE));
+        let admin_service = Arc::new(admin_service);
         let enrolment_service = limited!(EnrolmentServer::new(EnrolmentService::new(self.shared.clone())));
         let agent_service = limited!(AgentServer::new(AgentService::new(self.shared.clone())));
         let admin_service = || limited!(AdminServer::from_arc(admin_service.clone()));

@@ -105,7 +105,7 @@ fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
         return Err(written.wrong("advertised_host", "a host name or an address without a port", host));
     }
     if let Some(path) = keys.admin_socket.as_ref().filter(|path| !path.is_absolute()) {
-        return Err(written.wrong("admin_socket", "an absolute path", &path.display().to_string()));
+        return Err(written.wrong("admin_socket", "an absolute path", path.display().to_string()));
     }
     let report_interval = written.seconds(
         "report_interval_seconds",

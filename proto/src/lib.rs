@@ -18,6 +18,9 @@ pub mod v1 {
     tonic::include_proto!("hostler.v1");
 }
 
+/// Every service and message of `hostler/v1/*.proto`, as a `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// The most bytes of one message on any stream or call: a roster of 1,000 nodes with its signatures, and room.
 pub const MAX_MESSAGE_BYTES: usize = 2 << 20;
 

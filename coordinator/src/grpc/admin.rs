@@ -81,10 +81,9 @@ impl Setup {
 }
 
 impl AdminService {
-    /// `certificate` is the DER that the admins' listener shows.
-    pub(crate) fn new(shared: SharedRef, certificate: &[u8], setup: Setup, fleet_file: PathBuf) -> Self {
-        let auth = Arc::new(AdminAuth::new(Digest::of(certificate)));
-        Self { shared, auth, setup, fleet_file }
+    /// Its callers are judged by `auth`.
+    pub(crate) fn new(shared: SharedRef, auth: AdminAuth, setup: Setup, fleet_file: PathBuf) -> Self {
+        Self { shared, auth: Arc::new(auth), setup, fleet_file }
     }
 
     fn caller<T>(&self, request: &Request<T>, least: SignerRole) -> Result<Caller, Status> {

@@ -1,6 +1,9 @@
 //! Who calls, and what that one may do. Asked on every call, never only when a connection opens.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use hostler_plan::{
     document::{DocumentKind, SignerRole},
@@ -26,7 +29,7 @@ use crate::{clock::now, control::Membership};
 
 /// The challenges and sessions of the admins' listener.
 #[derive(Debug)]
-pub(super) struct AdminAuth {
+pub(crate) struct AdminAuth {
     /// SHA-256 of the certificate that the listener shows: what an answer is bound to.
     certificate: Digest,
     challenges: Mutex<Challenges<()>>,
@@ -52,8 +55,9 @@ struct CallSession {
 
 impl AdminAuth {
     /// Nobody is logged in yet.
-    pub(super) fn new(certificate: Digest) -> Self {
-        Self { certificate, challenges: Mutex::new(Challenges::new()), sessions: Mutex::default() }
+    pub(crate) fn new(certificate: Digest, session: Duration) -> Self {
+        let (challenges, sessions) = (Mutex::new(Challenges::new()), Mutex::new(Sessions::new(session)));
+        Self { certificate, challenges, sessions }
     }
 
     /// Random bytes for this connection to sign.

@@ -18,8 +18,8 @@ pub(super) fn instant(time: Timestamp) -> Instant {
     Instant::now() + time.since(now())
 }
 
-/// Asks `judge` before every message, when the members of the fleet change, and at the time until which it said that all
-/// is well. Its first no is the end.
+/// Asks `judge` before every message, when the members of the fleet change, and at the time until which it said that
+/// all is well. Its first no is the end.
 pub(super) fn judged<T: Send + 'static>(
     shared: &Shared,
     messages: impl Stream<Item = Result<T, Status>> + Send + 'static,

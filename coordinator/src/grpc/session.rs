@@ -1,6 +1,6 @@
 //! Challenges and sessions: who is at the other end of a connection, proved once and remembered for a while.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use hostler_plan::{id::Fingerprint, text::hex, timestamp::Timestamp};
 use hostler_proto::tls::{Connection, Full, Proof, Rank};
@@ -8,8 +8,8 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::judged::instant;
 use crate::limits::{
-    CHALLENGE_LIFETIME, CHALLENGES, CHALLENGES_PER_CONNECTION, RESERVED_SESSIONS, SESSION_LIFETIME, SESSIONS,
-    SESSIONS_PER_CONNECTION, SESSIONS_PER_KEY,
+    CHALLENGE_LIFETIME, CHALLENGES, CHALLENGES_PER_CONNECTION, RESERVED_SESSIONS, SESSIONS, SESSIONS_PER_CONNECTION,
+    SESSIONS_PER_KEY,
 };
 
 /// Random bytes that somebody must sign: known only to the connection that asked, once, for a while.
@@ -74,8 +74,9 @@ impl<S: Eq + Hash> Challenges<S> {
 }
 
 /// Sessions of admins, each good on one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sessions {
+    lifetime: Duration,
     open: HashMap<String, Session>,
     opened: u64,
 }
@@ -94,6 +95,11 @@ pub(crate) struct Session {
 }
 
 impl Sessions {
+    /// None open; each will last that long.
+    pub(crate) fn new(lifetime: Duration) -> Self {
+        Self { lifetime, open: HashMap::new(), opened: 0 }
+    }
+
     /// Opens a session and gives the text that names it and the time of its end. The oldest of the same key and of the
     /// same connection make room; those of others never do.
     pub(crate) fn open(
@@ -113,7 +119,7 @@ impl Sessions {
         if self.open.len() >= SESSIONS || self.open.values().filter(|s| s.rank <= rank).count() >= most {
             return Err(SessionError::Full);
         }
-        let (name, ends) = (hex(&random::<32>()?), now.plus(SESSION_LIFETIME));
+        let (name, ends) = (hex(&random::<32>()?), now.plus(self.lifetime));
         let _proof = connection.prove(rank, Some(instant(ends)))?;
         self.opened += 1;
         let session = Session { key, ends, connection: connection.clone(), rank, number: self.opened, _proof };
@@ -164,6 +170,10 @@ mod tests {
         Door::new(Limits::default().admins)
     }
 
+    fn sessions() -> Sessions {
+        Sessions::new(Limits::default().session)
+    }
+
     fn connect(door: &Arc<Door>) -> (Place, Connection) {
         let (place, _) = door.enter(Origin::Machine(1), Instant::now());
         let connection = place.connection();
@@ -204,7 +214,7 @@ mod tests {
     async fn a_session_belongs_to_its_connection_for_a_while() {
         let door = door();
         let ((_one, one), (_two, two)) = (connect(&door), connect(&door));
-        let mut sessions = Sessions::default();
+        let mut sessions = sessions();
         let (name, _) = sessions.open(&one, key("a"), Rank::Known, at(0)).unwrap();
         assert!(sessions.get(&name, &one, at(899)).is_some());
         assert!(sessions.get(&name, &two, at(1)).is_none());
@@ -214,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_shuts_out_nobody_but_its_own_oldest() {
-        let (door, mut sessions, mut places) = (door(), Sessions::default(), Vec::new());
+        let (door, mut sessions, mut places) = (door(), sessions(), Vec::new());
         let mut names = Vec::new();
         for _ in 0..254 {
             let (place, connection) = connect(&door);
@@ -233,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn viewers_of_many_keys_leave_places_for_admins() {
-        let (door, mut sessions, mut places) = (door(), Sessions::default(), Vec::new());
+        let (door, mut sessions, mut places) = (door(), sessions(), Vec::new());
         let letters: Vec<String> = (b'a'..=b'z').chain(b'A'..=b'Z').map(|c| char::from(c).to_string()).collect();
         let mut refused = false;
         for letter in letters.iter().cycle().take(500) {

@@ -144,7 +144,7 @@ impl Fleet {
     }
 
     /// The root before it is signed.
-    fn unsigned_root(&self) -> Root {
+    pub(crate) fn unsigned_root(&self) -> Root {
         let signers = vec![
             signer("ada", public(&self.admin), SignerRole::Admin),
             signer("otto", public(&self.operator), SignerRole::Operator),

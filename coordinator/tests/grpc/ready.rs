@@ -75,7 +75,10 @@ pub(crate) struct Ready {
 }
 
 pub(crate) async fn ready(names: &[&str]) -> Ready {
-    let mut fleet = Fleet::start().await;
+    ready_in(Fleet::start().await, names).await
+}
+
+pub(crate) async fn ready_in(mut fleet: Fleet, names: &[&str]) -> Ready {
     let token = fleet.token(9, ClusterRole::Worker).await;
     let mut nodes = Vec::new();
     for name in names {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Notify, oneshot},
     time::Instant,
 };
 
@@ -26,10 +26,9 @@ pub struct DoorLimits {
     pub stranger_for: Duration,
     /// Strangers at the same time. For one more the oldest one of the address with most of them is closed.
     pub strangers: usize,
-    /// Sockets that have not finished their TLS handshake; beyond it as with strangers.
+    /// Sockets that sent nothing yet, and as many that sent something and have not finished their TLS handshake; beyond
+    /// it as with strangers.
     pub handshakes: usize,
-    /// Handshakes of one address that are worked on at the same time; its others wait.
-    pub handshakes_per_address: usize,
     /// Connections that proved who they are. They are never closed for others.
     pub known: usize,
     /// So many of them for [`Rank::Trusted`] alone.
@@ -106,10 +105,11 @@ pub struct Door {
 
 #[derive(Debug, Default)]
 struct Book {
-    handshakes: BTreeMap<u64, Entry>,
-    connections: BTreeMap<u64, Entry>,
-    /// Of those addresses that have handshakes.
-    working: HashMap<Origin, Weak<Semaphore>>,
+    /// Sockets that sent nothing yet.
+    silent: Entries,
+    /// Those that sent something.
+    handshakes: Entries,
+    connections: Entries,
 }
 
 /// Closed by being dropped: the other end of `_end` notices.
@@ -142,17 +142,23 @@ fn next_number() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Who makes room for one more from `origin`: the oldest one of whoever holds most places. None while there is room.
-fn makes_room(waiting: &[(u64, Origin)], most: usize) -> Option<u64> {
-    if waiting.len() < most {
-        return None;
+/// Entries by number.
+#[derive(Debug, Default)]
+struct Entries(BTreeMap<u64, Entry>);
+
+impl Entries {
+    /// Adds a stranger. When all places of strangers are taken, the oldest one of whoever holds most makes room.
+    fn insert_within(&mut self, most: usize, number: u64, entry: Entry) {
+        let strangers = || self.0.iter().filter(|(_, e)| e.proofs.is_empty());
+        if strangers().count() >= most {
+            let mut held: HashMap<Origin, usize> = HashMap::new();
+            strangers().for_each(|(_, e)| *held.entry(e.origin).or_default() += 1);
+            let most_held = held.values().copied().max();
+            let goes = strangers().find(|(_, e)| held.get(&e.origin).copied() == most_held).map(|(number, _)| *number);
+            goes.and_then(|number| self.0.remove(&number));
+        }
+        self.0.insert(number, entry);
     }
-    let mut held: HashMap<Origin, usize> = HashMap::new();
-    for (_, origin) in waiting {
-        *held.entry(*origin).or_default() += 1;
-    }
-    let most_held = held.values().copied().max()?;
-    waiting.iter().find(|(_, origin)| held.get(origin) == Some(&most_held)).map(|(number, _)| *number)
 }
 
 impl Door {
@@ -165,37 +171,22 @@ impl Door {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A socket that was opened. Dropped when the handshake ended, well or not.
+    /// A socket that was opened and is silent. Dropped when the handshake ended, well or not.
     pub(super) fn open(self: &Arc<Self>, origin: Origin, now: Instant) -> (Handshake, oneshot::Receiver<()>) {
         let (_end, ended) = oneshot::channel();
         let number = next_number();
-        let mut book = self.book();
-        let waiting: Vec<_> = book.handshakes.iter().map(|(number, e)| (*number, e.origin)).collect();
-        if let Some(number) = makes_room(&waiting, self.limits.handshakes) {
-            book.handshakes.remove(&number);
-        }
-        book.working.retain(|_, working| working.strong_count() > 0);
-        let working = book.working.get(&origin).and_then(Weak::upgrade);
-        let working = working.unwrap_or_else(|| Arc::new(Semaphore::new(self.limits.handshakes_per_address)));
-        book.working.insert(origin, Arc::downgrade(&working));
-        book.handshakes.insert(number, Entry { origin, stranger_since: now, proofs: BTreeMap::new(), _end });
-        drop(book);
+        let entry = Entry { origin, stranger_since: now, proofs: BTreeMap::new(), _end };
+        self.book().silent.insert_within(self.limits.handshakes, number, entry);
         self.changed.notify_one();
-        (Handshake { number, door: self.clone(), working }, ended)
+        (Handshake { number, door: self.clone() }, ended)
     }
 
     /// A connection after its handshake, which began at `since`. The receiver ends when it is to be closed.
     pub fn enter(self: &Arc<Self>, origin: Origin, since: Instant) -> (Place, oneshot::Receiver<()>) {
         let (_end, ended) = oneshot::channel();
         let number = next_number();
-        let mut book = self.book();
-        let strangers = book.connections.iter().filter(|(_, e)| e.proofs.is_empty());
-        let strangers: Vec<_> = strangers.map(|(number, e)| (*number, e.origin)).collect();
-        if let Some(number) = makes_room(&strangers, self.limits.strangers) {
-            book.connections.remove(&number);
-        }
-        book.connections.insert(number, Entry { origin, stranger_since: since, proofs: BTreeMap::new(), _end });
-        drop(book);
+        let entry = Entry { origin, stranger_since: since, proofs: BTreeMap::new(), _end };
+        self.book().connections.insert_within(self.limits.strangers, number, entry);
         self.changed.notify_one();
         (Place(Connection { number, door: Arc::downgrade(self) }), ended)
     }
@@ -214,14 +205,15 @@ impl Door {
 
     fn deadline(&self) -> Option<Instant> {
         let (book, limit) = (self.book(), self.limits.stranger_for);
-        let all = book.handshakes.values().chain(book.connections.values());
+        let all =
+            [&book.silent, &book.handshakes, &book.connections].into_iter().flat_map(|entries| entries.0.values());
         all.filter_map(|entry| entry.deadline(limit)).min()
     }
 
     /// Closes whoever has been a stranger for too long.
     pub(super) fn close_overdue(&self, now: Instant) {
         let mut book = self.book();
-        for entry in book.connections.values_mut() {
+        for entry in book.connections.0.values_mut() {
             let last = entry.proofs.values().filter_map(|(_, until)| *until).max();
             let before = entry.proofs.len();
             entry.proofs.retain(|_, (_, until)| until.is_none_or(|until| until > now));
@@ -231,18 +223,20 @@ impl Door {
         }
         let limit = self.limits.stranger_for;
         let stays = |entry: &Entry| !entry.proofs.is_empty() || entry.stranger_since + limit > now;
-        book.handshakes.retain(|_, entry| stays(entry));
-        book.connections.retain(|_, entry| stays(entry));
+        let Book { silent, handshakes, connections } = &mut *book;
+        for entries in [silent, handshakes, connections] {
+            entries.0.retain(|_, entry| stays(entry));
+        }
     }
 
     fn prove(&self, number: u64, rank: Rank, until: Option<Instant>) -> Result<u64, Full> {
         let mut book = self.book();
-        let others = book.connections.iter().filter(|(n, _)| **n != number).filter_map(|(_, e)| e.rank());
+        let others = book.connections.0.iter().filter(|(n, _)| **n != number).filter_map(|(_, e)| e.rank());
         let others: Vec<Rank> = others.collect();
         let same = others.iter().filter(|r| **r == Rank::Known).count();
         let shared = self.limits.known.saturating_sub(self.limits.reserved);
         // Closed meanwhile: whoever asks has nobody to answer any more.
-        let entry = book.connections.get_mut(&number).ok_or(Full)?;
+        let entry = book.connections.0.get_mut(&number).ok_or(Full)?;
         let is_new = entry.rank().is_none_or(|had| had < rank);
         if is_new && (others.len() >= self.limits.known || (rank == Rank::Known && same >= shared)) {
             return Err(Full);
@@ -256,7 +250,7 @@ impl Door {
 
     fn take_back(&self, number: u64, proof: u64) {
         let mut book = self.book();
-        if let Some(entry) = book.connections.get_mut(&number)
+        if let Some(entry) = book.connections.0.get_mut(&number)
             && entry.proofs.remove(&proof).is_some()
             && entry.proofs.is_empty()
         {
@@ -272,19 +266,23 @@ impl Door {
 pub(super) struct Handshake {
     number: u64,
     door: Arc<Door>,
-    working: Arc<Semaphore>,
 }
 
 impl Handshake {
-    /// Leave to work on it; asked for once it has sent something.
-    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        self.working.clone().acquire_owned().await.ok()
+    /// It sent something: those that are only opened take no place of it any more.
+    pub(super) fn speaks(&self) {
+        let mut book = self.door.book();
+        if let Some(entry) = book.silent.0.remove(&self.number) {
+            book.handshakes.insert_within(self.door.limits.handshakes, self.number, entry);
+        }
     }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.door.book().handshakes.remove(&self.number);
+        let mut book = self.door.book();
+        book.silent.0.remove(&self.number);
+        book.handshakes.0.remove(&self.number);
     }
 }
 
@@ -302,7 +300,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(door) = self.0.door.upgrade() {
-            door.book().connections.remove(&self.0.number);
+            door.book().connections.0.remove(&self.0.number);
         }
     }
 }
@@ -322,7 +320,7 @@ impl Connection {
 
     /// False from the moment that it is closed, by either end.
     pub fn is_open(&self) -> bool {
-        self.door.upgrade().is_some_and(|door| door.book().connections.contains_key(&self.number))
+        self.door.upgrade().is_some_and(|door| door.book().connections.0.contains_key(&self.number))
     }
 
     /// The other end proved who it is, and is no stranger for as long as the proof is kept and `until` has not come.
@@ -357,14 +355,8 @@ impl Drop for Proof {
 mod tests {
     use super::*;
 
-    const LIMITS: DoorLimits = DoorLimits {
-        stranger_for: Duration::from_secs(15),
-        strangers: 4,
-        handshakes: 4,
-        handshakes_per_address: 1,
-        known: 4,
-        reserved: 2,
-    };
+    const LIMITS: DoorLimits =
+        DoorLimits { stranger_for: Duration::from_secs(15), strangers: 4, handshakes: 4, known: 4, reserved: 2 };
 
     fn origin(host: u8) -> Origin {
         IpAddr::from([192, 168, 1, host]).into()
@@ -441,17 +433,18 @@ mod tests {
         drop(acting);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn handshakes_of_one_address_wait_for_each_other_and_for_nobody_else() {
+    #[test]
+    fn sockets_that_are_only_opened_take_no_place_of_those_that_speak() {
         let door = Door::new(LIMITS);
-        let (first, _) = door.open(origin(1), Instant::now());
-        let (second, _) = door.open(origin(1), Instant::now());
-        let (other, _) = door.open(origin(2), Instant::now());
-        let working = first.permit().await;
-        let waits = tokio::time::timeout(Duration::from_secs(1), second.permit()).await;
-        assert!(waits.is_err());
-        assert!(other.permit().await.is_some());
-        drop(working);
-        assert!(second.permit().await.is_some());
+        let (honest, mut honest_ends) = door.open(origin(1), Instant::now());
+        honest.speaks();
+        let _flood: Vec<_> = (0..50).map(|_| door.open(origin(1), Instant::now())).collect();
+        assert!(!is_closed(&mut honest_ends));
+        let (other, mut other_ends) = door.open(origin(2), Instant::now());
+        other.speaks();
+        let stalled = (0..50).map(|_| door.open(origin(1), Instant::now()));
+        let _stalled: Vec<_> = stalled.inspect(|(socket, _)| socket.speaks()).collect();
+        assert!(is_closed(&mut honest_ends), "the oldest of a flood from its own address");
+        assert!(!is_closed(&mut other_ends));
     }
 }

@@ -81,7 +81,7 @@ impl Listener {
 }
 
 impl Socket {
-    /// Waits until the other end sent something: a socket that is only opened is not worked on.
+    /// Waits until the other end sent something.
     async fn speaks(self) -> io::Result<Box<dyn Bytes>> {
         match self {
             Self::Tcp(tcp) => {
@@ -168,7 +168,7 @@ async fn accept_all(
 
 async fn handshake(acceptor: TlsAcceptor, socket: Socket, opened: Handshake) -> io::Result<TlsStream<Box<dyn Bytes>>> {
     let bytes = socket.speaks().await?;
-    let _permit = opened.permit().await;
+    opened.speaks();
     tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(bytes)).await?
 }
 

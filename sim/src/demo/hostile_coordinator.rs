@@ -80,14 +80,8 @@ struct KnownState {
 }
 
 /// For the nodes of a demo; this coordinator asks none of them who it is, and none is closed for that.
-const DOOR: DoorLimits = DoorLimits {
-    stranger_for: Duration::from_secs(24 * 3600),
-    strangers: 256,
-    handshakes: 256,
-    handshakes_per_address: 256,
-    known: 0,
-    reserved: 0,
-};
+const DOOR: DoorLimits =
+    DoorLimits { stranger_for: Duration::from_secs(24 * 3600), strangers: 256, handshakes: 256, known: 0, reserved: 0 };
 
 /// Serves the agents' listener of a stopped coordinator, with its own CA, until the standard input ends.
 pub(super) async fn run(data_dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
