@@ -1,13 +1,15 @@
-//! What the executor holds of its node: keys, state, slots and receipts.
+//! What the executor holds of its node: keys, state, slots, receipts, and its end of the queue.
 
 use std::sync::Arc;
 
 use hostler_plan::{
     document::{DocumentKind, Receipt},
-    trust::{Identity, NodeState},
+    id::{Digest, TaskId},
+    trust::{Clock, Granted, Identity, NodeState, Start},
 };
 
 use crate::{
+    control::Control,
     disk::{Disk, DiskError},
     error::ExecutorError,
     keys::Keys,
@@ -15,7 +17,7 @@ use crate::{
     state_file::StateFile,
 };
 
-/// Everything that the executor owns but its queue.
+/// Everything that the executor owns but its list of grants.
 #[derive(Debug)]
 pub(crate) struct NodeContext {
     pub disk: Arc<Disk>,
@@ -24,16 +26,41 @@ pub(crate) struct NodeContext {
     pub state: NodeState,
     pub state_file: StateFile,
     pub receipts: Receipts,
+    pub control: Control,
 }
 
 impl NodeContext {
+    /// What the machine's clock shows.
+    pub(crate) fn clock(&self) -> Clock {
+        let host = &self.control.host;
+        Clock { now: host.now(), synchronised: host.clock_is_synchronised() }
+    }
+
+    /// Whether a step of a granted task may begin now that has not begun yet: the plan's rule, and the lease beside it.
+    /// Nothing else in the executor decides that.
+    pub(crate) fn may_start(&mut self, granted: &mut Granted, lease: bool) -> Start {
+        let clock = self.clock();
+        match self.state.may_start(clock, &self.me, granted) {
+            Start::Now(_) if !lease => Start::Wait(
+                "waits: the coordinator has not renewed the lease, and nothing new starts without it".into(),
+            ),
+            start @ (Start::Now(_) | Start::Wait(_) | Start::Never(_)) => start,
+        }
+    }
+
+    /// Whether a task ran and has its receipt: it runs once in a plan.
+    pub(crate) fn has_run(&self, plan: &Digest, task: &TaskId) -> bool {
+        self.state.receipt_of(plan, task).is_some() || self.receipts.of_task(plan, task).is_some()
+    }
+
     /// Makes a state durable and only then this node's own.
     pub(crate) fn store(&mut self, state: NodeState) -> Result<(), DiskError> {
         if state != self.state {
             self.receipts.file(&self.disk)?;
             self.state_file.store(&self.disk, &state, None)?;
-            self.state = state;
         }
+        // Equal, and something may have been verified again just now.
+        self.state = state;
         Ok(())
     }
 
@@ -47,7 +74,8 @@ impl NodeContext {
     pub(crate) fn adopt_receipts(&mut self) -> Result<(), ExecutorError> {
         while let Some(kept) = self.receipts.number(self.state.next_receipt().0) {
             let bytes = kept.signed.bytes.clone();
-            self.store(self.state.with_receipt(&bytes)?)?;
+            let next = self.state.with_receipt(self.clock(), &bytes, self.receipts.oldest_unacknowledged())?;
+            self.store(next)?;
         }
         Ok(())
     }
@@ -55,7 +83,7 @@ impl NodeContext {
     /// Signs the receipt and makes it durable together with the state that counts it. A number is never signed twice.
     pub(crate) fn sign_receipt(&mut self, receipt: Receipt) -> Result<(), ExecutorError> {
         let signed = self.keys.sign(DocumentKind::Receipt, hostler_plan::json::write(&receipt))?;
-        let next = self.state.with_receipt(&signed.bytes)?;
+        let next = self.state.with_receipt(self.clock(), &signed.bytes, self.receipts.oldest_unacknowledged())?;
         self.receipts.file(&self.disk)?;
         self.state_file.store(&self.disk, &next, Some(&signed))?;
         self.state = next;

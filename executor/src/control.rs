@@ -35,8 +35,9 @@ pub(crate) struct Control {
     pub status: Arc<ExecutorStatus>,
     receiver: RequestReceiver,
     deferred: VecDeque<Waiting>,
-    running: Option<RunningTask>,
-    lease_ends: Instant,
+    running: Option<(RunningTask, Lease)>,
+    /// What the status shows of a task that waits for its turn.
+    shown: Option<(RunningTask, Progress)>,
     stopped: Option<String>,
     fetched: Option<(Digest, Result<(), String>)>,
     ending: bool,
@@ -56,7 +57,7 @@ impl Control {
             receiver,
             deferred: VecDeque::new(),
             running: None,
-            lease_ends: Instant::now(),
+            shown: None,
             stopped: None,
             fetched: None,
             ending: false,
@@ -79,25 +80,37 @@ impl Control {
         }
     }
 
-    /// A task begins; its lease runs from now. After a restart it has none until it is renewed.
-    pub(crate) fn begin(&mut self, task: RunningTask, granted_now: bool) {
-        let lease =
-            if granted_now { Duration::from_secs(task.lease_seconds.min(MAX_LEASE_SECONDS)) } else { Duration::ZERO };
-        self.lease_ends = Instant::now() + lease;
+    /// A task begins.
+    pub(crate) fn begin(&mut self, task: RunningTask, lease: Lease) {
         self.stopped = None;
         self.fetched = None;
-        self.running = Some(task.clone());
+        self.shown = None;
+        self.running = Some((task.clone(), lease));
         self.status.change(|content| content.running = Some(task));
     }
 
-    /// The task is over.
-    pub(crate) fn end(&mut self) {
-        self.running = None;
+    /// Shows a task that waits for its turn, so that the network side renews its lease.
+    pub(crate) fn show(&mut self, waits: Option<(RunningTask, Progress)>) {
+        if waits == self.shown {
+            return;
+        }
+        if let Some((_, progress)) = &waits {
+            tracing::info!("{}", progress.sentence);
+        }
+        self.shown.clone_from(&waits);
+        let (task, progress) = waits.unzip();
+        self.status.change(|content| (content.running, content.progress) = (task, progress));
+    }
+
+    /// The task is over, or waits again; with its lease, and why it was stopped if it was.
+    pub(crate) fn end(&mut self) -> (Option<Lease>, Option<String>) {
+        let lease = self.running.take().map(|(_, lease)| lease);
         self.status.change(|content| {
             content.running = None;
             content.progress = None;
             content.fetch = None;
         });
+        (lease, self.stopped.take())
     }
 
     /// Blocks for at most that much of the host's time.
@@ -108,21 +121,19 @@ impl Control {
     }
 
     /// Whether something new may start under the task's lease.
-    pub(crate) fn lease_holds(&mut self) -> Result<bool, Interruption> {
-        self.drain_requests()?;
-        Ok(Instant::now() < self.lease_ends)
+    pub(crate) fn lease_holds(&self) -> bool {
+        self.running.as_ref().is_some_and(|(_, lease)| lease.holds())
+    }
+
+    /// Looks at what arrived: a stop, or the end of the process, ends the task.
+    pub(crate) fn listen(&mut self) -> Result<(), Interruption> {
+        self.drain_requests()
     }
 
     /// Whether the process ends, and every program that it started with it.
     pub(crate) fn is_ending(&mut self) -> bool {
         let _ = self.drain_requests();
         self.ending
-    }
-
-    /// Blocks for a moment of real time: leases are the coordinator's, and it has no part in simulated time.
-    pub(crate) fn await_lease(&mut self) -> Result<(), Interruption> {
-        self.receiver.waker.wait(Duration::from_millis(500));
-        self.drain_requests()
     }
 
     /// The answer to a fetch of these bytes, once.
@@ -168,7 +179,7 @@ impl Control {
     }
 
     fn receive(&mut self, waiting: Waiting) {
-        let running = self.running.as_ref();
+        let running = self.running.as_ref().map(|(task, _)| task);
         match waiting.request() {
             Request::Stop { plan, reason } if running.is_some_and(|r| r.plan == *plan) => {
                 self.stopped = Some(reason.clone());
@@ -202,15 +213,48 @@ impl Control {
         }
     }
 
-    fn renew(&mut self, grant: u64, lease_seconds: u64) {
-        if self.running.as_ref().is_some_and(|r| r.grant == grant) {
-            self.lease_ends = Instant::now() + Duration::from_secs(lease_seconds.min(MAX_LEASE_SECONDS));
+    fn renew(&mut self, grant: u64, seconds: u64) {
+        if let Some((task, lease)) = &mut self.running
+            && task.grant == grant
+        {
+            lease.renew(seconds);
         }
     }
 }
 
 /// A longer lease would not be one.
-pub(crate) const MAX_LEASE_SECONDS: u64 = 3600;
+const MAX_LEASE_SECONDS: u64 = 3600;
+
+/// For how long the coordinator gave leave to begin something new.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lease {
+    /// What the plan allows.
+    most_seconds: u64,
+    seconds: u64,
+    ends: Instant,
+}
+
+impl Lease {
+    /// None yet, under a plan that allows so much. After a restart a task has none until it is renewed.
+    pub(crate) fn none(most_seconds: u64) -> Self {
+        Self { most_seconds, seconds: most_seconds, ends: Instant::now() }
+    }
+
+    /// It runs from now. A coordinator may give less than the plan allows, never more.
+    pub(crate) fn renew(&mut self, seconds: u64) {
+        self.seconds = seconds.min(self.most_seconds).min(MAX_LEASE_SECONDS);
+        self.ends = Instant::now() + Duration::from_secs(self.seconds);
+    }
+
+    /// How long it lives from one renewal to the next.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    pub(crate) fn holds(&self) -> bool {
+        Instant::now() < self.ends
+    }
+}
 
 /// Where a check asks for patience it asks this often.
 pub(crate) const POLL: Duration = Duration::from_secs(2);

@@ -88,6 +88,11 @@ impl Running {
         Self { begun, intents: BTreeMap::new(), proofs: Vec::new(), ended: None, unwritten: Vec::new() }
     }
 
+    /// Whether nothing is known of it but that it was granted.
+    pub(crate) fn is_at_its_beginning(&self) -> bool {
+        self.intents.is_empty() && self.proofs.is_empty()
+    }
+
     fn apply(&mut self, record: Record) -> Result<(), String> {
         match record {
             Record::Begun(_) => return Err("a second beginning".into()),

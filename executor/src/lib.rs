@@ -7,6 +7,7 @@ mod context;
 mod control;
 pub mod disk;
 pub mod distribution;
+mod documents;
 mod error;
 mod executor;
 pub mod host;

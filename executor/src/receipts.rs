@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use hostler_plan::{
-    document::{PlanRef, Receipt, Signed},
+    document::{Receipt, Signed},
     entry::StoredDocument,
     id::{Digest, TaskId},
     json,
     refusal::Refused,
+    trust::SignedReceipt,
 };
 
 use crate::{
@@ -76,6 +77,11 @@ impl Receipts {
         self.0.values().filter(|k| !k.acknowledged)
     }
 
+    /// The first of those.
+    pub(crate) fn oldest_unacknowledged(&self) -> Option<u64> {
+        self.unacknowledged().map(|k| k.receipt.counter).next()
+    }
+
     /// Takes a receipt that is durable in the slots. One that is here already stays as it is.
     pub(crate) fn add(&mut self, signed: Signed, receipt: Receipt) {
         let kept = Kept { signed, receipt, acknowledged: false, filed: false };
@@ -108,16 +114,11 @@ impl Receipts {
         Ok(true)
     }
 
-    /// Forgets what the coordinator has of plans that are void; the newest is kept whatever its plan is.
-    pub(crate) fn prune(&mut self, disk: &Disk, open: &[PlanRef]) -> Result<(), DiskError> {
-        let newest = self.0.keys().next_back().copied();
-        let old: Vec<u64> = self
-            .0
-            .values()
-            .filter(|k| k.acknowledged && !open.iter().any(|p| p.digest == k.receipt.plan))
-            .map(|k| k.receipt.counter)
-            .filter(|counter| Some(*counter) != newest)
-            .collect();
+    /// Forgets what the coordinator has and the state does not list any more.
+    pub(crate) fn prune(&mut self, disk: &Disk, listed: &[SignedReceipt]) -> Result<(), DiskError> {
+        let is_listed = |counter: u64| listed.binary_search_by_key(&counter, |signed| signed.counter).is_ok();
+        let old: Vec<u64> =
+            self.0.values().filter(|k| k.acknowledged).map(|k| k.receipt.counter).filter(|c| !is_listed(*c)).collect();
         for counter in old {
             disk.remove(&name(counter, true))?;
             self.0.remove(&counter);

@@ -21,7 +21,7 @@ mod threshold;
 pub use admission::{admission, check_token, enrolment};
 pub use amend::{Change, amend, check_next, differences};
 pub use draft::Draft;
-pub use gate::{MAX_GATE_RECEIPTS, order_kept, order_met};
+pub use gate::{MAX_GATE_RECEIPTS, check_receipt_fits, order_kept, order_met};
 pub use holding::holding;
 pub use number::{MAX_JUMP, check_jump};
 pub(crate) use plan::authentic;
@@ -30,12 +30,13 @@ pub use receipt::receipt;
 pub use root::TrustedRoot;
 pub use roster::roster;
 pub use shape::MAX_KEPT_VALID;
-pub use state::NodeState;
+pub use state::{Accepted, Granted, NodeState, SignedReceipt, Start};
 pub use threshold::{Duty, SignedBy, counted, threshold};
 
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{
     document::{DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed},
@@ -162,14 +163,13 @@ fn parse<T: DeserializeOwned + Serialize>(
     fleet: Option<&FleetId>,
     bytes: &[u8],
 ) -> Result<T, Refused> {
-    let malformed = |e: json::InvalidJson| {
-        Refused::new(
-            Refusal::Malformed,
-            format!("the {} is {e}; make it again with this version of hostler", kind.noun()),
-        )
-    };
-    let value = json::value(bytes).map_err(malformed)?;
-    let header: Header = json::part(&value).map_err(malformed)?;
+    in_form(kind, &addressed(kind, fleet, bytes)?)
+}
+
+/// The JSON value that bytes are, and whether it is a document of this kind and fleet.
+fn addressed(kind: DocumentKind, fleet: Option<&FleetId>, bytes: &[u8]) -> Result<Value, Refused> {
+    let value = json::value(bytes).map_err(|e| malformed(kind, &e))?;
+    let header: Header = json::part(&value).map_err(|e| malformed(kind, &e))?;
     let expected = format!("{}/v1", kind.namespace());
     if header.document_type != expected {
         return Err(Refused::new(
@@ -192,5 +192,15 @@ fn parse<T: DeserializeOwned + Serialize>(
             ),
         ));
     }
-    json::document(&value).map_err(malformed)
+    Ok(value)
+}
+
+/// The document that a value is, in the one form in which it is written.
+fn in_form<T: DeserializeOwned + Serialize>(kind: DocumentKind, value: &Value) -> Result<T, Refused> {
+    json::document(value).map_err(|e| malformed(kind, &e))
+}
+
+fn malformed(kind: DocumentKind, error: &json::InvalidJson) -> Refused {
+    let reason = format!("the {} is {error}; make it again with this version of hostler", kind.noun());
+    Refused::new(Refusal::Malformed, reason)
 }

@@ -1,16 +1,20 @@
 //! One task from its grant, or from its journal, to its receipt.
 
+use std::time::Duration;
+
 use hostler_plan::{
     document::{Observation, Outcome, Plan, Receipt, ReceiptType, StepResult, Task},
-    id::Digest,
-    refusal::Refused,
-    trust::Verified,
+    refusal::{Refusal, Refused},
+    step::Step,
+    trust::{Granted, Start, Verified},
 };
 
-use super::{Ended, Executor, ExecutorError};
+use super::{Ended, Executor, ExecutorError, pending::Pending};
 use crate::{
+    control::{Lease, POLL},
     journal::{self, Record, Running},
-    protocol::{Progress, Request, RunningTask},
+    protocol::{Progress, RunningTask},
+    state_file::damaged,
     steps::{self, Check, StepContext, StepError},
 };
 
@@ -20,6 +24,16 @@ enum Left {
     Ended(Outcome),
     /// In the journal, for the next process.
     Suspended(Ended),
+    /// Nothing of it has begun, and it may not begin yet.
+    Waits(String),
+}
+
+/// A task at work.
+struct Work {
+    plan: Verified<Plan>,
+    task: Task,
+    granted: Granted,
+    running: Running,
 }
 
 impl Executor {
@@ -27,148 +41,150 @@ impl Executor {
     pub(super) fn resume(&mut self) -> Result<Option<Ended>, ExecutorError> {
         let Some(running) = journal::load(&self.context.disk)? else { return Ok(None) };
         let begun = &running.begun;
-        if self.context.receipts.of_task(&begun.plan, &begun.task).is_some() {
+        if self.context.has_run(&begun.plan, &begun.task) {
             // The process ended between the receipt and the end of the journal.
             journal::close(&self.context.disk, &running)?;
             return Ok(None);
         }
         tracing::info!(PLAN = %begun.plan, TASK = %begun.task, "going on with a task that was begun before");
-        let lease_seconds = match self.context.state.held_plan(&self.context.me, &begun.plan) {
-            Ok(plan) => plan.document().strategy.lease_seconds,
-            Err(_) => 0,
+        let Some(plan) = self.context.state.begun_plan(&begun.plan).cloned() else {
+            return Err(damaged("the journal of a task and not its plan").into());
         };
-        let task = RunningTask { plan: begun.plan, task: begun.task.clone(), grant: begun.grant, lease_seconds };
-        self.control.begin(task, false);
-        self.perform(running)
+        // After a restart a task has no lease until it is renewed.
+        let lease = Lease::none(plan.document().strategy.lease_seconds);
+        let receipts = begun.receipts.iter().map(|stored| stored.0.clone()).collect();
+        let granted = Granted::new(begun.plan, begun.task.clone(), receipts);
+        let task = RunningTask {
+            plan: begun.plan,
+            task: begun.task.clone(),
+            grant: begun.grant,
+            lease_seconds: lease.seconds(),
+        };
+        self.context.control.begin(task, lease);
+        self.perform(plan, running, granted)
     }
 
     /// Runs the task's steps and signs its receipt.
-    pub(super) fn perform(&mut self, mut running: Running) -> Result<Option<Ended>, ExecutorError> {
-        let node = self.context.me.node.clone();
-        let span = tracing::info_span!(
-            "task",
-            PLAN = %running.begun.plan,
-            TASK = %running.begun.task,
-            NODE = %node,
-        );
+    pub(super) fn perform(
+        &mut self,
+        plan: Verified<Plan>,
+        running: Running,
+        granted: Granted,
+    ) -> Result<Option<Ended>, ExecutorError> {
+        let begun = &running.begun;
+        let span = tracing::info_span!("task", PLAN = %begun.plan, TASK = %begun.task, NODE = %self.context.me.node);
         let _entered = span.enter();
-        if running.ended.is_none() {
-            match self.run_steps(&mut running)? {
+        let Some(task) = plan.document().task(&begun.task).cloned() else {
+            return Err(damaged("the journal of a task that its plan has not").into());
+        };
+        self.context.state.set_at_work(Some(begun.plan));
+        let mut work = Work { plan, task, granted, running };
+        if work.running.ended.is_none() {
+            match self.run_steps(&mut work)? {
                 Left::Ended(outcome) => {
-                    let at = self.control.host.now().whole_seconds();
-                    journal::write(&self.context.disk, &mut running, Record::Ended { outcome, at })?;
+                    let at = self.context.control.host.now().whole_seconds();
+                    journal::write(&self.context.disk, &mut work.running, Record::Ended { outcome, at })?;
                 }
                 Left::Suspended(ended) => {
-                    journal::keep(&self.context.disk, &mut running)?;
+                    journal::keep(&self.context.disk, &mut work.running)?;
                     return Ok(Some(ended));
                 }
+                Left::Waits(sentence) => return self.wait_again(work, sentence),
             }
         }
-        self.sign_off(&running)?;
-        journal::close(&self.context.disk, &running)?;
-        self.control.end();
-        self.publish();
+        self.sign_off(&work.plan, &work.running)?;
+        journal::close(&self.context.disk, &work.running)?;
+        self.context.state.set_at_work(None);
+        let (_, stopped) = self.context.control.end();
+        self.context.publish();
+        if let Some(reason) = stopped {
+            self.stop_pending(&work.plan.digest(), &reason)?;
+        }
         Ok(None)
     }
 
-    fn run_steps(&mut self, running: &mut Running) -> Result<Left, ExecutorError> {
-        let mut plan = match self.still_held(&running.begun.plan) {
-            Ok(plan) => plan,
-            Err(refused) => return Ok(Left::Ended(void(&refused))),
-        };
-        let Some(task) = plan.document().task(&running.begun.task).cloned() else {
-            return Ok(Left::Ended(Outcome::Failed { reason: "the plan has no such task".into() }));
-        };
-        if running.intents.is_empty()
-            && running.proofs.is_empty()
-            && let Err(error) = self.preflight(&plan, &task, running)
+    /// Puts a task of which nothing has begun back to those that wait, so that another one gets its turn.
+    fn wait_again(&mut self, work: Work, sentence: String) -> Result<Option<Ended>, ExecutorError> {
+        let Work { plan, granted, running, .. } = work;
+        journal::close(&self.context.disk, &running)?;
+        self.context.state.set_at_work(None);
+        let (lease, _) = self.context.control.end();
+        let lease = lease.unwrap_or_else(|| Lease::none(plan.document().strategy.lease_seconds));
+        let (grant, since) = (running.begun.grant, running.begun.started);
+        self.pending.push(Pending { plan, granted, grant, lease, since, sentence });
+        Ok(None)
+    }
+
+    fn run_steps(&mut self, work: &mut Work) -> Result<Left, ExecutorError> {
+        if work.running.is_at_its_beginning()
+            && let Err(error) = self.preflight(work)
         {
-            return self.leave(&plan, &task, running, error);
+            return self.leave(work, error);
         }
-        while running.proofs.len() < task.steps.len() {
-            let step = running.proofs.len();
-            if !running.intents.contains_key(&step) {
-                match self.may_start(&task, step, &running.begun.plan)? {
-                    Ok(current) => plan = current,
-                    Err(error) => return self.leave(&plan, &task, running, error),
+        while work.running.proofs.len() < work.task.steps.len() {
+            let step = work.running.proofs.len();
+            if !work.running.intents.contains_key(&step) {
+                match self.may_begin(work, step)? {
+                    Ok(May::Begin) => {}
+                    Ok(May::Wait(sentence)) => return Ok(Left::Waits(sentence)),
+                    Err(error) => return self.leave(work, error),
                 }
             }
-            if let Err(error) = self.run_step(&plan, &task, running, step)? {
-                return self.leave(&plan, &task, running, error);
+            if let Err(error) = self.run_step(work, step)? {
+                return self.leave(work, error);
             }
         }
         Ok(Left::Ended(Outcome::Succeeded {}))
     }
 
-    fn still_held(&self, plan: &Digest) -> Result<Verified<Plan>, Refused> {
-        self.context.state.held_plan(&self.context.me, plan)
-    }
-
-    fn preflight(&mut self, plan: &Verified<Plan>, task: &Task, running: &Running) -> Result<(), StepError> {
-        for (index, step) in task.steps.iter().enumerate() {
-            let mut context = self.step_context(plan, task, running, index)?;
+    fn preflight(&mut self, work: &Work) -> Result<(), StepError> {
+        for (index, step) in work.task.steps.iter().enumerate() {
+            let mut context = self.step_context(work, index)?;
             steps::action(step).preflight(&mut context)?;
         }
         Ok(())
     }
 
-    /// Before a step begins: new documents are heard, the plan is still open, the lease holds. Waits for a lease that
-    /// was lost; the outer error is the disk's.
-    fn may_start(
-        &mut self,
-        task: &Task,
-        step: usize,
-        plan: &Digest,
-    ) -> Result<Result<Verified<Plan>, StepError>, ExecutorError> {
-        let mut said = false;
+    /// Before a step begins that has not begun: new documents are heard, and it is asked whether it may. A task of which
+    /// something has begun waits here until it may or never will; one at its beginning gives way. The outer error is the
+    /// disk's.
+    fn may_begin(&mut self, work: &mut Work, step: usize) -> Result<Result<May, StepError>, ExecutorError> {
+        let mut said = String::new();
         loop {
-            let lease = match self.control.lease_holds() {
-                Ok(lease) => lease,
-                Err(interruption) => return Ok(Err(interruption.into())),
-            };
-            for request in self.control.take_documents() {
-                match request {
-                    Request::Trust { roots, roster } => self.accept_trust(&roots, roster.as_ref())?,
-                    Request::Plan(signed) => self.accept_plan(signed)?,
-                    Request::ReceiptAcknowledged(digest) => self.acknowledge(&digest)?,
-                    Request::Grant(_)
-                    | Request::LeaseRenewed { .. }
-                    | Request::Stop { .. }
-                    | Request::Fetched { .. } => {}
+            if let Err(interruption) = self.context.control.listen() {
+                return Ok(Err(interruption.into()));
+            }
+            self.context.take_in_documents()?;
+            let lease = self.context.control.lease_holds();
+            let sentence = match self.context.may_start(&mut work.granted, lease) {
+                Start::Now(_) => {
+                    self.note_time()?;
+                    return Ok(Ok(May::Begin));
                 }
-            }
-            let current = match self.still_held(plan) {
-                Ok(current) => current,
-                Err(refused) => return Ok(Err(StepError::Void(refused))),
+                Start::Never(refused) => return Ok(Err(StepError::Void(refused))),
+                Start::Wait(sentence) => sentence,
             };
-            if lease {
-                return Ok(Ok(current));
+            if work.running.intents.is_empty() {
+                return Ok(Ok(May::Wait(sentence)));
             }
-            if !said {
-                said = true;
-                let sentence = "waits: the coordinator has not renewed the lease, and nothing new starts without it";
-                self.say(plan, task, step, sentence.into());
+            if said != sentence {
+                self.say(work, step, sentence.clone());
+                said = sentence;
             }
-            if let Err(interruption) = self.control.await_lease() {
+            if let Err(interruption) = self.context.control.pause(POLL) {
                 return Ok(Err(interruption.into()));
             }
         }
     }
 
     /// Check, apply, verify, with intent and proof in the journal. The outer error is the disk's.
-    fn run_step(
-        &mut self,
-        plan: &Verified<Plan>,
-        task: &Task,
-        running: &mut Running,
-        index: usize,
-    ) -> Result<Result<(), StepError>, ExecutorError> {
-        let step = &task.steps[index];
+    fn run_step(&mut self, work: &mut Work, index: usize) -> Result<Result<(), StepError>, ExecutorError> {
+        let step = &work.task.steps[index].clone();
         let span = tracing::info_span!("step", STEP = step.op());
         let _entered = span.enter();
-        self.say(&running.begun.plan, task, index, step.sentence(&task.subject));
-        let begun_before = running.intents.contains_key(&index);
-        let checked = self.step_context(plan, task, running, index).and_then(|mut context| {
+        self.say(work, index, step.sentence(&work.task.subject));
+        let begun_before = work.running.intents.contains_key(&index);
+        let checked = self.step_context(work, index).and_then(|mut context| {
             let check = steps::action(step).check(&mut context)?;
             Ok((check, context.observations))
         });
@@ -180,10 +196,10 @@ impl Executor {
             }
             Ok((Check::Done(detail), observations)) => (begun_before, detail, observations),
             Ok((Check::Ready, _)) => {
-                let boot_id = self.control.host.boot_id()?;
-                let at = self.control.host.now();
-                journal::write(&self.context.disk, running, Record::Intent { step: index, boot_id, at })?;
-                let applied = self.step_context(plan, task, running, index).and_then(|mut context| {
+                let boot_id = self.context.control.host.boot_id()?;
+                let at = self.context.control.host.now();
+                journal::write(&self.context.disk, &mut work.running, Record::Intent { step: index, boot_id, at })?;
+                let applied = self.step_context(work, index).and_then(|mut context| {
                     steps::action(step).apply(&mut context)?;
                     let detail = steps::action(step).verify(&mut context)?;
                     Ok((detail, context.observations))
@@ -196,14 +212,15 @@ impl Executor {
         };
         let (changed, detail, observations) = proof;
         tracing::info!("{}: {detail}", step.op());
-        journal::write(&self.context.disk, running, Record::Proof { step: index, changed, detail, observations })?;
+        let proof = Record::Proof { step: index, changed, detail, observations };
+        journal::write(&self.context.disk, &mut work.running, proof)?;
         Ok(Ok(()))
     }
 
     /// A program that was ended together with this process has not failed: the next process looks how far it came.
     fn unless_ending(&mut self, error: StepError) -> StepError {
         match error {
-            StepError::Failed(reason) if self.control.is_ending() => {
+            StepError::Failed(reason) if self.context.control.is_ending() => {
                 tracing::warn!("cut off while this agent ends, goes on in the next one: {reason}");
                 StepError::Ending
             }
@@ -218,40 +235,29 @@ impl Executor {
         }
     }
 
-    fn step_context<'a>(
-        &'a mut self,
-        plan: &'a Verified<Plan>,
-        task: &'a Task,
-        running: &'a Running,
-        step: usize,
-    ) -> Result<StepContext<'a>, StepError> {
-        let roster = self
-            .context
-            .state
-            .roster()
-            .ok_or_else(|| StepError::Failed("expected to hold the plan's roster, found none".into()))?;
+    fn step_context<'a>(&'a mut self, work: &'a Work, step: usize) -> Result<StepContext<'a>, StepError> {
+        let node = &mut self.context;
+        let roster = node.state.roster().cloned();
+        let roster =
+            roster.ok_or_else(|| StepError::Failed("expected to hold the plan's roster, found none".into()))?;
         Ok(StepContext {
-            disk: &self.context.disk,
-            keys: &self.context.keys,
-            plan,
-            task,
+            disk: node.disk.clone(),
+            keys: node.keys.clone(),
+            plan: &work.plan,
+            task: &work.task,
             step,
             roster,
-            receipts: &running.begun.receipts,
-            first_attempt: running.intents.get(&step).cloned(),
+            receipts: &work.running.begun.receipts,
+            granted: work.granted.clone(),
+            first_attempt: work.running.intents.get(&step).cloned(),
             observations: Vec::new(),
-            control: &mut self.control,
+            node,
         })
     }
 
     /// From an error to the outcome, with what can be undone undone.
-    fn leave(
-        &mut self,
-        plan: &Verified<Plan>,
-        task: &Task,
-        running: &Running,
-        error: StepError,
-    ) -> Result<Left, ExecutorError> {
+    fn leave(&mut self, work: &Work, error: StepError) -> Result<Left, ExecutorError> {
+        let running = &work.running;
         let outcome = match error {
             StepError::Ending => return Ok(Left::Suspended(Ended::Shutdown)),
             StepError::Rebooting => return Ok(Left::Suspended(Ended::Rebooting)),
@@ -260,11 +266,14 @@ impl Executor {
             StepError::TimedOut(reason) => Outcome::TimedOut { reason },
             StepError::Unreachable(reason) => Outcome::Unreachable { reason },
             StepError::Stopped(reason) => Outcome::Failed { reason: format!("stopped: {reason}") },
-            StepError::Void(refused) => void(&refused),
+            StepError::Void(Refused { refusal, reason }) if running.intents.is_empty() => {
+                Outcome::Refused { refusal, reason }
+            }
+            StepError::Void(refused) => ended_early(work, &refused),
         };
-        let undone = match self.step_context(plan, task, running, running.proofs.len()) {
+        let undone = match self.step_context(work, running.proofs.len()) {
             Ok(mut context) => {
-                let touched = running.intents.keys().filter_map(|step| task.steps.get(*step));
+                let touched = running.intents.keys().filter_map(|step| work.task.steps.get(*step));
                 touched.map(steps::action).find_map(|action| action.undo(&outcome, &mut context))
             }
             Err(_) => None,
@@ -273,24 +282,29 @@ impl Executor {
             Some(sentence) => with_sentence(outcome, &sentence),
             None => outcome,
         };
-        tracing::warn!("task {} {outcome}", task.id);
+        tracing::warn!("task {} {outcome}", work.task.id);
         Ok(Left::Ended(outcome))
     }
 
-    fn sign_off(&mut self, running: &Running) -> Result<(), ExecutorError> {
+    /// Before something begins, the floor is raised to the time at which it does, unless it was a moment ago: that write
+    /// costs as much as the journal's.
+    fn note_time(&mut self) -> Result<(), ExecutorError> {
+        let context = &mut self.context;
+        let next = context.state.clone().with_time(context.clock());
+        if next.time_floor() >= context.state.time_floor().plus(FLOOR_LAG) {
+            context.store(next)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn sign_off(&mut self, plan: &Verified<Plan>, running: &Running) -> Result<(), ExecutorError> {
         let begun = &running.begun;
         let (outcome, ended) = match &running.ended {
             Some((outcome, at)) => (outcome.clone(), *at),
             None => return Ok(()),
         };
-        let ops: Vec<&'static str> = match self.still_held(&begun.plan) {
-            Ok(plan) => plan
-                .document()
-                .task(&begun.task)
-                .map(|t| t.steps.iter().map(hostler_plan::step::Step::op).collect())
-                .unwrap_or_default(),
-            Err(_) => Vec::new(),
-        };
+        let task = plan.document().task(&begun.task);
+        let ops: Vec<&'static str> = task.map(|t| t.steps.iter().map(Step::op).collect()).unwrap_or_default();
         let op = |index: usize| ops.get(index).map_or_else(|| format!("step {index}"), |op| (*op).to_owned());
         let mut results: Vec<StepResult> = running
             .proofs
@@ -316,7 +330,7 @@ impl Executor {
             outcome,
             steps: results,
             observations,
-            boot_id: self.control.host.boot_id()?,
+            boot_id: self.context.control.host.boot_id()?,
             counter,
             previous,
             relied_on: begun.relied_on.clone(),
@@ -327,13 +341,42 @@ impl Executor {
         self.context.sign_receipt(receipt)
     }
 
-    fn say(&self, plan: &Digest, task: &Task, step: usize, sentence: String) {
-        self.control.say(Progress { plan: *plan, task: task.id.clone(), step, steps: task.steps.len(), sentence });
+    fn say(&self, work: &Work, step: usize, sentence: String) {
+        let (plan, task, steps) = (work.plan.digest(), work.task.id.clone(), work.task.steps.len());
+        self.context.control.say(Progress { plan, task, step, steps, sentence });
     }
 }
 
-fn void(refused: &Refused) -> Outcome {
-    Outcome::Failed { reason: format!("the plan does not count here any more: {}", refused.reason) }
+/// Whether a step may begin.
+enum May {
+    Begin,
+    Wait(String),
+}
+
+/// How far behind the floor may be when something begins.
+const FLOOR_LAG: Duration = Duration::from_secs(60);
+
+/// A begun step is finished; one that had not begun never will.
+fn ended_early(work: &Work, refused: &Refused) -> Outcome {
+    let step = work.running.proofs.len();
+    let op = work.task.steps.get(step).map_or("", Step::op);
+    let what = if work.running.intents.contains_key(&step) { "was not gone on with" } else { "was not begun" };
+    let why = match refused.refusal {
+        Refusal::Expired => "",
+        Refusal::BadSignature
+        | Refusal::Replay
+        | Refusal::WrongFleet
+        | Refusal::NotATarget
+        | Refusal::OrderNotMet
+        | Refusal::DigestMismatch
+        | Refusal::Threshold
+        | Refusal::RootChain
+        | Refusal::DamagedState
+        | Refusal::Revoked
+        | Refusal::Malformed
+        | Refusal::NotAllowed => "the plan does not count here any more: ",
+    };
+    Outcome::Failed { reason: format!("step {} ({op}) {what}: {why}{}", step + 1, refused.reason) }
 }
 
 /// The outcome with one more sentence for people.

@@ -1,6 +1,7 @@
 //! The executor on a machine in memory, through its queue and its status.
 
 mod crash;
+mod start;
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Observation, Outcome, Plan, Receipt, Signed},
+    document::{Observation, Outcome, Plan, PlanKind, Receipt, Signed},
     id::{Digest, Epoch, Seq, TaskId},
     json,
     refusal::Refusal,
@@ -168,18 +169,7 @@ fn every_refusal_changes_nothing() {
         (plan(fleet.plan(4, vec![Step::Noop(Noop {})], |_| {})), Refusal::Replay),
         (plan(fleet.plan(5, vec![Step::Noop(Noop {})], |p| p.title = "other".into())), Refusal::Replay),
         (plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.epoch = Epoch(0))), Refusal::Replay),
-        (
-            plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.expires = p.created.plus(Duration::from_secs(1)))),
-            Refusal::Expired,
-        ),
-        (plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.roster = Digest::of(b"x"))), Refusal::DigestMismatch),
-        (
-            plan(fleet.plan(6, vec![], |p| {
-                p.targets.clear();
-                p.tasks = vec![task("s1.work", "s1", "s1", &[], vec![Step::Noop(Noop {})])];
-            })),
-            Refusal::NotATarget,
-        ),
+        (plan(fleet.plan(5 + 10_001, vec![Step::Noop(Noop {})], |_| {})), Refusal::Replay),
         (Request::Grant(Fleet::grant(&fleet.plan(9, vec![], |_| {}), "w1.work", 1)), Refusal::Replay),
         (Request::Grant(Fleet::grant(&good, "w1.other", 1)), Refusal::OrderNotMet),
     ];
@@ -187,6 +177,42 @@ fn every_refusal_changes_nothing() {
         let (_, refusals) = work(&fleet, &machine, &[request]);
         assert_eq!(refusals, [expected], "case {index}");
         assert_eq!(content(fleet.directory.path()), before, "case {index}");
+    }
+}
+
+#[test]
+fn a_plan_whose_work_is_refused_or_elsewhere_ends_the_older_one_all_the_same() {
+    let not_here = |p: &mut Plan| {
+        p.targets.clear();
+        p.tasks = vec![task("s1.work", "s1", "s1", &[], vec![Step::Noop(Noop {})])];
+    };
+    let stop = |p: &mut Plan| {
+        (p.kind, p.tasks) = (PlanKind::Stop, vec![]);
+        p.targets.clear();
+    };
+    type Change<'a> = &'a dyn Fn(&mut Plan);
+    let cases: [(Change<'_>, Option<Refusal>); 6] = [
+        (&|p| p.expires = p.created.plus(Duration::from_secs(1)), Some(Refusal::Expired)),
+        (&|p| p.roster = Digest::of(b"x"), Some(Refusal::DigestMismatch)),
+        (
+            &|p| p.targets[0].key = hostler_fixtures::public(&hostler_fixtures::key(9)).fingerprint(),
+            Some(Refusal::NotATarget),
+        ),
+        (&|p| p.strategy.lease_seconds = 1, None),
+        (&not_here, None),
+        (&stop, None),
+    ];
+    for (index, (change, expected)) in cases.into_iter().enumerate() {
+        let fleet = Fleet::new();
+        let machine = machine(&fleet);
+        let old = fleet.plan(5, vec![file("/etc/a", "a")], |_| {});
+        work(&fleet, &machine, &[Request::Plan(old.clone())]);
+        let newer = fleet.plan(6, vec![Step::Noop(Noop {})], change);
+        let (_, refusals) = work(&fleet, &machine, &[Request::Plan(newer)]);
+        assert_eq!(refusals.first().copied(), expected, "case {index}");
+        let (receipts, refusals) = work(&fleet, &machine, &grant(&old));
+        assert_eq!((receipts.len(), refusals), (0, vec![Refusal::Replay, Refusal::Replay]), "case {index}");
+        assert!(machine.inner().files.is_empty(), "case {index}");
     }
 }
 
@@ -340,43 +366,6 @@ fn a_join_opens_the_secret_that_a_server_sealed_to_this_node() {
     let config = machine.inner().files[Path::new(CONFIG)].clone();
     assert_eq!(config.content, b"server: \"https://10.0.0.1:6443\"\ntoken: \"K10::secret\"\n");
     assert_eq!(config.mode, 0o600);
-}
-
-#[test]
-fn a_new_plan_waits_for_a_right_clock() {
-    let fleet = Fleet::new();
-    let machine = machine(&fleet);
-    machine.inner().synchronised = false;
-    let plan = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
-    let (receipts, refusals) = work(&fleet, &machine, &grant(&plan));
-    assert_eq!(receipts.len(), 0);
-    assert_eq!(refusals.first(), Some(&Refusal::Expired));
-    machine.inner().synchronised = true;
-    assert_eq!(work(&fleet, &machine, &grant(&plan)).0.len(), 1);
-}
-
-#[test]
-fn a_grant_that_came_before_the_clock_was_right_counts_once_it_is() {
-    let fleet = Fleet::new();
-    let machine = machine(&fleet);
-    machine.inner().synchronised = false;
-    let plan = fleet.plan(1, vec![Step::Noop(Noop {})], |_| {});
-    let (mut executor, sender, status, _disk) = fleet.executor(&machine).unwrap();
-    for request in grant(&plan) {
-        sender.offer(request).unwrap();
-    }
-    while let Ok(Some(request)) = executor.control.next(Some(Duration::ZERO)) {
-        executor.handle(request).unwrap();
-    }
-    let counts = || {
-        let content = status.content();
-        (content.receipts.len(), content.refusals.len())
-    };
-    assert_eq!(counts(), (0, 1), "the plan was refused, the grant waits");
-    executor.retry_plan().unwrap();
-    machine.inner().synchronised = true;
-    executor.retry_plan().unwrap();
-    assert_eq!(counts(), (1, 1));
 }
 
 #[test]

@@ -62,7 +62,11 @@ impl Setup {
     fn pass(&mut self, seconds: u64) {
         for _ in 0..seconds / 10 {
             self.steady += 10_000;
-            self.executor.self_cordon.reconcile_at(self.steady, &self.executor.context, &*self.executor.control.host);
+            self.executor.self_cordon.reconcile_at(
+                self.steady,
+                &self.executor.context,
+                &*self.executor.context.control.host,
+            );
         }
     }
 
@@ -295,5 +299,6 @@ fn without_access_the_node_says_so_and_works_on() {
     let plan = setup.fleet.plan(1, vec![Step::Noop(Noop {})], |p| p.root_version = 2);
     setup.executor.handle(Request::Plan(plan.clone())).unwrap();
     setup.executor.handle(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
+    setup.executor.take_turns().unwrap();
     assert_eq!(status.content().receipts.len(), 1);
 }

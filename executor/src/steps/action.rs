@@ -1,20 +1,23 @@
 //! What every step does, and what it may see and use.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     document::{Blocker, Observation, Outcome, Plan, Roster, Task},
     entry::StoredDocument,
     id::{ArtifactName, BootId},
-    refusal::Refused,
+    refusal::{Refusal, Refused},
     step::Step,
     timestamp::Timestamp,
-    trust::Verified,
+    trust::{Granted, Start, Verified},
 };
 
 use crate::{
-    control::{Control, Interruption},
+    context::NodeContext,
+    control::{Interruption, POLL},
     disk::{Disk, DiskError},
+    error::ExecutorError,
     host::{Cluster, ClusterError, Host, HostError},
     keys::Keys,
     protocol::Progress,
@@ -98,6 +101,12 @@ impl From<DiskError> for StepError {
     }
 }
 
+impl From<ExecutorError> for StepError {
+    fn from(error: ExecutorError) -> Self {
+        StepError::Failed(error.to_string())
+    }
+}
+
 impl From<ClusterError> for StepError {
     fn from(error: ClusterError) -> Self {
         StepError::Failed(error.to_string())
@@ -116,29 +125,31 @@ impl From<Interruption> for StepError {
 /// What a step may see and use.
 #[derive(Debug)]
 pub(crate) struct StepContext<'a> {
-    pub disk: &'a Disk,
-    pub keys: &'a Keys,
+    pub node: &'a mut NodeContext,
+    pub disk: Arc<Disk>,
+    pub keys: Arc<Keys>,
     pub plan: &'a Verified<Plan>,
     pub task: &'a Task,
     /// Which step of the task, from 0.
     pub step: usize,
-    pub roster: &'a Verified<Roster>,
+    pub roster: Verified<Roster>,
     /// The receipts that the task relied on, verified before it began.
     pub receipts: &'a [StoredDocument],
+    /// The leave for the task, asked again before each act of a step that acts more than once.
+    pub granted: Granted,
     /// In which boot and when this step was first tried; none before its first try.
     pub first_attempt: Option<(BootId, Timestamp)>,
     pub observations: Vec<Observation>,
-    pub control: &'a mut Control,
 }
 
 impl StepContext<'_> {
     pub(crate) fn host(&self) -> &dyn Host {
-        &*self.control.host
+        &*self.node.control.host
     }
 
     /// The cluster's API, which not every node may use.
     pub(crate) fn cluster(&self) -> Result<&dyn Cluster, StepError> {
-        self.control.host.cluster().ok_or_else(|| {
+        self.node.control.host.cluster().ok_or_else(|| {
             StepError::Failed(format!(
                 "{} acts on the cluster, and this node holds no credentials for its API server; plan it on a server",
                 self.task.id
@@ -156,13 +167,54 @@ impl StepContext<'_> {
         self.task.steps.get(self.step).map_or("", Step::op)
     }
 
-    /// Blocks for at most that much of the host's time; ends early with an error when the task must not go on.
+    /// Blocks for at most that much of the host's time and takes in what arrived meanwhile. Ends early with an error when
+    /// somebody stopped the task or the process ends: a step that was begun is finished, whatever else arrives.
     pub(crate) fn pause(&mut self, at_most: Duration) -> Result<(), StepError> {
-        Ok(self.control.pause(at_most)?)
+        self.node.control.pause(at_most)?;
+        Ok(self.node.take_in_documents()?)
+    }
+
+    /// The same for a step that only waits: nothing is left half done when it ends, so it ends with its plan. One that has
+    /// merely expired is waited for.
+    pub(crate) fn pause_while_wanted(&mut self, at_most: Duration) -> Result<(), StepError> {
+        self.pause(at_most)?;
+        match self.ask() {
+            Start::Never(refused) if refused.refusal != Refusal::Expired => Err(StepError::Void(refused)),
+            Start::Now(_) | Start::Wait(_) | Start::Never(_) => Ok(()),
+        }
+    }
+
+    /// Whether a step that acts more than once may act again now: what arrived is heard, and the one rule for everything
+    /// new is asked. A sentence says why not yet.
+    pub(crate) fn may_act(&mut self) -> Result<Option<String>, StepError> {
+        self.node.control.listen()?;
+        self.node.take_in_documents()?;
+        match self.ask() {
+            Start::Now(_) => Ok(None),
+            Start::Wait(sentence) => Ok(Some(sentence)),
+            Start::Never(refused) => Err(StepError::Void(refused)),
+        }
+    }
+
+    /// Waits until it may.
+    pub(crate) fn await_act(&mut self) -> Result<(), StepError> {
+        let mut said = SayOnce::default();
+        while let Some(sentence) = self.may_act()? {
+            if said.is_news(&sentence) {
+                self.say(sentence);
+            }
+            self.pause(POLL)?;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self) -> Start {
+        let lease = self.node.control.lease_holds();
+        self.node.may_start(&mut self.granted, lease)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.control.host.now()
+        self.node.control.host.now()
     }
 
     /// When this step was first tried; now, before that.
@@ -173,7 +225,7 @@ impl StepContext<'_> {
     /// Tells people what goes on, if it is news.
     pub(crate) fn say(&self, sentence: impl Into<String>) {
         let sentence = sentence.into();
-        self.control.say(Progress {
+        self.node.control.say(Progress {
             plan: self.plan.digest(),
             task: self.task.id.clone(),
             step: self.step,

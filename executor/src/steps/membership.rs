@@ -167,7 +167,7 @@ fn open_secret(admitted_by: &TaskId, context: &StepContext<'_>) -> Result<String
     let sealed = context
         .receipts
         .iter()
-        .filter_map(|stored| trust::receipt(context.roster, &stored.0).ok())
+        .filter_map(|stored| trust::receipt(&context.roster, &stored.0).ok())
         .find(|r| r.document().plan == plan && r.document().task == *admitted_by)
         .and_then(|r| r.document().observation(SEALED).map(str::to_owned))
         .ok_or_else(|| {

@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     pub disk_used: Option<f64>,
     /// The next reading of it panics.
     pub breaks: bool,
+    /// What the clock shows once a file was written.
+    pub at_write: Vec<(PathBuf, Timestamp)>,
     /// Every change, in order: what must not happen twice.
     pub acts: Vec<String>,
 }
@@ -73,6 +75,7 @@ impl Machine {
                 ends_in_package: None,
                 disk_used: Some(0.5),
                 breaks: false,
+                at_write: Vec::new(),
                 acts: Vec::new(),
             }),
             cluster: None,
@@ -156,6 +159,8 @@ impl Host for Machine {
     fn write_file(&self, path: &Path, file: &HostFile) -> Result<(), HostError> {
         let mut inner = self.inner();
         inner.acts.push(format!("write {}", path.display()));
+        let at = inner.at_write.iter().find(|(at, _)| at == path).map(|(_, now)| *now);
+        inner.now = at.unwrap_or(inner.now);
         inner.files.insert(path.to_owned(), file.clone());
         Ok(())
     }

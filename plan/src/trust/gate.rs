@@ -6,7 +6,7 @@ use crate::{
     document::{Outcome, Plan, Receipt, Roster, Signed, Task},
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    trust::{Verified, receipt},
+    trust::{CLOCK_SKEW, Verified, receipt},
 };
 
 /// Receipts that are looked at for one task. A plan of 256 KiB has fewer than 1,000 tasks, so no honest set is larger.
@@ -51,6 +51,26 @@ pub fn order_met(
             relied_on(plan, earlier, roster.document(), &offered, rejected.as_ref()).map_err(|r| said(task, r))
         })
         .collect()
+}
+
+/// Whether a receipt can be of work under its plan: done in this order, not before the plan was made, under a grant that
+/// can be. What a coordinator granted is in its ledger, and the node knows nothing of it.
+pub fn check_receipt_fits(plan: &Plan, receipt: &Receipt) -> Result<(), Refused> {
+    let (node, number, created) = (&receipt.node, receipt.counter, plan.created);
+    let what = if receipt.grant == 0 {
+        "to be of a grant from 1 on, found grant 0".to_owned()
+    } else if receipt.ended < receipt.started {
+        format!("to have begun before it ended, found {} and {}", receipt.started, receipt.ended)
+    } else if receipt.started.plus(CLOCK_SKEW) < created {
+        // The admin's clock may run ahead of the node's.
+        format!("to have begun after its plan was made at {created}, found {}", receipt.started)
+    } else {
+        return Ok(());
+    };
+    Err(Refused::new(
+        Refusal::OrderNotMet,
+        format!("expected receipt {number} of {node} {what}; look at the clock and the disk of {node}"),
+    ))
 }
 
 /// The same question afterwards, from files alone: did every node that did a task hold the receipts it had to? Every
@@ -143,7 +163,10 @@ fn relied_on(
     let (id, node) = (&earlier.id, &earlier.node);
     let expected = format!("expected a receipt of {node} that task {id} succeeded in this plan");
     match newest {
-        Some(receipt) if receipt.document().outcome.is_success() => Ok(receipt.digest()),
+        Some(receipt) if receipt.document().outcome.is_success() => {
+            check_receipt_fits(plan.document(), receipt.document())?;
+            Ok(receipt.digest())
+        }
         Some(receipt) => Err(Refused::new(
             Refusal::OrderNotMet,
             format!("{expected}, found that it {}; sign a new plan to go on", receipt.document().outcome),

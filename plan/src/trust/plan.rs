@@ -5,13 +5,17 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use crate::{
-    document::{DocumentKind, Plan, Roster, RosterNode, RosterStatus, Signed},
-    id::{Fingerprint, NodeName},
+    document::{DocumentKind, Plan, PlanKind, PlanRef, Roster, RosterNode, RosterStatus, Signed},
+    id::{Epoch, Fingerprint, NodeName, Seq},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{
-        CLOCK_SKEW, Duty, Identity, Purpose, SignedBy, TrustedRoot, Verified, parse, shape::check_shape, threshold,
+        CLOCK_SKEW, Duty, Identity, Purpose, SignedBy, TrustedRoot, Verified, addressed, in_form, shape::check_shape,
+        threshold,
     },
 };
 
@@ -50,20 +54,59 @@ pub fn check_work(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
     check_shape(roster, plan)
 }
 
-/// Steps 3 and 6 to 8 of the order: small enough, signed by enough people who may sign this kind, of this fleet and
-/// epoch.
+/// Small enough, signed by enough people who may sign this kind, of this fleet and epoch, and a whole plan.
 pub(crate) fn authentic(root: &TrustedRoot, signed: &Signed) -> Result<Verified<Plan>, Refused> {
     authentic_signed_by(root, signed, &SignedBy::of(DocumentKind::Plan, signed)?)
 }
 
 fn authentic_signed_by(root: &TrustedRoot, signed: &Signed, by: &SignedBy) -> Result<Verified<Plan>, Refused> {
+    envelope(root, signed, by)?.whole(signed)
+}
+
+/// What of a plan decides which others it ends. It counts although the rest of the plan may be no plan that this program
+/// knows: work that a node cannot read is not done, but it was signed, and what it replaces must not go on.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    pub heading: Heading,
+    value: Value,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Heading {
+    epoch: Epoch,
+    pub seq: Seq,
+    kind: PlanKind,
+    #[serde(rename = "beside")]
+    pub keeps_valid: Vec<PlanRef>,
+}
+
+impl Heading {
+    const KEYS: [&str; 4] = ["epoch", "seq", "kind", "beside"];
+}
+
+impl Envelope {
+    fn open(value: Value) -> Result<Self, Refused> {
+        let of = |key: &str| Some((key.to_owned(), value.get(key)?.clone()));
+        let heading = Value::Object(Heading::KEYS.into_iter().filter_map(of).collect());
+        Ok(Self { heading: in_form(DocumentKind::Plan, &heading)?, value })
+    }
+
+    /// The whole plan.
+    pub(super) fn whole(&self, signed: &Signed) -> Result<Verified<Plan>, Refused> {
+        Ok(Verified::new(in_form(DocumentKind::Plan, &self.value)?, signed))
+    }
+}
+
+/// Signed by enough people who may sign this kind of plan, of this fleet and epoch.
+pub(super) fn envelope(root: &TrustedRoot, signed: &Signed, by: &SignedBy) -> Result<Envelope, Refused> {
     let trusted = root.root();
     // The kind decides who may sign, and it stands inside: before anything is parsed, at least one signature must be
     // by a key of the root.
     if !trusted.signers.iter().any(|s| by.keys().contains(&s.key.fingerprint())) {
         return Err(Refused::new(Refusal::BadSignature, no_signer(by.keys().first())));
     }
-    let plan: Plan = parse(DocumentKind::Plan, Some(&trusted.fleet_id), &signed.bytes)?;
+    let envelope = Envelope::open(addressed(DocumentKind::Plan, Some(&trusted.fleet_id), &signed.bytes)?)?;
+    let plan = &envelope.heading;
     threshold(trusted, Duty::Plan(plan.kind), by)?;
     if plan.epoch < trusted.epoch {
         return Err(Refused::new(
@@ -83,7 +126,7 @@ fn authentic_signed_by(root: &TrustedRoot, signed: &Signed, by: &SignedBy) -> Re
             ),
         ));
     }
-    Ok(Verified::new(plan, signed))
+    Ok(envelope)
 }
 
 fn no_signer(found: Option<&Fingerprint>) -> String {
@@ -98,8 +141,30 @@ fn no_signer(found: Option<&Fingerprint>) -> String {
     }
 }
 
-/// Step 9: when it was made, may begin and ends, and how long the policy lets it live.
-pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, purpose: Purpose) -> Result<(), Refused> {
+/// Whether it is the time for `purpose`.
+fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, purpose: Purpose) -> Result<(), Refused> {
+    check_times(root, plan)?;
+    let plan = plan.document();
+    match purpose {
+        Purpose::Submitting(now) => {
+            root.check_expiry(now)?;
+            not_expired(plan, now)
+        }
+        Purpose::Starting(now) => {
+            root.check_expiry(now)?;
+            not_expired(plan, now)?;
+            match begins_later(plan, now) {
+                Some(reason) => Err(Refused::new(Refusal::Expired, reason)),
+                None => Ok(()),
+            }
+        }
+        Purpose::Begun => Ok(()),
+    }
+}
+
+/// When it was made, may begin and ends, in this order, and whether the policy lets it live for so long: no clock is
+/// asked.
+pub(super) fn check_times(root: &TrustedRoot, plan: &Verified<Plan>) -> Result<(), Refused> {
     let plan = plan.document();
     let seq = plan.seq;
     // A plan from the future would outlive the policy, so it begins no sooner than it was made.
@@ -125,29 +190,19 @@ pub(super) fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, purpose: Purpos
             ),
         ));
     }
-    match purpose {
-        Purpose::Submitting(now) => {
-            root.check_expiry(now)?;
-            not_expired(plan, now)
-        }
-        Purpose::Starting(now) => {
-            root.check_expiry(now)?;
-            not_expired(plan, now)?;
-            // A plan for at once was made by a clock that may run ahead of this one; a plan for later waits exactly.
-            let ahead = if plan.not_before == plan.created { CLOCK_SKEW } else { Duration::ZERO };
-            if now.plus(ahead) < plan.not_before {
-                return Err(Refused::new(
-                    Refusal::Expired,
-                    format!("plan {seq} is valid from {} and it is {now}; it is tried again then", plan.not_before),
-                ));
-            }
-            Ok(())
-        }
-        Purpose::Begun => Ok(()),
-    }
+    Ok(())
 }
 
-fn not_expired(plan: &Plan, now: Timestamp) -> Result<(), Refused> {
+/// Why it must not begin yet, if it is too early.
+pub(super) fn begins_later(plan: &Plan, now: Timestamp) -> Option<String> {
+    // A plan for at once was made by a clock that may run ahead of this one; a plan for later waits exactly.
+    let ahead = if plan.not_before == plan.created { CLOCK_SKEW } else { Duration::ZERO };
+    (now.plus(ahead) < plan.not_before)
+        .then(|| format!("plan {} is valid from {} and it is {now}; it is tried again then", plan.seq, plan.not_before))
+}
+
+/// Whether it lives at that time.
+pub(super) fn not_expired(plan: &Plan, now: Timestamp) -> Result<(), Refused> {
     if now < plan.expires {
         return Ok(());
     }
@@ -157,7 +212,7 @@ fn not_expired(plan: &Plan, now: Timestamp) -> Result<(), Refused> {
     ))
 }
 
-/// Steps 10 and 12: made with documents that are known here, for nodes as they are in the roster, and whole in itself.
+/// Made with documents that are known here, for nodes as they are in the roster, and whole in itself.
 pub(super) fn fits(root: &TrustedRoot, roster: &Verified<Roster>, plan: &Verified<Plan>) -> Result<(), Refused> {
     let held = roster.document();
     let plan = plan.document();
@@ -237,7 +292,7 @@ fn check_targets(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Step 11: whether this very node is a target.
+/// Whether this very node is a target.
 pub(super) fn is_target(plan: &Verified<Plan>, me: &Identity) -> Result<(), Refused> {
     let plan = plan.document();
     let Some(target) = plan.target(&me.node) else {

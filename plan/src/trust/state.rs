@@ -1,15 +1,20 @@
 //! What a node holds, and how each input changes it or is refused.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+mod receipts;
+mod start;
+mod stored;
+mod void;
+
+pub use receipts::SignedReceipt;
+pub use start::{Granted, Start};
 
 use crate::{
-    document::{DocumentKind, DocumentRef, Holds, Plan, PlanRef, Receipt, Roster, Signed},
-    id::{Digest, Epoch, FleetId, Seq},
-    json,
+    document::{DocumentKind, DocumentRef, Holds, Plan, PlanRef, Roster, Signed},
+    id::{Digest, Epoch, Seq},
     ledger::Head,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Clock, Identity, Purpose, TrustedRoot, Verified, parse, plan as plans},
+    trust::{self, Clock, Identity, Purpose, SignedBy, TrustedRoot, Verified, plan as plans},
 };
 
 /// What a node knows and must not forget: it is written and synced before anything is done because of it. Every change
@@ -21,12 +26,30 @@ pub struct NodeState {
     seq: Seq,
     /// The newest plan and those beside it; those not among them are void.
     open: Vec<PlanRef>,
-    /// Those of the open ones whose bytes arrived.
+    /// Those of the open ones that have work for this node and whose bytes arrived.
     plans: Vec<Held>,
+    /// Void ones whose bytes stay: what they began here may still be put back.
+    ended: Vec<Held>,
     floor: Timestamp,
     counter: u64,
     last_receipt: Option<Digest>,
+    /// Receipts that this node signed, by number.
+    signed: Vec<SignedReceipt>,
+    at_work: AtWork,
 }
+
+/// The plan of a task that is begun and not over: its bytes stay until it is. The journal knows it; the state does not
+/// store it.
+#[derive(Debug, Clone, Default)]
+struct AtWork(Option<Digest>);
+
+impl PartialEq for AtWork {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for AtWork {}
 
 /// A plan that was accepted.
 #[derive(Debug, Clone)]
@@ -34,8 +57,11 @@ struct Held {
     plan: Verified<Plan>,
     /// Under which root and roster everything about it was verified in this process that no clock changes. Under
     /// others, and in the next process, that counts for nothing.
-    under: Option<(Digest, Digest)>,
+    under: Option<Basis>,
 }
+
+/// The root and the roster by which plans and receipts are judged.
+type Basis = (Digest, Digest);
 
 /// What is held is the same however often it was verified.
 impl PartialEq for Held {
@@ -45,6 +71,17 @@ impl PartialEq for Held {
 }
 
 impl Eq for Held {}
+
+/// What came of a plan that counts.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The state from now on, stored before anything else is done: what the plan does not list is void in it.
+    pub state: NodeState,
+    /// Which plan it is.
+    pub plan: PlanRef,
+    /// The plan, where it has work for this node; none where it has not; or why its work will not be done.
+    pub work: Result<Option<Verified<Plan>>, Refused>,
+}
 
 impl NodeState {
     /// The state of a node that has just enrolled. `build_time` is when this program was built: no true clock shows
@@ -56,9 +93,12 @@ impl NodeState {
             seq: Seq(0),
             open: Vec::new(),
             plans: Vec::new(),
+            ended: Vec::new(),
             floor: build_time,
             counter: 0,
             last_receipt: None,
+            signed: Vec::new(),
+            at_work: AtWork(None),
         }
     }
 
@@ -94,7 +134,7 @@ impl NodeState {
         }
     }
 
-    /// The plans that are not void, newest first. Of some the bytes may not have arrived.
+    /// The plans that are not void, newest first. Of some the bytes may not have arrived, or are not needed here.
     pub fn open_plans(&self) -> &[PlanRef] {
         &self.open
     }
@@ -104,14 +144,21 @@ impl NodeState {
         self.floor
     }
 
-    /// The time to judge by: the clock, but never less than the floor.
+    /// What is certainly past: the clock where it is believed, else the floor.
     pub fn time(&self, clock: Clock) -> Timestamp {
-        clock.now.max(self.floor)
+        self.believed(clock).unwrap_or(self.floor)
     }
 
-    /// The number of the next receipt and the digest of the one before it.
-    pub fn next_receipt(&self) -> (u64, Option<Digest>) {
-        (self.counter + 1, self.last_receipt)
+    /// What the clock shows, where that can be right: set from outside since the machine started, and not below the
+    /// floor. Otherwise why not.
+    fn believed(&self, clock: Clock) -> Result<Timestamp, String> {
+        if !clock.synchronised {
+            Err("this node's clock was not synchronised since it started".to_owned())
+        } else if clock.now < self.floor {
+            Err(format!("this node's clock shows {}, before {}, which is past", clock.now, self.floor))
+        } else {
+            Ok(clock.now)
+        }
     }
 
     /// Follows the chain of roots by one. A new epoch voids every plan and begins at plan number 0.
@@ -120,12 +167,10 @@ impl NodeState {
         let created = root.root().created;
         let mut next = self.clone();
         if root.root().epoch > self.epoch() {
-            next.seq = Seq(0);
-            next.open.clear();
-            next.plans.clear();
+            next.void_all();
         }
         next.root = root;
-        Ok(next.with_floor(clock, created))
+        Ok(next.with_floor(clock, created).with_time(clock))
     }
 
     /// Takes a newer roster; the held one again changes nothing.
@@ -134,81 +179,72 @@ impl NodeState {
         let roster = trust::roster(&self.root, self.roster.as_ref(), signed, purpose)?;
         let created = roster.document().created;
         let next = NodeState { roster: Some(roster.clone()), ..self.clone() };
-        Ok((next.with_floor(clock, created), roster))
+        Ok((next.with_floor(clock, created).with_time(clock), roster))
     }
 
-    /// Judges a plan that was offered, in this order: size, root, signatures, form, fleet, threshold, epoch, number,
-    /// clock and times, root and roster, targets and content, and last whether this node is meant. The state that comes
-    /// back must be stored before the first step. A plan that is held already gives an equal state: go on with it.
-    /// Signatures and content of one whose bytes and signatures are those that are held are verified again only when
-    /// another root or roster came since; number and times are judged each time.
-    pub fn accept_plan(
-        &self,
-        clock: Clock,
-        me: &Identity,
-        signed: &Signed,
-    ) -> Result<(NodeState, Verified<Plan>), Refused> {
+    /// Takes note of a plan that was offered. Two questions in one order:
+    ///
+    /// Does it count? Size, signatures, fleet, threshold, epoch and number decide, and nothing else: no clock, no expiry
+    /// of plan or root, no roster, no target. One that counts and is newer voids what it does not list, here as on every
+    /// other node that sees it.
+    ///
+    /// Has it work for this node? Form, times, root, roster, targets and content decide. Work of a plan that has expired
+    /// for certain is refused; work that may not begin yet is held. Whether a task may begin is asked later, with
+    /// [`may_start`](Self::may_start).
+    ///
+    /// A plan that is held already gives an equal state, and is verified again only when another root, another roster
+    /// or other signatures came since.
+    pub fn accept_plan(&self, clock: Clock, me: &Identity, signed: &Signed) -> Result<Accepted, Refused> {
         trust::check_size(DocumentKind::Plan, signed)?;
-        let now = self.time(clock);
-        self.root.check_expiry(now)?;
         let known = self.plans.iter().find(|held| held.plan.signed() == signed && self.stands(held));
-        let plan = match known {
-            Some(held) => held.plan.clone(),
-            None => plans::authentic(&self.root, signed)?,
-        };
-        let this = PlanRef { seq: plan.document().seq, digest: plan.digest() };
+        if let Some(held) = known {
+            let this = reference(&held.plan);
+            return Ok(Accepted { state: self.clone(), plan: this, work: Ok(Some(held.plan.clone())) });
+        }
+        let envelope = plans::envelope(&self.root, signed, &SignedBy::of(DocumentKind::Plan, signed)?)?;
+        let this = PlanRef { seq: envelope.heading.seq, digest: signed.digest() };
         self.check_number(this)?;
-        let held = self.plans.iter().position(|held| held.plan.digest() == this.digest);
-        if held.is_none() {
-            self.check_clock(clock, this.seq)?;
-        }
-        plans::in_time(&self.root, &plan, Purpose::Starting(now))?;
-        match known {
-            Some(_) => plans::is_target(&plan, me)?,
-            None => self.check_fit(&plan, me)?,
-        }
         let mut next = self.clone();
-        if let Some(held) = held {
-            // Other signatures beside the same bytes count today; those that are held stay.
-            if next.plans[held].plan.signed() == signed {
-                next.plans[held] = Held { plan: plan.clone(), under: self.basis() };
-            }
-            return Ok((next, plan));
-        }
         if this.seq > self.seq {
-            next.seq = this.seq;
-            next.open = vec![this];
-            next.open.extend(plan.document().keeps_valid.iter().filter(|other| self.may_stay(other)));
-            next.plans.retain(|held| next.open.iter().any(|o| o.digest == held.plan.digest()));
+            next.supersede(this, &envelope.heading.keeps_valid, me);
         }
-        next.plans.push(Held { plan: plan.clone(), under: self.basis() });
-        let created = plan.document().created;
-        Ok((next.with_floor(clock, created), plan))
+        let whole = envelope.whole(signed);
+        if let Ok(plan) = &whole {
+            next = next.with_floor(clock, plan.document().created);
+        }
+        let work = whole.and_then(|plan| next.work(clock, me, plan));
+        if let Ok(Some(plan)) = &work {
+            next.hold(plan);
+        }
+        Ok(Accepted { state: next.with_time(clock), plan: this, work })
     }
 
-    /// An open plan that was accepted before and counts under the root and roster that are held now: verified again
-    /// from its stored bytes when it was not verified under these. Its times are not looked at: a step that was begun
-    /// is finished or undone even when the plan has expired.
-    /// To start a task, ask [`accept_plan`](Self::accept_plan) again with its bytes.
-    pub fn held_plan(&self, me: &Identity, digest: &Digest) -> Result<Verified<Plan>, Refused> {
-        let held = self.plans.iter().find(|held| held.plan.digest() == *digest).ok_or_else(|| {
-            Refused::new(
-                Refusal::Replay,
-                format!(
-                    "expected plan {} to be open here, found it is void or never arrived; sign a new plan",
-                    digest.short()
-                ),
-            )
-        })?;
-        if self.stands(held) {
-            plans::in_time(&self.root, &held.plan, Purpose::Begun)?;
-            plans::is_target(&held.plan, me)?;
-            return Ok(held.plan.clone());
+    /// What of a plan that counts is to be done here.
+    fn work(&self, clock: Clock, me: &Identity, plan: Verified<Plan>) -> Result<Option<Verified<Plan>>, Refused> {
+        let document = plan.document();
+        if document.target(&me.node).is_none() {
+            return Ok(None);
         }
-        let plan = plans::authentic(&self.root, held.plan.signed())?;
-        plans::in_time(&self.root, &plan, Purpose::Begun)?;
+        plans::check_times(&self.root, &plan)?;
+        plans::not_expired(document, self.time(clock))?;
         self.check_fit(&plan, me)?;
-        Ok(plan)
+        Ok(Some(plan))
+    }
+
+    fn hold(&mut self, plan: &Verified<Plan>) {
+        let under = self.basis();
+        match self.plans.iter_mut().find(|held| held.plan.digest() == plan.digest()) {
+            // Other signatures beside the same bytes count today; those that are held stay.
+            Some(held) if held.plan.signed() == plan.signed() => *held = Held { plan: plan.clone(), under },
+            Some(_) => {}
+            None => self.plans.push(Held { plan: plan.clone(), under }),
+        }
+    }
+
+    /// A plan whose bytes are held, void or not, as it was accepted: a step that was begun under it is finished or
+    /// undone, whatever has come since.
+    pub fn begun_plan(&self, digest: &Digest) -> Option<&Verified<Plan>> {
+        self.held_plans().find(|plan| plan.digest() == *digest)
     }
 
     /// Whether a plan was verified in this process under the very root and roster that are held.
@@ -217,154 +253,15 @@ impl NodeState {
     }
 
     /// The documents that every plan is judged by.
-    fn basis(&self) -> Option<(Digest, Digest)> {
+    fn basis(&self) -> Option<Basis> {
         Some((self.root.digest(), self.roster.as_ref()?.digest()))
     }
 
-    /// The plans whose bytes are held, as they were accepted.
+    /// The plans whose bytes are held, as they were accepted: those that are open, then those that ended.
     pub fn held_plans(&self) -> impl Iterator<Item = &Verified<Plan>> {
-        self.plans.iter().map(|held| &held.plan)
+        self.plans.iter().chain(&self.ended).map(|held| &held.plan)
     }
 
-    /// Counts a receipt that this node is about to sign or has signed. Stored before the receipt is sent.
-    pub fn with_receipt(&self, bytes: &[u8]) -> Result<NodeState, Refused> {
-        let receipt: Receipt = parse(DocumentKind::Receipt, Some(&self.root.root().fleet_id), bytes)?;
-        let (counter, previous) = self.next_receipt();
-        if (receipt.counter, receipt.previous) != (counter, previous) {
-            return Err(Refused::new(
-                Refusal::DamagedState,
-                format!(
-                    "expected to sign receipt {counter}, found number {} or another one before it; stop and compare \
-                        with the coordinator",
-                    receipt.counter
-                ),
-            ));
-        }
-        Ok(NodeState { counter, last_receipt: Some(Digest::of(bytes)), ..self.clone() })
-    }
-
-    /// Raises a state that was restored from an old copy to this node's own newest receipt, whoever kept it: numbers
-    /// never repeat and older plans stay void. Two receipts with one number mean that this key lives twice.
-    pub fn catch_up(&self, me: &Identity, receipt: &Verified<Receipt>) -> Result<NodeState, Refused> {
-        let own = receipt.document();
-        if own.node != me.node {
-            return Err(Refused::new(
-                Refusal::NotATarget,
-                format!("expected a receipt of this node {}, found one of {}; offer its own", me.node, own.node),
-            ));
-        }
-        if own.counter == self.counter && self.last_receipt != Some(receipt.digest()) {
-            return Err(Refused::new(
-                Refusal::DamagedState,
-                format!(
-                    "expected receipt {} of {} to be the one signed here, found {}; another machine holds this key: \
-                        replace one of them",
-                    own.counter,
-                    me.node,
-                    receipt.digest()
-                ),
-            ));
-        }
-        let mut next = self.clone();
-        if own.counter > self.counter {
-            next.counter = own.counter;
-            next.last_receipt = Some(receipt.digest());
-        }
-        if own.epoch == self.epoch() && own.seq > self.seq {
-            next.seq = own.seq;
-            next.open = vec![PlanRef { seq: own.seq, digest: own.plan }];
-            next.plans.clear();
-        }
-        Ok(next)
-    }
-
-    /// The state as a file holds it: JSON that people can read, with the documents by their digests.
-    pub fn to_index(&self) -> Vec<u8> {
-        json::write(&Stored::of(self))
-    }
-
-    /// The exact bytes of the documents that the index names, in its order, each behind its digest.
-    pub fn documents(&self) -> Vec<(Digest, &[u8])> {
-        let root = (self.root.digest(), self.root.signed());
-        let roster = self.roster.iter().map(|roster| (roster.digest(), roster.signed()));
-        let plans = self.plans.iter().map(|held| (held.plan.digest(), held.plan.signed()));
-        let all = std::iter::once(root).chain(roster).chain(plans);
-        all.map(|(digest, signed)| (digest, signed.bytes.as_slice())).collect()
-    }
-
-    /// Reads back [`to_index`](Self::to_index); `document` gives the bytes of each document that it names. What does
-    /// not hold together is damage, never a first run.
-    ///
-    /// What was verified when it was accepted is not verified again under a root that may have dropped its signer
-    /// since; its digest stands in the index, and a plan is verified again before it runs.
-    pub fn from_index(index: &[u8], document: impl Fn(&Digest) -> Option<Vec<u8>>) -> Result<Self, Refused> {
-        let stored: Stored = json::parse(index).map_err(|e| damaged(e.to_string()))?;
-        let whole = Self::restored(stored, document);
-        whole.map_err(|refused| if refused.refusal == Refusal::DamagedState { refused } else { damaged(refused) })
-    }
-
-    fn restored(stored: Stored, document: impl Fn(&Digest) -> Option<Vec<u8>>) -> Result<Self, Refused> {
-        let signed = |named: &Named| named.with(document(&named.digest));
-        let root = TrustedRoot::restore(&signed(&stored.root)?)?;
-        let fleet = root.root().fleet_id.clone();
-        let roster = stored.roster.as_ref().map(|named| restore(DocumentKind::Roster, &fleet, &signed(named)?));
-        let plans = stored.plans.iter().map(|named| restore(DocumentKind::Plan, &fleet, &signed(named)?));
-        let plans = plans.collect::<Result<Vec<Verified<Plan>>, Refused>>()?;
-        let Stored { seq, open, floor, counter, last_receipt, .. } = stored;
-        let newest = open.iter().map(|o| o.seq).max().unwrap_or(Seq(0));
-        let listed = |p: &Verified<Plan>| open.contains(&PlanRef { seq: p.document().seq, digest: p.digest() });
-        if newest != seq || !plans.iter().all(listed) || (counter == 0) != last_receipt.is_none() {
-            return Err(damaged("its numbers do not fit each other"));
-        }
-        let plans = plans.into_iter().map(|plan| Held { plan, under: None }).collect();
-        Ok(Self { root, roster: roster.transpose()?, seq, open, plans, floor, counter, last_receipt })
-    }
-
-    /// Whether a plan can stay open beside a newer one: it is open, or this node never saw one so new. What was void
-    /// stays void, whoever lists it.
-    fn may_stay(&self, other: &PlanRef) -> bool {
-        other.seq > self.seq || self.open.contains(other)
-    }
-
-    /// Step 8: newer, or exactly one of those that are open.
-    fn check_number(&self, offered: PlanRef) -> Result<(), Refused> {
-        if offered.seq > self.seq || self.open.contains(&offered) {
-            return Ok(());
-        }
-        let reason = match self.open.iter().find(|p| p.seq == offered.seq) {
-            Some(held) => format!(
-                "expected plan {} to stay {}, found {} under the same number; compare both and find out who signed \
-                    the other",
-                held.seq, held.digest, offered.digest
-            ),
-            None => format!(
-                "expected a plan after {}, found plan {}, which is void here; make and sign a new plan",
-                self.seq, offered.seq
-            ),
-        };
-        Err(Refused::new(Refusal::Replay, reason))
-    }
-
-    /// Step 1: nothing new starts by a clock that cannot be right.
-    fn check_clock(&self, clock: Clock, seq: Seq) -> Result<(), Refused> {
-        let reason = if !clock.synchronised {
-            format!(
-                "plan {seq} is new and this node's clock was not synchronised since it started; it is tried again \
-                    once the clock is set"
-            )
-        } else if clock.now < self.floor {
-            format!(
-                "plan {seq} is new and this node's clock shows {}, before {}, which is past; it is tried again once \
-                    the clock is right",
-                clock.now, self.floor
-            )
-        } else {
-            return Ok(());
-        };
-        Err(Refused::new(Refusal::Expired, reason))
-    }
-
-    /// Steps 10 to 12.
     fn check_fit(&self, plan: &Verified<Plan>, me: &Identity) -> Result<(), Refused> {
         let roster = self.roster.as_ref().ok_or_else(|| {
             Refused::new(
@@ -388,81 +285,24 @@ impl NodeState {
         }
         self
     }
-}
 
-fn damaged(what: impl std::fmt::Display) -> Refused {
-    Refused::new(
-        Refusal::DamagedState,
-        format!(
-            "the stored state cannot be read: {what}; check this node's disk, move its state folder away, and enrol \
-                it again with a join string of `hostler token create`"
-        ),
-    )
-}
-
-/// The state on disk.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    #[serde(rename = "_type")]
-    state_type: StateType,
-    root: Named,
-    roster: Option<Named>,
-    seq: Seq,
-    open: Vec<PlanRef>,
-    plans: Vec<Named>,
-    floor: Timestamp,
-    counter: u64,
-    last_receipt: Option<Digest>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum StateType {
-    #[serde(rename = "hostler-node-state/v2")]
-    V2,
-}
-
-/// A document without its bytes.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Named {
-    digest: Digest,
-    signatures: Vec<String>,
-}
-
-impl Stored {
-    fn of(s: &NodeState) -> Self {
-        let named = |digest, signed: &Signed| Named { digest, signatures: signed.signatures.clone() };
-        Self {
-            state_type: StateType::V2,
-            root: named(s.root.digest(), s.root.signed()),
-            roster: s.roster.as_ref().map(|r| named(r.digest(), r.signed())),
-            seq: s.seq,
-            open: s.open.clone(),
-            plans: s.plans.iter().map(|held| named(held.plan.digest(), held.plan.signed())).collect(),
-            floor: s.floor,
-            counter: s.counter,
-            last_receipt: s.last_receipt,
+    /// The floor follows the node's own clock too while that is believed, but never past the end of the last plan that
+    /// is held: a clock that somebody set to the far future stops this node for as long as its plans live at most.
+    pub fn with_time(mut self, clock: Clock) -> Self {
+        let ends = self.plans.iter().map(|held| held.plan.document().expires).max();
+        if let (Ok(now), Some(ends)) = (self.believed(clock), ends) {
+            self.floor = self.floor.max(now.min(ends).whole_seconds());
         }
+        self
+    }
+
+    /// The same with another floor: what root on the machine does when a wrong clock has raised it.
+    pub fn with_floor_at(mut self, floor: Timestamp) -> Self {
+        self.floor = floor;
+        self
     }
 }
 
-impl Named {
-    fn with(&self, bytes: Option<Vec<u8>>) -> Result<Signed, Refused> {
-        let digest = self.digest;
-        let bytes = bytes.ok_or_else(|| damaged(format!("expected a document with digest {digest}, found none")))?;
-        let signed = Signed { bytes, signatures: self.signatures.clone() };
-        match signed.digest() {
-            found if found == digest => Ok(signed),
-            found => Err(damaged(format!("expected a document with digest {digest}, found {found}"))),
-        }
-    }
-}
-
-fn restore<T: DeserializeOwned + Serialize>(
-    kind: DocumentKind,
-    fleet: &FleetId,
-    signed: &Signed,
-) -> Result<Verified<T>, Refused> {
-    Ok(Verified::new(parse(kind, Some(fleet), &signed.bytes)?, signed))
+fn reference(plan: &Verified<Plan>) -> PlanRef {
+    PlanRef { seq: plan.document().seq, digest: plan.digest() }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use hostler_fixtures as made;
 use hostler_plan::{
-    document::{DocumentKind, Plan, PlanRef, Root, Roster, Signed},
+    document::{DocumentKind, Plan, PlanRef, Receipt, Root, Roster, Signed},
     id::{Arch, Digest, Epoch, Seq},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Clock, NodeState, Verified},
+    trust::{self, Accepted, Clock, Granted, NodeState, Start, Verified},
 };
 
 use crate::fleet::*;
@@ -39,8 +40,33 @@ fn reference(signed: &Signed) -> PlanRef {
     PlanRef { seq: plan.seq, digest: signed.digest() }
 }
 
+/// A plan that counts and has work for `w1`.
 fn accept(state: &NodeState, signed: &Signed) -> Result<(NodeState, Verified<Plan>), Refused> {
-    state.accept_plan(clock(), &identity("w1"), signed)
+    let Accepted { state, work, .. } = state.accept_plan(clock(), &identity("w1"), signed)?;
+    work.map(|plan| (state, plan.expect("the plan has work for w1")))
+}
+
+/// Whether `w1` may begin its task, with the receipt of what comes before.
+fn start(state: &mut NodeState, clock: Clock, signed: &Signed) -> Start {
+    let plan: Plan = hostler_plan::json::parse(&signed.bytes).unwrap();
+    let before = made::receipt(&plan, "s1.stage");
+    let receipts = vec![signed_receipt(&before)];
+    state.may_start(clock, &identity("w1"), &mut Granted::new(signed.digest(), task_id("w1.stage"), receipts))
+}
+
+fn refusal(start: Start) -> Refused {
+    match start {
+        Start::Never(refused) => refused,
+        Start::Now(_) | Start::Wait(_) => panic!("expected a refusal, found {start:?}"),
+    }
+}
+
+fn may(start: Start) -> bool {
+    match start {
+        Start::Now(_) => true,
+        Start::Wait(why) => panic!("expected leave, found {why}"),
+        Start::Never(refused) => panic!("expected leave, found {refused}"),
+    }
 }
 
 /// As the next process has it.
@@ -65,7 +91,7 @@ fn a_node_never_goes_back() {
     let twin = signed_plan(&twin);
     let both = [p42.digest().to_string(), twin.digest().to_string()];
     assert_refused(accept(&at_42, &twin), Refusal::Replay, &["plan 42", &both[0], &both[1]]);
-    assert_eq!(accept(&at_42, &numbered(90_000, &[])).unwrap().0.seq(), Seq(90_000));
+    assert_eq!(accept(&at_42, &numbered(10_042, &[])).unwrap().0.seq(), Seq(10_042));
 }
 
 #[test]
@@ -75,20 +101,21 @@ fn a_plan_beside_a_newer_one_stays_open() {
     let (at_41, _) = accept(&fresh(), &p41).unwrap();
     let (at_43, _) = accept(&at_41, &p43).unwrap();
     assert_eq!(at_43.open_plans(), [reference(&p43), reference(&p41)]);
-    let (again, _) = accept(&at_43, &p41).unwrap();
+    let (mut again, _) = accept(&at_43, &p41).unwrap();
     assert_eq!((again.seq(), again.held_plans().count()), (Seq(43), 2));
-    assert!(again.held_plan(&identity("w1"), &p41.digest()).is_ok());
-
-    // A node that was off and sees 43 first still takes 41, exactly that one.
-    let (late, _) = accept(&fresh(), &p43).unwrap();
-    assert_refused(late.held_plan(&identity("w1"), &p41.digest()), Refusal::Replay, &["never arrived"]);
-    let (late, _) = accept(&late, &p41).unwrap();
-    assert_eq!((late.seq(), late.held_plans().count()), (Seq(43), 2));
+    assert!(may(start(&mut again, clock(), &p41)));
     let mut twin = with_number(41, &[]);
     twin.title = "other content".to_owned();
-    assert_refused(accept(&late, &signed_plan(&twin)), Refusal::Replay, &["plan 41 to stay"]);
+    assert_refused(accept(&again, &signed_plan(&twin)), Refusal::Replay, &["plan 41 to stay"]);
 
-    let (at_44, _) = accept(&late, &numbered(44, &[])).unwrap();
+    // A node that was off is handed both in the order of their numbers. One that is shown 43 first takes nothing from
+    // its list: whatever it never held may have been void before.
+    let (mut late, _) = accept(&fresh(), &p43).unwrap();
+    assert_eq!(late.open_plans(), [reference(&p43)]);
+    assert_refused(Err::<(), _>(refusal(start(&mut late, clock(), &p41))), Refusal::Replay, &["never arrived"]);
+    assert_refused(accept(&late, &p41), Refusal::Replay, &["plan 41, which is void"]);
+
+    let (at_44, _) = accept(&again, &numbered(44, &[])).unwrap();
     assert_refused(accept(&at_44, &p43), Refusal::Replay, &["void"]);
     assert_refused(accept(&at_44, &p41), Refusal::Replay, &["void"]);
     assert_eq!(at_44.held_plans().count(), 1);
@@ -107,9 +134,9 @@ fn a_void_plan_is_not_opened_again() {
 
 #[test]
 fn a_new_epoch_voids_every_plan_and_starts_again() {
-    let stolen = numbered(u64::MAX, &[]);
+    let stolen = numbered(9_000, &[]);
     let (state, _) = accept(&fresh(), &stolen).unwrap();
-    assert_refused(accept(&state, &numbered(43, &[])), Refusal::Replay, &["after 18446744073709551615"]);
+    assert_refused(accept(&state, &numbered(43, &[])), Refusal::Replay, &["after 9000"]);
 
     let mut next = root();
     (next.version, next.epoch) = (2, Epoch(2));
@@ -132,7 +159,7 @@ fn a_new_epoch_voids_every_plan_and_starts_again() {
 #[test]
 fn a_plan_is_for_the_machine_it_names() {
     let state = fresh();
-    let offer = |me| state.accept_plan(clock(), &me, &numbered(42, &[]));
+    let offer = |me| state.accept_plan(clock(), &me, &numbered(42, &[])).and_then(|accepted| accepted.work);
     assert!(offer(identity("w1")).is_ok());
     let mut other = identity("w1");
     other.key = public(STRANGER).fingerprint();
@@ -144,28 +171,55 @@ fn a_plan_is_for_the_machine_it_names() {
     without.targets.remove(1);
     without.tasks.remove(1);
     without.tasks[1].after.pop();
-    assert_refused(accept(&state, &signed_plan(&without)), Refusal::NotATarget, &["w1 among the targets", "nothing"]);
+    let accepted = state.accept_plan(clock(), &identity("w1"), &signed_plan(&without)).unwrap();
+    assert_eq!(accepted.work, Ok(None), "it counts, and has no work here");
 }
 
 #[test]
 fn nothing_new_starts_by_a_clock_that_cannot_be_right() {
-    let state = fresh();
     let plan = numbered(42, &[]);
-    let offer = |state: &NodeState, now: &str, synchronised| {
-        let clock = Clock { now: at(now), synchronised };
-        state.accept_plan(clock, &identity("w1"), &plan)
-    };
+    let (held, _) = accept(&fresh(), &plan).unwrap();
     let noon = "2026-11-21T12:00:00Z";
-    assert_refused(offer(&state, noon, false), Refusal::Expired, &["not synchronised", "tried again"]);
-    assert_refused(offer(&state, "2001-01-01T00:00:00Z", true), Refusal::Expired, &["2001-01-01", "which is past"]);
-    assert_refused(offer(&state, "2036-11-21T12:00:00Z", true), Refusal::Expired, &["root 1 expired"]);
-    assert!(offer(&state, noon, true).is_ok(), "it recovers when the clock returns");
+    for state in [held.clone(), read_back(&held)] {
+        let ask = |now: &str, synchronised| start(&mut state.clone(), Clock { now: at(now), synchronised }, &plan);
+        let waits = |start: Start, why: &str| match start {
+            Start::Wait(sentence) => assert!(sentence.contains(why), "{sentence}"),
+            Start::Now(_) | Start::Never(_) => panic!("expected to wait: {why}, found {start:?}"),
+        };
+        waits(ask(noon, false), "was not synchronised");
+        waits(ask("1970-01-01T00:00:00Z", false), "was not synchronised");
+        waits(ask("2036-11-21T12:00:00Z", false), "was not synchronised");
+        waits(ask("2001-01-01T00:00:00Z", true), "2001-01-01T00:00:00Z, before");
+        assert!(may(ask(noon, true)), "it recovers when the clock returns");
+        let expired = refusal(ask("2026-11-24T08:00:00Z", true));
+        assert_refused(Err::<(), _>(expired), Refusal::Expired, &["plan 42 expired"]);
+        let expired = refusal(ask("2036-11-21T12:00:00Z", true));
+        assert_refused(Err::<(), _>(expired), Refusal::Expired, &["root 1 expired"]);
+    }
+    assert!(held.begun_plan(&plan.digest()).is_some(), "what was begun is finished");
+}
 
-    let (running, _) = offer(&state, noon, true).unwrap();
-    assert!(offer(&running, noon, false).is_ok(), "what runs goes on");
-    assert!(offer(&running, "1970-01-01T00:00:00Z", false).is_ok(), "what runs goes on");
-    assert_refused(offer(&running, "2026-11-24T08:00:00Z", true), Refusal::Expired, &["plan 42 expired"]);
-    assert!(running.held_plan(&identity("w1"), &plan.digest()).is_ok(), "what was begun is finished");
+#[test]
+fn a_plan_is_held_without_a_clock_and_never_starts_after_its_end() {
+    let plan = numbered(42, &[]);
+    let unset = Clock { now: at("1970-01-01T00:00:00Z"), synchronised: false };
+    let accepted = fresh().accept_plan(unset, &identity("w1"), &plan).unwrap();
+    assert!(accepted.work.unwrap().is_some());
+    assert_eq!(accepted.state.time_floor(), fresh().time_floor(), "and that clock raises nothing");
+
+    // Another document has told meanwhile that the plan's end is past.
+    let late = Roster { version: 4, created: at("2026-11-25T00:00:00Z"), ..roster() };
+    let clock = Clock { now: at("2026-11-25T01:00:00Z"), synchronised: true };
+    let (mut state, _) = accepted.state.accept_roster(clock, &signed_roster(&late)).unwrap();
+    let never = refusal(start(&mut state, unset, &plan));
+    assert_refused(Err::<(), _>(never), Refusal::Expired, &["plan 42 expired"]);
+
+    let mut expired = with_number(43, &[]);
+    (expired.created, expired.not_before) = (at("2026-11-11T00:00:00Z"), at("2026-11-11T00:00:00Z"));
+    expired.expires = at("2026-11-12T00:00:00Z");
+    let accepted = state.accept_plan(clock, &identity("w1"), &signed_plan(&expired)).unwrap();
+    assert_refused(accepted.work, Refusal::Expired, &["plan 43 expired"]);
+    assert_eq!(accepted.state.seq(), Seq(43), "its work is over, and so is what it replaced");
 }
 
 #[test]
@@ -182,7 +236,13 @@ fn the_floor_follows_verified_times_and_never_passes_a_true_clock() {
     assert_eq!(offer("2099-01-01T00:00:00Z", false), build_time());
     assert_eq!(offer("2026-11-20T00:00:00Z", false), build_time(), "a clock that may be wrong raises nothing");
     let (accepted, plan) = accept(&fresh(), &numbered(42, &[])).unwrap();
-    assert_eq!(accepted.time_floor(), plan.document().created);
+    assert_eq!(accepted.time_floor(), noon(), "the node's own clock is believed too");
+    let raised = |now: &str| accepted.clone().with_time(Clock { now: at(now), synchronised: true }).time_floor();
+    assert_eq!(raised("2026-11-22T00:00:00Z"), at("2026-11-22T00:00:00Z"));
+    assert_eq!(raised("2036-11-22T00:00:00Z"), plan.document().expires, "never past the end of what is held");
+    assert_eq!(raised("2026-11-21T11:59:59Z"), noon(), "never back");
+    let reset = accepted.clone().with_floor_at(build_time());
+    assert_eq!(reset.time_floor(), build_time(), "root on the machine may set it back");
     assert_eq!(
         accepted.time(Clock { now: Timestamp::from_unix_seconds(0), synchronised: true }),
         accepted.time_floor()
@@ -205,16 +265,18 @@ fn a_plan_that_is_held_is_judged_again_by_what_is_held_now() {
     let mut next = root();
     next.version = 2;
     next.revoked = vec![public(ADA).fingerprint()];
-    let revoking = state.accept_root(clock(), &signed(DocumentKind::Root, &next, &[ADA, BEN])).unwrap();
+    let mut revoking = state.accept_root(clock(), &signed(DocumentKind::Root, &next, &[ADA, BEN])).unwrap();
     assert_eq!(revoking.seq(), Seq(42), "the same epoch keeps its number");
-    assert_refused(revoking.held_plan(&identity("w1"), &plan.digest()), Refusal::Revoked, &["revoked key"]);
+    let never = refusal(start(&mut revoking, clock(), &plan));
+    assert_refused(Err::<(), _>(never), Refusal::Revoked, &["revoked key"]);
     assert_refused(accept(&revoking, &plan), Refusal::Revoked, &["revoked key"]);
 
     let mut without = roster();
     without.version = 4;
     without.nodes.remove(2);
-    let (state, _) = state.accept_roster(clock(), &signed_roster(&without)).unwrap();
-    assert_refused(state.held_plan(&identity("w1"), &plan.digest()), Refusal::NotATarget, &["w2"]);
+    let (mut state, _) = state.accept_roster(clock(), &signed_roster(&without)).unwrap();
+    let never = refusal(start(&mut state, clock(), &plan));
+    assert_refused(Err::<(), _>(never), Refusal::NotATarget, &["w2"]);
 }
 
 /// Whether both are the very same proof, and not one that was earned again.
@@ -225,34 +287,37 @@ fn is_same(one: &Verified<Plan>, other: &Verified<Plan>) -> bool {
 #[test]
 fn a_plan_is_verified_once_and_again_when_root_roster_signatures_or_process_are_others() {
     let p41 = numbered(41, &[]);
-    let (state, plan) = accept(&fresh(), &p41).unwrap();
-    let held = |state: &NodeState| state.held_plan(&identity("w1"), &p41.digest()).unwrap();
-    assert!(is_same(&plan, &held(&state)));
+    let (mut state, plan) = accept(&fresh(), &p41).unwrap();
+    let ask = |state: &mut NodeState| match start(state, clock(), &p41) {
+        Start::Now(plan) => plan,
+        Start::Wait(_) | Start::Never(_) => panic!("expected leave"),
+    };
+    assert!(is_same(&plan, &ask(&mut state)));
     assert!(is_same(&plan, &accept(&state, &p41).unwrap().1));
 
-    // Read back from the disk it has proved nothing; accepted again it has.
-    let read = read_back(&state);
-    assert!(!is_same(&held(&read), &held(&read)));
-    let (read, _) = accept(&read, &p41).unwrap();
-    assert!(is_same(&held(&read), &held(&read)));
+    // Read back from the disk it has proved nothing; asked for once it has.
+    let mut read = read_back(&state);
+    let first = ask(&mut read);
+    assert!(!is_same(&first, read_back(&state).begun_plan(&p41.digest()).unwrap()));
+    assert!(is_same(&first, &ask(&mut read)));
 
     let mut newer = roster();
     newer.version += 1;
-    let (state, _) = state.accept_roster(clock(), &signed_roster(&newer)).unwrap();
-    assert!(!is_same(&plan, &held(&state)), "another roster");
-    let (state, again) = accept(&state, &p41).unwrap();
-    assert!(is_same(&again, &held(&state)));
+    let (mut state, _) = state.accept_roster(clock(), &signed_roster(&newer)).unwrap();
+    let again = ask(&mut state);
+    assert!(!is_same(&plan, &again), "another roster");
+    assert!(is_same(&again, &ask(&mut state)));
 
     let mut next = root();
     next.version += 1;
-    let state = state.accept_root(clock(), &signed(DocumentKind::Root, &next, &[ADA, BEN])).unwrap();
-    assert!(!is_same(&again, &held(&state)), "another root");
-    let (state, again) = accept(&state, &p41).unwrap();
+    let mut state = state.accept_root(clock(), &signed(DocumentKind::Root, &next, &[ADA, BEN])).unwrap();
+    let under_root_2 = ask(&mut state);
+    assert!(!is_same(&again, &under_root_2), "another root");
 
     let twice = Signed { signatures: [p41.signatures.clone(), p41.signatures.clone()].concat(), ..p41.clone() };
-    let (state, other) = accept(&state, &twice).unwrap();
-    assert!(!is_same(&again, &other), "other signatures");
-    assert_eq!(held(&state).signed(), &p41, "what is held stays");
+    let (mut state, other) = accept(&state, &twice).unwrap();
+    assert!(!is_same(&under_root_2, &other), "other signatures");
+    assert_eq!(ask(&mut state).signed(), &p41, "what is held stays");
     let none = Signed { signatures: Vec::new(), ..p41.clone() };
     assert_refused(accept(&state, &none), Refusal::BadSignature, &["no signature"]);
 }
@@ -261,12 +326,9 @@ fn a_plan_is_verified_once_and_again_when_root_roster_signatures_or_process_are_
 fn a_refusal_leaves_no_trace_and_the_next_good_input_works() {
     let (state, _) = accept(&fresh(), &numbered(41, &[])).unwrap();
     let before = (state.to_index(), state.clone());
-    let mut expired = with_number(99, &[]);
-    (expired.created, expired.not_before) = (at("2026-11-11T00:00:00Z"), at("2026-11-11T00:00:00Z"));
-    expired.expires = at("2026-11-12T00:00:00Z");
     let mut elsewhere = with_number(99, &[]);
     elsewhere.fleet_id = other_fleet();
-    let bad = [signed_plan(&expired), signed_plan(&elsewhere), numbered(40, &[])];
+    let bad = [signed_plan(&elsewhere), numbered(40, &[]), numbered(41 + 10_001, &[])];
     for signed in &bad {
         assert!(accept(&state, signed).is_err());
     }
@@ -282,45 +344,75 @@ fn receipts_are_counted_one_by_one() {
     let (state, plan) = accept(&fresh(), &numbered(42, &[])).unwrap();
     let first = signed_receipt(&receipt(&plan, "w1.stage", 1));
     assert_eq!(state.next_receipt(), (1, None));
-    let state = state.with_receipt(&first.bytes).unwrap();
+    let state = state.with_receipt(clock(), &first.bytes, None).unwrap();
     assert_eq!(state.next_receipt(), (2, Some(first.digest())));
-    assert_refused(state.with_receipt(&first.bytes), Refusal::DamagedState, &["sign receipt 2", "number 1"]);
+    assert_refused(
+        state.with_receipt(clock(), &first.bytes, None),
+        Refusal::DamagedState,
+        &["sign receipt 2", "number 1"],
+    );
     let unchained = signed_receipt(&receipt(&plan, "w1.stage", 2));
-    assert_refused(state.with_receipt(&unchained.bytes), Refusal::DamagedState, &["another one before it"]);
+    assert_refused(
+        state.with_receipt(clock(), &unchained.bytes, None),
+        Refusal::DamagedState,
+        &["another one before it"],
+    );
     let mut second = receipt(&plan, "w1.stage", 2);
     second.previous = Some(first.digest());
-    assert_eq!(state.with_receipt(&signed_receipt(&second).bytes).unwrap().next_receipt().0, 3);
+    assert_eq!(state.with_receipt(clock(), &signed_receipt(&second).bytes, None).unwrap().next_receipt().0, 3);
+}
+
+/// Receipt `counter` of `w1` for its task of a plan, behind another one.
+fn own_receipt(plan: &Verified<Plan>, counter: u64, previous: Option<Digest>) -> Verified<Receipt> {
+    let receipt = Receipt { previous, ..receipt(plan, "w1.stage", counter) };
+    trust::receipt(&verified_roster(&roster()), &signed_receipt(&receipt)).unwrap()
 }
 
 #[test]
-fn a_restored_node_catches_up_with_its_own_newest_receipt() {
+fn a_restored_node_catches_up_with_its_own_receipts_and_runs_no_task_twice() {
+    let w1 = identity("w1");
+    let (p40, p42) = (numbered(40, &[]), numbered(42, &[]));
+    let (old, plan40) = accept(&fresh(), &p40).unwrap();
+    let (_, plan42) = accept(&old, &p42).unwrap();
+    let first = own_receipt(&plan40, 1, None);
+    let second = own_receipt(&plan42, 2, Some(first.digest()));
+    let state = old.catch_up(&w1, &first).unwrap();
+    assert_eq!((state.seq(), state.next_receipt()), (Seq(40), (2, Some(first.digest()))));
+    assert!(state.receipt_of(&p40.digest(), &task_id("w1.stage")).is_some(), "it ran");
+    let state = state.catch_up(&w1, &second).unwrap();
+    assert_eq!((state.seq(), state.next_receipt()), (Seq(42), (3, Some(second.digest()))));
+    assert_refused(accept(&state, &numbered(41, &[])), Refusal::Replay, &["after 42"]);
+    assert!(accept(&state, &p42).is_ok(), "what was held then goes on");
+    assert_eq!(state.catch_up(&w1, &second).unwrap(), state, "the same receipt twice changes nothing");
+    assert_eq!(state.catch_up(&w1, &first).unwrap(), state, "an older one changes nothing");
+    assert_refused(old.catch_up(&identity("w2"), &first), Refusal::NotATarget, &["one of w1"]);
+
+    let twins = [
+        own_receipt(&plan40, 2, Some(first.digest())),
+        own_receipt(&plan42, 3, Some(Digest::of(b"another one before"))),
+    ];
+    for twin in &twins {
+        assert_refused(state.catch_up(&w1, twin), Refusal::DamagedState, &["another machine holds this key"]);
+    }
+}
+
+#[test]
+fn where_receipts_between_are_missing_nothing_of_those_plans_starts_again() {
     let (old, _) = accept(&fresh(), &numbered(40, &[])).unwrap();
     let p42 = numbered(42, &[]);
-    let (_, plan) = accept(&old, &p42).unwrap();
-    let newest = trust::receipt(&verified_roster(&roster()), &signed_receipt(&receipt(&plan, "w1.stage", 7))).unwrap();
+    let (_, plan42) = accept(&old, &p42).unwrap();
+    let newest = own_receipt(&plan42, 7, Some(Digest::of(b"receipt 6")));
     let state = old.catch_up(&identity("w1"), &newest).unwrap();
-    assert_eq!((state.seq(), state.next_receipt()), (Seq(42), (8, Some(newest.digest()))));
-    assert_refused(accept(&state, &numbered(41, &[])), Refusal::Replay, &["after 42"]);
-    assert!(accept(&state, &p42).is_ok());
-    assert_eq!(state.catch_up(&identity("w1"), &newest).unwrap(), state, "the same receipt twice changes nothing");
-    assert_refused(old.catch_up(&identity("w2"), &newest), Refusal::NotATarget, &["one of w1"]);
-
-    let mut older = receipt(&plan, "w1.stage", 8);
-    (older.epoch, older.seq) = (Epoch(0), Seq(90));
-    let older = trust::receipt(&verified_roster(&roster()), &signed_receipt(&older)).unwrap();
-    let counted = state.catch_up(&identity("w1"), &older).unwrap();
-    assert_eq!((counted.seq(), counted.next_receipt().0), (Seq(42), 9), "an older epoch raises no plan number");
-
-    let mut twin = receipt(&plan, "w1.stage", 7);
-    twin.grant = 2;
-    let twin = trust::receipt(&verified_roster(&roster()), &signed_receipt(&twin)).unwrap();
-    assert_refused(state.catch_up(&identity("w1"), &twin), Refusal::DamagedState, &["another machine holds this key"]);
+    assert_eq!((state.seq(), state.next_receipt().0, state.open_plans().len()), (Seq(42), 8, 0));
+    assert_refused(accept(&state, &p42), Refusal::Replay, &["plan 42, which is void here"]);
+    assert!(accept(&state, &numbered(43, &[])).is_ok());
+    assert_eq!(read_back(&state), state);
 }
 
 #[test]
 fn a_state_reads_back_what_it_wrote_and_notices_changed_documents() {
     let (state, plan) = accept(&fresh(), &numbered(42, &[&numbered(41, &[])])).unwrap();
-    let state = state.with_receipt(&signed_receipt(&receipt(&plan, "w1.stage", 1)).bytes).unwrap();
+    let state = state.with_receipt(clock(), &signed_receipt(&receipt(&plan, "w1.stage", 1)).bytes, None).unwrap();
     assert_eq!(read_back(&state), state);
 
     let text = String::from_utf8(state.to_index()).unwrap();
@@ -344,7 +436,7 @@ fn a_state_reads_back_what_it_wrote_and_notices_changed_documents() {
         ("\"seq\": 42,\n  \"open\"", "\"seq\": 41,\n  \"open\""),
         ("\"counter\": 1", "\"counter\": 0"),
         ("\"counter\": 1", "\"counter\": 1, \"more\": 1"),
-        ("node-state/v2", "node-state/v3"),
+        ("node-state/v3", "node-state/v4"),
     ] {
         assert!(text.contains(from), "{from}");
         assert_refused(read(&text.replacen(from, to, 1), &documents), Refusal::DamagedState, &[]);

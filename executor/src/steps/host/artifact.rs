@@ -31,7 +31,7 @@ impl Action for StageArtifact {
 
 fn check(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<Check, StepError> {
     let artifact = context.artifact(name)?;
-    let path = artifacts::path(context.disk, &artifact.sha256);
+    let path = artifacts::path(&context.disk, &artifact.sha256);
     match artifacts::examine(&path, &artifact).map_err(|e| failed(name, &e))? {
         Found::Right => Ok(Check::Done(format!("{name} is staged: {} bytes, {}", artifact.size, artifact.sha256))),
         Found::Nothing => Ok(Check::Ready),
@@ -45,21 +45,22 @@ fn check(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<Check, St
 
 fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let artifact = context.artifact(name)?;
-    let into = artifacts::partial_path(context.disk, &artifact.sha256)?;
+    let into = artifacts::partial_path(&context.disk, &artifact.sha256)?;
     let began = context.now();
     let mut mismatches = 0;
     loop {
+        context.await_act()?;
         let fetch = Fetch { digest: artifact.sha256, size: artifact.size, into: into.clone() };
-        context.control.status.change(|content| content.fetch = Some(fetch));
+        context.node.control.status.change(|content| content.fetch = Some(fetch));
         let result = loop {
-            if let Some(result) = context.control.take_fetched(&artifact.sha256) {
+            if let Some(result) = context.node.control.take_fetched(&artifact.sha256) {
                 break result;
             }
             if context.now().since(began) > LIMIT {
-                context.control.status.change(|content| content.fetch = None);
+                context.node.control.status.change(|content| content.fetch = None);
                 return Err(StepError::TimedOut(format!("{name} did not arrive in {} min", LIMIT.as_secs() / 60)));
             }
-            context.pause(Duration::from_secs(1))?;
+            context.pause_while_wanted(Duration::from_secs(1))?;
         };
         match result {
             Err(reason) => {
@@ -67,9 +68,9 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
                     return Err(StepError::TimedOut(format!("{name} cannot be fetched: {reason}")));
                 }
                 context.say(format!("waits to fetch {name} again: {reason}"));
-                context.pause(RETRY)?;
+                context.pause_while_wanted(RETRY)?;
             }
-            Ok(()) => match artifacts::accept(context.disk, &artifact).map_err(|e| failed(name, &e))? {
+            Ok(()) => match artifacts::accept(&context.disk, &artifact).map_err(|e| failed(name, &e))? {
                 Found::Right => return Ok(()),
                 Found::Nothing => return Err(StepError::Failed(format!("{name} was fetched and is not there"))),
                 Found::Wrong(found) => {
@@ -91,7 +92,7 @@ pub(crate) fn staged(name: &ArtifactName, context: &mut StepContext<'_>) -> Resu
         Check::Done(_) => {}
         Check::Ready | Check::Mismatch { .. } => fetch(name, context)?,
     }
-    Ok(artifacts::path(context.disk, &context.artifact(name)?.sha256))
+    Ok(artifacts::path(&context.disk, &context.artifact(name)?.sha256))
 }
 
 fn failed(name: &ArtifactName, error: &std::io::Error) -> StepError {

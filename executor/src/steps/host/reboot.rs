@@ -21,6 +21,8 @@ impl Action for Reboot {
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        // Asked again after a restart too: a machine that did not go down is no half-done step.
+        context.await_act()?;
         context.host().reboot()?;
         Err(StepError::Rebooting)
     }

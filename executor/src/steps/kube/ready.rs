@@ -81,7 +81,7 @@ fn await_ready(
         if said.is_news(&sentence) {
             context.say(format!("waits: {sentence}"));
         }
-        context.pause(POLL)?;
+        context.pause_while_wanted(POLL)?;
     }
 }
 
@@ -113,7 +113,7 @@ fn rebooted_to(subject: &str, context: &StepContext<'_>) -> Option<String> {
     context
         .receipts
         .iter()
-        .filter_map(|stored| trust::receipt(context.roster, &stored.0).ok())
+        .filter_map(|stored| trust::receipt(&context.roster, &stored.0).ok())
         .filter(|r| r.document().plan == plan && r.document().node.as_str() == subject)
         .find_map(|r| r.document().observation(BOOT_ID).map(str::to_owned))
 }

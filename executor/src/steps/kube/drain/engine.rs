@@ -54,6 +54,8 @@ struct Drain<'a> {
     kept_volumes: BTreeSet<String>,
     rechecked: Timestamp,
     pods_gone: Option<Timestamp>,
+    /// Why nobody may be evicted in this round.
+    waits: Option<String>,
     said: SayOnce,
 }
 
@@ -78,6 +80,7 @@ pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<
         kept_volumes: BTreeSet::new(),
         rechecked: began,
         pods_gone: None,
+        waits: None,
         said: SayOnce::default(),
     };
     loop {
@@ -95,7 +98,7 @@ pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<
         if context.now().since(began) >= options.timeout {
             return Err(drain.out_of_time(context));
         }
-        context.pause(POLL)?;
+        context.pause_while_wanted(POLL)?;
     }
 }
 
@@ -144,6 +147,7 @@ impl Drain<'_> {
         let last = |fate: &Fate| *fate == Fate::Evict(Turn::Storage);
         let ordinary_left = left.iter().any(|(_, fate)| *fate != Fate::Evict(Turn::SystemCritical) && !last(fate));
         let all_last = left.iter().all(|(_, fate)| last(fate));
+        self.waits = None;
         let mut going = left.iter().filter(|(_, fate)| *fate == Fate::Going).count();
         for (pod, fate) in left {
             match fate {
@@ -152,6 +156,9 @@ impl Drain<'_> {
                 Fate::Evict(_) if going < MAX_GOING && self.is_due(&pod.key, now) => {
                     if self.has_turn(pod, &round, context)? && self.evict(pod, &round, context)? {
                         going += 1;
+                    }
+                    if self.waits.is_some() {
+                        break;
                     }
                 }
                 Fate::NeedsConsent(reason) => {
@@ -207,8 +214,12 @@ impl Drain<'_> {
         Ok(!still_going && (ready >= before || !comes_back))
     }
 
-    /// Asks for the eviction and remembers the answer. True when the pod is going.
+    /// Asks for the eviction, if that may still be done, and remembers the answer. True when the pod is going.
     fn evict(&mut self, pod: &Pod, round: &Round, context: &mut StepContext<'_>) -> Result<bool, StepError> {
+        self.waits = context.may_act()?;
+        if self.waits.is_some() {
+            return Ok(false);
+        }
         let now = context.now();
         let answer = context.cluster()?.evict(&pod.key);
         tracing::debug!("evicting {}: {answer:?}", pod.key);
@@ -360,12 +371,13 @@ impl Drain<'_> {
             .filter(|(_, fate)| *fate == Fate::Going)
             .filter_map(|(pod, _)| pod.deletion.map(|d| (pod, d.ends.since(now))))
             .max_by_key(|(_, rest)| *rest);
-        let what = match (self.held.values().next(), slowest) {
-            (Some(held), _) => format!("{}{}", sentence_of(held), and_more(self.held.len() - 1)),
-            (None, Some((pod, rest))) => {
+        let what = match (&self.waits, self.held.values().next(), slowest) {
+            (Some(waits), ..) => waits.clone(),
+            (None, Some(held), _) => format!("{}{}", sentence_of(held), and_more(self.held.len() - 1)),
+            (None, None, Some((pod, rest))) => {
                 format!("{} is stopping, up to {} of its grace left", pod.key, words(rest))
             }
-            (None, None) => "waits for replacements to become Ready".to_owned(),
+            (None, None, None) => "waits for replacements to become Ready".to_owned(),
         };
         self.say(format!("{} left: {what}", count(left, "pod")), context);
     }
