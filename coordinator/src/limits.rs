@@ -31,9 +31,10 @@ impl Default for Limits {
         Self {
             // Each lasts a second; whoever was admitted is known for as long as the answer takes.
             enrolment: DoorLimits { strangers: 128, known: 128, ..door },
-            // The largest fleet this is tested with, and room for second streams. A fleet that reconnects at once says
-            // hello within milliseconds. Nodes that wait for approval leave places to those of the roster.
-            agents: DoorLimits { strangers: 256, handshakes: 1024, known: 1200, reserved: 600, ..door },
+            // The largest fleet this is tested with, and room for second streams. Strangers show a node's certificate
+            // here, and all nodes of a fleet that reconnects finish their handshakes at about the same time. Nodes that
+            // wait for approval leave places to those of the roster.
+            agents: DoorLimits { strangers: 1024, handshakes: 1024, known: 1200, reserved: 600, ..door },
             // A person has a handful of terminals.
             admins: DoorLimits { strangers: 64, known: 64, reserved: 32, ..door },
             machine: DoorLimits { strangers: 16, handshakes: 16, known: 16, reserved: 8, ..door },
