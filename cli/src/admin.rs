@@ -32,6 +32,18 @@ pub struct Admin {
     address: String,
 }
 
+/// Whether a coordinator could be asked.
+#[derive(Debug)]
+pub enum Reached {
+    There(Box<Admin>),
+    /// Nobody let this key in. What was handed in comes back.
+    Away {
+        error: Error,
+        store: TrustStore,
+        signer: SigningKey,
+    },
+}
+
 /// A login: under which name and role of the root.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -68,11 +80,25 @@ impl Admin {
 
     /// The same with the profile's trust store, which was read before.
     pub async fn connect_with(profile: &Profile, store: TrustStore, signer: SigningKey) -> Result<Self, Error> {
-        let address = profile.coordinator()?.to_owned();
-        let (client, session) = login(&address, &store, &signer).await?;
+        match Self::reach(profile, store, signer).await? {
+            Reached::There(admin) => Ok(*admin),
+            Reached::Away { error, .. } => Err(error),
+        }
+    }
+
+    /// The same for who can go on without a coordinator.
+    pub async fn reach(profile: &Profile, store: TrustStore, signer: SigningKey) -> Result<Reached, Error> {
+        let tried = match profile.coordinator().map(str::to_owned) {
+            Ok(address) => login(&address, &store, &signer).await.map(|there| (address, there)),
+            Err(e) => Err(e.into()),
+        };
+        let (address, (client, session)) = match tried {
+            Ok(there) => there,
+            Err(error) => return Ok(Reached::Away { error, store, signer }),
+        };
         let mut admin = Self { client, session, signer, store, coordinator: CoordinatorInfo::default(), address };
         admin.refresh().await?;
-        Ok(admin)
+        Ok(Reached::There(Box::new(admin)))
     }
 
     /// Connects and logs in again, after the connection broke or the session ran out.

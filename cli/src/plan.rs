@@ -19,7 +19,7 @@ use hostler_plan::{
 use hostler_proto::v1;
 
 pub use artifact::{ArtifactFiles, upload_missing};
-pub use earlier::{beside, earlier};
+pub use earlier::{earlier, fates};
 
 use crate::{Admin, error::Error, file::read_limited, key, trust_store::TrustStore};
 

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod planner;
 pub mod refusal;
 pub mod sequencer;
+pub mod show;
 pub mod signature;
 pub mod step;
 pub mod text;

@@ -104,12 +104,14 @@ impl Step {
         self.operation().leaves_unschedulable()
     }
 
-    /// The operation's name, with the choice in it that matters most to who signs it.
-    pub fn summary(&self) -> String {
-        match self.operation().choice() {
-            choice if choice.is_empty() => self.op().to_owned(),
-            choice => format!("{} {choice}", self.op()),
-        }
+    /// All that it says, for who signs it: a line, and more of them for what does not fit into one.
+    pub fn said(&self) -> Vec<String> {
+        let operation = self.operation();
+        let first = match operation.said() {
+            nothing if nothing.is_empty() => self.op().to_owned(),
+            said => format!("{} {said}", self.op()),
+        };
+        std::iter::once(first).chain(operation.more()).collect()
     }
 
     /// What it does, for progress: a sentence without its subject, the task's node.
@@ -136,8 +138,12 @@ trait Operation {
     fn leaves_unschedulable(&self) -> Option<bool> {
         None
     }
-    /// What of it matters most; nothing for a step that leaves no choice.
-    fn choice(&self) -> String;
+    /// Every choice in it, in a line; nothing for a step that leaves none.
+    fn said(&self) -> String;
+    /// What of it does not fit into a line.
+    fn more(&self) -> Vec<String> {
+        Vec::new()
+    }
     fn sentence(&self, subject: &NodeName) -> String;
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use hostler_plan::{
     document::{DocumentKind, Policy, Root, Signed, Signer, Thresholds},
     id::{Fingerprint, NodeName},
+    show,
     timestamp::Timestamp,
     trust::{Change, Draft, Duty, SignedBy, differences, threshold},
 };
@@ -203,10 +204,7 @@ fn find_key(held: &Root, who: &str) -> Result<Fingerprint, Error> {
 /// What a person reads before signing a root.
 fn summary(store: &TrustStore, draft: &Draft<Root>) -> Result<String, Error> {
     let (next, digest) = (draft.document(), draft.signed().digest());
-    let mut text = format!("root {} of fleet {}\n  digest    {digest}\n", next.version, next.fleet_id);
-    for change in differences(store.root(), next) {
-        text.push_str(&format!("  change    {}\n", clean(&change)));
-    }
+    let mut text = show::root(Some(store.root()), next, &digest);
     if let Some(roster) = store.roster() {
         let by = SignedBy::of(DocumentKind::Roster, roster.signed())?;
         if roster.document().epoch < next.epoch || threshold(next, Duty::Roster, &by).is_err() {

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hostler_plan::{
-    document::{DocumentKind, Plan, PlanKind, Signed, Signer, SignerRole},
+    document::{DocumentKind, Plan, Signed, Signer, SignerRole},
     fleet::Fleet,
-    id::NodeName,
-    planner::{Fate, Note, Preview},
+    id::{Digest, NodeName},
+    planner::{Fate, Note},
     refusal::{Refusal, Refused},
+    show,
     text::count,
     timestamp::Timestamp,
     trust::{Draft, Verified},
@@ -18,13 +19,13 @@ use serde_json::{Value, json};
 use super::{Context, amend, progress::Progress};
 use crate::{
     Admin,
-    admin::now,
-    args::{Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs},
+    admin::{Reached, now},
+    args::{Compile, Interactive, Output, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs},
     ask::confirm,
     error::Error,
     file::{add_signature, is_root, read_document, write_document},
     key,
-    output::{clean, note, print},
+    output::{clean, event, note, print},
     plan::{self, ArtifactFiles, CompiledPlan, SignedPlan, Signing},
     rollout, roster,
     trust_store::TrustStore,
@@ -47,16 +48,15 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
     let (_, compiled) = compile(context, &mut admin, args.request.into(), &args.options).await?;
     let path = args.out.unwrap_or_else(|| PathBuf::from(file_name(&compiled.plan)));
     write_document(&path, &Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() })?;
-    let (file, digest) = (path.display().to_string(), hostler_plan::id::Digest::of(&compiled.bytes));
+    let file = path.display().to_string();
     print(
         context.output,
         || {
-            let mut value = preview_json(&compiled.preview);
+            let mut value = preview_json(&compiled);
             value["file"] = json!(file);
-            value["digest"] = json!(digest);
             value
         },
-        || format!("{}\nwrote {file}\nnext: hostler sign {file}", compiled.preview.to_string().trim_end()),
+        || format!("{}\nwrote {file}\nnext: hostler sign {file}", preview_text(&compiled).trim_end()),
     )
 }
 
@@ -108,7 +108,14 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
 ) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let (fleet, compiled) = compile(context, &mut admin, args.request.into(), &args.options).await?;
-    note(compiled.preview.to_string().trim_end());
+    match context.output {
+        Output::Text => note(preview_text(&compiled).trim_end()),
+        Output::Json => {
+            let mut value = preview_json(&compiled);
+            value["event"] = json!("preview");
+            event(&value)?;
+        }
+    }
     confirm(&format!("sign and submit plan {}?", compiled.plan.seq), args.yes)?;
     let path = args.out.unwrap_or_else(|| context.profile.home.join("plans").join(file_name(&compiled.plan)));
     let mut draft = Draft::plan(Signed { bytes: compiled.bytes, signatures: Vec::new() })?;
@@ -150,22 +157,35 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
     let plan = draft.document();
     let store = TrustStore::require(&context.profile.home)?;
     let signer = key::SigningKey::find(&context.profile.key, &store.counting_keys())?;
-    // A plan made with a newer root or roster than is held here cannot be judged: ask for them, with proof.
+    // A plan made with a newer root or roster than is held here cannot be judged, and what it does to earlier plans
+    // stands in those: ask for them, with proof.
     let outdated = store.roster().map(|r| r.digest()) != Some(plan.roster) || store.root().version < plan.root_version;
-    let (store, signer) = match outdated {
-        true => Admin::connect_with(&context.profile, store, signer).await?.into_parts(),
-        false => (store, signer),
+    let reached = Admin::reach(&context.profile, store, signer).await?;
+    let (store, signer, fates) = match reached {
+        Reached::There(mut admin) => {
+            let fates = plan::fates(&mut admin, plan).await?;
+            let (store, signer) = admin.into_parts();
+            (store, signer, fates)
+        }
+        // Nothing that goes on has to be shown.
+        Reached::Away { error, store, signer } if !outdated && plan.keeps_valid.is_empty() => {
+            let words = "the plans that this one ends are not named here: every earlier one that still runs ends";
+            note(&format!("{words} (the coordinator was not asked: {error})"));
+            (store, signer, Vec::new())
+        }
+        Reached::Away { error, .. } => return Err(error),
     };
     note(&summary(plan, draft.signed(), &plan::signing(&store, &draft)));
+    fates.iter().for_each(|fate| note(&format!("  {}", fate.said(now()))));
     confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
     let SignedPlan { armour, signing, .. } = plan::sign(&store, &signer, &mut draft, now())?;
     let path = add_signature(&args.document, &armour)?;
     print(
         context.output,
         || {
-            json!({ "plan": draft.signed().digest(), "seq": draft.document().seq,
-                "signature": path.display().to_string(),
-                "signed_by": signing.by.iter().map(|s| &s.name).collect::<Vec<_>>(), "needed": signing.needed })
+            json!({ "plan": draft.signed().digest(), "seq": draft.document().seq, "document": draft.document(),
+                "beside": fates_json(&fates, true), "ends": fates_json(&fates, false),
+                "signature": path.display().to_string(), "signed_by": signing.by.iter().map(|s| &s.name).collect::<Vec<_>>(), "needed": signing.needed })
         },
         || {
             let missing = u64::from(signing.needed).saturating_sub(signing.by.len() as u64);
@@ -256,47 +276,23 @@ pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) 
     )
 }
 
-/// What a person reads before signing.
-pub(super) fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String {
-    let targets: Vec<&str> = plan.targets.iter().map(|t| t.node.as_str()).collect();
-    let mut text = format!(
-        "plan {} ({}): {}\n  digest    {}\n  made      {}, epoch {}, root {}, roster {}\n  \
-         valid     from {} until {}\n  performs  on {}\n  beside    {}\n",
-        plan.seq,
-        plan.kind,
-        clean(&plan.title),
-        signed.digest(),
-        plan.created,
-        plan.epoch,
-        plan.root_version,
-        plan.roster_version,
-        plan.not_before,
-        plan.expires,
-        targets.join(" "),
-        beside(plan),
-    );
-    for artifact in &plan.artifacts {
-        text.push_str(&format!("  artifact  {} {} ({} bytes)\n", artifact.name, artifact.sha256, artifact.size));
-    }
-    for task in &plan.tasks {
-        let steps: Vec<String> = task.steps.iter().map(|step| clean(&step.summary()).into_owned()).collect();
-        let on = if task.node == task.subject { String::new() } else { format!(" on {}", task.node) };
-        text.push_str(&format!("  task      {}{on}: {}\n", task.id, steps.join(", ")));
-    }
-    text.push_str(&format!("  signed    by {}; needs {}", names(&signing.by), signing.needed));
-    text
+/// What a person reads before signing: everything that the plan says, and whose signatures it has.
+fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String {
+    let text = show::plan(plan, &signed.digest());
+    format!("{text}  signed     by {}; needs {}", names(&signing.by), signing.needed)
 }
 
-fn beside(plan: &Plan) -> String {
-    match (plan.keeps_valid.as_slice(), plan.kind) {
-        ([], PlanKind::Check) => "no other plan; every earlier one is void".to_owned(),
-        ([], _) => "no other plan; every earlier one that still runs is void".to_owned(),
-        (refs, _) => refs.iter().map(|r| format!("plan {}", r.seq)).collect::<Vec<_>>().join(", "),
-    }
+/// Why the plan is as it is, and then all of it.
+fn preview_text(compiled: &CompiledPlan) -> String {
+    let all = show::plan(&compiled.plan, &Digest::of(&compiled.bytes));
+    format!("{}what is to be signed:\n{all}", compiled.preview)
 }
 
-fn preview_json(preview: &Preview) -> Value {
+fn preview_json(compiled: &CompiledPlan) -> Value {
+    let preview = &compiled.preview;
     json!({
+        "document": compiled.plan,
+        "digest": Digest::of(&compiled.bytes),
         "seq": preview.seq,
         "kind": preview.kind,
         "title": preview.title,
@@ -306,16 +302,16 @@ fn preview_json(preview: &Preview) -> Value {
         "notes": preview.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "health": preview.notes.iter().filter_map(health_json).collect::<Vec<_>>(),
         "coordinator_says": preview.claims,
-        "beside": fates_json(preview, true),
-        "ends": fates_json(preview, false),
+        "beside": fates_json(&preview.fates, true),
+        "ends": fates_json(&preview.fates, false),
         "tasks": preview.tasks,
         "soak_seconds": preview.soak_seconds,
     })
 }
 
 /// The earlier plans that go on, or those that end.
-fn fates_json(preview: &Preview, go_on: bool) -> Vec<Value> {
-    let fates = preview.fates.iter().filter(|fate| fate.goes_on() == go_on);
+fn fates_json(fates: &[Fate], go_on: bool) -> Vec<Value> {
+    let fates = fates.iter().filter(|fate| fate.goes_on() == go_on);
     let json =
         |fate: &Fate| json!({ "seq": fate.seq(), "digest": fate.digest(), "proved": fate.proved(), "why": fate.why() });
     fates.map(json).collect()

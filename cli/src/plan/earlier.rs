@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hostler_plan::{
     document::{Plan, PlanRef, Signed},
     id::{Digest, Seq},
-    planner::{Earlier, OpenPlan, Unproved},
+    planner::{Earlier, Fate, OpenPlan, Unproved},
     refusal::{Refusal, Refused},
 };
 use hostler_proto::v1;
@@ -52,31 +52,35 @@ fn unproved(digest: Digest, seq: Option<Seq>, error: Error) -> Result<Unproved, 
     }
 }
 
-/// Every plan in `beside` of a plan that somebody else made, from its signed bytes. One that cannot be shown, or that
-/// the plan before it ended, is nothing to sign.
-pub async fn beside(admin: &mut Admin, plan: &Plan) -> Result<Earlier, Error> {
+/// What becomes of earlier plans when somebody signs a plan that another made, from signed bytes. One that keeps valid
+/// what cannot be shown, or what the plan before it ended, is nothing to sign.
+pub async fn fates(admin: &mut Admin, plan: &Plan) -> Result<Vec<Fate>, Error> {
     let before: Vec<Digest> = plan.prev.iter().chain(&plan.also).copied().collect();
     let earlier = earlier(admin, &before).await?;
+    Ok(judge(plan, earlier)?)
+}
+
+fn judge(plan: &Plan, earlier: Earlier) -> Result<Vec<Fate>, Refused> {
     for kept in &plan.keeps_valid {
         if earlier.open.iter().any(|open| open.plan == *kept) {
             continue;
         }
         let unproved = earlier.unproved.iter().find(|other| other.digest == kept.digest);
-        let why = unproved.map(|other| other.why.as_str());
+        let why = unproved.map_or("that the plan before this one ended it", |other| &other.why);
         return Err(Refused::new(
             Refusal::NotAllowed,
             format!(
-                "plan {} keeps plan {} ({}) valid, expected it to be shown as signed bytes and to be open until now, \
-                 found {}; make the plan again",
-                plan.seq,
-                kept.seq,
-                kept.digest,
-                why.unwrap_or("that the plan before this one ended it")
+                "plan {} keeps plan {} ({}) valid, expected it to be open until now and to be shown as signed bytes, \
+                 found {why}; make the plan again",
+                plan.seq, kept.seq, kept.digest
             ),
-        )
-        .into());
+        ));
     }
-    Ok(earlier)
+    let open = earlier.open.into_iter().map(|open| match plan.keeps_valid.contains(&open.plan) {
+        true => Fate::GoesOn(open),
+        false => Fate::Ends(open),
+    });
+    Ok(open.chain(earlier.unproved.into_iter().map(Fate::Unproved)).collect())
 }
 
 /// Fetches a plan by its digest, and verifies it.

@@ -88,7 +88,7 @@ fn two_people_sign_and_ssh_keygen_accepts_both_by_the_files_of_trust_show() {
     let first = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
     assert!(first.status.success(), "{}", stderr(&first));
     let summary = stderr(&first);
-    for expected in ["prove the way", "a.check: host.noop", "valid", "needs 2"] {
+    for expected in ["prove the way", "steps 1    host.noop", "a.check on a about a: steps 1", "valid", "needs 2"] {
         assert!(summary.contains(expected), "{expected} is missing:\n{summary}");
     }
     assert!(String::from_utf8_lossy(&first.stdout).contains("1 more signer"));

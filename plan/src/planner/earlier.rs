@@ -81,6 +81,8 @@ pub enum Fate {
     Replaced(OpenPlan),
     /// The coordinator says that it is over; if that is not true, it ends now.
     SaidToBeOver(OpenPlan),
+    /// The plan does not list it, whatever its maker knew of it.
+    Ends(OpenPlan),
     /// Nobody could show it as signed bytes: it ends.
     Unproved(Unproved),
 }
@@ -90,14 +92,14 @@ impl Fate {
     pub fn goes_on(&self) -> bool {
         match self {
             Fate::GoesOn(_) => true,
-            Fate::Replaced(_) | Fate::SaidToBeOver(_) | Fate::Unproved(_) => false,
+            Fate::Replaced(_) | Fate::SaidToBeOver(_) | Fate::Ends(_) | Fate::Unproved(_) => false,
         }
     }
 
     /// The digest of the plan that it is about.
     pub fn digest(&self) -> Digest {
         match self {
-            Fate::GoesOn(open) | Fate::Replaced(open) | Fate::SaidToBeOver(open) => open.plan.digest,
+            Fate::GoesOn(open) | Fate::Replaced(open) | Fate::SaidToBeOver(open) | Fate::Ends(open) => open.plan.digest,
             Fate::Unproved(unproved) => unproved.digest,
         }
     }
@@ -105,7 +107,9 @@ impl Fate {
     /// Its number, where one is known.
     pub fn seq(&self) -> Option<Seq> {
         match self {
-            Fate::GoesOn(open) | Fate::Replaced(open) | Fate::SaidToBeOver(open) => Some(open.plan.seq),
+            Fate::GoesOn(open) | Fate::Replaced(open) | Fate::SaidToBeOver(open) | Fate::Ends(open) => {
+                Some(open.plan.seq)
+            }
             Fate::Unproved(unproved) => unproved.seq,
         }
     }
@@ -113,7 +117,7 @@ impl Fate {
     /// What its signed bytes say of it.
     pub fn proved(&self) -> Option<&OpenPlan> {
         match self {
-            Fate::GoesOn(open) | Fate::Replaced(open) | Fate::SaidToBeOver(open) => Some(open),
+            Fate::GoesOn(open) | Fate::Replaced(open) | Fate::SaidToBeOver(open) | Fate::Ends(open) => Some(open),
             Fate::Unproved(_) => None,
         }
     }
@@ -121,7 +125,7 @@ impl Fate {
     /// Why it ends; nothing of one that goes on.
     pub fn why(&self) -> Option<String> {
         match self {
-            Fate::GoesOn(_) => None,
+            Fate::GoesOn(_) | Fate::Ends(_) => None,
             Fate::Replaced(_) => Some("this plan takes its place".to_owned()),
             Fate::SaidToBeOver(_) => Some("the coordinator says that it is over".to_owned()),
             Fate::Unproved(unproved) => Some(clean(&unproved.why).into_owned()),
@@ -145,6 +149,7 @@ impl Fate {
     pub fn said(&self, now: Timestamp) -> String {
         match self {
             Fate::GoesOn(open) => format!("beside: {}", open.said(now)),
+            Fate::Ends(open) => format!("ends: {}, if it still runs", open.said(now)),
             Fate::Replaced(open) => format!("ends: {}; this plan takes its place", open.said(now)),
             Fate::SaidToBeOver(open) => format!("ends: {}; the coordinator says that it is over", open.said(now)),
             Fate::Unproved(Unproved { digest, seq, why }) => {
@@ -209,7 +214,7 @@ fn notes(kind: PlanKind, fates: &[Fate], draft: &mut Draft) {
                 let (seq, title) = (open.plan.seq, &open.title);
                 draft.notes.push(Note::Info(format!("plan {seq} waits until this drain is done: {title}")));
             }
-            Fate::GoesOn(_) | Fate::SaidToBeOver(_) | Fate::Unproved(_) => {}
+            Fate::GoesOn(_) | Fate::SaidToBeOver(_) | Fate::Ends(_) | Fate::Unproved(_) => {}
         }
     }
 }

@@ -3,7 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::id::{ArtifactName, NodeName};
+use crate::{
+    id::{ArtifactName, Digest, NodeName},
+    text::clean_to,
+};
+
+/// A file is shown whole where it fits on a screen, else its first lines; its length and digest are shown always.
+const WHOLE_LINES: usize = 40;
+const WHOLE_BYTES: usize = 4000;
+const FIRST_LINES: usize = 20;
+const LINE_BYTES: usize = 400;
 
 /// Does nothing and proves that plans arrive, verify and are receipted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +23,8 @@ impl Operation for Noop {
     fn acts_on_subject(&self) -> bool {
         true
     }
-    fn choice(&self) -> String {
+    fn said(&self) -> String {
+        let Self {} = self;
         String::new()
     }
     fn sentence(&self, _: &NodeName) -> String {
@@ -37,8 +47,9 @@ impl Operation for StageArtifact {
     fn acts_on_subject(&self) -> bool {
         false
     }
-    fn choice(&self) -> String {
-        self.artifact.to_string()
+    fn said(&self) -> String {
+        let Self { artifact } = self;
+        artifact.to_string()
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("fetches {}", self.artifact)
@@ -61,8 +72,20 @@ impl Operation for EnsureFile {
     fn acts_on_subject(&self) -> bool {
         false
     }
-    fn choice(&self) -> String {
-        format!("{} {}", self.path, self.mode)
+    fn said(&self) -> String {
+        let Self { path, mode, content } = self;
+        format!("{path} with mode {mode}, {} bytes, {}", content.len(), Digest::of(content.as_bytes()))
+    }
+    fn more(&self) -> Vec<String> {
+        let lines: Vec<&str> = self.content.lines().collect();
+        let whole = lines.len() <= WHOLE_LINES && self.content.len() <= WHOLE_BYTES;
+        let shown = if whole { lines.len() } else { lines.len().min(FIRST_LINES) };
+        let mut said: Vec<String> =
+            lines[..shown].iter().map(|line| format!("| {}", clean_to(line, LINE_BYTES))).collect();
+        if shown < lines.len() {
+            said.push(format!("| … and {} more lines; the digest is of all of it", lines.len() - shown));
+        }
+        said
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("writes {}", self.path)
@@ -81,8 +104,9 @@ impl Operation for EnsureModule {
     fn acts_on_subject(&self) -> bool {
         false
     }
-    fn choice(&self) -> String {
-        self.module.clone()
+    fn said(&self) -> String {
+        let Self { module } = self;
+        module.to_string()
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("loads kernel module {}", self.module)
@@ -103,8 +127,9 @@ impl Operation for EnsureSysctl {
     fn acts_on_subject(&self) -> bool {
         false
     }
-    fn choice(&self) -> String {
-        format!("{}={}", self.key, self.value)
+    fn said(&self) -> String {
+        let Self { key, value } = self;
+        format!("{key}={value}")
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("sets {} to {}", self.key, self.value)
@@ -125,8 +150,9 @@ impl Operation for EnsurePackage {
     fn acts_on_subject(&self) -> bool {
         false
     }
-    fn choice(&self) -> String {
-        format!("{} {}", self.package, self.version)
+    fn said(&self) -> String {
+        let Self { package, version } = self;
+        format!("{package} in version {version}")
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("installs {} {}", self.package, self.version)
@@ -149,8 +175,13 @@ impl Operation for EnsureUnit {
     fn acts_on_subject(&self) -> bool {
         false
     }
-    fn choice(&self) -> String {
-        self.unit.clone()
+    fn said(&self) -> String {
+        let Self { unit, state, enabled } = self;
+        let state = match state {
+            UnitState::Started => "started",
+            UnitState::Stopped => "STOPPED",
+        };
+        format!("{unit}: {state}, and {} at boot", if *enabled { "started" } else { "NOT started" })
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("brings {} into its state", self.unit)
@@ -176,7 +207,8 @@ impl Operation for Reboot {
     fn acts_on_subject(&self) -> bool {
         false
     }
-    fn choice(&self) -> String {
+    fn said(&self) -> String {
+        let Self {} = self;
         String::new()
     }
     fn sentence(&self, _: &NodeName) -> String {

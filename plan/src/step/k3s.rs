@@ -25,8 +25,9 @@ impl Operation for Bootstrap {
     fn acts_on_subject(&self) -> bool {
         false
     }
-    fn choice(&self) -> String {
-        self.version.to_string()
+    fn said(&self) -> String {
+        let Self { artifact, version } = self;
+        format!("the first server at {version}, runs {artifact}")
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("starts the first K3s server at {}", self.version)
@@ -46,8 +47,11 @@ impl Operation for Admit {
     fn acts_on_subject(&self) -> bool {
         true
     }
-    fn choice(&self) -> String {
-        String::new()
+    fn said(&self) -> String {
+        let Self { lifetime_seconds } = self;
+        format!(
+            "with a join secret for {lifetime_seconds} s; what lets a server in is the cluster's own token for ever"
+        )
     }
     fn sentence(&self, subject: &NodeName) -> String {
         format!("makes a join secret for {subject}")
@@ -80,8 +84,13 @@ impl Operation for Join {
     fn admitted_by(&self) -> Option<&TaskId> {
         Some(&self.admitted_by)
     }
-    fn choice(&self) -> String {
-        self.version.to_string()
+    fn said(&self) -> String {
+        let Self { artifact, version, role, server_url, admitted_by } = self;
+        let role = match role {
+            ClusterRole::Server => "SERVER",
+            ClusterRole::Worker => "worker",
+        };
+        format!("as {role} of {server_url} at {version}, runs {artifact}, with the secret of {admitted_by}")
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("joins the cluster with K3s {}", self.version)
@@ -108,8 +117,9 @@ impl Operation for Upgrade {
     fn upgrades_to(&self) -> Option<Version> {
         Some(self.version)
     }
-    fn choice(&self) -> String {
-        self.version.to_string()
+    fn said(&self) -> String {
+        let Self { artifact, version } = self;
+        format!("to {version}, runs {artifact}")
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("upgrades K3s to {}", self.version)

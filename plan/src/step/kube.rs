@@ -20,8 +20,9 @@ impl Operation for Cordon {
     fn leaves_unschedulable(&self) -> Option<bool> {
         Some(true)
     }
-    fn choice(&self) -> String {
-        String::new()
+    fn said(&self) -> String {
+        let Self { reason } = self;
+        format!("because: {reason}")
     }
     fn sentence(&self, subject: &NodeName) -> String {
         format!("cordons {subject}")
@@ -44,8 +45,15 @@ impl Operation for Drain {
     fn acts_on_subject(&self) -> bool {
         true
     }
-    fn choice(&self) -> String {
-        format!("{}s", self.timeout_seconds)
+    fn said(&self) -> String {
+        let Self { timeout_seconds, delete_empty_dir_data, force_unmanaged } = self;
+        let data = if *delete_empty_dir_data { "DELETES emptyDir data" } else { "keeps emptyDir data" };
+        let pods = if *force_unmanaged {
+            "ENDS pods that nothing starts again"
+        } else {
+            "keeps pods that nothing starts again"
+        };
+        format!("within {timeout_seconds} s, {data}, {pods}")
     }
     fn sentence(&self, subject: &NodeName) -> String {
         format!("drains {subject}")
@@ -64,7 +72,8 @@ impl Operation for Uncordon {
     fn leaves_unschedulable(&self) -> Option<bool> {
         Some(false)
     }
-    fn choice(&self) -> String {
+    fn said(&self) -> String {
+        let Self {} = self;
         String::new()
     }
     fn sentence(&self, subject: &NodeName) -> String {
@@ -91,9 +100,10 @@ impl Operation for AwaitReady {
     fn awaits_version(&self) -> Option<Version> {
         self.version
     }
-    fn choice(&self) -> String {
-        let version = self.version.map(|version| format!("{version} ")).unwrap_or_default();
-        format!("{version}for {}s", self.for_seconds)
+    fn said(&self) -> String {
+        let Self { version, for_seconds, timeout_seconds } = self;
+        let version = version.map_or_else(|| "any version".to_owned(), |version| version.to_string());
+        format!("at {version} for {for_seconds} s, within {timeout_seconds} s")
     }
     fn sentence(&self, subject: &NodeName) -> String {
         format!("waits until {subject} has been Ready for {} s", self.for_seconds)

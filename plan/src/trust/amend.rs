@@ -126,7 +126,7 @@ pub fn check_next(held: &Root, next: &Root, ca_in_use: Option<&Digest>, now: Tim
     check_content(next)
 }
 
-/// What differs and what it means for the fleet, a sentence each; the signers first.
+/// What differs and what it means for the fleet, a sentence each; what goes first, then who comes.
 pub fn differences(held: &Root, next: &Root) -> Vec<String> {
     let mut said = signers(held, next);
     thresholds(held, next, &mut said);
@@ -152,6 +152,17 @@ pub fn differences(held: &Root, next: &Root) -> Vec<String> {
 fn signers(held: &Root, next: &Root) -> Vec<String> {
     let mut said = Vec::new();
     let after: BTreeSet<Fingerprint> = next.signers.iter().map(|s| s.key.fingerprint()).collect();
+    for gone in held.signers.iter().filter(|s| !after.contains(&s.key.fingerprint())) {
+        let name = clean(&gone.name);
+        said.push(format!("{name} is no signer any more: what only {name} signed becomes void"));
+    }
+    for key in next.revoked.iter().filter(|k| !held.revoked.contains(k)) {
+        let of = held.signers.iter().find(|s| s.key.fingerprint() == *key).map(|s| clean(&s.name));
+        said.push(match of {
+            Some(name) => format!("the key {key} of {name} is revoked for ever: what only {name} signed becomes void"),
+            None => format!("the key {key}, which no signer has, is revoked for ever"),
+        });
+    }
     for signer in &next.signers {
         let (name, key) = (clean(&signer.name), signer.key.fingerprint());
         let Some(old) = held.signers.iter().find(|s| s.key.fingerprint() == key) else {
@@ -164,17 +175,6 @@ fn signers(held: &Root, next: &Root) -> Vec<String> {
         if (old.role, &old.plan_kinds) != (signer.role, &signer.plan_kinds) {
             said.push(format!("{name} signs as {} instead of {}", rights(signer), rights(old)));
         }
-    }
-    for gone in held.signers.iter().filter(|s| !after.contains(&s.key.fingerprint())) {
-        let name = clean(&gone.name);
-        said.push(format!("{name} is no signer any more: what only {name} signed becomes void"));
-    }
-    for key in next.revoked.iter().filter(|k| !held.revoked.contains(k)) {
-        let of = held.signers.iter().find(|s| s.key.fingerprint() == *key).map(|s| clean(&s.name));
-        said.push(match of {
-            Some(name) => format!("the key {key} of {name} is revoked for ever: what only {name} signed becomes void"),
-            None => format!("the key {key}, which no signer has, is revoked for ever"),
-        });
     }
     said
 }

@@ -1,0 +1,327 @@
+//! Nothing is signed that does not show: whatever is changed in a document changes the text that a person reads before
+//! signing it.
+//!
+//! Generated: each place of each kind of document is changed in every way that still gives a document of that form.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
+use std::collections::BTreeSet;
+
+use hostler_fixtures::{self as made, key, public};
+use hostler_plan::{
+    document::{Admission, Decision, Plan, PlanKind, Root, Roster, SignerRole},
+    id::Digest,
+    json, show,
+    step::{ClusterRole, Step},
+    timestamp::Timestamp,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// A digest that stands for that of the bytes: with the real one every change would show in it.
+const DIGEST: Digest = Digest::ZERO;
+
+/// Words that some place or other takes, so that every choice is made.
+const WORDS: &[&str] = &[
+    "server",
+    "worker",
+    "active",
+    "retired",
+    "aarch64",
+    "x86_64",
+    "automatic",
+    "manual",
+    "viewer",
+    "operator",
+    "admin",
+    "check",
+    "bootstrap",
+    "join",
+    "upgrade",
+    "drain",
+    "uncordon",
+    "reboot",
+    "stop",
+    "started",
+    "stopped",
+    "v1.35.1+k3s2",
+    "2026-12-24T08:00:00Z",
+    "0600",
+    "host.noop",
+    "host.reboot",
+];
+
+/// What may stand in the place of that value.
+fn others(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Null => vec![json!(7), json!("v1.35.1+k3s2"), json!("aarch64"), json!(Digest::of(b"other"))],
+        Value::Bool(b) => vec![json!(!b)],
+        Value::Number(n) => {
+            let n = n.as_u64().unwrap();
+            vec![json!(n + 1), json!(n.saturating_sub(1)), json!(n.saturating_mul(2))]
+        }
+        Value::String(text) => {
+            let mut others: Vec<String> = WORDS.iter().map(|w| (*w).to_owned()).collect();
+            others.extend([format!("{text}x"), format!("x{text}"), format!("{text} "), text.to_uppercase()]);
+            // Another character in each place: of a digest, a key, a time.
+            for (at, c) in text.char_indices().filter(|(_, c)| c.is_ascii_alphanumeric()) {
+                let other = match c {
+                    '0'..='8' | 'a'..='y' | 'A'..='Y' => char::from(c as u8 + 1),
+                    '9' => '0',
+                    _ => 'a',
+                };
+                others.push(format!("{}{other}{}", &text[..at], &text[at + 1..]));
+            }
+            others.retain(|other| other != text);
+            others.push(String::new());
+            let null = std::iter::once(Value::Null);
+            others.into_iter().map(Value::from).chain(null).collect()
+        }
+        Value::Array(_) | Value::Object(_) => Vec::new(),
+    }
+}
+
+/// Every value that differs from `value` in one place, with the place's name.
+fn changed(value: &Value) -> Vec<(String, Value)> {
+    let mut all: Vec<(String, Value)> = others(value).into_iter().map(|v| (String::new(), v)).collect();
+    match value {
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                let put = |other: Value| {
+                    let mut items = items.clone();
+                    items[i] = other;
+                    Value::from(items)
+                };
+                all.extend(changed(item).into_iter().map(|(place, v)| (format!(".*{place}"), put(v))));
+                let mut fewer = items.clone();
+                fewer.remove(i);
+                all.push((".-".to_owned(), fewer.into()));
+                let mut more = items.clone();
+                more.push(item.clone());
+                all.push((".+".to_owned(), more.into()));
+            }
+            for first in [json!("check"), json!(Digest::of(b"more")), json!("70ce0001")] {
+                let mut more = items.clone();
+                more.push(first);
+                all.push((".+".to_owned(), more.into()));
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let put = |other: Value| {
+                    let mut fields = fields.clone();
+                    fields.insert(name.clone(), other);
+                    Value::from(fields)
+                };
+                all.extend(changed(field).into_iter().map(|(place, v)| (format!(".{name}{place}"), put(v))));
+                let mut fewer = fields.clone();
+                fewer.remove(name);
+                all.push((format!(".{name}-"), fewer.into()));
+            }
+            for (name, value) in [("reboot", json!(2)), ("also", json!([Digest::of(b"fork")]))] {
+                let mut more = fields.clone();
+                more.entry(name).or_insert(value);
+                all.push((format!(".{name}+"), more.into()));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    all
+}
+
+/// The names of every place that holds a value of its own.
+fn places(value: &Value, name: &str, all: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| places(item, &format!("{name}.*"), all)),
+        Value::Object(fields) => fields.iter().for_each(|(field, v)| places(v, &format!("{name}.{field}"), all)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            all.insert(name.to_owned());
+        }
+    }
+}
+
+/// Changes everything and gives how many changes there were. `fixed` are the places that hold one word only.
+fn everything_shows<T: DeserializeOwned + Serialize>(
+    document: &T,
+    fixed: &[&str],
+    show: impl Fn(&T) -> String,
+) -> usize {
+    let value = serde_json::to_value(document).unwrap();
+    let text = show(document);
+    assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text}");
+    let mut untouched = BTreeSet::new();
+    places(&value, "", &mut untouched);
+    let mut count = 0;
+    for (place, other) in changed(&value) {
+        let Ok(parsed) = json::parse::<T>(&serde_json::to_vec(&other).unwrap()) else { continue };
+        if other == value {
+            continue;
+        }
+        assert_ne!(show(&parsed), text, "{place} does not show: {other}");
+        untouched.remove(&place);
+        count += 1;
+    }
+    let untouched: Vec<&str> = untouched.iter().map(String::as_str).collect();
+    assert_eq!(untouched, fixed, "every other place was changed");
+    count
+}
+
+fn now() -> Timestamp {
+    "2026-11-21T08:00:00Z".parse().unwrap()
+}
+
+fn root() -> Root {
+    let signers = vec![
+        made::signer("ana", public(&key(200)), SignerRole::Admin),
+        hostler_plan::document::Signer {
+            plan_kinds: vec![PlanKind::Drain, PlanKind::Reboot],
+            ..made::signer("otto", public(&key(201)), SignerRole::Operator)
+        },
+    ];
+    let mut root = made::root(now(), signers);
+    root.thresholds.plan_kinds.insert(PlanKind::Upgrade, 2);
+    root.revoked.push(public(&key(202)).fingerprint());
+    root
+}
+
+fn roster() -> Roster {
+    let node = |node: &str, number, role| made::node(node, public(&key(number)), role);
+    let nodes = vec![node("s1", 1, ClusterRole::Server), node("w1", 2, ClusterRole::Worker)];
+    let mut roster = made::roster(&root(), now(), nodes);
+    roster.prev = Some(Digest::of(b"roster before"));
+    roster.revoked_tokens.push("70ce0009".parse().unwrap());
+    roster
+}
+
+/// Every kind of step.
+fn steps() -> Vec<Step> {
+    let long: String = (0..100).map(|n| format!("line {n}\n")).collect();
+    let steps = json!([
+        {"op": "host.noop"},
+        {"op": "artifact.stage", "artifact": "k3s-aarch64"},
+        {"op": "file.ensure", "path": "/etc/motd", "mode": "0644", "content": "hello\u{1b}[2J\n"},
+        {"op": "file.ensure", "path": "/etc/long", "mode": "0644", "content": long},
+        {"op": "module.ensure", "module": "br_netfilter"},
+        {"op": "sysctl.ensure", "key": "net.ipv4.ip_forward", "value": "1"},
+        {"op": "package.ensure", "package": "curl", "version": "8.1-2"},
+        {"op": "systemd.ensure", "unit": "ssh.service", "state": "started", "enabled": true},
+        {"op": "k3s.bootstrap", "artifact": "k3s-aarch64", "version": "v1.34.3+k3s1"},
+        {"op": "k3s.admit", "lifetime_seconds": 900},
+        {"op": "k3s.join", "artifact": "k3s-aarch64", "version": "v1.34.3+k3s1", "role": "worker",
+            "server_url": "https://api:6443", "admitted_by": "w1.admit"},
+        {"op": "k3s.upgrade", "artifact": "k3s-aarch64", "version": "v1.34.3+k3s1"},
+        {"op": "kube.cordon", "reason": "drain"},
+        {"op": "kube.drain", "timeout_seconds": 600, "delete_empty_dir_data": true, "force_unmanaged": false},
+        {"op": "kube.uncordon"},
+        {"op": "kube.await_ready", "version": null, "for_seconds": 60, "timeout_seconds": 600},
+        {"op": "host.reboot"}
+    ]);
+    let steps: Vec<Step> = serde_json::from_value(steps).unwrap();
+    let ops: BTreeSet<&str> = steps.iter().map(Step::op).collect();
+    assert_eq!(ops, Step::OPS.iter().copied().collect(), "a step of each kind");
+    steps
+}
+
+fn plan() -> Plan {
+    let mut plan = made::plan(&roster(), now(), 43);
+    plan.prev = Some(Digest::of(b"plan before"));
+    plan.keeps_valid.push(hostler_plan::document::PlanRef {
+        seq: "42".parse::<u64>().map(hostler_plan::id::Seq).unwrap(),
+        digest: Digest::of(b"42"),
+    });
+    plan.artifacts.push(made::artifact("k3s-aarch64", b"k3s"));
+    plan.tasks[0].steps = steps();
+    plan.tasks[1].disrupts = true;
+    plan
+}
+
+#[test]
+fn every_field_of_a_plan_shows() {
+    let count = everything_shows(&plan(), &["._type"], |plan| show::plan(plan, &DIGEST));
+    assert!(count > 1000, "{count}");
+}
+
+#[test]
+fn every_field_of_a_stop_shows() {
+    let stop = Plan { kind: PlanKind::Stop, targets: Vec::new(), artifacts: Vec::new(), tasks: Vec::new(), ..plan() };
+    everything_shows(&stop, &["._type"], |plan| show::plan(plan, &DIGEST));
+}
+
+#[test]
+fn every_field_of_alike_tasks_shows_where_they_are_folded() {
+    let nodes = (1..=9).map(|n| made::node(&format!("w{n}"), public(&key(n)), ClusterRole::Worker)).collect();
+    let mut plan = made::plan(&made::roster(&root(), now(), nodes), now(), 43);
+    plan.tasks.iter_mut().for_each(|task| task.after.clear());
+    let text = show::plan(&plan, &DIGEST);
+    assert!(
+        text.contains("1 to 9: NODE.check on NODE about NODE: steps 1, at once; NODE is in turn w1 w2 w3"),
+        "{text}"
+    );
+    everything_shows(&plan, &["._type"], |plan| show::plan(plan, &DIGEST));
+    for (a, b) in [(0, 1), (3, 8)] {
+        let mut other = plan.clone();
+        other.tasks.swap(a, b);
+        assert_ne!(show::plan(&other, &DIGEST), text, "the order of tasks shows");
+    }
+}
+
+#[test]
+fn every_field_of_a_root_shows_whether_one_is_held_or_not() {
+    let held = root();
+    everything_shows(&root(), &["._type"], |root| show::root(None, root, &DIGEST));
+    everything_shows(&root(), &["._type"], |root| show::root(Some(&held), root, &DIGEST));
+}
+
+#[test]
+fn every_field_of_a_roster_shows_whether_one_is_held_or_not() {
+    let held = roster();
+    everything_shows(&roster(), &["._type"], |roster| show::roster(None, roster, &DIGEST));
+    everything_shows(&roster(), &["._type"], |roster| show::roster(Some(&held), roster, &DIGEST));
+}
+
+#[test]
+fn a_roster_begins_with_what_goes_and_with_servers() {
+    let held = roster();
+    let mut next = roster();
+    next.version += 1;
+    next.nodes.remove(1);
+    next.nodes.push(made::node("w2", public(&key(3)), ClusterRole::Worker));
+    next.nodes.push(made::node("s2", public(&key(4)), ClusterRole::Server));
+    let text = show::roster(Some(&held), &next, &DIGEST);
+    let changes: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  change     ")).collect();
+    let begins: Vec<&str> = changes.iter().map(|change| change.split(' ').next().unwrap()).collect();
+    assert_eq!(begins, ["w1", "s2", "w2"], "{text}");
+    assert!(changes[0].contains("is not listed any more") && changes[1].contains("is new: active server"), "{text}");
+}
+
+#[test]
+fn every_field_of_an_admission_shows() {
+    let admission = json!({
+        "_type": "hostler-admission/v1", "fleet_id": made::fleet_id(), "epoch": 1, "root_version": 2,
+        "root": Digest::of(b"root"), "token": "70ce0000", "token_key": public(&key(9)), "uses": 3,
+        "created": now(), "expires": "2026-11-22T08:00:00Z", "role": "worker", "approval": "manual"
+    });
+    let admission: Admission = json::parse(&serde_json::to_vec(&admission).unwrap()).unwrap();
+    everything_shows(&admission, &["._type"], |admission| show::admission(admission, &DIGEST));
+}
+
+#[test]
+fn every_field_of_every_decision_shows() {
+    let digest = Digest::of(b"plan");
+    let head = |n: u64| json!({ "next_index": n, "hash": Digest::of(b"head") });
+    for decided in [
+        json!({ "what": "pause", "plan": digest, "reason": "too warm" }),
+        json!({ "what": "resume", "plan": digest }),
+        json!({ "what": "halt", "plan": digest, "reason": "no" }),
+        json!({ "what": "release_lease", "plan": digest, "task": "w1.drain", "grant": 3 }),
+        json!({ "what": "release_quarantine", "node": "w1", "version": "v1.34.3+k3s1" }),
+        json!({ "what": "revoke_token", "token": "70ce0000" }),
+        json!({ "what": "adopt", "before": head(7), "after": head(3) }),
+    ] {
+        let decision = json!({
+            "_type": "hostler-decision/v1", "fleet_id": made::fleet_id(), "epoch": 1, "created": now(),
+            "expires": "2026-11-22T08:00:00Z", "decided": decided
+        });
+        let decision: Decision = json::parse(&serde_json::to_vec(&decision).unwrap()).unwrap();
+        everything_shows(&decision, &["._type", ".decided.what"], |decision| show::decision(decision, &DIGEST));
+    }
+}
