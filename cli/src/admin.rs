@@ -19,7 +19,13 @@ use tonic::{
     transport::Channel,
 };
 
-use crate::{error::Error, key::SigningKey, profile::Profile, trust_store::TrustStore};
+use crate::{
+    error::Error,
+    head::{Contact, SeenHead},
+    key::SigningKey,
+    profile::Profile,
+    trust_store::TrustStore,
+};
 
 /// A logged-in admin. Everything that can be asked of a coordinator starts here.
 #[derive(Debug)]
@@ -30,6 +36,7 @@ pub struct Admin {
     store: TrustStore,
     coordinator: CoordinatorInfo,
     address: String,
+    seen: Option<SeenHead>,
 }
 
 /// Whether a coordinator could be asked.
@@ -96,7 +103,8 @@ impl Admin {
             Ok(there) => there,
             Err(error) => return Ok(Reached::Away { error, store, signer }),
         };
-        let mut admin = Self { client, session, signer, store, coordinator: CoordinatorInfo::default(), address };
+        let coordinator = CoordinatorInfo::default();
+        let mut admin = Self { client, session, signer, store, coordinator, address, seen: None };
         admin.refresh().await?;
         Ok(Reached::There(Box::new(admin)))
     }
@@ -117,7 +125,17 @@ impl Admin {
             enrolment_address: reply.enrolment_address,
             ca_pin: reply.ca_pin,
         };
+        let (session, store) = (&self.session, &self.store);
+        let ask = |request| session.request(request);
+        let mut contact = Contact { client: self.client.clone(), ask: &ask, root: store.trusted() };
+        self.seen = Some(contact.follow(store.folder()).await?);
         Ok(())
+    }
+
+    /// The ledger as it was seen with this contact.
+    pub(crate) fn seen(&self) -> Result<SeenHead, Error> {
+        self.seen
+            .ok_or_else(|| Error::Failed("expected to have seen the ledger, found that it was not; try again".into()))
     }
 
     /// Keeps a root that was verified against the newest one.

@@ -13,18 +13,30 @@ use std::{
 pub use agent::{Agent, AgentError};
 pub use file::{Passphrase, read_private_key, read_public_key};
 use hostler_plan::{
-    document::DocumentKind,
-    id::Fingerprint,
+    document::{Decision, DocumentKind, Plan},
+    id::{Digest, Fingerprint},
+    json,
+    ledger::Head,
     signature::{self, KEY_TYPES, PublicKey, SigningError},
 };
 
+use crate::{head::SeenHead, output::note};
+
 /// Something that signs documents with one key.
 #[derive(Debug)]
+pub struct SigningKey {
+    half: PrivateHalf,
+    /// What the profile holds as proved: while it knows of two ledgers, most is not signed.
+    held: Option<PathBuf>,
+}
+
+/// Where the private half is.
+#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a command has one")]
-pub enum SigningKey {
-    /// A private key in this process, decrypted.
+enum PrivateHalf {
+    /// In this process, decrypted.
     File(Box<ssh_key::PrivateKey>),
-    /// A key that stays in the ssh-agent.
+    /// In the ssh-agent, where it stays.
     Agent { agent: Agent, key: PublicKey },
 }
 
@@ -74,6 +86,16 @@ pub enum KeyError {
     None { found: String },
     #[error(transparent)]
     Signing(#[from] SigningError),
+    /// The ledger that the coordinator shows does not go on from the one that was seen before.
+    #[error(
+        "{what} is not signed: this profile saw a ledger of {seen}, and the coordinator shows one of {shown}, which does not \
+         go on from it. Compare them with another admin's copy (`hostler ledger verify A B`) and find out why; then \
+         `hostler ledger adopt`, or restore the other. Stops, drains and uncordons are signed all the same"
+    )]
+    TwoLedgers { what: &'static str, seen: Head, shown: Head },
+    /// What the profile saw of the ledger cannot be read.
+    #[error("{0}")]
+    Seen(String),
 }
 
 /// Where to look for the key.
@@ -85,11 +107,17 @@ pub struct KeySource {
     pub passphrase_file: Option<PathBuf>,
     /// `SSH_AUTH_SOCK`.
     pub agent_socket: Option<PathBuf>,
+    /// The folder of what the profile holds as proved.
+    pub held: Option<PathBuf>,
     /// Private keys that are tried when nothing is named, such as `~/.ssh/id_ed25519`.
     pub usual: Vec<PathBuf>,
 }
 
 impl SigningKey {
+    fn new(half: PrivateHalf, source: &KeySource) -> Self {
+        Self { half, held: source.held.clone() }
+    }
+
     /// Finds the key. Without a path, the first key in the agent or at a usual place whose fingerprint `counts` is
     /// taken; an empty list takes any.
     pub fn find(source: &KeySource, counts: &[Fingerprint]) -> Result<Self, KeyError> {
@@ -105,7 +133,7 @@ impl SigningKey {
                 let agent = Agent::new(socket);
                 seen.extend(keys.iter().map(|k| format!("{} in ssh-agent", k.fingerprint())));
                 if let Some(key) = keys.into_iter().find(fits) {
-                    return Ok(SigningKey::Agent { agent, key });
+                    return Ok(Self::new(PrivateHalf::Agent { agent, key }, source));
                 }
             }
         }
@@ -132,7 +160,7 @@ impl SigningKey {
                 let agent = Agent::new(socket);
                 let held = agent.identities()?;
                 if held.contains(&key) {
-                    return Ok(SigningKey::Agent { agent, key });
+                    return Ok(Self::new(PrivateHalf::Agent { agent, key }, source));
                 }
                 let held: Vec<String> = held.iter().map(|k| k.fingerprint().to_string()).collect();
                 let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
@@ -140,33 +168,65 @@ impl SigningKey {
             }
             file::KeyFile::Private(key) => {
                 let passphrase = Passphrase::from_setting(source.passphrase_file.as_deref());
-                Ok(SigningKey::File(Box::new(file::unlock(path, *key, &passphrase)?)))
+                Ok(Self::new(PrivateHalf::File(Box::new(file::unlock(path, *key, &passphrase)?)), source))
             }
         }
     }
 
     /// A key that is already in memory, such as a demo's throw-away key.
     pub fn from_private_key(key: ssh_key::PrivateKey) -> Self {
-        SigningKey::File(Box::new(key))
+        Self { half: PrivateHalf::File(Box::new(key)), held: None }
     }
 
     /// The public half.
     pub fn public_key(&self) -> PublicKey {
-        match self {
-            SigningKey::File(key) => key.public_key().clone().into(),
-            SigningKey::Agent { key, .. } => key.clone(),
+        match &self.half {
+            PrivateHalf::File(key) => key.public_key().clone().into(),
+            PrivateHalf::Agent { key, .. } => key.clone(),
         }
     }
 
     /// Signs `bytes` as a document of `kind` and gives the armour for a `.sig` file. Waits while a hardware key is
-    /// to be touched.
+    /// to be touched, after saying for what. While the profile knows of two ledgers, only what takes out of danger is signed.
     pub fn sign(&self, kind: DocumentKind, bytes: &[u8]) -> Result<String, KeyError> {
-        match self {
-            SigningKey::File(key) => Ok(signature::sign(key, kind, bytes)?),
-            SigningKey::Agent { agent, key } => {
+        let seen =
+            self.held.as_deref().map(SeenHead::load).transpose().map_err(|e| KeyError::Seen(e.to_string()))?.flatten();
+        if let Some(SeenHead { head, other: Some(shown) }) = seen
+            && !seen.is_some_and(|seen| seen.allows(kind, bytes))
+        {
+            return Err(KeyError::TwoLedgers { what: kind.noun(), seen: head, shown });
+        }
+        match &self.half {
+            PrivateHalf::File(key) => Ok(signature::sign(key, kind, bytes)?),
+            PrivateHalf::Agent { agent, key } => {
+                if key.key_type().starts_with("sk-") {
+                    note(&format!("touch the key: it signs {}", names(kind, bytes)));
+                }
                 let signed = agent.sign(key, &signature::signed_data(kind, bytes))?;
                 Ok(signature::assemble(key, kind, bytes, &signed)?)
             }
         }
+    }
+}
+
+/// What a touch signs, as its prompt names it.
+fn names(kind: DocumentKind, bytes: &[u8]) -> String {
+    let digest = Digest::of(bytes).short();
+    match kind {
+        DocumentKind::Login => "a login for up to 8 hours".to_owned(),
+        DocumentKind::Decision => match json::parse::<Decision>(bytes) {
+            Ok(decision) => format!("a {} (decision {digest})", decision.decided.word()),
+            Err(_) => format!("decision {digest}"),
+        },
+        DocumentKind::Plan => match json::parse::<Plan>(bytes) {
+            Ok(plan) => format!("plan {} of kind {} ({digest})", plan.seq, plan.kind),
+            Err(_) => format!("plan {digest}"),
+        },
+        DocumentKind::Root
+        | DocumentKind::Admission
+        | DocumentKind::Enrolment
+        | DocumentKind::Roster
+        | DocumentKind::Receipt
+        | DocumentKind::Holding => format!("{} {digest}", kind.noun()),
     }
 }

@@ -1,28 +1,44 @@
 //! A ledger as an auditor reads it: the chain of its lines, every signature, and whether the decisions could be made
 //! when they were made. Nothing is believed but the first root.
 
+mod compare;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
+    fmt, fs,
     io::{Read as _, Write},
     path::Path,
 };
 
 use hostler_plan::{
-    document::{Admission, DocumentKind, Outcome, Plan, Receipt, Roster, Signed},
-    entry::{Entry, StoredDocument},
-    id::{Digest, Fingerprint, NodeName, TaskId, TokenId},
+    entry::Entry,
+    id::Digest,
+    judge::{Claim, Decider, Judge, Proven},
     ledger::{Damage, Head, MAX_LINE_BYTES, Record, decode},
     refusal::{Refusal, Refused},
-    trust::{self, Purpose, TrustedRoot, Verified},
+    text::count,
 };
 use hostler_proto::v1;
 use serde::Serialize;
 use tokio_stream::StreamExt as _;
 
+pub use compare::{Fork, compare};
+
 use crate::{Admin, error::Error};
 
-/// What a whole and honest ledger holds.
+/// Flaws that are listed; a ledger with more is not worth reading further.
+const MAX_FLAWS: usize = 100;
+
+/// What an auditor knows from elsewhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// The digest of root 1.
+    pub first_root: Option<Digest>,
+    /// The head that this ledger had when it was seen last: one that ends before it, or holds another record there, was
+    /// cut or rewritten.
+    pub head: Option<Head>,
+}
+
+/// What a ledger holds, and how much of it is proved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub records: u64,
@@ -30,15 +46,25 @@ pub struct Report {
     pub head: Option<Digest>,
     /// The digest of root 1.
     pub first_root: Option<Digest>,
+    /// Documents whose signatures count, all kinds together.
+    pub documents: u64,
     pub roots: u64,
     pub rosters: u64,
     pub admissions: u64,
     pub enrolments: u64,
     pub plans: u64,
     pub receipts: u64,
+    /// What people decided and signed.
+    pub decisions: u64,
     pub grants: u64,
+    /// Decisions without a signature: the coordinator says that its rules or a person made them.
+    pub unsigned: u64,
+    /// Of these, those that a person is said to have made and whose signature never came, one sentence each.
+    pub claims: Vec<String>,
     /// Alarms and refusals that were recorded: worth a look.
     pub alarms: u64,
+    /// What may be in an honest ledger and is worth a look, one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A record that is not what it should be.
@@ -52,20 +78,40 @@ pub enum Flaw {
     Record { index: u64, offset: u64, what: String, refused: Refused },
 }
 
-impl From<Flaw> for Error {
-    fn from(flaw: Flaw) -> Self {
-        match flaw {
-            Flaw::Damage(damage) => Refused::new(Refusal::DamagedState, damage.to_string()).into(),
-            Flaw::Record { ref refused, .. } => Refused::new(refused.refusal, flaw.to_string()).into(),
-        }
+/// Every flaw of a ledger, and what the rest of it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flawed {
+    /// At least one.
+    pub flaws: Vec<Flaw>,
+    pub report: Report,
+}
+
+impl fmt::Display for Flawed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = if self.flaws.len() >= MAX_FLAWS { " at least" } else { "" };
+        let (flaws, records) = (count(self.flaws.len() as u64, "flaw"), count(self.report.records, "record"));
+        write!(f, "found{most} {flaws} in {records}")?;
+        self.flaws.iter().try_for_each(|flaw| write!(f, "\n  {flaw}"))
     }
 }
 
-/// Verifies a ledger file. `first_root` is the digest of root 1 where this machine knows it.
-pub fn verify_file(path: &Path, first_root: Option<&Digest>) -> Result<Report, Error> {
+impl std::error::Error for Flawed {}
+
+impl From<Flawed> for Error {
+    fn from(flawed: Flawed) -> Self {
+        let refusal = match flawed.flaws.first() {
+            Some(Flaw::Record { refused, .. }) => refused.refusal,
+            Some(Flaw::Damage(_)) | None => Refusal::DamagedState,
+        };
+        Refused::new(refusal, flawed.to_string()).into()
+    }
+}
+
+/// Verifies a ledger file.
+pub fn verify_file(path: &Path, expected: &Expected) -> Result<Report, Error> {
     let failed = |e| Error::file("read", path, e);
     let mut file = fs::File::open(path).map_err(failed)?;
-    let mut auditor = Auditor::new(first_root.copied());
+    let mut auditor = Auditor::new(*expected);
     // Read in pieces: a ledger grows for years.
     let mut held: Vec<u8> = Vec::new();
     let mut chunk = vec![0; 1 << 20];
@@ -74,7 +120,7 @@ pub fn verify_file(path: &Path, first_root: Option<&Digest>) -> Result<Report, E
         held.extend_from_slice(&chunk[..n]);
         let mut used = 0;
         while let Some(end) = held[used..].iter().position(|b| *b == b'\n') {
-            auditor.line(&held[used..=used + end])?;
+            auditor.line(&held[used..=used + end]);
             used += end + 1;
         }
         held.drain(..used);
@@ -83,18 +129,24 @@ pub fn verify_file(path: &Path, first_root: Option<&Digest>) -> Result<Report, E
         }
     }
     if !held.is_empty() {
-        auditor.line(&held)?;
+        auditor.line(&held);
     }
-    Ok(auditor.report())
+    Ok(auditor.finish()?)
 }
 
-/// Verifies a ledger that is in memory.
+/// Whether a ledger that is in memory is whole; if not, its first flaw. `first_root` is the digest of root 1 where it is
+/// known.
 pub fn verify(bytes: &[u8], first_root: Option<&Digest>) -> Result<Report, Flaw> {
-    let mut auditor = Auditor::new(first_root.copied());
+    audit(bytes, &Expected { first_root: first_root.copied(), head: None }).map_err(|mut flawed| flawed.flaws.remove(0))
+}
+
+/// Verifies a ledger that is in memory against what is known from elsewhere, and lists every flaw.
+pub fn audit(bytes: &[u8], expected: &Expected) -> Result<Report, Flawed> {
+    let mut auditor = Auditor::new(*expected);
     for line in bytes.split_inclusive(|b| *b == b'\n') {
-        auditor.line(line)?;
+        auditor.line(line);
     }
-    Ok(auditor.report())
+    auditor.finish()
 }
 
 /// Fetches the ledger's exact lines from a record on, as they come.
@@ -107,287 +159,163 @@ pub async fn export(admin: &mut Admin, from_index: u64, to: &mut dyn Write, name
     to.flush().map_err(|e| Error::file("write", name, e))
 }
 
-/// The fold of a ledger as far as proof needs it.
+/// Reads line after line, and goes on after one that does not hold.
 #[derive(Debug)]
 struct Auditor {
+    judge: Judge,
     head: Head,
     offset: u64,
-    expected_root: Option<Digest>,
-    root: Option<TrustedRoot>,
-    roster: Option<Verified<Roster>>,
-    admissions: BTreeMap<TokenId, Verified<Admission>>,
-    plans: BTreeMap<Digest, Verified<Plan>>,
-    /// The success receipts of every task, for the order of tasks.
-    succeeded: BTreeMap<(Digest, TaskId), BTreeSet<Digest>>,
-    /// The last receipt of every node key.
-    last: BTreeMap<(NodeName, Fingerprint), (u64, Digest)>,
-    seen: BTreeMap<Digest, ()>,
-    grants: BTreeMap<u64, (Digest, TaskId)>,
+    expected: Expected,
     report: Report,
+    flaws: Vec<Flaw>,
 }
 
 impl Auditor {
-    fn new(expected_root: Option<Digest>) -> Self {
-        Self {
-            head: Head::EMPTY,
-            offset: 0,
-            expected_root,
-            root: None,
-            roster: None,
-            admissions: BTreeMap::new(),
-            plans: BTreeMap::new(),
-            succeeded: BTreeMap::new(),
-            last: BTreeMap::new(),
-            seen: BTreeMap::new(),
-            grants: BTreeMap::new(),
-            report: Report::default(),
-        }
+    fn new(expected: Expected) -> Self {
+        let (judge, report) = (Judge::new(), Report::default());
+        Self { judge, head: Head::EMPTY, offset: 0, expected, report, flaws: Vec::new() }
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), Flaw> {
-        let Some((record, head, length)) = decode(self.head, self.offset, line)? else { return Ok(()) };
-        self.record(&record).map_err(|refused| Flaw::Record {
-            index: record.index,
-            offset: self.offset,
-            what: what(&record.entry),
-            refused,
-        })?;
-        self.head = head;
-        self.offset += length as u64;
-        self.report.records += 1;
-        Ok(())
-    }
-
-    fn report(mut self) -> Report {
-        self.report.head = (self.report.records > 0).then_some(self.head.hash);
-        self.report
-    }
-
-    fn record(&mut self, record: &Record) -> Result<(), Refused> {
-        match &record.entry {
-            Entry::Document { kind, document } => self.document(*kind, document),
-            Entry::Granted { plan, task, grant, node, .. } => self.granted(plan, task, *grant, node),
-            Entry::LeaseExpired { plan, task, grant } | Entry::LeaseReleased { plan, task, grant, .. } => {
-                match self.grants.get(grant) == Some(&(*plan, task.clone())) {
-                    true => Ok(()),
-                    false => Err(order(format!("expected grant {grant} of task {task} before it, found none"))),
-                }
+    fn line(&mut self, line: &[u8]) {
+        let offset = self.offset;
+        self.offset += line.len() as u64;
+        let record = match decode(self.head, offset, line) {
+            Ok(None) => return,
+            Ok(Some((record, head, _))) => {
+                self.head = head;
+                Some(record)
             }
-            Entry::Paused { plan, .. }
-            | Entry::Resumed { plan, .. }
-            | Entry::Halted { plan, .. }
-            | Entry::Recovered { plan, .. } => self.plan(plan).map(|_| ()),
-            Entry::Finished { plan } => self.finished(plan),
-            Entry::NodeRefused { .. } | Entry::Alarm { .. } => {
-                self.report.alarms += 1;
-                Ok(())
-            }
-            Entry::Quarantined { .. } | Entry::QuarantineReleased { .. } | Entry::TokenRevoked { .. } => Ok(()),
-        }
-    }
-
-    fn document(&mut self, kind: DocumentKind, StoredDocument(signed): &StoredDocument) -> Result<(), Refused> {
-        // The very same document again proves nothing new and changes nothing.
-        let again = self.seen.contains_key(&signed.digest());
-        match kind {
-            DocumentKind::Root => self.root(signed)?,
-            DocumentKind::Admission => {
-                let admission = trust::admission(self.trusted()?, signed, Purpose::Begun)?;
-                self.admissions.insert(admission.document().token.clone(), admission);
-                self.report.admissions += 1;
-            }
-            DocumentKind::Enrolment => self.enrolment(signed)?,
-            DocumentKind::Roster => {
-                self.roster = Some(trust::roster(self.trusted()?, self.roster.as_ref(), signed, Purpose::Begun)?);
-                self.report.rosters += 1;
-            }
-            DocumentKind::Plan => self.new_plan(signed)?,
-            DocumentKind::Receipt if again => {}
-            DocumentKind::Receipt => self.receipt(signed)?,
-            DocumentKind::Holding | DocumentKind::Decision | DocumentKind::Login => {
-                let reason = format!("expected no {} in a ledger, found one", kind.noun());
-                return Err(Refused::new(Refusal::Malformed, reason));
-            }
-        }
-        self.seen.insert(signed.digest(), ());
-        Ok(())
-    }
-
-    fn trusted(&self) -> Result<&TrustedRoot, Refused> {
-        self.root.as_ref().ok_or_else(|| Refused::new(Refusal::RootChain, "expected a root before it, found none"))
-    }
-
-    fn root(&mut self, signed: &Signed) -> Result<(), Refused> {
-        let next = match &self.root {
-            Some(root) => root.advance(signed)?,
-            None => {
-                let digest = signed.digest();
-                let expected = self.expected_root.unwrap_or(digest);
-                if expected != digest {
-                    return Err(Refused::new(
-                        Refusal::RootChain,
-                        format!(
-                            "expected this profile's first root {expected}, found {digest}; it is another fleet's \
-                             ledger, or a forged one"
-                        ),
-                    ));
-                }
-                self.report.first_root = Some(digest);
-                TrustedRoot::first(signed, &digest)?
+            Err(damage) => {
+                self.flaw(damage.into());
+                // What it says of itself counts from here on, so that one bad line does not hide the others.
+                let (hash, record) = as_written(line);
+                self.head = Head { next_index: self.head.next_index + 1, hash: hash.unwrap_or(self.head.hash) };
+                record
             }
         };
-        // A roster of an epoch that ended is no floor for the next.
-        self.roster = self.roster.take().filter(|r| r.document().epoch == next.root().epoch);
-        self.root = Some(next);
-        self.report.roots += 1;
-        Ok(())
-    }
-
-    fn enrolment(&mut self, signed: &Signed) -> Result<(), Refused> {
-        // Which admission it belongs to is read before it is verified; the admission then judges it.
-        let named = self.admissions.values().find_map(|a| {
-            let enrolment = trust::enrolment(a, signed, Purpose::Begun);
-            match enrolment {
-                Ok(_) => Some(Ok(())),
-                Err(e) if e.refusal == Refusal::BadSignature => None,
-                Err(e) => Some(Err(e)),
-            }
-        });
-        self.report.enrolments += 1;
-        named.unwrap_or_else(|| {
-            Err(Refused::new(
-                Refusal::BadSignature,
-                "expected a signature by the key of an admission before it, found none",
-            ))
-        })
-    }
-
-    fn new_plan(&mut self, signed: &Signed) -> Result<(), Refused> {
-        let roster = self.require_roster()?;
-        let plan = trust::plan(self.trusted()?, roster, signed, Purpose::Begun)?;
-        let (epoch, seq) = (plan.document().epoch, plan.document().seq);
-        let twin = self.plans.values().find(|p| (p.document().epoch, p.document().seq) == (epoch, seq));
-        if let Some(other) = twin.filter(|p| p.digest() != plan.digest()) {
-            return Err(Refused::new(
-                Refusal::Replay,
-                format!(
-                    "expected plan {seq} of epoch {epoch} to stay {}, found {} under the same number",
-                    other.digest(),
-                    plan.digest()
-                ),
-            ));
+        self.report.records += 1;
+        if let Some(record) = record {
+            self.record(offset, &record);
         }
-        self.plans.insert(plan.digest(), plan);
-        self.report.plans += 1;
-        Ok(())
+        self.compare_head();
     }
 
-    fn require_roster(&self) -> Result<&Verified<Roster>, Refused> {
-        self.roster.as_ref().ok_or_else(|| Refused::new(Refusal::RootChain, "expected a roster before it, found none"))
-    }
-
-    fn plan(&self, digest: &Digest) -> Result<&Verified<Plan>, Refused> {
-        self.plans.get(digest).ok_or_else(|| order(format!("expected plan {digest} before it, found none")))
-    }
-
-    fn granted(&mut self, plan: &Digest, task: &TaskId, grant: u64, node: &NodeName) -> Result<(), Refused> {
-        let document = self.plan(plan)?.document();
-        let found = document.task(task).ok_or_else(|| order(format!("plan {} has no task {task}", document.seq)))?;
-        if found.node != *node {
-            return Err(order(format!("expected task {task} granted to {}, found {node}", found.node)));
-        }
-        if let Some(last) = self.grants.keys().next_back().filter(|last| **last >= grant) {
-            return Err(order(format!("expected a grant above {last}, found {grant}")));
-        }
-        for before in &found.after {
-            if !self.succeeded.contains_key(&(*plan, before.clone())) {
-                return Err(order(format!(
-                    "task {task} comes after {before}: expected its success before the grant, found none"
-                )));
+    fn record(&mut self, offset: u64, record: &Record) {
+        let index = self.report.records - 1;
+        let flaw = |refused| Flaw::Record { index, offset, what: what(&record.entry), refused };
+        let proven = match self.judge.prove(&record.entry).and_then(|proven| self.expect_root(proven)) {
+            Ok(proven) => proven,
+            Err(refused) => return self.flaw(flaw(refused)),
+        };
+        if let Err(refused) = self.judge.check(record.at, std::slice::from_ref(&proven)) {
+            let again = refused.refusal == Refusal::Replay;
+            self.flaw(flaw(refused));
+            // A decision that could not be made has no effect; a document that came too late is there all the same.
+            if again || matches!(proven, Proven::Decision(_) | Proven::Signed(_)) {
+                return;
             }
         }
-        self.grants.insert(grant, (*plan, task.clone()));
-        self.report.grants += 1;
-        Ok(())
+        let notes = self.judge.notes(record.at, &proven);
+        self.report.notes.extend(notes.into_iter().map(|note| format!("record {index}: {note}")));
+        self.count(&proven);
+        self.judge.apply(record.at, self.head.hash, &proven);
     }
 
-    fn receipt(&mut self, signed: &Signed) -> Result<(), Refused> {
-        let receipt = trust::receipt(self.require_roster()?, signed)?;
-        let r = receipt.document();
-        let plan = self.plan(&r.plan)?;
-        let task = plan
-            .document()
-            .task(&r.task)
-            .ok_or_else(|| order(format!("plan {} has no task {}", plan.document().seq, r.task)))?;
-        if task.node != r.node {
-            return Err(order(format!("expected a receipt of {} for {}, found one of {}", task.node, task.id, r.node)));
-        }
-        if self.grants.get(&r.grant) != Some(&(r.plan, r.task.clone())) {
-            return Err(order(format!("expected grant {} of task {} before it, found none", r.grant, r.task)));
-        }
-        // A node that refused touched nothing, and may have refused because the order was not met.
-        if !matches!(r.outcome, Outcome::Refused { .. }) {
-            self.relied_on(plan, r)?;
-        }
-        self.counted(&receipt)?;
-        if receipt.document().outcome.is_success() {
-            let task = (receipt.document().plan, receipt.document().task.clone());
-            self.succeeded.entry(task).or_default().insert(receipt.digest());
-        }
-        self.report.receipts += 1;
-        Ok(())
-    }
-
-    /// The node itself must have checked the receipts of every task before.
-    fn relied_on(&self, plan: &Verified<Plan>, receipt: &Receipt) -> Result<(), Refused> {
-        let after = plan.document().task(&receipt.task).map(|t| t.after.clone()).unwrap_or_default();
-        for before in after {
-            let known = self.succeeded.get(&(plan.digest(), before.clone()));
-            if !known.is_some_and(|known| receipt.relied_on.iter().any(|d| known.contains(d))) {
-                return Err(order(format!(
-                    "task {} comes after {before}: expected the receipt to rely on its success, found it does not",
-                    receipt.task
-                )));
+    fn expect_root(&mut self, proven: Proven) -> Result<Proven, Refused> {
+        if let Proven::Root(root) = &proven
+            && self.report.roots == 0
+        {
+            let found = root.digest();
+            let expected = self.expected.first_root.unwrap_or(found);
+            if expected != found {
+                return Err(Refused::new(
+                    Refusal::RootChain,
+                    format!(
+                        "expected this profile's first root {expected}, found {found}; it is another fleet's ledger, or \
+                         a forged one"
+                    ),
+                ));
             }
+            self.report.first_root = Some(found);
         }
-        Ok(())
+        Ok(proven)
     }
 
-    /// Each node's receipts are a chain of their own: none lost, none moved.
-    fn counted(&mut self, receipt: &Verified<Receipt>) -> Result<(), Refused> {
-        let r = receipt.document();
-        let key = self
-            .require_roster()?
-            .document()
-            .nodes
-            .iter()
-            .find(|n| n.name == r.node)
-            .map(|n| n.key.fingerprint())
-            .ok_or_else(|| order(format!("expected {} in the roster, found it is not", r.node)))?;
-        let last = self.last.get(&(r.node.clone(), key.clone()));
-        let (expected, previous) = last.map_or((1, None), |(counter, digest)| (counter + 1, Some(*digest)));
-        if (r.counter, r.previous) != (expected, previous) {
-            return Err(order(format!(
-                "expected receipt {expected} of {}, which names the one before it, found receipt {}; a receipt is \
-                 missing or the node's key lives twice",
-                r.node, r.counter
-            )));
-        }
-        self.last.insert((r.node.clone(), key), (r.counter, receipt.digest()));
-        Ok(())
+    fn count(&mut self, proven: &Proven) {
+        let report = &mut self.report;
+        let of_kind = match proven {
+            Proven::Root(_) => &mut report.roots,
+            Proven::Admission(_) => &mut report.admissions,
+            Proven::Enrolment(_) => &mut report.enrolments,
+            Proven::Roster(_) => &mut report.rosters,
+            Proven::Plan(_) => &mut report.plans,
+            Proven::Receipt(_) => &mut report.receipts,
+            Proven::Signed(_) => &mut report.decisions,
+            Proven::Decision(entry) => {
+                report.unsigned += u64::from(Decider::of(entry).is_some());
+                report.grants += u64::from(matches!(entry, Entry::Granted { .. }));
+                report.alarms += u64::from(matches!(entry, Entry::NodeRefused { .. } | Entry::Alarm { .. }));
+                return;
+            }
+        };
+        *of_kind += 1;
+        report.documents += 1;
     }
 
-    fn finished(&self, digest: &Digest) -> Result<(), Refused> {
-        let plan = self.plan(digest)?.document();
-        let missing = plan.tasks.iter().find(|t| !self.succeeded.contains_key(&(*digest, t.id.clone())));
-        missing.map_or(Ok(()), |task| {
-            Err(order(format!("plan {} is called finished: expected a success of {}, found none", plan.seq, task.id)))
-        })
+    /// The record that ended the ledger when it was seen last must still stand there.
+    fn compare_head(&mut self) {
+        if let Some(expected) = self.expected.head
+            && expected.next_index == self.report.records
+            && expected.hash != self.head.hash
+        {
+            self.other_head(expected, &format!("another record {}", self.report.records - 1));
+        }
+    }
+
+    /// It is not the ledger that was seen before.
+    fn other_head(&mut self, expected: Head, found: &str) {
+        let reason = format!(
+            "expected a ledger that goes on from {expected}, found {found}; it was cut or rewritten, or is another copy"
+        );
+        let refused = Refused::new(Refusal::DamagedState, reason);
+        let index = self.report.records.saturating_sub(1);
+        self.flaw(Flaw::Record { index, offset: self.offset, what: "head that was seen before".to_owned(), refused });
+    }
+
+    fn flaw(&mut self, flaw: Flaw) {
+        if self.flaws.len() < MAX_FLAWS {
+            self.flaws.push(flaw);
+        }
+    }
+
+    fn finish(mut self) -> Result<Report, Flawed> {
+        if let Some(expected) = self.expected.head.filter(|head| head.next_index > self.report.records) {
+            let found = format!("only {}", count(self.report.records, "record"));
+            self.other_head(expected, &found);
+        }
+        let Self { judge, head, mut report, flaws, .. } = self;
+        report.head = (report.records > 0).then_some(head.hash);
+        report.claims = judge.claims().iter().map(|(claim, by)| claimed(claim, by)).collect();
+        if flaws.is_empty() { Ok(report) } else { Err(Flawed { flaws, report }) }
     }
 }
 
-fn order(reason: String) -> Refused {
-    Refused::new(Refusal::OrderNotMet, reason)
+/// A claim as a sentence.
+fn claimed(claim: &Claim, by: &str) -> String {
+    let by = by.escape_debug();
+    match claim {
+        Claim::Paused(plan) => format!("the pause of plan {plan} by {by} is not signed"),
+        Claim::Halted(plan) => format!("the halt of plan {plan} by {by} is not signed"),
+        Claim::Revoked(token) => format!("the revocation of token {token} by {by} is not signed"),
+    }
+}
+
+/// The hash and the record of a line, whether they belong together or not.
+fn as_written(line: &[u8]) -> (Option<Digest>, Option<Record>) {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    let hash = text.get(..64).and_then(|hash| format!("sha256:{}", std::str::from_utf8(hash).ok()?).parse().ok());
+    let record = text.get(65..).and_then(|json| hostler_plan::json::parse(json).ok());
+    (hash, record)
 }
 
 /// The entry in a few words.
@@ -407,5 +335,8 @@ fn what(entry: &Entry) -> String {
         Entry::NodeRefused { node, .. } => format!("refusal of {node}"),
         Entry::Alarm { .. } => "alarm".to_owned(),
         Entry::TokenRevoked { token, .. } => format!("end of token {token}"),
+        Entry::ClockSetBack { .. } => "clock that was set back".to_owned(),
+        Entry::Restored { .. } => "loss of a part".to_owned(),
+        Entry::CaughtUp { .. } => "end of a loss".to_owned(),
     }
 }

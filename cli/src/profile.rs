@@ -124,6 +124,7 @@ impl Profile {
                 path: flags.key.or_else(|| path("HOSTLER_KEY")).or(file.key),
                 passphrase_file: path("HOSTLER_KEY_PASSPHRASE_FILE"),
                 agent_socket: path("SSH_AUTH_SOCK"),
+                held: Some(home.join("trust")),
                 usual: ssh.iter().flat_map(|d| USUAL_KEYS.map(|k| d.join(k))).collect(),
             },
             home,

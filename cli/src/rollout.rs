@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{Plan, Receipt},
+    document::{Decided, Plan, Receipt},
     id::{NodeName, TaskId},
     refusal::{Refusal, Refused},
     sequencer::{RolloutAction, RolloutStatus},
@@ -17,7 +17,7 @@ use hostler_proto::{
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
-use crate::{Admin, error::Error, trust_store::TrustStore};
+use crate::{Admin, decision, error::Error, trust_store::TrustStore};
 
 /// A coordinator that restarts is back within seconds; one that is gone for this long needs a person.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(600);
@@ -96,19 +96,40 @@ fn verify_plan(store: &TrustStore, detail: &RolloutDetail) -> Result<Verified<Pl
     ))
 }
 
-/// Pauses, resumes, halts or releases.
+/// Pauses, resumes, halts or releases. What stops does so at once, and its signature follows; what goes on again needs it.
 pub async fn control(admin: &mut Admin, rollout: &str, action: &RolloutAction, reason: &str) -> Result<(), Error> {
-    let request = admin.with_session(v1::ControlRolloutRequest::new(rollout, action, reason));
-    admin.client().control_rollout(request).await?;
-    Ok(())
+    let detail = get(admin, rollout).await?;
+    let said = detail.summary.as_ref().map(|s| s.plan.clone()).unwrap_or_default();
+    let plan = verify(admin.trust_store(), &detail).plan.map(|plan| plan.digest());
+    let stopped = match action {
+        RolloutAction::Pause | RolloutAction::Halt => {
+            let request = admin.with_session(v1::ControlRolloutRequest::new(said.as_str(), action, reason));
+            admin.client().control_rollout(request).await.map(|_| ())
+        }
+        RolloutAction::Resume | RolloutAction::Release(_) => Ok(()),
+    };
+    stopped?;
+    let (plan, reason) = (plan?, reason.to_owned());
+    let decided = match action {
+        RolloutAction::Pause => Decided::Pause { plan, reason },
+        RolloutAction::Halt => Decided::Halt { plan, reason },
+        RolloutAction::Resume => Decided::Resume { plan },
+        RolloutAction::Release(task) => {
+            let held = detail.tasks.iter().find(|t| t.id == task.as_str()).map(|t| t.grant);
+            let grant = held.filter(|grant| *grant > 0).ok_or_else(|| {
+                Error::Failed(format!(
+                    "expected a task of rollout {rollout} whose lease ran out, found {task} has none"
+                ))
+            })?;
+            Decided::ReleaseLease { plan, task: task.clone(), grant }
+        }
+    };
+    decision::decide(admin, decided).await
 }
 
 /// Lets plans try that version on that node again.
 pub async fn release_quarantine(admin: &mut Admin, node: &NodeName, version: Version) -> Result<(), Error> {
-    let request =
-        admin.with_session(v1::ReleaseQuarantineRequest { node: node.to_string(), version: version.to_string() });
-    admin.client().release_quarantine(request).await?;
-    Ok(())
+    decision::decide(admin, Decided::ReleaseQuarantine { node: node.clone(), version }).await
 }
 
 /// Follows a rollout until it ends or needs a person, through restarts of the coordinator and lost connections. `see`

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{Admission, AdmissionType, Approval, DocumentKind, Signed},
+    document::{Admission, AdmissionType, Approval, Decided, DocumentKind, Signed},
     id::{Digest, TokenId},
     json,
     refusal::Refused,
@@ -16,7 +16,7 @@ use hostler_proto::{join::JoinString, v1};
 use rand_core::{OsRng, RngCore as _};
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
-use crate::{Admin, error::Error};
+use crate::{Admin, decision, error::Error};
 
 /// What a new token admits.
 #[derive(Debug, Clone)]
@@ -119,5 +119,5 @@ pub async fn list(admin: &mut Admin) -> Result<Vec<Token>, Error> {
 pub async fn revoke(admin: &mut Admin, token: &TokenId) -> Result<(), Error> {
     let request = admin.with_session(v1::RevokeTokenRequest { token: token.to_string() });
     admin.client().revoke_token(request).await?;
-    Ok(())
+    decision::decide(admin, Decided::RevokeToken { token: token.clone() }).await
 }

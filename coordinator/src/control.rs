@@ -32,7 +32,7 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-pub(crate) use append::{Append, AppendError};
+pub(crate) use append::{Append, AppendError, Written};
 pub(crate) use cluster::NodeReading;
 pub(crate) use commit::Proven;
 pub(crate) use effect::{Closing, Effect, ToNode};
@@ -46,7 +46,10 @@ pub(crate) use streams::{Attach, Attached, RunningTask};
 pub(crate) use submit::Submitted;
 
 use crate::{
-    limits::{COUNTED_ADDRESSES, REFUSAL_BURST, SECONDS_PER_REFUSAL},
+    limits::{
+        COUNTED_ADDRESSES, MILLISECONDS_PER_RECEIPT, MILLISECONDS_PER_RECEIPT_KIB, RECEIPT_BURST, RECEIPT_KIB_BURST,
+        REFUSAL_BURST, SECONDS_PER_REFUSAL,
+    },
     rate::RateLimit,
 };
 use cluster::Cluster;
@@ -57,6 +60,8 @@ use streams::{Push, Streams};
 /// ledger.
 const ALARM_BURST: u32 = 5;
 const MILLISECONDS_PER_ALARM: u64 = 60_000;
+/// A clock that goes back by no more is being slewed, or was read by another thread: not worth a record.
+const CLOCK_JITTER: Duration = Duration::from_secs(1);
 /// Things with alarms that are counted at a time.
 const ALARM_KEYS: usize = 1024;
 
@@ -110,6 +115,10 @@ pub(crate) struct Control {
     /// Alarms since the start, also those that were not written.
     alarms_seen: u64,
     refusals: RateLimit<NodeName>,
+    receipts: RateLimit<NodeName>,
+    receipt_kib: RateLimit<NodeName>,
+    /// Receipts that were not taken since the start.
+    receipts_refused: u64,
     /// Refusals that nodes reported since the start, also those that were not written.
     refusals_seen: BTreeMap<(NodeName, Refusal), u64>,
     /// Where nodes enrolled from; for people, and no loss after a restart.
@@ -148,6 +157,9 @@ impl Control {
             alarms,
             alarms_seen: 0,
             refusals,
+            receipts: RateLimit::new(RECEIPT_BURST, MILLISECONDS_PER_RECEIPT, COUNTED_ADDRESSES),
+            receipt_kib: RateLimit::new(RECEIPT_KIB_BURST, MILLISECONDS_PER_RECEIPT_KIB, COUNTED_ADDRESSES),
+            receipts_refused: 0,
             refusals_seen: BTreeMap::new(),
             addresses,
             streams: Streams::default(),
@@ -188,6 +200,11 @@ impl Control {
     /// Alarms since the start, also those that were not written.
     pub(crate) fn alarms_seen(&self) -> u64 {
         self.alarms_seen
+    }
+
+    /// Receipts that were not taken since the start.
+    pub(crate) fn receipts_refused(&self) -> u64 {
+        self.receipts_refused
     }
 
     /// Refusals that nodes reported since the start, also those that were not written.
@@ -233,13 +250,17 @@ impl Control {
         self.is_due = true;
     }
 
-    /// Appends durably, then takes into account. A document comes with its proof and is not verified again.
+    /// Judges, appends durably, then takes into account. A document comes with its proof and is not verified again.
     fn commit(&mut self, now: Timestamp, entries: Vec<Proven>) -> Result<(), AppendError> {
-        let records = self.ledger.append(now, entries.iter().map(Proven::entry).collect())?;
-        let about_members = entries.iter().any(Proven::changes_members);
-        for (record, proven) in records.iter().zip(entries) {
+        let (at, entries) = self.dated(now, entries);
+        self.state.judge.check(at, &entries)?;
+        let written = self.ledger.append(at, entries.iter().map(Proven::entry).collect())?;
+        let about_members = entries.iter().any(commit::changes_members);
+        for (written, proven) in written.iter().zip(entries) {
+            // What was judged together before it was written is judged one by one whenever it is read.
+            debug_assert_eq!(self.state.judge.check(at, std::slice::from_ref(&proven)), Ok(()));
             self.push.after(&proven);
-            self.state.apply(record, proven);
+            self.state.apply(written, proven);
         }
         if about_members {
             self.members = Arc::new(Members::of(&self.state));
@@ -248,6 +269,18 @@ impl Control {
         self.is_due = true;
         self.changes += 1;
         Ok(())
+    }
+
+    /// The time of the next record. Time in the ledger does not go back unmarked: where the clock did, that is a record of
+    /// its own before these.
+    fn dated(&self, now: Timestamp, mut entries: Vec<Proven>) -> (Timestamp, Vec<Proven>) {
+        let last = self.state.judge.last_at();
+        if last.since(now) <= CLOCK_JITTER {
+            return (now.max(last), entries);
+        }
+        tracing::warn!(%last, %now, "the clock was set back; that is written into the ledger");
+        entries.insert(0, Proven::Decision(Entry::ClockSetBack { last }));
+        (now, entries)
     }
 
     /// Writes an alarm, unless there were many about the same thing. That the refusal itself stands does not depend

@@ -135,6 +135,13 @@ fn coordinator(text: &mut String, overview: &Overview, records: u64, bytes: u64)
         "Alarms since the coordinator started, also those that were not written down.",
         one(overview.alarms as f64),
     );
+    family(
+        text,
+        "hostler_coordinator_receipts_refused_total",
+        "counter",
+        "Receipts that were not taken since the coordinator started: for no grant of its own, out of order, too many.",
+        one(overview.receipts_refused as f64),
+    );
     let pending = overview.pending as f64;
     family(text, "hostler_nodes_pending", "gauge", "Nodes that wait for approval.", one(pending));
     let quarantines = overview.quarantines as f64;

@@ -23,6 +23,11 @@ impl<K: Hash + Eq> RateLimit<K> {
 
     /// Takes one permission; false when there is none.
     pub(crate) fn take(&mut self, key: K, now: Timestamp) -> bool {
+        self.take_some(key, 1, now)
+    }
+
+    /// Takes so many permissions, or none of them.
+    pub(crate) fn take_some(&mut self, key: K, permits: u32, now: Timestamp) -> bool {
         let now = now.unix_milliseconds();
         if self.full_at.len() >= self.most_keys && !self.full_at.contains_key(&key) {
             self.forget(now);
@@ -31,7 +36,7 @@ impl<K: Hash + Eq> RateLimit<K> {
         let capacity = u64::from(self.burst) * self.milliseconds_per_permit;
         // A clock that stepped back must not lock anybody out for longer than an empty bucket does.
         *full_at = (*full_at).clamp(now, now + capacity);
-        let next = *full_at + self.milliseconds_per_permit;
+        let next = *full_at + u64::from(permits) * self.milliseconds_per_permit;
         let allowed = next <= now + capacity;
         if allowed {
             *full_at = next;

@@ -315,8 +315,9 @@ fn read_ledger(settings: &Settings) -> Result<(Ledger, State), RunError> {
             acknowledged; it was put aside");
     }
     let mut state = State::new();
-    for record in &records {
-        state.replay(record).map_err(|refused| RunError::Record { index: record.index, reason: refused.reason })?;
+    for written in &records {
+        let index = written.record.index;
+        state.replay(written).map_err(|refused| RunError::Record { index, reason: refused.reason })?;
     }
     tracing::info!(records = records.len(), bytes = ledger.length(), "ledger read");
     Ok((ledger, state))

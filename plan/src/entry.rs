@@ -3,18 +3,24 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    document::{DocumentKind, Signed},
+    document::{Decided, DocumentKind, Signed},
     health::Baseline,
     id::{BootId, Digest, NodeName, TaskId},
+    ledger::Head,
     refusal::Refusal,
+    timestamp::Timestamp,
     version::Version,
 };
+
+/// Grants that may have been given in a part of a ledger that was lost: the numbers of later ones begin above, so that no
+/// number is given twice. At one grant a second it is 11 days, and copies are made more often than that.
+pub const MAX_LOST_GRANTS: u64 = 1_000_000;
 
 /// One record of the ledger: a document that arrived or a decision that was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Entry {
-    /// A root, admission, enrolment, roster, plan or receipt, verified before it was written.
+    /// A root, admission, enrolment, roster, plan, receipt or decision, verified before it was written.
     Document { kind: DocumentKind, document: StoredDocument },
     /// A task was granted to its node. Written before the node hears of it.
     Granted {
@@ -31,7 +37,8 @@ pub enum Entry {
     },
     /// A grant's lease ran out without a renewal: stop and ask.
     LeaseExpired { plan: Digest, task: TaskId, grant: u64 },
-    /// A person resolved an expired lease: the task may be granted again.
+    /// A person resolved an expired lease: the task may be granted again. Never a record: a signed decision says it, as
+    /// the end of a pause and the release of a quarantine.
     LeaseReleased { plan: Digest, task: TaskId, grant: u64, by: String },
     /// No new grants for this plan until resumed; what runs finishes.
     Paused { plan: Digest, by: String, reason: String },
@@ -52,8 +59,38 @@ pub enum Entry {
     NodeRefused { node: NodeName, document: Option<Digest>, refusal: Refusal, reason: String },
     /// The coordinator refused something that it was offered and that a person should know of.
     Alarm { about: String, refusal: Refusal, reason: String },
+    /// The coordinator's clock shows less than it did at `last`, the time of the record before: from here on time is as
+    /// it shows now.
+    ClockSetBack { last: Timestamp },
+    /// The ledger was put back from a copy or cut short: what was appended behind it is lost. Nothing is granted until
+    /// the coordinator has caught up with what nodes hold, or an admin adopts it.
+    Restored {
+        /// 1 for the first time, then one more each.
+        generation: u64,
+        /// The newest head that this coordinator remembered having acknowledged, where it knows one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<Head>,
+    },
+    /// Everything newer that nodes hold is here again.
+    CaughtUp { generation: u64 },
     /// A token admits nobody any more.
     TokenRevoked { token: crate::id::TokenId, by: String },
+}
+
+impl Entry {
+    /// What a signed decision does to the rollouts, the nodes and the tokens; an adoption does nothing to them.
+    pub fn of(decided: &Decided, by: &str) -> Option<Entry> {
+        let by = by.to_owned();
+        Some(match decided.clone() {
+            Decided::Pause { plan, reason } => Entry::Paused { plan, by, reason },
+            Decided::Resume { plan } => Entry::Resumed { plan, by },
+            Decided::Halt { plan, reason } => Entry::Halted { plan, by, reason },
+            Decided::ReleaseLease { plan, task, grant } => Entry::LeaseReleased { plan, task, grant, by },
+            Decided::ReleaseQuarantine { node, version } => Entry::QuarantineReleased { node, version, by },
+            Decided::RevokeToken { token } => Entry::TokenRevoked { token, by },
+            Decided::Adopt { .. } => return None,
+        })
+    }
 }
 
 /// A signed document as the ledger writes it: bytes in base64 so that they stay exact.

@@ -1,12 +1,16 @@
 //! The ledger's file format: lines that name the one before them.
 //!
-//! A line is `HASH SP JSON LF`. JSON is a [`Record`]; HASH is the lower-case hexadecimal SHA-256 of the previous line's
-//! hash (32 zero bytes for the first) followed by the JSON's bytes. A changed, lost, doubled or moved record breaks
+//! A line is `HASH SP JSON LF`. JSON is a [`Record`]; HASH is the SHA-256 of the text `PREVIOUS SP CONTENT LF`, where
+//! PREVIOUS is the hash of the line before (64 zeros for the first) and CONTENT the SHA-256 of the JSON, all in
+//! lower-case hexadecimal, so that `sha256sum` alone can follow it. A changed, lost, doubled or moved record breaks
 //! every line after it, and the first broken line can be named. A last line without its LF was being written when the
 //! power went: it was never acknowledged.
+//!
+//! Because a line is bound to the digest of its content, 32 bytes a record prove that a ledger only grew: see [`grow`].
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::{entry::Entry, id::Digest, timestamp::Timestamp};
 
@@ -36,6 +40,12 @@ impl Head {
     pub const EMPTY: Head = Head { next_index: 0, hash: Digest::ZERO };
 }
 
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} records ending in {}", self.next_index, self.hash)
+    }
+}
+
 /// What is wrong with a ledger, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
@@ -54,7 +64,7 @@ pub enum Damage {
 pub fn encode(head: Head, at: Timestamp, entry: Entry) -> (Vec<u8>, Record, Head) {
     let record = Record { index: head.next_index, at, entry };
     let json = serde_json::to_vec(&record).expect("records hold only texts, integers and lists");
-    let hash = chain(head.hash, &json);
+    let hash = chain(head.hash, Digest::of(&json));
     let mut line = hash.hex().into_bytes();
     line.push(b' ');
     line.extend_from_slice(&json);
@@ -80,7 +90,7 @@ pub fn decode(head: Head, offset: u64, bytes: &[u8]) -> Result<Option<(Record, H
         .split_at_checked(64)
         .and_then(|(hash, rest)| Some((std::str::from_utf8(hash).ok()?, rest.strip_prefix(b" ")?)))
         .ok_or_else(|| damaged("expected 64 hexadecimal digits, a space and the record".into()))?;
-    let expected = chain(head.hash, json);
+    let expected = chain(head.hash, Digest::of(json));
     if expected.hex() != hash {
         return Err(damaged(format!("expected hash {}, found {hash}", expected.hex())));
     }
@@ -101,11 +111,22 @@ pub fn verify(bytes: &[u8]) -> Result<(Vec<Record>, Head), Damage> {
     Ok((records, head))
 }
 
-fn chain(previous: Digest, json: &[u8]) -> Digest {
-    let mut hasher = Sha256::new();
-    hasher.update(previous.as_bytes());
-    hasher.update(json);
-    Digest::from_bytes(hasher.finalize().into())
+/// The head after records with these contents: proof that a ledger with the later head goes on from `head`.
+pub fn grow(head: Head, contents: impl IntoIterator<Item = Digest>) -> Head {
+    contents.into_iter().fold(head, |Head { next_index, hash }, content| Head {
+        next_index: next_index.saturating_add(1),
+        hash: chain(hash, content),
+    })
+}
+
+/// The digest of a line's content, without asking whether the line is whole.
+pub fn content_of(line: &[u8]) -> Digest {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    Digest::of(line.get(65..).unwrap_or_default())
+}
+
+fn chain(previous: Digest, content: Digest) -> Digest {
+    Digest::of(format!("{} {}\n", previous.hex(), content.hex()).as_bytes())
 }
 
 #[cfg(test)]
@@ -136,6 +157,18 @@ mod tests {
             };
             assert_eq!(found as usize, at / line, "byte {at}");
         }
+    }
+
+    #[test]
+    fn the_contents_between_prove_that_a_ledger_grew() {
+        let bytes = three_records();
+        let lines: Vec<&[u8]> = bytes.split_inclusive(|b| *b == b'\n').collect();
+        let head_after = |n: usize| verify(&lines[..n].concat()).expect("whole").1;
+        let contents = || lines.iter().map(|line| content_of(line));
+        assert_eq!(grow(Head::EMPTY, contents()), head_after(3));
+        assert_eq!(grow(head_after(1), contents().skip(1)), head_after(3));
+        assert_ne!(grow(head_after(1), contents().skip(1).take(1)), head_after(3), "one withheld");
+        assert_ne!(grow(head_after(1), [content_of(lines[2]), content_of(lines[1])]), head_after(3), "moved");
     }
 
     #[test]

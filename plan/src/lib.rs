@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod health;
 pub mod id;
 pub mod json;
+pub mod judge;
 pub mod ledger;
 pub mod planner;
 pub mod refusal;

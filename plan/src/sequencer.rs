@@ -28,7 +28,10 @@ mod tests;
 mod view;
 mod wait;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 pub use budget::Unavailable;
 pub use observation::{Condition, Cordon, CordonOwner, Hold, NodeEvent, Standing};
@@ -77,6 +80,8 @@ pub struct Sequencer {
     unheard: BTreeSet<NodeName>,
     epoch: Epoch,
     last_grant: u64,
+    /// Grants that may have been given in parts of the ledger that were lost.
+    lost_grants: Vec<RangeInclusive<u64>>,
     quarantines: BTreeMap<(NodeName, Version), String>,
     /// Failures that still need their quarantine entry.
     quarantine_due: BTreeMap<(NodeName, Version), String>,
@@ -117,6 +122,7 @@ impl Sequencer {
             unheard: BTreeSet::new(),
             epoch: Epoch(0),
             last_grant: 0,
+            lost_grants: Vec::new(),
             quarantines: BTreeMap::new(),
             quarantine_due: BTreeMap::new(),
             holds: BTreeMap::new(),

@@ -6,6 +6,7 @@
 
 mod admission;
 mod amend;
+mod decision;
 mod draft;
 mod gate;
 mod holding;
@@ -20,6 +21,7 @@ mod threshold;
 
 pub use admission::{admission, check_token, enrolment};
 pub use amend::{Change, amend, check_next, differences};
+pub use decision::{MAX_DECISION_LIFETIME, decision};
 pub use draft::Draft;
 pub use gate::{MAX_GATE_RECEIPTS, check_receipt_fits, order_kept, order_met};
 pub use holding::holding;

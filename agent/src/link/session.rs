@@ -232,7 +232,12 @@ impl Session<'_> {
             Down::Plan(plan) => Ok(Request::Plan(plan.into())),
             Down::Grant(grant) => read_grant(grant).map(Request::Grant),
             Down::Stop(stop) => digest(&stop.plan).map(|plan| Request::Stop { plan, reason: stop.reason }),
-            Down::ReceiptAcknowledged(receipt) => digest(&receipt.digest).map(Request::ReceiptAcknowledged),
+            Down::ReceiptAcknowledged(receipt) => {
+                if !receipt.not_taken.is_empty() {
+                    tracing::warn!(receipt = receipt.digest, reason = ?receipt.not_taken, "receipt not taken");
+                }
+                digest(&receipt.digest).map(Request::ReceiptAcknowledged)
+            }
             Down::LeaseRenewed(lease) => {
                 Ok(Request::LeaseRenewed { grant: lease.grant, lease_seconds: lease.lease_seconds })
             }

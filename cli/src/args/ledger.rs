@@ -7,16 +7,37 @@ use clap::Subcommand;
 /// `hostler ledger …`
 #[derive(Debug, Subcommand)]
 pub enum LedgerCommand {
-    /// Verify a copy of the ledger: the chain, every signature and the order of receipts
+    /// Verify a copy of the ledger: the chain, every signature, and each record by the rules that let it in
     #[command(after_help = "Examples:
   hostler ledger verify ledger.copy
   hostler ledger verify /var/lib/hostler/coordinator/ledger --output json
 
-Needs no coordinator. The first root must be the one held in this profile, where one is held.")]
+  hostler ledger verify annas.copy bens.copy
+
+Needs no coordinator. The first root must be the one held in this profile, where one is held, and the copy must go on
+from the head that this profile saw last, unless it is --older. Two copies must be one ledger: one goes on where the
+other ends.")]
     Verify {
         /// The copy
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Another copy to compare it with
+        #[arg(value_name = "OTHER")]
+        other: Option<PathBuf>,
+        /// The copy may end before what this profile saw last
+        #[arg(long)]
+        older: bool,
+    },
+    /// Go on with the coordinator's ledger although it does not go on from what this profile saw, or after it lost a part
+    #[command(after_help = "Examples:
+  hostler ledger adopt
+
+Compare the ledger with other admins' copies first (`hostler ledger verify A B`): what the other one holds and this one
+does not is lost. The decision is signed and holds for every admin who did not see more.")]
+    Adopt {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Fetch the ledger's exact lines
     #[command(after_help = "Examples:

@@ -2,12 +2,19 @@
 
 use std::fmt;
 
-use hostler_plan::{entry::Entry, ledger::Record, timestamp::Timestamp};
+use hostler_plan::{entry::Entry, id::Digest, ledger::Record, refusal::Refused, timestamp::Timestamp};
 
 /// Where entries become durable.
 pub(crate) trait Append: fmt::Debug + Send {
     /// Appends all of `entries` durably, or none of them.
-    fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Record>, AppendError>;
+    fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Written>, AppendError>;
+}
+
+/// A record and the hash of its line.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    pub record: Record,
+    pub hash: Digest,
 }
 
 /// Why nothing was appended.
@@ -19,4 +26,7 @@ pub enum AppendError {
     /// Nothing will be appended before a restart.
     #[error("{0}")]
     Broken(String),
+    /// It may not enter a ledger.
+    #[error(transparent)]
+    Refused(#[from] Refused),
 }

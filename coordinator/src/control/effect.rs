@@ -57,6 +57,11 @@ pub(crate) enum ToNode {
         reason: String,
     },
     ReceiptAcknowledged(Digest),
+    /// It does not count and never will.
+    ReceiptNotTaken {
+        digest: Digest,
+        refused: Refused,
+    },
     LeaseRenewed {
         grant: u64,
         lease_seconds: u64,
@@ -71,7 +76,7 @@ impl ToNode {
             Self::Trust { roots, roster } => roots.iter().chain(roster).map(bytes_of).sum(),
             Self::Plan(plan) => bytes_of(plan.signed()),
             Self::Grant { receipts, .. } => receipts.iter().map(|r| bytes_of(r.signed())).sum(),
-            Self::Stop { reason, .. } => reason.len(),
+            Self::Stop { reason, .. } | Self::ReceiptNotTaken { refused: Refused { reason, .. }, .. } => reason.len(),
             Self::Welcome { .. } | Self::ReceiptAcknowledged(_) | Self::LeaseRenewed { .. } => 0,
         }
     }

@@ -9,6 +9,7 @@ use hostler_plan::{
 };
 
 use super::{Control, ControlError, Proven, ToNode};
+use crate::limits::{RECEIPT_BURST, RECEIPT_KIB_BURST};
 
 impl Control {
     /// Takes receipts, at most one of each node, all of those that count in one durable append, and acknowledges them
@@ -21,7 +22,7 @@ impl Control {
         let (mut answers, mut entries, mut ended) = (Vec::new(), Vec::new(), Vec::new());
         for (node, signed) in &submitted {
             let digest = signed.digest();
-            if self.state.receipts.contains(&digest) {
+            if self.state.judge.knows(&digest) {
                 answers.push((digest, Ok(false)));
                 continue;
             }
@@ -41,6 +42,11 @@ impl Control {
         }
         let mut ended = ended.into_iter();
         let answer = |((node, _), (digest, answer)): ((NodeName, Signed), (Digest, Result<bool, ControlError>))| {
+            if let Err(ControlError::Refused(refused)) = &answer {
+                // It will never count: an honest node need not send it again.
+                self.receipts_refused += 1;
+                self.send(&node, ToNode::ReceiptNotTaken { digest, refused: refused.clone() });
+            }
             if answer? {
                 committed.clone()?;
                 if let Some((plan, task, outcome)) = ended.next() {
@@ -64,7 +70,7 @@ impl Control {
         signed: &Signed,
     ) -> Result<Verified<Receipt>, ControlError> {
         let proven = trust::receipt(self.state.require_roster()?, signed)?;
-        let (receipt, digest) = (proven.document(), proven.digest());
+        let receipt = proven.document();
         if receipt.node != *node {
             let reason = format!(
                 "expected a receipt of {node}, found one of {} on its stream; a node hands in only its own",
@@ -74,21 +80,29 @@ impl Control {
             self.alarm(now, &format!("node {node}"), &refused);
             return Err(refused.into());
         }
-        if let Some(other) = self.state.receipts.numbered(node, receipt.counter) {
-            let reason = format!(
-                "expected receipt {} of {node} to be {other}, found {digest} under the same number; two machines hold \
-                    the key of {node}: quarantine both",
-                receipt.counter
-            );
-            let refused = Refused::new(Refusal::Replay, reason);
+        let (at, counts) = (now.max(self.state.judge.last_at()), [Proven::Receipt(proven.clone())]);
+        if let Err(refused) = self.state.judge.check(at, &counts) {
             self.alarm(now, &format!("node {node}"), &refused);
             return Err(refused.into());
         }
-        let known = self.state.receipts.newest_counter(node);
-        if receipt.counter != known + 1 {
-            // The ledger was restored from a backup, or receipts come late: each is good by itself.
-            tracing::warn!(node = %node, expected = known + 1, found = receipt.counter, "receipt out of order");
+        self.check_limits(now, node, signed)?;
+        for note in self.state.judge.notes(at, &counts[0]) {
+            self.alarm(now, &format!("node {node}"), &Refused::new(Refusal::Replay, note));
         }
         Ok(proven)
+    }
+
+    /// Whether that node may put so much into the ledger now. It tries again when it connects the next time.
+    fn check_limits(&mut self, now: Timestamp, node: &NodeName, signed: &Signed) -> Result<(), ControlError> {
+        let kib = u32::try_from(signed.bytes.len().div_ceil(1024)).unwrap_or(u32::MAX);
+        if self.receipts.take(node.clone(), now) && self.receipt_kib.take_some(node.clone(), kib, now) {
+            return Ok(());
+        }
+        let reason = format!(
+            "expected at most {RECEIPT_BURST} receipts and {RECEIPT_KIB_BURST} KiB of them in an hour from {node}, found \
+             more; look at what it does, and take it out of the roster if it is not itself"
+        );
+        self.alarm(now, &format!("receipts of {node}"), &Refused::new(Refusal::NotAllowed, reason.clone()));
+        Err(ControlError::Invalid(reason))
     }
 }

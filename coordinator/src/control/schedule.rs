@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use hostler_plan::{
+    document::{Decision, Signed},
     entry::Entry,
-    id::{Digest, Epoch, NodeName, Seq, TaskId},
-    sequencer::{RolloutAction, RolloutState, RolloutView, TaskState},
+    id::{Digest, Epoch, Seq},
+    sequencer::{RolloutAction, RolloutState, RolloutView},
     text::clean_to,
     timestamp::Timestamp,
-    version::Version,
+    trust,
 };
 
-use super::{Control, ControlError, EndedRollout, Proven};
+use super::{Control, ControlError, EndedRollout, Proven, Submitted};
 use crate::limits::REASON_BYTES;
 
 /// Decisions follow from each other (a receipt finishes a task, which finishes a rollout, which frees a budget); more
@@ -62,7 +63,7 @@ impl Control {
             [deadline, self.cluster.ages_at, self.next_look.filter(|t| *t > now)].into_iter().flatten().min();
     }
 
-    /// Pauses, resumes or halts a rollout, or releases a task whose lease ran out.
+    /// Pauses or halts a rollout: at once, and unsigned. The signature of who did it follows as a decision.
     pub(crate) fn act(
         &mut self,
         now: Timestamp,
@@ -71,60 +72,44 @@ impl Control {
         by: &str,
         reason: &str,
     ) -> Result<(), ControlError> {
-        let view = match self.find_rollout(which)? {
-            Found::InMemory(view) => view,
-            Found::Ended(EndedRollout { seq, state, .. }) => {
-                let expected = match action {
-                    RolloutAction::Release(_) => "a task whose lease ran out",
-                    RolloutAction::Pause | RolloutAction::Resume | RolloutAction::Halt => GOES_ON,
-                };
-                let verb = action.word();
-                let reason = format!("expected {expected}, found plan {seq} {state}; nothing to {verb}");
-                return Err(ControlError::Invalid(reason));
-            }
-        };
-        let (plan, by, reason) = (view.plan, by.to_owned(), clean_to(reason, REASON_BYTES).into_owned());
-        let nothing = |expected: &str, verb: &str| {
-            let reason = format!("expected {expected}, found plan {} {}; nothing to {verb}", view.seq, view.state);
+        let nothing = |seq: Seq, state: &RolloutState| {
+            let verb = action.word();
+            let reason = format!("expected {GOES_ON}, found plan {seq} {state}; nothing to {verb}");
             Err(ControlError::Invalid(reason))
         };
-        let over = view.state.is_over();
+        let view = match self.find_rollout(which)? {
+            Found::InMemory(view) if view.state.is_over() => return nothing(view.seq, &view.state),
+            Found::InMemory(view) => view,
+            Found::Ended(EndedRollout { seq, state, .. }) => return nothing(seq, &state),
+        };
+        let (plan, by, reason) = (view.plan, by.to_owned(), clean_to(reason, REASON_BYTES).into_owned());
         let entry = match action {
-            RolloutAction::Pause | RolloutAction::Resume | RolloutAction::Halt if over => {
-                return nothing(GOES_ON, action.word());
-            }
             RolloutAction::Pause if matches!(view.state, RolloutState::Paused { .. }) => return Ok(()),
             RolloutAction::Pause => Entry::Paused { plan, by, reason },
-            RolloutAction::Resume if !matches!(view.state, RolloutState::Paused { .. }) => {
-                return nothing("a paused rollout", "resume");
-            }
-            RolloutAction::Resume => Entry::Resumed { plan, by },
             RolloutAction::Halt => Entry::Halted { plan, by, reason },
-            RolloutAction::Release(task) => release(&view, task, by)?,
+            RolloutAction::Resume | RolloutAction::Release(_) => {
+                let reason = format!("expected a signed decision to {}, found a call; update hostler", action.word());
+                return Err(ControlError::Invalid(reason));
+            }
         };
         log(&entry);
         Ok(self.commit(now, vec![Proven::Decision(entry)])?)
     }
 
-    /// Lets plans try a version on a node again.
-    pub(crate) fn release_quarantine(
-        &mut self,
-        now: Timestamp,
-        node: &str,
-        version: &str,
-        by: &str,
-    ) -> Result<(), ControlError> {
-        let invalid = |e: hostler_plan::id::InvalidId| ControlError::Invalid(e.to_string());
-        let node = NodeName::new(node).map_err(invalid)?;
-        let version: Version = version.parse().map_err(invalid)?;
-        if !self.state.sequencer.quarantines().iter().any(|q| q.node == node && q.version == version) {
-            return Err(ControlError::NotFound(format!(
-                "expected a quarantine of {version} on {node}, found none; see `hostler node show {node}`"
-            )));
+    /// Takes what a person decided and signed.
+    pub(crate) fn submit_decision(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
+        let digest = signed.digest();
+        if self.state.judge.knows(&digest) {
+            return Ok(Submitted { digest, is_new: false });
         }
-        let entry = Entry::QuarantineReleased { node, version, by: by.to_owned() };
-        log(&entry);
-        Ok(self.commit(now, vec![Proven::Decision(entry)])?)
+        let decision = trust::decision(self.state.require_root()?, signed)?;
+        let Decision { decided, by, .. } = decision.document().clone();
+        self.commit(now, vec![Proven::Signed(decision)])?;
+        match Entry::of(&decided, &by) {
+            Some(entry) => log(&entry),
+            None => tracing::warn!(by, "ledger adopted"),
+        }
+        Ok(Submitted { digest, is_new: true })
     }
 
     /// The rollout of that plan: by its digest, a unique beginning of its digits, or its number.
@@ -172,23 +157,6 @@ fn no_rollout(which: &str) -> ControlError {
     ))
 }
 
-fn release(view: &RolloutView, task: TaskId, by: String) -> Result<Entry, ControlError> {
-    let found = view.tasks.iter().find(|t| t.task == task).map(|t| &t.state);
-    match found {
-        Some(TaskState::Expired { grant }) => {
-            Ok(Entry::LeaseReleased { plan: view.plan, task, grant: grant.number, by })
-        }
-        Some(other) => Err(ControlError::Invalid(format!(
-            "expected a task whose lease ran out, found {task} {}; nothing to release",
-            other.word()
-        ))),
-        None => Err(ControlError::NotFound(format!(
-            "expected a task of plan {}, found {task}; see `hostler rollout show {}`",
-            view.seq, view.seq
-        ))),
-    }
-}
-
 /// What was decided, for the journal.
 pub(super) fn log(entry: &Entry) {
     match entry {
@@ -210,6 +178,9 @@ pub(super) fn log(entry: &Entry) {
         Entry::QuarantineReleased { node, version, by } => {
             tracing::info!(node = %node, version = %version, by, "quarantine released");
         }
-        Entry::Document { .. } | Entry::NodeRefused { .. } | Entry::Alarm { .. } | Entry::TokenRevoked { .. } => {}
+        Entry::TokenRevoked { token, by } => tracing::info!(token = %token, by, "token revoked"),
+        Entry::Restored { generation, .. } => tracing::warn!(generation, "a part of the ledger was lost"),
+        Entry::CaughtUp { generation } => tracing::info!(generation, "caught up with what nodes hold"),
+        Entry::Document { .. } | Entry::NodeRefused { .. } | Entry::Alarm { .. } | Entry::ClockSetBack { .. } => {}
     }
 }

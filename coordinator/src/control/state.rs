@@ -6,18 +6,19 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Admission, DocumentKind, Enrolment, Plan, Receipt, Roster, RosterStatus, Signed},
-    entry::{Entry, StoredDocument},
+    document::{Admission, Decision, DocumentKind, Enrolment, Plan, Receipt, Roster, RosterStatus, Signed},
+    entry::Entry,
     id::{Digest, Fingerprint, NodeName, Seq, TaskId, TokenId},
     json,
-    ledger::Record,
+    judge::Judge,
     refusal::{Refusal, Refused},
     sequencer::{self, RolloutState, Sequencer},
     timestamp::Timestamp,
-    trust::{self, Purpose, TrustedRoot, Verified},
+    trust::{self, TrustedRoot, Verified},
 };
 
 use super::{
+    append::Written,
     commit::Proven,
     ended::{Arrivals, EndedRollout},
 };
@@ -26,6 +27,9 @@ use super::{
 const KEPT_REFUSALS: usize = 20;
 /// Alarms that are remembered; the ledger has them all.
 const KEPT_ALARMS: usize = 100;
+
+/// Adoptions that are shown to admins who saw another ledger; each happens after a loss.
+const KEPT_ADOPTIONS: usize = 16;
 
 /// The fold of the ledger.
 #[derive(Debug)]
@@ -45,6 +49,10 @@ pub(crate) struct State {
     pub refusals: BTreeMap<NodeName, VecDeque<NodeRefusal>>,
     pub alarms: VecDeque<(Timestamp, String)>,
     pub sequencer: Sequencer,
+    /// What may come next.
+    pub judge: Judge,
+    /// The newest decisions by which admins adopted this ledger in the place of another.
+    pub adoptions: VecDeque<Signed>,
     /// The plan with the highest number: it stays, also when its rollout left memory, because it makes others void.
     newest: Option<Arc<Verified<Plan>>>,
 }
@@ -82,13 +90,8 @@ type OfRollout = BTreeMap<TaskId, Vec<Arc<Verified<Receipt>>>>;
 pub(crate) struct Receipts {
     /// Of the rollouts in memory.
     by_plan: BTreeMap<Digest, OfRollout>,
-    /// The newest of each node: number and digest.
-    newest: BTreeMap<NodeName, (u64, Digest)>,
     /// The last of each node that came: it says what the node held.
     last: BTreeMap<NodeName, Arc<Verified<Receipt>>>,
-    digests: BTreeSet<Digest>,
-    /// Content of each number, to notice a key that lives twice.
-    numbers: BTreeMap<(NodeName, u64), Digest>,
 }
 
 /// How a node stands to the fleet.
@@ -119,6 +122,8 @@ impl State {
             refusals: BTreeMap::new(),
             alarms: VecDeque::new(),
             sequencer: Sequencer::new(sequencer::Settings::default()),
+            judge: Judge::new(),
+            adoptions: VecDeque::new(),
             newest: None,
         }
     }
@@ -237,32 +242,19 @@ impl State {
         if enrolled && !active { Membership::Pending } else { Membership::Unknown }
     }
 
-    /// Takes a record that was read from the disk into account. Its document is verified, so that a ledger made by
-    /// somebody else, chained well but signed by nobody, amounts to nothing.
-    pub(crate) fn replay(&mut self, record: &Record) -> Result<(), Refused> {
-        let proven = match &record.entry {
-            Entry::Document { kind, document: StoredDocument(signed) } => self.verify(*kind, signed)?,
-            decision @ (Entry::Granted { .. }
-            | Entry::LeaseExpired { .. }
-            | Entry::LeaseReleased { .. }
-            | Entry::Paused { .. }
-            | Entry::Resumed { .. }
-            | Entry::Halted { .. }
-            | Entry::Recovered { .. }
-            | Entry::Finished { .. }
-            | Entry::Quarantined { .. }
-            | Entry::QuarantineReleased { .. }
-            | Entry::NodeRefused { .. }
-            | Entry::Alarm { .. }
-            | Entry::TokenRevoked { .. }) => Proven::Decision(decision.clone()),
-        };
-        self.apply(record, proven);
+    /// Takes a record that was read from the disk into account: judged as it was before it was written, so that a ledger
+    /// made by somebody else, chained well but signed by nobody, amounts to nothing.
+    pub(crate) fn replay(&mut self, written: &Written) -> Result<(), Refused> {
+        let proven = self.judge.prove(&written.record.entry)?;
+        self.judge.check(written.record.at, std::slice::from_ref(&proven))?;
+        self.apply(written, proven);
         Ok(())
     }
 
     /// Takes a record into account whose content was verified: `proven` is what it holds.
-    pub(crate) fn apply(&mut self, record: &Record, proven: Proven) {
+    pub(crate) fn apply(&mut self, Written { record, hash }: &Written, proven: Proven) {
         let at = record.at;
+        self.judge.apply(at, *hash, &proven);
         match proven {
             Proven::Root(root) => self.roots.push(root),
             Proven::Admission(admission) => {
@@ -295,6 +287,16 @@ impl State {
                 self.plans.insert(plan.digest(), plan);
             }
             Proven::Receipt(receipt) => self.receipts.add(receipt),
+            Proven::Signed(decision) => {
+                let Decision { decided, by, .. } = decision.document();
+                match Entry::of(decided, by) {
+                    Some(entry) => self.decided(at, &entry),
+                    None => {
+                        self.adoptions.truncate(KEPT_ADOPTIONS - 1);
+                        self.adoptions.push_front(decision.signed().clone());
+                    }
+                }
+            }
             Proven::Decision(entry) => self.decided(at, &entry),
         }
         self.sequencer.apply(at, &record.entry);
@@ -349,36 +351,11 @@ impl State {
             | Entry::Recovered { .. }
             | Entry::Finished { .. }
             | Entry::Quarantined { .. }
-            | Entry::QuarantineReleased { .. } => {}
+            | Entry::QuarantineReleased { .. }
+            | Entry::ClockSetBack { .. }
+            | Entry::Restored { .. }
+            | Entry::CaughtUp { .. } => {}
         }
-    }
-
-    /// Verifies a document of the ledger; its times were looked at when it came in.
-    fn verify(&self, kind: DocumentKind, signed: &Signed) -> Result<Proven, Refused> {
-        Ok(match kind {
-            DocumentKind::Root => Proven::Root(match self.root() {
-                None => TrustedRoot::first(signed, &signed.digest())?,
-                Some(root) => root.advance(signed)?,
-            }),
-            DocumentKind::Admission => {
-                Proven::Admission(trust::admission(self.require_root()?, signed, Purpose::Begun)?)
-            }
-            DocumentKind::Enrolment => {
-                let token = self.token(&self.token_of(signed)?)?;
-                Proven::Enrolment(trust::enrolment(&token.admission, signed, Purpose::Begun)?)
-            }
-            DocumentKind::Roster => {
-                Proven::Roster(trust::roster(self.require_root()?, self.roster.as_ref(), signed, Purpose::Begun)?)
-            }
-            DocumentKind::Plan => {
-                Proven::Plan(trust::plan(self.require_root()?, self.require_roster()?, signed, Purpose::Begun)?)
-            }
-            DocumentKind::Receipt => Proven::Receipt(trust::receipt(self.require_roster()?, signed)?),
-            DocumentKind::Holding | DocumentKind::Decision | DocumentKind::Login => {
-                let reason = format!("expected no {} in a ledger, found one", kind.noun());
-                return Err(Refused::new(Refusal::Malformed, reason));
-            }
-        })
     }
 
     /// Which token an enrolment says it used. Nothing is verified yet.
@@ -406,7 +383,7 @@ impl State {
 /// Whether a rollout may be over after it that was not before.
 fn ends_rollouts(entry: &Entry) -> bool {
     match entry {
-        Entry::Document { kind: DocumentKind::Root | DocumentKind::Plan, .. }
+        Entry::Document { kind: DocumentKind::Root | DocumentKind::Plan | DocumentKind::Decision, .. }
         | Entry::Halted { .. }
         | Entry::Finished { .. } => true,
         Entry::Document { .. }
@@ -420,20 +397,16 @@ fn ends_rollouts(entry: &Entry) -> bool {
         | Entry::QuarantineReleased { .. }
         | Entry::NodeRefused { .. }
         | Entry::Alarm { .. }
-        | Entry::TokenRevoked { .. } => false,
+        | Entry::TokenRevoked { .. }
+        | Entry::ClockSetBack { .. }
+        | Entry::Restored { .. }
+        | Entry::CaughtUp { .. } => false,
     }
 }
 
 impl Receipts {
     fn add(&mut self, receipt: Verified<Receipt>) {
         let document = receipt.document();
-        let (node, counter) = (document.node.clone(), document.counter);
-        self.digests.insert(receipt.digest());
-        self.numbers.insert((node.clone(), counter), receipt.digest());
-        let newest = self.newest.entry(node).or_insert((counter, receipt.digest()));
-        if newest.0 <= counter {
-            *newest = (counter, receipt.digest());
-        }
         let (plan, task, node) = (document.plan, document.task.clone(), document.node.clone());
         let receipt = Arc::new(receipt);
         self.last.insert(node, receipt.clone());
@@ -443,21 +416,6 @@ impl Receipts {
     /// The last receipt of a node that came.
     pub(crate) fn last_of(&self, node: &NodeName) -> Option<&Arc<Verified<Receipt>>> {
         self.last.get(node)
-    }
-
-    /// Whether that very receipt is here.
-    pub(crate) fn contains(&self, digest: &Digest) -> bool {
-        self.digests.contains(digest)
-    }
-
-    /// The receipt that a node signed under that number.
-    pub(crate) fn numbered(&self, node: &NodeName, counter: u64) -> Option<&Digest> {
-        self.numbers.get(&(node.clone(), counter))
-    }
-
-    /// The highest number of a node; 0 before its first.
-    pub(crate) fn newest_counter(&self, node: &NodeName) -> u64 {
-        self.newest.get(node).map_or(0, |(counter, _)| *counter)
     }
 
     /// The receipts of a task whose rollout is in memory, oldest first.

@@ -65,6 +65,8 @@ impl Push {
     pub(super) fn after(&mut self, entry: &Proven) {
         match entry {
             Proven::Root(_) | Proven::Enrolment(_) | Proven::Roster(_) | Proven::Plan(_) => self.everybody = true,
+            // A decision may end a rollout.
+            Proven::Signed(_) => self.everybody = true,
             Proven::Admission(_) | Proven::Receipt(_) => {}
             Proven::Decision(Entry::Granted { node, .. }) => {
                 self.nodes.insert(node.clone());
@@ -81,7 +83,10 @@ impl Push {
                 | Entry::Quarantined { .. }
                 | Entry::QuarantineReleased { .. }
                 | Entry::NodeRefused { .. }
-                | Entry::Alarm { .. },
+                | Entry::Alarm { .. }
+                | Entry::ClockSetBack { .. }
+                | Entry::Restored { .. }
+                | Entry::CaughtUp { .. },
             ) => {}
         }
     }
@@ -179,7 +184,7 @@ impl Control {
 
     /// A node that signed fewer receipts than are here was set back to an older disk image, or its key lives twice.
     fn notice_old_image(&mut self, now: Timestamp, node: &NodeName, counter: u64) {
-        let known = self.state.receipts.newest_counter(node);
+        let known = self.state.judge.last_receipt(node).map_or(0, |(number, _)| number);
         if counter < known {
             let reason = format!(
                 "expected at least {known} signed receipts on {node}, found {counter}; an old image of its disk was \

@@ -1,7 +1,7 @@
 //! The admins' listener.
 
 use std::{
-    io::{self, Read as _},
+    io::{self, BufRead as _, Read as _},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -11,6 +11,7 @@ use hostler_daemon::durable::{self, PRIVATE};
 use hostler_plan::{
     document::SignerRole,
     id::{Digest, NodeName, TokenId},
+    ledger::{Head, content_of},
     planner::Inventory,
     sequencer::RolloutAction,
 };
@@ -35,6 +36,8 @@ use crate::{
 
 /// Bytes of ledger per message.
 const LEDGER_CHUNK_BYTES: usize = 256 << 10;
+/// Bytes of proof per message: 2 048 records.
+const PROOF_CHUNK_BYTES: usize = 64 << 10;
 /// Messages of a stream that wait for an admin's terminal.
 const TERMINAL_QUEUE: usize = 4;
 
@@ -311,14 +314,10 @@ impl Admin for AdminService {
         Ok(Response::new(Empty {}))
     }
 
-    async fn release_quarantine(&self, request: Request<v1::ReleaseQuarantineRequest>) -> Answer<Empty> {
-        let caller = self.caller(&request, SignerRole::Operator)?;
-        let v1::ReleaseQuarantineRequest { node, version } = request.into_inner();
-        self.shared
-            .control
-            .request(move |control, now| control.release_quarantine(now, &node, &version, &caller.name))
-            .await?;
-        Ok(Response::new(Empty {}))
+    async fn submit_decision(&self, request: Request<v1::SignedDocument>) -> Answer<v1::DocumentReply> {
+        self.caller(&request, SignerRole::Operator)?;
+        let signed = request.into_inner().into();
+        Ok(submitted(self.shared.control.request(move |control, now| control.submit_decision(now, &signed)).await?))
     }
 
     async fn put_fleet_file(&self, request: Request<v1::FleetFile>) -> Answer<Empty> {
@@ -364,6 +363,20 @@ impl Admin for AdminService {
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
         // Reading a file blocks, and an admin's terminal may be slow: a thread of its own for as long as it takes.
         tokio::task::spawn_blocking(move || export(lines, &sender));
+        Ok(Response::new(self.while_allowed(caller, SignerRole::Viewer, ReceiverStream::new(receiver))))
+    }
+
+    type ProveLedgerStream = BoxStream<v1::LedgerProof>;
+
+    async fn prove_ledger(&self, request: Request<v1::ProveLedgerRequest>) -> Answer<Self::ProveLedgerStream> {
+        let caller = self.caller(&request, SignerRole::Viewer)?;
+        let from = request.into_inner().from_index;
+        let adoptions = self.shared.control.ask(|control, _| control.state().adoptions.clone()).await?;
+        let adoptions = adoptions.into_iter().rev().map(Into::into).collect();
+        let (lines, head) = self.shared.ledger.grown_since(from).map_err(|e| status::internal(&e))?;
+        let last = v1::LedgerProof { contents: Vec::new(), head: Some(head_message(head)), adoptions };
+        let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
+        tokio::task::spawn_blocking(move || prove(lines, last, &sender));
         Ok(Response::new(self.while_allowed(caller, SignerRole::Viewer, ReceiverStream::new(receiver))))
     }
 }
@@ -444,6 +457,28 @@ async fn watch(
             Err(status) => return drop(sender.send(Err(status)).await),
         }
     }
+}
+
+/// Sends the digest of each line's content, and at last the head that they lead to.
+fn prove(lines: impl io::Read, last: v1::LedgerProof, sender: &mpsc::Sender<Result<v1::LedgerProof, Status>>) {
+    let mut contents = Vec::new();
+    for line in io::BufReader::new(lines).split(b'\n') {
+        match line {
+            Ok(line) => contents.extend_from_slice(content_of(&line).as_bytes()),
+            Err(e) => return drop(sender.blocking_send(Err(status::internal(&e)))),
+        }
+        if contents.len() >= PROOF_CHUNK_BYTES {
+            let part = v1::LedgerProof { contents: std::mem::take(&mut contents), ..Default::default() };
+            if sender.blocking_send(Ok(part)).is_err() {
+                return;
+            }
+        }
+    }
+    drop(sender.blocking_send(Ok(v1::LedgerProof { contents, ..last })));
+}
+
+fn head_message(head: Head) -> v1::LedgerHead {
+    v1::LedgerHead { records: head.next_index, hash: head.hash.to_string() }
 }
 
 fn export(mut lines: impl io::Read, sender: &mpsc::Sender<Result<v1::LedgerChunk, Status>>) {

@@ -3,13 +3,15 @@
 use hostler_plan::{
     document::{Blocker, RosterNode, RosterStatus, Signed},
     id::{Digest, NodeName, TaskId},
-    sequencer::{Cordon, CordonOwner, TaskStatus, Wait},
+    sequencer::{Cordon, CordonOwner, TaskState, TaskStatus, Wait},
+    text::clean_to,
 };
 use hostler_proto::v1::{self, SignedDocument, to_agent::Message};
 use tonic::Status;
 
 use crate::{
     control::{self, Control, NodeReading, RunningTask, State, ToNode},
+    limits::SENTENCE_BYTES,
     nodes::history::Line,
     view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskView},
 };
@@ -28,8 +30,13 @@ pub(super) fn to_agent(message: ToNode) -> v1::ToAgent {
             receipts: receipts.iter().map(|r| r.signed().clone().into()).collect(),
         }),
         ToNode::Stop { plan, reason } => Message::Stop(v1::Stop { plan: plan.to_string(), reason }),
-        ToNode::ReceiptAcknowledged(digest) => {
-            Message::ReceiptAcknowledged(v1::ReceiptAcknowledged { digest: digest.to_string() })
+        ToNode::ReceiptAcknowledged(digest) => Message::ReceiptAcknowledged(v1::ReceiptAcknowledged {
+            digest: digest.to_string(),
+            not_taken: String::new(),
+        }),
+        ToNode::ReceiptNotTaken { digest, refused } => {
+            let not_taken = clean_to(&refused.reason, SENTENCE_BYTES).into_owned();
+            Message::ReceiptAcknowledged(v1::ReceiptAcknowledged { digest: digest.to_string(), not_taken })
         }
         ToNode::LeaseRenewed { grant, lease_seconds } => {
             Message::LeaseRenewed(v1::LeaseRenewed { grant, lease_seconds })
@@ -223,6 +230,11 @@ fn task(task: TaskView) -> v1::TaskView {
         id: task.id.to_string(),
         node: task.node.to_string(),
         subject: task.subject.to_string(),
+        grant: match &task.state {
+            Some(TaskState::Granted { grant } | TaskState::Expired { grant }) => grant.number,
+            Some(TaskState::Ended { grant, .. }) => *grant,
+            Some(TaskState::Waiting) | None => 0,
+        },
         status: v1::TaskStatus::from(task.state.map_or(TaskStatus::Never, |state| state.status())).into(),
         sentence: task.sentence,
         step: task.step,

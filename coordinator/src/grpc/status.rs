@@ -24,6 +24,7 @@ impl From<ControlError> for Status {
 fn ledger(error: &AppendError) -> Status {
     tracing::error!(%error, "nothing was written");
     match error {
+        AppendError::Refused(refused) => from_refused(refused),
         AppendError::NotWritten(reason) => Status::resource_exhausted(reason),
         AppendError::Broken(reason) => Status::data_loss(reason),
     }

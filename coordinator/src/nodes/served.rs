@@ -7,8 +7,9 @@ const MAX_SERIES_PER_NODE: usize = 400;
 
 /// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
 /// would spoil the answer for everybody.
-pub(crate) const OWN_FAMILIES: [&str; 19] = [
+pub(crate) const OWN_FAMILIES: [&str; 20] = [
     "hostler_coordinator_alarms_total",
+    "hostler_coordinator_receipts_refused_total",
     "hostler_coordinator_info",
     "hostler_coordinator_node_series_dropped_total",
     "hostler_coordinator_streams",

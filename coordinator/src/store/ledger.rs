@@ -18,7 +18,7 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-use crate::control::{Append, AppendError};
+use crate::control::{Append, AppendError, Written};
 
 /// The ledger's name in the data folder.
 pub(crate) const FILE_NAME: &str = "ledger";
@@ -28,14 +28,21 @@ pub(crate) const FILE_NAME: &str = "ledger";
 pub(crate) struct Ledger {
     path: PathBuf,
     file: File,
-    head: Head,
-    /// Where each record begins, and at last where the next one will; shared with the readers.
-    offsets: Arc<Mutex<Vec<u64>>>,
+    /// Shared with the readers.
+    durable: Arc<Mutex<Durable>>,
     /// Set when it is not known what the disk holds; only a restart reads it again.
     broken: Option<String>,
     /// In tests: the file may not grow beyond this, as on a full disk.
     #[cfg(test)]
     room: Option<u64>,
+}
+
+/// What is on the disk for certain.
+#[derive(Debug)]
+struct Durable {
+    head: Head,
+    /// Where each record begins, and at last where the next one will.
+    offsets: Vec<u64>,
 }
 
 /// Why the ledger cannot be read or written.
@@ -66,7 +73,7 @@ pub enum LedgerError {
 pub(crate) struct Opened {
     pub ledger: Ledger,
     /// In order, from the first.
-    pub records: Vec<Record>,
+    pub records: Vec<Written>,
     /// Where an unfinished last line was put, if there was one.
     pub torn: Option<PathBuf>,
 }
@@ -97,8 +104,7 @@ impl Ledger {
         let ledger = Self {
             path,
             file,
-            head: scanned.head,
-            offsets: Arc::new(Mutex::new(scanned.offsets)),
+            durable: Arc::new(Mutex::new(Durable { head: scanned.head, offsets: scanned.offsets })),
             broken: None,
             #[cfg(test)]
             room: None,
@@ -107,17 +113,17 @@ impl Ledger {
     }
 
     /// Appends all of `entries` durably, or none of them.
-    pub(crate) fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Record>, LedgerError> {
+    pub(crate) fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Written>, LedgerError> {
         if let Some(reason) = &self.broken {
             return Err(LedgerError::Broken { path: self.path.clone(), reason: reason.clone() });
         }
         let good = self.length();
-        let (mut head, mut bytes, mut records, mut offsets) = (self.head, Vec::new(), Vec::new(), Vec::new());
+        let (mut head, mut bytes, mut records, mut offsets) = (self.head(), Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
             let (line, record, next) = encode(head, at, entry);
             bytes.extend(line);
             offsets.push(good + bytes.len() as u64);
-            records.push(record);
+            records.push(Written { record, hash: next.hash });
             head = next;
         }
         if let Err(source) = self.write(good, &bytes) {
@@ -132,25 +138,25 @@ impl Ledger {
             self.broken = Some(reason.clone());
             return Err(LedgerError::Broken { path: self.path.clone(), reason });
         }
-        self.head = head;
-        lock(&self.offsets).extend(offsets);
+        let mut durable = lock(&self.durable);
+        durable.head = head;
+        durable.offsets.extend(offsets);
         Ok(records)
     }
 
     /// Where the chain stands.
-    #[cfg(test)]
     pub(crate) fn head(&self) -> Head {
-        self.head
+        lock(&self.durable).head
     }
 
     /// Bytes that are durable.
     pub(crate) fn length(&self) -> u64 {
-        lock(&self.offsets).last().copied().unwrap_or(0)
+        lock(&self.durable).offsets.last().copied().unwrap_or(0)
     }
 
     /// Reads what is durable, from anywhere, while this goes on writing.
     pub(crate) fn reader(&self) -> LedgerReader {
-        LedgerReader { path: self.path.clone(), offsets: self.offsets.clone() }
+        LedgerReader { path: self.path.clone(), durable: self.durable.clone() }
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
@@ -176,7 +182,7 @@ impl Ledger {
 }
 
 impl Append for Ledger {
-    fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Record>, AppendError> {
+    fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Written>, AppendError> {
         Ledger::append(self, at, entries).map_err(|error| match error {
             LedgerError::Write { .. } => AppendError::NotWritten(error.to_string()),
             LedgerError::Damaged(_) | LedgerError::Read { .. } | LedgerError::Broken { .. } => {
@@ -190,26 +196,31 @@ impl Append for Ledger {
 #[derive(Debug, Clone)]
 pub(crate) struct LedgerReader {
     path: PathBuf,
-    offsets: Arc<Mutex<Vec<u64>>>,
+    durable: Arc<Mutex<Durable>>,
 }
 
 impl LedgerReader {
     /// Records and bytes.
     pub(crate) fn size(&self) -> (u64, u64) {
-        let offsets = lock(&self.offsets);
+        let offsets = &lock(&self.durable).offsets;
         (offsets.len().saturating_sub(1) as u64, offsets.last().copied().unwrap_or(0))
     }
 
     /// The exact lines from record `index` to the present end; none beyond the end.
     pub(crate) fn lines_from(&self, index: u64) -> io::Result<io::Take<File>> {
-        let (at, end) = {
-            let offsets = lock(&self.offsets);
+        Ok(self.grown_since(index)?.0)
+    }
+
+    /// The same, and the head that these lines lead to.
+    pub(crate) fn grown_since(&self, index: u64) -> io::Result<(io::Take<File>, Head)> {
+        let (at, end, head) = {
+            let Durable { head, offsets } = &*lock(&self.durable);
             let end = offsets.last().copied().unwrap_or(0);
-            (usize::try_from(index).ok().and_then(|i| offsets.get(i)).copied().unwrap_or(end), end)
+            (usize::try_from(index).ok().and_then(|i| offsets.get(i)).copied().unwrap_or(end), end, *head)
         };
         let mut file = File::open(&self.path)?;
         file.seek(SeekFrom::Start(at))?;
-        Ok(file.take(end - at))
+        Ok((file.take(end - at), head))
     }
 }
 
@@ -229,8 +240,8 @@ fn record_of(line: &[u8]) -> io::Result<Record> {
     serde_json::from_slice(json).map_err(io::Error::from)
 }
 
-fn lock(offsets: &Mutex<Vec<u64>>) -> MutexGuard<'_, Vec<u64>> {
-    offsets.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(durable: &Mutex<Durable>) -> MutexGuard<'_, Durable> {
+    durable.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What `hostler-coordinator recover` did.
@@ -259,7 +270,7 @@ pub(crate) fn recover(folder: &Path) -> Result<Recovered, LedgerError> {
 }
 
 struct Scanned {
-    records: Vec<Record>,
+    records: Vec<Written>,
     head: Head,
     offsets: Vec<u64>,
     damage: Option<Damage>,
@@ -278,7 +289,7 @@ fn scan(file: &File) -> io::Result<Scanned> {
             Ok(None) => return Ok(scanned),
             Ok(Some((record, head, length))) => {
                 offset += length as u64;
-                scanned.records.push(record);
+                scanned.records.push(Written { record, hash: head.hash });
                 scanned.offsets.push(offset);
                 scanned.head = head;
             }
@@ -358,7 +369,7 @@ mod tests {
     #[test]
     fn a_line_torn_at_any_byte_is_put_aside_and_the_rest_stays() {
         let (folder, ledger) = with_three();
-        let (whole, last) = (ledger.length(), lock(&ledger.offsets)[2]);
+        let (whole, last) = (ledger.length(), lock(&ledger.durable).offsets[2]);
         drop(ledger);
         let path = folder.path().join(FILE_NAME);
         let bytes = std::fs::read(&path).unwrap();
@@ -379,7 +390,7 @@ mod tests {
     #[test]
     fn damage_is_refused_by_name_and_recovered_only_when_asked() {
         let (folder, ledger) = with_three();
-        let second = lock(&ledger.offsets)[1];
+        let second = lock(&ledger.durable).offsets[1];
         drop(ledger);
         let path = folder.path().join(FILE_NAME);
         let mut bytes = std::fs::read(&path).unwrap();

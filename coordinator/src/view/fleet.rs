@@ -22,6 +22,8 @@ pub(crate) struct Overview {
     pub nodes: BTreeSet<NodeName>,
     pub streams: usize,
     pub alarms: u64,
+    /// Receipts that were not taken since the start.
+    pub receipts_refused: u64,
     pub pending: usize,
     pub quarantines: usize,
     pub cordoned: BTreeMap<NodeName, CordonOwner>,
@@ -60,6 +62,7 @@ pub(crate) fn overview(control: &Control, now: Timestamp) -> Overview {
         nodes: active.map(|n| n.name.clone()).collect(),
         streams: control.stream_count(),
         alarms: control.alarms_seen(),
+        receipts_refused: control.receipts_refused(),
         pending: state.pending().count(),
         quarantines: state.sequencer.quarantines().len(),
         cordoned: readings.filter_map(|(n, r)| Some((n.clone(), r.cordoned_by.clone()?))).collect(),

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use hostler_fixtures::{self as made, signed};
 use hostler_plan::{
-    document::{DocumentKind, Outcome, Plan, PlanRef, Receipt, Roster, RosterStatus, Signed, StepResult, Strategy},
+    document::{
+        Decided, DocumentKind, Outcome, Plan, PlanRef, Receipt, Roster, RosterStatus, Signed, StepResult, Strategy,
+    },
     id::{BootId, Digest},
     json,
+    ledger::Head,
     step::{ClusterRole, Noop, Step},
 };
 use hostler_proto::v1::{self, FromAgent, ToAgent, from_agent, to_agent::Message};
@@ -134,6 +137,15 @@ impl Ready {
         };
         let request = admin.with_session(request);
         admin.client.control_rollout(request).await
+    }
+
+    /// What the operator decides and signs.
+    pub(crate) async fn decide(&self, decided: Decided) -> Result<v1::DocumentReply, Status> {
+        let decision = made::decision(&self.roster, "otto", Head::EMPTY, now(), decided);
+        let signed = signed(DocumentKind::Decision, &decision, &[&self.fleet.operator]);
+        let mut admin = self.fleet.login(&self.fleet.operator).await.unwrap();
+        let request = admin.with_session(signed.into());
+        admin.client.submit_decision(request).await.map(tonic::Response::into_inner)
     }
 
     /// The receipt of a node for what it was granted.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hostler_fixtures::{self as made, signed};
 use hostler_plan::{
-    document::{DocumentKind, Outcome, Plan, PlanKind, Receipt, Signed},
+    document::{Decided, DocumentKind, Outcome, Plan, PlanKind, Receipt, Signed},
     entry::Entry,
     id::Digest,
     json,
@@ -256,7 +256,10 @@ async fn a_paused_rollout_grants_nothing_until_resumed() {
     assert_eq!(detail.summary.unwrap().status(), v1::RolloutStatus::Paused);
     assert!(detail.waits.iter().any(|w| w.sentence.contains("otto")), "{:?}", detail.waits);
     assert_eq!(granted(&ready.fleet.ledger().await), 0);
-    ready.control(v1::RolloutAction::Resume).await.unwrap();
+    assert!(ready.control(v1::RolloutAction::Resume).await.is_err(), "nothing goes on without a signature");
+    let resumed = ready.decide(Decided::Resume { plan: plan.digest() }).await.unwrap();
+    assert!(resumed.is_new);
+    assert!(ready.decide(Decided::Resume { plan: plan.digest() }).await.is_err(), "it is not paused any more");
     a.grant().await;
 }
 

@@ -18,6 +18,10 @@ pub struct Decision {
     pub document_type: DecisionType,
     pub fleet_id: FleetId,
     pub epoch: Epoch,
+    /// The name under which its signer stands in the root.
+    pub by: String,
+    /// The ledger that its signer saw: it counts only in one that goes on from there.
+    pub seen: Head,
     pub created: Timestamp,
     /// From then on nobody may hand it in any more.
     pub expires: Timestamp,
@@ -49,4 +53,31 @@ pub enum Decided {
     RevokeToken { token: TokenId },
     /// The ledger does not continue the one that was seen before, and a person looked at it and goes on with it.
     Adopt { before: Head, after: Head },
+}
+
+impl Decided {
+    /// The word for it, as the command line has it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Decided::Pause { .. } => "pause",
+            Decided::Resume { .. } => "resume",
+            Decided::Halt { .. } => "halt",
+            Decided::ReleaseLease { .. } => "release",
+            Decided::ReleaseQuarantine { .. } => "release of a quarantine",
+            Decided::RevokeToken { .. } => "revocation",
+            Decided::Adopt { .. } => "adoption",
+        }
+    }
+
+    /// Whether an operator may sign it, or only an admin.
+    pub fn needs_only_operator(&self) -> bool {
+        match self {
+            Decided::Pause { .. }
+            | Decided::Resume { .. }
+            | Decided::Halt { .. }
+            | Decided::ReleaseLease { .. }
+            | Decided::ReleaseQuarantine { .. } => true,
+            Decided::RevokeToken { .. } | Decided::Adopt { .. } => false,
+        }
+    }
 }

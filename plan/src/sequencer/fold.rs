@@ -1,8 +1,8 @@
 //! How entries and observations change the state.
 
 use crate::{
-    document::{DocumentKind, Outcome, Plan, PlanKind, Receipt, Root, Roster, Signed, Task},
-    entry::{Entry, StoredDocument},
+    document::{Decision, DocumentKind, Outcome, Plan, PlanKind, Receipt, Root, Roster, Signed, Task},
+    entry::{Entry, MAX_LOST_GRANTS, StoredDocument},
     health::Baseline,
     id::{Digest, NodeName, TaskId},
     step::Step,
@@ -73,7 +73,16 @@ pub(super) fn apply(s: &mut Sequencer, now: Timestamp, entry: &Entry) {
         Entry::QuarantineReleased { node, version, .. } => {
             s.quarantines.remove(&(node.clone(), *version));
         }
-        Entry::NodeRefused { .. } | Entry::Alarm { .. } | Entry::TokenRevoked { .. } => {}
+        Entry::NodeRefused { .. }
+        | Entry::Alarm { .. }
+        | Entry::TokenRevoked { .. }
+        | Entry::ClockSetBack { .. }
+        | Entry::CaughtUp { .. } => {}
+        Entry::Restored { .. } => {
+            let first = s.last_grant.saturating_add(1);
+            s.last_grant = s.last_grant.saturating_add(MAX_LOST_GRANTS);
+            s.lost_grants.push(first..=s.last_grant);
+        }
     }
 }
 
@@ -106,11 +115,14 @@ fn apply_document(s: &mut Sequencer, now: Timestamp, kind: DocumentKind, documen
                 old.into_iter().for_each(|arrival| end(s, arrival, End::Superseded { by: None }));
             }
         }
-        DocumentKind::Admission
-        | DocumentKind::Enrolment
-        | DocumentKind::Holding
-        | DocumentKind::Decision
-        | DocumentKind::Login => {}
+        DocumentKind::Decision => {
+            if let Ok(Decision { decided, by, .. }) = read(document)
+                && let Some(entry) = Entry::of(&decided, &by)
+            {
+                apply(s, now, &entry);
+            }
+        }
+        DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Holding | DocumentKind::Login => {}
     }
 }
 
@@ -177,7 +189,8 @@ fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: &Receipt) {
     let (planned, record, kind) = (&r.plan.tasks[task], &r.tasks()[task], r.plan.kind);
     // A receipt for any grant that this task ever had ends it, even one that came after its lease was released; one
     // for a grant that was never given, or a second one, is not believed.
-    let known = record.was_granted && (1..=s.last_grant).contains(&receipt.grant);
+    let is_lost = s.lost_grants.iter().any(|lost| lost.contains(&receipt.grant));
+    let known = is_lost || record.was_granted && (1..=s.last_grant).contains(&receipt.grant);
     if planned.node != receipt.node || !known || matches!(record.state, TaskState::Ended { .. }) {
         return;
     }

@@ -355,7 +355,10 @@ impl World {
             | Entry::QuarantineReleased { .. }
             | Entry::NodeRefused { .. }
             | Entry::Alarm { .. }
-            | Entry::TokenRevoked { .. }) => panic!("not a decision: {other:?}"),
+            | Entry::TokenRevoked { .. }
+            | Entry::ClockSetBack { .. }
+            | Entry::Restored { .. }
+            | Entry::CaughtUp { .. }) => panic!("not a decision: {other:?}"),
         }
     }
 

@@ -181,7 +181,10 @@ impl World {
             | Entry::QuarantineReleased { .. }
             | Entry::NodeRefused { .. }
             | Entry::Alarm { .. }
-            | Entry::TokenRevoked { .. } => {}
+            | Entry::TokenRevoked { .. }
+            | Entry::ClockSetBack { .. }
+            | Entry::Restored { .. }
+            | Entry::CaughtUp { .. } => {}
         }
         self.operators.last_entry = self.now;
         self.invariants.entry(self.now, &entry, &self.machines)?;

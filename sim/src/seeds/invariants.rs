@@ -141,7 +141,13 @@ impl Invariants {
             Entry::QuarantineReleased { node, version, .. } => {
                 self.quarantined.remove(&(node.clone(), *version));
             }
-            Entry::Document { .. } | Entry::NodeRefused { .. } | Entry::Alarm { .. } | Entry::TokenRevoked { .. } => {}
+            Entry::Document { .. }
+            | Entry::NodeRefused { .. }
+            | Entry::Alarm { .. }
+            | Entry::TokenRevoked { .. }
+            | Entry::ClockSetBack { .. }
+            | Entry::Restored { .. }
+            | Entry::CaughtUp { .. } => {}
         }
         Ok(())
     }

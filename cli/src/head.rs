@@ -1,0 +1,162 @@
+//! The ledger as this profile saw it last: every contact proves that it only grew since.
+
+use std::path::Path;
+
+use hostler_plan::{
+    document::{Decided, Decision, DocumentKind, Plan, PlanKind, Signed},
+    id::Digest,
+    json,
+    ledger::{Head, grow},
+    trust::{self, TrustedRoot},
+};
+use hostler_proto::v1::{self, admin_client::AdminClient};
+use serde::{Deserialize, Serialize};
+use tokio_stream::StreamExt as _;
+use tonic::transport::Channel;
+
+use crate::{
+    error::Error,
+    file::{read_limited, write_whole},
+};
+
+/// In the folder of what the profile holds as proved.
+const FILE_NAME: &str = "ledger.json";
+/// More than the file ever has.
+const MAX_FILE_BYTES: usize = 4096;
+
+/// What is kept of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenHead {
+    /// The head that was seen last and that everything seen before led to.
+    pub head: Head,
+    /// The head of another ledger that was shown instead of one that goes on from there: nothing is signed until an admin
+    /// adopts it, but what takes out of danger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<Head>,
+}
+
+impl SeenHead {
+    /// What this profile saw last, in the folder of what it holds as proved; none before the first contact.
+    pub fn load(folder: &Path) -> Result<Option<Self>, Error> {
+        let path = folder.join(FILE_NAME);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = read_limited(&path, MAX_FILE_BYTES)?;
+        json::parse(&bytes).map(Some).map_err(|e| {
+            Error::Failed(format!(
+                "{}: expected the ledger's head that was seen last, found what is {e}; restore it from a backup, or \
+                 compare the ledger with another admin's copy by `hostler ledger verify` and remove the file",
+                path.display()
+            ))
+        })
+    }
+
+    /// Keeps it.
+    pub fn keep(&self, folder: &Path) -> Result<(), Error> {
+        write_whole(&folder.join(FILE_NAME), &json::write(self), false)
+    }
+
+    /// Whether a document may be signed while two ledgers are known: only what stops, drains or puts back, and what says
+    /// which ledger holds.
+    pub fn allows(&self, kind: DocumentKind, bytes: &[u8]) -> bool {
+        if self.other.is_none() {
+            return true;
+        }
+        match kind {
+            DocumentKind::Login => true,
+            DocumentKind::Decision => json::parse::<Decision>(bytes).is_ok_and(|d| match d.decided {
+                Decided::Adopt { .. } | Decided::Pause { .. } | Decided::Halt { .. } | Decided::RevokeToken { .. } => {
+                    true
+                }
+                Decided::Resume { .. } | Decided::ReleaseLease { .. } | Decided::ReleaseQuarantine { .. } => false,
+            }),
+            DocumentKind::Plan => json::parse::<Plan>(bytes).is_ok_and(|plan| match plan.kind {
+                PlanKind::Stop | PlanKind::Drain | PlanKind::Uncordon => true,
+                PlanKind::Check | PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => false,
+            }),
+            DocumentKind::Root
+            | DocumentKind::Admission
+            | DocumentKind::Enrolment
+            | DocumentKind::Roster
+            | DocumentKind::Receipt
+            | DocumentKind::Holding => false,
+        }
+    }
+}
+
+/// A conversation with a coordinator in which the ledger is asked about.
+pub(crate) struct Contact<'a> {
+    pub client: AdminClient<Channel>,
+    /// Puts the session beside a request.
+    pub ask: &'a dyn Fn(v1::ProveLedgerRequest) -> tonic::Request<v1::ProveLedgerRequest>,
+    pub root: &'a TrustedRoot,
+}
+
+impl Contact<'_> {
+    /// Asks the coordinator to prove that its ledger goes on from the head that was seen last, and keeps the new one in
+    /// `folder`. A ledger that does not is kept as another one beside it, unless an admin adopted it in the place of what was
+    /// seen.
+    pub(crate) async fn follow(&mut self, folder: &Path) -> Result<SeenHead, Error> {
+        let seen = SeenHead::load(folder)?;
+        let shown = self.prove(seen.map(|seen| seen.head)).await?;
+        let now = match seen {
+            Some(SeenHead { head, .. }) if !shown.goes_on && !self.is_adopted(head, &shown).await? => {
+                SeenHead { head, other: Some(shown.head) }
+            }
+            Some(_) | None => SeenHead { head: shown.head, other: None },
+        };
+        if seen != Some(now) {
+            now.keep(folder)?;
+        }
+        Ok(now)
+    }
+
+    /// Whether an admin signed that the ledger that is shown holds in the place of one that had come at least as far as
+    /// what was seen here.
+    async fn is_adopted(&mut self, seen: Head, shown: &Shown) -> Result<bool, Error> {
+        for adoption in &shown.adoptions {
+            let Ok(decision) = trust::decision(self.root, adoption) else { continue };
+            let Decided::Adopt { before, after } = decision.document().decided else { continue };
+            let covers = before == seen || before.next_index > seen.next_index;
+            if covers && self.prove(Some(after)).await?.goes_on {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn prove(&mut self, held: Option<Head>) -> Result<Shown, Error> {
+        // Who holds nothing has nothing to prove it from: the head alone is asked for.
+        let from_index = held.map_or(u64::MAX, |held| held.next_index);
+        let request = (self.ask)(v1::ProveLedgerRequest { from_index });
+        let mut stream = self.client.prove_ledger(request).await?.into_inner();
+        let mut reached = held;
+        while let Some(part) = stream.next().await {
+            let v1::LedgerProof { contents, head, adoptions } = part?;
+            let digests = contents.chunks_exact(Digest::ZERO.as_bytes().len()).filter_map(|c| c.try_into().ok());
+            reached = reached.map(|reached| grow(reached, digests.map(Digest::from_bytes)));
+            if let Some(head) = head {
+                let hash = head.hash.parse().map_err(|_| unreadable())?;
+                let head = Head { next_index: head.records, hash };
+                let goes_on = reached.is_none_or(|reached| reached == head);
+                return Ok(Shown { head, goes_on, adoptions: adoptions.into_iter().map(Into::into).collect() });
+            }
+        }
+        Err(unreadable())
+    }
+}
+
+/// What a coordinator showed.
+#[derive(Debug)]
+struct Shown {
+    head: Head,
+    /// Whether what was held led to it, by proof; true where nothing was held.
+    goes_on: bool,
+    adoptions: Vec<Signed>,
+}
+
+fn unreadable() -> Error {
+    Error::Failed("expected the ledger's head from the coordinator, found none that can be read; update it".to_owned())
+}
