@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use hostler_plan::{
     document::{Decided, Decision, DecisionType, DocumentKind, Signed},
+    id::Digest,
     json,
     ledger::Head,
+    show,
 };
 
-use crate::{Admin, admin::now, error::Error};
+use crate::{Admin, admin::now, error::Error, output::note};
 
 /// How long a decision may be handed in: it is signed and sent in one go.
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -44,6 +46,7 @@ fn sign(admin: &Admin, decided: Decided, seen: Head) -> Result<Signed, Error> {
         decided,
     };
     let bytes = json::write(&decision);
+    note(show::decision(&decision, &Digest::of(&bytes)).trim_end());
     let signature = admin.signer().sign(DocumentKind::Decision, &bytes)?;
     Ok(Signed { bytes, signatures: vec![signature] })
 }

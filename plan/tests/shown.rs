@@ -318,7 +318,8 @@ fn every_field_of_every_decision_shows() {
         json!({ "what": "adopt", "before": head(7), "after": head(3) }),
     ] {
         let decision = json!({
-            "_type": "hostler-decision/v1", "fleet_id": made::fleet_id(), "epoch": 1, "created": now(),
+            "_type": "hostler-decision/v1", "fleet_id": made::fleet_id(), "epoch": 1, "by": "anna",
+            "seen": { "next_index": 7, "hash": DIGEST }, "created": now(),
             "expires": "2026-11-22T08:00:00Z", "decided": decided
         });
         let decision: Decision = json::parse(&serde_json::to_vec(&decision).unwrap()).unwrap();

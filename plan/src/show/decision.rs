@@ -9,7 +9,7 @@ use crate::{
 
 /// Everything that a decision says. `digest` is that of its bytes.
 pub fn decision(decision: &Decision, digest: &Digest) -> String {
-    let Decision { document_type: DecisionType::V1, fleet_id, epoch, created, expires, decided } = decision;
+    let Decision { document_type: DecisionType::V1, fleet_id, epoch, by, seen, created, expires, decided } = decision;
     let head = |head: &Head| format!("{} records, {}", head.next_index, head.hash);
     let what = match decided {
         Decided::Pause { plan, reason } => format!("pause plan {plan}, because: {reason}"),
@@ -27,6 +27,8 @@ pub fn decision(decision: &Decision, digest: &Digest) -> String {
     let mut page = Page::new(&super::clean_whole(&format!("decision: {what}")));
     page.line("digest", digest);
     page.line("fleet", format!("{fleet_id}, epoch {epoch}"));
+    page.line("signer", by);
+    page.line("ledger", format!("one that goes on from {}", head(seen)));
     page.line("made", created);
     page.line("counts", format!("when it is handed in before {expires}"));
     page.0
