@@ -2,6 +2,7 @@
 
 mod fleet;
 mod ledger;
+mod members;
 mod node;
 mod plan;
 mod rollout;
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use fleet::FleetCommand;
 pub use ledger::LedgerCommand;
+pub use members::{Listing, NamedKey, NodeArgument};
 pub use node::NodeCommand;
 pub use plan::{Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs};
 pub use rollout::{Control, QuarantineCommand, RolloutCommand};
@@ -113,7 +115,7 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// Show or approve one node
+    /// Show, list and approve nodes, and take them out
     #[command(
         subcommand,
         after_help = "Examples:
@@ -130,18 +132,20 @@ pub enum Command {
   hostler submit upgrade.plan.json --watch"
     )]
     Plan(PlanCommand),
-    /// Show what a plan or a root does and sign it
+    /// Show what a plan, root, roster or token does and sign it
     #[command(after_help = "Examples:
   hostler sign 12-upgrade.plan.json
   hostler sign 12-upgrade.plan.json --key ~/.ssh/id_ed25519_sk.pub
   hostler sign root-3.json
+  hostler sign roster-7.json
   ssh-keygen -Y check-novalidate -n hostler-plan -s 12-upgrade.plan.json.sig < 12-upgrade.plan.json")]
     Sign(SignArgs),
-    /// Hand a signed plan or root to the coordinator
+    /// Hand a signed plan, root, roster or token to the coordinator
     #[command(after_help = "Examples:
   hostler submit 12-upgrade.plan.json --watch
   hostler submit 12-upgrade.plan.json --artifacts ./k3s
-  hostler submit root-3.json")]
+  hostler submit root-3.json
+  hostler submit token-3f1c9a0b7d2e4455.json")]
     Submit(SubmitArgs),
     /// Upgrade the fleet: plan, preview, confirm, sign, submit and watch in one go
     #[command(after_help = "Examples:

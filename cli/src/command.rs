@@ -3,6 +3,8 @@
 mod amend;
 mod fleet;
 mod ledger;
+mod members;
+mod membership;
 mod node;
 mod plan;
 mod progress;

@@ -68,13 +68,14 @@ pub fn read_document(kind: DocumentKind, path: &Path) -> Result<Signed, Error> {
     Ok(Signed { bytes, signatures })
 }
 
-/// Whether the file says that it is a root, of any version of the form. Nothing is verified.
-pub fn is_root(path: &Path) -> bool {
-    // What cannot be read is no root; whoever reads it next says why.
-    let Ok(bytes) = read_limited(path, DocumentKind::Root.max_bytes()) else { return false };
-    let said: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
-    let kind = said.as_ref().and_then(|v| v.get("_type")).and_then(serde_json::Value::as_str);
-    kind.is_some_and(|k| k.strip_prefix(DocumentKind::Root.namespace()).is_some_and(|rest| rest.starts_with('/')))
+/// What the file says that it is, in any version of the form. Nothing is verified.
+pub fn kind_of(path: &Path) -> Option<DocumentKind> {
+    // What cannot be read is of no kind; whoever reads it next says why.
+    let bytes = read_limited(path, DocumentKind::Root.max_bytes()).ok()?;
+    let said: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    let (name, _) = said.get("_type")?.as_str()?.split_once('/')?;
+    let kinds = [DocumentKind::Root, DocumentKind::Roster, DocumentKind::Admission, DocumentKind::Plan];
+    kinds.into_iter().find(|kind| kind.namespace() == name)
 }
 
 /// Writes a document, then its signatures beside it; signatures of an earlier document of that name go away first.

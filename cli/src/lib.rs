@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod head;
 pub mod key;
 pub mod ledger;
+pub mod membership;
 pub mod node;
 pub mod output;
 pub mod plan;

@@ -7,12 +7,13 @@ mod number;
 use std::{path::Path, time::Duration};
 
 use hostler_plan::{
-    document::{DocumentKind, MAX_SIGNATURES, Plan, Signed, Signer},
+    document::{DocumentKind, MAX_SIGNATURES, Plan, Roster, RosterStatus, Signed, Signer},
     fleet::Fleet,
     id::{Digest, Seq},
     json,
-    planner::{self, Intent, Inventory, Numbering, Preview},
+    planner::{self, Intent, Inventory, InventoryNode, Numbering, Preview},
     refusal::Refusal,
+    sequencer::Condition,
     timestamp::Timestamp,
     trust::{self, Draft, Duty, Purpose, Verified, counted},
 };
@@ -21,7 +22,7 @@ use hostler_proto::v1;
 pub use artifact::{ArtifactFiles, upload_missing};
 pub use earlier::{earlier, fates};
 
-use crate::{Admin, error::Error, file::read_limited, key, trust_store::TrustStore};
+use crate::{Admin, error::Error, file::read_limited, key, node, roster::Next, trust_store::TrustStore};
 
 /// The largest fleet file that is read; one of 1,000 nodes has about 100 KiB.
 pub const MAX_FLEET_BYTES: usize = 1 << 20;
@@ -63,13 +64,35 @@ pub async fn compile(
     lifetime: Option<Duration>,
     now: Timestamp,
 ) -> Result<CompiledPlan, Error> {
+    compile_under(admin, fleet, intent, lifetime, None, now).await
+}
+
+/// The same under the roster that will be the next one, which nobody has signed yet: so that nothing is signed where no
+/// plan can be made.
+pub async fn compile_under(
+    admin: &mut Admin,
+    fleet: &Fleet,
+    intent: &Intent,
+    lifetime: Option<Duration>,
+    next: Option<&Next>,
+    now: Timestamp,
+) -> Result<CompiledPlan, Error> {
     admin.refresh().await?;
     let number::Next { seq, prev } = number::next(admin).await?;
-    let inventory = inventory(admin).await?;
+    let mut inventory = inventory(admin).await?;
+    if let Some(next) = next {
+        see_waiting(admin, &next.roster, &mut inventory).await?;
+    }
     let before: Vec<Digest> = prev.into_iter().collect();
     let earlier = earlier(admin, &before).await?;
     let root = admin.trust_store().root();
-    let roster = admin.trust_store().require_roster()?;
+    let (roster, roster_digest) = match next {
+        Some(next) => (&next.roster, next.digest()),
+        None => {
+            let held = admin.trust_store().require_roster()?;
+            (held.document(), held.digest())
+        }
+    };
     let most = root.policy.max_plan_lifetime_seconds;
     let lifetime_seconds = match lifetime {
         Some(lifetime) if lifetime.as_secs() > most => {
@@ -87,11 +110,11 @@ pub async fn compile(
         prev,
         also: Vec::new(),
         root_version: root.version,
-        roster: roster.digest(),
+        roster: roster_digest,
         created: now,
         lifetime_seconds,
     };
-    let (plan, preview) = planner::plan(fleet, roster.document(), &inventory, &earlier, intent, &numbering)
+    let (plan, preview) = planner::plan(fleet, roster, &inventory, &earlier, intent, &numbering)
         .map_err(|e| Error::Failed(e.to_string()))?;
     let bytes = json::write(&plan);
     let most = DocumentKind::Plan.max_bytes();
@@ -102,6 +125,24 @@ pub async fn compile(
         )));
     }
     Ok(CompiledPlan { bytes, plan, preview })
+}
+
+/// Nodes that no roster lists yet are in no inventory; whether they are connected is known.
+async fn see_waiting(admin: &mut Admin, next: &Roster, inventory: &mut Inventory) -> Result<(), Error> {
+    let nodes = node::list(admin).await?;
+    for listed in next.nodes.iter().filter(|n| n.status == RosterStatus::Active) {
+        let key = listed.key.fingerprint().to_string();
+        let connected = nodes.iter().any(|n| n.name == listed.name.as_str() && n.key == key && n.connected);
+        let condition = Condition::UNKNOWN;
+        let seen = InventoryNode { connected, condition, hold: None, verdicts: Vec::new() };
+        inventory.nodes.entry(listed.name.clone()).or_insert(seen);
+    }
+    Ok(())
+}
+
+/// The highest plan number of the epoch that is proved to this machine.
+pub(crate) async fn proved_seq(admin: &mut Admin) -> Seq {
+    number::proved(admin).await
 }
 
 /// Where the signatures of a plan stand.

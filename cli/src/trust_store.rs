@@ -226,6 +226,11 @@ impl TrustStore {
         })
     }
 
+    /// The profile that it lies in.
+    pub(crate) fn home(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
+    }
+
     /// The folder of everything that is held.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder

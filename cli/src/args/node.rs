@@ -3,6 +3,8 @@
 use clap::Subcommand;
 use hostler_plan::id::NodeName;
 
+use super::members::NodeArgument;
+
 /// `hostler node …`
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
@@ -15,22 +17,66 @@ pub enum NodeCommand {
         #[arg(value_name = "NAME")]
         name: NodeName,
     },
-    /// Check a node's enrolment and sign a roster with it
+    /// List the nodes, or those that wait with their keys, origins and hardware
+    #[command(after_help = "Examples:
+  hostler node list
+  hostler node list --pending
+  hostler node list --pending --output json | jq '.pending[] | {name, key, address}'")]
+    List {
+        /// Only machines that enrolled and that no roster lists, and those that were turned away as doubles
+        #[arg(long)]
+        pending: bool,
+    },
+    /// Check enrolments and sign one roster with these nodes
     #[command(after_help = "Examples:
   hostler node approve pi-9
-  hostler node approve pi-9 --yes
+  hostler node approve pi-9 pi-10
+  hostler node approve pi-9=SHA256:vU7mEjHlJQzk8Cl0M3N4aLBxHzXWJ4xQ0Yk1uJ6yGQ4 --yes
 
-Shows the token that invited it, its key and its hardware first. Nodes with automatic admission are listed in the
-same roster.")]
+Shows each token, key, origin and hardware first, and asks once. With --yes only workers whose tokens are proved good
+are listed, and those that are named with their keys.")]
     Approve {
-        /// The node's name
-        #[arg(value_name = "NAME")]
-        name: NodeName,
+        /// The nodes' names, perhaps each with the fingerprint of its key
+        #[arg(value_name = "NAME[=FINGERPRINT]", required = true)]
+        nodes: Vec<NodeArgument>,
         /// Do not ask
         #[arg(long)]
         yes: bool,
     },
-    /// Take a node out of the roster: its key counts no more
+    /// Let a machine with a new key take the place of the one that has its name
+    #[command(after_help = "Examples:
+  hostler node replace pi-9
+  hostler node replace pi-9=SHA256:vU7mEjHlJQzk8Cl0M3N4aLBxHzXWJ4xQ0Yk1uJ6yGQ4 --yes
+
+The old key is retired and counts never again. For a machine that was made anew, or the right one of two with one name.
+In the cluster the old node is still there: `kubectl delete node`, and for K3s its secret NAME.node-password.k3s.")]
+    Replace {
+        /// The name, perhaps with the fingerprint of the new key
+        #[arg(value_name = "NAME[=FINGERPRINT]")]
+        node: NodeArgument,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List a machine that waits under another name than the one it came with
+    #[command(after_help = "Examples:
+  hostler node rename pi-9 pi-10
+  hostler node rename pi-9=SHA256:vU7mEjHlJQzk8Cl0M3N4aLBxHzXWJ4xQ0Yk1uJ6yGQ4 pi-10 --yes
+
+The machine takes the name from the signed roster at its next try. A node that belongs to the fleet keeps its name:
+retire it and let it enrol anew.")]
+    Rename {
+        /// The name that it came with, perhaps with the fingerprint of its key
+        #[arg(value_name = "NAME[=FINGERPRINT]")]
+        node: NodeArgument,
+        /// The name that it gets
+        #[arg(value_name = "NEW")]
+        new: NodeName,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Take nodes out of the roster: their keys count no more
     #[command(after_help = "Examples:
   hostler node retire pi-9")]
     Retire {

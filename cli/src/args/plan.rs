@@ -9,7 +9,7 @@ use hostler_plan::{
     version::Version,
 };
 
-use super::value::duration;
+use super::{members::Listing, value::duration};
 
 /// `hostler plan …`
 #[derive(Debug, Subcommand)]
@@ -21,13 +21,18 @@ pub enum PlanCommand {
     Check(Compile<SomeNodes>),
     /// Make the first server of the cluster
     #[command(after_help = "Examples:
-  hostler plan bootstrap --fleet fleet.toml")]
-    Bootstrap(Compile<Nothing>),
+  hostler plan bootstrap --fleet fleet.toml
+
+Shows the machines that wait with their names, keys and origins, and asks before a roster with them is signed.")]
+    Bootstrap(Compile<BootstrapArgs>),
     /// Join nodes to the running cluster
     #[command(after_help = "Examples:
   hostler plan join --all
-  hostler plan join pi-9 pi-10 --out join.plan.json")]
-    Join(Compile<ManyNodes>),
+  hostler plan join pi-9 pi-10 --out join.plan.json
+  hostler plan join --all --yes --accept-server pi-2=SHA256:vU7mEjHlJQzk8Cl0M3N4aLBxHzXWJ4xQ0Yk1uJ6yGQ4
+
+Shows the machines that wait with their names, keys and origins, and asks before a roster with them is signed.")]
+    Join(Compile<JoinArgs>),
     /// Upgrade servers one by one, then workers, a canary first
     #[command(after_help = "Examples:
   hostler plan upgrade --to v1.34.3+k3s1
@@ -89,9 +94,21 @@ pub struct PlanOptions {
     pub lifetime: Option<Duration>,
 }
 
-/// No choices.
+/// The first server is the fleet file's first.
 #[derive(Debug, Clone, Args)]
-pub struct Nothing {}
+pub struct BootstrapArgs {
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// Which nodes, and who may be listed for it.
+#[derive(Debug, Clone, Args)]
+pub struct JoinArgs {
+    #[command(flatten)]
+    pub nodes: ManyNodes,
+    #[command(flatten)]
+    pub listing: Listing,
+}
 
 /// Some nodes or all.
 #[derive(Debug, Clone, Args)]
@@ -174,11 +191,13 @@ pub struct PlanRequest {
     pub intent: Intent,
     /// Replaces the fleet file's time for pods to leave.
     pub drain_timeout: Option<Duration>,
+    /// For a plan that brings nodes in, which of those that wait may be listed for it. No other plan lists anybody.
+    pub listing: Option<Listing>,
 }
 
 impl From<Intent> for PlanRequest {
     fn from(intent: Intent) -> Self {
-        Self { intent, drain_timeout: None }
+        Self { intent, drain_timeout: None, listing: None }
     }
 }
 
@@ -207,7 +226,7 @@ impl From<DrainArgs> for PlanRequest {
             max_unavailable: args.max_unavailable,
             accept_outage: args.outage.accept_outage,
         };
-        Self { intent, drain_timeout: args.timeout }
+        Self { intent, drain_timeout: args.timeout, listing: None }
     }
 }
 
@@ -217,9 +236,10 @@ impl From<NodesArgs> for PlanRequest {
     }
 }
 
-impl From<ManyNodes> for PlanRequest {
-    fn from(args: ManyNodes) -> Self {
-        Intent::Join { nodes: selection(args.nodes) }.into()
+impl From<JoinArgs> for PlanRequest {
+    fn from(args: JoinArgs) -> Self {
+        let intent = Intent::Join { nodes: selection(args.nodes.nodes) };
+        Self { listing: Some(args.listing), ..intent.into() }
     }
 }
 
@@ -229,16 +249,16 @@ impl From<RebootArgs> for PlanRequest {
     }
 }
 
-impl From<Nothing> for PlanRequest {
-    fn from(_: Nothing) -> Self {
-        Intent::Bootstrap {}.into()
+impl From<BootstrapArgs> for PlanRequest {
+    fn from(args: BootstrapArgs) -> Self {
+        Self { listing: Some(args.listing), ..Intent::Bootstrap {}.into() }
     }
 }
 
 /// `hostler sign`
 #[derive(Debug, Clone, Args)]
 pub struct SignArgs {
-    /// The plan or root; its signatures lie beside it as FILE.sig, FILE.sig.2…
+    /// The plan, root, roster or token; its signatures lie beside it as FILE.sig, FILE.sig.2…
     #[arg(value_name = "FILE")]
     pub document: PathBuf,
     /// Do not ask
@@ -249,7 +269,7 @@ pub struct SignArgs {
 /// `hostler submit`
 #[derive(Debug, Clone, Args)]
 pub struct SubmitArgs {
-    /// The plan or root; its signatures lie beside it as FILE.sig, FILE.sig.2…
+    /// The plan, root, roster or token; its signatures lie beside it as FILE.sig, FILE.sig.2…
     #[arg(value_name = "FILE")]
     pub document: PathBuf,
     /// Show the progress until the rollout ends

@@ -11,7 +11,10 @@ use hostler_plan::{
 };
 use serde_json::json;
 
-use super::Context;
+use super::{
+    Context,
+    members::{self, Handed, next_signers},
+};
 use crate::{
     Admin,
     admin::now,
@@ -121,9 +124,17 @@ async fn submit_root(
             confirm("sign it again with these nodes?", yes).inspect_err(|_| {
                 note(&format!("no plan can be made until an admin signs it again: hostler submit {}", file.display()));
             })?;
-            let renewed = roster::renew(admin, now()).await?;
-            note(&format!("roster {renewed} is signed, with the same nodes"));
-            Some(renewed)
+            let next = roster::renewal(admin, now()).await?;
+            match members::hand_on(admin, &next).await? {
+                Handed::InForce(renewed) => {
+                    note(&format!("roster {renewed} is signed, with the same nodes"));
+                    Some(renewed)
+                }
+                Handed::Waits(path) => {
+                    note(&next_signers(&path));
+                    None
+                }
+            }
         }
     };
     let digest = draft.signed().digest();

@@ -6,16 +6,14 @@ use hostler_plan::timestamp::Timestamp;
 use hostler_proto::v1::{HistorySeries, Level, NodeDetail, NodeSummary};
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, members};
 use crate::{
     Admin,
     admin::now,
     args::{NodeCommand, Output, duration_text},
-    ask::confirm,
     error::Error,
     node::{self, Listed},
     output::{clean, clear, event, line, note, print, table},
-    roster::{self, Eligibility, Pending},
 };
 
 /// Facts change every ten seconds; a person sees a change of state within two.
@@ -62,36 +60,11 @@ pub(super) async fn list(context: &Context, watch: bool) -> Result<(), Error> {
     }
     if context.output == Output::Text {
         // A viewer may look at nodes and not at tokens.
-        if let Err(e) = hint_pending(&mut admin).await {
+        if let Err(e) = members::hint(&mut admin).await {
             note(&format!("pending enrolments are not shown: {e}"));
         }
     }
     Ok(())
-}
-
-async fn hint_pending(admin: &mut Admin) -> Result<(), Error> {
-    let (pending, refused) = roster::pending(admin).await?;
-    for p in &pending {
-        note(&pending_line(p));
-    }
-    for r in &refused {
-        note(&clean(&format!("an enrolment does not count: {}", r.reason)));
-    }
-    Ok(())
-}
-
-fn pending_line(p: &Pending) -> String {
-    let name = &p.enrolment.document().node;
-    let text = match &p.eligibility {
-        Eligibility::Automatic => format!("{name} is admitted by its token and joins the roster with the next plan"),
-        Eligibility::Manual(why) => format!("{name} waits for `hostler node approve {name}`: {why}"),
-        Eligibility::Replaces(old) => format!(
-            "{name} is listed under key {old} and enrolled again with another; if the machine was made anew, run \
-             `hostler node approve {name}`"
-        ),
-        Eligibility::Never(why) => format!("{name} cannot be listed: {why}"),
-    };
-    clean(&text).into_owned()
 }
 
 /// `hostler node …`
@@ -102,57 +75,13 @@ pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), E
             let detail = node::get(&mut admin, &name).await?;
             print(context.output, || detail_json(&admin, &detail), || detail_text(&admin, &detail))
         }
-        NodeCommand::Approve { name, yes } => {
-            let (pending, _) = roster::pending(&mut admin).await?;
-            let mut wanted: Vec<Pending> =
-                pending.iter().filter(|p| p.enrolment.document().node == name).cloned().collect();
-            if wanted.len() > 1 {
-                return Err(Error::Failed(format!(
-                    "{} machines enrolled as {name}; give all but one another name, then approve it",
-                    wanted.len()
-                )));
-            }
-            if wanted.is_empty() {
-                return Err(Error::Usage(format!(
-                    "no enrolment of {name} waits; see `hostler nodes` for those that do"
-                )));
-            }
-            wanted.iter().for_each(|p| note(&describe(p)));
-            confirm(&format!("sign a roster with {name}?"), yes)?;
-            let covered = |p: &&Pending| p.eligibility == Eligibility::Automatic && p.enrolment.document().node != name;
-            wanted.extend(pending.iter().filter(covered).cloned());
-            let version = roster::list(&mut admin, &wanted, now()).await?;
-            let names: Vec<String> = wanted.iter().map(|p| p.enrolment.document().node.to_string()).collect();
-            print(
-                context.output,
-                || json!({ "roster": version, "nodes": names }),
-                || format!("roster {version} lists {}", names.join(", ")),
-            )
-        }
-        NodeCommand::Retire { name, yes } => {
-            confirm(&format!("retire {name}? Its key counts no more, and it gets no further certificate"), yes)?;
-            let version = roster::retire(&mut admin, &name, now()).await?;
-            print(
-                context.output,
-                || json!({ "roster": version, "retired": name }),
-                || format!("roster {version}: {name} is retired"),
-            )
-        }
+        NodeCommand::List { pending: true } => members::list_pending(context, &mut admin).await,
+        NodeCommand::List { pending: false } => list(context, false).await,
+        NodeCommand::Approve { nodes, yes } => members::approve(context, &mut admin, &nodes, yes).await,
+        NodeCommand::Replace { node, yes } => members::settle(context, &mut admin, &node, &node.name, yes).await,
+        NodeCommand::Rename { node, new, yes } => members::settle(context, &mut admin, &node, &new, yes).await,
+        NodeCommand::Retire { name, yes } => members::retire(context, &mut admin, &name, yes).await,
     }
-}
-
-fn describe(p: &Pending) -> String {
-    let (e, a) = (p.enrolment.document(), p.admission.document());
-    let gib = e.hardware.memory_bytes as f64 / f64::from(1 << 30);
-    let lines = [
-        format!("{} enrolled at {} from {}", e.node, p.at, p.peer_address),
-        format!("  key       {}", e.key.fingerprint()),
-        format!("  token     {} (expires {}, {} uses)", a.token, a.expires, a.uses),
-        format!("  hardware  {}, {}, serial {}, {gib:.1} GiB", e.hardware.model, e.arch, e.hardware.serial),
-        format!("  machine   {}", e.hardware.machine_id),
-        format!("  {}", pending_line(p)),
-    ];
-    lines.map(|l| clean(&l).into_owned()).join("\n")
 }
 
 fn nodes_table(admin: &Admin, nodes: &[NodeSummary]) -> String {

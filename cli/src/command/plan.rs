@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hostler_plan::{
-    document::{DocumentKind, Plan, Signed, Signer, SignerRole},
+    document::{DocumentKind, Plan, Signed, Signer},
     fleet::Fleet,
-    id::{Digest, NodeName},
+    id::Digest,
     planner::{Fate, Note},
     refusal::{Refusal, Refused},
     show,
@@ -16,18 +16,19 @@ use hostler_plan::{
 };
 use serde_json::{Value, json};
 
-use super::{Context, amend, progress::Progress};
+use super::{Context, amend, members, membership, progress::Progress};
 use crate::{
     Admin,
     admin::{Reached, now},
     args::{Compile, Interactive, Output, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs},
     ask::confirm,
     error::Error,
-    file::{add_signature, is_root, read_document, write_document},
+    file::{add_signature, kind_of, read_document, write_document},
     key,
     output::{clean, event, note, print},
     plan::{self, ArtifactFiles, CompiledPlan, SignedPlan, Signing},
-    rollout, roster,
+    rollout,
+    roster::{self, Next},
     trust_store::TrustStore,
 };
 
@@ -45,7 +46,19 @@ pub(super) async fn run(context: &Context, command: PlanCommand) -> Result<(), E
 
 async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: Compile<T>) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let (_, compiled) = compile(context, &mut admin, args.request.into(), &args.options).await?;
+    let request = args.request.into();
+    let listed = match &request.listing {
+        Some(listing) => {
+            let chosen = members::choose(&mut admin, request.intent.named(), listing).await?;
+            if chosen.is_empty() { None } else { Some(roster::listing(&mut admin, &chosen, now()).await?) }
+        }
+        None => None,
+    };
+    let (_, compiled) = compile(context, &mut admin, request, &args.options, listed.as_ref()).await?;
+    // Only now that the plan stands is the roster signed that it was made for.
+    if let Some(next) = &listed {
+        members::hand_on_for_plan(&mut admin, next).await?;
+    }
     let path = args.out.unwrap_or_else(|| PathBuf::from(file_name(&compiled.plan)));
     write_document(&path, &Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() })?;
     let file = path.display().to_string();
@@ -64,41 +77,21 @@ fn file_name(plan: &Plan) -> String {
     format!("{}-{}.plan.json", plan.seq, plan.kind)
 }
 
-/// Lists what automatic admissions cover, then compiles.
+/// Compiles under the roster that is held, or under the next one.
 async fn compile(
     context: &Context,
     admin: &mut Admin,
     request: PlanRequest,
     options: &PlanOptions,
+    next: Option<&Next>,
 ) -> Result<(Fleet, CompiledPlan), Error> {
     let (mut fleet, unwise) = plan::read_fleet(context.profile.fleet()?)?;
     unwise.iter().for_each(|n| note(&clean(&n.to_string())));
     if let Some(timeout) = request.drain_timeout {
         fleet.policy.drain_timeout_seconds = timeout.as_secs();
     }
-    list_automatic(admin).await?;
-    let compiled = plan::compile(admin, &fleet, &request.intent, options.lifetime, now()).await?;
+    let compiled = plan::compile_under(admin, &fleet, &request.intent, options.lifetime, next, now()).await?;
     Ok((fleet, compiled))
-}
-
-/// Signs a roster with the nodes that their admissions cover, and says so.
-pub(super) async fn list_automatic(admin: &mut Admin) -> Result<(), Error> {
-    // Only an admin may sign rosters; an operator plans with the roster that is there.
-    if admin.session().role != SignerRole::Admin {
-        return Ok(());
-    }
-    let names = roster::list_automatic(admin, now()).await?;
-    if !names.is_empty() {
-        let names: Vec<&str> = names.iter().map(NodeName::as_str).collect();
-        let version = admin.trust_store().require_roster()?.document().version;
-        note(&format!(
-            "signed roster {version}: {} {} now to the fleet (admitted automatically by {})",
-            names.join(", "),
-            if names.len() == 1 { "belongs" } else { "belong" },
-            if names.len() == 1 { "its token" } else { "their tokens" }
-        ));
-    }
-    Ok(())
 }
 
 /// Plan, preview, confirm, sign, submit and watch.
@@ -107,7 +100,7 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
     args: Interactive<T>,
 ) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let (fleet, compiled) = compile(context, &mut admin, args.request.into(), &args.options).await?;
+    let (fleet, compiled) = compile(context, &mut admin, args.request.into(), &args.options, None).await?;
     match context.output {
         Output::Text => note(preview_text(&compiled).trim_end()),
         Output::Json => {
@@ -150,8 +143,12 @@ fn names(signers: &[Signer]) -> String {
 
 /// `hostler sign`
 pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error> {
-    if is_root(&args.document) {
+    let kind = kind_of(&args.document);
+    if kind == Some(DocumentKind::Root) {
         return amend::sign(context, args).await;
+    }
+    if let Some(kind) = members::is_membership(kind) {
+        return membership::sign(context, kind, args).await;
     }
     let mut draft = Draft::plan(read_document(DocumentKind::Plan, &args.document)?)?;
     let plan = draft.document();
@@ -201,8 +198,12 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
 
 /// `hostler submit`
 pub(super) async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Error> {
-    if is_root(&args.document) {
+    let kind = kind_of(&args.document);
+    if kind == Some(DocumentKind::Root) {
         return amend::submit(context, args).await;
+    }
+    if let Some(kind) = members::is_membership(kind) {
+        return membership::submit(context, kind, args).await;
     }
     let signed = read_document(DocumentKind::Plan, &args.document)?;
     let mut admin = context.admin().await?;

@@ -50,6 +50,17 @@ pub(super) async fn next(admin: &mut Admin) -> Result<Next, Error> {
     Ok(Next { seq, prev })
 }
 
+/// The highest number that is proved or remembered: what a roster may name. Where the coordinator shows no proof of
+/// what it says, what this machine handed in itself.
+pub(super) async fn proved(admin: &mut Admin) -> Seq {
+    if let Ok(next) = next(admin).await {
+        return Seq(next.seq.0.saturating_sub(1));
+    }
+    let epoch = admin.trust_store().root().epoch;
+    let remembered = recall(&path(admin)).ok().flatten().filter(|r| r.epoch == epoch);
+    remembered.map_or(Seq(0), |r| r.seq)
+}
+
 /// Whoever says that a number is taken must show the signed plan that took it. Gives its digest.
 async fn prove(admin: &mut Admin, seq: Seq) -> Result<Digest, Error> {
     let request = admin.with_session(v1::GetRolloutRequest { rollout: seq.to_string() });

@@ -189,6 +189,7 @@ impl Admin for AdminService {
         let enrolments = self.shared.control.ask(|control, _| view::pending(control)).await?;
         Ok(Response::new(v1::ListEnrolmentsReply {
             enrolments: enrolments.into_iter().map(convert::pending).collect(),
+            doubles: Vec::new(),
         }))
     }
 

@@ -31,6 +31,22 @@ pub enum Intent {
 }
 
 impl Intent {
+    /// The nodes that it names; empty for all.
+    pub fn named(&self) -> &[NodeName] {
+        match self {
+            Intent::Check { nodes: Selection::Named(names) }
+            | Intent::Join { nodes: Selection::Named(names) }
+            | Intent::Upgrade { nodes: Selection::Named(names), .. }
+            | Intent::Reboot { nodes: Selection::Named(names), .. } => names,
+            Intent::Drain { nodes, .. } | Intent::Uncordon { nodes } => nodes,
+            Intent::Bootstrap {}
+            | Intent::Check { nodes: Selection::All }
+            | Intent::Join { nodes: Selection::All }
+            | Intent::Upgrade { nodes: Selection::All, .. }
+            | Intent::Reboot { nodes: Selection::All, .. } => &[],
+        }
+    }
+
     /// The kind of plan that it becomes.
     pub fn kind(&self) -> PlanKind {
         match self {

@@ -95,8 +95,8 @@ fn check_alive(admission: &Admission, now: Timestamp) -> Result<(), Refused> {
 /// Whether the roster leaves that token open for a node with this key: it does not revoke it, and fewer other keys came
 /// in with it than it admits, together with those that `wait` and are in no roster yet. Who is in stays in.
 ///
-/// The new node, the coordinator and the admin's command ask this alike. What the coordinator counted and revoked is its
-/// word until a roster says it.
+/// The new node, the coordinator and the admin's command ask this alike. What the coordinator counted and revoked is
+/// its word until a roster says it.
 pub fn check_token(
     admission: &Admission,
     roster: Option<&Roster>,

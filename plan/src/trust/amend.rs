@@ -203,12 +203,8 @@ fn thresholds(held: &Root, next: &Root, said: &mut Vec<String>) {
         }
         let (what, note) = match duty {
             Duty::Root => ("a root".to_owned(), ""),
-            Duty::Admission => {
-                ("a token".to_owned(), if needed > 1 { "; `hostler token create` signs with one only" } else { "" })
-            }
-            Duty::Roster => {
-                ("a roster".to_owned(), if needed > 1 { "; `hostler node approve` signs with one only" } else { "" })
-            }
+            Duty::Admission => ("a token".to_owned(), ""),
+            Duty::Roster => ("a roster".to_owned(), ""),
             Duty::Plan(kind) => (
                 if named(&kind) { format!("a plan of kind {kind}") } else { "a plan".to_owned() },
                 if needed > before { "; plans with fewer become void" } else { "" },

@@ -31,9 +31,9 @@ impl PartialEq for TrustedRoot {
 impl Eq for TrustedRoot {}
 
 impl TrustedRoot {
-    /// Begins a chain with the one of the served roots whose digest is known from elsewhere (the join string), and gives
-    /// those that follow it. Those before it need not be served and are not looked at. A chain that does not come to
-    /// that root is refused: it may be cut off where a key still counts that was revoked since.
+    /// Begins a chain with the one of the served roots whose digest is known from elsewhere (the join string), and
+    /// gives those that follow it. Those before it need not be served and are not looked at. A chain that does not
+    /// come to that root is refused: it may be cut off where a key still counts that was revoked since.
     pub fn begin<'a>(roots: &'a [Signed], pinned: &Digest) -> Result<(Self, &'a [Signed]), Refused> {
         let Some(begin) = roots.iter().position(|root| root.digest() == *pinned) else {
             return Err(Refused::new(
