@@ -1,5 +1,7 @@
 //! `hostler node …`.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use hostler_plan::id::NodeName;
 
@@ -42,6 +44,9 @@ are listed, and those that are named with their keys.")]
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Where the roster is written, if others are to sign it too [default: roster-N.json]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Let a machine with a new key take the place of the one that has its name
     #[command(after_help = "Examples:
@@ -57,6 +62,9 @@ In the cluster the old node is still there: `kubectl delete node`, and for K3s i
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Where the roster is written, if others are to sign it too [default: roster-N.json]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// List a machine that waits under another name than the one it came with
     #[command(after_help = "Examples:
@@ -75,6 +83,9 @@ retire it and let it enrol anew.")]
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Where the roster is written, if others are to sign it too [default: roster-N.json]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Take nodes out of the roster: their keys count no more
     #[command(after_help = "Examples:
@@ -86,5 +97,8 @@ retire it and let it enrol anew.")]
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Where the roster is written, if others are to sign it too [default: roster-N.json]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }

@@ -55,6 +55,9 @@ The coordinator ends it at once. A roster that says so is signed behind it: unti
     Revoke {
         /// As `hostler token list` shows it
         token: TokenId,
+        /// Where the roster is written, if others are to sign it too [default: roster-N.json]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 

@@ -125,7 +125,7 @@ async fn submit_root(
                 note(&format!("no plan can be made until an admin signs it again: hostler submit {}", file.display()));
             })?;
             let next = roster::renewal(admin, now()).await?;
-            match members::hand_on(admin, &next).await? {
+            match members::hand_on(admin, &next, None).await? {
                 Handed::InForce(renewed) => {
                     note(&format!("roster {renewed} is signed, with the same nodes"));
                     Some(renewed)

@@ -23,6 +23,12 @@ use crate::{
     roster::{self, Double, Eligibility, Next, Pending},
 };
 
+/// Whether somebody has to be asked, and where a roster goes that others are to sign too.
+pub(super) struct Consent {
+    pub yes: bool,
+    pub out: Option<PathBuf>,
+}
+
 /// What became of a roster that was made here.
 pub(super) enum Handed {
     /// It is in the ledger, and in force.
@@ -58,7 +64,7 @@ pub(super) fn next_signers(path: &Path) -> String {
 }
 
 /// Signs a roster and hands it in, or writes it to a file with one signature where the root demands more.
-pub(super) async fn hand_on(admin: &mut Admin, next: &Next) -> Result<Handed, Error> {
+pub(super) async fn hand_on(admin: &mut Admin, next: &Next, out: Option<PathBuf>) -> Result<Handed, Error> {
     let store = admin.trust_store();
     if Duty::Roster.needed(store.root()) == 1 {
         return roster::submit(admin, next, now()).await.map(Handed::InForce);
@@ -66,7 +72,7 @@ pub(super) async fn hand_on(admin: &mut Admin, next: &Next) -> Result<Handed, Er
     let unsigned = Signed { bytes: next.bytes.clone(), signatures: Vec::new() };
     let mut membership = Membership::Roster(Draft::roster(unsigned)?);
     membership.sign(store, admin.signer(), now())?;
-    let path = PathBuf::from(format!("roster-{}.json", next.roster.version));
+    let path = out.unwrap_or_else(|| PathBuf::from(format!("roster-{}.json", next.roster.version)));
     write_document(&path, membership.signed())?;
     Ok(Handed::Waits(path))
 }
@@ -117,8 +123,9 @@ pub(super) async fn choose(admin: &mut Admin, names: &[NodeName], listing: &List
 }
 
 /// Signs the roster that a plan was compiled under.
-pub(super) async fn hand_on_for_plan(admin: &mut Admin, next: &Next) -> Result<(), Error> {
-    match hand_on(admin, next).await? {
+pub(super) async fn hand_on_for_plan(admin: &mut Admin, next: &Next, plan: &Path) -> Result<(), Error> {
+    let beside = plan.with_file_name(format!("roster-{}.json", next.roster.version));
+    match hand_on(admin, next, Some(beside)).await? {
         Handed::InForce(version) => note(&format!("signed roster {version}; its new nodes belong to the fleet")),
         waits @ Handed::Waits(_) => note(&format!("{}, before the plan", waits.sentence(""))),
     }
@@ -164,7 +171,7 @@ pub(super) async fn approve(
     context: &Context,
     admin: &mut Admin,
     nodes: &[NodeArgument],
-    yes: bool,
+    consent: Consent,
 ) -> Result<(), Error> {
     let (pending, _) = roster::pending(admin).await?;
     let mut wanted = Vec::new();
@@ -172,11 +179,11 @@ pub(super) async fn approve(
         wanted.push(find(&pending, node)?);
     }
     wanted.iter().for_each(|p| note(&describe(p)));
-    check_unasked(&wanted, nodes, yes)?;
+    check_unasked(&wanted, nodes, consent.yes)?;
     let names: Vec<String> = wanted.iter().map(|p| p.enrolment.document().node.to_string()).collect();
-    confirm(&format!("sign a roster with {}?", names.join(", ")), yes)?;
+    confirm(&format!("sign a roster with {}?", names.join(", ")), consent.yes)?;
     let next = roster::listing(admin, &wanted, now()).await?;
-    let handed = hand_on(admin, &next).await?;
+    let handed = hand_on(admin, &next, consent.out).await?;
     print_handed(context, &handed, json!({ "nodes": names }), &format!("lists {}", names.join(", ")))
 }
 
@@ -230,7 +237,7 @@ pub(super) async fn settle(
     admin: &mut Admin,
     node: &NodeArgument,
     name: &NodeName,
-    yes: bool,
+    consent: Consent,
 ) -> Result<(), Error> {
     let (mut waiting, _) = roster::pending(admin).await?;
     waiting.extend(roster::doubles(admin).await?.into_iter().map(|d| d.pending));
@@ -247,11 +254,11 @@ pub(super) async fn settle(
     if let Some(active) = &active {
         note(&format!("  {name} is key {} now; it is retired and counts never again", active.key.fingerprint()));
     }
-    check_settled_unasked(&pending, node, yes)?;
+    check_settled_unasked(&pending, node, consent.yes)?;
     let key = pending.enrolment.document().key.fingerprint();
-    confirm(&format!("sign a roster with key {key} as {name}?"), yes)?;
+    confirm(&format!("sign a roster with key {key} as {name}?"), consent.yes)?;
     let next = roster::replacing(admin, &pending, name, now()).await?;
-    let handed = hand_on(admin, &next).await?;
+    let handed = hand_on(admin, &next, consent.out).await?;
     print_handed(context, &handed, json!({ "nodes": [name], "key": key }), &format!("{name} is key {key}"))
 }
 
@@ -268,10 +275,11 @@ fn check_settled_unasked(pending: &Pending, node: &NodeArgument, yes: bool) -> R
 }
 
 /// `hostler node retire`
-pub(super) async fn retire(context: &Context, admin: &mut Admin, name: &NodeName, yes: bool) -> Result<(), Error> {
+pub(super) async fn retire(context: &Context, admin: &mut Admin, name: &NodeName, consent: Consent) -> Result<(), Error> {
     let next = roster::retirement(admin, name, now()).await?;
-    confirm(&format!("retire {name}? Its key counts no more, and it gets no further certificate"), yes)?;
-    let handed = hand_on(admin, &next).await?;
+    let question = format!("retire {name}? Its key counts no more, and it gets no further certificate");
+    confirm(&question, consent.yes)?;
+    let handed = hand_on(admin, &next, consent.out).await?;
     print_handed(context, &handed, json!({ "retired": name }), &format!("{name} is retired"))
 }
 

@@ -6,7 +6,10 @@ use hostler_plan::timestamp::Timestamp;
 use hostler_proto::v1::{HistorySeries, Level, NodeDetail, NodeSummary};
 use serde_json::{Value, json};
 
-use super::{Context, members};
+use super::{
+    Context,
+    members::{self, Consent},
+};
 use crate::{
     Admin,
     admin::now,
@@ -77,10 +80,18 @@ pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), E
         }
         NodeCommand::List { pending: true } => members::list_pending(context, &mut admin).await,
         NodeCommand::List { pending: false } => list(context, false).await,
-        NodeCommand::Approve { nodes, yes } => members::approve(context, &mut admin, &nodes, yes).await,
-        NodeCommand::Replace { node, yes } => members::settle(context, &mut admin, &node, &node.name, yes).await,
-        NodeCommand::Rename { node, new, yes } => members::settle(context, &mut admin, &node, &new, yes).await,
-        NodeCommand::Retire { name, yes } => members::retire(context, &mut admin, &name, yes).await,
+        NodeCommand::Approve { nodes, yes, out } => {
+            members::approve(context, &mut admin, &nodes, Consent { yes, out }).await
+        }
+        NodeCommand::Replace { node, yes, out } => {
+            members::settle(context, &mut admin, &node, &node.name, Consent { yes, out }).await
+        }
+        NodeCommand::Rename { node, new, yes, out } => {
+            members::settle(context, &mut admin, &node, &new, Consent { yes, out }).await
+        }
+        NodeCommand::Retire { name, yes, out } => {
+            members::retire(context, &mut admin, &name, Consent { yes, out }).await
+        }
     }
 }
 

@@ -55,11 +55,11 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
         None => None,
     };
     let (_, compiled) = compile(context, &mut admin, request, &args.options, listed.as_ref()).await?;
+    let path = args.out.unwrap_or_else(|| PathBuf::from(file_name(&compiled.plan)));
     // Only now that the plan stands is the roster signed that it was made for.
     if let Some(next) = &listed {
-        members::hand_on_for_plan(&mut admin, next).await?;
+        members::hand_on_for_plan(&mut admin, next, &path).await?;
     }
-    let path = args.out.unwrap_or_else(|| PathBuf::from(file_name(&compiled.plan)));
     write_document(&path, &Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() })?;
     let file = path.display().to_string();
     print(

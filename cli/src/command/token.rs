@@ -63,7 +63,7 @@ pub(super) async fn run(context: &Context, command: TokenCommand) -> Result<(), 
                 },
             )
         }
-        TokenCommand::Revoke { token } => revoke(context, &mut admin, &token).await,
+        TokenCommand::Revoke { token, out } => revoke(context, &mut admin, &token, out).await,
     }
 }
 
@@ -90,7 +90,12 @@ fn create_for_several(
 }
 
 /// At once, unsigned, by the coordinator; and by a roster, which makes it true whoever holds the coordinator.
-async fn revoke(context: &Context, admin: &mut Admin, token: &TokenId) -> Result<(), Error> {
+async fn revoke(
+    context: &Context,
+    admin: &mut Admin,
+    token: &TokenId,
+    out: Option<PathBuf>,
+) -> Result<(), Error> {
     if let Err(error) = token::revoke(admin, token).await {
         note(&format!(
             "the coordinator did not end token {token} at once: {error}; the roster that is signed now will"
@@ -103,7 +108,7 @@ async fn revoke(context: &Context, admin: &mut Admin, token: &TokenId) -> Result
             || format!("token {token} is revoked by the roster already"),
         );
     };
-    let handed = members::hand_on(admin, &next).await?;
+    let handed = members::hand_on(admin, &next, out).await?;
     members::print_handed(
         context,
         &handed,

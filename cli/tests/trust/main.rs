@@ -5,5 +5,6 @@
 mod fleet;
 
 mod ledger;
+mod members;
 mod sign;
 mod store;

@@ -97,3 +97,109 @@ async fn a_new_node_is_not_kept_on_a_root_from_before_a_revocation() {
     door.relay.abort();
     coordinator.end().await;
 }
+
+/// The command as a person types it; its answer goes to standard output.
+async fn hostler(folder: &Path, who: &Profile, line: &[&str]) -> Result<(), Error> {
+    super::root::hostler(folder, who, line).await
+}
+
+fn held(of: &Profile) -> hostler_cli::trust_store::TrustStore {
+    hostler_cli::trust_store::TrustStore::require(&of.home).unwrap()
+}
+
+fn names(of: &Profile) -> Vec<String> {
+    let nodes = held(of).roster().map(|r| r.document().nodes.clone()).unwrap_or_default();
+    nodes.into_iter().map(|n| n.name.to_string()).collect()
+}
+
+async fn token_for(admin: &mut Admin, uses: u32, role: ClusterRole, approval: Approval) -> JoinString {
+    let request = token::TokenRequest { uses, lifetime: PATIENCE * 10, role, approval };
+    token::create(admin, &request, now()).await.unwrap()
+}
+
+#[tokio::test]
+async fn only_commands_that_bring_nodes_in_sign_a_roster_and_only_after_they_showed_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let mut profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    std::fs::write(folder.join("fleet.toml"), FLEET).unwrap();
+    profile.fleet = Some(folder.join("fleet.toml"));
+    let mut admin = connect(&profile).await.unwrap();
+    let server = token_for(&mut admin, 1, ClusterRole::Server, Approval::Automatic).await.encode();
+    let worker = token_for(&mut admin, 1, ClusterRole::Worker, Approval::Automatic).await.encode();
+    start_agents(folder, &[("s1", server), ("w1", worker)]);
+    all_enrolled(&mut admin, 2).await;
+
+    let fleet = ["--fleet", "FOLDER/fleet.toml"];
+    let run = async |line: &[&str]| hostler(folder, &profile, &[line, &fleet].concat()).await;
+    for line in [
+        &["drain", "w1", "--yes"][..],
+        &["uncordon", "w1", "--yes"],
+        &["reboot", "w1", "--yes"],
+        &["plan", "check", "--out", "FOLDER/check.plan.json"],
+        &["upgrade", "--to", "v1.34.4+k3s1", "--yes"],
+    ] {
+        run(line).await.expect_err("nobody is listed");
+        assert!(held(&profile).roster().is_none(), "{line:?} signed a roster");
+    }
+    // A plan that cannot be made (no artifact is there) leaves no roster behind, although the worker would be listed.
+    let join = ["plan", "join", "--all", "--yes", "--out", "FOLDER/join.plan.json"];
+    let refused = run(&join).await.expect_err("no artifacts");
+    assert!(held(&profile).roster().is_none(), "an obstacle signed a roster: {refused}");
+    // Nobody is asked who cannot answer.
+    let asked = run(&join[..3]).await.expect_err("no terminal");
+    assert!(asked.to_string().contains("list s1 with key SHA256:") && asked.to_string().contains("SERVER"), "{asked}");
+
+    // By name alone --yes lists a worker and no server.
+    hostler(folder, &profile, &["node", "list", "--pending"]).await.unwrap();
+    let unnamed = hostler(folder, &profile, &["node", "approve", "s1", "w1", "--yes"]).await.expect_err("a server");
+    assert!(unnamed.to_string().contains("name it s1=SHA256:"), "{unnamed}");
+    assert!(held(&profile).roster().is_none());
+    let (waiting, _) = roster::pending(&mut admin).await.unwrap();
+    let key = |name: &str| {
+        let of = |p: &&roster::Pending| p.enrolment.document().node.as_str() == name;
+        waiting.iter().find(of).unwrap().enrolment.document().key.fingerprint()
+    };
+    let named = format!("s1={}", key("s1"));
+    hostler(folder, &profile, &["node", "approve", &named, "w1", "--yes"]).await.unwrap();
+    assert_eq!(names(&profile), ["s1", "w1"]);
+    assert_eq!(held(&profile).roster().unwrap().document().version, 1, "one roster for both");
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_signed_and_a_coordinator_that_forgets_it_admits_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let mut admin = connect(&profile).await.unwrap();
+    let join = token_for(&mut admin, 1, ClusterRole::Worker, Approval::Automatic).await;
+    // Unsigned it works at once, and is the coordinator's word.
+    token::revoke(&mut admin, &join.token).await.unwrap();
+    let [listed] = &token::list(&mut admin).await.unwrap()[..] else { panic!("one token") };
+    assert!(listed.revoked && !listed.revocation_signed);
+    hostler(folder, &profile, &["token", "revoke", join.token.as_str()]).await.unwrap();
+    let roster = held(&profile).roster().unwrap().document().clone();
+    assert_eq!((roster.version, &roster.revoked_tokens[..], roster.nodes.len()), (1, &[join.token.clone()][..], 0));
+    hostler(folder, &profile, &["token", "revoke", join.token.as_str()]).await.unwrap();
+    assert_eq!(held(&profile).roster().unwrap().document().version, 1, "twice is once");
+    admin.refresh().await.unwrap();
+    let [listed] = &token::list(&mut admin).await.unwrap()[..] else { panic!("one token") };
+    assert!(listed.revocation_signed);
+    start_agents(folder, &[("w1", join.encode())]);
+    let alarm = async {
+        loop {
+            let mut lines = Vec::new();
+            ledger::export(&mut admin, 0, &mut lines, "memory".as_ref()).await.unwrap();
+            if String::from_utf8_lossy(&lines).contains("alarm") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, alarm).await.expect("an alarm");
+    assert!(roster::pending(&mut admin).await.unwrap().0.is_empty());
+    coordinator.end().await;
+}

@@ -158,7 +158,7 @@ async fn two_of_two_means_two_keys() {
 }
 
 /// The command as a person types it, against the real coordinator.
-async fn hostler(folder: &Path, who: &Profile, line: &[&str]) -> Result<(), Error> {
+pub(crate) async fn hostler(folder: &Path, who: &Profile, line: &[&str]) -> Result<(), Error> {
     let (home, key) = (who.home.display().to_string(), who.key.path.as_ref().unwrap().display().to_string());
     let coordinator = who.coordinator.clone().unwrap();
     let global = ["hostler", "--home", &home, "--key", &key, "--coordinator", &coordinator, "--output", "json"];
