@@ -8,6 +8,7 @@ use std::path::Path;
 use hostler_plan::{
     document::{Admission, DocumentKind, MAX_SIGNATURES, Roster, Signed},
     refusal::{Refusal, Refused},
+    show,
     timestamp::Timestamp,
     trust::{self, Draft, Duty, Purpose, SignedBy, Verified, counted},
 };
@@ -82,10 +83,10 @@ impl Membership {
     pub fn summary(&self, store: &TrustStore) -> String {
         match self {
             Self::Roster(draft) => {
-                let held = store.roster().or(store.lapsed());
-                roster::summary(held, draft.document(), &draft.signed().digest())
+                let held = store.roster().or(store.lapsed()).map(Verified::document);
+                show::roster(held, draft.document(), &draft.signed().digest())
             }
-            Self::Admission(draft) => token::summary(draft.document(), &draft.signed().digest()),
+            Self::Admission(draft) => show::admission(draft.document(), &draft.signed().digest()),
         }
     }
 

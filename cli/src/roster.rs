@@ -2,9 +2,7 @@
 
 mod next;
 mod pending;
-mod summary;
 
 pub(crate) use next::hand_in;
 pub use next::{Next, list, list_automatic, listing, renew, renewal, replacing, retire, retirement, revoking, submit};
 pub use pending::{Double, Eligibility, Pending, doubles, judge_enrolments, pending, verify_enrolments};
-pub use summary::summary;

@@ -275,7 +275,12 @@ fn check_settled_unasked(pending: &Pending, node: &NodeArgument, yes: bool) -> R
 }
 
 /// `hostler node retire`
-pub(super) async fn retire(context: &Context, admin: &mut Admin, name: &NodeName, consent: Consent) -> Result<(), Error> {
+pub(super) async fn retire(
+    context: &Context,
+    admin: &mut Admin,
+    name: &NodeName,
+    consent: Consent,
+) -> Result<(), Error> {
     let next = roster::retirement(admin, name, now()).await?;
     let question = format!("retire {name}? Its key counts no more, and it gets no further certificate");
     confirm(&question, consent.yes)?;

@@ -90,12 +90,7 @@ fn create_for_several(
 }
 
 /// At once, unsigned, by the coordinator; and by a roster, which makes it true whoever holds the coordinator.
-async fn revoke(
-    context: &Context,
-    admin: &mut Admin,
-    token: &TokenId,
-    out: Option<PathBuf>,
-) -> Result<(), Error> {
+async fn revoke(context: &Context, admin: &mut Admin, token: &TokenId, out: Option<PathBuf>) -> Result<(), Error> {
     if let Err(error) = token::revoke(admin, token).await {
         note(&format!(
             "the coordinator did not end token {token} at once: {error}; the roster that is signed now will"
