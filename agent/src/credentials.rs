@@ -1,10 +1,7 @@
 //! The node's certificate with its key, and where to use it.
 
-use std::sync::Arc;
-
 use hostler_plan::{
     id::{Digest, FleetId, NodeName},
-    refusal::Refused,
     timestamp::Timestamp,
 };
 use hostler_proto::tls::{ClientIdentity, NodeIdentity, spki_digest};
@@ -12,13 +9,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use hostler_executor::{
-    disk::{Disk, DiskError},
-    state_file::{StateFileError, damaged},
-};
+use crate::folder::{Folder, FolderError};
 
 const FILE: &str = "credentials.json";
-const MAX_BYTES: u64 = 256 << 10;
+/// The key of an enrolment that was not answered yet: asking again is asking for the same.
+const FIRST_KEY: &str = "tls.key";
 
 /// Everything that a connection needs; replaced as a whole.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,27 +33,8 @@ pub(crate) struct Credentials {
     key: Bytes,
 }
 
-/// A new key for a certificate.
-pub(crate) use hostler_executor::keys::new_tls_key;
-
-/// Where the network side keeps its credentials.
-#[derive(Debug, Clone)]
-pub(crate) struct CredentialStore(Arc<Disk>);
-
 /// Why credentials cannot be kept.
-pub(crate) use hostler_executor::disk::DiskError as StoreError;
-
-impl CredentialStore {
-    /// In the node's own directory.
-    pub(crate) fn new(disk: Arc<Disk>) -> Self {
-        Self(disk)
-    }
-
-    /// Replaces what is kept; durable when this returns.
-    pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), StoreError> {
-        credentials.store(&self.0)
-    }
-}
+pub(crate) use crate::folder::FolderError as StoreError;
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -90,7 +66,7 @@ impl std::fmt::Debug for Credentials {
 
 /// Why a certificate is not for this node.
 #[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
+pub(crate) enum CertificateError {
     #[error(transparent)]
     Tls(#[from] hostler_proto::tls::TlsError),
     #[error("the coordinator gave a certificate with {what} {found}, expected {expected}; it is not used")]
@@ -128,16 +104,34 @@ impl Credentials {
         })
     }
 
-    /// What the node enrolled with. None is damage: this is asked of enrolled nodes only.
-    pub(crate) fn load(disk: &Disk) -> Result<Self, StateFileError> {
-        let bytes = disk.read(FILE, MAX_BYTES)?.ok_or_else(|| damaged("no credentials"))?;
-        let broken = |e: serde_json::Error| -> Refused { damaged(&format!("broken credentials ({e})")) };
-        Ok(serde_json::from_slice(&bytes).map_err(broken)?)
+    /// What is held, if it is this node's. What is broken is as good as nothing: the node's own key gets another one.
+    pub(crate) fn load(folder: &Folder, identity: &NodeIdentity) -> Result<Option<Self>, FolderError> {
+        let Some(text) = folder.read(FILE)? else { return Ok(None) };
+        let found = match serde_json::from_str::<Self>(&text) {
+            Ok(found) if found.identity() == *identity => return Ok(Some(found)),
+            Ok(other) => format!("those of {}", other.identity()),
+            Err(error) => format!("broken ones ({error})"),
+        };
+        tracing::warn!("expected credentials of {identity}, found {found}; asking for new ones");
+        Ok(None)
+    }
+
+    /// None yet, but for where to ask.
+    pub(crate) fn none(identity: &NodeIdentity, enrolment_address: String) -> Self {
+        Self {
+            fleet_id: identity.fleet.clone(),
+            node: identity.node.clone(),
+            enrolment_address,
+            agent_address: String::new(),
+            renew_after: Timestamp::from_unix_seconds(0),
+            chain: Vec::new(),
+            key: Bytes(Vec::new()),
+        }
     }
 
     /// Stores them; durable when this returns.
-    pub(crate) fn store(&self, disk: &Disk) -> Result<(), DiskError> {
-        disk.replace(FILE, &serde_json::to_vec_pretty(self).expect("credentials hold only texts"))
+    pub(crate) fn store(&self, folder: &Folder) -> Result<(), FolderError> {
+        folder.replace(FILE, &serde_json::to_vec_pretty(self).expect("credentials hold only texts"))
     }
 
     /// Who the certificate says this node is.
@@ -163,6 +157,30 @@ impl Credentials {
         let (_, leaf) = X509Certificate::from_der(&self.chain.first()?.0).ok()?;
         u64::try_from(leaf.validity().not_after.timestamp()).ok().map(Timestamp::from_unix_seconds)
     }
+}
+
+/// A new ECDSA P-256 key for TLS.
+pub(crate) fn new_tls_key() -> Result<rcgen::KeyPair, rcgen::Error> {
+    rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
+}
+
+/// The key to enrol with: the same one until the node has enrolled.
+pub(crate) fn first_tls_key(folder: &Folder) -> Result<rcgen::KeyPair, FirstKeyError> {
+    if let Some(key) = folder.read(FIRST_KEY)?.and_then(|text| rcgen::KeyPair::from_pem(&text).ok()) {
+        return Ok(key);
+    }
+    let key = new_tls_key()?;
+    folder.replace(FIRST_KEY, key.serialize_pem().as_bytes())?;
+    Ok(key)
+}
+
+/// Why there is no key to enrol with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FirstKeyError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("making a TLS key failed: {0}")]
+    Make(#[from] rcgen::Error),
 }
 
 /// SHA-256 of a key's SubjectPublicKeyInfo.

@@ -1,45 +1,33 @@
-//! hostler-agent: enrols a node, reports its facts and performs signed plans.
+//! hostler-agent: enrols a node, reports its facts and carries signed plans to its executor.
 //!
-//! The network side (the link) carries bytes; the executor verifies every document itself from its exact bytes and is
-//! the only one who acts, through the [`Host`] it was given. They share a process and talk through
-//! `hostler_executor::protocol`.
+//! It has no privilege and judges nothing: documents go to the executor, which verifies each itself from its exact bytes and
+//! is the only one who acts. The two are processes of their own and talk over a Unix socket
+//! (`hostler_executor::protocol`).
 
 pub mod command;
 mod credentials;
 mod enrol;
+mod executor;
 pub mod facts;
+mod folder;
 mod link;
-pub mod memory;
 mod metrics;
 pub mod settings;
 
-use std::{
-    sync::{Arc, mpsc},
-    time::Duration,
-};
-
-use tokio::sync::oneshot;
+use std::time::Duration;
 
 use hostler_daemon::{process, say_once::SayOnce};
-use hostler_executor::{
-    Ended, Executor, ExecutorError, answers,
-    disk::{Disk, DiskError},
-    host::{Host, HostError},
-    keys::{Keys, KeysError},
-    protocol::{self, node::NodeClient},
-};
-use hostler_plan::{
-    id::{InvalidId, NodeName},
-    refusal::{Refusal, Refused},
-    signature::PublicKey,
-};
+use hostler_executor::protocol::node::Membership;
+use hostler_proto::tls::NodeIdentity;
 
 use self::{
-    credentials::{CredentialStore, Credentials},
+    credentials::Credentials,
+    executor::{AskError, Executor},
+    folder::Folder,
     link::Link,
 };
 pub use self::{
-    enrol::EnrolError,
+    folder::FolderError,
     settings::{Settings, SettingsError},
 };
 
@@ -49,242 +37,86 @@ const JOIN_POLL: Duration = Duration::from_secs(2);
 /// After an enrolment that failed.
 const ENROL_RETRY: Duration = Duration::from_secs(5);
 
-/// How long the executor may take to leave the step that it is in. Its longest calls take minutes (a package's
-/// installation); what is cut off goes on in the next process.
-const EXECUTOR_LIMIT: Duration = Duration::from_secs(20);
-
-/// Why the agent ended without an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// It was asked to.
-    Shutdown,
-    /// A task asked for a reboot of the machine; the task goes on in the next process.
-    Rebooting,
-}
-
 /// Why the agent cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    #[error(transparent)]
-    Enrol(#[from] EnrolError),
-    #[error(transparent)]
-    Executor(#[from] ExecutorError),
-    #[error(transparent)]
-    Host(#[from] HostError),
-    #[error("the host's name cannot be the node's: {0}; set node_name")]
-    Name(#[from] InvalidId),
-    #[error("starting the executor failed: {0}")]
-    Thread(std::io::Error),
-    #[error("the executor ended without a word; see the messages before")]
-    ExecutorGone,
+    Folder(#[from] FolderError),
 }
 
-impl AgentError {
-    /// The refusal behind the error, if it is one; its exit code is what the command ends with.
-    pub fn refused(&self) -> Option<&Refused> {
-        match self {
-            AgentError::Keys(KeysError::Refused(r))
-            | AgentError::Enrol(EnrolError::Refused(r))
-            | AgentError::Executor(ExecutorError::Refused(r)) => Some(r),
-            AgentError::Disk(_)
-            | AgentError::Keys(_)
-            | AgentError::Enrol(_)
-            | AgentError::Executor(_)
-            | AgentError::Host(_)
-            | AgentError::Name(_)
-            | AgentError::Thread(_)
-            | AgentError::ExecutorGone => None,
-        }
-    }
-}
-
-/// The public key that this node has or would enrol with, and its name: what a person compares before approving.
-pub fn identity(settings: &Settings, host: &dyn Host) -> Result<(NodeName, PublicKey), AgentError> {
-    let (disk, running) = match Disk::open(&settings.state_dir) {
-        Err(DiskError::InUse { path, .. }) => (Disk::beside(&path), true),
-        other => (other?, false),
-    };
-    let enrolled = enrol::enrolled(&disk)?;
-    let keys = Keys::load_or_make(&disk, running || enrolled.is_some())?;
-    let node = match enrolled {
-        Some(credentials) => credentials.node,
-        None => node_name(settings, host)?,
-    };
-    Ok((node, keys.public()))
-}
-
-/// Runs the agent of one node until `shutdown` is ready, the machine is about to reboot, or nothing can go on.
-pub async fn run(
-    settings: Settings,
-    host: Arc<dyn Host>,
-    shutdown: impl Future<Output = ()>,
-) -> Result<Exit, AgentError> {
-    let mut shutdown = std::pin::pin!(shutdown);
+/// Runs the agent of one node until `shutdown` is ready. Whether its executor is there or not: it waits, and comes back to
+/// it.
+pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let folder = Folder::open(&settings.state_dir)?;
+    let (executor, connection) = executor::open(settings.socket);
     // Ends with this function, however that ends.
     let mut beside = tokio::task::JoinSet::new();
-    let disk = Arc::new(Disk::open(&settings.state_dir)?);
-    let enrolled = enrol::enrolled(&disk)?;
-    let keys = Arc::new(Keys::load_or_make(&disk, enrolled.is_some())?);
-    let node = answers::start(host.clone(), keys.clone()).map_err(AgentError::Thread)?;
+    beside.spawn(connection);
     if let Some(address) = settings.metrics_listen {
-        let node = node.clone();
-        beside.spawn(metrics::serve(address, move || node.facts_blocking().ok()));
+        let executor = executor.clone();
+        let read = move || {
+            let executor = executor.clone();
+            async move { executor.facts().await.ok() }
+        };
+        beside.spawn(metrics::serve(address, read));
     }
-    // A node that waits for its join string is up and running.
+    // A node that waits for its executor or its join string is up and running.
     process::ready();
-    let credentials = match enrolled {
-        Some(credentials) => credentials,
-        None => {
-            let name = node_name(&settings, &*host)?;
-            tracing::info!("{name} is not enrolled; its key is {}", keys.public().fingerprint());
-            tokio::select! {
-                credentials = enrol_once(&settings, &name, &disk, &keys, &node) => credentials,
-                () = &mut shutdown => return Ok(Exit::Shutdown),
-            }
-        }
+    let work = async {
+        let credentials = credentials(&folder, &executor).await?;
+        tracing::info!(NODE = %credentials.node, "{} is enrolled in fleet {}", credentials.node, credentials.fleet_id);
+        let link = Link { folder, executor, report_interval: settings.report_interval };
+        link.run(credentials).await;
+        Ok(())
     };
-    tracing::info!(NODE = %credentials.node, "{} is enrolled in fleet {}", credentials.node, credentials.fleet_id);
-
-    let status = Arc::new(protocol::ExecutorStatus::default());
-    let (sender, receiver) = protocol::queue();
-    let waker = receiver.waker.clone();
-    let link = Link {
-        credentials: CredentialStore::new(disk.clone()),
-        node,
-        status,
-        sender,
-        report_interval: settings.report_interval,
-    };
-    let executor = Executor::open(disk, keys, credentials.node.clone(), host, link.status.clone(), receiver);
-    let executor = match executor {
-        Ok(executor) => executor,
-        Err(ExecutorError::Refused(refused)) if refused.refusal == Refusal::DamagedState => {
-            stand_by(link, credentials, refused, shutdown).await?;
-            return Ok(Exit::Shutdown);
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let ExecutorThread { mut ended, done } = ExecutorThread::start(executor)?;
-    let result = tokio::select! {
-        () = link.run(credentials) => Ok(Exit::Shutdown),
-        () = &mut shutdown => Ok(Exit::Shutdown),
-        ended = &mut ended => match ended {
-            Ok(Ok(Ended::Rebooting)) => Ok(Exit::Rebooting),
-            Ok(Ok(Ended::Shutdown)) => Ok(Exit::Shutdown),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(AgentError::ExecutorGone),
-        },
-    };
-    // The link is gone, and with it the sender: the executor hears that and leaves between two acts.
-    waker.notify();
-    let _ = tokio::task::spawn_blocking(move || done.recv_timeout(EXECUTOR_LIMIT)).await;
-    result
-}
-
-/// The executor at work. It is a plain thread: what it does to a machine is sequential.
-struct ExecutorThread {
-    /// How it ended.
-    ended: oneshot::Receiver<Result<Ended, ExecutorError>>,
-    /// Closed when the thread has left, which may be later.
-    done: mpsc::Receiver<()>,
-}
-
-impl ExecutorThread {
-    fn start(executor: Executor) -> Result<Self, AgentError> {
-        let (ended_sender, ended) = oneshot::channel();
-        let (done_sender, done) = mpsc::channel::<()>();
-        std::thread::Builder::new()
-            .name("executor".into())
-            .spawn(move || {
-                let _done = done_sender;
-                // Nobody listens any more when the agent was shut down first.
-                let _ = ended_sender.send(executor.run());
-            })
-            .map_err(AgentError::Thread)?;
-        Ok(Self { ended, done })
-    }
-}
-
-/// What a node with damaged state does until a person helps it: it stays in sight with its facts, refuses whatever it
-/// is offered, and performs nothing.
-async fn stand_by(
-    link: Link,
-    credentials: Credentials,
-    refused: Refused,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), AgentError> {
-    tracing::error!(NODE = %credentials.node, "{refused}; until then this node reports its facts and performs nothing");
-    process::status("damaged state: performs nothing, see the messages");
-    let (sender, receiver) = protocol::queue();
-    let status = link.status.clone();
-    // The trust root is lost, and so are the pins that it named. The CA that issued the certificate will do: what comes
-    // over this connection is refused anyway.
-    status.change(|content| content.holding.coordinator_ca = credentials.issuer_pin().into_iter().collect());
-    status.refuse(None, refused.clone());
-    std::thread::Builder::new()
-        .name("refuser".into())
-        .spawn(move || {
-            // Ends with the link, which holds the other end.
-            while let Ok(waiting) = receiver.requests.recv() {
-                match waiting.take() {
-                    protocol::Request::Plan(plan) => status.refuse(Some(plan.digest()), refused.clone()),
-                    protocol::Request::Grant(grant) => status.refuse(Some(grant.plan), refused.clone()),
-                    protocol::Request::Trust { .. }
-                    | protocol::Request::LeaseRenewed { .. }
-                    | protocol::Request::Stop { .. }
-                    | protocol::Request::ReceiptAcknowledged(_)
-                    | protocol::Request::Fetched { .. } => {}
-                }
-            }
-        })
-        .map_err(AgentError::Thread)?;
     tokio::select! {
-        () = Link { sender, ..link }.run(credentials) => {}
-        () = shutdown => {}
+        ended = work => ended,
+        () = shutdown => Ok(()),
     }
-    Ok(())
 }
 
-fn node_name(settings: &Settings, host: &dyn Host) -> Result<NodeName, AgentError> {
-    if let Some(name) = &settings.node_name {
-        return Ok(name.clone());
-    }
-    let full = host.host_name()?.to_lowercase();
-    Ok(NodeName::new(full.split('.').next().unwrap_or_default())?)
-}
-
-/// Waits for a join string and enrols with it; what goes wrong is said once and tried again.
-async fn enrol_once(
-    settings: &Settings,
-    node: &NodeName,
-    disk: &Arc<Disk>,
-    keys: &Keys,
-    root_side: &NodeClient,
-) -> Credentials {
+/// What the node has for its connection, enrolling it first if it is new. What goes wrong is said once and tried again.
+async fn credentials(folder: &Folder, executor: &Executor) -> Result<Credentials, AgentError> {
     let mut said = SayOnce::default();
     loop {
-        let (text, wait) = match enrol::find_join_string(&settings.join_files) {
-            Ok(Some((path, join))) => match enrol::enrol(&join, node, disk, keys, root_side).await {
-                Ok(credentials) => {
-                    enrol::forget_join_string(&path);
-                    return credentials;
-                }
-                Err(error) => (format!("{error}; trying again"), ENROL_RETRY),
-            },
-            Ok(None) => {
-                let places: Vec<String> = settings.join_files.iter().map(|p| p.display().to_string()).collect();
-                let places = places.join(" or ");
-                (format!("waiting for a join string in {places}; make one with `hostler token create`"), JOIN_POLL)
+        let (text, wait) = match once(folder, executor).await? {
+            Ok(credentials) => return Ok(credentials),
+            Err(Wait::JoinString(places)) => {
+                let text = format!("waiting for a join string in {places}; make one with `hostler token create`");
+                (text, JOIN_POLL)
             }
-            Err(error) => (error.to_string(), JOIN_POLL),
+            Err(Wait::Asked(error)) => (error.to_string(), JOIN_POLL),
+            Err(Wait::Enrol(error)) => (format!("{error}; trying again"), ENROL_RETRY),
         };
         if said.is_news(&text) {
             tracing::warn!("{text}");
         }
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Why there are no credentials yet.
+enum Wait {
+    /// There is none in these places.
+    JoinString(String),
+    Asked(AskError),
+    Enrol(enrol::EnrolError),
+}
+
+async fn once(folder: &Folder, executor: &Executor) -> Result<Result<Credentials, Wait>, AgentError> {
+    executor.connected().await;
+    let identity = match executor.identity().await {
+        Ok(identity) => identity,
+        Err(error) => return Ok(Err(Wait::Asked(error))),
+    };
+    if let Some(Membership { fleet_id, node, enrolment_address }) = identity.member {
+        let identity = NodeIdentity { fleet: fleet_id, node };
+        let held = Credentials::load(folder, &identity)?;
+        return Ok(Ok(held.unwrap_or_else(|| Credentials::none(&identity, enrolment_address))));
+    }
+    Ok(match executor.invitation().await {
+        Ok(Ok(invitation)) => enrol::enrol(invitation, folder, executor).await.map_err(Wait::Enrol),
+        Ok(Err(nothing)) => Err(Wait::JoinString(nothing.places)),
+        Err(error) => Err(Wait::Asked(error)),
+    })
 }

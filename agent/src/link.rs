@@ -8,33 +8,26 @@ mod idle_timer;
 mod renew;
 mod session;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::timestamp::Timestamp;
 use hostler_proto::tls::{ConnectError, Coordinator, connect};
 
 use self::{backoff::Backoff, session::SessionEnd};
-use crate::credentials::{CredentialStore, Credentials, StoreError};
-use hostler_executor::protocol::{
-    ExecutorStatus, RequestSender, build_time,
-    node::{NodeClient, NodeError},
+use crate::{
+    credentials::{CertificateError, Credentials, StoreError},
+    executor::{AskError, Executor},
+    folder::Folder,
 };
+use hostler_executor::protocol::build_time;
 
 /// Everything that the network side uses.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Link {
-    pub credentials: CredentialStore,
-    pub node: NodeClient,
-    pub status: Arc<ExecutorStatus>,
-    pub sender: RequestSender,
+    pub folder: Folder,
+    pub executor: Executor,
     pub report_interval: Duration,
-}
-
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").finish_non_exhaustive()
-    }
 }
 
 /// Why a connection ended or did not come about. None of these ends the agent.
@@ -49,9 +42,9 @@ pub(crate) enum LinkError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Node(#[from] NodeError),
+    Executor(#[from] AskError),
     #[error(transparent)]
-    Certificate(#[from] crate::credentials::CertificateError),
+    Certificate(#[from] CertificateError),
     #[error("renewing the certificate failed: {0}")]
     Renewal(String),
 }
@@ -82,24 +75,32 @@ impl Link {
     }
 
     async fn once(&self, credentials: &mut Credentials) -> Result<SessionEnd, LinkError> {
-        let now = self.node.clock().await?.now;
+        // Without it there is nothing to tell and nobody to carry for.
+        let connection = self.executor.connected().await;
+        let now = self.executor.clock().await?.now;
         if credentials.expires().is_none_or(|expires| now >= expires) {
             tracing::info!("the certificate has run out; asking for a new one with the node's own key");
             *credentials = renew::with_node_key(self, credentials).await?;
         }
-        let coordinator = self.coordinator(&credentials.agent_address);
+        let coordinator = self.coordinator(&credentials.agent_address, credentials);
         let channel = connect(&coordinator, Some(credentials.client_identity())).await?;
-        session::run(self, credentials, channel).await
+        tokio::select! {
+            end = session::run(self, credentials, channel) => end,
+            // What the node holds has to be told anew when it is back.
+            () = self.executor.lost(connection) => Err(AskError::Gone.into()),
+        }
     }
 
-    fn coordinator(&self, address: &str) -> Coordinator {
-        let pins = self.status.content().holding.coordinator_ca.clone();
+    /// The coordinator at this address. A node whose trust root is lost takes the CA that issued its certificate: what comes
+    /// over that connection is refused anyway.
+    fn coordinator(&self, address: &str, credentials: &Credentials) -> Coordinator {
+        let mut pins = self.executor.status.content().holding.coordinator_ca.clone();
+        if pins.is_empty() {
+            pins.extend(credentials.issuer_pin());
+        }
         Coordinator { address: address.to_owned(), pins, time_floor: build_time() }
     }
 }
-
-/// A file that grows while it is fetched.
-type Part = PathBuf;
 
 fn random_fraction() -> f64 {
     use rand_core::RngCore as _;

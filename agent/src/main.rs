@@ -3,10 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use hostler_agent::{
-    command::{Arguments, main as run},
-    memory,
-};
+use hostler_agent::command::{Arguments, main as run};
+use hostler_daemon::memory;
 use hostler_plan::text::clean_lines;
 
 fn main() -> ExitCode {
@@ -16,7 +14,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Each of its errors says its cause by itself.
             eprintln!("hostler-agent: {}", clean_lines(&error.to_string()));
-            ExitCode::from(error.exit_code())
+            ExitCode::FAILURE
         }
     }
 }

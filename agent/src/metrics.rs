@@ -14,7 +14,10 @@ const BIND_AGAIN: Duration = Duration::from_secs(30);
 
 /// Serves what `read` gives until this is dropped. A node is tended without its metrics: an address that cannot be had
 /// is said once and tried again.
-pub(crate) async fn serve(address: SocketAddr, read: impl Fn() -> Option<Reading> + Send + Sync + 'static) {
+pub(crate) async fn serve<R: Future<Output = Option<Reading>> + Send>(
+    address: SocketAddr,
+    read: impl Fn() -> R + Send + Sync + 'static,
+) {
     let mut said = SayOnce::default();
     let listener = loop {
         match TcpListener::bind(address).await {
@@ -40,13 +43,13 @@ pub(crate) async fn serve(address: SocketAddr, read: impl Fn() -> Option<Reading
 /// When it was read, and its text.
 type Last = Mutex<Option<(Instant, String)>>;
 
-async fn text(read: Arc<impl Fn() -> Option<Reading> + Send + Sync + 'static>, last: Arc<Last>) -> Option<String> {
+async fn text<R: Future<Output = Option<Reading>>>(read: Arc<impl Fn() -> R>, last: Arc<Last>) -> Option<String> {
     let mut last = last.lock().await;
     let fresh = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH);
     if let Some((_, text)) = fresh {
         return Some(text.clone());
     }
-    let text = tokio::task::spawn_blocking(move || Some(read()?.exposition(&[]))).await.ok()??;
+    let text = read().await?.exposition(&[]);
     *last = Some((Instant::now(), text.clone()));
     Some(text)
 }
@@ -74,7 +77,7 @@ mod tests {
         let counted = reads.clone();
         let read = Arc::new(move || {
             counted.fetch_add(1, Ordering::Relaxed);
-            Some(reading())
+            std::future::ready(Some(reading()))
         });
         let last = Arc::new(Last::default());
         let (one, other) = tokio::join!(text(read.clone(), last.clone()), text(read.clone(), last.clone()));

@@ -9,33 +9,22 @@ use std::{
 
 pub use hostler_daemon::settings::SettingsError;
 use hostler_daemon::settings::{Places, Written};
-use hostler_executor::{distribution::admin_kubeconfigs, host::ClockSource};
-use hostler_plan::{
-    health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS},
-    id::NodeName,
-};
+use hostler_executor::protocol::SOCKET;
+use hostler_plan::health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS};
 use serde::Deserialize;
 
 /// Where the settings stand: `HOSTLER_AGENT_STATE_DIR` and its like win.
 const PLACES: Places = Places { file: "/etc/hostler/agent.toml", prefix: "HOSTLER_AGENT" };
 
-/// The join string's places: the second is what a person can write to from the machine that made the SD card.
-const JOIN_FILES: [&str; 2] = ["/etc/hostler/join", "/boot/firmware/hostler/join"];
-
 /// How an agent runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the join string is looked for, in this order.
-    pub join_files: Vec<PathBuf>,
-    /// Keys, state, journal and receipts; nobody else may write there.
+    /// Where the executor listens.
+    pub socket: PathBuf,
+    /// The certificate with its key, and what is being fetched; nobody else may write there.
     pub state_dir: PathBuf,
-    /// The host's name unless set.
-    pub node_name: Option<NodeName>,
     /// How often facts are read and sent, unless the coordinator asks for another pace.
     pub report_interval: Duration,
-    /// Where credentials for the API server may lie, in this order.
-    pub kubeconfigs: Vec<PathBuf>,
-    pub clock: ClockSource,
     /// Where the agent serves `/metrics` itself, without TLS; nowhere unless set.
     pub metrics_listen: Option<SocketAddr>,
 }
@@ -44,24 +33,18 @@ pub struct Settings {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
-    join_file: Option<PathBuf>,
+    socket: Option<PathBuf>,
     state_dir: Option<PathBuf>,
-    node_name: Option<String>,
     report_interval_seconds: Option<u64>,
-    kubeconfig: Option<PathBuf>,
-    clock: Option<ClockSource>,
     metrics_listen: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            join_files: JOIN_FILES.map(PathBuf::from).to_vec(),
+            socket: SOCKET.into(),
             state_dir: "/var/lib/hostler/agent".into(),
-            node_name: None,
             report_interval: DEFAULT_REPORT_INTERVAL,
-            kubeconfigs: admin_kubeconfigs(),
-            clock: ClockSource::default(),
             metrics_listen: None,
         }
     }
@@ -85,20 +68,13 @@ fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
         REPORT_INTERVAL_SECONDS,
         DEFAULT_REPORT_INTERVAL,
     )?;
-    let named = |name: &String| {
-        NodeName::new(name.as_str())
-            .map_err(|_| written.wrong("node_name", "a name such as pi-1: at most 63 of a-z, 0-9 and -", name))
-    };
     let address = |text: &String| {
         text.parse().map_err(|_| written.wrong("metrics_listen", "an address and port such as 127.0.0.1:7447", text))
     };
     Ok(Settings {
-        join_files: keys.join_file.clone().map_or(default.join_files, |path| vec![path]),
+        socket: keys.socket.clone().unwrap_or(default.socket),
         state_dir: keys.state_dir.clone().unwrap_or(default.state_dir),
-        node_name: keys.node_name.as_ref().map(named).transpose()?,
         report_interval,
-        kubeconfigs: keys.kubeconfig.clone().map_or(default.kubeconfigs, |path| vec![path]),
-        clock: keys.clock.unwrap_or_default(),
         metrics_listen: keys.metrics_listen.as_ref().map(address).transpose()?,
     })
 }
@@ -116,14 +92,12 @@ mod tests {
 
     #[test]
     fn values_are_taken_and_defaults_fill_the_rest() {
-        let text = "node_name = \"w1\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nclock = \
-            \"trusted\"\nmetrics_listen = \"[::1]:7447\"";
+        let text = "socket = \"/s\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nmetrics_listen = \"[::1]:7447\"";
         let settings = load(text, &[("HOSTLER_AGENT_STATE_DIR", "/c")]).unwrap();
         let wanted = Settings {
-            node_name: Some(NodeName::new("w1").unwrap()),
+            socket: "/s".into(),
             report_interval: Duration::from_secs(30),
             state_dir: "/c".into(),
-            clock: ClockSource::Trusted,
             metrics_listen: Some("[::1]:7447".parse().unwrap()),
             ..Settings::default()
         };
@@ -135,9 +109,7 @@ mod tests {
         for (text, expected) in [
             ("report_interval_seconds = 0", "expected 1 to 30 seconds"),
             ("report_interval_seconds = 31", "expected 1 to 30 seconds"),
-            ("node_name = \"W 1\"", "expected a name such as pi-1"),
             ("report_interval_seconds = \"soon\"", "report_interval_seconds"),
-            ("clock = \"ntp\"", "clock"),
             ("metrics_listen = \"7447\"", "such as 127.0.0.1:7447"),
             ("nodename = \"w1\"", "nodename"),
         ] {

@@ -7,6 +7,7 @@ pub mod durable;
 pub mod http;
 pub mod lock;
 pub mod log;
+pub mod memory;
 pub mod process;
 pub mod say_once;
 pub mod settings;

@@ -1,17 +1,25 @@
 //! Artifacts on disk: nobody opens one before its length and digest are those of a signed plan.
+//!
+//! The network side fetches into its own folder. What lies there is copied first and measured afterwards, so that nobody
+//! can change what was measured.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use hostler_daemon::durable;
+use hostler_daemon::durable::{self, PRIVATE};
 use hostler_plan::{
     document::{Artifact, Plan},
     id::Digest,
     trust::Verified,
+};
+use nix::{
+    fcntl::{self, OFlag},
+    sys::stat::Mode,
+    unistd::{Uid, geteuid},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -24,10 +32,14 @@ pub(crate) fn path(disk: &Disk, digest: &Digest) -> PathBuf {
     disk.path(&format!("{DIRECTORY}/{}", digest.hex()))
 }
 
-/// Where it grows while it is fetched.
-pub(crate) fn partial_path(disk: &Disk, digest: &Digest) -> Result<PathBuf, DiskError> {
+/// Where its copy lies until it is verified.
+fn partial_path(disk: &Disk, digest: &Digest) -> Result<PathBuf, DiskError> {
     make_directory(&disk.path(DIRECTORY))?;
-    Ok(disk.path(&format!("{DIRECTORY}/{}.part", digest.hex())))
+    Ok(disk.path(&partial_name(digest)))
+}
+
+fn partial_name(digest: &Digest) -> String {
+    format!("{DIRECTORY}/{}.part", digest.hex())
 }
 
 /// What a file is, measured against an artifact.
@@ -62,18 +74,65 @@ pub(crate) fn examine(path: &Path, artifact: &Artifact) -> io::Result<Found> {
     }
 }
 
-/// Puts a fetched file in its place if it is the artifact, and removes it if not.
-pub(crate) fn accept(disk: &Disk, artifact: &Artifact) -> io::Result<Found> {
-    let partial = partial_path(disk, &artifact.sha256).map_err(io::Error::other)?;
-    let found = examine(&partial, artifact)?;
-    match &found {
-        Found::Right => {
-            durable::put_in_place(&partial, &path(disk, &artifact.sha256))?;
+/// The network side's folder of fetched files, each named by its digest.
+#[derive(Debug, Clone)]
+pub(crate) struct Downloads {
+    pub folder: PathBuf,
+    /// The user whose files are taken from there; the executor's own unless there is another one.
+    pub owner: Option<Uid>,
+}
+
+impl Downloads {
+    /// Copies a fetched file and puts the copy in its place if it is the artifact.
+    pub(crate) fn accept(&self, disk: &Disk, artifact: &Artifact) -> io::Result<Found> {
+        let partial = partial_path(disk, &artifact.sha256).map_err(io::Error::other)?;
+        let found = match self.copy(artifact, &partial)? {
+            Found::Right => examine(&partial, artifact)?,
+            other @ (Found::Nothing | Found::Wrong(_)) => other,
+        };
+        match &found {
+            Found::Right => {
+                durable::put_in_place(&partial, &path(disk, &artifact.sha256))?;
+            }
+            Found::Wrong(_) | Found::Nothing => {
+                disk.remove(&partial_name(&artifact.sha256)).map_err(io::Error::other)?
+            }
         }
-        Found::Wrong(_) => std::fs::remove_file(&partial)?,
-        Found::Nothing => {}
+        Ok(found)
     }
-    Ok(found)
+
+    /// Copies as many bytes as the artifact has. Another user could have put a link, a pipe or somebody else's file there:
+    /// nothing but a regular file of the network side's own user is read, and never more than was promised.
+    fn copy(&self, artifact: &Artifact, to: &Path) -> io::Result<Found> {
+        let folder = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(&self.folder)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = match fcntl::openat(&folder, artifact.sha256.hex().as_str(), flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(nix::Error::ENOENT) => return Ok(Found::Nothing),
+            Err(e) => return Ok(Found::Wrong(format!("a file that cannot be opened ({e})"))),
+        };
+        let metadata = file.metadata()?;
+        let owner = self.owner.unwrap_or_else(geteuid);
+        if !metadata.is_file() || metadata.uid() != owner.as_raw() {
+            return Ok(Found::Wrong(format!("no regular file of user {owner}")));
+        }
+        if metadata.len() != artifact.size {
+            return Ok(Found::Wrong(format!("{} bytes, expected {}", metadata.len(), artifact.size)));
+        }
+        let mut copy = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(PRIVATE)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(to)?;
+        io::copy(&mut file.take(artifact.size), &mut copy)?;
+        copy.sync_all()?;
+        Ok(Found::Right)
+    }
 }
 
 /// Removes what no held plan names.

@@ -12,8 +12,11 @@ use std::{
 use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
+    artifacts::Downloads,
     host::Host,
-    protocol::{ExecutorStatus, Progress, Request, RequestReceiver, RunningTask, Waiting},
+    inbox::{RequestReceiver, Waiting},
+    protocol::{Progress, Request, RunningTask},
+    status::ExecutorStatus,
 };
 
 /// Requests that wait until the task ended; their bytes are counted by the queue. More than that is a coordinator gone
@@ -33,6 +36,8 @@ pub(crate) enum Interruption {
 pub(crate) struct Control {
     pub host: Arc<dyn Host>,
     pub status: Arc<ExecutorStatus>,
+    /// Where fetched bytes lie.
+    pub downloads: Downloads,
     receiver: RequestReceiver,
     deferred: VecDeque<Waiting>,
     running: Option<(RunningTask, Lease)>,
@@ -50,10 +55,16 @@ impl std::fmt::Debug for Control {
 }
 
 impl Control {
-    pub(crate) fn new(host: Arc<dyn Host>, status: Arc<ExecutorStatus>, receiver: RequestReceiver) -> Self {
+    pub(crate) fn new(
+        host: Arc<dyn Host>,
+        status: Arc<ExecutorStatus>,
+        receiver: RequestReceiver,
+        downloads: Downloads,
+    ) -> Self {
         Self {
             host,
             status,
+            downloads,
             receiver,
             deferred: VecDeque::new(),
             running: None,

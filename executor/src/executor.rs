@@ -14,16 +14,19 @@ use hostler_plan::{
 
 use self::pending::Pending;
 use crate::{
+    artifacts::Downloads,
     context::NodeContext,
     control::Control,
     disk::Disk,
     error::ExecutorError,
     host::Host,
+    inbox::RequestReceiver,
     keys::Keys,
-    protocol::{ExecutorStatus, Grant, Request, RequestReceiver},
+    protocol::{Grant, Request},
     receipts::Receipts,
     self_cordon::{EVALUATE_EVERY, SelfCordonReconciler},
     state_file::{StateFile, StoredState, damaged},
+    status::ExecutorStatus,
 };
 
 /// How often a task that waits for its turn is looked at when nothing arrives: its time comes, or the plan's is over.
@@ -32,7 +35,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Why the executor ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// The network side hung up.
+    /// It was asked to.
     Shutdown,
     /// A task asked for a reboot: nothing may start before it.
     Rebooting,
@@ -40,7 +43,7 @@ pub enum Ended {
 
 /// The executor of an enrolled node.
 #[derive(Debug)]
-pub struct Executor {
+pub(crate) struct Executor {
     pub(crate) context: NodeContext,
     /// Granted tasks of which nothing has begun.
     pending: Vec<Pending>,
@@ -49,13 +52,14 @@ pub struct Executor {
 
 impl Executor {
     /// Reads what the node knows. Anything missing or damaged is a refusal: an enrolled node never begins afresh.
-    pub fn open(
+    pub(crate) fn open(
         disk: Arc<Disk>,
         keys: Arc<Keys>,
         node: NodeName,
         host: Arc<dyn Host>,
         status: Arc<ExecutorStatus>,
         receiver: RequestReceiver,
+        downloads: Downloads,
     ) -> Result<Self, ExecutorError> {
         let (state_file, held) = StateFile::open(&disk)?;
         let StoredState { state, receipt } = held.ok_or_else(|| damaged("none of an enrolled node"))?;
@@ -64,7 +68,7 @@ impl Executor {
         if let Some(receipt) = receipt {
             receipts.add_unread(receipt)?;
         }
-        let control = Control::new(host, status, receiver);
+        let control = Control::new(host, status, receiver, downloads);
         let mut context = NodeContext { disk, keys, me, state, state_file, receipts, control };
         if context.state_file.lack_a_copy() {
             context.store_again()?;
@@ -76,8 +80,8 @@ impl Executor {
         Ok(executor)
     }
 
-    /// Works until the network side hangs up or the machine is about to reboot.
-    pub fn run(mut self) -> Result<Ended, ExecutorError> {
+    /// Works until it is stopped or the machine is about to reboot.
+    pub(crate) fn run(mut self) -> Result<Ended, ExecutorError> {
         if let Some(ended) = self.resume()? {
             return Ok(ended);
         }
@@ -100,7 +104,7 @@ impl Executor {
 
     /// As [`run`](Self::run), but ends when nothing is left to do.
     #[cfg(test)]
-    pub fn run_until_idle(mut self) -> Result<Ended, ExecutorError> {
+    pub(crate) fn run_until_idle(mut self) -> Result<Ended, ExecutorError> {
         if let Some(ended) = self.resume()? {
             return Ok(ended);
         }
@@ -135,7 +139,7 @@ impl Executor {
     fn accept_grant(&mut self, grant: Grant) {
         if self.context.has_run(&grant.plan, &grant.task) {
             // Its receipt is in the status or was acknowledged. A task runs once in a plan.
-            self.context.control.status.changed.notify_one();
+            self.context.publish();
             return;
         }
         let mut granted = Granted::new(grant.plan, grant.task.clone(), grant.receipts);

@@ -16,14 +16,12 @@ use crate::{
 
 const SIGNING: &str = "node.key";
 const SEALING: &str = "seal.key";
-const TLS: &str = "tls.key";
 const MAX_KEY_BYTES: u64 = 16 << 10;
 
 /// Every private key of this node.
-pub struct Keys {
+pub(crate) struct Keys {
     signing: PrivateKey,
     sealing: SecretKey,
-    tls: rcgen::KeyPair,
 }
 
 impl std::fmt::Debug for Keys {
@@ -34,7 +32,7 @@ impl std::fmt::Debug for Keys {
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
-pub enum KeysError {
+pub(crate) enum KeysError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]
@@ -46,7 +44,7 @@ pub enum KeysError {
 impl Keys {
     /// Reads the keys. Those that do not exist are made and stored, unless the node is `enrolled`: then a missing key
     /// is damage, because another one would be another node.
-    pub fn load_or_make(disk: &Disk, enrolled: bool) -> Result<Self, KeysError> {
+    pub(crate) fn load_or_make(disk: &Disk, enrolled: bool) -> Result<Self, KeysError> {
         let signing = text(disk, SIGNING, enrolled, || {
             let mut key = PrivateKey::random(&mut rand_core::OsRng, Algorithm::Ed25519).map_err(make)?;
             key.set_comment("hostler node");
@@ -57,49 +55,34 @@ impl Keys {
             let key = SecretKey::generate(&mut rand_core::OsRng);
             Ok(STANDARD.encode(key.to_bytes()))
         })?;
-        let tls = text(disk, TLS, enrolled, || Ok(new_tls_key()?.serialize_pem()))?;
         let sealing = {
             use base64::{Engine as _, engine::general_purpose::STANDARD};
             let bytes = STANDARD.decode(sealing.trim()).map_err(|e| broken(SEALING, &e))?;
             SecretKey::from_slice(&bytes).map_err(|e| broken(SEALING, &e))?
         };
-        Ok(Self {
-            signing: PrivateKey::from_openssh(&signing).map_err(|e| broken(SIGNING, &e))?,
-            sealing,
-            tls: rcgen::KeyPair::from_pem(&tls).map_err(|e| broken(TLS, &e))?,
-        })
+        Ok(Self { signing: PrivateKey::from_openssh(&signing).map_err(|e| broken(SIGNING, &e))?, sealing })
     }
 
     /// The public half of the signing key: who this node is.
-    pub fn public(&self) -> PublicKey {
+    pub(crate) fn public(&self) -> PublicKey {
         self.signing.public_key().clone().into()
     }
 
     /// The public half of the sealing key, as documents write it.
-    pub fn seal_key(&self) -> String {
+    pub(crate) fn seal_key(&self) -> String {
         seal::public(&self.sealing)
     }
 
     /// The sealing key.
-    pub fn sealing(&self) -> &SecretKey {
+    pub(crate) fn sealing(&self) -> &SecretKey {
         &self.sealing
     }
 
-    /// The key of the first certificate; renewals make their own.
-    pub fn tls(&self) -> &rcgen::KeyPair {
-        &self.tls
-    }
-
-    /// Signs a document with the node's key.
-    pub fn sign(&self, kind: DocumentKind, bytes: Vec<u8>) -> Result<Signed, SigningError> {
+    /// Signs what this side composed with the node's key; never bytes that it was handed.
+    pub(crate) fn sign(&self, kind: DocumentKind, bytes: Vec<u8>) -> Result<Signed, SigningError> {
         let armour = signature::sign(&self.signing, kind, &bytes)?;
         Ok(Signed { bytes, signatures: vec![armour] })
     }
-}
-
-/// A new ECDSA P-256 key for TLS.
-pub fn new_tls_key() -> Result<rcgen::KeyPair, KeysError> {
-    rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(make)
 }
 
 fn text(
@@ -139,7 +122,7 @@ mod tests {
         let again = Keys::load_or_make(&disk, true).unwrap();
         assert_eq!(first.public(), again.public());
         assert_eq!(first.seal_key(), again.seal_key());
-        for name in [SIGNING, SEALING, TLS] {
+        for name in [SIGNING, SEALING] {
             let kept = disk.read(name, MAX_KEY_BYTES).unwrap().unwrap();
             disk.remove(name).unwrap();
             assert!(matches!(Keys::load_or_make(&disk, true), Err(KeysError::Refused(_))), "{name}");

@@ -1,24 +1,31 @@
 //! The root side of a node: judges every document itself from its exact bytes, keeps what it decided, and is the only
 //! one who acts, through the [`host::Host`] it was given.
 
-pub mod answers;
+mod answers;
 mod artifacts;
+pub mod command;
 mod context;
 mod control;
 pub mod disk;
 pub mod distribution;
 mod documents;
+mod enrolment;
 mod error;
 mod executor;
 pub mod host;
+mod inbox;
 mod journal;
-pub mod keys;
-mod memory;
+mod keys;
+mod node;
+mod outbox;
 pub mod protocol;
 mod receipts;
 mod seal;
 mod self_cordon;
+pub mod settings;
+mod socket;
 pub mod state_file;
+mod status;
 mod steps;
 #[cfg(test)]
 mod testing;
@@ -27,10 +34,15 @@ use std::path::PathBuf;
 
 use self::host::{ClockSource, Linux};
 
+use self::executor::Executor;
 pub use self::{
+    disk::DiskError,
     error::ExecutorError,
-    executor::{Ended, Executor},
+    executor::Ended,
+    node::{Stop, run},
     protocol::build_time,
+    settings::{Settings, SettingsError},
+    socket::SocketError,
 };
 
 /// This Linux machine, with the files of every distribution that we know.

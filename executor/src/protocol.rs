@@ -1,19 +1,12 @@
-//! The small typed interface between the network side and the executor.
+//! What the network side and the executor say to each other over a Unix socket.
 //!
-//! Requests go one way through a bounded queue. The other way there is a status: the newest progress, the receipts that
-//! are not acknowledged, the last refusals. The executor never waits for the network side, and nothing in the status
-//! grows without end.
+//! Each message is one line of JSON ([`lines`]). Towards the executor go requests, which wait in a bounded queue, and
+//! questions about the node ([`node`]). The other way go answers, facts, and the status whenever it changes: the newest
+//! progress, the receipts that are not acknowledged, the refusals. The executor never waits for the network side, and
+//! believes nothing of what it says: documents prove themselves by their exact bytes.
 
+pub mod lines;
 pub mod node;
-mod waiting;
-
-use std::{
-    collections::VecDeque,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        mpsc::{self, Receiver, SyncSender, TrySendError},
-    },
-};
 
 use hostler_plan::{
     document::Signed,
@@ -21,24 +14,56 @@ use hostler_plan::{
     refusal::Refused,
     timestamp::Timestamp,
 };
-use tokio::sync::Notify;
+use serde::{Deserialize, Serialize};
 
-pub use self::waiting::{MAX_WAITING_BYTES, Waiting};
-use crate::host::Waker;
+use self::node::{Answer, Question, Report};
+
+/// Where the executor listens unless told otherwise.
+pub const SOCKET: &str = "/run/hostler-executor/socket";
+
+/// Reports are not taken more often than this, whatever is asked.
+pub const SHORTEST_REPORT_INTERVAL_MS: u64 = 100;
 
 /// When this program was built. A clock that shows less is wrong.
 pub fn build_time() -> Timestamp {
     Timestamp::from_unix_seconds(env!("HOSTLER_BUILD_SECONDS").parse().unwrap_or(0))
 }
 
-/// Requests that wait while a task runs; the coordinator sends fewer.
-const MAX_REQUESTS: usize = 64;
+/// A message to the executor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToExecutor {
+    /// Tell this connection the status from now on, and no longer the one that said so before.
+    Watch,
+    /// Take this to heart.
+    Request(Request),
+    /// Answer this under its number.
+    Ask { number: u64, question: Question },
+    /// Report facts at once and then at an interval; a later wish replaces an earlier one.
+    Reports { every_ms: u64 },
+    /// Nothing has happened for a while.
+    Idle,
+}
 
-/// Refusals that wait for a connection. A flood of them says no more than the first few.
-const MAX_REFUSALS: usize = 64;
+/// A message of the executor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromExecutor {
+    /// What it shows, whole, whenever that changed.
+    Status(Box<Status>),
+    /// A receipt that the next status lists; each once on a connection.
+    Receipt(Signed),
+    /// Something was refused. Told once.
+    Refused(RefusedInput),
+    /// The answer to the question of that number.
+    Answer { number: u64, answer: Box<Answer> },
+    /// Facts.
+    Report(Report),
+}
 
 /// What the network side brings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Roots in order and the newest roster.
     Trust { roots: Vec<Signed>, roster: Option<Signed> },
@@ -52,12 +77,13 @@ pub enum Request {
     Stop { plan: Digest, reason: String },
     /// The coordinator has this receipt.
     ReceiptAcknowledged(Digest),
-    /// A fetch ended: the bytes lie in the file that was asked for, or a reason why not.
+    /// A fetch ended: the bytes lie in the network side's folder, or a reason why not.
     Fetched { digest: Digest, result: Result<(), String> },
 }
 
 /// Permission to start a task now.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Grant {
     pub plan: Digest,
     pub task: TaskId,
@@ -67,46 +93,26 @@ pub struct Grant {
     pub receipts: Vec<Signed>,
 }
 
-/// The network side's end of the queue.
-#[derive(Debug, Clone)]
-pub struct RequestSender {
-    requests: SyncSender<Waiting>,
-    waker: Waker,
-    budget: waiting::Budget,
-}
-
-/// The executor's end of the queue.
-#[derive(Debug)]
-pub struct RequestReceiver {
-    pub requests: Receiver<Waiting>,
-    pub waker: Waker,
-}
-
-/// A new queue.
-pub fn queue() -> (RequestSender, RequestReceiver) {
-    let (sender, receiver) = mpsc::sync_channel(MAX_REQUESTS);
-    let waker = Waker::new();
-    (
-        RequestSender { requests: sender, waker: waker.clone(), budget: waiting::Budget::default() },
-        RequestReceiver { requests: receiver, waker },
-    )
-}
-
-impl RequestSender {
-    /// Hands a request over; gives it back while the queue is full, or the bytes of all that wait. `Ok` too when the
-    /// executor has ended.
-    pub fn offer(&self, request: Request) -> Result<(), Request> {
-        let result = match self.requests.try_send(Waiting::hold(&self.budget, request)?) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
-            Err(TrySendError::Full(waiting)) => Err(waiting.take()),
-        };
-        self.waker.notify();
-        result
-    }
+/// What the executor shows to the network side.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    pub holding: Holding,
+    /// The same signed, for people who do not believe the coordinator; none while the node belongs to no roster.
+    pub holding_document: Option<Signed>,
+    /// Requests that were dropped since the executor's start because more waited than may: they are asked for again.
+    pub dropped: u64,
+    pub running: Option<RunningTask>,
+    /// The newest; told once.
+    pub progress: Option<Progress>,
+    /// Not acknowledged, oldest first.
+    pub receipts: Vec<Digest>,
+    pub fetch: Option<Fetch>,
 }
 
 /// What the node holds, so that the coordinator sends only what is missing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Holding {
     pub root_version: u64,
     pub roster_version: u64,
@@ -118,7 +124,8 @@ pub struct Holding {
 }
 
 /// The task that the node is in the middle of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunningTask {
     pub plan: Digest,
     pub task: TaskId,
@@ -127,7 +134,8 @@ pub struct RunningTask {
 }
 
 /// What a task is doing, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Progress {
     pub plan: Digest,
     pub task: TaskId,
@@ -138,69 +146,22 @@ pub struct Progress {
 }
 
 /// Something was refused; nothing was touched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RefusedInput {
     pub document: Option<Digest>,
     pub refused: Refused,
 }
 
-/// Bytes that the executor needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bytes that the executor needs, in a file of the network side's own folder that is named by the digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fetch {
     pub digest: Digest,
     /// Never store more than this.
     pub size: u64,
-    /// What is there is kept and continued.
-    pub into: std::path::PathBuf,
-}
-
-/// What the executor shows to the network side.
-#[derive(Debug, Default)]
-pub struct ExecutorStatus {
-    content: Mutex<StatusContent>,
-    /// Something changed.
-    pub changed: Notify,
-}
-
-/// What the status shows.
-#[derive(Debug, Default)]
-pub struct StatusContent {
-    pub holding: Holding,
-    /// The same signed, for people who do not believe the coordinator; none while the node belongs to no roster.
-    pub holding_document: Option<Signed>,
-    pub running: Option<RunningTask>,
-    /// The newest, taken when it is sent.
-    pub progress: Option<Progress>,
-    /// Not acknowledged, oldest first.
-    pub receipts: Vec<Signed>,
-    /// Taken when they are sent.
-    pub refusals: VecDeque<RefusedInput>,
-    /// Taken when it is begun.
-    pub fetch: Option<Fetch>,
-}
-
-impl ExecutorStatus {
-    /// Looks at the status, or takes from it.
-    pub fn content(&self) -> MutexGuard<'_, StatusContent> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the status, and tells the network side.
-    pub fn change(&self, change: impl FnOnce(&mut StatusContent)) {
-        change(&mut self.content());
-        self.changed.notify_one();
-    }
-
-    /// Puts a refusal in the status, once.
-    pub fn refuse(&self, document: Option<Digest>, refused: Refused) {
-        self.change(|content| {
-            let refusal = RefusedInput { document, refused };
-            if content.refusals.back() != Some(&refusal) {
-                if content.refusals.len() == MAX_REFUSALS {
-                    content.refusals.pop_front();
-                }
-                content.refusals.push_back(refusal);
-            }
-        });
-    }
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    /// What lies there is wrong; else it is continued.
+    pub afresh: bool,
 }

@@ -20,8 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Digest;
 
-/// A document as it travels and as it is kept: its exact bytes and the SSHSIG armours beside them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A document as it travels and as it is kept: its exact bytes and the SSHSIG armours beside them. In JSON the bytes are
+/// base64 so that they stay exact, and the digest beside them is checked by whoever reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Encoded", into = "Encoded")]
 pub struct Signed {
     /// The bytes that were signed, never changed or re-encoded.
     pub bytes: Vec<u8>,
@@ -33,6 +35,47 @@ impl Signed {
     /// The document's identity.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.bytes)
+    }
+}
+
+/// The JSON form of a signed document.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encoded {
+    digest: Digest,
+    #[serde(with = "base64_bytes")]
+    bytes: Vec<u8>,
+    signatures: Vec<String>,
+}
+
+/// Reading checks the digest, so that bytes that changed on the disk are noticed wherever a document is stored.
+impl TryFrom<Encoded> for Signed {
+    type Error = String;
+    fn try_from(e: Encoded) -> Result<Self, String> {
+        let signed = Signed { bytes: e.bytes, signatures: e.signatures };
+        match signed.digest() {
+            found if found == e.digest => Ok(signed),
+            found => Err(format!("expected a stored document with digest {}, found {found}", e.digest)),
+        }
+    }
+}
+
+impl From<Signed> for Encoded {
+    fn from(signed: Signed) -> Self {
+        Self { digest: signed.digest(), bytes: signed.bytes, signatures: signed.signatures }
+    }
+}
+
+mod base64_bytes {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

@@ -93,50 +93,10 @@ impl Entry {
     }
 }
 
-/// A signed document as the ledger writes it: bytes in base64 so that they stay exact.
+/// A signed document as the ledger writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Encoded", into = "Encoded")]
+#[serde(transparent)]
 pub struct StoredDocument(pub Signed);
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Encoded {
-    digest: Digest,
-    #[serde(with = "base64_bytes")]
-    bytes: Vec<u8>,
-    signatures: Vec<String>,
-}
-
-/// Reading checks the digest, so that bytes that changed on the disk are noticed wherever a document is stored.
-impl TryFrom<Encoded> for StoredDocument {
-    type Error = String;
-    fn try_from(e: Encoded) -> Result<Self, String> {
-        let signed = Signed { bytes: e.bytes, signatures: e.signatures };
-        match signed.digest() {
-            found if found == e.digest => Ok(Self(signed)),
-            found => Err(format!("expected a stored document with digest {}, found {found}", e.digest)),
-        }
-    }
-}
-
-impl From<StoredDocument> for Encoded {
-    fn from(StoredDocument(signed): StoredDocument) -> Self {
-        Self { digest: signed.digest(), bytes: signed.bytes, signatures: signed.signatures }
-    }
-}
-
-mod base64_bytes {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(bytes))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -100,7 +100,8 @@ impl fmt::Display for Refusal {
 }
 
 /// A refusal with its reason in one sentence: what was expected, what was found, what to do next.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[error("refused ({refusal}): {reason}")]
 pub struct Refused {
     pub refusal: Refusal,

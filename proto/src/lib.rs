@@ -6,11 +6,12 @@
 pub mod convert;
 pub mod facts;
 pub mod fragment;
-pub mod join;
 pub mod login;
 pub mod status;
 pub mod tls;
 pub mod watched;
+
+pub use hostler_plan::join;
 
 /// Generated from `hostler/v1/*.proto`.
 #[allow(missing_docs, missing_debug_implementations, clippy::all)]

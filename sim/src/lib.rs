@@ -9,6 +9,7 @@ pub mod clock;
 pub mod demo;
 pub mod host;
 mod kube;
+pub mod node;
 pub mod seeds;
 pub mod socket;
 pub mod wire;

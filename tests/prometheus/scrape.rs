@@ -66,14 +66,11 @@ impl Machines {
 
     /// Starts the agent of a machine, for the first time or again.
     fn agent(&self, name: &str, join: &str) -> Process {
-        let [config, state, join_file] = ["toml", "state", "join"].map(|end| self.0.join(format!("{name}.{end}")));
+        let [state, join_file] = ["state", "join"].map(|end| self.0.join(format!("{name}.{end}")));
         fs::write(&join_file, join).unwrap();
-        let text = format!(
-            "node_name = {name:?}\nstate_dir = {state:?}\njoin_file = {join_file:?}\nmetrics_listen = \"127.0.0.1:0\"\n"
-        );
-        fs::write(&config, text).unwrap();
         let mut command = Command::new(PROGRAM);
-        command.arg("agent").arg("--config").arg(config).arg("--machine").arg(self.of(name));
+        command.args(["node", "--name", name, "--metrics", "127.0.0.1:0", "--folder"]).arg(state);
+        command.arg("--join").arg(join_file).arg("--machine").arg(self.of(name));
         Process::start(&mut command, &self.0.join(format!("{name}.log"))).unwrap()
     }
 

@@ -1,7 +1,8 @@
-//! An artifact, from the coordinator into its file.
+//! An artifact, from the coordinator into the agent's folder.
 
-use std::{io::SeekFrom, os::unix::fs::OpenOptionsExt as _, time::Duration};
+use std::{io::SeekFrom, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
+use hostler_executor::protocol::Fetch;
 use hostler_proto::v1::{ArtifactChunk, FetchArtifactRequest, agent_client::AgentClient};
 use tokio::{
     fs::File,
@@ -10,19 +11,16 @@ use tokio::{
 };
 use tonic::{Streaming, transport::Channel};
 
-use super::Part;
-use hostler_executor::protocol::Fetch;
-
 /// The least that a download must bring in each such span: worse than any network on which a node is of use. Without it
 /// a byte a second would hold a task up for as long as its plan lives.
 const LEAST: (u64, Duration) = (64 << 10, Duration::from_secs(60));
 
-/// Brings the bytes of an artifact into its file, from where an earlier try ended. Never more than its size; whether
-/// they are the right ones is for the executor to see.
-pub(super) async fn fetch(mut client: AgentClient<Channel>, wanted: Fetch) -> Result<(), String> {
-    let mut file = open(&wanted.into)?;
+/// Brings the bytes of an artifact into a file, from where an earlier try ended. Never more than its size; whether they
+/// are the right ones is for the executor to see.
+pub(super) async fn fetch(mut client: AgentClient<Channel>, wanted: Fetch, into: &Path) -> Result<(), String> {
+    let mut file = open(into)?;
     let mut have = file.metadata().await.map_err(|e| e.to_string())?.len();
-    if have > wanted.size {
+    if have > wanted.size || wanted.afresh {
         file.set_len(0).await.map_err(|e| e.to_string())?;
         have = 0;
     }
@@ -38,12 +36,13 @@ pub(super) async fn fetch(mut client: AgentClient<Channel>, wanted: Fetch) -> Re
         have += chunk.data.len() as u64;
         if have > wanted.size {
             drop(file);
-            let _ = tokio::fs::remove_file(&wanted.into).await;
+            let _ = tokio::fs::remove_file(into).await;
             return Err(format!("expected {} bytes, found more; what came was removed", wanted.size));
         }
         file.write_all(&chunk.data).await.map_err(|e| e.to_string())?;
     }
-    file.sync_all().await.map_err(|e| e.to_string())?;
+    // The executor copies it, and needs the bytes and not their durability.
+    file.flush().await.map_err(|e| e.to_string())?;
     if have < wanted.size {
         return Err(format!("expected {} bytes, found {have} so far", wanted.size));
     }
@@ -77,7 +76,7 @@ fn too_slow(bytes: u64) -> String {
     format!("expected at least {least} bytes in {} s, found {bytes}; trying again", span.as_secs())
 }
 
-fn open(path: &Part) -> Result<File, String> {
+fn open(path: &Path) -> Result<File, String> {
     let file = std::fs::OpenOptions::new()
         .create(true)
         .truncate(false)

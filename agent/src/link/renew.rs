@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hostler_plan::document::{DocumentKind, Signed};
+use hostler_plan::{document::Signed, timestamp::Timestamp};
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
     tls::connect,
@@ -14,7 +14,7 @@ use hostler_proto::{
 use tonic::transport::Channel;
 
 use super::{Link, LinkError};
-use crate::credentials::{Credentials, certificate_request, new_tls_key};
+use crate::credentials::{Credentials, certificate_request, new_tls_key, tls_key_digest};
 use hostler_executor::protocol::Request;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ pub(super) async fn in_time(
 /// A new certificate for a node that was off until the old one had run out: the roster knows its key.
 pub(super) async fn with_node_key(link: &Link, credentials: &Credentials) -> Result<Credentials, LinkError> {
     let failed = |e: &dyn std::fmt::Display| LinkError::Renewal(e.to_string());
-    let channel = connect(&link.coordinator(&credentials.enrolment_address), None).await?;
+    let channel = connect(&link.coordinator(&credentials.enrolment_address, credentials), None).await?;
     let mut client = EnrolmentClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let node = credentials.node.to_string();
     let exchange = async {
@@ -49,12 +49,7 @@ pub(super) async fn with_node_key(link: &Link, credentials: &Credentials) -> Res
     let (nonce, mut client) = answer.map_err(|status| failed(&status.message()))?;
     let key = new_tls_key().map_err(|e| failed(&e))?;
     let certificate_request = certificate_request(&key).map_err(|e| failed(&e))?;
-    let signed: Signed = link
-        .node
-        .sign(DocumentKind::Login, [nonce.as_slice(), &certificate_request].concat())
-        .await
-        .map_err(|e| failed(&e))?;
-    let signature = signed.signatures.into_iter().next().unwrap_or_default();
+    let signature = link.executor.renew(tls_key_digest(&key), nonce.clone()).await?;
     let answer = client.renew(RenewRequest { node, nonce, certificate_request, signature });
     let answer = tokio::time::timeout(ANSWER_LIMIT, answer).await.map_err(|_| failed(&"no answer"))?;
     take(link, credentials, &key, answer.map_err(|status| failed(&status.message()))?.into_inner())
@@ -68,16 +63,16 @@ fn take(link: &Link, old: &Credentials, key: &rcgen::KeyPair, answer: EnrolRespo
         key,
         answer.certificate_chain,
         (old.enrolment_address.clone(), agent_address),
-        hostler_plan::timestamp::Timestamp::from_unix_seconds(answer.renew_after),
+        Timestamp::from_unix_seconds(answer.renew_after),
     )?;
-    link.credentials.replace(&new)?;
+    new.store(&link.folder)?;
     if let Some(trust) = answer.trust {
         let request = Request::Trust {
             roots: trust.roots.into_iter().map(Signed::from).collect(),
             roster: trust.roster.map(Signed::from),
         };
         // A full queue loses nothing: the coordinator offers its roots on every connection.
-        let _ = link.sender.offer(request);
+        let _ = link.executor.offer(request);
     }
     tracing::info!("got a new certificate, valid until {}", new.expires().map_or_else(String::new, |e| e.to_string()));
     Ok(new)

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use hostler_daemon::memory;
 use hostler_plan::{
     document::Signed,
     fact::{DeltaWriter, Reading},
@@ -30,7 +31,7 @@ use tonic::{Streaming, transport::Channel};
 use super::{Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
 use crate::credentials::Credentials;
 use hostler_executor::protocol::{
-    self, Fetch, Grant, MAX_WAITING_BYTES, Request,
+    self, Fetch, Grant, Request,
     node::{self, Conditions, Report},
 };
 
@@ -66,6 +67,8 @@ struct Session<'a> {
     sent: BTreeSet<Digest>,
     /// What the coordinator was told last on this stream that the node holds.
     told: Option<Digest>,
+    /// How many messages the executor had dropped when this stream began.
+    dropped: u64,
     running: Option<protocol::RunningTask>,
     conditions: Option<(Vec<NodeCondition>, Instant)>,
     /// False once the machine had no API server to ask: then it is looked for with every report and after every task.
@@ -76,8 +79,6 @@ struct Session<'a> {
     idle: IdleTimer,
     /// The parts of a long message that are here.
     joiner: Joiner,
-    /// A message was dropped because more waited for the executor than may; said once.
-    overfull: bool,
 }
 
 /// One stream from its hello to its end.
@@ -88,6 +89,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
     let (out, queue) = mpsc::channel(OUT_QUEUE);
     let hello = hello(link).await?;
     let told = hello.holding.as_ref().map(|h| Digest::of(&h.content));
+    let dropped = link.executor.status.content().dropped;
     let first = FromAgent { message: Some(Up::Hello(hello)) };
     out.send(first).await.map_err(|_| LinkError::Ended("before the hello".into()))?;
     let attached = client.attach(ReceiverStream::new(queue)).await;
@@ -100,6 +102,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         report_interval: link.report_interval,
         sent: BTreeSet::new(),
         told,
+        dropped,
         running: None,
         conditions: None,
         may_serve: true,
@@ -107,22 +110,21 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         welcomed: false,
         idle: IdleTimer::default(),
         joiner: Joiner::default(),
-        overfull: false,
     };
     let end = session.serve(inbound, credentials).await;
-    if let Some((wanted, fetching)) = session.fetching
+    if let Some((wanted, fetching)) = session.fetching.take()
         && !fetching.is_finished()
     {
         fetching.abort();
         // Nobody told the executor how it ended, and it would wait: the next connection fetches the rest.
-        link.status.content().fetch.get_or_insert(wanted);
+        link.executor.status.content().fetch.get_or_insert(wanted);
     }
     end
 }
 
 async fn hello(link: &Link) -> Result<Hello, LinkError> {
-    let boot_id = link.node.boot_id().await?.to_string();
-    let status = link.status.content();
+    let boot_id = link.executor.boot_id().await?.to_string();
+    let status = link.executor.status.content();
     let holding = &status.holding;
     Ok(Hello {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -141,13 +143,22 @@ async fn hello(link: &Link) -> Result<Hello, LinkError> {
     })
 }
 
+impl Drop for Session<'_> {
+    /// Also when nobody waits for the session's end any more: two fetches must not write to one file.
+    fn drop(&mut self) {
+        if let Some((_, fetching)) = &self.fetching {
+            fetching.abort();
+        }
+    }
+}
+
 impl Session<'_> {
     async fn serve(
         &mut self,
         mut inbound: Streaming<ToAgent>,
         credentials: &mut Credentials,
     ) -> Result<SessionEnd, LinkError> {
-        let mut reports = self.link.node.reports(self.report_interval);
+        let mut reports = self.link.executor.reports(self.report_interval);
         let mut conditions = ticks(CONDITIONS_INTERVAL);
         let mut lease = ticks(SHORTEST_RENEWAL);
         let renew_at = renewal_time(credentials);
@@ -160,7 +171,7 @@ impl Session<'_> {
                         let interval = self.report_interval;
                         self.receive(message).await?;
                         if self.report_interval != interval {
-                            reports = self.link.node.reports(self.report_interval);
+                            reports = self.link.executor.reports(self.report_interval);
                         }
                     }
                     // A message of a later version.
@@ -168,7 +179,7 @@ impl Session<'_> {
                     Ok(None) => return Ok(SessionEnd::Closed { welcomed: self.welcomed }),
                     Err(status) => return Err(LinkError::Ended(status.message().to_owned())),
                 },
-                () = self.link.status.changed.notified() => {
+                () = self.link.executor.status.changed.notified() => {
                     self.idle.restart(Instant::now());
                     let before = self.running.clone();
                     if self.flush().await? {
@@ -176,7 +187,7 @@ impl Session<'_> {
                         self.may_serve = true;
                         conditions.reset_immediately();
                     }
-                    if self.overfull && self.running.is_none() {
+                    if self.running.is_none() && self.link.executor.status.content().dropped != self.dropped {
                         return Err(LinkError::Ended("documents were dropped while a task ran".to_owned()));
                     }
                     if self.running != before && let Some(running) = &self.running {
@@ -242,32 +253,22 @@ impl Session<'_> {
                 Ok(Request::LeaseRenewed { grant: lease.grant, lease_seconds: lease.lease_seconds })
             }
         };
-        match request.and_then(Request::limited) {
+        match request {
             Ok(request) => self.hand_over(request).await,
             Err(refused) => {
                 tracing::warn!("{refused}");
-                self.link.status.refuse(None, refused);
+                self.link.executor.status.refused(protocol::RefusedInput { document: None, refused });
                 Ok(())
             }
         }
     }
 
     /// To the executor, whose queue may be full while it works.
-    async fn hand_over(&mut self, mut request: Request) -> Result<(), LinkError> {
+    async fn hand_over(&self, mut request: Request) -> Result<(), LinkError> {
         let began = Instant::now();
-        while let Err(back) = self.link.sender.offer(request) {
-            if self.overfull {
-                return Ok(());
-            }
+        while let Err(back) = self.link.executor.offer(request) {
             if began.elapsed() > STUCK {
-                self.overfull = true;
-                let reason = format!(
-                    "expected at most {MAX_WAITING_BYTES} bytes of documents to wait for a task's end, found more; \
-                        they were dropped and are asked for again once it ended"
-                );
-                let refused = Refused::new(Refusal::NotAllowed, reason);
-                tracing::warn!("{refused}");
-                self.link.status.refuse(None, refused);
+                tracing::warn!("the executor is busy; a message was dropped and will be offered again");
                 return Ok(());
             }
             request = back;
@@ -288,8 +289,13 @@ impl Session<'_> {
     /// Sends what is new in the status. True when a receipt was.
     async fn flush(&mut self) -> Result<bool, LinkError> {
         let (progress, receipts, fetch, holding) = {
-            let mut status = self.link.status.content();
+            let mut status = self.link.executor.status.content();
             self.running = status.running.clone();
+            if let Some((_, fetching)) = self.fetching.take_if(|(_, f)| f.is_finished() && status.wanted.is_none()) {
+                drop(fetching);
+                // The executor has its copy.
+                self.link.folder.forget_downloads(None);
+            }
             let holding = status.holding_document.as_ref().filter(|h| self.told != Some(h.digest())).cloned();
             (status.progress.take(), status.receipts.clone(), status.fetch.take(), holding)
         };
@@ -314,14 +320,14 @@ impl Session<'_> {
             self.send(Up::Holding(SignedDocument::from(holding))).await?;
         }
         loop {
-            let Some(refusal) = self.link.status.content().refusals.front().cloned() else { return Ok(ended) };
+            let Some(refusal) = self.link.executor.status.content().refusals.front().cloned() else { return Ok(ended) };
             self.send(Up::Refusal(RefusalReport {
                 document: refusal.document.map_or_else(String::new, |d| d.to_string()),
                 refusal: hostler_proto::v1::Refusal::from(refusal.refused.refusal).into(),
                 reason: refusal.refused.reason.clone(),
             }))
             .await?;
-            let mut status = self.link.status.content();
+            let mut status = self.link.executor.status.content();
             if status.refusals.front() == Some(&refusal) {
                 status.refusals.pop_front();
             }
@@ -332,12 +338,15 @@ impl Session<'_> {
         if let Some((_, old)) = self.fetching.take() {
             old.abort();
         }
-        let (client, sender, digest) = (self.client.clone(), self.link.sender.clone(), wanted.digest);
+        let (client, executor, digest) = (self.client.clone(), self.link.executor.clone(), wanted.digest);
+        let into = self.link.folder.download(&digest);
+        // What was fetched before was copied, or nobody waits for it any more.
+        self.link.folder.forget_downloads(Some(&digest));
         let kept = wanted.clone();
         let fetching = tokio::spawn(async move {
-            let result = fetch(client, wanted).await;
+            let result = fetch(client, wanted, &into).await;
             let mut request = Request::Fetched { digest, result };
-            while let Err(back) = sender.offer(request) {
+            while let Err(back) = executor.offer(request) {
                 request = back;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -350,7 +359,8 @@ impl Session<'_> {
         self.may_serve |= report.serves;
         self.report_facts(&report.reading).await?;
         if self.idle.has_run_out(Instant::now()) {
-            self.link.node.idle();
+            memory::release();
+            self.link.executor.idle();
         }
         Ok(())
     }
@@ -364,7 +374,7 @@ impl Session<'_> {
     }
 
     async fn report_conditions(&mut self) -> Result<(), LinkError> {
-        let conditions = self.link.node.conditions().await?;
+        let conditions = self.link.executor.conditions().await?;
         self.may_serve = conditions != Conditions::NoServer;
         let Conditions::Nodes(nodes) = conditions else { return Ok(()) };
         let nodes: Vec<NodeCondition> = nodes.into_iter().map(condition).collect();

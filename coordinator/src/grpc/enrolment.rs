@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use hostler_plan::{document::DocumentKind, id::NodeName, signature};
+use hostler_plan::{document::DocumentKind, id::NodeName, renewal::renewal_bytes, signature};
 use hostler_proto::{
     tls::{Origin, PeerInfo, Rank},
     v1::{
@@ -99,10 +99,10 @@ impl Enrolment for EnrolmentService {
                     new challenge",
             ));
         }
-        let answer = [request.nonce.as_slice(), &request.certificate_request].concat();
+        let key = RequestedKey::from_request(&request.certificate_request)?;
+        let answer = renewal_bytes(&node, &key.spki_digest(), &request.nonce);
         let signer = signature::verify(DocumentKind::Login, &answer, &request.signature)
             .map_err(|e| Status::unauthenticated(format!("the answer to the challenge does not count: {e}")))?;
-        let key = RequestedKey::from_request(&request.certificate_request)?;
         let (name, fingerprint) = (node.clone(), signer.fingerprint());
         let (fleet, chain) = self
             .shared

@@ -28,7 +28,8 @@ use crate::{
         k3s::{CONFIG, K3s},
     },
     host::{Host as _, UnitActivity, UnitStatus},
-    protocol::{Grant, Request, RequestSender},
+    inbox::RequestSender,
+    protocol::{Grant, Request},
     seal,
     testing::{Fleet, Machine, artifact, task},
 };

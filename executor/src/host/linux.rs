@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use hostler_daemon::memory;
 use hostler_facts::{Calls, Facts, Now, Source};
 use hostler_plan::{
     document::Hardware,
@@ -21,7 +22,6 @@ use hostler_plan::{
 
 use self::command::run;
 use super::{ClockSource, Cluster, Host, HostError, HostFile, UnitStatus, Waker, kube::KubeCluster};
-use crate::memory;
 
 /// A module or a parameter is a matter of milliseconds; a Pi under load gets this long.
 const QUICK: Duration = Duration::from_secs(30);
@@ -142,7 +142,7 @@ impl Host for Linux {
     }
 
     fn on_idle(&self) {
-        memory::release_memory();
+        memory::release();
     }
 
     fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError> {

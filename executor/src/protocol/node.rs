@@ -1,61 +1,114 @@
-//! What the network side asks of its node beside the work: questions whose answers own all that they hold, so that
-//! another process can ask them too.
-
-use std::{
-    sync::mpsc::{SyncSender, TrySendError},
-    time::Duration,
-};
+//! What the network side asks of its node beside the work: questions, and answers that own all that they hold.
 
 use hostler_plan::{
-    document::{DocumentKind, Hardware, Signed},
+    document::Signed,
     fact::Reading,
-    id::{Arch, BootId},
+    id::{BootId, Digest, FleetId, NodeName},
+    refusal::Refused,
     sequencer::CordonOwner,
     signature::PublicKey,
     timestamp::Timestamp,
 };
-use tokio::sync::{mpsc, oneshot};
+use serde::{Deserialize, Serialize};
 
-/// Questions that wait for their answer; the network side asks one after the other.
-pub const MAX_QUESTIONS: usize = 16;
-
-/// Where an answer goes.
-pub type Reply<T> = oneshot::Sender<T>;
-
-/// One question, with the place for its answer.
-#[derive(Debug)]
+/// One question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Question {
     /// Who this node is.
-    Identity(Reply<Result<MachineIdentity, NodeError>>),
+    Identity,
     /// The kernel's boot id.
-    BootId(Reply<Result<BootId, NodeError>>),
+    BootId,
     /// What the node's clock shows.
-    Clock(Reply<NodeClock>),
+    Clock,
     /// Every fact that can be read now.
-    Facts(Reply<Reading>),
-    /// A report at once and then at an interval, until the receiver is gone; a later wish replaces an earlier one.
-    Reports { every: Duration, to: mpsc::Sender<Report> },
+    Facts,
     /// What the API server says of its nodes.
-    Conditions(Reply<Conditions>),
-    /// A signature by the node's key.
-    Sign { kind: DocumentKind, bytes: Vec<u8>, reply: Reply<Result<Signed, NodeError>> },
-    /// Nothing has happened for a while.
-    Idle,
+    Conditions,
+    /// Whether there is a join string, and whom to ask with it.
+    Invitation,
+    /// An enrolment with the join string that lies there, for this TLS key (SHA-256 of its SubjectPublicKeyInfo).
+    Enrol { tls_key: Digest },
+    /// The coordinator's answer to that enrolment: believed only as far as the join string proves it.
+    Admit(Admitted),
+    /// The answer to a coordinator's challenge, for a certificate for this TLS key.
+    Renew { tls_key: Digest, nonce: Vec<u8> },
 }
 
-/// Which machine a node is: what it enrols with.
-#[derive(Debug, Clone)]
-pub struct MachineIdentity {
+/// Its answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    Identity(Identity),
+    BootId(BootId),
+    Clock(NodeClock),
+    Facts(Reading),
+    Conditions(Conditions),
+    /// None lies in the places that were looked at.
+    Invitation(Result<Invitation, NoInvitation>),
+    /// Signed by the node's key and by the token's.
+    Enrolment(Signed),
+    /// The node is enrolled from now on.
+    Enrolled(Membership),
+    /// The armoured signature.
+    Renewal(String),
+    Failed(NodeError),
+}
+
+/// Which node this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The name that it has, or would enrol under.
+    pub node: NodeName,
     /// Its signing key.
     pub key: PublicKey,
-    /// Its sealing key, as documents write it.
-    pub seal_key: String,
-    pub arch: Arch,
-    pub hardware: Hardware,
+    /// None before it enrolled.
+    pub member: Option<Membership>,
+}
+
+/// In which fleet, and as whom, a node enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    pub fleet_id: FleetId,
+    pub node: NodeName,
+    /// `host:port` of the coordinator's enrolment listener.
+    pub enrolment_address: String,
+}
+
+/// Whom a join string says to ask. What is secret in it stays with the executor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invitation {
+    pub fleet_id: FleetId,
+    /// The name to enrol under.
+    pub node: NodeName,
+    /// `host:port` of the enrolment listener.
+    pub address: String,
+    /// SHA-256 of the SubjectPublicKeyInfo of the coordinator's CA.
+    pub ca_pin: Digest,
+}
+
+/// Where a join string was looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoInvitation {
+    pub places: String,
+}
+
+/// What a coordinator answers to an enrolment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admitted {
+    pub roots: Vec<Signed>,
+    pub roster: Option<Signed>,
+    pub admission: Option<Signed>,
 }
 
 /// A node's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodeClock {
     pub now: Timestamp,
     /// Whether it was set from somewhere trustworthy since boot.
@@ -63,7 +116,8 @@ pub struct NodeClock {
 }
 
 /// What a report tells.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Report {
     pub reading: Reading,
     /// What the node's clock showed.
@@ -73,7 +127,8 @@ pub struct Report {
 }
 
 /// What an API server says of its nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Conditions {
     /// This machine has no credentials for one.
     NoServer,
@@ -83,7 +138,8 @@ pub enum Conditions {
 }
 
 /// One node of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodeCondition {
     pub name: String,
     pub ready: bool,
@@ -94,101 +150,24 @@ pub struct NodeCondition {
 }
 
 /// Why the node gave no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NodeError {
     #[error("{0}")]
     Failed(String),
-    #[error("the root side of this node does not answer; see the messages before")]
-    Gone,
+    #[error(transparent)]
+    Refused(Refused),
 }
 
-/// The network side's end: asks and waits for the answer.
-#[derive(Debug, Clone)]
-pub struct NodeClient(SyncSender<Question>);
-
-impl NodeClient {
-    pub(crate) fn new(questions: SyncSender<Question>) -> Self {
-        Self(questions)
-    }
-
-    /// Who this node is.
-    pub async fn identity(&self) -> Result<MachineIdentity, NodeError> {
-        self.ask(Question::Identity).await?
-    }
-
-    /// The kernel's boot id.
-    pub async fn boot_id(&self) -> Result<BootId, NodeError> {
-        self.ask(Question::BootId).await?
-    }
-
-    /// What the node's clock shows.
-    pub async fn clock(&self) -> Result<NodeClock, NodeError> {
-        self.ask(Question::Clock).await
-    }
-
-    /// What the API server says of its nodes.
-    pub async fn conditions(&self) -> Result<Conditions, NodeError> {
-        self.ask(Question::Conditions).await
-    }
-
-    /// A signature by the node's key.
-    pub async fn sign(&self, kind: DocumentKind, bytes: Vec<u8>) -> Result<Signed, NodeError> {
-        self.ask(|reply| Question::Sign { kind, bytes, reply }).await?
-    }
-
-    /// Every fact that can be read now. Blocks for as long as the readers take.
-    pub fn facts_blocking(&self) -> Result<Reading, NodeError> {
-        let (reply, answer) = oneshot::channel();
-        self.put(Question::Facts(reply))?;
-        answer.blocking_recv().map_err(|_| NodeError::Gone)
-    }
-
-    /// Reports at an interval, the first at once.
-    pub fn reports(&self, every: Duration) -> Reports {
-        let (to, reports) = mpsc::channel(1);
-        let _ = self.put(Question::Reports { every, to });
-        Reports { node: self.clone(), every, reports }
-    }
-
-    /// Nothing has happened for a while.
-    pub fn idle(&self) {
-        let _ = self.put(Question::Idle);
-    }
-
-    async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Question) -> Result<T, NodeError> {
-        let (reply, answer) = oneshot::channel();
-        self.put(question(reply))?;
-        answer.await.map_err(|_| NodeError::Gone)
-    }
-
-    fn put(&self, question: Question) -> Result<(), NodeError> {
-        self.0.try_send(question).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                NodeError::Failed("the node has too many questions to answer; asking again".into())
-            }
-            TrySendError::Disconnected(_) => NodeError::Gone,
-        })
+impl From<Refused> for NodeError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
     }
 }
 
-/// Reports of the machine at an interval.
-#[derive(Debug)]
-pub struct Reports {
-    node: NodeClient,
-    every: Duration,
-    reports: mpsc::Receiver<Report>,
-}
-
-impl Reports {
-    /// The next report when it is due. Nothing is lost when the caller stops waiting.
-    pub async fn next(&mut self) -> Report {
-        loop {
-            if let Some(report) = self.reports.recv().await {
-                return report;
-            }
-            // Somebody else asked for reports since, or the node was too busy to hear the wish.
-            tokio::time::sleep(self.every).await;
-            *self = self.node.reports(self.every);
-        }
+impl NodeError {
+    /// Why, in words.
+    pub fn failed(reason: impl std::fmt::Display) -> Self {
+        Self::Failed(reason.to_string())
     }
 }

@@ -17,12 +17,15 @@ use ssh_key::PrivateKey;
 
 use super::Machine;
 use crate::{
+    artifacts::Downloads,
     disk::{Disk, DiskError},
     error::ExecutorError,
     executor::Executor,
+    inbox::{RequestReceiver, RequestSender, queue},
     keys::Keys,
-    protocol::{ExecutorStatus, Grant, RequestReceiver, RequestSender, queue},
+    protocol::Grant,
     state_file::StateFile,
+    status::ExecutorStatus,
 };
 
 /// A fleet of two nodes, `w1` (under test) and `s1`, with one admin.
@@ -71,6 +74,11 @@ impl Fleet {
         }
     }
 
+    /// Where the agent would put what it fetched.
+    pub(crate) fn downloads(&self) -> Downloads {
+        Downloads { folder: self.directory.path().join("downloads"), owner: None }
+    }
+
     /// A process of the node's executor on this machine.
     pub(crate) fn executor(
         &self,
@@ -80,8 +88,15 @@ impl Fleet {
         let status = Arc::new(ExecutorStatus::default());
         let (sender, receiver): (RequestSender, RequestReceiver) = queue();
         let node = NodeName::new("w1").unwrap();
-        let executor =
-            Executor::open(disk.clone(), self.keys.clone(), node, machine.clone(), status.clone(), receiver)?;
+        let executor = Executor::open(
+            disk.clone(),
+            self.keys.clone(),
+            node,
+            machine.clone(),
+            status.clone(),
+            receiver,
+            self.downloads(),
+        )?;
         Ok((executor, sender, status, disk))
     }
 
@@ -99,7 +114,11 @@ impl Fleet {
         let status = Arc::new(ExecutorStatus::default());
         let (sender, receiver): (RequestSender, RequestReceiver) = queue();
         let node = NodeName::new("w1").unwrap();
-        let open = || Executor::open(disk.clone(), self.keys.clone(), node, machine.clone(), status.clone(), receiver);
+        let downloads = self.downloads();
+        let open = || {
+            let status = status.clone();
+            Executor::open(disk.clone(), self.keys.clone(), node, machine.clone(), status, receiver, downloads)
+        };
         let executor = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)).ok().map(Result::unwrap);
         (executor, sender, status, disk)
     }

@@ -18,7 +18,7 @@ use hostler_plan::{
 use super::TestCluster;
 use crate::{
     host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Waker},
-    protocol::RequestSender,
+    inbox::RequestSender,
 };
 
 /// The process of the one unit here that has one, and its program.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     document::PlanKind,
     health::Vitals,
@@ -64,7 +66,8 @@ pub struct Cordon {
 }
 
 /// Whose a cordon is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CordonOwner {
     /// Hostler's own annotation and field manager are on it.
     Hostler,

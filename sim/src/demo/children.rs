@@ -13,7 +13,7 @@ use hostler_plan::id::NodeName;
 use serde::{Deserialize, Serialize};
 
 use super::hostile_coordinator;
-use crate::host::SimHost;
+use crate::{host::SimHost, node::Node};
 
 /// Real nodes report every 10 s. Less than a second stays between the demo's own programs: the coordinator asks for
 /// none, and the agents keep their setting.
@@ -159,16 +159,8 @@ async fn coordinator(data_dir: &Path, again: Option<String>) -> anyhow::Result<(
 async fn agent(node: NodeName, world: &Path, state: &Path, join: &Path) -> anyhow::Result<()> {
     log_to_stderr();
     let host = SimHost::there(world, node.clone())?;
-    let settings = hostler_agent::Settings {
-        join_files: vec![join.to_owned()],
-        state_dir: state.to_owned(),
-        node_name: Some(node),
-        report_interval: REPORT_INTERVAL,
-        kubeconfigs: Vec::new(),
-        clock: Default::default(),
-        metrics_listen: None,
-    };
-    hostler_agent::run(settings, Arc::new(host), std::future::pending()).await?;
+    let node = Node { report_interval: REPORT_INTERVAL, ..Node::new(state.to_owned(), join.to_owned(), node) };
+    node.run(Arc::new(host), std::future::pending()).await?;
     Ok(())
 }
 

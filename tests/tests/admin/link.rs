@@ -12,7 +12,7 @@ use super::*;
 /// The agent `s1` on a simulated machine, until it is stopped.
 struct Agent {
     stop: oneshot::Sender<()>,
-    running: JoinHandle<Result<hostler_agent::Exit, hostler_agent::AgentError>>,
+    running: JoinHandle<Result<hostler_executor::Ended, NodeError>>,
 }
 
 impl Agent {
@@ -20,19 +20,14 @@ impl Agent {
         let name = NodeName::new("s1").unwrap();
         let join_file = folder.join(format!("join-{state}"));
         std::fs::write(&join_file, join).unwrap();
-        let settings = hostler_agent::Settings {
-            join_files: vec![join_file],
-            state_dir: folder.join(state),
-            node_name: Some(name.clone()),
-            ..hostler_agent::Settings::default()
-        };
         let world = SharedWorld::new(World::new(1, [(name.clone(), Arch::Aarch64)]), 10.0);
-        let host = Arc::new(SimHost::here(world, name).unwrap());
+        let host = Arc::new(SimHost::here(world, name.clone()).unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
         };
-        Self { stop, running: tokio::spawn(hostler_agent::run(settings, host, shutdown)) }
+        let node = Node::new(folder.join(state), join_file, name);
+        Self { stop, running: tokio::spawn(node.run(host, shutdown)) }
     }
 
     async fn stop(self) {
@@ -81,11 +76,12 @@ async fn an_agent_whose_state_is_damaged_stays_in_sight_and_performs_nothing() {
     let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
     let mut admin = connect(&profile).await.unwrap();
     enrol(&mut admin, folder).await.stop().await;
-    for slot in ["state/state.0", "state/state.1", "state/state.2"] {
-        let mut bytes = std::fs::read(folder.join(slot)).unwrap();
+    for slot in ["state.0", "state.1", "state.2"].map(|slot| format!("state/executor/{slot}")) {
+        // The third one is not written before something is stored for the second time.
+        let Ok(mut bytes) = std::fs::read(folder.join(&slot)) else { continue };
         // In the content, behind the 56 bytes of the head: what lies behind the content is no part of a slot.
         bytes[64] ^= 1;
-        std::fs::write(folder.join(slot), bytes).unwrap();
+        std::fs::write(folder.join(&slot), bytes).unwrap();
     }
     let agent = Agent::start(folder, "state", "");
     refused(&mut admin, "", Refusal::DamagedState).await;
@@ -138,7 +134,7 @@ async fn a_token_that_was_used_admits_no_second_key() {
     };
     let report = tokio::time::timeout(PATIENCE, alarm).await.expect("the second key raises an alarm");
     assert_eq!(report.enrolments, 1);
-    assert!(!folder.join("twin/credentials.json").exists());
+    assert!(!folder.join("twin/agent/credentials.json").exists());
     first.stop().await;
     second.stop().await;
     coordinator.end().await;
@@ -175,7 +171,7 @@ async fn an_agent_enrols_with_no_coordinator_but_the_one_that_its_join_string_pi
     tokio::time::timeout(PATIENCE, tried).await.expect("the agent tries");
     agent.stop().await;
     relay.abort();
-    assert!(!folder.join("state/credentials.json").exists());
+    assert!(!folder.join("state/agent/credentials.json").exists());
     assert!(roster::pending(&mut admin).await.unwrap().0.is_empty());
     let ledger = std::fs::read(folder.join("stranger/ledger")).unwrap();
     assert!(ledger.is_empty(), "the stranger has heard of no key and no token");

@@ -32,7 +32,12 @@ use hostler_plan::{
     trust::Draft,
 };
 use hostler_proto::join::{JoinString, SetupCode};
-use hostler_sim::{clock::SharedWorld, host::SimHost, world::World};
+use hostler_sim::{
+    clock::SharedWorld,
+    host::SimHost,
+    node::{Node, NodeError},
+    world::World,
+};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 const FLEET: &str = r#"
@@ -159,14 +164,9 @@ fn start_agents(folder: &Path, joins: &[(&str, String)]) {
         let join_file = folder.join(format!("join-{name}"));
         std::fs::write(&join_file, join).unwrap();
         let node = NodeName::new(*name).unwrap();
-        let settings = hostler_agent::Settings {
-            join_files: vec![join_file],
-            state_dir: folder.join(format!("state-{name}")),
-            node_name: Some(node.clone()),
-            ..hostler_agent::Settings::default()
-        };
-        let host = Arc::new(SimHost::here(world.clone(), node).unwrap());
-        tokio::spawn(hostler_agent::run(settings, host, std::future::pending()));
+        let host = Arc::new(SimHost::here(world.clone(), node.clone()).unwrap());
+        let node = Node::new(folder.join(format!("state-{name}")), join_file, node);
+        tokio::spawn(node.run(host, std::future::pending()));
     }
 }
 

@@ -3,7 +3,7 @@
 use hostler_plan::{document::PlanRef, timestamp::Timestamp};
 
 use super::*;
-use crate::{disk::Disk, executor::Executor, protocol::ExecutorStatus};
+use crate::{disk::Disk, executor::Executor, status::ExecutorStatus};
 
 /// An executor whose requests are handed over one after the other.
 struct Node {
@@ -155,7 +155,7 @@ fn after_a_restart_a_begun_step_is_finished_and_the_next_is_asked_for() {
         let package = Step::EnsurePackage(EnsurePackage { package: "jq".into(), version: "1.7-1".into() });
         let plan = fleet.plan(1, vec![package, file("/etc/a", "a")], |_| {});
         let mut node = Node::new(&fleet, &machine);
-        machine.inner().ends_in_package = Some(std::mem::replace(&mut node.sender, crate::protocol::queue().0));
+        machine.inner().ends_in_package = Some(std::mem::replace(&mut node.sender, crate::inbox::queue().0));
         for request in grant(&plan) {
             machine.inner().ends_in_package.as_ref().unwrap().offer(request).unwrap();
         }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use hostler_plan::{id::ArtifactName, step::StageArtifact};
+use hostler_plan::{document::Artifact, id::ArtifactName, step::StageArtifact};
 
 use crate::{
     artifacts::{self, Found},
@@ -45,12 +45,13 @@ fn check(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<Check, St
 
 fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let artifact = context.artifact(name)?;
-    let into = artifacts::partial_path(&context.disk, &artifact.sha256)?;
     let began = context.now();
     let mut mismatches = 0;
-    loop {
+    let mut afresh = false;
+    for attempt in 1.. {
         context.await_act()?;
-        let fetch = Fetch { digest: artifact.sha256, size: artifact.size, into: into.clone() };
+        let fetch = Fetch { digest: artifact.sha256, size: artifact.size, attempt, afresh };
+        afresh = false;
         context.node.control.status.change(|content| content.fetch = Some(fetch));
         let result = loop {
             if let Some(result) = context.node.control.take_fetched(&artifact.sha256) {
@@ -62,6 +63,7 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
             }
             context.pause_while_wanted(Duration::from_secs(1))?;
         };
+        context.node.control.status.change(|content| content.fetch = None);
         match result {
             Err(reason) => {
                 if context.now().since(began) > LIMIT {
@@ -70,11 +72,12 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
                 context.say(format!("waits to fetch {name} again: {reason}"));
                 context.pause_while_wanted(RETRY)?;
             }
-            Ok(()) => match artifacts::accept(&context.disk, &artifact).map_err(|e| failed(name, &e))? {
+            Ok(()) => match accept(&artifact, context).map_err(|e| failed(name, &e))? {
                 Found::Right => return Ok(()),
                 Found::Nothing => return Err(StepError::Failed(format!("{name} was fetched and is not there"))),
                 Found::Wrong(found) => {
                     mismatches += 1;
+                    afresh = true;
                     if mismatches == MISMATCHES {
                         return Err(StepError::Failed(format!(
                             "{name} is not what the plan says: found {found}; it was removed unopened"
@@ -84,6 +87,11 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
             },
         }
     }
+    unreachable!("attempts are counted without end")
+}
+
+fn accept(artifact: &Artifact, context: &StepContext<'_>) -> std::io::Result<Found> {
+    context.node.control.downloads.accept(&context.disk, artifact)
 }
 
 /// The verified file of an artifact; fetched now if nobody staged it.

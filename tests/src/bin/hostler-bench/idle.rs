@@ -28,7 +28,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Plan {
     pub seconds: u64,
     pub warm_up: u64,
-    /// Another agent than the one in this program.
+    /// Another agent than the one in this program; its executor lies beside it.
     pub agent: Option<PathBuf>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Figures {
     pub wire_bytes: u64,
 }
 
-/// Both sides; `exporter` is missing where it is not installed.
+/// Both sides, the agent together with its executor; `exporter` is missing where it is not installed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Idle {
     pub agent: Figures,
@@ -62,13 +62,14 @@ pub(crate) async fn measure(plan: &Plan) -> anyhow::Result<Idle> {
     let listen = SocketAddr::from((RELAY_HOST, stand.agents.port()));
     let counted = relay::start(listen, stand.agents).with_context(|| format!("cannot listen at {listen}"))?;
     let join = stand.join_string(1, ClusterRole::Worker).await?;
-    let mut command = agent_command(folder, &join, plan.agent.as_deref())?;
-    let agent = Process::start(&mut command, &folder.join("agent.log"))?;
+    let [executor, agent] = &mut node_commands(folder, &join, plan.agent.as_deref())?;
+    let executor = Process::start(executor, &folder.join("executor.log"))?;
+    let agent = Process::start(agent, &folder.join("agent.log"))?;
     stand.enrolled(1).await?;
     let mut exporter = Exporter::start(folder).await?;
 
-    let mut agent_watched = Watched::new(agent.pid());
-    let mut exporter_watched = exporter.as_ref().map(|e| Watched::new(e.process.pid()));
+    let mut agent_watched = Watched::new(&[executor.pid(), agent.pid()]);
+    let mut exporter_watched = exporter.as_ref().map(|e| Watched::new(&[e.process.pid()]));
     let mut scrape = interval(SCRAPE_INTERVAL);
     pass(Duration::from_secs(plan.warm_up), &mut scrape, &mut exporter, &mut agent_watched, &mut exporter_watched)
         .await?;
@@ -133,7 +134,7 @@ async fn pass(
                 exporter.scrape()?;
             },
             _ = look.tick() => {
-                agent.look().context("the agent ended")?;
+                agent.look().context("the agent or its executor ended")?;
                 if let Some(other) = other {
                     other.look().context("the exporter ended")?;
                 }
@@ -142,25 +143,33 @@ async fn pass(
     }
 }
 
-/// The agent of this machine, as its package would run it but for its folders.
-pub(crate) fn agent_command(folder: &Path, join: &JoinString, program: Option<&Path>) -> anyhow::Result<Command> {
-    let (config, join_file) = (folder.join("agent.toml"), folder.join("join"));
+/// Executor and agent of this machine, as their package would run them but for folders and user.
+pub(crate) fn node_commands(folder: &Path, join: &JoinString, agent: Option<&Path>) -> anyhow::Result<[Command; 2]> {
+    let (socket, join_file) = (folder.join("socket"), folder.join("join"));
     std::fs::write(&join_file, join.encode())?;
-    let text = format!(
-        "join_file = {join_file:?}\nstate_dir = {:?}\nnode_name = \"bench\"\nreport_interval_seconds = 10\n\
-         kubeconfig = {:?}\nclock = \"trusted\"\n",
-        folder.join("agent"),
+    let state = folder.join("agent");
+    let executor = format!(
+        "socket = {socket:?}\ndownloads = {:?}\njoin_file = {join_file:?}\nstate_dir = {:?}\nnode_name = \"bench\"\n\
+         kubeconfig = {:?}\nclock = \"trusted\"\nagent_user = {:?}\n",
+        state.join("downloads"),
+        folder.join("executor"),
         folder.join("no-kubeconfig"),
+        nix::unistd::User::from_uid(nix::unistd::geteuid())?.context("who runs this has no name")?.name,
     );
-    std::fs::write(&config, text)?;
-    let mut command = match program {
-        Some(program) => Command::new(program),
-        None => {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.arg("agent");
-            command
-        }
+    let text = format!("socket = {socket:?}\nstate_dir = {state:?}\nreport_interval_seconds = 10\n");
+    let command = |name: &str, text: String| {
+        let config = folder.join(format!("{name}.toml"));
+        std::fs::write(&config, text)?;
+        let mut command = match agent {
+            Some(agent) => Command::new(agent.with_file_name(format!("hostler-{name}"))),
+            None => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg(name);
+                command
+            }
+        };
+        command.arg("--config").arg(&config).stdout(Stdio::null());
+        anyhow::Ok(command)
     };
-    command.arg("--config").arg(&config).stdout(Stdio::null());
-    Ok(command)
+    Ok([command("executor", executor)?, command("agent", text)?])
 }

@@ -11,7 +11,7 @@ mod usage;
 mod writes;
 
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -20,7 +20,8 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use hostler_daemon::process::{self, EndSignals};
-use hostler_executor::host::Host;
+use hostler_plan::id::NodeName;
+use hostler_sim::node::Node;
 use hostler_tests::{
     recorded::Recorded,
     stand::{Setup, Stand},
@@ -47,7 +48,7 @@ struct Arguments {
     /// How long both run before they are measured
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     warm_up: u64,
-    /// The agent to measure instead of the one in this program
+    /// The agent to measure instead of the one in this program, with the executor beside it
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
     /// How many plans are timed; 0 leaves that part out
@@ -71,7 +72,7 @@ enum Child {
         /// How long it runs before it is watched
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         warm_up: u64,
-        /// The agent to watch instead of the one in this program
+        /// The agent to watch instead of the one in this program, with the executor beside it
         #[arg(long, value_name = "PATH")]
         agent: Option<PathBuf>,
     },
@@ -81,14 +82,31 @@ enum Child {
         #[arg(long)]
         config: PathBuf,
     },
+    /// A real executor
+    #[command(hide = true)]
+    Executor {
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// A real agent
     #[command(hide = true)]
     Agent {
         #[arg(long)]
         config: PathBuf,
-        /// A recorded machine instead of this one
+    },
+    /// Both in one process, on a recorded machine
+    #[command(hide = true)]
+    Node {
         #[arg(long)]
-        machine: Option<PathBuf>,
+        folder: PathBuf,
+        #[arg(long)]
+        join: PathBuf,
+        #[arg(long)]
+        name: NodeName,
+        #[arg(long)]
+        machine: PathBuf,
+        #[arg(long)]
+        metrics: SocketAddr,
     },
 }
 
@@ -105,7 +123,18 @@ fn main() -> ExitCode {
             let arguments = hostler_coordinator::command::Arguments { config: Some(config.clone()), command: None };
             hostler_coordinator::command::main(&arguments).map_err(Into::into)
         }
-        Some(Child::Agent { config, machine }) => agent(config, machine.as_deref()),
+        Some(Child::Executor { config }) => {
+            let arguments = hostler_executor::command::Arguments { config: Some(config.clone()), command: None };
+            hostler_executor::command::main(&arguments).map_err(Into::into)
+        }
+        Some(Child::Agent { config }) => {
+            let arguments = hostler_agent::command::Arguments { config: Some(config.clone()), command: None };
+            hostler_agent::command::main(&arguments).map_err(Into::into)
+        }
+        Some(Child::Node { folder, join, name, machine, metrics }) => {
+            let node = Node::new(folder.clone(), join.clone(), name.clone());
+            recorded_node(Node { metrics_listen: Some(*metrics), ..node }, machine)
+        }
         Some(Child::Writes { seconds, warm_up, agent }) => {
             let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone() };
             until_stopped(async || {
@@ -126,16 +155,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The agent as `hostler-agent` runs it.
-fn agent(config: &Path, machine: Option<&Path>) -> anyhow::Result<()> {
-    let settings = hostler_agent::Settings::load(Some(config), std::env::vars_os())?;
+/// A real agent with its executor on a recorded machine.
+fn recorded_node(node: Node, machine: &Path) -> anyhow::Result<()> {
     hostler_daemon::log::start("hostler-agent", hostler_plan::text::clean);
     process::run(hostler_agent::command::BLOCKING_THREADS, async {
-        let host: Arc<dyn Host> = match machine {
-            Some(folder) => Arc::new(Recorded::open(folder)?),
-            None => Arc::new(hostler_executor::this_machine(settings.kubeconfigs.clone(), settings.clock)),
-        };
-        hostler_agent::run(settings, host, signals()?.wait()).await?;
+        let host = Arc::new(Recorded::open(machine)?);
+        node.run(host, signals()?.wait()).await?;
         Ok(())
     })?
 }

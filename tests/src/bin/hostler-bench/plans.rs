@@ -4,7 +4,6 @@
 use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use hostler_agent::Settings;
 use hostler_cli::{admin::now, plan, rollout};
 use hostler_plan::{
     document::Signed,
@@ -18,7 +17,7 @@ use hostler_proto::{
     join::JoinString,
     v1::{RolloutDetail, TaskStatus, TaskView},
 };
-use hostler_sim::{clock::SharedWorld, host::SimHost, world::World};
+use hostler_sim::{clock::SharedWorld, host::SimHost, node::Node, world::World};
 use hostler_tests::stand::{PATIENCE, Stand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{task::JoinSet, time::Instant};
@@ -91,7 +90,7 @@ async fn fleet(count: usize, nodes: usize) -> anyhow::Result<Plans> {
     attached(&mut stand, nodes).await?;
     tokio::time::sleep(SETTLE).await;
     let pss_connected_kib = pss_kib(&stand)?;
-    let (coordinator, agents) = (Watched::new(stand.pid()), Watched::new(std::process::id()));
+    let (coordinator, agents) = (Watched::new(&[stand.pid()]), Watched::new(&[std::process::id()]));
     let mut times = Vec::new();
     let mut cpu_ms = (0, 0);
     for _ in 0..count {
@@ -109,7 +108,7 @@ async fn fleet(count: usize, nodes: usize) -> anyhow::Result<Plans> {
 }
 
 fn pss_kib(stand: &Stand) -> anyhow::Result<u64> {
-    let mut coordinator = Watched::new(stand.pid());
+    let mut coordinator = Watched::new(&[stand.pid()]);
     coordinator.look()?;
     Ok(coordinator.pss_kib().0)
 }
@@ -146,15 +145,10 @@ fn start_agents(folder: &Path, names: &[NodeName], joins: &[JoinString]) -> anyh
         // The first is the server; its workers take turns.
         let join = if n == 0 { &joins[0] } else { &joins[1 + (n - 1) % (joins.len() - 1)] };
         std::fs::write(&join_file, join.encode())?;
-        let settings = Settings {
-            join_files: vec![join_file],
-            state_dir: folder.join(format!("state-{name}")),
-            node_name: Some(name.clone()),
-            ..Settings::default()
-        };
+        let node = Node::new(folder.join(format!("state-{name}")), join_file, name.clone());
         let host = Arc::new(SimHost::here(world.clone(), name.clone())?);
         agents.spawn(async move {
-            if let Err(error) = hostler_agent::run(settings, host, std::future::pending()).await {
+            if let Err(error) = node.run(host, std::future::pending()).await {
                 eprintln!("hostler-bench: a simulated node's agent ended: {error}");
             }
         });

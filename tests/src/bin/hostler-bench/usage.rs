@@ -19,34 +19,36 @@ pub(crate) struct Usage {
     pub written_bytes: u64,
 }
 
-/// A process that is looked at again and again.
+/// Processes that are looked at again and again, as one.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    folder: PathBuf,
+    folders: Vec<PathBuf>,
     /// The last count of every thread by its id: those that ended keep theirs.
     switches: BTreeMap<String, u64>,
     pss_kib: Vec<u64>,
 }
 
 impl Watched {
-    pub(crate) fn new(pid: u32) -> Self {
-        Self { folder: PathBuf::from(format!("/proc/{pid}")), switches: BTreeMap::new(), pss_kib: Vec::new() }
+    pub(crate) fn new(pids: &[u32]) -> Self {
+        let folders = pids.iter().map(|pid| PathBuf::from(format!("/proc/{pid}"))).collect();
+        Self { folders, switches: BTreeMap::new(), pss_kib: Vec::new() }
     }
 
     /// Looks once. Threads that live for less than the time between two looks are not seen with their switches; their
     /// CPU time is.
     pub(crate) fn look(&mut self) -> anyhow::Result<()> {
-        let tasks = fs::read_dir(self.folder.join("task"));
-        let tasks = tasks.with_context(|| format!("the process behind {} is gone", self.folder.display()))?;
-        for task in tasks.flatten() {
-            // A thread may end between the list and the reading.
-            let Ok(status) = fs::read_to_string(task.path().join("status")) else { continue };
-            if let Some(count) = field(&status, "voluntary_ctxt_switches:") {
-                self.switches.insert(task.file_name().to_string_lossy().into_owned(), count);
+        for folder in &self.folders {
+            let tasks = fs::read_dir(folder.join("task"));
+            let tasks = tasks.with_context(|| format!("the process behind {} is gone", folder.display()))?;
+            for task in tasks.flatten() {
+                // A thread may end between the list and the reading.
+                let Ok(status) = fs::read_to_string(task.path().join("status")) else { continue };
+                if let Some(count) = field(&status, "voluntary_ctxt_switches:") {
+                    self.switches.insert(task.file_name().to_string_lossy().into_owned(), count);
+                }
             }
         }
-        let rollup = self.read("smaps_rollup")?;
-        let pss = field(&rollup, "Pss:").context("smaps_rollup expected a line Pss:, found none")?;
+        let pss = self.sum("smaps_rollup", |text| field(text, "Pss:"))?;
         self.pss_kib.push(pss);
         Ok(())
     }
@@ -57,14 +59,13 @@ impl Watched {
         Ok(Usage {
             cpu_ms: self.cpu_ms()?,
             voluntary_switches: self.switches.values().sum(),
-            written_bytes: field(&self.read("io")?, "write_bytes:").context("io expected write_bytes, found none")?,
+            written_bytes: self.sum("io", |text| field(text, "write_bytes:"))?,
         })
     }
 
     /// The CPU time alone, milliseconds.
     pub(crate) fn cpu_ms(&self) -> anyhow::Result<u64> {
-        let stat = self.read("stat")?;
-        Ok(cpu_ticks(&stat).context("stat expected 17 fields or more, found fewer")? * MS_PER_TICK)
+        Ok(self.sum("stat", cpu_ticks)? * MS_PER_TICK)
     }
 
     /// Forgets the memory that was seen so far.
@@ -78,9 +79,13 @@ impl Watched {
         (self.pss_kib.iter().sum::<u64>() / count, self.pss_kib.iter().copied().max().unwrap_or(0))
     }
 
-    fn read(&self, file: &str) -> anyhow::Result<String> {
-        let path = self.folder.join(file);
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    fn sum(&self, file: &str, number: impl Fn(&str) -> Option<u64>) -> anyhow::Result<u64> {
+        let read = |folder: &PathBuf| {
+            let path = folder.join(file);
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            number(&text).with_context(|| format!("{} has not what is expected of it", path.display()))
+        };
+        self.folders.iter().map(read).sum()
     }
 }
 
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn this_process_uses_memory_and_time() {
-        let mut own = Watched::new(std::process::id());
+        let mut own = Watched::new(&[std::process::id()]);
         let before = own.usage().unwrap();
         let began = std::time::Instant::now();
         let mut sum = 0u64;
@@ -130,6 +135,6 @@ mod tests {
         assert!(own.pss_kib().0 > 100 && own.pss_kib().1 >= own.pss_kib().0);
         own.forget_memory();
         assert_eq!(own.pss_kib(), (0, 0));
-        assert!(Watched::new(u32::MAX).look().is_err());
+        assert!(Watched::new(&[u32::MAX]).look().is_err());
     }
 }

@@ -14,7 +14,7 @@ use hostler_tests::process::Process;
 
 use super::{
     RELAY_HOST,
-    idle::{Plan, agent_command},
+    idle::{Plan, node_commands},
     relay, stand,
     usage::Watched,
 };
@@ -53,23 +53,31 @@ pub(crate) async fn watch(plan: &Plan) -> anyhow::Result<Option<Seen>> {
     let listen = SocketAddr::from((RELAY_HOST, stand.agents.port()));
     let counted = relay::start(listen, stand.agents).with_context(|| format!("cannot listen at {listen}"))?;
     let join = stand.join_string(1, ClusterRole::Worker).await?;
-    let agent = agent_command(folder, &join, plan.agent.as_deref())?;
+    let commands = node_commands(folder, &join, plan.agent.as_deref())?;
     let calls: Vec<String> = CALLS.split_whitespace().map(|call| format!("?{call}")).collect();
-    let output = folder.join("calls");
-    let mut command = Command::new(PROGRAM);
-    // `-D`: the agent stays our child, and strace ends with it. `-s 0`: the content of messages is nobody's business.
-    command.args(["-D", "-f", "-q", "-ttt", "-y", "-s", "0", "-e", "signal=none", "-e"]);
-    command.arg(format!("trace={}", calls.join(","))).arg("-o").arg(&output).arg("--");
-    command.arg(agent.get_program()).args(agent.get_args()).stdout(Stdio::null());
-    let agent = Process::start(&mut command, &folder.join("agent.log"))?;
+    let mut processes = Vec::new();
+    for (node, name) in commands.iter().zip(["executor", "agent"]) {
+        let mut command = Command::new(PROGRAM);
+        // `-D`: the program stays our child, and strace ends with it. `-s 0`: the content of messages is nobody's business.
+        command.args(["-D", "-f", "-q", "-ttt", "-y", "-s", "0", "-e", "signal=none", "-e"]);
+        command.arg(format!("trace={}", calls.join(","))).arg("-o").arg(folder.join(format!("{name}.calls"))).arg("--");
+        command.arg(node.get_program()).args(node.get_args()).stdout(Stdio::null());
+        processes.push(Process::start(&mut command, &folder.join(format!("{name}.log")))?);
+    }
     stand.enrolled(1).await?;
     tokio::time::sleep(Duration::from_secs(plan.warm_up)).await;
-    let mut watched = Watched::new(agent.pid());
+    let pids: Vec<u32> = processes.iter().map(Process::pid).collect();
+    let mut watched = Watched::new(&pids);
     let (from, before, sent) = (unix_seconds(), watched.usage()?.written_bytes, counted.sum());
     tokio::time::sleep(Duration::from_secs(plan.seconds)).await;
-    let after = watched.usage().context("the agent ended")?.written_bytes;
-    let text = std::fs::read_to_string(&output).context("strace left no file")?;
-    let mut seen = judge(&text, from);
+    let after = watched.usage().context("the agent or its executor ended")?.written_bytes;
+    let mut seen = Seen::default();
+    for name in ["executor", "agent"] {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.calls"))).context("strace left no file")?;
+        let Seen { calls, writing, written_bytes: _ } = judge(&text, from);
+        seen.calls += calls;
+        seen.writing.extend(writing);
+    }
     seen.written_bytes = after - before;
     let sent = counted.sum() - sent;
     let at_work = sent > 0 && seen.calls > 0;

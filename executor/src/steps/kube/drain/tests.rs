@@ -14,7 +14,8 @@ use crate::{
         Attachment, BudgetLimit, Cluster as _, Cordon, Deletion, Eviction, NodeReady, Operator, Phase, PodVolume,
         Requirement, SelfCordon,
     },
-    protocol::{ExecutorStatus, Request},
+    protocol::Request,
+    status::ExecutorStatus,
     testing::{Fleet, Machine, TestCluster, pod, task},
 };
 

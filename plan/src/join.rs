@@ -11,8 +11,12 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use hostler_plan::id::{Digest, FleetId, TokenId};
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Digest, FleetId, TokenId},
+    json,
+};
 
 /// What stands in front of every join string of this form.
 const PREFIX: &str = "hostler1.";
@@ -56,7 +60,7 @@ impl JoinString {
             return Err(wrong(format!("{:?}", text.chars().take(9).collect::<String>())));
         };
         let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|e| wrong(format!("broken base64: {e}")))?;
-        hostler_plan::json::parse(&bytes).map_err(|e| wrong(e.to_string()))
+        json::parse(&bytes).map_err(|e| wrong(e.to_string()))
     }
 
     /// The one line that `hostler token create` prints.
@@ -108,7 +112,7 @@ impl SetupCode {
             return Err(wrong(format!("{:?}", text.chars().take(SETUP_PREFIX.len()).collect::<String>())));
         };
         let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|e| wrong(format!("broken base64: {e}")))?;
-        hostler_plan::json::parse(&bytes).map_err(|e| wrong(e.to_string()))
+        json::parse(&bytes).map_err(|e| wrong(e.to_string()))
     }
 
     /// The one line that a coordinator prints.

