@@ -110,7 +110,11 @@ impl Enroller {
         let clock = Clock { now: self.host.now(), synchronised: self.host.clock_is_synchronised() };
         let state = verify(&join, &self.keys.public().fingerprint(), clock, admitted)?;
         let JoinString { fleet_id, address: enrolment_address, .. } = join;
-        let member = Membership { fleet_id, node: self.name.clone(), enrolment_address };
+        // A person may have given this machine another name than it came with: the signed roster says which.
+        let own = self.keys.public().fingerprint();
+        let listed = state.roster().and_then(|r| r.document().with_key(&own)).map(|listed| listed.name.clone());
+        let node = listed.unwrap_or_else(|| self.name.clone());
+        let member = Membership { fleet_id, node, enrolment_address };
         self.keep(&state, &member)?;
         forget(&path);
         self.member = Some(member.clone());
