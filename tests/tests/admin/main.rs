@@ -4,6 +4,7 @@
 mod link;
 mod members;
 mod root;
+mod two_signers;
 
 use std::{
     net::SocketAddr,
