@@ -72,6 +72,18 @@ impl Enroller {
         Identity { node: node.clone(), key: self.keys.public(), member: self.member.clone() }
     }
 
+    /// Removes a join string of this node's own fleet that lies here still: it has served, and the machine went down
+    /// before it was removed. It is a secret, and good for nothing here.
+    pub(crate) fn forget_served(&self) {
+        let Some(member) = &self.member else { return };
+        // One that cannot be read is nothing to be removed without a person.
+        if let Ok(Some((path, join))) = self.join()
+            && join.fleet_id == member.fleet_id
+        {
+            forget(&path);
+        }
+    }
+
     /// Whom to ask.
     pub(crate) fn invitation(&self) -> Result<Result<Invitation, NoInvitation>, NodeError> {
         let Some((_, join)) = self.join()? else {
