@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostler_plan::{
-    document::{DocumentKind, Roster, SignerRole},
+    document::{DocumentKind, Roster, Signed, SignerRole},
     id::Digest,
     timestamp::Timestamp,
     trust::{TrustedRoot, Verified},
@@ -21,6 +21,7 @@ use tonic::{
 
 use crate::{
     error::Error,
+    fork::{self, Fork},
     head::{Contact, SeenHead},
     key::SigningKey,
     profile::Profile,
@@ -77,6 +78,10 @@ pub struct CoordinatorInfo {
     pub enrolment_address: String,
     /// SPKI digest of its CA.
     pub ca_pin: String,
+    /// The plan with that number, as it is signed.
+    pub newest_plan: Option<Signed>,
+    /// Where it says that nodes hold other documents than its own, with their signatures.
+    forks: Vec<v1::Fork>,
 }
 
 impl Admin {
@@ -124,6 +129,8 @@ impl Admin {
             highest_seq: reply.highest_seq,
             enrolment_address: reply.enrolment_address,
             ca_pin: reply.ca_pin,
+            newest_plan: reply.newest_plan.map(Into::into),
+            forks: reply.forks,
         };
         let (session, store) = (&self.session, &self.store);
         let ask = |request| session.request(request);
@@ -171,6 +178,16 @@ impl Admin {
     /// What the coordinator last said of itself.
     pub fn coordinator(&self) -> &CoordinatorInfo {
         &self.coordinator
+    }
+
+    /// Where nodes hold other documents than the coordinator's, by their signatures.
+    pub fn forks(&self) -> Vec<Fork> {
+        fork::proved(&self.store, &self.coordinator.forks)
+    }
+
+    /// The other ends of those that are about plans.
+    pub(crate) fn forked_plans(&self) -> Vec<Digest> {
+        self.forks().into_iter().filter(|fork| fork.is_plan).map(|fork| fork.other).collect()
     }
 
     /// The client of the generated service, for calls that have no function here.

@@ -19,10 +19,10 @@ pub use ledger::LedgerCommand;
 pub use members::{Listing, NamedKey, NodeArgument};
 pub use node::NodeCommand;
 pub use plan::{Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs};
-pub use rollout::{Control, QuarantineCommand, RolloutCommand};
+pub use rollout::{Control, Halt, QuarantineCommand, RolloutCommand, StopArgs, StopOptions};
 pub use token::TokenCommand;
 pub use trust::{AmendArgs, InitArgs, TrustCommand};
-pub use value::{SignerArgument, duration, duration_text};
+pub use value::{KindThreshold, SignerArgument, duration, duration_text};
 
 /// Tend the hosts of a small Kubernetes fleet: plan, sign, submit and watch.
 ///
@@ -37,7 +37,7 @@ pub use value::{SignerArgument, duration, duration_text};
   hostler upgrade --to v1.34.3+k3s1
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the watched rollout stopped, 4 not confirmed,
-10 to 22 a refusal; docs/commands.md lists them.
+10 to 24 a refusal; docs/commands.md lists them.
 Files: ~/.config/hostler/config.toml, and trust/ beside it.")]
 pub struct Cli {
     #[command(flatten)]
@@ -167,6 +167,16 @@ pub enum Command {
   hostler reboot pi-1 pi-2 pi-3 --yes
   hostler reboot --all")]
     Reboot(Interactive<plan::RebootArgs>),
+    /// Stop a rollout or everything, with a signed stop that every node keeps
+    #[command(after_help = "Examples:
+  hostler stop 12
+  hostler stop 12 --reason 'wrong version' --yes
+  hostler stop --all
+
+The coordinator stops at once, before anything is signed. Then you sign: one operator or admin suffices, a fleet file is
+not needed, and an expired root is no hindrance. Each node that sees the stop begins nothing more of what it ends, also
+where the coordinator is in the wrong hands. It says which nodes have signed that they hold it.")]
+    Stop(StopArgs),
     /// List the rollouts, newest first
     #[command(after_help = "Examples:
   hostler rollouts

@@ -2,6 +2,7 @@
 
 mod amend;
 mod fleet;
+mod forks;
 mod ledger;
 mod members;
 mod membership;
@@ -10,6 +11,7 @@ mod plan;
 mod progress;
 mod rollout;
 mod shell;
+mod stop;
 mod token;
 mod trust;
 
@@ -20,6 +22,7 @@ use crate::{
     args::{Cli, Command, Global, Output},
     error::Error,
     key::SigningKey,
+    output,
     profile::{Flags, Profile},
     trust_store::TrustStore,
 };
@@ -43,7 +46,10 @@ impl Context {
         let store = TrustStore::require(&self.profile.home)?;
         self.profile.coordinator()?;
         let signer = SigningKey::find(&self.profile.key, &store.counting_keys())?;
-        Admin::connect_with(&self.profile, store, signer).await
+        let admin = Admin::connect_with(&self.profile, store, signer).await?;
+        forks::say(&admin);
+        expiry_note(&admin);
+        Ok(admin)
     }
 }
 
@@ -65,6 +71,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         | Command::Drain(_)
         | Command::Uncordon(_)
         | Command::Reboot(_)
+        | Command::Stop(_)
         | Command::Rollouts
         | Command::Rollout(_)
         | Command::Quarantine(_)
@@ -82,6 +89,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Drain(args) => plan::run_interactive(&context, args).await,
         Command::Uncordon(args) => plan::run_interactive(&context, args).await,
         Command::Reboot(args) => plan::run_interactive(&context, args).await,
+        Command::Stop(args) => stop::run(&context, args).await,
         Command::Rollouts => rollout::list(&context).await,
         Command::Rollout(command) => rollout::run(&context, command).await,
         Command::Quarantine(command) => rollout::quarantine(&context, command).await,
@@ -89,5 +97,12 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Fleet(command) => fleet::run(&context, command).await,
         Command::Nodes { watch } => node::list(&context, watch).await,
         Command::Node(command) => node::run(&context, command).await,
+    }
+}
+
+/// Says in good time that the root expires: then only a stop is possible until enough admins signed the next one.
+fn expiry_note(admin: &Admin) {
+    if let Some(sentence) = admin.trust_store().trusted().expiry_notice(crate::admin::now()) {
+        output::note(&sentence);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hostler_plan::{refusal::Refused, text::clean};
+use hostler_plan::{document::Signed, refusal::Refused, text::clean};
 use hostler_proto::{
     convert::UnreadableMessage, status::to_refused, tls::ConnectError, v1::RolloutStatus, watched::UpdateError,
 };
@@ -18,6 +18,9 @@ pub enum Error {
     /// A document does not count, by this machine's own judgement or by the coordinator's.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Another document took the place of the one that was handed in: nothing was changed, and it is no alarm.
+    #[error("{refused}")]
+    Overtaken { refused: Refused, winner: Box<Signed> },
     /// A rollout that was watched ended or stands still without having finished.
     #[error("rollout {rollout} stopped ({status}): {reason}")]
     RolloutStopped { rollout: String, status: RolloutStatus, reason: String },
@@ -53,6 +56,7 @@ impl Error {
         match self {
             Error::Usage(_) => 2,
             Error::Refused(refused) => refused.refusal.exit_code(),
+            Error::Overtaken { refused, .. } => refused.refusal.exit_code(),
             Error::RolloutStopped { .. } => EXIT_ROLLOUT_STOPPED,
             Error::NotConfirmed => EXIT_NOT_CONFIRMED,
             Error::Profile(e) if e.is_usage() => 2,
@@ -70,6 +74,7 @@ impl Error {
         match self {
             Error::Usage(_) => "usage",
             Error::Refused(refused) => refused.refusal.word(),
+            Error::Overtaken { refused, .. } => refused.refusal.word(),
             Error::RolloutStopped { .. } => "rollout_stopped",
             Error::NotConfirmed => "not_confirmed",
             Error::Key(_) => "key",

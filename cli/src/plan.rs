@@ -3,15 +3,16 @@
 mod artifact;
 mod earlier;
 mod number;
+pub mod reserved;
 
 use std::{path::Path, time::Duration};
 
 use hostler_plan::{
-    document::{DocumentKind, MAX_SIGNATURES, Plan, Roster, RosterStatus, Signed, Signer},
+    document::{DocumentKind, MAX_SIGNATURES, Plan, PlanKind, Roster, RosterStatus, Signed, Signer},
     fleet::Fleet,
     id::{Digest, Seq},
     json,
-    planner::{self, Intent, Inventory, InventoryNode, Numbering, Preview},
+    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, OpenPlan, Preview, RunningPlan},
     refusal::Refusal,
     sequencer::Condition,
     timestamp::Timestamp,
@@ -22,7 +23,11 @@ use hostler_proto::v1;
 pub use artifact::{ArtifactFiles, upload_missing};
 pub use earlier::{earlier, fates};
 
-use crate::{Admin, error::Error, file::read_limited, key, node, roster::Next, trust_store::TrustStore};
+use number::Forks;
+
+use crate::{
+    Admin, error::Error, file::read_limited, key, node, output::note, place, roster::Next, trust_store::TrustStore,
+};
 
 /// The largest fleet file that is read; one of 1,000 nodes has about 100 KiB.
 pub const MAX_FLEET_BYTES: usize = 1 << 20;
@@ -78,13 +83,23 @@ pub async fn compile_under(
     now: Timestamp,
 ) -> Result<CompiledPlan, Error> {
     admin.refresh().await?;
-    let number::Next { seq, prev } = number::next(admin).await?;
+    let reserved = settle(admin, now).await?;
+    // What takes out of danger does not wait until somebody found out who signed the other plan.
+    let forks = match intent.kind() {
+        PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => Forks::Close,
+        PlanKind::Check | PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => Forks::Refuse,
+    };
+    let number::Next { seq, prev, also } = number::next(admin, forks).await?;
     let mut inventory = inventory(admin).await?;
     if let Some(next) = next {
         see_waiting(admin, &next.roster, &mut inventory).await?;
     }
-    let before: Vec<Digest> = prev.into_iter().collect();
-    let earlier = earlier(admin, &before).await?;
+    let before: Vec<Digest> = prev.iter().chain(&also).copied().collect();
+    let mut earlier = earlier(admin, &before).await?;
+    for open in reserved {
+        inventory.running.push(RunningPlan { plan: open.plan, kind: open.kind, title: open.title.clone() });
+        add(&mut earlier, open);
+    }
     let root = admin.trust_store().root();
     let (roster, roster_digest) = match next {
         Some(next) => (&next.roster, next.digest()),
@@ -108,7 +123,7 @@ pub async fn compile_under(
         epoch: root.epoch,
         seq,
         prev,
-        also: Vec::new(),
+        also,
         root_version: root.version,
         roster: roster_digest,
         created: now,
@@ -141,8 +156,52 @@ async fn see_waiting(admin: &mut Admin, next: &Roster, inventory: &mut Inventory
 }
 
 /// The highest plan number of the epoch that is proved to this machine.
-pub(crate) async fn proved_seq(admin: &mut Admin) -> Seq {
-    number::proved(admin).await
+pub(crate) fn proved_seq(admin: &Admin) -> Seq {
+    number::proved_seq(admin)
+}
+
+/// What a stop is made of: its number, what is proved of the plans before it, and which of them the coordinator calls
+/// open.
+pub(crate) async fn before_stop(
+    admin: &mut Admin,
+    now: Timestamp,
+) -> Result<(number::Next, Earlier, Vec<Digest>), Error> {
+    let reserved = settle(admin, now).await?;
+    let next = number::next(admin, Forks::Close).await?;
+    let running = inventory(admin).await?.running.into_iter().map(|running| running.plan.digest);
+    let running = running.chain(reserved.iter().map(|open| open.plan.digest)).collect();
+    let before: Vec<Digest> = next.prev.into_iter().collect();
+    let mut earlier = earlier(admin, &before).await?;
+    reserved.into_iter().for_each(|open| add(&mut earlier, open));
+    Ok((next, earlier, running))
+}
+
+fn add(earlier: &mut Earlier, open: OpenPlan) {
+    if !earlier.open.contains(&open) {
+        earlier.open.push(open);
+    }
+}
+
+/// The plans that are signed by some and wait for others. One that the coordinator has, or that a newer plan ended,
+/// waits no more.
+async fn settle(admin: &mut Admin, now: Timestamp) -> Result<Vec<OpenPlan>, Error> {
+    let newest = admin.coordinator().newest_plan.as_ref().and_then(|signed| json::parse::<Plan>(&signed.bytes).ok());
+    let mut waiting = Vec::new();
+    for kept in reserved::all(admin.trust_store(), now)? {
+        let open = kept.open(admin.trust_store());
+        let passed = newest.as_ref().is_some_and(|newest| {
+            newest.epoch == kept.plan().epoch && newest.seq > open.plan.seq && !newest.keeps_valid.contains(&open.plan)
+        });
+        if !passed && number::show(admin, &open.plan.digest.to_string()).await?.is_none() {
+            waiting.push(open);
+            continue;
+        }
+        reserved::release(admin.trust_store(), open.plan.seq)?;
+        if passed {
+            note(&format!("plan {} was signed by some and is void: a newer plan does not keep it", open.plan.seq));
+        }
+    }
+    Ok(waiting)
 }
 
 /// Where the signatures of a plan stand.
@@ -208,8 +267,10 @@ pub fn verify(store: &TrustStore, signed: &Signed, now: Timestamp) -> Result<Ver
 pub async fn submit(admin: &mut Admin, plan: &Verified<Plan>) -> Result<SubmittedPlan, Error> {
     let request = admin.with_session(plan.signed().clone().into());
     let reply = admin.client().submit_plan(request).await?.into_inner();
+    let is_new = place::taken(reply, &format!("plan {}", plan.document().seq))?;
     number::remember(admin, plan).await?;
-    Ok(SubmittedPlan { plan: plan.digest(), seq: plan.document().seq, is_new: reply.is_new })
+    reserved::release(admin.trust_store(), plan.document().seq)?;
+    Ok(SubmittedPlan { plan: plan.digest(), seq: plan.document().seq, is_new })
 }
 
 /// A plan that the coordinator has in its ledger.

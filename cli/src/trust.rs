@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use hostler_plan::{
-    document::{DocumentKind, Policy, Root, RootType, Signed, Signer, SignerRole, Thresholds},
+    document::{DocumentKind, PlanKind, Policy, Root, RootType, Signed, Signer, SignerRole, Thresholds},
     id::{Digest, Epoch, FleetId},
     json,
     refusal::{Refusal, Refused},
@@ -56,6 +56,17 @@ pub async fn init(
     signer: &key::SigningKey,
     setup: &SetupCode,
     first: &FirstRoot,
+    now: Timestamp,
+) -> Result<TrustStore, Error> {
+    init_with(profile, signer, setup, (first, &BTreeMap::new()), now).await
+}
+
+/// The same with thresholds of single kinds of plans.
+pub async fn init_with(
+    profile: &Profile,
+    signer: &key::SigningKey,
+    setup: &SetupCode,
+    first: (&FirstRoot, &BTreeMap<PlanKind, u32>),
     now: Timestamp,
 ) -> Result<TrustStore, Error> {
     if let Some(store) = TrustStore::load(&profile.home)? {
@@ -126,7 +137,12 @@ fn earlier_root(pending: &Path, setup: &SetupCode) -> Result<Option<Signed>, Err
     Ok(usable.then_some(signed))
 }
 
-fn sign_first(signer: &key::SigningKey, setup: &SetupCode, first: &FirstRoot, now: Timestamp) -> Result<Signed, Error> {
+fn sign_first(
+    signer: &key::SigningKey,
+    setup: &SetupCode,
+    (first, plan_kinds): (&FirstRoot, &BTreeMap<PlanKind, u32>),
+    now: Timestamp,
+) -> Result<Signed, Error> {
     let mut id = [0; 16];
     OsRng.fill_bytes(&mut id);
     let own =
@@ -145,7 +161,7 @@ fn sign_first(signer: &key::SigningKey, setup: &SetupCode, first: &FirstRoot, no
             admission: 1,
             roster: 1,
             plan: first.threshold_plan,
-            plan_kinds: BTreeMap::new(),
+            plan_kinds: plan_kinds.clone(),
         },
         revoked: Vec::new(),
         coordinator_ca: vec![setup.ca_pin],

@@ -181,6 +181,11 @@ impl TrustStore {
         &self.root
     }
 
+    /// The roots before it.
+    pub(crate) fn earlier(&self) -> impl Iterator<Item = &TrustedRoot> {
+        self.earlier.iter()
+    }
+
     /// What the newest root says.
     pub fn root(&self) -> &Root {
         self.root.root()

@@ -142,6 +142,21 @@ fn coordinator(text: &mut String, overview: &Overview, records: u64, bytes: u64)
         "Receipts that were not taken since the coordinator started: for no grant of its own, out of order, too many.",
         one(overview.receipts_refused as f64),
     );
+    family(
+        text,
+        "hostler_forks",
+        "gauge",
+        "Documents that nodes signed that they hold and that the ledger neither has nor names.",
+        one(overview.forks as f64),
+    );
+    let expires = overview.root_expires.map(|at| (String::new(), at.unix_seconds() as f64));
+    family(
+        text,
+        "hostler_root_expires_timestamp_seconds",
+        "gauge",
+        "When the root expires: then nodes begin nothing new.",
+        expires,
+    );
     let pending = overview.pending as f64;
     family(text, "hostler_nodes_pending", "gauge", "Nodes that wait for approval.", one(pending));
     let quarantines = overview.quarantines as f64;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    document::{Admission, Decision, DocumentKind, Enrolment, Plan, Receipt, Roster, Signed},
+    document::{Admission, Decision, DocumentKind, Enrolment, Plan, PlanRef, Receipt, Roster, Signed},
     entry::{Entry, MAX_LOST_GRANTS, StoredDocument},
     id::{Digest, Fingerprint, NodeName, Seq, TokenId},
     ledger::Head,
@@ -85,6 +85,8 @@ pub struct Judge {
     documents: BTreeSet<Digest>,
     /// The highest plan number of the root's epoch.
     highest_seq: Seq,
+    /// Plans that are not here yet and that every plan since their number keeps.
+    awaited: Vec<PlanRef>,
     /// Rollouts that are not over, and those that are and of which a node owes a receipt.
     rollouts: BTreeMap<Digest, Rollout>,
     /// Grants without a receipt, by number.
@@ -124,6 +126,7 @@ impl Judge {
             tokens: BTreeMap::new(),
             documents: BTreeSet::new(),
             highest_seq: Seq(0),
+            awaited: Vec::new(),
             rollouts: BTreeMap::new(),
             grants: BTreeMap::new(),
             last_grant: 0,
@@ -226,7 +229,7 @@ impl Judge {
             match proven {
                 Proven::Root(_) | Proven::Admission(_) | Proven::Roster(_) => Ok(()),
                 Proven::Enrolment(enrolment) => self.check_enrolment(at, enrolment.document()),
-                Proven::Plan(plan) => self.check_plan(plan.document()),
+                Proven::Plan(plan) => self.check_plan(plan.document(), plan.digest()),
                 Proven::Receipt(receipt) => self.check_receipt(receipt),
                 Proven::Signed(decision) => self.check_signed(at, decision.document()),
                 Proven::Decision(entry) => self.check_entry(at, entry, &mut last_grant),

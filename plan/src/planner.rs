@@ -15,6 +15,7 @@ mod order;
 mod preview;
 mod rolling;
 mod select;
+mod stop;
 mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ pub use earlier::{Earlier, Fate, OpenPlan, Unproved};
 pub use intent::{Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection};
 pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
+pub use stop::stop;
 
 use crate::{
     document::{Artifact, Plan, PlanKind, PlanType, Roster, Strategy, Target, Task},

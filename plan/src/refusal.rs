@@ -34,11 +34,15 @@ pub enum Refusal {
     Malformed,
     /// The signer's role or the policy does not allow this.
     NotAllowed,
+    /// Another document took its place first: it was made without knowing the newest one. Made anew, it counts.
+    Overtaken,
+    /// Two documents follow one, or have one number: somebody was shown another state.
+    Forked,
 }
 
 impl Refusal {
     /// Every kind, for metrics that start at zero.
-    pub const ALL: [Refusal; 13] = [
+    pub const ALL: [Refusal; 15] = [
         Refusal::BadSignature,
         Refusal::Replay,
         Refusal::Expired,
@@ -52,6 +56,8 @@ impl Refusal {
         Refusal::Revoked,
         Refusal::Malformed,
         Refusal::NotAllowed,
+        Refusal::Overtaken,
+        Refusal::Forked,
     ];
 
     /// The word that documents, logs and metrics use.
@@ -70,6 +76,8 @@ impl Refusal {
             Refusal::Revoked => "revoked",
             Refusal::Malformed => "malformed",
             Refusal::NotAllowed => "not_allowed",
+            Refusal::Overtaken => "overtaken",
+            Refusal::Forked => "forked",
         }
     }
 
@@ -89,6 +97,8 @@ impl Refusal {
             Refusal::Revoked => 20,
             Refusal::Malformed => 21,
             Refusal::NotAllowed => 22,
+            Refusal::Overtaken => 23,
+            Refusal::Forked => 24,
         }
     }
 }

@@ -29,9 +29,9 @@ pub use number::{MAX_JUMP, check_jump};
 pub(crate) use plan::authentic;
 pub use plan::{check_work, plan};
 pub use receipt::receipt;
-pub use root::TrustedRoot;
+pub use root::{EXPIRY_NOTICE, TrustedRoot};
 pub use roster::roster;
-pub use shape::MAX_KEPT_VALID;
+pub use shape::{MAX_CLOSED, MAX_KEPT_VALID};
 pub use state::{Accepted, Granted, NodeState, SignedReceipt, Start};
 pub use threshold::{Duty, SignedBy, counted, threshold};
 

@@ -17,7 +17,9 @@ pub fn from_refused(refused: &Refused) -> Status {
         | Refusal::WrongFleet
         | Refusal::OrderNotMet
         | Refusal::DigestMismatch
-        | Refusal::RootChain => Code::FailedPrecondition,
+        | Refusal::RootChain
+        | Refusal::Overtaken
+        | Refusal::Forked => Code::FailedPrecondition,
         Refusal::DamagedState => Code::DataLoss,
         Refusal::Malformed => Code::InvalidArgument,
     };

@@ -281,4 +281,7 @@ pub struct SubmitArgs {
     /// Do not ask before a roster that does not count under a new root is signed again
     #[arg(long)]
     pub yes: bool,
+    /// How long to wait until every node signed that it holds it
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
 }

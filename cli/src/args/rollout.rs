@@ -1,10 +1,14 @@
 //! `hostler rollout …` and `hostler quarantine …`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use hostler_plan::{
     id::{NodeName, TaskId},
     version::Version,
 };
+
+use super::value::duration;
 
 /// `hostler rollout …`
 #[derive(Debug, Subcommand)]
@@ -18,18 +22,24 @@ pub enum RolloutCommand {
     #[command(after_help = "Examples:
   hostler rollout watch 12")]
     Watch(Which),
-    /// Grant nothing new; what runs finishes
+    /// Let the coordinator grant nothing new; what runs finishes. Binds only the coordinator, no node
     #[command(after_help = "Examples:
-  hostler rollout pause 12 --reason 'backup is running'")]
+  hostler rollout pause 12 --reason 'backup is running'
+
+A pause is no signed document: a coordinator in the wrong hands does not keep it. What every node keeps is a stop:
+hostler stop 12")]
     Pause(Control),
     /// End a pause
     #[command(after_help = "Examples:
   hostler rollout resume 12")]
     Resume(Control),
-    /// Stop for good; to go on, sign a new plan
+    /// Stop for good: at once, and then with a signed stop that every node keeps; to go on, sign a new plan
     #[command(after_help = "Examples:
-  hostler rollout halt 12 --reason 'wrong version'")]
-    Halt(Control),
+  hostler rollout halt 12 --reason 'wrong version'
+  hostler rollout halt 12 --yes
+
+The same as `hostler stop 12`. The coordinator stops before you are asked to sign.")]
+    Halt(Halt),
     /// Let a task whose lease ran out be granted again
     #[command(after_help = "Examples:
   hostler rollout release 12 --task pi-3.upgrade
@@ -63,6 +73,42 @@ pub struct Control {
     /// Why, for the ledger
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub reason: String,
+}
+
+/// Which rollout, why, and how its stop is signed.
+#[derive(Debug, Clone, Args)]
+pub struct Halt {
+    #[command(flatten)]
+    pub which: Which,
+    #[command(flatten)]
+    pub stop: StopOptions,
+}
+
+/// How a stop is signed.
+#[derive(Debug, Clone, Args)]
+pub struct StopOptions {
+    /// Why, for the ledger
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    /// Do not ask before it is signed
+    #[arg(long)]
+    pub yes: bool,
+    /// How long to wait for the nodes' signatures that they hold it; nobody is held up by an absent one
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub wait: Duration,
+}
+
+/// `hostler stop`
+#[derive(Debug, Clone, Args)]
+pub struct StopArgs {
+    /// The plan's number, its digest, or the beginning of the digest
+    #[arg(value_name = "ROLLOUT", required_unless_present = "all", conflicts_with = "all")]
+    pub rollout: Option<String>,
+    /// End every plan of this epoch, also those that the coordinator does not show
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub options: StopOptions,
 }
 
 /// `hostler quarantine …`

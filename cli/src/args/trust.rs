@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Subcommand, ValueEnum};
 use hostler_plan::id::Digest;
 
-use super::value::{SignerArgument, duration};
+use super::value::{KindThreshold, SignerArgument, duration};
 
 /// `hostler trust …`
 #[derive(Debug, Subcommand)]
@@ -22,6 +22,7 @@ carries the pin of its CA, so nothing is trusted on first use; it opens the coor
     /// Make the next root: signers, thresholds, limits, expiry, epoch
     #[command(after_help = "Examples:
   hostler trust amend --add-signer bert=bert.pub:admin --threshold-root 2 --threshold-plan 2
+  hostler trust amend --threshold-kind drain=1,upgrade=2
   hostler trust amend --add-signer otto=otto.pub:operator/drain,uncordon
   hostler trust amend --revoke bert --raise-epoch
   hostler trust amend --lifetime 365d --yes
@@ -71,6 +72,9 @@ pub struct InitArgs {
     /// How many different keys must sign a plan
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threshold_plan: u32,
+    /// How many for single kinds of plans instead; a drain and an uncordon need one unless named here, a stop always
+    #[arg(long, value_name = "KIND=N,…", value_delimiter = ',')]
+    pub threshold_kind: Vec<KindThreshold>,
     /// How long the root lives
     #[arg(long, value_name = "TIME", default_value = "365d", value_parser = duration)]
     pub lifetime: Duration,
@@ -100,6 +104,9 @@ pub struct AmendArgs {
     /// How many different keys must sign a plan
     #[arg(long, value_name = "N")]
     pub threshold_plan: Option<u32>,
+    /// How many for single kinds of plans instead; a drain and an uncordon need one unless named here, a stop always
+    #[arg(long, value_name = "KIND=N,…", value_delimiter = ',')]
+    pub threshold_kind: Vec<KindThreshold>,
     /// How long a plan may live at most
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub max_plan_lifetime: Option<Duration>,
@@ -121,6 +128,9 @@ pub struct AmendArgs {
     /// Void every plan, roster and token that was signed before
     #[arg(long)]
     pub raise_epoch: bool,
+    /// How long to wait until every node signed that it holds it
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
     /// Only write it, unsigned, to this file
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -77,6 +77,32 @@ impl FromStr for SignerArgument {
     }
 }
 
+/// `KIND=N`: how many different keys must sign a plan of that kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KindThreshold {
+    pub kind: PlanKind,
+    pub keys: u32,
+}
+
+impl FromStr for KindThreshold {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (kind, keys) = text.split_once('=')?;
+            let kind = PlanKind::ALL.into_iter().find(|k| k.to_string() == kind)?;
+            // A stop needs one key, always.
+            let keys = keys.parse().ok().filter(|n| *n > 0 && kind != PlanKind::Stop)?;
+            Some(Self { kind, keys })
+        };
+        parse().ok_or_else(|| {
+            format!(
+                "expected KIND=N with a kind of plan other than stop, which one key signs always, and at least one key, \
+                     found {text:?}"
+            )
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +115,15 @@ mod tests {
         }
         for bad in ["", "0s", "15", "m", "1w", "-1h", "1.5h", "99999999999999999999d", "1hm"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn thresholds_of_kinds_read_as_people_write_them() {
+        let read: KindThreshold = "drain=2".parse().expect("valid");
+        assert_eq!(read, KindThreshold { kind: PlanKind::Drain, keys: 2 });
+        for bad in ["drain", "drain=0", "drain=-1", "stop=2", "sweep=1", "=1", "drain="] {
+            assert!(bad.parse::<KindThreshold>().is_err(), "{bad}");
         }
     }
 

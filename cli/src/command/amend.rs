@@ -1,6 +1,6 @@
 //! `hostler trust amend`, and what `sign` and `submit` do with a root.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use hostler_plan::{
     document::{DocumentKind, Policy, Root, Signed, Signer, Thresholds},
@@ -20,6 +20,7 @@ use crate::{
     admin::now,
     args::{AmendArgs, SignArgs, SubmitArgs},
     ask::confirm,
+    delivery::{self, Delivery, Wanted},
     error::Error,
     file::{add_signature, read_document, write_document},
     key::{self, read_public_key},
@@ -43,7 +44,7 @@ pub(super) async fn amend(context: &Context, args: AmendArgs) -> Result<(), Erro
         confirm(&format!("sign and submit root {version}?"), args.yes)?;
         root::sign(admin.trust_store(), admin.signer(), &mut draft, now())?;
         // The summary named the nodes of a roster that has to be signed again.
-        return submit_root(context, &mut admin, &draft, changes, true).await;
+        return submit_root(context, &mut admin, &draft, changes, (true, args.wait)).await;
     }
     let path = args.out.unwrap_or_else(|| PathBuf::from(format!("root-{version}.json")));
     write_document(&path, draft.signed())?;
@@ -101,7 +102,7 @@ pub(super) async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Er
             differences(admin.trust_store().root(), draft.document())
         }
     };
-    submit_root(context, &mut admin, &draft, changes, args.yes).await
+    submit_root(context, &mut admin, &draft, changes, (args.yes, args.wait)).await
 }
 
 /// Submits a root, and signs the roster again where it does not count under it any more.
@@ -110,7 +111,7 @@ async fn submit_root(
     admin: &mut Admin,
     draft: &Draft<Root>,
     changes: Vec<String>,
-    yes: bool,
+    (yes, wait): (bool, Option<Duration>),
 ) -> Result<(), Error> {
     let is_new = root::submit(admin, draft).await?;
     let version = admin.trust_store().root().version;
@@ -138,10 +139,22 @@ async fn submit_root(
         }
     };
     let digest = draft.signed().digest();
+    // Whoever signed away the own key is not let in any more, and cannot ask.
+    let own = admin.signer().public_key().fingerprint();
+    let delivered = match admin.trust_store().counting_keys().contains(&own) {
+        true => {
+            let wanted = Wanted::newest_root(admin.trust_store());
+            Some(delivery::wait(admin, wanted, wait.unwrap_or_default()).await?)
+        }
+        false => None,
+    };
     print(
         context.output,
-        || json!({ "root": version, "digest": digest, "is_new": is_new, "roster": roster, "changes": changes }),
-        || format!("root {version} holds ({digest})"),
+        || {
+            json!({ "root": version, "digest": digest, "is_new": is_new, "roster": roster, "changes": changes,
+                "delivery": delivered.as_ref().map(Delivery::json) })
+        },
+        || format!("root {version} holds ({digest})\n{}", delivered.as_ref().map(Delivery::text).unwrap_or_default()),
     )
 }
 
@@ -164,7 +177,10 @@ fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Change>,
         admission: args.threshold_admission.unwrap_or(old.admission),
         roster: args.threshold_roster.unwrap_or(old.roster),
         plan: args.threshold_plan.unwrap_or(old.plan),
-        plan_kinds: old.plan_kinds.clone(),
+        plan_kinds: {
+            let named = args.threshold_kind.iter().map(|t| (t.kind, t.keys));
+            old.plan_kinds.clone().into_iter().chain(named).collect()
+        },
     };
     if thresholds != *old {
         changes.push(Change::Thresholds(thresholds));

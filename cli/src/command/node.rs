@@ -7,7 +7,7 @@ use hostler_proto::v1::{HistorySeries, Level, NodeDetail, NodeSummary};
 use serde_json::{Value, json};
 
 use super::{
-    Context,
+    Context, forks,
     members::{self, Consent},
 };
 use crate::{
@@ -45,7 +45,8 @@ pub(super) async fn list(context: &Context, watch: bool) -> Result<(), Error> {
         if shown.as_ref() != Some(&nodes) {
             match context.output {
                 Output::Json => {
-                    event(&json!({ "nodes": nodes.iter().map(|n| summary_json(&admin, n)).collect::<Vec<_>>() }))?;
+                    event(&json!({ "nodes": nodes.iter().map(|n| summary_json(&admin, n)).collect::<Vec<_>>(),
+                        "forks": forks::as_json(&admin) }))?;
                 }
                 Output::Text => {
                     if watch {
@@ -67,7 +68,7 @@ pub(super) async fn list(context: &Context, watch: bool) -> Result<(), Error> {
             note(&format!("pending enrolments are not shown: {e}"));
         }
     }
-    Ok(())
+    forks::fail(&admin)
 }
 
 /// `hostler node …`

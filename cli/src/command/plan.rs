@@ -1,6 +1,9 @@
 //! `hostler plan …`, the commands that plan, sign and submit in one go, and `sign` and `submit` of a plan.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use hostler_plan::{
@@ -16,12 +19,13 @@ use hostler_plan::{
 };
 use serde_json::{Value, json};
 
-use super::{Context, amend, members, membership, progress::Progress};
+use super::{Context, amend, forks, members, membership, progress::Progress};
 use crate::{
     Admin,
     admin::{Reached, now},
     args::{Compile, Interactive, Output, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs},
     ask::confirm,
+    delivery::{self, Wanted},
     error::Error,
     file::{add_signature, kind_of, read_document, write_document},
     key,
@@ -94,29 +98,49 @@ async fn compile(
     Ok((fleet, compiled))
 }
 
+/// How often a plan is made anew because others handed in theirs meanwhile. Each time a person is asked.
+const OVERTAKEN_TRIES: usize = 3;
+
 /// Plan, preview, confirm, sign, submit and watch.
 pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
     context: &Context,
     args: Interactive<T>,
 ) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let (fleet, compiled) = compile(context, &mut admin, args.request.into(), &args.options, None).await?;
-    match context.output {
-        Output::Text => note(preview_text(&compiled).trim_end()),
-        Output::Json => {
-            let mut value = preview_json(&compiled);
-            value["event"] = json!("preview");
-            event(&value)?;
+    let request = args.request.into();
+    for _ in 0..OVERTAKEN_TRIES {
+        let (fleet, compiled) = compile(context, &mut admin, request.clone(), &args.options, None).await?;
+        match context.output {
+            Output::Text => note(preview_text(&compiled).trim_end()),
+            Output::Json => {
+                let mut value = preview_json(&compiled);
+                value["event"] = json!("preview");
+                event(&value)?;
+            }
+        }
+        confirm(&format!("sign and submit plan {}?", compiled.plan.seq), args.yes)?;
+        let kept = context.profile.home.join("plans").join(file_name(&compiled.plan));
+        let path = args.out.clone().unwrap_or(kept);
+        let mut draft = Draft::plan(Signed { bytes: compiled.bytes, signatures: Vec::new() })?;
+        let signed = plan::sign(admin.trust_store(), admin.signer(), &mut draft, now())?;
+        write_document(&path, draft.signed())?;
+        let Some(verified) = signed.plan else {
+            plan::reserved::reserve(admin.trust_store(), draft.signed())?;
+            return Err(more_signers(&signed.signing, &compiled.plan, &path).into());
+        };
+        let files = ArtifactFiles { directory: args.artifacts.clone(), fleet_file: context.profile.fleet.clone() };
+        let show = Show { watch: !args.no_watch, wait: None };
+        match submit_verified(context, &mut admin, &verified, Some(&fleet), &files, show).await {
+            Err(Error::Overtaken { winner, .. }) => {
+                let (seq, winner) = (compiled.plan.seq, winner.digest());
+                note(&format!("plan {seq} was overtaken by {winner}, which was taken first; it is made anew"));
+            }
+            other => return other,
         }
     }
-    confirm(&format!("sign and submit plan {}?", compiled.plan.seq), args.yes)?;
-    let path = args.out.unwrap_or_else(|| context.profile.home.join("plans").join(file_name(&compiled.plan)));
-    let mut draft = Draft::plan(Signed { bytes: compiled.bytes, signatures: Vec::new() })?;
-    let signed = plan::sign(admin.trust_store(), admin.signer(), &mut draft, now())?;
-    write_document(&path, draft.signed())?;
-    let verified = signed.plan.ok_or_else(|| more_signers(&signed.signing, &compiled.plan, &path))?;
-    let files = ArtifactFiles { directory: args.artifacts, fleet_file: context.profile.fleet.clone() };
-    submit_verified(context, &mut admin, &verified, Some(&fleet), &files, !args.no_watch).await
+    Err(Error::Failed(format!(
+        "the plan was overtaken {OVERTAKEN_TRIES} times by others' plans; try again in a moment"
+    )))
 }
 
 fn more_signers(signing: &Signing, plan: &Plan, path: &Path) -> Refused {
@@ -177,6 +201,9 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
     confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
     let SignedPlan { armour, signing, .. } = plan::sign(&store, &signer, &mut draft, now())?;
     let path = add_signature(&args.document, &armour)?;
+    if (signing.by.len() as u64) < u64::from(signing.needed) {
+        plan::reserved::reserve(&store, draft.signed())?;
+    }
     print(
         context.output,
         || {
@@ -214,7 +241,16 @@ pub(super) async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Er
         None => None,
     };
     let files = ArtifactFiles { directory: args.artifacts, fleet_file: context.profile.fleet.clone() };
-    submit_verified(context, &mut admin, &verified, fleet.as_ref(), &files, args.watch).await
+    let show = Show { watch: args.watch, wait: args.wait };
+    submit_verified(context, &mut admin, &verified, fleet.as_ref(), &files, show).await
+}
+
+/// What is shown once the coordinator has a plan.
+#[derive(Debug, Clone, Copy)]
+struct Show {
+    watch: bool,
+    /// How long to wait for the nodes' signatures.
+    wait: Option<Duration>,
 }
 
 async fn submit_verified(
@@ -223,7 +259,7 @@ async fn submit_verified(
     plan: &Verified<Plan>,
     fleet: Option<&Fleet>,
     files: &ArtifactFiles,
-    watch: bool,
+    show: Show,
 ) -> Result<(), Error> {
     let offered = plan::upload_missing(admin, plan.document(), fleet, files).await?;
     if !offered.is_empty() {
@@ -231,16 +267,20 @@ async fn submit_verified(
     }
     let submitted = plan::submit(admin, plan).await?;
     let again = if submitted.is_new { "" } else { " (it had it already)" };
+    let delivered = delivery::wait(admin, Wanted::plan(plan), show.wait.unwrap_or_default()).await?;
     print(
         context.output,
-        || json!({ "event": "submitted", "plan": submitted.plan, "seq": submitted.seq, "is_new": submitted.is_new }),
-        || format!("plan {} is in the coordinator's ledger{again}", submitted.seq),
+        || {
+            json!({ "event": "submitted", "plan": submitted.plan, "seq": submitted.seq, "is_new": submitted.is_new,
+                "delivery": delivered.json() })
+        },
+        || format!("plan {} is in the coordinator's ledger{again}\n{}", submitted.seq, delivered.text()),
     )?;
-    if watch {
+    if show.watch {
         return follow(context, admin, &submitted.plan.to_string()).await;
     }
     note(&format!("watch it with `hostler rollout watch {}`", submitted.seq));
-    Ok(())
+    forks::fail(admin)
 }
 
 /// Shows a rollout until it ends, then verifies its receipts.

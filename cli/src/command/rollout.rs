@@ -4,13 +4,15 @@ use hostler_plan::{sequencer::RolloutAction, timestamp::Timestamp};
 use hostler_proto::v1::{RolloutDetail, RolloutSummary, TaskStatus};
 use serde_json::{Value, json};
 
-use super::{Context, plan::follow};
+use super::{Context, plan::follow, stop::stop};
 use crate::{
     Admin,
     args::{Control, QuarantineCommand, RolloutCommand},
+    delivery::{self, Delivery, Wanted},
     error::Error,
     output::{clean, print, table},
     rollout::{self, Evidence},
+    stop::Which,
 };
 
 /// `hostler rollouts`
@@ -49,12 +51,27 @@ pub(super) async fn run(context: &Context, command: RolloutCommand) -> Result<()
         RolloutCommand::Show(which) => {
             let detail = rollout::get(&mut admin, &which.rollout).await?;
             let evidence = rollout::verify(admin.trust_store(), &detail);
-            print(context.output, || detail_json(&detail, &evidence), || detail_text(&detail, &evidence))
+            let delivered = match &evidence.plan {
+                Ok(plan) => Some(delivery::of(&mut admin, Wanted::plan(plan)).await?),
+                Err(_) => None,
+            };
+            print(
+                context.output,
+                || {
+                    let mut value = detail_json(&detail, &evidence);
+                    value["delivery"] = delivered.as_ref().map_or(Value::Null, Delivery::json);
+                    value
+                },
+                || {
+                    let delivered = delivered.as_ref().map(Delivery::text).unwrap_or_default();
+                    format!("{}\n{delivered}", detail_text(&detail, &evidence))
+                },
+            )
         }
         RolloutCommand::Watch(which) => follow(context, &mut admin, &which.rollout).await,
         RolloutCommand::Pause(c) => control(context, &mut admin, &c, RolloutAction::Pause).await,
         RolloutCommand::Resume(c) => control(context, &mut admin, &c, RolloutAction::Resume).await,
-        RolloutCommand::Halt(c) => control(context, &mut admin, &c, RolloutAction::Halt).await,
+        RolloutCommand::Halt(halt) => stop(context, &mut admin, Which::One(halt.which.rollout), &halt.stop).await,
         RolloutCommand::Release { which, task, reason } => {
             control(context, &mut admin, &Control { which, reason }, RolloutAction::Release(task)).await
         }
@@ -69,7 +86,10 @@ async fn control(context: &Context, admin: &mut Admin, which: &Control, action: 
         value["task"] = json!(task);
     }
     let text = match action {
-        RolloutAction::Pause => format!("rollout {rollout} is paused; what runs finishes"),
+        RolloutAction::Pause => format!(
+            "rollout {rollout} is paused; what runs finishes. This binds only the coordinator: what every node keeps is \
+             `hostler stop {rollout}`"
+        ),
         RolloutAction::Resume => format!("rollout {rollout} goes on"),
         RolloutAction::Halt => format!("rollout {rollout} is halted; to go on, sign a new plan"),
         RolloutAction::Release(task) => format!("task {task} of {rollout} may be granted again"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{Root, Signer},
+    document::{PlanKind, Root, Signer},
     signature::{node_lines, signer_lines},
     text::count,
     trust::{Duty, counted},
@@ -61,7 +61,8 @@ async fn init(context: &Context, args: InitArgs) -> Result<(), Error> {
         policy: DEFAULT_POLICY,
     };
     let signer = key::SigningKey::find(&profile.key, &[])?;
-    let store = trust::init(&profile, &signer, &setup, &first, now()).await?;
+    let kinds = args.threshold_kind.iter().map(|t| (t.kind, t.keys)).collect();
+    let store = trust::init_with(&profile, &signer, &setup, (&first, &kinds), now()).await?;
     let context = Context { profile, output: context.output };
     remember(&context)?;
     show(&context, &store)
@@ -90,6 +91,9 @@ fn remember(context: &Context) -> Result<(), Error> {
 
 fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
     let root = store.root();
+    if let Some(sentence) = store.trusted().expiry_notice(now()) {
+        note(&sentence);
+    }
     print(
         context.output,
         || as_json(store),
@@ -109,7 +113,7 @@ fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
                  roster      {roster}\n\
                  CA pins     {}\n\
                  signed by   {}\n\
-                 needs       root {}, admission {}, roster {}, plan {} (different keys)\n\
+                 needs       root {}, admission {}, roster {}, plan {} (different keys); {}\n\
                  policy      plans live {} at most, tokens {}; nodes that are critical {}\n\n\
                  {}",
                 root.fleet_id,
@@ -125,6 +129,7 @@ fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
                 thresholds.admission,
                 thresholds.roster,
                 thresholds.plan,
+                kinds(root),
                 life(root.policy.max_plan_lifetime_seconds),
                 life(root.policy.max_admission_lifetime_seconds),
                 if root.policy.cordon_when_critical { "cordon themselves" } else { "are not cordoned" },
@@ -132,6 +137,13 @@ fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
             )
         },
     )
+}
+
+/// The kinds of plans that need another number of keys than plans in general.
+fn kinds(root: &Root) -> String {
+    let needed = |kind: PlanKind| (kind, Duty::Plan(kind).needed(root));
+    let of_kinds = PlanKind::ALL.into_iter().map(needed).map(|(kind, needed)| format!("{kind} {needed}"));
+    format!("by kind: {}", of_kinds.collect::<Vec<_>>().join(", "))
 }
 
 fn signed_by(store: &TrustStore) -> String {

@@ -11,7 +11,8 @@ use hostler_plan::{
 use hostler_proto::v1;
 use tonic::Code;
 
-use crate::{Admin, error::Error};
+use super::reserved;
+use crate::{Admin, admin::now, error::Error};
 
 /// What may stand beside a plan whose predecessors are these: themselves and what they keep valid. Whatever is not
 /// shown as signed bytes stands among the unproved.
@@ -36,6 +37,14 @@ pub async fn earlier(admin: &mut Admin, before: &[Digest]) -> Result<Earlier, Er
                 earlier.unproved.push(Unproved { digest: plan.digest, seq: Some(plan.seq), why });
             }
             Err(e) => earlier.unproved.push(unproved(plan.digest, Some(plan.seq), e)?),
+        }
+    }
+    // What is signed by some and waits for others is not in the ledger; here its signed bytes are known.
+    for kept in reserved::all(admin.trust_store(), now())? {
+        let before = earlier.unproved.len();
+        earlier.unproved.retain(|other| other.digest != kept.digest());
+        if earlier.unproved.len() < before {
+            earlier.open.push(kept.open(admin.trust_store()));
         }
     }
     Ok(earlier)

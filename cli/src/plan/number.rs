@@ -1,21 +1,26 @@
-//! The next plan's number, from signed plans: a coordinator cannot make us skip numbers or use one twice.
+//! The next plan's number and what it follows, from signed plans: a coordinator cannot make us skip numbers or use one
+//! twice, and what it showed us once must still be there.
 
 use std::path::{Path, PathBuf};
 
 use hostler_plan::{
-    document::{DocumentKind, Plan, Signed},
+    document::{DocumentKind, Plan, PlanRef, Signed},
     id::{Digest, Epoch, Seq},
     json,
     refusal::{Refusal, Refused},
-    trust::{Duty, SignedBy, Verified, threshold},
+    trust::{self, Duty, SignedBy, TrustedRoot, Verified, threshold},
 };
 use hostler_proto::v1;
 use serde::{Deserialize, Serialize};
+use tonic::Code;
 
+use super::reserved;
 use crate::{
     Admin,
     error::Error,
     file::{read_limited, write_whole},
+    output::note,
+    trust_store::TrustStore,
 };
 
 /// The highest number that this machine submitted.
@@ -27,63 +32,157 @@ struct Remembered {
     digest: Digest,
 }
 
-/// The next plan's number, and the plan before it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Next {
+/// The next plan's number, and what it follows.
+#[derive(Debug, Clone)]
+pub(crate) struct Next {
     pub seq: Seq,
     pub prev: Option<Digest>,
+    /// Other ends of a fork, which the plan closes by naming them.
+    pub also: Vec<Digest>,
 }
 
-/// One more than the highest number that is proved or remembered.
-pub(super) async fn next(admin: &mut Admin) -> Result<Next, Error> {
+/// Whether a plan may be made on top of a fork.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forks {
+    /// No: first somebody finds out who signed the other one.
+    Refuse,
+    /// Yes, and it names both ends. What stops and what takes out of danger never waits for an inquiry.
+    Close,
+}
+
+/// One more than the highest number that is proved, remembered or kept for a plan that is signed by some.
+pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error> {
     let epoch = admin.trust_store().root().epoch;
     let remembered = recall(&path(admin))?.filter(|r| r.epoch == epoch);
-    let said = Seq(admin.coordinator().highest_seq);
-    let (highest, prev) = match remembered {
-        Some(remembered) if remembered.seq >= said => (remembered.seq, Some(remembered.digest)),
-        _ if said > Seq(0) => (said, Some(prove(admin, said).await?)),
-        _ => (Seq(0), None),
-    };
+    let shown = shown(admin)?;
+    let mut also = Vec::new();
+    if let Some(remembered) = remembered
+        && let Some(lost) = missing(admin, remembered, shown).await?
+    {
+        match (forks, lost) {
+            (Forks::Refuse, Lost::Replaced(refused)) => return Err(refused.into()),
+            (Forks::Close, Lost::Replaced(refused)) => note(&refused.reason),
+            (_, Lost::Unknown) => note(&format!(
+                "the coordinator's ledger has lost plan {} ({}), which this machine submitted: was it restored from a \
+                 backup? the next plan names both ends",
+                remembered.seq, remembered.digest
+            )),
+        }
+        also.push(remembered.digest);
+    }
+    if forks == Forks::Close {
+        also.extend(admin.forked_plans());
+    }
+    let prev = shown.map(|shown| shown.digest);
+    also.sort();
+    also.dedup();
+    also.retain(|other| Some(*other) != prev);
+    also.truncate(trust::MAX_CLOSED);
+    let known = shown.map(|s| s.seq).max(remembered.map(|r| r.seq)).unwrap_or(Seq(0));
+    let kept = reserved::all(admin.trust_store(), crate::admin::now())?.into_iter().map(|kept| kept.plan().seq).max();
+    let highest = kept.max(Some(known)).unwrap_or(known);
     let seq = highest.0.checked_add(1).map(Seq).ok_or_else(|| {
         Error::Failed("the numbers of this epoch are used up; sign a root with a higher epoch".to_owned())
     })?;
-    Ok(Next { seq, prev })
+    let roster = admin.trust_store().roster().map(Verified::document);
+    trust::check_jump(epoch, shown.map_or(Seq(0), |shown| shown.seq), roster, seq)?;
+    Ok(Next { seq, prev, also })
 }
 
-/// The highest number that is proved or remembered: what a roster may name. Where the coordinator shows no proof of
-/// what it says, what this machine handed in itself.
-pub(super) async fn proved(admin: &mut Admin) -> Seq {
-    if let Ok(next) = next(admin).await {
-        return Seq(next.seq.0.saturating_sub(1));
+/// How what this machine submitted is not in the coordinator's ledger any more.
+enum Lost {
+    /// Another plan stands under its number.
+    Replaced(Refused),
+    /// The ledger has not come so far.
+    Unknown,
+}
+
+/// Whether the coordinator still shows what this machine submitted last.
+async fn missing(admin: &mut Admin, ours: Remembered, shown: Option<PlanRef>) -> Result<Option<Lost>, Error> {
+    let there = match shown {
+        Some(shown) if shown.seq == ours.seq => Some(shown.digest),
+        Some(shown) if shown.seq > ours.seq => show(admin, &ours.seq.to_string()).await?.map(|plan| plan.digest()),
+        Some(_) | None => return Ok(Some(Lost::Unknown)),
+    };
+    if there == Some(ours.digest) {
+        return Ok(None);
     }
+    let found = there.map_or_else(|| "no plan".to_owned(), |found| found.to_string());
+    let reason = format!(
+        "expected plan {} to stay {}, which this machine submitted, found {found} under the same number: admins were \
+         shown different states; find out who signed the other, then `hostler stop` names both and ends what they began",
+        ours.seq, ours.digest
+    );
+    Ok(Some(Lost::Replaced(Refused::new(Refusal::Forked, reason))))
+}
+
+/// The plan that the coordinator shows under that number or digest. It need not count: it is compared.
+pub(super) async fn show(admin: &mut Admin, which: &str) -> Result<Option<Signed>, Error> {
+    let request = admin.with_session(v1::GetRolloutRequest { rollout: which.to_owned() });
+    match admin.client().get_rollout(request).await {
+        Ok(detail) => Ok(detail.into_inner().plan.map(Signed::from)),
+        Err(status) if status.code() == Code::NotFound => Ok(None),
+        Err(status) => Err(status.into()),
+    }
+}
+
+/// The newest plan that the coordinator shows, by its signed bytes: whoever says that a number is taken must show the
+/// plan that took it.
+fn shown(admin: &Admin) -> Result<Option<PlanRef>, Error> {
+    let said = Seq(admin.coordinator().highest_seq);
+    let Some(signed) = &admin.coordinator().newest_plan else {
+        if said == Seq(0) {
+            return Ok(None);
+        }
+        let reason = format!(
+            "expected the coordinator to show plan {said}, of which it says that it exists, found nothing; do not sign \
+             anything, and compare its ledger with a copy"
+        );
+        return Err(Refused::new(Refusal::Replay, reason).into());
+    };
+    let plan = verify(admin.trust_store(), signed)?;
+    if plan.seq == said {
+        return Ok(Some(PlanRef { seq: said, digest: signed.digest() }));
+    }
+    let reason = format!(
+        "the coordinator says that plan {said} exists, and shows plan {} instead; do not sign anything, and compare its \
+         ledger with a copy",
+        plan.seq
+    );
+    Err(Refused::new(Refusal::Replay, reason).into())
+}
+
+/// A plan of the present epoch that was signed by enough keys, also of an earlier root of it: whoever signed may have
+/// gone since, and the number stays taken.
+fn verify(store: &TrustStore, signed: &Signed) -> Result<Plan, Refused> {
+    let by = SignedBy::of(DocumentKind::Plan, signed)?;
+    let malformed =
+        |e| Refused::new(Refusal::Malformed, format!("the coordinator's newest plan is {e}; update hostler"));
+    let plan: Plan = json::parse(&signed.bytes).map_err(malformed)?;
+    let (epoch, fleet) = (store.root().epoch, &store.root().fleet_id);
+    if (plan.epoch, &plan.fleet_id) != (epoch, fleet) {
+        let reason = format!(
+            "expected the coordinator's newest plan to be of epoch {epoch} of fleet {fleet}, found plan {} of epoch {}; \
+             do not sign anything, and compare its ledger with a copy",
+            plan.seq, plan.epoch
+        );
+        return Err(Refused::new(Refusal::Replay, reason));
+    }
+    let counts = |root: &TrustedRoot| threshold(root.root(), Duty::Plan(plan.kind), &by);
+    let newest = counts(store.trusted());
+    if newest.is_err() && store.earlier().any(|root| root.root().epoch == epoch && counts(root).is_ok()) {
+        return Ok(plan);
+    }
+    newest.map(|()| plan)
+}
+
+/// The highest number of the epoch of which this machine has proof: the newest signed plan that is shown, and what it
+/// submitted itself.
+pub(super) fn proved_seq(admin: &Admin) -> Seq {
     let epoch = admin.trust_store().root().epoch;
-    let remembered = recall(&path(admin)).ok().flatten().filter(|r| r.epoch == epoch);
-    remembered.map_or(Seq(0), |r| r.seq)
-}
-
-/// Whoever says that a number is taken must show the signed plan that took it. Gives its digest.
-async fn prove(admin: &mut Admin, seq: Seq) -> Result<Digest, Error> {
-    let request = admin.with_session(v1::GetRolloutRequest { rollout: seq.to_string() });
-    let detail = admin.client().get_rollout(request).await?.into_inner();
-    let signed: Signed = detail.plan.unwrap_or_default().into();
-    let root = admin.trust_store().root();
-    let by = SignedBy::of(DocumentKind::Plan, &signed)?;
-    let malformed = |reason: String| Refused::new(Refusal::Malformed, reason);
-    let plan: Plan =
-        json::parse(&signed.bytes).map_err(|e| malformed(format!("the coordinator's plan {seq} is {e}")))?;
-    threshold(root, Duty::Plan(plan.kind), &by)?;
-    if (plan.seq, plan.epoch, &plan.fleet_id) != (seq, root.epoch, &root.fleet_id) {
-        return Err(Refused::new(
-            Refusal::Replay,
-            format!(
-                "the coordinator says that plan {seq} exists, and shows plan {} of epoch {} instead; do not sign \
-                 anything, and compare its ledger with a copy",
-                plan.seq, plan.epoch
-            ),
-        )
-        .into());
-    }
-    Ok(signed.digest())
+    let remembered = recall(&path(admin)).ok().flatten().filter(|r| r.epoch == epoch).map(|r| r.seq);
+    let shown = shown(admin).ok().flatten().map(|shown| shown.seq);
+    remembered.max(shown).unwrap_or(Seq(0))
 }
 
 fn path(admin: &Admin) -> PathBuf {

@@ -10,7 +10,7 @@ use hostler_plan::{
 };
 
 use super::{Eligibility, Pending, pending};
-use crate::{Admin, error::Error, plan};
+use crate::{Admin, error::Error, place, plan};
 
 /// The next roster: exact bytes that nobody has signed yet.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ async fn make(
     nodes.sort_by(|a, b| {
         (&a.name, a.status == RosterStatus::Retired).cmp(&(&b.name, b.status == RosterStatus::Retired))
     });
-    let proved = plan::proved_seq(admin).await;
+    let proved = plan::proved_seq(admin);
     let store = admin.trust_store();
     let root = store.root();
     let before = store.roster().or(store.lapsed()).filter(|r| r.document().epoch == root.epoch);
@@ -169,9 +169,10 @@ pub(crate) async fn hand_in(admin: &mut Admin, signed: &Signed, now: Timestamp) 
     let roster = trust::roster(store.trusted(), held, signed, Purpose::Submitting(now))?;
     let request = admin.with_session(signed.clone().into());
     let reply = admin.client().submit_roster(request).await?.into_inner();
+    let is_new = place::taken(reply, &format!("roster {}", roster.document().version))?;
     admin.keep_roster(roster)?;
     admin.refresh().await?;
-    Ok(reply.is_new)
+    Ok(is_new)
 }
 
 /// Signs and submits the next roster with the nodes of `listed` in it. Gives the roster's version.

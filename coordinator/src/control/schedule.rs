@@ -19,6 +19,8 @@ use crate::limits::REASON_BYTES;
 /// rounds than this at one time would be a fault, and others are answered in between.
 const ROUNDS: usize = 64;
 const GOES_ON: &str = "a rollout that goes on";
+/// How often it is said that the root expires.
+const EXPIRY_REPEAT: Duration = Duration::from_secs(86_400);
 /// After a failed append the disk gets this long before the next try.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -26,6 +28,7 @@ impl Control {
     /// Looks if there is something to decide, and tells the nodes. Call it after every input, and at
     /// [`next_look`](Self::next_look).
     pub(crate) fn look(&mut self, now: Timestamp) {
+        self.notice_expiry(now);
         let is_time = |then: Timestamp| then <= now;
         if !self.is_due && !self.next_look.is_some_and(is_time) {
             return;
@@ -39,6 +42,18 @@ impl Control {
     /// When to look even if nothing happens.
     pub(crate) fn next_look(&self) -> Option<Timestamp> {
         self.next_look
+    }
+
+    /// Says once a day in the journal that the root expires, from 60 days before.
+    fn notice_expiry(&mut self, now: Timestamp) {
+        let said = |at: Timestamp| at <= now && now.since(at) < EXPIRY_REPEAT;
+        if self.expiry_said.is_some_and(said) {
+            return;
+        }
+        self.expiry_said = Some(now);
+        if let Some(sentence) = self.state.root().and_then(|root| root.expiry_notice(now)) {
+            tracing::warn!("{sentence}");
+        }
     }
 
     /// Lets the sequencer decide until it has nothing to say, then tells every node what it must know. A decision
@@ -100,7 +115,7 @@ impl Control {
     pub(crate) fn submit_decision(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         if self.state.judge.knows(&digest) {
-            return Ok(Submitted { digest, is_new: false });
+            return Ok(Submitted::known(digest));
         }
         let decision = trust::decision(self.state.require_root()?, signed)?;
         let Decision { decided, by, .. } = decision.document().clone();
@@ -109,7 +124,7 @@ impl Control {
             Some(entry) => log(&entry),
             None => tracing::warn!(by, "ledger adopted"),
         }
-        Ok(Submitted { digest, is_new: true })
+        Ok(Submitted::taken(digest))
     }
 
     /// The rollout of that plan: by its digest, a unique beginning of its digits, or its number.

@@ -19,6 +19,7 @@ use hostler_plan::{
 
 use super::{
     append::Written,
+    chain::Chain,
     commit::Proven,
     ended::{Arrivals, EndedRollout},
 };
@@ -53,8 +54,7 @@ pub(crate) struct State {
     pub judge: Judge,
     /// The newest decisions by which admins adopted this ledger in the place of another.
     pub adoptions: VecDeque<Signed>,
-    /// The plan with the highest number: it stays, also when its rollout left memory, because it makes others void.
-    newest: Option<Arc<Verified<Plan>>>,
+    pub chain: Chain,
 }
 
 /// An admission and what became of it.
@@ -124,7 +124,7 @@ impl State {
             sequencer: Sequencer::new(sequencer::Settings::default()),
             judge: Judge::new(),
             adoptions: VecDeque::new(),
-            newest: None,
+            chain: Chain::default(),
         }
     }
 
@@ -161,7 +161,7 @@ impl State {
     /// The plan with that number; none before the first of the present epoch.
     pub(crate) fn newest_plan(&self) -> Option<&Arc<Verified<Plan>>> {
         let epoch = self.root()?.root().epoch;
-        self.newest.as_ref().filter(|plan| plan.document().epoch == epoch)
+        self.chain.newest().filter(|plan| plan.document().epoch == epoch)
     }
 
     /// The plans that decide what is void: those that are not over and the newest, in the order of their numbers.
@@ -274,14 +274,12 @@ impl State {
                 for token in &roster.document().revoked_tokens {
                     self.revoke(token);
                 }
+                self.chain.take_roster(&roster);
                 self.roster = Some(roster);
             }
             Proven::Plan(plan) => {
-                let order = |plan: &Verified<Plan>| (plan.document().epoch, plan.document().seq);
                 let plan = Arc::new(plan);
-                if self.newest.as_ref().is_none_or(|newest| order(newest) < order(&plan)) {
-                    self.newest = Some(plan.clone());
-                }
+                self.chain.take_plan(&plan);
                 self.open.insert(plan.digest());
                 self.arrivals.add(plan.digest(), record.index);
                 self.plans.insert(plan.digest(), plan);

@@ -255,7 +255,8 @@ impl Control {
         }
     }
 
-    /// The plans with work for a node that are not over, and the newest of the epoch, also when it is over. In the order of their numbers, because a node refuses a lower one that no
+    /// Every plan that decides what is void, to every node, target or not: those that are not over, and the newest of the
+    /// epoch, also when it is over or a stop. In the order of their numbers, because a node refuses a lower one that no
     /// higher one keeps beside it. What a node proved to hold is not sent again.
     fn push_plans(&mut self, node: &NodeName) {
         let Some(stream) = self.streams.by_node.get_mut(node) else { return };
@@ -263,8 +264,7 @@ impl Control {
         stream.sent.plans.retain(|sent| standing.iter().any(|plan| plan.digest() == *sent));
         let known =
             |plan: &Verified<Plan>| stream.sent.plans.contains(&plan.digest()) || self.holdings.prove(node, plan);
-        let works = |plan: &Verified<Plan>| plan.document().target(node).is_some();
-        let due: Vec<_> = standing.into_iter().filter(|plan| works(plan) && !known(plan)).collect();
+        let due: Vec<_> = standing.into_iter().filter(|plan| !known(plan)).collect();
         due.into_iter().for_each(|plan| self.send_plan(node, plan));
     }
 

@@ -1,22 +1,38 @@
 //! Documents that admins hand in.
 
 use hostler_plan::{
-    document::{Signed, SignerRole},
+    document::{Plan, PlanRef, Signed, SignerRole},
     entry::Entry,
     id::{Digest, TokenId},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Purpose, TrustedRoot},
+    trust::{self, Purpose, TrustedRoot, Verified},
 };
 
 use super::{Control, ControlError, Proven, schedule::log};
 
 /// What became of a document that an admin handed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Submitted {
     pub digest: Digest,
     /// False when the very same document was here before.
     pub is_new: bool,
+    /// The document that took its place first. Then nothing was taken.
+    pub overtaken_by: Option<Signed>,
+}
+
+impl Submitted {
+    pub(super) fn taken(digest: Digest) -> Self {
+        Self { digest, is_new: true, overtaken_by: None }
+    }
+
+    pub(super) fn known(digest: Digest) -> Self {
+        Self { digest, is_new: false, overtaken_by: None }
+    }
+
+    fn overtaken(digest: Digest, by: &Signed) -> Self {
+        Self { digest, is_new: false, overtaken_by: Some(by.clone()) }
+    }
 }
 
 impl Control {
@@ -30,7 +46,7 @@ impl Control {
     ) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         if self.state.roots.iter().any(|r| r.digest() == digest) {
-            return Ok(Submitted { digest, is_new: false });
+            return Ok(Submitted::known(digest));
         }
         let next = match self.state.root() {
             None => {
@@ -61,7 +77,7 @@ impl Control {
         entries.extend(halts.into_iter().map(Proven::Decision));
         self.commit(now, entries)?;
         tracing::info!(version, digest = %digest, "root installed");
-        Ok(Submitted { digest, is_new: true })
+        Ok(Submitted::taken(digest))
     }
 
     /// Halts for the rollouts whose plans do not count under a root that follows: no node would take their tasks, and
@@ -84,7 +100,7 @@ impl Control {
         let (digest, token) = (signed.digest(), admission.document().token.clone());
         if let Some(held) = self.state.tokens.get(&token) {
             if held.admission.digest() == digest {
-                return Ok(Submitted { digest, is_new: false });
+                return Ok(Submitted::known(digest));
             }
             let reason = format!(
                 "expected token {token} to stay {}, found {digest}; make a token with another name",
@@ -94,7 +110,7 @@ impl Control {
         }
         self.commit(now, vec![Proven::Admission(admission)])?;
         tracing::info!(token = %token, "token admitted");
-        Ok(Submitted { digest, is_new: true })
+        Ok(Submitted::taken(digest))
     }
 
     /// Lets a token admit nobody any more. Nodes that it admitted stay.
@@ -115,14 +131,22 @@ impl Control {
     pub(crate) fn submit_roster(&mut self, now: Timestamp, signed: &Signed) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         let held = self.state.roster.as_ref();
+        if let Some(held) = held.filter(|held| held.digest() != digest) {
+            // Without the one that is held: whether it follows that one is the question.
+            let next = trust::roster(self.state.require_root()?, None, signed, Purpose::Submitting(now))?;
+            if next.document().epoch == held.document().epoch && next.document().prev != Some(held.digest()) {
+                tracing::info!(roster = %digest, version = next.document().version, "roster overtaken");
+                return Ok(Submitted::overtaken(digest, held.signed()));
+            }
+        }
         let roster = trust::roster(self.state.require_root()?, held, signed, Purpose::Submitting(now))?;
         if held.is_some_and(|h| h.digest() == digest) {
-            return Ok(Submitted { digest, is_new: false });
+            return Ok(Submitted::known(digest));
         }
         let (version, nodes) = (roster.document().version, roster.document().nodes.len());
         self.commit(now, vec![Proven::Roster(roster)])?;
         tracing::info!(version, nodes, "roster accepted");
-        Ok(Submitted { digest, is_new: true })
+        Ok(Submitted::taken(digest))
     }
 
     /// Takes a plan, verified as a node would, with a number higher than every one before it in this epoch. Who hands
@@ -136,7 +160,7 @@ impl Control {
     ) -> Result<Submitted, ControlError> {
         let digest = signed.digest();
         if self.state.knows_plan(&digest) {
-            return Ok(Submitted { digest, is_new: false });
+            return Ok(Submitted::known(digest));
         }
         let (root, roster) = (self.state.require_root()?, self.state.require_roster()?);
         let proven = trust::plan(root, roster, signed, Purpose::Submitting(now))?;
@@ -148,10 +172,9 @@ impl Control {
             );
             return Err(Refused::new(Refusal::NotAllowed, reason).into());
         }
-        let highest = self.state.highest_seq();
-        if plan.seq <= highest {
-            let reason = format!("expected a plan number above {highest}, found {}; make the plan again", plan.seq);
-            return Err(Refused::new(Refusal::Replay, reason).into());
+        if let Some(winner) = self.check_place(plan, digest)? {
+            tracing::info!(plan = %digest, seq = %plan.seq, prev = ?plan.prev, "plan overtaken");
+            return Ok(Submitted::overtaken(digest, &winner));
         }
         if let Some(missing) = plan.artifacts.iter().find(|a| !has_artifact(&a.sha256, a.size)) {
             let reason = format!(
@@ -166,6 +189,35 @@ impl Control {
         tracing::info!(plan = %digest, seq = %seq, kind = %kind, title = %title, "plan accepted");
         // The nodes verify it and make it durable while the first grants are being written.
         self.push_due(now);
-        Ok(Submitted { digest, is_new: true })
+        Ok(Submitted::taken(digest))
+    }
+
+    /// Whether a plan that counts follows the newest one of its epoch, or is one whose number was kept for it: every plan
+    /// since lists it. Gives the newest one where it was made without knowing that; two admins at once are no alarm.
+    fn check_place(&self, plan: &Plan, digest: Digest) -> Result<Option<Signed>, ControlError> {
+        if self.state.chain.is_awaited(&PlanRef { seq: plan.seq, digest }) {
+            return Ok(None);
+        }
+        let highest = self.state.highest_seq();
+        let head = self.state.newest_plan();
+        if plan.prev != head.map(|head| head.digest()) {
+            return match head {
+                Some(head) => Ok(Some(head.signed().clone())),
+                None => {
+                    let reason = format!(
+                        "expected the first plan of epoch {}, found plan {} behind another one; this coordinator's \
+                            ledger lost it, or it is another coordinator",
+                        plan.epoch, plan.seq
+                    );
+                    Err(Refused::new(Refusal::Replay, reason).into())
+                }
+            };
+        }
+        if plan.seq <= highest {
+            let reason = format!("expected a plan number above {highest}, found {}; make the plan again", plan.seq);
+            return Err(Refused::new(Refusal::Replay, reason).into());
+        }
+        let roster = self.state.roster.as_ref().map(Verified::document);
+        Ok(trust::check_jump(plan.epoch, highest, roster, plan.seq).map(|()| None)?)
     }
 }

@@ -1,5 +1,7 @@
 //! What decides, without a clock, a disk or a network: the tests bring the time and read the effects.
 
+mod delivery;
+
 use std::sync::{Mutex, MutexGuard};
 
 use hostler_fixtures::{self as made, key, public, signed, signer};
@@ -129,6 +131,7 @@ impl Fleet {
     /// A check in which every node is free to begin at once.
     fn plan(&self, seq: u64) -> Plan {
         let mut plan = made::plan(&self.roster, at(0), seq);
+        plan.prev = self.control.state().newest_plan().map(|newest| newest.digest());
         plan.strategy.max_unavailable = 2;
         plan.tasks.iter_mut().for_each(|t| t.after.clear());
         plan
@@ -305,7 +308,12 @@ fn a_node_that_is_retired_loses_its_stream() {
         ..n.clone()
     };
     let nodes = fleet.roster.nodes.iter().map(retired).collect();
-    let roster = Roster { version: 2, nodes, ..fleet.roster.clone() };
+    let roster = Roster {
+        version: 2,
+        prev: Some(hostler_fixtures::signed(DocumentKind::Roster, &fleet.roster, &[]).digest()),
+        nodes,
+        ..fleet.roster.clone()
+    };
     fleet.control.submit_roster(at(2), &signed(DocumentKind::Roster, &roster, &[&key(ADMIN)])).unwrap();
     let told = fleet.look(at(2));
     assert!(told[0].starts_with("a closed: Refused"), "{told:?}");
@@ -383,7 +391,7 @@ fn a_rollout_that_left_memory_is_shown_from_the_ledger_as_it_was() {
     let mut fleet = Fleet::new();
     fleet.attach(at(1), "a").unwrap();
     fleet.attach(at(1), "b").unwrap();
-    let (_, first) = finish(&mut fleet, 10, 1);
+    let (first_plan, first) = finish(&mut fleet, 10, 1);
     let lines = view::rollouts(&fleet.control, at(12));
     let Shown::Detail(detail) = view::rollout(&fleet.control, "1", at(12)).unwrap() else { panic!("it is in memory") };
     let documents = view::documents(&fleet.control, &detail).unwrap();
@@ -401,7 +409,7 @@ fn a_rollout_that_left_memory_is_shown_from_the_ledger_as_it_was() {
             fleet.ledger.lock().records.iter().filter(|r| ended.records.contains(&r.index)).cloned().collect();
         assert_eq!(view::ended(&ended, &records).unwrap(), (*detail.clone(), documents.clone()));
     }
-    assert!(!fleet.submit(at(33), &fleet.plan(1)).unwrap().is_new, "its plan is still known");
+    assert!(!fleet.submit(at(33), &first_plan).unwrap().is_new, "its plan is still known");
     let halted = fleet.control.act(at(34), "1", RolloutAction::Halt, "admin", "");
     assert!(matches!(halted, Err(ControlError::Invalid(reason)) if reason.contains("found plan 1 finished")));
 
@@ -412,56 +420,6 @@ fn a_rollout_that_left_memory_is_shown_from_the_ledger_as_it_was() {
     assert_eq!(read.sequencer.rollouts(), fleet.control.state().sequencer.rollouts(), "a restart forgets the same");
     assert_eq!(read.ended(&first), fleet.control.state().ended(&first));
     assert!(read.plans.contains_key(&made_digest(&again)));
-}
-
-fn holding(fleet: &Fleet, name: &str, open: &[&Plan], by: &str) -> Signed {
-    signed(DocumentKind::Holding, &made::holding(&fleet.root, &fleet.roster, name, open), &[&key(seed(by))])
-}
-
-#[test]
-fn what_a_node_proved_to_hold_is_not_sent_again_and_its_bytes_come_before_a_grant() {
-    let mut fleet = Fleet::new();
-    let plan = fleet.plan(1);
-    let digest = fleet.submit(at(2), &plan).unwrap().digest;
-    let proof = holding(&fleet, "a", &[&plan], "a");
-    fleet.control.holding(at(2), &node("a"), &proof).unwrap();
-    assert_eq!(fleet.told(), ["a holds"]);
-    fleet.attach(at(3), "a").unwrap();
-    fleet.control.push_due(at(3));
-    assert_eq!(fleet.told(), ["a welcome", "a trust"]);
-    assert_eq!(fleet.look(at(3)), ["a plan", "a grant 1 of a.check"]);
-    fleet.attach(at(4), "b").unwrap();
-    fleet.control.push_due(at(4));
-    assert_eq!(fleet.told(), ["b welcome", "b trust", "b plan"], "b proved nothing");
-    let newer = fleet.plan(2);
-    let newer = holding(&fleet, "b", &[&newer], "b");
-    fleet.control.holding(at(5), &node("b"), &newer).unwrap();
-    assert!(fleet.control.newest_holding(&node("b")).is_some());
-    assert_eq!(fleet.state_of(&digest), RolloutState::Running);
-}
-
-#[test]
-fn a_holding_counts_only_from_its_own_node_under_its_own_key() {
-    let mut fleet = Fleet::new();
-    let plan = fleet.plan(1);
-    fleet.submit(at(2), &plan).unwrap();
-    for forged in [holding(&fleet, "a", &[&plan], "b"), holding(&fleet, "b", &[&plan], "b")] {
-        let taken = fleet.control.holding(at(3), &node("a"), &forged);
-        assert!(matches!(taken, Err(ControlError::Refused(_))), "{taken:?}");
-    }
-    assert!(fleet.control.newest_holding(&node("a")).is_none());
-    let flood = (0..200).map(|_| fleet.control.holding(at(3), &node("a"), &holding(&fleet, "a", &[&plan], "a")));
-    assert!(flood.filter(Result::is_ok).count() < 100, "a node's holdings are limited");
-}
-
-#[test]
-fn holdings_outlive_a_restart_only_under_their_nodes_key() {
-    let mut fleet = Fleet::new();
-    let plan = fleet.plan(1);
-    let (own, forged) = (holding(&fleet, "a", &[&plan], "a"), holding(&fleet, "b", &[&plan], "a"));
-    fleet.control.restore_holdings(vec![(node("a"), own), (node("b"), forged)]);
-    assert!(fleet.control.newest_holding(&node("a")).is_some());
-    assert!(fleet.control.newest_holding(&node("b")).is_none());
 }
 
 /// Finding: 600 receipts for what never was, in 1.8 seconds, each in the ledger for ever.

@@ -108,11 +108,9 @@ impl AdminService {
 type Answer<T> = Result<Response<T>, Status>;
 
 fn submitted(submitted: Submitted) -> Response<v1::DocumentReply> {
-    Response::new(v1::DocumentReply {
-        digest: submitted.digest.to_string(),
-        is_new: submitted.is_new,
-        overtaken_by: None,
-    })
+    let Submitted { digest, is_new, overtaken_by } = submitted;
+    let overtaken_by = overtaken_by.map(Into::into);
+    Response::new(v1::DocumentReply { digest: digest.to_string(), is_new, overtaken_by })
 }
 
 #[tonic::async_trait]
@@ -152,16 +150,16 @@ impl Admin for AdminService {
         let held = request.into_inner().held_root_version;
         let look = move |control: &mut Control, _| {
             let newest = control.state().newest_plan().map(|plan| plan.signed().clone());
-            (control.trust_chain(held), control.state().highest_seq(), newest)
+            (control.trust_chain(held), control.state().highest_seq(), newest, convert::forks(control))
         };
-        let (chain, highest, newest) = self.shared.control.ask(look).await?;
+        let (chain, highest, newest, forks) = self.shared.control.ask(look).await?;
         Ok(Response::new(v1::TrustReply {
             trust: Some(convert::trust_chain(chain)),
             highest_seq: highest.0,
             enrolment_address: self.shared.enrolment_address.clone(),
             ca_pin: self.shared.authority.pin().to_string(),
             newest_plan: newest.map(Into::into),
-            forks: Vec::new(),
+            forks,
         }))
     }
 
@@ -186,11 +184,10 @@ impl Admin for AdminService {
 
     async fn list_enrolments(&self, request: Request<Empty>) -> Answer<v1::ListEnrolmentsReply> {
         self.caller(&request, SignerRole::Viewer)?;
-        let look = |control: &mut Control, now| (view::pending(control), view::doubles(control, now));
-        let (enrolments, doubles) = self.shared.control.ask(look).await?;
+        let enrolments = self.shared.control.ask(|control, _| view::pending(control)).await?;
         Ok(Response::new(v1::ListEnrolmentsReply {
             enrolments: enrolments.into_iter().map(convert::pending).collect(),
-            doubles: doubles.into_iter().map(convert::double).collect(),
+            doubles: Vec::new(),
         }))
     }
 

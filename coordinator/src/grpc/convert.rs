@@ -1,18 +1,17 @@
 //! What is said on the wire, from views and to what is decided by: the only place that knows both.
 
-use std::net::IpAddr;
-
 use hostler_plan::{
-    document::{Blocker, RosterNode, RosterStatus, Signed},
+    document::{Blocker, Holding, RosterNode, RosterStatus, Signed},
     id::{Digest, NodeName, TaskId},
     sequencer::{Cordon, CordonOwner, TaskState, TaskStatus, Wait},
     text::clean_to,
+    trust::Verified,
 };
 use hostler_proto::v1::{self, SignedDocument, to_agent::Message};
 use tonic::Status;
 
 use crate::{
-    control::{self, Control, Double, NodeReading, RunningTask, State, ToNode},
+    control::{self, Control, NodeReading, RunningTask, State, Stranger, ToNode},
     limits::SENTENCE_BYTES,
     nodes::history::Line,
     view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskView},
@@ -119,6 +118,18 @@ pub(super) fn holdings(control: &Control) -> Vec<v1::NodeHolding> {
     active.map(holding).collect()
 }
 
+/// What nodes hold that the ledger does not have.
+pub(super) fn forks(control: &Control) -> Vec<v1::Fork> {
+    let fork = |(stranger, node, holding): (&Stranger, &NodeName, &Verified<Holding>)| v1::Fork {
+        what: stranger.what.clone(),
+        here: stranger.here.map(|here| here.to_string()).unwrap_or_default(),
+        other: stranger.other.to_string(),
+        node: node.to_string(),
+        holding: Some(holding.signed().clone().into()),
+    };
+    control.forks().map(fork).collect()
+}
+
 /// Every token with the nodes that it admitted.
 pub(super) fn tokens(state: &State) -> Vec<v1::Token> {
     let token = |t: &control::Token| v1::Token {
@@ -137,22 +148,6 @@ pub(super) fn pending(pending: Pending) -> v1::PendingEnrolment {
         admission: pending.admission.map(Into::into),
         peer_address: pending.address.map(|a| a.to_string()).unwrap_or_default(),
         enrolled_at: pending.at.unix_seconds(),
-    }
-}
-
-/// A machine that was turned away.
-pub(super) fn double((double, beside_address): (Double, Option<IpAddr>)) -> v1::DoubleEnrolment {
-    v1::DoubleEnrolment {
-        enrolment: Some(v1::PendingEnrolment {
-            enrolment: Some(double.enrolment.signed().clone().into()),
-            admission: Some(double.admission.signed().clone().into()),
-            peer_address: double.address.to_string(),
-            enrolled_at: double.at.unix_seconds(),
-        }),
-        reason: double.reason,
-        beside_name: double.beside.node.to_string(),
-        beside_key: double.beside.key.to_string(),
-        beside_address: beside_address.map(|a| a.to_string()).unwrap_or_default(),
     }
 }
 

@@ -7,12 +7,13 @@ const MAX_SERIES_PER_NODE: usize = 400;
 
 /// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
 /// would spoil the answer for everybody.
-pub(crate) const OWN_FAMILIES: [&str; 20] = [
+pub(crate) const OWN_FAMILIES: [&str; 22] = [
     "hostler_coordinator_alarms_total",
     "hostler_coordinator_receipts_refused_total",
     "hostler_coordinator_info",
     "hostler_coordinator_node_series_dropped_total",
     "hostler_coordinator_streams",
+    "hostler_forks",
     "hostler_ledger_bytes",
     "hostler_ledger_records",
     "hostler_node_cordoned",
@@ -23,6 +24,7 @@ pub(crate) const OWN_FAMILIES: [&str; 20] = [
     "hostler_nodes_pending",
     "hostler_quarantines",
     "hostler_refusals_total",
+    "hostler_root_expires_timestamp_seconds",
     "hostler_rollout_state",
     "hostler_rollout_tasks",
     "hostler_rollout_waits",

@@ -24,6 +24,9 @@ pub(crate) struct Overview {
     pub alarms: u64,
     /// Receipts that were not taken since the start.
     pub receipts_refused: u64,
+    /// Documents that nodes hold and that the ledger neither has nor names.
+    pub forks: usize,
+    pub root_expires: Option<Timestamp>,
     pub pending: usize,
     pub quarantines: usize,
     pub cordoned: BTreeMap<NodeName, CordonOwner>,
@@ -63,6 +66,8 @@ pub(crate) fn overview(control: &Control, now: Timestamp) -> Overview {
         streams: control.stream_count(),
         alarms: control.alarms_seen(),
         receipts_refused: control.receipts_refused(),
+        forks: control.forks().count(),
+        root_expires: state.root().map(|root| root.root().expires),
         pending: state.pending().count(),
         quarantines: state.sequencer.quarantines().len(),
         cordoned: readings.filter_map(|(n, r)| Some((n.clone(), r.cordoned_by.clone()?))).collect(),

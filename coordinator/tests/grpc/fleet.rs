@@ -83,6 +83,7 @@ pub(crate) struct Fleet {
     pub operator: PrivateKey,
     pub viewer: PrivateKey,
     pub roster_version: u64,
+    last_roster: Option<Digest>,
     born: Timestamp,
 }
 
@@ -127,6 +128,7 @@ impl Fleet {
             operator: fresh_key(),
             viewer: fresh_key(),
             roster_version: 0,
+            last_roster: None,
             born: now(),
         }
     }
@@ -202,9 +204,10 @@ impl Fleet {
         self.roster_version += 1;
         let nodes = nodes.iter().map(|(node, role, status)| RosterNode { status: *status, ..node.listed(*role) });
         let roster = made::roster(&self.unsigned_root(), now(), nodes.collect());
-        let roster = Roster { version: self.roster_version, ..roster };
+        let roster = Roster { version: self.roster_version, prev: self.last_roster, ..roster };
         let mut admin = self.login(&self.admin).await.unwrap();
         let document = signed(DocumentKind::Roster, &roster, &[&self.admin]);
+        self.last_roster = Some(document.digest());
         let request = admin.with_session(document.into());
         admin.client.submit_roster(request).await.unwrap();
         roster

@@ -187,8 +187,13 @@ async fn plans_that_do_not_count_are_refused_by_name() {
 
     ready.submit(&whole).await.unwrap();
     let same = Plan { title: "another".into(), ..good.clone() };
-    assert_eq!(refusal(ready.submit(&ready.signed(&same)).await), Refusal::Replay);
-    assert_eq!(refusal(ready.submit(&ready.signed(&ready.plan(4, &[]))).await), Refusal::Replay);
+    for overtaken in [same, ready.plan(4, &[])] {
+        let reply = ready.submit(&ready.signed(&overtaken)).await.unwrap();
+        let winner = reply.overtaken_by.map(Signed::from).unwrap();
+        assert_eq!((reply.is_new, winner.digest()), (false, whole.digest()));
+    }
+    let lower = Plan { prev: Some(whole.digest()), ..ready.plan(4, &[]) };
+    assert_eq!(refusal(ready.submit(&ready.signed(&lower)).await), Refusal::Replay);
     let plans = ready
         .fleet
         .ledger()

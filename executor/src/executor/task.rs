@@ -374,7 +374,9 @@ fn ended_early(work: &Work, refused: &Refused) -> Outcome {
         | Refusal::DamagedState
         | Refusal::Revoked
         | Refusal::Malformed
-        | Refusal::NotAllowed => "the plan does not count here any more: ",
+        | Refusal::NotAllowed
+        | Refusal::Overtaken
+        | Refusal::Forked => "the plan does not count here any more: ",
     };
     Outcome::Failed { reason: format!("step {} ({op}) {what}: {why}{}", step + 1, refused.reason) }
 }

@@ -69,6 +69,7 @@ impl Judge {
             // Rosters, plan numbers and plans of an epoch that ended are no floor for the next.
             self.roster = None;
             self.highest_seq = Seq(0);
+            self.awaited.clear();
             self.void_all();
         }
         self.root = Some(next.clone());

@@ -10,7 +10,7 @@ use crate::{
     refusal::{Refusal, Refused},
     step::Step,
     timestamp::Timestamp,
-    trust::{CLOCK_SKEW, Verified},
+    trust::{CLOCK_SKEW, Verified, check_jump},
 };
 
 /// A plan and what became of it.
@@ -84,10 +84,14 @@ impl Rollout {
 }
 
 impl Judge {
-    /// Of one epoch each plan has a higher number than every one before it.
-    pub(super) fn check_plan(&self, plan: &Plan) -> Result<(), Refused> {
-        if plan.seq > self.highest_seq {
+    /// Of one epoch each plan has a higher number than every one before it, and not a much higher one; but for a plan
+    /// whose number was kept for it, because every plan since lists it.
+    pub(super) fn check_plan(&self, plan: &Plan, digest: Digest) -> Result<(), Refused> {
+        if self.awaited.contains(&PlanRef { seq: plan.seq, digest }) {
             return Ok(());
+        }
+        if plan.seq > self.highest_seq {
+            return check_jump(plan.epoch, self.highest_seq, self.roster.as_ref().map(Verified::document), plan.seq);
         }
         let (highest, seq) = (self.highest_seq, plan.seq);
         Err(Refused::new(Refusal::Replay, format!("expected a plan number above {highest}, found {seq}")))
@@ -97,8 +101,8 @@ impl Judge {
     pub(super) fn apply_plan(&mut self, plan: &Verified<Plan>) {
         let (document, digest) = (plan.document(), plan.digest());
         let keeps = |r: &Rollout| document.keeps_valid.contains(&PlanRef { seq: r.seq(), digest: r.plan.digest() });
-        let void: Vec<Digest> =
-            self.rollouts.values().filter(|r| r.end.is_none() && !keeps(r)).map(|r| r.plan.digest()).collect();
+        let older = self.rollouts.values().filter(|r| r.end.is_none() && r.seq() < document.seq);
+        let void: Vec<Digest> = older.filter(|r| !keeps(r)).map(|r| r.plan.digest()).collect();
         let stops = document.kind == PlanKind::Stop;
         for plan in void {
             self.end(&plan, End::Void);
@@ -106,8 +110,17 @@ impl Judge {
         if stops {
             self.signed_by_stop(document);
         }
-        self.highest_seq = self.highest_seq.max(document.seq);
+        if document.seq > self.highest_seq {
+            let missing = document.keeps_valid.iter().filter(|kept| !self.documents.contains(&kept.digest));
+            let still = missing.filter(|kept| kept.seq > self.highest_seq || self.awaited.contains(kept));
+            self.awaited = still.copied().collect();
+            self.highest_seq = document.seq;
+        }
         self.rollouts.insert(digest, Rollout::new(plan.clone()));
+        if stops {
+            // It has no work: what it ends has ended.
+            self.end(&digest, End::Finished);
+        }
     }
 
     pub(super) fn void_all(&mut self) {

@@ -158,6 +158,10 @@ fn new_plan(s: &mut Sequencer, now: Timestamp, digest: Digest, plan: Plan) {
     }
     let by = Some(new.plan.seq);
     superseded.into_iter().for_each(|arrival| end(s, arrival, End::Superseded { by }));
+    // It has no work: what it ends has ended.
+    if new.plan.kind == PlanKind::Stop {
+        new.end.get_or_insert(End::Finished);
+    }
     if new.plan.epoch < s.epoch {
         new.end = Some(End::Superseded { by: None });
     }

@@ -42,6 +42,11 @@ pub(super) fn plan_signed_by(
     purpose: Purpose,
 ) -> Result<Verified<Plan>, Refused> {
     let plan = authentic_signed_by(root, signed, by)?;
+    // Stopping is the safe side: neither a clock nor an expired root nor a roster may stand in its way.
+    if plan.document().kind == PlanKind::Stop {
+        check_shape(roster.document(), plan.document())?;
+        return Ok(plan);
+    }
     in_time(root, &plan, purpose)?;
     fits(root, roster, &plan)?;
     Ok(plan)

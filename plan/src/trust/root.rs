@@ -1,6 +1,6 @@
 //! The chain of roots: each signed by enough of the one before it and of itself.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     document::{DocumentKind, DocumentRef, PlanKind, Root, Signed},
@@ -10,6 +10,9 @@ use crate::{
     timestamp::Timestamp,
     trust::{Duty, SignedBy, Verified, parse, threshold},
 };
+
+/// How long before a root expires everybody is told: time to find all signers, holidays among them.
+pub const EXPIRY_NOTICE: Duration = Duration::from_secs(60 * 86_400);
 
 /// The root that is held: the head of a chain that began with a digest from a join string, or with the admin's own
 /// file.
@@ -159,6 +162,26 @@ impl TrustedRoot {
             Refusal::Expired,
             format!("root {} expired at {} and it is {now}; sign a new root", root.version, root.expires),
         ))
+    }
+
+    /// A sentence for people when the root expires soon, or has; none while there is time.
+    pub fn expiry_notice(&self, now: Timestamp) -> Option<String> {
+        let root = self.root();
+        let (version, expires) = (root.version, root.expires);
+        if expires <= now {
+            return Some(format!(
+                "root {version} expired at {expires}: nodes begin nothing new, and only a stop can be signed; make the \
+                    next one with `hostler trust amend --lifetime 365d`"
+            ));
+        }
+        let left = expires.since(now);
+        (left <= EXPIRY_NOTICE).then(|| {
+            let days = left.as_secs() / 86_400;
+            format!(
+                "root {version} expires at {expires}, in {days} days: nodes then begin nothing new; make the next one \
+                    with `hostler trust amend --lifetime 365d`"
+            )
+        })
     }
 
     /// What it says.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     document::{Plan, PlanKind, Roster, Target, Task},
-    id::{NodeName, TaskId},
+    id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
     step::Step,
 };
@@ -22,6 +22,7 @@ pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
         return malformed(plan, "expected a title in one line without control characters, found some");
     }
     check_kept_valid(plan)?;
+    check_closed(plan)?;
     if plan.kind == PlanKind::Stop {
         return check_stop(plan);
     }
@@ -80,6 +81,18 @@ fn check_kept_valid(plan: &Plan) -> Result<(), Refused> {
         }
     }
     Ok(())
+}
+
+/// Ends of a fork that one document closes: two admins who were shown different states make one of two ends.
+pub const MAX_CLOSED: usize = 8;
+
+fn check_closed(plan: &Plan) -> Result<(), Refused> {
+    let ends: BTreeSet<Digest> = plan.also.iter().copied().chain(plan.prev).collect();
+    if plan.also.len() <= MAX_CLOSED && ends.len() == plan.also.len() + usize::from(plan.prev.is_some()) {
+        return Ok(());
+    }
+    let found = plan.also.len();
+    malformed(plan, &format!("expected at most {MAX_CLOSED} other ends of a fork, each once, found {found}"))
 }
 
 fn check_artifacts(plan: &Plan) -> Result<(), Refused> {

@@ -32,7 +32,7 @@ use std::{
 
 use hostler_fixtures::{self as made, key, name, public, signed};
 use hostler_plan::{
-    document::{DocumentKind, Outcome, Plan, Policy, Receipt, Root, Roster, Signed, SignerRole, StepResult},
+    document::{DocumentKind, Outcome, Plan, PlanRef, Policy, Receipt, Root, Roster, Signed, SignerRole, StepResult},
     entry::{Entry, StoredDocument},
     fleet::Fleet,
     health::{self, Level, Rule, Verdict, Vitals},
@@ -247,6 +247,9 @@ impl World {
     }
 
     fn plan(&mut self, words: &[&str]) -> String {
+        if words[0] == "stop" {
+            return self.stop(words[1]);
+        }
         let options = options(&words[1..]);
         let list = |text: &str| text.split(',').map(name).collect::<Vec<_>>();
         let nodes = options.get("nodes").map_or(Selection::All, |n| Selection::Named(list(n)));
@@ -270,18 +273,8 @@ impl World {
             "reboot" => Intent::Reboot { nodes, accept_outage },
             other => panic!("unknown intent {other:?}"),
         };
-        let verified = self.roster.as_ref().unwrap();
-        let roster = verified.document();
-        let numbering = Numbering {
-            epoch: Epoch(1),
-            seq: Seq(self.seq + 1),
-            prev: None,
-            also: Vec::new(),
-            root_version: 1,
-            roster: verified.digest(),
-            created: self.now,
-            lifetime_seconds: 86_400,
-        };
+        let numbering = self.numbering();
+        let roster = self.roster.as_ref().unwrap().document();
         let inventory = Inventory::of(&self.sequencer, self.now);
         let open = inventory
             .running
@@ -294,6 +287,32 @@ impl World {
                 preview.to_string()
             }
             Err(e) => format!("no plan: {e}"),
+        }
+    }
+
+    /// Of one plan, or of everything: then nothing is kept.
+    fn stop(&mut self, which: &str) -> String {
+        let open = Inventory::of(&self.sequencer, self.now).running;
+        let open = open.into_iter().map(|running| running.plan);
+        let (ended, kept): (Vec<PlanRef>, Vec<PlanRef>) =
+            open.partition(|plan| which == "everything" || which == plan.seq.to_string());
+        let plan = planner::stop(self.roster.as_ref().unwrap().document(), &self.numbering(), &ended, &kept);
+        let kept: Vec<String> = kept.iter().map(|kept| kept.seq.to_string()).collect();
+        let said = format!("plan {} ({}): {}, keeps [{}]", plan.seq, plan.kind, plan.title, kept.join(", "));
+        self.made = Some(plan);
+        said
+    }
+
+    fn numbering(&self) -> Numbering {
+        Numbering {
+            epoch: Epoch(1),
+            seq: Seq(self.seq + 1),
+            prev: None,
+            also: Vec::new(),
+            root_version: 1,
+            roster: self.roster.as_ref().unwrap().digest(),
+            created: self.now,
+            lifetime_seconds: 86_400,
         }
     }
 

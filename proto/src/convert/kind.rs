@@ -68,6 +68,7 @@ kind!("a kind of refusal": Refusal {
     BadSignature = BadSignature, Replay = Replay, Expired = Expired, WrongFleet = WrongFleet, NotATarget = NotATarget,
     OrderNotMet = OrderNotMet, DigestMismatch = DigestMismatch, Threshold = Threshold, RootChain = RootChain,
     DamagedState = DamagedState, Revoked = Revoked, Malformed = Malformed, NotAllowed = NotAllowed,
+    Overtaken = Overtaken, Forked = Forked,
 });
 shown!(Arch, ClusterRole, SignerRole, PlanKind, RolloutStatus, TaskStatus, Level, Refusal);
 

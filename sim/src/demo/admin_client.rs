@@ -238,6 +238,7 @@ fn is_passing(failure: &Error) -> bool {
         Error::Failed(_) => true,
         Error::Usage(_)
         | Error::Refused(_)
+        | Error::Overtaken { .. }
         | Error::RolloutStopped { .. }
         | Error::NotConfirmed
         | Error::Key(_)

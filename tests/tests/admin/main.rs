@@ -4,7 +4,7 @@
 mod link;
 mod members;
 mod root;
-mod two_signers;
+mod stop;
 
 use std::{
     net::SocketAddr,

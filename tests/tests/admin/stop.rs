@@ -1,0 +1,261 @@
+//! Stops and what nodes prove: a signed stop reaches every node, whoever holds the coordinator, and a coordinator that
+//! was put back shows.
+
+use hostler_cli::{
+    delivery::{self, Delivery, Wanted},
+    stop::{self, Which},
+};
+use hostler_plan::{
+    document::{Holding, Plan, PlanRef, RosterStatus},
+    json,
+    trust::Verified,
+};
+
+use super::*;
+
+/// An agent on a simulated machine, until it is stopped.
+struct Agent {
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Result<hostler_executor::Ended, NodeError>>,
+}
+
+impl Agent {
+    fn start(folder: &Path, name: &str) -> Self {
+        let name = NodeName::new(name).unwrap();
+        let world = SharedWorld::new(World::new(1, [(name.clone(), Arch::Aarch64)]), 10.0);
+        let host = Arc::new(SimHost::here(world, name.clone()).unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let node = Node::new(folder.join(format!("state-{name}")), folder.join(format!("join-{name}")), name);
+        Self { stop, running: tokio::spawn(node.run(host, shutdown)) }
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap().unwrap();
+    }
+}
+
+/// `s1` and `w1`, listed in the roster.
+async fn two_nodes(folder: &Path, admin: &mut Admin) -> [Agent; 2] {
+    for (name, role) in [("s1", ClusterRole::Server), ("w1", ClusterRole::Worker)] {
+        let request = token::TokenRequest { uses: 1, lifetime: PATIENCE * 10, role, approval: Approval::Automatic };
+        let join = token::create(admin, &request, now()).await.unwrap();
+        std::fs::write(folder.join(format!("join-{name}")), join.encode()).unwrap();
+    }
+    let agents = [Agent::start(folder, "s1"), Agent::start(folder, "w1")];
+    all_enrolled(admin, 2).await;
+    let (waiting, _) = roster::pending(admin).await.unwrap();
+    roster::list(admin, &waiting, now()).await.unwrap();
+    let active = |n: &&document::RosterNode| n.status == RosterStatus::Active;
+    assert_eq!(admin.trust_store().roster().unwrap().document().nodes.iter().filter(active).count(), 2);
+    agents
+}
+
+/// A check that may begin in an hour: it is open and nothing of it is granted.
+async fn submit_for_later(admin: &mut Admin, only: Option<&str>) -> Verified<Plan> {
+    let mut plan = compile_check(admin).await.plan;
+    if let Some(only) = only {
+        plan.targets.retain(|target| target.node.as_str() == only);
+        plan.tasks.retain(|task| task.node.as_str() == only);
+        plan.tasks.iter_mut().for_each(|task| task.after.clear());
+    }
+    plan.not_before = plan.created.plus(Duration::from_secs(3600));
+    let mut signed = Signed { bytes: json::write(&plan), signatures: Vec::new() };
+    sign(admin, &mut signed);
+    let verified = plan::verify(admin.trust_store(), &signed, now()).unwrap();
+    plan::submit(admin, &verified).await.unwrap();
+    verified
+}
+
+async fn submit_stop(admin: &mut Admin, which: Which) -> Verified<Plan> {
+    let stop = stop::compile(admin, &which, now()).await.unwrap();
+    let (_, signed) = stop.sign(admin, now()).unwrap();
+    let plan = signed.plan.expect("one key is enough");
+    plan::submit(admin, &plan).await.unwrap();
+    plan
+}
+
+async fn delivered(admin: &mut Admin, plan: &Verified<Plan>) -> Delivery {
+    delivery::wait(admin, Wanted::plan(plan), PATIENCE).await.unwrap()
+}
+
+/// What a node signed last, as the command verifies it.
+async fn word_of(admin: &mut Admin, node: &str) -> Holding {
+    let request = admin.with_session(hostler_proto::v1::Empty {});
+    let said = admin.client().list_holdings(request).await.unwrap().into_inner().nodes;
+    let holding = said.into_iter().find(|n| n.node == node).and_then(|n| n.holding).expect("it signed one");
+    let roster = admin.trust_store().roster().unwrap();
+    hostler_plan::trust::holding(roster, &holding.into()).unwrap().document().clone()
+}
+
+fn reference(plan: &Verified<Plan>) -> PlanRef {
+    PlanRef { seq: plan.document().seq, digest: plan.digest() }
+}
+
+#[tokio::test]
+async fn a_node_that_is_no_target_of_a_newer_plan_ends_the_work_of_the_older_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let mut admin = connect(&profile).await.unwrap();
+    let agents = two_nodes(folder, &mut admin).await;
+
+    let older = submit_for_later(&mut admin, None).await;
+    assert!(delivered(&mut admin, &older).await.is_complete());
+    assert!(word_of(&mut admin, "w1").await.open.contains(&reference(&older)));
+    let stopped = submit_stop(&mut admin, Which::One(older.document().seq.to_string())).await;
+    let newer = submit_for_later(&mut admin, Some("s1")).await;
+    assert_eq!(newer.document().keeps_valid, [], "a stop is no work that goes on");
+    assert!(delivered(&mut admin, &newer).await.is_complete(), "w1 holds it too");
+    for node in ["s1", "w1"] {
+        let open = word_of(&mut admin, node).await.open;
+        assert!(!open.contains(&reference(&older)) && !open.contains(&reference(&stopped)), "{node}: {open:?}");
+    }
+    for agent in agents {
+        agent.stop().await;
+    }
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_during_a_stop_hears_of_it_and_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let mut admin = connect(&profile).await.unwrap();
+    let [s1, w1] = two_nodes(folder, &mut admin).await;
+    let kept = submit_for_later(&mut admin, Some("s1")).await;
+    let ended = submit_for_later(&mut admin, None).await;
+    assert!(delivered(&mut admin, &ended).await.is_complete());
+    w1.stop().await;
+
+    let seq = ended.document().seq.to_string();
+    rollout::control(&mut admin, &seq, &hostler_plan::sequencer::RolloutAction::Halt, "smoke").await.unwrap();
+    let stopped = submit_stop(&mut admin, Which::One(seq)).await;
+    assert_eq!(stopped.document().keeps_valid, [reference(&kept)], "the others go on");
+    let wait = async {
+        loop {
+            let delivered = delivery::of(&mut admin, Wanted::plan(&stopped)).await.unwrap();
+            if !delivered.proved.is_empty() {
+                break delivered;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let partly = tokio::time::timeout(PATIENCE, wait).await.expect("s1 proves it");
+    let missing = partly.missing.first().expect("w1 is away");
+    assert_eq!((missing.node.as_str(), missing.since), ("w1", stopped.document().created));
+    assert!(missing.last_word.is_some() && partly.text().contains("not proved since"), "{}", partly.text());
+
+    let w1 = Agent::start(folder, "w1");
+    assert!(delivered(&mut admin, &stopped).await.is_complete());
+    assert_eq!(word_of(&mut admin, "w1").await.open, [reference(&stopped), reference(&kept)]);
+    s1.stop().await;
+    w1.stop().await;
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_is_signed_under_an_expired_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let mut admin = connect(&profile).await.unwrap();
+    let _agents = two_nodes(folder, &mut admin).await;
+    let plan = submit_for_later(&mut admin, None).await;
+    let late = admin.trust_store().root().expires.plus(Duration::from_secs(1));
+    let stop = stop::compile(&mut admin, &Which::All, late).await.unwrap();
+    assert_eq!((stop.ended.len(), stop.kept.len()), (1, 0));
+    let (_, signed) = stop.sign(&admin, late).unwrap();
+    let stopped = signed.plan.expect("an expired root is no hindrance");
+    assert_eq!(refusal(plan::verify(admin.trust_store(), plan.signed(), late)), Refusal::Expired);
+    plan::submit(&mut admin, &stopped).await.unwrap();
+    assert!(delivered(&mut admin, &stopped).await.is_complete());
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn of_two_admins_at_once_one_is_overtaken_and_makes_the_plan_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let anna = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let bert = profile(folder, "bert", coordinator.ports.0);
+    import(&anna, &bert);
+    let mut anna = connect(&anna).await.unwrap();
+    let _agents = two_nodes(folder, &mut anna).await;
+    let mut bert = connect(&bert).await.unwrap();
+    let stops = [
+        stop::compile(&mut anna, &Which::All, now()).await.unwrap(),
+        stop::compile(&mut bert, &Which::All, now()).await.unwrap(),
+    ];
+    let winner = stops[0].sign(&anna, now()).unwrap().1.plan.unwrap();
+    let loser = stops[1].sign(&bert, now()).unwrap().1.plan.unwrap();
+    assert_ne!(winner.digest(), loser.digest());
+    plan::submit(&mut anna, &winner).await.unwrap();
+    let error = plan::submit(&mut bert, &loser).await.expect_err("overtaken");
+    assert_eq!((error.word(), error.exit_code()), ("overtaken", 23));
+    let Error::Overtaken { winner: shown, .. } = error else { panic!("{error}") };
+    assert_eq!(shown.digest(), winner.digest());
+    let anew = submit_stop(&mut bert, Which::All).await;
+    assert_eq!((anew.document().seq, anew.document().prev), (Seq(2), Some(winner.digest())));
+    anna.refresh().await.unwrap();
+    assert_eq!(anna.forks(), [], "it is no alarm");
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn a_coordinator_that_shows_two_admins_two_plans_is_found_and_a_stop_names_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let anna_profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let bert_profile = profile(folder, "bert", coordinator.ports.0);
+    import(&anna_profile, &bert_profile);
+    let mut anna = connect(&anna_profile).await.unwrap();
+    let _agents = two_nodes(folder, &mut anna).await;
+    let ports = coordinator.end().await;
+    copy(&data, &folder.join("before"));
+
+    let coordinator = Coordinator::start(&data, Some(ports)).await;
+    let mut anna = connect(&anna_profile).await.unwrap();
+    let of_anna = submit_for_later(&mut anna, None).await;
+    assert!(delivered(&mut anna, &of_anna).await.is_complete());
+    coordinator.end().await;
+
+    let coordinator = Coordinator::start(&folder.join("before"), Some(ports)).await;
+    let mut bert = connect(&bert_profile).await.unwrap();
+    let of_bert = submit_for_later(&mut bert, Some("s1")).await;
+    assert_eq!(of_bert.document().seq, of_anna.document().seq, "one number, two plans");
+    let mut anna = connect(&anna_profile).await.unwrap();
+    let wait = async {
+        while bert.forks().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            bert.refresh().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the nodes say so, also to bert");
+    let fork = bert.forks().remove(0);
+    assert_eq!((fork.here, fork.other), (Some(of_bert.digest()), of_anna.digest()));
+    let sentence = fork.sentence();
+    assert!(sentence.contains(&of_anna.digest().to_string()) && sentence.contains(&of_bert.digest().to_string()));
+
+    let (fleet, _) = Fleet::from_toml(&[("fleet.toml", FLEET)]).unwrap();
+    let check = Intent::Check { nodes: Selection::All };
+    let refused = plan::compile(&mut anna, &fleet, &check, None, now()).await;
+    assert_eq!(refusal(refused), Refusal::Forked, "anna's own memory knows her plan");
+    let stopped = submit_stop(&mut anna, Which::All).await;
+    assert_eq!(stopped.document().prev, Some(of_bert.digest()));
+    assert_eq!(stopped.document().also, [of_anna.digest()]);
+    bert.refresh().await.unwrap();
+    assert_eq!(bert.forks(), []);
+    assert!(delivered(&mut anna, &stopped).await.is_complete());
+    plan::compile(&mut anna, &fleet, &check, None, now()).await.unwrap();
+    coordinator.end().await;
+}
