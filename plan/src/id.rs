@@ -77,6 +77,8 @@ macro_rules! text_id {
     };
 }
 
+pub(crate) use text_id;
+
 text_id! {
     /// The fleet, for ever: 32 lower-case hexadecimal digits drawn when its first root is made.
     FleetId, "fleet id", "32 lower-case hexadecimal digits",
@@ -97,15 +99,16 @@ text_id! {
 
 text_id! {
     /// A task's name inside its plan, such as `w1.drain`.
-    TaskId, "task id", "1 to 128 of a-z, 0-9, '.' and '-'",
+    TaskId, "task id", "1 to 128 of a-z, 0-9, single '.' and '-', beginning with a letter or digit",
     |t| (1..=128).contains(&t.len())
+        && t.starts_with(|c: char| c.is_ascii_alphanumeric()) && !t.contains("..")
         && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
 }
 
 text_id! {
     /// An artifact's name inside its plan, such as `NAME-aarch64`.
-    ArtifactName, "artifact name", "1 to 64 of a-z, 0-9, '.', '_' and '-'",
-    |t| (1..=64).contains(&t.len()) && !t.starts_with('.')
+    ArtifactName, "artifact name", "1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    |t| (1..=64).contains(&t.len()) && t.starts_with(|c: char| c.is_ascii_alphanumeric())
         && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
 }
 

@@ -9,6 +9,7 @@ pub mod document;
 pub mod entry;
 pub mod fact;
 pub mod fleet;
+pub mod form;
 pub mod health;
 pub mod id;
 pub mod join;

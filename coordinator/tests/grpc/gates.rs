@@ -150,7 +150,7 @@ async fn a_drain_of_a_node_that_never_reported_is_granted() {
     let mut a = open(&ready, 0).await;
     let mut plan = reboots(&ready);
     plan.kind = PlanKind::Drain;
-    plan.tasks[0].steps = vec![Step::Cordon(Cordon { reason: "it dies".into() })];
+    plan.tasks[0].steps = vec![Step::Cordon(Cordon { reason: "it dies".parse().unwrap() })];
     let signed: Signed = ready.signed(&plan);
     ready.submit(&signed).await.unwrap();
     assert_eq!(a.grant().await.task, "a.check");

@@ -78,7 +78,7 @@ fn content(directory: &Path) -> BTreeMap<PathBuf, Digest> {
 }
 
 fn file(path: &str, content: &str) -> Step {
-    Step::EnsureFile(EnsureFile { path: path.into(), mode: "0644".into(), content: content.into() })
+    Step::EnsureFile(EnsureFile { path: path.parse().unwrap(), mode: "0644".parse().unwrap(), content: content.into() })
 }
 
 #[test]
@@ -117,7 +117,8 @@ fn receipts_form_a_chain_and_are_kept_until_acknowledged() {
 fn an_installation_that_the_ending_agent_takes_along_goes_on_in_the_next_one() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);
-    let package = Step::EnsurePackage(EnsurePackage { package: "jq".into(), version: "1.7-1".into() });
+    let package =
+        Step::EnsurePackage(EnsurePackage { package: "jq".parse().unwrap(), version: "1.7-1".parse().unwrap() });
     let plan = fleet.plan(1, vec![package], |_| {});
     let (executor, sender, status, disk) = fleet.executor(&machine).unwrap();
     for request in grant(&plan) {
@@ -199,7 +200,7 @@ fn a_plan_whose_work_is_refused_or_elsewhere_ends_the_older_one_all_the_same() {
             &|p| p.targets[0].key = hostler_fixtures::public(&hostler_fixtures::key(9)).fingerprint(),
             Some(Refusal::NotATarget),
         ),
-        (&|p| p.strategy.lease_seconds = 1, None),
+        (&|p| p.strategy.lease_seconds = 10, None),
         (&not_here, None),
         (&stop, None),
     ];
@@ -247,10 +248,10 @@ fn receipt_of_s1(plan: &Signed, id: &str, outcome: Outcome, observations: Vec<Ob
 fn many_steps(fleet: &Fleet) -> Signed {
     let steps = vec![
         file("/etc/a", "a"),
-        Step::EnsureModule(EnsureModule { module: "br_netfilter".into() }),
-        Step::EnsureSysctl(EnsureSysctl { key: "net.ipv4.ip_forward".into(), value: "1".into() }),
-        Step::EnsurePackage(EnsurePackage { package: "curl".into(), version: "8.1-2".into() }),
-        Step::EnsureUnit(EnsureUnit { unit: "ssh.service".into(), state: UnitState::Started, enabled: true }),
+        Step::EnsureModule(EnsureModule { module: "br_netfilter".parse().unwrap() }),
+        Step::EnsureSysctl(EnsureSysctl { key: "net.ipv4.ip_forward".parse().unwrap(), value: "1".parse().unwrap() }),
+        Step::EnsurePackage(EnsurePackage { package: "curl".parse().unwrap(), version: "8.1-2".parse().unwrap() }),
+        Step::EnsureUnit(EnsureUnit { unit: "ssh.service".parse().unwrap(), state: UnitState::Started, enabled: true }),
         Step::Reboot(Reboot {}),
         file("/etc/b", "b"),
         Step::UpgradeK3s(k3s::Upgrade { artifact: "k3s".parse().unwrap(), version: "v1.34.3+k3s1".parse().unwrap() }),
@@ -347,7 +348,7 @@ fn a_join_opens_the_secret_that_a_server_sealed_to_this_node() {
         artifact: "k3s".parse().unwrap(),
         version: "v1.34.3+k3s1".parse().unwrap(),
         role: ClusterRole::Worker,
-        server_url: "https://10.0.0.1:6443".into(),
+        server_url: "https://10.0.0.1:6443".parse().unwrap(),
         admitted_by: TaskId::new("s1.admit").unwrap(),
     });
     let plan = fleet.plan(1, vec![], |p| {

@@ -116,7 +116,7 @@ fn content(folder: &Path) -> BTreeMap<PathBuf, Digest> {
 #[test]
 fn a_plan_that_came_over_the_socket_is_performed_and_its_receipt_comes_back() {
     let mut node = Running::new(|machine| machine);
-    let file = EnsureFile { path: "/etc/a".into(), mode: "0644".into(), content: "a".into() };
+    let file = EnsureFile { path: "/etc/a".parse().unwrap(), mode: "0644".parse().unwrap(), content: "a".into() };
     let plan = node.fleet.plan(1, vec![Step::EnsureFile(file)], |_| {});
     let mut agent = node.connect();
     for message in [

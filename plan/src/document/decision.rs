@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    form,
     id::{Digest, Epoch, FleetId, NodeName, TaskId, TokenId},
     ledger::Head,
     timestamp::Timestamp,
@@ -40,11 +41,19 @@ pub enum DecisionType {
 #[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Decided {
     /// No new grants of a plan until it is resumed.
-    Pause { plan: Digest, reason: String },
+    Pause {
+        plan: Digest,
+        #[serde(deserialize_with = "form::reason")]
+        reason: String,
+    },
     /// The pause is over.
     Resume { plan: Digest },
     /// No grant of a plan ever again.
-    Halt { plan: Digest, reason: String },
+    Halt {
+        plan: Digest,
+        #[serde(deserialize_with = "form::reason")]
+        reason: String,
+    },
     /// The lease of a grant that ran out is given up: its task may be granted again.
     ReleaseLease { plan: Digest, task: TaskId, grant: u64 },
     /// A node may be brought to a version again on which it failed.

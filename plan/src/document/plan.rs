@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    form,
     id::{Arch, ArtifactName, Digest, Epoch, Fingerprint, FleetId, NodeName, Seq, TaskId},
     step::Step,
     timestamp::Timestamp,
@@ -30,6 +31,7 @@ pub struct Plan {
     pub also: Vec<Digest>,
     pub kind: PlanKind,
     /// One sentence for people: what this plan does.
+    #[serde(deserialize_with = "form::title")]
     pub title: String,
     pub root_version: u64,
     pub roster_version: u64,
@@ -169,10 +171,13 @@ pub struct Artifact {
 #[serde(deny_unknown_fields)]
 pub struct Strategy {
     /// Nodes that may be unavailable at the same time, counting those that are already so for other reasons.
+    #[serde(deserialize_with = "form::max_unavailable")]
     pub max_unavailable: u32,
     /// How long a node must have been healthy before the next one starts; the `kube.await_ready` steps carry it.
+    #[serde(deserialize_with = "form::wait_seconds")]
     pub soak_seconds: u64,
     /// How long a grant lives without being renewed; then the rollout stops and asks.
+    #[serde(deserialize_with = "form::lease_seconds")]
     pub lease_seconds: u64,
 }
 

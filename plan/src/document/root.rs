@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     document::PlanKind,
+    form,
     id::{Digest, Epoch, Fingerprint, FleetId},
     signature::PublicKey,
     timestamp::Timestamp,
@@ -106,8 +107,10 @@ pub struct Thresholds {
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// A plan may live no longer than this from `created` to `expires`.
+    #[serde(deserialize_with = "form::lifetime_seconds")]
     pub max_plan_lifetime_seconds: u64,
     /// An admission may live no longer than this.
+    #[serde(deserialize_with = "form::lifetime_seconds")]
     pub max_admission_lifetime_seconds: u64,
     /// A node whose required rule is critical cordons itself and takes that cordon back when the rule has cleared.
     /// Written only when it is on: an older agent, which does not know the field, refuses a root with it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     distribution::{self, Distribution},
+    form,
     health::Thresholds,
     id::{Arch, ArtifactName, Digest, NodeName},
     step::ClusterRole,
@@ -16,14 +17,8 @@ use super::{
     problem::{FleetError, Location, Problem, nearest},
 };
 
-/// A day: a node that needs longer to show that it is healthy needs a person.
-const MAX_SECONDS: i64 = 86_400;
-
-/// Shorter leases would run out on one lost renewal over a slow line.
-const MIN_LEASE_SECONDS: i64 = 15;
-
 /// A month: what the default trust root allows a plan to live at most is shorter still.
-const MAX_PLAN_LIFETIME_SECONDS: i64 = 31 * 86_400;
+const PLAN_LIFETIME_SECONDS: (u64, u64) = (60, 31 * 86_400);
 
 /// More nodes than any plan's size allows.
 const MAX_NODES: usize = 1000;
@@ -135,14 +130,7 @@ fn api(found: &mut Found, written: Option<&At<String>>) -> Option<ApiAddress> {
         );
         return None;
     };
-    let address = value.rsplit_once(':').and_then(|(host, port)| {
-        let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        let host = inner.unwrap_or(host);
-        let named = host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
-        let address = inner.is_some() && host.parse::<std::net::Ipv6Addr>().is_ok();
-        let port = port.parse().ok().filter(|p| *p != 0)?;
-        (!host.is_empty() && (named || address)).then(|| ApiAddress { host: host.to_owned(), port })
-    });
+    let address = form::host_and_port(value).map(|(host, port)| ApiAddress { host: host.to_owned(), port });
     if address.is_none() {
         found.error(
             location,
@@ -277,27 +265,34 @@ fn labels(found: &mut Found, location: &Location, node: &NodeFragment) {
 
 fn policy(found: &mut Found, merged: &Merged, nodes: &[FleetNode]) -> FleetPolicy {
     let default = FleetPolicy::default();
-    let mut number = |name: &str, written: &Option<At<i64>>, range: std::ops::RangeInclusive<i64>, default: u64| {
+    let mut number = |name: &str, written: &Option<At<i64>>, (least, most): (u64, u64), default: u64| {
         let Some(At { value, location }) = written else { return default };
-        if !range.contains(value) {
-            let message = format!("{name}: expected {} to {}, found {value}; change it", range.start(), range.end());
-            found.error(location, message);
+        let fits = u64::try_from(*value).ok().filter(|value| (least..=most).contains(value));
+        if fits.is_none() {
+            found.error(location, format!("{name}: expected {least} to {most}, found {value}; change it"));
         }
-        u64::try_from(*value).unwrap_or(default)
+        fits.unwrap_or(default)
     };
     let max_unavailable =
-        number("max_unavailable", &merged.max_unavailable, 1..=1000, u64::from(default.max_unavailable));
-    let soak_seconds = number("soak_seconds", &merged.soak_seconds, 0..=MAX_SECONDS, default.soak_seconds);
-    let drain_timeout_seconds =
-        number("drain_timeout_seconds", &merged.drain_timeout_seconds, 1..=MAX_SECONDS, default.drain_timeout_seconds);
-    let ready_timeout_seconds =
-        number("ready_timeout_seconds", &merged.ready_timeout_seconds, 1..=MAX_SECONDS, default.ready_timeout_seconds);
-    let lease_seconds =
-        number("lease_seconds", &merged.lease_seconds, MIN_LEASE_SECONDS..=MAX_SECONDS, default.lease_seconds);
+        number("max_unavailable", &merged.max_unavailable, form::MAX_UNAVAILABLE, u64::from(default.max_unavailable));
+    let soak_seconds = number("soak_seconds", &merged.soak_seconds, form::WAIT_SECONDS, default.soak_seconds);
+    let drain_timeout_seconds = number(
+        "drain_timeout_seconds",
+        &merged.drain_timeout_seconds,
+        form::TIMEOUT_SECONDS,
+        default.drain_timeout_seconds,
+    );
+    let ready_timeout_seconds = number(
+        "ready_timeout_seconds",
+        &merged.ready_timeout_seconds,
+        form::TIMEOUT_SECONDS,
+        default.ready_timeout_seconds,
+    );
+    let lease_seconds = number("lease_seconds", &merged.lease_seconds, form::LEASE_SECONDS, default.lease_seconds);
     let plan_lifetime_seconds = number(
         "plan_lifetime_seconds",
         &merged.plan_lifetime_seconds,
-        60..=MAX_PLAN_LIFETIME_SECONDS,
+        PLAN_LIFETIME_SECONDS,
         default.plan_lifetime_seconds,
     );
     FleetPolicy {

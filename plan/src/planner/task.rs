@@ -3,6 +3,7 @@
 use crate::{
     document::{Artifact, Task},
     fleet::{FleetNode, FleetPolicy},
+    form::Reason,
     id::{ArtifactName, NodeName, TaskId},
     step::{AwaitReady, Cordon, Drain, Step},
     text::count,
@@ -47,7 +48,10 @@ pub(super) fn await_ready(policy: &FleetPolicy, version: Option<Version>) -> Ste
 pub(super) fn drain_steps(request: Request<'_>, reason: String) -> Vec<Step> {
     let policy = &request.fleet.policy;
     vec![
-        Step::Cordon(Cordon { reason: format!("{reason}, plan {}", request.numbering.seq) }),
+        Step::Cordon(Cordon {
+            reason: Reason::new(format!("{reason}, plan {}", request.numbering.seq))
+                .expect("the planner's own words and a number are a sentence"),
+        }),
         Step::Drain(Drain {
             timeout_seconds: policy.drain_timeout_seconds,
             delete_empty_dir_data: policy.delete_empty_dir_data,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Operation;
 use crate::{
+    form::{FileMode, FilePath, ModuleName, PackageName, PackageVersion, SysctlKey, SysctlValue, UnitName},
     id::{ArtifactName, Digest, NodeName},
     text::clean_to,
 };
@@ -61,9 +62,9 @@ impl Operation for StageArtifact {
 #[serde(deny_unknown_fields)]
 pub struct EnsureFile {
     /// Absolute.
-    pub path: String,
+    pub path: FilePath,
     /// Octal text such as `0644`.
-    pub mode: String,
+    pub mode: FileMode,
     /// All of it.
     pub content: String,
 }
@@ -97,7 +98,7 @@ impl Operation for EnsureFile {
 #[serde(deny_unknown_fields)]
 pub struct EnsureModule {
     /// Its name.
-    pub module: String,
+    pub module: ModuleName,
 }
 
 impl Operation for EnsureModule {
@@ -118,9 +119,9 @@ impl Operation for EnsureModule {
 #[serde(deny_unknown_fields)]
 pub struct EnsureSysctl {
     /// With dots, as `sysctl` names it.
-    pub key: String,
+    pub key: SysctlKey,
     /// As the file in `/proc/sys` takes it.
-    pub value: String,
+    pub value: SysctlValue,
 }
 
 impl Operation for EnsureSysctl {
@@ -141,9 +142,9 @@ impl Operation for EnsureSysctl {
 #[serde(deny_unknown_fields)]
 pub struct EnsurePackage {
     /// Its name.
-    pub package: String,
+    pub package: PackageName,
     /// Exactly this one.
-    pub version: String,
+    pub version: PackageVersion,
 }
 
 impl Operation for EnsurePackage {
@@ -164,7 +165,7 @@ impl Operation for EnsurePackage {
 #[serde(deny_unknown_fields)]
 pub struct EnsureUnit {
     /// With its suffix, such as `ssh.service`.
-    pub unit: String,
+    pub unit: UnitName,
     /// What it should be now.
     pub state: UnitState,
     /// Whether it starts at every boot.

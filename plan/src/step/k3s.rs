@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClusterRole, Operation};
 use crate::{
+    form::{self, ServerUrl},
     id::{ArtifactName, NodeName, TaskId},
     version::Version,
 };
@@ -40,6 +41,7 @@ impl Operation for Bootstrap {
 #[serde(deny_unknown_fields)]
 pub struct Admit {
     /// How long the secret lets somebody in.
+    #[serde(deserialize_with = "form::timeout_seconds")]
     pub lifetime_seconds: u64,
 }
 
@@ -69,7 +71,7 @@ pub struct Join {
     /// What the node becomes.
     pub role: ClusterRole,
     /// Where the cluster's servers are reached, with scheme and port.
-    pub server_url: String,
+    pub server_url: ServerUrl,
     /// The task whose receipt holds the sealed secret.
     pub admitted_by: TaskId,
 }

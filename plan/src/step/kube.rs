@@ -3,14 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::{id::NodeName, version::Version};
+use crate::{
+    form::{self, Reason},
+    id::NodeName,
+    version::Version,
+};
 
 /// Makes the subject unschedulable and notes owner, reason and the state before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cordon {
     /// Why, for people who look at the node.
-    pub reason: String,
+    pub reason: Reason,
 }
 
 impl Operation for Cordon {
@@ -34,6 +38,7 @@ impl Operation for Cordon {
 #[serde(deny_unknown_fields)]
 pub struct Drain {
     /// For all of it.
+    #[serde(deserialize_with = "form::timeout_seconds")]
     pub timeout_seconds: u64,
     /// Whether pods may go whose `emptyDir` volumes go with them.
     pub delete_empty_dir_data: bool,
@@ -88,8 +93,10 @@ pub struct AwaitReady {
     /// What it must run meanwhile; any version where none is given.
     pub version: Option<Version>,
     /// How long it must be Ready.
+    #[serde(deserialize_with = "form::wait_seconds")]
     pub for_seconds: u64,
     /// For all of it.
+    #[serde(deserialize_with = "form::ready_timeout_seconds")]
     pub timeout_seconds: u64,
 }
 

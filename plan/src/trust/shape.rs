@@ -18,9 +18,6 @@ pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
     if plan.seq.0 == 0 {
         return malformed(plan, "expected a number of at least 1, found 0");
     }
-    if plan.title.contains(char::is_control) {
-        return malformed(plan, "expected a title in one line without control characters, found some");
-    }
     check_kept_valid(plan)?;
     check_closed(plan)?;
     if plan.kind == PlanKind::Stop {

@@ -92,7 +92,7 @@ impl World {
             let condition = self.conditions.get_mut(subject).unwrap();
             match step {
                 Step::Cordon(step) => {
-                    let ours = Cordon { owner: CordonOwner::Hostler, reason: Some(step.reason.clone()) };
+                    let ours = Cordon { owner: CordonOwner::Hostler, reason: Some(step.reason.to_string()) };
                     condition.cordon.get_or_insert(ours);
                 }
                 Step::Uncordon(_) if condition.cordon.as_ref().is_some_and(|c| c.owner == CordonOwner::Hostler) => {

@@ -285,7 +285,7 @@ fn tasks_and_artifacts_leave_no_question_open() {
         ("artifact.stage in task w1.stage to be about w1, where it acts, found it about w2", |p| {
             p.tasks[1].subject = name("w2");
         }),
-        ("title in one line", |p| p.title = "all\u{1b}[2J good".to_owned()),
+        ("title expected one line", |p| p.title = "all\u{1b}[2J good".to_owned()),
         ("a number of at least 1", |p| p.seq = Seq(0)),
         ("at most 15 plans beside it, found 16", |p| {
             p.keeps_valid =
@@ -310,7 +310,7 @@ fn a_join_uses_only_a_secret_from_a_task_it_comes_after() {
                 artifact: p.artifacts[0].name.clone(),
                 version: "v1.34.3+k3s1".parse().unwrap(),
                 role: ClusterRole::Worker,
-                server_url: "https://s1:6443".to_owned(),
+                server_url: "https://s1:6443".parse().unwrap(),
                 admitted_by: task_id(admitted_by),
             })];
         })
@@ -330,13 +330,13 @@ fn a_join_uses_only_a_secret_from_a_task_it_comes_after() {
 fn what_an_operator_may_sign_holds_nothing_else() {
     let steps = [
         Step::EnsureFile(EnsureFile {
-            path: "/etc/sudoers".to_owned(),
-            mode: "0440".to_owned(),
+            path: "/etc/sudoers".parse().unwrap(),
+            mode: "0440".parse().unwrap(),
             content: "x".to_owned(),
         }),
-        Step::EnsurePackage(EnsurePackage { package: "nc".to_owned(), version: "1".to_owned() }),
-        Step::EnsureModule(EnsureModule { module: "m".to_owned() }),
-        Step::EnsureSysctl(EnsureSysctl { key: "k".to_owned(), value: "v".to_owned() }),
+        Step::EnsurePackage(EnsurePackage { package: "nc".parse().unwrap(), version: "1".parse().unwrap() }),
+        Step::EnsureModule(EnsureModule { module: "m".parse().unwrap() }),
+        Step::EnsureSysctl(EnsureSysctl { key: "k.k".parse().unwrap(), value: "v".parse().unwrap() }),
         Step::AdmitToK3s(k3s::Admit { lifetime_seconds: 1 }),
     ];
     let olga = &root().signers[2];
@@ -395,6 +395,6 @@ fn a_task_that_finishes_only_puts_back_what_was_disrupted() {
     assert_refused(finishing(|p| p.tasks[0].disrupts = false), Refusal::Malformed, &["w1.stage", "disrupts s1"]);
     assert_refused(finishing(|p| p.tasks[1].after.clear()), Refusal::Malformed, &["disrupts s1"]);
     assert_refused(finishing(|p| p.tasks[1].subject = name("w2")), Refusal::Malformed, &["disrupts w2"]);
-    let cordon = |p: &mut Plan| p.tasks[1].steps = vec![Step::Cordon(Cordon { reason: "again".to_owned() })];
+    let cordon = |p: &mut Plan| p.tasks[1].steps = vec![Step::Cordon(Cordon { reason: "again".parse().unwrap() })];
     assert_refused(finishing(cordon), Refusal::Malformed, &["w1.stage, which finishes", "found kube.cordon"]);
 }

@@ -152,7 +152,8 @@ fn after_a_restart_a_begun_step_is_finished_and_the_next_is_asked_for() {
     for (over, expected) in [(false, true), (true, false)] {
         let fleet = Fleet::new();
         let machine = machine(&fleet);
-        let package = Step::EnsurePackage(EnsurePackage { package: "jq".into(), version: "1.7-1".into() });
+        let package =
+            Step::EnsurePackage(EnsurePackage { package: "jq".parse().unwrap(), version: "1.7-1".parse().unwrap() });
         let plan = fleet.plan(1, vec![package, file("/etc/a", "a")], |_| {});
         let mut node = Node::new(&fleet, &machine);
         machine.inner().ends_in_package = Some(std::mem::replace(&mut node.sender, crate::inbox::queue().0));

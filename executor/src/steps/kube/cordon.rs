@@ -25,7 +25,7 @@ impl Action for Cordon {
         let document = context.plan.document();
         let note = CordonNote {
             plan: context.plan.digest().to_string(),
-            reason: self.reason.clone(),
+            reason: self.reason.to_string(),
             epoch: document.epoch.0,
             was_unschedulable: false,
         };

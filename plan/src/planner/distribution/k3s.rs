@@ -2,6 +2,7 @@
 
 use super::Member;
 use crate::{
+    form::{FileMode, FilePath, ServerUrl},
     id::{ArtifactName, TaskId},
     step::{ClusterRole, EnsureFile, Step, k3s},
     version::Version,
@@ -33,7 +34,7 @@ pub(super) fn join(member: Member<'_>, admitted_by: TaskId) -> Vec<Step> {
         artifact: member.artifact,
         version: member.version,
         role: member.node.role,
-        server_url: format!("https://{}", member.fleet.api),
+        server_url: ServerUrl::new(format!("https://{}", member.fleet.api)).expect("the fleet file's address is one"),
         admitted_by,
     };
     vec![drop_in, Step::JoinK3s(join)]
@@ -60,5 +61,7 @@ fn drop_in(member: &Member<'_>, several_servers: bool) -> Step {
             content.push_str(&format!("  - \"{key}={value}\"\n"));
         }
     }
-    Step::EnsureFile(EnsureFile { path: DROP_IN.to_owned(), mode: "0600".to_owned(), content })
+    let path = FilePath::new(DROP_IN).expect("our own path is one");
+    let mode = FileMode::new("0600").expect("our own mode is one");
+    Step::EnsureFile(EnsureFile { path, mode, content })
 }

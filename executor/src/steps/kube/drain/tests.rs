@@ -41,7 +41,7 @@ impl Lab {
 
     fn plan(&self, delete_empty_dir_data: bool, force_unmanaged: bool) -> Signed {
         let steps = vec![
-            Step::Cordon(step::Cordon { reason: "test".into() }),
+            Step::Cordon(step::Cordon { reason: "test".parse().unwrap() }),
             Step::Drain(Drain { timeout_seconds: TIMEOUT, delete_empty_dir_data, force_unmanaged }),
         ];
         self.fleet.plan(1, vec![], |p| {
@@ -349,8 +349,13 @@ fn a_node_that_cordoned_itself_is_drained_and_given_back_to_itself() {
     let again = lab.fleet.plan(4, vec![], |p| {
         p.kind = PlanKind::Drain;
         let drain = Step::Drain(Drain { timeout_seconds: 30, delete_empty_dir_data: false, force_unmanaged: false });
-        p.tasks =
-            vec![task("w1.work", "w1", "s1", &[], vec![Step::Cordon(step::Cordon { reason: "again".into() }), drain])];
+        p.tasks = vec![task(
+            "w1.work",
+            "w1",
+            "s1",
+            &[],
+            vec![Step::Cordon(step::Cordon { reason: "again".parse().unwrap() }), drain],
+        )];
     });
     let (receipt, _) = lab.run(&again);
     assert!(!receipt.outcome.is_success() && receipt.outcome.to_string().contains("itself"), "{}", receipt.outcome);

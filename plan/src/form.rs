@@ -1,0 +1,272 @@
+//! The forms of what a plan asks of a machine: paths, names of the system, sentences, numbers in their range. A document
+//! that was parsed holds nothing else, so that a signed plan cannot ask for what no node should do.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use crate::{
+    id::{InvalidId, text_id},
+    text,
+};
+
+text_id! {
+    /// A file that a plan may write. Hostler's own files are none: a plan that changed keys, state or settings of an
+    /// agent would be the last one that could be judged. Nor is what only looks like a file.
+    FilePath, "file path",
+    "an absolute path without `.`, `..` and `//`, outside of /proc, /sys and /dev, in which no name begins with hostler",
+    |t| t.len() <= 1024 && t.strip_prefix('/').is_some_and(|names| names.split('/').all(path_name))
+        && !["/proc", "/sys", "/dev"].iter().any(|top| t.strip_prefix(top).is_some_and(|r| r.is_empty() || r.starts_with('/')))
+}
+
+text_id! {
+    /// A file's permissions; nothing that runs as somebody else.
+    FileMode, "file mode", "four octal digits that begin with 0, such as 0644",
+    |t| t.len() == 4 && t.starts_with('0') && t.bytes().all(|b| (b'0'..=b'7').contains(&b))
+}
+
+text_id! {
+    /// A kernel module.
+    ModuleName, "kernel module", "1 to 64 letters, digits, '_' and '-', beginning with a letter or digit",
+    |t| named(t, 64, b"_-")
+}
+
+text_id! {
+    /// A kernel parameter as `sysctl` names it.
+    SysctlKey, "sysctl key", "at least two names of letters, digits, '_', '-' and '/' with dots between, such as vm.swappiness",
+    |t| t.len() <= 128 && t.contains('.') && t.split('.').all(|name| named(name, 128, b"_-/"))
+}
+
+text_id! {
+    /// What a kernel parameter is set to.
+    SysctlValue, "sysctl value", "1 to 256 bytes that can be seen, in one line",
+    |t| is_sentence(t, 256)
+}
+
+text_id! {
+    /// A package of Debian; <https://www.debian.org/doc/debian-policy/ch-controlfields.html>.
+    PackageName, "package name", "2 to 128 of a-z, 0-9, '+', '-' and '.', beginning with a letter or digit",
+    |t| t.len() >= 2 && named(t, 128, b"+-.") && !t.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+text_id! {
+    /// A version of a package of Debian.
+    PackageVersion, "package version", "1 to 128 letters, digits, '.', '+', '-', '~' and ':', beginning with a digit",
+    |t| named(t, 128, b".+-~:") && t.starts_with(|c: char| c.is_ascii_digit())
+}
+
+text_id! {
+    /// A unit of systemd that a plan may start or stop. Hostler's own are none.
+    UnitName, "unit name",
+    "a name with its kind such as ssh.service, of letters, digits, ':', '_', '-', '.', '@' and '\\', not hostler's own",
+    |t| named(t, 255, b":_-.@\\") && !t.starts_with("hostler")
+        && t.rsplit_once('.').is_some_and(|(name, kind)| !name.is_empty() && UNIT_KINDS.contains(&kind))
+}
+
+text_id! {
+    /// Where the servers of a cluster are reached.
+    ServerUrl, "server address", "https://HOST:PORT",
+    |t| t.strip_prefix("https://").is_some_and(|address| host_and_port(address).is_some())
+}
+
+text_id! {
+    /// Why something is done, for people who see it later.
+    Reason, "reason", "1 to 500 bytes that can be seen, in one line",
+    |t| is_sentence(t, MAX_REASON_BYTES)
+}
+
+/// What systemd can start and stop.
+const UNIT_KINDS: &[&str] = &["service", "socket", "timer", "path", "mount", "automount", "swap", "target", "slice"];
+
+/// A title stands in tables and questions.
+const MAX_TITLE_BYTES: usize = 200;
+/// A reason is a sentence or two.
+const MAX_REASON_BYTES: usize = 500;
+
+/// The limits of numbers in a document, least and most.
+pub const MAX_UNAVAILABLE: (u64, u64) = (1, 1000);
+/// A lease is renewed every third of it: below 10 s one lost message ends it, and a node that is cut off may begin
+/// nothing new after an hour.
+pub const LEASE_SECONDS: (u64, u64) = (10, 3600);
+/// A day, for whatever somebody waits for.
+pub const WAIT_SECONDS: (u64, u64) = (0, 86_400);
+/// What has to end, and may take a day.
+pub const TIMEOUT_SECONDS: (u64, u64) = (1, 86_400);
+/// A wait for health takes its own time and the soak.
+pub const READY_TIMEOUT_SECONDS: (u64, u64) = (1, 2 * 86_400);
+/// How long documents may live by a root's policy: a minute to a year.
+pub const LIFETIME_SECONDS: (u64, u64) = (60, 366 * 86_400);
+
+fn path_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.starts_with("hostler") && name.chars().all(text::is_visible)
+}
+
+/// Letters, digits and what else is given, beginning with a letter or digit.
+fn named(text: &str, most: usize, also: &[u8]) -> bool {
+    (1..=most).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || also.contains(&b))
+}
+
+/// Whether it is one line of characters that can be seen, without blanks around it.
+pub(crate) fn is_sentence(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len()) && text.trim() == text && text.chars().all(text::is_visible)
+}
+
+/// The host, without brackets, and the port of an address.
+pub(crate) fn host_and_port(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|p| *p != 0 && port.bytes().all(|b| b.is_ascii_digit()))?;
+    let fits = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(address) => return address.parse::<std::net::Ipv6Addr>().is_ok().then_some((address, port)),
+        None => named(host, 253, b".-"),
+    };
+    fits.then_some((host, port))
+}
+
+/// Reads a title.
+pub(crate) fn title<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    sentence(String::deserialize(deserializer)?, "title", MAX_TITLE_BYTES)
+}
+
+/// Reads the reason of a decision; a person may give none.
+pub(crate) fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(text) } else { sentence(text, "reason", MAX_REASON_BYTES) }
+}
+
+fn sentence<E: serde::de::Error>(text: String, what: &str, most: usize) -> Result<String, E> {
+    if is_sentence(&text, most) {
+        return Ok(text);
+    }
+    let found = text::clean_to(&text, 80);
+    Err(E::custom(format!("{what} expected one line of 1 to {most} bytes that can be seen, found \"{found}\"")))
+}
+
+/// Reads a number in a range: one function a range, because that is how serde takes it.
+macro_rules! ranges {
+    ($($name:ident: $number:ty, $what:literal, $limits:ident;)*) => {
+        $(pub(crate) fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$number, D::Error> {
+            let found = <$number>::deserialize(deserializer)?;
+            let (least, most) = $limits;
+            if (least..=most).contains(&u64::from(found)) {
+                return Ok(found);
+            }
+            Err(D::Error::custom(format!("{} expected {least} to {most}, found {found}", $what)))
+        })*
+    };
+}
+
+ranges! {
+    max_unavailable: u32, "max_unavailable", MAX_UNAVAILABLE;
+    lease_seconds: u64, "lease_seconds", LEASE_SECONDS;
+    wait_seconds: u64, "a time to wait", WAIT_SECONDS;
+    timeout_seconds: u64, "a time limit", TIMEOUT_SECONDS;
+    ready_timeout_seconds: u64, "timeout_seconds", READY_TIMEOUT_SECONDS;
+    lifetime_seconds: u64, "a lifetime", LIFETIME_SECONDS;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes<T: FromStr>(good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert!(text.parse::<T>().is_ok(), "{text:?} is taken");
+        }
+        for text in bad {
+            assert!(text.parse::<T>().is_err(), "{text:?} is refused");
+        }
+        for unseen in ["a\0", "/a\x1b[2J", "a\nb.service", "/etc/\u{202e}x", "/a\u{200b}", "", " "] {
+            assert!(unseen.parse::<T>().is_err(), "{unseen:?} is refused");
+        }
+    }
+
+    #[test]
+    fn a_path_is_absolute_and_normal_and_no_file_of_hostler() {
+        takes::<FilePath>(
+            &[
+                "/etc/motd",
+                "/etc/rancher/k3s/config.yaml.d/50-hostler.yaml",
+                "/etc/ssh/sshd_config.d/a b.conf",
+                "/devices",
+            ],
+            &[
+                "etc/motd",
+                "/",
+                "/etc/",
+                "/etc//motd",
+                "/etc/./motd",
+                "/etc/../var",
+                "/..",
+                "/etc/hostler/agent.toml",
+                "/var/lib/hostler/agent/state.1",
+                "/var/lib/hostler",
+                "/var/run/hostler/executor.sock",
+                "/proc/self/root/etc/x",
+                "/sys/power/state",
+                "/dev/sda",
+                "/proc",
+                "/usr/bin/hostler-agent",
+                "/etc/systemd/system/hostler-agent.service.d/a.conf",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_mode_runs_nothing_as_somebody_else() {
+        takes::<FileMode>(&["0644", "0600", "0755"], &["644", "4755", "2755", "1777", "0888", "00644", "-rw-"]);
+    }
+
+    #[test]
+    fn names_of_the_system_are_no_options_and_no_paths() {
+        takes::<ModuleName>(&["br_netfilter", "nvme-tcp"], &["-f", "../x", "a b", "a.ko"]);
+        takes::<SysctlKey>(
+            &["net.ipv4.ip_forward", "net.ipv4.conf.eth0/100.rp_filter"],
+            &["k", "../x", "net..x", ".a", "a.", "/net.ipv4", "a./b", "a.-w", "a.b=c"],
+        );
+        takes::<PackageName>(
+            &["curl", "g++", "libc6"],
+            &["-oDPkg::Pre-Invoke::=id", "a", "Curl", "a/b", "a=1", "./x.deb"],
+        );
+        takes::<PackageVersion>(&["8.1-2", "1:2.3~rc1+deb12u1"], &["latest", "-1", "1 2", "1/2", "*"]);
+        takes::<UnitName>(
+            &["ssh.service", "getty@tty1.service", "var-lib-x\\x2dy.mount"],
+            &[
+                "--root=/x",
+                "ssh",
+                "../x.service",
+                "a/b.service",
+                "hostler-agent.service",
+                ".service",
+                "a.scope",
+                "a b.service",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_address_has_a_scheme_a_host_and_a_port() {
+        takes::<ServerUrl>(
+            &["https://api:6443", "https://10.0.0.1:6443", "https://[fd00::1]:6443"],
+            &[
+                "http://api:6443",
+                "https://api",
+                "https://api:0",
+                "https://a:1/x",
+                "https://u@a:1",
+                "https://[x]:1",
+                "https://a:+1",
+            ],
+        );
+    }
+
+    #[test]
+    fn sentences_can_be_seen() {
+        takes::<Reason>(
+            &["drain, plan 7", "Wärme"],
+            &["a\nb", " a", "a ", "a\u{202e}b", "a\u{2028}b", &"x".repeat(501)],
+        );
+        takes::<SysctlValue>(&["1", "4096 87380 6291456"], &["1\n2", &"1".repeat(257)]);
+    }
+}
