@@ -173,3 +173,26 @@ fn refusal(command: &clap::Command, line: &str) -> Option<String> {
     };
     flags.into_iter().find(|flag| !known(flag)).map(|flag| format!("no flag --{flag}"))
 }
+
+#[test]
+fn every_test_that_security_names_exists() {
+    let page = std::fs::read_to_string(workspace().join("SECURITY.md")).expect("text");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.matches('|').count() == 5);
+    let cells = rows.filter_map(|row| row.split('|').nth(4));
+    let named: BTreeSet<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 10, "found only {named:?}");
+    let mut all = String::new();
+    let mut folders = vec![workspace().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for name in names(&folder) {
+            let path = folder.join(&name);
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                all.push_str(&std::fs::read_to_string(path).expect("text"));
+            }
+        }
+    }
+    let missing: Vec<&&str> = named.iter().filter(|test| !all.contains(&format!("fn {test}("))).collect();
+    assert!(missing.is_empty(), "SECURITY.md names tests that are not there: {missing:?}");
+}

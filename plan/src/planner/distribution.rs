@@ -6,7 +6,7 @@ mod k3s;
 use crate::{
     distribution::Distribution,
     fleet::{Fleet, FleetNode},
-    id::{ArtifactName, TaskId},
+    id::{ArtifactName, NodeName, TaskId},
     step::Step,
     version::Version,
 };
@@ -54,6 +54,13 @@ impl Lifecycle {
     pub(super) fn admit(self) -> Vec<Step> {
         match self {
             Lifecycle::K3s => k3s::admit(),
+        }
+    }
+
+    /// What a joining server is given that does not end with the join, in a sentence; none where nothing is.
+    pub(super) fn server_secret(self, server: &NodeName) -> Option<String> {
+        match self {
+            Lifecycle::K3s => Some(k3s::server_secret(server)),
         }
     }
 

@@ -98,6 +98,9 @@ fn join_one(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, node:
     let mut after = vec![stage.id.clone()];
     after.extend(before.iter().map(|n| task_id(n, "ready")));
     let admit = task("admit", &server, name, after, lifecycle.admit());
+    if node.role == ClusterRole::Server {
+        draft.notes.extend(lifecycle.server_secret(name).map(Note::Warning));
+    }
     let member = Member { fleet: request.fleet, node, artifact, version };
     let join = task("join", name, name, vec![admit.id.clone()], lifecycle.join(member, admit.id.clone()));
     let ready = vec![await_ready(&request.fleet.policy, Some(version))];

@@ -166,3 +166,40 @@ fn no_secret_is_sealed_to_a_key_that_keeps_none() {
         assert_refused(trust::enrolment(&good.unwrap(), &enrolment, now()), Refusal::Malformed, &["seal key"]);
     }
 }
+
+#[test]
+fn a_node_that_is_kept_behind_obeys_a_revoked_key_until_its_root_expires() {
+    let [one, two, _] = chain();
+    let behind = TrustedRoot::first(&one, &one.digest()).unwrap();
+    let ahead = behind.advance(&two).unwrap();
+    let roster = verified_roster(&roster());
+    let late = |days: u64| noon().plus(std::time::Duration::from_secs(days * 86_400));
+    let offer = |root: &TrustedRoot, days: u64| {
+        let created = late(days);
+        let plan = hostler_plan::document::Plan {
+            created,
+            not_before: created,
+            expires: created.plus(std::time::Duration::from_secs(3600)),
+            ..plan()
+        };
+        let by_ben = signed(DocumentKind::Plan, &plan, &[BEN]);
+        trust::plan(root, &roster, &by_ben, trust::Purpose::Starting(created))
+    };
+    offer(&behind, 0).expect("it cannot know better");
+    offer(&behind, 300).expect("and not for the life of its root");
+    assert_refused(offer(&behind, 366), Refusal::Expired, &["root 1 expired"]);
+    assert_refused(offer(&ahead, 0), Refusal::Revoked, &["revoked key"]);
+}
+
+#[test]
+fn a_plan_of_a_revoked_signer_ends_where_the_root_arrives_and_by_its_own_expiry_elsewhere() {
+    let [one, two, _] = chain();
+    let behind = TrustedRoot::first(&one, &one.digest()).unwrap();
+    let ahead = behind.advance(&two).unwrap();
+    let roster = verified_roster(&roster());
+    let by_ben = signed(DocumentKind::Plan, &plan(), &[BEN]);
+    let start = |root: &TrustedRoot, at| trust::plan(root, &roster, &by_ben, trust::Purpose::Starting(at));
+    start(&behind, noon()).unwrap();
+    assert_refused(start(&ahead, noon()), Refusal::Revoked, &["revoked key"]);
+    assert_refused(start(&behind, plan().expires), Refusal::Expired, &["expired"]);
+}

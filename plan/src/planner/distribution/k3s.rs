@@ -3,7 +3,7 @@
 use super::Member;
 use crate::{
     form::{FileMode, FilePath, ServerUrl},
-    id::{ArtifactName, TaskId},
+    id::{ArtifactName, NodeName, TaskId},
     step::{ClusterRole, EnsureFile, Step, k3s},
     version::Version,
 };
@@ -64,4 +64,12 @@ fn drop_in(member: &Member<'_>, several_servers: bool) -> Step {
     let path = FilePath::new(DROP_IN).expect("our own path is one");
     let mode = FileMode::new("0600").expect("our own mode is one");
     Step::EnsureFile(EnsureFile { path, mode, content })
+}
+
+/// K3s knows one token for servers, the cluster's own, and it never ends.
+pub(super) fn server_secret(server: &NodeName) -> String {
+    format!(
+        "the cluster's server token, which does not end, is sealed to the key of {server} and stays in the ledger so; \
+         rotate it after the join with `k3s token rotate`"
+    )
 }
