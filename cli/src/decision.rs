@@ -15,7 +15,8 @@ use crate::{Admin, admin::now, error::Error, output::note};
 /// How long a decision may be handed in: it is signed and sent in one go.
 const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Signs a decision and hands it in. It counts in the ledger that was seen with this contact, and in what grows out of it.
+/// Signs a decision and hands it in. It counts in the ledger that was seen with this contact, and in what grows out of
+/// it.
 pub async fn decide(admin: &mut Admin, decided: Decided) -> Result<(), Error> {
     let seen = admin.seen()?;
     let signed = sign(admin, decided, seen.other.unwrap_or(seen.head))?;

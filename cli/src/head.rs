@@ -30,8 +30,8 @@ const MAX_FILE_BYTES: usize = 4096;
 pub struct SeenHead {
     /// The head that was seen last and that everything seen before led to.
     pub head: Head,
-    /// The head of another ledger that was shown instead of one that goes on from there: nothing is signed until an admin
-    /// adopts it, but what takes out of danger.
+    /// The head of another ledger that was shown instead of one that goes on from there: nothing is signed until an
+    /// admin adopts it, but what takes out of danger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other: Option<Head>,
 }
@@ -58,8 +58,8 @@ impl SeenHead {
         write_whole(&folder.join(FILE_NAME), &json::write(self), false)
     }
 
-    /// Whether a document may be signed while two ledgers are known: only what stops, drains or puts back, and what says
-    /// which ledger holds.
+    /// Whether a document may be signed while two ledgers are known: only what stops, drains or puts back, and what
+    /// says which ledger holds.
     pub fn allows(&self, kind: DocumentKind, bytes: &[u8]) -> bool {
         if self.other.is_none() {
             return true;
@@ -96,8 +96,8 @@ pub(crate) struct Contact<'a> {
 
 impl Contact<'_> {
     /// Asks the coordinator to prove that its ledger goes on from the head that was seen last, and keeps the new one in
-    /// `folder`. A ledger that does not is kept as another one beside it, unless an admin adopted it in the place of what was
-    /// seen.
+    /// `folder`. A ledger that does not is kept as another one beside it, unless an admin adopted it in the place of
+    /// what was seen.
     pub(crate) async fn follow(&mut self, folder: &Path) -> Result<SeenHead, Error> {
         let seen = SeenHead::load(folder)?;
         let shown = self.prove(seen.map(|seen| seen.head)).await?;

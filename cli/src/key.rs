@@ -88,7 +88,8 @@ pub enum KeyError {
     Signing(#[from] SigningError),
     /// The ledger that the coordinator shows does not go on from the one that was seen before.
     #[error(
-        "{what} is not signed: this profile saw a ledger of {seen}, and the coordinator shows one of {shown}, which does not \
+        "{what} is not signed: this profile saw a ledger of {seen}, and the coordinator shows one of {shown}, which \
+         does not \
          go on from it. Compare them with another admin's copy (`hostler ledger verify A B`) and find out why; then \
          `hostler ledger adopt`, or restore the other. Stops, drains and uncordons are signed all the same"
     )]
@@ -187,7 +188,8 @@ impl SigningKey {
     }
 
     /// Signs `bytes` as a document of `kind` and gives the armour for a `.sig` file. Waits while a hardware key is
-    /// to be touched, after saying for what. While the profile knows of two ledgers, only what takes out of danger is signed.
+    /// to be touched, after saying for what. While the profile knows of two ledgers, only what takes out of danger is
+    /// signed.
     pub fn sign(&self, kind: DocumentKind, bytes: &[u8]) -> Result<String, KeyError> {
         let seen =
             self.held.as_deref().map(SeenHead::load).transpose().map_err(|e| KeyError::Seen(e.to_string()))?.flatten();

@@ -134,8 +134,8 @@ pub fn verify_file(path: &Path, expected: &Expected) -> Result<Report, Error> {
     Ok(auditor.finish()?)
 }
 
-/// Whether a ledger that is in memory is whole; if not, its first flaw. `first_root` is the digest of root 1 where it is
-/// known.
+/// Whether a ledger that is in memory is whole; if not, its first flaw. `first_root` is the digest of root 1 where it
+/// is known.
 pub fn verify(bytes: &[u8], first_root: Option<&Digest>) -> Result<Report, Flaw> {
     audit(bytes, &Expected { first_root: first_root.copied(), head: None }).map_err(|mut flawed| flawed.flaws.remove(0))
 }
@@ -231,7 +231,8 @@ impl Auditor {
                 return Err(Refused::new(
                     Refusal::RootChain,
                     format!(
-                        "expected this profile's first root {expected}, found {found}; it is another fleet's ledger, or \
+                        "expected this profile's first root {expected}, found {found}; it is another fleet's \
+                         ledger, or \
                          a forged one"
                     ),
                 ));

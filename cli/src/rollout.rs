@@ -96,7 +96,8 @@ fn verify_plan(store: &TrustStore, detail: &RolloutDetail) -> Result<Verified<Pl
     ))
 }
 
-/// Pauses, resumes, halts or releases. What stops does so at once, and its signature follows; what goes on again needs it.
+/// Pauses, resumes, halts or releases. What stops does so at once, and its signature follows; what goes on again needs
+/// it.
 pub async fn control(admin: &mut Admin, rollout: &str, action: &RolloutAction, reason: &str) -> Result<(), Error> {
     let detail = get(admin, rollout).await?;
     let said = detail.summary.as_ref().map(|s| s.plan.clone()).unwrap_or_default();

@@ -9,7 +9,7 @@ use hostler_daemon::{
 };
 use hostler_plan::text;
 
-use crate::{Listeners, RunError, Settings, SettingsError, recover, run};
+use crate::{Copied, Listeners, Recovered, RunError, Settings, SettingsError, backup, recover, restore, run};
 
 /// Threads for calls that block, there only while they are used. Exports of the ledger wait for slow readers, and the
 /// nodes' artifacts are read by the same threads: more than one address can hold with all its connections' exports.
@@ -28,10 +28,23 @@ pub struct Arguments {
 }
 
 /// What to do instead of serving.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Keep the good records of a damaged ledger and put everything behind them aside; the coordinator must be stopped
     Recover,
+    /// Copy the ledger to a file; the coordinator may be running
+    Backup {
+        /// Where to
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Put a copy of the ledger back; the coordinator must be stopped. Nothing is granted afterwards until it has
+    /// caught up with what nodes hold, or an admin adopts it
+    Restore {
+        /// The copy
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 const EXAMPLES: &str = "Examples:
@@ -40,6 +53,8 @@ const EXAMPLES: &str = "Examples:
   HOSTLER_COORDINATOR_DATA_DIR=/srv/hostler hostler-coordinator
   RUST_LOG=debug hostler-coordinator                     say more
   hostler-coordinator recover                            after the ledger was found damaged
+  hostler-coordinator backup /backup/ledger              a copy, at any time
+  hostler-coordinator restore /backup/ledger             after the ledger was lost
 
 A new coordinator writes a set-up code to DATA_DIR/setup-code; give it to `hostler trust init`.";
 
@@ -58,20 +73,37 @@ pub enum CommandError {
 /// Does what the arguments say, with the environment of this process.
 pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
     let settings = Settings::load(arguments.config.as_deref(), std::env::vars_os())?;
-    match arguments.command {
-        None => serve(settings),
-        Some(Command::Recover) => {
-            let recovered = recover(&settings)?;
-            let text = match (recovered.damage, recovered.aside) {
-                (Some(damage), Some(aside)) => format!(
-                    "{damage}\nkept {} records; everything behind them is in {}\n",
-                    recovered.kept_records,
-                    aside.display()
-                ),
-                _ => format!("the ledger is in good order: {} records\n", recovered.kept_records),
-            };
-            std::io::stdout().write_all(text.as_bytes()).map_err(CommandError::Output)
+    let text = match &arguments.command {
+        None => return serve(settings),
+        Some(Command::Recover) => recovered(&recover(&settings)?),
+        Some(Command::Backup { file }) => {
+            let Copied { head, .. } = backup(&settings, file)?;
+            format!("copied {head} to {}\n", file.display())
         }
+        Some(Command::Restore { file }) => {
+            let Copied { head, aside } = restore(&settings, file)?;
+            let aside = aside.map(|aside| format!("; what was there before is in {}", aside.display()));
+            format!("put back {head}{}\n{UNTIL}\n", aside.unwrap_or_default())
+        }
+    };
+    std::io::stdout().write_all(text.as_bytes()).map_err(CommandError::Output)
+}
+
+/// What a ledger that lost a part waits for.
+const UNTIL: &str = "nothing is granted until the coordinator has caught up with what nodes hold, or an admin \
+adopts the \
+                     ledger: hostler ledger adopt";
+
+fn recovered(Recovered { kept_records, lost, damage, aside }: &Recovered) -> String {
+    let kept = match (damage, aside) {
+        (Some(damage), Some(aside)) => {
+            format!("{damage}\nkept {kept_records} records; everything behind them is in {}\n", aside.display())
+        }
+        _ => format!("the ledger is in good order: {kept_records} records\n"),
+    };
+    match lost {
+        Some(had) => format!("{kept}there had been {had}\n{UNTIL}\n"),
+        None => kept,
     }
 }
 

@@ -276,8 +276,8 @@ impl Control {
         Ok(())
     }
 
-    /// The time of the next record. Time in the ledger does not go back unmarked: where the clock did, that is a record of
-    /// its own before these.
+    /// The time of the next record. Time in the ledger does not go back unmarked: where the clock did, that is a record
+    /// of its own before these.
     fn dated(&self, now: Timestamp, mut entries: Vec<Proven>) -> (Timestamp, Vec<Proven>) {
         let last = self.state.judge.last_at();
         if last.since(now) <= CLOCK_JITTER {

@@ -6,6 +6,7 @@ mod authorisation;
 pub mod ca;
 mod convert;
 mod enrolment;
+mod exported;
 mod judged;
 pub(crate) mod session;
 mod status;

@@ -21,9 +21,11 @@ mod view;
 
 pub use grpc::ca;
 pub use limits::Limits;
-pub use run::{Addresses, Listeners, RunError, recover, run};
+pub use run::{Addresses, Listeners, RunError, backup, recover, restore, run};
 pub use settings::{DEFAULT_DATA_DIR, Settings, SettingsError};
 pub use store::{
+    copy::{Copied, CopyError},
     data_dir,
-    ledger::{LedgerError, Recovered},
+    ledger::LedgerError,
+    recover::Recovered,
 };

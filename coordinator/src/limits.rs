@@ -81,13 +81,13 @@ pub(crate) const HOLDING_BURST: u32 = 64;
 /// See [`HOLDING_BURST`].
 pub(crate) const MILLISECONDS_PER_HOLDING: u64 = 100;
 
-/// Receipts of one node at once, and milliseconds until one more may be: one a second, 3 600 an hour. Each is for a grant
-/// of its own, so that only a coordinator that grants faster could need more.
+/// Receipts of one node at once, and milliseconds until one more may be: one a second, 3 600 an hour. Each is for a
+/// grant of its own, so that only a coordinator that grants faster could need more.
 pub(crate) const RECEIPT_BURST: u32 = 3600;
 /// See [`RECEIPT_BURST`].
 pub(crate) const MILLISECONDS_PER_RECEIPT: u64 = 1000;
-/// Kibibytes of receipts of one node at once, 32 MiB, and milliseconds until one more: 32 MiB an hour. A receipt has about
-/// 2 KiB.
+/// Kibibytes of receipts of one node at once, 32 MiB, and milliseconds until one more: 32 MiB an hour. A receipt has
+/// about 2 KiB.
 pub(crate) const RECEIPT_KIB_BURST: u32 = 32 << 10;
 /// See [`RECEIPT_KIB_BURST`].
 pub(crate) const MILLISECONDS_PER_RECEIPT_KIB: u64 = 110;

@@ -40,9 +40,12 @@ use crate::{
     settings::Settings,
     store::{
         artifact::Artifacts,
+        copy::{self, Copied, CopyError},
         data_dir::{DataDir, DataDirError},
+        head,
         index::Index,
-        ledger::{self, Ledger, LedgerError, Opened, Recovered},
+        ledger::{Ledger, LedgerError, Opened},
+        recover::{self, Recovered},
     },
 };
 
@@ -68,6 +71,8 @@ pub enum RunError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     #[error(transparent)]
     Authority(#[from] CaError),
     #[error(transparent)]
@@ -190,7 +195,18 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
 /// Keeps the good records of a damaged ledger and puts the rest aside. No coordinator may be running.
 pub fn recover(settings: &Settings) -> Result<Recovered, RunError> {
     let _data = DataDir::open(&settings.data_dir)?;
-    Ok(ledger::recover(&settings.data_dir)?)
+    Ok(recover::recover(&settings.data_dir, now())?)
+}
+
+/// Copies the ledger to a file. A coordinator may be running.
+pub fn backup(settings: &Settings, to: &Path) -> Result<Copied, RunError> {
+    Ok(copy::backup(&settings.data_dir, to)?)
+}
+
+/// Puts a copy of the ledger back. No coordinator may be running.
+pub fn restore(settings: &Settings, from: &Path) -> Result<Copied, RunError> {
+    let _data = DataDir::open(&settings.data_dir)?;
+    Ok(copy::restore(&settings.data_dir, from, now())?)
 }
 
 /// Both directions of a service with the message limit of the wire.
@@ -221,6 +237,9 @@ impl Coordinator {
         let reader = ledger.reader();
         let artifacts = Artifacts::open(&settings.data_dir).map_err(in_file(&settings.data_dir))?;
         let has_root = state.root().is_some();
+        if has_root {
+            head::note_root(&settings.data_dir).map_err(in_file(&settings.data_dir))?;
+        }
         let (index, mut kept) = Index::open(&settings.data_dir, now());
         let enrolled_from = std::mem::take(&mut kept.addresses).into_iter().collect();
         let mut control = Control::new(Box::new(ledger), state, control_config(settings), enrolled_from);

@@ -1,6 +1,11 @@
 //! What stands on the disk: the ledger, the index of what can be lost, artifacts, and the folder of all of it.
 
 pub(crate) mod artifact;
+pub(crate) mod copy;
 pub mod data_dir;
+pub(crate) mod head;
 pub(crate) mod index;
 pub(crate) mod ledger;
+pub(crate) mod recover;
+#[cfg(test)]
+mod tests;

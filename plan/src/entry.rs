@@ -12,8 +12,8 @@ use crate::{
     version::Version,
 };
 
-/// Grants that may have been given in a part of a ledger that was lost: the numbers of later ones begin above, so that no
-/// number is given twice. At one grant a second it is 11 days, and copies are made more often than that.
+/// Grants that may have been given in a part of a ledger that was lost: the numbers of later ones begin above, so that
+/// no number is given twice. At one grant a second it is 11 days, and copies are made more often than that.
 pub const MAX_LOST_GRANTS: u64 = 1_000_000;
 
 /// One record of the ledger: a document that arrived or a decision that was made.

@@ -182,8 +182,8 @@ impl Judge {
         }
     }
 
-    /// Verifies an entry as it is read: its signatures and its form. Whether it may stand there is [`check`](Self::check)'s
-    /// question.
+    /// Verifies an entry as it is read: its signatures and its form. Whether it may stand there is
+    /// [`check`](Self::check)'s question.
     pub fn prove(&self, entry: &Entry) -> Result<Proven, Refused> {
         let Entry::Document { kind, document: StoredDocument(signed) } = entry else {
             return Ok(Proven::Decision(entry.clone()));

@@ -82,6 +82,8 @@ pub struct Sequencer {
     last_grant: u64,
     /// Grants that may have been given in parts of the ledger that were lost.
     lost_grants: Vec<RangeInclusive<u64>>,
+    /// A part of the ledger was lost, and what is left was not caught up with or adopted.
+    is_restored: bool,
     quarantines: BTreeMap<(NodeName, Version), String>,
     /// Failures that still need their quarantine entry.
     quarantine_due: BTreeMap<(NodeName, Version), String>,
@@ -123,6 +125,7 @@ impl Sequencer {
             epoch: Epoch(0),
             last_grant: 0,
             lost_grants: Vec::new(),
+            is_restored: false,
             quarantines: BTreeMap::new(),
             quarantine_due: BTreeMap::new(),
             holds: BTreeMap::new(),

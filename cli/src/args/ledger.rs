@@ -28,7 +28,8 @@ other ends.")]
         #[arg(long)]
         older: bool,
     },
-    /// Go on with the coordinator's ledger although it does not go on from what this profile saw, or after it lost a part
+    /// Go on with the coordinator's ledger although it does not go on from what this profile saw, or after it lost a
+    /// part
     #[command(after_help = "Examples:
   hostler ledger adopt
 

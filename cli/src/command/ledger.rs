@@ -80,7 +80,8 @@ fn verify(context: &Context, file: &Path, other: Option<&Path>, older: bool) -> 
         Some(Fork { index, hashes: [one, another] }) => Err(Refused::new(
             Refusal::Replay,
             format!(
-                "expected two copies of one ledger, found that record {index} is {one} in the first and {another} in the \
+                "expected two copies of one ledger, found that record {index} is {one} in the first and {another} \
+                 in the \
                  second: the coordinator keeps two; ask every signer which they saw, and let an admin adopt one"
             ),
         )

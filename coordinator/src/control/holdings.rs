@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use hostler_plan::{
-    document::{Holding, Plan, PlanRef, Signed},
+    document::{Holding, Plan, PlanRef, RosterStatus, Signed},
+    entry::Entry,
     id::{Digest, NodeName},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{self, Verified},
 };
 
-use super::{Control, ControlError, Effect, chain::Stranger};
+use super::{Control, ControlError, Effect, Proven, chain::Stranger};
 use crate::{
     limits::{COUNTED_ADDRESSES, HOLDING_BURST, MILLISECONDS_PER_HOLDING},
     rate::RateLimit,
@@ -58,7 +59,8 @@ impl Control {
     pub(crate) fn holding(&mut self, now: Timestamp, node: &NodeName, signed: &Signed) -> Result<(), ControlError> {
         if !self.holdings.limit.take(node.clone(), now) {
             let reason = format!(
-                "expected a holding of {node} when it changed, found more than {HOLDING_BURST} at once; look at the node"
+                "expected a holding of {node} when it changed, found more than {HOLDING_BURST} at once; look at the \
+                 node"
             );
             return Err(ControlError::Invalid(reason));
         }
@@ -74,9 +76,73 @@ impl Control {
         }
         self.effects.push(Effect::KeepHolding(node.clone(), signed.clone()));
         self.notice_strangers(now, node, &proven);
+        self.compare(now, node, &proven);
         self.holdings.newest.insert(node.clone(), proven);
+        self.catch_up(now)?;
         self.push.to(node);
         self.changes += 1;
+        Ok(())
+    }
+
+    /// Whether a node holds something newer than is here. It may lie: what counts are bytes that an admin signed.
+    fn newer_on(&self, holding: &Holding) -> Option<String> {
+        let holds = &holding.holds;
+        let root = self.state.root()?.root();
+        let roster = self.state.roster.as_ref().map_or(0, |r| r.document().version);
+        let newest = self.state.highest_seq();
+        if holds.epoch > root.epoch || holds.root.version > root.version {
+            return Some(format!(
+                "root {} ({}), and root {} is the newest here",
+                holds.root.version, holds.root.digest, root.version
+            ));
+        }
+        if holds.epoch < root.epoch {
+            return None;
+        }
+        if let Some(held) = holds.roster.filter(|held| held.version > roster) {
+            return Some(format!("roster {} ({}), and roster {roster} is the newest here", held.version, held.digest));
+        }
+        let held = holds.plan.filter(|held| held.seq > newest)?;
+        Some(format!("plan {} ({}), and plan {newest} is the newest here", held.seq, held.digest))
+    }
+
+    /// Tells people of a node that holds what is not here: a part of this ledger was lost, or there is another one.
+    fn compare(&mut self, now: Timestamp, node: &NodeName, holding: &Verified<Holding>) {
+        let holding = holding.document();
+        if let Some(newer) = self.newer_on(holding) {
+            let reason = format!(
+                "{node} signed that it holds {newer}: a part of the ledger was lost, or there is another \
+                 coordinator; hand in \
+                 the signed documents again (`hostler submit`), or let an admin adopt this ledger (`hostler ledger \
+                 adopt`)"
+            );
+            self.alarm(now, &format!("what {node} holds"), &Refused::new(Refusal::Replay, reason));
+        }
+        if let Some(head) = holding.holds.head.filter(|head| !self.state.judge.contains(*head)) {
+            let reason = format!(
+                "{node} signed that it was shown a ledger of {head}, which this one does not go on from; compare \
+                 the copies \
+                 of all admins (`hostler ledger verify A B`)"
+            );
+            self.alarm(now, &format!("what {node} holds"), &Refused::new(Refusal::Replay, reason));
+        }
+    }
+
+    /// After a loss: once every active node has signed what it holds, and nothing of it is newer, work goes on.
+    fn catch_up(&mut self, now: Timestamp) -> Result<(), ControlError> {
+        if !self.state.judge.is_restored() {
+            return Ok(());
+        }
+        let Some(roster) = &self.state.roster else { return Ok(()) };
+        let mut active = roster.document().nodes.iter().filter(|n| n.status == RosterStatus::Active);
+        let caught_up = active.all(|n| {
+            let holding = self.holdings.newest.get(&n.name);
+            holding.is_some_and(|holding| self.newer_on(holding.document()).is_none())
+        });
+        if caught_up {
+            let generation = self.state.judge.generation();
+            self.commit(now, vec![Proven::Decision(Entry::CaughtUp { generation })])?;
+        }
         Ok(())
     }
 

@@ -99,7 +99,8 @@ impl Control {
             return Ok(());
         }
         let reason = format!(
-            "expected at most {RECEIPT_BURST} receipts and {RECEIPT_KIB_BURST} KiB of them in an hour from {node}, found \
+            "expected at most {RECEIPT_BURST} receipts and {RECEIPT_KIB_BURST} KiB of them in an hour from {node}, \
+             found \
              more; look at what it does, and take it out of the roster if it is not itself"
         );
         self.alarm(now, &format!("receipts of {node}"), &Refused::new(Refusal::NotAllowed, reason.clone()));

@@ -242,8 +242,8 @@ impl State {
         if enrolled && !active { Membership::Pending } else { Membership::Unknown }
     }
 
-    /// Takes a record that was read from the disk into account: judged as it was before it was written, so that a ledger
-    /// made by somebody else, chained well but signed by nobody, amounts to nothing.
+    /// Takes a record that was read from the disk into account: judged as it was before it was written, so that a
+    /// ledger made by somebody else, chained well but signed by nobody, amounts to nothing.
     pub(crate) fn replay(&mut self, written: &Written) -> Result<(), Refused> {
         let proven = self.judge.prove(&written.record.entry)?;
         self.judge.check(written.record.at, std::slice::from_ref(&proven))?;

@@ -1,7 +1,7 @@
 //! The admins' listener.
 
 use std::{
-    io::{self, BufRead as _, Read as _},
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -11,7 +11,6 @@ use hostler_daemon::durable::{self, PRIVATE};
 use hostler_plan::{
     document::SignerRole,
     id::{Digest, NodeName, TokenId},
-    ledger::{Head, content_of},
     planner::Inventory,
     sequencer::RolloutAction,
 };
@@ -24,6 +23,7 @@ use super::{
     Shared, SharedRef,
     authorisation::{AdminAuth, Caller},
     convert::{self, digest, required},
+    exported,
     judged::{BoxStream, judged},
     peer, status,
 };
@@ -31,13 +31,10 @@ use crate::{
     clock::ClockReading,
     control::{Control, ControlError, EndedRollout, Submitted},
     limits::{FLEET_FILE_BYTES, UPLOAD_PAUSE, WATCH_PAUSE, WATCH_PAUSE_PER_TASK},
+    store::head,
     view::{self, Documents, RolloutDetail, Shown},
 };
 
-/// Bytes of ledger per message.
-const LEDGER_CHUNK_BYTES: usize = 256 << 10;
-/// Bytes of proof per message: 2 048 records.
-const PROOF_CHUNK_BYTES: usize = 64 << 10;
 /// Messages of a stream that wait for an admin's terminal.
 const TERMINAL_QUEUE: usize = 4;
 
@@ -75,6 +72,12 @@ impl Setup {
 
     fn close(&self) {
         *self.code.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(folder) = self.file.parent()
+            && let Err(error) = head::note_root(folder)
+        {
+            tracing::warn!(folder = %folder.display(), %error, "it could not be noted that there is a root; check \
+            the disk");
+        }
         if let Err(error) = std::fs::remove_file(&self.file)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -361,7 +364,7 @@ impl Admin for AdminService {
         let lines = self.shared.ledger.lines_from(from).map_err(|e| status::internal(&e))?;
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
         // Reading a file blocks, and an admin's terminal may be slow: a thread of its own for as long as it takes.
-        tokio::task::spawn_blocking(move || export(lines, &sender));
+        tokio::task::spawn_blocking(move || exported::export(lines, &sender));
         Ok(Response::new(self.while_allowed(caller, SignerRole::Viewer, ReceiverStream::new(receiver))))
     }
 
@@ -373,9 +376,9 @@ impl Admin for AdminService {
         let adoptions = self.shared.control.ask(|control, _| control.state().adoptions.clone()).await?;
         let adoptions = adoptions.into_iter().rev().map(Into::into).collect();
         let (lines, head) = self.shared.ledger.grown_since(from).map_err(|e| status::internal(&e))?;
-        let last = v1::LedgerProof { contents: Vec::new(), head: Some(head_message(head)), adoptions };
+        let last = v1::LedgerProof { contents: Vec::new(), head: Some(exported::head_message(head)), adoptions };
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
-        tokio::task::spawn_blocking(move || prove(lines, last, &sender));
+        tokio::task::spawn_blocking(move || exported::prove(lines, last, &sender));
         Ok(Response::new(self.while_allowed(caller, SignerRole::Viewer, ReceiverStream::new(receiver))))
     }
 }
@@ -454,48 +457,6 @@ async fn watch(
                 shown = detail;
             }
             Err(status) => return drop(sender.send(Err(status)).await),
-        }
-    }
-}
-
-/// Sends the digest of each line's content, and at last the head that they lead to.
-fn prove(lines: impl io::Read, last: v1::LedgerProof, sender: &mpsc::Sender<Result<v1::LedgerProof, Status>>) {
-    let mut contents = Vec::new();
-    for line in io::BufReader::new(lines).split(b'\n') {
-        match line {
-            Ok(line) => contents.extend_from_slice(content_of(&line).as_bytes()),
-            Err(e) => return drop(sender.blocking_send(Err(status::internal(&e)))),
-        }
-        if contents.len() >= PROOF_CHUNK_BYTES {
-            let part = v1::LedgerProof { contents: std::mem::take(&mut contents), ..Default::default() };
-            if sender.blocking_send(Ok(part)).is_err() {
-                return;
-            }
-        }
-    }
-    drop(sender.blocking_send(Ok(v1::LedgerProof { contents, ..last })));
-}
-
-fn head_message(head: Head) -> v1::LedgerHead {
-    v1::LedgerHead { records: head.next_index, hash: head.hash.to_string() }
-}
-
-fn export(mut lines: impl io::Read, sender: &mpsc::Sender<Result<v1::LedgerChunk, Status>>) {
-    let mut kept = Vec::new();
-    loop {
-        let before = kept.len();
-        if let Err(e) = lines.by_ref().take(LEDGER_CHUNK_BYTES as u64).read_to_end(&mut kept) {
-            return drop(sender.blocking_send(Err(status::internal(&e))));
-        }
-        if kept.len() == before {
-            return;
-        }
-        // Whole lines only; the beginning of the next one waits.
-        let Some(end) = kept.iter().rposition(|b| *b == b'\n') else { continue };
-        let rest = kept.split_off(end + 1);
-        let lines = std::mem::replace(&mut kept, rest);
-        if sender.blocking_send(Ok(v1::LedgerChunk { lines })).is_err() {
-            return;
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The index: a sled database of what can be lost.
 //!
 //! It holds the history of facts, each node's last facts, what each signed that it holds, and the addresses that
-//! nodes enrolled from. Nothing rests on it: sled's flush is not durable on Linux, and a damaged database is put aside and begun anew. Every value carries a
-//! version and a checksum, so that what is read is what was written or nothing.
+//! nodes enrolled from. Nothing rests on it: sled's flush is not durable on Linux, and a damaged database is put aside
+//! and begun anew. Every value carries a version and a checksum, so that what is read is what was written or nothing.
 
 use std::{
     net::IpAddr,

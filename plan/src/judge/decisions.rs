@@ -64,7 +64,8 @@ impl Judge {
         }
         if !self.contains(decision.seen) {
             let reason = format!(
-                "expected a decision about this ledger, found one about a ledger of {}, which this one does not go on from; \
+                "expected a decision about this ledger, found one about a ledger of {}, which this one does not go \
+                 on from; \
                  compare them, and adopt this one or restore the other",
                 decision.seen
             );

@@ -28,7 +28,8 @@ impl Judge {
         let is_lost = self.lost_grants.iter().any(|lost| lost.contains(&grant)) && !self.found_grants.contains(&grant);
         let Some(plan) = given.map(|Grant { plan, .. }| plan).or(is_lost.then_some(&r.plan)) else {
             let reason = format!(
-                "expected a receipt for a grant that this ledger gave to {node} and that has none yet, found one for grant \
+                "expected a receipt for a grant that this ledger gave to {node} and that has none yet, found one \
+                 for grant \
                  {grant} of task {task}"
             );
             return Err(Refused::new(Refusal::OrderNotMet, reason));
@@ -69,7 +70,8 @@ impl Judge {
         let (number, previous) = last.map_or((0, None), |(number, digest)| (*number, Some(*digest)));
         if r.counter <= number {
             let reason = format!(
-                "expected a receipt of {node} above {number}, found another one with the number {}; two machines hold its \
+                "expected a receipt of {node} above {number}, found another one with the number {}; two machines \
+                 hold its \
                  key, or its disk was set back: quarantine it and enrol it again",
                 r.counter
             );
@@ -88,7 +90,8 @@ impl Judge {
         let mut notes = Vec::new();
         if let Some(head) = r.holds.head.filter(|head| !self.contains(*head)) {
             notes.push(format!(
-                "{} signed that it was shown a ledger of {head}, which this one does not go on from: there are two ledgers",
+                "{} signed that it was shown a ledger of {head}, which this one does not go on from: there are two \
+                 ledgers",
                 r.node
             ));
         }

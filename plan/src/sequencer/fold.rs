@@ -73,15 +73,13 @@ pub(super) fn apply(s: &mut Sequencer, now: Timestamp, entry: &Entry) {
         Entry::QuarantineReleased { node, version, .. } => {
             s.quarantines.remove(&(node.clone(), *version));
         }
-        Entry::NodeRefused { .. }
-        | Entry::Alarm { .. }
-        | Entry::TokenRevoked { .. }
-        | Entry::ClockSetBack { .. }
-        | Entry::CaughtUp { .. } => {}
+        Entry::NodeRefused { .. } | Entry::Alarm { .. } | Entry::TokenRevoked { .. } | Entry::ClockSetBack { .. } => {}
+        Entry::CaughtUp { .. } => s.is_restored = false,
         Entry::Restored { .. } => {
             let first = s.last_grant.saturating_add(1);
             s.last_grant = s.last_grant.saturating_add(MAX_LOST_GRANTS);
             s.lost_grants.push(first..=s.last_grant);
+            s.is_restored = true;
         }
     }
 }
@@ -116,10 +114,11 @@ fn apply_document(s: &mut Sequencer, now: Timestamp, kind: DocumentKind, documen
             }
         }
         DocumentKind::Decision => {
-            if let Ok(Decision { decided, by, .. }) = read(document)
-                && let Some(entry) = Entry::of(&decided, &by)
-            {
-                apply(s, now, &entry);
+            if let Ok(Decision { decided, by, .. }) = read(document) {
+                match Entry::of(&decided, &by) {
+                    Some(entry) => apply(s, now, &entry),
+                    None => s.is_restored = false,
+                }
             }
         }
         DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Holding | DocumentKind::Login => {}

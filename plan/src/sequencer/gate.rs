@@ -92,6 +92,9 @@ impl Sequencer {
 
 /// What keeps the whole rollout from being granted anything, if something does.
 pub(super) fn rollout_gate(s: &Sequencer, now: Timestamp, r: &Rollout) -> Result<(), Reason> {
+    if s.is_restored {
+        return Err(Reason::LedgerLost);
+    }
     if now < r.plan.not_before {
         return Err(Reason::NotYetValid { until: r.plan.not_before });
     }

@@ -139,6 +139,8 @@ pub enum Reason {
     },
     /// No roster was ever accepted.
     NoRoster,
+    /// A part of the ledger was lost, and nobody knows yet what the nodes hold.
+    LedgerLost,
 }
 
 impl Reason {
@@ -171,6 +173,7 @@ impl Reason {
             Reason::NodeBusy { .. } => "node_busy",
             Reason::NotTheTarget { .. } => "not_the_target",
             Reason::NoRoster => "no_roster",
+            Reason::LedgerLost => "ledger_lost",
         }
     }
 
@@ -271,6 +274,10 @@ impl fmt::Display for Reason {
                     new plan"
             ),
             Reason::NoRoster => f.write_str("waits for a signed roster: approve the nodes first"),
+            Reason::LedgerLost => f.write_str(
+                "a part of the ledger was lost: waits until every node has said what it holds, or for `hostler \
+                 ledger adopt`",
+            ),
         }
     }
 }

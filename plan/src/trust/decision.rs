@@ -13,8 +13,8 @@ use crate::{
 /// to carry it to another machine.
 pub const MAX_DECISION_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Verifies a decision under `root`: one signature, by the key of the signer whom it names, whose role allows it. Whether
-/// it fits the ledger that it is handed to is the judge's question.
+/// Verifies a decision under `root`: one signature, by the key of the signer whom it names, whose role allows it.
+/// Whether it fits the ledger that it is handed to is the judge's question.
 pub fn decision(root: &TrustedRoot, signed: &Signed) -> Result<Verified<Decision>, Refused> {
     let by = SignedBy::of(DocumentKind::Decision, signed)?;
     let root = root.root();

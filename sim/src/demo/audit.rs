@@ -31,6 +31,7 @@ pub(super) struct Audit {
 impl Audit {
     /// Follows the ledger from its first record. An error is the first thing that does not hold.
     pub(super) fn of(ledger: Vec<u8>) -> anyhow::Result<Self> {
+        hostler_cli::ledger::verify(&ledger, None)?;
         let (records, head) = ledger::verify(&ledger)?;
         let mut audit = Self {
             ledger,
@@ -101,7 +102,15 @@ impl Audit {
                 self.receipts.push(receipt);
                 name
             }
-            DocumentKind::Holding | DocumentKind::Decision | DocumentKind::Login => {
+            DocumentKind::Decision => {
+                let decision = trust::decision(known.root()?, &signed)?;
+                format!(
+                    "decisions/{}-{}.json",
+                    decision.document().decided.word().replace(' ', "-"),
+                    signed.digest().short()
+                )
+            }
+            DocumentKind::Holding | DocumentKind::Login => {
                 anyhow::bail!("a {} in the ledger, expected none", kind.noun())
             }
         };

@@ -12,7 +12,7 @@ fn for_a(fleet: &Fleet, seq: u64) -> Plan {
     plan
 }
 
-fn holding(fleet: &Fleet, name: &str, open: &[&Plan], by: &str) -> Signed {
+pub(super) fn holding(fleet: &Fleet, name: &str, open: &[&Plan], by: &str) -> Signed {
     signed(DocumentKind::Holding, &made::holding(&fleet.root, &fleet.roster, name, open), &[&key(seed(by))])
 }
 

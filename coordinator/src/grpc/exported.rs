@@ -1,0 +1,61 @@
+//! The ledger's lines as they are handed out, and the proof that they only grew.
+
+use std::io::{self, BufRead as _, Read as _};
+
+use hostler_plan::ledger::{Head, content_of};
+use hostler_proto::v1;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::status;
+
+/// Bytes of ledger per message.
+const LEDGER_CHUNK_BYTES: usize = 256 << 10;
+/// Bytes of proof per message: 2 048 records.
+const PROOF_CHUNK_BYTES: usize = 64 << 10;
+
+/// Sends the digest of each line's content, and at last the head that they lead to.
+pub(super) fn prove(
+    lines: impl io::Read,
+    last: v1::LedgerProof,
+    sender: &mpsc::Sender<Result<v1::LedgerProof, Status>>,
+) {
+    let mut contents = Vec::new();
+    for line in io::BufReader::new(lines).split(b'\n') {
+        match line {
+            Ok(line) => contents.extend_from_slice(content_of(&line).as_bytes()),
+            Err(e) => return drop(sender.blocking_send(Err(status::internal(&e)))),
+        }
+        if contents.len() >= PROOF_CHUNK_BYTES {
+            let part = v1::LedgerProof { contents: std::mem::take(&mut contents), ..Default::default() };
+            if sender.blocking_send(Ok(part)).is_err() {
+                return;
+            }
+        }
+    }
+    drop(sender.blocking_send(Ok(v1::LedgerProof { contents, ..last })));
+}
+
+pub(super) fn head_message(head: Head) -> v1::LedgerHead {
+    v1::LedgerHead { records: head.next_index, hash: head.hash.to_string() }
+}
+
+pub(super) fn export(mut lines: impl io::Read, sender: &mpsc::Sender<Result<v1::LedgerChunk, Status>>) {
+    let mut kept = Vec::new();
+    loop {
+        let before = kept.len();
+        if let Err(e) = lines.by_ref().take(LEDGER_CHUNK_BYTES as u64).read_to_end(&mut kept) {
+            return drop(sender.blocking_send(Err(status::internal(&e))));
+        }
+        if kept.len() == before {
+            return;
+        }
+        // Whole lines only; the beginning of the next one waits.
+        let Some(end) = kept.iter().rposition(|b| *b == b'\n') else { continue };
+        let rest = kept.split_off(end + 1);
+        let lines = std::mem::replace(&mut kept, rest);
+        if sender.blocking_send(Ok(v1::LedgerChunk { lines })).is_err() {
+            return;
+        }
+    }
+}
