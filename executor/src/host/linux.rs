@@ -29,6 +29,10 @@ const QUICK: Duration = Duration::from_secs(30);
 /// apt on a slow mirror and an SD card.
 const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
 
+/// What apt fetches and what packages run while they are installed is not of this process, which has no network but the API
+/// server's and may end meanwhile.
+const PACKAGE_UNIT: &str = "hostler-package.service";
+
 /// What systemd sends to every process of a unit that stops (signal(7)).
 const SIGTERM: i32 = 15;
 
@@ -200,8 +204,11 @@ impl Host for Linux {
     }
 
     fn install_package(&self, package: &str, version: &str) -> Result<(), HostError> {
+        // What an earlier process of ours began goes on without it.
+        systemd::await_end(PACKAGE_UNIT, PACKAGE_LIMIT)?;
         // An installation that was cut off, by a power failure say, is finished first; apt refuses to go on before.
-        run(&["dpkg", "--force-confold", "--configure", "--pending"], PACKAGE_LIMIT)?;
+        let pending = ["dpkg", "--force-confold", "--configure", "--pending"];
+        systemd::run_as_unit(PACKAGE_UNIT, &pending, PACKAGE_LIMIT)?;
         let wanted = format!("{package}={version}");
         let install = [
             "apt-get",
@@ -213,7 +220,7 @@ impl Host for Linux {
             "--",
             &wanted,
         ];
-        run(&install, PACKAGE_LIMIT).map(|_| ())
+        systemd::run_as_unit(PACKAGE_UNIT, &install, PACKAGE_LIMIT)
     }
 
     fn unit(&self, unit: &str) -> Result<UnitStatus, HostError> {
