@@ -12,6 +12,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::folder::{Folder, FolderError};
 
 const FILE: &str = "credentials.json";
+/// Those of an enrolment whose answer the executor judges.
+const OFFERED: &str = "credentials.offered";
 /// The key of an enrolment that was not answered yet: asking again is asking for the same.
 const FIRST_KEY: &str = "tls.key";
 
@@ -106,13 +108,15 @@ impl Credentials {
 
     /// What is held, if it is this node's. What is broken is as good as nothing: the node's own key gets another one.
     pub(crate) fn load(folder: &Folder, identity: &NodeIdentity) -> Result<Option<Self>, FolderError> {
-        let Some(text) = folder.read(FILE)? else { return Ok(None) };
-        let found = match serde_json::from_str::<Self>(&text) {
-            Ok(found) if found.identity() == *identity => return Ok(Some(found)),
-            Ok(other) => format!("those of {}", other.identity()),
-            Err(error) => format!("broken ones ({error})"),
-        };
-        tracing::warn!("expected credentials of {identity}, found {found}; asking for new ones");
+        for file in [FILE, OFFERED] {
+            let Some(text) = folder.read(file)? else { continue };
+            let found = match serde_json::from_str::<Self>(&text) {
+                Ok(found) if found.identity() == *identity => return Ok(Some(found)),
+                Ok(other) => format!("those of {}", other.identity()),
+                Err(error) => format!("broken ones ({error})"),
+            };
+            tracing::warn!("expected credentials of {identity}, found {found}; asking for new ones");
+        }
         Ok(None)
     }
 
@@ -132,6 +136,16 @@ impl Credentials {
     /// Stores them; durable when this returns.
     pub(crate) fn store(&self, folder: &Folder) -> Result<(), FolderError> {
         folder.replace(FILE, &serde_json::to_vec_pretty(self).expect("credentials hold only texts"))
+    }
+
+    /// Stores what a coordinator offered, until the executor has judged its answer: a crash in between loses nothing.
+    pub(crate) fn store_offered(&self, folder: &Folder) -> Result<(), FolderError> {
+        folder.replace(OFFERED, &serde_json::to_vec_pretty(self).expect("credentials hold only texts"))
+    }
+
+    /// The executor took the answer.
+    pub(crate) fn take_offered(folder: &Folder) -> Result<(), FolderError> {
+        folder.rename(OFFERED, FILE)
     }
 
     /// Who the certificate says this node is.

@@ -79,7 +79,7 @@ pub(crate) async fn enrol(
         (address, answer.agent_address),
         Timestamp::from_unix_seconds(answer.renew_after),
     )?;
-    credentials.store(folder)?;
+    credentials.store_offered(folder)?;
     let trust = answer.trust.unwrap_or_default();
     executor
         .admit(Admitted {
@@ -88,5 +88,6 @@ pub(crate) async fn enrol(
             admission: answer.admission.map(Signed::from),
         })
         .await?;
+    Credentials::take_offered(folder)?;
     Ok(credentials)
 }

@@ -64,6 +64,16 @@ impl Folder {
         durable::replace(&path, bytes, PRIVATE).map_err(|reason| FolderError::Io { action: "writing", path, reason })
     }
 
+    /// Renames a file over another one; durable when this returns.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), FolderError> {
+        let path = self.root.join(from);
+        durable::rename(&path, &self.root.join(to)).map_err(|reason| FolderError::Io {
+            action: "renaming",
+            path,
+            reason,
+        })
+    }
+
     /// Where the bytes of that digest are fetched to.
     pub(crate) fn download(&self, digest: &Digest) -> PathBuf {
         self.root.join(DOWNLOADS).join(digest.hex())

@@ -11,6 +11,7 @@ hostler_checks() {
     step_of_row "packages install without a network; units are there" packages_install
     step_of_row "a trust root is made and the coordinator obeys it" trust_is_made
     step_of_row "three nodes enrol with a join string and report facts" nodes_enrol
+    step_of_row "agent and executor are restarted in any order, and the node performs what it is given" halves_restart
     step_of_row "a drain that a budget forbids names pod and budget, and changes nothing for the app" drain_is_blocked
     step_of_row "a drain waits while a budget says no, says so, and goes through" drain_waits_then_goes
     step_of_row "uncordon makes the node schedulable again" uncordon_works
@@ -34,7 +35,8 @@ step_of_row() {
 packages_install() {
     shown lab install "$debs"
     for node in "${nodes[@]}"; do
-        expect "$(lab exec "$node" -- systemctl cat hostler-agent.service)" '^Type=notify'
+        expect "$(lab exec "$node" -- systemctl cat hostler-agent.service)" '^User=hostler'
+        expect "$(lab exec "$node" -- systemctl cat hostler-executor.service)" '^SocketBindDeny=any'
     done
     expect "$(lab exec admin -- systemctl cat hostler-coordinator.service)" '^Type=notify'
     shown hostler --version
@@ -78,8 +80,26 @@ nodes_enrol() {
     expect "$facts" 'version +v1\.36\.3'
     expect "$facts" 'node_memory_MemTotal_bytes'
     for node in "${nodes[@]}"; do
-        shown lab exec "$node" -- systemctl --no-pager status hostler-agent.service
+        shown lab exec "$node" -- systemctl --no-pager status hostler-agent.service hostler-executor.service
+        # The one holds the connection and nothing else, the other is reached by nobody.
+        expect "$(lab exec "$node" -- stat -c %U /var/lib/hostler/agent /var/lib/hostler/executor | xargs)" '^hostler root$'
+        # shellcheck disable=SC2016
+        expect "$(lab exec "$node" -- sh -c 'stat -c %U /proc/$(systemctl show -p MainPID --value hostler-agent)')" '^hostler$'
     done
+}
+
+# Each half is restarted under the other, and the node performs what it is given afterwards.
+halves_restart() {
+    local node
+    for node in w1 w2; do
+        shown lab exec "$node" -- systemctl restart hostler-executor.service
+        shown lab exec "$node" -- systemctl restart hostler-agent.service
+        shown lab exec "$node" -- systemctl restart hostler-executor.service
+    done
+    wait_for 60 "three Ready nodes in Hostler's eyes" nodes_are 3 Ready
+    shown hostler plan check --out /root/check.plan.json
+    shown hostler sign /root/check.plan.json --yes
+    shown hostler submit /root/check.plan.json --watch
 }
 
 # join_with FLAGS NODE...: a token, its join string on the nodes, and their agents begun.
@@ -92,7 +112,7 @@ join_with() {
     [[ $join == hostler1.* ]] || { echo "expected a join string, found $join"; return 1; }
     for node in "$@"; do
         (umask 077 && in_machine "$node" /etc/hostler/join <<<"$join")
-        shown lab exec "$node" -- systemctl restart hostler-agent.service
+        shown lab exec "$node" -- systemctl restart hostler-executor.service hostler-agent.service
     done
 }
 
@@ -237,5 +257,5 @@ journal_has_fields() {
     entry=$(lab exec cp1 -- journalctl --no-pager -o json TASK=$task | jq -c 'select(.STEP) | {PLAN, TASK, STEP, NODE, SYSLOG_IDENTIFIER, _SYSTEMD_UNIT, MESSAGE}' | tail -1)
     echo "$entry"
     expect "$entry" '"PLAN":"[^"]+","TASK":"w1.drain","STEP":"kube\.[a-z_]+"'
-    expect "$entry" '"_SYSTEMD_UNIT":"hostler-agent.service"'
+    expect "$entry" '"_SYSTEMD_UNIT":"hostler-executor.service"'
 }

@@ -269,7 +269,7 @@ fn check_settled_unasked(pending: &Pending, node: &NodeArgument, yes: bool) -> R
     }
     let (name, key) = (&node.name, pending.enrolment.document().key.fingerprint());
     Err(Error::Usage(format!(
-        "--yes needs the key of the machine that is meant: compare it on the machine with `hostler-agent identity`, \
+        "--yes needs the key of the machine that is meant: compare it on the machine with `hostler-executor id`, \
          then name it {name}={key}"
     )))
 }

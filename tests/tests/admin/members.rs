@@ -72,7 +72,7 @@ async fn a_new_node_is_not_kept_on_a_root_from_before_a_revocation() {
     all_enrolled(&mut bert, 1).await;
     let (waiting, _) = roster::pending(&mut bert).await.unwrap();
     roster::list(&mut bert, &waiting, now()).await.unwrap();
-    let credentials = folder.join("state-w1/credentials.json");
+    let credentials = folder.join("state-w1/agent/credentials.json");
     let tried = async {
         // It comes back because it refused the answer before.
         while door.attempts.load(Ordering::SeqCst) < 3 && !credentials.exists() {
