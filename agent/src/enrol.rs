@@ -1,9 +1,9 @@
 //! How a machine becomes a node: the network side's part.
 //!
-//! Nothing is sent before the coordinator's chain leads to the CA that the join string names. The executor reads the join
-//! string, signs the enrolment and judges the answer; here the certificate is taken and kept. It is kept before the executor
-//! hears of the answer, and the executor removes the join string last: a crash anywhere in between repeats the enrolment with
-//! the same keys, which the coordinator answers the same.
+//! Nothing is sent before the coordinator's chain leads to the CA that the join string names. The executor reads the
+//! join string, signs the enrolment and judges the answer; here the certificate is taken and kept. It is kept before
+//! the executor hears of the answer, and the executor removes the join string last: a crash anywhere in between repeats
+//! the enrolment with the same keys, which the coordinator answers the same.
 
 use std::time::Duration;
 

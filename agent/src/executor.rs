@@ -1,7 +1,7 @@
 //! The root side of this node, as the network side sees it: questions, requests, reports, and its status.
 //!
-//! One task holds the connection to the executor's socket and opens it again, quietly, for as long as the agent lives. What
-//! the executor shows is copied here as it changes; the link looks at the copy.
+//! One task holds the connection to the executor's socket and opens it again, quietly, for as long as the agent lives.
+//! What the executor shows is copied here as it changes; the link looks at the copy.
 
 mod connection;
 mod mirror;
@@ -154,8 +154,8 @@ impl Executor {
         Reports { executor: self.clone(), every, reports }
     }
 
-    /// Hands a request over; gives it back while there is no room. One that comes while the executor is gone is dropped:
-    /// the coordinator offers it again on the next connection.
+    /// Hands a request over; gives it back while there is no room. One that comes while the executor is gone is
+    /// dropped: the coordinator offers it again on the next connection.
     pub(crate) fn offer(&self, request: Request) -> Result<(), Request> {
         match self.calls.try_send(Call::Request(request)) {
             Err(mpsc::error::TrySendError::Full(Call::Request(request))) => Err(request),

@@ -1,7 +1,7 @@
 //! hostler-agent: enrols a node, reports its facts and carries signed plans to its executor.
 //!
-//! It has no privilege and judges nothing: documents go to the executor, which verifies each itself from its exact bytes and
-//! is the only one who acts. The two are processes of their own and talk over a Unix socket
+//! It has no privilege and judges nothing: documents go to the executor, which verifies each itself from its exact
+//! bytes and is the only one who acts. The two are processes of their own and talk over a Unix socket
 //! (`hostler_executor::protocol`).
 
 pub mod command;
@@ -44,8 +44,8 @@ pub enum AgentError {
     Folder(#[from] FolderError),
 }
 
-/// Runs the agent of one node until `shutdown` is ready. Whether its executor is there or not: it waits, and comes back to
-/// it.
+/// Runs the agent of one node until `shutdown` is ready. Whether its executor is there or not: it waits, and comes back
+/// to it.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     let folder = Folder::open(&settings.state_dir)?;
     let (executor, connection) = executor::open(settings.socket);

@@ -91,8 +91,8 @@ impl Link {
         }
     }
 
-    /// The coordinator at this address. A node whose trust root is lost takes the CA that issued its certificate: what comes
-    /// over that connection is refused anyway.
+    /// The coordinator at this address. A node whose trust root is lost takes the CA that issued its certificate: what
+    /// comes over that connection is refused anyway.
     fn coordinator(&self, address: &str, credentials: &Credentials) -> Coordinator {
         let mut pins = self.executor.status.content().holding.coordinator_ca.clone();
         if pins.is_empty() {

@@ -1,7 +1,7 @@
 //! Artifacts on disk: nobody opens one before its length and digest are those of a signed plan.
 //!
-//! The network side fetches into its own folder. What lies there is copied first and measured afterwards, so that nobody
-//! can change what was measured.
+//! The network side fetches into its own folder. What lies there is copied first and measured afterwards, so that
+//! nobody can change what was measured.
 
 use std::{
     fs::{File, OpenOptions},
@@ -101,8 +101,8 @@ impl Downloads {
         Ok(found)
     }
 
-    /// Copies as many bytes as the artifact has. Another user could have put a link, a pipe or somebody else's file there:
-    /// nothing but a regular file of the network side's own user is read, and never more than was promised.
+    /// Copies as many bytes as the artifact has. Another user could have put a link, a pipe or somebody else's file
+    /// there: nothing but a regular file of the network side's own user is read, and never more than was promised.
     fn copy(&self, artifact: &Artifact, to: &Path) -> io::Result<Found> {
         let folder = OpenOptions::new()
             .read(true)

@@ -125,8 +125,8 @@ fn serve(settings: &Settings, host: Arc<dyn Host>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// SIGTERM and SIGINT are waited for by a thread of their own and reach no other one; programs that are started get them
-/// as usual.
+/// SIGTERM and SIGINT are waited for by a thread of their own and reach no other one; programs that are started get
+/// them as usual.
 fn stop_at_signals(stop: &Stop) -> io::Result<std::sync::mpsc::Receiver<()>> {
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
     signals.thread_block()?;

@@ -1,12 +1,12 @@
-//! The root side of an enrolment: it reads the join string, composes and signs what the node says of itself, and believes
-//! nothing of the answer that the join string does not prove.
+//! The root side of an enrolment: it reads the join string, composes and signs what the node says of itself, and
+//! believes nothing of the answer that the join string does not prove.
 //!
-//! The root is believed because its digest stands in the join string, which names the newest one of its day: the chain that
-//! is served must hold it and may go on.
+//! The root is believed because its digest stands in the join string, which names the newest one of its day: the chain
+//! that is served must hold it and may go on.
 //!
-//! The network side carries both. It learns whom to ask and never the token's key. What the node needs is stored in this
-//! order: keys, state, membership; only then is the join string removed. A crash anywhere in between repeats the enrolment
-//! with the same keys, which the coordinator answers the same.
+//! The network side carries both. It learns whom to ask and never the token's key. What the node needs is stored in
+//! this order: keys, state, membership; only then is the join string removed. A crash anywhere in between repeats the
+//! enrolment with the same keys, which the coordinator answers the same.
 
 use std::{
     collections::BTreeSet,
@@ -208,8 +208,8 @@ fn verify(join: &JoinString, own: &Fingerprint, clock: Clock, admitted: &Admitte
     Ok(state)
 }
 
-/// Empties or removes the join file: the string has served. What cannot be removed is said and does no harm here, because
-/// its uses are counted by the coordinator.
+/// Empties or removes the join file: the string has served. What cannot be removed is said and does no harm here,
+/// because its uses are counted by the coordinator.
 fn forget(path: &Path) {
     let removed = std::fs::remove_file(path).or_else(|_| std::fs::write(path, b""));
     if let Err(error) = removed {

@@ -130,8 +130,8 @@ fn is_enrolled(enrolment: &Receiver<()>, receiver: &RequestReceiver) -> bool {
     }
 }
 
-/// What a node with damaged state does until a person helps it: it stays in sight with its facts, refuses whatever it is
-/// offered, and performs nothing.
+/// What a node with damaged state does until a person helps it: it stays in sight with its facts, refuses whatever it
+/// is offered, and performs nothing.
 fn stand_by(receiver: &RequestReceiver, status: &ExecutorStatus, refused: &Refused) {
     tracing::error!("{refused}; until then this node reports its facts and performs nothing");
     process::status("damaged state: performs nothing, see the messages");

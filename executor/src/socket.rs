@@ -1,7 +1,7 @@
 //! The Unix socket: who may speak to the executor, and the threads that listen to it and write to it.
 //!
-//! A connection has one thread that reads and one that writes. Neither does anything to the machine: requests go into the
-//! executor's queue and questions to the thread that answers them. Whoever sends what is no message is hung up on.
+//! A connection has one thread that reads and one that writes. Neither does anything to the machine: requests go into
+//! the executor's queue and questions to the thread that answers them. Whoever sends what is no message is hung up on.
 
 use std::{
     io::{self, BufReader, ErrorKind, Write as _},
@@ -36,7 +36,8 @@ use crate::{
 /// The agent has one; a person may ask for the node's key beside it, and one may be ending.
 const MAX_CONNECTIONS: usize = 4;
 
-/// How long a request waits for a place in the executor's queue. The executor takes what is there between two of its acts.
+/// How long a request waits for a place in the executor's queue. The executor takes what is there between two of its
+/// acts.
 const STUCK: Duration = Duration::from_secs(30);
 
 /// How long the other end may leave a line unread.
@@ -198,8 +199,8 @@ fn listen_to(
     Ok(())
 }
 
-/// To the executor, whose queue may be full while it works. What has no room in it for long is dropped, said once, and asked
-/// for again when the task has ended; what comes behind it does not wait any more.
+/// To the executor, whose queue may be full while it works. What has no room in it for long is dropped, said once, and
+/// asked for again when the task has ended; what comes behind it does not wait any more.
 fn hand_over(entrance: &Entrance, mut request: Request, outbox: &Outbox, overfull: &mut bool) {
     let began = Instant::now();
     *overfull &= entrance.status.content().running.is_some();

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Digest;
 
-/// A document as it travels and as it is kept: its exact bytes and the SSHSIG armours beside them. In JSON the bytes are
-/// base64 so that they stay exact, and the digest beside them is checked by whoever reads.
+/// A document as it travels and as it is kept: its exact bytes and the SSHSIG armours beside them. In JSON the bytes
+/// are base64 so that they stay exact, and the digest beside them is checked by whoever reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Encoded", into = "Encoded")]
 pub struct Signed {

@@ -8,8 +8,9 @@ use crate::{
 /// The longest nonce that is signed; the coordinator's have 32 bytes.
 pub const MAX_NONCE_BYTES: usize = 64;
 
-/// The bytes that are signed in namespace `hostler-login` in answer to a challenge: who asks, for which TLS key (SHA-256
-/// of its SubjectPublicKeyInfo), and the nonce. Both sides compose them; nobody signs bytes that were handed to them.
+/// The bytes that are signed in namespace `hostler-login` in answer to a challenge: who asks, for which TLS key
+/// (SHA-256 of its SubjectPublicKeyInfo), and the nonce. Both sides compose them; nobody signs bytes that were handed
+/// to them.
 pub fn renewal_bytes(node: &NodeName, tls_key: &Digest, nonce: &[u8]) -> Vec<u8> {
     format!("hostler-node-renewal/v1\n{node}\n{tls_key}\n{}\n", hex(nonce)).into_bytes()
 }

@@ -1,4 +1,5 @@
-//! A whole node in one process: the real executor on a thread, and the real agent, which speaks to it over a real socket.
+//! A whole node in one process: the real executor on a thread, and the real agent, which speaks to it over a real
+//! socket.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -145,9 +145,9 @@ impl Executor {
         Ok(())
     }
 
-    /// Before a step begins that has not begun: new documents are heard, and it is asked whether it may. A task of which
-    /// something has begun waits here until it may or never will; one at its beginning gives way. The outer error is the
-    /// disk's.
+    /// Before a step begins that has not begun: new documents are heard, and it is asked whether it may. A task of
+    /// which something has begun waits here until it may or never will; one at its beginning gives way. The outer error
+    /// is the disk's.
     fn may_begin(&mut self, work: &mut Work, step: usize) -> Result<Result<May, StepError>, ExecutorError> {
         let mut said = String::new();
         loop {
@@ -286,8 +286,8 @@ impl Executor {
         Ok(Left::Ended(outcome))
     }
 
-    /// Before something begins, the floor is raised to the time at which it does, unless it was a moment ago: that write
-    /// costs as much as the journal's.
+    /// Before something begins, the floor is raised to the time at which it does, unless it was a moment ago: that
+    /// write costs as much as the journal's.
     fn note_time(&mut self) -> Result<(), ExecutorError> {
         let context = &mut self.context;
         let next = context.state.clone().with_time(context.clock());

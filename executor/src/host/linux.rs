@@ -29,8 +29,8 @@ const QUICK: Duration = Duration::from_secs(30);
 /// apt on a slow mirror and an SD card.
 const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
 
-/// What apt fetches and what packages run while they are installed is not of this process, which has no network but the API
-/// server's and may end meanwhile.
+/// What apt fetches and what packages run while they are installed is not of this process, which has no network but the
+/// API server's and may end meanwhile.
 const PACKAGE_UNIT: &str = "hostler-package.service";
 
 /// What systemd sends to every process of a unit that stops (signal(7)).

@@ -1,7 +1,7 @@
 //! One message, one line: JSON without a newline in it, of at most [`MAX_LINE_BYTES`].
 //!
-//! `socat - UNIX-CONNECT:/run/hostler-executor/socket` shows the conversation to a person. A line that is too long, is no
-//! message, or is one with anything unknown in it ends the connection: both ends come out of one package.
+//! `socat - UNIX-CONNECT:/run/hostler-executor/socket` shows the conversation to a person. A line that is too long, is
+//! no message, or is one with anything unknown in it ends the connection: both ends come out of one package.
 
 use std::io::{self, BufRead};
 

@@ -167,15 +167,15 @@ impl StepContext<'_> {
         self.task.steps.get(self.step).map_or("", Step::op)
     }
 
-    /// Blocks for at most that much of the host's time and takes in what arrived meanwhile. Ends early with an error when
-    /// somebody stopped the task or the process ends: a step that was begun is finished, whatever else arrives.
+    /// Blocks for at most that much of the host's time and takes in what arrived meanwhile. Ends early with an error
+    /// when somebody stopped the task or the process ends: a step that was begun is finished, whatever else arrives.
     pub(crate) fn pause(&mut self, at_most: Duration) -> Result<(), StepError> {
         self.node.control.pause(at_most)?;
         Ok(self.node.take_in_documents()?)
     }
 
-    /// The same for a step that only waits: nothing is left half done when it ends, so it ends with its plan. One that has
-    /// merely expired is waited for.
+    /// The same for a step that only waits: nothing is left half done when it ends, so it ends with its plan. One that
+    /// has merely expired is waited for.
     pub(crate) fn pause_while_wanted(&mut self, at_most: Duration) -> Result<(), StepError> {
         self.pause(at_most)?;
         match self.ask() {
@@ -184,8 +184,8 @@ impl StepContext<'_> {
         }
     }
 
-    /// Whether a step that acts more than once may act again now: what arrived is heard, and the one rule for everything
-    /// new is asked. A sentence says why not yet.
+    /// Whether a step that acts more than once may act again now: what arrived is heard, and the one rule for
+    /// everything new is asked. A sentence says why not yet.
     pub(crate) fn may_act(&mut self) -> Result<Option<String>, StepError> {
         self.node.control.listen()?;
         self.node.take_in_documents()?;

@@ -52,7 +52,8 @@ pub(super) fn await_end(unit: &str, limit: Duration) -> Result<(), HostError> {
     }
 }
 
-/// Runs a program to its end as a unit of its own, whose messages are in the journal. It goes on when this process ends.
+/// Runs a program to its end as a unit of its own, whose messages are in the journal. It goes on when this process
+/// ends.
 pub(super) fn run_as_unit(unit: &str, arguments: &[&str], limit: Duration) -> Result<(), HostError> {
     let whole = as_unit(unit, arguments, limit);
     let whole: Vec<&str> = whole.iter().map(|argument| &**argument).collect();

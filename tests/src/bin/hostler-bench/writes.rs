@@ -58,7 +58,8 @@ pub(crate) async fn watch(plan: &Plan) -> anyhow::Result<Option<Seen>> {
     let mut processes = Vec::new();
     for (node, name) in commands.iter().zip(["executor", "agent"]) {
         let mut command = Command::new(PROGRAM);
-        // `-D`: the program stays our child, and strace ends with it. `-s 0`: the content of messages is nobody's business.
+        // `-D`: the program stays our child, and strace ends with it. `-s 0`: the content of messages is nobody's
+        // business.
         command.args(["-D", "-f", "-q", "-ttt", "-y", "-s", "0", "-e", "signal=none", "-e"]);
         command.arg(format!("trace={}", calls.join(","))).arg("-o").arg(folder.join(format!("{name}.calls"))).arg("--");
         command.arg(node.get_program()).args(node.get_args()).stdout(Stdio::null());
@@ -118,8 +119,9 @@ fn judge(text: &str, from: f64) -> Seen {
     seen
 }
 
-/// One line: `7 1700000000.25 openat(AT_FDCWD</>, "/proc/stat", O_RDONLY|O_CLOEXEC) = 9</proc/stat>`. A call that another
-/// thread's interrupts has a second line, which begins with `<...` and is left out: the first has the arguments.
+/// One line: `7 1700000000.25 openat(AT_FDCWD</>, "/proc/stat", O_RDONLY|O_CLOEXEC) = 9</proc/stat>`. A call that
+/// another thread's interrupts has a second line, which begins with `<...` and is left out: the first has the
+/// arguments.
 struct Call<'a> {
     at: f64,
     name: &'a str,
