@@ -44,7 +44,8 @@ impl Wanted {
         }
     }
 
-    /// Whether whoever holds this holds what is wanted or a newer one. Another document under the same number is neither.
+    /// Whether whoever holds this holds what is wanted or a newer one. Another document under the same number is
+    /// neither.
     fn is_proved_by(&self, holds: &Holds) -> bool {
         match *self {
             Wanted::Root { version, digest, .. } => {

@@ -27,8 +27,8 @@ impl Fork {
     pub fn sentence(&self) -> String {
         let here = self.here.map_or_else(|| "nothing".to_owned(), |here| here.to_string());
         format!(
-            "ALARM: the coordinator's ledger has {here} as {}, and node {} signed that it holds {}; find out who signed \
-             the other, then sign a document that names both (`hostler stop` does for plans) or a new epoch",
+            "ALARM: the coordinator's ledger has {here} as {}, and node {} signed that it holds {}; find out who \
+             signed the other, then sign a document that names both (`hostler stop` does for plans) or a new epoch",
             clean(&self.what),
             self.node,
             self.other

@@ -53,7 +53,8 @@ pub async fn compile(admin: &mut Admin, which: &Which, now: Timestamp) -> Result
     let kept: Vec<OpenPlan> = others.into_iter().filter(|open| running.contains(&open.plan.digest)).collect();
     if kept.len() > MAX_KEPT_VALID {
         return Err(Error::Usage(format!(
-            "{} other plans are open and a stop keeps {MAX_KEPT_VALID} at most; stop everything with `hostler stop --all`",
+            "{} other plans are open and a stop keeps {MAX_KEPT_VALID} at most; stop everything with `hostler stop \
+             --all`",
             kept.len()
         )));
     }

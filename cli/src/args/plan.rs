@@ -51,6 +51,16 @@ Shows the machines that wait with their names, keys and origins, and asks before
   hostler plan reboot pi-3
   hostler plan reboot --all --out reboot.plan.json")]
     Reboot(Compile<RebootArgs>),
+    /// Let go of the number of a plan that some signed here and that waits for others
+    #[command(after_help = "Examples:
+  hostler plan give-up 43
+
+Later plans made on this machine list it in `beside` no more, and so it is void once one of them is submitted.")]
+    GiveUp {
+        /// The plan's number
+        #[arg(value_name = "SEQ")]
+        seq: u64,
+    },
 }
 
 /// What a plan is made of, and where it goes.

@@ -96,8 +96,8 @@ impl FromStr for KindThreshold {
         };
         parse().ok_or_else(|| {
             format!(
-                "expected KIND=N with a kind of plan other than stop, which one key signs always, and at least one key, \
-                     found {text:?}"
+                "expected KIND=N with a kind of plan other than stop, which one key signs always, and at least one \
+                     key, found {text:?}"
             )
         })
     }

@@ -9,7 +9,7 @@ use clap::Args;
 use hostler_plan::{
     document::{DocumentKind, Plan, Signed, Signer},
     fleet::Fleet,
-    id::Digest,
+    id::{Digest, Seq},
     planner::{Fate, Note},
     refusal::{Refusal, Refused},
     show,
@@ -45,6 +45,7 @@ pub(super) async fn run(context: &Context, command: PlanCommand) -> Result<(), E
         PlanCommand::Drain(args) => compile_to_file(context, args).await,
         PlanCommand::Uncordon(args) => compile_to_file(context, args).await,
         PlanCommand::Reboot(args) => compile_to_file(context, args).await,
+        PlanCommand::GiveUp { seq } => give_up(context, Seq(seq)),
     }
 }
 
@@ -74,6 +75,20 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
             value
         },
         || format!("{}\nwrote {file}\nnext: hostler sign {file}", preview_text(&compiled).trim_end()),
+    )
+}
+
+fn give_up(context: &Context, seq: Seq) -> Result<(), Error> {
+    let store = TrustStore::require(&context.profile.home)?;
+    if !plan::reserved::release(&store, seq)? {
+        return Err(Error::Usage(format!(
+            "expected the number of a plan that some signed on this machine and that waits for others, found {seq}"
+        )));
+    }
+    print(
+        context.output,
+        || json!({ "seq": seq, "given_up": true }),
+        || format!("plan {seq} is given up: the next plan does not keep it"),
     )
 }
 

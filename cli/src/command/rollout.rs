@@ -87,8 +87,8 @@ async fn control(context: &Context, admin: &mut Admin, which: &Control, action: 
     }
     let text = match action {
         RolloutAction::Pause => format!(
-            "rollout {rollout} is paused; what runs finishes. This binds only the coordinator: what every node keeps is \
-             `hostler stop {rollout}`"
+            "rollout {rollout} is paused; what runs finishes. This binds only the coordinator: what every node \
+             keeps is `hostler stop {rollout}`"
         ),
         RolloutAction::Resume => format!("rollout {rollout} goes on"),
         RolloutAction::Halt => format!("rollout {rollout} is halted; to go on, sign a new plan"),

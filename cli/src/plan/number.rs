@@ -110,7 +110,8 @@ async fn missing(admin: &mut Admin, ours: Remembered, shown: Option<PlanRef>) ->
     let found = there.map_or_else(|| "no plan".to_owned(), |found| found.to_string());
     let reason = format!(
         "expected plan {} to stay {}, which this machine submitted, found {found} under the same number: admins were \
-         shown different states; find out who signed the other, then `hostler stop` names both and ends what they began",
+         shown different states; find out who signed the other, then `hostler stop` names both and ends what they \
+         began",
         ours.seq, ours.digest
     );
     Ok(Some(Lost::Replaced(Refused::new(Refusal::Forked, reason))))
@@ -145,8 +146,8 @@ fn shown(admin: &Admin) -> Result<Option<PlanRef>, Error> {
         return Ok(Some(PlanRef { seq: said, digest: signed.digest() }));
     }
     let reason = format!(
-        "the coordinator says that plan {said} exists, and shows plan {} instead; do not sign anything, and compare its \
-         ledger with a copy",
+        "the coordinator says that plan {said} exists, and shows plan {} instead; do not sign anything, and compare \
+         its ledger with a copy",
         plan.seq
     );
     Err(Refused::new(Refusal::Replay, reason).into())
@@ -162,8 +163,8 @@ fn verify(store: &TrustStore, signed: &Signed) -> Result<Plan, Refused> {
     let (epoch, fleet) = (store.root().epoch, &store.root().fleet_id);
     if (plan.epoch, &plan.fleet_id) != (epoch, fleet) {
         let reason = format!(
-            "expected the coordinator's newest plan to be of epoch {epoch} of fleet {fleet}, found plan {} of epoch {}; \
-             do not sign anything, and compare its ledger with a copy",
+            "expected the coordinator's newest plan to be of epoch {epoch} of fleet {fleet}, found plan {} of epoch \
+             {}; do not sign anything, and compare its ledger with a copy",
             plan.seq, plan.epoch
         );
         return Err(Refused::new(Refusal::Replay, reason));

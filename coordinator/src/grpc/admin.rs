@@ -111,9 +111,7 @@ impl AdminService {
 type Answer<T> = Result<Response<T>, Status>;
 
 fn submitted(submitted: Submitted) -> Response<v1::DocumentReply> {
-    let Submitted { digest, is_new, overtaken_by } = submitted;
-    let overtaken_by = overtaken_by.map(Into::into);
-    Response::new(v1::DocumentReply { digest: digest.to_string(), is_new, overtaken_by })
+    Response::new(convert::document_reply(submitted))
 }
 
 #[tonic::async_trait]

@@ -11,7 +11,7 @@ use hostler_proto::v1::{self, SignedDocument, to_agent::Message};
 use tonic::Status;
 
 use crate::{
-    control::{self, Control, NodeReading, RunningTask, State, Stranger, ToNode},
+    control::{self, Control, NodeReading, RunningTask, State, Stranger, Submitted, ToNode},
     limits::SENTENCE_BYTES,
     nodes::history::Line,
     view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskView},
@@ -103,6 +103,12 @@ fn node_condition(node: &NodeName, reading: NodeReading) -> v1::NodeCondition {
         cordon: cordoned_by.map(|owner| Cordon { owner, reason: None }.into()),
         version,
     }
+}
+
+/// What became of a document that an admin handed in.
+pub(super) fn document_reply(submitted: Submitted) -> v1::DocumentReply {
+    let Submitted { digest, is_new, overtaken_by } = submitted;
+    v1::DocumentReply { digest: digest.to_string(), is_new, overtaken_by: overtaken_by.map(Into::into) }
 }
 
 /// What every active node signed last.
