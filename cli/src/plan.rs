@@ -139,6 +139,8 @@ pub async fn compile_under(
             bytes.len()
         )));
     }
+    // What came from flags may be out of a plan's ranges: nobody would take it, so nobody signs it.
+    json::parse::<Plan>(&bytes).map_err(|e| Error::Usage(format!("the plan would be {e}; ask for something else")))?;
     Ok(CompiledPlan { bytes, plan, preview })
 }
 

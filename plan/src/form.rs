@@ -78,8 +78,8 @@ text_id! {
 /// What systemd can start and stop.
 const UNIT_KINDS: &[&str] = &["service", "socket", "timer", "path", "mount", "automount", "swap", "target", "slice"];
 
-/// A title stands in tables and questions.
-const MAX_TITLE_BYTES: usize = 200;
+/// A title stands in tables and questions; five names of nodes fit into it.
+const MAX_TITLE_BYTES: usize = 400;
 /// A reason is a sentence or two.
 const MAX_REASON_BYTES: usize = 500;
 

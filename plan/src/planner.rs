@@ -8,6 +8,7 @@ mod claim;
 mod distribution;
 mod drain;
 mod earlier;
+mod fate;
 mod grow;
 mod intent;
 mod obstacle;
@@ -35,7 +36,7 @@ use crate::{
     trust::MAX_KEPT_VALID,
 };
 use distribution::Lifecycle;
-use earlier::fates;
+use fate::fates;
 
 /// What everything is decided on.
 #[derive(Debug, Clone, Copy)]

@@ -99,3 +99,42 @@ async fn show(admin: &mut Admin, digest: &Digest) -> Result<(OpenPlan, Plan), Er
     let signed: Signed = detail.plan.unwrap_or_default().into();
     Ok(OpenPlan::verify(admin.trust_store().trusted(), digest, &signed)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use hostler_fixtures as made;
+    use hostler_plan::{document::SignerRole, step::ClusterRole, timestamp::Timestamp};
+
+    use super::*;
+
+    fn plan(seq: u64) -> Plan {
+        let (admin, node) = (made::public(&made::key(200)), made::public(&made::key(1)));
+        let created = Timestamp::from_unix_seconds(1_795_000_000);
+        let root = made::root(created, vec![made::signer("ana", admin, SignerRole::Admin)]);
+        made::plan(&made::roster(&root, created, vec![made::node("w1", node, ClusterRole::Worker)]), created, seq)
+    }
+
+    #[test]
+    fn whoever_signs_the_plan_of_another_sees_what_goes_on_and_what_ends() {
+        let [drain, upgrade] = [40, 41].map(|seq| OpenPlan::of(&plan(seq), Digest::of(&[seq as u8]), Vec::new()));
+        let next = Plan { keeps_valid: vec![drain.plan], ..plan(42) };
+        let earlier = Earlier { open: vec![drain.clone(), upgrade.clone()], unproved: Vec::new() };
+        assert_eq!(judge(&next, earlier), Ok(vec![Fate::GoesOn(drain), Fate::Ends(upgrade)]));
+    }
+
+    #[test]
+    fn nobody_signs_a_plan_beside_one_that_ended_or_that_is_not_shown() {
+        let dead = PlanRef { seq: Seq(12), digest: Digest::of(b"void for long") };
+        let next = Plan { keeps_valid: vec![dead], ..plan(42) };
+        let ended = judge(&next, Earlier::default()).expect_err("it is void");
+        assert_eq!(ended.refusal, Refusal::NotAllowed);
+        assert!(ended.reason.contains("plan 12") && ended.reason.contains("ended it"), "{}", ended.reason);
+        let unproved =
+            Unproved { digest: dead.digest, seq: Some(dead.seq), why: "its bytes were not shown".to_owned() };
+        let hidden = judge(&next, Earlier { open: Vec::new(), unproved: vec![unproved] }).expect_err("it is hidden");
+        assert!(hidden.reason.contains("its bytes were not shown"), "{}", hidden.reason);
+        let other =
+            OpenPlan { plan: PlanRef { seq: Seq(13), ..dead }, ..OpenPlan::of(&plan(13), dead.digest, Vec::new()) };
+        assert!(judge(&next, Earlier { open: vec![other], unproved: Vec::new() }).is_err(), "the number counts too");
+    }
+}

@@ -92,9 +92,10 @@ mod tests {
     #[test]
     fn label_values_are_escaped_and_an_extra_label_wins() {
         let mut reading = Reading::new(1);
-        reading.set(Series::new("hostler_node_info", &[("instance", "mine"), ("model", "a\"b\\c\nd")]), 1.0);
+        reading
+            .set(Series::new("hostler_node_info", &[("instance", "mine"), ("model", "a\"b\\c\nd\u{1b}\u{202e}")]), 1.0);
         let text = reading.exposition(&[("instance", "theirs")]);
         let line = text.lines().find(|line| !line.starts_with('#')).unwrap();
-        assert_eq!(line, "hostler_node_info{instance=\"theirs\",model=\"a\\\"b\\\\c\\\\nd\"} 1");
+        assert_eq!(line, "hostler_node_info{instance=\"theirs\",model=\"a\\\"b\\\\c\\\\nd\\\\u{1b}\\\\u{202e}\"} 1");
     }
 }
