@@ -2,14 +2,14 @@
 
 mod book;
 
-use std::time::Duration;
+use std::process::Command;
 
 use book::{Book, at, head_of};
 use hostler_cli::ledger::{Expected, Flawed, Report, audit, compare};
-use hostler_fixtures as made;
+use hostler_fixtures::{self as made, key, signed_bytes};
 use hostler_plan::{
-    document::{Decided, Outcome, PlanRef},
-    entry::Entry,
+    document::{Decided, DocumentKind, Outcome, PlanRef},
+    entry::{Entry, StoredDocument},
     id::{BootId, Digest, TokenId},
     ledger::{Head, encode},
     refusal::Refusal,
@@ -301,6 +301,40 @@ fn a_part_that_was_lost_is_marked_and_nothing_is_granted_until_an_admin_adopts_w
     assert!(report.notes.iter().any(|n| n.contains("receipts 1 to 2 of a")), "{:?}", report.notes);
 }
 
+/// docs/verify.md: nothing of Hostler is needed to check the chain and the signatures.
+#[test]
+fn stock_tools_audit_a_ledger_as_the_handbook_says() {
+    for tool in ["jq", "ssh-keygen", "sha256sum"] {
+        if Command::new(tool).arg("--help").output().is_err() {
+            return println!("skipped: there is no {tool} on this machine");
+        }
+    }
+    let page = include_str!("../../../docs/verify.md");
+    let script = page.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(script.lines().count() <= 40, "{} lines", script.lines().count());
+    let folder = tempfile::tempdir().unwrap();
+    let run = |bytes: &[u8], first: &str| {
+        std::fs::write(folder.path().join("audit.sh"), script).unwrap();
+        std::fs::write(folder.path().join("ledger"), bytes).unwrap();
+        Command::new("bash").args(["audit.sh", "ledger", first]).current_dir(folder.path()).output().unwrap()
+    };
+    let bytes = honest().bytes();
+    let whole = run(&bytes, "");
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+    let said = String::from_utf8(whole.stdout).unwrap();
+    assert!(said.contains("8 records") && said.contains(&honest().head().hash.to_string()), "{said}");
+    assert!(!run(&bytes, "sha256:another").status.success(), "another first root");
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(!run(text.replace("\"grant\":1", "\"grant\":7").as_bytes(), "").status.success(), "a changed line");
+    let mut forged = honest();
+    let Entry::Document { document: StoredDocument(roster), .. } = forged.entries[1].1.clone() else {
+        panic!("expected a roster")
+    };
+    let stranger = signed_bytes(DocumentKind::Roster, roster.bytes, &[&key(99)]);
+    forged.entries[1].1 = Entry::Document { kind: DocumentKind::Roster, document: StoredDocument(stranger) };
+    assert!(!run(&forged.bytes(), "").status.success(), "a roster by a stranger");
+}
+
 #[test]
 fn the_form_of_a_ledger_does_not_change() {
     let entry = Entry::Granted {
@@ -318,5 +352,4 @@ fn the_form_of_a_ledger_does_not_change() {
         Digest::of(format!("{} {}\n", "0".repeat(64), Digest::of(&line[65..line.len() - 1]).hex()).as_bytes()).hex(),
         "`sha256sum` alone follows the chain"
     );
-    let _ = Duration::ZERO;
 }
