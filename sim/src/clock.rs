@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use hostler_plan::id::NodeName;
@@ -31,7 +31,12 @@ struct Inner {
 impl SharedWorld {
     /// Starts the world's time at `speed` seconds of the world per second.
     pub fn new(world: World, speed: f64) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::later(world, speed, Duration::ZERO)
+    }
+
+    /// The same with the clocks of its machines so far ahead: they were switched off for so long.
+    pub fn later(world: World, speed: f64, by: Duration) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + by;
         let began_unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         Self { inner: Arc::new(Inner { world: Mutex::new(world), began: Instant::now(), began_unix_ms, speed }) }
     }

@@ -67,7 +67,25 @@ pub async fn pending(admin: &mut Admin) -> Result<(Vec<Pending>, Vec<Refused>), 
         .filter(|t| t.revoked)
         .filter_map(|t| t.admission.ok().map(|a| a.document().token.clone()))
         .collect();
-    Ok(verify_enrolments(admin.trust_store(), reply.enrolments, &revoked))
+    let (mut pending, refused) = verify_enrolments(admin.trust_store(), reply.enrolments, &revoked);
+    reply.doubles.iter().for_each(|double| doubt_the_first(&mut pending, double));
+    Ok((pending, refused))
+}
+
+/// Of two machines with one name, key or machine id nobody knows which is the right one: the first waits for a person too.
+fn doubt_the_first(pending: &mut [Pending], double: &v1::DoubleEnrolment) {
+    let beside = |p: &&mut Pending| {
+        let enrolment = p.enrolment.document();
+        enrolment.node.as_str() == double.beside_name && enrolment.key.fingerprint().to_string() == double.beside_key
+    };
+    for first in pending.iter_mut().filter(beside) {
+        let from = double.enrolment.as_ref().map_or("", |e| e.peer_address.as_str());
+        let doubt = format!("another machine came from {from} ({}); see `hostler node list --pending`", double.reason);
+        if first.eligibility == Eligibility::Automatic {
+            first.eligibility = Eligibility::Manual(doubt.clone());
+        }
+        first.doubts.push(doubt);
+    }
 }
 
 /// A machine that enrolled with a good signature and was turned away because it is another one's double.

@@ -17,10 +17,15 @@ struct Agent {
 
 impl Agent {
     fn start(folder: &Path, state: &str, join: &str) -> Self {
+        Self::start_after(folder, state, join, Duration::ZERO)
+    }
+
+    /// The same on a machine that was switched off for so long.
+    fn start_after(folder: &Path, state: &str, join: &str, off: Duration) -> Self {
         let name = NodeName::new("s1").unwrap();
         let join_file = folder.join(format!("join-{state}"));
         std::fs::write(&join_file, join).unwrap();
-        let world = SharedWorld::new(World::new(1, [(name.clone(), Arch::Aarch64)]), 10.0);
+        let world = SharedWorld::later(World::new(1, [(name.clone(), Arch::Aarch64)]), 10.0, off);
         let host = Arc::new(SimHost::here(world, name.clone()).unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
@@ -177,4 +182,57 @@ async fn an_agent_enrols_with_no_coordinator_but_the_one_that_its_join_string_pi
     assert!(ledger.is_empty(), "the stranger has heard of no key and no token");
     stranger.end().await;
     coordinator.end().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_was_off_for_a_month_comes_back_by_its_own_key_and_keeps_what_works_until_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let mut admin = connect(&profile).await.unwrap();
+    enrol(&mut admin, folder).await.stop().await;
+    let ports = coordinator.end().await;
+    let credentials = find(&folder.join("state"), "credentials.json");
+    let before = std::fs::read(&credentials).unwrap();
+
+    // Its certificate ran out, and nobody answers: what it has stays, to the byte.
+    let month = Duration::from_secs(31 * 86_400);
+    let door = TcpListener::bind(ports.2).await.unwrap();
+    let agent = Agent::start_after(folder, "state", "", month);
+    for _ in 0..2 {
+        let knock = tokio::time::timeout(PATIENCE, door.accept()).await.expect("it asks for a new certificate");
+        drop(knock);
+    }
+    assert_eq!(std::fs::read(&credentials).unwrap(), before, "a renewal that fails takes nothing away");
+    drop(door);
+
+    let coordinator = Coordinator::start(&data, Some(ports)).await;
+    let mut admin = connect(&profile).await.unwrap();
+    let back = async {
+        let s1 = NodeName::new("s1").unwrap();
+        while !node::get(&mut admin, &s1).await.unwrap().summary.is_some_and(|s| s.connected) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.expect("it comes back with no join string");
+    assert_ne!(std::fs::read(&credentials).unwrap(), before);
+    agent.stop().await;
+    coordinator.end().await;
+}
+
+/// The file of that name, wherever below the folder it lies.
+fn find(folder: &Path, name: &str) -> PathBuf {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.file_name().is_some_and(|n| n == name) => return path,
+                false => {}
+            }
+        }
+    }
+    panic!("no {name} below {}", folder.display());
 }
