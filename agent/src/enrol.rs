@@ -71,6 +71,11 @@ pub(crate) async fn enrol(
         None => EnrolError::Answer(status.message().to_owned()),
     })?;
     let answer = answer.into_inner();
+    // A roster may give this machine another name than it came with. The executor takes it from there, or refuses.
+    let node = match answer.certificate_chain.first() {
+        Some(leaf) => NodeIdentity::from_certificate(leaf).map_err(CertificateError::from)?.node,
+        None => node,
+    };
     let identity = NodeIdentity { fleet: fleet_id, node };
     let credentials = Credentials::new(
         &identity,
@@ -81,13 +86,19 @@ pub(crate) async fn enrol(
     )?;
     credentials.store_offered(folder)?;
     let trust = answer.trust.unwrap_or_default();
-    executor
+    let member = executor
         .admit(Admitted {
             roots: trust.roots.into_iter().map(Signed::from).collect(),
             roster: trust.roster.map(Signed::from),
             admission: answer.admission.map(Signed::from),
         })
         .await?;
+    if member.node != credentials.node {
+        return Err(EnrolError::Answer(format!(
+            "expected a certificate for {}, found one for {}; try again",
+            member.node, credentials.node
+        )));
+    }
     Credentials::take_offered(folder)?;
     Ok(credentials)
 }

@@ -8,6 +8,7 @@ mod append;
 mod chain;
 mod cluster;
 mod commit;
+mod doubles;
 mod effect;
 mod ended;
 mod enrol;
@@ -37,6 +38,7 @@ pub(crate) use append::{Append, AppendError, Written};
 pub(crate) use chain::Stranger;
 pub(crate) use cluster::NodeReading;
 pub(crate) use commit::Proven;
+pub(crate) use doubles::Double;
 pub(crate) use effect::{Closing, Effect, ToNode};
 pub(crate) use ended::EndedRollout;
 pub(crate) use enrol::{Admitted, EnrolRequest};
@@ -55,6 +57,7 @@ use crate::{
     rate::RateLimit,
 };
 use cluster::Cluster;
+use doubles::Doubles;
 use holdings::Holdings;
 use streams::{Push, Streams};
 
@@ -125,6 +128,7 @@ pub(crate) struct Control {
     refusals_seen: BTreeMap<(NodeName, Refusal), u64>,
     /// Where nodes enrolled from; for people, and no loss after a restart.
     addresses: BTreeMap<NodeName, IpAddr>,
+    doubles: Doubles,
     streams: Streams,
     holdings: Holdings,
     /// What the nodes must be told.
@@ -166,6 +170,7 @@ impl Control {
             receipts_refused: 0,
             refusals_seen: BTreeMap::new(),
             addresses,
+            doubles: Doubles::default(),
             streams: Streams::default(),
             holdings: Holdings::new(),
             push: Push::default(),
@@ -215,6 +220,11 @@ impl Control {
     /// Refusals that nodes reported since the start, also those that were not written.
     pub(crate) fn refusals_seen(&self) -> &BTreeMap<(NodeName, Refusal), u64> {
         &self.refusals_seen
+    }
+
+    /// Machines that were turned away lately as doubles of others.
+    pub(crate) fn doubles(&self, now: Timestamp) -> impl Iterator<Item = &Double> {
+        self.doubles.lately(now)
     }
 
     /// Where a node enrolled from, if that is still known.

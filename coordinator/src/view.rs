@@ -6,7 +6,7 @@ mod node;
 mod rollout;
 
 pub(crate) use fleet::{Overview, overview};
-pub(crate) use node::{NodeStatus, NodeView, Pending, node, nodes, pending};
+pub(crate) use node::{NodeStatus, NodeView, Pending, doubles, node, nodes, pending};
 pub(crate) use rollout::{
     BaselineView, Documents, RolloutChange, RolloutDetail, RolloutSummary, Shown, TaskView, documents, ended, rollout,
     rollouts,

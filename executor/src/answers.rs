@@ -52,6 +52,7 @@ impl Questions {
 /// Starts the thread; it ends when the last one who asks is gone. `enrolled` hears when the node becomes a member.
 pub(crate) fn start(enroller: Enroller, enrolled: impl Fn() + Send + 'static) -> io::Result<Questions> {
     let (sender, questions) = mpsc::sync_channel(MAX_QUESTIONS);
+    enroller.forget_served();
     let host = enroller.host.clone();
     let answers = Answers { host, enroller, enrolled: Box::new(enrolled), reports: None, conditions: None };
     thread::Builder::new().name("facts".into()).spawn(move || answers.run(&questions))?;

@@ -72,6 +72,18 @@ impl Enroller {
         Identity { node: node.clone(), key: self.keys.public(), member: self.member.clone() }
     }
 
+    /// Removes a join string of this node's own fleet that lies here still: it has served, and the machine went down
+    /// before it was removed. It is a secret, and good for nothing here.
+    pub(crate) fn forget_served(&self) {
+        let Some(member) = &self.member else { return };
+        // One that cannot be read is nothing to be removed without a person.
+        if let Ok(Some((path, join))) = self.join()
+            && join.fleet_id == member.fleet_id
+        {
+            forget(&path);
+        }
+    }
+
     /// Whom to ask.
     pub(crate) fn invitation(&self) -> Result<Result<Invitation, NoInvitation>, NodeError> {
         let Some((_, join)) = self.join()? else {
@@ -110,7 +122,11 @@ impl Enroller {
         let clock = Clock { now: self.host.now(), synchronised: self.host.clock_is_synchronised() };
         let state = verify(&join, &self.keys.public().fingerprint(), clock, admitted)?;
         let JoinString { fleet_id, address: enrolment_address, .. } = join;
-        let member = Membership { fleet_id, node: self.name.clone(), enrolment_address };
+        // A person may have given this machine another name than it came with: the signed roster says which.
+        let own = self.keys.public().fingerprint();
+        let listed = state.roster().and_then(|r| r.document().with_key(&own)).map(|listed| listed.name.clone());
+        let node = listed.unwrap_or_else(|| self.name.clone());
+        let member = Membership { fleet_id, node, enrolment_address };
         self.keep(&state, &member)?;
         forget(&path);
         self.member = Some(member.clone());

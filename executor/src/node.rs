@@ -95,6 +95,8 @@ pub fn run(settings: &Settings, host: Arc<dyn Host>, stop: &Stop) -> Result<Ende
             return Ok(Ended::Shutdown);
         }
     }
+    // A roster may have given this machine another name than it came with.
+    let name = membership(&disk)?.map_or(name, |member| member.node);
     let downloads = Downloads { folder: settings.downloads.clone(), owner: settings.agent };
     match Executor::open(disk, keys, name, host, status.clone(), receiver, downloads) {
         Ok(executor) => executor.run(),

@@ -54,7 +54,7 @@ impl World {
         let machines = machines
             .into_iter()
             .map(|(name, arch)| {
-                let board = Board::by_seed(arch, &mut random);
+                let board = Board::by_seed(arch, &mut random).of(seed, &name);
                 (name.clone(), Machine::new(name, board, &mut random))
             })
             .collect();

@@ -239,9 +239,12 @@ pub(super) async fn settle(
     name: &NodeName,
     consent: Consent,
 ) -> Result<(), Error> {
-    let (mut waiting, _) = roster::pending(admin).await?;
-    waiting.extend(roster::doubles(admin).await?.into_iter().map(|d| d.pending));
     let renames = node.name != *name;
+    let mut waiting: Vec<Pending> = roster::doubles(admin).await?.into_iter().map(|d| d.pending).collect();
+    // One that came in has its certificate under its name.
+    if !renames {
+        waiting.extend(roster::pending(admin).await?.0);
+    }
     let active = admin.trust_store().roster().and_then(|r| r.document().active(name).cloned());
     if let (true, Some(active)) = (renames, &active) {
         return Err(Error::Usage(format!(

@@ -12,7 +12,8 @@ use hostler_plan::{
 
 use super::{
     Control, ControlError, Proven,
-    state::{Membership, State, Token},
+    doubles::{self, Double},
+    state::{Membership, Token},
 };
 
 /// An enrolment as it was handed in.
@@ -22,6 +23,13 @@ pub(crate) struct EnrolRequest {
     /// SPKI digest of the key in the certificate request, whose possession was proved.
     pub tls_key: Digest,
     pub address: IpAddr,
+}
+
+/// How a key comes in.
+enum Entrance {
+    /// It was here before, or a signed roster lists it: under this name.
+    Again(NodeName),
+    New,
 }
 
 /// A node that may have a certificate.
@@ -43,18 +51,23 @@ impl Control {
         let (token, enrolment) = self.verify_enrolment(now, request)?;
         let Enrolment { node, key, token: id, fleet_id, .. } = enrolment.document().clone();
         let key = key.fingerprint();
-        let is_new = match self.check_enrolment(&token, &enrolment, request.address) {
-            Ok(is_new) => is_new,
+        let entrance = match self.check_enrolment(now, &token, &enrolment, request.address) {
+            Ok(entrance) => entrance,
             Err(refused) => {
                 self.alarm(now, &format!("enrolment of {node} with token {id}"), &refused);
                 return Err(refused.into());
             }
         };
-        if is_new {
-            self.commit(now, vec![Proven::Enrolment(enrolment)])?;
-            self.note_address(&node, request.address);
-            tracing::info!(node = %node, key = %key, token = %id, address = %request.address, "node enrolled");
-        }
+        let node = match entrance {
+            Entrance::Again(listed) => listed,
+            Entrance::New => {
+                self.commit(now, vec![Proven::Enrolment(enrolment)])?;
+                self.note_address(&node, request.address);
+                tracing::info!(node = %node, key = %key, token = %id, address = %request.address, "node enrolled");
+                node
+            }
+        };
+        self.doubles.settled(&key, request.address);
         // A new node begins at the root that its join string names, which is this one or a later one.
         let (roots, roster) = self.trust_chain(token.admission.document().root_version.saturating_sub(1));
         Ok(Admitted { fleet: fleet_id, node, key, admission: token.admission.signed().clone(), roots, roster })
@@ -84,54 +97,58 @@ impl Control {
         Ok((token, enrolment))
     }
 
-    /// Whether this key may come in, and whether it is a new one. Refusals here mean that somebody tries who should
-    /// not.
+    /// Whether this key may come in, and as what. Refusals here mean that somebody tries who should not, or that two
+    /// machines have one name, key or machine id.
     fn check_enrolment(
-        &self,
+        &mut self,
+        now: Timestamp,
         token: &Token,
         enrolment: &Verified<Enrolment>,
         address: IpAddr,
-    ) -> Result<bool, Refused> {
+    ) -> Result<Entrance, Refused> {
         let wanted = enrolment.document();
         let (node, key, id) = (&wanted.node, wanted.key.fingerprint(), &wanted.token);
         if token.revoked {
             let reason = format!("token {id} was revoked, found {node} at {address} using it; make a new token");
             return Err(Refused::new(Refusal::Revoked, reason));
         }
-        if let Some((other, _)) =
-            self.state.enrolled.iter().find(|(n, e)| *n != node && e.enrolment.document().key.fingerprint() == key)
-        {
-            return Err(not_allowed(format!(
-                "key {key} is enrolled as {other}, found it at {address} under the name {node}; a copied disk needs a \
-                    key of its own: remove its state and enrol again"
-            )));
+        let listed = self.state.roster.as_ref().and_then(|r| r.document().with_key(&key));
+        if let Some(retired) = listed.filter(|n| n.status == RosterStatus::Retired) {
+            let reason =
+                format!("node {} is retired, found its key {key} at {address}; enrol it with a new key", retired.name);
+            return Err(Refused::new(Refusal::Revoked, reason));
+        }
+        if let Some((beside, what)) = doubles::beside(&self.state, wanted) {
+            let before = self
+                .address_of(&beside.node)
+                .map_or_else(|| "an address not known any more".to_owned(), |a| a.to_string());
+            let reason = format!(
+                "{what} (enrolled from {before}), found {node} with key {key} at {address}; `hostler node list --pending` \
+                    shows both: rename, replace or retire one, and give a copied disk a key of its own"
+            );
+            let (enrolment, admission) = (enrolment.clone(), token.admission.clone());
+            self.doubles.add(Double { enrolment, admission, address, reason: what, beside, at: now });
+            return Err(not_allowed(reason));
+        }
+        if let Some(listed) = doubles::listed(&self.state, &key) {
+            if listed.seal_key != wanted.seal_key {
+                return Err(other_seal_key(node, address));
+            }
+            // A person gave it this name, or put it in the place of another.
+            let known = self.state.enrolled.get(node).is_some_and(|e| e.enrolment.document().key.fingerprint() == key);
+            return Ok(if known || listed.name != *node {
+                Entrance::Again(listed.name.clone())
+            } else {
+                Entrance::New
+            });
         }
         match self.state.membership(node, &key) {
             Membership::Active | Membership::Pending => {
                 let known = self.state.enrolled.get(node).map(|e| e.enrolment.document());
                 let same = known.is_some_and(|k| k.key.fingerprint() == key && k.seal_key == wanted.seal_key);
-                return match same {
-                    true => Ok(false),
-                    false => Err(not_allowed(format!(
-                        "node {node} is enrolled with another seal key, found a new one at {address}; remove its \
-                            state and enrol it under a new key"
-                    ))),
-                };
+                return if same { Ok(Entrance::Again(node.clone())) } else { Err(other_seal_key(node, address)) };
             }
-            Membership::Retired => {
-                let reason =
-                    format!("node {node} is retired, found its key {key} at {address}; enrol it with a new key");
-                return Err(Refused::new(Refusal::Revoked, reason));
-            }
-            Membership::Unknown => {}
-        }
-        if let Some(taken) = self.taken_by(node) {
-            let before =
-                self.address_of(node).map_or_else(|| "an address not known any more".to_owned(), |a| a.to_string());
-            return Err(not_allowed(format!(
-                "the name {node} belongs to key {taken} (enrolled from {before}), found key {key} at {address}; give \
-                    one of them another name, or replace the old one in the roster"
-            )));
+            Membership::Retired | Membership::Unknown => {}
         }
         let roster = self.state.roster.as_ref().map(Verified::document);
         trust::check_token(token.admission.document(), roster, &key, &token.keys.keys().cloned().collect()).map_err(
@@ -141,7 +158,7 @@ impl Control {
                 Refused::new(refused.refusal, reason)
             },
         )?;
-        Ok(true)
+        Ok(Entrance::New)
     }
 
     /// A node's name and where it enrolled from, as far as that is known.
@@ -150,14 +167,6 @@ impl Control {
             Some(address) => format!("{node} at {address}"),
             None => node.to_string(),
         }
-    }
-
-    /// The key that holds this name: an active node's, or that of one that waits for approval.
-    fn taken_by(&self, node: &NodeName) -> Option<Fingerprint> {
-        listed_active(&self.state, node).or_else(|| {
-            let enrolled = self.state.enrolled.get(node)?.enrolment.document().key.fingerprint();
-            (self.state.membership(node, &enrolled) == Membership::Pending).then_some(enrolled)
-        })
     }
 
     /// Whether a node may have a new certificate by its own key, although its last one ran out.
@@ -179,11 +188,11 @@ impl Control {
     }
 }
 
-/// Whether a roster lists that name for somebody who still belongs to the fleet.
-fn listed_active(state: &State, node: &NodeName) -> Option<Fingerprint> {
-    let roster = state.roster.as_ref()?.document();
-    let listed = roster.nodes.iter().find(|n| n.name == *node && n.status == RosterStatus::Active)?;
-    Some(listed.key.fingerprint())
+fn other_seal_key(node: &NodeName, address: IpAddr) -> Refused {
+    not_allowed(format!(
+        "node {node} is enrolled with another seal key, found a new one at {address}; remove its state and enrol it under \
+            a new key"
+    ))
 }
 
 fn not_allowed(reason: String) -> Refused {

@@ -185,10 +185,11 @@ impl Admin for AdminService {
 
     async fn list_enrolments(&self, request: Request<Empty>) -> Answer<v1::ListEnrolmentsReply> {
         self.caller(&request, SignerRole::Viewer)?;
-        let enrolments = self.shared.control.ask(|control, _| view::pending(control)).await?;
+        let look = |control: &mut Control, now| (view::pending(control), view::doubles(control, now));
+        let (enrolments, doubles) = self.shared.control.ask(look).await?;
         Ok(Response::new(v1::ListEnrolmentsReply {
             enrolments: enrolments.into_iter().map(convert::pending).collect(),
-            doubles: Vec::new(),
+            doubles: doubles.into_iter().map(convert::double).collect(),
         }))
     }
 

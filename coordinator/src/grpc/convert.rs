@@ -1,5 +1,7 @@
 //! What is said on the wire, from views and to what is decided by: the only place that knows both.
 
+use std::net::IpAddr;
+
 use hostler_plan::{
     document::{Blocker, Holding, RosterNode, RosterStatus, Signed},
     id::{Digest, NodeName, TaskId},
@@ -11,7 +13,7 @@ use hostler_proto::v1::{self, SignedDocument, to_agent::Message};
 use tonic::Status;
 
 use crate::{
-    control::{self, Control, NodeReading, RunningTask, State, Stranger, Submitted, ToNode},
+    control::{self, Control, Double, NodeReading, RunningTask, State, Stranger, Submitted, ToNode},
     limits::SENTENCE_BYTES,
     nodes::history::Line,
     view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskView},
@@ -154,6 +156,22 @@ pub(super) fn pending(pending: Pending) -> v1::PendingEnrolment {
         admission: pending.admission.map(Into::into),
         peer_address: pending.address.map(|a| a.to_string()).unwrap_or_default(),
         enrolled_at: pending.at.unix_seconds(),
+    }
+}
+
+/// A machine that was turned away.
+pub(super) fn double((double, beside_address): (Double, Option<IpAddr>)) -> v1::DoubleEnrolment {
+    v1::DoubleEnrolment {
+        enrolment: Some(v1::PendingEnrolment {
+            enrolment: Some(double.enrolment.signed().clone().into()),
+            admission: Some(double.admission.signed().clone().into()),
+            peer_address: double.address.to_string(),
+            enrolled_at: double.at.unix_seconds(),
+        }),
+        reason: double.reason,
+        beside_name: double.beside.node.to_string(),
+        beside_key: double.beside.key.to_string(),
+        beside_address: beside_address.map(|a| a.to_string()).unwrap_or_default(),
     }
 }
 

@@ -16,7 +16,7 @@ use hostler_plan::{
 
 use crate::{
     clock::ClockReading,
-    control::{Control, ControlError, NodeReading},
+    control::{Control, ControlError, Double, NodeReading},
     nodes::{reports::NodeReport, summary::Summary},
 };
 
@@ -98,6 +98,11 @@ pub(crate) fn pending(control: &Control) -> Vec<Pending> {
         at: enrolled.at,
     });
     pending.collect()
+}
+
+/// A machine that was turned away, and the address of the one beside it.
+pub(crate) fn doubles(control: &Control, now: Timestamp) -> Vec<(Double, Option<IpAddr>)> {
+    control.doubles(now).map(|double| (double.clone(), control.address_of(&double.beside.node))).collect()
 }
 
 /// What the rollouts do with every node.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{DocumentKind, RosterStatus},
+    document::{DocumentKind, Enrolment, RosterStatus, Signed},
     entry::Entry,
     id::{Digest, FleetId},
+    json,
     refusal::Refusal,
     signature::sign,
     step::ClusterRole,
@@ -251,4 +252,89 @@ async fn revoking_a_token_frees_the_names_that_nobody_approved() {
     assert_eq!(goes.renew_certificate(renewal(&squatter)).await.unwrap_err().code(), Code::PermissionDenied);
     let token = fleet.token(1, ClusterRole::Worker).await;
     fleet.enrol(&Node::new("w2"), &token).await.unwrap();
+}
+
+/// The doubles that are shown, each with its name, key, address and the name of the one beside it.
+async fn doubles(fleet: &Fleet) -> Vec<(String, String, String, String)> {
+    let mut admin = fleet.login(&fleet.viewer).await.unwrap();
+    let request = admin.with_session(v1::Empty {});
+    let reply = admin.client.list_enrolments(request).await.unwrap().into_inner();
+    let shown = reply.doubles.into_iter().map(|d| {
+        let enrolment = d.enrolment.unwrap();
+        let document: Enrolment = json::parse(&enrolment.enrolment.unwrap().content).unwrap();
+        let address = format!("{} {}", enrolment.peer_address, d.beside_address);
+        (document.node.to_string(), document.key.fingerprint().to_string(), address, d.beside_name)
+    });
+    shown.collect()
+}
+
+/// An enrolment on a board with this machine id.
+fn on_machine(node: &Node, token: &Token, machine_id: &str) -> Signed {
+    let mut enrolment: Enrolment = json::parse(&node.enrolment(token).bytes).unwrap();
+    enrolment.hardware.machine_id = machine_id.repeat(32);
+    hostler_fixtures::signed(DocumentKind::Enrolment, &enrolment, &[&token.key, &node.key])
+}
+
+#[tokio::test]
+async fn a_double_is_shown_with_both_addresses_until_a_roster_says_which_is_which() {
+    let mut fleet = Fleet::start().await;
+    let token = fleet.token(5, ClusterRole::Worker).await;
+    let (first, second, third) = (Node::new("w1"), Node::new("w1"), Node::new("w1"));
+    fleet.enrol(&first, &token).await.unwrap();
+    for twin in [&second, &third] {
+        assert_eq!(refusal(&fleet.enrol(twin, &token).await.unwrap_err()), Refusal::NotAllowed);
+    }
+    let key = |node: &Node| hostler_fixtures::public(&node.key).fingerprint().to_string();
+    let mut shown: Vec<String> = doubles(&fleet).await.into_iter().map(|(_, key, ..)| key).collect();
+    let mut twins = vec![key(&second), key(&third)];
+    shown.sort();
+    twins.sort();
+    assert_eq!(shown, twins);
+    // Renamed by the roster, the second comes in under its new name at its next try.
+    let mut renamed = Node::new("w2");
+    (renamed.key, renamed.seal_key) = (second.key.clone(), second.seal_key.clone());
+    fleet
+        .approve(&[
+            (&first, ClusterRole::Worker, RosterStatus::Active),
+            (&renamed, ClusterRole::Worker, RosterStatus::Active),
+        ])
+        .await;
+    let answer = fleet.enrol(&second, &token).await.unwrap();
+    let named = NodeIdentity::from_certificate(&answer.certificate_chain[0]).unwrap();
+    assert_eq!(named.node.as_str(), "w2");
+    // Replaced by the roster, the third takes the name, and the first is out.
+    fleet
+        .approve(&[
+            (&third, ClusterRole::Worker, RosterStatus::Active),
+            (&first, ClusterRole::Worker, RosterStatus::Retired),
+            (&renamed, ClusterRole::Worker, RosterStatus::Active),
+        ])
+        .await;
+    fleet.enrol(&third, &token).await.unwrap();
+    assert_eq!(refusal(&fleet.enrol(&first, &token).await.unwrap_err()), Refusal::Revoked);
+}
+
+#[tokio::test]
+async fn a_copied_disk_is_a_double_by_its_key_and_by_its_machine_id() {
+    let fleet = Fleet::start().await;
+    let token = fleet.token(5, ClusterRole::Worker).await;
+    let first = Node::new("w1");
+    fleet.enrol_with(&first, on_machine(&first, &token, "a")).await.unwrap();
+    fleet.enrol_with(&first, on_machine(&first, &token, "a")).await.expect("the same machine again");
+    // The same key and name from another machine.
+    let refused = fleet.enrol_with(&first, on_machine(&first, &token, "b")).await.unwrap_err();
+    assert_eq!(refusal(&refused), Refusal::NotAllowed);
+    assert!(refused.message().contains("came from another machine"), "{}", refused.message());
+    // Another key and name from the same machine.
+    let second = Node::new("w2");
+    let refused = fleet.enrol_with(&second, on_machine(&second, &token, "a")).await.unwrap_err();
+    assert_eq!(refusal(&refused), Refusal::NotAllowed);
+    assert!(refused.message().contains("machine id") && refused.message().contains("w1"), "{}", refused.message());
+    let shown = doubles(&fleet).await;
+    let names: Vec<(&str, &str)> = shown.iter().map(|(name, _, _, beside)| (name.as_str(), beside.as_str())).collect();
+    assert!(names.contains(&("w1", "w1")) && names.contains(&("w2", "w1")), "{shown:?}");
+    assert!(shown.iter().all(|(_, _, address, _)| address == "127.0.0.1 127.0.0.1"), "{shown:?}");
+    // An id of its own, and it comes in.
+    fleet.enrol_with(&second, on_machine(&second, &token, "c")).await.unwrap();
+    assert_eq!(doubles(&fleet).await.len(), 1);
 }

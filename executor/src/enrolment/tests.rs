@@ -153,3 +153,58 @@ fn a_node_that_is_no_member_answers_no_challenge() {
     let invited = Invited::new();
     assert!(invited.enroller.renew(&Digest::of(b"tls"), &[0; 32]).is_err());
 }
+
+/// The answer with a roster that lists this node's key so, and revokes these tokens.
+fn with_roster(invited: &Invited, change: impl FnOnce(&mut hostler_plan::document::Roster)) -> Admitted {
+    let own = made::node("w1", invited.enroller.keys.public(), hostler_plan::step::ClusterRole::Worker);
+    let mut roster = made::roster(&invited.root, invited.now, vec![own]);
+    change(&mut roster);
+    let roster = signed(DocumentKind::Roster, &roster, &[&invited.admin]);
+    Admitted { roster: Some(roster), ..invited.answer() }
+}
+
+#[test]
+fn the_signed_roster_names_a_machine_that_came_under_another_name() {
+    let mut invited = Invited::new();
+    let answer = with_roster(&invited, |r| r.nodes[0].name = "w7".parse().unwrap());
+    assert_eq!(invited.enroller.admit(&answer).unwrap().node.as_str(), "w7");
+    assert_eq!(membership(&invited.disk).unwrap().unwrap().node.as_str(), "w7");
+    assert_eq!(invited.enroller.identity().node.as_str(), "w7");
+}
+
+#[test]
+fn a_new_node_judges_its_token_by_the_roster_that_it_is_shown() {
+    let mut invited = Invited::new();
+    let token = made::token_id(&public(&invited.token));
+    let revoked = with_roster(&invited, |r| {
+        r.nodes.clear();
+        r.revoked_tokens.push(token.clone());
+    });
+    invited.refuses(&revoked, Refusal::Revoked);
+    let spent = with_roster(&invited, |r| {
+        r.nodes[0].key = public(&fresh_key());
+        r.nodes[0].enrolled.token = token.clone();
+    });
+    invited.refuses(&spent, Refusal::NotAllowed);
+    // Who is listed stays in, also when the answer to its first try was lost and the token revoked since.
+    let again = with_roster(&invited, |r| r.revoked_tokens.push(token.clone()));
+    invited.enroller.admit(&again).unwrap();
+}
+
+#[test]
+fn a_join_string_that_served_is_removed_after_a_crash_too() {
+    let mut invited = Invited::new();
+    let path = invited.directory.path().join("join");
+    invited.enroller.forget_served();
+    assert!(path.exists(), "it has not served");
+    let answer = invited.answer();
+    invited.enroller.admit(&answer).unwrap();
+    // The machine went down between the membership and the removal.
+    invited.put(&invited.join());
+    invited.enroller.forget_served();
+    assert!(!path.exists());
+    let other = JoinString { fleet_id: hostler_plan::id::FleetId::new("0bad".repeat(8)).unwrap(), ..invited.join() };
+    invited.put(&other);
+    invited.enroller.forget_served();
+    assert!(path.exists(), "another fleet's is not ours to remove");
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hostler_plan::{
     document::Hardware,
     fact::{Reading, Series},
-    id::Arch,
+    id::{Arch, Digest, NodeName},
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,12 @@ const UNDER_VOLTAGE_NOW: u32 = 0x1;
 const UNDER_VOLTAGE_SINCE_BOOT: u32 = 0x1_0000;
 
 impl Board {
+    /// The board of that machine: worlds that are made apart from one seed have no two machines with one serial number.
+    pub fn of(self, seed: u64, machine: &NodeName) -> Self {
+        let digits = Digest::of(format!("{seed} {machine}").as_bytes()).hex();
+        Self { serial: digits[..16].to_owned(), machine_id: digits[32..].to_owned(), ..self }
+    }
+
     /// A Raspberry Pi 5 with 8 GB and an NVMe disk, or a mini PC with 16 GB; each says of itself that it is simulated.
     pub fn by_seed(arch: Arch, random: &mut Random) -> Self {
         let (model, memory_bytes) = match arch {

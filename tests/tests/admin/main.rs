@@ -5,6 +5,7 @@ mod link;
 mod members;
 mod root;
 mod stop;
+mod two_signers;
 
 use std::{
     net::SocketAddr,

@@ -203,3 +203,47 @@ async fn a_revoked_token_is_signed_and_a_coordinator_that_forgets_it_admits_nobo
     assert!(roster::pending(&mut admin).await.unwrap().0.is_empty());
     coordinator.end().await;
 }
+
+#[tokio::test]
+async fn a_machine_with_a_name_that_is_taken_gets_another_one_by_a_signed_roster() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let mut admin = connect(&profile).await.unwrap();
+    let join = token_for(&mut admin, 2, ClusterRole::Worker, Approval::Automatic).await.encode();
+    start_agents(folder, &[("w1", join.clone())]);
+    all_enrolled(&mut admin, 1).await;
+    hostler(folder, &profile, &["node", "approve", "w1", "--yes"]).await.unwrap();
+    // Another machine that calls itself w1.
+    let twins = folder.join("twins");
+    std::fs::create_dir(&twins).unwrap();
+    start_agents(&twins, &[("w1", join)]);
+    let double = async {
+        loop {
+            if let [double] = roster::doubles(&mut admin).await.unwrap().as_slice() {
+                return double.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let double = tokio::time::timeout(PATIENCE, double).await.expect("it is shown");
+    assert!(double.reason.contains("the name w1 belongs to key"), "{}", double.reason);
+    assert!(double.beside.starts_with("w1 key SHA256:") && double.beside.ends_with("127.0.0.1"), "{}", double.beside);
+    let key = double.pending.enrolment.document().key.fingerprint();
+    hostler(folder, &profile, &["node", "list", "--pending"]).await.unwrap();
+    let taken = hostler(folder, &profile, &["node", "rename", "w1", "w1", "--yes"]).await.expect_err("its own name");
+    assert!(taken.to_string().contains("name it w1=SHA256:"), "{taken}");
+    hostler(folder, &profile, &["node", "rename", &format!("w1={key}"), "w2", "--yes"]).await.unwrap();
+    assert_eq!(names(&profile), ["w1", "w2"]);
+    // Its next try brings it in, under the name of the roster.
+    admin.refresh().await.unwrap();
+    let connected = async {
+        let w2 = "w2".parse().unwrap();
+        while !hostler_cli::node::get(&mut admin, &w2).await.is_ok_and(|n| n.summary.is_some_and(|s| s.connected)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, connected).await.expect("w2 connects");
+    coordinator.end().await;
+}
