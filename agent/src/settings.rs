@@ -99,7 +99,6 @@ mod tests {
             report_interval: Duration::from_secs(30),
             state_dir: "/c".into(),
             metrics_listen: Some("[::1]:7447".parse().unwrap()),
-            ..Settings::default()
         };
         assert_eq!(settings, wanted);
     }

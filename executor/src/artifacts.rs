@@ -158,3 +158,90 @@ fn digest_of(file: &mut File) -> io::Result<Digest> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// An executor's folder, and the network side's with what it fetched.
+    struct Fetched {
+        root: tempfile::TempDir,
+        disk: Disk,
+        downloads: Downloads,
+        artifact: Artifact,
+    }
+
+    const BYTES: &[u8] = b"the artifact";
+
+    impl Fetched {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let disk = Disk::open(&root.path().join("executor")).unwrap();
+            let downloads = Downloads { folder: root.path().join("downloads"), owner: None };
+            std::fs::create_dir(&downloads.folder).unwrap();
+            Self { root, disk, downloads, artifact: hostler_fixtures::artifact("k3s", BYTES) }
+        }
+
+        fn file(&self) -> PathBuf {
+            self.downloads.folder.join(self.artifact.sha256.hex())
+        }
+
+        /// Not taken, and nothing of it stays.
+        fn refused(&self) -> String {
+            let Found::Wrong(found) = self.downloads.accept(&self.disk, &self.artifact).unwrap() else {
+                panic!("expected a refusal")
+            };
+            assert_eq!(self.disk.list(DIRECTORY).unwrap(), Vec::<String>::new(), "{found}");
+            found
+        }
+    }
+
+    #[test]
+    fn a_fetched_file_is_copied_and_what_happens_to_it_afterwards_changes_nothing() {
+        let fetched = Fetched::new();
+        assert_eq!(fetched.downloads.accept(&fetched.disk, &fetched.artifact).unwrap(), Found::Nothing);
+        std::fs::write(fetched.file(), BYTES).unwrap();
+        assert_eq!(fetched.downloads.accept(&fetched.disk, &fetched.artifact).unwrap(), Found::Right);
+        std::fs::write(fetched.file(), b"another one").unwrap();
+        let staged = path(&fetched.disk, &fetched.artifact.sha256);
+        assert_eq!(examine(&staged, &fetched.artifact).unwrap(), Found::Right);
+        assert!(fetched.file().exists(), "it is the network side's to remove");
+    }
+
+    #[test]
+    fn nothing_but_a_regular_file_of_the_right_length_digest_and_owner_is_taken() {
+        let fetched = Fetched::new();
+        std::fs::write(fetched.file(), b"the artefact").unwrap();
+        assert!(fetched.refused().contains("digest"));
+        for wrong in [&b"short"[..], b"far longer than what was promised"] {
+            std::fs::write(fetched.file(), wrong).unwrap();
+            assert!(fetched.refused().contains("bytes, expected 12"));
+        }
+        std::fs::remove_file(fetched.file()).unwrap();
+        let secret = fetched.root.path().join("secret");
+        std::fs::write(&secret, BYTES).unwrap();
+        symlink(&secret, fetched.file()).unwrap();
+        assert!(fetched.refused().contains("cannot be opened"), "a link is not followed");
+        std::fs::remove_file(fetched.file()).unwrap();
+        nix::unistd::mkfifo(&fetched.file(), Mode::S_IRWXU).unwrap();
+        assert!(fetched.refused().contains("no regular file"), "nobody waits at a pipe");
+        std::fs::remove_file(fetched.file()).unwrap();
+        std::fs::create_dir(fetched.file()).unwrap();
+        assert!(fetched.refused().contains("no regular file"));
+        std::fs::remove_dir(fetched.file()).unwrap();
+
+        std::fs::write(fetched.file(), BYTES).unwrap();
+        let owner = Some(Uid::from_raw(geteuid().as_raw() + 1));
+        let foreign = Downloads { owner, ..fetched.downloads.clone() };
+        let found = foreign.accept(&fetched.disk, &fetched.artifact).unwrap();
+        assert!(matches!(found, Found::Wrong(found) if found.contains("no regular file of user")));
+
+        // The folder itself is no link either.
+        let link = fetched.root.path().join("link");
+        symlink(&fetched.downloads.folder, &link).unwrap();
+        let linked = Downloads { folder: link, owner: None };
+        assert!(linked.accept(&fetched.disk, &fetched.artifact).is_err());
+    }
+}

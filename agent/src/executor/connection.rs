@@ -191,3 +191,6 @@ impl Heard<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ mod tests {
         };
         mirror.receipt(one.clone());
         assert!(mirror.content().receipts.is_empty());
-        assert_eq!(lists(&[&one]), [one.clone()]);
+        assert_eq!(lists(&[&one]), std::slice::from_ref(&one));
         mirror.receipt(two.clone());
         assert_eq!(lists(&[&one, &two]), [one.clone(), two.clone()]);
         assert_eq!(lists(&[&two]), [two]);

@@ -42,7 +42,7 @@ impl Line {
             return Err(LineError::TooLong);
         }
         if length > self.0.capacity() {
-            let wanted = length.max(2 * self.0.len()).max(FIRST_BYTES).min(MAX_LINE_BYTES);
+            let wanted = length.max(2 * self.0.len()).clamp(FIRST_BYTES, MAX_LINE_BYTES);
             self.0.reserve_exact(wanted - self.0.len());
         }
         self.0.extend_from_slice(part);
