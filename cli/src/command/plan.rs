@@ -224,7 +224,8 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
         || {
             json!({ "plan": draft.signed().digest(), "seq": draft.document().seq, "document": draft.document(),
                 "beside": fates_json(&fates, true), "ends": fates_json(&fates, false),
-                "signature": path.display().to_string(), "signed_by": signing.by.iter().map(|s| &s.name).collect::<Vec<_>>(), "needed": signing.needed })
+                "signature": path.display().to_string(), "needed": signing.needed,
+                "signed_by": signing.by.iter().map(|s| &s.name).collect::<Vec<_>>() })
         },
         || {
             let missing = u64::from(signing.needed).saturating_sub(signing.by.len() as u64);
