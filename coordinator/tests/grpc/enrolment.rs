@@ -175,7 +175,8 @@ async fn a_node_that_was_off_renews_by_its_own_key() {
     let mut client = EnrolmentClient::new(channel);
     let ask = |nonce: Vec<u8>, key: &ssh_key::PrivateKey, node: &Node| {
         let certificate_request = node.request();
-        let answer = [nonce.as_slice(), &certificate_request].concat();
+        let tls_key = Digest::of(&rcgen::PublicKeyData::subject_public_key_info(&node.tls));
+        let answer = hostler_plan::renewal::renewal_bytes(&node.name, &tls_key, &nonce);
         let signature = sign(key, DocumentKind::Login, &answer).unwrap();
         v1::RenewRequest { node: node.name.to_string(), nonce, certificate_request, signature }
     };
