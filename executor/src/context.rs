@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use hostler_plan::{
-    document::{DocumentKind, Receipt},
+    document::{DocumentKind, Holds, PlanRef, Receipt, Signed},
     id::{Digest, TaskId},
-    trust::{Clock, Granted, Identity, NodeState, Start},
+    trust::{Clock, Granted, Identity, NodeState, SignedReceipt, Start},
 };
 
 use crate::{
@@ -27,6 +27,21 @@ pub(crate) struct NodeContext {
     pub state_file: StateFile,
     pub receipts: Receipts,
     pub control: Control,
+    /// Whether the coordinator has said which receipts of this node it has: before that nobody knows whether this disk
+    /// holds an old image.
+    pub heard_of_receipts: bool,
+    /// Receipts that the state counts and no file holds.
+    pub lost_receipts: Vec<SignedReceipt>,
+    /// What this node signed last of what it holds.
+    pub signed_holding: Option<SignedHolding>,
+}
+
+/// A holding, and of what it speaks.
+#[derive(Debug)]
+pub(crate) struct SignedHolding {
+    pub holds: Holds,
+    pub open: Vec<PlanRef>,
+    pub signed: Signed,
 }
 
 impl NodeContext {
@@ -41,6 +56,9 @@ impl NodeContext {
     pub(crate) fn may_start(&mut self, granted: &mut Granted, lease: bool) -> Start {
         let clock = self.clock();
         match self.state.may_start(clock, &self.me, granted) {
+            Start::Now(_) if !self.heard_of_receipts => {
+                Start::Wait("waits: the coordinator has not said yet which receipts of this node it has".into())
+            }
             Start::Now(_) if !lease => Start::Wait(
                 "waits: the coordinator has not renewed the lease, and nothing new starts without it".into(),
             ),

@@ -156,7 +156,10 @@ impl Control {
     pub(crate) fn take_documents(&mut self) -> Vec<Request> {
         let (documents, others): (Vec<Waiting>, Vec<Waiting>) =
             std::mem::take(&mut self.deferred).into_iter().partition(|waiting| match waiting.request() {
-                Request::Trust { .. } | Request::Plan(_) | Request::ReceiptAcknowledged(_) => true,
+                Request::Trust { .. }
+                | Request::Plan(_)
+                | Request::OwnReceipts(_)
+                | Request::ReceiptAcknowledged(_) => true,
                 Request::Grant(_) | Request::LeaseRenewed { .. } | Request::Stop { .. } | Request::Fetched { .. } => {
                     false
                 }
@@ -201,9 +204,11 @@ impl Control {
             }
             Request::Fetched { digest, result } => self.fetched = Some((*digest, result.clone())),
             Request::Trust { .. } => self.defer_trust(waiting),
-            Request::Plan(_) | Request::Grant(_) | Request::Stop { .. } | Request::ReceiptAcknowledged(_) => {
-                self.defer(waiting);
-            }
+            Request::Plan(_)
+            | Request::Grant(_)
+            | Request::Stop { .. }
+            | Request::OwnReceipts(_)
+            | Request::ReceiptAcknowledged(_) => self.defer(waiting),
         }
     }
 

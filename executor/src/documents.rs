@@ -1,15 +1,16 @@
 //! Documents that arrive: judged, stored, shown. At any time, also while a task runs.
 
 use hostler_plan::{
-    document::{DocumentKind, Signed},
+    document::{self, DocumentKind, HoldingType, Signed},
     id::Digest,
-    refusal::Refused,
-    trust::{Accepted, Verified},
+    json,
+    refusal::{Refusal, Refused},
+    trust::{self, Accepted, Verified},
 };
 
 use crate::{
     artifacts,
-    context::NodeContext,
+    context::{NodeContext, SignedHolding},
     error::ExecutorError,
     protocol::{Holding, Request},
 };
@@ -21,6 +22,7 @@ impl NodeContext {
             match request {
                 Request::Trust { roots, roster } => self.accept_trust(&roots, roster.as_ref())?,
                 Request::Plan(signed) => self.accept_plan(&signed)?,
+                Request::OwnReceipts(receipts) => self.accept_own_receipts(&receipts)?,
                 Request::ReceiptAcknowledged(digest) => self.acknowledge(&digest)?,
                 Request::Grant(_) | Request::LeaseRenewed { .. } | Request::Stop { .. } | Request::Fetched { .. } => {}
             }
@@ -99,8 +101,92 @@ impl NodeContext {
         self.control.status.refuse(document, refused);
     }
 
+    /// Own receipts that the coordinator has and this disk may not: found again, or newer than this image.
+    pub(crate) fn accept_own_receipts(&mut self, receipts: &[Signed]) -> Result<(), ExecutorError> {
+        for signed in receipts {
+            if let Err(refused) = self.accept_own_receipt(signed)? {
+                let twin = refused.refusal == Refusal::DamagedState;
+                self.refuse(Some(signed.digest()), refused);
+                if twin {
+                    // Nothing begins while two machines may sign with this key.
+                    return Ok(());
+                }
+            }
+        }
+        self.heard_of_receipts = true;
+        self.publish();
+        Ok(())
+    }
+
+    fn accept_own_receipt(&mut self, signed: &Signed) -> Result<Result<(), Refused>, ExecutorError> {
+        let Some(roster) = self.state.roster() else { return Ok(Ok(())) };
+        let receipt = match trust::receipt(roster, signed) {
+            Ok(receipt) => receipt,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let next = match self.state.catch_up(&self.me, &receipt) {
+            Ok(next) => next,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let number = receipt.document().counter;
+        let is_newer = next != self.state;
+        if is_newer {
+            tracing::warn!("receipt {number} of this node is newer than its disk; going on from there");
+        }
+        if is_newer || self.lost_receipts.iter().any(|lost| lost.digest == receipt.digest()) {
+            self.receipts.restore(&self.disk, signed.clone(), receipt.document().clone())?;
+            self.lost_receipts.retain(|lost| lost.digest != receipt.digest());
+        }
+        self.store(next)?;
+        Ok(Ok(()))
+    }
+
+    /// Compares the files of receipts with the state that counts them. What is lost is said and asked for, and its task
+    /// does not run again.
+    pub(crate) fn find_receipts(&mut self) {
+        self.lost_receipts = self.receipts.lost(self.state.signed_receipts());
+        for lost in &self.lost_receipts {
+            let reason = format!(
+                "expected the receipt {} of task {} on this disk, found none or another one; it is asked for at the \
+                    coordinator, and the task does not run again; check this node's disk",
+                lost.counter, lost.task
+            );
+            self.refuse(Some(lost.digest), Refused::new(Refusal::DamagedState, reason));
+        }
+    }
+
+    /// Signs what this node holds when that has changed; not before it belongs to the roster, by which it is verified.
+    fn sign_holding(&mut self) -> Option<Signed> {
+        let state = &self.state;
+        state.roster()?.document().active(&self.me.node)?;
+        let (holds, open) = (state.holds(None), state.open_plans().to_vec());
+        if let Some(last) = self.signed_holding.as_ref().filter(|last| last.holds == holds && last.open == open) {
+            return Some(last.signed.clone());
+        }
+        let holding = document::Holding {
+            document_type: HoldingType::V1,
+            fleet_id: state.root().root().fleet_id.clone(),
+            node: self.me.node.clone(),
+            holds: holds.clone(),
+            open: open.clone(),
+            receipts: state.next_receipt().0 - 1,
+            at: self.control.host.now().whole_seconds(),
+        };
+        match self.keys.sign(DocumentKind::Holding, json::write(&holding)) {
+            Ok(signed) => {
+                self.signed_holding = Some(SignedHolding { holds, open, signed: signed.clone() });
+                Some(signed)
+            }
+            Err(error) => {
+                tracing::warn!("signing what this node holds failed: {error}");
+                None
+            }
+        }
+    }
+
     /// Puts what the node holds in the status.
-    pub(crate) fn publish(&self) {
+    pub(crate) fn publish(&mut self) {
+        let holding_document = self.sign_holding();
         let state = &self.state;
         let holding = Holding {
             root_version: state.root().root().version,
@@ -108,11 +194,13 @@ impl NodeContext {
             epoch: state.epoch().0,
             seq: state.seq().0,
             receipt_counter: state.next_receipt().0 - 1,
+            lost_receipts: self.lost_receipts.iter().map(|lost| lost.digest).collect(),
             coordinator_ca: state.root().root().coordinator_ca.clone(),
         };
         let receipts = self.receipts.unacknowledged().map(|k| k.signed.clone()).collect();
         self.control.status.change(|content| {
             content.holding = holding;
+            content.holding_document = holding_document;
             content.receipts = receipts;
         });
     }

@@ -64,18 +64,31 @@ impl Executor {
         let (state_file, held) = StateFile::open(&disk)?;
         let StoredState { state, receipt } = held.ok_or_else(|| damaged("none of an enrolled node"))?;
         let me = Identity { node, key: keys.public().fingerprint(), arch: host.arch() };
-        let mut receipts = Receipts::load(&disk)?;
+        keys.check(&state, &me.node)?;
+        let mut receipts = Receipts::load(&disk, state.next_receipt().0)?;
         if let Some(receipt) = receipt {
             receipts.add_unread(receipt)?;
         }
         let control = Control::new(host, status, receiver, downloads);
-        let mut context = NodeContext { disk, keys, me, state, state_file, receipts, control };
+        let mut context = NodeContext {
+            disk,
+            keys,
+            me,
+            state,
+            state_file,
+            receipts,
+            control,
+            heard_of_receipts: false,
+            lost_receipts: Vec::new(),
+            signed_holding: None,
+        };
         if context.state_file.lack_a_copy() {
             context.store_again()?;
         }
         context.adopt_receipts()?;
+        context.find_receipts();
         let self_cordon = SelfCordonReconciler::open(&context.disk);
-        let executor = Self { context, pending: Vec::new(), self_cordon };
+        let mut executor = Self { context, pending: Vec::new(), self_cordon };
         executor.context.publish();
         Ok(executor)
     }
@@ -125,6 +138,7 @@ impl Executor {
                 self.accept_grant(grant);
                 Ok(())
             }
+            Request::OwnReceipts(receipts) => self.context.accept_own_receipts(&receipts),
             Request::ReceiptAcknowledged(digest) => self.context.acknowledge(&digest),
             Request::LeaseRenewed { grant, lease_seconds } => {
                 self.renew_pending(grant, lease_seconds);

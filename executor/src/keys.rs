@@ -3,8 +3,10 @@
 use crypto_box::SecretKey;
 use hostler_plan::{
     document::{DocumentKind, Signed},
+    id::NodeName,
     refusal::Refused,
     signature::{self, PublicKey, SigningError},
+    trust::NodeState,
 };
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
@@ -61,6 +63,23 @@ impl Keys {
             SecretKey::from_slice(&bytes).map_err(|e| broken(SEALING, &e))?
         };
         Ok(Self { signing: PrivateKey::from_openssh(&signing).map_err(|e| broken(SIGNING, &e))?, sealing })
+    }
+
+    /// Compares the keys with the roster that is held, so that a damaged one is found before a secret is sealed to the
+    /// other half of it. A roster may list another machine under this node's name; that proves nothing.
+    pub(crate) fn check(&self, state: &NodeState, node: &NodeName) -> Result<(), Refused> {
+        let (key, seal_key) = (self.public(), self.seal_key());
+        let nodes = state.roster().map(|roster| roster.document().nodes.as_slice()).unwrap_or_default();
+        for listed in nodes {
+            let (same_key, same_seal) = (listed.key == key, listed.seal_key == seal_key);
+            let other = match (same_key, same_seal && listed.name == *node) {
+                (true, false) if !same_seal => SEALING,
+                (false, true) => SIGNING,
+                (true | false, _) => continue,
+            };
+            return Err(damaged(&format!("another {other} than the one that the roster lists for {}", listed.name)));
+        }
+        Ok(())
     }
 
     /// The public half of the signing key: who this node is.

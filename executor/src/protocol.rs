@@ -75,6 +75,8 @@ pub enum Request {
     LeaseRenewed { grant: u64, lease_seconds: u64 },
     /// Start nothing more of this plan.
     Stop { plan: Digest, reason: String },
+    /// This node's own receipts that the coordinator has and the node does not; none when it misses none.
+    OwnReceipts(Vec<Signed>),
     /// The coordinator has this receipt.
     ReceiptAcknowledged(Digest),
     /// A fetch ended: the bytes lie in the network side's folder, or a reason why not.
@@ -119,6 +121,8 @@ pub struct Holding {
     pub epoch: u64,
     pub seq: u64,
     pub receipt_counter: u64,
+    /// Its own receipts that it signed and does not find on its disk.
+    pub lost_receipts: Vec<Digest>,
     /// SPKI digests of the coordinators that the root names.
     pub coordinator_ca: Vec<Digest>,
 }

@@ -39,8 +39,9 @@ pub(crate) struct Kept {
 pub(crate) struct Receipts(BTreeMap<u64, Kept>);
 
 impl Receipts {
-    /// Reads every receipt that is kept.
-    pub(crate) fn load(disk: &Disk) -> Result<Self, StateFileError> {
+    /// Reads every receipt that is kept. A broken one below `next`, the number of the next receipt, is as good as lost:
+    /// the state counts those. One above is newer than the state.
+    pub(crate) fn load(disk: &Disk, next: u64) -> Result<Self, StateFileError> {
         let mut kept = BTreeMap::new();
         for file in disk.list(DIRECTORY)? {
             let Some((number, state)) = file.split_once('.') else { continue };
@@ -50,16 +51,35 @@ impl Receipts {
                 _ => continue,
             };
             let bytes = disk.read(&format!("{DIRECTORY}/{file}"), MAX_BYTES)?.unwrap_or_default();
-            let stored: StoredDocument =
-                serde_json::from_slice(&bytes).map_err(|e| damaged(&format!("receipt {number} broken ({e})")))?;
-            let receipt: Receipt =
-                json::parse(&stored.0.bytes).map_err(|e| damaged(&format!("receipt {number} broken ({e})")))?;
-            if number.parse() != Ok(receipt.counter) {
-                return Err(damaged(&format!("receipt {} under number {number}", receipt.counter)).into());
+            match read(number, &bytes) {
+                Ok((signed, receipt)) => {
+                    kept.insert(receipt.counter, Kept { signed, receipt, acknowledged, filed: true });
+                }
+                Err(found) if number.parse().is_ok_and(|number: u64| number < next) => tracing::warn!("{found}"),
+                Err(found) => return Err(damaged(&found).into()),
             }
-            kept.insert(receipt.counter, Kept { signed: stored.0, receipt, acknowledged, filed: true });
         }
         Ok(Self(kept))
+    }
+
+    /// Which of these are not here as they were signed. What stands in the place of one is forgotten.
+    pub(crate) fn lost(&mut self, listed: &[SignedReceipt]) -> Vec<SignedReceipt> {
+        let is_here =
+            |signed: &SignedReceipt| self.0.get(&signed.counter).is_some_and(|k| k.signed.digest() == signed.digest);
+        let lost: Vec<SignedReceipt> = listed.iter().filter(|signed| !is_here(signed)).cloned().collect();
+        lost.iter().for_each(|lost| drop(self.0.remove(&lost.counter)));
+        lost
+    }
+
+    /// Takes a receipt back that the coordinator has.
+    pub(crate) fn restore(&mut self, disk: &Disk, signed: Signed, receipt: Receipt) -> Result<(), DiskError> {
+        let counter = receipt.counter;
+        let mut kept = Kept { signed, receipt, acknowledged: true, filed: false };
+        kept.file(disk)?;
+        // A broken file of the same number that was never acknowledged.
+        disk.remove(&name(counter, false))?;
+        self.0.insert(counter, kept);
+        Ok(())
     }
 
     /// The receipt of that number.
@@ -125,6 +145,16 @@ impl Receipts {
         }
         Ok(())
     }
+}
+
+fn read(number: &str, bytes: &[u8]) -> Result<(Signed, Receipt), String> {
+    let broken = |e: &dyn std::fmt::Display| format!("receipt {number} broken ({e})");
+    let stored: StoredDocument = serde_json::from_slice(bytes).map_err(|e| broken(&e))?;
+    let receipt: Receipt = json::parse(&stored.0.bytes).map_err(|e| broken(&e))?;
+    if number.parse() != Ok(receipt.counter) {
+        return Err(format!("receipt {} under number {number}", receipt.counter));
+    }
+    Ok((stored.0, receipt))
 }
 
 impl Kept {

@@ -139,6 +139,7 @@ async fn hello(link: &Link) -> Result<Hello, LinkError> {
             task: r.task.to_string(),
             grant: r.grant,
         }),
+        lost_receipts: holding.lost_receipts.iter().map(Digest::to_string).collect(),
         holding: status.holding_document.clone().map(SignedDocument::from),
     })
 }
@@ -234,7 +235,8 @@ impl Session<'_> {
                     let seconds = u64::from(welcome.report_interval_seconds).clamp(least, most);
                     self.report_interval = Duration::from_secs(seconds);
                 }
-                return Ok(());
+                let receipts = welcome.own_receipts.into_iter().map(Signed::from).collect();
+                Ok(Request::OwnReceipts(receipts))
             }
             Down::Trust(TrustChain { roots, roster }) => Ok(Request::Trust {
                 roots: roots.into_iter().map(Signed::from).collect(),

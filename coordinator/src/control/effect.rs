@@ -38,6 +38,8 @@ pub(crate) enum Closing {
 pub(crate) enum ToNode {
     Welcome {
         report_interval_seconds: u32,
+        /// Its own, above those that it counts, and those that it lost.
+        own_receipts: Vec<Arc<Verified<Receipt>>>,
     },
     Trust {
         roots: Vec<Signed>,
@@ -75,9 +77,11 @@ impl ToNode {
         OWN + match self {
             Self::Trust { roots, roster } => roots.iter().chain(roster).map(bytes_of).sum(),
             Self::Plan(plan) => bytes_of(plan.signed()),
-            Self::Grant { receipts, .. } => receipts.iter().map(|r| bytes_of(r.signed())).sum(),
+            Self::Grant { receipts, .. } | Self::Welcome { own_receipts: receipts, .. } => {
+                receipts.iter().map(|r| bytes_of(r.signed())).sum()
+            }
             Self::Stop { reason, .. } | Self::ReceiptNotTaken { refused: Refused { reason, .. }, .. } => reason.len(),
-            Self::Welcome { .. } | Self::ReceiptAcknowledged(_) | Self::LeaseRenewed { .. } => 0,
+            Self::ReceiptAcknowledged(_) | Self::LeaseRenewed { .. } => 0,
         }
     }
 }

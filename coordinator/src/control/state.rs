@@ -402,6 +402,9 @@ fn ends_rollouts(entry: &Entry) -> bool {
     }
 }
 
+/// Receipts that a node is handed back at once: it takes them one behind the other, and asks again at its next stream.
+const MAX_OWN_RECEIPTS: usize = 256;
+
 impl Receipts {
     fn add(&mut self, receipt: Verified<Receipt>) {
         let document = receipt.document();
@@ -414,6 +417,19 @@ impl Receipts {
     /// The last receipt of a node that came.
     pub(crate) fn last_of(&self, node: &NodeName) -> Option<&Arc<Verified<Receipt>>> {
         self.last.get(node)
+    }
+
+    /// What a node that comes back asks for: its own receipts above a number, and those of these digests, by number. Of
+    /// rollouts that left memory only the last is here.
+    pub(crate) fn for_their_node(&self, node: &NodeName, above: u64, lost: &[Digest]) -> Vec<Arc<Verified<Receipt>>> {
+        if self.last.get(node).is_none_or(|last| last.document().counter <= above) && lost.is_empty() {
+            return Vec::new();
+        }
+        let in_memory = self.by_plan.values().flat_map(BTreeMap::values).flatten().chain(self.last.get(node));
+        let wanted = in_memory
+            .filter(|r| r.document().node == *node && (r.document().counter > above || lost.contains(&r.digest())));
+        let by_number: BTreeMap<u64, _> = wanted.map(|r| (r.document().counter, r.clone())).collect();
+        by_number.into_values().take(MAX_OWN_RECEIPTS).collect()
     }
 
     /// The receipts of a task whose rollout is in memory, oldest first.

@@ -101,6 +101,8 @@ pub(crate) struct Attach {
     pub root_version: u64,
     /// How many receipts it has signed.
     pub receipt_counter: u64,
+    /// Those of them that it does not find any more.
+    pub lost_receipts: Vec<Digest>,
     /// What it holds, signed by it.
     pub holding: Option<Signed>,
     pub running: Option<RunningTask>,
@@ -126,7 +128,7 @@ impl Control {
     /// Takes a node's stream in the place of its last one; what it does not know is told with the next
     /// [`schedule`](Self::schedule).
     pub(crate) fn attach(&mut self, now: Timestamp, attach: Attach) -> Result<Attached, ControlError> {
-        let Attach { node, key, boot_id, root_version, receipt_counter, holding, running } = attach;
+        let Attach { node, key, boot_id, root_version, receipt_counter, lost_receipts, holding, running } = attach;
         self.check_member(&node, &key)?;
         self.notice_old_image(now, &node, receipt_counter);
         if let Some(holding) = &holding
@@ -144,7 +146,8 @@ impl Control {
         }
         let seconds = self.config.report_interval.as_secs();
         let report_interval_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-        self.send(&node, ToNode::Welcome { report_interval_seconds });
+        let own_receipts = self.state.receipts.for_their_node(&node, receipt_counter, &lost_receipts);
+        self.send(&node, ToNode::Welcome { report_interval_seconds, own_receipts });
         self.push.to(&node);
         self.observe(now, NodeEvent::NodeConnected { node, boot_id: boot_id.clone() });
         if let Some(RunningTask { plan, task: Some(task), grant }) = running {

@@ -120,6 +120,7 @@ impl Fleet {
             key: public(&key(seed(name))).fingerprint(),
             boot_id: BootId::new("b1").unwrap(),
             root_version: 1,
+            lost_receipts: Vec::new(),
             receipt_counter: 0,
             holding: None,
             running: None,

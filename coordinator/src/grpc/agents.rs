@@ -37,6 +37,9 @@ use crate::{
     outbox::{Outbox, outbox},
 };
 
+/// Lost receipts that one node may ask for: more than it lists.
+const MAX_LOST_RECEIPTS: usize = 64;
+
 /// A node says hello at once; one that does not within this time is no agent of ours.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Chunks of an artifact that wait for a slow node.
@@ -162,6 +165,7 @@ async fn listen(
         key: holder.key.clone(),
         boot_id: boot_id.clone(),
         root_version: hello.root_version,
+        lost_receipts: hello.lost_receipts.iter().take(MAX_LOST_RECEIPTS).filter_map(|d| d.parse().ok()).collect(),
         receipt_counter: hello.receipt_counter,
         holding: hello.holding.map(Into::into),
         running: hello.running.as_ref().and_then(convert::running),

@@ -22,7 +22,10 @@ use crate::{
 /// What a node is told.
 pub(super) fn to_agent(message: ToNode) -> v1::ToAgent {
     let message = match message {
-        ToNode::Welcome { report_interval_seconds } => Message::Welcome(v1::Welcome { report_interval_seconds }),
+        ToNode::Welcome { report_interval_seconds, own_receipts } => Message::Welcome(v1::Welcome {
+            report_interval_seconds,
+            own_receipts: own_receipts.iter().map(|r| r.signed().clone().into()).collect(),
+        }),
         ToNode::Trust { roots, roster } => Message::Trust(trust_chain((roots, roster))),
         ToNode::Plan(plan) => Message::Plan(plan.signed().clone().into()),
         ToNode::Grant { plan, task, grant, lease_seconds, receipts } => Message::Grant(v1::TaskGrant {

@@ -1,6 +1,7 @@
 //! The executor on a machine in memory, through its queue and its status.
 
 mod crash;
+mod damage;
 mod start;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Observation, Outcome, Plan, PlanKind, Receipt, Signed},
+    document::{Observation, Outcome, Plan, PlanKind, PlanRef, Receipt, Signed},
     id::{Digest, Epoch, Seq, TaskId},
     json,
     refusal::Refusal,
@@ -19,6 +20,7 @@ use hostler_plan::{
         ClusterRole, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, Step, UnitState,
         k3s,
     },
+    trust,
 };
 
 use super::{Ended, ExecutorError};

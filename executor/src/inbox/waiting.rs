@@ -36,10 +36,10 @@ impl Request {
                 roster.iter().try_for_each(|roster| check_size(DocumentKind::Roster, roster))?;
             }
             Self::Plan(plan) => check_size(DocumentKind::Plan, plan)?,
-            Self::Grant(Grant { receipts, .. }) => {
+            Self::Grant(Grant { receipts, .. }) | Self::OwnReceipts(receipts) => {
                 if receipts.len() > MAX_RECEIPTS {
                     let reason =
-                        format!("expected a grant with at most {MAX_RECEIPTS} receipts, found {}", receipts.len());
+                        format!("expected at most {MAX_RECEIPTS} receipts in one message, found {}", receipts.len());
                     return Err(Refused::new(Refusal::Malformed, reason));
                 }
                 receipts.iter().try_for_each(|receipt| check_size(DocumentKind::Receipt, receipt))?;
@@ -57,7 +57,7 @@ impl Request {
             + match self {
                 Self::Trust { roots, roster } => roots.iter().chain(roster).map(bytes).sum(),
                 Self::Plan(plan) => bytes(plan),
-                Self::Grant(grant) => grant.receipts.iter().map(bytes).sum(),
+                Self::Grant(Grant { receipts, .. }) | Self::OwnReceipts(receipts) => receipts.iter().map(bytes).sum(),
                 Self::Stop { reason, .. } => reason.len(),
                 Self::LeaseRenewed { .. } | Self::ReceiptAcknowledged(_) | Self::Fetched { .. } => 0,
             }
@@ -66,7 +66,7 @@ impl Request {
     /// Whether it brings documents. What brings none is always let through: a stop must not wait behind a flood.
     fn brings_documents(&self) -> bool {
         match self {
-            Self::Trust { .. } | Self::Plan(_) | Self::Grant(_) => true,
+            Self::Trust { .. } | Self::Plan(_) | Self::Grant(_) | Self::OwnReceipts(_) => true,
             Self::LeaseRenewed { .. } | Self::Stop { .. } | Self::ReceiptAcknowledged(_) | Self::Fetched { .. } => {
                 false
             }

@@ -88,7 +88,7 @@ impl Fleet {
         let status = Arc::new(ExecutorStatus::default());
         let (sender, receiver): (RequestSender, RequestReceiver) = queue();
         let node = NodeName::new("w1").unwrap();
-        let executor = Executor::open(
+        let mut executor = Executor::open(
             disk.clone(),
             self.keys.clone(),
             node,
@@ -97,6 +97,7 @@ impl Fleet {
             receiver,
             self.downloads(),
         )?;
+        executor.context.heard_of_receipts = true;
         Ok((executor, sender, status, disk))
     }
 
@@ -120,6 +121,10 @@ impl Fleet {
             Executor::open(disk.clone(), self.keys.clone(), node, machine.clone(), status, receiver, downloads)
         };
         let executor = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)).ok().map(Result::unwrap);
+        let executor = executor.map(|mut executor| {
+            executor.context.heard_of_receipts = true;
+            executor
+        });
         (executor, sender, status, disk)
     }
 

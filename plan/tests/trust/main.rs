@@ -5,6 +5,7 @@
 
 mod amend;
 mod documents;
+mod ends;
 mod fleet;
 mod gate;
 mod hardware_keys;

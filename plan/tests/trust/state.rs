@@ -18,16 +18,16 @@ fn build_time() -> Timestamp {
 }
 
 /// A node that enrolled and received its roster.
-fn fresh() -> NodeState {
+pub(crate) fn fresh() -> NodeState {
     let state = NodeState::new(trusted(&root()), build_time());
     state.accept_roster(clock(), &signed_roster(&roster())).unwrap().0
 }
 
-fn numbered(seq: u64, beside: &[&Signed]) -> Signed {
+pub(crate) fn numbered(seq: u64, beside: &[&Signed]) -> Signed {
     signed_plan(&with_number(seq, beside))
 }
 
-fn with_number(seq: u64, beside: &[&Signed]) -> Plan {
+pub(crate) fn with_number(seq: u64, beside: &[&Signed]) -> Plan {
     let mut plan = plan();
     plan.seq = Seq(seq);
     plan.title = format!("plan {seq}");
@@ -35,33 +35,33 @@ fn with_number(seq: u64, beside: &[&Signed]) -> Plan {
     plan
 }
 
-fn reference(signed: &Signed) -> PlanRef {
+pub(crate) fn reference(signed: &Signed) -> PlanRef {
     let plan: Plan = hostler_plan::json::parse(&signed.bytes).unwrap();
     PlanRef { seq: plan.seq, digest: signed.digest() }
 }
 
 /// A plan that counts and has work for `w1`.
-fn accept(state: &NodeState, signed: &Signed) -> Result<(NodeState, Verified<Plan>), Refused> {
+pub(crate) fn accept(state: &NodeState, signed: &Signed) -> Result<(NodeState, Verified<Plan>), Refused> {
     let Accepted { state, work, .. } = state.accept_plan(clock(), &identity("w1"), signed)?;
     work.map(|plan| (state, plan.expect("the plan has work for w1")))
 }
 
 /// Whether `w1` may begin its task, with the receipt of what comes before.
-fn start(state: &mut NodeState, clock: Clock, signed: &Signed) -> Start {
+pub(crate) fn start(state: &mut NodeState, clock: Clock, signed: &Signed) -> Start {
     let plan: Plan = hostler_plan::json::parse(&signed.bytes).unwrap();
     let before = made::receipt(&plan, "s1.stage");
     let receipts = vec![signed_receipt(&before)];
     state.may_start(clock, &identity("w1"), &mut Granted::new(signed.digest(), task_id("w1.stage"), receipts))
 }
 
-fn refusal(start: Start) -> Refused {
+pub(crate) fn refusal(start: Start) -> Refused {
     match start {
         Start::Never(refused) => refused,
         Start::Now(_) | Start::Wait(_) => panic!("expected a refusal, found {start:?}"),
     }
 }
 
-fn may(start: Start) -> bool {
+pub(crate) fn may(start: Start) -> bool {
     match start {
         Start::Now(_) => true,
         Start::Wait(why) => panic!("expected leave, found {why}"),
@@ -70,7 +70,7 @@ fn may(start: Start) -> bool {
 }
 
 /// As the next process has it.
-fn read_back(state: &NodeState) -> NodeState {
+pub(crate) fn read_back(state: &NodeState) -> NodeState {
     let documents = state.documents();
     let find = |digest: &Digest| documents.iter().find(|(d, _)| d == digest).map(|(_, bytes)| bytes.to_vec());
     NodeState::from_index(&state.to_index(), find).unwrap()

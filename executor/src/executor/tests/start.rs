@@ -1,6 +1,6 @@
 //! When a task may begin, and what becomes of one that may not.
 
-use hostler_plan::{document::PlanRef, timestamp::Timestamp};
+use hostler_plan::timestamp::Timestamp;
 
 use super::*;
 use crate::{disk::Disk, executor::Executor, status::ExecutorStatus};
