@@ -14,7 +14,7 @@ use hostler_plan::text;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::{
-    Ended, ExecutorError, Settings, SettingsError, Stop,
+    Ended, ExecutorError, Settings, SettingsError, Stop, accept,
     disk::{Disk, DiskError},
     enrolment::membership,
     host::Host,
@@ -39,18 +39,32 @@ pub struct Arguments {
 }
 
 /// What to do; to run unless said otherwise.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Run the executor; the same as no command
     Run,
     /// Print this node's name and key
     Id,
+    /// Take a newer root, roster, plan or stop from files, with the checks that they pass when a coordinator sends them
+    Accept {
+        /// The documents, older ones first; the signatures of each lie beside it as FILE.sig, FILE.sig.2…
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Print the time that is certainly past for this node
+    Floor {
+        /// Set it back to when this program was built, after a wrong clock has raised it; the executor must be stopped
+        #[arg(long)]
+        reset: bool,
+    },
 }
 
 const EXAMPLES: &str = "Examples:
   hostler-executor                               run with /etc/hostler/executor.toml
   hostler-executor --config ./executor.toml      run with another file
   hostler-executor id                            this node's name and key, to compare before approving it
+  hostler-executor accept ./stop.json            a signed stop, by hand, when the coordinator keeps it back
+  hostler-executor floor --reset                 after a wrong clock has raised what is certainly past
 
 Settings: the file, then /etc/hostler/executor.toml.d/*.toml, then HOSTLER_EXECUTOR_* (such as
 HOSTLER_EXECUTOR_STATE_DIR); the last one wins. Messages go to the journal with the fields PLAN, TASK,
@@ -85,12 +99,12 @@ impl CommandError {
 pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
     let settings = Settings::load(arguments.config.as_deref(), std::env::vars_os())?;
     let host: Arc<dyn Host> = Arc::new(this_machine(settings.kubeconfigs.clone(), settings.clock));
-    match arguments.command {
+    let print = |text: String| io::stdout().write_all(text.as_bytes()).map_err(CommandError::Output);
+    match &arguments.command {
         Some(Command::Run) | None => serve(&settings, host),
-        Some(Command::Id) => {
-            let text = identity(&settings, &*host)?;
-            io::stdout().write_all(text.as_bytes()).map_err(CommandError::Output)
-        }
+        Some(Command::Id) => print(identity(&settings, &*host)?),
+        Some(Command::Accept { files }) => print(accept::accept(&settings, &*host, files)?),
+        Some(Command::Floor { reset }) => print(accept::floor(&settings, &*host, *reset)?),
     }
 }
 

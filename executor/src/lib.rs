@@ -1,6 +1,7 @@
 //! The root side of a node: judges every document itself from its exact bytes, keeps what it decided, and is the only
 //! one who acts, through the [`host::Host`] it was given.
 
+mod accept;
 mod answers;
 mod artifacts;
 pub mod command;

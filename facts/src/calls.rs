@@ -72,6 +72,20 @@ pub struct Clock {
     pub tai: i64,
 }
 
+/// TIME_ERROR: the clock is not synchronised.
+const NOT_SYNCHRONISED: i32 = 5;
+
+/// The kernel's own limit (NTP_PHASE_MAX, linux/timex.h): from there on it calls a clock unsynchronised, and it lets the
+/// error grow to that by itself when nobody disciplines the clock any more.
+const MAX_ERROR_MICROSECONDS: i64 = 16_000_000;
+
+impl Clock {
+    /// Whether somebody from outside keeps it right.
+    pub fn is_synchronised(&self) -> bool {
+        self.state != NOT_SYNCHRONISED && self.maxerror < MAX_ERROR_MICROSECONDS
+    }
+}
+
 /// What a program said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
@@ -246,4 +260,17 @@ fn fails(name: &str, bytes: &[u8]) -> Result<(), Failure> {
         }
     }
     Err(recorded_error(name, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_synchronised_while_the_kernel_says_so_and_its_error_is_small() {
+        let clock = |state, maxerror| Clock { state, maxerror, ..Clock::default() };
+        assert!(clock(0, 12_000).is_synchronised());
+        assert!(!clock(5, 12_000).is_synchronised());
+        assert!(!clock(0, 16_000_000).is_synchronised());
+    }
 }

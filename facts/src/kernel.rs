@@ -6,8 +6,6 @@ use super::{Input, text};
 
 /// STA_NANO: the offset is in nanoseconds.
 const NANOSECONDS: i64 = 0x2000;
-/// TIME_ERROR: the clock is not synchronised.
-const NOT_SYNCHRONISED: i32 = 5;
 
 /// Reads the clock by `adjtimex`.
 pub(super) fn timex(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
@@ -18,7 +16,7 @@ pub(super) fn timex(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
     out.put("node_timex_maxerror_seconds", &[], clock.maxerror as f64 / 1e6);
     out.put("node_timex_estimated_error_seconds", &[], clock.esterror as f64 / 1e6);
     out.put("node_timex_status", &[], clock.status as f64);
-    out.put("node_timex_sync_status", &[], f64::from(clock.state != NOT_SYNCHRONISED));
+    out.put("node_timex_sync_status", &[], f64::from(clock.is_synchronised()));
     out.put("node_timex_tai_offset_seconds", &[], clock.tai as f64);
     Ok(())
 }

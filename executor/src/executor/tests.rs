@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod model;
 mod start;
 
 use std::{

@@ -36,9 +36,6 @@ const PACKAGE_UNIT: &str = "hostler-package.service";
 /// What systemd sends to every process of a unit that stops (signal(7)).
 const SIGTERM: i32 = 15;
 
-/// The kernel's bit for a clock that nobody set (`STA_UNSYNC`, linux/timex.h).
-const UNSYNCHRONISED: i64 = 0x40;
-
 /// This Linux machine.
 #[derive(Debug)]
 pub struct Linux {
@@ -127,7 +124,7 @@ impl Host for Linux {
     /// Set by NTP, or by somebody else: a container shares the clock of its machine and cannot set it, and a clock with
     /// a battery ran on while the machine was off.
     fn clock_is_synchronised(&self) -> bool {
-        let kernel = Calls::Kernel.adjtimex().is_ok_and(|clock| clock.status & UNSYNCHRONISED == 0);
+        let kernel = Calls::Kernel.adjtimex().is_ok_and(|clock| clock.is_synchronised());
         self.clock == ClockSource::Trusted
             || kernel
             || self.path(Path::new("/run/systemd/timesync/synchronized")).exists()

@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub attachments: Vec<Attachment>,
     /// Answers that evictions of a pod get before anything else is looked at, by pod name.
     pub answers: BTreeMap<String, Vec<Eviction>>,
+    /// What is called once somebody was evicted.
+    pub at_eviction: Option<AtEviction>,
     /// Every eviction that was accepted: pod name and time.
     pub evicted: Vec<(String, Timestamp)>,
     /// The fewest Ready pods that any controller had, by name.
@@ -41,6 +43,15 @@ pub(crate) struct State {
     ready_at: BTreeMap<String, Timestamp>,
     version: u64,
     uid: u64,
+}
+
+/// Something that happens in the middle of a drain.
+pub(crate) struct AtEviction(pub Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for AtEviction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AtEviction")
+    }
 }
 
 pub(crate) fn node(name: &str) -> Node {
@@ -94,6 +105,7 @@ impl TestCluster {
             scales: BTreeMap::new(),
             attachments: vec![],
             answers: BTreeMap::new(),
+            at_eviction: None,
             evicted: vec![],
             fewest_ready: BTreeMap::new(),
             silent: false,
@@ -263,6 +275,9 @@ impl Cluster for TestCluster {
         let ends = state.now.plus(pod.grace);
         let now = state.now;
         state.evicted.push((key.name.clone(), now));
+        if let Some(AtEviction(call)) = state.at_eviction.take() {
+            call();
+        }
         if let Some(pod) = state.pods.iter_mut().find(|p| p.key == *key) {
             pod.deletion = Some(Deletion { ends, grace: pod.grace });
         }

@@ -154,7 +154,7 @@ fn what_a_node_holds_is_signed_whenever_it_changed() {
     )
     .unwrap();
     let (executor, sender, status, disk) = fleet.executor(&machine).unwrap();
-    let held = |status: &crate::protocol::ExecutorStatus| status.content().holding_document.clone().unwrap();
+    let held = |status: &crate::status::ExecutorStatus| status.content().holding_document.clone().unwrap();
     let before = held(&status);
     assert_eq!(trust::holding(&roster, &before).unwrap().document().open, []);
     let elsewhere = fleet.plan(7, vec![], |p| {

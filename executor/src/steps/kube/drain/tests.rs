@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hostler_plan::{
-    document::{Outcome, PlanKind, Receipt, Signed},
+    document::{Outcome, Plan, PlanKind, Receipt, Signed},
     health::Rule,
     json,
     step::{self, Drain, Step, Uncordon},
@@ -14,9 +14,10 @@ use crate::{
         Attachment, BudgetLimit, Cluster as _, Cordon, Deletion, Eviction, NodeReady, Operator, Phase, PodVolume,
         Requirement, SelfCordon,
     },
+    inbox::RequestSender,
     protocol::Request,
     status::ExecutorStatus,
-    testing::{Fleet, Machine, TestCluster, pod, task},
+    testing::{AtEviction, Fleet, Machine, TestCluster, pod, task},
 };
 
 const TIMEOUT: u64 = 600;
@@ -405,4 +406,45 @@ fn a_stop_ends_a_waiting_drain_at_once_and_takes_the_cordon_back() {
     assert!(matches!(&receipt.outcome, Outcome::Failed { reason } if reason.starts_with("stopped: ada halted it")));
     assert!(!lab.is_cordoned());
     assert!(receipt.ended.since(receipt.started) < Duration::from_secs(30));
+}
+
+#[test]
+fn a_drain_that_is_stopped_replaced_or_out_of_time_evicts_nobody_more_and_takes_its_cordon_back() {
+    type Event = fn(&Lab, &Signed, RequestSender) -> Box<dyn FnOnce() + Send>;
+    let stop: Event = |_, plan, sender| {
+        let stop = Request::Stop { plan: plan.digest(), reason: "ada halted it".into() };
+        Box::new(move || sender.offer(stop).unwrap())
+    };
+    let newer: Event = |lab, _, sender| {
+        let newer = Request::Plan(lab.fleet.plan(2, vec![Step::Noop(step::Noop {})], |_| {}));
+        Box::new(move || sender.offer(newer).unwrap())
+    };
+    let signed_stop: Event = |lab, _, sender| {
+        let stop = lab.fleet.plan(2, vec![], |p| (p.kind, p.targets, p.tasks) = (PlanKind::Stop, vec![], vec![]));
+        Box::new(move || sender.offer(Request::Plan(stop)).unwrap())
+    };
+    let expiry: Event = |lab, plan, _| {
+        let (machine, end) = (lab.machine.clone(), json::parse::<Plan>(&plan.bytes).unwrap().expires);
+        Box::new(move || machine.inner().now = end)
+    };
+    let cases = [(stop, "ada halted it"), (newer, "void"), (signed_stop, "void"), (expiry, "expired at")];
+    for (event, why) in cases {
+        let lab = Lab::new();
+        for name in ["a", "b", "c", "d"] {
+            lab.cluster().state().deploy(name, &["s1"]);
+        }
+        let plan = lab.plan(false, false);
+        let (executor, sender, status, _disk) = lab.fleet.executor(&lab.machine).unwrap();
+        sender.offer(Request::Plan(plan.clone())).unwrap();
+        sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
+        // The other end stays open: a process that ends leaves the task to the next one.
+        let call = event(&lab, &plan, sender.clone());
+        lab.cluster().state().at_eviction = Some(AtEviction(call));
+        executor.run_until_idle().unwrap();
+        assert_eq!(lab.cluster().state().evicted.len(), 1, "{why}");
+        assert!(!lab.is_cordoned(), "{why}");
+        let receipt: Receipt = json::parse(&status.content().receipts[0].bytes).unwrap();
+        let outcome = receipt.outcome.to_string();
+        assert!(outcome.contains(why) && outcome.contains("s1 is schedulable again"), "{outcome}");
+    }
 }
