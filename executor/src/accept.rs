@@ -1,5 +1,5 @@
-//! What a person at the machine does without a coordinator: hands it a newer root, roster, plan or stop by file, and sets
-//! the floor of its time back.
+//! What a person at the machine does without a coordinator: hands it a newer root, roster, plan or stop by file, and
+//! sets the floor of its time back.
 
 use std::{
     fs::File,
@@ -68,8 +68,8 @@ fn read(disk: &Disk) -> Result<StoredState, ExecutorError> {
     Ok(StateFile::open(disk)?.1.ok_or_else(|| damaged("none of an enrolled node"))?)
 }
 
-/// Takes documents in the order of their files, each with its signatures beside it as `hostler sign` writes them, with the
-/// checks that they pass when a coordinator sends them. Says what changed.
+/// Takes documents in the order of their files, each with its signatures beside it as `hostler sign` writes them, with
+/// the checks that they pass when a coordinator sends them. Says what changed.
 pub(crate) fn accept(settings: &Settings, host: &dyn Host, files: &[PathBuf]) -> Result<String, ExecutorError> {
     let mut held = Held::open(settings, host)?;
     let mut said = String::new();

@@ -53,8 +53,8 @@ pub fn order_met(
         .collect()
 }
 
-/// Whether a receipt can be of work under its plan: done in this order, not before the plan was made, under a grant that
-/// can be. What a coordinator granted is in its ledger, and the node knows nothing of it.
+/// Whether a receipt can be of work under its plan: done in this order, not before the plan was made, under a grant
+/// that can be. What a coordinator granted is in its ledger, and the node knows nothing of it.
 pub fn check_receipt_fits(plan: &Plan, receipt: &Receipt) -> Result<(), Refused> {
     let (node, number, created) = (&receipt.node, receipt.counter, plan.created);
     let what = if receipt.grant == 0 {

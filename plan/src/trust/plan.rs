@@ -68,8 +68,8 @@ fn authentic_signed_by(root: &TrustedRoot, signed: &Signed, by: &SignedBy) -> Re
     envelope(root, signed, by)?.whole(signed)
 }
 
-/// What of a plan decides which others it ends. It counts although the rest of the plan may be no plan that this program
-/// knows: work that a node cannot read is not done, but it was signed, and what it replaces must not go on.
+/// What of a plan decides which others it ends. It counts although the rest of the plan may be no plan that this
+/// program knows: work that a node cannot read is not done, but it was signed, and what it replaces must not go on.
 #[derive(Debug)]
 pub(super) struct Envelope {
     pub heading: Heading,

@@ -184,13 +184,13 @@ impl NodeState {
 
     /// Takes note of a plan that was offered. Two questions in one order:
     ///
-    /// Does it count? Size, signatures, fleet, threshold, epoch and number decide, and nothing else: no clock, no expiry
-    /// of plan or root, no roster, no target. One that counts and is newer voids what it does not list, here as on every
-    /// other node that sees it.
+    /// Does it count? Size, signatures, fleet, threshold, epoch and number decide, and nothing else: no clock, no
+    /// expiry of plan or root, no roster, no target. One that counts and is newer voids what it does not list, here as
+    /// on every other node that sees it.
     ///
-    /// Has it work for this node? Form, times, root, roster, targets and content decide. Work of a plan that has expired
-    /// for certain is refused; work that may not begin yet is held. Whether a task may begin is asked later, with
-    /// [`may_start`](Self::may_start).
+    /// Has it work for this node? Form, times, root, roster, targets and content decide. Work of a plan that has
+    /// expired for certain is refused; work that may not begin yet is held. Whether a task may begin is asked later,
+    /// with [`may_start`](Self::may_start).
     ///
     /// A plan that is held already gives an equal state, and is verified again only when another root, another roster
     /// or other signatures came since.

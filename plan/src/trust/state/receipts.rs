@@ -60,12 +60,12 @@ impl NodeState {
         Ok(next.with_time(clock))
     }
 
-    /// Raises a state that was restored from an old copy by this node's own next receipt, whoever kept it: numbers never
-    /// repeat, older plans stay void, and no task runs twice. Two receipts with one number mean that this key lives
-    /// twice.
+    /// Raises a state that was restored from an old copy by this node's own next receipt, whoever kept it: numbers
+    /// never repeat, older plans stay void, and no task runs twice. Two receipts with one number mean that this key
+    /// lives twice.
     ///
-    /// Where receipts between are missing, nobody can say which tasks ran: then nothing of the plans until then may start
-    /// here any more.
+    /// Where receipts between are missing, nobody can say which tasks ran: then nothing of the plans until then may
+    /// start here any more.
     pub fn catch_up(&self, me: &Identity, receipt: &Verified<Receipt>) -> Result<NodeState, Refused> {
         let own = receipt.document();
         if own.node != me.node {

@@ -58,13 +58,13 @@ pub enum Start {
 }
 
 impl NodeState {
-    /// Whether a step of a granted task may begin now that has not begun yet. Asked before every such step: when the task
-    /// was granted, between its steps, after a restart, and after every wait.
+    /// Whether a step of a granted task may begin now that has not begun yet. Asked before every such step: when the
+    /// task was granted, between its steps, after a restart, and after every wait.
     ///
-    /// The plan must be held, authentic and fitting under the root and roster that are held, its order proved by receipts
-    /// and this node the one that performs the task; it must not be void; and by a clock that is believed neither it nor
-    /// the root has expired, and its time has come. A clock that cannot be right makes a task wait, unless the end of the
-    /// plan is past for certain.
+    /// The plan must be held, authentic and fitting under the root and roster that are held, its order proved by
+    /// receipts and this node the one that performs the task; it must not be void; and by a clock that is believed
+    /// neither it nor the root has expired, and its time has come. A clock that cannot be right makes a task wait,
+    /// unless the end of the plan is past for certain.
     ///
     /// A task that [`finishes`](Task::finishes) is asked neither for the clock nor whether the plan ended: it puts back
     /// what a task before it is proved to have taken out of service.

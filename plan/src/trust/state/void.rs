@@ -8,8 +8,8 @@ use crate::{
     trust::{Identity, number::check_jump, shape::MAX_KEPT_VALID},
 };
 
-/// Void plans of which a node keeps the bytes: as many as can be open. Each began something here that may have to be put
-/// back; a fleet that leaves more nodes half done has other troubles.
+/// Void plans of which a node keeps the bytes: as many as can be open. Each began something here that may have to be
+/// put back; a fleet that leaves more nodes half done has other troubles.
 const MAX_ENDED: usize = MAX_KEPT_VALID + 1;
 
 impl NodeState {
