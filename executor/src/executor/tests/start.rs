@@ -197,7 +197,8 @@ fn a_stop_and_a_newer_plan_end_a_task_that_waits() {
     let later = |fleet: &Fleet| fleet.now.plus(Duration::from_secs(7200));
     let stop = |_: &Fleet, plan: &Signed| Request::Stop { plan: plan.digest(), reason: "ada halted it".into() };
     let newer = |fleet: &Fleet, _: &Signed| Request::Plan(fleet.plan(2, vec![Step::Noop(Noop {})], |_| {}));
-    let cases: [(&dyn Fn(&Fleet, &Signed) -> Request, &str); 2] = [(&stop, "stopped: ada halted it"), (&newer, "void")];
+    type End<'a> = &'a dyn Fn(&Fleet, &Signed) -> Request;
+    let cases: [(End<'_>, &str); 2] = [(&stop, "stopped: ada halted it"), (&newer, "void")];
     for (end, why) in cases {
         let fleet = Fleet::new();
         let machine = machine(&fleet);
