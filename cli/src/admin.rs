@@ -82,6 +82,8 @@ pub struct CoordinatorInfo {
     pub newest_plan: Option<Signed>,
     /// Where it says that nodes hold other documents than its own, with their signatures.
     forks: Vec<v1::Fork>,
+    /// What the node signed of which it says that it holds the highest plan, above its own.
+    pub(crate) ahead: Option<Signed>,
 }
 
 impl Admin {
@@ -131,6 +133,7 @@ impl Admin {
             ca_pin: reply.ca_pin,
             newest_plan: reply.newest_plan.map(Into::into),
             forks: reply.forks,
+            ahead: reply.ahead.map(Into::into),
         };
         let (session, store) = (&self.session, &self.store);
         let ask = |request| session.request(request);

@@ -138,8 +138,7 @@ impl Contact<'_> {
             let digests = contents.chunks_exact(Digest::ZERO.as_bytes().len()).filter_map(|c| c.try_into().ok());
             reached = reached.map(|reached| grow(reached, digests.map(Digest::from_bytes)));
             if let Some(head) = head {
-                let hash = head.hash.parse().map_err(|_| unreadable())?;
-                let head = Head { next_index: head.records, hash };
+                let head = Head::try_from(head).map_err(|_| unreadable())?;
                 let goes_on = reached.is_none_or(|reached| reached == head);
                 return Ok(Shown { head, goes_on, adoptions: adoptions.into_iter().map(Into::into).collect() });
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hostler_plan::{
     document::{DocumentKind, Holds, PlanRef, Receipt, Signed},
     id::{Digest, TaskId},
+    ledger::Head,
     trust::{Clock, Granted, Identity, NodeState, SignedReceipt, Start},
 };
 
@@ -32,6 +33,9 @@ pub(crate) struct NodeContext {
     pub heard_of_receipts: bool,
     /// Receipts that the state counts and no file holds.
     pub lost_receipts: Vec<SignedReceipt>,
+    /// The head of the ledger that the coordinator showed last; forgotten with the process, because every stream begins
+    /// with one.
+    pub shown_head: Option<Head>,
     /// What this node signed last of what it holds.
     pub signed_holding: Option<SignedHolding>,
 }
@@ -45,6 +49,17 @@ pub(crate) struct SignedHolding {
 }
 
 impl NodeContext {
+    /// Remembers where the coordinator says that its ledger stands: nothing rests on it here, it is signed for people
+    /// who compare ledgers.
+    pub(crate) fn note_head(&mut self, head: Option<Head>) {
+        self.shown_head = head.or(self.shown_head);
+    }
+
+    /// What this node holds.
+    pub(crate) fn holds(&self) -> Holds {
+        self.state.holds(self.shown_head)
+    }
+
     /// What the machine's clock shows.
     pub(crate) fn clock(&self) -> Clock {
         let host = &self.control.host;

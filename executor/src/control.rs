@@ -158,7 +158,7 @@ impl Control {
             std::mem::take(&mut self.deferred).into_iter().partition(|waiting| match waiting.request() {
                 Request::Trust { .. }
                 | Request::Plan(_)
-                | Request::OwnReceipts(_)
+                | Request::Welcome { .. }
                 | Request::ReceiptAcknowledged(_) => true,
                 Request::Grant(_) | Request::LeaseRenewed { .. } | Request::Stop { .. } | Request::Fetched { .. } => {
                     false
@@ -207,7 +207,7 @@ impl Control {
             Request::Plan(_)
             | Request::Grant(_)
             | Request::Stop { .. }
-            | Request::OwnReceipts(_)
+            | Request::Welcome { .. }
             | Request::ReceiptAcknowledged(_) => self.defer(waiting),
         }
     }

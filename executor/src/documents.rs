@@ -4,6 +4,7 @@ use hostler_plan::{
     document::{self, DocumentKind, HoldingType, Signed},
     id::Digest,
     json,
+    ledger::Head,
     refusal::{Refusal, Refused},
     trust::{self, Accepted, Verified},
 };
@@ -22,7 +23,7 @@ impl NodeContext {
             match request {
                 Request::Trust { roots, roster } => self.accept_trust(&roots, roster.as_ref())?,
                 Request::Plan(signed) => self.accept_plan(&signed)?,
-                Request::OwnReceipts(receipts) => self.accept_own_receipts(&receipts)?,
+                Request::Welcome { own_receipts, head } => self.accept_welcome(&own_receipts, head)?,
                 Request::ReceiptAcknowledged(digest) => self.acknowledge(&digest)?,
                 Request::Grant(_) | Request::LeaseRenewed { .. } | Request::Stop { .. } | Request::Fetched { .. } => {}
             }
@@ -101,8 +102,10 @@ impl NodeContext {
         self.control.status.refuse(document, refused);
     }
 
-    /// Own receipts that the coordinator has and this disk may not: found again, or newer than this image.
-    pub(crate) fn accept_own_receipts(&mut self, receipts: &[Signed]) -> Result<(), ExecutorError> {
+    /// Own receipts that the coordinator has and this disk may not: found again, or newer than this image; and where
+    /// its ledger stands.
+    pub(crate) fn accept_welcome(&mut self, receipts: &[Signed], head: Option<Head>) -> Result<(), ExecutorError> {
+        self.note_head(head);
         for signed in receipts {
             if let Err(refused) = self.accept_own_receipt(signed)? {
                 let twin = refused.refusal == Refusal::DamagedState;
@@ -159,7 +162,7 @@ impl NodeContext {
     fn sign_holding(&mut self) -> Option<Signed> {
         let state = &self.state;
         state.roster()?.document().active(&self.me.node)?;
-        let (holds, open) = (state.holds(None), state.open_plans().to_vec());
+        let (holds, open) = (self.holds(), state.open_plans().to_vec());
         if let Some(last) = self.signed_holding.as_ref().filter(|last| last.holds == holds && last.open == open) {
             return Some(last.signed.clone());
         }

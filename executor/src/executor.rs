@@ -80,6 +80,7 @@ impl Executor {
             control,
             heard_of_receipts: false,
             lost_receipts: Vec::new(),
+            shown_head: None,
             signed_holding: None,
         };
         if context.state_file.lack_a_copy() {
@@ -138,7 +139,7 @@ impl Executor {
                 self.accept_grant(grant);
                 Ok(())
             }
-            Request::OwnReceipts(receipts) => self.context.accept_own_receipts(&receipts),
+            Request::Welcome { own_receipts, head } => self.context.accept_welcome(&own_receipts, head),
             Request::ReceiptAcknowledged(digest) => self.context.acknowledge(&digest),
             Request::LeaseRenewed { grant, lease_seconds } => {
                 self.renew_pending(grant, lease_seconds);
@@ -151,6 +152,7 @@ impl Executor {
     }
 
     fn accept_grant(&mut self, grant: Grant) {
+        self.context.note_head(grant.head);
         if self.context.has_run(&grant.plan, &grant.task) {
             // Its receipt is in the status or was acknowledged. A task runs once in a plan.
             self.context.publish();

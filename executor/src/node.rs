@@ -145,7 +145,7 @@ fn stand_by(receiver: &RequestReceiver, status: &ExecutorStatus, refused: &Refus
             Request::Trust { .. }
             | Request::LeaseRenewed { .. }
             | Request::Stop { .. }
-            | Request::OwnReceipts(_)
+            | Request::Welcome { .. }
             | Request::ReceiptAcknowledged(_)
             | Request::Fetched { .. } => {}
         }

@@ -11,6 +11,7 @@ pub mod node;
 use hostler_plan::{
     document::Signed,
     id::{Digest, TaskId},
+    ledger::Head,
     refusal::Refused,
     timestamp::Timestamp,
 };
@@ -75,8 +76,12 @@ pub enum Request {
     LeaseRenewed { grant: u64, lease_seconds: u64 },
     /// Start nothing more of this plan.
     Stop { plan: Digest, reason: String },
-    /// This node's own receipts that the coordinator has and the node does not; none when it misses none.
-    OwnReceipts(Vec<Signed>),
+    /// The coordinator took the stream.
+    Welcome {
+        /// This node's own receipts that the coordinator has and the node does not; none when it misses none.
+        own_receipts: Vec<Signed>,
+        head: Option<Head>,
+    },
     /// The coordinator has this receipt.
     ReceiptAcknowledged(Digest),
     /// A fetch ended: the bytes lie in the network side's folder, or a reason why not.
@@ -93,6 +98,8 @@ pub struct Grant {
     pub lease_seconds: u64,
     /// Receipts of the tasks that it comes after.
     pub receipts: Vec<Signed>,
+    /// Where the coordinator's ledger stood.
+    pub head: Option<Head>,
 }
 
 /// What the executor shows to the network side.

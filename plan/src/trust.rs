@@ -25,7 +25,7 @@ pub use decision::{MAX_DECISION_LIFETIME, decision};
 pub use draft::Draft;
 pub use gate::{MAX_GATE_RECEIPTS, check_receipt_fits, order_kept, order_met};
 pub use holding::holding;
-pub use number::{MAX_JUMP, check_jump};
+pub use number::{MAX_JUMP, check_jump, may_be_ahead};
 pub(crate) use plan::authentic;
 pub use plan::{check_work, plan};
 pub use receipt::receipt;

@@ -8,9 +8,9 @@ mod rollout;
 
 use std::str::FromStr;
 
-use hostler_plan::document::Signed;
+use hostler_plan::{document::Signed, ledger::Head};
 
-use crate::v1::SignedDocument;
+use crate::v1::{LedgerHead, SignedDocument};
 
 /// A message that this version cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,5 +41,19 @@ impl From<Signed> for SignedDocument {
 impl From<SignedDocument> for Signed {
     fn from(document: SignedDocument) -> Self {
         Self { bytes: document.content, signatures: document.signatures }
+    }
+}
+
+impl From<Head> for LedgerHead {
+    fn from(head: Head) -> Self {
+        Self { records: head.next_index, hash: head.hash.to_string() }
+    }
+}
+
+impl TryFrom<LedgerHead> for Head {
+    type Error = UnreadableMessage;
+
+    fn try_from(LedgerHead { records, hash }: LedgerHead) -> Result<Self, UnreadableMessage> {
+        Ok(Self { next_index: records, hash: id("the digest of a ledger's last line", &hash)? })
     }
 }

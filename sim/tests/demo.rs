@@ -49,6 +49,7 @@ fn eight_raspberry_pis_live_through_their_life_and_stock_ssh_keygen_confirms_eve
     assert!(held, "a drain that a budget holds says which");
     assert!(!player.left_behind(), "the folder of the run is gone");
     a_flaw_of_the_ledger_is_named(&out.path().join("ledger"));
+    receipts_name_heads_of_the_ledger(out.path());
     every_signature_verifies(out.path(), 8);
 }
 
@@ -144,6 +145,20 @@ fn a_flaw_of_the_ledger_is_named(ledger: &Path) {
     assert!(format!("{flaw}{flaw:?}").contains("record 20") || format!("{flaw:?}").contains("index: 20"), "{flaw:?}");
 }
 
+/// Each node signs which ledger it was shown: on a whole ledger the auditor has nothing to say about it.
+fn receipts_name_heads_of_the_ledger(out: &Path) {
+    let receipts = files(&out.join("receipts")).into_iter().filter(|p| p.extension().is_some_and(|e| e == "json"));
+    let mut named = 0;
+    for file in receipts {
+        let receipt: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        // One that a restarted executor signs before its next stream names none.
+        named += u64::from(receipt["holds"]["head"]["next_index"].as_u64().is_some_and(|records| records > 0));
+    }
+    assert!(named >= 55, "only {named} receipts name a head");
+    let report = hostler_cli::ledger::verify(&fs::read(out.join("ledger")).unwrap(), None).unwrap();
+    assert!(!report.notes.iter().any(|note| note.contains("two ledgers")), "{:?}", report.notes);
+}
+
 /// Every document through the judge that everybody has.
 fn every_signature_verifies(out: &Path, nodes: usize) {
     if Command::new("ssh-keygen").arg("-?").output().is_err() {
@@ -212,6 +227,7 @@ fn namespace(out: &Path, document: &Path) -> &'static str {
         ("enrolments/", "hostler-enrolment"),
         ("plans/", "hostler-plan"),
         ("receipts/", "hostler-receipt"),
+        ("decisions/", "hostler-decision"),
     ];
     kinds.iter().find(|(prefix, _)| name.starts_with(prefix)).unwrap_or_else(|| panic!("{name}")).1
 }

@@ -8,6 +8,7 @@ use hostler_plan::{
     fact::{DeltaWriter, Reading},
     health::REPORT_INTERVAL_SECONDS,
     id::{Digest, TaskId},
+    ledger::Head,
     refusal::{Refusal, Refused},
     sequencer::Cordon,
 };
@@ -235,8 +236,8 @@ impl Session<'_> {
                     let seconds = u64::from(welcome.report_interval_seconds).clamp(least, most);
                     self.report_interval = Duration::from_secs(seconds);
                 }
-                let receipts = welcome.own_receipts.into_iter().map(Signed::from).collect();
-                Ok(Request::OwnReceipts(receipts))
+                let own_receipts = welcome.own_receipts.into_iter().map(Signed::from).collect();
+                read_head(welcome.head).map(|head| Request::Welcome { own_receipts, head })
             }
             Down::Trust(TrustChain { roots, roster }) => Ok(Request::Trust {
                 roots: roots.into_iter().map(Signed::from).collect(),
@@ -421,7 +422,12 @@ fn read_grant(grant: hostler_proto::v1::TaskGrant) -> Result<Grant, Refused> {
         grant: grant.grant,
         lease_seconds: grant.lease_seconds,
         receipts: grant.receipts.into_iter().map(Signed::from).collect(),
+        head: read_head(grant.head)?,
     })
+}
+
+fn read_head(head: Option<hostler_proto::v1::LedgerHead>) -> Result<Option<Head>, Refused> {
+    head.map(Head::try_from).transpose().map_err(malformed)
 }
 
 fn progress_message(progress: protocol::Progress) -> Progress {

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use hostler_plan::{
-    document::{DocumentKind, Plan, PlanRef, Signed},
-    id::{Digest, Epoch, Seq},
+    document::{DocumentKind, Holding, Plan, PlanRef, Roster, Signed},
+    id::{Digest, Epoch, NodeName, Seq},
     json,
     refusal::{Refusal, Refused},
     trust::{self, Duty, SignedBy, TrustedRoot, Verified, threshold},
@@ -50,7 +50,8 @@ pub(crate) enum Forks {
     Close,
 }
 
-/// One more than the highest number that is proved, remembered or kept for a plan that is signed by some.
+/// One more than the highest number that is proved, remembered, kept for a plan that is signed by some, or held by a
+/// node.
 pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error> {
     let epoch = admin.trust_store().root().epoch;
     let remembered = recall(&path(admin))?.filter(|r| r.epoch == epoch);
@@ -80,13 +81,37 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
     also.truncate(trust::MAX_CLOSED);
     let known = shown.map(|s| s.seq).max(remembered.map(|r| r.seq)).unwrap_or(Seq(0));
     let kept = reserved::all(admin.trust_store(), crate::admin::now())?.into_iter().map(|kept| kept.plan().seq).max();
-    let highest = kept.max(Some(known)).unwrap_or(known);
+    let known = kept.max(Some(known)).unwrap_or(known);
+    let newest = shown.map_or(Seq(0), |shown| shown.seq);
+    let highest = held_by_a_node(admin, newest).max(Some(known)).unwrap_or(known);
+    let roster = admin.trust_store().roster().map(Verified::document);
     let seq = highest.0.checked_add(1).map(Seq).ok_or_else(|| {
         Error::Failed("the numbers of this epoch are used up; sign a root with a higher epoch".to_owned())
     })?;
-    let roster = admin.trust_store().roster().map(Verified::document);
-    trust::check_jump(epoch, shown.map_or(Seq(0), |shown| shown.seq), roster, seq)?;
+    trust::check_jump(epoch, newest, roster, seq)?;
     Ok(Next { seq, prev, also })
+}
+
+/// The newest plan that a node signed that it holds, where it is above the newest of the ledger: one with a lower
+/// number would be refused there.
+fn held_by_a_node(admin: &Admin, newest: Seq) -> Option<Seq> {
+    let store = admin.trust_store();
+    let roster = store.roster().or(store.lapsed())?;
+    let (node, held) = ahead(roster, store.root().epoch, newest, admin.coordinator().ahead.as_ref()?)?;
+    note(&format!(
+        "{node} signed that it holds plan {} ({}), and plan {newest} is the newest in the coordinator's ledger: was it \
+         restored from a backup? the next number is above both",
+        held.seq, held.digest
+    ));
+    Some(held.seq)
+}
+
+/// Who holds which plan. It is a node's word alone, so it counts only as far as every other node follows.
+fn ahead(roster: &Verified<Roster>, epoch: Epoch, newest: Seq, signed: &Signed) -> Option<(NodeName, PlanRef)> {
+    let holding = trust::holding(roster, signed).ok()?;
+    let Holding { node, holds, .. } = holding.document();
+    let held = holds.plan.filter(|_| holds.epoch == epoch)?;
+    trust::may_be_ahead(epoch, newest, Some(roster.document()), held.seq).then(|| (node.clone(), held))
 }
 
 /// How what this machine submitted is not in the coordinator's ledger any more.
@@ -209,4 +234,41 @@ pub(super) async fn remember(admin: &Admin, plan: &Verified<Plan>) -> Result<(),
         write_whole(&path, &json::write(&Remembered { epoch, seq, digest }), false)
     });
     kept.await.map_err(|e| Error::Failed(format!("the plan's number was not kept: {e}")))?
+}
+
+#[cfg(test)]
+mod tests {
+    use hostler_fixtures::{self as made, key, public, signed, signer};
+    use hostler_plan::{document::SignerRole, step::ClusterRole, timestamp::Timestamp, trust::Purpose};
+
+    use super::*;
+
+    /// After a ledger was put back from a copy.
+    #[test]
+    fn a_plan_that_a_node_signed_that_it_holds_has_its_number_and_a_lie_leads_nowhere() {
+        let now = Timestamp::from_unix_seconds(1_800_000_000);
+        let root = made::root(now, vec![signer("anna", public(&key(1)), SignerRole::Admin)]);
+        let member = |name: &str, seed| made::node(name, public(&key(seed)), ClusterRole::Worker);
+        let roster = made::roster(&root, now, vec![member("a", 2), member("b", 3)]);
+        let document = signed(DocumentKind::Root, &root, &[&key(1)]);
+        let trusted = TrustedRoot::first(&document, &document.digest()).unwrap();
+        let document = signed(DocumentKind::Roster, &roster, &[&key(1)]);
+        let proved = trust::roster(&trusted, None, &document, Purpose::Begun).unwrap();
+        let lost = made::plan(&roster, now, 42);
+        let holding = |change: &dyn Fn(&mut Holding), by| {
+            let mut holding = made::holding(&root, &roster, "a", &[&lost]);
+            change(&mut holding);
+            signed(DocumentKind::Holding, &holding, &[&key(by)])
+        };
+        let number = |change: &dyn Fn(&mut Holding), by| {
+            ahead(&proved, root.epoch, Seq(40), &holding(change, by)).map(|(_, plan)| plan.seq)
+        };
+        assert_eq!(number(&|_| {}, 2), Some(Seq(42)));
+        assert_eq!(number(&|_| {}, 3), None, "another node's key");
+        assert_eq!(number(&|h| h.holds.epoch = Epoch(9), 2), None);
+        assert_eq!(number(&|h| h.holds.plan = None, 2), None);
+        let far = |seq| move |h: &mut Holding| h.holds.plan = Some(PlanRef { seq: Seq(seq), digest: Digest::ZERO });
+        assert_eq!(number(&far(40), 2), None, "it is no news");
+        assert_eq!(number(&far(u64::MAX), 2), None, "it would use up the numbers");
+    }
 }

@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use hostler_plan::{
     document::{Plan, Receipt, Signed},
     id::{Digest, NodeName, TaskId},
+    ledger::Head,
     refusal::Refused,
     trust::Verified,
 };
@@ -40,6 +41,8 @@ pub(crate) enum ToNode {
         report_interval_seconds: u32,
         /// Its own, above those that it counts, and those that it lost.
         own_receipts: Vec<Arc<Verified<Receipt>>>,
+        /// Where the ledger stands, for the node to sign: two ledgers for two admins are found by it.
+        head: Head,
     },
     Trust {
         roots: Vec<Signed>,
@@ -53,6 +56,8 @@ pub(crate) enum ToNode {
         lease_seconds: u64,
         /// Of every task that it comes after.
         receipts: Vec<Arc<Verified<Receipt>>>,
+        /// Where the ledger stands with the grant in it.
+        head: Head,
     },
     Stop {
         plan: Digest,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hostler_plan::{
     document::{Holding, Plan, PlanRef, RosterStatus, Signed},
     entry::Entry,
-    id::{Digest, NodeName},
+    id::{Digest, NodeName, Seq},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{self, Verified},
@@ -183,6 +183,20 @@ impl Control {
             !self.state.chain.names(&stranger.other) && Some(holding.document().holds.epoch) >= epoch
         });
         open.map(|(stranger, (node, holding))| (stranger, node, holding))
+    }
+
+    /// The highest plan that a node signed that it holds where the ledger has none with so high a number: the next one
+    /// must be above it, or that node refuses it.
+    pub(crate) fn ahead(&self) -> Option<&Verified<Holding>> {
+        let (epoch, highest) = (self.state.root()?.root().epoch, self.state.highest_seq());
+        let roster = self.state.roster.as_ref()?;
+        let seq = |holding: &Verified<Holding>| holding.document().holds.plan.map_or(Seq(0), |plan| plan.seq);
+        let holdings = self.holdings.newest.values().filter(|holding| holding.document().holds.epoch == epoch);
+        holdings
+            .filter(|holding| trust::may_be_ahead(epoch, highest, Some(roster.document()), seq(holding)))
+            // Who was in the roster when it came may have left.
+            .filter(|holding| trust::holding(roster, holding.signed()).is_ok())
+            .max_by_key(|holding| seq(holding))
     }
 
     /// What a node signed last.

@@ -147,7 +147,8 @@ impl Control {
         let seconds = self.config.report_interval.as_secs();
         let report_interval_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         let own_receipts = self.state.receipts.for_their_node(&node, receipt_counter, &lost_receipts);
-        self.send(&node, ToNode::Welcome { report_interval_seconds, own_receipts });
+        let head = self.state.judge.head();
+        self.send(&node, ToNode::Welcome { report_interval_seconds, own_receipts, head });
         self.push.to(&node);
         self.observe(now, NodeEvent::NodeConnected { node, boot_id: boot_id.clone() });
         if let Some(RunningTask { plan, task: Some(task), grant }) = running {
@@ -291,8 +292,8 @@ impl Control {
         for OpenGrant { plan, task, grant } in due {
             self.push_bytes(node, &plan);
             let receipts = self.receipts_before(&plan, &task);
-            let (grant, lease_seconds) = (grant.number, grant.lease_seconds);
-            self.send(node, ToNode::Grant { plan, task, grant, lease_seconds, receipts });
+            let (grant, lease_seconds, head) = (grant.number, grant.lease_seconds, self.state.judge.head());
+            self.send(node, ToNode::Grant { plan, task, grant, lease_seconds, receipts, head });
             if let Some(stream) = self.streams.by_node.get_mut(node) {
                 stream.sent.grants.insert(grant);
             }

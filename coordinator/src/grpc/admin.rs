@@ -151,9 +151,10 @@ impl Admin for AdminService {
         let held = request.into_inner().held_root_version;
         let look = move |control: &mut Control, _| {
             let newest = control.state().newest_plan().map(|plan| plan.signed().clone());
-            (control.trust_chain(held), control.state().highest_seq(), newest, convert::forks(control))
+            let (highest, ahead) = (control.state().highest_seq(), control.ahead().map(|held| held.signed().clone()));
+            (control.trust_chain(held), highest, newest, convert::forks(control), ahead)
         };
-        let (chain, highest, newest, forks) = self.shared.control.ask(look).await?;
+        let (chain, highest, newest, forks, ahead) = self.shared.control.ask(look).await?;
         Ok(Response::new(v1::TrustReply {
             trust: Some(convert::trust_chain(chain)),
             highest_seq: highest.0,
@@ -161,6 +162,7 @@ impl Admin for AdminService {
             ca_pin: self.shared.authority.pin().to_string(),
             newest_plan: newest.map(Into::into),
             forks,
+            ahead: ahead.map(Into::into),
         }))
     }
 
@@ -375,7 +377,7 @@ impl Admin for AdminService {
         let adoptions = self.shared.control.ask(|control, _| control.state().adoptions.clone()).await?;
         let adoptions = adoptions.into_iter().rev().map(Into::into).collect();
         let (lines, head) = self.shared.ledger.grown_since(from).map_err(|e| status::internal(&e))?;
-        let last = v1::LedgerProof { contents: Vec::new(), head: Some(exported::head_message(head)), adoptions };
+        let last = v1::LedgerProof { contents: Vec::new(), head: Some(head.into()), adoptions };
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
         tokio::task::spawn_blocking(move || exported::prove(lines, last, &sender));
         Ok(Response::new(self.while_allowed(caller, SignerRole::Viewer, ReceiverStream::new(receiver))))

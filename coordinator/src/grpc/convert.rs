@@ -22,18 +22,20 @@ use crate::{
 /// What a node is told.
 pub(super) fn to_agent(message: ToNode) -> v1::ToAgent {
     let message = match message {
-        ToNode::Welcome { report_interval_seconds, own_receipts } => Message::Welcome(v1::Welcome {
+        ToNode::Welcome { report_interval_seconds, own_receipts, head } => Message::Welcome(v1::Welcome {
             report_interval_seconds,
             own_receipts: own_receipts.iter().map(|r| r.signed().clone().into()).collect(),
+            head: Some(head.into()),
         }),
         ToNode::Trust { roots, roster } => Message::Trust(trust_chain((roots, roster))),
         ToNode::Plan(plan) => Message::Plan(plan.signed().clone().into()),
-        ToNode::Grant { plan, task, grant, lease_seconds, receipts } => Message::Grant(v1::TaskGrant {
+        ToNode::Grant { plan, task, grant, lease_seconds, receipts, head } => Message::Grant(v1::TaskGrant {
             plan: plan.to_string(),
             task: task.to_string(),
             grant,
             lease_seconds,
             receipts: receipts.iter().map(|r| r.signed().clone().into()).collect(),
+            head: Some(head.into()),
         }),
         ToNode::Stop { plan, reason } => Message::Stop(v1::Stop { plan: plan.to_string(), reason }),
         ToNode::ReceiptAcknowledged(digest) => Message::ReceiptAcknowledged(v1::ReceiptAcknowledged {

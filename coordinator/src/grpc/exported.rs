@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, Read as _};
 
-use hostler_plan::ledger::{Head, content_of};
+use hostler_plan::ledger::content_of;
 use hostler_proto::v1;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -34,10 +34,6 @@ pub(super) fn prove(
         }
     }
     drop(sender.blocking_send(Ok(v1::LedgerProof { contents, ..last })));
-}
-
-pub(super) fn head_message(head: Head) -> v1::LedgerHead {
-    v1::LedgerHead { records: head.next_index, hash: head.hash.to_string() }
 }
 
 pub(super) fn export(mut lines: impl io::Read, sender: &mpsc::Sender<Result<v1::LedgerChunk, Status>>) {

@@ -334,7 +334,7 @@ impl Executor {
             counter,
             previous,
             relied_on: begun.relied_on.clone(),
-            holds: self.context.state.holds(None),
+            holds: self.context.holds(),
             started: begun.started,
             ended: ended.max(begun.started),
         };

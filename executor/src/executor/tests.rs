@@ -13,9 +13,10 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Observation, Outcome, Plan, PlanKind, PlanRef, Receipt, Signed},
+    document::{Holding, Observation, Outcome, Plan, PlanKind, PlanRef, Receipt, Signed},
     id::{Digest, Epoch, Seq, TaskId},
     json,
+    ledger::Head,
     refusal::Refusal,
     step::{
         ClusterRole, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, Step, UnitState,
@@ -114,6 +115,31 @@ fn receipts_form_a_chain_and_are_kept_until_acknowledged() {
     assert_eq!(left.len(), 1);
     let (left, _) = work(&fleet, &machine, &[acknowledged]);
     assert_eq!(left.len(), 1, "twice is as good as once");
+}
+
+/// So that two ledgers, each shown to another admin, are found by what the node signed.
+#[test]
+fn receipts_and_holdings_name_the_head_of_the_ledger_that_was_shown_last() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let plan = fleet.plan(1, vec![file("/etc/a", "a")], |_| {});
+    let head = |next_index| Some(Head { next_index, hash: Digest::of(b"a line") });
+    let (mut executor, sender, status, _disk) = fleet.executor(&machine).unwrap();
+    let held = || {
+        let signed = status.content().holding_document.clone().unwrap();
+        json::parse::<Holding>(&signed.bytes).unwrap().holds.head
+    };
+    assert_eq!(held(), None, "nothing was shown yet");
+    executor.handle(Request::Welcome { own_receipts: vec![], head: head(7) }).unwrap();
+    assert_eq!(held(), head(7));
+    executor.handle(Request::Welcome { own_receipts: vec![], head: None }).unwrap();
+    assert_eq!(held(), head(7), "an older coordinator shows none, and nothing is forgotten");
+    sender.offer(Request::Plan(plan.clone())).unwrap();
+    sender.offer(Request::Grant(Grant { head: head(9), ..Fleet::grant(&plan, "w1.work", 1) })).unwrap();
+    executor.run_until_idle().unwrap();
+    assert_eq!(held(), head(9));
+    let receipt: Receipt = json::parse(&status.content().receipts[0].bytes).unwrap();
+    assert_eq!(receipt.holds.head, head(9));
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Request {
                 roster.iter().try_for_each(|roster| check_size(DocumentKind::Roster, roster))?;
             }
             Self::Plan(plan) => check_size(DocumentKind::Plan, plan)?,
-            Self::Grant(Grant { receipts, .. }) | Self::OwnReceipts(receipts) => {
+            Self::Grant(Grant { receipts, .. }) | Self::Welcome { own_receipts: receipts, .. } => {
                 if receipts.len() > MAX_RECEIPTS {
                     let reason =
                         format!("expected at most {MAX_RECEIPTS} receipts in one message, found {}", receipts.len());
@@ -57,7 +57,9 @@ impl Request {
             + match self {
                 Self::Trust { roots, roster } => roots.iter().chain(roster).map(bytes).sum(),
                 Self::Plan(plan) => bytes(plan),
-                Self::Grant(Grant { receipts, .. }) | Self::OwnReceipts(receipts) => receipts.iter().map(bytes).sum(),
+                Self::Grant(Grant { receipts, .. }) | Self::Welcome { own_receipts: receipts, .. } => {
+                    receipts.iter().map(bytes).sum()
+                }
                 Self::Stop { reason, .. } => reason.len(),
                 Self::LeaseRenewed { .. } | Self::ReceiptAcknowledged(_) | Self::Fetched { .. } => 0,
             }
@@ -66,7 +68,7 @@ impl Request {
     /// Whether it brings documents. What brings none is always let through: a stop must not wait behind a flood.
     fn brings_documents(&self) -> bool {
         match self {
-            Self::Trust { .. } | Self::Plan(_) | Self::Grant(_) | Self::OwnReceipts(_) => true,
+            Self::Trust { .. } | Self::Plan(_) | Self::Grant(_) | Self::Welcome { .. } => true,
             Self::LeaseRenewed { .. } | Self::Stop { .. } | Self::ReceiptAcknowledged(_) | Self::Fetched { .. } => {
                 false
             }
@@ -193,6 +195,7 @@ mod tests {
                 grant: 1,
                 lease_seconds: 1,
                 receipts: vec![document((64 << 10) + 1)],
+                head: None,
             }),
         ];
         for request in long {

@@ -121,7 +121,7 @@ fn a_plan_that_came_over_the_socket_is_performed_and_its_receipt_comes_back() {
     let mut agent = node.connect();
     for message in [
         ToExecutor::Watch,
-        ToExecutor::Request(Request::OwnReceipts(vec![])),
+        ToExecutor::Request(Request::Welcome { own_receipts: vec![], head: None }),
         ToExecutor::Request(Request::Plan(plan.clone())),
         ToExecutor::Request(Request::Grant(Fleet::grant(&plan, "w1.work", 1))),
     ] {

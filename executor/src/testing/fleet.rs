@@ -156,7 +156,14 @@ impl Fleet {
     }
 
     pub(crate) fn grant(plan: &Signed, task: &str, grant: u64) -> Grant {
-        Grant { plan: plan.digest(), task: TaskId::new(task).unwrap(), grant, lease_seconds: 600, receipts: vec![] }
+        Grant {
+            plan: plan.digest(),
+            task: TaskId::new(task).unwrap(),
+            grant,
+            lease_seconds: 600,
+            receipts: vec![],
+            head: None,
+        }
     }
 }
 

@@ -13,8 +13,7 @@ pub const MAX_JUMP: u64 = 10_000;
 /// Whether a number may follow `held`, the highest that is known in `epoch`, or the one that the newest roster names,
 /// whichever is higher: a node that was away for long learns from the roster how far the numbers came.
 pub fn check_jump(epoch: Epoch, held: Seq, roster: Option<&Roster>, seq: Seq) -> Result<(), Refused> {
-    let named = roster.filter(|r| r.epoch == epoch).map_or(Seq(0), |r| r.plan_seq);
-    let base = held.max(named);
+    let base = base(epoch, held, roster);
     let most = Seq(base.0.saturating_add(MAX_JUMP));
     if seq <= most {
         return Ok(());
@@ -26,6 +25,16 @@ pub fn check_jump(epoch: Epoch, held: Seq, roster: Option<&Roster>, seq: Seq) ->
                 first, or make the plan again"
         ),
     ))
+}
+
+/// Whether the next number is taken above `ahead`, which only a node signed that it holds: half as far as numbers may
+/// jump, so that a node that lies leads nobody to a number that others refuse.
+pub fn may_be_ahead(epoch: Epoch, held: Seq, roster: Option<&Roster>, ahead: Seq) -> bool {
+    ahead > held && ahead.0 <= base(epoch, held, roster).0.saturating_add(MAX_JUMP / 2)
+}
+
+fn base(epoch: Epoch, held: Seq, roster: Option<&Roster>) -> Seq {
+    held.max(roster.filter(|r| r.epoch == epoch).map_or(Seq(0), |r| r.plan_seq))
 }
 
 #[cfg(test)]
@@ -40,5 +49,13 @@ mod tests {
         assert_eq!(check(42, 43 + MAX_JUMP).map_err(|r| r.refusal), Err(Refusal::Replay));
         assert_eq!(check(0, u64::MAX).map_err(|r| r.refusal), Err(Refusal::Replay));
         assert_eq!(check(u64::MAX, u64::MAX), Ok(()), "the sum does not wrap");
+    }
+
+    #[test]
+    fn what_a_node_holds_raises_the_next_number_within_what_other_nodes_take() {
+        let ahead = |held, ahead| may_be_ahead(Epoch(1), Seq(held), None, Seq(ahead));
+        assert!(ahead(40, 42) && ahead(40, 40 + MAX_JUMP / 2));
+        assert!(!ahead(42, 42) && !ahead(42, 40), "it is no news");
+        assert!(!ahead(40, 41 + MAX_JUMP / 2) && !ahead(40, u64::MAX), "a node that lies uses up no numbers");
     }
 }

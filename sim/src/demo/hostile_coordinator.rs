@@ -235,7 +235,8 @@ async fn offer_all(
     let offers = known.offers_for(&node);
     let open = offers.iter().filter(|offer| !is_refused(&offer.plan.digest()));
     let plans = open.map(|offer| to_agent::Message::Plan(offer.plan.clone().into()));
-    let welcome = to_agent::Message::Welcome(v1::Welcome { report_interval_seconds: 10, own_receipts: Vec::new() });
+    let welcome =
+        to_agent::Message::Welcome(v1::Welcome { report_interval_seconds: 10, own_receipts: Vec::new(), head: None });
     let trust = to_agent::Message::Trust(known.trust.clone());
     let first: Vec<to_agent::Message> = [welcome, trust].into_iter().chain(plans).collect();
     for message in first {

@@ -95,6 +95,9 @@ fn a_ledger_put_back_from_a_copy_grants_nothing_until_it_caught_up_with_what_nod
     assert!(words.len() >= 2 && words.iter().all(|word| word == "alarm"), "each names who holds plan 42: {words:?}");
     assert!(!fleet.look(at(104)).iter().any(|t| t.contains("grant")));
 
+    let ahead = fleet.control.ahead().and_then(|held| held.document().holds.plan).map(|plan| plan.seq);
+    assert_eq!(ahead, Some(Seq(42)), "an admin who makes a new plan takes a number above what nodes hold");
+
     // The admin hands in the signed plans again: only they count as newer.
     fleet.submit(at(105), &later).unwrap();
     fleet.submit(at(106), &last).unwrap();
@@ -102,6 +105,7 @@ fn a_ledger_put_back_from_a_copy_grants_nothing_until_it_caught_up_with_what_nod
         let holds = holding(&fleet, name, &[&last], name);
         fleet.control.holding(at(107), &node(name), &holds).unwrap();
     }
+    assert!(fleet.control.ahead().is_none(), "the ledger has come up to it");
     let told = fleet.look(at(108));
     assert!(told.contains(&"a grant 1000001 of a.check".to_owned()), "above every grant that was lost: {told:?}");
 }
@@ -122,4 +126,54 @@ fn an_admin_may_adopt_a_ledger_that_nobody_can_complete() {
     let adopted = signed(DocumentKind::Decision, &decision, &[&key(ADMIN)]);
     assert!(fleet.control.submit_decision(at(103), &adopted).unwrap().is_new);
     assert!(fleet.look(at(104)).iter().any(|t| t.contains("a grant 1000001")));
+}
+
+/// The last head that a node was shown on its streams.
+fn shown(fleet: &mut Fleet) -> Option<Head> {
+    let heads = fleet.control.take_effects().into_iter().filter_map(|effect| match effect {
+        Effect::Send { message: ToNode::Welcome { head, .. } | ToNode::Grant { head, .. }, .. } => Some(head),
+        _ => None,
+    });
+    heads.last()
+}
+
+#[test]
+fn a_node_is_shown_the_head_with_its_stream_and_with_each_grant() {
+    let mut fleet = Fleet::new();
+    fleet.attach(at(1), "a").unwrap();
+    assert_eq!(shown(&mut fleet), fleet.ledger.lock().head);
+    fleet.submit(at(2), &fleet.plan(1)).unwrap();
+    assert_eq!(shown(&mut fleet), None, "not with every record");
+    fleet.control.look(at(2));
+    let head = shown(&mut fleet).unwrap();
+    assert_eq!(Some(head), fleet.ledger.lock().head, "its grant is in it");
+    assert!(fleet.control.state().judge.contains(head));
+}
+
+/// Who holds the coordinator shows one admin one ledger and another admin another; the node has seen one of them.
+#[test]
+fn two_ledgers_for_two_admins_are_found_by_the_head_that_a_node_signed() {
+    let mut annes = Fleet::new();
+    let common = annes.ledger.lock().written.clone();
+    let mut bens = Fleet::new();
+    bens.put_back(&common);
+    annes.attach(at(101), "a").unwrap();
+    let plan = annes.plan(1);
+    annes.submit(at(102), &plan).unwrap();
+    annes.control.look(at(102));
+    let head = shown(&mut annes);
+    let holding = |head| {
+        let mut holding = made::holding(&annes.root, &annes.roster, "a", &[]);
+        holding.holds.head = head;
+        signed(DocumentKind::Holding, &holding, &[&key(seed("a"))])
+    };
+    let before = annes.ledger.lock().records.len();
+    annes.control.holding(at(103), &node("a"), &holding(head)).unwrap();
+    assert!(annes.ledger.words_from(before).is_empty(), "its own head is no alarm");
+    let before = bens.ledger.lock().records.len();
+    bens.control.holding(at(103), &node("a"), &holding(head)).unwrap();
+    assert_eq!(bens.ledger.words_from(before), ["alarm"]);
+    let alarm = bens.ledger.lock().records.last().cloned();
+    let said = format!("{:?}", alarm.unwrap().entry);
+    assert!(said.contains(&head.unwrap().to_string()) && said.contains("ledger verify A B"), "{said}");
 }

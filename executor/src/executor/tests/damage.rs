@@ -57,7 +57,7 @@ fn a_receipt_file_that_is_lost_broken_or_another_is_noticed_and_its_task_never_r
             assert_eq!(said.refusal, Refusal::DamagedState);
             assert!(said.reason.contains("receipt 1 of task w1.work"), "{}", said.reason);
             grant(&plans[0]).into_iter().for_each(|request| sender.offer(request).unwrap());
-            sender.offer(Request::OwnReceipts(vec![receipts[0].clone()])).unwrap();
+            sender.offer(Request::Welcome { own_receipts: vec![receipts[0].clone()], head: None }).unwrap();
             executor.run_until_idle().unwrap();
             assert!(machine.inner().files.is_empty(), "case {index} {acknowledged}: it ran once");
             assert!(status.content().holding.lost_receipts.is_empty(), "case {index}: found again");
@@ -114,7 +114,7 @@ fn an_old_image_begins_nothing_before_it_heard_of_its_receipts_and_then_goes_on_
     deliver(&mut executor, grant(&first));
     let sentence = status.content().progress.as_ref().unwrap().sentence.clone();
     assert!(sentence.contains("has not said yet which receipts"), "{sentence}");
-    deliver(&mut executor, vec![Request::OwnReceipts(receipts.clone())]);
+    deliver(&mut executor, vec![Request::Welcome { own_receipts: receipts.clone(), head: None }]);
     assert_eq!(executor.context.state.next_receipt().0, 4, "two caught up, and one that says why the first plan ended");
     assert_eq!(executor.context.state.seq(), Seq(2));
     deliver(&mut executor, grant(&second));
@@ -122,7 +122,7 @@ fn an_old_image_begins_nothing_before_it_heard_of_its_receipts_and_then_goes_on_
 
     let foreign = fleet.receipt_of_s1(&receipt_of_s1(&first, "w1.work", Outcome::Succeeded {}, vec![]));
     let heard = std::mem::replace(&mut executor.context.heard_of_receipts, false);
-    deliver(&mut executor, vec![Request::OwnReceipts(vec![foreign])]);
+    deliver(&mut executor, vec![Request::Welcome { own_receipts: vec![foreign], head: None }]);
     assert!(heard && status.content().refusals.iter().any(|r| r.refused.refusal == Refusal::BadSignature));
 }
 

@@ -6,6 +6,7 @@ use hostler_plan::{
     document::Signed,
     fact::{Reading, Series},
     id::{Digest, TaskId},
+    ledger::Head,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
 };
@@ -25,10 +26,19 @@ fn signed(text: &str) -> Signed {
 pub(crate) fn to_executor() -> Vec<ToExecutor> {
     let digest = Digest::of(b"plan");
     let task = TaskId::new("w1.drain").unwrap();
+    let head = Some(Head { next_index: 7, hash: digest });
     let requests = [
         Request::Trust { roots: vec![signed("root")], roster: Some(signed("roster\n")) },
         Request::Plan(signed("plan")),
-        Request::Grant(Grant { plan: digest, task, grant: 1, lease_seconds: 60, receipts: vec![signed("receipt")] }),
+        Request::Grant(Grant {
+            plan: digest,
+            task,
+            grant: 1,
+            lease_seconds: 60,
+            receipts: vec![signed("receipt")],
+            head,
+        }),
+        Request::Welcome { own_receipts: vec![signed("receipt")], head },
         Request::LeaseRenewed { grant: 1, lease_seconds: 60 },
         Request::Stop { plan: digest, reason: "a line\nand \"another\"".into() },
         Request::ReceiptAcknowledged(digest),
