@@ -2,6 +2,7 @@
 //! when they were made. Nothing is believed but the first root.
 
 mod compare;
+mod folder;
 
 use std::{
     fmt, fs,
@@ -22,6 +23,7 @@ use serde::Serialize;
 use tokio_stream::StreamExt as _;
 
 pub use compare::{Fork, compare};
+pub use folder::{LaidDown, lay_down, new_folder};
 
 use crate::{Admin, error::Error};
 

@@ -40,14 +40,21 @@ does not is lost. The decision is signed and holds for every admin who did not s
         #[arg(long)]
         yes: bool,
     },
-    /// Fetch the ledger's exact lines
+    /// Fetch the ledger's exact lines, or lay every document down as a file of its own
     #[command(after_help = "Examples:
   hostler ledger export --to ledger.copy
-  hostler ledger export --from 1200 > new-lines")]
+  hostler ledger export --out audit/
+  hostler ledger export --from 1200 > new-lines
+
+With --out, a new or empty folder gets the ledger, each document with its signatures as FILE.sig beside it, and the keys
+of everybody who ever could sign: stock ssh-keygen checks them (docs/verify.md).")]
     Export {
-        /// Where to [default: standard output]
+        /// Where to [default: standard output, unless that is a terminal]
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
+        /// Lay the ledger and each document of it down here
+        #[arg(long, value_name = "FOLDER", conflicts_with_all = ["to", "from"])]
+        out: Option<PathBuf>,
         /// The first record to fetch
         #[arg(long, value_name = "INDEX", default_value_t = 0)]
         from: u64,

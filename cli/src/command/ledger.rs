@@ -1,6 +1,10 @@
 //! `hostler ledger …`: verify a copy, or fetch one.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{BufReader, IsTerminal as _},
+    path::Path,
+};
 
 use hostler_plan::{
     refusal::{Refusal, Refused},
@@ -15,7 +19,7 @@ use crate::{
     decision,
     error::Error,
     head::SeenHead,
-    ledger::{self, Expected, Fork, Report},
+    ledger::{self, Expected, Fork, LaidDown, Report},
     output::{note, print},
     trust_store::TrustStore,
 };
@@ -24,20 +28,43 @@ pub(super) async fn run(context: &Context, command: LedgerCommand) -> Result<(),
     match command {
         LedgerCommand::Verify { file, other, older } => verify(context, &file, other.as_deref(), older),
         LedgerCommand::Adopt { yes } => adopt(context, yes).await,
-        LedgerCommand::Export { to, from } => {
-            let mut admin = context.admin().await?;
-            match to {
-                None => ledger::export(&mut admin, from, &mut std::io::stdout(), "standard output".as_ref()).await,
-                Some(path) => {
-                    let mut file = std::fs::File::create(&path).map_err(|e| Error::file("write", &path, e))?;
-                    ledger::export(&mut admin, from, &mut file, &path).await?;
-                    file.sync_all().map_err(|e| Error::file("write", &path, e))?;
-                    note(&format!("wrote {0}; next: hostler ledger verify {0}", path.display()));
-                    Ok(())
-                }
+        LedgerCommand::Export { to, out, from } => match (out, to) {
+            (Some(folder), _) => export_folder(context, &folder).await,
+            (None, Some(path)) => {
+                export_file(context, from, &path).await?;
+                note(&format!("wrote {0}; next: hostler ledger verify {0}", path.display()));
+                Ok(())
             }
-        }
+            (None, None) if std::io::stdout().is_terminal() => Err(Error::Usage(
+                "expected a place for the ledger, found a terminal; use --out FOLDER, --to FILE or > FILE".to_owned(),
+            )),
+            (None, None) => {
+                let mut admin = context.admin().await?;
+                ledger::export(&mut admin, from, &mut std::io::stdout(), "standard output".as_ref()).await
+            }
+        },
     }
+}
+
+async fn export_file(context: &Context, from: u64, path: &Path) -> Result<(), Error> {
+    let mut admin = context.admin().await?;
+    let mut file = File::create(path).map_err(|e| Error::file("write", path, e))?;
+    ledger::export(&mut admin, from, &mut file, path).await?;
+    file.sync_all().map_err(|e| Error::file("write", path, e))
+}
+
+async fn export_folder(context: &Context, folder: &Path) -> Result<(), Error> {
+    ledger::new_folder(folder)?;
+    let file = folder.join("ledger");
+    export_file(context, 0, &file).await?;
+    let lines = File::open(&file).map_err(|e| Error::file("read", &file, e))?;
+    let LaidDown { documents, unread } = ledger::lay_down(&mut BufReader::new(lines), folder)?;
+    if unread > 0 {
+        note(&format!("{} cannot be read and are not among the files", count(unread as u64, "record")));
+    }
+    let (documents, folder) = (count(documents as u64, "document"), folder.display());
+    note(&format!("wrote {documents} to {folder}; next: hostler ledger verify {}", file.display()));
+    Ok(())
 }
 
 async fn adopt(context: &Context, yes: bool) -> Result<(), Error> {

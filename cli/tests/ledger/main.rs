@@ -2,10 +2,13 @@
 
 mod book;
 
-use std::process::Command;
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use book::{Book, at, head_of};
-use hostler_cli::ledger::{Expected, Flawed, Report, audit, compare};
+use hostler_cli::{
+    file::signature_path,
+    ledger::{Expected, Flawed, Report, audit, compare, lay_down, new_folder},
+};
 use hostler_fixtures::{self as made, key, signed_bytes};
 use hostler_plan::{
     document::{Decided, DocumentKind, Outcome, PlanRef},
@@ -333,6 +336,59 @@ fn stock_tools_audit_a_ledger_as_the_handbook_says() {
     let stranger = signed_bytes(DocumentKind::Roster, roster.bytes, &[&key(99)]);
     forged.entries[1].1 = Entry::Document { kind: DocumentKind::Roster, document: StoredDocument(stranger) };
     assert!(!run(&forged.bytes(), "").status.success(), "a roster by a stranger");
+    a_folder_is_audited_with_its_files(folder.path());
+}
+
+/// The folder that `ledger export --out` makes, beside the script.
+fn a_folder_is_audited_with_its_files(folder: &Path) {
+    let (book, out) = (honest(), folder.join("out"));
+    lay_down(&mut book.bytes().as_slice(), &out).unwrap();
+    std::fs::write(out.join("ledger"), book.bytes()).unwrap();
+    let run = || Command::new("bash").args(["audit.sh", "out"]).current_dir(folder).output().unwrap();
+    let whole = run();
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+    assert!(String::from_utf8(whole.stdout).unwrap().contains("8 records"));
+    let plan = out.join("plans/1-check.plan.json");
+    let bytes = std::fs::read(&plan).unwrap();
+    std::fs::write(&plan, [&bytes[..], b" "].concat()).unwrap();
+    let changed = run();
+    assert!(!changed.status.success());
+    assert!(String::from_utf8(changed.stderr).unwrap().contains("1-check.plan.json is no document of the ledger"));
+}
+
+/// Each document with its signatures, once, and every key that signed them.
+#[test]
+fn a_ledger_is_laid_down_as_files_and_nothing_is_lost_or_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut book = honest();
+    // Another plan under the same number, as after an epoch, and a line that cannot be read.
+    book.plan_with(at(90), 1, &[], |plan| plan.title = "another".into());
+    let bytes = [book.bytes(), b"no record\n".to_vec()].concat();
+    let found = lay_down(&mut bytes.as_slice(), folder.path()).unwrap();
+    let documents = book.entries.iter().filter_map(|(_, entry)| match entry {
+        Entry::Document { document, .. } => Some(document.0.clone()),
+        _ => None,
+    });
+    let mut expected = BTreeMap::new();
+    for signed in documents {
+        expected.insert(signed.digest(), signed.signatures.len());
+    }
+    assert_eq!((found.documents, found.unread), (expected.len(), 1));
+    let mut files = vec![folder.path().to_owned()];
+    let mut laid_down = BTreeMap::new();
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|e| e == "json") {
+            let signatures = (1..9).filter(|n| signature_path(&path, *n).exists()).count();
+            laid_down.insert(Digest::of(&std::fs::read(&path).unwrap()), signatures);
+        }
+    }
+    assert_eq!(laid_down, expected);
+    let keys = std::fs::read_to_string(folder.path().join("allowed_signers")).unwrap();
+    assert!(["anna ", "otto ", "a ", "b "].iter().all(|who| keys.lines().any(|line| line.starts_with(who))), "{keys}");
+    assert!(new_folder(folder.path()).unwrap_err().to_string().contains("new or empty"));
+    new_folder(&folder.path().join("new")).unwrap();
 }
 
 #[test]

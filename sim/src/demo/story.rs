@@ -456,7 +456,7 @@ impl Story<'_> {
         let audit = Audit::of(ledger)?;
         self.show.event(Event::LedgerChecked {
             records: audit.records,
-            documents: audit.documents(),
+            documents: audit.documents,
             receipts: audit.receipts.len(),
         });
         self.counts.outcomes = audit.outcomes();
