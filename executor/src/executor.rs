@@ -136,7 +136,7 @@ impl Executor {
             Request::Trust { roots, roster } => self.context.accept_trust(&roots, roster.as_ref()),
             Request::Plan(signed) => self.context.accept_plan(&signed),
             Request::Grant(grant) => {
-                self.accept_grant(grant);
+                self.accept_grant(*grant);
                 Ok(())
             }
             Request::Welcome { own_receipts, head } => self.context.accept_welcome(&own_receipts, head),

@@ -71,7 +71,7 @@ pub enum Request {
     /// A plan that this node should hold.
     Plan(Signed),
     /// Permission to start a task.
-    Grant(Grant),
+    Grant(Box<Grant>),
     /// The coordinator renewed a lease.
     LeaseRenewed { grant: u64, lease_seconds: u64 },
     /// Start nothing more of this plan.

@@ -244,7 +244,7 @@ impl Session<'_> {
                 roster: roster.map(Signed::from),
             }),
             Down::Plan(plan) => Ok(Request::Plan(plan.into())),
-            Down::Grant(grant) => read_grant(grant).map(Request::Grant),
+            Down::Grant(grant) => read_grant(grant).map(|grant| Request::Grant(grant.into())),
             Down::Stop(stop) => digest(&stop.plan).map(|plan| Request::Stop { plan, reason: stop.reason }),
             Down::ReceiptAcknowledged(receipt) => {
                 if !receipt.not_taken.is_empty() {

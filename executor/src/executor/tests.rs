@@ -60,7 +60,7 @@ fn continue_with_lease(fleet: &Fleet, machine: &Arc<Machine>) -> (Vec<Receipt>, 
 }
 
 fn grant(plan: &Signed) -> Vec<Request> {
-    vec![Request::Plan(plan.clone()), Request::Grant(Fleet::grant(plan, "w1.work", 1))]
+    vec![Request::Plan(plan.clone()), Request::Grant(Fleet::grant(plan, "w1.work", 1).into())]
 }
 
 fn machine(fleet: &Fleet) -> Arc<Machine> {
@@ -135,7 +135,7 @@ fn receipts_and_holdings_name_the_head_of_the_ledger_that_was_shown_last() {
     executor.handle(Request::Welcome { own_receipts: vec![], head: None }).unwrap();
     assert_eq!(held(), head(7), "an older coordinator shows none, and nothing is forgotten");
     sender.offer(Request::Plan(plan.clone())).unwrap();
-    sender.offer(Request::Grant(Grant { head: head(9), ..Fleet::grant(&plan, "w1.work", 1) })).unwrap();
+    sender.offer(Request::Grant(Grant { head: head(9), ..Fleet::grant(&plan, "w1.work", 1) }.into())).unwrap();
     executor.run_until_idle().unwrap();
     assert_eq!(held(), head(9));
     let receipt: Receipt = json::parse(&status.content().receipts[0].bytes).unwrap();
@@ -201,8 +201,8 @@ fn every_refusal_changes_nothing() {
         (plan(fleet.plan(5, vec![Step::Noop(Noop {})], |p| p.title = "other".into())), Refusal::Replay),
         (plan(fleet.plan(6, vec![Step::Noop(Noop {})], |p| p.epoch = Epoch(0))), Refusal::Replay),
         (plan(fleet.plan(5 + 10_001, vec![Step::Noop(Noop {})], |_| {})), Refusal::Replay),
-        (Request::Grant(Fleet::grant(&fleet.plan(9, vec![], |_| {}), "w1.work", 1)), Refusal::Replay),
-        (Request::Grant(Fleet::grant(&good, "w1.other", 1)), Refusal::OrderNotMet),
+        (Request::Grant(Fleet::grant(&fleet.plan(9, vec![], |_| {}), "w1.work", 1).into()), Refusal::Replay),
+        (Request::Grant(Fleet::grant(&good, "w1.other", 1).into()), Refusal::OrderNotMet),
     ];
     for (index, (request, expected)) in cases.into_iter().enumerate() {
         let (_, refusals) = work(&fleet, &machine, &[request]);
@@ -261,7 +261,8 @@ fn a_task_waits_for_the_receipt_it_comes_after() {
     assert_eq!((receipts.len(), refusals), (0, vec![Refusal::OrderNotMet]));
     let failed = fleet.receipt_of_s1(&receipt_of_s1(&plan, "s1.first", Outcome::Failed { reason: "x".into() }, vec![]));
     let good = fleet.receipt_of_s1(&receipt_of_s1(&plan, "s1.first", Outcome::Succeeded {}, vec![]));
-    let with = |receipt: Signed| Request::Grant(Grant { receipts: vec![receipt], ..Fleet::grant(&plan, "w1.work", 1) });
+    let with =
+        |receipt: Signed| Request::Grant(Grant { receipts: vec![receipt], ..Fleet::grant(&plan, "w1.work", 1) }.into());
     let (_, refusals) = work(&fleet, &machine, &[with(failed)]);
     assert_eq!(refusals, [Refusal::OrderNotMet]);
     let (receipts, _) = work(&fleet, &machine, &[with(good.clone())]);
@@ -334,7 +335,7 @@ fn a_lost_lease_starts_nothing_and_a_stop_ends_the_task() {
     let plan = fleet.plan(1, vec![file("/etc/a", "a")], |_| {});
     let (executor, sender, status, _disk) = fleet.executor(&machine).unwrap();
     sender.offer(Request::Plan(plan.clone())).unwrap();
-    sender.offer(Request::Grant(Grant { lease_seconds: 0, ..Fleet::grant(&plan, "w1.work", 1) })).unwrap();
+    sender.offer(Request::Grant(Grant { lease_seconds: 0, ..Fleet::grant(&plan, "w1.work", 1) }.into())).unwrap();
     let thread = std::thread::spawn(move || executor.run());
     wait_until(|| status.content().progress.as_ref().is_some_and(|p| p.sentence.contains("lease")));
     assert!(machine.inner().files.is_empty(), "nothing started");
@@ -391,7 +392,7 @@ fn a_join_opens_the_secret_that_a_server_sealed_to_this_node() {
     let observations = vec![Observation { name: "sealed_join_secret".into(), value: sealed }];
     let admit = fleet.receipt_of_s1(&receipt_of_s1(&plan, "s1.admit", Outcome::Succeeded {}, observations));
     let grant = Grant { receipts: vec![admit], ..Fleet::grant(&plan, "w1.work", 1) };
-    let (receipts, refusals) = work(&fleet, &machine, &[Request::Plan(plan), Request::Grant(grant)]);
+    let (receipts, refusals) = work(&fleet, &machine, &[Request::Plan(plan), Request::Grant(grant.into())]);
     assert_eq!(refusals, []);
     assert_eq!(receipts[0].outcome, Outcome::Succeeded {});
     let config = machine.inner().files[Path::new(CONFIG)].clone();

@@ -15,7 +15,7 @@ use hostler_plan::{
     trust::check_size,
 };
 
-use crate::protocol::{Grant, Request};
+use crate::protocol::Request;
 
 /// Bytes of all requests that wait: the longest root chain, the largest roster and two dozen of the largest plans; a
 /// coordinator that sends more while a task runs is not ours. The unit has 256 MiB.
@@ -36,14 +36,8 @@ impl Request {
                 roster.iter().try_for_each(|roster| check_size(DocumentKind::Roster, roster))?;
             }
             Self::Plan(plan) => check_size(DocumentKind::Plan, plan)?,
-            Self::Grant(Grant { receipts, .. }) | Self::Welcome { own_receipts: receipts, .. } => {
-                if receipts.len() > MAX_RECEIPTS {
-                    let reason =
-                        format!("expected at most {MAX_RECEIPTS} receipts in one message, found {}", receipts.len());
-                    return Err(Refused::new(Refusal::Malformed, reason));
-                }
-                receipts.iter().try_for_each(|receipt| check_size(DocumentKind::Receipt, receipt))?;
-            }
+            Self::Grant(grant) => check_receipts(&grant.receipts)?,
+            Self::Welcome { own_receipts, .. } => check_receipts(own_receipts)?,
             Self::Stop { reason, .. } | Self::Fetched { result: Err(reason), .. } => {
                 *reason = text::clean_to(reason, MAX_SENTENCE_BYTES).into_owned();
             }
@@ -57,9 +51,8 @@ impl Request {
             + match self {
                 Self::Trust { roots, roster } => roots.iter().chain(roster).map(bytes).sum(),
                 Self::Plan(plan) => bytes(plan),
-                Self::Grant(Grant { receipts, .. }) | Self::Welcome { own_receipts: receipts, .. } => {
-                    receipts.iter().map(bytes).sum()
-                }
+                Self::Grant(grant) => grant.receipts.iter().map(bytes).sum(),
+                Self::Welcome { own_receipts, .. } => own_receipts.iter().map(bytes).sum(),
                 Self::Stop { reason, .. } => reason.len(),
                 Self::LeaseRenewed { .. } | Self::ReceiptAcknowledged(_) | Self::Fetched { .. } => 0,
             }
@@ -74,6 +67,14 @@ impl Request {
             }
         }
     }
+}
+
+fn check_receipts(receipts: &[Signed]) -> Result<(), Refused> {
+    if receipts.len() > MAX_RECEIPTS {
+        let reason = format!("expected at most {MAX_RECEIPTS} receipts in one message, found {}", receipts.len());
+        return Err(Refused::new(Refusal::Malformed, reason));
+    }
+    receipts.iter().try_for_each(|receipt| check_size(DocumentKind::Receipt, receipt))
 }
 
 fn bytes(signed: &Signed) -> usize {
@@ -139,7 +140,10 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inbox::{RequestReceiver, queue};
+    use crate::{
+        inbox::{RequestReceiver, queue},
+        protocol::Grant,
+    };
 
     fn document(length: usize) -> Signed {
         Signed { bytes: vec![7; length], signatures: Vec::new() }
@@ -189,14 +193,14 @@ mod tests {
             Request::Plan(document((256 << 10) + 1)),
             trust(1, (1 << 20) + 1),
             trust((1 << 20) + 1, 1),
-            Request::Grant(Grant {
+            Request::Grant(Box::new(Grant {
                 plan: document(1).digest(),
                 task: hostler_plan::id::TaskId::new("t").unwrap(),
                 grant: 1,
                 lease_seconds: 1,
                 receipts: vec![document((64 << 10) + 1)],
                 head: None,
-            }),
+            })),
         ];
         for request in long {
             assert_eq!(request.limited().unwrap_err().refusal, Refusal::Malformed);

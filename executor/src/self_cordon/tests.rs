@@ -298,7 +298,7 @@ fn without_access_the_node_says_so_and_works_on() {
     assert!(setup.executor.self_cordon.said.last().contains("neither"), "{}", setup.executor.self_cordon.said.last());
     let plan = setup.fleet.plan(1, vec![Step::Noop(Noop {})], |p| p.root_version = 2);
     setup.executor.handle(Request::Plan(plan.clone())).unwrap();
-    setup.executor.handle(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
+    setup.executor.handle(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
     setup.executor.take_turns().unwrap();
     assert_eq!(status.content().receipts.len(), 1);
 }

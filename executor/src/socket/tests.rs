@@ -123,7 +123,7 @@ fn a_plan_that_came_over_the_socket_is_performed_and_its_receipt_comes_back() {
         ToExecutor::Watch,
         ToExecutor::Request(Request::Welcome { own_receipts: vec![], head: None }),
         ToExecutor::Request(Request::Plan(plan.clone())),
-        ToExecutor::Request(Request::Grant(Fleet::grant(&plan, "w1.work", 1))),
+        ToExecutor::Request(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())),
     ] {
         agent.say(&message);
     }

@@ -163,7 +163,7 @@ impl Day {
                     self.model.leased.remove(&seq);
                 }
                 let grant = Grant { lease_seconds, ..Fleet::grant(&self.plans[index].signed, "w1.work", seq) };
-                self.hand_over(Request::Grant(grant));
+                self.hand_over(Request::Grant(grant.into()));
             }
             5 => {
                 // Time passes, and the clock may step, be lost, or come back.

@@ -45,7 +45,7 @@ impl Node {
 
 fn with_lease(plan: &Signed, lease_seconds: u64) -> Vec<Request> {
     let grant = Grant { lease_seconds, ..Fleet::grant(plan, "w1.work", 1) };
-    vec![Request::Plan(plan.clone()), Request::Grant(grant)]
+    vec![Request::Plan(plan.clone()), Request::Grant(grant.into())]
 }
 
 fn renewal() -> Request {
@@ -184,7 +184,7 @@ fn a_task_that_waits_holds_up_no_other() {
     let mut node = Node::new(&fleet, &machine);
     node.work(&with_lease(&upgrade, 600));
     assert!(node.sentence().contains("is valid from"), "{}", node.sentence());
-    node.work(&[Request::Plan(drain.clone()), Request::Grant(Fleet::grant(&drain, "w1.work", 2))]);
+    node.work(&[Request::Plan(drain.clone()), Request::Grant(Fleet::grant(&drain, "w1.work", 2).into())]);
     assert_eq!(node.receipts().iter().map(|r| r.plan).collect::<Vec<_>>(), [drain.digest()]);
     set_clock(&machine, later, true);
     node.work(&[]);

@@ -30,14 +30,14 @@ pub(crate) fn to_executor() -> Vec<ToExecutor> {
     let requests = [
         Request::Trust { roots: vec![signed("root")], roster: Some(signed("roster\n")) },
         Request::Plan(signed("plan")),
-        Request::Grant(Grant {
+        Request::Grant(Box::new(Grant {
             plan: digest,
             task,
             grant: 1,
             lease_seconds: 60,
             receipts: vec![signed("receipt")],
             head,
-        }),
+        })),
         Request::Welcome { own_receipts: vec![signed("receipt")], head },
         Request::LeaseRenewed { grant: 1, lease_seconds: 60 },
         Request::Stop { plan: digest, reason: "a line\nand \"another\"".into() },

@@ -58,7 +58,7 @@ impl Lab {
     fn run(&self, plan: &Signed) -> (Receipt, Arc<ExecutorStatus>) {
         let (executor, sender, status, _disk) = self.fleet.executor(&self.machine).unwrap();
         sender.offer(Request::Plan(plan.clone())).unwrap();
-        sender.offer(Request::Grant(Fleet::grant(plan, "w1.work", 1))).unwrap();
+        sender.offer(Request::Grant(Fleet::grant(plan, "w1.work", 1).into())).unwrap();
         executor.run_until_idle().unwrap();
         let receipt = status.content().receipts.last().map(|r| json::parse(&r.bytes).unwrap());
         (receipt.unwrap_or_else(|| panic!("{:?}", status.content().refusals)), status)
@@ -399,7 +399,7 @@ fn a_stop_ends_a_waiting_drain_at_once_and_takes_the_cordon_back() {
     let plan = lab.plan(false, false);
     let (executor, sender, status, _disk) = lab.fleet.executor(&lab.machine).unwrap();
     sender.offer(Request::Plan(plan.clone())).unwrap();
-    sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
+    sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
     sender.offer(Request::Stop { plan: plan.digest(), reason: "ada halted it".into() }).unwrap();
     executor.run_until_idle().unwrap();
     let receipt: Receipt = json::parse(&status.content().receipts[0].bytes).unwrap();
@@ -436,7 +436,7 @@ fn a_drain_that_is_stopped_replaced_or_out_of_time_evicts_nobody_more_and_takes_
         let plan = lab.plan(false, false);
         let (executor, sender, status, _disk) = lab.fleet.executor(&lab.machine).unwrap();
         sender.offer(Request::Plan(plan.clone())).unwrap();
-        sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1))).unwrap();
+        sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
         // The other end stays open: a process that ends leaves the task to the next one.
         let call = event(&lab, &plan, sender.clone());
         lab.cluster().state().at_eviction = Some(AtEviction(call));
