@@ -7,8 +7,9 @@ use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,12 +25,12 @@ impl Drop for Agent {
     }
 }
 
-/// An agent without a join string, and the first line of its messages that holds one of `words`.
+/// An agent whose executor has no join string, and the first line of its messages that holds one of `words`.
 fn start(folder: &Path, settings: &str, words: &[&str]) -> (Agent, String) {
     let config = folder.join("agent.toml");
-    let (state, join) = (folder.join("state"), folder.join("join"));
-    std::fs::write(&config, format!("state_dir = {state:?}\njoin_file = {join:?}\nnode_name = \"n1\"\n{settings}"))
-        .unwrap();
+    let (state, socket) = (folder.join("agent"), folder.join("socket"));
+    executor(folder, socket.clone());
+    std::fs::write(&config, format!("state_dir = {state:?}\nsocket = {socket:?}\n{settings}")).unwrap();
     let mut agent = Command::new(AGENT)
         .arg("--config")
         .arg(&config)
@@ -53,6 +54,20 @@ fn start(folder: &Path, settings: &str, words: &[&str]) -> (Agent, String) {
     panic!("the agent ended and said {said:#?}");
 }
 
+/// The executor of this very machine, on a thread of this process for as long as that lives.
+fn executor(folder: &Path, socket: PathBuf) {
+    let settings = hostler_executor::Settings {
+        socket,
+        state_dir: folder.join("executor"),
+        downloads: folder.join("agent/downloads"),
+        join_files: vec![folder.join("join")],
+        node_name: Some("n1".parse().unwrap()),
+        ..hostler_executor::Settings::default()
+    };
+    let host = Arc::new(hostler_executor::this_machine(Vec::new(), settings.clock));
+    std::thread::spawn(move || hostler_executor::run(&settings, host, &hostler_executor::Stop::default()));
+}
+
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
@@ -71,7 +86,13 @@ fn a_node_that_is_in_no_fleet_yet_serves_the_facts_of_its_machine() {
     let folder = tempfile::tempdir().unwrap();
     let (_agent, line) = start(folder.path(), "metrics_listen = \"127.0.0.1:0\"\n", &["serving /metrics on "]);
     let address = line.rsplit(' ').next().unwrap();
-    let answer = get(address, "/metrics");
+    let answer = loop {
+        // The agent serves before it has found its executor.
+        match get(address, "/metrics") {
+            answer if answer.starts_with("HTTP/1.1 503 ") => std::thread::sleep(Duration::from_millis(20)),
+            answer => break answer,
+        }
+    };
     let (head, text) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("text/plain; version=0.0.4"), "{head}");
     // What `hostler-agent facts` does, without its patience for apt.

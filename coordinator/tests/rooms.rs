@@ -22,10 +22,21 @@ fn rooms() -> [(&'static str, Vec<&'static str>); 4] {
 
 fn files(room: &str) -> Vec<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let inside = std::fs::read_dir(source.join(room)).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = inside.filter(|path| !path.ends_with("tests.rs")).collect();
-    files.push(source.join(format!("{room}.rs")));
+    let mut files = vec![source.join(format!("{room}.rs"))];
+    walk(&source.join(room), &mut files);
     files
+}
+
+/// Every source below a folder but the tests.
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("tests") {
+            walk(&path, files);
+        } else if path.is_file() && !path.ends_with("tests.rs") {
+            files.push(path);
+        }
+    }
 }
 
 #[test]

@@ -75,8 +75,8 @@ pub struct Clock {
 /// TIME_ERROR: the clock is not synchronised.
 const NOT_SYNCHRONISED: i32 = 5;
 
-/// The kernel's own limit (NTP_PHASE_MAX, linux/timex.h): from there on it calls a clock unsynchronised, and it lets the
-/// error grow to that by itself when nobody disciplines the clock any more.
+/// The kernel's own limit (NTP_PHASE_MAX, linux/timex.h): from there on it calls a clock unsynchronised, and it lets
+/// the error grow to that by itself when nobody disciplines the clock any more.
 const MAX_ERROR_MICROSECONDS: i64 = 16_000_000;
 
 impl Clock {

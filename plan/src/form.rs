@@ -1,5 +1,5 @@
-//! The forms of what a plan asks of a machine: paths, names of the system, sentences, numbers in their range. A document
-//! that was parsed holds nothing else, so that a signed plan cannot ask for what no node should do.
+//! The forms of what a plan asks of a machine: paths, names of the system, sentences, numbers in their range. A
+//! document that was parsed holds nothing else, so that a signed plan cannot ask for what no node should do.
 
 use std::{fmt, str::FromStr};
 
@@ -10,13 +10,17 @@ use crate::{
     text,
 };
 
+fn is_below(path: &str, top: &str) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 text_id! {
     /// A file that a plan may write. Hostler's own files are none: a plan that changed keys, state or settings of an
     /// agent would be the last one that could be judged. Nor is what only looks like a file.
     FilePath, "file path",
-    "an absolute path without `.`, `..` and `//`, outside of /proc, /sys and /dev, in which no name begins with hostler",
+    "an absolute path without `.`, `..` and `//`, not below /proc, /sys or /dev, with no name that begins with hostler",
     |t| t.len() <= 1024 && t.strip_prefix('/').is_some_and(|names| names.split('/').all(path_name))
-        && !["/proc", "/sys", "/dev"].iter().any(|top| t.strip_prefix(top).is_some_and(|r| r.is_empty() || r.starts_with('/')))
+        && !["/proc", "/sys", "/dev"].iter().any(|top| is_below(t, top))
 }
 
 text_id! {
@@ -33,7 +37,8 @@ text_id! {
 
 text_id! {
     /// A kernel parameter as `sysctl` names it.
-    SysctlKey, "sysctl key", "at least two names of letters, digits, '_', '-' and '/' with dots between, such as vm.swappiness",
+    SysctlKey, "sysctl key",
+    "at least two names of letters, digits, '_', '-' and '/' with dots between, such as vm.swappiness",
     |t| t.len() <= 128 && t.contains('.') && t.split('.').all(|name| named(name, 128, b"_-/"))
 }
 

@@ -63,8 +63,8 @@ struct Draft {
 
 /// Makes the plan for an intent and the preview of it.
 ///
-/// `roster` must be the one whose digest stands in `numbering`; the caller verified it. What `inventory` says decides who
-/// is worked on and in which order, and the preview shows it as the coordinator's word. Errors name every obstacle.
+/// `roster` must be the one whose digest stands in `numbering`; the caller verified it. What `inventory` says decides
+/// who is worked on and in which order, and the preview shows it as the coordinator's word. Errors name every obstacle.
 pub fn plan(
     fleet: &Fleet,
     roster: &Roster,

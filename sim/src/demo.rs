@@ -6,6 +6,7 @@ mod audit;
 mod children;
 mod event;
 mod fleet;
+mod given_up;
 mod hostile_coordinator;
 mod processes;
 mod rollout;

@@ -20,8 +20,10 @@ fn judge(last: &serde_json::Value, nodes: u64) {
     assert_eq!(last["facts_reported"], nodes);
     assert_eq!(last["rollouts"], serde_json::json!({"finished": 6, "halted": 1}));
     assert_eq!(last["outcomes"]["failed"], 1, "exactly the node that came back on the old version: {last}");
-    assert_eq!(last["refused"], 3 * nodes);
-    assert_eq!(last["refusals"], serde_json::json!({"bad_signature": 2 * nodes, "replay": nodes}));
+    assert_eq!(last["refused"], 10 * nodes);
+    let (four, one) = (4 * nodes, nodes);
+    let refusals = serde_json::json!({"bad_signature": four, "replay": four, "expired": one, "order_not_met": one});
+    assert_eq!(last["refusals"], refusals);
     assert_eq!(last["obeyed"], 0);
     assert_eq!(last["reboots"], 1);
     assert_eq!(last["version_after"], "v1.34.4+k3s1");

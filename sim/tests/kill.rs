@@ -49,7 +49,7 @@ fn round(seed: u64) {
     assert_eq!(last["outcomes"]["failed"], 1, "{last}");
     assert_eq!(last["outcomes"].as_object().unwrap().len(), 2, "{last}");
     assert_eq!(last["version_after"], "v1.34.4+k3s1");
-    assert_eq!((&last["refused"], &last["obeyed"]), (&15.into(), &0.into()));
+    assert_eq!((&last["refused"], &last["obeyed"]), (&50.into(), &0.into()));
 }
 
 #[test]

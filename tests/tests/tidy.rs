@@ -16,7 +16,6 @@ const LONG_LINES: &[(&str, &str)] = &[
     ("executor/src/host/kube/eviction.rs", "answers of a real API server, as they came"),
     ("facts/src/packages.rs", "output of apt, as it came"),
     ("plan/src/fact/growth.rs", "a head of proptest, which rustfmt does not touch"),
-    ("tests/src/bin/hostler-bench/writes.rs", "a line of strace, as it came"),
 ];
 
 fn workspace() -> &'static Path {

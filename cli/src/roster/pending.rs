@@ -72,7 +72,8 @@ pub async fn pending(admin: &mut Admin) -> Result<(Vec<Pending>, Vec<Refused>), 
     Ok((pending, refused))
 }
 
-/// Of two machines with one name, key or machine id nobody knows which is the right one: the first waits for a person too.
+/// Of two machines with one name, key or machine id nobody knows which is the right one: the first waits for a person
+/// too.
 fn doubt_the_first(pending: &mut [Pending], double: &v1::DoubleEnrolment) {
     let beside = |p: &&mut Pending| {
         let enrolment = p.enrolment.document();

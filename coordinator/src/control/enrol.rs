@@ -123,7 +123,8 @@ impl Control {
                 .address_of(&beside.node)
                 .map_or_else(|| "an address not known any more".to_owned(), |a| a.to_string());
             let reason = format!(
-                "{what} (enrolled from {before}), found {node} with key {key} at {address}; `hostler node list --pending` \
+                "{what} (enrolled from {before}), found {node} with key {key} at {address}; `hostler node list \
+                    --pending` \
                     shows both: rename, replace or retire one, and give a copied disk a key of its own"
             );
             let (enrolment, admission) = (enrolment.clone(), token.admission.clone());
@@ -190,7 +191,8 @@ impl Control {
 
 fn other_seal_key(node: &NodeName, address: IpAddr) -> Refused {
     not_allowed(format!(
-        "node {node} is enrolled with another seal key, found a new one at {address}; remove its state and enrol it under \
+        "node {node} is enrolled with another seal key, found a new one at {address}; remove its state and enrol it \
+            under \
             a new key"
     ))
 }

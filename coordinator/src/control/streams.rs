@@ -259,9 +259,9 @@ impl Control {
         }
     }
 
-    /// Every plan that decides what is void, to every node, target or not: those that are not over, and the newest of the
-    /// epoch, also when it is over or a stop. In the order of their numbers, because a node refuses a lower one that no
-    /// higher one keeps beside it. What a node proved to hold is not sent again.
+    /// Every plan that decides what is void, to every node, target or not: those that are not over, and the newest of
+    /// the epoch, also when it is over or a stop. In the order of their numbers, because a node refuses a lower one
+    /// that no higher one keeps beside it. What a node proved to hold is not sent again.
     fn push_plans(&mut self, node: &NodeName) {
         let Some(stream) = self.streams.by_node.get_mut(node) else { return };
         let standing = self.state.standing_plans();

@@ -192,8 +192,9 @@ impl Control {
         Ok(Submitted::taken(digest))
     }
 
-    /// Whether a plan that counts follows the newest one of its epoch, or is one whose number was kept for it: every plan
-    /// since lists it. Gives the newest one where it was made without knowing that; two admins at once are no alarm.
+    /// Whether a plan that counts follows the newest one of its epoch, or is one whose number was kept for it: every
+    /// plan since lists it. Gives the newest one where it was made without knowing that; two admins at once are no
+    /// alarm.
     fn check_place(&self, plan: &Plan, digest: Digest) -> Result<Option<Signed>, ControlError> {
         if self.state.chain.is_awaited(&PlanRef { seq: plan.seq, digest }) {
             return Ok(None);

@@ -25,8 +25,8 @@ pub struct Plan {
     /// The plan before it in this epoch, as its maker knew it; none for the first. Two successors of one plan are a
     /// fork: somebody was shown an older state.
     pub prev: Option<Digest>,
-    /// The other ends of a fork that this plan closes: successors of an earlier plan, beside the one that led to `prev`.
-    /// Written only when there are some.
+    /// The other ends of a fork that this plan closes: successors of an earlier plan, beside the one that led to
+    /// `prev`. Written only when there are some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Digest>,
     pub kind: PlanKind,

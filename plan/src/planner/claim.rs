@@ -1,5 +1,5 @@
-//! What a plan was made from and nobody proved: the coordinator's word about nodes. It decides who is worked on, by whom
-//! and in which order, so whoever signs sees it.
+//! What a plan was made from and nobody proved: the coordinator's word about nodes. It decides who is worked on, by
+//! whom and in which order, so whoever signs sees it.
 
 use std::{collections::BTreeMap, fmt};
 

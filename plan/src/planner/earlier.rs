@@ -1,4 +1,5 @@
-//! The plans before this one: which of them go on beside it, and which end. Only what was shown as signed bytes goes on.
+//! The plans before this one: which of them go on beside it, and which end. Only what was shown as signed bytes goes
+//! on.
 
 use serde::Serialize;
 

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use hostler_cli::{
     Admin, Error, Profile,
     admin::now,
@@ -18,9 +19,11 @@ use hostler_cli::{
     rollout, roster, token, trust,
 };
 use hostler_plan::{
-    document::{Approval, Signed},
+    document::{Approval, DocumentKind, Plan, Signed},
+    entry::{Entry, StoredDocument},
     fleet::Fleet,
     id::{Digest, NodeName},
+    json,
     planner::Intent,
     step::ClusterRole,
     trust::Draft,
@@ -34,6 +37,8 @@ use hostler_proto::{
 use rand_core::OsRng;
 use ssh_key::{Algorithm, PrivateKey};
 use tonic::Code;
+
+use super::given_up::GivenUp;
 
 /// A coordinator that does not answer for this long is not coming back.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -202,6 +207,18 @@ impl AdminClient {
             Ok(bytes)
         })
         .await
+    }
+
+    /// Signs plans that are never handed in.
+    pub(super) async fn give_up(&mut self) -> anyhow::Result<GivenUp> {
+        let (records, _) = hostler_plan::ledger::verify(&self.ledger().await?)?;
+        let newest = records.into_iter().rev().find_map(|record| match record.entry {
+            Entry::Document { kind: DocumentKind::Plan, document: StoredDocument(plan) } => Some(plan),
+            _ => None,
+        });
+        let newest: Plan = json::parse(&newest.context("expected plans in the ledger, found none")?.bytes)?;
+        let roster = self.held(|held| held.roster().cloned()).await?.context("expected a roster, found none")?;
+        GivenUp::sign(&self.key, &newest, &roster, now())
     }
 
     /// A stream of a rollout, whenever something about it changes.

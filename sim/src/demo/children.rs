@@ -48,6 +48,9 @@ pub enum Child {
     HostileCoordinator {
         #[arg(long)]
         data_dir: PathBuf,
+        /// Where plans lie that were signed and never handed in
+        #[arg(long)]
+        given_up: PathBuf,
         #[arg(long)]
         listen: SocketAddr,
     },
@@ -91,8 +94,10 @@ pub(super) fn agent_arguments(node: &NodeName, world: &Path, state: &Path, join:
 }
 
 /// The arguments of the coordinator in the wrong hands.
-pub(super) fn hostile_coordinator_arguments(data_dir: &Path, listen: &SocketAddr) -> Vec<String> {
-    vec!["hostile-coordinator".into(), "--data-dir".into(), text(data_dir), "--listen".into(), listen.to_string()]
+pub(super) fn hostile_coordinator_arguments(data_dir: &Path, given_up: &Path, listen: &SocketAddr) -> Vec<String> {
+    let folders = ["--data-dir".into(), text(data_dir), "--given-up".into(), text(given_up)];
+    let listen = ["--listen".into(), listen.to_string()];
+    std::iter::once("hostile-coordinator".into()).chain(folders).chain(listen).collect()
 }
 
 fn text(path: &Path) -> String {
@@ -111,7 +116,9 @@ async fn be(child: Child) -> anyhow::Result<()> {
     match child {
         Child::Coordinator { data_dir, again } => coordinator(&data_dir, again).await,
         Child::Agent { node, world, state, join } => agent(node, &world, &state, &join).await,
-        Child::HostileCoordinator { data_dir, listen } => hostile_coordinator::run(&data_dir, listen).await,
+        Child::HostileCoordinator { data_dir, given_up, listen } => {
+            hostile_coordinator::run(&data_dir, &given_up, listen).await
+        }
     }
 }
 

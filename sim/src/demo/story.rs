@@ -131,10 +131,12 @@ impl Story<'_> {
             agents.check().await?;
         }
         ended?;
+        let given_up = self.folder.join("given-up");
+        admin.give_up().await?.write(&given_up)?;
         let ledger = admin.ledger().await?;
         self.counts.restarts = coordinator.restarts();
         coordinator.stop().await?;
-        self.hostile_coordinator(&data_dir, &addresses).await?;
+        self.hostile_coordinator(&data_dir, &given_up, &addresses).await?;
         self.counts.restarts += agents.restarts();
         agents.stop().await;
         self.close(ledger)
@@ -411,10 +413,15 @@ impl Story<'_> {
     }
 
     /// The coordinator falls into the wrong hands: same address, same CA key, same ledger.
-    async fn hostile_coordinator(&mut self, data_dir: &Path, addresses: &Addresses) -> anyhow::Result<()> {
+    async fn hostile_coordinator(
+        &mut self,
+        data_dir: &Path,
+        given_up: &Path,
+        addresses: &Addresses,
+    ) -> anyhow::Result<()> {
         self.chapter("The coordinator falls into the wrong hands").await;
         let log = self.folder.join("hostile-coordinator.log");
-        let mut process = Process::start(&hostile_coordinator_arguments(data_dir, &addresses.agents), &log)?;
+        let mut process = Process::start(&hostile_coordinator_arguments(data_dir, given_up, &addresses.agents), &log)?;
         self.show.event(Event::ProcessStarted { name: "hostile coordinator".into(), pid: process.pid });
         let line = first_line(&mut process, "hostile coordinator", &log).await?;
         let Answer::Offers { offers } = serde_json::from_str(&line)? else {

@@ -1,0 +1,103 @@
+//! A coordinator in the wrong hands against a real agent and its executor, over the real wire.
+//!
+//!     cargo test -p hostler-tests --test hostile -- --nocapture
+//!
+//! It holds the CA, every document that an honest coordinator ever had, the key of an admin that a later root revoked,
+//! and the key of another node. It does not hold a key that counts. Each mode tries one rule: the node refuses with the
+//! word that is expected, or ignores it; nothing of its machine and nothing that it holds is different afterwards; and
+//! the next honest plan works. The machine is simulated; agent, executor, socket, TLS, keys and signatures are real.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
+mod coordinator;
+mod documents;
+mod grants;
+mod modes;
+mod victim;
+mod wire;
+
+use std::time::{Duration, Instant};
+
+use modes::{Expected, Mode, Scene};
+use victim::World;
+
+/// How long a node may take to answer on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_coordinator_in_the_wrong_hands_gets_nothing_done() {
+    let only = std::env::var("HOSTLER_MODE").ok();
+    let world = World::make().await;
+    let modes: Vec<Mode> = [documents::modes(), grants::modes(), wire::modes()].concat();
+    let (mut tried, mut others) = (0, Vec::new());
+    for mode in modes.iter().filter(|mode| only.as_ref().is_none_or(|only| mode.name.contains(only.as_str()))) {
+        tried += 1;
+        let found = attempt(&world, mode).await;
+        let verdict =
+            found.as_ref().map_or_else(|other| format!("OTHER: {other}"), |answer| format!("as expected: {answer}"));
+        println!("{:<58} {:<34} {verdict}", mode.name, mode.rule);
+        if let Err(other) = found {
+            others.push(format!("{}: {other}", mode.name));
+        }
+    }
+    println!("tried {tried}, refused as expected {}, others {}", tried - others.len(), others.len());
+    assert!(others.is_empty(), "{}", others.join("\n"));
+    assert!(only.is_some() || tried >= 60, "only {tried} modes");
+}
+
+/// Plays one mode against a fresh copy of the node.
+async fn attempt(world: &World, mode: &Mode) -> Result<String, String> {
+    let mut scene = Scene::new(world).await;
+    let found = play(&mut scene, mode).await;
+    scene.end().await;
+    found
+}
+
+async fn play(scene: &mut Scene<'_>, mode: &Mode) -> Result<String, String> {
+    let before = scene.held();
+    (mode.play)(scene);
+    scene.say_all().await;
+    let answer = wait_for(scene, &mode.expected).await?;
+    scene.honest().await?;
+    if scene.touched() {
+        return Err("the machine was touched".to_owned());
+    }
+    if let Some(receipt) = scene.succeeded_in_evil() {
+        return Err(format!("{receipt} was performed"));
+    }
+    let kept = mode.keeps_state.then(|| scene.held_before_honest() == before);
+    match kept {
+        Some(false) => Err("what the node holds is different".to_owned()),
+        Some(true) | None => Ok(answer),
+    }
+}
+
+async fn wait_for(scene: &Scene<'_>, expected: &Expected) -> Result<String, String> {
+    let began = Instant::now();
+    loop {
+        let heard = scene.heard();
+        let found = match expected {
+            Expected::Refused(word) => heard
+                .refusals
+                .iter()
+                .find(|(_, refusal, _)| refusal == word)
+                .map(|(.., reason)| format!("{word}: {reason}")),
+            // Messages are taken in order: what is refused or ignored before the honest plan shows there.
+            Expected::Nothing => Some("ignored".to_owned()),
+            Expected::HungUp => (heard.opened > 1).then(|| "hung up".to_owned()),
+            Expected::Ended(word) => scene.evil_outcomes().into_iter().find(|outcome| outcome == word),
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        if began.elapsed() > PATIENCE {
+            let said: Vec<_> =
+                heard.refusals.iter().map(|(_, refusal, reason)| format!("{refusal}: {reason}")).collect();
+            return Err(format!(
+                "expected {expected:?}, found {said:?} {:?} {:?}",
+                scene.evil_outcomes(),
+                heard.progress
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

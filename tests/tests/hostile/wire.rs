@@ -1,0 +1,110 @@
+//! Modes below the documents: messages that are no messages, floods, and files that are not what a plan names.
+
+use hostler_plan::{
+    id::Digest,
+    refusal::Refusal,
+    step::{StageArtifact, Step},
+};
+use hostler_proto::v1::{self, to_agent::Message};
+
+use crate::{
+    modes::{Artifact, Expected, Mode, Scene, after_a_change, ignored, refused},
+    victim::World,
+};
+
+pub(crate) fn modes() -> Vec<Mode> {
+    [messages(), artifacts()].concat()
+}
+
+fn hangs_up(name: &'static str, rule: &'static str, play: fn(&mut Scene<'_>)) -> Mode {
+    Mode { expected: Expected::HungUp, ..ignored(name, rule, play) }
+}
+
+fn messages() -> Vec<Mode> {
+    vec![
+        hangs_up("parts of a message without end", "a message has at most 2 MiB", |scene| {
+            for _ in 0..400 {
+                scene.say(Message::Fragment(v1::Fragment { data: vec![0; 7 << 10], is_last: false }));
+            }
+        }),
+        hangs_up("parts that make no message", "what is no message ends the stream", |scene| {
+            scene.say(Message::Fragment(v1::Fragment { data: vec![0xff; 64], is_last: true }));
+        }),
+        hangs_up("a message of 3 MiB", "a message has at most 2 MiB", |scene| {
+            scene.say(Message::Stop(v1::Stop { plan: "x".repeat(3 << 20), reason: String::new() }));
+        }),
+        refused("a grant of something that is no digest", "ids are typed", Refusal::Malformed, |scene| {
+            scene.say(Message::Grant(v1::TaskGrant {
+                plan: "../../etc".to_owned(),
+                task: "w1.evil".to_owned(),
+                grant: 7,
+                lease_seconds: 600,
+                receipts: Vec::new(),
+                ..v1::TaskGrant::default()
+            }));
+        }),
+        refused("a grant of a task with a path for a name", "ids are typed", Refusal::Malformed, |scene| {
+            let plan = scene.world.performed.digest().to_string();
+            scene.say(Message::Grant(v1::TaskGrant {
+                plan,
+                task: "../../etc/passwd".to_owned(),
+                grant: 7,
+                lease_seconds: 600,
+                receipts: Vec::new(),
+                ..v1::TaskGrant::default()
+            }));
+        }),
+        ignored("empty documents", "size and signatures before anything", |scene| {
+            scene.say(Message::Trust(v1::TrustChain::default()));
+        }),
+        ignored("1,025 roots at once", "a chain never goes back", |scene| {
+            let root = scene.world.roots[0].clone();
+            scene.offer_trust(vec![root; 1025], None);
+        }),
+        after_a_change(ignored("a flood of plans while a task waits", "queues have bytes, not counts", |scene| {
+            let plan = scene.world.plan(60, |_| ());
+            scene.offer(&plan);
+            scene.grant_with(plan.digest(), "w1.evil", 7, 0, Vec::new());
+            for seq in 100..220 {
+                let flood = scene.world.plan(seq, |p| p.title = format!("flood {seq}"));
+                scene.offer(&flood);
+            }
+        })),
+        ignored("a thousand renewals of leases", "a lease is one grant's", |scene| {
+            for grant in 0..1000 {
+                scene.say(Message::LeaseRenewed(v1::LeaseRenewed { grant, lease_seconds: u64::MAX }));
+            }
+        }),
+        ignored("a reason of 1 MiB with escape sequences", "foreign text is cleaned", |scene| {
+            let plan = Digest::of(b"none").to_string();
+            scene.say(Message::Stop(v1::Stop { plan, reason: "\u{1b}[2J".repeat(200_000) }));
+        }),
+    ]
+}
+
+/// A plan of an admin that stages a file before its evil task, and the file as the attacker serves it.
+fn stage(scene: &mut Scene<'_>, artifact: Artifact) {
+    scene.serve(artifact);
+    let plan = scene.world.plan(60, |p| {
+        p.artifacts = vec![World::artifact()];
+        p.tasks[0].steps.insert(0, Step::StageArtifact(StageArtifact { artifact: "program".parse().unwrap() }));
+        p.expires = p.created.plus(std::time::Duration::from_secs(3600));
+    });
+    scene.offer(&plan);
+    scene.grant(&plan, "w1.evil", Vec::new());
+}
+
+fn artifacts() -> Vec<Mode> {
+    // A file that is not the plan's is never used; another one may come, until the plan ends.
+    vec![
+        after_a_change(Mode {
+            expected: Expected::Ended("failed"),
+            ..ignored("another file of the same length", "artifacts by digest", |scene| stage(scene, Artifact::Swapped))
+        }),
+        after_a_change(ignored("half of a file", "artifacts by length", |scene| stage(scene, Artifact::Cut))),
+        after_a_change(ignored("a file with more behind it", "artifacts by length", |scene| {
+            stage(scene, Artifact::Extended);
+        })),
+        after_a_change(ignored("a file without end", "artifacts by length", |scene| stage(scene, Artifact::Endless))),
+    ]
+}
