@@ -5,8 +5,6 @@
 //! the executor hears of the answer, and the executor removes the join string last: a crash anywhere in between repeats
 //! the enrolment with the same keys, which the coordinator answers the same.
 
-use std::time::Duration;
-
 use hostler_executor::protocol::{
     build_time,
     node::{Admitted, Invitation},
@@ -23,10 +21,8 @@ use crate::{
     credentials::{CertificateError, Credentials, FirstKeyError, certificate_request, first_tls_key, tls_key_digest},
     executor::{AskError, Executor},
     folder::{Folder, FolderError},
+    link::ANSWER_LIMIT,
 };
-
-/// The coordinator writes and syncs before it answers; a busy SD card takes seconds.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why a machine is not enrolled.
 #[derive(Debug, thiserror::Error)]

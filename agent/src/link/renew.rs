@@ -1,7 +1,5 @@
 //! A new certificate before the old one runs out.
 
-use std::time::Duration;
-
 use hostler_plan::{document::Signed, timestamp::Timestamp};
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
@@ -13,11 +11,9 @@ use hostler_proto::{
 };
 use tonic::transport::Channel;
 
-use super::{Link, LinkError};
+use super::{ANSWER_LIMIT, Link, LinkError};
 use crate::credentials::{Credentials, certificate_request, new_tls_key, tls_key_digest};
 use hostler_executor::protocol::Request;
-
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A new certificate over a connection that still has one.
 pub(super) async fn in_time(

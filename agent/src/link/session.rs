@@ -29,7 +29,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
+use super::{ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
 use crate::credentials::Credentials;
 use hostler_executor::protocol::{
     self, Fetch, Grant, Request,
@@ -93,7 +93,8 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
     let dropped = link.executor.status.content().dropped;
     let first = FromAgent { message: Some(Up::Hello(hello)) };
     out.send(first).await.map_err(|_| LinkError::Ended("before the hello".into()))?;
-    let attached = client.attach(ReceiverStream::new(queue)).await;
+    let attached = tokio::time::timeout(ANSWER_LIMIT, client.attach(ReceiverStream::new(queue))).await;
+    let attached = attached.map_err(|_| LinkError::Ended(format!("no answer in {} s", ANSWER_LIMIT.as_secs())))?;
     let inbound = attached.map_err(|status| LinkError::Ended(status.message().to_owned()))?.into_inner();
     let mut session = Session {
         link,
