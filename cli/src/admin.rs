@@ -42,6 +42,7 @@ pub struct Admin {
 
 /// Whether a coordinator could be asked.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a command makes one")]
 pub enum Reached {
     There(Box<Admin>),
     /// Nobody let this key in. What was handed in comes back.

@@ -8,10 +8,9 @@
 //!
 //! Because a line is bound to the digest of its content, 32 bytes a record prove that a ledger only grew: see [`grow`].
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
+pub use crate::head::Head;
 use crate::{entry::Entry, id::Digest, timestamp::Timestamp};
 
 /// One line's content.
@@ -26,25 +25,6 @@ pub struct Record {
 
 /// The longest line: the largest document in base64 with 16 signatures.
 pub const MAX_LINE_BYTES: usize = 2 << 20;
-
-/// Where the chain stands: the next index and the hash that the next line builds on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Head {
-    pub next_index: u64,
-    pub hash: Digest,
-}
-
-impl Head {
-    /// Before the first record.
-    pub const EMPTY: Head = Head { next_index: 0, hash: Digest::ZERO };
-}
-
-impl fmt::Display for Head {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} records ending in {}", self.next_index, self.hash)
-    }
-}
 
 /// What is wrong with a ledger, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

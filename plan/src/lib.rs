@@ -10,6 +10,7 @@ pub mod entry;
 pub mod fact;
 pub mod fleet;
 pub mod form;
+pub(crate) mod head;
 pub mod health;
 pub mod id;
 pub mod join;

@@ -57,7 +57,16 @@ fn unproved(digest: Digest, seq: Option<Seq>, error: Error) -> Result<Unproved, 
         Error::Refused(_) | Error::Coordinator { code: Code::NotFound, .. } => {
             Ok(Unproved { digest, seq, why: format!("its signed bytes were not shown: {error}") })
         }
-        other => Err(other),
+        other @ (Error::Coordinator { .. }
+        | Error::Usage(_)
+        | Error::Overtaken { .. }
+        | Error::RolloutStopped { .. }
+        | Error::NotConfirmed
+        | Error::Key(_)
+        | Error::Profile(_)
+        | Error::Connect(_)
+        | Error::File { .. }
+        | Error::Failed(_)) => Err(other),
     }
 }
 

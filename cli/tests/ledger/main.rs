@@ -1,5 +1,8 @@
 //! What an auditor finds in ledgers that somebody made up: every record chained well, every signature genuine.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+#![allow(clippy::result_large_err, reason = "a test makes few")]
+
 mod book;
 
 use std::{collections::BTreeMap, path::Path, process::Command};
@@ -46,7 +49,7 @@ fn look(book: &Book) -> Result<Report, Flawed> {
 /// What must be found in `book`.
 #[track_caller]
 fn finds(what: &str, book: &Book, expected: &str) {
-    let flawed = look(&book).expect_err(what);
+    let flawed = look(book).expect_err(what);
     assert!(flawed.to_string().contains(expected), "{what}: expected {expected:?}, found {flawed}");
 }
 
@@ -365,9 +368,9 @@ fn a_ledger_is_laid_down_as_files_and_nothing_is_lost_or_overwritten() {
     book.plan_with(at(90), 1, &[], |plan| plan.title = "another".into());
     let bytes = [book.bytes(), b"no record\n".to_vec()].concat();
     let found = lay_down(&mut bytes.as_slice(), folder.path()).unwrap();
-    let documents = book.entries.iter().filter_map(|(_, entry)| match entry {
-        Entry::Document { document, .. } => Some(document.0.clone()),
-        _ => None,
+    let documents = book.entries.iter().filter_map(|(_, entry)| {
+        let Entry::Document { document, .. } = entry else { return None };
+        Some(document.0.clone())
     });
     let mut expected = BTreeMap::new();
     for signed in documents {

@@ -8,7 +8,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
@@ -102,7 +102,7 @@ impl Drop for HeadKeeper {
 }
 
 impl Shared {
-    fn run(&self, file: &File, path: &PathBuf) {
+    fn run(&self, file: &File, path: &Path) {
         let mut turn = 0;
         while let Some(head) = self.next() {
             let written = file.write_all_at(&slot_of(head), turn * SLOT_BYTES as u64).and_then(|()| file.sync_data());

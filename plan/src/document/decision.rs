@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     form,
+    head::Head,
     id::{Digest, Epoch, FleetId, NodeName, TaskId, TokenId},
-    ledger::Head,
     timestamp::Timestamp,
     version::Version,
 };

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     document::PlanRef,
+    head::Head,
     id::{Digest, Epoch, FleetId, NodeName},
-    ledger::Head,
     timestamp::Timestamp,
 };
 

@@ -212,9 +212,11 @@ impl AdminClient {
     /// Signs plans that are never handed in.
     pub(super) async fn give_up(&mut self) -> anyhow::Result<GivenUp> {
         let (records, _) = hostler_plan::ledger::verify(&self.ledger().await?)?;
-        let newest = records.into_iter().rev().find_map(|record| match record.entry {
-            Entry::Document { kind: DocumentKind::Plan, document: StoredDocument(plan) } => Some(plan),
-            _ => None,
+        let newest = records.into_iter().rev().find_map(|record| {
+            let Entry::Document { kind: DocumentKind::Plan, document: StoredDocument(plan) } = record.entry else {
+                return None;
+            };
+            Some(plan)
         });
         let newest: Plan = json::parse(&newest.context("expected plans in the ledger, found none")?.bytes)?;
         let roster = self.held(|held| held.roster().cloned()).await?.context("expected a roster, found none")?;

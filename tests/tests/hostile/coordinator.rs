@@ -98,7 +98,11 @@ impl Line {
             }
             from_agent::Message::Progress(progress) => heard.progress.push(progress.sentence),
             from_agent::Message::Receipt(receipt) => heard.receipts.push(receipt.into()),
-            _ => {}
+            from_agent::Message::Hello(_)
+            | from_agent::Message::Facts(_)
+            | from_agent::Message::LeaseRenewal(_)
+            | from_agent::Message::Conditions(_)
+            | from_agent::Message::Holding(_) => {}
         }
     }
 }

@@ -179,7 +179,7 @@ impl World {
 
     pub(crate) fn has_file(&self, file: &str) -> bool {
         let world = self.now_playing.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap();
-        let answer = world.ask(&name("w1"), Request::HasFile { path: self.host_path(file).into() });
+        let answer = world.ask(&name("w1"), Request::HasFile { path: self.host_path(file) });
         serde_json::from_value(answer.unwrap()).unwrap()
     }
 }

@@ -130,9 +130,11 @@ fn an_admin_may_adopt_a_ledger_that_nobody_can_complete() {
 
 /// The last head that a node was shown on its streams.
 fn shown(fleet: &mut Fleet) -> Option<Head> {
-    let heads = fleet.control.take_effects().into_iter().filter_map(|effect| match effect {
-        Effect::Send { message: ToNode::Welcome { head, .. } | ToNode::Grant { head, .. }, .. } => Some(head),
-        _ => None,
+    let heads = fleet.control.take_effects().into_iter().filter_map(|effect| {
+        let Effect::Send { message: ToNode::Welcome { head, .. } | ToNode::Grant { head, .. }, .. } = effect else {
+            return None;
+        };
+        Some(head)
     });
     heads.last()
 }
