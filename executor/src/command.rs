@@ -129,13 +129,15 @@ fn serve(settings: &Settings, host: Arc<dyn Host>) -> Result<(), CommandError> {
     let stop = Stop::default();
     let stopping = stop_at_signals(&stop).map_err(CommandError::Start)?;
     let ended = run(settings, host, &stop)?;
-    process::stopping();
+    // Who says that it is stopping is sent no SIGTERM any more, and here that is what is waited for.
     if ended == Ended::Rebooting {
+        process::status("waiting for the reboot");
         tracing::info!("waiting for the reboot");
         if stopping.recv_timeout(REBOOT_LIMIT).is_err() {
             tracing::warn!("the reboot did not come in {} s", REBOOT_LIMIT.as_secs());
         }
     }
+    process::stopping();
     Ok(())
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct Running {
     pub begun: Begun,
     /// The first attempt at each step that was tried: in which boot and when.
     pub intents: BTreeMap<usize, (BootId, Timestamp)>,
+    /// How often the step was tried that is not proved yet.
+    pub tries: usize,
     /// What was proved, step by step from the first.
     pub proofs: Vec<Proof>,
     pub ended: Option<(Outcome, Timestamp)>,
@@ -85,7 +87,7 @@ pub(crate) struct Proof {
 impl Running {
     /// A task at its beginning, as its file tells it.
     fn new(begun: Begun) -> Self {
-        Self { begun, intents: BTreeMap::new(), proofs: Vec::new(), ended: None, unwritten: Vec::new() }
+        Self { begun, intents: BTreeMap::new(), tries: 0, proofs: Vec::new(), ended: None, unwritten: Vec::new() }
     }
 
     /// Whether nothing is known of it but that it was granted.
@@ -98,9 +100,11 @@ impl Running {
             Record::Begun(_) => return Err("a second beginning".into()),
             Record::Intent { step, boot_id, at } if step == self.proofs.len() => {
                 self.intents.entry(step).or_insert((boot_id, at));
+                self.tries += 1;
             }
             Record::Proof { step, changed, detail, observations } if step == self.proofs.len() => {
                 self.proofs.push(Proof { changed, detail, observations });
+                self.tries = 0;
             }
             Record::Intent { step, .. } | Record::Proof { step, .. } => {
                 return Err(format!("step {step} where step {} was expected", self.proofs.len()));

@@ -18,6 +18,8 @@ hostler_checks() {
     step_of_row "a rolling reboot, one node at a time, never takes the app below its budget" rolling_reboot
     step_of_row "stock ssh-keygen accepts the documents, and the ledger verifies" documents_verify
     step_of_row "the journal has the fields of a task" journal_has_fields
+    step_of_row "the packages, installed once more, restart what runs, and the node performs" packages_upgrade
+    step_of_row "a purge leaves nothing of a node" package_purge
     row_broken=
 }
 
@@ -67,11 +69,11 @@ nodes_enrol() {
     join_with "--role server" cp1
     join_with "--uses 2" w1 w2
     wait_for 60 "enrolment of three nodes" nodes_are 3 pending
-    # An admin's first plan lists them in the roster; it proves the way with a task that does nothing.
-    shown hostler plan check --out /root/check.plan.json
-    wait_for 60 "three Ready nodes in Hostler's eyes" nodes_are 3 Ready
-    shown hostler sign /root/check.plan.json --yes
-    shown hostler submit /root/check.plan.json --watch
+    # Workers come in by their token; a server is compared with the key that its own console shows.
+    local key
+    key=$(lab exec cp1 -- hostler-executor id | sed -n 2p)
+    shown hostler node approve "cp1=$key" w1 w2 --yes
+    nodes_perform
     shown hostler nodes
     local facts
     facts=$(hostler node show cp1)
@@ -85,6 +87,9 @@ nodes_enrol() {
         expect "$(lab exec "$node" -- stat -c %U /var/lib/hostler/agent /var/lib/hostler/executor | xargs)" '^hostler root$'
         # shellcheck disable=SC2016
         expect "$(lab exec "$node" -- sh -c 'stat -c %U /proc/$(systemctl show -p MainPID --value hostler-agent)')" '^hostler$'
+        expect "$(lab exec "$node" -- ss -Hlntup | grep -c hostler- || true)" '^0$'
+        # The string has served.
+        expect "$(lab exec "$node" -- sh -c 'test ! -s /etc/hostler/join && echo used')" '^used$'
     done
 }
 
@@ -96,6 +101,11 @@ halves_restart() {
         shown lab exec "$node" -- systemctl restart hostler-agent.service
         shown lab exec "$node" -- systemctl restart hostler-executor.service
     done
+    nodes_perform
+}
+
+# A plan that only checks goes to every node and comes back with its receipts.
+nodes_perform() {
     wait_for 60 "three Ready nodes in Hostler's eyes" nodes_are 3 Ready
     shown hostler plan check --out /root/check.plan.json
     shown hostler sign /root/check.plan.json --yes
@@ -258,4 +268,30 @@ journal_has_fields() {
     echo "$entry"
     expect "$entry" '"PLAN":"[^"]+","TASK":"w1.drain","STEP":"kube\.[a-z_]+"'
     expect "$entry" '"_SYSTEMD_UNIT":"hostler-executor.service"'
+}
+
+# What an upgrade does, with the version that is there already.
+packages_upgrade() {
+    local node unit before=() i=0
+    for node in "${nodes[@]}"; do
+        for unit in hostler-executor hostler-agent; do before+=("$(main_pid "$node" $unit)"); done
+    done
+    shown lab install "$debs"
+    for node in "${nodes[@]}"; do
+        for unit in hostler-executor hostler-agent; do
+            expect "$(lab exec "$node" -- systemctl is-active $unit.service)" '^active$'
+            [[ $(main_pid "$node" $unit) != "${before[i]}" ]] || { echo "expected $unit on $node to be restarted"; return 1; }
+            i=$((i + 1))
+        done
+    done
+    nodes_perform
+}
+
+main_pid() { lab exec "$1" -- systemctl show -p MainPID --value "$2.service"; }
+
+package_purge() {
+    shown lab exec w2 -- dpkg --purge hostler-agent
+    local left
+    left=$(lab exec w2 -- sh -c 'find /etc/hostler /var/lib/hostler /run/hostler-executor /etc/systemd/system -name "*hostler*" -o -path "/*/hostler/*"; ps -C hostler-agent,hostler-executor -o pid=' 2>/dev/null || true)
+    [[ -z $left ]] || { printf 'left behind:\n%s\n' "$left"; return 1; }
 }

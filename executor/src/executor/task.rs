@@ -250,6 +250,7 @@ impl Executor {
             receipts: &work.running.begun.receipts,
             granted: work.granted.clone(),
             first_attempt: work.running.intents.get(&step).cloned(),
+            tries: work.running.tries,
             observations: Vec::new(),
             node,
         })

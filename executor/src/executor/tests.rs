@@ -329,6 +329,18 @@ fn a_task_of_many_families_ends_as_it_should_and_goes_on_after_its_reboot() {
 }
 
 #[test]
+fn a_machine_that_keeps_its_boot_id_is_not_rebooted_for_ever() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    machine.inner().keeps_its_boot = true;
+    let plan = fleet.plan(1, vec![Step::Reboot(Reboot {})], |_| {});
+    let (receipts, _) = work(&fleet, &machine, &grant(&plan));
+    let Outcome::Failed { reason } = &receipts[0].outcome else { panic!("{:?}", receipts[0].outcome) };
+    assert!(reason.contains("expected another boot id"), "{reason}");
+    assert_eq!(machine.inner().acts.iter().filter(|a| *a == "reboot").count(), 3);
+}
+
+#[test]
 fn a_lost_lease_starts_nothing_and_a_stop_ends_the_task() {
     let fleet = Fleet::new();
     let machine = machine(&fleet);

@@ -33,6 +33,10 @@ const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
 /// API server's and may end meanwhile.
 const PACKAGE_UNIT: &str = "hostler-package.service";
 
+/// Init's first: a container's boot id is mounted on the host's, and the /proc that the unit gets for itself has the
+/// host's, which no reboot of the container changes.
+const BOOT_ID_FILES: [&str; 2] = ["/proc/1/root/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/random/boot_id"];
+
 /// What systemd sends to every process of a unit that stops (signal(7)).
 const SIGTERM: i32 = 15;
 
@@ -108,7 +112,7 @@ impl Host for Linux {
     }
 
     fn boot_id(&self) -> Result<BootId, HostError> {
-        let text = self.text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let text = BOOT_ID_FILES.iter().find_map(|file| self.text(file)).unwrap_or_default();
         BootId::new(text.clone()).map_err(|_| HostError::Unexpected {
             what: "boot id",
             expected: "a UUID",
@@ -317,6 +321,9 @@ mod tests {
         put(root.path(), "proc/meminfo", "MemTotal:        8245412 kB\nMemFree: 1 kB\n");
         assert_eq!(linux.host_name().unwrap(), "Pi-1");
         assert!(linux.boot_id().is_ok());
+        let of_init = "a8b7c1d2-45a9-4b4a-9d0b-7b2b1e0f5a12";
+        put(root.path(), "proc/1/root/proc/sys/kernel/random/boot_id", of_init);
+        assert_eq!(linux.boot_id().unwrap().as_str(), of_init);
         let hardware = linux.hardware().unwrap();
         assert_eq!(hardware.model, "Raspberry Pi 5 Model B Rev 1.0");
         assert_eq!((hardware.memory_bytes, hardware.serial.as_str()), (8_245_412 * 1024, "unknown"));

@@ -139,6 +139,8 @@ pub(crate) struct StepContext<'a> {
     pub granted: Granted,
     /// In which boot and when this step was first tried; none before its first try.
     pub first_attempt: Option<(BootId, Timestamp)>,
+    /// How often it was tried, as its journal tells it.
+    pub tries: usize,
     pub observations: Vec<Observation>,
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub running: BTreeMap<String, String>,
     /// A restart brings the old program back.
     pub restart_fails: bool,
+    /// A reboot gives it no new boot id, as in some containers.
+    pub keeps_its_boot: bool,
     /// The process ends while the next package is being installed, and takes the installation along.
     pub ends_in_package: Option<RequestSender>,
     /// The share of the root file system that is in use; none is not known.
@@ -72,6 +74,7 @@ impl Machine {
                 units: BTreeMap::new(),
                 running: BTreeMap::new(),
                 restart_fails: false,
+                keeps_its_boot: false,
                 ends_in_package: None,
                 disk_used: Some(0.5),
                 breaks: false,
@@ -243,7 +246,9 @@ impl Host for Machine {
     fn reboot(&self) -> Result<(), HostError> {
         let mut inner = self.inner();
         inner.acts.push("reboot".into());
-        inner.boot += 1;
+        if !inner.keeps_its_boot {
+            inner.boot += 1;
+        }
         Ok(())
     }
     fn cluster(&self) -> Option<&dyn Cluster> {
