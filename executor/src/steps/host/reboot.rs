@@ -21,7 +21,9 @@ impl Action for Reboot {
             }
             Some(_) if context.tries >= MAX_TRIES => Ok(Check::Mismatch {
                 expected: format!("another boot id than {now}"),
-                found: format!("the same after {MAX_TRIES} reboots were asked for; see /proc/sys/kernel/random/boot_id"),
+                found: format!(
+                    "the same after {MAX_TRIES} reboots were asked for; see /proc/sys/kernel/random/boot_id"
+                ),
             }),
             Some(_) | None => Ok(Check::Ready),
         }

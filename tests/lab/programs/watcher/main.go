@@ -100,6 +100,7 @@ func watch(end context.Context, least int, list func() ([]pod, error)) Summary {
 	s := Summary{Event: "summary", Least: least, Held: true, MinReady: 1 << 30, MinAnswering: 1 << 30}
 	seen := map[string]bool{}
 	var known []pod
+	heard := false
 	var last string
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -107,7 +108,17 @@ func watch(end context.Context, least int, list func() ([]pod, error)) Summary {
 		began := time.Now()
 		now, err := list()
 		if err == nil {
-			known = now
+			known, heard = now, true
+		}
+		// Before the API server has named the pods once, nobody can be asked.
+		if !heard {
+			select {
+			case <-end.Done():
+				s.Held = false
+				return s
+			case <-tick.C:
+				continue
+			}
 		}
 		look := Look{API: err == nil, Pods: []string{}}
 		for _, p := range known {

@@ -50,6 +50,15 @@ func TestAnAbsentServerCountsTheKnownPodsOnly(t *testing.T) {
 	}
 }
 
+func TestNobodyIsAskedBeforeTheServerNamedThePods(t *testing.T) {
+	if s := looks(0, nil, listOf(3)); !s.Held || s.Looks != 1 || s.MinReady != 3 {
+		t.Fatalf("expected one look that holds, found %+v", s)
+	}
+	if s := looks(0, nil); s.Held || s.Looks != 0 {
+		t.Fatalf("expected no look and nothing held, found %+v", s)
+	}
+}
+
 func TestADeletedPodIsNotReady(t *testing.T) {
 	pods, err := parse([]byte(`{"items":[
 		{"metadata":{"name":"a"},"status":{"conditions":[{"type":"Ready","status":"True"}]}},
