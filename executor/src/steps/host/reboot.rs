@@ -7,7 +7,7 @@ use crate::steps::action::{Action, Check, StepContext, StepError};
 /// The observation that names the boot the machine came up in.
 pub(crate) const BOOT_ID: &str = "boot_id";
 
-/// How often a machine is asked to reboot. In some containers the boot id never changes, and they would reboot for ever.
+/// How often a machine is asked to reboot. In some containers the boot id never changes: they would reboot for ever.
 const MAX_TRIES: usize = 3;
 
 impl Action for Reboot {
