@@ -22,8 +22,8 @@ use crate::{
 };
 use hostler_executor::protocol::build_time;
 
-/// How long the coordinator may take to answer a call: it writes and syncs before, and a busy SD card takes seconds. One
-/// that takes the bytes and says nothing is left.
+/// How long the coordinator may take to answer a call: it writes and syncs before, and a busy SD card takes seconds.
+/// One that takes the bytes and says nothing is left.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Everything that the network side uses.
