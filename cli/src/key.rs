@@ -215,7 +215,7 @@ impl SigningKey {
 fn names(kind: DocumentKind, bytes: &[u8]) -> String {
     let digest = Digest::of(bytes).short();
     match kind {
-        DocumentKind::Login => "a login for up to 8 hours".to_owned(),
+        DocumentKind::Login => "a login for this session".to_owned(),
         DocumentKind::Decision => match json::parse::<Decision>(bytes) {
             Ok(decision) => format!("a {} (decision {digest})", decision.decided.word()),
             Err(_) => format!("decision {digest}"),

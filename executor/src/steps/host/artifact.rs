@@ -64,7 +64,16 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
             context.pause_while_wanted(Duration::from_secs(1))?;
         };
         context.node.control.status.change(|content| content.fetch = None);
-        match result {
+        let wrong = match result {
+            Ok(()) => match accept(&artifact, context).map_err(|e| failed(name, &e))? {
+                // An agent that was ended in between has cleared its folder.
+                Found::Nothing => Err("it was fetched and is not there any more".to_owned()),
+                Found::Right => return Ok(()),
+                Found::Wrong(found) => Ok(found),
+            },
+            Err(reason) => Err(reason),
+        };
+        match wrong {
             Err(reason) => {
                 if context.now().since(began) > LIMIT {
                     return Err(StepError::TimedOut(format!("{name} cannot be fetched: {reason}")));
@@ -72,19 +81,15 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
                 context.say(format!("waits to fetch {name} again: {reason}"));
                 context.pause_while_wanted(RETRY)?;
             }
-            Ok(()) => match accept(&artifact, context).map_err(|e| failed(name, &e))? {
-                Found::Right => return Ok(()),
-                Found::Nothing => return Err(StepError::Failed(format!("{name} was fetched and is not there"))),
-                Found::Wrong(found) => {
-                    mismatches += 1;
-                    afresh = true;
-                    if mismatches == MISMATCHES {
-                        return Err(StepError::Failed(format!(
-                            "{name} is not what the plan says: found {found}; it was removed unopened"
-                        )));
-                    }
+            Ok(found) => {
+                mismatches += 1;
+                afresh = true;
+                if mismatches == MISMATCHES {
+                    return Err(StepError::Failed(format!(
+                        "{name} is not what the plan says: found {found}; it was removed unopened"
+                    )));
                 }
-            },
+            }
         }
     }
     unreachable!("attempts are counted without end")
