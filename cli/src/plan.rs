@@ -14,7 +14,7 @@ use hostler_plan::{
     json,
     planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, OpenPlan, Preview, RunningPlan},
     refusal::Refusal,
-    sequencer::Condition,
+    sequencer::ClusterNode,
     timestamp::Timestamp,
     trust::{self, Draft, Duty, Purpose, Verified, counted},
 };
@@ -150,7 +150,7 @@ async fn see_waiting(admin: &mut Admin, next: &Roster, inventory: &mut Inventory
     for listed in next.nodes.iter().filter(|n| n.status == RosterStatus::Active) {
         let key = listed.key.fingerprint().to_string();
         let connected = nodes.iter().any(|n| n.name == listed.name.as_str() && n.key == key && n.connected);
-        let condition = Condition::UNKNOWN;
+        let condition = ClusterNode::UNKNOWN;
         let seen = InventoryNode { connected, condition, hold: None, verdicts: Vec::new() };
         inventory.nodes.entry(listed.name.clone()).or_insert(seen);
     }
@@ -208,7 +208,7 @@ async fn settle(admin: &mut Admin, now: Timestamp) -> Result<Vec<OpenPlan>, Erro
 
 /// Where the signatures of a plan stand.
 #[derive(Debug, Clone)]
-pub struct Signing {
+pub struct PlanSigning {
     /// The signers whose keys count for it.
     pub by: Vec<Signer>,
     /// How many different keys the root demands.
@@ -220,7 +220,7 @@ pub struct Signing {
 pub struct SignedPlan {
     /// The signature, for a `.sig` file.
     pub armour: String,
-    pub signing: Signing,
+    pub signing: PlanSigning,
     /// The plan as it can be submitted; none while others are to sign too.
     pub plan: Option<Verified<Plan>>,
 }
@@ -254,10 +254,10 @@ pub fn sign(
 }
 
 /// Whose signatures count for a plan, and how many are needed.
-pub fn signing(store: &TrustStore, draft: &Draft<Plan>) -> Signing {
+pub fn signing(store: &TrustStore, draft: &Draft<Plan>) -> PlanSigning {
     let duty = Duty::Plan(draft.document().kind);
     let by = counted(store.root(), duty, draft.signed_by()).into_iter().cloned().collect();
-    Signing { by, needed: duty.needed(store.root()) }
+    PlanSigning { by, needed: duty.needed(store.root()) }
 }
 
 /// A plan verified, as the coordinator and every node will, by what this machine holds.

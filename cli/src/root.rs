@@ -5,7 +5,7 @@ use hostler_plan::{
     id::Fingerprint,
     json,
     timestamp::Timestamp,
-    trust::{self, Change, Draft, Duty, SignedBy, check_next, counted},
+    trust::{self, Amendment, Draft, Duty, SignedBy, check_next, counted},
 };
 use hostler_proto::v1;
 
@@ -19,7 +19,7 @@ pub struct Amended {
 }
 
 /// Makes the root after the newest one, and refuses what nobody should sign.
-pub fn amend(admin: &Admin, changes: &[Change], now: Timestamp) -> Result<Amended, Error> {
+pub fn amend(admin: &Admin, changes: &[Amendment], now: Timestamp) -> Result<Amended, Error> {
     let held = admin.trust_store().root();
     let root = trust::amend(held, changes, now.whole_seconds())?;
     let in_use = admin.coordinator().ca_pin.parse().ok();
@@ -29,7 +29,7 @@ pub fn amend(admin: &Admin, changes: &[Change], now: Timestamp) -> Result<Amende
 
 /// Whose signatures a root has, under the root before it and under itself. Each key counts once under each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signing {
+pub struct RootSigning {
     pub before: Count,
     pub own: Count,
 }
@@ -41,7 +41,7 @@ pub struct Count {
     pub needed: u32,
 }
 
-impl Signing {
+impl RootSigning {
     /// Whether nodes would follow it.
     pub fn is_enough(&self) -> bool {
         self.before.missing() == 0 && self.own.missing() == 0
@@ -56,12 +56,12 @@ impl Count {
 }
 
 /// Where the signatures of the next root stand.
-pub fn signing(store: &TrustStore, next: &Draft<Root>) -> Signing {
+pub fn signing(store: &TrustStore, next: &Draft<Root>) -> RootSigning {
     let count = |root: &Root| Count {
         by: counted(root, Duty::Root, next.signed_by()).into_iter().map(|s| s.name.clone()).collect(),
         needed: Duty::Root.needed(root),
     };
-    Signing { before: count(store.root()), own: count(next.document()) }
+    RootSigning { before: count(store.root()), own: count(next.document()) }
 }
 
 /// Whether this key alone may sign `next` into being.
@@ -81,7 +81,7 @@ pub fn sign(
     signer: &key::SigningKey,
     next: &mut Draft<Root>,
     now: Timestamp,
-) -> Result<(String, Signing), Error> {
+) -> Result<(String, RootSigning), Error> {
     check_next(store.root(), next.document(), None, now)?;
     let own = signer.public_key().fingerprint();
     if next.signed_by().keys().contains(&own) {

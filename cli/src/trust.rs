@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use hostler_plan::{
-    document::{DocumentKind, PlanKind, Policy, Root, RootType, Signed, Signer, SignerRole, Thresholds},
+    document::{DocumentKind, PlanKind, Policy, Root, RootType, SignatureThresholds, Signed, Signer, SignerRole},
     id::{Digest, Epoch, FleetId},
     json,
     refusal::{Refusal, Refused},
@@ -156,7 +156,7 @@ fn sign_first(
         created,
         expires: created.plus(first.lifetime),
         signers: std::iter::once(own).chain(first.signers.iter().cloned()).collect(),
-        thresholds: Thresholds {
+        thresholds: SignatureThresholds {
             root: 1,
             admission: 1,
             roster: 1,

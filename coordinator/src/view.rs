@@ -8,6 +8,6 @@ mod rollout;
 pub(crate) use fleet::{Overview, overview};
 pub(crate) use node::{NodeStatus, NodeView, Pending, doubles, node, nodes, pending};
 pub(crate) use rollout::{
-    BaselineView, Documents, RolloutChange, RolloutDetail, RolloutSummary, Shown, TaskView, documents, ended, rollout,
-    rollouts,
+    BaselineView, Documents, RolloutChange, RolloutDetail, RolloutSummary, Shown, TaskDetail, documents, ended,
+    rollout, rollouts,
 };

@@ -23,10 +23,10 @@ use hostler_plan::{
 use serde::Deserialize;
 
 pub use cluster::{
-    Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, Cordon, CordonAnswer,
-    Deletion, Effect, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey,
-    PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Scale, Selector, SelfCordon, Taint,
-    Toleration,
+    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer,
+    CordonNote, Deletion, Effect, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, Operator, Owner, Phase, Placement,
+    Pod, PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Scale, Selector,
+    SelfCordon, Taint, Toleration,
 };
 pub use linux::Linux;
 pub use waker::Waker;

@@ -13,7 +13,7 @@ pub use decision::{Decided, Decision, DecisionType};
 pub use holding::{DocumentRef, Holding, HoldingType, Holds};
 pub use plan::{Artifact, Plan, PlanKind, PlanRef, PlanType, Strategy, Target, Task};
 pub use receipt::{Blocker, Observation, Outcome, Receipt, ReceiptType, StepResult};
-pub use root::{Policy, Root, RootType, Signer, SignerRole, Thresholds};
+pub use root::{Policy, Root, RootType, SignatureThresholds, Signer, SignerRole};
 pub use roster::{Enrolled, Roster, RosterNode, RosterStatus, RosterType};
 
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,7 @@ pub use condition::{Condition, Confirm, Row, Side};
 pub use cordon::{CordonAction, Desired, Present, SETTLED_MS, desired};
 pub use gate::{Baseline, Regression, Vitals, blockers};
 pub use rule::Rule;
-pub use thresholds::{Change, TableError, ThresholdError, Thresholds};
+pub use thresholds::{Adjustment, TableError, ThresholdError, Thresholds};
 
 use crate::fact::Reading;
 use measure::{Found, Tracker};

@@ -34,7 +34,7 @@ use std::{
 };
 
 pub use budget::Unavailable;
-pub use observation::{Condition, Cordon, CordonOwner, Hold, NodeEvent, Standing};
+pub use observation::{ClusterNode, Cordon, CordonOwner, Hold, NodeEvent, Standing};
 pub use status::{RolloutAction, RolloutStatus, TaskStatus};
 pub use view::{Grant, OpenGrant, Quarantine, RolloutState, RolloutView, TaskState, TaskView};
 pub use wait::{Reason, Wait};
@@ -102,7 +102,7 @@ pub struct Sequencer {
 struct Seen {
     connected: Option<BootId>,
     disconnected_since: Option<Timestamp>,
-    condition: Option<Condition>,
+    condition: Option<ClusterNode>,
     /// The boot of its last stream.
     boot: Option<BootId>,
     /// What its last report of this boot means.
@@ -229,10 +229,10 @@ impl Sequencer {
     }
 
     /// Every active node of the roster: whether it is connected, and its last condition.
-    pub fn nodes(&self) -> BTreeMap<NodeName, (bool, Condition)> {
+    pub fn nodes(&self) -> BTreeMap<NodeName, (bool, ClusterNode)> {
         let node = |n: &RosterNode| {
             let seen = self.nodes.get(&n.name);
-            let condition = seen.and_then(|s| s.condition.clone()).unwrap_or(Condition::UNKNOWN);
+            let condition = seen.and_then(|s| s.condition.clone()).unwrap_or(ClusterNode::UNKNOWN);
             (n.name.clone(), (seen.is_some_and(|s| s.connected.is_some()), condition))
         };
         self.active().map(node).collect()

@@ -20,7 +20,7 @@ mod state;
 mod threshold;
 
 pub use admission::{admission, check_token, enrolment};
-pub use amend::{Change, amend, check_next, differences};
+pub use amend::{Amendment, amend, check_next, differences};
 pub use decision::{MAX_DECISION_LIFETIME, decision};
 pub use draft::Draft;
 pub use gate::{MAX_GATE_RECEIPTS, check_receipt_fits, order_kept, order_met};

@@ -10,7 +10,7 @@ use hostler_plan::{
         self, Earlier, Intent, Inventory, InventoryNode, Numbering, OpenPlan, Preview, RunningPlan, Selection, Unproved,
     },
     refusal::Refusal,
-    sequencer::{Condition, Standing},
+    sequencer::{ClusterNode, Standing},
     step::ClusterRole,
     timestamp::Timestamp,
     trust::TrustedRoot,
@@ -54,7 +54,7 @@ fn reboot(open: &[OpenPlan], unproved: &[Unproved], running: &[RunningPlan]) -> 
     let root = trusted();
     let roster = roster(&root);
     let condition =
-        Condition { standing: Standing::Ready, cordon: None, version: Some("v1.34.3+k3s1".parse().unwrap()) };
+        ClusterNode { standing: Standing::Ready, cordon: None, version: Some("v1.34.3+k3s1".parse().unwrap()) };
     let node = InventoryNode { connected: true, condition, hold: None, verdicts: Vec::new() };
     let nodes = ["s1", "w1"].map(|n| (name(n), node.clone())).into_iter().collect();
     let inventory = Inventory { nodes, quarantines: Vec::new(), running: running.to_vec() };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hostler_executor::host::{
-    Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, CordonAnswer, Deletion,
+    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Deletion,
     Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, PodVolume,
     Requirement, SELF_CORDON_ANNOTATION, Scale, Selector,
 };
@@ -199,7 +199,7 @@ fn budget(answer: BudgetAnswer) -> Budget {
         current_healthy: status.current_healthy,
         disruptions_allowed: status.allowed,
         expected_pods: status.expected,
-        condition: if status.allowed > 0 { Condition::SufficientPods } else { Condition::InsufficientPods },
+        condition: if status.allowed > 0 { BudgetCondition::SufficientPods } else { BudgetCondition::InsufficientPods },
         namespace: budget.namespace,
         name: budget.name,
     }

@@ -3,11 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use hostler_plan::{
-    document::{DocumentKind, Policy, Root, Signed, Signer, Thresholds},
+    document::{DocumentKind, Policy, Root, SignatureThresholds, Signed, Signer},
     id::{Fingerprint, NodeName},
     show,
     timestamp::Timestamp,
-    trust::{Change, Draft, Duty, SignedBy, differences, threshold},
+    trust::{Amendment, Draft, Duty, SignedBy, differences, threshold},
 };
 use serde_json::json;
 
@@ -25,7 +25,7 @@ use crate::{
     file::{add_signature, read_document, write_document},
     key::{self, read_public_key},
     output::{clean, note, print},
-    root::{self, Count, Signing},
+    root::{self, Count, RootSigning},
     roster,
     trust_store::TrustStore,
 };
@@ -159,20 +159,20 @@ async fn submit_root(
 }
 
 /// The changes that the flags ask for: keys go before others come, so that one command can give a key another role.
-fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Change>, Error> {
+fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Amendment>, Error> {
     let mut changes = Vec::new();
     for who in &args.remove_signers {
-        changes.push(Change::RemoveSigner(find_key(held, who)?));
+        changes.push(Amendment::RemoveSigner(find_key(held, who)?));
     }
     for who in &args.revoke {
-        changes.push(Change::Revoke(find_key(held, who)?));
+        changes.push(Amendment::Revoke(find_key(held, who)?));
     }
     for new in &args.add_signers {
         let (name, key) = (new.name.clone(), read_public_key(&new.key_file)?);
-        changes.push(Change::AddSigner(Signer { name, key, role: new.role, plan_kinds: new.plan_kinds.clone() }));
+        changes.push(Amendment::AddSigner(Signer { name, key, role: new.role, plan_kinds: new.plan_kinds.clone() }));
     }
     let old = &held.thresholds;
-    let thresholds = Thresholds {
+    let thresholds = SignatureThresholds {
         root: args.threshold_root.unwrap_or(old.root),
         admission: args.threshold_admission.unwrap_or(old.admission),
         roster: args.threshold_roster.unwrap_or(old.roster),
@@ -183,7 +183,7 @@ fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Change>,
         },
     };
     if thresholds != *old {
-        changes.push(Change::Thresholds(thresholds));
+        changes.push(Amendment::Thresholds(thresholds));
     }
     let old = &held.policy;
     let policy = Policy {
@@ -194,12 +194,12 @@ fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Change>,
         cordon_when_critical: args.cordon_when_critical.map_or(old.cordon_when_critical, |s| s.is_on()),
     };
     if policy != *old {
-        changes.push(Change::Policy(policy));
+        changes.push(Amendment::Policy(policy));
     }
-    changes.extend(args.add_ca.iter().copied().map(Change::AddCoordinatorCa));
-    changes.extend(args.remove_ca.iter().copied().map(Change::RemoveCoordinatorCa));
-    changes.extend(args.lifetime.map(|life| Change::Expires(now.whole_seconds().plus(life))));
-    changes.extend(args.raise_epoch.then_some(Change::RaiseEpoch));
+    changes.extend(args.add_ca.iter().copied().map(Amendment::AddCoordinatorCa));
+    changes.extend(args.remove_ca.iter().copied().map(Amendment::RemoveCoordinatorCa));
+    changes.extend(args.lifetime.map(|life| Amendment::Expires(now.whole_seconds().plus(life))));
+    changes.extend(args.raise_epoch.then_some(Amendment::RaiseEpoch));
     if changes.is_empty() {
         return Err(Error::Usage(format!(
             "expected a change to root {}, found none; see `hostler trust amend --help` and `hostler trust show`",
@@ -247,7 +247,7 @@ fn summary(store: &TrustStore, draft: &Draft<Root>) -> Result<String, Error> {
 }
 
 /// Who signed, and how many must.
-fn progress(store: &TrustStore, next: &Root, signing: &Signing) -> String {
+fn progress(store: &TrustStore, next: &Root, signing: &RootSigning) -> String {
     let line = |version: u64, count: &Count| {
         let by = if count.by.is_empty() { "nobody yet".to_owned() } else { clean(&count.by.join(", ")).into_owned() };
         format!("  root {version:<4} demands {} different key(s); signed by {by}", count.needed)

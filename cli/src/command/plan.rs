@@ -30,7 +30,7 @@ use crate::{
     file::{add_signature, kind_of, read_document, write_document},
     key,
     output::{clean, event, note, print},
-    plan::{self, ArtifactFiles, CompiledPlan, SignedPlan, Signing},
+    plan::{self, ArtifactFiles, CompiledPlan, PlanSigning, SignedPlan},
     rollout,
     roster::{self, Next},
     trust_store::TrustStore,
@@ -158,7 +158,7 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
     )))
 }
 
-fn more_signers(signing: &Signing, plan: &Plan, path: &Path) -> Refused {
+fn more_signers(signing: &PlanSigning, plan: &Plan, path: &Path) -> Refused {
     let file = path.display();
     Refused::new(
         Refusal::Threshold,
@@ -334,7 +334,7 @@ pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) 
 }
 
 /// What a person reads before signing: everything that the plan says, and whose signatures it has.
-fn summary(plan: &Plan, signed: &Signed, signing: &Signing) -> String {
+fn summary(plan: &Plan, signed: &Signed, signing: &PlanSigning) -> String {
     let text = show::plan(plan, &signed.digest());
     format!("{text}  signed     by {}; needs {}", names(&signing.by), signing.needed)
 }

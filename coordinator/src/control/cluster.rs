@@ -6,7 +6,7 @@ use hostler_plan::{
     document::RosterStatus,
     id::NodeName,
     refusal::{Refusal, Refused},
-    sequencer::{Condition, Cordon, CordonOwner, NodeEvent, Standing},
+    sequencer::{ClusterNode, Cordon, CordonOwner, NodeEvent, Standing},
     step::ClusterRole,
     timestamp::Timestamp,
 };
@@ -85,8 +85,8 @@ impl Control {
                     shown.insert(node.name.clone(), (*reading).clone());
                     condition(reading)
                 }
-                None if anybody => Condition { standing: Standing::Outside, ..Condition::UNKNOWN },
-                Some(_) | None => Condition::UNKNOWN,
+                None if anybody => ClusterNode { standing: Standing::Outside, ..ClusterNode::UNKNOWN },
+                Some(_) | None => ClusterNode::UNKNOWN,
             };
             events.push(NodeEvent::NodeCondition { node: node.name.clone(), condition });
         }
@@ -100,8 +100,8 @@ impl Control {
     }
 }
 
-fn condition(reading: &NodeReading) -> Condition {
-    Condition {
+fn condition(reading: &NodeReading) -> ClusterNode {
+    ClusterNode {
         standing: if reading.is_ready { Standing::Ready } else { Standing::NotReady },
         cordon: reading.cordoned_by.clone().map(|owner| Cordon { owner, reason: None }),
         version: reading.version.parse().ok(),

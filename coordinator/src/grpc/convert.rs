@@ -16,7 +16,7 @@ use crate::{
     control::{self, Control, Double, NodeReading, RunningTask, State, Stranger, Submitted, ToNode},
     limits::SENTENCE_BYTES,
     nodes::history::Line,
-    view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskView},
+    view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskDetail},
 };
 
 /// What a node is told.
@@ -267,7 +267,7 @@ pub(super) fn rollout_change(change: RolloutChange) -> v1::RolloutChange {
     }
 }
 
-fn task(task: TaskView) -> v1::TaskView {
+fn task(task: TaskDetail) -> v1::TaskView {
     v1::TaskView {
         id: task.id.to_string(),
         node: task.node.to_string(),

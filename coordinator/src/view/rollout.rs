@@ -34,7 +34,7 @@ pub(crate) struct RolloutSummary {
 pub(crate) struct RolloutDetail {
     pub summary: RolloutSummary,
     /// In the plan's order.
-    pub tasks: Vec<TaskView>,
+    pub tasks: Vec<TaskDetail>,
     pub waits: Vec<Wait>,
     pub baselines: Vec<BaselineView>,
 }
@@ -43,14 +43,14 @@ impl RolloutDetail {
     /// Whether nothing of it will change any more. A halted rollout goes on for as long as a node finishes what it
     /// began.
     pub(crate) fn is_settled(&self) -> bool {
-        let granted = |t: &TaskView| matches!(t.state, Some(TaskState::Granted { .. }));
+        let granted = |t: &TaskDetail| matches!(t.state, Some(TaskState::Granted { .. }));
         self.summary.state.is_over() && !self.tasks.iter().any(granted)
     }
 
     /// What is not as somebody was shown it before; none when all is. Its tasks stay those of its plan, and no baseline
     /// is taken back.
     pub(crate) fn since(&self, shown: &Self) -> Option<RolloutChange> {
-        let differs = |(now, n): &(&TaskView, usize)| shown.tasks.get(*n) != Some(*now);
+        let differs = |(now, n): &(&TaskDetail, usize)| shown.tasks.get(*n) != Some(*now);
         (self != shown).then(|| RolloutChange {
             summary: self.summary.clone(),
             tasks: self.tasks.iter().zip(0..).filter(differs).map(|(task, _)| task.clone()).collect(),
@@ -65,7 +65,7 @@ impl RolloutDetail {
 pub(crate) struct RolloutChange {
     pub summary: RolloutSummary,
     /// Those that differ, in the plan's order.
-    pub tasks: Vec<TaskView>,
+    pub tasks: Vec<TaskDetail>,
     /// All of them.
     pub waits: Vec<Wait>,
     /// Those that differ or are new.
@@ -74,7 +74,7 @@ pub(crate) struct RolloutChange {
 
 /// One task.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct TaskView {
+pub(crate) struct TaskDetail {
     pub id: TaskId,
     pub node: NodeName,
     pub subject: NodeName,
@@ -292,14 +292,20 @@ impl<'w> Reasons<'w> {
 }
 
 /// `planned`: how many steps the plan has for it.
-fn task(view: &RolloutView, task: &sequencer::TaskView, planned: usize, known: &Known, reasons: &Reasons) -> TaskView {
+fn task(
+    view: &RolloutView,
+    task: &sequencer::TaskView,
+    planned: usize,
+    known: &Known,
+    reasons: &Reasons,
+) -> TaskDetail {
     let (step, steps) = (known.step)(&task.task).unwrap_or((0, 0));
     let receipt = match &task.state {
         TaskState::Ended { .. } => (known.receipt)(&task.task),
         TaskState::Waiting | TaskState::Granted { .. } | TaskState::Expired { .. } => None,
     };
     let never = view.state.is_over() && matches!(task.state, TaskState::Waiting);
-    TaskView {
+    TaskDetail {
         id: task.task.clone(),
         node: task.node.clone(),
         subject: task.subject.clone(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The field manager of every write: how Hostler's own cordons are told from others' in `managedFields`.
 pub const FIELD_MANAGER: &str = CordonOwner::HOSTLER;
 
-/// The node annotation that holds a [`Cordon`] as JSON.
+/// The node annotation that holds a [`CordonNote`] as JSON.
 pub const CORDON_ANNOTATION: &str = "hostler.dev/cordon";
 
 /// The field manager of a cordon that a node gave itself.
@@ -46,7 +46,7 @@ pub trait Cluster: Send + Sync {
     }
 
     /// Makes a node unschedulable for a plan.
-    fn cordon(&self, node: &Node, note: &Cordon) -> Result<CordonAnswer, ClusterError> {
+    fn cordon(&self, node: &Node, note: &CordonNote) -> Result<CordonAnswer, ClusterError> {
         let (annotation, manager, note) = (CORDON_ANNOTATION, FIELD_MANAGER, Some(json(note)));
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note, unschedulable: true, manager })
     }
@@ -119,7 +119,7 @@ pub struct Node {
     /// `spec.unschedulable`: somebody cordoned it.
     pub unschedulable: bool,
     /// The note of a plan, where there is one that can be read.
-    pub cordon: Option<Cordon>,
+    pub cordon: Option<CordonNote>,
     /// The node's own note, where there is one that can be read.
     pub self_cordon: Option<SelfCordon>,
     /// The field manager that set `spec.unschedulable`, from `managedFields`.
@@ -162,7 +162,7 @@ pub enum NodeReady {
 /// Why a node is unschedulable: written beside the cordon, so that nobody undoes somebody else's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cordon {
+pub struct CordonNote {
     /// The plan that cordoned, by its digest.
     pub plan: String,
     pub reason: String,
@@ -351,7 +351,7 @@ pub struct Budget {
     pub disruptions_allowed: u32,
     pub expected_pods: u32,
     /// The condition DisruptionAllowed.
-    pub condition: Condition,
+    pub condition: BudgetCondition,
 }
 
 /// Which pods a budget counts.
@@ -374,7 +374,7 @@ pub enum BudgetLimit {
 
 /// What the budget's condition says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Condition {
+pub enum BudgetCondition {
     SufficientPods,
     InsufficientPods,
     /// The controller cannot work the budget out; it never allows anything. Holds its message.

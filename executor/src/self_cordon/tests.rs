@@ -11,7 +11,7 @@ use hostler_plan::{
 use super::*;
 use crate::{
     executor::Executor,
-    host::{Cordon, FIELD_MANAGER, SELF_CORDON_MANAGER},
+    host::{CordonNote, FIELD_MANAGER, SELF_CORDON_MANAGER},
     protocol::Request,
     testing::{Fleet, Machine, TestCluster},
 };
@@ -240,7 +240,7 @@ fn somebody_elses_cordon_is_left_alone_and_watched() {
 
 #[test]
 fn a_plans_cordon_and_the_nodes_own_never_undo_each_other() {
-    let plan = Cordon { plan: "sha256:1".into(), reason: "drain".into(), epoch: 1, was_unschedulable: false };
+    let plan = CordonNote { plan: "sha256:1".into(), reason: "drain".into(), epoch: 1, was_unschedulable: false };
     let mut setup = Setup::new(true);
     setup.disk(FULL);
     setup.pass(100);

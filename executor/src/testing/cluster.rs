@@ -9,7 +9,7 @@ use std::{
 use hostler_plan::timestamp::Timestamp;
 
 use crate::host::{
-    Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Condition, CordonAnswer, Deletion,
+    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Deletion,
     Eviction, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, Requirement, Scale,
     Selector,
 };
@@ -152,7 +152,7 @@ impl State {
             current_healthy: 0,
             disruptions_allowed: 0,
             expected_pods: 0,
-            condition: Condition::SufficientPods,
+            condition: BudgetCondition::SufficientPods,
         });
     }
 

@@ -28,7 +28,7 @@ pub struct Root {
     pub expires: Timestamp,
     /// Every key that counts, once.
     pub signers: Vec<Signer>,
-    pub thresholds: Thresholds,
+    pub thresholds: SignatureThresholds,
     /// Keys that count no more, whatever else lists them.
     pub revoked: Vec<Fingerprint>,
     /// SHA-256 of the SubjectPublicKeyInfo of every coordinator CA that nodes and admins accept; at least one.
@@ -92,7 +92,7 @@ impl Signer {
 /// How many different keys must have signed each kind of document; each at least 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Thresholds {
+pub struct SignatureThresholds {
     pub root: u32,
     pub admission: u32,
     pub roster: u32,

@@ -239,7 +239,7 @@ fn the_table_is_complete_and_every_limit_is_in_order() {
     for rule in Rule::ALL {
         assert_eq!(serde_json::to_value(rule).unwrap(), rule.name(), "one name everywhere");
     }
-    let limits = Condition::ALL.iter().map(|one| (*one, Change::default())).collect();
+    let limits = Condition::ALL.iter().map(|one| (*one, Adjustment::default())).collect();
     Thresholds { limits, ..Thresholds::default() }.check().unwrap();
 }
 

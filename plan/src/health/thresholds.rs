@@ -30,13 +30,13 @@ pub struct Thresholds {
     pub ignore_units: BTreeSet<String>,
     /// Other numbers for single conditions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<Condition, Change>,
+    pub limits: BTreeMap<Condition, Adjustment>,
 }
 
 /// Other numbers for one condition; what is left out stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Change {
+pub struct Adjustment {
     /// Bad from here on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raise: Option<f64>,

@@ -6,7 +6,7 @@ use crate::{
     document::{PlanKind, PlanRef},
     health::Verdict,
     id::{Digest, Epoch, NodeName, Seq},
-    sequencer::{Condition, Hold, Quarantine, Sequencer},
+    sequencer::{ClusterNode, Hold, Quarantine, Sequencer},
     timestamp::Timestamp,
     version::Version,
 };
@@ -114,7 +114,7 @@ impl Inventory {
 #[derive(Debug, Clone, PartialEq)]
 pub struct InventoryNode {
     pub connected: bool,
-    pub condition: Condition,
+    pub condition: ClusterNode,
     /// Set while Hostler keeps it out of service.
     pub hold: Option<Hold>,
     /// Every verdict that is not ok, the worst first.

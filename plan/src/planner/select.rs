@@ -7,7 +7,7 @@ use crate::{
     fleet::FleetNode,
     health::{Level, Rule, Verdict},
     id::NodeName,
-    sequencer::{Condition, Standing},
+    sequencer::{ClusterNode, Standing},
     step::ClusterRole,
 };
 
@@ -15,7 +15,7 @@ use super::{Draft, InventoryNode, Obstacle, Request, Selection};
 
 /// The state of a node that nobody ever saw.
 const UNSEEN: &InventoryNode =
-    &InventoryNode { connected: false, condition: Condition::UNKNOWN, hold: None, verdicts: Vec::new() };
+    &InventoryNode { connected: false, condition: ClusterNode::UNKNOWN, hold: None, verdicts: Vec::new() };
 
 impl Request<'_> {
     pub(super) fn state(&self, node: &NodeName) -> &InventoryNode {

@@ -22,7 +22,7 @@ pub enum NodeEvent {
     LeaseRenewed { plan: Digest, task: TaskId, grant: u64, boot_id: BootId },
     /// What a control-plane node reads about that node, repeated with every reading even when nothing changed. When
     /// no control-plane node can read, send [`Standing::Unknown`] for every node.
-    NodeCondition { node: NodeName, condition: Condition },
+    NodeCondition { node: NodeName, condition: ClusterNode },
     /// What the node's newest report means, told with every report: a node whose reports end is silent.
     NodeHealth { node: NodeName, vitals: Vitals },
     /// What a running task is doing, in one sentence for people.
@@ -31,7 +31,7 @@ pub enum NodeEvent {
 
 /// A node as its cluster presents it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
+pub struct ClusterNode {
     pub standing: Standing,
     /// Set while the node is unschedulable.
     pub cordon: Option<Cordon>,
@@ -39,9 +39,9 @@ pub struct Condition {
     pub version: Option<Version>,
 }
 
-impl Condition {
+impl ClusterNode {
     /// Nothing is known.
-    pub const UNKNOWN: Condition = Condition { standing: Standing::Unknown, cordon: None, version: None };
+    pub const UNKNOWN: ClusterNode = ClusterNode { standing: Standing::Unknown, cordon: None, version: None };
 }
 
 /// What the cluster says of a node.

@@ -2,7 +2,7 @@
 
 use super::{Page, key, list};
 use crate::{
-    document::{PlanKind, Policy, Root, RootType, Signer, Thresholds},
+    document::{PlanKind, Policy, Root, RootType, SignatureThresholds, Signer},
     id::Digest,
     text::span,
     trust::differences,
@@ -35,7 +35,7 @@ pub fn root(held: Option<&Root>, next: &Root, digest: &Digest) -> String {
         let kinds = list(plan_kinds, "every kind that the role allows");
         page.line("signer", format!("{name}: {role}, {}, plans: {kinds}", key(theirs)));
     }
-    let Thresholds { root, admission, roster, plan, plan_kinds } = thresholds;
+    let SignatureThresholds { root, admission, roster, plan, plan_kinds } = thresholds;
     page.line("keys", format!("root {root}, admission {admission}, roster {roster}, plan {plan}"));
     for (kind, needed) in plan_kinds {
         page.line("keys", format!("plan of kind {kind} {needed}"));

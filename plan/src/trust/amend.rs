@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    document::{PlanKind, Policy, Root, Signer, Thresholds},
+    document::{PlanKind, Policy, Root, SignatureThresholds, Signer},
     id::{Digest, Epoch, Fingerprint},
     refusal::{Refusal, Refused},
     text::{clean, span},
@@ -17,14 +17,14 @@ use crate::{
 /// One thing that the next root says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a person makes a few of them, once")]
-pub enum Change {
+pub enum Amendment {
     /// A further key counts.
     AddSigner(Signer),
     /// A key counts no more, and may come back with a later root.
     RemoveSigner(Fingerprint),
     /// A key counts never again. Its signer stays listed, so that people see whose it was.
     Revoke(Fingerprint),
-    Thresholds(Thresholds),
+    Thresholds(SignatureThresholds),
     Policy(Policy),
     AddCoordinatorCa(Digest),
     RemoveCoordinatorCa(Digest),
@@ -35,7 +35,7 @@ pub enum Change {
 
 /// The root after `held` with these changes, made in the order in which they stand. Whether a person should sign it is
 /// asked of [`check_next`].
-pub fn amend(held: &Root, changes: &[Change], created: Timestamp) -> Result<Root, Refused> {
+pub fn amend(held: &Root, changes: &[Amendment], created: Timestamp) -> Result<Root, Refused> {
     let mut next = Root { version: held.version.saturating_add(1), created, ..held.clone() };
     for change in changes {
         apply(&mut next, change)?;
@@ -43,11 +43,11 @@ pub fn amend(held: &Root, changes: &[Change], created: Timestamp) -> Result<Root
     Ok(next)
 }
 
-fn apply(next: &mut Root, change: &Change) -> Result<(), Refused> {
+fn apply(next: &mut Root, change: &Amendment) -> Result<(), Refused> {
     let version = next.version;
     let refused = |refusal, reason: String| Err(Refused::new(refusal, format!("root {version}: {reason}")));
     match change {
-        Change::AddSigner(signer) => {
+        Amendment::AddSigner(signer) => {
             let (name, key) = (clean(&signer.name), signer.key.fingerprint());
             if next.revoked.contains(&key) {
                 let reason = format!("expected a key that is not revoked, found {key} for {name}; make a new key");
@@ -55,7 +55,7 @@ fn apply(next: &mut Root, change: &Change) -> Result<(), Refused> {
             }
             next.signers.push(signer.clone());
         }
-        Change::RemoveSigner(key) => {
+        Amendment::RemoveSigner(key) => {
             let before = next.signers.len();
             next.signers.retain(|s| s.key.fingerprint() != *key);
             if next.signers.len() == before {
@@ -64,17 +64,17 @@ fn apply(next: &mut Root, change: &Change) -> Result<(), Refused> {
                 return refused(Refusal::Malformed, reason);
             }
         }
-        Change::Revoke(key) if next.revoked.contains(key) => {
+        Amendment::Revoke(key) if next.revoked.contains(key) => {
             return refused(Refusal::Malformed, format!("key {key} is revoked already; leave it out"));
         }
-        Change::Revoke(key) => next.revoked.push(key.clone()),
-        Change::Thresholds(thresholds) => next.thresholds.clone_from(thresholds),
-        Change::Policy(policy) => next.policy = policy.clone(),
-        Change::AddCoordinatorCa(pin) if next.coordinator_ca.contains(pin) => {
+        Amendment::Revoke(key) => next.revoked.push(key.clone()),
+        Amendment::Thresholds(thresholds) => next.thresholds.clone_from(thresholds),
+        Amendment::Policy(policy) => next.policy = policy.clone(),
+        Amendment::AddCoordinatorCa(pin) if next.coordinator_ca.contains(pin) => {
             return refused(Refusal::Malformed, format!("coordinator CA {pin} is pinned already; leave it out"));
         }
-        Change::AddCoordinatorCa(pin) => next.coordinator_ca.push(*pin),
-        Change::RemoveCoordinatorCa(pin) => {
+        Amendment::AddCoordinatorCa(pin) => next.coordinator_ca.push(*pin),
+        Amendment::RemoveCoordinatorCa(pin) => {
             if !next.coordinator_ca.contains(pin) {
                 let reason =
                     format!("expected to find coordinator CA {pin}, found it is not pinned; see `hostler trust show`");
@@ -82,8 +82,8 @@ fn apply(next: &mut Root, change: &Change) -> Result<(), Refused> {
             }
             next.coordinator_ca.retain(|p| p != pin);
         }
-        Change::Expires(at) => next.expires = *at,
-        Change::RaiseEpoch => next.epoch = Epoch(next.epoch.0.saturating_add(1)),
+        Amendment::Expires(at) => next.expires = *at,
+        Amendment::RaiseEpoch => next.epoch = Epoch(next.epoch.0.saturating_add(1)),
     }
     Ok(())
 }

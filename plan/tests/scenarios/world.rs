@@ -41,7 +41,7 @@ use hostler_plan::{
     ledger::{self, Head},
     planner::{self, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
     sequencer::{
-        Condition, Cordon, CordonOwner, NodeEvent, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
+        ClusterNode, Cordon, CordonOwner, NodeEvent, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
     step::{Step, k3s},
     timestamp::Timestamp,
@@ -63,7 +63,7 @@ pub(crate) struct World {
     made: Option<Plan>,
     seq: u64,
     boots: BTreeMap<NodeName, u64>,
-    conditions: BTreeMap<NodeName, Condition>,
+    conditions: BTreeMap<NodeName, ClusterNode>,
     /// Nodes with an open stream.
     connected: BTreeSet<NodeName>,
     /// What each node reports; one that is not here is silent.
@@ -224,7 +224,7 @@ impl World {
         for node in &fleet.nodes {
             self.boots.insert(node.name.clone(), 1);
             let running = (standing == Standing::Ready).then_some(version).map(|v| v.parse().unwrap());
-            let condition = Condition { standing, cordon: None, version: running };
+            let condition = ClusterNode { standing, cordon: None, version: running };
             self.conditions.insert(node.name.clone(), condition);
             self.vitals.insert(node.name.clone(), Vitals::default());
             self.connect(node.name.as_str());

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use hostler_plan::{
-    document::{DocumentKind, PlanKind, Policy, Root, SignerRole, Thresholds},
+    document::{DocumentKind, PlanKind, Policy, Root, SignatureThresholds, SignerRole},
     id::{Digest, Epoch},
     refusal::{Refusal, Refused},
-    trust::{Change, amend, check_next, differences},
+    trust::{Amendment, amend, check_next, differences},
 };
 
 use crate::fleet::*;
@@ -16,14 +16,14 @@ fn pin() -> Digest {
 }
 
 /// The next root with these changes, as far as a person should sign it.
-fn next(held: &Root, changes: &[Change]) -> Result<Root, Refused> {
+fn next(held: &Root, changes: &[Amendment]) -> Result<Root, Refused> {
     let next = amend(held, changes, noon())?;
     check_next(held, &next, Some(&pin()), noon())?;
     Ok(next)
 }
 
-fn thresholds(root: u32, plan: u32) -> Change {
-    Change::Thresholds(Thresholds { root, admission: 1, roster: 1, plan, plan_kinds: BTreeMap::new() })
+fn thresholds(root: u32, plan: u32) -> Amendment {
+    Amendment::Thresholds(SignatureThresholds { root, admission: 1, roster: 1, plan, plan_kinds: BTreeMap::new() })
 }
 
 #[test]
@@ -33,25 +33,28 @@ fn each_change_is_made_said_and_followed_by_a_node() {
     let short = Policy { max_plan_lifetime_seconds: 3600, ..root().policy };
     let mut kinds = root().thresholds;
     kinds.plan_kinds = [(PlanKind::Drain, 2), (PlanKind::Upgrade, 2)].into();
-    let cases: [(&[Change], &[&str]); 12] = [
-        (&[Change::AddSigner(signer("new", STRANGER, SignerRole::Operator))], &["new signs as operator with SHA256:"]),
-        (&[Change::RemoveSigner(key(BEN))], &["ben is no signer any more"]),
-        (&[Change::Revoke(key(BEN))], &["of ben is revoked for ever", "only ben signed becomes void"]),
-        (&[Change::Revoke(key(STRANGER))], &["which no signer has"]),
+    let cases: [(&[Amendment], &[&str]); 12] = [
         (
-            &[Change::RemoveSigner(key(BEN)), Change::AddSigner(signer("ben", BEN, SignerRole::Viewer))],
+            &[Amendment::AddSigner(signer("new", STRANGER, SignerRole::Operator))],
+            &["new signs as operator with SHA256:"],
+        ),
+        (&[Amendment::RemoveSigner(key(BEN))], &["ben is no signer any more"]),
+        (&[Amendment::Revoke(key(BEN))], &["of ben is revoked for ever", "only ben signed becomes void"]),
+        (&[Amendment::Revoke(key(STRANGER))], &["which no signer has"]),
+        (
+            &[Amendment::RemoveSigner(key(BEN)), Amendment::AddSigner(signer("ben", BEN, SignerRole::Viewer))],
             &["ben signs as viewer instead of admin"],
         ),
         (&[thresholds(2, 2)], &["a root needs 2 of 2 keys instead of 1", "a plan needs 2 of 3 keys instead of 1"]),
         (
-            &[Change::Thresholds(kinds)],
+            &[Amendment::Thresholds(kinds)],
             &["a plan of kind drain needs 2 of 3 keys instead of 1", "a plan of kind upgrade needs 2 of 2 keys"],
         ),
-        (&[Change::Policy(cordon)], &["cordons itself until that is over"]),
-        (&[Change::Policy(short)], &["a plan lives 1 h at most instead of 7 d; plans that live longer become void"]),
-        (&[Change::AddCoordinatorCa(Digest::of(b"new"))], &["a coordinator with CA sha256:"]),
-        (&[Change::Expires(at("2028-11-01T00:00:00Z"))], &["expires at 2028-11-01T00:00:00Z instead of 2027-11-01"]),
-        (&[Change::RaiseEpoch], &["epoch 2 begins: every plan, roster and token signed before becomes void"]),
+        (&[Amendment::Policy(cordon)], &["cordons itself until that is over"]),
+        (&[Amendment::Policy(short)], &["a plan lives 1 h at most instead of 7 d; plans that live longer become void"]),
+        (&[Amendment::AddCoordinatorCa(Digest::of(b"new"))], &["a coordinator with CA sha256:"]),
+        (&[Amendment::Expires(at("2028-11-01T00:00:00Z"))], &["expires at 2028-11-01T00:00:00Z instead of 2027-11-01"]),
+        (&[Amendment::RaiseEpoch], &["epoch 2 begins: every plan, roster and token signed before becomes void"]),
     ];
     for (changes, sentences) in cases {
         let (held, next) = (root(), next(&root(), changes).unwrap());
@@ -68,20 +71,20 @@ fn each_change_is_made_said_and_followed_by_a_node() {
 #[test]
 fn what_an_admin_must_not_sign_is_refused_with_the_reason() {
     let key = |seed| public(seed).fingerprint();
-    let both = |change: fn(hostler_plan::id::Fingerprint) -> Change| vec![change(key(ADA)), change(key(BEN))];
-    let cases: [(Vec<Change>, Refusal, &[&str]); 11] = [
+    let both = |change: fn(hostler_plan::id::Fingerprint) -> Amendment| vec![change(key(ADA)), change(key(BEN))];
+    let cases: [(Vec<Amendment>, Refusal, &[&str]); 11] = [
         (vec![thresholds(3, 1)], Refusal::Malformed, &["threshold of 1 to 2 for signing a root", "found 3"]),
         (vec![thresholds(1, 4)], Refusal::Malformed, &["threshold of 1 to 3 for signing a plan", "found 4"]),
         (vec![thresholds(0, 1)], Refusal::Malformed, &["found 0"]),
-        (vec![thresholds(2, 1), Change::Revoke(key(BEN))], Refusal::Malformed, &["1 of its keys", "found 2"]),
-        (both(Change::RemoveSigner), Refusal::Malformed, &["at least one admin", "nobody could sign"]),
-        (both(Change::Revoke), Refusal::Malformed, &["at least one admin"]),
-        (vec![Change::RemoveCoordinatorCa(pin())], Refusal::RootChain, &["in use now", "nobody could connect"]),
-        (vec![Change::RemoveCoordinatorCa(Digest::of(b"x"))], Refusal::Malformed, &["it is not pinned"]),
-        (vec![Change::Expires(noon())], Refusal::Expired, &["expected it to expire after", "--lifetime"]),
-        (vec![Change::RemoveSigner(key(STRANGER))], Refusal::Malformed, &["found none", "hostler trust show"]),
+        (vec![thresholds(2, 1), Amendment::Revoke(key(BEN))], Refusal::Malformed, &["1 of its keys", "found 2"]),
+        (both(Amendment::RemoveSigner), Refusal::Malformed, &["at least one admin", "nobody could sign"]),
+        (both(Amendment::Revoke), Refusal::Malformed, &["at least one admin"]),
+        (vec![Amendment::RemoveCoordinatorCa(pin())], Refusal::RootChain, &["in use now", "nobody could connect"]),
+        (vec![Amendment::RemoveCoordinatorCa(Digest::of(b"x"))], Refusal::Malformed, &["it is not pinned"]),
+        (vec![Amendment::Expires(noon())], Refusal::Expired, &["expected it to expire after", "--lifetime"]),
+        (vec![Amendment::RemoveSigner(key(STRANGER))], Refusal::Malformed, &["found none", "hostler trust show"]),
         (
-            vec![Change::AddSigner(signer("twin", BEN, SignerRole::Admin))],
+            vec![Amendment::AddSigner(signer("twin", BEN, SignerRole::Admin))],
             Refusal::Malformed,
             &["every key once", "twin"],
         ),
@@ -90,8 +93,12 @@ fn what_an_admin_must_not_sign_is_refused_with_the_reason() {
         assert_refused(next(&root(), &changes), refusal, words);
     }
     // The pin in use may go only from a root that a connected admin did not ask about.
-    let two = next(&root(), &[Change::AddCoordinatorCa(Digest::of(b"new"))]).unwrap();
-    assert_refused(next(&two, &[Change::RemoveCoordinatorCa(pin())]), Refusal::RootChain, &["pin the new one first"]);
+    let two = next(&root(), &[Amendment::AddCoordinatorCa(Digest::of(b"new"))]).unwrap();
+    assert_refused(
+        next(&two, &[Amendment::RemoveCoordinatorCa(pin())]),
+        Refusal::RootChain,
+        &["pin the new one first"],
+    );
 }
 
 #[test]
@@ -114,10 +121,10 @@ fn a_root_from_another_hand_is_judged_alike() {
     assert_refused(offer(|r| r.coordinator_ca.clear()), Refusal::Malformed, &["at least one coordinator CA"]);
     let mut held = root();
     held.revoked = vec![public(STRANGER).fingerprint()];
-    let back = Change::AddSigner(signer("back", STRANGER, SignerRole::Admin));
+    let back = Amendment::AddSigner(signer("back", STRANGER, SignerRole::Admin));
     assert_refused(amend(&held, &[back], noon()), Refusal::Revoked, &["found SHA256:", "make a new key"]);
     assert_refused(
-        amend(&held, &[Change::Revoke(public(STRANGER).fingerprint())], noon()),
+        amend(&held, &[Amendment::Revoke(public(STRANGER).fingerprint())], noon()),
         Refusal::Malformed,
         &["revoked already"],
     );

@@ -4,7 +4,7 @@ use hostler_plan::{
     document::PlanRef,
     id::{NodeName, Seq},
     planner::{Inventory, InventoryNode, RunningPlan},
-    sequencer::{Condition, Hold, Quarantine},
+    sequencer::{ClusterNode, Hold, Quarantine},
 };
 
 use super::{UnreadableMessage, id};
@@ -44,7 +44,7 @@ fn node_to_wire((name, state): (NodeName, InventoryNode)) -> v1::InventoryNode {
 }
 
 fn node_from_wire(node: v1::InventoryNode) -> Result<(NodeName, InventoryNode), UnreadableMessage> {
-    let condition = Condition {
+    let condition = ClusterNode {
         standing: node.standing().try_into()?,
         cordon: node.cordon.map(TryInto::try_into).transpose()?,
         version: node.version.map(|v| id("a version of Kubernetes", &v)).transpose()?,

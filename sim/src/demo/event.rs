@@ -11,7 +11,7 @@ use serde::Serialize;
 /// What is going on about a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NodeState {
+pub enum NodeMark {
     Working,
     Waiting,
     Done,
@@ -96,7 +96,7 @@ pub enum Event {
         node: String,
         done: usize,
         tasks: usize,
-        state: NodeState,
+        state: NodeMark,
         sentence: String,
     },
     TaskEnded {

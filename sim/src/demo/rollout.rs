@@ -14,7 +14,7 @@ use hostler_proto::{
 
 use super::{
     admin_client::AdminClient,
-    event::{Event, NodeState},
+    event::{Event, NodeMark},
     show::Show,
 };
 
@@ -97,7 +97,7 @@ fn failure(task: &TaskView) -> Option<TaskStatus> {
 #[derive(Debug, Default)]
 struct Shown {
     ended: BTreeSet<String>,
-    nodes: BTreeMap<String, (usize, NodeState, String)>,
+    nodes: BTreeMap<String, (usize, NodeMark, String)>,
     waits: Vec<String>,
 }
 
@@ -140,25 +140,25 @@ impl Shown {
 }
 
 /// What is going on about one node, in a word and a sentence.
-fn does(node: &str, tasks: &[&TaskView], detail: &RolloutDetail) -> (NodeState, String) {
+fn does(node: &str, tasks: &[&TaskView], detail: &RolloutDetail) -> (NodeMark, String) {
     if let Some((failed, status)) = tasks.iter().find_map(|task| Some((task, failure(task)?))) {
-        return (NodeState::Failed(status), format!("{status}: {}", failed.sentence));
+        return (NodeMark::Failed(status), format!("{status}: {}", failed.sentence));
     }
     if let Some(running) = tasks.iter().find(|task| task.status() == v1::TaskStatus::Granted) {
         let step = format!("step {} of {}", (running.step + 1).min(running.steps.max(1)), running.steps.max(1));
         let what = if running.sentence.is_empty() { running.id.clone() } else { running.sentence.clone() };
         let by = if running.node == node { String::new() } else { format!("{}: ", running.node) };
-        return (NodeState::Working, format!("{by}{what} ({step})"));
+        return (NodeMark::Working, format!("{by}{what} ({step})"));
     }
     if tasks.iter().all(|task| has_succeeded(task)) {
-        return (NodeState::Done, "done".into());
+        return (NodeMark::Done, "done".into());
     }
     let reason = detail.waits.iter().find(|wait| wait.node == node).map(|wait| wait.sentence.clone()).or_else(|| {
         tasks.iter().find(|task| task.status() == v1::TaskStatus::Waiting).map(|task| task.sentence.clone())
     });
     match reason.filter(|reason| !reason.is_empty()) {
-        Some(reason) if reason.starts_with("waits") => (NodeState::Waiting, reason),
-        Some(reason) => (NodeState::Waiting, format!("waits: {reason}")),
-        None => (NodeState::Stopped, "left as it is: the rollout is over".into()),
+        Some(reason) if reason.starts_with("waits") => (NodeMark::Waiting, reason),
+        Some(reason) => (NodeMark::Waiting, format!("waits: {reason}")),
+        None => (NodeMark::Stopped, "left as it is: the rollout is over".into()),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use hostler_plan::sequencer::TaskStatus;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::event::{Counts, Event, NodeState};
+use super::event::{Counts, Event, NodeMark};
 
 /// Where events go. Cloned handles are the same screen.
 #[derive(Debug, Clone)]
@@ -199,7 +199,7 @@ fn sentences(event: &Event) -> Vec<String> {
         Event::Chapter { title } => return vec![String::new(), format!("## {title}")],
         // Without bars only what holds things up is worth a line.
         Event::NodeDoes { node, state, sentence, .. }
-            if *state == NodeState::Waiting && sentence.starts_with("waits because") =>
+            if *state == NodeMark::Waiting && sentence.starts_with("waits because") =>
         {
             format!("{node} {sentence}")
         }

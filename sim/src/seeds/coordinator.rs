@@ -9,7 +9,7 @@ use hostler_plan::{
     id::{Digest, NodeName, TaskId},
     json,
     ledger::{self, Head},
-    sequencer::{Condition, NodeEvent, RolloutView, Sequencer, Settings, TaskState},
+    sequencer::{ClusterNode, NodeEvent, RolloutView, Sequencer, Settings, TaskState},
     timestamp::Timestamp,
 };
 
@@ -133,7 +133,7 @@ impl World {
         }
         if self.now - self.coordinator.last_reading > READINGS_LAST {
             for machine in &self.machines {
-                let event = NodeEvent::NodeCondition { node: machine.name.clone(), condition: Condition::UNKNOWN };
+                let event = NodeEvent::NodeCondition { node: machine.name.clone(), condition: ClusterNode::UNKNOWN };
                 self.coordinator.sequencer.observe(timestamp(self.now), event);
             }
         }

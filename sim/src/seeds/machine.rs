@@ -6,7 +6,7 @@ use hostler_plan::{
     document::Outcome,
     health::{Level, Rule, Verdict, Vitals},
     id::{BootId, Digest, NodeName, Seq},
-    sequencer::{Condition, Cordon, CordonOwner, Standing},
+    sequencer::{ClusterNode, Cordon, CordonOwner, Standing},
     version::Version,
 };
 
@@ -123,12 +123,12 @@ impl Machine {
     }
 
     /// What a server reads about it.
-    pub(super) fn condition(&self) -> Condition {
+    pub(super) fn condition(&self) -> ClusterNode {
         let owner = self.cordon.map(|owner| match owner {
             Owner::Hostler => CordonOwner::Hostler,
             Owner::ThirdParty => CordonOwner::Other("kubectl-cordon".to_owned()),
         });
-        Condition {
+        ClusterNode {
             standing: if self.is_ready() { Standing::Ready } else { Standing::NotReady },
             cordon: owner.map(|owner| Cordon { owner, reason: None }),
             version: Some(self.version),

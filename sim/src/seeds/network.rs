@@ -2,7 +2,7 @@
 
 use hostler_plan::{
     health::Vitals,
-    sequencer::{Condition, NodeEvent},
+    sequencer::{ClusterNode, NodeEvent},
 };
 
 use super::{
@@ -21,7 +21,7 @@ pub(super) enum ToNode {
 pub(super) enum FromNode {
     Receipt { key: TaskKey, ended: Ended },
     Renew { key: TaskKey, grant: u64, boot: u64 },
-    Readings(Vec<Condition>),
+    Readings(Vec<ClusterNode>),
     Health(Vitals),
 }
 

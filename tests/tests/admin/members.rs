@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hostler_plan::trust::Change;
+use hostler_plan::trust::Amendment;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -55,7 +55,7 @@ async fn a_new_node_is_not_kept_on_a_root_from_before_a_revocation() {
     let coordinator = Coordinator::start(&data, Some(ports)).await;
     let mut anna = connect(&anna_profile).await.unwrap();
     let bert = read_public_key(&folder.join("bert.pub")).unwrap().fingerprint();
-    root::amend_and_submit(&mut anna, &[Change::Revoke(bert)]).await;
+    root::amend_and_submit(&mut anna, &[Amendment::Revoke(bert)]).await;
     let pinned = token::create(&mut anna, &request, now()).await.unwrap();
     assert_eq!(pinned.root, anna.trust_store().trusted().digest(), "the newest root");
     assert_ne!(pinned.root, old.root);

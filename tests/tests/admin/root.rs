@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use hostler_cli::{node, root};
 use hostler_plan::{
-    document::{DocumentKind, Thresholds},
-    trust::{Change, Draft},
+    document::{DocumentKind, SignatureThresholds},
+    trust::{Amendment, Draft},
 };
 use hostler_proto::{status::to_refused, v1};
 
 use super::*;
 
 /// One go for an admin whose key alone suffices, or for all of these together.
-async fn amend(signers: &[&Admin], changes: &[Change]) -> Signed {
+async fn amend(signers: &[&Admin], changes: &[Amendment]) -> Signed {
     let amended = root::amend(signers[0], changes, now()).unwrap();
     let mut draft = Draft::root(Signed { bytes: amended.bytes, signatures: Vec::new() }).unwrap();
     for admin in signers {
@@ -22,7 +22,7 @@ async fn amend(signers: &[&Admin], changes: &[Change]) -> Signed {
 }
 
 /// An admin whose key alone suffices.
-pub(crate) async fn amend_and_submit(admin: &mut Admin, changes: &[Change]) {
+pub(crate) async fn amend_and_submit(admin: &mut Admin, changes: &[Amendment]) {
     let next = amend(&[admin], changes).await;
     submit_root(admin, &next).await.unwrap();
 }
@@ -82,13 +82,13 @@ async fn a_node_refuses_a_revoked_key_and_an_old_epoch_whatever_the_coordinator_
     let coordinator = Coordinator::start(&data, Some(ports)).await;
     let mut anna = connect(&anna_profile).await.unwrap();
     let bert_key = read_public_key(&folder.join("bert.pub")).unwrap().fingerprint();
-    let two = amend(&[&anna], &[Change::Revoke(bert_key)]).await;
+    let two = amend(&[&anna], &[Amendment::Revoke(bert_key)]).await;
     assert!(submit_root(&mut anna, &two).await.unwrap());
     assert!(!submit_root(&mut anna, &two).await.unwrap(), "twice is once");
     assert!(anna.trust_store().lapsed().is_none(), "anna signed the roster");
     let bert = connect(&bert_profile).await.expect_err("bert is not let in any more");
     assert!(bert.to_string().contains("does not revoke"), "{bert}");
-    let three = amend(&[&anna], &[Change::RaiseEpoch]).await;
+    let three = amend(&[&anna], &[Amendment::RaiseEpoch]).await;
     submit_root(&mut anna, &three).await.unwrap();
     assert!(anna.trust_store().roster().is_none() && anna.trust_store().lapsed().is_some());
     assert_eq!(hand_in(&mut anna, &old_plan).await, Err(Refusal::Replay), "the coordinator follows too");
@@ -125,8 +125,13 @@ async fn two_of_two_means_two_keys() {
     enrol_s1(folder, &mut anna).await;
     let mut bert = connect(&bert_profile).await.unwrap();
 
-    let both =
-        Change::Thresholds(Thresholds { root: 2, admission: 1, roster: 1, plan: 2, plan_kinds: BTreeMap::new() });
+    let both = Amendment::Thresholds(SignatureThresholds {
+        root: 2,
+        admission: 1,
+        roster: 1,
+        plan: 2,
+        plan_kinds: BTreeMap::new(),
+    });
     let mut two = amend(&[&anna], &[both]).await;
     assert_eq!(refusal(submit_root(&mut anna, &two).await), Refusal::Threshold);
     let again = sign_root(&anna, &two).expect_err("once a key");
@@ -148,9 +153,9 @@ async fn two_of_two_means_two_keys() {
 
     // From now on a root needs both as well, and a plan that is on its way ends with its signers.
     bert.refresh().await.unwrap();
-    let three = amend(&[&anna], &[Change::RaiseEpoch]).await;
+    let three = amend(&[&anna], &[Amendment::RaiseEpoch]).await;
     assert_eq!(refusal(submit_root(&mut anna, &three).await), Refusal::Threshold);
-    let three = amend(&[&anna, &bert], &[Change::RaiseEpoch]).await;
+    let three = amend(&[&anna, &bert], &[Amendment::RaiseEpoch]).await;
     submit_root(&mut bert, &three).await.unwrap();
     anna.refresh().await.unwrap();
     assert_eq!((anna.trust_store().root().version, anna.trust_store().root().epoch.0), (3, 2), "both machines follow");

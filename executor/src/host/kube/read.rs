@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use crate::host::{
-    Budget, BudgetLimit, CORDON_ANNOTATION, Condition, Deletion, Effect, Node, NodeReady, Operator, Owner, Phase,
+    Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Deletion, Effect, Node, NodeReady, Operator, Owner, Phase,
     Placement, Pod, PodKey, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Selector, Taint, Toleration,
 };
 
@@ -178,9 +178,9 @@ pub(super) fn budget(budget: policy::PodDisruptionBudget) -> Budget {
     let number = |count: i32| u32::try_from(count).unwrap_or(0);
     let condition = status.as_ref().and_then(|s| {
         s.conditions.as_ref()?.iter().find(|c| c.type_ == "DisruptionAllowed").map(|c| match c.reason.as_str() {
-            "SyncFailed" => Condition::SyncFailed(c.message.clone()),
-            "SufficientPods" => Condition::SufficientPods,
-            _ => Condition::InsufficientPods,
+            "SyncFailed" => BudgetCondition::SyncFailed(c.message.clone()),
+            "SufficientPods" => BudgetCondition::SufficientPods,
+            _ => BudgetCondition::InsufficientPods,
         })
     });
     Budget {
@@ -193,7 +193,7 @@ pub(super) fn budget(budget: policy::PodDisruptionBudget) -> Budget {
         current_healthy: status.as_ref().map_or(0, |s| number(s.current_healthy)),
         disruptions_allowed: status.as_ref().map_or(0, |s| number(s.disruptions_allowed)),
         expected_pods: status.as_ref().map_or(0, |s| number(s.expected_pods)),
-        condition: condition.unwrap_or(Condition::Missing),
+        condition: condition.unwrap_or(BudgetCondition::Missing),
     }
 }
 

@@ -4,7 +4,7 @@ use hostler_plan::{document::Outcome, sequencer::CordonOwner, step::Cordon};
 
 use super::subject::{ATTEMPTS, change, subject};
 use crate::{
-    host::{Cordon as CordonNote, CordonAnswer},
+    host::{CordonAnswer, CordonNote},
     steps::action::{Action, Check, StepContext, StepError},
 };
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::placement::holds;
-use crate::host::{Budget, BudgetLimit, Cluster, ClusterError, Condition, Owner, Pod, Selector};
+use crate::host::{Budget, BudgetCondition, BudgetLimit, Cluster, ClusterError, Owner, Pod, Selector};
 
 /// `namespace/name`.
 pub(super) fn name(budget: &Budget) -> String {
@@ -68,7 +68,7 @@ pub(super) fn desired(limit: BudgetLimit, asked: u32) -> u32 {
 /// Why this budget will never let this pod go, and what to do about it.
 pub(super) fn never(budget: &Budget, asked: Asked, pod: &Pod) -> Option<String> {
     let name = name(budget);
-    if let Condition::SyncFailed(message) = &budget.condition {
+    if let BudgetCondition::SyncFailed(message) = &budget.condition {
         return Some(format!("budget {name} cannot be worked out ({message}). Repair or delete it"));
     }
     if !pod.ready && budget.always_allow_unhealthy {

@@ -11,7 +11,7 @@ use hostler_plan::{
 
 use crate::{
     host::{
-        Attachment, BudgetLimit, Cluster as _, Cordon, Deletion, Eviction, NodeReady, Operator, Phase, PodVolume,
+        Attachment, BudgetLimit, Cluster as _, CordonNote, Deletion, Eviction, NodeReady, Operator, Phase, PodVolume,
         Requirement, SelfCordon,
     },
     inbox::RequestSender,
@@ -313,7 +313,7 @@ fn an_own_cordon_is_taken_off_by_an_uncordon_and_twice_is_as_good_as_once() {
         assert_eq!(receipt.outcome, Outcome::Succeeded {});
         assert_eq!(receipt.steps[0].changed, seq == 2);
         let state = lab.cluster().state();
-        assert_eq!((state.nodes[0].unschedulable, state.nodes[0].cordon.clone()), (false, None::<Cordon>));
+        assert_eq!((state.nodes[0].unschedulable, state.nodes[0].cordon.clone()), (false, None::<CordonNote>));
     }
 }
 
