@@ -1,6 +1,7 @@
 //! The agents' listener of a coordinator in the wrong hands: it has the CA, and it says what a mode tells it to.
 
 use std::{
+    io,
     net::SocketAddr,
     path::Path,
     pin::Pin,
@@ -12,7 +13,7 @@ use hostler_cli::admin::now;
 use hostler_coordinator::{ca::Authority, data_dir::DataDir};
 use hostler_plan::{document::Signed, refusal::Refusal};
 use hostler_proto::{
-    tls::{DoorLimits, Listener, ServerSettings, incoming},
+    tls::{Accepted, DoorLimits, Listener, ServerSettings, incoming},
     v1::{
         self,
         agent_server::{Agent, AgentServer},
@@ -23,7 +24,10 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::modes::Artifact;
+use crate::{
+    modes::Artifact,
+    raw::{self, Raw},
+};
 
 /// Whoever comes may stay.
 const DOOR: DoorLimits =
@@ -38,6 +42,8 @@ pub(crate) struct Heard {
     /// Streams that were opened, and those that the node ended.
     pub opened: usize,
     pub ended: usize,
+    /// How the connection over which HTTP/2 was spoken wrongly ended.
+    pub raw: Option<raw::End>,
 }
 
 /// The node's open stream, what came over it, and how artifacts are answered.
@@ -46,6 +52,8 @@ pub(crate) struct Line {
     heard: Arc<Mutex<Heard>>,
     to_node: Arc<Mutex<Option<Sender>>>,
     artifact: Arc<Mutex<Option<Artifact>>>,
+    /// How the next connection is treated.
+    raw: Arc<Mutex<Option<Raw>>>,
 }
 
 type Sender = mpsc::Sender<Result<v1::ToAgent, Status>>;
@@ -65,9 +73,10 @@ impl Line {
             limits: DOOR,
         };
         let listener = TcpListener::bind(address).await.unwrap();
-        let service = AgentServer::new(self.clone());
+        let (service, line) = (AgentServer::new(self.clone()), self.clone());
         tokio::spawn(async move {
             let incoming = incoming(Listener::Tcp(listener), settings).unwrap();
+            let incoming = incoming.filter_map(move |connection| line.keep(connection));
             let _ = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await;
         })
     }
@@ -80,11 +89,28 @@ impl Line {
         *open(&self.artifact) = Some(artifact);
     }
 
-    /// Says something, if anybody listens.
-    pub(crate) async fn say(&self, message: to_agent::Message) {
+    /// Ends the stream, and treats the node like this when it comes back.
+    pub(crate) fn next_connection(&self, raw: Raw) {
+        *open(&self.raw) = Some(raw);
+        *open(&self.to_node) = None;
+    }
+
+    /// Leaves a connection to the service, unless it is to be treated otherwise.
+    fn keep(&self, connection: io::Result<Accepted>) -> Option<io::Result<Accepted>> {
+        let Some(raw) = open(&self.raw).take() else { return Some(connection) };
+        let line = self.clone();
+        tokio::spawn(async move {
+            let end = raw::play(raw, connection.unwrap()).await;
+            open(&line.heard).raw = Some(end);
+        });
+        None
+    }
+
+    /// Says something, or nothing in a message, if anybody listens.
+    pub(crate) async fn say(&self, message: Option<to_agent::Message>) {
         let sender = open(&self.to_node).clone();
         if let Some(sender) = sender {
-            let _ = sender.send(Ok(v1::ToAgent { message: Some(message) })).await;
+            let _ = sender.send(Ok(v1::ToAgent { message })).await;
         }
     }
 
@@ -136,6 +162,9 @@ impl Agent for Line {
     ) -> Result<Response<Self::FetchArtifactStream>, Status> {
         let offset = usize::try_from(request.into_inner().offset).unwrap_or(usize::MAX);
         let Some(artifact) = *open(&self.artifact) else { return Err(Status::not_found("no artifacts here")) };
+        if artifact == Artifact::Silent {
+            std::future::pending::<()>().await;
+        }
         let (sender, receiver) = mpsc::channel(4);
         tokio::spawn(async move {
             let mut sent = offset;
@@ -144,6 +173,7 @@ impl Agent for Line {
                 if sender.send(Ok(v1::ArtifactChunk { data })).await.is_err() {
                     return;
                 }
+                tokio::time::sleep(artifact.pause()).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))

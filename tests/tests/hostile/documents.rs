@@ -271,7 +271,7 @@ fn plans() -> Vec<Mode> {
             },
         )),
         after_a_change(refused("a plan for another processor", "targets are pinned", Refusal::NotATarget, |scene| {
-            let plan = scene.world.plan(60, |p| p.targets.iter_mut().for_each(|t| t.arch = Arch::X86_64));
+            let plan = scene.world.plan(60, |p| p.targets.iter_mut().for_each(|t| t.arch = other(t.arch)));
             start(scene, &plan);
         })),
         after_a_change(refused(
@@ -348,6 +348,13 @@ fn plans() -> Vec<Mode> {
             start(scene, &plan);
         })),
     ]
+}
+
+fn other(arch: Arch) -> Arch {
+    match arch {
+        Arch::Aarch64 => Arch::X86_64,
+        Arch::X86_64 => Arch::Aarch64,
+    }
 }
 
 fn ago(now: hostler_plan::timestamp::Timestamp, seconds: u64) -> hostler_plan::timestamp::Timestamp {

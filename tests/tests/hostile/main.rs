@@ -6,17 +6,23 @@
 //! and the key of another node. It does not hold a key that counts. Each mode tries one rule: the node refuses with the
 //! word that is expected, or ignores it; nothing of its machine and nothing that it holds is different afterwards; and
 //! the next honest plan works. The machine is simulated; agent, executor, socket, TLS, keys and signatures are real.
+//!
+//! With HOSTLER_AGENT and HOSTLER_EXECUTOR, the paths of both programs, these are processes on a machine of their own,
+//! and the executor is the real one on a real file system: `tests/hostile` takes them out of the packages.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
 mod coordinator;
 mod documents;
 mod grants;
+mod machine;
 mod modes;
+mod raw;
 mod victim;
 mod wire;
 
 use std::time::{Duration, Instant};
 
+use machine::Peaks;
 use modes::{Expected, Mode, Scene};
 use victim::World;
 
@@ -28,10 +34,10 @@ async fn a_coordinator_in_the_wrong_hands_gets_nothing_done() {
     let only = std::env::var("HOSTLER_MODE").ok();
     let world = World::make().await;
     let modes: Vec<Mode> = [documents::modes(), grants::modes(), wire::modes()].concat();
-    let (mut tried, mut others) = (0, Vec::new());
+    let (mut tried, mut others, mut peaks) = (0, Vec::new(), Peaks::default());
     for mode in modes.iter().filter(|mode| only.as_ref().is_none_or(|only| mode.name.contains(only.as_str()))) {
         tried += 1;
-        let found = attempt(&world, mode).await;
+        let found = attempt(&world, mode, &mut peaks).await;
         let verdict =
             found.as_ref().map_or_else(|other| format!("OTHER: {other}"), |answer| format!("as expected: {answer}"));
         println!("{:<58} {:<34} {verdict}", mode.name, mode.rule);
@@ -39,17 +45,22 @@ async fn a_coordinator_in_the_wrong_hands_gets_nothing_done() {
             others.push(format!("{}: {other}", mode.name));
         }
     }
+    println!("{}{peaks}", world.programs());
     println!("tried {tried}, refused as expected {}, others {}", tried - others.len(), others.len());
     assert!(others.is_empty(), "{}", others.join("\n"));
-    assert!(only.is_some() || tried >= 60, "only {tried} modes");
+    assert!(only.is_some() || tried >= 115, "only {tried} modes");
 }
 
 /// Plays one mode against a fresh copy of the node.
-async fn attempt(world: &World, mode: &Mode) -> Result<String, String> {
+async fn attempt(world: &World, mode: &Mode, peaks: &mut Peaks) -> Result<String, String> {
     let mut scene = Scene::new(world).await;
     let found = play(&mut scene, mode).await;
-    scene.end().await;
-    found
+    let peak = scene.end().await;
+    peaks.include(peak);
+    match (&found, peak.too_high()) {
+        (Ok(_), Some(other)) => Err(other),
+        (Ok(_) | Err(_), _) => found,
+    }
 }
 
 async fn play(scene: &mut Scene<'_>, mode: &Mode) -> Result<String, String> {
@@ -58,8 +69,8 @@ async fn play(scene: &mut Scene<'_>, mode: &Mode) -> Result<String, String> {
     scene.say_all().await;
     let answer = wait_for(scene, &mode.expected).await?;
     scene.honest().await?;
-    if scene.touched() {
-        return Err("the machine was touched".to_owned());
+    if let Some(difference) = scene.touched() {
+        return Err(format!("the machine was touched: {difference}"));
     }
     if let Some(receipt) = scene.succeeded_in_evil() {
         return Err(format!("{receipt} was performed"));
@@ -84,6 +95,8 @@ async fn wait_for(scene: &Scene<'_>, expected: &Expected) -> Result<String, Stri
             // Messages are taken in order: what is refused or ignored before the honest plan shows there.
             Expected::Nothing => Some("ignored".to_owned()),
             Expected::HungUp => (heard.opened > 1).then(|| "hung up".to_owned()),
+            Expected::Cut => (heard.raw == Some(raw::End::ByNode)).then(|| "cut off".to_owned()),
+            Expected::Borne => (heard.raw == Some(raw::End::ByUs)).then(|| "borne to its end".to_owned()),
             Expected::Ended(word) => scene.evil_outcomes().into_iter().find(|outcome| outcome == word),
         };
         if let Some(found) = found {

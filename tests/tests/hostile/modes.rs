@@ -18,6 +18,8 @@ use ssh_key::PrivateKey;
 use crate::{
     PATIENCE,
     coordinator::{Heard, Line},
+    machine::{Peaks, Tree},
+    raw::Raw,
     victim::{Running, World},
 };
 
@@ -39,6 +41,10 @@ pub(crate) enum Expected {
     Refused(Refusal),
     Nothing,
     HungUp,
+    /// It closes the connection over which HTTP/2 was spoken wrongly, by itself.
+    Cut,
+    /// It takes all of it, and comes back when the connection is closed.
+    Borne,
     /// A task of the attacker's ends with this outcome and has done nothing.
     Ended(&'static str),
 }
@@ -50,12 +56,25 @@ pub(crate) enum Artifact {
     Cut,
     Extended,
     Endless,
+    /// A byte a second.
+    Slow,
+    /// Chunks without end that hold nothing.
+    Empty,
+    /// A chunk longer than a message may be.
+    Huge,
+    /// The call is never answered.
+    Silent,
 }
 
 /// The bytes that the plan names.
 pub(crate) const PROGRAM: &[u8] = b"a program that an admin signed";
 
 impl Artifact {
+    /// Between two chunks.
+    pub(crate) fn pause(self) -> std::time::Duration {
+        std::time::Duration::from_secs(u64::from(self == Artifact::Slow))
+    }
+
     /// What comes after so many bytes; none at the end.
     pub(crate) fn chunk(self, sent: usize) -> Option<Vec<u8>> {
         let whole = match self {
@@ -63,6 +82,10 @@ impl Artifact {
             Artifact::Cut => PROGRAM[..PROGRAM.len() / 2].to_vec(),
             Artifact::Extended => [PROGRAM, b" and more"].concat(),
             Artifact::Endless => return Some(vec![0; 4096]),
+            Artifact::Slow => PROGRAM[..PROGRAM.len().min(sent + 1)].to_vec(),
+            Artifact::Empty => return Some(Vec::new()),
+            Artifact::Huge => vec![0; 3 << 20],
+            Artifact::Silent => return None,
         };
         whole.get(sent..).filter(|rest| !rest.is_empty()).map(<[u8]>::to_vec)
     }
@@ -74,7 +97,8 @@ pub(crate) struct Scene<'a> {
     line: Line,
     server: tokio::task::JoinHandle<()>,
     node: Running,
-    queue: Vec<Message>,
+    queue: Vec<Option<Message>>,
+    tree: Tree,
     held_before_honest: Vec<u8>,
     pub now: Timestamp,
 }
@@ -90,6 +114,7 @@ impl<'a> Scene<'a> {
             server,
             node,
             queue: Vec::new(),
+            tree: world.tree(),
             held_before_honest: Vec::new(),
             now: hostler_cli::admin::now(),
         };
@@ -121,7 +146,17 @@ impl<'a> Scene<'a> {
 
     /// Puts a message into the order of what is said.
     pub(crate) fn say(&mut self, message: Message) {
-        self.queue.push(message);
+        self.queue.push(Some(message));
+    }
+
+    /// Puts messages into that order that hold nothing.
+    pub(crate) fn say_nothing(&mut self, times: usize) {
+        self.queue.extend(std::iter::repeat_with(|| None).take(times));
+    }
+
+    /// Ends the stream; the node's next connection is spoken to like this.
+    pub(crate) fn speak(&self, raw: Raw) {
+        self.line.next_connection(raw);
     }
 
     pub(crate) fn offer(&mut self, plan: &Signed) {
@@ -204,9 +239,13 @@ impl<'a> Scene<'a> {
         heard.refusals.is_empty()
     }
 
-    /// Whether a file that no honest plan writes is there.
-    pub(crate) fn touched(&self) -> bool {
-        self.world.has_file("evil")
+    /// What is otherwise on its machine than the honest plan made it.
+    pub(crate) fn touched(&self) -> Option<String> {
+        let (before, mut after) = (&self.tree, self.world.tree());
+        if !after.remove_file(&self.world.host_path("honest"), b"honest") {
+            return Some("the honest plan's file is missing".to_owned());
+        }
+        (*before != after).then(|| before.difference(&after))
     }
 
     fn evil_receipts(&self) -> impl Iterator<Item = Receipt> {
@@ -219,11 +258,12 @@ impl<'a> Scene<'a> {
         self.evil_receipts().map(|r| r.outcome.word().to_owned()).collect()
     }
 
-    /// Ends the node and the coordinator; the place is free for the next ones.
-    pub(crate) async fn end(self) {
-        self.node.end().await;
+    /// Ends the node and the coordinator; the place is free for the next ones. Gives what memory it took at most.
+    pub(crate) async fn end(self) -> Peaks {
+        let peaks = self.node.end().await;
         self.server.abort();
         let _ = self.server.await;
+        peaks
     }
 
     pub(crate) fn succeeded_in_evil(&self) -> Option<String> {

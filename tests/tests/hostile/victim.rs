@@ -31,17 +31,23 @@ use hostler_sim::{
     clock::SharedWorld,
     host::SimHost,
     node::{Node, NodeError},
-    wire::Request,
     world,
 };
 use ssh_key::{LineEnding, PrivateKey};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::{PATIENCE, modes::PERFORMED};
+use crate::{
+    PATIENCE,
+    machine::{Peaks, Processes, Programs, Tree},
+    modes::PERFORMED,
+};
 
 /// What is left of an honest fleet: documents, keys, and the disk of its node `w1`.
 pub(crate) struct World {
     folder: tempfile::TempDir,
+    /// What the node runs on, and the root of its machine where it has one.
+    programs: Option<Programs>,
+    machine: tempfile::TempDir,
     /// The coordinator's folder, its CA in it.
     pub data: PathBuf,
     /// Where the node finds it.
@@ -64,31 +70,33 @@ pub(crate) struct World {
 }
 
 /// A node at work.
-pub(crate) struct Running {
-    stop: oneshot::Sender<()>,
-    running: JoinHandle<Result<hostler_executor::Ended, NodeError>>,
+pub(crate) enum Running {
+    Here { stop: oneshot::Sender<()>, running: JoinHandle<Result<hostler_executor::Ended, NodeError>> },
+    Processes(Processes),
 }
 
 impl Running {
-    fn start(folder: &Path, world: &SharedWorld) -> Self {
+    fn here(folder: &Path, world: &SharedWorld) -> Self {
         let host = Arc::new(SimHost::here(world.clone(), name("w1")).unwrap());
         let node = Node::new(folder.to_owned(), folder.join("join"), name("w1"));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
         };
-        Self { stop, running: tokio::spawn(node.run(host, shutdown)) }
+        Self::Here { stop, running: tokio::spawn(node.run(host, shutdown)) }
     }
 
-    /// Ends it; its executor has left its folder then.
-    pub(crate) async fn end(self) {
-        let _ = self.stop.send(());
-        tokio::time::timeout(PATIENCE, self.running).await.expect("the node ends").unwrap().unwrap();
+    /// Ends it; its executor has left its folder then. Gives what memory it took at most.
+    pub(crate) async fn end(self) -> Peaks {
+        match self {
+            Self::Here { stop, running } => {
+                let _ = stop.send(());
+                tokio::time::timeout(PATIENCE, running).await.expect("the node ends").unwrap().unwrap();
+                Peaks::default()
+            }
+            Self::Processes(processes) => processes.end().await,
+        }
     }
-}
-
-fn simulated() -> SharedWorld {
-    SharedWorld::new(world::World::new(1, [(name("w1"), Arch::Aarch64)]), 10.0)
 }
 
 impl World {
@@ -115,11 +123,14 @@ impl World {
         let mut admin = first_root(&profile, &data, [&mallory, &olga, &vic]).await;
         let node = folder.path().join("w1");
         std::fs::create_dir_all(&node).unwrap();
-        let world = simulated();
-        let victim = enrol(&mut admin, &node, &world).await;
+        let (programs, machine) = (Programs::from_environment(), tempfile::tempdir().unwrap());
+        let start = || start(programs.as_ref(), machine.path(), folder.path(), &node).0;
+        let victim = enrol(&mut admin, &node, start).await;
         let (first_roster, roots, roster) = documents(&mut admin, &anna, &mallory, [&s1, &w2]).await;
         let world_documents = Self {
             folder,
+            programs,
+            machine,
             data,
             agents,
             anna,
@@ -158,9 +169,15 @@ impl World {
             std::fs::remove_dir_all(&folder).unwrap();
         }
         assert!(Command::new("cp").arg("-a").arg(&template).arg(&folder).status().unwrap().success());
-        let world = simulated();
-        *self.now_playing.lock().unwrap_or_else(PoisonError::into_inner) = Some(world.clone());
-        Running::start(&folder, &world)
+        let (node, world) = start(self.programs.as_ref(), self.machine.path(), self.folder.path(), &folder);
+        *self.now_playing.lock().unwrap_or_else(PoisonError::into_inner) = world;
+        node
+    }
+
+    /// What the node runs on, in words.
+    pub(crate) fn programs(&self) -> String {
+        let simulated = "on a simulated machine, in this process".to_owned();
+        self.programs.as_ref().map_or(simulated, |programs| format!("on a real file system, {programs}"))
     }
 
     fn node(&self) -> PathBuf {
@@ -177,10 +194,26 @@ impl World {
         format!("/etc/thicket/{file}")
     }
 
-    pub(crate) fn has_file(&self, file: &str) -> bool {
-        let world = self.now_playing.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap();
-        let answer = world.ask(&name("w1"), Request::HasFile { path: self.host_path(file) });
-        serde_json::from_value(answer.unwrap()).unwrap()
+    /// What is on the machine of the node now.
+    pub(crate) fn tree(&self) -> Tree {
+        match &*self.now_playing.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(world) => Tree::of_simulated(world),
+            None => Tree::of_folder(self.machine.path()),
+        }
+    }
+}
+
+/// A node with that folder of the fleet's, on a machine on which nothing was done yet.
+fn start(programs: Option<&Programs>, machine: &Path, fleet: &Path, folder: &Path) -> (Running, Option<SharedWorld>) {
+    match programs {
+        Some(programs) => {
+            Programs::make_machine(machine, fleet);
+            (Running::Processes(programs.start(machine, fleet, folder)), None)
+        }
+        None => {
+            let world = SharedWorld::new(world::World::new(1, [(name("w1"), Arch::Aarch64)]), 10.0);
+            (Running::here(folder, &world), Some(world))
+        }
     }
 }
 
@@ -206,12 +239,12 @@ async fn first_root(profile: &Profile, data: &Path, others: [&PrivateKey; 3]) ->
     Admin::connect(profile, SigningKey::find(&profile.key, &[]).unwrap()).await.unwrap()
 }
 
-async fn enrol(admin: &mut Admin, folder: &Path, world: &SharedWorld) -> Running {
+async fn enrol(admin: &mut Admin, folder: &Path, start: impl FnOnce() -> Running) -> Running {
     let request =
         token::TokenRequest { uses: 1, lifetime: PATIENCE * 10, role: ClusterRole::Worker, approval: Approval::Manual };
     let join = token::create(admin, &request, now()).await.unwrap();
     std::fs::write(folder.join("join"), join.encode()).unwrap();
-    let victim = Running::start(folder, world);
+    let victim = start();
     let wait = async {
         while roster::pending(admin).await.unwrap().0.is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -9,11 +9,12 @@ use hostler_proto::v1::{self, to_agent::Message};
 
 use crate::{
     modes::{Artifact, Expected, Mode, Scene, after_a_change, ignored, refused},
+    raw::Raw,
     victim::World,
 };
 
 pub(crate) fn modes() -> Vec<Mode> {
-    [messages(), artifacts()].concat()
+    [messages(), artifacts(), http()].concat()
 }
 
 fn hangs_up(name: &'static str, rule: &'static str, play: fn(&mut Scene<'_>)) -> Mode {
@@ -75,6 +76,17 @@ fn messages() -> Vec<Mode> {
                 scene.say(Message::LeaseRenewed(v1::LeaseRenewed { grant, lease_seconds: u64::MAX }));
             }
         }),
+        ignored("20,000 messages that hold nothing", "waiting is the safe side", |scene| {
+            scene.say_nothing(20_000);
+        }),
+        ignored("5,000 acknowledgements and renewals", "small messages cost no memory", |scene| {
+            for n in 0..2500_u32 {
+                let digest = Digest::of(&n.to_be_bytes()).to_string();
+                let acknowledged = v1::ReceiptAcknowledged { digest, ..v1::ReceiptAcknowledged::default() };
+                scene.say(Message::ReceiptAcknowledged(acknowledged));
+                scene.say(Message::LeaseRenewed(v1::LeaseRenewed { grant: n.into(), lease_seconds: 1 }));
+            }
+        }),
         ignored("a reason of 1 MiB with escape sequences", "foreign text is cleaned", |scene| {
             let plan = Digest::of(b"none").to_string();
             scene.say(Message::Stop(v1::Stop { plan, reason: "\u{1b}[2J".repeat(200_000) }));
@@ -106,5 +118,47 @@ fn artifacts() -> Vec<Mode> {
             stage(scene, Artifact::Extended);
         })),
         after_a_change(ignored("a file without end", "artifacts by length", |scene| stage(scene, Artifact::Endless))),
+        after_a_change(ignored("a file at a byte a second", "a download holds no newer plan up", |scene| {
+            stage(scene, Artifact::Slow);
+        })),
+        after_a_change(ignored("a file in empty chunks", "a download holds no newer plan up", |scene| {
+            stage(scene, Artifact::Empty);
+        })),
+        after_a_change(ignored("a file in a chunk of 3 MiB", "a message has at most 2 MiB", |scene| {
+            stage(scene, Artifact::Huge);
+        })),
+        after_a_change(ignored("a file that never comes", "a download holds no newer plan up", |scene| {
+            stage(scene, Artifact::Silent);
+        })),
+    ]
+}
+
+fn cut(name: &'static str, rule: &'static str, play: fn(&mut Scene<'_>)) -> Mode {
+    Mode { expected: Expected::Cut, ..ignored(name, rule, play) }
+}
+
+fn borne(name: &'static str, rule: &'static str, play: fn(&mut Scene<'_>)) -> Mode {
+    Mode { expected: Expected::Borne, ..ignored(name, rule, play) }
+}
+
+/// HTTP/2 spoken wrongly, or for too long.
+fn http() -> Vec<Mode> {
+    vec![
+        cut("no word for 30 seconds", "an answer begins within 30 s", |scene| scene.speak(Raw::Mute)),
+        cut("an answer at a byte a second", "an answer begins within 30 s", |scene| scene.speak(Raw::Drip)),
+        cut("noise instead of HTTP/2", "the protocol", |scene| scene.speak(Raw::Noise)),
+        cut("a frame of 16 MiB", "a frame has at most 16 KiB", |scene| scene.speak(Raw::HugeFrame)),
+        cut("a message of 1 GiB announced", "a message has at most 2 MiB", |scene| scene.speak(Raw::GiantMessage)),
+        cut("headers continued without end", "headers have at most 16 KiB", |scene| scene.speak(Raw::Continuation)),
+        cut("frames that hold nothing", "few frames hold nothing", |scene| {
+            scene.speak(Raw::EmptyFrames);
+        }),
+        borne("20,000 pings", "one answer waits at a time", |scene| scene.speak(Raw::Pings)),
+        borne("20,000 settings", "one answer waits at a time", |scene| scene.speak(Raw::Settings)),
+        cut("streams that are reset", "the protocol", |scene| scene.speak(Raw::Resets)),
+        cut("more room than there is", "the protocol", |scene| scene.speak(Raw::Window)),
+        cut("streams that nobody asked for", "the protocol", |scene| scene.speak(Raw::Push)),
+        cut("answers to calls that nobody made", "the protocol", |scene| scene.speak(Raw::HeaderTable)),
+        cut("20,000 farewells", "a farewell is one", |scene| scene.speak(Raw::Farewells)),
     ]
 }
