@@ -1,6 +1,8 @@
 //! Files that survive a power cut: in place as a whole, the old content or the new one, and synced before anybody goes
 //! on.
 
+pub mod end;
+
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Write as _},
@@ -26,6 +28,7 @@ pub fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Renames a file over another one and makes the name durable.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    end::before_write(to)?;
     fs::rename(from, to)?;
     sync_folder(folder_of(to))
 }
@@ -56,6 +59,7 @@ pub struct Prepared {
 impl Prepared {
     /// Writes it beside the place. A link that somebody put there is replaced, never followed.
     pub fn write(place: &Path, content: &[u8], access: Access) -> io::Result<Self> {
+        end::before_write(place)?;
         let name = place.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
         // With the process's number: two commands may write the same file at the same time.
         let beside = folder_of(place).join(format!(".{name}.hostler-new-{}", std::process::id()));

@@ -4,6 +4,7 @@
 //! values and deadlines go out. That is what lets thousands of nodes be simulated from one seed, and what lets
 //! the same code judge a document in the coordinator, on a node and on an auditor's machine.
 
+pub mod checked;
 pub mod distribution;
 pub mod document;
 pub mod entry;
