@@ -8,7 +8,7 @@ use std::{
 };
 
 use hostler_daemon::{
-    durable::{self, Access, PRIVATE, Prepared},
+    durable::{self, Access, PRIVATE, Prepared, end},
     lock::{FolderLock, LockError, holder_text},
 };
 
@@ -126,6 +126,7 @@ impl Disk {
             return Ok(false);
         }
         self.point();
+        end::before_write(&path).map_err(io_error("writing", &path))?;
         file.write_all_at(bytes, 0).and_then(|()| file.sync_data()).map_err(io_error("writing", &path))?;
         self.point();
         Ok(true)
@@ -138,6 +139,7 @@ impl Disk {
         make_directory(&directory)?;
         let new = !path.exists();
         self.point();
+        end::before_write(&path).map_err(io_error("writing", &path))?;
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)

@@ -14,6 +14,7 @@ use crate::{
     context::{NodeContext, SignedHolding},
     error::ExecutorError,
     protocol::{Holding, Request},
+    receipts,
 };
 
 impl NodeContext {
@@ -150,9 +151,12 @@ impl NodeContext {
         self.lost_receipts = self.receipts.lost(self.state.signed_receipts());
         for lost in &self.lost_receipts {
             let reason = format!(
-                "expected the receipt {} of task {} on this disk, found none or another one; it is asked for at the \
+                "expected the receipt {} of task {} in {} or {}, found none or another one; it is asked for at the \
                     coordinator, and the task does not run again; check this node's disk",
-                lost.counter, lost.task
+                lost.counter,
+                lost.task,
+                receipts::name(lost.counter, false),
+                receipts::name(lost.counter, true)
             );
             self.refuse(Some(lost.digest), Refused::new(Refusal::DamagedState, reason));
         }

@@ -17,8 +17,9 @@ use std::{
 };
 
 use hostler_plan::{
+    checked,
     document::{DocumentKind, Enrolment, EnrolmentType, MAX_ROOT_HOPS, Signed},
-    id::{Digest, Fingerprint, NodeName},
+    id::{Digest, Fingerprint, NodeName, Seq},
     join::JoinString,
     json,
     refusal::{Refusal, Refused},
@@ -29,14 +30,14 @@ use hostler_plan::{
 use ssh_key::PrivateKey;
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, DiskError},
     host::Host,
     keys::Keys,
     protocol::{
         build_time,
         node::{Admitted, Identity, Invitation, Membership, NoInvitation, NodeError},
     },
-    state_file::{StateFile, StateFileError, damaged},
+    state_file::{StateFile, StateFileError, StoredState, damaged},
 };
 
 /// Written last. Where it is, a missing state is damage and never a first run.
@@ -58,11 +59,20 @@ pub(crate) struct Enroller {
     pub member: Option<Membership>,
 }
 
-/// Whether this node is enrolled, and as whom.
+/// Whether this node is enrolled, and as whom. Where its state tells of work and nothing says so, that is damage.
 pub(crate) fn membership(disk: &Disk) -> Result<Option<Membership>, StateFileError> {
-    let Some(bytes) = disk.read(MEMBERSHIP, MAX_BYTES)? else { return Ok(None) };
-    let member = json::parse(&bytes).map_err(|e| damaged(&format!("a broken {MEMBERSHIP} ({e})")))?;
-    Ok(Some(member))
+    let Some(bytes) = disk.read(MEMBERSHIP, MAX_BYTES)? else {
+        // A crash in the middle of an enrolment leaves a state of which nothing came yet.
+        let worked = |held: &StoredState| held.state.next_receipt().0 > 1 || held.state.seq() > Seq(0);
+        return match StateFile::open(disk)?.1.filter(worked) {
+            Some(_) => Err(damaged(&format!("no {MEMBERSHIP} beside the state of a node that had plans")).into()),
+            None => Ok(None),
+        };
+    };
+    // A name or an address that the disk changed is not the node's.
+    let json = checked::read(&bytes).map_err(str::to_owned);
+    let member = json.and_then(|json| json::parse(json).map_err(|e| e.to_string()));
+    Ok(Some(member.map_err(|e| damaged(&format!("a broken {MEMBERSHIP} ({e})")))?))
 }
 
 impl Enroller {
@@ -179,8 +189,13 @@ impl Enroller {
         let disk = self.disk.upgrade().ok_or_else(|| NodeError::failed("the executor is ending"))?;
         let (mut state_file, _) = StateFile::open(&disk).map_err(NodeError::failed)?;
         state_file.store(&disk, state, None).map_err(NodeError::failed)?;
-        disk.replace(MEMBERSHIP, &json::write(member)).map_err(NodeError::failed)
+        keep_membership(&disk, member).map_err(NodeError::failed)
     }
+}
+
+/// From then on the node is enrolled.
+pub(crate) fn keep_membership(disk: &Disk, member: &Membership) -> Result<(), DiskError> {
+    disk.replace(MEMBERSHIP, &checked::write(&json::write(member)))
 }
 
 /// Believes nothing of the answer that the join string does not prove.

@@ -1,7 +1,11 @@
 //! What the node is in the middle of: intent before the act, proof after it.
 //!
-//! One file per task, one line per record: the record's SHA-256 in hexadecimal, a space, the record as JSON. A last
-//! line without its end was never synced, so what it announces was never begun; any other broken line is damage.
+//! One line per record: the record's SHA-256 in hexadecimal, a space, the record as JSON. A last line without its end
+//! was never synced, so what it announces was never begun; any other broken line is damage.
+//!
+//! It lies there twice, in two folders, because a record that is lost is an act that is done again: what is durable
+//! stands in both, and a process that ends in between leaves one record more in the first. The one that tells more
+//! counts, and the other is made like it.
 //!
 //! The file begins with the first intent, and then holds everything from the task's beginning. Before it nothing was
 //! done to the machine, so a process that ends there leaves nothing to go on with: the task is granted again. A task
@@ -25,6 +29,8 @@ use crate::{
 };
 
 const CURRENT: &str = "journal/current";
+/// The same once more; in another folder, which may be lost.
+const COPY: &str = "journal.copy";
 /// The journal of the task before, for people.
 const LAST: &str = "journal/last";
 
@@ -115,27 +121,78 @@ impl Running {
     }
 }
 
-/// The task that was begun and whose receipt is not counted yet.
-pub(crate) fn load(disk: &Disk) -> Result<Option<Running>, StateFileError> {
-    let Some(bytes) = disk.read(CURRENT, MAX_BYTES)? else { return Ok(None) };
-    let whole = match bytes.iter().rposition(|b| *b == b'\n') {
-        Some(end) => &bytes[..=end],
-        None => &bytes[..0],
-    };
-    if whole.len() < bytes.len() {
-        // What comes next is appended behind whole lines only.
-        disk.replace(CURRENT, whole)?;
+/// The task that was begun and whose receipt is not counted yet; a journal of one that
+/// `is_over` counts for nothing beside another.
+pub(crate) fn load(disk: &Disk, is_over: impl Fn(&Begun) -> bool) -> Result<Option<Running>, StateFileError> {
+    let mut found = [Found::read(disk, CURRENT), Found::read(disk, COPY)];
+    // Of one at its beginning nothing was done: it was given back, and its removal undone by the end of the power.
+    let is_at_work =
+        |found: &Found| found.task.as_ref().is_some_and(|task| !is_over(&task.begun) && !task.is_at_its_beginning());
+    if found.iter().any(is_at_work) {
+        found = found.map(|one| if one.task.is_none() || is_at_work(&one) { one } else { Found::none(one.name) });
     }
-    let mut task: Option<Running> = None;
-    for (number, line) in whole.split_inclusive(|b| *b == b'\n').enumerate() {
-        let record = read(line).map_err(|found| broken(number, &found))?;
-        match (&mut task, record) {
-            (None, Record::Begun(begun)) => task = Some(Running::new(*begun)),
-            (None, _) => return Err(broken(number, "no beginning").into()),
-            (Some(task), record) => task.apply(record).map_err(|found| broken(number, &found))?,
+    found.sort_by_key(|found| std::cmp::Reverse(found.records));
+    let [most, other] = found;
+    let begun = most.task.as_ref().map(|task| &task.begun);
+    let is_another = |task: &Running| Some(&task.begun) != begun;
+    match (most.damage, &other.damage) {
+        (Some(damage), _) => return Err(broken(most.name, &damage).into()),
+        // It may have told more.
+        (None, Some(damage)) if most.records <= other.records => return Err(broken(other.name, damage).into()),
+        (None, Some(_) | None) if other.task.as_ref().is_some_and(is_another) => {
+            return Err(broken(other.name, &format!("another task than in {}", most.name)).into());
+        }
+        (None, Some(_) | None) => {}
+    }
+    let Some(task) = most.task else { return Ok(None) };
+    for copy in [CURRENT, COPY] {
+        // What comes next is appended behind whole lines only.
+        if disk.read(copy, MAX_BYTES).ok().flatten().as_ref() != Some(&most.whole) {
+            disk.replace(copy, &most.whole)?;
         }
     }
-    Ok(task)
+    Ok(Some(task))
+}
+
+/// What one of the two tells.
+struct Found {
+    name: &'static str,
+    task: Option<Running>,
+    /// Whole records from the first on, and their lines.
+    records: usize,
+    whole: Vec<u8>,
+    /// What follows them, where that was not the end of a process.
+    damage: Option<String>,
+}
+
+impl Found {
+    fn none(name: &'static str) -> Self {
+        Self { name, task: None, records: 0, whole: Vec::new(), damage: None }
+    }
+
+    fn read(disk: &Disk, name: &'static str) -> Self {
+        let mut found = Self::none(name);
+        match disk.read(name, MAX_BYTES) {
+            Ok(Some(bytes)) => found.damage = found.take(&bytes).err(),
+            Ok(None) => {}
+            Err(error) => found.damage = Some(error.to_string()),
+        }
+        found
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
+        for line in bytes.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")) {
+            let in_line = |found: String| format!("{found} in line {}", self.records + 1);
+            match (&mut self.task, read(line).map_err(in_line)?) {
+                (None, Record::Begun(begun)) => self.task = Some(Running::new(*begun)),
+                (None, _) => return Err(in_line("no beginning".into())),
+                (Some(task), record) => task.apply(record).map_err(in_line)?,
+            }
+            self.records += 1;
+            self.whole.extend(line);
+        }
+        Ok(())
+    }
 }
 
 /// Takes a record. An intent is durable when this returns, and so is everything from the first intent on.
@@ -143,6 +200,7 @@ pub(crate) fn write(disk: &Disk, task: &mut Running, record: Record) -> Result<(
     let line = line(&record);
     if task.unwritten.is_empty() {
         disk.append(CURRENT, &line)?;
+        disk.append(COPY, &line)?;
     } else {
         task.unwritten.extend(line);
         if matches!(record, Record::Intent { .. }) {
@@ -159,10 +217,11 @@ pub(crate) fn begin(begun: Begun) -> Running {
     Running { unwritten, ..Running::new(begun) }
 }
 
-/// Begins the file if there is none: it is durable when this returns.
+/// Begins the file if there is none: it is durable, twice, when this returns.
 pub(crate) fn keep(disk: &Disk, task: &mut Running) -> Result<(), DiskError> {
     if !task.unwritten.is_empty() {
         disk.replace(CURRENT, &task.unwritten)?;
+        disk.replace(COPY, &task.unwritten)?;
         task.unwritten.clear();
     }
     Ok(())
@@ -170,7 +229,14 @@ pub(crate) fn keep(disk: &Disk, task: &mut Running) -> Result<(), DiskError> {
 
 /// Puts the journal aside, if it has a file: the task's receipt is counted.
 pub(crate) fn close(disk: &Disk, task: &Running) -> Result<(), DiskError> {
-    if task.unwritten.is_empty() { disk.rename(CURRENT, LAST) } else { Ok(()) }
+    if !task.unwritten.is_empty() {
+        return Ok(());
+    }
+    disk.remove(COPY)?;
+    disk.rename(CURRENT, LAST).or_else(|error| {
+        tracing::warn!("{error}; the journal of the last task is not kept");
+        disk.remove(CURRENT)
+    })
 }
 
 fn line(record: &Record) -> Vec<u8> {
@@ -191,8 +257,8 @@ fn read(line: &[u8]) -> Result<Record, String> {
     json::parse(json).map_err(|e| e.to_string())
 }
 
-fn broken(line: usize, found: &str) -> Refused {
-    damaged(&format!("in line {} of the journal {found}", line + 1))
+fn broken(name: &str, found: &str) -> Refused {
+    damaged(&format!("in its journal {name} {found}"))
 }
 
 #[cfg(test)]
@@ -230,17 +296,22 @@ mod tests {
     fn a_journal_reads_back_and_a_torn_tail_was_never_begun() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::open(directory.path()).unwrap();
-        assert_eq!(load(&disk).unwrap(), None);
+        assert_eq!(load(&disk, |_| false).unwrap(), None);
         let mut task = written(&disk);
-        assert_eq!(load(&disk).unwrap(), Some(task.clone()));
+        assert_eq!(load(&disk, |_| false).unwrap(), Some(task.clone()));
         let whole = disk.read(CURRENT, MAX_BYTES).unwrap().unwrap();
         disk.replace(CURRENT, &whole[..whole.len() - 10]).unwrap();
+        assert_eq!(load(&disk, |_| false).unwrap(), Some(task.clone()), "the copy tells more");
+        assert_eq!(disk.read(CURRENT, MAX_BYTES).unwrap().unwrap(), whole);
+        for name in [CURRENT, COPY] {
+            disk.replace(name, &whole[..whole.len() - 10]).unwrap();
+        }
         task.intents.remove(&1);
         task.tries = 0;
-        assert_eq!(load(&disk).unwrap(), Some(task.clone()));
-        assert_eq!(load(&disk).unwrap().as_ref(), Some(&task), "the tail is gone for good");
+        assert_eq!(load(&disk, |_| false).unwrap(), Some(task.clone()));
+        assert_eq!(load(&disk, |_| false).unwrap().as_ref(), Some(&task), "the tail is gone for good");
         close(&disk, &task).unwrap();
-        assert_eq!(load(&disk).unwrap(), None);
+        assert_eq!(load(&disk, |_| false).unwrap(), None);
     }
 
     #[test]
@@ -251,35 +322,62 @@ mod tests {
         let proof = |step| Record::Proof { step, changed: false, detail: "so".into(), observations: vec![] };
         write(&disk, &mut task, proof(0)).unwrap();
         write(&disk, &mut task, proof(1)).unwrap();
-        assert_eq!(load(&disk).unwrap(), None);
+        assert_eq!(load(&disk, |_| false).unwrap(), None);
         close(&disk, &task).unwrap();
         let (boot_id, at) = (BootId::new("b").unwrap(), Timestamp::from_unix_seconds(2));
         write(&disk, &mut task, Record::Intent { step: 2, boot_id, at }).unwrap();
-        let loaded = load(&disk).unwrap().unwrap();
+        let loaded = load(&disk, |_| false).unwrap().unwrap();
         assert_eq!((loaded.proofs.len(), loaded.intents.len()), (2, 1));
         assert_eq!(loaded, task);
         write(&disk, &mut task, proof(2)).unwrap();
-        assert_eq!(load(&disk).unwrap().unwrap(), task, "from then on every record is durable");
+        assert_eq!(load(&disk, |_| false).unwrap().unwrap(), task, "from then on every record is durable");
 
         let mut suspended = begin(begun());
         keep(&disk, &mut suspended).unwrap();
-        assert_eq!(load(&disk).unwrap(), Some(suspended), "a process that ends in order leaves the task to the next");
+        assert_eq!(
+            load(&disk, |_| false).unwrap(),
+            Some(suspended),
+            "a process that ends in order leaves the task to the next"
+        );
     }
 
     #[test]
-    fn every_flipped_byte_before_the_last_line_is_damage() {
-        let directory = tempfile::tempdir().unwrap();
+    fn a_flipped_byte_in_one_of_them_loses_nothing_and_in_both_is_damage() {
+        let directory = hostler_fixtures::damage::scratch();
         let disk = Disk::open(directory.path()).unwrap();
         let task = written(&disk);
         let whole = disk.read(CURRENT, MAX_BYTES).unwrap().unwrap();
         for at in 0..whole.len() - 1 {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x04;
-            disk.replace(CURRENT, &flipped).unwrap();
-            match load(&disk) {
-                Err(StateFileError::Refused(_)) => {}
-                other => panic!("byte {at}: {other:?}, was {task:?}"),
+            for (one, other) in [(CURRENT, COPY), (COPY, CURRENT)] {
+                disk.replace(one, &flipped).unwrap();
+                assert_eq!(load(&disk, |_| false).unwrap().as_ref(), Some(&task), "byte {at} of {one}");
+                assert_eq!(disk.read(one, MAX_BYTES).unwrap().as_ref(), Some(&whole), "it is made whole again");
+                disk.replace(one, &flipped).unwrap();
+                disk.replace(other, &flipped).unwrap();
+                match load(&disk, |_| false) {
+                    Err(StateFileError::Refused(_)) => {}
+                    found => panic!("byte {at}: {found:?}, was {task:?}"),
+                }
+                [one, other].iter().for_each(|name| disk.replace(name, &whole).unwrap());
             }
         }
+    }
+
+    #[test]
+    fn two_tasks_at_once_are_damage_unless_one_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let task = written(&disk);
+        let begin = Record::Begun(Box::new(Begun { task: TaskId::new("w1.other").unwrap(), ..begun() }));
+        let (boot_id, at) = (BootId::new("b").unwrap(), Timestamp::from_unix_seconds(2));
+        let other = [line(&begin), line(&Record::Intent { step: 0, boot_id, at })].concat();
+        disk.replace(COPY, &other).unwrap();
+        let Err(StateFileError::Refused(refused)) = load(&disk, |_| false) else { panic!("two tasks") };
+        assert!(refused.reason.contains("journal.copy") && refused.reason.contains("another task"), "{refused}");
+        let is_over = |begun: &Begun| begun.task.as_str() == "w1.other";
+        assert_eq!(load(&disk, is_over).unwrap(), Some(task));
+        assert_ne!(disk.read(COPY, MAX_BYTES).unwrap(), Some(other));
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     host::Host,
     inbox::{RequestReceiver, RequestSender, queue},
     keys::Keys,
-    protocol::Request,
+    protocol::{Request, node::Membership},
     socket::{self, Entrance},
     status::ExecutorStatus,
 };
@@ -61,8 +61,7 @@ impl Stop {
 /// Runs the root side of one node until it is stopped, the machine is about to reboot, or nothing can go on.
 pub fn run(settings: &Settings, host: Arc<dyn Host>, stop: &Stop) -> Result<Ended, ExecutorError> {
     let disk = Arc::new(Disk::open(&settings.state_dir)?);
-    let member = membership(&disk)?;
-    let keys = Arc::new(Keys::load_or_make(&disk, member.is_some())?);
+    let (member, keys) = identify(&disk)?;
     let name = match &member {
         Some(member) => member.node.clone(),
         None => node_name(settings, &*host)?,
@@ -106,6 +105,13 @@ pub fn run(settings: &Settings, host: Arc<dyn Host>, stop: &Stop) -> Result<Ende
         }
         Err(error) => Err(error),
     }
+}
+
+/// Who this node is by what lies on its disk, and its keys, which are made where it is new.
+pub(crate) fn identify(disk: &Disk) -> Result<(Option<Membership>, Arc<Keys>), ExecutorError> {
+    let member = membership(disk)?;
+    let keys = Keys::load_or_make(disk, member.is_some())?;
+    Ok((member, Arc::new(keys)))
 }
 
 /// The name that the node has, or would enrol under.

@@ -50,8 +50,9 @@ impl Receipts {
                 "acknowledged" => true,
                 _ => continue,
             };
-            let bytes = disk.read(&format!("{DIRECTORY}/{file}"), MAX_BYTES)?.unwrap_or_default();
-            match read(number, &bytes) {
+            // One that cannot be read is a broken one.
+            let bytes = disk.read(&format!("{DIRECTORY}/{file}"), MAX_BYTES).ok().flatten().unwrap_or_default();
+            match read(number, &bytes).map_err(|found| format!("in {DIRECTORY}/{file} {found}")) {
                 Ok((signed, receipt)) => {
                     kept.insert(receipt.counter, Kept { signed, receipt, acknowledged, filed: true });
                 }
@@ -166,7 +167,8 @@ impl Kept {
     }
 }
 
-fn name(counter: u64, acknowledged: bool) -> String {
+/// The file of a receipt, acknowledged or not.
+pub(crate) fn name(counter: u64, acknowledged: bool) -> String {
     let state = if acknowledged { "acknowledged" } else { "receipt" };
     format!("{DIRECTORY}/{counter:012}.{state}")
 }

@@ -96,8 +96,13 @@ impl StateFile {
         let mut placed = [const { None }; NAMES.len()];
         let mut damage = Vec::new();
         for (slot, name) in NAMES.into_iter().enumerate() {
-            let Some(bytes) = disk.read(name, MAX_BYTES)? else { continue };
-            match read(&bytes) {
+            let read = match disk.read(name, MAX_BYTES) {
+                Ok(Some(bytes)) => read(&bytes),
+                Ok(None) => continue,
+                // A slot that cannot be read is a damaged one: the others hold the same.
+                Err(error) => Err(error.to_string()),
+            };
+            match read {
                 Ok((counter, content, where_from)) => {
                     counters[slot] = Some(counter);
                     placed[slot] = Some(where_from);

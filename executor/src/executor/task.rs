@@ -12,7 +12,7 @@ use hostler_plan::{
 use super::{Ended, Executor, ExecutorError, pending::Pending};
 use crate::{
     control::{Lease, POLL},
-    journal::{self, Record, Running},
+    journal::{self, Begun, Record, Running},
     protocol::{Progress, RunningTask},
     state_file::damaged,
     steps::{self, Check, StepContext, StepError},
@@ -39,7 +39,9 @@ struct Work {
 impl Executor {
     /// Goes on with the task that the journal tells of.
     pub(super) fn resume(&mut self) -> Result<Option<Ended>, ExecutorError> {
-        let Some(running) = journal::load(&self.context.disk)? else { return Ok(None) };
+        let context = &self.context;
+        let is_over = |begun: &Begun| context.has_run(&begun.plan, &begun.task);
+        let Some(running) = journal::load(&context.disk, is_over)? else { return Ok(None) };
         let begun = &running.begun;
         if self.context.has_run(&begun.plan, &begun.task) {
             // The process ended between the receipt and the end of the journal.

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod model;
+mod places;
 mod start;
 
 use std::{
@@ -276,7 +277,11 @@ fn receipt_of_s1(plan: &Signed, id: &str, outcome: Outcome, observations: Vec<Ob
 
 /// Steps of many families, a reboot among them.
 fn many_steps(fleet: &Fleet) -> Signed {
-    let steps = vec![
+    fleet.plan(1, steps_of_many_families(), |p| p.artifacts = vec![artifact("k3s", NEW)])
+}
+
+fn steps_of_many_families() -> Vec<Step> {
+    vec![
         file("/etc/a", "a"),
         Step::EnsureModule(EnsureModule { module: "br_netfilter".parse().unwrap() }),
         Step::EnsureSysctl(EnsureSysctl { key: "net.ipv4.ip_forward".parse().unwrap(), value: "1".parse().unwrap() }),
@@ -285,8 +290,7 @@ fn many_steps(fleet: &Fleet) -> Signed {
         Step::Reboot(Reboot {}),
         file("/etc/b", "b"),
         Step::UpgradeK3s(k3s::Upgrade { artifact: "k3s".parse().unwrap(), version: "v1.34.3+k3s1".parse().unwrap() }),
-    ];
-    fleet.plan(1, steps, |p| p.artifacts = vec![artifact("k3s", NEW)])
+    ]
 }
 
 fn prepared(fleet: &Fleet) -> Arc<Machine> {

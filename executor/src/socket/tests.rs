@@ -13,6 +13,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Ended, ExecutorError, Settings, Stop,
+    disk::Disk,
+    enrolment::keep_membership,
     host::Host as _,
     protocol::{
         FromExecutor, Status,
@@ -47,7 +49,7 @@ impl Running {
             node: "w1".parse().unwrap(),
             enrolment_address: "c:1".into(),
         };
-        std::fs::write(fleet.directory.path().join("enrolled"), json::write(&member)).unwrap();
+        keep_membership(&Disk::beside(fleet.directory.path()), &member).unwrap();
         let settings = Settings {
             socket: fleet.directory.path().join("socket"),
             state_dir: fleet.directory.path().to_owned(),

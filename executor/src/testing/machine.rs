@@ -32,7 +32,7 @@ pub(crate) struct Machine {
     pub cluster: Option<TestCluster>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Inner {
     pub now: Timestamp,
     pub synchronised: bool,
@@ -83,6 +83,11 @@ impl Machine {
             }),
             cluster: None,
         }
+    }
+
+    /// The same machine at this moment, without its cluster.
+    pub(crate) fn again(&self) -> Self {
+        Self { inner: Mutex::new(self.inner().clone()), cluster: None }
     }
 
     pub(crate) fn with_cluster(mut self, cluster: TestCluster) -> Self {
