@@ -1,6 +1,7 @@
 //! The node's certificate with its key, and where to use it.
 
 use hostler_plan::{
+    checked,
     id::{Digest, FleetId, NodeName},
     timestamp::Timestamp,
 };
@@ -107,17 +108,24 @@ impl Credentials {
     }
 
     /// What is held, if it is this node's. What is broken is as good as nothing: the node's own key gets another one.
-    pub(crate) fn load(folder: &Folder, identity: &NodeIdentity) -> Result<Option<Self>, FolderError> {
-        for file in [FILE, OFFERED] {
-            let Some(text) = folder.read(file)? else { continue };
-            let found = match serde_json::from_str::<Self>(&text) {
-                Ok(found) if found.identity() == *identity => return Ok(Some(found)),
+    pub(crate) fn load(folder: &Folder, identity: &NodeIdentity) -> Option<Self> {
+        [FILE, OFFERED].into_iter().find_map(|file| {
+            let text = match folder.read(file) {
+                Ok(text) => text?,
+                Err(error) => {
+                    tracing::warn!("{error}; asking for new credentials");
+                    return None;
+                }
+            };
+            let read = checked::read(&text).map_err(str::to_owned);
+            let found = match read.and_then(|json| serde_json::from_slice::<Self>(json).map_err(|e| e.to_string())) {
+                Ok(found) if found.identity() == *identity => return Some(found),
                 Ok(other) => format!("those of {}", other.identity()),
                 Err(error) => format!("broken ones ({error})"),
             };
-            tracing::warn!("expected credentials of {identity}, found {found}; asking for new ones");
-        }
-        Ok(None)
+            tracing::warn!("expected credentials of {identity} in {file}, found {found}; asking for new ones");
+            None
+        })
     }
 
     /// None yet, but for where to ask.
@@ -135,12 +143,17 @@ impl Credentials {
 
     /// Stores them; durable when this returns.
     pub(crate) fn store(&self, folder: &Folder) -> Result<(), FolderError> {
-        folder.replace(FILE, &serde_json::to_vec_pretty(self).expect("credentials hold only texts"))
+        folder.replace(FILE, &self.to_bytes())
     }
 
     /// Stores what a coordinator offered, until the executor has judged its answer: a crash in between loses nothing.
     pub(crate) fn store_offered(&self, folder: &Folder) -> Result<(), FolderError> {
-        folder.replace(OFFERED, &serde_json::to_vec_pretty(self).expect("credentials hold only texts"))
+        folder.replace(OFFERED, &self.to_bytes())
+    }
+
+    /// A key, a certificate or an address that the disk changed would not be noticed before the certificate runs out.
+    fn to_bytes(&self) -> Vec<u8> {
+        checked::write(&serde_json::to_vec_pretty(self).expect("credentials hold only texts"))
     }
 
     /// The executor took the answer.
@@ -180,7 +193,9 @@ pub(crate) fn new_tls_key() -> Result<rcgen::KeyPair, rcgen::Error> {
 
 /// The key to enrol with: the same one until the node has enrolled.
 pub(crate) fn first_tls_key(folder: &Folder) -> Result<rcgen::KeyPair, FirstKeyError> {
-    if let Some(key) = folder.read(FIRST_KEY)?.and_then(|text| rcgen::KeyPair::from_pem(&text).ok()) {
+    // Nothing but an enrolment that was not answered rests on it.
+    let read = folder.read(FIRST_KEY).ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
+    if let Some(key) = read.and_then(|text| rcgen::KeyPair::from_pem(&text).ok()) {
         return Ok(key);
     }
     let key = new_tls_key()?;
@@ -208,3 +223,6 @@ pub(crate) fn certificate_request(key: &rcgen::KeyPair) -> Result<Vec<u8>, rcgen
     let request = rcgen::CertificateParams::new(Vec::new())?.serialize_request(key)?;
     Ok(request.der().to_vec())
 }
+
+#[cfg(test)]
+mod tests;

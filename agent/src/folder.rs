@@ -48,11 +48,11 @@ impl Folder {
         }
     }
 
-    /// The text of a file; none when there is none.
-    pub(crate) fn read(&self, name: &str) -> Result<Option<String>, FolderError> {
+    /// The bytes of a file; none when there is none.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, FolderError> {
         let path = self.root.join(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(reason) => Err(FolderError::Io { action: "reading", path, reason }),
         }

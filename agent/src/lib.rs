@@ -111,7 +111,7 @@ async fn once(folder: &Folder, executor: &Executor) -> Result<Result<Credentials
     };
     if let Some(Membership { fleet_id, node, enrolment_address }) = identity.member {
         let identity = NodeIdentity { fleet: fleet_id, node };
-        let held = Credentials::load(folder, &identity)?;
+        let held = Credentials::load(folder, &identity);
         return Ok(Ok(held.unwrap_or_else(|| Credentials::none(&identity, enrolment_address))));
     }
     Ok(match executor.invitation().await {
