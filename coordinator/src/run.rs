@@ -39,10 +39,10 @@ use crate::{
     nodes::reports::NodeReports,
     settings::Settings,
     store::{
-        artifact::Artifacts,
+        artifact::{self, Artifacts},
         copy::{self, Copied, CopyError},
         data_dir::{DataDir, DataDirError},
-        head,
+        fleet_file, head,
         index::Index,
         ledger::{Ledger, LedgerError, Opened},
         recover::{self, Recovered},
@@ -53,8 +53,6 @@ use crate::{
 const ADDRESSES_FILE: &str = "addresses.json";
 /// Where an empty coordinator writes its set-up code.
 const SETUP_FILE: &str = "setup-code";
-/// Where the fleet file is kept.
-const FLEET_FILE: &str = "fleet.toml";
 
 /// A peer that vanished without a word is noticed after one interval and one timeout.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -235,7 +233,7 @@ impl Coordinator {
         let authority = Authority::open(&data, now())?.with_node_lifetime(settings.node_certificate_lifetime);
         let (ledger, state) = read_ledger(settings)?;
         let reader = ledger.reader();
-        let artifacts = Artifacts::open(&settings.data_dir).map_err(in_file(&settings.data_dir))?;
+        let artifacts = Artifacts::open(&settings.data_dir).map_err(in_file(&data.join(artifact::FOLDER_NAME)))?;
         let has_root = state.root().is_some();
         if has_root {
             head::note_root(&settings.data_dir).map_err(in_file(&settings.data_dir))?;
@@ -247,7 +245,7 @@ impl Coordinator {
         control.restore_holdings(holdings.into_iter().map(|(node, holding)| (node, holding.0)).collect());
         let control = ControlLoop::start(control, index.clone()).map_err(RunError::Start)?;
         let reports = NodeReports::new(control.handle.clone(), index.clone(), kept, now());
-        use_fleet_file(&reports, &data.join(FLEET_FILE));
+        use_fleet_file(&reports, &data.join(fleet_file::FILE_NAME));
         let host = |listen: SocketAddr| advertised(settings.advertised_host.as_deref(), listen);
         let setup = setup_code(&data, has_root, &authority, &host(addresses.admin))?;
         let shared = Arc::new(Shared {
@@ -283,7 +281,7 @@ impl Coordinator {
         let admin = listen(Listener::Tcp(admin), identity, None, limits.admins)?;
         let setup = Setup::new(self.setup.clone(), self.data.join(SETUP_FILE));
         let auth = AdminAuth::new(Digest::of(&shown), limits.session);
-        let admin_service = AdminService::new(self.shared.clone(), auth, setup, self.data.join(FLEET_FILE));
+        let admin_service = AdminService::new(self.shared.clone(), auth, setup, self.data.join(fleet_file::FILE_NAME));
         let admin_service = Arc::new(admin_service);
         let enrolment_service = limited!(EnrolmentServer::new(EnrolmentService::new(self.shared.clone())));
         let agent_service = limited!(AgentServer::new(AgentService::new(self.shared.clone())));
@@ -351,9 +349,8 @@ fn control_config(settings: &Settings) -> ControlConfig {
 
 /// Evaluates nodes by the thresholds of the fleet file that was kept, if there is one.
 fn use_fleet_file(reports: &NodeReports, file: &Path) {
-    if let Ok(content) = std::fs::read(file)
-        && let Err(reason) = reports.set_fleet_file(&content)
-    {
+    let content = fleet_file::read(file).map_err(|error| error.to_string()).transpose();
+    if let Some(Err(reason)) = content.map(|content| reports.set_fleet_file(&content?)) {
         tracing::warn!(file = %file.display(), reason, "the kept fleet file cannot be used; nodes are judged by the \
             usual thresholds");
     }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _};
-use hostler_daemon::durable::{self, PRIVATE};
 use hostler_plan::{
     document::SignerRole,
     id::{Digest, NodeName, TokenId},
@@ -31,7 +30,7 @@ use crate::{
     clock::ClockReading,
     control::{Control, ControlError, EndedRollout, Submitted},
     limits::{FLEET_FILE_BYTES, UPLOAD_PAUSE, WATCH_PAUSE, WATCH_PAUSE_PER_TASK},
-    store::head,
+    store::{fleet_file, head},
     view::{self, Documents, RolloutDetail, Shown},
 };
 
@@ -338,7 +337,7 @@ impl Admin for AdminService {
                 format!("expected a fleet file, found one that cannot be used: {reason}; try `hostler fleet check`");
             return Err(Status::invalid_argument(reason));
         }
-        durable::replace(&self.fleet_file, &content, PRIVATE).map_err(|e| {
+        fleet_file::keep(&self.fleet_file, &content).map_err(|e| {
             Status::resource_exhausted(format!(
                 "cannot store the fleet file ({e}); make room on the coordinator's disk and try again"
             ))
@@ -348,12 +347,14 @@ impl Admin for AdminService {
 
     async fn get_fleet_file(&self, request: Request<Empty>) -> Answer<v1::FleetFile> {
         self.caller(&request, SignerRole::Viewer)?;
-        match std::fs::read(&self.fleet_file) {
-            Ok(content) => Ok(Response::new(v1::FleetFile { content })),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Status::not_found(
-                "expected a fleet file, found that none was submitted yet; the next plan submits it",
-            )),
-            Err(e) => Err(status::internal(&e)),
+        match fleet_file::read(&self.fleet_file) {
+            Ok(Some(content)) => Ok(Response::new(v1::FleetFile { content })),
+            Ok(None) => Err(Status::not_found(format!(
+                "expected a fleet file in {}, found none: none was submitted yet, or it was lost; the next plan \
+                 submits it",
+                self.fleet_file.display()
+            ))),
+            Err(error) => Err(Status::data_loss(error.to_string())),
         }
     }
 

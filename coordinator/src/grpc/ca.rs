@@ -56,6 +56,13 @@ pub enum CaError {
     /// Its key or certificate is not what was written.
     #[error("the coordinator's CA file {} is damaged: {reason}; restore it from a backup", path.display())]
     Damaged { path: PathBuf, reason: String },
+    /// Its key is not there, and with another one no node and no admin would speak to this coordinator.
+    #[error(
+        "the coordinator's CA key {} is missing, and this coordinator is not new; restore it from a backup, or give \
+            the fleet a root with the CA of a new coordinator",
+        path.display()
+    )]
+    Gone { path: PathBuf },
     /// A certificate could not be made.
     #[error("making a certificate failed: {0}")]
     Make(#[from] rcgen::Error),
@@ -162,6 +169,9 @@ impl Authority {
         let key = match std::fs::read_to_string(&key_path) {
             Ok(pem) => KeyPair::from_pem(&pem)
                 .map_err(|e| CaError::Damaged { path: key_path.clone(), reason: e.to_string() })?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !data.is_new() => {
+                return Err(CaError::Gone { path: key_path });
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let key = KeyPair::generate()?;
                 durable::replace(&key_path, key.serialize_pem().as_bytes(), PRIVATE).map_err(file(&key_path))?;
@@ -170,14 +180,23 @@ impl Authority {
             Err(e) => return Err(file(&key_path)(e)),
         };
         let params = ca_params(now)?;
-        let certificate = match std::fs::read(&certificate_path) {
-            Ok(der) => CertificateDer::from(der),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+        let found = match std::fs::read(&certificate_path) {
+            Ok(der) if is_whole(&der) => Some(CertificateDer::from(der)),
+            Ok(_) => {
+                tracing::warn!(file = %certificate_path.display(), "the CA's certificate is damaged and made anew");
+                None
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(file(&certificate_path)(e)),
+        };
+        let certificate = match found {
+            Some(certificate) => certificate,
+            // Another one of the same key and name is as good: both are what is compared.
+            None => {
                 let made = params.self_signed(&key)?.der().clone();
                 durable::replace(&certificate_path, &made, PRIVATE).map_err(file(&certificate_path))?;
                 made
             }
-            Err(e) => return Err(file(&certificate_path)(e)),
         };
         let pin = spki_digest(&certificate)
             .map_err(|e| CaError::Damaged { path: certificate_path.clone(), reason: e.to_string() })?;
@@ -237,6 +256,15 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         Ok(vec![params.signed_by(key, &self.issuer)?.der().clone(), self.certificate.clone()])
     }
+}
+
+/// Whether these bytes are a certificate that its own key signed, and nothing else.
+fn is_whole(der: &[u8]) -> bool {
+    let Ok((rest, certificate)) = X509Certificate::from_der(der) else { return false };
+    let tbs = &certificate.tbs_certificate;
+    let key = tbs.subject_pki.subject_public_key.as_ref();
+    let verifier = ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_ASN1, key);
+    rest.is_empty() && verifier.verify(tbs.as_ref(), &certificate.signature_value.data).is_ok()
 }
 
 impl fmt::Debug for Authority {

@@ -73,14 +73,16 @@ impl Artifacts {
         Ok(Upload { file, hasher: Sha256::new(), written: 0, digest, size, unfinished, finished })
     }
 
-    /// Opens an artifact at an offset, and says how many bytes follow.
+    /// Opens an artifact at an offset, and says how many bytes follow. It is measured before: a node that fetches what
+    /// was damaged here since would refuse it again and again.
     pub(crate) async fn open_at(
         &self,
         digest: &Digest,
         offset: u64,
     ) -> io::Result<(tokio::io::Take<tokio::fs::File>, u64)> {
-        let mut file = tokio::fs::File::open(self.path(digest)).await?;
-        let length = file.metadata().await?.len();
+        let (path, expected) = (self.path(digest), *digest);
+        let (file, length) = tokio::task::spawn_blocking(move || measured(&path, &expected)).await??;
+        let mut file = tokio::fs::File::from_std(file);
         let rest = length.checked_sub(offset).ok_or(io::ErrorKind::InvalidInput)?;
         file.seek(io::SeekFrom::Start(offset)).await?;
         Ok((file.take(rest), rest))
@@ -89,6 +91,17 @@ impl Artifacts {
     fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(digest.hex())
     }
+}
+
+/// The file and its length, if it is what it is kept as.
+fn measured(path: &Path, expected: &Digest) -> io::Result<(std::fs::File, u64)> {
+    let (mut file, mut hasher) = (std::fs::File::open(path)?, Sha256::new());
+    let length = io::copy(&mut file, &mut hasher)?;
+    let found = Digest::from_bytes(hasher.finalize().into());
+    if found != *expected {
+        return Err(io::Error::other(format!("it was damaged since: found {found}")));
+    }
+    Ok((file, length))
 }
 
 /// A file on its way in. Dropped before its end, it leaves nothing.

@@ -70,7 +70,7 @@ pub(crate) fn restore(folder: &Path, copy: &Path, now: Timestamp) -> Result<Copi
         state.replay(written).map_err(refused)?;
     }
     let ledger = folder.join(FILE_NAME);
-    let had = head::read(folder).map_err(in_file(folder))?;
+    let had = head::read(folder);
     let aside = ledger.exists().then(|| free_name(folder));
     if let Some(aside) = &aside {
         durable::rename(&ledger, aside).map_err(in_file(aside))?;

@@ -8,6 +8,8 @@ use std::{
 
 use hostler_daemon::lock::{FolderLock, LockError, holder_text};
 
+use super::{head, ledger};
+
 /// A data folder that nobody else uses until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -28,6 +30,12 @@ pub enum DataDirError {
     #[error("data folder {} cannot be used: expected a folder that this user may write, found: {source}; change its \
         owner or set another data_dir", path.display())]
     Unusable { path: PathBuf, source: io::Error },
+    /// Its lock cannot be taken.
+    #[error(
+        "cannot take the lock {} of the data folder: {source}; remove it, it is made anew, or check the disk",
+        path.display()
+    )]
+    Lock { path: PathBuf, source: io::Error },
 }
 
 impl DataDir {
@@ -37,9 +45,15 @@ impl DataDir {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let lock = FolderLock::take(path).map_err(|error| match error {
             LockError::Held(holder) => DataDirError::InUse { path: path.to_owned(), holder },
-            LockError::File(_, source) => unusable(source),
+            LockError::File(path, source) => DataDirError::Lock { path, source },
         })?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Whether no coordinator has worked here: there was no root, and nothing stands in the ledger.
+    pub(crate) fn is_new(&self) -> bool {
+        let ledger = std::fs::metadata(self.join(ledger::FILE_NAME));
+        !head::had_root(&self.path) && ledger.map_or(true, |file| file.len() == 0)
     }
 
     /// A path inside the folder.

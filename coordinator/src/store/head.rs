@@ -43,12 +43,16 @@ struct State {
     ends: bool,
 }
 
-/// The newest head that a slot holds; none where there is no file or nothing in it is whole.
-pub(crate) fn read(folder: &Path) -> io::Result<Option<Head>> {
-    match std::fs::read(folder.join(FILE_NAME)) {
-        Ok(bytes) => Ok(bytes.chunks(SLOT_BYTES).filter_map(slot).max_by_key(|head| head.next_index)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
+/// The newest head that a slot holds; none where there is no file or nothing in it can be read.
+pub(crate) fn read(folder: &Path) -> Option<Head> {
+    let path = folder.join(FILE_NAME);
+    match std::fs::read(&path) {
+        Ok(bytes) => bytes.chunks(SLOT_BYTES).filter_map(slot).max_by_key(|head| head.next_index),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "the ledger's head cannot be read and is written anew");
+            None
+        }
     }
 }
 
@@ -71,7 +75,7 @@ impl HeadKeeper {
     /// Begins with the head that the ledger has.
     pub(crate) fn open(folder: &Path, head: Head) -> io::Result<Self> {
         let path = folder.join(FILE_NAME);
-        if read(folder)? != Some(head) {
+        if read(folder) != Some(head) {
             set(folder, head)?;
         }
         let file = OpenOptions::new().write(true).mode(PRIVATE).open(&path)?;

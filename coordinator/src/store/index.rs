@@ -5,6 +5,7 @@
 //! and begun anew. Every value carries a version and a checksum, so that what is read is what was written or nothing.
 
 use std::{
+    io::ErrorKind,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -202,7 +203,8 @@ fn open(folder: &Path) -> Result<sled::Db, sled::Error> {
     let mut tries = 1;
     loop {
         match config(folder).open() {
-            Err(sled::Error::Io(error)) if tries < OPEN_TRIES => {
+            // What sled says of a lock that is held; a file that cannot be read stays so.
+            Err(sled::Error::Io(error)) if tries < OPEN_TRIES && error.kind() == ErrorKind::Other => {
                 tracing::debug!(%error, "the index cannot be opened yet");
                 tries += 1;
                 std::thread::sleep(OPEN_PAUSE);

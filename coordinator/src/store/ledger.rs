@@ -116,7 +116,7 @@ impl Ledger {
     pub(crate) fn open(folder: &Path) -> Result<Opened, LedgerError> {
         let path = folder.join(FILE_NAME);
         let read = |source| LedgerError::Read { path: path.clone(), source };
-        let had = head::read(folder).map_err(read)?;
+        let had = head::read(folder);
         let is_new = std::fs::metadata(&path).map_or(true, |file| file.len() == 0);
         if is_new && (head::had_root(folder) || had.is_some_and(|had| had != Head::EMPTY)) {
             return Err(LedgerError::Gone { path });
@@ -141,7 +141,8 @@ impl Ledger {
             }
             Some(damage) => return Err(damage.into()),
         };
-        let keeper = HeadKeeper::open(folder, scanned.head).map_err(read)?;
+        let keep = |source| LedgerError::Read { path: folder.join(head::FILE_NAME), source };
+        let keeper = HeadKeeper::open(folder, scanned.head).map_err(keep)?;
         let ledger = Self {
             path,
             file,
@@ -203,6 +204,7 @@ impl Ledger {
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        durable::end::before_write(&self.path)?;
         self.file.seek(SeekFrom::Start(at))?;
         #[cfg(test)]
         if let Some(room) = self.room {

@@ -39,7 +39,7 @@ pub(crate) fn recover(folder: &Path, now: Timestamp) -> Result<Recovered, Ledger
     if scanned.records.is_empty() {
         return Err(LedgerError::Gone { path });
     }
-    let had = head::read(folder).map_err(read)?;
+    let had = head::read(folder);
     let lost = had.filter(|had| had.next_index > scanned.head.next_index);
     let aside = match &scanned.damage {
         None => None,

@@ -185,6 +185,21 @@ async fn what_is_in_the_way_is_named() {
 }
 
 #[tokio::test]
+async fn a_coordinator_that_is_not_new_makes_no_other_key_for_its_ca() {
+    let (_fleet, folder) = with_root().await;
+    let key = folder.path().join("ca.key");
+    std::fs::remove_file(&key).unwrap();
+    let text = complaint(&mut command(folder.path()));
+    assert!(text.contains("ca.key is missing") && text.contains("restore it from a backup"), "{text}");
+    assert!(!key.exists());
+    // Its certificate is another matter.
+    let (fleet, folder) = with_root().await;
+    std::fs::write(folder.path().join("ca.crt"), "rot").unwrap();
+    let _process = Process(command(folder.path()).spawn().unwrap());
+    Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_damaged_ledger_is_refused_and_recovered_when_asked() {
     let (fleet, folder) = with_root().await;
     let path = folder.path().join("ledger");

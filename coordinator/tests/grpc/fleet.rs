@@ -58,6 +58,12 @@ impl Running {
         Self { addresses, folder, stop: Some(stop), task }
     }
 
+    /// One that somebody else started and will end.
+    pub(crate) fn around(addresses: Addresses) -> Self {
+        let task = tokio::spawn(std::future::ready(Ok(())));
+        Self { addresses, folder: tempfile::tempdir().unwrap(), stop: None, task }
+    }
+
     /// Stops it and hands back its data folder.
     pub(crate) async fn stop(mut self) -> tempfile::TempDir {
         drop(self.stop.take());

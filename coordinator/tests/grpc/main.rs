@@ -5,6 +5,7 @@
 
 mod authorisation;
 mod crash;
+mod damage;
 mod enrolment;
 mod facts;
 mod fleet;
