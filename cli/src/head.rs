@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hostler_plan::{
+    checked,
     document::{Decided, Decision, DocumentKind, Plan, PlanKind, Signed},
     id::Digest,
     json,
@@ -17,6 +18,7 @@ use tonic::transport::Channel;
 use crate::{
     error::Error,
     file::{read_limited, write_whole},
+    floor::{self, Floor},
 };
 
 /// In the folder of what the profile holds as proved.
@@ -40,22 +42,26 @@ impl SeenHead {
     /// What this profile saw last, in the folder of what it holds as proved; none before the first contact.
     pub fn load(folder: &Path) -> Result<Option<Self>, Error> {
         let path = folder.join(FILE_NAME);
-        if !path.exists() {
-            return Ok(None);
+        let lost = |found: &str| {
+            let way_out = format!(
+                "restore it from a backup, or compare the ledger with another admin's copy by `hostler ledger verify` \
+                 and remove this file and {}",
+                floor::path(folder).display()
+            );
+            floor::lost(&path, "the ledger's head that was seen last", found, &way_out)
+        };
+        if path.symlink_metadata().is_err() {
+            return if Floor::load(folder).head { Err(lost("none")) } else { Ok(None) };
         }
-        let bytes = read_limited(&path, MAX_FILE_BYTES)?;
-        json::parse(&bytes).map(Some).map_err(|e| {
-            Error::Failed(format!(
-                "{}: expected the ledger's head that was seen last, found what is {e}; restore it from a backup, or \
-                 compare the ledger with another admin's copy by `hostler ledger verify` and remove the file",
-                path.display()
-            ))
-        })
+        let bytes = read_limited(&path, MAX_FILE_BYTES).map_err(|e| lost(&e.to_string()))?;
+        let json = checked::read(&bytes).map_err(lost)?;
+        json::parse(json).map(Some).map_err(|e| lost(&e.to_string()))
     }
 
     /// Keeps it.
     pub fn keep(&self, folder: &Path) -> Result<(), Error> {
-        write_whole(&folder.join(FILE_NAME), &json::write(self), false)
+        write_whole(&folder.join(FILE_NAME), &checked::write(&json::write(self)), false)?;
+        Floor::change(folder, |floor| floor.head = true)
     }
 
     /// Whether a document may be signed while two ledgers are known: only what stops, drains or puts back, and what

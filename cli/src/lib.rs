@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod error;
 pub mod file;
 pub mod fleet;
+mod floor;
 pub mod fork;
 pub mod head;
 pub mod key;

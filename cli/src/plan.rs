@@ -2,7 +2,7 @@
 
 mod artifact;
 mod earlier;
-mod number;
+pub(crate) mod number;
 pub mod reserved;
 
 use std::{path::Path, time::Duration};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hostler_daemon::durable::{self, PUBLIC};
 use hostler_proto::tls::SOCKET_SCHEME;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +49,7 @@ pub enum ProfileError {
         "cannot find a place for the profile: neither HOSTLER_HOME, XDG_CONFIG_HOME nor HOME is set; use --home DIR"
     )]
     NoHome,
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}; check its owner and the disk, or use --home DIR")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("cannot write {path}: {source}; make the directory writable or use --home DIR")]
     Write { path: PathBuf, source: std::io::Error },
@@ -165,7 +166,7 @@ impl Profile {
             toml::to_string(&file).map_err(|e| ProfileError::Form { path: path.clone(), found: e.to_string() })?;
         let failed = |source| ProfileError::Write { path: path.clone(), source };
         std::fs::create_dir_all(&self.home).map_err(failed)?;
-        std::fs::write(&path, text).map_err(failed)?;
+        durable::replace(&path, text.as_bytes(), PUBLIC).map_err(failed)?;
         Ok(true)
     }
 }

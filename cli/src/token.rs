@@ -139,6 +139,10 @@ pub fn join_string(admin: &Admin, token: &TokenId) -> Result<JoinString, Error> 
     let token_key = String::from_utf8(token_key).map_err(|_| {
         Error::Failed(format!("{}: expected a key, found binary data; make a new token", path.display()))
     })?;
+    // The string is printed once, and the file goes: one with a broken key would admit nobody.
+    PrivateKey::from_openssh(&token_key).map_err(|e| {
+        Error::Failed(format!("{}: expected the key of a token, found what is {e}; make a new token", path.display()))
+    })?;
     let (store, said) = (admin.trust_store(), admin.coordinator());
     // The coordinator says which of its CAs it uses now; the root says which count.
     let pin: Option<Digest> = said.ca_pin.parse().ok();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hostler_plan::{
     document::{DocumentKind, MAX_ROOT_HOPS, Root, Roster, Signed},
-    id::{Digest, Fingerprint},
+    id::{Digest, Epoch, Fingerprint},
     refusal::{Refusal, Refused},
     trust::{self, Purpose, TrustedRoot, Verified},
 };
@@ -15,7 +15,8 @@ use hostler_proto::v1::TrustChain;
 
 use crate::{
     error::Error,
-    file::{read_document, write_document},
+    file::{read_document, signature_path, write_document},
+    floor::{self, Floor, way_out},
 };
 
 /// The held trust of one fleet, in `HOME/trust`.
@@ -35,21 +36,23 @@ impl TrustStore {
     /// Reads and verifies what is held; none on a machine that has not begun.
     pub fn load(home: &Path) -> Result<Option<Self>, Error> {
         let folder = home.join("trust");
-        if !root_path(&folder, 1).exists() {
-            return Ok(None);
-        }
+        let lost = |path: &Path, expected: &str, found: &str| floor::lost(path, expected, found, &way_out(&folder));
+        let read = |kind: DocumentKind, path: &Path| {
+            read_document(kind, path).map_err(|e| lost(path, &format!("a {}", kind.noun()), &format!("none ({e})")))
+        };
         let damaged = |path: &Path, e: Refused| {
-            Refused::new(
-                Refusal::DamagedState,
-                format!(
-                    "{}: {}; restore it from a backup, or begin again with `hostler trust import`",
-                    path.display(),
-                    e.reason
-                ),
-            )
+            let beside = signature_path(path, 1);
+            lost(path, &format!("with {} what was verified before", beside.display()), &e.reason)
         };
         let path = root_path(&folder, 1);
-        let signed = read_document(DocumentKind::Root, &path)?;
+        if !path.exists() {
+            return if has_begun(&folder) {
+                Err(lost(&path, "root 1", "none beside what followed it"))
+            } else {
+                Ok(None)
+            };
+        }
+        let signed = read(DocumentKind::Root, &path)?;
         let first = signed.digest();
         let root = TrustedRoot::first(&signed, &first).map_err(|e| damaged(&path, e))?;
         let mut store = Self { folder: folder.clone(), first, root, earlier: Vec::new(), roster: None, lapsed: None };
@@ -58,13 +61,23 @@ impl TrustStore {
             if !path.exists() {
                 break;
             }
-            let next = store.root.advance(&read_document(DocumentKind::Root, &path)?).map_err(|e| damaged(&path, e))?;
+            let next = store.root.advance(&read(DocumentKind::Root, &path)?).map_err(|e| damaged(&path, e))?;
             store.advance(next);
+        }
+        let floor = Floor::load(&folder);
+        if store.root().version < floor.root {
+            let version = store.root().version;
+            let path = root_path(&folder, version + 1);
+            return Err(lost(&path, &format!("the roots up to {}", floor.root), &format!("those up to {version}")));
         }
         let path = store.roster_path();
         if path.exists() {
-            let signed = read_document(DocumentKind::Roster, &path)?;
+            let signed = read(DocumentKind::Roster, &path)?;
             store.take_roster(&signed).map_err(|e| damaged(&path, e))?;
+        }
+        if let Some((epoch, version)) = floor.roster.filter(|_| store.roster_number() < floor.roster) {
+            let found = store.roster_number().map_or("none".to_owned(), |(epoch, v)| format!("{v} of epoch {epoch}"));
+            return Err(lost(&store.roster_path(), &format!("roster {version} of epoch {epoch} or newer"), &found));
         }
         Ok(Some(store))
     }
@@ -84,6 +97,7 @@ impl TrustStore {
     pub fn begin(home: &Path, first: &Signed, expected: &Digest) -> Result<Self, Error> {
         let store = Self::in_memory(home, first, expected)?;
         write_document(&root_path(&store.folder, 1), first)?;
+        store.remember()?;
         Ok(store)
     }
 
@@ -122,6 +136,7 @@ impl TrustStore {
         {
             write_document(&self.roster_path(), &roster)?;
             *self = next;
+            self.remember()?;
         }
         Ok(())
     }
@@ -133,14 +148,28 @@ impl TrustStore {
         }
         write_document(&root_path(&self.folder, next.root().version), next.signed())?;
         self.advance(next);
-        Ok(())
+        self.remember()
     }
 
     /// Keeps a roster that was verified against the newest root and the roster before it.
     pub(crate) fn keep_roster(&mut self, next: Verified<Roster>) -> Result<(), Error> {
         write_document(&self.roster_path(), next.signed())?;
         (self.roster, self.lapsed) = (Some(next), None);
-        Ok(())
+        self.remember()
+    }
+
+    /// That this is held: from then on less is a loss.
+    fn remember(&self) -> Result<(), Error> {
+        let (root, roster) = (self.root().version, self.roster_number());
+        Floor::change(&self.folder, |floor| {
+            (floor.root, floor.roster) = (floor.root.max(root), floor.roster.max(roster));
+        })
+    }
+
+    /// Epoch and version of the newest roster, whether it counts or not; none before the first.
+    fn roster_number(&self) -> Option<(Epoch, u64)> {
+        let newest = self.roster.as_ref().or(self.lapsed.as_ref()).map(Verified::document);
+        newest.map(|roster| (roster.epoch, roster.version))
     }
 
     fn roster_path(&self) -> PathBuf {
@@ -246,6 +275,13 @@ impl TrustStore {
         let root = self.root();
         root.signers.iter().map(|s| s.key.fingerprint()).filter(|k| !root.revoked.contains(k)).collect()
     }
+}
+
+/// Whether anything lies there that comes after a first root.
+fn has_begun(folder: &Path) -> bool {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // One of these is written before it, and waits for the coordinator.
+    files.into_iter().any(|file| !file.file_name().to_string_lossy().contains("root-1.json"))
 }
 
 fn root_path(folder: &Path, version: u64) -> PathBuf {

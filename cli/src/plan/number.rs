@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use hostler_plan::{
+    checked,
     document::{DocumentKind, Holding, Plan, PlanRef, Roster, Signed},
     id::{Digest, Epoch, NodeName, Seq},
     json,
@@ -19,6 +20,7 @@ use crate::{
     Admin,
     error::Error,
     file::{read_limited, write_whole},
+    floor::{self, Floor},
     output::note,
     trust_store::TrustStore,
 };
@@ -26,7 +28,7 @@ use crate::{
 /// The highest number that this machine submitted.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Remembered {
+pub(crate) struct Remembered {
     epoch: Epoch,
     seq: Seq,
     digest: Digest,
@@ -54,7 +56,7 @@ pub(crate) enum Forks {
 /// node.
 pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error> {
     let epoch = admin.trust_store().root().epoch;
-    let remembered = recall(&path(admin))?.filter(|r| r.epoch == epoch);
+    let remembered = recall(&path(admin.trust_store()))?.filter(|r| r.epoch == epoch);
     let shown = shown(admin)?;
     let mut also = Vec::new();
     if let Some(remembered) = remembered
@@ -206,33 +208,46 @@ fn verify(store: &TrustStore, signed: &Signed) -> Result<Plan, Refused> {
 /// submitted itself.
 pub(super) fn proved_seq(admin: &Admin) -> Seq {
     let epoch = admin.trust_store().root().epoch;
-    let remembered = recall(&path(admin)).ok().flatten().filter(|r| r.epoch == epoch).map(|r| r.seq);
+    let remembered = recall(&path(admin.trust_store())).ok().flatten().filter(|r| r.epoch == epoch).map(|r| r.seq);
     let shown = shown(admin).ok().flatten().map(|shown| shown.seq);
     remembered.max(shown).unwrap_or(Seq(0))
 }
 
-fn path(admin: &Admin) -> PathBuf {
-    admin.trust_store().folder().join("highest-plan.json")
+pub(crate) fn path(store: &TrustStore) -> PathBuf {
+    store.folder().join("highest-plan.json")
 }
 
-fn recall(path: &Path) -> Result<Option<Remembered>, Error> {
-    if !path.exists() {
-        return Ok(None);
+pub(crate) fn recall(path: &Path) -> Result<Option<Remembered>, Error> {
+    let folder = path.parent().unwrap_or(path);
+    let lost = |found: &str| {
+        let way_out = format!(
+            "restore it from a backup, or look with `hostler rollouts` for the newest plan and remove this file and {}",
+            floor::path(folder).display()
+        );
+        floor::lost(path, "the newest plan that was submitted here", found, &way_out)
+    };
+    if path.symlink_metadata().is_err() {
+        return if Floor::load(folder).plan { Err(lost("none")) } else { Ok(None) };
     }
-    let bytes = read_limited(path, 4096)?;
-    json::parse(&bytes).map(Some).map_err(|e| Error::Failed(format!("{}: {e}; remove the file", path.display())))
+    let bytes = read_limited(path, 4096).map_err(|e| lost(&e.to_string()))?;
+    let json = checked::read(&bytes).map_err(lost)?;
+    json::parse(json).map(Some).map_err(|e| lost(&e.to_string()))
+}
+
+/// Keeps a number that is higher than the one that is kept; durable when this returns.
+pub(crate) fn keep_newest(path: &Path, epoch: Epoch, seq: Seq, digest: Digest) -> Result<(), Error> {
+    if recall(path)?.is_some_and(|r| (r.epoch, r.seq) >= (epoch, seq)) {
+        return Ok(());
+    }
+    write_whole(path, &checked::write(&json::write(&Remembered { epoch, seq, digest })), false)?;
+    Floor::change(path.parent().unwrap_or(path), |floor| floor.plan = true)
 }
 
 /// Keeps the number, durably. The disk is waited for on a thread of its own: others go on meanwhile.
 pub(super) async fn remember(admin: &Admin, plan: &Verified<Plan>) -> Result<(), Error> {
-    let path = path(admin);
+    let path = path(admin.trust_store());
     let (epoch, seq, digest) = (plan.document().epoch, plan.document().seq, plan.digest());
-    let kept = tokio::task::spawn_blocking(move || {
-        if recall(&path)?.is_some_and(|r| (r.epoch, r.seq) >= (epoch, seq)) {
-            return Ok(());
-        }
-        write_whole(&path, &json::write(&Remembered { epoch, seq, digest }), false)
-    });
+    let kept = tokio::task::spawn_blocking(move || keep_newest(&path, epoch, seq, digest));
     kept.await.map_err(|e| Error::Failed(format!("the plan's number was not kept: {e}")))?
 }
 

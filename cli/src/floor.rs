@@ -1,0 +1,89 @@
+//! How far this profile had come, in a file of its own: what goes missing on this machine's disk, or goes back, is
+//! noticed by it.
+//!
+//! It is written behind what it tells of, and it is a floor and no proof: where it is missing or damaged, what is held
+//! stands for itself.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use hostler_plan::{
+    checked,
+    id::{Epoch, Seq},
+    json,
+    refusal::{Refusal, Refused},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Error,
+    file::{read_limited, write_whole},
+    output::note,
+};
+
+const FILE_NAME: &str = "floor.json";
+/// A number of a plan that waits has at most 21 bytes; nobody keeps a thousand.
+const MAX_BYTES: usize = 32 << 10;
+
+/// What was held once, at least.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Floor {
+    /// The newest root's version.
+    pub root: u64,
+    /// The newest roster's epoch and version; none before the first.
+    pub roster: Option<(Epoch, u64)>,
+    /// Whether a head of the ledger was seen.
+    pub head: bool,
+    /// Whether a plan was submitted.
+    pub plan: bool,
+    /// Plans whose numbers are kept for them.
+    pub reserved: BTreeSet<Seq>,
+}
+
+/// Its file.
+pub(crate) fn path(folder: &Path) -> PathBuf {
+    folder.join(FILE_NAME)
+}
+
+impl Floor {
+    /// What is known of the profile with that folder of what it holds.
+    pub(crate) fn load(folder: &Path) -> Self {
+        let path = path(folder);
+        if path.symlink_metadata().is_err() {
+            return Self::default();
+        }
+        let read = read_limited(&path, MAX_BYTES).map_err(|e| e.to_string()).and_then(|bytes| {
+            let json = checked::read(&bytes).map_err(str::to_owned)?;
+            json::parse(json).map_err(|e| e.to_string())
+        });
+        read.unwrap_or_else(|reason| {
+            note(&format!("{}: {reason}; it is written anew with the next change", path.display()));
+            Self::default()
+        })
+    }
+
+    /// Remembers more, durably.
+    pub(crate) fn change(folder: &Path, change: impl FnOnce(&mut Self)) -> Result<(), Error> {
+        let before = Self::load(folder);
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before { Ok(()) } else { write_whole(&path(folder), &checked::write(&json::write(&after)), false) }
+    }
+}
+
+/// What was held once and is not there as it was; `way_out` says what to do.
+pub(crate) fn lost(path: &Path, expected: &str, found: &str, way_out: &str) -> Error {
+    let reason = format!("expected {expected} in {}, found {found}; {way_out}", path.display());
+    Refused::new(Refusal::DamagedState, reason).into()
+}
+
+/// What to do about a file whose loss nothing else can make good.
+pub(crate) fn way_out(folder: &Path) -> String {
+    format!("restore it from a backup, or move {} away and begin again with `hostler trust import`", folder.display())
+}
+
+#[cfg(test)]
+mod tests;
