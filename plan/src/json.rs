@@ -5,7 +5,7 @@
 //! types themselves (`deny_unknown_fields`); and a document that would be written otherwise than it was read, such as
 //! one with a list where an object belongs, or without a key that may be null, is refused as well.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::{
     Deserializer, Serialize,
@@ -23,7 +23,33 @@ pub struct InvalidJson(String);
 
 /// Parses `bytes` as a document: one strict JSON value of type `T`, exactly as `T` would be written.
 pub fn parse<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, InvalidJson> {
-    document(&value(bytes)?)
+    match as_written(bytes) {
+        Some(document) => Ok(document),
+        None => document(&value(bytes)?),
+    }
+}
+
+/// The document, where `bytes` are the very ones that [`write`] makes of it. That alone proves the strict form: what is
+/// written has no key twice, no fraction and nothing behind it. So the usual document is read once and compared while it
+/// is written again; every other one is still to be read with all care.
+pub(crate) fn as_written<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Option<T> {
+    let document = serde_json::from_slice(bytes).ok()?;
+    let mut left = Compared(bytes);
+    serde_json::to_writer_pretty(&mut left, &document).ok()?;
+    (left.0 == b"\n").then_some(document)
+}
+
+/// Takes only what it expects: the bytes that are left.
+struct Compared<'a>(&'a [u8]);
+
+impl io::Write for Compared<'_> {
+    fn write(&mut self, written: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.strip_prefix(written).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(written.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Parses `bytes` as one strict JSON value of a type that may have gained fields since it was written: what lies on a
@@ -208,5 +234,29 @@ mod tests {
                 format!("not a valid document: {place} stands there in another form than it is written in")
             );
         }
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_what_is_read_with_care() {
+        let form = Form { name: "a\u{e9}\"".into(), other: None, kinds: vec![Kind::Upgrade, Kind::Upgrade] };
+        let bytes = write(&form);
+        assert_eq!(as_written(&bytes), Some(form));
+        let mut read = 0;
+        for (at, byte) in (0..bytes.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+            let mut changed = bytes.clone();
+            changed[at] = byte;
+            if let Some(found) = as_written::<Form>(&changed) {
+                assert_eq!(document(&value(&changed).unwrap()).as_ref(), Ok(&found), "byte {byte} at {at}");
+                read += 1;
+            }
+        }
+        assert!(read > bytes.len(), "another letter of a name is another document, found {read}");
+        for at in 0..bytes.len() {
+            assert_eq!(as_written::<Form>(&bytes[..at]), None, "cut at {at}");
+        }
+        assert_eq!(as_written::<Form>(&[bytes.as_slice(), b"\n"].concat()), None);
+        // What is good in another form is not read at once.
+        assert_eq!(as_written::<Form>(br#"{"name":"a","other":null,"kinds":["upgrade"]}"#), None);
+        assert_eq!(as_written::<Value>(b"{\n  \"a\": 1,\n  \"a\": 1\n}\n"), None);
     }
 }

@@ -165,13 +165,33 @@ fn parse<T: DeserializeOwned + Serialize>(
     fleet: Option<&FleetId>,
     bytes: &[u8],
 ) -> Result<T, Refused> {
-    in_form(kind, &addressed(kind, fleet, bytes)?)
+    match as_written(kind, fleet, bytes)? {
+        Some(document) => Ok(document),
+        None => in_form(kind, &addressed(kind, fleet, bytes)?),
+    }
+}
+
+/// The document of this kind and fleet that bytes are, where they are the very ones that it is written as; none where
+/// they are to be read with more care.
+fn as_written<T: DeserializeOwned + Serialize>(
+    kind: DocumentKind,
+    fleet: Option<&FleetId>,
+    bytes: &[u8],
+) -> Result<Option<T>, Refused> {
+    let Some(document) = json::as_written(bytes) else { return Ok(None) };
+    let Ok(header) = serde_json::from_slice(bytes) else { return Ok(None) };
+    check_header(kind, fleet, &header)?;
+    Ok(Some(document))
 }
 
 /// The JSON value that bytes are, and whether it is a document of this kind and fleet.
 fn addressed(kind: DocumentKind, fleet: Option<&FleetId>, bytes: &[u8]) -> Result<Value, Refused> {
     let value = json::value(bytes).map_err(|e| malformed(kind, &e))?;
-    let header: Header = json::part(&value).map_err(|e| malformed(kind, &e))?;
+    check_header(kind, fleet, &json::part(&value).map_err(|e| malformed(kind, &e))?)?;
+    Ok(value)
+}
+
+fn check_header(kind: DocumentKind, fleet: Option<&FleetId>, header: &Header) -> Result<(), Refused> {
     let expected = format!("{}/v1", kind.namespace());
     if header.document_type != expected {
         return Err(Refused::new(
@@ -194,7 +214,7 @@ fn addressed(kind: DocumentKind, fleet: Option<&FleetId>, bytes: &[u8]) -> Resul
             ),
         ));
     }
-    Ok(value)
+    Ok(())
 }
 
 /// The document that a value is, in the one form in which it is written.

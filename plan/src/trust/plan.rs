@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use crate::{
     document::{DocumentKind, Plan, PlanKind, PlanRef, Roster, RosterNode, RosterStatus, Signed},
-    id::{Epoch, Fingerprint, NodeName, Seq},
+    id::{Epoch, Fingerprint, FleetId, NodeName, Seq},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{
-        CLOCK_SKEW, Duty, Identity, Purpose, SignedBy, TrustedRoot, Verified, addressed, in_form, shape::check_shape,
-        threshold,
+        CLOCK_SKEW, Duty, Identity, Purpose, SignedBy, TrustedRoot, Verified, addressed, as_written, in_form,
+        shape::check_shape, threshold,
     },
 };
 
@@ -73,7 +73,15 @@ fn authentic_signed_by(root: &TrustedRoot, signed: &Signed, by: &SignedBy) -> Re
 #[derive(Debug)]
 pub(super) struct Envelope {
     pub heading: Heading,
-    value: Value,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// The usual plan: its bytes are the very ones that it is written as.
+    Written(Box<Plan>),
+    /// Any other, to be read with more care.
+    Other(Value),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,15 +98,25 @@ impl Heading {
 }
 
 impl Envelope {
-    fn open(value: Value) -> Result<Self, Refused> {
+    fn open(fleet: &FleetId, bytes: &[u8]) -> Result<Self, Refused> {
+        if let Some(plan) = as_written::<Plan>(DocumentKind::Plan, Some(fleet), bytes)? {
+            let heading =
+                Heading { epoch: plan.epoch, seq: plan.seq, kind: plan.kind, keeps_valid: plan.keeps_valid.clone() };
+            return Ok(Self { heading, content: Content::Written(Box::new(plan)) });
+        }
+        let value = addressed(DocumentKind::Plan, Some(fleet), bytes)?;
         let of = |key: &str| Some((key.to_owned(), value.get(key)?.clone()));
         let heading = Value::Object(Heading::KEYS.into_iter().filter_map(of).collect());
-        Ok(Self { heading: in_form(DocumentKind::Plan, &heading)?, value })
+        Ok(Self { heading: in_form(DocumentKind::Plan, &heading)?, content: Content::Other(value) })
     }
 
     /// The whole plan.
-    pub(super) fn whole(&self, signed: &Signed) -> Result<Verified<Plan>, Refused> {
-        Ok(Verified::new(in_form(DocumentKind::Plan, &self.value)?, signed))
+    pub(super) fn whole(self, signed: &Signed) -> Result<Verified<Plan>, Refused> {
+        let plan = match self.content {
+            Content::Written(plan) => *plan,
+            Content::Other(value) => in_form(DocumentKind::Plan, &value)?,
+        };
+        Ok(Verified::new(plan, signed))
     }
 }
 
@@ -110,7 +128,7 @@ pub(super) fn envelope(root: &TrustedRoot, signed: &Signed, by: &SignedBy) -> Re
     if !trusted.signers.iter().any(|s| by.keys().contains(&s.key.fingerprint())) {
         return Err(Refused::new(Refusal::BadSignature, no_signer(by.keys().first())));
     }
-    let envelope = Envelope::open(addressed(DocumentKind::Plan, Some(&trusted.fleet_id), &signed.bytes)?)?;
+    let envelope = Envelope::open(&trusted.fleet_id, &signed.bytes)?;
     let plan = &envelope.heading;
     threshold(trusted, Duty::Plan(plan.kind), by)?;
     if plan.epoch < trusted.epoch {

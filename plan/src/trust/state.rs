@@ -202,13 +202,15 @@ impl NodeState {
             return Ok(Accepted { state: self.clone(), plan: this, work: Ok(Some(held.plan.clone())) });
         }
         let envelope = plans::envelope(&self.root, signed, &SignedBy::of(DocumentKind::Plan, signed)?)?;
-        let this = PlanRef { seq: envelope.heading.seq, digest: signed.digest() };
+        let (seq, keeps_valid) = (envelope.heading.seq, envelope.heading.keeps_valid.clone());
+        let whole = envelope.whole(signed);
+        let digest = whole.as_ref().map_or_else(|_| signed.digest(), Verified::digest);
+        let this = PlanRef { seq, digest };
         self.check_number(this)?;
         let mut next = self.clone();
         if this.seq > self.seq {
-            next.supersede(this, &envelope.heading.keeps_valid, me);
+            next.supersede(this, &keeps_valid, me);
         }
-        let whole = envelope.whole(signed);
         if let Ok(plan) = &whole {
             next = next.with_floor(clock, plan.document().created);
         }
