@@ -126,6 +126,6 @@ mod tests {
         let path = folder.path().join("huge.plan.json");
         fs::File::create(&path).and_then(|f| f.set_len(1 << 30)).expect("a sparse file");
         let error = read_document(DocumentKind::Plan, &path).expect_err("too large");
-        assert!(error.to_string().contains("262144"), "{error}");
+        assert!(error.to_string().contains("1048576"), "{error}");
     }
 }

@@ -52,7 +52,7 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages for a node that wait to be sent. A node that does not read is cut off instead of filling our memory; what
 /// it missed it is told again when it comes back.
 pub(crate) const STREAM_QUEUE: usize = 256;
-/// Bytes of them: a root chain, the largest roster and two dozen of the largest plans, as an agent lets wait.
+/// Bytes of them: a root chain, the largest roster and half a dozen of the largest plans, as an agent lets wait.
 pub(crate) const STREAM_QUEUE_BYTES: usize = 8 << 20;
 /// What a peer may send before it is read, on one connection and one call: a node sends little, a receipt has 64 KiB.
 /// Admins upload artifacts, and have what HTTP/2 gives.

@@ -230,7 +230,7 @@ fn a_huge_plan_is_not_read() {
     std::fs::File::create(profile.path("1.plan.json")).and_then(|f| f.set_len(1 << 30)).unwrap();
     let out = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
     assert_eq!(out.status.code(), Some(1));
-    assert!(stderr(&out).contains("262144"), "{}", stderr(&out));
+    assert!(stderr(&out).contains("1048576"), "{}", stderr(&out));
 }
 
 #[test]

@@ -17,8 +17,8 @@ use hostler_plan::{
 
 use crate::protocol::Request;
 
-/// Bytes of all requests that wait: the longest root chain, the largest roster and two dozen of the largest plans; a
-/// coordinator that sends more while a task runs is not ours. The unit has 256 MiB.
+/// Bytes of all requests that wait: the longest root chain, the largest roster and half a dozen of the largest plans;
+/// a coordinator that sends more while a task runs is not ours. The unit has 256 MiB.
 pub(crate) const MAX_WAITING_BYTES: usize = 8 << 20;
 /// What a request takes beside its documents.
 const OWN_BYTES: usize = 256;
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn what_is_too_long_is_refused_before_it_is_kept() {
         let long = [
-            Request::Plan(document((256 << 10) + 1)),
+            Request::Plan(document((1 << 20) + 1)),
             trust(1, (1 << 20) + 1),
             trust((1 << 20) + 1, 1),
             Request::Grant(Box::new(Grant {

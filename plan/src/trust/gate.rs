@@ -9,7 +9,7 @@ use crate::{
     trust::{CLOCK_SKEW, Verified, receipt},
 };
 
-/// Receipts that are looked at for one task. A plan of 256 KiB has fewer than 1,000 tasks, so no honest set is larger.
+/// Receipts that are looked at for one task: one that comes after every node of the largest fleet, and room.
 pub const MAX_GATE_RECEIPTS: usize = 1024;
 
 /// The gate before a task: for every task that it comes after, the newest receipt offered of that task's node must

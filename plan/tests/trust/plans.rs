@@ -123,7 +123,7 @@ fn nothing_of_a_stranger_is_parsed() {
 fn what_is_too_large_is_refused_before_it_is_read() {
     let most = DocumentKind::Plan.max_bytes();
     let zeros = Signed { bytes: vec![0; most + 1], signatures: vec!["x".to_owned()] };
-    assert_refused(verify(&zeros, now()), Refusal::Malformed, &["at most 262144 bytes", "found 262145"]);
+    assert_refused(verify(&zeros, now()), Refusal::Malformed, &["at most 1048576 bytes", "found 1048577"]);
     let largest = Signed { bytes: vec![0; most], ..zeros };
     assert_refused(verify(&largest, now()), Refusal::BadSignature, &[]);
 

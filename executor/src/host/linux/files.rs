@@ -11,7 +11,7 @@ use hostler_daemon::durable::{self, Access, Prepared};
 
 use crate::host::{HostError, HostFile};
 
-/// Configuration files are far smaller; plans have at most 256 KiB.
+/// Configuration files are far smaller, and a plan that brings one has no more.
 const MAX_BYTES: u64 = 1 << 20;
 
 pub(super) fn read(path: &Path) -> Result<Option<HostFile>, HostError> {
