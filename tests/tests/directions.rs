@@ -13,7 +13,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("coordinator", &["plan", "proto", "daemon"]),
     ("cli", &["plan", "proto", "daemon"]),
     ("sim", &["plan", "proto", "facts", "daemon", "executor", "agent", "coordinator", "cli"]),
-    ("tests", &["plan", "proto", "facts", "daemon", "executor", "agent", "coordinator", "cli", "sim"]),
+    ("tests", &["plan", "fixtures", "proto", "facts", "daemon", "executor", "agent", "coordinator", "cli", "sim"]),
 ];
 
 fn workspace() -> &'static Path {

@@ -8,6 +8,7 @@ mod plans;
 mod relay;
 mod report;
 mod usage;
+mod verify;
 mod writes;
 
 use std::{
@@ -39,6 +40,7 @@ use hostler_tests::{
         hostler-bench --seconds 600                        longer, with more of what happens once in minutes\n  \
         hostler-bench --agent target/dist/hostler-agent    the agent as it is packaged\n  \
         hostler-bench --seconds 0 --nodes 100,400          plans for 8, 100 and 400 nodes and nothing else\n  \
+        hostler-bench verify                               what a plan of 1,000 nodes costs each of them\n  \
         hostler-bench writes                               ten minutes in which it may write to no file"
 )]
 struct Arguments {
@@ -64,6 +66,15 @@ struct Arguments {
 /// Another thing to see, and what this program is when it starts itself.
 #[derive(Debug, Subcommand)]
 enum Child {
+    /// Measure the processor time that a large plan costs its node
+    Verify {
+        /// How many nodes the plan is for
+        #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+        nodes: usize,
+        /// How often each part is done; the one in the middle counts
+        #[arg(long, value_name = "COUNT", default_value_t = 21)]
+        rounds: usize,
+    },
     /// Watch with strace that an idle agent writes to no file; fails when it does
     Writes {
         /// How long it is watched
@@ -135,6 +146,7 @@ fn main() -> ExitCode {
             let node = Node::new(folder.clone(), join.clone(), name.clone());
             recorded_node(Node { metrics_listen: Some(*metrics), ..node }, machine)
         }
+        Some(Child::Verify { nodes, rounds }) => verify::measure(*nodes, *rounds).map(|text| print!("{text}")),
         Some(Child::Writes { seconds, warm_up, agent }) => {
             let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone() };
             until_stopped(async || {

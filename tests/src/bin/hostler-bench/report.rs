@@ -166,7 +166,7 @@ fn per_task_ms(fleet: &Plans) -> Option<f64> {
     Some(median(&fleet.times)?.as_secs_f64() * 1000.0 / fleet.nodes as f64)
 }
 
-fn met(is_met: bool) -> &'static str {
+pub(crate) fn met(is_met: bool) -> &'static str {
     if is_met { "met" } else { "missed" }
 }
 
