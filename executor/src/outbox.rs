@@ -1,14 +1,17 @@
-//! What waits to be written to one connection. Whoever puts something in never waits.
+//! What is written to one connection. Answers wait for its thread, and whoever puts one in never waits. A report is
+//! written by the thread that made it: an idle node wakes no other one for it.
 
 use std::{
     collections::VecDeque,
+    io::Write as _,
+    os::unix::net::UnixStream,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
     host::Waker,
     protocol::{
-        FromExecutor,
+        FromExecutor, lines,
         node::{Answer, Report},
     },
 };
@@ -16,9 +19,12 @@ use crate::{
 /// Answers that wait for one who does not read them; then the connection ends.
 const MAX_ANSWERS: usize = 64;
 
-/// What waits for one connection.
-#[derive(Debug, Default)]
+/// The way out of one connection.
+#[derive(Debug)]
 pub(crate) struct Outbox {
+    stream: Arc<UnixStream>,
+    /// Held for a line, so that none stands in another one.
+    writing: Mutex<()>,
     waiting: Mutex<Waiting>,
     /// Notified when there is something, and when it was closed.
     pub waker: Waker,
@@ -27,8 +33,6 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     answers: VecDeque<FromExecutor>,
-    /// One that was not taken yet is as good as the next.
-    report: Option<Report>,
     closed: bool,
 }
 
@@ -53,9 +57,28 @@ impl Reply {
 }
 
 impl Outbox {
+    pub(crate) fn new(stream: Arc<UnixStream>) -> Self {
+        let (writing, waiting, waker) = (Mutex::default(), Mutex::default(), Waker::new());
+        Self { stream, writing, waiting, waker }
+    }
+
+    /// Writes a report. One who does not read it is hung up on when the stream's limit for writing is over.
     pub(crate) fn report(&self, report: Report) {
-        self.waiting().report.get_or_insert(report);
-        self.waker.notify();
+        self.write(&FromExecutor::Report(report));
+    }
+
+    /// Writes a message whole; one that cannot be written ends the connection.
+    pub(crate) fn write(&self, message: &FromExecutor) {
+        let line = match lines::encode(message) {
+            Ok(line) => line,
+            Err(error) => return tracing::warn!("a message for the network side was dropped: {error}"),
+        };
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = (&*self.stream).write_all(&line);
+        drop(writing);
+        if written.is_err() {
+            self.close();
+        }
     }
 
     /// What waits; none once it was closed.
@@ -64,8 +87,7 @@ impl Outbox {
         if waiting.closed {
             return None;
         }
-        let report = waiting.report.take().map(FromExecutor::Report);
-        Some(waiting.answers.drain(..).chain(report).collect())
+        Some(waiting.answers.drain(..).collect())
     }
 
     pub(crate) fn close(&self) {

@@ -4,7 +4,7 @@
 //! the executor's queue and questions to the thread that answers them. Whoever sends what is no message is hung up on.
 
 use std::{
-    io::{self, BufReader, ErrorKind, Write as _},
+    io::{self, BufReader, ErrorKind},
     net::Shutdown,
     os::{
         fd::AsRawFd as _,
@@ -141,11 +141,13 @@ fn serve(stream: UnixStream, agent: Option<Uid>, connections: &Connections, entr
     }
     held.push(stream.clone());
     drop(held);
-    let outbox = Arc::new(Outbox::default());
+    let outbox = Arc::new(Outbox::new(stream.clone()));
     let (ticket_of_writer, ticket) = std::sync::mpsc::channel();
     let (written, unwritten, status) = (stream.clone(), outbox.clone(), entrance.status.clone());
-    let writing =
-        thread::Builder::new().name("writer".into()).spawn(move || write(&written, &unwritten, &status, &ticket));
+    let writing = thread::Builder::new().name("writer".into()).spawn(move || {
+        write(&unwritten, &status, &ticket);
+        let _ = written.shutdown(Shutdown::Both);
+    });
     let (read, entrance, kept) = (stream.clone(), entrance.clone(), connections.clone());
     let end = outbox.clone();
     let reading = thread::Builder::new().name("reader".into()).spawn(move || {
@@ -224,8 +226,8 @@ fn hand_over(entrance: &Entrance, mut request: Request, outbox: &Outbox, overful
     }
 }
 
-/// Writes answers as they come, and the status when it changed, to one who watches it.
-fn write(mut stream: &UnixStream, outbox: &Outbox, status: &ExecutorStatus, tickets: &std::sync::mpsc::Receiver<u64>) {
+/// Writes answers as they come, and the status when it changed to one who watches it, until the outbox is closed.
+fn write(outbox: &Outbox, status: &ExecutorStatus, tickets: &std::sync::mpsc::Receiver<u64>) {
     let mut watching: Option<(u64, Told)> = None;
     while let Some(mut messages) = outbox.take() {
         if let Some(ticket) = tickets.try_iter().last() {
@@ -234,21 +236,9 @@ fn write(mut stream: &UnixStream, outbox: &Outbox, status: &ExecutorStatus, tick
         if let Some((ticket, told)) = &mut watching {
             messages.extend(status.news(*ticket, told));
         }
-        for message in messages {
-            let written = lines::encode(&message).map(|line| stream.write_all(&line));
-            match written {
-                Ok(Ok(())) => {}
-                // Its reader sees the end.
-                Ok(Err(_)) => {
-                    let _ = stream.shutdown(Shutdown::Both);
-                    return;
-                }
-                Err(error) => tracing::warn!("a message for the network side was dropped: {error}"),
-            }
-        }
+        messages.iter().for_each(|message| outbox.write(message));
         outbox.waker.wait(Duration::MAX);
     }
-    let _ = stream.shutdown(Shutdown::Both);
 }
 
 #[cfg(test)]
