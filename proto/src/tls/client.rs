@@ -1,6 +1,7 @@
 //! Connecting to a coordinator whose CA is pinned.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -8,6 +9,7 @@ use std::{
 
 use hostler_plan::{id::Digest, timestamp::Timestamp};
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::{TcpStream, UnixStream};
@@ -19,9 +21,16 @@ use super::{Bytes, COORDINATOR_NAME, PinnedVerifier, SOCKET_SCHEME, TlsError, pr
 /// A coordinator on the same network answers in milliseconds; a node on bad Wi-Fi gets this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A peer that vanished without a word is noticed after one interval and one timeout. Each ping wakes an idle agent
-/// about four times.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// A peer that vanished without a word is noticed by the kernel, which wakes nobody for it: what was sent is not
+/// acknowledged for so long, or a silent peer does not answer its probes.
+const VANISHED: Duration = Duration::from_secs(40);
+/// Seconds of silence before the first probe, and between two of them.
+const PROBE_AFTER: u32 = 30;
+const PROBE_EVERY: u32 = 10;
+
+/// A process that stands still behind a kernel that answers is noticed after one interval and one timeout. Each ping
+/// wakes an idle agent about five times, so they are few.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(120);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to reach a coordinator and how to know it.
@@ -103,6 +112,7 @@ pub async fn connect_bound(
                 Place::Network(_) => {
                     let tcp = TcpStream::connect(&address).await?;
                     tcp.set_nodelay(true)?;
+                    notice_vanishing(&tcp)?;
                     Box::new(tcp)
                 }
                 Place::Machine(path) => Box::new(UnixStream::connect(path).await?),
@@ -111,7 +121,7 @@ pub async fn connect_bound(
             let stream = connector.connect(name, socket).await?;
             let shown = stream.get_ref().1.peer_certificates().and_then(|c| c.first()).map(|c| Digest::of(c));
             *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = shown;
-            Ok::<_, std::io::Error>(TokioIo::new(stream))
+            Ok::<_, io::Error>(TokioIo::new(stream))
         }
     });
     let channel = Endpoint::from(uri)
@@ -123,6 +133,15 @@ pub async fn connect_bound(
         .await
         .map_err(|e| failed(coordinator, &e))?;
     Ok(BoundChannel { channel, certificate })
+}
+
+/// Lets the kernel end a connection whose other end is not there any more.
+fn notice_vanishing(tcp: &TcpStream) -> io::Result<()> {
+    setsockopt(tcp, sockopt::KeepAlive, &true)?;
+    setsockopt(tcp, sockopt::TcpKeepIdle, &PROBE_AFTER)?;
+    setsockopt(tcp, sockopt::TcpKeepInterval, &PROBE_EVERY)?;
+    let milliseconds = u32::try_from(VANISHED.as_millis()).unwrap_or(u32::MAX);
+    Ok(setsockopt(tcp, sockopt::TcpUserTimeout, &milliseconds)?)
 }
 
 /// Where a coordinator listens.
@@ -164,7 +183,7 @@ fn failed(coordinator: &Coordinator, error: &(dyn std::error::Error + 'static)) 
     let (address, reason) = (coordinator.address.clone(), root_cause(error));
     let mut cause = Some(error);
     while let Some(inner) = cause {
-        let tls = inner.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()?.downcast_ref::<rustls::Error>());
+        let tls = inner.downcast_ref::<io::Error>().and_then(|e| e.get_ref()?.downcast_ref::<rustls::Error>());
         if let Some(rustls::Error::InvalidCertificate(_)) = tls {
             let pins: Vec<String> = coordinator.pins.iter().map(Digest::short).collect();
             return ConnectError::NotPinned { address, pins: pins.join(", "), reason };
