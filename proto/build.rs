@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let set = protox::compile(files, ["."])?;
     let folder = std::env::var("OUT_DIR")?;
     std::fs::write(std::path::Path::new(&folder).join("descriptors.bin"), set.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(set)?;
+    tonic_prost_build::configure().codec_path("crate::codec::Codec").compile_fds(set)?;
     println!("cargo:rerun-if-changed=hostler");
     Ok(())
 }

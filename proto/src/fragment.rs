@@ -7,12 +7,13 @@ use prost::Message as _;
 
 use crate::{
     MAX_MESSAGE_BYTES,
+    codec::BUFFER_BYTES,
     v1::{Fragment, ToAgent, to_agent::Message},
 };
 
-/// What a message may have in one piece, and each part of a longer one: with their framing they fit into the 8 KiB with
-/// which tonic begins.
-pub const FRAGMENT_BYTES: usize = 7 << 10;
+/// What a message may have in one piece, and each part of a longer one: with their framing they fit into the buffer with
+/// which a stream begins.
+pub const FRAGMENT_BYTES: usize = BUFFER_BYTES - 1024;
 
 /// The message as it is, or its parts in their order.
 pub fn split(message: ToAgent) -> Vec<ToAgent> {

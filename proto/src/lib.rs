@@ -3,6 +3,7 @@
 //! Nothing here decides anything. A signed document crosses the wire as its exact bytes; what it says is judged by
 //! `hostler_plan::trust` on both ends.
 
+pub mod codec;
 pub mod convert;
 pub mod facts;
 pub mod fragment;
