@@ -85,7 +85,7 @@ fn play(arguments: &Arguments) -> Result<String, String> {
         while now <= end {
             let unix_ms = UNIX_MS + now * 1000;
             facts.tick(Now { elapsed: Duration::from_secs(now), unix_ms });
-            verdicts = health.observe(unix_ms, facts.wait_for_helpers(PATIENCE));
+            verdicts = health.observe(unix_ms, facts.wait_for_helpers(PATIENCE)).to_vec();
             now += arguments.every_seconds;
         }
         said.push_str(&report(&format!("{} after {end} s", folder.display()), facts, &verdicts, arguments.all));

@@ -77,7 +77,7 @@ fn every_recorded_machine_gives_its_golden_verdicts() {
         for seconds in (0..=960).step_by(10) {
             facts.tick(at(seconds));
             let reading = facts.wait_for_helpers(Duration::from_secs(20));
-            verdicts = health.observe(UNIX_MS + seconds * 1000, reading);
+            verdicts = health.observe(UNIX_MS + seconds * 1000, reading).to_vec();
         }
         found.push_str(&format!("{name}: {:?}\n", worst(&verdicts)));
         for verdict in verdicts.iter().filter(|verdict| verdict.level != Level::Ok) {

@@ -23,7 +23,7 @@ pub use thresholds::{Adjustment, TableError, ThresholdError, Thresholds};
 use crate::fact::Reading;
 use measure::{Found, Tracker};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use watch::{Standing, Watch};
 
 /// After this long without a report a node is unknown: six reports that did not come.
@@ -107,7 +107,7 @@ pub struct Verdict {
     #[serde(default, rename = "held", skip_serializing_if = "std::ops::Not::not")]
     pub damped: bool,
     /// What to do, one sentence.
-    pub advice: String,
+    pub advice: Cow<'static, str>,
 }
 
 /// What evaluates one node.
@@ -142,7 +142,7 @@ impl HealthEvaluator {
 
     /// Judges a reading that was taken now (milliseconds on the observer's clock, from reading to reading the same
     /// clock). Every rule that applies to the node gives a verdict for each of its subjects, the worst first.
-    pub fn observe(&mut self, now: u64, reading: &Reading) -> Vec<Verdict> {
+    pub fn observe(&mut self, now: u64, reading: &Reading) -> &[Verdict] {
         let found = self.tracker.measure(now, reading, &self.thresholds);
         self.observed_at_ms = Some(now);
         let mut cases: BTreeMap<String, Case> = BTreeMap::new();
@@ -165,8 +165,8 @@ impl HealthEvaluator {
             verdicts.push(verdict);
         }
         verdicts.sort_by_key(|verdict| std::cmp::Reverse((verdict.weight(), std::cmp::Reverse(verdict.rule))));
-        self.verdicts.clone_from(&verdicts);
-        verdicts
+        self.verdicts = verdicts;
+        &self.verdicts
     }
 
     /// The verdicts as of now: those of the last reading or, when it is too old, that the node is silent. A node that
@@ -216,7 +216,7 @@ impl HealthEvaluator {
             since_ms: now,
             clear_seconds,
             damped: false,
-            advice: rule.advice().to_owned(),
+            advice: rule.advice().into(),
         };
         match cases.get_mut(&key) {
             // Of several conditions the worst one speaks; one that is unknown does not hide one that is known.
@@ -264,7 +264,7 @@ impl Verdict {
             since_ms: last.unwrap_or(waiting_since),
             clear_seconds: None,
             damped: false,
-            advice: Rule::Report.advice().to_owned(),
+            advice: Rule::Report.advice().into(),
         }
     }
 

@@ -26,7 +26,7 @@ fn observe(health: &mut HealthEvaluator, seconds: u64, serials: &[(&str, &str)],
     for (name, label, device, value) in values {
         reading.set(Series::new(name, &[(label, device)]), *value);
     }
-    health.observe(now, &reading)
+    health.observe(now, &reading).to_vec()
 }
 
 /// Disks with trouble of that kind.

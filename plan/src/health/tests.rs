@@ -113,7 +113,7 @@ fn reading(seconds: u64, values: &Values) -> Reading {
 fn run(health: &mut HealthEvaluator, from: u64, to: u64, values: &Values) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for seconds in (from..=to).step_by(10) {
-        verdicts = health.observe(NOW + seconds * 1000, &reading(seconds, values));
+        verdicts = health.observe(NOW + seconds * 1000, &reading(seconds, values)).to_vec();
     }
     verdicts
 }

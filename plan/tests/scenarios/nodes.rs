@@ -203,7 +203,7 @@ fn verdict(rule: &str, level: &str, since: Timestamp) -> Verdict {
         since_ms: since.unix_milliseconds(),
         clear_seconds: known.map(|c| c.row().clear_seconds),
         damped: false,
-        advice: rule.advice().to_owned(),
+        advice: rule.advice().into(),
     }
 }
 

@@ -47,7 +47,7 @@ impl From<&Verdict> for v1::VerdictView {
             rule: verdict.rule.name().to_owned(),
             level: v1::Level::from(verdict.level).into(),
             sentence: verdict.sentence(),
-            advice: verdict.advice.clone(),
+            advice: verdict.advice.to_string(),
             since: verdict.since_ms / 1000,
         }
     }
@@ -81,7 +81,7 @@ impl From<Verdict> for v1::Verdict {
             since_ms,
             clear_seconds,
             damped,
-            advice,
+            advice: advice.into_owned(),
         }
     }
 }
@@ -112,7 +112,7 @@ impl TryFrom<v1::Verdict> for Verdict {
             since_ms: verdict.since_ms,
             clear_seconds: verdict.clear_seconds,
             damped: verdict.damped,
-            advice: verdict.advice,
+            advice: verdict.advice.into(),
         })
     }
 }

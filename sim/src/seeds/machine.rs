@@ -159,7 +159,7 @@ impl Machine {
             since_ms,
             clear_seconds: None,
             damped: false,
-            advice: rule.advice().to_owned(),
+            advice: rule.advice().into(),
         });
     }
 }
