@@ -10,7 +10,7 @@ use std::{
 
 use hostler_daemon::{
     durable::{self, PRIVATE},
-    http, process,
+    http, memory, process,
 };
 use hostler_plan::{id::Digest, text::hex};
 use hostler_proto::{
@@ -57,6 +57,8 @@ const SETUP_FILE: &str = "setup-code";
 /// A peer that vanished without a word is noticed after one interval and one timeout.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// As often as nodes report; it takes some milliseconds with 400 of them.
+const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 /// A server's reading of its cluster counts for three reports, and at least this long.
 const CONDITIONS_FRESH_AT_LEAST: Duration = Duration::from_secs(60);
 /// A node that reports every second is not silent for a hiccup.
@@ -171,9 +173,11 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
     process::ready();
     let control = coordinator.control.handle.clone();
     let watchdog = process::keep_watchdog(|| async { control.ask(|_, _| ()).await.is_ok() });
-    tokio::pin!(serving, shutdown, watchdog);
+    let trimming = trim_heap();
+    tokio::pin!(serving, shutdown, watchdog, trimming);
     let result = tokio::select! {
         result = &mut serving => result,
+        () = &mut trimming => Ok(()),
         () = &mut watchdog => Ok(()),
         () = &mut shutdown => {
             tracing::info!("stopping");
@@ -188,6 +192,16 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
     shared.reports.keep_all();
     index.close();
     result.and(remove(&data.join(ADDRESSES_FILE)))
+}
+
+/// Gives free memory back again and again: a fleet that connects, and every plan for it, needs for a moment many times
+/// what stays.
+async fn trim_heap() {
+    let mut again = tokio::time::interval(TRIM_INTERVAL);
+    loop {
+        again.tick().await;
+        memory::trim_heap();
+    }
 }
 
 /// Keeps the good records of a damaged ledger and puts the rest aside. No coordinator may be running.

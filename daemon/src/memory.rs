@@ -13,7 +13,7 @@ pub fn share_one_heap() {
 }
 
 /// Gives back what only the start, a handshake or a task needed: pages of the program that the kernel mapped, and free
-/// ends of the heap.
+/// pages of the heap.
 ///
 /// Most of what an agent holds is its own program. Reading settings, enrolling, the handshake and the verification of
 /// documents touch nearly all of it, the kernel maps 64 KiB around every touch, and nothing is ever unmapped by itself.
@@ -25,16 +25,22 @@ pub fn share_one_heap() {
 /// Only segments that the program's headers call read-only are given back. The linker fills in addresses in others
 /// (`.data.rel.ro` too, which is read-only only afterwards): those pages exist nowhere else.
 pub fn release() {
+    trim_heap();
+    #[expect(unsafe_code, reason = "the headers of loaded files are had from the C library alone")]
+    // SAFETY: `release_file` is what dl_iterate_phdr(3) asks for, and uses no data.
+    unsafe {
+        libc::dl_iterate_phdr(Some(release_file), std::ptr::null_mut());
+    }
+}
+
+/// Gives back the free pages inside the heap, and its free end. Of what a burst freed the C library keeps most, because
+/// something that lives stands behind it.
+pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "malloc_trim(3) is a call of the C library")]
     // SAFETY: it may be called by any thread at any time.
     unsafe {
         libc::malloc_trim(0);
-    }
-    #[expect(unsafe_code, reason = "the headers of loaded files are had from the C library alone")]
-    // SAFETY: `release_file` is what dl_iterate_phdr(3) asks for, and uses no data.
-    unsafe {
-        libc::dl_iterate_phdr(Some(release_file), std::ptr::null_mut());
     }
 }
 
