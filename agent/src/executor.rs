@@ -15,6 +15,7 @@ use hostler_executor::protocol::{
         Report,
     },
 };
+use hostler_facts::Program;
 use hostler_plan::{
     document::Signed,
     fact::Reading,
@@ -106,9 +107,11 @@ impl Executor {
         Ok(clock)
     }
 
-    /// Every fact that can be read now.
+    /// Every fact that can be read now, the agent's own figures among them.
     pub(crate) async fn facts(&self) -> Result<Reading, AskError> {
-        let Answer::Facts(facts) = self.ask(Question::Facts).await? else { return Err(AskError::Other("the facts")) };
+        let answer = self.ask(Question::Facts).await?;
+        let Answer::Facts(mut facts) = answer else { return Err(AskError::Other("the facts")) };
+        Program::Agent.tell(&mut facts);
         Ok(facts)
     }
 
@@ -198,7 +201,8 @@ impl Reports {
     /// The next report when it is due. Nothing is lost when the caller stops waiting.
     pub(crate) async fn next(&mut self) -> Report {
         loop {
-            if let Some(report) = self.reports.recv().await {
+            if let Some(mut report) = self.reports.recv().await {
+                Program::Agent.tell(&mut report.reading);
                 return report;
             }
             // Somebody else asked for reports since, or the executor has gone.

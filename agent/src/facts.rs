@@ -1,6 +1,6 @@
 //! `hostler-agent facts`: one reading without a coordinator.
 
-use hostler_facts::{Facts, Failure, Now, Source, State};
+use hostler_facts::{Facts, Failure, Now, Program, Source, State};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -35,7 +35,7 @@ pub enum FactsError {
 pub fn command(root: Option<&Path>, output: Output) -> Result<(), FactsError> {
     let source = match root {
         Some(folder) => Source::recorded(folder).map_err(FactsError::Recorded)?,
-        None => Source::real(),
+        None => Source::real(Program::Agent),
     };
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
-use hostler_facts::{Facts, Now, Source};
+use hostler_facts::{Facts, Now, Program, Source};
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -96,7 +96,7 @@ fn a_node_that_is_in_no_fleet_yet_serves_the_facts_of_its_machine() {
     let (head, text) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("text/plain; version=0.0.4"), "{head}");
     // What `hostler-agent facts` does, without its patience for apt.
-    let mut facts = Facts::new(Source::real());
+    let mut facts = Facts::new(Source::real(Program::Executor));
     facts.tick(Now { elapsed: Duration::ZERO, unix_ms: 1 });
     let facts = facts.wait_for_helpers(Duration::from_secs(1)).exposition(&[]);
     let (scraped, printed) = (series(text), series(&facts));
@@ -104,6 +104,11 @@ fn a_node_that_is_in_no_fleet_yet_serves_the_facts_of_its_machine() {
     let both = scraped.intersection(&printed).count();
     assert!(both * 10 >= scraped.len() * 9, "{:#?}", scraped.difference(&printed));
     assert!(both * 10 >= printed.len() * 7, "{:#?}", printed.difference(&scraped));
+    for program in ["agent", "executor"] {
+        for name in ["cpu_seconds_total", "open_fds", "resident_memory_bytes", "start_time_seconds"] {
+            assert!(text.contains(&format!("\nprocess_{name}{{program=\"{program}\"}} ")), "{program}: {name}");
+        }
+    }
     assert!(scraped.contains("node_load1") && !text.contains("instance="));
     assert!(get(address, "/").starts_with("HTTP/1.1 404 "));
 }

@@ -27,6 +27,16 @@ fn cpuinfo(root: &Root, key: &str) -> Option<String> {
     })
 }
 
+/// Init's first: a container's boot id is mounted on the host's, and the /proc that a unit gets for itself has the host's,
+/// which no reboot of the container changes. Who may not look behind init has its own.
+const BOOT_ID: [&str; 2] = ["proc/1/root/proc/sys/kernel/random/boot_id", "proc/sys/kernel/random/boot_id"];
+
+/// The id of the machine's present boot: what is reported, and what proves a reboot.
+pub fn boot_id(root: &Root) -> Result<String, Failure> {
+    let [of_init, own] = BOOT_ID;
+    root.text(of_init).ok().filter(|id| !id.is_empty()).map_or_else(|| root.text(own), Ok)
+}
+
 /// Reads the board: model, serial number, revision, boot id, page size.
 pub(super) fn node(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
@@ -37,7 +47,7 @@ pub(super) fn node(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let code = root.bytes("sys/firmware/devicetree/base/system/linux,revision").ok();
     let revision = code.and_then(|bytes| text::big_endian(&bytes)).map(|code| format!("{code:x}"));
     let revision = revision.or_else(|| cpuinfo(root, "Revision")).unwrap_or_default();
-    let boot_id = worst.note(root.text("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+    let boot_id = worst.note(boot_id(root)).unwrap_or_default();
     let page = input.source.calls.page_size().map(|bytes| bytes.to_string()).unwrap_or_default();
     let labels = [
         ("boot_id", boot_id.as_str()),

@@ -36,6 +36,8 @@ mod worker;
 
 pub use calls::Calls;
 pub use failure::Failure;
+pub use identity::boot_id;
+pub use process::Program;
 pub use root::Root;
 pub use schedule::{Facts, State};
 
@@ -62,17 +64,20 @@ pub struct Source {
     pub root: Root,
     /// Calls and programs.
     pub calls: Calls,
+    /// Who reads.
+    pub program: Program,
 }
 
 impl Source {
-    /// This machine.
-    pub fn real() -> Self {
-        Source { root: Root::real(), calls: Calls::Kernel }
+    /// This machine, read by that program.
+    pub fn real(program: Program) -> Self {
+        Source { root: Root::real(), calls: Calls::Kernel, program }
     }
 
     /// A recorded machine: a folder with `proc`, `sys`, `etc` … and `.calls`.
     pub fn recorded(folder: &Path) -> Result<Self, Failure> {
-        Ok(Source { root: Root::at(folder)?, calls: Calls::Recorded(folder.join(".calls")) })
+        let (root, calls) = (Root::at(folder)?, Calls::Recorded(folder.join(".calls")));
+        Ok(Source { root, calls, program: Program::Executor })
     }
 }
 

@@ -1,13 +1,79 @@
-//! The agent itself: memory, processor time and open files, from `/proc/self`.
+//! The two programs of a node themselves: memory, processor time and open files, from `/proc/self`.
 
 use super::failure::Failure;
 use super::sample::Sample;
-use super::{Input, text};
+use super::{Calls, Input, Root, text};
+use hostler_plan::fact::{Reading, Series};
 
 /// USER_HZ.
 const TICKS: f64 = 100.0;
 
-/// Reads the agent's own process.
+/// Which of a node's two programs a process is; the label `program` of its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// It reads the machine.
+    Executor,
+    /// It holds the connection, and adds its own figures to a reading of the executor: [`Program::tell`].
+    Agent,
+}
+
+impl Program {
+    fn word(self) -> &'static str {
+        match self {
+            Program::Executor => "executor",
+            Program::Agent => "agent",
+        }
+    }
+
+    /// Adds what this process uses to a reading that another one took; what cannot be read is missing. Of the boot's
+    /// time, which an agent in its sandbox cannot read, it takes the reading's word.
+    pub fn tell(self, reading: &mut Reading) {
+        if reading.is_empty() {
+            return;
+        }
+        let root = Root::real();
+        let Some(used) = root.bytes("proc/self/stat").ok().and_then(|stat| Used::read(&stat, &root, &Calls::Kernel))
+        else {
+            return;
+        };
+        let started = reading.get("node_boot_time_seconds", &[]).map(|boot| boot + used.started_after_boot);
+        for (name, value) in used.series(started) {
+            value.into_iter().for_each(|value| reading.set(Series::new(name, &[("program", self.word())]), value));
+        }
+    }
+}
+
+/// What a process used.
+struct Used {
+    processor_seconds: f64,
+    resident_bytes: Option<f64>,
+    files: Option<f64>,
+    /// Seconds.
+    started_after_boot: f64,
+}
+
+impl Used {
+    fn read(stat: &[u8], root: &Root, calls: &Calls) -> Option<Self> {
+        let [user, system, started, pages] = times(stat)?;
+        Some(Self {
+            processor_seconds: (user + system) / TICKS,
+            resident_bytes: calls.page_size().map(|bytes| bytes * pages),
+            files: root.list("proc/self/fd").map(|names| names.len() as f64).ok(),
+            started_after_boot: started / TICKS,
+        })
+    }
+
+    fn series(&self, started: Option<f64>) -> [(&'static str, Option<f64>); 4] {
+        [
+            ("process_cpu_seconds_total", Some(self.processor_seconds)),
+            ("process_resident_memory_bytes", self.resident_bytes),
+            ("process_open_fds", self.files),
+            ("process_start_time_seconds", started),
+        ]
+    }
+}
+
+/// Reads the process that reads the machine.
 #[derive(Debug, Default)]
 pub(super) struct Process {
     /// Unix seconds; asked once, because /proc/stat is the dearest file of all.
@@ -18,20 +84,16 @@ impl Process {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         let root = &input.source.root;
         root.read_into("proc/self/stat", &mut input.bytes)?;
-        let Some([user, system, started, pages]) = times(&input.bytes) else {
+        let Some(used) = Used::read(&input.bytes, root, &input.source.calls) else {
             return Err(Failure::malformed("proc/self/stat", "the fields of proc(5)", &input.bytes));
         };
-        out.put("process_cpu_seconds_total", &[], (user + system) / TICKS);
-        let page = input.source.calls.page_size();
-        out.put_some("process_resident_memory_bytes", &[], page.map(|bytes| bytes * pages));
-        let files = root.list("proc/self/fd").map(|names| names.len() as f64);
-        out.put_some("process_open_fds", &[], files.ok());
         if self.started.is_none() {
             root.read_into("proc/stat", &mut input.bytes)?;
             let boot = text::lines(&input.bytes).find_map(|line| text::number(line.strip_prefix(b"btime ")?));
-            self.started = boot.map(|boot| boot + started / TICKS);
+            self.started = boot.map(|boot| boot + used.started_after_boot);
         }
-        out.put_some("process_start_time_seconds", &[], self.started);
+        let labels = [("program", input.source.program.word())];
+        used.series(self.started).into_iter().for_each(|(name, value)| out.put_some(name, &labels, value));
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ impl Root {
     }
 
     /// The path of a file below the root. `relative` has no leading slash.
-    pub fn path(&self, relative: &str) -> PathBuf {
+    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.base.join(relative)
     }
 

@@ -290,6 +290,21 @@ fn a_processor_that_goes_off_line_loses_its_series() {
 }
 
 #[test]
+fn the_boot_id_is_that_of_init_where_a_container_has_its_own() {
+    let machine = copy("vm-nothing");
+    let shown = || {
+        let mut facts = facts(machine.path());
+        let reading = facts.tick(at(0));
+        let (labels, _) = reading.all("hostler_node_info").next().expect("the node");
+        labels.get("boot_id").map(str::to_owned)
+    };
+    write(&machine, "proc/sys/kernel/random/boot_id", "6dc7e1bb-45a9-4b4a-9d0b-7b2b1e0f5a11\n");
+    assert_eq!(shown().as_deref(), Some("6dc7e1bb-45a9-4b4a-9d0b-7b2b1e0f5a11"));
+    write(&machine, "proc/1/root/proc/sys/kernel/random/boot_id", "a8b7c1d2-45a9-4b4a-9d0b-7b2b1e0f5a12\n");
+    assert_eq!(shown().as_deref(), Some("a8b7c1d2-45a9-4b4a-9d0b-7b2b1e0f5a12"));
+}
+
+#[test]
 fn a_clock_that_steps_by_a_year_changes_no_cadence() {
     let machine = copy("pi5-nvme");
     let mut facts = facts(machine.path());

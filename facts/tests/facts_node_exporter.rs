@@ -104,7 +104,7 @@ fn every_series_that_both_have_agrees() {
         return;
     }
     let exporter = Exporter::start();
-    let mut facts = Facts::new(Source::real());
+    let mut facts = Facts::new(Source::real(hostler_facts::Program::Executor));
     let mut second = 0;
     let mut read = |again: bool| {
         // A minute apart for the readers of a minute, without waiting for one.

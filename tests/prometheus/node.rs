@@ -381,19 +381,19 @@ pub(crate) const NODE: Dashboard = Dashboard {
             ],
         },
         Row {
-            title: "Agent",
+            title: "Agent and executor",
             panels: &[
                 lines(
                     "Memory",
                     "bytes",
-                    &[("process_resident_memory_bytes{instance=\"$instance\",job=\"hostler\"}", "resident")],
+                    &[("process_resident_memory_bytes{instance=\"$instance\",job=\"hostler\"}", "{{program}}")],
                 ),
                 lines(
                     "Processor",
                     "percentunit",
                     &[(
                         "rate(process_cpu_seconds_total{instance=\"$instance\",job=\"hostler\"}[$__rate_interval])",
-                        "agent",
+                        "{{program}}",
                     )],
                 ),
                 lines(

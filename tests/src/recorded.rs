@@ -36,7 +36,7 @@ impl Recorded {
         let source = Source::recorded(folder)?;
         let name = source.calls.uname()?.nodename;
         // Some recordings are of containers, which do not show it.
-        let boot_id = source.root.text("proc/sys/kernel/random/boot_id").unwrap_or_else(|_| "0-1".into());
+        let boot_id = hostler_facts::boot_id(&source.root).unwrap_or_else(|_| "0-1".into());
         let boot_id = BootId::new(boot_id)?;
         Ok(Self { name, boot_id, facts: Mutex::new((Facts::new(source), Duration::ZERO)) })
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hostler_daemon::memory;
-use hostler_facts::{Calls, Facts, Now, Source};
+use hostler_facts::{Calls, Facts, Now, Program, Root, Source};
 use hostler_plan::{
     document::Hardware,
     fact::Reading,
@@ -33,10 +33,6 @@ const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
 /// API server's and may end meanwhile.
 const PACKAGE_UNIT: &str = "hostler-package.service";
 
-/// Init's first: a container's boot id is mounted on the host's, and the /proc that the unit gets for itself has the
-/// host's, which no reboot of the container changes.
-const BOOT_ID_FILES: [&str; 2] = ["/proc/1/root/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/random/boot_id"];
-
 /// What systemd sends to every process of a unit that stops (signal(7)).
 const SIGTERM: i32 = 15;
 
@@ -44,7 +40,7 @@ const SIGTERM: i32 = 15;
 #[derive(Debug)]
 pub struct Linux {
     /// `/`, or a folder in tests.
-    root: PathBuf,
+    root: Root,
     started: Instant,
     facts: Mutex<Facts>,
     clock: ClockSource,
@@ -59,14 +55,14 @@ impl Linux {
     /// This machine; the cluster is reached with the first of `kubeconfigs` that exists, once it does, and its own node
     /// with one of `kubelet_kubeconfigs`.
     pub fn new(kubeconfigs: Vec<PathBuf>, kubelet_kubeconfigs: Vec<PathBuf>, clock: ClockSource) -> Self {
-        Self { clock, ..Self::at(Path::new("/"), kubeconfigs, kubelet_kubeconfigs) }
+        Self { clock, ..Self::at(Root::real(), kubeconfigs, kubelet_kubeconfigs) }
     }
 
-    fn at(root: &Path, kubeconfigs: Vec<PathBuf>, kubelet_kubeconfigs: Vec<PathBuf>) -> Self {
+    fn at(root: Root, kubeconfigs: Vec<PathBuf>, kubelet_kubeconfigs: Vec<PathBuf>) -> Self {
         Self {
-            root: root.to_owned(),
+            root,
             started: Instant::now(),
-            facts: Mutex::new(Facts::new(Source::real())),
+            facts: Mutex::new(Facts::new(Source::real(Program::Executor))),
             clock: ClockSource::default(),
             kubeconfigs,
             kubelet_kubeconfigs,
@@ -77,7 +73,7 @@ impl Linux {
 
     /// A path of this machine below its root.
     fn path(&self, absolute: &Path) -> PathBuf {
-        self.root.join(absolute.strip_prefix("/").unwrap_or(absolute))
+        self.root.path(absolute.strip_prefix("/").unwrap_or(absolute))
     }
 
     /// The text of a small file of the kernel, without the NULs and white space at its end.
@@ -112,7 +108,7 @@ impl Host for Linux {
     }
 
     fn boot_id(&self) -> Result<BootId, HostError> {
-        let text = BOOT_ID_FILES.iter().find_map(|file| self.text(file)).unwrap_or_default();
+        let text = hostler_facts::boot_id(&self.root).unwrap_or_default();
         BootId::new(text.clone()).map_err(|_| HostError::Unexpected {
             what: "boot id",
             expected: "a UUID",
@@ -301,7 +297,11 @@ mod tests {
 
     fn machine() -> (tempfile::TempDir, Linux) {
         let root = tempfile::tempdir().unwrap();
-        let linux = Linux::at(root.path(), vec!["/etc/kubernetes/admin.conf".into()], vec!["/kubelet.conf".into()]);
+        let linux = Linux::at(
+            Root::at(root.path()).unwrap(),
+            vec!["/etc/kubernetes/admin.conf".into()],
+            vec!["/kubelet.conf".into()],
+        );
         (root, linux)
     }
 
