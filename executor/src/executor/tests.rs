@@ -14,6 +14,7 @@ use std::{
 };
 
 use hostler_plan::{
+    form::SysctlKey,
     document::{Holding, Observation, Outcome, Plan, PlanKind, PlanRef, Receipt, Signed},
     id::{Digest, Epoch, Seq, TaskId},
     json,
@@ -330,6 +331,30 @@ fn a_task_of_many_families_ends_as_it_should_and_goes_on_after_its_reboot() {
     assert_eq!(inner.sysctls["net.ipv4.ip_forward"], "1");
     assert!(inner.files.contains_key(Path::new("/etc/sysctl.d/90-hostler-net.ipv4.ip_forward.conf")));
     assert_eq!(receipts[0].observation("version"), Some("v1.34.3+k3s1"));
+}
+
+#[test]
+fn what_the_kernel_refuses_is_set_for_no_boot_and_what_it_has_needs_no_loading() {
+    let module = Step::EnsureModule(EnsureModule { module: "br_netfilter".parse().unwrap() });
+    let key: SysctlKey = "net.ipv4.ip_forward".parse().unwrap();
+    let sysctl = Step::EnsureSysctl(EnsureSysctl { key, value: "x".parse().unwrap() });
+    for (step, is_built_in) in [(module.clone(), false), (sysctl, false), (module, true)] {
+        let fleet = Fleet::new();
+        let machine = prepared(&fleet);
+        let before = machine.inner().files.len();
+        machine.inner().kernel_refuses = true;
+        machine.inner().modules.extend(is_built_in.then(|| "br_netfilter".to_owned()));
+        let plan = fleet.plan(1, vec![step.clone()], |_| {});
+        let (receipts, _) = work(&fleet, &machine, &grant(&plan));
+        let files = machine.inner().files.len() - before;
+        match &receipts[0].outcome {
+            Outcome::Succeeded {} => assert!(is_built_in && files == 1, "{step:?}"),
+            Outcome::Failed { reason } => {
+                assert!(!is_built_in && files == 0 && reason.contains("the kernel refuses"), "{step:?}: {reason}");
+            }
+            other => panic!("{step:?}: {other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub running: BTreeMap<String, String>,
     /// A restart brings the old program back.
     pub restart_fails: bool,
+    /// The kernel takes no module and no value of a parameter.
+    pub kernel_refuses: bool,
     /// A reboot gives it no new boot id, as in some containers.
     pub keeps_its_boot: bool,
     /// The process ends while the next package is being installed, and takes the installation along.
@@ -74,6 +76,7 @@ impl Machine {
                 units: BTreeMap::new(),
                 running: BTreeMap::new(),
                 restart_fails: false,
+                kernel_refuses: false,
                 keeps_its_boot: false,
                 ends_in_package: None,
                 disk_used: Some(0.5),
@@ -109,6 +112,11 @@ impl Machine {
 }
 
 impl Inner {
+    fn kernel(&self, command: &str) -> Result<(), HostError> {
+        let (command, status, output) = (command.to_owned(), "exit status: 1".into(), "the kernel refuses".into());
+        if self.kernel_refuses { Err(HostError::Command { command, status, output }) } else { Ok(()) }
+    }
+
     /// Runs the program that the unit's file names, where it has one.
     fn start(&mut self, unit: &str) {
         let text = |path: &Path| self.files.get(path).map(|file| String::from_utf8_lossy(&file.content).into_owned());
@@ -192,14 +200,18 @@ impl Host for Machine {
         Ok(self.inner().modules.iter().any(|m| m == module))
     }
     fn load_module(&self, module: &str) -> Result<(), HostError> {
-        self.inner().modules.push(module.to_owned());
+        let mut inner = self.inner();
+        inner.kernel("modprobe")?;
+        inner.modules.push(module.to_owned());
         Ok(())
     }
     fn read_sysctl(&self, key: &str) -> Result<Option<String>, HostError> {
         Ok(self.inner().sysctls.get(key).cloned())
     }
     fn write_sysctl(&self, key: &str, value: &str) -> Result<(), HostError> {
-        self.inner().sysctls.insert(key.to_owned(), value.to_owned());
+        let mut inner = self.inner();
+        inner.kernel("write")?;
+        inner.sysctls.insert(key.to_owned(), value.to_owned());
         Ok(())
     }
     fn package_version(&self, package: &str) -> Result<Option<String>, HostError> {

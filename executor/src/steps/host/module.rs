@@ -21,8 +21,12 @@ impl Action for EnsureModule {
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         let module = self.module.as_str();
-        context.host().write_file(&path(module), &file(module))?;
-        Ok(context.host().load_module(module)?)
+        // First what may fail: nothing is to be tried at every boot that this kernel does not have. One that is built in is
+        // there without any file of it.
+        if !context.host().module_is_loaded(module)? {
+            context.host().load_module(module)?;
+        }
+        Ok(context.host().write_file(&path(module), &file(module))?)
     }
 }
 

@@ -27,8 +27,9 @@ impl Action for EnsureSysctl {
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         let (key, value) = (self.key.as_str(), self.value.as_str());
-        context.host().write_file(&path(key), &file(key, value))?;
-        Ok(context.host().write_sysctl(key, value)?)
+        // First what may be refused: a value that the kernel does not take is to be set at no boot.
+        context.host().write_sysctl(key, value)?;
+        Ok(context.host().write_file(&path(key), &file(key, value))?)
     }
 }
 
