@@ -22,6 +22,7 @@ mod streams;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod twins;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -57,9 +58,10 @@ use crate::{
     rate::RateLimit,
 };
 use cluster::Cluster;
-use doubles::Doubles;
+use doubles::{Beside, Doubles};
 use holdings::Holdings;
 use streams::{Push, Streams};
+use twins::{Boot, Twins};
 
 /// Alarms about one thing at once, and milliseconds until one more: somebody who tries all night must not fill the
 /// ledger.
@@ -129,6 +131,7 @@ pub(crate) struct Control {
     /// Where nodes enrolled from; for people, and no loss after a restart.
     addresses: BTreeMap<NodeName, IpAddr>,
     doubles: Doubles,
+    twins: Twins,
     streams: Streams,
     holdings: Holdings,
     /// What the nodes must be told.
@@ -171,6 +174,7 @@ impl Control {
             refusals_seen: BTreeMap::new(),
             addresses,
             doubles: Doubles::default(),
+            twins: Twins::default(),
             streams: Streams::default(),
             holdings: Holdings::new(),
             push: Push::default(),
@@ -222,9 +226,18 @@ impl Control {
         &self.refusals_seen
     }
 
-    /// Machines that were turned away lately as doubles of others.
-    pub(crate) fn doubles(&self, now: Timestamp) -> impl Iterator<Item = &Double> {
-        self.doubles.lately(now)
+    /// Machines that were turned away lately as doubles of others, and the address of the one beside each.
+    pub(crate) fn doubles(&self, now: Timestamp) -> Vec<(Double, Option<IpAddr>)> {
+        let enrolling = self.doubles.lately(now).map(|double| (double.clone(), self.address_of(&double.beside.node)));
+        let twins = self.twins.lately(now).filter_map(|twin| {
+            self.check_member(&twin.node, &twin.key).ok()?;
+            let reason = twin.reason();
+            let (enrolment, admission) = self.state.enrolment_of(&twin.key)?;
+            let beside = Beside { node: twin.node, key: twin.key };
+            let Boot { address, at, .. } = twin.boot;
+            Some((Double { enrolment, admission, address, reason, beside, at }, Some(twin.beside.address)))
+        });
+        enrolling.chain(twins).collect()
     }
 
     /// Where a node enrolled from, if that is still known.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use hostler_plan::{
-    document::{DocumentKind, Signed, SignerRole},
-    id::NodeName,
+    document::{DocumentKind, Roster, RosterStatus, Signed, SignerRole},
+    id::{Fingerprint, NodeName},
     step::ClusterRole,
     trust::{Draft, Duty},
 };
@@ -194,8 +194,8 @@ fn check_unasked(wanted: &[Pending], nodes: &[NodeArgument], yes: bool) -> Resul
         if let (true, None, Some(why)) = (yes, &node.key, pending.needs_a_person()) {
             let name = &node.name;
             return Err(Error::Usage(format!(
-                "--yes lists {name} only by its key, because {why}: compare the key on the machine with `hostler-agent \
-                 identity`, then name it {name}={key}"
+                "--yes lists {name} only by its key, because {why}: compare the key on the machine with `hostler-executor \
+                 id`, then name it {name}={key}"
             )));
         }
     }
@@ -252,7 +252,10 @@ pub(super) async fn settle(
             active.key.fingerprint()
         )));
     }
-    let pending = find(&waiting, node)?;
+    // A key that is listed has its name by that.
+    let listed = |key: &Fingerprint| admin.trust_store().roster().is_some_and(|r| is_active(r.document(), key));
+    waiting.retain(|p| !listed(&p.enrolment.document().key.fingerprint()));
+    let pending = find(&waiting, node).map_err(|error| enrolled(admin, node, name).unwrap_or(error))?;
     note(&describe(&pending));
     if let Some(active) = &active {
         note(&format!("  {name} is key {} now; it is retired and counts never again", active.key.fingerprint()));
@@ -263,6 +266,35 @@ pub(super) async fn settle(
     let next = roster::replacing(admin, &pending, name, now()).await?;
     let handed = hand_on(admin, &next, consent.out).await?;
     print_handed(context, &handed, json!({ "nodes": [name], "key": key }), &format!("{name} is key {key}"))
+}
+
+fn is_active(roster: &Roster, key: &Fingerprint) -> bool {
+    roster.with_key(key).is_some_and(|node| node.status == RosterStatus::Active)
+}
+
+/// Why a node that belongs to the fleet is neither renamed nor put in its own place, and what to do instead.
+fn enrolled(admin: &Admin, node: &NodeArgument, name: &NodeName) -> Option<Error> {
+    let own = admin.trust_store().roster()?.document().active(&node.name)?.key.fingerprint();
+    if node.key.as_ref().is_some_and(|key| *key != own) {
+        return None;
+    }
+    let NodeArgument { name: old, .. } = node;
+    let anew = format!(
+        "`hostler drain {old}`, `hostler node retire {old}`, `kubectl delete node {old}`, remove \
+         /var/lib/hostler/executor and /var/lib/hostler/agent on the machine"
+    );
+    Some(Error::Usage(if old == name {
+        format!(
+            "{old} is a node under key {own}, and no other machine came as {old}; one that is made anew enrols first \
+             with a new join string. Where two machines hold that key, {anew} on both, and enrol each"
+        )
+    } else {
+        format!(
+            "{old} is a node under key {own} and keeps its name: its certificate, its receipts and its kubelet carry \
+             it. To have the machine as {name} enrol it anew: {anew}, give it the host name {name} and a new join \
+             string (docs/enrolment.md)"
+        )
+    }))
 }
 
 /// Without a question the key has to be named: what is settled here is which of two machines is meant.

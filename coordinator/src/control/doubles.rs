@@ -17,7 +17,7 @@ use super::state::{Membership, State};
 /// Machines that are remembered; a fleet of a thousand made from one image has its first ones shown.
 const KEPT: usize = 64;
 /// How long after its last try: an agent tries every five seconds.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// One that was turned away.
 #[derive(Debug, Clone)]

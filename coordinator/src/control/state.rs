@@ -222,6 +222,14 @@ impl State {
             .filter(|(node, e)| self.membership(node, &e.enrolment.document().key.fingerprint()) == Membership::Pending)
     }
 
+    /// What a key enrolled with, under whichever name it came.
+    pub(crate) fn enrolment_of(&self, key: &Fingerprint) -> Option<(Verified<Enrolment>, Verified<Admission>)> {
+        let enrolment =
+            self.enrolled.values().map(|e| &e.enrolment).find(|e| e.document().key.fingerprint() == *key)?;
+        let token = self.tokens.get(&enrolment.document().token)?;
+        Some((enrolment.clone(), token.admission.clone()))
+    }
+
     /// How the holder of that key stands under that name.
     pub(crate) fn membership(&self, node: &NodeName, key: &Fingerprint) -> Membership {
         let listed = self.roster.as_ref().and_then(|r| r.document().nodes.iter().find(|n| n.name == *node));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -15,7 +16,7 @@ use hostler_plan::{
     trust::Verified,
 };
 
-use super::{Closing, Control, ControlError, Effect, Proven, ToNode, effect::bytes_of, state::Membership};
+use super::{Closing, Control, ControlError, Effect, Proven, ToNode, effect::bytes_of, state::Membership, twins::Boot};
 use crate::limits::TRUST_BYTES;
 
 /// Every node's open stream.
@@ -98,6 +99,8 @@ pub(crate) struct Attach {
     pub node: NodeName,
     pub key: Fingerprint,
     pub boot_id: BootId,
+    /// Where it comes from.
+    pub address: IpAddr,
     pub root_version: u64,
     /// How many receipts it has signed.
     pub receipt_counter: u64,
@@ -128,8 +131,10 @@ impl Control {
     /// Takes a node's stream in the place of its last one; what it does not know is told with the next
     /// [`schedule`](Self::schedule).
     pub(crate) fn attach(&mut self, now: Timestamp, attach: Attach) -> Result<Attached, ControlError> {
-        let Attach { node, key, boot_id, root_version, receipt_counter, lost_receipts, holding, running } = attach;
+        let Attach { node, key, boot_id, address, root_version, receipt_counter, lost_receipts, holding, running } =
+            attach;
         self.check_member(&node, &key)?;
+        self.check_alone(now, &node, &key, Boot { id: boot_id.clone(), address, at: now })?;
         self.notice_old_image(now, &node, receipt_counter);
         if let Some(holding) = &holding
             && let Err(error) = self.holding(now, &node, holding)
@@ -169,7 +174,7 @@ impl Control {
     }
 
     /// Whether that key may hold that node's stream.
-    fn check_member(&self, node: &NodeName, key: &Fingerprint) -> Result<(), Refused> {
+    pub(super) fn check_member(&self, node: &NodeName, key: &Fingerprint) -> Result<(), Refused> {
         match self.state.membership(node, key) {
             Membership::Active | Membership::Pending => Ok(()),
             Membership::Retired => Err(Refused::new(
@@ -184,6 +189,24 @@ impl Control {
                 ),
             )),
         }
+    }
+
+    /// Whether no other machine comes with that key; where one does, neither of the two holds its stream.
+    fn check_alone(&mut self, now: Timestamp, node: &NodeName, key: &Fingerprint, boot: Boot) -> Result<(), Refused> {
+        let open = self.streams.by_node.get(node).filter(|stream| stream.key == *key).map(|s| s.boot_id.clone());
+        let Some(twin) = self.twins.came(node, key, boot, open.as_ref()) else { return Ok(()) };
+        let reason = format!(
+            "{}; switch the copy off and wait ten minutes, or `hostler node retire {node}` and enrol both anew \
+                (docs/enrolment.md)",
+            twin.reason()
+        );
+        let refused = Refused::new(Refusal::NotAllowed, reason);
+        if let Some(stream) = self.streams.by_node.remove(node) {
+            self.alarm(now, &format!("node {node}"), &refused);
+            self.effects.push(Effect::Close { stream: stream.number, closing: Closing::Refused(refused.clone()) });
+            self.observe(now, NodeEvent::NodeDisconnected { node: node.clone() });
+        }
+        Err(refused)
     }
 
     /// A node that signed fewer receipts than are here was set back to an older disk image, or its key lives twice.

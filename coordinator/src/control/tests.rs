@@ -119,6 +119,7 @@ impl Fleet {
             node: node(name),
             key: public(&key(seed(name))).fingerprint(),
             boot_id: BootId::new("b1").unwrap(),
+            address: "127.0.0.1".parse().unwrap(),
             root_version: 1,
             lost_receipts: Vec::new(),
             receipt_counter: 0,

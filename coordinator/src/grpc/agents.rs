@@ -1,6 +1,6 @@
 //! The listener for nodes with a certificate: each holds one stream.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use hostler_plan::{
@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Shared, SharedRef,
+    Shared, SharedRef, address,
     authorisation::{node, still_active, still_member},
     ca::{Holder, RequestedKey},
     convert::{self, digest},
@@ -64,13 +64,14 @@ impl Agent for AgentService {
 
     async fn attach(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::AttachStream>, Status> {
         let (holder, membership) = node(&self.shared, &request)?;
-        let connection = peer(&request)?.connection;
+        let peer = peer(&request)?;
+        let from = (peer.connection.clone(), address(&peer)?);
         let (outbox, outgoing) = outbox();
         let (failed, failure) = oneshot::channel();
         let (shared, listener) = (self.shared.clone(), holder.clone());
         tokio::spawn(async move {
             let stream = request.into_inner();
-            if let Err(status) = listen(&shared, &listener, stream, outbox, (connection, membership)).await {
+            if let Err(status) = listen(&shared, &listener, stream, outbox, from, membership).await {
                 tracing::info!(node = %listener.identity.node, reason = status.message(), "stream ended");
                 let _ = failed.send(status);
             }
@@ -152,7 +153,8 @@ async fn listen(
     holder: &Holder,
     mut stream: Streaming<FromAgent>,
     outbox: Outbox,
-    (line, membership): (tls::Connection, Membership),
+    (line, address): (tls::Connection, IpAddr),
+    membership: Membership,
 ) -> Result<(), Status> {
     let node = &holder.identity.node;
     let first = tokio::time::timeout(HELLO_TIMEOUT, stream.message()).await;
@@ -164,6 +166,7 @@ async fn listen(
         node: node.clone(),
         key: holder.key.clone(),
         boot_id: boot_id.clone(),
+        address,
         root_version: hello.root_version,
         lost_receipts: hello.lost_receipts.iter().take(MAX_LOST_RECEIPTS).filter_map(|d| d.parse().ok()).collect(),
         receipt_counter: hello.receipt_counter,

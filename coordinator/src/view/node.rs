@@ -102,7 +102,7 @@ pub(crate) fn pending(control: &Control) -> Vec<Pending> {
 
 /// A machine that was turned away, and the address of the one beside it.
 pub(crate) fn doubles(control: &Control, now: Timestamp) -> Vec<(Double, Option<IpAddr>)> {
-    control.doubles(now).map(|double| (double.clone(), control.address_of(&double.beside.node))).collect()
+    control.doubles(now)
 }
 
 /// What the rollouts do with every node.

@@ -6,6 +6,7 @@ mod link;
 mod members;
 mod root;
 mod stop;
+mod twins;
 mod two_signers;
 
 use std::{

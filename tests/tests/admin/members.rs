@@ -99,7 +99,7 @@ async fn a_new_node_is_not_kept_on_a_root_from_before_a_revocation() {
 }
 
 /// The command as a person types it; its answer goes to standard output.
-async fn hostler(folder: &Path, who: &Profile, line: &[&str]) -> Result<(), Error> {
+pub(super) async fn hostler(folder: &Path, who: &Profile, line: &[&str]) -> Result<(), Error> {
     super::root::hostler(folder, who, line).await
 }
 
