@@ -98,6 +98,9 @@ enum Child {
     Executor {
         #[arg(long)]
         config: PathBuf,
+        /// Documents to hand to the one that runs
+        #[arg(long, value_name = "FILE")]
+        accept: Vec<PathBuf>,
     },
     /// A real agent
     #[command(hide = true)]
@@ -134,8 +137,10 @@ fn main() -> ExitCode {
             let arguments = hostler_coordinator::command::Arguments { config: Some(config.clone()), command: None };
             hostler_coordinator::command::main(&arguments).map_err(Into::into)
         }
-        Some(Child::Executor { config }) => {
-            let arguments = hostler_executor::command::Arguments { config: Some(config.clone()), command: None };
+        Some(Child::Executor { config, accept }) => {
+            let accept = Some(accept.clone()).filter(|files| !files.is_empty());
+            let command = accept.map(|files| hostler_executor::command::Command::Accept { files });
+            let arguments = hostler_executor::command::Arguments { config: Some(config.clone()), command };
             hostler_executor::command::main(&arguments).map_err(Into::into)
         }
         Some(Child::Agent { config }) => {

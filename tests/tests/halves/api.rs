@@ -1,0 +1,66 @@
+//! An API server that knows one node, for an executor that asks whether it is Ready.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use serde_json::json;
+
+/// It ends with this process.
+pub(crate) struct Api {
+    ready: Arc<AtomicBool>,
+}
+
+impl Api {
+    /// Answers, and writes a kubeconfig that leads to it.
+    pub(crate) fn start(kubeconfig: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = json!({ "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{ "name": "c", "cluster": { "server": format!("http://{}", listener.local_addr().unwrap()) } }],
+            "users": [{ "name": "u", "user": {} }],
+            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }] });
+        std::fs::write(kubeconfig, config.to_string()).unwrap();
+        let ready = Arc::new(AtomicBool::new(false));
+        let told = ready.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let told = told.clone();
+                thread::spawn(move || answer(stream, &told));
+            }
+        });
+        Self { ready }
+    }
+
+    /// What it says from now on.
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::SeqCst);
+    }
+}
+
+/// One request a connection.
+fn answer(mut stream: TcpStream, ready: &AtomicBool) -> Option<()> {
+    let mut lines = BufReader::new(stream.try_clone().ok()?).lines().map_while(Result::ok);
+    let first = lines.next()?;
+    let _rest: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    let status = if ready.load(Ordering::SeqCst) { "True" } else { "False" };
+    let node = json!({ "metadata": { "name": "w1", "resourceVersion": "1" }, "spec": {}, "status": {
+        "conditions": [{ "type": "Ready", "status": status, "lastHeartbeatTime": null, "lastTransitionTime": null }],
+        "nodeInfo": { "architecture": "amd64", "bootID": "b1", "containerRuntimeVersion": "", "kernelVersion": "",
+            "kubeProxyVersion": "", "kubeletVersion": "v1.36.3", "machineID": "", "operatingSystem": "linux",
+            "osImage": "", "systemUUID": "" } } });
+    let list = json!({ "apiVersion": "v1", "kind": "NodeList", "metadata": {}, "items": [node] });
+    let (code, body) = match first.contains("/api/v1/nodes") {
+        true => ("200 OK", list.to_string()),
+        false => ("404 Not Found", json!({ "kind": "Status", "apiVersion": "v1", "code": 404 }).to_string()),
+    };
+    let length = body.len();
+    let head = format!("HTTP/1.1 {code}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
+    stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes()).ok()
+}

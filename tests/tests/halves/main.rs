@@ -1,0 +1,241 @@
+//! The two programs of a node, each a process of its own over their socket, ended by force in any order in the middle
+//! of a task: it goes on without the one and after the other, and its receipt arrives once.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
+mod api;
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use hostler_cli::{Admin, admin::now, plan, rollout, stop};
+use hostler_plan::{
+    document::{Plan, PlanKind, Signed, Strategy, Task},
+    fleet::Fleet,
+    id::Seq,
+    planner::{Intent, Selection},
+    step::{AwaitReady, ClusterRole, Step},
+    trust::Draft,
+};
+use hostler_tests::{
+    process::Process,
+    stand::{PATIENCE, Setup, Stand},
+};
+
+use api::Api;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_hostler-bench");
+
+const FLEET: &str = "name = \"home\"\ndistribution = \"kubeadm\"\nversion = \"v1.36.3\"\napi = \"10.0.0.1:6443\"\n\
+    [[nodes]]\nname = \"s1\"\nrole = \"server\"\n[[nodes]]\nname = \"w1\"\nrole = \"worker\"\n";
+
+/// One of the two programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Executor,
+    Agent,
+}
+
+/// A node of two processes, its coordinator, and an API server that says what the test wants.
+struct Node {
+    folder: PathBuf,
+    stand: Stand,
+    executor: Option<Process>,
+    agent: Option<Process>,
+    api: Api,
+    starts: u32,
+}
+
+impl Node {
+    async fn start(folder: &Path) -> Self {
+        let setup = Setup { program: Path::new(PROGRAM), advertised_host: Ipv4Addr::LOCALHOST, settings: "" };
+        let mut stand = Stand::start(folder, &setup).await.unwrap();
+        let join = stand.join_string(1, ClusterRole::Worker).await.unwrap();
+        std::fs::write(folder.join("join"), join.encode()).unwrap();
+        let api = Api::start(&folder.join("kubeconfig"));
+        let at = |name: &str| folder.join(name);
+        let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+        let executor = format!(
+            "socket = {:?}\ndownloads = {:?}\njoin_file = {:?}\nstate_dir = {:?}\nkubeconfig = {:?}\n\
+             node_name = \"w1\"\nclock = \"trusted\"\nagent_user = {me:?}\n",
+            at("socket"),
+            at("agent/downloads"),
+            at("join"),
+            at("executor"),
+            at("kubeconfig"),
+        );
+        std::fs::write(at("executor.toml"), executor).unwrap();
+        std::fs::write(at("agent.toml"), format!("socket = {:?}\nstate_dir = {:?}\n", at("socket"), at("agent")))
+            .unwrap();
+        let mut node = Self { folder: folder.to_owned(), stand, executor: None, agent: None, api, starts: 0 };
+        node.begin(Half::Executor);
+        node.begin(Half::Agent);
+        node.stand.enrolled(1).await.unwrap();
+        node
+    }
+
+    fn begin(&mut self, half: Half) {
+        let name = match half {
+            Half::Executor => "executor",
+            Half::Agent => "agent",
+        };
+        self.starts += 1;
+        let mut command = Command::new(PROGRAM);
+        command.arg(name).arg("--config").arg(self.folder.join(format!("{name}.toml"))).stdout(Stdio::null());
+        let log = self.folder.join(format!("{name}-{}.log", self.starts));
+        *self.slot(half) = Some(Process::start(&mut command, &log).unwrap());
+    }
+
+    /// As a crash, or the kernel that needs memory, ends a process.
+    fn kill(&mut self, half: Half) {
+        drop(self.slot(half).take());
+    }
+
+    fn slot(&mut self, half: Half) -> &mut Option<Process> {
+        match half {
+            Half::Executor => &mut self.executor,
+            Half::Agent => &mut self.agent,
+        }
+    }
+
+    /// A signed plan whose only task waits until the API server calls the node Ready.
+    async fn waiting_plan(&mut self) -> Signed {
+        let (fleet, _) = Fleet::from_toml(&[("fleet.toml", FLEET)]).unwrap();
+        let check = Intent::Check { nodes: Selection::All };
+        let admin = &mut self.stand.admin;
+        let compiled = until("the node is connected", async || {
+            plan::compile(admin, &fleet, &check, None, now()).await.ok()
+        })
+        .await;
+        let step = Step::AwaitReady(AwaitReady { version: None, for_seconds: 0, timeout_seconds: 600 });
+        let task = Task { steps: vec![step], ..compiled.plan.tasks[0].clone() };
+        let strategy = Strategy { lease_seconds: 60, ..compiled.plan.strategy.clone() };
+        let plan = Plan { kind: PlanKind::Uncordon, tasks: vec![task], strategy, ..compiled.plan };
+        sign(admin, serde_json::to_vec(&plan).unwrap())
+    }
+
+    /// Hands a plan in and waits until its task waits. Gives its number.
+    async fn wait_in_a_task(&mut self) -> Seq {
+        self.api.set_ready(false);
+        let signed = self.waiting_plan().await;
+        let admin = &mut self.stand.admin;
+        let verified = plan::verify(admin.trust_store(), &signed, now()).unwrap();
+        let seq = plan::submit(admin, &verified).await.unwrap().seq;
+        until("the task waits", async || {
+            let detail = rollout::get(admin, &seq.to_string()).await.unwrap();
+            detail.tasks.iter().any(|task| task.sentence.contains("w1 is not Ready")).then_some(())
+        })
+        .await;
+        seq
+    }
+
+    /// How many receipts lie on the node's disk.
+    fn receipts(&self) -> usize {
+        std::fs::read_dir(self.folder.join("executor/receipts")).map_or(0, Iterator::count)
+    }
+
+    /// Waits for the end of a rollout; every task must have succeeded and be proved.
+    async fn finished(&mut self, seq: Seq) {
+        let (which, mut unseen) = (seq.to_string(), |_: &_| Ok(()));
+        let watched = tokio::time::timeout(PATIENCE, rollout::watch(&mut self.stand.admin, &which, &mut unseen)).await;
+        let detail = watched.expect("the rollout ends").unwrap();
+        rollout::ending(&detail).unwrap();
+        let evidence = rollout::verify(self.stand.admin.trust_store(), &detail);
+        assert_eq!((evidence.proved.len(), evidence.unproved.len()), (1, 0));
+    }
+}
+
+fn sign(admin: &Admin, bytes: Vec<u8>) -> Signed {
+    let mut draft = Draft::plan(Signed { bytes, signatures: Vec::new() }).unwrap();
+    plan::sign(admin.trust_store(), admin.signer(), &mut draft, now()).unwrap();
+    draft.signed().clone()
+}
+
+async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let wait = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"))
+}
+
+#[tokio::test]
+async fn a_task_goes_on_without_the_agent_and_its_receipt_arrives_when_that_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::start(folder.path()).await;
+    let seq = node.wait_in_a_task().await;
+    let before = node.receipts();
+    node.kill(Half::Agent);
+    node.api.set_ready(true);
+    until("the receipt lies on the disk", async || (node.receipts() > before).then_some(())).await;
+    let detail = rollout::get(&mut node.stand.admin, &seq.to_string()).await.unwrap();
+    assert!(rollout::ending(&detail).is_err(), "nobody carried it yet");
+    node.begin(Half::Agent);
+    node.finished(seq).await;
+}
+
+#[tokio::test]
+async fn both_are_ended_and_come_back_in_any_order_in_the_middle_of_a_task() {
+    use Half::{Agent, Executor};
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::start(folder.path()).await;
+    let orders: [(&[Half], &[Half]); 4] = [
+        (&[Executor], &[Executor]),
+        (&[Executor, Agent], &[Agent, Executor]),
+        (&[Agent, Executor], &[Executor, Agent]),
+        (&[Agent, Executor], &[Agent, Executor]),
+    ];
+    for (ended, begun) in orders {
+        let seq = node.wait_in_a_task().await;
+        ended.iter().for_each(|half| node.kill(*half));
+        begun.iter().for_each(|half| node.begin(*half));
+        let admin = &mut node.stand.admin;
+        until("the node is back", async || {
+            let w1 = "w1".parse().unwrap();
+            let found = hostler_cli::node::get(admin, &w1).await.unwrap();
+            found.summary.is_some_and(|summary| summary.connected).then_some(())
+        })
+        .await;
+        node.api.set_ready(true);
+        node.finished(seq).await;
+    }
+}
+
+#[tokio::test]
+async fn a_running_executor_takes_a_stop_by_file_while_its_agent_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::start(folder.path()).await;
+    let seq = node.wait_in_a_task().await;
+    let before = node.receipts();
+    let stop = stop::compile(&mut node.stand.admin, &stop::Which::All, now()).await.unwrap();
+    let (draft, _) = stop.sign(&node.stand.admin, now()).unwrap();
+    let signed = draft.signed();
+    node.kill(Half::Agent);
+    let file = folder.path().join("stop.json");
+    std::fs::write(&file, &signed.bytes).unwrap();
+    std::fs::write(folder.path().join("stop.json.sig"), &signed.signatures[0]).unwrap();
+    let accept = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["executor", "--config"]).arg(folder.path().join("executor.toml")).arg("--accept").arg(&file);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let said = accept();
+    assert!(said.contains("holds now and ended 1 before it"), "{said}");
+    assert!(accept().contains("held already, nothing changed"));
+    until("the task ended", async || (node.receipts() > before).then_some(())).await;
+    node.begin(Half::Agent);
+    let admin = &mut node.stand.admin;
+    let detail = until("its receipt arrives", async || {
+        let detail = rollout::get(admin, &seq.to_string()).await.unwrap();
+        detail.tasks.iter().all(|task| !task.receipt.is_empty()).then_some(detail)
+    })
+    .await;
+    assert!(rollout::ending(&detail).is_err(), "it did not succeed");
+}
