@@ -15,6 +15,8 @@ hostler_checks() {
     step_of_row "a drain that a budget forbids names pod and budget, and changes nothing for the app" drain_is_blocked
     step_of_row "a drain waits while a budget says no, says so, and goes through" drain_waits_then_goes
     step_of_row "uncordon makes the node schedulable again" uncordon_works
+    halves_checks
+    host_checks
     step_of_row "a rolling reboot, one node at a time, never takes the app below its budget" rolling_reboot
     step_of_row "stock ssh-keygen accepts the documents, and the ledger verifies" documents_verify
     step_of_row "the journal has the fields of a task" journal_has_fields
