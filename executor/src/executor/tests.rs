@@ -14,8 +14,8 @@ use std::{
 };
 
 use hostler_plan::{
-    form::SysctlKey,
     document::{Holding, Observation, Outcome, Plan, PlanKind, PlanRef, Receipt, Signed},
+    form::SysctlKey,
     id::{Digest, Epoch, Seq, TaskId},
     json,
     ledger::Head,

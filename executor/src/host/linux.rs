@@ -347,6 +347,25 @@ mod tests {
         assert!(reboot_asked(run(&["ls", "/nowhere-at-all"], QUICK)).is_err());
     }
 
+    /// `dummy` is a network interface that does nothing.
+    #[test]
+    #[ignore = "changes the kernel that it runs on: tests/vm/run has one of its own"]
+    fn a_module_and_a_parameter_are_brought_into_a_real_kernel() {
+        let linux = Linux::new(Vec::new(), Vec::new(), ClockSource::default());
+        assert!(!linux.module_is_loaded("dummy").unwrap());
+        linux.load_module("dummy").unwrap();
+        assert!(linux.module_is_loaded("dummy").unwrap());
+        linux.load_module("dummy").unwrap();
+        let missing = linux.load_module("no_such_module");
+        assert!(matches!(&missing, Err(HostError::Command { command, .. }) if command == "modprobe -- no_such_module"));
+        let key = "net.ipv4.conf.lo.log_martians";
+        assert_eq!(linux.read_sysctl(key).unwrap().as_deref(), Some("0"));
+        linux.write_sysctl(key, "1").unwrap();
+        assert_eq!(linux.read_sysctl(key).unwrap().as_deref(), Some("1"));
+        assert!(matches!(linux.write_sysctl(key, "martian"), Err(HostError::File { .. })));
+        assert!(matches!(linux.write_sysctl("net.none", "1"), Err(HostError::File { .. })));
+    }
+
     #[test]
     fn kernel_parameters_and_modules_are_found_by_their_names() {
         let (root, linux) = machine();

@@ -106,10 +106,8 @@ impl Node {
         let (fleet, _) = Fleet::from_toml(&[("fleet.toml", FLEET)]).unwrap();
         let check = Intent::Check { nodes: Selection::All };
         let admin = &mut self.stand.admin;
-        let compiled = until("the node is connected", async || {
-            plan::compile(admin, &fleet, &check, None, now()).await.ok()
-        })
-        .await;
+        let compiled =
+            until("the node is connected", async || plan::compile(admin, &fleet, &check, None, now()).await.ok()).await;
         let step = Step::AwaitReady(AwaitReady { version: None, for_seconds: 0, timeout_seconds: 600 });
         let task = Task { steps: vec![step], ..compiled.plan.tasks[0].clone() };
         let strategy = Strategy { lease_seconds: 60, ..compiled.plan.strategy.clone() };
