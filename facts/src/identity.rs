@@ -27,8 +27,8 @@ fn cpuinfo(root: &Root, key: &str) -> Option<String> {
     })
 }
 
-/// Init's first: a container's boot id is mounted on the host's, and the /proc that a unit gets for itself has the host's,
-/// which no reboot of the container changes. Who may not look behind init has its own.
+/// Init's first: a container's boot id is mounted on the host's, and the /proc that a unit gets for itself has the
+/// host's, which no reboot of the container changes. Who may not look behind init has its own.
 const BOOT_ID: [&str; 2] = ["proc/1/root/proc/sys/kernel/random/boot_id", "proc/sys/kernel/random/boot_id"];
 
 /// The id of the machine's present boot: what is reported, and what proves a reboot.

@@ -83,6 +83,10 @@ nodes_enrol() {
     sed -n '1,40s/^/    /p' <<<"$facts"
     expect "$facts" 'version +v1\.36\.3'
     expect "$facts" 'node_memory_MemTotal_bytes'
+    facts=$(hostler node show cp1 --output json)
+    # A container has the host's boot id in a /proc of its own.
+    expect "$(jq -r '.facts[] | select(.name == "hostler_node_info").labels.boot_id' <<<"$facts")" "^$(boot_id cp1)\$"
+    expect "$(jq -r '[.facts[] | select(.name == "process_resident_memory_bytes").labels.program] | sort | join(" ")' <<<"$facts")" '^agent executor$'
     for node in "${nodes[@]}"; do
         shown lab exec "$node" -- systemctl --no-pager status hostler-agent.service hostler-executor.service
         # The one holds the connection and nothing else, the other is reached by nobody.

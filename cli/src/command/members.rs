@@ -194,8 +194,8 @@ fn check_unasked(wanted: &[Pending], nodes: &[NodeArgument], yes: bool) -> Resul
         if let (true, None, Some(why)) = (yes, &node.key, pending.needs_a_person()) {
             let name = &node.name;
             return Err(Error::Usage(format!(
-                "--yes lists {name} only by its key, because {why}: compare the key on the machine with `hostler-executor \
-                 id`, then name it {name}={key}"
+                "--yes lists {name} only by its key, because {why}: compare the key on the machine with \
+                 `hostler-executor id`, then name it {name}={key}"
             )));
         }
     }

@@ -22,8 +22,9 @@ impl Api {
     /// Answers, and writes a kubeconfig that leads to it.
     pub(crate) fn start(kubeconfig: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
         let config = json!({ "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{ "name": "c", "cluster": { "server": format!("http://{}", listener.local_addr().unwrap()) } }],
+            "clusters": [{ "name": "c", "cluster": { "server": server } }],
             "users": [{ "name": "u", "user": {} }],
             "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }] });
         std::fs::write(kubeconfig, config.to_string()).unwrap();

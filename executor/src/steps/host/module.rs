@@ -21,8 +21,8 @@ impl Action for EnsureModule {
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         let module = self.module.as_str();
-        // First what may fail: nothing is to be tried at every boot that this kernel does not have. One that is built in is
-        // there without any file of it.
+        // First what may fail: nothing is to be tried at every boot that this kernel does not have. One that is built
+        // in is there without any file of it.
         if !context.host().module_is_loaded(module)? {
             context.host().load_module(module)?;
         }
