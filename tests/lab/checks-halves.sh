@@ -7,13 +7,14 @@ halves_checks() {
     step_of_row "a running executor takes a stop by file while its agent is stopped" stop_by_file
 }
 
-# drain_begins NODE: a drain that a budget holds for 15 s; it is handed in, and waits. Sets `seq`.
+# drain_begins NODE: a drain that a budget holds for 15 s; it is handed in, and waits. Sets `seq` and `since`.
 drain_begins() {
     local other
     shown kubectl apply -f "$lab_here/manifests/depot.yaml"
     shown kubectl -n shop rollout status deployment/depot --timeout=90s
     other=$(kubectl -n shop get pods -l app=depot -o json | jq -r --arg node "$1" '.items[] | select(.spec.nodeName != $node) | .metadata.name' | head -1)
     shown kubectl -n shop delete pod "$other" --wait=false
+    since=$(lab exec cp1 -- date '+%F %T')
     shown hostler drain "$1" --yes --no-watch
     seq=$(newest_rollout)
     wait_for 20 "drain at work" drain_says "$seq" 'budget shop/depot holds'
@@ -31,7 +32,7 @@ drain_ends() {
 }
 
 drain_without_agent() {
-    local seq
+    local seq since
     drain_begins w1
     shown lab exec cp1 -- systemctl stop hostler-agent.service
     wait_for 60 "end of the drain without an agent" drained w1
@@ -41,15 +42,15 @@ drain_without_agent() {
     drain_ends w1
 }
 
-# In the journal of the executor, which is all that is left to ask.
+# In the journal of the executor, which is all that is left to ask; an earlier drain stands there too.
 drained() {
     local said
-    said=$(lab exec cp1 -- journalctl --no-pager -o cat -u hostler-executor.service --since -60s)
+    said=$(lab exec cp1 -- journalctl --no-pager -o cat -u hostler-executor.service --since "$since")
     expect "$said" "kube.drain: $1 is drained"
 }
 
 drain_with_both_killed() {
-    local seq order unit
+    local seq since order unit
     for order in "hostler-agent hostler-executor" "hostler-executor hostler-agent"; do
         drain_begins w1
         for unit in $order; do shown lab exec cp1 -- systemctl kill -s KILL "$unit.service"; done
@@ -59,7 +60,7 @@ drain_with_both_killed() {
 }
 
 stop_by_file() {
-    local seq folder said
+    local seq since folder said
     drain_begins w2
     shown lab exec w1 -- systemctl stop hostler-agent.service
     shown hostler stop --all --yes
