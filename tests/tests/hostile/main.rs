@@ -97,6 +97,7 @@ async fn wait_for(scene: &Scene<'_>, expected: &Expected) -> Result<String, Stri
             Expected::HungUp => (heard.opened > 1).then(|| "hung up".to_owned()),
             Expected::Cut => (heard.raw == Some(raw::End::ByNode)).then(|| "cut off".to_owned()),
             Expected::Borne => (heard.raw == Some(raw::End::ByUs)).then(|| "borne to its end".to_owned()),
+            Expected::Over => heard.raw.map(|end| format!("over: {end:?}")),
             Expected::Ended(word) => scene.evil_outcomes().into_iter().find(|outcome| outcome == word),
         };
         if let Some(found) = found {

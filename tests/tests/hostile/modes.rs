@@ -45,6 +45,8 @@ pub(crate) enum Expected {
     Cut,
     /// It takes all of it, and comes back when the connection is closed.
     Borne,
+    /// The connection is over, whoever was first to close it.
+    Over,
     /// A task of the attacker's ends with this outcome and has done nothing.
     Ended(&'static str),
 }
