@@ -1,8 +1,10 @@
 //! Disks that end at any durable write while a coordinator begins, while a machine becomes a node, while a certificate
-//! is renewed: after a restart it is the same node, once, and what worked is there.
+//! is renewed and while a machine is replaced: after a restart it is the same node, once, and what worked is there.
 
+use hostler_agent::{AgentError, FolderError};
 use hostler_cli::node;
 use hostler_daemon::durable::end::EndOfDisk;
+use hostler_executor::{DiskError, ExecutorError};
 
 use super::*;
 
@@ -30,12 +32,25 @@ impl Machine {
     fn start(&self, off: Duration) -> Works {
         let world = SharedWorld::later(World::new(1, [(self.name.clone(), Arch::Aarch64)]), 10.0, off);
         let host = Arc::new(SimHost::here(world, self.name.clone()).unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let shutdown = async {
-            let _ = stopped.await;
-        };
-        let node = Node::new(self.folder.clone(), self.folder.join("join"), self.name.clone());
-        Works { stop, running: tokio::spawn(node.run(host, shutdown)) }
+        let (stop, mut stopped) = oneshot::channel::<()>();
+        let (folder, name) = (self.folder.clone(), self.name.clone());
+        let running = tokio::spawn(async move {
+            loop {
+                let node = Node::new(folder.clone(), folder.join("join"), name.clone());
+                let shutdown = async {
+                    let _ = (&mut stopped).await;
+                };
+                match node.run(host.clone(), shutdown).await {
+                    // A thread of the one before is still in its last write; a process would have taken it along.
+                    Err(
+                        NodeError::Executor(ExecutorError::Disk(DiskError::InUse { .. }))
+                        | NodeError::Agent(AgentError::Folder(FolderError::InUse { .. })),
+                    ) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    ended => return ended,
+                }
+            }
+        });
+        Works { stop, running }
     }
 
     /// Starts both on a disk of which one folder takes so many writes; true when one failed before it was enrolled, or
@@ -229,7 +244,7 @@ async fn a_coordinator_that_ends_at_any_write_begins_and_takes_a_root_and_a_node
 }
 
 #[tokio::test]
-async fn a_renewal_that_ends_at_any_write_takes_nothing_away() {
+async fn a_renewal_that_ends_at_any_write_takes_nothing_away_and_a_replaced_machine_comes_in_once() {
     let folder = tempfile::tempdir().unwrap();
     let (folder, data) = (folder.path(), folder.path().join("data"));
     let coordinator = Coordinator::start(&data, None).await;
@@ -260,5 +275,42 @@ async fn a_renewal_that_ends_at_any_write_takes_nothing_away() {
         works.stop().await;
     }
 
+    // Made anew, again and again, and each time another of its writes is the last. Its keys lie there already.
+    for (number, (part, writes)) in [("executor", 7), ("agent", 4)]
+        .into_iter()
+        .flat_map(|(part, writes)| (0..writes).map(move |write| (part, write)))
+        .enumerate()
+    {
+        let anew = Machine::new(folder, number + 1, "w1", &join);
+        let works = anew.start(Duration::ZERO);
+        let shown = async {
+            loop {
+                let doubles = roster::doubles(&mut admin).await.unwrap();
+                if let Some(double) = doubles.first() {
+                    break double.pending.enrolment.document().key.fingerprint();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let shown = tokio::time::timeout(PATIENCE, shown).await.expect("it is shown as a double");
+        works.stop().await;
+        let which = format!("w1={shown}");
+        super::root::hostler(folder, &profile, &["node", "replace", &which, "--yes"]).await.unwrap();
+        let key = anew.file("executor/node.key");
+        let ended = anew.start_and_end(part, writes, Machine::is_enrolled, Duration::ZERO).await;
+        assert!(ended || writes > 2, "{part} {writes}: it has fewer writes than were to be tried");
+        let works = anew.start(Duration::ZERO);
+        until("it is a node", || anew.is_node()).await;
+        connected(&mut admin, &anew.name).await;
+        assert_eq!(anew.file("executor/node.key"), key, "{part} {writes}: the key that the roster lists");
+        works.stop().await;
+    }
+    admin.refresh().await.unwrap();
+    let roster = admin.trust_store().roster().unwrap().document().clone();
+    assert_eq!(
+        (roster.nodes.len(), roster.active(&machine.name).is_some()),
+        (12, true),
+        "one, and those that it replaced"
+    );
     coordinator.end().await;
 }
