@@ -30,8 +30,8 @@ pub fn parse<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Invalid
 }
 
 /// The document, where `bytes` are the very ones that [`write`] makes of it. That alone proves the strict form: what is
-/// written has no key twice, no fraction and nothing behind it. So the usual document is read once and compared while it
-/// is written again; every other one is still to be read with all care.
+/// written has no key twice, no fraction and nothing behind it. So the usual document is read once and compared while
+/// it is written again; every other one is still to be read with all care.
 pub(crate) fn as_written<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Option<T> {
     let document = serde_json::from_slice(bytes).ok()?;
     let mut left = Compared(bytes);

@@ -1,7 +1,7 @@
 //! Messages as bytes, with buffers of a few KiB.
 //!
-//! Each end of a stream keeps a buffer for as long as the stream lives, and a coordinator holds a stream for every node.
-//! tonic begins with 8 KiB on either side.
+//! Each end of a stream keeps a buffer for as long as the stream lives, and a coordinator holds a stream for every
+//! node. tonic begins with 8 KiB on either side.
 
 use std::marker::PhantomData;
 

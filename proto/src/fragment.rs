@@ -11,8 +11,8 @@ use crate::{
     v1::{Fragment, ToAgent, to_agent::Message},
 };
 
-/// What a message may have in one piece, and each part of a longer one: with their framing they fit into the buffer with
-/// which a stream begins.
+/// What a message may have in one piece, and each part of a longer one: with their framing they fit into the buffer
+/// with which a stream begins.
 pub const FRAGMENT_BYTES: usize = BUFFER_BYTES - 1024;
 
 /// The message as it is, or its parts in their order.
