@@ -1,20 +1,20 @@
-//! The conversation with a coordinator: connect by pin, log in by SSH key, ask.
+//! The conversation with a coordinator: connect by pin, log in by the session key, ask.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostler_plan::{
-    document::{DocumentKind, Roster, Signed, SignerRole},
+    document::{Roster, Signed, SignerRole},
     id::Digest,
     timestamp::Timestamp,
     trust::{TrustedRoot, Verified},
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES, SESSION_METADATA,
-    login::login_bytes,
     tls::{self, BoundChannel, Coordinator},
     v1::{self, admin_client::AdminClient},
 };
 use tonic::{
+    Code,
     metadata::{Ascii, MetadataValue},
     transport::Channel,
 };
@@ -25,6 +25,7 @@ use crate::{
     head::{Contact, SeenHead},
     key::SigningKey,
     profile::Profile,
+    session::SessionKey,
     trust_store::TrustStore,
 };
 
@@ -223,20 +224,38 @@ pub(crate) fn client(channel: &BoundChannel) -> AdminClient<Channel> {
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
+/// Logs in with the session key of the profile. Where there is none that counts, `signer` signs a pass for a new one.
 pub(crate) async fn login(
     address: &str,
     store: &TrustStore,
     signer: &SigningKey,
 ) -> Result<(AdminClient<Channel>, Session), Error> {
-    let channel = dial(address, &store.root().coordinator_ca, store.root().created).await?;
-    let mut client = client(&channel);
+    let dial = || dial(address, &store.root().coordinator_ca, store.root().created);
+    // Nobody signs before somebody is there.
+    let there = dial().await?;
+    if let Some(key) = SessionKey::held(store, signer, now()) {
+        let answered = answer(&there, &key).await;
+        if !answered.as_ref().is_err_and(asks_for_another_pass) {
+            return answered;
+        }
+    }
+    let key = SessionKey::make(store, signer, now())?;
+    // A touch may take longer than a connection lives on which nobody has logged in.
+    answer(&dial().await?, &key).await
+}
+
+/// Whether a new pass may be let in where this one was not.
+fn asks_for_another_pass(error: &Error) -> bool {
+    matches!(error, Error::Refused(_) | Error::Coordinator { code: Code::Unauthenticated, .. })
+}
+
+async fn answer(channel: &BoundChannel, key: &SessionKey) -> Result<(AdminClient<Channel>, Session), Error> {
+    let mut client = client(channel);
     let challenge = client.challenge(v1::ChallengeRequest {}).await?.into_inner();
     let certificate = channel
         .certificate()
         .ok_or_else(|| Error::Failed("the connection ended before the login; try again".to_owned()))?;
-    let signature = signer.sign(DocumentKind::Login, &login_bytes(&challenge.nonce, certificate))?;
-    let request = v1::LoginRequest { nonce: challenge.nonce, public_key: signer.public_key().to_string(), signature };
-    let reply = client.login(request).await?.into_inner();
+    let reply = client.login(key.answer(challenge.nonce, certificate)?).await?.into_inner();
     let role = reply.role().try_into()?;
     let token = MetadataValue::try_from(reply.session.as_str()).map_err(|_| {
         Error::Failed("expected a session of printable characters from the coordinator, found others; update it".into())

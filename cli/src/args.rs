@@ -205,6 +205,13 @@ where the coordinator is in the wrong hands. It says which nodes have signed tha
   hostler ledger verify ledger.copy"
     )]
     Ledger(LedgerCommand),
+    /// End the login that this profile keeps: the next command signs one anew
+    #[command(after_help = "Examples:
+  hostler logout
+
+A login lasts 8 hours: your key signs a pass for a session key, which logs in for it and signs nothing else. Here the session
+key is removed. A copy that somebody took is ended by a root that revokes your key, or by its time.")]
+    Logout,
     /// Print a completion script
     #[command(after_help = "Examples:
   hostler completions bash > ~/.local/share/bash-completion/completions/hostler

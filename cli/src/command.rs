@@ -15,6 +15,7 @@ mod stop;
 mod token;
 mod trust;
 
+use serde_json::json;
 pub use shell::{completions, man};
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     key::SigningKey,
     output,
     profile::{Flags, Profile},
+    session,
     trust_store::TrustStore,
 };
 
@@ -75,7 +77,8 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         | Command::Rollouts
         | Command::Rollout(_)
         | Command::Quarantine(_)
-        | Command::Ledger(_) => {}
+        | Command::Ledger(_)
+        | Command::Logout => {}
     }
     let context = Context::new(cli.global, environment)?;
     match cli.command {
@@ -94,10 +97,24 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Rollout(command) => rollout::run(&context, command).await,
         Command::Quarantine(command) => rollout::quarantine(&context, command).await,
         Command::Ledger(command) => ledger::run(&context, command).await,
+        Command::Logout => logout(&context),
         Command::Fleet(command) => fleet::run(&context, command).await,
         Command::Nodes { watch } => node::list(&context, watch).await,
         Command::Node(command) => node::run(&context, command).await,
     }
+}
+
+/// Ends the login that the profile keeps.
+fn logout(context: &Context) -> Result<(), Error> {
+    let ended = session::end(&context.profile.home)?;
+    output::print(
+        context.output,
+        || json!({ "logged_out": ended }),
+        || match ended {
+            true => "logged out: the session key of this profile is gone".to_owned(),
+            false => "this profile keeps no login".to_owned(),
+        },
+    )
 }
 
 /// Says in good time that the root expires: then only a stop is possible until enough admins signed the next one.

@@ -71,7 +71,7 @@ impl SeenHead {
             return true;
         }
         match kind {
-            DocumentKind::Login => true,
+            DocumentKind::Pass => true,
             DocumentKind::Decision => json::parse::<Decision>(bytes).is_ok_and(|d| match d.decided {
                 Decided::Adopt { .. } | Decided::Pause { .. } | Decided::Halt { .. } | Decided::RevokeToken { .. } => {
                     true
@@ -87,7 +87,8 @@ impl SeenHead {
             | DocumentKind::Enrolment
             | DocumentKind::Roster
             | DocumentKind::Receipt
-            | DocumentKind::Holding => false,
+            | DocumentKind::Holding
+            | DocumentKind::Login => false,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 pub use agent::{Agent, AgentError};
 pub use file::{Passphrase, read_private_key, read_public_key};
 use hostler_plan::{
-    document::{Decision, DocumentKind, Plan},
+    document::{Decision, DocumentKind, Pass, Plan},
     id::{Digest, Fingerprint},
     json,
     ledger::Head,
@@ -215,7 +215,10 @@ impl SigningKey {
 fn names(kind: DocumentKind, bytes: &[u8]) -> String {
     let digest = Digest::of(bytes).short();
     match kind {
-        DocumentKind::Login => "a login for this session".to_owned(),
+        DocumentKind::Pass => match json::parse::<Pass>(bytes) {
+            Ok(pass) => format!("a login of this profile until {} (pass {digest})", pass.expires),
+            Err(_) => format!("pass {digest}"),
+        },
         DocumentKind::Decision => match json::parse::<Decision>(bytes) {
             Ok(decision) => format!("a {} (decision {digest})", decision.decided.word()),
             Err(_) => format!("decision {digest}"),
@@ -229,6 +232,7 @@ fn names(kind: DocumentKind, bytes: &[u8]) -> String {
         | DocumentKind::Enrolment
         | DocumentKind::Roster
         | DocumentKind::Receipt
-        | DocumentKind::Holding => format!("{} {digest}", kind.noun()),
+        | DocumentKind::Holding
+        | DocumentKind::Login => format!("{} {digest}", kind.noun()),
     }
 }

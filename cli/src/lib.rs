@@ -26,6 +26,7 @@ pub mod profile;
 pub mod rollout;
 pub mod root;
 pub mod roster;
+mod session;
 pub mod stop;
 pub mod token;
 pub mod trust;

@@ -3,6 +3,7 @@
 mod admission;
 mod decision;
 mod holding;
+mod pass;
 mod plan;
 mod receipt;
 mod root;
@@ -11,6 +12,7 @@ mod roster;
 pub use admission::{Admission, AdmissionType, Approval, Enrolment, EnrolmentType, Hardware};
 pub use decision::{Decided, Decision, DecisionType};
 pub use holding::{DocumentRef, Holding, HoldingType, Holds};
+pub use pass::{Pass, PassType};
 pub use plan::{Artifact, Plan, PlanKind, PlanRef, PlanType, Strategy, Target, Task};
 pub use receipt::{Blocker, Observation, Outcome, Receipt, ReceiptType, StepResult};
 pub use root::{Policy, Root, RootType, SignatureThresholds, Signer, SignerRole};
@@ -93,6 +95,8 @@ pub enum DocumentKind {
     Holding,
     /// What a person decided.
     Decision,
+    /// Leave for a session key to log in for a person; never in the ledger.
+    Pass,
     /// The answer to a login challenge; never stored.
     Login,
 }
@@ -109,6 +113,7 @@ impl DocumentKind {
             DocumentKind::Receipt => "hostler-receipt",
             DocumentKind::Holding => "hostler-holding",
             DocumentKind::Decision => "hostler-decision",
+            DocumentKind::Pass => "hostler-pass",
             DocumentKind::Login => "hostler-login",
         }
     }
@@ -124,6 +129,7 @@ impl DocumentKind {
             DocumentKind::Receipt => "receipt",
             DocumentKind::Holding => "holding",
             DocumentKind::Decision => "decision",
+            DocumentKind::Pass => "pass",
             DocumentKind::Login => "login",
         }
     }
@@ -136,7 +142,7 @@ impl DocumentKind {
             DocumentKind::Root | DocumentKind::Roster | DocumentKind::Plan => 1 << 20,
             DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Receipt => 64 << 10,
             DocumentKind::Holding => 16 << 10,
-            DocumentKind::Decision | DocumentKind::Login => 4 << 10,
+            DocumentKind::Decision | DocumentKind::Pass | DocumentKind::Login => 4 << 10,
         }
     }
 }

@@ -201,7 +201,7 @@ impl Judge {
             DocumentKind::Plan => Proven::Plan(trust::plan(self.trusted()?, self.listed()?, signed, Purpose::Begun)?),
             DocumentKind::Receipt => Proven::Receipt(trust::receipt(self.listed()?, signed)?),
             DocumentKind::Decision => Proven::Signed(trust::decision(self.trusted()?, signed)?),
-            DocumentKind::Holding | DocumentKind::Login => {
+            DocumentKind::Holding | DocumentKind::Pass | DocumentKind::Login => {
                 let reason = format!("expected no {} in a ledger, found one", kind.noun());
                 return Err(Refused::new(Refusal::Malformed, reason));
             }

@@ -1,4 +1,4 @@
-//! What an admin's key signs to log in.
+//! What a session key signs to log in.
 
 use hostler_plan::{id::Digest, text::hex};
 

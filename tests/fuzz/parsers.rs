@@ -30,7 +30,7 @@ use hostler_executor::{
 use hostler_facts::{Facts, Now, Source};
 use hostler_fixtures::recorded;
 use hostler_plan::{
-    document::{Admission, Decision, DocumentKind, Enrolment, Holding, Plan, Receipt, Root, Roster, Signed},
+    document::{Admission, Decision, DocumentKind, Enrolment, Holding, Pass, Plan, Receipt, Root, Roster, Signed},
     fact::DeltaReader,
     fleet::Fleet,
     id::Digest,
@@ -90,7 +90,7 @@ fn documents(input: &[u8]) -> bool {
         true
     }
     let Some((kind, bytes)) = input.split_first() else { return false };
-    match kind % 8 {
+    match kind % 9 {
         0 => read::<Root>(bytes),
         1 => read::<Admission>(bytes),
         2 => read::<Enrolment>(bytes),
@@ -98,7 +98,8 @@ fn documents(input: &[u8]) -> bool {
         4 => read::<Plan>(bytes),
         5 => read::<Receipt>(bytes),
         6 => read::<Holding>(bytes),
-        _ => read::<Decision>(bytes),
+        7 => read::<Decision>(bytes),
+        _ => read::<Pass>(bytes),
     }
 }
 

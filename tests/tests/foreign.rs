@@ -159,6 +159,7 @@ fn documents(Made { at, root, roster, plan }: &Made) -> Vec<Seed> {
     let holding = made::holding(root, roster, "w1", &[plan]);
     let decided = Decided::Pause { plan: Digest::of(b"a plan"), reason: "a disk is slow".into() };
     let decision = made::decision(roster, "ada", Head::EMPTY, *at, decided);
+    let pass = made::pass(root, &made::public(&made::key(1)), made::public(&made::key(2)), *at);
     let kinds = [
         ("root", json::write(root)),
         ("admission", json::write(&admission)),
@@ -168,6 +169,7 @@ fn documents(Made { at, root, roster, plan }: &Made) -> Vec<Seed> {
         ("receipt", json::write(&receipt)),
         ("holding", json::write(&holding)),
         ("decision", json::write(&decision)),
+        ("pass", json::write(&pass)),
     ];
     let numbered = (0..).zip(kinds);
     numbered.map(|(number, (kind, json))| seed("documents", kind, [vec![number], json].concat())).collect()

@@ -6,14 +6,16 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{DocumentKind, SignerRole},
-    id::{Digest, NodeName},
+    document::{DocumentKind, Signer, SignerRole},
+    id::{Digest, Fingerprint, NodeName},
     signature,
     timestamp::Timestamp,
+    trust,
 };
 use hostler_proto::{
     SESSION_METADATA,
     login::login_bytes,
+    status::from_refused,
     tls::{Connection, PeerInfo, Rank},
     v1,
 };
@@ -22,10 +24,14 @@ use tonic::{Request, Status};
 use super::{
     Shared,
     ca::Holder,
+    convert::required,
     peer,
     session::{Challenges, Sessions},
 };
-use crate::{clock::now, control::Membership};
+use crate::{
+    clock::now,
+    control::{Members, Membership},
+};
 
 /// The challenges and sessions of the admins' listener.
 #[derive(Debug)]
@@ -66,7 +72,8 @@ impl AdminAuth {
         Ok(challenges.open(&peer.connection, (), now())?)
     }
 
-    /// Opens a session for whoever answered a challenge of this connection with a key of the root.
+    /// Opens a session for whoever answered a challenge of this connection with the session key of a pass that a key of
+    /// the root signed.
     pub(super) fn login(
         &self,
         shared: &Shared,
@@ -83,27 +90,30 @@ impl AdminAuth {
                     again",
             ));
         }
+        let now = now();
+        let members = shared.control.members();
+        let root = members.root.as_ref().ok_or_else(|| {
+            Status::unauthenticated("this coordinator knows nobody yet; give it a root by `hostler trust init`")
+        })?;
+        let pass = required(request.pass.clone(), "a pass")?;
+        let pass = trust::pass(root, &pass, &shared.authority.pin(), now).map_err(|refused| {
+            tracing::warn!(address = %peer.address, %refused, "login with a pass that does not count");
+            from_refused(&refused)
+        })?;
+        let pass = pass.document();
         let key =
             signature::verify(DocumentKind::Login, &login_bytes(&request.nonce, self.certificate), &request.signature)
-                .map_err(|e| Status::unauthenticated(format!("the answer to the challenge does not count: {e}")))?
-                .fingerprint();
-        let named = signature::PublicKey::from_openssh(&request.public_key).map(|k| k.fingerprint());
-        if named.as_ref() != Ok(&key) {
+                .map_err(|e| Status::unauthenticated(format!("the answer to the challenge does not count: {e}")))?;
+        if key != pass.session_key {
             return Err(Status::unauthenticated(format!(
-                "expected an answer by the key that logs in, found one by {key}; log in again"
+                "expected an answer by the session key of the pass, found one by {}; log in again",
+                key.fingerprint()
             )));
         }
-        let members = shared.control.members();
-        let Some(signer) = members.signer(&key) else {
-            tracing::warn!(key = %key, address = %peer.address, "login with a key that the root does not list");
-            return Err(Status::permission_denied(format!(
-                "expected a key that the root lists and does not revoke, found {key}; log in with another, or have an \
-                    admin sign a root with it"
-            )));
-        };
+        let signer = signer_of(&members, &pass.signer)?;
         let (session, ends) = {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.open(&peer.connection, key, rank(signer.role), now())?
+            sessions.open(&peer.connection, pass.signer.clone(), rank(signer.role), pass.expires, now)?
         };
         tracing::info!(signer = signer.name, role = %signer.role, address = %peer.address, "login");
         Ok(v1::LoginResponse {
@@ -137,11 +147,7 @@ impl AdminAuth {
             ));
         };
         let members = shared.control.members();
-        let Some(signer) = members.signer(&key) else {
-            return Err(Status::unauthenticated(format!(
-                "key {key} no longer stands in the root; log in with another"
-            )));
-        };
+        let signer = signer_of(&members, &key)?;
         if signer.role < least {
             return Err(Status::permission_denied(format!(
                 "expected the role {} for this call, found {} with the role {}; ask somebody who has it",
@@ -152,6 +158,13 @@ impl AdminAuth {
         }
         Ok(Caller { name: signer.name.clone(), role: signer.role, ends, session })
     }
+}
+
+/// The signer of the newest root with that key.
+fn signer_of<'a>(members: &'a Members, key: &Fingerprint) -> Result<&'a Signer, Status> {
+    members
+        .signer(key)
+        .ok_or_else(|| Status::unauthenticated(format!("key {key} no longer stands in the root; log in with another")))
 }
 
 /// Whose places a role takes: one that only looks never takes those of people who act.

@@ -100,13 +100,14 @@ impl Sessions {
         Self { lifetime, open: HashMap::new(), opened: 0 }
     }
 
-    /// Opens a session and gives the text that names it and the time of its end. The oldest of the same key and of the
-    /// same connection make room; those of others never do.
+    /// Opens a session that ends with the pass behind it, and gives the text that names it and the time of its end. The
+    /// oldest of the same key and of the same connection make room; those of others never do.
     pub(crate) fn open(
         &mut self,
         connection: &Connection,
         key: Fingerprint,
         rank: Rank,
+        pass_ends: Timestamp,
         now: Timestamp,
     ) -> Result<(String, Timestamp), SessionError> {
         self.open.retain(|_, s| s.ends > now && s.connection.is_open());
@@ -119,7 +120,7 @@ impl Sessions {
         if self.open.len() >= SESSIONS || self.open.values().filter(|s| s.rank <= rank).count() >= most {
             return Err(SessionError::Full);
         }
-        let (name, ends) = (hex(&random::<32>()?), now.plus(self.lifetime));
+        let (name, ends) = (hex(&random::<32>()?), now.plus(self.lifetime).min(pass_ends));
         let _proof = connection.prove(rank, Some(instant(ends)))?;
         self.opened += 1;
         let session = Session { key, ends, connection: connection.clone(), rank, number: self.opened, _proof };
@@ -157,6 +158,11 @@ mod tests {
 
     use super::*;
     use crate::limits::Limits;
+
+    /// The end of a pass that is longer than every session.
+    fn later() -> Timestamp {
+        at(u64::from(u32::MAX))
+    }
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_unix_seconds(1_000_000 + seconds)
@@ -215,11 +221,22 @@ mod tests {
         let door = door();
         let ((_one, one), (_two, two)) = (connect(&door), connect(&door));
         let mut sessions = sessions();
-        let (name, _) = sessions.open(&one, key("a"), Rank::Known, at(0)).unwrap();
+        let (name, _) = sessions.open(&one, key("a"), Rank::Known, later(), at(0)).unwrap();
         assert!(sessions.get(&name, &one, at(899)).is_some());
         assert!(sessions.get(&name, &two, at(1)).is_none());
         assert!(sessions.get(&name, &one, at(900)).is_none());
         assert!(sessions.get("", &one, at(1)).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_with_the_pass_behind_it() {
+        let door = door();
+        let (_one, one) = connect(&door);
+        let mut sessions = sessions();
+        let (name, ends) = sessions.open(&one, key("a"), Rank::Known, at(60), at(0)).unwrap();
+        assert_eq!(ends, at(60));
+        assert!(sessions.get(&name, &one, at(59)).is_some());
+        assert!(sessions.get(&name, &one, at(60)).is_none());
     }
 
     #[tokio::test]
@@ -228,7 +245,7 @@ mod tests {
         let mut names = Vec::new();
         for _ in 0..254 {
             let (place, connection) = connect(&door);
-            names.push((sessions.open(&connection, key("v"), Rank::Known, at(0)).unwrap().0, connection));
+            names.push((sessions.open(&connection, key("v"), Rank::Known, later(), at(0)).unwrap().0, connection));
             places.push(place);
         }
         let left = names.iter().map(|(name, connection)| sessions.get(name, connection, at(1)).is_some());
@@ -236,7 +253,7 @@ mod tests {
         assert_eq!(left, [250, 251, 252, 253]);
         let (_place, admin) = connect(&door);
         for _ in 0..9 {
-            sessions.open(&admin, key("a"), Rank::Trusted, at(0)).unwrap();
+            sessions.open(&admin, key("a"), Rank::Trusted, later(), at(0)).unwrap();
         }
         assert_eq!(sessions.open.len(), SESSIONS_PER_KEY + SESSIONS_PER_CONNECTION);
     }
@@ -248,11 +265,11 @@ mod tests {
         let mut refused = false;
         for letter in letters.iter().cycle().take(500) {
             let (place, connection) = connect(&door);
-            refused |= sessions.open(&connection, key(letter), Rank::Known, at(0)).is_err();
+            refused |= sessions.open(&connection, key(letter), Rank::Known, later(), at(0)).is_err();
             places.push(place);
         }
         assert!(refused, "there is an end for viewers");
         let (_place, admin) = connect(&door);
-        sessions.open(&admin, key("0"), Rank::Trusted, at(0)).unwrap();
+        sessions.open(&admin, key("0"), Rank::Trusted, later(), at(0)).unwrap();
     }
 }

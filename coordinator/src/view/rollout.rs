@@ -178,6 +178,7 @@ pub(crate) fn ended(ended: &EndedRollout, records: &[Record]) -> Option<(Rollout
             | DocumentKind::Plan
             | DocumentKind::Holding
             | DocumentKind::Decision
+            | DocumentKind::Pass
             | DocumentKind::Login => {}
         }
     }

@@ -93,7 +93,7 @@ async fn killed_at_any_moment_nothing_acknowledged_is_lost() {
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
         let process = Process(command(folder.path()).spawn().unwrap());
-        let admin = Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
+        let admin = Admin::login(channel(&fleet, folder.path()).await, fleet.pin, &fleet.admin).await.unwrap();
         let count = Arc::new(AtomicU32::new(0));
         let seen = count.clone();
         // After some acknowledgements, and then at a moment that has nothing to do with them.
@@ -111,7 +111,7 @@ async fn killed_at_any_moment_nothing_acknowledged_is_lost() {
     }
     assert!(acknowledged.len() >= ROUNDS as usize, "{} were acknowledged", acknowledged.len());
     let _process = Process(command(folder.path()).spawn().unwrap());
-    let mut admin = Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
+    let mut admin = Admin::login(channel(&fleet, folder.path()).await, fleet.pin, &fleet.admin).await.unwrap();
     let request = admin.with_session(v1::Empty {});
     let tokens = admin.client.list_tokens(request).await.unwrap().into_inner().tokens;
     let known: Vec<String> = tokens
@@ -137,7 +137,7 @@ async fn a_full_disk_is_an_error_that_changes_nothing() {
     shell.arg("-c").arg("trap '' XFSZ; ulimit -f 32; exec \"$0\"").arg(env!("CARGO_BIN_EXE_hostler-coordinator"));
     with_settings(&mut shell, folder.path());
     let process = Process(shell.spawn().unwrap());
-    let admin = Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
+    let admin = Admin::login(channel(&fleet, folder.path()).await, fleet.pin, &fleet.admin).await.unwrap();
     let mut again = AdminClient::new(channel(&fleet, folder.path()).await.channel);
     let acknowledged = hand_in_tokens(&fleet, admin, &AtomicU32::new(0)).await;
     assert!((3..100).contains(&acknowledged.len()), "{} fit", acknowledged.len());
@@ -152,7 +152,7 @@ async fn a_full_disk_is_an_error_that_changes_nothing() {
         records.iter().filter(|r| matches!(r.entry, Entry::Document { kind: DocumentKind::Admission, .. }));
     assert_eq!(admissions.count(), acknowledged.len(), "what was refused left nothing behind");
     let _process = Process(command(folder.path()).spawn().unwrap());
-    let mut admin = Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
+    let mut admin = Admin::login(channel(&fleet, folder.path()).await, fleet.pin, &fleet.admin).await.unwrap();
     let token = fleet.new_token(1, ClusterRole::Worker);
     let document = signed(DocumentKind::Admission, &token.admission, &[&fleet.admin]);
     let request = admin.with_session(document.into());
@@ -215,5 +215,5 @@ async fn a_damaged_ledger_is_refused_and_recovered_when_asked() {
     assert!(output.status.success() && text.contains("kept 1 records"), "{text}");
     assert_eq!(std::fs::read(folder.path().join(format!("ledger.damaged-{good}"))).unwrap(), b"0000 not a record\n");
     let _process = Process(command(folder.path()).spawn().unwrap());
-    Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
+    Admin::login(channel(&fleet, folder.path()).await, fleet.pin, &fleet.admin).await.unwrap();
 }

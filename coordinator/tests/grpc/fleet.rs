@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hostler_coordinator::{Addresses, Listeners, RunError, Settings, run};
 use hostler_fixtures::{self as made, fresh_key, name, public, signed, signer};
 use hostler_plan::{
-    document::{Admission, DocumentKind, Enrolment, Root, Roster, RosterNode, RosterStatus, Signed, SignerRole},
+    document::{Admission, DocumentKind, Enrolment, Pass, Root, Roster, RosterNode, RosterStatus, Signed, SignerRole},
     id::{Digest, FleetId, NodeName},
     signature::sign,
     step::ClusterRole,
@@ -181,7 +181,7 @@ impl Fleet {
 
     /// A client that is logged in with that key.
     pub(crate) async fn login(&self, key: &PrivateKey) -> Result<Admin, Status> {
-        Admin::login(self.admin_channel().await, key).await
+        Admin::login(self.admin_channel().await, self.pin, key).await
     }
 
     /// A token that the coordinator does not know.
@@ -274,10 +274,16 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    pub(crate) async fn login(channel: BoundChannel, key: &PrivateKey) -> Result<Self, Status> {
+    pub(crate) async fn login(channel: BoundChannel, pin: Digest, key: &PrivateKey) -> Result<Self, Status> {
+        let session = fresh_key();
+        Self::login_by(channel, &session, signed(DocumentKind::Pass, &pass(pin, key, &session), &[key])).await
+    }
+
+    /// Logs in with a session key and its pass.
+    pub(crate) async fn login_by(channel: BoundChannel, session: &PrivateKey, pass: Signed) -> Result<Self, Status> {
         let mut client = AdminClient::new(channel.channel.clone());
         let nonce = client.challenge(v1::ChallengeRequest {}).await?.into_inner().nonce;
-        let request = answer(key, &nonce, channel.certificate().unwrap());
+        let request = answer(session, pass, &nonce, channel.certificate().unwrap());
         let login = client.login(request).await?.into_inner();
         Ok(Self { client, session: login.session.clone(), login })
     }
@@ -293,9 +299,15 @@ pub(crate) fn with_session<T>(message: T, session: &str) -> Request<T> {
     request
 }
 
-pub(crate) fn answer(key: &PrivateKey, nonce: &[u8], certificate: Digest) -> v1::LoginRequest {
-    let signature = sign(key, DocumentKind::Login, &login_bytes(nonce, certificate)).unwrap();
-    v1::LoginRequest { nonce: nonce.to_vec(), public_key: public(key).to_string(), signature }
+/// A pass for `session`, for an hour, to the coordinator with that pin; `key` has not signed it yet.
+pub(crate) fn pass(pin: Digest, key: &PrivateKey, session: &PrivateKey) -> Pass {
+    let root = Root { coordinator_ca: vec![pin], ..made::root(now(), Vec::new()) };
+    made::pass(&root, &public(key), public(session), now())
+}
+
+pub(crate) fn answer(session: &PrivateKey, pass: Signed, nonce: &[u8], certificate: Digest) -> v1::LoginRequest {
+    let signature = sign(session, DocumentKind::Login, &login_bytes(nonce, certificate)).unwrap();
+    v1::LoginRequest { nonce: nonce.to_vec(), signature, pass: Some(pass.into()) }
 }
 
 /// A token with its private half.

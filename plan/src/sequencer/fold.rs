@@ -121,7 +121,11 @@ fn apply_document(s: &mut Sequencer, now: Timestamp, kind: DocumentKind, documen
                 }
             }
         }
-        DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Holding | DocumentKind::Login => {}
+        DocumentKind::Admission
+        | DocumentKind::Enrolment
+        | DocumentKind::Holding
+        | DocumentKind::Pass
+        | DocumentKind::Login => {}
     }
 }
 

@@ -14,15 +14,15 @@ pub fn signer_lines(root: &Root) -> String {
             continue;
         }
         let kinds: &[DocumentKind] = match signer.role {
-            SignerRole::Viewer => &[DocumentKind::Login],
-            SignerRole::Operator => &[DocumentKind::Plan, DocumentKind::Decision, DocumentKind::Login],
+            SignerRole::Viewer => &[DocumentKind::Pass],
+            SignerRole::Operator => &[DocumentKind::Plan, DocumentKind::Decision, DocumentKind::Pass],
             SignerRole::Admin => &[
                 DocumentKind::Root,
                 DocumentKind::Admission,
                 DocumentKind::Roster,
                 DocumentKind::Plan,
                 DocumentKind::Decision,
-                DocumentKind::Login,
+                DocumentKind::Pass,
             ],
         };
         line(&mut lines, &principal(&signer.name), kinds, &signer.key);

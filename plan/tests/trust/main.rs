@@ -11,6 +11,7 @@ mod gate;
 mod hardware_keys;
 mod holdings;
 mod members;
+mod passes;
 mod plans;
 mod rotation;
 mod signatures;

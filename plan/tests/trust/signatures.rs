@@ -271,9 +271,9 @@ fn allowed_signers_lists_who_may_and_for_what() {
     root.revoked = vec![public(2).fingerprint()];
     let expected = format!(
         "Ada_____admin___x__y namespaces=\"hostler-root,hostler-admission,hostler-roster,hostler-plan,\
-         hostler-decision,hostler-login\" {}\n\
-         olga namespaces=\"hostler-plan,hostler-decision,hostler-login\" {}\n\
-         vic namespaces=\"hostler-login\" {}\n",
+         hostler-decision,hostler-pass\" {}\n\
+         olga namespaces=\"hostler-plan,hostler-decision,hostler-pass\" {}\n\
+         vic namespaces=\"hostler-pass\" {}\n",
         public(ADA),
         public(OLGA),
         public(4),

@@ -331,7 +331,9 @@ fn stock_tools_check_every_kind_of_document() {
     let verified: Verified<_> = verified_plan(&plan);
     let signers = signer_lines(&root);
     let nodes = node_lines(&roster);
+    let pass = hostler_fixtures::pass(&root, &public(VIC), public(STRANGER), noon());
     let documents = [
+        (DocumentKind::Pass, signed(DocumentKind::Pass, &pass, &[VIC]), "vic", &signers),
         (DocumentKind::Root, signed(DocumentKind::Root, &root, &[ADA]), "ada", &signers),
         (DocumentKind::Admission, signed(DocumentKind::Admission, &admission(), &[BEN]), "ben", &signers),
         (DocumentKind::Roster, signed_roster(&roster), "ada", &signers),

@@ -166,6 +166,7 @@ impl KnownState {
                 | DocumentKind::Enrolment
                 | DocumentKind::Holding
                 | DocumentKind::Decision
+                | DocumentKind::Pass
                 | DocumentKind::Login => {}
             }
         }

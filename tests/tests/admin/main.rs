@@ -5,6 +5,7 @@ mod ends;
 mod link;
 mod members;
 mod root;
+mod session;
 mod stop;
 mod twins;
 mod two_signers;

@@ -128,7 +128,7 @@ impl Stage {
 
     async fn person(&self, who: &'static str, key: &ssh_key::PrivateKey) -> Caller {
         let channel = connect_bound(&self.fleet.at(self.fleet.coordinator().addresses.admin), None).await.unwrap();
-        let session = Admin::login(channel.clone(), key).await.unwrap().session;
+        let session = Admin::login(channel.clone(), self.fleet.pin, key).await.unwrap().session;
         let mut channels = self.connect(None).await;
         channels.insert("Admin", Some(channel.channel));
         Caller { who, channels, session: Some(session) }

@@ -58,7 +58,7 @@ fn neighbour_of(address: IpAddr) -> IpAddr {
 
 async fn login(coordinator: &Coordinator, key: &ssh_key::PrivateKey) -> Result<Admin, String> {
     let channel = connect_bound(coordinator, None).await.map_err(|e| e.to_string())?;
-    Admin::login(channel, key).await.map_err(|status| status.to_string())
+    Admin::login(channel, coordinator.pins[0], key).await.map_err(|status| status.to_string())
 }
 
 /// Waits until every flood was closed at least that often: then it has met every limit.
@@ -110,7 +110,7 @@ async fn strangers_and_viewers_take_nothing_away_from_those_who_belong_here() {
         for _ in 0..254 / 6 {
             let Ok(channel) = connect_bound(&at(addresses.admin), None).await else { break };
             for _ in 0..6 {
-                viewers.push(Admin::login(channel.clone(), &ready.fleet.viewer).await);
+                viewers.push(Admin::login(channel.clone(), ready.fleet.pin, &ready.fleet.viewer).await);
             }
         }
 
