@@ -209,8 +209,8 @@ where the coordinator is in the wrong hands. It says which nodes have signed tha
     #[command(after_help = "Examples:
   hostler logout
 
-A login lasts 8 hours: your key signs a pass for a session key, which logs in for it and signs nothing else. Here the session
-key is removed. A copy that somebody took is ended by a root that revokes your key, or by its time.")]
+A login lasts 8 hours: your key signs a pass for a session key, which logs in for it and signs nothing else. Here the
+session key is removed. A copy that somebody took is ended by a root that revokes your key, or by its time.")]
     Logout,
     /// Print a completion script
     #[command(after_help = "Examples:

@@ -1,4 +1,4 @@
-//! The profile's session key: an admin's key signs one pass for it, and for some hours it logs in. It signs nothing else.
+//! The profile's session key: an admin's key signs one pass for it, and for some hours it logs in and does no more.
 
 use std::{fs, io, path::Path, time::Duration};
 
@@ -38,8 +38,8 @@ pub(crate) struct SessionKey {
 }
 
 impl SessionKey {
-    /// What the profile keeps, if it logs `signer` in to the coordinators of the root for a while. Whatever is wrong with
-    /// it, it is replaced.
+    /// What the profile keeps, if it logs `signer` in to the coordinators of the root for a while. Whatever is wrong
+    /// with it, it is replaced.
     pub(crate) fn held(store: &TrustStore, signer: &SigningKey, now: Timestamp) -> Option<Self> {
         let folder = store.home().join(FOLDER);
         // One under a passphrase is not ours: nobody is asked for it.

@@ -56,8 +56,8 @@ pub fn pass(root: &TrustedRoot, signed: &Signed, ca: &Digest, now: Timestamp) ->
     }
     if expires <= now || created > now.plus(CLOCK_SKEW) {
         let reason = format!(
-            "expected a pass that holds at {now}, found one from {created} to {expires}; log in again, or set the clock \
-             that is wrong"
+            "expected a pass that holds at {now}, found one from {created} to {expires}; log in again, or set the \
+             clock that is wrong"
         );
         return refused(Refusal::Expired, reason);
     }
