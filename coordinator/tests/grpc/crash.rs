@@ -196,7 +196,7 @@ async fn a_coordinator_that_is_not_new_makes_no_other_key_for_its_ca() {
     let (fleet, folder) = with_root().await;
     std::fs::write(folder.path().join("ca.crt"), "rot").unwrap();
     let _process = Process(command(folder.path()).spawn().unwrap());
-    Admin::login(channel(&fleet, folder.path()).await, &fleet.admin).await.unwrap();
+    Admin::login(channel(&fleet, folder.path()).await, fleet.pin, &fleet.admin).await.unwrap();
 }
 
 #[tokio::test]

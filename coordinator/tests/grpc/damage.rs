@@ -120,7 +120,7 @@ impl Work {
     }
 
     async fn ask(&self) -> Result<Served, String> {
-        let Fleet { admin: key, .. } = &self.ready.fleet;
+        let Fleet { admin: key, pin, .. } = &self.ready.fleet;
         let address = self.ready.fleet.coordinator().addresses.admin;
         let channel = match hostler_proto::tls::connect_bound(&self.ready.fleet.at(address), None).await {
             Ok(channel) => channel,
@@ -128,7 +128,7 @@ impl Work {
             Err(error @ ConnectError::NotPinned { .. }) => return Err(error.to_string()),
             Err(error) => panic!("{error}"),
         };
-        let mut admin = Admin::login(channel, key).await.unwrap();
+        let mut admin = Admin::login(channel, *pin, key).await.unwrap();
         let request = admin.with_session(v1::ExportLedgerRequest { from_index: 0 });
         let mut chunks = admin.client.export_ledger(request).await.unwrap().into_inner();
         let mut ledger = Vec::new();
