@@ -112,6 +112,14 @@ impl PlanKind {
         }
     }
 
+    /// Whether a responder's drain takes precedence over it where the drain keeps it beside itself.
+    pub(crate) fn yields_to_drains(self) -> bool {
+        match self {
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => true,
+            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => false,
+        }
+    }
+
     /// Whether an operator may sign it, or only an admin.
     pub fn needs_only_operator(self) -> bool {
         match self {

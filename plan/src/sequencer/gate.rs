@@ -30,17 +30,29 @@ pub(super) struct Availability<'s> {
     holding: OnceCell<Vec<(NodeName, Verdict)>>,
     /// Tasks per performing node that another grant of the same call put in flight.
     granted: BTreeMap<NodeName, usize>,
+    /// Subjects that such a grant is about, and its rollout: no other has business with them. A check disturbs nobody.
+    busy: BTreeMap<NodeName, Arrival>,
     /// Subjects with a disruption that such a grant began: its rollout, and why that makes the subject unavailable.
     begun: BTreeMap<NodeName, (Arrival, Unavailable)>,
 }
 
 impl<'s> Availability<'s> {
     pub(super) fn new(s: &'s Sequencer, now: Timestamp) -> Self {
-        Self { s, now, holding: OnceCell::new(), granted: BTreeMap::new(), begun: BTreeMap::new() }
+        Self {
+            s,
+            now,
+            holding: OnceCell::new(),
+            granted: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            begun: BTreeMap::new(),
+        }
     }
 
     pub(super) fn count(&mut self, arrival: Arrival, rollout: &Rollout, task: &Task) {
         *self.granted.entry(task.node.clone()).or_default() += 1;
+        if rollout.plan.kind != PlanKind::Check {
+            self.busy.insert(task.subject.clone(), arrival);
+        }
         if task.disrupts {
             let why = Unavailable::Disrupted { seq: rollout.plan.seq, task: Some(task.id.clone()) };
             let begun = self.begun.entry(task.subject.clone()).or_insert_with(|| (arrival, why.clone()));
@@ -82,7 +94,7 @@ impl<'s> Availability<'s> {
 impl Sequencer {
     /// The drain that goes before `rollout`, if one does.
     pub(super) fn preemption_of(&self, rollout: &Rollout) -> Option<Seq> {
-        if !rollout.yields_to_drains() {
+        if !rollout.plan.kind.yields_to_drains() {
             return None;
         }
         let drain = |r: &&Rollout| r.plan.kind == PlanKind::Drain && r.lists_beside(rollout);
@@ -202,9 +214,9 @@ fn subject_gate(s: &Sequencer, availability: &Availability, own: Arrival, task: 
             && other.plan.kind != PlanKind::Check
             && (other.disrupts_now(&task.subject) || other.flying_task(&task.subject).is_some())
     };
-    let begun = || availability.begun_by(&task.subject).filter(|arrival| *arrival != own);
+    let granted = || availability.busy.get(&task.subject).copied().filter(|arrival| *arrival != own);
     let other = s.rollouts.active().find(busy).map(|(_, other)| other);
-    match other.or_else(|| begun().map(|arrival| s.rollouts.at(arrival))) {
+    match other.or_else(|| granted().map(|arrival| s.rollouts.at(arrival))) {
         Some(other) => Err(Reason::SubjectBusy { node: task.subject.clone(), seq: other.plan.seq }),
         None => Ok(()),
     }

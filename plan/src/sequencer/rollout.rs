@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    document::{Outcome, Plan, PlanKind, PlanRef, Task},
+    document::{Outcome, Plan, PlanRef, Task},
     health::Baseline,
     id::{Digest, Epoch, Fingerprint, NodeName, Seq, TaskId},
     step::Step,
@@ -222,14 +222,6 @@ impl Rollout {
 
     pub(super) fn lists_beside(&self, other: &Rollout) -> bool {
         self.plan.keeps_valid.contains(&PlanRef { seq: other.plan.seq, digest: other.digest })
-    }
-
-    /// Whether a responder's drain takes precedence over it.
-    pub(super) fn yields_to_drains(&self) -> bool {
-        match self.plan.kind {
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => true,
-            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => false,
-        }
     }
 
     /// Whether a disrupting task about `subject` may have begun and the subject is not done yet.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    document::{DocumentKind, Receipt, Signed},
+    document::{DocumentKind, PlanKind, Receipt, Signed},
     entry::StoredDocument,
     id::TaskId,
     signature::PublicKey,
@@ -112,9 +112,22 @@ impl World {
                 break;
             }
             decided.into_iter().for_each(|entry| self.append(entry));
+            self.assert_no_subject_twice();
         }
         // What goes through everything that is counted, and may not panic.
         let _ = (self.sequencer.waits(self.now), self.sequencer.deadline(self.now));
+    }
+
+    /// What two plans do about one node at the same time nobody signed: neither one call of `decide` nor several grant it.
+    fn assert_no_subject_twice(&self) {
+        let mut at_work: BTreeMap<&NodeName, Digest> = BTreeMap::new();
+        let granted = |record: &rollout::TaskRecord| matches!(record.state, TaskState::Granted { .. });
+        for r in self.sequencer.rollouts.iter().filter(|r| r.plan.kind != PlanKind::Check && !r.is_over()) {
+            for (task, _) in r.each().filter(|(_, record)| granted(record)) {
+                let other = *at_work.entry(&task.subject).or_insert(r.digest);
+                assert_eq!(other, r.digest, "two plans are at work about {}", task.subject);
+            }
+        }
     }
 
     fn new_plan(&mut self, one: usize, other: usize) {
