@@ -282,7 +282,7 @@ impl NodeState {
     /// The floor follows verified times, but only while the clock is synchronised and never past it: otherwise one
     /// document from the far future would stop this node for ever.
     fn with_floor(mut self, clock: Clock, created: Timestamp) -> Self {
-        if clock.synchronised && created <= clock.now {
+        if self.believed(clock).is_ok_and(|now| created <= now) {
             self.floor = self.floor.max(created);
         }
         self

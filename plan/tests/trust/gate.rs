@@ -1,13 +1,14 @@
 //! The gate before a task against a small model of it, for every subset of receipts and every wrong field.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use hostler_plan::{
     document::{DocumentKind, Outcome, Plan, PlanKind, Receipt, Roster, Signed, Task},
     id::{Digest, Epoch, Seq},
     refusal::{Refusal, Refused},
     signature::sign,
-    trust::{self, MAX_GATE_RECEIPTS, Verified, order_kept, order_met},
+    timestamp::Timestamp,
+    trust::{self, MAX_GATE_RECEIPTS, Verified, check_receipt_fits, order_kept, order_met},
 };
 use proptest::prelude::*;
 
@@ -261,4 +262,28 @@ fn files_alone_tell_afterwards_whether_the_order_was_kept() {
     let mut other = receipt(&plan, "s1.stage", 1);
     other.node = name("w1");
     assert_refused(order_kept(&plan, &[verified(&other)]), Refusal::OrderNotMet, &["one of its tasks", "s1.stage"]);
+}
+
+/// A receipt of success that the gate would take but for one thing that cannot be: by itself, and through the gate.
+#[test]
+fn a_receipt_of_work_that_cannot_have_been_proves_nothing() {
+    let (plan, roster) = (verified_plan(&plan()), verified_roster(&roster()));
+    let (created, skew) = (plan.document().created, trust::CLOCK_SKEW);
+    let of = |change: &dyn Fn(&mut Receipt)| {
+        let mut receipt = receipt(&plan, "s1.stage", 1);
+        change(&mut receipt);
+        let alone = check_receipt_fits(plan.document(), &receipt);
+        let gate = order_met(&plan, &task_id("w1.stage"), &[signed_receipt(&receipt)], &roster).map(drop);
+        assert_eq!(alone.is_ok(), gate.is_ok(), "the gate asks it: {alone:?}, {gate:?}");
+        alone
+    };
+    assert_eq!(of(&|_| {}), Ok(()));
+    let before = |at: Timestamp, by: Duration| Timestamp::from_unix_seconds(at.unix_seconds() - by.as_secs());
+    let early = |seconds| move |r: &mut Receipt| r.started = before(created, skew + Duration::from_secs(seconds));
+    assert_eq!(of(&early(0)), Ok(()), "the admin's clock may run ahead of the node's by so much");
+    assert_refused(of(&early(1)), Refusal::OrderNotMet, &["receipt 1 of s1", "after its plan was made", "clock"]);
+    assert_refused(of(&|r| r.grant = 0), Refusal::OrderNotMet, &["a grant from 1 on", "grant 0"]);
+    let backwards = of(&|r| r.ended = before(r.started, Duration::from_secs(1)));
+    assert_refused(backwards, Refusal::OrderNotMet, &["begun before it ended"]);
+    assert_eq!(of(&|r| r.ended = r.started), Ok(()), "in no time");
 }

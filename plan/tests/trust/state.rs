@@ -250,6 +250,51 @@ fn the_floor_follows_verified_times_and_never_passes_a_true_clock() {
 }
 
 #[test]
+fn a_node_that_holds_either_end_of_a_fork_takes_the_document_that_names_both() {
+    let twins =
+        [1, 2].map(|hour| Roster { version: 4, created: at(&format!("2026-11-21T0{hour}:00:00Z")), ..roster() });
+    let [one, other] = twins.map(|roster| signed_roster(&roster));
+    let (prev, also) = (Some(one.digest()), vec![other.digest()]);
+    let next = signed_roster(&Roster { version: 5, prev, also, ..roster() });
+    let root_of = |hour| {
+        let prev = Some(trusted(&root()).digest());
+        let twin = Root { version: 2, prev, created: at(&format!("2026-11-02T0{hour}:00:00Z")), ..root() };
+        signed(DocumentKind::Root, &twin, &[ADA])
+    };
+    let roots = [root_of(1), root_of(2)];
+    let (prev, also) = (Some(roots[0].digest()), vec![roots[1].digest()]);
+    let root = signed(DocumentKind::Root, &Root { version: 3, prev, also, ..root() }, &[ADA]);
+    for (roster, twin) in [(&one, &roots[0]), (&other, &roots[1])] {
+        let (state, _) = fresh().accept_roster(clock(), roster).unwrap();
+        let state = state.accept_root(clock(), twin).unwrap();
+        let (state, _) = state.accept_roster(clock(), &next).unwrap();
+        let state = state.accept_root(clock(), &root).unwrap();
+        assert_eq!(state.roster().map(Verified::digest), Some(next.digest()));
+        assert_eq!(state.root().digest(), root.digest());
+    }
+}
+
+/// Also one that was set from outside: whatever documents arrive by it, the floor stays, and nothing starts.
+#[test]
+fn a_clock_below_the_floor_neither_moves_it_nor_lets_anything_start() {
+    let plan = numbered(42, &[]);
+    let (held, _) = accept(&fresh(), &plan).unwrap();
+    let floor = held.time_floor();
+    for now in ["1970-01-01T00:00:00Z", "2026-11-15T00:00:00Z", "2026-11-21T11:59:59Z"] {
+        let slow = Clock { now: at(now), synchronised: true };
+        for created in ["1970-01-01T00:00:00Z", "2026-11-14T00:00:00Z", "2026-11-21T11:59:59Z", "2099-01-01T00:00:00Z"]
+        {
+            let created = at(created);
+            let next = Roster { version: 4, created, ..roster() };
+            let (mut state, _) = held.accept_roster(slow, &signed_roster(&next)).unwrap();
+            assert_eq!(state.time_floor(), floor, "a roster of {created} by a clock of {now}");
+            assert!(matches!(start(&mut state, slow, &plan), Start::Wait(_)), "{now}");
+            assert!(may(start(&mut state, clock(), &plan)), "and it recovers");
+        }
+    }
+}
+
+#[test]
 fn a_plan_waits_for_its_root_and_roster() {
     let state = NodeState::new(trusted(&root()), build_time());
     assert_refused(accept(&state, &numbered(42, &[])), Refusal::DigestMismatch, &["roster 3", "found none"]);
