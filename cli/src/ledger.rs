@@ -255,6 +255,7 @@ impl Auditor {
             Proven::Plan(_) => &mut report.plans,
             Proven::Receipt(_) => &mut report.receipts,
             Proven::Signed(_) => &mut report.decisions,
+            Proven::Holding(_) => &mut report.alarms,
             Proven::Decision(entry) => {
                 report.unsigned += u64::from(Decider::of(entry).is_some());
                 report.grants += u64::from(matches!(entry, Entry::Granted { .. }));

@@ -152,6 +152,8 @@ fn sign_first(
         document_type: RootType::V1,
         fleet_id: FleetId::new(hex(&id)).expect("32 hexadecimal digits"),
         version: 1,
+        prev: None,
+        also: Vec::new(),
         epoch: Epoch(1),
         created,
         expires: created.plus(first.lifetime),

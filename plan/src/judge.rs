@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    document::{Admission, Decision, DocumentKind, Enrolment, Plan, PlanRef, Receipt, Roster, Signed},
+    document::{Admission, Decision, DocumentKind, Enrolment, Holding, Plan, PlanRef, Receipt, Roster, Signed},
     entry::{Entry, MAX_LOST_GRANTS, StoredDocument},
     id::{Digest, Fingerprint, NodeName, Seq, TokenId},
     ledger::Head,
@@ -38,6 +38,8 @@ pub enum Proven {
     Roster(Verified<Roster>),
     Plan(Verified<Plan>),
     Receipt(Verified<Receipt>),
+    /// What a node holds that this ledger neither has nor names: a fork, which stays known until a document closes it.
+    Holding(Verified<Holding>),
     /// What a person decided and signed.
     Signed(Verified<Decision>),
     /// No document.
@@ -55,6 +57,7 @@ impl Proven {
             Proven::Roster(roster) => document(DocumentKind::Roster, roster.signed()),
             Proven::Plan(plan) => document(DocumentKind::Plan, plan.signed()),
             Proven::Receipt(receipt) => document(DocumentKind::Receipt, receipt.signed()),
+            Proven::Holding(holding) => document(DocumentKind::Holding, holding.signed()),
             Proven::Signed(decision) => document(DocumentKind::Decision, decision.signed()),
             Proven::Decision(entry) => entry.clone(),
         }
@@ -69,6 +72,7 @@ impl Proven {
             Proven::Roster(roster) => Some(roster.digest()),
             Proven::Plan(plan) => Some(plan.digest()),
             Proven::Receipt(receipt) => Some(receipt.digest()),
+            Proven::Holding(holding) => Some(holding.digest()),
             Proven::Signed(decision) => Some(decision.digest()),
             Proven::Decision(_) => None,
         }
@@ -83,8 +87,9 @@ pub struct Judge {
     tokens: BTreeMap<TokenId, Token>,
     /// Every document that is in the ledger.
     documents: BTreeSet<Digest>,
-    /// The highest plan number of the root's epoch.
+    /// The highest plan number of the root's epoch, and the plan that has it.
     highest_seq: Seq,
+    newest_plan: Option<Digest>,
     /// Plans that are not here yet and that every plan since their number keeps.
     awaited: Vec<PlanRef>,
     /// Rollouts that are not over, and those that are and of which a node owes a receipt.
@@ -126,6 +131,7 @@ impl Judge {
             tokens: BTreeMap::new(),
             documents: BTreeSet::new(),
             highest_seq: Seq(0),
+            newest_plan: None,
             awaited: Vec::new(),
             rollouts: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -201,7 +207,8 @@ impl Judge {
             DocumentKind::Plan => Proven::Plan(trust::plan(self.trusted()?, self.listed()?, signed, Purpose::Begun)?),
             DocumentKind::Receipt => Proven::Receipt(trust::receipt(self.listed()?, signed)?),
             DocumentKind::Decision => Proven::Signed(trust::decision(self.trusted()?, signed)?),
-            DocumentKind::Holding | DocumentKind::Pass | DocumentKind::Login => {
+            DocumentKind::Holding => Proven::Holding(trust::holding(self.listed()?, signed)?),
+            DocumentKind::Pass | DocumentKind::Login => {
                 let reason = format!("expected no {} in a ledger, found one", kind.noun());
                 return Err(Refused::new(Refusal::Malformed, reason));
             }
@@ -227,7 +234,9 @@ impl Judge {
                 return Err(Refused::new(Refusal::Replay, format!("expected {digest} once, found it again")));
             }
             match proven {
-                Proven::Root(_) | Proven::Admission(_) | Proven::Roster(_) => Ok(()),
+                Proven::Root(root) => self.check_root(root),
+                Proven::Roster(roster) => self.check_roster(roster.document()),
+                Proven::Admission(_) | Proven::Holding(_) => Ok(()),
                 Proven::Enrolment(enrolment) => self.check_enrolment(at, enrolment.document()),
                 Proven::Plan(plan) => self.check_plan(plan.document(), plan.digest()),
                 Proven::Receipt(receipt) => self.check_receipt(receipt),
@@ -289,6 +298,10 @@ impl Judge {
                 let lost = lost.map_or("it is not known what".to_owned(), |head| format!("there had been {head}"));
                 vec![format!("a part of the ledger was lost here: {lost}")]
             }
+            Proven::Holding(holding) => vec![format!(
+                "{} signed that it holds what this ledger does not have: a fork, until a document names both ends",
+                holding.document().node
+            )],
             Proven::Signed(_)
             | Proven::Decision(_)
             | Proven::Root(_)
@@ -311,6 +324,7 @@ impl Judge {
             Proven::Roster(roster) => self.roster = Some(roster.clone()),
             Proven::Plan(plan) => self.apply_plan(plan),
             Proven::Receipt(receipt) => self.apply_receipt(receipt),
+            Proven::Holding(_) => {}
             Proven::Signed(decision) => self.apply_signed(decision.document()),
             Proven::Decision(entry) => {
                 self.note_claim(entry);
@@ -365,6 +379,17 @@ impl Judge {
     fn listed(&self) -> Result<&Verified<Roster>, Refused> {
         self.roster.as_ref().ok_or_else(|| Refused::new(Refusal::RootChain, "expected a roster before it, found none"))
     }
+}
+
+/// Whether a document has its place: it follows the newest of its kind in the epoch, or names it as an end of a fork
+/// that it closes.
+fn check_place(what: &str, head: Option<Digest>, prev: Option<Digest>, also: &[Digest]) -> Result<(), Refused> {
+    if prev == head || head.is_some_and(|head| also.contains(&head)) {
+        return Ok(());
+    }
+    let name = |end: Option<Digest>| end.map_or_else(|| "none".to_owned(), |end| end.to_string());
+    let reason = format!("expected {what} to follow {}, found it follows {}", name(head), name(prev));
+    Err(Refused::new(Refusal::Overtaken, reason))
 }
 
 /// A refusal unless `holds`; what was expected and found is said only then.

@@ -61,7 +61,7 @@ fn list<T: Display>(items: &[T], none: &str) -> String {
 
 /// The document before this one, and the ends of a fork that it closes.
 fn predecessors(prev: Option<Digest>, also: &[Digest]) -> String {
-    let prev = prev.map_or_else(|| "none: the first of its epoch".to_owned(), |digest| digest.to_string());
+    let prev = prev.map_or_else(|| "none is named".to_owned(), |digest| digest.to_string());
     match also {
         [] => prev,
         also => format!("{prev}; closes the fork with {}", list(also, "")),

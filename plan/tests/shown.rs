@@ -180,6 +180,7 @@ fn root() -> Root {
     let mut root = made::root(now(), signers);
     root.thresholds.plan_kinds.insert(PlanKind::Upgrade, 2);
     root.revoked.push(public(&key(202)).fingerprint());
+    (root.prev, root.also) = (Some(Digest::of(b"root before")), vec![Digest::of(b"its twin")]);
     root
 }
 
@@ -187,7 +188,7 @@ fn roster() -> Roster {
     let node = |node: &str, number, role| made::node(node, public(&key(number)), role);
     let nodes = vec![node("s1", 1, ClusterRole::Server), node("w1", 2, ClusterRole::Worker)];
     let mut roster = made::roster(&root(), now(), nodes);
-    roster.prev = Some(Digest::of(b"roster before"));
+    (roster.prev, roster.also) = (Some(Digest::of(b"roster before")), vec![Digest::of(b"its twin")]);
     roster.revoked_tokens.push("70ce0009".parse().unwrap());
     roster
 }

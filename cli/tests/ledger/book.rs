@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use hostler_fixtures::{self as made, key, public, signed, signer};
 use hostler_plan::{
-    document::{Decided, DocumentKind, Plan, PlanRef, Receipt, Roster, Signed, SignerRole},
+    document::{Decided, DocumentKind, Plan, PlanRef, Receipt, Root, Roster, Signed, SignerRole},
     entry::{Entry, StoredDocument},
     id::{BootId, Digest},
+    json,
     ledger::{Head, encode, verify},
     step::ClusterRole,
     timestamp::Timestamp,
@@ -34,6 +35,9 @@ pub(crate) struct Made {
 pub(crate) struct Book {
     pub entries: Vec<(Timestamp, Entry)>,
     roster: Roster,
+    root: Root,
+    /// The last plan.
+    newest: Option<Digest>,
     /// The last receipt of each node.
     last: BTreeMap<String, (u64, Digest)>,
 }
@@ -51,7 +55,13 @@ impl Book {
         let root = made::root(at(0), signers.collect());
         let member = |name: &str| made::node(name, public(&key(seed(name))), ClusterRole::Worker);
         let roster = made::roster(&root, at(0), vec![member("a"), member("b")]);
-        let mut book = Self { entries: Vec::new(), roster: roster.clone(), last: BTreeMap::new() };
+        let mut book = Self {
+            entries: Vec::new(),
+            roster: roster.clone(),
+            root: root.clone(),
+            newest: None,
+            last: BTreeMap::new(),
+        };
         book.document(at(0), DocumentKind::Root, signed(DocumentKind::Root, &root, &[&key(b'A')]));
         book.document(at(1), DocumentKind::Roster, signed(DocumentKind::Roster, &roster, &[&key(b'A')]));
         book
@@ -77,10 +87,12 @@ impl Book {
         change: impl Fn(&mut Plan),
     ) -> Made {
         let mut plan = made::plan(&self.roster, at, seq);
+        plan.prev = self.newest;
         plan.keeps_valid = beside.to_vec();
         change(&mut plan);
         let document = signed(DocumentKind::Plan, &plan, &[&key(b'A')]);
         let digest = document.digest();
+        self.newest = Some(digest);
         self.document(at, DocumentKind::Plan, document);
         Made { plan, digest }
     }
@@ -128,6 +140,22 @@ impl Book {
         let decision = made::decision(&self.roster, by, seen, created, decided);
         let key = key(seed(&by.to_uppercase()));
         self.document(at, DocumentKind::Decision, signed(DocumentKind::Decision, &decision, &[&key]));
+    }
+
+    /// Writes the next root, changed, by anna.
+    pub(crate) fn root_with(&mut self, at: Timestamp, change: impl FnOnce(&mut Root)) {
+        let prev = Some(Digest::of(&json::write(&self.root)));
+        let mut next = Root { version: self.root.version + 1, prev, created: at, ..self.root.clone() };
+        change(&mut next);
+        self.document(at, DocumentKind::Root, signed(DocumentKind::Root, &next, &[&key(b'A')]));
+    }
+
+    /// Writes the next roster, changed, by anna.
+    pub(crate) fn roster_with(&mut self, at: Timestamp, change: impl FnOnce(&mut Roster)) {
+        let prev = Some(Digest::of(&json::write(&self.roster)));
+        let mut next = Roster { version: self.roster.version + 1, prev, created: at, ..self.roster.clone() };
+        change(&mut next);
+        self.document(at, DocumentKind::Roster, signed(DocumentKind::Roster, &next, &[&key(b'A')]));
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {

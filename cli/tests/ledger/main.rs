@@ -14,7 +14,7 @@ use hostler_cli::{
 };
 use hostler_fixtures::{self as made, key, signed_bytes};
 use hostler_plan::{
-    document::{Decided, DocumentKind, Outcome, PlanRef},
+    document::{Decided, DocumentKind, Outcome, Plan, PlanKind, PlanRef},
     entry::{Entry, StoredDocument},
     id::{BootId, Digest, TokenId},
     ledger::{Head, encode},
@@ -158,6 +158,79 @@ fn void_expired_and_early_work_is_found() {
     let plan = unfinished.plan(at(10), 1, &[]);
     unfinished.add(at(11), Entry::Finished { plan: plan.digest });
     finds("finished without a success", &unfinished, "finished");
+}
+
+/// What the coordinator would have called overtaken, or never come to: forged ledgers show it.
+#[test]
+fn a_document_that_does_not_follow_the_one_before_it_is_found() {
+    let one = || {
+        let mut book = Book::begun();
+        book.plan(at(10), 1, &[]);
+        book
+    };
+    let other = Digest::of(b"what somebody else was shown");
+    let mut good = one();
+    good.plan(at(20), 2, &[]);
+    good.roster_with(at(21), |_| {});
+    good.root_with(at(22), |_| {});
+    look(&good).unwrap();
+    for prev in [None, Some(other)] {
+        let mut book = one();
+        book.plan_with(at(20), 2, &[], |plan| plan.prev = prev);
+        finds("a plan after another one", &book, "expected plan 2 to follow");
+        let mut book = one();
+        book.roster_with(at(20), |roster| roster.prev = prev);
+        finds("a roster after another one", &book, "expected roster 2 to follow");
+    }
+    let mut book = one();
+    book.root_with(at(20), |root| root.prev = Some(other));
+    finds("a root after another one", &book, "expected root 2 to follow");
+
+    // What names both ends has its place on either side of a fork.
+    let mut closes = one();
+    let head = |book: &Book| match &book.entries.last().unwrap().1 {
+        Entry::Document { document: StoredDocument(signed), .. } => signed.digest(),
+        other => panic!("{other:?}"),
+    };
+    let plan = head(&closes);
+    closes.plan_with(at(20), 2, &[], |plan_2| (plan_2.prev, plan_2.also) = (Some(other), vec![plan]));
+    look(&closes).unwrap();
+}
+
+#[test]
+fn work_that_a_drain_goes_before_is_found() {
+    let begun = |kind: PlanKind, keeps: bool, grant_first: bool| {
+        let mut book = Book::begun();
+        let disrupts = |plan: &mut Plan| {
+            plan.kind = kind;
+            plan.tasks.iter_mut().for_each(|task| (task.disrupts, task.after) = (true, Vec::new()));
+        };
+        let rollout = book.plan_with(at(10), 1, &[], disrupts);
+        if grant_first {
+            book.grant(at(11), &rollout, "a", 1);
+        }
+        let beside = PlanRef { seq: rollout.plan.seq, digest: rollout.digest };
+        let beside = if keeps { vec![beside] } else { Vec::new() };
+        let drain = book.plan_with(at(20), 2, &beside, |plan| plan.kind = PlanKind::Drain);
+        (book, rollout, drain)
+    };
+    let (mut book, rollout, drain) = begun(PlanKind::Reboot, true, false);
+    book.grant(at(21), &rollout, "a", 1);
+    finds("a rollout that goes on beside an open drain", &book, "while plan 2, a drain, is open");
+    let (mut book, ..) = begun(PlanKind::Reboot, true, false);
+    book.add(at(21), Entry::Halted { plan: drain.digest, by: "anna".into(), reason: String::new() });
+    book.grant(at(22), &rollout, "a", 1);
+    look(&book).expect("the drain is over");
+    let (mut book, rollout, _) = begun(PlanKind::Reboot, true, true);
+    book.receipt(at(21), &rollout, "a", |r| r.outcome = Outcome::Failed { reason: "no".into() });
+    book.grant(at(22), &rollout, "b", 2);
+    finds("another node of it", &book, "while plan 2, a drain, is open");
+    let (mut book, rollout, _) = begun(PlanKind::Check, true, false);
+    book.grant(at(21), &rollout, "a", 1);
+    look(&book).expect("a check disturbs nobody");
+    let (mut book, rollout, _) = begun(PlanKind::Reboot, false, false);
+    book.grant(at(21), &rollout, "a", 1);
+    finds("a plan that the drain ended", &book, "voids it");
 }
 
 #[test]

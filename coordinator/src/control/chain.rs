@@ -47,7 +47,7 @@ impl Chain {
         }
         let highest = self.newest.as_ref().map_or(Seq(0), |newest| newest.document().seq);
         self.plans.insert(document.seq, plan.digest());
-        self.named.extend(&document.also);
+        self.close(document.prev, &document.also);
         let missing: Vec<PlanRef> = document.keeps_valid.iter().filter(|kept| !self.has(kept)).copied().collect();
         self.named.extend(missing.iter().map(|kept| kept.digest));
         if document.seq > highest {
@@ -65,7 +65,19 @@ impl Chain {
             (self.roster_epoch, self.rosters) = (Some(document.epoch), BTreeMap::new());
         }
         self.rosters.insert(document.version, roster.digest());
-        self.named.extend(&document.also);
+        self.close(document.prev, &document.also);
+    }
+
+    pub(super) fn take_root(&mut self, root: &TrustedRoot) {
+        let document = root.root();
+        self.close(document.prev, &document.also);
+    }
+
+    /// A document that names several ends closes the fork from each: which of them is here does not matter.
+    fn close(&mut self, prev: Option<Digest>, also: &[Digest]) {
+        if !also.is_empty() {
+            self.named.extend(also.iter().copied().chain(prev));
+        }
     }
 
     /// The plan with the highest number.

@@ -10,6 +10,6 @@ pub(super) fn changes_members(proven: &Proven) -> bool {
         Proven::Root(_) | Proven::Roster(_) | Proven::Enrolment(_) => true,
         Proven::Decision(entry) => matches!(entry, Entry::TokenRevoked { .. }),
         Proven::Signed(decision) => matches!(decision.document().decided, Decided::RevokeToken { .. }),
-        Proven::Admission(_) | Proven::Plan(_) | Proven::Receipt(_) => false,
+        Proven::Admission(_) | Proven::Plan(_) | Proven::Receipt(_) | Proven::Holding(_) => false,
     }
 }

@@ -22,17 +22,12 @@ use crate::{
 pub(super) struct Holdings {
     newest: BTreeMap<NodeName, Verified<Holding>>,
     limit: RateLimit<NodeName>,
-    /// Documents that nodes signed that they hold and that the ledger did not have.
-    forks: BTreeMap<Stranger, (NodeName, Verified<Holding>)>,
 }
-
-/// Forks that are remembered at a time: one is one too many, and a node that lies must not fill the memory.
-const MAX_FORKS: usize = 64;
 
 impl Holdings {
     pub(super) fn new() -> Self {
         let limit = RateLimit::new(HOLDING_BURST, MILLISECONDS_PER_HOLDING, COUNTED_ADDRESSES);
-        Self { newest: BTreeMap::new(), limit, forks: BTreeMap::new() }
+        Self { newest: BTreeMap::new(), limit }
     }
 
     /// Whether a node proved that this plan need not be sent to it: it knows it, or a newer one that made it void.
@@ -156,33 +151,30 @@ impl Control {
         self.holdings.newest.extend(proven);
     }
 
-    /// Sounds an alarm, once, about each document that a node holds and that this ledger neither has nor names: two
-    /// admins were shown different states, or this ledger was put back. It never stops anything: a node's word is no
-    /// admin's.
+    /// Writes down, once, and sounds an alarm about each document that a node holds and that this ledger neither has nor
+    /// names: two admins were shown different states, or this ledger was put back. It stays known after a restart, until
+    /// a document names it. It never stops anything: a node's word is no admin's.
     fn notice_strangers(&mut self, now: Timestamp, node: &NodeName, holding: &Verified<Holding>) {
-        let Holding { holds, open, .. } = holding.document();
-        for stranger in self.state.chain.strangers(&self.state.roots, holds, open) {
-            let Stranger { what, here, other } = &stranger;
-            if self.holdings.forks.len() >= MAX_FORKS || self.holdings.forks.contains_key(&stranger) {
-                continue;
-            }
+        let strangers = self.state.new_strangers(holding);
+        if strangers.is_empty() || self.state.judge.knows(&holding.digest()) {
+            return;
+        }
+        if let Err(error) = self.commit(now, vec![Proven::Holding(holding.clone())]) {
+            tracing::error!(%error, "a fork could not be written down");
+        }
+        for Stranger { what, here, other } in strangers {
             let here = here.map_or_else(|| "nothing".to_owned(), |here| here.to_string());
             let reason = format!(
                 "expected {node} to hold {what} as this ledger has it ({here}), found {other}; find out who signed the \
-                    other, then sign a document that names both (`hostler stop` does) or a new epoch"
+                    other, then sign a document that names both (docs/stop.md) or a new epoch"
             );
             self.alarm(now, &format!("{what} on node {node}"), &Refused::new(Refusal::Forked, reason));
-            self.holdings.forks.insert(stranger, (node.clone(), holding.clone()));
         }
     }
 
     /// The forks that no document of the ledger closes, with who signed that it holds the other end.
     pub(crate) fn forks(&self) -> impl Iterator<Item = (&Stranger, &NodeName, &Verified<Holding>)> {
-        let epoch = self.state.root().map(|root| root.root().epoch);
-        let open = self.holdings.forks.iter().filter(move |(stranger, (_, holding))| {
-            !self.state.chain.names(&stranger.other) && Some(holding.document().holds.epoch) >= epoch
-        });
-        open.map(|(stranger, (node, holding))| (stranger, node, holding))
+        self.state.forks()
     }
 
     /// The highest plan that a node signed that it holds where the ledger has none with so high a number: the next one

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Admission, Decision, DocumentKind, Enrolment, Plan, Receipt, Roster, RosterStatus, Signed},
+    document::{Admission, Decision, DocumentKind, Enrolment, Holding, Plan, Receipt, Roster, RosterStatus, Signed},
     entry::Entry,
     id::{Digest, Fingerprint, NodeName, Seq, TaskId, TokenId},
     json,
@@ -19,7 +19,7 @@ use hostler_plan::{
 
 use super::{
     append::Written,
-    chain::Chain,
+    chain::{Chain, Stranger},
     commit::Proven,
     ended::{Arrivals, EndedRollout},
 };
@@ -28,6 +28,9 @@ use super::{
 const KEPT_REFUSALS: usize = 20;
 /// Alarms that are remembered; the ledger has them all.
 const KEPT_ALARMS: usize = 100;
+
+/// Forks that are remembered at a time: one is one too many, and a node that lies must not fill the memory.
+const MAX_FORKS: usize = 64;
 
 /// Adoptions that are shown to admins who saw another ledger; each happens after a loss.
 const KEPT_ADOPTIONS: usize = 16;
@@ -55,6 +58,8 @@ pub(crate) struct State {
     /// The newest decisions by which admins adopted this ledger in the place of another.
     pub adoptions: VecDeque<Signed>,
     pub chain: Chain,
+    /// Documents that nodes signed that they hold and that the ledger did not have when they came, with that proof.
+    forks: BTreeMap<Stranger, (NodeName, Verified<Holding>)>,
 }
 
 /// An admission and what became of it.
@@ -125,6 +130,7 @@ impl State {
             judge: Judge::new(),
             adoptions: VecDeque::new(),
             chain: Chain::default(),
+            forks: BTreeMap::new(),
         }
     }
 
@@ -264,7 +270,10 @@ impl State {
         let at = record.at;
         self.judge.apply(at, *hash, &proven);
         match proven {
-            Proven::Root(root) => self.roots.push(root),
+            Proven::Root(root) => {
+                self.chain.take_root(&root);
+                self.roots.push(root);
+            }
             Proven::Admission(admission) => {
                 let token = admission.document().token.clone();
                 let roster = self.roster.as_ref().map(Verified::document);
@@ -293,6 +302,12 @@ impl State {
                 self.plans.insert(plan.digest(), plan);
             }
             Proven::Receipt(receipt) => self.receipts.add(receipt),
+            Proven::Holding(holding) => {
+                let node = &holding.document().node;
+                for stranger in self.new_strangers(&holding) {
+                    self.forks.insert(stranger, (node.clone(), holding.clone()));
+                }
+            }
             Proven::Signed(decision) => {
                 let Decision { decided, by, .. } = decision.document();
                 match Entry::of(decided, by) {
@@ -309,6 +324,23 @@ impl State {
         if ends_rollouts(&record.entry) {
             self.note_ends(record.index);
         }
+    }
+
+    /// What a node holds that the ledger neither has nor names, and that is no known fork.
+    pub(super) fn new_strangers(&self, holding: &Verified<Holding>) -> Vec<Stranger> {
+        let Holding { holds, open, .. } = holding.document();
+        let room = MAX_FORKS.saturating_sub(self.forks().count());
+        let strangers = self.chain.strangers(&self.roots, holds, open).into_iter();
+        strangers.filter(|stranger| !self.forks.contains_key(stranger)).take(room).collect()
+    }
+
+    /// The forks that no document of the ledger closes, with who signed that it holds the other end.
+    pub(crate) fn forks(&self) -> impl Iterator<Item = (&Stranger, &NodeName, &Verified<Holding>)> {
+        let epoch = self.root().map(|root| root.root().epoch);
+        let open = self.forks.iter().filter(move |(stranger, (_, holding))| {
+            !self.chain.names(&stranger.other) && Some(holding.document().holds.epoch) >= epoch
+        });
+        open.map(|(stranger, (node, holding))| (stranger, node, holding))
     }
 
     /// Some rollouts may be over with the record `index`; those that nothing changes any more leave memory.

@@ -68,7 +68,7 @@ impl Push {
             Proven::Root(_) | Proven::Enrolment(_) | Proven::Roster(_) | Proven::Plan(_) => self.everybody = true,
             // A decision may end a rollout.
             Proven::Signed(_) => self.everybody = true,
-            Proven::Admission(_) | Proven::Receipt(_) => {}
+            Proven::Admission(_) | Proven::Receipt(_) | Proven::Holding(_) => {}
             Proven::Decision(Entry::Granted { node, .. }) => {
                 self.nodes.insert(node.clone());
             }

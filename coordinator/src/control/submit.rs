@@ -6,7 +6,7 @@ use hostler_plan::{
     id::{Digest, TokenId},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Purpose, TrustedRoot, Verified},
+    trust::{self, Draft, Purpose, TrustedRoot, Verified},
 };
 
 use super::{Control, ControlError, Proven, schedule::log};
@@ -36,7 +36,8 @@ impl Submitted {
 }
 
 impl Control {
-    /// Takes a root: the first one, whose giver proved to hold the set-up code, or the next of the chain. `ca_pin` must
+    /// Takes a root: the first one, whose giver proved to hold the set-up code, or the next of the chain. One that
+    /// follows a root that was amended meanwhile is overtaken; two admins at once are no alarm. `ca_pin` must
     /// be among the CAs that it names, because otherwise nobody could connect here any more.
     pub(crate) fn install_root(
         &mut self,
@@ -61,7 +62,14 @@ impl Control {
                 }
                 first
             }
-            Some(root) => root.advance(signed)?,
+            Some(root) => {
+                let draft = Draft::root(signed.clone())?;
+                if let Some(winner) = draft.overtaken_by(self.state.roots.iter()) {
+                    tracing::info!(root = %digest, version = winner.root().version, "root overtaken");
+                    return Ok(Submitted::overtaken(digest, winner.signed()));
+                }
+                draft.follow(root)?
+            }
         };
         next.check_expiry(now)?;
         if !next.root().coordinator_ca.contains(&ca_pin) {
@@ -134,12 +142,24 @@ impl Control {
         if let Some(held) = held.filter(|held| held.digest() != digest) {
             // Without the one that is held: whether it follows that one is the question.
             let next = trust::roster(self.state.require_root()?, None, signed, Purpose::Submitting(now))?;
-            if next.document().epoch == held.document().epoch && next.document().prev != Some(held.digest()) {
+            let (document, head) = (next.document(), held.digest());
+            let follows = document.prev == Some(head) || document.also.contains(&head);
+            if document.epoch == held.document().epoch && !follows {
                 tracing::info!(roster = %digest, version = next.document().version, "roster overtaken");
                 return Ok(Submitted::overtaken(digest, held.signed()));
             }
         }
         let roster = trust::roster(self.state.require_root()?, held, signed, Purpose::Submitting(now))?;
+        let is_first = held.is_none_or(|held| held.document().epoch < roster.document().epoch);
+        if is_first && roster.document().prev.is_some() {
+            let reason = format!(
+                "expected the first roster of epoch {}, found roster {} behind another one; hand that one in first, or \
+                    compare this coordinator's ledger with a copy",
+                roster.document().epoch,
+                roster.document().version
+            );
+            return Err(Refused::new(Refusal::Replay, reason).into());
+        }
         if held.is_some_and(|h| h.digest() == digest) {
             return Ok(Submitted::known(digest));
         }
@@ -201,7 +221,8 @@ impl Control {
         }
         let highest = self.state.highest_seq();
         let head = self.state.newest_plan();
-        if plan.prev != head.map(|head| head.digest()) {
+        let closes = head.is_some_and(|head| plan.also.contains(&head.digest()));
+        if plan.prev != head.map(|head| head.digest()) && !closes {
             return match head {
                 Some(head) => Ok(Some(head.signed().clone())),
                 None => {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Judge, expect};
+use super::{Judge, check_place, expect};
 use crate::{
-    document::{Admission, DocumentKind, Enrolment, Signed},
+    document::{Admission, DocumentKind, Enrolment, Roster, Signed},
     id::{Fingerprint, NodeName, Seq, TokenId},
     json,
     refusal::{Refusal, Refused},
@@ -64,11 +64,24 @@ impl Judge {
         expect(!token.is_revoked, || format!("token {id} to admit nodes before it is revoked, found it revoked"))
     }
 
+    /// Each root follows the one before it.
+    pub(super) fn check_root(&self, next: &TrustedRoot) -> Result<(), Refused> {
+        let (follows, version) = (self.root.as_ref().is_none_or(|held| held.is_followed_by(next)), next.root().version);
+        let held = || self.root.as_ref().map_or(0, |held| held.root().version);
+        expect(follows, || format!("a root that follows root {}, found root {version}, which does not", held()))
+    }
+
+    /// Of one epoch each roster follows the one before it.
+    pub(super) fn check_roster(&self, roster: &Roster) -> Result<(), Refused> {
+        let held = self.roster.as_ref().filter(|held| held.document().epoch == roster.epoch);
+        check_place(&format!("roster {}", roster.version), held.map(Verified::digest), roster.prev, &roster.also)
+    }
+
     pub(super) fn apply_root(&mut self, next: &TrustedRoot) {
         if self.root.as_ref().is_some_and(|held| held.root().epoch < next.root().epoch) {
             // Rosters, plan numbers and plans of an epoch that ended are no floor for the next.
             self.roster = None;
-            self.highest_seq = Seq(0);
+            (self.highest_seq, self.newest_plan) = (Seq(0), None);
             self.awaited.clear();
             self.void_all();
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Judge, expect};
+use super::{Judge, check_place, expect};
 use crate::{
     document::{Plan, PlanKind, PlanRef, Task},
     entry::Entry,
@@ -84,13 +84,14 @@ impl Rollout {
 }
 
 impl Judge {
-    /// Of one epoch each plan has a higher number than every one before it, and not a much higher one; but for a plan
+    /// Of one epoch each plan follows the one before it, with a higher number and not a much higher one; but for a plan
     /// whose number was kept for it, because every plan since lists it.
     pub(super) fn check_plan(&self, plan: &Plan, digest: Digest) -> Result<(), Refused> {
         if self.awaited.contains(&PlanRef { seq: plan.seq, digest }) {
             return Ok(());
         }
         if plan.seq > self.highest_seq {
+            check_place(&format!("plan {}", plan.seq), self.newest_plan, plan.prev, &plan.also)?;
             return check_jump(plan.epoch, self.highest_seq, self.roster.as_ref().map(Verified::document), plan.seq);
         }
         let (highest, seq) = (self.highest_seq, plan.seq);
@@ -114,7 +115,7 @@ impl Judge {
             let missing = document.keeps_valid.iter().filter(|kept| !self.documents.contains(&kept.digest));
             let still = missing.filter(|kept| kept.seq > self.highest_seq || self.awaited.contains(kept));
             self.awaited = still.copied().collect();
-            self.highest_seq = document.seq;
+            (self.highest_seq, self.newest_plan) = (document.seq, Some(digest));
         }
         self.rollouts.insert(digest, Rollout::new(plan.clone()));
         if stops {
@@ -175,6 +176,9 @@ impl Judge {
         }
         let free = matches!(rollout.tasks.get(task), None | Some(Standing::Released));
         expect(free, || format!("task {task} of plan {seq} to wait for a grant, found that it had one"))?;
+        if let Some(drain) = self.goes_before(rollout, found) {
+            return expect(false, || format!("no grant of plan {seq} while plan {drain}, a drain, is open, found one"));
+        }
         let quarantined = found
             .steps
             .iter()
@@ -191,6 +195,20 @@ impl Judge {
         })?;
         *last = *grant;
         Ok(())
+    }
+
+    /// An open drain that goes before that task: it keeps the task's plan beside itself, and of the task's subject
+    /// nothing was begun that would have to be finished first.
+    fn goes_before(&self, rollout: &Rollout, task: &Task) -> Option<Seq> {
+        let plan = rollout.plan.document();
+        let mut about = plan.tasks.iter().filter(|t| t.subject == task.subject && t.disrupts);
+        if !plan.kind.yields_to_drains() || about.any(|t| rollout.tasks.contains_key(&t.id)) {
+            return None;
+        }
+        let this = PlanRef { seq: rollout.seq(), digest: rollout.plan.digest() };
+        let drains = self.rollouts.values().filter(|r| r.end.is_none()).map(|r| r.plan.document());
+        let mut before = drains.filter(|drain| drain.kind == PlanKind::Drain && drain.keeps_valid.contains(&this));
+        before.next().map(|drain| drain.seq)
     }
 
     pub(super) fn apply_grant(&mut self, entry: &Entry) {

@@ -1,6 +1,6 @@
 //! A root in words.
 
-use super::{Page, key, list};
+use super::{Page, key, list, predecessors};
 use crate::{
     document::{PlanKind, Policy, Root, RootType, SignatureThresholds, Signer},
     id::Digest,
@@ -14,6 +14,8 @@ pub fn root(held: Option<&Root>, next: &Root, digest: &Digest) -> String {
         document_type: RootType::V1,
         fleet_id,
         version,
+        prev,
+        also,
         epoch,
         created,
         expires,
@@ -29,6 +31,7 @@ pub fn root(held: Option<&Root>, next: &Root, digest: &Digest) -> String {
         page.line("change", change);
     }
     page.line("epoch", epoch);
+    page.line("before it", predecessors(*prev, also));
     page.line("made", created);
     page.line("expires", expires);
     for Signer { name, key: theirs, role, plan_kinds } in signers {

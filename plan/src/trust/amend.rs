@@ -33,10 +33,11 @@ pub enum Amendment {
     RaiseEpoch,
 }
 
-/// The root after `held` with these changes, made in the order in which they stand. Whether a person should sign it is
-/// asked of [`check_next`].
+/// The root after `held` with these changes, made in the order in which they stand; which root it follows, and which
+/// forks it closes, is for whoever holds the bytes to say. Whether a person should sign it is asked of [`check_next`].
 pub fn amend(held: &Root, changes: &[Amendment], created: Timestamp) -> Result<Root, Refused> {
-    let mut next = Root { version: held.version.saturating_add(1), created, ..held.clone() };
+    let version = held.version.saturating_add(1);
+    let mut next = Root { version, prev: None, also: Vec::new(), created, ..held.clone() };
     for change in changes {
         apply(&mut next, change)?;
     }
@@ -136,6 +137,9 @@ pub fn differences(held: &Root, next: &Root) -> Vec<String> {
     }
     for pin in held.coordinator_ca.iter().filter(|p| !next.coordinator_ca.contains(p)) {
         said.push(format!("a coordinator with CA {pin} is believed no more, and join strings with it end"));
+    }
+    for other in &next.also {
+        said.push(format!("it closes the fork with root {other}: nodes that hold that one follow it too"));
     }
     if next.expires != held.expires {
         said.push(format!("it expires at {} instead of {}", next.expires, held.expires));

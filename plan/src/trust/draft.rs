@@ -76,6 +76,16 @@ impl Draft<Root> {
     pub fn follow(&self, held: &TrustedRoot) -> Result<TrustedRoot, Refused> {
         held.advance_signed_by(&self.signed, &self.by)
     }
+
+    /// The root that took this one's place in a chain, where this one follows a root of that chain too: two admins
+    /// amended one root at the same time, which is no alarm.
+    pub fn overtaken_by<'a>(&self, chain: impl Iterator<Item = &'a TrustedRoot> + Clone) -> Option<&'a TrustedRoot> {
+        let version = self.document.version;
+        let before = chain.clone().find(|root| root.root().version.checked_add(1) == Some(version))?;
+        let mut winners = chain.filter(|root| root.root().version == version);
+        let winner = winners.find(|root| root.digest() != self.signed.digest())?;
+        self.follow(before).is_ok().then_some(winner)
+    }
 }
 
 impl Draft<Roster> {

@@ -8,7 +8,7 @@ use crate::{
     refusal::{Refusal, Refused},
     text::{self, count},
     timestamp::Timestamp,
-    trust::{Duty, SignedBy, Verified, parse, threshold},
+    trust::{Duty, SignedBy, Verified, parse, shape, threshold},
 };
 
 /// How long before a root expires everybody is told: time to find all signers, holidays among them.
@@ -110,12 +110,32 @@ impl TrustedRoot {
                 held.epoch, next.epoch
             ));
         }
+        if let Some(prev) = next.prev.filter(|_| !self.is_named_by(&next)) {
+            return chain(format!(
+                "expected root {} to follow root {} ({}), found it follows {prev}; somebody was shown another chain: \
+                    find out who signed that one, then amend a root that names both",
+                next.version,
+                held.version,
+                self.digest()
+            ));
+        }
         check_revocations(held, &next)?;
         threshold(held, Duty::Root, by)?;
         threshold(&next, Duty::Root, by)?;
         let mut before = self.before.clone();
         before.push(DocumentRef { version: held.version, digest: self.digest() });
         Ok(Self { root: Verified::new(next, signed), by: by.clone(), before })
+    }
+
+    /// Whether a root names the held one as the one before it, or as an end of a fork that it closes.
+    fn is_named_by(&self, next: &Root) -> bool {
+        next.prev == Some(self.digest()) || next.also.contains(&self.digest())
+    }
+
+    /// Whether a root that was verified is the next one after this.
+    pub(crate) fn is_followed_by(&self, next: &TrustedRoot) -> bool {
+        let (held, next) = (self.root(), next.root());
+        held.version.checked_add(1) == Some(next.version) && (next.prev.is_none() || self.is_named_by(next))
     }
 
     /// Whether this chain came by that root, which a document names as the newest that its signers knew. One before the
@@ -224,6 +244,13 @@ pub(super) fn check_content(root: &Root) -> Result<(), Refused> {
     let malformed = |reason: String| Err(Refused::new(Refusal::Malformed, format!("root {}: {reason}", root.version)));
     if root.version == 0 {
         return malformed("expected a version of at least 1, found 0".to_owned());
+    }
+    if !shape::closes_well(root.prev, &root.also) {
+        let found = root.also.len();
+        return malformed(format!(
+            "expected at most {} other ends of a fork beside the root before it, each once, found {found}",
+            shape::MAX_CLOSED
+        ));
     }
     if root.created >= root.expires {
         return malformed(format!("expected it to expire after {}, found {}", root.created, root.expires));

@@ -8,7 +8,7 @@ use crate::{
     document::{DocumentKind, Root, Roster, RosterStatus, Signed},
     refusal::{Refusal, Refused},
     text::hex,
-    trust::{Duty, Purpose, SignedBy, TrustedRoot, Verified, parse, threshold},
+    trust::{Duty, Purpose, SignedBy, TrustedRoot, Verified, parse, shape, threshold},
 };
 
 /// Verifies a roster under `root`, against the one that is `held`: never an older version of the same epoch, never the
@@ -108,6 +108,10 @@ fn check_nodes(roster: &Roster) -> Result<(), Refused> {
         |reason: String| Err(Refused::new(Refusal::Malformed, format!("roster {}: {reason}", roster.version)));
     if roster.version == 0 {
         return malformed("expected a version of at least 1, found 0".to_owned());
+    }
+    if !shape::closes_well(roster.prev, &roster.also) {
+        let (most, found) = (shape::MAX_CLOSED, roster.also.len());
+        return malformed(format!("expected at most {most} other ends of a fork, each once, found {found}"));
     }
     let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
     for node in &roster.nodes {

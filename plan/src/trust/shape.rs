@@ -83,9 +83,14 @@ fn check_kept_valid(plan: &Plan) -> Result<(), Refused> {
 /// Ends of a fork that one document closes: two admins who were shown different states make one of two ends.
 pub const MAX_CLOSED: usize = 8;
 
+/// Whether a document names each end once, and no more of them.
+pub(super) fn closes_well(prev: Option<Digest>, also: &[Digest]) -> bool {
+    let ends: BTreeSet<Digest> = also.iter().copied().chain(prev).collect();
+    also.len() <= MAX_CLOSED && ends.len() == also.len() + usize::from(prev.is_some())
+}
+
 fn check_closed(plan: &Plan) -> Result<(), Refused> {
-    let ends: BTreeSet<Digest> = plan.also.iter().copied().chain(plan.prev).collect();
-    if plan.also.len() <= MAX_CLOSED && ends.len() == plan.also.len() + usize::from(plan.prev.is_some()) {
+    if closes_well(plan.prev, &plan.also) {
         return Ok(());
     }
     let found = plan.also.len();

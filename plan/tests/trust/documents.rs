@@ -2,10 +2,10 @@
 
 use hostler_plan::{
     document::{Admission, DocumentKind, PlanKind, Root, RosterStatus, Signed, SignerRole},
-    id::{Epoch, TokenId},
+    id::{Digest, Epoch, TokenId},
     json,
     refusal::Refusal,
-    trust::{self, Duty, Purpose, SignedBy, TrustedRoot, counted},
+    trust::{self, Draft, Duty, Purpose, SignedBy, TrustedRoot, counted},
 };
 
 use crate::fleet::*;
@@ -33,6 +33,40 @@ fn a_root_is_followed_only_by_the_next_one() {
     assert_refused(offer(&second(|r| r.coordinator_ca.clear())), Refusal::Malformed, &["root 2", "coordinator CA"]);
     let newest = offer(&second(|_| ())).unwrap();
     assert_refused(newest.advance(held.signed()), Refusal::RootChain, &["expected root 3", "found root 1"]);
+}
+
+#[test]
+fn a_root_that_names_both_ends_of_a_fork_is_followed_from_either_and_from_no_third() {
+    let held = trusted(&root());
+    let sign = |root: &Root| signed(DocumentKind::Root, root, &[ADA]);
+    let follow = |held: &TrustedRoot, next: &Root| held.advance(&sign(next));
+    let after = |root: &TrustedRoot| Some(root.digest());
+    let ends = [1, 2, 3].map(|hour| {
+        let twin = second(|r| (r.prev, r.created) = (after(&held), at(&format!("2026-11-02T0{hour}:00:00Z"))));
+        follow(&held, &twin).unwrap()
+    });
+    let [one, other, third] = &ends;
+    let next = |also: Vec<_>| Root { version: 3, prev: after(one), also, ..root() };
+    assert!(follow(one, &next(Vec::new())).is_ok());
+    let blind = follow(other, &next(Vec::new()));
+    let both = [one.digest().to_string(), other.digest().to_string()];
+    assert_refused(blind, Refusal::RootChain, &[&both[0], &both[1], "names both"]);
+    let closing = next(vec![other.digest()]);
+    assert_eq!(follow(one, &closing).unwrap(), follow(other, &closing).unwrap());
+    assert_refused(follow(third, &closing), Refusal::RootChain, &[&third.digest().to_string()]);
+    assert!(follow(other, &Root { prev: None, ..next(Vec::new()) }).is_ok(), "made before roots named any");
+    for also in [vec![one.digest()], vec![other.digest(); 2], (0..9).map(|n| Digest::of(&[n])).collect()] {
+        assert_refused(follow(one, &next(also)), Refusal::Malformed, &["other ends of a fork"]);
+    }
+
+    // Two admins at once: what follows a root of this chain lost its place, and what follows none is none of its own.
+    let chain = [held.clone(), one.clone()];
+    let winner = |root: &Root| Draft::root(sign(root)).unwrap().overtaken_by(chain.iter()).map(TrustedRoot::digest);
+    assert_eq!(winner(other.root()), after(one));
+    assert_eq!(winner(one.root()), None, "itself");
+    assert_eq!(winner(&closing), None, "it is the next one");
+    let stranger = signed(DocumentKind::Root, other.root(), &[STRANGER]);
+    assert!(Draft::root(stranger).unwrap().overtaken_by(chain.iter()).is_none(), "nobody who may has signed it");
 }
 
 #[test]
