@@ -190,9 +190,9 @@ impl Admin {
         fork::proved(&self.store, &self.coordinator.forks)
     }
 
-    /// The other ends of those that are about plans.
-    pub(crate) fn forked_plans(&self) -> Vec<Digest> {
-        self.forks().into_iter().filter(|fork| fork.is_plan).map(|fork| fork.other).collect()
+    /// Those that are about documents of that kind: the next one names their other ends.
+    pub(crate) fn forks_of(&self, kind: DocumentKind) -> Vec<Fork> {
+        self.forks().into_iter().filter(|fork| fork.kind == kind).collect()
     }
 
     /// The client of the generated service, for calls that have no function here.

@@ -140,14 +140,20 @@ impl Membership {
         let Self::Roster(draft) = self else { return Ok(()) };
         let (next, head) = (draft.document(), store.roster().or(store.lapsed()));
         let same_epoch = head.filter(|r| r.document().epoch == next.epoch);
-        if same_epoch.map(Verified::digest) == next.prev {
+        let digest = same_epoch.map(Verified::digest);
+        if digest == next.prev || digest.is_some_and(|held| next.also.contains(&held)) {
             return Ok(());
         }
+        // Made from a roster that nobody here has seen, or from one that was followed by another one meanwhile.
+        let refusal = match same_epoch {
+            Some(held) if held.document().version >= next.version => Refusal::Overtaken,
+            Some(_) | None => Refusal::Replay,
+        };
         let found = next.prev.map_or_else(|| "none".to_owned(), |p| p.to_string());
         let expected =
             same_epoch.map_or_else(|| "none".to_owned(), |r| format!("{} ({})", r.document().version, r.digest()));
         Err(Refused::new(
-            Refusal::Replay,
+            refusal,
             format!(
                 "roster {}: expected it to follow roster {expected}, found it follows {found}; another one came in \
                  between: make it anew",

@@ -12,14 +12,16 @@ use crate::error::Error;
 pub(crate) fn taken(reply: DocumentReply, what: &str) -> Result<bool, Error> {
     match reply.overtaken_by {
         None => Ok(reply.is_new),
-        Some(winner) => {
-            let winner = Signed::from(winner);
-            let reason = format!(
-                "expected {what} to follow the newest one, found that {} was taken first: both were made at the same \
-                 time; make it anew and sign it again",
-                winner.digest()
-            );
-            Err(Error::Overtaken { refused: Refused::new(Refusal::Overtaken, reason), winner: Box::new(winner) })
-        }
+        Some(winner) => Err(overtaken(what, winner.into())),
     }
+}
+
+/// What somebody is told whose document lost its place to that one.
+pub(crate) fn overtaken(what: &str, winner: Signed) -> Error {
+    let reason = format!(
+        "expected {what} to follow the newest one, found that {} was taken first: both were made at the same time; \
+         make it anew and sign it again",
+        winner.digest()
+    );
+    Error::Overtaken { refused: Refused::new(Refusal::Overtaken, reason), winner: Box::new(winner) }
 }

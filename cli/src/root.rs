@@ -9,7 +9,7 @@ use hostler_plan::{
 };
 use hostler_proto::v1;
 
-use crate::{Admin, error::Error, key, trust_store::TrustStore};
+use crate::{Admin, error::Error, fork, key, place, trust_store::TrustStore};
 
 /// The next root: exact bytes that nobody has signed yet.
 #[derive(Debug, Clone)]
@@ -21,7 +21,10 @@ pub struct Amended {
 /// Makes the root after the newest one, and refuses what nobody should sign.
 pub fn amend(admin: &Admin, changes: &[Amendment], now: Timestamp) -> Result<Amended, Error> {
     let held = admin.trust_store().root();
-    let root = trust::amend(held, changes, now.whole_seconds())?;
+    let mut root = trust::amend(held, changes, now.whole_seconds())?;
+    let prev = Some(admin.trust_store().trusted().digest());
+    let others = admin.forks_of(DocumentKind::Root).into_iter().map(|fork| fork.other);
+    (root.prev, root.also) = (prev, fork::ends(prev, others));
     let in_use = admin.coordinator().ca_pin.parse().ok();
     check_next(held, &root, in_use.as_ref(), now)?;
     Ok(Amended { bytes: json::write(&root), root })
@@ -82,6 +85,7 @@ pub fn sign(
     next: &mut Draft<Root>,
     now: Timestamp,
 ) -> Result<(String, RootSigning), Error> {
+    check_place(store, next)?;
     check_next(store.root(), next.document(), None, now)?;
     let own = signer.public_key().fingerprint();
     if next.signed_by().keys().contains(&own) {
@@ -104,17 +108,35 @@ pub fn sign(
     Ok((armour, signing(store, next)))
 }
 
+/// Whether the root that this one follows was not amended meanwhile by somebody else. What says that it follows a root
+/// of this chain need not be signed by enough yet.
+fn check_place(store: &TrustStore, next: &Draft<Root>) -> Result<(), Error> {
+    let chain = store.earlier().chain([store.trusted()]);
+    let Root { version, prev, .. } = next.document();
+    let mut winners = chain.clone().filter(|root| root.root().version == *version);
+    let mut made_here = chain.clone().filter(|root| root.root().version.checked_add(1) == Some(*version));
+    let is_ours = made_here.any(|before| Some(before.digest()) == *prev);
+    let digest = next.signed().digest();
+    let winner = winners.find(|root| is_ours && root.digest() != digest).or_else(|| next.overtaken_by(chain));
+    match winner {
+        Some(winner) => Err(place::overtaken(&format!("root {version}"), winner.signed().clone())),
+        None => Ok(()),
+    }
+}
+
 /// Checks the next root as the coordinator and every node will, submits it, and follows it. False when the coordinator
 /// had it before.
 pub async fn submit(admin: &mut Admin, next: &Draft<Root>) -> Result<bool, Error> {
+    check_place(admin.trust_store(), next)?;
     let followed = next.follow(admin.trust_store().trusted())?;
     let request = v1::InstallRootRequest { root: Some(next.signed().clone().into()), setup_code: String::new() };
     let message = admin.with_session(request);
     let reply = admin.client().install_root(message).await?.into_inner();
+    let is_new = place::taken(reply, &format!("root {}", next.document().version))?;
     admin.keep_root(followed)?;
     // Whoever signed away the own key is not let in any more.
     if admin.trust_store().counting_keys().contains(&admin.signer().public_key().fingerprint()) {
         admin.refresh().await?;
     }
-    Ok(reply.is_new)
+    Ok(is_new)
 }

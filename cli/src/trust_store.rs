@@ -211,7 +211,7 @@ impl TrustStore {
     }
 
     /// The roots before it.
-    pub(crate) fn earlier(&self) -> impl Iterator<Item = &TrustedRoot> {
+    pub(crate) fn earlier(&self) -> impl Iterator<Item = &TrustedRoot> + Clone {
         self.earlier.iter()
     }
 

@@ -87,6 +87,19 @@ retire it and let it enrol anew.")]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Sign the next roster with the same nodes, which closes a fork of rosters
+    #[command(after_help = "Examples:
+  hostler node renew
+
+Names both rosters of a fork, so that nodes which hold either follow. Any other command that signs a roster does too.")]
+    Renew {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Where the roster is written, if others are to sign it too [default: roster-N.json]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Take nodes out of the roster: their keys count no more
     #[command(after_help = "Examples:
   hostler node retire pi-9")]

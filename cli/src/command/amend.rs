@@ -1,6 +1,9 @@
 //! `hostler trust amend`, and what `sign` and `submit` do with a root.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hostler_plan::{
     document::{DocumentKind, Policy, Root, SignatureThresholds, Signed, Signer},
@@ -33,20 +36,64 @@ use crate::{
 /// `hostler trust amend`
 pub(super) async fn amend(context: &Context, args: AmendArgs) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let changes = changes(admin.trust_store().root(), &args, now())?;
-    let amended = root::amend(&admin, &changes, now())?;
-    let mut draft = Draft::root(Signed { bytes: amended.bytes, signatures: Vec::new() })?;
-    let changes = differences(admin.trust_store().root(), &amended.root);
-    note(&summary(admin.trust_store(), &draft)?);
-    let version = amended.root.version;
-    let own = admin.signer().public_key().fingerprint();
-    if args.out.is_none() && root::is_enough_alone(admin.trust_store(), &amended.root, &own) {
-        confirm(&format!("sign and submit root {version}?"), args.yes)?;
+    let mut overtaken: Option<Overtaken> = None;
+    for _ in 0..OVERTAKEN_TRIES {
+        let (mut draft, said) = compile(&admin, &args)?;
+        note(&summary(admin.trust_store(), &draft)?);
+        let own = admin.signer().public_key().fingerprint();
+        if args.out.is_some() || !root::is_enough_alone(admin.trust_store(), draft.document(), &own) {
+            return write(context, &draft, args.out.as_deref(), &said);
+        }
+        // `--yes` was said of these changes, and not of what they have become.
+        if let Some(Overtaken { error, .. }) = overtaken.take_if(|before| args.yes && before.said != said) {
+            return Err(error);
+        }
+        confirm(&format!("sign and submit root {}?", draft.document().version), args.yes)?;
         root::sign(admin.trust_store(), admin.signer(), &mut draft, now())?;
-        // The summary named the nodes of a roster that has to be signed again.
-        return submit_root(context, &mut admin, &draft, changes, (true, args.wait)).await;
+        match root::submit(&mut admin, &draft).await {
+            Err(error @ Error::Overtaken { .. }) => {
+                note(&format!("{error}; it is made anew from the newest root"));
+                admin.refresh().await?;
+                overtaken = Some(Overtaken { said, error });
+            }
+            // The summary named the nodes of a roster that has to be signed again.
+            other => return installed(context, &mut admin, (&draft, other?), said, (true, args.wait)).await,
+        }
     }
-    let path = args.out.unwrap_or_else(|| PathBuf::from(format!("root-{version}.json")));
+    Err(Error::Failed(format!(
+        "the root was overtaken {OVERTAKEN_TRIES} times by those of others; agree with them, and try again"
+    )))
+}
+
+/// How often a root is made anew because others handed in theirs meanwhile. Each time a person is asked.
+const OVERTAKEN_TRIES: usize = 3;
+
+/// A root that lost its place: what it would have changed, and how the command ends if that is not what it changes now.
+struct Overtaken {
+    said: Vec<String>,
+    error: Error,
+}
+
+/// The root after the newest one with the changes that the flags ask for, and what they mean.
+fn compile(admin: &Admin, args: &AmendArgs) -> Result<(Draft<Root>, Vec<String>), Error> {
+    let held = admin.trust_store().root();
+    let changes = changes(held, args, now())?;
+    // Closing a fork is a change too.
+    if changes.is_empty() && admin.forks_of(DocumentKind::Root).is_empty() {
+        return Err(Error::Usage(format!(
+            "expected a change to root {}, found none; see `hostler trust amend --help` and `hostler trust show`",
+            held.version
+        )));
+    }
+    let amended = root::amend(admin, &changes, now())?;
+    let said = differences(held, &amended.root);
+    Ok((Draft::root(Signed { bytes: amended.bytes, signatures: Vec::new() })?, said))
+}
+
+/// Writes a root that others are to sign.
+fn write(context: &Context, draft: &Draft<Root>, out: Option<&Path>, changes: &[String]) -> Result<(), Error> {
+    let version = draft.document().version;
+    let path = out.map_or_else(|| PathBuf::from(format!("root-{version}.json")), Path::to_owned);
     write_document(&path, draft.signed())?;
     let file = path.display().to_string();
     print(
@@ -75,8 +122,8 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
     print(
         context.output,
         || {
-            json!({ "root": version, "digest": draft.signed().digest(), "signature": path.display().to_string(),
-                "signed_by": signing.own.by, "needed": signing.own.needed,
+            json!({ "root": version, "digest": draft.signed().digest(), "document": draft.document(),
+                "signature": path.display().to_string(), "signed_by": signing.own.by, "needed": signing.own.needed,
                 "signed_by_before": signing.before.by, "needed_before": signing.before.needed })
         },
         || {
@@ -102,42 +149,22 @@ pub(super) async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Er
             differences(admin.trust_store().root(), draft.document())
         }
     };
-    submit_root(context, &mut admin, &draft, changes, (args.yes, args.wait)).await
+    let is_new = root::submit(&mut admin, &draft).await?;
+    installed(context, &mut admin, (&draft, is_new), changes, (args.yes, args.wait)).await
 }
 
-/// Submits a root, and signs the roster again where it does not count under it any more.
-async fn submit_root(
+/// Says that a root was taken, and signs the roster again where it does not count under it any more.
+async fn installed(
     context: &Context,
     admin: &mut Admin,
-    draft: &Draft<Root>,
+    (draft, is_new): (&Draft<Root>, bool),
     changes: Vec<String>,
     (yes, wait): (bool, Option<Duration>),
 ) -> Result<(), Error> {
-    let is_new = root::submit(admin, draft).await?;
     let version = admin.trust_store().root().version;
     let again = if is_new { "" } else { " (it had it already)" };
     note(&format!("root {version} is in the coordinator's ledger{again}; nodes follow it when they are connected"));
-    let roster = match admin.trust_store().lapsed().map(|r| (r.document().version, names(r.document()))) {
-        None => None,
-        Some((lapsed, nodes)) => {
-            let file = admin.trust_store().newest_root_file();
-            note(&format!("roster {lapsed} does not count under root {version}; its nodes are {nodes}"));
-            confirm("sign it again with these nodes?", yes).inspect_err(|_| {
-                note(&format!("no plan can be made until an admin signs it again: hostler submit {}", file.display()));
-            })?;
-            let next = roster::renewal(admin, now()).await?;
-            match members::hand_on(admin, &next, None).await? {
-                Handed::InForce(renewed) => {
-                    note(&format!("roster {renewed} is signed, with the same nodes"));
-                    Some(renewed)
-                }
-                Handed::Waits(path) => {
-                    note(&next_signers(&path));
-                    None
-                }
-            }
-        }
-    };
+    let roster = members::anew(admin, async |admin| renew_lapsed(admin, yes).await).await?;
     let digest = draft.signed().digest();
     // Whoever signed away the own key is not let in any more, and cannot ask.
     let own = admin.signer().public_key().fingerprint();
@@ -158,7 +185,29 @@ async fn submit_root(
     )
 }
 
-/// The changes that the flags ask for: keys go before others come, so that one command can give a key another role.
+/// Signs a roster again that does not count under the newest root any more, and gives its version.
+async fn renew_lapsed(admin: &mut Admin, yes: bool) -> Result<Option<u64>, Error> {
+    let store = admin.trust_store();
+    let Some(lapsed) = store.lapsed().map(|roster| roster.document()) else { return Ok(None) };
+    let (file, version, nodes) = (store.newest_root_file(), store.root().version, names(lapsed));
+    note(&format!("roster {} does not count under root {version}; its nodes are {nodes}", lapsed.version));
+    confirm("sign it again with these nodes?", yes).inspect_err(|_| {
+        note(&format!("no plan can be made until an admin signs it again: hostler submit {}", file.display()));
+    })?;
+    let next = roster::renewal(admin, now()).await?;
+    match members::hand_on(admin, &next, None).await? {
+        Handed::InForce(renewed) => {
+            note(&format!("roster {renewed} is signed, with the same nodes"));
+            Ok(Some(renewed))
+        }
+        Handed::Waits(path) => {
+            note(&next_signers(&path));
+            Ok(None)
+        }
+    }
+}
+
+/// The changes that the flags ask for, perhaps none: keys go before others come, so that one command can give a key another role.
 fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Amendment>, Error> {
     let mut changes = Vec::new();
     for who in &args.remove_signers {
@@ -200,12 +249,6 @@ fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Amendmen
     changes.extend(args.remove_ca.iter().copied().map(Amendment::RemoveCoordinatorCa));
     changes.extend(args.lifetime.map(|life| Amendment::Expires(now.whole_seconds().plus(life))));
     changes.extend(args.raise_epoch.then_some(Amendment::RaiseEpoch));
-    if changes.is_empty() {
-        return Err(Error::Usage(format!(
-            "expected a change to root {}, found none; see `hostler trust amend --help` and `hostler trust show`",
-            held.version
-        )));
-    }
     Ok(changes)
 }
 

@@ -20,6 +20,6 @@ pub(super) fn fail(admin: &Admin) -> Result<(), Error> {
 
 /// For programs.
 pub(super) fn as_json(admin: &Admin) -> Value {
-    let fork = |fork: Fork| json!({ "what": fork.what, "here": fork.here, "other": fork.other, "node": fork.node });
+    let fork = |fork: Fork| json!({ "what": fork.what(), "here": fork.here, "other": fork.other, "node": fork.node });
     admin.forks().into_iter().map(fork).collect()
 }

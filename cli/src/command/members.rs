@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use hostler_plan::{
     document::{DocumentKind, Roster, RosterStatus, Signed, SignerRole},
     id::{Fingerprint, NodeName},
+    show,
     step::ClusterRole,
-    trust::{Draft, Duty},
+    trust::{Draft, Duty, Verified},
 };
 use serde_json::{Value, json};
 
@@ -61,6 +62,30 @@ pub(super) fn next_signers(path: &Path) -> String {
         "wrote {file}, signed once; nothing has changed yet\n\
          next: hostler sign {file}, by others; then hostler submit {file}"
     )
+}
+
+/// How often a roster is made anew because others handed in theirs meanwhile. Each time a person is asked.
+const OVERTAKEN_TRIES: usize = 3;
+
+/// Makes a roster, and makes it anew from the newest one when another took its place first: what came in between is
+/// shown, and whoever was asked is asked again.
+pub(super) async fn anew<T>(
+    admin: &mut Admin,
+    mut make: impl AsyncFnMut(&mut Admin) -> Result<T, Error>,
+) -> Result<T, Error> {
+    for _ in 1..OVERTAKEN_TRIES {
+        match make(admin).await {
+            Err(Error::Overtaken { winner, .. }) => {
+                note(&format!(
+                    "the roster was overtaken by {}, which was taken first; it is made anew",
+                    winner.digest()
+                ));
+                roster::follow_winner(admin).await?;
+            }
+            other => return other,
+        }
+    }
+    make(admin).await
 }
 
 /// Signs a roster and hands it in, or writes it to a file with one signature where the root demands more.
@@ -173,6 +198,15 @@ pub(super) async fn approve(
     nodes: &[NodeArgument],
     consent: Consent,
 ) -> Result<(), Error> {
+    let (handed, names) = anew(admin, async |admin| approve_once(admin, nodes, &consent).await).await?;
+    print_handed(context, &handed, json!({ "nodes": names }), &format!("lists {}", names.join(", ")))
+}
+
+async fn approve_once(
+    admin: &mut Admin,
+    nodes: &[NodeArgument],
+    consent: &Consent,
+) -> Result<(Handed, Vec<String>), Error> {
     let (pending, _) = roster::pending(admin).await?;
     let mut wanted = Vec::new();
     for node in nodes {
@@ -183,8 +217,7 @@ pub(super) async fn approve(
     let names: Vec<String> = wanted.iter().map(|p| p.enrolment.document().node.to_string()).collect();
     confirm(&format!("sign a roster with {}?", names.join(", ")), consent.yes)?;
     let next = roster::listing(admin, &wanted, now()).await?;
-    let handed = hand_on(admin, &next, consent.out).await?;
-    print_handed(context, &handed, json!({ "nodes": names }), &format!("lists {}", names.join(", ")))
+    Ok((hand_on(admin, &next, consent.out.clone()).await?, names))
 }
 
 /// What nobody was asked about is a worker whose token is proved good, or was named with its key.
@@ -239,6 +272,16 @@ pub(super) async fn settle(
     name: &NodeName,
     consent: Consent,
 ) -> Result<(), Error> {
+    let (handed, key) = anew(admin, async |admin| settle_once(admin, node, name, &consent).await).await?;
+    print_handed(context, &handed, json!({ "nodes": [name], "key": key }), &format!("{name} is key {key}"))
+}
+
+async fn settle_once(
+    admin: &mut Admin,
+    node: &NodeArgument,
+    name: &NodeName,
+    consent: &Consent,
+) -> Result<(Handed, Fingerprint), Error> {
     let renames = node.name != *name;
     let mut waiting: Vec<Pending> = roster::doubles(admin).await?.into_iter().map(|d| d.pending).collect();
     // One that came in has its certificate under its name.
@@ -264,8 +307,7 @@ pub(super) async fn settle(
     let key = pending.enrolment.document().key.fingerprint();
     confirm(&format!("sign a roster with key {key} as {name}?"), consent.yes)?;
     let next = roster::replacing(admin, &pending, name, now()).await?;
-    let handed = hand_on(admin, &next, consent.out).await?;
-    print_handed(context, &handed, json!({ "nodes": [name], "key": key }), &format!("{name} is key {key}"))
+    Ok((hand_on(admin, &next, consent.out.clone()).await?, key))
 }
 
 fn is_active(roster: &Roster, key: &Fingerprint) -> bool {
@@ -316,11 +358,27 @@ pub(super) async fn retire(
     name: &NodeName,
     consent: Consent,
 ) -> Result<(), Error> {
-    let next = roster::retirement(admin, name, now()).await?;
-    let question = format!("retire {name}? Its key counts no more, and it gets no further certificate");
-    confirm(&question, consent.yes)?;
-    let handed = hand_on(admin, &next, consent.out).await?;
+    let handed = anew(admin, async |admin| {
+        let next = roster::retirement(admin, name, now()).await?;
+        let question = format!("retire {name}? Its key counts no more, and it gets no further certificate");
+        confirm(&question, consent.yes)?;
+        hand_on(admin, &next, consent.out.clone()).await
+    });
+    let handed = handed.await?;
     print_handed(context, &handed, json!({ "retired": name }), &format!("{name} is retired"))
+}
+
+/// `hostler node renew`: the same nodes once more, which closes a fork of rosters.
+pub(super) async fn renew(context: &Context, admin: &mut Admin, consent: Consent) -> Result<(), Error> {
+    let handed = anew(admin, async |admin| {
+        let next = roster::same(admin, now()).await?;
+        let held = admin.trust_store().roster().map(Verified::document);
+        note(show::roster(held, &next.roster, &next.digest()).trim_end());
+        confirm(&format!("sign roster {} with the same nodes?", next.roster.version), consent.yes)?;
+        hand_on(admin, &next, consent.out.clone()).await
+    });
+    let handed = handed.await?;
+    print_handed(context, &handed, json!({ "renewed": true }), "has the same nodes as the one before")
 }
 
 /// Prints what became of a roster, with these further keys for programs.

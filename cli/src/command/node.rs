@@ -90,6 +90,7 @@ pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), E
         NodeCommand::Rename { node, new, yes, out } => {
             members::settle(context, &mut admin, &node, &new, Consent { yes, out }).await
         }
+        NodeCommand::Renew { yes, out } => members::renew(context, &mut admin, Consent { yes, out }).await,
         NodeCommand::Retire { name, yes, out } => {
             members::retire(context, &mut admin, &name, Consent { yes, out }).await
         }

@@ -45,26 +45,31 @@ pub(super) async fn run(context: &Context, command: PlanCommand) -> Result<(), E
         PlanCommand::Drain(args) => compile_to_file(context, args).await,
         PlanCommand::Uncordon(args) => compile_to_file(context, args).await,
         PlanCommand::Reboot(args) => compile_to_file(context, args).await,
-        PlanCommand::GiveUp { seq } => give_up(context, Seq(seq)),
+        PlanCommand::GiveUp { seq } => give_up(context, Seq(seq)).await,
     }
 }
 
 async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: Compile<T>) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let request = args.request.into();
-    let listed = match &request.listing {
-        Some(listing) => {
-            let chosen = members::choose(&mut admin, request.intent.named(), listing).await?;
-            if chosen.is_empty() { None } else { Some(roster::listing(&mut admin, &chosen, now()).await?) }
+    let request: PlanRequest = args.request.into();
+    // The plan is made anew with the roster that it was made for.
+    let made = members::anew(&mut admin, async |admin| {
+        let listed = match &request.listing {
+            Some(listing) => {
+                let chosen = members::choose(admin, request.intent.named(), listing).await?;
+                if chosen.is_empty() { None } else { Some(roster::listing(admin, &chosen, now()).await?) }
+            }
+            None => None,
+        };
+        let (_, compiled) = compile(context, admin, request.clone(), &args.options, listed.as_ref()).await?;
+        let path = args.out.clone().unwrap_or_else(|| PathBuf::from(file_name(&compiled.plan)));
+        // Only now that the plan stands is the roster signed that it was made for.
+        if let Some(next) = &listed {
+            members::hand_on_for_plan(admin, next, &path).await?;
         }
-        None => None,
-    };
-    let (_, compiled) = compile(context, &mut admin, request, &args.options, listed.as_ref()).await?;
-    let path = args.out.unwrap_or_else(|| PathBuf::from(file_name(&compiled.plan)));
-    // Only now that the plan stands is the roster signed that it was made for.
-    if let Some(next) = &listed {
-        members::hand_on_for_plan(&mut admin, next, &path).await?;
-    }
+        Ok((compiled, path))
+    });
+    let (compiled, path) = made.await?;
     write_document(&path, &Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() })?;
     let file = path.display().to_string();
     print(
@@ -78,12 +83,16 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
     )
 }
 
-fn give_up(context: &Context, seq: Seq) -> Result<(), Error> {
+async fn give_up(context: &Context, seq: Seq) -> Result<(), Error> {
     let store = TrustStore::require(&context.profile.home)?;
-    if !plan::reserved::release(&store, seq)? {
+    let Some(digest) = plan::reserved::give_up(&store, seq)? else {
         return Err(Error::Usage(format!(
-            "expected the number of a plan that some signed on this machine and that waits for others, found {seq}"
+            "expected the number of a plan that some signed and that waits for others, found {seq}"
         )));
+    };
+    let told = async { plan::reserved::tell_given_up(&mut context.admin().await?, digest).await };
+    if let Err(error) = told.await {
+        note(&format!("the coordinator was not told, and other machines may keep plan {seq}: {error}"));
     }
     print(
         context.output,
@@ -141,6 +150,7 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
         write_document(&path, draft.signed())?;
         let Some(verified) = signed.plan else {
             plan::reserved::reserve(admin.trust_store(), draft.signed())?;
+            plan::reserved::offer(&mut admin, draft.signed()).await?;
             return Err(more_signers(&signed.signing, &compiled.plan, &path).into());
         };
         let files = ArtifactFiles { directory: args.artifacts.clone(), fleet_file: context.profile.fleet.clone() };
@@ -196,28 +206,33 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
     // A plan made with a newer root or roster than is held here cannot be judged, and what it does to earlier plans
     // stands in those: ask for them, with proof.
     let outdated = store.roster().map(|r| r.digest()) != Some(plan.roster) || store.root().version < plan.root_version;
-    let reached = Admin::reach(&context.profile, store, signer).await?;
-    let (store, signer, fates) = match reached {
-        Reached::There(mut admin) => {
-            let fates = plan::fates(&mut admin, plan).await?;
-            let (store, signer) = admin.into_parts();
-            (store, signer, fates)
-        }
-        // Nothing that goes on has to be shown.
-        Reached::Away { error, store, signer } if !outdated && plan.keeps_valid.is_empty() => {
+    let mut reached = match Admin::reach(&context.profile, store, signer).await? {
+        // Whatever goes on has to be shown.
+        Reached::Away { error, .. } if outdated || !plan.keeps_valid.is_empty() => return Err(error),
+        reached => reached,
+    };
+    let fates = match &mut reached {
+        Reached::There(admin) => plan::fates(admin, plan).await?,
+        Reached::Away { error, .. } => {
             let words = "the plans that this one ends are not named here: every earlier one that still runs ends";
             note(&format!("{words} (the coordinator was not asked: {error})"));
-            (store, signer, Vec::new())
+            Vec::new()
         }
-        Reached::Away { error, .. } => return Err(error),
     };
-    note(&summary(plan, draft.signed(), &plan::signing(&store, &draft)));
+    let (store, signer) = match &reached {
+        Reached::There(admin) => (admin.trust_store(), admin.signer()),
+        Reached::Away { store, signer, .. } => (store, signer),
+    };
+    note(&summary(plan, draft.signed(), &plan::signing(store, &draft)));
     fates.iter().for_each(|fate| note(&format!("  {}", fate.said(now()))));
     confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
-    let SignedPlan { armour, signing, .. } = plan::sign(&store, &signer, &mut draft, now())?;
+    let SignedPlan { armour, signing, .. } = plan::sign(store, signer, &mut draft, now())?;
     let path = add_signature(&args.document, &armour)?;
     if (signing.by.len() as u64) < u64::from(signing.needed) {
-        plan::reserved::reserve(&store, draft.signed())?;
+        plan::reserved::reserve(store, draft.signed())?;
+        if let Reached::There(admin) = &mut reached {
+            plan::reserved::offer(admin, draft.signed()).await?;
+        }
     }
     print(
         context.output,

@@ -96,14 +96,17 @@ async fn revoke(context: &Context, admin: &mut Admin, token: &TokenId, out: Opti
             "the coordinator did not end token {token} at once: {error}; the roster that is signed now will"
         ));
     }
-    let Some(next) = roster::revoking(admin, token, now()).await? else {
+    let handed = members::anew(admin, async |admin| match roster::revoking(admin, token, now()).await? {
+        None => Ok(None),
+        Some(next) => members::hand_on(admin, &next, out.clone()).await.map(Some),
+    });
+    let Some(handed) = handed.await? else {
         return print(
             context.output,
             || json!({ "token": token, "revoked": true, "roster": null, "file": null }),
             || format!("token {token} is revoked by the roster already"),
         );
     };
-    let handed = members::hand_on(admin, &next, out).await?;
     members::print_handed(
         context,
         &handed,

@@ -21,6 +21,7 @@ use crate::{
     error::Error,
     file::{read_limited, write_whole},
     floor::{self, Floor},
+    fork,
     output::note,
     trust_store::TrustStore,
 };
@@ -74,13 +75,10 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
         also.push(remembered.digest);
     }
     if forks == Forks::Close {
-        also.extend(admin.forked_plans());
+        also.extend(admin.forks_of(DocumentKind::Plan).into_iter().map(|fork| fork.other));
     }
     let prev = shown.map(|shown| shown.digest);
-    also.sort();
-    also.dedup();
-    also.retain(|other| Some(*other) != prev);
-    also.truncate(trust::MAX_CLOSED);
+    let also = fork::ends(prev, also);
     let known = shown.map(|s| s.seq).max(remembered.map(|r| r.seq)).unwrap_or(Seq(0));
     let kept = reserved::all(admin.trust_store(), crate::admin::now())?.into_iter().map(|kept| kept.plan().seq).max();
     let known = kept.max(Some(known)).unwrap_or(known);

@@ -5,12 +5,17 @@ use hostler_plan::{
     id::{Digest, NodeName, Seq, TokenId},
     json,
     refusal::{Refusal, Refused},
+    show,
     timestamp::Timestamp,
     trust::{self, Duty, Purpose, Verified},
 };
 
 use super::{Eligibility, Pending, pending};
-use crate::{Admin, error::Error, place, plan};
+use crate::{Admin, error::Error, fork, output::note, place, plan};
+
+/// How far a roster that only a node signed that it holds moves the next one's version: a node that lies must not use up
+/// the versions.
+const MAX_AHEAD: u64 = 1000;
 
 /// The next roster: exact bytes that nobody has signed yet.
 #[derive(Debug, Clone)]
@@ -84,6 +89,12 @@ pub async fn revoking(admin: &mut Admin, token: &TokenId, now: Timestamp) -> Res
     next(admin, nodes, std::slice::from_ref(token), now).await.map(Some)
 }
 
+/// The next roster with the same nodes: what closes a fork where nothing else is to change.
+pub async fn same(admin: &mut Admin, now: Timestamp) -> Result<Next, Error> {
+    let nodes = admin.trust_store().require_roster()?.document().nodes.clone();
+    next(admin, nodes, &[], now).await
+}
+
 /// The next roster with the nodes of the one that does not count under the newest root any more. A person must have
 /// looked at its names: the reason may be that a thief signed it.
 pub async fn renewal(admin: &mut Admin, now: Timestamp) -> Result<Next, Error> {
@@ -125,13 +136,19 @@ async fn make(
         None => (Seq(0), Vec::new()),
     };
     revoked_tokens.extend_from_slice(revoked);
+    let prev = before.map(Verified::digest);
+    let forks = admin.forks_of(DocumentKind::Roster);
+    let reached = |number: &u64| *number >= version && number - version <= MAX_AHEAD;
+    let version = forks.iter().map(|fork| fork.number).filter(reached).max().map_or(version, |highest| highest + 1);
+    let also = fork::ends(prev, forks.iter().map(|fork| fork.other));
+    also.iter().for_each(|other| note(&format!("roster {version} names {other} too, and closes the fork with it")));
     let roster = Roster {
         document_type: RosterType::V1,
         fleet_id: root.fleet_id.clone(),
         epoch: root.epoch,
         version,
-        prev: before.map(Verified::digest),
-        also: Vec::new(),
+        prev,
+        also,
         root_version: root.version,
         created: now.whole_seconds(),
         plan_seq: seq.max(proved),
@@ -139,6 +156,19 @@ async fn make(
         nodes,
     };
     Ok(Next { bytes: json::write(&roster), roster })
+}
+
+/// Follows what took the place of a roster that was handed in, and says what it changed: what is made from here on
+/// follows it.
+pub async fn follow_winner(admin: &mut Admin) -> Result<(), Error> {
+    let before = admin.trust_store().roster().cloned();
+    admin.refresh().await?;
+    let (before, held) = (before.as_ref().map(Verified::document), admin.trust_store().roster());
+    if let Some(held) = held {
+        note("what came in between:");
+        note(show::roster(before, held.document(), &held.digest()).trim_end());
+    }
+    Ok(())
 }
 
 /// Signs the next roster with the own key and submits it. Gives its version. Where the root demands more keys it is

@@ -1,6 +1,7 @@
 //! The admin's operations against a real coordinator and real agents on simulated machines, over TLS on loopback.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
+mod at_once;
 mod ends;
 mod link;
 mod members;
