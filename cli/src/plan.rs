@@ -188,6 +188,7 @@ fn add(earlier: &mut Earlier, open: OpenPlan) {
 /// waits no more.
 async fn settle(admin: &mut Admin, now: Timestamp) -> Result<Vec<OpenPlan>, Error> {
     let newest = admin.coordinator().newest_plan.as_ref().and_then(|signed| json::parse::<Plan>(&signed.bytes).ok());
+    reserved::exchange(admin, newest.as_ref(), now).await?;
     let mut waiting = Vec::new();
     for kept in reserved::all(admin.trust_store(), now)? {
         let open = kept.open(admin.trust_store());

@@ -16,6 +16,7 @@ mod holdings;
 mod members;
 mod receipts;
 mod reports;
+mod reserved;
 mod schedule;
 mod state;
 mod streams;
@@ -60,6 +61,7 @@ use crate::{
 use cluster::Cluster;
 use doubles::{Beside, Doubles};
 use holdings::Holdings;
+use reserved::Reserved;
 use streams::{Push, Streams};
 use twins::{Boot, Twins};
 
@@ -134,6 +136,7 @@ pub(crate) struct Control {
     twins: Twins,
     streams: Streams,
     holdings: Holdings,
+    reserved: Reserved,
     /// What the nodes must be told.
     push: Push,
     /// Which step of how many a task is at.
@@ -177,6 +180,7 @@ impl Control {
             twins: Twins::default(),
             streams: Streams::default(),
             holdings: Holdings::new(),
+            reserved: Reserved::default(),
             push: Push::default(),
             progress: BTreeMap::new(),
             cluster: Cluster::default(),

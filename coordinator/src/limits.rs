@@ -108,6 +108,10 @@ pub(crate) const SESSIONS_PER_KEY: usize = 4;
 /// Sessions on one connection; the same.
 pub(crate) const SESSIONS_PER_CONNECTION: usize = 4;
 
+/// Plans that some signed and that wait for others, with their signatures: half of what a message may have. A plan has
+/// some 10 KiB.
+pub(crate) const RESERVED_BYTES: usize = hostler_proto::MAX_MESSAGE_BYTES / 2;
+
 /// The largest artifact: a K3s air-gap bundle has about 0.6 GiB.
 pub(crate) const ARTIFACT_BYTES: u64 = 4 << 30;
 /// The fleet file of 1,000 nodes has about 200 KiB.

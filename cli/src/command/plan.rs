@@ -85,12 +85,19 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
 
 async fn give_up(context: &Context, seq: Seq) -> Result<(), Error> {
     let store = TrustStore::require(&context.profile.home)?;
-    let Some(digest) = plan::reserved::give_up(&store, seq)? else {
+    let (was_kept, plan) = plan::reserved::give_up(&store, seq)?;
+    if !was_kept {
         return Err(Error::Usage(format!(
             "expected the number of a plan that some signed and that waits for others, found {seq}"
         )));
+    }
+    let told = async {
+        let mut admin = context.admin().await?;
+        match plan {
+            Some(plan) => plan::reserved::tell_given_up(&mut admin, plan).await,
+            None => Ok(()),
+        }
     };
-    let told = async { plan::reserved::tell_given_up(&mut context.admin().await?, digest).await };
     if let Err(error) = told.await {
         note(&format!("the coordinator was not told, and other machines may keep plan {seq}: {error}"));
     }

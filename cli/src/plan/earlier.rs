@@ -73,6 +73,8 @@ fn unproved(digest: Digest, seq: Option<Seq>, error: Error) -> Result<Unproved, 
 /// What becomes of earlier plans when somebody signs a plan that another made, from signed bytes. One that keeps valid
 /// what cannot be shown, or what the plan before it ended, is nothing to sign.
 pub async fn fates(admin: &mut Admin, plan: &Plan) -> Result<Vec<Fate>, Error> {
+    // What it keeps may wait for signatures, and its maker have found it at the coordinator.
+    super::settle(admin, now()).await?;
     let before: Vec<Digest> = plan.prev.iter().chain(&plan.also).copied().collect();
     let earlier = earlier(admin, &before).await?;
     Ok(judge(plan, earlier)?)

@@ -6,18 +6,22 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{DocumentKind, MAX_SIGNATURES, Plan, Signed},
+    document::{DocumentKind, MAX_SIGNATURES, Plan, PlanRef, Signed},
     id::{Digest, Seq},
     planner::OpenPlan,
     timestamp::Timestamp,
-    trust::Draft,
+    trust::{self, Draft, Verified},
 };
+use hostler_proto::v1;
+use tonic::Code;
 
 use super::signing;
 use crate::{
+    Admin,
     error::Error,
-    file::{read_document, signature_path, write_document},
+    file::{read_document, signature_path, write_document, write_whole},
     floor::{self, Floor},
+    output::note,
     trust_store::TrustStore,
 };
 
@@ -90,7 +94,75 @@ pub fn all(store: &TrustStore, now: Timestamp) -> Result<Vec<Reserved>, Error> {
     Ok(found)
 }
 
-/// Gives a plan's number up: later plans keep it no more. False when none was kept.
+/// Lets others find a plan that waits for them. Where the coordinator does not keep it, they need its file.
+pub async fn offer(admin: &mut Admin, signed: &Signed) -> Result<(), Error> {
+    let request = admin.with_session(signed.clone().into());
+    match admin.client().reserve_plan(request).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == Code::Unavailable => Err(status.into()),
+        Err(status) => {
+            let error = Error::from(status);
+            note(&format!("the coordinator does not keep the plan for others, so hand them its file: {error}"));
+            Ok(())
+        }
+    }
+}
+
+/// Takes over the plans that the coordinator says wait for signatures: as signed bytes, of this epoch and in time, with
+/// a number that others follow, and signed by at least one key that counts for it. Whatever is not all of that is
+/// nothing. What is kept here is offered to others.
+pub(super) async fn exchange(admin: &mut Admin, newest: Option<&Plan>, now: Timestamp) -> Result<(), Error> {
+    for own in all(admin.trust_store(), now)? {
+        offer(admin, own.0.signed()).await?;
+    }
+    let request = admin.with_session(v1::Empty {});
+    let said = admin.client().list_reserved_plans(request).await?.into_inner().plans;
+    for signed in said.into_iter().map(Signed::from) {
+        let Ok(draft) = Draft::plan(signed.clone()) else { continue };
+        let (store, plan) = (admin.trust_store(), draft.document());
+        let (epoch, roster) = (store.root().epoch, store.roster().map(Verified::document));
+        let this = PlanRef { seq: plan.seq, digest: signed.digest() };
+        let highest = newest.map_or(Seq(0), |newest| newest.seq);
+        let has_place = trust::may_be_ahead(epoch, highest, roster, plan.seq)
+            || newest.is_some_and(|newest| newest.keeps_valid.contains(&this));
+        let counts = (plan.epoch, &plan.fleet_id) == (epoch, &store.root().fleet_id)
+            && now < plan.expires
+            && has_place
+            && !signing(store, &draft).by.is_empty();
+        if !counts || given_up(store, &signed.digest()).exists() {
+            continue;
+        }
+        match path(store, plan.seq).exists() {
+            false => reserve(store, &signed)?,
+            true if read_document(DocumentKind::Plan, &path(store, plan.seq))?.bytes == signed.bytes => {}
+            true => note(&format!(
+                "two plans wait for signatures as plan {}: {} as well; one of them will be made anew",
+                plan.seq,
+                signed.digest()
+            )),
+        }
+    }
+    Ok(())
+}
+
+/// Gives a plan's number up: later plans keep it no more, whoever says that it waits. Whether one was kept, and the plan
+/// where its file is there.
+pub fn give_up(store: &TrustStore, seq: Seq) -> Result<(bool, Option<Digest>), Error> {
+    let plan = read_document(DocumentKind::Plan, &path(store, seq)).ok().map(|signed| signed.digest());
+    if let Some(plan) = &plan {
+        write_whole(&given_up(store, plan), b"", false)?;
+    }
+    Ok((release(store, seq)?, plan))
+}
+
+/// Tells the coordinator that a plan was given up.
+pub async fn tell_given_up(admin: &mut Admin, plan: Digest) -> Result<(), Error> {
+    let request = admin.with_session(v1::GiveUpPlanRequest { plan: plan.to_string() });
+    admin.client().give_up_plan(request).await?;
+    Ok(())
+}
+
+/// Lets go of a plan's number: it is in the ledger, or void. False when none was kept.
 pub fn release(store: &TrustStore, seq: Seq) -> Result<bool, Error> {
     let path = path(store, seq);
     let kept = path.exists() || Floor::load(store.folder()).reserved.contains(&seq);
@@ -101,6 +173,10 @@ pub fn release(store: &TrustStore, seq: Seq) -> Result<bool, Error> {
         })?;
     }
     Ok(kept)
+}
+
+fn given_up(store: &TrustStore, plan: &Digest) -> PathBuf {
+    folder(store).join(format!("{}.given-up", plan.hex()))
 }
 
 /// The number of the plan whose file, or signature, this is.

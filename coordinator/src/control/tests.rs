@@ -1,7 +1,9 @@
 //! What decides, without a clock, a disk or a network: the tests bring the time and read the effects.
 
 mod delivery;
+mod forks;
 mod loss;
+mod reserved;
 
 use std::sync::{Mutex, MutexGuard};
 

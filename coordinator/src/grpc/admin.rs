@@ -278,6 +278,26 @@ impl Admin for AdminService {
         Ok(submitted(taken))
     }
 
+    async fn reserve_plan(&self, request: Request<v1::SignedDocument>) -> Answer<Empty> {
+        self.caller(&request, SignerRole::Operator)?;
+        let signed = request.into_inner().into();
+        self.shared.control.request(move |control, now| control.reserve_plan(now, &signed)).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn list_reserved_plans(&self, request: Request<Empty>) -> Answer<v1::ReservedPlansReply> {
+        self.caller(&request, SignerRole::Viewer)?;
+        let plans = self.shared.control.ask(|control, now| control.reserved_plans(now)).await?;
+        Ok(Response::new(v1::ReservedPlansReply { plans: plans.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn give_up_plan(&self, request: Request<v1::GiveUpPlanRequest>) -> Answer<Empty> {
+        self.caller(&request, SignerRole::Operator)?;
+        let plan = request.into_inner().plan.parse().map_err(|e| Status::invalid_argument(format!("{e}")))?;
+        self.shared.control.ask(move |control, _| control.give_up_plan(&plan)).await?;
+        Ok(Response::new(Empty {}))
+    }
+
     async fn list_rollouts(&self, request: Request<Empty>) -> Answer<v1::ListRolloutsReply> {
         self.caller(&request, SignerRole::Viewer)?;
         let rollouts = self.shared.control.ask(|control, now| view::rollouts(control, now)).await?;

@@ -85,6 +85,11 @@ async fn the_page_of_two_signers_is_followed_word_by_word() {
     assert_eq!(held(&bert).root().thresholds.roster, 2);
     let roster = held(&bert).roster().unwrap().document().clone();
     assert_eq!((roster.nodes.len(), &roster.nodes[0].enrolled.token), (1, token.as_ref().unwrap()));
+    // Bert's machine had no file of the first plan when it made the second one.
+    let plan = |file: &str| std::fs::read(folder.join(file)).unwrap();
+    let second: document::Plan = hostler_plan::json::parse(&plan("second.plan.json")).unwrap();
+    let beside: Vec<Digest> = second.keeps_valid.iter().map(|kept| kept.digest).collect();
+    assert!(beside.contains(&Digest::of(&plan("first.plan.json"))), "{beside:?}");
     coordinator.end().await;
 }
 
@@ -114,6 +119,16 @@ async fn one_of_two_signers_changes_nothing_and_an_overtaken_roster_is_made_anew
     run(&bert, &["submit", "FOLDER/one.json"]).await.unwrap();
     run(&anna, &["submit", "FOLDER/one.json"]).await.expect("twice is once");
     let overtaken = run(&anna, &["sign", "FOLDER/two.json", "--yes"]).await;
-    assert_eq!(refusal(overtaken), Refusal::Replay);
+    assert_eq!(refusal(overtaken), Refusal::Overtaken);
+    // So with roots: the second one is overtaken, and no alarm.
+    for (who, life, file) in [(&anna, "100d", "FOLDER/one-root.json"), (&bert, "200d", "FOLDER/two-root.json")] {
+        run(who, &["trust", "amend", "--lifetime", life, "--out", file]).await.unwrap();
+        run(who, &["sign", file, "--yes"]).await.unwrap();
+    }
+    run(&anna, &["submit", "FOLDER/one-root.json"]).await.unwrap();
+    for line in [["submit", "FOLDER/two-root.json", "--yes"], ["sign", "FOLDER/two-root.json", "--yes"]] {
+        let overtaken = run(&bert, &line).await.expect_err("another one was taken");
+        assert_eq!((overtaken.word(), overtaken.exit_code()), ("overtaken", 23), "{overtaken}");
+    }
     coordinator.end().await;
 }
