@@ -207,7 +207,8 @@ async fn renew_lapsed(admin: &mut Admin, yes: bool) -> Result<Option<u64>, Error
     }
 }
 
-/// The changes that the flags ask for, perhaps none: keys go before others come, so that one command can give a key another role.
+/// The changes that the flags ask for, perhaps none: keys go before others come, so that one command can give a key
+/// another role.
 fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Amendment>, Error> {
     let mut changes = Vec::new();
     for who in &args.remove_signers {

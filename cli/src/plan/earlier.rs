@@ -74,9 +74,10 @@ fn unproved(digest: Digest, seq: Option<Seq>, error: Error) -> Result<Unproved, 
 /// what cannot be shown, or what the plan before it ended, is nothing to sign.
 pub async fn fates(admin: &mut Admin, plan: &Plan) -> Result<Vec<Fate>, Error> {
     // What it keeps may wait for signatures, and its maker have found it at the coordinator.
-    super::settle(admin, now()).await?;
+    let waiting = super::settle(admin, now()).await?;
     let before: Vec<Digest> = plan.prev.iter().chain(&plan.also).copied().collect();
-    let earlier = earlier(admin, &before).await?;
+    let mut earlier = earlier(admin, &before).await?;
+    waiting.into_iter().filter(|open| open.plan.seq < plan.seq).for_each(|open| super::add(&mut earlier, open));
     Ok(judge(plan, earlier)?)
 }
 

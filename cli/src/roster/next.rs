@@ -13,8 +13,8 @@ use hostler_plan::{
 use super::{Eligibility, Pending, pending};
 use crate::{Admin, error::Error, fork, output::note, place, plan};
 
-/// How far a roster that only a node signed that it holds moves the next one's version: a node that lies must not use up
-/// the versions.
+/// How far a roster that only a node signed that it holds moves the next one's version: a node that lies must not use
+/// up the versions.
 const MAX_AHEAD: u64 = 1000;
 
 /// The next roster: exact bytes that nobody has signed yet.

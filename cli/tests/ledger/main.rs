@@ -230,7 +230,7 @@ fn work_that_a_drain_goes_before_is_found() {
     look(&book).expect("a check disturbs nobody");
     let (mut book, rollout, _) = begun(PlanKind::Reboot, false, false);
     book.grant(at(21), &rollout, "a", 1);
-    finds("a plan that the drain ended", &book, "voids it");
+    finds("a plan that the drain ended", &book, "found it is over");
 }
 
 #[test]

@@ -151,9 +151,9 @@ impl Control {
         self.holdings.newest.extend(proven);
     }
 
-    /// Writes down, once, and sounds an alarm about each document that a node holds and that this ledger neither has nor
-    /// names: two admins were shown different states, or this ledger was put back. It stays known after a restart, until
-    /// a document names it. It never stops anything: a node's word is no admin's.
+    /// Writes down, once, and sounds an alarm about each document that a node holds and that this ledger neither has
+    /// nor names: two admins were shown different states, or this ledger was put back. It stays known after a restart,
+    /// until a document names it. It never stops anything: a node's word is no admin's.
     fn notice_strangers(&mut self, now: Timestamp, node: &NodeName, holding: &Verified<Holding>) {
         let strangers = self.state.new_strangers(holding);
         if strangers.is_empty() || self.state.judge.knows(&holding.digest()) {

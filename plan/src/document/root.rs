@@ -22,11 +22,12 @@ pub struct Root {
     pub fleet_id: FleetId,
     /// 1 for the first; each next one is exactly one more.
     pub version: u64,
-    /// The root before it, as its maker knew it. Absent in the first one, and in roots that were made before this field.
+    /// The root before it, as its maker knew it. Absent in the first one, and in roots that were made before this
+    /// field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev: Option<Digest>,
-    /// The other ends of a fork that this root closes, beside `prev`: who holds one of them follows it too. Written only
-    /// when there are some.
+    /// The other ends of a fork that this root closes, beside `prev`: who holds one of them follows it too. Written
+    /// only when there are some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Digest>,
     /// Raised to void every plan signed before, for example after a key was stolen.

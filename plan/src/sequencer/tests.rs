@@ -118,7 +118,8 @@ impl World {
         let _ = (self.sequencer.waits(self.now), self.sequencer.deadline(self.now));
     }
 
-    /// What two plans do about one node at the same time nobody signed: neither one call of `decide` nor several grant it.
+    /// What two plans do about one node at the same time nobody signed: neither one call of `decide` nor several
+    /// grant it.
     fn assert_no_subject_twice(&self) {
         let mut at_work: BTreeMap<&NodeName, Digest> = BTreeMap::new();
         let granted = |record: &rollout::TaskRecord| matches!(record.state, TaskState::Granted { .. });

@@ -22,14 +22,14 @@ async fn two_rosters_and_two_roots_at_once_are_both_taken_because_the_second_is_
     let mut revoked = BTreeSet::new();
     for round in 1..4 {
         let (one, other) = (format!("{round:016x}"), format!("{:016x}", round + 100));
-        let both = tokio::join!(run(&anna, &["token", "revoke", &one]), run(&bert, &["token", "revoke", &other]));
+        let lines = [["token", "revoke", &one], ["token", "revoke", &other]];
+        let both = tokio::join!(run(&anna, &lines[0]), run(&bert, &lines[1]));
         (both.0.unwrap(), both.1.unwrap());
         revoked.extend([one, other]);
         let (days, hours) = (format!("{}d", 100 + round), format!("{round}h"));
-        let both = tokio::join!(
-            run(&anna, &["trust", "amend", "--lifetime", &days, "--yes"]),
-            run(&bert, &["trust", "amend", "--max-token-lifetime", &hours, "--yes"])
-        );
+        let lines = [("--lifetime", &days), ("--max-token-lifetime", &hours)];
+        let lines = lines.map(|(flag, time)| ["trust", "amend", flag, time.as_str(), "--yes"]);
+        let both = tokio::join!(run(&anna, &lines[0]), run(&bert, &lines[1]));
         (both.0.unwrap(), both.1.unwrap());
     }
     let mut admin = connect(&anna).await.unwrap();
@@ -53,9 +53,12 @@ async fn an_epoch_that_two_raise_at_once_is_raised_once() {
     let folder = tempfile::tempdir().unwrap();
     let (folder, data) = (folder.path(), folder.path().join("data"));
     let (coordinator, anna, bert) = two_admins(folder, &data).await;
-    let run =
-        async |who: &Profile| super::root::hostler(folder, who, &["trust", "amend", "--raise-epoch", "--yes"]).await;
-    let both = tokio::join!(run(&anna), run(&bert));
+    // For another time, so that they are two documents and not one.
+    let run = async |who: &Profile, life: &str| {
+        let line = ["trust", "amend", "--raise-epoch", "--lifetime", life, "--yes"];
+        super::root::hostler(folder, who, &line).await
+    };
+    let both = tokio::join!(run(&anna, "100d"), run(&bert, "200d"));
     let epoch = connect(&anna).await.unwrap().trust_store().root().epoch.0;
     match [both.0, both.1] {
         [Ok(()), Err(error)] | [Err(error), Ok(())] => {

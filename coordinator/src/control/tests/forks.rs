@@ -1,5 +1,5 @@
-//! Two documents after one: the second is overtaken, and no alarm; where a node holds the other one it is an alarm until a
-//! document names both, on either side.
+//! Two documents after one: the second is overtaken, and no alarm; where a node holds the other one it is an alarm
+//! until a document names both, on either side.
 
 use super::*;
 
