@@ -145,8 +145,8 @@ pub(super) async fn exchange(admin: &mut Admin, newest: Option<&Plan>, now: Time
     Ok(())
 }
 
-/// Gives a plan's number up: later plans keep it no more, whoever says that it waits. Whether one was kept, and the plan
-/// where its file is there.
+/// Gives a plan's number up: later plans keep it no more, whoever says that it waits. Whether one was kept, and the
+/// plan where its file is there.
 pub fn give_up(store: &TrustStore, seq: Seq) -> Result<(bool, Option<Digest>), Error> {
     let plan = read_document(DocumentKind::Plan, &path(store, seq)).ok().map(|signed| signed.digest());
     if let Some(plan) = &plan {
