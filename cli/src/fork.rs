@@ -54,6 +54,7 @@ impl Fork {
             | DocumentKind::Receipt
             | DocumentKind::Holding
             | DocumentKind::Decision
+            | DocumentKind::Pass
             | DocumentKind::Login => "`hostler stop`",
         }
     }
