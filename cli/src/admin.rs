@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostler_plan::{
-    document::{Roster, Signed, SignerRole},
+    document::{DocumentKind, Roster, Signed, SignerRole},
     id::Digest,
     timestamp::Timestamp,
     trust::{TrustedRoot, Verified},
