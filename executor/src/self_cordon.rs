@@ -155,7 +155,7 @@ impl SelfCordonReconciler {
         let Some(evaluator) = &mut self.evaluator else { return Desired::Leave };
         evaluator.last = now;
         let verdicts = evaluator.health.observe(now, &reading);
-        desired(true, now.saturating_sub(evaluator.since), &verdicts)
+        desired(true, now.saturating_sub(evaluator.since), verdicts)
     }
 
     /// Brings the node to what is desired, if that is its own business.

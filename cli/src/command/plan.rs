@@ -216,7 +216,7 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
     let mut reached = match Admin::reach(&context.profile, store, signer).await? {
         // Whatever goes on has to be shown.
         Reached::Away { error, .. } if outdated || !plan.keeps_valid.is_empty() => return Err(error),
-        reached => reached,
+        reached @ (Reached::There(_) | Reached::Away { .. }) => reached,
     };
     let fates = match &mut reached {
         Reached::There(admin) => plan::fates(admin, plan).await?,

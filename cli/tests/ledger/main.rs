@@ -188,9 +188,11 @@ fn a_document_that_does_not_follow_the_one_before_it_is_found() {
 
     // What names both ends has its place on either side of a fork.
     let mut closes = one();
-    let head = |book: &Book| match &book.entries.last().unwrap().1 {
-        Entry::Document { document: StoredDocument(signed), .. } => signed.digest(),
-        other => panic!("{other:?}"),
+    let head = |book: &Book| {
+        let Entry::Document { document: StoredDocument(signed), .. } = &book.entries.last().unwrap().1 else {
+            panic!("{:?}", book.entries.last());
+        };
+        signed.digest()
     };
     let plan = head(&closes);
     closes.plan_with(at(20), 2, &[], |plan_2| (plan_2.prev, plan_2.also) = (Some(other), vec![plan]));

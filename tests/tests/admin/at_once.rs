@@ -24,13 +24,15 @@ async fn two_rosters_and_two_roots_at_once_are_both_taken_because_the_second_is_
         let (one, other) = (format!("{round:016x}"), format!("{:016x}", round + 100));
         let lines = [["token", "revoke", &one], ["token", "revoke", &other]];
         let both = tokio::join!(run(&anna, &lines[0]), run(&bert, &lines[1]));
-        (both.0.unwrap(), both.1.unwrap());
+        both.0.unwrap();
+        both.1.unwrap();
         revoked.extend([one, other]);
         let (days, hours) = (format!("{}d", 100 + round), format!("{round}h"));
         let lines = [("--lifetime", &days), ("--max-token-lifetime", &hours)];
         let lines = lines.map(|(flag, time)| ["trust", "amend", flag, time.as_str(), "--yes"]);
         let both = tokio::join!(run(&anna, &lines[0]), run(&bert, &lines[1]));
-        (both.0.unwrap(), both.1.unwrap());
+        both.0.unwrap();
+        both.1.unwrap();
     }
     let mut admin = connect(&anna).await.unwrap();
     let roster = admin.trust_store().roster().unwrap().document();

@@ -138,7 +138,7 @@ async fn an_enrolment_that_ends_at_any_write_of_agent_or_executor_goes_on_as_the
             for (key, before) in ["executor/node.key", "executor/seal.key"].into_iter().zip(keys) {
                 assert!(before.is_none() || machine.file(key) == before, "{part} {writes}: another {key}");
             }
-            assert_eq!(roster::list_automatic(&mut admin, now()).await.unwrap(), [machine.name.clone()]);
+            assert_eq!(roster::list_automatic(&mut admin, now()).await.unwrap(), std::slice::from_ref(&machine.name));
             connected(&mut admin, &machine.name).await;
             works.stop().await;
             machines.push(machine);
@@ -235,7 +235,7 @@ async fn a_coordinator_that_ends_at_any_write_begins_and_takes_a_root_and_a_node
     let coordinator = Coordinator::start(&data, ports).await;
     let mut admin = connect(&profile).await.unwrap();
     let works = machine.start(Duration::ZERO);
-    assert_eq!(roster::list_automatic(&mut admin, now()).await.unwrap(), [machine.name.clone()]);
+    assert_eq!(roster::list_automatic(&mut admin, now()).await.unwrap(), std::slice::from_ref(&machine.name));
     connected(&mut admin, &machine.name).await;
     let report = report(&mut admin).await;
     assert_eq!((report.roots, report.enrolments, report.alarms), (1, 1, 0));

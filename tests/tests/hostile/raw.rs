@@ -105,6 +105,9 @@ async fn asked(from: &mut (impl AsyncRead + Unpin)) -> io::Result<u32> {
     }
 }
 
+/// The nth thing that is said after the first.
+type Again = Box<dyn Fn(u32) -> Vec<u8> + Send + Sync>;
+
 async fn speak(raw: Raw, stream: u32, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     if raw == Raw::Mute {
         return std::future::pending().await;
@@ -113,7 +116,7 @@ async fn speak(raw: Raw, stream: u32, to: &mut (impl AsyncWrite + Unpin)) -> io:
         to.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
     }
     let answer = frame(HEADERS, END_HEADERS, stream, ANSWER);
-    let (first, again): (Vec<u8>, Box<dyn Fn(u32) -> Vec<u8> + Send + Sync>) = match raw {
+    let (first, again): (Vec<u8>, Again) = match raw {
         Raw::Mute | Raw::Drip => return drip(to, &answer).await,
         Raw::Noise => (Vec::new(), Box::new(|_| b"HTTP/1.1 200 OK\r\nserver: x\r\n\r\n".to_vec())),
         Raw::HugeFrame => {

@@ -53,14 +53,14 @@ fn a_fork_of_rosters_is_an_alarm_with_both_digests_until_the_next_one_names_both
     for (side, roster) in sides.iter_mut().zip(&twins) {
         assert!(side.take_roster(at(3), roster).is_new);
     }
-    let digests = twins.each_ref().map(|roster| made_digest_of(roster));
+    let digests = twins.each_ref().map(made_digest_of);
     for (here, other) in [(0, 1), (1, 0)] {
         let side = &mut sides[here];
         let before = side.ledger.lock().records.len();
         let root = side.root.clone();
         side.holds(at(4), &root, &twins[other]);
         let fork = ("roster 2".to_owned(), Some(digests[here]), digests[other]);
-        assert_eq!(side.shown(), [fork.clone()]);
+        assert_eq!(side.shown(), std::slice::from_ref(&fork));
         assert_eq!(side.ledger.words_from(before), ["holding", "alarm"]);
         let (_, alarm) = side.control.state().alarms.back().unwrap().clone();
         assert!(digests.iter().all(|end| alarm.contains(&end.to_string())), "{alarm}");
@@ -90,7 +90,7 @@ fn of_two_roots_after_one_the_second_is_overtaken_and_where_a_node_holds_it_one_
     let mut sides = two_sides();
     let prev = Some(made_digest_of(&sides[0].root));
     let twins = [1, 2].map(|second| Root { version: 2, prev, created: at(second), ..sides[0].root.clone() });
-    let digests = twins.each_ref().map(|root| made_digest_of(root));
+    let digests = twins.each_ref().map(made_digest_of);
     for (here, other) in [(0, 1), (1, 0)] {
         let side = &mut sides[here];
         assert!(side.take_root(at(3), &twins[here]).unwrap().is_new);
