@@ -13,7 +13,10 @@ use hostler_plan::{
     ledger::Head,
     step::{ClusterRole, Noop, Step},
 };
-use hostler_proto::v1::{self, FromAgent, ToAgent, from_agent, to_agent::Message};
+use hostler_proto::{
+    fragment::Joiner,
+    v1::{self, FromAgent, ToAgent, from_agent, to_agent::Message},
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -26,6 +29,7 @@ pub(crate) const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 pub(crate) struct Stream {
     to: mpsc::Sender<FromAgent>,
     from: Streaming<ToAgent>,
+    parts: Joiner,
 }
 
 impl Stream {
@@ -34,7 +38,7 @@ impl Stream {
         let (to, receiver) = mpsc::channel(16);
         to.send(FromAgent { message: Some(from_agent::Message::Hello(hello)) }).await.unwrap();
         let from = agent.attach(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-        Self { to, from }
+        Self { to, from, parts: Joiner::default() }
     }
 
     pub(crate) async fn send(&self, message: from_agent::Message) {
@@ -43,8 +47,17 @@ impl Stream {
 
     /// The next message, or how the stream ended.
     pub(crate) async fn next(&mut self) -> Result<Option<Message>, Status> {
-        let next = tokio::time::timeout(Duration::from_secs(20), self.from.message()).await;
-        Ok(next.expect("the coordinator says something")?.and_then(|m| m.message))
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(20), self.from.message()).await;
+            match next.expect("the coordinator says something")?.and_then(|m| m.message) {
+                Some(Message::Fragment(part)) => {
+                    if let Some(whole) = self.parts.join(part).unwrap() {
+                        return Ok(Some(whole));
+                    }
+                }
+                other => return Ok(other),
+            }
+        }
     }
 
     /// The next message of a kind; others are passed over.

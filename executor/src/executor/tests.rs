@@ -192,7 +192,7 @@ fn every_refusal_changes_nothing() {
     let stranger = Fleet::new();
     let foreign = stranger.plan(6, vec![Step::Noop(Noop {})], |_| {});
     let plan = |request: Signed| Request::Plan(request);
-    let large = Signed { bytes: vec![b' '; 300 << 10], signatures: good.signatures.clone() };
+    let large = Signed { bytes: vec![b' '; (1 << 20) + 1], signatures: good.signatures.clone() };
     let cases: Vec<(Request, Refusal)> = vec![
         (plan(flipped), Refusal::BadSignature),
         (plan(trailing), Refusal::BadSignature),
