@@ -37,8 +37,10 @@ use crate::{
 pub(super) async fn amend(context: &Context, args: AmendArgs) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let mut overtaken: Option<Overtaken> = None;
+    // A lifetime counts from when it was asked for, however often the root is made.
+    let asked = now();
     for _ in 0..OVERTAKEN_TRIES {
-        let (mut draft, said) = compile(&admin, &args)?;
+        let (mut draft, said) = compile(&admin, &args, asked)?;
         note(&summary(admin.trust_store(), &draft)?);
         let own = admin.signer().public_key().fingerprint();
         if args.out.is_some() || !root::is_enough_alone(admin.trust_store(), draft.document(), &own) {
@@ -75,9 +77,9 @@ struct Overtaken {
 }
 
 /// The root after the newest one with the changes that the flags ask for, and what they mean.
-fn compile(admin: &Admin, args: &AmendArgs) -> Result<(Draft<Root>, Vec<String>), Error> {
+fn compile(admin: &Admin, args: &AmendArgs, asked: Timestamp) -> Result<(Draft<Root>, Vec<String>), Error> {
     let held = admin.trust_store().root();
-    let changes = changes(held, args, now())?;
+    let changes = changes(held, args, asked)?;
     // Closing a fork is a change too.
     if changes.is_empty() && admin.forks_of(DocumentKind::Root).is_empty() {
         return Err(Error::Usage(format!(
