@@ -122,9 +122,9 @@ pub fn threshold(root: &Root, duty: Duty, by: &SignedBy) -> Result<(), Refused> 
         _ => format!("expected a {duty} signed by {needed} different keys that root {version} allows to sign it"),
     };
     let names: Vec<String> = counted.iter().map(|s| clean(&s.name).into_owned()).collect();
-    let others = || by.0.iter().filter(|k| !counted.iter().any(|s| s.key.fingerprint() == **k));
-    let revoked = others().find(|k| root.revoked.contains(k));
-    let other_role = others().find_map(|k| root.signers.iter().find(|s| s.key.fingerprint() == *k));
+    // Asked only where none of them counts.
+    let revoked = by.0.iter().find(|k| root.revoked.contains(k));
+    let other_role = by.0.iter().find_map(|k| root.signers.iter().find(|s| s.key.fingerprint() == *k));
     let (refusal, found) = if !counted.is_empty() {
         (Refusal::Threshold, format!("found {} ({}); have more people sign it", names.len(), names.join(", ")))
     } else if let Some(key) = revoked {
@@ -132,7 +132,7 @@ pub fn threshold(root: &Root, duty: Duty, by: &SignedBy) -> Result<(), Refused> 
     } else if let Some(signer) = other_role {
         let name = clean(&signer.name);
         (Refusal::NotAllowed, format!("found only {name}, whose role does not allow it; have another person sign it"))
-    } else if let Some(key) = others().next() {
+    } else if let Some(key) = by.0.first() {
         (Refusal::BadSignature, format!("found only the unknown key {key}; sign with a key that stands in the root"))
     } else {
         (Refusal::BadSignature, "found no signature; sign it with `hostler sign`".to_owned())

@@ -119,6 +119,9 @@ fn a_root_from_another_hand_is_judged_alike() {
     assert_refused(offer(|r| r.fleet_id = other_fleet()), Refusal::WrongFleet, &["7d0f", "0bad"]);
     assert_refused(offer(|r| r.revoked.clear()), Refusal::Revoked, &["was revoked and stays so"]);
     assert_refused(offer(|r| r.coordinator_ca.clear()), Refusal::Malformed, &["at least one coordinator CA"]);
+    let no_time = "lifetimes of more than 0 seconds";
+    assert_refused(offer(|r| r.policy.max_plan_lifetime_seconds = 0), Refusal::Malformed, &[no_time]);
+    assert_refused(offer(|r| r.policy.max_admission_lifetime_seconds = 0), Refusal::Malformed, &[no_time]);
     let mut held = root();
     held.revoked = vec![public(STRANGER).fingerprint()];
     let back = Amendment::AddSigner(signer("back", STRANGER, SignerRole::Admin));

@@ -110,13 +110,16 @@ fn the_first_root_is_the_one_that_the_join_string_names() {
 
 #[test]
 fn a_root_under_which_no_fleet_could_live_is_refused() {
-    let broken: [Broken<Root>; 12] = [
+    let broken: [Broken<Root>; 15] = [
         ("version", |r| r.version = 0),
         ("to expire after", |r| r.expires = r.created),
         ("coordinator CA", |r| r.coordinator_ca.clear()),
         ("lifetime", |r| r.policy.max_plan_lifetime_seconds = 0),
         ("lifetime", |r| r.policy.max_admission_lifetime_seconds = 0),
         ("signer names", |r| r.signers[0].name = "a\nb".to_owned()),
+        ("signer names", |r| r.signers[0].name = " ada".to_owned()),
+        ("signer names", |r| r.signers[0].name = String::new()),
+        ("signer names", |r| r.signers[0].name = "a".repeat(255)),
         ("every key once", |r| r.signers[1].key = public(ADA)),
         ("threshold of 1 to 2", |r| r.thresholds.root = 3),
         ("threshold of 1 to 2", |r| r.thresholds.roster = 0),
@@ -143,6 +146,18 @@ fn a_root_with_a_key_type_that_does_not_count_is_refused() {
     let text = String::from_utf8(json::write(&root())).unwrap().replace(&public(VIC).to_string(), rsa);
     let signed = signed_bytes(DocumentKind::Root, text.into_bytes(), &[ADA]);
     assert_refused(TrustedRoot::first(&signed, &signed.digest()), Refusal::Malformed, &["ssh-rsa of vic"]);
+
+    // Neither as a node's key nor as a token's.
+    let with_rsa = |kind, document: Vec<u8>, seed| {
+        let text = String::from_utf8(document).unwrap().replace(&public(seed).to_string(), rsa);
+        signed_bytes(kind, text.into_bytes(), &[ADA])
+    };
+    let roster = with_rsa(DocumentKind::Roster, json::write(&roster()), W2);
+    let offered = trust::roster(&trusted(&root()), None, &roster, now());
+    assert_refused(offered, Refusal::Malformed, &["ssh-rsa of w2"]);
+    let admission = with_rsa(DocumentKind::Admission, json::write(&admission()), TOKEN);
+    let offered = trust::admission(&trusted(&root()), &admission, now());
+    assert_refused(offered, Refusal::Malformed, &["an ed25519 key made for this token"]);
 }
 
 #[test]
@@ -154,6 +169,9 @@ fn an_expired_root_is_followed_but_nothing_counts_under_it() {
     assert_refused(held.check_expiry(noon()), Refusal::Expired, &["root 1 expired at 2026-11-02"]);
     assert!(held.check_expiry(at("2026-11-01T23:59:59Z")).is_ok());
     assert!(held.check_expiry(old.expires).is_err(), "not a moment longer");
+    assert!(held.expiry_notice(old.expires).unwrap().contains("root 1 expired at 2026-11-02"));
+    assert!(held.expiry_notice(at("2026-11-01T23:59:59Z")).is_some_and(|notice| !notice.contains("expired")));
+    assert_eq!(held.expiry_notice(at("2026-09-02T23:59:59Z")), None, "more than sixty days before");
     assert_refused(trust::roster(&held, None, &signed_roster(&roster()), now()), Refusal::Expired, &["root 1"]);
     let admission = signed(DocumentKind::Admission, &admission(), &[ADA]);
     assert_refused(trust::admission(&held, &admission, now()), Refusal::Expired, &["root 1"]);
@@ -253,6 +271,8 @@ fn a_roster_lists_everything_once() {
         trust::roster(&trusted(&root()), None, &signed_roster(&roster), now())
     };
     assert_refused(offer(|r| r.version = 0), Refusal::Malformed, &["version of at least 1"]);
+    let twice = offer(|r| r.also = vec![Digest::of(b"another end"); 2]);
+    assert_refused(twice, Refusal::Malformed, &["other ends of a fork, each once"]);
     assert_refused(offer(|r| r.nodes[1].name = name("s1")), Refusal::Malformed, &["every node once", "s1"]);
     assert_refused(offer(|r| r.nodes[1].key = public(S1)), Refusal::Malformed, &["every key once", "w1"]);
     assert_refused(offer(|r| r.nodes[1].seal_key = "AAAA".to_owned()), Refusal::Malformed, &["seal key", "w1"]);
@@ -270,6 +290,7 @@ fn an_admission_lives_only_as_long_as_it_says() {
     let end = Purpose::Starting(admission().expires);
     assert_refused(offer(|_| (), &[ADA], end), Refusal::Expired, &["token 70ce4f00 expired"]);
     assert!(offer(|_| (), &[ADA], Purpose::Begun).is_ok());
+    assert!(offer(|a| a.expires = at("2026-11-22T11:45:00Z"), &[ADA], now()).is_ok(), "as long as the policy says");
     let too_long: fn(&mut Admission) = |a| a.expires = at("2026-11-22T11:45:01Z");
     assert_refused(offer(too_long, &[ADA], now()), Refusal::Expired, &["at most 86400 s", "found 86401 s"]);
     let from_the_future: fn(&mut Admission) = |a| a.created = at("2026-11-21T12:05:01Z");

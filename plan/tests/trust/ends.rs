@@ -3,10 +3,10 @@
 use hostler_fixtures as made;
 use hostler_plan::{
     document::{DocumentKind, Outcome, Plan, PlanKind, PlanRef, Receipt, Root, Roster, Signed, Task},
-    id::{Epoch, Seq},
+    id::{Digest, Epoch, Seq},
     refusal::Refusal,
     step::{Noop, Step},
-    trust::{Clock, Granted, NodeState, Start, Verified},
+    trust::{self, Clock, Granted, NodeState, Start, Verified},
 };
 
 use crate::{fleet::*, state::*};
@@ -64,6 +64,18 @@ fn what_puts_back_may_begin_after_the_end_of_its_plan_once_the_disruption_is_pro
     (next.version, next.revoked) = (2, vec![public(ADA).fingerprint()]);
     let mut revoking = void.accept_root(clock(), &signed(DocumentKind::Root, &next, &[ADA, BEN])).unwrap();
     assert_eq!(refusal(ask(&mut revoking, clock(), &plan, "w2.ready", proof())).refusal, Refusal::Revoked);
+}
+
+#[test]
+fn what_puts_back_comes_after_what_disrupts_or_after_another_part_of_putting_back() {
+    let mut plan = rolling(42, &[]);
+    let uncordon = Task { id: task_id("w2.uncordon"), after: vec![task_id("w2.ready")], ..plan.tasks[1].clone() };
+    plan.tasks.push(uncordon);
+    trust::check_work(&roster(), &plan).unwrap();
+    plan.tasks.remove(0);
+    plan.tasks[0] = Task { finishes: false, after: Vec::new(), ..plan.tasks[0].clone() };
+    let alone = trust::check_work(&roster(), &plan);
+    assert_refused(alone, Refusal::Malformed, &["w2.uncordon, which finishes, to come after one that disrupts w2"]);
 }
 
 #[test]
@@ -162,6 +174,74 @@ fn the_roster_tells_a_node_that_was_away_how_far_the_numbers_came() {
     let newer = Roster { version: 4, plan_seq: Seq(49_000), ..roster() };
     let (state, _) = fresh().accept_roster(clock(), &signed_roster(&newer)).unwrap();
     assert!(accept(&state, &far).is_ok());
+
+    // What the roster says of an epoch that is over raises nothing in the next one.
+    let state = state.accept_root(clock(), &epoch_2()).unwrap();
+    let far = signed_plan(&Plan { epoch: Epoch(2), ..with_number(50_000, &[]) });
+    assert_refused(accept(&state, &far), Refusal::Replay, &["50000", "at most 10000"]);
+}
+
+fn epoch_2() -> Signed {
+    signed(DocumentKind::Root, &Root { version: 2, epoch: Epoch(2), ..root() }, &[ADA, BEN])
+}
+
+#[test]
+fn a_plan_that_is_held_ends_with_a_root_under_which_none_lives_so_long() {
+    let plan = numbered(42, &[]);
+    let (state, _) = accept(&fresh(), &plan).unwrap();
+    let mut next = Root { version: 2, ..root() };
+    next.policy.max_plan_lifetime_seconds = 3600;
+    let mut state = state.accept_root(clock(), &signed(DocumentKind::Root, &next, &[ADA, BEN])).unwrap();
+    let never = refusal(start(&mut state, clock(), &plan));
+    assert_refused(Err::<(), _>(never), Refusal::Expired, &["at most 3600 s"]);
+}
+
+#[test]
+fn a_plan_that_another_node_puts_right_is_not_kept_after_its_end() {
+    let mut elsewhere = rolling(42, &[]);
+    elsewhere.targets = noop_plan(PlanKind::Reboot).targets;
+    elsewhere.targets.retain(|target| target.node.as_str() != "w2");
+    elsewhere.tasks.iter_mut().for_each(|task| task.node = name("s1"));
+    elsewhere.tasks.push(made::task("w1.noop", "w1", &[], vec![Step::Noop(Noop {})]));
+    let (state, _) = accept(&fresh(), &signed_plan(&elsewhere)).unwrap();
+    let (state, newer) = accept(&state, &numbered(43, &[])).unwrap();
+    assert_eq!(state.held_plans().map(Verified::digest).collect::<Vec<_>>(), [newer.digest()]);
+}
+
+#[test]
+fn receipts_stay_listed_with_their_plans_and_until_the_coordinator_has_them() {
+    let rolling = signed_plan(&rolling(42, &[]));
+    let (mut state, plan) = accept(&fresh(), &rolling).unwrap();
+    let count = |state: &NodeState, plan: Digest, waiting| {
+        let (counter, previous) = state.next_receipt();
+        let receipt = Receipt { plan, counter, previous, ..made::receipt(&with_number(42, &[]), "w1.stage") };
+        state.with_receipt(clock(), &hostler_plan::json::write(&receipt), waiting).unwrap()
+    };
+    let listed = |state: &NodeState| state.signed_receipts().iter().map(|r| r.counter).collect::<Vec<_>>();
+    let first_and = |latest: std::ops::RangeInclusive<u64>| std::iter::once(1).chain(latest).collect::<Vec<_>>();
+    state = count(&state, plan.digest(), None);
+    for _ in 2..=20 {
+        state = count(&state, Digest::of(b"a plan that is gone"), None);
+    }
+    assert_eq!(listed(&state), first_and(5..=20), "the one of the open plan and the latest sixteen");
+    let (state, _) = accept(&state, &numbered(43, &[])).unwrap();
+    let state = count(&state, Digest::of(b"a plan that is gone"), None);
+    assert_eq!(listed(&state), first_and(6..=21), "the plan ended, and may have to be put right");
+    let state = count(&state, Digest::of(b"a plan that is gone"), Some(6));
+    assert_eq!(listed(&state), first_and(6..=22), "the coordinator lacks the sixth");
+}
+
+#[test]
+fn a_receipt_that_tells_of_no_newer_plan_ends_none() {
+    let p42 = numbered(42, &[]);
+    let (state, plan) = accept(&fresh(), &p42).unwrap();
+    let own = trust::receipt(&verified_roster(&roster()), &signed_receipt(&receipt(&plan, "w1.stage", 1))).unwrap();
+    let (beside, _) = accept(&state, &numbered(43, &[&p42])).unwrap();
+    let caught_up = beside.catch_up(&identity("w1"), &own).unwrap();
+    assert_eq!((caught_up.next_receipt().0, caught_up.open_plans()), (2, beside.open_plans()));
+
+    let state = state.accept_root(clock(), &epoch_2()).unwrap().catch_up(&identity("w1"), &own).unwrap();
+    assert_eq!((state.seq(), state.next_receipt().0), (Seq(0), 2), "numbers of an epoch that is over");
 }
 
 #[test]

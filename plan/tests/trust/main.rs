@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod amend;
+mod decisions;
 mod documents;
 mod ends;
 mod fleet;

@@ -55,6 +55,11 @@ fn a_token_counts_only_under_a_chain_that_came_by_its_root() {
     judge(&newer, 2, two.digest()).unwrap();
     judge(&from_two, 1, one.digest()).unwrap();
     assert_refused(judge(&held, 2, two.digest()), Refusal::RootChain, &["root 2", "ends at root 1", "newer roots"]);
+    let third = Root { version: 3, ..newer.root().clone() };
+    let newest = newer.advance(&signed(DocumentKind::Root, &third, &[ADA])).unwrap();
+    judge(&newest, 1, one.digest()).unwrap();
+    judge(&newest, 2, two.digest()).unwrap();
+    assert_refused(judge(&newest, 2, one.digest()), Refusal::RootChain, &["root 2", "another chain"]);
     let other = Digest::of(b"another root");
     assert_refused(judge(&held, 1, other), Refusal::RootChain, &["root 1", "another chain"]);
     assert_refused(judge(&newer, 1, other), Refusal::RootChain, &["root 1", "another chain"]);
@@ -100,6 +105,8 @@ fn uses_of_a_token_are_counted_from_the_signed_roster() {
     let full = check_token(&Admission { uses: 3, ..token.clone() }, Some(&roster), &new, &waits);
     assert_refused(full, Refusal::NotAllowed, &["3 others"]);
     check_token(&token, None, &new, &nobody).expect("nobody came in yet");
+    let itself = BTreeSet::from([new.clone()]);
+    check_token(&Admission { uses: 1, ..token }, None, &new, &itself).expect("a node that waits is not one more");
 }
 
 #[test]
@@ -109,6 +116,11 @@ fn a_token_that_a_roster_revokes_admits_nobody_and_never_comes_back() {
     let (new, nobody) = (public(STRANGER).fingerprint(), BTreeSet::new());
     assert_refused(check_token(&token, Some(&revoking), &new, &nobody), Refusal::Revoked, &["70ce4f00", "roster 3"]);
     check_token(&token, Some(&revoking), &public(W1).fingerprint(), &nobody).expect("who is in stays in");
+
+    let mut retired = revoking.clone();
+    retired.nodes[1].status = RosterStatus::Retired;
+    let back = check_token(&token, Some(&retired), &public(W1).fingerprint(), &nobody);
+    assert_refused(back, Refusal::Revoked, &["70ce4f00"]);
 
     let held = verified_roster(&revoking);
     let offer = |epoch: u64, tokens: &[&str]| {

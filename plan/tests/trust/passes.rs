@@ -78,6 +78,8 @@ fn a_pass_is_in_time_for_eight_hours_at_most() {
     assert_eq!(at(&longest, end).err(), Some(Refusal::Expired), "not a moment longer");
     assert_eq!(at(&until(end.plus(moment)), noon()).err(), Some(Refusal::Expired), "too long");
     assert_eq!(at(&until(noon()), noon()).err(), Some(Refusal::Expired), "no time at all");
+    let backwards = Pass { created: noon().plus(moment), ..until(noon().plus(moment)) };
+    assert_eq!(at(&backwards, noon()).err(), Some(Refusal::Expired), "no time at all, by a clock that runs ahead");
     let ahead = |by| Pass { created: noon().plus(by), expires: noon().plus(by).plus(moment), ..of_ada() };
     assert!(at(&ahead(trust::CLOCK_SKEW), noon()).is_ok(), "the signer's clock runs ahead");
     assert_eq!(at(&ahead(trust::CLOCK_SKEW + moment), noon()).err(), Some(Refusal::Expired), "of the future");

@@ -262,7 +262,7 @@ fn targets_are_the_nodes_of_the_roster() {
 
 #[test]
 fn tasks_and_artifacts_leave_no_question_open() {
-    let malformed: [Broken<Plan>; 17] = [
+    let malformed: [Broken<Plan>; 19] = [
         ("at least one task", |p| (p.tasks, p.artifacts) = (Vec::new(), Vec::new())),
         ("every task once, found s1.stage", |p| p.tasks[1].id = p.tasks[0].id.clone()),
         ("after earlier tasks, each once, found w2.stage", |p| p.tasks[0].after = vec![p.tasks[2].id.clone()]),
@@ -282,6 +282,10 @@ fn tasks_and_artifacts_leave_no_question_open() {
         ("earlier plans beside it, each once, found 42", |p| {
             p.keeps_valid = vec![PlanRef { seq: p.seq, digest: Digest::of(b"") }];
         }),
+        ("earlier plans beside it, each once, found 41", |p| {
+            p.keeps_valid = [b"one", b"two"].map(|plan| PlanRef { seq: Seq(41), digest: Digest::of(plan) }).to_vec();
+        }),
+        ("other ends of a fork, each once", |p| p.also = vec![Digest::of(b"another end"); 2]),
         ("artifact.stage in task w1.stage to be about w1, where it acts, found it about w2", |p| {
             p.tasks[1].subject = name("w2");
         }),
@@ -295,6 +299,10 @@ fn tasks_and_artifacts_leave_no_question_open() {
         assert_refused(offer(breaking), Refusal::Malformed, &["plan ", word, "make the plan again"]);
     }
     assert!(offer(|p| p.artifacts[0].arch = None).is_ok(), "data fits every processor");
+    let most = offer(|p| {
+        p.keeps_valid = (0..MAX_KEPT_VALID as u64).map(|i| PlanRef { seq: Seq(i), digest: Digest::of(b"") }).collect();
+    });
+    assert!(most.is_ok(), "as many as may be beside it");
     assert!(trust::check_work(&roster(), &plan()).is_ok());
 }
 
@@ -396,4 +404,13 @@ fn a_task_that_finishes_only_puts_back_what_was_disrupted() {
     assert_refused(finishing(|p| p.tasks[1].subject = name("w2")), Refusal::Malformed, &["disrupts w2"]);
     let cordon = |p: &mut Plan| p.tasks[1].steps = vec![Step::Cordon(Cordon { reason: "again".parse().unwrap() })];
     assert_refused(finishing(cordon), Refusal::Malformed, &["w1.stage, which finishes", "found kube.cordon"]);
+}
+
+#[test]
+fn a_stop_counts_after_its_end_and_under_a_root_that_has_expired() {
+    let stop = signed(DocumentKind::Plan, &noop_plan(PlanKind::Stop), &[OLGA]);
+    let late = Purpose::Submitting(at("2036-01-01T00:00:00Z"));
+    let offer = |signed: &Signed| trust::plan(&trusted(&root()), &verified_roster(&roster()), signed, late);
+    assert!(offer(&stop).is_ok());
+    assert_refused(offer(&signed_plan(&plan())), Refusal::Expired, &["root 1 expired"]);
 }

@@ -231,6 +231,7 @@ fn the_floor_follows_verified_times_and_never_passes_a_true_clock() {
         state.accept_roster(clock, &signed_roster(&roster)).unwrap().0.time_floor()
     };
     assert_eq!(offer("2026-11-20T00:00:00Z", true), at("2026-11-20T00:00:00Z"));
+    assert_eq!(offer("2026-11-21T12:00:00Z", true), noon());
     assert_eq!(offer("2026-11-01T00:00:00Z", true), build_time());
     assert_eq!(offer("2099-01-01T00:00:00Z", true), build_time());
     assert_eq!(offer("2099-01-01T00:00:00Z", false), build_time());
@@ -424,6 +425,8 @@ fn a_restored_node_catches_up_with_its_own_receipts_and_runs_no_task_twice() {
     let state = old.catch_up(&w1, &first).unwrap();
     assert_eq!((state.seq(), state.next_receipt()), (Seq(40), (2, Some(first.digest()))));
     assert!(state.receipt_of(&p40.digest(), &task_id("w1.stage")).is_some(), "it ran");
+    assert_eq!(state.receipt_of(&p42.digest(), &task_id("w1.stage")), None, "not under that plan");
+    assert_eq!(state.receipt_of(&p40.digest(), &task_id("w2.stage")), None, "not that task");
     let state = state.catch_up(&w1, &second).unwrap();
     assert_eq!((state.seq(), state.next_receipt()), (Seq(42), (3, Some(second.digest()))));
     assert_refused(accept(&state, &numbered(41, &[])), Refusal::Replay, &["after 42"]);
@@ -481,11 +484,14 @@ fn a_state_reads_back_what_it_wrote_and_notices_changed_documents() {
         ("\"seq\": 42,\n  \"open\"", "\"seq\": 41,\n  \"open\""),
         ("\"counter\": 1", "\"counter\": 0"),
         ("\"counter\": 1", "\"counter\": 1, \"more\": 1"),
+        ("{\n      \"counter\": 1", "{\n      \"counter\": 2"),
         ("node-state/v3", "node-state/v4"),
     ] {
         assert!(text.contains(from), "{from}");
         assert_refused(read(&text.replacen(from, to, 1), &documents), Refusal::DamagedState, &[]);
     }
+    let last = format!("\"last_receipt\": \"{}\"", state.next_receipt().1.unwrap());
+    assert_refused(read(&text.replace(&last, "\"last_receipt\": null"), &documents), Refusal::DamagedState, &["fit"]);
     assert_refused(read("", &documents), Refusal::DamagedState, &["cannot be read"]);
     let orphan = text.replacen(&plan.digest().to_string(), &Digest::of(b"x").to_string(), 1);
     assert_refused(read(&orphan, &documents), Refusal::DamagedState, &["do not fit"]);
