@@ -25,6 +25,9 @@ use crate::text;
 /// The most series a reading from the wire may hold. A Raspberry Pi has under 400, a large server (64 threads, 12
 /// disks) about 1500; beyond that a node is confused or hostile.
 pub const MAX_SERIES: usize = 4096;
+/// The most bytes that the names and labels of a reading from the wire may have together; a large server's have 200
+/// KiB.
+pub const MAX_TEXT_BYTES: usize = 1 << 20;
 /// The longest metric or label name, in bytes. The longest name of node_exporter has 55.
 pub const MAX_NAME_BYTES: usize = 128;
 /// The longest label value, in bytes: mount points and certificate paths fit.
@@ -149,6 +152,11 @@ impl Series {
     /// The metric name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Bytes of its name and its labels.
+    fn text_bytes(&self) -> usize {
+        self.name().len() + self.labels().iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
     }
 
     /// The labels.

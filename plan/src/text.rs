@@ -55,12 +55,14 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 
 /// The same, cut to at most `most` bytes with the mark.
 pub fn clean_to(text: &str, most: usize) -> Cow<'_, str> {
-    let whole = escape(text, is_visible);
-    if whole.len() <= most {
-        return whole;
+    // No escape is shorter than what it stands for: what lies behind is not looked at, however long it is.
+    let head = &text[..text.floor_char_boundary(most)];
+    let escaped = escape(head, is_visible);
+    if head.len() == text.len() && escaped.len() <= most {
+        return escaped;
     }
-    let kept = whole.floor_char_boundary(most.saturating_sub(CUT.len()));
-    Cow::Owned(format!("{}{}", &whole[..kept], if most < CUT.len() { "" } else { CUT }))
+    let kept = escaped.floor_char_boundary(most.saturating_sub(CUT.len()));
+    Cow::Owned(format!("{}{}", &escaped[..kept], if most < CUT.len() { "" } else { CUT }))
 }
 
 /// Everything that leaves for a terminal, a log or a page at once: as [`clean`], but whole, and its lines stay lines.
@@ -148,6 +150,21 @@ mod tests {
     #[test]
     fn bytes_are_two_digits_each() {
         assert_eq!(hex(&[0, 10, 255]), "000aff");
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_looked_at_and_changes_nothing() {
+        for sign in ["x", "é", "…", "𝄞", "\u{1b}", "\u{202e}"] {
+            for (many, most) in [(3, 7), (8, 7), (8, 8), (9, 8), (70, 64), (700, 64)] {
+                let text = sign.repeat(many);
+                let whole = escape(&text, is_visible);
+                let expected = match whole.len() <= most {
+                    true => whole.into_owned(),
+                    false => format!("{}{CUT}", &whole[..whole.floor_char_boundary(most - CUT.len())]),
+                };
+                assert_eq!(clean_to(&text, most), expected, "{sign:?} {many} times, at most {most} bytes");
+            }
+        }
     }
 
     /// One of each kind that moves a cursor, turns text round, hides or pretends.

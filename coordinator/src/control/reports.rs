@@ -5,7 +5,7 @@ use hostler_plan::{
     health::{Level, Rule, Vitals},
     id::{Digest, NodeName, TaskId},
     refusal::Refusal,
-    sequencer::NodeEvent,
+    sequencer::{NodeEvent, OpenGrant},
     text::clean_to,
     timestamp::Timestamp,
 };
@@ -37,10 +37,15 @@ impl Control {
     pub(crate) fn renew_lease(&mut self, now: Timestamp, node: &NodeName, renewal: Renewal) {
         let Renewal { plan, task, grant } = renewal;
         let Some(boot_id) = self.boot_of(node) else { return };
-        let held = self.state.sequencer.open_grants(node).into_iter().find(|g| g.grant.number == grant);
-        let Some(held) = held.filter(|g| g.plan == plan && g.task == task) else { return };
+        let Some(held) = self.holds_grant(node, &plan, &task, grant) else { return };
         self.observe_task(now, NodeEvent::LeaseRenewed { plan, task, grant, boot_id });
         self.send(node, ToNode::LeaseRenewed { grant, lease_seconds: held.grant.lease_seconds });
+    }
+
+    /// That grant, if it is open and the node's own: what a node says of the work of others counts for nothing.
+    pub(super) fn holds_grant(&self, node: &NodeName, plan: &Digest, task: &TaskId, grant: u64) -> Option<OpenGrant> {
+        let held = self.state.sequencer.open_grants(node).into_iter().find(|g| g.grant.number == grant);
+        held.filter(|g| g.plan == *plan && g.task == *task)
     }
 
     /// Remembers what a task is doing. Only the node that holds its grant is believed.

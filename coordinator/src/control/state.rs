@@ -29,8 +29,9 @@ const KEPT_REFUSALS: usize = 20;
 /// Alarms that are remembered; the ledger has them all.
 const KEPT_ALARMS: usize = 100;
 
-/// Forks that are remembered at a time: one is one too many, and a node that lies must not fill the memory.
-const MAX_FORKS: usize = 64;
+/// Forks that are remembered by the word of one node: a root, a roster and some plans. Each node has its own, so that
+/// one that lies neither fills the memory nor hides what another one says.
+const FORKS_OF_A_NODE: usize = 8;
 
 /// Adoptions that are shown to admins who saw another ledger; each happens after a loss.
 const KEPT_ADOPTIONS: usize = 16;
@@ -329,7 +330,8 @@ impl State {
     /// What a node holds that the ledger neither has nor names, and that is no known fork.
     pub(super) fn new_strangers(&self, holding: &Verified<Holding>) -> Vec<Stranger> {
         let Holding { holds, open, .. } = holding.document();
-        let room = MAX_FORKS.saturating_sub(self.forks().count());
+        let by_this_node = self.forks().filter(|(_, by, _)| **by == holding.document().node).count();
+        let room = FORKS_OF_A_NODE.saturating_sub(by_this_node);
         let strangers = self.chain.strangers(&self.roots, holds, open).into_iter();
         strangers.filter(|stranger| !self.forks.contains_key(stranger)).take(room).collect()
     }

@@ -155,8 +155,10 @@ impl Control {
         let head = self.state.judge.head();
         self.send(&node, ToNode::Welcome { report_interval_seconds, own_receipts, head });
         self.push.to(&node);
-        self.observe(now, NodeEvent::NodeConnected { node, boot_id: boot_id.clone() });
-        if let Some(RunningTask { plan, task: Some(task), grant }) = running {
+        self.observe(now, NodeEvent::NodeConnected { node: node.clone(), boot_id: boot_id.clone() });
+        if let Some(RunningTask { plan, task: Some(task), grant }) = running
+            && self.holds_grant(&node, &plan, &task, grant).is_some()
+        {
             self.observe(now, NodeEvent::LeaseRenewed { plan, task, grant, boot_id });
         }
         Ok(Attached { stream: number })

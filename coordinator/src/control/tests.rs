@@ -2,6 +2,7 @@
 
 mod delivery;
 mod forks;
+mod lies;
 mod loss;
 mod reserved;
 

@@ -7,6 +7,7 @@ use hostler_plan::{
     fact::{DeltaReader, Reading},
     id::{BootId, NodeName},
     refusal::Refusal,
+    text::clean_to,
 };
 use hostler_proto::{
     ARTIFACT_CHUNK_BYTES, facts, fragment,
@@ -33,6 +34,7 @@ use crate::{
     clock::now,
     control::{Attach, Control, ControlError, Membership, Stopping},
     control_loop::Connection,
+    limits::VERSION_BYTES,
     nodes::reports::NodeReports,
     outbox::{Outbox, outbox},
 };
@@ -179,7 +181,7 @@ async fn listen(
     let (end, mut ended) = oneshot::channel();
     let connection = Connection { messages: outbox.clone(), end };
     let number = shared.control.attach(attach, connection).await?.stream;
-    let agent_version = hello.agent_version;
+    let agent_version = clean_to(&hello.agent_version, VERSION_BYTES).into_owned();
     tracing::info!(node = %node, stream = number, agent_version, boot_id = %boot_id, "node connected");
     shared.reports.connected(node, &agent_version, boot_id);
     let ends = tokio::time::sleep(holder.ends.since(now()));

@@ -14,7 +14,7 @@ use tonic::Status;
 
 use crate::{
     control::{self, Control, Double, NodeReading, RunningTask, State, Stranger, Submitted, ToNode},
-    limits::SENTENCE_BYTES,
+    limits::{SENTENCE_BYTES, VERSION_BYTES},
     nodes::history::Line,
     view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskDetail},
 };
@@ -98,6 +98,7 @@ pub(super) fn node_reading(condition: v1::NodeCondition) -> Option<(NodeName, No
     let v1::NodeCondition { node, ready, cordon, version } = condition;
     // Whoever it is of whom a later version speaks: a cordon is a cordon.
     let owner = |cordon| Cordon::try_from(cordon).map_or(CordonOwner::Other("somebody".to_owned()), |c| c.owner);
+    let version = clean_to(&version, VERSION_BYTES).into_owned();
     let reading = NodeReading { is_ready: ready, cordoned_by: cordon.map(owner), version };
     Some((NodeName::new(node).ok()?, reading))
 }

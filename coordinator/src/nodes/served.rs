@@ -1,9 +1,13 @@
 //! What of a node's facts is served to others.
 
-use hostler_plan::fact::{Reading, Series};
+use hostler_plan::fact::{Labels, Reading, Series};
 
 /// Series of one node at most: what keeps a Prometheus on a small machine well. A Raspberry Pi has fewer.
 const MAX_SERIES_PER_NODE: usize = 400;
+
+/// The label that says whose series it is. It is the coordinator's to give: two series of a node that differ in it
+/// alone would be one.
+pub(crate) const INSTANCE: &str = "instance";
 
 /// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
 /// would spoil the answer for everybody.
@@ -36,7 +40,10 @@ pub(crate) const OWN_FAMILIES: [&str; 22] = [
 /// What of a reading is served: all of it, or the families that fit when the ones with the most series go first. Says
 /// how many series were left out.
 pub(crate) fn fit(reading: &Reading) -> Option<(Reading, u64)> {
-    if reading.len() <= MAX_SERIES_PER_NODE && !reading.names().any(|n| OWN_FAMILIES.contains(&n)) {
+    let is_ours = |labels: &Labels| labels.get(INSTANCE).is_some();
+    let speaks_for_us = || reading.names().any(|n| OWN_FAMILIES.contains(&n));
+    if reading.len() <= MAX_SERIES_PER_NODE && !speaks_for_us() && !reading.iter().any(|(_, labels, _)| is_ours(labels))
+    {
         return None;
     }
     let theirs = reading.names().filter(|name| !OWN_FAMILIES.contains(name));
@@ -47,7 +54,7 @@ pub(crate) fn fit(reading: &Reading) -> Option<(Reading, u64)> {
         if served.len() + size > MAX_SERIES_PER_NODE {
             break;
         }
-        for (found, value) in reading.all(&name) {
+        for (found, value) in reading.all(&name).filter(|(labels, _)| !is_ours(labels)) {
             let pairs: Vec<(&str, &str)> = found.iter().collect();
             if let Ok(series) = Series::checked(&name, &pairs) {
                 served.set(series, value);
@@ -81,10 +88,11 @@ mod tests {
     #[test]
     fn a_node_does_not_speak_for_the_coordinator() {
         let mut reading = Reading::new(1);
+        reading.set(Series::new("node_load5", &[("instance", "b")]), 1.0);
         reading.set(Series::new("node_load1", &[]), 1.0);
         reading.set(Series::new("hostler_node_up", &[]), 1.0);
         let (served, dropped) = fit(&reading).unwrap();
-        assert_eq!((served.len(), dropped), (1, 1));
+        assert_eq!((served.len(), dropped), (1, 2));
         assert_eq!(served.get("node_load1", &[]), Some(1.0));
     }
 }

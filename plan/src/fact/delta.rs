@@ -4,7 +4,7 @@
 //! of a connection is whole, and a value that moved is told as its step where that gives the exact bits. A delta that
 //! was lost is noticed by its sequence number; the receiver then asks for a whole one, it never guesses.
 
-use super::{Growth, MAX_SERIES, Reading, Series};
+use super::{Growth, MAX_SERIES, MAX_TEXT_BYTES, Reading, Series};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,6 +60,9 @@ pub enum DeltaError {
     /// An id given out twice, or beyond the limit.
     #[error("facts give out series number {0}, which is taken or above the limit; a whole reading is needed")]
     TakenId(u32),
+    /// Names and labels that are longer together than a reading's may be.
+    #[error("facts have {0} bytes of names and labels, expected at most {MAX_TEXT_BYTES} bytes; look at the node")]
+    TooLong(usize),
     /// A number that is not finite.
     #[error("facts hold a value that is not finite for series number {0}")]
     NotFinite(u32),
@@ -225,6 +228,15 @@ impl DeltaReader {
             }
             if !value.is_finite() {
                 return Err(DeltaError::NotFinite(*id));
+            }
+        }
+        // Only what is new makes it longer.
+        if !delta.added.is_empty() {
+            let stays =
+                self.series.iter().filter(|(id, _)| known(id) && !removed.contains(id)).map(|(_, series)| series);
+            let bytes = stays.chain(delta.added.iter().map(|added| &added.series)).map(Series::text_bytes).sum();
+            if bytes > MAX_TEXT_BYTES {
+                return Err(DeltaError::TooLong(bytes));
             }
         }
         let mut changed = BTreeSet::new();
