@@ -7,6 +7,7 @@ pub mod ca;
 mod convert;
 mod enrolment;
 mod exported;
+mod in_time;
 mod judged;
 pub(crate) mod session;
 mod status;
@@ -24,6 +25,7 @@ pub(crate) use admin::{AdminService, Setup};
 pub(crate) use agents::AgentService;
 pub(crate) use authorisation::AdminAuth;
 pub(crate) use enrolment::EnrolmentService;
+pub(crate) use in_time::InTime;
 
 use crate::{
     clock::now,

@@ -21,6 +21,10 @@ pub struct Limits {
     pub machine: DoorLimits,
     /// How long a session lasts.
     pub session: Duration,
+    /// How long a call of an admin may take until it is answered, its request included.
+    pub call: Duration,
+    /// How long an upload may pause.
+    pub upload_pause: Duration,
 }
 
 impl Default for Limits {
@@ -40,13 +44,16 @@ impl Default for Limits {
             machine: DoorLimits { strangers: 16, handshakes: 16, known: 16, reserved: 8, ..door },
             // A long command, not a working day.
             session: Duration::from_secs(15 * 60),
+            call: CALL_TIMEOUT,
+            upload_pause: UPLOAD_PAUSE,
         }
     }
 }
 
 /// Calls at the same time on one connection: one stream, one download, and room.
 pub(crate) const CALLS_PER_CONNECTION: u32 = 16;
-/// A call that is no stream is over within this, or its caller has given up.
+/// A call that is no stream is over within this, or its caller has given up; a stream's answer begins within it. Of an
+/// upload the whole is the request, so that it has [`UPLOAD_PAUSE`] instead, and the session's end.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Messages for a node that wait to be sent. A node that does not read is cut off instead of filling our memory; what
@@ -107,6 +114,9 @@ pub(crate) const RESERVED_SESSIONS: usize = 64;
 pub(crate) const SESSIONS_PER_KEY: usize = 4;
 /// Sessions on one connection; the same.
 pub(crate) const SESSIONS_PER_CONNECTION: usize = 4;
+/// Calls of one key that read the ledger at the same time, a thread each while nobody takes what they read; as many as
+/// it has sessions. One more waits, no longer than a call may take.
+pub(crate) const LEDGER_READERS_PER_KEY: usize = SESSIONS_PER_KEY;
 
 /// Plans that some signed and that wait for others, with their signatures: half of what a message may have. A plan has
 /// some 10 KiB.

@@ -30,7 +30,7 @@ use crate::{
     control::{Control, ControlConfig, State},
     control_loop::{ControlLoop, Running},
     grpc::{
-        AdminAuth, AdminService, AgentService, EnrolmentService, Setup, Shared,
+        AdminAuth, AdminService, AgentService, EnrolmentService, InTime, Setup, Shared,
         ca::{Authority, CaError},
         session::{SessionError, random},
     },
@@ -295,11 +295,13 @@ impl Coordinator {
         let admin = listen(Listener::Tcp(admin), identity, None, limits.admins)?;
         let setup = Setup::new(self.setup.clone(), self.data.join(SETUP_FILE));
         let auth = AdminAuth::new(Digest::of(&shown), limits.session);
-        let admin_service = AdminService::new(self.shared.clone(), auth, setup, self.data.join(fleet_file::FILE_NAME));
+        let (fleet_file, pause) = (self.data.join(fleet_file::FILE_NAME), limits.upload_pause);
+        let admin_service = AdminService::new(self.shared.clone(), auth, setup, fleet_file, pause);
         let admin_service = Arc::new(admin_service);
         let enrolment_service = limited!(EnrolmentServer::new(EnrolmentService::new(self.shared.clone())));
         let agent_service = limited!(AgentServer::new(AgentService::new(self.shared.clone())));
-        let admin_service = || limited!(AdminServer::from_arc(admin_service.clone()));
+        let call = limits.call;
+        let admin_service = || InTime::new(limited!(AdminServer::from_arc(admin_service.clone())), call);
         let enrolment = serve(for_nodes().add_service(enrolment_service), enrolment, stopped.clone());
         let agents = serve(for_nodes().add_service(agent_service), agents, stopped.clone());
         let admin = serve(server().add_service(admin_service()), admin, stopped.clone());

@@ -4,6 +4,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures_util::{Stream, StreamExt as _};
@@ -22,14 +23,14 @@ use super::{
     Shared, SharedRef,
     authorisation::{AdminAuth, Caller},
     convert::{self, digest, required},
-    exported,
+    exported::{self, Readers},
     judged::{BoxStream, judged},
     peer, status,
 };
 use crate::{
     clock::ClockReading,
     control::{Control, ControlError, EndedRollout, Submitted},
-    limits::{FLEET_FILE_BYTES, UPLOAD_PAUSE, WATCH_PAUSE, WATCH_PAUSE_PER_TASK},
+    limits::{FLEET_FILE_BYTES, WATCH_PAUSE, WATCH_PAUSE_PER_TASK},
     store::{fleet_file, head},
     view::{self, Documents, RolloutDetail, Shown},
 };
@@ -44,6 +45,8 @@ pub(crate) struct AdminService {
     auth: Arc<AdminAuth>,
     setup: Setup,
     fleet_file: PathBuf,
+    upload_pause: Duration,
+    readers: Readers,
 }
 
 /// The code with which an empty coordinator takes its first root, once.
@@ -87,8 +90,14 @@ impl Setup {
 
 impl AdminService {
     /// Its callers are judged by `auth`.
-    pub(crate) fn new(shared: SharedRef, auth: AdminAuth, setup: Setup, fleet_file: PathBuf) -> Self {
-        Self { shared, auth: Arc::new(auth), setup, fleet_file }
+    pub(crate) fn new(
+        shared: SharedRef,
+        auth: AdminAuth,
+        setup: Setup,
+        fleet_file: PathBuf,
+        upload_pause: Duration,
+    ) -> Self {
+        Self { shared, auth: Arc::new(auth), setup, fleet_file, upload_pause, readers: Readers::default() }
     }
 
     fn caller<T>(&self, request: &Request<T>, least: SignerRole) -> Result<Caller, Status> {
@@ -247,11 +256,12 @@ impl Admin for AdminService {
     async fn upload_artifact(&self, request: Request<Streaming<v1::UploadArtifactRequest>>) -> Answer<Empty> {
         let caller = self.caller(&request, SignerRole::Admin)?;
         let mut messages = self.while_allowed(caller, SignerRole::Admin, request.into_inner());
-        let mut next = async || match tokio::time::timeout(UPLOAD_PAUSE, messages.next()).await {
+        let pause = self.upload_pause;
+        let mut next = async || match tokio::time::timeout(pause, messages.next()).await {
             Ok(message) => message.transpose(),
             Err(_) => Err(Status::deadline_exceeded(format!(
                 "expected the next part of the artifact within {} s, found none; upload it again",
-                UPLOAD_PAUSE.as_secs()
+                pause.as_secs()
             ))),
         };
         let first = next().await?.ok_or_else(|| Status::invalid_argument("expected an artifact, found none"))?;
@@ -383,10 +393,11 @@ impl Admin for AdminService {
     async fn export_ledger(&self, request: Request<v1::ExportLedgerRequest>) -> Answer<Self::ExportLedgerStream> {
         let caller = self.caller(&request, SignerRole::Viewer)?;
         let from = request.into_inner().from_index;
+        let place = self.readers.place(&caller.key).await?;
         let lines = self.shared.ledger.lines_from(from).map_err(|e| status::internal(&e))?;
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
         // Reading a file blocks, and an admin's terminal may be slow: a thread of its own for as long as it takes.
-        tokio::task::spawn_blocking(move || exported::export(lines, &sender));
+        tokio::task::spawn_blocking(move || exported::export(lines, &sender, place));
         Ok(Response::new(self.while_allowed(caller, SignerRole::Viewer, ReceiverStream::new(receiver))))
     }
 
@@ -395,12 +406,13 @@ impl Admin for AdminService {
     async fn prove_ledger(&self, request: Request<v1::ProveLedgerRequest>) -> Answer<Self::ProveLedgerStream> {
         let caller = self.caller(&request, SignerRole::Viewer)?;
         let from = request.into_inner().from_index;
+        let place = self.readers.place(&caller.key).await?;
         let adoptions = self.shared.control.ask(|control, _| control.state().adoptions.clone()).await?;
         let adoptions = adoptions.into_iter().rev().map(Into::into).collect();
         let (lines, head) = self.shared.ledger.grown_since(from).map_err(|e| status::internal(&e))?;
         let last = v1::LedgerProof { contents: Vec::new(), head: Some(head.into()), adoptions };
         let (sender, receiver) = mpsc::channel(TERMINAL_QUEUE);
-        tokio::task::spawn_blocking(move || exported::prove(lines, last, &sender));
+        tokio::task::spawn_blocking(move || exported::prove(lines, last, &sender, place));
         Ok(Response::new(self.while_allowed(caller, SignerRole::Viewer, ReceiverStream::new(receiver))))
     }
 }

@@ -46,6 +46,7 @@ pub(crate) struct AdminAuth {
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub name: String,
+    pub key: Fingerprint,
     pub role: SignerRole,
     /// When its session ends.
     pub ends: Timestamp,
@@ -156,7 +157,7 @@ impl AdminAuth {
                 role_word(signer.role)
             )));
         }
-        Ok(Caller { name: signer.name.clone(), role: signer.role, ends, session })
+        Ok(Caller { name: signer.name.clone(), key, role: signer.role, ends, session })
     }
 }
 

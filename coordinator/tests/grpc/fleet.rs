@@ -232,10 +232,7 @@ impl Fleet {
 
     /// A client with the node's certificate.
     pub(crate) async fn agent(&self, node: &Node, chain: &[Vec<u8>]) -> AgentClient<Channel> {
-        let identity = ClientIdentity {
-            chain: chain.iter().cloned().map(CertificateDer::from).collect(),
-            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(node.tls.serialize_der())),
-        };
+        let identity = identity(node, chain);
         let channel = connect(&self.at(self.coordinator().addresses.agents), Some(identity)).await.unwrap();
         AgentClient::new(channel)
     }
@@ -250,6 +247,14 @@ impl Fleet {
             bytes.extend(chunk.lines);
         }
         hostler_plan::ledger::verify(&bytes).unwrap().0
+    }
+}
+
+/// What a node shows with its certificate.
+pub(crate) fn identity(node: &Node, chain: &[Vec<u8>]) -> ClientIdentity {
+    ClientIdentity {
+        chain: chain.iter().cloned().map(CertificateDer::from).collect(),
+        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(node.tls.serialize_der())),
     }
 }
 

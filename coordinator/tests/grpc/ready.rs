@@ -27,7 +27,7 @@ pub(crate) const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 
 /// A node's end of its stream.
 pub(crate) struct Stream {
-    to: mpsc::Sender<FromAgent>,
+    pub to: mpsc::Sender<FromAgent>,
     from: Streaming<ToAgent>,
     parts: Joiner,
 }
@@ -87,7 +87,7 @@ pub(crate) fn hello() -> v1::Hello {
 pub(crate) struct Ready {
     pub fleet: Fleet,
     pub nodes: Vec<(Node, Vec<Vec<u8>>)>,
-    roster: Roster,
+    pub roster: Roster,
 }
 
 pub(crate) async fn ready(names: &[&str]) -> Ready {

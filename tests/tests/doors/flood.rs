@@ -11,7 +11,7 @@ use std::{
 };
 
 use hostler_plan::{id::Digest, timestamp::Timestamp};
-use hostler_proto::tls::{COORDINATOR_NAME, PinnedVerifier};
+use hostler_proto::tls::{COORDINATOR_NAME, ClientIdentity, PinnedVerifier};
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -33,13 +33,28 @@ pub(crate) enum Kind {
     Keepalive,
     /// HTTP/2 with headers that do not end.
     HeaderBomb,
+    /// Calls that are reset as soon as they are made (CVE-2023-44487).
+    RapidReset,
+    Settings,
+    Pings,
+    /// A frame that says it has 16 MiB.
+    HugeFrame,
 }
 
-pub(crate) const KINDS: [Kind; 5] =
-    [Kind::HalfOpen, Kind::StalledHandshake, Kind::Mute, Kind::Keepalive, Kind::HeaderBomb];
+pub(crate) const KINDS: [Kind; 9] = [
+    Kind::HalfOpen,
+    Kind::StalledHandshake,
+    Kind::Mute,
+    Kind::Keepalive,
+    Kind::HeaderBomb,
+    Kind::RapidReset,
+    Kind::Settings,
+    Kind::Pings,
+    Kind::HugeFrame,
+];
 
 /// So many at a time of each kind.
-const EACH: usize = 12;
+const EACH: usize = 7;
 /// Between the end of one and the next.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -81,7 +96,16 @@ async fn dial(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(to).await
 }
 
-pub(crate) async fn tls(tcp: TcpStream, pin: Digest) -> io::Result<TlsStream<TcpStream>> {
+/// TLS without a certificate.
+async fn tls(tcp: TcpStream, pin: Digest) -> io::Result<TlsStream<TcpStream>> {
+    tls_as(tcp, pin, None).await
+}
+
+pub(crate) async fn tls_as(
+    tcp: TcpStream,
+    pin: Digest,
+    identity: Option<ClientIdentity>,
+) -> io::Result<TlsStream<TcpStream>> {
     let verifier = PinnedVerifier::new([pin], Timestamp::from_unix_seconds(0));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -89,7 +113,10 @@ pub(crate) async fn tls(tcp: TcpStream, pin: Digest) -> io::Result<TlsStream<Tcp
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = config.with_no_client_auth();
+    let mut config = match identity {
+        Some(identity) => config.with_client_auth_cert(identity.chain, identity.key).unwrap(),
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(COORDINATOR_NAME).unwrap(), tcp).await
 }
@@ -101,9 +128,53 @@ async fn hold(kind: Kind, mut tcp: TcpStream, pin: Digest) -> io::Result<()> {
             tcp.write_all(&[0x16]).await?;
             until_end(&mut tcp).await
         }
-        Kind::Mute => until_end(&mut tls(tcp, pin).await?).await,
-        Kind::Keepalive => keepalive(tls(tcp, pin).await?).await,
-        Kind::HeaderBomb => header_bomb(tls(tcp, pin).await?).await,
+        Kind::Mute
+        | Kind::Keepalive
+        | Kind::HeaderBomb
+        | Kind::RapidReset
+        | Kind::Settings
+        | Kind::Pings
+        | Kind::HugeFrame => speak(kind, tls(tcp, pin).await?).await,
+    }
+}
+
+/// Speaks until the other end closes.
+pub(crate) async fn speak(kind: Kind, mut stream: TlsStream<TcpStream>) -> io::Result<()> {
+    match kind {
+        Kind::HalfOpen | Kind::StalledHandshake | Kind::Mute => until_end(&mut stream).await,
+        Kind::Keepalive => keepalive(stream).await,
+        Kind::HeaderBomb => header_bomb(stream).await,
+        // `:method: POST`, `:scheme: http`, `:path: /`, and at once CANCEL (sections 6.2 and 6.4).
+        Kind::RapidReset => {
+            let call = |n: u32| [frame(1, 5, 2 * n + 1, &[0x83, 0x86, 0x84]), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])];
+            again(stream, |n| call(n).concat()).await
+        }
+        // The size of a table, another one each time.
+        Kind::Settings => again(stream, |n| frame(SETTINGS, 0, 0, &[&[0, 1], &n.to_be_bytes()[..]].concat())).await,
+        Kind::Pings => again(stream, |n| frame(PING, 0, 0, &u64::from(n).to_be_bytes())).await,
+        Kind::HugeFrame => again(stream, |_| vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]).await,
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A hundred frames at a time, again and again, while what comes back is read.
+async fn again(stream: TlsStream<TcpStream>, frame: impl Fn(u32) -> Vec<u8>) -> io::Result<()> {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let speak = async {
+        to.write_all(PREFACE).await?;
+        for n in (0..).step_by(100) {
+            to.write_all(&(n..n + 100).flat_map(&frame).collect::<Vec<u8>>()).await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = until_end(&mut from) => ended,
+        ended = speak => ended,
     }
 }
 
@@ -131,10 +202,7 @@ async fn keepalive(mut stream: TlsStream<TcpStream>) -> io::Result<()> {
         let (kind, flags) = (head[3], head[4]);
         if flags & ACK == 0 && (kind == SETTINGS || kind == PING) {
             let payload = if kind == PING { payload } else { Vec::new() };
-            let mut answer = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-            answer.extend([kind, ACK, 0, 0, 0, 0]);
-            answer.extend(payload);
-            stream.write_all(&answer).await?;
+            stream.write_all(&frame(kind, ACK, 0, &payload)).await?;
         }
     }
 }
@@ -144,16 +212,10 @@ async fn header_bomb(mut stream: TlsStream<TcpStream>) -> io::Result<()> {
     // A literal header `a` with a value of 126 bytes, never indexed.
     let header = [&[0x10, 1, b'a', 126][..], &[b'x'; 126]].concat();
     let block = header.repeat(100);
-    let frame = |kind: u8| {
-        let mut frame = (block.len() as u32).to_be_bytes()[1..].to_vec();
-        frame.extend([kind, 0, 0, 0, 0, 1]);
-        frame.extend(&block);
-        frame
-    };
     stream.write_all(PREFACE).await?;
-    stream.write_all(&frame(1)).await?;
+    stream.write_all(&frame(1, 0, 1, &block)).await?;
     loop {
-        stream.write_all(&frame(9)).await?;
+        stream.write_all(&frame(9, 0, 1, &block)).await?;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

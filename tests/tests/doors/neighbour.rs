@@ -78,8 +78,8 @@ async fn stage(address: IpAddr, socket: &Path) -> Ready {
     let small = |settings: &mut hostler_coordinator::Settings| {
         listen_on(settings, address);
         settings.admin_socket = Some(socket.to_owned());
-        let session = Limits::default().session;
-        settings.limits = Limits { enrolment: SMALL, agents: SMALL, admins: SMALL, machine: SMALL, session };
+        settings.limits =
+            Limits { enrolment: SMALL, agents: SMALL, admins: SMALL, machine: SMALL, ..Limits::default() };
     };
     let coordinator = Running::start_with(tempfile::tempdir().unwrap(), small).await;
     ready_in(Fleet::around(coordinator).await.with_root().await, &["a"]).await

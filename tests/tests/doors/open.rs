@@ -3,17 +3,20 @@
 
 use std::time::Duration;
 
+use hostler_fixtures::signed;
 use hostler_plan::{
-    document::{PlanKind, RosterStatus},
+    document::{DocumentKind, PlanKind, Root, RosterStatus},
     id::Digest,
-    step::{ClusterRole, StageArtifact, Step},
+    refusal::Refusal,
+    step::{ClusterRole, EnsureFile, StageArtifact, Step},
 };
 use hostler_proto::v1::{self, rollout_update::Update};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status, Streaming};
 
 use crate::{
-    fleet::{Fleet, Running},
+    fleet::{Fleet, Running, now},
+    raw::{calls, unsaid},
     ready::{Ready, Stream, hello, ready_in},
 };
 
@@ -107,4 +110,151 @@ async fn a_download_ends_when_its_node_is_retired() {
     ready.fleet.approve(&[(&ready.nodes[0].0, ClusterRole::Worker, RosterStatus::Retired)]).await;
     let status = end(&mut download).await;
     assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+}
+
+/// A part of an artifact that has more.
+fn part(data: &[u8]) -> v1::UploadArtifactRequest {
+    v1::UploadArtifactRequest { digest: Digest::of(b"whole").to_string(), size: 1 << 20, data: data.to_vec() }
+}
+
+#[tokio::test]
+async fn an_upload_that_pauses_ends_and_one_that_trickles_ends_with_the_session() {
+    let ready = stage(|settings| settings.limits.upload_pause = Duration::from_millis(300)).await;
+    let mut admin = ready.fleet.login(&ready.fleet.admin).await.unwrap();
+    let pauses = tokio_stream::once(part(b"x")).chain(tokio_stream::pending());
+    let status = admin.client.upload_artifact(admin.with_session(pauses)).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+
+    let ready = stage(|settings| settings.limits.session = Duration::from_secs(2)).await;
+    let mut admin = ready.fleet.login(&ready.fleet.admin).await.unwrap();
+    let trickle = tokio_stream::iter(0..).then(async |_| {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        part(b"x")
+    });
+    let status = admin.client.upload_artifact(admin.with_session(trickle)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_call_whose_request_never_comes_ends_and_an_upload_has_its_own_time() {
+    let ready = stage(|settings| settings.limits.call = Duration::from_millis(300)).await;
+    let admin = ready.fleet.login(&ready.fleet.admin).await.unwrap();
+    let channel = ready.fleet.admin_channel().await;
+    let mut waiting = crate::fleet::Admin::login(channel.clone(), ready.fleet.pin, &ready.fleet.admin).await.unwrap();
+    for call in calls().into_iter().filter(|call| call.service == "Admin" && call.method != "UploadArtifact") {
+        let status = unsaid(&channel.channel, &call, &waiting.session).await;
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{call}: {status:?}");
+    }
+    let slowly = tokio_stream::once(part(b"x")).then(async |part| {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        part
+    });
+    let status = waiting.client.upload_artifact(waiting.with_session(slowly)).await.unwrap_err();
+    assert_ne!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    drop(admin);
+}
+
+#[tokio::test]
+async fn an_export_that_nobody_reads_ends_with_its_connection() {
+    let ready = stage(|settings| {
+        settings.limits.session = Duration::from_secs(2);
+        settings.limits.admins.stranger_for = Duration::from_secs(1);
+    })
+    .await;
+    with_long_ledger(&ready).await;
+    let channel = ready.fleet.admin_channel().await;
+    let mut viewer = crate::fleet::Admin::login(channel, ready.fleet.pin, &ready.fleet.viewer).await.unwrap();
+    // A client's connection takes 5 MiB before it is read, and 2 MiB of one answer.
+    let mut unread = Vec::new();
+    for _ in 0..3 {
+        let request = viewer.with_session(v1::ExportLedgerRequest { from_index: 0 });
+        unread.push(viewer.client.export_ledger(request).await.unwrap().into_inner());
+    }
+    // What waits to be read leaves no room for another answer: this one ends with the connection.
+    let other = viewer.client.list_nodes(viewer.with_session(v1::Empty {}));
+    tokio::time::timeout(PATIENCE, other).await.expect("it ends").unwrap_err();
+    for mut unread in unread {
+        let read = async {
+            while unread.message().await?.is_some() {}
+            Ok::<(), Status>(())
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("it ends").unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn who_reads_nothing_of_four_exports_gets_no_fifth_and_takes_none_of_others() {
+    let ready = stage(|settings| settings.limits.call = Duration::from_secs(2)).await;
+    with_long_ledger(&ready).await;
+    let mut unread = Vec::new();
+    for _ in 0..4 {
+        let mut viewer = ready.fleet.login(&ready.fleet.viewer).await.unwrap();
+        let request = viewer.with_session(v1::ExportLedgerRequest { from_index: 0 });
+        let export = viewer.client.export_ledger(request).await.unwrap().into_inner();
+        unread.push((viewer, export));
+    }
+    let (mut viewer, _export) = unread.pop().unwrap();
+    let fifth = viewer.with_session(v1::ProveLedgerRequest { from_index: 0 });
+    let status = viewer.client.prove_ledger(fifth).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert!(!ready.fleet.ledger().await.is_empty(), "another key has places of its own");
+    // Who reads to the end makes room.
+    let (_reader, mut read) = unread.pop().unwrap();
+    while read.message().await.unwrap().is_some() {}
+    let next = viewer.with_session(v1::ProveLedgerRequest { from_index: 0 });
+    viewer.client.prove_ledger(next).await.unwrap();
+}
+
+/// Plans that have together more than a connection holds while nobody reads it.
+async fn with_long_ledger(ready: &Ready) {
+    let mut prev = None;
+    for seq in 1..=24 {
+        let mut plan = ready.plan(seq, &[]);
+        plan.prev = prev;
+        plan.title = format!("{seq}");
+        plan.kind = PlanKind::Upgrade;
+        let content = "x".repeat(200 << 10);
+        let file = EnsureFile { path: "/etc/large".parse().unwrap(), mode: "0644".parse().unwrap(), content };
+        plan.tasks[0].steps = vec![Step::EnsureFile(file)];
+        let mut admin = ready.fleet.login(&ready.fleet.admin).await.unwrap();
+        let plan = ready.signed(&plan);
+        prev = Some(plan.digest());
+        admin.client.submit_plan(admin.with_session(plan.into())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn under_a_root_that_expires_what_is_open_stays_and_only_stopping_goes_on() {
+    let coordinator = Running::start_with(tempfile::tempdir().unwrap(), |_| {}).await;
+    let fleet = Fleet::around(coordinator).await.with_root().await;
+    let ready = ready_in(fleet, &["a"]).await;
+    let (node, chain) = &ready.nodes[0];
+    let mut stream = Stream::open(&ready.fleet, node, chain, hello()).await;
+    let mut admin = ready.fleet.login(&ready.fleet.admin).await.unwrap();
+    let expires = now().plus(Duration::from_secs(4));
+    let root = Root { version: 2, created: now(), expires, ..ready.fleet.unsigned_root() };
+    let root = signed(DocumentKind::Root, &root, &[&ready.fleet.admin]);
+    let request = v1::InstallRootRequest { root: Some(root.into()), setup_code: String::new() };
+    admin.client.install_root(admin.with_session(request)).await.unwrap();
+    let first = ready.signed(&ready.plan(1, &[]));
+    ready.submit(&first).await.unwrap();
+    stream.grant().await;
+    while now() < expires {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The connections of before: of the admin, and of the node.
+    let mut plan = ready.plan(2, &[]);
+    plan.prev = Some(first.digest());
+    let plan = ready.signed(&plan);
+    let status = admin.client.submit_plan(admin.with_session(plan.into())).await.unwrap_err();
+    let refused = hostler_proto::status::to_refused(&status);
+    assert_eq!(refused.map(|r| r.refusal), Some(Refusal::Expired), "{status:?}");
+    admin.client.list_nodes(admin.with_session(v1::Empty {})).await.unwrap();
+    let mut stop = ready.plan(3, &[]);
+    (stop.kind, stop.tasks, stop.prev) = (PlanKind::Stop, Vec::new(), Some(first.digest()));
+    stop.targets.clear();
+    let stop = ready.signed(&stop);
+    admin.client.submit_plan(admin.with_session(stop.clone().into())).await.unwrap();
+    let is_stop = |plan: v1::SignedDocument| (plan.content == stop.bytes).then_some(());
+    stream.expect(|m| if let v1::to_agent::Message::Plan(plan) = m { is_stop(plan) } else { None }).await;
 }

@@ -52,6 +52,19 @@ pub(crate) async fn make(channel: &Channel, call: &Call, session: Option<&str>) 
     answers.message().await.map(drop)
 }
 
+/// Makes a call and never sends its message: how it ends.
+pub(crate) async fn unsaid(channel: &Channel, call: &Call, session: &str) -> Status {
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.unwrap();
+    let mut request = Request::new(tokio_stream::pending::<Vec<u8>>());
+    request.metadata_mut().insert(SESSION_METADATA, session.parse().unwrap());
+    let path = format!("/hostler.v1.{}/{}", call.service, call.method).parse().unwrap();
+    match grpc.streaming(request, path, RawCodec).await {
+        Ok(mut answers) => answers.get_mut().message().await.expect_err("it says nothing"),
+        Err(status) => status,
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct RawCodec;
 
