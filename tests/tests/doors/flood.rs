@@ -41,20 +41,12 @@ pub(crate) enum Kind {
     HugeFrame,
 }
 
-pub(crate) const KINDS: [Kind; 9] = [
-    Kind::HalfOpen,
-    Kind::StalledHandshake,
-    Kind::Mute,
-    Kind::Keepalive,
-    Kind::HeaderBomb,
-    Kind::RapidReset,
-    Kind::Settings,
-    Kind::Pings,
-    Kind::HugeFrame,
-];
+/// Those of a neighbour.
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::HalfOpen, Kind::StalledHandshake, Kind::Mute, Kind::Keepalive, Kind::HeaderBomb];
 
 /// So many at a time of each kind.
-const EACH: usize = 7;
+const EACH: usize = 12;
 /// Between the end of one and the next.
 const PAUSE: Duration = Duration::from_millis(300);
 

@@ -1,6 +1,7 @@
 //! The doors of a coordinator, tried from outside over the real wire: who may call what, and what strangers can do.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
+#[allow(dead_code, reason = "a stolen worker speaks more of it")]
 mod flood;
 mod matrix;
 mod neighbour;

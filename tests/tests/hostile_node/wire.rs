@@ -182,7 +182,7 @@ async fn frames_of(scene: &Scene, kind: Kind) -> Result<String, String> {
 
 fn frames() -> Vec<Mode> {
     vec![
-        mode("calls that are reset as soon as they are made", "resets are counted", |s| {
+        mode("calls that are reset as soon as they are made", "strangers have a few seconds", |s| {
             Box::pin(async move { frames_of(s, Kind::RapidReset).await })
         }),
         mode("headers continued without end", "headers have at most 8 KiB", |s| {
