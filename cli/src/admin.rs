@@ -129,6 +129,7 @@ impl Admin {
         let request = v1::GetTrustRequest { held_root_version: self.store.root().version };
         let reply = self.client.get_trust(self.with_session(request)).await?.into_inner();
         self.store.follow(reply.trust.unwrap_or_default())?;
+        self.store.require_all()?;
         self.coordinator = CoordinatorInfo {
             highest_seq: reply.highest_seq,
             enrolment_address: reply.enrolment_address,
@@ -139,7 +140,8 @@ impl Admin {
         };
         let (session, store) = (&self.session, &self.store);
         let ask = |request| session.request(request);
-        let mut contact = Contact { client: self.client.clone(), ask: &ask, root: store.trusted() };
+        let mut contact =
+            Contact { client: self.client.clone(), ask: &ask, root: store.trusted(), rescue: store.rescue() };
         self.seen = Some(contact.follow(store.folder()).await?);
         Ok(())
     }

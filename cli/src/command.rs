@@ -20,11 +20,13 @@ pub use shell::{completions, man};
 
 use crate::{
     Admin,
-    args::{Cli, Command, Global, Output},
+    args::{Cli, Command, Global, Output, PlanCommand, RolloutCommand, SignArgs, SubmitArgs},
     error::Error,
+    head::SeenHead,
     key::SigningKey,
     output,
     profile::{Flags, Profile},
+    rescue::Rescue,
     session,
     trust_store::TrustStore,
 };
@@ -34,18 +36,28 @@ use crate::{
 pub struct Context {
     pub profile: Profile,
     pub output: Output,
+    /// Whether it goes on where the profile is damaged.
+    rescue: Rescue,
 }
 
 impl Context {
     /// From flags and the process's environment variables.
-    pub fn new(global: Global, environment: &[(String, String)]) -> Result<Self, Error> {
+    pub fn new(global: Global, environment: &[(String, String)], rescue: Rescue) -> Result<Self, Error> {
         let flags = Flags { home: global.home, coordinator: global.coordinator, key: global.key, fleet: global.fleet };
-        Ok(Self { profile: Profile::load(flags, environment)?, output: global.output })
+        let profile = Profile::load_for(flags, environment, &rescue)?;
+        Ok(Self { profile, output: global.output, rescue })
+    }
+
+    /// What the profile holds as proved.
+    fn store(&self) -> Result<TrustStore, Error> {
+        TrustStore::require_for(&self.profile.home, &self.rescue)
     }
 
     /// Finds the key and logs in.
     async fn admin(&self) -> Result<Admin, Error> {
-        let store = TrustStore::require(&self.profile.home)?;
+        let store = self.store()?;
+        // Before a key is touched for nothing.
+        self.rescue.pass_over(SeenHead::load(store.folder()))?;
         self.profile.coordinator()?;
         let signer = SigningKey::find(&self.profile.key, &store.counting_keys())?;
         let admin = Admin::connect_with(&self.profile, store, signer).await?;
@@ -80,7 +92,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         | Command::Ledger(_)
         | Command::Logout => {}
     }
-    let context = Context::new(cli.global, environment)?;
+    let context = Context::new(cli.global, environment, rescue(&cli.command))?;
     match cli.command {
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
         Command::Trust(command) => trust::run(&context, command).await,
@@ -101,6 +113,48 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Fleet(command) => fleet::run(&context, command).await,
         Command::Nodes { watch } => node::list(&context, watch).await,
         Command::Node(command) => node::run(&context, command).await,
+    }
+}
+
+/// What stops, drains or uncordons goes on where the profile is damaged.
+fn rescue(command: &Command) -> Rescue {
+    match command {
+        Command::Stop(_)
+        | Command::Drain(_)
+        | Command::Uncordon(_)
+        | Command::Rollout(RolloutCommand::Halt(_))
+        | Command::Plan(PlanCommand::Drain(_) | PlanCommand::Uncordon(_)) => Rescue::begin(),
+        Command::Sign(SignArgs { document, .. }) | Command::Submit(SubmitArgs { document, .. }) => {
+            plan::kind_of_plan(document).map(Rescue::of).unwrap_or_default()
+        }
+        Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::Trust(_)
+        | Command::Token(_)
+        | Command::Fleet(_)
+        | Command::Nodes { .. }
+        | Command::Node(_)
+        | Command::Plan(
+            PlanCommand::Check(_)
+            | PlanCommand::Bootstrap(_)
+            | PlanCommand::Join(_)
+            | PlanCommand::Upgrade(_)
+            | PlanCommand::Reboot(_)
+            | PlanCommand::GiveUp { .. },
+        )
+        | Command::Upgrade(_)
+        | Command::Reboot(_)
+        | Command::Rollouts
+        | Command::Rollout(
+            RolloutCommand::Show(_)
+            | RolloutCommand::Watch(_)
+            | RolloutCommand::Pause(_)
+            | RolloutCommand::Resume(_)
+            | RolloutCommand::Release { .. },
+        )
+        | Command::Quarantine(_)
+        | Command::Ledger(_)
+        | Command::Logout => Rescue::default(),
     }
 }
 

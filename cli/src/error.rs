@@ -1,6 +1,9 @@
 //! What can go wrong, as an admin reads it: what failed, what was expected, what was found, what to do next.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use hostler_plan::{document::Signed, refusal::Refused, text::clean};
 use hostler_proto::{
@@ -37,7 +40,7 @@ pub enum Error {
     #[error("the coordinator says no ({}): {message}", code_words(*code))]
     Coordinator { code: tonic::Code, message: String },
     /// A file could not be read or written.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}; {}", way_out(source))]
     File { action: &'static str, path: PathBuf, source: std::io::Error },
     /// Anything else, in one sentence that ends with what to do next.
     #[error("{0}")]
@@ -110,6 +113,20 @@ impl From<tonic::Status> for Error {
             Some(Refused { refusal, reason }) => Error::Refused(Refused::new(refusal, clean(&reason))),
             None => Error::Coordinator { code: status.code(), message: clean(status.message()).into_owned() },
         }
+    }
+}
+
+/// What to do about a file that cannot be read or written.
+fn way_out(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => "name a file that is there",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "run it as the owner, or let the owner give access"
+        }
+        ErrorKind::IsADirectory => "name a file, or move the folder away",
+        ErrorKind::NotADirectory => "name a folder, or move the file away",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk and run it again",
+        _ => "check the disk and run it again",
     }
 }
 

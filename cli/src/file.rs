@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -78,19 +78,30 @@ pub fn kind_of(path: &Path) -> Option<DocumentKind> {
     kinds.into_iter().find(|kind| kind.namespace() == name)
 }
 
-/// Writes a document, then its signatures beside it; signatures of an earlier document of that name go away first.
+/// Writes the signatures of a document, then itself: under a name that no other document had it is there with all of
+/// them or not at all, wherever the power fails. What else lies there as its signature goes away.
 pub fn write_document(path: &Path, signed: &Signed) -> Result<(), Error> {
-    for number in 1..=MAX_SIGNATURES {
-        let beside = signature_path(path, number);
-        if beside.exists() {
-            fs::remove_file(&beside).map_err(|e| Error::file("remove", &beside, e))?;
-        }
-    }
-    write_whole(path, &signed.bytes, false)?;
     for (i, armour) in signed.signatures.iter().enumerate() {
         write_whole(&signature_path(path, i + 1), armour.as_bytes(), false)?;
     }
-    Ok(())
+    for number in signed.signatures.len() + 1..=MAX_SIGNATURES {
+        remove(&signature_path(path, number))?;
+    }
+    write_whole(path, &signed.bytes, false)
+}
+
+/// Removes a document with everything that lies beside it as its signature.
+pub(crate) fn remove_document(path: &Path) -> Result<(), Error> {
+    // Itself first: without its signatures it would be damage.
+    remove(path)?;
+    (1..=MAX_SIGNATURES).try_for_each(|number| remove(&signature_path(path, number)))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path, e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Puts one more signature beside a document, under the first number that is free.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hostler_plan::{
     checked,
-    document::{Decided, Decision, DocumentKind, Plan, PlanKind, Signed},
+    document::{Decided, Decision, DocumentKind, Plan, Signed},
     id::Digest,
     json,
     ledger::{Head, grow},
@@ -19,6 +19,7 @@ use crate::{
     error::Error,
     file::{read_limited, write_whole},
     floor::{self, Floor},
+    rescue::{Rescue, takes_out_of_danger},
 };
 
 /// In the folder of what the profile holds as proved.
@@ -63,33 +64,25 @@ impl SeenHead {
         write_whole(&folder.join(FILE_NAME), &checked::write(&json::write(self)), false)?;
         Floor::change(folder, |floor| floor.head = true)
     }
+}
 
-    /// Whether a document may be signed while two ledgers are known: only what stops, drains or puts back, and what
-    /// says which ledger holds.
-    pub fn allows(&self, kind: DocumentKind, bytes: &[u8]) -> bool {
-        if self.other.is_none() {
-            return true;
-        }
-        match kind {
-            DocumentKind::Pass => true,
-            DocumentKind::Decision => json::parse::<Decision>(bytes).is_ok_and(|d| match d.decided {
-                Decided::Adopt { .. } | Decided::Pause { .. } | Decided::Halt { .. } | Decided::RevokeToken { .. } => {
-                    true
-                }
-                Decided::Resume { .. } | Decided::ReleaseLease { .. } | Decided::ReleaseQuarantine { .. } => false,
-            }),
-            DocumentKind::Plan => json::parse::<Plan>(bytes).is_ok_and(|plan| match plan.kind {
-                PlanKind::Stop | PlanKind::Drain | PlanKind::Uncordon => true,
-                PlanKind::Check | PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => false,
-            }),
-            DocumentKind::Root
-            | DocumentKind::Admission
-            | DocumentKind::Enrolment
-            | DocumentKind::Roster
-            | DocumentKind::Receipt
-            | DocumentKind::Holding
-            | DocumentKind::Login => false,
-        }
+/// Whether a document may be signed while two ledgers are known, or the one that was seen is lost: only what stops,
+/// drains or puts back, and what says which ledger holds.
+pub(crate) fn is_always_signed(kind: DocumentKind, bytes: &[u8]) -> bool {
+    match kind {
+        DocumentKind::Pass => true,
+        DocumentKind::Decision => json::parse::<Decision>(bytes).is_ok_and(|d| match d.decided {
+            Decided::Adopt { .. } | Decided::Pause { .. } | Decided::Halt { .. } | Decided::RevokeToken { .. } => true,
+            Decided::Resume { .. } | Decided::ReleaseLease { .. } | Decided::ReleaseQuarantine { .. } => false,
+        }),
+        DocumentKind::Plan => json::parse::<Plan>(bytes).is_ok_and(|plan| takes_out_of_danger(plan.kind)),
+        DocumentKind::Root
+        | DocumentKind::Admission
+        | DocumentKind::Enrolment
+        | DocumentKind::Roster
+        | DocumentKind::Receipt
+        | DocumentKind::Holding
+        | DocumentKind::Login => false,
     }
 }
 
@@ -99,14 +92,17 @@ pub(crate) struct Contact<'a> {
     /// Puts the session beside a request.
     pub ask: &'a dyn Fn(v1::ProveLedgerRequest) -> tonic::Request<v1::ProveLedgerRequest>,
     pub root: &'a TrustedRoot,
+    pub rescue: &'a Rescue,
 }
 
 impl Contact<'_> {
     /// Asks the coordinator to prove that its ledger goes on from the head that was seen last, and keeps the new one in
     /// `folder`. A ledger that does not is kept as another one beside it, unless an admin adopted it in the place of
-    /// what was seen.
+    /// what was seen. Where what was seen is lost, nothing is kept: it would be a first contact.
     pub(crate) async fn follow(&mut self, folder: &Path) -> Result<SeenHead, Error> {
-        let seen = SeenHead::load(folder)?;
+        let Some(seen) = self.rescue.pass_over(SeenHead::load(folder))? else {
+            return Ok(SeenHead { head: self.prove(None).await?.head, other: None });
+        };
         let shown = self.prove(seen.map(|seen| seen.head)).await?;
         let now = match seen {
             Some(SeenHead { head, .. }) if !shown.goes_on && !self.is_adopted(head, &shown).await? => {
@@ -115,7 +111,7 @@ impl Contact<'_> {
             Some(_) | None => SeenHead { head: shown.head, other: None },
         };
         if seen != Some(now) {
-            now.keep(folder)?;
+            self.rescue.pass_over(now.keep(folder))?;
         }
         Ok(now)
     }

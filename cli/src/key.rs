@@ -20,7 +20,10 @@ use hostler_plan::{
     signature::{self, KEY_TYPES, PublicKey, SigningError},
 };
 
-use crate::{head::SeenHead, output::note};
+use crate::{
+    head::{SeenHead, is_always_signed},
+    output::note,
+};
 
 /// Something that signs documents with one key.
 #[derive(Debug)]
@@ -188,15 +191,18 @@ impl SigningKey {
     }
 
     /// Signs `bytes` as a document of `kind` and gives the armour for a `.sig` file. Waits while a hardware key is
-    /// to be touched, after saying for what. While the profile knows of two ledgers, only what takes out of danger is
-    /// signed.
+    /// to be touched, after saying for what. While the profile knows of two ledgers, or lost the one it saw, only
+    /// what takes out of danger is signed.
     pub fn sign(&self, kind: DocumentKind, bytes: &[u8]) -> Result<String, KeyError> {
-        let seen =
-            self.held.as_deref().map(SeenHead::load).transpose().map_err(|e| KeyError::Seen(e.to_string()))?.flatten();
-        if let Some(SeenHead { head, other: Some(shown) }) = seen
-            && !seen.is_some_and(|seen| seen.allows(kind, bytes))
+        if let Some(held) = &self.held
+            && !is_always_signed(kind, bytes)
         {
-            return Err(KeyError::TwoLedgers { what: kind.noun(), seen: head, shown });
+            match SeenHead::load(held).map_err(|e| KeyError::Seen(e.to_string()))? {
+                Some(SeenHead { head, other: Some(shown) }) => {
+                    return Err(KeyError::TwoLedgers { what: kind.noun(), seen: head, shown });
+                }
+                Some(SeenHead { other: None, .. }) | None => {}
+            }
         }
         match &self.half {
             PrivateHalf::File(key) => Ok(signature::sign(key, kind, bytes)?),

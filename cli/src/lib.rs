@@ -23,6 +23,7 @@ pub mod output;
 mod place;
 pub mod plan;
 pub mod profile;
+pub mod rescue;
 pub mod rollout;
 pub mod root;
 pub mod roster;

@@ -199,7 +199,8 @@ async fn settle(admin: &mut Admin, now: Timestamp) -> Result<Vec<OpenPlan>, Erro
             waiting.push(open);
             continue;
         }
-        reserved::release(admin.trust_store(), open.plan.seq)?;
+        let rescue = admin.trust_store().rescue();
+        rescue.pass_over(reserved::release(admin.trust_store(), open.plan.seq))?;
         if passed {
             note(&format!("plan {} was signed by some and is void: a newer plan does not keep it", open.plan.seq));
         }
@@ -268,11 +269,13 @@ pub fn verify(store: &TrustStore, signed: &Signed, now: Timestamp) -> Result<Ver
 
 /// Submits a verified plan and remembers its number. Artifacts must have been uploaded before.
 pub async fn submit(admin: &mut Admin, plan: &Verified<Plan>) -> Result<SubmittedPlan, Error> {
+    let rescue = admin.trust_store().rescue().clone();
+    rescue.pass_over(number::recall(&number::path(admin.trust_store())))?;
     let request = admin.with_session(plan.signed().clone().into());
     let reply = admin.client().submit_plan(request).await?.into_inner();
     let is_new = place::taken(reply, &format!("plan {}", plan.document().seq))?;
-    number::remember(admin, plan).await?;
-    reserved::release(admin.trust_store(), plan.document().seq)?;
+    rescue.pass_over(number::remember(admin, plan).await)?;
+    rescue.pass_over(reserved::release(admin.trust_store(), plan.document().seq))?;
     Ok(SubmittedPlan { plan: plan.digest(), seq: plan.document().seq, is_new })
 }
 

@@ -6,7 +6,7 @@ use hostler_daemon::durable::{self, PUBLIC};
 use hostler_proto::tls::SOCKET_SCHEME;
 use serde::{Deserialize, Serialize};
 
-use crate::key::KeySource;
+use crate::{error::Error, key::KeySource, rescue::Rescue};
 
 /// The settings after all three sources were merged.
 #[derive(Debug, Clone)]
@@ -97,14 +97,19 @@ impl ProfileError {
 
 impl Profile {
     /// Merges the sources. `environment` is every variable of the process.
-    pub fn load(flags: Flags, environment: &[(String, String)]) -> Result<Self, ProfileError> {
+    pub fn load(flags: Flags, environment: &[(String, String)]) -> Result<Self, Error> {
+        Self::load_for(flags, environment, &Rescue::default())
+    }
+
+    /// The same for a rescue, which does without a file that is damaged: flags and variables can name everything.
+    pub fn load_for(flags: Flags, environment: &[(String, String)], rescue: &Rescue) -> Result<Self, Error> {
         let unknown = |name: &&String| {
             name.starts_with("HOSTLER_")
                 && !DAEMONS.iter().any(|d| name.starts_with(d))
                 && !VARIABLES.contains(&name.as_str())
         };
         if let Some(name) = environment.iter().map(|(name, _)| name).find(unknown) {
-            return Err(ProfileError::Variable { name: name.clone() });
+            return Err(ProfileError::Variable { name: name.clone() }.into());
         }
         let variable = |wanted: &str| {
             environment.iter().find(|(name, value)| name == wanted && !value.is_empty()).map(|(_, value)| value.clone())
@@ -116,7 +121,7 @@ impl Profile {
             .or_else(|| path("XDG_CONFIG_HOME").map(|d| d.join("hostler")))
             .or_else(|| path("HOME").map(|d| d.join(".config/hostler")))
             .ok_or(ProfileError::NoHome)?;
-        let file = ConfigFile::read(&home)?;
+        let file = rescue.pass_over(ConfigFile::read(&home).map_err(Error::from))?.unwrap_or_default();
         let ssh = path("HOME").map(|d| d.join(".ssh"));
         Ok(Self {
             coordinator: flags.coordinator.or_else(|| variable("HOSTLER_COORDINATOR")).or(file.coordinator),

@@ -72,7 +72,9 @@ impl SessionKey {
         });
         let signature = signer.sign(DocumentKind::Pass, &bytes)?;
         let made = Self { key, pass: Signed { bytes, signatures: vec![signature] } };
-        if let Err(error) = made.keep(store.home()) {
+        // What lies in the place of a file or of the folder gives way.
+        let kept = made.keep(store.home()).or_else(|_| end(store.home()).and_then(|_| made.keep(store.home())));
+        if let Err(error) = kept {
             note(&format!("the login is not kept for the next command: {error}"));
         }
         Ok(made)
@@ -97,7 +99,8 @@ impl SessionKey {
 /// Ends the login that a profile keeps. False when there was none.
 pub(crate) fn end(home: &Path) -> Result<bool, Error> {
     let folder = home.join(FOLDER);
-    match fs::remove_dir_all(&folder) {
+    let is_folder = folder.symlink_metadata().is_ok_and(|found| found.is_dir());
+    match if is_folder { fs::remove_dir_all(&folder) } else { fs::remove_file(&folder) } {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Error::file("remove", &folder, e)),

@@ -3,7 +3,10 @@
 //! The command is a verifier as a node is. It begins with a root that the admin made or imported by digest, follows
 //! newer ones only by chain, and never takes an older roster than the one it holds.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use hostler_plan::{
     document::{DocumentKind, MAX_ROOT_HOPS, Root, Roster, Signed},
@@ -15,8 +18,9 @@ use hostler_proto::v1::TrustChain;
 
 use crate::{
     error::Error,
-    file::{read_document, signature_path, write_document},
+    file::{read_document, remove_document, signature_path, write_document},
     floor::{self, Floor, way_out},
+    rescue::Rescue,
 };
 
 /// The held trust of one fleet, in `HOME/trust`.
@@ -30,11 +34,17 @@ pub struct TrustStore {
     roster: Option<Verified<Roster>>,
     /// The newest roster that counted once and does not under the newest root.
     lapsed: Option<Verified<Roster>>,
+    rescue: Rescue,
 }
 
 impl TrustStore {
     /// Reads and verifies what is held; none on a machine that has not begun.
     pub fn load(home: &Path) -> Result<Option<Self>, Error> {
+        Self::load_for(home, &Rescue::default())
+    }
+
+    /// The same, where a rescue passes over what a coordinator can show again with proof: all but the first root.
+    fn load_for(home: &Path, rescue: &Rescue) -> Result<Option<Self>, Error> {
         let folder = home.join("trust");
         let lost = |path: &Path, expected: &str, found: &str| floor::lost(path, expected, found, &way_out(&folder));
         let read = |kind: DocumentKind, path: &Path| {
@@ -55,36 +65,70 @@ impl TrustStore {
         let signed = read(DocumentKind::Root, &path)?;
         let first = signed.digest();
         let root = TrustedRoot::first(&signed, &first).map_err(|e| damaged(&path, e))?;
-        let mut store = Self { folder: folder.clone(), first, root, earlier: Vec::new(), roster: None, lapsed: None };
+        let mut store = Self {
+            folder: folder.clone(),
+            first,
+            root,
+            earlier: Vec::new(),
+            roster: None,
+            lapsed: None,
+            rescue: rescue.clone(),
+        };
         for version in 2..=MAX_ROOT_HOPS as u64 {
             let path = root_path(&folder, version);
             if !path.exists() {
                 break;
             }
-            let next = store.root.advance(&read(DocumentKind::Root, &path)?).map_err(|e| damaged(&path, e))?;
+            let next = read(DocumentKind::Root, &path)
+                .and_then(|signed| store.root.advance(&signed).map_err(|e| damaged(&path, e)));
+            let Some(next) = rescue.pass_over(next)? else { break };
             store.advance(next);
         }
         let floor = Floor::load(&folder);
-        if store.root().version < floor.root {
-            let version = store.root().version;
-            let path = root_path(&folder, version + 1);
-            return Err(lost(&path, &format!("the roots up to {}", floor.root), &format!("those up to {version}")));
+        rescue.pass_over(store.require_roots(&floor))?;
+        if let Some((_, path)) = store.roster_files().into_iter().next_back() {
+            let taken = read(DocumentKind::Roster, &path)
+                .and_then(|signed| store.take_roster(&signed).map_err(|e| damaged(&path, e)));
+            rescue.pass_over(taken)?;
         }
-        let path = store.roster_path();
-        if path.exists() {
-            let signed = read(DocumentKind::Roster, &path)?;
-            store.take_roster(&signed).map_err(|e| damaged(&path, e))?;
-        }
-        if let Some((epoch, version)) = floor.roster.filter(|_| store.roster_number() < floor.roster) {
-            let found = store.roster_number().map_or("none".to_owned(), |(epoch, v)| format!("{v} of epoch {epoch}"));
-            return Err(lost(&store.roster_path(), &format!("roster {version} of epoch {epoch} or newer"), &found));
-        }
+        rescue.pass_over(store.require_newest_roster(&floor))?;
         Ok(Some(store))
+    }
+
+    /// Whether everything is there that was held once: after a rescue began with less, the coordinator must have shown
+    /// the rest.
+    pub(crate) fn require_all(&self) -> Result<(), Error> {
+        let floor = Floor::load(&self.folder);
+        self.require_roots(&floor)?;
+        self.require_newest_roster(&floor)
+    }
+
+    fn require_roots(&self, floor: &Floor) -> Result<(), Error> {
+        let version = self.root().version;
+        if version >= floor.root {
+            return Ok(());
+        }
+        let (expected, found) = (format!("the roots up to {}", floor.root), format!("those up to {version}"));
+        Err(floor::lost(&root_path(&self.folder, version + 1), &expected, &found, &way_out(&self.folder)))
+    }
+
+    fn require_newest_roster(&self, floor: &Floor) -> Result<(), Error> {
+        let Some((epoch, version)) = floor.roster.filter(|_| self.roster_number() < floor.roster) else {
+            return Ok(());
+        };
+        let found = self.roster_number().map_or("none".to_owned(), |(epoch, v)| format!("{v} of epoch {epoch}"));
+        let expected = format!("roster {version} of epoch {epoch} or newer");
+        Err(floor::lost(&roster_path(&self.folder, (epoch, version)), &expected, &found, &way_out(&self.folder)))
     }
 
     /// What is held, or an error that says how to begin.
     pub fn require(home: &Path) -> Result<Self, Error> {
-        Self::load(home)?.ok_or_else(|| {
+        Self::require_for(home, &Rescue::default())
+    }
+
+    /// The same for a rescue, which says what is damaged and goes on with what is proved.
+    pub fn require_for(home: &Path, rescue: &Rescue) -> Result<Self, Error> {
+        Self::load_for(home, rescue)?.ok_or_else(|| {
             Error::Usage(format!(
                 "no trust root is held in {}; make one with `hostler trust init`, or take over a fleet's first root \
                  with `hostler trust import FILE --digest sha256:…`",
@@ -112,7 +156,8 @@ impl TrustStore {
             )
             .into());
         }
-        Ok(Self { folder, first: first.digest(), root, earlier: Vec::new(), roster: None, lapsed: None })
+        let (first, rescue) = (first.digest(), Rescue::default());
+        Ok(Self { folder, first, root, earlier: Vec::new(), roster: None, lapsed: None, rescue })
     }
 
     /// Follows newer roots by chain and takes a newer roster, and keeps both. A refusal changes nothing that is held.
@@ -134,9 +179,8 @@ impl TrustStore {
         if let Some(roster) = chain.roster.map(Signed::from)
             && next.take_roster(&roster)?
         {
-            write_document(&self.roster_path(), &roster)?;
             *self = next;
-            self.remember()?;
+            self.write_roster(&roster)?;
         }
         Ok(())
     }
@@ -146,24 +190,37 @@ impl TrustStore {
         if next == self.root {
             return Ok(());
         }
-        write_document(&root_path(&self.folder, next.root().version), next.signed())?;
+        let written = write_document(&root_path(&self.folder, next.root().version), next.signed());
+        self.rescue.pass_over(written)?;
         self.advance(next);
         self.remember()
     }
 
     /// Keeps a roster that was verified against the newest root and the roster before it.
     pub(crate) fn keep_roster(&mut self, next: Verified<Roster>) -> Result<(), Error> {
-        write_document(&self.roster_path(), next.signed())?;
+        let signed = next.signed().clone();
         (self.roster, self.lapsed) = (Some(next), None);
-        self.remember()
+        self.write_roster(&signed)
+    }
+
+    /// Writes the newest roster under a name of its own, and removes those before it: with its signatures it is there or
+    /// not, and one before it until then.
+    fn write_roster(&self, signed: &Signed) -> Result<(), Error> {
+        let Some(number) = self.roster_number() else { return Ok(()) };
+        let place = roster_path(&self.folder, number);
+        self.rescue.pass_over(write_document(&place, signed))?;
+        self.remember()?;
+        let earlier = self.roster_files().into_iter().filter(|(other, _)| *other < number);
+        earlier.map(|(_, path)| self.rescue.pass_over(remove_document(&path)).map(drop)).collect()
     }
 
     /// That this is held: from then on less is a loss.
     fn remember(&self) -> Result<(), Error> {
         let (root, roster) = (self.root().version, self.roster_number());
-        Floor::change(&self.folder, |floor| {
+        let kept = Floor::change(&self.folder, |floor| {
             (floor.root, floor.roster) = (floor.root.max(root), floor.roster.max(roster));
-        })
+        });
+        self.rescue.pass_over(kept).map(drop)
     }
 
     /// Epoch and version of the newest roster, whether it counts or not; none before the first.
@@ -172,8 +229,15 @@ impl TrustStore {
         newest.map(|roster| (roster.epoch, roster.version))
     }
 
-    fn roster_path(&self) -> PathBuf {
-        self.folder.join("roster.json")
+    /// Every roster that lies there, by its number: one, or one more while it is replaced.
+    fn roster_files(&self) -> BTreeMap<(Epoch, u64), PathBuf> {
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        files.filter_map(|file| Some((roster_name(file.file_name().to_str()?)?, file.path()))).collect()
+    }
+
+    /// Whether it goes on where the profile is damaged.
+    pub fn rescue(&self) -> &Rescue {
+        &self.rescue
     }
 
     /// Takes the next root of the chain. The roster may count no more under it: its signers went, or a new epoch began.
@@ -286,4 +350,15 @@ fn has_begun(folder: &Path) -> bool {
 
 fn root_path(folder: &Path, version: u64) -> PathBuf {
     folder.join(format!("root-{version}.json"))
+}
+
+/// With its epoch and version in its name: another roster never takes its place.
+fn roster_path(folder: &Path, (epoch, version): (Epoch, u64)) -> PathBuf {
+    folder.join(format!("roster-{epoch}-{version}.json"))
+}
+
+/// The number in a roster's name.
+fn roster_name(name: &str) -> Option<(Epoch, u64)> {
+    let (epoch, version) = name.strip_prefix("roster-")?.strip_suffix(".json")?.split_once('-')?;
+    Some((Epoch(epoch.parse().ok()?), version.parse().ok()?))
 }

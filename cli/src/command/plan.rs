@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use hostler_plan::{
-    document::{DocumentKind, Plan, Signed, Signer},
+    document::{DocumentKind, Plan, PlanKind, Signed, Signer},
     fleet::Fleet,
     id::{Digest, Seq},
     planner::{Fate, Note},
@@ -27,7 +27,7 @@ use crate::{
     ask::confirm,
     delivery::{self, Wanted},
     error::Error,
-    file::{add_signature, kind_of, read_document, write_document},
+    file::{add_signature, kind_of, read_document, read_limited, write_document},
     key,
     output::{clean, event, note, print},
     plan::{self, ArtifactFiles, CompiledPlan, PlanSigning, SignedPlan},
@@ -146,6 +146,7 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
             Output::Json => {
                 let mut value = preview_json(&compiled);
                 value["event"] = json!("preview");
+                value["damage"] = context.rescue.as_json();
                 event(&value)?;
             }
         }
@@ -154,12 +155,14 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
         let path = args.out.clone().unwrap_or(kept);
         let mut draft = Draft::plan(Signed { bytes: compiled.bytes, signatures: Vec::new() })?;
         let signed = plan::sign(admin.trust_store(), admin.signer(), &mut draft, now())?;
-        write_document(&path, draft.signed())?;
+        let written = write_document(&path, draft.signed());
         let Some(verified) = signed.plan else {
+            written?;
             plan::reserved::reserve(admin.trust_store(), draft.signed())?;
             plan::reserved::offer(&mut admin, draft.signed()).await?;
             return Err(more_signers(&signed.signing, &compiled.plan, &path).into());
         };
+        context.rescue.pass_over(written)?;
         let files = ArtifactFiles { directory: args.artifacts.clone(), fleet_file: context.profile.fleet.clone() };
         let show = Show { watch: !args.no_watch, wait: None };
         match submit_verified(context, &mut admin, &verified, Some(&fleet), &files, show).await {
@@ -208,7 +211,7 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
     }
     let mut draft = Draft::plan(read_document(DocumentKind::Plan, &args.document)?)?;
     let plan = draft.document();
-    let store = TrustStore::require(&context.profile.home)?;
+    let store = context.store()?;
     let signer = key::SigningKey::find(&context.profile.key, &store.counting_keys())?;
     // A plan made with a newer root or roster than is held here cannot be judged, and what it does to earlier plans
     // stands in those: ask for them, with proof.
@@ -220,7 +223,8 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
     };
     let fates = match &mut reached {
         Reached::There(admin) => plan::fates(admin, plan).await?,
-        Reached::Away { error, .. } => {
+        Reached::Away { error, store, .. } => {
+            store.require_all()?;
             let words = "the plans that this one ends are not named here: every earlier one that still runs ends";
             note(&format!("{words} (the coordinator was not asked: {error})"));
             Vec::new()
@@ -283,6 +287,12 @@ pub(super) async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Er
     submit_verified(context, &mut admin, &verified, fleet.as_ref(), &files, show).await
 }
 
+/// The kind of the plan in that file, if it is one; whoever reads it next says why not.
+pub(super) fn kind_of_plan(path: &Path) -> Option<PlanKind> {
+    let bytes = read_limited(path, DocumentKind::Plan.max_bytes()).ok()?;
+    hostler_plan::json::parse::<Plan>(&bytes).ok().map(|plan| plan.kind)
+}
+
 /// What is shown once the coordinator has a plan.
 #[derive(Debug, Clone, Copy)]
 struct Show {
@@ -310,7 +320,7 @@ async fn submit_verified(
         context.output,
         || {
             json!({ "event": "submitted", "plan": submitted.plan, "seq": submitted.seq, "is_new": submitted.is_new,
-                "delivery": delivered.json() })
+                "delivery": delivered.json(), "damage": context.rescue.as_json() })
         },
         || format!("plan {} is in the coordinator's ledger{again}\n{}", submitted.seq, delivered.text()),
     )?;

@@ -47,7 +47,8 @@ pub(super) async fn stop(
         context.output,
         || {
             json!({ "event": "stopped", "plan": digest, "seq": seq, "halted": halted,
-                "beside": plan.document().keeps_valid, "delivery": delivered.json() })
+                "beside": plan.document().keeps_valid, "delivery": delivered.json(),
+                "damage": context.rescue.as_json() })
         },
         || format!("plan {seq} stops what it does not keep; {}", delivered.text()),
     )?;
@@ -87,7 +88,8 @@ async fn sign_and_submit(
         note(stop.text(now()).trim_end());
         confirm(&format!("sign and submit this stop as plan {}?", stop.plan.seq), options.yes)?;
         let (draft, signed) = stop.sign(admin, now())?;
-        write_document(&context.profile.home.join("plans").join(stop.file_name()), draft.signed())?;
+        let kept = context.profile.home.join("plans").join(stop.file_name());
+        context.rescue.pass_over(write_document(&kept, draft.signed()))?;
         let Some(verified) = signed.plan else {
             return Err(Error::Failed(
                 "expected one key to be enough for a stop, found more needed; the root says who may sign one: \

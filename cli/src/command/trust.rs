@@ -63,7 +63,7 @@ async fn init(context: &Context, args: InitArgs) -> Result<(), Error> {
     let signer = key::SigningKey::find(&profile.key, &[])?;
     let kinds = args.threshold_kind.iter().map(|t| (t.kind, t.keys)).collect();
     let store = trust::init_with(&profile, &signer, &setup, (&first, &kinds), now()).await?;
-    let context = Context { profile, output: context.output };
+    let context = Context { profile, output: context.output, rescue: context.rescue.clone() };
     remember(&context)?;
     show(&context, &store)
 }

@@ -57,7 +57,8 @@ pub(crate) enum Forks {
 /// node.
 pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error> {
     let epoch = admin.trust_store().root().epoch;
-    let remembered = recall(&path(admin.trust_store()))?.filter(|r| r.epoch == epoch);
+    let remembered = admin.trust_store().rescue().pass_over(recall(&path(admin.trust_store())))?.flatten();
+    let remembered = remembered.filter(|r| r.epoch == epoch);
     let shown = shown(admin)?;
     let mut also = Vec::new();
     if let Some(remembered) = remembered
@@ -80,7 +81,9 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
     let prev = shown.map(|shown| shown.digest);
     let also = fork::ends(prev, also);
     let known = shown.map(|s| s.seq).max(remembered.map(|r| r.seq)).unwrap_or(Seq(0));
-    let kept = reserved::all(admin.trust_store(), crate::admin::now())?.into_iter().map(|kept| kept.plan().seq).max();
+    // Those that wait no more are given up, and what is left has its number, readable or not.
+    reserved::all(admin.trust_store(), crate::admin::now())?;
+    let kept = reserved::numbers(admin.trust_store())?.last().copied();
     let known = kept.max(Some(known)).unwrap_or(known);
     let newest = shown.map_or(Seq(0), |shown| shown.seq);
     let highest = held_by_a_node(admin, newest).max(Some(known)).unwrap_or(known);

@@ -1,12 +1,13 @@
 //! Plans that are signed by some and wait for others: their numbers are kept for them, and later plans keep them valid.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use hostler_plan::{
-    document::{DocumentKind, MAX_SIGNATURES, Plan, PlanRef, Signed},
+    document::{DocumentKind, Plan, PlanRef, Signed},
     id::{Digest, Seq},
     planner::OpenPlan,
     timestamp::Timestamp,
@@ -19,7 +20,7 @@ use super::signing;
 use crate::{
     Admin,
     error::Error,
-    file::{read_document, signature_path, write_document, write_whole},
+    file::{read_document, remove_document, signature_path, write_document, write_whole},
     floor::{self, Floor},
     output::note,
     trust_store::TrustStore,
@@ -59,6 +60,22 @@ pub fn reserve(store: &TrustStore, signed: &Signed) -> Result<(), Error> {
 
 /// The plans whose numbers are kept: of this epoch, in time, and signed by at least one key that counts.
 pub fn all(store: &TrustStore, now: Timestamp) -> Result<Vec<Reserved>, Error> {
+    let mut found = Vec::new();
+    for seq in numbers(store)? {
+        let Some(draft) = store.rescue().pass_over(read(store, seq))? else { continue };
+        let plan = draft.document();
+        if plan.epoch == store.root().epoch && now < plan.expires && !signing(store, &draft).by.is_empty() {
+            found.push(Reserved(draft));
+        } else {
+            store.rescue().pass_over(release(store, seq))?;
+        }
+    }
+    found.sort_by_key(|kept| kept.plan().seq);
+    Ok(found)
+}
+
+/// Every number that is kept, for a plan that can be read or not.
+pub(crate) fn numbers(store: &TrustStore) -> Result<BTreeSet<Seq>, Error> {
     let folder = folder(store);
     let mut numbers = Floor::load(store.folder()).reserved;
     match fs::read_dir(&folder) {
@@ -66,32 +83,26 @@ pub fn all(store: &TrustStore, now: Timestamp) -> Result<Vec<Reserved>, Error> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => {
             let (expected, way_out) = ("a folder of plans that wait", floor::way_out(store.folder()));
-            return Err(floor::lost(&folder, expected, &e.to_string(), &way_out));
+            store.rescue().pass_over::<()>(Err(floor::lost(&folder, expected, &e.to_string(), &way_out)))?;
         }
     }
-    let mut found = Vec::new();
-    for seq in numbers {
-        let path = path(store, seq);
-        let lost = |what: &str| {
-            let way_out = format!("restore it, or give its number up with `hostler plan give-up {seq}`");
-            let expected = format!("plan {seq} with a signature in {}", signature_path(&path, 1).display());
-            floor::lost(&path, &expected, what, &way_out)
-        };
-        let signed = read_document(DocumentKind::Plan, &path).map_err(|e| lost(&e.to_string()))?;
-        let draft = Draft::plan(signed).map_err(|e| lost(&e.reason))?;
-        let plan = draft.document();
-        if plan.seq != seq || draft.signed_by().keys().is_empty() {
-            let signers = draft.signed_by().keys().len();
-            return Err(lost(&format!("plan {} with the signatures of {signers}", plan.seq)));
-        }
-        if plan.epoch == store.root().epoch && now < plan.expires && !signing(store, &draft).by.is_empty() {
-            found.push(Reserved(draft));
-        } else {
-            release(store, seq)?;
-        }
+    Ok(numbers)
+}
+
+fn read(store: &TrustStore, seq: Seq) -> Result<Draft<Plan>, Error> {
+    let path = path(store, seq);
+    let lost = |what: &str| {
+        let way_out = format!("restore it, or give its number up with `hostler plan give-up {seq}`");
+        let expected = format!("plan {seq} with a signature in {}", signature_path(&path, 1).display());
+        floor::lost(&path, &expected, what, &way_out)
+    };
+    let signed = read_document(DocumentKind::Plan, &path).map_err(|e| lost(&e.to_string()))?;
+    let draft = Draft::plan(signed).map_err(|e| lost(&e.reason))?;
+    let (found, signers) = (draft.document().seq, draft.signed_by().keys().len());
+    if found != seq || signers == 0 {
+        return Err(lost(&format!("plan {found} with the signatures of {signers}")));
     }
-    found.sort_by_key(|kept| kept.plan().seq);
-    Ok(found)
+    Ok(draft)
 }
 
 /// Lets others find a plan that waits for them. Where the coordinator does not keep it, they need its file.
@@ -132,14 +143,18 @@ pub(super) async fn exchange(admin: &mut Admin, newest: Option<&Plan>, now: Time
         if !counts || given_up(store, &signed.digest()).exists() {
             continue;
         }
-        match path(store, plan.seq).exists() {
-            false => reserve(store, &signed)?,
-            true if read_document(DocumentKind::Plan, &path(store, plan.seq))?.bytes == signed.bytes => {}
-            true => note(&format!(
+        let place = path(store, plan.seq);
+        if !place.exists() {
+            store.rescue().pass_over(reserve(store, &signed))?;
+            continue;
+        }
+        let held = store.rescue().pass_over(read_document(DocumentKind::Plan, &place))?;
+        if held.is_some_and(|held| held.bytes != signed.bytes) {
+            note(&format!(
                 "two plans wait for signatures as plan {}: {} as well; one of them will be made anew",
                 plan.seq,
                 signed.digest()
-            )),
+            ));
         }
     }
     Ok(())
@@ -167,7 +182,7 @@ pub fn release(store: &TrustStore, seq: Seq) -> Result<bool, Error> {
     let path = path(store, seq);
     let kept = path.exists() || Floor::load(store.folder()).reserved.contains(&seq);
     if kept {
-        remove(&path)?;
+        remove_document(&path)?;
         Floor::change(store.folder(), |floor| {
             floor.reserved.remove(&seq);
         })?;
@@ -182,14 +197,6 @@ fn given_up(store: &TrustStore, plan: &Digest) -> PathBuf {
 /// The number of the plan whose file, or signature, this is.
 fn number(path: &Path) -> Option<Seq> {
     path.file_name()?.to_str()?.split_once(".plan.json")?.0.parse().ok().map(Seq)
-}
-
-fn remove(path: &Path) -> Result<(), Error> {
-    let signatures = (1..=MAX_SIGNATURES).map(|n| signature_path(path, n));
-    for path in signatures.chain([path.to_owned()]).filter(|p| p.symlink_metadata().is_ok()) {
-        fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
-    }
-    Ok(())
 }
 
 fn folder(store: &TrustStore) -> PathBuf {

@@ -169,7 +169,7 @@ async fn plans_that_do_not_count_are_refused_by_name() {
     let viewer = signed(DocumentKind::Plan, &good, &[&ready.fleet.viewer]);
     assert_eq!(refusal(ready.submit(&viewer).await), Refusal::NotAllowed);
     let mut huge = whole.clone();
-    huge.bytes.resize((1 << 20) + 1, b' ');
+    huge.bytes.resize(DocumentKind::Plan.max_bytes() + 1, b' ');
     assert_eq!(refusal(ready.submit(&huge).await), Refusal::Malformed);
     let late = Plan {
         created: now(),

@@ -14,7 +14,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Holding, Observation, Outcome, Plan, PlanKind, PlanRef, Receipt, Signed},
+    document::{DocumentKind, Holding, Observation, Outcome, Plan, PlanKind, PlanRef, Receipt, Signed},
     form::SysctlKey,
     id::{Digest, Epoch, Seq, TaskId},
     json,
@@ -192,7 +192,7 @@ fn every_refusal_changes_nothing() {
     let stranger = Fleet::new();
     let foreign = stranger.plan(6, vec![Step::Noop(Noop {})], |_| {});
     let plan = |request: Signed| Request::Plan(request);
-    let large = Signed { bytes: vec![b' '; (1 << 20) + 1], signatures: good.signatures.clone() };
+    let large = Signed { bytes: vec![b' '; DocumentKind::Plan.max_bytes() + 1], signatures: good.signatures.clone() };
     let cases: Vec<(Request, Refusal)> = vec![
         (plan(flipped), Refusal::BadSignature),
         (plan(trailing), Refusal::BadSignature),

@@ -265,3 +265,63 @@ async fn a_coordinator_that_shows_two_admins_two_plans_is_found_and_a_stop_names
     plan::compile(&mut anna, &fleet, &check, None, now()).await.unwrap();
     coordinator.end().await;
 }
+
+/// The words of `hostler`, with anna's profile and key.
+async fn hostler(profile: &Profile, words: &str) -> Result<(), Error> {
+    let (home, key) = (profile.home.to_str().unwrap(), profile.key.path.as_ref().unwrap().to_str().unwrap());
+    let fleet = profile.home.join("fleet.toml");
+    let global = ["hostler", "--home", home, "--key", key, "--fleet", fleet.to_str().unwrap(), "--coordinator"];
+    let address = profile.coordinator.as_deref().unwrap();
+    let words = global.into_iter().chain([address]).chain(words.split(' '));
+    let cli = <hostler_cli::args::Cli as clap::Parser>::try_parse_from(words).unwrap();
+    hostler_cli::command::run(cli, &[]).await
+}
+
+/// Somebody on call has a disk that lost, or changed, what the profile goes by.
+#[tokio::test]
+async fn a_damaged_profile_stops_and_plans_drains_and_uncordons_and_does_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let mut admin = connect(&profile).await.unwrap();
+    let _agents = two_nodes(folder, &mut admin).await;
+    submit_for_later(&mut admin, Some("w1")).await;
+    std::fs::write(profile.home.join("fleet.toml"), FLEET).unwrap();
+    let (trust, out) = (profile.home.join("trust"), folder.join("check.plan.json").display().to_string());
+    for word in ["ledger", "highest-plan", "roster-", "floor", "config"] {
+        for change in ["lost", "changed", "a folder"] {
+            let entries = std::fs::read_dir(&trust).unwrap().chain(std::fs::read_dir(&profile.home).unwrap());
+            let fits = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(word);
+            let file = entries.map(|entry| entry.unwrap().path()).filter(fits).min();
+            let file = file.unwrap_or_else(|| profile.home.join("config.toml"));
+            let before = std::fs::read(&file).ok();
+            drop(std::fs::remove_file(&file));
+            match change {
+                "lost" => {}
+                "changed" => std::fs::write(&file, "{}").unwrap(),
+                _ => std::fs::create_dir(&file).unwrap(),
+            }
+            // Without these two, what is held stands for itself.
+            if !matches!((word, change), ("floor", _) | ("config", "lost")) {
+                let refused = hostler(&profile, &format!("plan check --out {out}")).await;
+                let said = refused.expect_err("what stops nothing waits for a person").to_string();
+                assert!(said.contains(word) && said.contains("; "), "{word} {change}: {said}");
+            }
+            hostler(&profile, "stop --all --yes").await.unwrap_or_else(|e| panic!("{word} {change}: {e}"));
+            // These machines have no cluster, which the planner is the first to see.
+            for (rescue, expected) in [("drain", "no server of the cluster"), ("uncordon", "w1 is not cordoned")] {
+                let said = hostler(&profile, &format!("{rescue} w1 --yes")).await.expect_err("no cluster").to_string();
+                assert!(said.contains(expected), "{word} {change}: {rescue}: {said}");
+            }
+            match std::fs::symlink_metadata(&file) {
+                Ok(found) if found.is_dir() => std::fs::remove_dir(&file).unwrap(),
+                Ok(_) => std::fs::remove_file(&file).unwrap(),
+                Err(_) => {}
+            }
+            before.into_iter().for_each(|before| std::fs::write(&file, before).unwrap());
+        }
+    }
+    assert_eq!(admin.refresh().await.map(|()| admin.coordinator().highest_seq).unwrap(), 1 + 15);
+    coordinator.end().await;
+}
