@@ -118,15 +118,19 @@ impl From<tonic::Status> for Error {
 
 /// What to do about a file that cannot be read or written.
 fn way_out(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::NotFound => "name a file that is there",
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "run it as the owner, or let the owner give access"
-        }
-        ErrorKind::IsADirectory => "name a file, or move the folder away",
-        ErrorKind::NotADirectory => "name a folder, or move the file away",
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk and run it again",
-        _ => "check the disk and run it again",
+    let is = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
+    if is(&[ErrorKind::NotFound]) {
+        "name a file that is there"
+    } else if is(&[ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]) {
+        "run it as the owner, or let the owner give access"
+    } else if is(&[ErrorKind::IsADirectory]) {
+        "name a file, or move the folder away"
+    } else if is(&[ErrorKind::NotADirectory]) {
+        "name a folder, or move the file away"
+    } else if is(&[ErrorKind::StorageFull, ErrorKind::QuotaExceeded]) {
+        "make room on the disk and run it again"
+    } else {
+        "check the disk and run it again"
     }
 }
 

@@ -196,13 +196,10 @@ impl SigningKey {
     pub fn sign(&self, kind: DocumentKind, bytes: &[u8]) -> Result<String, KeyError> {
         if let Some(held) = &self.held
             && !is_always_signed(kind, bytes)
+            && let Some(SeenHead { head, other: Some(shown) }) =
+                SeenHead::load(held).map_err(|e| KeyError::Seen(e.to_string()))?
         {
-            match SeenHead::load(held).map_err(|e| KeyError::Seen(e.to_string()))? {
-                Some(SeenHead { head, other: Some(shown) }) => {
-                    return Err(KeyError::TwoLedgers { what: kind.noun(), seen: head, shown });
-                }
-                Some(SeenHead { other: None, .. }) | None => {}
-            }
+            return Err(KeyError::TwoLedgers { what: kind.noun(), seen: head, shown });
         }
         match &self.half {
             PrivateHalf::File(key) => Ok(signature::sign(key, kind, bytes)?),

@@ -210,8 +210,8 @@ impl TrustStore {
         let place = roster_path(&self.folder, number);
         self.rescue.pass_over(write_document(&place, signed))?;
         self.remember()?;
-        let earlier = self.roster_files().into_iter().filter(|(other, _)| *other < number);
-        earlier.map(|(_, path)| self.rescue.pass_over(remove_document(&path)).map(drop)).collect()
+        let mut earlier = self.roster_files().into_iter().filter(|(other, _)| *other < number);
+        earlier.try_for_each(|(_, path)| self.rescue.pass_over(remove_document(&path)).map(drop))
     }
 
     /// That this is held: from then on less is a loss.
