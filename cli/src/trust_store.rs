@@ -203,8 +203,8 @@ impl TrustStore {
         self.write_roster(&signed)
     }
 
-    /// Writes the newest roster under a name of its own, and removes those before it: with its signatures it is there or
-    /// not, and one before it until then.
+    /// Writes the newest roster under a name of its own, and removes those before it: with its signatures it is there
+    /// or not, and one before it until then.
     fn write_roster(&self, signed: &Signed) -> Result<(), Error> {
         let Some(number) = self.roster_number() else { return Ok(()) };
         let place = roster_path(&self.folder, number);
