@@ -37,7 +37,7 @@ pub enum Error {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The coordinator answered that it cannot or will not.
-    #[error("the coordinator says no ({}): {message}", code_words(*code))]
+    #[error("{}", answer_words(*code, message))]
     Coordinator { code: tonic::Code, message: String },
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}; {}", way_out(source))]
@@ -134,6 +134,22 @@ fn way_out(error: &std::io::Error) -> &'static str {
     }
 }
 
+/// An answer without a refusal. What is no coordinator, or another one of its listeners, gives the first two.
+fn answer_words(code: tonic::Code, message: &str) -> String {
+    let admins = "the admins' listener (port 7445 unless set)";
+    match code {
+        tonic::Code::Unimplemented => format!(
+            "expected {admins} of a coordinator as new as this command, found one that does not know the call; check \
+             the address"
+        ),
+        tonic::Code::Unknown => format!(
+            "the connection ended without an answer: {message}; check that the coordinator runs and that the address \
+             is {admins}"
+        ),
+        _ => format!("the coordinator says no ({}): {message}", code_words(code)),
+    }
+}
+
 /// `PermissionDenied` as people write it.
 fn code_words(code: tonic::Code) -> String {
     let mut words = String::new();
@@ -144,4 +160,17 @@ fn code_words(code: tonic::Code) -> String {
         words.extend(c.to_lowercase());
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_listener_is_told_from_a_coordinator_that_says_no() {
+        let said = |status: tonic::Status| Error::from(status).to_string();
+        assert!(said(tonic::Status::unimplemented("")).contains("check the address"));
+        assert!(said(tonic::Status::unknown("transport error")).contains("without an answer: transport error; check"));
+        assert_eq!(said(tonic::Status::not_found("no such")), "the coordinator says no (not found): no such");
+    }
 }

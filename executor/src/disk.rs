@@ -21,7 +21,7 @@ pub enum DiskError {
     #[error("{action} {} failed: {reason}; check the space, the owner and the disk", path.display())]
     Io { action: &'static str, path: PathBuf, reason: io::Error },
     #[error(
-        "expected {} for this agent alone, found another process using it{}; stop that process first",
+        "expected {} for this executor alone, found another process using it{}; stop that process first",
         path.display(), holder_text(*holder)
     )]
     InUse { path: PathBuf, holder: Option<u32> },

@@ -16,6 +16,7 @@ mod story;
 use std::{path::PathBuf, time::Duration};
 
 use fleet::DemoFleet;
+use hostler_cli::ledger::new_folder;
 use hostler_plan::id::NodeName;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,6 +64,9 @@ async fn interrupted(show: &Show, folder: TempDir) -> anyhow::Result<()> {
 /// removed, unless something went wrong: then its logs stay, and the error says where.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let demo = DemoFleet::read(options.fleet.as_deref(), options.undervoltage.as_ref())?;
+    if let Some(out) = &options.out {
+        new_folder(out)?;
+    }
     let show = Show::new(options.output, options.fast);
     let folder = story::folder_of_a_run()?;
     let mut terminate = signal(SignalKind::terminate())?;

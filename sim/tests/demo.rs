@@ -110,7 +110,7 @@ fn an_interrupted_demo_leaves_no_process_and_no_folder_behind() {
 }
 
 #[test]
-fn a_fleet_file_that_the_demo_cannot_play_is_refused_in_one_sentence() {
+fn what_the_demo_cannot_play_or_keep_is_refused_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fleet.toml");
     let runs = tempfile::Builder::new().prefix("hd-").tempdir_in("/tmp").unwrap();
@@ -134,6 +134,8 @@ fn a_fleet_file_that_the_demo_cannot_play_is_refused_in_one_sentence() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("expected a node pi-99"));
     let output = demo(&["--fleet", "/nonexistent/fleet.toml"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read the fleet file"));
+    let output = demo(&["--out", folder.path().to_str().unwrap()]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("to be new or empty, found files in it"));
     assert_eq!(fs::read_dir(runs.path()).unwrap().count(), 0, "a refusal leaves nothing behind");
 }
 

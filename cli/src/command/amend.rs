@@ -296,7 +296,10 @@ fn summary(store: &TrustStore, draft: &Draft<Root>) -> Result<String, Error> {
 fn progress(store: &TrustStore, next: &Root, signing: &RootSigning) -> String {
     let line = |version: u64, count: &Count| {
         let by = if count.by.is_empty() { "nobody yet".to_owned() } else { clean(&count.by.join(", ")).into_owned() };
-        format!("  root {version:<4} demands {} different key(s); signed by {by}", count.needed)
+        format!(
+            "  root {version:<4} demands {}; signed by {by}",
+            hostler_plan::text::count(count.needed, "different key")
+        )
     };
     format!("{}\n{}", line(store.root().version, &signing.before), line(next.version, &signing.own))
 }

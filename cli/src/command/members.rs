@@ -7,6 +7,7 @@ use hostler_plan::{
     id::{Fingerprint, NodeName},
     show,
     step::ClusterRole,
+    text::count,
     trust::{Draft, Duty, Verified},
 };
 use serde_json::{Value, json};
@@ -416,7 +417,7 @@ fn describe(p: &Pending) -> String {
     let mut lines = vec![
         format!("{} {role}; enrolled at {} from {}", e.node, p.at, p.peer_address),
         format!("  key       {}", e.key.fingerprint()),
-        format!("  token     {} (expires {}, {} uses)", a.token, a.expires, a.uses),
+        format!("  token     {} (expires {}, {})", a.token, a.expires, count(a.uses, "use")),
         format!("  hardware  {}, {}, serial {}, {gib:.1} GiB", e.hardware.model, e.arch, e.hardware.serial),
         format!("  machine   {}", e.hardware.machine_id),
         format!("  {}", line(p)),

@@ -1,6 +1,6 @@
 //! `hostler sign` and `hostler submit` of rosters and tokens.
 
-use hostler_plan::document::DocumentKind;
+use hostler_plan::{document::DocumentKind, text::count};
 use serde_json::json;
 
 use super::Context;
@@ -37,7 +37,7 @@ pub(super) async fn sign(context: &Context, kind: DocumentKind, args: SignArgs) 
         || {
             let next = match signing.missing() {
                 0 => format!("next: hostler submit {file}"),
-                n => format!("next: {n} more signer(s) run `hostler sign {file}`"),
+                n => format!("next: hostler sign {file}, by {} more", count(n, "signer")),
             };
             format!("wrote {} ({})\n{next}", path.display(), signed_by(&signing))
         },

@@ -258,7 +258,7 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
             let file = args.document.display();
             let next = match missing {
                 0 => format!("next: hostler submit {file}"),
-                n => format!("next: {n} more signer(s) run `hostler sign {file}`"),
+                n => format!("next: hostler sign {file}, by {} more", count(n, "signer")),
             };
             format!("wrote {} (signed by {})\n{next}", path.display(), names(&signing.by))
         },

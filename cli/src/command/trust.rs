@@ -78,7 +78,10 @@ fn setup_code(text: &str) -> Result<SetupCode, Error> {
         true => String::from_utf8_lossy(&read_limited(path, MAX_SETUP_CODE_BYTES)?).into_owned(),
         false => text.to_owned(),
     };
-    SetupCode::parse(&written).map_err(|e| Error::Usage(e.to_string()))
+    SetupCode::parse(&written).map_err(|e| match written == text {
+        true => Error::Usage(format!("{e}, or name a file with it; there is none of this name")),
+        false => Error::Usage(e.to_string()),
+    })
 }
 
 fn remember(context: &Context) -> Result<(), Error> {

@@ -124,7 +124,11 @@ pub async fn offer(admin: &mut Admin, signed: &Signed) -> Result<(), Error> {
 /// nothing. What is kept here is offered to others.
 pub(super) async fn exchange(admin: &mut Admin, newest: Option<&Plan>, now: Timestamp) -> Result<(), Error> {
     for own in all(admin.trust_store(), now)? {
-        offer(admin, own.0.signed()).await?;
+        let this = PlanRef { seq: own.plan().seq, digest: own.digest() };
+        // What is in the ledger or void is offered to nobody any more.
+        if newest.is_none_or(|newest| this.seq > newest.seq || newest.keeps_valid.contains(&this)) {
+            offer(admin, own.0.signed()).await?;
+        }
     }
     let request = admin.with_session(v1::Empty {});
     let said = admin.client().list_reserved_plans(request).await?.into_inner().plans;

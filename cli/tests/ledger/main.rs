@@ -414,6 +414,7 @@ fn stock_tools_audit_a_ledger_as_the_handbook_says() {
     let stranger = signed_bytes(DocumentKind::Roster, roster.bytes, &[&key(99)]);
     forged.entries[1].1 = Entry::Document { kind: DocumentKind::Roster, document: StoredDocument(stranger) };
     assert!(!run(&forged.bytes(), "").status.success(), "a roster by a stranger");
+    assert!(!run(b"", "").status.success(), "nothing at all");
     a_folder_is_audited_with_its_files(folder.path());
 }
 
@@ -426,12 +427,15 @@ fn a_folder_is_audited_with_its_files(folder: &Path) {
     let whole = run();
     assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
     assert!(String::from_utf8(whole.stdout).unwrap().contains("8 records"));
-    let plan = out.join("plans/1-check.plan.json");
-    let bytes = std::fs::read(&plan).unwrap();
-    std::fs::write(&plan, [&bytes[..], b" "].concat()).unwrap();
-    let changed = run();
-    assert!(!changed.status.success());
-    assert!(String::from_utf8(changed.stderr).unwrap().contains("1-check.plan.json is no document of the ledger"));
+    for name in ["plans/1-check.plan.json", "plans/1-check.plan.json.sig"] {
+        let file = out.join(name);
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, [&bytes[..], b" "].concat()).unwrap();
+        let changed = run();
+        assert!(!changed.status.success(), "{name}");
+        assert!(String::from_utf8(changed.stderr).unwrap().contains(&format!("{name} is not in the ledger")));
+        std::fs::write(&file, bytes).unwrap();
+    }
 }
 
 /// Each document with its signatures, once, and every key that signed them.

@@ -272,6 +272,7 @@ impl State {
         self.judge.apply(at, *hash, &proven);
         match proven {
             Proven::Root(root) => {
+                self.found(root.digest());
                 self.chain.take_root(&root);
                 self.roots.push(root);
             }
@@ -292,11 +293,13 @@ impl State {
                 for token in &roster.document().revoked_tokens {
                     self.revoke(token);
                 }
+                self.found(roster.digest());
                 self.chain.take_roster(&roster);
                 self.roster = Some(roster);
             }
             Proven::Plan(plan) => {
                 let plan = Arc::new(plan);
+                self.found(plan.digest());
                 self.chain.take_plan(&plan);
                 self.open.insert(plan.digest());
                 self.arrivals.add(plan.digest(), record.index);
@@ -325,6 +328,11 @@ impl State {
         if ends_rollouts(&record.entry) {
             self.note_ends(record.index);
         }
+    }
+
+    /// What was lost and was handed in again is no end of a fork.
+    fn found(&mut self, document: Digest) {
+        self.forks.retain(|stranger, _| stranger.other != document);
     }
 
     /// What a node holds that the ledger neither has nor names, and that is no known fork.

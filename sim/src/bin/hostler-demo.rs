@@ -29,7 +29,7 @@ struct Arguments {
     /// The supply of this Raspberry Pi sags in the middle of the upgrade, which waits until it is good again
     #[arg(long, value_name = "NODE")]
     undervoltage: Option<NodeName>,
-    /// Keep every document with its signatures, and the ledger
+    /// Keep every document with its signatures, and the ledger, in this new folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// No pauses for the eye; the default without a terminal

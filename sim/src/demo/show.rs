@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hostler_plan::sequencer::TaskStatus;
+use hostler_plan::{sequencer::TaskStatus, text::count};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::event::{Counts, Event, NodeMark};
@@ -218,7 +218,7 @@ fn sentences(event: &Event) -> Vec<String> {
         Event::FactsReported { node, series } => format!("{node} reports {series} facts"),
         Event::PlanPreviewed { text, .. } => return text.lines().map(str::to_owned).collect(),
         Event::PlanSubmitted { seq, kind, tasks, signed_by, .. } => {
-            format!("plan {seq} ({kind}, {tasks} tasks) signed by {signed_by} and submitted")
+            format!("plan {seq} ({kind}, {}) signed by {signed_by} and submitted", count(*tasks, "task"))
         }
         Event::TaskEnded { task, node, outcome, sentence, .. } => match sentence.is_empty() {
             true => format!("{task} on {node}: {outcome}"),

@@ -138,6 +138,20 @@ fn a_plan_that_names_both_ends_is_taken_on_either_side() {
     }
 }
 
+#[test]
+fn a_plan_that_a_node_holds_is_no_fork_any_more_when_it_is_handed_in_again() {
+    let mut fleet = Fleet::new();
+    let lost = fleet.plan(1);
+    let holding = made::holding(&fleet.root, &fleet.roster, "b", &[&lost]);
+    let signed = signed(DocumentKind::Holding, &holding, &[&key(seed("b"))]);
+    fleet.control.holding(at(2), &node("b"), &signed).unwrap();
+    assert_eq!(fleet.shown(), [("plan 1".to_owned(), None, made_digest(&lost))]);
+    fleet.submit(at(3), &lost).unwrap();
+    assert!(fleet.shown().is_empty());
+    fleet.restart();
+    assert!(fleet.shown().is_empty(), "and it stays over");
+}
+
 fn made_digest_of<T: serde::Serialize>(document: &T) -> Digest {
     Digest::of(&hostler_plan::json::write(document))
 }
