@@ -299,7 +299,7 @@ impl Judge {
                 vec![format!("a part of the ledger was lost here: {lost}")]
             }
             Proven::Holding(holding) => vec![format!(
-                "{} signed that it holds what this ledger did not have: a fork, until it comes or a document names both",
+                "{} signed that it holds what this ledger had not: a fork, until it comes or a document names both",
                 holding.document().node
             )],
             Proven::Signed(_)

@@ -7,14 +7,18 @@ use crate::{
     ledger::Head,
 };
 
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(", because: {reason}") }
+}
+
 /// Everything that a decision says. `digest` is that of its bytes.
 pub fn decision(decision: &Decision, digest: &Digest) -> String {
     let Decision { document_type: DecisionType::V1, fleet_id, epoch, by, seen, created, expires, decided } = decision;
     let head = |head: &Head| format!("{} records, {}", head.next_index, head.hash);
     let what = match decided {
-        Decided::Pause { plan, reason } => format!("pause plan {plan}, because: {reason}"),
+        Decided::Pause { plan, reason } => format!("pause plan {plan}{}", because(reason)),
         Decided::Resume { plan } => format!("resume plan {plan}"),
-        Decided::Halt { plan, reason } => format!("halt plan {plan} for ever, because: {reason}"),
+        Decided::Halt { plan, reason } => format!("halt plan {plan} for ever{}", because(reason)),
         Decided::ReleaseLease { plan, task, grant } => {
             format!("give up the lease of task {task} of plan {plan}, grant {grant}: it may be granted again")
         }
