@@ -389,8 +389,8 @@ fn forms() -> Vec<Mode> {
             let plan = formed(scene, |text| text.replacen("hostler-plan/v1", "hostler-plan/v2", 1));
             start(scene, &plan);
         }),
-        refused("a plan of 257 KiB", "size before anything", Refusal::Malformed, |scene| {
-            let plan = formed(scene, |text| format!("{text}{}", " ".repeat(257 << 10)));
+        refused("a plan of 1 MiB and 1 KiB", "size before anything", Refusal::Malformed, |scene| {
+            let plan = formed(scene, |text| format!("{text}{}", " ".repeat(1025 << 10)));
             start(scene, &plan);
         }),
         after_a_change(refused(
