@@ -42,3 +42,20 @@ impl Members {
         root.signers.iter().find(|s| s.key.fingerprint() == *key && !root.revoked.contains(key))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_counts_only_with_the_key_that_has_it() {
+        let fingerprint = |letter: &str| Fingerprint::new(format!("SHA256:{}", letter.repeat(43))).unwrap();
+        let (name, own, retired) = (NodeName::new("w1").unwrap(), fingerprint("A"), fingerprint("B"));
+        let keys = vec![(own.clone(), Membership::Active), (retired.clone(), Membership::Retired)];
+        let members = Members { root: None, nodes: BTreeMap::from([(name.clone(), keys)]) };
+        assert_eq!(members.membership(&name, &own), Membership::Active);
+        assert_eq!(members.membership(&name, &retired), Membership::Retired);
+        assert_eq!(members.membership(&name, &fingerprint("C")), Membership::Unknown);
+        assert_eq!(members.membership(&NodeName::new("w2").unwrap(), &own), Membership::Unknown);
+    }
+}

@@ -264,7 +264,10 @@ fn is_whole(der: &[u8]) -> bool {
     let tbs = &certificate.tbs_certificate;
     let key = tbs.subject_pki.subject_public_key.as_ref();
     let verifier = ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_ASN1, key);
-    rest.is_empty() && verifier.verify(tbs.as_ref(), &certificate.signature_value.data).is_ok()
+    // Which algorithm signed it stands twice, and only the inner one is signed.
+    rest.is_empty()
+        && certificate.signature_algorithm == tbs.signature
+        && verifier.verify(tbs.as_ref(), &certificate.signature_value.data).is_ok()
 }
 
 impl fmt::Debug for Authority {

@@ -154,6 +154,8 @@ fn a_newer_plan_ends_older_ones_whoever_it_is_for_and_whatever_its_work_is() {
             assert_eq!(again.state, accepted.state, "case {index}: the same plan twice changes nothing");
         }
     }
+    let endless = held.accept_plan(clock(), &identity("w1"), &cases[3]).unwrap().work;
+    assert_eq!(endless.unwrap_err().refusal, Refusal::Expired, "no plan lives longer than the root allows");
     // One that does not count changes nothing: other signers, another fleet, no number that can be.
     let bad = [
         signed_by(&with_number(42, &[]), VIC),
