@@ -137,16 +137,18 @@ fn way_out(error: &std::io::Error) -> &'static str {
 /// An answer without a refusal. What is no coordinator, or another one of its listeners, gives the first two.
 fn answer_words(code: tonic::Code, message: &str) -> String {
     let admins = "the admins' listener (port 7445 unless set)";
-    match code {
-        tonic::Code::Unimplemented => format!(
+    if code == tonic::Code::Unimplemented {
+        format!(
             "expected {admins} of a coordinator as new as this command, found one that does not know the call; check \
-             the address"
-        ),
-        tonic::Code::Unknown => format!(
+                the address"
+        )
+    } else if code == tonic::Code::Unknown {
+        format!(
             "the connection ended without an answer: {message}; check that the coordinator runs and that the address \
-             is {admins}"
-        ),
-        _ => format!("the coordinator says no ({}): {message}", code_words(code)),
+                is {admins}"
+        )
+    } else {
+        format!("the coordinator says no ({}): {message}", code_words(code))
     }
 }
 
