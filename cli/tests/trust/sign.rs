@@ -91,7 +91,7 @@ fn two_people_sign_and_ssh_keygen_accepts_both_by_the_files_of_trust_show() {
     for expected in ["prove the way", "steps 1    host.noop", "a.check on a about a: steps 1", "valid", "needs 2"] {
         assert!(summary.contains(expected), "{expected} is missing:\n{summary}");
     }
-    assert!(String::from_utf8_lossy(&first.stdout).contains("1 more signer"));
+    assert!(String::from_utf8_lossy(&first.stdout).contains("by 1 signer more"));
     let again = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
     assert_eq!(again.status.code(), Some(2), "every key counts once: {}", stderr(&again));
     let second = profile.run("bert", &["sign", "1.plan.json", "--yes", "--output", "json"]);
