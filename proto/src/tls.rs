@@ -11,7 +11,7 @@ mod server;
 
 pub use client::{BoundChannel, ClientIdentity, ConnectError, Coordinator, connect, connect_bound};
 pub use door::{Connection, Door, DoorLimits, Full, Origin, PeerAddress, Place, Proof, Rank};
-pub use identity::{NodeIdentity, spki_digest};
+pub use identity::{NodeIdentity, is_certificate, spki_digest};
 pub use pin::PinnedVerifier;
 pub use server::{Accepted, Incoming, Listener, PeerInfo, ServerIdentity, ServerSettings, incoming};
 

@@ -10,7 +10,7 @@ use hostler_plan::{
     id::{Digest, Fingerprint},
     timestamp::Timestamp,
 };
-use hostler_proto::tls::{COORDINATOR_NAME, NodeIdentity, ServerIdentity, TlsError, spki_digest};
+use hostler_proto::tls::{COORDINATOR_NAME, NodeIdentity, ServerIdentity, TlsError, is_certificate, spki_digest};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
@@ -264,10 +264,8 @@ fn is_whole(der: &[u8]) -> bool {
     let tbs = &certificate.tbs_certificate;
     let key = tbs.subject_pki.subject_public_key.as_ref();
     let verifier = ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_ASN1, key);
-    // Which algorithm signed it stands twice, and only the inner one is signed.
-    rest.is_empty()
-        && certificate.signature_algorithm == tbs.signature
-        && verifier.verify(tbs.as_ref(), &certificate.signature_value.data).is_ok()
+    // What stands around the signed part is not signed.
+    rest.is_empty() && is_certificate(der) && verifier.verify(tbs.as_ref(), &certificate.signature_value.data).is_ok()
 }
 
 impl fmt::Debug for Authority {

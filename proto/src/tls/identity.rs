@@ -3,6 +3,8 @@
 use std::fmt;
 
 use hostler_plan::id::{Digest, FleetId, NodeName};
+use rustls::server::ParsedCertificate;
+use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
 use super::TlsError;
@@ -47,6 +49,11 @@ impl NodeIdentity {
             .and_then(|(fleet, node)| Some(Self { fleet: FleetId::new(fleet).ok()?, node: NodeName::new(node).ok()? }));
         parsed.ok_or_else(|| wrong(uri))
     }
+}
+
+/// Whether TLS takes these bytes as a certificate. It is stricter than what reads the names in one.
+pub fn is_certificate(der: &[u8]) -> bool {
+    ParsedCertificate::try_from(&CertificateDer::from(der)).is_ok()
 }
 
 /// SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 7469): it stays the same when the certificate is renewed.
