@@ -12,6 +12,7 @@ use hostler_plan::text;
 use crate::{
     AgentError, Settings, SettingsError,
     facts::{self, FactsError},
+    health::{self, HealthError},
     run,
 };
 
@@ -43,6 +44,15 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t)]
         output: facts::Output,
     },
+    /// Print how the machine is judged, as `hostler node show` does; as root more of it is known
+    Health {
+        /// Judge a recorded machine instead of this one
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
+        /// Also what is well
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 const EXAMPLES: &str = "Examples:
@@ -50,6 +60,7 @@ const EXAMPLES: &str = "Examples:
   hostler-agent --config ./agent.toml            run with another file
   hostler-agent facts --output json              one reading of this machine, without a coordinator
   hostler-agent facts --root FOLDER              one reading of a recorded machine
+  sudo hostler-agent health                      how this machine is judged, without a coordinator
 
 Settings: the file, then /etc/hostler/agent.toml.d/*.toml, then HOSTLER_AGENT_* (such as
 HOSTLER_AGENT_STATE_DIR); the last one wins. What this node is and does, hostler-executor says.";
@@ -63,6 +74,8 @@ pub enum CommandError {
     Agent(#[from] AgentError),
     #[error(transparent)]
     Facts(#[from] FactsError),
+    #[error(transparent)]
+    Health(#[from] HealthError),
     /// The operating system gives no event queue or no signals.
     #[error("cannot start: {0}")]
     Start(io::Error),
@@ -74,6 +87,7 @@ pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
     match &arguments.command {
         Some(Command::Run) | None => serve(settings()?),
         Some(Command::Facts { root, output }) => Ok(facts::command(root.as_deref(), *output)?),
+        Some(Command::Health { root, all }) => Ok(health::command(root.as_deref(), *all)?),
     }
 }
 

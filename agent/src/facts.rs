@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// How long the command waits for slow answers: apt takes seconds on a Raspberry Pi.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -37,10 +37,8 @@ pub fn command(root: Option<&Path>, output: Output) -> Result<(), FactsError> {
         Some(folder) => Source::recorded(folder).map_err(FactsError::Recorded)?,
         None => Source::real(Program::Agent),
     };
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
     let mut facts = Facts::new(source);
-    facts.tick(Now { elapsed: Duration::ZERO, unix_ms });
+    facts.tick(Now { elapsed: Duration::ZERO, unix_ms: now_unix_ms() });
     facts.wait_for_helpers(PATIENCE);
     let text = match output {
         Output::Text => facts.reading().exposition(&[]),
@@ -53,4 +51,9 @@ pub fn command(root: Option<&Path>, output: Output) -> Result<(), FactsError> {
         }
     }
     Ok(())
+}
+
+pub(crate) fn now_unix_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }

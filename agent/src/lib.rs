@@ -10,6 +10,7 @@ mod enrol;
 mod executor;
 pub mod facts;
 mod folder;
+pub mod health;
 mod link;
 mod metrics;
 pub mod settings;

@@ -8,17 +8,14 @@
 //! A folder is a machine as in `fixtures/machines`. It is read for 16 minutes, the longest hold of a verdict, unless it
 //! says for how long. Verdicts that are not ok are printed, with `--all` every one.
 
-use std::{env, fs, io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{env, path::PathBuf, process::ExitCode};
 
-use hostler_facts::{Facts, Now, Source, State};
-use hostler_plan::health::{HealthEvaluator, Level, Thresholds, Verdict, worst};
+use hostler_facts::{
+    Facts, State,
+    play::{EVERY_SECONDS, Player, SECONDS},
+};
+use hostler_plan::health::{Level, Verdict, worst};
 
-/// Longer than the longest hold of a verdict.
-const SECONDS: u64 = 960;
-/// As often as an agent reports.
-const EVERY_SECONDS: u64 = 10;
-/// How long a reading waits for helper threads, in real time.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Where the machine's clock begins: in November 2026.
 const UNIX_MS: u64 = 1_795_000_000_000;
 
@@ -52,47 +49,16 @@ impl Arguments {
     }
 }
 
-/// A link that leads to the state of the machine that is played now: the readers keep their root.
-struct Stage(PathBuf);
-
-impl Stage {
-    fn show(&self, state: &PathBuf) -> io::Result<()> {
-        let _ = fs::remove_file(&self.0);
-        std::os::unix::fs::symlink(fs::canonicalize(state)?, &self.0)
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 fn play(arguments: &Arguments) -> Result<String, String> {
-    let stage = Stage(env::temp_dir().join(format!("hostler-judge-{}", std::process::id())));
-    let mut health = HealthEvaluator::new(Thresholds::default());
-    let mut facts: Option<Facts> = None;
+    let mut player = Player::new(UNIX_MS, arguments.every_seconds);
     let mut said = String::new();
-    let mut now = 0;
     for (seconds, folder) in &arguments.states {
-        stage.show(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let facts = match &mut facts {
-            Some(facts) => facts,
-            none => none.insert(Facts::new(Source::recorded(&stage.0).map_err(|failure| failure.to_string())?)),
-        };
-        let mut verdicts = Vec::new();
-        let end = now + seconds;
-        while now <= end {
-            let unix_ms = UNIX_MS + now * 1000;
-            facts.tick(Now { elapsed: Duration::from_secs(now), unix_ms });
-            verdicts = health.observe(unix_ms, facts.wait_for_helpers(PATIENCE)).to_vec();
-            now += arguments.every_seconds;
-        }
-        said.push_str(&report(&format!("{} after {end} s", folder.display()), facts, &verdicts, arguments.all));
+        let verdicts = player.play(folder, *seconds).map_err(|failure| failure.to_string())?;
+        let title = format!("{} after {} s", folder.display(), player.elapsed_seconds());
+        said.extend(player.facts().map(|facts| report(&title, facts, &verdicts, arguments.all)));
     }
     Ok(said)
 }
-
 fn report(title: &str, facts: &Facts, verdicts: &[Verdict], all: bool) -> String {
     let mut text = format!("{title}: {:?}, {} series\n", worst(verdicts), facts.reading().len());
     for verdict in verdicts.iter().filter(|verdict| all || verdict.level != Level::Ok) {

@@ -7,7 +7,7 @@ use super::sample::Sample;
 use super::{Input, Root, text};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 /// Records read in one round; a ring of 1 MiB holds about 10 000. What is left is read in the next round.
 const MAX_RECORDS: usize = 16_384;
@@ -32,13 +32,17 @@ const REASONS: [(&str, &[&str]); 10] = [
 #[derive(Debug, Default)]
 pub(super) struct KernelLog {
     file: Option<File>,
+    /// Which file it is, where the log is a recorded one.
+    identity: Option<(u64, u64)>,
     rest: Vec<u8>,
     counts: Vec<(&'static str, f64)>,
 }
 
 impl KernelLog {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-        if self.file.is_none() {
+        let identity = identity(&input.source.root);
+        if self.file.is_none() || self.identity != identity {
+            (self.identity, self.rest) = (identity, Vec::new());
             self.file = Some(open(&input.source.root)?);
             // From here on a reason that was not seen is a known zero: the log is readable from its beginning.
             self.counts = Vec::new();
@@ -79,6 +83,15 @@ impl KernelLog {
         }
         Ok(())
     }
+}
+
+/// Another state of a recorded machine has a log of its own; a kernel has one.
+fn identity(root: &Root) -> Option<(u64, u64)> {
+    if root.is_real() {
+        return None;
+    }
+    let file = std::fs::metadata(root.path("dev/kmsg")).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 fn open(root: &Root) -> Result<File, Failure> {

@@ -20,6 +20,7 @@ mod memory;
 mod network;
 mod nvme;
 mod packages;
+pub mod play;
 mod pressure;
 mod process;
 mod root;

@@ -1,4 +1,4 @@
-//! Memory and paging: `/proc/meminfo` and `/proc/vmstat`.
+//! Memory and paging: `/proc/meminfo`, `/proc/vmstat` and the cache of ZFS.
 
 use super::failure::Failure;
 use super::sample::Sample;
@@ -39,6 +39,23 @@ fn field(line: &[u8], name: &mut String) -> Option<f64> {
         name.push_str("_bytes");
     }
     Some(if bytes { value * 1024.0 } else { value })
+}
+
+/// Reads size and limits of the cache of ZFS, which `MemAvailable` does not know of.
+pub(super) fn zfs_cache(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+    input.source.root.read_into("proc/spl/kstat/zfs/arcstats", &mut input.bytes)?;
+    for line in text::lines(&input.bytes) {
+        // NAME TYPE VALUE
+        let mut words = text::words(line);
+        let name = match words.next() {
+            Some(b"size") => "node_zfs_arc_size",
+            Some(b"c_min") => "node_zfs_arc_c_min",
+            Some(b"c_max") => "node_zfs_arc_c_max",
+            Some(_) | None => continue,
+        };
+        out.put_some(name, &[], words.nth(1).and_then(text::number));
+    }
+    Ok(())
 }
 
 /// Reads `/proc/vmstat`.

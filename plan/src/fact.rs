@@ -8,12 +8,14 @@
 mod delta;
 mod exposition;
 mod growth;
+mod memory;
 mod metric;
 mod pool;
 
 pub use delta::{Added, Change, Delta, DeltaError, DeltaReader, DeltaWriter};
 pub use exposition::expose;
 pub use growth::{Growth, MAX_PLACES};
+pub use memory::Memory;
 pub use metric::{Kind, Metric, metric};
 pub use pool::SeriesPool;
 

@@ -21,6 +21,7 @@ pub use rule::Rule;
 pub use thresholds::{Adjustment, TableError, ThresholdError, Thresholds};
 
 use crate::fact::Reading;
+use crate::timestamp::Timestamp;
 use measure::{Found, Tracker};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, ops::RangeInclusive, time::Duration};
@@ -293,6 +294,11 @@ impl Verdict {
         };
         format!("{}{subject}: {} {numbers}; {}", self.rule.name(), self.fact, self.advice)
     }
+}
+
+/// How a verdict stands in a list of them: its level, its sentence, and since when.
+pub fn line(level: impl std::fmt::Display, sentence: &str, since: Timestamp) -> String {
+    format!("{:<9} {sentence} (since {since})", level.to_string())
 }
 
 /// At most four decimals, without zeros at the end.

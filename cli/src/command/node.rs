@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hostler_plan::timestamp::Timestamp;
+use hostler_plan::{health, timestamp::Timestamp};
 use hostler_proto::v1::{HistorySeries, Level, NodeDetail, NodeSummary};
 use serde_json::{Value, json};
 
@@ -207,8 +207,20 @@ fn detail_json(admin: &Admin, detail: &NodeDetail) -> Value {
 }
 
 fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
+    let listed = node::listed(admin.trust_store(), &detail.summary.clone().unwrap_or_default());
+    let lines = detail_lines(listed, detail);
+    let mut text: String = lines.iter().map(|l| clean(l).into_owned() + "\n").collect();
+    let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [number(f.value()), fact_name(f)]).collect();
+    if !rows.is_empty() {
+        text.push('\n');
+        text.push_str(&table(["VALUE", "FACT"], &rows));
+    }
+    text
+}
+
+/// All about a node but its facts, each on a line.
+fn detail_lines(listed: Listed, detail: &NodeDetail) -> Vec<String> {
     let n = detail.summary.clone().unwrap_or_default();
-    let listed = node::listed(admin.trust_store(), &n);
     let mut lines = vec![format!("{}  {}", n.name, node::state(&listed, &n))];
     if let Listed::OtherKey { roster } = &listed {
         lines.push(format!("  ALARM     the roster lists key {roster}, the coordinator names {}; find out why", n.key));
@@ -229,30 +241,25 @@ fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
         _ => format!("{} ({} ago)", seen.whole_seconds(), duration_text(now().since(seen))),
     };
     field("report", ago);
-    field("activity", n.activity.clone());
-    field(
-        "health",
-        match n.health_reason.is_empty() {
-            true => n.health().to_string(),
-            false => format!("{}: {}", n.health(), n.health_reason),
-        },
-    );
+    // What a verdict says stands once, in its own line; before its colon is what it is about.
+    let activity = detail.verdicts.iter().fold(n.activity.clone(), |activity, verdict| {
+        let about = verdict.sentence.split(": ").next().unwrap_or_default();
+        if verdict.sentence.is_empty() { activity } else { activity.replace(&verdict.sentence, about) }
+    });
+    field("activity", activity);
+    // Its reason is the first verdict below, where there is one.
+    let reason = if detail.verdicts.is_empty() { n.health_reason.as_str() } else { "" };
+    let health = n.health().to_string();
+    field("health", [health.as_str(), reason].join(": ").trim_end_matches(": ").to_owned());
     for v in detail.verdicts.iter().filter(|v| v.level() != Level::Ok) {
-        let since = Timestamp::from_unix_seconds(v.since);
-        lines.push(format!("  {:<9} {} (since {since}; {})", v.level().to_string(), v.sentence, v.advice));
+        lines.push(format!("  {}", health::line(v.level(), &v.sentence, Timestamp::from_unix_seconds(v.since))));
     }
     lines.extend(detail.history.iter().filter_map(spark_line));
     for r in &detail.refusals {
         let at = Timestamp::from_unix_seconds(r.at);
         lines.push(format!("  refused   {at} ({}): {}", r.refusal(), r.reason));
     }
-    let mut text: String = lines.iter().map(|l| clean(l).into_owned() + "\n").collect();
-    let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [number(f.value()), fact_name(f)]).collect();
-    if !rows.is_empty() {
-        text.push('\n');
-        text.push_str(&table(["VALUE", "FACT"], &rows));
-    }
-    text
+    lines
 }
 
 /// A fact's last two days in one line; nothing where nothing is known.
@@ -281,7 +288,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hostler_proto::v1::{HistoryPoint, NodeCondition};
+    use hostler_proto::v1::{HistoryPoint, NodeCondition, VerdictView};
 
     #[test]
     fn what_is_not_known_of_a_node_is_a_dash_and_never_zero() {
@@ -337,6 +344,37 @@ mod tests {
         assert_eq!(told(""), "critical | clock: 40 s off");
         assert_eq!(told("drains pi-2"), "critical | clock: 40 s off; drains pi-2");
         assert_eq!(told("waits because of clock: 40 s off"), "critical | waits because of clock: 40 s off");
+    }
+
+    #[test]
+    fn the_sentence_of_a_verdict_stands_once() {
+        let sentence = "disk_space /: node_filesystem_avail_bytes is 0.99 share used, limit 0.98; remove images";
+        let mut summary = NodeSummary {
+            name: "pi-1".into(),
+            health: Level::Critical.into(),
+            health_reason: sentence.into(),
+            activity: format!("waits: {sentence}"),
+            ..NodeSummary::default()
+        };
+        let verdict = VerdictView {
+            sentence: sentence.into(),
+            level: Level::Critical.into(),
+            advice: "remove images".into(),
+            ..VerdictView::default()
+        };
+        let shown = |summary: &NodeSummary, verdicts: Vec<VerdictView>| {
+            detail_lines(
+                Listed::Pending,
+                &NodeDetail { summary: Some(summary.clone()), verdicts, ..Default::default() },
+            )
+            .join("\n")
+        };
+        let text = shown(&summary, vec![verdict]);
+        assert_eq!(text.matches("share used").count(), 1, "{text}");
+        assert_eq!(text.matches("remove images").count(), 1, "{text}");
+        assert!(text.contains("activity  waits: disk_space /\n"), "{text}");
+        summary.activity.clear();
+        assert!(shown(&summary, vec![]).contains(&format!("critical: {sentence}")), "no verdict tells why");
     }
 
     #[test]

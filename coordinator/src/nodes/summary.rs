@@ -1,6 +1,6 @@
 //! The few facts of a node that fit into a table.
 
-use hostler_plan::fact::Reading;
+use hostler_plan::fact::{Memory, Reading};
 
 /// Absent where the node does not have the fact.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -26,14 +26,13 @@ impl Summary {
         let processor = reading.find("hostler_node_temperature_celsius", &[("component", "cpu")]).map(|(_, v)| v);
         let now = reading.all("hostler_rpi_throttle").filter(|(labels, _)| labels.get("scope") == Some("now"));
         let share = |used: Option<f64>, all: Option<f64>| Some(used? / all?).filter(|r| r.is_finite());
-        let memory = value("node_memory_MemTotal_bytes");
         let root = [("mountpoint", "/")];
         let file_system = |name: &str| reading.find(name, &root).map(|(_, v)| v);
         let disk = file_system("node_filesystem_size_bytes");
         Self {
             temperature_celsius: processor.or_else(|| highest("hostler_node_temperature_celsius")),
             throttled: now.map(|(_, v)| v != 0.0).reduce(|a, b| a || b),
-            memory_used_ratio: share(memory.zip(value("node_memory_MemAvailable_bytes")).map(|(a, f)| a - f), memory),
+            memory_used_ratio: Memory::of(reading).and_then(Memory::available_ratio).map(|left| 1.0 - left),
             disk_used_ratio: share(disk.zip(file_system("node_filesystem_avail_bytes")).map(|(a, f)| a - f), disk),
             nvme_used_ratio: highest("nvme_percentage_used_ratio"),
             clock_synchronised: value("node_timex_sync_status").map(|v| v != 0.0),

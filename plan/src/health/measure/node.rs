@@ -2,6 +2,8 @@
 
 use super::super::condition::Condition as C;
 use super::disk::SETTLING_SECONDS;
+use crate::fact::Memory;
+
 use super::{Evaluation, Found, HOUR_MS, MINUTE_MS, fact};
 
 /// No judgement of the clock before this: a Raspberry Pi has no battery and waits for the network.
@@ -17,14 +19,14 @@ const TAINT_TROUBLE: u64 = TAINT_OOPS | 1 << 9 | 1 << 14;
 
 impl Evaluation<'_> {
     pub(super) fn memory_and_load(&mut self) {
-        let (available, total) = (self.get("node_memory_MemAvailable_bytes"), self.get("node_memory_MemTotal_bytes"));
-        let ratio = available.zip(total).filter(|(_, total)| *total > 0.0).map(|(available, total)| available / total);
+        let memory = Memory::of(self.reading);
         let series = "node_memory_MemAvailable_bytes".to_owned();
+        let ratio = memory.and_then(Memory::available_ratio);
         self.push(Found::maybe(C::MemoryAvailable, "", series.clone(), ratio).required(true));
-        let bytes = Found::maybe(C::MemoryBytes, "", series, available).required(true);
+        let bytes = Found::maybe(C::MemoryBytes, "", series, memory.map(|memory| memory.available)).required(true);
         // 100 MiB to raise, 5 % of the memory to clear, but never less than where it raises.
         let raise = C::MemoryBytes.row().raise;
-        self.push(total.map_or(bytes.clone(), |total| bytes.limits(raise, (total * 0.05).max(raise))));
+        self.push(memory.map_or(bytes.clone(), |m| bytes.limits(raise, (m.total * 0.05).max(raise))));
         if !self.younger_than(SETTLING_SECONDS) {
             self.pressure();
             self.load();
