@@ -3,7 +3,7 @@
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
-use super::thermal::{plausible, plausible_limit};
+use super::thermal::{self, plausible, plausible_limit};
 use super::worker::{Answer, Worker};
 use super::{Input, Root, Source};
 use std::path::{Path, PathBuf};
@@ -60,7 +60,25 @@ pub(super) struct Hwmon {
     worker: Worker<Chip, Result<Values, Failure>>,
     slow_round: Option<Duration>,
     slow_values: Vec<(Chip, Result<Values, Failure>)>,
+    /// Whether a board's sensor may speak for the processor: nothing nearer to it is there.
+    board_speaks: bool,
 }
+
+/// How near to the processor a sensor is, the nearest first: of one processor the nearest speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// The package or the die as a whole.
+    Die,
+    /// `Tctl` is what fans are steered by: on some models it is the die's temperature plus up to 27 °C.
+    Control,
+    /// One core or one die of several, or a sensor without a label.
+    Part,
+    /// What the board or the firmware says of it.
+    Board,
+}
+
+/// The hottest processor: its temperature and the limit of that sensor.
+type Processor = Option<(f64, Option<f64>)>;
 
 impl Default for Hwmon {
     fn default() -> Self {
@@ -70,13 +88,14 @@ impl Default for Hwmon {
             worker: Worker::new(SLOW_LIMIT, |source: &Source, chip: &Chip| values(&source.root, chip)),
             slow_round: None,
             slow_values: Vec::new(),
+            board_speaks: false,
         }
     }
 }
 
 impl Hwmon {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-        self.discover(&input.source.root)?;
+        self.discover(&input.source)?;
         self.poll(input);
         if self.slow_round.is_none_or(|last| input.now.elapsed.saturating_sub(last) >= SLOW_CADENCE) {
             let slow: Vec<Chip> = self.chips.iter().filter(|chip| chip.slow).cloned().collect();
@@ -84,7 +103,7 @@ impl Hwmon {
             self.worker.start(input.now.elapsed, &input.source, slow);
         }
         let mut worst = Worst::default();
-        let mut cpu = None::<(f64, Option<f64>)>;
+        let mut cpu: Vec<(Place, f64, Option<f64>)> = Vec::new();
         let mut demoted = Vec::new();
         for (index, chip) in self.chips.iter().enumerate() {
             if chip.slow {
@@ -105,7 +124,7 @@ impl Hwmon {
         for index in demoted {
             self.chips[index].slow = true;
         }
-        if let Some((celsius, limit)) = cpu {
+        if let Some((celsius, limit)) = hottest(&cpu, self.board_speaks) {
             out.put("hostler_node_temperature_celsius", &[("component", "cpu")], celsius);
             out.put_some("hostler_node_temperature_crit_celsius", &[("component", "cpu")], limit);
         }
@@ -137,7 +156,8 @@ impl Hwmon {
     }
 
     /// Looks again when a chip came, went or changed its number. Costs one listing and one readlink a chip.
-    fn discover(&mut self, root: &Root) -> Result<(), Failure> {
+    fn discover(&mut self, source: &Source) -> Result<(), Failure> {
+        let root = &source.root;
         let names = root.list(HWMON)?;
         let seen: Vec<(String, Option<PathBuf>)> = names
             .into_iter()
@@ -150,9 +170,28 @@ impl Hwmon {
         if seen != self.seen || seen.iter().any(|(_, target)| target.is_none()) {
             self.chips = seen.iter().filter_map(|(name, target)| chip(root, name, target.clone())).collect();
             self.chips.retain(|chip| !chip.sensors.is_empty());
+            set_apart(&mut self.chips);
+            // On a PC these are Super-I/O chips, which say anything.
+            let pc = source.calls.uname().is_ok_and(|uname| uname.machine == "x86_64" || uname.machine == "i686");
+            self.board_speaks = !pc && !thermal::knows_processor(root);
             self.seen = seen;
         }
         Ok(())
+    }
+}
+
+/// Chips below one device get its label. Like node_exporter, each is then called by its name too, or by its number
+/// where the names are the same as well.
+fn set_apart(chips: &mut [Chip]) {
+    for by_number in [false, true] {
+        let before: Vec<String> = chips.iter().map(|chip| chip.label.clone()).collect();
+        for chip in chips.iter_mut().filter(|chip| before.iter().filter(|label| **label == chip.label).count() > 1) {
+            let number = chip.folder.rsplit('/').next().unwrap_or_default();
+            let more = clean(if by_number { number } else { &chip.name });
+            if !more.is_empty() {
+                chip.label = format!("{}_{more}", chip.label);
+            }
+        }
     }
 }
 
@@ -274,7 +313,7 @@ fn values(root: &Root, chip: &Chip) -> Result<Values, Failure> {
     }
 }
 
-fn put(chip: &Chip, values: &Values, out: &mut Sample, cpu: &mut Option<(f64, Option<f64>)>) {
+fn put(chip: &Chip, values: &Values, out: &mut Sample, cpu: &mut Vec<(Place, f64, Option<f64>)>) {
     // A name that could not be read is missing, not empty.
     if !chip.name.is_empty() {
         out.put("node_hwmon_chip_names", &[("chip", &chip.label), ("chip_name", &chip.name)], 1.0);
@@ -286,12 +325,9 @@ fn put(chip: &Chip, values: &Values, out: &mut Sample, cpu: &mut Option<(f64, Op
                 Quantity::Temperature if !plausible(*value) => out.put("hostler_sensor_implausible", &labels, 1.0),
                 Quantity::Temperature => {
                     out.put("node_hwmon_temp_celsius", &labels, *value);
-                    if is_cpu(chip, sensor) {
+                    if let Some(place) = place(chip, sensor) {
                         let limit = sensor.limits.iter().find(|limit| limit.0.ends_with("crit_celsius"));
-                        let hotter = cpu.is_none_or(|(hot, _)| *value > hot);
-                        if hotter {
-                            *cpu = Some((*value, limit.map(|limit| limit.1)));
-                        }
+                        cpu.push((place, *value, limit.map(|limit| limit.1)));
                     }
                 }
                 Quantity::Scaled(name, _) => out.put(name, &labels, *value),
@@ -312,13 +348,32 @@ fn put(chip: &Chip, values: &Values, out: &mut Sample, cpu: &mut Option<(f64, Op
     }
 }
 
-/// The one temperature of the processor that is judged, per driver.
-fn is_cpu(chip: &Chip, sensor: &Sensor) -> bool {
-    let text = sensor.text.as_deref().unwrap_or_default();
-    match chip.name.as_str() {
-        "coretemp" => text.starts_with("Package id"),
-        "k10temp" | "zenpower" => text == "Tctl",
-        _ => false,
+/// The hottest of the sensors that are nearest to the processor.
+fn hottest(cpu: &[(Place, f64, Option<f64>)], board_speaks: bool) -> Processor {
+    let may = |place: &Place| *place != Place::Board || board_speaks;
+    let nearest = cpu.iter().map(|(place, ..)| *place).filter(may).min()?;
+    let near = cpu.iter().filter(|(place, ..)| *place == nearest);
+    near.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(_, celsius, limit)| (*celsius, *limit))
+}
+
+/// Where a temperature is taken. The label tells; drivers of processors that give none measure nothing else.
+fn place(chip: &Chip, sensor: &Sensor) -> Option<Place> {
+    let Some(text) = sensor.text.as_deref() else {
+        let unlabelled = ["coretemp", "k10temp", "k8temp", "via_cputemp"];
+        return unlabelled.contains(&chip.name.as_str()).then_some(Place::Part);
+    };
+    let text = text.to_ascii_lowercase();
+    let begins = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
+    if begins(&["package id", "tdie"]) {
+        Some(Place::Die)
+    } else if text == "tctl" {
+        Some(Place::Control)
+    } else if begins(&["core ", "core0 ", "core1 ", "tccd"]) {
+        Some(Place::Part)
+    } else if begins(&["cpu", "soc"]) {
+        Some(Place::Board)
+    } else {
+        None
     }
 }
 

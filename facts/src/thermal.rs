@@ -5,9 +5,16 @@ use super::sample::Sample;
 use super::{Input, Root};
 
 const THERMAL: &str = "sys/class/thermal";
-/// Types of the zone that is the processor itself. Zones have no fixed number; `acpitz` is often a constant and is
-/// reported but never judged.
-const CPU_ZONES: [&str; 4] = ["cpu-thermal", "cpu_thermal", "soc-thermal", "x86_pkg_temp"];
+/// Beginnings of the words by which boards call the zones of their processor: `cpu-thermal`, `cpu_thermal`,
+/// `cpu0-thermal`, `cpuss1-thermal`, `CPU-therm`, `soc-thermal`, `package-thermal`, `x86_pkg_temp`, `bigcore0-thermal`,
+/// `littlecore-thermal`, `cluster0-thermal`. Zones have no fixed number.
+const CPU_WORDS: [&str; 7] = ["cpu", "soc", "package", "pkg", "bigcore", "littlecore", "cluster"];
+/// Cooling devices that slow the processor down; a zone that is bound to one watches it, whatever it is called.
+const CPU_BRAKES: [&str; 3] = ["cpufreq-", "thermal-cpufreq-", "cpuidle-"];
+/// Often a constant: reported and never judged.
+const FIRMWARE_ZONE: &str = "acpitz";
+/// Cooling devices of a zone that are looked at.
+const MAX_BRAKES: usize = 12;
 /// Trip points of a zone that are looked at.
 const MAX_TRIPS: usize = 12;
 
@@ -25,7 +32,7 @@ pub(super) fn plausible_limit(celsius: f64) -> bool {
 pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
-    let (mut hottest, mut limit) = (None::<f64>, None);
+    let mut hottest = None::<(f64, String)>;
     for name in root.list(THERMAL)? {
         if let Some(zone) = name.strip_prefix("thermal_zone") {
             let folder = format!("{THERMAL}/{name}");
@@ -38,17 +45,42 @@ pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
                 continue;
             }
             out.put("node_thermal_zone_temp", &[("zone", zone), ("type", &kind)], celsius);
-            if CPU_ZONES.contains(&kind.as_str()) {
-                hottest = Some(hottest.map_or(celsius, |hot| hot.max(celsius)));
-                limit = limit.or_else(|| critical_trip(root, &folder));
+            if is_processor(root, &folder, &kind) && hottest.as_ref().is_none_or(|(hot, _)| celsius > *hot) {
+                hottest = Some((celsius, folder));
             }
         } else if let Some(device) = name.strip_prefix("cooling_device") {
             cooling(root, device, &mut worst, out);
         }
     }
-    out.put_some("hostler_node_temperature_celsius", &[("component", "cpu")], hottest);
-    out.put_some("hostler_node_temperature_crit_celsius", &[("component", "cpu")], limit);
+    if let Some((celsius, folder)) = hottest {
+        out.put("hostler_node_temperature_celsius", &[("component", "cpu")], celsius);
+        let limit = critical_trip(root, &folder);
+        out.put_some("hostler_node_temperature_crit_celsius", &[("component", "cpu")], limit);
+    }
     worst.finish()
+}
+
+/// Whether a zone is the processor's: by its name, or because the kernel slows the processor down when it is hot.
+fn is_processor(root: &Root, folder: &str, kind: &str) -> bool {
+    if kind == FIRMWARE_ZONE {
+        return false;
+    }
+    let lower = kind.to_ascii_lowercase();
+    let mut words = lower.split(|one: char| !one.is_ascii_alphanumeric());
+    let brake = |number: usize| {
+        let kind = root.text(&format!("{folder}/cdev{number}/type"));
+        kind.is_ok_and(|kind| CPU_BRAKES.iter().any(|brake| kind.starts_with(brake)))
+    };
+    words.any(|word| CPU_WORDS.iter().any(|known| word.starts_with(known))) || (0..MAX_BRAKES).any(brake)
+}
+
+/// Whether any zone tells the processor's temperature.
+pub(super) fn knows_processor(root: &Root) -> bool {
+    let zones = root.list(THERMAL).unwrap_or_default();
+    zones.iter().filter(|name| name.starts_with("thermal_zone")).any(|name| {
+        let folder = format!("{THERMAL}/{name}");
+        root.text(&format!("{folder}/type")).is_ok_and(|kind| is_processor(root, &folder, &kind))
+    })
 }
 
 fn cooling(root: &Root, device: &str, worst: &mut Worst, out: &mut Sample) {
