@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
-use super::{Input, text};
+use super::{Input, Root, text};
 
 /// Interfaces of pods, bridges and tunnels of container networks: many, short-lived, and the same packets again.
 const HIDDEN: [&str; 14] = [
@@ -92,13 +92,22 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
         let megabits = number("speed").filter(|megabits| *megabits > 0.0);
         out.put_some("node_network_speed_bytes", &own, megabits.map(|megabits| megabits * 125_000.0));
     }
-    let mut bytes = Vec::new();
-    if worst.note(root.read_into("proc/net/route", &mut bytes)).is_some()
-        && let Some(device) = default_route(&bytes)
-    {
-        out.put("hostler_network_default_route", &[("device", device)], 1.0);
+    if let Some(device) = worst.note(default_device(root)).flatten() {
+        out.put("hostler_network_default_route", &[("device", &device)], 1.0);
     }
     worst.finish()
+}
+
+/// The interface of the default route: the IPv4 one where there is one.
+pub(super) fn default_device(root: &Root) -> Result<Option<String>, Failure> {
+    // A kernel without one of the two has no such file.
+    let read = |file: &str| {
+        root.bytes(file).or_else(|failure| if failure.is_absent() { Ok(Vec::new()) } else { Err(failure) })
+    };
+    if let Some(device) = default_route(&read("proc/net/route")?) {
+        return Ok(Some(device.to_owned()));
+    }
+    Ok(default_route_v6(&read("proc/net/ipv6_route")?).map(str::to_owned))
 }
 
 /// The interface of the IPv4 default route with the smallest metric.
@@ -112,9 +121,50 @@ fn default_route(bytes: &[u8]) -> Option<&str> {
     routes.min_by_key(|(metric, _)| *metric).map(|(_, device)| device)
 }
 
+/// Flags of a route (linux/route.h): usable, and "unreachable" as every kernel has one by default.
+const RTF_UP: u32 = 0x1;
+const RTF_REJECT: u32 = 0x200;
+
+/// The interface of the IPv6 default route with the smallest metric: destination, its length, source, its length, next
+/// hop, metric, references, uses, flags, interface, all but the last in hex. Some networks route 2000::/3 instead, which
+/// is every public address.
+fn default_route_v6(bytes: &[u8]) -> Option<&str> {
+    let routes = text::lines(bytes).filter_map(|line| {
+        let columns: Vec<&str> = text::words(line).map(text::word).collect();
+        let [to, length, _, _, _, metric, _, _, flags, device] = columns[..] else { return None };
+        let anywhere = length == "00" || (length == "03" && to.starts_with('2'));
+        let flags = text::hex(flags)?;
+        let usable = flags & RTF_UP != 0 && flags & RTF_REJECT == 0 && device != "lo";
+        (anywhere && usable).then_some((text::hex(metric)?, device))
+    });
+    routes.min_by_key(|(metric, _)| *metric).map(|(_, device)| device)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_default_route_over_ipv6_is_one_and_an_unreachable_one_is_none() {
+        let route = |to: &str, metric: &str, flags: &str, device: &str| {
+            let zero = "0".repeat(32);
+            let to = if to.is_empty() { format!("{zero} 00") } else { to.to_owned() };
+            format!("{to} {zero} 00 fe800000000000000000000000000001 {metric} 00000001 00000000 {flags} {device:>8}\n")
+        };
+        let slow = route("", "00000400", "00450003", "wlan0");
+        let fast = route("", "00000064", "00450003", "enp1s0");
+        let reject = route("", "ffffffff", "00200200", "lo");
+        let own = route("fe800000000000000000000000000000 40", "00000100", "00000001", "eth7");
+        let public = route("20000000000000000000000000000000 03", "00000400", "00000003", "eth3");
+        for (table, expected) in [
+            (format!("{reject}{own}{slow}{fast}"), Some("enp1s0")),
+            (format!("{reject}{own}"), None),
+            (public, Some("eth3")),
+            ("torn 00".to_owned(), None),
+        ] {
+            assert_eq!(default_route_v6(table.as_bytes()), expected, "{table}");
+        }
+    }
 
     #[test]
     fn interfaces_of_pods_are_left_out() {
