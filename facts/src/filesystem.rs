@@ -172,32 +172,6 @@ fn unescape(text: &str) -> String {
     plain + rest
 }
 
-/// The whole disk below the root file system: `nvme0n1` for `/dev/nvme0n1p2`.
-pub(super) fn root_disk(source: &Source, mounts: &[Mount]) -> Option<String> {
-    let root = mounts.iter().find(|mount| mount.mountpoint == "/")?;
-    let named = root.device.strip_prefix("/dev/").filter(|name| !name.contains('/') && *name != "root");
-    let name = match named {
-        Some(name) if !name.starts_with("dm-") => name.to_owned(),
-        _ => source.root.link_name(&format!("sys/dev/block/{}", root.numbers))?,
-    };
-    Some(whole_disk(&name).to_owned())
-}
-
-/// `nvme0n1p2` → `nvme0n1`, `mmcblk0p2` → `mmcblk0`, `sda1` → `sda`; others stay.
-fn whole_disk(name: &str) -> &str {
-    let digits = name.trim_end_matches(|last: char| last.is_ascii_digit());
-    if name.starts_with("nvme") || name.starts_with("mmcblk") {
-        match digits.strip_suffix('p') {
-            Some(disk) if disk.ends_with(|last: char| last.is_ascii_digit()) => disk,
-            Some(_) | None => name,
-        }
-    } else if name.starts_with("sd") || name.starts_with("vd") {
-        digits
-    } else {
-        name
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,20 +190,5 @@ mod tests {
         let found = mounts(TABLE);
         let short: Vec<(&str, bool)> = found.iter().map(|mount| (mount.mountpoint.as_str(), mount.readonly)).collect();
         assert_eq!(short, [("/", false), ("/boot/firmware", true), ("/mnt/my disk", true)]);
-    }
-
-    #[test]
-    fn partitions_name_their_disk() {
-        for (name, disk) in [
-            ("nvme0n1p2", "nvme0n1"),
-            ("nvme0n1", "nvme0n1"),
-            ("mmcblk0p2", "mmcblk0"),
-            ("mmcblk0", "mmcblk0"),
-            ("sda1", "sda"),
-            ("vda", "vda"),
-            ("md0", "md0"),
-        ] {
-            assert_eq!(whole_disk(name), disk);
-        }
     }
 }

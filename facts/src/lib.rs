@@ -23,6 +23,7 @@ mod packages;
 pub mod play;
 mod pressure;
 mod process;
+mod redundancy;
 mod root;
 pub mod rpi;
 mod sample;
@@ -33,6 +34,7 @@ mod storage;
 mod systemd;
 mod text;
 mod thermal;
+mod topology;
 mod worker;
 
 pub use calls::Calls;

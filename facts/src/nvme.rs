@@ -2,7 +2,8 @@
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
-use super::{Input, Root, Slow, filesystem, text};
+use super::{Input, Root, Slow, text, topology};
+use std::collections::BTreeSet;
 
 const NVME: &str = "sys/class/nvme";
 /// From a controller to its PCI device: `…/0000:03:00.0/nvme/nvme0`.
@@ -48,13 +49,11 @@ impl Controllers {
             self.identities.forget();
         }
         let source = input.source.clone();
-        let root_disk = || {
-            let bytes = source.root.bytes("proc/1/mountinfo").or_else(|_| source.root.bytes("proc/self/mountinfo"));
-            filesystem::root_disk(&source, &filesystem::mounts(&bytes.unwrap_or_default()))
-        };
         let identities = self.identities.get(input.now, || {
-            let disk = root_disk();
-            Ok(devices.iter().map(|device| identity(&source.root, device, disk.as_deref())).collect())
+            let root = &source.root;
+            let disks = topology::root_disks(root);
+            let below = disks.iter().flat_map(|disk| topology::controllers(root, disk)).collect();
+            Ok(devices.iter().map(|device| identity(root, device, &below)).collect())
         })?;
         for one in identities {
             let device = one.device.as_str();
@@ -93,7 +92,7 @@ impl Controllers {
     }
 }
 
-fn identity(root: &Root, device: &str, root_disk: Option<&str>) -> Identity {
+fn identity(root: &Root, device: &str, below_root: &BTreeSet<String>) -> Identity {
     let folder = format!("{NVME}/{device}");
     let text = |file: &str| root.text(&format!("{folder}/{file}")).unwrap_or_default();
     let mut links = Vec::new();
@@ -110,7 +109,6 @@ fn identity(root: &Root, device: &str, root_disk: Option<&str>) -> Identity {
         let counts = root.bytes(&format!("{folder}/{PCI}/aer_dev_{severity}"));
         errors.extend(counts.ok().and_then(|counts| total(&counts)).map(|count| (severity, count)));
     }
-    let prefix = format!("{device}n");
     Identity {
         device: device.to_owned(),
         model: text("model"),
@@ -120,7 +118,7 @@ fn identity(root: &Root, device: &str, root_disk: Option<&str>) -> Identity {
         address: address(root, &folder),
         links,
         errors,
-        holds_root: root_disk.is_some_and(|disk| disk.starts_with(&prefix)),
+        holds_root: below_root.contains(device),
     }
 }
 

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::sample::Sample;
 use super::{
     Input, Now, Source, certificate, cpu, cpufreq, diskstats, filesystem, hwmon, identity, kernel, kmsg, memory,
-    network, nvme, packages, pressure, process, rpi, sata, smart, storage, systemd, thermal,
+    network, nvme, packages, pressure, process, redundancy, rpi, sata, smart, storage, systemd, thermal, topology,
 };
 use hostler_plan::fact::{Reading, Series};
 use std::time::{Duration, Instant};
@@ -336,7 +336,11 @@ fn slots() -> Vec<Slot> {
         ("kernel_log", Fast, Reader::KernelLog(kmsg::KernelLog::default())),
         ("ext4", Minute, plain(storage::ext4)),
         ("edac", Minute, plain(storage::edac)),
-        ("mdadm", Minute, plain(storage::raid)),
+        ("mdadm", Minute, plain(redundancy::raid)),
+        ("bonding", Minute, plain(redundancy::links)),
+        ("btrfs", Minute, plain(redundancy::btrfs)),
+        ("zfs", Minute, plain(redundancy::pools)),
+        ("disks", Minute, plain(topology::read)),
         ("mmc", Quarter, plain(storage::mmc)),
         ("smartctl", Quarter, Reader::Sata(sata::Sata::default())),
         ("systemd", Minute, Reader::Systemd(systemd::Systemd::default())),

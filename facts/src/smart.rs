@@ -95,9 +95,22 @@ fn celsius(kelvin: u16) -> Option<f64> {
     (kelvin != 0 && kelvin != u16::MAX).then(|| f64::from(kelvin) - 273.0)
 }
 
-/// Warning and critical composite temperature of Identify Controller, °C, where the disk reports them.
+/// A limit of a disk's temperature can be meant: disks are made for some 0 to 70 °C, and what warns below 40 °C would
+/// warn for ever. Real disks say 0, 1 K and 2 K for "none".
+pub(super) fn is_limit(celsius: f64) -> bool {
+    (40.0..=150.0).contains(&celsius)
+}
+
+/// Warning and critical composite temperature of Identify Controller, °C, where the disk reports them. Where the
+/// critical one lies below the warning one, neither is believed.
 pub fn parse_limits(page: &[u8; 4096]) -> [Option<f64>; 2] {
-    [266, 268].map(|at| celsius(u16::from_le_bytes([page[at], page[at + 1]])))
+    let limits = [266, 268].map(|at| celsius(u16::from_le_bytes([page[at], page[at + 1]])).filter(|c| is_limit(*c)));
+    if let [Some(warning), Some(critical)] = limits
+        && critical < warning
+    {
+        return [None, None];
+    }
+    limits
 }
 
 /// Warning and critical temperature.
@@ -121,6 +134,10 @@ impl Default for Smart {
     fn default() -> Self {
         let call = |source: &Source, (device, identify): &Ask| {
             let page = source.calls.nvme_smart(device)?;
+            // What a bridge or a dying disk gives that has no log.
+            if page.iter().all(|byte| *byte == u8::MAX) {
+                return Err(Failure::malformed(device, "a SMART log", &page[..]));
+            }
             // A disk without a readable Identify still has a log.
             let limits = identify
                 .then(|| source.calls.nvme_identify(device).map(|page| parse_limits(&page)).unwrap_or_default());
@@ -184,13 +201,18 @@ impl Smart {
     }
 }
 
-fn put(device: &str, log: &SmartLog, limits: &Limits, out: &mut Sample) {
-    let labels = [("device", device)];
-    out.put("nvme_critical_warning", &labels, f64::from(log.critical_warning));
+/// The critical warning as a number and bit by bit.
+pub(super) fn put_warning(device: &str, warning: u8, out: &mut Sample) {
+    out.put("nvme_critical_warning", &[("device", device)], f64::from(warning));
     for (bit, name) in WARNINGS.iter().enumerate() {
-        let set = log.critical_warning >> bit & 1 == 1;
+        let set = warning >> bit & 1 == 1;
         out.put("hostler_nvme_critical_warning", &[("bit", name), ("device", device)], f64::from(set));
     }
+}
+
+fn put(device: &str, log: &SmartLog, limits: &Limits, out: &mut Sample) {
+    let labels = [("device", device)];
+    put_warning(device, log.critical_warning, out);
     for (name, value) in [
         ("nvme_available_spare_ratio", f64::from(log.available_spare) / 100.0),
         ("nvme_available_spare_threshold_ratio", f64::from(log.spare_threshold) / 100.0),
@@ -319,5 +341,22 @@ mod tests {
         assert_eq!(parse_limits(&identify), [None, None]);
         identify[266..270].copy_from_slice(&[0x66, 0x01, 0x68, 0x01]);
         assert_eq!(parse_limits(&identify), [Some(85.0), Some(87.0)]);
+    }
+
+    #[test]
+    fn limits_that_no_disk_means_are_missing() {
+        let mut identify = [0; 4096];
+        for (warning, critical, expected) in [
+            (0x0001, 0x0001, [None, None]),
+            (0x0000, 0x0168, [None, Some(87.0)]),
+            (0x0166, 0xffff, [Some(85.0), None]),
+            // 27 °C to warn at, and a critical limit below the warning.
+            (0x012c, 0x0168, [None, Some(87.0)]),
+            (0x0168, 0x0166, [None, None]),
+        ] {
+            identify[266..268].copy_from_slice(&u16::to_le_bytes(warning));
+            identify[268..270].copy_from_slice(&u16::to_le_bytes(critical));
+            assert_eq!(parse_limits(&identify), expected, "{warning:#x} {critical:#x}");
+        }
     }
 }

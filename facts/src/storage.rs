@@ -1,4 +1,4 @@
-//! Smaller storage facts: eMMC wear, SD card identity, ext4 errors, RAID members, memory errors.
+//! Smaller storage facts: eMMC wear, SD card identity, ext4 errors, memory errors.
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
@@ -59,29 +59,6 @@ pub(super) fn ext4(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         }
     }
     worst.finish()
-}
-
-/// Reads software RAID.
-pub(super) fn raid(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-    let root = &input.source.root;
-    let mut worst = Worst::default();
-    let mut known = false;
-    for device in root.list("sys/block")? {
-        let folder = format!("sys/block/{device}/md");
-        if !device.starts_with("md") || !root.exists(&folder) {
-            continue;
-        }
-        known = true;
-        let required = worst.note(root.number(&format!("{folder}/raid_disks")));
-        // RAID 0 has no `degraded` file: a member that is missing stops it.
-        let degraded = worst.note(root.number(&format!("{folder}/degraded")));
-        out.put_some("node_md_disks_required", &[("device", &device)], required);
-        if let (Some(required), Some(degraded)) = (required, degraded) {
-            out.put("node_md_disks", &[("device", &device), ("state", "active")], required - degraded);
-        }
-    }
-    worst.finish()?;
-    if known { Ok(()) } else { Err(Failure::Absent("md".to_owned())) }
 }
 
 /// Reads errors of memory with ECC. Without a driver there is no `mc*`: that is not known, not "no errors".

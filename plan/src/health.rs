@@ -9,6 +9,7 @@ mod condition;
 mod cordon;
 mod gate;
 mod measure;
+mod remember;
 mod rule;
 mod thresholds;
 mod trace;
@@ -17,12 +18,14 @@ mod watch;
 pub use condition::{Condition, Confirm, Row, Side};
 pub use cordon::{CordonAction, Desired, Present, SETTLED_MS, desired};
 pub use gate::{Baseline, Regression, Vitals, blockers};
+pub use remember::Remembered;
 pub use rule::Rule;
 pub use thresholds::{Adjustment, TableError, ThresholdError, Thresholds};
 
 use crate::fact::Reading;
 use crate::timestamp::Timestamp;
 use measure::{Found, Tracker};
+use remember::Bad;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use watch::{Standing, Watch};
@@ -149,7 +152,7 @@ impl HealthEvaluator {
         let mut cases: BTreeMap<String, Case> = BTreeMap::new();
         for one in found {
             if !self.thresholds.off.contains(&one.rule()) {
-                self.weigh(now, one, &mut cases);
+                self.weigh(now, reading, one, &mut cases);
             }
         }
         let standings = std::mem::take(&mut self.standings);
@@ -179,8 +182,18 @@ impl HealthEvaluator {
         }
     }
 
+    /// What must outlive this evaluator, on its clock.
+    pub fn remembered(&self) -> &Remembered {
+        &self.tracker.remembered
+    }
+
+    /// Takes over what an earlier evaluator remembered, on this one's clock.
+    pub fn remember(&mut self, remembered: Remembered) {
+        self.tracker.remembered = remembered;
+    }
+
     /// Takes one finding into the case of its rule and subject.
-    fn weigh(&mut self, now: u64, found: Found, cases: &mut BTreeMap<String, Case>) {
+    fn weigh(&mut self, now: u64, reading: &Reading, mut found: Found, cases: &mut BTreeMap<String, Case>) {
         let rule = found.rule();
         let required = found.required && !self.thresholds.optional.contains(&rule);
         let key = format!("{} {}", rule.name(), found.subject);
@@ -196,7 +209,17 @@ impl HealthEvaluator {
                 if found.known {
                     let active = watch.step(now, found.value, row.side, &limit);
                     let level = if active { row.level } else { Level::Ok };
+                    if condition.stays() {
+                        let numbers = (found.value, Some(limit.raise));
+                        let (subject, fact) = (&found.subject, &found.fact);
+                        let bad = active.then(|| Bad::new(now, reading, condition, subject, fact, numbers, required));
+                        self.tracker.remembered.told(bad, condition, subject);
+                    }
                     (level, rank(level), Some(limit.raise))
+                } else if let Some(bad) = self.tracker.remembered.bad(condition, &found.subject) {
+                    // Whatever became of the disk, it did not get well by not answering.
+                    (found.value, found.required) = (bad.value, found.required || bad.required);
+                    (row.level, rank(row.level), bad.threshold)
                 } else if watch.forget() {
                     // What was bad and cannot be seen any more must not look well because of its neighbour.
                     (Level::Unknown, rank(row.level), Some(limit.raise))
@@ -205,6 +228,7 @@ impl HealthEvaluator {
                 }
             }
         };
+        let required = required || found.required && !self.thresholds.optional.contains(&rule);
         let verdict = Verdict {
             rule,
             subject: found.subject,

@@ -62,12 +62,18 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("apt_upgrades_pending", Kind::Gauge, "Packages that have an update, by origin."),
     ("hostler_bootloader_build_timestamp_seconds", Kind::Gauge, "When the installed boot loader was built, Unix time."),
     ("hostler_bootloader_info", Kind::Gauge, "Boot loader of a Raspberry Pi, value always 1."),
-    ("hostler_bootloader_latest_timestamp_seconds", Kind::Gauge, "Build time of the newest boot loader image on disk, \
+    ("hostler_bootloader_latest_timestamp_seconds", Kind::Gauge, "Build time of the newest boot loader image on \
+        disk, \
         Unix time."),
     ("hostler_bootloader_update_available", Kind::Gauge, "1 when a newer boot loader image is on disk than installed."),
+    ("hostler_btrfs_errors_total", Kind::Counter, "Errors that btrfs counted on one of its devices, since a person \
+        reset them."),
     ("hostler_certificate_not_after_timestamp_seconds", Kind::Gauge, "When the first certificate of a file expires, \
+        \
         Unix time."),
     ("hostler_cgroup_controller_enabled", Kind::Gauge, "1 when the control group controller can be used."),
+    ("hostler_disk_carries", Kind::Gauge, "1 for each thing that a disk of the machine carries; `nothing` where \
+        there is none."),
     ("hostler_ext4_errors_total", Kind::Counter, "Errors recorded in the superblock of an ext4 file system."),
     ("hostler_ext4_warnings_total", Kind::Counter, "Warnings recorded in the superblock of an ext4 file system."),
     ("hostler_kernel_events_total", Kind::Counter, "Kernel log messages of a known kind since the agent started."),
@@ -75,15 +81,18 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_machine_check_exceptions_total", Kind::Counter, "Machine check exceptions of all processors since boot."),
     ("hostler_mmc_info", Kind::Gauge, "Identity of an SD card or eMMC, value always 1."),
     ("hostler_mmc_life_used_ratio", Kind::Gauge, "Used share of the eMMC's life time, upper end of the reported \
-        tenth."),
+   \
+             tenth."),
     ("hostler_mmc_pre_eol", Kind::Gauge, "Reserve of the eMMC: 1 normal, 2 warning, 3 urgent."),
     ("hostler_network_default_route", Kind::Gauge, "1 for the interface of the default route."),
     ("hostler_node_info", Kind::Gauge, "Board, serial number, boot id and page size of the node, value always 1."),
     ("hostler_node_temperature_celsius", Kind::Gauge, "Temperature of a component, whatever the sensor is called."),
-    ("hostler_node_temperature_crit_celsius", Kind::Gauge, "Critical temperature of a component as its sensor reports \
+    ("hostler_node_temperature_crit_celsius", Kind::Gauge, "Critical temperature of a component as its sensor \
+        reports \
         it."),
     ("hostler_nvme_crit_temp_celsius", Kind::Gauge, "Critical composite temperature (CCTEMP) of an NVMe disk."),
     ("hostler_nvme_critical_comp_temp_seconds_total", Kind::Counter, "Time spent at or above the critical \
+        \
         temperature."),
     ("hostler_nvme_critical_warning", Kind::Gauge, "One bit of the critical warning of an NVMe disk."),
     ("hostler_nvme_live", Kind::Gauge, "1 when the controller's state is live."),
@@ -97,17 +106,26 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_power_supply_max_current_amps", Kind::Gauge, "Current that the power supply of a Raspberry Pi 5 offers."),
     ("hostler_power_usb_over_current_detected", Kind::Gauge, "1 when the boot loader saw too much current on USB."),
     ("hostler_pressure_ratio", Kind::Gauge, "Share of the last minute in which tasks waited, by resource and kind."),
+    ("hostler_redundancy_failed", Kind::Gauge, "1 when an array or a pool serves no more."),
+    ("hostler_redundancy_members", Kind::Gauge, "Members of a bond, a team or a multipath disk."),
+    ("hostler_redundancy_missing", Kind::Gauge, "Members that an array lacks; of a pool 1 when any does."),
+    ("hostler_redundancy_rebuilding", Kind::Gauge, "1 while an array is made whole again."),
+    ("hostler_redundancy_required", Kind::Gauge, "1 when `/`, data or the default route is on this array, 0 when not."),
     ("hostler_rpi_arm_frequency_hertz", Kind::Gauge, "Measured clock of the ARM cores."),
     ("hostler_rpi_pmic_amps", Kind::Gauge, "Current of one rail of the power management chip."),
     ("hostler_rpi_pmic_volts", Kind::Gauge, "Voltage of one rail of the power management chip."),
     ("hostler_rpi_power_watts", Kind::Gauge, "Sum of voltage times current over the measured rails; not the power at \
+        \
         the socket."),
     ("hostler_rpi_throttle", Kind::Gauge, "One reason of the firmware's throttle word, now or since boot."),
     ("hostler_rpi_throttled_state", Kind::Gauge, "The firmware's throttle word as one number."),
     ("hostler_rpi_under_voltage", Kind::Gauge, "1 when the supply was below 4.63 V within the last two seconds."),
     ("hostler_sensor_implausible", Kind::Gauge, "1 for a sensor whose value cannot be true and was left out."),
     ("hostler_series_dropped_total", Kind::Counter, "Series that were left out because a limit was reached, by \
-        collector."),
+    \
+            collector."),
+    ("node_bonding_active", Kind::Gauge, "Slaves of a bond that carry."),
+    ("node_bonding_slaves", Kind::Gauge, "Slaves of a bond."),
     ("node_boot_time_seconds", Kind::Gauge, "When the kernel was booted, Unix time."),
     ("node_context_switches_total", Kind::Counter, "Context switches."),
     ("node_cooling_device_cur_state", Kind::Gauge, "Present state of a cooling device."),
@@ -131,7 +149,8 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("node_disk_io_now", Kind::Gauge, "Requests in flight."),
     ("node_disk_io_time_seconds_total", Kind::Counter, "Time with at least one request in flight."),
     ("node_disk_io_time_weighted_seconds_total", Kind::Counter, "Time with requests in flight, weighted by their \
-        number."),
+  \
+              number."),
     ("node_disk_read_bytes_total", Kind::Counter, "Bytes read."),
     ("node_disk_read_time_seconds_total", Kind::Counter, "Time spent on reads."),
     ("node_disk_reads_completed_total", Kind::Counter, "Reads completed."),
@@ -206,6 +225,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("node_timex_sync_status", Kind::Gauge, "1 when the clock is synchronised."),
     ("node_timex_tai_offset_seconds", Kind::Gauge, "Offset of atomic time."),
     ("node_uname_info", Kind::Gauge, "Kernel, host name and architecture, value always 1."),
+    ("node_zfs_zpool_state", Kind::Gauge, "1 for the state that a ZFS pool is in."),
     ("nvme_available_spare_ratio", Kind::Gauge, "Remaining spare capacity."),
     ("nvme_available_spare_threshold_ratio", Kind::Gauge, "Spare capacity below which the disk warns."),
     ("nvme_controller_busy_time_seconds", Kind::Counter, "Time that the controller was busy."),
@@ -225,11 +245,22 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("process_open_fds", Kind::Gauge, "Open files of a program of the node."),
     ("process_resident_memory_bytes", Kind::Gauge, "Resident memory of a program of the node."),
     ("process_start_time_seconds", Kind::Gauge, "When a program of the node started, Unix time."),
-    ("smartctl_device", Kind::Gauge, "Model and serial number of a SATA disk, value always 1."),
+    ("smartctl_device", Kind::Gauge, "Model and serial number of a disk that smartctl reads, value always 1."),
     ("smartctl_device_exit_status", Kind::Gauge, "Exit bits of smartctl for the disk."),
-    ("smartctl_device_pending_sectors", Kind::Gauge, "Sectors that a SATA disk waits to remap."),
+    ("smartctl_device_pending_sectors", Kind::Gauge, "Sectors that a disk waits to remap."),
+    ("smartctl_device_percentage_used", Kind::Gauge, "Used share of a disk's life time in percent; may be above 100."),
+    ("smartctl_device_power_on_seconds", Kind::Gauge, "Time that a disk was powered on."),
     ("smartctl_device_reallocated_sectors", Kind::Gauge, "Sectors that a SATA disk has remapped."),
     ("smartctl_device_smart_status", Kind::Gauge, "1 when the disk calls itself healthy."),
+    ("smartctl_device_temperature", Kind::Gauge, "Temperature of a disk, and limits that it names, in degrees \
+        Celsius."),
+    ("smartctl_read_total_uncorrected_errors", Kind::Gauge, "Errors of a SAS disk while reading that nothing \
+        corrected."),
+    ("smartctl_scsi_grown_defect_list", Kind::Gauge, "Defects of a SAS disk that grew since it was made."),
+    ("smartctl_verify_total_uncorrected_errors", Kind::Gauge, "Errors of a SAS disk while verifying that nothing \
+        corrected."),
+    ("smartctl_write_total_uncorrected_errors", Kind::Gauge, "Errors of a SAS disk while writing that nothing \
+        corrected."),
 ];
 
 #[cfg(test)]

@@ -63,13 +63,38 @@ macro_rules! conditions {
 }
 
 impl Condition {
+    /// Whether it is what a disk says of itself that does not pass: it holds until the disk says otherwise, and not
+    /// only while it answers.
+    pub(super) fn stays(self) -> bool {
+        use Condition as C;
+        [
+            C::SmartFailed,
+            C::PendingSectors,
+            C::NvmeWarnFatal,
+            C::NvmeSpareLow,
+            C::NvmeSpareOut,
+            C::NvmeWorn,
+            C::NvmeWornOut,
+            C::EmmcWorn,
+            C::EmmcWornOut,
+            C::EmmcReserveLow,
+            C::EmmcReserveOut,
+            C::DiskWorn,
+            C::UncorrectedKept,
+            C::DiskWornOut,
+        ]
+        .contains(&self)
+    }
+
     /// The unit of its number and of its thresholds.
     pub fn unit(self) -> &'static str {
         use Condition as C;
         match self {
             C::DiskUsed | C::DiskFull | C::InodesUsed | C::InodesFull | C::SwapUsed | C::SwapFull => "share used",
             C::DiskAvailable | C::MemoryAvailable | C::NvmeSpareLow | C::NvmeSpareOut => "share left",
-            C::NvmeWorn | C::NvmeWornOut | C::EmmcWorn | C::EmmcWornOut => "share of life used",
+            C::NvmeWorn | C::NvmeWornOut | C::EmmcWorn | C::EmmcWornOut | C::DiskWorn | C::DiskWornOut => {
+                "share of life used"
+            }
             C::PressureSome | C::PressureFull => "share of a minute",
             C::PacketErrors => "errors a packet",
             C::ConntrackHigh | C::ConntrackFull | C::FilesHigh | C::FilesFull => "share used",
@@ -81,14 +106,17 @@ impl Condition {
             C::LoadPerCore => "load a core",
             C::LatencyHigh | C::LatencyExtreme => "seconds a request",
             C::IoQueue => "requests in flight",
-            C::PiHot | C::PiTooHot | C::CpuHot | C::CpuTooHot | C::NvmeHot | C::NvmeTooHot => "°C",
+            C::PiHot | C::PiTooHot | C::CpuHot | C::CpuTooHot => "°C",
+            C::NvmeHot | C::NvmeTooHot | C::DiskHot | C::DiskTooHot => "°C",
             C::SupplyTooLow | C::InputLow | C::InputTooLow => "V",
             C::PackageThrottles => "events in 5 minutes",
-            C::NewThrottleBits | C::Ext4Errors | C::NvmeMediaErrorMany => "new in a day",
-            C::NvmeMediaError | C::SectorsGrew => "new in a week",
+            C::NewThrottleBits | C::Ext4Errors | C::NvmeMediaErrorMany | C::UncorrectedMany => "new in a day",
+            C::NvmeMediaError | C::SectorsGrew | C::UncorrectedGrew => "new in a week",
             C::CorrectedErrors | C::LinkFlaps => "new in 10 minutes",
             C::MachineChecks => "new in an hour",
-            C::UncorrectedErrors => "errors",
+            C::UncorrectedErrors | C::UncorrectedKept | C::BtrfsErrors => "errors",
+            C::PendingSectors => "sectors",
+            C::MemberMissing => "members",
             C::Ext4ErrorsKept => "errors since the last fsck",
             C::ClockOffset | C::ClockFarOff => "seconds off",
             C::FailedUnits => "failed units",
@@ -106,6 +134,10 @@ impl Condition {
             | C::NvmeNotLive
             | C::NvmeGone
             | C::SmartFailed
+            | C::DiskGone
+            | C::MemberGone
+            | C::ArrayFailed
+            | C::Rebuilding
             | C::NewTaint
             | C::OopsAndHungTasks
             | C::ClockUnsynchronised
@@ -195,7 +227,22 @@ conditions! {
     NvmeGone             = NvmeState Critical Below 1.0 0.999 Seconds(60), 900;
     LinkBelowBaseline    = PcieLink Degraded Below 1.0 0.999 Seconds(0), 0;
     SectorsGrew          = DiskSmart Degraded Above 1.0 0.0 Seconds(0), 0;
+    PendingSectors       = DiskSmart Degraded Above 1.0 0.0 Seconds(0), 0;
+    UncorrectedGrew      = DiskSmart Degraded Above 1.0 0.0 Seconds(0), 0;
+    UncorrectedMany      = DiskSmart Critical Above 10.0 0.0 Seconds(0), 0;
     SmartFailed          = DiskSmart Critical Below 1.0 0.999 Seconds(0), 0;
+    DiskWorn             = DiskWear Degraded Above 0.90 -1.0 Seconds(0), 0;
+    UncorrectedKept      = DiskWear Degraded Above 1.0 0.0 Seconds(0), 0;
+    DiskWornOut          = DiskWear Critical Above 1.0 -1.0 Seconds(0), 0;
+    DiskHot              = DiskTemperature Degraded Above 60.0 55.0 Seconds(120), 300;
+    DiskTooHot           = DiskTemperature Critical Above 70.0 65.0 Seconds(120), 300;
+    MemberGone           = DiskGone Degraded Below 1.0 0.999 Seconds(60), 0;
+    DiskGone             = DiskGone Critical Below 1.0 0.999 Seconds(60), 0;
+    // members, 0 or 1, errors
+    MemberMissing        = Redundancy Degraded Above 1.0 0.0 Seconds(60), 60;
+    Rebuilding           = Redundancy Degraded Above 1.0 0.0 Seconds(0), 0;
+    BtrfsErrors          = Redundancy Degraded Above 1.0 0.0 Seconds(0), 0;
+    ArrayFailed          = Redundancy Critical Above 1.0 0.0 Seconds(0), 0;
     EmmcWorn             = EmmcWear Degraded Above 0.90 -1.0 Seconds(0), 0;
     EmmcWornOut          = EmmcWear Critical Above 1.1 -1.0 Seconds(0), 0;
     EmmcReserveLow       = EmmcWear Degraded Above 2.0 0.0 Seconds(0), 0;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Rules that may be degraded when work begins: an upgrade neither causes nor cures them.
-const TOLERATED: [Rule; 5] =
-    [Rule::NvmeWear, Rule::EmmcWear, Rule::Maintenance, Rule::PiThrottledSinceBoot, Rule::DiskFilling];
+const TOLERATED: [Rule; 6] =
+    [Rule::NvmeWear, Rule::EmmcWear, Rule::DiskWear, Rule::Maintenance, Rule::PiThrottledSinceBoot, Rule::DiskFilling];
 /// Rules that images, logs and caches disturb for some minutes after a boot.
 const SETTLING: [Rule; 4] = [Rule::SlowIo, Rule::MemoryPressure, Rule::PiTemperature, Rule::CpuTemperature];
 /// How long they may.

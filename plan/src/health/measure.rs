@@ -4,11 +4,14 @@
 //! (NVMe rules without an NVMe disk) gives no finding at all.
 
 mod disk;
+mod drive;
 mod node;
 mod pi;
+mod redundancy;
 mod service;
 
 use super::condition::Condition;
+use super::remember::{Bad, Remembered};
 use super::rule::Rule;
 use super::thresholds::Thresholds;
 use super::trace::{Growth, NewBits, Past, Rate, Trend};
@@ -59,6 +62,11 @@ impl Found {
         Found::new(condition, subject, fact, None, true)
     }
 
+    /// What was bad when it was last told, and is not told now.
+    fn untold(bad: &Bad) -> Self {
+        Found::new(bad.condition, &bad.subject, bad.fact.clone(), None, false).required(bad.required)
+    }
+
     /// Something to tell that is never bad.
     fn note(rule: Rule, subject: &str, fact: String, value: f64) -> Self {
         let subject = subject.to_owned();
@@ -97,8 +105,9 @@ pub(super) struct Tracker {
     best: BTreeMap<String, f64>,
     serials: BTreeMap<String, String>,
     was_writable: BTreeSet<String>,
-    /// When an NVMe disk was seen last.
-    disks: BTreeMap<String, u64>,
+    /// What is kept over restarts.
+    #[serde(default)]
+    pub(super) remembered: Remembered,
     default_route: Option<String>,
     offset: Past,
     /// What the date is, seen from the observer's steady clock; only certificates ask.
@@ -125,6 +134,7 @@ impl Tracker {
         if boot_id != self.boot_id && !boot_id.is_empty() {
             self.begin_boot(boot_id);
         }
+        self.remembered.look(now, reading);
         let boot = reading.get("node_boot_time_seconds", &[]);
         let uptime = boot.map(|boot| reading.at_ms() as f64 / 1000.0 - boot);
         let model = reading.label("hostler_node_info", "model").unwrap_or_default();
@@ -141,11 +151,20 @@ impl Tracker {
             evaluation.processor();
         }
         evaluation.nvme();
+        evaluation.smartctl();
+        evaluation.redundancy();
         evaluation.errors();
         evaluation.clock();
         evaluation.services();
         evaluation.network();
-        evaluation.found
+        let mut found = evaluation.found;
+        let untold =
+            self.remembered.bad.values().filter(|bad| {
+                !found.iter().any(|one| one.condition == Some(bad.condition) && one.subject == bad.subject)
+            });
+        let untold: Vec<Found> = untold.map(Found::untold).collect();
+        found.extend(untold);
+        found
     }
 
     fn begin_boot(&mut self, boot_id: &str) {

@@ -67,6 +67,12 @@ rules! {
         pcie_aspm=off or Gen 2";
     PcieLink "pcie_link" "the link is slower than it was: reseat the disk and its cable";
     DiskSmart "disk_smart" "save the data and replace the disk";
+    DiskWear "disk_wear" "plan a replacement: the disk is at the end of its rated writes, or has lost data before";
+    DiskTemperature "disk_temperature" "give the disk air flow";
+    DiskGone "disk_gone" "the disk left its bus: check cable, power and slot; one that was taken out on purpose is \
+        forgotten after a day";
+    Redundancy "redundancy" "find the member that failed (/proc/mdstat, /proc/net/bonding, zpool status, btrfs device \
+        stats), replace it and let it rebuild: the next failure takes it all";
     EmmcWear "emmc_wear" "plan a replacement of the module: its flash is worn";
     MemoryErrors "memory_errors" "run a memory test and replace the module that the EDAC log names";
     MachineCheck "machine_check" "read rasdaemon or mcelog: processor, memory or board reported an error";

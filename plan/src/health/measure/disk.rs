@@ -12,8 +12,11 @@ const SMALL_BYTES: f64 = 5e9;
 const MIN_OPERATIONS: f64 = 10.0;
 /// SD cards are that much slower when they are well.
 const CARD_FACTOR: f64 = 3.0;
-/// A disk that is gone for a day was taken out on purpose.
-const GONE_MS: u64 = DAY_MS;
+/// What a disk says that does not count how far it is worn: 255 %, all bits set.
+pub(super) const NO_COUNT: f64 = 2.55;
+/// Spare blocks run low this much above the disk's own threshold, and do not any more this much above it.
+const SPARE_LOW: f64 = 0.10;
+const SPARE_CLEAR: f64 = 0.15;
 /// Load after a boot (images are pulled, logs are read) is no finding.
 pub(super) const SETTLING_SECONDS: f64 = 300.0;
 
@@ -107,7 +110,6 @@ impl Evaluation<'_> {
             self.queue(&device);
         }
         self.emmc();
-        self.sata();
     }
 
     fn latency(&mut self, device: &str) {
@@ -170,31 +172,12 @@ impl Evaluation<'_> {
         }
     }
 
-    fn sata(&mut self) {
-        for (device, passed) in self.by_device("smartctl_device_smart_status") {
-            let series = fact("smartctl_device_smart_status", "device", &device);
-            self.push(Found::value(C::SmartFailed, &device, series, passed));
-        }
-        for (device, reallocated) in self.by_device("smartctl_device_reallocated_sectors") {
-            let pending = self.reading.get("smartctl_device_pending_sectors", &[("device", &device)]);
-            let sectors = reallocated + pending.unwrap_or_default();
-            self.forget_swapped_sata(&device);
-            let growth = self.tracker.disk_growths.entry(format!("sectors {device}")).or_default();
-            growth.add_for_life(self.now, sectors);
-            let grown = growth.within(self.now, 7 * DAY_MS);
-            let series = fact("smartctl_device_reallocated_sectors", "device", &device);
-            self.push(Found::value(C::SectorsGrew, &device, series, grown));
-        }
-    }
-
     pub(super) fn nvme(&mut self) {
         let live = self.by_device("hostler_nvme_live");
         for (device, _) in &live {
-            self.tracker.disks.insert(device.clone(), self.now);
+            self.tracker.remembered.controllers.insert(device.clone(), self.now);
         }
-        let now = self.now;
-        self.tracker.disks.retain(|_, seen| now.saturating_sub(*seen) < GONE_MS);
-        let known: Vec<String> = self.tracker.disks.keys().cloned().collect();
+        let known: Vec<String> = self.tracker.remembered.controllers.keys().cloned().collect();
         for device in known {
             let state = live.iter().find(|(name, _)| *name == device).map(|(_, live)| *live);
             let required = self.reading.get("hostler_nvme_root", &[("device", &device)]).is_some();
@@ -225,16 +208,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn forget_swapped_sata(&mut self, device: &str) {
-        let serial = self.reading.find("smartctl_device", &[("device", device)]);
-        let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial_number")) else { return };
-        let before = self.tracker.serials.insert(device.to_owned(), serial.to_owned());
-        if before.is_some_and(|before| before != serial) {
-            self.tracker.disk_growths.remove(&format!("sectors {device}"));
-        }
-    }
-
-    fn smart(&mut self, device: &str, required: bool) {
+    pub(super) fn smart(&mut self, device: &str, required: bool) {
         let labels = [("device", device)];
         let get = |name: &str| self.reading.get(name, &labels);
         let warning = get("nvme_critical_warning").map(|word| word as u64);
@@ -251,15 +225,19 @@ impl Evaluation<'_> {
             self.push(Found::maybe(condition, device, series.clone(), value).required(required));
         }
         let series = fact("nvme_available_spare_ratio", "device", device);
-        // A threshold of 0 is none. With 0 of 0 the disk fills in neither, and only its warning bit can tell.
-        let told = spare.is_none() || threshold != Some(0.0) || spare != Some(0.0);
+        // A threshold of 0 is none. With 0 of 0 the disk fills in neither, and with more than all of it nothing that
+        // can be: only its warning bit can tell.
+        let told = spare.is_none_or(|spare| spare <= 1.0 && (threshold != Some(0.0) || spare > 0.0));
         let (spare, required) = (spare.filter(|_| told), required && told);
-        let limit = threshold.filter(|limit| *limit > 0.0).unwrap_or_else(|| C::NvmeSpareOut.row().raise);
+        // A limit that a disk as good as new could not clear is none: some say 99 or 100 %.
+        let meant = threshold.filter(|limit| *limit > 0.0 && limit + SPARE_CLEAR < 1.0);
+        let limit = meant.unwrap_or_else(|| C::NvmeSpareOut.row().raise);
         let low = Found::maybe(C::NvmeSpareLow, device, series.clone(), spare);
-        self.push(low.required(required).limits(limit + 0.10, limit + 0.15));
+        self.push(low.required(required).limits(limit + SPARE_LOW, limit + SPARE_CLEAR));
         let out = Found::maybe(C::NvmeSpareOut, device, series, spare);
         self.push(out.required(required).limits(limit, limit));
-        for condition in [C::NvmeWorn, C::NvmeWornOut] {
+        let worn = used != Some(NO_COUNT);
+        for condition in [C::NvmeWorn, C::NvmeWornOut].into_iter().filter(|_| worn) {
             let series = fact("nvme_percentage_used_ratio", "device", device);
             self.push(Found::maybe(condition, device, series, used));
         }
@@ -273,7 +251,9 @@ impl Evaluation<'_> {
         self.push(Found::maybe(C::NvmeMediaError, device, series.clone(), week));
         self.push(Found::maybe(C::NvmeMediaErrorMany, device, series, day));
         let series = fact("nvme_temperature_celsius", "device", device);
-        for (condition, limit) in [(C::NvmeHot, warm), (C::NvmeTooHot, hot)] {
+        // Too hot is never below warm: a disk that names only when it is warm is taken at its word.
+        let fallback = warm.map(|warm| (warm + 5.0).max(C::NvmeTooHot.row().raise));
+        for (condition, limit) in [(C::NvmeHot, warm), (C::NvmeTooHot, hot.or(fallback))] {
             let found = Found::maybe(condition, device, series.clone(), celsius);
             self.push(limit.map_or(found.clone(), |limit| found.limits(limit, limit - 5.0)));
         }

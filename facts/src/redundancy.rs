@@ -1,0 +1,392 @@
+//! What is there twice so that one may fail: software RAID, bonds and teams, multipath, btrfs and ZFS. Of each, how many
+//! members are missing, whether it is being rebuilt, whether it serves no more, and whether `/` or data is on it.
+
+use super::failure::{Failure, Worst};
+use super::sample::Sample;
+use super::topology::{self, pool};
+use super::{Input, Root, network, text};
+use std::collections::BTreeSet;
+
+const BLOCK: &str = "sys/block";
+const NET: &str = "sys/class/net";
+const BTRFS: &str = "sys/fs/btrfs";
+const POOLS: &str = "proc/spl/kstat/zfs";
+/// Arrays of one kind that are reported.
+const MAX_ARRAYS: usize = 32;
+/// What md does when it makes members whole. A `check` looks and a `repair` compares: both leave redundancy as it is.
+const REBUILDS: [&str; 3] = ["recover", "resync", "reshape"];
+
+/// One array of any kind. What is not known is missing.
+#[derive(Debug, Default, PartialEq)]
+struct Array {
+    name: String,
+    /// Members that are there, for those whose number nobody keeps.
+    members: Option<f64>,
+    missing: Option<f64>,
+    failed: Option<bool>,
+    rebuilding: Option<bool>,
+    /// Whether `/`, data or the default route is on it.
+    required: bool,
+}
+
+fn put(kind: &str, array: &Array, out: &mut Sample) {
+    let labels = [("kind", kind), ("name", array.name.as_str())];
+    out.put("hostler_redundancy_required", &labels, f64::from(array.required));
+    out.put_some("hostler_redundancy_members", &labels, array.members);
+    out.put_some("hostler_redundancy_missing", &labels, array.missing);
+    out.put_some("hostler_redundancy_failed", &labels, array.failed.map(f64::from));
+    out.put_some("hostler_redundancy_rebuilding", &labels, array.rebuilding.map(f64::from));
+}
+
+fn absent_unless(known: bool, what: &str) -> Result<(), Failure> {
+    if known { Ok(()) } else { Err(Failure::Absent(what.to_owned())) }
+}
+
+/// Every device that `/` or data stands on, whole or in part.
+fn carrying(root: &Root) -> Result<BTreeSet<String>, Failure> {
+    let mounts = topology::mounts(root)?;
+    let devices = mounts.iter().flat_map(|mount| topology::devices_of(root, mount));
+    Ok(devices.flat_map(|one| topology::layers(root, &one)).collect())
+}
+
+/// Reads software RAID, and disks that are reached on several paths.
+pub(super) fn raid(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+    let root = &input.source.root;
+    let mut worst = Worst::default();
+    let names = root.list(BLOCK).unwrap_or_default();
+    let mut arrays: Vec<&String> =
+        names.iter().filter(|name| root.exists(&format!("{BLOCK}/{name}/md")) && !is_container(root, name)).collect();
+    arrays.truncate(MAX_ARRAYS);
+    let carrying = carrying(root)?;
+    for name in &arrays {
+        let mut array = md(root, name, &mut worst, out);
+        array.required = carrying.contains(*name);
+        put("md", &array, out);
+    }
+    let table = root.bytes("proc/mdstat").unwrap_or_default();
+    let told: Vec<Array> = mdstat(&table).into_iter().filter(|one| !names.contains(&one.name)).collect();
+    for mut array in told {
+        array.required = carrying.contains(&array.name);
+        put("md", &array, out);
+    }
+    let known = !arrays.is_empty() || !table.is_empty();
+    let paths = names.iter().filter(|name| {
+        // A volume of a pod has paths as well; those are its business.
+        carrying.contains(*name)
+            && root.text(&format!("{BLOCK}/{name}/dm/uuid")).is_ok_and(|uuid| uuid.starts_with("mpath-"))
+    });
+    for name in paths.take(MAX_ARRAYS) {
+        put("multipath", &multipath(root, name), out);
+    }
+    worst.finish()?;
+    absent_unless(known || !out.entries().is_empty(), "md")
+}
+
+/// A container of external metadata holds the arrays and is none; it is never active.
+fn is_container(root: &Root, name: &str) -> bool {
+    let metadata = root.text(&format!("{BLOCK}/{name}/md/metadata_version")).unwrap_or_default();
+    metadata.strip_prefix("external:").is_some_and(|rest| !rest.starts_with('/'))
+}
+
+fn md(root: &Root, name: &str, worst: &mut Worst, out: &mut Sample) -> Array {
+    let folder = format!("{BLOCK}/{name}/md");
+    let text = |file: &str| root.text(&format!("{folder}/{file}")).unwrap_or_default();
+    let disks = worst.note(root.number(&format!("{folder}/raid_disks")));
+    let degraded = worst.note(root.number(&format!("{folder}/degraded")));
+    out.put_some("node_md_disks_required", &[("device", name)], disks);
+    if let (Some(disks), Some(degraded)) = (disks, degraded) {
+        out.put("node_md_disks", &[("device", name), ("state", "active")], disks - degraded);
+    }
+    let (level, state, action) = (text("level"), text("array_state"), text("sync_action"));
+    // Without redundancy there is no `degraded`: a member that is missing stops the array.
+    let plain = matches!(level.as_str(), "raid0" | "linear" | "multipath" | "faulty");
+    let missing = degraded.or(plain.then_some(0.0));
+    let beyond = disks.zip(degraded).is_some_and(|(disks, degraded)| match level.as_str() {
+        "raid1" => degraded >= disks,
+        "raid4" | "raid5" => degraded > 1.0,
+        "raid6" => degraded > 2.0,
+        // Which of its copies are gone decides; the kernel says "broken" then.
+        _ => false,
+    });
+    // Before it ever ran in this boot it has no number of disks: parts of an array of another machine.
+    let stopped = state == "inactive" && disks.is_some_and(|disks| disks > 0.0);
+    Array {
+        name: name.to_owned(),
+        members: None,
+        missing,
+        failed: Some(beyond || stopped || state == "broken"),
+        rebuilding: (!action.is_empty()).then(|| REBUILDS.contains(&action.as_str())),
+        required: false,
+    }
+}
+
+/// `md0 : active raid1 sda1[0]`, and below it `[2/1] [U_]` and, while it is rebuilt, `recovery = 12.6%`.
+fn mdstat(table: &[u8]) -> Vec<Array> {
+    let mut arrays: Vec<Array> = Vec::new();
+    for line in text::lines(table) {
+        let words: Vec<&str> = text::words(line).map(text::word).collect();
+        if let [name, ":", "active", ..] = words.as_slice()
+            && arrays.len() < MAX_ARRAYS
+        {
+            let name = (*name).to_owned();
+            arrays.push(Array { name, failed: Some(false), rebuilding: Some(false), ..Array::default() });
+        } else if let Some(array) = arrays.last_mut() {
+            let bracketed = words.iter().filter_map(|word| word.strip_prefix('[')?.strip_suffix(']')?.split_once('/'));
+            let counts = bracketed.filter_map(|(of, are)| Some((of.parse::<f64>().ok()?, are.parse::<f64>().ok()?)));
+            if let Some((of, are)) = counts.last() {
+                array.missing = Some((of - are).max(0.0));
+            }
+            if words.iter().any(|word| ["recovery", "resync", "reshape"].contains(word)) {
+                array.rebuilding = Some(true);
+            }
+        }
+    }
+    arrays
+}
+
+/// The paths of a disk whose SCSI device does not run.
+fn multipath(root: &Root, name: &str) -> Array {
+    let paths = root.list(&format!("{BLOCK}/{name}/slaves")).unwrap_or_default();
+    let runs = |path: &&String| {
+        let state = root.text(&format!("{BLOCK}/{path}/device/state"));
+        state.map_or_else(|failure| failure.is_absent(), |state| state == "running" || state == "live")
+    };
+    let running = paths.iter().filter(runs).count();
+    let missing = (paths.len() - running) as f64;
+    let (members, missing) = (Some(paths.len() as f64), Some(missing));
+    let failed = Some(running == 0);
+    Array { name: name.to_owned(), members, missing, failed, rebuilding: None, required: true }
+}
+
+/// Reads bonds and teams.
+pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+    let root = &input.source.root;
+    let names = root.list(NET)?;
+    let routed = network::default_device(root)?.map(|device| below(root, &device)).unwrap_or_default();
+    let mut known = 0;
+    for name in &names {
+        let Some((kind, members)) = members(root, name).filter(|_| known < MAX_ARRAYS) else { continue };
+        // Made by the module and never used.
+        if members.is_empty() {
+            continue;
+        }
+        known += 1;
+        let active = members.iter().filter(|(_, up)| *up).count() as f64;
+        let all = members.len() as f64;
+        if kind == "bond" {
+            out.put("node_bonding_slaves", &[("master", name)], all);
+            out.put("node_bonding_active", &[("master", name)], active);
+        }
+        let (members, missing) = (Some(all), Some(all - active));
+        let required = routed.contains(name);
+        put(kind, &Array { name: name.clone(), members, missing, failed: None, rebuilding: None, required }, out);
+    }
+    absent_unless(known > 0, "bond or team")
+}
+
+/// The interface and all that it stands on: a VLAN or a bridge over a bond.
+fn below(root: &Root, device: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::from([device.to_owned()]);
+    let mut next = vec![device.to_owned()];
+    while let Some(name) = next.pop() {
+        let files = root.list(&format!("{NET}/{name}")).unwrap_or_default();
+        for lower in files.iter().filter_map(|file| file.strip_prefix("lower_")) {
+            if found.insert(lower.to_owned()) {
+                next.push(lower.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Kind of an interface that joins others, and these with whether they carry.
+fn members(root: &Root, name: &str) -> Option<(&'static str, Vec<(String, bool)>)> {
+    let folder = format!("{NET}/{name}");
+    if let Ok(slaves) = root.text(&format!("{folder}/bonding/slaves")) {
+        let slaves = slaves.split_whitespace().map(|slave| (slave.to_owned(), slave_is_up(root, name, slave)));
+        return Some(("bond", slaves.collect()));
+    }
+    if let Ok(table) = root.bytes(&format!("proc/net/bonding/{name}")) {
+        return Some(("bond", bonding(&table)));
+    }
+    let files = root.list(&folder).ok()?;
+    if !is_team(root, name, &files) {
+        return None;
+    }
+    let ports = files.iter().filter_map(|file| file.strip_prefix("lower_"));
+    Some(("team", ports.map(|port| (port.to_owned(), has_carrier(root, port))).collect()))
+}
+
+/// A team has ports and none of the folders of a bridge or a bond, and is no VLAN, VRF or tunnel, which say so.
+fn is_team(root: &Root, name: &str, files: &[String]) -> bool {
+    let joins = files.iter().filter_map(|file| file.strip_prefix("lower_")).any(|port| {
+        let master = root.link_name(&format!("{NET}/{port}/master"));
+        master.is_none_or(|master| master == name)
+    });
+    let other = files.iter().any(|file| file == "bridge" || file == "brif" || file == "bonding");
+    let typed = root.bytes(&format!("{NET}/{name}/uevent")).unwrap_or_default();
+    let typed = text::lines(&typed).any(|line| line.starts_with(b"DEVTYPE=") && line != b"DEVTYPE=team");
+    let daemon = ["pid", "sock"].iter().any(|end| root.exists(&format!("run/teamd/{name}.{end}")));
+    joins && !other && !typed && (daemon || root.exists("sys/module/team") || name.starts_with("team"))
+}
+
+/// What the bond says of its slave, and what the slave says of its link: without link monitoring the bond says "up".
+fn slave_is_up(root: &Root, bond: &str, slave: &str) -> bool {
+    let places = [format!("{bond}/lower_{slave}"), format!("{bond}/slave_{slave}"), slave.to_owned()];
+    let said = places.iter().find_map(|place| root.text(&format!("{NET}/{place}/bonding_slave/mii_status")).ok());
+    let said = said.or_else(|| {
+        let table = root.bytes(&format!("proc/net/bonding/{bond}")).ok()?;
+        let up = bonding(&table).into_iter().find(|(name, _)| name == slave)?.1;
+        Some(if up { "up" } else { "down" }.to_owned())
+    });
+    said.is_none_or(|said| said == "up" || said == "going down") && has_carrier(root, slave)
+}
+
+fn has_carrier(root: &Root, device: &str) -> bool {
+    let folder = format!("{NET}/{device}");
+    let down =
+        root.text(&format!("{folder}/operstate")).is_ok_and(|state| state == "down" || state == "lowerlayerdown");
+    !down && root.number(&format!("{folder}/carrier")).ok() != Some(0.0)
+}
+
+/// `Slave Interface: eth0` and below it `MII Status: up`.
+fn bonding(table: &[u8]) -> Vec<(String, bool)> {
+    let mut slaves: Vec<(String, bool)> = Vec::new();
+    for line in text::lines(table) {
+        let Some((key, value)) = text::word(line).split_once(':') else { continue };
+        match key.trim() {
+            "Slave Interface" => slaves.push((value.trim().to_owned(), true)),
+            "MII Status" => {
+                if let Some(slave) = slaves.last_mut() {
+                    slave.1 = value.trim() == "up";
+                }
+            }
+            _ => {}
+        }
+    }
+    slaves
+}
+
+/// Reads missing devices and errors of btrfs.
+pub(super) fn btrfs(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+    let root = &input.source.root;
+    let mut worst = Worst::default();
+    let mounts = topology::mounts(root)?;
+    let mut known = root.list(BTRFS)?;
+    known.retain(|uuid| {
+        let folder = format!("{BTRFS}/{uuid}");
+        root.exists(&format!("{folder}/devinfo")) || root.exists(&format!("{folder}/devices"))
+    });
+    known.truncate(MAX_ARRAYS);
+    for uuid in &known {
+        let folder = format!("{BTRFS}/{uuid}");
+        let here = mounts.iter().filter(|mount| mount.fstype == "btrfs").find(|mount| {
+            let of = topology::devices_of(root, mount).iter().find_map(|device| topology::btrfs_of(root, device));
+            // Where the kernel shows no devices, the only one is the one that is mounted.
+            of.as_ref().map_or(known.len() == 1, |of| of == uuid)
+        });
+        let label = root.text(&format!("{folder}/label")).ok().filter(|label| !label.is_empty());
+        let name = here.map(|mount| mount.mountpoint.clone()).or(label).unwrap_or_else(|| uuid.clone());
+        let (mut missing, mut replaced) = (0.0, false);
+        for id in root.list(&format!("{folder}/devinfo")).unwrap_or_default() {
+            let number = |file: &str| root.number(&format!("{folder}/devinfo/{id}/{file}")).unwrap_or_default();
+            missing += number("missing");
+            replaced |= number("replace_target") == 1.0;
+            let stats = worst.note(root.bytes(&format!("{folder}/devinfo/{id}/error_stats")));
+            let labels = [("device", id.as_str()), ("name", name.as_str())];
+            out.put_some("hostler_btrfs_errors_total", &labels, stats.and_then(|stats| errors(&stats)));
+        }
+        let doing = root.text(&format!("{folder}/exclusive_operation")).unwrap_or_default();
+        let rebuilding = replaced || matches!(doing.as_str(), "device replace" | "device remove");
+        let (missing, rebuilding) = (Some(missing), Some(rebuilding));
+        let required = here.is_some();
+        put("btrfs", &Array { name, members: None, missing, failed: None, rebuilding, required }, out);
+    }
+    worst.finish()?;
+    absent_unless(!known.is_empty(), "btrfs")
+}
+
+/// `write_errs 0`, `read_errs 0`, `flush_errs 0`, `corruption_errs 33`, `generation_errs 0`. Before the file system is
+/// mounted it says `invalid`.
+fn errors(stats: &[u8]) -> Option<f64> {
+    let counts = text::lines(stats).filter_map(|line| {
+        let mut words = text::words(line);
+        let name = text::word(words.next()?);
+        let count = text::number(words.next()?)?;
+        name.ends_with("_errs").then_some(count)
+    });
+    counts.reduce(|sum, count| sum + count)
+}
+
+/// Reads the state of ZFS pools.
+pub(super) fn pools(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+    let root = &input.source.root;
+    let mut worst = Worst::default();
+    let mounts = topology::mounts(root)?;
+    let mut known = false;
+    for name in root.list(POOLS)?.into_iter().take(MAX_ARRAYS) {
+        let file = format!("{POOLS}/{name}/state");
+        if !root.exists(&file) {
+            continue;
+        }
+        known = true;
+        let said = worst.note(root.text(&file)).unwrap_or_default();
+        // What the pool cannot do without is gone, or it waits for a disk to come back.
+        let (missing, failed) = match said.as_str() {
+            "ONLINE" => (Some(0.0), Some(false)),
+            "DEGRADED" => (Some(1.0), Some(false)),
+            "FAULTED" | "UNAVAIL" | "SUSPENDED" | "REMOVED" | "OFFLINE" => (Some(1.0), Some(true)),
+            other => {
+                if !other.is_empty() {
+                    worst.note::<()>(Err(Failure::malformed(&file, "a state of a pool", other.as_bytes())));
+                }
+                (None, None)
+            }
+        };
+        let state = said.to_ascii_lowercase();
+        if missing.is_some() {
+            out.put("node_zfs_zpool_state", &[("state", &state), ("zpool", &name)], 1.0);
+        }
+        let required = mounts.iter().any(|mount| mount.fstype == "zfs" && pool(&mount.device) == name);
+        put("zpool", &Array { name, members: None, missing, failed, rebuilding: None, required }, out);
+    }
+    worst.finish()?;
+    absent_unless(known, "a ZFS pool")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mdstat_tells_missing_members_and_rebuilds() {
+        let table = b"Personalities : [raid1] [raid6] [raid5] [raid4]\n\
+            md0 : active raid1 sda1[0]\n      614336 blocks super 1.2 [2/1] [U_]\n      \
+            bitmap: 0/1 pages [0KB], 65536KB chunk\n\n\
+            md1 : active raid5 sdb1[3] sdc1[1] sdd1[0]\n      10 blocks level 5, 64k chunk, algorithm 2 [3/3] [UUU]\n      \
+            [==>..................]  check = 12.6% (1/10) finish=1min speed=1K/sec\n\n\
+            md2 : active (auto-read-only) raid1 sde1[2] sdf1[1]\n      10 blocks [2/1] [_U]\n      \
+            [==>..................]  recovery = 12.6% (1/10) finish=1min speed=1K/sec\n\n\
+            md127 : inactive sdg[0](S)\n      5201 blocks super external:imsm\nunused devices: <none>\n";
+        let found: Vec<(String, Option<f64>, Option<bool>)> =
+            mdstat(table).into_iter().map(|array| (array.name, array.missing, array.rebuilding)).collect();
+        let expected = [("md0", 1.0, false), ("md1", 0.0, false), ("md2", 1.0, true)];
+        let expected = expected.map(|(name, missing, rebuilds)| (name.to_owned(), Some(missing), Some(rebuilds)));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_bond_names_its_slaves_and_their_links() {
+        let table = b"Ethernet Channel Bonding Driver: v5.10\n\nBonding Mode: fault-tolerance (active-backup)\n\
+            Currently Active Slave: eth0\nMII Status: up\n\nSlave Interface: eth0\nMII Status: up\nSpeed: 1000 Mbps\n\n\
+            Slave Interface: eth1\nMII Status: down\nSpeed: Unknown\n";
+        assert_eq!(bonding(table), [("eth0".to_owned(), true), ("eth1".to_owned(), false)]);
+    }
+
+    #[test]
+    fn errors_of_btrfs_are_summed() {
+        let stats = b"write_errs 1\nread_errs 2\nflush_errs 0\ncorruption_errs 33\ngeneration_errs 0\n";
+        assert_eq!(errors(stats), Some(36.0));
+        assert_eq!(errors(b"invalid\n"), None);
+    }
+}

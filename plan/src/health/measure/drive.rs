@@ -1,0 +1,145 @@
+//! Disks as smartctl and the kernel's list tell them: SATA, SAS, behind USB, and those that are there no more.
+
+use super::super::condition::Condition as C;
+use super::super::rule::Rule;
+use super::disk::NO_COUNT;
+use super::{DAY_MS, Evaluation, Found, fact};
+
+/// What a machine cannot do without. The words are those of `hostler_disk_carries`.
+const VITAL: [&str; 3] = ["root", "data", "swap"];
+/// A disk gets warm this much below the temperature at which it stops itself.
+const BELOW_TRIP: f64 = 5.0;
+
+impl Evaluation<'_> {
+    pub(super) fn smartctl(&mut self) {
+        for (device, passed) in self.by_device("smartctl_device_smart_status") {
+            let series = fact("smartctl_device_smart_status", "device", &device);
+            self.push(Found::value(C::SmartFailed, &device, series, passed));
+        }
+        for (device, pending) in self.by_device("smartctl_device_pending_sectors") {
+            let series = fact("smartctl_device_pending_sectors", "device", &device);
+            self.push(Found::value(C::PendingSectors, &device, series, pending));
+        }
+        // A SATA disk calls sectors that it put aside so, a SAS disk calls them its grown defects.
+        for name in ["smartctl_device_reallocated_sectors", "smartctl_scsi_grown_defect_list"] {
+            for (device, aside) in self.by_device(name) {
+                let pending = self.reading.get("smartctl_device_pending_sectors", &[("device", &device)]);
+                self.forget_swapped_drive(&device);
+                let grown = self.grown_in_life("sectors", &device, aside + pending.unwrap_or_default());
+                self.push(Found::value(C::SectorsGrew, &device, fact(name, "device", &device), grown[0]));
+            }
+        }
+        self.uncorrected();
+        for (device, percent) in self.by_device("smartctl_device_percentage_used") {
+            if percent / 100.0 == NO_COUNT {
+                continue;
+            }
+            let series = fact("smartctl_device_percentage_used", "device", &device);
+            for condition in [C::DiskWorn, C::DiskWornOut] {
+                self.push(Found::value(condition, &device, series.clone(), percent / 100.0));
+            }
+        }
+        self.heat();
+        self.behind_bridges();
+        self.gone();
+    }
+
+    /// Growth in a week and in a day of a count that a disk keeps for life.
+    fn grown_in_life(&mut self, what: &str, device: &str, count: f64) -> [f64; 2] {
+        let growth = self.tracker.disk_growths.entry(format!("{what} {device}")).or_default();
+        growth.add_for_life(self.now, count);
+        [growth.within(self.now, 7 * DAY_MS), growth.within(self.now, DAY_MS)]
+    }
+
+    fn forget_swapped_drive(&mut self, device: &str) {
+        let serial = self.reading.find("smartctl_device", &[("device", device)]);
+        let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial_number")) else { return };
+        let before = self.tracker.serials.insert(device.to_owned(), serial.to_owned());
+        if before.is_some_and(|before| before != serial) {
+            for what in ["sectors", "uncorrected", "media"] {
+                self.tracker.disk_growths.remove(&format!("{what} {device}"));
+            }
+        }
+    }
+
+    /// Data that a SAS disk could neither read nor write, for its whole life and lately.
+    fn uncorrected(&mut self) {
+        let name = "smartctl_read_total_uncorrected_errors";
+        for (device, read) in self.by_device(name) {
+            let more = ["smartctl_write_total_uncorrected_errors", "smartctl_verify_total_uncorrected_errors"];
+            let get = |name: &&str| self.reading.get(name, &[("device", &device)]);
+            let count = read + more.iter().filter_map(get).sum::<f64>();
+            let [week, day] = self.grown_in_life("uncorrected", &device, count);
+            let series = fact(name, "device", &device);
+            self.push(Found::value(C::UncorrectedGrew, &device, series.clone(), week));
+            self.push(Found::value(C::UncorrectedMany, &device, series.clone(), day));
+            self.push(Found::value(C::UncorrectedKept, &device, series, count));
+        }
+    }
+
+    /// Temperatures, against the limits that the disk names.
+    fn heat(&mut self) {
+        let name = "smartctl_device_temperature";
+        let current: Vec<(String, f64)> = self
+            .reading
+            .all(name)
+            .filter(|(labels, _)| labels.get("temperature_type") == Some("current"))
+            .filter_map(|(labels, celsius)| Some((labels.get("device")?.to_owned(), celsius)))
+            .collect();
+        for (device, celsius) in current {
+            // An NVMe disk behind a bridge has a rule of its own.
+            if self.reading.get("nvme_critical_warning", &[("device", &device)]).is_some() {
+                continue;
+            }
+            let limit = |kind| self.reading.get(name, &[("device", &device), ("temperature_type", kind)]);
+            let (highest, trip) = (limit("op_limit_max"), limit("drive_trip"));
+            let hot = highest.or(trip.map(|trip| trip - BELOW_TRIP));
+            let too_hot = trip.or(highest.map(|highest| highest + BELOW_TRIP));
+            let series = format!("{name}{{device=\"{device}\",temperature_type=\"current\"}}");
+            for (condition, limit) in [(C::DiskHot, hot), (C::DiskTooHot, too_hot)] {
+                let found = Found::value(condition, &device, series.clone(), celsius);
+                self.push(limit.map_or(found.clone(), |limit| found.limits(limit, limit - BELOW_TRIP)));
+            }
+        }
+    }
+
+    /// NVMe disks that are no controllers of this machine are judged like those that are.
+    fn behind_bridges(&mut self) {
+        for (device, _) in self.by_device("nvme_critical_warning") {
+            if self.reading.get("hostler_nvme_live", &[("device", &device)]).is_none() {
+                self.forget_swapped_drive(&device);
+                let required = self.reading.find("hostler_disk_carries", &[("device", &device), ("what", "root")]);
+                self.smart(&device, required.is_some());
+            }
+        }
+    }
+
+    /// Disks that were there within a day and are not now.
+    fn gone(&mut self) {
+        let lost_controller = self
+            .tracker
+            .remembered
+            .controllers
+            .keys()
+            .any(|controller| self.reading.get("hostler_nvme_live", &[("device", controller)]) != Some(1.0));
+        let drives: Vec<_> = self.tracker.remembered.drives.values().cloned().collect();
+        for drive in drives {
+            let there = drive.seen_ms == self.now;
+            let carries = |what: &&str| drive.carries.contains(*what);
+            let device = drive.device.as_str();
+            let series = fact("hostler_disk_carries", "device", device);
+            // Of a lost controller `nvme_state` speaks.
+            if device.starts_with("nvme") && lost_controller {
+                continue;
+            }
+            if VITAL.iter().any(|what| carries(what)) {
+                let found = Found::value(C::DiskGone, device, series, f64::from(there));
+                self.push(found.required(carries(&"root") || carries(&"data")));
+            } else if carries(&"array") {
+                self.push(Found::value(C::MemberGone, device, series, f64::from(there)));
+            } else if !there {
+                self.push(Found::note(Rule::DiskGone, device, series, 0.0));
+            }
+        }
+    }
+}

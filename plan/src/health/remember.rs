@@ -1,0 +1,201 @@
+//! What must not be forgotten when it cannot be seen any more: disks that were bad, and disks that were there.
+//!
+//! It outlives a restart: whoever evaluates keeps [`Remembered`] and hands it to the next evaluator. A disk that was bad
+//! is bad until it is seen well; one that is gone for a day was taken out on purpose, and all of it is forgotten.
+
+use super::condition::Condition;
+use crate::fact::Reading;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A disk that is gone for a day was taken out on purpose.
+pub(super) const GONE_MS: u64 = 86_400_000;
+/// What is kept of one node: a server has some dozens of disks, and each is bad in a handful of ways.
+const MAX_KEPT: usize = 256;
+
+/// Kept over restarts of whoever evaluates. Times are on its clock.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// What a disk said of itself that does not pass, by condition and subject.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) bad: BTreeMap<String, Bad>,
+    /// Disks that were there, by their number of their own, or by name where they have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) drives: BTreeMap<String, Drive>,
+    /// When an NVMe controller was seen last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) controllers: BTreeMap<String, u64>,
+    /// The most members that a bond or a team had, and when it had as many.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) members: BTreeMap<String, (f64, u64)>,
+}
+
+/// A condition that held when its disk was last heard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Bad {
+    pub(super) condition: Condition,
+    pub(super) subject: String,
+    pub(super) fact: String,
+    pub(super) value: Option<f64>,
+    pub(super) threshold: Option<f64>,
+    pub(super) required: bool,
+    disk: Numbers,
+    /// When the disk was last there, asleep or awake.
+    seen_ms: u64,
+}
+
+/// A disk as it was last there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Drive {
+    pub(super) device: String,
+    pub(super) seen_ms: u64,
+    /// Words of `hostler_disk_carries`.
+    pub(super) carries: BTreeSet<String>,
+}
+
+/// By what a disk is the same: names are given anew at every boot.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Numbers {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    serial: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    wwid: String,
+}
+
+impl Numbers {
+    fn of(reading: &Reading, device: &str) -> Self {
+        let label = |name: &str, label: &str| {
+            let found = reading.find(name, &[("device", device)]);
+            found.and_then(|(labels, _)| labels.get(label).map(str::to_owned)).unwrap_or_default()
+        };
+        let serial = label("node_nvme_info", "serial");
+        let serial = if serial.is_empty() { label("smartctl_device", "serial_number") } else { serial };
+        Numbers { serial, wwid: label("hostler_disk_carries", "id") }
+    }
+
+    /// Whether both are known and say that these are two disks.
+    fn contradict(&self, other: &Self) -> bool {
+        let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
+        differ(&self.serial, &other.serial) || differ(&self.wwid, &other.wwid)
+    }
+}
+
+/// Whether anything tells that the device is there.
+fn is_there(reading: &Reading, device: &str) -> bool {
+    ["hostler_disk_carries", "node_nvme_info", "node_disk_io_now", "hostler_mmc_info"]
+        .iter()
+        .any(|name| reading.find(name, &[("device", device)]).is_some())
+}
+
+fn key(condition: Condition, subject: &str) -> String {
+    format!("{condition:?} {subject}")
+}
+
+/// The disk of a subject: `mmcblk0` of `mmcblk0 a`.
+fn device(subject: &str) -> &str {
+    subject.split(' ').next().unwrap_or_default()
+}
+
+impl Remembered {
+    /// The same on a clock that is this many milliseconds ahead: as of a date it can be kept over a restart.
+    pub fn moved(&self, ahead_ms: i64) -> Self {
+        let mut moved = self.clone();
+        let shift = |at: &mut u64| *at = at.saturating_add_signed(ahead_ms);
+        moved.bad.values_mut().for_each(|bad| shift(&mut bad.seen_ms));
+        moved.drives.values_mut().for_each(|drive| shift(&mut drive.seen_ms));
+        moved.controllers.values_mut().for_each(shift);
+        moved.members.values_mut().for_each(|(_, at)| shift(at));
+        moved
+    }
+
+    /// Whether both say the same but for times that go on while nothing happens: then nothing has to be kept anew.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let bad = |one: &Self| one.bad.iter().map(|(key, bad)| (key.clone(), bad.value.is_some())).collect::<Vec<_>>();
+        let drives = |one: &Self| {
+            let drives = one.drives.iter();
+            drives.map(|(key, drive)| (key.clone(), drive.device.clone(), drive.carries.clone())).collect::<Vec<_>>()
+        };
+        let members = |one: &Self| one.members.iter().map(|(key, (most, _))| (key.clone(), *most)).collect::<Vec<_>>();
+        bad(self) == bad(other)
+            && drives(self) == drives(other)
+            && self.controllers.keys().eq(other.controllers.keys())
+            && members(self) == members(other)
+    }
+
+    /// Takes over how a condition stands that its disk told just now.
+    pub(super) fn told(&mut self, bad: Option<Bad>, condition: Condition, subject: &str) {
+        match bad {
+            Some(bad) if self.bad.len() < MAX_KEPT => drop(self.bad.insert(key(condition, subject), bad)),
+            Some(_) => {}
+            None => drop(self.bad.remove(&key(condition, subject))),
+        }
+    }
+
+    /// What was bad about that subject when it was last heard.
+    pub(super) fn bad(&self, condition: Condition, subject: &str) -> Option<&Bad> {
+        self.bad.get(&key(condition, subject))
+    }
+
+    /// Forgets what is another disk now, or was taken out on purpose.
+    pub(super) fn look(&mut self, now: u64, reading: &Reading) {
+        self.bad.retain(|_, bad| {
+            let device = device(&bad.subject);
+            let numbers = Numbers::of(reading, device);
+            if bad.disk.contradict(&numbers) {
+                return false;
+            }
+            if is_there(reading, device) {
+                bad.seen_ms = now;
+                // What was not known when it got bad may be by now.
+                if bad.disk == Numbers::default() {
+                    bad.disk = numbers;
+                }
+            }
+            now.saturating_sub(bad.seen_ms) < GONE_MS
+        });
+        let told = reading.all("hostler_disk_carries");
+        let mut there: BTreeMap<String, Drive> = BTreeMap::new();
+        for (labels, _) in told {
+            let (Some(device), Some(what)) = (labels.get("device"), labels.get("what")) else { continue };
+            let key = labels.get("id").unwrap_or(device).to_owned();
+            let new = || Drive { device: device.to_owned(), seen_ms: now, carries: BTreeSet::new() };
+            there.entry(key).or_insert_with(new).carries.insert(what.to_owned());
+        }
+        // No disk at all is a reader that failed.
+        if !there.is_empty() {
+            self.drives.retain(|_, drive| now.saturating_sub(drive.seen_ms) < GONE_MS);
+            self.drives.extend(there);
+            while self.drives.len() > MAX_KEPT {
+                self.drives.pop_first();
+            }
+        }
+        self.members.retain(|_, (_, at)| now.saturating_sub(*at) < GONE_MS);
+        self.controllers.retain(|_, seen| now.saturating_sub(*seen) < GONE_MS);
+    }
+
+    /// How many members of a bond or a team are there no more, although they were within a day.
+    pub(super) fn lost_members(&mut self, now: u64, name: &str, members: f64) -> f64 {
+        let (most, at) = self.members.entry(name.to_owned()).or_insert((members, now));
+        if members >= *most {
+            (*most, *at) = (members, now);
+        }
+        *most - members
+    }
+}
+
+impl Bad {
+    pub(super) fn new(
+        now: u64,
+        reading: &Reading,
+        condition: Condition,
+        subject: &str,
+        fact: &str,
+        numbers: (Option<f64>, Option<f64>),
+        required: bool,
+    ) -> Self {
+        let disk = Numbers::of(reading, device(subject));
+        let (value, threshold) = numbers;
+        let (subject, fact) = (subject.to_owned(), fact.to_owned());
+        Bad { condition, subject, fact, value, threshold, required, disk, seen_ms: now }
+    }
+}
