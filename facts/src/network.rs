@@ -125,9 +125,9 @@ fn default_route(bytes: &[u8]) -> Option<&str> {
 const RTF_UP: u32 = 0x1;
 const RTF_REJECT: u32 = 0x200;
 
-/// The interface of the IPv6 default route with the smallest metric: destination, its length, source, its length, next
-/// hop, metric, references, uses, flags, interface, all but the last in hex. Some networks route 2000::/3 instead, which
-/// is every public address.
+/// The interface of the IPv6 default route with the smallest metric: destination, its length, source, its length,
+/// next hop, metric, references, uses, flags, interface, all but the last in hex. Some networks route 2000::/3 instead,
+/// which is every public address.
 fn default_route_v6(bytes: &[u8]) -> Option<&str> {
     let routes = text::lines(bytes).filter_map(|line| {
         let columns: Vec<&str> = text::words(line).map(text::word).collect();

@@ -1,5 +1,5 @@
-//! What is there twice so that one may fail: software RAID, bonds and teams, multipath, btrfs and ZFS. Of each, how many
-//! members are missing, whether it is being rebuilt, whether it serves no more, and whether `/` or data is on it.
+//! What is there twice so that one may fail: software RAID, bonds and teams, multipath, btrfs and ZFS. Of each, how
+//! many members are missing, whether it is being rebuilt, whether it serves no more, and whether `/` or data is on it.
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
@@ -132,8 +132,9 @@ fn mdstat(table: &[u8]) -> Vec<Array> {
             arrays.push(Array { name, failed: Some(false), rebuilding: Some(false), ..Array::default() });
         } else if let Some(array) = arrays.last_mut() {
             let bracketed = words.iter().filter_map(|word| word.strip_prefix('[')?.strip_suffix(']')?.split_once('/'));
-            let counts = bracketed.filter_map(|(of, are)| Some((of.parse::<f64>().ok()?, are.parse::<f64>().ok()?)));
-            if let Some((of, are)) = counts.last() {
+            let mut counts =
+                bracketed.filter_map(|(of, are)| Some((of.parse::<f64>().ok()?, are.parse::<f64>().ok()?)));
+            if let Some((of, are)) = counts.next_back() {
                 array.missing = Some((of - are).max(0.0));
             }
             if words.iter().any(|word| ["recovery", "resync", "reshape"].contains(word)) {
@@ -363,7 +364,7 @@ mod tests {
         let table = b"Personalities : [raid1] [raid6] [raid5] [raid4]\n\
             md0 : active raid1 sda1[0]\n      614336 blocks super 1.2 [2/1] [U_]\n      \
             bitmap: 0/1 pages [0KB], 65536KB chunk\n\n\
-            md1 : active raid5 sdb1[3] sdc1[1] sdd1[0]\n      10 blocks level 5, 64k chunk, algorithm 2 [3/3] [UUU]\n      \
+            md1 : active raid5 sdb1[3] sdc1[1] sdd1[0]\n      10 blocks level 5, algorithm 2 [3/3] [UUU]\n      \
             [==>..................]  check = 12.6% (1/10) finish=1min speed=1K/sec\n\n\
             md2 : active (auto-read-only) raid1 sde1[2] sdf1[1]\n      10 blocks [2/1] [_U]\n      \
             [==>..................]  recovery = 12.6% (1/10) finish=1min speed=1K/sec\n\n\

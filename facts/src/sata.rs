@@ -1,7 +1,7 @@
-//! Health of SATA, SAS and USB disks through `smartctl`, where it is installed: four times an hour, never waking a disk.
+//! Health of SATA, SAS and USB disks through `smartctl`, where it is installed: four times an hour, never waking one.
 //!
-//! What a disk is says the protocol that it was asked by: behind many USB bridges is an NVMe disk, and a SAS disk has no
-//! table of attributes.
+//! What a disk is says the protocol that it was asked by: behind many USB bridges is an NVMe disk, and a SAS disk has
+//! no table of attributes.
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;

@@ -1,7 +1,7 @@
 //! What must not be forgotten when it cannot be seen any more: disks that were bad, and disks that were there.
 //!
-//! It outlives a restart: whoever evaluates keeps [`Remembered`] and hands it to the next evaluator. A disk that was bad
-//! is bad until it is seen well; one that is gone for a day was taken out on purpose, and all of it is forgotten.
+//! It outlives a restart: whoever evaluates keeps [`Remembered`] and hands it to the next evaluator. A disk that was
+//! bad is bad until it is seen well; one that is gone for a day was taken out on purpose, and all of it is forgotten.
 
 use super::condition::Condition;
 use crate::fact::Reading;

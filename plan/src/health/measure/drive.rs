@@ -132,7 +132,7 @@ impl Evaluation<'_> {
             if device.starts_with("nvme") && lost_controller {
                 continue;
             }
-            if VITAL.iter().any(|what| carries(what)) {
+            if VITAL.iter().any(&carries) {
                 let found = Found::value(C::DiskGone, device, series, f64::from(there));
                 self.push(found.required(carries(&"root") || carries(&"data")));
             } else if carries(&"array") {
