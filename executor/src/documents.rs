@@ -1,7 +1,7 @@
 //! Documents that arrive: judged, stored, shown. At any time, also while a task runs.
 
 use hostler_plan::{
-    document::{self, DocumentKind, HoldingType, Signed},
+    document::{self, DocumentKind, HoldingType, Holds, Signed},
     id::Digest,
     json,
     ledger::Head,
@@ -107,6 +107,9 @@ impl NodeContext {
     /// its ledger stands.
     pub(crate) fn accept_welcome(&mut self, receipts: &[Signed], head: Option<Head>) -> Result<(), ExecutorError> {
         self.note_head(head);
+        // Every stream begins with a head, and what is signed on it says which.
+        let shown = self.shown_head;
+        self.signed_holding.take_if(|last| last.holds.head != shown);
         for signed in receipts {
             if let Err(refused) = self.accept_own_receipt(signed)? {
                 let twin = refused.refusal == Refusal::DamagedState;
@@ -163,11 +166,14 @@ impl NodeContext {
     }
 
     /// Signs what this node holds when that has changed; not before it belongs to the roster, by which it is verified.
+    /// The head alone is no reason: it comes with every grant, and the receipt says it.
     fn sign_holding(&mut self) -> Option<Signed> {
         let state = &self.state;
         state.roster()?.document().active(&self.me.node)?;
         let (holds, open) = (self.holds(), state.open_plans().to_vec());
-        if let Some(last) = self.signed_holding.as_ref().filter(|last| last.holds == holds && last.open == open) {
+        let is_same =
+            |last: &SignedHolding| last.open == open && last.holds == Holds { head: last.holds.head, ..holds.clone() };
+        if let Some(last) = self.signed_holding.as_ref().filter(|last| is_same(last)) {
             return Some(last.signed.clone());
         }
         let holding = document::Holding {

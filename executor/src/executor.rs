@@ -32,6 +32,9 @@ use crate::{
 /// How often a task that waits for its turn is looked at when nothing arrives: its time comes, or the plan's is over.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// How long nothing must arrive before the newest receipt gets its file.
+const FILE_AFTER: Duration = Duration::from_millis(200);
+
 /// Why the executor ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -107,11 +110,16 @@ impl Executor {
             self.self_cordon.reconcile(&self.context, &*self.context.control.host);
             // An idle executor sleeps until somebody wants something.
             let look = (!self.pending.is_empty()).then_some(LOOK_AGAIN);
-            let at_most = look.into_iter().chain(self.self_cordon.is_awake().then_some(EVALUATE_EVERY)).min();
+            let evaluate = self.self_cordon.is_awake().then_some(EVALUATE_EVERY);
+            let file = self.context.receipts.is_unfiled().then_some(FILE_AFTER);
+            let at_most = [look, evaluate, file].into_iter().flatten().min();
             match self.context.control.next(at_most) {
                 Ok(Some(request)) => self.handle(request)?,
-                Ok(None) => {}
-                Err(_) => return Ok(Ended::Shutdown),
+                Ok(None) => self.context.receipts.file(&self.context.disk)?,
+                Err(_) => {
+                    self.context.receipts.file(&self.context.disk)?;
+                    return Ok(Ended::Shutdown);
+                }
             }
         }
     }
@@ -126,7 +134,10 @@ impl Executor {
             if let Some(ended) = self.take_turns()? {
                 return Ok(ended);
             }
-            let Ok(Some(request)) = self.context.control.next(Some(Duration::ZERO)) else { return Ok(Ended::Shutdown) };
+            let Ok(Some(request)) = self.context.control.next(Some(Duration::ZERO)) else {
+                self.context.receipts.file(&self.context.disk)?;
+                return Ok(Ended::Shutdown);
+            };
             self.handle(request)?;
         }
     }

@@ -23,7 +23,7 @@ const MAX_ANSWERS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     stream: Arc<UnixStream>,
-    /// Held for a line, so that none stands in another one.
+    /// Held for whole lines, so that none stands in another one.
     writing: Mutex<()>,
     waiting: Mutex<Waiting>,
     /// Notified when there is something, and when it was closed.
@@ -64,17 +64,21 @@ impl Outbox {
 
     /// Writes a report. One who does not read it is hung up on when the stream's limit for writing is over.
     pub(crate) fn report(&self, report: Report) {
-        self.write(&FromExecutor::Report(report));
+        self.write(&[FromExecutor::Report(report)]);
     }
 
-    /// Writes a message whole; one that cannot be written ends the connection.
-    pub(crate) fn write(&self, message: &FromExecutor) {
-        let line = match lines::encode(message) {
-            Ok(line) => line,
-            Err(error) => return tracing::warn!("a message for the network side was dropped: {error}"),
-        };
+    /// Writes messages whole and at once, so that they wake the other side once; one that cannot be written ends the
+    /// connection.
+    pub(crate) fn write(&self, messages: &[FromExecutor]) {
+        let mut text = Vec::new();
+        for message in messages {
+            match lines::encode(message) {
+                Ok(line) => text.extend(line),
+                Err(error) => tracing::warn!("a message for the network side was dropped: {error}"),
+            }
+        }
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = (&*self.stream).write_all(&line);
+        let written = (&*self.stream).write_all(&text);
         drop(writing);
         if written.is_err() {
             self.close();

@@ -1,6 +1,7 @@
 //! The receipts that this node signed: kept until the coordinator has them and their plan is void.
 //!
-//! The newest one lies in the slots, beside the state that counts it, until it is filed: written to a file of its own.
+//! The newest one lies in the slots, beside the state that counts it, until it is filed: written to a file of its own,
+//! when the executor has nothing else to do and at the latest before the slots are written over.
 
 use std::collections::BTreeMap;
 
@@ -116,22 +117,25 @@ impl Receipts {
         Ok(())
     }
 
-    /// Gives every receipt its file, before the slots are written over.
+    /// Gives every receipt its file.
     pub(crate) fn file(&mut self, disk: &Disk) -> Result<(), DiskError> {
         self.0.values_mut().filter(|k| !k.filed).try_for_each(|kept| kept.file(disk))
     }
 
-    /// The coordinator has this one; says whether that is new.
+    /// Whether the newest lies in the slots alone.
+    pub(crate) fn is_unfiled(&self) -> bool {
+        self.0.values().any(|k| !k.filed)
+    }
+
+    /// The coordinator has this one; says whether that is new. One without a file is handed in once more after a
+    /// restart.
     pub(crate) fn acknowledge(&mut self, disk: &Disk, digest: &Digest) -> Result<bool, DiskError> {
         let found = self.0.values_mut().find(|k| !k.acknowledged && k.signed.digest() == *digest);
         let Some(kept) = found else { return Ok(false) };
         if kept.filed {
             disk.rename(&name(kept.receipt.counter, false), &name(kept.receipt.counter, true))?;
-            kept.acknowledged = true;
-        } else {
-            kept.acknowledged = true;
-            kept.file(disk)?;
         }
+        kept.acknowledged = true;
         Ok(true)
     }
 

@@ -236,7 +236,7 @@ fn write(outbox: &Outbox, status: &ExecutorStatus, tickets: &std::sync::mpsc::Re
         if let Some((ticket, told)) = &mut watching {
             messages.extend(status.news(*ticket, told));
         }
-        messages.iter().for_each(|message| outbox.write(message));
+        outbox.write(&messages);
         outbox.waker.wait(Duration::MAX);
     }
 }

@@ -1,8 +1,9 @@
 //! How far the ledger came, in a file of its own: a ledger that ends before that lost records that were acknowledged.
 //!
 //! The file has two slots that are written in turn, so that one of them is always whole. A thread writes them: an
-//! append does not wait for a second sync, and the file is behind the ledger by no more than one. It is a floor and no
-//! proof: where it is missing or damaged, the ledger stands for itself and the file is written anew.
+//! append does not wait for a second sync, and the file is behind the ledger by no more than [`BEHIND`], so that the
+//! records of a burst cost one. It is a floor and no proof: where it is missing or damaged, the ledger stands for itself
+//! and the file is written anew.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,6 +12,7 @@ use std::{
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use hostler_daemon::durable::{self, PRIVATE};
@@ -20,6 +22,8 @@ use hostler_plan::{id::Digest, json, ledger::Head};
 pub(crate) const FILE_NAME: &str = "ledger.head";
 /// Beside the CA: this coordinator once had a root, so that it is not new whatever else is missing.
 pub(crate) const HAD_ROOT: &str = "had-root";
+/// How long a head waits for the next one before it is written.
+const BEHIND: Duration = Duration::from_millis(100);
 /// Bytes of a slot: its checksum, the head as JSON, and blanks.
 const SLOT_BYTES: usize = 512;
 const CHECKSUM_DIGITS: usize = 64;
@@ -117,18 +121,12 @@ impl Shared {
         }
     }
 
-    /// Waits for a head to keep; none when nothing comes any more.
+    /// Waits for a head to keep, and then for newer ones; none when nothing comes any more.
     fn next(&self) -> Option<Head> {
-        let mut state = lock(&self.state);
-        loop {
-            if let Some(head) = state.due.take() {
-                return Some(head);
-            }
-            if state.ends {
-                return None;
-            }
-            state = self.wakes.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let waits = |state: &mut State| state.due.is_none() && !state.ends;
+        let first = self.wakes.wait_while(lock(&self.state), waits).unwrap_or_else(PoisonError::into_inner);
+        let more = self.wakes.wait_timeout_while(first, BEHIND, |state| !state.ends);
+        more.unwrap_or_else(PoisonError::into_inner).0.due.take()
     }
 }
 

@@ -32,7 +32,8 @@ pub struct DocumentRef {
     pub digest: Digest,
 }
 
-/// A node's acknowledgement, composed and signed by its executor whenever what it holds has changed.
+/// A node's acknowledgement, composed and signed by its executor whenever what it holds has changed, or a stream began
+/// with another head. Heads that come with grants stand in the receipts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Holding {
