@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
-    health::{CordonAction, Desired, HealthEvaluator, Present, Rule, Thresholds, desired},
+    health::{CordonAction, Desired, HealthEvaluator, Present, Remembered, Rule, Thresholds, desired},
     id::NodeName,
     sequencer::CordonOwner,
     timestamp::Timestamp,
@@ -38,6 +38,15 @@ const ATTEMPTS: u32 = 5;
 /// The mark on the disk.
 const MARK: &str = "own-cordon";
 
+/// What the judge must not forget over a restart: disks that were bad and cannot be seen any more.
+const MEMORY: &str = "health-memory";
+/// Far above what a server with hundreds of disks leaves.
+const MAX_MEMORY_BYTES: u64 = 256 << 10;
+/// It is written when something in it is new, and that often so that its times do not grow old.
+const MEMORY_EVERY_MS: u64 = 3_600_000;
+/// Where the judge's clock begins: far enough from 0 for what was remembered days ago.
+const EPOCH_MS: u64 = 1 << 40;
+
 /// What the executor keeps about it.
 #[derive(Debug, Default)]
 pub(crate) struct SelfCordonReconciler {
@@ -61,6 +70,8 @@ struct Evaluator {
     health: HealthEvaluator,
     since: u64,
     last: u64,
+    /// What was written last, and when.
+    kept: (u64, Remembered),
 }
 
 /// What a round with the cluster led to.
@@ -109,7 +120,7 @@ impl SelfCordonReconciler {
 
     /// One judgement and what follows from it.
     fn round(&mut self, now: u64, policy: bool, disk: &Disk, name: &NodeName, host: &dyn Host) {
-        let desired = self.evaluate(now, policy, host);
+        let desired = self.evaluate(now, policy, disk, host);
         let wanted = match &desired {
             Desired::Cordon(..) => true,
             Desired::Free(_) => false,
@@ -141,21 +152,34 @@ impl SelfCordonReconciler {
         }
     }
 
-    fn evaluate(&mut self, now: u64, policy: bool, host: &dyn Host) -> Desired {
+    fn evaluate(&mut self, now: u64, policy: bool, disk: &Disk, host: &dyn Host) -> Desired {
         if !policy {
             self.evaluator = None;
             return desired(false, 0, &[]);
         }
-        let reading = host.read_facts(host.now());
+        let now = EPOCH_MS + now;
+        let date = host.now();
+        let reading = host.read_facts(date);
+        // How far the date is ahead of this process's clock.
+        let ahead = date.unix_milliseconds().wrapping_sub(now).cast_signed();
         let unbroken = |j: &Evaluator| now.saturating_sub(j.last) <= BREAK_MS;
         if !self.evaluator.as_ref().is_some_and(unbroken) {
-            self.evaluator =
-                Some(Evaluator { health: HealthEvaluator::new(Thresholds::default()), since: now, last: now });
+            let mut health = HealthEvaluator::new(Thresholds::default());
+            let recalled = recall(disk).moved(-ahead);
+            health.remember(recalled.clone());
+            self.evaluator = Some(Evaluator { health, since: now, last: now, kept: (now, recalled) });
         }
         let Some(evaluator) = &mut self.evaluator else { return Desired::Leave };
         evaluator.last = now;
-        let verdicts = evaluator.health.observe(now, &reading);
-        desired(true, now.saturating_sub(evaluator.since), verdicts)
+        let desired = desired(true, now.saturating_sub(evaluator.since), evaluator.health.observe(now, &reading));
+        let remembered = evaluator.health.remembered();
+        let (at, kept) = &evaluator.kept;
+        let old = now.saturating_sub(*at) >= MEMORY_EVERY_MS && *remembered != Remembered::default();
+        if old || !kept.is_like(remembered) {
+            keep(disk, &remembered.moved(ahead));
+            evaluator.kept = (now, remembered.clone());
+        }
+        desired
     }
 
     /// Brings the node to what is desired, if that is its own business.
@@ -205,6 +229,20 @@ impl SelfCordonReconciler {
         if self.said.is_news(&text) {
             tracing::warn!(NODE = %name, "{text}");
         }
+    }
+}
+
+/// What an earlier judge remembered, by the date. What cannot be read is nothing.
+fn recall(disk: &Disk) -> Remembered {
+    let bytes = disk.read(MEMORY, MAX_MEMORY_BYTES).ok().flatten().unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+/// A disk that is full costs the memory and not the judgement.
+fn keep(disk: &Disk, remembered: &Remembered) {
+    let written = serde_json::to_vec(remembered).map(|bytes| disk.replace(MEMORY, &bytes));
+    if let Ok(Err(error)) = written {
+        tracing::debug!("{error}; what the judge remembers ends with this process");
     }
 }
 

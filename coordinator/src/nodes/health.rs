@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hostler_plan::{
     fact::Reading,
     fleet::Fleet,
-    health::{HealthEvaluator, Thresholds, Verdict, Vitals},
+    health::{HealthEvaluator, Remembered, Thresholds, Verdict, Vitals},
     id::NodeName,
 };
 
@@ -17,16 +17,47 @@ pub(crate) struct HealthEvaluators {
     evaluators: BTreeMap<NodeName, HealthEvaluator>,
     /// Of the fleet file; a node that is not here has the usual ones.
     thresholds: BTreeMap<NodeName, Thresholds>,
+    /// What was kept before this start, by the steady clock, until the node reports.
+    restored: BTreeMap<NodeName, Remembered>,
+    /// What was kept last, but for its times.
+    kept: BTreeMap<NodeName, Remembered>,
 }
 
 impl HealthEvaluators {
     /// Evaluates a reading that arrived now, and gives what the gates of a rollout look at.
     pub(crate) fn observe(&mut self, node: &NodeName, at: ClockReading, reading: &Reading) -> Vitals {
         let thresholds = || self.thresholds.get(node).cloned().unwrap_or_default();
-        let evaluator = self.evaluators.entry(node.clone()).or_insert_with(|| HealthEvaluator::new(thresholds()));
+        let restored = &mut self.restored;
+        let evaluator = self.evaluators.entry(node.clone()).or_insert_with(|| {
+            let mut evaluator = HealthEvaluator::new(thresholds());
+            if let Some(remembered) = restored.remove(node) {
+                evaluator.remember(remembered);
+            }
+            evaluator
+        });
         evaluator.set_wall_ahead_ms(at.wall_ahead_ms());
         evaluator.observe(at.steady_ms, reading);
         Vitals::of(at.wall.unix_milliseconds(), &self.verdicts(node, at), reading)
+    }
+
+    /// What an earlier process kept of that node, by the machine's clock.
+    pub(crate) fn restore(&mut self, node: NodeName, remembered: &Remembered, now: ClockReading) {
+        self.restored.insert(node, remembered.moved(-now.wall_ahead_ms()));
+    }
+
+    /// What must not be forgotten of that node, by the machine's clock.
+    pub(crate) fn remembered(&self, node: &NodeName, now: ClockReading) -> Option<Remembered> {
+        Some(self.evaluators.get(node)?.remembered().moved(now.wall_ahead_ms()))
+    }
+
+    /// The same when something in it is new since it was asked last.
+    pub(crate) fn news(&mut self, node: &NodeName, now: ClockReading) -> Option<Remembered> {
+        let remembered = self.evaluators.get(node)?.remembered();
+        if self.kept.get(node).is_some_and(|kept| kept.is_like(remembered)) {
+            return None;
+        }
+        self.kept.insert(node.clone(), remembered.clone());
+        self.remembered(node, now)
     }
 
     /// The verdicts as of now; a node that fell silent has one that says so. Empty for a node that never reported.
@@ -125,5 +156,37 @@ mod tests {
             assert_eq!(level(&evaluators.verdicts(&node, moment(1990, 0)), Rule::Report), Some(Level::Unknown));
             assert_eq!(level(&evaluators.verdicts(&node, moment(2300, step)), Rule::Report), Some(Level::Critical));
         }
+    }
+
+    #[test]
+    fn a_disk_that_was_failing_before_a_restart_is_failing_after_it_until_it_is_seen_well() {
+        let node = NodeName::new("a").unwrap();
+        let labels = [("device", "sda"), ("serial_number", "A")];
+        let disk = |at: ClockReading, passed: Option<f64>| {
+            let mut reading = reading(at, 0.0, 4e9);
+            reading.set(Series::new("hostler_disk_carries", &[("device", "sda"), ("what", "nothing")]), 1.0);
+            if let Some(passed) = passed {
+                reading.set(Series::new("smartctl_device", &labels), 1.0);
+                reading.set(Series::new("smartctl_device_smart_status", &labels[..1]), passed);
+            }
+            reading
+        };
+        let smart = |evaluators: &mut HealthEvaluators, at, passed| {
+            evaluators.observe(&node, at, &disk(at, passed));
+            level(&evaluators.verdicts(&node, at), Rule::DiskSmart)
+        };
+        let mut evaluators = HealthEvaluators::default();
+        let at = moment(0, YEAR_MS);
+        assert_eq!(smart(&mut evaluators, at, Some(0.0)), Some(Level::Critical));
+        let kept = evaluators.news(&node, at).unwrap();
+        assert_eq!(evaluators.news(&node, moment(10, YEAR_MS)), None, "nothing new");
+        // The next process looks at a clock that was set right meanwhile, and the disk sleeps.
+        let kept: Remembered = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
+        let mut evaluators = HealthEvaluators::default();
+        evaluators.restore(node.clone(), &kept, moment(600, 0));
+        assert!(evaluators.verdicts(&node, moment(600, 0)).is_empty(), "it did not report yet");
+        assert_eq!(smart(&mut evaluators, moment(600, 0), None), Some(Level::Critical));
+        assert_eq!(smart(&mut evaluators, moment(610, 0), Some(1.0)), Some(Level::Ok));
+        assert_eq!(smart(&mut evaluators, moment(620, 0), None), None);
     }
 }

@@ -25,8 +25,8 @@ use crate::{
     store::index::{Index, Kept, Write},
 };
 
-/// A node's last facts are kept after every so many chunks of history: an hour's. Keeping 24 KiB more often would wear
-/// out an SD card for nothing.
+/// A node's last facts, and what its health remembers, are kept after every so many chunks of history: an hour's.
+/// Keeping 24 KiB more often would wear out an SD card for nothing.
 const CHUNKS_PER_KEPT_FACTS: u64 = 6;
 
 /// The nodes that reported, now or before a restart.
@@ -69,6 +69,9 @@ impl NodeReports {
         let mut seen = Seen::default();
         for (node, chunk) in kept.chunks {
             seen.history.restore(&node, chunk, at);
+        }
+        for (node, remembered) in kept.memories {
+            seen.evaluators.restore(node, &remembered, ClockReading { wall: at, ..ClockReading::now() });
         }
         for (node, received, reading) in kept.facts {
             // A time ahead of the clock is from another clock and says nothing.
@@ -117,6 +120,9 @@ impl NodeReports {
         let mut seen = self.lock();
         let completed = seen.history.add(node, at.wall, &reading);
         let vitals = seen.evaluators.observe(node, at, &reading);
+        let hour = completed.as_ref().is_some_and(|one| one.chunk.number % CHUNKS_PER_KEPT_FACTS == 0);
+        let news = seen.evaluators.news(node, at);
+        let news = if hour { seen.evaluators.remembered(node, at) } else { news };
         if let Some(report) = seen.nodes.get_mut(node) {
             report.reading = Some(reading.clone());
             report.served = Some(served);
@@ -124,8 +130,11 @@ impl NodeReports {
             report.received = Some(at);
         }
         drop(seen);
+        if let Some(remembered) = news {
+            self.index.keep(Write::Memory(node.clone(), Box::new(remembered)));
+        }
         if let Some(completed) = completed {
-            if completed.chunk.number % CHUNKS_PER_KEPT_FACTS == 0 {
+            if hour {
                 self.index.keep(Write::Facts(node.clone(), at.wall, Box::new(Reading::clone(&reading))));
             }
             self.index.keep(Write::Chunk(node.clone(), Box::new(completed)));
@@ -167,6 +176,9 @@ impl NodeReports {
             self.index.keep(Write::Chunk(node.clone(), Box::new(completed)));
         }
         for (node, report) in &seen.nodes {
+            if let Some(remembered) = seen.evaluators.remembered(node, now) {
+                self.index.keep(Write::Memory(node.clone(), Box::new(remembered)));
+            }
             if let (Some(reading), Some(at)) = (&report.reading, report.received) {
                 self.index.keep(Write::Facts(node.clone(), now.wall_of(at), Box::new(Reading::clone(reading))));
             }

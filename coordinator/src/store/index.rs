@@ -1,8 +1,9 @@
 //! The index: a sled database of what can be lost.
 //!
-//! It holds the history of facts, each node's last facts, what each signed that it holds, and the addresses that
-//! nodes enrolled from. Nothing rests on it: sled's flush is not durable on Linux, and a damaged database is put aside
-//! and begun anew. Every value carries a version and a checksum, so that what is read is what was written or nothing.
+//! It holds the history of facts, each node's last facts, what its health must not forget, what each signed that it
+//! holds, and the addresses that nodes enrolled from. Nothing rests on it: sled's flush is not durable on Linux, and a
+//! damaged database is put aside and begun anew. Every value carries a version and a checksum, so that what is read is
+//! what was written or nothing.
 
 use std::{
     io::ErrorKind,
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use hostler_plan::{entry::StoredDocument, fact::Reading, id::NodeName, timestamp::Timestamp};
+use hostler_plan::{entry::StoredDocument, fact::Reading, health::Remembered, id::NodeName, timestamp::Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::nodes::history::{CHUNK_SECONDS, Chunk, Completed, oldest_kept};
@@ -46,6 +47,8 @@ pub(crate) enum Write {
     /// A chunk in, and those that it pushed out.
     Chunk(NodeName, Box<Completed>),
     Facts(NodeName, Timestamp, Box<Reading>),
+    /// By the machine's clock.
+    Memory(NodeName, Box<Remembered>),
     Address(NodeName, IpAddr),
     Holding(NodeName, StoredDocument),
 }
@@ -56,6 +59,7 @@ pub(crate) struct Kept {
     /// By node and time, oldest first.
     pub chunks: Vec<(NodeName, Chunk)>,
     pub facts: Vec<(NodeName, Timestamp, Reading)>,
+    pub memories: Vec<(NodeName, Remembered)>,
     pub addresses: Vec<(NodeName, IpAddr)>,
     pub holdings: Vec<(NodeName, StoredDocument)>,
 }
@@ -150,6 +154,13 @@ fn write_one(db: &sled::Db, write: Write) -> Result<(), sled::Error> {
             }
             db.insert(key(b'f', &node), sealed(&json)).map(drop)
         }
+        Write::Memory(node, remembered) => {
+            let Ok(json) = serde_json::to_vec(&remembered) else { return Ok(()) };
+            if json.len() > MAX_VALUE_BYTES {
+                return Ok(());
+            }
+            db.insert(key(b'm', &node), sealed(&json)).map(drop)
+        }
         Write::Address(node, address) => db.insert(key(b'a', &node), sealed(address.to_string().as_bytes())).map(drop),
         Write::Holding(node, holding) => {
             let Ok(json) = serde_json::to_vec(&holding) else { return Ok(()) };
@@ -233,6 +244,9 @@ fn read(folder: &Path) -> Result<(sled::Db, Kept, u64), sled::Error> {
                 let facts = node(rest).zip(parsed);
                 kept.facts.extend(facts.map(|(n, (at, r))| (n, Timestamp::from_unix_milliseconds(at), r)));
             }
+            Some((b'm', rest)) => {
+                kept.memories.extend(node(rest).zip(serde_json::from_slice(value).ok()));
+            }
             Some((b'a', rest)) => {
                 let address = std::str::from_utf8(value).ok().and_then(|t| t.parse().ok());
                 kept.addresses.extend(node(rest).zip(address));
@@ -253,6 +267,10 @@ fn rewrite(folder: &Path, kept: Kept) -> Result<Opened, String> {
     let db = open(folder).map_err(|e| e.to_string())?;
     for (node, chunk) in &kept.chunks {
         db.insert(chunk_key(node, chunk.number), sealed(&chunk.to_bytes())).map_err(|e| e.to_string())?;
+    }
+    for (node, remembered) in &kept.memories {
+        let json = serde_json::to_vec(remembered).map_err(|e| e.to_string())?;
+        db.insert(key(b'm', node), sealed(&json)).map_err(|e| e.to_string())?;
     }
     for (node, address) in &kept.addresses {
         db.insert(key(b'a', node), sealed(address.to_string().as_bytes())).map_err(|e| e.to_string())?;
@@ -323,6 +341,7 @@ mod tests {
             }
         }
         index.keep(Write::Facts(node(), now(), Box::new(reading())));
+        index.keep(Write::Memory(node(), Box::default()));
         index.keep(Write::Address(node(), [10, 0, 0, 7].into()));
         index.close();
     }
@@ -336,6 +355,7 @@ mod tests {
         assert_eq!(kept.chunks.len(), 39);
         assert!(kept.chunks.windows(2).all(|c| c[0].1.number < c[1].1.number));
         assert_eq!(kept.facts, [(node(), now(), reading())]);
+        assert_eq!(kept.memories, [(node(), Remembered::default())]);
         assert_eq!(kept.addresses, [(node(), IpAddr::from([10, 0, 0, 7]))]);
     }
 

@@ -124,6 +124,25 @@ fn a_full_disk_cordons_the_node_and_a_cleared_one_frees_it_after_its_hold_time()
 }
 
 #[test]
+fn a_disk_that_left_while_the_judge_was_down_is_missed_for_a_day() {
+    let mut setup = Setup::new(true);
+    setup.pass(60);
+    let mut setup = setup.restart();
+    setup.machine.inner().data_disk = false;
+    setup.pass(50);
+    assert_eq!(setup.stands(), Setup::free(), "not confirmed yet");
+    setup.pass(30);
+    assert_eq!(setup.stands(), Setup::own());
+    assert_eq!(setup.w1().self_cordon.unwrap().rule, Rule::DiskGone);
+    // Taken out on purpose.
+    let later = setup.machine.inner().now.plus(Duration::from_secs(86_400));
+    setup.machine.inner().now = later;
+    let mut setup = setup.restart();
+    setup.pass(1200);
+    assert_eq!(setup.stands(), Setup::free());
+}
+
+#[test]
 fn a_task_of_an_hour_between_two_looks_is_no_hour_of_a_full_disk() {
     let mut setup = Setup::new(true);
     setup.disk(FULL);

@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub ends_in_package: Option<RequestSender>,
     /// The share of the root file system that is in use; none is not known.
     pub disk_used: Option<f64>,
+    /// Whether the disk with its data is on its bus.
+    pub data_disk: bool,
     /// The next reading of it panics.
     pub breaks: bool,
     /// What the clock shows once a file was written.
@@ -80,6 +82,7 @@ impl Machine {
                 keeps_its_boot: false,
                 ends_in_package: None,
                 disk_used: Some(0.5),
+                data_disk: true,
                 breaks: false,
                 at_write: Vec::new(),
                 acts: Vec::new(),
@@ -161,6 +164,10 @@ impl Host for Machine {
         self.break_once();
         let mut reading = Reading::new(now.unix_milliseconds());
         let disk = [("device", "/dev/sda1"), ("mountpoint", "/"), ("fstype", "ext4")];
+        let disks = [("sda", "root", true), ("sdb", "data", self.inner().data_disk)];
+        for (device, what, _) in disks.into_iter().filter(|(.., there)| *there) {
+            reading.set(Series::new("hostler_disk_carries", &[("device", device), ("what", what)]), 1.0);
+        }
         if let Some(used) = self.inner().disk_used {
             let size = 100e9;
             reading.set(Series::new("node_filesystem_readonly", &disk), 0.0);

@@ -23,6 +23,7 @@ const FILES: &[&str] = &[
     "journal/last",
     "artifacts/*",
     "own-cordon",
+    "health-memory",
 ];
 
 /// What a node did and holds.
@@ -63,6 +64,7 @@ impl Middle {
         let disk = Disk::beside(folder);
         keep_membership(&disk, &member).unwrap();
         disk.replace("own-cordon", b"the disk is full").unwrap();
+        disk.replace("health-memory", br#"{"controllers":{"nvme0":7}}"#).unwrap();
         let mut plans: Vec<Signed> = Vec::new();
         for seq in 1..=4 {
             let beside = |plans: &[Signed]| {
