@@ -1,4 +1,5 @@
-//! When the certificates of K3s and kubeadm expire.
+//! When the certificates of K3s and kubeadm expire: of those files that a process uses. Upgrades, former roles and other
+//! distributions leave files behind that nobody reads any more.
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
@@ -15,8 +16,20 @@ const PLACES: [(&str, &str); 7] = [
     ("var/lib/kubelet/pki", ".pem"),
     ("var/lib/kubelet/pki", ".crt"),
 ];
+/// What a kubelet has once its node has been let in.
+const CREDENTIALS: [&str; 4] = [
+    "etc/kubernetes/kubelet.conf",
+    "var/lib/kubelet/pki/kubelet-client-current.pem",
+    "var/lib/rancher/k3s/agent/kubelet.kubeconfig",
+    "var/lib/rancher/k3s/agent/client-kubelet.crt",
+];
 /// Files that are looked at; a K3s server has about 30.
 const MAX_FILES: usize = 48;
+
+/// Whether a kubelet here has been let into a cluster.
+pub(super) fn has_credentials(root: &Root) -> bool {
+    CREDENTIALS.iter().any(|path| root.exists(path))
+}
 
 /// When the first certificate of a file expires, Unix seconds: server and client certificates apart from CAs.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -25,21 +38,22 @@ struct Expiry {
     ca: Option<f64>,
 }
 
-/// Reads every certificate file.
+/// Reads every certificate file that is in use.
 pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
     let mut files = 0;
+    let users = Users::of(root);
     for (folder, ending) in PLACES {
         let Some(names) = worst.note(root.list(folder)) else { continue };
         for name in names {
             // `kubelet-client-current.pem` is a link to the newest of many: the others are old and mean nothing.
             let dated = name.starts_with("kubelet-") && name.ends_with(".pem") && !name.ends_with("-current.pem");
-            if !name.ends_with(ending) || dated || files == MAX_FILES {
+            let path = format!("{folder}/{name}");
+            if !name.ends_with(ending) || dated || files == MAX_FILES || !users.use_file(&path) {
                 continue;
             }
             files += 1;
-            let path = format!("{folder}/{name}");
             let Some(expiry) = worst.note(expiry(root, &path)) else { continue };
             let path = format!("/{path}");
             for (kind, at) in [("leaf", expiry.leaf), ("ca", expiry.ca)] {
@@ -50,6 +64,97 @@ pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     }
     worst.finish()?;
     if files == 0 { Err(Failure::Absent("certificates of Kubernetes".to_owned())) } else { Ok(()) }
+}
+
+const MANIFESTS: &str = "etc/kubernetes/manifests";
+const KUBELET_PKI: &str = "var/lib/kubelet/pki/";
+/// What the kubelet serves with when it signed the certificate itself, and what it was given by the cluster.
+const SELF_SIGNED: &str = "var/lib/kubelet/pki/kubelet.crt";
+const GIVEN: &str = "var/lib/kubelet/pki/kubelet-server-current.pem";
+/// Where systemd and packages keep units.
+const UNITS: [&str; 3] = ["etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
+/// Where the link of a unit lies that is started at boot.
+const WANTED: &str = "etc/systemd/system/multi-user.target.wants";
+
+/// Which programs use certificates on this machine.
+#[derive(Debug)]
+struct Users {
+    k3s_server: bool,
+    k3s: bool,
+    kubeadm: bool,
+    /// All that the pods say that the kubelet starts from files; `None` where there is no such folder.
+    manifests: Option<String>,
+    /// Where the kubelet is told to take its certificate from.
+    kubelet_serves: Option<String>,
+    is_given: bool,
+}
+
+impl Users {
+    fn of(root: &Root) -> Self {
+        let is_there = |unit: &str| UNITS.iter().any(|folder| root.exists(&format!("{folder}/{unit}.service")));
+        let is_wanted = |unit: &str| root.link(&format!("{WANTED}/{unit}.service")).is_some();
+        let names = ["k3s", "k3s-agent", "kubelet"];
+        // What is started at boot, else what could be; where no unit is known at all, anything may be in use.
+        let wanted = names.map(is_wanted);
+        let installed = names.map(is_there);
+        let [server, agent, kubelet] = match (wanted.contains(&true), installed.contains(&true)) {
+            (true, _) => wanted,
+            (false, true) => installed,
+            (false, false) => [true; 3],
+        };
+        Users {
+            k3s_server: server,
+            k3s: server || agent,
+            kubeadm: kubelet,
+            manifests: manifests(root),
+            kubelet_serves: told(root, "tlsCertFile"),
+            is_given: root.exists(GIVEN),
+        }
+    }
+
+    fn use_file(&self, path: &str) -> bool {
+        if path.starts_with("var/lib/rancher/k3s/server/") {
+            return self.k3s_server;
+        }
+        if path.starts_with("var/lib/rancher/k3s/") {
+            return self.k3s;
+        }
+        if !self.kubeadm {
+            return false;
+        }
+        if path.starts_with(KUBELET_PKI) {
+            return match &self.kubelet_serves {
+                Some(serves) if path == SELF_SIGNED || path == GIVEN => serves.trim_start_matches('/') == path,
+                None if path == SELF_SIGNED => !self.is_given,
+                Some(_) | None => true,
+            };
+        }
+        // Of /etc/kubernetes/pki: an authority is trusted by the kubelet too; the rest is named by who serves with it.
+        let is_authority = path.ends_with("ca.crt");
+        is_authority || self.manifests.as_ref().is_none_or(|text| names(text, path))
+    }
+}
+
+/// Whether a text names this file, and not one whose name only begins like it.
+fn names(text: &str, path: &str) -> bool {
+    let path = format!("/{path}");
+    let ends = |rest: &str| rest.chars().next().is_none_or(|next| !next.is_ascii_alphanumeric() && next != '.');
+    text.match_indices(&path).any(|(at, found)| ends(&text[at + found.len()..]))
+}
+
+/// The text of all static pods. A folder that cannot be read tells nothing.
+fn manifests(root: &Root) -> Option<String> {
+    let files = root.list(MANIFESTS).ok()?;
+    let texts = files.iter().filter_map(|file| root.bytes(&format!("{MANIFESTS}/{file}")).ok());
+    Some(texts.map(|text| String::from_utf8_lossy(&text).into_owned() + "\n").collect())
+}
+
+/// A setting in the kubelet's own file, one `key: value` a line.
+fn told(root: &Root, key: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(&root.bytes("var/lib/kubelet/config.yaml").ok()?).into_owned();
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'))?;
+    let value = value.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
 }
 
 fn expiry(root: &Root, path: &str) -> Result<Expiry, Failure> {
@@ -68,4 +173,65 @@ fn expiry(root: &Root, path: &str) -> Result<Expiry, Failure> {
         *slot = Some(slot.map_or(at, |earlier| earlier.min(at)));
     }
     if expiry == Expiry::default() { Err(malformed()) } else { Ok(expiry) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn machine(files: &[(&str, &str)], wanted: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        for unit in wanted {
+            fs::create_dir_all(folder.path().join(WANTED)).unwrap();
+            symlink("/nowhere", folder.path().join(WANTED).join(format!("{unit}.service"))).unwrap();
+        }
+        folder
+    }
+
+    const FILES: [&str; 7] = [
+        "var/lib/rancher/k3s/server/tls/x.crt",
+        "var/lib/rancher/k3s/agent/x.crt",
+        "etc/kubernetes/pki/ca.crt",
+        "etc/kubernetes/pki/apiserver.crt",
+        "var/lib/kubelet/pki/kubelet.crt",
+        "var/lib/kubelet/pki/kubelet-server-current.pem",
+        "var/lib/kubelet/pki/kubelet-client-current.pem",
+    ];
+
+    /// Which of the files are in use, as 1 and 0.
+    fn used(files: &[(&str, &str)], wanted: &[&str]) -> String {
+        let users = Users::of(&Root::at(machine(files, wanted).path()).unwrap());
+        FILES.map(|path| if users.use_file(path) { '1' } else { '0' }).iter().collect()
+    }
+
+    #[test]
+    fn a_file_that_nobody_uses_any_more_is_left_alone() {
+        let given = ("var/lib/kubelet/pki/kubelet-server-current.pem", "");
+        let told = |path| ("var/lib/kubelet/config.yaml", path);
+        let serves =
+            ("etc/kubernetes/manifests/kube-apiserver.yaml", "- --tls-cert-file=/etc/kubernetes/pki/apiserver.crt\n");
+        let other = ("etc/kubernetes/manifests/other.yaml", "/etc/kubernetes/pki/apiserver.crt.old");
+        for (files, wanted, expected, what) in [
+            (&[][..], &[][..], "1111111", "nothing is known"),
+            (&[given], &[], "1111011", "the cluster gave the kubelet a certificate"),
+            (&[told("tlsCertFile: /etc/ssl/kubelet.crt\n"), given], &[], "1111001", "it serves with another"),
+            (&[told("tlsCertFile: \"/var/lib/kubelet/pki/kubelet.crt\"\n"), given], &[], "1111101", "it is told so"),
+            (&[serves], &[], "1111111", "a server"),
+            (&[other], &[], "1110111", "a worker that was a server once"),
+            (&[], &["k3s-agent"], "0100000", "K3s, and kubeadm was there before"),
+            (&[], &["k3s"], "1100000", "a K3s server"),
+            (&[], &["kubelet"], "0011111", "kubeadm, and K3s was there before"),
+            (&[("etc/systemd/system/k3s-agent.service", "")], &[], "0100000", "installed and not started at boot"),
+            (&[("usr/lib/systemd/system/kubelet.service", "")], &["k3s"], "1100000", "a package that nobody uses"),
+        ] {
+            assert_eq!(used(files, wanted), expected, "{what}");
+        }
+    }
 }

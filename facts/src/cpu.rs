@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::sample::Sample;
 use super::{Input, text};
+use std::collections::BTreeMap;
 
 /// Ticks a second in /proc/stat. USER_HZ is 100 on every architecture that Kubernetes runs on.
 const TICKS: f64 = 100.0;
@@ -11,24 +12,35 @@ const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "so
 /// A step back of idle or iowait beyond this is a processor that went off and on again, not the kernel's rounding.
 const RESTART_SECONDS: f64 = 3.0;
 
+/// Beyond this many processors one sum stands for all of them, as `cpu="all"`.
+pub(super) const MAX_PROCESSORS: usize = 32;
+
 /// Reads `/proc/stat`.
 #[derive(Debug, Default)]
 pub(super) struct Stat {
-    before: Vec<(u32, [f64; 10])>,
+    before: BTreeMap<u32, [f64; 10]>,
 }
 
 impl Stat {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         input.source.root.read_into("proc/stat", &mut input.bytes)?;
-        let mut known = false;
+        let processor = |line| {
+            let digits = text::words(line).next()?.strip_prefix(b"cpu")?;
+            text::word(digits).parse::<u32>().ok()
+        };
+        let processors = text::lines(&input.bytes).filter_map(processor).count();
+        let mut sum = None;
         for line in text::lines(&input.bytes) {
             let mut words = text::words(line);
             let Some(key) = words.next() else { continue };
-            if let Some(digits) = key.strip_prefix(b"cpu") {
-                let Ok(cpu) = text::word(digits).parse::<u32>() else { continue };
+            if let Some(cpu) = processor(line) {
                 let times = self.steady(cpu, &mut words);
-                put_times(text::word(digits), &times, out);
-                known = true;
+                if processors > MAX_PROCESSORS {
+                    let sum = sum.get_or_insert([0.0; 10]);
+                    sum.iter_mut().zip(times).for_each(|(sum, seconds)| *sum += seconds);
+                } else {
+                    put_times(&cpu.to_string(), &times, out);
+                }
                 continue;
             }
             let name = match key {
@@ -42,7 +54,14 @@ impl Stat {
             };
             out.put_some(name, &[], words.next().and_then(text::number));
         }
-        if known { Ok(()) } else { Err(Failure::malformed("proc/stat", "lines cpu0, cpu1 …", &input.bytes)) }
+        if let Some(times) = sum {
+            put_times("all", &times, out);
+        }
+        if processors == 0 {
+            return Err(Failure::malformed("proc/stat", "lines cpu0, cpu1 …", &input.bytes));
+        }
+        out.put("hostler_processors", &[], processors as f64);
+        Ok(())
     }
 
     /// Seconds per mode. The kernel lets idle and iowait step back a little; a counter must not.
@@ -51,17 +70,14 @@ impl Stat {
         for time in &mut times {
             *time = words.next().and_then(text::number).map_or(f64::NAN, |ticks| ticks / TICKS);
         }
-        match self.before.iter_mut().find(|(known, _)| *known == cpu) {
-            Some((_, before)) => {
-                for mode in [3, 4] {
-                    let back = before[mode] - times[mode];
-                    if back > 0.0 && back < RESTART_SECONDS {
-                        times[mode] = before[mode];
-                    }
+        if let Some(before) = self.before.insert(cpu, times) {
+            for mode in [3, 4] {
+                let back = before[mode] - times[mode];
+                if back > 0.0 && back < RESTART_SECONDS {
+                    times[mode] = before[mode];
                 }
-                *before = times;
             }
-            None => self.before.push((cpu, times)),
+            self.before.insert(cpu, times);
         }
         times
     }
@@ -101,6 +117,29 @@ mod tests {
         assert_eq!(times(&mut stat, b"100 0 50 1000 300 0 0 0 0 0")[3..5], [10.0, 3.0]);
         assert_eq!(times(&mut stat, b"101 0 51 999 290 0 0 0 0 0")[3..5], [10.0, 3.0]);
         assert_eq!(times(&mut stat, b"1 0 1 10 2 0 0 0 0 0")[3], 0.1);
+    }
+
+    #[test]
+    fn very_many_processors_are_one_sum() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("proc")).unwrap();
+        let rows =
+            |count: u32| (0..count).map(|cpu| format!("cpu{cpu} 100 0 50 1000 0 0 0 0 0 0\n")).collect::<String>();
+        let read = |count: u32| {
+            std::fs::write(folder.path().join("proc/stat"), format!("cpu 1 2 3\n{}btime 5\n", rows(count))).unwrap();
+            let mut input = Input::new(crate::Source::recorded(folder.path()).unwrap(), crate::Now::default());
+            let mut sample = Sample::default();
+            sample.begin();
+            Stat::default().read(&mut input, &mut sample).unwrap();
+            sample.finish();
+            let idle = sample.entries().iter().filter(|(series, _)| series.labels().get("mode") == Some("idle"));
+            let idle: Vec<(String, f64)> =
+                idle.map(|(series, value)| (series.labels().get("cpu").unwrap().to_owned(), *value)).collect();
+            let count = sample.entries().iter().find(|(series, _)| series.name() == "hostler_processors");
+            (idle.len(), idle[0].clone(), count.unwrap().1)
+        };
+        assert_eq!(read(32), (32, ("0".to_owned(), 10.0), 32.0));
+        assert_eq!(read(512), (1, ("all".to_owned(), 5120.0), 512.0));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
-use super::{Input, Slow, text};
-use std::collections::BTreeSet;
+use super::{Input, Slow, cpu::MAX_PROCESSORS, text};
+use std::collections::{BTreeMap, BTreeSet};
 
 const CPU: &str = "sys/devices/system/cpu";
 
@@ -43,6 +43,10 @@ impl Cpufreq {
             }
             Ok(policies)
         })?;
+        if policies.iter().map(|policy| policy.cpus.len()).sum::<usize>() > MAX_PROCESSORS {
+            put_all(root, policies, out);
+            return Ok(());
+        }
         for policy in policies {
             let hertz = worst.note(root.number(&policy.current)).map(|kilohertz| kilohertz * 1000.0);
             for cpu in &policy.cpus {
@@ -56,6 +60,21 @@ impl Cpufreq {
             }
         }
         worst.finish()
+    }
+}
+
+/// Of very many processors the mean clock, the lowest limit below and the highest above.
+fn put_all(root: &super::Root, policies: &[Policy], out: &mut Sample) {
+    let all = [("cpu", "all")];
+    let hertz: Vec<f64> = policies.iter().filter_map(|policy| root.number(&policy.current).ok()).collect();
+    if !hertz.is_empty() {
+        let mean = hertz.iter().sum::<f64>() * 1000.0 / hertz.len() as f64;
+        out.put("node_cpu_scaling_frequency_hertz", &all, mean.round());
+    }
+    for (name, _) in LIMITS {
+        let of = |policy: &Policy| policy.limits.iter().find(|(known, _)| *known == name).map(|(_, hertz)| *hertz);
+        let widest = if name.ends_with("_min_hertz") { f64::min } else { f64::max };
+        out.put_some(name, &all, policies.iter().filter_map(of).reduce(widest));
     }
 }
 
@@ -81,7 +100,8 @@ fn policy(root: super::Root, name: &str) -> Policy {
 pub(super) fn throttles(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
-    let (mut cores, mut packages) = (BTreeSet::new(), BTreeSet::new());
+    // The counter of each core, by package and core.
+    let (mut cores, mut packages) = (BTreeMap::new(), BTreeSet::new());
     for name in root.list(CPU)? {
         let digits = name.strip_prefix("cpu").unwrap_or_default();
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -98,13 +118,21 @@ pub(super) fn throttles(input: &mut Input, out: &mut Sample) -> Result<(), Failu
         let package = worst.note(root.text(&format!("{folder}/topology/physical_package_id")));
         let core = worst.note(root.text(&format!("{folder}/topology/core_id")));
         let (Some(package), Some(core)) = (package, core) else { continue };
-        if cores.insert((package.clone(), core.clone())) {
-            out.put("node_cpu_core_throttles_total", &[("package", &package), ("core", &core)], core_count);
-        }
+        cores.entry((package.clone(), core)).or_insert(core_count);
         if packages.insert(package.clone()) {
             let count = root.number(&format!("{folder}/thermal_throttle/package_throttle_count"));
             out.put_some("node_cpu_package_throttles_total", &[("package", &package)], worst.note(count));
         }
+    }
+    if cores.len() > MAX_PROCESSORS {
+        let mut sums = BTreeMap::new();
+        cores
+            .into_iter()
+            .for_each(|((package, _), count)| *sums.entry((package, "all".to_owned())).or_insert(0.0) += count);
+        cores = sums;
+    }
+    for ((package, core), count) in &cores {
+        out.put("node_cpu_core_throttles_total", &[("package", package), ("core", core)], *count);
     }
     worst.finish()?;
     if packages.is_empty() { Err(Failure::Absent("thermal_throttle".to_owned())) } else { Ok(()) }

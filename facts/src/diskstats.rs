@@ -25,13 +25,23 @@ const COLUMNS: [(&str, f64); 17] = [
     ("node_disk_flush_requests_time_seconds_total", 0.001),
 ];
 
+/// With more disks than this, what nobody judges of them is left out.
+const MANY_DISKS: usize = 24;
+
 /// Reads `/proc/diskstats`: 14 columns on old kernels, 18 with discards, 20 with flushes.
 pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     input.source.root.read_into("proc/diskstats", &mut input.bytes)?;
+    let volumes = &input.volumes;
+    let own = |device: &str| is_disk(device) && !volumes.has(device);
+    let name = |line| text::words(line).nth(2).map(text::word).filter(|device| own(device));
+    let many = text::lines(&input.bytes).filter_map(name).count() > MANY_DISKS;
     for line in text::lines(&input.bytes) {
         let mut words = text::words(line);
-        let Some(device) = words.nth(2).map(text::word).filter(|device| is_disk(device)) else { continue };
+        let Some(device) = words.nth(2).map(text::word).filter(|device| own(device)) else { continue };
         for ((name, factor), value) in COLUMNS.iter().zip(words) {
+            if many && super::worth::of(name) == super::worth::Worth::Spare {
+                continue;
+            }
             // Division, so that 22766 ms is 22.766 s and not 22.766000000000002 s.
             let value = text::number(value);
             let scaled = value.map(|value| if *factor < 1.0 { value / (1.0 / factor) } else { value * factor });

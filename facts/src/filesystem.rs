@@ -7,22 +7,25 @@ use super::calls::Space;
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
 use super::worker::{Answer, Worker};
-use super::{Input, Source, text};
+use super::{Input, Root, Source};
+use hostler_plan::health::REQUIRED_MOUNTS;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const CADENCE: Duration = Duration::from_secs(60);
 const LOCAL: [&str; 9] = ["ext2", "ext3", "ext4", "vfat", "xfs", "btrfs", "f2fs", "zfs", "bcachefs"];
-/// Mounts of single pods and containers: hundreds, short-lived, and the same disk again.
-const HIDDEN: [&str; 5] = [
-    "/var/lib/kubelet/pods/",
-    "/run/k3s/containerd/",
-    "/run/containerd/",
-    "/var/lib/docker/",
-    "/var/lib/containers/storage/",
-];
-/// Mounts that are reported. More is a machine for which this is the wrong tool.
-const MAX_MOUNTS: usize = 32;
+/// Mounts of containers: hundreds, short-lived, and the same disk again. Those of pods lie below a kubelet's folder.
+const HIDDEN: [&str; 4] =
+    ["/run/k3s/containerd/", "/run/containerd/", "/var/lib/docker/", "/var/lib/containers/storage/"];
+/// A part of every path below which containerd keeps layers and mounts, wherever its folder is.
+const CONTAINERD: &str = "/io.containerd.";
+/// Where kubelet keeps the volumes of pods unless it is told otherwise.
+const KUBELET: &str = "/var/lib/kubelet";
+/// Mounts that are reported, those that Kubernetes cannot do without first. More are data sets of one pool.
+const MAX_MOUNTS: usize = 64;
+/// Mounts that are remembered while a table is read; a table of 10 000 mounts has a few hundred of disks.
+const MAX_CANDIDATES: usize = 4096;
 
 /// One mount of a local file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,19 @@ pub(super) struct Mount {
     /// `259:2`
     pub(super) numbers: String,
     pub(super) readonly: bool,
+    /// The kernel itself forbids writing, because of an error.
+    pub(super) emergency: bool,
+}
+
+/// What a mount table says.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// The file systems of the machine.
+    pub(super) mounts: Vec<Mount>,
+    /// Numbers of the devices that are mounted for pods.
+    pub(super) pods: BTreeSet<String>,
+    /// Whether anything is mounted for pods, if only a token.
+    pub(super) has_pods: bool,
 }
 
 /// Reads mounts every time and their space once a minute.
@@ -52,12 +68,10 @@ impl Default for Filesystems {
 
 impl Filesystems {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-        // Of process 1, because the agent's own sandbox may show `/` read-only.
-        let root = &input.source.root;
-        if root.read_into("proc/1/mountinfo", &mut input.bytes).is_err() {
-            root.read_into("proc/self/mountinfo", &mut input.bytes)?;
-        }
-        let mounts = mounts(&input.bytes);
+        input.has_pods = None;
+        let Table { mounts, pods, has_pods } = table(&input.source.root)?;
+        input.volumes.look(&input.source.root, &mounts, &pods);
+        input.has_pods = Some(has_pods);
         let now = input.now.elapsed;
         let answers = self.worker.poll(now, &input.source);
         self.take(answers);
@@ -98,6 +112,9 @@ impl Filesystems {
                 ("mountpoint", mount.mountpoint.as_str()),
             ];
             out.put("node_filesystem_readonly", &labels, f64::from(mount.readonly));
+            if mount.emergency {
+                out.put("hostler_filesystem_emergency_readonly", &[("mountpoint", &mount.mountpoint)], 1.0);
+            }
             let Some((_, space)) = self.spaces.iter().find(|(known, _)| *known == mount.mountpoint) else { continue };
             out.put("node_filesystem_device_error", &labels, f64::from(space.is_err()));
             let Some(space) = worst.note(space.clone()) else { continue };
@@ -114,24 +131,98 @@ impl Filesystems {
     }
 }
 
+/// The mount table of process 1, because the agent's own sandbox may show `/` read-only.
+pub(super) fn table(root: &Root) -> Result<Table, Failure> {
+    let read = |file: &str| {
+        let mut lines = Lines::default();
+        root.each_line(file, |line| lines.take(line)).map(|()| lines.table())
+    };
+    read("proc/1/mountinfo").or_else(|_| read("proc/self/mountinfo"))
+}
+
 /// The local file systems of a mountinfo file, each device once: its first mount, which is not a bind mount.
-pub(super) fn mounts(bytes: &[u8]) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = Vec::new();
-    for line in text::lines(bytes) {
-        let Some(mount) = mount(line) else { continue };
-        let hidden = HIDDEN.iter().any(|prefix| mount.mountpoint.starts_with(prefix));
-        let local = LOCAL.contains(&mount.fstype.as_str());
-        if !local || hidden || mounts.len() == MAX_MOUNTS {
-            continue;
+#[cfg(test)]
+fn mounts(bytes: &[u8]) -> Vec<Mount> {
+    let mut lines = Lines::default();
+    super::text::lines(bytes).for_each(|line| lines.take(line));
+    lines.table().mounts
+}
+
+/// A mount table as it comes.
+#[derive(Debug, Default)]
+struct Lines {
+    mounts: Vec<Mount>,
+    /// Folders of kubelets.
+    kubelets: BTreeSet<String>,
+    has_pods: bool,
+}
+
+impl Lines {
+    fn take(&mut self, line: &[u8]) {
+        let Some((mountpoint, fstype)) = place(line) else { return };
+        if !self.kubelets.iter().any(|kubelet| is_below(mountpoint, kubelet)) {
+            self.kubelets.extend(kubelet(mountpoint).map(str::to_owned));
         }
-        match mounts.iter_mut().find(|known| known.mountpoint == mount.mountpoint || known.numbers == mount.numbers) {
-            // A later mount on the same place hides the earlier one.
-            Some(known) if known.mountpoint == mount.mountpoint => *known = mount,
-            Some(_) => {}
-            None => mounts.push(mount),
+        let hidden = HIDDEN.iter().any(|prefix| mountpoint.starts_with(prefix)) || mountpoint.contains(CONTAINERD);
+        // Without its space a place of Kubernetes cannot be judged, whatever it is made of: an overlay, memory, NFS.
+        let wanted = LOCAL.contains(&fstype) || is_required(mountpoint);
+        self.has_pods |= kubelet(mountpoint).is_some();
+        if wanted && !hidden && self.mounts.len() < MAX_CANDIDATES {
+            self.mounts.extend(mount(line));
         }
     }
-    mounts
+
+    fn table(mut self) -> Table {
+        self.kubelets.insert(KUBELET.to_owned());
+        let mut table = Table { has_pods: self.has_pods, ..Table::default() };
+        for mount in self.mounts {
+            if self.kubelets.iter().any(|kubelet| is_below(&mount.mountpoint, kubelet)) {
+                table.pods.insert(mount.numbers);
+                continue;
+            }
+            let known = table.mounts.iter_mut();
+            let mut known = known.filter(|k| k.mountpoint == mount.mountpoint || k.numbers == mount.numbers);
+            match known.next() {
+                // A later mount on the same place hides the earlier one.
+                Some(known) if known.mountpoint == mount.mountpoint => *known = mount,
+                Some(_) => {}
+                None => table.mounts.push(mount),
+            }
+        }
+        if table.mounts.len() > MAX_MOUNTS {
+            table.mounts.sort_by_key(|mount| !is_required(&mount.mountpoint));
+            table.mounts.truncate(MAX_MOUNTS);
+        }
+        table
+    }
+}
+
+fn is_required(mountpoint: &str) -> bool {
+    REQUIRED_MOUNTS.contains(&mountpoint)
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The folder of the kubelet that made this mount: `/data/kubelet` of
+/// `/data/kubelet/pods/UID/volumes/kubernetes.io~csi/NAME/mount` and of `/data/kubelet/plugins/kubernetes.io/…`.
+fn kubelet(mountpoint: &str) -> Option<&str> {
+    let of_pod = || {
+        let (folder, rest) = mountpoint.split_once("/pods/")?;
+        let (_, rest) = rest.split_once('/')?;
+        let plugin = rest.strip_prefix("volumes/")?.split('/').next()?;
+        plugin.contains('~').then_some(folder)
+    };
+    let of_plugin = || Some(mountpoint.split_once("/plugins/kubernetes.io/")?.0);
+    of_pod().or_else(of_plugin).filter(|folder| !folder.is_empty())
+}
+
+/// Mount point, as it is written, and type.
+fn place(line: &[u8]) -> Option<(&str, &str)> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (left, right) = line.split_once(" - ")?;
+    Some((left.split(' ').nth(4)?, right.split(' ').next()?))
 }
 
 /// `36 25 259:2 / / rw,noatime shared:1 - ext4 /dev/nvme0n1p2 rw`
@@ -142,13 +233,15 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let mut right = right.split(' ');
     let (fstype, device, options) = (right.next()?, right.next()?, right.next().unwrap_or_default());
     let own = *left.get(5)?;
-    let readonly = [own, options].iter().any(|list| list.split(',').any(|one| one == "ro" || one == "emergency_ro"));
+    let is_set = |wanted: &str| [own, options].iter().any(|list| list.split(',').any(|one| one == wanted));
+    let emergency = is_set("emergency_ro");
     Some(Mount {
         device: unescape(device),
         mountpoint: unescape(left.get(4)?),
         fstype: fstype.to_owned(),
         numbers: (*left.get(2)?).to_owned(),
-        readonly,
+        readonly: emergency || is_set("ro"),
+        emergency,
     })
 }
 
@@ -183,12 +276,36 @@ mod tests {
         32 25 0:50 / /mnt/nas rw - nfs4 nas:/volume rw,hard\n\
         33 25 8:1 / /mnt/my\\040disk rw - xfs /dev/sda1 ro\n\
         34 25 8:17 / /var/lib/kubelet/pods/abc/volumes/x rw - ext4 /dev/sdb1 rw\n\
+        35 25 8:33 / /data/kubelet/plugins/example.org/x rw - ext4 /dev/sdc1 rw\n\
+        36 25 8:34 / /data/kubelet rw - ext4 /dev/sdc2 emergency_ro\n\
+        37 25 0:61 / /data/kubelet/pods/5b2/volumes/kubernetes.io~projected/t rw - tmpfs tmpfs rw\n\
+        38 25 8:35 / /mnt/pods/5b2/volumes/mine rw - ext4 /dev/sdc3 rw\n\
+        39 25 0:62 / /srv/cd/io.containerd.snapshotter.v1.zfs/1 rw - zfs tank/1 rw\n\
+        40 25 0:63 / /var rw - overlay overlay rw\n\
         torn line";
 
     #[test]
     fn local_file_systems_once_each_and_read_only_from_either_side() {
         let found = mounts(TABLE);
         let short: Vec<(&str, bool)> = found.iter().map(|mount| (mount.mountpoint.as_str(), mount.readonly)).collect();
-        assert_eq!(short, [("/", false), ("/boot/firmware", true), ("/mnt/my disk", true)]);
+        let wanted = [
+            ("/", false),
+            ("/boot/firmware", true),
+            ("/mnt/my disk", true),
+            ("/data/kubelet", true),
+            ("/mnt/pods/5b2/volumes/mine", false),
+            ("/var", false),
+        ];
+        assert_eq!(short, wanted);
+        assert_eq!(found.iter().filter(|mount| mount.emergency).count(), 1);
+    }
+
+    #[test]
+    fn of_very_many_data_sets_the_places_of_kubernetes_are_kept() {
+        let sets = (0..500).map(|n| format!("{n} 1 0:{} / /tank/{n} rw - zfs tank/{n} rw\n", n + 100));
+        let table = sets.collect::<String>() + "900 1 0:90 / /var/lib/kubelet rw - zfs tank/kubelet rw\n";
+        let found = mounts(table.as_bytes());
+        assert_eq!(found.len(), MAX_MOUNTS);
+        assert!(found.iter().any(|mount| mount.mountpoint == "/var/lib/kubelet"));
     }
 }

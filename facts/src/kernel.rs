@@ -47,10 +47,10 @@ pub(super) fn troubles(input: &mut Input, out: &mut Sample) -> Result<(), Failur
     out.put_some("node_kernel_hung_tasks_total", &[], hung);
     // The name before node_exporter 1.12, which dashboards still ask for.
     out.put_some("node_kernel_hung_tasks", &[], hung);
-    if worst.note(root.read_into("proc/interrupts", &mut input.bytes)).is_some() {
-        let checks = super::cpufreq::machine_checks(&input.bytes);
-        out.put_some("hostler_machine_check_exceptions_total", &[], checks);
-    }
+    let mut checks = None;
+    let lines = root.each_line("proc/interrupts", |line| checks = checks.or(super::cpufreq::machine_checks(line)));
+    worst.note(lines);
+    out.put_some("hostler_machine_check_exceptions_total", &[], checks);
     worst.finish()
 }
 

@@ -5,6 +5,7 @@
 use super::failure::Failure;
 use super::sample::Sample;
 use super::{Input, Root, text};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -15,12 +16,15 @@ const MAX_RECORDS: usize = 16_384;
 const RECORD_BYTES: usize = 8192;
 
 /// What a reason is called and the texts that stand for it (all of them must be in the line).
-const REASONS: [(&str, &[&str]); 10] = [
+const REASONS: [(&str, &[&str]); 13] = [
     ("oom_kill", &["Killed process "]),
     ("hung_task", &["task ", "blocked for more than", " seconds"]),
     ("ext4_error", &["EXT4-fs error"]),
     ("io_error", &["Buffer I/O error"]),
     ("read_only", &["Remounting filesystem read-only"]),
+    ("read_only", &["FAT-fs (", "Filesystem has been set read-only"]),
+    ("read_only", &["BTRFS", "forced readonly"]),
+    ("read_only", &["bcachefs (", "emergency read only"]),
     ("memory_error", &["CE memory read error"]),
     ("under_voltage", &["ndervoltage detected!"]),
     ("under_voltage", &["nder-voltage detected!"]),
@@ -36,7 +40,22 @@ pub(super) struct KernelLog {
     identity: Option<(u64, u64)>,
     rest: Vec<u8>,
     counts: Vec<(&'static str, f64)>,
+    kills: Kills,
+    /// How often the kernel made the file system on a device read-only.
+    forced: BTreeMap<String, f64>,
 }
+
+/// Processes that the kernel killed for lack of memory.
+#[derive(Debug, Default)]
+struct Kills {
+    /// Those for which the machine's memory did not suffice, or what is set aside for all pods.
+    node: f64,
+    /// Whether the last shortage was one of a limit that many pods share.
+    shared: bool,
+}
+
+/// File systems that are remembered; a pod's volume may fail as well.
+const MAX_FORCED: usize = 64;
 
 impl KernelLog {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
@@ -45,7 +64,7 @@ impl KernelLog {
             (self.identity, self.rest) = (identity, Vec::new());
             self.file = Some(open(&input.source.root)?);
             // From here on a reason that was not seen is a known zero: the log is readable from its beginning.
-            self.counts = Vec::new();
+            (self.counts, self.kills, self.forced) = Default::default();
             for (reason, _) in REASONS {
                 if !self.counts.iter().any(|(known, _)| *known == reason) {
                     self.counts.push((reason, 0.0));
@@ -55,6 +74,10 @@ impl KernelLog {
         let outcome = self.records();
         for (reason, count) in &self.counts {
             out.put("hostler_kernel_events_total", &[("reason", reason)], *count);
+        }
+        out.put("hostler_node_oom_kills_total", &[], self.kills.node);
+        for (device, count) in self.forced.iter().filter(|(device, _)| !input.volumes.has_file_system(device)) {
+            out.put("hostler_filesystem_forced_readonly_total", &[("device", device)], *count);
         }
         outcome
     }
@@ -68,7 +91,16 @@ impl KernelLog {
                 Ok(length) => {
                     self.rest.extend_from_slice(&record[..length]);
                     while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-                        count(&self.rest[..end], &mut self.counts);
+                        if let Some(line) = of_kernel(&self.rest[..end]) {
+                            let reason = count(line, &mut self.counts);
+                            self.kills.take(line);
+                            if reason == Some("read_only")
+                                && self.forced.len() < MAX_FORCED
+                                && let Some(device) = device(line)
+                            {
+                                *self.forced.entry(device.to_owned()).or_default() += 1.0;
+                            }
+                        }
                         self.rest.drain(..=end);
                     }
                 }
@@ -102,19 +134,48 @@ fn open(root: &Root) -> Result<File, Failure> {
         .map_err(|error| Failure::from_io("dev/kmsg", &error))
 }
 
-/// `6,1234,567890,-;text`: only records of the kernel itself (facility 0) count; anyone may write the others.
-fn count(record: &[u8], counts: &mut [(&'static str, f64)]) {
-    let Some(semicolon) = record.iter().position(|byte| *byte == b';') else { return };
-    let priority = record.split(|byte| *byte == b',').next().and_then(text::number);
-    if priority.is_none_or(|priority| priority >= 8.0) {
-        return;
+/// The text of `6,1234,567890,-;text`: only records of the kernel itself (facility 0) count; anyone may write others.
+fn of_kernel(record: &[u8]) -> Option<&str> {
+    let semicolon = record.iter().position(|byte| *byte == b';')?;
+    let priority = record.split(|byte| *byte == b',').next().and_then(text::number)?;
+    (priority < 8.0).then(|| text::word(&record[semicolon + 1..]))
+}
+
+/// Counts a line, and says for what.
+fn count(line: &str, counts: &mut [(&'static str, f64)]) -> Option<&'static str> {
+    let (reason, _) = REASONS.iter().find(|(_, parts)| parts.iter().all(|part| line.contains(part)))?;
+    let (_, count) = counts.iter_mut().find(|(known, _)| known == reason)?;
+    *count += 1.0;
+    Some(reason)
+}
+
+/// The device of `EXT4-fs (sda1): …` and `BTRFS info (device sda2 state E): …`.
+fn device(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once('(')?;
+    let rest = rest.strip_prefix("device ").unwrap_or(rest);
+    rest.split([')', ' ']).next().filter(|device| !device.is_empty())
+}
+
+impl Kills {
+    /// The kernel says first whose memory ran out (mm/oom_kill.c), then whom it killed:
+    /// `oom-kill:constraint=CONSTRAINT_MEMCG,…,oom_memcg=/kubepods/burstable/pod1,…`, `Memory cgroup out of memory: Killed
+    /// process …`, and for the whole machine `Out of memory: Killed process …`.
+    fn take(&mut self, line: &str) {
+        if line.starts_with("oom-kill:") {
+            let of = line.split(',').find_map(|part| part.strip_prefix("oom_memcg="));
+            self.shared = of.is_some_and(is_shared);
+        } else if line.contains("Killed process ") && (!line.starts_with("Memory cgroup") || self.shared) {
+            self.node += 1.0;
+        }
     }
-    let line = text::word(&record[semicolon + 1..]);
-    if let Some((reason, _)) = REASONS.iter().find(|(_, parts)| parts.iter().all(|part| line.contains(part)))
-        && let Some((_, count)) = counts.iter_mut().find(|(known, _)| known == reason)
-    {
-        *count += 1.0;
-    }
+}
+
+/// Whether many pods share the limit of a control group: that of all pods, or of all pods of a class.
+fn is_shared(group: &str) -> bool {
+    let name = group.trim_end_matches('/').rsplit('/').next().unwrap_or_default().trim_end_matches(".slice");
+    let name = name.rsplit('-').next().unwrap_or_default();
+    let of_pods = group.contains("kubepods");
+    name.is_empty() || (of_pods && ["kubepods", "burstable", "besteffort", "guaranteed"].contains(&name))
 }
 
 #[cfg(test)]
@@ -133,8 +194,51 @@ mod tests {
             b" SUBSYSTEM=hwmon",
             b"",
         ] {
-            count(record, &mut counts);
+            of_kernel(record).map(|line| count(line, &mut counts));
         }
         assert_eq!(counts.map(|(_, count)| count), [2.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_kill_counts_for_the_node_when_the_memory_of_the_node_ran_out() {
+        let after = |lines: &[&str]| {
+            let mut kills = Kills::default();
+            lines.iter().for_each(|line| kills.take(line));
+            kills.node
+        };
+        let by = |group: &str| {
+            format!(
+                "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,oom_memcg={group},task_memcg=/x,task=a"
+            )
+        };
+        let own = "Memory cgroup out of memory: Killed process 4103 (python3) total-vm:1kB";
+        assert_eq!(after(&["Out of memory: Killed process 77 (stress)"]), 1.0);
+        assert_eq!(after(&["Out of memory (oom_kill_allocating_task): Killed process 77 (stress)"]), 1.0);
+        assert_eq!(after(&[own]), 0.0, "nobody said whose");
+        for group in [
+            "/kubepods/burstable/pod0d",
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0d.slice/cri-containerd-1.scope",
+            "/system.slice/backup.service",
+            "/kubepods.slice/kubepods-pod0d.slice",
+        ] {
+            assert_eq!(after(&[&by(group), own, own]), 0.0, "{group}");
+        }
+        for group in ["/kubepods", "/kubepods.slice", "/kubelet.slice/kubelet-kubepods.slice", "/kubepods/besteffort"] {
+            assert_eq!(after(&[&by(group), own, own]), 2.0, "{group}");
+        }
+        let none = "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=x,global_oom,task_memcg=/kubepods";
+        assert_eq!(after(&[&by("/kubepods"), own, none, "Out of memory: Killed process 1 (a)", own]), 2.0);
+    }
+
+    #[test]
+    fn the_device_of_a_file_system_that_was_made_read_only() {
+        for (line, expected) in [
+            ("EXT4-fs (sda1): Remounting filesystem read-only", Some("sda1")),
+            ("BTRFS info (device nvme0n1p2 state EA): forced readonly", Some("nvme0n1p2")),
+            ("FAT-fs (mmcblk0p1): Filesystem has been set read-only", Some("mmcblk0p1")),
+            ("nothing", None),
+        ] {
+            assert_eq!(device(line), expected, "{line}");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod failure;
 mod filesystem;
 mod hwmon;
 mod identity;
+mod interface;
 mod kernel;
 mod kmsg;
 mod memory;
@@ -35,7 +36,9 @@ mod systemd;
 mod text;
 mod thermal;
 mod topology;
+mod volumes;
 mod worker;
+mod worth;
 
 pub use calls::Calls;
 pub use failure::Failure;
@@ -52,7 +55,7 @@ use std::time::Duration;
 const GRACE: Duration = Duration::from_millis(50);
 
 /// The time of a round, handed in so that tests need no clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
     /// Monotonic time since any fixed point.
     pub elapsed: Duration,
@@ -91,8 +94,19 @@ struct Input {
     now: Now,
     /// False when the reader is only called to pick up answers of its helper threads.
     due: bool,
+    /// The volumes of pods, as the mount table showed them last.
+    volumes: volumes::Volumes,
+    /// Whether that table had any mount of a pod; `None` when it could not be read.
+    has_pods: Option<bool>,
     bytes: Vec<u8>,
     text: String,
+}
+
+impl Input {
+    fn new(source: Source, now: Now) -> Self {
+        let (volumes, bytes, text) = (volumes::Volumes::default(), Vec::new(), String::new());
+        Input { source, now, due: true, volumes, has_pods: None, bytes, text }
+    }
 }
 
 /// Something that changes rarely: asked again when it is a minute old.

@@ -2,11 +2,10 @@
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
-use super::{Input, Root, text};
+use super::{Input, Root, Slow, interface::Interfaces, text};
 
-/// Interfaces of pods, bridges and tunnels of container networks: many, short-lived, and the same packets again.
-const HIDDEN: [&str; 14] = [
-    "lo",
+/// Names that networks of pods and the kernel's own fallbacks use, where the kernel does not tell what one is.
+const HIDDEN: [&str; 42] = [
     "veth",
     "cali",
     "cni",
@@ -20,12 +19,41 @@ const HIDDEN: [&str; 14] = [
     "nodelocaldns",
     "ifb",
     "dummy",
+    "tunl",
+    "vxlan",
+    "genev",
+    "gre",
+    "erspan",
+    "sit",
+    "ip6tnl",
+    "ip6gre",
+    "ip_vti",
+    "ip6_vti",
+    "antrea",
+    "weave",
+    "datapath",
+    "ovs-",
+    "ovn",
+    "podman",
+    "nerdctl",
+    "lxdbr",
+    "fwbr",
+    "fwpr",
+    "fwln",
+    "vnet",
+    "tap",
+    "kilo",
+    "azv",
+    "vethwe",
+    "wireguard.cali",
+    "wg-v6.cali",
+    "mpls",
 ];
 
-/// Whether an interface belongs to the machine and not to a pod.
-pub(super) fn is_own(name: &str) -> bool {
+/// Whether an interface may be the machine's own by its name.
+pub(super) fn is_own_name(name: &str) -> bool {
     let hex_name = name.len() == 15 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    !hex_name && !HIDDEN.iter().any(|prefix| name == *prefix || (*prefix != "lo" && name.starts_with(prefix)))
+    name != "lo" && !hex_name && !HIDDEN.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Column, series. Received first, sent from column 8.
@@ -40,34 +68,44 @@ const COLUMNS: [(usize, &str); 8] = [
     (11, "node_network_transmit_drop_total"),
 ];
 
-/// Reads the counters.
-pub(super) fn counters(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-    input.source.root.read_into("proc/net/dev", &mut input.bytes)?;
-    for line in text::lines(&input.bytes) {
-        // The name may touch its first number: `eth0:123`.
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let device = text::word(line[..colon].trim_ascii());
-        if device.is_empty() || !is_own(device) {
-            continue;
-        }
-        let mut columns = COLUMNS.iter().peekable();
-        for (column, value) in text::words(&line[colon + 1..]).enumerate() {
-            if let Some((_, name)) = columns.next_if(|(wanted, _)| *wanted == column) {
-                out.put_some(name, &[("device", device)], text::number(value));
+/// Reads the counters; which interfaces are the machine's own is looked up once a minute.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    interfaces: Slow<Interfaces>,
+}
+
+impl Counters {
+    pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+        let root = &input.source.root;
+        root.read_into("proc/net/dev", &mut input.bytes)?;
+        let interfaces = self.interfaces.get(input.now, || Ok(Interfaces::read(root)))?;
+        for line in text::lines(&input.bytes) {
+            // The name may touch its first number: `eth0:123`.
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+            let device = text::word(line[..colon].trim_ascii());
+            if device.is_empty() || !interfaces.is_own(device) {
+                continue;
+            }
+            let mut columns = COLUMNS.iter().peekable();
+            for (column, value) in text::words(&line[colon + 1..]).enumerate() {
+                if let Some((_, name)) = columns.next_if(|(wanted, _)| *wanted == column) {
+                    out.put_some(name, &[("device", device)], text::number(value));
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Reads links. A link that is down answers EINVAL for carrier and speed: those are missing then, not zero.
 pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
+    let interfaces = Interfaces::read(root);
     for device in root.list("sys/class/net")? {
         let folder = format!("sys/class/net/{device}");
         // `bonding_masters` is a file among the folders.
-        if !is_own(&device) || !root.exists(&format!("{folder}/operstate")) {
+        if !interfaces.is_own(&device) || !root.exists(&format!("{folder}/operstate")) {
             continue;
         }
         let text = |file: &str| root.text(&format!("{folder}/{file}")).unwrap_or_default();
@@ -169,10 +207,10 @@ mod tests {
     #[test]
     fn interfaces_of_pods_are_left_out() {
         for own in ["eth0", "end0", "wlan0", "enp3s0", "bond0", "wg0", "tailscale0", "lowpan0"] {
-            assert!(is_own(own), "{own}");
+            assert!(is_own_name(own), "{own}");
         }
         for other in ["lo", "veth12ab", "cali0123456789a", "cni0", "flannel.1", "docker0", "br-12", "0123456789abcde"] {
-            assert!(!is_own(other), "{other}");
+            assert!(!is_own_name(other), "{other}");
         }
     }
 

@@ -44,7 +44,8 @@ pub(super) fn live(root: &Root) -> Result<Vec<String>, Failure> {
 impl Controllers {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         let mut worst = Worst::default();
-        let devices = input.source.root.list(NVME)?;
+        let mut devices = input.source.root.list(NVME)?;
+        devices.retain(|device| !input.volumes.has_controller(device));
         if self.identities.known().is_some_and(|known| !known.iter().map(|one| &one.device).eq(devices.iter())) {
             self.identities.forget();
         }

@@ -7,8 +7,12 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read whole. /proc/interrupts of a server with 128 threads has 300 kB.
+/// The largest file that is read whole.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The largest file that is read line by line. A mount table of 10 000 mounts has 4 MB.
+const MAX_STREAM_BYTES: usize = 64 << 20;
+/// What of a line is kept: one of /proc/interrupts with 512 processors has 6 kB, one of mountinfo with many layers 5 kB.
+const MAX_LINE_BYTES: usize = 64 << 10;
 /// The most entries of one folder that are looked at. A node has some dozens of disks, chips and interfaces (veth
 /// pairs of pods are the longest list); a folder with 100 000 entries must not cost a minute.
 const MAX_ENTRIES: usize = 2048;
@@ -79,6 +83,39 @@ impl Root {
         Ok(())
     }
 
+    /// Hands on each line of a file, without keeping the file. Of a line that is too long the end is cut off.
+    pub fn each_line(&self, relative: &str, mut take: impl FnMut(&[u8])) -> Result<(), Failure> {
+        let fail = |error: io::Error| Failure::from_io(relative, &error);
+        if let Some(number) = self.errors.get(relative) {
+            return Err(fail(io::Error::from_raw_os_error(*number)));
+        }
+        let mut file = fs::File::open(self.path(relative)).map_err(fail)?;
+        let mut part = vec![0; 16 << 10];
+        let (mut line, mut total) = (Vec::new(), 0);
+        loop {
+            let length = file.read(&mut part).map_err(fail)?;
+            if length == 0 {
+                break;
+            }
+            total += length;
+            if total > MAX_STREAM_BYTES {
+                return Err(Failure::Refused { path: relative.to_owned(), reason: "larger than 64 MiB".to_owned() });
+            }
+            let mut rest = &part[..length];
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                keep(&mut line, &rest[..end]);
+                take(&line);
+                line.clear();
+                rest = &rest[end + 1..];
+            }
+            keep(&mut line, rest);
+        }
+        if !line.is_empty() {
+            take(&line);
+        }
+        Ok(())
+    }
+
     /// The bytes of a file.
     pub fn bytes(&self, relative: &str) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
@@ -145,6 +182,11 @@ impl Root {
     pub fn exists(&self, relative: &str) -> bool {
         self.path(relative).exists()
     }
+}
+
+fn keep(line: &mut Vec<u8>, part: &[u8]) {
+    let room = MAX_LINE_BYTES.saturating_sub(line.len());
+    line.extend_from_slice(&part[..part.len().min(room)]);
 }
 
 /// The errors that real files of /proc and /sys give.

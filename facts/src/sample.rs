@@ -2,7 +2,7 @@
 
 use hostler_plan::fact::Series;
 
-/// The most series one reader may give. The processor times of 64 threads need 640.
+/// The most series one reader may give. The counters of 60 disks are 660.
 const MAX_SERIES: usize = 1024;
 
 /// The series of one reader. [`Sample::begin`], any number of [`Sample::put`], [`Sample::finish`].

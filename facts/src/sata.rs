@@ -54,7 +54,7 @@ impl Sata {
         if input.due {
             let root = &input.source.root;
             let mut devices = root.list("sys/block")?;
-            devices.retain(|device| device.starts_with("sd"));
+            devices.retain(|device| device.starts_with("sd") && !input.volumes.has(device));
             self.disks.retain(|(known, _)| devices.contains(known));
             let tool = ["usr/sbin/smartctl", "usr/bin/smartctl"].iter().any(|path| root.exists(path));
             if devices.is_empty() || !tool {

@@ -5,14 +5,18 @@ use super::sample::Sample;
 use super::{
     Input, Now, Source, certificate, cpu, cpufreq, diskstats, filesystem, hwmon, identity, kernel, kmsg, memory,
     network, nvme, packages, pressure, process, redundancy, rpi, sata, smart, storage, systemd, thermal, topology,
+    worth::{self, Worth},
 };
 use hostler_plan::fact::{Reading, Series};
 use std::time::{Duration, Instant};
 
-/// Series of a Raspberry Pi, so that a fleet of hundreds fits one Prometheus and one coordinator.
+/// Series of a Raspberry Pi, so that a fleet of hundreds fits one Prometheus and one coordinator. What rules look at and
+/// what says what a machine is does not count against it: it is always there.
 const MAX_SERIES_PI: usize = 400;
 /// Series of other machines: more threads, disks and sensors.
 const MAX_SERIES: usize = 1000;
+/// What the coordinator takes of a node, less some for the facts about the facts. No machine comes near.
+const MOST_SERIES: usize = hostler_plan::fact::MAX_SERIES - 96;
 
 /// The duration of a reader is a fact from the first time on that it took this long; forty zeros are none.
 const SLOW_SECONDS: f64 = 0.1;
@@ -56,6 +60,7 @@ enum Reader {
     Systemd(systemd::Systemd),
     Updates(packages::Updates),
     KernelLog(kmsg::KernelLog),
+    Interfaces(network::Counters),
     Process(process::Process),
 }
 
@@ -74,6 +79,7 @@ impl Reader {
             Reader::Systemd(reader) => reader.read(input, out),
             Reader::Updates(reader) => reader.read(input, out),
             Reader::KernelLog(reader) => reader.read(input, out),
+            Reader::Interfaces(reader) => reader.read(input, out),
             Reader::Process(reader) => reader.read(input, out),
         }
     }
@@ -86,6 +92,7 @@ impl Reader {
             | Reader::Cpufreq(_)
             | Reader::Controllers(_)
             | Reader::KernelLog(_)
+            | Reader::Interfaces(_)
             | Reader::Process(_) => false,
             Reader::Hwmon(reader) => reader.pending(),
             Reader::Firmware(reader) => reader.pending(),
@@ -104,6 +111,7 @@ impl Reader {
             | Reader::Cpufreq(_)
             | Reader::Controllers(_)
             | Reader::KernelLog(_)
+            | Reader::Interfaces(_)
             | Reader::Process(_) => {}
             Reader::Hwmon(reader) => reader.wait(now, at_most),
             Reader::Firmware(reader) => reader.wait(now, at_most),
@@ -156,7 +164,7 @@ impl Facts {
         let pi = identity::is_raspberry_pi(&source.root);
         let now = Now { elapsed: Duration::ZERO, unix_ms: 0 };
         Facts {
-            input: Input { source, now, due: true, bytes: Vec::new(), text: String::new() },
+            input: Input::new(source, now),
             slots: slots(),
             about: Sample::default(),
             reading: Reading::default(),
@@ -250,22 +258,21 @@ impl Facts {
         for (series, value) in self.about.entries() {
             reading.set(series.clone(), *value);
         }
-        let mut count = reading.len();
-        let mut dropped = Vec::new();
-        for slot in &self.slots {
-            let mut left_out = slot.sample.dropped();
-            for (series, value) in slot.sample.entries() {
-                if count < self.max_series {
-                    reading.set(series.clone(), *value);
-                    count += 1;
-                } else {
-                    left_out += 1;
+        let mut dropped: Vec<u64> = self.slots.iter().map(|slot| slot.sample.dropped()).collect();
+        for worth in [Worth::Kept, Worth::Shown, Worth::Spare] {
+            let most = if worth == Worth::Kept { MOST_SERIES } else { self.max_series };
+            for (slot, left_out) in self.slots.iter().zip(&mut dropped) {
+                for (series, value) in slot.sample.entries().iter().filter(|(s, _)| worth::of(s.name()) == worth) {
+                    if reading.len() < most {
+                        reading.set(series.clone(), *value);
+                    } else {
+                        *left_out += 1;
+                    }
                 }
             }
-            if left_out > 0 {
-                dropped.push((slot.name, left_out));
-            }
         }
+        let names = self.slots.iter().map(|slot| slot.name);
+        let dropped: Vec<_> = names.zip(dropped).filter(|(_, left_out)| *left_out > 0).collect();
         for (name, left_out) in &dropped {
             reading.set(Series::new("hostler_series_dropped_total", &[("collector", name)]), *left_out as f64);
         }
@@ -307,7 +314,7 @@ impl Slot {
     }
 }
 
-/// Every reader with its name and cadence. Where a limit leaves series out, those at the end go first.
+/// Every reader with its name and cadence. Of series that are worth the same, a limit leaves out those at the end first.
 fn slots() -> Vec<Slot> {
     use Cadence::{Fast, Hour, Minute, Quarter};
     let plain = Reader::Plain;
@@ -317,6 +324,9 @@ fn slots() -> Vec<Slot> {
         ("os", Hour, plain(identity::os)),
         ("dmi", Hour, plain(identity::dmi)),
         ("cgroup", Hour, plain(kernel::cgroups)),
+        ("timex", Fast, plain(kernel::timex)),
+        ("meminfo", Fast, plain(memory::meminfo)),
+        ("zfs_cache", Fast, plain(memory::zfs_cache)),
         ("stat", Fast, Reader::Stat(cpu::Stat::default())),
         ("loadavg", Fast, plain(cpu::load)),
         ("rpi", Fast, Reader::Firmware(Box::default())),
@@ -328,9 +338,8 @@ fn slots() -> Vec<Slot> {
         ("diskstats", Fast, plain(diskstats::read)),
         ("vmstat", Fast, plain(memory::vmstat)),
         ("pressure", Fast, plain(pressure::read)),
-        ("timex", Fast, plain(kernel::timex)),
         ("tables", Fast, plain(kernel::tables)),
-        ("netdev", Fast, plain(network::counters)),
+        ("netdev", Fast, Reader::Interfaces(network::Counters::default())),
         ("netclass", Minute, plain(network::links)),
         ("troubles", Minute, plain(kernel::troubles)),
         ("kernel_log", Fast, Reader::KernelLog(kmsg::KernelLog::default())),
@@ -352,8 +361,6 @@ fn slots() -> Vec<Slot> {
         ("thermal_throttle", Fast, plain(cpufreq::throttles)),
         ("rapl", Minute, plain(cpufreq::rapl)),
         ("process", Fast, Reader::Process(process::Process::default())),
-        ("meminfo", Fast, plain(memory::meminfo)),
-        ("zfs", Fast, plain(memory::zfs_cache)),
     ];
     let slot = |(name, cadence, reader)| Slot {
         name,

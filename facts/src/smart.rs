@@ -152,7 +152,8 @@ impl Smart {
         let now = input.now.elapsed;
         let answers = self.worker.poll(now, &input.source);
         self.take(now, answers);
-        let live = nvme::live(&input.source.root)?;
+        let mut live = nvme::live(&input.source.root)?;
+        live.retain(|device| !input.volumes.has_controller(device));
         // The last log of a disk that died is no statement about now.
         self.logs.retain(|(device, _)| live.contains(device));
         self.limits.retain(|(device, at, _)| live.contains(device) && now.saturating_sub(*at) < IDENTIFY_CADENCE);

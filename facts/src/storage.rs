@@ -48,7 +48,7 @@ pub(super) fn ext4(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
     for device in root.list("sys/fs/ext4")? {
-        if device == "features" {
+        if device == "features" || input.volumes.has_file_system(&device) {
             continue;
         }
         for (series, file) in

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::sample::Sample;
 use super::worker::{Worker, result};
-use super::{Input, Source, text};
+use super::{Input, Source, certificate, text};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(25);
@@ -22,6 +22,8 @@ struct Watched {
     name: String,
     state: String,
     restarts: Option<f64>,
+    /// Whether it is started at boot, where systemd says so.
+    enabled: Option<bool>,
 }
 
 /// Asks systemd once a minute.
@@ -71,6 +73,10 @@ impl Systemd {
         }
         for unit in &units.watched {
             out.put_some("node_systemd_service_restart_total", &[("name", &unit.name)], unit.restarts);
+            out.put_some("hostler_systemd_unit_enabled", &[("name", &unit.name)], unit.enabled.map(f64::from));
+        }
+        if !units.watched.is_empty() {
+            out.put_some("hostler_kubernetes_joined", &[], has_joined(input).map(f64::from));
         }
         Ok(())
     }
@@ -84,6 +90,11 @@ impl Systemd {
             self.units = Some(result("systemctl", LIMIT, answer));
         }
     }
+}
+
+/// Whether the node has been a member: it has credentials, or pods have run on it.
+fn has_joined(input: &Input) -> Option<bool> {
+    certificate::has_credentials(&input.source.root).then_some(true).or(input.has_pods)
 }
 
 /// Lines of failed units, an empty line, then one block of `Key=value` a watched unit.
@@ -103,6 +114,7 @@ fn parse(said: &str) -> Units {
             name: value("Id")?.to_owned(),
             state: value("ActiveState")?.to_owned(),
             restarts: value("NRestarts").and_then(|count| text::number(count.as_bytes())),
+            enabled: value("UnitFileState").filter(|state| !state.is_empty()).map(|s| s.starts_with("enabled")),
         })
     });
     Units { failed, watched: watched.collect() }
@@ -115,11 +127,16 @@ mod tests {
     #[test]
     fn failed_units_and_watched_ones() {
         let said = "smartd.service loaded failed failed Self Monitoring\n● nfs.mount loaded failed failed NFS\n\n\
-            Id=kubelet.service\nLoadState=loaded\nActiveState=active\nNRestarts=4\n\n\
+            Id=kubelet.service\nLoadState=loaded\nActiveState=active\nNRestarts=4\nUnitFileState=enabled\n\n\
             Id=k3s.service\nLoadState=not-found\nActiveState=inactive\nNRestarts=0\n";
         let units = parse(said);
         assert_eq!(units.failed, ["smartd.service", "nfs.mount"]);
-        let kubelet = Watched { name: "kubelet.service".into(), state: "active".into(), restarts: Some(4.0) };
+        let kubelet = Watched {
+            name: "kubelet.service".into(),
+            state: "active".into(),
+            restarts: Some(4.0),
+            enabled: Some(true),
+        };
         assert_eq!(units.watched, [kubelet]);
         assert_eq!(parse(""), Units::default());
     }

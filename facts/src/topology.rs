@@ -5,7 +5,7 @@
 use super::failure::Failure;
 use super::filesystem::{self, Mount};
 use super::sample::Sample;
-use super::{Input, Root, diskstats, text};
+use super::{Input, Root, diskstats, text, volumes::Volumes};
 use std::collections::{BTreeMap, BTreeSet};
 
 const BLOCK: &str = "sys/block";
@@ -43,7 +43,7 @@ impl Use {
 pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut carried: BTreeMap<String, BTreeSet<Use>> =
-        disks(root)?.into_iter().map(|disk| (disk, BTreeSet::new())).collect();
+        disks(root, &input.volumes)?.into_iter().map(|disk| (disk, BTreeSet::new())).collect();
     let mut put = |disks: BTreeSet<String>, what: Use| {
         for disk in disks {
             // A mount may outlive its disk, and then it says nothing about what is there.
@@ -80,12 +80,12 @@ pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
 }
 
 /// The machine's own disks that are there. A folder without anything in it is what a disk left behind.
-fn disks(root: &Root) -> Result<Vec<String>, Failure> {
+fn disks(root: &Root, volumes: &Volumes) -> Result<Vec<String>, Failure> {
     let mut disks = root.list(BLOCK)?;
     disks.retain(|name| {
         diskstats::is_disk(name)
             && !MADE.iter().any(|made| name.starts_with(made))
-            && !is_remote(root, name)
+            && !volumes.has(name)
             && root.list(&format!("{BLOCK}/{name}")).is_ok_and(|files| !files.is_empty())
     });
     Ok(disks)
@@ -98,16 +98,9 @@ fn number(root: &Root, disk: &str) -> Option<String> {
     texts.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")).find(|text| !text.is_empty())
 }
 
-/// Whether a disk comes over the network: below the session of an iSCSI initiator.
-fn is_remote(root: &Root, disk: &str) -> bool {
-    let path = root.resolved(&format!("{BLOCK}/{disk}"));
-    path.is_some_and(|path| path.iter().any(|part| part.to_string_lossy().starts_with("session")))
-}
-
 /// The mounts of process 1, because the agent's own sandbox may show other ones.
 pub(super) fn mounts(root: &Root) -> Result<Vec<Mount>, Failure> {
-    let bytes = root.bytes("proc/1/mountinfo").or_else(|_| root.bytes("proc/self/mountinfo"))?;
-    Ok(filesystem::mounts(&bytes))
+    Ok(filesystem::table(root)?.mounts)
 }
 
 /// Block devices that are swapped to. A file lies on a mount, and compressed memory on no disk.
@@ -399,7 +392,14 @@ mod tests {
         );
         let mount = |fstype: &str, device: &str| {
             let (fstype, device) = (fstype.to_owned(), device.to_owned());
-            Mount { device, mountpoint: "/".to_owned(), fstype, numbers: "0:25".to_owned(), readonly: false }
+            Mount {
+                device,
+                mountpoint: "/".to_owned(),
+                fstype,
+                numbers: "0:25".to_owned(),
+                readonly: false,
+                emergency: false,
+            }
         };
         assert_eq!(disks_of(&root, &mount("zfs", "rpool/ROOT/debian")), set(&["sda"]));
         assert_eq!(disks_of(&root, &mount("btrfs", "/dev/sdb")), set(&["sdb", "sdc"]));

@@ -340,20 +340,29 @@ fn a_tree_of_a_hundred_thousand_files_is_no_flood() {
 }
 
 #[test]
-fn more_series_than_a_node_may_have_are_dropped_and_counted() {
+fn of_more_series_than_a_node_may_have_details_are_dropped_and_counted_and_nothing_that_decides() {
     let machine = copy("pi5-nvme");
-    let mut stat = String::from("btime 1795171200\n");
-    for cpu in 0..64 {
-        stat.push_str(&format!("cpu{cpu} 1 2 3 4 5 6 7 8 9 10\n"));
+    for number in 100..300 {
+        let name = format!("chip{number}\n");
+        for (file, text) in [("name", name.as_str()), ("temp1_input", "40000\n"), ("temp1_max", "90000\n")] {
+            write(&machine, &format!("sys/class/hwmon/hwmon{number}/{file}"), text);
+        }
     }
-    write(&machine, "proc/stat", &stat);
+    let count = |name: &str, reading: &Reading| reading.all(name).count();
+    let before = read("pi5-nvme");
     let mut facts = facts(machine.path());
     facts.tick(at(0));
     let reading = facts.wait_for_helpers(Duration::from_secs(20));
     let dropped: f64 = reading.all("hostler_series_dropped_total").map(|(_, count)| count).sum();
     assert!(dropped > 200.0, "{dropped}");
-    assert!((400..450).contains(&reading.len()), "{}", reading.len());
-    assert!(reading.get("node_scrape_collector_success", &[("collector", "meminfo")]).is_some(), "states stay");
+    assert!((400..410).contains(&reading.len()), "{}", reading.len());
+    for name in before.names().filter(|name| !name.starts_with("node_hwmon_")) {
+        let detail = ["node_cpu_", "node_cooling_", "node_disk_", "nvme_", "hostler_nvme_"];
+        let may_go = detail.iter().any(|begin| name.starts_with(begin)) || name == "node_thermal_zone_temp";
+        assert!(may_go || count(name, reading) == count(name, &before), "{name}");
+    }
+    let sensors = count("node_hwmon_temp_celsius", reading);
+    assert!(sensors > 10 && count("node_hwmon_temp_max_celsius", reading) == 0, "limits go before temperatures");
 }
 
 /// Names that are what they are because dashboards ask for them.

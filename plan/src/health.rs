@@ -18,6 +18,7 @@ mod watch;
 pub use condition::{Condition, Confirm, Row, Side};
 pub use cordon::{CordonAction, Desired, Present, SETTLED_MS, desired};
 pub use gate::{Baseline, Regression, Vitals, blockers};
+pub use measure::REQUIRED_MOUNTS;
 pub use remember::Remembered;
 pub use rule::Rule;
 pub use thresholds::{Adjustment, TableError, ThresholdError, Thresholds};

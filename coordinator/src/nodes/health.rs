@@ -108,7 +108,7 @@ mod tests {
 
     fn reading(at: ClockReading, oom_kills: f64, available: f64) -> Reading {
         let mut reading = Reading::new(at.wall.unix_milliseconds());
-        reading.set(Series::new("node_vmstat_oom_kill", &[]), oom_kills);
+        reading.set(Series::new("hostler_node_oom_kills_total", &[]), oom_kills);
         reading.set(Series::new("node_memory_MemTotal_bytes", &[]), 8e9);
         reading.set(Series::new("node_memory_MemAvailable_bytes", &[]), available);
         let labels = [("kind", "leaf"), ("path", "/x.crt")];

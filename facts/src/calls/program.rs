@@ -28,7 +28,7 @@ pub(super) fn systemd() -> Result<Output, Failure> {
     }
     let limit = Duration::from_secs(10);
     let failed = run("systemctl", &["list-units", "--failed", "--plain", "--no-legend", "--no-pager"], limit)?;
-    let mut arguments = vec!["show", "--property=Id,LoadState,ActiveState,NRestarts", "--no-pager"];
+    let mut arguments = vec!["show", "--property=Id,LoadState,ActiveState,NRestarts,UnitFileState", "--no-pager"];
     arguments.extend(WATCHED);
     let watched = run("systemctl", &arguments, limit)?;
     Ok(Output { code: failed.code, text: format!("{}\n\n{}", failed.text.trim_end(), watched.text) })

@@ -76,8 +76,13 @@ const TABLE: &[(&str, Kind, &str)] = &[
         there is none."),
     ("hostler_ext4_errors_total", Kind::Counter, "Errors recorded in the superblock of an ext4 file system."),
     ("hostler_ext4_warnings_total", Kind::Counter, "Warnings recorded in the superblock of an ext4 file system."),
+    ("hostler_filesystem_emergency_readonly", Kind::Gauge, "1 for a file system that the kernel lets nobody write to \
+        because of an error."),
+    ("hostler_filesystem_forced_readonly_total", Kind::Counter, "Times that the kernel made a file system read-only \
+        because of an error, by device."),
     ("hostler_kernel_events_total", Kind::Counter, "Kernel log messages of a known kind since the agent started."),
     ("hostler_kernel_tainted", Kind::Gauge, "The kernel's taint bits as one number."),
+    ("hostler_kubernetes_joined", Kind::Gauge, "1 when the node has been a member of a cluster."),
     ("hostler_machine_check_exceptions_total", Kind::Counter, "Machine check exceptions of all processors since boot."),
     ("hostler_mmc_info", Kind::Gauge, "Identity of an SD card or eMMC, value always 1."),
     ("hostler_mmc_life_used_ratio", Kind::Gauge, "Used share of the eMMC's life time, upper end of the reported \
@@ -86,6 +91,8 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_mmc_pre_eol", Kind::Gauge, "Reserve of the eMMC: 1 normal, 2 warning, 3 urgent."),
     ("hostler_network_default_route", Kind::Gauge, "1 for the interface of the default route."),
     ("hostler_node_info", Kind::Gauge, "Board, serial number, boot id and page size of the node, value always 1."),
+    ("hostler_node_oom_kills_total", Kind::Counter, "Processes that were killed because the memory of the node, or that \
+        of all its pods, ran out; not those that reached a limit of their own."),
     ("hostler_node_temperature_celsius", Kind::Gauge, "Temperature of a component, whatever the sensor is called."),
     ("hostler_node_temperature_crit_celsius", Kind::Gauge, "Critical temperature of a component as its sensor \
         reports \
@@ -106,6 +113,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_power_supply_max_current_amps", Kind::Gauge, "Current that the power supply of a Raspberry Pi 5 offers."),
     ("hostler_power_usb_over_current_detected", Kind::Gauge, "1 when the boot loader saw too much current on USB."),
     ("hostler_pressure_ratio", Kind::Gauge, "Share of the last minute in which tasks waited, by resource and kind."),
+    ("hostler_processors", Kind::Gauge, "Processors (threads) that are online."),
     ("hostler_redundancy_failed", Kind::Gauge, "1 when an array or a pool serves no more."),
     ("hostler_redundancy_members", Kind::Gauge, "Members of a bond, a team or a multipath disk."),
     ("hostler_redundancy_missing", Kind::Gauge, "Members that an array lacks; of a pool 1 when any does."),
@@ -122,8 +130,8 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_rpi_under_voltage", Kind::Gauge, "1 when the supply was below 4.63 V within the last two seconds."),
     ("hostler_sensor_implausible", Kind::Gauge, "1 for a sensor whose value cannot be true and was left out."),
     ("hostler_series_dropped_total", Kind::Counter, "Series that were left out because a limit was reached, by \
-    \
-            collector."),
+        collector."),
+    ("hostler_systemd_unit_enabled", Kind::Gauge, "1 when the unit is started at boot."),
     ("node_bonding_active", Kind::Gauge, "Slaves of a bond that carry."),
     ("node_bonding_slaves", Kind::Gauge, "Slaves of a bond."),
     ("node_boot_time_seconds", Kind::Gauge, "When the kernel was booted, Unix time."),

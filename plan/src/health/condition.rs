@@ -142,6 +142,8 @@ impl Condition {
             | C::OopsAndHungTasks
             | C::ClockUnsynchronised
             | C::KubeUnitFailed
+            | C::KubeUnitStuck
+            | C::KubeUnitStopped
             | C::NoCarrier
             | C::NoMemoryCgroup => "",
         }
@@ -261,6 +263,8 @@ conditions! {
     // units, restarts, shares, changes
     FailedUnits          = Systemd Degraded Above 1.0 0.0 Seconds(300), 300;
     KubeUnitFailed       = Systemd Critical Above 1.0 0.0 Seconds(300), 300;
+    KubeUnitStuck        = Systemd Critical Above 1.0 0.0 Seconds(600), 300;
+    KubeUnitStopped      = Systemd Degraded Above 1.0 0.0 Seconds(300), 300;
     KubeUnitRestarts     = Systemd Critical Above 3.0 0.0 Seconds(900), 300;
     PacketErrors         = Network Degraded Above 0.01 0.005 Seconds(3600), 900;
     LinkFlaps            = Network Degraded Above 2.0 0.0 Seconds(0), 300;

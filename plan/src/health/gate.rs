@@ -14,7 +14,7 @@ const SETTLING: [Rule; 4] = [Rule::SlowIo, Rule::MemoryPressure, Rule::PiTempera
 const SETTLING_SECONDS: f64 = 600.0;
 /// Counters that restart with the node.
 const BOOT_COUNTERS: [&str; 6] = [
-    "node_vmstat_oom_kill",
+    "hostler_node_oom_kills_total",
     "node_edac_correctable_errors_total",
     "node_edac_uncorrectable_errors_total",
     "hostler_machine_check_exceptions_total",

@@ -10,6 +10,8 @@ mod pi;
 mod redundancy;
 mod service;
 
+pub use disk::REQUIRED_MOUNTS;
+
 use super::condition::Condition;
 use super::remember::{Bad, Remembered};
 use super::rule::Rule;
@@ -104,7 +106,8 @@ pub(super) struct Tracker {
     /// The best that was ever seen of a link.
     best: BTreeMap<String, f64>,
     serials: BTreeMap<String, String>,
-    was_writable: BTreeSet<String>,
+    /// Mount points that were writable in this boot, and how often an error had made them read-only until then.
+    was_writable: BTreeMap<String, f64>,
     /// What is kept over restarts.
     #[serde(default)]
     pub(super) remembered: Remembered,

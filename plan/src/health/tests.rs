@@ -233,9 +233,13 @@ fn thresholds_of_a_fleet_file() {
 #[test]
 fn the_table_is_complete_and_every_limit_is_in_order() {
     let mut rules: std::collections::BTreeSet<Rule> = Condition::ALL.iter().map(|one| one.row().rule).collect();
-    rules.extend([Rule::Report, Rule::Maintenance]);
+    rules.extend([Rule::Report, Rule::Maintenance, Rule::Facts]);
     assert_eq!(rules.len(), Rule::ALL.len(), "every rule has a condition");
-    assert_eq!(Rule::ALL.len(), 44, "38 of the reference, the silent node, maintenance, and four of disks and arrays");
+    assert_eq!(
+        Rule::ALL.len(),
+        45,
+        "38 of the reference, the silent node, maintenance, facts, four of disks and arrays"
+    );
     for rule in Rule::ALL {
         assert_eq!(serde_json::to_value(rule).unwrap(), rule.name(), "one name everywhere");
     }
@@ -266,7 +270,7 @@ fn a_baseline_tells_what_got_worse() {
         "{low:?}"
     );
     assert!(low[0].to_string().contains("pi_under_voltage"));
-    let killed = worse(back(set(pi(), "node_vmstat_oom_kill", 1.0)));
+    let killed = worse(back(set(pi(), "hostler_node_oom_kills_total", 1.0)));
     assert!(killed.iter().any(|one| matches!(one, Regression::Counter { was: 0, is: 1, .. })), "{killed:?}");
     let blind = worse(back(without(pi(), "nvme_critical_warning")));
     assert!(matches!(&blind[..], [Regression::Rule { verdict, .. }] if verdict.level == Level::Unknown), "{blind:?}");

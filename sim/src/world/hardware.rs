@@ -194,6 +194,7 @@ fn processor_and_memory(reading: &mut Reading, machine: &Machine, busy: &Busy, n
     put(reading, "node_memory_SwapFree_bytes", &[], 0.0);
     put(reading, "node_memory_HardwareCorrupted_bytes", &[], 0.0);
     put(reading, "node_vmstat_oom_kill", &[], 0.0);
+    put(reading, "hostler_node_oom_kills_total", &[], 0.0);
     put(reading, "node_vmstat_pgmajfault", &[], 1200.0);
     put(reading, "node_filefd_allocated", &[], 1800.0);
     put(reading, "node_filefd_maximum", &[], 9.2e18);

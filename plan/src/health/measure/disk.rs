@@ -4,7 +4,7 @@ use super::super::condition::Condition as C;
 use super::{DAY_MS, Evaluation, Found, MINUTE_MS, fact};
 
 /// Mount points that Kubernetes cannot do without.
-const REQUIRED_MOUNTS: [&str; 6] =
+pub const REQUIRED_MOUNTS: [&str; 6] =
     ["/", "/var", "/var/lib", "/var/lib/kubelet", "/var/lib/rancher", "/var/lib/containerd"];
 /// On small disks 5 % is nothing; on large ones it is plenty.
 const SMALL_BYTES: f64 = 5e9;
@@ -19,6 +19,11 @@ const SPARE_LOW: f64 = 0.10;
 const SPARE_CLEAR: f64 = 0.15;
 /// Load after a boot (images are pulled, logs are read) is no finding.
 pub(super) const SETTLING_SECONDS: f64 = 300.0;
+
+/// Whether this is what the name of a partition has behind that of its disk: `1`, `p2`, `n1p2`.
+fn is_part(rest: &str) -> bool {
+    rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'p' || byte == b'n')
+}
 
 impl Evaluation<'_> {
     pub(super) fn filesystems(&mut self) {
@@ -35,7 +40,7 @@ impl Evaluation<'_> {
         }
         for (mountpoint, device, readonly) in mounts {
             let required = REQUIRED_MOUNTS.contains(&mountpoint.as_str());
-            self.read_only(&mountpoint, readonly, required);
+            self.read_only(&mountpoint, &device, readonly, required);
             if !readonly {
                 self.space(&mountpoint, &device, required);
             }
@@ -44,6 +49,7 @@ impl Evaluation<'_> {
         for (device, count) in errors {
             // The superblock keeps the count over a boot, until fsck. After an error ext4 may refuse writes while the
             // mount table still says rw, so a count that was there before anybody looked is no history either.
+            self.forget_swapped_file_system(&device);
             let growth = self.tracker.disk_growths.entry(format!("ext4 {device}")).or_default();
             growth.add(self.now, count);
             let grown = growth.within(self.now, DAY_MS);
@@ -53,16 +59,49 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Read-only counts when it was writable before in this boot, or when the kernel or ext4 says why it is not.
-    fn read_only(&mut self, mountpoint: &str, readonly: bool, required: bool) {
+    /// Read-only counts when an error made it so: the kernel's log says it, or ext4 has counted errors. Where nobody can
+    /// tell, one that was writable before in this boot counts too. A boot partition that is writable for an update only,
+    /// and a root that is meant to be read-only, are as they should be.
+    fn read_only(&mut self, mountpoint: &str, device: &str, readonly: bool, required: bool) {
+        let name = device.rsplit('/').next().unwrap_or_default();
+        // A name of device mapper and /dev/root tell no device: then any may be meant.
+        let vague = device.starts_with("/dev/mapper/") || device == "/dev/root" || !device.starts_with("/dev/");
+        let is_it = |known: &str| known == name || (vague && (device == "/dev/root" || known.starts_with("dm-")));
+        let sum = |series: &str| {
+            let of = self.reading.all(series).filter(|(labels, _)| labels.get("device").is_some_and(is_it));
+            of.map(|(_, count)| count).sum::<f64>()
+        };
+        let (forced, errors) = (sum("hostler_filesystem_forced_readonly_total"), sum("hostler_ext4_errors_total"));
         if !readonly {
-            self.tracker.was_writable.insert(mountpoint.to_owned());
+            // What was forced before is repaired.
+            self.tracker.was_writable.insert(mountpoint.to_owned(), forced);
         }
-        let remounted = self.reading.get("hostler_kernel_events_total", &[("reason", "read_only")]);
-        let troubled = mountpoint == "/" && remounted.is_some_and(|count| count > 0.0);
-        let bad = readonly && (troubled || self.tracker.was_writable.contains(mountpoint));
+        let before = self.tracker.was_writable.get(mountpoint).copied();
+        let has_log = self.reading.all("hostler_kernel_events_total").next().is_some();
+        let emergency = self.reading.get("hostler_filesystem_emergency_readonly", &[("mountpoint", mountpoint)]);
+        let turned = before.is_some() && (errors > 0.0 || !has_log);
+        let bad = readonly && (emergency.is_some() || forced > before.unwrap_or_default() || turned);
         let fact = fact("node_filesystem_readonly", "mountpoint", mountpoint);
         self.push(Found::value(C::ReadOnly, mountpoint, fact, f64::from(bad)).required(required));
+    }
+
+    /// Errors of another disk's file system under the same name are no growth. Some serial numbers are known late.
+    fn forget_swapped_file_system(&mut self, device: &str) {
+        let is_its = |disk: &str| device == disk || device.strip_prefix(disk).is_some_and(is_part);
+        let names =
+            [("hostler_disk_carries", "id"), ("smartctl_device", "serial_number"), ("node_nvme_info", "serial")];
+        for (series, label) in names {
+            // `nvme0` is the controller of the disk `nvme0n1`.
+            let id = self.reading.all(series).find_map(|(labels, _)| {
+                let disk = labels.get("device").filter(|disk| is_its(disk))?;
+                labels.get(label).filter(|id| !id.is_empty()).map(|id| format!("{disk} {id}"))
+            });
+            let Some(id) = id else { continue };
+            let before = self.tracker.serials.insert(format!("ext4 {device} {series}"), id.clone());
+            if before.is_some_and(|before| before != id) {
+                self.tracker.disk_growths.remove(&format!("ext4 {device}"));
+            }
+        }
     }
 
     fn space(&mut self, mountpoint: &str, device: &str, required: bool) {

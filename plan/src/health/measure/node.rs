@@ -31,12 +31,7 @@ impl Evaluation<'_> {
             self.pressure();
             self.load();
         }
-        if let Some(kills) = self.get("node_vmstat_oom_kill") {
-            let grown = self.growth("oom".to_owned(), kills, 30 * MINUTE_MS);
-            for condition in [C::OomKill, C::OomKills] {
-                self.push(Found::value(condition, "", "node_vmstat_oom_kill".to_owned(), grown));
-            }
-        }
+        self.oom_kills();
         if let Some(faults) = self.get("node_vmstat_pgmajfault") {
             let rate = self.tracker.rates.entry("majfault".to_owned()).or_default();
             if let Some((faults, _, seconds)) = rate.add(self.now, faults, 0.0, MINUTE_MS) {
@@ -54,6 +49,26 @@ impl Evaluation<'_> {
         }
     }
 
+    /// Kills because the node's memory ran out. The kernel counts those of containers at their own limits in the same
+    /// number, and only its log tells them apart: without the log a kill is not known to be the one or the other.
+    fn oom_kills(&mut self) {
+        let (name, any) = ("hostler_node_oom_kills_total", "node_vmstat_oom_kill");
+        let grown = self.get(name).map(|kills| self.growth("oom".to_owned(), kills, 30 * MINUTE_MS));
+        let quiet = match self.get(any) {
+            Some(kills) => self.growth("oom any".to_owned(), kills, 30 * MINUTE_MS) == 0.0,
+            None if grown.is_none() => return,
+            None => false,
+        };
+        for condition in [C::OomKill, C::OomKills] {
+            let found = match grown {
+                Some(grown) => Found::value(condition, "", name.to_owned(), grown),
+                None if quiet => Found::value(condition, "", any.to_owned(), 0.0),
+                None => Found::maybe(condition, "", any.to_owned(), None),
+            };
+            self.push(found);
+        }
+    }
+
     fn pressure(&mut self) {
         for (condition, kind) in [(C::PressureSome, "some"), (C::PressureFull, "full")] {
             let share = self.reading.get("hostler_pressure_ratio", &[("resource", "memory"), ("kind", kind)]);
@@ -64,11 +79,12 @@ impl Evaluation<'_> {
 
     fn load(&mut self) {
         let idle = self.reading.all("node_cpu_seconds_total").filter(|(labels, _)| labels.get("mode") == Some("idle"));
-        let cores = idle.count();
+        // Of very many processors there is one sum.
+        let cores = self.get("hostler_processors").unwrap_or(idle.count() as f64);
         if let Some(load) = self.get("node_load1")
-            && cores > 0
+            && cores > 0.0
         {
-            self.push(Found::value(C::LoadPerCore, "", "node_load1".to_owned(), load / cores as f64));
+            self.push(Found::value(C::LoadPerCore, "", "node_load1".to_owned(), load / cores));
         }
     }
 

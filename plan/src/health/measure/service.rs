@@ -49,11 +49,21 @@ impl Evaluation<'_> {
         let failed = count.map(|count| (count - ignored as f64).max(0.0));
         let series = fact("node_systemd_units", "state", "failed");
         self.push(Found::maybe(C::FailedUnits, "", series, failed));
+        // Before a node has joined its kubelet starts again and again, because nobody has told it where to.
+        let joined = self.get("hostler_kubernetes_joined") != Some(0.0);
         for (name, state) in states.iter().filter(|(name, _)| is_kube_unit(name)) {
             let series = fact("node_systemd_unit_state", "name", name);
-            self.push(Found::value(C::KubeUnitFailed, name, series, f64::from(state == "failed")).required(true));
+            let mut push = |condition, bad: bool| {
+                let found = Found::value(condition, name, series.clone(), f64::from(bad)).required(true);
+                self.found.push(found);
+            };
+            push(C::KubeUnitFailed, state == "failed");
+            let between = ["activating", "deactivating", "reloading", "refreshing", "maintenance"];
+            push(C::KubeUnitStuck, joined && between.contains(&state.as_str()));
+            let enabled = self.reading.get("hostler_systemd_unit_enabled", &[("name", name)]);
+            push(C::KubeUnitStopped, joined && state == "inactive" && enabled == Some(1.0));
             let restarts = self.reading.get("node_systemd_service_restart_total", &[("name", name)]);
-            if let Some(restarts) = restarts {
+            if let Some(restarts) = restarts.filter(|_| joined) {
                 let grown = self.growth(format!("restarts {name}"), restarts, 5 * MINUTE_MS);
                 let series = fact("node_systemd_service_restart_total", "name", name);
                 self.push(Found::value(C::KubeUnitRestarts, name, series, grown).required(true));
@@ -79,6 +89,11 @@ impl Evaluation<'_> {
 
     /// Never bad, but worth showing.
     fn maintenance(&mut self) {
+        let dropped: Vec<f64> = self.reading.all("hostler_series_dropped_total").map(|(_, count)| count).collect();
+        if !dropped.is_empty() {
+            let series = "hostler_series_dropped_total".to_owned();
+            self.push(Found::note(Rule::Facts, "", series, dropped.iter().sum()));
+        }
         let mut updates = None;
         for (_, count) in self.reading.all("apt_upgrades_pending") {
             updates = Some(updates.unwrap_or(0.0) + count);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn counters_are_deltas_and_restart_with_the_node() {
-    let kills = |count| set(well(), "node_vmstat_oom_kill", count);
+    let kills = |count| set(well(), "hostler_node_oom_kills_total", count);
     let mut health = health();
     assert_eq!(level(&run(&mut health, 0, 0, &kills(5.0)), Rule::OomKill), Some(Level::Ok));
     assert_eq!(level(&run(&mut health, 10, 10, &kills(6.0)), Rule::OomKill), Some(Level::Degraded));
@@ -16,6 +16,41 @@ fn counters_are_deltas_and_restart_with_the_node() {
         let verdicts = run(&mut health.clone(), 41 * MINUTE, 41 * MINUTE, &rebooted);
         assert_eq!(level(&verdicts, Rule::OomKill), Some(expected), "all of them since this boot, whatever was before");
     }
+}
+
+#[test]
+fn a_kill_that_only_the_counter_of_all_kills_shows_is_not_known_to_be_the_node_s() {
+    let kills = |values: Values, any: f64| set(values, "node_vmstat_oom_kill", any);
+    let with_log = || set(well(), "hostler_node_oom_kills_total", 0.0);
+    for (values, expected) in [(with_log(), Level::Ok), (well(), Level::Unknown)] {
+        let mut health = health();
+        assert_eq!(level(&run(&mut health, 0, 0, &kills(values.clone(), 5.0)), Rule::OomKill), Some(Level::Ok));
+        let verdicts = run(&mut health, 10, 10, &kills(values, 9.0));
+        assert_eq!(level(&verdicts, Rule::OomKill), Some(expected));
+        assert_eq!(worst(&verdicts), Level::Ok, "it holds nobody up");
+    }
+}
+
+#[test]
+fn a_unit_of_kubernetes_that_never_gets_active_counts_once_the_node_has_joined() {
+    let state = |state: &'static str, joined: f64, enabled: Option<f64>| {
+        let name = "k3s-agent.service";
+        let values = with(well(), "node_systemd_units", vec![("state", "failed")], 0.0);
+        let labels = vec![("name", name), ("state", state), ("type", "service")];
+        let mut values = with(values, "node_systemd_unit_state", labels, 1.0);
+        values.extend(enabled.map(|enabled| ("hostler_systemd_unit_enabled", vec![("name", name)], enabled)));
+        values.push(("hostler_kubernetes_joined", vec![], joined));
+        values
+    };
+    let after = |values: &Values, seconds| level(&run(&mut health(), 0, seconds, values), Rule::Systemd);
+    for between in ["activating", "deactivating", "reloading"] {
+        assert_eq!(after(&state(between, 1.0, None), 590), Some(Level::Ok), "{between}: it may take a while");
+        assert_eq!(after(&state(between, 1.0, None), 600), Some(Level::Critical), "{between}");
+        assert_eq!(after(&state(between, 0.0, None), 3600), Some(Level::Ok), "{between}: not joined yet");
+    }
+    assert_eq!(after(&state("inactive", 1.0, Some(1.0)), 300), Some(Level::Degraded));
+    assert_eq!(after(&state("inactive", 1.0, Some(0.0)), 3600), Some(Level::Ok), "nobody wants it");
+    assert_eq!(after(&state("inactive", 1.0, None), 3600), Some(Level::Ok), "nobody said that it is wanted");
 }
 
 #[test]

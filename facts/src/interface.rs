@@ -1,0 +1,105 @@
+//! Which network interfaces are the machine's own, and not those of pods or of their network.
+//!
+//! The kernel tells what an interface is; names decide only where it does not.
+
+use super::{Root, network, text};
+use std::collections::{BTreeMap, BTreeSet};
+
+const NET: &str = "sys/class/net";
+/// Kinds of interfaces that carry packets within others (DEVTYPE of their uevent).
+const TUNNELS: [&str; 6] = ["vxlan", "geneve", "gre", "gretap", "erspan", "macsec"];
+/// The same as link types (linux/if_arp.h): IPIP, IP6TNL, SIT, IPDDP, IPGRE, IP6GRE.
+const TUNNEL_TYPES: [f64; 6] = [768.0, 769.0, 776.0, 777.0, 778.0, 823.0];
+/// Loopback.
+const LOOPBACK: f64 = 772.0;
+
+/// Every interface that the kernel shows now, and whether it is the machine's own.
+#[derive(Debug, Default)]
+pub(super) struct Interfaces(BTreeMap<String, bool>);
+
+impl Interfaces {
+    pub(super) fn read(root: &Root) -> Self {
+        let names: BTreeSet<String> = root.list(NET).unwrap_or_default().into_iter().collect();
+        let default = network::default_device(root).ok().flatten();
+        let is_own = |name: &String| default.as_deref() == Some(name.as_str()) || is_own(root, name, 4);
+        Interfaces(names.into_iter().map(|name| (name.clone(), is_own(&name))).collect())
+    }
+
+    /// Whether an interface is the machine's own; one that came since is known by its name.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        self.0.get(name).copied().unwrap_or_else(|| network::is_own_name(name))
+    }
+}
+
+/// `depth` bounds bridges on bridges.
+fn is_own(root: &Root, name: &str, depth: u8) -> bool {
+    let folder = format!("{NET}/{name}");
+    let number = |file: &str| root.number(&format!("{folder}/{file}")).ok();
+    // A part of a card that was given to a pod or a virtual machine.
+    if root.exists(&format!("{folder}/device/physfn")) {
+        return false;
+    }
+    if root.exists(&format!("{folder}/device")) {
+        return true;
+    }
+    if root.exists(&format!("{folder}/bridge")) {
+        // A bridge to the outside has a member that leads there; those of pods have pairs only.
+        let members = root.list(&format!("{folder}/brif")).unwrap_or_default();
+        return depth > 0 && members.iter().any(|member| leads_outside(root, member, depth - 1));
+    }
+    let said = root.bytes(&format!("{folder}/uevent")).unwrap_or_default();
+    let kind = text::lines(&said).find_map(|line| line.strip_prefix(b"DEVTYPE=")).map(text::word).unwrap_or_default();
+    let link = number("type").unwrap_or_default();
+    if TUNNELS.contains(&kind) || TUNNEL_TYPES.contains(&link) || link == LOOPBACK {
+        return false;
+    }
+    // One end of a pair whose other end is elsewhere. What stands on an interface of this machine names it.
+    let peer = number("iflink").zip(number("ifindex")).is_some_and(|(other, own)| other != own);
+    let stands = root.list(&folder).is_ok_and(|files| files.iter().any(|file| file.starts_with("lower_")));
+    (stands || !peer) && network::is_own_name(name)
+}
+
+/// Whether a member of a bridge is a card, or a bond or VLAN over one.
+fn leads_outside(root: &Root, name: &str, depth: u8) -> bool {
+    let folder = format!("{NET}/{name}");
+    if root.exists(&format!("{folder}/device")) {
+        return true;
+    }
+    let below = root.list(&folder).unwrap_or_default();
+    let mut below = below.iter().filter_map(|file| file.strip_prefix("lower_"));
+    depth > 0 && below.any(|lower| leads_outside(root, lower, depth - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_kernel_tells_what_belongs_to_pods() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let net = |name: &str, files: &[(&str, &str)]| {
+            files.iter().for_each(|(path, text)| file(&format!("{NET}/{name}/{path}"), text));
+        };
+        net("lan0", &[("device/vendor", "0x8086"), ("type", "1")]);
+        net("lan0v1", &[("device/vendor", "0x8086"), ("device/physfn/x", "")]);
+        net("bond0", &[("uevent", "DEVTYPE=bond\n"), ("lower_lan0/x", ""), ("iflink", "5"), ("ifindex", "5")]);
+        net("lan0.7", &[("uevent", "DEVTYPE=vlan\n"), ("lower_lan0/x", ""), ("iflink", "2"), ("ifindex", "9")]);
+        net("pods", &[("bridge/x", ""), ("brif/p1/x", "")]);
+        net("p1", &[("iflink", "2"), ("ifindex", "12")]);
+        net("vmbr0", &[("bridge/x", ""), ("brif/bond0/x", ""), ("brif/p1/x", "")]);
+        net("overlay", &[("uevent", "DEVTYPE=vxlan\n"), ("iflink", "13"), ("ifindex", "13")]);
+        net("t0", &[("type", "768")]);
+        net("br-ex", &[("type", "1")]);
+        net("wg0", &[("uevent", "DEVTYPE=wireguard\n"), ("type", "65534")]);
+        file("proc/net/route", "Iface\tDestination\nbr-ex\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
+        let interfaces = Interfaces::read(&Root::at(folder.path()).unwrap());
+        let own: Vec<&str> = interfaces.0.iter().filter(|(_, own)| **own).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(own, ["bond0", "br-ex", "lan0", "lan0.7", "vmbr0", "wg0"]);
+    }
+}
