@@ -1,5 +1,5 @@
-//! When the certificates of K3s and kubeadm expire: of those files that a process uses. Upgrades, former roles and other
-//! distributions leave files behind that nobody reads any more.
+//! When the certificates of K3s and kubeadm expire: of those files that a process uses. Upgrades, former roles and
+//! other distributions leave files behind that nobody reads any more.
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;

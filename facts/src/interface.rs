@@ -2,7 +2,7 @@
 //!
 //! The kernel tells what an interface is; names decide only where it does not.
 
-use super::{Root, network, text};
+use super::{Root, text};
 use std::collections::{BTreeMap, BTreeSet};
 
 const NET: &str = "sys/class/net";
@@ -13,21 +13,73 @@ const TUNNEL_TYPES: [f64; 6] = [768.0, 769.0, 776.0, 777.0, 778.0, 823.0];
 /// Loopback.
 const LOOPBACK: f64 = 772.0;
 
+/// Names that networks of pods and the kernel's own fallbacks use, where the kernel does not tell what one is.
+const HIDDEN: [&str; 42] = [
+    "veth",
+    "cali",
+    "cni",
+    "flannel",
+    "docker",
+    "br-",
+    "virbr",
+    "lxc",
+    "cilium",
+    "kube-",
+    "nodelocaldns",
+    "ifb",
+    "dummy",
+    "tunl",
+    "vxlan",
+    "genev",
+    "gre",
+    "erspan",
+    "sit",
+    "ip6tnl",
+    "ip6gre",
+    "ip_vti",
+    "ip6_vti",
+    "antrea",
+    "weave",
+    "datapath",
+    "ovs-",
+    "ovn",
+    "podman",
+    "nerdctl",
+    "lxdbr",
+    "fwbr",
+    "fwpr",
+    "fwln",
+    "vnet",
+    "tap",
+    "kilo",
+    "azv",
+    "vethwe",
+    "wireguard.cali",
+    "wg-v6.cali",
+    "mpls",
+];
+
+/// Whether an interface may be the machine's own by its name.
+fn is_own_name(name: &str) -> bool {
+    let hex_name = name.len() == 15 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    name != "lo" && !hex_name && !HIDDEN.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Every interface that the kernel shows now, and whether it is the machine's own.
 #[derive(Debug, Default)]
 pub(super) struct Interfaces(BTreeMap<String, bool>);
 
 impl Interfaces {
-    pub(super) fn read(root: &Root) -> Self {
+    /// `default` is the one of the default route.
+    pub(super) fn read(root: &Root, default: Option<&str>) -> Self {
         let names: BTreeSet<String> = root.list(NET).unwrap_or_default().into_iter().collect();
-        let default = network::default_device(root).ok().flatten();
-        let is_own = |name: &String| default.as_deref() == Some(name.as_str()) || is_own(root, name, 4);
+        let is_own = |name: &String| default == Some(name.as_str()) || is_own(root, name, 4);
         Interfaces(names.into_iter().map(|name| (name.clone(), is_own(&name))).collect())
     }
 
     /// Whether an interface is the machine's own; one that came since is known by its name.
     pub(super) fn is_own(&self, name: &str) -> bool {
-        self.0.get(name).copied().unwrap_or_else(|| network::is_own_name(name))
+        self.0.get(name).copied().unwrap_or_else(|| is_own_name(name))
     }
 }
 
@@ -56,7 +108,7 @@ fn is_own(root: &Root, name: &str, depth: u8) -> bool {
     // One end of a pair whose other end is elsewhere. What stands on an interface of this machine names it.
     let peer = number("iflink").zip(number("ifindex")).is_some_and(|(other, own)| other != own);
     let stands = root.list(&folder).is_ok_and(|files| files.iter().any(|file| file.starts_with("lower_")));
-    (stands || !peer) && network::is_own_name(name)
+    (stands || !peer) && is_own_name(name)
 }
 
 /// Whether a member of a bridge is a card, or a bond or VLAN over one.
@@ -74,6 +126,16 @@ fn leads_outside(root: &Root, name: &str, depth: u8) -> bool {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn interfaces_of_pods_are_left_out() {
+        for own in ["eth0", "end0", "wlan0", "enp3s0", "bond0", "wg0", "tailscale0", "lowpan0"] {
+            assert!(is_own_name(own), "{own}");
+        }
+        for other in ["lo", "veth12ab", "cali0123456789a", "cni0", "flannel.1", "docker0", "br-12", "0123456789abcde"] {
+            assert!(!is_own_name(other), "{other}");
+        }
+    }
 
     #[test]
     fn the_kernel_tells_what_belongs_to_pods() {
@@ -97,8 +159,7 @@ mod tests {
         net("t0", &[("type", "768")]);
         net("br-ex", &[("type", "1")]);
         net("wg0", &[("uevent", "DEVTYPE=wireguard\n"), ("type", "65534")]);
-        file("proc/net/route", "Iface\tDestination\nbr-ex\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
-        let interfaces = Interfaces::read(&Root::at(folder.path()).unwrap());
+        let interfaces = Interfaces::read(&Root::at(folder.path()).unwrap(), Some("br-ex"));
         let own: Vec<&str> = interfaces.0.iter().filter(|(_, own)| **own).map(|(name, _)| name.as_str()).collect();
         assert_eq!(own, ["bond0", "br-ex", "lan0", "lan0.7", "vmbr0", "wg0"]);
     }

@@ -157,9 +157,9 @@ fn device(line: &str) -> Option<&str> {
 }
 
 impl Kills {
-    /// The kernel says first whose memory ran out (mm/oom_kill.c), then whom it killed:
-    /// `oom-kill:constraint=CONSTRAINT_MEMCG,…,oom_memcg=/kubepods/burstable/pod1,…`, `Memory cgroup out of memory: Killed
-    /// process …`, and for the whole machine `Out of memory: Killed process …`.
+    /// The kernel says first whose memory ran out (mm/oom_kill.c), then whom it killed. A
+    /// line `oom-kill:constraint=CONSTRAINT_MEMCG,…,oom_memcg=/kubepods/burstable/pod1,…`, then a line `Memory cgroup
+    /// out of memory: Killed process …`; for the whole machine `Out of memory: Killed process …`.
     fn take(&mut self, line: &str) {
         if line.starts_with("oom-kill:") {
             let of = line.split(',').find_map(|part| part.strip_prefix("oom_memcg="));

@@ -4,58 +4,6 @@ use super::failure::{Failure, Worst};
 use super::sample::Sample;
 use super::{Input, Root, Slow, interface::Interfaces, text};
 
-/// Names that networks of pods and the kernel's own fallbacks use, where the kernel does not tell what one is.
-const HIDDEN: [&str; 42] = [
-    "veth",
-    "cali",
-    "cni",
-    "flannel",
-    "docker",
-    "br-",
-    "virbr",
-    "lxc",
-    "cilium",
-    "kube-",
-    "nodelocaldns",
-    "ifb",
-    "dummy",
-    "tunl",
-    "vxlan",
-    "genev",
-    "gre",
-    "erspan",
-    "sit",
-    "ip6tnl",
-    "ip6gre",
-    "ip_vti",
-    "ip6_vti",
-    "antrea",
-    "weave",
-    "datapath",
-    "ovs-",
-    "ovn",
-    "podman",
-    "nerdctl",
-    "lxdbr",
-    "fwbr",
-    "fwpr",
-    "fwln",
-    "vnet",
-    "tap",
-    "kilo",
-    "azv",
-    "vethwe",
-    "wireguard.cali",
-    "wg-v6.cali",
-    "mpls",
-];
-
-/// Whether an interface may be the machine's own by its name.
-pub(super) fn is_own_name(name: &str) -> bool {
-    let hex_name = name.len() == 15 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    name != "lo" && !hex_name && !HIDDEN.iter().any(|prefix| name.starts_with(prefix))
-}
-
 /// Column, series. Received first, sent from column 8.
 const COLUMNS: [(usize, &str); 8] = [
     (0, "node_network_receive_bytes_total"),
@@ -78,7 +26,9 @@ impl Counters {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         let root = &input.source.root;
         root.read_into("proc/net/dev", &mut input.bytes)?;
-        let interfaces = self.interfaces.get(input.now, || Ok(Interfaces::read(root)))?;
+        let interfaces = self
+            .interfaces
+            .get(input.now, || Ok(Interfaces::read(root, default_device(root).ok().flatten().as_deref())))?;
         for line in text::lines(&input.bytes) {
             // The name may touch its first number: `eth0:123`.
             let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
@@ -101,7 +51,7 @@ impl Counters {
 pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
-    let interfaces = Interfaces::read(root);
+    let interfaces = Interfaces::read(root, default_device(root).ok().flatten().as_deref());
     for device in root.list("sys/class/net")? {
         let folder = format!("sys/class/net/{device}");
         // `bonding_masters` is a file among the folders.
@@ -201,16 +151,6 @@ mod tests {
             ("torn 00".to_owned(), None),
         ] {
             assert_eq!(default_route_v6(table.as_bytes()), expected, "{table}");
-        }
-    }
-
-    #[test]
-    fn interfaces_of_pods_are_left_out() {
-        for own in ["eth0", "end0", "wlan0", "enp3s0", "bond0", "wg0", "tailscale0", "lowpan0"] {
-            assert!(is_own_name(own), "{own}");
-        }
-        for other in ["lo", "veth12ab", "cali0123456789a", "cni0", "flannel.1", "docker0", "br-12", "0123456789abcde"] {
-            assert!(!is_own_name(other), "{other}");
         }
     }
 

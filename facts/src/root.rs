@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The largest file that is read line by line. A mount table of 10 000 mounts has 4 MB.
 const MAX_STREAM_BYTES: usize = 64 << 20;
-/// What of a line is kept: one of /proc/interrupts with 512 processors has 6 kB, one of mountinfo with many layers 5 kB.
+/// What of a line is kept: one of /proc/interrupts with 512 processors has 6 kB, of mountinfo with many layers 5 kB.
 const MAX_LINE_BYTES: usize = 64 << 10;
 /// The most entries of one folder that are looked at. A node has some dozens of disks, chips and interfaces (veth
 /// pairs of pods are the longest list); a folder with 100 000 entries must not cost a minute.

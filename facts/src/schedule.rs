@@ -10,8 +10,8 @@ use super::{
 use hostler_plan::fact::{Reading, Series};
 use std::time::{Duration, Instant};
 
-/// Series of a Raspberry Pi, so that a fleet of hundreds fits one Prometheus and one coordinator. What rules look at and
-/// what says what a machine is does not count against it: it is always there.
+/// Series of a Raspberry Pi, so that a fleet of hundreds fits one Prometheus and one coordinator. What rules look at
+/// and what says what a machine is does not count against it: it is always there.
 const MAX_SERIES_PI: usize = 400;
 /// Series of other machines: more threads, disks and sensors.
 const MAX_SERIES: usize = 1000;
@@ -314,7 +314,7 @@ impl Slot {
     }
 }
 
-/// Every reader with its name and cadence. Of series that are worth the same, a limit leaves out those at the end first.
+/// Every reader with its name and cadence. Of series that are worth the same, those at the end are left out first.
 fn slots() -> Vec<Slot> {
     use Cadence::{Fast, Hour, Minute, Quarter};
     let plain = Reader::Plain;

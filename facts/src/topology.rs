@@ -5,7 +5,7 @@
 use super::failure::Failure;
 use super::filesystem::{self, Mount};
 use super::sample::Sample;
-use super::{Input, Root, diskstats, text, volumes::Volumes};
+use super::{Input, Root, diskstats, text};
 use std::collections::{BTreeMap, BTreeSet};
 
 const BLOCK: &str = "sys/block";
@@ -43,7 +43,7 @@ impl Use {
 pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut carried: BTreeMap<String, BTreeSet<Use>> =
-        disks(root, &input.volumes)?.into_iter().map(|disk| (disk, BTreeSet::new())).collect();
+        disks(root)?.into_iter().filter(|disk| !input.volumes.has(disk)).map(|disk| (disk, BTreeSet::new())).collect();
     let mut put = |disks: BTreeSet<String>, what: Use| {
         for disk in disks {
             // A mount may outlive its disk, and then it says nothing about what is there.
@@ -80,12 +80,11 @@ pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
 }
 
 /// The machine's own disks that are there. A folder without anything in it is what a disk left behind.
-fn disks(root: &Root, volumes: &Volumes) -> Result<Vec<String>, Failure> {
+fn disks(root: &Root) -> Result<Vec<String>, Failure> {
     let mut disks = root.list(BLOCK)?;
     disks.retain(|name| {
         diskstats::is_disk(name)
             && !MADE.iter().any(|made| name.starts_with(made))
-            && !volumes.has(name)
             && root.list(&format!("{BLOCK}/{name}")).is_ok_and(|files| !files.is_empty())
     });
     Ok(disks)

@@ -1,7 +1,7 @@
 //! Machines as people really have them: each case of `tests/cases` is a recorded machine with a few other files, and
 //! what must be said of it. `docs/cases.md` is the list of them.
-//! `HOSTLER_BLESS=1 cargo test -p hostler-facts --test cases` writes what is said into `expected.txt` and the list: read
-//! the difference, a new value needs a reason.
+//! `HOSTLER_BLESS=1 cargo test -p hostler-facts --test cases` writes what is said into `expected.txt` and the list:
+//! read the difference, a new value needs a reason.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 

@@ -59,9 +59,9 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Read-only counts when an error made it so: the kernel's log says it, or ext4 has counted errors. Where nobody can
-    /// tell, one that was writable before in this boot counts too. A boot partition that is writable for an update only,
-    /// and a root that is meant to be read-only, are as they should be.
+    /// Read-only counts when an error made it so: the kernel's log says it, or ext4 has counted errors. Where nobody
+    /// can tell, one that was writable before in this boot counts too. A boot partition that is writable for an update
+    /// only, and a root that is meant to be read-only, are as they should be.
     fn read_only(&mut self, mountpoint: &str, device: &str, readonly: bool, required: bool) {
         let name = device.rsplit('/').next().unwrap_or_default();
         // A name of device mapper and /dev/root tell no device: then any may be meant.
