@@ -57,14 +57,14 @@ fn every_mistake_has_its_sentence() {
              role = \"server\"\nfirst = true\n[[nodes]]\nname = \"d\"\nrole = \"worker\"",
             "two first servers: pi at fleet.toml:13:1 and c",
         ),
-        ("role = \"server\"", "role = \"worker\"", "the fleet has no server"),
+        ("role = \"server\"", "role = \"worker\"", "fleet.toml:8:1: the fleet has no server: expected"),
         ("role = \"worker\"", "role = \"agent\"", "role: expected \"server\" or \"worker\", found \"agent\""),
         ("arch = \"aarch64\"", "arch = \"arm64\"", "found \"arm64\"; write \"aarch64\""),
         ("v1.34.3+k3s1", "1.34", "version: expected a version such as v1.34.3+k3s1, found \"1.34\""),
         ("v1.34.3+k3s1", "v1.34.3", "version: expected a version such as v1.34.3+k3s1"),
         ("\"k3s\"", "\"rke2\"", "distribution: expected \"k3s\" or \"kubeadm\", found \"rke2\""),
         ("192.168.1.10:6443", "192.168.1.10", "api: expected HOST:PORT"),
-        ("name = \"home\"", "", "the fleet has no name"),
+        ("name = \"home\"", "", "fleet.toml:1:1: the fleet has no name"),
         ("name = \"home\"", "name = \"home", "fleet.toml:3:13: invalid basic string"),
         ("[[nodes]]", "[policy]\nsoak_seconds = -1\n[[nodes]]", "soak_seconds: expected 0 to 86400, found -1"),
         ("[[nodes]]", "[policy]\nmax_unavailable = 0\n[[nodes]]", "max_unavailable: expected 1 to 1000, found 0"),
@@ -98,6 +98,7 @@ fn every_mistake_has_its_sentence() {
     ];
     for (from, to, expected) in cases {
         let message = broken(from, to);
+        assert!(message.starts_with("fleet.toml:"), "{to}: no place in {message}");
         assert!(message.contains(expected), "{to}\n  expected: {expected}\n  found: {message}");
     }
 }

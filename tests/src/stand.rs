@@ -119,6 +119,22 @@ impl Stand {
     }
 }
 
+/// Waits until `look` finds something.
+///
+/// # Panics
+/// With `what` was waited for, when that takes longer than anything may.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let wait = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"))
+}
+
 /// The one line that a coordinator writes: enrolment, agents, admins.
 fn addresses(coordinator: &mut Process, log: &Path) -> anyhow::Result<[SocketAddr; 3]> {
     let stdout = coordinator.child.stdout.take().context("the coordinator has no output")?;

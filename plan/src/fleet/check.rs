@@ -8,6 +8,7 @@ use crate::{
     health::Thresholds,
     id::{Arch, ArtifactName, Digest, NodeName},
     step::ClusterRole,
+    text::count,
     version::Version,
 };
 
@@ -23,24 +24,25 @@ const PLAN_LIFETIME_SECONDS: (u64, u64) = (60, 31 * 86_400);
 /// More nodes than any plan's size allows.
 const MAX_NODES: usize = 1000;
 
-#[derive(Default)]
 struct Found {
+    top: Location,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
 }
 
 impl Found {
     fn error(&mut self, location: &Location, message: String) {
-        self.errors.push(Problem { location: Some(location.clone()), message });
+        self.errors.push(Problem { location: location.clone(), message });
     }
 
+    /// What is nowhere, or about the whole: it is looked for at the top.
     fn missing(&mut self, message: &str) {
-        self.errors.push(Problem { location: None, message: message.to_owned() });
+        self.errors.push(Problem { location: self.top.clone(), message: message.to_owned() });
     }
 }
 
 pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError> {
-    let mut found = Found::default();
+    let mut found = Found { top: merged.top.clone(), errors: Vec::new(), warnings: Vec::new() };
     let name = name(&mut found, merged.name.as_ref());
     let distribution = distribution(&mut found, merged.distribution.as_ref());
     let fleet_version = version(&mut found, merged.version.as_ref(), distribution);
@@ -177,21 +179,27 @@ fn nodes(found: &mut Found, written: &[At<NodeFragment>], groups: &BTreeMap<Stri
         }
         nodes.push(FleetNode { name, role, arch, first: n.first, labels: n.labels.clone(), group: n.group.clone() });
     }
-    servers(found, &mut nodes, written.is_empty(), first.is_some());
+    servers(found, &mut nodes, written, first.is_some());
     nodes
 }
 
-fn servers(found: &mut Found, nodes: &mut [FleetNode], none_written: bool, marked: bool) {
-    if none_written {
+fn servers(found: &mut Found, nodes: &mut [FleetNode], written: &[At<NodeFragment>], marked: bool) {
+    let Some(At { location, .. }) = written.first() else {
         found.missing("the fleet has no nodes; add a [[nodes]] with name, role and arch for every machine");
         return;
-    }
-    if nodes.len() > MAX_NODES {
-        found.missing(&format!("expected at most {MAX_NODES} nodes, found {}; split the fleet", nodes.len()));
+    };
+    if let Some(beyond) = written.get(MAX_NODES) {
+        let message = format!("expected at most {MAX_NODES} nodes, found {}; split the fleet", written.len());
+        found.error(&beyond.location, message);
     }
     let servers = nodes.iter().filter(|n| n.role == ClusterRole::Server).count();
     if servers == 0 && found.errors.is_empty() {
-        found.missing("the fleet has no server; give one of the nodes role = \"server\"");
+        let message = format!(
+            "the fleet has no server: expected role = \"server\" for one node at least, found {} with role = \
+             \"worker\"; write it for the one that holds the cluster's state",
+            count(nodes.len(), "node")
+        );
+        found.error(location, message);
     }
     if !marked && let Some(server) = nodes.iter_mut().find(|n| n.role == ClusterRole::Server) {
         server.first = true;
@@ -201,7 +209,7 @@ fn servers(found: &mut Found, nodes: &mut [FleetNode], none_written: bool, marke
             "{servers} servers keep a majority through no more failures than {} do; use an odd number",
             servers - 1
         );
-        found.warnings.push(Problem { location: None, message });
+        found.warnings.push(Problem { location: location.clone(), message });
     }
 }
 

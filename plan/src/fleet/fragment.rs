@@ -83,6 +83,8 @@ pub(super) struct GroupFragment {
 /// All files together.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
+    /// The beginning of the first file: where what is missing is to be written.
+    pub top: Location,
     pub name: Option<At<String>>,
     pub distribution: Option<At<String>>,
     pub version: Option<At<String>>,
@@ -103,7 +105,8 @@ pub(super) struct Merged {
 
 /// Reads every file and puts them together; later ones over earlier ones.
 pub(super) fn read(files: &[(&str, &str)]) -> Result<Merged, FleetError> {
-    let mut merged = Merged::default();
+    let top = Location::of(files.first().map_or("the fleet file", |(file, _)| file), "", 0);
+    let mut merged = Merged { top, ..Merged::default() };
     let mut problems = Vec::new();
     for (file, text) in files {
         match parse(file, text) {
@@ -116,7 +119,7 @@ pub(super) fn read(files: &[(&str, &str)]) -> Result<Merged, FleetError> {
 
 fn parse(file: &str, text: &str) -> Result<Fragment, FleetError> {
     let foreign = |e: &toml::de::Error| {
-        let location = e.span().map(|span| Location::of(file, text, span.start));
+        let location = Location::of(file, text, e.span().map_or(0, |span| span.start));
         let message = format!("{}; see docs/fleet-file.md", e.message().replace('\n', ", "));
         FleetError(vec![Problem { location, message }])
     };

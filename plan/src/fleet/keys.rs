@@ -29,7 +29,7 @@ pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Pro
     let mut check = |table: &DeTable<'_>, known: &[&str], of: &str| {
         for key in table.keys().filter(|k| !known.contains(&k.get_ref().as_ref())) {
             problems.push(Problem {
-                location: Some(Location::of(file, text, key.span().start)),
+                location: Location::of(file, text, key.span().start),
                 message: sentence(key.get_ref(), known, of),
             });
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Where in a file something stands. Lines and columns count from 1, columns in characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Location {
     pub file: String,
     pub line: usize,
@@ -32,17 +32,13 @@ impl fmt::Display for Location {
 /// Something wrong, or unwise, in a fleet file: what was expected, what was found, what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// None when it is about the whole.
-    pub location: Option<Location>,
+    pub location: Location,
     pub message: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.location {
-            Some(location) => write!(f, "{location}: {}", self.message),
-            None => f.write_str(&self.message),
-        }
+        write!(f, "{}: {}", self.location, self.message)
     }
 }
 

@@ -89,12 +89,7 @@ impl Works {
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.expect(what);
+    hostler_tests::stand::until(what, async || condition().then_some(())).await;
 }
 
 async fn connected(admin: &mut Admin, name: &NodeName) {

@@ -1,5 +1,7 @@
 //! A copied disk of a node that belongs to the fleet, and a node that is to have another name.
 
+use hostler_tests::stand::until;
+
 use super::{members::hostler, *};
 
 /// A machine with the state in that folder: the real agent and executor of a node. What runs ends with what is given.
@@ -16,18 +18,6 @@ fn machine(state: &Path, join_file: &Path, seed: u64) -> (oneshot::Sender<()>, J
         node.run(host, shutdown).await.unwrap();
     });
     (end, running)
-}
-
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"))
 }
 
 async fn is_connected(admin: &mut Admin) -> bool {

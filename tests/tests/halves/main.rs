@@ -8,7 +8,6 @@ use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use hostler_cli::{Admin, admin::now, plan, rollout, stop};
@@ -22,7 +21,7 @@ use hostler_plan::{
 };
 use hostler_tests::{
     process::Process,
-    stand::{PATIENCE, Setup, Stand},
+    stand::{PATIENCE, Setup, Stand, until},
 };
 
 use api::Api;
@@ -162,18 +161,6 @@ fn sign(admin: &Admin, bytes: Vec<u8>) -> Signed {
     let mut draft = Draft::plan(Signed { bytes, signatures: Vec::new() }).unwrap();
     plan::sign(admin.trust_store(), admin.signer(), &mut draft, now()).unwrap();
     draft.signed().clone()
-}
-
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"))
 }
 
 #[tokio::test]
