@@ -39,8 +39,9 @@ impl Default for Limits {
             // here, and all nodes of a fleet that reconnects finish their handshakes at about the same time. Nodes that
             // wait for approval leave places to those of the roster.
             agents: DoorLimits { strangers: 1024, handshakes: 1024, known: 1200, reserved: 600, ..door },
-            // A person has a handful of terminals.
-            admins: DoorLimits { strangers: 64, known: 64, reserved: 32, ..door },
+            // A person has a handful of terminals. Strangers are twice as many as those who may be known: half of their
+            // places are drawn by lot, which is the way in through a flood from one's own address.
+            admins: DoorLimits { strangers: 128, known: 64, reserved: 32, ..door },
             machine: DoorLimits { strangers: 16, handshakes: 16, known: 16, reserved: 8, ..door },
             // A long command, not a working day.
             session: Duration::from_secs(15 * 60),

@@ -153,7 +153,7 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], SessionError> {
 mod tests {
     use std::sync::Arc;
 
-    use hostler_proto::tls::{Door, Origin, Place};
+    use hostler_proto::tls::{Door, PeerAddress, Place};
     use tokio::time::Instant;
 
     use super::*;
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn connect(door: &Arc<Door>) -> (Place, Connection) {
-        let (place, _) = door.enter(Origin::Machine(1), Instant::now());
+        let (place, _) = door.enter(PeerAddress::Machine { user: 1 }, Instant::now());
         let connection = place.connection();
         (place, connection)
     }

@@ -2,10 +2,15 @@
 //!
 //! A connection begins as a stranger. The service behind the listener says when it has proved who it is; then it has
 //! one of the places that no stranger can take. Strangers have places of their own: one that stays a stranger for too
-//! long is closed, and when all are taken the oldest one of the address that holds most of them makes room.
+//! long is closed, and when all are taken the oldest one of the address that holds most of them makes room. Half of the
+//! places are kept: nobody is closed there before its time, and who gets one is drawn by lot. So whoever opens
+//! connections faster than a login takes, from the very address of an admin, has most of the lots and never all of
+//! them.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    hash::{BuildHasher as _, RandomState},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -24,7 +29,8 @@ use tokio::{
 pub struct DoorLimits {
     /// A stranger is closed this long after it connected, whatever it answers.
     pub stranger_for: Duration,
-    /// Strangers at the same time. For one more the oldest one of the address with most of them is closed.
+    /// Strangers at the same time. For one more the oldest one of the address with most of them is closed, but none of
+    /// those in the half of the places that are kept.
     pub strangers: usize,
     /// Sockets that sent nothing yet, and as many that sent something and have not finished their TLS handshake; beyond
     /// it as with strangers.
@@ -52,6 +58,16 @@ pub enum PeerAddress {
     Machine {
         user: u32,
     },
+}
+
+impl PeerAddress {
+    /// The same address for all connections of one machine's interface, or of one user.
+    fn without_port(self) -> Result<IpAddr, u32> {
+        match self {
+            Self::Network(address) => Ok(address.ip().to_canonical()),
+            Self::Machine { user } => Err(user),
+        }
+    }
 }
 
 impl std::fmt::Display for PeerAddress {
@@ -112,10 +128,17 @@ struct Book {
     connections: Entries,
 }
 
+/// One of so many that come while a kept place is free gets it. With less than one, whoever knows when a place gets
+/// free (its own connections held it) would need a few connections in that moment to have them all again; so it needs
+/// hundreds, and an admin who tries has a share.
+const LOTS: u64 = 8;
+
 /// Closed by being dropped: the other end of `_end` notices.
 #[derive(Debug)]
 struct Entry {
-    origin: Origin,
+    peer: PeerAddress,
+    /// Nobody takes its place before its time.
+    is_kept: bool,
     stranger_since: Instant,
     /// What it proved, each with the time from which it counts no more.
     proofs: BTreeMap<u64, (Rank, Option<Instant>)>,
@@ -123,6 +146,11 @@ struct Entry {
 }
 
 impl Entry {
+    fn new(peer: PeerAddress, stranger_since: Instant) -> (Self, oneshot::Receiver<()>) {
+        let (_end, ended) = oneshot::channel();
+        (Self { peer, is_kept: false, stranger_since, proofs: BTreeMap::new(), _end }, ended)
+    }
+
     fn rank(&self) -> Option<Rank> {
         self.proofs.values().map(|(rank, _)| *rank).max()
     }
@@ -147,14 +175,23 @@ fn next_number() -> u64 {
 struct Entries(BTreeMap<u64, Entry>);
 
 impl Entries {
-    /// Adds a stranger. When all places of strangers are taken, the oldest one of whoever holds most makes room.
-    fn insert_within(&mut self, most: usize, number: u64, entry: Entry) {
-        let strangers = || self.0.iter().filter(|(_, e)| e.proofs.is_empty());
-        if strangers().count() >= most {
-            let mut held: HashMap<Origin, usize> = HashMap::new();
-            strangers().for_each(|(_, e)| *held.entry(e.origin).or_default() += 1);
-            let most_held = held.values().copied().max();
-            let goes = strangers().find(|(_, e)| held.get(&e.origin).copied() == most_held).map(|(number, _)| *number);
+    /// Adds a stranger. When all places of strangers are taken, one whose place is not kept makes room: the oldest of
+    /// the address with most, in the network with most. Counted in two steps, because in one household's /64 many have
+    /// an address, and one of them must not close another's.
+    fn insert_within(&mut self, most: usize, number: u64, mut entry: Entry) {
+        let strangers: Vec<(u64, &Entry)> =
+            self.0.iter().filter(|(_, e)| e.proofs.is_empty()).map(|(number, e)| (*number, e)).collect();
+        let kept = strangers.iter().filter(|(_, e)| e.is_kept).count();
+        entry.is_kept = kept < most / 2 && RandomState::new().hash_one(number) % LOTS == 0;
+        if strangers.len() >= most {
+            let (mut networks, mut addresses) = (HashMap::new(), HashMap::new());
+            for (_, e) in &strangers {
+                *networks.entry(Origin::from(e.peer)).or_insert(0) += 1;
+                *addresses.entry(e.peer.without_port()).or_insert(0) += 1;
+            }
+            let held = |e: &Entry| (networks.get(&Origin::from(e.peer)), addresses.get(&e.peer.without_port()));
+            let may_go = strangers.iter().filter(|(_, e)| !e.is_kept);
+            let goes = may_go.max_by_key(|(number, e)| (held(e), Reverse(*number))).map(|(number, _)| *number);
             goes.and_then(|number| self.0.remove(&number));
         }
         self.0.insert(number, entry);
@@ -172,20 +209,16 @@ impl Door {
     }
 
     /// A socket that was opened and is silent. Dropped when the handshake ended, well or not.
-    pub(super) fn open(self: &Arc<Self>, origin: Origin, now: Instant) -> (Handshake, oneshot::Receiver<()>) {
-        let (_end, ended) = oneshot::channel();
-        let number = next_number();
-        let entry = Entry { origin, stranger_since: now, proofs: BTreeMap::new(), _end };
+    pub(super) fn open(self: &Arc<Self>, peer: PeerAddress, now: Instant) -> (Handshake, oneshot::Receiver<()>) {
+        let (number, (entry, ended)) = (next_number(), Entry::new(peer, now));
         self.book().silent.insert_within(self.limits.handshakes, number, entry);
         self.changed.notify_one();
         (Handshake { number, door: self.clone() }, ended)
     }
 
     /// A connection after its handshake, which began at `since`. The receiver ends when it is to be closed.
-    pub fn enter(self: &Arc<Self>, origin: Origin, since: Instant) -> (Place, oneshot::Receiver<()>) {
-        let (_end, ended) = oneshot::channel();
-        let number = next_number();
-        let entry = Entry { origin, stranger_since: since, proofs: BTreeMap::new(), _end };
+    pub fn enter(self: &Arc<Self>, peer: PeerAddress, since: Instant) -> (Place, oneshot::Receiver<()>) {
+        let (number, (entry, ended)) = (next_number(), Entry::new(peer, since));
         self.book().connections.insert_within(self.limits.strangers, number, entry);
         self.changed.notify_one();
         (Place(Connection { number, door: Arc::downgrade(self) }), ended)
@@ -352,99 +385,4 @@ impl Drop for Proof {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: DoorLimits =
-        DoorLimits { stranger_for: Duration::from_secs(15), strangers: 4, handshakes: 4, known: 4, reserved: 2 };
-
-    fn origin(host: u8) -> Origin {
-        IpAddr::from([192, 168, 1, host]).into()
-    }
-
-    fn is_closed(ended: &mut oneshot::Receiver<()>) -> bool {
-        !matches!(ended.try_recv(), Err(oneshot::error::TryRecvError::Empty))
-    }
-
-    #[test]
-    fn addresses_of_one_household_count_together() {
-        let of = |text: &str| Origin::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
-        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
-        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_ne!(of("::1"), of("127.0.0.1"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stranger_is_closed_after_its_time_and_who_proved_something_is_not() {
-        let door = Door::new(LIMITS);
-        let (_stranger, mut stranger_ends) = door.enter(origin(1), Instant::now());
-        let (known, mut known_ends) = door.enter(origin(1), Instant::now());
-        let proof = known.connection().prove(Rank::Known, None).unwrap();
-        let (timed, mut timed_ends) = door.enter(origin(2), Instant::now());
-        timed.connection().prove_until(Rank::Trusted, Instant::now() + Duration::from_secs(100)).unwrap();
-        let (_opened, mut opened_ends) = door.open(origin(3), Instant::now());
-        let mut all = [&mut stranger_ends, &mut known_ends, &mut timed_ends, &mut opened_ends];
-        let mut closed_after = async |seconds| {
-            tokio::time::advance(Duration::from_secs(seconds)).await;
-            door.close_overdue(Instant::now());
-            all.each_mut().map(|ended| is_closed(ended))
-        };
-        assert_eq!(closed_after(14).await, [false; 4]);
-        assert_eq!(closed_after(1).await, [true, false, false, true]);
-        assert_eq!(closed_after(99).await, [true, false, false, true], "a proof has its time");
-        drop(proof);
-        assert_eq!(closed_after(14).await, [true, false, true, true], "from the end of its proof on");
-        assert_eq!(closed_after(1).await, [true; 4], "who lost its proof is a stranger from then on");
-        assert!(!known.connection().is_open());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_oldest_of_the_address_with_most_makes_room_and_nobody_who_is_known() {
-        let door = Door::new(LIMITS);
-        let (known, mut known_ends) = door.enter(origin(1), Instant::now());
-        let _proof = known.connection().prove(Rank::Known, None).unwrap();
-        let (_honest, mut honest_ends) = door.enter(origin(2), Instant::now());
-        let mut flood: Vec<_> = (0..50).map(|_| door.enter(origin(1), Instant::now())).collect();
-        let open: Vec<bool> = flood.iter_mut().map(|(_, ended)| !is_closed(ended)).collect();
-        assert_eq!(open.iter().filter(|open| **open).count(), 3);
-        assert!(open.ends_with(&[true; 3]));
-        assert!(!is_closed(&mut honest_ends) && !is_closed(&mut known_ends));
-        let mut opened: Vec<_> = (0..50).map(|_| door.open(origin(1), Instant::now())).collect();
-        let (_late, mut late_ends) = door.open(origin(2), Instant::now());
-        assert_eq!(opened.iter_mut().filter_map(|(_, ended)| (!is_closed(ended)).then_some(())).count(), 3);
-        assert!(!is_closed(&mut late_ends));
-    }
-
-    #[test]
-    fn those_who_only_look_leave_places_to_those_who_act() {
-        let door = Door::new(LIMITS);
-        let enter = || door.enter(origin(1), Instant::now()).0;
-        let places: Vec<Place> = (0..4).map(|_| enter()).collect();
-        let prove = |n: usize, rank| places[n].connection().prove(rank, None);
-        let looking = [prove(0, Rank::Known).unwrap(), prove(1, Rank::Known).unwrap()];
-        assert_eq!(prove(2, Rank::Known).unwrap_err(), Full);
-        let acting = [prove(2, Rank::Trusted).unwrap(), prove(3, Rank::Trusted).unwrap()];
-        let more = enter();
-        assert_eq!(more.connection().prove(Rank::Trusted, None).unwrap_err(), Full);
-        drop(looking);
-        assert!(more.connection().prove(Rank::Trusted, None).is_ok());
-        drop(acting);
-    }
-
-    #[test]
-    fn sockets_that_are_only_opened_take_no_place_of_those_that_speak() {
-        let door = Door::new(LIMITS);
-        let (honest, mut honest_ends) = door.open(origin(1), Instant::now());
-        honest.speaks();
-        let _flood: Vec<_> = (0..50).map(|_| door.open(origin(1), Instant::now())).collect();
-        assert!(!is_closed(&mut honest_ends));
-        let (other, mut other_ends) = door.open(origin(2), Instant::now());
-        other.speaks();
-        let stalled = (0..50).map(|_| door.open(origin(1), Instant::now()));
-        let _stalled: Vec<_> = stalled.inspect(|(socket, _)| socket.speaks()).collect();
-        assert!(is_closed(&mut honest_ends), "the oldest of a flood from its own address");
-        assert!(!is_closed(&mut other_ends));
-    }
-}
+mod tests;

@@ -148,7 +148,7 @@ async fn accept_all(
             continue;
         };
         let since = Instant::now();
-        let (opened, ended) = door.open(address.into(), since);
+        let (opened, ended) = door.open(address, since);
         let (acceptor, door, sender) = (acceptor.clone(), door.clone(), sender.clone());
         tokio::spawn(async move {
             let shaken = tokio::select! {
@@ -157,7 +157,7 @@ async fn accept_all(
             };
             // A peer that fails its handshake gets no answer and leaves no trace but its closed connection.
             let Ok(stream) = shaken else { return };
-            let (place, ended) = door.enter(address.into(), since);
+            let (place, ended) = door.enter(address, since);
             let certificate = stream.get_ref().1.peer_certificates().and_then(|c| c.first());
             let certificate = certificate.map(|c| c.clone().into_owned());
             let peer = PeerInfo { address, connection: place.connection(), certificate };
