@@ -29,13 +29,13 @@ pub use holding::holding;
 pub use number::{MAX_JUMP, check_jump, may_be_ahead};
 pub use pass::{MAX_PASS_LIFETIME, pass};
 pub(crate) use plan::authentic;
-pub use plan::{check_work, plan};
+pub use plan::{check_unsigned, check_work, plan};
 pub use receipt::receipt;
 pub use root::{EXPIRY_NOTICE, TrustedRoot};
 pub use roster::roster;
 pub use shape::{MAX_CLOSED, MAX_KEPT_VALID};
 pub use state::{Accepted, Granted, NodeState, SignedReceipt, Start};
-pub use threshold::{Duty, SignedBy, counted, threshold};
+pub use threshold::{Duty, SignedBy, check_signer, counted, threshold};
 
 use std::{sync::Arc, time::Duration};
 
@@ -193,6 +193,15 @@ fn addressed(kind: DocumentKind, fleet: Option<&FleetId>, bytes: &[u8]) -> Resul
     Ok(value)
 }
 
+fn check_fleet(kind: DocumentKind, fleet: &FleetId, found: &str) -> Result<(), Refused> {
+    if found == fleet.as_str() {
+        return Ok(());
+    }
+    let (noun, found) = (kind.noun(), clean_to(found, 80));
+    let reason = format!("expected fleet {fleet} in this {noun}, found fleet {found}; it belongs elsewhere");
+    Err(Refused::new(Refusal::WrongFleet, reason))
+}
+
 fn check_header(kind: DocumentKind, fleet: Option<&FleetId>, header: &Header) -> Result<(), Refused> {
     let expected = format!("{}/v1", kind.namespace());
     if header.document_type != expected {
@@ -204,17 +213,8 @@ fn check_header(kind: DocumentKind, fleet: Option<&FleetId>, header: &Header) ->
             ),
         ));
     }
-    if let Some(fleet) = fleet
-        && header.fleet_id != fleet.as_str()
-    {
-        return Err(Refused::new(
-            Refusal::WrongFleet,
-            format!(
-                "expected fleet {fleet} in this {}, found fleet {}; it belongs elsewhere",
-                kind.noun(),
-                clean_to(&header.fleet_id, 80)
-            ),
-        ));
+    if let Some(fleet) = fleet {
+        check_fleet(kind, fleet, &header.fleet_id)?;
     }
     Ok(())
 }

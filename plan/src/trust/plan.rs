@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use crate::{
     document::{DocumentKind, Plan, PlanKind, PlanRef, Roster, RosterNode, RosterStatus, Signed},
-    id::{Epoch, Fingerprint, FleetId, NodeName, Seq},
+    id::{Digest, Epoch, Fingerprint, FleetId, NodeName, Seq},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{
-        CLOCK_SKEW, Duty, Identity, Purpose, SignedBy, TrustedRoot, Verified, addressed, as_written, in_form,
-        shape::check_shape, threshold,
+        CLOCK_SKEW, Duty, Identity, Purpose, SignedBy, TrustedRoot, Verified, addressed, as_written, check_fleet,
+        in_form, shape::check_shape, threshold,
     },
 };
 
@@ -47,9 +47,26 @@ pub(super) fn plan_signed_by(
         check_shape(roster.document(), plan.document())?;
         return Ok(plan);
     }
-    in_time(root, &plan, purpose)?;
-    fits(root, roster, &plan)?;
+    in_time(root, plan.document(), purpose)?;
+    fits(root, (roster.document(), roster.digest()), plan.document())?;
     Ok(plan)
+}
+
+/// Everything that [`plan`] checks but for the signatures, of a plan that nobody has signed yet under a roster that may
+/// be the next one: what would be refused with its signatures is nothing to sign.
+pub fn check_unsigned(
+    root: &TrustedRoot,
+    (roster, digest): (&Roster, Digest),
+    plan: &Plan,
+    purpose: Purpose,
+) -> Result<(), Refused> {
+    check_fleet(DocumentKind::Plan, &root.root().fleet_id, plan.fleet_id.as_str())?;
+    check_epoch(root, plan.epoch, plan.seq)?;
+    if plan.kind == PlanKind::Stop {
+        return check_shape(roster, plan);
+    }
+    in_time(root, plan, purpose)?;
+    fits(root, (roster, digest), plan)
 }
 
 /// Whether an unsigned plan would pass as far as its content goes: targets as in the roster, tasks, steps and artifacts
@@ -131,25 +148,31 @@ pub(super) fn envelope(root: &TrustedRoot, signed: &Signed, by: &SignedBy) -> Re
     let envelope = Envelope::open(&trusted.fleet_id, &signed.bytes)?;
     let plan = &envelope.heading;
     threshold(trusted, Duty::Plan(plan.kind), by)?;
-    if plan.epoch < trusted.epoch {
+    check_epoch(root, plan.epoch, plan.seq)?;
+    Ok(envelope)
+}
+
+fn check_epoch(root: &TrustedRoot, epoch: Epoch, seq: Seq) -> Result<(), Refused> {
+    let trusted = root.root();
+    if epoch < trusted.epoch {
         return Err(Refused::new(
             Refusal::Replay,
             format!(
                 "expected a plan of epoch {}, found plan {} of epoch {}; make and sign a new plan",
-                trusted.epoch, plan.seq, plan.epoch
+                trusted.epoch, seq, epoch
             ),
         ));
     }
-    if plan.epoch > trusted.epoch {
+    if epoch > trusted.epoch {
         return Err(Refused::new(
             Refusal::RootChain,
             format!(
                 "plan {} is of epoch {}, found a root of epoch {} here; offer the newer roots first",
-                plan.seq, plan.epoch, trusted.epoch
+                seq, epoch, trusted.epoch
             ),
         ));
     }
-    Ok(envelope)
+    Ok(())
 }
 
 fn no_signer(found: Option<&Fingerprint>) -> String {
@@ -165,9 +188,8 @@ fn no_signer(found: Option<&Fingerprint>) -> String {
 }
 
 /// Whether it is the time for `purpose`.
-fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, purpose: Purpose) -> Result<(), Refused> {
+fn in_time(root: &TrustedRoot, plan: &Plan, purpose: Purpose) -> Result<(), Refused> {
     check_times(root, plan)?;
-    let plan = plan.document();
     match purpose {
         Purpose::Submitting(now) => {
             root.check_expiry(now)?;
@@ -187,8 +209,7 @@ fn in_time(root: &TrustedRoot, plan: &Verified<Plan>, purpose: Purpose) -> Resul
 
 /// When it was made, may begin and ends, in this order, and whether the policy lets it live for so long: no clock is
 /// asked.
-pub(super) fn check_times(root: &TrustedRoot, plan: &Verified<Plan>) -> Result<(), Refused> {
-    let plan = plan.document();
+pub(super) fn check_times(root: &TrustedRoot, plan: &Plan) -> Result<(), Refused> {
     let seq = plan.seq;
     // A plan from the future would outlive the policy, so it begins no sooner than it was made.
     if plan.created > plan.not_before || plan.not_before >= plan.expires {
@@ -236,9 +257,7 @@ pub(super) fn not_expired(plan: &Plan, now: Timestamp) -> Result<(), Refused> {
 }
 
 /// Made with documents that are known here, for nodes as they are in the roster, and whole in itself.
-pub(super) fn fits(root: &TrustedRoot, roster: &Verified<Roster>, plan: &Verified<Plan>) -> Result<(), Refused> {
-    let held = roster.document();
-    let plan = plan.document();
+pub(super) fn fits(root: &TrustedRoot, (held, digest): (&Roster, Digest), plan: &Plan) -> Result<(), Refused> {
     let seq = plan.seq;
     if plan.root_version > root.root().version {
         return Err(Refused::new(
@@ -261,16 +280,13 @@ pub(super) fn fits(root: &TrustedRoot, roster: &Verified<Roster>, plan: &Verifie
         ));
     }
     let same = plan.roster_version == held.version;
-    if plan.roster_version > held.version || (same && plan.roster != roster.digest()) {
+    if plan.roster_version > held.version || (same && plan.roster != digest) {
         return Err(Refused::new(
             Refusal::DigestMismatch,
             format!(
                 "plan {seq} was made with roster {} ({}), found roster {} ({}) here; offer that roster first, or make \
                     the plan again",
-                plan.roster_version,
-                plan.roster,
-                held.version,
-                roster.digest()
+                plan.roster_version, plan.roster, held.version, digest
             ),
         ));
     }

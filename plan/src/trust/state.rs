@@ -226,7 +226,7 @@ impl NodeState {
         if document.target(&me.node).is_none() {
             return Ok(None);
         }
-        plans::check_times(&self.root, &plan)?;
+        plans::check_times(&self.root, plan.document())?;
         plans::not_expired(document, self.time(clock))?;
         self.check_fit(&plan, me)?;
         Ok(Some(plan))
@@ -274,7 +274,7 @@ impl NodeState {
                 ),
             )
         })?;
-        plans::fits(&self.root, roster, plan)?;
+        plans::fits(&self.root, (roster.document(), roster.digest()), plan.document())?;
         plans::is_target(plan, me)
     }
 

@@ -109,6 +109,13 @@ pub fn counted<'a>(root: &'a Root, duty: Duty, by: &SignedBy) -> Vec<&'a Signer>
         .collect()
 }
 
+/// Whether a signature by that key would count for `duty`. Asked before it signs: one that counts for nothing helps
+/// nobody, and a hardware key is not touched for it.
+pub fn check_signer(root: &Root, duty: Duty, key: &Fingerprint) -> Result<(), Refused> {
+    let alone = SignedBy(BTreeSet::from([key.clone()]));
+    if counted(root, duty, &alone).is_empty() { threshold(root, duty, &alone) } else { Ok(()) }
+}
+
 /// Whether enough different keys that count for `duty` signed. The refusal says what the others lack.
 pub fn threshold(root: &Root, duty: Duty, by: &SignedBy) -> Result<(), Refused> {
     let needed = duty.needed(root);

@@ -21,7 +21,12 @@ fn verify(signed: &Signed, purpose: Purpose) -> Result<Verified<Plan>, Refused> 
 fn offer(change: impl Fn(&mut Plan)) -> Result<Verified<Plan>, Refused> {
     let mut plan = plan();
     change(&mut plan);
-    verify(&signed_plan(&plan), now())
+    let verified = verify(&signed_plan(&plan), now());
+    // What is refused with its signatures is refused before anybody signs it.
+    let held = verified_roster(&roster());
+    let unsigned = trust::check_unsigned(&trusted(&root()), (held.document(), held.digest()), &plan, now());
+    assert_eq!(unsigned, verified.clone().map(drop));
+    verified
 }
 
 #[test]

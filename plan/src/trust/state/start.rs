@@ -115,7 +115,7 @@ impl NodeState {
             return Ok(held.plan);
         }
         let plan = plans::authentic(&self.root, held.plan.signed())?;
-        plans::check_times(&self.root, &plan)?;
+        plans::check_times(&self.root, plan.document())?;
         self.check_fit(&plan, me)?;
         let verified = Held { plan: plan.clone(), under: basis };
         if let Some(held) = self.plans.iter_mut().chain(&mut self.ended).find(|held| held.plan.digest() == *digest) {
