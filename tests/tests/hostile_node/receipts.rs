@@ -220,6 +220,7 @@ fn of_form() -> Vec<Mode> {
             }),
         ),
         noted(
+            // The receipt, and that the rollout is halted because its task failed.
             2,
             mode("a receipt handed in a hundred times", "a task ends once", |s| {
                 Box::pin(async move {

@@ -234,6 +234,13 @@ impl Scene {
         found.ok_or_else(|| format!("expected an alarm about {says:?}, found {alarms:?}"))
     }
 
+    /// How many forks admins are told of.
+    pub(crate) async fn forks(&self) -> usize {
+        let mut admin = self.ready.fleet.login(&self.ready.fleet.admin).await.unwrap();
+        let request = admin.with_session(v1::GetTrustRequest { held_root_version: 0 });
+        admin.client.get_trust(request).await.unwrap().into_inner().forks.len()
+    }
+
     pub(crate) async fn detail(&self, node: &str) -> Result<v1::NodeDetail, Status> {
         let mut admin = self.ready.fleet.login(&self.ready.fleet.viewer).await?;
         let request = admin.with_session(v1::GetNodeRequest { name: node.to_owned() });
