@@ -128,7 +128,7 @@ fn way_out(error: &std::io::Error) -> &'static str {
     } else if is(&[ErrorKind::NotADirectory]) {
         "name a folder, or move the file away"
     } else if is(&[ErrorKind::StorageFull, ErrorKind::QuotaExceeded]) {
-        "make room on the disk and run it again"
+        "make room on the disk, or copy the profile to another one and name that with --home, and run it again"
     } else {
         "check the disk and run it again"
     }

@@ -6,11 +6,13 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     path::{Path, PathBuf},
 };
 
 use hostler_plan::{
     checked,
+    document::{DocumentRef, PlanRef},
     id::{Epoch, Seq},
     json,
     refusal::{Refusal, Refused},
@@ -41,6 +43,18 @@ pub(crate) struct Floor {
     pub plan: bool,
     /// Plans whose numbers are kept for them.
     pub reserved: BTreeSet<Seq>,
+    /// What was signed here and handed in last.
+    pub sent: Sent,
+}
+
+/// What was signed here and handed in last, from before it was sent: whoever holds the coordinator may keep it back,
+/// say no, and hand it to some nodes later. So no other document gets its number, and the next one names it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sent {
+    pub plan: Option<(Epoch, PlanRef)>,
+    pub roster: Option<(Epoch, DocumentRef)>,
+    pub root: Option<DocumentRef>,
 }
 
 /// Its file.
@@ -65,8 +79,12 @@ impl Floor {
         })
     }
 
-    /// Remembers more, durably.
+    /// Remembers more, durably. Of two commands at once on one profile each sees what the other wrote.
     pub(crate) fn change(folder: &Path, change: impl FnOnce(&mut Self)) -> Result<(), Error> {
+        // Ends with this call, or with the process. What cannot be locked is changed all the same: on some network file
+        // systems nothing can.
+        let folder_of_one = File::open(folder);
+        let _locked = folder_of_one.as_ref().map(File::lock);
         let before = Self::load(folder);
         let mut after = before.clone();
         change(&mut after);

@@ -1,6 +1,6 @@
 //! Forks that the coordinator knows of: a node signed that it holds a document that the ledger does not have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::{
     document::{DocumentKind, Holding, Roster, Signed},
@@ -66,10 +66,17 @@ pub(crate) fn proved(store: &TrustStore, said: &[v1::Fork]) -> Vec<Fork> {
     said.iter().filter_map(|fork| read(roster, fork)).collect()
 }
 
-/// The other ends that a document names beside the one that it follows: each once, and no more than it may.
-pub(crate) fn ends(prev: Option<Digest>, others: impl IntoIterator<Item = Digest>) -> Vec<Digest> {
-    let ends: BTreeSet<Digest> = others.into_iter().filter(|other| Some(*other) != prev).collect();
-    ends.into_iter().take(trust::MAX_CLOSED).collect()
+/// The other ends that a document names beside the one that it follows: each once, and no more than it may. What this
+/// machine signed comes first, and then the nodes take turns: one that makes ends up leaves room for the others'.
+pub(crate) fn ends(prev: Option<Digest>, own: impl IntoIterator<Item = Digest>, forks: &[Fork]) -> Vec<Digest> {
+    let mut of_nodes: BTreeMap<&NodeName, Vec<Digest>> = BTreeMap::new();
+    for fork in forks {
+        of_nodes.entry(&fork.node).or_default().push(fork.other);
+    }
+    let longest = of_nodes.values().map(Vec::len).max().unwrap_or_default();
+    let turns = (0..longest).flat_map(|turn| of_nodes.values().filter_map(move |ends| ends.get(turn).copied()));
+    let mut seen: BTreeSet<Digest> = prev.into_iter().collect();
+    own.into_iter().chain(turns).filter(|other| seen.insert(*other)).take(trust::MAX_CLOSED).collect()
 }
 
 fn read(roster: &trust::Verified<Roster>, fork: &v1::Fork) -> Option<Fork> {
@@ -85,4 +92,30 @@ fn read(roster: &trust::Verified<Roster>, fork: &v1::Fork) -> Option<Fork> {
         None => (DocumentKind::Roster, holds.roster.filter(|r| r.digest == other)?.version),
     };
     (here != Some(other)).then(|| Fork { kind, number, here, other, node: node.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_makes_ends_up_leaves_room_for_those_of_others_and_for_the_own() {
+        let fork = |node: &str, other: Digest| Fork {
+            kind: DocumentKind::Root,
+            number: 7,
+            here: None,
+            other,
+            node: NodeName::new(node).unwrap(),
+        };
+        let digest = |text: &str| Digest::of(text.as_bytes());
+        let mut made_up: Vec<Fork> = (0..20).map(|n| fork("liar", digest(&n.to_string()))).collect();
+        // Where they sort before all others.
+        made_up.sort_by_key(|fork| fork.other);
+        made_up.extend([fork("w1", digest("true")), fork("w2", digest("true"))]);
+        let (prev, own) = (digest("prev"), digest("own"));
+        made_up.push(fork("w2", prev));
+        let ends = ends(Some(prev), [own], &made_up);
+        assert_eq!((ends.len(), ends[0]), (trust::MAX_CLOSED, own));
+        assert!(ends.contains(&digest("true")) && !ends.contains(&prev), "{ends:?}");
+    }
 }

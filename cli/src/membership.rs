@@ -112,6 +112,7 @@ impl Membership {
             return Err(Error::Usage(format!("{name} has {MAX_SIGNATURES} signatures already; submit it")));
         }
         self.check_follows(store)?;
+        trust::check_signer(store.root(), self.duty(), &own)?;
         let armour = signer.sign(self.kind(), &self.signed().bytes)?;
         match self {
             Self::Roster(draft) => draft.add(armour.clone())?,

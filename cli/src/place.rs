@@ -2,18 +2,27 @@
 
 use hostler_plan::{
     document::Signed,
+    id::Digest,
     refusal::{Refusal, Refused},
 };
 use hostler_proto::v1::DocumentReply;
 
 use crate::error::Error;
 
-/// True when it is new; [`Error::Overtaken`] when another document follows the one that it follows.
-pub(crate) fn taken(reply: DocumentReply, what: &str) -> Result<bool, Error> {
-    match reply.overtaken_by {
-        None => Ok(reply.is_new),
-        Some(winner) => Err(overtaken(what, winner.into())),
+/// True when it is new; [`Error::Overtaken`] when another document took its place, which `counts` by its own
+/// signatures.
+pub(crate) fn taken(reply: DocumentReply, what: &str, counts: impl FnOnce(&Signed) -> bool) -> Result<bool, Error> {
+    let Some(winner) = reply.overtaken_by.map(Signed::from) else { return Ok(reply.is_new) };
+    if counts(&winner) {
+        return Err(overtaken(what, winner));
     }
+    let reason = format!(
+        "the coordinator says that {what} was overtaken by {}, expected a document that counts in its place, found \
+         that it does not; it may keep {what} back: the next one has another number and names it; compare its ledger \
+         with a copy",
+        winner.digest()
+    );
+    Err(Refused::new(Refusal::Replay, reason).into())
 }
 
 /// What somebody is told whose document lost its place to that one.
@@ -24,4 +33,13 @@ pub(crate) fn overtaken(what: &str, winner: Signed) -> Error {
         winner.digest()
     );
     Error::Overtaken { refused: Refused::new(Refusal::Overtaken, reason), winner: Box::new(winner) }
+}
+
+/// What somebody is told who hands in a second document under a number that this machine gave to another one.
+pub(crate) fn given(what: &str, other: Digest) -> Error {
+    let reason = format!(
+        "expected nothing else to be handed in from here as {what}, found that {other} was, whatever became of it: one \
+         machine gives a number once; make it anew"
+    );
+    Refused::new(Refusal::Overtaken, reason).into()
 }

@@ -8,7 +8,7 @@ pub mod reserved;
 use std::{path::Path, time::Duration};
 
 use hostler_plan::{
-    document::{DocumentKind, MAX_SIGNATURES, Plan, PlanKind, Roster, RosterStatus, Signed, Signer},
+    document::{DocumentKind, MAX_SIGNATURES, Plan, PlanKind, Root, Roster, RosterStatus, Signed, Signer},
     fleet::Fleet,
     id::{Digest, Seq},
     json,
@@ -108,17 +108,7 @@ pub async fn compile_under(
             (held.document(), held.digest())
         }
     };
-    let most = root.policy.max_plan_lifetime_seconds;
-    let lifetime_seconds = match lifetime {
-        Some(lifetime) if lifetime.as_secs() > most => {
-            return Err(Error::Usage(format!(
-                "--lifetime: expected at most {most} s by the root's policy, found {} s",
-                lifetime.as_secs()
-            )));
-        }
-        Some(lifetime) => lifetime.as_secs(),
-        None => fleet.policy.plan_lifetime_seconds.min(most),
-    };
+    let lifetime_seconds = lifetime_seconds(root, fleet, lifetime)?;
     let numbering = Numbering {
         epoch: root.epoch,
         seq,
@@ -141,7 +131,21 @@ pub async fn compile_under(
     }
     // What came from flags may be out of a plan's ranges: nobody would take it, so nobody signs it.
     json::parse::<Plan>(&bytes).map_err(|e| Error::Usage(format!("the plan would be {e}; ask for something else")))?;
+    // What would be refused with its signatures is neither shown nor written.
+    trust::check_unsigned(admin.trust_store().trusted(), (roster, roster_digest), &plan, Purpose::Submitting(now))?;
     Ok(CompiledPlan { bytes, plan, preview })
+}
+
+/// How long a plan lives: as long as was asked for, or as the fleet file says where the root's policy lets it.
+fn lifetime_seconds(root: &Root, fleet: &Fleet, asked: Option<Duration>) -> Result<u64, Error> {
+    let most = root.policy.max_plan_lifetime_seconds;
+    match asked.map(|asked| asked.as_secs()) {
+        Some(asked) if asked > most => {
+            Err(Error::Usage(format!("--lifetime: expected at most {most} s by the root's policy, found {asked} s")))
+        }
+        Some(asked) => Ok(asked),
+        None => Ok(fleet.policy.plan_lifetime_seconds.min(most)),
+    }
 }
 
 /// Nodes that no roster lists yet are in no inventory; whether they are connected is known.
@@ -187,7 +191,7 @@ fn add(earlier: &mut Earlier, open: OpenPlan) {
 /// The plans that are signed by some and wait for others. One that the coordinator has, or that a newer plan ended,
 /// waits no more.
 async fn settle(admin: &mut Admin, now: Timestamp) -> Result<Vec<OpenPlan>, Error> {
-    let newest = admin.coordinator().newest_plan.as_ref().and_then(|signed| json::parse::<Plan>(&signed.bytes).ok());
+    let newest = number::newest(admin)?;
     reserved::exchange(admin, newest.as_ref(), now).await?;
     let mut waiting = Vec::new();
     for kept in reserved::all(admin.trust_store(), now)? {
@@ -195,13 +199,17 @@ async fn settle(admin: &mut Admin, now: Timestamp) -> Result<Vec<OpenPlan>, Erro
         let passed = newest.as_ref().is_some_and(|newest| {
             newest.epoch == kept.plan().epoch && newest.seq > open.plan.seq && !newest.keeps_valid.contains(&open.plan)
         });
-        if !passed && number::show(admin, &open.plan.digest.to_string()).await?.is_none() {
+        // What is shown with too few signatures stands in no ledger.
+        let shown = number::show(admin, &open.plan.digest.to_string()).await?;
+        let counts = |signed| OpenPlan::verify(admin.trust_store().trusted(), &open.plan.digest, &signed).is_ok();
+        let is_in_ledger = shown.is_some_and(counts);
+        if !passed && !is_in_ledger {
             waiting.push(open);
             continue;
         }
         let rescue = admin.trust_store().rescue();
         rescue.pass_over(reserved::release(admin.trust_store(), open.plan.seq))?;
-        if passed {
+        if !is_in_ledger {
             note(&format!("plan {} was signed by some and is void: a newer plan does not keep it", open.plan.seq));
         }
     }
@@ -244,11 +252,14 @@ pub fn sign(
     if draft.signed().signatures.len() >= MAX_SIGNATURES {
         return Err(Error::Usage(format!("this plan has {MAX_SIGNATURES} signatures already; submit it")));
     }
+    let (plan, roster) = (draft.document(), store.require_roster_for(draft.document().kind)?);
+    trust::check_signer(store.root(), Duty::Plan(plan.kind), &own)?;
+    trust::check_unsigned(store.trusted(), (roster.document(), roster.digest()), plan, Purpose::Submitting(now))?;
     let armour = signer.sign(DocumentKind::Plan, &draft.signed().bytes)?;
     draft.add(armour.clone())?;
-    let plan = match draft.verify(store.trusted(), store.require_roster()?, Purpose::Submitting(now)) {
+    let plan = match draft.verify(store.trusted(), roster, Purpose::Submitting(now)) {
         Ok(plan) => Some(plan),
-        // Others are to sign too; whatever else is wrong shows when they have.
+        // Others are to sign too.
         Err(refused) if refused.refusal == Refusal::Threshold => None,
         Err(refused) => return Err(refused.into()),
     };
@@ -264,16 +275,20 @@ pub fn signing(store: &TrustStore, draft: &Draft<Plan>) -> PlanSigning {
 
 /// A plan verified, as the coordinator and every node will, by what this machine holds.
 pub fn verify(store: &TrustStore, signed: &Signed, now: Timestamp) -> Result<Verified<Plan>, Error> {
-    Ok(trust::plan(store.trusted(), store.require_roster()?, signed, Purpose::Submitting(now))?)
+    // One that nobody can read is refused for that.
+    let kind = json::parse::<Plan>(&signed.bytes).map_or(PlanKind::Check, |plan| plan.kind);
+    Ok(trust::plan(store.trusted(), store.require_roster_for(kind)?, signed, Purpose::Submitting(now))?)
 }
 
 /// Submits a verified plan and remembers its number. Artifacts must have been uploaded before.
 pub async fn submit(admin: &mut Admin, plan: &Verified<Plan>) -> Result<SubmittedPlan, Error> {
     let rescue = admin.trust_store().rescue().clone();
     rescue.pass_over(number::recall(&number::path(admin.trust_store())))?;
+    rescue.pass_over(number::sending(admin, plan).await)?;
     let request = admin.with_session(plan.signed().clone().into());
     let reply = admin.client().submit_plan(request).await?.into_inner();
-    let is_new = place::taken(reply, &format!("plan {}", plan.document().seq))?;
+    let counts = |winner: &Signed| number::overtakes(admin, winner, plan.document().prev);
+    let is_new = place::taken(reply, &format!("plan {}", plan.document().seq), counts)?;
     rescue.pass_over(number::remember(admin, plan).await)?;
     rescue.pass_over(reserved::release(admin.trust_store(), plan.document().seq))?;
     Ok(SubmittedPlan { plan: plan.digest(), seq: plan.document().seq, is_new })

@@ -54,7 +54,9 @@ impl Rescue {
         let passed = Passed { word: error.word(), message: error.to_string() };
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         if !all.contains(&passed) {
-            note(&format!("WARNING: this profile is damaged, and what takes out of danger goes on: {error}"));
+            note(&format!(
+                "WARNING: this profile is damaged or cannot be written, and what takes out of danger goes on: {error}"
+            ));
             all.push(passed);
         }
         Ok(None)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{Decided, Plan, Receipt},
+    document::{Decided, Plan, PlanRef, Receipt},
     id::{NodeName, TaskId},
     refusal::{Refusal, Refused},
     sequencer::{RolloutAction, RolloutStatus},
@@ -78,6 +78,43 @@ pub fn verify(store: &TrustStore, detail: &RolloutDetail) -> Evidence {
     }
     let order = plan.as_ref().map_or(Ok(()), |plan| trust::order_kept(plan, &receipts));
     Evidence { plan, proved, unproved, order }
+}
+
+/// Whether a person who typed this means that plan: its number, its digest or the beginning of that.
+pub(crate) fn names(which: &str, plan: &PlanRef) -> bool {
+    let digits = which.strip_prefix("sha256:").unwrap_or(which);
+    plan.seq.to_string() == which || (digits.len() >= 4 && plan.digest.hex().starts_with(digits))
+}
+
+/// What the end of the rollout that was asked for proves: how many tasks succeeded, each of its plan by its node's
+/// receipt. A coordinator can show another rollout, leave tasks out, and say that it finished.
+pub fn finished(store: &TrustStore, rollout: &str, detail: &RolloutDetail) -> Result<usize, Error> {
+    let Evidence { plan, proved, unproved, order } = verify(store, detail);
+    let plan = plan?;
+    let shown = PlanRef { seq: plan.document().seq, digest: plan.digest() };
+    if !names(rollout, &shown) {
+        let reason = format!(
+            "expected the coordinator to show rollout {rollout}, found plan {} ({}); do not rely on what it says",
+            shown.seq, shown.digest
+        );
+        return Err(Refused::new(Refusal::DigestMismatch, reason).into());
+    }
+    order?;
+    let claim = |task: &str, why: &str| {
+        let reason = format!(
+            "the coordinator says that task {task} succeeded, but {why}; look at the node, and verify the ledger with \
+             `hostler ledger verify`"
+        );
+        Err(Refused::new(Refusal::OrderNotMet, reason).into())
+    };
+    if let Some((task, why)) = unproved.first() {
+        return claim(task, why);
+    }
+    ending(detail)?;
+    match plan.document().tasks.iter().find(|task| !proved.contains(&task.id)) {
+        Some(task) => claim(task.id.as_str(), "it shows no receipt of it"),
+        None => Ok(proved.len()),
+    }
 }
 
 fn verify_plan(store: &TrustStore, detail: &RolloutDetail) -> Result<Verified<Plan>, Refused> {

@@ -1,7 +1,7 @@
 //! The next root: made from the newest one that is held, signed by enough keys of both, and submitted.
 
 use hostler_plan::{
-    document::{DocumentKind, MAX_SIGNATURES, Root, Signed},
+    document::{DocumentKind, DocumentRef, MAX_SIGNATURES, Root, Signed},
     id::Fingerprint,
     json,
     timestamp::Timestamp,
@@ -9,7 +9,7 @@ use hostler_plan::{
 };
 use hostler_proto::v1;
 
-use crate::{Admin, error::Error, fork, key, place, trust_store::TrustStore};
+use crate::{Admin, error::Error, floor::Floor, fork, key, output::note, place, trust_store::TrustStore};
 
 /// The next root: exact bytes that nobody has signed yet.
 #[derive(Debug, Clone)]
@@ -23,8 +23,17 @@ pub fn amend(admin: &Admin, changes: &[Amendment], now: Timestamp) -> Result<Ame
     let held = admin.trust_store().root();
     let mut root = trust::amend(held, changes, now.whole_seconds())?;
     let prev = Some(admin.trust_store().trusted().digest());
-    let others = admin.forks_of(DocumentKind::Root).into_iter().map(|fork| fork.other);
-    (root.prev, root.also) = (prev, fork::ends(prev, others));
+    let sent = Floor::load(admin.trust_store().folder()).sent.root.filter(|sent| Some(sent.digest) != prev);
+    // Nodes that were shown another one under the held one's number follow what names both.
+    let kept_back = sent.filter(|sent| sent.version == held.version).map(|sent| sent.digest);
+    (root.prev, root.also) = (prev, fork::ends(prev, kept_back, &admin.forks_of(DocumentKind::Root)));
+    if let Some(DocumentRef { version, digest }) = sent.filter(|sent| sent.version == root.version) {
+        note(&format!(
+            "root {version} ({digest}) was signed and handed in here and is not in the coordinator's ledger: it was \
+             refused, did not arrive, or is kept back. A node that was shown it does not follow another root \
+             {version}; the root after that one names both"
+        ));
+    }
     let in_use = admin.coordinator().ca_pin.parse().ok();
     check_next(held, &root, in_use.as_ref(), now)?;
     Ok(Amended { bytes: json::write(&root), root })
@@ -129,10 +138,24 @@ fn check_place(store: &TrustStore, next: &Draft<Root>) -> Result<(), Error> {
 pub async fn submit(admin: &mut Admin, next: &Draft<Root>) -> Result<bool, Error> {
     check_place(admin.trust_store(), next)?;
     let followed = next.follow(admin.trust_store().trusted())?;
+    let sent = DocumentRef { version: followed.root().version, digest: followed.digest() };
+    // The first of two under one number is the one that may be out: it is what the root after them names.
+    Floor::change(admin.trust_store().folder(), |floor| {
+        floor.sent.root = Some(floor.sent.root.filter(|before| before.version == sent.version).unwrap_or(sent));
+    })?;
     let request = v1::InstallRootRequest { root: Some(next.signed().clone().into()), setup_code: String::new() };
     let message = admin.with_session(request);
     let reply = admin.client().install_root(message).await?.into_inner();
-    let is_new = place::taken(reply, &format!("root {}", next.document().version))?;
+    let store = admin.trust_store();
+    let counts = |winner: &Signed| store.trusted().advance(winner).is_ok();
+    let is_new = match place::taken(reply, &format!("root {}", sent.version), counts) {
+        // It lost its place to one that is proved: it was in force nowhere.
+        Err(overtaken @ Error::Overtaken { .. }) => {
+            Floor::change(store.folder(), |floor| floor.sent.root = None)?;
+            return Err(overtaken);
+        }
+        other => other?,
+    };
     admin.keep_root(followed)?;
     // Whoever signed away the own key is not let in any more.
     if admin.trust_store().counting_keys().contains(&admin.signer().public_key().fingerprint()) {

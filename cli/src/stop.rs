@@ -1,19 +1,15 @@
 //! A signed stop: made from the signed bytes of what is open, without a fleet file, and also under an expired root.
 
 use hostler_plan::{
-    document::{DocumentKind, Plan, PlanRef, Signed},
+    document::{DocumentKind, Plan, PlanKind, PlanRef, Signed},
     id::Digest,
     json,
     planner::{self, Numbering, OpenPlan, Unproved},
     timestamp::Timestamp,
-    trust::{Draft, MAX_KEPT_VALID},
+    trust::{Draft, MAX_KEPT_VALID, Verified},
 };
 
-use crate::{
-    Admin,
-    error::Error,
-    plan::{self, SignedPlan},
-};
+use crate::{Admin, error::Error, key::SigningKey, plan, rollout, trust_store::TrustStore};
 
 /// What is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +39,7 @@ pub async fn compile(admin: &mut Admin, which: &Which, now: Timestamp) -> Result
     let (next, earlier, running) = plan::before_stop(admin, now).await?;
     let names = |open: &OpenPlan| match which {
         Which::All => true,
-        Which::One(which) => {
-            let digits = which.strip_prefix("sha256:").unwrap_or(which);
-            open.plan.seq.to_string() == *which || (digits.len() >= 4 && open.plan.digest.hex().starts_with(digits))
-        }
+        Which::One(which) => rollout::names(which, &open.plan),
     };
     let (ended, others): (Vec<OpenPlan>, Vec<OpenPlan>) = earlier.open.into_iter().partition(names);
     // What the coordinator calls over is not kept: if that is not true, it ends now.
@@ -58,11 +51,22 @@ pub async fn compile(admin: &mut Admin, which: &Which, now: Timestamp) -> Result
             kept.len()
         )));
     }
-    let store = admin.trust_store();
-    let roster = match store.roster().or(store.lapsed()) {
-        Some(roster) => roster,
-        None => store.require_roster()?,
-    };
+    make(admin.trust_store(), next, (ended, kept, earlier.unproved), now)
+}
+
+/// Makes a stop of everything from what this machine holds alone, so that it can be carried to the nodes when the
+/// coordinator is away or keeps it back.
+pub fn without_coordinator(store: &TrustStore, now: Timestamp) -> Result<Stop, Error> {
+    make(store, plan::number::without_coordinator(store)?, (Vec::new(), Vec::new(), Vec::new()), now)
+}
+
+fn make(
+    store: &TrustStore,
+    next: plan::number::Next,
+    (ended, kept, unproved): (Vec<OpenPlan>, Vec<OpenPlan>, Vec<Unproved>),
+    now: Timestamp,
+) -> Result<Stop, Error> {
+    let roster = store.require_roster_for(PlanKind::Stop)?;
     let root = store.root();
     let numbering = Numbering {
         epoch: root.epoch,
@@ -76,7 +80,6 @@ pub async fn compile(admin: &mut Admin, which: &Which, now: Timestamp) -> Result
     };
     let refs = |open: &[OpenPlan]| open.iter().map(|open| open.plan).collect::<Vec<PlanRef>>();
     let plan = planner::stop(roster.document(), &numbering, &refs(&ended), &refs(&kept));
-    let unproved = earlier.unproved;
     Ok(Stop { bytes: json::write(&plan), plan, ended, kept, unproved })
 }
 
@@ -108,11 +111,15 @@ impl Stop {
         text
     }
 
-    /// Signs it with the admin's key; a stop needs one.
-    pub fn sign(&self, admin: &Admin, now: Timestamp) -> Result<(Draft<Plan>, SignedPlan), Error> {
+    /// Signs it: a stop needs one key.
+    pub fn sign(&self, store: &TrustStore, signer: &SigningKey, now: Timestamp) -> Result<Verified<Plan>, Error> {
         let mut draft = Draft::plan(Signed { bytes: self.bytes.clone(), signatures: Vec::new() })?;
-        let signed = plan::sign(admin.trust_store(), admin.signer(), &mut draft, now)?;
-        Ok((draft, signed))
+        let signed = plan::sign(store, signer, &mut draft, now)?;
+        signed.plan.ok_or_else(|| {
+            let reason = "expected one key to be enough for a stop, found more needed; the root says who may sign one: \
+                          `hostler trust show`";
+            Error::Failed(reason.to_owned())
+        })
     }
 
     /// How its file is called.

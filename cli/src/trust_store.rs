@@ -9,7 +9,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{DocumentKind, MAX_ROOT_HOPS, Root, Roster, Signed},
+    document::{DocumentKind, MAX_ROOT_HOPS, PlanKind, Root, Roster, Signed},
     id::{Digest, Epoch, Fingerprint},
     refusal::{Refusal, Refused},
     trust::{self, Purpose, TrustedRoot, Verified},
@@ -322,6 +322,14 @@ impl TrustStore {
                     .into(),
             )
         })
+    }
+
+    /// The roster that a plan of that kind is judged with: a stop waits for none to be signed again.
+    pub(crate) fn require_roster_for(&self, kind: PlanKind) -> Result<&Verified<Roster>, Error> {
+        match &self.lapsed {
+            Some(lapsed) if kind == PlanKind::Stop && self.roster.is_none() => Ok(lapsed),
+            Some(_) | None => self.require_roster(),
+        }
     }
 
     /// The profile that it lies in.

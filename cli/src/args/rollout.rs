@@ -1,6 +1,6 @@
 //! `hostler rollout …` and `hostler quarantine …`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use hostler_plan::{
@@ -96,6 +96,12 @@ pub struct StopOptions {
     /// How long to wait for the nodes' signatures that they hold it; nobody is held up by an absent one
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub wait: Duration,
+    /// How long the coordinator may take with each part of it before the stop is made without it
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub patience: Duration,
+    /// Where the stop is written, to be carried to nodes by hand [default: plans/NUMBER-stop.plan.json of the profile]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `hostler stop`

@@ -15,7 +15,7 @@ use hostler_plan::{
     show,
     text::count,
     timestamp::Timestamp,
-    trust::{Draft, Verified},
+    trust::{Draft, Duty, Verified, check_signer},
 };
 use serde_json::{Value, json};
 
@@ -70,6 +70,10 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
         Ok((compiled, path))
     });
     let (compiled, path) = made.await?;
+    let (root, own) = (admin.trust_store().root(), admin.signer().public_key().fingerprint());
+    if let Err(refused) = check_signer(root, Duty::Plan(compiled.plan.kind), &own) {
+        note(&format!("others have to sign it, because {own} does not count for it: {}", refused.reason));
+    }
     write_document(&path, &Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() })?;
     let file = path.display().to_string();
     print(
@@ -170,6 +174,8 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
                 let (seq, winner) = (compiled.plan.seq, winner.digest());
                 note(&format!("plan {seq} was overtaken by {winner}, which was taken first; it is made anew"));
             }
+            // Another terminal of this profile was faster.
+            Err(Error::Refused(refused)) if refused.refusal == Refusal::Overtaken => note(&refused.reason),
             other => return other,
         }
     }
@@ -337,31 +343,11 @@ pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) 
     let watched = rollout::watch(admin, rollout, &mut |detail| progress.show(detail)).await;
     progress.end();
     let detail = watched?;
-    let evidence = rollout::verify(admin.trust_store(), &detail);
-    evidence.plan?;
-    evidence.order?;
-    match (evidence.unproved.first(), detail.receipts.is_empty()) {
-        (None, _) => {}
-        (Some(_), true) => note(
-            "the coordinator sent no receipts; prove the outcome with `hostler ledger export` and `hostler ledger \
-             verify`",
-        ),
-        (Some((task, why)), false) => {
-            return Err(Refused::new(
-                Refusal::OrderNotMet,
-                format!(
-                    "the coordinator says that task {task} succeeded, but {why}; look at the node, and verify the \
-                     ledger with `hostler ledger verify`"
-                ),
-            )
-            .into());
-        }
-    }
-    rollout::ending(&detail)?;
+    let proved = rollout::finished(admin.trust_store(), rollout, &detail)?;
     print(
         context.output,
-        || json!({ "event": "finished", "plan": rollout, "tasks_proved": evidence.proved.len() }),
-        || format!("finished: {}, each proved by its node's receipt", count(evidence.proved.len(), "task")),
+        || json!({ "event": "finished", "plan": rollout, "tasks_proved": proved }),
+        || format!("finished: {}, each proved by its node's receipt", count(proved, "task")),
     )
 }
 

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::{Context, plan::follow, stop::stop};
 use crate::{
-    Admin,
     args::{Control, QuarantineCommand, RolloutCommand},
     delivery::{self, Delivery, Wanted},
     error::Error,
@@ -46,41 +45,44 @@ pub(super) async fn list(context: &Context) -> Result<(), Error> {
 
 /// `hostler rollout …`
 pub(super) async fn run(context: &Context, command: RolloutCommand) -> Result<(), Error> {
-    let mut admin = context.admin().await?;
     match command {
-        RolloutCommand::Show(which) => {
-            let detail = rollout::get(&mut admin, &which.rollout).await?;
-            let evidence = rollout::verify(admin.trust_store(), &detail);
-            let delivered = match &evidence.plan {
-                Ok(plan) => Some(delivery::of(&mut admin, Wanted::plan(plan)).await?),
-                Err(_) => None,
-            };
-            print(
-                context.output,
-                || {
-                    let mut value = detail_json(&detail, &evidence);
-                    value["delivery"] = delivered.as_ref().map_or(Value::Null, Delivery::json);
-                    value
-                },
-                || {
-                    let delivered = delivered.as_ref().map(Delivery::text).unwrap_or_default();
-                    format!("{}\n{delivered}", detail_text(&detail, &evidence))
-                },
-            )
-        }
-        RolloutCommand::Watch(which) => follow(context, &mut admin, &which.rollout).await,
-        RolloutCommand::Pause(c) => control(context, &mut admin, &c, RolloutAction::Pause).await,
-        RolloutCommand::Resume(c) => control(context, &mut admin, &c, RolloutAction::Resume).await,
-        RolloutCommand::Halt(halt) => stop(context, &mut admin, Which::One(halt.which.rollout), &halt.stop).await,
+        RolloutCommand::Show(which) => show(context, &which.rollout).await,
+        RolloutCommand::Watch(which) => follow(context, &mut context.admin().await?, &which.rollout).await,
+        RolloutCommand::Pause(c) => control(context, &c, RolloutAction::Pause).await,
+        RolloutCommand::Resume(c) => control(context, &c, RolloutAction::Resume).await,
+        // Also where the coordinator lets nobody in.
+        RolloutCommand::Halt(halt) => stop(context, Which::One(halt.which.rollout), &halt.stop).await,
         RolloutCommand::Release { which, task, reason } => {
-            control(context, &mut admin, &Control { which, reason }, RolloutAction::Release(task)).await
+            control(context, &Control { which, reason }, RolloutAction::Release(task)).await
         }
     }
 }
 
-async fn control(context: &Context, admin: &mut Admin, which: &Control, action: RolloutAction) -> Result<(), Error> {
-    let rollout = &which.which.rollout;
-    rollout::control(admin, rollout, &action, &which.reason).await?;
+async fn show(context: &Context, rollout: &str) -> Result<(), Error> {
+    let mut admin = context.admin().await?;
+    let detail = rollout::get(&mut admin, rollout).await?;
+    let evidence = rollout::verify(admin.trust_store(), &detail);
+    let delivered = match &evidence.plan {
+        Ok(plan) => Some(delivery::of(&mut admin, Wanted::plan(plan)).await?),
+        Err(_) => None,
+    };
+    print(
+        context.output,
+        || {
+            let mut value = detail_json(&detail, &evidence);
+            value["delivery"] = delivered.as_ref().map_or(Value::Null, Delivery::json);
+            value
+        },
+        || {
+            let delivered = delivered.as_ref().map(Delivery::text).unwrap_or_default();
+            format!("{}\n{delivered}", detail_text(&detail, &evidence))
+        },
+    )
+}
+
+async fn control(context: &Context, which: &Control, action: RolloutAction) -> Result<(), Error> {
+    let (mut admin, rollout) = (context.admin().await?, &which.which.rollout);
+    rollout::control(&mut admin, rollout, &action, &which.reason).await?;
     let mut value = json!({ "rollout": rollout, "action": action.word() });
     if let RolloutAction::Release(task) = &action {
         value["task"] = json!(task);

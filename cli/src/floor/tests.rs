@@ -298,3 +298,19 @@ fn a_rescue_takes_no_older_root_or_roster_than_was_held() {
         assert!(said.contains(lost), "{said}");
     }
 }
+
+#[test]
+fn of_two_commands_at_once_on_one_profile_none_takes_back_what_the_other_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = |numbers: std::ops::Range<u64>| {
+        for seq in numbers {
+            let insert = |floor: &mut Floor| floor.reserved.extend([Seq(seq)]);
+            Floor::change(folder.path(), insert).unwrap();
+        }
+    };
+    std::thread::scope(|both| {
+        both.spawn(|| keep(0..40));
+        both.spawn(|| keep(100..140));
+    });
+    assert_eq!(Floor::load(folder.path()).reserved.len(), 80);
+}

@@ -23,6 +23,7 @@ use crate::{
     floor::{self, Floor},
     fork,
     output::note,
+    place,
     trust_store::TrustStore,
 };
 
@@ -60,7 +61,7 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
     let remembered = admin.trust_store().rescue().pass_over(recall(&path(admin.trust_store())))?.flatten();
     let remembered = remembered.filter(|r| r.epoch == epoch);
     let shown = shown(admin)?;
-    let mut also = Vec::new();
+    let mut own = Vec::new();
     if let Some(remembered) = remembered
         && let Some(lost) = missing(admin, remembered, shown).await?
     {
@@ -73,18 +74,22 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
                 remembered.seq, remembered.digest
             )),
         }
-        also.push(remembered.digest);
+        own.push(remembered.digest);
     }
-    if forks == Forks::Close {
-        also.extend(admin.forks_of(DocumentKind::Plan).into_iter().map(|fork| fork.other));
-    }
-    let prev = shown.map(|shown| shown.digest);
-    let also = fork::ends(prev, also);
-    let known = shown.map(|s| s.seq).max(remembered.map(|r| r.seq)).unwrap_or(Seq(0));
     // Those that wait no more are given up, and what is left has its number, readable or not.
     reserved::all(admin.trust_store(), crate::admin::now())?;
-    let kept = reserved::numbers(admin.trust_store())?.last().copied();
-    let known = kept.max(Some(known)).unwrap_or(known);
+    let waiting = reserved::numbers(admin.trust_store())?;
+    let known = shown.map(|s| s.seq).max(remembered.map(|r| r.seq));
+    let kept_back = sent(admin.trust_store()).filter(|sent| Some(sent.seq) > known);
+    own.extend(kept_back.filter(|sent| !waiting.contains(&sent.seq)).map(ended_by_the_next));
+    let others = match forks {
+        Forks::Close => admin.forks_of(DocumentKind::Plan),
+        Forks::Refuse => Vec::new(),
+    };
+    let prev = shown.map(|shown| shown.digest);
+    let also = fork::ends(prev, own, &others);
+    let sent = kept_back.map(|sent| sent.seq);
+    let known = known.max(sent).max(waiting.last().copied()).unwrap_or(Seq(0));
     let newest = shown.map_or(Seq(0), |shown| shown.seq);
     let highest = held_by_a_node(admin, newest).max(Some(known)).unwrap_or(known);
     let roster = admin.trust_store().roster().map(Verified::document);
@@ -93,6 +98,49 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
     })?;
     trust::check_jump(epoch, newest, roster, seq)?;
     Ok(Next { seq, prev, also })
+}
+
+/// How far above what is known here a stop is numbered that nobody could be asked about: plans of others may have come
+/// meanwhile. Half as far as others follow what a node holds, so that the next plan finds its place above it.
+const MARGIN: u64 = trust::MAX_JUMP / 4;
+
+/// The number of a stop that is made from what this machine holds alone.
+pub(crate) fn without_coordinator(store: &TrustStore) -> Result<Next, Error> {
+    let epoch = store.root().epoch;
+    let remembered = store.rescue().pass_over(recall(&path(store)))?.flatten().filter(|r| r.epoch == epoch);
+    let sent = sent(store).filter(|sent| remembered.is_none_or(|r| sent.seq > r.seq));
+    let of_roster = store.roster().map(|roster| roster.document().plan_seq);
+    let waiting = reserved::numbers(store)?.last().copied();
+    let known = remembered.map(|r| r.seq).max(of_roster).max(waiting).unwrap_or(Seq(0));
+    let above_sent = sent.map_or(0, |sent| sent.seq.0.saturating_add(1));
+    let seq = Seq(known.0.saturating_add(MARGIN).max(above_sent));
+    let prev = remembered.map(|r| r.digest);
+    Ok(Next { seq, prev, also: fork::ends(prev, sent.map(|sent| sent.digest), &[]) })
+}
+
+/// Keeps the number of a plan before anybody is shown it. Another plan that was handed in under it took its place.
+pub(crate) fn keep_sent(store: &TrustStore, plan: &Verified<Plan>) -> Result<(), Error> {
+    let Plan { epoch, seq, .. } = *plan.document();
+    let sent = PlanRef { seq, digest: plan.digest() };
+    let mut other = None;
+    Floor::change(store.folder(), |floor| match floor.sent.plan {
+        Some((e, before)) if (e, before.seq) == (epoch, seq) && before != sent => other = Some(before.digest),
+        Some((e, before)) if (e, before.seq) > (epoch, seq) => {}
+        Some(_) | None => floor.sent.plan = Some((epoch, sent)),
+    })?;
+    match other {
+        None => Ok(()),
+        Some(other) => Err(place::given(&format!("plan {seq}"), other)),
+    }
+}
+
+/// Says of a plan that was handed in here that the ledger does not have it, and gives its digest.
+fn ended_by_the_next(PlanRef { seq, digest }: PlanRef) -> Digest {
+    note(&format!(
+        "plan {seq} ({digest}) was signed and handed in here and is not in the coordinator's ledger: it was refused, \
+         did not arrive, or is kept back; the next plan has a number above it and ends it"
+    ));
+    digest
 }
 
 /// The newest plan that a node signed that it holds, where it is above the newest of the ledger: one with a lower
@@ -158,6 +206,13 @@ pub(super) async fn show(admin: &mut Admin, which: &str) -> Result<Option<Signed
 /// The newest plan that the coordinator shows, by its signed bytes: whoever says that a number is taken must show the
 /// plan that took it.
 fn shown(admin: &Admin) -> Result<Option<PlanRef>, Error> {
+    let newest = newest(admin)?;
+    let digest = admin.coordinator().newest_plan.as_ref().map(Signed::digest);
+    Ok(newest.zip(digest).map(|(plan, digest)| PlanRef { seq: plan.seq, digest }))
+}
+
+/// What it says.
+pub(super) fn newest(admin: &Admin) -> Result<Option<Plan>, Error> {
     let said = Seq(admin.coordinator().highest_seq);
     let Some(signed) = &admin.coordinator().newest_plan else {
         if said == Seq(0) {
@@ -171,7 +226,7 @@ fn shown(admin: &Admin) -> Result<Option<PlanRef>, Error> {
     };
     let plan = verify(admin.trust_store(), signed)?;
     if plan.seq == said {
-        return Ok(Some(PlanRef { seq: said, digest: signed.digest() }));
+        return Ok(Some(plan));
     }
     let reason = format!(
         "the coordinator says that plan {said} exists, and shows plan {} instead; do not sign anything, and compare \
@@ -203,6 +258,15 @@ fn verify(store: &TrustStore, signed: &Signed) -> Result<Plan, Refused> {
         return Ok(plan);
     }
     newest.map(|()| plan)
+}
+
+/// Whether that plan took the place of one that follows `prev`: it counts, and is newer than the newest that was shown,
+/// or that one is another than `prev` already.
+pub(super) fn overtakes(admin: &Admin, winner: &Signed, prev: Option<Digest>) -> bool {
+    let Ok(plan) = verify(admin.trust_store(), winner) else { return false };
+    let shown = shown(admin).ok().flatten();
+    let follows_shown = shown.map(|shown| shown.digest) == prev;
+    !follows_shown || Some(plan.seq) > shown.map(|shown| shown.seq)
 }
 
 /// The highest number of the epoch of which this machine has proof: the newest signed plan that is shown, and what it
@@ -242,6 +306,20 @@ pub(crate) fn keep_newest(path: &Path, epoch: Epoch, seq: Seq, digest: Digest) -
     }
     write_whole(path, &checked::write(&json::write(&Remembered { epoch, seq, digest })), false)?;
     Floor::change(path.parent().unwrap_or(path), |floor| floor.plan = true)
+}
+
+/// What was handed in last in this epoch, whatever became of it.
+fn sent(store: &TrustStore) -> Option<PlanRef> {
+    let (epoch, plan) = Floor::load(store.folder()).sent.plan?;
+    (epoch == store.root().epoch).then_some(plan)
+}
+
+/// Keeps what is about to be handed in, durably: no other plan gets its number. The disk is waited for as in
+/// [`remember`].
+pub(super) async fn sending(admin: &Admin, plan: &Verified<Plan>) -> Result<(), Error> {
+    let (store, plan) = (admin.trust_store().clone(), plan.clone());
+    let kept = tokio::task::spawn_blocking(move || keep_sent(&store, &plan));
+    kept.await.map_err(|e| Error::Failed(format!("what is handed in was not kept: {e}; try again")))?
 }
 
 /// Keeps the number, durably. The disk is waited for on a thread of its own: others go on meanwhile.

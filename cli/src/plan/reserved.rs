@@ -16,7 +16,7 @@ use hostler_plan::{
 use hostler_proto::v1;
 use tonic::Code;
 
-use super::signing;
+use super::{PlanSigning, signing};
 use crate::{
     Admin,
     error::Error,
@@ -119,9 +119,15 @@ pub async fn offer(admin: &mut Admin, signed: &Signed) -> Result<(), Error> {
     }
 }
 
+/// Whether a plan has some of its signatures and lacks others. One that has all was handed in, and whoever says that it
+/// waits keeps it back: the next plan ends it.
+fn waits(signing: &PlanSigning) -> bool {
+    !signing.by.is_empty() && (signing.by.len() as u64) < u64::from(signing.needed)
+}
+
 /// Takes over the plans that the coordinator says wait for signatures: as signed bytes, of this epoch and in time, with
-/// a number that others follow, and signed by at least one key that counts for it. Whatever is not all of that is
-/// nothing. What is kept here is offered to others.
+/// a number that others follow, and signed by some keys that count for it, but not by enough. Whatever is not all of
+/// that is nothing. What is kept here is offered to others.
 pub(super) async fn exchange(admin: &mut Admin, newest: Option<&Plan>, now: Timestamp) -> Result<(), Error> {
     for own in all(admin.trust_store(), now)? {
         let this = PlanRef { seq: own.plan().seq, digest: own.digest() };
@@ -143,7 +149,7 @@ pub(super) async fn exchange(admin: &mut Admin, newest: Option<&Plan>, now: Time
         let counts = (plan.epoch, &plan.fleet_id) == (epoch, &store.root().fleet_id)
             && now < plan.expires
             && has_place
-            && !signing(store, &draft).by.is_empty();
+            && waits(&signing(store, &draft));
         if !counts || given_up(store, &signed.digest()).exists() {
             continue;
         }

@@ -1,7 +1,9 @@
 //! The next roster: made from the one that is held, signed and submitted.
 
+use std::path::Path;
+
 use hostler_plan::{
-    document::{DocumentKind, Enrolled, Roster, RosterNode, RosterStatus, RosterType, Signed},
+    document::{DocumentKind, DocumentRef, Enrolled, Roster, RosterNode, RosterStatus, RosterType, Signed},
     id::{Digest, NodeName, Seq, TokenId},
     json,
     refusal::{Refusal, Refused},
@@ -11,7 +13,7 @@ use hostler_plan::{
 };
 
 use super::{Eligibility, Pending, pending};
-use crate::{Admin, error::Error, fork, output::note, place, plan};
+use crate::{Admin, error::Error, floor::Floor, fork, output::note, place, plan};
 
 /// How far a roster that only a node signed that it holds moves the next one's version: a node that lies must not use
 /// up the versions.
@@ -140,7 +142,16 @@ async fn make(
     let forks = admin.forks_of(DocumentKind::Roster);
     let reached = |number: &u64| *number >= version && number - version <= MAX_AHEAD;
     let version = forks.iter().map(|fork| fork.number).filter(reached).max().map_or(version, |highest| highest + 1);
-    let also = fork::ends(prev, forks.iter().map(|fork| fork.other));
+    let sent = Floor::load(store.folder()).sent.roster.filter(|(epoch, _)| *epoch == root.epoch);
+    let kept_back = sent.map(|(_, sent)| sent).filter(|sent| Some(sent.digest) != prev && sent.version >= version);
+    let version = kept_back.map_or(version, |sent| sent.version + 1);
+    if let Some(DocumentRef { version: sent, digest }) = kept_back {
+        note(&format!(
+            "roster {sent} ({digest}) was signed and handed in here and is not in the coordinator's ledger: it was \
+             refused, did not arrive, or is kept back"
+        ));
+    }
+    let also = fork::ends(prev, kept_back.map(|sent| sent.digest), &forks);
     also.iter().for_each(|other| note(&format!("roster {version} names {other} too, and closes the fork with it")));
     let roster = Roster {
         document_type: RosterType::V1,
@@ -197,12 +208,32 @@ pub(crate) async fn hand_in(admin: &mut Admin, signed: &Signed, now: Timestamp) 
     let store = admin.trust_store();
     let held = store.roster().or(store.lapsed());
     let roster = trust::roster(store.trusted(), held, signed, Purpose::Submitting(now))?;
+    keep_sent(store.folder(), &roster)?;
     let request = admin.with_session(signed.clone().into());
     let reply = admin.client().submit_roster(request).await?.into_inner();
-    let is_new = place::taken(reply, &format!("roster {}", roster.document().version))?;
+    let store = admin.trust_store();
+    let held = store.roster().or(store.lapsed());
+    // By the signatures of whoever may sign rosters, and not one that came before.
+    let counts = |winner: &Signed| trust::roster(store.trusted(), held, winner, Purpose::Begun).is_ok();
+    let is_new = place::taken(reply, &format!("roster {}", roster.document().version), counts)?;
     admin.keep_roster(roster)?;
     admin.refresh().await?;
     Ok(is_new)
+}
+
+/// Keeps the version of a roster before anybody is shown it.
+fn keep_sent(folder: &Path, roster: &Verified<Roster>) -> Result<(), Error> {
+    let (epoch, version) = (roster.document().epoch, roster.document().version);
+    let sent = DocumentRef { version, digest: roster.digest() };
+    let mut other = None;
+    Floor::change(folder, |floor| match floor.sent.roster {
+        Some((e, before)) if (e, before.version) == (epoch, version) && before != sent => other = Some(before.digest),
+        Some(_) | None => floor.sent.roster = Some((epoch, sent)),
+    })?;
+    match other {
+        None => Ok(()),
+        Some(other) => Err(place::given(&format!("roster {version}"), other)),
+    }
 }
 
 /// Signs and submits the next roster with the nodes of `listed` in it. Gives the roster's version.

@@ -3,6 +3,7 @@
 
 mod at_once;
 mod ends;
+mod liar;
 mod link;
 mod members;
 mod root;

@@ -79,8 +79,7 @@ async fn submit_for_later(admin: &mut Admin, only: Option<&str>) -> Verified<Pla
 
 async fn submit_stop(admin: &mut Admin, which: Which) -> Verified<Plan> {
     let stop = stop::compile(admin, &which, now()).await.unwrap();
-    let (_, signed) = stop.sign(admin, now()).unwrap();
-    let plan = signed.plan.expect("one key is enough");
+    let plan = stop.sign(admin.trust_store(), admin.signer(), now()).expect("one key is enough");
     plan::submit(admin, &plan).await.unwrap();
     plan
 }
@@ -179,11 +178,25 @@ async fn a_stop_is_signed_under_an_expired_root() {
     let late = admin.trust_store().root().expires.plus(Duration::from_secs(1));
     let stop = stop::compile(&mut admin, &Which::All, late).await.unwrap();
     assert_eq!((stop.ended.len(), stop.kept.len()), (1, 0));
-    let (_, signed) = stop.sign(&admin, late).unwrap();
-    let stopped = signed.plan.expect("an expired root is no hindrance");
+    let signed = stop.sign(admin.trust_store(), admin.signer(), late);
+    let stopped = signed.expect("an expired root is no hindrance");
     assert_eq!(refusal(plan::verify(admin.trust_store(), plan.signed(), late)), Refusal::Expired);
     plan::submit(&mut admin, &stopped).await.unwrap();
     assert!(delivered(&mut admin, &stopped).await.is_complete());
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_roster_to_be_signed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let mut admin = connect(&profile).await.unwrap();
+    let _agents = two_nodes(folder, &mut admin).await;
+    super::root::amend_and_submit(&mut admin, &[hostler_plan::trust::Amendment::RaiseEpoch]).await;
+    assert!(admin.trust_store().roster().is_none() && admin.trust_store().lapsed().is_some());
+    submit_stop(&mut admin, Which::All).await;
     coordinator.end().await;
 }
 
@@ -202,8 +215,8 @@ async fn of_two_admins_at_once_one_is_overtaken_and_makes_the_plan_anew() {
         stop::compile(&mut anna, &Which::All, now()).await.unwrap(),
         stop::compile(&mut bert, &Which::All, now()).await.unwrap(),
     ];
-    let winner = stops[0].sign(&anna, now()).unwrap().1.plan.unwrap();
-    let loser = stops[1].sign(&bert, now()).unwrap().1.plan.unwrap();
+    let winner = stops[0].sign(anna.trust_store(), anna.signer(), now()).unwrap();
+    let loser = stops[1].sign(bert.trust_store(), bert.signer(), now()).unwrap();
     assert_ne!(winner.digest(), loser.digest());
     plan::submit(&mut anna, &winner).await.unwrap();
     let error = plan::submit(&mut bert, &loser).await.expect_err("overtaken");

@@ -209,9 +209,11 @@ async fn a_running_executor_takes_a_stop_by_file_while_its_agent_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = Node::start(folder.path()).await;
     let seq = node.wait_in_a_task().await;
-    let stop = stop::compile(&mut node.stand.admin, &stop::Which::All, now()).await.unwrap();
-    let (draft, _) = stop.sign(&node.stand.admin, now()).unwrap();
-    let signed = draft.signed();
+    let admin = &node.stand.admin;
+    // Nobody asked the coordinator for it.
+    let stop = stop::without_coordinator(admin.trust_store(), now()).unwrap();
+    let stop = stop.sign(admin.trust_store(), admin.signer(), now()).unwrap();
+    let signed = stop.signed();
     node.kill(Half::Agent);
     let file = folder.path().join("stop.json");
     std::fs::write(&file, &signed.bytes).unwrap();
@@ -232,4 +234,12 @@ async fn a_running_executor_takes_a_stop_by_file_while_its_agent_is_gone() {
     })
     .await;
     assert!(rollout::ending(&detail).is_err(), "it did not succeed");
+    // The next plan has a number that the node follows.
+    let ended = stop.document().seq;
+    until("the coordinator knows what the node holds", async || {
+        admin.refresh().await.unwrap();
+        let next = stop::compile(admin, &stop::Which::All, now()).await.unwrap().plan;
+        (next.seq > ended && next.also == [stop.digest()]).then_some(())
+    })
+    .await;
 }
