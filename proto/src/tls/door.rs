@@ -182,7 +182,7 @@ impl Entries {
         let strangers: Vec<(u64, &Entry)> =
             self.0.iter().filter(|(_, e)| e.proofs.is_empty()).map(|(number, e)| (*number, e)).collect();
         let kept = strangers.iter().filter(|(_, e)| e.is_kept).count();
-        entry.is_kept = kept < most / 2 && RandomState::new().hash_one(number) % LOTS == 0;
+        entry.is_kept = kept < most / 2 && RandomState::new().hash_one(number).is_multiple_of(LOTS);
         if strangers.len() >= most {
             let (mut networks, mut addresses) = (HashMap::new(), HashMap::new());
             for (_, e) in &strangers {
