@@ -44,6 +44,7 @@ pub(crate) struct Floor {
     /// Plans whose numbers are kept for them.
     pub reserved: BTreeSet<Seq>,
     /// What was signed here and handed in last.
+    #[serde(default, skip_serializing_if = "Sent::is_nothing")]
     pub sent: Sent,
 }
 
@@ -60,6 +61,12 @@ pub(crate) struct Sent {
 /// Its file.
 pub(crate) fn path(folder: &Path) -> PathBuf {
     folder.join(FILE_NAME)
+}
+
+impl Sent {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Floor {
