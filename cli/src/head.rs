@@ -8,6 +8,7 @@ use hostler_plan::{
     id::Digest,
     json,
     ledger::{Head, grow},
+    timestamp::Timestamp,
     trust::{self, TrustedRoot},
 };
 use hostler_proto::v1::{self, admin_client::AdminClient};
@@ -16,6 +17,7 @@ use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
 use crate::{
+    admin::now,
     error::Error,
     file::{read_limited, write_whole},
     floor::{self, Floor},
@@ -37,6 +39,9 @@ pub struct SeenHead {
     /// admin adopts it, but what takes out of danger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other: Option<Head>,
+    /// When that head was shown first, by the clock of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 impl SeenHead {
@@ -101,14 +106,15 @@ impl Contact<'_> {
     /// what was seen. Where what was seen is lost, nothing is kept: it would be a first contact.
     pub(crate) async fn follow(&mut self, folder: &Path) -> Result<SeenHead, Error> {
         let Some(seen) = self.rescue.pass_over(SeenHead::load(folder))? else {
-            return Ok(SeenHead { head: self.prove(None).await?.head, other: None });
+            return Ok(SeenHead { head: self.prove(None).await?.head, other: None, at: None });
         };
         let shown = self.prove(seen.map(|seen| seen.head)).await?;
         let now = match seen {
-            Some(SeenHead { head, .. }) if !shown.goes_on && !self.is_adopted(head, &shown).await? => {
-                SeenHead { head, other: Some(shown.head) }
+            Some(seen) if !shown.goes_on && !self.is_adopted(&seen, &shown).await? => {
+                SeenHead { other: Some(shown.head), ..seen }
             }
-            Some(_) | None => SeenHead { head: shown.head, other: None },
+            Some(SeenHead { head, at, .. }) if head == shown.head => SeenHead { head, other: None, at },
+            Some(_) | None => SeenHead { head: shown.head, other: None, at: Some(now().whole_seconds()) },
         };
         if seen != Some(now) {
             self.rescue.pass_over(now.keep(folder))?;
@@ -117,12 +123,14 @@ impl Contact<'_> {
     }
 
     /// Whether an admin signed that the ledger that is shown holds in the place of one that had come at least as far as
-    /// what was seen here.
-    async fn is_adopted(&mut self, seen: Head, shown: &Shown) -> Result<bool, Error> {
+    /// what was seen here. What was signed before that was seen tells nothing of it: it would excuse every ledger that
+    /// was made up since.
+    async fn is_adopted(&mut self, seen: &SeenHead, shown: &Shown) -> Result<bool, Error> {
         for adoption in &shown.adoptions {
             let Ok(decision) = trust::decision(self.root, adoption) else { continue };
             let Decided::Adopt { before, after } = decision.document().decided else { continue };
-            let covers = before == seen || before.next_index > seen.next_index;
+            let is_later = seen.at.is_none_or(|at| decision.document().created >= at);
+            let covers = before == seen.head || is_later && before.next_index > seen.head.next_index;
             if covers && self.prove(Some(after)).await?.goes_on {
                 return Ok(true);
             }

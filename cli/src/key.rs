@@ -196,7 +196,7 @@ impl SigningKey {
     pub fn sign(&self, kind: DocumentKind, bytes: &[u8]) -> Result<String, KeyError> {
         if let Some(held) = &self.held
             && !is_always_signed(kind, bytes)
-            && let Some(SeenHead { head, other: Some(shown) }) =
+            && let Some(SeenHead { head, other: Some(shown), at: _ }) =
                 SeenHead::load(held).map_err(|e| KeyError::Seen(e.to_string()))?
         {
             return Err(KeyError::TwoLedgers { what: kind.noun(), seen: head, shown });

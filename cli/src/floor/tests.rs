@@ -106,7 +106,8 @@ impl Work {
             roster: Some(roster.into()),
         };
         store.follow(chain(vec![], document(&roster))).unwrap();
-        let seen = |next_index| SeenHead { head: Head { next_index, hash: Digest::of(b"a line") }, other: None };
+        let seen =
+            |next_index| SeenHead { head: Head { next_index, hash: Digest::of(b"a line") }, other: None, at: None };
         seen(3).keep(&folder).unwrap();
         number::keep_newest(&number::path(&store), Epoch(1), Seq(4), Digest::of(b"4")).unwrap();
         SessionKey::make(&store, &anna(), now()).unwrap();

@@ -295,6 +295,44 @@ async fn a_rollout_is_finished_only_by_a_receipt_of_each_task_of_the_plan_that_w
     coordinator.end().await;
 }
 
+/// A true adoption of long ago is no leave for another ledger.
+#[tokio::test]
+async fn an_adoption_excuses_no_ledger_that_was_made_up_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let anna = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let bert = profile(folder, "bert", coordinator.ports.0);
+    import(&anna, &bert);
+    let run = async |who: &Profile, line: &[&str]| hostler(folder, who, line).await;
+    run(&bert, &["nodes"]).await.unwrap();
+    let ports = coordinator.end().await;
+    copy(&data, &folder.join("backup"));
+    // A later part of the ledger is lost, and Anna, who saw it, adopts what was put back.
+    let coordinator = Coordinator::start(&data, Some(ports)).await;
+    for _ in 0..6 {
+        run(&anna, &["token", "create"]).await.unwrap();
+    }
+    coordinator.end().await;
+    let coordinator = Coordinator::start(&folder.join("backup"), Some(ports)).await;
+    run(&anna, &["token", "create"]).await.expect_err("two ledgers");
+    run(&anna, &["ledger", "adopt", "--yes"]).await.unwrap();
+    coordinator.end().await;
+    copy(&folder.join("backup"), &folder.join("adopted"));
+    // Bert sees how it goes on, and then a ledger that goes on otherwise.
+    let coordinator = Coordinator::start(&folder.join("backup"), Some(ports)).await;
+    run(&anna, &["token", "create"]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    run(&bert, &["nodes"]).await.unwrap();
+    run(&bert, &["token", "create"]).await.unwrap();
+    run(&bert, &["nodes"]).await.unwrap();
+    coordinator.end().await;
+    let coordinator = Coordinator::start(&folder.join("adopted"), Some(ports)).await;
+    let error = run(&bert, &["token", "create"]).await.expect_err("another ledger");
+    assert!(error.to_string().contains("hostler ledger adopt"), "{error}");
+    coordinator.end().await;
+}
+
 #[tokio::test]
 async fn a_root_that_was_kept_back_is_named_by_the_one_after_the_next() {
     let folder = tempfile::tempdir().unwrap();
