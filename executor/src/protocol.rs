@@ -111,6 +111,8 @@ pub struct Status {
     pub holding_document: Option<Signed>,
     /// Requests that were dropped since the executor's start because more waited than may: they are asked for again.
     pub dropped: u64,
+    /// Whether an API server can be asked on this machine.
+    pub serves: bool,
     pub running: Option<RunningTask>,
     /// The newest; told once.
     pub progress: Option<Progress>,

@@ -30,6 +30,8 @@ pub(crate) struct StatusContent {
     pub holding_document: Option<Signed>,
     /// Requests that were dropped because more waited than may.
     pub dropped: u64,
+    /// Whether an API server can be asked on this machine.
+    pub serves: bool,
     pub running: Option<RunningTask>,
     /// The newest, taken when it is told.
     pub progress: Option<Progress>,
@@ -101,6 +103,7 @@ impl ExecutorStatus {
             holding: content.holding.clone(),
             holding_document: content.holding_document.clone(),
             dropped: content.dropped,
+            serves: content.serves,
             running: content.running.clone(),
             progress: content.progress.take(),
             receipts: content.receipts.iter().map(Signed::digest).collect(),

@@ -28,6 +28,8 @@ pub(crate) struct Content {
     pub holding_document: Option<Signed>,
     /// Requests that the executor dropped because more waited than may.
     pub dropped: u64,
+    /// Whether an API server can be asked on this machine.
+    pub serves: bool,
     pub running: Option<RunningTask>,
     /// The newest, taken when it is sent.
     pub progress: Option<Progress>,
@@ -63,14 +65,14 @@ impl Mirror {
 
     pub(super) fn status(&self, status: Status) {
         let mut content = self.content();
-        let Status { holding, holding_document, dropped, running, progress, receipts, fetch } = status;
+        let Status { holding, holding_document, dropped, serves, running, progress, receipts, fetch } = status;
         let mut held = std::mem::take(&mut content.new);
         held.extend(std::mem::take(&mut content.receipts).into_iter().map(|receipt| (receipt.digest(), receipt)));
         content.receipts = receipts.iter().filter_map(|digest| held.remove(digest)).collect();
         // A task that ended says nothing any more.
         content.progress = progress.or(content.progress.take()).filter(|_| running.is_some());
         (content.holding, content.holding_document) = (holding, holding_document);
-        (content.dropped, content.running) = (dropped, running);
+        (content.dropped, content.serves, content.running) = (dropped, serves, running);
         if content.wanted != fetch {
             content.wanted = fetch.clone();
             content.fetch = fetch;

@@ -72,7 +72,7 @@ struct Session<'a> {
     dropped: u64,
     running: Option<protocol::RunningTask>,
     conditions: Option<(Vec<NodeCondition>, Instant)>,
-    /// False once the machine had no API server to ask: then it is looked for with every report and after every task.
+    /// False once the machine had no API server to ask, until a report or the status after a task says that it has one.
     may_serve: bool,
     /// What is being fetched on this connection, and by whom.
     fetching: Option<(Fetch, JoinHandle<()>)>,
@@ -185,9 +185,10 @@ impl Session<'_> {
                 () = self.link.executor.status.changed.notified() => {
                     self.idle.restart(Instant::now());
                     let before = self.running.clone();
-                    if self.flush().await? {
+                    let ended = self.flush().await?;
+                    self.may_serve |= self.link.executor.status.content().serves;
+                    if ended {
                         // The task may have changed the cluster, and the next one waits until that is known.
-                        self.may_serve = true;
                         conditions.reset_immediately();
                     }
                     if self.running.is_none() && self.link.executor.status.content().dropped != self.dropped {

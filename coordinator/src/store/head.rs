@@ -2,8 +2,8 @@
 //!
 //! The file has two slots that are written in turn, so that one of them is always whole. A thread writes them: an
 //! append does not wait for a second sync, and the file is behind the ledger by no more than [`BEHIND`], so that the
-//! records of a burst cost one. It is a floor and no proof: where it is missing or damaged, the ledger stands for itself
-//! and the file is written anew.
+//! records of a burst cost one. It is a floor and no proof: where it is missing or damaged, the ledger stands for
+//! itself and the file is written anew.
 
 use std::{
     fs::{File, OpenOptions},
