@@ -55,7 +55,7 @@ pub(super) fn raid(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let mut worst = Worst::default();
     let names = root.list(BLOCK).unwrap_or_default();
     let mut arrays: Vec<&String> =
-        names.iter().filter(|name| root.exists(&format!("{BLOCK}/{name}/md")) && !is_container(root, name)).collect();
+        names.iter().filter(|name| root.exists(&format!("{BLOCK}/{name}/md")) && is_array(root, name)).collect();
     arrays.truncate(MAX_ARRAYS);
     let carrying = carrying(root)?;
     for name in &arrays {
@@ -64,7 +64,7 @@ pub(super) fn raid(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         put("md", &array, out);
     }
     let table = root.bytes("proc/mdstat").unwrap_or_default();
-    let told: Vec<Array> = mdstat(&table).into_iter().filter(|one| !names.contains(&one.name)).collect();
+    let told = mdstat(&table).into_iter().filter(|one| !arrays.contains(&&one.name));
     for mut array in told {
         array.required = carrying.contains(&array.name);
         put("md", &array, out);
@@ -82,10 +82,11 @@ pub(super) fn raid(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     absent_unless(known || !out.entries().is_empty(), "md")
 }
 
-/// A container of external metadata holds the arrays and is none; it is never active.
-fn is_container(root: &Root, name: &str) -> bool {
+/// A container of external metadata holds the arrays and is none, and a device that is clear has no members.
+fn is_array(root: &Root, name: &str) -> bool {
     let metadata = root.text(&format!("{BLOCK}/{name}/md/metadata_version")).unwrap_or_default();
-    metadata.strip_prefix("external:").is_some_and(|rest| !rest.starts_with('/'))
+    let container = metadata.strip_prefix("external:").is_some_and(|rest| !rest.starts_with('/'));
+    !container && !root.text(&format!("{BLOCK}/{name}/md/array_state")).is_ok_and(|state| state == "clear")
 }
 
 fn md(root: &Root, name: &str, worst: &mut Worst, out: &mut Sample) -> Array {
@@ -108,8 +109,9 @@ fn md(root: &Root, name: &str, worst: &mut Worst, out: &mut Sample) -> Array {
         // Which of its copies are gone decides; the kernel says "broken" then.
         _ => false,
     });
-    // Before it ever ran in this boot it has no number of disks: parts of an array of another machine.
+    // Members came that are too few to start it; before it ran in this boot it has no number of disks.
     let stopped = state == "inactive" && disks.is_some_and(|disks| disks > 0.0);
+    let missing = if state == "inactive" { missing.or(Some(1.0)) } else { missing };
     Array {
         name: name.to_owned(),
         members: None,
@@ -162,7 +164,10 @@ fn multipath(root: &Root, name: &str) -> Array {
 /// Reads bonds and teams.
 pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
-    let names = root.list(NET)?;
+    let mut names = root.list(NET)?;
+    names.extend(root.list("proc/net/bonding").unwrap_or_default());
+    names.sort_unstable();
+    names.dedup();
     let routed = network::default_device(root)?.map(|device| below(root, &device)).unwrap_or_default();
     let mut known = 0;
     for name in &names {

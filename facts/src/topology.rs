@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const BLOCK: &str = "sys/block";
 const NVME: &str = "sys/class/nvme";
+const SUBSYSTEMS: &str = "sys/class/nvme-subsystem";
 const BTRFS: &str = "sys/fs/btrfs";
 /// Disks that are reported.
 const MAX_DISKS: usize = 128;
@@ -268,8 +269,11 @@ pub(super) fn controllers(root: &Root, disk: &str) -> BTreeSet<String> {
         let device = format!("{BLOCK}/{disk}/device");
         let owner = root.link_name(&device);
         let files = root.list(&device).unwrap_or_default();
-        let named = owner.iter().map(|name| root.list(&format!("sys/class/nvme-subsystem/{name}")).unwrap_or_default());
-        let near: BTreeSet<String> = named.flatten().chain(files).chain(owner.clone()).collect();
+        let subsystems = root.list(SUBSYSTEMS).unwrap_or_default().into_iter().filter_map(|name| {
+            let files = root.list(&format!("{SUBSYSTEMS}/{name}")).ok()?;
+            (owner.as_ref() == Some(&name) || files.iter().any(|file| file == disk)).then_some(files)
+        });
+        let near: BTreeSet<String> = subsystems.flatten().chain(files).chain(owner.clone()).collect();
         found = all.iter().filter(|controller| near.contains(*controller)).cloned().collect();
     }
     if found.is_empty() {
@@ -372,6 +376,19 @@ mod tests {
             &[],
         );
         assert_eq!(controllers(&root, "nvme0n1"), set(&["nvme3"]));
+        let (_folder, root) = machine(
+            &[
+                "sys/class/nvme/nvme3",
+                "sys/class/nvme/nvme4",
+                "sys/class/nvme-subsystem/nvme-subsys0/nvme0n1",
+                "sys/class/nvme-subsystem/nvme-subsys0/nvme3",
+                "sys/class/nvme-subsystem/nvme-subsys0/nvme4",
+                "sys/class/nvme-subsystem/nvme-subsys1/nvme1n1",
+            ],
+            &[],
+            &[],
+        );
+        assert_eq!(controllers(&root, "nvme0n1"), set(&["nvme3", "nvme4"]));
         let (_folder, root) = machine(&["sys/class/nvme/nvme0", "sys/class/nvme/nvme1"], &[], &[]);
         assert_eq!(controllers(&root, "nvme1n1"), set(&["nvme1"]), "nothing but names");
         assert_eq!(controllers(&root, "sda"), set(&[]));

@@ -14,7 +14,7 @@ fn redundancy(verdicts: &[Verdict]) -> Vec<(String, Level, bool)> {
 #[test]
 fn a_raid_is_degraded_while_a_member_is_missing_or_rebuilt_and_critical_when_it_is_broken() {
     use Level::{Critical, Degraded};
-    let cases: [Case<Level>; 11] = [
+    let cases: [Case<Level>; 13] = [
         ("both", &[("level", "raid1"), ("degraded", "0")], None),
         ("one of two", &[("level", "raid1"), ("degraded", "1")], Some(Degraded)),
         ("a rebuild", &[("level", "raid1"), ("degraded", "1"), ("sync_action", "recover")], Some(Degraded)),
@@ -24,6 +24,8 @@ fn a_raid_is_degraded_while_a_member_is_missing_or_rebuilt_and_critical_when_it_
         ("two of a raid5", &[("level", "raid5"), ("degraded", "2")], Some(Critical)),
         ("two of a raid6", &[("level", "raid6"), ("degraded", "2")], Some(Degraded)),
         ("a broken raid0", &[("level", "raid0"), ("array_state", "broken")], Some(Critical)),
+        ("too few to start", &[("array_state", "inactive")], Some(Critical)),
+        ("nothing", &[("level", ""), ("array_state", "clear")], None),
         ("a raid0", &[("level", "raid0"), ("array_state", "clean")], None),
         (
             "a container",
@@ -183,4 +185,14 @@ fn a_cable_that_carries_the_ipv6_default_route_is_missed() {
     write(&stage.machine, "sys/class/net/enp1s0/operstate", "down\n");
     write(&stage.machine, "proc/net/ipv6_route", &line("ffffffff", "00200200", "lo"));
     assert_eq!(level(&stage.play(LONG), Rule::Network, "enp1s0"), Some((Level::Critical, false)));
+}
+
+#[test]
+fn mdstat_and_the_table_of_a_bond_tell_where_sysfs_does_not() {
+    let stat = "Personalities : [raid1]\nmd0 : active raid1 sda1[0]\n      614336 blocks super 1.2 [2/1] [U_]\n";
+    let bond = "Bonding Mode: fault-tolerance (active-backup)\nMII Status: up\n\nSlave Interface: enp1s0\n\
+                MII Status: up\n\nSlave Interface: enp2s0\nMII Status: down\n";
+    let (_, verdicts) = judged("intel-n100", &[("proc/mdstat", stat), ("proc/net/bonding/bond0", bond)]);
+    let lost = |what: &str| (what.to_owned(), Level::Degraded, false);
+    assert_eq!(redundancy(&verdicts), [lost("bond bond0"), lost("md md0")]);
 }

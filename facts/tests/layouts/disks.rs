@@ -117,3 +117,21 @@ fn a_disk_that_vanishes_is_critical_where_it_carried_something_and_noted_elsewhe
         assert!(all.iter().all(|verdict| verdict.subject != "sda" || verdict.rule != Rule::DiskGone), "{what}: a day");
     }
 }
+
+#[test]
+fn an_nvme_disk_that_warned_is_warned_of_while_its_log_cannot_be_read() {
+    let machine = copy("intel-n100");
+    let page = machine.path().join(".calls/nvme/nvme0.smart");
+    let well = fs::read(&page).unwrap();
+    let mut warned = well.clone();
+    // Its data is not reliable any more.
+    warned[0] = 4;
+    fs::write(&page, &warned).unwrap();
+    let mut stage = Stage::new(machine);
+    let critical = Some((Level::Critical, true));
+    assert_eq!(level(&stage.play(LONG), Rule::NvmeWarning, "nvme0"), critical);
+    fs::write(&page, "!EIO").unwrap();
+    assert_eq!(level(&stage.play(LONG), Rule::NvmeWarning, "nvme0"), critical, "it does not answer");
+    fs::write(&page, &well).unwrap();
+    assert_eq!(level(&stage.play(LONG), Rule::NvmeWarning, "nvme0"), None, "it takes it back");
+}

@@ -70,6 +70,11 @@ impl Condition {
         [
             C::SmartFailed,
             C::PendingSectors,
+            C::SectorsGrew,
+            C::UncorrectedGrew,
+            C::UncorrectedMany,
+            C::NvmeMediaError,
+            C::NvmeMediaErrorMany,
             C::NvmeWarnFatal,
             C::NvmeSpareLow,
             C::NvmeSpareOut,
