@@ -180,13 +180,15 @@ impl Lines {
                 table.pods.insert(mount.numbers);
                 continue;
             }
-            let known = table.mounts.iter_mut();
-            let mut known = known.filter(|k| k.mountpoint == mount.mountpoint || k.numbers == mount.numbers);
-            match known.next() {
-                // A later mount on the same place hides the earlier one.
-                Some(known) if known.mountpoint == mount.mountpoint => *known = mount,
-                Some(_) => {}
-                None => table.mounts.push(mount),
+            // A later mount on the same place hides the earlier one.
+            if let Some(known) = table.mounts.iter_mut().find(|known| known.mountpoint == mount.mountpoint) {
+                *known = mount;
+                continue;
+            }
+            // The same disk again, unless it is here that it is written to: a root that only updates change.
+            let mut same = table.mounts.iter().filter(|known| known.numbers == mount.numbers).peekable();
+            if same.peek().is_none() || (!mount.readonly && same.all(|known| known.readonly)) {
+                table.mounts.push(mount);
             }
         }
         if table.mounts.len() > MAX_MOUNTS {
@@ -298,6 +300,15 @@ mod tests {
         ];
         assert_eq!(short, wanted);
         assert_eq!(found.iter().filter(|mount| mount.emergency).count(), 1);
+    }
+
+    #[test]
+    fn a_disk_whose_root_is_read_only_is_known_where_it_is_written_to() {
+        let table = b"25 1 0:25 /@/.snapshots/1 / ro - btrfs /dev/sda2 rw\n\
+            26 25 0:25 /@/.snapshots /.snapshots ro - btrfs /dev/sda2 rw\n\
+            27 25 0:25 /@/var /var rw - btrfs /dev/sda2 rw\n28 25 0:25 /@/home /home rw - btrfs /dev/sda2 rw\n";
+        let found: Vec<String> = mounts(table).into_iter().map(|mount| mount.mountpoint).collect();
+        assert_eq!(found, ["/", "/var"]);
     }
 
     #[test]

@@ -14,10 +14,11 @@ const TUNNEL_TYPES: [f64; 6] = [768.0, 769.0, 776.0, 777.0, 778.0, 823.0];
 const LOOPBACK: f64 = 772.0;
 
 /// Names that networks of pods and the kernel's own fallbacks use, where the kernel does not tell what one is.
-const HIDDEN: [&str; 42] = [
+const HIDDEN: [&str; 43] = [
     "veth",
     "cali",
     "cni",
+    "cbr",
     "flannel",
     "docker",
     "br-",

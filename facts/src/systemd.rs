@@ -10,6 +10,9 @@ const LIMIT: Duration = Duration::from_secs(25);
 /// Failed units that are named; the count tells of the rest.
 const MAX_NAMED: usize = 24;
 
+/// Where the link of a unit lies that is started at boot, for versions of systemd that do not say it.
+const WANTED: &str = "etc/systemd/system/multi-user.target.wants";
+
 /// What systemd says.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Units {
@@ -68,12 +71,15 @@ impl Systemd {
         for name in units.failed.iter().take(MAX_NAMED) {
             put(name, "failed");
         }
-        for unit in units.watched.iter().filter(|unit| unit.state != "failed") {
+        let is_named = |unit: &Watched| units.failed.iter().take(MAX_NAMED).any(|name| *name == unit.name);
+        for unit in units.watched.iter().filter(|unit| !is_named(unit)) {
             put(&unit.name, &unit.state);
         }
         for unit in &units.watched {
             out.put_some("node_systemd_service_restart_total", &[("name", &unit.name)], unit.restarts);
-            out.put_some("hostler_systemd_unit_enabled", &[("name", &unit.name)], unit.enabled.map(f64::from));
+            let wanted = || input.source.root.link(&format!("{WANTED}/{}", unit.name)).map(|_| true);
+            let enabled = unit.enabled.or_else(wanted).map(f64::from);
+            out.put_some("hostler_systemd_unit_enabled", &[("name", &unit.name)], enabled);
         }
         if !units.watched.is_empty() {
             out.put_some("hostler_kubernetes_joined", &[], has_joined(input).map(f64::from));

@@ -12,9 +12,9 @@ use hostler_facts::{
 use hostler_fixtures::{
     case::{names, read, steps},
     golden,
-    recorded::UNIX_MS,
+    recorded::{self, UNIX_MS},
 };
-use hostler_plan::health::{Level, Verdict, worst};
+use hostler_plan::health::{Level, Rule, Verdict, worst};
 use std::path::{Path, PathBuf};
 
 /// Seldom enough for a debug build, often enough for every condition that counts samples.
@@ -45,6 +45,29 @@ fn played(case: &Path) -> String {
 fn line(verdict: &Verdict) -> String {
     let required = if verdict.required { "required" } else { "optional" };
     format!("  {} ({required}) {}\n", verdict.level, verdict.sentence())
+}
+
+#[test]
+fn of_sixty_nvme_disks_every_one_is_judged() {
+    let machine = recorded::copy("intel-n100");
+    let own = machine.path().join(".calls/nvme");
+    for number in 1..60 {
+        let folder = machine.path().join(format!("sys/class/nvme/nvme{number}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (file, text) in [("state", "live\n"), ("serial", &format!("S{number}\n"))] {
+            std::fs::write(folder.join(file), text).unwrap();
+        }
+        std::fs::copy(own.join("nvme0.smart"), own.join(format!("nvme{number}.smart"))).unwrap();
+    }
+    let mut player = Player::new(UNIX_MS, EVERY_SECONDS);
+    let verdicts = player.play(machine.path(), 60).unwrap();
+    for rule in [Rule::NvmeState, Rule::NvmeWarning, Rule::NvmeSpare, Rule::NvmeWear, Rule::NvmeTemperature] {
+        let well = verdicts.iter().filter(|verdict| verdict.rule == rule && verdict.level == Level::Ok);
+        assert_eq!(well.count(), 60, "{rule}");
+    }
+    assert!(!verdicts.iter().any(|verdict| verdict.required && verdict.level == Level::Unknown));
+    let left_out = verdicts.iter().find(|verdict| verdict.rule == Rule::Facts).unwrap();
+    assert!(left_out.level == Level::Ok && left_out.value > Some(100.0), "{}", left_out.sentence());
 }
 
 const HEAD: &str = "# Machines as people really have them

@@ -79,7 +79,11 @@ impl Evaluation<'_> {
         let before = self.tracker.was_writable.get(mountpoint).copied();
         let has_log = self.reading.all("hostler_kernel_events_total").next().is_some();
         let emergency = self.reading.get("hostler_filesystem_emergency_readonly", &[("mountpoint", mountpoint)]);
-        let turned = before.is_some() && (errors > 0.0 || !has_log);
+        let mut counted = self.reading.all("hostler_ext4_errors_total");
+        let has_count = counted.any(|(labels, _)| labels.get("device").is_some_and(is_it));
+        // Without any witness a boot partition is taken to be as people keep it.
+        let is_boot = ["/boot", "/efi"].iter().any(|folder| mountpoint.starts_with(folder));
+        let turned = before.is_some() && !has_log && (errors > 0.0 || !(has_count || is_boot));
         let bad = readonly && (emergency.is_some() || forced > before.unwrap_or_default() || turned);
         let fact = fact("node_filesystem_readonly", "mountpoint", mountpoint);
         self.push(Found::value(C::ReadOnly, mountpoint, fact, f64::from(bad)).required(required));

@@ -51,7 +51,9 @@ impl Evaluation<'_> {
         self.push(Found::maybe(C::FailedUnits, "", series, failed));
         // Before a node has joined its kubelet starts again and again, because nobody has told it where to.
         let joined = self.get("hostler_kubernetes_joined") != Some(0.0);
-        for (name, state) in states.iter().filter(|(name, _)| is_kube_unit(name)) {
+        let kube = || states.iter().filter(|(name, _)| is_kube_unit(name));
+        let runs = kube().any(|(_, state)| state != "inactive");
+        for (name, state) in kube() {
             let series = fact("node_systemd_unit_state", "name", name);
             let mut push = |condition, bad: bool| {
                 let found = Found::value(condition, name, series.clone(), f64::from(bad)).required(true);
@@ -61,7 +63,9 @@ impl Evaluation<'_> {
             let between = ["activating", "deactivating", "reloading", "refreshing", "maintenance"];
             push(C::KubeUnitStuck, joined && between.contains(&state.as_str()));
             let enabled = self.reading.get("hostler_systemd_unit_enabled", &[("name", name)]);
-            push(C::KubeUnitStopped, joined && state == "inactive" && enabled == Some(1.0));
+            // Where nobody says whether it is wanted, one of them must be.
+            let wanted = enabled.map_or(!runs, |enabled| enabled == 1.0);
+            push(C::KubeUnitStopped, joined && state == "inactive" && wanted);
             let restarts = self.reading.get("node_systemd_service_restart_total", &[("name", name)]);
             if let Some(restarts) = restarts.filter(|_| joined) {
                 let grown = self.growth(format!("restarts {name}"), restarts, 5 * MINUTE_MS);

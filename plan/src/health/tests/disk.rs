@@ -58,6 +58,42 @@ fn a_root_that_turns_read_only_is_critical_at_once_and_one_that_always_was_is_no
 }
 
 #[test]
+fn a_file_system_that_is_made_read_only_in_order_is_well() {
+    let device = || vec![("device", "/dev/mmcblk0p1"), ("fstype", "vfat"), ("mountpoint", "/boot/firmware")];
+    let boot = |readonly: f64| {
+        let mut values = well();
+        values.push(("node_filesystem_readonly", device(), readonly));
+        values
+    };
+    let logged = |mut values: Values, forced: Option<f64>| {
+        values.push(("hostler_kernel_events_total", vec![("reason", "read_only")], forced.unwrap_or_default()));
+        let labels = vec![("device", "mmcblk0p1")];
+        values.extend(forced.map(|count| ("hostler_filesystem_forced_readonly_total", labels, count)));
+        values
+    };
+    let after = |states: &[Values]| {
+        let mut health = health();
+        let mut found = None;
+        for (values, at) in states.iter().zip((0..).step_by(60)) {
+            found = level(&run(&mut health, at, at, values), Rule::FilesystemErrors);
+        }
+        found
+    };
+    let (rw, ro) = (|| logged(boot(0.0), None), || logged(boot(1.0), None));
+    assert_eq!(after(&[ro(), rw(), ro()]), Some(Level::Ok), "an update");
+    assert_eq!(after(&[boot(1.0), boot(0.0), boot(1.0)]), Some(Level::Ok), "an update, and nobody has the log");
+    let forced = |count| logged(boot(1.0), Some(count));
+    assert_eq!(after(&[rw(), forced(1.0)]), Some(Level::Critical));
+    assert_eq!(after(&[forced(1.0)]), Some(Level::Critical), "at first sight");
+    let repaired = || logged(boot(0.0), Some(1.0));
+    assert_eq!(after(&[forced(1.0), repaired(), forced(1.0)]), Some(Level::Ok), "repaired, then an update");
+    assert_eq!(after(&[repaired(), forced(2.0)]), Some(Level::Critical), "and once more");
+    let mut emergency = ro();
+    emergency.push(("hostler_filesystem_emergency_readonly", vec![("mountpoint", "/boot/firmware")], 1.0));
+    assert_eq!(after(&[emergency]), Some(Level::Critical));
+}
+
+#[test]
 fn ext4_errors_from_before_show_until_fsck_and_new_ones_are_critical_for_a_day() {
     let device = vec![("device", "nvme0n1p2")];
     let errors = |count| with(well(), "hostler_ext4_errors_total", device.clone(), count);

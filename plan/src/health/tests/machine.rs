@@ -50,7 +50,11 @@ fn a_unit_of_kubernetes_that_never_gets_active_counts_once_the_node_has_joined()
     }
     assert_eq!(after(&state("inactive", 1.0, Some(1.0)), 300), Some(Level::Degraded));
     assert_eq!(after(&state("inactive", 1.0, Some(0.0)), 3600), Some(Level::Ok), "nobody wants it");
-    assert_eq!(after(&state("inactive", 1.0, None), 3600), Some(Level::Ok), "nobody said that it is wanted");
+    assert_eq!(after(&state("inactive", 1.0, None), 300), Some(Level::Degraded), "none of them runs");
+    let mut beside = state("inactive", 1.0, None);
+    let labels = vec![("name", "k3s.service"), ("state", "active"), ("type", "service")];
+    beside.push(("node_systemd_unit_state", labels, 1.0));
+    assert_eq!(after(&beside, 3600), Some(Level::Ok), "another one runs");
 }
 
 #[test]
