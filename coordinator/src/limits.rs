@@ -135,6 +135,9 @@ pub(crate) const VERSION_BYTES: usize = 64;
 pub(crate) const REASON_BYTES: usize = 512;
 /// Bytes of roots in one message: half of what a message may have, the rest is for the roster and the framing.
 pub(crate) const TRUST_BYTES: usize = hostler_proto::MAX_MESSAGE_BYTES / 2;
+/// Bytes of what nodes signed that shows forks, in the same message. Each has up to 16 KiB, and any number of nodes may
+/// lie.
+pub(crate) const FORK_BYTES: usize = 128 << 10;
 /// A rollout is shown again at most this often to a watcher, however fast it changes; but at once when tasks ended,
 /// which every task does only once.
 pub(crate) const WATCH_PAUSE: Duration = Duration::from_millis(50);

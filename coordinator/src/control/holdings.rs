@@ -11,9 +11,9 @@ use hostler_plan::{
     trust::{self, Verified},
 };
 
-use super::{Control, ControlError, Effect, Proven, chain::Stranger};
+use super::{Control, ControlError, Effect, Proven, chain::Stranger, effect::bytes_of};
 use crate::{
-    limits::{COUNTED_ADDRESSES, HOLDING_BURST, MILLISECONDS_PER_HOLDING},
+    limits::{COUNTED_ADDRESSES, FORK_BYTES, HOLDING_BURST, MILLISECONDS_PER_HOLDING},
     rate::RateLimit,
 };
 
@@ -175,6 +175,24 @@ impl Control {
     /// The forks that no document of the ledger closes, with who signed that it holds the other end.
     pub(crate) fn forks(&self) -> impl Iterator<Item = (&Stranger, &NodeName, &Verified<Holding>)> {
         self.state.forks()
+    }
+
+    /// Those that admins are told of: the nodes take turns, and what there is no room for is counted all the same. So
+    /// many that lie leave room for who does not, and for the roots and the roster in the same message.
+    pub(crate) fn told_forks(&self) -> Vec<(&Stranger, &NodeName, &Verified<Holding>)> {
+        let mut by_node: BTreeMap<&NodeName, Vec<_>> = BTreeMap::new();
+        for fork in self.forks() {
+            by_node.entry(fork.1).or_default().push(fork);
+        }
+        let longest = by_node.values().map(Vec::len).max().unwrap_or_default();
+        let turns = (0..longest).flat_map(|turn| by_node.values().filter_map(move |forks| forks.get(turn).copied()));
+        let mut bytes = 0;
+        turns
+            .take_while(|(_, _, holding)| {
+                bytes += bytes_of(holding.signed());
+                bytes <= FORK_BYTES
+            })
+            .collect()
     }
 
     /// The highest plan that a node signed that it holds where the ledger has none with so high a number: the next one

@@ -141,7 +141,7 @@ pub(super) fn forks(control: &Control) -> Vec<v1::Fork> {
         node: node.to_string(),
         holding: Some(holding.signed().clone().into()),
     };
-    control.forks().map(fork).collect()
+    control.told_forks().into_iter().map(fork).collect()
 }
 
 /// Every token with the nodes that it admitted.

@@ -55,3 +55,26 @@ fn a_node_that_lies_hides_no_fork_that_another_one_tells_of() {
     assert!(told_by("a") < 20, "a node that lies fills nothing");
     assert!(told_by("b") > 0, "and hides nothing");
 }
+
+#[test]
+fn nodes_that_lie_leave_room_in_the_answer_that_tells_of_their_forks() {
+    let mut fleet = Fleet::new();
+    let plan = fleet.plan(1);
+    fleet.submit(at(2), &plan).unwrap();
+    let (root, roster) = (fleet.root.clone(), fleet.roster.clone());
+    for name in ["a", "b"] {
+        let other = |k: u32| PlanRef { seq: plan.seq, digest: Digest::of(format!("{name} {k}").as_bytes()) };
+        let open: Vec<PlanRef> = (0..100).map(other).collect();
+        let held = made::holding(&root, &roster, name, &[&plan]);
+        let held = Holding { holds: Holds { plan: open.first().copied(), ..held.holds }, open, ..held };
+        let signed = signed(DocumentKind::Holding, &held, &[&key(seed(name))]);
+        assert!(signed.bytes.len() > 10 << 10, "{}", signed.bytes.len());
+        fleet.control.holding(at(3), &node(name), &signed).unwrap();
+    }
+    let told = fleet.control.told_forks();
+    let bytes: usize = told.iter().map(|(_, _, holding)| holding.signed().bytes.len()).sum();
+    assert!(told.len() < fleet.control.forks().count() && bytes <= 128 << 10, "{} of {bytes} bytes", told.len());
+    for name in ["a", "b"] {
+        assert!(told.iter().filter(|(_, by, _)| **by == node(name)).count() > 2, "{name} has its turns");
+    }
+}
