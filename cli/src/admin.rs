@@ -140,8 +140,8 @@ impl Admin {
         };
         let (session, store) = (&self.session, &self.store);
         let ask = |request| session.request(request);
-        let mut contact =
-            Contact { client: self.client.clone(), ask: &ask, root: store.trusted(), rescue: store.rescue() };
+        let (root, rescue) = (store.trusted(), store.rescue());
+        let mut contact = Contact { client: self.client.clone(), ask: &ask, root, rescue, now: now() };
         self.seen = Some(contact.follow(store.folder()).await?);
         Ok(())
     }

@@ -17,7 +17,6 @@ use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
 use crate::{
-    admin::now,
     error::Error,
     file::{read_limited, write_whole},
     floor::{self, Floor},
@@ -98,6 +97,8 @@ pub(crate) struct Contact<'a> {
     pub ask: &'a dyn Fn(v1::ProveLedgerRequest) -> tonic::Request<v1::ProveLedgerRequest>,
     pub root: &'a TrustedRoot,
     pub rescue: &'a Rescue,
+    /// The time of this machine.
+    pub now: Timestamp,
 }
 
 impl Contact<'_> {
@@ -114,7 +115,7 @@ impl Contact<'_> {
                 SeenHead { other: Some(shown.head), ..seen }
             }
             Some(SeenHead { head, at, .. }) if head == shown.head => SeenHead { head, other: None, at },
-            Some(_) | None => SeenHead { head: shown.head, other: None, at: Some(now().whole_seconds()) },
+            Some(_) | None => SeenHead { head: shown.head, other: None, at: Some(self.now.whole_seconds()) },
         };
         if seen != Some(now) {
             self.rescue.pass_over(now.keep(folder))?;
