@@ -15,14 +15,15 @@ use crate::{
 /// The end that puts messages in.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
-    sender: mpsc::Sender<(ToNode, usize)>,
+    /// A queue keeps places for 32 messages also while it is empty, so a place has little more than an address.
+    sender: mpsc::Sender<(Box<ToNode>, usize)>,
     bytes: Arc<AtomicUsize>,
 }
 
 /// The end that takes them out.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    receiver: mpsc::Receiver<(ToNode, usize)>,
+    receiver: mpsc::Receiver<(Box<ToNode>, usize)>,
     bytes: Arc<AtomicUsize>,
 }
 
@@ -44,8 +45,8 @@ impl Outbox {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let room = before == 0 || before + bytes <= STREAM_QUEUE_BYTES;
         let put = match room {
-            true => self.sender.try_send((message, bytes)),
-            false => Err(mpsc::error::TrySendError::Full((message, bytes))),
+            true => self.sender.try_send((Box::new(message), bytes)),
+            false => Err(mpsc::error::TrySendError::Full((Box::new(message), bytes))),
         };
         match put {
             Ok(()) => Ok(()),
@@ -68,7 +69,7 @@ impl Outgoing {
     pub(crate) async fn next(&mut self) -> Option<ToNode> {
         let (message, bytes) = self.receiver.recv().await?;
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        Some(message)
+        Some(*message)
     }
 }
 

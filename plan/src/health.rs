@@ -11,6 +11,7 @@ mod gate;
 mod measure;
 mod remember;
 mod rule;
+mod sorted;
 mod thresholds;
 mod trace;
 mod watch;
@@ -28,6 +29,7 @@ use crate::timestamp::Timestamp;
 use measure::{Found, Tracker};
 use remember::Bad;
 use serde::{Deserialize, Serialize};
+use sorted::Sorted;
 use std::{borrow::Cow, collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use watch::{Standing, Watch};
 
@@ -122,8 +124,10 @@ pub struct HealthEvaluator {
     // The word in evaluators that were stored.
     #[serde(rename = "memory")]
     tracker: Tracker,
-    watches: BTreeMap<String, Watch>,
-    standings: BTreeMap<String, Standing>,
+    /// Of every condition and subject that was ever looked at.
+    watches: Sorted<(Condition, Box<str>), Watch>,
+    /// Of every rule and subject of the last reading.
+    standings: Sorted<(Rule, Box<str>), Standing>,
     observed_at_ms: Option<u64>,
     verdicts: Vec<Verdict>,
 }
@@ -150,23 +154,22 @@ impl HealthEvaluator {
     pub fn observe(&mut self, now: u64, reading: &Reading) -> &[Verdict] {
         let found = self.tracker.measure(now, reading, &self.thresholds);
         self.observed_at_ms = Some(now);
-        let mut cases: BTreeMap<String, Case> = BTreeMap::new();
+        let mut cases: BTreeMap<(Rule, Box<str>), Case> = BTreeMap::new();
         for one in found {
             if !self.thresholds.off.contains(&one.rule()) {
                 self.weigh(now, reading, one, &mut cases);
             }
         }
-        let standings = std::mem::take(&mut self.standings);
+        self.standings.retain(|key, _| cases.contains_key(key));
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(cases.len());
         for (key, case) in cases {
             let level = case.verdict.level;
-            let mut standing = standings.get(&key).cloned().unwrap_or_else(|| Standing::new(now, level));
+            let standing = self.standings.or_insert(key, Standing::new(now, level));
             let damped = standing.step(now, level);
             let mut verdict = case.verdict;
             verdict.level = standing.level;
             verdict.since_ms = standing.since_ms;
             verdict.damped = damped;
-            self.standings.insert(key, standing);
             verdicts.push(verdict);
         }
         verdicts.sort_by_key(|verdict| std::cmp::Reverse((verdict.weight(), std::cmp::Reverse(verdict.rule))));
@@ -194,10 +197,16 @@ impl HealthEvaluator {
     }
 
     /// Takes one finding into the case of its rule and subject.
-    fn weigh(&mut self, now: u64, reading: &Reading, mut found: Found, cases: &mut BTreeMap<String, Case>) {
+    fn weigh(
+        &mut self,
+        now: u64,
+        reading: &Reading,
+        mut found: Found,
+        cases: &mut BTreeMap<(Rule, Box<str>), Case>,
+    ) {
         let rule = found.rule();
         let required = found.required && !self.thresholds.optional.contains(&rule);
-        let key = format!("{} {}", rule.name(), found.subject);
+        let key = (rule, Box::from(found.subject.as_str()));
         let mut clear_seconds = None;
         let (level, rank, limit) = match found.condition {
             None if found.known => (Level::Ok, rank(Level::Ok), None),
@@ -206,7 +215,7 @@ impl HealthEvaluator {
                 let row = condition.row();
                 let limit = self.thresholds.limit(condition, found.raise, found.clear);
                 clear_seconds = Some(limit.clear_seconds);
-                let watch = self.watches.entry(format!("{condition:?} {}", found.subject)).or_default();
+                let watch = self.watches.or_default((condition, Box::from(found.subject.as_str())));
                 if found.known {
                     let active = watch.step(now, found.value, row.side, &limit);
                     let level = if active { row.level } else { Level::Ok };
