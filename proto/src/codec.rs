@@ -12,8 +12,9 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 /// What a buffer begins with: a report of an idle node has some hundred bytes.
 pub(crate) const BUFFER_BYTES: usize = 4 << 10;
 
-/// Messages that are ready at the same time are sent together up to here.
-const BATCH_BYTES: usize = 4 << 10;
+/// Messages that are ready at the same time are sent together until they have this much. What is there and one part of
+/// a long message fit into a buffer as it began.
+pub(crate) const BATCH_BYTES: usize = 1 << 10;
 
 /// The codec of every service.
 #[derive(Debug, Clone)]

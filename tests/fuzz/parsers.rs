@@ -252,7 +252,7 @@ fn agent_wire(input: &[u8]) -> bool {
             })
         }
         1 => {
-            let mut joiner = Joiner::default();
+            let mut joiner = Joiner::<ToAgent>::default();
             bytes.chunks(64).any(|part| {
                 let Some(ToAgent { message: Some(to_agent::Message::Fragment(fragment)) }) = message(part) else {
                     return false;

@@ -14,7 +14,7 @@ use hostler_plan::{
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES, facts,
-    fragment::Joiner,
+    fragment::{self, Joiner},
     v1::{
         FromAgent, Hello, LeaseRenewal, NodeCondition, NodeConditions, Progress, RefusalReport, RunningTask,
         SignedDocument, ToAgent, TrustChain, agent_client::AgentClient, from_agent::Message as Up,
@@ -79,7 +79,7 @@ struct Session<'a> {
     welcomed: bool,
     idle: IdleTimer,
     /// The parts of a long message that are here.
-    joiner: Joiner,
+    joiner: Joiner<ToAgent>,
 }
 
 /// One stream from its hello to its end.
@@ -283,12 +283,14 @@ impl Session<'_> {
     }
 
     async fn send(&self, message: Up) -> Result<(), LinkError> {
-        let sending = self.out.send(FromAgent { message: Some(message) });
-        match tokio::time::timeout(STUCK, sending).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(LinkError::Ended("it takes nothing more".into())),
-            Err(_) => Err(LinkError::Stuck(STUCK.as_secs())),
+        for part in fragment::split(FromAgent { message: Some(message) }) {
+            match tokio::time::timeout(STUCK, self.out.send(part)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(LinkError::Ended("it takes nothing more".into())),
+                Err(_) => return Err(LinkError::Stuck(STUCK.as_secs())),
+            }
         }
+        Ok(())
     }
 
     /// Sends what is new in the status. True when a receipt was.

@@ -10,10 +10,11 @@ use hostler_plan::{
     text::clean_to,
 };
 use hostler_proto::{
-    ARTIFACT_CHUNK_BYTES, facts, fragment,
+    ARTIFACT_CHUNK_BYTES, facts,
+    fragment::{self, Joiner},
     status::from_refused,
     tls::{self, Rank},
-    v1::{self, FromAgent, ToAgent, agent_server::Agent, from_agent::Message, to_agent},
+    v1::{self, FromAgent, ToAgent, agent_server::Agent, from_agent::Message},
 };
 use tokio::{
     io::AsyncReadExt as _,
@@ -80,13 +81,7 @@ impl Agent for AgentService {
         });
         let whole = stream::unfold(outgoing, async |mut outgoing| Some((outgoing.next().await?, outgoing)));
         let whole = whole.map(convert::to_agent);
-        // Others have their turn between two parts: parts that wait together would be one long piece in a buffer.
-        let messages = whole.flat_map(|message| stream::iter(fragment::split(message))).then(async |message| {
-            if let Some(to_agent::Message::Fragment(_)) = message.message {
-                tokio::task::yield_now().await;
-            }
-            Ok(message)
-        });
+        let messages = whole.flat_map(|message| stream::iter(fragment::split(message))).map(Ok);
         let failure = failure.into_stream().filter_map(async |failed| failed.ok().map(Err));
         let shared = self.shared.clone();
         let judge = move || still_member(&shared, &holder).map(|_| holder.ends);
@@ -186,7 +181,7 @@ async fn listen(
     shared.reports.connected(node, &agent_version, boot_id);
     let ends = tokio::time::sleep(holder.ends.since(now()));
     tokio::pin!(ends);
-    let mut facts = Facts::default();
+    let (mut facts, mut joiner) = (Facts::default(), Joiner::<FromAgent>::default());
     let result = loop {
         let message = tokio::select! {
             message = stream.message() => message,
@@ -198,15 +193,21 @@ async fn listen(
             () = outbox.closed() => break Ok(()),
         };
         let message = match message {
-            Ok(Some(FromAgent { message: Some(message) })) => message,
-            Ok(Some(FromAgent { message: None })) => continue,
+            Ok(Some(message)) => joiner.take(message),
             Ok(None) => break Ok(()),
             Err(status) => break Err(status),
+        };
+        let message = match message {
+            Ok(Some(message)) => message,
+            // A part of one, or one of a later version.
+            Ok(None) => continue,
+            Err(error) => break Err(Status::invalid_argument(error.to_string())),
         };
         if let Err(status) = still_member(shared, holder) {
             break Err(status);
         }
-        if let Err(status) = take(shared, node, message, &mut facts).await {
+        // In a place of its own while it lasts: most of the time a stream waits.
+        if let Err(status) = Box::pin(take(shared, node, message, &mut facts)).await {
             break Err(status);
         }
     };
@@ -228,6 +229,9 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
     match message {
         Message::Hello(_) => {
             return Err(Status::invalid_argument("expected hello once, found it again; connect again"));
+        }
+        Message::Fragment(_) => {
+            return Err(Status::invalid_argument("expected a whole message, found a part of one; connect again"));
         }
         Message::Facts(delta) => shared.reports.take(node, facts.apply(&shared.reports, delta)?).await?,
         Message::Progress(progress) => {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use hostler_plan::{document::RosterStatus, step::ClusterRole};
-use hostler_proto::v1::{self, FromAgent, ToAgent, from_agent::Message};
+use hostler_proto::{
+    fragment,
+    v1::{self, FromAgent, ToAgent, from_agent::Message},
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
@@ -25,7 +28,10 @@ async fn open(fleet: &Fleet, node: &Node, chain: &[Vec<u8>]) -> (mpsc::Sender<Fr
 }
 
 async fn send(to: &mpsc::Sender<FromAgent>, report: v1::FactsDelta) {
-    to.send(FromAgent { message: Some(Message::Facts(report)) }).await.unwrap();
+    // As an agent does it: a long one in parts.
+    for part in fragment::split(FromAgent { message: Some(Message::Facts(report)) }) {
+        to.send(part).await.unwrap();
+    }
 }
 
 fn grown(places: u32, gaps: &[u32], units: &[i64]) -> v1::FactsDelta {
@@ -36,6 +42,28 @@ fn grown(places: u32, gaps: &[u32], units: &[i64]) -> v1::FactsDelta {
 fn set(gaps: &[u32], values: &[f64]) -> v1::FactsDelta {
     let set = Some(v1::ChangedValues { gaps: gaps.to_vec(), values: values.to_vec() });
     v1::FactsDelta { taken_at: 3, set, ..v1::FactsDelta::default() }
+}
+
+/// Waits until the stream is ended for that reason.
+async fn refused(from: &mut Streaming<ToAgent>, sentence: &str) {
+    let status = loop {
+        match tokio::time::timeout(Duration::from_secs(20), from.message()).await.unwrap() {
+            Ok(message) => assert!(message.is_some(), "the stream ended without a word, expected {sentence}"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains(sentence), "expected {sentence}, found {}", status.message());
+}
+
+/// A fleet of one node, with the node's certificate.
+async fn of_one() -> (Fleet, Node, Vec<Vec<u8>>) {
+    let mut fleet = Fleet::start().await;
+    let token = fleet.token(1, ClusterRole::Worker).await;
+    let node = Node::new("a");
+    let chain = fleet.enrol(&node, &token).await.unwrap().certificate_chain;
+    fleet.approve(&[(&node, ClusterRole::Worker, RosterStatus::Active)]).await;
+    (fleet, node, chain)
 }
 
 /// The values that people see, once the report of that time is there.
@@ -54,12 +82,7 @@ async fn seen(fleet: &Fleet, taken_at: u64) -> Vec<f64> {
 
 #[tokio::test]
 async fn a_report_that_breaks_a_rule_ends_the_stream_and_changes_nothing() {
-    let mut fleet = Fleet::start().await;
-    let token = fleet.token(1, ClusterRole::Worker).await;
-    let node = Node::new("a");
-    let chain = fleet.enrol(&node, &token).await.unwrap().certificate_chain;
-    fleet.approve(&[(&node, ClusterRole::Worker, RosterStatus::Active)]).await;
-
+    let (fleet, node, chain) = of_one().await;
     let many: Vec<u32> = vec![1; 4097];
     let both = v1::FactsDelta { set: set(&[0], &[2.0]).set, ..grown(0, &[0], &[1]) };
     let fresh = v1::NewSeries { id: 3, name: "fresh".into(), labels: Vec::new(), value: Some(1.0) };
@@ -90,16 +113,30 @@ async fn a_report_that_breaks_a_rule_ends_the_stream_and_changes_nothing() {
         let good = v1::FactsDelta { taken_at: 2, set: set(&[2], &[-0.0]).set, ..grown(1, &[1], &[-1]) };
         send(&to, good).await;
         send(&to, wrong).await;
-        let status = loop {
-            match tokio::time::timeout(Duration::from_secs(20), from.message()).await.unwrap() {
-                Ok(message) => assert!(message.is_some(), "the stream ended without a word, expected {sentence}"),
-                Err(status) => break status,
-            }
-        };
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains(sentence), "expected {sentence}, found {}", status.message());
+        refused(&mut from, sentence).await;
         let values = seen(&fleet, 2).await;
         assert_eq!(values, [7.0, 0.4, 0.0], "after: {sentence}");
         assert!(values[2].is_sign_negative(), "the exact bits");
+    }
+}
+
+#[tokio::test]
+async fn parts_that_make_no_message_end_the_stream() {
+    let (fleet, node, chain) = of_one().await;
+    let part = |data, is_last| FromAgent { message: Some(Message::Fragment(v1::Fragment { data, is_last })) };
+    // A message with a part, field 9, of one byte, and that it is the last.
+    let of_a_part = part(vec![9 << 3 | 2, 5, 1 << 3 | 2, 1, 0, 2 << 3, 1], true);
+    let without_end = std::iter::repeat_n(part(vec![0; 1 << 20], false), 3).collect();
+    for (wrong, sentence) in [
+        (vec![part(vec![0xff; 9], false), part(vec![0xff; 9], true)], "expected parts of one message"),
+        (vec![of_a_part], "a part of a part"),
+        (without_end, "at most 2097152 bytes"),
+    ] {
+        let (to, mut from) = open(&fleet, &node, &chain).await;
+        for message in wrong {
+            to.send(message).await.unwrap();
+        }
+        refused(&mut from, sentence).await;
+        assert_eq!(seen(&fleet, 1).await.len(), 3);
     }
 }

@@ -29,7 +29,7 @@ pub(crate) const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 pub(crate) struct Stream {
     pub to: mpsc::Sender<FromAgent>,
     from: Streaming<ToAgent>,
-    parts: Joiner,
+    parts: Joiner<ToAgent>,
 }
 
 impl Stream {

@@ -28,6 +28,7 @@ use hostler_plan::{
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES,
+    fragment::Joiner,
     tls::{DoorLimits, Listener, NodeIdentity, PeerInfo, ServerSettings, incoming},
     v1::{
         self,
@@ -383,8 +384,11 @@ async fn offer_all(
             return;
         }
     }
+    let mut joiner = Joiner::default();
     while let Some(Ok(message)) = messages.next().await {
-        match message.message {
+        // Who sends anything but parts is no agent of ours.
+        let Ok(message) = joiner.take(message) else { return };
+        match message {
             Some(from_agent::Message::Refusal(report)) => {
                 let offer = offers.iter().find(|o| o.document.to_string() == report.document);
                 let Some(offer) = offer else { continue };
@@ -413,7 +417,8 @@ async fn offer_all(
                 | from_agent::Message::Facts(_)
                 | from_agent::Message::LeaseRenewal(_)
                 | from_agent::Message::Conditions(_)
-                | from_agent::Message::Holding(_),
+                | from_agent::Message::Holding(_)
+                | from_agent::Message::Fragment(_),
             )
             | None => {}
         }

@@ -13,6 +13,7 @@ use hostler_cli::admin::now;
 use hostler_coordinator::{ca::Authority, data_dir::DataDir};
 use hostler_plan::{document::Signed, refusal::Refusal};
 use hostler_proto::{
+    fragment::Joiner,
     tls::{Accepted, DoorLimits, Listener, ServerSettings, incoming},
     v1::{
         self,
@@ -128,7 +129,8 @@ impl Line {
             | from_agent::Message::Facts(_)
             | from_agent::Message::LeaseRenewal(_)
             | from_agent::Message::Conditions(_)
-            | from_agent::Message::Holding(_) => {}
+            | from_agent::Message::Holding(_)
+            | from_agent::Message::Fragment(_) => {}
         }
     }
 }
@@ -146,8 +148,9 @@ impl Agent for Line {
         open(&self.heard).opened += 1;
         let (line, mut messages) = (self.clone(), request.into_inner());
         tokio::spawn(async move {
+            let mut joiner = Joiner::default();
             while let Some(Ok(message)) = messages.next().await {
-                if let Some(message) = message.message {
+                if let Some(message) = joiner.take(message).unwrap() {
                     line.take(message);
                 }
             }
