@@ -22,7 +22,7 @@ pub enum Side {
 pub enum Confirm {
     /// Without a break for this many seconds; 0 is at once.
     Seconds(u32),
-    /// In so many of the last samples, whatever lies between.
+    /// In so many of the last samples, whatever lies between; 64 are kept.
     Samples(u8, u8),
 }
 

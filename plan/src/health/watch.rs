@@ -16,8 +16,8 @@ pub(super) struct Watch {
     active: bool,
     bad_since: Option<u64>,
     good_since: Option<u64>,
-    /// The last samples, newest last; only for conditions that count samples.
-    samples: VecDeque<bool>,
+    /// The last samples as bits, 1 where one was bad and the newest lowest; only for conditions that count samples.
+    samples: u64,
 }
 
 impl Watch {
@@ -35,17 +35,15 @@ impl Watch {
         let confirmed = match limit.confirm {
             Confirm::Seconds(seconds) => lasts(self.bad_since, now, u64::from(seconds) * 1000),
             Confirm::Samples(wanted, of) => {
-                self.samples.push_back(bad);
-                while self.samples.len() > usize::from(of) {
-                    self.samples.pop_front();
-                }
-                self.samples.iter().filter(|bad| **bad).count() >= usize::from(wanted)
+                let kept = u64::MAX.checked_shr(u64::BITS.saturating_sub(of.into())).unwrap_or(0);
+                self.samples = (self.samples << 1 | u64::from(bad)) & kept;
+                self.samples.count_ones() >= u32::from(wanted)
             }
         };
         let cleared = !bad && lasts(self.good_since, now, u64::from(limit.clear_seconds) * 1000);
         if self.active && cleared {
             self.active = false;
-            self.samples.clear();
+            self.samples = 0;
         } else if confirmed {
             self.active = true;
         }
