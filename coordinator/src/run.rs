@@ -58,7 +58,7 @@ const SETUP_FILE: &str = "setup-code";
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// As often as nodes report; it takes some milliseconds with 400 of them.
-const TRIM_INTERVAL: Duration = Duration::from_secs(10);
+const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(10);
 /// A server's reading of its cluster counts for three reports, and at least this long.
 const CONDITIONS_FRESH_AT_LEAST: Duration = Duration::from_secs(60);
 /// A node that reports every second is not silent for a hiccup.
@@ -173,11 +173,11 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
     process::ready();
     let control = coordinator.control.handle.clone();
     let watchdog = process::keep_watchdog(|| async { control.ask(|_, _| ()).await.is_ok() });
-    let trimming = trim_heap();
-    tokio::pin!(serving, shutdown, watchdog, trimming);
+    let giving_back = give_back();
+    tokio::pin!(serving, shutdown, watchdog, giving_back);
     let result = tokio::select! {
         result = &mut serving => result,
-        () = &mut trimming => Ok(()),
+        () = &mut giving_back => Ok(()),
         () = &mut watchdog => Ok(()),
         () = &mut shutdown => {
             tracing::info!("stopping");
@@ -194,13 +194,13 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
     result.and(remove(&data.join(ADDRESSES_FILE)))
 }
 
-/// Gives free memory back again and again: a fleet that connects, and every plan for it, needs for a moment many times
-/// what stays.
-async fn trim_heap() {
-    let mut again = tokio::time::interval(TRIM_INTERVAL);
+/// Gives memory back again and again: a fleet that connects, and every plan for it, needs for a moment many times what
+/// stays, and parts of the program that nothing else runs.
+async fn give_back() {
+    let mut again = tokio::time::interval(GIVE_BACK_INTERVAL);
     loop {
         again.tick().await;
-        memory::trim_heap();
+        memory::release();
     }
 }
 

@@ -35,7 +35,7 @@ pub fn release() {
 
 /// Gives back the free pages inside the heap, and its free end. Of what a burst freed the C library keeps most, because
 /// something that lives stands behind it.
-pub fn trim_heap() {
+fn trim_heap() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "malloc_trim(3) is a call of the C library")]
     // SAFETY: it may be called by any thread at any time.
