@@ -197,13 +197,7 @@ impl HealthEvaluator {
     }
 
     /// Takes one finding into the case of its rule and subject.
-    fn weigh(
-        &mut self,
-        now: u64,
-        reading: &Reading,
-        mut found: Found,
-        cases: &mut BTreeMap<(Rule, Box<str>), Case>,
-    ) {
+    fn weigh(&mut self, now: u64, reading: &Reading, mut found: Found, cases: &mut BTreeMap<(Rule, Box<str>), Case>) {
         let rule = found.rule();
         let required = found.required && !self.thresholds.optional.contains(&rule);
         let key = (rule, Box::from(found.subject.as_str()));
