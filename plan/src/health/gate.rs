@@ -22,7 +22,12 @@ const BOOT_COUNTERS: [&str; 6] = [
     "node_cpu_package_throttles_total",
 ];
 /// Counters that a disk keeps over a boot.
-const DISK_COUNTERS: [&str; 2] = ["nvme_media_errors_total", "hostler_ext4_errors_total"];
+const DISK_COUNTERS: [&str; 4] = [
+    "nvme_media_errors_total",
+    "hostler_ext4_errors_total",
+    "hostler_btrfs_errors_total",
+    "smartctl_read_total_uncorrected_errors",
+];
 
 /// The verdicts that forbid to take this node out of service now: anything critical, a required fact that is not known,
 /// and whatever is degraded without being tolerated.

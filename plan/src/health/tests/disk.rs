@@ -219,3 +219,17 @@ fn latency_needs_operations_and_a_card_may_be_slower() {
         assert_eq!(level(&verdicts, Rule::SlowIo), Some(Level::Ok), "six reads a minute say nothing");
     }
 }
+
+#[test]
+fn errors_of_btrfs_that_grew_since_the_baseline_are_a_regression() {
+    let errors = |count| with(well(), "hostler_btrfs_errors_total", vec![("device", "1"), ("name", "/")], count);
+    let judged = |count| {
+        let values = errors(count);
+        let verdicts = run(&mut health(), 0, 60, &values);
+        Vitals::of(NOW, &verdicts, &reading(60, &values))
+    };
+    let baseline = Baseline::take(NOW, &judged(33.0));
+    assert_eq!(baseline.regressions(&judged(33.0)), [], "they were there before");
+    let grown = baseline.regressions(&judged(34.0));
+    assert!(matches!(grown[..], [Regression::Counter { was: 33, is: 34, .. }]), "{grown:?}");
+}
