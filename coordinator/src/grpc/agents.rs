@@ -159,17 +159,7 @@ async fn listen(
         return Err(no_hello());
     };
     let boot_id = BootId::new(hello.boot_id.as_str()).map_err(|e| Status::failed_precondition(e.to_string()))?;
-    let attach = Attach {
-        node: node.clone(),
-        key: holder.key.clone(),
-        boot_id: boot_id.clone(),
-        address,
-        root_version: hello.root_version,
-        lost_receipts: hello.lost_receipts.iter().take(MAX_LOST_RECEIPTS).filter_map(|d| d.parse().ok()).collect(),
-        receipt_counter: hello.receipt_counter,
-        holding: hello.holding.map(Into::into),
-        running: hello.running.as_ref().and_then(convert::running),
-    };
+    let attach = attach_of(&hello, holder, &boot_id, address);
     let rank = if membership == Membership::Active { Rank::Trusted } else { Rank::Known };
     // From its hello to the end of its stream the node is no stranger.
     let _proof = line.prove(rank, None).map_err(|full| Status::resource_exhausted(full.to_string()))?;
@@ -217,6 +207,21 @@ async fn listen(
         tracing::info!(node = %node, "node disconnected");
     }
     result
+}
+
+/// What a node says of itself when its stream begins.
+fn attach_of(hello: &v1::Hello, holder: &Holder, boot_id: &BootId, address: IpAddr) -> Attach {
+    Attach {
+        node: holder.identity.node.clone(),
+        key: holder.key.clone(),
+        boot_id: boot_id.clone(),
+        address,
+        root_version: hello.root_version,
+        lost_receipts: hello.lost_receipts.iter().take(MAX_LOST_RECEIPTS).filter_map(|d| d.parse().ok()).collect(),
+        receipt_counter: hello.receipt_counter,
+        holding: hello.holding.clone().map(Into::into),
+        running: hello.running.as_ref().and_then(convert::running),
+    }
 }
 
 fn no_hello() -> Status {
