@@ -32,7 +32,7 @@ pub struct Metric {
 }
 
 /// Type and help of a name: from the table, else from its family (`node_memory_*`, `node_vmstat_*`, `node_hwmon_*`,
-/// `node_pressure_*`), else from its suffix.
+/// `node_zfs_arc_*`, `node_pressure_*`), else from its suffix.
 pub fn metric(name: &str) -> Metric {
     if let Ok(found) = TABLE.binary_search_by(|row| row.0.cmp(name)) {
         let (_, kind, help) = TABLE[found];
@@ -42,6 +42,8 @@ pub fn metric(name: &str) -> Metric {
         (Kind::Untyped, "A field of /proc/vmstat.")
     } else if name.starts_with("node_memory_") {
         (Kind::Gauge, "A field of /proc/meminfo.")
+    } else if name.starts_with("node_zfs_arc_") {
+        (Kind::Untyped, "A field of /proc/spl/kstat/zfs/arcstats.")
     } else if name.starts_with("node_pressure_") {
         (Kind::Counter, "Time that tasks waited, from /proc/pressure.")
     } else if name.starts_with("node_hwmon_") {
@@ -62,18 +64,16 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("apt_upgrades_pending", Kind::Gauge, "Packages that have an update, by origin."),
     ("hostler_bootloader_build_timestamp_seconds", Kind::Gauge, "When the installed boot loader was built, Unix time."),
     ("hostler_bootloader_info", Kind::Gauge, "Boot loader of a Raspberry Pi, value always 1."),
-    ("hostler_bootloader_latest_timestamp_seconds", Kind::Gauge, "Build time of the newest boot loader image on \
-        disk, \
+    ("hostler_bootloader_latest_timestamp_seconds", Kind::Gauge, "Build time of the newest boot loader image on disk, \
         Unix time."),
     ("hostler_bootloader_update_available", Kind::Gauge, "1 when a newer boot loader image is on disk than installed."),
     ("hostler_btrfs_errors_total", Kind::Counter, "Errors that btrfs counted on one of its devices, since a person \
         reset them."),
     ("hostler_certificate_not_after_timestamp_seconds", Kind::Gauge, "When the first certificate of a file expires, \
-        \
         Unix time."),
     ("hostler_cgroup_controller_enabled", Kind::Gauge, "1 when the control group controller can be used."),
-    ("hostler_disk_carries", Kind::Gauge, "1 for each thing that a disk of the machine carries; `nothing` where \
-        there is none."),
+    ("hostler_disk_carries", Kind::Gauge, "1 for each thing that a disk of the machine carries; `nothing` where there \
+        is none."),
     ("hostler_ext4_errors_total", Kind::Counter, "Errors recorded in the superblock of an ext4 file system."),
     ("hostler_ext4_warnings_total", Kind::Counter, "Warnings recorded in the superblock of an ext4 file system."),
     ("hostler_filesystem_emergency_readonly", Kind::Gauge, "1 for a file system that the kernel lets nobody write to \
@@ -86,20 +86,17 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_machine_check_exceptions_total", Kind::Counter, "Machine check exceptions of all processors since boot."),
     ("hostler_mmc_info", Kind::Gauge, "Identity of an SD card or eMMC, value always 1."),
     ("hostler_mmc_life_used_ratio", Kind::Gauge, "Used share of the eMMC's life time, upper end of the reported \
-   \
-             tenth."),
+        tenth."),
     ("hostler_mmc_pre_eol", Kind::Gauge, "Reserve of the eMMC: 1 normal, 2 warning, 3 urgent."),
     ("hostler_network_default_route", Kind::Gauge, "1 for the interface of the default route."),
     ("hostler_node_info", Kind::Gauge, "Board, serial number, boot id and page size of the node, value always 1."),
     ("hostler_node_oom_kills_total", Kind::Counter, "Processes that were killed because the memory of the node, or \
         that of all its pods, ran out; not those that reached a limit of their own."),
     ("hostler_node_temperature_celsius", Kind::Gauge, "Temperature of a component, whatever the sensor is called."),
-    ("hostler_node_temperature_crit_celsius", Kind::Gauge, "Critical temperature of a component as its sensor \
-        reports \
+    ("hostler_node_temperature_crit_celsius", Kind::Gauge, "Critical temperature of a component as its sensor reports \
         it."),
     ("hostler_nvme_crit_temp_celsius", Kind::Gauge, "Critical composite temperature (CCTEMP) of an NVMe disk."),
     ("hostler_nvme_critical_comp_temp_seconds_total", Kind::Counter, "Time spent at or above the critical \
-        \
         temperature."),
     ("hostler_nvme_critical_warning", Kind::Gauge, "One bit of the critical warning of an NVMe disk."),
     ("hostler_nvme_live", Kind::Gauge, "1 when the controller's state is live."),
@@ -123,7 +120,6 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_rpi_pmic_amps", Kind::Gauge, "Current of one rail of the power management chip."),
     ("hostler_rpi_pmic_volts", Kind::Gauge, "Voltage of one rail of the power management chip."),
     ("hostler_rpi_power_watts", Kind::Gauge, "Sum of voltage times current over the measured rails; not the power at \
-        \
         the socket."),
     ("hostler_rpi_throttle", Kind::Gauge, "One reason of the firmware's throttle word, now or since boot."),
     ("hostler_rpi_throttled_state", Kind::Gauge, "The firmware's throttle word as one number."),
@@ -157,8 +153,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("node_disk_io_now", Kind::Gauge, "Requests in flight."),
     ("node_disk_io_time_seconds_total", Kind::Counter, "Time with at least one request in flight."),
     ("node_disk_io_time_weighted_seconds_total", Kind::Counter, "Time with requests in flight, weighted by their \
-  \
-              number."),
+        number."),
     ("node_disk_read_bytes_total", Kind::Counter, "Bytes read."),
     ("node_disk_read_time_seconds_total", Kind::Counter, "Time spent on reads."),
     ("node_disk_reads_completed_total", Kind::Counter, "Reads completed."),
@@ -288,6 +283,7 @@ mod tests {
     #[test]
     fn families_without_a_row_have_the_type_of_node_exporter() {
         assert_eq!(metric("node_vmstat_pgfault").kind, Kind::Untyped);
+        assert_eq!(metric("node_zfs_arc_size").kind, Kind::Untyped);
         assert_eq!(metric("node_memory_MemFree_bytes").kind, Kind::Gauge);
         assert_eq!(metric("node_pressure_io_waiting_seconds_total").kind, Kind::Counter);
         assert_eq!(metric("node_hwmon_temp_celsius").kind, Kind::Gauge);
