@@ -102,6 +102,8 @@ impl Executor {
         if let Some(ended) = self.resume()? {
             return Ok(ended);
         }
+        // Whether there was no room for a receipt's file.
+        let mut unfiled = false;
         loop {
             if let Some(ended) = self.take_turns()? {
                 return Ok(ended);
@@ -111,13 +113,13 @@ impl Executor {
             // An idle executor sleeps until somebody wants something.
             let look = (!self.pending.is_empty()).then_some(LOOK_AGAIN);
             let evaluate = self.self_cordon.is_awake().then_some(EVALUATE_EVERY);
-            let file = self.context.receipts.is_unfiled().then_some(FILE_AFTER);
+            let file = self.context.receipts.is_unfiled().then_some(if unfiled { LOOK_AGAIN } else { FILE_AFTER });
             let at_most = [look, evaluate, file].into_iter().flatten().min();
             match self.context.control.next(at_most) {
                 Ok(Some(request)) => self.handle(request)?,
-                Ok(None) => self.context.receipts.file(&self.context.disk)?,
+                Ok(None) => unfiled = !self.context.file_receipts(),
                 Err(_) => {
-                    self.context.receipts.file(&self.context.disk)?;
+                    self.context.file_receipts();
                     return Ok(Ended::Shutdown);
                 }
             }
@@ -135,7 +137,7 @@ impl Executor {
                 return Ok(ended);
             }
             let Ok(Some(request)) = self.context.control.next(Some(Duration::ZERO)) else {
-                self.context.receipts.file(&self.context.disk)?;
+                self.context.file_receipts();
                 return Ok(Ended::Shutdown);
             };
             self.handle(request)?;

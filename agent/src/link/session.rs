@@ -14,7 +14,7 @@ use hostler_plan::{
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES, facts,
-    fragment::{self, Joiner},
+    fragment::{self, FragmentError, Joiner},
     v1::{
         FromAgent, Hello, LeaseRenewal, NodeCondition, NodeConditions, Progress, RefusalReport, RunningTask,
         SignedDocument, ToAgent, TrustChain, agent_client::AgentClient, from_agent::Message as Up,
@@ -169,16 +169,17 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 message = inbound.message() => match message {
-                    Ok(Some(ToAgent { message: Some(message) })) => {
+                    Ok(Some(message)) => {
                         self.idle.restart(Instant::now());
                         let interval = self.report_interval;
-                        self.receive(message).await?;
+                        // None is a part of a longer one, or a message of a later version.
+                        if let Some(message) = self.joiner.take(message).map_err(malformed_parts)? {
+                            self.receive(message).await?;
+                        }
                         if self.report_interval != interval {
                             reports = self.link.executor.reports(self.report_interval);
                         }
                     }
-                    // A message of a later version.
-                    Ok(Some(ToAgent { message: None })) => {}
                     Ok(None) => return Ok(SessionEnd::Closed { welcomed: self.welcomed }),
                     Err(status) => return Err(LinkError::Ended(status.message().to_owned())),
                 },
@@ -222,14 +223,7 @@ impl Session<'_> {
 
     async fn receive(&mut self, message: Down) -> Result<(), LinkError> {
         let request = match message {
-            Down::Fragment(fragment) => {
-                let joined = self.joiner.join(fragment).map_err(|e| LinkError::Ended(e.to_string()))?;
-                return match joined {
-                    // It is no fragment itself.
-                    Some(message) => Box::pin(self.receive(message)).await,
-                    None => Ok(()),
-                };
-            }
+            Down::Fragment(_) => return Err(LinkError::Ended("a part of a message in the place of one".into())),
             Down::Welcome(welcome) => {
                 self.welcomed = true;
                 tracing::info!("connected to the coordinator");
@@ -409,6 +403,10 @@ fn ticks(every: Duration) -> tokio::time::Interval {
 
 fn renewal_interval(lease_seconds: u64) -> Duration {
     (Duration::from_secs(lease_seconds) / RENEWALS_PER_LEASE).max(SHORTEST_RENEWAL)
+}
+
+fn malformed_parts(error: FragmentError) -> LinkError {
+    LinkError::Ended(error.to_string())
 }
 
 fn malformed(error: impl std::fmt::Display) -> Refused {

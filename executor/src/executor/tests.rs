@@ -119,6 +119,24 @@ fn receipts_form_a_chain_and_are_kept_until_acknowledged() {
     assert_eq!(left.len(), 1, "twice is as good as once");
 }
 
+#[test]
+fn a_receipt_that_finds_no_room_for_its_file_ends_nothing_and_stays_in_the_slots() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let plan = fleet.plan(1, vec![file("/etc/a", "a")], |_| {});
+    let (executor, sender, status, disk) = fleet.executor(&machine).unwrap();
+    let in_the_way = disk.path("receipts");
+    std::fs::write(&in_the_way, "no folder").unwrap();
+    grant(&plan).into_iter().for_each(|request| sender.offer(request).unwrap());
+    assert_eq!(executor.run_until_idle().unwrap(), Ended::Shutdown);
+    let receipts = status.content().receipts.clone();
+    assert_eq!(receipts.len(), 1);
+    drop(disk);
+    std::fs::remove_file(in_the_way).unwrap();
+    let (_, _, status, _disk) = fleet.executor(&machine).unwrap();
+    assert_eq!(status.content().receipts, receipts, "the next process has it");
+}
+
 /// So that two ledgers, each shown to another admin, are found by what the node signed.
 #[test]
 fn receipts_and_holdings_name_the_head_of_the_ledger_that_was_shown_last() {
