@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hostler_plan::{
     document::{Decided, Plan, PlanRef, Receipt},
-    id::{NodeName, TaskId},
+    id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
     sequencer::{RolloutAction, RolloutStatus},
     trust::{self, Purpose, Verified},
@@ -83,7 +83,21 @@ pub fn verify(store: &TrustStore, detail: &RolloutDetail) -> Evidence {
 /// Whether a person who typed this means that plan: its number, its digest or the beginning of that.
 pub(crate) fn names(which: &str, plan: &PlanRef) -> bool {
     let digits = which.strip_prefix("sha256:").unwrap_or(which);
-    plan.seq.to_string() == which || (digits.len() >= 4 && plan.digest.hex().starts_with(digits))
+    which.parse() == Ok(plan.seq.0) || (digits.len() >= 4 && plan.digest.hex().starts_with(digits))
+}
+
+/// Refuses a plan that whoever typed this did not mean: a coordinator can show another rollout than the one that was
+/// asked for.
+pub(crate) fn check_named(which: &str, plan: &Verified<Plan>) -> Result<(), Refused> {
+    let shown = PlanRef { seq: plan.document().seq, digest: plan.digest() };
+    if names(which, &shown) {
+        return Ok(());
+    }
+    let reason = format!(
+        "expected the coordinator to show rollout {which}, found plan {} ({}); do not rely on what it says",
+        shown.seq, shown.digest
+    );
+    Err(Refused::new(Refusal::DigestMismatch, reason))
 }
 
 /// What the end of the rollout that was asked for proves: how many tasks succeeded, each of its plan by its node's
@@ -91,14 +105,7 @@ pub(crate) fn names(which: &str, plan: &PlanRef) -> bool {
 pub fn finished(store: &TrustStore, rollout: &str, detail: &RolloutDetail) -> Result<usize, Error> {
     let Evidence { plan, proved, unproved, order } = verify(store, detail);
     let plan = plan?;
-    let shown = PlanRef { seq: plan.document().seq, digest: plan.digest() };
-    if !names(rollout, &shown) {
-        let reason = format!(
-            "expected the coordinator to show rollout {rollout}, found plan {} ({}); do not rely on what it says",
-            shown.seq, shown.digest
-        );
-        return Err(Refused::new(Refusal::DigestMismatch, reason).into());
-    }
+    check_named(rollout, &plan)?;
     order?;
     let claim = |task: &str, why: &str| {
         let reason = format!(
@@ -137,11 +144,16 @@ fn verify_plan(store: &TrustStore, detail: &RolloutDetail) -> Result<Verified<Pl
 /// it.
 pub async fn control(admin: &mut Admin, rollout: &str, action: &RolloutAction, reason: &str) -> Result<(), Error> {
     let detail = get(admin, rollout).await?;
-    let said = detail.summary.as_ref().map(|s| s.plan.clone()).unwrap_or_default();
-    let plan = verify(admin.trust_store(), &detail).plan.map(|plan| plan.digest());
+    let plan = verify(admin.trust_store(), &detail).plan;
+    if let Ok(plan) = &plan {
+        check_named(rollout, plan)?;
+    }
+    let plan = plan.map(|plan| plan.digest());
+    // Of a plan that does not count only what was typed is known.
+    let which = plan.as_ref().map_or_else(|_| rollout.to_owned(), Digest::to_string);
     let stopped = match action {
         RolloutAction::Pause | RolloutAction::Halt => {
-            let request = admin.with_session(v1::ControlRolloutRequest::new(said.as_str(), action, reason));
+            let request = admin.with_session(v1::ControlRolloutRequest::new(which, action, reason));
             admin.client().control_rollout(request).await.map(|_| ())
         }
         RolloutAction::Resume | RolloutAction::Release(_) => Ok(()),

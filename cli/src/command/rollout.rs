@@ -62,6 +62,9 @@ async fn show(context: &Context, rollout: &str) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let detail = rollout::get(&mut admin, rollout).await?;
     let evidence = rollout::verify(admin.trust_store(), &detail);
+    if let Ok(plan) = &evidence.plan {
+        rollout::check_named(rollout, plan)?;
+    }
     let delivered = match &evidence.plan {
         Ok(plan) => Some(delivery::of(&mut admin, Wanted::plan(plan)).await?),
         Err(_) => None,

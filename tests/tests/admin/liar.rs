@@ -30,6 +30,8 @@ use tonic_prost::ProstCodec;
 
 use super::{root::hostler, *};
 
+mod shown;
+
 /// Whoever comes may stay.
 const DOOR: DoorLimits =
     DoorLimits { stranger_for: Duration::from_secs(3600), strangers: 256, handshakes: 256, known: 0, reserved: 0 };
@@ -43,6 +45,7 @@ enum Lie {
     DoneButNo(Code),
     Document(v1::DocumentReply),
     Reserved(v1::ReservedPlansReply),
+    Rollout(Box<v1::RolloutDetail>),
 }
 
 type Lies = Arc<Mutex<Vec<(&'static str, Lie)>>>;
@@ -130,6 +133,7 @@ impl Liar {
             }
             Some(Lie::Document(reply)) => said::<v1::SignedDocument, _>(reply, request).await,
             Some(Lie::Reserved(reply)) => said::<v1::Empty, _>(reply, request).await,
+            Some(Lie::Rollout(reply)) => said::<v1::GetRolloutRequest, _>(*reply, request).await,
         }
     }
 }
