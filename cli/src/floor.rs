@@ -50,12 +50,15 @@ pub(crate) struct Floor {
 
 /// What was signed here and handed in last, from before it was sent: whoever holds the coordinator may keep it back,
 /// say no, and hand it to some nodes later. So no other document gets its number, and the next one names it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sent {
     pub plan: Option<(Epoch, PlanRef)>,
     pub roster: Option<(Epoch, DocumentRef)>,
-    pub root: Option<DocumentRef>,
+    /// Every one of the last version and of the one before: nodes that were shown one of them follow only what names
+    /// it.
+    #[serde(default)]
+    pub roots: Vec<DocumentRef>,
 }
 
 /// Its file.

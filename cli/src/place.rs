@@ -10,9 +10,22 @@ use hostler_proto::v1::DocumentReply;
 use crate::error::Error;
 
 /// True when it is new; [`Error::Overtaken`] when another document took its place, which `counts` by its own
-/// signatures.
-pub(crate) fn taken(reply: DocumentReply, what: &str, counts: impl FnOnce(&Signed) -> bool) -> Result<bool, Error> {
+/// signatures. Never by the one with that digest, which was handed in.
+pub(crate) fn taken(
+    reply: DocumentReply,
+    what: &str,
+    digest: Digest,
+    counts: impl FnOnce(&Signed) -> bool,
+) -> Result<bool, Error> {
     let Some(winner) = reply.overtaken_by.map(Signed::from) else { return Ok(reply.is_new) };
+    if winner.digest() == digest {
+        let reason = format!(
+            "the coordinator says that {what} was overtaken, expected another document in its place, found {what} \
+             itself ({digest}); it may be in force: see what the coordinator shows before you make another one, and \
+             compare its ledger with a copy"
+        );
+        return Err(Refused::new(Refusal::Replay, reason).into());
+    }
     if counts(&winner) {
         return Err(overtaken(what, winner));
     }

@@ -288,7 +288,7 @@ pub async fn submit(admin: &mut Admin, plan: &Verified<Plan>) -> Result<Submitte
     let request = admin.with_session(plan.signed().clone().into());
     let reply = admin.client().submit_plan(request).await?.into_inner();
     let counts = |winner: &Signed| number::overtakes(admin, winner, plan.document().prev);
-    let is_new = place::taken(reply, &format!("plan {}", plan.document().seq), counts)?;
+    let is_new = place::taken(reply, &format!("plan {}", plan.document().seq), plan.digest(), counts)?;
     rescue.pass_over(number::remember(admin, plan).await)?;
     rescue.pass_over(reserved::release(admin.trust_store(), plan.document().seq))?;
     Ok(SubmittedPlan { plan: plan.digest(), seq: plan.document().seq, is_new })

@@ -1,5 +1,7 @@
 //! The next root: made from the newest one that is held, signed by enough keys of both, and submitted.
 
+use std::path::Path;
+
 use hostler_plan::{
     document::{DocumentKind, DocumentRef, MAX_SIGNATURES, Root, Signed},
     id::Fingerprint,
@@ -23,11 +25,12 @@ pub fn amend(admin: &Admin, changes: &[Amendment], now: Timestamp) -> Result<Ame
     let held = admin.trust_store().root();
     let mut root = trust::amend(held, changes, now.whole_seconds())?;
     let prev = Some(admin.trust_store().trusted().digest());
-    let sent = Floor::load(admin.trust_store().folder()).sent.root.filter(|sent| Some(sent.digest) != prev);
+    let mut sent = Floor::load(admin.trust_store().folder()).sent.roots;
+    sent.retain(|sent| Some(sent.digest) != prev);
     // Nodes that were shown another one under the held one's number follow what names both.
-    let kept_back = sent.filter(|sent| sent.version == held.version).map(|sent| sent.digest);
+    let kept_back = sent.iter().filter(|sent| sent.version == held.version).map(|sent| sent.digest);
     (root.prev, root.also) = (prev, fork::ends(prev, kept_back, &admin.forks_of(DocumentKind::Root)));
-    if let Some(DocumentRef { version, digest }) = sent.filter(|sent| sent.version == root.version) {
+    for DocumentRef { version, digest } in sent.iter().filter(|sent| sent.version == root.version) {
         note(&format!(
             "root {version} ({digest}) was signed and handed in here and is not in the coordinator's ledger: it was \
              refused, did not arrive, or is kept back. A node that was shown it does not follow another root \
@@ -139,27 +142,40 @@ pub async fn submit(admin: &mut Admin, next: &Draft<Root>) -> Result<bool, Error
     check_place(admin.trust_store(), next)?;
     let followed = next.follow(admin.trust_store().trusted())?;
     let sent = DocumentRef { version: followed.root().version, digest: followed.digest() };
-    // The first of two under one number is the one that may be out: it is what the root after them names.
-    Floor::change(admin.trust_store().folder(), |floor| {
-        floor.sent.root = Some(floor.sent.root.filter(|before| before.version == sent.version).unwrap_or(sent));
-    })?;
+    keep_sent(admin.trust_store().folder(), sent)?;
     let request = v1::InstallRootRequest { root: Some(next.signed().clone().into()), setup_code: String::new() };
     let message = admin.with_session(request);
     let reply = admin.client().install_root(message).await?.into_inner();
     let store = admin.trust_store();
     let counts = |winner: &Signed| store.trusted().advance(winner).is_ok();
-    let is_new = match place::taken(reply, &format!("root {}", sent.version), counts) {
-        // It lost its place to one that is proved: it was in force nowhere.
-        Err(overtaken @ Error::Overtaken { .. }) => {
-            Floor::change(store.folder(), |floor| floor.sent.root = None)?;
-            return Err(overtaken);
-        }
-        other => other?,
-    };
+    let is_new = place::taken(reply, &format!("root {}", sent.version), sent.digest, counts)?;
     admin.keep_root(followed)?;
     // Whoever signed away the own key is not let in any more.
     if admin.trust_store().counting_keys().contains(&admin.signer().public_key().fingerprint()) {
         admin.refresh().await?;
     }
     Ok(is_new)
+}
+
+/// Keeps a root before anybody is shown it, also if it loses its place: whoever says so may have handed it to some nodes.
+fn keep_sent(folder: &Path, sent: DocumentRef) -> Result<(), Error> {
+    let mut is_kept = true;
+    Floor::change(folder, |floor| {
+        let roots = &mut floor.sent.roots;
+        roots.retain(|before| before.version >= sent.version.saturating_sub(1));
+        if !roots.contains(&sent) {
+            is_kept = roots.iter().filter(|before| before.version == sent.version).count() < trust::MAX_CLOSED;
+            roots.extend(is_kept.then_some(sent));
+        }
+    })?;
+    if !is_kept {
+        note(&format!(
+            "expected at most {} roots {} to be handed in from here, found one more ({}): if it is kept back, no later \
+             root names it, and a node that was shown it follows none; ask why the coordinator takes none of them",
+            trust::MAX_CLOSED,
+            sent.version,
+            sent.digest
+        ));
+    }
+    Ok(())
 }

@@ -215,7 +215,7 @@ pub(crate) async fn hand_in(admin: &mut Admin, signed: &Signed, now: Timestamp) 
     let held = store.roster().or(store.lapsed());
     // By the signatures of whoever may sign rosters, and not one that came before.
     let counts = |winner: &Signed| trust::roster(store.trusted(), held, winner, Purpose::Begun).is_ok();
-    let is_new = place::taken(reply, &format!("roster {}", roster.document().version), counts)?;
+    let is_new = place::taken(reply, &format!("roster {}", roster.document().version), roster.digest(), counts)?;
     admin.keep_roster(roster)?;
     admin.refresh().await?;
     Ok(is_new)

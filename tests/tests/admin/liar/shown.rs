@@ -1,7 +1,8 @@
 //! A coordinator that shows another document than the one that was named, or the one that was handed in as its own
 //! winner.
 
-use hostler_plan::{id::TaskId, sequencer::RolloutAction};
+use hostler_cli::root;
+use hostler_plan::{id::TaskId, sequencer::RolloutAction, trust::Amendment};
 
 use super::*;
 
@@ -31,5 +32,72 @@ async fn nothing_is_signed_or_asked_for_a_rollout_that_was_not_named() {
     let error = hostler(folder, &anna, &["rollout", "show", &named]).await.expect_err("another rollout");
     assert!(error.to_string().contains("do not rely on what it says"), "{error}");
     hostler(folder, &anna, &["rollout", "show", &other]).await.unwrap();
+    coordinator.end().await;
+}
+
+fn overtaken(winner: &Signed) -> Lie {
+    let reply = v1::DocumentReply { overtaken_by: Some(winner.clone().into()), ..v1::DocumentReply::default() };
+    Lie::Document(reply)
+}
+
+/// The next root with another lifetime, by Anna.
+fn next_root(admin: &Admin, days: u64) -> (document::Root, Draft<document::Root>) {
+    let expires = now().plus(Duration::from_secs(days * 86400)).whole_seconds();
+    let made = root::amend(admin, &[Amendment::Expires(expires)], now()).unwrap();
+    let mut draft = Draft::root(Signed { bytes: made.bytes, signatures: Vec::new() }).unwrap();
+    root::sign(admin.trust_store(), admin.signer(), &mut draft, now()).unwrap();
+    (made.root, draft)
+}
+
+/// Whether it was refused, said to have lost to itself, or to one of before: some nodes may have been shown it.
+#[tokio::test]
+async fn every_root_that_was_handed_in_is_named_by_those_of_the_next_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (coordinator, anna, liar) = before_the_liar(folder).await;
+    let mut kept_back: Vec<Signed> = Vec::new();
+    for (days, refusal) in [(100, None), (101, Some(Refusal::Replay)), (102, Some(Refusal::Overtaken))] {
+        let mut admin = connect(&anna).await.unwrap();
+        let (_, draft) = next_root(&admin, days);
+        let lie = match refusal {
+            None => Lie::No(Code::Internal),
+            Some(Refusal::Replay) => overtaken(draft.signed()),
+            Some(_) => overtaken(&kept_back[0]),
+        };
+        liar.lie(&[("InstallRoot", lie)]);
+        let error = root::submit(&mut admin, &draft).await.expect_err("a lie");
+        assert_eq!(refusal.map(|r| r.word()), refusal.map(|_| error.word()), "{error}");
+        kept_back.push(draft.signed().clone());
+    }
+    liar.lie(&[]);
+    let mut admin = connect(&anna).await.unwrap();
+    let (_, draft) = next_root(&admin, 103);
+    root::submit(&mut admin, &draft).await.unwrap();
+    let digests: Vec<Digest> = kept_back.iter().map(Signed::digest).collect();
+    // Also after one of the next number was kept back.
+    for lie in [Some(("InstallRoot", Lie::No(Code::Internal))), None] {
+        liar.lie(&lie.clone().into_iter().collect::<Vec<_>>());
+        let mut admin = connect(&anna).await.unwrap();
+        let (made, draft) = next_root(&admin, 104);
+        assert_eq!((made.version, &made.also), (3, &digests));
+        assert_eq!(root::submit(&mut admin, &draft).await.is_err(), lie.is_some());
+    }
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn no_plan_and_no_roster_is_overtaken_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (coordinator, anna, liar) = before_the_liar(folder).await;
+    let mut admin = connect(&anna).await.unwrap();
+    let mut plan = Signed { bytes: compile_check(&mut admin).await.bytes, signatures: Vec::new() };
+    sign(&admin, &mut plan);
+    liar.lie(&[("SubmitPlan", overtaken(&plan))]);
+    assert_eq!(refusal(submit(&mut admin, &plan).await), Refusal::Replay);
+    let next = roster::same(&mut admin, now()).await.unwrap();
+    let signature = admin.signer().sign(DocumentKind::Roster, &next.bytes).unwrap();
+    liar.lie(&[("SubmitRoster", overtaken(&Signed { bytes: next.bytes.clone(), signatures: vec![signature] }))]);
+    assert_eq!(refusal(roster::submit(&mut admin, &next, now()).await), Refusal::Replay);
     coordinator.end().await;
 }
