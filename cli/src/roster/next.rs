@@ -208,7 +208,10 @@ pub(crate) async fn hand_in(admin: &mut Admin, signed: &Signed, now: Timestamp) 
     let store = admin.trust_store();
     let held = store.roster().or(store.lapsed());
     let roster = trust::roster(store.trusted(), held, signed, Purpose::Submitting(now))?;
-    keep_sent(store.folder(), &roster)?;
+    // The held one once more changes nothing.
+    if held.map(Verified::digest) != Some(roster.digest()) {
+        keep_sent(store.folder(), &roster)?;
+    }
     let request = admin.with_session(signed.clone().into());
     let reply = admin.client().submit_roster(request).await?.into_inner();
     let store = admin.trust_store();
@@ -221,18 +224,19 @@ pub(crate) async fn hand_in(admin: &mut Admin, signed: &Signed, now: Timestamp) 
     Ok(is_new)
 }
 
-/// Keeps the version of a roster before anybody is shown it.
+/// Keeps the version of a roster before anybody is shown it. Of those below it nobody knows any more which were handed
+/// in: nothing else is.
 fn keep_sent(folder: &Path, roster: &Verified<Roster>) -> Result<(), Error> {
     let (epoch, version) = (roster.document().epoch, roster.document().version);
     let sent = DocumentRef { version, digest: roster.digest() };
     let mut other = None;
     Floor::change(folder, |floor| match floor.sent.roster {
-        Some((e, before)) if (e, before.version) == (epoch, version) && before != sent => other = Some(before.digest),
+        Some((e, before)) if (e, before.version) >= (epoch, version) && before != sent => other = Some(before.digest),
         Some(_) | None => floor.sent.roster = Some((epoch, sent)),
     })?;
     match other {
         None => Ok(()),
-        Some(other) => Err(place::given(&format!("roster {version}"), other)),
+        Some(other) => Err(place::given(&format!("roster {version} or a later one"), other)),
     }
 }
 

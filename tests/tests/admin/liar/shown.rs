@@ -101,3 +101,34 @@ async fn no_plan_and_no_roster_is_overtaken_by_itself() {
     assert_eq!(refusal(roster::submit(&mut admin, &next, now()).await), Refusal::Replay);
     coordinator.end().await;
 }
+
+/// One that lay there since before, in the place of one that some nodes may have been shown.
+#[tokio::test]
+async fn no_roster_is_handed_in_below_one_that_was_but_for_the_one_that_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (coordinator, anna, liar) = before_the_liar(folder).await;
+    let mut admin = connect(&anna).await.unwrap();
+    liar.lie(&[("SubmitRoster", Lie::No(Code::Internal))]);
+    let mut kept_back = Vec::new();
+    for _ in 0..2 {
+        let next = roster::same(&mut admin, now()).await.unwrap();
+        roster::submit(&mut admin, &next, now()).await.unwrap_err();
+        kept_back.push(next);
+    }
+    liar.lie(&[]);
+    let low = document::Roster { also: vec![Digest::ZERO], ..kept_back[0].roster.clone() };
+    let low = roster::Next { bytes: hostler_plan::json::write(&low), roster: low };
+    assert_eq!(refusal(roster::submit(&mut admin, &low, now()).await.map(drop)), Refusal::Overtaken);
+    let next = roster::same(&mut admin, now()).await.unwrap();
+    assert_eq!(next.roster.version, kept_back[1].roster.version + 1);
+    roster::submit(&mut admin, &next, now()).await.unwrap();
+    liar.lie(&[("SubmitRoster", Lie::No(Code::Internal))]);
+    let above = roster::same(&mut admin, now()).await.unwrap();
+    roster::submit(&mut admin, &above, now()).await.unwrap_err();
+    liar.lie(&[]);
+    roster::submit(&mut admin, &next, now()).await.expect("the one that is held, once more");
+    let after = roster::same(&mut admin, now()).await.unwrap();
+    assert_eq!((after.roster.version, after.roster.also), (above.roster.version + 1, vec![above.digest()]));
+    coordinator.end().await;
+}
