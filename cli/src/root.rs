@@ -157,7 +157,8 @@ pub async fn submit(admin: &mut Admin, next: &Draft<Root>) -> Result<bool, Error
     Ok(is_new)
 }
 
-/// Keeps a root before anybody is shown it, also if it loses its place: whoever says so may have handed it to some nodes.
+/// Keeps a root before anybody is shown it, also if it loses its place: whoever says so may have handed it to some
+/// nodes.
 fn keep_sent(folder: &Path, sent: DocumentRef) -> Result<(), Error> {
     let mut is_kept = true;
     Floor::change(folder, |floor| {

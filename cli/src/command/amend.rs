@@ -7,7 +7,7 @@ use std::{
 
 use hostler_plan::{
     document::{DocumentKind, Policy, Root, SignatureThresholds, Signed, Signer},
-    id::{Fingerprint, NodeName},
+    id::{Digest, Fingerprint, NodeName},
     show,
     timestamp::Timestamp,
     trust::{Amendment, Draft, Duty, SignedBy, differences, threshold},
@@ -37,6 +37,7 @@ use crate::{
 pub(super) async fn amend(context: &Context, args: AmendArgs) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let mut overtaken: Option<Overtaken> = None;
+    let mut lost = Vec::new();
     // A lifetime counts from when it was asked for, however often the root is made.
     let asked = now();
     for _ in 0..OVERTAKEN_TRIES {
@@ -47,7 +48,8 @@ pub(super) async fn amend(context: &Context, args: AmendArgs) -> Result<(), Erro
             return write(context, &draft, args.out.as_deref(), &said);
         }
         // `--yes` was said of these changes, and not of what they have become.
-        if let Some(Overtaken { error, .. }) = overtaken.take_if(|before| args.yes && before.said != said) {
+        let meant = meant(admin.trust_store().root(), draft.document(), &lost);
+        if let Some(Overtaken { error, .. }) = overtaken.take_if(|before| args.yes && before.meant != meant) {
             return Err(error);
         }
         confirm(&format!("sign and submit root {}?", draft.document().version), args.yes)?;
@@ -56,7 +58,8 @@ pub(super) async fn amend(context: &Context, args: AmendArgs) -> Result<(), Erro
             Err(error @ Error::Overtaken { .. }) => {
                 note(&format!("{error}; it is made anew from the newest root"));
                 admin.refresh().await?;
-                overtaken = Some(Overtaken { said, error });
+                lost.push(draft.signed().digest());
+                overtaken = Some(Overtaken { meant, error });
             }
             // The summary named the nodes of a roster that has to be signed again.
             other => return installed(context, &mut admin, (&draft, other?), said, (true, args.wait)).await,
@@ -72,8 +75,15 @@ const OVERTAKEN_TRIES: usize = 3;
 
 /// A root that lost its place: what it would have changed, and how the command ends if that is not what it changes now.
 struct Overtaken {
-    said: Vec<String>,
+    meant: Vec<String>,
     error: Error,
+}
+
+/// What a root changes but for naming those that lost their place to the one before it.
+fn meant(held: &Root, next: &Root, lost: &[Digest]) -> Vec<String> {
+    let mut next = next.clone();
+    next.also.retain(|other| !lost.contains(other));
+    differences(held, &next)
 }
 
 /// The root after the newest one with the changes that the flags ask for, and what they mean.

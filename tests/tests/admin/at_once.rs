@@ -41,7 +41,8 @@ async fn two_rosters_and_two_roots_at_once_are_both_taken_because_the_second_is_
     let root = admin.trust_store().root();
     assert_eq!((root.version, root.policy.max_admission_lifetime_seconds), (7, 3 * 3600));
     assert!(root.expires > now().plus(Duration::from_secs(102 * 86_400)), "{}", root.expires);
-    assert!(root.prev.is_some() && root.also.is_empty());
+    // It may name the one that lost its place to the one before it.
+    assert!(root.prev.is_some() && root.also.len() <= 1, "{:?}", root.also);
     assert_eq!(admin.forks(), [], "it is no alarm");
     let mut lines = Vec::new();
     ledger::export(&mut admin, 0, &mut lines, "memory".as_ref()).await.unwrap();
