@@ -97,8 +97,8 @@ impl NodeContext {
         Ok(())
     }
 
-    /// Gives the newest receipt its file before that is needed, and says whether that went well: a disk without room for
-    /// it is no reason to end, the slots hold the receipt.
+    /// Gives the newest receipt its file before that is needed, and says whether that went well: a disk without room
+    /// for it is no reason to end, the slots hold the receipt.
     pub(crate) fn file_receipts(&mut self) -> bool {
         let filed = self.receipts.file(&self.disk);
         if let Err(error) = &filed {
