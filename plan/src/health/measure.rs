@@ -137,7 +137,7 @@ impl Tracker {
         if boot_id != self.boot_id && !boot_id.is_empty() {
             self.begin_boot(boot_id);
         }
-        self.remembered.look(now, reading);
+        self.remembered.look(now, reading, &self.boot_id);
         let boot = reading.get("node_boot_time_seconds", &[]);
         let uptime = boot.map(|boot| reading.at_ms() as f64 / 1000.0 - boot);
         let model = reading.label("hostler_node_info", "model").unwrap_or_default();

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) const GONE_MS: u64 = 86_400_000;
 /// What is kept of one node: a server has some dozens of disks, and each is bad in a handful of ways.
 const MAX_KEPT: usize = 256;
+/// What a machine cannot do without. The words are those of `hostler_disk_carries`.
+const VITAL: [&str; 3] = ["root", "data", "swap"];
 
 /// Kept over restarts of whoever evaluates. Times are on its clock.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,46 @@ pub(super) struct Drive {
     pub(super) seen_ms: u64,
     /// Words of `hostler_disk_carries`.
     pub(super) carries: BTreeSet<String>,
+    /// The boot in which it was last there; empty where that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    boot: String,
+}
+
+impl Drive {
+    pub(super) fn has(&self, what: &str) -> bool {
+        self.carries.contains(what)
+    }
+
+    fn vital(&self) -> impl Iterator<Item = &str> {
+        VITAL.into_iter().filter(|what| self.has(what))
+    }
+
+    pub(super) fn is_vital(&self) -> bool {
+        self.vital().next().is_some()
+    }
+
+    /// Whether it was last there in that boot. Where nobody knows, it was: then nobody had the machine open.
+    pub(super) fn is_of(&self, boot: &str) -> bool {
+        self.boot.is_empty() || boot.is_empty() || self.boot == boot
+    }
+
+    /// Whether it carries what it did not when it was last there, if it was.
+    fn took_over(&self, before: Option<&Drive>) -> bool {
+        before.is_none_or(|before| !before.is_vital() || (self.has("root") && !before.has("root")))
+    }
+}
+
+/// What disks serve that another one may have served before: one `/` there is, of the rest what newcomers carry.
+fn served<'there>(there: &'there BTreeMap<String, Drive>, before: &BTreeMap<String, Drive>) -> BTreeSet<&'there str> {
+    let of_newcomers = there.iter().filter(|(key, drive)| drive.took_over(before.get(*key)));
+    let root = there.values().any(|drive| drive.has("root")).then_some("root");
+    of_newcomers.flat_map(|(_, drive)| drive.vital()).chain(root).collect()
+}
+
+fn cap<V>(kept: &mut BTreeMap<String, V>) {
+    while kept.len() > MAX_KEPT {
+        kept.pop_first();
+    }
 }
 
 /// By what a disk is the same: names are given anew at every boot.
@@ -113,7 +155,8 @@ impl Remembered {
         let bad = |one: &Self| one.bad.iter().map(|(key, bad)| (key.clone(), bad.value.is_some())).collect::<Vec<_>>();
         let drives = |one: &Self| {
             let drives = one.drives.iter();
-            drives.map(|(key, drive)| (key.clone(), drive.device.clone(), drive.carries.clone())).collect::<Vec<_>>()
+            let like = |drive: &Drive| Drive { seen_ms: 0, ..drive.clone() };
+            drives.map(|(key, drive)| (key.clone(), like(drive))).collect::<Vec<_>>()
         };
         let members = |one: &Self| one.members.iter().map(|(key, (most, _))| (key.clone(), *most)).collect::<Vec<_>>();
         bad(self) == bad(other)
@@ -137,7 +180,7 @@ impl Remembered {
     }
 
     /// Forgets what is another disk now, or was taken out on purpose.
-    pub(super) fn look(&mut self, now: u64, reading: &Reading) {
+    pub(super) fn look(&mut self, now: u64, reading: &Reading, boot: &str) {
         self.bad.retain(|_, bad| {
             let device = device(&bad.subject);
             let numbers = Numbers::of(reading, device);
@@ -158,19 +201,28 @@ impl Remembered {
         for (labels, _) in told {
             let (Some(device), Some(what)) = (labels.get("device"), labels.get("what")) else { continue };
             let key = labels.get("id").unwrap_or(device).to_owned();
-            let new = || Drive { device: device.to_owned(), seen_ms: now, carries: BTreeSet::new() };
+            let (device, boot) = (device.to_owned(), boot.to_owned());
+            let new = || Drive { device, seen_ms: now, carries: BTreeSet::new(), boot };
             there.entry(key).or_insert_with(new).carries.insert(what.to_owned());
         }
         // No disk at all is a reader that failed.
         if !there.is_empty() {
-            self.drives.retain(|_, drive| now.saturating_sub(drive.seen_ms) < GONE_MS);
+            let served = served(&there, &self.drives);
+            // One that was replaced while the machine was off is missed by nobody. Of members their array speaks.
+            let replaced = |drive: &Drive| {
+                let by_others = drive.is_vital() && drive.vital().all(|what| served.contains(what));
+                by_others && !drive.has("array") && !drive.is_of(boot)
+            };
+            self.drives.retain(|key, drive| {
+                now.saturating_sub(drive.seen_ms) < GONE_MS && (there.contains_key(key) || !replaced(drive))
+            });
             self.drives.extend(there);
-            while self.drives.len() > MAX_KEPT {
-                self.drives.pop_first();
-            }
+            cap(&mut self.drives);
         }
         self.members.retain(|_, (_, at)| now.saturating_sub(*at) < GONE_MS);
         self.controllers.retain(|_, seen| now.saturating_sub(*seen) < GONE_MS);
+        cap(&mut self.members);
+        cap(&mut self.controllers);
     }
 
     /// How many members of a bond or a team are there no more, although they were within a day.

@@ -1,6 +1,7 @@
 //! One node's verdicts, reading after reading.
 
 mod disk;
+mod gone;
 mod machine;
 
 use super::*;

@@ -223,7 +223,13 @@ impl Evaluation<'_> {
         let known: Vec<String> = self.tracker.remembered.controllers.keys().cloned().collect();
         for device in known {
             let state = live.iter().find(|(name, _)| *name == device).map(|(_, live)| *live);
-            let required = self.reading.get("hostler_nvme_root", &[("device", &device)]).is_some();
+            let carried = self.carried(&device);
+            // One that left and carried nothing that the machine misses was taken out, or was the volume of a pod.
+            if state.is_none() && carried.is_none() {
+                continue;
+            }
+            let root = self.reading.get("hostler_nvme_root", &[("device", &device)]).is_some();
+            let required = root || carried == Some(true);
             self.forget_swapped(&device);
             let live = state.unwrap_or(0.0);
             for condition in [C::NvmeNotLive, C::NvmeGone] {
@@ -231,7 +237,7 @@ impl Evaluation<'_> {
                 self.push(Found::value(condition, &device, series, live).required(required));
             }
             if state == Some(1.0) {
-                self.smart(&device, required);
+                self.smart(&device, root);
             }
         }
         self.links();

@@ -1,12 +1,12 @@
 //! Disks as smartctl and the kernel's list tell them: SATA, SAS, behind USB, and those that are there no more.
 
 use super::super::condition::Condition as C;
+use super::super::remember::Drive;
 use super::super::rule::Rule;
 use super::disk::NO_COUNT;
 use super::{DAY_MS, Evaluation, Found, fact};
+use crate::fact::Reading;
 
-/// What a machine cannot do without. The words are those of `hostler_disk_carries`.
-const VITAL: [&str; 3] = ["root", "data", "swap"];
 /// A disk gets warm this much below the temperature at which it stops itself.
 const BELOW_TRIP: f64 = 5.0;
 
@@ -116,30 +116,77 @@ impl Evaluation<'_> {
 
     /// Disks that were there within a day and are not now.
     fn gone(&mut self) {
-        let lost_controller = self
-            .tracker
-            .remembered
-            .controllers
-            .keys()
-            .any(|controller| self.reading.get("hostler_nvme_live", &[("device", controller)]) != Some(1.0));
+        let arrays = Arrays::of(self.reading);
         let drives: Vec<_> = self.tracker.remembered.drives.values().cloned().collect();
         for drive in drives {
-            let there = drive.seen_ms == self.now;
-            let carries = |what: &&str| drive.carries.contains(*what);
-            let device = drive.device.as_str();
+            let (device, there) = (drive.device.as_str(), drive.seen_ms == self.now);
             let series = fact("hostler_disk_carries", "device", device);
-            // Of a lost controller `nvme_state` speaks.
-            if device.starts_with("nvme") && lost_controller {
+            let this_boot = drive.is_of(&self.tracker.boot_id);
+            if self.is_of_lost_controller(device) {
                 continue;
             }
-            if VITAL.iter().any(&carries) {
+            if drive.has("array") && (!this_boot || !drive.is_vital() || arrays.redundant) {
+                let whole = arrays.whole && (!this_boot || arrays.redundant);
+                self.push(Found::value(C::MemberGone, device, series, f64::from(there || whole)));
+            } else if drive.is_vital() && (there || this_boot || drive.has("root")) {
                 let found = Found::value(C::DiskGone, device, series, f64::from(there));
-                self.push(found.required(carries(&"root") || carries(&"data")));
-            } else if carries(&"array") {
-                self.push(Found::value(C::MemberGone, device, series, f64::from(there)));
+                self.push(found.required(drive.has("root") || drive.has("data")));
+            } else if drive.is_vital() {
+                // The machine came up without it.
+                self.push(Found::value(C::MemberGone, device, series, 0.0));
             } else if !there {
                 self.push(Found::note(Rule::DiskGone, device, series, 0.0));
             }
+        }
+    }
+
+    /// Whether `nvme_state` speaks of the disk.
+    fn is_of_lost_controller(&self, device: &str) -> bool {
+        let controller = controller(device).filter(|name| self.tracker.remembered.controllers.contains_key(*name));
+        controller.is_some_and(|name| match self.reading.get("hostler_nvme_live", &[("device", name)]) {
+            Some(live) => live != 1.0,
+            None => self.carried(name).is_some(),
+        })
+    }
+
+    /// Whether the node is lost without what a controller carries or did in this boot. None where that was nothing
+    /// vital, or what others have too.
+    pub(super) fn carried(&self, name: &str) -> Option<bool> {
+        let arrays = Arrays::of(self.reading);
+        let is_one = |drive: &&Drive| drive.is_vital() && !(drive.has("array") && arrays.redundant);
+        let boot = &self.tracker.boot_id;
+        let drives = self.tracker.remembered.drives.values();
+        let of_it = drives.filter(|drive| controller(&drive.device) == Some(name) && drive.is_of(boot));
+        of_it.filter(is_one).map(|drive| drive.has("root") || drive.has("data")).max()
+    }
+}
+
+/// `nvme0` of `nvme0n1`.
+fn controller(device: &str) -> Option<&str> {
+    let digits = device.strip_prefix("nvme")?.find('n')?;
+    device.get(.."nvme".len() + digits)
+}
+
+/// How the machine's software RAID stands.
+struct Arrays {
+    /// Whether every array can do without a member: only such a one is ever rebuilt.
+    redundant: bool,
+    /// Whether no array lacks a member.
+    whole: bool,
+}
+
+impl Arrays {
+    fn of(reading: &Reading) -> Self {
+        let every = |series: &str, is: fn(Option<f64>) -> bool| {
+            let arrays = reading
+                .all("hostler_redundancy_required")
+                .filter_map(|(labels, _)| labels.get("name").filter(|_| labels.get("kind") == Some("md")));
+            let mut told = arrays.map(|name| is(reading.get(series, &[("kind", "md"), ("name", name)]))).peekable();
+            told.peek().is_some() && told.all(|well| well)
+        };
+        Arrays {
+            redundant: every("hostler_redundancy_rebuilding", |told| told.is_some()),
+            whole: every("hostler_redundancy_missing", |missing| missing == Some(0.0)),
         }
     }
 }

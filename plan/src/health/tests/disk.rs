@@ -168,9 +168,11 @@ fn media_errors_grow_with_a_disk_and_not_with_its_successor() {
 
 #[test]
 fn a_disk_that_stops_answering_or_disappears_is_critical_after_a_minute() {
+    let carries = |device, what| ("hostler_disk_carries", vec![("device", device), ("what", what)], 1.0);
+    let pi = || [pi(), vec![carries("nvme0n1", "root"), carries("mmcblk0", "nothing")]].concat();
     let dead = set(pi(), "hostler_nvme_live", 0.0);
     let mut gone = pi();
-    gone.retain(|(name, ..)| !name.contains("nvme"));
+    gone.retain(|(name, labels, _)| !name.contains("nvme") && !labels.contains(&("device", "nvme0n1")));
     for (values, name) in [(dead, "dead"), (gone, "gone")] {
         let mut health = health();
         run(&mut health, 0, 60, &pi());
