@@ -284,6 +284,8 @@ pub fn verify(store: &TrustStore, signed: &Signed, now: Timestamp) -> Result<Ver
 pub async fn submit(admin: &mut Admin, plan: &Verified<Plan>) -> Result<SubmittedPlan, Error> {
     let rescue = admin.trust_store().rescue().clone();
     rescue.pass_over(number::recall(&number::path(admin.trust_store())))?;
+    // Before its number is kept: with one that nobody follows, no later plan would have a place.
+    number::check_room(admin, plan.document())?;
     rescue.pass_over(number::sending(admin, plan).await)?;
     let request = admin.with_session(plan.signed().clone().into());
     let reply = admin.client().submit_plan(request).await?.into_inner();

@@ -50,6 +50,7 @@ pub(super) async fn stop(context: &Context, which: Which, options: &StopOptions)
     for seq in &halted {
         note(&format!("plan {seq} is halted on the coordinator, unsigned; a stop that every node keeps follows"));
     }
+    let mut last = None;
     for _ in 0..TRIES {
         let stop = match in_time(options, stop::compile(&mut admin, &which, now())).await {
             Ok(stop) => stop,
@@ -57,24 +58,28 @@ pub(super) async fn stop(context: &Context, which: Which, options: &StopOptions)
         };
         let (plan, written) = sign(context, admin.trust_store(), admin.signer(), &stop, options)?;
         let seq = plan.document().seq;
-        match in_time(options, plan::submit(&mut admin, &plan)).await {
+        let error = match in_time(options, plan::submit(&mut admin, &plan)).await {
             Ok(_) => {
                 context.rescue.pass_over(written)?;
                 return taken(context, &mut admin, &plan, &halted, options).await;
             }
-            Err(Error::Overtaken { winner, .. }) => {
-                let winner = winner.digest();
-                note(&format!("plan {seq} was overtaken by {winner}, which was taken first; the stop is made anew"));
-            }
+            Err(error) => error,
+        };
+        if let Error::Overtaken { winner, .. } = &error {
+            let winner = winner.digest();
+            note(&format!("plan {seq} was overtaken by {winner}, which was taken first; the stop is made anew"));
+        } else if let Error::Refused(refused) = &error
+            && refused.refusal == Refusal::Overtaken
+        {
             // Another terminal of this profile was faster.
-            Err(Error::Refused(refused)) if refused.refusal == Refusal::Overtaken => note(&refused.reason),
-            Err(error) => return Err(carry(written, Some(&error))),
+            note(&refused.reason);
+        } else {
+            return Err(carry(written, Some(&error)));
         }
+        last = Some(carry(written, Some(&error)));
     }
-    Err(Error::Failed(format!(
-        "the stop was overtaken {TRIES} times by others' plans; the coordinator has halted, so try again, or stop \
-         everything with `hostler stop --all`"
-    )))
+    note(&format!("the stop was overtaken {TRIES} times by others' plans; try again, or carry the last one"));
+    Err(last.unwrap_or_else(|| Error::Failed("no stop was signed; try again".to_owned())))
 }
 
 /// What the coordinator does, or that it does not do it in time: one that is mute holds no stop up.
@@ -103,7 +108,12 @@ async fn halt(admin: &mut Admin, which: &Which, reason: &str) -> Result<Vec<Stri
             Ok(()) => halted.push(rollout),
             // It is over there: a node may not know that.
             Err(Error::Coordinator { code: Code::FailedPrecondition, message }) => note(&message),
-            Err(error @ Error::Coordinator { code: Code::NotFound | Code::InvalidArgument, .. }) => return Err(error),
+            Err(error @ Error::Coordinator { code: Code::NotFound | Code::InvalidArgument, .. })
+                if *which != Which::All =>
+            {
+                note("no stop was signed; `hostler stop --all` signs one of everything, whatever the coordinator says");
+                return Err(error);
+            }
             Err(error) => note(&format!("the coordinator did not halt {rollout}, and a signed stop follows: {error}")),
         }
     }
@@ -169,7 +179,7 @@ fn without_coordinator(context: &Context, which: &Which, options: &StopOptions, 
         ));
         return Err(error);
     }
-    note(&format!("the coordinator was not asked, and the stop is made without it: {error}"));
+    note(&format!("the stop is made without the coordinator: {error}"));
     let stop = stop::without_coordinator(&store, now())?;
     let (plan, written) = sign(context, &store, &signer, &stop, options)?;
     context.rescue.pass_over(plan::number::keep_sent(&store, &plan))?;

@@ -80,7 +80,11 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
     reserved::all(admin.trust_store(), crate::admin::now())?;
     let waiting = reserved::numbers(admin.trust_store())?;
     let known = shown.map(|s| s.seq).max(remembered.map(|r| r.seq));
+    let newest = shown.map_or(Seq(0), |shown| shown.seq);
+    let roster = admin.trust_store().roster().map(Verified::document);
     let kept_back = sent(admin.trust_store()).filter(|sent| Some(sent.seq) > known);
+    // With a number that no node follows it ends nothing and is ended by nothing.
+    let kept_back = kept_back.filter(|sent| room_after(epoch, newest, roster, sent.seq).is_ok());
     own.extend(kept_back.filter(|sent| !waiting.contains(&sent.seq)).map(ended_by_the_next));
     let others = match forks {
         Forks::Close => admin.forks_of(DocumentKind::Plan),
@@ -90,14 +94,24 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
     let also = fork::ends(prev, own, &others);
     let sent = kept_back.map(|sent| sent.seq);
     let known = known.max(sent).max(waiting.last().copied()).unwrap_or(Seq(0));
-    let newest = shown.map_or(Seq(0), |shown| shown.seq);
     let highest = held_by_a_node(admin, newest).max(Some(known)).unwrap_or(known);
-    let roster = admin.trust_store().roster().map(Verified::document);
     let seq = highest.0.checked_add(1).map(Seq).ok_or_else(|| {
         Error::Failed("the numbers of this epoch are used up; sign a root with a higher epoch".to_owned())
     })?;
     trust::check_jump(epoch, newest, roster, seq)?;
     Ok(Next { seq, prev, also })
+}
+
+/// That a plan's number has a place after the newest that is shown, and leaves one for the plan after it.
+pub(super) fn check_room(admin: &Admin, plan: &Plan) -> Result<(), Error> {
+    let newest = shown(admin)?.map_or(Seq(0), |shown| shown.seq);
+    let roster = admin.trust_store().roster().map(Verified::document);
+    Ok(room_after(plan.epoch, newest, roster, plan.seq)?)
+}
+
+/// Whether a plan with the number after `seq` is followed too.
+fn room_after(epoch: Epoch, newest: Seq, roster: Option<&Roster>, seq: Seq) -> Result<(), Refused> {
+    trust::check_jump(epoch, newest, roster, Seq(seq.0.saturating_add(1)))
 }
 
 /// How far above what is known here a stop is numbered that nobody could be asked about: plans of others may have come
@@ -112,6 +126,7 @@ pub(crate) fn without_coordinator(store: &TrustStore) -> Result<Next, Error> {
     let of_roster = store.roster().map(|roster| roster.document().plan_seq);
     let waiting = reserved::numbers(store)?.last().copied();
     let known = remembered.map(|r| r.seq).max(of_roster).max(waiting).unwrap_or(Seq(0));
+    let sent = sent.filter(|sent| room_after(epoch, known, None, sent.seq).is_ok());
     let above_sent = sent.map_or(0, |sent| sent.seq.0.saturating_add(1));
     let seq = Seq(known.0.saturating_add(MARGIN).max(above_sent));
     let prev = remembered.map(|r| r.digest);
@@ -129,7 +144,8 @@ pub(crate) fn keep_sent(store: &TrustStore, plan: &Verified<Plan>) -> Result<(),
         Some(_) | None => floor.sent.plan = Some((epoch, sent)),
     })?;
     match other {
-        None => Ok(()),
+        // It has all its signatures, whoever says that it waits for some.
+        None => store.rescue().pass_over(reserved::release_sent(store, sent)).map(|_| ()),
         Some(other) => Err(place::given(&format!("plan {seq}"), other)),
     }
 }

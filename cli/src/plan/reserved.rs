@@ -144,13 +144,14 @@ pub(super) async fn exchange(admin: &mut Admin, newest: Option<&Plan>, now: Time
         let (epoch, roster) = (store.root().epoch, store.roster().map(Verified::document));
         let this = PlanRef { seq: plan.seq, digest: signed.digest() };
         let highest = newest.map_or(Seq(0), |newest| newest.seq);
+        let was_sent = Floor::load(store.folder()).sent.plan == Some((epoch, this));
         let has_place = trust::may_be_ahead(epoch, highest, roster, plan.seq)
             || newest.is_some_and(|newest| newest.keeps_valid.contains(&this));
         let counts = (plan.epoch, &plan.fleet_id) == (epoch, &store.root().fleet_id)
             && now < plan.expires
             && has_place
             && waits(&signing(store, &draft));
-        if !counts || given_up(store, &signed.digest()).exists() {
+        if !counts || was_sent || given_up(store, &signed.digest()).exists() {
             continue;
         }
         let place = path(store, plan.seq);
@@ -198,6 +199,15 @@ pub fn release(store: &TrustStore, seq: Seq) -> Result<bool, Error> {
         })?;
     }
     Ok(kept)
+}
+
+/// Lets go of the number of a plan that is handed in from here; another one with that number keeps it.
+pub(super) fn release_sent(store: &TrustStore, sent: PlanRef) -> Result<(), Error> {
+    let kept = read_document(DocumentKind::Plan, &path(store, sent.seq));
+    if kept.is_ok_and(|kept| kept.digest() == sent.digest) {
+        release(store, sent.seq)?;
+    }
+    Ok(())
 }
 
 fn given_up(store: &TrustStore, plan: &Digest) -> PathBuf {

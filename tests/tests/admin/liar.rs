@@ -387,6 +387,8 @@ async fn a_stop_is_signed_and_lies_there_whatever_a_coordinator_says() {
     let mut last = compiled.plan.seq;
     for (call, lie) in [
         ("ControlRollout", Lie::No(Code::Internal)),
+        ("ControlRollout", Lie::No(Code::NotFound)),
+        ("GetRollout", Lie::No(Code::InvalidArgument)),
         ("ControlRollout", Lie::DoneButNo(Code::Unauthenticated)),
         ("SubmitDecision", Lie::No(Code::PermissionDenied)),
         ("GetRollout", Lie::No(Code::Internal)),
@@ -416,5 +418,21 @@ async fn a_stop_is_signed_and_lies_there_whatever_a_coordinator_says() {
         let error = ended.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.is_empty() || error.contains("hostler-executor accept"), "{call}: {error}");
     }
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn a_plan_with_a_number_that_nobody_follows_is_not_handed_in_and_takes_no_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (coordinator, anna, _) = before_the_liar(folder).await;
+    let mut admin = connect(&anna).await.unwrap();
+    let first = compile_check(&mut admin).await.plan;
+    let far = document::Plan { seq: Seq(first.seq.0 + 20_000), ..first.clone() };
+    let mut signed = Signed { bytes: hostler_plan::json::write(&far), signatures: Vec::new() };
+    sign(&admin, &mut signed);
+    assert_eq!(refusal(submit(&mut admin, &signed).await), Refusal::Replay);
+    let next = compile_check(&mut admin).await.plan;
+    assert_eq!((next.seq, next.also), (first.seq, Vec::new()));
     coordinator.end().await;
 }
