@@ -387,8 +387,6 @@ async fn a_stop_is_signed_and_lies_there_whatever_a_coordinator_says() {
     let mut last = compiled.plan.seq;
     for (call, lie) in [
         ("ControlRollout", Lie::No(Code::Internal)),
-        ("ControlRollout", Lie::No(Code::NotFound)),
-        ("GetRollout", Lie::No(Code::InvalidArgument)),
         ("ControlRollout", Lie::DoneButNo(Code::Unauthenticated)),
         ("SubmitDecision", Lie::No(Code::PermissionDenied)),
         ("GetRollout", Lie::No(Code::Internal)),
@@ -434,5 +432,29 @@ async fn a_plan_with_a_number_that_nobody_follows_is_not_handed_in_and_takes_no_
     assert_eq!(refusal(submit(&mut admin, &signed).await), Refusal::Replay);
     let next = compile_check(&mut admin).await.plan;
     assert_eq!((next.seq, next.also), (first.seq, Vec::new()));
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn a_rollout_that_a_coordinator_does_not_find_holds_no_stop_of_everything_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (coordinator, anna, liar) = before_the_liar(folder).await;
+    let mut admin = connect(&anna).await.unwrap();
+    for code in [Code::NotFound, Code::InvalidArgument] {
+        liar.lie(&[]);
+        // It is open and does not end before it is stopped.
+        let mut plan = compile_check(&mut admin).await.plan;
+        plan.not_before = plan.created.plus(Duration::from_secs(3600));
+        let mut signed = Signed { bytes: hostler_plan::json::write(&plan), signatures: Vec::new() };
+        sign(&admin, &mut signed);
+        submit(&mut admin, &signed).await.unwrap();
+        let seq = plan.seq;
+        liar.lie(&[("ControlRollout", Lie::No(code))]);
+        hostler(folder, &anna, &["stop", &seq.to_string(), "--yes"]).await.expect_err("it was named");
+        hostler(folder, &anna, &["stop", "--all", "--wait", "1s", "--yes"]).await.unwrap();
+        admin.refresh().await.unwrap();
+        assert_eq!(admin.coordinator().highest_seq, seq.0 + 1, "{code}");
+    }
     coordinator.end().await;
 }
