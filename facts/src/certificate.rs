@@ -71,6 +71,10 @@ const KUBELET_PKI: &str = "var/lib/kubelet/pki/";
 /// What the kubelet serves with when it signed the certificate itself, and what it was given by the cluster.
 const SELF_SIGNED: &str = "var/lib/kubelet/pki/kubelet.crt";
 const GIVEN: &str = "var/lib/kubelet/pki/kubelet-server-current.pem";
+/// The kubelet's own file, and those that its flags come from.
+const CONFIG: &str = "var/lib/kubelet/config.yaml";
+const FLAGS: [&str; 3] = ["var/lib/kubelet/kubeadm-flags.env", "etc/default/kubelet", "etc/sysconfig/kubelet"];
+const ROTATE: &str = "--rotate-server-certificates";
 /// Where systemd and packages keep units.
 const UNITS: [&str; 3] = ["etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
 /// Where the link of a unit lies that is started at boot.
@@ -86,6 +90,8 @@ struct Users {
     manifests: Option<String>,
     /// Where the kubelet is told to take its certificate from.
     kubelet_serves: Option<String>,
+    /// Whether it serves with what the cluster gives it.
+    asks: bool,
     is_given: bool,
 }
 
@@ -102,13 +108,15 @@ impl Users {
             (false, true) => installed,
             (false, false) => [true; 3],
         };
+        let asks = asks_cluster(root);
         Users {
             k3s_server: server,
             k3s: server || agent,
             kubeadm: kubelet,
             manifests: manifests(root),
             kubelet_serves: told(root, "tlsCertFile"),
-            is_given: root.exists(GIVEN),
+            asks,
+            is_given: asks && root.exists(GIVEN),
         }
     }
 
@@ -126,6 +134,7 @@ impl Users {
             return match &self.kubelet_serves {
                 Some(serves) if path == SELF_SIGNED || path == GIVEN => serves.trim_start_matches('/') == path,
                 None if path == SELF_SIGNED => !self.is_given,
+                None if path == GIVEN => self.asks,
                 Some(_) | None => true,
             };
         }
@@ -149,9 +158,22 @@ fn manifests(root: &Root) -> Option<String> {
     Some(texts.map(|text| String::from_utf8_lossy(&text).into_owned() + "\n").collect())
 }
 
+/// Whether the kubelet is told to ask the cluster for its certificate, in its own file or by a flag. Without its file
+/// nobody knows.
+fn asks_cluster(root: &Root) -> bool {
+    let by_flag = |file: &str| {
+        let text = String::from_utf8_lossy(&root.bytes(file).unwrap_or_default()).into_owned();
+        let flags = text.split(|byte: char| byte.is_ascii_whitespace() || byte == '"' || byte == '\'');
+        flags.filter_map(|flag| flag.strip_prefix(ROTATE)).any(|value| value.is_empty() || value == "=true")
+    };
+    let by_file = told(root, "serverTLSBootstrap")
+        .is_some_and(|said| said.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("true")));
+    !root.exists(CONFIG) || by_file || FLAGS.iter().any(|file| by_flag(file))
+}
+
 /// A setting in the kubelet's own file, one `key: value` a line.
 fn told(root: &Root, key: &str) -> Option<String> {
-    let text = String::from_utf8_lossy(&root.bytes("var/lib/kubelet/config.yaml").ok()?).into_owned();
+    let text = String::from_utf8_lossy(&root.bytes(CONFIG).ok()?).into_owned();
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'))?;
     let value = value.trim().trim_matches(['"', '\'']);
     (!value.is_empty()).then(|| value.to_owned())
@@ -217,12 +239,17 @@ mod tests {
         let told = |path| ("var/lib/kubelet/config.yaml", path);
         let serves =
             ("etc/kubernetes/manifests/kube-apiserver.yaml", "- --tls-cert-file=/etc/kubernetes/pki/apiserver.crt\n");
+        let flag = ("etc/default/kubelet", "KUBELET_EXTRA_ARGS=\"--v=2 --rotate-server-certificates\"\n");
         let other = ("etc/kubernetes/manifests/other.yaml", "/etc/kubernetes/pki/apiserver.crt.old");
         for (files, wanted, expected, what) in [
             (&[][..], &[][..], "1111111", "nothing is known"),
             (&[given], &[], "1111011", "the cluster gave the kubelet a certificate"),
             (&[told("tlsCertFile: /etc/ssl/kubelet.crt\n"), given], &[], "1111001", "it serves with another"),
             (&[told("tlsCertFile: \"/var/lib/kubelet/pki/kubelet.crt\"\n"), given], &[], "1111101", "it is told so"),
+            (&[told("kind: KubeletConfiguration\n"), given], &[], "1111101", "it does not ask any more"),
+            (&[told("serverTLSBootstrap: false\n"), given], &[], "1111101", "it is told not to ask"),
+            (&[told("serverTLSBootstrap: true # by us\n"), given], &[], "1111011", "it is told to ask"),
+            (&[told("\n"), given, flag], &[], "1111011", "a flag tells it to ask"),
             (&[serves], &[], "1111111", "a server"),
             (&[other], &[], "1110111", "a worker that was a server once"),
             (&[], &["k3s-agent"], "0100000", "K3s, and kubeadm was there before"),

@@ -5,6 +5,7 @@
 
 use super::calls::Space;
 use super::failure::{Failure, Worst};
+use super::kmsg::ShutDown;
 use super::sample::Sample;
 use super::worker::{Answer, Worker};
 use super::{Input, Root, Source};
@@ -57,19 +58,21 @@ pub(super) struct Filesystems {
     worker: Worker<String, Result<Space, Failure>>,
     round: Option<Duration>,
     spaces: Vec<(String, Result<Space, Failure>)>,
+    shut: ShutDown,
 }
 
 impl Default for Filesystems {
     fn default() -> Self {
         let call = |source: &Source, mountpoint: &String| source.calls.statvfs(mountpoint);
-        Filesystems { worker: Worker::new(LIMIT, call), round: None, spaces: Vec::new() }
+        Filesystems { worker: Worker::new(LIMIT, call), round: None, spaces: Vec::new(), shut: ShutDown::default() }
     }
 }
 
 impl Filesystems {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         input.has_pods = None;
-        let Table { mounts, pods, has_pods } = table(&input.source.root)?;
+        let Table { mut mounts, pods, has_pods } = table(&input.source.root)?;
+        self.mark(&input.source.root, &mut mounts);
         input.volumes.look(&input.source.root, &mounts, &pods);
         input.has_pods = Some(has_pods);
         let now = input.now.elapsed;
@@ -84,6 +87,16 @@ impl Filesystems {
         }
         self.spaces.retain(|(known, _)| mounts.iter().any(|mount| mount.mountpoint == *known));
         self.put(&mounts, out)
+    }
+
+    /// An XFS that the kernel shut down cannot be written, whatever the mount table says.
+    fn mark(&mut self, root: &Root, mounts: &mut [Mount]) {
+        for device in self.shut.read(root) {
+            let Ok(numbers) = root.text(&format!("sys/class/block/{device}/dev")) else { continue };
+            for mount in mounts.iter_mut().filter(|mount| mount.fstype == "xfs" && mount.numbers == numbers) {
+                (mount.readonly, mount.emergency) = (true, true);
+            }
+        }
     }
 
     pub(super) fn pending(&self) -> bool {
@@ -167,7 +180,8 @@ impl Lines {
         // Without its space a place of Kubernetes cannot be judged, whatever it is made of: an overlay, memory, NFS.
         let wanted = LOCAL.contains(&fstype) || is_required(mountpoint);
         self.has_pods |= kubelet(mountpoint).is_some();
-        if wanted && !hidden && self.mounts.len() < MAX_CANDIDATES {
+        let has_room = self.mounts.len() < MAX_CANDIDATES || is_required(mountpoint);
+        if wanted && !hidden && has_room {
             self.mounts.extend(mount(line));
         }
     }
@@ -318,5 +332,12 @@ mod tests {
         let found = mounts(table.as_bytes());
         assert_eq!(found.len(), MAX_MOUNTS);
         assert!(found.iter().any(|mount| mount.mountpoint == "/var/lib/kubelet"));
+        let volumes = (0..5000).map(|n| {
+            let place = format!("/var/lib/kubelet/pods/5b2/volume-subpaths/data/x/{n}");
+            format!("{n} 1 8:1 /{n} {place} rw - ext4 /dev/sda1 rw\n")
+        });
+        let found =
+            mounts((volumes.collect::<String>() + "9 1 8:3 / /var/lib/rancher rw - ext4 /dev/sdb rw\n").as_bytes());
+        assert!(found.iter().any(|mount| mount.mountpoint == "/var/lib/rancher"));
     }
 }

@@ -112,6 +112,20 @@ fn is_own(root: &Root, name: &str, depth: u8) -> bool {
     (stands || !peer) && is_own_name(name)
 }
 
+/// Whether an interface has a speed of its own: a bridge has that of its fastest port, which is a pair or a tap of a
+/// virtual machine as often as a card, and a tun or tap has the one that it is told.
+pub(super) fn has_own_speed(root: &Root, name: &str) -> bool {
+    keeps_speed(root, name, 4)
+}
+
+/// `depth` bounds VLANs on bridges on VLANs.
+fn keeps_speed(root: &Root, name: &str, depth: u8) -> bool {
+    let files = root.list(&format!("{NET}/{name}")).unwrap_or_default();
+    let mut below = files.iter().filter_map(|file| file.strip_prefix("lower_"));
+    let borrows = files.iter().any(|file| file == "bridge" || file == "tun_flags");
+    !borrows && (depth == 0 || below.all(|lower| keeps_speed(root, lower, depth - 1)))
+}
+
 /// Whether a member of a bridge is a card, or a bond or VLAN over one.
 fn leads_outside(root: &Root, name: &str, depth: u8) -> bool {
     let folder = format!("{NET}/{name}");
@@ -163,5 +177,13 @@ mod tests {
         let interfaces = Interfaces::read(&Root::at(folder.path()).unwrap(), Some("br-ex"));
         let own: Vec<&str> = interfaces.0.iter().filter(|(_, own)| **own).map(|(name, _)| name.as_str()).collect();
         assert_eq!(own, ["bond0", "br-ex", "lan0", "lan0.7", "vmbr0", "wg0"]);
+        net("vmbr0.7", &[("uevent", "DEVTYPE=vlan\n"), ("lower_vmbr0/x", "")]);
+        net("tap0", &[("tun_flags", "0x1002")]);
+        let root = Root::at(folder.path()).unwrap();
+        for (name, expected) in
+            [("lan0", true), ("bond0", true), ("lan0.7", true), ("vmbr0", false), ("vmbr0.7", false), ("tap0", false)]
+        {
+            assert_eq!(has_own_speed(&root, name), expected, "{name}");
+        }
     }
 }

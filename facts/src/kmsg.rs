@@ -5,7 +5,7 @@
 use super::failure::Failure;
 use super::sample::Sample;
 use super::{Input, Root, text};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -32,18 +32,27 @@ const REASONS: [(&str, &[&str]); 13] = [
     ("nvme_reset", &["controller is down; will reset: CSTS="]),
 ];
 
-/// Reads the log on from where it was.
+/// The log, read on from where it was.
 #[derive(Debug, Default)]
-pub(super) struct KernelLog {
+struct Log {
     file: Option<File>,
     /// Which file it is, where the log is a recorded one.
     identity: Option<(u64, u64)>,
     rest: Vec<u8>,
+}
+
+/// Counts what the log says.
+#[derive(Debug, Default)]
+pub(super) struct KernelLog {
+    log: Log,
     counts: Vec<(&'static str, f64)>,
     kills: Kills,
     /// How often the kernel made the file system on a device read-only.
     forced: BTreeMap<String, f64>,
 }
+
+/// What XFS says when it is shut down (fs/xfs/xfs_fsops.c, xfs_log.c), in the words of old kernels and new ones.
+const SHUT_DOWN: [&str; 3] = ["log I/O error", "Filesystem has been shut down", "Shutting down filesystem"];
 
 /// Processes that the kernel killed for lack of memory.
 #[derive(Debug, Default)]
@@ -52,6 +61,8 @@ struct Kills {
     node: f64,
     /// Whether the last shortage was one of a limit that many pods share.
     shared: bool,
+    /// Whether the last process that was chosen to die was one of a control group that reached its limit.
+    of_group: bool,
 }
 
 /// File systems that are remembered; a pod's volume may fail as well.
@@ -59,10 +70,7 @@ const MAX_FORCED: usize = 64;
 
 impl KernelLog {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-        let identity = identity(&input.source.root);
-        if self.file.is_none() || self.identity != identity {
-            (self.identity, self.rest) = (identity, Vec::new());
-            self.file = Some(open(&input.source.root)?);
+        if self.log.open(&input.source.root)? {
             // From here on a reason that was not seen is a known zero: the log is readable from its beginning.
             (self.counts, self.kills, self.forced) = Default::default();
             for (reason, _) in REASONS {
@@ -71,7 +79,17 @@ impl KernelLog {
                 }
             }
         }
-        let outcome = self.records();
+        let KernelLog { log, counts, kills, forced } = self;
+        let outcome = log.each_line(|line| {
+            let reason = count(line, counts);
+            kills.take(line);
+            if reason == Some("read_only")
+                && forced.len() < MAX_FORCED
+                && let Some(device) = device(line)
+            {
+                *forced.entry(device.to_owned()).or_default() += 1.0;
+            }
+        });
         for (reason, count) in &self.counts {
             out.put("hostler_kernel_events_total", &[("reason", reason)], *count);
         }
@@ -81,8 +99,54 @@ impl KernelLog {
         }
         outcome
     }
+}
 
-    fn records(&mut self) -> Result<(), Failure> {
+/// The XFS that the kernel shut down: none of it can be written, and the mount table says rw until it is unmounted.
+#[derive(Debug, Default)]
+pub(super) struct ShutDown {
+    log: Log,
+    devices: BTreeSet<String>,
+}
+
+impl ShutDown {
+    /// The devices, by the names that the kernel has for them. That the log cannot be read says the reader of it.
+    pub(super) fn read(&mut self, root: &Root) -> &BTreeSet<String> {
+        let mut log = std::mem::take(&mut self.log);
+        match log.open(root) {
+            Ok(true) | Err(_) => self.devices.clear(),
+            Ok(false) => {}
+        }
+        // What was read before an error stays true.
+        let _ = log.each_line(|line| self.take(line));
+        self.log = log;
+        &self.devices
+    }
+
+    fn take(&mut self, line: &str) {
+        let Some((_, said)) = line.split_once("): ").filter(|_| line.starts_with("XFS (")) else { return };
+        let Some(device) = device(line) else { return };
+        if said.starts_with("Mounting ") {
+            self.devices.remove(device);
+        } else if SHUT_DOWN.iter().any(|text| said.contains(text)) && self.devices.len() < MAX_FORCED {
+            self.devices.insert(device.to_owned());
+        }
+    }
+}
+
+impl Log {
+    /// Whether it is another log than before, which is read from its beginning.
+    fn open(&mut self, root: &Root) -> Result<bool, Failure> {
+        let identity = identity(root);
+        if self.file.is_some() && self.identity == identity {
+            return Ok(false);
+        }
+        *self = Log { file: None, identity, rest: Vec::new() };
+        self.file = Some(open(root)?);
+        Ok(true)
+    }
+
+    /// Hands on each line of the kernel itself that came since.
+    fn each_line(&mut self, mut take: impl FnMut(&str)) -> Result<(), Failure> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let mut record = [0; RECORD_BYTES];
         for _ in 0..MAX_RECORDS {
@@ -92,14 +156,7 @@ impl KernelLog {
                     self.rest.extend_from_slice(&record[..length]);
                     while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                         if let Some(line) = of_kernel(&self.rest[..end]) {
-                            let reason = count(line, &mut self.counts);
-                            self.kills.take(line);
-                            if reason == Some("read_only")
-                                && self.forced.len() < MAX_FORCED
-                                && let Some(device) = device(line)
-                            {
-                                *self.forced.entry(device.to_owned()).or_default() += 1.0;
-                            }
+                            take(line);
                         }
                         self.rest.drain(..=end);
                     }
@@ -159,12 +216,21 @@ fn device(line: &str) -> Option<&str> {
 impl Kills {
     /// The kernel says first whose memory ran out (mm/oom_kill.c), then whom it killed. A
     /// line `oom-kill:constraint=CONSTRAINT_MEMCG,…,oom_memcg=/kubepods/burstable/pod1,…`, then a line `Memory cgroup
-    /// out of memory: Killed process …`; for the whole machine `Out of memory: Killed process …`.
+    /// out of memory: Killed process …`; for the whole machine `Out of memory: Killed process …`. Up to Linux 5.0 it is
+    /// a line `Task in /kubepods/…/aa killed as a result of limit of /kubepods/burstable/pod1`, then `Memory cgroup out
+    /// of memory: Kill process …` or `Out of memory: Kill process …`, then `Killed process …` alone.
     fn take(&mut self, line: &str) {
+        const CHOSEN: &str = ": Kill process ";
+        const LIMIT: &str = " killed as a result of limit of ";
+        let of_group = line.starts_with("Memory cgroup") || (line.starts_with("Killed ") && self.of_group);
         if line.starts_with("oom-kill:") {
             let of = line.split(',').find_map(|part| part.strip_prefix("oom_memcg="));
             self.shared = of.is_some_and(is_shared);
-        } else if line.contains("Killed process ") && (!line.starts_with("Memory cgroup") || self.shared) {
+        } else if let Some((_, group)) = line.split_once(LIMIT).filter(|_| line.starts_with("Task in ")) {
+            self.shared = is_shared(group);
+        } else if line.contains(CHOSEN) {
+            self.of_group = of_group;
+        } else if line.contains("Killed process ") && (!of_group || self.shared) {
             self.node += 1.0;
         }
     }
@@ -228,6 +294,40 @@ mod tests {
         }
         let none = "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=x,global_oom,task_memcg=/kubepods";
         assert_eq!(after(&[&by("/kubepods"), own, none, "Out of memory: Killed process 1 (a)", own]), 2.0);
+    }
+
+    #[test]
+    fn kernels_up_to_5_0_name_the_memory_that_ran_out_lines_before_the_kill() {
+        let after = |lines: &[&str]| {
+            let mut kills = Kills::default();
+            lines.iter().for_each(|line| kills.take(line));
+            kills.node
+        };
+        let of = |group: &str| format!("Task in /kubepods/burstable/pod0d/aa killed as a result of limit of {group}");
+        let (pod, pods) = (of("/kubepods/burstable/pod0d"), of("/kubepods"));
+        let own = "Memory cgroup out of memory: Kill process 4103 (python3) score 1998 or sacrifice child";
+        let all = "Out of memory: Kill process 77 (stress) score 900 or sacrifice child";
+        let kill = "Killed process 4103 (python3) total-vm:1kB";
+        assert_eq!(after(&[&pod, own, kill, kill]), 0.0, "its own limit");
+        assert_eq!(after(&[&pods, own, kill]), 1.0, "the limit of all pods");
+        assert_eq!(after(&[all, kill]), 1.0, "the machine");
+        assert_eq!(after(&[&pod, own, kill, all, kill, &pod, own, kill]), 1.0, "one after the other");
+    }
+
+    #[test]
+    fn an_xfs_is_shut_down_until_it_is_mounted_again() {
+        let shut = |lines: &[&str]| {
+            let mut shut = ShutDown::default();
+            lines.iter().for_each(|line| shut.take(line));
+            shut.devices.into_iter().collect::<Vec<_>>().join(" ")
+        };
+        let of = "XFS (dm-0): Filesystem has been shut down due to log error (0x2).";
+        let old = "XFS (sda3): Corruption of in-memory data detected.  Shutting down filesystem";
+        assert_eq!(shut(&["XFS (dm-0): log I/O error -5"]), "dm-0");
+        assert_eq!(shut(&[of, old, "XFS (sdb1): Mounting V5 Filesystem"]), "dm-0 sda3");
+        assert_eq!(shut(&[of, "XFS (dm-0): Unmounting Filesystem"]), "dm-0");
+        assert_eq!(shut(&[of, "XFS (dm-0): Unmounting Filesystem", "XFS (dm-0): Mounting V5 Filesystem 6f"]), "");
+        assert_eq!(shut(&["EXT4-fs (sda1): shut down requested (2)", "XFS (sda1): Ending clean mount"]), "");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
-use super::{Input, Root, Slow, interface::Interfaces, text};
+use super::{Input, Root, Slow, interface, interface::Interfaces, text};
 
 /// Column, series. Received first, sent from column 8.
 const COLUMNS: [(usize, &str); 8] = [
@@ -78,6 +78,7 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
         out.put_some("node_network_mtu_bytes", &own, number("mtu"));
         // −1 is "unknown" and would be −125000 bytes a second.
         let megabits = number("speed").filter(|megabits| *megabits > 0.0);
+        let megabits = megabits.filter(|_| interface::has_own_speed(root, &device));
         out.put_some("node_network_speed_bytes", &own, megabits.map(|megabits| megabits * 125_000.0));
     }
     if let Some(device) = worst.note(default_device(root)).flatten() {
@@ -88,49 +89,67 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
 
 /// The interface of the default route: the IPv4 one where there is one.
 pub(super) fn default_device(root: &Root) -> Result<Option<String>, Failure> {
-    // A kernel without one of the two has no such file.
-    let read = |file: &str| {
-        root.bytes(file).or_else(|failure| if failure.is_absent() { Ok(Vec::new()) } else { Err(failure) })
-    };
-    if let Some(device) = default_route(&read("proc/net/route")?) {
-        return Ok(Some(device.to_owned()));
+    match smallest(root, "proc/net/route", default_route)? {
+        Some(device) => Ok(Some(device)),
+        None => smallest(root, "proc/net/ipv6_route", default_route_v6),
     }
-    Ok(default_route_v6(&read("proc/net/ipv6_route")?).map(str::to_owned))
 }
 
-/// The interface of the IPv4 default route with the smallest metric.
-fn default_route(bytes: &[u8]) -> Option<&str> {
-    let routes = text::lines(bytes).skip(1).filter_map(|line| {
-        let columns: Vec<&[u8]> = text::words(line).collect();
-        let default = *columns.get(1)? == b"00000000" && *columns.get(7)? == b"00000000";
-        let metric = text::number(columns.get(6)?)? as u64;
-        default.then_some((metric, text::word(columns.first()?)))
+/// The interface of the default route with the smallest metric, of a table that may have a hundred thousand routes.
+fn smallest(root: &Root, file: &str, route: fn(&[u8]) -> Option<(u64, &str)>) -> Result<Option<String>, Failure> {
+    let mut best: Option<(u64, String)> = None;
+    let read = root.each_line(file, |line| {
+        let Some((metric, device)) = route(line) else { return };
+        if best.as_ref().is_none_or(|(known, _)| metric < *known) {
+            best = Some((metric, device.to_owned()));
+        }
     });
-    routes.min_by_key(|(metric, _)| *metric).map(|(_, device)| device)
+    match (best, read) {
+        // The kernel names default routes first: a table that is too long has told them.
+        (Some((_, device)), _) => Ok(Some(device)),
+        // A kernel without one of the two has no such file.
+        (None, Err(failure)) if !failure.is_absent() => Err(failure),
+        (None, _) => Ok(None),
+    }
+}
+
+/// Metric and interface of a line, when it is an IPv4 default route.
+fn default_route(line: &[u8]) -> Option<(u64, &str)> {
+    let columns: Vec<&[u8]> = text::words(line).collect();
+    let default = *columns.get(1)? == b"00000000" && *columns.get(7)? == b"00000000";
+    let metric = text::number(columns.get(6)?)? as u64;
+    default.then_some((metric, text::word(columns.first()?)))
 }
 
 /// Flags of a route (linux/route.h): usable, and "unreachable" as every kernel has one by default.
 const RTF_UP: u32 = 0x1;
 const RTF_REJECT: u32 = 0x200;
 
-/// The interface of the IPv6 default route with the smallest metric: destination, its length, source, its length,
-/// next hop, metric, references, uses, flags, interface, all but the last in hex. Some networks route 2000::/3 instead,
+/// Metric and interface of a line, when it is an IPv6 default route: destination, its length, source, its length, next
+/// hop, metric, references, uses, flags, interface, all but the last in hex. Some networks route 2000::/3 instead,
 /// which is every public address.
-fn default_route_v6(bytes: &[u8]) -> Option<&str> {
-    let routes = text::lines(bytes).filter_map(|line| {
-        let columns: Vec<&str> = text::words(line).map(text::word).collect();
-        let [to, length, _, _, _, metric, _, _, flags, device] = columns[..] else { return None };
-        let anywhere = length == "00" || (length == "03" && to.starts_with('2'));
-        let flags = text::hex(flags)?;
-        let usable = flags & RTF_UP != 0 && flags & RTF_REJECT == 0 && device != "lo";
-        (anywhere && usable).then_some((text::hex(metric)?, device))
-    });
-    routes.min_by_key(|(metric, _)| *metric).map(|(_, device)| device)
+fn default_route_v6(line: &[u8]) -> Option<(u64, &str)> {
+    let columns: Vec<&str> = text::words(line).map(text::word).collect();
+    let [to, length, _, _, _, metric, _, _, flags, device] = columns[..] else { return None };
+    let anywhere = length == "00" || (length == "03" && to.starts_with('2'));
+    let flags = text::hex(flags)?;
+    let usable = flags & RTF_UP != 0 && flags & RTF_REJECT == 0 && device != "lo";
+    (anywhere && usable).then_some((text::hex(metric)?.into(), device))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    /// The default device of a machine with these two tables.
+    fn found(v4: &str, v6: &str) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("proc/net")).unwrap();
+        fs::write(folder.path().join("proc/net/route"), v4).unwrap();
+        fs::write(folder.path().join("proc/net/ipv6_route"), v6).unwrap();
+        default_device(&Root::at(folder.path()).unwrap()).unwrap()
+    }
 
     #[test]
     fn a_default_route_over_ipv6_is_one_and_an_unreachable_one_is_none() {
@@ -150,17 +169,28 @@ mod tests {
             (public, Some("eth3")),
             ("torn 00".to_owned(), None),
         ] {
-            assert_eq!(default_route_v6(table.as_bytes()), expected, "{table}");
+            assert_eq!(found("Iface\n", &table).as_deref(), expected, "{table}");
         }
     }
 
     #[test]
     fn the_default_route_with_the_smallest_metric() {
-        let table = b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
             wlan0\t00000000\t0100A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
             eth0\t00000000\t0100A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
             eth0\t0000A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n";
-        assert_eq!(default_route(table), Some("eth0"));
-        assert_eq!(default_route(b"Iface\n"), None);
+        assert_eq!(found(table, "").as_deref(), Some("eth0"));
+        assert_eq!(found("Iface\n", ""), None);
+    }
+
+    #[test]
+    fn a_table_of_ten_thousand_routes_has_its_default_route() {
+        let line = |to: u32, device: &str, mask: &str| {
+            let row = format!("{device}\t{to:08X}\t0100A8C0\t0003\t0\t0\t100\t{mask}\t0\t0\t0");
+            format!("{row:<127}\n")
+        };
+        let others: String = (1..10_000).map(|to| line(to, "bgp0", "FFFFFFFF")).collect();
+        assert_eq!(found(&(line(0, "eth0", "00000000") + &others), "").as_deref(), Some("eth0"));
+        assert_eq!(found(&others, ""), None);
     }
 }

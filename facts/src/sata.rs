@@ -15,6 +15,9 @@ const LIMIT: Duration = Duration::from_secs(40);
 /// Exit bits 0 and 1: the command line was wrong or the disk could not be opened (or sleeps). The others describe the
 /// disk and come with a full answer.
 const NO_ANSWER: i32 = 0b11;
+/// Bits of an NVMe disk's critical warning that speak of the disk and not of its temperature: spare blocks,
+/// reliability, read-only. smartctl lets SMART fail for any bit, so for a disk that is only warm.
+const NVME_FAILS: u8 = 0b1101;
 
 /// What is kept of an answer.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -122,7 +125,6 @@ fn parse(device: &str, code: i32, text: &str) -> Result<Health, Failure> {
     };
     let mut put = |name: &'static str, value: Option<f64>| health.values.extend(value.map(|value| (name, value)));
     put("smartctl_device_exit_status", Some(f64::from(code)));
-    put("smartctl_device_smart_status", passed.map(f64::from));
     let minutes = number("/power_on_time/minutes").unwrap_or_default();
     let hours = number("/power_on_time/hours").map(|hours| hours * 3600.0 + minutes * 60.0);
     put("smartctl_device_power_on_seconds", hours);
@@ -132,6 +134,8 @@ fn parse(device: &str, code: i32, text: &str) -> Result<Health, Failure> {
         (None, Some("SCSI")) => scsi(&number, &mut put),
         (None, _) => ata(&json, &number, &mut put),
     }
+    let passed = health.warning.map(|warning| warning & NVME_FAILS == 0).or(passed);
+    health.values.extend(passed.map(|passed| ("smartctl_device_smart_status", f64::from(passed))));
     health.temperatures = temperatures(&number);
     Ok(health)
 }
@@ -254,7 +258,18 @@ mod tests {
         ] {
             assert!(found.values.contains(&(name, value)), "{name}: {found:?}");
         }
+        assert!(found.values.contains(&("smartctl_device_smart_status", 0.0)), "not reliable: {found:?}");
         let cold = found.values.iter().any(|(name, _)| *name == "nvme_temperature_celsius");
         assert!(!cold, "1 K is no temperature: {found:?}");
+    }
+
+    #[test]
+    fn an_nvme_disk_that_is_only_warm_passes_smart() {
+        let text = r#"{"device":{"type":"sntasmedia","protocol":"NVMe"},
+            "smart_status":{"passed":false,"nvme":{"value":2}},"nvme_smart_health_information_log":
+            {"critical_warning":2,"temperature":84,"available_spare":100,"available_spare_threshold":10}}"#;
+        let found = parse("sda", 8, text).unwrap();
+        assert!(found.values.contains(&("smartctl_device_smart_status", 1.0)), "{found:?}");
+        assert_eq!(found.warning, Some(2));
     }
 }
