@@ -115,6 +115,17 @@ impl Numbers {
         Numbers { serial, wwid: label("hostler_disk_carries", "id") }
     }
 
+    /// The name that the disk has now.
+    fn device(&self, reading: &Reading) -> Option<String> {
+        let named = |series: &str, label: &str, number: &str| {
+            let found = reading.find(series, &[(label, number)]).filter(|_| !number.is_empty())?;
+            found.0.get("device").map(str::to_owned)
+        };
+        named("node_nvme_info", "serial", &self.serial)
+            .or_else(|| named("hostler_disk_carries", "id", &self.wwid))
+            .or_else(|| named("smartctl_device", "serial_number", &self.serial))
+    }
+
     /// Whether both are known and say that these are two disks.
     fn contradict(&self, other: &Self) -> bool {
         let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
@@ -181,21 +192,8 @@ impl Remembered {
 
     /// Forgets what is another disk now, or was taken out on purpose.
     pub(super) fn look(&mut self, now: u64, reading: &Reading, boot: &str) {
-        self.bad.retain(|_, bad| {
-            let device = device(&bad.subject);
-            let numbers = Numbers::of(reading, device);
-            if bad.disk.contradict(&numbers) {
-                return false;
-            }
-            if is_there(reading, device) {
-                bad.seen_ms = now;
-                // What was not known when it got bad may be by now.
-                if bad.disk == Numbers::default() {
-                    bad.disk = numbers;
-                }
-            }
-            now.saturating_sub(bad.seen_ms) < GONE_MS
-        });
+        let bad = std::mem::take(&mut self.bad).into_values().filter_map(|bad| bad.looked_for(now, reading));
+        self.bad = bad.map(|bad| (key(bad.condition, &bad.subject), bad)).collect();
         let told = reading.all("hostler_disk_carries");
         let mut there: BTreeMap<String, Drive> = BTreeMap::new();
         for (labels, _) in told {
@@ -236,6 +234,32 @@ impl Remembered {
 }
 
 impl Bad {
+    /// The same under the name that its disk has now; none of one that is another disk now or was taken out.
+    fn looked_for(mut self, now: u64, reading: &Reading) -> Option<Self> {
+        let before = device(&self.subject).to_owned();
+        let mut numbers = Numbers::of(reading, &before);
+        if self.disk.contradict(&numbers) || !is_there(reading, &before) {
+            match self.disk.device(reading) {
+                Some(name) => {
+                    let label = |name: &str| format!("device=\"{name}\"");
+                    self.fact = self.fact.replace(&label(&before), &label(&name));
+                    self.subject = self.subject.replacen(&before, &name, 1);
+                    numbers = Numbers::of(reading, &name);
+                }
+                None if self.disk.contradict(&numbers) => return None,
+                None => {}
+            }
+        }
+        if is_there(reading, device(&self.subject)) {
+            self.seen_ms = now;
+            // What was not known when it got bad may be by now.
+            if self.disk == Numbers::default() {
+                self.disk = numbers;
+            }
+        }
+        (now.saturating_sub(self.seen_ms) < GONE_MS).then_some(self)
+    }
+
     pub(super) fn new(
         now: u64,
         reading: &Reading,

@@ -165,3 +165,16 @@ fn what_is_kept_of_one_node_has_an_end() {
     assert!(kept.controllers.len() <= 257, "{} controllers", kept.controllers.len());
     assert!(kept.members.len() <= 257, "{} bonds", kept.members.len());
 }
+
+#[test]
+fn a_failing_disk_is_failing_under_its_next_name() {
+    let disks = |boot, first, second| machine(boot, &[("sda", first, &["root"]), ("sdb", second, &["nothing"])]);
+    let mut failing = disks("one", "A", "B");
+    failing.push(("smartctl_device_smart_status", vec![("device", "sdb")], 0.0));
+    let asleep = disks("two", "B", "A");
+    assert_eq!(after(&[failing.clone(), asleep.clone()]), one(Rule::DiskSmart, "sda", Level::Critical, false));
+    let mut well = asleep.clone();
+    well.push(("smartctl_device_smart_status", vec![("device", "sda")], 1.0));
+    assert_eq!(after(&[failing.clone(), asleep, well]), []);
+    assert_eq!(after(&[failing, disks("two", "A", "C")]), [], "another disk");
+}
