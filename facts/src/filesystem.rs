@@ -5,7 +5,7 @@
 
 use super::calls::Space;
 use super::failure::{Failure, Worst};
-use super::kmsg::ShutDown;
+use super::kmsg::KernelLog;
 use super::sample::Sample;
 use super::worker::{Answer, Worker};
 use super::{Input, Root, Source};
@@ -58,13 +58,12 @@ pub(super) struct Filesystems {
     worker: Worker<String, Result<Space, Failure>>,
     round: Option<Duration>,
     spaces: Vec<(String, Result<Space, Failure>)>,
-    shut: ShutDown,
 }
 
 impl Default for Filesystems {
     fn default() -> Self {
         let call = |source: &Source, mountpoint: &String| source.calls.statvfs(mountpoint);
-        Filesystems { worker: Worker::new(LIMIT, call), round: None, spaces: Vec::new(), shut: ShutDown::default() }
+        Filesystems { worker: Worker::new(LIMIT, call), round: None, spaces: Vec::new() }
     }
 }
 
@@ -72,7 +71,7 @@ impl Filesystems {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         input.has_pods = None;
         let Table { mut mounts, pods, has_pods } = table(&input.source.root)?;
-        self.mark(&input.source.root, &mut mounts);
+        mark(&input.source.root, &mut input.log, &mut mounts);
         input.volumes.look(&input.source.root, &mounts, &pods);
         input.has_pods = Some(has_pods);
         let now = input.now.elapsed;
@@ -87,16 +86,6 @@ impl Filesystems {
         }
         self.spaces.retain(|(known, _)| mounts.iter().any(|mount| mount.mountpoint == *known));
         self.put(&mounts, out)
-    }
-
-    /// An XFS that the kernel shut down cannot be written, whatever the mount table says.
-    fn mark(&mut self, root: &Root, mounts: &mut [Mount]) {
-        for device in self.shut.read(root) {
-            let Ok(numbers) = root.text(&format!("sys/class/block/{device}/dev")) else { continue };
-            for mount in mounts.iter_mut().filter(|mount| mount.fstype == "xfs" && mount.numbers == numbers) {
-                (mount.readonly, mount.emergency) = (true, true);
-            }
-        }
     }
 
     pub(super) fn pending(&self) -> bool {
@@ -141,6 +130,16 @@ impl Filesystems {
             }
         }
         worst.finish()
+    }
+}
+
+/// An XFS that the kernel shut down cannot be written, whatever the mount table says.
+fn mark(root: &Root, log: &mut KernelLog, mounts: &mut [Mount]) {
+    for device in log.shut_down(root) {
+        let Ok(numbers) = root.text(&format!("sys/class/block/{device}/dev")) else { continue };
+        for mount in mounts.iter_mut().filter(|mount| mount.fstype == "xfs" && mount.numbers == numbers) {
+            (mount.readonly, mount.emergency) = (true, true);
+        }
     }
 }
 

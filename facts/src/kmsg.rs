@@ -41,7 +41,7 @@ struct Log {
     rest: Vec<u8>,
 }
 
-/// Counts what the log says.
+/// What the log says, for every reader of a round: whoever comes first reads on.
 #[derive(Debug, Default)]
 pub(super) struct KernelLog {
     log: Log,
@@ -49,6 +49,7 @@ pub(super) struct KernelLog {
     kills: Kills,
     /// How often the kernel made the file system on a device read-only.
     forced: BTreeMap<String, f64>,
+    shut: ShutDown,
 }
 
 /// What XFS says when it is shut down (fs/xfs/xfs_fsops.c, xfs_log.c), in the words of old kernels and new ones.
@@ -69,59 +70,66 @@ struct Kills {
 const MAX_FORCED: usize = 64;
 
 impl KernelLog {
-    pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-        if self.log.open(&input.source.root)? {
-            // From here on a reason that was not seen is a known zero: the log is readable from its beginning.
-            (self.counts, self.kills, self.forced) = Default::default();
+    /// Takes in what came since. From the beginning of a log on, a reason that was not seen is a known zero; of a log
+    /// that cannot be opened nothing is known.
+    fn read_on(&mut self, root: &Root) -> Result<(), Failure> {
+        let opened = self.log.open(root);
+        if !matches!(opened, Ok(false)) {
+            (self.counts, self.kills, self.forced, self.shut) = Default::default();
+        }
+        if opened? {
             for (reason, _) in REASONS {
                 if !self.counts.iter().any(|(known, _)| *known == reason) {
                     self.counts.push((reason, 0.0));
                 }
             }
         }
-        let KernelLog { log, counts, kills, forced } = self;
-        let outcome = log.each_line(|line| {
+        let Self { log, counts, kills, forced, shut } = self;
+        log.each_line(|line| {
             let reason = count(line, counts);
             kills.take(line);
+            shut.take(line);
             if reason == Some("read_only")
                 && forced.len() < MAX_FORCED
                 && let Some(device) = device(line)
             {
                 *forced.entry(device.to_owned()).or_default() += 1.0;
             }
-        });
-        for (reason, count) in &self.counts {
-            out.put("hostler_kernel_events_total", &[("reason", reason)], *count);
-        }
-        out.put("hostler_node_oom_kills_total", &[], self.kills.node);
-        for (device, count) in self.forced.iter().filter(|(device, _)| !input.volumes.has_file_system(device)) {
-            out.put("hostler_filesystem_forced_readonly_total", &[("device", device)], *count);
-        }
-        outcome
+        })
     }
+
+    /// The devices whose XFS is shut down, by the names that the kernel has for them. That the log cannot be read says
+    /// its own reader.
+    pub(super) fn shut_down(&mut self, root: &Root) -> &BTreeSet<String> {
+        // What was read before an error stays true.
+        let _ = self.read_on(root);
+        &self.shut.devices
+    }
+}
+
+/// Counts what the log says.
+pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
+    let outcome = input.log.read_on(&input.source.root);
+    let KernelLog { counts, kills, forced, .. } = &input.log;
+    for (reason, count) in counts {
+        out.put("hostler_kernel_events_total", &[("reason", reason)], *count);
+    }
+    if !counts.is_empty() {
+        out.put("hostler_node_oom_kills_total", &[], kills.node);
+    }
+    for (device, count) in forced.iter().filter(|(device, _)| !input.volumes.has_file_system(device)) {
+        out.put("hostler_filesystem_forced_readonly_total", &[("device", device)], *count);
+    }
+    outcome
 }
 
 /// The XFS that the kernel shut down: none of it can be written, and the mount table says rw until it is unmounted.
 #[derive(Debug, Default)]
-pub(super) struct ShutDown {
-    log: Log,
+struct ShutDown {
     devices: BTreeSet<String>,
 }
 
 impl ShutDown {
-    /// The devices, by the names that the kernel has for them. That the log cannot be read says the reader of it.
-    pub(super) fn read(&mut self, root: &Root) -> &BTreeSet<String> {
-        let mut log = std::mem::take(&mut self.log);
-        match log.open(root) {
-            Ok(true) | Err(_) => self.devices.clear(),
-            Ok(false) => {}
-        }
-        // What was read before an error stays true.
-        let _ = log.each_line(|line| self.take(line));
-        self.log = log;
-        &self.devices
-    }
-
     fn take(&mut self, line: &str) {
         let Some((_, said)) = line.split_once("): ").filter(|_| line.starts_with("XFS (")) else { return };
         let Some(device) = device(line) else { return };

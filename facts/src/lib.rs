@@ -98,6 +98,8 @@ struct Input {
     volumes: volumes::Volumes,
     /// Whether that table had any mount of a pod; `None` when it could not be read.
     has_pods: Option<bool>,
+    /// What the kernel's log says; whoever of a round asks first reads on.
+    log: kmsg::KernelLog,
     bytes: Vec<u8>,
     text: String,
 }
@@ -105,7 +107,7 @@ struct Input {
 impl Input {
     fn new(source: Source, now: Now) -> Self {
         let (volumes, bytes, text) = (volumes::Volumes::default(), Vec::new(), String::new());
-        Input { source, now, due: true, volumes, has_pods: None, bytes, text }
+        Input { source, now, due: true, volumes, has_pods: None, log: kmsg::KernelLog::default(), bytes, text }
     }
 }
 

@@ -51,7 +51,8 @@ impl Counters {
 pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
-    let interfaces = Interfaces::read(root, default_device(root).ok().flatten().as_deref());
+    let default = default_device(root);
+    let interfaces = Interfaces::read(root, default.as_ref().ok().and_then(Option::as_deref));
     for device in root.list("sys/class/net")? {
         let folder = format!("sys/class/net/{device}");
         // `bonding_masters` is a file among the folders.
@@ -81,7 +82,7 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
         let megabits = megabits.filter(|_| interface::has_own_speed(root, &device));
         out.put_some("node_network_speed_bytes", &own, megabits.map(|megabits| megabits * 125_000.0));
     }
-    if let Some(device) = worst.note(default_device(root)).flatten() {
+    if let Some(device) = worst.note(default).flatten() {
         out.put("hostler_network_default_route", &[("device", &device)], 1.0);
     }
     worst.finish()

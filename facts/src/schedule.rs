@@ -59,7 +59,6 @@ enum Reader {
     Sata(sata::Sata),
     Systemd(systemd::Systemd),
     Updates(packages::Updates),
-    KernelLog(kmsg::KernelLog),
     Interfaces(network::Counters),
     Process(process::Process),
 }
@@ -78,7 +77,6 @@ impl Reader {
             Reader::Sata(reader) => reader.read(input, out),
             Reader::Systemd(reader) => reader.read(input, out),
             Reader::Updates(reader) => reader.read(input, out),
-            Reader::KernelLog(reader) => reader.read(input, out),
             Reader::Interfaces(reader) => reader.read(input, out),
             Reader::Process(reader) => reader.read(input, out),
         }
@@ -91,7 +89,6 @@ impl Reader {
             | Reader::Stat(_)
             | Reader::Cpufreq(_)
             | Reader::Controllers(_)
-            | Reader::KernelLog(_)
             | Reader::Interfaces(_)
             | Reader::Process(_) => false,
             Reader::Hwmon(reader) => reader.pending(),
@@ -110,7 +107,6 @@ impl Reader {
             | Reader::Stat(_)
             | Reader::Cpufreq(_)
             | Reader::Controllers(_)
-            | Reader::KernelLog(_)
             | Reader::Interfaces(_)
             | Reader::Process(_) => {}
             Reader::Hwmon(reader) => reader.wait(now, at_most),
@@ -342,7 +338,7 @@ fn slots() -> Vec<Slot> {
         ("netdev", Fast, Reader::Interfaces(network::Counters::default())),
         ("netclass", Minute, plain(network::links)),
         ("troubles", Minute, plain(kernel::troubles)),
-        ("kernel_log", Fast, Reader::KernelLog(kmsg::KernelLog::default())),
+        ("kernel_log", Fast, plain(kmsg::read)),
         ("ext4", Minute, plain(storage::ext4)),
         ("edac", Minute, plain(storage::edac)),
         ("mdadm", Minute, plain(redundancy::raid)),

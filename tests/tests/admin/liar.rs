@@ -200,6 +200,13 @@ fn overtaken_by(bytes: &[u8]) -> Lie {
     Lie::Document(v1::DocumentReply { overtaken_by: Some(winner.into()), ..v1::DocumentReply::default() })
 }
 
+/// A plan with the admin's signature.
+fn signed(admin: &Admin, plan: &document::Plan) -> Signed {
+    let mut signed = Signed { bytes: hostler_plan::json::write(plan), signatures: Vec::new() };
+    sign(admin, &mut signed);
+    signed
+}
+
 #[tokio::test]
 async fn whatever_a_coordinator_says_to_a_signed_plan_no_other_one_gets_its_number() {
     let folder = tempfile::tempdir().unwrap();
@@ -217,8 +224,7 @@ async fn whatever_a_coordinator_says_to_a_signed_plan_no_other_one_gets_its_numb
         // Each is another command.
         let mut admin = connect(&anna).await.unwrap();
         let compiled = compile_check(&mut admin).await;
-        let mut signed = Signed { bytes: compiled.bytes, signatures: Vec::new() };
-        sign(&admin, &mut signed);
+        let signed = signed(&admin, &compiled.plan);
         assert_eq!(submit(&mut admin, &signed).await.is_err(), lie.is_some());
         if let Some(before) = made.last() {
             assert!(compiled.plan.seq > before.seq, "{} after {}", compiled.plan.seq, before.seq);
@@ -261,8 +267,7 @@ async fn of_two_plans_that_were_made_under_one_number_one_machine_hands_in_one()
     for _ in 0..2 {
         let title = format!("the one with number {}", both.len());
         let plan = document::Plan { title, ..compile_check(&mut admin).await.plan };
-        let mut signed = Signed { bytes: hostler_plan::json::write(&plan), signatures: Vec::new() };
-        sign(&admin, &mut signed);
+        let signed = signed(&admin, &plan);
         both.push(signed);
     }
     liar.lie(&[("SubmitPlan", Lie::No(Code::Internal))]);
@@ -280,8 +285,7 @@ async fn a_rollout_is_finished_only_by_a_receipt_of_each_task_of_the_plan_that_w
     let (coordinator, anna, _) = before_the_liar(folder).await;
     let mut admin = connect(&anna).await.unwrap();
     let compiled = compile_check(&mut admin).await;
-    let mut signed = Signed { bytes: compiled.bytes, signatures: Vec::new() };
-    sign(&admin, &mut signed);
+    let signed = signed(&admin, &compiled.plan);
     let seq = submit(&mut admin, &signed).await.unwrap().seq.to_string();
     watch(&mut admin, compiled.plan.seq).await;
     let honest = rollout::get(&mut admin, &seq).await.unwrap();
@@ -362,8 +366,7 @@ async fn a_plan_that_is_signed_by_enough_waits_for_nobody_whatever_a_coordinator
     let (coordinator, anna, liar) = before_the_liar(folder).await;
     let mut admin = connect(&anna).await.unwrap();
     let compiled = compile_check(&mut admin).await;
-    let mut signed = Signed { bytes: compiled.bytes, signatures: Vec::new() };
-    sign(&admin, &mut signed);
+    let signed = signed(&admin, &compiled.plan);
     let plans = vec![signed.into()];
     liar.lie(&[
         ("SubmitPlan", Lie::No(Code::Internal)),
@@ -381,8 +384,7 @@ async fn a_stop_is_signed_and_lies_there_whatever_a_coordinator_says() {
     let (coordinator, anna, liar) = before_the_liar(folder).await;
     let mut admin = connect(&anna).await.unwrap();
     let compiled = compile_check(&mut admin).await;
-    let mut signed = Signed { bytes: compiled.bytes, signatures: Vec::new() };
-    sign(&admin, &mut signed);
+    let signed = signed(&admin, &compiled.plan);
     submit(&mut admin, &signed).await.unwrap();
     let mut last = compiled.plan.seq;
     for (call, lie) in [
@@ -427,8 +429,7 @@ async fn a_plan_with_a_number_that_nobody_follows_is_not_handed_in_and_takes_no_
     let mut admin = connect(&anna).await.unwrap();
     let first = compile_check(&mut admin).await.plan;
     let far = document::Plan { seq: Seq(first.seq.0 + 20_000), ..first.clone() };
-    let mut signed = Signed { bytes: hostler_plan::json::write(&far), signatures: Vec::new() };
-    sign(&admin, &mut signed);
+    let signed = signed(&admin, &far);
     assert_eq!(refusal(submit(&mut admin, &signed).await), Refusal::Replay);
     let next = compile_check(&mut admin).await.plan;
     assert_eq!((next.seq, next.also), (first.seq, Vec::new()));
@@ -446,8 +447,7 @@ async fn a_rollout_that_a_coordinator_does_not_find_holds_no_stop_of_everything_
         // It is open and does not end before it is stopped.
         let mut plan = compile_check(&mut admin).await.plan;
         plan.not_before = plan.created.plus(Duration::from_secs(3600));
-        let mut signed = Signed { bytes: hostler_plan::json::write(&plan), signatures: Vec::new() };
-        sign(&admin, &mut signed);
+        let signed = signed(&admin, &plan);
         submit(&mut admin, &signed).await.unwrap();
         let seq = plan.seq;
         liar.lie(&[("ControlRollout", Lie::No(code))]);

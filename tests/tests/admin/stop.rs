@@ -101,14 +101,21 @@ fn reference(plan: &Verified<Plan>) -> PlanRef {
     PlanRef { seq: plan.document().seq, digest: plan.digest() }
 }
 
-#[tokio::test]
-async fn a_node_that_is_no_target_of_a_newer_plan_ends_the_work_of_the_older_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let (folder, data) = (folder.path(), folder.path().join("data"));
+/// A coordinator, its first admin and two nodes.
+async fn with_two_nodes(folder: &Path) -> (Coordinator, Profile, Admin, [Agent; 2]) {
+    let data = folder.join("data");
     let coordinator = Coordinator::start(&data, None).await;
     let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
     let mut admin = connect(&profile).await.unwrap();
     let agents = two_nodes(folder, &mut admin).await;
+    (coordinator, profile, admin, agents)
+}
+
+#[tokio::test]
+async fn a_node_that_is_no_target_of_a_newer_plan_ends_the_work_of_the_older_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (coordinator, _, mut admin, agents) = with_two_nodes(folder).await;
 
     let older = submit_for_later(&mut admin, None).await;
     assert!(delivered(&mut admin, &older).await.is_complete());
@@ -130,11 +137,8 @@ async fn a_node_that_is_no_target_of_a_newer_plan_ends_the_work_of_the_older_one
 #[tokio::test]
 async fn a_node_that_was_away_during_a_stop_hears_of_it_and_holds_nobody_up() {
     let folder = tempfile::tempdir().unwrap();
-    let (folder, data) = (folder.path(), folder.path().join("data"));
-    let coordinator = Coordinator::start(&data, None).await;
-    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
-    let mut admin = connect(&profile).await.unwrap();
-    let [s1, w1] = two_nodes(folder, &mut admin).await;
+    let folder = folder.path();
+    let (coordinator, _, mut admin, [s1, w1]) = with_two_nodes(folder).await;
     let kept = submit_for_later(&mut admin, Some("s1")).await;
     let ended = submit_for_later(&mut admin, None).await;
     assert!(delivered(&mut admin, &ended).await.is_complete());
@@ -169,11 +173,8 @@ async fn a_node_that_was_away_during_a_stop_hears_of_it_and_holds_nobody_up() {
 #[tokio::test]
 async fn a_stop_is_signed_under_an_expired_root() {
     let folder = tempfile::tempdir().unwrap();
-    let (folder, data) = (folder.path(), folder.path().join("data"));
-    let coordinator = Coordinator::start(&data, None).await;
-    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
-    let mut admin = connect(&profile).await.unwrap();
-    let _agents = two_nodes(folder, &mut admin).await;
+    let folder = folder.path();
+    let (coordinator, _, mut admin, _agents) = with_two_nodes(folder).await;
     let plan = submit_for_later(&mut admin, None).await;
     let late = admin.trust_store().root().expires.plus(Duration::from_secs(1));
     let stop = stop::compile(&mut admin, &Which::All, late).await.unwrap();
@@ -189,11 +190,8 @@ async fn a_stop_is_signed_under_an_expired_root() {
 #[tokio::test]
 async fn a_stop_waits_for_no_roster_to_be_signed_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (folder, data) = (folder.path(), folder.path().join("data"));
-    let coordinator = Coordinator::start(&data, None).await;
-    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
-    let mut admin = connect(&profile).await.unwrap();
-    let _agents = two_nodes(folder, &mut admin).await;
+    let folder = folder.path();
+    let (coordinator, _, mut admin, _agents) = with_two_nodes(folder).await;
     super::root::amend_and_submit(&mut admin, &[hostler_plan::trust::Amendment::RaiseEpoch]).await;
     assert!(admin.trust_store().roster().is_none() && admin.trust_store().lapsed().is_some());
     submit_stop(&mut admin, Which::All).await;
@@ -294,11 +292,8 @@ async fn hostler(profile: &Profile, words: &str) -> Result<(), Error> {
 #[tokio::test]
 async fn a_damaged_profile_stops_and_plans_drains_and_uncordons_and_does_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let (folder, data) = (folder.path(), folder.path().join("data"));
-    let coordinator = Coordinator::start(&data, None).await;
-    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
-    let mut admin = connect(&profile).await.unwrap();
-    let _agents = two_nodes(folder, &mut admin).await;
+    let folder = folder.path();
+    let (coordinator, profile, mut admin, _agents) = with_two_nodes(folder).await;
     submit_for_later(&mut admin, Some("w1")).await;
     std::fs::write(profile.home.join("fleet.toml"), FLEET).unwrap();
     let (trust, out) = (profile.home.join("trust"), folder.join("check.plan.json").display().to_string());

@@ -91,8 +91,8 @@ async fn no_plan_and_no_roster_is_overtaken_by_itself() {
     let folder = folder.path();
     let (coordinator, anna, liar) = before_the_liar(folder).await;
     let mut admin = connect(&anna).await.unwrap();
-    let mut plan = Signed { bytes: compile_check(&mut admin).await.bytes, signatures: Vec::new() };
-    sign(&admin, &mut plan);
+    let compiled = compile_check(&mut admin).await;
+    let plan = signed(&admin, &compiled.plan);
     liar.lie(&[("SubmitPlan", overtaken(&plan))]);
     assert_eq!(refusal(submit(&mut admin, &plan).await), Refusal::Replay);
     let next = roster::same(&mut admin, now()).await.unwrap();
