@@ -1,9 +1,9 @@
-//! Updates that wait, and whether a reboot does.
+//! Updates that wait.
 
 use super::failure::Failure;
 use super::sample::Sample;
 use super::worker::{Worker, result};
-use super::{Input, Root, Source};
+use super::{Input, Source};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -108,54 +108,6 @@ fn parse(said: &str) -> Pending {
     pending
 }
 
-/// Reads whether a reboot is needed: the mark of Debian's tools, or a newer kernel of the running flavour on disk.
-/// Raspberry Pi OS makes no mark, and without either source it is not known.
-pub(super) fn reboot(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-    let root = &input.source.root;
-    let marked = root.exists("run/reboot-required");
-    let running = input.source.calls.uname()?.release;
-    let newer = newer_kernel(&running, &installed(root));
-    match (marked, newer) {
-        (true, _) | (_, Some(true)) => out.put("node_reboot_required", &[], 1.0),
-        (false, Some(false)) => out.put("node_reboot_required", &[], 0.0),
-        (false, None) => return Err(Failure::Absent("a mark or a list of kernels".to_owned())),
-    }
-    Ok(())
-}
-
-/// Kernels that have their modules; a folder that a removed kernel left behind has no `modules.dep`.
-fn installed(root: &Root) -> Vec<String> {
-    let mut names = root.list("lib/modules").unwrap_or_default();
-    names.retain(|name| root.exists(&format!("lib/modules/{name}/modules.dep")));
-    names
-}
-
-/// Whether a kernel of the running one's flavour is newer than it. `None` when the running one is not in the list: then
-/// it is not from packages and nothing can be compared.
-fn newer_kernel(running: &str, installed: &[String]) -> Option<bool> {
-    let (own, flavour) = split(running);
-    if !installed.iter().any(|name| name == running) {
-        return None;
-    }
-    Some(installed.iter().any(|name| {
-        let (other, kind) = split(name);
-        kind == flavour && other > own
-    }))
-}
-
-/// `6.12.47+rpt-rpi-2712` is ([6, 12, 47], `rpt-rpi-2712`), `6.1.0-18-amd64` is ([6, 1, 0, 18], `amd64`), and
-/// `6.6.63-v8-16k+` is ([6, 6, 63], `v8-16k+`).
-fn split(release: &str) -> (Vec<u64>, &str) {
-    let mut numbers = Vec::new();
-    let mut rest = release;
-    while let Some(end) = rest.find(|one: char| !one.is_ascii_digit()).or((!rest.is_empty()).then_some(rest.len())) {
-        let Ok(number) = rest[..end].parse() else { break };
-        numbers.push(number);
-        rest = rest[end..].strip_prefix(['.', '-', '+', '~']).unwrap_or(&rest[end..]);
-    }
-    (numbers, rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,16 +124,5 @@ mod tests {
         let wanted = [(key("Debian:12.5/stable", "arm64"), 2.0), (key("Local:1/x", "all"), 1.0)];
         assert_eq!(pending.upgrades, BTreeMap::from(wanted));
         assert_eq!(parse(""), Pending::default());
-    }
-
-    #[test]
-    fn a_newer_kernel_of_the_same_flavour_needs_a_reboot() {
-        let kernels = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let both = kernels(&["6.12.34+rpt-rpi-2712", "6.12.47+rpt-rpi-2712", "6.12.62+rpt-rpi-v8"]);
-        assert_eq!(newer_kernel("6.12.34+rpt-rpi-2712", &both), Some(true));
-        assert_eq!(newer_kernel("6.12.47+rpt-rpi-2712", &both), Some(false), "the newer one is of another flavour");
-        assert_eq!(newer_kernel("6.1.0-9-amd64", &kernels(&["6.1.0-9-amd64", "6.1.0-18-amd64"])), Some(true));
-        assert_eq!(newer_kernel("6.18.44-own", &kernels(&["6.1.0-18-amd64"])), None);
-        assert_eq!(newer_kernel("6.6.63-v8-16k+", &kernels(&["6.6.63-v8-16k+", "6.6.63-v8+"])), Some(false));
     }
 }

@@ -4,7 +4,8 @@ use super::failure::Failure;
 use super::sample::Sample;
 use super::{
     Input, Now, Source, certificate, cpu, cpufreq, diskstats, filesystem, hwmon, identity, kernel, kmsg, memory,
-    network, nvme, packages, pressure, process, redundancy, rpi, sata, smart, storage, systemd, thermal, topology,
+    network, nvme, packages, pressure, process, reboot, redundancy, rpi, sata, smart, storage, systemd, thermal,
+    topology,
     worth::{self, Worth},
 };
 use hostler_plan::fact::{Reading, Series};
@@ -350,7 +351,7 @@ fn slots() -> Vec<Slot> {
         ("smartctl", Quarter, Reader::Sata(sata::Sata::default())),
         ("systemd", Minute, Reader::Systemd(systemd::Systemd::default())),
         ("certificates", Quarter, plain(certificate::read)),
-        ("reboot", Minute, plain(packages::reboot)),
+        ("reboot", Minute, plain(reboot::reboot)),
         ("apt", Quarter, Reader::Updates(packages::Updates::default())),
         ("bootloader", Quarter, plain(identity::bootloader)),
         ("cpufreq", Fast, Reader::Cpufreq(cpufreq::Cpufreq::default())),

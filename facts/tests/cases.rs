@@ -24,15 +24,17 @@ fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
 }
 
-/// The end of each state: its level, then what is not well, then readers that failed.
+/// The end of each state: its level, then what is not well or what `shown.txt` names, then readers that failed.
 fn played(case: &Path) -> String {
     let mut player = Player::new(UNIX_MS, EVERY_SECONDS);
-    let mut said = String::new();
+    let (mut said, shown) = (String::new(), read(case, "shown.txt"));
+    let shown: Vec<&str> = shown.lines().collect();
     for step in steps(case) {
         let machine = step.lay_out();
         let verdicts = player.play(machine.path(), step.seconds.unwrap_or(SECONDS)).unwrap();
         said.push_str(&format!("{}\n", worst(&verdicts)));
-        verdicts.iter().filter(|v| v.level != Level::Ok).for_each(|verdict| said.push_str(&line(verdict)));
+        let is_shown = |v: &&Verdict| v.level != Level::Ok || shown.iter().any(|name| v.sentence().starts_with(name));
+        verdicts.iter().filter(is_shown).for_each(|verdict| said.push_str(&line(verdict)));
         for (name, state) in player.facts().into_iter().flat_map(|facts| facts.states()) {
             if let State::Failed(failure) = state {
                 said.push_str(&format!("  failed reader {name}: {failure}\n"));
