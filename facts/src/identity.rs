@@ -206,18 +206,43 @@ fn newest_image(root: &Root) -> Option<f64> {
         _ => return None,
     };
     let settings = root.bytes("etc/default/rpi-eeprom-update").unwrap_or_default();
-    let release = match shell_value(&settings, "FIRMWARE_RELEASE_STATUS").as_str() {
-        "latest" | "beta" => "latest",
-        _ => "default",
-    };
-    let names = root.list(&format!("usr/lib/firmware/raspberrypi/bootloader-{chip}/{release}"));
-    let names = names.or_else(|_| root.list(&format!("lib/firmware/raspberrypi/bootloader-{chip}/{release}"))).ok()?;
+    let said = shell_value(&settings, "FIRMWARE_RELEASE_STATUS");
+    let folders = [format!("bootloader-{chip}"), "bootloader".to_owned()];
+    // Before there was a Raspberry Pi 5, the folder was not named after its chip.
+    let folders = if chip == "2711" { &folders[..] } else { &folders[..1] };
+    let names = folders.iter().find_map(|folder| images(root, folder, &said))?;
     let days = names.iter().filter_map(|name| {
         let date = name.strip_prefix("pieeprom-")?.strip_suffix(".bin")?;
         let mut parts = date.split('-').map(|part| part.parse::<i64>().ok());
         days_from_civil(parts.next()??, parts.next()??, parts.next()??)
     });
     days.max().map(|day| day as f64 * DAY)
+}
+
+/// The files of a release channel. A channel is a folder or a link to one, so that `stable` follows where the package
+/// points it; where the package does not have it, by what it has been there since 2023: `stable` and `beta` are
+/// `latest`, `critical` and anything unknown is `default`.
+fn images(root: &Root, folder: &str, channel: &str) -> Option<Vec<String>> {
+    let known = match channel {
+        "latest" | "stable" | "beta" => "latest",
+        _ => "default",
+    };
+    // Whoever keeps channels of before has no `default`.
+    let channels = [channel, known, "critical"].into_iter().filter(|name| !name.is_empty() && !name.contains('/'));
+    let places = || ["usr/lib", "lib"].map(|place| format!("{place}/firmware/raspberrypi/{folder}")).into_iter();
+    channels.into_iter().find_map(|channel| places().find_map(|place| images_below(root, &place, channel)))
+}
+
+fn images_below(root: &Root, place: &str, channel: &str) -> Option<Vec<String>> {
+    let mut channel = channel.to_owned();
+    // A link's last word is enough: its target lies beside it, however it is written. Longer chains lead in circles.
+    for _ in 0..8 {
+        match root.link_name(&format!("{place}/{channel}")) {
+            Some(next) => channel = next,
+            None => return root.list(&format!("{place}/{channel}")).ok(),
+        }
+    }
+    None
 }
 
 /// Days since 1970-01-01 of a date in the Gregorian calendar.
@@ -242,6 +267,56 @@ mod tests {
         assert_eq!(days_from_civil(2025, 3, 10), Some(1741626637 / 86400));
         assert_eq!(days_from_civil(2024, 2, 29), Some(19782));
         assert_eq!(days_from_civil(2025, 13, 1), None);
+    }
+
+    #[test]
+    fn a_release_channel_is_the_folder_that_its_name_leads_to() {
+        const PLACE: &str = "lib/firmware/raspberrypi/bootloader-2712";
+        let day = |links: &[(&str, &str)], folders: &[(&str, &str)], said: &str| {
+            let machine = tempfile::tempdir().unwrap();
+            let path = |name: &str| machine.path().join(PLACE).join(name);
+            std::fs::create_dir_all(path("")).unwrap();
+            for (name, day) in folders {
+                std::fs::create_dir_all(path(name)).unwrap();
+                std::fs::write(path(name).join(format!("pieeprom-{day}.bin")), "").unwrap();
+            }
+            for (name, target) in links {
+                std::os::unix::fs::symlink(target, path(name)).unwrap();
+            }
+            for (file, text) in [
+                (
+                    "etc/default/rpi-eeprom-update",
+                    format!("#FIRMWARE_RELEASE_STATUS=\"x\"\nFIRMWARE_RELEASE_STATUS={said}\n"),
+                ),
+                ("proc/cpuinfo", "Revision\t: d04170\n".to_owned()),
+            ] {
+                std::fs::create_dir_all(machine.path().join(file).parent().unwrap()).unwrap();
+                std::fs::write(machine.path().join(file), text).unwrap();
+            }
+            newest_image(&Root::at(machine.path()).unwrap()).map(|at| (at / DAY) as i64)
+        };
+        let both = [("default", "2025-03-10"), ("latest", "2025-11-05")];
+        let [old, new] = [(2025, 3, 10), (2025, 11, 5)].map(|(y, m, d)| days_from_civil(y, m, d));
+        let links =
+            [("stable", "latest"), ("critical", "./default"), ("beta", "/usr/lib/firmware/raspberrypi/x/stable")];
+        for (said, wanted) in [
+            ("default", old),
+            ("latest", new),
+            ("stable", new),
+            ("\"beta\"", new),
+            ("'critical'", old),
+            ("", old),
+            ("unknown", old),
+        ] {
+            assert_eq!(day(&links, &both, said), wanted, "{said} with links");
+            assert_eq!(day(&[], &both, said), wanted, "{said} without links");
+        }
+        assert_eq!(day(&[("stable", "default")], &both, "stable"), old, "the link says it");
+        assert_eq!(day(&[("stable", "stable")], &both, "stable"), new, "a link that leads nowhere");
+        let three = [("critical", "2025-03-10"), ("stable", "2025-11-05")];
+        assert_eq!(day(&[], &three, "stable"), new, "folders of their own");
+        assert_eq!(day(&[], &three, "default"), old);
+        assert_eq!(day(&[], &[("default", "2025-13-10")], "default"), None, "no day");
     }
 
     #[test]
