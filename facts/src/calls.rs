@@ -9,6 +9,7 @@ mod program;
 use super::failure::Failure;
 use super::root::recorded_error;
 use super::text;
+use hostler_plan::fact::clock_is_synchronised;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -72,17 +73,19 @@ pub struct Clock {
     pub tai: i64,
 }
 
-/// TIME_ERROR: the clock is not synchronised.
-const NOT_SYNCHRONISED: i32 = 5;
-
-/// The kernel's own limit (NTP_PHASE_MAX, linux/timex.h): from there on it calls a clock unsynchronised, and it lets
-/// the error grow to that by itself when nobody disciplines the clock any more.
-const MAX_ERROR_MICROSECONDS: i64 = 16_000_000;
+/// TIME_ERROR.
+const TIME_ERROR: i32 = 5;
 
 impl Clock {
-    /// Whether somebody from outside keeps it right.
+    /// Whether somebody from outside keeps it right: the one measure of the whole project.
     pub fn is_synchronised(&self) -> bool {
-        self.state != NOT_SYNCHRONISED && self.maxerror < MAX_ERROR_MICROSECONDS
+        clock_is_synchronised(self.maxerror as f64 / 1e6)
+    }
+
+    /// What the kernel's flag says, as node_exporter shows it. chrony without `rtcsync` keeps a clock right and leaves the
+    /// flag, which only makes the kernel write the clock to the battery's.
+    pub fn is_flagged_synchronised(&self) -> bool {
+        self.state != TIME_ERROR
     }
 }
 
@@ -267,10 +270,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_synchronised_while_the_kernel_says_so_and_its_error_is_small() {
+    fn a_clock_is_synchronised_while_its_error_is_small_whatever_the_flag_says() {
         let clock = |state, maxerror| Clock { state, maxerror, ..Clock::default() };
         assert!(clock(0, 12_000).is_synchronised());
-        assert!(!clock(5, 12_000).is_synchronised());
+        assert!(clock(5, 15_999_999).is_synchronised(), "chrony without rtcsync");
         assert!(!clock(0, 16_000_000).is_synchronised());
+        assert!(!clock(5, 16_000_000).is_synchronised(), "as the kernel starts");
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn timex(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
     out.put("node_timex_maxerror_seconds", &[], clock.maxerror as f64 / 1e6);
     out.put("node_timex_estimated_error_seconds", &[], clock.esterror as f64 / 1e6);
     out.put("node_timex_status", &[], clock.status as f64);
-    out.put("node_timex_sync_status", &[], f64::from(clock.is_synchronised()));
+    out.put("node_timex_sync_status", &[], f64::from(clock.is_flagged_synchronised()));
     out.put("node_timex_tai_offset_seconds", &[], clock.tai as f64);
     Ok(())
 }

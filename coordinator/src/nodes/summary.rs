@@ -1,6 +1,6 @@
 //! The few facts of a node that fit into a table.
 
-use hostler_plan::fact::{Memory, Reading};
+use hostler_plan::fact::{Memory, Reading, clock_is_synchronised};
 
 /// Absent where the node does not have the fact.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -35,7 +35,7 @@ impl Summary {
             memory_used_ratio: Memory::of(reading).and_then(Memory::available_ratio).map(|left| 1.0 - left),
             disk_used_ratio: share(disk.zip(file_system("node_filesystem_avail_bytes")).map(|(a, f)| a - f), disk),
             nvme_used_ratio: highest("nvme_percentage_used_ratio"),
-            clock_synchronised: value("node_timex_sync_status").map(|v| v != 0.0),
+            clock_synchronised: value("node_timex_maxerror_seconds").map(clock_is_synchronised),
         }
     }
 }

@@ -127,7 +127,6 @@ impl Host for Linux {
         let kernel = Calls::Kernel.adjtimex().is_ok_and(|clock| clock.is_synchronised());
         self.clock == ClockSource::Trusted
             || kernel
-            || self.path(Path::new("/run/systemd/timesync/synchronized")).exists()
             || self.path(Path::new("/run/systemd/container")).exists()
             || self.text("/sys/class/rtc/rtc0/hctosys").as_deref() == Some("1")
     }

@@ -225,7 +225,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("node_timex_maxerror_seconds", Kind::Gauge, "Largest error of the clock."),
     ("node_timex_offset_seconds", Kind::Gauge, "Offset between the clock and its reference."),
     ("node_timex_status", Kind::Gauge, "Status bits of the clock."),
-    ("node_timex_sync_status", Kind::Gauge, "1 when the clock is synchronised."),
+    ("node_timex_sync_status", Kind::Gauge, "1 when the kernel's flag says that the clock is synchronised."),
     ("node_timex_tai_offset_seconds", Kind::Gauge, "Offset of atomic time."),
     ("node_uname_info", Kind::Gauge, "Kernel, host name and architecture, value always 1."),
     ("node_zfs_zpool_state", Kind::Gauge, "1 for the state that a ZFS pool is in."),

@@ -153,7 +153,9 @@ impl NodeState {
     /// floor. Otherwise why not.
     fn believed(&self, clock: Clock) -> Result<Timestamp, String> {
         if !clock.synchronised {
-            Err("this node's clock was not synchronised since it started".to_owned())
+            Err("this node's clock is not synchronised: a time service (chrony, systemd-timesyncd) has to reach its servers \
+                 there"
+                .to_owned())
         } else if clock.now < self.floor {
             Err(format!("this node's clock shows {}, before {}, which is past", clock.now, self.floor))
         } else {

@@ -186,9 +186,9 @@ fn nothing_new_starts_by_a_clock_that_cannot_be_right() {
             Start::Wait(sentence) => assert!(sentence.contains(why), "{sentence}"),
             Start::Now(_) | Start::Never(_) => panic!("expected to wait: {why}, found {start:?}"),
         };
-        waits(ask(noon, false), "was not synchronised");
-        waits(ask("1970-01-01T00:00:00Z", false), "was not synchronised");
-        waits(ask("2036-11-21T12:00:00Z", false), "was not synchronised");
+        waits(ask(noon, false), "is not synchronised");
+        waits(ask("1970-01-01T00:00:00Z", false), "is not synchronised");
+        waits(ask("2036-11-21T12:00:00Z", false), "is not synchronised");
         waits(ask("2001-01-01T00:00:00Z", true), "2001-01-01T00:00:00Z, before");
         assert!(may(ask(noon, true)), "it recovers when the clock returns");
         let expired = refusal(ask("2026-11-24T08:00:00Z", true));

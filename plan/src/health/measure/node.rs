@@ -2,14 +2,12 @@
 
 use super::super::condition::Condition as C;
 use super::disk::SETTLING_SECONDS;
-use crate::fact::Memory;
+use crate::fact::{Memory, clock_is_synchronised};
 
 use super::{Evaluation, Found, HOUR_MS, MINUTE_MS, fact};
 
 /// No judgement of the clock before this: a Raspberry Pi has no battery and waits for the network.
 const CLOCK_SETTLING_SECONDS: f64 = 17.0 * 60.0;
-/// The kernel's own bound for "not synchronised".
-const UNSYNCHRONISED_SECONDS: f64 = 16.0;
 /// An offset that lost a tenth within five minutes is on its way.
 const SHRINKING: f64 = 0.9;
 /// Taint bits: machine check, oops, warning, soft lockup.
@@ -132,10 +130,9 @@ impl Evaluation<'_> {
     /// In the first minutes after a boot a synchronised clock is well and another one is not known: neither good nor
     /// bad, because it may just not have found its server yet.
     pub(super) fn clock(&mut self) {
-        let synchronised = self.get("node_timex_sync_status");
+        let flag = self.get("node_timex_sync_status");
         let (offset, worst) = (self.get("node_timex_offset_seconds"), self.get("node_timex_maxerror_seconds"));
-        // Not synchronised counts once the error has grown to what the kernel calls so.
-        let steered = synchronised.zip(worst).map(|(ok, worst)| f64::from(ok == 1.0 || worst < UNSYNCHRONISED_SECONDS));
+        let steered = flag.and(worst).map(|worst| f64::from(clock_is_synchronised(worst)));
         let settling = self.younger_than(CLOCK_SETTLING_SECONDS) && steered != Some(1.0);
         let known = |value: Option<f64>| value.filter(|_| !settling);
         let series = "node_timex_sync_status".to_owned();
