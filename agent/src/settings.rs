@@ -10,11 +10,18 @@ use std::{
 pub use hostler_daemon::settings::SettingsError;
 use hostler_daemon::settings::{Places, Written};
 use hostler_executor::protocol::SOCKET;
-use hostler_plan::health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS};
+use hostler_plan::{
+    health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS},
+    written,
+};
 use serde::Deserialize;
 
 /// Where the settings stand: `HOSTLER_AGENT_STATE_DIR` and its like win.
-const PLACES: Places = Places { file: "/etc/hostler/agent.toml", prefix: "HOSTLER_AGENT" };
+const PLACES: Places = Places {
+    file: "/etc/hostler/agent.toml",
+    prefix: "HOSTLER_AGENT",
+    text: |bytes| written::read(bytes).map_err(|e| e.to_string()),
+};
 
 /// How an agent runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,10 @@ use std::{
 };
 
 use hostler_daemon::durable::{self, PRIVATE, PUBLIC};
-use hostler_plan::document::{DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed};
+use hostler_plan::{
+    document::{DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed},
+    written,
+};
 
 use crate::error::Error;
 
@@ -30,6 +33,25 @@ pub fn read_limited(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// Reads a text that a person wrote, with whatever editor.
+pub fn read_text(path: &Path, most: usize) -> Result<String, Error> {
+    written::read(&read_limited(path, most)?).map_err(|e| Error::Failed(format!("{}: {e}", path.display())))
+}
+
+/// Reads bytes that are signed, or a signature. What a program visibly did to them is named: no signature fits any
+/// more, and "bad signature" alone helps nobody.
+fn read_signed(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
+    let bytes = read_limited(path, most)?;
+    match written::rewritten(&bytes) {
+        None => Ok(bytes),
+        Some(found) => Err(Error::Failed(format!(
+            "{}: expected exactly what was signed, found {found}: a program has rewritten it on its way; copy the \
+             original file again, as it is (not by an editor, mail text or git's autocrlf)",
+            path.display()
+        ))),
+    }
+}
+
 /// Writes a file whole or not at all; readable by everybody unless `private`.
 pub fn write_whole(path: &Path, bytes: &[u8], private: bool) -> Result<(), Error> {
     let failed = |source| Error::file("write", path, source);
@@ -50,14 +72,14 @@ pub fn signature_path(document: &Path, number: usize) -> PathBuf {
 
 /// Reads a document and every signature beside it. Nothing is verified.
 pub fn read_document(kind: DocumentKind, path: &Path) -> Result<Signed, Error> {
-    let bytes = read_limited(path, kind.max_bytes())?;
+    let bytes = read_signed(path, kind.max_bytes())?;
     let mut signatures = Vec::new();
     for number in 1..=MAX_SIGNATURES {
         let beside = signature_path(path, number);
         if !beside.exists() {
             continue;
         }
-        let armour = read_limited(&beside, MAX_SIGNATURE_BYTES)?;
+        let armour = read_signed(&beside, MAX_SIGNATURE_BYTES)?;
         signatures.push(String::from_utf8(armour).map_err(|_| {
             Error::Failed(format!(
                 "{}: expected an armoured SSH signature, found binary data; sign again",
@@ -72,7 +94,8 @@ pub fn read_document(kind: DocumentKind, path: &Path) -> Result<Signed, Error> {
 pub fn kind_of(path: &Path) -> Option<DocumentKind> {
     // What cannot be read is of no kind; whoever reads it next says why.
     let bytes = read_limited(path, DocumentKind::Root.max_bytes()).ok()?;
-    let said: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    // Also one that a program rewrote: whoever reads it as what it was says what happened to it.
+    let said: serde_json::Value = serde_json::from_str(&written::read(&bytes).ok()?).ok()?;
     let (name, _) = said.get("_type")?.as_str()?.split_once('/')?;
     let kinds = [DocumentKind::Root, DocumentKind::Roster, DocumentKind::Admission, DocumentKind::Plan];
     kinds.into_iter().find(|kind| kind.namespace() == name)

@@ -26,7 +26,7 @@ pub use earlier::{earlier, fates};
 use number::Forks;
 
 use crate::{
-    Admin, error::Error, file::read_limited, key, node, output::note, place, roster::Next, trust_store::TrustStore,
+    Admin, error::Error, file::read_text, key, node, output::note, place, roster::Next, trust_store::TrustStore,
 };
 
 /// The largest fleet file that is read; one of 1,000 nodes has about 100 KiB.
@@ -42,14 +42,7 @@ pub struct CompiledPlan {
 
 /// Reads and checks a fleet file. Gives the fleet and what is allowed but unwise.
 pub fn read_fleet(path: &Path) -> Result<(Fleet, Vec<planner::Note>), Error> {
-    let bytes = read_limited(path, MAX_FLEET_BYTES)?;
-    let name = path.display().to_string();
-    let text = String::from_utf8(bytes).map_err(|e| {
-        Error::Failed(format!(
-            "{name}: expected text in UTF-8, found other bytes after byte {}; correct it",
-            e.utf8_error().valid_up_to()
-        ))
-    })?;
+    let (name, text) = (path.display().to_string(), read_text(path, MAX_FLEET_BYTES)?);
     let (fleet, unwise) = Fleet::from_toml(&[(&name, &text)]).map_err(|e| Error::Failed(e.to_string()))?;
     Ok((fleet, unwise.into_iter().map(|p| planner::Note::Warning(p.to_string())).collect()))
 }

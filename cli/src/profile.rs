@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hostler_daemon::durable::{self, PUBLIC};
+use hostler_plan::written;
 use hostler_proto::tls::SOCKET_SCHEME;
 use serde::{Deserialize, Serialize};
 
@@ -179,9 +180,12 @@ impl Profile {
 impl ConfigFile {
     fn read(home: &Path) -> Result<Self, ProfileError> {
         let path = home.join("config.toml");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map_err(|e| ProfileError::Form { path, found: e.to_string().trim_end().replace('\n', " ") }),
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let text = written::read(&bytes).map_err(|e| e.to_string());
+                text.and_then(|text| toml::from_str(&text).map_err(|e| e.to_string()))
+                    .map_err(|found| ProfileError::Form { path, found: found.trim_end().replace('\n', " ") })
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(ProfileError::Read { path, source }),
         }

@@ -12,13 +12,20 @@ use std::{
 
 pub use hostler_daemon::settings::SettingsError;
 use hostler_daemon::settings::{Places, Written};
-use hostler_plan::health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS};
+use hostler_plan::{
+    health::{DEFAULT_REPORT_INTERVAL, REPORT_INTERVAL_SECONDS},
+    written,
+};
 use serde::Deserialize;
 
 use crate::{grpc::ca::NODE_LIFETIME, limits::Limits};
 
 /// Where the settings stand: `HOSTLER_COORDINATOR_DATA_DIR` and its like win.
-const PLACES: Places = Places { file: "/etc/hostler/coordinator.toml", prefix: "HOSTLER_COORDINATOR" };
+const PLACES: Places = Places {
+    file: "/etc/hostler/coordinator.toml",
+    prefix: "HOSTLER_COORDINATOR",
+    text: |bytes| written::read(bytes).map_err(|e| e.to_string()),
+};
 /// Where everything is kept when nobody says otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/hostler/coordinator";
 

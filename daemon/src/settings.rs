@@ -37,6 +37,8 @@ pub struct Places {
     pub file: &'static str,
     /// What stands before a key in the environment, without the underscore: `HOSTLER_AGENT`.
     pub prefix: &'static str,
+    /// Reads the text of a file; why it is none, otherwise.
+    pub text: fn(&[u8]) -> Result<String, String>,
 }
 
 /// Every value with the place that it came from.
@@ -67,11 +69,12 @@ impl Places {
         let main = file.unwrap_or(Path::new(self.file));
         let drop_ins = drop_ins(main)?.into_iter().map(|path| (path, false));
         for (path, may_be_missing) in std::iter::once((main.to_owned(), file.is_none())).chain(drop_ins) {
-            let text = match std::fs::read_to_string(&path) {
-                Ok(text) => text,
+            let bytes = match std::fs::read(&path) {
+                Ok(bytes) => bytes,
                 Err(e) if may_be_missing && e.kind() == ErrorKind::NotFound => continue,
                 Err(e) => return Err(SettingsError::File { file: path, reason: e.to_string() }),
             };
+            let text = (self.text)(&bytes).map_err(|reason| SettingsError::File { file: path.clone(), reason })?;
             let source = Config::builder().add_source(File::from_str(&text, FileFormat::Toml)).build();
             add(path.display().to_string(), source)?;
         }
@@ -163,7 +166,11 @@ mod tests {
         port: Option<u16>,
     }
 
-    const PLACES: Places = Places { file: "/nowhere/hostler/x.toml", prefix: "HOSTLER_X" };
+    const PLACES: Places = Places {
+        file: "/nowhere/hostler/x.toml",
+        prefix: "HOSTLER_X",
+        text: |bytes| String::from_utf8(bytes.to_vec()).map_err(|e| e.to_string()),
+    };
 
     /// Reads `x.toml` of a new folder, after `make` put things there.
     fn read(make: impl FnOnce(&Path), environment: &[(&str, &str)]) -> Result<Written<Keys>, SettingsError> {

@@ -14,6 +14,7 @@ use hostler_plan::{
     document::{DocumentKind, MAX_SIGNATURES, Signed},
     refusal::{Refusal, Refused},
     trust::{Accepted, Clock, Identity, NodeState},
+    written,
 };
 
 use crate::{
@@ -176,7 +177,7 @@ fn tell(socket: &Path, disk: &Disk, request: Request, expected: &NodeState) -> R
 
 /// A document and every signature beside it: `FILE.sig`, `FILE.sig.2` and so on.
 fn read_signed(path: &Path) -> Result<Signed, ExecutorError> {
-    let bytes = limited(path, DocumentKind::Root.max_bytes())?;
+    let bytes = untouched(path, DocumentKind::Root.max_bytes())?;
     let beside = |number: usize| {
         let end = if number == 1 { ".sig".to_owned() } else { format!(".sig.{number}") };
         let mut name = path.as_os_str().to_owned();
@@ -184,9 +185,25 @@ fn read_signed(path: &Path) -> Result<Signed, ExecutorError> {
         PathBuf::from(name)
     };
     let files = (1..=MAX_SIGNATURES).map(beside).take_while(|file| file.exists());
-    let text = |file: PathBuf| Ok(String::from_utf8_lossy(&limited(&file, 16 << 10)?).into_owned());
+    let text = |file: PathBuf| Ok(String::from_utf8_lossy(&untouched(&file, 16 << 10)?).into_owned());
     let signatures = files.map(text).collect::<Result<Vec<String>, ExecutorError>>()?;
     Ok(Signed { bytes, signatures })
+}
+
+/// What is signed is exact bytes, and what a program visibly did to them is named.
+fn untouched(path: &Path, most: usize) -> Result<Vec<u8>, ExecutorError> {
+    let bytes = limited(path, most)?;
+    match written::rewritten(&bytes) {
+        None => Ok(bytes),
+        Some(found) => {
+            let reason = format!(
+                "{}: expected exactly what was signed, found {found}: a program has rewritten it on its way; copy the \
+                 original file again, as it is",
+                path.display()
+            );
+            Err(Refused::new(Refusal::Malformed, reason).into())
+        }
+    }
 }
 
 fn limited(path: &Path, most: usize) -> Result<Vec<u8>, ExecutorError> {

@@ -50,7 +50,7 @@ impl Questions {
 }
 
 /// Starts the thread; it ends when the last one who asks is gone. `enrolled` hears when the node becomes a member.
-pub(crate) fn start(enroller: Enroller, enrolled: impl Fn() + Send + 'static) -> io::Result<Questions> {
+pub(crate) fn start(mut enroller: Enroller, enrolled: impl Fn() + Send + 'static) -> io::Result<Questions> {
     let (sender, questions) = mpsc::sync_channel(MAX_QUESTIONS);
     enroller.forget_served();
     let host = enroller.host.clone();

@@ -10,9 +10,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
-    io::{ErrorKind, Read as _},
-    path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
 
@@ -32,6 +29,7 @@ use ssh_key::PrivateKey;
 use crate::{
     disk::{Disk, DiskError},
     host::Host,
+    join_file::{JoinFiles, JoinFound},
     keys::Keys,
     protocol::{
         build_time,
@@ -43,7 +41,7 @@ use crate::{
 /// Written last. Where it is, a missing state is damage and never a first run.
 const MEMBERSHIP: &str = "enrolled";
 
-/// A join string is at most 4 KiB, and a membership less.
+/// A membership has less than 1 KiB.
 const MAX_BYTES: u64 = 4096;
 
 /// What enrols this node, and answers for its key afterwards.
@@ -52,8 +50,7 @@ pub(crate) struct Enroller {
     pub disk: Weak<Disk>,
     pub keys: Arc<Keys>,
     pub host: Arc<dyn Host>,
-    /// Where the join string is looked for, in this order.
-    pub join_files: Vec<PathBuf>,
+    pub join_files: JoinFiles,
     /// The name to enrol under.
     pub name: NodeName,
     pub member: Option<Membership>,
@@ -84,21 +81,27 @@ impl Enroller {
 
     /// Removes a join string of this node's own fleet that lies here still: it has served, and the machine went down
     /// before it was removed. It is a secret, and good for nothing here.
-    pub(crate) fn forget_served(&self) {
+    pub(crate) fn forget_served(&mut self) {
         let Some(member) = &self.member else { return };
+        self.join_files.all_is_well(&*self.host);
         // One that cannot be read is nothing to be removed without a person.
-        if let Ok(Some((path, join))) = self.join()
-            && join.fleet_id == member.fleet_id
+        if let Ok(Some(found)) = self.join_files.read()
+            && found.join.fleet_id == member.fleet_id
         {
-            forget(&path);
+            found.forget();
         }
     }
 
     /// Whom to ask.
-    pub(crate) fn invitation(&self) -> Result<Result<Invitation, NoInvitation>, NodeError> {
-        let Some((_, join)) = self.join()? else {
-            let places: Vec<String> = self.join_files.iter().map(|p| p.display().to_string()).collect();
-            return Ok(Err(NoInvitation { places: places.join(" or ") }));
+    pub(crate) fn invitation(&mut self) -> Result<Result<Invitation, NoInvitation>, NodeError> {
+        let found = self.join_files.read();
+        match &found {
+            // Nobody sees the messages of a node that is not enrolled, but whoever has a screen at it sees its console.
+            Err(wrong) => self.join_files.say(&*self.host, &self.name, &wrong.to_string()),
+            Ok(_) => self.join_files.all_is_well(&*self.host),
+        }
+        let Some(JoinFound { join, .. }) = found.map_err(NodeError::failed)? else {
+            return Ok(Err(NoInvitation { places: self.join_files.places() }));
         };
         let JoinString { fleet_id, address, ca_pin, .. } = join;
         Ok(Ok(Invitation { fleet_id, node: self.name.clone(), address, ca_pin }))
@@ -106,7 +109,7 @@ impl Enroller {
 
     /// What the node says of itself with the token, for a certificate of this TLS key.
     pub(crate) fn enrol(&self, tls_key: Digest) -> Result<Signed, NodeError> {
-        let join = self.wanted_join()?.1;
+        let join = self.wanted_join()?.join;
         let token_key = PrivateKey::from_openssh(&join.token_key).map_err(NodeError::failed)?;
         let enrolment = Enrolment {
             document_type: EnrolmentType::V1,
@@ -128,17 +131,18 @@ impl Enroller {
 
     /// Takes the coordinator's answer, if the join string proves it: from then on this node is enrolled.
     pub(crate) fn admit(&mut self, admitted: &Admitted) -> Result<Membership, NodeError> {
-        let (path, join) = self.wanted_join()?;
+        let found = self.wanted_join()?;
+        let join = &found.join;
         let clock = Clock { now: self.host.now(), synchronised: self.host.clock_is_synchronised() };
-        let state = verify(&join, &self.keys.public().fingerprint(), clock, admitted)?;
-        let JoinString { fleet_id, address: enrolment_address, .. } = join;
+        let state = verify(join, &self.keys.public().fingerprint(), clock, admitted)?;
+        let JoinString { fleet_id, address: enrolment_address, .. } = join.clone();
         // A person may have given this machine another name than it came with: the signed roster says which.
         let own = self.keys.public().fingerprint();
         let listed = state.roster().and_then(|r| r.document().with_key(&own)).map(|listed| listed.name.clone());
         let node = listed.unwrap_or_else(|| self.name.clone());
         let member = Membership { fleet_id, node, enrolment_address };
         self.keep(&state, &member)?;
-        forget(&path);
+        found.forget();
         self.member = Some(member.clone());
         Ok(member)
     }
@@ -159,30 +163,13 @@ impl Enroller {
         Ok(signed.signatures.concat())
     }
 
-    fn wanted_join(&self) -> Result<(PathBuf, JoinString), NodeError> {
+    fn wanted_join(&self) -> Result<JoinFound, NodeError> {
         if let Some(member) = &self.member {
             let Membership { node, fleet_id, .. } = member;
             return Err(NodeError::failed(format!("{node} is enrolled in fleet {fleet_id} already")));
         }
-        self.join()?.ok_or_else(|| NodeError::failed("expected a join string, found none any more"))
-    }
-
-    /// The first join string that lies in one of the files.
-    fn join(&self) -> Result<Option<(PathBuf, JoinString)>, NodeError> {
-        for path in &self.join_files {
-            let wrong = |reason: &dyn std::fmt::Display| NodeError::failed(format!("{}: {reason}", path.display()));
-            let mut text = String::new();
-            match File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text)) {
-                Ok(_) => {}
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                Err(e) => return Err(wrong(&e)),
-            }
-            // An empty file is one whose join string was used up.
-            if !text.trim().is_empty() {
-                return Ok(Some((path.clone(), JoinString::parse(&text).map_err(|e| wrong(&e))?)));
-            }
-        }
-        Ok(None)
+        let found = self.join_files.read().map_err(NodeError::failed)?;
+        found.ok_or_else(|| NodeError::failed("expected a join string, found none any more"))
     }
 
     fn keep(&self, state: &NodeState, member: &Membership) -> Result<(), NodeError> {
@@ -237,15 +224,6 @@ fn verify(join: &JoinString, own: &Fingerprint, clock: Clock, admitted: &Admitte
     }
     trust::check_token(admission.document(), state.roster().map(Verified::document), own, &BTreeSet::new())?;
     Ok(state)
-}
-
-/// Empties or removes the join file: the string has served. What cannot be removed is said and does no harm here,
-/// because its uses are counted by the coordinator.
-fn forget(path: &Path) {
-    let removed = std::fs::remove_file(path).or_else(|_| std::fs::write(path, b""));
-    if let Err(error) = removed {
-        tracing::warn!("the used join string in {} cannot be removed: {error}; remove it", path.display());
-    }
 }
 
 #[cfg(test)]

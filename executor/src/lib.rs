@@ -15,6 +15,7 @@ mod error;
 mod executor;
 pub mod host;
 mod inbox;
+mod join_file;
 mod journal;
 mod keys;
 mod node;

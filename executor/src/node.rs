@@ -21,6 +21,7 @@ use crate::{
     enrolment::{Enroller, membership},
     host::Host,
     inbox::{RequestReceiver, RequestSender, queue},
+    join_file::JoinFiles,
     keys::Keys,
     protocol::{Request, node::Membership},
     socket::{self, Entrance},
@@ -75,7 +76,7 @@ pub fn run(settings: &Settings, host: Arc<dyn Host>, stop: &Stop) -> Result<Ende
         disk: Arc::downgrade(&disk),
         keys: keys.clone(),
         host: host.clone(),
-        join_files: settings.join_files.clone(),
+        join_files: JoinFiles::new(settings.join_files.clone(), settings.console_file.clone()),
         name: name.clone(),
         member: member.clone(),
     };

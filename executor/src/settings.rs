@@ -7,17 +7,25 @@ use std::{
 
 pub use hostler_daemon::settings::SettingsError;
 use hostler_daemon::settings::{Places, Written};
-use hostler_plan::id::NodeName;
+use hostler_plan::{id::NodeName, written};
 use nix::unistd::{Uid, User, geteuid};
 use serde::Deserialize;
 
 use crate::{distribution::admin_kubeconfigs, host::ClockSource, protocol::SOCKET};
 
 /// Where the settings stand: `HOSTLER_EXECUTOR_STATE_DIR` and its like win.
-const PLACES: Places = Places { file: "/etc/hostler/executor.toml", prefix: "HOSTLER_EXECUTOR" };
+const PLACES: Places = Places {
+    file: "/etc/hostler/executor.toml",
+    prefix: "HOSTLER_EXECUTOR",
+    text: |bytes| written::read(bytes).map_err(|e| e.to_string()),
+};
 
-/// The join string's places: the second is what a person can write to from the machine that made the SD card.
-const JOIN_FILES: [&str; 2] = ["/etc/hostler/join", "/boot/firmware/hostler/join"];
+/// The join string's places: the others are what a person can write to from the machine that made the SD card; images
+/// before Debian 12 mount that partition at /boot.
+const JOIN_FILES: [&str; 3] = ["/etc/hostler/join", "/boot/firmware/hostler/join", "/boot/hostler/join"];
+
+/// What getty shows above its prompt (agetty(8)); util-linux reads the folder since 2.35.
+const CONSOLE_FILE: &str = "/etc/issue.d/hostler.issue";
 
 /// Whom the agent's unit runs it as.
 const AGENT_USER: &str = "hostler";
@@ -33,6 +41,8 @@ pub struct Settings {
     pub downloads: PathBuf,
     /// Where the join string is looked for, in this order.
     pub join_files: Vec<PathBuf>,
+    /// Where a person at the node's screen reads what is wrong with the join string.
+    pub console_file: Option<PathBuf>,
     /// Keys, state, journal and receipts; nobody else may write there.
     pub state_dir: PathBuf,
     /// The host's name unless set.
@@ -50,6 +60,7 @@ struct Keys {
     agent_user: Option<String>,
     downloads: Option<PathBuf>,
     join_file: Option<PathBuf>,
+    console_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     node_name: Option<String>,
     kubeconfig: Option<PathBuf>,
@@ -63,6 +74,7 @@ impl Default for Settings {
             agent: None,
             downloads: "/var/lib/hostler/agent/downloads".into(),
             join_files: JOIN_FILES.map(PathBuf::from).to_vec(),
+            console_file: None,
             state_dir: "/var/lib/hostler/executor".into(),
             node_name: None,
             kubeconfigs: admin_kubeconfigs(),
@@ -92,6 +104,7 @@ fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
         agent: agent(keys.agent_user.as_deref(), &written)?,
         downloads: keys.downloads.clone().unwrap_or(default.downloads),
         join_files: keys.join_file.clone().map_or(default.join_files, |path| vec![path]),
+        console_file: Some(keys.console_file.clone().unwrap_or_else(|| CONSOLE_FILE.into())),
         state_dir: keys.state_dir.clone().unwrap_or(default.state_dir),
         node_name: keys.node_name.as_ref().map(named).transpose()?,
         kubeconfigs: keys.kubeconfig.clone().map_or(default.kubeconfigs, |path| vec![path]),
@@ -130,6 +143,7 @@ mod tests {
             clock: ClockSource::Trusted,
             agent: Some(Uid::from_raw(0)),
             socket: "/s".into(),
+            console_file: Some(CONSOLE_FILE.into()),
             ..Settings::default()
         };
         assert_eq!(settings, wanted);

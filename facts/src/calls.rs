@@ -82,8 +82,8 @@ impl Clock {
         clock_is_synchronised(self.maxerror as f64 / 1e6)
     }
 
-    /// What the kernel's flag says, as node_exporter shows it. chrony without `rtcsync` keeps a clock right and leaves the
-    /// flag, which only makes the kernel write the clock to the battery's.
+    /// What the kernel's flag says, as node_exporter shows it. chrony without `rtcsync` keeps a clock right and leaves
+    /// the flag, which only makes the kernel write the clock to the battery's.
     pub fn is_flagged_synchronised(&self) -> bool {
         self.state != TIME_ERROR
     }

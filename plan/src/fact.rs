@@ -37,8 +37,8 @@ pub const MAX_VALUE_BYTES: usize = 512;
 /// The most labels on one series; `node_dmi_info` has 20.
 pub const MAX_LABELS: usize = 24;
 
-/// The kernel's own bound (NTP_PHASE_LIMIT, linux/timex.h): from there on it calls a clock unsynchronised, and it lets the
-/// error grow to that by itself when nobody disciplines the clock any more. A kernel starts with it.
+/// The kernel's own bound (NTP_PHASE_LIMIT, linux/timex.h): from there on it calls a clock unsynchronised, and it lets
+/// the error grow to that by itself when nobody disciplines the clock any more. A kernel starts with it.
 const UNSYNCHRONISED_SECONDS: f64 = 16.0;
 
 /// Whether somebody from outside keeps a clock right whose largest error is this many seconds. Everybody asks this one:

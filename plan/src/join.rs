@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{Digest, FleetId, TokenId},
-    json,
+    json, written,
 };
 
 /// What stands in front of every join string of this form.
@@ -61,6 +61,24 @@ impl JoinString {
         };
         let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|e| wrong(format!("broken base64: {e}")))?;
         json::parse(&bytes).map_err(|e| wrong(e.to_string()))
+    }
+
+    /// What a person put into a file, with whatever program: also a line that was broken into several, between remarks
+    /// that begin with `#`. None where the file holds no more than these.
+    pub fn in_file(bytes: &[u8]) -> Result<Option<Self>, InvalidJoinString> {
+        let wrong = |found: String| InvalidJoinString { found };
+        let text = written::read(bytes).map_err(|e| wrong(e.to_string()))?;
+        // A file system that lost power leaves zeros where the text was.
+        if text.is_empty() && bytes.contains(&0) {
+            return Err(wrong("zeros".into()));
+        }
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let line: String = lines.flat_map(str::split_whitespace).collect();
+        match line.matches(PREFIX).count() {
+            0 if line.is_empty() => Ok(None),
+            0 | 1 => Self::parse(&line).map(Some),
+            more => Err(wrong(format!("{more} of them in one file"))),
+        }
     }
 
     /// The one line that `hostler token create` prints.
@@ -160,6 +178,19 @@ mod tests {
         assert_eq!(JoinString::parse(&format!(" {text}\n")).expect("valid"), join);
         assert!(JoinString::parse(&text[..text.len() - 4]).is_err());
         assert!(JoinString::parse("hello").is_err());
+        let (front, behind) = text.split_at(40);
+        for (file, what) in [
+            (format!("\u{feff}{text}\r\n"), "Notepad"),
+            (format!("# for the first node\r\n\r\n  {front}\r\n{behind}  \r\n"), "broken by a mail program"),
+            (format!("{text}\0\0\0"), "zeros behind"),
+        ] {
+            assert_eq!(JoinString::in_file(file.as_bytes()).expect(what), Some(join.clone()), "{what}");
+        }
+        assert_eq!(JoinString::in_file(b"\xef\xbb\xbf# nothing\r\n").expect("empty"), None);
+        for wrong in [format!("{text}\n{text}"), "\0\0\0\0".into(), "{\\rtf1 hello".into(), format!("\"{text}\"")] {
+            let said = JoinString::in_file(wrong.as_bytes()).expect_err(&wrong).to_string();
+            assert!(said.contains("copy the whole line again"), "{said}");
+        }
         assert!(!format!("{join:?}").contains("secret"));
     }
 }

@@ -29,3 +29,4 @@ pub mod text;
 pub mod timestamp;
 pub mod trust;
 pub mod version;
+pub mod written;

@@ -7,7 +7,7 @@ use super::Context;
 use crate::{
     args::FleetCommand,
     error::Error,
-    file::read_limited,
+    file::read_text,
     fleet::{self, Difference},
     output::{clean, file, note, print, table},
     plan::{self, MAX_FLEET_BYTES},
@@ -62,7 +62,7 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
         FleetCommand::Put => {
             let path = context.profile.fleet()?;
             plan::read_fleet(path)?;
-            let content = read_limited(path, MAX_FLEET_BYTES)?;
+            let content = read_text(path, MAX_FLEET_BYTES)?.into_bytes();
             let mut admin = context.admin().await?;
             fleet::put(&mut admin, content).await?;
             let text = format!("the coordinator has {}", path.display());
@@ -74,13 +74,13 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
 async fn diff(context: &Context) -> Result<(), Error> {
     let path = context.profile.fleet()?;
     let (fleet, _) = plan::read_fleet(path)?;
-    let own = read_limited(path, MAX_FLEET_BYTES)?;
+    let own = read_text(path, MAX_FLEET_BYTES)?;
     let mut admin = context.admin().await?;
     let inventory = plan::inventory(&mut admin).await?;
     let roster = admin.trust_store().roster().map(|r| r.document().clone());
     let differences = fleet::differences(&fleet, roster.as_ref(), &inventory);
     let stored = fleet::stored(&mut admin).await?;
-    let lines = fleet::line_changes(&String::from_utf8_lossy(&stored), &String::from_utf8_lossy(&own));
+    let lines = fleet::line_changes(&String::from_utf8_lossy(&stored), &own);
     print(
         context.output,
         || {

@@ -16,7 +16,7 @@ use crate::{
     admin::now,
     args::{InitArgs, TrustCommand, duration_text},
     error::Error,
-    file::read_limited,
+    file::read_text,
     key::{self, read_public_key},
     output::{clean, file, note, print, table},
     trust::{self, DEFAULT_POLICY, FirstRoot},
@@ -75,7 +75,7 @@ const MAX_SETUP_CODE_BYTES: usize = 4096;
 fn setup_code(text: &str) -> Result<SetupCode, Error> {
     let path = std::path::Path::new(text);
     let written = match text == "-" || path.is_file() {
-        true => String::from_utf8_lossy(&read_limited(path, MAX_SETUP_CODE_BYTES)?).into_owned(),
+        true => read_text(path, MAX_SETUP_CODE_BYTES)?,
         false => text.to_owned(),
     };
     SetupCode::parse(&written).map_err(|e| match written == text {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hostler_plan::signature::PublicKey;
+use hostler_plan::{signature::PublicKey, written};
 use ssh_key::PrivateKey;
 
 use super::KeyError;
@@ -71,7 +71,7 @@ pub(super) fn read(path: &Path) -> Result<KeyFile, KeyError> {
         return Err(form(format!("a file of {} bytes", metadata.len())));
     }
     let bytes = fs::read(path).map_err(failed)?;
-    let text = String::from_utf8(bytes).map_err(|_| form("binary data".into()))?;
+    let text = written::read(&bytes).map_err(|e| form(e.to_string()))?;
     if text.contains("PRIVATE KEY-----") {
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
@@ -104,7 +104,9 @@ pub(super) fn unlock(path: &Path, key: PrivateKey, passphrase: &Passphrase) -> R
     let wrong = || KeyError::Passphrase { path: path.to_owned() };
     match passphrase {
         Passphrase::File(file) => {
-            let text = fs::read_to_string(file).map_err(|source| KeyError::Read { path: file.to_owned(), source })?;
+            let bytes = fs::read(file).map_err(|source| KeyError::Read { path: file.to_owned(), source })?;
+            // A passphrase in another encoding than UTF-8 is nothing that can be typed in either.
+            let text = written::read(&bytes).map_err(|_| wrong())?;
             key.decrypt(text.lines().next().unwrap_or_default()).map_err(|_| wrong())
         }
         Passphrase::Ask => {

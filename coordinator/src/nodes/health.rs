@@ -7,6 +7,7 @@ use hostler_plan::{
     fleet::Fleet,
     health::{HealthEvaluator, Remembered, Thresholds, Verdict, Vitals},
     id::NodeName,
+    written,
 };
 
 use crate::clock::ClockReading;
@@ -71,8 +72,8 @@ impl HealthEvaluators {
 
     /// Takes the thresholds of a fleet file. A file or a table that cannot be read says why and leaves those of before.
     pub(crate) fn set_fleet_file(&mut self, content: &[u8]) -> Result<(), String> {
-        let text = std::str::from_utf8(content).map_err(|e| e.to_string())?;
-        let (fleet, _) = Fleet::from_toml(&[("fleet.toml", text)]).map_err(|e| e.to_string())?;
+        let text = written::read(content).map_err(|e| e.to_string())?;
+        let (fleet, _) = Fleet::from_toml(&[("fleet.toml", &text)]).map_err(|e| e.to_string())?;
         let mut all = BTreeMap::new();
         for node in &fleet.nodes {
             let group = node.group.as_ref().and_then(|g| fleet.groups.get(g));

@@ -35,7 +35,7 @@ impl Invited {
             disk: Arc::downgrade(&disk),
             keys,
             host: Arc::new(Machine::new(now)),
-            join_files: ["none", "join"].map(|name| directory.path().join(name)).to_vec(),
+            join_files: JoinFiles::new(["none", "join"].map(|name| directory.path().join(name)).to_vec(), None),
             name: "w1".parse().unwrap(),
             member: None,
         };
@@ -135,7 +135,7 @@ fn an_answer_that_the_join_string_does_not_prove_changes_nothing() {
 
 #[test]
 fn what_is_no_join_string_is_said_and_an_empty_file_is_none() {
-    let invited = Invited::new();
+    let mut invited = Invited::new();
     let join = invited.directory.path().join("join");
     std::fs::write(&join, "hostler1.???").unwrap();
     let found = invited.enroller.invitation().unwrap_err().to_string();

@@ -153,9 +153,8 @@ impl NodeState {
     /// floor. Otherwise why not.
     fn believed(&self, clock: Clock) -> Result<Timestamp, String> {
         if !clock.synchronised {
-            Err("this node's clock is not synchronised: a time service (chrony, systemd-timesyncd) has to reach its servers \
-                 there"
-                .to_owned())
+            let expected = "a time service (chrony, systemd-timesyncd) has to reach its servers there";
+            Err(format!("this node's clock is not synchronised: {expected}"))
         } else if clock.now < self.floor {
             Err(format!("this node's clock shows {}, before {}, which is past", clock.now, self.floor))
         } else {
