@@ -1,11 +1,12 @@
 //! Forks that the coordinator knows of: a node signed that it holds a document that the ledger does not have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use hostler_plan::{
     document::{DocumentKind, Holding, Roster, Signed},
     id::{Digest, NodeName},
     trust,
+    turns::turns,
 };
 use hostler_proto::v1;
 
@@ -69,14 +70,9 @@ pub(crate) fn proved(store: &TrustStore, said: &[v1::Fork]) -> Vec<Fork> {
 /// The other ends that a document names beside the one that it follows: each once, and no more than it may. What this
 /// machine signed comes first, and then the nodes take turns: one that makes ends up leaves room for the others'.
 pub(crate) fn ends(prev: Option<Digest>, own: impl IntoIterator<Item = Digest>, forks: &[Fork]) -> Vec<Digest> {
-    let mut of_nodes: BTreeMap<&NodeName, Vec<Digest>> = BTreeMap::new();
-    for fork in forks {
-        of_nodes.entry(&fork.node).or_default().push(fork.other);
-    }
-    let longest = of_nodes.values().map(Vec::len).max().unwrap_or_default();
-    let turns = (0..longest).flat_map(|turn| of_nodes.values().filter_map(move |ends| ends.get(turn).copied()));
+    let of_nodes = turns(forks.iter().map(|fork| (&fork.node, fork.other)));
     let mut seen: BTreeSet<Digest> = prev.into_iter().collect();
-    own.into_iter().chain(turns).filter(|other| seen.insert(*other)).take(trust::MAX_CLOSED).collect()
+    own.into_iter().chain(of_nodes).filter(|other| seen.insert(*other)).take(trust::MAX_CLOSED).collect()
 }
 
 fn read(roster: &trust::Verified<Roster>, fork: &v1::Fork) -> Option<Fork> {

@@ -28,5 +28,6 @@ pub mod step;
 pub mod text;
 pub mod timestamp;
 pub mod trust;
+pub mod turns;
 pub mod version;
 pub mod written;

@@ -9,6 +9,7 @@ use hostler_plan::{
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{self, Verified},
+    turns::turns,
 };
 
 use super::{Control, ControlError, Effect, Proven, chain::Stranger, effect::bytes_of};
@@ -180,14 +181,8 @@ impl Control {
     /// Those that admins are told of: the nodes take turns, and what there is no room for is counted all the same. So
     /// many that lie leave room for who does not, and for the roots and the roster in the same message.
     pub(crate) fn told_forks(&self) -> Vec<(&Stranger, &NodeName, &Verified<Holding>)> {
-        let mut by_node: BTreeMap<&NodeName, Vec<_>> = BTreeMap::new();
-        for fork in self.forks() {
-            by_node.entry(fork.1).or_default().push(fork);
-        }
-        let longest = by_node.values().map(Vec::len).max().unwrap_or_default();
-        let turns = (0..longest).flat_map(|turn| by_node.values().filter_map(move |forks| forks.get(turn).copied()));
         let mut bytes = 0;
-        turns
+        turns(self.forks().map(|fork| (fork.1, fork)))
             .take_while(|(_, _, holding)| {
                 bytes += bytes_of(holding.signed());
                 bytes <= FORK_BYTES
