@@ -23,6 +23,7 @@ use hostler_plan::{
 use crate::{
     head::{SeenHead, is_always_signed},
     output::note,
+    person::Person,
 };
 
 /// Something that signs documents with one key.
@@ -31,6 +32,7 @@ pub struct SigningKey {
     half: PrivateHalf,
     /// What the profile holds as proved: while it knows of two ledgers, most is not signed.
     held: Option<PathBuf>,
+    person: Person,
 }
 
 /// Where the private half is.
@@ -115,11 +117,13 @@ pub struct KeySource {
     pub held: Option<PathBuf>,
     /// Private keys that are tried when nothing is named, such as `~/.ssh/id_ed25519`.
     pub usual: Vec<PathBuf>,
+    /// Who touches the key or types its passphrase.
+    pub person: Person,
 }
 
 impl SigningKey {
     fn new(half: PrivateHalf, source: &KeySource) -> Self {
-        Self { half, held: source.held.clone() }
+        Self { half, held: source.held.clone(), person: source.person.clone() }
     }
 
     /// Finds the key. Without a path, the first key in the agent or at a usual place whose fingerprint `counts` is
@@ -172,14 +176,15 @@ impl SigningKey {
             }
             file::KeyFile::Private(key) => {
                 let passphrase = Passphrase::from_setting(source.passphrase_file.as_deref());
-                Ok(Self::new(PrivateHalf::File(Box::new(file::unlock(path, *key, &passphrase)?)), source))
+                let key = source.person.wait(|| file::unlock(path, *key, &passphrase))?;
+                Ok(Self::new(PrivateHalf::File(Box::new(key)), source))
             }
         }
     }
 
     /// A key that is already in memory, such as a demo's throw-away key.
     pub fn from_private_key(key: ssh_key::PrivateKey) -> Self {
-        Self { half: PrivateHalf::File(Box::new(key)), held: None }
+        Self { half: PrivateHalf::File(Box::new(key)), held: None, person: Person::default() }
     }
 
     /// The public half.
@@ -207,7 +212,7 @@ impl SigningKey {
                 if key.key_type().starts_with("sk-") {
                     note(&format!("touch the key: it signs {}", names(kind, bytes)));
                 }
-                let signed = agent.sign(key, &signature::signed_data(kind, bytes))?;
+                let signed = self.person.wait(|| agent.sign(key, &signature::signed_data(kind, bytes)))?;
                 Ok(signature::assemble(key, kind, bytes, &signed)?)
             }
         }

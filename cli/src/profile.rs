@@ -7,7 +7,7 @@ use hostler_plan::written;
 use hostler_proto::tls::SOCKET_SCHEME;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Error, key::KeySource, rescue::Rescue};
+use crate::{error::Error, key::KeySource, person::Person, rescue::Rescue};
 
 /// The settings after all three sources were merged.
 #[derive(Debug, Clone)]
@@ -133,6 +133,7 @@ impl Profile {
                 agent_socket: path("SSH_AUTH_SOCK"),
                 held: Some(home.join("trust")),
                 usual: ssh.iter().flat_map(|d| USUAL_KEYS.map(|k| d.join(k))).collect(),
+                person: Person::default(),
             },
             home,
         })

@@ -35,11 +35,11 @@ pub(super) async fn run(context: &Context, args: StopArgs) -> Result<(), Error> 
 
 /// Halts unsigned, then makes, signs and submits a stop, and says who has proved to hold it.
 pub(super) async fn stop(context: &Context, which: Which, options: &StopOptions) -> Result<(), Error> {
-    let mut admin = match in_time(options, context.admin()).await {
+    let mut admin = match in_time(context, options, context.admin()).await {
         Ok(admin) => admin,
         Err(error) => return without_coordinator(context, &which, options, error),
     };
-    let halted = match in_time(options, halt(&mut admin, &which, &options.reason)).await {
+    let halted = match in_time(context, options, halt(&mut admin, &which, &options.reason)).await {
         Ok(halted) => halted,
         Err(error @ Error::Coordinator { .. }) => return Err(error),
         Err(error) => {
@@ -52,13 +52,13 @@ pub(super) async fn stop(context: &Context, which: Which, options: &StopOptions)
     }
     let mut last = None;
     for _ in 0..TRIES {
-        let stop = match in_time(options, stop::compile(&mut admin, &which, now())).await {
+        let stop = match in_time(context, options, stop::compile(&mut admin, &which, now())).await {
             Ok(stop) => stop,
             Err(error) => return without_coordinator(context, &which, options, error),
         };
         let (plan, written) = sign(context, admin.trust_store(), admin.signer(), &stop, options)?;
         let seq = plan.document().seq;
-        let error = match in_time(options, plan::submit(&mut admin, &plan)).await {
+        let error = match in_time(context, options, plan::submit(&mut admin, &plan)).await {
             Ok(_) => {
                 context.rescue.pass_over(written)?;
                 return taken(context, &mut admin, &plan, &halted, options).await;
@@ -82,9 +82,15 @@ pub(super) async fn stop(context: &Context, which: Which, options: &StopOptions)
     Err(last.unwrap_or_else(|| Error::Failed("no stop was signed; try again".to_owned())))
 }
 
-/// What the coordinator does, or that it does not do it in time: one that is mute holds no stop up.
-async fn in_time<T>(options: &StopOptions, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(options.patience, asked).await.unwrap_or_else(|_| {
+/// What the coordinator does, or that it does not do it in time: one that is mute holds no stop up. A person takes
+/// the time that a touch takes.
+async fn in_time<T>(
+    context: &Context,
+    options: &StopOptions,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let person = &context.profile.key.person;
+    person.others_within(options.patience, asked).await.unwrap_or_else(|| {
         Err(Error::Failed(format!("expected an answer of the coordinator within {} s", options.patience.as_secs())))
     })
 }

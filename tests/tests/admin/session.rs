@@ -28,6 +28,8 @@ struct Hardware {
     socket: PathBuf,
     key: ed25519_dalek::SigningKey,
     touches: Mutex<Vec<String>>,
+    /// How long its owner takes to touch it.
+    takes: Mutex<Duration>,
 }
 
 fn string(bytes: &[u8]) -> Vec<u8> {
@@ -43,8 +45,8 @@ fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
 impl Hardware {
     fn plug_in(folder: &Path) -> Arc<Self> {
         let socket = folder.join("agent");
-        let hardware =
-            Self { socket, key: ed25519_dalek::SigningKey::from_bytes(&[70; 32]), touches: Mutex::default() };
+        let key = ed25519_dalek::SigningKey::from_bytes(&[70; 32]);
+        let hardware = Self { socket, key, touches: Mutex::default(), takes: Mutex::default() };
         let (hardware, listener) = (Arc::new(hardware), UnixListener::bind(folder.join("agent")).unwrap());
         let agent = hardware.clone();
         std::thread::spawn(move || {
@@ -82,6 +84,7 @@ impl Hardware {
     fn sign(&self, request: &[u8]) -> Vec<u8> {
         let message = split(split(request).1).0;
         let (namespace, _) = split(message.strip_prefix(b"SSHSIG").unwrap());
+        std::thread::sleep(*self.takes.lock().unwrap());
         self.touches.lock().unwrap().push(String::from_utf8(namespace.to_vec()).unwrap());
         let trailer = [&[1][..], &7_u32.to_be_bytes()].concat();
         let hash = |bytes| Digest::of(bytes).as_bytes().to_vec();
@@ -248,5 +251,18 @@ async fn a_signer_who_was_revoked_is_told_so_after_one_touch_more() {
     let refused = hardware.hostler(&carl, &["nodes"]).await.expect_err("revoked");
     assert_eq!(refused.exit_code(), Refusal::Revoked.exit_code(), "{refused}");
     assert_eq!(hardware.touched_for(), ["hostler-pass"]);
+    coordinator.end().await;
+}
+
+#[tokio::test]
+async fn patience_with_a_coordinator_does_not_count_the_time_that_a_touch_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let coordinator = Coordinator::start(&folder.join("data"), None).await;
+    let (anna, carl, hardware) = with_carl(folder, &coordinator).await;
+    enrol_s1(folder, &mut connect(&anna).await.unwrap()).await;
+    *hardware.takes.lock().unwrap() = Duration::from_millis(2_100);
+    hardware.hostler(&carl, &["stop", "--all", "--patience", "2s", "--wait", "1s", "--yes"]).await.unwrap();
+    assert_eq!(hardware.touched_for(), ["hostler-pass", "hostler-plan"]);
     coordinator.end().await;
 }
