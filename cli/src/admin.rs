@@ -139,6 +139,7 @@ impl Admin {
             ahead: reply.ahead.map(Into::into),
         };
         let (session, store) = (&self.session, &self.store);
+        self.coordinator.newest_plan.iter().try_for_each(|newest| store.see_plan(newest))?;
         let ask = |request| session.request(request);
         let (root, rescue) = (store.trusted(), store.rescue());
         let mut contact = Contact { client: self.client.clone(), ask: &ask, root, rescue, now: now() };

@@ -43,6 +43,10 @@ pub(crate) struct Floor {
     pub plan: bool,
     /// Plans whose numbers are kept for them.
     pub reserved: BTreeSet<Seq>,
+    /// The newest plan that a coordinator showed, signed by enough, whoever handed it in: a stop that is made without a
+    /// coordinator is numbered above it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<(Epoch, PlanRef)>,
     /// What was signed here and handed in last.
     #[serde(default, skip_serializing_if = "Sent::is_nothing")]
     pub sent: Sent,

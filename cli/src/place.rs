@@ -56,3 +56,13 @@ pub(crate) fn given(what: &str, other: Digest) -> Error {
     );
     Refused::new(Refusal::Overtaken, reason).into()
 }
+
+/// What somebody is told who hands in one root more than the root after it could name.
+pub(crate) fn too_many_roots(version: u64, sent: usize) -> Error {
+    let reason = format!(
+        "expected at most {sent} roots {version} to be handed in from here, which is what the root after them can \
+         name, found one more: a node that was shown it would follow no later root; ask why the coordinator took none, \
+         then hand in one of those once more (`hostler submit`, they lie in the profile's folder roots)"
+    );
+    Refused::new(Refusal::Forked, reason).into()
+}

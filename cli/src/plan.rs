@@ -26,7 +26,8 @@ pub use earlier::{earlier, fates};
 use number::Forks;
 
 use crate::{
-    Admin, error::Error, file::read_text, key, node, output::note, place, roster::Next, trust_store::TrustStore,
+    Admin, admin::Reached, error::Error, file::read_text, key, node, output::note, place, roster::Next,
+    trust_store::TrustStore,
 };
 
 /// The largest fleet file that is read; one of 1,000 nodes has about 100 KiB.
@@ -226,6 +227,17 @@ pub struct SignedPlan {
     pub signing: PlanSigning,
     /// The plan as it can be submitted; none while others are to sign too.
     pub plan: Option<Verified<Plan>>,
+}
+
+/// That a plan which is to be signed has a number that nodes follow: while others are to sign too it is kept for it,
+/// and above one that nobody follows no later plan has a place. What a coordinator shows counts where one was asked.
+pub fn check_number(reached: &Reached, plan: &Plan) -> Result<(), Error> {
+    match reached {
+        // Needs nobody else, and takes no number.
+        _ if plan.kind == PlanKind::Stop => Ok(()),
+        Reached::There(admin) => number::check_room(admin, plan),
+        Reached::Away { store, .. } => number::check_room_here(store, plan),
+    }
 }
 
 /// Signs a plan, after everything but the number of signatures was checked against the trust store.

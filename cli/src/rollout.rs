@@ -193,6 +193,7 @@ pub async fn watch(
     rollout: &str,
     see: &mut dyn FnMut(&RolloutDetail) -> Result<(), Error>,
 ) -> Result<RolloutDetail, Error> {
+    let mut named = Named { rollout, proved: None };
     loop {
         let request = admin.with_session(v1::GetRolloutRequest { rollout: rollout.to_owned() });
         let failed = match admin.client().watch_rollout(request).await {
@@ -203,6 +204,7 @@ pub async fn watch(
                     match stream.next().await {
                         Some(Ok(update)) => {
                             let detail = watched.merge(update)?;
+                            named.check(admin.trust_store(), detail)?;
                             see(detail)?;
                             if stands_still(detail) {
                                 return get(admin, rollout).await;
@@ -211,6 +213,7 @@ pub async fn watch(
                         Some(Err(status)) => break status,
                         None => {
                             let detail = get(admin, rollout).await?;
+                            named.check(admin.trust_store(), &detail)?;
                             if stands_still(&detail) {
                                 see(&detail)?;
                                 return Ok(detail);
@@ -228,6 +231,27 @@ pub async fn watch(
             }
             _ => return Err(failed.into()),
         }
+    }
+}
+
+/// That what is shown is of the rollout that was asked for: each form of its plan is verified once.
+struct Named<'a> {
+    rollout: &'a str,
+    proved: Option<Verified<Plan>>,
+}
+
+impl Named<'_> {
+    fn check(&mut self, store: &TrustStore, detail: &RolloutDetail) -> Result<(), Refused> {
+        let said = detail.summary.as_ref().map(|s| s.plan.as_str()).unwrap_or_default();
+        let shown = detail.plan.as_ref().map(|plan| plan.content.as_slice());
+        let is_proved =
+            |plan: &Verified<Plan>| shown == Some(&plan.signed().bytes) && plan.digest().to_string() == said;
+        if !self.proved.as_ref().is_some_and(is_proved) {
+            let plan = verify_plan(store, detail)?;
+            check_named(self.rollout, &plan)?;
+            self.proved = Some(plan);
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The next root: made from the newest one that is held, signed by enough keys of both, and submitted.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use hostler_plan::{
     document::{DocumentKind, DocumentRef, MAX_SIGNATURES, Root, Signed},
@@ -11,7 +11,18 @@ use hostler_plan::{
 };
 use hostler_proto::v1;
 
-use crate::{Admin, error::Error, floor::Floor, fork, key, output::note, place, trust_store::TrustStore};
+use crate::{
+    Admin,
+    error::Error,
+    file::{remove_document, write_document},
+    floor::Floor,
+    fork,
+    hand_in::HandIn,
+    key,
+    output::note,
+    place,
+    trust_store::TrustStore,
+};
 
 /// The next root: exact bytes that nobody has signed yet.
 #[derive(Debug, Clone)]
@@ -142,7 +153,9 @@ pub async fn submit(admin: &mut Admin, next: &Draft<Root>) -> Result<bool, Error
     check_place(admin.trust_store(), next)?;
     let followed = next.follow(admin.trust_store().trusted())?;
     let sent = DocumentRef { version: followed.root().version, digest: followed.digest() };
-    keep_sent(admin.trust_store().folder(), sent)?;
+    let kept = kept(admin.trust_store(), sent);
+    HandIn::Root(sent).keep(admin.trust_store().folder())?;
+    write_document(&kept, next.signed())?;
     let request = v1::InstallRootRequest { root: Some(next.signed().clone().into()), setup_code: String::new() };
     let message = admin.with_session(request);
     let reply = admin.client().install_root(message).await?.into_inner();
@@ -150,6 +163,9 @@ pub async fn submit(admin: &mut Admin, next: &Draft<Root>) -> Result<bool, Error
     let counts = |winner: &Signed| store.trusted().advance(winner).is_ok();
     let is_new = place::taken(reply, &format!("root {}", sent.version), sent.digest, counts)?;
     admin.keep_root(followed)?;
+    if let Err(error) = remove_document(&kept) {
+        note(&format!("root {} was taken, and its copy was not removed: {error}", sent.version));
+    }
     // Whoever signed away the own key is not let in any more.
     if admin.trust_store().counting_keys().contains(&admin.signer().public_key().fingerprint()) {
         admin.refresh().await?;
@@ -157,26 +173,8 @@ pub async fn submit(admin: &mut Admin, next: &Draft<Root>) -> Result<bool, Error
     Ok(is_new)
 }
 
-/// Keeps a root before anybody is shown it, also if it loses its place: whoever says so may have handed it to some
-/// nodes.
-fn keep_sent(folder: &Path, sent: DocumentRef) -> Result<(), Error> {
-    let mut is_kept = true;
-    Floor::change(folder, |floor| {
-        let roots = &mut floor.sent.roots;
-        roots.retain(|before| before.version >= sent.version.saturating_sub(1));
-        if !roots.contains(&sent) {
-            is_kept = roots.iter().filter(|before| before.version == sent.version).count() < trust::MAX_CLOSED;
-            roots.extend(is_kept.then_some(sent));
-        }
-    })?;
-    if !is_kept {
-        note(&format!(
-            "expected at most {} roots {} to be handed in from here, found one more ({}): if it is kept back, no later \
-             root names it, and a node that was shown it follows none; ask why the coordinator takes none of them",
-            trust::MAX_CLOSED,
-            sent.version,
-            sent.digest
-        ));
-    }
-    Ok(())
+/// Where a root lies from before it is handed in until it is taken.
+fn kept(store: &TrustStore, sent: DocumentRef) -> PathBuf {
+    let name = format!("{}-{}.{}.json", sent.version, sent.digest.short(), DocumentKind::Root.noun());
+    store.home().join("roots").join(name)
 }

@@ -9,10 +9,11 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{DocumentKind, MAX_ROOT_HOPS, PlanKind, Root, Roster, Signed},
-    id::{Digest, Epoch, Fingerprint},
+    document::{DocumentKind, MAX_ROOT_HOPS, PlanKind, PlanRef, Root, Roster, Signed},
+    id::{Digest, Epoch, Fingerprint, Seq},
+    planner::OpenPlan,
     refusal::{Refusal, Refused},
-    trust::{self, Purpose, TrustedRoot, Verified},
+    trust::{self, Purpose, TrustedRoot, Verified, check_jump},
 };
 use hostler_proto::v1::TrustChain;
 
@@ -183,6 +184,27 @@ impl TrustStore {
             self.write_roster(&roster)?;
         }
         Ok(())
+    }
+
+    /// Keeps the newest plan that a coordinator shows, if it counts under the newest root and nodes that hold what is
+    /// known here follow its number. Where it does not, this changes nothing; whoever makes a plan says why.
+    pub(crate) fn see_plan(&self, newest: &Signed) -> Result<(), Error> {
+        let (root, digest) = (self.root(), newest.digest());
+        let seen = Floor::load(&self.folder).newest.filter(|(epoch, _)| *epoch == root.epoch).map(|(_, plan)| plan);
+        if seen.is_some_and(|seen| seen.digest == digest) {
+            return Ok(());
+        }
+        let Ok((_, plan)) = OpenPlan::verify(&self.root, &digest, newest) else { return Ok(()) };
+        let (held, roster) = (seen.map_or(Seq(0), |seen| seen.seq), self.roster().map(Verified::document));
+        if plan.epoch != root.epoch || plan.seq <= held || check_jump(root.epoch, held, roster, plan.seq).is_err() {
+            return Ok(());
+        }
+        let kept = Floor::change(&self.folder, |floor| {
+            if floor.newest.is_none_or(|(epoch, held)| (epoch, held.seq) < (root.epoch, plan.seq)) {
+                floor.newest = Some((root.epoch, PlanRef { seq: plan.seq, digest }));
+            }
+        });
+        self.rescue.pass_over(kept).map(drop)
     }
 
     /// Keeps a root that was verified against the newest one.

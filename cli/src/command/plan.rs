@@ -236,6 +236,7 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
             Vec::new()
         }
     };
+    plan::check_number(&reached, plan)?;
     let (store, signer) = match &reached {
         Reached::There(admin) => (admin.trust_store(), admin.signer()),
         Reached::Away { store, signer, .. } => (store, signer),

@@ -22,8 +22,8 @@ use crate::{
     file::{read_limited, write_whole},
     floor::{self, Floor},
     fork,
+    hand_in::HandIn,
     output::note,
-    place,
     trust_store::TrustStore,
 };
 
@@ -76,6 +76,15 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
         }
         own.push(remembered.digest);
     }
+    let lost = seen(admin.trust_store()).filter(|seen| Some(seen.seq) > shown.map(|shown| shown.seq));
+    let lost = lost.filter(|lost| !own.contains(&lost.digest));
+    if let Some(PlanRef { seq, digest }) = lost {
+        note(&format!(
+            "the coordinator's ledger has lost plan {seq} ({digest}), which it showed before: was it restored from a \
+             backup? the next plan names both ends"
+        ));
+        own.push(digest);
+    }
     // Those that wait no more are given up, and what is left has its number, readable or not.
     reserved::all(admin.trust_store(), crate::admin::now())?;
     let waiting = reserved::numbers(admin.trust_store())?;
@@ -93,7 +102,8 @@ pub(super) async fn next(admin: &mut Admin, forks: Forks) -> Result<Next, Error>
     let prev = shown.map(|shown| shown.digest);
     let also = fork::ends(prev, own, &others);
     let sent = kept_back.map(|sent| sent.seq);
-    let known = known.max(sent).max(waiting.last().copied()).unwrap_or(Seq(0));
+    let lost = lost.map(|lost| lost.seq);
+    let known = known.max(sent).max(lost).max(waiting.last().copied()).unwrap_or(Seq(0));
     let highest = held_by_a_node(admin, newest).max(Some(known)).unwrap_or(known);
     let seq = highest.0.checked_add(1).map(Seq).ok_or_else(|| {
         Error::Failed("the numbers of this epoch are used up; sign a root with a higher epoch".to_owned())
@@ -109,6 +119,13 @@ pub(super) fn check_room(admin: &Admin, plan: &Plan) -> Result<(), Error> {
     Ok(room_after(plan.epoch, newest, roster, plan.seq)?)
 }
 
+/// The same by what this machine holds alone.
+pub(super) fn check_room_here(store: &TrustStore, plan: &Plan) -> Result<(), Error> {
+    let remembered = store.rescue().pass_over(recall(&path(store)))?.flatten();
+    let remembered = remembered.filter(|r| r.epoch == plan.epoch).map_or(Seq(0), |r| r.seq);
+    Ok(room_after(plan.epoch, known(store).max(remembered), None, plan.seq)?)
+}
+
 /// Whether a plan with the number after `seq` is followed too.
 fn room_after(epoch: Epoch, newest: Seq, roster: Option<&Roster>, seq: Seq) -> Result<(), Refused> {
     trust::check_jump(epoch, newest, roster, Seq(seq.0.saturating_add(1)))
@@ -122,32 +139,38 @@ const MARGIN: u64 = trust::MAX_JUMP / 4;
 pub(crate) fn without_coordinator(store: &TrustStore) -> Result<Next, Error> {
     let epoch = store.root().epoch;
     let remembered = store.rescue().pass_over(recall(&path(store)))?.flatten().filter(|r| r.epoch == epoch);
-    let sent = sent(store).filter(|sent| remembered.is_none_or(|r| sent.seq > r.seq));
-    let of_roster = store.roster().map(|roster| roster.document().plan_seq);
+    let remembered = remembered.map(|Remembered { seq, digest, .. }| PlanRef { seq, digest });
+    let last = seen(store).into_iter().chain(remembered).max_by_key(|plan| plan.seq);
+    let sent = sent(store).filter(|sent| last.is_none_or(|last| sent.seq > last.seq));
     let waiting = reserved::numbers(store)?.last().copied();
-    let known = remembered.map(|r| r.seq).max(of_roster).max(waiting).unwrap_or(Seq(0));
+    let known = known(store).max(remembered.map_or(Seq(0), |plan| plan.seq)).max(waiting.unwrap_or(Seq(0)));
     let sent = sent.filter(|sent| room_after(epoch, known, None, sent.seq).is_ok());
     let above_sent = sent.map_or(0, |sent| sent.seq.0.saturating_add(1));
     let seq = Seq(known.0.saturating_add(MARGIN).max(above_sent));
-    let prev = remembered.map(|r| r.digest);
-    Ok(Next { seq, prev, also: fork::ends(prev, sent.map(|sent| sent.digest), &[]) })
+    let prev = last.map(|last| last.digest);
+    // Of two with one number nobody knows here which one is in the ledger.
+    let own = remembered.into_iter().filter(|plan| last.is_some_and(|last| last.seq == plan.seq)).chain(sent);
+    Ok(Next { seq, prev, also: fork::ends(prev, own.map(|plan| plan.digest), &[]) })
+}
+
+/// The newest plan of this epoch that a coordinator showed to this profile.
+fn seen(store: &TrustStore) -> Option<PlanRef> {
+    let (epoch, plan) = Floor::load(store.folder()).newest?;
+    (epoch == store.root().epoch).then_some(plan)
+}
+
+/// The highest number of this epoch that signed documents name which this profile saw.
+fn known(store: &TrustStore) -> Seq {
+    let of_roster = store.roster().map(|roster| roster.document().plan_seq);
+    seen(store).map(|plan| plan.seq).max(of_roster).unwrap_or(Seq(0))
 }
 
 /// Keeps the number of a plan before anybody is shown it. Another plan that was handed in under it took its place.
 pub(crate) fn keep_sent(store: &TrustStore, plan: &Verified<Plan>) -> Result<(), Error> {
-    let Plan { epoch, seq, .. } = *plan.document();
-    let sent = PlanRef { seq, digest: plan.digest() };
-    let mut other = None;
-    Floor::change(store.folder(), |floor| match floor.sent.plan {
-        Some((e, before)) if (e, before.seq) == (epoch, seq) && before != sent => other = Some(before.digest),
-        Some((e, before)) if (e, before.seq) > (epoch, seq) => {}
-        Some(_) | None => floor.sent.plan = Some((epoch, sent)),
-    })?;
-    match other {
-        // It has all its signatures, whoever says that it waits for some.
-        None => store.rescue().pass_over(reserved::release_sent(store, sent)).map(|_| ()),
-        Some(other) => Err(place::given(&format!("plan {seq}"), other)),
-    }
+    let sent = PlanRef { seq: plan.document().seq, digest: plan.digest() };
+    HandIn::Plan(plan.document().epoch, sent).keep(store.folder())?;
+    // It has all its signatures, whoever says that it waits for some.
+    store.rescue().pass_over(reserved::release_sent(store, sent)).map(drop)
 }
 
 /// Says of a plan that was handed in here that the ledger does not have it, and gives its digest.
@@ -291,7 +314,8 @@ pub(super) fn proved_seq(admin: &Admin) -> Seq {
     let epoch = admin.trust_store().root().epoch;
     let remembered = recall(&path(admin.trust_store())).ok().flatten().filter(|r| r.epoch == epoch).map(|r| r.seq);
     let shown = shown(admin).ok().flatten().map(|shown| shown.seq);
-    remembered.max(shown).unwrap_or(Seq(0))
+    let seen = seen(admin.trust_store()).map(|seen| seen.seq);
+    remembered.max(shown).max(seen).unwrap_or(Seq(0))
 }
 
 pub(crate) fn path(store: &TrustStore) -> PathBuf {

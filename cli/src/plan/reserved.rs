@@ -144,9 +144,12 @@ pub(super) async fn exchange(admin: &mut Admin, newest: Option<&Plan>, now: Time
         let (epoch, roster) = (store.root().epoch, store.roster().map(Verified::document));
         let this = PlanRef { seq: plan.seq, digest: signed.digest() };
         let highest = newest.map_or(Seq(0), |newest| newest.seq);
-        let was_sent = Floor::load(store.folder()).sent.plan == Some((epoch, this));
-        let has_place = trust::may_be_ahead(epoch, highest, roster, plan.seq)
-            || newest.is_some_and(|newest| newest.keeps_valid.contains(&this));
+        let sent = Floor::load(store.folder()).sent.plan.filter(|(of, _)| *of == epoch).map(|(_, sent)| sent);
+        let was_sent = sent == Some(this);
+        let is_kept = newest.is_some_and(|newest| newest.keeps_valid.contains(&this));
+        // What was handed in last ends every one below it that is not kept here, also one that was handed in before.
+        let is_ended = sent.is_some_and(|sent| sent.seq >= plan.seq);
+        let has_place = is_kept || (!is_ended && trust::may_be_ahead(epoch, highest, roster, plan.seq));
         let counts = (plan.epoch, &plan.fleet_id) == (epoch, &store.root().fleet_id)
             && now < plan.expires
             && has_place

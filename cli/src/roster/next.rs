@@ -1,7 +1,5 @@
 //! The next roster: made from the one that is held, signed and submitted.
 
-use std::path::Path;
-
 use hostler_plan::{
     document::{DocumentKind, DocumentRef, Enrolled, Roster, RosterNode, RosterStatus, RosterType, Signed},
     id::{Digest, NodeName, Seq, TokenId},
@@ -13,7 +11,7 @@ use hostler_plan::{
 };
 
 use super::{Eligibility, Pending, pending};
-use crate::{Admin, error::Error, floor::Floor, fork, output::note, place, plan};
+use crate::{Admin, error::Error, floor::Floor, fork, hand_in::HandIn, output::note, place, plan};
 
 /// How far a roster that only a node signed that it holds moves the next one's version: a node that lies must not use
 /// up the versions.
@@ -210,7 +208,8 @@ pub(crate) async fn hand_in(admin: &mut Admin, signed: &Signed, now: Timestamp) 
     let roster = trust::roster(store.trusted(), held, signed, Purpose::Submitting(now))?;
     // The held one once more changes nothing.
     if held.map(Verified::digest) != Some(roster.digest()) {
-        keep_sent(store.folder(), &roster)?;
+        let sent = DocumentRef { version: roster.document().version, digest: roster.digest() };
+        HandIn::Roster(roster.document().epoch, sent).keep(store.folder())?;
     }
     let request = admin.with_session(signed.clone().into());
     let reply = admin.client().submit_roster(request).await?.into_inner();
@@ -222,22 +221,6 @@ pub(crate) async fn hand_in(admin: &mut Admin, signed: &Signed, now: Timestamp) 
     admin.keep_roster(roster)?;
     admin.refresh().await?;
     Ok(is_new)
-}
-
-/// Keeps the version of a roster before anybody is shown it. Of those below it nobody knows any more which were handed
-/// in: nothing else is.
-fn keep_sent(folder: &Path, roster: &Verified<Roster>) -> Result<(), Error> {
-    let (epoch, version) = (roster.document().epoch, roster.document().version);
-    let sent = DocumentRef { version, digest: roster.digest() };
-    let mut other = None;
-    Floor::change(folder, |floor| match floor.sent.roster {
-        Some((e, before)) if (e, before.version) >= (epoch, version) && before != sent => other = Some(before.digest),
-        Some(_) | None => floor.sent.roster = Some((epoch, sent)),
-    })?;
-    match other {
-        None => Ok(()),
-        Some(other) => Err(place::given(&format!("roster {version} or a later one"), other)),
-    }
 }
 
 /// Signs and submits the next roster with the nodes of `listed` in it. Gives the roster's version.

@@ -12,7 +12,7 @@ use hostler_cli::file::{read_document, signature_path, write_document};
 use hostler_fixtures::key;
 use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, Signed},
-    id::{Digest, Epoch, FleetId},
+    id::{Digest, Epoch, FleetId, Seq},
     json,
     refusal::Refusal,
     step::{StageArtifact, Step},
@@ -356,4 +356,18 @@ fn a_root_is_shown_with_its_meaning_and_signed_only_where_it_follows() {
     refused("anna", &|r| r.epoch = Epoch(0), Refusal::RootChain);
     refused("anna", &|r| r.thresholds.root = 3, Refusal::Malformed);
     refused("anna", &|r| r.signers.drain(..2).for_each(drop), Refusal::Malformed);
+}
+
+/// It would be kept for the plan, and no later plan of the profile would have a place above it.
+#[test]
+fn a_plan_with_a_number_that_nobody_follows_is_not_signed_and_takes_no_number() {
+    let profile = Profile::new(2);
+    let plan = profile.write_plan(|p| p.seq = Seq(20_000));
+    let refused = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
+    assert_eq!(refused.status.code(), Some(i32::from(Refusal::Replay.exit_code())), "{}", stderr(&refused));
+    assert!(!signature_path(&plan, 1).exists());
+    assert!(!profile.path("trust/reserved").exists());
+    let near = profile.write_plan(|p| p.seq = Seq(9_999));
+    let signed = profile.run("anna", &["sign", "1.plan.json", "--yes"]);
+    assert!(signed.status.success() && signature_path(&near, 1).exists(), "{}", stderr(&signed));
 }

@@ -4,7 +4,10 @@
 use std::{
     convert::Infallible,
     marker::PhantomData,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -30,6 +33,7 @@ use tonic_prost::ProstCodec;
 
 use super::{root::hostler, *};
 
+mod kept;
 mod shown;
 
 /// Whoever comes may stay.
@@ -46,6 +50,10 @@ enum Lie {
     Document(v1::DocumentReply),
     Reserved(v1::ReservedPlansReply),
     Rollout(Box<v1::RolloutDetail>),
+    /// The true answer, changed.
+    Trust(Arc<dyn Fn(&mut v1::TrustReply) + Send + Sync>),
+    /// A stream of one message.
+    Watched(Box<v1::RolloutDetail>),
 }
 
 type Lies = Arc<Mutex<Vec<(&'static str, Lie)>>>;
@@ -55,6 +63,8 @@ struct Liar {
     truth: Channel,
     session: MetadataValue<Ascii>,
     lies: Lies,
+    /// How often it lied since it was told to.
+    told: Arc<AtomicUsize>,
 }
 
 impl Liar {
@@ -87,7 +97,7 @@ impl Liar {
             ServerSettings { identity: authority.server_identity(now()).unwrap(), client_ca: None, limits: DOOR };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let liar = Self { truth: channel.channel, session, lies: Lies::default() };
+        let liar = Self { truth: channel.channel, session, lies: Lies::default(), told: Arc::default() };
         let service = liar.clone();
         tokio::spawn(async move {
             let incoming = incoming(tls::Listener::Tcp(listener), settings).unwrap();
@@ -99,6 +109,7 @@ impl Liar {
     /// From now on, in place of what it lied before.
     fn lie(&self, lies: &[(&'static str, Lie)]) {
         *self.lies.lock().unwrap() = lies.to_vec();
+        self.told.store(0, Ordering::SeqCst);
     }
 
     async fn pass_on(mut self, mut request: http::Request<Body>) -> http::Response<Body> {
@@ -112,6 +123,7 @@ impl Liar {
         if call == "Challenge" {
             let reply = v1::ChallengeResponse { nonce: vec![7; 32] };
             let lie = self.lies.lock().unwrap().iter().any(|(of, _)| *of == call);
+            self.told.fetch_add(usize::from(lie), Ordering::SeqCst);
             return match lie {
                 true => Status::unavailable("no").into_http(),
                 false => said::<v1::ChallengeRequest, _>(reply, request).await,
@@ -123,6 +135,7 @@ impl Liar {
             return said::<v1::LoginRequest, _>(reply, request).await;
         }
         let lie = self.lies.lock().unwrap().iter().find(|(of, _)| *of == call).map(|(_, lie)| lie.clone());
+        self.told.fetch_add(usize::from(lie.is_some()), Ordering::SeqCst);
         match lie {
             None => self.pass_on(request).await,
             Some(Lie::Mute) => std::future::pending().await,
@@ -133,6 +146,17 @@ impl Liar {
             }
             Some(Lie::Document(reply)) => said::<v1::SignedDocument, _>(reply, request).await,
             Some(Lie::Reserved(reply)) => said::<v1::Empty, _>(reply, request).await,
+            Some(Lie::Trust(change)) => {
+                let mut ask = Request::new(v1::GetTrustRequest { held_root_version: 1 });
+                ask.metadata_mut().insert(SESSION_METADATA, self.session.clone());
+                let mut reply = AdminClient::new(self.truth).get_trust(ask).await.unwrap().into_inner();
+                change(&mut reply);
+                said::<v1::GetTrustRequest, _>(reply, request).await
+            }
+            Some(Lie::Watched(whole)) => {
+                let reply = v1::RolloutUpdate { update: Some(v1::rollout_update::Update::Whole(*whole)) };
+                said::<v1::GetRolloutRequest, _>(reply, request).await
+            }
             Some(Lie::Rollout(reply)) => said::<v1::GetRolloutRequest, _>(*reply, request).await,
         }
     }
@@ -185,9 +209,14 @@ impl Service<http::Request<Body>> for Liar {
 
 /// Anna, whose profile speaks to the liar; the fleet has s1.
 async fn before_the_liar(folder: &Path) -> (Coordinator, Profile, Liar) {
+    before_the_liar_with(folder, 1).await
+}
+
+/// The same where a plan needs so many keys.
+async fn before_the_liar_with(folder: &Path, threshold_plan: u32) -> (Coordinator, Profile, Liar) {
     let data = folder.join("data");
     let coordinator = Coordinator::start(&data, None).await;
-    let mut anna = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let mut anna = set_up(folder, &data, coordinator.ports.0, threshold_plan).await;
     enrol_s1(folder, &mut connect(&anna).await.unwrap()).await;
     std::fs::write(folder.join("fleet.toml"), FLEET).unwrap();
     let (address, liar) = Liar::start(&data, coordinator.ports.0, &folder.join("bert")).await;
@@ -377,16 +406,22 @@ async fn a_plan_that_is_signed_by_enough_waits_for_nobody_whatever_a_coordinator
     coordinator.end().await;
 }
 
+/// A plan that is open and does not end before it is stopped.
+async fn open_check(admin: &mut Admin) -> Seq {
+    let mut plan = compile_check(admin).await.plan;
+    plan.not_before = plan.created.plus(Duration::from_secs(3600));
+    let signed = signed(admin, &plan);
+    submit(admin, &signed).await.unwrap();
+    plan.seq
+}
+
 #[tokio::test]
 async fn a_stop_is_signed_and_lies_there_whatever_a_coordinator_says() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let (coordinator, anna, liar) = before_the_liar(folder).await;
     let mut admin = connect(&anna).await.unwrap();
-    let compiled = compile_check(&mut admin).await;
-    let signed = signed(&admin, &compiled.plan);
-    submit(&mut admin, &signed).await.unwrap();
-    let mut last = compiled.plan.seq;
+    let mut last = Seq(0);
     for (call, lie) in [
         ("ControlRollout", Lie::No(Code::Internal)),
         ("ControlRollout", Lie::DoneButNo(Code::Unauthenticated)),
@@ -406,8 +441,14 @@ async fn a_stop_is_signed_and_lies_there_whatever_a_coordinator_says() {
         ("SubmitPlan", Lie::Mute),
         ("ListHoldings", Lie::Mute),
     ] {
+        // Each of them has something to stop.
+        liar.lie(&[]);
+        let open = open_check(&mut admin).await;
+        assert!(open > last, "{call}: {open} after the stop {last}");
+        last = open;
         liar.lie(&[(call, lie)]);
         let ended = hostler(folder, &anna, &["stop", "--all", "--wait", "1s", "--patience", "2s", "--yes"]).await;
+        assert!(liar.told.load(Ordering::SeqCst) > 0, "{call}: nobody was lied to");
         let plans = std::fs::read_dir(anna.home.join("plans")).into_iter().flatten().flatten();
         let stops = plans.filter(|file| file.path().extension().is_some_and(|e| e == "json"));
         let stops = stops.map(|file| hostler_plan::json::parse::<document::Plan>(&std::fs::read(file.path()).unwrap()));
@@ -444,12 +485,7 @@ async fn a_rollout_that_a_coordinator_does_not_find_holds_no_stop_of_everything_
     let mut admin = connect(&anna).await.unwrap();
     for code in [Code::NotFound, Code::InvalidArgument] {
         liar.lie(&[]);
-        // It is open and does not end before it is stopped.
-        let mut plan = compile_check(&mut admin).await.plan;
-        plan.not_before = plan.created.plus(Duration::from_secs(3600));
-        let signed = signed(&admin, &plan);
-        submit(&mut admin, &signed).await.unwrap();
-        let seq = plan.seq;
+        let seq = open_check(&mut admin).await;
         liar.lie(&[("ControlRollout", Lie::No(code))]);
         hostler(folder, &anna, &["stop", &seq.to_string(), "--yes"]).await.expect_err("it was named");
         hostler(folder, &anna, &["stop", "--all", "--wait", "1s", "--yes"]).await.unwrap();

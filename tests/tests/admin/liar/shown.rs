@@ -29,6 +29,16 @@ async fn nothing_is_signed_or_asked_for_a_rollout_that_was_not_named() {
         let ended = rollout::control(&mut admin, &named, &action, "a reason").await;
         assert_eq!(refusal(ended), Refusal::DigestMismatch, "{action:?}");
     }
+    let shown = rollout::get(&mut admin, &other).await.unwrap();
+    liar.lie(&[("WatchRollout", Lie::Watched(Box::new(shown)))]);
+    let mut seen = Vec::new();
+    let mut see = |detail: &v1::RolloutDetail| {
+        seen.push(detail.clone());
+        Ok(())
+    };
+    assert_eq!(refusal(rollout::watch(&mut admin, &named, &mut see).await), Refusal::DigestMismatch);
+    assert_eq!(seen, [], "nothing of another rollout is shown");
+    liar.lie(&[("GetRollout", Lie::Rollout(Box::new(rollout::get(&mut admin, &other).await.unwrap())))]);
     let error = hostler(folder, &anna, &["rollout", "show", &named]).await.expect_err("another rollout");
     assert!(error.to_string().contains("do not rely on what it says"), "{error}");
     hostler(folder, &anna, &["rollout", "show", &other]).await.unwrap();
@@ -41,7 +51,7 @@ fn overtaken(winner: &Signed) -> Lie {
 }
 
 /// The next root with another lifetime, by Anna.
-fn next_root(admin: &Admin, days: u64) -> (document::Root, Draft<document::Root>) {
+pub(super) fn next_root(admin: &Admin, days: u64) -> (document::Root, Draft<document::Root>) {
     let expires = now().plus(Duration::from_secs(days * 86400)).whole_seconds();
     let made = root::amend(admin, &[Amendment::Expires(expires)], now()).unwrap();
     let mut draft = Draft::root(Signed { bytes: made.bytes, signatures: Vec::new() }).unwrap();
@@ -130,5 +140,33 @@ async fn no_roster_is_handed_in_below_one_that_was_but_for_the_one_that_is_held(
     roster::submit(&mut admin, &next, now()).await.expect("the one that is held, once more");
     let after = roster::same(&mut admin, now()).await.unwrap();
     assert_eq!((after.roster.version, after.roster.also), (above.roster.version + 1, vec![above.digest()]));
+    coordinator.end().await;
+}
+
+/// The root after them names eight at most; with any of them it goes on.
+#[tokio::test]
+async fn a_ninth_root_of_one_number_is_not_handed_in_and_one_of_the_eight_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (coordinator, anna, liar) = before_the_liar(folder).await;
+    let mut admin = connect(&anna).await.unwrap();
+    for days in 100..109 {
+        liar.lie(&[("InstallRoot", Lie::No(Code::Internal))]);
+        let (_, draft) = next_root(&admin, days);
+        let refused = root::submit(&mut admin, &draft).await;
+        if days < 108 {
+            assert!(matches!(refused, Err(Error::Coordinator { .. })), "{refused:?}");
+        } else {
+            assert_eq!(refusal(refused), Refusal::Forked);
+            assert_eq!(liar.told.load(Ordering::SeqCst), 0, "nobody was shown it");
+        }
+    }
+    liar.lie(&[]);
+    let kept = std::fs::read_dir(anna.home.join("roots")).unwrap().map(|file| file.unwrap().path());
+    let kept: Vec<PathBuf> = kept.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+    assert_eq!(kept.len(), 8);
+    hostler(folder, &anna, &["submit", kept[3].to_str().unwrap(), "--yes"]).await.unwrap();
+    let (made, _) = next_root(&connect(&anna).await.unwrap(), 110);
+    assert_eq!((made.version, made.also.len()), (3, 7), "with the one that it follows all eight");
     coordinator.end().await;
 }
