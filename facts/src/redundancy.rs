@@ -72,8 +72,7 @@ pub(super) fn raid(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let known = !arrays.is_empty() || !table.is_empty();
     let paths = names.iter().filter(|name| {
         // A volume of a pod has paths as well; those are its business.
-        carrying.contains(*name)
-            && root.text(&format!("{BLOCK}/{name}/dm/uuid")).is_ok_and(|uuid| uuid.starts_with("mpath-"))
+        carrying.contains(*name) && topology::is_multipath(root, name)
     });
     for name in paths.take(MAX_ARRAYS) {
         put("multipath", &multipath(root, name), out);

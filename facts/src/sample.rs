@@ -12,6 +12,8 @@ pub(crate) struct Sample {
     next: usize,
     reshaped: bool,
     dropped: u64,
+    /// In the round that runs, and in the one before.
+    left_out: [u64; 2],
 }
 
 impl Sample {
@@ -19,6 +21,12 @@ impl Sample {
     pub(crate) fn begin(&mut self) {
         self.next = 0;
         self.reshaped = false;
+        self.left_out = [0, self.left_out[0]];
+    }
+
+    /// Says that so many things of this round have no series, because a limit was reached.
+    pub(crate) fn leave_out(&mut self, things: usize) {
+        self.left_out[0] += things as u64;
     }
 
     /// Adds a series with a name of the program. A value that is not finite is not known and not added.
@@ -72,6 +80,7 @@ impl Sample {
             self.entries.truncate(self.next);
             self.reshaped = true;
         }
+        self.reshaped |= self.left_out[0] != self.left_out[1];
     }
 
     /// Whether series came or went in the last round.
@@ -79,9 +88,9 @@ impl Sample {
         self.reshaped
     }
 
-    /// Series that did not fit, since the start.
+    /// Series that did not fit, since the start, and things that a limit left out in the last round.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
+        self.dropped + self.left_out[0]
     }
 
     /// The series with their values.

@@ -40,16 +40,19 @@ impl Use {
     }
 }
 
-/// Reads what each disk carries.
+/// Reads what each disk carries, and with 0 what is still mounted from a disk that is there no more.
 pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
-    let mut carried: BTreeMap<String, BTreeSet<Use>> =
-        disks(root)?.into_iter().filter(|disk| !input.volumes.has(disk)).map(|disk| (disk, BTreeSet::new())).collect();
+    let there = disks(root)?;
+    let own = there.iter().filter(|disk| !input.volumes.has(disk));
+    let mut carried: BTreeMap<String, BTreeSet<Use>> = own.map(|disk| (disk.clone(), BTreeSet::new())).collect();
+    let mut lost: BTreeMap<String, BTreeSet<Use>> = BTreeMap::new();
     let mut put = |disks: BTreeSet<String>, what: Use| {
         for disk in disks {
-            // A mount may outlive its disk, and then it says nothing about what is there.
             if let Some(uses) = carried.get_mut(&disk) {
                 uses.insert(what);
+            } else if is_lost(root, &there, &disk) {
+                lost.entry(disk).or_default().insert(what);
             }
         }
     };
@@ -68,16 +71,40 @@ pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     for array in root.list(BLOCK)?.iter().filter(|name| root.exists(&format!("{BLOCK}/{name}/md"))) {
         put(below(root, array), Use::Array);
     }
-    for (disk, uses) in carried.iter().take(MAX_DISKS) {
-        let uses: Vec<Use> = if uses.is_empty() { vec![Use::Nothing] } else { uses.iter().copied().collect() };
-        let id = number(root, disk);
+    let numbers = numbers(root, carried.keys());
+    // Those that carry something first: a limit never drops what decides.
+    let mut carried: Vec<(String, BTreeSet<Use>)> = carried.into_iter().collect();
+    carried.sort_by_key(|(_, uses)| uses.is_empty());
+    out.leave_out(carried.len().saturating_sub(MAX_DISKS));
+    for (disk, uses) in carried.into_iter().take(MAX_DISKS) {
+        let uses = if uses.is_empty() { BTreeSet::from([Use::Nothing]) } else { uses };
+        let id = numbers.get(&disk).map(String::as_str);
         for what in uses {
-            let labels = [("device", disk.as_str()), ("what", what.word()), ("id", id.as_deref().unwrap_or_default())];
+            let labels = [("device", disk.as_str()), ("what", what.word()), ("id", id.unwrap_or_default())];
             let labels = if id.is_some() { &labels[..] } else { &labels[..2] };
             out.put("hostler_disk_carries", labels, 1.0);
         }
     }
+    for (disk, uses) in lost.into_iter().take(MAX_DISKS) {
+        for what in uses {
+            out.put("hostler_disk_carries", &[("device", &disk), ("what", what.word())], 0.0);
+        }
+    }
     Ok(())
+}
+
+/// Whether a mount stands on a disk of this machine that is there no more. What was recorded without the list of its
+/// disks, or has a disk under none of its own names, tells nothing about it.
+fn is_lost(root: &Root, there: &[String], disk: &str) -> bool {
+    let is_disk = diskstats::is_disk(disk) && !MADE.iter().any(|made| disk.starts_with(made));
+    let named = ["sd", "nvme", "mmcblk", "vd", "hd", "xvd"].iter().any(|kind| disk.starts_with(kind));
+    is_disk && named && !there.is_empty() && !there.iter().any(|one| one == disk) && !is_counted(root, disk)
+}
+
+/// Whether the kernel counts what is read from the disk.
+fn is_counted(root: &Root, disk: &str) -> bool {
+    let table = root.bytes("proc/diskstats").unwrap_or_default();
+    text::lines(&table).any(|line| text::words(line).nth(2).map(text::word) == Some(disk))
 }
 
 /// The machine's own disks that are there. A folder without anything in it is what a disk left behind.
@@ -91,7 +118,33 @@ fn disks(root: &Root) -> Result<Vec<String>, Failure> {
     Ok(disks)
 }
 
-/// What makes a disk the same one under another name: its WWN or serial number, where the kernel shows one.
+/// What makes each of these disks the same one under another name. What two of them say is the number of neither, as
+/// bridges are made that all say the same, unless they are paths of one disk.
+fn numbers<'disk>(root: &Root, disks: impl Iterator<Item = &'disk String>) -> BTreeMap<String, String> {
+    let mut numbers: BTreeMap<String, String> =
+        disks.filter_map(|disk| Some((disk.clone(), number(root, disk)?))).collect();
+    let multipath = |disk: &String| {
+        let holders = root.list(&format!("{BLOCK}/{disk}/holders")).unwrap_or_default();
+        holders.into_iter().find(|holder| is_multipath(root, holder))
+    };
+    let mut owners: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
+    numbers.iter().for_each(|(disk, number)| owners.entry(number).or_default().push(disk));
+    let are_one = |disks: &[&String]| {
+        let first = disks.first().and_then(|disk| multipath(disk));
+        first.is_some() && disks.iter().all(|disk| multipath(disk) == first)
+    };
+    let shared = owners.into_values().filter(|disks| disks.len() > 1 && !are_one(disks));
+    let shared: Vec<String> = shared.flatten().cloned().collect();
+    numbers.retain(|disk, _| !shared.contains(disk));
+    numbers
+}
+
+/// Whether a device joins the paths of one disk.
+pub(super) fn is_multipath(root: &Root, device: &str) -> bool {
+    root.text(&format!("{BLOCK}/{device}/dm/uuid")).is_ok_and(|uuid| uuid.starts_with("mpath-"))
+}
+
+/// The WWN or serial number of a disk, where the kernel shows one.
 fn number(root: &Root, disk: &str) -> Option<String> {
     let files = ["wwid", "device/wwid", "serial", "device/serial", "device/cid"];
     let texts = files.iter().filter_map(|file| root.text(&format!("{BLOCK}/{disk}/{file}")).ok());

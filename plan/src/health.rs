@@ -7,6 +7,7 @@
 
 mod condition;
 mod cordon;
+mod disks;
 mod gate;
 mod measure;
 mod remember;
@@ -18,6 +19,7 @@ mod watch;
 
 pub use condition::{Condition, Confirm, Row, Side};
 pub use cordon::{CordonAction, Desired, Present, SETTLED_MS, desired};
+pub use disks::Disks;
 pub use gate::{Baseline, Regression, Vitals, blockers};
 pub use measure::REQUIRED_MOUNTS;
 pub use remember::Remembered;
@@ -157,7 +159,7 @@ impl HealthEvaluator {
         let mut cases: BTreeMap<(Rule, Box<str>), Case> = BTreeMap::new();
         for one in found {
             if !self.thresholds.off.contains(&one.rule()) {
-                self.weigh(now, reading, one, &mut cases);
+                self.weigh(now, one, &mut cases);
             }
         }
         self.standings.retain(|key, _| cases.contains_key(key));
@@ -197,7 +199,7 @@ impl HealthEvaluator {
     }
 
     /// Takes one finding into the case of its rule and subject.
-    fn weigh(&mut self, now: u64, reading: &Reading, mut found: Found, cases: &mut BTreeMap<(Rule, Box<str>), Case>) {
+    fn weigh(&mut self, now: u64, mut found: Found, cases: &mut BTreeMap<(Rule, Box<str>), Case>) {
         let rule = found.rule();
         let required = found.required && !self.thresholds.optional.contains(&rule);
         let key = (rule, Box::from(found.subject.as_str()));
@@ -209,14 +211,17 @@ impl HealthEvaluator {
                 let row = condition.row();
                 let limit = self.thresholds.limit(condition, found.raise, found.clear);
                 clear_seconds = Some(limit.clear_seconds);
-                let watch = self.watches.or_default((condition, Box::from(found.subject.as_str())));
+                // What was watched of a disk goes with it to its next name, and not to the disk that has its name.
+                let watched = self.tracker.remembered.disks.key(&found.subject);
+                let watch = self.watches.or_default((condition, Box::from(&*watched)));
                 if found.known {
                     let active = watch.step(now, found.value, row.side, &limit);
                     let level = if active { row.level } else { Level::Ok };
                     if condition.stays() {
                         let numbers = (found.value, Some(limit.raise));
                         let (subject, fact) = (&found.subject, &found.fact);
-                        let bad = active.then(|| Bad::new(now, reading, condition, subject, fact, numbers, required));
+                        let disks = &self.tracker.remembered.disks;
+                        let bad = active.then(|| Bad::new(now, disks, condition, subject, fact, numbers, required));
                         self.tracker.remembered.told(bad, condition, subject);
                     }
                     (level, rank(level), Some(limit.raise))

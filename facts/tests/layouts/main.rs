@@ -9,6 +9,7 @@ mod machine;
 mod arrays;
 mod disks;
 mod limits;
+mod names;
 mod sensors;
 
 use hostler_fixtures::recorded::{UNIX_MS, copy};

@@ -73,7 +73,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
         Unix time."),
     ("hostler_cgroup_controller_enabled", Kind::Gauge, "1 when the control group controller can be used."),
     ("hostler_disk_carries", Kind::Gauge, "1 for each thing that a disk of the machine carries; `nothing` where there \
-        is none."),
+        is none. 0 for what is mounted from a disk that is there no more."),
     ("hostler_ext4_errors_total", Kind::Counter, "Errors recorded in the superblock of an ext4 file system."),
     ("hostler_ext4_warnings_total", Kind::Counter, "Warnings recorded in the superblock of an ext4 file system."),
     ("hostler_filesystem_emergency_readonly", Kind::Gauge, "1 for a file system that the kernel lets nobody write to \

@@ -1,9 +1,9 @@
 //! Verdicts as a gate: may work on this node begin, and is the node no worse after it than before.
 
-use super::{Level, Rule, Verdict};
+use super::{Disks, Level, Rule, Verdict};
 use crate::fact::Reading;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// Rules that may be degraded when work begins: an upgrade neither causes nor cures them.
 const TOLERATED: [Rule; 6] =
@@ -41,10 +41,11 @@ pub fn blockers(verdicts: &[Verdict]) -> Vec<&Verdict> {
     verdicts.iter().filter(blocks).collect()
 }
 
-/// Verdicts that are kept of one node, the worst first: a Raspberry Pi has a handful.
-const MAX_VERDICTS: usize = 64;
-/// Counters that are kept of one node: a large server has some dozens of processors and disks.
-const MAX_COUNTERS: usize = 128;
+/// Verdicts that are kept of one node, the worst first: a Raspberry Pi has a handful, sixty disks that are worn and
+/// warm have 120.
+const MAX_VERDICTS: usize = 256;
+/// Counters that are kept of one node: 60 disks with a file system each and 8 packages of processors have 200.
+const MAX_COUNTERS: usize = 512;
 /// The longest series of a counter in bytes; longer ones are left out, so that a baseline fits into a record.
 const MAX_COUNTER_BYTES: usize = 256;
 
@@ -59,6 +60,8 @@ pub struct Vitals {
     pub verdicts: Vec<Verdict>,
     /// Counters that must not grow, by series. Integers, because a baseline stands in the ledger.
     pub counters: BTreeMap<String, u64>,
+    /// Which disk has which name.
+    pub disks: Disks,
 }
 
 impl Vitals {
@@ -76,6 +79,7 @@ impl Vitals {
             is_settling: boot.is_some_and(|boot| reading.at_ms() as f64 / 1000.0 - boot < SETTLING_SECONDS),
             verdicts: bad,
             counters: counters(reading).take(MAX_COUNTERS).collect(),
+            disks: Disks::of(reading),
         }
     }
 }
@@ -92,6 +96,9 @@ pub struct Baseline {
     pub levels: Vec<(Rule, String, Level)>,
     /// Counters that must not grow, by series. Integers, because a baseline stands in the ledger.
     pub counters: BTreeMap<String, u64>,
+    /// Which disk had which name: after a reboot it may have another one.
+    #[serde(default, skip_serializing_if = "Disks::is_empty")]
+    pub disks: Disks,
 }
 
 /// In what a node is worse than its baseline.
@@ -145,6 +152,7 @@ impl Baseline {
             at_ms: now,
             levels: levels.map(|verdict| (verdict.rule, verdict.subject.clone(), verdict.level)).collect(),
             counters: vitals.counters.clone(),
+            disks: vitals.disks.clone(),
         }
     }
 
@@ -155,7 +163,7 @@ impl Baseline {
             if vitals.is_settling && SETTLING.contains(&verdict.rule) {
                 continue;
             }
-            let was = self.level(verdict.rule, &verdict.subject);
+            let was = self.level(verdict, &vitals.disks);
             if rank(verdict.level, verdict.required) > rank(was, true) {
                 found.push(Regression::Rule { was, verdict: Box::new(verdict.clone()) });
             }
@@ -163,7 +171,8 @@ impl Baseline {
         let rebooted = !vitals.boot_id.is_empty() && vitals.boot_id != self.boot_id;
         for (fact, &is) in &vitals.counters {
             let restarted = rebooted && BOOT_COUNTERS.iter().any(|name| fact.starts_with(name));
-            let was = if restarted { 0 } else { self.counters.get(fact).copied().unwrap_or(is) };
+            // What nobody counted before is history, as is what another disk counted.
+            let was = if restarted { Some(0) } else { self.counter(fact, &vitals.disks) }.unwrap_or(is);
             if is > was {
                 found.push(Regression::Counter { fact: fact.clone(), was, is });
             }
@@ -183,9 +192,25 @@ impl Baseline {
         self.levels.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    fn level(&self, rule: Rule, subject: &str) -> Level {
-        let known = self.levels.iter().find(|(known, of, _)| *known == rule && of == subject);
-        known.map_or(Level::Ok, |(_, _, level)| *level)
+    /// How the rule stood for that subject, whatever the disk was called.
+    fn level(&self, verdict: &Verdict, disks: &Disks) -> Level {
+        let subject = if verdict.rule == Rule::DiskGone {
+            // A disk that is gone has the name that it had, and another one may have it now.
+            Some(Cow::Borrowed(&*verdict.subject))
+        } else {
+            disks.earlier(&verdict.subject, &self.disks)
+        };
+        let is_it = |(rule, of, _): &&(Rule, String, Level)| *rule == verdict.rule && Some(&**of) == subject.as_deref();
+        self.levels.iter().find(is_it).map_or(Level::Ok, |(_, _, level)| *level)
+    }
+
+    /// What the counter was, whatever the disk was called.
+    fn counter(&self, fact: &str, disks: &Disks) -> Option<u64> {
+        let device = fact.split_once("device=\"").and_then(|(_, rest)| Some(rest.split_once('"')?.0));
+        let Some(device) = device else { return self.counters.get(fact).copied() };
+        let earlier = disks.earlier(device, &self.disks)?;
+        let label = |device: &str| format!("device=\"{device}\"");
+        self.counters.get(&fact.replacen(&label(device), &label(&earlier), 1)).copied()
     }
 }
 

@@ -105,7 +105,6 @@ pub(super) struct Tracker {
     bits: BTreeMap<String, NewBits>,
     /// The best that was ever seen of a link.
     best: BTreeMap<String, f64>,
-    serials: BTreeMap<String, String>,
     /// Mount points that were writable in this boot, and how often an error had made them read-only until then.
     was_writable: BTreeMap<String, f64>,
     /// What is kept over restarts.
@@ -134,10 +133,14 @@ impl Tracker {
     /// Every number of a reading, in the order of the rules.
     pub(super) fn measure(&mut self, now: u64, reading: &Reading, thresholds: &Thresholds) -> Vec<Found> {
         let boot_id = reading.label("hostler_node_info", "boot_id").unwrap_or_default();
-        if boot_id != self.boot_id && !boot_id.is_empty() {
+        let is_new = boot_id != self.boot_id && !boot_id.is_empty();
+        if is_new {
             self.begin_boot(boot_id);
         }
-        self.remembered.look(now, reading, &self.boot_id);
+        // The link of another disk in the same place is another one.
+        if self.remembered.look(now, reading, &self.boot_id, !is_new) {
+            self.best.retain(|key, _| !key.starts_with("link"));
+        }
         let boot = reading.get("node_boot_time_seconds", &[]);
         let uptime = boot.map(|boot| reading.at_ms() as f64 / 1000.0 - boot);
         let model = reading.label("hostler_node_info", "model").unwrap_or_default();
@@ -197,6 +200,20 @@ impl Evaluation<'_> {
         let growth = self.tracker.boot_growths.entry(key).or_default();
         growth.add(self.now, value);
         growth.within(self.now, window_ms)
+    }
+
+    /// What a disk counted for its whole life, whatever it is called now.
+    fn disk_growth(&mut self, what: &str, device: &str) -> &mut Growth {
+        let growths = &mut self.tracker.disk_growths;
+        let (name, key) = (format!("{what} {device}"), self.tracker.remembered.disks.key(device));
+        let key = format!("{what} {key}");
+        // What was counted before its number was known.
+        if key != name
+            && let Some(growth) = growths.remove(&name)
+        {
+            growths.entry(key.clone()).or_insert(growth);
+        }
+        growths.entry(key).or_default()
     }
 
     /// Whether the node is up for less than this. Not knowing it is "no".

@@ -4,7 +4,8 @@
 //! bad is bad until it is seen well; one that is gone for a day was taken out on purpose, and all of it is forgotten.
 
 use super::condition::Condition;
-use crate::fact::Reading;
+use super::disks::{Disks, Numbers};
+use crate::fact::{Labels, Reading};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,9 @@ pub struct Remembered {
     /// Disks that were there, by their number of their own, or by name where they have none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) drives: BTreeMap<String, Drive>,
+    /// By what to know these disks again when they come back under other names.
+    #[serde(default)]
+    pub(super) disks: Disks,
     /// When an NVMe controller was seen last.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) controllers: BTreeMap<String, u64>,
@@ -95,49 +99,13 @@ fn cap<V>(kept: &mut BTreeMap<String, V>) {
     }
 }
 
-/// By what a disk is the same: names are given anew at every boot.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Numbers {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    serial: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    wwid: String,
-}
-
-impl Numbers {
-    fn of(reading: &Reading, device: &str) -> Self {
-        let label = |name: &str, label: &str| {
-            let found = reading.find(name, &[("device", device)]);
-            found.and_then(|(labels, _)| labels.get(label).map(str::to_owned)).unwrap_or_default()
-        };
-        let serial = label("node_nvme_info", "serial");
-        let serial = if serial.is_empty() { label("smartctl_device", "serial_number") } else { serial };
-        Numbers { serial, wwid: label("hostler_disk_carries", "id") }
-    }
-
-    /// The name that the disk has now.
-    fn device(&self, reading: &Reading) -> Option<String> {
-        let named = |series: &str, label: &str, number: &str| {
-            let found = reading.find(series, &[(label, number)]).filter(|_| !number.is_empty())?;
-            found.0.get("device").map(str::to_owned)
-        };
-        named("node_nvme_info", "serial", &self.serial)
-            .or_else(|| named("hostler_disk_carries", "id", &self.wwid))
-            .or_else(|| named("smartctl_device", "serial_number", &self.serial))
-    }
-
-    /// Whether both are known and say that these are two disks.
-    fn contradict(&self, other: &Self) -> bool {
-        let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
-        differ(&self.serial, &other.serial) || differ(&self.wwid, &other.wwid)
-    }
-}
-
 /// Whether anything tells that the device is there.
 fn is_there(reading: &Reading, device: &str) -> bool {
-    ["hostler_disk_carries", "node_nvme_info", "node_disk_io_now", "hostler_mmc_info"]
-        .iter()
-        .any(|name| reading.find(name, &[("device", device)]).is_some())
+    let carries = |(labels, there): (&Labels, f64)| there == 1.0 && labels.get("device") == Some(device);
+    reading.all("hostler_disk_carries").any(carries)
+        || ["node_nvme_info", "node_disk_io_now", "hostler_mmc_info"]
+            .iter()
+            .any(|name| reading.find(name, &[("device", device)]).is_some())
 }
 
 fn key(condition: Condition, subject: &str) -> String {
@@ -172,6 +140,7 @@ impl Remembered {
         let members = |one: &Self| one.members.iter().map(|(key, (most, _))| (key.clone(), *most)).collect::<Vec<_>>();
         bad(self) == bad(other)
             && drives(self) == drives(other)
+            && self.disks == other.disks
             && self.controllers.keys().eq(other.controllers.keys())
             && members(self) == members(other)
     }
@@ -190,11 +159,16 @@ impl Remembered {
         self.bad.get(&key(condition, subject))
     }
 
-    /// Forgets what is another disk now, or was taken out on purpose.
-    pub(super) fn look(&mut self, now: u64, reading: &Reading, boot: &str) {
-        let bad = std::mem::take(&mut self.bad).into_values().filter_map(|bad| bad.looked_for(now, reading));
+    /// Forgets what is another disk now, or was taken out on purpose. True: a disk took the place of another one.
+    pub(super) fn look(&mut self, now: u64, reading: &Reading, boot: &str, same_boot: bool) -> bool {
+        let before = std::mem::replace(&mut self.disks, Disks::of(reading));
+        self.disks.recall(&before, same_boot);
+        let disks = Names { now: &self.disks, before: &before };
+        let bad = std::mem::take(&mut self.bad).into_values().filter_map(|bad| bad.looked_for(now, reading, &disks));
         self.bad = bad.map(|bad| (key(bad.condition, &bad.subject), bad)).collect();
-        let told = reading.all("hostler_disk_carries");
+        let replaced = self.disks.replaced(&before);
+        // One that is there no more is told as well while something is mounted from it.
+        let told = reading.all("hostler_disk_carries").filter(|(_, there)| *there == 1.0);
         let mut there: BTreeMap<String, Drive> = BTreeMap::new();
         for (labels, _) in told {
             let (Some(device), Some(what)) = (labels.get("device"), labels.get("what")) else { continue };
@@ -211,8 +185,18 @@ impl Remembered {
                 let by_others = drive.is_vital() && drive.vital().all(|what| served.contains(what));
                 by_others && !drive.has("array") && !drive.is_of(boot)
             };
+            // Its number is known now, or is not any more: within a boot the name is the same disk all the same.
+            let renamed = |key: &str, drive: &Drive| {
+                let same = |(new, now): (&String, &Drive)| {
+                    let unknown = key == drive.device || *new == now.device;
+                    now.device == drive.device && unknown && drive.vital().all(|what| now.has(what))
+                };
+                drive.is_of(boot) && there.iter().any(same)
+            };
             self.drives.retain(|key, drive| {
-                now.saturating_sub(drive.seen_ms) < GONE_MS && (there.contains_key(key) || !replaced(drive))
+                let is_there = there.contains_key(key);
+                let is_missed = || !replaced(drive) && !renamed(key, drive);
+                now.saturating_sub(drive.seen_ms) < GONE_MS && (is_there || is_missed())
             });
             self.drives.extend(there);
             cap(&mut self.drives);
@@ -221,6 +205,7 @@ impl Remembered {
         self.controllers.retain(|_, seen| now.saturating_sub(*seen) < GONE_MS);
         cap(&mut self.members);
         cap(&mut self.controllers);
+        replaced
     }
 
     /// How many members of a bond or a team are there no more, although they were within a day.
@@ -233,43 +218,54 @@ impl Remembered {
     }
 }
 
+/// What the disks are called, and what they were called when they were last told.
+struct Names<'disks> {
+    now: &'disks Disks,
+    before: &'disks Disks,
+}
+
 impl Bad {
     /// The same under the name that its disk has now; none of one that is another disk now or was taken out.
-    fn looked_for(mut self, now: u64, reading: &Reading) -> Option<Self> {
-        let before = device(&self.subject).to_owned();
-        let mut numbers = Numbers::of(reading, &before);
-        if self.disk.contradict(&numbers) || !is_there(reading, &before) {
-            match self.disk.device(reading) {
-                Some(name) => {
-                    let label = |name: &str| format!("device=\"{name}\"");
-                    self.fact = self.fact.replace(&label(&before), &label(&name));
-                    self.subject = self.subject.replacen(&before, &name, 1);
-                    numbers = Numbers::of(reading, &name);
+    fn looked_for(mut self, now: u64, reading: &Reading, disks: &Names) -> Option<Self> {
+        let name = device(&self.subject).to_owned();
+        let other = disks.now.get(&name).filter(|other| self.disk.contradict(other));
+        if other.is_some() || !is_there(reading, &name) {
+            match (disks.now.name(&self.disk), other) {
+                (Some(new), _) => self.rename(&name, new),
+                // The name of a disk that is gone went to one that was there as well: nothing took its place.
+                (None, Some(other)) if disks.before.name(other).is_some_and(|before| before != name) => {
+                    self.rename(&name, &self.disk.word());
                 }
-                None if self.disk.contradict(&numbers) => return None,
-                None => {}
+                (None, Some(_)) => return None,
+                (None, None) => {}
             }
         }
         if is_there(reading, device(&self.subject)) {
             self.seen_ms = now;
             // What was not known when it got bad may be by now.
-            if self.disk == Numbers::default() {
-                self.disk = numbers;
+            if self.disk.is_empty() {
+                self.disk = disks.now.get(device(&self.subject)).cloned().unwrap_or_default();
             }
         }
         (now.saturating_sub(self.seen_ms) < GONE_MS).then_some(self)
     }
 
+    fn rename(&mut self, old: &str, new: &str) {
+        let label = |name: &str| format!("device=\"{name}\"");
+        self.fact = self.fact.replace(&label(old), &label(new));
+        self.subject = self.subject.replacen(old, new, 1);
+    }
+
     pub(super) fn new(
         now: u64,
-        reading: &Reading,
+        disks: &Disks,
         condition: Condition,
         subject: &str,
         fact: &str,
         numbers: (Option<f64>, Option<f64>),
         required: bool,
     ) -> Self {
-        let disk = Numbers::of(reading, device(subject));
+        let disk = disks.get(device(subject)).cloned().unwrap_or_default();
         let (value, threshold) = numbers;
         let (subject, fact) = (subject.to_owned(), fact.to_owned());
         Bad { condition, subject, fact, value, threshold, required, disk, seen_ms: now }

@@ -142,6 +142,7 @@ impl Machine {
             is_settling: false,
             verdicts: self.sick.iter().cloned().collect(),
             counters: [("nvme_media_errors_total{device=\"nvme0\"}".to_owned(), u64::from(self.disk_errors))].into(),
+            ..Vitals::default()
         }
     }
 

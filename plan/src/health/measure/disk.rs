@@ -20,11 +20,6 @@ const SPARE_CLEAR: f64 = 0.15;
 /// Load after a boot (images are pulled, logs are read) is no finding.
 pub(super) const SETTLING_SECONDS: f64 = 300.0;
 
-/// Whether this is what the name of a partition has behind that of its disk: `1`, `p2`, `n1p2`.
-fn is_part(rest: &str) -> bool {
-    rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'p' || byte == b'n')
-}
-
 impl Evaluation<'_> {
     pub(super) fn filesystems(&mut self) {
         let mounts: Vec<(String, String, bool)> = self
@@ -49,10 +44,10 @@ impl Evaluation<'_> {
         for (device, count) in errors {
             // The superblock keeps the count over a boot, until fsck. After an error ext4 may refuse writes while the
             // mount table still says rw, so a count that was there before anybody looked is no history either.
-            self.forget_swapped_file_system(&device);
-            let growth = self.tracker.disk_growths.entry(format!("ext4 {device}")).or_default();
-            growth.add(self.now, count);
-            let grown = growth.within(self.now, DAY_MS);
+            let now = self.now;
+            let growth = self.disk_growth("ext4", &device);
+            growth.add(now, count);
+            let grown = growth.within(now, DAY_MS);
             let fact = fact("hostler_ext4_errors_total", "device", &device);
             self.push(Found::value(C::Ext4ErrorsKept, &device, fact.clone(), count));
             self.push(Found::value(C::Ext4Errors, &device, fact, grown));
@@ -87,25 +82,6 @@ impl Evaluation<'_> {
         let bad = readonly && (emergency.is_some() || forced > before.unwrap_or_default() || turned);
         let fact = fact("node_filesystem_readonly", "mountpoint", mountpoint);
         self.push(Found::value(C::ReadOnly, mountpoint, fact, f64::from(bad)).required(required));
-    }
-
-    /// Errors of another disk's file system under the same name are no growth. Some serial numbers are known late.
-    fn forget_swapped_file_system(&mut self, device: &str) {
-        let is_its = |disk: &str| device == disk || device.strip_prefix(disk).is_some_and(is_part);
-        let names =
-            [("hostler_disk_carries", "id"), ("smartctl_device", "serial_number"), ("node_nvme_info", "serial")];
-        for (series, label) in names {
-            // `nvme0` is the controller of the disk `nvme0n1`.
-            let id = self.reading.all(series).find_map(|(labels, _)| {
-                let disk = labels.get("device").filter(|disk| is_its(disk))?;
-                labels.get(label).filter(|id| !id.is_empty()).map(|id| format!("{disk} {id}"))
-            });
-            let Some(id) = id else { continue };
-            let before = self.tracker.serials.insert(format!("ext4 {device} {series}"), id.clone());
-            if before.is_some_and(|before| before != id) {
-                self.tracker.disk_growths.remove(&format!("ext4 {device}"));
-            }
-        }
     }
 
     fn space(&mut self, mountpoint: &str, device: &str, required: bool) {
@@ -230,7 +206,6 @@ impl Evaluation<'_> {
             }
             let root = self.reading.get("hostler_nvme_root", &[("device", &device)]).is_some();
             let required = root || carried == Some(true);
-            self.forget_swapped(&device);
             let live = state.unwrap_or(0.0);
             for condition in [C::NvmeNotLive, C::NvmeGone] {
                 let series = fact("hostler_nvme_live", "device", &device);
@@ -241,20 +216,6 @@ impl Evaluation<'_> {
             }
         }
         self.links();
-    }
-
-    /// Counters of another disk in the same place are no growth.
-    fn forget_swapped(&mut self, device: &str) {
-        let serial = self.reading.find("node_nvme_info", &[("device", device)]);
-        // A number that cannot be read is not another disk.
-        let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial")).filter(|s| !s.is_empty()) else {
-            return;
-        };
-        let before = self.tracker.serials.insert(device.to_owned(), serial.to_owned());
-        if before.is_some_and(|before| before != serial) {
-            self.tracker.disk_growths.remove(&format!("media {device}"));
-            self.tracker.best.retain(|key, _| !key.starts_with("link"));
-        }
     }
 
     pub(super) fn smart(&mut self, device: &str, required: bool) {
@@ -290,11 +251,7 @@ impl Evaluation<'_> {
             let series = fact("nvme_percentage_used_ratio", "device", device);
             self.push(Found::maybe(condition, device, series, used));
         }
-        let grown = media.map(|media| {
-            let growth = self.tracker.disk_growths.entry(format!("media {device}")).or_default();
-            growth.add_for_life(self.now, media);
-            [growth.within(self.now, 7 * DAY_MS), growth.within(self.now, DAY_MS)]
-        });
+        let grown = media.map(|media| self.grown_in_life("media", device, media));
         let series = fact("nvme_media_errors_total", "device", device);
         let (week, day) = (grown.map(|grown| grown[0]), grown.map(|grown| grown[1]));
         self.push(Found::maybe(C::NvmeMediaError, device, series.clone(), week));

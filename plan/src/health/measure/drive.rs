@@ -6,6 +6,7 @@ use super::super::rule::Rule;
 use super::disk::NO_COUNT;
 use super::{DAY_MS, Evaluation, Found, fact};
 use crate::fact::Reading;
+use std::collections::BTreeMap;
 
 /// A disk gets warm this much below the temperature at which it stops itself.
 const BELOW_TRIP: f64 = 5.0;
@@ -24,7 +25,6 @@ impl Evaluation<'_> {
         for name in ["smartctl_device_reallocated_sectors", "smartctl_scsi_grown_defect_list"] {
             for (device, aside) in self.by_device(name) {
                 let pending = self.reading.get("smartctl_device_pending_sectors", &[("device", &device)]);
-                self.forget_swapped_drive(&device);
                 let grown = self.grown_in_life("sectors", &device, aside + pending.unwrap_or_default());
                 self.push(Found::value(C::SectorsGrew, &device, fact(name, "device", &device), grown[0]));
             }
@@ -45,21 +45,11 @@ impl Evaluation<'_> {
     }
 
     /// Growth in a week and in a day of a count that a disk keeps for life.
-    fn grown_in_life(&mut self, what: &str, device: &str, count: f64) -> [f64; 2] {
-        let growth = self.tracker.disk_growths.entry(format!("{what} {device}")).or_default();
-        growth.add_for_life(self.now, count);
-        [growth.within(self.now, 7 * DAY_MS), growth.within(self.now, DAY_MS)]
-    }
-
-    fn forget_swapped_drive(&mut self, device: &str) {
-        let serial = self.reading.find("smartctl_device", &[("device", device)]);
-        let Some(serial) = serial.and_then(|(labels, _)| labels.get("serial_number")) else { return };
-        let before = self.tracker.serials.insert(device.to_owned(), serial.to_owned());
-        if before.is_some_and(|before| before != serial) {
-            for what in ["sectors", "uncorrected", "media"] {
-                self.tracker.disk_growths.remove(&format!("{what} {device}"));
-            }
-        }
+    pub(super) fn grown_in_life(&mut self, what: &str, device: &str, count: f64) -> [f64; 2] {
+        let now = self.now;
+        let growth = self.disk_growth(what, device);
+        growth.add_for_life(now, count);
+        [growth.within(now, 7 * DAY_MS), growth.within(now, DAY_MS)]
     }
 
     /// Data that a SAS disk could neither read nor write, for its whole life and lately.
@@ -107,7 +97,6 @@ impl Evaluation<'_> {
     fn behind_bridges(&mut self) {
         for (device, _) in self.by_device("nvme_critical_warning") {
             if self.reading.get("hostler_nvme_live", &[("device", &device)]).is_none() {
-                self.forget_swapped_drive(&device);
                 let required = self.reading.find("hostler_disk_carries", &[("device", &device), ("what", "root")]);
                 self.smart(&device, required.is_some());
             }
@@ -118,6 +107,7 @@ impl Evaluation<'_> {
     fn gone(&mut self) {
         let arrays = Arrays::of(self.reading);
         let drives: Vec<_> = self.tracker.remembered.drives.values().cloned().collect();
+        self.outlived();
         for drive in drives {
             let (device, there) = (drive.device.as_str(), drive.seen_ms == self.now);
             let series = fact("hostler_disk_carries", "device", device);
@@ -137,6 +127,24 @@ impl Evaluation<'_> {
             } else if !there {
                 self.push(Found::note(Rule::DiskGone, device, series, 0.0));
             }
+        }
+    }
+
+    /// Disks that are there no more although something is still mounted from them: what is written there is lost, also
+    /// where the disk came back under another name.
+    fn outlived(&mut self) {
+        let mut lost: BTreeMap<String, bool> = BTreeMap::new();
+        for (labels, _) in self.reading.all("hostler_disk_carries").filter(|(_, there)| *there == 0.0) {
+            let (Some(device), Some(what)) = (labels.get("device"), labels.get("what")) else { continue };
+            *lost.entry(device.to_owned()).or_default() |= what == "root" || what == "data";
+        }
+        // A memory stick says that it is one while it is there.
+        let drives = &self.tracker.remembered.drives;
+        let is_stick = |device: &String| drives.values().any(|drive| drive.device == *device && !drive.is_vital());
+        lost.retain(|device, _| !is_stick(device));
+        for (device, required) in lost {
+            let series = fact("hostler_disk_carries", "device", &device);
+            self.push(Found::value(C::DiskGone, &device, series, 0.0).required(required));
         }
     }
 

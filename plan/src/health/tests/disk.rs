@@ -235,3 +235,62 @@ fn errors_of_btrfs_that_grew_since_the_baseline_are_a_regression() {
     let grown = baseline.regressions(&judged(34.0));
     assert!(matches!(grown[..], [Regression::Counter { was: 33, is: 34, .. }]), "{grown:?}");
 }
+
+/// Two NVMe disks with these names, wear and media errors, in this boot.
+fn pair(boot: &'static str, disks: [(&'static str, &'static str, f64, f64); 2]) -> Values {
+    let mut values = with(well(), "hostler_node_info", vec![("boot_id", boot), ("model", "PC")], 1.0);
+    for (device, serial, used, errors) in disks {
+        let labels = || vec![("device", device)];
+        values.push(("node_nvme_info", vec![("device", device), ("serial", serial)], 1.0));
+        values.extend([
+            ("hostler_nvme_live", labels(), 1.0),
+            ("nvme_critical_warning", labels(), 0.0),
+            ("nvme_available_spare_ratio", labels(), 1.0),
+            ("nvme_available_spare_threshold_ratio", labels(), 0.1),
+            ("nvme_percentage_used_ratio", labels(), used),
+            ("nvme_media_errors_total", labels(), errors),
+        ]);
+    }
+    values
+}
+
+#[test]
+fn disks_that_change_their_names_over_a_reboot_are_compared_with_themselves() {
+    let before = pair("one", [("nvme0", "A", 0.95, 812.0), ("nvme1", "B", 0.02, 3.0)]);
+    let after = |values: &Values| {
+        let mut health = health();
+        let verdicts = run(&mut health, 0, 60, &before);
+        let baseline = Baseline::take(NOW, &Vitals::of(NOW, &verdicts, &reading(60, &before)));
+        // As the ledger has it.
+        let stored = serde_json::to_string(&baseline).unwrap();
+        let baseline: Baseline = serde_json::from_str(&stored).unwrap();
+        let verdicts = run(&mut health, 300, 420, values);
+        baseline.regressions(&Vitals::of(NOW + 420_000, &verdicts, &reading(420, values)))
+    };
+    let swapped = |used, errors| pair("two", [("nvme0", "B", used, errors), ("nvme1", "A", 0.95, 812.0)]);
+    assert_eq!(after(&swapped(0.02, 3.0)), [], "the names were swapped and nothing else");
+    let errors = after(&swapped(0.02, 5.0));
+    assert!(errors.iter().any(|one| matches!(one, Regression::Counter { was: 3, is: 5, .. })), "{errors:?}");
+    let rule = |found: &[Regression], wanted| {
+        found.iter().any(|one| matches!(one, Regression::Rule { verdict, .. } if verdict.rule == wanted))
+    };
+    assert!(rule(&errors, Rule::NvmeMediaErrors), "the growth is that of the disk: {errors:?}");
+    assert!(rule(&after(&swapped(0.93, 3.0)), Rule::NvmeWear), "the other one was worn, this one was not");
+    let replaced = pair("two", [("nvme0", "C", 0.01, 40.0), ("nvme1", "B", 0.02, 3.0)]);
+    assert_eq!(after(&replaced), [], "what another disk counted is history");
+}
+
+#[test]
+fn wear_that_never_clears_goes_with_its_disk() {
+    let mut health = health();
+    let worn = |verdicts: &[Verdict]| {
+        let worn = verdicts.iter().filter(|verdict| verdict.rule == Rule::NvmeWear && verdict.level == Level::Critical);
+        worn.map(|verdict| verdict.subject.clone()).collect::<Vec<_>>()
+    };
+    let before = pair("one", [("nvme0", "A", 1.04, 0.0), ("nvme1", "B", 0.02, 0.0)]);
+    assert_eq!(worn(&run(&mut health, 0, 60, &before)), ["nvme0"]);
+    let swapped = pair("two", [("nvme0", "B", 0.02, 0.0), ("nvme1", "A", 1.04, 0.0)]);
+    assert_eq!(worn(&run(&mut health, 70, 130, &swapped)), ["nvme1"]);
+    let replaced = pair("three", [("nvme0", "B", 0.02, 0.0), ("nvme1", "C", 0.01, 0.0)]);
+    assert!(worn(&run(&mut health, 140, 200, &replaced)).is_empty());
+}

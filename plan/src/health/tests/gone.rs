@@ -178,3 +178,49 @@ fn a_failing_disk_is_failing_under_its_next_name() {
     assert_eq!(after(&[failing.clone(), asleep, well]), []);
     assert_eq!(after(&[failing, disks("two", "A", "C")]), [], "another disk");
 }
+
+#[test]
+fn a_failing_disk_whose_name_went_to_its_neighbour_is_not_forgotten() {
+    let disks = |boot, disks: &[Disk]| machine(boot, disks);
+    let mut failing = disks("one", &[("sda", "A", &["nothing"]), ("sdb", "B", &["root"])]);
+    failing.push(("smartctl_device_smart_status", vec![("device", "sda")], 0.0));
+    let mut without = disks("two", &[("sda", "B", &["root"])]);
+    without.push(("smartctl_device_smart_status", vec![("device", "sda")], 1.0));
+    let lost = one(Rule::DiskSmart, "A", Level::Critical, false);
+    assert_eq!(after(&[failing.clone(), without.clone()]), lost);
+    let mut back = disks("three", &[("sda", "B", &["root"]), ("sdb", "A", &["nothing"])]);
+    back.push(("smartctl_device_smart_status", vec![("device", "sda")], 1.0));
+    let again = one(Rule::DiskSmart, "sdb", Level::Critical, false);
+    assert_eq!(after(&[failing.clone(), without.clone(), back.clone()]), again);
+    back.push(("smartctl_device_smart_status", vec![("device", "sdb")], 1.0));
+    assert_eq!(after(&[failing, without, back]), []);
+}
+
+#[test]
+fn disks_that_say_the_same_number_are_two() {
+    let alone = machine("one", &[SYSTEM, ("sdb", "0123456789", &["data"])]);
+    // Of a number that two disks have nothing is told.
+    let numberless = |mut values: Values, devices: &[&'static str]| {
+        for device in devices {
+            values.push(("hostler_disk_carries", vec![("device", device), ("what", "data")], 1.0));
+        }
+        values
+    };
+    let both = numberless(machine("one", &[SYSTEM]), &["sdb", "sdc"]);
+    assert_eq!(after(&[alone.clone(), both.clone()]), [], "another one came and neither is gone");
+    assert_eq!(after(&[both.clone(), alone.clone()]), one(Rule::DiskGone, "sdc", Level::Critical, true));
+    assert_eq!(after(&[alone, both, machine("one", &[SYSTEM])]).len(), 2, "both are gone");
+}
+
+#[test]
+fn a_disk_that_came_back_under_another_name_is_missed_where_it_is_still_mounted() {
+    let before = machine("one", &[SYSTEM, ("sdb", "B", &["data"])]);
+    let back = machine("one", &[SYSTEM, ("sdc", "B", &["nothing"])]);
+    let mut stands = back.clone();
+    stands.push(("hostler_disk_carries", vec![("device", "sdb"), ("what", "data")], 0.0));
+    let lost = one(Rule::DiskGone, "sdb", Level::Critical, true);
+    assert_eq!(after(&[before.clone(), stands.clone()]), lost);
+    assert_eq!(after(&[stands.clone()]), lost, "nobody has to have seen it before");
+    assert_eq!(after(&[before.clone(), stands.clone(), back]), [], "it is mounted no more");
+    assert_eq!(after(&[before, stands, machine("one", &[SYSTEM, ("sdc", "B", &["data"])])]), [], "mounted anew");
+}
