@@ -7,7 +7,8 @@ mod kubeadm;
 use std::fmt;
 
 /// The forms that a version may have, for people.
-pub(crate) const VERSION_FORMS: &str = "the form v1.36.3 (kubeadm) or v1.34.3+k3s1 (K3s)";
+pub(crate) const VERSION_FORMS: &str =
+    "the form v1.36.3 (kubeadm) or v1.34.3+k3s1 (K3s), before a release v1.37.0-rc.1 or v1.35.0-rc.1+k3s1";
 
 /// What to do about a certificate of the cluster that is about to expire, whichever made it.
 pub(crate) const RENEW_CERTIFICATES: &str =

@@ -16,6 +16,7 @@ mod order;
 mod preview;
 mod rolling;
 mod select;
+mod skew;
 mod stop;
 mod task;
 

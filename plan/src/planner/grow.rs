@@ -13,6 +13,7 @@ use super::{
     distribution::{Lifecycle, Member},
     order::predecessors,
     select::{performs, resolve},
+    skew,
     task::{artifact, await_ready, observer, task, task_id},
 };
 
@@ -73,6 +74,8 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
             draft.obstacles.push(Obstacle::ServerOlder { server: server.name.clone(), runs, to: version });
         }
     }
+    let roles: Vec<ClusterRole> = servers.iter().chain(&workers).map(|node| node.role).collect();
+    skew::joins(request, draft, &roles, version);
     let phase = |name, nodes: &[&FleetNode], at_once: usize| Phase {
         name,
         nodes: nodes.iter().map(|n| n.name.clone()).collect(),

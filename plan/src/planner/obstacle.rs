@@ -50,10 +50,36 @@ pub enum Obstacle {
         runs: Version,
         to: Version,
     },
+    /// A server takes one minor version at a time.
     SkippedMinor {
         node: NodeName,
         runs: Version,
         to: Version,
+        /// The minor versions on the way, in order.
+        through: Vec<u16>,
+    },
+    /// A worker's kubelet would be too far behind servers of that version.
+    TooFarBehind {
+        node: NodeName,
+        runs: Version,
+        to: Version,
+        /// How many minor versions it may be behind.
+        limit: u16,
+        /// The minor versions on the way, in order.
+        through: Vec<u16>,
+    },
+    /// This server would be more than one minor version behind the others.
+    ServersApart {
+        server: NodeName,
+        runs: Version,
+        to: Version,
+    },
+    /// What joins would be too old for this server.
+    JoinsTooOld {
+        version: Version,
+        server: NodeName,
+        runs: Version,
+        limit: u16,
     },
     /// A worker would run a newer version than this server.
     ServerOlder {
@@ -154,11 +180,24 @@ impl fmt::Display for Obstacle {
             Obstacle::Downgrade { node, runs, to } => {
                 write!(f, "{node} runs {runs}, and {to} is older; Kubernetes cannot go back, restore a backup instead")
             }
-            Obstacle::SkippedMinor { node, runs, to } => write!(
+            Obstacle::SkippedMinor { node, runs, to, through } => {
+                write!(f, "{node} runs {runs}, and {to} skips a minor version; go to {}", way(*runs, through))
+            }
+            Obstacle::TooFarBehind { node, runs, to, limit, through } => write!(
                 f,
-                "{node} runs {runs}, and {to} skips a minor version; go to v{}.{} first",
-                runs.major,
-                runs.minor + 1
+                "{node} runs {runs}, and a worker of that version may be {limit} minor versions behind its servers, not \
+                    behind {to}; bring it to {}",
+                way(*runs, through)
+            ),
+            Obstacle::ServersApart { server, runs, to } => write!(
+                f,
+                "the server {server} runs {runs}, and servers may be one minor version apart, not as far as {to}; upgrade \
+                    {server} first or with them"
+            ),
+            Obstacle::JoinsTooOld { version, server, runs, limit } => write!(
+                f,
+                "what joins gets {version}, and the server {server} runs {runs}: it may be {limit} minor versions behind at \
+                    most; write a newer version into the fleet file"
             ),
             Obstacle::ServerOlder { server, runs, to } => write!(
                 f,
@@ -211,5 +250,14 @@ impl fmt::Display for Obstacle {
                 write!(f, "plan {running} is running, and {seq} is not higher; number the plan anew")
             }
         }
+    }
+}
+
+/// `v1.31 first`, or `v1.31 first, then to v1.32`.
+fn way(runs: Version, through: &[u16]) -> String {
+    let stops: Vec<String> = through.iter().map(|minor| format!("v{}.{minor}", runs.major)).collect();
+    match stops.split_first() {
+        None => "a version of the same major".to_owned(),
+        Some((first, rest)) => rest.iter().fold(format!("{first} first"), |way, next| format!("{way}, then to {next}")),
     }
 }

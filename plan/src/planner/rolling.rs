@@ -14,6 +14,7 @@ use super::{
     distribution::Lifecycle,
     order::{phases, predecessors},
     select::workable,
+    skew,
     task::{artifact, await_ready, disrupting, drain_steps, finishing, observer, task, task_id},
 };
 
@@ -159,12 +160,11 @@ fn upgradable(
             continue;
         };
         let quarantine = request.inventory.quarantines.iter().find(|q| q.node == node && q.version == to);
+        let role = request.fleet.node(&node).map_or(ClusterRole::Server, |n| n.role);
         match quarantine {
             _ if runs == to => draft.skipped.push((node, format!("runs {to} already"))),
             _ if to < runs => draft.obstacles.push(Obstacle::Downgrade { node, runs, to }),
-            _ if to.major != runs.major || to.minor > runs.minor + 1 => {
-                draft.obstacles.push(Obstacle::SkippedMinor { node, runs, to });
-            }
+            _ if !skew::reaches(role, runs, to) => draft.obstacles.push(skew::beyond(node, role, runs, to)),
             Some(q) if quarantined == Quarantined::Refuse => {
                 draft.obstacles.push(Obstacle::Quarantined { node, version: to, reason: q.reason.clone() });
             }
@@ -173,6 +173,7 @@ fn upgradable(
         }
     }
     servers_lead(request, draft, &upgradable, to);
+    skew::left_behind(request, draft, &upgradable, to);
     upgradable
 }
 

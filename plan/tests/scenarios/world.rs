@@ -52,7 +52,7 @@ use ssh_key::PrivateKey;
 
 const BEGIN: &str = "2026-11-21T08:00:00Z";
 const OLD: &str = "v1.34.2+k3s1";
-const VERSIONS: [&str; 4] = [OLD, "v1.34.3+k3s1", "v1.35.0+k3s1", "v1.36.0+k3s1"];
+const VERSIONS: [&str; 5] = [OLD, "v1.34.3+k3s1", "v1.35.0-rc.1+k3s1", "v1.35.0+k3s1", "v1.36.0+k3s1"];
 
 pub(crate) struct World {
     now: Timestamp,

@@ -12,7 +12,7 @@ use hostler_plan::{
     id::Digest,
     json,
     step::ClusterRole,
-    version::{Build, Version},
+    version::{Build, Stage, Version},
 };
 
 use super::{
@@ -26,8 +26,8 @@ use super::{
 };
 
 const BUILD: Option<Build> = Some(Build { distribution: Distribution::K3s, revision: 1 });
-pub(super) const OLD: Version = Version { major: 1, minor: 34, patch: 2, build: BUILD };
-pub(super) const NEW: Version = Version { major: 1, minor: 34, patch: 3, build: BUILD };
+pub(super) const OLD: Version = Version { major: 1, minor: 34, patch: 2, stage: Stage::Release, build: BUILD };
+pub(super) const NEW: Version = Version { major: 1, minor: 34, patch: 3, stage: Stage::Release, build: BUILD };
 
 /// What a node does by itself: renew, send again, read conditions.
 pub(super) const NODE_TICK: Millis = 10_000;
