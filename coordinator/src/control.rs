@@ -14,6 +14,7 @@ mod ended;
 mod enrol;
 mod holdings;
 mod members;
+mod offers;
 mod receipts;
 mod reports;
 mod reserved;
@@ -61,6 +62,7 @@ use crate::{
 use cluster::Cluster;
 use doubles::{Beside, Doubles};
 use holdings::Holdings;
+use offers::Offers;
 use reserved::Reserved;
 use streams::{Push, Streams};
 use twins::{Boot, Twins};
@@ -134,6 +136,7 @@ pub(crate) struct Control {
     addresses: BTreeMap<NodeName, IpAddr>,
     doubles: Doubles,
     twins: Twins,
+    offers: Offers,
     streams: Streams,
     holdings: Holdings,
     reserved: Reserved,
@@ -178,6 +181,7 @@ impl Control {
             addresses,
             doubles: Doubles::default(),
             twins: Twins::default(),
+            offers: Offers::default(),
             streams: Streams::default(),
             holdings: Holdings::new(),
             reserved: Reserved::default(),
@@ -279,6 +283,7 @@ impl Control {
     /// known: a Pi without a battery makes such a step when it finds a time server, and nobody fell silent by that.
     pub(crate) fn clock_stepped(&mut self, by_ms: i64) {
         self.state.sequencer.clock_stepped(by_ms);
+        self.offers.clock_stepped(by_ms);
         self.is_due = true;
     }
 

@@ -70,11 +70,18 @@ impl Control {
     ) -> Result<(), AppendError> {
         let reason = clean_to(reason, SENTENCE_BYTES).into_owned();
         let about = document.map(|d| d.to_string());
-        tracing::warn!(node = %node, refusal = refusal.word(), reason, document = about, "node refused");
         *self.refusals_seen.entry((node.clone(), refusal)).or_default() += 1;
+        if let Some(plan) = document.filter(|plan| self.state.is_open(plan)) {
+            let why = format!("{reason} ({refusal})");
+            self.observe(now, NodeEvent::PlanRefused { node: node.clone(), plan, reason: why });
+            let lease = self.state.plans.get(&plan).map_or(0, |plan| plan.document().strategy.lease_seconds);
+            self.offers.refused(now, node, plan, lease);
+        }
         if !self.refusals.take(node.clone(), now) {
+            tracing::debug!(node = %node, refusal = refusal.word(), reason, document = about, "node refused");
             return Ok(());
         }
+        tracing::warn!(node = %node, refusal = refusal.word(), reason, document = about, "node refused");
         let entry = Entry::NodeRefused { node: node.clone(), document, refusal, reason };
         self.commit(now, vec![Proven::Decision(entry)])
     }

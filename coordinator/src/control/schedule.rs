@@ -29,6 +29,7 @@ impl Control {
     /// [`next_look`](Self::next_look).
     pub(crate) fn look(&mut self, now: Timestamp) {
         self.notice_expiry(now);
+        self.offer_again(now);
         let is_time = |then: Timestamp| then <= now;
         if !self.is_due && !self.next_look.is_some_and(is_time) {
             return;
@@ -74,8 +75,10 @@ impl Control {
         self.is_due = false;
         self.push_due(now);
         let deadline = self.state.sequencer.deadline(now);
-        self.next_look =
-            [deadline, self.cluster.ages_at, self.next_look.filter(|t| *t > now)].into_iter().flatten().min();
+        self.next_look = [deadline, self.cluster.ages_at, self.offers.next(), self.next_look.filter(|t| *t > now)]
+            .into_iter()
+            .flatten()
+            .min();
     }
 
     /// Pauses or halts a rollout: at once, and unsigned. The signature of who did it follows as a decision.

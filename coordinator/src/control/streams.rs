@@ -305,6 +305,19 @@ impl Control {
         }
     }
 
+    /// Sends a plan that the node was sent on this stream before, and then what is granted of it.
+    pub(super) fn send_again(&mut self, node: &NodeName, plan: &Digest) {
+        let grants = self.state.sequencer.open_grants(node).into_iter().filter(|g| g.plan == *plan);
+        let grants: Vec<u64> = grants.map(|g| g.grant.number).collect();
+        if let Some(stream) = self.streams.by_node.get_mut(node) {
+            stream.sent.grants.retain(|grant| !grants.contains(grant));
+        }
+        if let Some(plan) = self.state.plans.get(plan).cloned() {
+            self.send_plan(node, plan);
+        }
+        self.push.to(node);
+    }
+
     fn push_grants(&mut self, node: &NodeName) {
         let Some(stream) = self.streams.by_node.get(node) else { return };
         let open = self.state.sequencer.open_grants(node);

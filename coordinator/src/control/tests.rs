@@ -226,6 +226,51 @@ fn receipts_that_come_together_share_one_append_and_each_is_answered() {
 }
 
 #[test]
+fn a_refusal_is_why_a_rollout_waits_until_the_node_takes_the_plan() {
+    let mut fleet = Fleet::new();
+    fleet.attach(at(1), "a").unwrap();
+    fleet.attach(at(1), "b").unwrap();
+    let plan = fleet.plan(1);
+    let lease = plan.strategy.lease_seconds;
+    let digest = fleet.submit(at(2), &plan).unwrap().digest;
+    fleet.look(at(2));
+    let refuse = |fleet: &mut Fleet, now| {
+        let why = "its clock shows 1970";
+        fleet.control.refusal(now, &node("a"), Refusal::Expired, why, Some(digest)).unwrap();
+        fleet.look(now)
+    };
+    let why = |fleet: &Fleet, now| {
+        let waits = fleet.control.state().sequencer.waits(now).into_iter().filter(|w| w.node == Some(node("a")));
+        waits.map(|w| w.reason.to_string()).collect::<Vec<_>>().join("; ")
+    };
+    let said = "waits because a refuses the plan: its clock shows 1970 (expired)";
+    refuse(&mut fleet, at(3));
+    assert_eq!(why(&fleet, at(3)), said);
+    // It is offered again with what was granted of it, and refused again: no lease runs out by that.
+    let mut now = at(3);
+    for _ in 0..2 * lease / 30 {
+        now = fleet.control.next_look().unwrap();
+        let again = fleet.look(now).into_iter().filter(|told| told.starts_with('a')).collect::<Vec<_>>();
+        assert_eq!(again, ["a plan", "a grant 1 of a.check"], "{now}");
+        refuse(&mut fleet, now);
+        assert_eq!(why(&fleet, now), said);
+        let renewal = Renewal { plan: digest, task: made::task_id("b.check"), grant: 2 };
+        fleet.control.renew_lease(now, &node("b"), renewal);
+        assert_eq!(fleet.state_of(&digest), RolloutState::Running);
+    }
+    assert!(now > at(3 + lease), "{now}");
+    // It takes it.
+    let renewal = Renewal { plan: digest, task: made::task_id("a.check"), grant: 1 };
+    fleet.control.renew_lease(now, &node("a"), renewal);
+    assert!(why(&fleet, now).starts_with("a performs a.check"), "{}", why(&fleet, now));
+    // Who refuses no more and says nothing is no longer waited for, and no sentence calls it unheard.
+    let silent = now.plus(Duration::from_secs(lease + 1));
+    fleet.look(silent);
+    assert!(matches!(fleet.state_of(&digest), RolloutState::NeedsAttention { .. }));
+    assert!(why(&fleet, silent).contains("a has not renewed its lease of a.check"), "{}", why(&fleet, silent));
+}
+
+#[test]
 fn what_does_not_count_is_refused_beside_what_does() {
     let mut fleet = Fleet::new();
     fleet.attach(at(1), "a").unwrap();

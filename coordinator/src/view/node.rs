@@ -9,7 +9,7 @@ use hostler_plan::{
     document::{RosterStatus, Signed},
     health::{Level, Verdict, worst},
     id::{Arch, BootId, Fingerprint, NodeName},
-    sequencer::{TaskState, Wait},
+    sequencer::{Reason, TaskState, Wait},
     step::ClusterRole,
     timestamp::Timestamp,
 };
@@ -127,6 +127,10 @@ impl Activities {
     }
 
     fn of_node(&self, node: &NodeName) -> String {
+        let refuses = |w: &&Wait| matches!(&w.reason, Reason::Refused { node: by, .. } if by == node);
+        if let Some(refused) = self.waits.iter().find(refuses) {
+            return refused.reason.to_string();
+        }
         if let Some(performing) = self.performing.get(node) {
             return performing.clone();
         }

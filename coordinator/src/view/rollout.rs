@@ -255,8 +255,8 @@ fn summary(view: &RolloutView, waits: &[Wait]) -> RolloutSummary {
         kind: view.kind,
         title: view.title.clone(),
         reason: reason(&view.state).unwrap_or_else(|| {
-            let unwell = waits.iter().find(|w| w.plan == view.plan && w.reason.is_unwell());
-            unwell.map(|w| w.reason.to_string()).unwrap_or_default()
+            let trouble = waits.iter().find(|w| w.plan == view.plan && w.reason.is_trouble());
+            trouble.map(|w| w.reason.to_string()).unwrap_or_default()
         }),
         state: view.state.clone(),
         tasks: view.tasks.len(),
@@ -330,13 +330,14 @@ fn sentence(task: &sequencer::TaskView, reasons: &Reasons) -> String {
             let found = reasons.tasks.get(&task.task).or_else(|| reasons.nodes.get(&task.subject)).copied();
             found.or(reasons.rollout).map_or_else(|| "waits".to_owned(), ToString::to_string)
         }
-        TaskState::Granted { grant } => match &task.progress {
-            Some(progress) => progress.clone(),
-            None => format!("granted to {} at {}", grant.node, grant.since),
+        TaskState::Granted { grant } => match (reasons.tasks.get(&task.task), &task.progress) {
+            (Some(refused @ Reason::Refused { .. }), _) => refused.to_string(),
+            (_, Some(progress)) => progress.clone(),
+            (_, None) => format!("granted to {} at {}", grant.node, grant.since),
         },
         TaskState::Expired { grant } => {
             format!(
-                "{} was last heard at {}; look at it, then release the lease or halt the rollout",
+                "{} has not renewed its lease since {}; look at it, then release the lease or halt the rollout",
                 grant.node, grant.renewed
             )
         }

@@ -209,6 +209,7 @@ fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: &Receipt) {
     set_state(s, arrival, task, state);
     if let Some(r) = s.rollouts.get_mut(&receipt.plan) {
         r.set_progress(task, None);
+        r.refused.remove(&receipt.node);
         if disrupts {
             // Reports from before tell nothing about after.
             r.good.remove(&subject);
@@ -269,14 +270,16 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, event: NodeEvent) {
         }
         NodeEvent::NodeDisconnected { node } => {
             s.unlooked.insert(node.clone());
-            let seen = seen(s, node);
+            let seen = seen(s, node.clone());
             seen.connected = None;
             seen.disconnected_since.get_or_insert(now);
+            s.rollouts.active_mut().for_each(|r| drop(r.refused.remove(&node)));
         }
         NodeEvent::LeaseRenewed { plan, task, grant, boot_id } => {
             let Some((_, task)) = holder(s, &plan, &task, grant) else { return };
             let Some(r) = s.rollouts.get_mut(&plan) else { return };
             let may_reboot = reboots(&r.plan.tasks[task].steps);
+            r.refused.remove(&r.plan.tasks[task].node);
             if let Some(grant) = r.grant_mut(task).filter(|grant| grant.boot_id == boot_id || may_reboot) {
                 grant.renewed = grant.renewed.max(now);
             }
@@ -289,11 +292,35 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, event: NodeEvent) {
             seen.condition = Some(condition);
         }
         NodeEvent::NodeHealth { node, vitals } => health::observe(s, now, &node, vitals),
+        NodeEvent::PlanRefused { node, plan, reason } => {
+            let Some(r) = s.rollouts.get_mut(&plan).filter(|r| !r.is_over()) else { return };
+            let tasks: Vec<usize> = r.unended(&node).collect();
+            if tasks.is_empty() {
+                return;
+            }
+            // Who refuses is there and not at work: that is no silence that ends a lease.
+            for task in tasks {
+                if let Some(grant) = r.grant_mut(task) {
+                    grant.renewed = grant.renewed.max(now);
+                }
+            }
+            r.refused.insert(node, reason);
+        }
+        NodeEvent::PlanOffered { node, plan } => {
+            if let Some(r) = s.rollouts.get_mut(&plan) {
+                let granted = r.unended(&node).any(|task| r.in_flight().contains(&task));
+                // Of a task that is granted the node tells when it takes it; of another plan it says nothing then.
+                if !granted {
+                    r.refused.remove(&node);
+                }
+            }
+        }
         NodeEvent::Progress { plan, task, sentence } => {
             if let Some(r) = s.rollouts.get_mut(&plan)
                 && let Some(task) = r.task_index(&task)
                 && r.in_flight().contains(&task)
             {
+                r.refused.remove(&r.plan.tasks[task].node);
                 r.set_progress(task, Some(sentence));
             }
         }

@@ -321,13 +321,15 @@ pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
             let i = rollout.flying_task(subject).unwrap_or(i);
             let task = &rollout.plan.tasks[i];
             let record = &rollout.tasks()[i];
+            let refused = rollout.refused.get(&task.node);
+            let refused = refused.map(|why| Reason::Refused { node: task.node.clone(), why: why.clone() });
             let reason = match &record.state {
-                TaskState::Granted { grant } => Reason::Performing {
+                TaskState::Granted { grant } => refused.unwrap_or_else(|| Reason::Performing {
                     task: task.id.clone(),
                     node: task.node.clone(),
                     since: grant.since,
                     progress: record.progress.clone(),
-                },
+                }),
                 TaskState::Expired { grant } => {
                     Reason::LeaseExpired { task: task.id.clone(), node: task.node.clone(), renewed: grant.renewed }
                 }
@@ -336,7 +338,7 @@ pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
                 }
                 TaskState::Waiting => match (&stopped, task_gate(s, &availability, (arrival, rollout), i)) {
                     (Some(reason), _) => reason.clone(),
-                    (None, Err(reason)) => reason,
+                    (None, Err(reason)) => refused.unwrap_or(reason),
                     // It will be granted at the next decision.
                     (None, Ok(_)) => continue,
                 },

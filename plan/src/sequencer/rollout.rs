@@ -30,6 +30,8 @@ pub(super) struct Rollout {
     counts: Counts,
     /// Per subject, the indices of the tasks about it, in the plan's order.
     pub subjects: BTreeMap<NodeName, Vec<usize>>,
+    /// The nodes that refuse it now, and why.
+    pub refused: BTreeMap<NodeName, String>,
     /// How every subject was before it was disrupted first.
     pub baselines: BTreeMap<NodeName, Baseline>,
     /// Of those, the ones that were found no worse after it, and stayed so for the soak.
@@ -128,6 +130,7 @@ impl Rollout {
             received,
             end: None,
             paused: None,
+            refused: BTreeMap::new(),
             baselines: BTreeMap::new(),
             recovered: BTreeSet::new(),
             unproved: BTreeSet::new(),
@@ -176,6 +179,14 @@ impl Rollout {
     /// Waiting tasks that come after nothing that has not succeeded.
     pub(super) fn ready(&self) -> &BTreeSet<usize> {
         &self.counts.ready
+    }
+
+    /// The tasks of that node that did not end.
+    pub(super) fn unended(&self, node: &NodeName) -> impl Iterator<Item = usize> {
+        let open = move |(_, (task, record)): &(usize, (&Task, &TaskRecord))| {
+            task.node == *node && !matches!(record.state, TaskState::Ended { .. })
+        };
+        self.each().enumerate().filter(open).map(|(i, _)| i)
     }
 
     /// Tasks whose nodes may be at work.

@@ -50,6 +50,11 @@ pub enum Reason {
         node: NodeName,
         since: Option<Timestamp>,
     },
+    /// The node is there and does not take the plan, for what it says itself.
+    Refused {
+        node: NodeName,
+        why: String,
+    },
     /// A node did not renew its lease: nobody knows how far it came.
     LeaseExpired {
         task: TaskId,
@@ -155,6 +160,7 @@ impl Reason {
             Reason::After { .. } => "after",
             Reason::Budget { .. } => "budget",
             Reason::NotConnected { .. } => "not_connected",
+            Reason::Refused { .. } => "refused",
             Reason::LeaseExpired { .. } => "lease_expired",
             Reason::Paused { .. } => "paused",
             Reason::Preempted { .. } => "preempted",
@@ -177,9 +183,9 @@ impl Reason {
         }
     }
 
-    /// Whether a node that is not well, or not known to be, is what is waited for.
-    pub fn is_unwell(&self) -> bool {
-        matches!(self, Reason::Unhealthy { .. } | Reason::Regressed { .. })
+    /// Whether a node that is not well or not known to be, or that refuses, is what is waited for.
+    pub fn is_trouble(&self) -> bool {
+        matches!(self, Reason::Unhealthy { .. } | Reason::Regressed { .. } | Reason::Refused { .. })
     }
 }
 
@@ -221,9 +227,10 @@ impl fmt::Display for Reason {
             Reason::NotConnected { node, since: None } => {
                 write!(f, "waits for {node}, whose agent has not connected since the coordinator started")
             }
+            Reason::Refused { node, why } => write!(f, "waits because {node} refuses the plan: {why}"),
             Reason::LeaseExpired { task, node, renewed } => write!(
                 f,
-                "stopped because {node} was last heard at {renewed} while it performed {task}; look at {node}, then \
+                "stopped because {node} has not renewed its lease of {task} since {renewed}; look at {node}, then \
                  release the lease or halt the rollout"
             ),
             Reason::Paused { by, reason } => write!(f, "paused by {by} ({reason}); resume it to go on"),
