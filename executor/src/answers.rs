@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     enrolment::Enroller,
-    host::{Host, Node, NodeReady},
+    host::{CordonAnswer, Host, Node, NodeReady},
     outbox::{Outbox, Reply},
     protocol::node::{Answer, Conditions, NodeClock, NodeCondition, NodeError, Question, Report},
 };
@@ -174,7 +174,26 @@ fn conditions(host: &dyn Host) -> Conditions {
     match host.cluster().map(|cluster| cluster.nodes()) {
         None => Conditions::NoServer,
         Some(Err(_)) => Conditions::Silent,
-        Some(Ok(nodes)) => Conditions::Nodes(nodes.iter().map(condition).collect()),
+        Some(Ok(nodes)) => {
+            for node in &nodes {
+                tidy(node, host);
+            }
+            Conditions::Nodes(nodes.iter().map(condition).collect())
+        }
+    }
+}
+
+/// A plan's note on a node that a person made schedulable says what is not true any more. A plan at work sees the node
+/// itself; the note of the one that it sees is in the same object.
+fn tidy(node: &Node, host: &dyn Host) {
+    if node.cordon.is_some()
+        && node.cordoned_by().is_none()
+        && let Some(cluster) = host.cluster()
+    {
+        match cluster.uncordon(node) {
+            Ok(CordonAnswer::Done) => tracing::info!("{} is schedulable: the note of its cordon was removed", node.name),
+            Ok(CordonAnswer::Changed | CordonAnswer::Gone) | Err(_) => {}
+        }
     }
 }
 

@@ -131,6 +131,15 @@ impl Control {
         self.drain_requests()
     }
 
+    /// The same for a task that was stopped and has to leave in order; false when the process ends.
+    pub(crate) fn pause_though_stopped(&mut self, at_most: Duration) -> bool {
+        if self.is_ending() {
+            return false;
+        }
+        self.host.wait(&self.receiver.waker, at_most);
+        !self.is_ending()
+    }
+
     /// Whether something new may start under the task's lease.
     pub(crate) fn lease_holds(&self) -> bool {
         self.running.as_ref().is_some_and(|(_, lease)| lease.holds())

@@ -15,7 +15,7 @@ use crate::{
     journal::{self, Begun, Record, Running},
     protocol::{Progress, RunningTask},
     state_file::damaged,
-    steps::{self, Check, StepContext, StepError},
+    steps::{self, Check, StepContext, StepError, Undone},
 };
 
 /// How a task left the executor.
@@ -230,6 +230,7 @@ impl Executor {
             | StepError::Blocked { .. }
             | StepError::TimedOut(_)
             | StepError::Unreachable(_)
+            | StepError::TakenOver { .. }
             | StepError::Stopped(_)
             | StepError::Void(_)
             | StepError::Ending
@@ -268,6 +269,7 @@ impl Executor {
             StepError::Blocked { reason, blockers } => Outcome::Blocked { reason, blockers },
             StepError::TimedOut(reason) => Outcome::TimedOut { reason },
             StepError::Unreachable(reason) => Outcome::Unreachable { reason },
+            StepError::TakenOver { reason, by } => Outcome::TakenOver { reason, by },
             StepError::Stopped(reason) => Outcome::Failed { reason: format!("stopped: {reason}") },
             StepError::Void(Refused { refusal, reason }) if running.intents.is_empty() => {
                 Outcome::Refused { refusal, reason }
@@ -277,13 +279,15 @@ impl Executor {
         let undone = match self.step_context(work, running.proofs.len()) {
             Ok(mut context) => {
                 let touched = running.intents.keys().filter_map(|step| work.task.steps.get(*step));
-                touched.map(steps::action).find_map(|action| action.undo(&outcome, &mut context))
+                let mut undone = touched.map(steps::action).map(|action| action.undo(&outcome, &mut context));
+                undone.find(|undone| *undone != Undone::Nothing).unwrap_or(Undone::Nothing)
             }
-            Err(_) => None,
+            Err(_) => Undone::Nothing,
         };
         let outcome = match undone {
-            Some(sentence) => with_sentence(outcome, &sentence),
-            None => outcome,
+            Undone::Said(sentence) => with_sentence(outcome, &sentence),
+            Undone::Nothing => outcome,
+            Undone::Ending => return Ok(Left::Suspended(Ended::Shutdown)),
         };
         tracing::warn!("task {} {outcome}", work.task.id);
         Ok(Left::Ended(outcome))
@@ -393,6 +397,7 @@ fn with_sentence(outcome: Outcome, sentence: &str) -> Outcome {
         Outcome::Blocked { reason, blockers } => Outcome::Blocked { reason: longer(reason), blockers },
         Outcome::TimedOut { reason } => Outcome::TimedOut { reason: longer(reason) },
         Outcome::Unreachable { reason } => Outcome::Unreachable { reason: longer(reason) },
+        Outcome::TakenOver { reason, by } => Outcome::TakenOver { reason: longer(reason), by },
         Outcome::Refused { refusal, reason } => Outcome::Refused { refusal, reason: longer(reason) },
     }
 }

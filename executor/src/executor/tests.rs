@@ -373,6 +373,7 @@ fn what_the_kernel_refuses_is_set_for_no_boot_and_what_it_has_needs_no_loading()
             other @ (Outcome::Blocked { .. }
             | Outcome::TimedOut { .. }
             | Outcome::Unreachable { .. }
+            | Outcome::TakenOver { .. }
             | Outcome::Refused { .. }) => panic!("{step:?}: {other:?}"),
         }
     }

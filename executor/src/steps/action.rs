@@ -52,10 +52,21 @@ pub(crate) trait Action {
         }
     }
 
-    /// After the task went wrong: takes back what should not stay, and says so in one sentence.
-    fn undo(&self, _: &Outcome, _: &mut StepContext<'_>) -> Option<String> {
-        None
+    /// After the task went wrong: takes back what should not stay.
+    fn undo(&self, _: &Outcome, _: &mut StepContext<'_>) -> Undone {
+        Undone::Nothing
     }
+}
+
+/// What became of what a task should not leave behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Undone {
+    /// There was nothing to take back.
+    Nothing,
+    /// In one sentence.
+    Said(String),
+    /// The process ends in the middle of it; the next one looks again.
+    Ending,
 }
 
 /// What a check found.
@@ -79,6 +90,11 @@ pub(crate) enum StepError {
     },
     TimedOut(String),
     Unreachable(String),
+    /// Somebody else took the subject over.
+    TakenOver {
+        reason: String,
+        by: Option<String>,
+    },
     /// Somebody stopped the plan.
     Stopped(String),
     /// The plan does not count any more.

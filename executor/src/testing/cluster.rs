@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub answers: BTreeMap<String, Vec<Eviction>>,
     /// What is called once somebody was evicted.
     pub at_eviction: Option<AtEviction>,
+    /// What happens to the cluster when time passes next.
+    pub next: Option<fn(&mut State)>,
     /// Every eviction that was accepted: pod name and time.
     pub evicted: Vec<(String, Timestamp)>,
     /// The fewest Ready pods that any controller had, by name.
@@ -106,6 +108,7 @@ impl TestCluster {
             attachments: vec![],
             answers: BTreeMap::new(),
             at_eviction: None,
+            next: None,
             evicted: vec![],
             fewest_ready: BTreeMap::new(),
             silent: false,
@@ -123,7 +126,11 @@ impl TestCluster {
 
     /// Time passes.
     pub(crate) fn at(&self, now: Timestamp) {
-        self.state().advance(now);
+        let mut state = self.state();
+        if let Some(next) = state.next.take() {
+            next(&mut state);
+        }
+        state.advance(now);
     }
 }
 

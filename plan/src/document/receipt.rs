@@ -63,10 +63,12 @@ pub enum Outcome {
     Failed { reason: String },
     /// A drain that cannot go on: who holds which pod, and what a person can do.
     Blocked { reason: String, blockers: Vec<Blocker> },
-    /// The step's time was up.
+    /// The step's time was up; waiting longer might have helped.
     TimedOut { reason: String },
     /// The subject did not answer.
     Unreachable { reason: String },
+    /// Somebody else took the subject over, so that the task gave way; `by` is their field manager, where the cluster tells.
+    TakenOver { reason: String, by: Option<String> },
     /// The node refused the task; nothing was touched.
     Refused { refusal: Refusal, reason: String },
 }
@@ -80,6 +82,7 @@ impl Outcome {
             | Outcome::Blocked { .. }
             | Outcome::TimedOut { .. }
             | Outcome::Unreachable { .. }
+            | Outcome::TakenOver { .. }
             | Outcome::Refused { .. } => false,
         }
     }
@@ -92,6 +95,7 @@ impl Outcome {
             Outcome::Blocked { .. } => "blocked",
             Outcome::TimedOut { .. } => "timed_out",
             Outcome::Unreachable { .. } => "unreachable",
+            Outcome::TakenOver { .. } => "taken_over",
             Outcome::Refused { .. } => "refused",
         }
     }
@@ -105,6 +109,7 @@ impl fmt::Display for Outcome {
             Outcome::Blocked { reason, .. } => write!(f, "blocked: {reason}"),
             Outcome::TimedOut { reason } => write!(f, "timed out: {reason}"),
             Outcome::Unreachable { reason } => write!(f, "unreachable: {reason}"),
+            Outcome::TakenOver { reason, .. } => write!(f, "taken over: {reason}"),
             Outcome::Refused { refusal, reason } => write!(f, "refused ({refusal}): {reason}"),
         }
     }

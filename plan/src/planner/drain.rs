@@ -1,7 +1,6 @@
 //! Plans that take nodes out of service and put them back, and do nothing else.
 
 use crate::{
-    document::PlanKind,
     id::NodeName,
     sequencer::Standing,
     step::{Step, Uncordon},
@@ -28,8 +27,6 @@ pub(super) fn drain(
             draft.obstacles.push(Obstacle::NotEnrolled { node: node.name.clone() });
         } else if state.condition.standing == Standing::Outside {
             draft.obstacles.push(Obstacle::NotAMember { node: node.name.clone() });
-        } else if let Some(hold) = state.hold.as_ref().filter(|h| h.kind == PlanKind::Drain && h.complete) {
-            draft.skipped.push((node.name.clone(), format!("was drained by plan {} already", hold.seq)));
         } else {
             nodes.push(node.name.clone());
         }

@@ -226,7 +226,9 @@ fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: &Receipt) {
 fn failed_version(task: &Task, kind: PlanKind, receipt: &Receipt) -> Option<(Version, String)> {
     let reason = match &receipt.outcome {
         Outcome::Failed { reason } | Outcome::TimedOut { reason } | Outcome::Unreachable { reason } => reason,
-        Outcome::Succeeded {} | Outcome::Blocked { .. } | Outcome::Refused { .. } => return None,
+        Outcome::Succeeded {} | Outcome::Blocked { .. } | Outcome::TakenOver { .. } | Outcome::Refused { .. } => {
+            return None;
+        }
     };
     let begun = |step: &&Step| receipt.steps.iter().any(|done| done.op == step.op());
     let upgrade = task.steps.iter().filter(begun).find_map(Step::upgrades_to);

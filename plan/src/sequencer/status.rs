@@ -68,6 +68,7 @@ pub enum TaskStatus {
     Blocked,
     TimedOut,
     Unreachable,
+    TakenOver,
     Refused,
     /// Its rollout is over, and it was not begun.
     Never,
@@ -85,6 +86,7 @@ impl TaskStatus {
             TaskStatus::Blocked => "blocked",
             TaskStatus::TimedOut => "timed_out",
             TaskStatus::Unreachable => "unreachable",
+            TaskStatus::TakenOver => "taken_over",
             TaskStatus::Refused => "refused",
             TaskStatus::Never => "never",
         }
@@ -98,6 +100,7 @@ impl TaskStatus {
             | TaskStatus::Blocked
             | TaskStatus::TimedOut
             | TaskStatus::Unreachable
+            | TaskStatus::TakenOver
             | TaskStatus::Refused => true,
             TaskStatus::Waiting | TaskStatus::Granted | TaskStatus::LeaseExpired | TaskStatus::Never => false,
         }

@@ -138,6 +138,7 @@ impl TaskState {
                 Outcome::Blocked { .. } => TaskStatus::Blocked,
                 Outcome::TimedOut { .. } => TaskStatus::TimedOut,
                 Outcome::Unreachable { .. } => TaskStatus::Unreachable,
+                Outcome::TakenOver { .. } => TaskStatus::TakenOver,
                 Outcome::Refused { .. } => TaskStatus::Refused,
             },
         }

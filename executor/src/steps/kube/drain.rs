@@ -8,14 +8,18 @@ mod engine;
 mod placement;
 mod pods;
 mod preflight;
+mod remaining;
 #[cfg(test)]
 mod tests;
+
+pub(super) use self::pods::is_leaving;
 
 use std::time::Duration;
 
 use hostler_plan::step::Drain;
 
-use super::subject::subject;
+use self::{engine::taken_over, remaining::Remaining};
+use super::subject::{ask, subject};
 use crate::{
     control::span,
     steps::action::{Action, Check, StepContext, StepError},
@@ -58,18 +62,14 @@ impl Action for Drain {
     }
 }
 
-/// Drained is: no pod left that should go. Not being cordoned is no state to drain in.
+/// Drained is: cordoned now, no pod left that should go, and no volume attached for one that went.
 fn check(options: &Options, context: &mut StepContext<'_>) -> Result<Check, StepError> {
     let node = subject(context)?;
     if !node.unschedulable {
-        return Ok(Check::Mismatch {
-            expected: format!("{} cordoned before it is drained", node.name),
-            found: "it is schedulable: somebody uncordoned it".into(),
-        });
+        return Err(taken_over(&node, 0));
     }
-    let pods = engine::pods_on(&node.name, context)?;
-    let left = pods.iter().filter(|p| pods::evaluate(p, options).is_left()).count();
-    Ok(if left == 0 { Check::Done(format!("{} is drained", node.name)) } else { Check::Ready })
+    let remaining = ask(context, |cluster| Remaining::look(&node.name, options, cluster))?;
+    Ok(if remaining.is_nothing() { Check::Done(format!("{} is drained", node.name)) } else { Check::Ready })
 }
 
 /// Looks once more, and tells how it went.

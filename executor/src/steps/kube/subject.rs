@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     control::POLL,
-    host::{ClusterError, CordonAnswer, Node},
+    host::{Cluster, ClusterError, CordonAnswer, Node},
     steps::action::{StepContext, StepError},
 };
 
@@ -12,18 +12,24 @@ use crate::{
 pub(super) const ATTEMPTS: u32 = 20;
 
 /// How long a silent API server is waited for.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The subject's node object; waits for a silent API server.
 pub(super) fn subject(context: &mut StepContext<'_>) -> Result<Node, StepError> {
     let name = context.subject().to_owned();
+    let found = ask(context, |cluster| cluster.node(&name))?;
+    found.ok_or_else(|| StepError::Failed(format!("the cluster has no node {name}")))
+}
+
+/// Asks the cluster; waits for a silent API server.
+pub(super) fn ask<T>(
+    context: &mut StepContext<'_>,
+    question: impl Fn(&dyn Cluster) -> Result<T, ClusterError>,
+) -> Result<T, StepError> {
     let began = context.now();
     loop {
-        match context.cluster()?.nodes() {
-            Ok(nodes) => {
-                let found = nodes.into_iter().find(|n| n.name == name);
-                return found.ok_or_else(|| StepError::Failed(format!("the cluster has no node {name}")));
-            }
+        match question(context.cluster()?) {
+            Ok(answer) => return Ok(answer),
             Err(ClusterError::Silent(reason)) if context.now().since(began) < PATIENCE => {
                 context.say(format!("waits: the API server does not answer ({reason})"));
                 context.pause(POLL)?;

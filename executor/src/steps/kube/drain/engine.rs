@@ -1,9 +1,6 @@
 //! The loop of a drain.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
@@ -15,8 +12,9 @@ use hostler_plan::{
 use super::{
     Options, budget,
     placement::fits_nowhere,
-    pods::{Fate, Turn, evaluate, words},
+    pods::{Fate, Turn, words},
     preflight::{blockers, silent},
+    remaining::Remaining,
 };
 use crate::{
     control::{POLL, span},
@@ -50,8 +48,6 @@ struct Drain<'a> {
     down: BTreeMap<PodKey, String>,
     /// Controllers of which a pod was evicted, and how many of their pods were Ready before.
     controllers: BTreeMap<(String, Owner), u32>,
-    /// Volumes of pods that stay.
-    kept_volumes: BTreeSet<String>,
     rechecked: Timestamp,
     pods_gone: Option<Timestamp>,
     /// Why nobody may be evicted in this round.
@@ -63,7 +59,7 @@ struct Drain<'a> {
 struct Round {
     node: Node,
     nodes: Vec<Node>,
-    pods: Vec<Pod>,
+    remaining: Remaining,
 }
 
 /// Evicts until nothing is left, or says why not.
@@ -77,7 +73,6 @@ pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<
         held: BTreeMap::new(),
         down: BTreeMap::new(),
         controllers: BTreeMap::new(),
-        kept_volumes: BTreeSet::new(),
         rechecked: began,
         pods_gone: None,
         waits: None,
@@ -100,11 +95,6 @@ pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<
         }
         context.pause_while_wanted(POLL)?;
     }
-}
-
-/// The pods that the API server lists for a node; waits out a silent server through the caller's loop.
-pub(super) fn pods_on(node: &str, context: &StepContext<'_>) -> Result<Vec<Pod>, StepError> {
-    Ok(context.cluster()?.pods(PodScope::OnNode(node))?)
 }
 
 enum RoundError {
@@ -130,14 +120,12 @@ impl From<StepError> for RoundError {
 impl Drain<'_> {
     /// One look and what follows from it. True when the node is drained.
     fn round(&mut self, context: &mut StepContext<'_>) -> Result<bool, RoundError> {
-        let round = look(context)?;
+        let round = self.look(context)?;
         self.check_node(&round.node, context)?;
-        let judged: Vec<(Pod, Fate)> = round.pods.iter().map(|p| (p.clone(), evaluate(p, self.options))).collect();
-        let left: Vec<&(Pod, Fate)> = judged.iter().filter(|(_, fate)| fate.is_left()).collect();
+        let left: Vec<&(Pod, Fate)> = round.remaining.left().collect();
         self.held.retain(|key, _| left.iter().any(|(p, _)| p.key == *key));
-        self.kept_volumes = volumes(judged.iter().filter(|(_, fate)| *fate == Fate::Stays).map(|(pod, _)| pod));
         if left.is_empty() {
-            return self.volumes_detached(&round.node.name, context);
+            return Ok(self.volumes_detached(&round, context)?);
         }
         let now = context.now();
         if !self.held.is_empty() && now.since(self.rechecked) >= RECHECK {
@@ -168,7 +156,7 @@ impl Drain<'_> {
                 Fate::Evict(_) | Fate::Going | Fate::Stays | Fate::Finalizer(_) => {}
             }
         }
-        self.report(&judged, context);
+        self.report(&round.remaining, context);
         Ok(false)
     }
 
@@ -178,14 +166,7 @@ impl Drain<'_> {
             return Err(silent(node, since, context));
         }
         match node.cordoned_by() {
-            None => {
-                let who = node.unschedulable_by.as_deref().unwrap_or("somebody");
-                Err(StepError::Failed(format!(
-                    "{} was uncordoned by {who} during the drain; {} pods were moved and the rest left alone",
-                    node.name,
-                    self.evicted.len()
-                )))
-            }
+            None => Err(taken_over(node, self.evicted.len())),
             Some(_) => Ok(()),
         }
     }
@@ -327,59 +308,66 @@ impl Drain<'_> {
         }
     }
 
-    fn out_of_time(&self, context: &StepContext<'_>) -> StepError {
+    /// Blocked only by what waiting cannot change; what was merely slow ran out of time.
+    fn out_of_time(&mut self, context: &StepContext<'_>) -> StepError {
         let node = context.subject();
-        if !self.held.is_empty() {
-            return self.blocked(node, context);
+        if !self.held.is_empty()
+            && let Err(RoundError::Step(blocked)) = self.check_never(node, context)
+        {
+            return blocked;
         }
         let limit = words(self.options.timeout);
         let doing = if self.said.last().is_empty() { "nothing was seen of it" } else { self.said.last() };
         StepError::TimedOut(format!(
-            "{node} not drained in {limit}, {} moved: {doing}. Nothing was killed",
+            "{node} not drained in {limit}, {} moved, {doing}. Nothing was killed",
             count(self.evicted.len(), "pod")
         ))
     }
 
     /// The volumes of the pods that left are detached; they hold a replacement back until then.
-    fn volumes_detached(&mut self, node: &str, context: &mut StepContext<'_>) -> Result<bool, RoundError> {
-        let now = context.now();
+    fn volumes_detached(&mut self, round: &Round, context: &mut StepContext<'_>) -> Result<bool, StepError> {
+        let (now, node, volumes) = (context.now(), &round.node.name, &round.remaining.volumes);
         let since = *self.pods_gone.get_or_insert(now);
-        let attached = context.cluster()?.attachments(node)?;
-        let waits: Vec<String> =
-            attached.into_iter().filter_map(|a| a.volume).filter(|v| !self.kept_volumes.contains(v)).collect();
-        let Some(first) = waits.first() else {
+        let Some(first) = volumes.first() else {
             context.observe("pods_moved", self.evicted.len().to_string());
             for (key, why) in &self.down {
                 context.observe("down_until_uncordon", format!("{key}: {why}"));
             }
             return Ok(true);
         };
-        let sentence = format!("volume {first}{} is still attached to {node}", and_more(waits.len() - 1));
+        let sentence = format!("volume {first}{} is still attached to {node}", and_more(volumes.len() - 1));
         if now.since(since) >= VOLUMES_LIMIT {
-            return Err(StepError::TimedOut(format!("{node}: every pod has gone, but {sentence}")).into());
+            return Err(StepError::TimedOut(format!("{node}: every pod has gone, but {sentence}")));
         }
         self.say(format!("waits: {sentence}"), context);
         Ok(false)
     }
 
     /// One sentence about where the drain stands.
-    fn report(&mut self, judged: &[(Pod, Fate)], context: &StepContext<'_>) {
-        let left = judged.iter().filter(|(_, fate)| fate.is_left()).count();
-        let now = context.now();
-        let slowest = judged
-            .iter()
+    fn report(&mut self, remaining: &Remaining, context: &StepContext<'_>) {
+        let left = remaining.left().count();
+        let slowest = remaining
+            .left()
             .filter(|(_, fate)| *fate == Fate::Going)
-            .filter_map(|(pod, _)| pod.deletion.map(|d| (pod, d.ends.since(now))))
-            .max_by_key(|(_, rest)| *rest);
+            .filter_map(|(pod, _)| pod.deletion.map(|d| (pod, d.ends)))
+            .max_by_key(|(_, ends)| *ends);
         let what = match (&self.waits, self.held.values().next(), slowest) {
             (Some(waits), ..) => waits.clone(),
             (None, Some(held), _) => format!("{}{}", sentence_of(held), and_more(self.held.len() - 1)),
-            (None, None, Some((pod, rest))) => {
-                format!("{} is stopping, up to {} of its grace left", pod.key, words(rest))
-            }
+            (None, None, Some((pod, ends))) => format!("{} is stopping; its grace ends at {ends}", pod.key),
             (None, None, None) => "waits for replacements to become Ready".to_owned(),
         };
         self.say(format!("{} left: {what}", count(left, "pod")), context);
+    }
+
+    fn look(&self, context: &StepContext<'_>) -> Result<Round, RoundError> {
+        let cluster = context.cluster()?;
+        let nodes = cluster.nodes()?;
+        let subject = context.subject();
+        let node = nodes.iter().find(|n| n.name == subject).cloned();
+        let node = node.ok_or_else(|| StepError::Failed(format!("the cluster has no node {subject} any more")))?;
+        let remaining = Remaining::look(subject, self.options, cluster)?;
+        Ok(Round { node, nodes, remaining })
     }
 
     fn say(&mut self, sentence: String, context: &StepContext<'_>) {
@@ -390,24 +378,19 @@ impl Drain<'_> {
     }
 }
 
-fn look(context: &StepContext<'_>) -> Result<Round, RoundError> {
-    let cluster = context.cluster()?;
-    let nodes = cluster.nodes()?;
-    let subject = context.subject();
-    let node = nodes.iter().find(|n| n.name == subject).cloned();
-    let node = node.ok_or_else(|| StepError::Failed(format!("the cluster has no node {subject} any more")))?;
-    let pods = cluster.pods(PodScope::OnNode(subject))?;
-    Ok(Round { node, nodes, pods })
+/// Somebody made the node schedulable again: the drain gives way and leaves everything as it is.
+pub(super) fn taken_over(node: &Node, moved: usize) -> StepError {
+    let by = node.unschedulable_by.clone();
+    let who = by.as_deref().unwrap_or("somebody");
+    let moved = count(moved, "pod");
+    let reason = format!("{} was uncordoned by {who} during the drain; {moved} moved and the rest left alone", node.name);
+    StepError::TakenOver { reason, by }
 }
 
 /// The budget that counts a pod, for people.
 fn budget_of(pod: &Pod, context: &StepContext<'_>) -> Option<String> {
     let budgets = context.cluster().ok()?.budgets().ok()?;
     budgets.iter().find(|b| budget::matches(b, pod)).map(budget::name)
-}
-
-fn volumes<'a>(pods: impl Iterator<Item = &'a Pod>) -> BTreeSet<String> {
-    pods.flat_map(|p| p.volumes.iter().filter_map(|v| v.volume.clone())).collect()
 }
 
 fn sentence_of(blocker: &Blocker) -> String {

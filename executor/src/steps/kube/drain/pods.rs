@@ -76,6 +76,12 @@ fn turn(pod: &Pod) -> Turn {
     }
 }
 
+/// Whether it is being deleted and something of it still runs here.
+pub(in crate::steps::kube) fn is_leaving(pod: &Pod) -> bool {
+    let finished = matches!(pod.phase, Phase::Succeeded | Phase::Failed);
+    pod.deletion.is_some() && !pod.mirror && !(finished && !pod.finalizers.is_empty())
+}
+
 /// Whether a budget has a say: it is not asked about pods that have not started, have finished or are going.
 pub(super) fn budget_counts(pod: &Pod) -> bool {
     pod.deletion.is_none() && matches!(pod.phase, Phase::Running | Phase::Unknown)

@@ -1,0 +1,46 @@
+//! What a drain still has to take away: one answer for its check, its loop and its verification.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Options,
+    pods::{Fate, evaluate},
+};
+use crate::host::{Cluster, ClusterError, Pod, PodScope};
+
+/// What is on the node now, whatever was remembered of it.
+pub(super) struct Remaining {
+    /// Every pod of the node, and what becomes of it.
+    pub judged: Vec<(Pod, Fate)>,
+    /// Volumes that are attached for pods that have left, asked once no pod is left. They hold replacements back.
+    pub volumes: Vec<String>,
+}
+
+impl Remaining {
+    pub(super) fn look(node: &str, options: &Options, cluster: &dyn Cluster) -> Result<Self, ClusterError> {
+        let pods = cluster.pods(PodScope::OnNode(node))?;
+        let judged = pods.into_iter().map(|pod| (evaluate(&pod, options), pod)).map(|(fate, pod)| (pod, fate));
+        let mut remaining = Self { judged: judged.collect(), volumes: Vec::new() };
+        if remaining.left().next().is_none() {
+            let kept = remaining.kept_volumes();
+            let attached = cluster.attachments(node)?.into_iter().filter_map(|a| a.volume);
+            remaining.volumes = attached.filter(|volume| !kept.contains(volume)).collect();
+        }
+        Ok(remaining)
+    }
+
+    /// The pods without which the node would be drained.
+    pub(super) fn left(&self) -> impl Iterator<Item = &(Pod, Fate)> {
+        self.judged.iter().filter(|(_, fate)| fate.is_left())
+    }
+
+    /// Whether the node is drained, but for its cordon.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.left().next().is_none() && self.volumes.is_empty()
+    }
+
+    fn kept_volumes(&self) -> BTreeSet<String> {
+        let stays = self.judged.iter().filter(|(_, fate)| *fate == Fate::Stays);
+        stays.flat_map(|(pod, _)| pod.volumes.iter().filter_map(|v| v.volume.clone())).collect()
+    }
+}
