@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{Decided, Plan, PlanRef, Receipt},
+    document::{Decided, Plan, PlanRef, PodReport, Receipt},
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
     sequencer::{RolloutAction, RolloutStatus},
@@ -34,6 +34,8 @@ pub struct Evidence {
     pub proved: Vec<TaskId>,
     /// Tasks that the coordinator calls succeeded without a receipt that proves it, and why.
     pub unproved: Vec<(String, String)>,
+    /// What became of pods, by the task whose node signed it.
+    pub pods: Vec<(TaskId, Vec<PodReport>)>,
     /// Whether every receipt that arrived relies on those of the tasks before it, as the plan orders.
     pub order: Result<(), Refused>,
 }
@@ -59,25 +61,32 @@ pub fn verify(store: &TrustStore, detail: &RolloutDetail) -> Evidence {
         .roster()
         .map(|roster| detail.receipts.iter().filter_map(|r| trust::receipt(roster, &r.clone().into()).ok()).collect())
         .unwrap_or_default();
-    let (mut proved, mut unproved) = (Vec::new(), Vec::new());
-    for task in detail.tasks.iter().filter(|t| t.status() == TaskStatus::Succeeded) {
-        let proof = plan.as_ref().ok().and_then(|plan| {
+    let (mut proved, mut unproved, mut pods) = (Vec::new(), Vec::new(), Vec::new());
+    for task in &detail.tasks {
+        let newest = plan.as_ref().ok().and_then(|plan| {
             let id = TaskId::new(&task.id).ok()?;
             let node = &plan.document().task(&id)?.node;
             let about = |r: &&Verified<Receipt>| {
                 let r = r.document();
                 r.plan == plan.digest() && r.task == id && r.node == *node
             };
-            let newest = receipts.iter().filter(about).max_by_key(|r| r.document().counter)?;
-            newest.document().outcome.is_success().then_some(id)
+            receipts.iter().filter(about).max_by_key(|r| r.document().counter)
         });
-        match proof {
-            Some(id) => proved.push(id),
+        if let Some(receipt) = newest.map(Verified::document)
+            && !receipt.pods.is_empty()
+        {
+            pods.push((receipt.task.clone(), receipt.pods.clone()));
+        }
+        if task.status() != TaskStatus::Succeeded {
+            continue;
+        }
+        match newest.map(Verified::document).filter(|receipt| receipt.outcome.is_success()) {
+            Some(receipt) => proved.push(receipt.task.clone()),
             None => unproved.push((task.id.clone(), "no receipt by a key of the roster says so".to_owned())),
         }
     }
     let order = plan.as_ref().map_or(Ok(()), |plan| trust::order_kept(plan, &receipts));
-    Evidence { plan, proved, unproved, order }
+    Evidence { plan, proved, unproved, pods, order }
 }
 
 /// Whether a person who typed this means that plan: its number, its digest or the beginning of that.
@@ -103,7 +112,7 @@ pub(crate) fn check_named(which: &str, plan: &Verified<Plan>) -> Result<(), Refu
 /// What the end of the rollout that was asked for proves: how many tasks succeeded, each of its plan by its node's
 /// receipt. A coordinator can show another rollout, leave tasks out, and say that it finished.
 pub fn finished(store: &TrustStore, rollout: &str, detail: &RolloutDetail) -> Result<usize, Error> {
-    let Evidence { plan, proved, unproved, order } = verify(store, detail);
+    let Evidence { plan, proved, unproved, pods: _, order } = verify(store, detail);
     let plan = plan?;
     check_named(rollout, &plan)?;
     order?;

@@ -191,7 +191,9 @@ fn tidy(node: &Node, host: &dyn Host) {
         && let Some(cluster) = host.cluster()
     {
         match cluster.uncordon(node) {
-            Ok(CordonAnswer::Done) => tracing::info!("{} is schedulable: the note of its cordon was removed", node.name),
+            Ok(CordonAnswer::Done) => {
+                tracing::info!("{} is schedulable: the note of its cordon was removed", node.name)
+            }
             Ok(CordonAnswer::Changed | CordonAnswer::Gone) | Err(_) => {}
         }
     }

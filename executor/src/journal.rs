@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use hostler_plan::{
-    document::{Observation, Outcome},
+    document::{Observation, Outcome, PodReport},
     entry::StoredDocument,
     id::{BootId, Digest, Epoch, Seq, TaskId},
     json,
@@ -47,6 +47,8 @@ pub(crate) enum Record {
     Intent { step: usize, boot_id: BootId, at: Timestamp },
     /// The step is verified.
     Proof { step: usize, changed: bool, detail: String, observations: Vec<Observation> },
+    /// What became of pods so far; what is told of one later counts.
+    Pods { pods: Vec<PodReport> },
     /// The task ended like this; the receipt follows.
     Ended { outcome: Outcome, at: Timestamp },
 }
@@ -77,6 +79,8 @@ pub(crate) struct Running {
     pub tries: usize,
     /// What was proved, step by step from the first.
     pub proofs: Vec<Proof>,
+    /// What became of pods, by pod.
+    pub pods: BTreeMap<String, PodReport>,
     pub ended: Option<(Outcome, Timestamp)>,
     /// Lines for a file that was not begun yet; empty once there is one.
     unwritten: Vec<u8>,
@@ -93,7 +97,15 @@ pub(crate) struct Proof {
 impl Running {
     /// A task at its beginning, as its file tells it.
     fn new(begun: Begun) -> Self {
-        Self { begun, intents: BTreeMap::new(), tries: 0, proofs: Vec::new(), ended: None, unwritten: Vec::new() }
+        Self {
+            begun,
+            intents: BTreeMap::new(),
+            tries: 0,
+            proofs: Vec::new(),
+            pods: BTreeMap::new(),
+            ended: None,
+            unwritten: Vec::new(),
+        }
     }
 
     /// Whether nothing is known of it but that it was granted.
@@ -115,6 +127,7 @@ impl Running {
             Record::Intent { step, .. } | Record::Proof { step, .. } => {
                 return Err(format!("step {step} where step {} was expected", self.proofs.len()));
             }
+            Record::Pods { pods } => self.pods.extend(pods.into_iter().map(|pod| (pod.pod.clone(), pod))),
             Record::Ended { outcome, at } => self.ended = Some((outcome, at)),
         }
         Ok(())

@@ -156,6 +156,7 @@ impl SimHost {
                 PodState::Succeeded => Phase::Succeeded,
             },
             ready: pod.is_ready(),
+            unschedulable: None,
             deletion,
             finalizers: Vec::new(),
             priority_class: pod.critical.then(|| "system-cluster-critical".to_owned()),

@@ -19,7 +19,11 @@ use hostler_plan::{
 };
 use serde_json::{Value, json};
 
-use super::{Context, amend, forks, members, membership, progress::Progress};
+use super::{
+    Context, amend, forks, members, membership,
+    progress::Progress,
+    rollout::{pods_json, pods_text},
+};
 use crate::{
     Admin,
     admin::{Reached, now},
@@ -344,6 +348,10 @@ pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) 
     let watched = rollout::watch(admin, rollout, &mut |detail| progress.show(detail)).await;
     progress.end();
     let detail = watched?;
+    let evidence = rollout::verify(admin.trust_store(), &detail);
+    if !evidence.pods.is_empty() {
+        print(context.output, || pods_json(&evidence), || pods_text(&evidence))?;
+    }
     let proved = rollout::finished(admin.trust_store(), rollout, &detail)?;
     print(
         context.output,

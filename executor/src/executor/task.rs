@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{Observation, Outcome, Plan, Receipt, ReceiptType, StepResult, Task},
+    document::{MAX_PODS, Observation, Outcome, Plan, PodReport, Receipt, ReceiptType, StepResult, Task},
     refusal::{Refusal, Refused},
     step::Step,
     trust::{Granted, Start, Verified},
@@ -139,8 +139,8 @@ impl Executor {
         Ok(Left::Ended(Outcome::Succeeded {}))
     }
 
-    fn preflight(&mut self, work: &Work) -> Result<(), StepError> {
-        for (index, step) in work.task.steps.iter().enumerate() {
+    fn preflight(&mut self, work: &mut Work) -> Result<(), StepError> {
+        for (index, step) in work.task.steps.clone().iter().enumerate() {
             let mut context = self.step_context(work, index)?;
             steps::action(step).preflight(&mut context)?;
         }
@@ -238,7 +238,7 @@ impl Executor {
         }
     }
 
-    fn step_context<'a>(&'a mut self, work: &'a Work, step: usize) -> Result<StepContext<'a>, StepError> {
+    fn step_context<'a>(&'a mut self, work: &'a mut Work, step: usize) -> Result<StepContext<'a>, StepError> {
         let node = &mut self.context;
         let roster = node.state.roster().cloned();
         let roster =
@@ -250,18 +250,16 @@ impl Executor {
             task: &work.task,
             step,
             roster,
-            receipts: &work.running.begun.receipts,
             granted: work.granted.clone(),
-            first_attempt: work.running.intents.get(&step).cloned(),
-            tries: work.running.tries,
+            running: &mut work.running,
             observations: Vec::new(),
             node,
         })
     }
 
     /// From an error to the outcome, with what can be undone undone.
-    fn leave(&mut self, work: &Work, error: StepError) -> Result<Left, ExecutorError> {
-        let running = &work.running;
+    fn leave(&mut self, work: &mut Work, error: StepError) -> Result<Left, ExecutorError> {
+        let has_begun = !work.running.intents.is_empty();
         let outcome = match error {
             StepError::Ending => return Ok(Left::Suspended(Ended::Shutdown)),
             StepError::Rebooting => return Ok(Left::Suspended(Ended::Rebooting)),
@@ -271,14 +269,14 @@ impl Executor {
             StepError::Unreachable(reason) => Outcome::Unreachable { reason },
             StepError::TakenOver { reason, by } => Outcome::TakenOver { reason, by },
             StepError::Stopped(reason) => Outcome::Failed { reason: format!("stopped: {reason}") },
-            StepError::Void(Refused { refusal, reason }) if running.intents.is_empty() => {
-                Outcome::Refused { refusal, reason }
-            }
+            StepError::Void(Refused { refusal, reason }) if !has_begun => Outcome::Refused { refusal, reason },
             StepError::Void(refused) => ended_early(work, &refused),
         };
-        let undone = match self.step_context(work, running.proofs.len()) {
+        let begun = work.running.intents.keys().filter_map(|step| work.task.steps.get(*step));
+        let touched: Vec<Step> = begun.cloned().collect();
+        let undone = match self.step_context(work, work.running.proofs.len()) {
             Ok(mut context) => {
-                let touched = running.intents.keys().filter_map(|step| work.task.steps.get(*step));
+                let touched = touched.iter();
                 let mut undone = touched.map(steps::action).map(|action| action.undo(&outcome, &mut context));
                 undone.find(|undone| *undone != Undone::Nothing).unwrap_or(Undone::Nothing)
             }
@@ -337,6 +335,7 @@ impl Executor {
             outcome,
             steps: results,
             observations,
+            pods: reported(running),
             boot_id: self.context.control.host.boot_id()?,
             counter,
             previous,
@@ -352,6 +351,14 @@ impl Executor {
         let (plan, task, steps) = (work.plan.digest(), work.task.id.clone(), work.task.steps.len());
         self.context.control.say(Progress { plan, task, step, steps, sentence });
     }
+}
+
+/// What the receipt tells of pods: the most pressing first.
+fn reported(running: &Running) -> Vec<PodReport> {
+    let mut pods: Vec<PodReport> = running.pods.values().cloned().collect();
+    pods.sort_by(|a, b| (a.fate, &a.pod).cmp(&(b.fate, &b.pod)));
+    pods.truncate(MAX_PODS);
+    pods
 }
 
 /// Whether a step may begin.

@@ -241,6 +241,8 @@ pub struct Pod {
     pub empty_dir: bool,
     pub phase: Phase,
     pub ready: bool,
+    /// Why the scheduler finds no node for it: the message of its condition PodScheduled.
+    pub unschedulable: Option<String>,
     pub deletion: Option<Deletion>,
     pub finalizers: Vec<String>,
     /// `spec.priorityClassName`.
@@ -251,6 +253,13 @@ pub struct Pod {
     pub placement: Placement,
     /// Its claims.
     pub volumes: Vec<PodVolume>,
+}
+
+impl Pod {
+    /// Whether nothing of it runs any more, and nothing will.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
 }
 
 /// The controller of a pod.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
-    document::{Blocker, Observation, Outcome, Plan, Roster, Task},
+    document::{Blocker, Observation, Outcome, Plan, PodReport, Roster, Task},
     entry::StoredDocument,
     id::{ArtifactName, BootId},
     refusal::{Refusal, Refused},
@@ -19,6 +19,7 @@ use crate::{
     disk::{Disk, DiskError},
     error::ExecutorError,
     host::{Cluster, ClusterError, Host, HostError},
+    journal::{self, Record, Running},
     keys::Keys,
     protocol::Progress,
 };
@@ -149,14 +150,10 @@ pub(crate) struct StepContext<'a> {
     /// Which step of the task, from 0.
     pub step: usize,
     pub roster: Verified<Roster>,
-    /// The receipts that the task relied on, verified before it began.
-    pub receipts: &'a [StoredDocument],
     /// The leave for the task, asked again before each act of a step that acts more than once.
     pub granted: Granted,
-    /// In which boot and when this step was first tried; none before its first try.
-    pub first_attempt: Option<(BootId, Timestamp)>,
-    /// How often it was tried, as its journal tells it.
-    pub tries: usize,
+    /// What its journal tells so far.
+    pub running: &'a mut Running,
     pub observations: Vec<Observation>,
 }
 
@@ -235,9 +232,27 @@ impl StepContext<'_> {
         self.node.control.host.now()
     }
 
+    /// The receipts that the task relied on, verified before it began.
+    pub(crate) fn receipts(&self) -> &[StoredDocument] {
+        &self.running.begun.receipts
+    }
+
+    /// In which boot and when this step was first tried; none before its first try.
+    pub(crate) fn first_attempt(&self) -> Option<&(BootId, Timestamp)> {
+        self.running.intents.get(&self.step)
+    }
+
+    /// Notes in the journal what became of pods, for the receipt, whatever happens to this process.
+    pub(crate) fn note_pods(&mut self, pods: Vec<PodReport>) -> Result<(), StepError> {
+        if !pods.is_empty() {
+            journal::write(&self.disk, self.running, Record::Pods { pods })?;
+        }
+        Ok(())
+    }
+
     /// When this step was first tried; now, before that.
     pub(crate) fn began(&self) -> Timestamp {
-        self.first_attempt.as_ref().map_or_else(|| self.now(), |(_, at)| *at)
+        self.first_attempt().map_or_else(|| self.now(), |(_, at)| *at)
     }
 
     /// Tells people what goes on, if it is news.

@@ -165,7 +165,7 @@ pub(super) fn admit<D: Distribution>(lifetime: Duration, context: &mut StepConte
 fn open_secret(admitted_by: &TaskId, context: &StepContext<'_>) -> Result<String, StepError> {
     let plan = context.plan.digest();
     let sealed = context
-        .receipts
+        .receipts()
         .iter()
         .filter_map(|stored| trust::receipt(&context.roster, &stored.0).ok())
         .find(|r| r.document().plan == plan && r.document().task == *admitted_by)

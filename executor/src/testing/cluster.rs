@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub answers: BTreeMap<String, Vec<Eviction>>,
     /// What is called once somebody was evicted.
     pub at_eviction: Option<AtEviction>,
+    /// No node has room for another pod.
+    pub full: bool,
     /// What happens to the cluster when time passes next.
     pub next: Option<fn(&mut State)>,
     /// Every eviction that was accepted: pod name and time.
@@ -88,6 +90,7 @@ pub(crate) fn pod(name: &str, owner: &str, node: &str) -> Pod {
         empty_dir: false,
         phase: Phase::Running,
         ready: true,
+        unschedulable: None,
         deletion: None,
         finalizers: vec![],
         priority_class: None,
@@ -108,6 +111,7 @@ impl TestCluster {
             attachments: vec![],
             answers: BTreeMap::new(),
             at_eviction: None,
+            full: false,
             next: None,
             evicted: vec![],
             fewest_ready: BTreeMap::new(),
@@ -183,15 +187,17 @@ impl State {
 
     fn replace(&mut self, pod: &Pod) {
         self.uid += 1;
-        let free = self
-            .nodes
-            .iter()
-            .find(|n| !n.unschedulable && pod.placement.node_selector.iter().all(|(k, v)| n.labels.get(k) == Some(v)));
+        let free = self.nodes.iter().find(|n| {
+            !self.full
+                && !n.unschedulable
+                && pod.placement.node_selector.iter().all(|(k, v)| n.labels.get(k) == Some(v))
+        });
         let mut new = pod.clone();
         new.key.name = format!("{}-new{}", pod.key.name, self.uid);
         new.key.uid = format!("uid-{}", new.key.name);
         (new.deletion, new.ready, new.phase) = (None, false, Phase::Pending);
         new.node = free.map(|n| n.name.clone());
+        new.unschedulable = free.is_none().then(|| "0/3 nodes are available: 3 Insufficient cpu.".to_owned());
         if new.node.is_some() {
             self.ready_at.insert(new.key.name.clone(), self.now.plus(Duration::from_secs(self.start_seconds)));
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    document::Holds,
+    document::{Holds, PodReport},
     id::{BootId, Digest, Epoch, FleetId, NodeName, Seq, TaskId},
     refusal::Refusal,
     timestamp::Timestamp,
@@ -32,6 +32,9 @@ pub struct Receipt {
     pub steps: Vec<StepResult>,
     /// What later tasks and people need to know, such as the version that runs now.
     pub observations: Vec<Observation>,
+    /// What became of the subject's pods, where the task drained it; at most [`MAX_PODS`](super::MAX_PODS).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodReport>,
     /// The boot in which the task ended.
     pub boot_id: BootId,
     /// 1 for the node's first receipt, then one more each; a repeated number with other content is a cloned node.

@@ -1,6 +1,7 @@
 //! Plans that take nodes out of service and put them back, and do nothing else.
 
 use crate::{
+    document::PlanKind,
     id::NodeName,
     sequencer::Standing,
     step::{Step, Uncordon},
@@ -28,6 +29,12 @@ pub(super) fn drain(
         } else if state.condition.standing == Standing::Outside {
             draft.obstacles.push(Obstacle::NotAMember { node: node.name.clone() });
         } else {
+            if let Some(hold) = state.hold.as_ref().filter(|hold| hold.kind == PlanKind::Drain && hold.complete) {
+                draft.notes.push(Note::Info(format!(
+                    "{} was drained by plan {}; it is looked at anew, and is done at once where nothing came back",
+                    node.name, hold.seq
+                )));
+            }
             nodes.push(node.name.clone());
         }
     }

@@ -226,6 +226,7 @@ impl KnownState {
                 outcome: Outcome::Succeeded {},
                 steps: Vec::new(),
                 observations: Vec::new(),
+                pods: Vec::new(),
                 boot_id: BootId::new("f0")?,
                 counter: 1,
                 previous: None,

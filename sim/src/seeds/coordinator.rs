@@ -305,6 +305,7 @@ impl World {
             outcome: ended.outcome.clone(),
             steps: ended.begun.iter().map(step).collect(),
             observations: Vec::new(),
+            pods: Vec::new(),
             boot_id: self.machines[node].boot_id(),
             counter: ended.counter,
             previous: None,

@@ -65,7 +65,9 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
         .as_ref()
         .map(|at| Deletion { ends: time(Some(at)), grace: grace(metadata.deletion_grace_period_seconds) });
     let volumes = spec.volumes.clone().unwrap_or_default();
-    let ready = status.conditions.unwrap_or_default().iter().any(|c| c.type_ == "Ready" && c.status == "True");
+    let conditions = status.conditions.unwrap_or_default();
+    let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+    let unschedulable = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     let name = metadata.name.unwrap_or_default();
     let claims = volumes.iter().filter_map(|v| {
         let generated = v.ephemeral.as_ref().map(|_| format!("{name}-{}", v.name));
@@ -84,6 +86,7 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
             Some(_) | None => Phase::Unknown,
         },
         ready,
+        unschedulable: unschedulable.map(|c| c.message.unwrap_or_default()),
         deletion,
         finalizers: metadata.finalizers.unwrap_or_default(),
         priority_class: spec.priority_class_name.clone(),

@@ -13,13 +13,13 @@ const MAX_TRIES: usize = 3;
 impl Action for Reboot {
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
         let now = context.host().boot_id()?;
-        match &context.first_attempt {
+        match context.first_attempt() {
             Some((before, _)) if *before != now => {
                 let detail = format!("rebooted: boot id {now}, before {before}");
                 context.observe(BOOT_ID, now.as_str());
                 Ok(Check::Done(detail))
             }
-            Some(_) if context.tries >= MAX_TRIES => Ok(Check::Mismatch {
+            Some(_) if context.running.tries >= MAX_TRIES => Ok(Check::Mismatch {
                 expected: format!("another boot id than {now}"),
                 found: format!(
                     "the same after {MAX_TRIES} reboots were asked for; see /proc/sys/kernel/random/boot_id"

@@ -16,7 +16,7 @@ pub(super) use self::pods::is_leaving;
 
 use std::time::Duration;
 
-use hostler_plan::step::Drain;
+use hostler_plan::{document::PodFate, step::Drain, text::count};
 
 use self::{engine::taken_over, remaining::Remaining};
 use super::subject::{ask, subject};
@@ -66,7 +66,7 @@ impl Action for Drain {
 fn check(options: &Options, context: &mut StepContext<'_>) -> Result<Check, StepError> {
     let node = subject(context)?;
     if !node.unschedulable {
-        return Err(taken_over(&node, 0));
+        return Err(taken_over(&node, engine::moved(context)));
     }
     let remaining = ask(context, |cluster| Remaining::look(&node.name, options, cluster))?;
     Ok(if remaining.is_nothing() { Check::Done(format!("{} is drained", node.name)) } else { Check::Ready })
@@ -81,11 +81,14 @@ fn verify(options: &Options, context: &mut StepContext<'_>) -> Result<String, St
             return Err(StepError::Failed(format!("expected {expected}, found {found}")));
         }
     };
-    let moved = context.observations.iter().find(|o| o.name == "pods_moved").map_or("0", |o| &o.value);
-    let moved = if moved == "1" { "1 pod".to_owned() } else { format!("{moved} pods") };
+    let moved = count(engine::moved(context), "pod");
     let mut sentence = format!("{detail}: {moved} moved in {}", span(context.began(), context.now()));
-    for down in context.observations.iter().filter(|o| o.name == "down_until_uncordon") {
-        sentence.push_str(&format!("; stays down until uncordon: {}", down.value));
+    for pod in context.running.pods.values() {
+        match pod.fate {
+            PodFate::Down => sentence.push_str(&format!("; {} stays down until uncordon: {}", pod.pod, pod.reason)),
+            PodFate::Pending => sentence.push_str(&format!("; {}", pod.reason)),
+            PodFate::Left | PodFate::Ended | PodFate::Stays | PodFate::Moved => {}
+        }
     }
     Ok(sentence)
 }

@@ -111,7 +111,7 @@ impl State {
 fn rebooted_to(subject: &str, context: &StepContext<'_>) -> Option<String> {
     let plan = context.plan.digest();
     context
-        .receipts
+        .receipts()
         .iter()
         .filter_map(|stored| trust::receipt(&context.roster, &stored.0).ok())
         .filter(|r| r.document().plan == plan && r.document().node.as_str() == subject)

@@ -1,10 +1,13 @@
 //! The loop of a drain.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
-    document::Blocker,
+    document::{Blocker, PodFate, PodReport},
     text::{and_more, count},
     timestamp::Timestamp,
 };
@@ -18,7 +21,7 @@ use super::{
 };
 use crate::{
     control::{POLL, span},
-    host::{ClusterError, Eviction, Node, NodeReady, Owner, Phase, Pod, PodKey, PodScope},
+    host::{ClusterError, Eviction, Node, NodeReady, Owner, Pod, PodKey, PodScope},
     steps::action::{StepContext, StepError},
 };
 
@@ -44,8 +47,8 @@ struct Drain<'a> {
     next_try: BTreeMap<PodKey, Timestamp>,
     /// Who does not go, and why not.
     held: BTreeMap<PodKey, Blocker>,
-    /// Why an evicted pod will not come back before the uncordon.
-    down: BTreeMap<PodKey, String>,
+    /// What became of pods in this round.
+    news: Vec<PodReport>,
     /// Controllers of which a pod was evicted, and how many of their pods were Ready before.
     controllers: BTreeMap<(String, Owner), u32>,
     rechecked: Timestamp,
@@ -71,30 +74,26 @@ pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<
         evicted: BTreeMap::new(),
         next_try: BTreeMap::new(),
         held: BTreeMap::new(),
-        down: BTreeMap::new(),
+        news: Vec::new(),
         controllers: BTreeMap::new(),
         rechecked: began,
         pods_gone: None,
         waits: None,
         said: SayOnce::default(),
     };
-    loop {
-        let drained = match drain.round(context) {
-            Ok(drained) => drained,
-            Err(RoundError::Silent(reason)) => {
-                drain.say(format!("waits: the API server does not answer ({reason})"), context);
-                false
-            }
-            Err(RoundError::Step(error)) => return Err(error),
-        };
-        if drained {
-            return Ok(());
-        }
-        if context.now().since(began) >= options.timeout {
-            return Err(drain.out_of_time(context));
-        }
-        context.pause_while_wanted(POLL)?;
+    let ended = drain.run(context);
+    match ended {
+        // Nothing has ended: the next process goes on.
+        Err(StepError::Ending) => {}
+        Ok(()) => drain.conclude(context)?,
+        Err(_) => drain.conclude(context).unwrap_or_else(|error| tracing::warn!("{error:?}")),
     }
+    ended
+}
+
+/// Pods that this task moved, also before this process began.
+pub(super) fn moved(context: &StepContext<'_>) -> usize {
+    context.running.pods.values().filter(|pod| pod.fate.has_gone()).count()
 }
 
 enum RoundError {
@@ -118,6 +117,29 @@ impl From<StepError> for RoundError {
 }
 
 impl Drain<'_> {
+    /// Rounds until nothing is left, or until it is known why that will not be.
+    fn run(&mut self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        loop {
+            let round = self.round(context);
+            context.note_pods(std::mem::take(&mut self.news))?;
+            let drained = match round {
+                Ok(drained) => drained,
+                Err(RoundError::Silent(reason)) => {
+                    self.say(format!("waits: the API server does not answer ({reason})"), context);
+                    false
+                }
+                Err(RoundError::Step(error)) => return Err(error),
+            };
+            if drained {
+                return Ok(());
+            }
+            if context.now().since(self.began) >= self.options.timeout {
+                return Err(self.out_of_time(context));
+            }
+            context.pause_while_wanted(POLL)?;
+        }
+    }
+
     /// One look and what follows from it. True when the node is drained.
     fn round(&mut self, context: &mut StepContext<'_>) -> Result<bool, RoundError> {
         let round = self.look(context)?;
@@ -166,7 +188,7 @@ impl Drain<'_> {
             return Err(silent(node, since, context));
         }
         match node.cordoned_by() {
-            None => Err(taken_over(node, self.evicted.len())),
+            None => Err(taken_over(node, moved(context))),
             Some(_) => Ok(()),
         }
     }
@@ -178,7 +200,7 @@ impl Drain<'_> {
     /// One pod per controller at a time: the next when the replacement is Ready, or can certainly never be.
     fn has_turn(&mut self, pod: &Pod, round: &Round, context: &StepContext<'_>) -> Result<bool, RoundError> {
         let Some(owner) = &pod.owner else { return Ok(true) };
-        if matches!(pod.phase, Phase::Succeeded | Phase::Failed) {
+        if pod.is_finished() {
             return Ok(true);
         }
         let id = (pod.key.namespace.clone(), owner.clone());
@@ -209,11 +231,13 @@ impl Drain<'_> {
         };
         match answer {
             Eviction::Accepted => {
-                if let Some(why) = fits_nowhere(pod, &round.nodes, &round.node.name)
-                    && pod.owner.is_some()
-                {
-                    self.down.insert(pod.key.clone(), why);
-                }
+                let (fate, reason) = match fits_nowhere(pod, &round.nodes, &round.node.name) {
+                    _ if pod.is_finished() => (PodFate::Ended, "it had finished".to_owned()),
+                    _ if pod.owner.is_none() => (PodFate::Ended, "nobody starts it again".to_owned()),
+                    Some(why) => (PodFate::Down, why),
+                    None => (PodFate::Moved, String::new()),
+                };
+                self.news.push(PodReport { pod: pod.key.to_string(), fate, reason });
                 self.held.remove(&pod.key);
                 self.evicted.insert(pod.key.clone(), pod.clone());
                 retry(self, LOST_EVICTION);
@@ -284,7 +308,7 @@ impl Drain<'_> {
         Err(RoundError::Step(StepError::Blocked {
             reason: format!(
                 "{node} stopped, {} moved: {} ({}){}",
-                count(self.evicted.len(), "pod"),
+                count(moved(context), "pod"),
                 first.reason,
                 first.pod,
                 and_more(never.len() - 1)
@@ -300,7 +324,7 @@ impl Drain<'_> {
         StepError::Blocked {
             reason: format!(
                 "{node} stopped after {after}, {} moved, {} left: {first}{}",
-                count(self.evicted.len(), "pod"),
+                count(moved(context) + self.news.len(), "pod"),
                 count(blockers.len(), "pod"),
                 and_more(blockers.len().saturating_sub(1))
             ),
@@ -320,7 +344,7 @@ impl Drain<'_> {
         let doing = if self.said.last().is_empty() { "nothing was seen of it" } else { self.said.last() };
         StepError::TimedOut(format!(
             "{node} not drained in {limit}, {} moved, {doing}. Nothing was killed",
-            count(self.evicted.len(), "pod")
+            count(moved(context), "pod")
         ))
     }
 
@@ -328,19 +352,58 @@ impl Drain<'_> {
     fn volumes_detached(&mut self, round: &Round, context: &mut StepContext<'_>) -> Result<bool, StepError> {
         let (now, node, volumes) = (context.now(), &round.node.name, &round.remaining.volumes);
         let since = *self.pods_gone.get_or_insert(now);
-        let Some(first) = volumes.first() else {
-            context.observe("pods_moved", self.evicted.len().to_string());
-            for (key, why) in &self.down {
-                context.observe("down_until_uncordon", format!("{key}: {why}"));
-            }
-            return Ok(true);
-        };
+        let Some(first) = volumes.first() else { return Ok(true) };
         let sentence = format!("volume {first}{} is still attached to {node}", and_more(volumes.len() - 1));
         if now.since(since) >= VOLUMES_LIMIT {
             return Err(StepError::TimedOut(format!("{node}: every pod has gone, but {sentence}")));
         }
         self.say(format!("waits: {sentence}"), context);
         Ok(false)
+    }
+
+    /// Notes what is there at the end: who stays, who is left, and whose replacement waits for a node. A server that does
+    /// not answer leaves what was noted before.
+    fn conclude(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        let Ok(round) = self.look(context) else { return Ok(()) };
+        let mut reports: Vec<PodReport> = Vec::new();
+        for (pod, fate) in &round.remaining.judged {
+            let (fate, reason) = match (fate, self.held.get(&pod.key)) {
+                (Fate::Stays, _) if pod.mirror => (PodFate::Stays, "the kubelet's own".to_owned()),
+                (Fate::Stays, _) => (PodFate::Stays, "of a DaemonSet".to_owned()),
+                (Fate::Finalizer(name), _) => {
+                    (PodFate::Stays, format!("stopped; its finalizer {name} keeps the object"))
+                }
+                (_, Some(held)) => (PodFate::Left, sentence_of(held)),
+                (Fate::Going, None) => (PodFate::Left, "it is stopping".to_owned()),
+                (Fate::NeedsConsent(reason), None) => (PodFate::Left, (*reason).to_owned()),
+                (Fate::Evict(_), None) => (PodFate::Left, "its turn did not come".to_owned()),
+            };
+            reports.push(PodReport { pod: pod.key.to_string(), fate, reason });
+        }
+        reports.extend(self.waiting_replacements(context));
+        context.note_pods(reports)
+    }
+
+    /// For each pod that no node takes, one of its controller's that left.
+    fn waiting_replacements(&self, context: &StepContext<'_>) -> Vec<PodReport> {
+        let mut reports = Vec::new();
+        let Ok(cluster) = context.cluster() else { return reports };
+        let mut left: Vec<&Pod> = self.evicted.values().filter(|pod| pod.owner.is_some()).collect();
+        let namespaces: BTreeSet<&str> = left.iter().map(|pod| pod.key.namespace.as_str()).collect();
+        for namespace in namespaces {
+            let Ok(pods) = cluster.pods(PodScope::InNamespace(namespace)) else { continue };
+            for (pod, why) in pods.iter().filter_map(|pod| Some((pod, pod.unschedulable.as_ref()?))) {
+                let same = |left: &&Pod| left.key.namespace == namespace && left.owner == pod.owner;
+                let Some(at) = left.iter().position(same) else { continue };
+                let gone = left.swap_remove(at).key.to_string();
+                let known = context.running.pods.get(&gone).is_some_and(|report| report.fate == PodFate::Down);
+                if !known {
+                    let reason = format!("{} waits for a node: {why}", pod.key);
+                    reports.push(PodReport { pod: gone, fate: PodFate::Pending, reason });
+                }
+            }
+        }
+        reports
     }
 
     /// One sentence about where the drain stands.
@@ -383,7 +446,8 @@ pub(super) fn taken_over(node: &Node, moved: usize) -> StepError {
     let by = node.unschedulable_by.clone();
     let who = by.as_deref().unwrap_or("somebody");
     let moved = count(moved, "pod");
-    let reason = format!("{} was uncordoned by {who} during the drain; {moved} moved and the rest left alone", node.name);
+    let reason =
+        format!("{} was uncordoned by {who} during the drain; {moved} moved and the rest left alone", node.name);
     StepError::TakenOver { reason, by }
 }
 

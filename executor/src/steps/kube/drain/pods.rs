@@ -42,7 +42,7 @@ impl Fate {
 
 /// The order of the questions is that of kubectl drain's filters.
 pub(crate) fn evaluate(pod: &Pod, options: &Options) -> Fate {
-    let finished = matches!(pod.phase, Phase::Succeeded | Phase::Failed);
+    let finished = pod.is_finished();
     let daemon = pod.owner.as_ref().is_some_and(|o| o.kind == "DaemonSet" && o.api_version == "apps/v1");
     if pod.mirror || (daemon && !finished) {
         return Fate::Stays;
@@ -78,8 +78,7 @@ fn turn(pod: &Pod) -> Turn {
 
 /// Whether it is being deleted and something of it still runs here.
 pub(in crate::steps::kube) fn is_leaving(pod: &Pod) -> bool {
-    let finished = matches!(pod.phase, Phase::Succeeded | Phase::Failed);
-    pod.deletion.is_some() && !pod.mirror && !(finished && !pod.finalizers.is_empty())
+    pod.deletion.is_some() && !pod.mirror && !(pod.is_finished() && !pod.finalizers.is_empty())
 }
 
 /// Whether a budget has a say: it is not asked about pods that have not started, have finished or are going.
