@@ -70,7 +70,7 @@ pub enum Outcome {
     TimedOut { reason: String },
     /// The subject did not answer.
     Unreachable { reason: String },
-    /// Somebody else took the subject over, so that the task gave way; `by` is their field manager, where the cluster tells.
+    /// Somebody else took the subject over, so that the task gave way; `by` is their field manager, where it is known.
     TakenOver { reason: String, by: Option<String> },
     /// The node refused the task; nothing was touched.
     Refused { refusal: Refusal, reason: String },

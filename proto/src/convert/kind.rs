@@ -58,7 +58,8 @@ kind!("where a rollout stands": RolloutStatus {
 });
 kind!("where a task stands": TaskStatus {
     Waiting = Waiting, Granted = Granted, LeaseExpired = LeaseExpired, Succeeded = Succeeded, Failed = Failed,
-    Blocked = Blocked, TimedOut = TimedOut, Unreachable = Unreachable, TakenOver = TakenOver, Refused = Refused, Never = Never,
+    Blocked = Blocked, TimedOut = TimedOut, Unreachable = Unreachable, TakenOver = TakenOver, Refused = Refused,
+    Never = Never,
 });
 kind!("a level of health": Level { Ok = Ok, Degraded = Degraded, Critical = Critical, Unknown = Unknown });
 kind!("how a node stands": Standing {

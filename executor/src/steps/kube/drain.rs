@@ -4,6 +4,7 @@
 //! period and never deletes a pod.
 
 mod budget;
+mod conclusion;
 mod engine;
 mod placement;
 mod pods;

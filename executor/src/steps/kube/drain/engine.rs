@@ -1,9 +1,6 @@
 //! The loop of a drain.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
@@ -39,14 +36,14 @@ const LOST_EVICTION: Duration = Duration::from_secs(125);
 const VOLUMES_LIMIT: Duration = Duration::from_secs(360);
 
 /// What is remembered from round to round.
-struct Drain<'a> {
+pub(super) struct Drain<'a> {
     options: &'a Options,
     began: Timestamp,
     /// Pods that were evicted by this process.
-    evicted: BTreeMap<PodKey, Pod>,
+    pub(super) evicted: BTreeMap<PodKey, Pod>,
     next_try: BTreeMap<PodKey, Timestamp>,
     /// Who does not go, and why not.
-    held: BTreeMap<PodKey, Blocker>,
+    pub(super) held: BTreeMap<PodKey, Blocker>,
     /// What became of pods in this round.
     news: Vec<PodReport>,
     /// Controllers of which a pod was evicted, and how many of their pods were Ready before.
@@ -59,10 +56,10 @@ struct Drain<'a> {
 }
 
 /// What one round saw.
-struct Round {
+pub(super) struct Round {
     node: Node,
     nodes: Vec<Node>,
-    remaining: Remaining,
+    pub(super) remaining: Remaining,
 }
 
 /// Evicts until nothing is left, or says why not.
@@ -96,7 +93,7 @@ pub(super) fn moved(context: &StepContext<'_>) -> usize {
     context.running.pods.values().filter(|pod| pod.fate.has_gone()).count()
 }
 
-enum RoundError {
+pub(super) enum RoundError {
     Silent(String),
     Step(StepError),
 }
@@ -361,51 +358,6 @@ impl Drain<'_> {
         Ok(false)
     }
 
-    /// Notes what is there at the end: who stays, who is left, and whose replacement waits for a node. A server that does
-    /// not answer leaves what was noted before.
-    fn conclude(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
-        let Ok(round) = self.look(context) else { return Ok(()) };
-        let mut reports: Vec<PodReport> = Vec::new();
-        for (pod, fate) in &round.remaining.judged {
-            let (fate, reason) = match (fate, self.held.get(&pod.key)) {
-                (Fate::Stays, _) if pod.mirror => (PodFate::Stays, "the kubelet's own".to_owned()),
-                (Fate::Stays, _) => (PodFate::Stays, "of a DaemonSet".to_owned()),
-                (Fate::Finalizer(name), _) => {
-                    (PodFate::Stays, format!("stopped; its finalizer {name} keeps the object"))
-                }
-                (_, Some(held)) => (PodFate::Left, sentence_of(held)),
-                (Fate::Going, None) => (PodFate::Left, "it is stopping".to_owned()),
-                (Fate::NeedsConsent(reason), None) => (PodFate::Left, (*reason).to_owned()),
-                (Fate::Evict(_), None) => (PodFate::Left, "its turn did not come".to_owned()),
-            };
-            reports.push(PodReport { pod: pod.key.to_string(), fate, reason });
-        }
-        reports.extend(self.waiting_replacements(context));
-        context.note_pods(reports)
-    }
-
-    /// For each pod that no node takes, one of its controller's that left.
-    fn waiting_replacements(&self, context: &StepContext<'_>) -> Vec<PodReport> {
-        let mut reports = Vec::new();
-        let Ok(cluster) = context.cluster() else { return reports };
-        let mut left: Vec<&Pod> = self.evicted.values().filter(|pod| pod.owner.is_some()).collect();
-        let namespaces: BTreeSet<&str> = left.iter().map(|pod| pod.key.namespace.as_str()).collect();
-        for namespace in namespaces {
-            let Ok(pods) = cluster.pods(PodScope::InNamespace(namespace)) else { continue };
-            for (pod, why) in pods.iter().filter_map(|pod| Some((pod, pod.unschedulable.as_ref()?))) {
-                let same = |left: &&Pod| left.key.namespace == namespace && left.owner == pod.owner;
-                let Some(at) = left.iter().position(same) else { continue };
-                let gone = left.swap_remove(at).key.to_string();
-                let known = context.running.pods.get(&gone).is_some_and(|report| report.fate == PodFate::Down);
-                if !known {
-                    let reason = format!("{} waits for a node: {why}", pod.key);
-                    reports.push(PodReport { pod: gone, fate: PodFate::Pending, reason });
-                }
-            }
-        }
-        reports
-    }
-
     /// One sentence about where the drain stands.
     fn report(&mut self, remaining: &Remaining, context: &StepContext<'_>) {
         let left = remaining.left().count();
@@ -423,7 +375,7 @@ impl Drain<'_> {
         self.say(format!("{} left: {what}", count(left, "pod")), context);
     }
 
-    fn look(&self, context: &StepContext<'_>) -> Result<Round, RoundError> {
+    pub(super) fn look(&self, context: &StepContext<'_>) -> Result<Round, RoundError> {
         let cluster = context.cluster()?;
         let nodes = cluster.nodes()?;
         let subject = context.subject();
@@ -457,7 +409,7 @@ fn budget_of(pod: &Pod, context: &StepContext<'_>) -> Option<String> {
     budgets.iter().find(|b| budget::matches(b, pod)).map(budget::name)
 }
 
-fn sentence_of(blocker: &Blocker) -> String {
+pub(super) fn sentence_of(blocker: &Blocker) -> String {
     match &blocker.budget {
         Some(budget) => format!("budget {budget} holds {}: {}", blocker.pod, blocker.reason),
         None => format!("{} is held: {}", blocker.pod, blocker.reason),

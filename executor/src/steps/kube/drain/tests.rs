@@ -20,6 +20,8 @@ use crate::{
     testing::{AtEviction, Fleet, Machine, TestCluster, pod, task},
 };
 
+mod outcome;
+
 const TIMEOUT: u64 = 600;
 
 struct Lab {
@@ -450,111 +452,4 @@ fn a_drain_that_is_stopped_replaced_or_out_of_time_evicts_nobody_more_and_takes_
         let outcome = receipt.outcome.to_string();
         assert!(outcome.contains(why) && outcome.contains("s1 is schedulable again"), "{outcome}");
     }
-}
-
-#[test]
-fn drained_means_cordoned_empty_and_detached_now() {
-    let lab = Lab::new();
-    lab.cluster().state().deploy("web", &["s1", "w1"]);
-    assert_eq!(lab.drain().0.outcome, Outcome::Succeeded {});
-    // Somebody put it back into service, and pods came: what was drained once is no answer.
-    {
-        let mut state = lab.cluster().state();
-        (state.nodes[0].unschedulable, state.nodes[0].unschedulable_by) = (false, None);
-        state.deploy("cart", &["s1", "w1"]);
-    }
-    let again = |seq| lab.fleet.plan(seq, vec![], |p| (p.kind, p.tasks) = (PlanKind::Drain, lab.tasks(false, false)));
-    let (receipt, _) = lab.run(&again(2));
-    assert_eq!(receipt.outcome, Outcome::Succeeded {});
-    assert!(lab.names_on_s1().is_empty() && lab.is_cordoned());
-    assert!(receipt.steps[1].detail.contains("1 pod moved"), "{}", receipt.steps[1].detail);
-    // Its pods are gone, but a volume has stayed.
-    lab.cluster().state().attachments = vec![Attachment { name: "a".into(), volume: Some("pv-1".into()) }];
-    let (receipt, _) = lab.run(&again(3));
-    let Outcome::TimedOut { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };
-    assert!(reason.contains("volume pv-1 is still attached"), "{reason}");
-}
-
-#[test]
-fn who_uncordons_during_a_drain_takes_the_node_over() {
-    let lab = Lab::new();
-    lab.cluster().state().deploy("web", &["s1", "w1"]);
-    lab.cluster().state().deploy("cart", &["s1", "w1"]);
-    lab.cluster().state().next =
-        Some(|state| (state.nodes[0].unschedulable, state.nodes[0].unschedulable_by) = (false, None));
-    let (receipt, _) = lab.drain();
-    let Outcome::TakenOver { reason, by } = &receipt.outcome else { panic!("{}", receipt.outcome) };
-    assert!(reason.contains("s1 was uncordoned by somebody") && by.is_none(), "{reason}");
-    let node = lab.cluster().node("s1").unwrap().unwrap();
-    assert!(!node.unschedulable && node.cordon.is_none(), "our note does not stay on a node that is theirs");
-}
-
-#[test]
-fn the_receipt_tells_what_became_of_each_pod() {
-    let lab = Lab::new();
-    {
-        let mut state = lab.cluster().state();
-        state.deploy("web", &["s1", "w1"]);
-        state.deploy("ml", &["s1"]);
-        state.pods.last_mut().unwrap().placement.node_selector.insert("disk".into(), "nvme".into());
-        let mut daemon = pod("logs", "logs", "s1");
-        daemon.owner.as_mut().unwrap().kind = "DaemonSet".into();
-        let mut finished = pod("job", "job", "s1");
-        (finished.phase, finished.ready) = (Phase::Succeeded, false);
-        state.pods.extend([daemon, finished]);
-    }
-    let (receipt, _) = lab.drain();
-    let told: Vec<(&str, &str, &str)> =
-        receipt.pods.iter().map(|p| (p.pod.as_str(), p.fate.word(), p.reason.as_str())).collect();
-    let expected = [
-        ("shop/ml-0", "down", "it fits on no other node (disk=nvme)"),
-        ("shop/job", "ended", "it had finished"),
-        ("shop/logs", "stays", "of a DaemonSet"),
-        ("shop/web-0", "moved", ""),
-    ];
-    assert_eq!(told, expected);
-    assert!(receipt.steps[1].detail.contains("3 pods moved"), "{}", receipt.steps[1].detail);
-}
-
-#[test]
-fn a_replacement_that_no_node_takes_and_pods_that_are_left_are_told() {
-    let lab = Lab::new();
-    {
-        let mut state = lab.cluster().state();
-        state.deploy("web", &["s1", "w1"]);
-        state.deploy("db", &["s1"]);
-        state.pods.last_mut().unwrap().grace = Duration::from_secs(3600);
-        // What the labels allow and the scheduler does not: no room.
-        state.full = true;
-    }
-    let (receipt, _) = lab.drain();
-    assert!(matches!(receipt.outcome, Outcome::TimedOut { .. }), "{}", receipt.outcome);
-    let told: Vec<(&str, &str, &str)> =
-        receipt.pods.iter().map(|p| (p.pod.as_str(), p.fate.word(), p.reason.as_str())).collect();
-    let waits = "shop/web-0-new1 waits for a node: 0/3 nodes are available: 3 Insufficient cpu.";
-    assert_eq!(told, [("shop/db-0", "left", "it is stopping"), ("shop/web-0", "pending", waits)]);
-}
-
-#[test]
-fn what_was_moved_before_a_restart_is_told_too() {
-    let lab = Lab::new();
-    for name in ["a", "b"] {
-        lab.cluster().state().deploy(name, &["s1", "w1"]);
-    }
-    lab.cluster().state().pods.iter_mut().find(|p| p.key.name == "b-0").unwrap().grace = Duration::from_secs(300);
-    let plan = lab.plan(false, false);
-    let (executor, sender, _, disk) = lab.fleet.executor(&lab.machine).unwrap();
-    drop(disk);
-    sender.offer(Request::Plan(plan.clone())).unwrap();
-    sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
-    // The process ends behind the first round; the last sender that goes is its end.
-    lab.cluster().state().at_eviction = Some(AtEviction(Box::new(move || drop(sender))));
-    executor.run_until_idle().unwrap();
-    let (executor, sender, status, _disk) = lab.fleet.executor(&lab.machine).unwrap();
-    sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
-    executor.run_until_idle().unwrap();
-    let receipt: Receipt = json::parse(&status.content().receipts[0].bytes).unwrap();
-    assert_eq!(receipt.outcome, Outcome::Succeeded {});
-    let moved = receipt.pods.iter().filter(|p| p.fate.has_gone()).count();
-    assert_eq!(moved, 2, "{:?}", receipt.pods);
 }

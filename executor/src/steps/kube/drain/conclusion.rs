@@ -1,0 +1,61 @@
+//! What a drain tells of each pod when it ends.
+
+use std::collections::BTreeSet;
+
+use hostler_plan::document::{PodFate, PodReport};
+
+use super::{
+    engine::{Drain, sentence_of},
+    pods::Fate,
+};
+use crate::{
+    host::{Pod, PodScope},
+    steps::action::{StepContext, StepError},
+};
+
+impl Drain<'_> {
+    /// Notes what is there at the end: who stays, is left, or whose replacement waits for a node. A server that does
+    /// not answer leaves what was noted before.
+    pub(super) fn conclude(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        let Ok(round) = self.look(context) else { return Ok(()) };
+        let mut reports: Vec<PodReport> = Vec::new();
+        for (pod, fate) in &round.remaining.judged {
+            let (fate, reason) = match (fate, self.held.get(&pod.key)) {
+                (Fate::Stays, _) if pod.mirror => (PodFate::Stays, "the kubelet's own".to_owned()),
+                (Fate::Stays, _) => (PodFate::Stays, "of a DaemonSet".to_owned()),
+                (Fate::Finalizer(name), _) => {
+                    (PodFate::Stays, format!("stopped; its finalizer {name} keeps the object"))
+                }
+                (_, Some(held)) => (PodFate::Left, sentence_of(held)),
+                (Fate::Going, None) => (PodFate::Left, "it is stopping".to_owned()),
+                (Fate::NeedsConsent(reason), None) => (PodFate::Left, (*reason).to_owned()),
+                (Fate::Evict(_), None) => (PodFate::Left, "its turn did not come".to_owned()),
+            };
+            reports.push(PodReport { pod: pod.key.to_string(), fate, reason });
+        }
+        reports.extend(self.waiting_replacements(context));
+        context.note_pods(reports)
+    }
+
+    /// For each pod that no node takes, one of its controller's that left.
+    fn waiting_replacements(&self, context: &StepContext<'_>) -> Vec<PodReport> {
+        let mut reports = Vec::new();
+        let Ok(cluster) = context.cluster() else { return reports };
+        let mut left: Vec<&Pod> = self.evicted.values().filter(|pod| pod.owner.is_some()).collect();
+        let namespaces: BTreeSet<&str> = left.iter().map(|pod| pod.key.namespace.as_str()).collect();
+        for namespace in namespaces {
+            let Ok(pods) = cluster.pods(PodScope::InNamespace(namespace)) else { continue };
+            for (pod, why) in pods.iter().filter_map(|pod| Some((pod, pod.unschedulable.as_ref()?))) {
+                let same = |left: &&Pod| left.key.namespace == namespace && left.owner == pod.owner;
+                let Some(at) = left.iter().position(same) else { continue };
+                let gone = left.swap_remove(at).key.to_string();
+                let known = context.running.pods.get(&gone).is_some_and(|report| report.fate == PodFate::Down);
+                if !known {
+                    let reason = format!("{} waits for a node: {why}", pod.key);
+                    reports.push(PodReport { pod: gone, fate: PodFate::Pending, reason });
+                }
+            }
+        }
+        reports
+    }
+}
