@@ -1,14 +1,10 @@
 //! How far this profile had come, in a file of its own: what goes missing on this machine's disk, or goes back, is
 //! noticed by it.
 //!
-//! It is written behind what it tells of, and it is a floor and no proof: where it is missing or damaged, what is held
-//! stands for itself.
+//! It is written behind what it tells of, and it is a floor and no proof: where it is missing, what is held stands for
+//! itself. It stands twice, because nothing else tells what was handed in: the newer one that can be read counts.
 
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs::File, path::Path};
 
 use hostler_plan::{
     checked,
@@ -25,7 +21,7 @@ use crate::{
     output::note,
 };
 
-const FILE_NAME: &str = "floor.json";
+const FILE_NAMES: [&str; 2] = ["floor.json", "floor.copy.json"];
 /// A number of a plan that waits has at most 21 bytes; nobody keeps a thousand.
 const MAX_BYTES: usize = 32 << 10;
 
@@ -33,6 +29,9 @@ const MAX_BYTES: usize = 32 << 10;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Floor {
+    /// How often it was written: of two the newer one counts.
+    #[serde(default)]
+    pub writes: u64,
     /// The newest root's version.
     pub root: u64,
     /// The newest roster's epoch and version; none before the first.
@@ -65,9 +64,9 @@ pub(crate) struct Sent {
     pub roots: Vec<DocumentRef>,
 }
 
-/// Its file.
-pub(crate) fn path(folder: &Path) -> PathBuf {
-    folder.join(FILE_NAME)
+/// Both of its files, for whoever has to remove them.
+pub(crate) fn names(folder: &Path) -> String {
+    FILE_NAMES.map(|name| folder.join(name).display().to_string()).join(" and ")
 }
 
 impl Sent {
@@ -79,18 +78,20 @@ impl Sent {
 impl Floor {
     /// What is known of the profile with that folder of what it holds.
     pub(crate) fn load(folder: &Path) -> Self {
-        let path = path(folder);
-        if path.symlink_metadata().is_err() {
-            return Self::default();
-        }
-        let read = read_limited(&path, MAX_BYTES).map_err(|e| e.to_string()).and_then(|bytes| {
+        let found = FILE_NAMES.map(|name| Self::read(&folder.join(name)));
+        found.into_iter().flatten().max_by_key(|floor| floor.writes).unwrap_or_default()
+    }
+
+    fn read(path: &Path) -> Option<Self> {
+        path.symlink_metadata().ok()?;
+        let read = read_limited(path, MAX_BYTES).map_err(|e| e.to_string()).and_then(|bytes| {
             let json = checked::read(&bytes).map_err(str::to_owned)?;
             json::parse(json).map_err(|e| e.to_string())
         });
-        read.unwrap_or_else(|reason| {
-            note(&format!("{}: {reason}; it is written anew with the next change", path.display()));
-            Self::default()
+        read.inspect_err(|reason| {
+            note(&format!("{}: {reason}; it is written anew with the next change", path.display()))
         })
+        .ok()
     }
 
     /// Remembers more, durably. Of two commands at once on one profile each sees what the other wrote.
@@ -102,7 +103,14 @@ impl Floor {
         let before = Self::load(folder);
         let mut after = before.clone();
         change(&mut after);
-        if after == before { Ok(()) } else { write_whole(&path(folder), &checked::write(&json::write(&after)), false) }
+        if after == before {
+            return Ok(());
+        }
+        after.writes += 1;
+        let bytes = checked::write(&json::write(&after));
+        // Where one cannot be written the other is, all the same.
+        let written = FILE_NAMES.map(|name| write_whole(&folder.join(name), &bytes, false));
+        written.into_iter().collect()
     }
 }
 

@@ -51,7 +51,7 @@ impl SeenHead {
             let way_out = format!(
                 "restore it from a backup, or compare the ledger with another admin's copy by `hostler ledger verify` \
                  and remove this file and {}",
-                floor::path(folder).display()
+                floor::names(folder)
             );
             floor::lost(&path, "the ledger's head that was seen last", found, &way_out)
         };

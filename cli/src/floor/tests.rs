@@ -21,6 +21,7 @@ use ssh_key::LineEnding;
 
 use super::*;
 use crate::{
+    hand_in::HandIn,
     head::SeenHead,
     key::{KeySource, SigningKey},
     plan::{number, reserved},
@@ -34,6 +35,7 @@ use crate::{
 const FILES: &[&str] = &[
     "config.toml",
     "trust/floor.json",
+    "trust/floor.copy.json",
     "trust/highest-plan.json",
     "trust/ledger.json",
     "trust/root-*.json",
@@ -42,6 +44,8 @@ const FILES: &[&str] = &[
     "trust/roster-*.json.sig",
     "trust/reserved/*.plan.json",
     "trust/reserved/*.plan.json.sig",
+    "roots/*.root.json",
+    "roots/*.root.json.sig",
     "session/key",
     "session/pass.json",
     "session/pass.json.sig",
@@ -60,6 +64,9 @@ struct Held {
     seen: Option<SeenHead>,
     newest: String,
     reserved: Vec<(Seq, Digest)>,
+    /// What was handed in, and the newest plan that was shown: nothing else tells of them.
+    sent: Sent,
+    shown: Option<(Epoch, PlanRef)>,
 }
 
 fn held(home: &Path) -> Result<Held, Error> {
@@ -77,6 +84,8 @@ fn gather(store: &TrustStore) -> Result<Held, Error> {
         seen: SeenHead::load(store.folder())?,
         newest: format!("{:?}", number::recall(&number::path(store))?),
         reserved: reserved::all(store, now())?.iter().map(|kept| (kept.plan().seq, kept.digest())).collect(),
+        sent: Floor::load(store.folder()).sent,
+        shown: Floor::load(store.folder()).newest,
     })
 }
 
@@ -111,6 +120,7 @@ impl Work {
         seen(3).keep(&folder).unwrap();
         number::keep_newest(&number::path(&store), Epoch(1), Seq(4), Digest::of(b"4")).unwrap();
         SessionKey::make(&store, &anna(), now()).unwrap();
+        store.see_plan(&signed(DocumentKind::Plan, &made::plan(&roster, now(), 4), &[&key(1)])).unwrap();
         damage::copy(home.path(), older.path());
         let second = sign(&Root { version: 2, ..root });
         let next = Roster { version: 2, root_version: 2, prev: Some(document(&roster).digest()), ..roster };
@@ -120,6 +130,12 @@ impl Work {
         number::keep_newest(&number::path(&store), Epoch(1), Seq(5), Digest::of(b"5")).unwrap();
         let waits = made::plan(&next, now(), 6);
         reserved::reserve(&store, &signed(DocumentKind::Plan, &waits, &[&key(1)])).unwrap();
+        let last = signed(DocumentKind::Plan, &made::plan(&next, now(), 5), &[&key(1)]);
+        store.see_plan(&last).unwrap();
+        let hand_in = |document: HandIn| document.keep(&folder).unwrap();
+        hand_in(HandIn::Plan(Epoch(1), PlanRef { seq: Seq(5), digest: last.digest() }));
+        hand_in(HandIn::Roster(Epoch(1), DocumentRef { version: 3, digest: Digest::of(b"roster 3") }));
+        hand_in(HandIn::Root(DocumentRef { version: 3, digest: Digest::of(b"root 3") }));
         SessionKey::make(&store, &anna(), now()).unwrap();
         Self { home, older, chain }
     }
@@ -230,6 +246,7 @@ fn is_a_step_back(found: &Held, whole: &Held, before: &Held) -> bool {
         seen: if seen { before.seen } else { whole.seen },
         newest: if newest { before.newest.clone() } else { whole.newest.clone() },
         reserved: whole.reserved.clone(),
+        sent: whole.sent.clone(),
         ..*whole
     };
     [(true, false), (false, true), (true, true)].into_iter().any(|(seen, newest)| back(seen, newest) == *found)
@@ -246,7 +263,7 @@ fn a_lost_head_says_so_and_is_no_first_contact() {
         "{said}"
     );
     // A person compared, and takes note.
-    std::fs::remove_file(folder.join(FILE_NAME)).unwrap();
+    FILE_NAMES.iter().for_each(|name| std::fs::remove_file(folder.join(name)).unwrap());
     assert_eq!(SeenHead::load(&folder).unwrap(), None);
 }
 

@@ -327,7 +327,7 @@ pub(crate) fn recall(path: &Path) -> Result<Option<Remembered>, Error> {
     let lost = |found: &str| {
         let way_out = format!(
             "restore it from a backup, or look with `hostler rollouts` for the newest plan and remove this file and {}",
-            floor::path(folder).display()
+            floor::names(folder)
         );
         floor::lost(path, "the newest plan that was submitted here", found, &way_out)
     };

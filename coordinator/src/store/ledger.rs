@@ -319,9 +319,9 @@ pub(super) struct Scanned {
     pub(super) damage: Option<Damage>,
 }
 
-pub(super) fn scan(file: &File) -> io::Result<Scanned> {
-    let mut reader = BufReader::new(file);
-    reader.seek(SeekFrom::Start(0))?;
+/// Reads a ledger from its beginning.
+pub(super) fn scan(ledger: impl io::Read) -> io::Result<Scanned> {
+    let mut reader = BufReader::new(ledger);
     let mut scanned = Scanned { records: Vec::new(), head: Head::EMPTY, offsets: vec![0], damage: None };
     let mut line = Vec::new();
     let mut offset = 0;

@@ -2,12 +2,13 @@
 
 use std::{fs, path::Path};
 
+use hostler_daemon::durable::end::EndOfDisk;
 use hostler_plan::{entry::Entry, refusal::Refusal, timestamp::Timestamp};
 
 use super::{
     copy::{CopyError, backup, restore},
     head::{self, HAD_ROOT},
-    ledger::{FILE_NAME, Ledger, LedgerError},
+    ledger::{FILE_NAME, Ledger, LedgerError, Opened},
     recover::recover,
 };
 
@@ -93,8 +94,8 @@ fn another_copy_is_told_from_the_ledger_that_was_acknowledged() {
 
 #[test]
 fn a_copy_is_put_back_with_a_mark_and_the_ledger_before_it_is_kept() {
-    let folder = written();
-    let copy = folder.path().join("copy");
+    let (folder, elsewhere) = (written(), tempfile::tempdir().unwrap());
+    let copy = elsewhere.path().join("copy");
     assert_eq!(backup(folder.path(), &copy).unwrap().head.next_index, RECORDS as u64);
     let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
     ledger.append(now(), vec![alarm("after the copy")]).unwrap();
@@ -117,6 +118,85 @@ fn a_copy_is_put_back_with_a_mark_and_the_ledger_before_it_is_kept() {
     fs::write(&copy, bytes).unwrap();
     assert!(matches!(restore(folder.path(), &copy, now()), Err(CopyError::Damaged { .. })));
     assert_eq!(open(folder.path()).unwrap(), RECORDS + 1, "a bad copy changes nothing");
+}
+
+/// The copy is perhaps all that is left.
+#[test]
+fn a_copy_is_not_replaced_by_a_damaged_ledger_nor_a_ledger_by_its_copy() {
+    let (folder, elsewhere) = (written(), tempfile::tempdir().unwrap());
+    let (path, copy) = (folder.path().join(FILE_NAME), elsewhere.path().join("copy"));
+    for own in [path.clone(), folder.path().join("copy"), folder.path().join("..").join(folder.path()).join("ca.key")] {
+        assert!(matches!(backup(folder.path(), &own), Err(CopyError::Own { .. })), "{}", own.display());
+    }
+    backup(folder.path(), &copy).unwrap();
+    let whole = fs::read(&copy).unwrap();
+    let mut damaged = fs::read(&path).unwrap();
+    damaged[100] ^= 1;
+    fs::write(&path, damaged).unwrap();
+    assert!(matches!(backup(folder.path(), &copy), Err(CopyError::Damaged { .. })));
+    assert_eq!(fs::read(&copy).unwrap(), whole);
+    restore(folder.path(), &copy, now()).unwrap();
+    restore(folder.path(), &path, now()).expect("what lies there, once more");
+    assert_eq!(open(folder.path()).unwrap(), RECORDS + 2);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Restore,
+    Recover,
+}
+
+/// A disk that is full, or a process that ends, at any write.
+#[test]
+fn no_ledger_is_put_back_or_cut_without_its_mark_wherever_the_disk_ends() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("copy");
+    backup(written().path(), &copy).unwrap();
+    for way in [Way::Restore, Way::Recover] {
+        let works = |folder: &Path| match way {
+            Way::Restore => restore(folder, &copy, now()).map(drop).map_err(|e| e.to_string()),
+            Way::Recover => recover(folder, now()).map(drop).map_err(|e| e.to_string()),
+        };
+        for writes in 0.. {
+            let folder = written();
+            let path = folder.path().join(FILE_NAME);
+            let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
+            ledger.append(now(), vec![alarm("after the copy")]).unwrap();
+            drop(ledger);
+            let whole = fs::read(&path).unwrap();
+            if way == Way::Recover {
+                let mut damaged = whole.clone();
+                damaged[whole.len() - 20] ^= 1;
+                fs::write(&path, damaged).unwrap();
+            }
+            let end = EndOfDisk::after(folder.path(), writes);
+            let ended = works(folder.path());
+            let failed = end.has_failed();
+            drop(end);
+            assert_eq!(ended.is_err(), failed, "{way:?} {writes}");
+            let marked =
+                |opened: &Opened| matches!(opened.records.last().unwrap().record.entry, Entry::Restored { .. });
+            match Ledger::open(folder.path()) {
+                Ok(opened) if marked(&opened) => {}
+                Ok(opened) => {
+                    assert_eq!(
+                        (opened.records.len(), fs::read(&path).unwrap() == whole),
+                        (RECORDS + 1, true),
+                        "{way:?}"
+                    );
+                }
+                Err(_) => assert!(failed, "{way:?} {writes}"),
+            }
+            works(folder.path()).unwrap_or_else(|e| panic!("{way:?} {writes}: not once more: {e}"));
+            let opened = Ledger::open(folder.path()).unwrap();
+            assert!(marked(&opened), "{way:?} {writes}: {:?}", opened.records.last());
+            if !failed {
+                println!("{way:?}: ended at each of {writes} writes");
+                assert!(writes > 2, "expected more writes");
+                break;
+            }
+        }
+    }
 }
 
 #[test]

@@ -154,10 +154,11 @@ impl Supervisor {
     async fn run(mut self) -> anyhow::Result<()> {
         let node = self.command.node.clone();
         for _ in 0..MAX_STARTS {
+            let boots = self.boots()?;
             let mut process = Process::start(&self.command.arguments, &self.command.log)?;
             let pid = process.pid;
             self.show.event(Event::ProcessStarted { name: node.to_string(), pid });
-            let end = self.watch(&mut process).await?;
+            let end = self.watch(&mut process, boots).await?;
             process.kill().await;
             match end {
                 End::Stopped => return Ok(()),
@@ -185,7 +186,7 @@ impl Supervisor {
         )
     }
 
-    async fn watch(&mut self, process: &mut Process) -> anyhow::Result<End> {
+    async fn watch(&mut self, process: &mut Process, boots: u32) -> anyhow::Result<End> {
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             let ended = tokio::select! {
@@ -193,8 +194,8 @@ impl Supervisor {
                 _ = look.tick() => None,
                 _ = self.stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
             };
-            match (ended, self.is_up()?) {
-                // An agent may notice the reboot before its supervisor does.
+            match (ended, self.is_still_up(boots)?) {
+                // An agent may notice the reboot before its supervisor does, and the machine may be back before that.
                 (_, false) => return Ok(End::MachineDown),
                 (Some(Ok(status)), true) => return Ok(End::Exited(status.to_string())),
                 (Some(Err(e)), true) => return Ok(End::Exited(e.to_string())),
@@ -213,6 +214,17 @@ impl Supervisor {
             }
         }
         Ok(true)
+    }
+
+    fn boots(&self) -> anyhow::Result<u32> {
+        Ok(self.world.now().machine(&self.command.node)?.boots)
+    }
+
+    /// Whether it is up and was not down since it had booted so often.
+    fn is_still_up(&self, boots: u32) -> anyhow::Result<bool> {
+        let world = self.world.now();
+        let machine = world.machine(&self.command.node)?;
+        Ok(machine.is_up() && machine.boots == boots)
     }
 
     fn is_up(&self) -> anyhow::Result<bool> {
