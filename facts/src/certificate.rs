@@ -8,13 +8,13 @@ use x509_parser::pem::Pem;
 
 /// Folder, and the endings of file names that hold certificates. Folders that do not exist are another distribution's.
 const PLACES: [(&str, &str); 7] = [
+    ("var/lib/kubelet/pki", ".pem"),
+    ("var/lib/kubelet/pki", ".crt"),
     ("var/lib/rancher/k3s/server/tls", ".crt"),
     ("var/lib/rancher/k3s/server/tls/etcd", ".crt"),
     ("var/lib/rancher/k3s/agent", ".crt"),
     ("etc/kubernetes/pki", ".crt"),
     ("etc/kubernetes/pki/etcd", ".crt"),
-    ("var/lib/kubelet/pki", ".pem"),
-    ("var/lib/kubelet/pki", ".crt"),
 ];
 /// What a kubelet has once its node has been let in.
 const CREDENTIALS: [&str; 4] = [
@@ -23,8 +23,8 @@ const CREDENTIALS: [&str; 4] = [
     "var/lib/rancher/k3s/agent/kubelet.kubeconfig",
     "var/lib/rancher/k3s/agent/client-kubelet.crt",
 ];
-/// Files that are looked at; a K3s server has about 30.
-const MAX_FILES: usize = 48;
+/// Files that are looked at; a K3s server has about 30. What is beyond is counted, and the kubelet's come first.
+const MAX_FILES: usize = 256;
 
 /// Whether a kubelet here has been let into a cluster.
 pub(super) fn has_credentials(root: &Root) -> bool {
@@ -50,7 +50,11 @@ pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
             // `kubelet-client-current.pem` is a link to the newest of many: the others are old and mean nothing.
             let dated = name.starts_with("kubelet-") && name.ends_with(".pem") && !name.ends_with("-current.pem");
             let path = format!("{folder}/{name}");
-            if !name.ends_with(ending) || dated || files == MAX_FILES || !users.use_file(&path) {
+            if !name.ends_with(ending) || dated || !users.use_file(&path) {
+                continue;
+            }
+            if files == MAX_FILES {
+                out.leave_out(1);
                 continue;
             }
             files += 1;
@@ -151,11 +155,24 @@ fn names(text: &str, path: &str) -> bool {
     text.match_indices(&path).any(|(at, found)| ends(&text[at + found.len()..]))
 }
 
-/// The text of all static pods. A folder that cannot be read tells nothing.
+/// What all static pods say of files of Kubernetes. Where one of them cannot be read, nobody knows.
 fn manifests(root: &Root) -> Option<String> {
-    let files = root.list(MANIFESTS).ok()?;
-    let texts = files.iter().filter_map(|file| root.bytes(&format!("{MANIFESTS}/{file}")).ok());
-    Some(texts.map(|text| String::from_utf8_lossy(&text).into_owned() + "\n").collect())
+    let mut said = String::new();
+    // Of hidden files and folders the kubelet starts nothing.
+    for file in root.list(MANIFESTS).ok()?.iter().filter(|file| !file.starts_with('.')) {
+        let path = format!("{MANIFESTS}/{file}");
+        let take = |line: &[u8]| {
+            let line = String::from_utf8_lossy(line);
+            if line.contains("/etc/kubernetes/") {
+                said.push_str(&line);
+                said.push('\n');
+            }
+        };
+        if !root.path(&path).is_dir() {
+            root.each_line(&path, take).ok()?;
+        }
+    }
+    Some(said)
 }
 
 /// Whether the kubelet is told to ask the cluster for its certificate, in its own file or by a flag. Without its file

@@ -8,9 +8,9 @@ use super::failure::{Failure, Worst};
 use super::kmsg::KernelLog;
 use super::sample::Sample;
 use super::worker::{Answer, Worker};
-use super::{Input, Root, Source};
+use super::{Input, Root, Source, text};
 use hostler_plan::health::REQUIRED_MOUNTS;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -23,14 +23,19 @@ const HIDDEN: [&str; 4] =
 const CONTAINERD: &str = "/io.containerd.";
 /// Where kubelet keeps the volumes of pods unless it is told otherwise.
 const KUBELET: &str = "/var/lib/kubelet";
-/// Mounts that are reported, those that Kubernetes cannot do without first. More are data sets of one pool.
-const MAX_MOUNTS: usize = 64;
-/// Mounts that are remembered while a table is read; a table of 10 000 mounts has a few hundred of disks.
-const MAX_CANDIDATES: usize = 4096;
+/// Mounts that are reported: two for each of 60 disks. Those that Kubernetes cannot do without come first, then one for
+/// each disk or pool; more are data sets of one pool.
+const MAX_MOUNTS: usize = 128;
+/// Mounts of the machine that are remembered while a table is read. Of those for pods only the devices are.
+const MAX_CANDIDATES: usize = 8192;
+/// Devices of pods that are remembered, in a dozen bytes each; a node has some hundred pods.
+const MAX_PODS: usize = 16_384;
 
 /// One mount of a local file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
+    /// Another one where it was mounted anew.
+    pub(super) id: u32,
     pub(super) device: String,
     pub(super) mountpoint: String,
     pub(super) fstype: String,
@@ -50,6 +55,8 @@ pub(super) struct Table {
     pub(super) pods: BTreeSet<String>,
     /// Whether anything is mounted for pods, if only a token.
     pub(super) has_pods: bool,
+    /// Mounts for which there was no room.
+    left_out: usize,
 }
 
 /// Reads mounts every time and their space once a minute.
@@ -70,9 +77,11 @@ impl Default for Filesystems {
 impl Filesystems {
     pub(super) fn read(&mut self, input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
         input.has_pods = None;
-        let Table { mut mounts, pods, has_pods } = table(&input.source.root)?;
-        mark(&input.source.root, &mut input.log, &mut mounts);
+        let Table { mut mounts, pods, has_pods, left_out } = table(&input.source.root)?;
+        // Whatever carries one of them is the machine's own, reported or not.
         input.volumes.look(&input.source.root, &mounts, &pods);
+        out.leave_out(left_out + shorten(&mut mounts));
+        mark(&input.source.root, &mut input.log, &mut mounts);
         input.has_pods = Some(has_pods);
         let now = input.now.elapsed;
         let answers = self.worker.poll(now, &input.source);
@@ -117,6 +126,10 @@ impl Filesystems {
             if mount.emergency {
                 out.put("hostler_filesystem_emergency_readonly", &[("mountpoint", &mount.mountpoint)], 1.0);
             }
+            // Only the kernel's log says that an XFS is shut down, and only until it is mounted anew.
+            if mount.fstype == "xfs" {
+                out.put("hostler_filesystem_mount_id", &[("mountpoint", &mount.mountpoint)], f64::from(mount.id));
+            }
             let Some((_, space)) = self.spaces.iter().find(|(known, _)| *known == mount.mountpoint) else { continue };
             out.put("node_filesystem_device_error", &labels, f64::from(space.is_err()));
             let Some(space) = worst.note(space.clone()) else { continue };
@@ -156,59 +169,112 @@ pub(super) fn table(root: &Root) -> Result<Table, Failure> {
 #[cfg(test)]
 fn mounts(bytes: &[u8]) -> Vec<Mount> {
     let mut lines = Lines::default();
-    super::text::lines(bytes).for_each(|line| lines.take(line));
+    text::lines(bytes).for_each(|line| lines.take(line));
     lines.table().mounts
 }
 
+/// What a mount is of: the pool of a data set, else its device. Mounts of the same source stand on the same disks.
+pub(super) fn source(mount: &Mount) -> &str {
+    match mount.fstype.as_str() {
+        "zfs" => mount.device.split('/').next().unwrap_or_default(),
+        "btrfs" => &mount.device,
+        _ => &mount.numbers,
+    }
+}
+
+/// Keeps what decides where there is not room for all, and gives how many are left out.
+fn shorten(mounts: &mut Vec<Mount>) -> usize {
+    let left_out = mounts.len().saturating_sub(MAX_MOUNTS);
+    if left_out > 0 {
+        let mut sources = BTreeSet::new();
+        let is_another: Vec<bool> = mounts.iter().map(|mount| !sources.insert(source(mount).to_owned())).collect();
+        let mut ranked: Vec<(bool, bool, Mount)> =
+            mounts.drain(..).zip(is_another).map(|(m, another)| (!is_required(&m.mountpoint), another, m)).collect();
+        ranked.sort_by_key(|(optional, another, _)| (*optional, *another));
+        mounts.extend(ranked.into_iter().take(MAX_MOUNTS).map(|(_, _, mount)| mount));
+    }
+    left_out
+}
+
 /// A mount table as it comes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lines {
     mounts: Vec<Mount>,
     /// Folders of kubelets.
     kubelets: BTreeSet<String>,
+    /// Numbers of devices that are mounted below them.
+    pods: BTreeSet<String>,
     has_pods: bool,
+    left_out: usize,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        let kubelets = BTreeSet::from([KUBELET.to_owned()]);
+        Lines { mounts: Vec::new(), kubelets, pods: BTreeSet::new(), has_pods: false, left_out: 0 }
+    }
 }
 
 impl Lines {
     fn take(&mut self, line: &[u8]) {
         let Some((mountpoint, fstype)) = place(line) else { return };
-        if !self.kubelets.iter().any(|kubelet| is_below(mountpoint, kubelet)) {
-            self.kubelets.extend(kubelet(mountpoint).map(str::to_owned));
+        let is_known = |kubelets: &BTreeSet<String>| kubelets.iter().any(|kubelet| is_below(mountpoint, kubelet));
+        let kubelet = kubelet(mountpoint);
+        self.has_pods |= kubelet.is_some();
+        let of_pod = is_known(&self.kubelets) || kubelet.is_some();
+        if !is_known(&self.kubelets) {
+            self.kubelets.extend(kubelet.map(str::to_owned));
         }
         let hidden = HIDDEN.iter().any(|prefix| mountpoint.starts_with(prefix)) || mountpoint.contains(CONTAINERD);
         // Without its space a place of Kubernetes cannot be judged, whatever it is made of: an overlay, memory, NFS.
         let wanted = LOCAL.contains(&fstype) || is_required(mountpoint);
-        self.has_pods |= kubelet(mountpoint).is_some();
-        let has_room = self.mounts.len() < MAX_CANDIDATES || is_required(mountpoint);
-        if wanted && !hidden && has_room {
+        if !wanted || hidden {
+            return;
+        }
+        if of_pod {
+            self.add_pod(line.splitn(4, |byte| *byte == b' ').nth(2).map(text::word).unwrap_or_default());
+        } else if self.mounts.len() < MAX_CANDIDATES || is_required(mountpoint) {
             self.mounts.extend(mount(line));
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    fn add_pod(&mut self, numbers: &str) {
+        if self.pods.contains(numbers) {
+        } else if self.pods.len() < MAX_PODS {
+            self.pods.insert(numbers.to_owned());
+        } else {
+            self.left_out += 1;
         }
     }
 
     fn table(mut self) -> Table {
-        self.kubelets.insert(KUBELET.to_owned());
-        let mut table = Table { has_pods: self.has_pods, ..Table::default() };
-        for mount in self.mounts {
+        let mut mounts: Vec<Mount> = Vec::new();
+        // By mount point; by numbers, whether all of them are read-only.
+        let (mut places, mut devices): (BTreeMap<String, usize>, BTreeMap<String, bool>) = Default::default();
+        for mount in std::mem::take(&mut self.mounts) {
+            // The folder may have shown to be a kubelet's after this line.
             if self.kubelets.iter().any(|kubelet| is_below(&mount.mountpoint, kubelet)) {
-                table.pods.insert(mount.numbers);
+                self.add_pod(&mount.numbers);
                 continue;
             }
             // A later mount on the same place hides the earlier one.
-            if let Some(known) = table.mounts.iter_mut().find(|known| known.mountpoint == mount.mountpoint) {
-                *known = mount;
+            if let Some(known) = places.get(&mount.mountpoint) {
+                devices.remove(&mounts[*known].numbers);
+                devices.insert(mount.numbers.clone(), mount.readonly);
+                mounts[*known] = mount;
                 continue;
             }
             // The same disk again, unless it is here that it is written to: a root that only updates change.
-            let mut same = table.mounts.iter().filter(|known| known.numbers == mount.numbers).peekable();
-            if same.peek().is_none() || (!mount.readonly && same.all(|known| known.readonly)) {
-                table.mounts.push(mount);
+            let readonly = devices.get(&mount.numbers).copied();
+            if readonly.is_none_or(|readonly| readonly && !mount.readonly) {
+                devices.insert(mount.numbers.clone(), mount.readonly);
+                places.insert(mount.mountpoint.clone(), mounts.len());
+                mounts.push(mount);
             }
         }
-        if table.mounts.len() > MAX_MOUNTS {
-            table.mounts.sort_by_key(|mount| !is_required(&mount.mountpoint));
-            table.mounts.truncate(MAX_MOUNTS);
-        }
-        table
+        Table { mounts, pods: self.pods, has_pods: self.has_pods, left_out: self.left_out }
     }
 }
 
@@ -251,6 +317,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let is_set = |wanted: &str| [own, options].iter().any(|list| list.split(',').any(|one| one == wanted));
     let emergency = is_set("emergency_ro");
     Some(Mount {
+        id: left.first()?.parse().ok()?,
         device: unescape(device),
         mountpoint: unescape(left.get(4)?),
         fstype: fstype.to_owned(),
@@ -328,9 +395,13 @@ mod tests {
     fn of_very_many_data_sets_the_places_of_kubernetes_are_kept() {
         let sets = (0..500).map(|n| format!("{n} 1 0:{} / /tank/{n} rw - zfs tank/{n} rw\n", n + 100));
         let table = sets.collect::<String>() + "900 1 0:90 / /var/lib/kubelet rw - zfs tank/kubelet rw\n";
-        let found = mounts(table.as_bytes());
+        let mut found = mounts((table + "901 1 8:1 / /srv rw - ext4 /dev/sda1 rw\n").as_bytes());
+        assert_eq!(found.len(), 502, "all of them say which disks are the machine's own");
+        assert_eq!(shorten(&mut found), 502 - MAX_MOUNTS, "those that are left out are counted");
         assert_eq!(found.len(), MAX_MOUNTS);
-        assert!(found.iter().any(|mount| mount.mountpoint == "/var/lib/kubelet"));
+        for place in ["/var/lib/kubelet", "/srv", "/tank/0"] {
+            assert!(found.iter().any(|mount| mount.mountpoint == place), "{place}");
+        }
         let volumes = (0..5000).map(|n| {
             let place = format!("/var/lib/kubelet/pods/5b2/volume-subpaths/data/x/{n}");
             format!("{n} 1 8:1 /{n} {place} rw - ext4 /dev/sda1 rw\n")
@@ -338,5 +409,22 @@ mod tests {
         let found =
             mounts((volumes.collect::<String>() + "9 1 8:3 / /var/lib/rancher rw - ext4 /dev/sdb rw\n").as_bytes());
         assert!(found.iter().any(|mount| mount.mountpoint == "/var/lib/rancher"));
+    }
+
+    #[test]
+    fn no_device_of_a_pod_is_lost_however_many_mounts_there_are() {
+        let mut lines = Lines::default();
+        for n in 0..12_000 {
+            let (volume, numbers) = (n % 6000, format!("{}:{}", 1000 + n % 6000 / 256, n % 256));
+            let place = format!("/data/kubelet/pods/{n}/volumes/kubernetes.io~csi/{volume}/mount");
+            lines.take(format!("{n} 1 {numbers} / {place} rw - ext4 /dev/sd rw").as_bytes());
+        }
+        lines.take(b"9 1 8:3 / /data/kubelet/other rw - ext4 /dev/sdc rw");
+        lines.take(b"9 1 8:1 / / rw - ext4 /dev/sda rw");
+        let table = lines.table();
+        let places: Vec<&str> = table.mounts.iter().map(|mount| mount.mountpoint.as_str()).collect();
+        assert_eq!(places, ["/"]);
+        assert!(table.pods.len() > 4096 && table.pods.contains("8:3"), "{} devices", table.pods.len());
+        assert_eq!(table.left_out, 0);
     }
 }

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const HWMON: &str = "sys/class/hwmon";
-/// Sensors of one chip; a Super-I/O chip has about 25.
-const MAX_SENSORS: usize = 48;
+/// Sensors of one chip; a Super-I/O chip has about 25, and a package of 256 cores a temperature of each. Temperatures
+/// come first, and of those the first ones: they are of the package.
+const MAX_SENSORS: usize = 320;
 /// A read of one of these is a command to a disk or a bus of seconds: once a minute and on a helper thread.
 const SLOW_CHIPS: [&str; 3] = ["nvme", "drivetemp", "w1_slave_temp"];
 /// A chip that took longer than this is treated like those: 23 one-wire sensors needed 22 s in one report.
@@ -29,6 +30,8 @@ pub(super) struct Chip {
     /// `platform_coretemp_0`, as node_exporter builds it from the device's path.
     label: String,
     sensors: Vec<Sensor>,
+    /// Sensors for which there was no room.
+    left_out: usize,
     slow: bool,
 }
 
@@ -218,10 +221,16 @@ fn chip(root: &Root, number: &str, target: Option<PathBuf>) -> Option<Chip> {
         }
     }
     sensors.retain(|sensor| !sensor.inputs.is_empty());
-    sensors.truncate(MAX_SENSORS);
+    let left_out = sensors.len().saturating_sub(MAX_SENSORS);
+    if left_out > 0 {
+        let number =
+            |id: &str| id.trim_start_matches(|first: char| !first.is_ascii_digit()).parse().unwrap_or(u32::MAX);
+        sensors.sort_by_key(|sensor| (!sensor.id.starts_with("temp"), number(&sensor.id)));
+        sensors.truncate(MAX_SENSORS);
+    }
     let slow = SLOW_CHIPS.contains(&name.as_str());
     let label = label(root, &folder, number, &name);
-    Some(Chip { folder, target, name, label, sensors, slow })
+    Some(Chip { folder, target, name, label, sensors, left_out, slow })
 }
 
 /// `temp1_crit_alarm` is of kind `temp`, sensor `temp1`, element `crit_alarm`.
@@ -318,6 +327,7 @@ fn put(chip: &Chip, values: &Values, out: &mut Sample, cpu: &mut Vec<(Place, f64
     if !chip.name.is_empty() {
         out.put("node_hwmon_chip_names", &[("chip", &chip.label), ("chip_name", &chip.name)], 1.0);
     }
+    out.leave_out(chip.left_out);
     for (index, sensor) in chip.sensors.iter().enumerate() {
         let labels = [("chip", chip.label.as_str()), ("sensor", sensor.id.as_str())];
         for (_, quantity, value) in values.iter().filter(|(owner, ..)| *owner == index) {

@@ -66,8 +66,8 @@ struct Kills {
     of_group: bool,
 }
 
-/// File systems that are remembered; a pod's volume may fail as well.
-const MAX_FORCED: usize = 64;
+/// File systems that are remembered: more than a machine has, because each volume of a pod may fail as well.
+const MAX_FORCED: usize = 1024;
 
 impl KernelLog {
     /// Takes in what came since. From the beginning of a log on, a reason that was not seen is a known zero; of a log

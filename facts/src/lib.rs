@@ -6,6 +6,7 @@
 //! [`Reading`](hostler_plan::fact::Reading).
 
 pub mod calls;
+mod carries;
 mod certificate;
 mod cpu;
 mod cpufreq;

@@ -2,16 +2,17 @@
 //! many members are missing, whether it is being rebuilt, whether it serves no more, and whether `/` or data is on it.
 
 use super::failure::{Failure, Worst};
+use super::filesystem::Mount;
 use super::sample::Sample;
 use super::topology::{self, pool};
 use super::{Input, Root, network, text};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const BLOCK: &str = "sys/block";
 const NET: &str = "sys/class/net";
 const BTRFS: &str = "sys/fs/btrfs";
 const POOLS: &str = "proc/spl/kstat/zfs";
-/// Arrays of one kind that are reported.
+/// Arrays of one kind that are reported, those that carry `/`, data or the default route first.
 const MAX_ARRAYS: usize = 32;
 /// What md does when it makes members whole. A `check` looks and a `repair` compares: both leave redundancy as it is.
 const REBUILDS: [&str; 3] = ["recover", "resync", "reshape"];
@@ -38,15 +39,22 @@ fn put(kind: &str, array: &Array, out: &mut Sample) {
     out.put_some("hostler_redundancy_rebuilding", &labels, array.rebuilding.map(f64::from));
 }
 
+/// Those of the names for which there is room, and which are needed before others.
+fn kept(mut names: Vec<String>, is_needed: impl Fn(&String) -> bool, out: &mut Sample) -> Vec<String> {
+    names.sort_by_key(|name| !is_needed(name));
+    out.leave_out(names.len().saturating_sub(MAX_ARRAYS));
+    names.truncate(MAX_ARRAYS);
+    names
+}
+
 fn absent_unless(known: bool, what: &str) -> Result<(), Failure> {
     if known { Ok(()) } else { Err(Failure::Absent(what.to_owned())) }
 }
 
 /// Every device that `/` or data stands on, whole or in part.
 fn carrying(root: &Root) -> Result<BTreeSet<String>, Failure> {
-    let mounts = topology::mounts(root)?;
-    let devices = mounts.iter().flat_map(|mount| topology::devices_of(root, mount));
-    Ok(devices.flat_map(|one| topology::layers(root, &one)).collect())
+    let devices = topology::devices_of_all(root, &topology::mounts(root)?);
+    Ok(devices.iter().flat_map(|one| topology::layers(root, one)).collect())
 }
 
 /// Reads software RAID, and disks that are reached on several paths.
@@ -54,28 +62,28 @@ pub(super) fn raid(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
     let names = root.list(BLOCK).unwrap_or_default();
-    let mut arrays: Vec<&String> =
-        names.iter().filter(|name| root.exists(&format!("{BLOCK}/{name}/md")) && is_array(root, name)).collect();
-    arrays.truncate(MAX_ARRAYS);
     let carrying = carrying(root)?;
+    let is_md = |name: &&String| root.exists(&format!("{BLOCK}/{name}/md")) && is_array(root, name);
+    let arrays = names.iter().filter(is_md).cloned().collect();
+    let arrays = kept(arrays, |name| carrying.contains(name), out);
     for name in &arrays {
         let mut array = md(root, name, &mut worst, out);
-        array.required = carrying.contains(*name);
+        array.required = carrying.contains(name);
         put("md", &array, out);
     }
     let table = root.bytes("proc/mdstat").unwrap_or_default();
-    let told = mdstat(&table).into_iter().filter(|one| !arrays.contains(&&one.name));
-    for mut array in told {
+    let mut told = mdstat(&table);
+    told.retain(|one| !names.contains(&one.name));
+    let room = kept(told.iter().map(|one| one.name.clone()).collect(), |name| carrying.contains(name), out);
+    for mut array in told.into_iter().filter(|one| room.contains(&one.name)) {
         array.required = carrying.contains(&array.name);
         put("md", &array, out);
     }
     let known = !arrays.is_empty() || !table.is_empty();
-    let paths = names.iter().filter(|name| {
-        // A volume of a pod has paths as well; those are its business.
-        carrying.contains(*name) && topology::is_multipath(root, name)
-    });
-    for name in paths.take(MAX_ARRAYS) {
-        put("multipath", &multipath(root, name), out);
+    // A volume of a pod has paths as well; those are its business.
+    let paths = names.iter().filter(|name| carrying.contains(*name) && topology::is_multipath(root, name));
+    for name in kept(paths.cloned().collect(), |_| true, out) {
+        put("multipath", &multipath(root, &name), out);
     }
     worst.finish()?;
     absent_unless(known || !out.entries().is_empty(), "md")
@@ -126,9 +134,7 @@ fn mdstat(table: &[u8]) -> Vec<Array> {
     let mut arrays: Vec<Array> = Vec::new();
     for line in text::lines(table) {
         let words: Vec<&str> = text::words(line).map(text::word).collect();
-        if let [name, ":", "active", ..] = words.as_slice()
-            && arrays.len() < MAX_ARRAYS
-        {
+        if let [name, ":", "active", ..] = words.as_slice() {
             let name = (*name).to_owned();
             arrays.push(Array { name, failed: Some(false), rebuilding: Some(false), ..Array::default() });
         } else if let Some(array) = arrays.last_mut() {
@@ -168,25 +174,23 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
     names.sort_unstable();
     names.dedup();
     let routed = network::default_device(root)?.map(|device| below(root, &device)).unwrap_or_default();
-    let mut known = 0;
-    for name in &names {
-        let Some((kind, members)) = members(root, name).filter(|_| known < MAX_ARRAYS) else { continue };
-        // Made by the module and never used.
-        if members.is_empty() {
-            continue;
-        }
-        known += 1;
+    // One without members was made by the module and is never used.
+    let joins = |name: String| Some((members(root, &name).filter(|(_, members)| !members.is_empty())?, name));
+    let mut joined: BTreeMap<String, _> = names.into_iter().filter_map(joins).map(|(is, name)| (name, is)).collect();
+    let known = !joined.is_empty();
+    for name in kept(joined.keys().cloned().collect(), |name| routed.contains(name), out) {
+        let Some((kind, members)) = joined.remove(&name) else { continue };
         let active = members.iter().filter(|(_, up)| *up).count() as f64;
         let all = members.len() as f64;
         if kind == "bond" {
-            out.put("node_bonding_slaves", &[("master", name)], all);
-            out.put("node_bonding_active", &[("master", name)], active);
+            out.put("node_bonding_slaves", &[("master", &name)], all);
+            out.put("node_bonding_active", &[("master", &name)], active);
         }
         let (members, missing) = (Some(all), Some(all - active));
-        let required = routed.contains(name);
-        put(kind, &Array { name: name.clone(), members, missing, failed: None, rebuilding: None, required }, out);
+        let required = routed.contains(&name);
+        put(kind, &Array { name, members, missing, failed: None, rebuilding: None, required }, out);
     }
-    absent_unless(known > 0, "bond or team")
+    absent_unless(known, "bond or team")
 }
 
 /// The interface and all that it stands on: a VLAN or a bridge over a bond.
@@ -282,14 +286,19 @@ pub(super) fn btrfs(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
         let folder = format!("{BTRFS}/{uuid}");
         root.exists(&format!("{folder}/devinfo")) || root.exists(&format!("{folder}/devices"))
     });
-    known.truncate(MAX_ARRAYS);
-    for uuid in &known {
+    let mut here: BTreeMap<String, &Mount> = BTreeMap::new();
+    for mount in mounts.iter().filter(|mount| mount.fstype == "btrfs") {
+        let of = topology::devices_of(root, mount).iter().find_map(|device| topology::btrfs_of(root, device));
+        // Where the kernel shows no devices, the only one is the one that is mounted.
+        let of = of.or_else(|| known.first().filter(|_| known.len() == 1).cloned());
+        if let Some(of) = of {
+            here.entry(of).or_insert(mount);
+        }
+    }
+    let is_there = !known.is_empty();
+    for uuid in &kept(known, |uuid| here.contains_key(uuid), out) {
         let folder = format!("{BTRFS}/{uuid}");
-        let here = mounts.iter().filter(|mount| mount.fstype == "btrfs").find(|mount| {
-            let of = topology::devices_of(root, mount).iter().find_map(|device| topology::btrfs_of(root, device));
-            // Where the kernel shows no devices, the only one is the one that is mounted.
-            of.as_ref().map_or(known.len() == 1, |of| of == uuid)
-        });
+        let here = here.get(uuid);
         let label = root.text(&format!("{folder}/label")).ok().filter(|label| !label.is_empty());
         let name = here.map(|mount| mount.mountpoint.clone()).or(label).unwrap_or_else(|| uuid.clone());
         let (mut missing, mut replaced) = (0.0, false);
@@ -308,7 +317,7 @@ pub(super) fn btrfs(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
         put("btrfs", &Array { name, members: None, missing, failed: None, rebuilding, required }, out);
     }
     worst.finish()?;
-    absent_unless(!known.is_empty(), "btrfs")
+    absent_unless(is_there, "btrfs")
 }
 
 /// `write_errs 0`, `read_errs 0`, `flush_errs 0`, `corruption_errs 33`, `generation_errs 0`. Before the file system is
@@ -328,13 +337,12 @@ pub(super) fn pools(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
     let root = &input.source.root;
     let mut worst = Worst::default();
     let mounts = topology::mounts(root)?;
-    let mut known = false;
-    for name in root.list(POOLS)?.into_iter().take(MAX_ARRAYS) {
+    let mut names = root.list(POOLS)?;
+    names.retain(|name| root.exists(&format!("{POOLS}/{name}/state")));
+    let known = !names.is_empty();
+    let mounted: BTreeSet<&str> = mounts.iter().filter(|m| m.fstype == "zfs").map(|m| pool(&m.device)).collect();
+    for name in kept(names, |name| mounted.contains(name.as_str()), out) {
         let file = format!("{POOLS}/{name}/state");
-        if !root.exists(&file) {
-            continue;
-        }
-        known = true;
         let said = worst.note(root.text(&file)).unwrap_or_default();
         // What the pool cannot do without is gone, or it waits for a disk to come back.
         let (missing, failed) = match said.as_str() {
@@ -352,7 +360,7 @@ pub(super) fn pools(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
         if missing.is_some() {
             out.put("node_zfs_zpool_state", &[("state", &state), ("zpool", &name)], 1.0);
         }
-        let required = mounts.iter().any(|mount| mount.fstype == "zfs" && pool(&mount.device) == name);
+        let required = mounted.contains(name.as_str());
         put("zpool", &Array { name, members: None, missing, failed, rebuilding: None, required }, out);
     }
     worst.finish()?;

@@ -13,9 +13,9 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_STREAM_BYTES: usize = 64 << 20;
 /// What of a line is kept: one of /proc/interrupts with 512 processors has 6 kB, of mountinfo with many layers 5 kB.
 const MAX_LINE_BYTES: usize = 64 << 10;
-/// The most entries of one folder that are looked at. A node has some dozens of disks, chips and interfaces (veth
-/// pairs of pods are the longest list); a folder with 100 000 entries must not cost a minute.
-const MAX_ENTRIES: usize = 2048;
+/// The most entries of a folder that is read. A node has some dozens of disks, chips and interfaces (veth pairs of pods
+/// are the longest list); one with 100 000 entries must not cost a minute, and half of it would be as good as a lie.
+const MAX_ENTRIES: usize = 16_384;
 
 /// Where `/proc`, `/sys`, `/etc` … are.
 ///
@@ -147,17 +147,21 @@ impl Root {
         fs::File::open(self.path(relative)).and_then(|mut file| file.read(bytes)).map_err(fail)
     }
 
-    /// The names in a folder, sorted, at most [`MAX_ENTRIES`] of them.
+    /// The names in a folder, sorted. One with more than [`MAX_ENTRIES`] is refused.
     pub fn list(&self, relative: &str) -> Result<Vec<String>, Failure> {
         let fail = |error: io::Error| Failure::from_io(relative, &error);
         if let Some(number) = self.errors.get(relative) {
             return Err(fail(io::Error::from_raw_os_error(*number)));
         }
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.path(relative)).map_err(fail)?.take(MAX_ENTRIES) {
+        for entry in fs::read_dir(self.path(relative)).map_err(fail)?.take(MAX_ENTRIES + 1) {
             if let Ok(name) = entry.map_err(fail)?.file_name().into_string() {
                 names.push(name);
             }
+        }
+        if names.len() > MAX_ENTRIES {
+            let reason = format!("a folder with more than {MAX_ENTRIES} entries");
+            return Err(Failure::Refused { path: relative.to_owned(), reason });
         }
         names.sort_unstable();
         Ok(names)

@@ -3,9 +3,9 @@
 use super::failure::Failure;
 use super::sample::Sample;
 use super::{
-    Input, Now, Source, certificate, cpu, cpufreq, diskstats, filesystem, hwmon, identity, kernel, kmsg, memory,
-    network, nvme, packages, pressure, process, reboot, redundancy, rpi, sata, smart, storage, systemd, thermal,
-    topology,
+    Input, Now, Source, carries, certificate, cpu, cpufreq, diskstats, filesystem, hwmon, identity, kernel, kmsg,
+    memory, network, nvme, packages, pressure, process, reboot, redundancy, rpi, sata, smart, storage, systemd,
+    thermal,
     worth::{self, Worth},
 };
 use hostler_plan::fact::{Reading, Series};
@@ -346,7 +346,7 @@ fn slots() -> Vec<Slot> {
         ("bonding", Minute, plain(redundancy::links)),
         ("btrfs", Minute, plain(redundancy::btrfs)),
         ("zfs", Minute, plain(redundancy::pools)),
-        ("disks", Minute, plain(topology::read)),
+        ("disks", Minute, plain(carries::read)),
         ("mmc", Quarter, plain(storage::mmc)),
         ("smartctl", Quarter, Reader::Sata(sata::Sata::default())),
         ("systemd", Minute, Reader::Systemd(systemd::Systemd::default())),

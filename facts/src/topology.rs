@@ -4,169 +4,17 @@
 
 use super::failure::Failure;
 use super::filesystem::{self, Mount};
-use super::sample::Sample;
-use super::{Input, Root, diskstats, text};
-use std::collections::{BTreeMap, BTreeSet};
+use super::{Root, text};
+use std::collections::BTreeSet;
 
 const BLOCK: &str = "sys/block";
 const NVME: &str = "sys/class/nvme";
 const SUBSYSTEMS: &str = "sys/class/nvme-subsystem";
 const BTRFS: &str = "sys/fs/btrfs";
-/// Disks that are reported.
-const MAX_DISKS: usize = 128;
-/// What lies on other devices or in memory, or comes over a network as the volume of a pod.
-const MADE: [&str; 9] = ["dm-", "md", "bcache", "drbd", "zd", "rbd", "nbd", "loop", "zram"];
-
-/// What a disk carries. The words are labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Use {
-    Root,
-    Data,
-    Swap,
-    /// A member of a software RAID, whether that is mounted or not.
-    Array,
-    Nothing,
-}
-
-impl Use {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Use::Root => "root",
-            Use::Data => "data",
-            Use::Swap => "swap",
-            Use::Array => "array",
-            Use::Nothing => "nothing",
-        }
-    }
-}
-
-/// Reads what each disk carries, and with 0 what is still mounted from a disk that is there no more.
-pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-    let root = &input.source.root;
-    let there = disks(root)?;
-    let own = there.iter().filter(|disk| !input.volumes.has(disk));
-    let mut carried: BTreeMap<String, BTreeSet<Use>> = own.map(|disk| (disk.clone(), BTreeSet::new())).collect();
-    let mut lost: BTreeMap<String, BTreeSet<Use>> = BTreeMap::new();
-    let mut put = |disks: BTreeSet<String>, what: Use| {
-        for disk in disks {
-            if let Some(uses) = carried.get_mut(&disk) {
-                uses.insert(what);
-            } else if is_lost(root, &there, &disk) {
-                lost.entry(disk).or_default().insert(what);
-            }
-        }
-    };
-    for mount in &mounts(root)? {
-        let what = if mount.mountpoint == "/" { Use::Root } else { Use::Data };
-        let below = disks_of(root, mount);
-        let removable = |disk: &String| root.text(&format!("{BLOCK}/{disk}/removable")).is_ok_and(|said| said == "1");
-        let stick = ["/media/", "/run/media/"].iter().any(|place| mount.mountpoint.starts_with(place));
-        if what == Use::Root || !(stick || below.iter().any(removable)) {
-            put(below, what);
-        }
-    }
-    for device in swaps(root)? {
-        put(below(root, &device), Use::Swap);
-    }
-    for array in root.list(BLOCK)?.iter().filter(|name| root.exists(&format!("{BLOCK}/{name}/md"))) {
-        put(below(root, array), Use::Array);
-    }
-    let numbers = numbers(root, carried.keys());
-    // Those that carry something first: a limit never drops what decides.
-    let mut carried: Vec<(String, BTreeSet<Use>)> = carried.into_iter().collect();
-    carried.sort_by_key(|(_, uses)| uses.is_empty());
-    out.leave_out(carried.len().saturating_sub(MAX_DISKS));
-    for (disk, uses) in carried.into_iter().take(MAX_DISKS) {
-        let uses = if uses.is_empty() { BTreeSet::from([Use::Nothing]) } else { uses };
-        let id = numbers.get(&disk).map(String::as_str);
-        for what in uses {
-            let labels = [("device", disk.as_str()), ("what", what.word()), ("id", id.unwrap_or_default())];
-            let labels = if id.is_some() { &labels[..] } else { &labels[..2] };
-            out.put("hostler_disk_carries", labels, 1.0);
-        }
-    }
-    for (disk, uses) in lost.into_iter().take(MAX_DISKS) {
-        for what in uses {
-            out.put("hostler_disk_carries", &[("device", &disk), ("what", what.word())], 0.0);
-        }
-    }
-    Ok(())
-}
-
-/// Whether a mount stands on a disk of this machine that is there no more. What was recorded without the list of its
-/// disks, or has a disk under none of its own names, tells nothing about it.
-fn is_lost(root: &Root, there: &[String], disk: &str) -> bool {
-    let is_disk = diskstats::is_disk(disk) && !MADE.iter().any(|made| disk.starts_with(made));
-    let named = ["sd", "nvme", "mmcblk", "vd", "hd", "xvd"].iter().any(|kind| disk.starts_with(kind));
-    is_disk && named && !there.is_empty() && !there.iter().any(|one| one == disk) && !is_counted(root, disk)
-}
-
-/// Whether the kernel counts what is read from the disk.
-fn is_counted(root: &Root, disk: &str) -> bool {
-    let table = root.bytes("proc/diskstats").unwrap_or_default();
-    text::lines(&table).any(|line| text::words(line).nth(2).map(text::word) == Some(disk))
-}
-
-/// The machine's own disks that are there. A folder without anything in it is what a disk left behind.
-fn disks(root: &Root) -> Result<Vec<String>, Failure> {
-    let mut disks = root.list(BLOCK)?;
-    disks.retain(|name| {
-        diskstats::is_disk(name)
-            && !MADE.iter().any(|made| name.starts_with(made))
-            && root.list(&format!("{BLOCK}/{name}")).is_ok_and(|files| !files.is_empty())
-    });
-    Ok(disks)
-}
-
-/// What makes each of these disks the same one under another name. What two of them say is the number of neither, as
-/// bridges are made that all say the same, unless they are paths of one disk.
-fn numbers<'disk>(root: &Root, disks: impl Iterator<Item = &'disk String>) -> BTreeMap<String, String> {
-    let mut numbers: BTreeMap<String, String> =
-        disks.filter_map(|disk| Some((disk.clone(), number(root, disk)?))).collect();
-    let multipath = |disk: &String| {
-        let holders = root.list(&format!("{BLOCK}/{disk}/holders")).unwrap_or_default();
-        holders.into_iter().find(|holder| is_multipath(root, holder))
-    };
-    let mut owners: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
-    numbers.iter().for_each(|(disk, number)| owners.entry(number).or_default().push(disk));
-    let are_one = |disks: &[&String]| {
-        let first = disks.first().and_then(|disk| multipath(disk));
-        first.is_some() && disks.iter().all(|disk| multipath(disk) == first)
-    };
-    let shared = owners.into_values().filter(|disks| disks.len() > 1 && !are_one(disks));
-    let shared: Vec<String> = shared.flatten().cloned().collect();
-    numbers.retain(|disk, _| !shared.contains(disk));
-    numbers
-}
-
-/// Whether a device joins the paths of one disk.
-pub(super) fn is_multipath(root: &Root, device: &str) -> bool {
-    root.text(&format!("{BLOCK}/{device}/dm/uuid")).is_ok_and(|uuid| uuid.starts_with("mpath-"))
-}
-
-/// The WWN or serial number of a disk, where the kernel shows one.
-fn number(root: &Root, disk: &str) -> Option<String> {
-    let files = ["wwid", "device/wwid", "serial", "device/serial", "device/cid"];
-    let texts = files.iter().filter_map(|file| root.text(&format!("{BLOCK}/{disk}/{file}")).ok());
-    texts.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")).find(|text| !text.is_empty())
-}
 
 /// The mounts of process 1, because the agent's own sandbox may show other ones.
 pub(super) fn mounts(root: &Root) -> Result<Vec<Mount>, Failure> {
     Ok(filesystem::table(root)?.mounts)
-}
-
-/// Block devices that are swapped to. A file lies on a mount, and compressed memory on no disk.
-fn swaps(root: &Root) -> Result<Vec<String>, Failure> {
-    // A kernel without swap has no such file.
-    let bytes =
-        root.bytes("proc/swaps").or_else(|failure| if failure.is_absent() { Ok(Vec::new()) } else { Err(failure) })?;
-    let rows = text::lines(&bytes).skip(1).filter_map(|line| {
-        let mut words = text::words(line).map(text::word);
-        let (device, kind) = (words.next()?, words.next()?);
-        (kind == "partition").then(|| by_path(root, device)).flatten()
-    });
-    Ok(rows.collect())
 }
 
 /// The disks below the file system `/`.
@@ -178,6 +26,13 @@ pub(super) fn root_disks(root: &Root) -> BTreeSet<String> {
 /// The disks below a mount.
 pub(super) fn disks_of(root: &Root, mount: &Mount) -> BTreeSet<String> {
     devices_of(root, mount).iter().flat_map(|device| below(root, device)).collect()
+}
+
+/// The block devices that these mounts are made of.
+pub(super) fn devices_of_all(root: &Root, mounts: &[Mount]) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let sources = mounts.iter().filter(|mount| seen.insert((&mount.fstype, filesystem::source(mount))));
+    sources.flat_map(|mount| devices_of(root, mount)).collect()
 }
 
 /// The block devices that a mount is made of: several of a pool or of btrfs.
@@ -295,7 +150,7 @@ fn by_numbers(root: &Root, numbers: &str) -> Option<String> {
 }
 
 /// The device that a path below `/dev` names.
-fn by_path(root: &Root, path: &str) -> Option<String> {
+pub(super) fn by_path(root: &Root, path: &str) -> Option<String> {
     let name = path.strip_prefix("/dev/")?;
     let mapped = match name.split_once('/') {
         None => None,
@@ -307,6 +162,11 @@ fn by_path(root: &Root, path: &str) -> Option<String> {
     let is_it = |device: &String| root.text(&format!("{BLOCK}/{device}/dm/name")).is_ok_and(|known| known == mapped);
     let device = root.list(BLOCK).unwrap_or_default().into_iter().find(is_it);
     device.or_else(|| root.link_name(&format!("dev/{name}")))
+}
+
+/// Whether a device joins the paths of one disk.
+pub(super) fn is_multipath(root: &Root, device: &str) -> bool {
+    root.text(&format!("{BLOCK}/{device}/dm/uuid")).is_ok_and(|uuid| uuid.starts_with("mpath-"))
 }
 
 /// The controllers through which an NVMe disk is reached: one, or each path of a multipath subsystem.
@@ -462,6 +322,7 @@ mod tests {
         let mount = |fstype: &str, device: &str| {
             let (fstype, device) = (fstype.to_owned(), device.to_owned());
             Mount {
+                id: 25,
                 device,
                 mountpoint: "/".to_owned(),
                 fstype,

@@ -91,7 +91,7 @@ impl<'root> Devices<'root> {
         devices.mounted = seen.pods.iter().filter_map(name).collect();
         let mut own: Vec<String> = seen.own.iter().filter_map(name).collect();
         // btrfs and ZFS have numbers of their own.
-        own.extend(mounts.iter().flat_map(|mount| topology::devices_of(root, mount)));
+        own.extend(topology::devices_of_all(root, mounts));
         own.extend(swaps(root));
         for device in own {
             devices.claim(device);
@@ -263,6 +263,7 @@ mod tests {
         fn volumes(&self, own: &[&str], pods: &[&str]) -> Vec<String> {
             let root = Root::at(self.0.path()).unwrap();
             let mount = |numbers: &&str| Mount {
+                id: 25,
                 device: "/dev/x".to_owned(),
                 mountpoint: "/".to_owned(),
                 fstype: "ext4".to_owned(),

@@ -11,6 +11,7 @@ mod disks;
 mod limits;
 mod names;
 mod sensors;
+mod sizes;
 
 use hostler_fixtures::recorded::{UNIX_MS, copy};
 use hostler_plan::fact::Reading;

@@ -80,6 +80,8 @@ const TABLE: &[(&str, Kind, &str)] = &[
         because of an error."),
     ("hostler_filesystem_forced_readonly_total", Kind::Counter, "Times that the kernel made a file system read-only \
         because of an error, by device."),
+    ("hostler_filesystem_mount_id", Kind::Gauge, "Number of the mount of an XFS: another one where it \
+        was mounted anew."),
     ("hostler_kernel_events_total", Kind::Counter, "Kernel log messages of a known kind since the agent started."),
     ("hostler_kernel_tainted", Kind::Gauge, "The kernel's taint bits as one number."),
     ("hostler_kubernetes_joined", Kind::Gauge, "1 when the node has been a member of a cluster."),

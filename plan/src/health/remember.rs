@@ -28,6 +28,9 @@ pub struct Remembered {
     /// By what to know these disks again when they come back under other names.
     #[serde(default)]
     pub(super) disks: Disks,
+    /// File systems that an error made read-only, by mount point. The log that says so is overwritten some day.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) forced: BTreeMap<String, Forced>,
     /// When an NVMe controller was seen last.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) controllers: BTreeMap<String, u64>,
@@ -48,6 +51,38 @@ pub(super) struct Bad {
     disk: Numbers,
     /// When the disk was last there, asleep or awake.
     seen_ms: u64,
+}
+
+/// A file system that was seen to be read-only because of an error.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Forced {
+    device: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    boot: String,
+    /// The mount, and when whoever read it was started, where these are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mount: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reader: Option<f64>,
+}
+
+impl Forced {
+    pub(super) fn now(reading: &Reading, boot: &str, mountpoint: &str, device: &str) -> Self {
+        Forced {
+            device: device.to_owned(),
+            boot: boot.to_owned(),
+            mount: reading.get("hostler_filesystem_mount_id", &[("mountpoint", mountpoint)]),
+            reader: reading.get("process_start_time_seconds", &[("program", "executor")]),
+        }
+    }
+
+    /// Whether nothing says that it can be written again. A file system that the kernel shut down is rw in the table:
+    /// that it was mounted anew says the same reader, or the number of the mount.
+    fn holds(&self, now: &Self, readonly: bool) -> bool {
+        let same_boot = self.boot.is_empty() || now.boot.is_empty() || self.boot == now.boot;
+        let shut_down = self.mount.is_some() && self.mount == now.mount && self.reader != now.reader;
+        same_boot && self.device == now.device && (readonly || shut_down)
+    }
 }
 
 /// A disk as it was last there.
@@ -141,6 +176,7 @@ impl Remembered {
         bad(self) == bad(other)
             && drives(self) == drives(other)
             && self.disks == other.disks
+            && self.forced == other.forced
             && self.controllers.keys().eq(other.controllers.keys())
             && members(self) == members(other)
     }
@@ -167,6 +203,11 @@ impl Remembered {
         let bad = std::mem::take(&mut self.bad).into_values().filter_map(|bad| bad.looked_for(now, reading, &disks));
         self.bad = bad.map(|bad| (key(bad.condition, &bad.subject), bad)).collect();
         let replaced = self.disks.replaced(&before);
+        // What is not mounted any more was taken care of. No mount at all is a reader that failed.
+        let is_mounted = |place: &String| reading.find("node_filesystem_readonly", &[("mountpoint", place)]).is_some();
+        if reading.all("node_filesystem_readonly").next().is_some() {
+            self.forced.retain(|place, _| is_mounted(place));
+        }
         // One that is there no more is told as well while something is mounted from it.
         let told = reading.all("hostler_disk_carries").filter(|(_, there)| *there == 1.0);
         let mut there: BTreeMap<String, Drive> = BTreeMap::new();
@@ -206,6 +247,17 @@ impl Remembered {
         cap(&mut self.members);
         cap(&mut self.controllers);
         replaced
+    }
+
+    /// Whether an error made that file system read-only and it was not mounted again since. `seen`: it is seen now.
+    pub(super) fn is_forced(&mut self, mountpoint: &str, now: Forced, readonly: bool, seen: bool) -> bool {
+        let holds = self.forced.get(mountpoint).is_some_and(|forced| forced.holds(&now, readonly));
+        if seen && self.forced.len() < MAX_KEPT {
+            self.forced.insert(mountpoint.to_owned(), now);
+        } else if !holds {
+            self.forced.remove(mountpoint);
+        }
+        seen || holds
     }
 
     /// How many members of a bond or a team are there no more, although they were within a day.

@@ -1,6 +1,7 @@
 //! File systems, I/O, NVMe, eMMC and SATA.
 
 use super::super::condition::Condition as C;
+use super::super::remember::Forced;
 use super::{DAY_MS, Evaluation, Found, MINUTE_MS, fact};
 
 /// Mount points that Kubernetes cannot do without.
@@ -79,7 +80,9 @@ impl Evaluation<'_> {
         // Without any witness a boot partition is taken to be as people keep it.
         let is_boot = ["/boot", "/efi"].iter().any(|folder| mountpoint.starts_with(folder));
         let turned = before.is_some() && !has_log && (errors > 0.0 || !(has_count || is_boot));
-        let bad = readonly && (emergency.is_some() || forced > before.unwrap_or_default() || turned);
+        let seen = readonly && (emergency.is_some() || forced > before.unwrap_or_default() || turned);
+        let now = Forced::now(self.reading, &self.tracker.boot_id, mountpoint, device);
+        let bad = self.tracker.remembered.is_forced(mountpoint, now, readonly, seen);
         let fact = fact("node_filesystem_readonly", "mountpoint", mountpoint);
         self.push(Found::value(C::ReadOnly, mountpoint, fact, f64::from(bad)).required(required));
     }

@@ -294,3 +294,43 @@ fn wear_that_never_clears_goes_with_its_disk() {
     let replaced = pair("three", [("nvme0", "B", 0.02, 0.0), ("nvme1", "C", 0.01, 0.0)]);
     assert!(worn(&run(&mut health, 140, 200, &replaced)).is_empty());
 }
+
+#[test]
+fn what_an_error_made_read_only_is_so_until_it_is_mounted_again_whatever_is_restarted() {
+    let root = |boot, readonly: f64, reader: f64| {
+        let mut values = with(well(), "hostler_node_info", vec![("boot_id", boot), ("model", "PC")], 1.0);
+        values = set(values, "node_filesystem_readonly", readonly);
+        values.push(("process_start_time_seconds", vec![("program", "executor")], reader));
+        values.push(("hostler_kernel_events_total", vec![("reason", "read_only")], 0.0));
+        values
+    };
+    let forced = || {
+        let mut values = root("one", 1.0, 1.0);
+        values.push(("hostler_filesystem_forced_readonly_total", vec![("device", "nvme0n1p2")], 1.0));
+        values
+    };
+    let shut = |emergency: bool, reader: f64, mount: f64| {
+        let mut values = root("one", f64::from(emergency), reader);
+        values.push(("hostler_filesystem_mount_id", vec![("mountpoint", "/")], mount));
+        values.extend(emergency.then(|| ("hostler_filesystem_emergency_readonly", vec![("mountpoint", "/")], 1.0)));
+        values
+    };
+    let after = |states: &[Values]| {
+        let (mut health, mut found) = (health(), None);
+        for (values, at) in states.iter().zip((0..).step_by(60)) {
+            // Whoever evaluates is restarted each time, with what was kept.
+            let kept = serde_json::to_string(health.remembered()).unwrap();
+            health = HealthEvaluator::default();
+            health.remember(serde_json::from_str(&kept).unwrap());
+            found = level(&run(&mut health, at, at, values), Rule::FilesystemErrors);
+        }
+        found
+    };
+    let (bad, well) = (Some(Level::Critical), Some(Level::Ok));
+    assert_eq!(after(&[forced(), root("one", 1.0, 2.0)]), bad, "its log was overwritten, and all were restarted");
+    assert_eq!(after(&[forced(), root("one", 0.0, 2.0), root("one", 1.0, 2.0)]), well, "mounted again, then in order");
+    assert_eq!(after(&[forced(), root("two", 1.0, 2.0)]), well, "another boot");
+    assert_eq!(after(&[shut(true, 1.0, 25.0), shut(false, 2.0, 25.0)]), bad, "an XFS that was shut down is rw");
+    assert_eq!(after(&[shut(true, 1.0, 25.0), shut(false, 2.0, 31.0)]), well, "mounted anew");
+    assert_eq!(after(&[shut(true, 1.0, 25.0), shut(false, 1.0, 25.0)]), well, "whoever read the log saw it mounted");
+}
