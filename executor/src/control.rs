@@ -13,7 +13,7 @@ use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
     artifacts::Downloads,
-    host::Host,
+    host::{Host, Waker},
     inbox::{RequestReceiver, Waiting},
     protocol::{Progress, Request, RunningTask},
     status::ExecutorStatus,
@@ -138,6 +138,11 @@ impl Control {
         }
         self.host.wait(&self.receiver.waker, at_most);
         !self.is_ending()
+    }
+
+    /// What ends a pause before its time.
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.receiver.waker
     }
 
     /// Whether something new may start under the task's lease.

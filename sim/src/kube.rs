@@ -53,7 +53,7 @@ impl Cluster for SimHost {
         let request =
             Request::Scale { namespace: namespace.into(), kind: owner.kind.clone(), name: owner.name.clone() };
         let replicas: Option<u32> = self.ask(request).map_err(|e| cluster_error("read a scale", e))?;
-        Ok(replicas.map(|replicas| Scale { replicas, max_replicas: None }))
+        Ok(replicas.map(|replicas| Scale { replicas, at_once: (replicas / 4).max(1), max_replicas: None }))
     }
 
     fn evict(&self, pod: &PodKey) -> Eviction {

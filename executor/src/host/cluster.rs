@@ -1,9 +1,14 @@
 //! What a step may ask of the cluster's API server, and what it answers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hostler_plan::{health::Rule, sequencer::CordonOwner, timestamp::Timestamp};
 use serde::{Deserialize, Serialize};
+
+use super::Waker;
 
 /// The field manager of every write: how Hostler's own cordons are told from others' in `managedFields`.
 pub const FIELD_MANAGER: &str = CordonOwner::HOSTLER;
@@ -70,12 +75,28 @@ pub trait Cluster: Send + Sync {
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })
     }
 
+    /// Notifies of every change of budgets, and of pods in these namespaces, for as long as the answer is kept. None
+    /// where nobody tells: look again after a while.
+    fn watch(&self, namespaces: &BTreeSet<&str>, waker: &Waker) -> Option<Watch> {
+        let _ = (namespaces, waker);
+        None
+    }
+
     /// The volumes that are attached to a node.
     fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError>;
 }
 
 fn json(note: &impl Serialize) -> String {
     serde_json::to_string(note).expect("a note holds only texts, numbers and truths")
+}
+
+/// Changes are told of until this is dropped.
+pub struct Watch(pub Box<dyn Send>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 /// A change of a node's note and of whether it is schedulable.
@@ -396,6 +417,8 @@ pub enum BudgetCondition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scale {
     pub replicas: u32,
+    /// How many of them may be away at a time by the controller's own word, at least one: a Deployment's `maxUnavailable`.
+    pub at_once: u32,
     /// What a HorizontalPodAutoscaler may raise it to.
     pub max_replicas: Option<u32>,
 }

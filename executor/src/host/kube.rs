@@ -6,15 +6,17 @@
 
 mod eviction;
 mod read;
+mod watch;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use k8s_openapi::api::{
-    apps::v1::{ReplicaSet, StatefulSet},
+    apps::v1::{Deployment, ReplicaSet, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1 as core,
     policy::v1 as policy,
@@ -29,11 +31,14 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    Attachment, Budget, Cluster, ClusterError, CordonAnswer, Eviction, Mark, Node, Owner, Pod, PodKey, PodScope, Scale,
+    Attachment, Budget, Cluster, ClusterError, CordonAnswer, Eviction, Mark, Node, Owner, Pod, PodKey, PodScope,
+    PodVolume, Scale, Waker, Watch,
 };
 
 /// The server answers an eviction after at most 34 s.
 const CALL_LIMIT: Duration = Duration::from_secs(40);
+/// More bound claims are not remembered; they are asked for again.
+const MAX_VOLUMES: usize = 1024;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// An API server, with the credentials of a kubeconfig file.
@@ -43,6 +48,8 @@ pub(super) struct KubeCluster {
     _alive: tokio::sync::oneshot::Sender<()>,
     /// Made again when the file changed: certificates are renewed.
     client: Mutex<Option<(SystemTime, Client)>>,
+    /// Bound claims, by the UID of their pod and their name: neither changes while the pod lives.
+    volumes: Mutex<BTreeMap<(String, String), PodVolume>>,
 }
 
 impl std::fmt::Debug for KubeCluster {
@@ -66,7 +73,7 @@ impl KubeCluster {
             .name("cluster".into())
             .spawn(move || runtime.block_on(ended))
             .map_err(|e| ClusterError::Silent(e.to_string()))?;
-        Ok(Self { kubeconfig, runtime: handle, _alive: alive, client: Mutex::new(None) })
+        Ok(Self { kubeconfig, runtime: handle, _alive: alive, client: Mutex::new(None), volumes: Mutex::default() })
     }
 
     fn client(&self) -> Result<Client, ClusterError> {
@@ -163,12 +170,23 @@ impl KubeCluster {
     fn resolve_volumes(&self, pod: &mut Pod) -> Result<(), ClusterError> {
         let client = self.client()?;
         for volume in &mut pod.volumes {
+            let id = (pod.key.uid.clone(), volume.claim.clone());
+            let known = self.volumes.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+            if let Some(known) = known {
+                *volume = known;
+                continue;
+            }
             let claims: Api<core::PersistentVolumeClaim> = Api::namespaced(client.clone(), &pod.key.namespace);
             let claim = self.get(claims, &volume.claim, "get persistentvolumeclaims")?;
             volume.volume = claim.and_then(|c| c.spec).and_then(|s| s.volume_name).filter(|name| !name.is_empty());
             let Some(name) = &volume.volume else { continue };
             let found = self.get(Api::<core::PersistentVolume>::all(client.clone()), name, "get persistentvolumes")?;
             volume.terms = found.map(read::volume_terms).unwrap_or_default();
+            let mut known = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= MAX_VOLUMES {
+                known.clear();
+            }
+            known.insert(id, volume.clone());
         }
         Ok(())
     }
@@ -213,12 +231,18 @@ impl Cluster for KubeCluster {
 
     fn scale(&self, namespace: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError> {
         let client = self.client()?;
+        let mut at_once = 1;
         let (replicas, scaled) = match owner.kind.as_str() {
             "ReplicaSet" => {
                 let api = Api::<ReplicaSet>::namespaced(client.clone(), namespace);
                 let Some(set) = self.get(api, &owner.name, "get replicasets")? else { return Ok(None) };
                 let replicas = set.spec.and_then(|s| s.replicas).unwrap_or(1);
-                let deployment = read::controller(&set.metadata);
+                let deployment = read::controller(&set.metadata).filter(|o| o.kind == "Deployment");
+                if let Some(deployment) = &deployment {
+                    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
+                    let found = self.get(api, &deployment.name, "get deployments")?;
+                    at_once = found.and_then(|d| d.spec).map_or(1, |spec| read::at_once(&spec));
+                }
                 (replicas, deployment.map_or_else(|| owner.name.clone(), |o| o.name))
             }
             "StatefulSet" => {
@@ -238,7 +262,7 @@ impl Cluster for KubeCluster {
         let scalers = self.list(api, &ListParams::default(), "list horizontalpodautoscalers")?;
         let most = scalers.into_iter().filter_map(|s| s.spec).find(|s| s.scale_target_ref.name == scaled);
         let number = |count: i32| u32::try_from(count).unwrap_or(0);
-        Ok(Some(Scale { replicas: number(replicas), max_replicas: most.map(|s| number(s.max_replicas)) }))
+        Ok(Some(Scale { replicas: number(replicas), at_once, max_replicas: most.map(|s| number(s.max_replicas)) }))
     }
 
     fn evict(&self, pod: &PodKey) -> Eviction {
@@ -288,6 +312,18 @@ impl Cluster for KubeCluster {
     fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
         let api: Api<core::Node> = Api::all(self.client()?);
         Ok(self.get(api, name, "get nodes")?.map(read::node))
+    }
+
+    fn watch(&self, namespaces: &BTreeSet<&str>, waker: &Waker) -> Option<Watch> {
+        let changes = watch::changes(self.client().ok()?, namespaces, waker.clone());
+        let (kept, dropped) = tokio::sync::oneshot::channel::<()>();
+        self.runtime.spawn(async move {
+            tokio::select! {
+                _ = dropped => {}
+                () = changes => {}
+            }
+        });
+        Some(Watch(Box::new(kept)))
     }
 
     fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError> {

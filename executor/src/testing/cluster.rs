@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub evicted: Vec<(String, Timestamp)>,
     /// The fewest Ready pods that any controller had, by name.
     pub fewest_ready: BTreeMap<String, usize>,
+    /// How often a budget said no.
+    pub refused: usize,
     pub silent: bool,
     /// The next look at the nodes panics.
     pub breaks: bool,
@@ -115,6 +117,7 @@ impl TestCluster {
             next: None,
             evicted: vec![],
             fewest_ready: BTreeMap::new(),
+            refused: 0,
             silent: false,
             breaks: false,
             start_seconds: 5,
@@ -145,7 +148,7 @@ impl State {
             self.pods.push(pod(&format!("{owner}-{index}"), owner, node));
         }
         let replicas = u32::try_from(nodes.len()).unwrap();
-        self.scales.insert(owner.into(), Scale { replicas, max_replicas: None });
+        self.scales.insert(owner.into(), Scale { replicas, at_once: (replicas / 4).max(1), max_replicas: None });
     }
 
     pub(crate) fn protect(&mut self, owner: &str, limit: BudgetLimit) {
@@ -263,7 +266,19 @@ impl Cluster for TestCluster {
     }
 
     fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
-        Ok(self.state().budgets.clone())
+        let state = self.state();
+        let status = |budget: &Budget| {
+            let (allowed, desired) = state.allowed(budget);
+            let healthy = |p: &&Pod| is_of(p, &budget.name) && p.ready && p.deletion.is_none();
+            let current = state.pods.iter().filter(healthy).count() as u32;
+            Budget {
+                desired_healthy: desired,
+                current_healthy: current,
+                disruptions_allowed: allowed,
+                ..budget.clone()
+            }
+        };
+        Ok(state.budgets.iter().map(status).collect())
     }
 
     fn scale(&self, _: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError> {
@@ -282,6 +297,7 @@ impl Cluster for TestCluster {
         if let Some(budget) = budget {
             let (allowed, desired) = state.allowed(&budget);
             if allowed == 0 && pod.phase == Phase::Running {
+                state.refused += 1;
                 return Eviction::Budget(format!("The disruption budget {} needs {desired} healthy pods", budget.name));
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hostler_plan::timestamp::Timestamp;
 use k8s_openapi::{
-    api::{core::v1 as core, policy::v1 as policy},
+    api::{apps::v1::DeploymentSpec, core::v1 as core, policy::v1 as policy},
     apimachinery::pkg::{
         apis::meta::v1::{LabelSelector, ObjectMeta, Time},
         util::intstr::IntOrString,
@@ -96,6 +96,26 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
         labels: metadata.labels.unwrap_or_default(),
         key: PodKey { namespace: metadata.namespace.unwrap_or_default(), name, uid: metadata.uid.unwrap_or_default() },
     }
+}
+
+/// How many pods of a Deployment may be away at a time: its `maxUnavailable`, 25 % where it names none, percentages
+/// rounded down as its controller does, and at least one. One that is recreated as a whole says nothing of parts.
+pub(super) fn at_once(spec: &DeploymentSpec) -> u32 {
+    let replicas = spec.replicas.unwrap_or(1);
+    let strategy = spec.strategy.as_ref();
+    if strategy.and_then(|s| s.type_.as_deref()) == Some("Recreate") {
+        return 1;
+    }
+    let limit = strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|r| r.max_unavailable.as_ref());
+    let part = |percent: i32| i32::try_from(i64::from(replicas) * i64::from(percent) / 100).unwrap_or(1);
+    let most = match limit {
+        None => part(25),
+        Some(IntOrString::Int(number)) => *number,
+        Some(IntOrString::String(text)) => {
+            text.strip_suffix('%').and_then(|percent| percent.parse().ok()).map_or(1, part)
+        }
+    };
+    u32::try_from(most).unwrap_or(1).max(1)
 }
 
 /// The owner that is the controller.

@@ -12,6 +12,7 @@ mod preflight;
 mod remaining;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub(super) use self::pods::is_leaving;
 

@@ -1,6 +1,9 @@
 //! The loop of a drain.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
@@ -15,19 +18,22 @@ use super::{
     pods::{Fate, Turn, words},
     preflight::{blockers, silent},
     remaining::Remaining,
+    turns::{May, Strength, Turns, in_order},
 };
 use crate::{
     control::{POLL, span},
-    host::{ClusterError, Eviction, Node, NodeReady, Owner, Pod, PodKey, PodScope},
+    host::{ClusterError, Eviction, Node, NodeReady, Owner, Pod, PodKey, Watch},
     steps::action::{StepContext, StepError},
 };
 
 /// How often a budget is asked again; kubectl's figure.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often a budget is asked again whose status allows it.
+const STALE_RETRY: Duration = Duration::from_secs(1);
 /// How often what is likely to last is tried again.
 const SLOW_RETRY: Duration = Duration::from_secs(10);
-/// Pods that go at the same time: more would only fill the remaining nodes' queues at once.
-const MAX_GOING: usize = 10;
+/// Pods that go at the same time: what one look lists and one journal entry tells.
+const MAX_GOING: usize = 64;
 /// How often the budgets' arithmetic is done again while one says no.
 const RECHECK: Duration = Duration::from_secs(30);
 /// An accepted eviction whose deletion failed is forgotten by the server after 2 minutes; then it is asked again.
@@ -46,12 +52,14 @@ pub(super) struct Drain<'a> {
     pub(super) held: BTreeMap<PodKey, Blocker>,
     /// What became of pods in this round.
     news: Vec<PodReport>,
-    /// Controllers of which a pod was evicted, and how many of their pods were Ready before.
-    controllers: BTreeMap<(String, Owner), u32>,
+    /// Controllers of which a pod was evicted.
+    pub(super) controllers: BTreeMap<(String, Owner), Strength>,
     rechecked: Timestamp,
     pods_gone: Option<Timestamp>,
     /// Why nobody may be evicted in this round.
     waits: Option<String>,
+    /// Ends a pause when pods or budgets change, where the cluster can tell.
+    watch: Option<Watch>,
     said: SayOnce,
 }
 
@@ -76,6 +84,7 @@ pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<
         rechecked: began,
         pods_gone: None,
         waits: None,
+        watch: None,
         said: SayOnce::default(),
     };
     let ended = drain.run(context);
@@ -141,10 +150,14 @@ impl Drain<'_> {
     fn round(&mut self, context: &mut StepContext<'_>) -> Result<bool, RoundError> {
         let round = self.look(context)?;
         self.check_node(&round.node, context)?;
-        let left: Vec<&(Pod, Fate)> = round.remaining.left().collect();
+        let left = in_order(round.remaining.left());
         self.held.retain(|key, _| left.iter().any(|(p, _)| p.key == *key));
         if left.is_empty() {
             return Ok(self.volumes_detached(&round, context)?);
+        }
+        if self.watch.is_none() {
+            let namespaces: BTreeSet<&str> = left.iter().map(|(pod, _)| pod.key.namespace.as_str()).collect();
+            self.watch = context.cluster()?.watch(&namespaces, context.node.control.waker());
         }
         let now = context.now();
         if !self.held.is_empty() && now.since(self.rechecked) >= RECHECK {
@@ -155,14 +168,20 @@ impl Drain<'_> {
         let ordinary_left = left.iter().any(|(_, fate)| *fate != Fate::Evict(Turn::SystemCritical) && !last(fate));
         let all_last = left.iter().all(|(_, fate)| last(fate));
         self.waits = None;
+        let mut turns = Turns::look(&round.nodes, &round.node.name, context.cluster()?)?;
         let mut going = left.iter().filter(|(_, fate)| *fate == Fate::Going).count();
         for (pod, fate) in left {
             match fate {
                 Fate::Evict(Turn::SystemCritical) if ordinary_left => {}
                 Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, context)? => {}
                 Fate::Evict(_) if going < MAX_GOING && self.is_due(&pod.key, now) => {
-                    if self.has_turn(pod, &round, context)? && self.evict(pod, &round, context)? {
-                        going += 1;
+                    match self.may_go(pod, &mut turns, context)? {
+                        May::Go if self.evict(pod, &round, context)? => {
+                            turns.took(pod);
+                            going += 1;
+                        }
+                        May::Held(budget, sentence) => self.hold(pod, Some(budget), &sentence),
+                        May::Go | May::NotYet => {}
                     }
                     if self.waits.is_some() {
                         break;
@@ -192,26 +211,6 @@ impl Drain<'_> {
 
     fn is_due(&self, key: &PodKey, now: Timestamp) -> bool {
         self.next_try.get(key).is_none_or(|at| now >= *at)
-    }
-
-    /// One pod per controller at a time: the next when the replacement is Ready, or can certainly never be.
-    fn has_turn(&mut self, pod: &Pod, round: &Round, context: &StepContext<'_>) -> Result<bool, RoundError> {
-        let Some(owner) = &pod.owner else { return Ok(true) };
-        if pod.is_finished() {
-            return Ok(true);
-        }
-        let id = (pod.key.namespace.clone(), owner.clone());
-        let siblings = context.cluster()?.pods(PodScope::InNamespace(&pod.key.namespace))?;
-        let siblings: Vec<&Pod> = siblings.iter().filter(|p| p.owner.as_ref() == Some(owner)).collect();
-        let ready = siblings.iter().filter(|p| p.ready && p.deletion.is_none()).count();
-        let ready = u32::try_from(ready).unwrap_or(u32::MAX);
-        let Some(before) = self.controllers.get(&id).copied() else {
-            self.controllers.insert(id, ready);
-            return Ok(true);
-        };
-        let still_going = siblings.iter().any(|p| p.node.as_deref() == Some(&round.node.name) && p.deletion.is_some());
-        let comes_back = fits_nowhere(pod, &round.nodes, &round.node.name).is_none();
-        Ok(!still_going && (ready >= before || !comes_back))
     }
 
     /// Asks for the eviction, if that may still be done, and remembers the answer. True when the pod is going.
@@ -247,7 +246,8 @@ impl Drain<'_> {
             Eviction::Budget(text) => {
                 let name = budget_of(pod, context);
                 self.hold(pod, name, text.trim_end_matches('.'));
-                retry(self, RETRY);
+                // It said no against its own status, which is seconds old; or the pod has to be repaired first.
+                retry(self, if pod.ready { STALE_RETRY } else { RETRY });
             }
             Eviction::BudgetBehind(_) => {
                 let name = budget_of(pod, context);

@@ -78,7 +78,7 @@ fn turn(pod: &Pod) -> Turn {
 
 /// Whether it is being deleted and something of it still runs here.
 pub(in crate::steps::kube) fn is_leaving(pod: &Pod) -> bool {
-    pod.deletion.is_some() && !pod.mirror && !(pod.is_finished() && !pod.finalizers.is_empty())
+    pod.deletion.is_some() && !pod.mirror && (!pod.is_finished() || pod.finalizers.is_empty())
 }
 
 /// Whether a budget has a say: it is not asked about pods that have not started, have finished or are going.

@@ -1,0 +1,120 @@
+//! Whose turn it is: as many pods at a time as their budget allows, and without one as their controller's strength does.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::{
+    budget,
+    engine::{Drain, RoundError},
+    placement::fits_nowhere,
+    pods::{Fate, budget_counts},
+};
+use crate::{
+    host::{Budget, Cluster, ClusterError, Node, Owner, Pod, PodScope},
+    steps::action::StepContext,
+};
+
+/// How strong a controller was before, and how much of that may be away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strength {
+    /// Its Ready pods before the first of them went.
+    before: u32,
+    at_once: u32,
+}
+
+/// Whether a pod may be asked to go.
+pub(super) enum May {
+    Go,
+    /// Others of its controller go first.
+    NotYet,
+    /// A budget says no for now; its name and sentence.
+    Held(String, String),
+}
+
+/// What one round knows of budgets and of the pods of each namespace.
+pub(super) struct Turns<'a> {
+    nodes: &'a [Node],
+    drained: &'a str,
+    budgets: Vec<Budget>,
+    namespaces: BTreeMap<String, Vec<Pod>>,
+}
+
+impl<'a> Turns<'a> {
+    pub(super) fn look(nodes: &'a [Node], drained: &'a str, cluster: &dyn Cluster) -> Result<Self, ClusterError> {
+        Ok(Self { nodes, drained, budgets: cluster.budgets()?, namespaces: BTreeMap::new() })
+    }
+
+    /// An eviction under the pod's budget was accepted.
+    pub(super) fn took(&mut self, pod: &Pod) {
+        for counting in self.budgets.iter_mut().filter(|b| budget::matches(b, pod)) {
+            counting.disruptions_allowed = counting.disruptions_allowed.saturating_sub(1);
+        }
+        let namespace = self.namespaces.get_mut(&pod.key.namespace).into_iter().flatten();
+        namespace.filter(|known| known.key == pod.key).for_each(|known| known.ready = false);
+    }
+
+    /// The budget that counts the pod, where there is one.
+    fn budget_of(&self, pod: &Pod) -> Option<&Budget> {
+        self.budgets.iter().find(|b| budget_counts(pod) && budget::matches(b, pod))
+    }
+
+    /// How many pods of a controller are Ready now.
+    fn ready(&mut self, pod: &Pod, owner: &Owner, cluster: &dyn Cluster) -> Result<u32, ClusterError> {
+        let namespace = &pod.key.namespace;
+        if !self.namespaces.contains_key(namespace) {
+            let pods = cluster.pods(PodScope::InNamespace(namespace))?;
+            self.namespaces.insert(namespace.clone(), pods);
+        }
+        let siblings = self.namespaces.get(namespace).into_iter().flatten();
+        let ready = siblings.filter(|p| p.owner.as_ref() == Some(owner) && p.ready && p.deletion.is_none()).count();
+        Ok(u32::try_from(ready).unwrap_or(u32::MAX))
+    }
+}
+
+impl Drain<'_> {
+    /// Whether the pod's turn has come.
+    pub(super) fn may_go(
+        &mut self,
+        pod: &Pod,
+        turns: &mut Turns<'_>,
+        context: &StepContext<'_>,
+    ) -> Result<May, RoundError> {
+        let Some(owner) = pod.owner.as_ref().filter(|_| !pod.is_finished()) else { return Ok(May::Go) };
+        let counting = turns.budget_of(pod);
+        // Whether one that is not Ready may go is the server's to say.
+        if let Some(counting) = counting.filter(|b| pod.ready && b.disruptions_allowed == 0) {
+            let (needs, has) = (counting.desired_healthy, counting.current_healthy);
+            let sentence = format!("it needs {needs} healthy pods and has {has}");
+            return Ok(May::Held(budget::name(counting), sentence));
+        }
+        let in_order = owner.kind == "StatefulSet";
+        if owner.kind == "Job" || (counting.is_some() && !in_order) {
+            return Ok(May::Go);
+        }
+        let cluster = context.cluster()?;
+        let ready = turns.ready(pod, owner, cluster)?;
+        let id = (pod.key.namespace.clone(), owner.clone());
+        let strength = match self.controllers.get(&id) {
+            Some(known) => *known,
+            None => {
+                let scale = if in_order { None } else { cluster.scale(&pod.key.namespace, owner)? };
+                let strength = Strength { before: ready, at_once: scale.map_or(1, |scale| scale.at_once) };
+                self.controllers.insert(id, strength);
+                strength
+            }
+        };
+        let is_strong = strength.before.saturating_sub(ready) < strength.at_once;
+        let comes_back = || fits_nowhere(pod, turns.nodes, turns.drained).is_none();
+        Ok(if is_strong || !comes_back() { May::Go } else { May::NotYet })
+    }
+}
+
+/// A StatefulSet's pods leave as it would take them down itself: the highest number first.
+pub(super) fn in_order<'p>(left: impl Iterator<Item = &'p (Pod, Fate)>) -> Vec<&'p (Pod, Fate)> {
+    let number = |pod: &Pod| {
+        let owner = pod.owner.as_ref().filter(|owner| owner.kind == "StatefulSet")?;
+        pod.key.name.strip_prefix(owner.name.as_str())?.strip_prefix('-')?.parse::<u64>().ok()
+    };
+    let mut left: Vec<&(Pod, Fate)> = left.collect();
+    left.sort_by_key(|(pod, _)| Reverse(number(pod)));
+    left
+}
