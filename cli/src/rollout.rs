@@ -128,7 +128,7 @@ pub fn finished(store: &TrustStore, rollout: &str, detail: &RolloutDetail) -> Re
     }
     ending(detail)?;
     match plan.document().tasks.iter().find(|task| !proved.contains(&task.id)) {
-        Some(task) => claim(task.id.as_str(), "it shows no receipt of it"),
+        Some(task) => claim(&task.id.to_string(), "it shows no receipt of it"),
         None => Ok(proved.len()),
     }
 }
@@ -174,7 +174,7 @@ pub async fn control(admin: &mut Admin, rollout: &str, action: &RolloutAction, r
         RolloutAction::Halt => Decided::Halt { plan, reason },
         RolloutAction::Resume => Decided::Resume { plan },
         RolloutAction::Release(task) => {
-            let held = detail.tasks.iter().find(|t| t.id == task.as_str()).map(|t| t.grant);
+            let held = detail.tasks.iter().find(|t| t.id == task.to_string()).map(|t| t.grant);
             let grant = held.filter(|grant| *grant > 0).ok_or_else(|| {
                 Error::Failed(format!(
                     "expected a task of rollout {rollout} whose lease ran out, found {task} has none"

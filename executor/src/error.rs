@@ -15,8 +15,8 @@ pub enum ExecutorError {
     Signing(#[from] hostler_plan::signature::SigningError),
     #[error(transparent)]
     Host(#[from] HostError),
-    #[error("the host's name cannot be the node's: {0}; set node_name")]
-    Name(#[from] InvalidId),
+    #[error("the host's name cannot be the node's: {0}; set node_name in the executor's settings")]
+    Name(InvalidId),
     #[error("making a key failed: {0}")]
     Key(String),
     #[error(transparent)]

@@ -389,7 +389,7 @@ mod tests {
         disk.replace(COPY, &other).unwrap();
         let Err(StateFileError::Refused(refused)) = load(&disk, |_| false) else { panic!("two tasks") };
         assert!(refused.reason.contains("journal.copy") && refused.reason.contains("another task"), "{refused}");
-        let is_over = |begun: &Begun| begun.task.as_str() == "w1.other";
+        let is_over = |begun: &Begun| begun.task.to_string() == "w1.other";
         assert_eq!(load(&disk, is_over).unwrap(), Some(task));
         assert_ne!(disk.read(COPY, MAX_BYTES).unwrap(), Some(other));
     }

@@ -115,13 +115,12 @@ pub(crate) fn identify(disk: &Disk) -> Result<(Option<Membership>, Arc<Keys>), E
     Ok((member, Arc::new(keys)))
 }
 
-/// The name that the node has, or would enrol under.
+/// The name that the node has, or would enrol under: the host's whole name, under which a kubelet registers it too.
 pub(crate) fn node_name(settings: &Settings, host: &dyn Host) -> Result<NodeName, ExecutorError> {
     if let Some(name) = &settings.node_name {
         return Ok(name.clone());
     }
-    let full = host.host_name()?.to_lowercase();
-    Ok(NodeName::new(full.split('.').next().unwrap_or_default())?)
+    NodeName::new(host.host_name()?.to_lowercase()).map_err(ExecutorError::Name)
 }
 
 /// Waits until the node is enrolled; false when it has to end before. Requests mean nothing until then.

@@ -96,8 +96,13 @@ impl Settings {
 fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
     let (keys, default) = (&written.values, Settings::default());
     let named = |name: &String| {
-        NodeName::new(name.as_str())
-            .map_err(|_| written.wrong("node_name", "a name such as pi-1: at most 63 of a-z, 0-9 and -", name))
+        NodeName::new(name.as_str()).map_err(|_| {
+            written.wrong(
+                "node_name",
+                "a name such as pi-1 or pi-1.example.org: at most 253 of a-z, 0-9, - and .",
+                name,
+            )
+        })
     };
     Ok(Settings {
         socket: keys.socket.clone().unwrap_or(default.socket),

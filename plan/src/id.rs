@@ -7,6 +7,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::text::{self, clean_to};
 
+mod task;
+
+pub use task::TaskId;
+
 /// What is said of a text that is no identifier.
 const MAX_FOUND_BYTES: usize = 80;
 
@@ -86,23 +90,33 @@ text_id! {
 }
 
 text_id! {
-    /// A node's name: an RFC 1123 label, because it is also its Kubernetes node name and its host name.
-    NodeName, "node name", "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
-    dns_label
+    /// A node's name: an RFC 1123 subdomain of at most 253 bytes, because it is also its Kubernetes node name.
+    NodeName, "node name",
+    "1 to 253 of a-z, 0-9, '-' and '.', with a letter or digit on both sides of a '.' and at both ends",
+    |t| (1..=253).contains(&t.len()) && t.split('.').all(dns_part)
+}
+
+/// The longest name of a file on every file system that Hostler meets.
+const MAX_FILE_BYTES: usize = 255;
+
+impl NodeName {
+    /// The name of a file of this node: `start`, the name, `end`. Where that is more than a file's name can hold, a
+    /// digest of the whole name stands for its tail, behind a `~` that no name has: no two nodes meet.
+    pub fn file_name(&self, start: &str, end: &str) -> String {
+        let room = MAX_FILE_BYTES.saturating_sub(start.len() + end.len());
+        if self.0.len() <= room {
+            return format!("{start}{self}{end}");
+        }
+        let digest = Digest::of(self.0.as_bytes()).hex();
+        let kept = self.0.get(..room.saturating_sub(digest.len() + 1)).unwrap_or_default();
+        format!("{start}{kept}~{digest}{end}")
+    }
 }
 
 text_id! {
     /// A join token's public name.
     TokenId, "token id", "8 to 32 lower-case hexadecimal digits",
     |t| (8..=32).contains(&t.len()) && lower_hex(t)
-}
-
-text_id! {
-    /// A task's name inside its plan, such as `w1.drain`.
-    TaskId, "task id", "1 to 128 of a-z, 0-9, single '.' and '-', beginning with a letter or digit",
-    |t| (1..=128).contains(&t.len())
-        && t.starts_with(|c: char| c.is_ascii_alphanumeric()) && !t.contains("..")
-        && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
 }
 
 text_id! {
@@ -129,8 +143,9 @@ fn lower_hex(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-fn dns_label(text: &str) -> bool {
-    (1..=63).contains(&text.len())
+/// A part of a name between dots. As in Kubernetes, one part may be as long as all.
+fn dns_part(text: &str) -> bool {
+    !text.is_empty()
         && !text.starts_with('-')
         && !text.ends_with('-')
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -265,11 +280,25 @@ mod tests {
     }
 
     #[test]
-    fn names_are_labels() {
-        assert!(NodeName::new("pi-1").is_ok());
-        for bad in ["", "-a", "a-", "A", "a.b", "a/../b", "a\0"] {
+    fn names_are_subdomains() {
+        for good in
+            ["pi-1", "node1.example.org", "10.0.0.7", "ip-10-0-0-7.eu-west-1.compute.internal", &"a".repeat(253)]
+        {
+            assert!(NodeName::new(good).is_ok(), "{good:?}");
+        }
+        for bad in ["", "-a", "a-", "A", "a..b", ".a", "a.", "a.-b", "a-.b", "pi_1", "a/../b", "a\0", &"a".repeat(254)]
+        {
             assert!(NodeName::new(bad).is_err(), "{bad:?}");
         }
-        assert!(NodeName::new("a".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn files_of_two_nodes_never_meet_however_long_their_names_are() {
+        let name = |text: String| NodeName::new(text).unwrap();
+        assert_eq!(name("w1.example.org".into()).file_name("receipts/", ".json"), "receipts/w1.example.org.json");
+        let long = [name(format!("{}.a", "w".repeat(251))), name(format!("{}.b", "w".repeat(251)))];
+        let [one, other] = long.each_ref().map(|name| name.file_name("", "-0001.json"));
+        assert!(one != other && one.len() == 255 && other.len() == 255, "{one} {other}");
+        assert_eq!(long[0].file_name("", "").len(), 253, "what fits stands whole");
     }
 }

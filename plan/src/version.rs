@@ -37,8 +37,8 @@ impl fmt::Display for Version {
     }
 }
 
-/// What comes before a release, and the release: in this order. `v1.34.0-alpha.2`, `v1.34.0-beta.0` and `v1.34.0-rc.1` are
-/// written so by Kubernetes, and `-rc1` by K3s.
+/// What comes before a release, and the release: in this order. `v1.34.0-alpha.2`, `v1.34.0-beta.0` and `v1.34.0-rc.1`
+/// are written so by Kubernetes, and `-rc1` by K3s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     Alpha(Attempt),

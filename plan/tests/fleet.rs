@@ -50,7 +50,7 @@ fn a_typo_is_met_with_the_key_that_was_meant() {
 fn every_mistake_has_its_sentence() {
     let cases = [
         ("name = \"pi\"", "name = \"box\"", "node box stands twice, first at fleet.toml:8:1"),
-        ("name = \"pi\"", "name = \"Pi_1\"", "node name expected 1 to 63 of a-z"),
+        ("name = \"pi\"", "name = \"Pi_1\"", "node name expected 1 to 253 of a-z, 0-9, '-' and '.', with"),
         (
             "role = \"worker\"",
             "role = \"server\"\nfirst = true\narch = \"aarch64\"\n[[nodes]]\nname = \"c\"\narch = \"x86_64\"\n\

@@ -142,8 +142,8 @@ fn detail_json(detail: &RolloutDetail, evidence: &Evidence) -> Value {
                 t.blockers.iter().map(|b| json!({ "pod": b.pod, "budget": b.budget, "reason": b.reason })).collect();
             json!({ "task": t.id, "node": t.node, "subject": t.subject, "state": t.status().to_string(),
                 "sentence": t.sentence, "step": t.step, "steps": t.steps, "receipt": t.receipt, "blockers": blockers,
-                "pods": evidence.pods.iter().find(|(task, _)| task.as_str() == t.id).map(|(_, pods)| pods),
-                "proved": evidence.proved.iter().any(|p| p.as_str() == t.id) })
+                "pods": evidence.pods.iter().find(|(task, _)| task.to_string() == t.id).map(|(_, pods)| pods),
+                "proved": evidence.proved.iter().any(|p| p.to_string() == t.id) })
         })
         .collect();
     value
@@ -186,7 +186,7 @@ fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
         .tasks
         .iter()
         .map(|t| {
-            let proved = evidence.proved.iter().any(|p| p.as_str() == t.id);
+            let proved = evidence.proved.iter().any(|p| p.to_string() == t.id);
             let doubt = if t.status() == TaskStatus::Succeeded && !proved { "?" } else { "" };
             let status = t.status().to_string();
             let said = if t.sentence == status { "" } else { &t.sentence };

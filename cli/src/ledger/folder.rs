@@ -122,7 +122,7 @@ fn name(kind: DocumentKind, signed: &Signed, keys: &mut Keys) -> Result<String, 
         DocumentKind::Enrolment => {
             let Enrolment { node, key, .. } = json::parse(bytes)?;
             keys.add(&format!("{node} namespaces=\"{enrolment}\" {key}"));
-            format!("enrolments/{node}.json")
+            format!("enrolments/{}", node.file_name("", ".json"))
         }
         DocumentKind::Roster => {
             let roster: Roster = json::parse(bytes)?;
@@ -135,7 +135,7 @@ fn name(kind: DocumentKind, signed: &Signed, keys: &mut Keys) -> Result<String, 
         }
         DocumentKind::Receipt => {
             let Receipt { node, counter, .. } = json::parse(bytes)?;
-            format!("receipts/{node}-{counter:04}.json")
+            format!("receipts/{}", node.file_name("", &format!("-{counter:04}.json")))
         }
         DocumentKind::Decision => {
             let Decision { decided, .. } = json::parse(bytes)?;

@@ -311,6 +311,20 @@ mod tests {
     }
 
     #[test]
+    fn a_node_has_the_whole_name_of_its_host_and_what_is_no_name_is_said_once() {
+        let (root, linux) = machine();
+        let name = |host: &str| {
+            put(root.path(), "proc/sys/kernel/hostname", host);
+            crate::node::node_name(&crate::settings::Settings::default(), &linux)
+        };
+        assert_eq!(name("Node1.Example.org\n").unwrap().as_str(), "node1.example.org");
+        assert_eq!(name("node1.site-b.example\n").unwrap().as_str(), "node1.site-b.example");
+        let error: &dyn std::error::Error = &name("pi_worker_1\n").unwrap_err();
+        assert_eq!(error.to_string().matches("node name expected").count(), 1, "{error}");
+        assert!(error.source().is_none(), "whoever prints the chain says nothing twice");
+    }
+
+    #[test]
     fn a_machine_is_read_below_its_root() {
         let (root, linux) = machine();
         assert!(linux.host_name().is_err() && linux.boot_id().is_err() && linux.cluster().is_none());

@@ -195,7 +195,7 @@ mod tests {
             trust((1 << 20) + 1, 1),
             Request::Grant(Box::new(Grant {
                 plan: document(1).digest(),
-                task: hostler_plan::id::TaskId::new("t").unwrap(),
+                task: hostler_plan::id::TaskId::new("w1.t").unwrap(),
                 grant: 1,
                 lease_seconds: 1,
                 receipts: vec![document((64 << 10) + 1)],

@@ -149,7 +149,7 @@ fn nodes(found: &mut Found, written: &[At<NodeFragment>], groups: &BTreeMap<Stri
     for At { value: n, location } in written {
         let name = NodeName::new(n.name.as_str());
         if let Err(e) = &name {
-            found.error(location, format!("{e}; rename the node"));
+            found.error(location, format!("{e}; write it as `kubectl get nodes` does"));
         }
         let role = role(found, location, &n.role);
         let arch = arch(found, location, &n.arch);

@@ -185,19 +185,19 @@ impl fmt::Display for Obstacle {
             }
             Obstacle::TooFarBehind { node, runs, to, limit, through } => write!(
                 f,
-                "{node} runs {runs}, and a worker of that version may be {limit} minor versions behind its servers, not \
-                    behind {to}; bring it to {}",
+                "{node} runs {runs}, and a worker of that version may be {limit} minor versions behind its servers, \
+                    not behind {to}; bring it to {}",
                 way(*runs, through)
             ),
             Obstacle::ServersApart { server, runs, to } => write!(
                 f,
-                "the server {server} runs {runs}, and servers may be one minor version apart, not as far as {to}; upgrade \
-                    {server} first or with them"
+                "the server {server} runs {runs}, and servers may be one minor version apart, not as far as {to}; \
+                    upgrade {server} first or with them"
             ),
             Obstacle::JoinsTooOld { version, server, runs, limit } => write!(
                 f,
-                "what joins gets {version}, and the server {server} runs {runs}: it may be {limit} minor versions behind at \
-                    most; write a newer version into the fleet file"
+                "what joins gets {version}, and the server {server} runs {runs}: it may be {limit} minor versions \
+                    behind at most; write a newer version into the fleet file"
             ),
             Obstacle::ServerOlder { server, runs, to } => write!(
                 f,

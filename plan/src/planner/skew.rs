@@ -1,6 +1,7 @@
-//! How far the versions of one cluster may be apart while a plan runs. <https://kubernetes.io/releases/version-skew-policy/>:
-//! servers within one minor version; a kubelet never newer than its servers and at most three minor versions older, two
-//! where it is older than 1.25. What comes before a release counts as its minor version.
+//! How far the versions of one cluster may be apart while a plan runs.
+//! <https://kubernetes.io/releases/version-skew-policy/>: servers within one minor version; a kubelet never newer than
+//! its servers and at most three minor versions older, two where it is older than 1.25. What comes before a release
+//! counts as its minor version.
 
 use crate::{id::NodeName, step::ClusterRole, version::Version};
 

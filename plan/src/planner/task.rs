@@ -13,7 +13,7 @@ use crate::{
 use super::{Draft, Obstacle, Phase, PhaseName, Request, distribution::Lifecycle};
 
 pub(super) fn task_id(node: &NodeName, what: &str) -> TaskId {
-    TaskId::new(format!("{node}.{what}")).expect("a node's name and a word are a task id")
+    TaskId::of(node.clone(), what).expect("the planner's words are operations")
 }
 
 pub(super) fn task(what: &str, node: &NodeName, subject: &NodeName, after: Vec<TaskId>, steps: Vec<Step>) -> Task {

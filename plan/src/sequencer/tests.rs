@@ -160,14 +160,14 @@ impl World {
         let (noop, uncordon) = (json!({ "op": "host.noop" }), json!({ "op": "kube.uncordon" }));
         let task = |what: &str, node: &str, after: &[String], disrupts: bool, step: &serde_json::Value| {
             json!({
-                "id": format!("{what}-{subject}"), "node": node, "subject": subject, "after": after,
+                "id": format!("{subject}.{what}"), "node": node, "subject": subject, "after": after,
                 "disrupts": disrupts, "finishes": false, "steps": [step],
             })
         };
-        let (first, second) = (format!("drain-{subject}"), format!("work-{subject}"));
+        let (first, second) = (format!("{subject}.drain"), format!("{subject}.work"));
         match kind {
             "check" if other.is_multiple_of(5) && subject != "a" => {
-                vec![task("check", subject, &["check-a".into()], false, &noop)]
+                vec![task("check", subject, &["a.check".into()], false, &noop)]
             }
             "check" => vec![task("check", subject, &[], false, &noop)],
             "drain" => vec![task("drain", helper, &[], true, &cordon)],

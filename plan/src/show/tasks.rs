@@ -54,12 +54,9 @@ impl Form {
     }
 }
 
-/// The id with the subject's name, where it begins with it, as [`SUBJECT`]. Ids have no capital letters.
+/// The id with the subject's name, where it is about it, as [`SUBJECT`]. Ids have no capital letters.
 fn relative(id: &TaskId, subject: &NodeName) -> String {
-    match id.as_str().strip_prefix(subject.as_str()) {
-        Some(rest) if rest.starts_with('.') => format!("{SUBJECT}{rest}"),
-        Some(_) | None => id.to_string(),
-    }
+    if id.subject() == subject { format!("{SUBJECT}.{}", id.operation()) } else { id.to_string() }
 }
 
 pub(super) fn show(page: &mut Page, tasks: &[Task]) {

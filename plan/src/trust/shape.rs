@@ -31,10 +31,10 @@ pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
         targets: plan.targets.iter().map(|t| (&t.node, t)).collect(),
         nodes: roster.nodes.iter().map(|n| &n.name).collect(),
     };
-    let mut earlier: BTreeMap<&str, &Task> = BTreeMap::new();
+    let mut earlier: BTreeMap<&TaskId, &Task> = BTreeMap::new();
     for task in &plan.tasks {
         check_task(roster, plan, task, &names, &earlier)?;
-        if earlier.insert(task.id.as_str(), task).is_some() {
+        if earlier.insert(&task.id, task).is_some() {
             return malformed(plan, &format!("expected every task once, found {} again", task.id));
         }
     }
@@ -119,7 +119,7 @@ fn check_task(
     plan: &Plan,
     task: &Task,
     names: &Names,
-    earlier: &BTreeMap<&str, &Task>,
+    earlier: &BTreeMap<&TaskId, &Task>,
 ) -> Result<(), Refused> {
     let id = &task.id;
     let Some(&target) = names.targets.get(&task.node) else {
@@ -134,7 +134,7 @@ fn check_task(
     }
     let mut after = BTreeSet::new();
     for name in &task.after {
-        if !earlier.contains_key(name.as_str()) || !after.insert(name) {
+        if !earlier.contains_key(name) || !after.insert(name) {
             return malformed(
                 plan,
                 &format!("expected task {id} to come after earlier tasks, each once, found {name}"),
@@ -145,7 +145,7 @@ fn check_task(
     check_finishing(plan, task, earlier)?;
     for step in &task.steps {
         if let Some(admitted_by) = step.admitted_by()
-            && !earlier.get(admitted_by.as_str()).is_some_and(|t| after.contains(&t.id) && t.subject == task.node)
+            && !earlier.get(admitted_by).is_some_and(|t| after.contains(&t.id) && t.subject == task.node)
         {
             let node = &task.node;
             let what = format!("expected task {id} to come after the task that admits {node}, found {admitted_by}");
@@ -156,7 +156,7 @@ fn check_task(
 }
 
 /// What may begin after the plan ended only puts back into service what the plan took out of it.
-fn check_finishing(plan: &Plan, task: &Task, earlier: &BTreeMap<&str, &Task>) -> Result<(), Refused> {
+fn check_finishing(plan: &Plan, task: &Task, earlier: &BTreeMap<&TaskId, &Task>) -> Result<(), Refused> {
     if !task.finishes {
         return Ok(());
     }
@@ -166,7 +166,7 @@ fn check_finishing(plan: &Plan, task: &Task, earlier: &BTreeMap<&str, &Task>) ->
         let what = format!("expected task {id}, which finishes, only to wait for health and to uncordon, found {op}");
         return malformed(plan, &what);
     }
-    let of_subject = |name: &TaskId| earlier.get(name.as_str()).filter(|t| t.subject == task.subject);
+    let of_subject = |name: &TaskId| earlier.get(name).filter(|t| t.subject == task.subject);
     if !task.after.iter().filter_map(of_subject).any(|t| t.disrupts || t.finishes) {
         let subject = &task.subject;
         let what = format!("expected task {id}, which finishes, to come after one that disrupts {subject}, found none");

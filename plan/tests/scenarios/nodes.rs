@@ -73,7 +73,7 @@ impl World {
             relied_on: self.check_order(digest, &id),
             started: self.now,
             ended: self.now,
-            ..made::receipt(&plan, id.as_str())
+            ..made::receipt(&plan, &id.to_string())
         };
         self.receipts.insert(id.clone(), receipt.clone());
         let counter = receipt.counter;

@@ -393,7 +393,7 @@ impl World {
             let mut open: Vec<_> =
                 self.sequencer.rollouts().iter().flat_map(|r| &r.tasks).filter_map(granted).collect();
             open.sort();
-            if until.is_some_and(|u| open.iter().any(|(_, t)| t.as_str() == u)) {
+            if until.is_some_and(|u| open.iter().any(|(_, t)| t.to_string() == u)) {
                 return said;
             }
             let Some((_, task)) = open.into_iter().next() else {
@@ -405,7 +405,7 @@ impl World {
                 return said;
             };
             self.now = self.now.plus(Duration::from_secs(10));
-            self.receipt(task.as_str(), Outcome::Succeeded {});
+            self.receipt(&task.to_string(), Outcome::Succeeded {});
         }
     }
 
@@ -459,7 +459,7 @@ impl World {
         let rollout = rollouts.iter().find(|r| r.plan == digest).unwrap();
         let plan = self.document_of(digest);
         lines(rollout.tasks.iter().zip(&plan.tasks).map(|(view, task)| {
-            let after: Vec<&str> = task.after.iter().map(TaskId::as_str).collect();
+            let after: Vec<String> = task.after.iter().map(TaskId::to_string).collect();
             let steps: Vec<&str> = task.steps.iter().map(Step::op).collect();
             let after = if after.is_empty() { String::new() } else { format!(" after {}", after.join(" ")) };
             format!("{} on {}{after}: {} [{}]", view.task, view.node, steps.join(" "), view.state.word())

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use crate::fleet::*;
 
 const TASKS: [(&str, &str, u64); 6] =
-    [("a", "s1", 5), ("b", "w1", 5), ("c", "w2", 5), ("d", "s1", 6), ("e", "w1", 6), ("f", "w2", 6)];
+    [("s1.a", "s1", 5), ("w1.b", "w1", 5), ("w2.c", "w2", 5), ("s1.d", "s1", 6), ("w1.e", "w1", 6), ("w2.f", "w2", 6)];
 
 /// Six tasks on three nodes and a last one after all of them.
 fn wide_plan() -> Verified<Plan> {
@@ -24,7 +24,7 @@ fn wide_plan() -> Verified<Plan> {
     let task =
         |id: &str, node: &str| Task { id: task_id(id), node: name(node), subject: name(node), ..template.clone() };
     plan.tasks = TASKS.iter().map(|(id, node, _)| task(id, node)).collect();
-    let mut last = task("last", "w1");
+    let mut last = task("w1.last", "w1");
     last.after = plan.tasks.iter().map(|t| t.id.clone()).collect();
     plan.tasks.push(last);
     verified_plan(&plan)
@@ -74,7 +74,7 @@ fn model(claims: &[&Claim]) -> Model {
 
 fn gate(plan: &Verified<Plan>, roster: &Verified<Roster>, claims: &[&Claim]) -> Model {
     let receipts: Vec<Signed> = claims.iter().map(|c| c.signed.clone()).collect();
-    match order_met(plan, &task_id("last"), &receipts, roster) {
+    match order_met(plan, &task_id("w1.last"), &receipts, roster) {
         Ok(relied_on) => Model::Met(relied_on),
         Err(Refused { refusal: Refusal::OrderNotMet, .. }) => Model::NotMet,
         Err(Refused { refusal: Refusal::Replay, .. }) => Model::Doubled,
@@ -120,7 +120,7 @@ fn changed_claims(plan: &Verified<Plan>, good: &Claim) -> Vec<Claim> {
         claim(&|r| r.plan = Digest::of(b"another plan"), &|c| c.bound = false),
         claim(&|r| r.epoch = Epoch(2), &|c| c.bound = false),
         claim(&|r| r.seq = Seq(41), &|c| c.bound = false),
-        claim(&|r| r.task = task_id("last"), &|c| c.task = "last"),
+        claim(&|r| r.task = task_id("w1.last"), &|c| c.task = "w1.last"),
         claim(&|r| r.fleet_id = other_fleet(), &|c| c.genuine = false),
         claim(&|r| r.node = name(other_node), &|c| c.genuine = false),
         claim(&failed, &|c| c.success = false),

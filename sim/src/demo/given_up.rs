@@ -139,7 +139,7 @@ fn noop(node: &hostler_plan::id::NodeName, what: &str, after: Vec<TaskId>) -> Ta
 }
 
 fn id(node: &hostler_plan::id::NodeName, what: &str) -> TaskId {
-    TaskId::new(format!("{node}.{what}")).expect("a node's name and a word are a task id")
+    TaskId::of(node.clone(), what).expect("a word is an operation")
 }
 
 /// The second task of each node comes after the first of the next one.

@@ -253,7 +253,7 @@ impl<'a> Scene<'a> {
     fn evil_receipts(&self) -> impl Iterator<Item = Receipt> {
         let heard = self.line.heard();
         let receipts: Vec<Receipt> = heard.receipts.iter().filter_map(|r| json::parse(&r.bytes).ok()).collect();
-        receipts.into_iter().filter(|r| r.task.as_str().contains("evil"))
+        receipts.into_iter().filter(|r| r.task.to_string().contains("evil"))
     }
 
     pub(crate) fn evil_outcomes(&self) -> Vec<String> {
