@@ -22,7 +22,7 @@ pub use plan::{Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, Sign
 pub use rollout::{Control, Halt, QuarantineCommand, RolloutCommand, StopArgs, StopOptions};
 pub use token::TokenCommand;
 pub use trust::{AmendArgs, InitArgs, TrustCommand};
-pub use value::{KindThreshold, SignerArgument, duration, duration_text};
+pub use value::{End, KindThreshold, SignerArgument, duration, duration_text};
 
 /// Tend the hosts of a small Kubernetes fleet: plan, sign, submit and watch.
 ///

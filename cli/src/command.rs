@@ -1,5 +1,6 @@
 //! The commands: each calls operations of this crate and prints what they give.
 
+mod accept;
 mod amend;
 mod fleet;
 mod forks;

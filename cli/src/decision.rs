@@ -7,7 +7,7 @@ use hostler_plan::{
     id::Digest,
     json,
     ledger::Head,
-    show,
+    show, trust,
 };
 
 use crate::{Admin, admin::now, error::Error, output::note};
@@ -46,6 +46,9 @@ fn sign(admin: &Admin, decided: Decided, seen: Head) -> Result<Signed, Error> {
         expires: created.plus(LIFETIME),
         decided,
     };
+    if let Some(signer) = signer {
+        trust::check_decision(root, &decision, signer)?;
+    }
     let bytes = json::write(&decision);
     note(show::decision(&decision, &Digest::of(&bytes)).trim_end());
     let signature = admin.signer().sign(DocumentKind::Decision, &bytes)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hostler_plan::{
     checked,
-    document::{Decided, Decision, DocumentKind, Plan, Signed},
+    document::{Decided, Decision, DocumentKind, NodeMatter, Plan, Signed},
     id::Digest,
     json,
     ledger::{Head, grow},
@@ -77,6 +77,7 @@ pub(crate) fn is_always_signed(kind: DocumentKind, bytes: &[u8]) -> bool {
         DocumentKind::Pass => true,
         DocumentKind::Decision => json::parse::<Decision>(bytes).is_ok_and(|d| match d.decided {
             Decided::Adopt { .. } | Decided::Pause { .. } | Decided::Halt { .. } | Decided::RevokeToken { .. } => true,
+            Decided::Node(decision) => matches!(decision.about, NodeMatter::Withdraw { .. }),
             Decided::Resume { .. } | Decided::ReleaseLease { .. } | Decided::ReleaseQuarantine { .. } => false,
         }),
         DocumentKind::Plan => json::parse::<Plan>(bytes).is_ok_and(|plan| takes_out_of_danger(plan.kind)),

@@ -3,6 +3,7 @@
 //! The command is a verifier: it keeps the chain of roots, checks rosters, plans, tokens and receipts with
 //! `hostler_plan::trust`, and never takes the coordinator's word where a signed document exists.
 
+pub mod acceptance;
 pub mod admin;
 pub mod args;
 pub mod ask;

@@ -116,6 +116,14 @@ fn nodes_themselves(
             (labels, flag(health == level))
         })
     });
+    let accepted = |r: &NodeReport| r.verdicts.iter().filter(|v| v.accepted.is_some()).count() as f64;
+    family(
+        text,
+        "hostler_node_accepted_verdicts",
+        "gauge",
+        "Verdicts of a node that are not ok and that a person accepted: they do not count for its level.",
+        nodes.iter().filter_map(|n| Some((of(n), accepted(reports.get(n)?)))),
+    );
     family(text, "hostler_node_health", "gauge", "1 for the level of the verdict over the node's facts.", judged);
 }
 

@@ -1,5 +1,5 @@
-//! What a person at the machine does without a coordinator: hands it a newer root, roster, plan or stop by file, and
-//! sets the floor of its time back.
+//! What a person at the machine does without a coordinator: hands it a newer root, roster, plan, stop or decision by
+//! file, and sets the floor of its time back.
 
 use std::{
     fs::File,
@@ -138,9 +138,14 @@ fn judge(held: &Held, clock: Clock, signed: Signed) -> Result<(NodeState, Reques
             let sentence = format!("plan {} holds now and ended {ended} before it; {work}", plan.seq);
             (next, Request::Plan(signed), sentence)
         }
+        Some(DocumentKind::Decision) => {
+            let next = state.accept_decision(clock, me, &signed)?;
+            let sentence = format!("decision {} about this node holds now", next.decisions().number());
+            (next, Request::Decision(signed), sentence)
+        }
         _ => {
             let reason =
-                "expected a root, a roster, a plan or a stop, found another kind of file; hand over those alone";
+                "expected a root, roster, plan, stop or decision about this node, found another kind; hand over those";
             return Err(Refused::new(Refusal::Malformed, reason).into());
         }
     })
@@ -150,7 +155,7 @@ fn judge(held: &Held, clock: Clock, signed: Signed) -> Result<(NodeState, Reques
 fn kind_of(signed: &Signed) -> Option<DocumentKind> {
     let value: serde_json::Value = serde_json::from_slice(&signed.bytes).ok()?;
     let claims = value.get("_type")?.as_str()?.strip_suffix("/v1")?;
-    let kinds = [DocumentKind::Root, DocumentKind::Roster, DocumentKind::Plan];
+    let kinds = [DocumentKind::Root, DocumentKind::Roster, DocumentKind::Plan, DocumentKind::Decision];
     kinds.into_iter().find(|kind| kind.namespace() == claims)
 }
 
@@ -163,7 +168,10 @@ fn tell(socket: &Path, disk: &Disk, request: Request, expected: &NodeState) -> R
     let began = Instant::now();
     while began.elapsed() < LIMIT {
         let state = read(disk)?.state;
-        if state.holds(None) == expected.holds(None) && state.open_plans() == expected.open_plans() {
+        let is_there = state.holds(None) == expected.holds(None)
+            && state.open_plans() == expected.open_plans()
+            && state.decisions() == expected.decisions();
+        if is_there {
             return Ok(());
         }
         thread::sleep(Duration::from_millis(100));

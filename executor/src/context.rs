@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hostler_plan::{
-    document::{DocumentKind, Holds, PlanRef, Receipt, Signed},
+    document::{DocumentKind, DocumentRef, Holds, PlanRef, Receipt, Signed},
     id::{Digest, TaskId},
     ledger::Head,
     trust::{Clock, Granted, Identity, NodeState, SignedReceipt, Start},
@@ -45,6 +45,7 @@ pub(crate) struct NodeContext {
 pub(crate) struct SignedHolding {
     pub holds: Holds,
     pub open: Vec<PlanRef>,
+    pub decision: Option<DocumentRef>,
     pub signed: Signed,
 }
 

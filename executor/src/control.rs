@@ -172,6 +172,7 @@ impl Control {
             std::mem::take(&mut self.deferred).into_iter().partition(|waiting| match waiting.request() {
                 Request::Trust { .. }
                 | Request::Plan(_)
+                | Request::Decision(_)
                 | Request::Welcome { .. }
                 | Request::ReceiptAcknowledged(_) => true,
                 Request::Grant(_) | Request::LeaseRenewed { .. } | Request::Stop { .. } | Request::Fetched { .. } => {
@@ -219,6 +220,7 @@ impl Control {
             Request::Fetched { digest, result } => self.fetched = Some((*digest, result.clone())),
             Request::Trust { .. } => self.defer_trust(waiting),
             Request::Plan(_)
+            | Request::Decision(_)
             | Request::Grant(_)
             | Request::Stop { .. }
             | Request::Welcome { .. }

@@ -24,6 +24,7 @@ impl NodeContext {
             match request {
                 Request::Trust { roots, roster } => self.accept_trust(&roots, roster.as_ref())?,
                 Request::Plan(signed) => self.accept_plan(&signed)?,
+                Request::Decision(signed) => self.accept_decision(&signed)?,
                 Request::Welcome { own_receipts, head } => self.accept_welcome(&own_receipts, head)?,
                 Request::ReceiptAcknowledged(digest) => self.acknowledge(&digest)?,
                 Request::Grant(_) | Request::LeaseRenewed { .. } | Request::Stop { .. } | Request::Fetched { .. } => {}
@@ -94,6 +95,20 @@ impl NodeContext {
             Ok(_) => {}
             Err(refused) => self.refuse(Some(plan.digest), refused),
         }
+        Ok(())
+    }
+
+    /// A decision about this node: from the next look at its facts on it is judged by it.
+    pub(crate) fn accept_decision(&mut self, signed: &Signed) -> Result<(), ExecutorError> {
+        match self.state.accept_decision(self.clock(), &self.me, signed) {
+            Ok(state) if state.decisions() != self.state.decisions() => {
+                tracing::info!("decision {} about this node accepted", state.decisions().number());
+                self.store(state)?;
+            }
+            Ok(state) => self.store(state)?,
+            Err(refused) => self.refuse(Some(signed.digest()), refused),
+        }
+        self.publish();
         Ok(())
     }
 
@@ -170,9 +185,11 @@ impl NodeContext {
     fn sign_holding(&mut self) -> Option<Signed> {
         let state = &self.state;
         state.roster()?.document().active(&self.me.node)?;
-        let (holds, open) = (self.holds(), state.open_plans().to_vec());
-        let is_same =
-            |last: &SignedHolding| last.open == open && last.holds == Holds { head: last.holds.head, ..holds.clone() };
+        let (holds, open, decision) = (self.holds(), state.open_plans().to_vec(), state.decisions().newest());
+        let is_same = |last: &SignedHolding| {
+            let holds = Holds { head: last.holds.head, ..holds.clone() };
+            last.open == open && last.decision == decision && last.holds == holds
+        };
         if let Some(last) = self.signed_holding.as_ref().filter(|last| is_same(last)) {
             return Some(last.signed.clone());
         }
@@ -182,12 +199,13 @@ impl NodeContext {
             node: self.me.node.clone(),
             holds: holds.clone(),
             open: open.clone(),
+            decision,
             receipts: state.next_receipt().0 - 1,
             at: self.control.host.now().whole_seconds(),
         };
         match self.keys.sign(DocumentKind::Holding, json::write(&holding)) {
             Ok(signed) => {
-                self.signed_holding = Some(SignedHolding { holds, open, signed: signed.clone() });
+                self.signed_holding = Some(SignedHolding { holds, open, decision, signed: signed.clone() });
                 Some(signed)
             }
             Err(error) => {

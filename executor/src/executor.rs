@@ -148,6 +148,7 @@ impl Executor {
         match request {
             Request::Trust { roots, roster } => self.context.accept_trust(&roots, roster.as_ref()),
             Request::Plan(signed) => self.context.accept_plan(&signed),
+            Request::Decision(signed) => self.context.accept_decision(&signed),
             Request::Grant(grant) => {
                 self.accept_grant(*grant);
                 Ok(())

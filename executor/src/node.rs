@@ -146,7 +146,9 @@ fn stand_by(receiver: &RequestReceiver, status: &ExecutorStatus, refused: &Refus
     status.refuse(None, refused.clone());
     while let Ok(waiting) = receiver.requests.recv() {
         match waiting.take() {
-            Request::Plan(plan) => status.refuse(Some(plan.digest()), refused.clone()),
+            Request::Plan(signed) | Request::Decision(signed) => {
+                status.refuse(Some(signed.digest()), refused.clone());
+            }
             Request::Grant(grant) => status.refuse(Some(grant.plan), refused.clone()),
             Request::Trust { .. }
             | Request::LeaseRenewed { .. }

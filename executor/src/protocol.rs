@@ -70,6 +70,8 @@ pub enum Request {
     Trust { roots: Vec<Signed>, roster: Option<Signed> },
     /// A plan that this node should hold.
     Plan(Signed),
+    /// A decision about this node's health.
+    Decision(Signed),
     /// Permission to start a task.
     Grant(Box<Grant>),
     /// The coordinator renewed a lease.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
-    health::{CordonAction, Desired, HealthEvaluator, Present, Remembered, Rule, Thresholds, desired},
+    health::{CordonAction, Decided, Desired, HealthEvaluator, Present, Remembered, Rule, Thresholds, desired},
     id::NodeName,
     sequencer::CordonOwner,
     timestamp::Timestamp,
@@ -74,6 +74,10 @@ struct Evaluator {
     kept: (u64, Remembered),
 }
 
+/// What people decided about this node, on a clock that the date is so many milliseconds ahead of; there where an admin
+/// allows a self cordon.
+type DecidedOn<'a> = &'a dyn Fn(i64) -> Decided;
+
 /// What a round with the cluster led to.
 #[derive(Debug)]
 enum Round {
@@ -111,7 +115,13 @@ impl SelfCordonReconciler {
     fn reconcile_at(&mut self, now: u64, context: &NodeContext, host: &dyn Host) {
         let policy = context.state.root().root().policy.cordon_when_critical;
         if policy || self.may_stand {
-            self.round(now, policy, &context.disk, &context.me.node, host);
+            // What is over by any clock of this node is over: that it ends is the safe side.
+            let time = context.state.time(context.clock()).max(host.now());
+            let decided = |ahead: i64| {
+                let at = |date: Timestamp| date.unix_milliseconds().saturating_add_signed(-ahead);
+                context.state.decisions().for_health(time, at)
+            };
+            self.round(now, policy.then_some(&decided), &context.disk, &context.me.node, host);
         } else {
             // A policy that is switched on is followed at once.
             (self.evaluator, self.next) = (None, None);
@@ -119,7 +129,7 @@ impl SelfCordonReconciler {
     }
 
     /// One judgement and what follows from it.
-    fn round(&mut self, now: u64, policy: bool, disk: &Disk, name: &NodeName, host: &dyn Host) {
+    fn round(&mut self, now: u64, policy: Option<DecidedOn<'_>>, disk: &Disk, name: &NodeName, host: &dyn Host) {
         let desired = self.evaluate(now, policy, disk, host);
         let wanted = match &desired {
             Desired::Cordon(..) => true,
@@ -152,11 +162,11 @@ impl SelfCordonReconciler {
         }
     }
 
-    fn evaluate(&mut self, now: u64, policy: bool, disk: &Disk, host: &dyn Host) -> Desired {
-        if !policy {
+    fn evaluate(&mut self, now: u64, policy: Option<DecidedOn<'_>>, disk: &Disk, host: &dyn Host) -> Desired {
+        let Some(decided) = policy else {
             self.evaluator = None;
             return desired(false, 0, &[]);
-        }
+        };
         let now = EPOCH_MS + now;
         let date = host.now();
         let reading = host.read_facts(date);
@@ -171,6 +181,7 @@ impl SelfCordonReconciler {
         }
         let Some(evaluator) = &mut self.evaluator else { return Desired::Leave };
         evaluator.last = now;
+        evaluator.health.set_decided(decided(ahead));
         let desired = desired(true, now.saturating_sub(evaluator.since), evaluator.health.observe(now, &reading));
         let remembered = evaluator.health.remembered();
         let (at, kept) = &evaluator.kept;

@@ -11,7 +11,7 @@ mod root;
 mod roster;
 
 pub use admission::{Admission, AdmissionType, Approval, Enrolment, EnrolmentType, Hardware};
-pub use decision::{Decided, Decision, DecisionType};
+pub use decision::{Decided, Decision, DecisionType, NodeDecision, NodeMatter};
 pub use holding::{DocumentRef, Holding, HoldingType, Holds};
 pub use pass::{Pass, PassType};
 pub use plan::{Artifact, Plan, PlanKind, PlanRef, PlanType, Strategy, Target, Task};

@@ -78,7 +78,8 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// What a signed decision does to the rollouts, the nodes and the tokens; an adoption does nothing to them.
+    /// What a signed decision does to the rollouts, the quarantines and the tokens; an adoption, and what a node is
+    /// told, do nothing to them.
     pub fn of(decided: &Decided, by: &str) -> Option<Entry> {
         let by = by.to_owned();
         Some(match decided.clone() {
@@ -88,7 +89,7 @@ impl Entry {
             Decided::ReleaseLease { plan, task, grant } => Entry::LeaseReleased { plan, task, grant, by },
             Decided::ReleaseQuarantine { node, version } => Entry::QuarantineReleased { node, version, by },
             Decided::RevokeToken { token } => Entry::TokenRevoked { token, by },
-            Decided::Adopt { .. } => return None,
+            Decided::Adopt { .. } | Decided::Node(_) => return None,
         })
     }
 }

@@ -80,11 +80,32 @@ text_id! {
     |t| is_sentence(t, MAX_REASON_BYTES)
 }
 
+text_id! {
+    /// A number that was measured. Documents hold no fractions, because they can be written in several ways: it is a
+    /// text in the one form in which it is written.
+    Measured, "measured number", "a number as short as it can be written, such as 0.93",
+    |t| t.parse::<f64>().is_ok_and(|n| n.is_finite() && n.to_string() == t)
+}
+
+impl Measured {
+    /// That number, if it is one.
+    pub fn of(number: f64) -> Option<Self> {
+        Self::new(number.to_string()).ok()
+    }
+
+    /// The number.
+    pub fn get(&self) -> f64 {
+        self.as_str().parse().unwrap_or(f64::NAN)
+    }
+}
+
 /// What systemd can start and stop.
 const UNIT_KINDS: &[&str] = &["service", "socket", "timer", "path", "mount", "automount", "swap", "target", "slice"];
 
 /// A title stands in tables and questions; five names of nodes fit into it.
 const MAX_TITLE_BYTES: usize = 400;
+/// A mount point may be long.
+const MAX_SUBJECT_BYTES: usize = 400;
 /// A reason is a sentence or two.
 const MAX_REASON_BYTES: usize = 500;
 
@@ -138,6 +159,12 @@ pub(crate) fn title<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String
 pub(crate) fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(text) } else { sentence(text, "reason", MAX_REASON_BYTES) }
+}
+
+/// Reads what a verdict is about; of some it is the node itself.
+pub(crate) fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(text) } else { sentence(text, "subject", MAX_SUBJECT_BYTES) }
 }
 
 fn sentence<E: serde::de::Error>(text: String, what: &str, most: usize) -> Result<String, E> {

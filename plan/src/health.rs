@@ -5,6 +5,7 @@
 //! the time comes in with the reading. Unknown is never healthy: a required rule whose fact is missing makes the node
 //! `unknown`, an optional one is noted and nothing more.
 
+mod accepted;
 mod condition;
 mod cordon;
 mod disks;
@@ -17,6 +18,7 @@ mod thresholds;
 mod trace;
 mod watch;
 
+pub use accepted::{Acceptance, Accepted, Decided, DiskNumber, DiskNumbers, Release, device};
 pub use condition::{Condition, Confirm, Row, Side};
 pub use cordon::{CordonAction, Desired, Present, SETTLED_MS, desired};
 pub use disks::Disks;
@@ -28,6 +30,7 @@ pub use thresholds::{Adjustment, TableError, ThresholdError, Thresholds};
 
 use crate::fact::Reading;
 use crate::timestamp::Timestamp;
+use accepted::Finding;
 use measure::{Found, Tracker};
 use remember::Bad;
 use serde::{Deserialize, Serialize};
@@ -115,6 +118,15 @@ pub struct Verdict {
     /// True when the rule changed so often that it is held at its worse level until it is quiet for an hour.
     #[serde(default, rename = "held", skip_serializing_if = "std::ops::Not::not")]
     pub damped: bool,
+    /// The numbers of the disk that it is about, where it is one that tells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskNumbers>,
+    /// Every condition of the rule that holds, with its number; the worst is the one above.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<Condition, f64>,
+    /// Who takes it as the new normal; then it is shown and counts for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
     /// What to do, one sentence.
     pub advice: Cow<'static, str>,
 }
@@ -132,6 +144,9 @@ pub struct HealthEvaluator {
     standings: Sorted<(Rule, Box<str>), Standing>,
     observed_at_ms: Option<u64>,
     verdicts: Vec<Verdict>,
+    /// What people decided about this node and counts now.
+    #[serde(skip)]
+    decided: Decided,
 }
 
 impl HealthEvaluator {
@@ -145,6 +160,11 @@ impl HealthEvaluator {
         self.thresholds = thresholds;
     }
 
+    /// What people decided about the node, as of the next observation: whoever evaluates knows what counts by then.
+    pub fn set_decided(&mut self, decided: Decided) {
+        self.decided = decided;
+    }
+
     /// How far the date (Unix milliseconds) is ahead of the clock that [`observe`](Self::observe) is told, where that
     /// one does not step and the date does. Certificates expire by the date.
     pub fn set_wall_ahead_ms(&mut self, ahead: i64) {
@@ -154,6 +174,9 @@ impl HealthEvaluator {
     /// Judges a reading that was taken now (milliseconds on the observer's clock, from reading to reading the same
     /// clock). Every rule that applies to the node gives a verdict for each of its subjects, the worst first.
     pub fn observe(&mut self, now: u64, reading: &Reading) -> &[Verdict] {
+        for (release, at_ms) in &self.decided.released {
+            self.tracker.remembered.release(release, *at_ms);
+        }
         let found = self.tracker.measure(now, reading, &self.thresholds);
         self.observed_at_ms = Some(now);
         let mut cases: BTreeMap<(Rule, Box<str>), Case> = BTreeMap::new();
@@ -169,12 +192,16 @@ impl HealthEvaluator {
             let standing = self.standings.or_insert(key, Standing::new(now, level));
             let damped = standing.step(now, level);
             let mut verdict = case.verdict;
+            // Held at a worse level it is not what was accepted.
+            let is_more = verdict.level == Level::Critical && verdict.required && !case.accepts_required;
+            verdict.accepted.take_if(|_| is_more || standing.level != level);
             verdict.level = standing.level;
             verdict.since_ms = standing.since_ms;
             verdict.damped = damped;
             verdicts.push(verdict);
         }
-        verdicts.sort_by_key(|verdict| std::cmp::Reverse((verdict.weight(), std::cmp::Reverse(verdict.rule))));
+        let place = |verdict: &Verdict| (verdict.weight(), verdict.accepted.is_some(), std::cmp::Reverse(verdict.rule));
+        verdicts.sort_by_key(|verdict| std::cmp::Reverse(place(verdict)));
         self.verdicts = verdicts;
         &self.verdicts
     }
@@ -201,43 +228,23 @@ impl HealthEvaluator {
     /// Takes one finding into the case of its rule and subject.
     fn weigh(&mut self, now: u64, mut found: Found, cases: &mut BTreeMap<(Rule, Box<str>), Case>) {
         let rule = found.rule();
-        let required = found.required && !self.thresholds.optional.contains(&rule);
         let key = (rule, Box::from(found.subject.as_str()));
-        let mut clear_seconds = None;
-        let (level, rank, limit) = match found.condition {
-            None if found.known => (Level::Ok, rank(Level::Ok), None),
-            None => (Level::Unknown, rank(Level::Unknown), None),
-            Some(condition) => {
-                let row = condition.row();
-                let limit = self.thresholds.limit(condition, found.raise, found.clear);
-                clear_seconds = Some(limit.clear_seconds);
-                // What was watched of a disk goes with it to its next name, and not to the disk that has its name.
-                let watched = self.tracker.remembered.disks.key(&found.subject);
-                let watch = self.watches.or_default((condition, Box::from(&*watched)));
-                if found.known {
-                    let active = watch.step(now, found.value, row.side, &limit);
-                    let level = if active { row.level } else { Level::Ok };
-                    if condition.stays() {
-                        let numbers = (found.value, Some(limit.raise));
-                        let (subject, fact) = (&found.subject, &found.fact);
-                        let disks = &self.tracker.remembered.disks;
-                        let bad = active.then(|| Bad::new(now, disks, condition, subject, fact, numbers, required));
-                        self.tracker.remembered.told(bad, condition, subject);
-                    }
-                    (level, rank(level), Some(limit.raise))
-                } else if let Some(bad) = self.tracker.remembered.bad(condition, &found.subject) {
-                    // Whatever became of the disk, it did not get well by not answering.
-                    (found.value, found.required) = (bad.value, found.required || bad.required);
-                    (row.level, rank(row.level), bad.threshold)
-                } else if watch.forget() {
-                    // What was bad and cannot be seen any more must not look well because of its neighbour.
-                    (Level::Unknown, rank(row.level), Some(limit.raise))
-                } else {
-                    (Level::Unknown, rank(Level::Unknown), Some(limit.raise))
-                }
-            }
+        let Weighed { level, mut rank, limit, clear_seconds } = self.stand(now, &mut found);
+        let required = found.required && !self.thresholds.optional.contains(&rule);
+        let disk = match level {
+            Level::Ok => DiskNumbers::default(),
+            Level::Degraded | Level::Critical | Level::Unknown => self.disk_of(&found),
         };
-        let required = required || found.required && !self.thresholds.optional.contains(&rule);
+        let accepted = found.condition.and_then(|condition| {
+            let (subject, value) = (found.subject.as_str(), found.value);
+            self.decided.accepts(&Finding { condition, subject, disk: &disk, level, value })
+        });
+        if accepted.is_some() {
+            rank -= RANKS_ACCEPTED;
+        }
+        let (accepted, accepts_required) = accepted.unzip();
+        let holds = matches!(level, Level::Degraded | Level::Critical);
+        let numbers: BTreeMap<_, _> = found.condition.zip(found.value).filter(|_| holds).into_iter().collect();
         let verdict = Verdict {
             rule,
             subject: found.subject,
@@ -250,18 +257,83 @@ impl HealthEvaluator {
             since_ms: now,
             clear_seconds,
             damped: false,
+            disk: Some(disk).filter(|disk| !disk.is_empty()),
+            numbers,
+            accepted,
             advice: rule.advice().into(),
         };
+        let case = Case { verdict, rank, accepts_required: accepts_required.unwrap_or_default() };
         match cases.get_mut(&key) {
             // Of several conditions the worst one speaks; one that is unknown does not hide one that is known.
-            Some(case) if case.rank >= rank => case.verdict.required |= required,
-            Some(case) => {
-                let required = required || case.verdict.required;
-                *case = Case { verdict: Verdict { required, ..verdict }, rank };
+            Some(before) if before.rank >= rank => before.add(required, case.verdict.numbers),
+            Some(before) => {
+                let Verdict { required, numbers, .. } = std::mem::replace(before, case).verdict;
+                before.add(required, numbers);
             }
-            None => drop(cases.insert(key, Case { verdict, rank })),
+            None => drop(cases.insert(key, case)),
         }
     }
+
+    /// How one finding stands. One that is not told and was bad has its number from then.
+    fn stand(&mut self, now: u64, found: &mut Found) -> Weighed {
+        let rule = found.rule();
+        let required = found.required && !self.thresholds.optional.contains(&rule);
+        let Some(condition) = found.condition else {
+            let level = if found.known { Level::Ok } else { Level::Unknown };
+            return Weighed { level, rank: rank(level), limit: None, clear_seconds: None };
+        };
+        let row = condition.row();
+        let limit = self.thresholds.limit(condition, found.raise, found.clear);
+        let clear_seconds = Some(limit.clear_seconds);
+        // What was watched of a disk goes with it to its next name, and not to the disk that has its name.
+        let watched = self.tracker.remembered.disks.key(&found.subject);
+        let watch = self.watches.or_default((condition, Box::from(&*watched)));
+        let (level, rank, limit) = if found.known {
+            let active = watch.step(now, found.value, row.side, &limit);
+            let level = if active { row.level } else { Level::Ok };
+            if condition.stays() {
+                let numbers = (found.value, Some(limit.raise));
+                let (subject, fact) = (&found.subject, &found.fact);
+                let disks = &self.tracker.remembered.disks;
+                let bad = active.then(|| Bad::new(now, disks, condition, subject, fact, numbers, required));
+                self.tracker.remembered.told(bad, condition, subject);
+            }
+            (level, rank(level), Some(limit.raise))
+        } else if let Some(bad) = self.tracker.remembered.bad(condition, &found.subject) {
+            // Whatever became of the disk, it did not get well by not answering.
+            (found.value, found.required) = (bad.value, found.required || bad.required);
+            (row.level, rank(row.level), bad.threshold)
+        } else if watch.forget() {
+            // What was bad and cannot be seen any more must not look well because of its neighbour.
+            (Level::Unknown, rank(row.level), Some(limit.raise))
+        } else {
+            (Level::Unknown, rank(Level::Unknown), Some(limit.raise))
+        };
+        Weighed { level, rank, limit, clear_seconds }
+    }
+
+    /// The numbers of the disk that a finding is about: as it told them last where it does not now.
+    fn disk_of(&self, found: &Found) -> DiskNumbers {
+        let remembered = &self.tracker.remembered;
+        if found.condition.is_some_and(Condition::is_gone) {
+            // Another one may have its name now.
+            return remembered.numbers_of_gone(&found.subject);
+        }
+        if let Some((_, numbers, part)) = remembered.disks.split(&found.subject) {
+            return DiskNumbers::of(numbers, part);
+        }
+        let bad = found.condition.and_then(|c| remembered.bad(c, &found.subject));
+        let part = found.subject.strip_prefix(device(&found.subject)).unwrap_or_default();
+        bad.map(|bad| DiskNumbers::of(&bad.disk, part)).unwrap_or_default()
+    }
+}
+
+/// How one finding stands.
+struct Weighed {
+    level: Level,
+    rank: u8,
+    limit: Option<f64>,
+    clear_seconds: Option<u32>,
 }
 
 /// The worst that was found so far for one rule and subject.
@@ -269,6 +341,16 @@ impl HealthEvaluator {
 struct Case {
     verdict: Verdict,
     rank: u8,
+    /// Whether who accepts it accepts it as a required one.
+    accepts_required: bool,
+}
+
+impl Case {
+    /// What else is found of it.
+    fn add(&mut self, required: bool, numbers: BTreeMap<Condition, f64>) {
+        self.verdict.required |= required;
+        self.verdict.numbers.extend(numbers);
+    }
 }
 
 /// Within one rule: a condition that is known speaks before one that is not.
@@ -276,10 +358,13 @@ fn rank(level: Level) -> u8 {
     match level {
         Level::Unknown => 0,
         Level::Ok => 1,
-        Level::Degraded => 2,
-        Level::Critical => 3,
+        Level::Degraded => 2 + RANKS_ACCEPTED,
+        Level::Critical => 3 + RANKS_ACCEPTED,
     }
 }
+
+/// One that is accepted is shown, and hides none that is not.
+const RANKS_ACCEPTED: u8 = 2;
 
 impl Verdict {
     /// What is said of a node that does not report: unknown, and critical when it has been silent for long. `last` is
@@ -298,13 +383,21 @@ impl Verdict {
             since_ms: last.unwrap_or(waiting_since),
             clear_seconds: None,
             damped: false,
+            disk: None,
+            numbers: BTreeMap::new(),
+            accepted: None,
             advice: Rule::Report.advice().into(),
         }
     }
 
+    /// The level with which it counts: what is accepted is as good as well.
+    pub fn counts_as(&self) -> Level {
+        if self.accepted.is_some() { Level::Ok } else { self.level }
+    }
+
     /// How much it weighs for the node: critical, then a required fact that is not known, then degraded.
     fn weight(&self) -> u8 {
-        match self.level {
+        match self.counts_as() {
             Level::Critical => 4,
             Level::Unknown if self.required => 3,
             Level::Degraded => 2,
@@ -325,7 +418,11 @@ impl Verdict {
             (Some(value), None) => format!("is {}", plain(value)),
             (None, _) => "is not known".to_owned(),
         };
-        format!("{}{subject}: {} {numbers}; {}", self.rule.name(), self.fact, self.advice)
+        let then = match &self.accepted {
+            Some(accepted) => accepted.to_string(),
+            None => self.advice.to_string(),
+        };
+        format!("{}{subject}: {} {numbers}; {then}", self.rule.name(), self.fact)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     ledger::Head,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Purpose, TrustedRoot, Verified},
+    trust::{self, NodeDecisions, Purpose, TrustedRoot, Verified},
     version::Version,
 };
 
@@ -103,6 +103,8 @@ pub struct Judge {
     quarantines: BTreeSet<(NodeName, Version)>,
     /// The last receipt of every node key.
     chains: BTreeMap<(NodeName, Fingerprint), (u64, Digest)>,
+    /// What people decided about each machine.
+    decisions: BTreeMap<(NodeName, Fingerprint), NodeDecisions>,
     /// Node keys whose next receipt need not follow the last one that is here: what came between was lost with a part
     /// of the ledger. None before the first loss.
     gaps: BTreeSet<(NodeName, Fingerprint)>,
@@ -140,6 +142,7 @@ impl Judge {
             found_grants: BTreeSet::new(),
             quarantines: BTreeSet::new(),
             chains: BTreeMap::new(),
+            decisions: BTreeMap::new(),
             gaps: BTreeSet::new(),
             claims: BTreeMap::new(),
             hashes: Vec::new(),
@@ -157,6 +160,12 @@ impl Judge {
     /// The time of the last record.
     pub fn last_at(&self) -> Timestamp {
         self.last_at
+    }
+
+    /// What people decided about an active node, by the key that the roster has of it.
+    pub fn decisions_about(&self, node: &NodeName) -> Option<&NodeDecisions> {
+        let listed = self.roster.as_ref()?.document().active(node)?;
+        self.decisions.get(&(node.clone(), listed.key.fingerprint()))
     }
 
     /// Whether that very document is in the ledger.
@@ -325,7 +334,7 @@ impl Judge {
             Proven::Plan(plan) => self.apply_plan(plan),
             Proven::Receipt(receipt) => self.apply_receipt(receipt),
             Proven::Holding(_) => {}
-            Proven::Signed(decision) => self.apply_signed(decision.document()),
+            Proven::Signed(decision) => self.apply_signed(decision),
             Proven::Decision(entry) => {
                 self.note_claim(entry);
                 self.apply_entry(entry);

@@ -48,6 +48,10 @@ const WORDS: &[&str] = &[
     "0600",
     "host.noop",
     "host.reboot",
+    "degraded",
+    "ok",
+    "nvme_wear",
+    "0.5",
 ];
 
 /// What may stand in the place of that value.
@@ -317,6 +321,14 @@ fn every_field_of_every_decision_shows() {
         json!({ "what": "release_quarantine", "node": "w1", "version": "v1.34.3+k3s1" }),
         json!({ "what": "revoke_token", "token": "70ce0000" }),
         json!({ "what": "adopt", "before": head(7), "after": head(3) }),
+        about_w1(json!({ "matter": "accept", "rule": "disk_smart", "subject": "sda",
+            "disk": { "serial": "S3Z8", "wwid": "naa.1", "part": "2" }, "level": "critical", "required": true,
+            "values": { "pending_sectors": "8" }, "until": "2026-12-22T08:00:00Z", "reason": "tested" })),
+        about_w1(json!({ "matter": "withdraw", "acceptance": digest })),
+        about_w1(
+            json!({ "matter": "release", "subject": "sda", "disk": { "serial": "S3Z8", "wwid": null, "part": "" },
+            "level": "degraded", "required": false, "reason": "taken out" }),
+        ),
     ] {
         let decision = json!({
             "_type": "hostler-decision/v1", "fleet_id": made::fleet_id(), "epoch": 1, "by": "anna",
@@ -324,6 +336,15 @@ fn every_field_of_every_decision_shows() {
             "expires": "2026-11-22T08:00:00Z", "decided": decided
         });
         let decision: Decision = json::parse(&serde_json::to_vec(&decision).unwrap()).unwrap();
-        everything_shows(&decision, &["._type", ".decided.what"], |decision| show::decision(decision, &DIGEST));
+        let mut fixed = vec!["._type", ".decided.about.matter", ".decided.what"];
+        if !matches!(decision.decided, hostler_plan::document::Decided::Node(_)) {
+            fixed.remove(1);
+        }
+        everything_shows(&decision, &fixed, |decision| show::decision(decision, &DIGEST));
     }
+}
+
+fn about_w1(about: Value) -> Value {
+    json!({ "what": "node", "node": "w1", "key": public(&key(2)).fingerprint(), "number": 3,
+        "keeps": [Digest::of(b"two")], "about": about })
 }

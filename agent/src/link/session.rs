@@ -240,6 +240,7 @@ impl Session<'_> {
                 roster: roster.map(Signed::from),
             }),
             Down::Plan(plan) => Ok(Request::Plan(plan.into())),
+            Down::Decision(decision) => Ok(Request::Decision(decision.into())),
             Down::Grant(grant) => read_grant(grant).map(|grant| Request::Grant(grant.into())),
             Down::Stop(stop) => digest(&stop.plan).map(|plan| Request::Stop { plan, reason: stop.reason }),
             Down::ReceiptAcknowledged(receipt) => {

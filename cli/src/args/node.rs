@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use hostler_plan::id::NodeName;
+use hostler_plan::{form::Reason, id::NodeName};
 
-use super::members::NodeArgument;
+use super::{
+    members::NodeArgument,
+    value::{self, End},
+};
 
 /// `hostler node …`
 #[derive(Debug, Subcommand)]
@@ -86,6 +89,50 @@ retire it and let it enrol anew.")]
         /// Where the roster is written, if others are to sign it too [default: roster-N.json]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Take a verdict of a node as its new normal, until a day and as long as it gets no worse
+    #[command(after_help = "Examples:
+  hostler node accept pi-9 nvme_wear nvme0 --until 60d --reason 'a new disk is ordered'
+  hostler node accept pi-9 pcie_link --until 2027-03-01 --reason 'this board only does Gen 1'
+  hostler node accept pi-9 nvme_wear nvme0 --withdraw
+
+VERDICT is a rule, and what it is about where the rule says several: `hostler node show pi-9`. At most 90 days. An
+operator may sign it; of a required rule that is critical, an admin. It counts on the node too, and for its own cordon.
+A verdict that gets worse counts at once as if nobody had accepted it (docs/accept.md).")]
+    Accept {
+        /// The node's name
+        #[arg(value_name = "NODE")]
+        node: NodeName,
+        /// The rule, and what it is about
+        #[arg(value_name = "VERDICT", required = true, num_args = 1..=3)]
+        verdict: Vec<String>,
+        /// Until when: a time such as 30d from now, or a day such as 2027-03-01
+        #[arg(long, value_name = "WHEN", value_parser = value::end, required_unless_present = "withdraw")]
+        until: Option<End>,
+        /// Why, for people who see it later
+        #[arg(long, value_name = "TEXT", required_unless_present = "withdraw")]
+        reason: Option<Reason>,
+        /// Take back what was accepted
+        #[arg(long, conflicts_with_all = ["until", "reason"])]
+        withdraw: bool,
+    },
+    /// Let a disk go that was failing and does not say any more how it is
+    #[command(after_help = "Examples:
+  hostler node release pi-9 sda --reason 'was taken out for good'
+  hostler node release pi-9 S3Z8NB0K --reason 'tested on another machine'
+
+What a disk said of itself is remembered until it says that it is well, on the node too and over restarts. This forgets
+it, once: a disk that says again that it fails is remembered again.")]
+    Release {
+        /// The node's name
+        #[arg(value_name = "NODE")]
+        node: NodeName,
+        /// The disk, by its name or its serial number
+        #[arg(value_name = "DISK")]
+        disk: String,
+        /// Why, for people who see it later
+        #[arg(long, value_name = "TEXT")]
+        reason: Reason,
     },
     /// Sign the next roster with the same nodes, which closes a fork of rosters
     #[command(after_help = "Examples:

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use hostler_plan::document::{PlanKind, SignerRole};
+use hostler_plan::{
+    document::{PlanKind, SignerRole},
+    timestamp::Timestamp,
+};
 
 /// Reads `90s`, `15m`, `1h`, `7d` or `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -31,6 +34,32 @@ pub fn duration_text(span: Duration) -> String {
     let parts = [(seconds / 86_400, 'd'), (seconds / 3600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
     let Some(first) = parts.iter().position(|(n, _)| *n > 0) else { return "0s".to_owned() };
     parts[first..].iter().take(2).filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect()
+}
+
+/// When something ends: a time from now, or a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    In(Duration),
+    At(Timestamp),
+}
+
+impl End {
+    /// That moment.
+    pub fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            End::In(span) => now.whole_seconds().plus(span),
+            End::At(at) => at,
+        }
+    }
+}
+
+/// Reads `30d`, `2027-03-01` (the beginning of that day, UTC) or `2027-03-01T08:00:00Z`.
+pub(super) fn end(text: &str) -> Result<End, String> {
+    let day = || format!("{text}T00:00:00Z").parse().ok();
+    let at: Option<Timestamp> = text.parse().ok().or_else(day);
+    at.map(End::At)
+        .or_else(|| duration(text).ok().map(End::In))
+        .ok_or_else(|| format!("expected a time such as 30d, or a day such as 2027-03-01, found {text:?}"))
 }
 
 /// `NAME=PUBKEYFILE:ROLE`, perhaps with `/KIND,…` behind it: a further signer of a root.
@@ -115,6 +144,18 @@ mod tests {
         }
         for bad in ["", "0s", "15", "m", "1w", "-1h", "1.5h", "99999999999999999999d", "1hm"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ends_are_a_time_from_now_or_a_day() {
+        let now: Timestamp = "2026-11-21T08:00:00Z".parse().expect("valid");
+        let read = |text| end(text).map(|end| end.from(now).to_string());
+        assert_eq!(read("1d"), Ok("2026-11-22T08:00:00Z".to_owned()));
+        assert_eq!(read("2027-03-01"), Ok("2027-03-01T00:00:00Z".to_owned()));
+        assert_eq!(read("2027-03-01T08:00:00Z"), Ok("2027-03-01T08:00:00Z".to_owned()));
+        for bad in ["", "soon", "2027-13-01", "2027-03", "0d"] {
+            assert!(end(bad).is_err(), "{bad}");
         }
     }
 

@@ -7,7 +7,9 @@ use hostler_proto::v1::{HistorySeries, Level, NodeDetail, NodeSummary};
 use serde_json::{Value, json};
 
 use super::{
-    Context, forks,
+    Context,
+    accept::{self, Shown},
+    forks,
     members::{self, Consent},
 };
 use crate::{
@@ -77,7 +79,16 @@ pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), E
     match command {
         NodeCommand::Show { name } => {
             let detail = node::get(&mut admin, &name).await?;
-            print(context.output, || detail_json(&admin, &detail), || detail_text(&admin, &detail))
+            let decided = Shown::of(&mut admin, &name, &detail).await?;
+            print(
+                context.output,
+                || {
+                    let mut value = detail_json(&admin, &detail);
+                    value["decided"] = decided.json();
+                    value
+                },
+                || detail_text(&admin, &detail, &decided),
+            )
         }
         NodeCommand::List { pending: true } => members::list_pending(context, &mut admin).await,
         NodeCommand::List { pending: false } => list(context, false).await,
@@ -90,6 +101,10 @@ pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), E
         NodeCommand::Rename { node, new, yes, out } => {
             members::settle(context, &mut admin, &node, &new, Consent { yes, out }).await
         }
+        NodeCommand::Accept { node, verdict, until, reason, withdraw: _ } => {
+            accept::accept(context, &mut admin, &node, &verdict, until.zip(reason)).await
+        }
+        NodeCommand::Release { node, disk, reason } => accept::release(context, &mut admin, &node, &disk, reason).await,
         NodeCommand::Renew { yes, out } => members::renew(context, &mut admin, Consent { yes, out }).await,
         NodeCommand::Retire { name, yes, out } => {
             members::retire(context, &mut admin, &name, Consent { yes, out }).await
@@ -185,7 +200,8 @@ fn detail_json(admin: &Admin, detail: &NodeDetail) -> Value {
         .iter()
         .map(|v| {
             json!({ "rule": v.rule, "level": v.level().to_string(), "sentence": v.sentence, "advice": v.advice,
-                "since": at(v.since) })
+                "since": at(v.since), "accepted": v.accepted.as_ref().map(|a| json!({ "by": a.by, "reason": a.reason,
+                    "until": Timestamp::from_unix_milliseconds(a.until) })) })
         })
         .collect();
     value["history"] = detail
@@ -206,9 +222,10 @@ fn detail_json(admin: &Admin, detail: &NodeDetail) -> Value {
     value
 }
 
-fn detail_text(admin: &Admin, detail: &NodeDetail) -> String {
+fn detail_text(admin: &Admin, detail: &NodeDetail, decided: &Shown) -> String {
     let listed = node::listed(admin.trust_store(), &detail.summary.clone().unwrap_or_default());
-    let lines = detail_lines(listed, detail);
+    let mut lines = detail_lines(listed, detail);
+    lines.extend(decided.lines().map(|line| format!("  {:<9} {line}", "decided")));
     let mut text: String = lines.iter().map(|l| clean(l).into_owned() + "\n").collect();
     let rows: Vec<[String; 2]> = detail.facts.iter().map(|f| [number(f.value()), fact_name(f)]).collect();
     if !rows.is_empty() {

@@ -49,6 +49,8 @@ pub(crate) enum ToNode {
         roster: Option<Signed>,
     },
     Plan(Arc<Verified<Plan>>),
+    /// What a person decided about it.
+    Decision(Signed),
     Grant {
         plan: Digest,
         task: TaskId,
@@ -82,6 +84,7 @@ impl ToNode {
         OWN + match self {
             Self::Trust { roots, roster } => roots.iter().chain(roster).map(bytes_of).sum(),
             Self::Plan(plan) => bytes_of(plan.signed()),
+            Self::Decision(decision) => bytes_of(decision),
             Self::Grant { receipts, .. } | Self::Welcome { own_receipts: receipts, .. } => {
                 receipts.iter().map(|r| bytes_of(r.signed())).sum()
             }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hostler_plan::{
-    document::{Holding, Plan, PlanRef, RosterStatus, Signed},
+    document::{DocumentRef, Holding, Plan, PlanRef, RosterStatus, Signed},
     entry::Entry,
-    id::{Digest, NodeName, Seq},
+    id::{Digest, Epoch, NodeName, Seq},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{self, Verified},
@@ -46,6 +46,14 @@ impl Holdings {
     /// Whether a node said last that this plan is not void on it.
     pub(super) fn lists(&self, node: &NodeName, plan: &Digest) -> bool {
         self.newest.get(node).is_some_and(|h| h.document().open.iter().any(|open| open.digest == *plan))
+    }
+}
+
+impl Holdings {
+    /// The newest decision about it that a node of that epoch said last that it was shown.
+    pub(super) fn decision_of(&self, node: &NodeName, epoch: Option<Epoch>) -> Option<DocumentRef> {
+        let holding = self.newest.get(node)?.document();
+        holding.decision.filter(|_| Some(holding.holds.epoch) == epoch)
     }
 }
 

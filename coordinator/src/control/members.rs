@@ -1,11 +1,11 @@
-//! Who belongs to the fleet, as every listener needs to know it on every call.
+//! Who belongs to the fleet, as every listener needs to know it on every call, and what was decided about each node.
 
 use std::collections::BTreeMap;
 
 use hostler_plan::{
     document::Signer,
     id::{Fingerprint, NodeName},
-    trust::TrustedRoot,
+    trust::{NodeDecisions, TrustedRoot},
 };
 
 use super::state::{Membership, State};
@@ -15,6 +15,7 @@ use super::state::{Membership, State};
 pub(crate) struct Members {
     pub root: Option<TrustedRoot>,
     nodes: BTreeMap<NodeName, Vec<(Fingerprint, Membership)>>,
+    decisions: BTreeMap<NodeName, NodeDecisions>,
 }
 
 impl Members {
@@ -27,7 +28,14 @@ impl Members {
             let membership = state.membership(node, &key);
             nodes.entry(node.clone()).or_default().push((key, membership));
         }
-        Self { root: state.root().cloned(), nodes }
+        let about = |node: &NodeName| Some((node.clone(), state.judge.decisions_about(node)?.clone()));
+        let decisions = nodes.keys().filter_map(about).collect();
+        Self { root: state.root().cloned(), nodes, decisions }
+    }
+
+    /// What people decided about an active node.
+    pub(crate) fn decisions_about(&self, node: &NodeName) -> Option<&NodeDecisions> {
+        self.decisions.get(node)
     }
 
     /// How the holder of that key stands under that name.
@@ -52,7 +60,7 @@ mod tests {
         let fingerprint = |letter: &str| Fingerprint::new(format!("SHA256:{}", letter.repeat(43))).unwrap();
         let (name, own, retired) = (NodeName::new("w1").unwrap(), fingerprint("A"), fingerprint("B"));
         let keys = vec![(own.clone(), Membership::Active), (retired.clone(), Membership::Retired)];
-        let members = Members { root: None, nodes: BTreeMap::from([(name.clone(), keys)]) };
+        let members = Members { nodes: BTreeMap::from([(name.clone(), keys)]), ..Members::default() };
         assert_eq!(members.membership(&name, &own), Membership::Active);
         assert_eq!(members.membership(&name, &retired), Membership::Retired);
         assert_eq!(members.membership(&name, &fingerprint("C")), Membership::Unknown);

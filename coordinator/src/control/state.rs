@@ -6,7 +6,9 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Admission, Decision, DocumentKind, Enrolment, Holding, Plan, Receipt, Roster, RosterStatus, Signed},
+    document::{
+        Admission, Decided, Decision, DocumentKind, Enrolment, Holding, Plan, Receipt, Roster, RosterStatus, Signed,
+    },
     entry::Entry,
     id::{Digest, Fingerprint, NodeName, Seq, TaskId, TokenId},
     json,
@@ -314,12 +316,12 @@ impl State {
             }
             Proven::Signed(decision) => {
                 let Decision { decided, by, .. } = decision.document();
-                match Entry::of(decided, by) {
-                    Some(entry) => self.decided(at, &entry),
-                    None => {
-                        self.adoptions.truncate(KEPT_ADOPTIONS - 1);
-                        self.adoptions.push_front(decision.signed().clone());
-                    }
+                if let Some(entry) = Entry::of(decided, by) {
+                    self.decided(at, &entry);
+                }
+                if matches!(decided, Decided::Adopt { .. }) {
+                    self.adoptions.truncate(KEPT_ADOPTIONS - 1);
+                    self.adoptions.push_front(decision.signed().clone());
                 }
             }
             Proven::Decision(entry) => self.decided(at, &entry),

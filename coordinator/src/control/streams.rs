@@ -43,6 +43,8 @@ struct SentState {
     /// Those whose bytes it was sent on this stream.
     plans: BTreeSet<Digest>,
     grants: BTreeSet<u64>,
+    /// The newest decision about it that it was sent on this stream.
+    decision: Option<Digest>,
     /// Plans whose end it was told.
     stops: BTreeSet<Digest>,
     /// The plan and grant that the node said it was in the middle of.
@@ -249,6 +251,7 @@ impl Control {
             self.push_plans(node);
             self.push_grants(node);
             self.push_stops(node);
+            self.push_decisions(node);
         }
     }
 
@@ -352,6 +355,23 @@ impl Control {
         let Some(document) = self.state.plans.get(plan).map(|p| p.document()) else { return Vec::new() };
         let after = document.task(task).into_iter().flat_map(|t| &t.after);
         after.filter_map(|before| self.state.receipts.of_task(plan, before).last()).cloned().collect()
+    }
+
+    /// What people decided about a node, as far as it did not prove to know it: in the order of the numbers, because a
+    /// node takes none that a later one overtook.
+    fn push_decisions(&mut self, node: &NodeName) {
+        let Some(decisions) = self.state.judge.decisions_about(node) else { return };
+        let Some(stream) = self.streams.by_node.get(node) else { return };
+        let newest = decisions.newest().map(|newest| newest.digest);
+        let proved = self.holdings.decision_of(node, self.state.root().map(|root| root.root().epoch));
+        if stream.sent.decision == newest || proved.map(|held| held.digest) == newest {
+            return;
+        }
+        let due: Vec<Signed> = decisions.after(proved.map_or(0, |held| held.version)).cloned().collect();
+        due.into_iter().for_each(|decision| self.send(node, ToNode::Decision(decision)));
+        if let Some(stream) = self.streams.by_node.get_mut(node) {
+            stream.sent.decision = newest;
+        }
     }
 
     /// Tells at once, before anything signed arrives, who may be at work that it ended.

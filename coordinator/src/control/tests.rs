@@ -1,5 +1,6 @@
 //! What decides, without a clock, a disk or a network: the tests bring the time and read the effects.
 
+mod decisions;
 mod delivery;
 mod forks;
 mod lies;
@@ -161,6 +162,7 @@ impl Fleet {
                     ToNode::Welcome { .. } => "welcome".to_owned(),
                     ToNode::Trust { .. } => "trust".to_owned(),
                     ToNode::Plan(_) => "plan".to_owned(),
+                    ToNode::Decision(signed) => format!("decision {}", signed.digest()),
                     ToNode::Grant { task, grant, .. } => format!("grant {grant} of {task}"),
                     ToNode::Stop { reason, .. } => format!("stop: {reason}"),
                     ToNode::ReceiptAcknowledged(_) => "acknowledged".to_owned(),

@@ -230,18 +230,21 @@ impl Admin for AdminService {
         let report = parsed.as_ref().and_then(|n| self.shared.reports.get(n));
         let history = parsed.as_ref().map(|n| self.shared.reports.history(n)).unwrap_or_default();
         let reading = report.as_ref().and_then(|r| r.reading.clone());
-        let verdicts = report.iter().flat_map(|r| &r.verdicts).map(v1::VerdictView::from).collect();
+        let (verdicts, standing) = convert::verdicts(report.as_ref().map_or(&[], |r| r.verdicts.as_slice()));
         let look = move |control: &mut Control, _| {
             let node = view::node(control, &name, report.as_ref(), ClockReading::now())?;
-            let refusals = convert::refusals(control.state(), &node.name);
-            Ok::<_, ControlError>((node, refusals))
+            let (refusals, decisions) = convert::about_node(control.state(), &node.name);
+            Ok::<_, ControlError>((node, refusals, decisions))
         };
-        let (node, refusals) = self.shared.control.request(look).await?;
+        let (node, refusals, decisions) = self.shared.control.request(look).await?;
         Ok(Response::new(v1::NodeDetail {
             summary: Some(convert::node_summary(node)),
             facts: reading.as_deref().map(hostler_proto::facts::spelled_out).unwrap_or_default(),
             facts_taken_at: reading.as_deref().map_or(0, hostler_plan::fact::Reading::at_ms),
             verdicts,
+            standing,
+            decision_number: decisions.number(),
+            decisions: convert::documents(decisions.after(0).cloned().collect()),
             history: history.into_iter().map(convert::history_series).collect(),
             refusals,
         }))

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use hostler_plan::{
     document::{Blocker, Holding, RosterNode, RosterStatus, Signed},
+    health::{Level, Verdict},
     id::{Digest, NodeName, TaskId},
     sequencer::{Cordon, CordonOwner, TaskState, TaskStatus, Wait},
     text::clean_to,
-    trust::Verified,
+    trust::{NodeDecisions, Verified},
 };
 use hostler_proto::v1::{self, SignedDocument, to_agent::Message};
 use tonic::Status;
@@ -29,6 +30,7 @@ pub(super) fn to_agent(message: ToNode) -> v1::ToAgent {
         }),
         ToNode::Trust { roots, roster } => Message::Trust(trust_chain((roots, roster))),
         ToNode::Plan(plan) => Message::Plan(plan.signed().clone().into()),
+        ToNode::Decision(decision) => Message::Decision(decision.into()),
         ToNode::Grant { plan, task, grant, lease_seconds, receipts, head } => Message::Grant(v1::TaskGrant {
             plan: plan.to_string(),
             task: task.to_string(),
@@ -212,8 +214,8 @@ pub(super) fn node_summary(node: NodeView) -> v1::NodeSummary {
     }
 }
 
-/// Refusals that a node reported, the newest first.
-pub(super) fn refusals(state: &State, node: &NodeName) -> Vec<v1::ReportedRefusal> {
+/// What a node refused, as it reported, the newest first; and what people decided about it.
+pub(super) fn about_node(state: &State, node: &NodeName) -> (Vec<v1::ReportedRefusal>, NodeDecisions) {
     let refusals = state.refusals.get(node).into_iter().flatten().rev();
     let refusal = |r: &control::NodeRefusal| v1::ReportedRefusal {
         at: r.at.unix_seconds(),
@@ -221,7 +223,13 @@ pub(super) fn refusals(state: &State, node: &NodeName) -> Vec<v1::ReportedRefusa
         reason: r.reason.clone(),
         document: r.document.map(|d| d.to_string()).unwrap_or_default(),
     };
-    refusals.map(refusal).collect()
+    (refusals.map(refusal).collect(), state.judge.decisions_about(node).cloned().unwrap_or_default())
+}
+
+/// Verdicts as they are shown, and those that are not ok field by field.
+pub(super) fn verdicts(all: &[Verdict]) -> (Vec<v1::VerdictView>, Vec<v1::Verdict>) {
+    let ill = all.iter().filter(|v| v.level != Level::Ok);
+    (all.iter().map(Into::into).collect(), ill.cloned().map(Into::into).collect())
 }
 
 /// One fact over time.

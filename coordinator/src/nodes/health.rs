@@ -7,6 +7,8 @@ use hostler_plan::{
     fleet::Fleet,
     health::{HealthEvaluator, Remembered, Thresholds, Verdict, Vitals},
     id::NodeName,
+    timestamp::Timestamp,
+    trust::NodeDecisions,
     written,
 };
 
@@ -26,7 +28,13 @@ pub(crate) struct HealthEvaluators {
 
 impl HealthEvaluators {
     /// Evaluates a reading that arrived now, and gives what the gates of a rollout look at.
-    pub(crate) fn observe(&mut self, node: &NodeName, at: ClockReading, reading: &Reading) -> Vitals {
+    pub(crate) fn observe(
+        &mut self,
+        node: &NodeName,
+        at: ClockReading,
+        reading: &Reading,
+        decisions: Option<&NodeDecisions>,
+    ) -> Vitals {
         let thresholds = || self.thresholds.get(node).cloned().unwrap_or_default();
         let restored = &mut self.restored;
         let evaluator = self.evaluators.entry(node.clone()).or_insert_with(|| {
@@ -37,6 +45,8 @@ impl HealthEvaluators {
             evaluator
         });
         evaluator.set_wall_ahead_ms(at.wall_ahead_ms());
+        let steady = |date: Timestamp| date.unix_milliseconds().saturating_add_signed(-at.wall_ahead_ms());
+        evaluator.set_decided(decisions.map(|d| d.for_health(at.wall, steady)).unwrap_or_default());
         evaluator.observe(at.steady_ms, reading);
         Vitals::of(at.wall.unix_milliseconds(), &self.verdicts(node, at), reading)
     }
@@ -95,7 +105,6 @@ mod tests {
     use hostler_plan::{
         fact::Series,
         health::{Level, Rule},
-        timestamp::Timestamp,
     };
 
     const YEAR_MS: i64 = 366 * 86_400_000;
@@ -130,7 +139,7 @@ mod tests {
             let mut evaluators = HealthEvaluators::default();
             let mut see = |seconds, off, kills, available| {
                 let at = moment(seconds, off);
-                evaluators.observe(&node, at, &reading(at, kills, available));
+                evaluators.observe(&node, at, &reading(at, kills, available), None);
                 evaluators.verdicts(&node, at)
             };
             // Memory is short from second 10 on, which counts after 15 minutes; somebody was killed in second 20.
@@ -173,7 +182,7 @@ mod tests {
             reading
         };
         let smart = |evaluators: &mut HealthEvaluators, at, passed| {
-            evaluators.observe(&node, at, &disk(at, passed));
+            evaluators.observe(&node, at, &disk(at, passed), None);
             level(&evaluators.verdicts(&node, at), Rule::DiskSmart)
         };
         let mut evaluators = HealthEvaluators::default();

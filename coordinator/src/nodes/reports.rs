@@ -119,7 +119,8 @@ impl NodeReports {
         };
         let mut seen = self.lock();
         let completed = seen.history.add(node, at.wall, &reading);
-        let vitals = seen.evaluators.observe(node, at, &reading);
+        let members = self.control.members();
+        let vitals = seen.evaluators.observe(node, at, &reading, members.decisions_about(node));
         let hour = completed.as_ref().is_some_and(|one| one.chunk.number % CHUNKS_PER_KEPT_FACTS == 0);
         let news = seen.evaluators.news(node, at);
         let news = if hour { seen.evaluators.remembered(node, at) } else { news };

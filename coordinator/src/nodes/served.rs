@@ -11,7 +11,7 @@ pub(crate) const INSTANCE: &str = "instance";
 
 /// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
 /// would spoil the answer for everybody.
-pub(crate) const OWN_FAMILIES: [&str; 22] = [
+pub(crate) const OWN_FAMILIES: [&str; 23] = [
     "hostler_coordinator_alarms_total",
     "hostler_coordinator_receipts_refused_total",
     "hostler_coordinator_info",
@@ -20,6 +20,7 @@ pub(crate) const OWN_FAMILIES: [&str; 22] = [
     "hostler_forks",
     "hostler_ledger_bytes",
     "hostler_ledger_records",
+    "hostler_node_accepted_verdicts",
     "hostler_node_cordoned",
     "hostler_node_health",
     "hostler_node_last_report_timestamp_seconds",

@@ -36,6 +36,7 @@ impl Request {
                 roster.iter().try_for_each(|roster| check_size(DocumentKind::Roster, roster))?;
             }
             Self::Plan(plan) => check_size(DocumentKind::Plan, plan)?,
+            Self::Decision(decision) => check_size(DocumentKind::Decision, decision)?,
             Self::Grant(grant) => check_receipts(&grant.receipts)?,
             Self::Welcome { own_receipts, .. } => check_receipts(own_receipts)?,
             Self::Stop { reason, .. } | Self::Fetched { result: Err(reason), .. } => {
@@ -50,7 +51,7 @@ impl Request {
         OWN_BYTES
             + match self {
                 Self::Trust { roots, roster } => roots.iter().chain(roster).map(bytes).sum(),
-                Self::Plan(plan) => bytes(plan),
+                Self::Plan(signed) | Self::Decision(signed) => bytes(signed),
                 Self::Grant(grant) => grant.receipts.iter().map(bytes).sum(),
                 Self::Welcome { own_receipts, .. } => own_receipts.iter().map(bytes).sum(),
                 Self::Stop { reason, .. } => reason.len(),
@@ -61,7 +62,7 @@ impl Request {
     /// Whether it brings documents. What brings none is always let through: a stop must not wait behind a flood.
     fn brings_documents(&self) -> bool {
         match self {
-            Self::Trust { .. } | Self::Plan(_) | Self::Grant(_) | Self::Welcome { .. } => true,
+            Self::Trust { .. } | Self::Plan(_) | Self::Decision(_) | Self::Grant(_) | Self::Welcome { .. } => true,
             Self::LeaseRenewed { .. } | Self::Stop { .. } | Self::ReceiptAcknowledged(_) | Self::Fetched { .. } => {
                 false
             }

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use hostler_plan::{
-    document::{DocumentKind, Root},
+    document::{self, DocumentKind, NodeDecision, NodeMatter, Root, Signed},
+    health::{Acceptance, Condition, Level, Release},
     json,
     step::{Noop, Step},
 };
@@ -94,6 +95,37 @@ impl Setup {
 
     fn free() -> (bool, String, bool) {
         (false, String::new(), false)
+    }
+
+    /// An admin decides about w1, beside what is kept of before.
+    fn decide(&mut self, number: u64, keeps: &[&Signed], about: NodeMatter) -> Signed {
+        let keeps = keeps.iter().map(|signed| signed.digest()).collect();
+        let (node, key) = (self.executor.context.me.node.clone(), self.executor.context.me.key.clone());
+        let decided = document::Decided::Node(NodeDecision { node, key, number, keeps, about });
+        let signed = self.fleet.decision(decided);
+        self.executor.handle(Request::Decision(signed.clone())).unwrap();
+        signed
+    }
+
+    /// A full disk is the new normal for so many days.
+    fn accept_full(&mut self, number: u64, used: &str, left: &str, days: u64) -> Signed {
+        let value = |text: &str| text.parse().unwrap();
+        let values = [
+            (Condition::DiskUsed, value(used)),
+            (Condition::DiskFull, value(used)),
+            (Condition::DiskAvailable, value(left)),
+        ];
+        let acceptance = Acceptance {
+            rule: Rule::DiskSpace,
+            subject: "/".to_owned(),
+            disk: None,
+            level: Level::Critical,
+            required: true,
+            values: values.into(),
+            until: self.machine.inner().now.plus(Duration::from_secs(days * 86_400)),
+            reason: "it is meant to be full".parse().unwrap(),
+        };
+        self.decide(number, &[], NodeMatter::Accept(acceptance))
     }
 }
 
@@ -320,4 +352,78 @@ fn without_access_the_node_says_so_and_works_on() {
     setup.executor.handle(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
     setup.executor.take_turns().unwrap();
     assert_eq!(status.content().receipts.len(), 1);
+}
+
+#[test]
+fn an_accepted_verdict_frees_the_node_until_its_end_and_over_a_restart() {
+    let mut setup = Setup::new(true);
+    setup.disk(FULL);
+    setup.pass(100);
+    assert_eq!(setup.stands(), Setup::own());
+    setup.accept_full(1, "0.99", "0.01", 30);
+    setup.pass(1000);
+    assert_eq!(setup.stands(), Setup::free());
+    let mut setup = setup.restart();
+    setup.pass(1000);
+    assert_eq!(setup.stands(), Setup::free(), "it is kept");
+    let later = setup.machine.inner().now.plus(Duration::from_secs(31 * 86_400));
+    setup.machine.inner().now = later;
+    setup.pass(100);
+    assert_eq!(setup.stands(), Setup::own(), "it is over");
+}
+
+#[test]
+fn what_gets_worse_than_was_accepted_cordons_the_node_all_the_same() {
+    let mut setup = Setup::new(true);
+    setup.disk(Some(0.985));
+    setup.accept_full(1, "0.985", "0.015", 30);
+    setup.pass(1000);
+    assert_eq!(setup.stands(), Setup::free());
+    // By less than the table has it between bad and good.
+    setup.disk(Some(0.995));
+    setup.pass(1000);
+    assert_eq!(setup.stands(), Setup::free());
+    let mut setup = Setup::new(true);
+    setup.disk(FULL);
+    setup.accept_full(1, "0.9", "0.09", 30);
+    setup.pass(1000);
+    assert_eq!(setup.stands(), Setup::own());
+}
+
+#[test]
+fn a_withdrawal_counts_at_once_and_nobody_brings_back_what_was_withdrawn() {
+    let mut setup = Setup::new(true);
+    setup.disk(FULL);
+    let accepted = setup.accept_full(1, "0.99", "0.01", 30);
+    setup.pass(1000);
+    assert_eq!(setup.stands(), Setup::free());
+    setup.decide(2, &[], NodeMatter::Withdraw { acceptance: accepted.digest() });
+    setup.pass(10);
+    assert_eq!(setup.stands(), Setup::own());
+    let mut setup = setup.restart();
+    setup.executor.handle(Request::Decision(accepted)).unwrap();
+    setup.pass(1000);
+    assert_eq!(setup.stands(), Setup::own());
+}
+
+#[test]
+fn a_disk_that_is_let_go_is_missed_no_more() {
+    let mut setup = Setup::new(true);
+    setup.pass(60);
+    setup.machine.inner().data_disk = false;
+    setup.pass(80);
+    assert_eq!(setup.stands(), Setup::own());
+    let release = |level, required| {
+        let (subject, reason) = ("sdb".to_owned(), "taken out for good".parse().unwrap());
+        NodeMatter::Release(Release { subject, disk: None, level, required, reason })
+    };
+    setup.decide(1, &[], release(Level::Degraded, true));
+    setup.pass(1200);
+    assert_eq!(setup.stands(), Setup::own(), "less than it is");
+    setup.decide(2, &[], release(Level::Critical, true));
+    setup.pass(1200);
+    assert_eq!(setup.stands(), Setup::free());
+    let mut setup = setup.restart();
+    setup.pass(1200);
+    assert_eq!(setup.stands(), Setup::free(), "it is forgotten");
 }

@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Duration};
 pub(crate) use hostler_fixtures::artifact;
 use hostler_fixtures::{self as made, fresh_key, public, signed, signed_bytes, signer};
 use hostler_plan::{
-    document::{DocumentKind, Plan, PlanKind, Receipt, Root, Roster, RosterNode, Signed, SignerRole, Strategy, Task},
+    document::{
+        Decided, DocumentKind, Plan, PlanKind, Receipt, Root, Roster, RosterNode, Signed, SignerRole, Strategy, Task,
+    },
     id::{Arch, NodeName, TaskId},
     json,
+    ledger::Head,
     signature::PublicKey,
     step::{ClusterRole, Step},
     timestamp::Timestamp,
@@ -148,6 +151,13 @@ impl Fleet {
 
     pub(crate) fn sign(&self, kind: DocumentKind, bytes: Vec<u8>) -> Signed {
         signed_bytes(kind, bytes, &[&self.admin])
+    }
+
+    /// What the admin decides.
+    pub(crate) fn decision(&self, decided: Decided) -> Signed {
+        let roster: Roster = json::parse(&self.roster.bytes).unwrap();
+        let decision = made::decision(&roster, "ada", Head::EMPTY, self.now, decided);
+        signed(DocumentKind::Decision, &decision, &[&self.admin])
     }
 
     /// A receipt of `s1`.

@@ -1,11 +1,13 @@
-//! A decision: what a person told the coordinator about a rollout, a node or a token, signed.
+//! A decision: what a person told the coordinator about a rollout, a node or a token, or a node about its health,
+//! signed.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     form,
     head::Head,
-    id::{Digest, Epoch, FleetId, NodeName, TaskId, TokenId},
+    health::{Acceptance, Level, Release},
+    id::{Digest, Epoch, Fingerprint, FleetId, NodeName, TaskId, TokenId},
     timestamp::Timestamp,
     version::Version,
 };
@@ -62,6 +64,45 @@ pub enum Decided {
     RevokeToken { token: TokenId },
     /// The ledger does not continue the one that was seen before, and a person looked at it and goes on with it.
     Adopt { before: Head, after: Head },
+    /// What a node itself has to know: it is delivered to that node and verified there.
+    Node(NodeDecision),
+}
+
+/// One of the decisions about one machine, in their order. One of a higher number ends those that it does not keep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeDecision {
+    pub node: NodeName,
+    /// The machine's own key: one that takes over the name begins anew.
+    pub key: Fingerprint,
+    /// 1 for the first about that key in an epoch.
+    pub number: u64,
+    /// The earlier ones that still count.
+    pub keeps: Vec<Digest>,
+    pub about: NodeMatter,
+}
+
+/// What is decided about a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "matter", rename_all = "snake_case", deny_unknown_fields)]
+pub enum NodeMatter {
+    /// A verdict is the new normal.
+    Accept(Acceptance),
+    /// A verdict that was accepted counts again as before: that decision is not kept.
+    Withdraw { acceptance: Digest },
+    /// A disk that was failing is let go.
+    Release(Release),
+}
+
+impl NodeMatter {
+    /// Whether it lets go what keeps a node out of service.
+    fn weighs_most(&self) -> bool {
+        match self {
+            NodeMatter::Accept(Acceptance { level, required, .. })
+            | NodeMatter::Release(Release { level, required, .. }) => *level == Level::Critical && *required,
+            NodeMatter::Withdraw { .. } => false,
+        }
+    }
 }
 
 impl Decided {
@@ -75,6 +116,13 @@ impl Decided {
             Decided::ReleaseQuarantine { .. } => "release of a quarantine",
             Decided::RevokeToken { .. } => "revocation",
             Decided::Adopt { .. } => "adoption",
+            Decided::Node(decision) => match &decision.about {
+                NodeMatter::Accept(_) if decision.about.weighs_most() => "acceptance of a required critical verdict",
+                NodeMatter::Accept(_) => "acceptance",
+                NodeMatter::Withdraw { .. } => "withdrawal",
+                NodeMatter::Release(_) if decision.about.weighs_most() => "release of a required disk that is critical",
+                NodeMatter::Release(_) => "release of a disk",
+            },
         }
     }
 
@@ -87,6 +135,7 @@ impl Decided {
             | Decided::ReleaseLease { .. }
             | Decided::ReleaseQuarantine { .. } => true,
             Decided::RevokeToken { .. } | Decided::Adopt { .. } => false,
+            Decided::Node(decision) => !decision.about.weighs_most(),
         }
     }
 }

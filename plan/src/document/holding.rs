@@ -45,6 +45,9 @@ pub struct Holding {
     pub holds: Holds,
     /// The plans that are not void on it, newest first.
     pub open: Vec<PlanRef>,
+    /// The newest decision about it that it was shown, whether it counts or not; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DocumentRef>,
     /// How many receipts it has signed.
     pub receipts: u64,
     /// What its clock showed.

@@ -65,7 +65,7 @@ macro_rules! conditions {
 impl Condition {
     /// Whether it is what a disk says of itself that does not pass: it holds until the disk says otherwise, and not
     /// only while it answers.
-    pub(super) fn stays(self) -> bool {
+    pub fn stays(self) -> bool {
         use Condition as C;
         [
             C::SmartFailed,
@@ -89,6 +89,11 @@ impl Condition {
             C::DiskWornOut,
         ]
         .contains(&self)
+    }
+
+    /// Whether it is that a disk is there no more.
+    pub fn is_gone(self) -> bool {
+        [Condition::DiskGone, Condition::MemberGone].contains(&self)
     }
 
     /// The unit of its number and of its thresholds.

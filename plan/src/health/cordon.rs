@@ -54,7 +54,7 @@ pub fn desired(policy_is_on: bool, observed_ms: u64, verdicts: &[Verdict]) -> De
         return Desired::Free(Vec::new());
     }
     let required = || verdicts.iter().filter(|v| v.required);
-    if let Some(critical) = required().find(|v| v.level == Level::Critical) {
+    if let Some(critical) = required().find(|v| v.counts_as() == Level::Critical) {
         return Desired::Cordon(critical.rule, critical.sentence());
     }
     if observed_ms < SETTLED_MS || required().next().is_none() {
@@ -101,6 +101,9 @@ mod tests {
             since_ms: 0,
             clear_seconds: None,
             damped: false,
+            disk: None,
+            numbers: std::collections::BTreeMap::new(),
+            accepted: None,
             advice: "make room".into(),
         }
     }

@@ -16,9 +16,9 @@ const MAX_NUMBER_BYTES: usize = 128;
 #[serde(deny_unknown_fields)]
 pub(super) struct Numbers {
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    serial: String,
+    pub(super) serial: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    wwid: String,
+    pub(super) wwid: String,
 }
 
 impl Numbers {
@@ -151,7 +151,7 @@ impl Disks {
     }
 
     /// The disk whose name this is or begins with, its numbers, and the rest: `p2` of `nvme0n1p2`, ` a` of `mmcblk0 a`.
-    fn split<'name>(&self, name: &'name str) -> Option<(&'name str, &Numbers, &'name str)> {
+    pub(super) fn split<'name>(&self, name: &'name str) -> Option<(&'name str, &Numbers, &'name str)> {
         let end = name.find(' ').unwrap_or(name.len());
         // `nvme0n1` before `nvme0`: the longest one.
         (1..=end).rev().filter(|at| name.is_char_boundary(*at)).find_map(|at| {

@@ -30,9 +30,9 @@ const DISK_COUNTERS: [&str; 4] = [
 ];
 
 /// The verdicts that forbid to take this node out of service now: anything critical, a required fact that is not known,
-/// and whatever is degraded without being tolerated.
+/// and whatever is degraded without being tolerated. What is accepted forbids nothing.
 pub fn blockers(verdicts: &[Verdict]) -> Vec<&Verdict> {
-    let blocks = |verdict: &&Verdict| match verdict.level {
+    let blocks = |verdict: &&Verdict| match verdict.counts_as() {
         Level::Critical => true,
         Level::Unknown => verdict.required,
         Level::Degraded => !TOLERATED.contains(&verdict.rule),
@@ -164,7 +164,7 @@ impl Baseline {
                 continue;
             }
             let was = self.level(verdict, &vitals.disks);
-            if rank(verdict.level, verdict.required) > rank(was, true) {
+            if rank(verdict.counts_as(), verdict.required) > rank(was, true) {
                 found.push(Regression::Rule { was, verdict: Box::new(verdict.clone()) });
             }
         }

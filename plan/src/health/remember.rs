@@ -3,6 +3,8 @@
 //! It outlives a restart: whoever evaluates keeps [`Remembered`] and hands it to the next evaluator. A disk that was
 //! bad is bad until it is seen well; one that is gone for a day was taken out on purpose, and all of it is forgotten.
 
+use super::Level;
+use super::accepted::{DiskNumber, DiskNumbers, Release, device};
 use super::condition::Condition;
 use super::disks::{Disks, Numbers};
 use crate::fact::{Labels, Reading};
@@ -13,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) const GONE_MS: u64 = 86_400_000;
 /// What is kept of one node: a server has some dozens of disks, and each is bad in a handful of ways.
 const MAX_KEPT: usize = 256;
+/// How far a signer's clock may be behind: as far as one may be ahead.
+const RELEASE_SKEW_MS: u64 = 300_000;
 /// What a machine cannot do without. The words are those of `hostler_disk_carries`.
 const VITAL: [&str; 3] = ["root", "data", "swap"];
 
@@ -48,9 +52,14 @@ pub(super) struct Bad {
     pub(super) value: Option<f64>,
     pub(super) threshold: Option<f64>,
     pub(super) required: bool,
-    disk: Numbers,
+    /// Whose it is; empty where it tells no number.
+    #[serde(default)]
+    pub(super) disk: Numbers,
     /// When the disk was last there, asleep or awake.
     seen_ms: u64,
+    /// When it was last told by the disk itself.
+    #[serde(default)]
+    told_ms: u64,
 }
 
 /// A file system that was seen to be read-only because of an error.
@@ -134,6 +143,12 @@ fn cap<V>(kept: &mut BTreeMap<String, V>) {
     }
 }
 
+/// A drive is kept by its number, where it has one.
+fn drive_numbers(key: &str, drive: &Drive) -> DiskNumbers {
+    let wwid = Some(key).filter(|key| *key != drive.device).and_then(|key| DiskNumber::new(key).ok());
+    DiskNumbers { wwid, ..DiskNumbers::default() }
+}
+
 /// Whether anything tells that the device is there.
 fn is_there(reading: &Reading, device: &str) -> bool {
     let carries = |(labels, there): (&Labels, f64)| there == 1.0 && labels.get("device") == Some(device);
@@ -147,17 +162,15 @@ fn key(condition: Condition, subject: &str) -> String {
     format!("{condition:?} {subject}")
 }
 
-/// The disk of a subject: `mmcblk0` of `mmcblk0 a`.
-fn device(subject: &str) -> &str {
-    subject.split(' ').next().unwrap_or_default()
-}
-
 impl Remembered {
     /// The same on a clock that is this many milliseconds ahead: as of a date it can be kept over a restart.
     pub fn moved(&self, ahead_ms: i64) -> Self {
         let mut moved = self.clone();
         let shift = |at: &mut u64| *at = at.saturating_add_signed(ahead_ms);
-        moved.bad.values_mut().for_each(|bad| shift(&mut bad.seen_ms));
+        moved.bad.values_mut().for_each(|bad| {
+            shift(&mut bad.seen_ms);
+            shift(&mut bad.told_ms);
+        });
         moved.drives.values_mut().for_each(|drive| shift(&mut drive.seen_ms));
         moved.controllers.values_mut().for_each(shift);
         moved.members.values_mut().for_each(|(_, at)| shift(at));
@@ -188,6 +201,34 @@ impl Remembered {
             Some(_) => {}
             None => drop(self.bad.remove(&key(condition, subject))),
         }
+    }
+
+    /// Forgets what a person let go at that time. What the disk told since is remembered, but for what a clock that
+    /// differs from the signer's makes of it.
+    pub(super) fn release(&mut self, release: &Release, at_ms: u64) {
+        let until = at_ms.saturating_add(RELEASE_SKEW_MS);
+        let is_old = |bad: &Bad| bad.told_ms <= until;
+        self.bad.retain(|_, bad| {
+            !(is_old(bad)
+                && release.covers(
+                    bad.condition.row().level,
+                    &bad.subject,
+                    &DiskNumbers::of(&bad.disk, ""),
+                    bad.required,
+                ))
+        });
+        // One that is there is seen again at once.
+        self.drives.retain(|key, drive| {
+            let numbers = drive_numbers(key, drive);
+            !(drive.seen_ms <= until && release.covers(Level::Critical, &drive.device, &numbers, drive.is_vital()))
+        });
+    }
+
+    /// The numbers of a disk that was there under that name and is not any more.
+    pub(super) fn numbers_of_gone(&self, device: &str) -> DiskNumbers {
+        let named = self.drives.iter().filter(|(_, drive)| drive.device == device);
+        let drive = named.min_by_key(|(_, drive)| drive.seen_ms);
+        drive.map(|(key, drive)| drive_numbers(key, drive)).unwrap_or_default()
     }
 
     /// What was bad about that subject when it was last heard.
@@ -320,6 +361,6 @@ impl Bad {
         let disk = disks.get(device(subject)).cloned().unwrap_or_default();
         let (value, threshold) = numbers;
         let (subject, fact) = (subject.to_owned(), fact.to_owned());
-        Bad { condition, subject, fact, value, threshold, required, disk, seen_ms: now }
+        Bad { condition, subject, fact, value, threshold, required, disk, seen_ms: now, told_ms: now }
     }
 }

@@ -1,5 +1,6 @@
 //! One node's verdicts, reading after reading.
 
+mod accepted;
 mod disk;
 mod gone;
 mod machine;

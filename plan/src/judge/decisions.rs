@@ -2,12 +2,12 @@
 
 use super::{Judge, expect};
 use crate::{
-    document::{Decided, Decision, Plan, PlanRef},
+    document::{Decided, Decision, NodeDecision, Plan, PlanRef},
     entry::Entry,
     id::{Digest, TokenId},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::CLOCK_SKEW,
+    trust::{CLOCK_SKEW, NodeDecisions, Verified},
 };
 
 /// What acts at once without a signature: the safe side.
@@ -96,10 +96,33 @@ impl Judge {
             Decided::Adopt { after, .. } => expect(self.contains(*after), || {
                 format!("an adoption of this ledger, found one of a ledger of {after}")
             }),
+            Decided::Node(decision) => self.check_about_node(decision),
         }
     }
 
-    pub(super) fn apply_signed(&mut self, decision: &Decision) {
+    /// A decision about an active node, by its key, is the next one about it.
+    fn check_about_node(&self, decision: &NodeDecision) -> Result<(), Refused> {
+        let NodeDecision { node, key, .. } = decision;
+        let listed = self.listed()?.document().active(node);
+        let listed = listed.is_some_and(|listed| listed.key.fingerprint() == *key);
+        if !listed {
+            let reason = format!("expected a decision about an active node and its key, found {node} with {key}");
+            return Err(Refused::new(Refusal::NotATarget, format!("{reason}; look at the nodes and decide again")));
+        }
+        let known = self.decisions.get(&(node.clone(), key.clone()));
+        known.unwrap_or(&NodeDecisions::default()).check_next(decision)
+    }
+
+    fn apply_about_node(&mut self, decision: &NodeDecision, signed: &Verified<Decision>) {
+        let (node, key) = (&decision.node, &decision.key);
+        let known = self.decisions.entry((node.clone(), key.clone())).or_default();
+        if let Ok(next) = known.take(node, key, signed) {
+            *known = next;
+        }
+    }
+
+    pub(super) fn apply_signed(&mut self, signed: &Verified<Decision>) {
+        let decision = signed.document();
         match &decision.decided {
             Decided::Pause { plan, .. } => drop(self.claims.remove(&Claim::Paused(*plan))),
             Decided::Halt { plan, .. } => drop(self.claims.remove(&Claim::Halted(*plan))),
@@ -107,6 +130,7 @@ impl Judge {
             // Who resumes a pause owns it from then on.
             Decided::Resume { plan } => drop(self.claims.remove(&Claim::Paused(*plan))),
             Decided::Adopt { .. } => self.is_restored = false,
+            Decided::Node(about) => self.apply_about_node(about, signed),
             Decided::ReleaseLease { .. } | Decided::ReleaseQuarantine { .. } => {}
         }
         if let Some(entry) = Entry::of(&decision.decided, &decision.by) {

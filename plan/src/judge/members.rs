@@ -85,6 +85,9 @@ impl Judge {
             self.awaited.clear();
             self.void_all();
         }
+        if let Some(held) = &self.root {
+            self.decisions.values_mut().for_each(|decisions| *decisions = decisions.under(held, next));
+        }
         self.root = Some(next.clone());
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn note_health(request: Request<'_>, draft: &mut Draft, nodes: &[Node
         let holding = blockers(verdicts);
         let is_target = nodes.contains(node);
         for verdict in verdicts {
-            let effect = match verdict.level {
+            let effect = match verdict.counts_as() {
+                Level::Ok if verdict.accepted.is_some() => Effect::Accepted,
                 Level::Critical if !is_target => Effect::LeftOut,
                 Level::Critical | Level::Degraded | Level::Unknown if is_target && holding.contains(&verdict) => {
                     Effect::Waits

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 
 use crate::{
-    health::Level,
+    health::{Level, Verdict},
     id::{NodeName, Seq},
     sequencer::{Quarantine, Standing},
     text::clean,
@@ -38,7 +38,7 @@ pub struct NodeClaim {
     /// The plan that took it out of service, and whether that is done.
     pub held_by: Option<Seq>,
     pub drained: bool,
-    /// The worst of its verdicts.
+    /// The worst of its verdicts that count.
     pub health: &'static str,
 }
 
@@ -56,7 +56,7 @@ impl NodeClaim {
             cordoned_by: state.condition.cordon.as_ref().map(|cordon| cordon.owner.name().to_owned()),
             held_by: state.hold.as_ref().map(|hold| hold.seq),
             drained: state.hold.as_ref().is_some_and(|hold| hold.complete),
-            health: state.verdicts.first().map_or(Level::Ok, |verdict| verdict.level).word(),
+            health: state.verdicts.first().map_or(Level::Ok, Verdict::counts_as).word(),
         }
     }
 }

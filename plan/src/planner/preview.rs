@@ -97,6 +97,8 @@ pub enum Effect {
     Tolerated,
     /// The plan is not about that node, and is signed although it is critical.
     LeftOut,
+    /// A person takes it as the new normal.
+    Accepted,
 }
 
 impl fmt::Display for Note {
@@ -108,7 +110,7 @@ impl fmt::Display for Note {
                 let said = format!("{node} is {}: {}", verdict.level, clean(&verdict.sentence()));
                 match effect {
                     Effect::Waits => write!(f, "warning: {said}; its turn does not come before that is good"),
-                    Effect::Tolerated => write!(f, "note: {said}; that holds nothing"),
+                    Effect::Tolerated | Effect::Accepted => write!(f, "note: {said}; that holds nothing"),
                     Effect::LeftOut => write!(f, "warning: {said}; the plan leaves it out and does not wait for it"),
                 }
             }

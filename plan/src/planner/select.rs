@@ -114,7 +114,7 @@ pub(super) fn workable(request: Request<'_>, draft: &mut Draft, selection: &Sele
             continue;
         }
         // Of one that is silent because it is not connected, that is told.
-        let critical = |v: &&Verdict| v.level == Level::Critical && (state.connected || v.rule != Rule::Report);
+        let critical = |v: &&Verdict| v.counts_as() == Level::Critical && (state.connected || v.rule != Rule::Report);
         if let Some(verdict) = state.verdicts.iter().find(critical) {
             draft.obstacles.push(Obstacle::Critical { node: name.clone(), why: verdict.sentence() });
             continue;

@@ -1,7 +1,7 @@
 //! How entries and observations change the state.
 
 use crate::{
-    document::{Decision, DocumentKind, Outcome, Plan, PlanKind, Receipt, Root, Roster, Signed, Task},
+    document::{Decided, Decision, DocumentKind, Outcome, Plan, PlanKind, Receipt, Root, Roster, Signed, Task},
     entry::{Entry, MAX_LOST_GRANTS, StoredDocument},
     health::Baseline,
     id::{Digest, NodeName, TaskId},
@@ -115,9 +115,9 @@ fn apply_document(s: &mut Sequencer, now: Timestamp, kind: DocumentKind, documen
         }
         DocumentKind::Decision => {
             if let Ok(Decision { decided, by, .. }) = read(document) {
-                match Entry::of(&decided, &by) {
-                    Some(entry) => apply(s, now, &entry),
-                    None => s.is_restored = false,
+                s.is_restored &= !matches!(decided, Decided::Adopt { .. });
+                if let Some(entry) = Entry::of(&decided, &by) {
+                    apply(s, now, &entry);
                 }
             }
         }

@@ -69,7 +69,7 @@ pub(super) fn baseline(s: &Sequencer, node: &NodeName, now: Timestamp) -> Option
 pub(super) fn holding(s: &Sequencer, now: Timestamp) -> Vec<(NodeName, Verdict)> {
     let worst = |node: &NodeName| {
         let seen = s.nodes.get(node);
-        let holds = |v: &Verdict| v.level == Level::Critical || never_reported(s, node);
+        let holds = |v: &Verdict| v.counts_as() == Level::Critical || never_reported(s, node);
         match seen.and_then(|seen| vitals(seen, now)) {
             Some(vitals) => vitals.verdicts.iter().filter(|v| holds(v)).max_by_key(|v| v.since_ms).cloned(),
             None => Some(silent(s, seen, now)).filter(holds),

@@ -2,7 +2,8 @@
 
 use super::Page;
 use crate::{
-    document::{Decided, Decision, DecisionType},
+    document::{Decided, Decision, DecisionType, NodeDecision, NodeMatter},
+    health::{Acceptance, DiskNumbers, Level, Release},
     id::Digest,
     ledger::Head,
 };
@@ -27,6 +28,7 @@ pub fn decision(decision: &Decision, digest: &Digest) -> String {
         Decided::Adopt { before, after } => {
             format!("go on with the ledger of {} instead of the one of {}", head(after), head(before))
         }
+        Decided::Node(decision) => about_node(decision),
     };
     let mut page = Page::new(&super::clean_whole(&format!("decision: {what}")));
     page.line("digest", digest);
@@ -35,5 +37,55 @@ pub fn decision(decision: &Decision, digest: &Digest) -> String {
     page.line("ledger", format!("one that goes on from {}", head(seen)));
     page.line("made", created);
     page.line("counts", format!("when it is handed in before {expires}"));
+    if let Decided::Node(decision) = decided {
+        node_lines(&mut page, decision);
+    }
     page.0
+}
+
+fn weight(level: Level, required: bool) -> String {
+    format!("{level}, {}", if required { "required" } else { "not required" })
+}
+
+fn about_node(decision: &NodeDecision) -> String {
+    let NodeDecision { node, about, .. } = decision;
+    match about {
+        NodeMatter::Accept(Acceptance { rule, subject, until, .. }) => {
+            let subject = if subject.is_empty() { String::new() } else { format!(" {subject}") };
+            format!("take {rule}{subject} of {node} as the new normal until {until}")
+        }
+        NodeMatter::Withdraw { acceptance } => format!("take back what was accepted of {node} with {acceptance}"),
+        NodeMatter::Release(Release { subject, .. }) => format!("let go the failing disk {subject} of {node}"),
+    }
+}
+
+/// What is decided about a node, field by field.
+fn node_lines(page: &mut Page, decision: &NodeDecision) {
+    let NodeDecision { node: _, key, number, keeps, about } = decision;
+    page.line("node", format!("key {key}, decision {number} about it"));
+    let disk = |disk: &Option<DiskNumbers>| match disk {
+        Some(disk) => format!("that disk by its own numbers: {disk}"),
+        None => "whatever has that name".to_owned(),
+    };
+    match about {
+        NodeMatter::Accept(Acceptance { values, level, required, disk: numbers, reason, .. }) => {
+            page.line("verdict", weight(*level, *required));
+            for (condition, value) in values {
+                let numbers = format!("{value} {}", condition.unit());
+                page.line("value", format!("{}: {}, or no worse", condition.name(), numbers.trim_end()));
+            }
+            page.line("about", disk(numbers));
+            page.line("because", reason);
+        }
+        NodeMatter::Release(Release { level, required, disk: numbers, reason, .. }) => {
+            page.line("lets go", format!("what is {} or less", weight(*level, *required)));
+            page.line("about", disk(numbers));
+            page.line("because", reason);
+        }
+        NodeMatter::Withdraw { .. } => {}
+    }
+    if keeps.is_empty() {
+        page.line("keeps", "none of the earlier decisions about it");
+    }
+    keeps.iter().for_each(|kept| page.line("keeps", kept));
 }

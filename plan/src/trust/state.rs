@@ -14,7 +14,7 @@ use crate::{
     ledger::Head,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, Clock, Identity, Purpose, SignedBy, TrustedRoot, Verified, plan as plans},
+    trust::{self, Clock, Identity, NodeDecisions, Purpose, SignedBy, TrustedRoot, Verified, plan as plans},
 };
 
 /// What a node knows and must not forget: it is written and synced before anything is done because of it. Every change
@@ -35,6 +35,8 @@ pub struct NodeState {
     last_receipt: Option<Digest>,
     /// Receipts that this node signed, by number.
     signed: Vec<SignedReceipt>,
+    /// What people decided about this node.
+    decisions: NodeDecisions,
     at_work: AtWork,
 }
 
@@ -98,6 +100,7 @@ impl NodeState {
             counter: 0,
             last_receipt: None,
             signed: Vec::new(),
+            decisions: NodeDecisions::default(),
             at_work: AtWork(None),
         }
     }
@@ -170,8 +173,23 @@ impl NodeState {
         if root.root().epoch > self.epoch() {
             next.void_all();
         }
+        next.decisions = self.decisions.under(&self.root, &root);
         next.root = root;
         Ok(next.with_floor(clock, created).with_time(clock))
+    }
+
+    /// What people decided about this node.
+    pub fn decisions(&self) -> &NodeDecisions {
+        &self.decisions
+    }
+
+    /// Takes a decision about this node; one that is known again changes nothing. Fleet, epoch, signer and role, node
+    /// and key, and the number decide, and no clock: one that is over by now still ends those before it.
+    pub fn accept_decision(&self, clock: Clock, me: &Identity, signed: &Signed) -> Result<NodeState, Refused> {
+        let decision = trust::decision(&self.root, signed)?;
+        let created = decision.document().created;
+        let decisions = self.decisions.take(&me.node, &me.key, &decision)?;
+        Ok(NodeState { decisions, ..self.clone() }.with_floor(clock, created))
     }
 
     /// Takes a newer roster; the held one again changes nothing.

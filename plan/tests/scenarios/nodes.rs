@@ -203,6 +203,9 @@ fn verdict(rule: &str, level: &str, since: Timestamp) -> Verdict {
         since_ms: since.unix_milliseconds(),
         clear_seconds: known.map(|c| c.row().clear_seconds),
         damped: false,
+        disk: None,
+        numbers: std::collections::BTreeMap::new(),
+        accepted: None,
         advice: rule.advice().into(),
     }
 }

@@ -1,11 +1,12 @@
 //! A node's cordon and verdicts.
 
 use hostler_plan::{
-    health::{Condition, Rule, Verdict},
+    health::{Accepted, Condition, DiskNumber, DiskNumbers, Rule, Verdict},
     sequencer::{Cordon, CordonOwner},
+    timestamp::Timestamp,
 };
 
-use super::UnreadableMessage;
+use super::{UnreadableMessage, id};
 use crate::v1;
 
 /// A field manager's name is at most 128 bytes in Kubernetes.
@@ -49,7 +50,40 @@ impl From<&Verdict> for v1::VerdictView {
             sentence: verdict.sentence(),
             advice: verdict.advice.to_string(),
             since: verdict.since_ms / 1000,
+            accepted: verdict.accepted.clone().map(Into::into),
         }
+    }
+}
+
+impl From<Accepted> for v1::Accepted {
+    fn from(accepted: Accepted) -> Self {
+        let Accepted { until, by, reason } = accepted;
+        Self { until: until.unix_milliseconds(), by, reason }
+    }
+}
+
+impl From<v1::Accepted> for Accepted {
+    fn from(accepted: v1::Accepted) -> Self {
+        let v1::Accepted { until, by, reason } = accepted;
+        Self { until: Timestamp::from_unix_milliseconds(until), by, reason }
+    }
+}
+
+impl From<DiskNumbers> for v1::DiskNumbers {
+    fn from(disk: DiskNumbers) -> Self {
+        let text = |number: Option<DiskNumber>| number.map(String::from).unwrap_or_default();
+        Self { serial: text(disk.serial), wwid: text(disk.wwid), part: disk.part }
+    }
+}
+
+impl TryFrom<v1::DiskNumbers> for DiskNumbers {
+    type Error = UnreadableMessage;
+    fn try_from(disk: v1::DiskNumbers) -> Result<Self, UnreadableMessage> {
+        let number = |text: String| match text.as_str() {
+            "" => Ok(None),
+            text => id("the number of a disk", text).map(Some),
+        };
+        Ok(Self { serial: number(disk.serial)?, wwid: number(disk.wwid)?, part: disk.part })
     }
 }
 
@@ -67,6 +101,9 @@ impl From<Verdict> for v1::Verdict {
             since_ms,
             clear_seconds,
             damped,
+            disk,
+            numbers,
+            accepted,
             advice,
         } = verdict;
         Self {
@@ -82,6 +119,12 @@ impl From<Verdict> for v1::Verdict {
             clear_seconds,
             damped,
             advice: advice.into_owned(),
+            disk: disk.map(Into::into),
+            accepted: accepted.map(Into::into),
+            numbers: numbers
+                .into_iter()
+                .map(|(condition, value)| v1::ConditionNumber { condition: condition.name().to_owned(), value })
+                .collect(),
         }
     }
 }
@@ -91,13 +134,16 @@ impl TryFrom<v1::Verdict> for Verdict {
     fn try_from(verdict: v1::Verdict) -> Result<Self, UnreadableMessage> {
         let level = verdict.level().try_into()?;
         let rule = Rule::ALL.iter().copied().find(|r| r.name() == verdict.rule);
-        let condition =
-            match &verdict.condition {
-                None => None,
-                Some(name) => Some(Condition::ALL.iter().copied().find(|c| c.name() == name).ok_or_else(|| {
-                    UnreadableMessage::new("the name of a condition of health", format!("{name:.80?}"))
-                })?),
-            };
+        let named = |name: &String| {
+            Condition::ALL
+                .iter()
+                .copied()
+                .find(|c| c.name() == name)
+                .ok_or_else(|| UnreadableMessage::new("the name of a condition of health", format!("{name:.80?}")))
+        };
+        let condition = verdict.condition.as_ref().map(named).transpose()?;
+        let numbers = verdict.numbers.iter().map(|number| Ok((named(&number.condition)?, number.value)));
+        let numbers = numbers.collect::<Result<_, UnreadableMessage>>()?;
         Ok(Self {
             rule: rule.ok_or_else(|| {
                 UnreadableMessage::new("the name of a rule of health", format!("{:.80?}", verdict.rule))
@@ -112,6 +158,9 @@ impl TryFrom<v1::Verdict> for Verdict {
             since_ms: verdict.since_ms,
             clear_seconds: verdict.clear_seconds,
             damped: verdict.damped,
+            disk: verdict.disk.map(TryInto::try_into).transpose()?,
+            numbers,
+            accepted: verdict.accepted.map(Into::into),
             advice: verdict.advice.into(),
         })
     }

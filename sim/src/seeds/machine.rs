@@ -160,6 +160,9 @@ impl Machine {
             since_ms,
             clear_seconds: None,
             damped: false,
+            disk: None,
+            numbers: std::collections::BTreeMap::new(),
+            accepted: None,
             advice: rule.advice().into(),
         });
     }

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{AtWork, Held, NodeState, SignedReceipt, reference};
 use crate::{
-    document::{DocumentKind, Plan, PlanRef, Signed},
+    document::{DocumentKind, DocumentRef, Plan, PlanRef, Signed},
     id::{Digest, FleetId, Seq},
     json,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{TrustedRoot, Verified, parse},
+    trust::{NodeDecisions, TrustedRoot, Verified, parse},
 };
 
 impl NodeState {
@@ -23,7 +23,8 @@ impl NodeState {
         let root = (self.root.digest(), self.root.signed());
         let roster = self.roster.iter().map(|roster| (roster.digest(), roster.signed()));
         let plans = self.held_plans().map(|plan| (plan.digest(), plan.signed()));
-        let all = std::iter::once(root).chain(roster).chain(plans);
+        let decisions = self.decisions.held().map(|decision| (decision.digest(), decision.signed()));
+        let all = std::iter::once(root).chain(roster).chain(plans).chain(decisions);
         all.map(|(digest, signed)| (digest, signed.bytes.as_slice())).collect()
     }
 
@@ -48,6 +49,8 @@ impl NodeState {
             restored.map(|plan| Ok(Held { plan: plan?, under: None })).collect()
         };
         let (plans, ended) = (plans(&stored.plans)?, plans(&stored.ended)?);
+        let decisions = stored.decisions.iter().map(|named| restore(DocumentKind::Decision, &fleet, &signed(named)?));
+        let decisions = NodeDecisions::restored(stored.decision, decisions.collect::<Result<_, _>>()?);
         let Stored { seq, open, floor, counter, last_receipt, receipts, .. } = stored;
         let listed = |held: &Held| open.contains(&reference(&held.plan));
         let numbered = receipts.iter().all(|r| r.counter <= counter) && receipts.is_sorted_by_key(|r| r.counter);
@@ -56,7 +59,7 @@ impl NodeState {
             return Err(damaged("its numbers do not fit each other"));
         }
         let (roster, signed, at_work) = (roster.transpose()?, receipts, AtWork(None));
-        Ok(Self { root, roster, seq, open, plans, ended, floor, counter, last_receipt, signed, at_work })
+        Ok(Self { root, roster, seq, open, plans, ended, floor, counter, last_receipt, signed, decisions, at_work })
     }
 }
 
@@ -86,6 +89,11 @@ struct Stored {
     counter: u64,
     last_receipt: Option<Digest>,
     receipts: Vec<SignedReceipt>,
+    /// The newest decision about the node, and those that are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decision: Option<DocumentRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    decisions: Vec<Named>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,6 +126,8 @@ impl Stored {
             counter: s.counter,
             last_receipt: s.last_receipt,
             receipts: s.signed.clone(),
+            decision: s.decisions.newest(),
+            decisions: s.decisions.held().map(|d| named(d.digest(), d.signed())).collect(),
         }
     }
 }

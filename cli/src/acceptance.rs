@@ -1,0 +1,230 @@
+//! What a person decides about one node's health: a verdict is the new normal, or counts again, or a failing disk is
+//! let go. What counts of it already is taken from signed documents, which are verified here.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hostler_plan::{
+    document::{Decided, Decision, DocumentRef, NodeDecision, NodeMatter, Signed},
+    form::{Measured, Reason},
+    health::{Acceptance, DiskNumbers, Level, Release, Verdict, device},
+    id::{Fingerprint, NodeName},
+    refusal::{Refusal, Refused},
+    timestamp::Timestamp,
+    trust::{self, NodeDecisions, Verified},
+};
+use hostler_proto::v1::{self, NodeDetail};
+
+use crate::{Admin, admin::now, decision::decide, error::Error, node, output::note, trust_store::TrustStore};
+
+/// How much higher than the signed ones a number may be of which the coordinator says that its signer counts no more.
+/// Who believed any number could not count on from the highest there is.
+const MAX_JUMP: u64 = 1000;
+
+/// How long the node may take to hear of it while somebody waits, and how often that is asked.
+const HEARD_IN: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What is known of a node before something is decided about it.
+#[derive(Debug)]
+pub struct Known {
+    node: NodeName,
+    key: Fingerprint,
+    decisions: NodeDecisions,
+    number: u64,
+    verdicts: Vec<Verdict>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Done {
+    /// What it says.
+    pub matter: NodeMatter,
+    pub number: u64,
+    /// Whether the node signed that it holds it, or a later one.
+    pub is_held: bool,
+}
+
+/// The decisions about a node that the coordinator shows, as far as they count under the held root.
+pub fn decisions(store: &TrustStore, name: &NodeName, shown: &[v1::SignedDocument]) -> Result<NodeDecisions, Refused> {
+    let mut all = NodeDecisions::default();
+    let Some(key) = key_of(store, name) else { return Ok(all) };
+    for signed in shown.iter().cloned().map(Signed::from) {
+        all = all.take(name, &key, &trust::decision(store.trusted(), &signed)?)?;
+    }
+    Ok(all)
+}
+
+fn key_of(store: &TrustStore, name: &NodeName) -> Option<Fingerprint> {
+    Some(store.roster()?.document().active(name)?.key.fingerprint())
+}
+
+/// The newest decision about a node that it signed that it holds.
+pub async fn held_by(admin: &mut Admin, name: &NodeName) -> Result<Option<DocumentRef>, Error> {
+    let request = admin.with_session(v1::Empty {});
+    let said = admin.client().list_holdings(request).await?.into_inner().nodes;
+    let store = admin.trust_store();
+    let Some(roster) = store.roster() else { return Ok(None) };
+    let signed = said.into_iter().filter(|said| said.node == name.as_str()).filter_map(|said| said.holding);
+    let mut holdings = signed.filter_map(|signed| trust::holding(roster, &signed.into()).ok());
+    let holding = holdings.find(|holding| holding.document().node == *name);
+    Ok(holding.filter(|h| h.document().holds.epoch == store.root().epoch).and_then(|h| h.document().decision))
+}
+
+impl Known {
+    /// Asks for it, and verifies what is signed of it.
+    pub async fn ask(admin: &mut Admin, name: &NodeName) -> Result<Self, Error> {
+        let store = admin.trust_store();
+        let key = key_of(store, name).ok_or_else(|| {
+            let reason = format!("expected an active node of the roster, found {name}; see `hostler nodes`");
+            Refused::new(Refusal::NotATarget, reason)
+        })?;
+        let NodeDetail { standing, decisions: shown, decision_number, .. } = node::get(admin, name).await?;
+        let decisions = decisions(admin.trust_store(), name, &shown)?;
+        if decision_number > decisions.number().saturating_add(MAX_JUMP) {
+            let reason = format!(
+                "expected decision {} or a few more to be the newest about {name}, found the coordinator's word for \
+                 {decision_number}; look at its ledger (`hostler ledger verify`)",
+                decisions.number()
+            );
+            return Err(Refused::new(Refusal::Replay, reason).into());
+        }
+        let number = decisions.number().max(decision_number);
+        let verdicts = standing.into_iter().map(Verdict::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { node: name.clone(), key, decisions, number, verdicts })
+    }
+
+    /// Those that count now.
+    fn counting(&self, at: Timestamp) -> Vec<(&Verified<Decision>, &NodeMatter)> {
+        self.decisions.at(at).collect()
+    }
+
+    /// The verdict of that name: a rule, and what it is about where the rule says several.
+    fn verdict(&self, name: &str) -> Result<&Verdict, Refused> {
+        let named: Vec<&Verdict> = self.verdicts.iter().filter(|v| is_named(name, v.rule.name(), &v.subject)).collect();
+        match named.as_slice() {
+            [one] => Ok(one),
+            _ => {
+                let there = self.verdicts.iter().map(|v| full_name(v.rule.name(), &v.subject));
+                Err(self.none_such("a verdict that is not ok", name, there.collect()))
+            }
+        }
+    }
+
+    fn none_such(&self, expected: &str, name: &str, there: Vec<String>) -> Refused {
+        let there = if there.is_empty() { "there is none".to_owned() } else { there.join(", ") };
+        let node = &self.node;
+        let reason = format!("expected {expected} of {node}, found {name:?}; name one of what is there: {there}");
+        Refused::new(Refusal::NotATarget, reason)
+    }
+
+    /// Takes a verdict as it stands now as the new normal.
+    pub fn accept(&self, verdict: &str, until: Timestamp, reason: Reason) -> Result<NodeMatter, Refused> {
+        let found = self.verdict(verdict)?;
+        let unknown = || {
+            let reason = format!(
+                "expected a verdict with a number to compare with, found that {}; what is not known is never well",
+                found.sentence()
+            );
+            Refused::new(Refusal::Malformed, reason)
+        };
+        let values: BTreeMap<_, _> =
+            found.numbers.iter().filter_map(|(condition, value)| Some((*condition, Measured::of(*value)?))).collect();
+        if found.level == Level::Unknown || values.is_empty() {
+            return Err(unknown());
+        }
+        let Verdict { rule, subject, disk, level, required, .. } = found.clone();
+        Ok(NodeMatter::Accept(Acceptance { rule, subject, disk, level, required, values, until, reason }))
+    }
+
+    /// Takes back what was accepted.
+    pub fn withdraw(&self, verdict: &str) -> Result<NodeMatter, Refused> {
+        let accepted = || {
+            self.counting(now()).into_iter().filter_map(|(decision, matter)| match matter {
+                NodeMatter::Accept(accepted) => Some((decision, accepted)),
+                NodeMatter::Withdraw { .. } | NodeMatter::Release(_) => None,
+            })
+        };
+        let named: Vec<_> = accepted().filter(|(_, a)| is_named(verdict, a.rule.name(), &a.subject)).collect();
+        match named.as_slice() {
+            [(decision, _)] => Ok(NodeMatter::Withdraw { acceptance: decision.digest() }),
+            _ => {
+                let there = accepted().map(|(_, a)| full_name(a.rule.name(), &a.subject));
+                Err(self.none_such("an accepted verdict", verdict, there.collect()))
+            }
+        }
+    }
+
+    /// Lets a disk go, by its name or one of its numbers.
+    pub fn release(&self, disk: &str, reason: Reason) -> Result<NodeMatter, Refused> {
+        let of_disks = || self.verdicts.iter().filter(|v| v.condition.is_some_and(|c| c.stays() || c.is_gone()));
+        let is_it = |v: &&Verdict| {
+            let numbers = v.disk.iter().flat_map(|disk| [&disk.serial, &disk.wwid]).flatten();
+            device(&v.subject) == disk || numbers.into_iter().any(|number| number.as_str() == disk)
+        };
+        let named: Vec<&Verdict> = of_disks().filter(is_it).collect();
+        let Some(first) = named.first() else {
+            let mut there: Vec<String> = of_disks().map(|v| device(&v.subject).to_owned()).collect();
+            there.dedup();
+            return Err(self.none_such("a failing disk", disk, there));
+        };
+        Ok(NodeMatter::Release(Release {
+            subject: device(&first.subject).to_owned(),
+            disk: first.disk.clone().map(|disk| DiskNumbers { part: String::new(), ..disk }),
+            level: named.iter().map(|v| v.level).filter(|l| *l != Level::Unknown).max().unwrap_or(Level::Degraded),
+            required: named.iter().any(|v| v.required),
+            reason,
+        }))
+    }
+
+    /// Signs it beside what else counts, which is said, and hands it in.
+    pub async fn decide(self, admin: &mut Admin, matter: NodeMatter) -> Result<Done, Error> {
+        let ends = |decision: &Verified<Decision>, earlier: &NodeMatter| match (&matter, earlier) {
+            (NodeMatter::Withdraw { acceptance }, _) => *acceptance == decision.digest(),
+            (NodeMatter::Accept(next), NodeMatter::Accept(before)) => {
+                next.rule == before.rule && next.subject == before.subject && next.disk == before.disk
+            }
+            (NodeMatter::Accept(_) | NodeMatter::Release(_), _) => false,
+        };
+        let mut keeps = Vec::new();
+        for (decision, earlier) in self.counting(now()).into_iter().filter(|(d, earlier)| !ends(d, earlier)) {
+            note(&format!("keeps {}: {}", decision.digest(), words(decision.document(), earlier)));
+            keeps.push(decision.digest());
+        }
+        let number = self.number + 1;
+        let (node, key) = (self.node.clone(), self.key);
+        let decision = NodeDecision { node, key, number, keeps, about: matter.clone() };
+        decide(admin, Decided::Node(decision)).await?;
+        let end = tokio::time::Instant::now() + HEARD_IN;
+        loop {
+            let is_held = held_by(admin, &self.node).await?.is_some_and(|held| held.version >= number);
+            if is_held || tokio::time::Instant::now() >= end {
+                return Ok(Done { matter, number, is_held });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// `rule` or `rule subject`.
+fn full_name(rule: &str, subject: &str) -> String {
+    format!("{rule} {subject}").trim_end().to_owned()
+}
+
+fn is_named(name: &str, rule: &str, subject: &str) -> bool {
+    name == rule || name == full_name(rule, subject)
+}
+
+/// What a decision about a node says, in a line.
+pub fn words(decision: &Decision, matter: &NodeMatter) -> String {
+    let by = &decision.by;
+    match matter {
+        NodeMatter::Accept(Acceptance { rule, subject, until, reason, .. }) => {
+            let name = full_name(rule.name(), subject);
+            format!("{name} is accepted until {until} by {by} because: {reason}")
+        }
+        NodeMatter::Withdraw { acceptance } => format!("{acceptance} is withdrawn by {by}"),
+        NodeMatter::Release(Release { subject, reason, .. }) => {
+            format!("disk {subject} is let go by {by} at {} because: {reason}", decision.created)
+        }
+    }
+}

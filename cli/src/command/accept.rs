@@ -1,0 +1,115 @@
+//! `hostler node accept` and `hostler node release`.
+
+use hostler_plan::{document::NodeMatter, form::Reason, id::NodeName};
+use hostler_proto::v1::{NodeDetail, SignedDocument};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::{
+    Admin,
+    acceptance::{self, Done, Known},
+    admin::now,
+    args::End,
+    error::Error,
+    output::print,
+};
+
+/// `hostler node accept NODE VERDICT`, with what says until when and why, or without to take it back.
+pub(super) async fn accept(
+    context: &Context,
+    admin: &mut Admin,
+    node: &NodeName,
+    verdict: &[String],
+    new: Option<(End, Reason)>,
+) -> Result<(), Error> {
+    let (known, verdict) = (Known::ask(admin, node).await?, verdict.join(" "));
+    let matter = match new {
+        Some((until, reason)) => known.accept(&verdict, until.from(now()), reason)?,
+        None => known.withdraw(&verdict)?,
+    };
+    let done = known.decide(admin, matter).await?;
+    tell(context, node, &done)
+}
+
+/// `hostler node release NODE DISK`
+pub(super) async fn release(
+    context: &Context,
+    admin: &mut Admin,
+    node: &NodeName,
+    disk: &str,
+    reason: Reason,
+) -> Result<(), Error> {
+    let known = Known::ask(admin, node).await?;
+    let matter = known.release(disk, reason)?;
+    let done = known.decide(admin, matter).await?;
+    tell(context, node, &done)
+}
+
+fn tell(context: &Context, node: &NodeName, done: &Done) -> Result<(), Error> {
+    let Done { matter, number, is_held } = done;
+    let what = match matter {
+        NodeMatter::Accept(accepted) => {
+            format!("{} of {node} is accepted until {}, as long as it gets no worse", accepted.rule, accepted.until)
+        }
+        NodeMatter::Withdraw { .. } => format!("what was accepted of {node} counts again as before"),
+        NodeMatter::Release(release) => {
+            format!("disk {} of {node} is let go; what it says of itself from now on counts", release.subject)
+        }
+    };
+    let held = match is_held {
+        true => format!("{node} signed that it holds decision {number}"),
+        false => format!("{node} has not signed yet that it holds decision {number}: see `hostler node show {node}`"),
+    };
+    print(
+        context.output,
+        || json!({ "node": node, "decision": number, "held_by_node": is_held }),
+        || format!("{what}\n{held}"),
+    )
+}
+
+/// What people decided about a node and counts, for `hostler node show`: verified here, and whether the node holds it.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    lines: Vec<String>,
+    json: Vec<Value>,
+}
+
+impl Shown {
+    pub(super) async fn of(admin: &mut Admin, name: &NodeName, detail: &NodeDetail) -> Result<Self, Error> {
+        let shown: &[SignedDocument] = &detail.decisions;
+        if shown.is_empty() {
+            return Ok(Self::default());
+        }
+        let held = acceptance::held_by(admin, name).await?.map_or(0, |held| held.version);
+        let decisions = match acceptance::decisions(admin.trust_store(), name, shown) {
+            Ok(decisions) => decisions,
+            Err(refused) => {
+                let line = format!("NOT VERIFIED: {}", refused.reason);
+                return Ok(Self { lines: vec![line], json: Vec::new() });
+            }
+        };
+        let proved = held >= decisions.number();
+        let doubt = if proved { "" } else { " (the node has not signed yet that it holds it)" };
+        let all: Vec<_> = decisions.at(now()).collect();
+        Ok(Self {
+            lines: all.iter().map(|(d, matter)| acceptance::words(d.document(), matter) + doubt).collect(),
+            json: all
+                .iter()
+                .map(|(d, matter)| {
+                    json!({ "digest": d.digest(), "by": d.document().by, "made": d.document().created,
+                    "about": matter, "held_by_node": proved })
+                })
+                .collect(),
+        })
+    }
+
+    /// For people, a line each.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        json!(self.json)
+    }
+}
