@@ -1,6 +1,6 @@
 //! The conversation with a coordinator: connect by pin, log in by the session key, ask.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostler_plan::{
     document::{DocumentKind, Roster, Signed, SignerRole},
@@ -10,7 +10,7 @@ use hostler_plan::{
 };
 use hostler_proto::{
     MAX_MESSAGE_BYTES, SESSION_METADATA,
-    tls::{self, BoundChannel, Coordinator},
+    tls::{self, BoundChannel, ConnectError, Coordinator},
     v1::{self, admin_client::AdminClient},
 };
 use tonic::{
@@ -24,6 +24,7 @@ use crate::{
     fork::{self, Fork},
     head::{Contact, SeenHead},
     key::SigningKey,
+    output::{clean, note},
     profile::Profile,
     session::SessionKey,
     trust_store::TrustStore,
@@ -227,8 +228,33 @@ pub(crate) fn client(channel: &BoundChannel) -> AdminClient<Channel> {
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-/// Logs in with the session key of the profile. Where there is none that counts, `signer` signs a pass for a new one.
+/// How long a login is tried again that was cut off, and how soon: among very many strangers a place comes by lot
+/// (docs/limits.md).
+const CUT_OFF_PATIENCE: Duration = Duration::from_secs(60);
+const AGAIN_AFTER: Duration = Duration::from_millis(150);
+
+/// Logs in, and again while the connection is closed before that is over.
 pub(crate) async fn login(
+    address: &str,
+    store: &TrustStore,
+    signer: &SigningKey,
+) -> Result<(AdminClient<Channel>, Session), Error> {
+    let began = tokio::time::Instant::now();
+    let mut said = false;
+    loop {
+        let error = match login_once(address, store, signer).await {
+            Err(error @ Error::Connect(ConnectError::CutOff { .. })) if began.elapsed() < CUT_OFF_PATIENCE => error,
+            other => return other,
+        };
+        if !std::mem::replace(&mut said, true) {
+            note(&format!("{error}; trying again for {} s", CUT_OFF_PATIENCE.as_secs()));
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// Logs in with the session key of the profile. Where there is none that counts, `signer` signs a pass for a new one.
+async fn login_once(
     address: &str,
     store: &TrustStore,
     signer: &SigningKey,
@@ -237,14 +263,14 @@ pub(crate) async fn login(
     // Nobody signs before somebody is there.
     let there = dial().await?;
     if let Some(key) = SessionKey::held(store, signer, now()) {
-        let answered = answer(&there, &key).await;
+        let answered = answer(address, &there, &key).await;
         if !answered.as_ref().is_err_and(asks_for_another_pass) {
             return answered;
         }
     }
     let key = SessionKey::make(store, signer, now())?;
     // A touch may take longer than a connection lives on which nobody has logged in.
-    answer(&dial().await?, &key).await
+    answer(address, &dial().await?, &key).await
 }
 
 /// Whether a new pass may be let in where this one was not.
@@ -252,13 +278,29 @@ fn asks_for_another_pass(error: &Error) -> bool {
     matches!(error, Error::Refused(_) | Error::Coordinator { code: Code::Unauthenticated, .. })
 }
 
-async fn answer(channel: &BoundChannel, key: &SessionKey) -> Result<(AdminClient<Channel>, Session), Error> {
+/// What a status tells that no coordinator sent: the connection is gone.
+fn cut_off(address: &str, status: tonic::Status) -> Error {
+    match std::error::Error::source(&status) {
+        Some(reason) => {
+            let (address, reason) = (address.to_owned(), clean(&reason.to_string()).into_owned());
+            ConnectError::CutOff { address, reason }.into()
+        }
+        None => status.into(),
+    }
+}
+
+async fn answer(
+    address: &str,
+    channel: &BoundChannel,
+    key: &SessionKey,
+) -> Result<(AdminClient<Channel>, Session), Error> {
+    let cut_off = |status| cut_off(address, status);
     let mut client = client(channel);
-    let challenge = client.challenge(v1::ChallengeRequest {}).await?.into_inner();
+    let challenge = client.challenge(v1::ChallengeRequest {}).await.map_err(cut_off)?.into_inner();
     let certificate = channel
         .certificate()
         .ok_or_else(|| Error::Failed("the connection ended before the login; try again".to_owned()))?;
-    let reply = client.login(key.answer(challenge.nonce, certificate)?).await?.into_inner();
+    let reply = client.login(key.answer(challenge.nonce, certificate)?).await.map_err(cut_off)?.into_inner();
     let role = reply.role().try_into()?;
     let token = MetadataValue::try_from(reply.session.as_str()).map_err(|_| {
         Error::Failed("expected a session of printable characters from the coordinator, found others; update it".into())

@@ -62,6 +62,12 @@ pub enum ConnectError {
     /// Nobody there, or somebody else.
     #[error("cannot reach the coordinator at {address}: {reason}; check its address and that it runs")]
     Unreachable { address: String, reason: String },
+    /// Somebody is there and closed the connection before anybody had said who they are.
+    #[error(
+        "the coordinator at {address} closes connections before a login is over ({reason}): too many strangers come, or \
+         it is about to end; try again, or log in on its machine (`--coordinator unix:///…`)"
+    )]
+    CutOff { address: String, reason: String },
     /// Somebody answers, and is not the coordinator that the pins name.
     #[error(
         "the coordinator at {address} is not the expected one: expected a certificate of a pinned CA ({pins}), found \
@@ -188,9 +194,17 @@ fn failed(coordinator: &Coordinator, error: &(dyn std::error::Error + 'static)) 
             let pins: Vec<String> = coordinator.pins.iter().map(Digest::short).collect();
             return ConnectError::NotPinned { address, pins: pins.join(", "), reason };
         }
+        if inner.downcast_ref::<io::Error>().is_some_and(|e| cuts_off(e.kind())) {
+            return ConnectError::CutOff { address, reason };
+        }
         cause = inner.source();
     }
     ConnectError::Unreachable { address, reason }
+}
+
+/// Whether a connection that was open ended by it.
+fn cuts_off(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe)
 }
 
 /// The innermost error: "connection refused" says more than "transport error".

@@ -18,6 +18,8 @@ use hostler_plan::{
 };
 use ssh_key::PrivateKey;
 
+use tokio::net::{TcpListener, TcpStream};
+
 use super::*;
 
 const TYPE: &[u8] = b"sk-ssh-ed25519@openssh.com";
@@ -264,5 +266,32 @@ async fn patience_with_a_coordinator_does_not_count_the_time_that_a_touch_takes(
     *hardware.takes.lock().unwrap() = Duration::from_millis(2_100);
     hardware.hostler(&carl, &["stop", "--all", "--patience", "2s", "--wait", "1s", "--yes"]).await.unwrap();
     assert_eq!(hardware.touched_for(), ["hostler-pass", "hostler-plan"]);
+    coordinator.end().await;
+}
+
+/// A neighbour that connects faster than a login takes leaves a place now and then (docs/limits.md).
+#[tokio::test]
+async fn a_login_that_is_cut_off_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let coordinator = Coordinator::start(&folder.join("data"), None).await;
+    let mut anna = set_up(folder, &folder.join("data"), coordinator.ports.0, 1).await;
+    let crowded = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    anna.coordinator = Some(crowded.local_addr().unwrap().to_string());
+    let true_one = coordinator.ports.0;
+    // The first ones end before the handshake, in it, and behind it, and those after them stay.
+    tokio::spawn(async move {
+        for most in [0, 300, 700, 1_000, 1_200].into_iter().chain(std::iter::repeat(u64::MAX)) {
+            let (mut here, _) = crowded.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut there = TcpStream::connect(true_one).await.unwrap();
+                let ((mut from, mut to), (back, mut forth)) = (here.split(), there.split());
+                let mut back = tokio::io::AsyncReadExt::take(back, most);
+                let (down, up) = (tokio::io::copy(&mut back, &mut to), tokio::io::copy(&mut from, &mut forth));
+                tokio::select! { _ = down => {}, _ = up => {} }
+            });
+        }
+    });
+    super::root::hostler(folder, &anna, &["nodes"]).await.unwrap();
     coordinator.end().await;
 }
