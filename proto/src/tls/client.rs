@@ -64,8 +64,8 @@ pub enum ConnectError {
     Unreachable { address: String, reason: String },
     /// Somebody is there and closed the connection before anybody had said who they are.
     #[error(
-        "the coordinator at {address} closes connections before a login is over ({reason}): too many strangers come, or \
-         it is about to end; try again, or log in on its machine (`--coordinator unix:///…`)"
+        "the coordinator at {address} closes connections before a login is over ({reason}): too many strangers come, \
+         or it is about to end; try again, or log in on its machine (`--coordinator unix:///…`)"
     )]
     CutOff { address: String, reason: String },
     /// Somebody answers, and is not the coordinator that the pins name.
