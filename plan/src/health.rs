@@ -26,7 +26,7 @@ pub use gate::{Baseline, Regression, Vitals, blockers};
 pub use measure::REQUIRED_MOUNTS;
 pub use remember::Remembered;
 pub use rule::Rule;
-pub use thresholds::{Adjustment, TableError, ThresholdError, Thresholds};
+pub use thresholds::{Adjustment, HARMLESS_UNITS, TableError, ThresholdError, Thresholds};
 
 use crate::fact::Reading;
 use crate::timestamp::Timestamp;

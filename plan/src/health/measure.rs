@@ -19,7 +19,7 @@ use super::thresholds::Thresholds;
 use super::trace::{Growth, NewBits, Past, Rate, Trend};
 use crate::fact::Reading;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub(super) const MINUTE_MS: u64 = 60_000;
 pub(super) const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -124,7 +124,7 @@ struct Evaluation<'reading> {
     now: u64,
     reading: &'reading Reading,
     tracker: &'reading mut Tracker,
-    ignore_units: &'reading BTreeSet<String>,
+    thresholds: &'reading Thresholds,
     uptime_seconds: Option<f64>,
     found: Vec<Found>,
 }
@@ -145,9 +145,8 @@ impl Tracker {
         let uptime = boot.map(|boot| reading.at_ms() as f64 / 1000.0 - boot);
         let model = reading.label("hostler_node_info", "model").unwrap_or_default();
         let is_pi = model.starts_with("Raspberry Pi");
-        let ignore_units = &thresholds.ignore_units;
         let found = Vec::new();
-        let mut evaluation = Evaluation { now, reading, tracker: self, ignore_units, uptime_seconds: uptime, found };
+        let mut evaluation = Evaluation { now, reading, tracker: self, thresholds, uptime_seconds: uptime, found };
         evaluation.filesystems();
         evaluation.memory_and_load();
         evaluation.disks();

@@ -5,6 +5,32 @@ use super::condition::{Condition, Confirm};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Units of the distributions that may fail without the node being less well. Each runs once and ends (oneshot),
+/// nothing is ordered behind its success, and what it may tell of is judged by a rule of its own or is no matter of the node:
+/// news and lists from a mirror that did not answer, an index, a check of the installation medium, the console's font,
+/// and waiting for an interface that nobody uses (`network` judges the one with the default route).
+pub const HARMLESS_UNITS: [&str; 19] = [
+    "NetworkManager-wait-online.service",
+    "apt-daily-upgrade.service",
+    "apt-daily.service",
+    "apt-news.service",
+    "casper-md5check.service",
+    "console-setup.service",
+    "dpkg-db-backup.service",
+    "esm-cache.service",
+    "fwupd-refresh.service",
+    "keyboard-setup.service",
+    "man-db.service",
+    "motd-news.service",
+    "plocate-updatedb.service",
+    "rpi-eeprom-update.service",
+    "systemd-networkd-wait-online.service",
+    "ua-timer.service",
+    "update-notifier-download.service",
+    "update-notifier-motd.service",
+    "updatedb.service",
+];
+
 /// What a group of nodes judges differently. Empty is the table's defaults.
 ///
 /// ```toml
@@ -25,9 +51,9 @@ pub struct Thresholds {
     /// Required rules that are optional here: not knowing them does not make the node unknown.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub optional: BTreeSet<Rule>,
-    /// Failed units that do not matter.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub ignore_units: BTreeSet<String>,
+    /// Failed units that do not matter, instead of [`HARMLESS_UNITS`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_units: Option<BTreeSet<String>>,
     /// Other numbers for single conditions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<Condition, Adjustment>,
@@ -75,6 +101,14 @@ pub enum ThresholdError {
 }
 
 impl Thresholds {
+    /// Whether a failed unit does not matter. Units of Kubernetes are judged by themselves, whatever is listed.
+    pub fn ignores(&self, unit: &str) -> bool {
+        match &self.ignore_units {
+            Some(units) => units.contains(unit),
+            None => HARMLESS_UNITS.contains(&unit),
+        }
+    }
+
     /// Checks every changed limit together with the defaults that stay.
     pub fn check(&self) -> Result<(), ThresholdError> {
         for condition in self.limits.keys().copied() {

@@ -44,8 +44,7 @@ impl Evaluation<'_> {
             .all("node_systemd_unit_state")
             .filter_map(|(labels, _)| Some((labels.get("name")?.to_owned(), labels.get("state")?.to_owned())))
             .collect();
-        let ignored =
-            states.iter().filter(|(name, state)| state == "failed" && self.ignore_units.contains(name)).count();
+        let ignored = states.iter().filter(|(name, state)| state == "failed" && self.thresholds.ignores(name)).count();
         let failed = count.map(|count| (count - ignored as f64).max(0.0));
         let series = fact("node_systemd_units", "state", "failed");
         self.push(Found::maybe(C::FailedUnits, "", series, failed));

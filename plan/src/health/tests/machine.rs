@@ -166,13 +166,19 @@ fn units_certificates_and_cgroups() {
         with(values, "node_systemd_unit_state", vec![("name", name), ("state", "failed"), ("type", "service")], 1.0)
     };
     let after = |health: &mut HealthEvaluator, values: &Values| run(health, 0, 300, values);
-    assert_eq!(level(&after(&mut health(), &failed("motd-news.service")), Rule::Systemd), Some(Level::Degraded));
+    assert_eq!(level(&after(&mut health(), &failed("own.service")), Rule::Systemd), Some(Level::Degraded));
     assert_eq!(level(&after(&mut health(), &failed("kubelet.service")), Rule::Systemd), Some(Level::Critical));
-    let ignore = Thresholds { ignore_units: ["motd-news.service".to_owned()].into(), ..Thresholds::default() };
-    assert_eq!(
-        level(&after(&mut HealthEvaluator::new(ignore), &failed("motd-news.service")), Rule::Systemd),
-        Some(Level::Ok)
-    );
+    let listed = |units: &[&str], name| {
+        let units = units.iter().map(|unit| (*unit).to_owned()).collect();
+        let thresholds = Thresholds { ignore_units: Some(units), ..Thresholds::default() };
+        level(&after(&mut HealthEvaluator::new(thresholds), &failed(name)), Rule::Systemd)
+    };
+    assert_eq!(listed(&["own.service"], "own.service"), Some(Level::Ok));
+    assert_eq!(listed(&["kubelet.service"], "kubelet.service"), Some(Level::Critical), "listed, and needed");
+    for name in super::super::HARMLESS_UNITS {
+        assert_eq!(level(&after(&mut health(), &failed(name)), Rule::Systemd), Some(Level::Ok), "{name}");
+        assert_eq!(listed(&[], name), Some(Level::Degraded), "{name}, by a list of one's own");
+    }
     let expires = |days: f64| {
         let labels = vec![("kind", "leaf"), ("path", "/etc/kubernetes/pki/apiserver.crt")];
         let at = NOW as f64 / 1000.0 + days * 86400.0;
