@@ -181,8 +181,15 @@ impl Credentials {
 
     /// When the certificate runs out; `None` when it cannot be read.
     pub(crate) fn expires(&self) -> Option<Timestamp> {
+        self.validity().map(|(_, ends)| ends)
+    }
+
+    /// From when to when the certificate counts.
+    pub(crate) fn validity(&self) -> Option<(Timestamp, Timestamp)> {
         let (_, leaf) = X509Certificate::from_der(&self.chain.first()?.0).ok()?;
-        u64::try_from(leaf.validity().not_after.timestamp()).ok().map(Timestamp::from_unix_seconds)
+        let at = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).ok();
+        let (begins, ends) = (at(leaf.validity().not_before)?, at(leaf.validity().not_after)?);
+        Some((Timestamp::from_unix_seconds(begins), Timestamp::from_unix_seconds(ends)))
     }
 }
 

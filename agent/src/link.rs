@@ -20,7 +20,7 @@ use crate::{
     executor::{AskError, Executor},
     folder::Folder,
 };
-use hostler_executor::protocol::build_time;
+use hostler_executor::protocol::{build_time, node::NodeClock};
 
 /// How long the coordinator may take to answer a call: it writes and syncs before, and a busy SD card takes seconds.
 /// One that takes the bytes and says nothing is left.
@@ -41,6 +41,9 @@ pub(crate) enum LinkError {
     Connect(#[from] ConnectError),
     #[error("the coordinator ended the connection: {0}")]
     Ended(String),
+    /// Before it took the stream. A certificate that does not count is one reason, and TLS does not say which.
+    #[error("the coordinator ended the connection before it took it ({reason}): {clocks}")]
+    NotTaken { reason: String, clocks: String },
     #[error("the coordinator did not take a message for {0} s")]
     Stuck(u64),
     #[error(transparent)]
@@ -81,7 +84,8 @@ impl Link {
     async fn once(&self, credentials: &mut Credentials) -> Result<SessionEnd, LinkError> {
         // Without it there is nothing to tell and nobody to carry for.
         let connection = self.executor.connected().await;
-        let now = self.executor.clock().await?.now;
+        let clock = self.executor.clock().await?;
+        let now = clock.now;
         if credentials.expires().is_none_or(|expires| now >= expires) {
             tracing::info!("the certificate has run out; asking for a new one with the node's own key");
             *credentials = renew::with_node_key(self, credentials).await?;
@@ -89,7 +93,18 @@ impl Link {
         let coordinator = self.coordinator(&credentials.agent_address, credentials);
         let channel = connect(&coordinator, Some(credentials.client_identity())).await?;
         tokio::select! {
-            end = session::run(self, credentials, channel) => end,
+            end = session::run(self, credentials, channel) => end.map_err(|error| match error {
+                LinkError::NotTaken { reason, .. } => {
+                    LinkError::NotTaken { reason, clocks: clocks(clock, credentials.validity()) }
+                }
+                LinkError::Connect(_)
+                | LinkError::Ended(_)
+                | LinkError::Stuck(_)
+                | LinkError::Store(_)
+                | LinkError::Executor(_)
+                | LinkError::Certificate(_)
+                | LinkError::Renewal(_) => error,
+            }),
             // What the node holds has to be told anew when it is back.
             () = self.executor.lost(connection) => Err(AskError::Gone.into()),
         }
@@ -104,6 +119,26 @@ impl Link {
         }
         Coordinator { address: address.to_owned(), pins, time_floor: build_time() }
     }
+}
+
+/// Which clock to look at when a coordinator may not take this node's certificate.
+fn clocks(own: NodeClock, valid: Option<(Timestamp, Timestamp)>) -> String {
+    let Some((begins, ends)) = valid else { return "this node's certificate cannot be read".to_owned() };
+    let shows = own.now.whole_seconds();
+    let counts = format!("its certificate counts from {begins} to {ends}");
+    if own.now < begins {
+        return format!("this node's clock shows {shows} and is behind, {counts}; start a time service here (chrony)");
+    }
+    if !own.synchronised {
+        return format!(
+            "this node's clock shows {shows} and is not synchronised, {counts}; compare `date` here and on the \
+             coordinator's machine, and start a time service where it is wrong (chrony, systemd-timesyncd)"
+        );
+    }
+    format!(
+        "this node's clock shows {shows} and is synchronised, {counts}; look at the clock of the coordinator's machine \
+         (`date`), by which it may not count yet or any more"
+    )
 }
 
 fn random_fraction() -> f64 {

@@ -85,6 +85,8 @@ pub struct CoordinatorInfo {
     pub newest_plan: Option<Signed>,
     /// Where it says that nodes hold other documents than its own, with their signatures.
     forks: Vec<v1::Fork>,
+    /// Why its clock cannot be right; empty when it can.
+    pub clock_trouble: String,
     /// What the node signed of which it says that it holds the highest plan, above its own.
     pub(crate) ahead: Option<Signed>,
 }
@@ -137,6 +139,7 @@ impl Admin {
             ca_pin: reply.ca_pin,
             newest_plan: reply.newest_plan.map(Into::into),
             forks: reply.forks,
+            clock_trouble: reply.clock_trouble,
             ahead: reply.ahead.map(Into::into),
         };
         let (session, store) = (&self.session, &self.store);

@@ -63,7 +63,7 @@ impl Context {
         let signer = SigningKey::find(&self.profile.key, &store.counting_keys())?;
         let admin = Admin::connect_with(&self.profile, store, signer).await?;
         forks::say(&admin);
-        expiry_note(&admin);
+        notes(&admin);
         Ok(admin)
     }
 }
@@ -172,8 +172,12 @@ fn logout(context: &Context) -> Result<(), Error> {
     )
 }
 
-/// Says in good time that the root expires: then only a stop is possible until enough admins signed the next one.
-fn expiry_note(admin: &Admin) {
+/// Says in good time that the root expires: then only a stop is possible until enough admins signed the next one. And says
+/// at once that the coordinator's clock is off: the reason for most of what else a command finds then.
+fn notes(admin: &Admin) {
+    if let Some(trouble) = Some(&admin.coordinator().clock_trouble).filter(|trouble| !trouble.is_empty()) {
+        output::note(&format!("WARNING: {}", output::clean(trouble)));
+    }
     if let Some(sentence) = admin.trust_store().trusted().expiry_notice(crate::admin::now()) {
         output::note(&sentence);
     }

@@ -6,6 +6,7 @@
 
 mod append;
 mod chain;
+mod clock;
 mod cluster;
 mod commit;
 mod doubles;
@@ -59,6 +60,7 @@ use crate::{
     },
     rate::RateLimit,
 };
+use clock::ClockSeen;
 use cluster::Cluster;
 use doubles::{Beside, Doubles};
 use holdings::Holdings;
@@ -137,6 +139,7 @@ pub(crate) struct Control {
     doubles: Doubles,
     twins: Twins,
     offers: Offers,
+    clock: ClockSeen,
     streams: Streams,
     holdings: Holdings,
     reserved: Reserved,
@@ -165,6 +168,7 @@ impl Control {
         let refusals = RateLimit::new(REFUSAL_BURST, u64::from(SECONDS_PER_REFUSAL) * 1000, COUNTED_ADDRESSES);
         Self {
             members: Arc::new(Members::of(&state)),
+            clock: ClockSeen::new(state.judge.last_at()),
             state,
             ledger,
             config,
@@ -310,12 +314,13 @@ impl Control {
 
     /// The time of the next record. Time in the ledger does not go back unmarked: where the clock did, that is a record
     /// of its own before these.
-    fn dated(&self, now: Timestamp, mut entries: Vec<Proven>) -> (Timestamp, Vec<Proven>) {
+    fn dated(&mut self, now: Timestamp, mut entries: Vec<Proven>) -> (Timestamp, Vec<Proven>) {
         let last = self.state.judge.last_at();
         if last.since(now) <= CLOCK_JITTER {
             return (now.max(last), entries);
         }
         tracing::warn!(%last, %now, "the clock was set back; that is written into the ledger");
+        self.clock.set_back(last);
         entries.insert(0, Proven::Decision(Entry::ClockSetBack { last }));
         (now, entries)
     }

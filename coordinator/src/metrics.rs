@@ -165,6 +165,13 @@ fn coordinator(text: &mut String, overview: &Overview, records: u64, bytes: u64)
         "When the root expires: then nodes begin nothing new.",
         expires,
     );
+    family(
+        text,
+        "hostler_coordinator_clock_behind_seconds",
+        "gauge",
+        "How far the coordinator's clock is at least behind: nodes cannot connect until it is set. 0 when it can be right.",
+        one(overview.clock_behind.as_secs_f64()),
+    );
     let pending = overview.pending as f64;
     family(text, "hostler_nodes_pending", "gauge", "Nodes that wait for approval.", one(pending));
     let quarantines = overview.quarantines as f64;

@@ -3,6 +3,11 @@
 //!
 //! Nothing here knows what a fleet is.
 
+/// The date of the source that this program was built from, Unix time: no true clock shows less.
+pub fn built_at_seconds() -> u64 {
+    env!("HOSTLER_BUILD_SECONDS").parse().unwrap_or(0)
+}
+
 pub mod durable;
 pub mod http;
 pub mod lock;

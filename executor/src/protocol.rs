@@ -27,7 +27,7 @@ pub const SHORTEST_REPORT_INTERVAL_MS: u64 = 100;
 
 /// When this program was built. A clock that shows less is wrong.
 pub fn build_time() -> Timestamp {
-    Timestamp::from_unix_seconds(env!("HOSTLER_BUILD_SECONDS").parse().unwrap_or(0))
+    Timestamp::from_unix_seconds(hostler_daemon::built_at_seconds())
 }
 
 /// A message to the executor.

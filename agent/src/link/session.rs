@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tonic::{Status, Streaming, transport::Channel};
 
 use super::{ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
 use crate::credentials::Credentials;
@@ -95,7 +95,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
     out.send(first).await.map_err(|_| LinkError::Ended("before the hello".into()))?;
     let attached = tokio::time::timeout(ANSWER_LIMIT, client.attach(ReceiverStream::new(queue))).await;
     let attached = attached.map_err(|_| LinkError::Ended(format!("no answer in {} s", ANSWER_LIMIT.as_secs())))?;
-    let inbound = attached.map_err(|status| LinkError::Ended(status.message().to_owned()))?.into_inner();
+    let inbound = attached.map_err(not_taken)?.into_inner();
     let mut session = Session {
         link,
         client,
@@ -122,6 +122,17 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         link.executor.status.content().fetch.get_or_insert(wanted);
     }
     end
+}
+
+/// What the coordinator says itself is said as it is. Otherwise the connection ended beneath the call, as it does where a
+/// certificate does not count.
+fn not_taken(status: Status) -> LinkError {
+    use std::error::Error as _;
+    let reason = status.message().to_owned();
+    match status.source() {
+        Some(_) => LinkError::NotTaken { reason, clocks: String::new() },
+        None => LinkError::Ended(reason),
+    }
 }
 
 async fn hello(link: &Link) -> Result<Hello, LinkError> {

@@ -28,6 +28,7 @@ impl Control {
     /// Looks if there is something to decide, and tells the nodes. Call it after every input, and at
     /// [`next_look`](Self::next_look).
     pub(crate) fn look(&mut self, now: Timestamp) {
+        self.notice_clock(now);
         self.notice_expiry(now);
         self.offer_again(now);
         let is_time = |then: Timestamp| then <= now;

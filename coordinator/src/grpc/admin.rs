@@ -157,12 +157,13 @@ impl Admin for AdminService {
     async fn get_trust(&self, request: Request<v1::GetTrustRequest>) -> Answer<v1::TrustReply> {
         self.caller(&request, SignerRole::Viewer)?;
         let held = request.into_inner().held_root_version;
-        let look = move |control: &mut Control, _| {
+        let look = move |control: &mut Control, now| {
             let newest = control.state().newest_plan().map(|plan| plan.signed().clone());
             let (highest, ahead) = (control.state().highest_seq(), control.ahead().map(|held| held.signed().clone()));
-            (control.trust_chain(held), highest, newest, convert::forks(control), ahead)
+            let clock = control.clock_behind(now).map(|behind| behind.to_string()).unwrap_or_default();
+            (control.trust_chain(held), highest, newest, convert::forks(control), ahead, clock)
         };
-        let (chain, highest, newest, forks, ahead) = self.shared.control.ask(look).await?;
+        let (chain, highest, newest, forks, ahead, clock_trouble) = self.shared.control.ask(look).await?;
         Ok(Response::new(v1::TrustReply {
             trust: Some(convert::trust_chain(chain)),
             highest_seq: highest.0,
@@ -171,6 +172,7 @@ impl Admin for AdminService {
             newest_plan: newest.map(Into::into),
             forks,
             ahead: ahead.map(Into::into),
+            clock_trouble,
         }))
     }
 

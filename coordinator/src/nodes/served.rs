@@ -13,6 +13,7 @@ pub(crate) const INSTANCE: &str = "instance";
 /// would spoil the answer for everybody.
 pub(crate) const OWN_FAMILIES: [&str; 23] = [
     "hostler_coordinator_alarms_total",
+    "hostler_coordinator_clock_behind_seconds",
     "hostler_coordinator_receipts_refused_total",
     "hostler_coordinator_info",
     "hostler_coordinator_node_series_dropped_total",

@@ -1,6 +1,9 @@
 //! The fleet in numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hostler_plan::{
     document::{PlanKind, RosterStatus},
@@ -37,6 +40,8 @@ pub(crate) struct Overview {
     /// Nodes of a rollout that are not done, by the word for why.
     pub waits: BTreeMap<(Seq, &'static str), u64>,
     pub needing_attention: usize,
+    /// How far the coordinator's clock is at least behind; zero when it can be right.
+    pub clock_behind: Duration,
 }
 
 /// One rollout.
@@ -75,6 +80,7 @@ pub(crate) fn overview(control: &Control, now: Timestamp) -> Overview {
         rollouts: counts(state, &in_memory),
         waits,
         needing_attention: attention,
+        clock_behind: control.clock_behind(now).map(|behind| behind.by()).unwrap_or_default(),
     }
 }
 

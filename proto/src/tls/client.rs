@@ -10,8 +10,8 @@ use std::{
 use hostler_plan::{id::Digest, timestamp::Timestamp};
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{setsockopt, sockopt};
-use rustls::ClientConfig;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{CertificateError, ClientConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -68,6 +68,12 @@ pub enum ConnectError {
          or it is about to end; try again, or log in on its machine (`--coordinator unix:///…`)"
     )]
     CutOff { address: String, reason: String },
+    /// One of the two clocks is off.
+    #[error(
+        "the certificate of the coordinator at {address} {edge} by this machine's clock, which shows {shown}: {whose}; \
+         compare `date` on both machines, and start a time service where it is wrong (chrony, systemd-timesyncd)"
+    )]
+    Clock { address: String, edge: String, shown: Timestamp, whose: &'static str },
     /// Somebody answers, and is not the coordinator that the pins name.
     #[error(
         "the coordinator at {address} is not the expected one: expected a certificate of a pinned CA ({pins}), found \
@@ -190,7 +196,10 @@ fn failed(coordinator: &Coordinator, error: &(dyn std::error::Error + 'static)) 
     let mut cause = Some(error);
     while let Some(inner) = cause {
         let tls = inner.downcast_ref::<io::Error>().and_then(|e| e.get_ref()?.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(_)) = tls {
+        if let Some(rustls::Error::InvalidCertificate(wrong)) = tls {
+            if let Some((shown, edge)) = clock(wrong) {
+                return ConnectError::Clock { address, edge, shown, whose: whose(shown, coordinator.time_floor) };
+            }
             let pins: Vec<String> = coordinator.pins.iter().map(Digest::short).collect();
             return ConnectError::NotPinned { address, pins: pins.join(", "), reason };
         }
@@ -205,6 +214,27 @@ fn failed(coordinator: &Coordinator, error: &(dyn std::error::Error + 'static)) 
 /// Whether a connection that was open ended by it.
 fn cuts_off(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe)
+}
+
+/// What a certificate says of a time at which it does not count, and that time.
+fn clock(wrong: &CertificateError) -> Option<(Timestamp, String)> {
+    let at = |time: &UnixTime| Timestamp::from_unix_seconds(time.as_secs());
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of all that may be wrong, two have to do with clocks")]
+    match wrong {
+        CertificateError::NotValidYetContext { time, not_before } => {
+            Some((at(time), format!("is not valid before {}", at(not_before))))
+        }
+        CertificateError::ExpiredContext { time, not_after } => {
+            Some((at(time), format!("has expired at {}", at(not_after))))
+        }
+        _ => None,
+    }
+}
+
+/// Whose clock is off, as far as one side can tell.
+fn whose(shown: Timestamp, floor: Timestamp) -> &'static str {
+    // What lies below is judged at the floor.
+    if shown <= floor { "this machine's clock is not set" } else { "one of the two clocks is off" }
 }
 
 /// The innermost error: "connection refused" says more than "transport error".
