@@ -1,6 +1,6 @@
-//! Notes when this program was built: no true clock shows less. A build of the same source notes the same: it is the date
-//! of the source, by `SOURCE_DATE_EPOCH` (of `packaging/build`: the commit's), else of the newest entry of the package's
-//! changelog.
+//! Notes when this program was built: no true clock shows less. A build of the same source notes the same: it is the
+//! date of the source, by `SOURCE_DATE_EPOCH` (of `packaging/build`: the commit's), else of the newest entry of the
+//! package's changelog.
 
 use std::path::Path;
 

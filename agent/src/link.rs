@@ -151,3 +151,21 @@ fn renewal_time(credentials: &Credentials) -> Timestamp {
     let spread = credentials.expires().map_or(Duration::ZERO, |e| e.since(credentials.renew_after) / 4);
     credentials.renew_after.plus(spread.mul_f64(random_fraction()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_says_which_clock_to_look_at() {
+        let at = |hours: u64| Timestamp::from_unix_seconds(1_800_000_000 + hours * 3600);
+        let own = |hours, synchronised| NodeClock { now: at(hours), synchronised };
+        let valid = Some((at(10), at(34)));
+        assert!(
+            clocks(own(0, true), valid).contains("this node's clock shows")
+                && clocks(own(0, true), valid).contains("is behind")
+        );
+        assert!(clocks(own(12, false), valid).contains("is not synchronised"));
+        assert!(clocks(own(12, true), valid).contains("look at the clock of the coordinator's machine"));
+    }
+}

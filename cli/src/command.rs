@@ -172,8 +172,8 @@ fn logout(context: &Context) -> Result<(), Error> {
     )
 }
 
-/// Says in good time that the root expires: then only a stop is possible until enough admins signed the next one. And says
-/// at once that the coordinator's clock is off: the reason for most of what else a command finds then.
+/// Says in good time that the root expires: then only a stop is possible until enough admins signed the next one. And
+/// says at once that the coordinator's clock is off: the reason for most of what else a command finds then.
 fn notes(admin: &Admin) {
     if let Some(trouble) = Some(&admin.coordinator().clock_trouble).filter(|trouble| !trouble.is_empty()) {
         output::note(&format!("WARNING: {}", output::clean(trouble)));

@@ -60,6 +60,7 @@ use crate::{
     },
     rate::RateLimit,
 };
+pub(crate) use clock::ClockBehind;
 use clock::ClockSeen;
 use cluster::Cluster;
 use doubles::{Beside, Doubles};

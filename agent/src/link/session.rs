@@ -124,8 +124,8 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
     end
 }
 
-/// What the coordinator says itself is said as it is. Otherwise the connection ended beneath the call, as it does where a
-/// certificate does not count.
+/// What the coordinator says itself is said as it is. Otherwise the connection ended beneath the call, as it does where
+/// a certificate does not count.
 fn not_taken(status: Status) -> LinkError {
     use std::error::Error as _;
     let reason = status.message().to_owned();

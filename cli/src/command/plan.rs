@@ -31,7 +31,7 @@ use crate::{
     ask::confirm,
     delivery::{self, Wanted},
     error::Error,
-    file::{add_signature, kind_of, read_document, read_limited, write_document},
+    file::{add_signature, kind_of, read_document, read_limited, remove_document, write_document},
     key,
     output::{clean, event, note, print},
     plan::{self, ArtifactFiles, CompiledPlan, PlanSigning, SignedPlan},
@@ -67,9 +67,13 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
         };
         let (_, compiled) = compile(context, admin, request.clone(), &args.options, listed.as_ref()).await?;
         let path = args.out.clone().unwrap_or_else(|| PathBuf::from(file_name(&compiled.plan)));
-        // Only now that the plan stands is the roster signed that it was made for.
-        if let Some(next) = &listed {
-            members::hand_on_for_plan(admin, next, &path).await?;
+        // Only now that the plan stands, and lies where it was to lie, is the roster signed that it was made for.
+        write_document(&path, &Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() })?;
+        if let Some(next) = &listed
+            && let Err(error) = members::hand_on_for_plan(admin, next, &path).await
+        {
+            let _ = remove_document(&path);
+            return Err(error);
         }
         Ok((compiled, path))
     });
@@ -78,7 +82,6 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
     if let Err(refused) = check_signer(root, Duty::Plan(compiled.plan.kind), &own) {
         note(&format!("others have to sign it, because {own} does not count for it: {}", refused.reason));
     }
-    write_document(&path, &Signed { bytes: compiled.bytes.clone(), signatures: Vec::new() })?;
     let file = path.display().to_string();
     print(
         context.output,
@@ -159,6 +162,9 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
             }
         }
         confirm(&format!("sign and submit plan {}?", compiled.plan.seq), args.yes)?;
+        let files = ArtifactFiles { directory: args.artifacts.clone(), fleet_file: context.profile.fleet.clone() };
+        // What nobody would take is not signed.
+        offer(&mut admin, &compiled.plan, Some(&fleet), &files).await?;
         let kept = context.profile.home.join("plans").join(file_name(&compiled.plan));
         let path = args.out.clone().unwrap_or(kept);
         let mut draft = Draft::plan(Signed { bytes: compiled.bytes, signatures: Vec::new() })?;
@@ -171,9 +177,8 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
             return Err(more_signers(&signed.signing, &compiled.plan, &path).into());
         };
         context.rescue.pass_over(written)?;
-        let files = ArtifactFiles { directory: args.artifacts.clone(), fleet_file: context.profile.fleet.clone() };
         let show = Show { watch: !args.no_watch, wait: None };
-        match submit_verified(context, &mut admin, &verified, Some(&fleet), &files, show).await {
+        match submit_verified(context, &mut admin, &verified, show).await {
             Err(Error::Overtaken { winner, .. }) => {
                 let (seq, winner) = (compiled.plan.seq, winner.digest());
                 note(&format!("plan {seq} was overtaken by {winner}, which was taken first; it is made anew"));
@@ -295,7 +300,8 @@ pub(super) async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Er
     };
     let files = ArtifactFiles { directory: args.artifacts, fleet_file: context.profile.fleet.clone() };
     let show = Show { watch: args.watch, wait: args.wait };
-    submit_verified(context, &mut admin, &verified, fleet.as_ref(), &files, show).await
+    offer(&mut admin, verified.document(), fleet.as_ref(), &files).await?;
+    submit_verified(context, &mut admin, &verified, show).await
 }
 
 /// The kind of the plan in that file, if it is one; whoever reads it next says why not.
@@ -312,18 +318,16 @@ struct Show {
     wait: Option<Duration>,
 }
 
-async fn submit_verified(
-    context: &Context,
-    admin: &mut Admin,
-    plan: &Verified<Plan>,
-    fleet: Option<&Fleet>,
-    files: &ArtifactFiles,
-    show: Show,
-) -> Result<(), Error> {
-    let offered = plan::upload_missing(admin, plan.document(), fleet, files).await?;
+/// Gives the coordinator the files that a plan needs.
+async fn offer(admin: &mut Admin, plan: &Plan, fleet: Option<&Fleet>, files: &ArtifactFiles) -> Result<(), Error> {
+    let offered = plan::upload_missing(admin, plan, fleet, files).await?;
     if !offered.is_empty() {
         note(&format!("the coordinator has artifacts {}", offered.join(", ")));
     }
+    Ok(())
+}
+
+async fn submit_verified(context: &Context, admin: &mut Admin, plan: &Verified<Plan>, show: Show) -> Result<(), Error> {
     let submitted = plan::submit(admin, plan).await?;
     let again = if submitted.is_new { "" } else { " (it had it already)" };
     let delivered = delivery::wait(admin, Wanted::plan(plan), show.wait.unwrap_or_default()).await?;

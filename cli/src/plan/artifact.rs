@@ -16,6 +16,7 @@ use hostler_proto::{ARTIFACT_CHUNK_BYTES, v1::UploadArtifactRequest};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use crate::{Admin, error::Error};
 
@@ -28,8 +29,8 @@ pub struct ArtifactFiles {
     pub fleet_file: Option<PathBuf>,
 }
 
-/// Uploads every artifact of the plan whose file is found here; the coordinator takes what it lacks. Gives the names
-/// of those that were offered. One without a file is left to what the coordinator has.
+/// Uploads every artifact of the plan whose file is found here. Gives the names of those that were offered. One without
+/// a file is one that the coordinator has. Asked before anything is signed: without its files no plan is taken.
 pub async fn upload_missing(
     admin: &mut Admin,
     plan: &Plan,
@@ -38,7 +39,10 @@ pub async fn upload_missing(
 ) -> Result<Vec<String>, Error> {
     let mut offered = Vec::new();
     for artifact in &plan.artifacts {
-        let Some(path) = find(artifact, fleet, files) else { continue };
+        let Some(path) = find(artifact, fleet, files) else {
+            is_there(admin, artifact).await?;
+            continue;
+        };
         check(artifact, &path)?;
         upload(admin, artifact, &path).await?;
         offered.push(artifact.name.to_string());
@@ -93,6 +97,22 @@ fn check(artifact: &Artifact, path: &Path) -> Result<(), Error> {
         ),
     )
     .into())
+}
+
+/// Refuses an artifact that neither lies here nor is at the coordinator.
+async fn is_there(admin: &mut Admin, artifact: &Artifact) -> Result<(), Error> {
+    let first = UploadArtifactRequest { digest: artifact.sha256.to_string(), size: artifact.size, data: Vec::new() };
+    let request = admin.with_session(tokio_stream::iter([first]));
+    match admin.client().upload_artifact(request).await {
+        Err(status) if status.code() == Code::InvalidArgument => Err(Error::Failed(format!(
+            "expected artifact {} ({}, {} bytes) in a file here or at the coordinator, found it in neither place; name \
+             its folder with --artifacts",
+            artifact.name, artifact.sha256, artifact.size
+        ))),
+        // Who may not upload may sign: whether the coordinator has it shows when the plan is handed in.
+        Err(status) if status.code() == Code::PermissionDenied => Ok(()),
+        other => Ok(other.map(drop)?),
+    }
 }
 
 async fn upload(admin: &mut Admin, artifact: &Artifact, path: &Path) -> Result<(), Error> {

@@ -7,7 +7,8 @@ use hostler_plan::timestamp::Timestamp;
 
 use super::{CLOCK_JITTER, Control};
 
-/// How far a signer's clock may be ahead of a right one: what a signed document says when it was made is no proof below.
+/// How far a signer's clock may be ahead of a right one: what a signed document says when it was made is no proof
+/// below.
 const SIGNERS_AHEAD: Duration = Duration::from_secs(3600);
 /// How often it is said.
 const REPEAT: Duration = Duration::from_secs(600);
@@ -45,9 +46,9 @@ impl fmt::Display for ClockBehind {
         };
         write!(
             f,
-            "the coordinator's clock shows {}, which is before {}, {what}: nodes cannot connect until it is set, because \
-             their certificates are not valid yet by it; start a time service on its machine (chrony, systemd-timesyncd), \
-             or set the clock there with `date`",
+            "the coordinator's clock shows {}, which is before {}, {what}: nodes cannot connect until it is set, \
+             because their certificates are not valid yet by it; start a time service on its machine (chrony, \
+             systemd-timesyncd), or set the clock there with `date`",
             shows.whole_seconds(),
             past.whole_seconds()
         )
@@ -57,7 +58,8 @@ impl fmt::Display for ClockBehind {
 /// What was seen of the clock before.
 #[derive(Debug)]
 pub(super) struct ClockSeen {
-    /// The time of the last record when this process began, or of a later one before which the clock was set back since.
+    /// The time of the last record when this process began, or of a later one before which the clock was set back
+    /// since.
     last_record: Timestamp,
     built: Timestamp,
     /// When it was said last, by a clock that may step.

@@ -8,6 +8,7 @@ use std::{
 use hostler_plan::{
     document::{DocumentKind, Signer, SignerRole},
     id::{Digest, Fingerprint, NodeName},
+    refusal::Refused,
     signature,
     timestamp::Timestamp,
     trust,
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     clock::now,
-    control::{Members, Membership},
+    control::{ClockBehind, Members, Membership},
 };
 
 /// The challenges and sessions of the admins' listener.
@@ -75,11 +76,13 @@ impl AdminAuth {
 
     /// Opens a session for whoever answered a challenge of this connection with the session key of a pass that a key of
     /// the root signed.
+    /// `clock` is why this machine's clock cannot be right, where that is known: by a wrong clock no pass counts.
     pub(super) fn login(
         &self,
         shared: &Shared,
         peer: &PeerInfo,
         request: &v1::LoginRequest,
+        clock: Option<ClockBehind>,
     ) -> Result<v1::LoginResponse, Status> {
         let open = {
             let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +102,10 @@ impl AdminAuth {
         let pass = required(request.pass.clone(), "a pass")?;
         let pass = trust::pass(root, &pass, &shared.authority.pin(), now).map_err(|refused| {
             tracing::warn!(address = %peer.address, %refused, "login with a pass that does not count");
-            from_refused(&refused)
+            from_refused(&match clock {
+                Some(behind) => Refused::new(refused.refusal, behind.to_string()),
+                None => refused,
+            })
         })?;
         let pass = pass.document();
         let key =

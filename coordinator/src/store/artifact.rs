@@ -138,6 +138,11 @@ impl Upload {
         Ok(())
     }
 
+    /// Whether nothing came yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.written == 0
+    }
+
     /// Ends the upload: durable under its digest when length and content are as announced.
     pub(crate) async fn finish(mut self) -> Result<(), UploadError> {
         if self.written != self.size {

@@ -294,29 +294,8 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, event: NodeEvent) {
             seen.condition = Some(condition);
         }
         NodeEvent::NodeHealth { node, vitals } => health::observe(s, now, &node, vitals),
-        NodeEvent::PlanRefused { node, plan, reason } => {
-            let Some(r) = s.rollouts.get_mut(&plan).filter(|r| !r.is_over()) else { return };
-            let tasks: Vec<usize> = r.unended(&node).collect();
-            if tasks.is_empty() {
-                return;
-            }
-            // Who refuses is there and not at work: that is no silence that ends a lease.
-            for task in tasks {
-                if let Some(grant) = r.grant_mut(task) {
-                    grant.renewed = grant.renewed.max(now);
-                }
-            }
-            r.refused.insert(node, reason);
-        }
-        NodeEvent::PlanOffered { node, plan } => {
-            if let Some(r) = s.rollouts.get_mut(&plan) {
-                let granted = r.unended(&node).any(|task| r.in_flight().contains(&task));
-                // Of a task that is granted the node tells when it takes it; of another plan it says nothing then.
-                if !granted {
-                    r.refused.remove(&node);
-                }
-            }
-        }
+        NodeEvent::PlanRefused { node, plan, reason } => refused(s, now, node, &plan, reason),
+        NodeEvent::PlanOffered { node, plan } => offered(s, &node, &plan),
         NodeEvent::Progress { plan, task, sentence } => {
             if let Some(r) = s.rollouts.get_mut(&plan)
                 && let Some(task) = r.task_index(&task)
@@ -326,6 +305,30 @@ pub(super) fn observe(s: &mut Sequencer, now: Timestamp, event: NodeEvent) {
                 r.set_progress(task, Some(sentence));
             }
         }
+    }
+}
+
+fn refused(s: &mut Sequencer, now: Timestamp, node: NodeName, plan: &Digest, why: String) {
+    let Some(r) = s.rollouts.get_mut(plan).filter(|r| !r.is_over()) else { return };
+    let tasks: Vec<usize> = r.unended(&node).collect();
+    if tasks.is_empty() {
+        return;
+    }
+    // Who refuses is there and not at work: that is no silence that ends a lease.
+    for task in tasks {
+        if let Some(grant) = r.grant_mut(task) {
+            grant.renewed = grant.renewed.max(now);
+        }
+    }
+    r.refused.insert(node, why);
+}
+
+/// Of a task that is granted the node tells when it takes it; of another plan it says nothing then.
+fn offered(s: &mut Sequencer, node: &NodeName, plan: &Digest) {
+    if let Some(r) = s.rollouts.get_mut(plan)
+        && !r.unended(node).any(|task| r.in_flight().contains(&task))
+    {
+        r.refused.remove(node);
     }
 }
 

@@ -25,7 +25,8 @@ pub enum NodeEvent {
     NodeCondition { node: NodeName, condition: ClusterNode },
     /// What the node's newest report means, told with every report: a node whose reports end is silent.
     NodeHealth { node: NodeName, vitals: Vitals },
-    /// The node refuses a plan that it has work in, and says why. It counts until the node works on the plan, or is gone.
+    /// The node refuses a plan that it has work in, and says why. It counts until the node works on the plan, or is
+    /// gone.
     PlanRefused { node: NodeName, plan: Digest, reason: String },
     /// The plan is offered to the node again, which says so if it still refuses it.
     PlanOffered { node: NodeName, plan: Digest },

@@ -6,6 +6,7 @@ mod ends;
 mod liar;
 mod link;
 mod members;
+mod obstacles;
 mod root;
 mod session;
 mod stop;
