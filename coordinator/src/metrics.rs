@@ -169,7 +169,7 @@ fn coordinator(text: &mut String, overview: &Overview, records: u64, bytes: u64)
         text,
         "hostler_coordinator_clock_behind_seconds",
         "gauge",
-        "How far the coordinator's clock is at least behind; nodes cannot connect until it is set. 0 when it can be right.",
+        "How far the coordinator's clock is at least behind; no node connects until it is set. 0 when it can be right.",
         one(overview.clock_behind.as_secs_f64()),
     );
     let pending = overview.pending as f64;
