@@ -11,7 +11,7 @@ pub(crate) const INSTANCE: &str = "instance";
 
 /// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
 /// would spoil the answer for everybody.
-pub(crate) const OWN_FAMILIES: [&str; 23] = [
+pub(crate) const OWN_FAMILIES: [&str; 24] = [
     "hostler_coordinator_alarms_total",
     "hostler_coordinator_clock_behind_seconds",
     "hostler_coordinator_receipts_refused_total",
