@@ -5,6 +5,6 @@ mod cluster;
 mod fleet;
 mod machine;
 
-pub(crate) use cluster::{AtEviction, TestCluster, node, pod};
+pub(crate) use cluster::{AtEviction, State, TestCluster, node, pod};
 pub(crate) use fleet::{Fleet, artifact, task};
 pub(crate) use machine::Machine;

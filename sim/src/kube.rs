@@ -93,7 +93,10 @@ impl Cluster for SimHost {
         let volumes: Vec<String> = self
             .ask(Request::Attachments { node: node.into() })
             .map_err(|e| cluster_error("list volume attachments", e))?;
-        Ok(volumes.into_iter().map(|v| Attachment { name: format!("csi-{v}"), volume: Some(v) }).collect())
+        Ok(volumes
+            .into_iter()
+            .map(|v| Attachment { name: format!("csi-{v}"), driver: "csi.example.com".into(), volume: Some(v) })
+            .collect())
     }
 }
 

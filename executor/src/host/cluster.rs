@@ -75,6 +75,11 @@ pub trait Cluster: Send + Sync {
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })
     }
 
+    /// What a drain needs and the account of these credentials may not do, such as "create pods/eviction".
+    fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {
+        Ok(Vec::new())
+    }
+
     /// Notifies of every change of budgets, and of pods in these namespaces, for as long as the answer is kept. None
     /// where nobody tells: look again after a while.
     fn watch(&self, namespaces: &BTreeSet<&str>, waker: &Waker) -> Option<Watch> {
@@ -364,6 +369,8 @@ pub struct PodVolume {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
     pub name: String,
+    /// The CSI driver that has to detach it: `spec.attacher`.
+    pub driver: String,
     pub volume: Option<String>,
 }
 
@@ -417,7 +424,7 @@ pub enum BudgetCondition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scale {
     pub replicas: u32,
-    /// How many of them may be away at a time by the controller's own word, at least one: a Deployment's `maxUnavailable`.
+    /// How many may be away at a time by the controller's own word, at least one: a Deployment's `maxUnavailable`.
     pub at_once: u32,
     /// What a HorizontalPodAutoscaler may raise it to.
     pub max_replicas: Option<u32>,

@@ -17,6 +17,7 @@ use std::{
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet, StatefulSet},
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1 as core,
     policy::v1 as policy,
@@ -37,6 +38,20 @@ use super::{
 
 /// The server answers an eviction after at most 34 s.
 const CALL_LIMIT: Duration = Duration::from_secs(40);
+/// What a drain does: verb, API group, resource and subresource.
+const RIGHTS: [(&str, &str, &str, &str); 11] = [
+    ("list", "", "nodes", ""),
+    ("patch", "", "nodes", ""),
+    ("list", "", "pods", ""),
+    ("get", "", "pods", ""),
+    ("create", "", "pods", "eviction"),
+    ("list", "policy", "poddisruptionbudgets", ""),
+    ("get", "apps", "replicasets", ""),
+    ("get", "apps", "deployments", ""),
+    ("get", "", "persistentvolumeclaims", ""),
+    ("get", "", "persistentvolumes", ""),
+    ("list", "storage.k8s.io", "volumeattachments", ""),
+];
 /// More bound claims are not remembered; they are asked for again.
 const MAX_VOLUMES: usize = 1024;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -314,6 +329,33 @@ impl Cluster for KubeCluster {
         Ok(self.get(api, name, "get nodes")?.map(read::node))
     }
 
+    fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client()?);
+        let mut missing = Vec::new();
+        for (verb, group, resource, subresource) in RIGHTS {
+            let asked = SelfSubjectAccessReview {
+                spec: SelfSubjectAccessReviewSpec {
+                    resource_attributes: Some(ResourceAttributes {
+                        verb: Some(verb.into()),
+                        group: Some(group.into()),
+                        resource: Some(resource.into()),
+                        subresource: Some(subresource.into()),
+                        ..ResourceAttributes::default()
+                    }),
+                    ..SelfSubjectAccessReviewSpec::default()
+                },
+                ..SelfSubjectAccessReview::default()
+            };
+            let answer = self.asked(|| async { api.create(&PostParams::default(), &asked).await });
+            let answer = answer.map_err(|e| error(e, "create selfsubjectaccessreviews"))?;
+            if !answer.status.is_some_and(|status| status.allowed) {
+                let slash = if subresource.is_empty() { "" } else { "/" };
+                missing.push(format!("{verb} {resource}{slash}{subresource}"));
+            }
+        }
+        Ok(missing)
+    }
+
     fn watch(&self, namespaces: &BTreeSet<&str>, waker: &Waker) -> Option<Watch> {
         let changes = watch::changes(self.client().ok()?, namespaces, waker.clone());
         let (kept, dropped) = tokio::sync::oneshot::channel::<()>();
@@ -334,6 +376,7 @@ impl Cluster for KubeCluster {
             .filter(|a| a.spec.node_name == node)
             .map(|a| Attachment {
                 name: a.metadata.name.unwrap_or_default(),
+                driver: a.spec.attacher,
                 volume: a.spec.source.persistent_volume_name,
             })
             .collect())

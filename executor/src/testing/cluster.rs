@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub evicted: Vec<(String, Timestamp)>,
     /// The fewest Ready pods that any controller had, by name.
     pub fewest_ready: BTreeMap<String, usize>,
+    /// What the account may not do.
+    pub missing: Vec<String>,
     /// How often a budget said no.
     pub refused: usize,
     pub silent: bool,
@@ -117,6 +119,7 @@ impl TestCluster {
             next: None,
             evicted: vec![],
             fewest_ready: BTreeMap::new(),
+            missing: vec![],
             refused: 0,
             silent: false,
             breaks: false,
@@ -336,6 +339,10 @@ impl Cluster for TestCluster {
                 CordonAnswer::Done
             }
         })
+    }
+
+    fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {
+        Ok(self.state().missing.clone())
     }
 
     fn attachments(&self, _: &str) -> Result<Vec<Attachment>, ClusterError> {

@@ -38,8 +38,6 @@ const MAX_GOING: usize = 64;
 const RECHECK: Duration = Duration::from_secs(30);
 /// An accepted eviction whose deletion failed is forgotten by the server after 2 minutes; then it is asked again.
 const LOST_EVICTION: Duration = Duration::from_secs(125);
-/// Detaching a volume takes seconds; the attach controller gives up on its own after 6 minutes.
-const VOLUMES_LIMIT: Duration = Duration::from_secs(360);
 
 /// What is remembered from round to round.
 pub(super) struct Drain<'a> {
@@ -55,7 +53,6 @@ pub(super) struct Drain<'a> {
     /// Controllers of which a pod was evicted.
     pub(super) controllers: BTreeMap<(String, Owner), Strength>,
     rechecked: Timestamp,
-    pods_gone: Option<Timestamp>,
     /// Why nobody may be evicted in this round.
     waits: Option<String>,
     /// Ends a pause when pods or budgets change, where the cluster can tell.
@@ -82,7 +79,6 @@ pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<
         news: Vec::new(),
         controllers: BTreeMap::new(),
         rechecked: began,
-        pods_gone: None,
         waits: None,
         watch: None,
         said: SayOnce::default(),
@@ -153,7 +149,7 @@ impl Drain<'_> {
         let left = in_order(round.remaining.left());
         self.held.retain(|key, _| left.iter().any(|(p, _)| p.key == *key));
         if left.is_empty() {
-            return Ok(self.volumes_detached(&round, context)?);
+            return Ok(self.volumes_detached(&round, context));
         }
         if self.watch.is_none() {
             let namespaces: BTreeSet<&str> = left.iter().map(|(pod, _)| pod.key.namespace.as_str()).collect();
@@ -181,7 +177,8 @@ impl Drain<'_> {
                             going += 1;
                         }
                         May::Held(budget, sentence) => self.hold(pod, Some(budget), &sentence),
-                        May::Go | May::NotYet => {}
+                        May::NotYet => drop(self.held.remove(&pod.key)),
+                        May::Go => {}
                     }
                     if self.waits.is_some() {
                         break;
@@ -194,7 +191,7 @@ impl Drain<'_> {
                 Fate::Evict(_) | Fate::Going | Fate::Stays | Fate::Finalizer(_) => {}
             }
         }
-        self.report(&round.remaining, context);
+        self.report(&round.remaining, &turns, context);
         Ok(false)
     }
 
@@ -230,7 +227,7 @@ impl Drain<'_> {
                 let (fate, reason) = match fits_nowhere(pod, &round.nodes, &round.node.name) {
                     _ if pod.is_finished() => (PodFate::Ended, "it had finished".to_owned()),
                     _ if pod.owner.is_none() => (PodFate::Ended, "nobody starts it again".to_owned()),
-                    Some(why) => (PodFate::Down, why),
+                    Some(place) => (PodFate::Down, place.to_string()),
                     None => (PodFate::Moved, String::new()),
                 };
                 self.news.push(PodReport { pod: pod.key.to_string(), fate, reason });
@@ -256,8 +253,14 @@ impl Drain<'_> {
             }
             Eviction::Busy { retry_after } => retry(self, retry_after.unwrap_or(RETRY)),
             Eviction::Conflicts { retry_after } => retry(self, retry_after.unwrap_or(SLOW_RETRY)),
-            Eviction::Webhook(text) | Eviction::Denied(text) => {
-                self.hold(pod, None, &text);
+            Eviction::Webhook(text) => {
+                let text = text.trim_end_matches('.');
+                self.hold(pod, None, &format!("{text}. Repair that webhook, or remove its configuration"));
+                retry(self, SLOW_RETRY);
+            }
+            Eviction::Denied(text) => {
+                let text = text.trim_end_matches('.');
+                self.hold(pod, None, &format!("{text}. Ask whoever runs that policy or webhook"));
                 retry(self, SLOW_RETRY);
             }
             Eviction::Silent(text) => {
@@ -346,20 +349,21 @@ impl Drain<'_> {
     }
 
     /// The volumes of the pods that left are detached; they hold a replacement back until then.
-    fn volumes_detached(&mut self, round: &Round, context: &mut StepContext<'_>) -> Result<bool, StepError> {
-        let (now, node, volumes) = (context.now(), &round.node.name, &round.remaining.volumes);
-        let since = *self.pods_gone.get_or_insert(now);
-        let Some(first) = volumes.first() else { return Ok(true) };
-        let sentence = format!("volume {first}{} is still attached to {node}", and_more(volumes.len() - 1));
-        if now.since(since) >= VOLUMES_LIMIT {
-            return Err(StepError::TimedOut(format!("{node}: every pod has gone, but {sentence}")));
-        }
-        self.say(format!("waits: {sentence}"), context);
-        Ok(false)
+    fn volumes_detached(&mut self, round: &Round, context: &StepContext<'_>) -> bool {
+        let attached = &round.remaining.attached;
+        let Some(first) = attached.first() else { return true };
+        let (volume, node) = (first.volume.as_deref().unwrap_or("?"), &round.node.name);
+        let (more, name, driver) = (and_more(attached.len() - 1), &first.name, &first.driver);
+        let sentence = format!(
+            "every pod has gone, but volume {volume}{more} is still attached to {node} ({name} of driver {driver}). \
+             If that lasts, look at that driver's controller"
+        );
+        self.say(sentence, context);
+        false
     }
 
     /// One sentence about where the drain stands.
-    fn report(&mut self, remaining: &Remaining, context: &StepContext<'_>) {
+    fn report(&mut self, remaining: &Remaining, turns: &Turns<'_>, context: &StepContext<'_>) {
         let left = remaining.left().count();
         let slowest = remaining
             .left()
@@ -370,7 +374,10 @@ impl Drain<'_> {
             (Some(waits), ..) => waits.clone(),
             (None, Some(held), _) => format!("{}{}", sentence_of(held), and_more(self.held.len() - 1)),
             (None, None, Some((pod, ends))) => format!("{} is stopping; its grace ends at {ends}", pod.key),
-            (None, None, None) => "waits for replacements to become Ready".to_owned(),
+            (None, None, None) => match turns.unscheduled() {
+                Some((pod, why)) => format!("waits for {}, for which there is no node: {why}", pod.key),
+                None => "waits for replacements to become Ready".to_owned(),
+            },
         };
         self.say(format!("{} left: {what}", count(left, "pod")), context);
     }

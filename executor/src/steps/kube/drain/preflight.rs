@@ -14,7 +14,7 @@ use crate::{
     host::{Budget, Cluster, ClusterError, Node, NodeReady, Pod, PodScope},
     steps::{
         action::{StepContext, StepError},
-        kube::subject::subject,
+        kube::subject::{ask, subject},
     },
 };
 
@@ -24,8 +24,19 @@ pub(super) fn preflight(options: &Options, context: &mut StepContext<'_>) -> Res
     if let NodeReady::Unknown { since } = node.ready {
         return Err(silent(&node, since, context));
     }
-    let cluster = context.cluster()?;
-    let blockers = blockers(cluster, &node.name, options)?;
+    let missing = ask(context, |cluster| cluster.missing_rights())?;
+    if let Some(right) = missing.first() {
+        return Err(StepError::Blocked {
+            reason: format!(
+                "{} cannot be drained: the account of this server's kubeconfig may not {right}{}. Give it that right. \
+                 Nothing was touched",
+                node.name,
+                and_more(missing.len() - 1)
+            ),
+            blockers: Vec::new(),
+        });
+    }
+    let blockers = ask(context, |cluster| blockers(cluster, &node.name, options))?;
     match blockers.first() {
         None => Ok(()),
         Some(first) => Err(StepError::Blocked {
@@ -89,14 +100,15 @@ pub(super) fn blockers(cluster: &dyn Cluster, node: &str, options: &Options) -> 
             blockers.push(blocker(pod, Some(counted), &reason));
             continue;
         }
-        if let Some(reason) = fits_nowhere(pod, &nodes, node) {
+        if let Some(place) = fits_nowhere(pod, &nodes, node) {
             let may_go = asked.pods.saturating_sub(budget::desired(counted.limit, asked.pods));
             let (gone, _) = lost.entry(budget::name(counted)).or_insert((0, may_go));
             *gone += 1;
             if *gone > may_go {
                 let reason = format!(
-                    "budget {} lets only {may_go} of its pods be away, and {reason}. Make room elsewhere",
-                    budget::name(counted)
+                    "budget {} lets only {may_go} of its pods be away, and {place}. {}",
+                    budget::name(counted),
+                    place.advice()
                 );
                 blockers.push(blocker(pod, Some(counted), &reason));
             }

@@ -6,25 +6,25 @@ use super::{
     Options,
     pods::{Fate, evaluate},
 };
-use crate::host::{Cluster, ClusterError, Pod, PodScope};
+use crate::host::{Attachment, Cluster, ClusterError, Pod, PodScope};
 
 /// What is on the node now, whatever was remembered of it.
 pub(super) struct Remaining {
     /// Every pod of the node, and what becomes of it.
     pub judged: Vec<(Pod, Fate)>,
     /// Volumes that are attached for pods that have left, asked once no pod is left. They hold replacements back.
-    pub volumes: Vec<String>,
+    pub attached: Vec<Attachment>,
 }
 
 impl Remaining {
     pub(super) fn look(node: &str, options: &Options, cluster: &dyn Cluster) -> Result<Self, ClusterError> {
         let pods = cluster.pods(PodScope::OnNode(node))?;
         let judged = pods.into_iter().map(|pod| (evaluate(&pod, options), pod)).map(|(fate, pod)| (pod, fate));
-        let mut remaining = Self { judged: judged.collect(), volumes: Vec::new() };
+        let mut remaining = Self { judged: judged.collect(), attached: Vec::new() };
         if remaining.left().next().is_none() {
             let kept = remaining.kept_volumes();
-            let attached = cluster.attachments(node)?.into_iter().filter_map(|a| a.volume);
-            remaining.volumes = attached.filter(|volume| !kept.contains(volume)).collect();
+            let leaves = |a: &Attachment| a.volume.as_ref().is_some_and(|volume| !kept.contains(volume));
+            remaining.attached = cluster.attachments(node)?.into_iter().filter(leaves).collect();
         }
         Ok(remaining)
     }
@@ -36,7 +36,7 @@ impl Remaining {
 
     /// Whether the node is drained, but for its cordon.
     pub(super) fn is_nothing(&self) -> bool {
-        self.left().next().is_none() && self.volumes.is_empty()
+        self.left().next().is_none() && self.attached.is_empty()
     }
 
     fn kept_volumes(&self) -> BTreeSet<String> {

@@ -11,8 +11,8 @@ use hostler_plan::{
 
 use crate::{
     host::{
-        Attachment, BudgetLimit, Cluster as _, CordonNote, Deletion, Eviction, NodeReady, Operator, Phase, PodVolume,
-        Requirement, SelfCordon,
+        Attachment, BudgetLimit, Cluster as _, CordonNote, Deletion, Effect, Eviction, NodeReady, Operator, Phase,
+        PodVolume, Requirement, SelfCordon, Taint,
     },
     inbox::RequestSender,
     protocol::Request,
@@ -377,7 +377,8 @@ fn system_pods_leave_last_and_volumes_are_waited_for() {
         state.deploy("dns", &["s1", "w1"]);
         state.pods[0].priority_class = Some("system-cluster-critical".into());
         state.deploy("web", &["s1", "w1"]);
-        state.attachments = vec![Attachment { name: "a".into(), volume: Some("pv-1".into()) }];
+        state.attachments =
+            vec![Attachment { name: "a".into(), driver: "csi.example.com".into(), volume: Some("pv-1".into()) }];
     }
     let (receipt, _) = lab.drain();
     let Outcome::TimedOut { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };

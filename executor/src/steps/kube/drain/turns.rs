@@ -1,4 +1,4 @@
-//! Whose turn it is: as many pods at a time as their budget allows, and without one as their controller's strength does.
+//! Whose turn it is: as many pods at a time as their budget allows, or without one their controller's strength.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -50,6 +50,11 @@ impl<'a> Turns<'a> {
         }
         let namespace = self.namespaces.get_mut(&pod.key.namespace).into_iter().flatten();
         namespace.filter(|known| known.key == pod.key).for_each(|known| known.ready = false);
+    }
+
+    /// A pod of a controller that waits for a node, with the scheduler's reason, among those that were looked at.
+    pub(super) fn unscheduled(&self) -> Option<(&Pod, &str)> {
+        self.namespaces.values().flatten().find_map(|pod| Some((pod, pod.unschedulable.as_deref()?)))
     }
 
     /// The budget that counts the pod, where there is one.

@@ -19,7 +19,8 @@ fn drained_means_cordoned_empty_and_detached_now() {
     assert!(lab.names_on_s1().is_empty() && lab.is_cordoned());
     assert!(receipt.steps[1].detail.contains("1 pod moved"), "{}", receipt.steps[1].detail);
     // Its pods are gone, but a volume has stayed.
-    lab.cluster().state().attachments = vec![Attachment { name: "a".into(), volume: Some("pv-1".into()) }];
+    lab.cluster().state().attachments =
+        vec![Attachment { name: "a".into(), driver: "csi.example.com".into(), volume: Some("pv-1".into()) }];
     let (receipt, _) = lab.run(&again(3));
     let Outcome::TimedOut { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };
     assert!(reason.contains("volume pv-1 is still attached"), "{reason}");
@@ -107,4 +108,48 @@ fn what_was_moved_before_a_restart_is_told_too() {
     assert_eq!(receipt.outcome, Outcome::Succeeded {});
     let moved = receipt.pods.iter().filter(|p| p.fate.has_gone()).count();
     assert_eq!(moved, 2, "{:?}", receipt.pods);
+}
+
+#[test]
+fn a_right_that_is_missing_is_named_before_anything_is_touched() {
+    let lab = Lab::new();
+    lab.cluster().state().deploy("web", &["s1", "w1"]);
+    lab.cluster().state().missing = vec!["create pods/eviction".into()];
+    let (receipt, _) = lab.drain();
+    let (reason, _) = blocked(&receipt);
+    assert!(reason.contains("may not create pods/eviction") && reason.contains("Nothing was touched"), "{reason}");
+    assert!(!lab.is_cordoned());
+}
+
+#[test]
+fn why_no_other_node_would_do_is_told_with_what_to_do_about_it() {
+    type Change = fn(&mut crate::testing::State);
+    let selector: Change = |state| {
+        state.pods[0].placement.node_selector.insert("disk".into(), "nvme".into());
+    };
+    let taint: Change = |state| {
+        for node in &mut state.nodes[1..] {
+            node.taints = vec![Taint { key: "gpu".into(), value: String::new(), effect: Effect::NoSchedule }];
+        }
+    };
+    let cordons: Change = |state| state.nodes[1..].iter_mut().for_each(|node| node.unschedulable = true);
+    let cases = [
+        (selector, "(disk=nvme). Label another node disk=nvme"),
+        (taint, "(taint gpu). Let it tolerate gpu"),
+        (cordons, "no other node is schedulable. Uncordon or add a node"),
+    ];
+    for (change, text) in cases {
+        let lab = Lab::new();
+        {
+            let mut state = lab.cluster().state();
+            state.deploy("ml", &["s1", "s1"]);
+            state.protect("ml", BudgetLimit::MinAvailable(1));
+            change(&mut state);
+            let first = state.pods[0].placement.clone();
+            state.pods[1].placement = first;
+        }
+        let (receipt, _) = lab.drain();
+        let (reason, _) = blocked(&receipt);
+        assert!(reason.contains(text), "{reason}");
+    }
 }
