@@ -2,8 +2,10 @@
 //! other distributions leave files behind that nobody reads any more.
 
 use super::failure::{Failure, Worst};
+use super::kubeconfig::{self, Client};
 use super::sample::Sample;
 use super::{Input, Root};
+use std::collections::BTreeSet;
 use x509_parser::pem::Pem;
 
 /// Folder, and the endings of file names that hold certificates. Folders that do not exist are another distribution's.
@@ -16,6 +18,13 @@ const PLACES: [(&str, &str); 7] = [
     ("etc/kubernetes/pki", ".crt"),
     ("etc/kubernetes/pki/etcd", ".crt"),
 ];
+/// Files with client certificates. Of an administrator's, the one that Hostler asks a server's own cluster with.
+const KUBECONFIGS: [&str; 5] =
+    [KUBELET_CONF, "etc/kubernetes/controller-manager.conf", "etc/kubernetes/scheduler.conf", ADMIN_CONF, K3S_CONF];
+const KUBELET_CONF: &str = "etc/kubernetes/kubelet.conf";
+const ADMIN_CONF: &str = "etc/kubernetes/admin.conf";
+const K3S_CONF: &str = "etc/rancher/k3s/k3s.yaml";
+const CLIENT: &str = "var/lib/kubelet/pki/kubelet-client-current.pem";
 /// What a kubelet has once its node has been let in.
 const CREDENTIALS: [&str; 4] = [
     "etc/kubernetes/kubelet.conf",
@@ -42,7 +51,7 @@ struct Expiry {
 pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
-    let mut files = 0;
+    let mut files: BTreeSet<String> = BTreeSet::new();
     let users = Users::of(root);
     for (folder, ending) in PLACES {
         let Some(names) = worst.note(root.list(folder)) else { continue };
@@ -53,21 +62,36 @@ pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
             if !name.ends_with(ending) || dated || !users.use_file(&path) {
                 continue;
             }
-            if files == MAX_FILES {
+            if files.len() == MAX_FILES {
                 out.leave_out(1);
                 continue;
             }
-            files += 1;
-            let Some(expiry) = worst.note(expiry(root, &path)) else { continue };
-            let path = format!("/{path}");
-            for (kind, at) in [("leaf", expiry.leaf), ("ca", expiry.ca)] {
-                let labels = [("kind", kind), ("path", path.as_str())];
-                out.put_some("hostler_certificate_not_after_timestamp_seconds", &labels, at);
+            put(&path, worst.note(expiry(root, &path)), out);
+            files.insert(path);
+        }
+    }
+    for path in KUBECONFIGS.into_iter().filter(|path| users.use_kubeconfig(root, path)) {
+        for client in worst.note(kubeconfig::clients(root, path)).unwrap_or_default() {
+            let (of, found) = match client {
+                Client::Inside(pem) => (path.to_owned(), parse(path, &pem)),
+                Client::File(file) if files.contains(&file) => continue,
+                Client::File(file) => (file.clone(), expiry(root, &file)),
+            };
+            if files.insert(of.clone()) {
+                put(&of, worst.note(found), out);
             }
         }
     }
     worst.finish()?;
-    if files == 0 { Err(Failure::Absent("certificates of Kubernetes".to_owned())) } else { Ok(()) }
+    if files.is_empty() { Err(Failure::Absent("certificates of Kubernetes".to_owned())) } else { Ok(()) }
+}
+
+fn put(path: &str, expiry: Option<Expiry>, out: &mut Sample) {
+    let (path, expiry) = (format!("/{path}"), expiry.unwrap_or_default());
+    for (kind, at) in [("leaf", expiry.leaf), ("ca", expiry.ca)] {
+        let labels = [("kind", kind), ("path", path.as_str())];
+        out.put_some("hostler_certificate_not_after_timestamp_seconds", &labels, at);
+    }
 }
 
 const MANIFESTS: &str = "etc/kubernetes/manifests";
@@ -146,6 +170,18 @@ impl Users {
         let is_authority = path.ends_with("ca.crt");
         is_authority || self.manifests.as_ref().is_none_or(|text| names(text, path))
     }
+
+    fn use_kubeconfig(&self, root: &Root, path: &str) -> bool {
+        let used = match path {
+            K3S_CONF => self.k3s_server,
+            // A kubelet that gets new certificates takes the newest, whatever the file was made with.
+            KUBELET_CONF => self.kubeadm && !root.exists(CLIENT),
+            // Where the API server runs, Hostler asks it as this administrator.
+            ADMIN_CONF => self.kubeadm && self.manifests.as_ref().is_none_or(|text| !text.is_empty()),
+            path => self.kubeadm && self.manifests.as_ref().is_none_or(|text| names(text, path)),
+        };
+        used && root.exists(path)
+    }
 }
 
 /// Whether a text names this file, and not one whose name only begins like it.
@@ -197,10 +233,13 @@ fn told(root: &Root, key: &str) -> Option<String> {
 }
 
 fn expiry(root: &Root, path: &str) -> Result<Expiry, Failure> {
-    let bytes = root.bytes(path)?;
+    parse(path, &root.bytes(path)?)
+}
+
+fn parse(path: &str, bytes: &[u8]) -> Result<Expiry, Failure> {
     let mut expiry = Expiry::default();
-    let malformed = || Failure::malformed(path, "certificates in PEM form", &bytes);
-    for pem in Pem::iter_from_buffer(&bytes) {
+    let malformed = || Failure::malformed(path, "certificates in PEM form", bytes);
+    for pem in Pem::iter_from_buffer(bytes) {
         let pem = pem.map_err(|_| malformed())?;
         // `kubelet-client-current.pem` holds the key too.
         if pem.label != "CERTIFICATE" {
@@ -248,6 +287,29 @@ mod tests {
     fn used(files: &[(&str, &str)], wanted: &[&str]) -> String {
         let users = Users::of(&Root::at(machine(files, wanted).path()).unwrap());
         FILES.map(|path| if users.use_file(path) { '1' } else { '0' }).iter().collect()
+    }
+
+    #[test]
+    fn of_kubeconfigs_those_are_judged_that_a_program_of_this_machine_uses() {
+        let used = |files: &[(&str, &str)], wanted: &[&str]| -> String {
+            let files: Vec<(&str, &str)> = KUBECONFIGS.iter().map(|path| (*path, "")).chain(files.to_vec()).collect();
+            let folder = machine(&files, wanted);
+            let root = Root::at(folder.path()).unwrap();
+            let users = Users::of(&root);
+            KUBECONFIGS.map(|path| if users.use_kubeconfig(&root, path) { '1' } else { '0' }).iter().collect()
+        };
+        let manifest = |text| ("etc/kubernetes/manifests/kube-scheduler.yaml", text);
+        let scheduler = manifest("- --kubeconfig=/etc/kubernetes/scheduler.conf\n");
+        for (files, wanted, expected, what) in [
+            (&[][..], &[][..], "11111", "nothing is known"),
+            (&[scheduler], &["kubelet"], "10110", "a server without a controller manager"),
+            (&[manifest("kind: Pod\n")], &["kubelet"], "10000", "a worker that was a server once"),
+            (&[scheduler, (CLIENT, "")], &["kubelet"], "00110", "the kubelet gets its certificates anew"),
+            (&[], &["k3s"], "00001", "a K3s server"),
+            (&[], &["k3s-agent"], "00000", "a K3s agent"),
+        ] {
+            assert_eq!(used(files, wanted), expected, "{what}");
+        }
     }
 
     #[test]

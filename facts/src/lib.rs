@@ -18,6 +18,7 @@ mod identity;
 mod interface;
 mod kernel;
 mod kmsg;
+mod kubeconfig;
 mod memory;
 mod network;
 mod nvme;
