@@ -242,7 +242,14 @@ fn is_team(root: &Root, name: &str, files: &[String]) -> bool {
 /// What the bond says of its slave, and what the slave says of its link: without link monitoring the bond says "up".
 fn slave_is_up(root: &Root, bond: &str, slave: &str) -> bool {
     let places = [format!("{bond}/lower_{slave}"), format!("{bond}/slave_{slave}"), slave.to_owned()];
-    let said = places.iter().find_map(|place| root.text(&format!("{NET}/{place}/bonding_slave/mii_status")).ok());
+    let of_slave =
+        |file: &str| places.iter().find_map(|place| root.text(&format!("{NET}/{place}/bonding_slave/{file}")).ok());
+    // Of 802.3ad one aggregator carries: a slave in another one has a link and no traffic.
+    let active = root.text(&format!("{NET}/{bond}/bonding/ad_aggregator")).ok().filter(|id| !id.is_empty());
+    if active.zip(of_slave("ad_aggregator_id")).is_some_and(|(active, own)| active != own) {
+        return false;
+    }
+    let said = of_slave("mii_status");
     let said = said.or_else(|| {
         let table = root.bytes(&format!("proc/net/bonding/{bond}")).ok()?;
         let up = bonding(&table).into_iter().find(|(name, _)| name == slave)?.1;

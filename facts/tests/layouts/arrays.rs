@@ -102,6 +102,22 @@ fn a_bond_lacks_a_slave_that_is_down_without_a_link_or_gone() {
 }
 
 #[test]
+fn a_slave_whose_aggregator_does_not_carry_is_lost_although_its_link_is_up() {
+    let machine = copy("intel-n100");
+    bonded(&machine);
+    write(&machine, "sys/class/net/bond0/bonding/ad_aggregator", "1\n");
+    let joins = |machine: &TempDir, aggregator: &str| {
+        write(machine, "sys/class/net/enp1s0/bonding_slave/ad_aggregator_id", "1\n");
+        write(machine, "sys/class/net/enp2s0/bonding_slave/ad_aggregator_id", aggregator);
+    };
+    joins(&machine, "1\n");
+    let mut stage = Stage::new(machine);
+    assert_eq!(redundancy(&stage.play(LONG)), [], "both are in one");
+    joins(&stage.machine, "2\n");
+    assert_eq!(redundancy(&stage.play(LONG)), [("bond bond0".to_owned(), Level::Degraded, true)]);
+}
+
+#[test]
 fn a_team_lacks_a_port_without_a_link() {
     for (typed, wanted) in [("", 1), ("DEVTYPE=vrf\n", 0)] {
         let machine = copy("intel-n100");

@@ -10,6 +10,7 @@ mod arrays;
 mod disks;
 mod limits;
 mod names;
+mod rollout;
 mod sensors;
 mod sizes;
 

@@ -117,7 +117,12 @@ impl Evaluation<'_> {
             }
             if drive.has("array") && (!this_boot || !drive.is_vital() || arrays.redundant) {
                 let whole = arrays.whole && (!this_boot || arrays.redundant);
-                self.push(Found::value(C::MemberGone, device, series, f64::from(there || whole)));
+                if !there && whole {
+                    // A spare took over: nothing lacks, and the disk is gone all the same.
+                    self.push(Found::note(Rule::DiskGone, device, series, 0.0));
+                } else {
+                    self.push(Found::value(C::MemberGone, device, series, f64::from(there)));
+                }
             } else if drive.is_vital() && (there || this_boot || drive.has("root")) {
                 let found = Found::value(C::DiskGone, device, series, f64::from(there));
                 self.push(found.required(drive.has("root") || drive.has("data")));

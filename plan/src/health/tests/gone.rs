@@ -224,3 +224,18 @@ fn a_disk_that_came_back_under_another_name_is_missed_where_it_is_still_mounted(
     assert_eq!(after(&[before.clone(), stands.clone(), back]), [], "it is mounted no more");
     assert_eq!(after(&[before, stands, machine("one", &[SYSTEM, ("sdc", "B", &["data"])])]), [], "mounted anew");
 }
+
+#[test]
+fn a_member_whose_spare_took_over_is_noted_for_a_day() {
+    let member = |device, id| (device, id, &["root", "array"][..]);
+    let before = array(machine("one", &[member("sda", "A"), member("sdb", "B"), member("sdc", "C")]), 0.0, Some(0.0));
+    let taken_over = array(machine("one", &[member("sda", "A"), member("sdc", "C")]), 0.0, Some(0.0));
+    let mut health = health();
+    run(&mut health, 0, 60, &before);
+    let of_lost = |verdicts: Vec<Verdict>| {
+        let lost = verdicts.into_iter().find(|verdict| verdict.rule == Rule::DiskGone && verdict.subject == "sdb");
+        lost.map(|verdict| (verdict.level, verdict.value))
+    };
+    assert_eq!(of_lost(run(&mut health, 70, HOUR, &taken_over)), Some((Level::Ok, Some(0.0))));
+    assert_eq!(of_lost(run(&mut health, 25 * HOUR, 25 * HOUR, &taken_over)), None);
+}
