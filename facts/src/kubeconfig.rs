@@ -47,7 +47,8 @@ mod tests {
     fn a_client_certificate_is_inside_or_in_another_file() {
         let folder = tempfile::tempdir().unwrap();
         let text = "users:\n- name: one\n  user:\n    client-certificate-data: QUJD\n    client-key-data: eA==\n\
-            - name: two\n  user: \n    client-certificate: \"/var/lib/x.pem\"\n- user:\n    client-certificate: y.pem\n";
+            - name: two\n  user: \n    client-certificate: \"/var/lib/x.pem\"\n- user:\n    \
+            client-certificate: y.pem\n";
         std::fs::write(folder.path().join("a.conf"), text).unwrap();
         std::fs::create_dir(folder.path().join("etc")).unwrap();
         std::fs::write(folder.path().join("etc/a.conf"), "    client-certificate: y.pem\n").unwrap();
