@@ -2,6 +2,7 @@
 //! of a task: it goes on without the one and after the other, and its receipt arrives once.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
+mod accept;
 mod api;
 
 use std::{
