@@ -228,7 +228,10 @@ fn limited(path: &Path, most: usize) -> Result<Vec<u8>, ExecutorError> {
 mod tests {
     use std::sync::Arc;
 
-    use hostler_plan::{document::PlanKind, step::Noop, step::Step};
+    use hostler_plan::{
+        document::{Decided, NodeDecision, NodeMatter, PlanKind},
+        step::{Noop, Step},
+    };
 
     use super::*;
     use crate::testing::{Fleet, Machine};
@@ -275,6 +278,12 @@ mod tests {
         flipped.bytes[30] ^= 1;
         let signed = read_signed(&write("plan.json", &flipped)).unwrap();
         assert!(judge(&after, clock(&*machine), signed).is_err());
+        let (node, key) = (after.me.node.clone(), after.me.key.clone());
+        let about = NodeMatter::Withdraw { acceptance: stop.digest() };
+        let decision = Decided::Node(NodeDecision { node, key, number: 7, keeps: Vec::new(), about });
+        let decision = read_signed(&write("decision.json", &fleet.decision(decision))).unwrap();
+        let (next, _, sentence) = judge(&after, clock(&*machine), decision).unwrap();
+        assert!(next != after.state && sentence.contains("decision 7 about this node holds now"), "{sentence}");
         let roster = read_signed(&write("roster.json", &fleet.roster)).unwrap();
         assert_eq!(judge(&after, clock(&*machine), roster).unwrap().0, after.state, "held already");
     }

@@ -45,7 +45,7 @@ pub enum Command {
     Run,
     /// Print this node's name and key
     Id,
-    /// Take a newer root, roster, plan or stop from files, with the checks that they pass when a coordinator sends them
+    /// Take a newer root, roster, plan, stop or decision from files, with the checks of what a coordinator sends
     Accept {
         /// The documents, older ones first; the signatures of each lie beside it as FILE.sig, FILE.sig.2…
         #[arg(required = true, value_name = "FILE")]
