@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Units of the distributions that may fail without the node being less well. Each runs once and ends (oneshot),
-/// nothing is ordered behind its success, and what it may tell of is judged by a rule of its own or is no matter of the node:
-/// news and lists from a mirror that did not answer, an index, a check of the installation medium, the console's font,
-/// and waiting for an interface that nobody uses (`network` judges the one with the default route).
+/// nothing is ordered behind its success, and what it may tell of is judged by a rule of its own or is no matter of the
+/// node: news and lists from a mirror that did not answer, an index, a check of the installation medium, the console's
+/// font, and waiting for an interface that nobody uses (`network` judges the one with the default route).
 pub const HARMLESS_UNITS: [&str; 19] = [
     "NetworkManager-wait-online.service",
     "apt-daily-upgrade.service",

@@ -147,11 +147,8 @@ pub(super) fn volume_terms(volume: core::PersistentVolume) -> Vec<Vec<Requiremen
 
 fn terms(selector: core::NodeSelector) -> Vec<Vec<Requirement>> {
     let term = |term: core::NodeSelectorTerm| -> Vec<Requirement> {
-        // A node's name is matched by the label that every kubelet sets to it.
-        let fields = term.match_fields.unwrap_or_default().into_iter().map(|r| core::NodeSelectorRequirement {
-            key: if r.key == "metadata.name" { "kubernetes.io/hostname".into() } else { r.key },
-            ..r
-        });
+        // A field is the object's own: the label with the host's name is another, and shorter where that is long.
+        let fields = term.match_fields.unwrap_or_default();
         term.match_expressions.unwrap_or_default().into_iter().chain(fields).filter_map(node_requirement).collect()
     };
     selector.node_selector_terms.into_iter().map(term).collect()

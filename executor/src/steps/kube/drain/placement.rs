@@ -89,8 +89,12 @@ fn fits(pod: &Pod, node: &Node) -> bool {
         && pod.volumes.iter().all(|v| one_of(&v.terms, node))
 }
 
+/// The field of a node that a term may ask for; no label of Kubernetes has this name.
+const NAME_FIELD: &str = "metadata.name";
+
 fn one_of(terms: &[Vec<Requirement>], node: &Node) -> bool {
-    terms.is_empty() || terms.iter().any(|all| all.iter().all(|r| holds(r, |key| node.labels.get(key))))
+    let value = |key: &str| if key == NAME_FIELD { Some(&node.name) } else { node.labels.get(key) };
+    terms.is_empty() || terms.iter().any(|all| all.iter().all(|r| holds(r, value)))
 }
 
 /// Whether an expression holds for labels.

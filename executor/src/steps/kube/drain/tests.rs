@@ -251,6 +251,28 @@ fn a_long_grace_is_never_shortened_and_told_at_the_limit() {
 }
 
 #[test]
+fn a_volume_is_where_the_node_of_that_name_is_whatever_host_name_its_label_has() {
+    for (wanted, stays) in [("s1", true), ("w2.example.org", false)] {
+        let lab = Lab::new();
+        {
+            let mut state = lab.cluster().state();
+            state.deploy("cart", &["s1"]);
+            let mut other = state.nodes[0].clone();
+            other.name = "w2.example.org".to_owned();
+            other.labels = [("kubernetes.io/hostname".to_owned(), "w2".to_owned())].into();
+            state.nodes.push(other);
+            let key = "metadata.name".to_owned();
+            let here = Requirement { key, operator: Operator::In, values: vec![wanted.to_owned()] };
+            state.pods[0].volumes =
+                vec![PodVolume { claim: "data".into(), volume: Some("pv-7".into()), terms: vec![vec![here]] }];
+        }
+        let (receipt, _) = lab.drain();
+        let detail = &receipt.steps[1].detail;
+        assert_eq!(detail.contains("stays down until uncordon"), stays, "{wanted}: {detail}");
+    }
+}
+
+#[test]
 fn a_pod_with_nowhere_to_go_is_moved_and_the_outage_is_told() {
     let lab = Lab::new();
     {
