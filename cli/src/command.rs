@@ -9,6 +9,7 @@ mod members;
 mod membership;
 mod node;
 mod plan;
+mod pods;
 mod progress;
 mod rollout;
 mod shell;

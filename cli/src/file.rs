@@ -9,6 +9,7 @@ use std::{
 use hostler_daemon::durable::{self, PRIVATE, PUBLIC};
 use hostler_plan::{
     document::{DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed},
+    refusal::{Refusal, Refused},
     written,
 };
 
@@ -44,11 +45,14 @@ fn read_signed(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
     let bytes = read_limited(path, most)?;
     match written::rewritten(&bytes) {
         None => Ok(bytes),
-        Some(found) => Err(Error::Failed(format!(
-            "{}: expected exactly what was signed, found {found}: a program has rewritten it on its way; copy the \
-             original file again, as it is (not by an editor, mail text or git's autocrlf)",
-            path.display()
-        ))),
+        Some(found) => {
+            let reason = format!(
+                "{}: expected exactly what was signed, found {found}: a program has rewritten it on its way; copy the \
+                 original file again, as it is (not by an editor, mail text or git's autocrlf)",
+                path.display()
+            );
+            Err(Refused::new(Refusal::BadSignature, reason).into())
+        }
     }
 }
 

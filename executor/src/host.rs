@@ -24,9 +24,9 @@ use serde::Deserialize;
 
 pub use cluster::{
     Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer,
-    CordonNote, Deletion, Effect, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, Operator, Owner, Phase, Placement,
-    Pod, PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Scale, Selector,
-    SelfCordon, Taint, Toleration, Watch,
+    CordonNote, Deletion, Effect, EmptyDirMedia, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, Operator, Owner,
+    Phase, Placement, Pod, PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER,
+    Scale, Selector, SelfCordon, Taint, Toleration, Watch,
 };
 pub use linux::Linux;
 pub use waker::Waker;

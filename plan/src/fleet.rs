@@ -14,8 +14,9 @@ pub use problem::{FleetError, Location, Problem};
 
 use crate::{
     distribution::Distribution,
+    form::PodName,
     id::{Arch, ArtifactName, Digest, NodeName},
-    step::ClusterRole,
+    step::{ClusterRole, EmptyDirs},
     version::Version,
 };
 
@@ -94,10 +95,12 @@ pub struct FleetPolicy {
     pub lease_seconds: u64,
     /// How long a plan may be used after it was made.
     pub plan_lifetime_seconds: u64,
-    /// Whether a drain may throw away the contents of emptyDir volumes.
-    pub delete_empty_dir_data: bool,
+    /// Which emptyDir volumes a drain may throw away.
+    pub delete_empty_dir_data: EmptyDirs,
     /// Whether a drain may evict pods that no controller brings back.
     pub force_unmanaged: bool,
+    /// Pods that it may evict whatever is lost with them; a person names them for one plan.
+    pub evict_anyway: Vec<PodName>,
 }
 
 impl Default for FleetPolicy {
@@ -114,8 +117,10 @@ impl Default for FleetPolicy {
             // Renewed every third of it: survives two lost renewals and a switch that restarts.
             lease_seconds: 120,
             plan_lifetime_seconds: 86_400,
-            delete_empty_dir_data: true,
+            // As kubectl: what is lost is lost by consent.
+            delete_empty_dir_data: EmptyDirs::None,
             force_unmanaged: false,
+            evict_anyway: Vec::new(),
         }
     }
 }

@@ -75,6 +75,14 @@ text_id! {
 }
 
 text_id! {
+    /// A pod: `NAMESPACE/NAME`, a DNS label and a DNS subdomain as Kubernetes has them.
+    PodName, "pod", "NAMESPACE/NAME as `kubectl get pods -A` shows them",
+    |t| t.split_once('/').is_some_and(|(namespace, name)| {
+        namespace.len() <= 63 && dns(namespace, b"-") && name.len() <= 253 && dns(name, b"-.")
+    })
+}
+
+text_id! {
     /// Why something is done, for people who see it later.
     Reason, "reason", "1 to 500 bytes that can be seen, in one line",
     |t| is_sentence(t, MAX_REASON_BYTES)
@@ -97,6 +105,15 @@ impl Measured {
     pub fn get(&self) -> f64 {
         self.as_str().parse().unwrap_or(f64::NAN)
     }
+}
+
+/// Lower-case letters, digits and `others`, which no part of it begins or ends with.
+fn dns(text: &str, others: &[u8]) -> bool {
+    let edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    text.bytes().all(|b| edge(&b) || others.contains(&b))
+        && text
+            .split('.')
+            .all(|part| part.as_bytes().first().is_some_and(edge) && part.as_bytes().last().is_some_and(edge))
 }
 
 /// What systemd can start and stop.

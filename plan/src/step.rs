@@ -18,7 +18,7 @@ use crate::{
 pub use host::{
     EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, StageArtifact, UnitState,
 };
-pub use kube::{AwaitReady, Cordon, Drain, Uncordon};
+pub use kube::{AwaitReady, Cordon, Drain, EmptyDirs, Uncordon};
 
 /// Makes the enum and what goes through all of it from the one list of steps.
 macro_rules! steps {
@@ -194,7 +194,7 @@ mod tests {
         ),
         r#"{"op":"k3s.upgrade","artifact":"k3s-aarch64","version":"v1.34.3+k3s1"}"#,
         r#"{"op":"kube.cordon","reason":"drain"}"#,
-        r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":true,"force_unmanaged":false}"#,
+        r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":"all","force_unmanaged":false}"#,
         r#"{"op":"kube.uncordon"}"#,
         r#"{"op":"kube.await_ready","version":null,"for_seconds":60,"timeout_seconds":600}"#,
         r#"{"op":"host.reboot"}"#,

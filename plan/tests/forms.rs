@@ -97,7 +97,7 @@ fn steps() -> Vec<Case> {
         (json!({"op": "kube.cordon", "reason": "drain"}), vec![("reason", texts(&[&long]))]),
         (
             json!({
-                "op": "kube.drain", "timeout_seconds": 600, "delete_empty_dir_data": true, "force_unmanaged": false
+                "op": "kube.drain", "timeout_seconds": 600, "delete_empty_dir_data": "all", "force_unmanaged": false
             }),
             vec![("timeout_seconds", vec![json!(0), json!(86_401), json!(u64::MAX)])],
         ),

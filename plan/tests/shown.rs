@@ -34,6 +34,8 @@ const WORDS: &[&str] = &[
     "operator",
     "admin",
     "check",
+    "memory",
+    "disk",
     "bootstrap",
     "join",
     "upgrade",
@@ -215,7 +217,8 @@ fn steps() -> Vec<Step> {
             "server_url": "https://api:6443", "admitted_by": "w1.admit"},
         {"op": "k3s.upgrade", "artifact": "k3s-aarch64", "version": "v1.34.3+k3s1"},
         {"op": "kube.cordon", "reason": "drain"},
-        {"op": "kube.drain", "timeout_seconds": 600, "delete_empty_dir_data": true, "force_unmanaged": false},
+        {"op": "kube.drain", "timeout_seconds": 600, "delete_empty_dir_data": "all", "force_unmanaged": false,
+            "evict_anyway": ["shop/cart-0"]},
         {"op": "kube.uncordon"},
         {"op": "kube.await_ready", "version": null, "for_seconds": 60, "timeout_seconds": 600},
         {"op": "host.reboot"}

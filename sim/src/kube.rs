@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hostler_executor::host::{
     Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Deletion,
-    Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, PodVolume,
-    Requirement, SELF_CORDON_ANNOTATION, Scale, Selector,
+    EmptyDirMedia, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey,
+    PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector,
 };
 
 use crate::{
@@ -151,7 +151,7 @@ impl SimHost {
             node: pod.node.as_ref().map(ToString::to_string),
             mirror: pod.owner == cluster::Owner::Mirror,
             owner,
-            empty_dir: pod.empty_dir,
+            empty_dirs: EmptyDirMedia { disk: pod.empty_dir, memory: false },
             phase: match pod.state {
                 PodState::Pending => Phase::Pending,
                 PodState::Starting { .. } | PodState::Ready | PodState::Terminating { .. } => Phase::Running,

@@ -4,8 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use hostler_plan::{
+    fleet::FleetPolicy,
+    form::PodName,
     id::NodeName,
     planner::{Intent, Quarantined, Selection},
+    step::EmptyDirs,
     version::Version,
 };
 
@@ -149,6 +152,8 @@ pub struct UpgradeArgs {
     #[arg(long)]
     pub skip_quarantined: bool,
     #[command(flatten)]
+    pub consent: Consent,
+    #[command(flatten)]
     pub outage: Outage,
 }
 
@@ -163,6 +168,8 @@ pub struct DrainArgs {
     /// How many nodes may be unavailable at a time, counting those that are so already [default: the fleet file's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_unavailable: Option<u32>,
+    #[command(flatten)]
+    pub consent: Consent,
     #[command(flatten)]
     pub outage: Outage,
 }
@@ -184,7 +191,34 @@ pub struct RebootArgs {
     #[command(flatten)]
     pub nodes: ManyNodes,
     #[command(flatten)]
+    pub consent: Consent,
+    #[command(flatten)]
     pub outage: Outage,
+}
+
+/// What may be lost with the pods that leave.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Consent {
+    /// Let pods go whose emptyDir volumes go with them: those on disk, in memory, or all [default: the fleet file's]
+    #[arg(long, value_name = "disk|memory", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    pub delete_emptydir_data: Option<EmptyDirs>,
+    /// Let pods go that no controller brings back
+    #[arg(long)]
+    pub force_unmanaged: bool,
+    /// Let this pod go whatever is lost with it; no budget is passed over. May be repeated
+    #[arg(long, value_name = "NAMESPACE/POD")]
+    pub evict_anyway: Vec<PodName>,
+}
+
+impl Consent {
+    /// Lays what was said over the fleet file's policy.
+    pub fn over(self, policy: &mut FleetPolicy) {
+        if let Some(which) = self.delete_emptydir_data {
+            policy.delete_empty_dir_data = which;
+        }
+        policy.force_unmanaged |= self.force_unmanaged;
+        policy.evict_anyway.extend(self.evict_anyway);
+    }
 }
 
 /// Consent to an outage.
@@ -201,13 +235,15 @@ pub struct PlanRequest {
     pub intent: Intent,
     /// Replaces the fleet file's time for pods to leave.
     pub drain_timeout: Option<Duration>,
+    /// What of the pods' data may be lost, beyond what the fleet file allows.
+    pub consent: Consent,
     /// For a plan that brings nodes in, which of those that wait may be listed for it. No other plan lists anybody.
     pub listing: Option<Listing>,
 }
 
 impl From<Intent> for PlanRequest {
     fn from(intent: Intent) -> Self {
-        Self { intent, drain_timeout: None, listing: None }
+        Self { intent, drain_timeout: None, consent: Consent::default(), listing: None }
     }
 }
 
@@ -225,7 +261,8 @@ impl From<UpgradeArgs> for PlanRequest {
     fn from(args: UpgradeArgs) -> Self {
         let quarantined = if args.skip_quarantined { Quarantined::Skip } else { Quarantined::Refuse };
         let accept_outage = args.outage.accept_outage;
-        Intent::Upgrade { to: args.to, nodes: selection(args.nodes), quarantined, accept_outage }.into()
+        let intent = Intent::Upgrade { to: args.to, nodes: selection(args.nodes), quarantined, accept_outage };
+        Self { consent: args.consent, ..intent.into() }
     }
 }
 
@@ -236,7 +273,7 @@ impl From<DrainArgs> for PlanRequest {
             max_unavailable: args.max_unavailable,
             accept_outage: args.outage.accept_outage,
         };
-        Self { intent, drain_timeout: args.timeout, listing: None }
+        Self { intent, drain_timeout: args.timeout, consent: args.consent, listing: None }
     }
 }
 
@@ -255,7 +292,9 @@ impl From<JoinArgs> for PlanRequest {
 
 impl From<RebootArgs> for PlanRequest {
     fn from(args: RebootArgs) -> Self {
-        Intent::Reboot { nodes: selection(args.nodes.nodes), accept_outage: args.outage.accept_outage }.into()
+        let nodes = selection(args.nodes.nodes);
+        let intent = Intent::Reboot { nodes, accept_outage: args.outage.accept_outage };
+        Self { consent: args.consent, ..intent.into() }
     }
 }
 

@@ -19,11 +19,7 @@ use hostler_plan::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    Context, amend, forks, members, membership,
-    progress::Progress,
-    rollout::{pods_json, pods_text},
-};
+use super::{Context, amend, forks, members, membership, pods, progress::Progress};
 use crate::{
     Admin,
     admin::{Reached, now},
@@ -136,6 +132,7 @@ async fn compile(
     if let Some(timeout) = request.drain_timeout {
         fleet.policy.drain_timeout_seconds = timeout.as_secs();
     }
+    request.consent.over(&mut fleet.policy);
     let compiled = plan::compile_under(admin, &fleet, &request.intent, options.lifetime, next, now()).await?;
     Ok((fleet, compiled))
 }
@@ -354,7 +351,7 @@ pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) 
     let detail = watched?;
     let evidence = rollout::verify(admin.trust_store(), &detail);
     if !evidence.pods.is_empty() {
-        print(context.output, || pods_json(&evidence), || pods_text(&evidence))?;
+        print(context.output, || pods::json(&evidence), || pods::text(&evidence))?;
     }
     let proved = rollout::finished(admin.trust_store(), rollout, &detail)?;
     print(

@@ -1,10 +1,10 @@
 //! `hostler rollouts`, `hostler rollout …` and `hostler quarantine …`.
 
-use hostler_plan::{document::PodReport, sequencer::RolloutAction, timestamp::Timestamp};
+use hostler_plan::{sequencer::RolloutAction, timestamp::Timestamp};
 use hostler_proto::v1::{RolloutDetail, RolloutSummary, TaskStatus};
 use serde_json::{Value, json};
 
-use super::{Context, plan::follow, stop::stop};
+use super::{Context, plan::follow, pods, stop::stop};
 use crate::{
     args::{Control, QuarantineCommand, RolloutCommand},
     delivery::{self, Delivery, Wanted},
@@ -202,23 +202,5 @@ fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
             text.push('\n');
         }
     }
-    text + &pods_text(evidence)
-}
-
-/// What became of the pods of drained nodes, as their receipts tell it: a table for each task.
-pub(super) fn pods_text(evidence: &Evidence) -> String {
-    let mut text = String::new();
-    for (task, pods) in &evidence.pods {
-        let row =
-            |pod: &PodReport| [clean(&pod.pod).into_owned(), pod.fate.to_string(), clean(&pod.reason).into_owned()];
-        let rows: Vec<[String; 3]> = pods.iter().map(row).collect();
-        text.push_str(&format!("\n{task}\n{}", table(["POD", "", ""], &rows)));
-    }
-    text
-}
-
-/// The same for programs.
-pub(super) fn pods_json(evidence: &Evidence) -> Value {
-    let tasks: Vec<Value> = evidence.pods.iter().map(|(task, pods)| json!({ "task": task, "pods": pods })).collect();
-    json!({ "event": "pods", "tasks": tasks })
+    text + &pods::text(evidence)
 }

@@ -263,8 +263,8 @@ pub struct Pod {
     pub owner: Option<Owner>,
     /// Annotation `kubernetes.io/config.mirror`: the kubelet's own, evicting it changes nothing.
     pub mirror: bool,
-    /// Whether it holds data in an emptyDir.
-    pub empty_dir: bool,
+    /// Where it holds data in an emptyDir.
+    pub empty_dirs: EmptyDirMedia,
     pub phase: Phase,
     pub ready: bool,
     /// Why the scheduler finds no node for it: the message of its condition PodScheduled.
@@ -286,6 +286,14 @@ impl Pod {
     pub fn is_finished(&self) -> bool {
         matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
+}
+
+/// Of which medium a pod's emptyDir volumes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EmptyDirMedia {
+    pub disk: bool,
+    /// `medium: Memory`: gone with every reboot too.
+    pub memory: bool,
 }
 
 /// The controller of a pod.

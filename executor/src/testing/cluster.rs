@@ -10,8 +10,8 @@ use hostler_plan::timestamp::Timestamp;
 
 use crate::host::{
     Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Deletion,
-    Eviction, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, Requirement, Scale,
-    Selector,
+    EmptyDirMedia, Eviction, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope,
+    Requirement, Scale, Selector,
 };
 
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a
@@ -91,7 +91,7 @@ pub(crate) fn pod(name: &str, owner: &str, node: &str) -> Pod {
             uid: format!("uid-{owner}"),
         }),
         mirror: false,
-        empty_dir: false,
+        empty_dirs: EmptyDirMedia::default(),
         phase: Phase::Running,
         ready: true,
         unschedulable: None,

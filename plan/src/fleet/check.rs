@@ -313,6 +313,7 @@ fn policy(found: &mut Found, merged: &Merged, nodes: &[FleetNode]) -> FleetPolic
         plan_lifetime_seconds,
         delete_empty_dir_data: merged.delete_empty_dir_data.unwrap_or(default.delete_empty_dir_data),
         force_unmanaged: merged.force_unmanaged.unwrap_or(default.force_unmanaged),
+        evict_anyway: default.evict_anyway,
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::{Spanned, de::DeTable};
 
 use super::{
     keys,
     problem::{FleetError, Location, Problem},
 };
+use crate::step::EmptyDirs;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -45,7 +46,8 @@ struct PolicyFragment {
     ready_timeout_seconds: Option<Spanned<i64>>,
     lease_seconds: Option<Spanned<i64>>,
     plan_lifetime_seconds: Option<Spanned<i64>>,
-    delete_empty_dir_data: Option<bool>,
+    #[serde(default, deserialize_with = "empty_dirs")]
+    delete_empty_dir_data: Option<EmptyDirs>,
     force_unmanaged: Option<bool>,
 }
 
@@ -80,6 +82,16 @@ pub(super) struct GroupFragment {
     pub health: Option<toml::Table>,
 }
 
+/// One of its words; a file of before says whether.
+fn empty_dirs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EmptyDirs>, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::Boolean(true) => Ok(Some(EmptyDirs::All)),
+        toml::Value::Boolean(false) => Ok(Some(EmptyDirs::None)),
+        toml::Value::String(word) => word.parse().map(Some).map_err(D::Error::custom),
+        other => Err(D::Error::custom(format!("expected none, memory, disk or all, found {other}"))),
+    }
+}
+
 /// All files together.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
@@ -96,7 +108,7 @@ pub(super) struct Merged {
     pub ready_timeout_seconds: Option<At<i64>>,
     pub lease_seconds: Option<At<i64>>,
     pub plan_lifetime_seconds: Option<At<i64>>,
-    pub delete_empty_dir_data: Option<bool>,
+    pub delete_empty_dir_data: Option<EmptyDirs>,
     pub force_unmanaged: Option<bool>,
     pub nodes: Vec<At<NodeFragment>>,
     pub artifacts: Vec<At<ArtifactFragment>>,

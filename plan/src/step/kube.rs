@@ -1,10 +1,12 @@
 //! Steps through the Kubernetes API, the same for every distribution: cordon, drain, uncordon, Ready.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
 use crate::{
-    form::{self, Reason},
+    form::{self, PodName, Reason},
     id::NodeName,
     version::Version,
 };
@@ -40,10 +42,57 @@ pub struct Drain {
     /// For all of it.
     #[serde(deserialize_with = "form::timeout_seconds")]
     pub timeout_seconds: u64,
-    /// Whether pods may go whose `emptyDir` volumes go with them.
-    pub delete_empty_dir_data: bool,
+    /// Which `emptyDir` volumes may go with their pods.
+    pub delete_empty_dir_data: EmptyDirs,
     /// Whether pods may go that nothing starts again.
     pub force_unmanaged: bool,
+    /// Pods that may go whatever of the two would be lost with them. No budget is passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evict_anyway: Vec<PodName>,
+}
+
+/// Which `emptyDir` volumes somebody agrees to lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmptyDirs {
+    #[default]
+    None,
+    /// Those of medium `Memory`, which a reboot empties too.
+    Memory,
+    /// All others.
+    Disk,
+    All,
+}
+
+impl EmptyDirs {
+    /// Whether one of this medium may go.
+    pub fn allows(self, memory: bool) -> bool {
+        match self {
+            EmptyDirs::None => false,
+            EmptyDirs::Memory => memory,
+            EmptyDirs::Disk => !memory,
+            EmptyDirs::All => true,
+        }
+    }
+
+    /// The word in documents and fleet files.
+    pub fn word(self) -> &'static str {
+        match self {
+            EmptyDirs::None => "none",
+            EmptyDirs::Memory => "memory",
+            EmptyDirs::Disk => "disk",
+            EmptyDirs::All => "all",
+        }
+    }
+}
+
+impl FromStr for EmptyDirs {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [EmptyDirs::None, EmptyDirs::Memory, EmptyDirs::Disk, EmptyDirs::All];
+        let found = all.into_iter().find(|which| which.word() == text);
+        found.ok_or_else(|| format!("expected none, memory, disk or all, found {text:?}"))
+    }
 }
 
 impl Operation for Drain {
@@ -51,14 +100,20 @@ impl Operation for Drain {
         true
     }
     fn said(&self) -> String {
-        let Self { timeout_seconds, delete_empty_dir_data, force_unmanaged } = self;
-        let data = if *delete_empty_dir_data { "DELETES emptyDir data" } else { "keeps emptyDir data" };
+        let Self { timeout_seconds, delete_empty_dir_data, force_unmanaged, evict_anyway } = self;
+        let data = match delete_empty_dir_data {
+            EmptyDirs::None => "keeps emptyDir data",
+            EmptyDirs::Memory => "DELETES emptyDir data in memory",
+            EmptyDirs::Disk => "DELETES emptyDir data on disk",
+            EmptyDirs::All => "DELETES emptyDir data",
+        };
         let pods = if *force_unmanaged {
             "ENDS pods that nothing starts again"
         } else {
             "keeps pods that nothing starts again"
         };
-        format!("within {timeout_seconds} s, {data}, {pods}")
+        let anyway: Vec<String> = evict_anyway.iter().map(|pod| format!(", ENDS {pod} whatever it loses")).collect();
+        format!("within {timeout_seconds} s, {data}, {pods}{}", anyway.concat())
     }
     fn sentence(&self, subject: &NodeName) -> String {
         format!("drains {subject}")

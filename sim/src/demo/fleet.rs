@@ -7,6 +7,7 @@ use hostler_plan::{
     distribution::Distribution,
     fleet::{Fleet, FleetArtifact, Source},
     id::{Arch, ArtifactName, Digest, NodeName},
+    step::EmptyDirs,
     version::{Build, Version},
 };
 
@@ -87,6 +88,10 @@ impl DemoFleet {
         };
         let binaries = binaries(&fleet, [from, to])?;
         fleet.policy.soak_seconds = fleet.policy.soak_seconds.min(SOAK_SECONDS);
+        if fleet.policy.delete_empty_dir_data == EmptyDirs::None {
+            // The demo's own pods keep caches in emptyDirs.
+            fleet.policy.delete_empty_dir_data = EmptyDirs::All;
+        }
         fleet.artifacts = binaries.iter().map(|(artifact, _)| artifact.clone()).collect();
         Ok(Self { fleet, soak_seconds, source, from, to, text, binaries })
     }

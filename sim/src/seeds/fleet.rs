@@ -19,7 +19,7 @@ pub(super) fn fleet(profile: &Profile) -> Fleet {
     let mut text = format!(
         "name = \"seeds\"\ndistribution = \"k3s\"\nversion = \"{OLD}\"\napi = \"s1:6443\"\n\
          [policy]\nmax_unavailable = {}\ncanary = {}\nsoak_seconds = 5\nready_timeout_seconds = 60\n\
-         lease_seconds = 60\nplan_lifetime_seconds = 2000000\n",
+         lease_seconds = 60\nplan_lifetime_seconds = 2000000\ndelete_empty_dir_data = \"all\"\n",
         profile.max_unavailable, profile.canary
     );
     for i in 0..profile.nodes {

@@ -12,8 +12,9 @@ use k8s_openapi::{
 };
 
 use crate::host::{
-    Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Deletion, Effect, Node, NodeReady, Operator, Owner, Phase,
-    Placement, Pod, PodKey, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Selector, Taint, Toleration,
+    Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Deletion, Effect, EmptyDirMedia, Node, NodeReady,
+    Operator, Owner, Phase, Placement, Pod, PodKey, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Selector, Taint,
+    Toleration,
 };
 
 /// The API's default where a pod says nothing.
@@ -68,6 +69,10 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
     let conditions = status.conditions.unwrap_or_default();
     let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
     let unschedulable = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    let has_empty_dir = |memory: bool| {
+        let of = |v: &core::Volume| v.empty_dir.as_ref().map(|e| e.medium.as_deref() == Some("Memory"));
+        volumes.iter().any(|v| of(v) == Some(memory))
+    };
     let name = metadata.name.unwrap_or_default();
     let claims = volumes.iter().filter_map(|v| {
         let generated = v.ephemeral.as_ref().map(|_| format!("{name}-{}", v.name));
@@ -77,7 +82,7 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
         node: spec.node_name.clone(),
         owner,
         mirror: metadata.annotations.as_ref().is_some_and(|a| a.contains_key("kubernetes.io/config.mirror")),
-        empty_dir: volumes.iter().any(|v| v.empty_dir.is_some()),
+        empty_dirs: EmptyDirMedia { disk: has_empty_dir(false), memory: has_empty_dir(true) },
         phase: match status.phase.as_deref() {
             Some("Pending") => Phase::Pending,
             Some("Running") => Phase::Running,

@@ -10,6 +10,7 @@ mod placement;
 mod pods;
 mod preflight;
 mod remaining;
+mod state;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -18,9 +19,14 @@ pub(super) use self::pods::is_leaving;
 
 use std::time::Duration;
 
-use hostler_plan::{document::PodFate, step::Drain, text::count};
+use hostler_plan::{
+    document::PodFate,
+    form::PodName,
+    step::{Drain, EmptyDirs},
+    text::count,
+};
 
-use self::{engine::taken_over, remaining::Remaining};
+use self::{engine::taken_over, remaining::Remaining, state::moved};
 use super::subject::{ask, subject};
 use crate::{
     control::span,
@@ -28,21 +34,24 @@ use crate::{
 };
 
 /// What the plan allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Options {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Options<'a> {
     pub timeout: Duration,
-    /// Data in emptyDirs may be lost.
-    pub delete_empty_dir_data: bool,
+    /// Whose data may be lost.
+    pub delete_empty_dir_data: EmptyDirs,
     /// Pods without a controller may be lost.
     pub force_unmanaged: bool,
+    /// Pods that may go whatever is lost with them.
+    pub evict_anyway: &'a [PodName],
 }
 
 /// The options of a drain step.
-fn options(step: &Drain) -> Options {
+fn options(step: &Drain) -> Options<'_> {
     Options {
         timeout: Duration::from_secs(step.timeout_seconds),
         delete_empty_dir_data: step.delete_empty_dir_data,
         force_unmanaged: step.force_unmanaged,
+        evict_anyway: &step.evict_anyway,
     }
 }
 
@@ -65,17 +74,17 @@ impl Action for Drain {
 }
 
 /// Drained is: cordoned now, no pod left that should go, and no volume attached for one that went.
-fn check(options: &Options, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+fn check(options: &Options<'_>, context: &mut StepContext<'_>) -> Result<Check, StepError> {
     let node = subject(context)?;
     if !node.unschedulable {
-        return Err(taken_over(&node, engine::moved(context)));
+        return Err(taken_over(&node, moved(context)));
     }
     let remaining = ask(context, |cluster| Remaining::look(&node.name, options, cluster))?;
     Ok(if remaining.is_nothing() { Check::Done(format!("{} is drained", node.name)) } else { Check::Ready })
 }
 
 /// Looks once more, and tells how it went.
-fn verify(options: &Options, context: &mut StepContext<'_>) -> Result<String, StepError> {
+fn verify(options: &Options<'_>, context: &mut StepContext<'_>) -> Result<String, StepError> {
     let detail = match check(options, context)? {
         Check::Done(detail) => detail,
         Check::Ready => return Err(StepError::Failed(format!("{}: new pods came to it", context.subject()))),
@@ -83,7 +92,7 @@ fn verify(options: &Options, context: &mut StepContext<'_>) -> Result<String, St
             return Err(StepError::Failed(format!("expected {expected}, found {found}")));
         }
     };
-    let moved = count(engine::moved(context), "pod");
+    let moved = count(moved(context), "pod");
     let mut sentence = format!("{detail}: {moved} moved in {}", span(context.began(), context.now()));
     for pod in context.running.pods.values() {
         match pod.fate {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use hostler_plan::document::{PodFate, PodReport};
 
 use super::{
-    engine::{Drain, sentence_of},
     pods::Fate,
+    state::{Drain, sentence_of},
 };
 use crate::{
     host::{Pod, PodScope},
@@ -28,7 +28,7 @@ impl Drain<'_> {
                 }
                 (_, Some(held)) => (PodFate::Left, sentence_of(held)),
                 (Fate::Going, None) => (PodFate::Left, "it is stopping".to_owned()),
-                (Fate::NeedsConsent(reason), None) => (PodFate::Left, (*reason).to_owned()),
+                (Fate::NeedsConsent(consent), None) => (PodFate::Left, consent.sentence(pod)),
                 (Fate::Evict(_), None) => (PodFate::Left, "its turn did not come".to_owned()),
             };
             reports.push(PodReport { pod: pod.key.to_string(), fate, reason });

@@ -1,11 +1,7 @@
 //! The loop of a drain.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     document::{Blocker, PodFate, PodReport},
     text::{and_more, count},
@@ -18,11 +14,12 @@ use super::{
     pods::{Fate, Turn, words},
     preflight::{blockers, silent},
     remaining::Remaining,
-    turns::{May, Strength, Turns, in_order},
+    state::{Drain, Round, RoundError, moved, sentence_of},
+    turns::{May, Turns, in_order},
 };
 use crate::{
     control::{POLL, span},
-    host::{ClusterError, Eviction, Node, NodeReady, Owner, Pod, PodKey, Watch},
+    host::{Eviction, Node, NodeReady, Pod, PodKey},
     steps::action::{StepContext, StepError},
 };
 
@@ -39,50 +36,9 @@ const RECHECK: Duration = Duration::from_secs(30);
 /// An accepted eviction whose deletion failed is forgotten by the server after 2 minutes; then it is asked again.
 const LOST_EVICTION: Duration = Duration::from_secs(125);
 
-/// What is remembered from round to round.
-pub(super) struct Drain<'a> {
-    options: &'a Options,
-    began: Timestamp,
-    /// Pods that were evicted by this process.
-    pub(super) evicted: BTreeMap<PodKey, Pod>,
-    next_try: BTreeMap<PodKey, Timestamp>,
-    /// Who does not go, and why not.
-    pub(super) held: BTreeMap<PodKey, Blocker>,
-    /// What became of pods in this round.
-    news: Vec<PodReport>,
-    /// Controllers of which a pod was evicted.
-    pub(super) controllers: BTreeMap<(String, Owner), Strength>,
-    rechecked: Timestamp,
-    /// Why nobody may be evicted in this round.
-    waits: Option<String>,
-    /// Ends a pause when pods or budgets change, where the cluster can tell.
-    watch: Option<Watch>,
-    said: SayOnce,
-}
-
-/// What one round saw.
-pub(super) struct Round {
-    node: Node,
-    nodes: Vec<Node>,
-    pub(super) remaining: Remaining,
-}
-
 /// Evicts until nothing is left, or says why not.
-pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<(), StepError> {
-    let began = context.began();
-    let mut drain = Drain {
-        options,
-        began,
-        evicted: BTreeMap::new(),
-        next_try: BTreeMap::new(),
-        held: BTreeMap::new(),
-        news: Vec::new(),
-        controllers: BTreeMap::new(),
-        rechecked: began,
-        waits: None,
-        watch: None,
-        said: SayOnce::default(),
-    };
+pub(crate) fn apply(options: &Options<'_>, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let mut drain = Drain::new(options, context.began());
     let ended = drain.run(context);
     match ended {
         // Nothing has ended: the next process goes on.
@@ -91,31 +47,6 @@ pub(crate) fn apply(options: &Options, context: &mut StepContext<'_>) -> Result<
         Err(_) => drain.conclude(context).unwrap_or_else(|error| tracing::warn!("{error:?}")),
     }
     ended
-}
-
-/// Pods that this task moved, also before this process began.
-pub(super) fn moved(context: &StepContext<'_>) -> usize {
-    context.running.pods.values().filter(|pod| pod.fate.has_gone()).count()
-}
-
-pub(super) enum RoundError {
-    Silent(String),
-    Step(StepError),
-}
-
-impl From<ClusterError> for RoundError {
-    fn from(error: ClusterError) -> Self {
-        match error {
-            ClusterError::Silent(reason) => RoundError::Silent(reason),
-            ClusterError::Forbidden { .. } | ClusterError::Refused { .. } => RoundError::Step(error.into()),
-        }
-    }
-}
-
-impl From<StepError> for RoundError {
-    fn from(error: StepError) -> Self {
-        RoundError::Step(error)
-    }
 }
 
 impl Drain<'_> {
@@ -184,8 +115,8 @@ impl Drain<'_> {
                         break;
                     }
                 }
-                Fate::NeedsConsent(reason) => {
-                    self.hold(pod, None, reason);
+                Fate::NeedsConsent(consent) => {
+                    self.hold(pod, None, &consent.sentence(pod));
                     return Err(self.blocked(&round.node.name, context).into());
                 }
                 Fate::Evict(_) | Fate::Going | Fate::Stays | Fate::Finalizer(_) => {}
@@ -382,16 +313,6 @@ impl Drain<'_> {
         self.say(format!("{} left: {what}", count(left, "pod")), context);
     }
 
-    pub(super) fn look(&self, context: &StepContext<'_>) -> Result<Round, RoundError> {
-        let cluster = context.cluster()?;
-        let nodes = cluster.nodes()?;
-        let subject = context.subject();
-        let node = nodes.iter().find(|n| n.name == subject).cloned();
-        let node = node.ok_or_else(|| StepError::Failed(format!("the cluster has no node {subject} any more")))?;
-        let remaining = Remaining::look(subject, self.options, cluster)?;
-        Ok(Round { node, nodes, remaining })
-    }
-
     fn say(&mut self, sentence: String, context: &StepContext<'_>) {
         // Only what is news; the seconds of a grace that runs out are none.
         if self.said.is_news(&sentence) {
@@ -414,11 +335,4 @@ pub(super) fn taken_over(node: &Node, moved: usize) -> StepError {
 fn budget_of(pod: &Pod, context: &StepContext<'_>) -> Option<String> {
     let budgets = context.cluster().ok()?.budgets().ok()?;
     budgets.iter().find(|b| budget::matches(b, pod)).map(budget::name)
-}
-
-pub(super) fn sentence_of(blocker: &Blocker) -> String {
-    match &blocker.budget {
-        Some(budget) => format!("budget {budget} holds {}: {}", blocker.pod, blocker.reason),
-        None => format!("{} is held: {}", blocker.pod, blocker.reason),
-    }
 }

@@ -17,7 +17,38 @@ pub(super) enum Fate {
     /// It is evicted.
     Evict(Turn),
     /// The plan does not allow to lose what it holds. Says what the plan must allow.
-    NeedsConsent(&'static str),
+    NeedsConsent(Consent),
+}
+
+/// What somebody has to agree to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consent {
+    EmptyDir { memory: bool },
+    Unmanaged,
+}
+
+impl Consent {
+    /// What would be lost, and how to allow it.
+    pub(super) fn sentence(self, pod: &Pod) -> String {
+        let (loss, flag, key) = match self {
+            Consent::EmptyDir { memory: true } => (
+                "it keeps data in an emptyDir in memory, which the plan does not allow to lose",
+                "--delete-emptydir-data=memory",
+                "delete_empty_dir_data",
+            ),
+            Consent::EmptyDir { memory: false } => (
+                "it keeps data in an emptyDir on disk, which the plan does not allow to lose",
+                "--delete-emptydir-data=disk",
+                "delete_empty_dir_data",
+            ),
+            Consent::Unmanaged => (
+                "it has no controller and would not come back, which the plan does not allow",
+                "--force-unmanaged",
+                "force_unmanaged",
+            ),
+        };
+        format!("{loss}. Allow it with --evict-anyway {}, {flag}, or {key} in the fleet file", pod.key)
+    }
 }
 
 /// When a pod's turn comes: those that others need go last.
@@ -41,7 +72,7 @@ impl Fate {
 }
 
 /// The order of the questions is that of kubectl drain's filters.
-pub(crate) fn evaluate(pod: &Pod, options: &Options) -> Fate {
+pub(crate) fn evaluate(pod: &Pod, options: &Options<'_>) -> Fate {
     let finished = pod.is_finished();
     let daemon = pod.owner.as_ref().is_some_and(|o| o.kind == "DaemonSet" && o.api_version == "apps/v1");
     if pod.mirror || (daemon && !finished) {
@@ -56,11 +87,17 @@ pub(crate) fn evaluate(pod: &Pod, options: &Options) -> Fate {
     if finished {
         return Fate::Evict(turn(pod));
     }
-    if pod.empty_dir && !options.delete_empty_dir_data {
-        return Fate::NeedsConsent("it keeps data in an emptyDir, which the plan does not allow to lose");
+    let key = pod.key.to_string();
+    if options.evict_anyway.iter().any(|name| name.as_str() == key) {
+        return Fate::Evict(turn(pod));
+    }
+    let media = [(pod.empty_dirs.disk, false), (pod.empty_dirs.memory, true)];
+    let lost = media.into_iter().find(|(has, memory)| *has && !options.delete_empty_dir_data.allows(*memory));
+    if let Some((_, memory)) = lost {
+        return Fate::NeedsConsent(Consent::EmptyDir { memory });
     }
     if pod.owner.is_none() && !options.force_unmanaged {
-        return Fate::NeedsConsent("it has no controller and would not come back, which the plan does not allow");
+        return Fate::NeedsConsent(Consent::Unmanaged);
     }
     Fate::Evict(turn(pod))
 }

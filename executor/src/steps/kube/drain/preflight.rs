@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Ends the task before anything was touched when the drain cannot work.
-pub(super) fn preflight(options: &Options, context: &mut StepContext<'_>) -> Result<(), StepError> {
+pub(super) fn preflight(options: &Options<'_>, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let node = subject(context)?;
     if let NodeReady::Unknown { since } = node.ready {
         return Err(silent(&node, since, context));
@@ -63,7 +63,7 @@ pub(super) fn silent(node: &Node, since: hostler_plan::timestamp::Timestamp, con
 }
 
 /// Every pod that will never go, with the reason.
-pub(super) fn blockers(cluster: &dyn Cluster, node: &str, options: &Options) -> Result<Vec<Blocker>, ClusterError> {
+pub(super) fn blockers(cluster: &dyn Cluster, node: &str, options: &Options<'_>) -> Result<Vec<Blocker>, ClusterError> {
     let pods = cluster.pods(PodScope::OnNode(node))?;
     let nodes = cluster.nodes()?;
     let budgets = cluster.budgets()?;
@@ -74,7 +74,7 @@ pub(super) fn blockers(cluster: &dyn Cluster, node: &str, options: &Options) -> 
     for pod in &pods {
         match evaluate(pod, options) {
             Fate::Stays | Fate::Going | Fate::Finalizer(_) | Fate::Evict(Turn::Storage) => continue,
-            Fate::NeedsConsent(reason) => blockers.push(blocker(pod, None, reason)),
+            Fate::NeedsConsent(consent) => blockers.push(blocker(pod, None, &consent.sentence(pod))),
             Fate::Evict(Turn::Ordinary | Turn::SystemCritical) => {}
         }
         if !budget_counts(pod) {

@@ -17,7 +17,7 @@ pub(super) struct Remaining {
 }
 
 impl Remaining {
-    pub(super) fn look(node: &str, options: &Options, cluster: &dyn Cluster) -> Result<Self, ClusterError> {
+    pub(super) fn look(node: &str, options: &Options<'_>, cluster: &dyn Cluster) -> Result<Self, ClusterError> {
         let pods = cluster.pods(PodScope::OnNode(node))?;
         let judged = pods.into_iter().map(|pod| (evaluate(&pod, options), pod)).map(|(fate, pod)| (pod, fate));
         let mut remaining = Self { judged: judged.collect(), attached: Vec::new() };

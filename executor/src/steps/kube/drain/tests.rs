@@ -6,13 +6,13 @@ use hostler_plan::{
     document::{Outcome, Plan, PlanKind, Receipt, Signed, Task},
     health::Rule,
     json,
-    step::{self, Drain, Step, Uncordon},
+    step::{self, Drain, EmptyDirs, Step, Uncordon},
 };
 
 use crate::{
     host::{
-        Attachment, BudgetLimit, Cluster as _, CordonNote, Deletion, Effect, Eviction, NodeReady, Operator, Phase,
-        PodVolume, Requirement, SelfCordon, Taint,
+        Attachment, BudgetLimit, Cluster as _, CordonNote, Deletion, Effect, EmptyDirMedia, Eviction, NodeReady,
+        Operator, Phase, PodVolume, Requirement, SelfCordon, Taint,
     },
     inbox::RequestSender,
     protocol::Request,
@@ -43,21 +43,21 @@ impl Lab {
         self.machine.cluster.as_ref().unwrap()
     }
 
-    fn tasks(&self, delete_empty_dir_data: bool, force_unmanaged: bool) -> Vec<Task> {
+    fn tasks(&self, data: EmptyDirs, force_unmanaged: bool) -> Vec<Task> {
         let steps = vec![
             Step::Cordon(step::Cordon { reason: "test".parse().unwrap() }),
-            Step::Drain(Drain { timeout_seconds: TIMEOUT, delete_empty_dir_data, force_unmanaged }),
+            Step::Drain(drain(TIMEOUT, data, force_unmanaged)),
         ];
         vec![task("w1.work", "w1", "s1", &[], steps)]
     }
 
-    fn plan(&self, delete_empty_dir_data: bool, force_unmanaged: bool) -> Signed {
-        let tasks = self.tasks(delete_empty_dir_data, force_unmanaged);
+    fn plan(&self, data: EmptyDirs, force_unmanaged: bool) -> Signed {
+        let tasks = self.tasks(data, force_unmanaged);
         self.fleet.plan(1, vec![], |p| (p.kind, p.tasks) = (PlanKind::Drain, tasks))
     }
 
     fn drain(&self) -> (Receipt, Arc<ExecutorStatus>) {
-        self.run(&self.plan(false, false))
+        self.run(&self.plan(EmptyDirs::None, false))
     }
 
     fn run(&self, plan: &Signed) -> (Receipt, Arc<ExecutorStatus>) {
@@ -77,6 +77,10 @@ impl Lab {
     fn is_cordoned(&self) -> bool {
         self.cluster().state().nodes[0].unschedulable
     }
+}
+
+fn drain(timeout_seconds: u64, delete_empty_dir_data: EmptyDirs, force_unmanaged: bool) -> Drain {
+    Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged, evict_anyway: Vec::new() }
 }
 
 fn blocked(receipt: &Receipt) -> (&str, Vec<(&str, Option<&str>)>) {
@@ -167,11 +171,12 @@ fn what_belongs_to_the_node_stays_and_what_would_be_lost_needs_consent() {
         let mut mirror = pod("etcd", "etcd", "s1");
         (mirror.mirror, mirror.owner) = (true, None);
         let mut cache = pod("cache", "cache", "s1");
-        cache.empty_dir = true;
+        cache.empty_dirs.disk = true;
         let mut loose = pod("loose", "loose", "s1");
         loose.owner = None;
         let mut finished = pod("job", "job", "s1");
-        (finished.owner, finished.empty_dir, finished.phase, finished.ready) = (None, true, Phase::Succeeded, false);
+        (finished.owner, finished.phase, finished.ready) = (None, Phase::Succeeded, false);
+        finished.empty_dirs.disk = true;
         state.pods.extend([daemon, mirror, cache, loose, finished]);
     }
     let (receipt, _) = lab.drain();
@@ -180,7 +185,7 @@ fn what_belongs_to_the_node_stays_and_what_would_be_lost_needs_consent() {
     assert_eq!(blockers, [("shop/cache", None), ("shop/loose", None)]);
 
     let lab2 = Lab { machine: lab.machine.clone(), fleet: Fleet::new() };
-    let (receipt, _) = lab2.run(&lab2.plan(true, true));
+    let (receipt, _) = lab2.run(&lab2.plan(EmptyDirs::All, true));
     assert_eq!(receipt.outcome, Outcome::Succeeded {});
     assert_eq!(lab2.names_on_s1(), ["logs", "etcd"]);
 }
@@ -377,7 +382,7 @@ fn a_node_that_cordoned_itself_is_drained_and_given_back_to_itself() {
     lab.cluster().state().answers.insert("cart-0".into(), vec![Eviction::Forbidden("no role".into())]);
     let again = lab.fleet.plan(4, vec![], |p| {
         p.kind = PlanKind::Drain;
-        let drain = Step::Drain(Drain { timeout_seconds: 30, delete_empty_dir_data: false, force_unmanaged: false });
+        let drain = Step::Drain(drain(30, EmptyDirs::None, false));
         p.tasks = vec![task(
             "w1.work",
             "w1",
@@ -425,7 +430,7 @@ fn a_stop_ends_a_waiting_drain_at_once_and_takes_the_cordon_back() {
     let lab = Lab::new();
     lab.cluster().state().deploy("web", &["s1", "w1"]);
     lab.cluster().state().pods[0].grace = Duration::from_secs(3600);
-    let plan = lab.plan(false, false);
+    let plan = lab.plan(EmptyDirs::None, false);
     let (executor, sender, status, _disk) = lab.fleet.executor(&lab.machine).unwrap();
     sender.offer(Request::Plan(plan.clone())).unwrap();
     sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
@@ -462,7 +467,7 @@ fn a_drain_that_is_stopped_replaced_or_out_of_time_evicts_nobody_more_and_takes_
         for name in ["a", "b", "c", "d"] {
             lab.cluster().state().deploy(name, &["s1"]);
         }
-        let plan = lab.plan(false, false);
+        let plan = lab.plan(EmptyDirs::None, false);
         let (executor, sender, status, _disk) = lab.fleet.executor(&lab.machine).unwrap();
         sender.offer(Request::Plan(plan.clone())).unwrap();
         sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();

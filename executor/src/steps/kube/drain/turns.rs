@@ -4,22 +4,14 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     budget,
-    engine::{Drain, RoundError},
     placement::fits_nowhere,
     pods::{Fate, budget_counts},
+    state::{Drain, RoundError, Strength},
 };
 use crate::{
     host::{Budget, Cluster, ClusterError, Node, Owner, Pod, PodScope},
     steps::action::StepContext,
 };
-
-/// How strong a controller was before, and how much of that may be away.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Strength {
-    /// Its Ready pods before the first of them went.
-    before: u32,
-    at_once: u32,
-}
 
 /// Whether a pod may be asked to go.
 pub(super) enum May {

@@ -13,7 +13,8 @@ fn drained_means_cordoned_empty_and_detached_now() {
         (state.nodes[0].unschedulable, state.nodes[0].unschedulable_by) = (false, None);
         state.deploy("cart", &["s1", "w1"]);
     }
-    let again = |seq| lab.fleet.plan(seq, vec![], |p| (p.kind, p.tasks) = (PlanKind::Drain, lab.tasks(false, false)));
+    let again =
+        |seq| lab.fleet.plan(seq, vec![], |p| (p.kind, p.tasks) = (PlanKind::Drain, lab.tasks(EmptyDirs::None, false)));
     let (receipt, _) = lab.run(&again(2));
     assert_eq!(receipt.outcome, Outcome::Succeeded {});
     assert!(lab.names_on_s1().is_empty() && lab.is_cordoned());
@@ -93,7 +94,7 @@ fn what_was_moved_before_a_restart_is_told_too() {
         lab.cluster().state().deploy(name, &["s1", "w1"]);
     }
     lab.cluster().state().pods.iter_mut().find(|p| p.key.name == "b-0").unwrap().grace = Duration::from_secs(300);
-    let plan = lab.plan(false, false);
+    let plan = lab.plan(EmptyDirs::None, false);
     let (executor, sender, _, disk) = lab.fleet.executor(&lab.machine).unwrap();
     drop(disk);
     sender.offer(Request::Plan(plan.clone())).unwrap();
@@ -152,4 +153,37 @@ fn why_no_other_node_would_do_is_told_with_what_to_do_about_it() {
         let (reason, _) = blocked(&receipt);
         assert!(reason.contains(text), "{reason}");
     }
+}
+
+#[test]
+fn consent_is_for_one_medium_or_for_one_pod_and_a_refusal_names_what_would_allow_it() {
+    for (memory, allowed, other, flag) in [
+        (true, EmptyDirs::Memory, EmptyDirs::Disk, "--delete-emptydir-data=memory"),
+        (false, EmptyDirs::Disk, EmptyDirs::Memory, "--delete-emptydir-data=disk"),
+    ] {
+        let lab = Lab::new();
+        lab.cluster().state().deploy("cache", &["s1", "w1"]);
+        lab.cluster().state().pods[0].empty_dirs = EmptyDirMedia { disk: !memory, memory };
+        let (receipt, _) = lab.run(&lab.plan(other, false));
+        let (reason, _) = blocked(&receipt);
+        assert!(reason.contains("--evict-anyway shop/cache-0") && reason.contains(flag), "{reason}");
+        let again = lab.fleet.plan(2, vec![], |p| (p.kind, p.tasks) = (PlanKind::Drain, lab.tasks(allowed, false)));
+        assert_eq!(lab.run(&again).0.outcome, Outcome::Succeeded {});
+    }
+    let lab = Lab::new();
+    let mut loose = pod("loose", "loose", "s1");
+    loose.owner = None;
+    let mut other = pod("other", "other", "s1");
+    other.owner = None;
+    lab.cluster().state().pods.extend([loose, other]);
+    let anyway = |seq, names: &[&str]| {
+        let evict_anyway = names.iter().map(|name| name.parse().unwrap()).collect();
+        let step = Drain { evict_anyway, ..drain(TIMEOUT, EmptyDirs::None, false) };
+        let mut tasks = lab.tasks(EmptyDirs::None, false);
+        tasks[0].steps[1] = Step::Drain(step);
+        lab.fleet.plan(seq, vec![], |p| (p.kind, p.tasks) = (PlanKind::Drain, tasks))
+    };
+    let (receipt, _) = lab.run(&anyway(1, &["shop/loose"]));
+    assert_eq!(blocked(&receipt).1, [("shop/other", None)]);
+    assert_eq!(lab.run(&anyway(2, &["shop/loose", "shop/other"])).0.outcome, Outcome::Succeeded {});
 }
