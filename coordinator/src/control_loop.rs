@@ -37,7 +37,7 @@ type Work = Box<dyn FnOnce(&mut Control, Timestamp) -> Reply + Send>;
 enum Job {
     Work(Work),
     Receipt(ReceiptSubmission),
-    Attach(Attaching),
+    Attach(Box<Attaching>),
     Stop,
 }
 
@@ -118,7 +118,9 @@ impl ControlHandle {
     pub(crate) async fn attach(&self, attach: Attach, connection: Connection) -> Result<Attached, ControlError> {
         let _permit = self.permit().await?;
         let (reply, receiver) = oneshot::channel();
-        self.jobs.send(Job::Attach(Attaching { attach, connection, reply, _permit })).map_err(|_| Stopping)?;
+        self.jobs
+            .send(Job::Attach(Box::new(Attaching { attach, connection, reply, _permit })))
+            .map_err(|_| Stopping)?;
         receiver.await.map_err(|_| Stopping)?
     }
 
@@ -229,7 +231,7 @@ impl ControlLoop {
                     next = behind;
                     self.receipts(receipts);
                 }
-                Ok(Job::Attach(attaching)) => self.attach(attaching),
+                Ok(Job::Attach(attaching)) => self.attach(*attaching),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(Job::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }

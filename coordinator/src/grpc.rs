@@ -10,6 +10,7 @@ mod exported;
 mod in_time;
 mod judged;
 pub(crate) mod session;
+mod setup;
 mod status;
 
 use std::{net::IpAddr, sync::Arc};
@@ -21,11 +22,12 @@ use hostler_proto::{
 };
 use tonic::{Request, Status};
 
-pub(crate) use admin::{AdminService, Setup};
+pub(crate) use admin::AdminService;
 pub(crate) use agents::AgentService;
 pub(crate) use authorisation::AdminAuth;
 pub(crate) use enrolment::EnrolmentService;
 pub(crate) use in_time::InTime;
+pub(crate) use setup::Setup;
 
 use crate::{
     clock::now,

@@ -51,8 +51,7 @@ impl MemoryLedger {
     fn words_from(&self, index: usize) -> Vec<String> {
         let word = |r: &Record| {
             let json = serde_json::to_value(&r.entry).unwrap();
-            let kind = json.get("kind").and_then(|k| k.as_str()).map(str::to_owned);
-            kind.unwrap_or_else(|| json["entry"].as_str().unwrap().to_owned())
+            json.get("kind").unwrap_or(&json["entry"]).as_str().unwrap().to_owned()
         };
         self.lock().records[index..].iter().map(word).collect()
     }

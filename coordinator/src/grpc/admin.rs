@@ -1,11 +1,6 @@
 //! The admins' listener.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
 use hostler_plan::{
@@ -25,13 +20,15 @@ use super::{
     convert::{self, digest, required},
     exported::{self, Readers},
     judged::{BoxStream, judged},
-    peer, status,
+    peer,
+    setup::Setup,
+    status,
 };
 use crate::{
     clock::ClockReading,
     control::{Control, ControlError, EndedRollout, Submitted},
     limits::{FLEET_FILE_BYTES, WATCH_PAUSE, WATCH_PAUSE_PER_TASK},
-    store::{fleet_file, head},
+    store::fleet_file,
     view::{self, Documents, RolloutDetail, Shown},
 };
 
@@ -47,45 +44,6 @@ pub(crate) struct AdminService {
     fleet_file: PathBuf,
     upload_pause: Duration,
     readers: Readers,
-}
-
-/// The code with which an empty coordinator takes its first root, once.
-#[derive(Debug)]
-pub(crate) struct Setup {
-    code: Mutex<Option<String>>,
-    file: PathBuf,
-}
-
-impl Setup {
-    /// `code` is none when there is a root already.
-    pub(crate) fn new(code: Option<String>, file: PathBuf) -> Self {
-        Self { code: Mutex::new(code), file }
-    }
-
-    /// Compares digests, so that time tells nothing about the code.
-    fn matches(&self, offered: &str) -> bool {
-        let code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
-        code.as_ref().is_some_and(|c| Digest::of(c.as_bytes()) == Digest::of(offered.as_bytes()))
-    }
-
-    fn is_open(&self) -> bool {
-        self.code.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    fn close(&self) {
-        *self.code.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        if let Some(folder) = self.file.parent()
-            && let Err(error) = head::note_root(folder)
-        {
-            tracing::warn!(folder = %folder.display(), %error, "it could not be noted that there is a root; check \
-            the disk");
-        }
-        if let Err(error) = std::fs::remove_file(&self.file)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(file = %self.file.display(), %error, "the used set-up code could not be removed");
-        }
-    }
 }
 
 impl AdminService {
@@ -436,7 +394,7 @@ async fn rollout(shared: &Shared, which: String) -> Result<(RolloutDetail, Optio
     };
     match shared.control.request(look).await? {
         (Shown::Detail(detail), documents) => Ok((*detail, documents)),
-        (Shown::Ended(ended), _) => from_ledger(shared, ended).await.map(|(detail, found)| (detail, Some(found))),
+        (Shown::Ended(ended), _) => from_ledger(shared, *ended).await.map(|(detail, found)| (detail, Some(found))),
     }
 }
 
@@ -444,7 +402,7 @@ async fn rollout(shared: &Shared, which: String) -> Result<(RolloutDetail, Optio
 async fn look(shared: &Shared, which: String) -> Result<RolloutDetail, Status> {
     match shared.control.request(move |control, now| view::rollout(control, &which, now)).await? {
         Shown::Detail(detail) => Ok(*detail),
-        Shown::Ended(ended) => from_ledger(shared, ended).await.map(|(detail, _)| detail),
+        Shown::Ended(ended) => from_ledger(shared, *ended).await.map(|(detail, _)| detail),
     }
 }
 

@@ -114,7 +114,7 @@ pub(crate) struct Documents {
 pub(crate) enum Shown {
     Detail(Box<RolloutDetail>),
     /// It left memory: [`ended`] makes its detail out of the ledger's records.
-    Ended(EndedRollout),
+    Ended(Box<EndedRollout>),
 }
 
 /// Every rollout, oldest first.
@@ -133,7 +133,7 @@ pub(crate) fn rollouts(control: &Control, now: Timestamp) -> Vec<RolloutSummary>
 pub(crate) fn rollout(control: &Control, which: &str, now: Timestamp) -> Result<Shown, ControlError> {
     let view = match control.find_rollout(which)? {
         Found::InMemory(view) => view,
-        Found::Ended(ended) => return Ok(Shown::Ended(ended)),
+        Found::Ended(ended) => return Ok(Shown::Ended(Box::new(ended))),
     };
     let state = control.state();
     let waits: Vec<Wait> = state.sequencer.waits(now).into_iter().filter(|w| w.plan == view.plan).collect();

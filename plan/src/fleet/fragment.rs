@@ -84,12 +84,12 @@ pub(super) struct GroupFragment {
 
 /// One of its words; a file of before says whether.
 fn empty_dirs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EmptyDirs>, D::Error> {
-    match toml::Value::deserialize(deserializer)? {
-        toml::Value::Boolean(true) => Ok(Some(EmptyDirs::All)),
-        toml::Value::Boolean(false) => Ok(Some(EmptyDirs::None)),
-        toml::Value::String(word) => word.parse().map(Some).map_err(D::Error::custom),
-        other => Err(D::Error::custom(format!("expected none, memory, disk or all, found {other}"))),
+    let written = toml::Value::deserialize(deserializer)?;
+    if let Some(whether) = written.as_bool() {
+        return Ok(Some(if whether { EmptyDirs::All } else { EmptyDirs::None }));
     }
+    let word = written.as_str().map_or_else(|| written.to_string(), str::to_owned);
+    word.parse().map(Some).map_err(D::Error::custom)
 }
 
 /// All files together.
