@@ -40,8 +40,31 @@ pub struct Done {
     /// What it says.
     pub matter: NodeMatter,
     pub number: u64,
-    /// Whether the node signed that it holds it, or a later one.
-    pub is_held: bool,
+    /// What the node signed of it.
+    pub proof: Proof,
+}
+
+/// What a node signed about the newest decision that it holds, beside the one that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// It holds that one, byte for byte.
+    Held,
+    /// It holds another one of that number or a higher one, and takes this one no more. Whether it ever did is not
+    /// proved.
+    Another(u64),
+    /// It has not heard of it.
+    NotYet,
+}
+
+impl Proof {
+    /// A number proves nothing: whoever hides a decision has another one signed under its number.
+    pub fn of(asked: DocumentRef, held: Option<DocumentRef>) -> Self {
+        match held {
+            Some(held) if held.digest == asked.digest => Proof::Held,
+            Some(held) if held.version >= asked.version => Proof::Another(held.version),
+            Some(_) | None => Proof::NotYet,
+        }
+    }
 }
 
 /// The decisions about a node that the coordinator shows, as far as they count under the held root.
@@ -193,12 +216,13 @@ impl Known {
         let number = self.number + 1;
         let (node, key) = (self.node.clone(), self.key);
         let decision = NodeDecision { node, key, number, keeps, about: matter.clone() };
-        decide(admin, Decided::Node(decision)).await?;
+        let digest = decide(admin, Decided::Node(decision)).await?;
         let end = tokio::time::Instant::now() + HEARD_IN;
         loop {
-            let is_held = held_by(admin, &self.node).await?.is_some_and(|held| held.version >= number);
-            if is_held || tokio::time::Instant::now() >= end {
-                return Ok(Done { matter, number, is_held });
+            let asked = DocumentRef { version: number, digest };
+            let proof = Proof::of(asked, held_by(admin, &self.node).await?);
+            if proof != Proof::NotYet || tokio::time::Instant::now() >= end {
+                return Ok(Done { matter, number, proof });
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -226,5 +250,23 @@ pub fn words(decision: &Decision, matter: &NodeMatter) -> String {
         NodeMatter::Release(Release { subject, reason, .. }) => {
             format!("disk {subject} is let go by {by} at {} because: {reason}", decision.created)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hostler_plan::id::Digest;
+
+    use super::*;
+
+    #[test]
+    fn only_the_very_bytes_of_a_decision_prove_that_a_node_holds_it() {
+        let decision = |version, bytes: &[u8]| DocumentRef { version, digest: Digest::of(bytes) };
+        let asked = decision(2, b"the withdrawal");
+        assert_eq!(Proof::of(asked, Some(asked)), Proof::Held);
+        assert_eq!(Proof::of(asked, Some(decision(2, b"what was hidden"))), Proof::Another(2));
+        assert_eq!(Proof::of(asked, Some(decision(3, b"what was hidden"))), Proof::Another(3));
+        assert_eq!(Proof::of(asked, Some(decision(1, b"the acceptance"))), Proof::NotYet);
+        assert_eq!(Proof::of(asked, None), Proof::NotYet);
     }
 }

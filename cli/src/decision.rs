@@ -16,13 +16,14 @@ use crate::{Admin, admin::now, error::Error, output::note};
 const LIFETIME: Duration = Duration::from_secs(600);
 
 /// Signs a decision and hands it in. It counts in the ledger that was seen with this contact, and in what grows out of
-/// it.
-pub async fn decide(admin: &mut Admin, decided: Decided) -> Result<(), Error> {
+/// it. Says which bytes those were.
+pub async fn decide(admin: &mut Admin, decided: Decided) -> Result<Digest, Error> {
     let seen = admin.seen()?;
     let signed = sign(admin, decided, seen.other.unwrap_or(seen.head))?;
+    let digest = signed.digest();
     let request = admin.with_session(signed.into());
     admin.client().submit_decision(request).await?;
-    Ok(())
+    Ok(digest)
 }
 
 fn sign(admin: &Admin, decided: Decided, seen: Head) -> Result<Signed, Error> {

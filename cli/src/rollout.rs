@@ -183,12 +183,12 @@ pub async fn control(admin: &mut Admin, rollout: &str, action: &RolloutAction, r
             Decided::ReleaseLease { plan, task: task.clone(), grant }
         }
     };
-    decision::decide(admin, decided).await
+    decision::decide(admin, decided).await.map(drop)
 }
 
 /// Lets plans try that version on that node again.
 pub async fn release_quarantine(admin: &mut Admin, node: &NodeName, version: Version) -> Result<(), Error> {
-    decision::decide(admin, Decided::ReleaseQuarantine { node: node.clone(), version }).await
+    decision::decide(admin, Decided::ReleaseQuarantine { node: node.clone(), version }).await.map(drop)
 }
 
 /// Follows a rollout until it ends or needs a person, through restarts of the coordinator and lost connections. `see`

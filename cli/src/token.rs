@@ -190,5 +190,5 @@ pub async fn list(admin: &mut Admin) -> Result<Vec<Token>, Error> {
 pub async fn revoke(admin: &mut Admin, token: &TokenId) -> Result<(), Error> {
     let request = admin.with_session(v1::RevokeTokenRequest { token: token.to_string() });
     admin.client().revoke_token(request).await?;
-    decision::decide(admin, Decided::RevokeToken { token: token.clone() }).await
+    decision::decide(admin, Decided::RevokeToken { token: token.clone() }).await.map(drop)
 }

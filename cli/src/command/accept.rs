@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Context;
 use crate::{
     Admin,
-    acceptance::{self, Done, Known},
+    acceptance::{self, Done, Known, Proof},
     admin::now,
     args::End,
     error::Error,
@@ -46,7 +46,7 @@ pub(super) async fn release(
 }
 
 fn tell(context: &Context, node: &NodeName, done: &Done) -> Result<(), Error> {
-    let Done { matter, number, is_held } = done;
+    let Done { matter, number, proof } = done;
     let what = match matter {
         NodeMatter::Accept(accepted) => {
             format!("{} of {node} is accepted until {}, as long as it gets no worse", accepted.rule, accepted.until)
@@ -56,13 +56,20 @@ fn tell(context: &Context, node: &NodeName, done: &Done) -> Result<(), Error> {
             format!("disk {} of {node} is let go; what it says of itself from now on counts", release.subject)
         }
     };
-    let held = match is_held {
-        true => format!("{node} signed that it holds decision {number}"),
-        false => format!("{node} has not signed yet that it holds decision {number}: see `hostler node show {node}`"),
+    let held = match proof {
+        Proof::Held => format!("{node} signed that it holds decision {number}"),
+        Proof::Another(other) => format!(
+            "expected {node} to sign that it holds this decision {number}, found that it holds another one, {other}: \
+             somebody decided meanwhile, or the coordinator did not show that one and {node} does not take this one; \
+             look at `hostler node show {node}` and `hostler ledger verify`, and decide again"
+        ),
+        Proof::NotYet => {
+            format!("{node} has not signed yet that it holds decision {number}: see `hostler node show {node}`")
+        }
     };
     print(
         context.output,
-        || json!({ "node": node, "decision": number, "held_by_node": is_held }),
+        || json!({ "node": node, "decision": number, "held_by_node": *proof == Proof::Held }),
         || format!("{what}\n{held}"),
     )
 }
@@ -80,7 +87,7 @@ impl Shown {
         if shown.is_empty() {
             return Ok(Self::default());
         }
-        let held = acceptance::held_by(admin, name).await?.map_or(0, |held| held.version);
+        let held = acceptance::held_by(admin, name).await?;
         let decisions = match acceptance::decisions(admin.trust_store(), name, shown) {
             Ok(decisions) => decisions,
             Err(refused) => {
@@ -88,11 +95,18 @@ impl Shown {
                 return Ok(Self { lines: vec![line], json: Vec::new() });
             }
         };
-        let proved = held >= decisions.number();
-        let doubt = if proved { "" } else { " (the node has not signed yet that it holds it)" };
+        let proof = decisions.newest().map_or(Proof::NotYet, |newest| Proof::of(newest, held));
+        let proved = proof == Proof::Held;
+        let doubt = match proof {
+            Proof::Held => String::new(),
+            Proof::Another(number) => {
+                format!(" (the node signed that it holds decision {number}, which is not shown, and may not hold this)")
+            }
+            Proof::NotYet => " (the node has not signed yet that it holds it)".to_owned(),
+        };
         let all: Vec<_> = decisions.at(now()).collect();
         Ok(Self {
-            lines: all.iter().map(|(d, matter)| acceptance::words(d.document(), matter) + doubt).collect(),
+            lines: all.iter().map(|(d, matter)| acceptance::words(d.document(), matter) + &doubt).collect(),
             json: all
                 .iter()
                 .map(|(d, matter)| {

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use hostler_cli::{acceptance::Known, error::Error, fleet};
+use hostler_cli::{
+    acceptance::{Known, Proof},
+    error::Error,
+    fleet,
+};
 use hostler_plan::{document::NodeMatter, health::Level, refusal::Refusal, timestamp::Timestamp};
 use hostler_proto::v1::{NodeDetail, Verdict};
 
@@ -36,7 +40,7 @@ async fn accept(node: &mut Node, verdict: &str, until: Timestamp) -> Result<bool
     let admin = &mut node.stand.admin;
     let known = Known::ask(admin, &"w1".parse().unwrap()).await?;
     let matter = known.accept(verdict, until, "it is meant to be full".parse().unwrap())?;
-    Ok(known.decide(admin, matter).await?.is_held)
+    Ok(known.decide(admin, matter).await?.proof == Proof::Held)
 }
 
 fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> (Refusal, String) {
