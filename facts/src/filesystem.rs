@@ -295,7 +295,10 @@ fn kubelet(mountpoint: &str) -> Option<&str> {
         let plugin = rest.strip_prefix("volumes/")?.split('/').next()?;
         plugin.contains('~').then_some(folder)
     };
-    let of_plugin = || Some(mountpoint.split_once("/plugins/kubernetes.io/")?.0);
+    let of_plugin = || {
+        let (folder, plugin) = mountpoint.split_once("/plugins/kubernetes.io")?;
+        plugin.starts_with(['/', '~']).then_some(folder)
+    };
     of_pod().or_else(of_plugin).filter(|folder| !folder.is_empty())
 }
 

@@ -71,10 +71,10 @@ fn is_own_name(name: &str) -> bool {
 pub(super) struct Interfaces(BTreeMap<String, bool>);
 
 impl Interfaces {
-    /// `default` is the one of the default route.
-    pub(super) fn read(root: &Root, default: Option<&str>) -> Self {
+    /// `default` are those of default routes.
+    pub(super) fn read(root: &Root, default: &[String]) -> Self {
         let names: BTreeSet<String> = root.list(NET).unwrap_or_default().into_iter().collect();
-        let is_own = |name: &String| default == Some(name.as_str()) || is_own(root, name, 4);
+        let is_own = |name: &String| default.contains(name) || is_own(root, name, 4);
         Interfaces(names.into_iter().map(|name| (name.clone(), is_own(&name))).collect())
     }
 
@@ -174,7 +174,7 @@ mod tests {
         net("t0", &[("type", "768")]);
         net("br-ex", &[("type", "1")]);
         net("wg0", &[("uevent", "DEVTYPE=wireguard\n"), ("type", "65534")]);
-        let interfaces = Interfaces::read(&Root::at(folder.path()).unwrap(), Some("br-ex"));
+        let interfaces = Interfaces::read(&Root::at(folder.path()).unwrap(), &["br-ex".to_owned()]);
         let own: Vec<&str> = interfaces.0.iter().filter(|(_, own)| **own).map(|(name, _)| name.as_str()).collect();
         assert_eq!(own, ["bond0", "br-ex", "lan0", "lan0.7", "vmbr0", "wg0"]);
         net("vmbr0.7", &[("uevent", "DEVTYPE=vlan\n"), ("lower_vmbr0/x", "")]);

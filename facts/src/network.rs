@@ -28,7 +28,7 @@ impl Counters {
         root.read_into("proc/net/dev", &mut input.bytes)?;
         let interfaces = self
             .interfaces
-            .get(input.now, || Ok(Interfaces::read(root, default_device(root).ok().flatten().as_deref())))?;
+            .get(input.now, || Ok(Interfaces::read(root, &default_devices(root).unwrap_or_default())))?;
         for line in text::lines(&input.bytes) {
             // The name may touch its first number: `eth0:123`.
             let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
@@ -51,8 +51,8 @@ impl Counters {
 pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
-    let default = default_device(root);
-    let interfaces = Interfaces::read(root, default.as_ref().ok().and_then(Option::as_deref));
+    let default = worst.note(default_devices(root)).unwrap_or_default();
+    let interfaces = Interfaces::read(root, &default);
     for device in root.list("sys/class/net")? {
         let folder = format!("sys/class/net/{device}");
         // `bonding_masters` is a file among the folders.
@@ -82,18 +82,19 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
         let megabits = megabits.filter(|_| interface::has_own_speed(root, &device));
         out.put_some("node_network_speed_bytes", &own, megabits.map(|megabits| megabits * 125_000.0));
     }
-    if let Some(device) = worst.note(default).flatten() {
-        out.put("hostler_network_default_route", &[("device", &device)], 1.0);
+    for device in &default {
+        out.put("hostler_network_default_route", &[("device", device)], 1.0);
     }
     worst.finish()
 }
 
-/// The interface of the default route: the IPv4 one where there is one.
-pub(super) fn default_device(root: &Root) -> Result<Option<String>, Failure> {
-    match smallest(root, "proc/net/route", default_route)? {
-        Some(device) => Ok(Some(device)),
-        None => smallest(root, "proc/net/ipv6_route", default_route_v6),
-    }
+/// The interfaces of the default routes, that of IPv4 first: over IPv6 it may be another one, as where IPv4 goes through
+/// a tunnel.
+pub(super) fn default_devices(root: &Root) -> Result<Vec<String>, Failure> {
+    let mut devices: Vec<String> = smallest(root, "proc/net/route", default_route)?.into_iter().collect();
+    devices.extend(smallest(root, "proc/net/ipv6_route", default_route_v6)?);
+    devices.dedup();
+    Ok(devices)
 }
 
 /// The interface of the default route with the smallest metric, of a table that may have a hundred thousand routes.
@@ -119,10 +120,12 @@ fn default_route(line: &[u8]) -> Option<(u64, &str)> {
     let columns: Vec<&[u8]> = text::words(line).collect();
     let default = *columns.get(1)? == b"00000000" && *columns.get(7)? == b"00000000";
     let metric = text::number(columns.get(6)?)? as u64;
-    default.then_some((metric, text::word(columns.first()?)))
+    let usable = text::hex(text::word(columns.get(3)?))? & RTF_REJECT == 0;
+    (default && usable).then_some((metric, text::word(columns.first()?)))
 }
 
-/// Flags of a route (linux/route.h): usable, and "unreachable" as every kernel has one by default.
+/// Flags of a route (linux/route.h): usable, and "unreachable", as every kernel has one for IPv6 by default and who has
+/// no IPv4 makes one for it.
 const RTF_UP: u32 = 0x1;
 const RTF_REJECT: u32 = 0x200;
 
@@ -143,13 +146,17 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// The default device of a machine with these two tables.
+    /// The first default device of a machine with these two tables.
     fn found(v4: &str, v6: &str) -> Option<String> {
+        all(v4, v6).into_iter().next()
+    }
+
+    fn all(v4: &str, v6: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("proc/net")).unwrap();
         fs::write(folder.path().join("proc/net/route"), v4).unwrap();
         fs::write(folder.path().join("proc/net/ipv6_route"), v6).unwrap();
-        default_device(&Root::at(folder.path()).unwrap()).unwrap()
+        default_devices(&Root::at(folder.path()).unwrap()).unwrap()
     }
 
     #[test]
@@ -172,6 +179,10 @@ mod tests {
         ] {
             assert_eq!(found("Iface\n", &table).as_deref(), expected, "{table}");
         }
+        let line = |device: &str, flags: &str| format!("{device} 00000000 00000000 {flags} 0 0 1024 00000000 0 0 0\n");
+        assert_eq!(all(&line("*", "0200"), &fast), ["enp1s0"], "IPv4 is unreachable");
+        assert_eq!(all(&line("clat", "0001"), &fast), ["clat", "enp1s0"]);
+        assert_eq!(all(&line("enp1s0", "0003"), &fast), ["enp1s0"]);
     }
 
     #[test]

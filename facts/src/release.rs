@@ -9,7 +9,10 @@
 //! | `6.1.0-0.deb11.21-amd64` | 6.1.0, 0, deb 11, 21 | `amd64` |
 //! | `6.8.0-45-generic`, `6.8.0-061200rc3-generic` | 6.8.0, 45; 6.8.0, 61200, candidate 3 | `generic` |
 //! | `6.12-rc6-amd64` | 6.12.0, candidate 6 | `amd64` |
+//! | `6.14.8-2-bpo12-pve` | 6.14.8, 2, before the same for the next release | `pve` |
 //! | `5.14.0-427.13.1.el9_4.x86_64+rt` | 5.14.0, 427, 13, 1, el 9, 4 | `x86_64+rt` |
+//! | `5.15.0-209.161.7.1.el9uek.x86_64` | 5.15.0, 209, 161, 7, 1, el 9, uek | `x86_64 uek` |
+//! | `5.10.110-37-rockchip-g74457be0716d` | 5.10.110, 37 | `rockchip` |
 //! | `6.9.3-arch1-1`, `6.9.3-zen1-1-zen`, `6.6.32-1-lts` | 6.9.3, arch 1, 1 and so on | `arch`, `zen`, `lts` |
 
 /// A kernel's name, taken apart.
@@ -48,7 +51,7 @@ impl Release {
             order.push(Part::Number(0));
         }
         let mut rest = &name[end..];
-        let mut flavour = String::new();
+        let (mut flavour, mut maker) = (String::new(), String::new());
         while let Some((part, after)) = next(rest) {
             let counted = Counted::of(part, after);
             match counted {
@@ -62,18 +65,20 @@ impl Release {
                 Counted::Nothing => {}
                 Counted::Rpm(build, architecture) => {
                     parts(build, &mut order);
+                    maker = maker_of(build);
                     rest = architecture;
                     break;
                 }
             }
             rest = after;
         }
-        let said = rest.trim_start_matches(['-', '.', '_', '+']).trim_end_matches('+');
+        let said = without_build(rest.trim_start_matches(['-', '.', '_', '+']));
         let said = said.strip_prefix("rpi-").unwrap_or(said);
         let said = RENAMED.into_iter().find(|(old, _)| *old == said).map_or(said, |(_, new)| new);
         if !said.is_empty() {
             said.clone_into(&mut flavour);
         }
+        flavour.push_str(&maker);
         order.push(Part::End);
         Release { order, flavour }
     }
@@ -117,11 +122,10 @@ impl<'a> Counted<'a> {
         if part.starts_with('+') {
             return if letters.is_empty() { Counted::Flavour } else { Counted::Build };
         }
-        if numbered && matches!(letters, "rc" | "rt") {
+        if numbered && matches!(letters, "rc" | "rt" | "bpo") {
             return Counted::Build;
         }
-        let hash = text.strip_prefix('g').filter(|hash| (7..=40).contains(&hash.len()));
-        if hash.is_some_and(|hash| hash.chars().all(|one| one.is_ascii_hexdigit())) || text == "dirty" {
+        if is_own_build(text) {
             return Counted::Nothing;
         }
         let follows = after.strip_prefix('-').unwrap_or_default();
@@ -130,6 +134,43 @@ impl<'a> Counted<'a> {
         // `-rpi7-rpi-v8`, `-zen1-1-zen` and `-arch1-1`, but not `-v8-16k+` nor `-amd64`.
         if numbered && (repeated || released) { Counted::Named(letters) } else { Counted::Flavour }
     }
+}
+
+/// What somebody's own build adds to its name: `g4c2f9b0` and `dirty`.
+fn is_own_build(text: &str) -> bool {
+    let hash = text.strip_prefix('g').filter(|hash| (7..=40).contains(&hash.len()));
+    hash.is_some_and(|hash| hash.chars().all(|one| one.is_ascii_hexdigit())) || text == "dirty"
+}
+
+/// A flavour without what tells one build of it from another.
+fn without_build(mut flavour: &str) -> &str {
+    loop {
+        flavour = flavour.trim_end_matches('+');
+        match flavour.rsplit_once('-') {
+            Some((before, last)) if is_own_build(last) => flavour = before,
+            Some(_) | None => return flavour,
+        }
+    }
+}
+
+/// Who else than the distribution made a kernel from an RPM, as the words behind its release tell: ` uek` of `el9uek`,
+/// ` elrepo` of `el9.elrepo`. Such a kernel stands beside the distribution's own.
+fn maker_of(build: &str) -> String {
+    let is_release = |part: &&str| {
+        ["el", "fc"].iter().any(|name| {
+            matches!(part.strip_prefix(name), Some(rest)
+        if rest.starts_with(|first: char| first.is_ascii_digit()))
+        })
+    };
+    let mut maker = String::new();
+    let mut words = build.split('.').skip_while(|part| !is_release(part));
+    let release = words.next().unwrap_or_default();
+    let behind = release.rsplit(|one: char| one.is_ascii_digit()).next();
+    for word in behind.into_iter().chain(words).filter(|word| !word.is_empty()) {
+        maker.push(' ');
+        maker.push_str(word);
+    }
+    maker
 }
 
 /// The next part with the sign before it, and the rest. Dots belong to it; a name from an RPM is one part.
@@ -149,7 +190,8 @@ fn number(digits: &str) -> Option<Part> {
 
 /// Takes `427.13.1.el9_4` apart into numbers and words.
 fn parts(text: &str, order: &mut Vec<Part>) {
-    if text.starts_with('~') {
+    // A backport is replaced by what it was made from.
+    if text.starts_with('~') || text.starts_with("-bpo") {
         order.push(Part::Candidate);
     }
     let mut rest = text;
@@ -172,7 +214,7 @@ mod tests {
     use super::*;
 
     /// Each line is of one flavour and gets newer from left to right.
-    const FLAVOURS: [&[&str]; 15] = [
+    const FLAVOURS: [&[&str]; 21] = [
         &["5.15.84-v8+", "6.1.0-rpi4-rpi-v8", "6.1.0-rpi7-rpi-v8", "6.1.0-rpi10-rpi-v8", "6.6.20+rpt-rpi-v8"],
         &["6.1.0-rpi8-rpi-2712", "6.6.63-v8-16k+", "6.12.9+rpt-rpi-2712", "6.12.47+rpt-rpi-2712"],
         &["6.1.0-rpi8-rpi-v7l", "6.6.31-v7l+", "6.12.25+rpt-rpi-v7l"],
@@ -219,7 +261,13 @@ mod tests {
         &["6.9.3.hardened1-1-hardened", "6.9.3.hardened1-2-hardened", "6.10.1.hardened1-1-hardened"],
         &["6.6.9-1-lts", "6.6.32-1-lts", "6.12.1-1-lts"],
         &["6.4.0-150600.9.1-default", "6.4.0-150600.23.7-default", "6.9.1-1-default"],
+        &["6.6.31-v7-g4c2f9b0-dirty", "6.6.32-v7+", "6.6.33-v7-gabcdef12"],
         &["6.12.0-rc3", "6.12.0-rc10", "6.12.0", "6.12.1"],
+        &["6.8.12-9-pve", "6.14.8-2-bpo12-pve", "6.14.8-2-pve", "6.17.2-1-pve"],
+        &["5.15.0-206.153.7.el9uek.x86_64", "5.15.0-209.161.7.1.el9uek.x86_64"],
+        &["6.9.1-1.el9.elrepo.x86_64", "6.10.1-1.el9.elrepo.x86_64"],
+        &["3.10.0-1160.118.1.el7.centos.plus.x86_64", "3.10.0-1160.119.1.el7.centos.plus.x86_64"],
+        &["5.10.110-37-rockchip-g74457be0716d", "5.10.110-39-rockchip-g9e8a0d1e4d5b", "5.10.110-40-rockchip-dirty+"],
     ];
 
     #[test]
@@ -240,7 +288,6 @@ mod tests {
             "6.8.5-301.fc40.x86_64+debug",
             "5.14.0-427.13.1.el9_4.aarch64+64k",
             "6.9.3-zen1-1-zen",
-            "6.8.4-2-pve",
             "6.8.0-45-generic-hwe",
             "6.6.31-current-rockchip64",
             "6.6.30-talos",

@@ -90,7 +90,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("hostler_mmc_life_used_ratio", Kind::Gauge, "Used share of the eMMC's life time, upper end of the reported \
         tenth."),
     ("hostler_mmc_pre_eol", Kind::Gauge, "Reserve of the eMMC: 1 normal, 2 warning, 3 urgent."),
-    ("hostler_network_default_route", Kind::Gauge, "1 for the interface of the default route."),
+    ("hostler_network_default_route", Kind::Gauge, "1 for each interface of a default route."),
     ("hostler_node_info", Kind::Gauge, "Board, serial number, boot id and page size of the node, value always 1."),
     ("hostler_node_oom_kills_total", Kind::Counter, "Processes that were killed because the memory of the node, or \
         that of all its pods, ran out; not those that reached a limit of their own."),

@@ -110,7 +110,8 @@ pub(super) struct Tracker {
     /// What is kept over restarts.
     #[serde(default)]
     pub(super) remembered: Remembered,
-    default_route: Option<String>,
+    #[serde(default)]
+    default_routes: Vec<String>,
     offset: Past,
     /// What the date is, seen from the observer's steady clock; only certificates ask.
     #[serde(default)]

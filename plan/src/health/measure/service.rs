@@ -113,9 +113,11 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn network(&mut self) {
-        if let Some(device) = self.reading.label("hostler_network_default_route", "device") {
-            // Kept: a link that goes down takes its route along.
-            self.tracker.default_route = Some(device.to_owned());
+        let routes = self.reading.all("hostler_network_default_route");
+        let routes: Vec<String> = routes.filter_map(|(labels, _)| labels.get("device").map(str::to_owned)).collect();
+        // Kept: a link that goes down takes its route along.
+        if !routes.is_empty() {
+            self.tracker.default_routes = routes;
         }
         for (device, up) in self.by_device("node_network_up") {
             self.packets(&device);
@@ -134,7 +136,7 @@ impl Evaluation<'_> {
                 let series = fact("node_network_speed_bytes", "device", &device);
                 self.push(Found::value(C::LinkSlower, &device, series, share));
             }
-            if self.tracker.default_route.as_deref() == Some(device.as_str()) {
+            if self.tracker.default_routes.contains(&device) {
                 // An interface that was shut down has no carrier to read.
                 let carrier = carrier.unwrap_or(up);
                 let series = fact("node_network_carrier", "device", &device);
