@@ -7,7 +7,11 @@ use std::{
 
 use hostler_plan::{document::Signed, refusal::Refused, text::clean};
 use hostler_proto::{
-    convert::UnreadableMessage, status::to_refused, tls::ConnectError, v1::RolloutStatus, watched::UpdateError,
+    convert::UnreadableMessage,
+    status::to_refused,
+    tls::ConnectError,
+    v1::{RolloutStatus, TaskStatus},
+    watched::UpdateError,
 };
 
 use crate::{key::KeyError, profile::ProfileError};
@@ -26,7 +30,18 @@ pub enum Error {
     Overtaken { refused: Refused, winner: Box<Signed> },
     /// A rollout that was watched ended or stands still without having finished.
     #[error("rollout {rollout} stopped ({status}): {reason}")]
-    RolloutStopped { rollout: String, status: RolloutStatus, reason: String },
+    RolloutStopped {
+        rollout: String,
+        status: RolloutStatus,
+        /// How the task that stopped it ended, where one did.
+        task: Option<TaskStatus>,
+        reason: String,
+    },
+    /// The person who watched a rollout does not any more.
+    #[error(
+        "interrupted, and plan {0} goes on: watch it with `hostler rollout watch {0}`, end it with `hostler stop {0}`"
+    )]
+    Interrupted(String),
     /// A person said no.
     #[error("nothing was changed: not confirmed; run it again and answer yes, or use --yes")]
     NotConfirmed,
@@ -49,18 +64,30 @@ pub enum Error {
 
 /// The watched rollout did not finish.
 pub const EXIT_ROLLOUT_STOPPED: u8 = 3;
+/// A drain of it is blocked, has timed out, met a silent node, or gave way to somebody else.
+pub const EXIT_BLOCKED: u8 = 5;
+pub const EXIT_TIMED_OUT: u8 = 6;
+pub const EXIT_UNREACHABLE: u8 = 7;
+pub const EXIT_TAKEN_OVER: u8 = 8;
+/// As shells count the end by SIGINT.
+pub const EXIT_INTERRUPTED: u8 = 130;
 /// The question before a change was answered with no.
 pub const EXIT_NOT_CONFIRMED: u8 = 4;
 
 impl Error {
-    /// What the command exits with: 1 failure, 2 usage, 3 rollout stopped, 4 not confirmed, 10 and up a refusal
+    /// What the command exits with: 1 failure, 2 usage, 3 rollout stopped, 4 not confirmed, 5 to 8 how a drain ended, 10 and up a refusal
     /// ([`hostler_plan::refusal::Refusal::exit_code`]).
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
             Error::Refused(refused) => refused.refusal.exit_code(),
             Error::Overtaken { refused, .. } => refused.refusal.exit_code(),
+            Error::RolloutStopped { task: Some(TaskStatus::Blocked), .. } => EXIT_BLOCKED,
+            Error::RolloutStopped { task: Some(TaskStatus::TimedOut), .. } => EXIT_TIMED_OUT,
+            Error::RolloutStopped { task: Some(TaskStatus::Unreachable), .. } => EXIT_UNREACHABLE,
+            Error::RolloutStopped { task: Some(TaskStatus::TakenOver), .. } => EXIT_TAKEN_OVER,
             Error::RolloutStopped { .. } => EXIT_ROLLOUT_STOPPED,
+            Error::Interrupted(_) => EXIT_INTERRUPTED,
             Error::NotConfirmed => EXIT_NOT_CONFIRMED,
             Error::Profile(e) if e.is_usage() => 2,
             Error::Key(_)
@@ -79,6 +106,7 @@ impl Error {
             Error::Refused(refused) => refused.refusal.word(),
             Error::Overtaken { refused, .. } => refused.refusal.word(),
             Error::RolloutStopped { .. } => "rollout_stopped",
+            Error::Interrupted(_) => "interrupted",
             Error::NotConfirmed => "not_confirmed",
             Error::Key(_) => "key",
             Error::Profile(_) => "profile",

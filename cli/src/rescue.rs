@@ -79,6 +79,7 @@ fn is_damage(error: &Error) -> bool {
         Error::Usage(_)
         | Error::Overtaken { .. }
         | Error::RolloutStopped { .. }
+        | Error::Interrupted(_)
         | Error::NotConfirmed
         | Error::Key(_)
         | Error::Connect(_)

@@ -303,5 +303,30 @@ pub fn ending(detail: &RolloutDetail) -> Result<(), Error> {
         reasons.push("the coordinator gives no reason; see `hostler rollout show`".to_owned());
     }
     let status = summary.status();
-    Err(Error::RolloutStopped { rollout: summary.seq.to_string(), status, reason: reasons.join("; ") })
+    let drained_badly = [TaskStatus::Blocked, TaskStatus::TimedOut, TaskStatus::Unreachable, TaskStatus::TakenOver];
+    let task = detail.tasks.iter().map(v1::TaskView::status).find(|status| drained_badly.contains(status));
+    Err(Error::RolloutStopped { rollout: summary.seq.to_string(), status, task, reason: reasons.join("; ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_drain_ended_is_the_exit_code() {
+        let stopped = |status: TaskStatus| {
+            let task = v1::TaskView { status: status.into(), ..Default::default() };
+            let summary = v1::RolloutSummary { status: v1::RolloutStatus::NeedsAttention.into(), ..Default::default() };
+            let detail = RolloutDetail { summary: Some(summary), tasks: vec![task], ..Default::default() };
+            ending(&detail).unwrap_err().exit_code()
+        };
+        let codes = [
+            (TaskStatus::Failed, 3),
+            (TaskStatus::Blocked, 5),
+            (TaskStatus::TimedOut, 6),
+            (TaskStatus::Unreachable, 7),
+            (TaskStatus::TakenOver, 8),
+        ];
+        assert_eq!(codes.map(|(status, _)| stopped(status)), codes.map(|(_, code)| code));
+    }
 }

@@ -145,7 +145,7 @@ drain_is_blocked() {
     said=$(hostler drain w1 --yes 2>&1) || code=$?
     printf '%s\n' "$said"
     note "exit code $code"
-    ((code == 3)) || { echo "expected: the blocked drain ends with code 3"; return 1; }
+    ((code == 5)) || { echo "expected: the blocked drain ends with code 5"; return 1; }
     expect "$said" 'budget shop/cart'
     expect "$said" 'shop/cart-[a-z0-9]+-[a-z0-9]+'
     expect "$said" 'Nothing was touched'

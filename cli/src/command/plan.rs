@@ -17,6 +17,7 @@ use hostler_plan::{
     timestamp::Timestamp,
     trust::{Draft, Duty, Verified, check_signer},
 };
+use hostler_proto::v1::RolloutDetail;
 use serde_json::{Value, json};
 
 use super::{Context, amend, forks, members, membership, pods, progress::Progress};
@@ -346,7 +347,11 @@ async fn submit_verified(context: &Context, admin: &mut Admin, plan: &Verified<P
 /// Shows a rollout until it ends, then verifies its receipts.
 pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) -> Result<(), Error> {
     let mut progress = Progress::new(context.output);
-    let watched = rollout::watch(admin, rollout, &mut |detail| progress.show(detail)).await;
+    let mut show = |detail: &RolloutDetail| progress.show(detail);
+    let watched = tokio::select! {
+        watched = rollout::watch(admin, rollout, &mut show) => watched,
+        Ok(()) = tokio::signal::ctrl_c() => Err(Error::Interrupted(rollout.to_owned())),
+    };
     progress.end();
     let detail = watched?;
     let evidence = rollout::verify(admin.trust_store(), &detail);

@@ -61,6 +61,7 @@ fn unproved(digest: Digest, seq: Option<Seq>, error: Error) -> Result<Unproved, 
         | Error::Usage(_)
         | Error::Overtaken { .. }
         | Error::RolloutStopped { .. }
+        | Error::Interrupted(_)
         | Error::NotConfirmed
         | Error::Key(_)
         | Error::Profile(_)

@@ -259,6 +259,7 @@ fn is_passing(failure: &Error) -> bool {
         | Error::Refused(_)
         | Error::Overtaken { .. }
         | Error::RolloutStopped { .. }
+        | Error::Interrupted(_)
         | Error::NotConfirmed
         | Error::Key(_)
         | Error::Profile(_)
