@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use hostler_fixtures::{case, recorded};
 use hostler_plan::step::ClusterRole;
 use hostler_proto::join::JoinString;
 use hostler_tests::process::Process;
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     pub warm_up: u64,
     /// Another agent than the one in this program; its executor lies beside it.
     pub agent: Option<PathBuf>,
+    /// A recorded machine, or a case of one, instead of this one; both programs are one process then.
+    pub machine: Option<PathBuf>,
 }
 
 /// What one process used in the measured time.
@@ -62,13 +65,20 @@ pub(crate) async fn measure(plan: &Plan) -> anyhow::Result<Idle> {
     let listen = SocketAddr::from((RELAY_HOST, stand.agents.port()));
     let counted = relay::start(listen, stand.agents).with_context(|| format!("cannot listen at {listen}"))?;
     let join = stand.join_string(1, ClusterRole::Worker).await?;
-    let [executor, agent] = &mut node_commands(folder, &join, plan.agent.as_deref())?;
-    let executor = Process::start(executor, &folder.join("executor.log"))?;
-    let agent = Process::start(agent, &folder.join("agent.log"))?;
+    let laid_out = plan.machine.as_deref().map(lay_out).transpose()?;
+    let mut commands = match &laid_out {
+        Some(machine) => vec![recorded_command(folder, &join, machine.path())?],
+        None => node_commands(folder, &join, plan.agent.as_deref())?.into(),
+    };
+    let mut processes = Vec::new();
+    for (number, command) in commands.iter_mut().enumerate() {
+        processes.push(Process::start(command, &folder.join(format!("node-{number}.log")))?);
+    }
     stand.enrolled(1).await?;
     let mut exporter = Exporter::start(folder).await?;
 
-    let mut agent_watched = Watched::new(&[executor.pid(), agent.pid()]);
+    let pids: Vec<u32> = processes.iter().map(Process::pid).collect();
+    let mut agent_watched = Watched::new(&pids);
     let mut exporter_watched = exporter.as_ref().map(|e| Watched::new(&[e.process.pid()]));
     let mut scrape = interval(SCRAPE_INTERVAL);
     pass(Duration::from_secs(plan.warm_up), &mut scrape, &mut exporter, &mut agent_watched, &mut exporter_watched)
@@ -141,6 +151,30 @@ async fn pass(
             }
         }
     }
+}
+
+/// A recorded machine, or the first state of a case of one, in a folder of its own.
+fn lay_out(folder: &Path) -> anyhow::Result<tempfile::TempDir> {
+    if folder.join("base.txt").is_file() {
+        let step = case::steps(folder).into_iter().next();
+        return Ok(step.with_context(|| format!("expected a case at {}, found none", folder.display()))?.lay_out());
+    }
+    let name = folder.file_name().and_then(|name| name.to_str());
+    Ok(recorded::copy(
+        name.with_context(|| format!("expected a folder of fixtures/machines, found {}", folder.display()))?,
+    ))
+}
+
+/// Agent and executor in one process on that machine. Each report finds every reader due, as after a quarter of an hour.
+fn recorded_command(folder: &Path, join: &JoinString, machine: &Path) -> anyhow::Result<Command> {
+    let join_file = folder.join("join");
+    std::fs::write(&join_file, join.encode())?;
+    let metrics = std::net::TcpListener::bind((RELAY_HOST, 0))?.local_addr()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("node").args(["--name", "bench"]).arg("--metrics").arg(metrics.to_string());
+    command.arg("--folder").arg(folder.join("node")).arg("--join").arg(join_file).arg("--machine").arg(machine);
+    command.stdout(Stdio::null());
+    Ok(command)
 }
 
 /// Executor and agent of this machine, as their package would run them but for folders and user.

@@ -41,6 +41,7 @@ use hostler_tests::{
         hostler-bench --agent target/dist/hostler-agent    the agent as it is packaged\n  \
         hostler-bench --seconds 0 --nodes 100,400          plans for 8, 100 and 400 nodes and nothing else\n  \
         hostler-bench verify                               what a plan of 1,000 nodes costs each of them\n  \
+        hostler-bench --machine fixtures/machines/pi5      an agent on a recorded machine\n  \
         hostler-bench writes                               ten minutes in which it may write to no file"
 )]
 struct Arguments {
@@ -53,6 +54,10 @@ struct Arguments {
     /// The agent to measure instead of the one in this program, with the executor beside it
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
+    /// An agent and its executor, in one process, on this recorded machine instead of the one that it runs on: a folder of
+    /// facts/tests/cases or fixtures/machines
+    #[arg(long, value_name = "FOLDER", conflicts_with = "agent")]
+    machine: Option<PathBuf>,
     /// How many plans are timed; 0 leaves that part out
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     plans: usize,
@@ -153,7 +158,7 @@ fn main() -> ExitCode {
         }
         Some(Child::Verify { nodes, rounds }) => verify::measure(*nodes, *rounds).map(|text| print!("{text}")),
         Some(Child::Writes { seconds, warm_up, agent }) => {
-            let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone() };
+            let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone(), machine: None };
             until_stopped(async || {
                 let (text, quiet) = writes::report(writes::watch(&plan).await?.as_ref(), plan.seconds);
                 print!("{text}");
@@ -189,7 +194,7 @@ async fn stand(folder: &Path, advertised_host: Ipv4Addr) -> anyhow::Result<Stand
 }
 
 fn bench(arguments: &Arguments) -> anyhow::Result<()> {
-    let Arguments { seconds, warm_up, agent, plans, nodes, child: _ } = arguments;
+    let Arguments { seconds, warm_up, agent, machine, plans, nodes, child: _ } = arguments;
     anyhow::ensure!(
         *seconds == 0 || *seconds >= LEAST_SECONDS,
         "--seconds expected at least {LEAST_SECONDS}, or 0 for none; found {seconds}"
@@ -197,7 +202,8 @@ fn bench(arguments: &Arguments) -> anyhow::Result<()> {
     until_stopped(async || {
         println!("load before: {}", load());
         if *seconds > 0 {
-            let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone() };
+            let (seconds, warm_up, agent, machine) = (*seconds, *warm_up, agent.clone(), machine.clone());
+            let plan = idle::Plan { seconds, warm_up, agent, machine };
             print!("\n{}", report::idle(&idle::measure(&plan).await?));
         }
         if *plans > 0 {
