@@ -225,3 +225,21 @@ fn what_a_revoked_key_accepted_ends_with_the_root_that_says_so_and_all_of_it_wit
     assert_eq!((counts(&after, noon()), after.decisions().number()), (0, 0));
     assert_refused(take(&after, &adas).map(|_| ()), Refusal::Replay, &["epoch 2", "epoch 1"]);
 }
+
+#[test]
+fn of_two_decisions_with_one_number_the_first_stays() {
+    let one = by_ada(about(1, &[], accepted()));
+    let other = by_ada(about(1, &[], NodeMatter::Accept(acceptance(Level::Degraded, true, in_days(60)))));
+    let state = take(&crate::state::fresh(), &one).unwrap();
+    assert_refused(take(&state, &other).map(|_| ()), Refusal::Replay, &["after number 1", "found number 1"]);
+}
+
+#[test]
+fn a_withdrawal_is_held_no_longer_than_it_is_the_newest() {
+    let one = by_ada(about(1, &[], accepted()));
+    let withdrawn = by_ada(about(2, &[], NodeMatter::Withdraw { acceptance: one.digest() }));
+    let state = take(&take(&crate::state::fresh(), &one).unwrap(), &withdrawn).unwrap();
+    let next = by_ada(about(3, &[&withdrawn], accepted()));
+    let held = take(&state, &next).unwrap().decisions().held().map(|held| held.digest()).collect::<Vec<_>>();
+    assert_eq!(held, [next.digest()]);
+}
