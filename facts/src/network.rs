@@ -88,8 +88,8 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
     worst.finish()
 }
 
-/// The interface of the default route with the smallest metric; a table may have a hundred thousand routes.
-/// a tunnel.
+/// The interfaces of the default routes, that of IPv4 first. Over IPv6 it may be another one, as where IPv4 goes
+/// through a tunnel.
 pub(super) fn default_devices(root: &Root) -> Result<Vec<String>, Failure> {
     let mut devices: Vec<String> = smallest(root, "proc/net/route", default_route)?.into_iter().collect();
     devices.extend(smallest(root, "proc/net/ipv6_route", default_route_v6)?);

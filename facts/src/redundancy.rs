@@ -1,5 +1,5 @@
-//! What is there twice so that one may fail: software RAID, bonds and teams, multipath, btrfs and ZFS. Of each, how
-//! many members are missing, whether it is being rebuilt, whether it serves no more, and whether `/` or data is on it.
+//! What is there twice so that one may fail: software RAID and that of LVM, bonds, teams, multipath, btrfs and ZFS. Of
+//! each, how many members are missing, whether it is rebuilt or serves no more, and whether `/` or data is on it.
 
 use super::failure::{Failure, Worst};
 use super::filesystem::Mount;
@@ -85,8 +85,41 @@ pub(super) fn raid(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     for name in kept(paths.cloned().collect(), |_| true, out) {
         put("multipath", &multipath(root, &name), out);
     }
+    let mirrors = legs(root, &names);
+    for name in kept(mirrors.keys().cloned().collect(), |name| carrying.contains(name), out) {
+        put("lvm", &lvm(root, &name, &mirrors[&name], carrying.contains(&name)), out);
+    }
     worst.finish()?;
     absent_unless(known || !out.entries().is_empty(), "md")
+}
+
+/// The volumes that LVM keeps several times, and the devices `VOLUME_rimage_0` and so on that hold one leg each.
+fn legs(root: &Root, names: &[String]) -> BTreeMap<String, Vec<String>> {
+    let known = |device: &String| root.text(&format!("{BLOCK}/{device}/dm/name")).ok();
+    let named: Vec<(&String, String)> = names.iter().filter_map(|device| Some((device, known(device)?))).collect();
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (leg, name) in &named {
+        let Some((volume, number)) = name.rsplit_once("_rimage_") else { continue };
+        let whole = named.iter().find(|(_, name)| name == volume).filter(|_| number.parse::<u32>().is_ok());
+        if let Some((device, _)) = whole {
+            found.entry((*device).clone()).or_default().push((*leg).clone());
+        }
+    }
+    // One leg is a stripe or a volume that is made into a mirror.
+    found.retain(|_, legs| legs.len() > 1);
+    found
+}
+
+/// A leg without a disk below it was lost: LVM puts a device in its place that only fails.
+fn lvm(root: &Root, device: &str, legs: &[String], required: bool) -> Array {
+    let stands = |leg: &&String| {
+        let disks = topology::below(root, leg);
+        disks.iter().all(|disk| !disk.starts_with("dm-") && root.exists(&format!("{BLOCK}/{disk}")))
+    };
+    let there = legs.iter().filter(stands).count() as f64;
+    let name = root.text(&format!("{BLOCK}/{device}/dm/name")).unwrap_or_else(|_| device.to_owned());
+    let missing = Some(legs.len() as f64 - there);
+    Array { name, members: None, missing, failed: Some(there == 0.0), rebuilding: None, required }
 }
 
 /// A container of external metadata holds the arrays and is none, and a device that is clear has no members.

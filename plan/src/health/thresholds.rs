@@ -6,25 +6,34 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Units of the distributions that may fail without the node being less well. Each runs once and ends (oneshot),
-/// nothing is ordered behind its success, and what it may tell of is judged by a rule of its own or is no matter of the
-/// node: news and lists from a mirror that did not answer, an index, a check of the installation medium, the console's
-/// font, and waiting for an interface that nobody uses (`network` judges the one with the default route).
-pub const HARMLESS_UNITS: [&str; 19] = [
+/// nothing is ordered behind its success, and what it may tell of is judged by a rule of its own or is no matter of
+/// the node: news, keys and lists from a server that did not answer, an index, a check of the installation medium, the
+/// console's font, and waiting for an interface that nobody uses (`network` judges the one with the default route).
+pub const HARMLESS_UNITS: [&str; 28] = [
     "NetworkManager-wait-online.service",
+    "apport-autoreport.service",
     "apt-daily-upgrade.service",
     "apt-daily.service",
     "apt-news.service",
+    "archlinux-keyring-wkd-sync.service",
     "casper-md5check.service",
     "console-setup.service",
+    "dnf-makecache.service",
+    "dnf5-makecache.service",
     "dpkg-db-backup.service",
     "esm-cache.service",
     "fwupd-refresh.service",
+    "ifupdown-wait-online.service",
     "keyboard-setup.service",
     "man-db.service",
+    "mlocate-updatedb.service",
     "motd-news.service",
     "plocate-updatedb.service",
+    "pollinate.service",
+    "pve-daily-update.service",
     "rpi-eeprom-update.service",
     "systemd-networkd-wait-online.service",
+    "systemd-networkd-wait-online@.service",
     "ua-timer.service",
     "update-notifier-download.service",
     "update-notifier-motd.service",
@@ -101,12 +110,15 @@ pub enum ThresholdError {
 }
 
 impl Thresholds {
-    /// Whether a failed unit does not matter. Units of Kubernetes are judged by themselves, whatever is listed.
+    /// Whether a failed unit does not matter; `NAME@.service` stands for each of its instances. Units of Kubernetes are
+    /// judged by themselves, whatever is listed.
     pub fn ignores(&self, unit: &str) -> bool {
-        match &self.ignore_units {
+        let is_listed = |unit: &str| match &self.ignore_units {
             Some(units) => units.contains(unit),
             None => HARMLESS_UNITS.contains(&unit),
-        }
+        };
+        let template = unit.split_once('@').zip(unit.rsplit_once('.'));
+        is_listed(unit) || template.is_some_and(|((name, _), (_, kind))| is_listed(&format!("{name}@.{kind}")))
     }
 
     /// Checks every changed limit together with the defaults that stay.
