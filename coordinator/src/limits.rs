@@ -131,6 +131,8 @@ pub(crate) const FLEET_FILE_BYTES: usize = 1 << 20;
 pub(crate) const SENTENCE_BYTES: usize = 512;
 /// A version that a node says, its own or its cluster's, is cut to this: all nodes' together go in one message.
 pub(crate) const VERSION_BYTES: usize = 64;
+/// A machine id that a cluster says, which has 32 digits, is cut to this.
+pub(crate) const MACHINE_ID_BYTES: usize = 64;
 /// A reason that a person gives is cut to this.
 pub(crate) const REASON_BYTES: usize = 512;
 /// Bytes of roots in one message: half of what a message may have, the rest is for the roster and the framing.

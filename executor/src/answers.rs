@@ -205,5 +205,6 @@ fn condition(node: &Node) -> NodeCondition {
         ready: node.ready == NodeReady::Ready,
         cordoned_by: node.cordoned_by(),
         version: node.version.clone(),
+        machine_id: node.machine_id.clone(),
     }
 }

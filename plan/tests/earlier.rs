@@ -54,7 +54,7 @@ fn reboot(open: &[OpenPlan], unproved: &[Unproved], running: &[RunningPlan]) -> 
     let root = trusted();
     let roster = roster(&root);
     let condition =
-        ClusterNode { standing: Standing::Ready, cordon: None, version: Some("v1.34.3+k3s1".parse().unwrap()) };
+        ClusterNode { standing: Standing::Ready, version: "v1.34.3+k3s1".parse().ok(), ..ClusterNode::UNKNOWN };
     let node = InventoryNode { connected: true, condition, hold: None, verdicts: Vec::new() };
     let nodes = ["s1", "w1"].map(|n| (name(n), node.clone())).into_iter().collect();
     let inventory = Inventory { nodes, quarantines: Vec::new(), running: running.to_vec() };

@@ -127,6 +127,7 @@ impl SimHost {
             unschedulable_by: node.unschedulable_by,
             version: node.version.to_string(),
             boot_id: node.boot_id,
+            machine_id: String::new(),
             labels,
             // The cordon's own taint is left out, as it says nothing that `unschedulable` does not.
             taints: Vec::new(),

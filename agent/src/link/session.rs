@@ -460,5 +460,6 @@ fn condition(node: node::NodeCondition) -> NodeCondition {
         ready: node.ready,
         cordon: node.cordoned_by.map(|owner| Cordon { owner, reason: None }.into()),
         version: node.version,
+        machine_id: node.machine_id,
     }
 }

@@ -11,7 +11,11 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-use super::{Control, ControlError};
+use super::{
+    Control, ControlError,
+    doubles::is_machine_id,
+    state::{Membership, State},
+};
 
 /// The readings of all servers.
 #[derive(Debug, Default)]
@@ -38,7 +42,14 @@ pub(crate) struct NodeReading {
     pub cordoned_by: Option<CordonOwner>,
     /// As the cluster writes it.
     pub version: String,
+    /// Of the machine that it runs on; empty where its kubelet said none.
+    pub machine_id: String,
 }
+
+/// The newest reading of a node, and when it was made.
+type Newest<'r> = (Timestamp, &'r NodeReading);
+/// Of every Node object its newest reading.
+type Read<'r> = BTreeMap<&'r NodeName, Newest<'r>>;
 
 impl Control {
     /// Takes what a server reads about the nodes of its cluster. A server without a cluster says so with none.
@@ -64,7 +75,7 @@ impl Control {
     /// Tells the sequencer how every node of the roster stands, by the newest reading that names it.
     pub(super) fn look_at_cluster(&mut self, now: Timestamp) {
         let fresh_for = self.config.conditions_fresh_for;
-        let mut newest: BTreeMap<&NodeName, (Timestamp, &NodeReading)> = BTreeMap::new();
+        let mut newest: Read<'_> = BTreeMap::new();
         for reading in self.cluster.readings.values() {
             for (name, node) in &reading.nodes {
                 let known = newest.entry(name).or_insert((reading.at, node));
@@ -80,10 +91,13 @@ impl Control {
         let mut events = Vec::new();
         let mut shown = BTreeMap::new();
         for node in nodes {
-            let condition = match newest.get(&node.name) {
-                Some((at, reading)) if is_fresh(*at) => {
+            let own = newest.get_key_value(&node.name);
+            let elsewhere = || by_machine(&self.state, &node.name, &newest);
+            let condition = match own.or_else(elsewhere) {
+                Some((name, (at, reading))) if is_fresh(*at) => {
                     shown.insert(node.name.clone(), (*reading).clone());
-                    condition(reading)
+                    let other_name = (**name != node.name).then(|| (*name).clone());
+                    ClusterNode { other_name, ..condition(reading) }
                 }
                 None if anybody => ClusterNode { standing: Standing::Outside, ..ClusterNode::UNKNOWN },
                 Some(_) | None => ClusterNode::UNKNOWN,
@@ -105,5 +119,28 @@ fn condition(reading: &NodeReading) -> ClusterNode {
         standing: if reading.is_ready { Standing::Ready } else { Standing::NotReady },
         cordon: reading.cordoned_by.clone().map(|owner| Cordon { owner, reason: None }),
         version: reading.version.parse().ok(),
+        other_name: None,
     }
+}
+
+/// The Node object on the machine that enrolled as that node. A machine id that two of them have is a copied disk's and
+/// says nothing: then the whole name alone counts.
+fn by_machine<'a, 'r>(
+    state: &State,
+    node: &NodeName,
+    read: &'a Read<'r>,
+) -> Option<(&'a &'r NodeName, &'a Newest<'r>)> {
+    let id = machine_id(state, node)?;
+    let mut objects = read.iter().filter(|(_, (_, reading))| reading.machine_id == id);
+    let object = objects.next()?;
+    let nodes = state.enrolled.keys().filter(|name| machine_id(state, name) == Some(id)).count();
+    (objects.next().is_none() && nodes == 1).then_some(object)
+}
+
+/// What an active node of the roster enrolled with.
+fn machine_id<'s>(state: &'s State, node: &NodeName) -> Option<&'s str> {
+    let enrolment = state.enrolled.get(node)?.enrolment.document();
+    let id = enrolment.hardware.machine_id.as_str();
+    let is_active = state.membership(node, &enrolment.key.fingerprint()) == Membership::Active;
+    (is_active && is_machine_id(id)).then_some(id)
 }

@@ -113,7 +113,7 @@ fn is_one_machine(one: &Hardware, other: &Hardware) -> bool {
 }
 
 /// A machine id of zeros only is none: systemd takes it for one that was never made.
-fn is_machine_id(text: &str) -> bool {
+pub(super) fn is_machine_id(text: &str) -> bool {
     text.chars().any(|c| c != '0')
 }
 

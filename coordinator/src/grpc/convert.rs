@@ -15,7 +15,7 @@ use tonic::Status;
 
 use crate::{
     control::{self, Control, Double, NodeReading, RunningTask, State, Stranger, Submitted, ToNode},
-    limits::{SENTENCE_BYTES, VERSION_BYTES},
+    limits::{MACHINE_ID_BYTES, SENTENCE_BYTES, VERSION_BYTES},
     nodes::history::Line,
     view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskDetail},
 };
@@ -97,21 +97,23 @@ pub(super) fn progress(progress: v1::Progress) -> Option<control::Progress> {
 
 /// A node as a server reads it; none that has no proper name.
 pub(super) fn node_reading(condition: v1::NodeCondition) -> Option<(NodeName, NodeReading)> {
-    let v1::NodeCondition { node, ready, cordon, version } = condition;
+    let v1::NodeCondition { node, ready, cordon, version, machine_id } = condition;
     // Whoever it is of whom a later version speaks: a cordon is a cordon.
     let owner = |cordon| Cordon::try_from(cordon).map_or(CordonOwner::Other("somebody".to_owned()), |c| c.owner);
     let version = clean_to(&version, VERSION_BYTES).into_owned();
-    let reading = NodeReading { is_ready: ready, cordoned_by: cordon.map(owner), version };
+    let machine_id = clean_to(&machine_id, MACHINE_ID_BYTES).into_owned();
+    let reading = NodeReading { is_ready: ready, cordoned_by: cordon.map(owner), version, machine_id };
     Some((NodeName::new(node).ok()?, reading))
 }
 
 fn node_condition(node: &NodeName, reading: NodeReading) -> v1::NodeCondition {
-    let NodeReading { is_ready, cordoned_by, version } = reading;
+    let NodeReading { is_ready, cordoned_by, version, machine_id } = reading;
     v1::NodeCondition {
         node: node.to_string(),
         ready: is_ready,
         cordon: cordoned_by.map(|owner| Cordon { owner, reason: None }.into()),
         version,
+        machine_id,
     }
 }
 

@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
+use hostler_fixtures::name;
 use hostler_plan::{
     document::{DocumentKind, Enrolment, RosterStatus, Signed},
     entry::Entry,
     id::{Digest, FleetId},
     json,
+    planner::Inventory,
     refusal::Refusal,
+    sequencer::{ClusterNode, Standing},
     signature::sign,
     step::ClusterRole,
 };
 use hostler_proto::{
     status::to_refused,
     tls::{Coordinator, NodeIdentity, connect},
-    v1::{self, enrolment_client::EnrolmentClient},
+    v1::{self, FromAgent, enrolment_client::EnrolmentClient, from_agent},
 };
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use crate::fleet::{Fleet, Node, Token, now};
@@ -338,4 +343,57 @@ async fn a_copied_disk_is_a_double_by_its_key_and_by_its_machine_id() {
     // An id of its own, and it comes in.
     fleet.enrol_with(&second, on_machine(&second, &token, "c")).await.unwrap();
     assert_eq!(doubles(&fleet).await.len(), 1);
+}
+
+/// How the cluster stands by `b` once the server `a` said which Node objects there are, with their machines.
+async fn seen_as(fleet: &Fleet, to: &mpsc::Sender<FromAgent>, objects: &[(&str, &str)]) -> ClusterNode {
+    let object = |(node, id): &(&str, &str)| v1::NodeCondition {
+        node: (*node).into(),
+        ready: true,
+        machine_id: id.repeat(32),
+        // Tells this reading from the ones before.
+        version: format!("v1.34.{}", objects.len()),
+        ..v1::NodeCondition::default()
+    };
+    let nodes = objects.iter().map(object).collect();
+    to.send(FromAgent { message: Some(from_agent::Message::Conditions(v1::NodeConditions { nodes })) }).await.unwrap();
+    let mut admin = fleet.login(&fleet.viewer).await.unwrap();
+    let wanted = format!("v1.34.{}", objects.len()).parse().ok();
+    for _ in 0..500 {
+        let request = admin.with_session(v1::Empty {});
+        let reply = admin.client.get_inventory(request).await.unwrap().into_inner();
+        let mut nodes = Inventory::try_from(reply).unwrap().nodes;
+        if nodes[&name("a")].condition.version == wanted {
+            return nodes.remove(&name("b")).unwrap().condition;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("expected the reading of {objects:?} in the inventory");
+}
+
+#[tokio::test]
+async fn a_member_under_another_name_is_known_by_its_machine_and_a_copied_id_says_nothing() {
+    let mut fleet = Fleet::start().await;
+    let token = fleet.token(2, ClusterRole::Worker).await;
+    let long = format!("b.{}", ["x".repeat(62).as_str(); 4].join(".").split_at(251).0);
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    let chain = fleet.enrol_with(&a, on_machine(&a, &token, "a")).await.unwrap().certificate_chain;
+    fleet.enrol_with(&b, on_machine(&b, &token, "b")).await.unwrap();
+    let active = RosterStatus::Active;
+    fleet.approve(&[(&a, ClusterRole::Server, active), (&b, ClusterRole::Worker, active)]).await;
+    let mut agent = fleet.agent(&a, &chain).await;
+    let (to, receiver) = mpsc::channel(8);
+    let hello = v1::Hello { boot_id: "0-1".into(), agent_version: "0.1.0".into(), ..v1::Hello::default() };
+    to.send(FromAgent { message: Some(from_agent::Message::Hello(hello)) }).await.unwrap();
+    let _stream = agent.attach(ReceiverStream::new(receiver)).await.unwrap();
+
+    let alone = seen_as(&fleet, &to, &[("a", "a")]).await;
+    assert_eq!((alone.standing, alone.other_name), (Standing::Outside, None));
+    let other = seen_as(&fleet, &to, &[("a", "a"), (&long, "b")]).await;
+    assert_eq!((other.standing, other.other_name), (Standing::Ready, Some(name(&long))));
+    // Two objects with one id: a copied disk. A shortened name is no match either.
+    let copied = seen_as(&fleet, &to, &[("a", "a"), (&long, "b"), ("b.example.org", "b")]).await;
+    assert_eq!((copied.standing, copied.other_name), (Standing::Outside, None));
+    let whole = seen_as(&fleet, &to, &[("a", "a"), (&long, "b"), ("c", "b"), ("b", "b")]).await;
+    assert_eq!((whole.standing, whole.other_name), (Standing::Ready, None));
 }

@@ -66,6 +66,7 @@ async fn every_node_is_an_instance_and_a_silent_one_disappears() {
         ready: true,
         cordon: owner.map(|owner| v1::Cordon { owner: owner.into(), ..v1::Cordon::default() }),
         version: "v1.34.3+k3s1".into(),
+        machine_id: String::new(),
     };
     let nodes = vec![condition("a", None), condition("b", Some(v1::CordonOwner::Node))];
     to.send(FromAgent { message: Some(Message::Conditions(v1::NodeConditions { nodes })) }).await.unwrap();

@@ -154,6 +154,8 @@ pub struct Node {
     pub version: String,
     /// `status.nodeInfo.bootID`.
     pub boot_id: String,
+    /// `status.nodeInfo.machineID`.
+    pub machine_id: String,
     pub labels: BTreeMap<String, String>,
     pub taints: Vec<Taint>,
 }

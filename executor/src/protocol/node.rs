@@ -147,6 +147,8 @@ pub struct NodeCondition {
     pub cordoned_by: Option<CordonOwner>,
     /// The kubelet's.
     pub version: String,
+    /// Of the machine, as the kubelet read it.
+    pub machine_id: String,
 }
 
 /// Why the node gave no answer.

@@ -73,6 +73,7 @@ pub(crate) fn node(name: &str) -> Node {
         unschedulable_by: None,
         version: "v1.36.3".into(),
         boot_id: "b1".into(),
+        machine_id: String::new(),
         labels: [("kubernetes.io/hostname".to_owned(), name.to_owned())].into(),
         taints: vec![],
     }

@@ -28,6 +28,8 @@ pub(super) fn drain(
             draft.obstacles.push(Obstacle::NotEnrolled { node: node.name.clone() });
         } else if state.condition.standing == Standing::Outside {
             draft.obstacles.push(Obstacle::NotAMember { node: node.name.clone() });
+        } else if let Some(name) = state.condition.other_name.clone() {
+            draft.obstacles.push(Obstacle::OtherName { node: node.name.clone(), name });
         } else {
             if let Some(hold) = state.hold.as_ref().filter(|hold| hold.kind == PlanKind::Drain && hold.complete) {
                 draft.notes.push(Note::Info(format!(
@@ -64,6 +66,10 @@ pub(super) fn uncordon(request: Request<'_>, draft: &mut Draft, names: &[NodeNam
         match (owner, &state.hold) {
             _ if request.roster.active(name).is_none() => {
                 draft.obstacles.push(Obstacle::NotEnrolled { node: name.clone() });
+            }
+            _ if state.condition.other_name.is_some() => {
+                let other = state.condition.other_name.clone();
+                draft.obstacles.extend(other.map(|other| Obstacle::OtherName { node: name.clone(), name: other }));
             }
             (Some(Some(owner)), _) => {
                 draft.obstacles.push(Obstacle::CordonedByOther { node: name.clone(), owner: owner.to_owned() });

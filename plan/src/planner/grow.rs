@@ -49,7 +49,16 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
     let mut workers = Vec::new();
     for node in resolve(request, draft, selection) {
         let named = *selection != Selection::All;
-        match request.state(&node.name).condition.standing {
+        let condition = &request.state(&node.name).condition;
+        if let Some(name) = condition.other_name.clone() {
+            if named {
+                draft.obstacles.push(Obstacle::OtherName { node: node.name.clone(), name });
+            } else {
+                draft.skipped.push((node.name.clone(), format!("is in the cluster already, as {name}")));
+            }
+            continue;
+        }
+        match condition.standing {
             Standing::Ready | Standing::NotReady if named => {
                 draft.obstacles.push(Obstacle::AlreadyJoined { node: node.name.clone() });
             }

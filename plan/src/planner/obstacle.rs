@@ -119,6 +119,11 @@ pub enum Obstacle {
     NotAMember {
         node: NodeName,
     },
+    /// The machine is in the cluster under another name; steps would look for a Node object of the fleet's name.
+    OtherName {
+        node: NodeName,
+        name: NodeName,
+    },
     /// The fleet file has no such artifact.
     NoArtifact {
         name: &'static str,
@@ -227,6 +232,11 @@ impl fmt::Display for Obstacle {
             }
             Obstacle::AlreadyJoined { node } => write!(f, "{node} is in the cluster already; leave it out"),
             Obstacle::NotAMember { node } => write!(f, "{node} is not in the cluster; join it first, or leave it out"),
+            Obstacle::OtherName { node, name } => write!(
+                f,
+                "{node} is in the cluster as {name}, and a plan acts on the node of the fleet's own name; enrol the \
+                 machine as {name} and name it so in the fleet file, or leave it out"
+            ),
             Obstacle::NoArtifact { name, version, arch } => write!(
                 f,
                 "the fleet file has no artifact {name} {version} for {arch}; add an [[artifacts]] with its sha256 and \

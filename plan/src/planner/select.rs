@@ -105,6 +105,15 @@ pub(super) fn workable(request: Request<'_>, draft: &mut Draft, selection: &Sele
             draft.obstacles.push(Obstacle::NotAMember { node: name.clone() });
             continue;
         }
+        if let Some(other) = state.condition.other_name.clone() {
+            if named {
+                draft.obstacles.push(Obstacle::OtherName { node: name.clone(), name: other });
+            } else {
+                let why = format!("is in the cluster as {other}, and plans act on the fleet's names");
+                draft.skipped.push((name.clone(), why));
+            }
+            continue;
+        }
         if let Some(why) = out_of_service(state, named) {
             draft.skipped.push((name.clone(), why));
             continue;

@@ -42,11 +42,14 @@ pub struct ClusterNode {
     pub cordon: Option<Cordon>,
     /// The Kubernetes version that runs, as the kubelet reports it.
     pub version: Option<Version>,
+    /// The name of its Node object, where the machine joined under another one than the fleet's.
+    pub other_name: Option<NodeName>,
 }
 
 impl ClusterNode {
     /// Nothing is known.
-    pub const UNKNOWN: ClusterNode = ClusterNode { standing: Standing::Unknown, cordon: None, version: None };
+    pub const UNKNOWN: ClusterNode =
+        ClusterNode { standing: Standing::Unknown, cordon: None, version: None, other_name: None };
 }
 
 /// What the cluster says of a node.
@@ -56,7 +59,7 @@ pub enum Standing {
     Ready,
     /// Ready is False or Unknown.
     NotReady,
-    /// The cluster has no node of that name; it cannot become unavailable.
+    /// The cluster has no node of that name, and none on that machine; it cannot become unavailable.
     Outside,
     /// Nobody could ask. Counts as unavailable.
     Unknown,

@@ -44,7 +44,7 @@ impl World {
         world.new_roster(0);
         for node in NODES.map(name) {
             world.observe(NodeEvent::NodeConnected { node: node.clone(), boot_id: boot(0) });
-            let condition = ClusterNode { standing: Standing::Ready, cordon: None, version: None };
+            let condition = ClusterNode { standing: Standing::Ready, ..ClusterNode::UNKNOWN };
             world.observe(NodeEvent::NodeCondition { node: node.clone(), condition });
             world.observe(NodeEvent::NodeHealth { node, vitals: Vitals::default() });
         }
@@ -82,7 +82,7 @@ impl World {
             8 | 9 => {
                 let standing = [Standing::Ready, Standing::Ready, Standing::NotReady, Standing::Outside][other % 4];
                 let cordon = (other % 7 == 0).then_some(Cordon { owner: CordonOwner::Hostler, reason: None });
-                let condition = ClusterNode { standing, cordon, version: None };
+                let condition = ClusterNode { standing, cordon, ..ClusterNode::UNKNOWN };
                 self.observe(NodeEvent::NodeCondition { node, condition });
             }
             10 | 11 => {

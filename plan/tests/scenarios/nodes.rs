@@ -174,6 +174,7 @@ impl World {
         if let Some(version) = words.get(2).and_then(|w| w.parse::<Version>().ok()) {
             condition.version = Some(version);
         }
+        condition.other_name = options.get("as").map(|other| name(other));
         match options.get("cordon") {
             Some(&"none") => condition.cordon = None,
             Some(&"hostler") => condition.cordon = Some(Cordon { owner: CordonOwner::Hostler, reason: None }),

@@ -15,7 +15,7 @@
 //! renew TASK [reboot]       a lease is renewed
 //! clock SECONDS             the coordinator's clock steps by so much
 //! connect NODE | disconnect NODE | power-cycle NODE             the last one is back, and has not reported
-//! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO]     what a server reports
+//! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO] [as=NAME]    what a server reports
 //! facts NODE ok | silent | RULE LEVEL | ext4 COUNT              what the node reports, every 10 s from now on
 //! pause SEQ BY REASON | resume SEQ BY | halt SEQ BY REASON | release-lease TASK BY | release-quarantine NODE V BY
 //! restart                   the coordinator's memory is gone: the ledger is folded anew
@@ -224,7 +224,7 @@ impl World {
         for node in &fleet.nodes {
             self.boots.insert(node.name.clone(), 1);
             let running = (standing == Standing::Ready).then_some(version).map(|v| v.parse().unwrap());
-            let condition = ClusterNode { standing, cordon: None, version: running };
+            let condition = ClusterNode { standing, version: running, ..ClusterNode::UNKNOWN };
             self.conditions.insert(node.name.clone(), condition);
             self.vitals.insert(node.name.clone(), Vitals::default());
             self.connect(node.name.as_str());

@@ -38,6 +38,7 @@ fn node_to_wire((name, state): (NodeName, InventoryNode)) -> v1::InventoryNode {
         standing: v1::Standing::from(condition.standing).into(),
         cordon: condition.cordon.map(Into::into),
         version: condition.version.map(|v| v.to_string()),
+        other_name: condition.other_name.map(|name| name.to_string()),
         hold: hold.map(Into::into),
         verdicts: verdicts.into_iter().map(Into::into).collect(),
     }
@@ -48,6 +49,7 @@ fn node_from_wire(node: v1::InventoryNode) -> Result<(NodeName, InventoryNode), 
         standing: node.standing().try_into()?,
         cordon: node.cordon.map(TryInto::try_into).transpose()?,
         version: node.version.map(|v| id("a version of Kubernetes", &v)).transpose()?,
+        other_name: node.other_name.map(|n| id("the name of a Node object", &n)).transpose()?,
     };
     let state = InventoryNode {
         connected: node.connected,

@@ -234,7 +234,8 @@ fn of_content() -> Vec<Mode> {
 
 async fn conditions(scene: &Scene, node: &str, version: &str) -> Result<String, String> {
     let (mut stream, grant) = scene.granted().await;
-    let said = v1::NodeCondition { node: node.into(), ready: true, version: version.into(), cordon: None };
+    let said =
+        v1::NodeCondition { node: node.into(), ready: true, version: version.into(), ..v1::NodeCondition::default() };
     stream.send(Up::Conditions(v1::NodeConditions { nodes: vec![said] })).await;
     Scene::settle(&mut stream, &grant).await?;
     let shown = scene.detail(node).await.map_err(|status| status.to_string())?.summary.unwrap().condition;

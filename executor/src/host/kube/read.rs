@@ -38,6 +38,7 @@ pub(super) fn node(node: core::Node) -> Node {
         unschedulable_by: unschedulable_by(&metadata),
         version: info.kubelet_version,
         boot_id: info.boot_id,
+        machine_id: info.machine_id,
         taints: spec.taints.unwrap_or_default().into_iter().filter_map(taint).collect(),
         name: metadata.name.unwrap_or_default(),
         resource_version: metadata.resource_version.unwrap_or_default(),
