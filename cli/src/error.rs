@@ -75,9 +75,8 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 pub const EXIT_NOT_CONFIRMED: u8 = 4;
 
 impl Error {
-    /// What the command exits with: 1 failure, 2 usage, 3 rollout stopped, 4 not confirmed, 5 to 8 how a drain ended, 10 and
-    /// up a refusal
-    /// ([`hostler_plan::refusal::Refusal::exit_code`]).
+    /// What the command exits with: 1 failure, 2 usage, 3 rollout stopped, 4 not confirmed, 5 to 8 how a drain ended,
+    /// 10 and up a refusal ([`hostler_plan::refusal::Refusal::exit_code`]).
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,

@@ -81,7 +81,11 @@ impl Progress {
             Screen::Events => event(&json!({ "event": "rollout", "plan": s.plan, "seq": s.seq,
                 "state": status.to_string(), "reason": s.reason, "tasks": s.tasks,
                 "tasks_succeeded": s.tasks_succeeded })),
-            Screen::Lines | Screen::Bars { .. } => line(&with_reason(&format!("plan {}: {status}", s.seq), &s.reason)),
+            Screen::Lines | Screen::Bars { .. } => {
+                // The task that ended it was shown with its reason.
+                let said = self.tasks.values().any(|(_, said)| !said.is_empty() && s.reason.contains(said.as_str()));
+                line(&with_reason(&format!("plan {}: {status}", s.seq), if said { "" } else { &s.reason }))
+            }
         }
     }
 

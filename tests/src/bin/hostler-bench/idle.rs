@@ -165,7 +165,7 @@ fn lay_out(folder: &Path) -> anyhow::Result<tempfile::TempDir> {
     ))
 }
 
-/// Agent and executor in one process on that machine. Each report finds every reader due, as after a quarter of an hour.
+/// Agent and executor in one process on that machine. Each report finds every reader due, as once in a quarter hour.
 fn recorded_command(folder: &Path, join: &JoinString, machine: &Path) -> anyhow::Result<Command> {
     let join_file = folder.join("join");
     std::fs::write(&join_file, join.encode())?;

@@ -54,8 +54,8 @@ struct Arguments {
     /// The agent to measure instead of the one in this program, with the executor beside it
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
-    /// An agent and its executor, in one process, on this recorded machine instead of the one that it runs on: a folder of
-    /// facts/tests/cases or fixtures/machines
+    /// An agent and its executor, in one process, on this recorded machine instead of the one that it runs on: a
+    /// folder of facts/tests/cases or fixtures/machines
     #[arg(long, value_name = "FOLDER", conflicts_with = "agent")]
     machine: Option<PathBuf>,
     /// How many plans are timed; 0 leaves that part out

@@ -303,7 +303,10 @@ impl Drain<'_> {
             .max_by_key(|(_, ends)| *ends);
         let what = match (&self.waits, self.held.values().next(), slowest) {
             (Some(waits), ..) => waits.clone(),
-            (None, Some(held), _) => format!("{}{}", sentence_of(held), and_more(self.held.len() - 1)),
+            (None, Some(held), _) if self.held.len() > 1 => {
+                format!("{}; {} more held", sentence_of(held), count(self.held.len() - 1, "pod"))
+            }
+            (None, Some(held), _) => sentence_of(held),
             (None, None, Some((pod, ends))) => format!("{} is stopping; its grace ends at {ends}", pod.key),
             (None, None, None) => match turns.unscheduled() {
                 Some((pod, why)) => format!("waits for {}, for which there is no node: {why}", pod.key),
