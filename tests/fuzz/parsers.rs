@@ -11,7 +11,7 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::net::UnixListener,
     path::{Component, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -380,8 +380,12 @@ fn http(input: &[u8]) -> bool {
 /// What the servers that these parsers ask say next.
 static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-fn set_answer(answer: &[u8]) {
+/// Sets it, for as long as what it gives lives: another parser at the same time would have asked for another answer.
+fn set_answer(answer: &[u8]) -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     answer.clone_into(&mut ANSWER.lock().unwrap_or_else(PoisonError::into_inner));
+    turn
 }
 
 fn current_answer() -> Vec<u8> {
@@ -411,7 +415,7 @@ fn ssh_agent(input: &[u8]) -> bool {
         let agent = Agent::new(&socket);
         (folder, agent)
     });
-    set_answer(input);
+    let _turn = set_answer(input);
     let keys = agent.identities();
     keys.is_ok() | agent.sign(&a_key(), b"any bytes").is_ok()
 }
@@ -447,7 +451,7 @@ fn kube_answers(input: &[u8]) -> bool {
     let status = [200, 201, 403, 404, 409, 429, 500, 504][usize::from(status % 8)];
     let head =
         format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-    set_answer(&[head.as_bytes(), body].concat());
+    let _turn = set_answer(&[head.as_bytes(), body].concat());
     let cluster = machine.cluster().expect("there is a kubeconfig");
     let owner =
         |kind: &str| Owner { api_version: "apps/v1".into(), kind: kind.into(), name: "web".into(), uid: "1".into() };

@@ -205,13 +205,14 @@ impl fmt::Display for Reason {
                 write!(f, "{node} performs {task} since {since}")
             }
             Reason::Performing { task, node, since, progress: Some(progress) } => {
-                write!(f, "{node} performs {task} since {since}: {progress}")
+                // It may be that nothing of it has begun: the node says which.
+                write!(f, "{node} has {task} since {since}: {progress}")
             }
             Reason::After { task, node, running: true, progress: None } => {
                 write!(f, "waits for {task}, which {node} performs")
             }
             Reason::After { task, node, running: true, progress: Some(progress) } => {
-                write!(f, "waits for {task}, which {node} performs: {progress}")
+                write!(f, "waits for {task}, which {node} has: {progress}")
             }
             Reason::After { task, running: false, .. } => write!(f, "waits for {task}, which has not started"),
             Reason::Budget { max, unavailable } => {

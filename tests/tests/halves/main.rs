@@ -4,6 +4,8 @@
 
 mod accept;
 mod api;
+mod clocks;
+mod join_file;
 
 use std::{
     net::Ipv4Addr,
@@ -63,30 +65,38 @@ struct Node {
 
 impl Node {
     async fn start(folder: &Path) -> Self {
-        let setup = Setup { program: Path::new(PROGRAM), advertised_host: Ipv4Addr::LOCALHOST, settings: "" };
+        let (mut node, join) = Self::set_up(folder, Path::new(PROGRAM)).await;
+        std::fs::write(folder.join("join"), join).unwrap();
+        node.begin(Half::Executor);
+        node.begin(Half::Agent);
+        node.stand.enrolled(1).await.unwrap();
+        node
+    }
+
+    /// A coordinator that runs as `program`, and a node that nothing runs of yet, with its join string.
+    async fn set_up(folder: &Path, program: &Path) -> (Self, String) {
+        let setup = Setup { program, advertised_host: Ipv4Addr::LOCALHOST, settings: "" };
         let mut stand = Stand::start(folder, &setup).await.unwrap();
         let join = stand.join_string(1, ClusterRole::Worker).await.unwrap();
-        std::fs::write(folder.join("join"), join.encode()).unwrap();
         let api = Api::start(&folder.join("kubeconfig"));
         let at = |name: &str| folder.join(name);
         let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
         let executor = format!(
-            "socket = {:?}\ndownloads = {:?}\njoin_file = {:?}\nstate_dir = {:?}\nkubeconfig = {:?}\n\
+            "socket = {:?}\ndownloads = {:?}\njoin_file = {:?}\nconsole_file = {:?}\n\
+             state_dir = {:?}\nkubeconfig = {:?}\n\
              node_name = \"w1\"\nclock = \"trusted\"\nagent_user = {me:?}\n",
             at("socket"),
             at("agent/downloads"),
             at("join"),
+            at("screen"),
             at("executor"),
             at("kubeconfig"),
         );
         std::fs::write(at("executor.toml"), executor).unwrap();
         std::fs::write(at("agent.toml"), format!("socket = {:?}\nstate_dir = {:?}\n", at("socket"), at("agent")))
             .unwrap();
-        let mut node = Self { folder: folder.to_owned(), stand, executor: None, agent: None, api, starts: 0 };
-        node.begin(Half::Executor);
-        node.begin(Half::Agent);
-        node.stand.enrolled(1).await.unwrap();
-        node
+        let node = Self { folder: folder.to_owned(), stand, executor: None, agent: None, api, starts: 0 };
+        (node, join.encode())
     }
 
     fn begin(&mut self, half: Half) {

@@ -1,0 +1,80 @@
+//! A coordinator whose clock falls into the past, as that of a machine without a battery: admins and nodes are told
+//! which clock it is, and all is well once that is set.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+/// Stands before the C library's clock and adds the seconds that a file holds.
+const SHIFT: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *at) {
+    int failed = syscall(SYS_clock_gettime, id, at);
+    char text[32] = {0};
+    int file = failed || id != CLOCK_REALTIME ? -1 : open(SECONDS, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return failed;
+    if (read(file, text, sizeof text - 1) > 0) at->tv_sec += atoll(text);
+    close(file);
+    return failed;
+}
+"#;
+
+/// The program under a clock that is off by the seconds that `seconds` holds.
+fn shifted(folder: &Path, seconds: &Path) -> PathBuf {
+    let (source, library, program) = (folder.join("shift.c"), folder.join("shift.so"), folder.join("shifted"));
+    std::fs::write(&source, SHIFT).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg(format!("-DSECONDS={seconds:?}"));
+    assert!(compiler.status().expect("a C compiler").success());
+    let script = format!("#!/bin/sh\nLD_PRELOAD={library:?} exec {PROGRAM:?} \"$@\"\n");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+async fn trouble(node: &mut Node, is_there: bool) -> String {
+    let admin = &mut node.stand.admin;
+    until(&format!("the coordinator's clock is off: {is_there}"), async || {
+        admin.refresh().await.ok()?;
+        let said = &admin.coordinator().clock_trouble;
+        (said.is_empty() != is_there).then(|| said.clone())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_coordinator_in_the_past_says_so_and_its_nodes_name_its_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let seconds = folder.path().join("seconds");
+    let program = shifted(folder.path(), &seconds);
+    let (mut node, join) = Node::set_up(folder.path(), &program).await;
+    std::fs::write(folder.path().join("join"), join).unwrap();
+    node.begin(Half::Executor);
+    node.begin(Half::Agent);
+    node.stand.enrolled(1).await.unwrap();
+    assert_eq!(trouble(&mut node, false).await, "");
+    node.kill(Half::Agent);
+    std::fs::write(&seconds, "-34560000").unwrap();
+    let said = trouble(&mut node, true).await;
+    assert!(said.contains("nodes cannot connect until it is set"), "{said}");
+    node.begin(Half::Agent);
+    let log = folder.path().join(format!("agent-{}.log", node.starts));
+    until("the agent names the coordinator's clock", async || {
+        let said = std::fs::read_to_string(&log).unwrap();
+        said.contains("look at the clock of the coordinator's machine").then_some(())
+    })
+    .await;
+    std::fs::remove_file(&seconds).unwrap();
+    assert_eq!(trouble(&mut node, false).await, "");
+    let admin = &mut node.stand.admin;
+    until("the node is connected", async || {
+        let found = hostler_cli::node::get(admin, &"w1".parse().unwrap()).await.ok()?;
+        found.summary.is_some_and(|summary| summary.connected).then_some(())
+    })
+    .await;
+}
