@@ -434,7 +434,11 @@ pub fn line(level: impl std::fmt::Display, sentence: &str, since: Timestamp) -> 
 /// At most four decimals, without zeros at the end.
 fn plain(value: f64) -> String {
     let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        // A sum that came out a hair below zero.
+        "-0" => "0".to_owned(),
+        text => text.to_owned(),
+    }
 }
 
 /// The node's level: critical when any rule is, else unknown when a required one is, else degraded when any rule is.

@@ -228,3 +228,8 @@ fn the_default_link_is_watched_even_when_its_route_went_with_it() {
     run(&mut health, 0, 60, &up);
     assert_eq!(level(&run(&mut health, 70, 130, &down), Rule::Network), Some(Level::Critical));
 }
+
+#[test]
+fn what_is_a_hair_below_zero_is_said_as_zero() {
+    assert_eq!([-0.0, -0.000_01, 0.0, -1.0, 2.5].map(super::plain), ["0", "0", "0", "-1", "2.5"]);
+}
