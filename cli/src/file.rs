@@ -9,7 +9,6 @@ use std::{
 use hostler_daemon::durable::{self, PRIVATE, PUBLIC};
 use hostler_plan::{
     document::{DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed},
-    refusal::{Refusal, Refused},
     written,
 };
 
@@ -39,21 +38,11 @@ pub fn read_text(path: &Path, most: usize) -> Result<String, Error> {
     written::read(&read_limited(path, most)?).map_err(|e| Error::Failed(format!("{}: {e}", path.display())))
 }
 
-/// Reads bytes that are signed, or a signature. What a program visibly did to them is named: no signature fits any
-/// more, and "bad signature" alone helps nobody.
+/// Reads bytes that are signed, or a signature.
 fn read_signed(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
     let bytes = read_limited(path, most)?;
-    match written::rewritten(&bytes) {
-        None => Ok(bytes),
-        Some(found) => {
-            let reason = format!(
-                "{}: expected exactly what was signed, found {found}: a program has rewritten it on its way; copy the \
-                 original file again, as it is (not by an editor, mail text or git's autocrlf)",
-                path.display()
-            );
-            Err(Refused::new(Refusal::BadSignature, reason).into())
-        }
-    }
+    written::check_untouched(path, &bytes)?;
+    Ok(bytes)
 }
 
 /// Writes a file whole or not at all; readable by everybody unless `private`.

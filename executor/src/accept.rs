@@ -201,17 +201,8 @@ fn read_signed(path: &Path) -> Result<Signed, ExecutorError> {
 /// What is signed is exact bytes, and what a program visibly did to them is named.
 fn untouched(path: &Path, most: usize) -> Result<Vec<u8>, ExecutorError> {
     let bytes = limited(path, most)?;
-    match written::rewritten(&bytes) {
-        None => Ok(bytes),
-        Some(found) => {
-            let reason = format!(
-                "{}: expected exactly what was signed, found {found}: a program has rewritten it on its way; copy the \
-                 original file again, as it is",
-                path.display()
-            );
-            Err(Refused::new(Refusal::Malformed, reason).into())
-        }
-    }
+    written::check_untouched(path, &bytes)?;
+    Ok(bytes)
 }
 
 fn limited(path: &Path, most: usize) -> Result<Vec<u8>, ExecutorError> {

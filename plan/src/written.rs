@@ -1,7 +1,11 @@
 //! Text that people write into files: an editor of another system may put a mark in front, use two bytes for each
 //! character, end lines in its own way, or leave zeros behind. All of that is read as the text that the person sees.
 //!
-//! Never for what is signed: a document is its exact bytes. [`rewritten`] says what such a program did to one.
+//! Never for what is signed: a document is its exact bytes. [`check_untouched`] says what such a program did to one.
+
+use std::path::Path;
+
+use crate::refusal::{Refusal, Refused};
 
 /// Why bytes are no text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,9 +41,21 @@ pub fn read(bytes: &[u8]) -> Result<String, NoText> {
     Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
+/// Refuses a signed file, or a signature, in which it shows that a program changed it: no signature fits any more, and
+/// "bad signature" alone helps nobody.
+pub fn check_untouched(file: &Path, bytes: &[u8]) -> Result<(), Refused> {
+    let Some(found) = rewritten(bytes) else { return Ok(()) };
+    let reason = format!(
+        "{}: expected exactly what was signed, found {found}: a program has rewritten it on its way; copy the original \
+         file again, as it is (not by an editor, mail text or git's autocrlf)",
+        file.display()
+    );
+    Err(Refused::new(Refusal::BadSignature, reason))
+}
+
 /// What a program did to a document that was once good, as the object of "found"; none where nothing shows. Hostler
 /// writes neither a mark nor a carriage return.
-pub fn rewritten(bytes: &[u8]) -> Option<&'static str> {
+fn rewritten(bytes: &[u8]) -> Option<&'static str> {
     match encoding(bytes) {
         Encoding::Utf32 => Some("UTF-32"),
         Encoding::Utf16 { .. } => Some("UTF-16"),

@@ -106,6 +106,20 @@ impl NodeMatter {
 }
 
 impl Decided {
+    /// What it says of a node, where it is about one.
+    pub fn about_node(&self) -> Option<&NodeDecision> {
+        match self {
+            Decided::Node(about) => Some(about),
+            Decided::Pause { .. }
+            | Decided::Resume { .. }
+            | Decided::Halt { .. }
+            | Decided::ReleaseLease { .. }
+            | Decided::ReleaseQuarantine { .. }
+            | Decided::RevokeToken { .. }
+            | Decided::Adopt { .. } => None,
+        }
+    }
+
     /// The word for it, as the command line has it.
     pub fn word(&self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    document::{Decided, Decision, DocumentKind, NodeDecision, NodeMatter, Root, Signed, Signer, SignerRole},
+    document::{Decision, DocumentKind, NodeDecision, NodeMatter, Root, Signed, Signer, SignerRole},
     health::{Level, Rule},
     refusal::{Refusal, Refused},
     text::clean_to,
@@ -73,16 +73,7 @@ pub fn check_decision(root: &Root, decision: &Decision, signer: &Signer) -> Resu
         );
         return Err(Refused::new(Refusal::Malformed, reason));
     }
-    match &decision.decided {
-        Decided::Node(about) => check_form(about, decision),
-        Decided::Pause { .. }
-        | Decided::Resume { .. }
-        | Decided::Halt { .. }
-        | Decided::ReleaseLease { .. }
-        | Decided::ReleaseQuarantine { .. }
-        | Decided::RevokeToken { .. }
-        | Decided::Adopt { .. } => Ok(()),
-    }
+    decision.decided.about_node().map_or(Ok(()), |about| check_form(about, decision))
 }
 
 /// Whether a decision about a node could count at all.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    document::{Decided, Decision, DocumentRef, NodeDecision, NodeMatter, Signed},
+    document::{Decision, DocumentRef, NodeDecision, NodeMatter, Signed},
     health,
     id::{Digest, Fingerprint, NodeName},
     refusal::{Refusal, Refused},
@@ -26,16 +26,7 @@ pub struct NodeDecisions {
 }
 
 fn about(decision: &Verified<Decision>) -> Option<&NodeDecision> {
-    match &decision.document().decided {
-        Decided::Node(about) => Some(about),
-        Decided::Pause { .. }
-        | Decided::Resume { .. }
-        | Decided::Halt { .. }
-        | Decided::ReleaseLease { .. }
-        | Decided::ReleaseQuarantine { .. }
-        | Decided::RevokeToken { .. }
-        | Decided::Adopt { .. } => None,
-    }
+    decision.document().decided.about_node()
 }
 
 impl NodeDecisions {
@@ -165,19 +156,10 @@ impl NodeDecisions {
 impl Decision {
     /// Until when it changes how a node is judged; none for what changes nothing by itself.
     pub fn ends(&self) -> Option<Timestamp> {
-        match &self.decided {
-            Decided::Node(NodeDecision { about: NodeMatter::Accept(accepted), .. }) => Some(accepted.until),
-            Decided::Node(NodeDecision { about: NodeMatter::Release(_), .. }) => {
-                Some(self.created.plus(RELEASE_COUNTS))
-            }
-            Decided::Node(NodeDecision { about: NodeMatter::Withdraw { .. }, .. })
-            | Decided::Pause { .. }
-            | Decided::Resume { .. }
-            | Decided::Halt { .. }
-            | Decided::ReleaseLease { .. }
-            | Decided::ReleaseQuarantine { .. }
-            | Decided::RevokeToken { .. }
-            | Decided::Adopt { .. } => None,
+        match &self.decided.about_node()?.about {
+            NodeMatter::Accept(accepted) => Some(accepted.until),
+            NodeMatter::Release(_) => Some(self.created.plus(RELEASE_COUNTS)),
+            NodeMatter::Withdraw { .. } => None,
         }
     }
 
