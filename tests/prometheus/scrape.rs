@@ -197,10 +197,14 @@ fn same_series(name: &str, own: &str, fleet: &str) {
         .collect();
     // What the coordinator says about a node, and readers that were slow between the two scrapes.
     let about = |series: &&String| {
-        ["hostler_node_up", "hostler_node_health", "hostler_node_last_report", "hostler_coordinator_"]
-            .iter()
-            .any(|own| series.starts_with(own))
-            || series.starts_with("node_scrape_collector_duration_seconds")
+        let own = [
+            "hostler_node_up",
+            "hostler_node_health",
+            "hostler_node_last_report",
+            "hostler_node_accepted_verdicts",
+            "hostler_coordinator_",
+        ];
+        own.iter().any(|own| series.starts_with(own)) || series.starts_with("node_scrape_collector_duration_seconds")
     };
     let missing: Vec<&String> = served.difference(&own).filter(|s| !about(s)).collect();
     let more: Vec<&String> = own.difference(&served).filter(|s| !about(s)).collect();
