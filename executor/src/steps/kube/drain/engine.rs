@@ -103,7 +103,7 @@ impl Drain<'_> {
                 Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, context)? => {}
                 Fate::Evict(_) if going < MAX_GOING && self.is_due(&pod.key, now) => {
                     match self.may_go(pod, &mut turns, context)? {
-                        May::Go if self.evict(pod, &round, context)? => {
+                        May::Go if self.evict(pod, &round, &turns, context)? => {
                             turns.took(pod);
                             going += 1;
                         }
@@ -142,7 +142,13 @@ impl Drain<'_> {
     }
 
     /// Asks for the eviction, if that may still be done, and remembers the answer. True when the pod is going.
-    fn evict(&mut self, pod: &Pod, round: &Round, context: &mut StepContext<'_>) -> Result<bool, StepError> {
+    fn evict(
+        &mut self,
+        pod: &Pod,
+        round: &Round,
+        turns: &Turns<'_>,
+        context: &mut StepContext<'_>,
+    ) -> Result<bool, StepError> {
         self.waits = context.may_act()?;
         if self.waits.is_some() {
             return Ok(false);
@@ -172,13 +178,13 @@ impl Drain<'_> {
             }
             Eviction::NamespaceTerminating => retry(self, RETRY),
             Eviction::Budget(text) => {
-                let name = budget_of(pod, context);
+                let name = turns.name_of_budget(pod);
                 self.hold(pod, name, text.trim_end_matches('.'));
                 // It said no against its own status, which is seconds old; or the pod has to be repaired first.
                 retry(self, if pod.ready { STALE_RETRY } else { RETRY });
             }
             Eviction::BudgetBehind(_) => {
-                let name = budget_of(pod, context);
+                let name = turns.name_of_budget(pod);
                 self.hold(pod, name, "its budget's status is behind; if that lasts, the controller manager is down");
                 retry(self, SLOW_RETRY);
             }
@@ -332,10 +338,4 @@ pub(super) fn taken_over(node: &Node, moved: usize) -> StepError {
     let reason =
         format!("{} was uncordoned by {who} during the drain; {moved} moved and the rest left alone", node.name);
     StepError::TakenOver { reason, by }
-}
-
-/// The budget that counts a pod, for people.
-fn budget_of(pod: &Pod, context: &StepContext<'_>) -> Option<String> {
-    let budgets = context.cluster().ok()?.budgets().ok()?;
-    budgets.iter().find(|b| budget::matches(b, pod)).map(budget::name)
 }

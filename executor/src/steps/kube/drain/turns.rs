@@ -54,6 +54,11 @@ impl<'a> Turns<'a> {
         self.budgets.iter().find(|b| budget_counts(pod) && budget::matches(b, pod))
     }
 
+    /// The budget whose selector has the pod, for people.
+    pub(super) fn name_of_budget(&self, pod: &Pod) -> Option<String> {
+        self.budgets.iter().find(|b| budget::matches(b, pod)).map(budget::name)
+    }
+
     /// How many pods of a controller are Ready now.
     fn ready(&mut self, pod: &Pod, owner: &Owner, cluster: &dyn Cluster) -> Result<u32, ClusterError> {
         let namespace = &pod.key.namespace;
