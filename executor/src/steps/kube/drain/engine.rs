@@ -10,7 +10,6 @@ use hostler_plan::{
 
 use super::{
     Options, budget,
-    placement::fits_nowhere,
     pods::{Fate, Turn, words},
     preflight::{blockers, silent},
     remaining::Remaining,
@@ -103,7 +102,7 @@ impl Drain<'_> {
                 Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, context)? => {}
                 Fate::Evict(_) if going < MAX_GOING && self.is_due(&pod.key, now) => {
                     match self.may_go(pod, &mut turns, context)? {
-                        May::Go if self.evict(pod, &round, &turns, context)? => {
+                        May::Go if self.evict(pod, &turns, context)? => {
                             turns.took(pod);
                             going += 1;
                         }
@@ -142,13 +141,7 @@ impl Drain<'_> {
     }
 
     /// Asks for the eviction, if that may still be done, and remembers the answer. True when the pod is going.
-    fn evict(
-        &mut self,
-        pod: &Pod,
-        round: &Round,
-        turns: &Turns<'_>,
-        context: &mut StepContext<'_>,
-    ) -> Result<bool, StepError> {
+    fn evict(&mut self, pod: &Pod, turns: &Turns<'_>, context: &mut StepContext<'_>) -> Result<bool, StepError> {
         self.waits = context.may_act()?;
         if self.waits.is_some() {
             return Ok(false);
@@ -161,7 +154,7 @@ impl Drain<'_> {
         };
         match answer {
             Eviction::Accepted => {
-                let (fate, reason) = match fits_nowhere(pod, &round.nodes, &round.node.name) {
+                let (fate, reason) = match turns.no_place(pod) {
                     _ if pod.is_finished() => (PodFate::Ended, "it had finished".to_owned()),
                     _ if pod.owner.is_none() => (PodFate::Ended, "nobody starts it again".to_owned()),
                     Some(place) => (PodFate::Down, place.to_string()),
@@ -210,7 +203,7 @@ impl Drain<'_> {
             }
             Eviction::SeveralBudgets(text) | Eviction::Forbidden(text) => {
                 self.hold(pod, None, &text);
-                return Err(self.blocked(&round.node.name, context));
+                return Err(self.blocked(context.subject(), context));
             }
         }
         Ok(false)

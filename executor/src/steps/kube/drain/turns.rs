@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     budget,
-    placement::fits_nowhere,
+    placement::{NoPlace, fits_nowhere},
     pods::{Fate, budget_counts},
     state::{Drain, RoundError, Strength},
 };
@@ -52,6 +52,11 @@ impl<'a> Turns<'a> {
     /// The budget that counts the pod, where there is one.
     fn budget_of(&self, pod: &Pod) -> Option<&Budget> {
         self.budgets.iter().find(|b| budget_counts(pod) && budget::matches(b, pod))
+    }
+
+    /// Why what takes the pod's place can run on no other node, where that is certain.
+    pub(super) fn no_place(&self, pod: &Pod) -> Option<NoPlace> {
+        fits_nowhere(pod, self.nodes, self.drained)
     }
 
     /// The budget whose selector has the pod, for people.
@@ -105,7 +110,7 @@ impl Drain<'_> {
             }
         };
         let is_strong = strength.before.saturating_sub(ready) < strength.at_once;
-        let comes_back = || fits_nowhere(pod, turns.nodes, turns.drained).is_none();
+        let comes_back = || turns.no_place(pod).is_none();
         Ok(if is_strong || !comes_back() { May::Go } else { May::NotYet })
     }
 }
