@@ -23,10 +23,13 @@ use hostler_plan::{
 use serde::Deserialize;
 
 pub use cluster::{
-    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer,
-    CordonNote, Deletion, Effect, EmptyDirMedia, Eviction, FIELD_MANAGER, Mark, Node, NodeReady, Operator, Owner,
-    Phase, Placement, Pod, PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER,
-    Scale, Selector, SelfCordon, Taint, Toleration, Watch,
+    CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Eviction, FIELD_MANAGER, Mark, PodScope,
+    SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Watch,
+};
+pub use hostler_plan::cluster::{
+    Attachment, Budget, BudgetCondition, BudgetLimit, CordonNote, Deletion, Effect, EmptyDirMedia, Node, NodeReady,
+    Operator, Owner, Phase, Placement, Pod, PodKey, PodVolume, Requirement, Scale, Selector, SelfCordon, Taint,
+    Toleration,
 };
 pub use linux::Linux;
 pub use waker::Waker;

@@ -5,6 +5,7 @@
 //! the same code judge a document in the coordinator, on a node and on an auditor's machine.
 
 pub mod checked;
+pub mod cluster;
 pub mod distribution;
 pub mod document;
 pub mod entry;

@@ -1,0 +1,59 @@
+//! Disruption budgets, and how strong controllers are.
+
+use super::Requirement;
+
+/// A PodDisruptionBudget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    pub namespace: String,
+    pub name: String,
+    pub selector: Selector,
+    pub limit: BudgetLimit,
+    /// `unhealthyPodEvictionPolicy: AlwaysAllow`: pods that are not ready may always go.
+    pub always_allow_unhealthy: bool,
+    pub desired_healthy: u32,
+    pub current_healthy: u32,
+    pub disruptions_allowed: u32,
+    pub expected_pods: u32,
+    /// The condition DisruptionAllowed.
+    pub condition: BudgetCondition,
+}
+
+/// Which pods a budget counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// No selector: no pod.
+    Nothing,
+    /// All of these must hold; an empty list is every pod of the namespace.
+    All(Vec<Requirement>),
+}
+
+/// What a budget asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BudgetLimit {
+    MinAvailable(u32),
+    MinAvailablePercent(u32),
+    MaxUnavailable(u32),
+    MaxUnavailablePercent(u32),
+}
+
+/// What the budget's condition says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BudgetCondition {
+    SufficientPods,
+    InsufficientPods,
+    /// The controller cannot work the budget out; it never allows anything. Holds its message.
+    SyncFailed(String),
+    /// None was written yet.
+    Missing,
+}
+
+/// What a controller asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    pub replicas: u32,
+    /// How many may be away at a time by the controller's own word, at least one: a Deployment's `maxUnavailable`.
+    pub at_once: u32,
+    /// What a HorizontalPodAutoscaler may raise it to.
+    pub max_replicas: Option<u32>,
+}

@@ -1,0 +1,93 @@
+//! Pods and who owns them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Placement, PodVolume};
+use crate::timestamp::Timestamp;
+
+/// One pod, and no other that ever had its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodKey {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+/// `namespace/name`, as people write it.
+impl std::fmt::Display for PodKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A pod, as far as a drain cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    pub key: PodKey,
+    /// The node it runs on; none while it waits for one.
+    pub node: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    /// The owner that is its controller.
+    pub owner: Option<Owner>,
+    /// Annotation `kubernetes.io/config.mirror`: the kubelet's own, evicting it changes nothing.
+    pub mirror: bool,
+    /// Where it holds data in an emptyDir.
+    pub empty_dirs: EmptyDirMedia,
+    pub phase: Phase,
+    pub ready: bool,
+    /// Why the scheduler finds no node for it: the message of its condition PodScheduled.
+    pub unschedulable: Option<String>,
+    pub deletion: Option<Deletion>,
+    pub finalizers: Vec<String>,
+    /// `spec.priorityClassName`.
+    pub priority_class: Option<String>,
+    /// `spec.terminationGracePeriodSeconds`.
+    pub grace: Duration,
+    /// Where a replacement may run.
+    pub placement: Placement,
+    /// Its claims.
+    pub volumes: Vec<PodVolume>,
+}
+
+impl Pod {
+    /// Whether nothing of it runs any more, and nothing will.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+}
+
+/// Of which medium a pod's emptyDir volumes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EmptyDirMedia {
+    pub disk: bool,
+    /// `medium: Memory`: gone with every reboot too.
+    pub memory: bool,
+}
+
+/// The controller of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// Such as `apps/v1`; another group's DaemonSet is none.
+    pub api_version: String,
+    pub kind: String,
+    pub name: String,
+    pub uid: String,
+}
+
+/// `status.phase`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+    Unknown,
+}
+
+/// A pod that is being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletion {
+    /// `metadata.deletionTimestamp`: when its grace ends.
+    pub ends: Timestamp,
+    pub grace: Duration,
+}
