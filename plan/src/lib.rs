@@ -8,6 +8,7 @@ pub mod checked;
 pub mod cluster;
 pub mod distribution;
 pub mod document;
+pub mod drain;
 pub mod entry;
 pub mod fact;
 pub mod fleet;

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use hostler_daemon::say_once::SayOnce;
-use hostler_plan::{document::Outcome, sequencer::CordonOwner, step::Cordon, timestamp::Timestamp};
+use hostler_plan::{document::Outcome, drain::is_leaving, sequencer::CordonOwner, step::Cordon, timestamp::Timestamp};
 
-use super::{
-    drain::is_leaving,
-    subject::{ATTEMPTS, PATIENCE, change, subject},
-};
+use super::subject::{ATTEMPTS, PATIENCE, change, subject};
 use crate::{
     control::POLL,
     host::{Cluster, ClusterError, CordonAnswer, CordonNote, Node, NodeReady, Pod, PodScope},

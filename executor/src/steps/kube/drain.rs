@@ -3,11 +3,8 @@
 //! A drain ends as drained, blocked, timed out or unreachable. It never waits without an end, never shortens a grace
 //! period and never deletes a pod.
 
-mod budget;
 mod conclusion;
 mod engine;
-mod placement;
-mod pods;
 mod preflight;
 mod remaining;
 mod state;
@@ -15,16 +12,7 @@ mod state;
 mod tests;
 mod turns;
 
-pub(super) use self::pods::is_leaving;
-
-use std::time::Duration;
-
-use hostler_plan::{
-    document::PodFate,
-    form::PodName,
-    step::{Drain, EmptyDirs},
-    text::count,
-};
+use hostler_plan::{document::PodFate, drain::Options, step::Drain, text::count};
 
 use self::{engine::taken_over, remaining::Remaining, state::moved};
 use super::subject::{ask, subject};
@@ -33,43 +21,21 @@ use crate::{
     steps::action::{Action, Check, StepContext, StepError},
 };
 
-/// What the plan allows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Options<'a> {
-    pub timeout: Duration,
-    /// Whose data may be lost.
-    pub delete_empty_dir_data: EmptyDirs,
-    /// Pods without a controller may be lost.
-    pub force_unmanaged: bool,
-    /// Pods that may go whatever is lost with them.
-    pub evict_anyway: &'a [PodName],
-}
-
-/// The options of a drain step.
-fn options(step: &Drain) -> Options<'_> {
-    Options {
-        timeout: Duration::from_secs(step.timeout_seconds),
-        delete_empty_dir_data: step.delete_empty_dir_data,
-        force_unmanaged: step.force_unmanaged,
-        evict_anyway: &step.evict_anyway,
-    }
-}
-
 impl Action for Drain {
     fn preflight(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
-        preflight::preflight(&options(self), context)
+        preflight::preflight(&self.into(), context)
     }
 
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
-        check(&options(self), context)
+        check(&self.into(), context)
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
-        engine::apply(&options(self), context)
+        engine::apply(self, context)
     }
 
     fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
-        verify(&options(self), context)
+        verify(&self.into(), context)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use hostler_plan::document::{PodFate, PodReport};
-
-use super::{
-    pods::Fate,
-    state::{Drain, sentence_of},
+use hostler_plan::{
+    document::{PodFate, PodReport},
+    drain::Fate,
 };
+
+use super::state::{Drain, sentence_of};
 use crate::{
     host::{Pod, PodScope},
     steps::action::{StepContext, StepError},

@@ -4,17 +4,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use hostler_plan::{
     document::{Blocker, PodFate, PodReport},
+    drain::{Fate, Turn, budget, in_order},
+    step,
     text::{and_more, count},
     timestamp::Timestamp,
 };
 
 use super::{
-    Options, budget,
-    pods::{Fate, Turn, words},
-    preflight::{blockers, silent},
+    preflight::{blockers_now, silent},
     remaining::Remaining,
     state::{Drain, Round, RoundError, moved, sentence_of},
-    turns::{May, Turns, in_order},
+    turns::{May, Turns},
 };
 use crate::{
     control::{POLL, span},
@@ -36,8 +36,8 @@ const RECHECK: Duration = Duration::from_secs(30);
 const LOST_EVICTION: Duration = Duration::from_secs(125);
 
 /// Evicts until nothing is left, or says why not.
-pub(crate) fn apply(options: &Options<'_>, context: &mut StepContext<'_>) -> Result<(), StepError> {
-    let mut drain = Drain::new(options, context.began());
+pub(super) fn apply(step: &step::Drain, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let mut drain = Drain::new(step, context.began());
     let ended = drain.run(context);
     match ended {
         // Nothing has ended: the next process goes on.
@@ -65,7 +65,7 @@ impl Drain<'_> {
             if drained {
                 return Ok(());
             }
-            if context.now().since(self.began) >= self.options.timeout {
+            if context.now().since(self.began) >= self.timeout {
                 return Err(self.out_of_time(context));
             }
             context.pause_while_wanted(POLL)?;
@@ -233,7 +233,7 @@ impl Drain<'_> {
 
     /// Does the arithmetic again: what was slow may have become never.
     fn check_never(&mut self, node: &str, context: &StepContext<'_>) -> Result<(), RoundError> {
-        let never = blockers(context.cluster()?, node, self.options)?;
+        let never = blockers_now(context.cluster()?, node, &self.options)?;
         let Some(first) = never.first() else { return Ok(()) };
         Err(RoundError::Step(StepError::Blocked {
             reason: format!(
@@ -270,7 +270,7 @@ impl Drain<'_> {
         {
             return blocked;
         }
-        let limit = words(self.options.timeout);
+        let limit = span(self.began, self.began.plus(self.timeout));
         let doing = if self.said.last().is_empty() { "nothing was seen of it" } else { self.said.last() };
         StepError::TimedOut(format!(
             "{node} not drained in {limit}, {} moved, {doing}. Nothing was killed",

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Options,
-    pods::{Fate, evaluate},
-};
+use hostler_plan::drain::{Fate, Options, evaluate};
+
 use crate::host::{Attachment, Cluster, ClusterError, Pod, PodScope};
 
 /// What is on the node now, whatever was remembered of it.

@@ -1,14 +1,16 @@
 //! What a drain knows from round to round, and what a round sees.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     document::{Blocker, PodReport},
+    drain::{Options, Strength},
+    step,
     timestamp::Timestamp,
 };
 
-use super::{Options, remaining::Remaining};
+use super::remaining::Remaining;
 use crate::{
     host::{ClusterError, Node, Owner, Pod, PodKey, Watch},
     steps::action::{StepContext, StepError},
@@ -16,7 +18,9 @@ use crate::{
 
 /// What is remembered from round to round.
 pub(super) struct Drain<'a> {
-    pub(super) options: &'a Options<'a>,
+    pub(super) options: Options<'a>,
+    /// For all of it.
+    pub(super) timeout: Duration,
     pub(super) began: Timestamp,
     /// Pods that were evicted by this process.
     pub(super) evicted: BTreeMap<PodKey, Pod>,
@@ -42,14 +46,6 @@ pub(super) struct Round {
     pub(super) remaining: Remaining,
 }
 
-/// How strong a controller was before, and how much of that may be away.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Strength {
-    /// Its Ready pods before the first of them went.
-    pub before: u32,
-    pub at_once: u32,
-}
-
 /// Why a round saw nothing.
 pub(super) enum RoundError {
     Silent(String),
@@ -72,9 +68,10 @@ impl From<StepError> for RoundError {
 }
 
 impl<'a> Drain<'a> {
-    pub(super) fn new(options: &'a Options<'a>, began: Timestamp) -> Self {
+    pub(super) fn new(step: &'a step::Drain, began: Timestamp) -> Self {
         Self {
-            options,
+            options: step.into(),
+            timeout: Duration::from_secs(step.timeout_seconds),
             began,
             evicted: BTreeMap::new(),
             next_try: BTreeMap::new(),
@@ -94,7 +91,7 @@ impl<'a> Drain<'a> {
         let subject = context.subject();
         let node = nodes.iter().find(|n| n.name == subject).cloned();
         let node = node.ok_or_else(|| StepError::Failed(format!("the cluster has no node {subject} any more")))?;
-        let remaining = Remaining::look(subject, self.options, cluster)?;
+        let remaining = Remaining::look(subject, &self.options, cluster)?;
         Ok(Round { node, nodes, remaining })
     }
 }

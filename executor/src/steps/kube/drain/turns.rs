@@ -1,13 +1,10 @@
 //! Whose turn it is: as many pods at a time as their budget allows, or without one their controller's strength.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
-use super::{
-    budget,
-    placement::{NoPlace, fits_nowhere},
-    pods::{Fate, budget_counts},
-    state::{Drain, RoundError, Strength},
-};
+use hostler_plan::drain::{NoPlace, Strength, budget, budget_counts, fits_nowhere};
+
+use super::state::{Drain, RoundError};
 use crate::{
     host::{Budget, Cluster, ClusterError, Node, Owner, Pod, PodScope},
     steps::action::StepContext,
@@ -109,19 +106,8 @@ impl Drain<'_> {
                 strength
             }
         };
-        let is_strong = strength.before.saturating_sub(ready) < strength.at_once;
+        let is_strong = strength.allows_another(ready);
         let comes_back = || turns.no_place(pod).is_none();
         Ok(if is_strong || !comes_back() { May::Go } else { May::NotYet })
     }
-}
-
-/// A StatefulSet's pods leave as it would take them down itself: the highest number first.
-pub(super) fn in_order<'p>(left: impl Iterator<Item = &'p (Pod, Fate)>) -> Vec<&'p (Pod, Fate)> {
-    let number = |pod: &Pod| {
-        let owner = pod.owner.as_ref().filter(|owner| owner.kind == "StatefulSet")?;
-        pod.key.name.strip_prefix(owner.name.as_str())?.strip_prefix('-')?.parse::<u64>().ok()
-    };
-    let mut left: Vec<&(Pod, Fate)> = left.collect();
-    left.sort_by_key(|(pod, _)| Reverse(number(pod)));
-    left
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::placement::holds;
-use crate::host::{Budget, BudgetCondition, BudgetLimit, Cluster, ClusterError, Owner, Pod, Selector};
+use crate::cluster::{Budget, BudgetCondition, BudgetLimit, Owner, Pod, Scale, Selector};
 
 /// `namespace/name`.
-pub(super) fn name(budget: &Budget) -> String {
+pub fn name(budget: &Budget) -> String {
     format!("{}/{}", budget.namespace, budget.name)
 }
 
 /// Whether the budget counts the pod.
-pub(super) fn matches(budget: &Budget, pod: &Pod) -> bool {
+pub fn matches(budget: &Budget, pod: &Pod) -> bool {
     budget.namespace == pod.key.namespace
         && match &budget.selector {
             Selector::Nothing => false,
@@ -30,11 +30,12 @@ pub(super) struct Asked {
     pub scales: bool,
 }
 
-/// Adds up the controllers of the pods that a budget counts. `pods` are those of its namespace.
-pub(super) fn asked(cluster: &dyn Cluster, budget: &Budget, pods: &[Pod]) -> Result<Asked, ClusterError> {
+/// Adds up the controllers of the pods that a budget counts. `pods` are those of its namespace; `scale` says what a
+/// controller asks for, where it has a scale.
+pub(super) fn asked(budget: &Budget, pods: &[Pod], scale: impl Fn(&Owner) -> Option<Scale>) -> Asked {
     let mut owners: BTreeMap<&Owner, u32> = BTreeMap::new();
     let mut loose = 0;
-    for pod in pods.iter().filter(|p| matches(budget, p) && p.deletion.is_none()) {
+    for pod in pods.iter().filter(|p| counts(budget, p)) {
         match &pod.owner {
             Some(owner) => *owners.entry(owner).or_default() += 1,
             None => loose += 1,
@@ -42,7 +43,7 @@ pub(super) fn asked(cluster: &dyn Cluster, budget: &Budget, pods: &[Pod]) -> Res
     }
     let mut asked = Asked { pods: loose, by_controller: false, scales: false };
     for (owner, running) in owners {
-        match cluster.scale(&budget.namespace, owner)? {
+        match scale(owner) {
             Some(scale) => {
                 asked.by_controller = true;
                 asked.scales |= scale.max_replicas.is_some_and(|most| most > scale.replicas);
@@ -51,7 +52,12 @@ pub(super) fn asked(cluster: &dyn Cluster, budget: &Budget, pods: &[Pod]) -> Res
             None => asked.pods += running,
         }
     }
-    Ok(asked)
+    asked
+}
+
+/// Whether the budget's arithmetic is about the pod.
+pub(super) fn counts(budget: &Budget, pod: &Pod) -> bool {
+    pod.deletion.is_none() && matches(budget, pod)
 }
 
 /// How many of the asked-for pods must be healthy. Percentages round up.

@@ -1,13 +1,35 @@
 //! What becomes of each pod of the node.
 
-use std::time::Duration;
+use crate::{
+    cluster::{Phase, Pod},
+    form::PodName,
+    step::{Drain, EmptyDirs},
+};
 
-use super::Options;
-use crate::host::{Phase, Pod};
+/// What the plan allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// Whose data may be lost.
+    pub delete_empty_dir_data: EmptyDirs,
+    /// Pods without a controller may be lost.
+    pub force_unmanaged: bool,
+    /// Pods that may go whatever is lost with them.
+    pub evict_anyway: &'a [PodName],
+}
+
+impl<'a> From<&'a Drain> for Options<'a> {
+    fn from(step: &'a Drain) -> Self {
+        Options {
+            delete_empty_dir_data: step.delete_empty_dir_data,
+            force_unmanaged: step.force_unmanaged,
+            evict_anyway: &step.evict_anyway,
+        }
+    }
+}
 
 /// What a drain does with a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
+pub enum Fate {
     /// It belongs to the node: a DaemonSet's, or the kubelet's own.
     Stays,
     /// It is going already; wait until it is gone.
@@ -22,14 +44,14 @@ pub(super) enum Fate {
 
 /// What somebody has to agree to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Consent {
+pub enum Consent {
     EmptyDir { memory: bool },
     Unmanaged,
 }
 
 impl Consent {
     /// What would be lost, and how to allow it.
-    pub(super) fn sentence(self, pod: &Pod) -> String {
+    pub fn sentence(self, pod: &Pod) -> String {
         let (loss, flag, key) = match self {
             Consent::EmptyDir { memory: true } => (
                 "it keeps data in an emptyDir in memory, which the plan does not allow to lose",
@@ -53,7 +75,7 @@ impl Consent {
 
 /// When a pod's turn comes: those that others need go last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Turn {
+pub enum Turn {
     Ordinary,
     SystemCritical,
     /// The storage system's own: its budget always says no, and goes by itself once no volume is used here and every
@@ -63,7 +85,7 @@ pub(super) enum Turn {
 
 impl Fate {
     /// Whether the node is not drained while this pod is there.
-    pub(super) fn is_left(&self) -> bool {
+    pub fn is_left(&self) -> bool {
         match self {
             Fate::Stays | Fate::Finalizer(_) => false,
             Fate::Going | Fate::Evict(_) | Fate::NeedsConsent(_) => true,
@@ -72,7 +94,7 @@ impl Fate {
 }
 
 /// The order of the questions is that of kubectl drain's filters.
-pub(crate) fn evaluate(pod: &Pod, options: &Options<'_>) -> Fate {
+pub fn evaluate(pod: &Pod, options: &Options<'_>) -> Fate {
     let finished = pod.is_finished();
     let daemon = pod.owner.as_ref().is_some_and(|o| o.kind == "DaemonSet" && o.api_version == "apps/v1");
     if pod.mirror || (daemon && !finished) {
@@ -114,17 +136,11 @@ fn turn(pod: &Pod) -> Turn {
 }
 
 /// Whether it is being deleted and something of it still runs here.
-pub(in crate::steps::kube) fn is_leaving(pod: &Pod) -> bool {
+pub fn is_leaving(pod: &Pod) -> bool {
     pod.deletion.is_some() && !pod.mirror && (!pod.is_finished() || pod.finalizers.is_empty())
 }
 
 /// Whether a budget has a say: it is not asked about pods that have not started, have finished or are going.
-pub(super) fn budget_counts(pod: &Pod) -> bool {
+pub fn budget_counts(pod: &Pod) -> bool {
     pod.deletion.is_none() && matches!(pod.phase, Phase::Running | Phase::Unknown)
-}
-
-/// `48 min`, `30 s`.
-pub(super) fn words(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
 }

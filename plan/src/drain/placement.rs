@@ -3,11 +3,11 @@
 
 use std::fmt;
 
-use crate::host::{Effect, Node, Operator, Pod, PodVolume, Requirement, Taint, Toleration};
+use crate::cluster::{Effect, Node, Operator, Pod, PodVolume, Requirement, Taint, Toleration};
 
 /// Why a pod's replacement can certainly run on no node but the drained one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NoPlace {
+pub enum NoPlace {
     /// There is no other node that is schedulable.
     NoOther,
     /// A volume exists on this node alone.
@@ -22,7 +22,7 @@ pub(super) enum NoPlace {
 
 impl NoPlace {
     /// What to do about it.
-    pub(super) fn advice(&self) -> String {
+    pub fn advice(&self) -> String {
         match self {
             NoPlace::NoOther => "Uncordon or add a node".into(),
             NoPlace::Volume { .. } => "Move its data, or let its budget allow the outage".into(),
@@ -46,7 +46,7 @@ impl fmt::Display for NoPlace {
 }
 
 /// Why a replacement can certainly run on none of `nodes`; `None` where it can, or where nobody can tell.
-pub(super) fn fits_nowhere(pod: &Pod, nodes: &[Node], drained: &str) -> Option<NoPlace> {
+pub fn fits_nowhere(pod: &Pod, nodes: &[Node], drained: &str) -> Option<NoPlace> {
     if pod.placement.foreign_scheduler {
         return None;
     }
