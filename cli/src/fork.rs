@@ -56,6 +56,7 @@ impl Fork {
             | DocumentKind::Holding
             | DocumentKind::Decision
             | DocumentKind::Pass
+            | DocumentKind::View
             | DocumentKind::Login => "`hostler stop`",
         }
     }

@@ -87,6 +87,7 @@ pub(crate) fn is_always_signed(kind: DocumentKind, bytes: &[u8]) -> bool {
         | DocumentKind::Roster
         | DocumentKind::Receipt
         | DocumentKind::Holding
+        | DocumentKind::View
         | DocumentKind::Login => false,
     }
 }

@@ -241,6 +241,7 @@ fn names(kind: DocumentKind, bytes: &[u8]) -> String {
         | DocumentKind::Roster
         | DocumentKind::Receipt
         | DocumentKind::Holding
+        | DocumentKind::View
         | DocumentKind::Login => format!("{} {digest}", kind.noun()),
     }
 }

@@ -9,6 +9,7 @@ mod pod;
 mod receipt;
 mod root;
 mod roster;
+mod view;
 
 pub use admission::{Admission, AdmissionType, Approval, Enrolment, EnrolmentType, Hardware};
 pub use decision::{Decided, Decision, DecisionType, NodeDecision, NodeMatter};
@@ -19,6 +20,10 @@ pub use pod::{MAX_PODS, PodFate, PodReport};
 pub use receipt::{Blocker, Observation, Outcome, Receipt, ReceiptType, StepResult};
 pub use root::{Policy, Root, RootType, SignatureThresholds, Signer, SignerRole};
 pub use roster::{Enrolled, Roster, RosterNode, RosterStatus, RosterType};
+pub use view::{
+    AttachedVolume, Expected, Leaving, LeftOut, MAX_PLACES, MAX_VIEW_NODES, Never, NodeCordon, NodeState, NodeView,
+    Place, PodView, Prospect, Stays, Turn, Urgency, View, ViewType,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +104,8 @@ pub enum DocumentKind {
     Decision,
     /// Leave for a session key to log in for a person; never in the ledger.
     Pass,
+    /// What a server read of the cluster; never in the ledger.
+    View,
     /// The answer to a login challenge; never stored.
     Login,
 }
@@ -116,6 +123,7 @@ impl DocumentKind {
             DocumentKind::Holding => "hostler-holding",
             DocumentKind::Decision => "hostler-decision",
             DocumentKind::Pass => "hostler-pass",
+            DocumentKind::View => "hostler-view",
             DocumentKind::Login => "hostler-login",
         }
     }
@@ -132,6 +140,7 @@ impl DocumentKind {
             DocumentKind::Holding => "holding",
             DocumentKind::Decision => "decision",
             DocumentKind::Pass => "pass",
+            DocumentKind::View => "view",
             DocumentKind::Login => "login",
         }
     }
@@ -142,6 +151,8 @@ impl DocumentKind {
         match self {
             // A plan in which 1,000 nodes do one thing each has 0.4 MiB.
             DocumentKind::Root | DocumentKind::Roster | DocumentKind::Plan => 1 << 20,
+            // Some 4,000 pods that leave; where there are more, the least pressing are counted only.
+            DocumentKind::View => 1 << 20,
             DocumentKind::Admission | DocumentKind::Enrolment | DocumentKind::Receipt => 64 << 10,
             DocumentKind::Holding => 16 << 10,
             DocumentKind::Decision | DocumentKind::Pass | DocumentKind::Login => 4 << 10,

@@ -82,10 +82,43 @@ text_id! {
     })
 }
 
+impl PodName {
+    /// The part in front of the `/`.
+    pub fn namespace(&self) -> &str {
+        self.as_str().split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+}
+
+text_id! {
+    /// A pod's UID: no other pod of the cluster ever has it.
+    PodUid, "pod UID", "1 to 128 letters, digits, '-', '_' and '.', beginning with a letter or digit",
+    |t| named(t, 128, b"-_.")
+}
+
+text_id! {
+    /// A name or a word of the cluster's own, whatever form it has there.
+    ClusterName, "name in the cluster", "1 to 320 bytes that can be seen, in one line",
+    |t| is_sentence(t, MAX_CLUSTER_NAME_BYTES)
+}
+
+impl ClusterName {
+    /// The name of that text, cleaned and cut to what a name holds.
+    pub fn of(text: &str) -> Self {
+        Self(one_line(text, MAX_CLUSTER_NAME_BYTES))
+    }
+}
+
 text_id! {
     /// Why something is done, for people who see it later.
     Reason, "reason", "1 to 500 bytes that can be seen, in one line",
     |t| is_sentence(t, MAX_REASON_BYTES)
+}
+
+impl Reason {
+    /// The reason of that text, cleaned and cut to what a reason holds.
+    pub fn of(text: &str) -> Self {
+        Self(one_line(text, MAX_REASON_BYTES))
+    }
 }
 
 text_id! {
@@ -107,6 +140,14 @@ impl Measured {
     }
 }
 
+/// Any text as a sentence of at most `most` bytes; `?` where nothing of it can be seen.
+fn one_line(text: &str, most: usize) -> String {
+    match text::clean_to(text.trim(), most).trim() {
+        "" => "?".to_owned(),
+        line => line.to_owned(),
+    }
+}
+
 /// Lower-case letters, digits and `others`, which no part of it begins or ends with.
 fn dns(text: &str, others: &[u8]) -> bool {
     let edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -123,6 +164,8 @@ const UNIT_KINDS: &[&str] = &["service", "socket", "timer", "path", "mount", "au
 const MAX_TITLE_BYTES: usize = 400;
 /// A mount point may be long.
 const MAX_SUBJECT_BYTES: usize = 400;
+/// `NAMESPACE/NAME`, and Kubernetes' names have 253 bytes and its namespaces 63.
+const MAX_CLUSTER_NAME_BYTES: usize = 320;
 /// A reason is a sentence or two.
 const MAX_REASON_BYTES: usize = 500;
 

@@ -139,6 +139,19 @@ text_id! {
         && b.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'+' || c == b'/'))
 }
 
+text_id! {
+    /// What somebody drew who asks: an answer that holds it was made after the question.
+    Nonce, "nonce", "64 lower-case hexadecimal digits",
+    |t| t.len() == 64 && lower_hex(t)
+}
+
+impl Nonce {
+    /// The nonce of 32 bytes that nobody can guess.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(text::hex(&bytes))
+    }
+}
+
 fn lower_hex(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

@@ -217,7 +217,7 @@ impl Judge {
             DocumentKind::Receipt => Proven::Receipt(trust::receipt(self.listed()?, signed)?),
             DocumentKind::Decision => Proven::Signed(trust::decision(self.trusted()?, signed)?),
             DocumentKind::Holding => Proven::Holding(trust::holding(self.listed()?, signed)?),
-            DocumentKind::Pass | DocumentKind::Login => {
+            DocumentKind::Pass | DocumentKind::View | DocumentKind::Login => {
                 let reason = format!("expected no {} in a ledger, found one", kind.noun());
                 return Err(Refused::new(Refusal::Malformed, reason));
             }

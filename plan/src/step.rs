@@ -2,6 +2,7 @@
 //!
 //! The list is below; each family of steps has a file of its own, with a struct per step and what it says of itself.
 
+mod consent;
 mod host;
 pub mod k3s;
 mod kube;
@@ -15,10 +16,11 @@ use crate::{
     version::Version,
 };
 
+pub use consent::{Consent, Loss, TopOwner, Whose};
 pub use host::{
     EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, StageArtifact, UnitState,
 };
-pub use kube::{AwaitReady, Cordon, Drain, EmptyDirs, Uncordon};
+pub use kube::{AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, Uncordon};
 
 /// Makes the enum and what goes through all of it from the one list of steps.
 macro_rules! steps {

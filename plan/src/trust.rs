@@ -20,6 +20,7 @@ mod roster;
 mod shape;
 mod state;
 mod threshold;
+mod view;
 
 pub use admission::{admission, check_token, enrolment};
 pub use amend::{Amendment, amend, check_next, differences};
@@ -38,6 +39,7 @@ pub use roster::roster;
 pub use shape::{MAX_CLOSED, MAX_KEPT_VALID};
 pub use state::{Accepted, Granted, NodeState, SignedReceipt, Start};
 pub use threshold::{Duty, SignedBy, check_signer, counted, threshold};
+pub use view::view;
 
 use std::{sync::Arc, time::Duration};
 

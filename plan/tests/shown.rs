@@ -35,6 +35,7 @@ const WORDS: &[&str] = &[
     "admin",
     "check",
     "memory",
+    "unmanaged",
     "disk",
     "bootstrap",
     "join",
@@ -218,7 +219,9 @@ fn steps() -> Vec<Step> {
         {"op": "k3s.upgrade", "artifact": "k3s-aarch64", "version": "v1.34.3+k3s1"},
         {"op": "kube.cordon", "reason": "drain"},
         {"op": "kube.drain", "timeout_seconds": 600, "delete_empty_dir_data": "all", "force_unmanaged": false,
-            "evict_anyway": ["shop/cart-0"]},
+            "evict_anyway": ["shop/cart-0"], "consents": [
+                {"of": {"owner": {"namespace": "shop", "kind": "Deployment", "name": "web"}}, "loss": "empty_dir_disk"},
+                {"of": {"pod": {"pod": "shop/cart-0", "uid": "7d0f-1"}}, "loss": "unmanaged"}]},
         {"op": "kube.uncordon"},
         {"op": "kube.await_ready", "version": null, "for_seconds": 60, "timeout_seconds": 600},
         {"op": "host.reboot"}

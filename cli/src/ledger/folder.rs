@@ -141,7 +141,7 @@ fn name(kind: DocumentKind, signed: &Signed, keys: &mut Keys) -> Result<String, 
             let Decision { decided, .. } = json::parse(bytes)?;
             format!("decisions/{}-{}.json", decided.word().replace(' ', "-"), signed.digest().short())
         }
-        DocumentKind::Holding | DocumentKind::Pass | DocumentKind::Login => {
+        DocumentKind::Holding | DocumentKind::Pass | DocumentKind::View | DocumentKind::Login => {
             format!("others/{}.json", signed.digest().hex())
         }
     })

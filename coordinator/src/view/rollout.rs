@@ -179,6 +179,7 @@ pub(crate) fn ended(ended: &EndedRollout, records: &[Record]) -> Option<(Rollout
             | DocumentKind::Holding
             | DocumentKind::Decision
             | DocumentKind::Pass
+            | DocumentKind::View
             | DocumentKind::Login => {}
         }
     }

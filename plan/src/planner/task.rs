@@ -57,6 +57,7 @@ pub(super) fn drain_steps(request: Request<'_>, reason: String) -> Vec<Step> {
             delete_empty_dir_data: policy.delete_empty_dir_data,
             force_unmanaged: policy.force_unmanaged,
             evict_anyway: policy.evict_anyway.clone(),
+            consents: Vec::new(),
         }),
     ]
 }

@@ -125,6 +125,7 @@ fn apply_document(s: &mut Sequencer, now: Timestamp, kind: DocumentKind, documen
         | DocumentKind::Enrolment
         | DocumentKind::Holding
         | DocumentKind::Pass
+        | DocumentKind::View
         | DocumentKind::Login => {}
     }
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Operation;
+use super::{Consent, Operation};
 use crate::{
     form::{self, PodName, Reason},
     id::NodeName,
@@ -49,7 +49,14 @@ pub struct Drain {
     /// Pods that may go whatever of the two would be lost with them. No budget is passed over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evict_anyway: Vec<PodName>,
+    /// What else may be lost, and of whose pods, of those that the signer was shown; each once and in order, at most
+    /// [`MAX_CONSENTS`]. No budget is passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consents: Vec<Consent>,
 }
+
+/// More owners whose data is lost than anybody reads before signing; who means all of them says so in general.
+pub const MAX_CONSENTS: usize = 256;
 
 /// Which `emptyDir` volumes somebody agrees to lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -100,7 +107,7 @@ impl Operation for Drain {
         true
     }
     fn said(&self) -> String {
-        let Self { timeout_seconds, delete_empty_dir_data, force_unmanaged, evict_anyway } = self;
+        let Self { timeout_seconds, delete_empty_dir_data, force_unmanaged, evict_anyway, consents: _ } = self;
         let data = match delete_empty_dir_data {
             EmptyDirs::None => "keeps emptyDir data",
             EmptyDirs::Memory => "DELETES emptyDir data in memory",
@@ -114,6 +121,9 @@ impl Operation for Drain {
         };
         let anyway: Vec<String> = evict_anyway.iter().map(|pod| format!(", ENDS {pod} whatever it loses")).collect();
         format!("within {timeout_seconds} s, {data}, {pods}{}", anyway.concat())
+    }
+    fn more(&self) -> Vec<String> {
+        self.consents.iter().map(|Consent { of, loss }| format!("but of {of} it LOSES {loss}")).collect()
     }
     fn sentence(&self, subject: &NodeName) -> String {
         format!("drains {subject}")

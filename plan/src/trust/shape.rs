@@ -6,7 +6,7 @@ use crate::{
     document::{Plan, PlanKind, Roster, Target, Task},
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    step::Step,
+    step::{MAX_CONSENTS, Step},
 };
 
 /// Earlier plans that one plan may keep valid beside it. Plans side by side are a drain during a rollout; a fleet with
@@ -190,6 +190,14 @@ fn check_step(plan: &Plan, task: &Task, target: &Target, step: &Step) -> Result<
     if task.subject != *node && !step.acts_on_subject() {
         let subject = &task.subject;
         let what = format!("expected {op} in task {id} to be about {node}, where it acts, found it about {subject}");
+        return malformed(plan, &what);
+    }
+    if let Step::Drain(drain) = step
+        && (drain.consents.len() > MAX_CONSENTS || !drain.consents.is_sorted_by(|one, next| one < next))
+    {
+        let found = drain.consents.len();
+        let what =
+            format!("expected at most {MAX_CONSENTS} consents in task {id}, each once and in order, found {found}");
         return malformed(plan, &what);
     }
     let Some(name) = step.artifact() else { return Ok(()) };

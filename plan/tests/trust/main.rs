@@ -18,3 +18,4 @@ mod rotation;
 mod signatures;
 mod state;
 mod stock_ssh;
+mod views;

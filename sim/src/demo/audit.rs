@@ -70,7 +70,7 @@ impl Audit {
             DocumentKind::Decision => {
                 trust::decision(known.root()?, signed)?;
             }
-            DocumentKind::Holding | DocumentKind::Pass | DocumentKind::Login => {
+            DocumentKind::Holding | DocumentKind::Pass | DocumentKind::View | DocumentKind::Login => {
                 anyhow::bail!("a {} in the ledger, expected none", kind.noun())
             }
         }

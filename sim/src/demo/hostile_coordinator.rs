@@ -168,6 +168,7 @@ impl KnownState {
                 | DocumentKind::Holding
                 | DocumentKind::Decision
                 | DocumentKind::Pass
+                | DocumentKind::View
                 | DocumentKind::Login => {}
             }
         }
