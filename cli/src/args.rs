@@ -182,6 +182,19 @@ where the coordinator is in the wrong hands. It says which nodes have signed tha
   hostler rollouts
   hostler rollouts --output json")]
     Rollouts,
+    /// Say why something waits and what holds it, the worst first
+    #[command(after_help = "Examples:
+  hostler why
+  hostler why pi-3
+  hostler why 12
+  hostler why shop/db-0
+
+Without a name: everything that waits. What the coordinator says is marked so; what a node signed is verified here.")]
+    Why {
+        /// A node, a rollout by its number or digest, or a pod as NAMESPACE/NAME
+        #[arg(value_name = "NODE|ROLLOUT|POD")]
+        what: Option<String>,
+    },
     /// Show, watch, pause, resume or halt a rollout
     #[command(
         subcommand,

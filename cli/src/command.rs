@@ -16,6 +16,7 @@ mod shell;
 mod stop;
 mod token;
 mod trust;
+mod why;
 
 use serde_json::json;
 pub use shell::{completions, man};
@@ -89,6 +90,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         | Command::Reboot(_)
         | Command::Stop(_)
         | Command::Rollouts
+        | Command::Why { .. }
         | Command::Rollout(_)
         | Command::Quarantine(_)
         | Command::Ledger(_)
@@ -108,6 +110,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Reboot(args) => plan::run_interactive(&context, args).await,
         Command::Stop(args) => stop::run(&context, args).await,
         Command::Rollouts => rollout::list(&context).await,
+        Command::Why { what } => why::run(&context, what.as_deref()).await,
         Command::Rollout(command) => rollout::run(&context, command).await,
         Command::Quarantine(command) => rollout::quarantine(&context, command).await,
         Command::Ledger(command) => ledger::run(&context, command).await,
@@ -147,6 +150,7 @@ fn rescue(command: &Command) -> Rescue {
         | Command::Upgrade(_)
         | Command::Reboot(_)
         | Command::Rollouts
+        | Command::Why { .. }
         | Command::Rollout(
             RolloutCommand::Show(_)
             | RolloutCommand::Watch(_)

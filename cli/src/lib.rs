@@ -35,6 +35,7 @@ pub mod stop;
 pub mod token;
 pub mod trust;
 pub mod trust_store;
+pub mod why;
 
 pub use admin::Admin;
 pub use error::Error;

@@ -184,7 +184,7 @@ fn add(earlier: &mut Earlier, open: OpenPlan) {
 
 /// The plans that are signed by some and wait for others. One that the coordinator has, or that a newer plan ended,
 /// waits no more.
-async fn settle(admin: &mut Admin, now: Timestamp) -> Result<Vec<OpenPlan>, Error> {
+pub async fn settle(admin: &mut Admin, now: Timestamp) -> Result<Vec<OpenPlan>, Error> {
     let newest = number::newest(admin)?;
     reserved::exchange(admin, newest.as_ref(), now).await?;
     let mut waiting = Vec::new();

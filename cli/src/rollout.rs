@@ -34,10 +34,17 @@ pub struct Evidence {
     pub proved: Vec<TaskId>,
     /// Tasks that the coordinator calls succeeded without a receipt that proves it, and why.
     pub unproved: Vec<(String, String)>,
-    /// What became of pods, by the task whose node signed it.
-    pub pods: Vec<(TaskId, Vec<PodReport>)>,
+    /// The newest receipt of each task that has one, in the plan's order.
+    pub receipts: Vec<Receipt>,
     /// Whether every receipt that arrived relies on those of the tasks before it, as the plan orders.
     pub order: Result<(), Refused>,
+}
+
+impl Evidence {
+    /// What became of pods, by the task whose node signed it.
+    pub fn pods(&self) -> impl Iterator<Item = (&TaskId, &[PodReport])> {
+        self.receipts.iter().filter(|r| !r.pods.is_empty()).map(|r| (&r.task, r.pods.as_slice()))
+    }
 }
 
 /// Every rollout, newest first.
@@ -61,7 +68,7 @@ pub fn verify(store: &TrustStore, detail: &RolloutDetail) -> Evidence {
         .roster()
         .map(|roster| detail.receipts.iter().filter_map(|r| trust::receipt(roster, &r.clone().into()).ok()).collect())
         .unwrap_or_default();
-    let (mut proved, mut unproved, mut pods) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut proved, mut unproved, mut last) = (Vec::new(), Vec::new(), Vec::new());
     for task in &detail.tasks {
         let newest = plan.as_ref().ok().and_then(|plan| {
             let id = TaskId::new(&task.id).ok()?;
@@ -72,11 +79,7 @@ pub fn verify(store: &TrustStore, detail: &RolloutDetail) -> Evidence {
             };
             receipts.iter().filter(about).max_by_key(|r| r.document().counter)
         });
-        if let Some(receipt) = newest.map(Verified::document)
-            && !receipt.pods.is_empty()
-        {
-            pods.push((receipt.task.clone(), receipt.pods.clone()));
-        }
+        last.extend(newest.map(|receipt| receipt.document().clone()));
         if task.status() != TaskStatus::Succeeded {
             continue;
         }
@@ -86,7 +89,7 @@ pub fn verify(store: &TrustStore, detail: &RolloutDetail) -> Evidence {
         }
     }
     let order = plan.as_ref().map_or(Ok(()), |plan| trust::order_kept(plan, &receipts));
-    Evidence { plan, proved, unproved, pods, order }
+    Evidence { plan, proved, unproved, receipts: last, order }
 }
 
 /// Whether a person who typed this means that plan: its number, its digest or the beginning of that.
@@ -112,7 +115,7 @@ pub(crate) fn check_named(which: &str, plan: &Verified<Plan>) -> Result<(), Refu
 /// What the end of the rollout that was asked for proves: how many tasks succeeded, each of its plan by its node's
 /// receipt. A coordinator can show another rollout, leave tasks out, and say that it finished.
 pub fn finished(store: &TrustStore, rollout: &str, detail: &RolloutDetail) -> Result<usize, Error> {
-    let Evidence { plan, proved, unproved, pods: _, order } = verify(store, detail);
+    let Evidence { plan, proved, unproved, receipts: _, order } = verify(store, detail);
     let plan = plan?;
     check_named(rollout, &plan)?;
     order?;

@@ -355,7 +355,7 @@ pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) 
     progress.end();
     let detail = watched?;
     let evidence = rollout::verify(admin.trust_store(), &detail);
-    if !evidence.pods.is_empty() {
+    if evidence.pods().next().is_some() {
         print(context.output, || pods::json(&evidence), || pods::text(&evidence))?;
     }
     let proved = rollout::finished(admin.trust_store(), rollout, &detail)?;

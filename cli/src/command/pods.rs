@@ -11,7 +11,7 @@ use crate::{
 /// A table for each task.
 pub(super) fn text(evidence: &Evidence) -> String {
     let mut text = String::new();
-    for (task, pods) in &evidence.pods {
+    for (task, pods) in evidence.pods() {
         let row =
             |pod: &PodReport| [clean(&pod.pod).into_owned(), pod.fate.to_string(), clean(&pod.reason).into_owned()];
         let rows: Vec<[String; 3]> = pods.iter().map(row).collect();
@@ -22,6 +22,6 @@ pub(super) fn text(evidence: &Evidence) -> String {
 
 /// The same for programs.
 pub(super) fn json(evidence: &Evidence) -> Value {
-    let tasks: Vec<Value> = evidence.pods.iter().map(|(task, pods)| json!({ "task": task, "pods": pods })).collect();
+    let tasks: Vec<Value> = evidence.pods().map(|(task, pods)| json!({ "task": task, "pods": pods })).collect();
     json!({ "event": "pods", "tasks": tasks })
 }

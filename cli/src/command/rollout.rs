@@ -142,7 +142,7 @@ fn detail_json(detail: &RolloutDetail, evidence: &Evidence) -> Value {
                 t.blockers.iter().map(|b| json!({ "pod": b.pod, "budget": b.budget, "reason": b.reason })).collect();
             json!({ "task": t.id, "node": t.node, "subject": t.subject, "state": t.status().to_string(),
                 "sentence": t.sentence, "step": t.step, "steps": t.steps, "receipt": t.receipt, "blockers": blockers,
-                "pods": evidence.pods.iter().find(|(task, _)| task.to_string() == t.id).map(|(_, pods)| pods),
+                "pods": evidence.pods().find(|(task, _)| task.to_string() == t.id).map(|(_, pods)| pods),
                 "proved": evidence.proved.iter().any(|p| p.to_string() == t.id) })
         })
         .collect();

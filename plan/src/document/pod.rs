@@ -43,6 +43,18 @@ impl PodFate {
         }
     }
 
+    /// What became of the pod, to be read behind its name.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            PodFate::Left => "is still there",
+            PodFate::Down => "is down until its node is schedulable again",
+            PodFate::Pending => "went, and its replacement waits for a node",
+            PodFate::Ended => "went and does not come back",
+            PodFate::Stays => "stays on its node",
+            PodFate::Moved => "went, and its controller starts another one elsewhere",
+        }
+    }
+
     /// The word for tables.
     pub fn word(self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@ mod session;
 mod stop;
 mod twins;
 mod two_signers;
+mod why;
 
 use std::{
     net::SocketAddr,

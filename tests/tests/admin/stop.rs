@@ -14,7 +14,7 @@ use hostler_plan::{
 use super::*;
 
 /// An agent on a simulated machine, until it is stopped.
-struct Agent {
+pub(super) struct Agent {
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<hostler_executor::Ended, NodeError>>,
 }
@@ -32,7 +32,7 @@ impl Agent {
         Self { stop, running: tokio::spawn(node.run(host, shutdown)) }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         drop(self.stop);
         tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap().unwrap();
     }
@@ -55,7 +55,7 @@ async fn two_nodes(folder: &Path, admin: &mut Admin) -> [Agent; 2] {
 }
 
 /// A check that may begin in an hour: it is open and nothing of it is granted.
-async fn submit_for_later(admin: &mut Admin, only: Option<&str>) -> Verified<Plan> {
+pub(super) async fn submit_for_later(admin: &mut Admin, only: Option<&str>) -> Verified<Plan> {
     // A node that is not connected yet is left out of a check of all.
     let mut plan = loop {
         let plan = compile_check(admin).await.plan;
@@ -102,7 +102,7 @@ fn reference(plan: &Verified<Plan>) -> PlanRef {
 }
 
 /// A coordinator, its first admin and two nodes.
-async fn with_two_nodes(folder: &Path) -> (Coordinator, Profile, Admin, [Agent; 2]) {
+pub(super) async fn with_two_nodes(folder: &Path) -> (Coordinator, Profile, Admin, [Agent; 2]) {
     let data = folder.join("data");
     let coordinator = Coordinator::start(&data, None).await;
     let profile = set_up(folder, &data, coordinator.ports.0, 1).await;

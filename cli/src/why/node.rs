@@ -1,0 +1,90 @@
+//! What holds a node by itself: its health, its cordon, the plan that took it out of service.
+
+use hostler_plan::{
+    health::{Level, Rule, Verdict},
+    id::NodeName,
+    planner::InventoryNode,
+    sequencer::{CordonOwner, Standing},
+    timestamp::Timestamp,
+};
+use hostler_proto::v1::{NodeSummary, ReportedRefusal};
+
+use super::{Proof, Said, Weight};
+
+/// A machine that no roster lists yet.
+pub(super) fn waits_for_approval(node: &NodeSummary) -> Said {
+    let name = &node.name;
+    let sentence = format!("waits for a person; `hostler node approve {name}` lets it in");
+    Said { weight: Weight::NeedsPerson, about: name.clone(), sentence, proof: Proof::Coordinator }
+}
+
+/// What it refused last.
+pub(super) fn refused(name: &NodeName, refused: &ReportedRefusal) -> Said {
+    let at = Timestamp::from_unix_seconds(refused.at);
+    let sentence = format!("refused a document at {at} ({}): {}", refused.refusal(), refused.reason);
+    said_of(name, Weight::Note, sentence)
+}
+
+/// Everything that holds it, as the coordinator says.
+pub(super) fn said(name: &NodeName, state: &InventoryNode) -> Vec<Said> {
+    let mut said: Vec<Said> = state.verdicts.iter().filter_map(|verdict| judged(name, verdict)).collect();
+    let mut say = |weight, sentence| said.push(said_of(name, weight, sentence));
+    let is_silent = state.verdicts.iter().any(|verdict| verdict.rule == Rule::Report);
+    if !state.connected && !is_silent {
+        say(Weight::Trouble, "is not connected; check its power and network".to_owned());
+    }
+    match state.condition.standing {
+        Standing::NotReady => say(Weight::Trouble, "is not Ready in its cluster; look at its kubelet".to_owned()),
+        Standing::Unknown => {
+            say(Weight::Note, "is not known to its cluster: no connected server could ask the API server".to_owned());
+        }
+        Standing::Ready | Standing::Outside => {}
+    }
+    if let Some(other) = &state.condition.other_name {
+        say(Weight::Trouble, format!("is in its cluster as {other}, and plans act on the fleet's names"));
+    }
+    let cordon = state.condition.cordon.as_ref();
+    let why = cordon.and_then(|cordon| cordon.reason.as_ref()).map(|why| format!(" ({why})")).unwrap_or_default();
+    match (cordon.map(|cordon| &cordon.owner), &state.hold) {
+        (Some(CordonOwner::Other(owner)), _) => say(
+            Weight::Stands,
+            format!("is cordoned by {owner}{why}, and no plan undoes that; ask them, or `kubectl uncordon {name}`"),
+        ),
+        (Some(CordonOwner::Node), _) => {
+            say(Weight::Stands, format!("cordoned itself{why}; it takes that back when it is well again"));
+        }
+        (_, Some(hold)) if hold.complete => say(
+            Weight::Stands,
+            format!("is out of service by plan {} ({}); `hostler uncordon {name}` puts it back", hold.seq, hold.kind),
+        ),
+        (_, Some(hold)) => say(
+            Weight::Stands,
+            format!(
+                "may be half out of service by plan {} ({}); `hostler drain {name}` goes on, `hostler uncordon {name}` \
+                 puts it back",
+                hold.seq, hold.kind
+            ),
+        ),
+        (Some(CordonOwner::Hostler), None) => {
+            say(Weight::Stands, format!("is cordoned by a plan{why}; `hostler uncordon {name}` puts it back"));
+        }
+        (None, None) => {}
+    }
+    said
+}
+
+/// A verdict that counts. One that a person accepted, or an optional one of which nothing is known, holds nothing.
+fn judged(name: &NodeName, verdict: &Verdict) -> Option<Said> {
+    let level = verdict.counts_as();
+    let weight = match level {
+        Level::Critical | Level::Unknown => Weight::Trouble,
+        Level::Degraded => Weight::Note,
+        Level::Ok => return None,
+    };
+    let since = Timestamp::from_unix_milliseconds(verdict.since_ms).whole_seconds();
+    Some(said_of(name, weight, format!("is {level} since {since}: {}", verdict.sentence())))
+}
+
+fn said_of(name: &NodeName, weight: Weight, sentence: String) -> Said {
+    Said { weight, about: name.to_string(), sentence, proof: Proof::Coordinator }
+}
