@@ -7,18 +7,16 @@ use hostler_plan::{
     document::{Decided, Decision, DocumentRef, NodeDecision, NodeMatter, Signed},
     form::{Measured, Reason},
     health::{Acceptance, DiskNumbers, Level, Release, Verdict, device},
-    id::{Fingerprint, NodeName},
+    id::{Digest, Fingerprint, NodeName},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, NodeDecisions, Verified},
+    trust::{self, MAX_JUMP, NodeDecisions, Verified},
 };
 use hostler_proto::v1::{self, NodeDetail};
 
-use crate::{Admin, admin::now, decision::decide, error::Error, node, output::note, trust_store::TrustStore};
-
-/// How much higher than the signed ones a number may be of which the coordinator says that its signer counts no more.
-/// Who believed any number could not count on from the highest there is.
-const MAX_JUMP: u64 = 1000;
+use crate::{
+    Admin, admin::now, decision::decide, error::Error, floor::Floor, node, output::note, trust_store::TrustStore,
+};
 
 /// How long the node may take to hear of it while somebody waits, and how often that is asked.
 const HEARD_IN: Duration = Duration::from_secs(5);
@@ -30,8 +28,15 @@ pub struct Known {
     node: NodeName,
     key: Fingerprint,
     decisions: NodeDecisions,
-    number: u64,
+    next: Next,
     verdicts: Vec<Verdict>,
+}
+
+/// The next decision's number, and what ends with it that the coordinator did not show.
+#[derive(Debug)]
+struct Next {
+    number: u64,
+    also: Vec<Digest>,
 }
 
 /// What came of it.
@@ -72,7 +77,7 @@ pub fn decisions(store: &TrustStore, name: &NodeName, shown: &[v1::SignedDocumen
     let mut all = NodeDecisions::default();
     let Some(key) = key_of(store, name) else { return Ok(all) };
     for signed in shown.iter().cloned().map(Signed::from) {
-        all = all.take(name, &key, &trust::decision(store.trusted(), &signed)?)?;
+        all = all.follow(name, &key, &trust::decision(store.trusted(), &signed)?)?;
     }
     Ok(all)
 }
@@ -93,6 +98,58 @@ pub async fn held_by(admin: &mut Admin, name: &NodeName) -> Result<Option<Docume
     Ok(holding.filter(|h| h.document().holds.epoch == store.root().epoch).and_then(|h| h.document().decision))
 }
 
+/// The newest decision that the node signed that it holds, where it is none of those that are shown and none of before.
+pub fn not_shown(shown: &NodeDecisions, held: Option<DocumentRef>) -> Option<DocumentRef> {
+    held.filter(|held| {
+        held.version >= shown.number() && shown.newest().is_none_or(|newest| newest.digest != held.digest)
+    })
+}
+
+/// The number after every one that is signed, said by the coordinator, held by the node or handed in here, and which
+/// of them the coordinator did not show. `said` is the coordinator's word for the newest, whose signer may count no
+/// more.
+fn next(
+    store: &TrustStore,
+    node: &NodeName,
+    key: &Fingerprint,
+    shown: &NodeDecisions,
+    said: u64,
+    held: Option<DocumentRef>,
+) -> Result<Next, Refused> {
+    let sent = Floor::load(store.folder()).sent.decisions.remove(node);
+    let sent = sent.filter(|sent| sent.epoch == store.root().epoch && sent.key == *key).map(|sent| sent.decision);
+    let hidden = [(sent, "handed in from here"), (held, "signed for by the node, which holds it")];
+    let hidden: Vec<_> = hidden.into_iter().filter_map(|(d, why)| Some((not_shown(shown, d)?, why))).collect();
+    let highest = hidden.iter().map(|(decision, _)| decision.version).fold(shown.number().max(said), u64::max);
+    if highest > shown.number().saturating_add(MAX_JUMP) {
+        let reason = format!(
+            "expected decision {} or one of the next {MAX_JUMP} to be the newest about {node}, found the word of the \
+             coordinator, or of {node}, for {highest}: somebody uses the numbers up; look at its ledger (`hostler ledger \
+             verify`), and raise the epoch, which begins them anew (`hostler trust amend --raise-epoch`)",
+            shown.number()
+        );
+        return Err(Refused::new(Refusal::Replay, reason));
+    }
+    let mut also = Vec::new();
+    for (DocumentRef { version, digest }, why) in hidden {
+        note(&format!(
+            "decision {version} about {node} ({digest}) was {why}, and the coordinator does not show that it counts; the \
+             next one ends it"
+        ));
+        if !also.contains(&digest) {
+            also.push(digest);
+        }
+    }
+    let number = highest.checked_add(1).ok_or_else(|| {
+        let reason = format!(
+            "expected a number for the next decision about {node}, found that the coordinator shows the last one there \
+             is; raise the epoch, which begins them anew (`hostler trust amend --raise-epoch`)"
+        );
+        Refused::new(Refusal::Replay, reason)
+    })?;
+    Ok(Next { number, also })
+}
+
 impl Known {
     /// Asks for it, and verifies what is signed of it.
     pub async fn ask(admin: &mut Admin, name: &NodeName) -> Result<Self, Error> {
@@ -103,17 +160,10 @@ impl Known {
         })?;
         let NodeDetail { standing, decisions: shown, decision_number, .. } = node::get(admin, name).await?;
         let decisions = decisions(admin.trust_store(), name, &shown)?;
-        if decision_number > decisions.number().saturating_add(MAX_JUMP) {
-            let reason = format!(
-                "expected decision {} or a few more to be the newest about {name}, found the coordinator's word for \
-                 {decision_number}; look at its ledger (`hostler ledger verify`)",
-                decisions.number()
-            );
-            return Err(Refused::new(Refusal::Replay, reason).into());
-        }
-        let number = decisions.number().max(decision_number);
+        let held = held_by(admin, name).await?;
+        let next = next(admin.trust_store(), name, &key, &decisions, decision_number, held)?;
         let verdicts = standing.into_iter().map(Verdict::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { node: name.clone(), key, decisions, number, verdicts })
+        Ok(Self { node: name.clone(), key, decisions, next, verdicts })
     }
 
     /// Those that count now.
@@ -213,9 +263,9 @@ impl Known {
             note(&format!("keeps {}: {}", decision.digest(), words(decision.document(), earlier)));
             keeps.push(decision.digest());
         }
-        let number = self.number + 1;
+        let Next { number, also } = self.next;
         let (node, key) = (self.node.clone(), self.key);
-        let decision = NodeDecision { node, key, number, keeps, about: matter.clone() };
+        let decision = NodeDecision { node, key, number, keeps, also, about: matter.clone() };
         let digest = decide(admin, Decided::Node(decision)).await?;
         let end = tokio::time::Instant::now() + HEARD_IN;
         loop {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{Decided, Decision, DecisionType, DocumentKind, Signed},
+    document::{Decided, Decision, DecisionType, DocumentKind, DocumentRef, NodeDecision, Signed},
     id::Digest,
     json,
     ledger::Head,
     show, trust,
 };
 
-use crate::{Admin, admin::now, error::Error, output::note};
+use crate::{Admin, admin::now, error::Error, floor::SentDecision, hand_in::HandIn, output::note};
 
 /// How long a decision may be handed in: it is signed and sent in one go.
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -19,8 +19,14 @@ const LIFETIME: Duration = Duration::from_secs(600);
 /// it. Says which bytes those were.
 pub async fn decide(admin: &mut Admin, decided: Decided) -> Result<Digest, Error> {
     let seen = admin.seen()?;
-    let signed = sign(admin, decided, seen.other.unwrap_or(seen.head))?;
+    let signed = sign(admin, decided.clone(), seen.other.unwrap_or(seen.head))?;
     let digest = signed.digest();
+    if let Decided::Node(NodeDecision { node, key, number, .. }) = &decided {
+        let store = admin.trust_store();
+        let decision = DocumentRef { version: *number, digest };
+        let sent = SentDecision { epoch: store.root().epoch, key: key.clone(), decision };
+        HandIn::Decision(node.clone(), sent).keep(store.folder())?;
+    }
     let request = admin.with_session(signed.into());
     admin.client().submit_decision(request).await?;
     Ok(digest)

@@ -4,12 +4,16 @@
 //! It is written behind what it tells of, and it is a floor and no proof: where it is missing, what is held stands for
 //! itself. It stands twice, because nothing else tells what was handed in: the newer one that can be read counts.
 
-use std::{collections::BTreeSet, fs::File, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::Path,
+};
 
 use hostler_plan::{
     checked,
     document::{DocumentRef, PlanRef},
-    id::{Epoch, Seq},
+    id::{Epoch, Fingerprint, NodeName, Seq},
     json,
     refusal::{Refusal, Refused},
 };
@@ -22,8 +26,9 @@ use crate::{
 };
 
 const FILE_NAMES: [&str; 2] = ["floor.json", "floor.copy.json"];
-/// A number of a plan that waits has at most 21 bytes; nobody keeps a thousand.
-const MAX_BYTES: usize = 32 << 10;
+/// A number of a plan that waits has at most 21 bytes and nobody keeps a thousand; the last decision about each of a
+/// thousand nodes with the longest names has 500.
+const MAX_BYTES: usize = 1 << 20;
 
 /// What was held once, at least.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +67,18 @@ pub(crate) struct Sent {
     /// it.
     #[serde(default)]
     pub roots: Vec<DocumentRef>,
+    /// The last one about each node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub decisions: BTreeMap<NodeName, SentDecision>,
+}
+
+/// A decision about a node: its place in the row of those about one machine of one epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SentDecision {
+    pub epoch: Epoch,
+    pub key: Fingerprint,
+    pub decision: DocumentRef,
 }
 
 /// Both of its files, for whoever has to remove them.

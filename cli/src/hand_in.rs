@@ -5,22 +5,23 @@ use std::path::Path;
 
 use hostler_plan::{
     document::{DocumentRef, PlanRef},
-    id::Epoch,
+    id::{Epoch, NodeName},
     trust,
 };
 
 use crate::{
     error::Error,
-    floor::{Floor, Sent},
+    floor::{Floor, Sent, SentDecision},
     place,
 };
 
 /// A document that is about to be handed in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum HandIn {
     Plan(Epoch, PlanRef),
     Roster(Epoch, DocumentRef),
     Root(DocumentRef),
+    Decision(NodeName, SentDecision),
 }
 
 impl HandIn {
@@ -49,6 +50,25 @@ fn keep(handed_in: &mut Sent, document: HandIn) -> Result<(), Error> {
             }
             Some(_) | None => handed_in.roster = Some((epoch, sent)),
         },
+        HandIn::Decision(node, sent) => {
+            let number = sent.decision.version;
+            match handed_in.decisions.get(&node) {
+                // As of rosters.
+                Some(before)
+                    if (before.epoch, &before.key) == (sent.epoch, &sent.key)
+                        && before.decision.version >= number
+                        && before.decision != sent.decision =>
+                {
+                    let what = format!("decision {number} about {node} or a later one");
+                    return Err(place::given(&what, before.decision.digest));
+                }
+                Some(_) | None => {
+                    // Those of an epoch that is over tell nothing any more.
+                    handed_in.decisions.retain(|_, before| before.epoch >= sent.epoch);
+                    handed_in.decisions.insert(node, sent);
+                }
+            }
+        }
         // Several with one number are: whoever says that one lost its place may have handed it to some nodes.
         HandIn::Root(sent) => {
             let one_before = sent.version.saturating_sub(1);

@@ -271,7 +271,7 @@ mod tests {
         assert!(judge(&after, clock(&*machine), signed).is_err());
         let (node, key) = (after.me.node.clone(), after.me.key.clone());
         let about = NodeMatter::Withdraw { acceptance: stop.digest() };
-        let decision = Decided::Node(NodeDecision { node, key, number: 7, keeps: Vec::new(), about });
+        let decision = Decided::Node(NodeDecision { node, key, number: 7, keeps: Vec::new(), also: Vec::new(), about });
         let decision = read_signed(&write("decision.json", &fleet.decision(decision))).unwrap();
         let (next, _, sentence) = judge(&after, clock(&*machine), decision).unwrap();
         assert!(next != after.state && sentence.contains("decision 7 about this node holds now"), "{sentence}");

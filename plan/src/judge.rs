@@ -104,7 +104,7 @@ pub struct Judge {
     /// The last receipt of every node key.
     chains: BTreeMap<(NodeName, Fingerprint), (u64, Digest)>,
     /// What people decided about each machine.
-    decisions: BTreeMap<(NodeName, Fingerprint), NodeDecisions>,
+    decisions: BTreeMap<(NodeName, Fingerprint), decisions::Row>,
     /// Node keys whose next receipt need not follow the last one that is here: what came between was lost with a part
     /// of the ledger. None before the first loss.
     gaps: BTreeSet<(NodeName, Fingerprint)>,
@@ -165,7 +165,7 @@ impl Judge {
     /// What people decided about an active node, by the key that the roster has of it.
     pub fn decisions_about(&self, node: &NodeName) -> Option<&NodeDecisions> {
         let listed = self.roster.as_ref()?.document().active(node)?;
-        self.decisions.get(&(node.clone(), listed.key.fingerprint()))
+        self.decisions.get(&(node.clone(), listed.key.fingerprint())).map(|row| &row.decisions)
     }
 
     /// Whether that very document is in the ledger.

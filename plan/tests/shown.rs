@@ -352,5 +352,5 @@ fn every_field_of_every_decision_shows() {
 
 fn about_w1(about: Value) -> Value {
     json!({ "what": "node", "node": "w1", "key": public(&key(2)).fingerprint(), "number": 3,
-        "keeps": [Digest::of(b"two")], "about": about })
+        "keeps": [Digest::of(b"two")], "also": [Digest::of(b"hidden")], "about": about })
 }

@@ -1,7 +1,11 @@
 //! `hostler node accept` and `hostler node release`.
 
-use hostler_plan::{document::NodeMatter, form::Reason, id::NodeName};
-use hostler_proto::v1::{NodeDetail, SignedDocument};
+use hostler_plan::{
+    document::{DocumentRef, NodeMatter},
+    form::Reason,
+    id::NodeName,
+};
+use hostler_proto::v1::NodeDetail;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -79,39 +83,47 @@ fn tell(context: &Context, node: &NodeName, done: &Done) -> Result<(), Error> {
 pub(super) struct Shown {
     lines: Vec<String>,
     json: Vec<Value>,
+    /// The newest decision that the node proves that it holds, where the coordinator shows another one or none.
+    not_shown: Option<DocumentRef>,
+}
+
+/// Of a decision that the node holds and the coordinator does not show, whose word for the newest number is `said`.
+fn not_shown(DocumentRef { version, digest }: DocumentRef, said: u64) -> String {
+    let why = if said >= version {
+        "the coordinator says that its signer counts no more, which is not proved"
+    } else {
+        "the coordinator hides it, or lost a part of its ledger: compare the ledgers (`hostler ledger verify`); the next \
+         decision about the node ends it"
+    };
+    format!("NOT SHOWN: the node signed that it holds decision {version} ({digest}); {why}")
 }
 
 impl Shown {
     pub(super) async fn of(admin: &mut Admin, name: &NodeName, detail: &NodeDetail) -> Result<Self, Error> {
-        let shown: &[SignedDocument] = &detail.decisions;
-        if shown.is_empty() {
-            return Ok(Self::default());
-        }
         let held = acceptance::held_by(admin, name).await?;
-        let decisions = match acceptance::decisions(admin.trust_store(), name, shown) {
+        let decisions = match acceptance::decisions(admin.trust_store(), name, &detail.decisions) {
             Ok(decisions) => decisions,
             Err(refused) => {
                 let line = format!("NOT VERIFIED: {}", refused.reason);
-                return Ok(Self { lines: vec![line], json: Vec::new() });
+                return Ok(Self { lines: vec![line], ..Self::default() });
             }
         };
-        let proof = decisions.newest().map_or(Proof::NotYet, |newest| Proof::of(newest, held));
-        let proved = proof == Proof::Held;
-        let doubt = match proof {
-            Proof::Held => String::new(),
-            Proof::Another(number) => {
-                format!(" (the node signed that it holds decision {number}, which is not shown, and may not hold this)")
-            }
-            Proof::NotYet => " (the node has not signed yet that it holds it)".to_owned(),
+        let hidden = acceptance::not_shown(&decisions, held);
+        let doubt = match decisions.newest().map(|newest| Proof::of(newest, held)) {
+            Some(Proof::Held) => "",
+            Some(Proof::Another(_)) => " (the node may not hold it)",
+            Some(Proof::NotYet) | None => " (the node has not signed yet that it holds it)",
         };
         let all: Vec<_> = decisions.at(now()).collect();
+        let lines = all.iter().map(|(d, matter)| acceptance::words(d.document(), matter) + doubt);
         Ok(Self {
-            lines: all.iter().map(|(d, matter)| acceptance::words(d.document(), matter) + &doubt).collect(),
+            lines: hidden.iter().map(|held| not_shown(*held, detail.decision_number)).chain(lines).collect(),
+            not_shown: hidden,
             json: all
                 .iter()
                 .map(|(d, matter)| {
                     json!({ "digest": d.digest(), "by": d.document().by, "made": d.document().created,
-                    "about": matter, "held_by_node": proved })
+                    "about": matter, "held_by_node": doubt.is_empty() })
                 })
                 .collect(),
         })
@@ -122,8 +134,8 @@ impl Shown {
         self.lines.iter().map(String::as_str)
     }
 
-    /// For programs.
-    pub(super) fn json(&self) -> Value {
-        json!(self.json)
+    /// For programs: what counts, and the decision that the node holds and that is not shown.
+    pub(super) fn json(&self) -> (Value, Value) {
+        (json!(self.json), json!(self.not_shown))
     }
 }

@@ -84,7 +84,7 @@ pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), E
                 context.output,
                 || {
                     let mut value = detail_json(&admin, &detail);
-                    value["decided"] = decided.json();
+                    (value["decided"], value["decision_not_shown"]) = decided.json();
                     value
                 },
                 || detail_text(&admin, &detail, &decided),

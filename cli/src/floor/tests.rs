@@ -10,7 +10,7 @@ use hostler_fixtures::{
 };
 use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, Root, Roster, Signed, SignerRole},
-    id::Digest,
+    id::{Digest, NodeName},
     ledger::Head,
     step::ClusterRole,
     timestamp::Timestamp,
@@ -135,6 +135,9 @@ impl Work {
         let hand_in = |document: HandIn| document.keep(&folder).unwrap();
         hand_in(HandIn::Plan(Epoch(1), PlanRef { seq: Seq(5), digest: last.digest() }));
         hand_in(HandIn::Roster(Epoch(1), DocumentRef { version: 3, digest: Digest::of(b"roster 3") }));
+        let decision = DocumentRef { version: 4, digest: Digest::of(b"decision 4") };
+        let decision = SentDecision { epoch: Epoch(1), key: public(&key(2)).fingerprint(), decision };
+        hand_in(HandIn::Decision(NodeName::new("a").unwrap(), decision));
         hand_in(HandIn::Root(DocumentRef { version: 3, digest: Digest::of(b"root 3") }));
         SessionKey::make(&store, &anna(), now()).unwrap();
         Self { home, older, chain }

@@ -130,6 +130,17 @@ impl Control {
             );
             self.alarm(now, &format!("what {node} holds"), &Refused::new(Refusal::Replay, reason));
         }
+        let epoch = self.state.root().map(|root| root.root().epoch);
+        let here = |decision: &DocumentRef| self.state.judge.knows(&decision.digest);
+        let is_this_epoch = Some(holding.holds.epoch) == epoch;
+        if let Some(DocumentRef { version, digest }) = holding.decision.filter(|d| is_this_epoch && !here(d)) {
+            let reason = format!(
+                "{node} signed that it holds decision {version} about itself ({digest}), which this ledger does not \
+                 have: a part of the ledger was lost, or somebody who may decide kept it from here; find out who \
+                 signed it, and decide again (`hostler node accept`), which ends it"
+            );
+            self.alarm(now, &format!("what {node} holds"), &Refused::new(Refusal::Replay, reason));
+        }
     }
 
     /// After a loss: once every active node has signed what it holds, and nothing of it is newer, work goes on.

@@ -101,7 +101,7 @@ impl Setup {
     fn decide(&mut self, number: u64, keeps: &[&Signed], about: NodeMatter) -> Signed {
         let keeps = keeps.iter().map(|signed| signed.digest()).collect();
         let (node, key) = (self.executor.context.me.node.clone(), self.executor.context.me.key.clone());
-        let decided = document::Decided::Node(NodeDecision { node, key, number, keeps, about });
+        let decided = document::Decided::Node(NodeDecision { node, key, number, keeps, also: Vec::new(), about });
         let signed = self.fleet.decision(decided);
         self.executor.handle(Request::Decision(signed.clone())).unwrap();
         signed

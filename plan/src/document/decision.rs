@@ -75,10 +75,14 @@ pub struct NodeDecision {
     pub node: NodeName,
     /// The machine's own key: one that takes over the name begins anew.
     pub key: Fingerprint,
-    /// 1 for the first about that key in an epoch.
+    /// Above every earlier one about that key in an epoch; 1 for the first.
     pub number: u64,
     /// The earlier ones that still count.
     pub keeps: Vec<Digest>,
+    /// Others that end with it though the ledger did not show them: handed in by its maker and kept back, or held by
+    /// the node. Written only when there are some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Digest>,
     pub about: NodeMatter,
 }
 

@@ -5,6 +5,7 @@ use crate::{
     document::{Decided, Decision, NodeDecision, Plan, PlanRef},
     entry::Entry,
     id::{Digest, TokenId},
+    ledger::Head,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
     trust::{CLOCK_SKEW, NodeDecisions, Verified},
@@ -53,6 +54,14 @@ impl Decider {
     }
 }
 
+/// What people decided about one machine.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    pub decisions: NodeDecisions,
+    /// The index of the newest one's record.
+    last_at: u64,
+}
+
 impl Judge {
     /// A signed decision counts here, now, and about something that is there to be decided.
     pub(super) fn check_signed(&self, at: Timestamp, decision: &Decision) -> Result<(), Refused> {
@@ -96,12 +105,12 @@ impl Judge {
             Decided::Adopt { after, .. } => expect(self.contains(*after), || {
                 format!("an adoption of this ledger, found one of a ledger of {after}")
             }),
-            Decided::Node(decision) => self.check_about_node(decision),
+            Decided::Node(about) => self.check_about_node(about, decision.seen),
         }
     }
 
-    /// A decision about an active node, by its key, is the next one about it.
-    fn check_about_node(&self, decision: &NodeDecision) -> Result<(), Refused> {
+    /// A decision about an active node, by its key, follows those about it.
+    fn check_about_node(&self, decision: &NodeDecision, seen: Head) -> Result<(), Refused> {
         let NodeDecision { node, key, .. } = decision;
         let listed = self.listed()?.document().active(node);
         let listed = listed.is_some_and(|listed| listed.key.fingerprint() == *key);
@@ -109,15 +118,18 @@ impl Judge {
             let reason = format!("expected a decision about an active node and its key, found {node} with {key}");
             return Err(Refused::new(Refusal::NotATarget, format!("{reason}; look at the nodes and decide again")));
         }
-        let known = self.decisions.get(&(node.clone(), key.clone()));
-        known.unwrap_or(&NodeDecisions::default()).check_next(decision)
+        let Some(known) = self.decisions.get(&(node.clone(), key.clone())) else {
+            return NodeDecisions::default().check_next(decision, true);
+        };
+        known.decisions.check_next(decision, seen.next_index > known.last_at)
     }
 
     fn apply_about_node(&mut self, decision: &NodeDecision, signed: &Verified<Decision>) {
         let (node, key) = (&decision.node, &decision.key);
+        let last_at = self.head().next_index;
         let known = self.decisions.entry((node.clone(), key.clone())).or_default();
-        if let Ok(next) = known.take(node, key, signed) {
-            *known = next;
+        if let Ok(next) = known.decisions.follow(node, key, signed) {
+            *known = Row { decisions: next, last_at };
         }
     }
 

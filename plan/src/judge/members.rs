@@ -86,7 +86,7 @@ impl Judge {
             self.void_all();
         }
         if let Some(held) = &self.root {
-            self.decisions.values_mut().for_each(|decisions| *decisions = decisions.under(held, next));
+            self.decisions.values_mut().for_each(|row| row.decisions = row.decisions.under(held, next));
         }
         self.root = Some(next.clone());
     }

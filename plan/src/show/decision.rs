@@ -61,7 +61,7 @@ fn about_node(decision: &NodeDecision) -> String {
 
 /// What is decided about a node, field by field.
 fn node_lines(page: &mut Page, decision: &NodeDecision) {
-    let NodeDecision { node: _, key, number, keeps, about } = decision;
+    let NodeDecision { node: _, key, number, keeps, also, about } = decision;
     page.line("node", format!("key {key}, decision {number} about it"));
     let disk = |disk: &Option<DiskNumbers>| match disk {
         Some(disk) => format!("that disk by its own numbers: {disk}"),
@@ -88,4 +88,5 @@ fn node_lines(page: &mut Page, decision: &NodeDecision) {
         page.line("keeps", "none of the earlier decisions about it");
     }
     keeps.iter().for_each(|kept| page.line("keeps", kept));
+    also.iter().for_each(|other| page.line("ends", format!("{other}, which the ledger did not show")));
 }

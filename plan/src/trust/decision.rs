@@ -7,7 +7,7 @@ use crate::{
     health::{Level, Rule},
     refusal::{Refusal, Refused},
     text::clean_to,
-    trust::{SignedBy, TrustedRoot, Verified, parse},
+    trust::{SignedBy, TrustedRoot, Verified, parse, shape},
 };
 
 /// How long a decision may be handed in after it was made: it is signed and sent in one go, and an hour is time enough
@@ -79,7 +79,7 @@ pub fn check_decision(root: &Root, decision: &Decision, signer: &Signer) -> Resu
 /// Whether a decision about a node could count at all.
 fn check_form(about: &NodeDecision, decision: &Decision) -> Result<(), Refused> {
     let malformed = |reason: String| Err(Refused::new(Refusal::Malformed, reason));
-    let NodeDecision { node, number, keeps, about, .. } = about;
+    let NodeDecision { node, number, keeps, also, about, .. } = about;
     let mut once = keeps.clone();
     once.sort();
     once.dedup();
@@ -89,6 +89,12 @@ fn check_form(about: &NodeDecision, decision: &Decision) -> Result<(), Refused> 
              {number} beside {}; withdraw some and sign again",
             MAX_NODE_DECISIONS - 1,
             keeps.len()
+        ));
+    }
+    if !shape::closes_well(None, also) {
+        let (most, found) = (shape::MAX_CLOSED, also.len());
+        return malformed(format!(
+            "expected at most {most} others that end with it, each once, found {found}; sign again"
         ));
     }
     let (level, disk) = match about {

@@ -11,11 +11,15 @@ use crate::{
     id::{Digest, Fingerprint, NodeName},
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, MAX_ACCEPTANCE, TrustedRoot, Verified},
+    trust::{self, MAX_ACCEPTANCE, MAX_JUMP, TrustedRoot, Verified},
 };
 
 /// How long the release of a disk is told to the node: whoever was off for longer has forgotten the disk by itself.
 const RELEASE_COUNTS: Duration = MAX_ACCEPTANCE;
+
+/// How far the numbers in a ledger may step. A node takes one [`MAX_JUMP`] above what it holds that the ledger never
+/// had; the next one in the ledger is above that.
+const MAX_STEP: u64 = 2 * MAX_JUMP;
 
 /// What is known of them, by the node, the coordinator and every auditor alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +27,16 @@ pub struct NodeDecisions {
     newest: Option<DocumentRef>,
     /// The newest and those that it keeps, in the order of their numbers.
     held: Vec<Verified<Decision>>,
+}
+
+fn too_far(decision: &NodeDecision, held: u64, most: u64) -> Refused {
+    let NodeDecision { node, number, .. } = decision;
+    let reason = format!(
+        "expected decision {} about {node} at most, {most} above {held}, found {number}: whoever signs so far above uses \
+         the numbers up; find out who did, and decide again",
+        held.saturating_add(most)
+    );
+    Refused::new(Refusal::Replay, reason)
 }
 
 fn about(decision: &Verified<Decision>) -> Option<&NodeDecision> {
@@ -56,8 +70,20 @@ impl NodeDecisions {
         self.held.iter().filter(is_later).map(Verified::signed)
     }
 
-    /// Takes one about that machine. One that is known changes nothing; one that another overtook counts no more.
+    /// Takes one about that machine, as it does itself. One that is known changes nothing; one that another overtook
+    /// counts no more, and nobody uses up the numbers with one.
     pub fn take(&self, node: &NodeName, key: &Fingerprint, signed: &Verified<Decision>) -> Result<Self, Refused> {
+        let next = self.follow(node, key, signed)?;
+        match about(signed) {
+            Some(decision) if next.number() - self.number() > MAX_JUMP => {
+                Err(too_far(decision, self.number(), MAX_JUMP))
+            }
+            Some(_) | None => Ok(next),
+        }
+    }
+
+    /// The same of what stands in a ledger, which says how far the numbers step there.
+    pub fn follow(&self, node: &NodeName, key: &Fingerprint, signed: &Verified<Decision>) -> Result<Self, Refused> {
         let Some(decision) = about(signed) else {
             let reason = "expected a decision about a node, found another one; hand it to the coordinator";
             return Err(Refused::new(Refusal::NotATarget, reason));
@@ -93,10 +119,12 @@ impl NodeDecisions {
         Ok(Self { newest, held })
     }
 
-    /// Whether one is the next: where everybody sees them all, none is left out and none keeps what is over.
-    pub(crate) fn check_next(&self, decision: &NodeDecision) -> Result<(), Refused> {
+    /// Whether one may follow in a ledger: above those that are there, and it keeps nothing that is over. `saw_all` says
+    /// whether its signer was shown a ledger that holds them all. Only then may it leave numbers out: the node signed
+    /// that it holds a higher one, or the signer handed one in that was kept back.
+    pub(crate) fn check_next(&self, decision: &NodeDecision, saw_all: bool) -> Result<(), Refused> {
         let (node, next) = (&decision.node, self.number().saturating_add(1));
-        if decision.number != next {
+        if decision.number < next || (decision.number > next && !saw_all) {
             return Err(Refused::new(
                 Refusal::Overtaken,
                 format!(
@@ -105,6 +133,9 @@ impl NodeDecisions {
                     decision.number
                 ),
             ));
+        }
+        if decision.number - self.number() > MAX_STEP {
+            return Err(too_far(decision, self.number(), MAX_STEP));
         }
         let counts = |digest: &Digest| self.held.iter().any(|h| h.digest() == *digest && h.document().counts());
         let withdrawn = match &decision.about {

@@ -1,4 +1,4 @@
-//! How far the numbers of plans may jump.
+//! How far the numbers of plans, and of decisions about a node, may jump.
 
 use crate::{
     document::Roster,
@@ -6,8 +6,8 @@ use crate::{
     refusal::{Refusal, Refused},
 };
 
-/// A plan's number is at most this much above the highest that is known: a fleet that made a plan each hour for a year
-/// stays below it, and one key cannot use up the numbers of an epoch.
+/// A number is at most this much above the highest that is known: a fleet that made a plan each hour for a year stays
+/// below it, and one key cannot use up the numbers of an epoch, or those of the decisions about a node.
 pub const MAX_JUMP: u64 = 10_000;
 
 /// Whether a number may follow `held`, the highest that is known in `epoch`, or the one that the newest roster names,

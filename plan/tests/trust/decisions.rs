@@ -8,7 +8,7 @@ use hostler_plan::{
     ledger::Head,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
-    trust::{self, MAX_ACCEPTANCE, MAX_DECISION_LIFETIME, NodeState, Verified},
+    trust::{self, MAX_ACCEPTANCE, MAX_DECISION_LIFETIME, MAX_JUMP, NodeState, Verified},
 };
 
 use crate::fleet::*;
@@ -88,7 +88,7 @@ fn accepted() -> NodeMatter {
 fn about(number: u64, keeps: &[&Signed], about: NodeMatter) -> Decided {
     let keeps = keeps.iter().map(|signed| signed.digest()).collect();
     let key = identity("w1").key;
-    Decided::Node(NodeDecision { node: name("w1"), key, number, keeps, about })
+    Decided::Node(NodeDecision { node: name("w1"), key, number, keeps, also: Vec::new(), about })
 }
 
 fn by_ada(decided: Decided) -> Signed {
@@ -242,4 +242,35 @@ fn a_withdrawal_is_held_no_longer_than_it_is_the_newest() {
     let next = by_ada(about(3, &[&withdrawn], accepted()));
     let held = take(&state, &next).unwrap().decisions().held().map(|held| held.digest()).collect::<Vec<_>>();
     assert_eq!(held, [next.digest()]);
+}
+
+/// One operator's key would end every later decision about the node.
+#[test]
+fn a_decision_jumps_only_so_far_from_the_newest_that_the_node_holds() {
+    let at_number = |number| by_ada(about(number, &[], accepted()));
+    let fresh = crate::state::fresh();
+    for far in [u64::MAX, MAX_JUMP + 1] {
+        assert_refused(
+            take(&fresh, &at_number(far)).map(|_| ()),
+            Refusal::Replay,
+            &["decision 10000 about w1 at most"],
+        );
+    }
+    let state = take(&fresh, &at_number(MAX_JUMP)).unwrap();
+    let refused = take(&state, &at_number(2 * MAX_JUMP + 1)).map(|_| ());
+    assert_refused(refused, Refusal::Replay, &["decision 20000 about w1 at most", "found 20001"]);
+    assert_eq!(counts(&state, noon()), 1, "what it held stays");
+    assert_eq!(take(&state, &at_number(MAX_JUMP + 1)).unwrap().decisions().number(), MAX_JUMP + 1);
+}
+
+#[test]
+fn a_decision_names_few_others_that_end_with_it_and_each_once() {
+    let also = |also: Vec<Digest>| {
+        let Decided::Node(one) = about(1, &[], accepted()) else { unreachable!("it is about a node") };
+        judge(&root(), &by("ada", Decided::Node(NodeDecision { also, ..one })), &[ADA]).map(|_| ())
+    };
+    let others = |many: u8| (0..many).map(|n| Digest::of(&[n])).collect::<Vec<_>>();
+    assert_eq!(also(others(8)), Ok(()));
+    assert_refused(also(others(9)), Refusal::Malformed, &["at most 8 others"]);
+    assert_refused(also(vec![Digest::ZERO; 2]), Refusal::Malformed, &["each once"]);
 }

@@ -33,6 +33,7 @@ use tonic_prost::ProstCodec;
 
 use super::{root::hostler, *};
 
+mod decided;
 mod kept;
 mod shown;
 
@@ -50,6 +51,7 @@ enum Lie {
     Document(v1::DocumentReply),
     Reserved(v1::ReservedPlansReply),
     Rollout(Box<v1::RolloutDetail>),
+    Node(Box<v1::NodeDetail>),
     /// The true answer, changed.
     Trust(Arc<dyn Fn(&mut v1::TrustReply) + Send + Sync>),
     /// A stream of one message.
@@ -157,6 +159,7 @@ impl Liar {
                 let reply = v1::RolloutUpdate { update: Some(v1::rollout_update::Update::Whole(*whole)) };
                 said::<v1::GetRolloutRequest, _>(reply, request).await
             }
+            Some(Lie::Node(reply)) => said::<v1::GetNodeRequest, _>(*reply, request).await,
             Some(Lie::Rollout(reply)) => said::<v1::GetRolloutRequest, _>(*reply, request).await,
         }
     }

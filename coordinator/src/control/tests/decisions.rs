@@ -3,6 +3,7 @@
 use hostler_plan::{
     document::{Decided, DocumentRef, NodeDecision, NodeMatter},
     health::{Acceptance, Condition, Level, Rule},
+    trust::MAX_JUMP,
 };
 
 use super::*;
@@ -22,18 +23,34 @@ fn accepted() -> NodeMatter {
 
 fn about(number: u64, keeps: &[&Signed], about: NodeMatter) -> NodeDecision {
     let key = public(&key(seed("a"))).fingerprint();
-    NodeDecision { node: node("a"), key, number, keeps: keeps.iter().map(|s| s.digest()).collect(), about }
+    let keeps = keeps.iter().map(|s| s.digest()).collect();
+    NodeDecision { node: node("a"), key, number, keeps, also: Vec::new(), about }
 }
 
 fn sign(fleet: &Fleet, now: Timestamp, decision: NodeDecision) -> Signed {
+    sign_after(fleet, Head::EMPTY, now, decision)
+}
+
+/// By somebody who was shown a ledger of that head.
+fn sign_after(fleet: &Fleet, seen: Head, now: Timestamp, decision: NodeDecision) -> Signed {
     let decided = Decided::Node(decision);
-    let decision = made::decision(&fleet.roster, "admin", Head::EMPTY, now, decided);
+    let decision = made::decision(&fleet.roster, "admin", seen, now, decided);
     signed(DocumentKind::Decision, &decision, &[&key(ADMIN)])
 }
 
 impl Fleet {
     fn decide(&mut self, now: Timestamp, decision: NodeDecision) -> Result<Signed, Refused> {
         let signed = sign(self, now, decision);
+        self.hand_in(now, signed)
+    }
+
+    /// The same by somebody who was shown the ledger as it is.
+    fn decide_now(&mut self, now: Timestamp, decision: NodeDecision) -> Result<Signed, Refused> {
+        let signed = sign_after(self, self.control.state().judge.head(), now, decision);
+        self.hand_in(now, signed)
+    }
+
+    fn hand_in(&mut self, now: Timestamp, signed: Signed) -> Result<Signed, Refused> {
         match self.control.submit_decision(now, &signed) {
             Ok(_) => Ok(signed),
             Err(ControlError::Refused(refused) | ControlError::Ledger(AppendError::Refused(refused))) => Err(refused),
@@ -84,8 +101,6 @@ fn a_node_is_told_what_was_decided_about_it_in_order_and_nobody_else_is() {
 #[test]
 fn a_decision_about_a_node_is_the_next_one_and_keeps_only_what_counts() {
     let mut fleet = Fleet::new();
-    let (refusal, reason) = refused(fleet.decide(at(2), about(2, &[], accepted())));
-    assert_eq!((refusal, reason.contains("expected decision 1 about a")), (Refusal::Overtaken, true), "{reason}");
     let one = fleet.decide(at(2), about(1, &[], accepted())).unwrap();
     let again = about(1, &[], NodeMatter::Withdraw { acceptance: one.digest() });
     assert_eq!(refused(fleet.decide(at(3), again)).0, Refusal::Overtaken, "two people at once");
@@ -115,4 +130,39 @@ fn another_machine_under_the_name_begins_anew() {
     assert_eq!(fleet.control.state().judge.decisions_about(&node("a")), None);
     assert_eq!(refused(fleet.decide(at(4), about(2, &[], accepted()))).0, Refusal::NotATarget);
     fleet.decide(at(4), NodeDecision { key: other.fingerprint(), ..about(1, &[], accepted()) }).unwrap();
+}
+
+/// The node may hold one that is not here, and the next one is above it.
+#[test]
+fn numbers_are_left_out_only_by_whoever_saw_all_decisions_and_only_so_far() {
+    let mut fleet = Fleet::new();
+    let one = fleet.decide(at(2), about(4, &[], accepted())).unwrap();
+    let (refusal, reason) = refused(fleet.decide(at(3), about(6, &[&one], accepted())));
+    assert_eq!((refusal, reason.contains("expected decision 5 about a")), (Refusal::Overtaken, true), "{reason}");
+    let two = fleet.decide_now(at(3), about(6, &[&one], accepted())).unwrap();
+    for far in [u64::MAX, 6 + 2 * MAX_JUMP + 1] {
+        let (refusal, reason) = refused(fleet.decide_now(at(4), about(far, &[&two], accepted())));
+        assert_eq!((refusal, reason.contains("decision 20006 about a at most")), (Refusal::Replay, true), "{reason}");
+    }
+    // Above one that the node took as far as it goes.
+    fleet.decide_now(at(4), about(6 + MAX_JUMP + 1, &[&two], accepted())).unwrap();
+    let written = fleet.ledger.lock().written.clone();
+    let mut again = State::new();
+    written.iter().for_each(|record| again.replay(record).unwrap());
+    let counts = again.judge.decisions_about(&node("a")).unwrap();
+    assert_eq!((counts.number(), counts.at(at(8)).count()), (6 + MAX_JUMP + 1, 2));
+}
+
+#[test]
+fn a_decision_that_a_node_holds_and_that_is_not_here_is_an_alarm() {
+    let mut fleet = Fleet::new();
+    let one = fleet.decide(at(2), about(1, &[], accepted())).unwrap();
+    for (number, digest, alarms) in [(1, one.digest(), vec![]), (2, Digest::of(b"another"), vec!["alarm"])] {
+        let before = fleet.ledger.lock().records.len();
+        let mut holding = made::holding(&fleet.root, &fleet.roster, "a", &[]);
+        holding.decision = Some(DocumentRef { version: number, digest });
+        let holding = signed(DocumentKind::Holding, &holding, &[&key(seed("a"))]);
+        fleet.control.holding(at(5), &node("a"), &holding).unwrap();
+        assert_eq!(fleet.ledger.words_from(before), alarms);
+    }
 }
