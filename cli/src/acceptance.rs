@@ -123,9 +123,10 @@ fn next(
     let highest = hidden.iter().map(|(decision, _)| decision.version).fold(shown.number().max(said), u64::max);
     if highest > shown.number().saturating_add(MAX_JUMP) {
         let reason = format!(
-            "expected decision {} or one of the next {MAX_JUMP} to be the newest about {node}, found the word of the \
-             coordinator, or of {node}, for {highest}: somebody uses the numbers up; look at its ledger (`hostler ledger \
-             verify`), and raise the epoch, which begins them anew (`hostler trust amend --raise-epoch`)",
+            "expected decision {} or one of the next {MAX_JUMP} to be the newest about {node}, found the word of \
+             the coordinator, or of {node}, for {highest}: somebody uses the numbers up; look at its ledger \
+             (`hostler ledger verify`), and raise the epoch, which begins them anew (`hostler trust amend \
+             --raise-epoch`)",
             shown.number()
         );
         return Err(Refused::new(Refusal::Replay, reason));
@@ -133,8 +134,8 @@ fn next(
     let mut also = Vec::new();
     for (DocumentRef { version, digest }, why) in hidden {
         note(&format!(
-            "decision {version} about {node} ({digest}) was {why}, and the coordinator does not show that it counts; the \
-             next one ends it"
+            "decision {version} about {node} ({digest}) was {why}, and the coordinator does not show that it counts; \
+             the next one ends it"
         ));
         if !also.contains(&digest) {
             also.push(digest);

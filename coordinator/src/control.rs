@@ -289,6 +289,9 @@ impl Control {
     pub(crate) fn clock_stepped(&mut self, by_ms: i64) {
         self.state.sequencer.clock_stepped(by_ms);
         self.offers.clock_stepped(by_ms);
+        self.cluster.clock_stepped(by_ms);
+        self.doubles.clock_stepped(by_ms);
+        self.twins.clock_stepped(by_ms);
         self.is_due = true;
     }
 

@@ -46,6 +46,11 @@ impl Timestamp {
         Self::from_unix_milliseconds(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// The same moment by a clock that stepped by so many milliseconds since it was noted.
+    pub fn stepped(self, by_ms: i64) -> Self {
+        Self::from_unix_milliseconds(self.0.saturating_add_signed(by_ms))
+    }
+
     /// The time that passed since `earlier`; zero when `earlier` lies ahead, because clocks step back.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

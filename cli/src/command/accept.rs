@@ -92,8 +92,8 @@ fn not_shown(DocumentRef { version, digest }: DocumentRef, said: u64) -> String 
     let why = if said >= version {
         "the coordinator says that its signer counts no more, which is not proved"
     } else {
-        "the coordinator hides it, or lost a part of its ledger: compare the ledgers (`hostler ledger verify`); the next \
-         decision about the node ends it"
+        "the coordinator hides it, or lost a part of its ledger: compare the ledgers (`hostler ledger verify`); the \
+         next decision about the node ends it"
     };
     format!("NOT SHOWN: the node signed that it holds decision {version} ({digest}); {why}")
 }

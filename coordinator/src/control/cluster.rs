@@ -27,6 +27,14 @@ pub(super) struct Cluster {
     pub(super) ages_at: Option<Timestamp>,
 }
 
+impl Cluster {
+    /// The clock stepped by so many milliseconds: what was read is as old as it was.
+    pub(super) fn clock_stepped(&mut self, by_ms: i64) {
+        let readings = self.readings.values_mut().map(|reading| &mut reading.at);
+        readings.chain(&mut self.ages_at).for_each(|at| *at = at.stepped(by_ms));
+    }
+}
+
 /// What a server read in its cluster's API.
 #[derive(Debug)]
 struct ClusterReading {

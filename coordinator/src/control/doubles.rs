@@ -53,6 +53,11 @@ impl Doubles {
         self.0.insert(key, double);
     }
 
+    /// The clock stepped by so many milliseconds: each is remembered for as long as before.
+    pub(super) fn clock_stepped(&mut self, by_ms: i64) {
+        self.0.values_mut().for_each(|kept| kept.at = kept.at.stepped(by_ms));
+    }
+
     /// One came in: it is no double any more.
     pub(super) fn settled(&mut self, key: &Fingerprint, address: IpAddr) {
         self.0.remove(&(key.clone(), address));

@@ -36,9 +36,7 @@ impl Offers {
 
     /// The clock stepped by so many milliseconds: none of them waits for longer because of it.
     pub(super) fn clock_stepped(&mut self, by_ms: i64) {
-        for at in self.at.values_mut() {
-            *at = Timestamp::from_unix_milliseconds(at.unix_milliseconds().saturating_add_signed(by_ms));
-        }
+        self.at.values_mut().for_each(|at| *at = at.stepped(by_ms));
     }
 
     fn take_due(&mut self, now: Timestamp) -> Vec<(NodeName, Digest)> {

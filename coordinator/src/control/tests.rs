@@ -1,5 +1,6 @@
 //! What decides, without a clock, a disk or a network: the tests bring the time and read the effects.
 
+mod clock;
 mod decisions;
 mod delivery;
 mod forks;
@@ -118,10 +119,14 @@ impl Fleet {
     }
 
     fn attach(&mut self, now: Timestamp, name: &str) -> Result<u64, ControlError> {
+        self.attach_boot(now, name, "b1")
+    }
+
+    fn attach_boot(&mut self, now: Timestamp, name: &str, boot: &str) -> Result<u64, ControlError> {
         let attach = Attach {
             node: node(name),
             key: public(&key(seed(name))).fingerprint(),
-            boot_id: BootId::new("b1").unwrap(),
+            boot_id: BootId::new(boot).unwrap(),
             address: "127.0.0.1".parse().unwrap(),
             root_version: 1,
             lost_receipts: Vec::new(),

@@ -74,6 +74,12 @@ impl Twins {
         came.of(key).next_back()
     }
 
+    /// The clock stepped by so many milliseconds: whoever came is let in again no later and no sooner.
+    pub(super) fn clock_stepped(&mut self, by_ms: i64) {
+        let boots = self.0.values_mut().flat_map(|came| &mut came.boots);
+        boots.for_each(|boot| boot.at = boot.at.stepped(by_ms));
+    }
+
     /// Every machine that is kept out, with the one beside it.
     pub(super) fn lately(&self, now: Timestamp) -> impl Iterator<Item = Twin> {
         let of = |(key, came): (&Fingerprint, &Came)| came.of(key).collect::<Vec<_>>();

@@ -334,9 +334,7 @@ fn offered(s: &mut Sequencer, node: &NodeName, plan: &Digest) {
 }
 
 pub(super) fn clock_stepped(s: &mut Sequencer, by_ms: i64) {
-    let step = |at: &mut Timestamp| {
-        *at = Timestamp::from_unix_milliseconds(at.unix_milliseconds().saturating_add_signed(by_ms));
-    };
+    let step = |at: &mut Timestamp| *at = at.stepped(by_ms);
     s.listening_since.iter_mut().for_each(step);
     for seen in s.nodes.values_mut() {
         seen.reported.iter_mut().chain(&mut seen.disconnected_since).for_each(step);

@@ -32,8 +32,8 @@ pub struct NodeDecisions {
 fn too_far(decision: &NodeDecision, held: u64, most: u64) -> Refused {
     let NodeDecision { node, number, .. } = decision;
     let reason = format!(
-        "expected decision {} about {node} at most, {most} above {held}, found {number}: whoever signs so far above uses \
-         the numbers up; find out who did, and decide again",
+        "expected decision {} about {node} at most, {most} above {held}, found {number}: whoever signs so far above \
+         uses the numbers up; find out who did, and decide again",
         held.saturating_add(most)
     );
     Refused::new(Refusal::Replay, reason)
@@ -119,7 +119,7 @@ impl NodeDecisions {
         Ok(Self { newest, held })
     }
 
-    /// Whether one may follow in a ledger: above those that are there, and it keeps nothing that is over. `saw_all` says
+    /// Whether one may follow in a ledger: above those that are there, and it keeps nothing that is over. `saw_all` is
     /// whether its signer was shown a ledger that holds them all. Only then may it leave numbers out: the node signed
     /// that it holds a higher one, or the signer handed one in that was kept back.
     pub(crate) fn check_next(&self, decision: &NodeDecision, saw_all: bool) -> Result<(), Refused> {
