@@ -115,9 +115,9 @@ impl Executor {
         Ok(facts)
     }
 
-    /// What the API server says of its nodes.
-    pub(crate) async fn conditions(&self) -> Result<Conditions, AskError> {
-        let answer = self.ask(Question::Conditions).await?;
+    /// What the API server says of its nodes, once that is unlike what is known, or after a while.
+    pub(crate) async fn conditions(self, unlike: Option<Digest>) -> Result<Conditions, AskError> {
+        let answer = self.ask(Question::Conditions { unlike }).await?;
         let Answer::Conditions(conditions) = answer else { return Err(AskError::Other("the cluster")) };
         Ok(conditions)
     }

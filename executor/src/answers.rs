@@ -15,10 +15,11 @@ use std::{
 };
 
 use crate::{
+    conditions::ConditionsAsker,
     enrolment::Enroller,
-    host::{CordonAnswer, Host, Node, NodeReady},
+    host::Host,
     outbox::{Outbox, Reply},
-    protocol::node::{Answer, Conditions, NodeClock, NodeCondition, NodeError, Question, Report},
+    protocol::node::{Answer, Conditions, NodeClock, NodeError, Question, Report},
 };
 
 /// Questions that wait for their answer; the network side asks one after the other.
@@ -54,7 +55,8 @@ pub(crate) fn start(mut enroller: Enroller, enrolled: impl Fn() + Send + 'static
     let (sender, questions) = mpsc::sync_channel(MAX_QUESTIONS);
     enroller.forget_served();
     let host = enroller.host.clone();
-    let answers = Answers { host, enroller, enrolled: Box::new(enrolled), reports: None, conditions: None };
+    let conditions = ConditionsAsker::start(host.clone())?;
+    let answers = Answers { host, enroller, enrolled: Box::new(enrolled), reports: None, conditions };
     thread::Builder::new().name("facts".into()).spawn(move || answers.run(&questions))?;
     Ok(Questions(sender))
 }
@@ -64,8 +66,8 @@ struct Answers {
     enroller: Enroller,
     enrolled: Box<dyn Fn() + Send>,
     reports: Option<Subscription>,
-    /// The thread that waits for the API server; only a server has one.
-    conditions: Option<SyncSender<Reply>>,
+    /// An API server may take long to answer, and nothing else waits for it.
+    conditions: ConditionsAsker,
 }
 
 /// Who is told facts, and when next.
@@ -84,7 +86,7 @@ impl Answers {
             };
             // What panics costs one answer or one report: who asked hears of it, and the next question is answered.
             match asked {
-                Ok(Asked::Question(Question::Conditions, reply)) => self.ask_cluster(reply),
+                Ok(Asked::Question(Question::Conditions { unlike }, reply)) => self.conditions.ask(unlike, reply),
                 Ok(Asked::Question(question, reply)) => {
                     let answer = catch_unwind(AssertUnwindSafe(|| self.answer(question)));
                     let broken = |_| Err(NodeError::failed("answering failed; see the messages before"));
@@ -108,7 +110,7 @@ impl Answers {
             Question::Clock => Answer::Clock(NodeClock { now: host.now(), synchronised: host.clock_is_synchronised() }),
             Question::Facts => Answer::Facts(host.read_facts(host.now())),
             // By a thread of its own.
-            Question::Conditions => Answer::Conditions(Conditions::Silent),
+            Question::Conditions { .. } => Answer::Conditions(Conditions::Silent),
             Question::Invitation => Answer::Invitation(self.enroller.invitation()?),
             Question::Enrol { tls_key } => Answer::Enrolment(self.enroller.enrol(tls_key)?),
             Question::Admit(admitted) => {
@@ -132,79 +134,5 @@ impl Answers {
         let report = Report { reading: host.read_facts(now), now: host.now(), serves: host.cluster().is_some() };
         reports.to.report(report);
         reports.next = Instant::now() + reports.every;
-    }
-
-    /// An API server may take long to answer, and nothing else waits for it.
-    fn ask_cluster(&mut self, reply: Reply) {
-        let asked = match &self.conditions {
-            Some(asked) => asked.try_send(reply),
-            None => {
-                let (asked, replies) = mpsc::sync_channel::<Reply>(MAX_QUESTIONS);
-                let host = self.host.clone();
-                let answer = move || {
-                    for reply in replies {
-                        let found = catch_unwind(AssertUnwindSafe(|| conditions(&*host)));
-                        reply.send(Answer::Conditions(found.unwrap_or(Conditions::Silent)));
-                    }
-                };
-                if let Err(error) = thread::Builder::new().name("conditions".into()).spawn(answer) {
-                    tracing::warn!("starting the thread that asks the API server failed: {error}; trying again");
-                    reply.send(Answer::Conditions(Conditions::Silent));
-                    return;
-                }
-                let result = asked.try_send(reply);
-                self.conditions = Some(asked);
-                result
-            }
-        };
-        match asked {
-            Ok(()) => {}
-            // It waits for the API server.
-            Err(TrySendError::Full(reply)) => reply.send(Answer::Conditions(Conditions::Silent)),
-            Err(TrySendError::Disconnected(reply)) => {
-                // It is gone; the next question starts another one.
-                self.conditions = None;
-                reply.send(Answer::Conditions(Conditions::Silent));
-            }
-        }
-    }
-}
-
-fn conditions(host: &dyn Host) -> Conditions {
-    match host.cluster().map(|cluster| cluster.nodes()) {
-        None => Conditions::NoServer,
-        Some(Err(_)) => Conditions::Silent,
-        Some(Ok(nodes)) => {
-            for node in &nodes {
-                tidy(node, host);
-            }
-            Conditions::Nodes(nodes.iter().map(condition).collect())
-        }
-    }
-}
-
-/// A plan's note on a node that a person made schedulable says what is not true any more. A plan at work sees the node
-/// itself; the note of the one that it sees is in the same object.
-fn tidy(node: &Node, host: &dyn Host) {
-    if node.cordon.is_some()
-        && node.cordoned_by().is_none()
-        && let Some(cluster) = host.cluster()
-    {
-        match cluster.uncordon(node) {
-            Ok(CordonAnswer::Done) => {
-                tracing::info!("{} is schedulable: the note of its cordon was removed", node.name)
-            }
-            Ok(CordonAnswer::Changed | CordonAnswer::Gone) | Err(_) => {}
-        }
-    }
-}
-
-fn condition(node: &Node) -> NodeCondition {
-    NodeCondition {
-        name: node.name.clone(),
-        ready: node.ready == NodeReady::Ready,
-        cordoned_by: node.cordoned_by(),
-        version: node.version.clone(),
-        machine_id: node.machine_id.clone(),
     }
 }

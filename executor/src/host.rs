@@ -4,6 +4,7 @@
 //! synchronous and may block for as long as its documentation says; the executor runs on a thread of its own.
 
 mod cluster;
+mod followed;
 mod kube;
 mod linux;
 mod waker;
@@ -23,9 +24,10 @@ use hostler_plan::{
 use serde::Deserialize;
 
 pub use cluster::{
-    CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Eviction, FIELD_MANAGER, Mark, PodScope,
+    CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Eviction, FIELD_MANAGER, Following, Mark, PodScope,
     SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Watch,
 };
+pub use followed::{Followed, FollowedNode};
 pub use hostler_plan::cluster::{
     Attachment, Budget, BudgetCondition, BudgetLimit, CordonNote, Deletion, Effect, EmptyDirMedia, Node, NodeReady,
     Operator, Owner, Phase, Placement, Pod, PodKey, PodVolume, Requirement, Scale, Selector, SelfCordon, Taint,

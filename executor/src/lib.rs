@@ -5,6 +5,7 @@ mod accept;
 mod answers;
 mod artifacts;
 pub mod command;
+mod conditions;
 mod context;
 mod control;
 pub mod disk;

@@ -1,10 +1,12 @@
 //! Doubles for tests: a machine and a cluster in memory, and a fleet with keys of its own. Nothing here is real; the
 //! full simulation lives in the crate `sim`.
 
+mod api_server;
 mod cluster;
 mod fleet;
 mod machine;
 
+pub(crate) use api_server::{Answer, ApiServer, Asked};
 pub(crate) use cluster::{AtEviction, State, TestCluster, node, pod};
 pub(crate) use fleet::{Fleet, artifact, task};
 pub(crate) use machine::Machine;

@@ -51,6 +51,13 @@ impl Timestamp {
         Self::from_unix_milliseconds(self.0.saturating_add_signed(by_ms))
     }
 
+    /// That much earlier, at most the beginning of time.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self::from_unix_milliseconds(self.unix_milliseconds().saturating_sub(milliseconds))
+    }
+
     /// The time that passed since `earlier`; zero when `earlier` lies ahead, because clocks step back.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

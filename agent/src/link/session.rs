@@ -16,8 +16,8 @@ use hostler_proto::{
     MAX_MESSAGE_BYTES, facts,
     fragment::{self, FragmentError, Joiner},
     v1::{
-        FromAgent, Hello, LeaseRenewal, NodeCondition, NodeConditions, Progress, RefusalReport, RunningTask,
-        SignedDocument, ToAgent, TrustChain, agent_client::AgentClient, from_agent::Message as Up,
+        ConditionsUnchanged, FromAgent, Hello, LeaseRenewal, NodeCondition, NodeConditions, Progress, RefusalReport,
+        RunningTask, SignedDocument, ToAgent, TrustChain, agent_client::AgentClient, from_agent::Message as Up,
         to_agent::Message as Down,
     },
 };
@@ -30,7 +30,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::{ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
-use crate::credentials::Credentials;
+use crate::{credentials::Credentials, executor::AskError};
 use hostler_executor::protocol::{
     self, Fetch, Grant, Request,
     node::{self, Conditions, Report},
@@ -40,10 +40,6 @@ use hostler_executor::protocol::{
 const OUT_QUEUE: usize = 32;
 /// How long a message may wait for a place in the queue, or a request for the executor.
 const STUCK: Duration = Duration::from_secs(30);
-/// How often a server tells what its API server says of the nodes; a soak is watched with it.
-const CONDITIONS_INTERVAL: Duration = Duration::from_secs(3);
-/// Conditions that did not change are told this often, so that old ones show as old.
-const CONDITIONS_REPEAT: Duration = Duration::from_secs(15);
 /// A lease is renewed three times in its life, so that one lost message does not lose it.
 const RENEWALS_PER_LEASE: u32 = 3;
 const SHORTEST_RENEWAL: Duration = Duration::from_millis(500);
@@ -71,7 +67,9 @@ struct Session<'a> {
     /// How many messages the executor had dropped when this stream began.
     dropped: u64,
     running: Option<protocol::RunningTask>,
-    conditions: Option<(Vec<NodeCondition>, Instant)>,
+    /// What the API server was last found to say of its nodes, and what of it the coordinator was told last.
+    conditions: Option<Digest>,
+    told_conditions: Option<Digest>,
     /// False once the machine had no API server to ask, until a report or the status after a task says that it has one.
     may_serve: bool,
     /// What is being fetched on this connection, and by whom.
@@ -107,6 +105,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         dropped,
         running: None,
         conditions: None,
+        told_conditions: None,
         may_serve: true,
         fetching: None,
         welcomed: false,
@@ -173,7 +172,7 @@ impl Session<'_> {
         credentials: &mut Credentials,
     ) -> Result<SessionEnd, LinkError> {
         let mut reports = self.link.executor.reports(self.report_interval);
-        let mut conditions = ticks(CONDITIONS_INTERVAL);
+        let mut conditions = Box::pin(self.ask_conditions(None));
         let mut lease = ticks(SHORTEST_RENEWAL);
         let renew_at = renewal_time(credentials);
         self.flush().await?;
@@ -201,7 +200,7 @@ impl Session<'_> {
                     self.may_serve |= self.link.executor.status.content().serves;
                     if ended {
                         // The task may have changed the cluster, and the next one waits until that is known.
-                        conditions.reset_immediately();
+                        conditions.set(self.ask_conditions(None));
                     }
                     if self.running.is_none() && self.link.executor.status.content().dropped != self.dropped {
                         return Err(LinkError::Ended("documents were dropped while a task ran".to_owned()));
@@ -225,7 +224,10 @@ impl Session<'_> {
                         }
                     }
                 }
-                _ = conditions.tick(), if self.may_serve => self.report_conditions().await?,
+                found = &mut conditions, if self.may_serve => {
+                    self.report_conditions(found?).await?;
+                    conditions.set(self.ask_conditions(self.conditions));
+                }
                 // An idle node has no lease, and sleeps.
                 _ = lease.tick(), if self.running.is_some() => self.renew_lease().await?,
             }
@@ -386,17 +388,25 @@ impl Session<'_> {
         self.send(Up::Facts(facts::to_wire(delta))).await
     }
 
-    async fn report_conditions(&mut self) -> Result<(), LinkError> {
-        let conditions = self.link.executor.conditions().await?;
+    /// Asks for conditions that are unlike these. What is asked while the machine has no API server is answered when
+    /// it has one.
+    fn ask_conditions(&self, unlike: Option<Digest>) -> impl Future<Output = Result<Conditions, AskError>> + use<> {
+        self.link.executor.clone().conditions(unlike)
+    }
+
+    /// Tells what changed, and that nothing has: the coordinator believes what it was told for a minute. What an API
+    /// server does not say any more grows old there.
+    async fn report_conditions(&mut self, conditions: Conditions) -> Result<(), LinkError> {
+        let digest = conditions.digest();
         self.may_serve = conditions != Conditions::NoServer;
-        let Conditions::Nodes(nodes) = conditions else { return Ok(()) };
-        let nodes: Vec<NodeCondition> = nodes.into_iter().map(condition).collect();
-        let fresh = |(old, at): &(Vec<NodeCondition>, Instant)| *old == nodes && at.elapsed() < CONDITIONS_REPEAT;
-        if self.conditions.as_ref().is_some_and(fresh) {
-            return Ok(());
+        self.conditions = Some(digest);
+        let Conditions::Nodes { nodes, age_seconds } = conditions else { return Ok(()) };
+        if self.told_conditions == Some(digest) {
+            return self.send(Up::ConditionsUnchanged(ConditionsUnchanged { age_seconds })).await;
         }
-        self.conditions = Some((nodes.clone(), Instant::now()));
-        self.send(Up::Conditions(NodeConditions { nodes })).await
+        self.told_conditions = Some(digest);
+        let nodes = nodes.into_iter().map(condition).collect();
+        self.send(Up::Conditions(NodeConditions { nodes, age_seconds })).await
     }
 
     async fn renew_lease(&mut self) -> Result<(), LinkError> {

@@ -1,6 +1,6 @@
 //! What servers read of their cluster, and how every node stands by it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use hostler_plan::{
     document::RosterStatus,
@@ -60,12 +60,14 @@ type Newest<'r> = (Timestamp, &'r NodeReading);
 type Read<'r> = BTreeMap<&'r NodeName, Newest<'r>>;
 
 impl Control {
-    /// Takes what a server reads about the nodes of its cluster. A server without a cluster says so with none.
+    /// Takes what a server reads about the nodes of its cluster, last proved by its API server so long ago. A server
+    /// without a cluster says so with none.
     pub(crate) fn cluster_read(
         &mut self,
         now: Timestamp,
         server: &NodeName,
         nodes: BTreeMap<NodeName, NodeReading>,
+        age: Duration,
     ) -> Result<(), ControlError> {
         let role = self.state.roster.as_ref().and_then(|r| r.document().active(server)).map(|n| n.role);
         if role != Some(ClusterRole::Server) {
@@ -75,9 +77,17 @@ impl Control {
             );
             return Err(Refused::new(Refusal::NotAllowed, reason).into());
         }
-        self.cluster.readings.insert(server.clone(), ClusterReading { at: now, nodes });
+        self.cluster.readings.insert(server.clone(), ClusterReading { at: now.minus(age), nodes });
         self.look_at_cluster(now);
         Ok(())
+    }
+
+    /// What that server read last still is so, as its API server proved so long ago.
+    pub(crate) fn cluster_is_as_read(&mut self, now: Timestamp, server: &NodeName, age: Duration) {
+        if let Some(reading) = self.cluster.readings.get_mut(server) {
+            reading.at = now.minus(age).max(reading.at);
+            self.look_at_cluster(now);
+        }
     }
 
     /// Tells the sequencer how every node of the roster stands, by the newest reading that names it.

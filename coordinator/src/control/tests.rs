@@ -1,6 +1,7 @@
 //! What decides, without a clock, a disk or a network: the tests bring the time and read the effects.
 
 mod clock;
+mod cluster;
 mod decisions;
 mod delivery;
 mod forks;
@@ -389,11 +390,10 @@ fn a_node_that_is_retired_loses_its_stream() {
         status: if n.name == node("a") { RosterStatus::Retired } else { n.status },
         ..n.clone()
     };
-    let nodes = fleet.roster.nodes.iter().map(retired).collect();
     let roster = Roster {
         version: 2,
         prev: Some(hostler_fixtures::signed(DocumentKind::Roster, &fleet.roster, &[]).digest()),
-        nodes,
+        nodes: fleet.roster.nodes.iter().map(retired).collect(),
         ..fleet.roster.clone()
     };
     fleet.control.submit_roster(at(2), &signed(DocumentKind::Roster, &roster, &[&key(ADMIN)])).unwrap();

@@ -265,10 +265,15 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
         Message::Refusal(report) => refused(shared, node, report).await?,
         Message::Conditions(conditions) => {
             let nodes = conditions.nodes.into_iter().filter_map(convert::node_reading).collect();
-            let taken = shared.control.ask(move |control, now| control.cluster_read(now, &name, nodes)).await?;
+            let age = Duration::from_secs(conditions.age_seconds);
+            let taken = shared.control.ask(move |control, now| control.cluster_read(now, &name, nodes, age)).await?;
             if let Err(error) = taken {
                 tracing::warn!(node = %node, %error, "conditions not taken");
             }
+        }
+        Message::ConditionsUnchanged(unchanged) => {
+            let age = Duration::from_secs(unchanged.age_seconds);
+            shared.control.ask(move |control, now| control.cluster_is_as_read(now, &name, age)).await?;
         }
     }
     Ok(())

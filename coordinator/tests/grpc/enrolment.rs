@@ -356,7 +356,9 @@ async fn seen_as(fleet: &Fleet, to: &mpsc::Sender<FromAgent>, objects: &[(&str, 
         ..v1::NodeCondition::default()
     };
     let nodes = objects.iter().map(object).collect();
-    to.send(FromAgent { message: Some(from_agent::Message::Conditions(v1::NodeConditions { nodes })) }).await.unwrap();
+    to.send(FromAgent { message: Some(from_agent::Message::Conditions(v1::NodeConditions { nodes, age_seconds: 0 })) })
+        .await
+        .unwrap();
     let mut admin = fleet.login(&fleet.viewer).await.unwrap();
     let wanted = format!("v1.34.{}", objects.len()).parse().ok();
     for _ in 0..500 {

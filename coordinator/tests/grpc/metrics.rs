@@ -69,7 +69,9 @@ async fn every_node_is_an_instance_and_a_silent_one_disappears() {
         machine_id: String::new(),
     };
     let nodes = vec![condition("a", None), condition("b", Some(v1::CordonOwner::Node))];
-    to.send(FromAgent { message: Some(Message::Conditions(v1::NodeConditions { nodes })) }).await.unwrap();
+    to.send(FromAgent { message: Some(Message::Conditions(v1::NodeConditions { nodes, age_seconds: 0 })) })
+        .await
+        .unwrap();
     to.send(facts(1.5, 500)).await.unwrap();
     let stream = agent.attach(ReceiverStream::new(receiver)).await.unwrap();
 

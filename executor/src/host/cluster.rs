@@ -8,7 +8,7 @@ use hostler_plan::{
 };
 use serde::Serialize;
 
-use super::Waker;
+use super::{Followed, Waker};
 
 /// The field manager of every write: how Hostler's own cordons are told from others' in `managedFields`.
 pub const FIELD_MANAGER: &str = CordonOwner::HOSTLER;
@@ -87,6 +87,13 @@ pub trait Cluster: Send + Sync {
         None
     }
 
+    /// Follows the nodes for as long as the answer is kept, and notifies of what is new. None where nobody tells: look
+    /// again after a while.
+    fn follow(&self, waker: &Waker) -> Option<Following> {
+        let _ = waker;
+        None
+    }
+
     /// The volumes that are attached to a node.
     fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError>;
 }
@@ -102,6 +109,13 @@ impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Watch")
     }
+}
+
+/// The nodes of a cluster, followed for as long as this is kept.
+#[derive(Debug)]
+pub struct Following {
+    pub nodes: Followed,
+    pub watch: Watch,
 }
 
 /// A change of a node's note and of whether it is schedulable.

@@ -4,15 +4,17 @@
 //! (`default_retry = false`); `Api::evict` sends options that the server drops (the subresource is created by hand);
 //! `cordon()` sends no resourceVersion (a merge patch does).
 
+mod access;
 mod eviction;
+mod follow;
 mod read;
 mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::api::{
@@ -24,16 +26,16 @@ use k8s_openapi::api::{
     storage::v1::VolumeAttachment,
 };
 use kube::{
-    Api, Client, Config,
+    Api, Client,
     api::{GetParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
     core::{Request, Status},
 };
 use serde_json::json;
 
+use self::access::Access;
 use super::{
-    Attachment, Budget, Cluster, ClusterError, CordonAnswer, Eviction, Mark, Node, Owner, Pod, PodKey, PodScope,
-    PodVolume, Scale, Waker, Watch,
+    Attachment, Budget, Cluster, ClusterError, CordonAnswer, Eviction, Followed, Following, Mark, Node, Owner, Pod,
+    PodKey, PodScope, PodVolume, Scale, Waker, Watch,
 };
 
 /// The server answers an eviction after at most 34 s.
@@ -52,24 +54,25 @@ const RIGHTS: [(&str, &str, &str, &str); 11] = [
     ("get", "", "persistentvolumes", ""),
     ("list", "storage.k8s.io", "volumeattachments", ""),
 ];
+/// Objects of one answer: some megabytes.
+const PAGE: u32 = 250;
+/// How often a list begins anew whose moment was forgotten.
+const MAX_ANEW: u32 = 2;
 /// More bound claims are not remembered; they are asked for again.
 const MAX_VOLUMES: usize = 1024;
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// An API server, with the credentials of a kubeconfig file.
 pub(super) struct KubeCluster {
-    kubeconfig: PathBuf,
+    access: Arc<Access>,
     runtime: tokio::runtime::Handle,
     _alive: tokio::sync::oneshot::Sender<()>,
-    /// Made again when the file changed: certificates are renewed.
-    client: Mutex<Option<(SystemTime, Client)>>,
     /// Bound claims, by the UID of their pod and their name: neither changes while the pod lives.
     volumes: Mutex<BTreeMap<(String, String), PodVolume>>,
 }
 
 impl std::fmt::Debug for KubeCluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KubeCluster").field("kubeconfig", &self.kubeconfig).finish_non_exhaustive()
+        f.debug_struct("KubeCluster").field("access", &self.access).finish_non_exhaustive()
     }
 }
 
@@ -88,29 +91,12 @@ impl KubeCluster {
             .name("cluster".into())
             .spawn(move || runtime.block_on(ended))
             .map_err(|e| ClusterError::Silent(e.to_string()))?;
-        Ok(Self { kubeconfig, runtime: handle, _alive: alive, client: Mutex::new(None), volumes: Mutex::default() })
+        let access = Arc::new(Access::new(kubeconfig));
+        Ok(Self { access, runtime: handle, _alive: alive, volumes: Mutex::default() })
     }
 
     fn client(&self) -> Result<Client, ClusterError> {
-        let silent = |e: &dyn std::fmt::Display| ClusterError::Silent(format!("{}: {e}", self.kubeconfig.display()));
-        let modified = std::fs::metadata(&self.kubeconfig).and_then(|m| m.modified()).map_err(|e| silent(&e))?;
-        let mut held = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, client)) = &*held
-            && *of == modified
-        {
-            return Ok(client.clone());
-        }
-        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).map_err(|e| silent(&e))?;
-        let client = self.runtime.block_on(async {
-            let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .map_err(|e| silent(&e))?;
-            config.default_retry = false;
-            config.connect_timeout = Some(CONNECT_LIMIT);
-            Client::try_from(config).map_err(|e| silent(&e))
-        })?;
-        *held = Some((modified, client.clone()));
-        Ok(client)
+        self.runtime.block_on(self.access.client())
     }
 
     /// Runs one call to its end, in at most [`CALL_LIMIT`].
@@ -124,10 +110,21 @@ impl KubeCluster {
         if let Err(kube::Error::Api(status)) = &result
             && status.code == 401
         {
-            // A kubelet's file names its certificate, which is renewed without a change of the file.
-            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.runtime.block_on(self.access.forget());
         }
         result
+    }
+
+    /// Runs beside the calls until the answer is dropped.
+    fn until_dropped(&self, work: impl Future<Output = ()> + Send + 'static) -> Watch {
+        let (kept, dropped) = tokio::sync::oneshot::channel::<()>();
+        self.runtime.spawn(async move {
+            tokio::select! {
+                _ = dropped => {}
+                () = work => {}
+            }
+        });
+        Watch(Box::new(kept))
     }
 
     /// A read. An API server that has just started forbids everything to everybody until it knows the roles:
@@ -155,11 +152,29 @@ impl KubeCluster {
         self.call(client.request_text(request)).is_ok_and(|text| text.trim() == "ok")
     }
 
-    fn list<K>(&self, api: Api<K>, parameters: &ListParams, what: &str) -> Result<Vec<K>, ClusterError>
+    /// All objects with these fields, in pages of one moment. A list whose moment the server has forgotten between two
+    /// pages begins anew.
+    fn list<K>(&self, api: &Api<K>, fields: &str, what: &str) -> Result<Vec<K>, ClusterError>
     where
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        self.asked(|| api.list(parameters)).map(|list| list.items).map_err(|e| error(e, what))
+        let first = || ListParams::default().fields(fields).limit(PAGE);
+        let (mut found, mut parameters, mut anew) = (Vec::new(), first(), 0);
+        loop {
+            match self.asked(|| api.list(&parameters)) {
+                Ok(page) => {
+                    found.extend(page.items);
+                    match page.metadata.continue_.filter(|more| !more.is_empty()) {
+                        Some(more) => parameters = first().continue_token(&more),
+                        None => return Ok(found),
+                    }
+                }
+                Err(kube::Error::Api(status)) if status.code == 410 && anew < MAX_ANEW => {
+                    (found, parameters, anew) = (Vec::new(), first(), anew + 1);
+                }
+                Err(e) => return Err(error(e, what)),
+            }
+        }
     }
 
     fn get<K>(&self, api: Api<K>, name: &str, what: &str) -> Result<Option<K>, ClusterError>
@@ -214,7 +229,7 @@ fn is_denial(code: u16) -> bool {
 
 impl Cluster for KubeCluster {
     fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
-        let nodes = self.list(Api::<core::Node>::all(self.client()?), &ListParams::default(), "list nodes")?;
+        let nodes = self.list(&Api::<core::Node>::all(self.client()?), "", "list nodes")?;
         Ok(nodes.into_iter().map(read::node).collect())
     }
 
@@ -222,8 +237,8 @@ impl Cluster for KubeCluster {
         let client = self.client()?;
         match scope {
             PodScope::OnNode(node) => {
-                let parameters = ListParams::default().fields(&format!("spec.nodeName={node}"));
-                let found = self.list(Api::<core::Pod>::all(client), &parameters, "list pods")?;
+                let on_node = format!("spec.nodeName={node}");
+                let found = self.list(&Api::<core::Pod>::all(client), &on_node, "list pods")?;
                 let mut pods: Vec<Pod> = found.into_iter().map(read::pod).collect();
                 for pod in &mut pods {
                     self.resolve_volumes(pod)?;
@@ -232,7 +247,7 @@ impl Cluster for KubeCluster {
             }
             PodScope::InNamespace(namespace) => {
                 let api = Api::<core::Pod>::namespaced(client, namespace);
-                let found = self.list(api, &ListParams::default(), "list pods")?;
+                let found = self.list(&api, "", "list pods")?;
                 Ok(found.into_iter().map(read::pod).collect())
             }
         }
@@ -240,7 +255,7 @@ impl Cluster for KubeCluster {
 
     fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
         let api = Api::<policy::PodDisruptionBudget>::all(self.client()?);
-        let found = self.list(api, &ListParams::default(), "list poddisruptionbudgets")?;
+        let found = self.list(&api, "", "list poddisruptionbudgets")?;
         Ok(found.into_iter().map(read::budget).collect())
     }
 
@@ -274,7 +289,7 @@ impl Cluster for KubeCluster {
             _ => return Ok(None),
         };
         let api = Api::<HorizontalPodAutoscaler>::namespaced(client, namespace);
-        let scalers = self.list(api, &ListParams::default(), "list horizontalpodautoscalers")?;
+        let scalers = self.list(&api, "", "list horizontalpodautoscalers")?;
         let most = scalers.into_iter().filter_map(|s| s.spec).find(|s| s.scale_target_ref.name == scaled);
         let number = |count: i32| u32::try_from(count).unwrap_or(0);
         Ok(Some(Scale { replicas: number(replicas), at_once, max_replicas: most.map(|s| number(s.max_replicas)) }))
@@ -358,19 +373,23 @@ impl Cluster for KubeCluster {
 
     fn watch(&self, namespaces: &BTreeSet<&str>, waker: &Waker) -> Option<Watch> {
         let changes = watch::changes(self.client().ok()?, namespaces, waker.clone());
-        let (kept, dropped) = tokio::sync::oneshot::channel::<()>();
-        self.runtime.spawn(async move {
-            tokio::select! {
-                _ = dropped => {}
-                () = changes => {}
-            }
-        });
-        Some(Watch(Box::new(kept)))
+        Some(self.until_dropped(changes))
+    }
+
+    fn follow(&self, waker: &Waker) -> Option<Following> {
+        let nodes = Followed::new(waker.clone(), Instant::now());
+        let access = Arc::clone(&self.access);
+        let client = move || {
+            let access = Arc::clone(&access);
+            async move { access.client().await }
+        };
+        let watch = self.until_dropped(follow::nodes(client, nodes.clone()));
+        Some(Following { nodes, watch })
     }
 
     fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError> {
         let api = Api::<VolumeAttachment>::all(self.client()?);
-        let found = self.list(api, &ListParams::default(), "list volumeattachments")?;
+        let found = self.list(&api, "", "list volumeattachments")?;
         Ok(found
             .into_iter()
             .filter(|a| a.spec.node_name == node)
@@ -410,3 +429,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,9 @@ pub enum Question {
     Clock,
     /// Every fact that can be read now.
     Facts,
-    /// What the API server says of its nodes.
-    Conditions,
+    /// What the API server says of its nodes, once that is unlike what is known (see [`Conditions::digest`]); or after
+    /// 15 s, as a sign of life.
+    Conditions { unlike: Option<Digest> },
     /// Whether there is a join string, and whom to ask with it.
     Invitation,
     /// An enrolment with the join string that lies there, for this TLS key (SHA-256 of its SubjectPublicKeyInfo).
@@ -132,9 +133,21 @@ pub struct Report {
 pub enum Conditions {
     /// This machine has no credentials for one.
     NoServer,
-    /// It did not answer.
+    /// It does not answer, or tells of changes no more.
     Silent,
-    Nodes(Vec<NodeCondition>),
+    /// Every node, and how long ago the API server last proved that it still is so.
+    Nodes { nodes: Vec<NodeCondition>, age_seconds: u64 },
+}
+
+impl Conditions {
+    /// What they say, whenever they said it.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::NoServer => Digest::of(b"no server"),
+            Self::Silent => Digest::of(b"silent"),
+            Self::Nodes { nodes, .. } => Digest::of(&serde_json::to_vec(nodes).expect("texts and truths alone")),
+        }
+    }
 }
 
 /// One node of the cluster.

@@ -1,6 +1,6 @@
 //! The socket of a whole executor on a machine in memory: who is heard, and what never reaches an act.
 
-use std::{collections::BTreeMap, io::Write, os::unix::net::UnixStream, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io::Write, os::unix::net::UnixStream, path::Path, sync::Arc, time::Instant};
 
 use hostler_plan::{
     document::Outcome,
@@ -15,7 +15,7 @@ use crate::{
     Ended, ExecutorError, Settings, Stop,
     disk::Disk,
     enrolment::keep_membership,
-    host::Host as _,
+    host::{FollowedNode, Host as _},
     protocol::{
         FromExecutor, Status,
         lines::tests::to_executor,
@@ -185,7 +185,7 @@ fn reports_come_at_once_and_go_on_and_questions_are_answered_between() {
         assert!(!report.serves && report.reading.at_ms() > 0);
     }
     assert!(matches!(agent.ask(Question::BootId), Answer::BootId(id) if id.as_str() == "b1"));
-    assert_eq!(agent.ask(Question::Conditions), Answer::Conditions(Conditions::NoServer));
+    assert_eq!(agent.ask(Question::Conditions { unlike: None }), Answer::Conditions(Conditions::NoServer));
     node.end();
 }
 
@@ -198,10 +198,31 @@ fn what_panics_costs_one_answer_and_no_connection() {
     assert!(matches!(agent.ask(Question::BootId), Answer::Failed(NodeError::Failed(_))), "the panic is its answer");
     assert!(matches!(agent.ask(Question::BootId), Answer::BootId(_)));
     node.machine.cluster.as_ref().unwrap().state().breaks = true;
-    assert_eq!(agent.ask(Question::Conditions), Answer::Conditions(Conditions::Silent));
-    assert!(
-        matches!(agent.ask(Question::Conditions), Answer::Conditions(Conditions::Nodes(nodes)) if nodes.len() == 1)
-    );
+    assert_eq!(agent.ask(Question::Conditions { unlike: None }), Answer::Conditions(Conditions::Silent));
+    let again = agent.ask(Question::Conditions { unlike: None });
+    assert!(matches!(again, Answer::Conditions(Conditions::Nodes { nodes, .. }) if nodes.len() == 1));
+    node.end();
+}
+
+#[test]
+fn an_idle_server_asks_its_api_server_nothing_and_tells_what_changed_at_once() {
+    let now = crate::build_time();
+    let mut node = Running::new(|machine| machine.with_cluster(TestCluster::new(now, &["w1", "w2"])));
+    node.machine.cluster.as_ref().unwrap().state().tells = true;
+    let mut agent = node.connect();
+    let Answer::Conditions(all) = agent.ask(Question::Conditions { unlike: None }) else { panic!("no nodes") };
+    assert!(matches!(&all, Conditions::Nodes { nodes, .. } if nodes.len() == 2));
+    agent.say(&ToExecutor::Ask { number: 9, question: Question::Conditions { unlike: Some(all.digest()) } });
+    assert!(matches!(agent.ask(Question::BootId), Answer::BootId(_)), "other questions are answered meanwhile");
+    let told = node.machine.cluster.as_ref().unwrap().state().told.clone().unwrap();
+    told.changed(FollowedNode::from(&crate::testing::node("w1")), Instant::now());
+    told.gone("w2", Instant::now());
+    let Some(FromExecutor::Answer { number: 9, answer }) = agent.hear() else { panic!("expected the change") };
+    assert!(matches!(*answer, Answer::Conditions(Conditions::Nodes { nodes, .. }) if nodes.len() == 1));
+    told.broke("no word".into());
+    let silent = agent.ask(Question::Conditions { unlike: Some(all.digest()) });
+    assert_eq!(silent, Answer::Conditions(Conditions::Silent));
+    assert_eq!(node.machine.cluster.as_ref().unwrap().state().listed, 0, "nobody asked for the nodes");
     node.end();
 }
 

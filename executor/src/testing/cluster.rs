@@ -3,15 +3,15 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hostler_plan::timestamp::Timestamp;
 
 use crate::host::{
     Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Deletion,
-    EmptyDirMedia, Eviction, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope,
-    Requirement, Scale, Selector,
+    EmptyDirMedia, Eviction, Followed, FollowedNode, Following, Mark, Node, NodeReady, Operator, Owner, Phase,
+    Placement, Pod, PodKey, PodScope, Requirement, Scale, Selector, Waker, Watch,
 };
 
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a
@@ -46,6 +46,11 @@ pub(crate) struct State {
     pub silent: bool,
     /// The next look at the nodes panics.
     pub breaks: bool,
+    /// Whether somebody tells of changes of nodes, and who is told.
+    pub tells: bool,
+    pub told: Option<Followed>,
+    /// How often all nodes were asked for.
+    pub listed: usize,
     /// Seconds until a replacement is Ready.
     pub start_seconds: u64,
     ready_at: BTreeMap<String, Timestamp>,
@@ -124,6 +129,9 @@ impl TestCluster {
             refused: 0,
             silent: false,
             breaks: false,
+            tells: false,
+            told: None,
+            listed: 0,
             start_seconds: 5,
             ready_at: BTreeMap::new(),
             version: 1,
@@ -251,6 +259,7 @@ fn is_of(pod: &Pod, owner: &str) -> bool {
 impl Cluster for TestCluster {
     fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
         let mut state = self.state();
+        state.listed += 1;
         if std::mem::take(&mut state.breaks) {
             // Unwinds without a message: a test wants it.
             std::panic::resume_unwind(Box::new("breaks"));
@@ -344,6 +353,16 @@ impl Cluster for TestCluster {
 
     fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {
         Ok(self.state().missing.clone())
+    }
+
+    fn follow(&self, waker: &Waker) -> Option<Following> {
+        let mut state = self.state();
+        state.tells.then(|| {
+            let nodes = Followed::new(waker.clone(), Instant::now());
+            nodes.listed(state.nodes.iter().map(FollowedNode::from).collect(), Instant::now());
+            state.told = Some(nodes.clone());
+            Following { nodes, watch: Watch(Box::new(())) }
+        })
     }
 
     fn attachments(&self, _: &str) -> Result<Vec<Attachment>, ClusterError> {

@@ -129,6 +129,7 @@ impl Line {
             | from_agent::Message::Facts(_)
             | from_agent::Message::LeaseRenewal(_)
             | from_agent::Message::Conditions(_)
+            | from_agent::Message::ConditionsUnchanged(_)
             | from_agent::Message::Holding(_)
             | from_agent::Message::Fragment(_) => {}
         }

@@ -224,7 +224,9 @@ fn of_content() -> Vec<Mode> {
             Box::pin(async move {
                 let (mut stream, grant) = s.granted().await;
                 let one = |n: u32| v1::NodeCondition { node: format!("n{n}"), ..v1::NodeCondition::default() };
-                stream.send(Up::Conditions(v1::NodeConditions { nodes: (0..20_000).map(one).collect() })).await;
+                stream
+                    .send(Up::Conditions(v1::NodeConditions { nodes: (0..20_000).map(one).collect(), age_seconds: 0 }))
+                    .await;
                 Scene::settle(&mut stream, &grant).await?;
                 Ok("not taken".to_owned())
             })
@@ -236,7 +238,7 @@ async fn conditions(scene: &Scene, node: &str, version: &str) -> Result<String, 
     let (mut stream, grant) = scene.granted().await;
     let said =
         v1::NodeCondition { node: node.into(), ready: true, version: version.into(), ..v1::NodeCondition::default() };
-    stream.send(Up::Conditions(v1::NodeConditions { nodes: vec![said] })).await;
+    stream.send(Up::Conditions(v1::NodeConditions { nodes: vec![said], age_seconds: 0 })).await;
     Scene::settle(&mut stream, &grant).await?;
     let shown = scene.detail(node).await.map_err(|status| status.to_string())?.summary.unwrap().condition;
     shown.map_or_else(|| Ok("not taken".to_owned()), |shown| Err(format!("shown: {shown:?}")))

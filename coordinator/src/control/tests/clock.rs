@@ -40,7 +40,7 @@ fn what_a_server_read_before_the_clock_was_set_ages_as_before() {
         fleet.attach(shown(off, 1), "a").unwrap();
         let (cordoned_by, version, machine_id) = (None, "v1.34.3".to_owned(), String::new());
         let reading = NodeReading { is_ready: true, cordoned_by, version, machine_id };
-        fleet.control.cluster_read(shown(off, 1), &node("a"), [(node("b"), reading)].into()).unwrap();
+        fleet.control.cluster_read(shown(off, 1), &node("a"), [(node("b"), reading)].into(), Duration::ZERO).unwrap();
         fleet.control.clock_stepped(-off * 1000);
         let mut ready = |seconds| {
             fleet.control.look(at(seconds));

@@ -51,7 +51,7 @@ pub(crate) fn to_executor() -> Vec<ToExecutor> {
         Question::BootId,
         Question::Clock,
         Question::Facts,
-        Question::Conditions,
+        Question::Conditions { unlike: Some(digest) },
         Question::Invitation,
         Question::Enrol { tls_key: digest },
         Question::Admit(admitted),

@@ -1,0 +1,140 @@
+//! The thread that answers how the cluster's nodes are, once that is other than what the asker knows: an idle server
+//! asks its API server nothing, and is told of changes.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use hostler_daemon::say_once::SayOnce;
+use hostler_plan::id::Digest;
+
+use crate::{
+    host::{Cluster, CordonAnswer, FollowedNode, Following, Host, Waker},
+    outbox::Reply,
+    protocol::node::{Answer, Conditions},
+};
+
+/// Who asks hears after this long that nothing has changed: a sign of life.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// Where no watch tells of changes, the nodes are looked at this often while somebody asks.
+const LOOK: Duration = Duration::from_secs(3);
+/// While nobody asks.
+const IDLE: Duration = Duration::from_secs(3600);
+/// More than that wait for nothing new: the network side asks one after the other.
+const MAX_WAITING: usize = 16;
+
+/// The end that asks.
+pub(crate) struct ConditionsAsker {
+    waiting: Arc<Mutex<Vec<Waiting>>>,
+    waker: Waker,
+}
+
+struct Waiting {
+    unlike: Option<Digest>,
+    until: Instant,
+    reply: Reply,
+}
+
+impl ConditionsAsker {
+    /// Starts the thread; it goes on as long as the process.
+    pub(crate) fn start(host: Arc<dyn Host>) -> io::Result<Self> {
+        let (waiting, waker) = (Arc::new(Mutex::default()), Waker::new());
+        let mut looker = Looker { host, waker: waker.clone(), following: None, said: SayOnce::default() };
+        let asked = Arc::clone(&waiting);
+        thread::Builder::new().name("conditions".into()).spawn(move || looker.run(&asked))?;
+        Ok(Self { waiting, waker })
+    }
+
+    /// Answers with the first conditions that are `unlike` these, or after a while.
+    pub(crate) fn ask(&self, unlike: Option<Digest>, reply: Reply) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.len() >= MAX_WAITING {
+            waiting.remove(0).reply.send(Answer::Conditions(Conditions::Silent));
+        }
+        waiting.push(Waiting { unlike, until: Instant::now() + SIGN_OF_LIFE, reply });
+        drop(waiting);
+        self.waker.notify();
+    }
+}
+
+fn lock(waiting: &Mutex<Vec<Waiting>>) -> MutexGuard<'_, Vec<Waiting>> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Looker {
+    host: Arc<dyn Host>,
+    waker: Waker,
+    following: Option<Following>,
+    /// Why nothing is known.
+    said: SayOnce,
+}
+
+impl Looker {
+    fn run(&mut self, waiting: &Mutex<Vec<Waiting>>) {
+        loop {
+            let next = lock(waiting).iter().map(|asked| asked.until).min();
+            let Some(next) = next else {
+                self.waker.wait(IDLE);
+                continue;
+            };
+            let found = catch_unwind(AssertUnwindSafe(|| self.look())).unwrap_or(Conditions::Silent);
+            let (digest, now) = (found.digest(), Instant::now());
+            let is_due = |asked: &mut Waiting| asked.unlike != Some(digest) || now >= asked.until;
+            let due: Vec<Waiting> = lock(waiting).extract_if(.., is_due).collect();
+            for asked in due {
+                asked.reply.send(Answer::Conditions(found.clone()));
+            }
+            let rest = next.saturating_duration_since(now);
+            self.waker.wait(if self.following.is_some() { rest } else { rest.min(LOOK) });
+        }
+    }
+
+    /// How every node is. What a plan left on one that does not hold any more is removed.
+    fn look(&mut self) -> Conditions {
+        let host = Arc::clone(&self.host);
+        let Some(cluster) = host.cluster() else { return Conditions::NoServer };
+        let begins = self.following.is_none();
+        if begins {
+            self.following = cluster.follow(&self.waker);
+        }
+        let looked = match &self.following {
+            Some(following) => following.nodes.look(Instant::now()),
+            None => match cluster.nodes() {
+                Ok(nodes) => Ok((nodes.iter().map(FollowedNode::from).collect(), Duration::ZERO)),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        let (nodes, age) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                // The first list is on its way.
+                if !begins && self.said.is_news(&error) {
+                    tracing::warn!("how the cluster's nodes are is not known: {error}");
+                }
+                return Conditions::Silent;
+            }
+        };
+        self.said.forget();
+        for node in nodes.iter().filter(|node| node.stale_note) {
+            tidy(&node.condition.name, cluster);
+        }
+        let nodes = nodes.into_iter().map(|node| node.condition).collect();
+        Conditions::Nodes { nodes, age_seconds: age.as_secs() }
+    }
+}
+
+/// A plan's note on a node that a person made schedulable says what is not true any more. A plan at work sees the node
+/// itself; the note of the one that it sees is in the same object.
+fn tidy(name: &str, cluster: &dyn Cluster) {
+    let Ok(Some(node)) = cluster.node(name) else { return };
+    if node.cordon.is_some() && node.cordoned_by().is_none() {
+        match cluster.uncordon(&node) {
+            Ok(CordonAnswer::Done) => tracing::info!("{name} is schedulable: the note of its cordon was removed"),
+            Ok(CordonAnswer::Changed | CordonAnswer::Gone) | Err(_) => {}
+        }
+    }
+}
