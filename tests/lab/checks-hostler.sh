@@ -50,7 +50,7 @@ trust_is_made() {
     lab exec admin -- sh -ec 'mkdir -p -m 700 /root/.ssh; test -e /root/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N "" -C admin@lab -f /root/.ssh/id_ed25519'
     lab exec admin -- mkdir -p /etc/hostler/coordinator.toml.d
     in_machine admin /etc/hostler/coordinator.toml.d/lab.toml <"$lab_here/config/coordinator.toml"
-    in_machine admin /etc/hostler/fleet.toml <"$lab_here/config/fleet.toml"
+    fleet_file | in_machine admin /etc/hostler/fleet.toml
     shown lab exec admin -- systemctl restart hostler-coordinator.service
     wait_for 20 "set-up code of the coordinator" lab exec admin -- test -s "$setup_code"
     shown hostler fleet check /etc/hostler/fleet.toml
@@ -61,20 +61,37 @@ trust_is_made() {
     shown lab exec admin -- systemctl --no-pager status hostler-coordinator.service
 }
 
+# The lab's fleet with the nodes that this lab has; those whose name begins with cp are servers.
+fleet_file() {
+    local node role
+    cat "$lab_here/config/fleet.toml"
+    for node in "${nodes[@]}"; do
+        role=worker
+        [[ $node != cp* ]] || role=server
+        printf '\n[[nodes]]\nname = "%s"\nrole = "%s"\narch = "x86_64"\ngroup = "nspawn"\n' "$node" "$role"
+    done
+}
+
 setup_code=/var/lib/hostler/coordinator/setup-code
 
 # in_machine NAME PATH: writes standard input there.
 in_machine() { cat >"$(cat "$lab_state/work")/roots/$1$2"; }
 
+# Every node of the lab asks to be listed, and is.
+nodes_join() {
+    local key
+    join_with "--role server" cp1
+    join_with "--uses $((${#nodes[@]} - 1))" "${nodes[@]:1}"
+    wait_for 60 "enrolment of all nodes" nodes_are ${#nodes[@]} pending
+    # Workers come in by their token; a server is compared with the key that its own console shows.
+    key=$(lab exec cp1 -- hostler-executor id | sed -n 2p)
+    shown hostler node approve "cp1=$key" "${nodes[@]:1}" --yes
+    wait_for 60 "Ready of all nodes in Hostler's eyes" nodes_are ${#nodes[@]} Ready
+}
+
 nodes_enrol() {
     local node
-    join_with "--role server" cp1
-    join_with "--uses 2" w1 w2
-    wait_for 60 "enrolment of three nodes" nodes_are 3 pending
-    # Workers come in by their token; a server is compared with the key that its own console shows.
-    local key
-    key=$(lab exec cp1 -- hostler-executor id | sed -n 2p)
-    shown hostler node approve "cp1=$key" w1 w2 --yes
+    nodes_join
     nodes_perform
     shown hostler nodes
     local facts

@@ -26,6 +26,7 @@ node_root() {
     sed "s|@PAUSE@|$(cat "$lab_work/images/pause.name")|" "$lab_here/config/containerd.toml" >"$root/etc/containerd/config.toml"
     sed "s|@PODS@|$lab_pods.$(number "$name")|" "$lab_here/config/lab.conflist" >"$root/etc/cni/net.d/10-lab.conflist"
     install -m 644 "$lab_here"/config/{containerd,kubelet}.service "$root/etc/systemd/system/"
+    [[ $name != cp* ]] || install -D -m 644 "$lab_here/config/audit.yaml" "$root/etc/kubernetes/audit/policy.yaml"
     systemctl -q --root="$root" enable containerd.service kubelet.service 2>/dev/null
 }
 

@@ -12,22 +12,19 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"log"
 	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
-	"regexp"
 	"sync"
 	"syscall"
 	"time"
+
+	"hostler/tests/lab/programs/kube"
 )
 
 const (
@@ -76,7 +73,7 @@ func main() {
 	least := flag.Int("least", 2, "pods that must always be there")
 	flag.Parse()
 
-	api, err := connect(*kubeconfig)
+	api, err := kube.Connect(*kubeconfig, "watcher", patience)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -84,7 +81,7 @@ func main() {
 	end, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	summary := watch(end, *least, func() ([]pod, error) { return api.pods(path) })
+	summary := watch(end, *least, func() ([]pod, error) { return list(api, path) })
 	line, _ := json.Marshal(summary)
 	fmt.Println(string(line))
 	switch {
@@ -183,64 +180,13 @@ func answering(pods []pod) int {
 	return len(answers)
 }
 
-type apiServer struct {
-	url    string
-	client http.Client
-}
-
-// connect reads the three base64 fields and the address that kubeadm's admin.conf has.
-func connect(path string) (*apiServer, error) {
-	text, err := os.ReadFile(path)
+func list(api *kube.Server, path string) ([]pod, error) {
+	code, body, err := api.Ask("GET", path, "", nil)
 	if err != nil {
 		return nil, err
 	}
-	field := func(name string) (string, error) {
-		found := regexp.MustCompile(name + `:\s*(\S+)`).FindSubmatch(text)
-		if found == nil {
-			return "", fmt.Errorf("%s: no %s", path, name)
-		}
-		return string(found[1]), nil
-	}
-	decoded := map[string][]byte{}
-	for _, name := range []string{"certificate-authority-data", "client-certificate-data", "client-key-data"} {
-		value, err := field(name)
-		if err != nil {
-			return nil, err
-		}
-		if decoded[name], err = base64.StdEncoding.DecodeString(value); err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", path, name, err)
-		}
-	}
-	server, err := field("server")
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(decoded["client-certificate-data"], decoded["client-key-data"])
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	authorities := x509.NewCertPool()
-	authorities.AppendCertsFromPEM(decoded["certificate-authority-data"])
-	return &apiServer{url: server, client: http.Client{
-		Timeout: patience,
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{
-			RootCAs: authorities, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
-		}},
-	}}, nil
-}
-
-func (a *apiServer) pods(path string) ([]pod, error) {
-	reply, err := a.client.Get(a.url + path)
-	if err != nil {
-		return nil, err
-	}
-	defer reply.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(reply.Body, 16<<20))
-	if err != nil {
-		return nil, err
-	}
-	if reply.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("list pods: %s: %s", reply.Status, body)
+	if code != http.StatusOK {
+		return nil, fmt.Errorf("list pods: %d: %s", code, body)
 	}
 	return parse(body)
 }
