@@ -10,6 +10,8 @@ ready_in_boot() {
     [[ $(kubectl get node "$1" -o jsonpath='{.status.nodeInfo.bootID} {.status.conditions[?(@.type=="Ready")].status}') == "$2 True" ]]
 }
 
+programs_are_tested() { (cd "$lab_here/programs" && shown go test ./...); }
+
 cluster_is_up() {
     shown lab up --nodes cp1,w1,w2
     shown lab status

@@ -35,6 +35,12 @@ build_kubernetes() {
     step "Kubernetes is built"
 }
 
+# Only the judgement of thousands of pods needs it.
+build_kwok() {
+    [[ -x $lab_work/bin/kwok ]] || step "building kwok (5 minutes, once)"
+    go_build kwok "$lab_work/bin/" -ldflags "-s -w" tool
+}
+
 build_runtime() {
     [[ -x $lab_work/bin/containerd ]] || step "building etcd, containerd and the network plugins (2 minutes, once)"
     # The package of etcd's server is not named etcd, so each has its own output name.
@@ -48,7 +54,7 @@ build_runtime() {
 
 build_programs() {
     local version
-    go_build programs "$lab_work/bin/" -ldflags "-s -w" ./pause ./archive ./watcher
+    go_build programs "$lab_work/bin/" -ldflags "-s -w" ./pause ./archive ./watcher ./judge
     for version in 1 2; do
         mkdir -p "$lab_work/bin/app-$version"
         go_build programs "$lab_work/bin/app-$version/app" -ldflags "-s -w -X main.version=$version" ./app

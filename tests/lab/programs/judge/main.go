@@ -16,6 +16,8 @@ var parts = map[string]func(*bench, []string) error{
 	"availability": availability,
 	"parity":       parity,
 	"races":        runRaces,
+	"idle":         idle,
+	"scale":        scale,
 	"pace":         pace,
 }
 

@@ -183,8 +183,13 @@ func (b *bench) play(one scenario, number int, command string) (result, error) {
 	}
 	var twice []string
 	found.evicted, twice = evictions(requests, command, namespace, before)
-	if found.outcome == "refused" && found.evicted != "none" {
-		found.outcome = "gave up"
+	if found.evicted != "none" {
+		switch found.outcome {
+		case "refused":
+			found.outcome = "gave up"
+		case "blocked":
+			found.outcome = "blocked on the way"
+		}
 	}
 	if command == "hostler" {
 		for _, name := range twice {
@@ -210,7 +215,7 @@ func outcome(command string, did ran) string {
 		switch {
 		case did.code == 0:
 			return "drained"
-		case strings.Contains(did.text, "global timeout reached"):
+		case regexp.MustCompile("global timeout reached|timed out|did not complete|deadline").MatchString(did.text):
 			return "timed out"
 		}
 		return "refused"
@@ -240,7 +245,8 @@ func evictions(requests []request, command, namespace string, before []pod) (str
 	}
 	var twice []string
 	for name, count := range times {
-		app := name
+		// Of a replacement that came when nobody looked, the deployment's part of its name.
+		app := regexp.MustCompile(`-[a-z0-9]{8,10}-[a-z0-9]{5}$`).ReplaceAllString(name, "")
 		for i := range before {
 			if before[i].Metadata.Name == name && before[i].Metadata.Labels["app"] != "" {
 				app = before[i].Metadata.Labels["app"]
