@@ -164,7 +164,7 @@ func (b *bench) play(one scenario, number int, command string) (result, error) {
 	mark := b.mark()
 	var did ran
 	if command == "kubectl" {
-		flags := append([]string{"drain", subject, "--timeout=" + drainLimit}, one.kubectl...)
+		flags := append([]string{"drain", subject, "--timeout=" + one.limit}, one.kubectl...)
 		if !slices.Contains(one.kubectl, "--ignore-daemonsets=false") {
 			flags = append(flags, "--ignore-daemonsets")
 		}
@@ -277,11 +277,11 @@ func document(rows []row, differences []difference) string {
 	var text strings.Builder
 	text.WriteString(`# Drain: Hostler beside stock kubectl
 
-` + "`tests/lab/judge parity`" + ` makes this page. It plays each scenario of [the table](../tests/lab/drains/parity.txt) twice on the lab's
-cluster (Kubernetes 1.36.3, one control plane and three workers), once for ` + "`kubectl drain`" + ` and once for ` + "`hostler drain`" + `, both with
-the same patience (8 seconds unless the table says otherwise) and the state made anew. What was evicted is read from the API server's audit log. The run fails where the
-two differ and nobody says why, and where a difference is named that does not show. *cordoned* and *schedulable* say how the
-node was left.
+` + "`tests/lab/judge parity`" + ` makes this page. It plays each scenario of [the table](../tests/lab/drains/parity.txt)
+twice on the lab's cluster (Kubernetes 1.36.3, one control plane and three workers), once for ` + "`kubectl drain`" + `
+and once for ` + "`hostler drain`" + `, both with the same patience (8 s unless the table says otherwise) and the state made anew.
+What was evicted is read from the API server's audit log. The run fails where the two differ and nobody says why, and
+where a difference is named that does not show. *cordoned* and *schedulable* say how the node was left.
 
 `)
 	equal := 0
@@ -290,9 +290,10 @@ node was left.
 			equal++
 		}
 	}
-	fmt.Fprintf(&text, "%d scenarios: %d equal, %d with a difference that is argued below.\n\n## Differences, and why\n\n", len(rows), equal, len(rows)-equal)
+	fmt.Fprintf(&text, "%d scenarios: %d equal, %d with a difference that is argued below.\n\n", len(rows), equal, len(rows)-equal)
+	text.WriteString("## Differences, and why\n\n")
 	for _, one := range differences {
-		fmt.Fprintf(&text, "- **%s**: %s\n", one.name, one.why)
+		text.WriteString(wrapped(fmt.Sprintf("- **%s**: %s", one.name, one.why)))
 	}
 	text.WriteString("\n## Scenarios\n\n| scenario | kubectl drain | hostler drain | |\n|---|---|---|---|\n")
 	for _, one := range rows {
@@ -309,6 +310,26 @@ node was left.
 		fmt.Fprintf(&text, "| %s | %s | %s | %s |\n", one.name, cell(one.kubectl), cell(one.hostler), verdict)
 	}
 	return text.String()
+}
+
+// Wrapped is an item of a list in lines of at most 120 columns.
+func wrapped(item string) string {
+	var text strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(item) {
+		switch {
+		case column == 0:
+		case column+1+len(word) > 120:
+			text.WriteString("\n  ")
+			column = 2
+		default:
+			text.WriteString(" ")
+			column++
+		}
+		text.WriteString(word)
+		column += len(word)
+	}
+	return text.String() + "\n"
 }
 
 // Taint lays a taint on a node, beside those it has.

@@ -51,8 +51,8 @@ func read(path string) ([]scenario, []difference, error) {
 		if !strings.HasPrefix(line, " ") {
 			switch {
 			case words[0] == "difference" && len(words) > 3:
-				why := strings.TrimSpace(rest[strings.Index(rest, words[2])+len(words[2]):])
-				differences = append(differences, difference{words[1], why, strings.Split(words[2], ",")})
+				differences = append(differences,
+					difference{words[1], strings.Join(words[3:], " "), strings.Split(words[2], ",")})
 			case words[0] == "scenario" && len(words) > 1:
 				scenarios = append(scenarios, scenario{name: rest, expect: "drained", limit: drainLimit})
 			default:
@@ -92,12 +92,3 @@ func read(path string) ([]scenario, []difference, error) {
 }
 
 func (t *thing) has(key string) bool { _, is := t.is[key]; return is }
-
-func (s *scenario) has(kind string) bool {
-	for i := range s.things {
-		if s.things[i].kind == kind {
-			return true
-		}
-	}
-	return false
-}
