@@ -155,7 +155,8 @@ pub enum Command {
     /// Cordon a node and evict its pods, in one go
     #[command(after_help = "Examples:
   hostler drain pi-3
-  hostler drain pi-3 --timeout 20m --yes")]
+  hostler drain pi-3 --timeout 20m --yes
+  hostler drain pi-3 --continue --delete-emptydir-data=memory --timeout 30m")]
     Drain(Interactive<plan::DrainArgs>),
     /// Let pods run on a node again, in one go
     #[command(after_help = "Examples:

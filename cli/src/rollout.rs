@@ -92,17 +92,11 @@ pub fn verify(store: &TrustStore, detail: &RolloutDetail) -> Evidence {
     Evidence { plan, proved, unproved, receipts: last, order }
 }
 
-/// Whether a person who typed this means that plan: its number, its digest or the beginning of that.
-pub(crate) fn names(which: &str, plan: &PlanRef) -> bool {
-    let digits = which.strip_prefix("sha256:").unwrap_or(which);
-    which.parse() == Ok(plan.seq.0) || (digits.len() >= 4 && plan.digest.hex().starts_with(digits))
-}
-
 /// Refuses a plan that whoever typed this did not mean: a coordinator can show another rollout than the one that was
 /// asked for.
 pub(crate) fn check_named(which: &str, plan: &Verified<Plan>) -> Result<(), Refused> {
     let shown = PlanRef { seq: plan.document().seq, digest: plan.digest() };
-    if names(which, &shown) {
+    if shown.is_named(which) {
         return Ok(());
     }
     let reason = format!(

@@ -9,7 +9,7 @@ use hostler_plan::{
     trust::{Draft, MAX_KEPT_VALID, Verified},
 };
 
-use crate::{Admin, error::Error, key::SigningKey, plan, rollout, trust_store::TrustStore};
+use crate::{Admin, error::Error, key::SigningKey, plan, trust_store::TrustStore};
 
 /// What is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub async fn compile(admin: &mut Admin, which: &Which, now: Timestamp) -> Result
     let (next, earlier, running) = plan::before_stop(admin, now).await?;
     let names = |open: &OpenPlan| match which {
         Which::All => true,
-        Which::One(which) => rollout::names(which, &open.plan),
+        Which::One(which) => open.plan.is_named(which),
     };
     let (ended, others): (Vec<OpenPlan>, Vec<OpenPlan>) = earlier.open.into_iter().partition(names);
     // What the coordinator calls over is not kept: if that is not true, it ends now.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hostler_daemon::say_once::SayOnce;
-use hostler_plan::id::Digest;
+use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
     host::{Cluster, CordonAnswer, FollowedNode, Following, Host, Waker},
@@ -119,22 +119,23 @@ impl Looker {
             }
         };
         self.said.forget();
-        for node in nodes.iter().filter(|node| node.stale_note) {
-            tidy(&node.condition.name, cluster);
+        let now = host.now();
+        for node in nodes.iter().filter(|node| node.stale_from.is_some_and(|from| from < now)) {
+            tidy(&node.condition.name, cluster, now);
         }
         let nodes = nodes.into_iter().map(|node| node.condition).collect();
         Conditions::Nodes { nodes, age_seconds: age.as_secs() }
     }
 }
 
-/// A plan's note on a node that a person made schedulable says what is not true any more. A plan at work sees the node
-/// itself; the note of the one that it sees is in the same object.
-fn tidy(name: &str, cluster: &dyn Cluster) {
+/// Removes what a plan wrote on a node and nobody needs any more.
+pub(crate) fn tidy(name: &str, cluster: &dyn Cluster, now: Timestamp) {
     let Ok(Some(node)) = cluster.node(name) else { return };
-    if node.cordon.is_some() && node.cordoned_by().is_none() {
-        match cluster.uncordon(&node) {
-            Ok(CordonAnswer::Done) => tracing::info!("{name} is schedulable: the note of its cordon was removed"),
-            Ok(CordonAnswer::Changed | CordonAnswer::Gone) | Err(_) => {}
-        }
+    if FollowedNode::from(&node).stale_from.is_none_or(|from| from >= now) {
+        return;
+    }
+    match cluster.uncordon(&node) {
+        Ok(CordonAnswer::Done) => tracing::info!("{name} is schedulable: the note of its cordon was removed"),
+        Ok(CordonAnswer::Changed | CordonAnswer::Gone) | Err(_) => {}
     }
 }

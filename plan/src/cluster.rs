@@ -8,6 +8,6 @@ mod pod;
 
 pub use budget::{Budget, BudgetCondition, BudgetLimit, Scale, Selector};
 pub use label::{Operator, Requirement};
-pub use node::{CordonNote, Effect, Node, NodeReady, SelfCordon, Taint};
+pub use node::{Awaited, CordonNote, Effect, Node, NodeReady, SelfCordon, Taint};
 pub use placement::{Attachment, Placement, PodVolume, Toleration};
 pub use pod::{Deletion, EmptyDirMedia, Owner, Phase, Pod, PodKey};

@@ -5,6 +5,7 @@
 mod caution;
 mod check;
 mod claim;
+mod continues;
 mod distribution;
 mod drain;
 mod earlier;
@@ -24,13 +25,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use claim::{Claim, NodeClaim};
 pub use earlier::{Earlier, Fate, OpenPlan, Unproved};
-pub use intent::{Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection};
+pub use intent::{Continues, Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection};
 pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 pub use stop::stop;
 
 use crate::{
-    document::{Artifact, Plan, PlanKind, PlanType, Roster, Strategy, Target, Task},
+    document::{Artifact, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},
     fleet::Fleet,
     id::{ArtifactName, NodeName},
     step::Step,
@@ -59,6 +60,8 @@ struct Draft {
     tasks: Vec<Task>,
     artifacts: BTreeMap<ArtifactName, Artifact>,
     max_unavailable: u32,
+    /// The plan that it goes on with.
+    continues: Option<PlanRef>,
     obstacles: Vec<Obstacle>,
 }
 
@@ -85,8 +88,9 @@ pub fn plan(
             let lifecycle = lifecycle(fleet, kind)?;
             rolling::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accept_outage);
         }
-        Intent::Drain { nodes, max_unavailable, accept_outage } => {
+        Intent::Drain { nodes, max_unavailable, accept_outage, continues } => {
             drain::drain(request, &mut draft, nodes, *max_unavailable, accept_outage);
+            continues::choose(request, &mut draft, nodes, continues);
         }
         Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
         Intent::Reboot { nodes, accept_outage } => rolling::reboot(request, &mut draft, nodes, accept_outage),
@@ -170,6 +174,7 @@ fn finish(
         seq: numbering.seq,
         prev: numbering.prev,
         also: numbering.also.clone(),
+        continues: draft.continues.map(|plan| plan.digest),
         kind,
         title: draft.title,
         root_version: numbering.root_version,

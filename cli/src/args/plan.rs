@@ -7,7 +7,7 @@ use hostler_plan::{
     fleet::FleetPolicy,
     form::PodName,
     id::NodeName,
-    planner::{Intent, Quarantined, Selection},
+    planner::{Continues, Intent, Quarantined, Selection},
     step::EmptyDirs,
     version::Version,
 };
@@ -168,6 +168,10 @@ pub struct DrainArgs {
     /// How many nodes may be unavailable at a time, counting those that are so already [default: the fleet file's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_unavailable: Option<u32>,
+    /// Go on with a drain of these nodes that is not done: that plan ends, and its cordon passes on without being undone.
+    /// By itself where one is open; with a number or digest only with that plan
+    #[arg(long = "continue", value_name = "PLAN", num_args = 0..=1, default_missing_value = "")]
+    pub go_on: Option<String>,
     #[command(flatten)]
     pub consent: Consent,
     #[command(flatten)]
@@ -272,6 +276,11 @@ impl From<DrainArgs> for PlanRequest {
             nodes: args.nodes.nodes,
             max_unavailable: args.max_unavailable,
             accept_outage: args.outage.accept_outage,
+            continues: match args.go_on {
+                None => Continues::IfOpen,
+                Some(which) if which.is_empty() => Continues::Open,
+                Some(which) => Continues::Named(which),
+            },
         };
         Self { intent, drain_timeout: args.timeout, consent: args.consent, listing: None }
     }

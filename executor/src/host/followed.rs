@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hostler_plan::cluster::{Node, NodeReady};
+use hostler_plan::{
+    cluster::{Node, NodeReady},
+    sequencer::CordonOwner,
+    timestamp::Timestamp,
+};
 
 use super::Waker;
 use crate::protocol::node::NodeCondition;
@@ -27,8 +31,8 @@ pub struct Followed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowedNode {
     pub condition: NodeCondition,
-    /// A plan's note stands on it though it is schedulable.
-    pub stale_note: bool,
+    /// When what a plan wrote on it becomes nobody's: a note on a node that is schedulable is so at once.
+    pub stale_from: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -42,7 +46,7 @@ impl From<&Node> for FollowedNode {
     fn from(node: &Node) -> Self {
         let cordoned_by = node.cordoned_by();
         Self {
-            stale_note: node.cordon.is_some() && cordoned_by.is_none(),
+            stale_from: stale_from(node),
             condition: NodeCondition {
                 name: node.name.clone(),
                 ready: node.ready == NodeReady::Ready,
@@ -51,6 +55,18 @@ impl From<&Node> for FollowedNode {
                 machine_id: node.machine_id.clone(),
             },
         }
+    }
+}
+
+/// A plan's note on a node that a person made schedulable says what is not true any more. A plan at work sees the node
+/// itself; the note of the one that it sees is in the same object. A cordon that awaits a plan which may begin nothing
+/// any more is nobody's.
+fn stale_from(node: &Node) -> Option<Timestamp> {
+    let note = node.cordon.as_ref()?;
+    match node.cordoned_by() {
+        None => Some(Timestamp::from_unix_seconds(0)),
+        Some(CordonOwner::Hostler) => note.awaits.map(|awaits| awaits.until),
+        Some(CordonOwner::Node | CordonOwner::Other(_)) => None,
     }
 }
 

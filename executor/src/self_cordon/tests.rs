@@ -291,7 +291,13 @@ fn somebody_elses_cordon_is_left_alone_and_watched() {
 
 #[test]
 fn a_plans_cordon_and_the_nodes_own_never_undo_each_other() {
-    let plan = CordonNote { plan: "sha256:1".into(), reason: "drain".into(), epoch: 1, was_unschedulable: false };
+    let plan = CordonNote {
+        plan: "sha256:1".into(),
+        reason: "drain".into(),
+        epoch: 1,
+        was_unschedulable: false,
+        awaits: None,
+    };
     let mut setup = Setup::new(true);
     setup.disk(FULL);
     setup.pass(100);

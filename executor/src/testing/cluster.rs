@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub fewest_ready: BTreeMap<String, usize>,
     /// What the account may not do.
     pub missing: Vec<String>,
+    /// How often a node was made schedulable.
+    pub put_back: usize,
     /// How often a budget said no.
     pub refused: usize,
     pub silent: bool,
@@ -126,6 +128,7 @@ impl TestCluster {
             evicted: vec![],
             fewest_ready: BTreeMap::new(),
             missing: vec![],
+            put_back: 0,
             refused: 0,
             silent: false,
             breaks: false,
@@ -332,7 +335,8 @@ impl Cluster for TestCluster {
         if state.silent {
             return Err(ClusterError::Silent("connection refused".into()));
         }
-        Ok(match state.change(node, version) {
+        let was = state.nodes.iter().any(|n| n.name == node && n.unschedulable);
+        let answer = match state.change(node, version) {
             None => CordonAnswer::Gone,
             Some(Err(answer)) => answer,
             Some(Ok(node)) => {
@@ -348,7 +352,9 @@ impl Cluster for TestCluster {
                 node.unschedulable = mark.unschedulable;
                 CordonAnswer::Done
             }
-        })
+        };
+        state.put_back += usize::from(was && !mark.unschedulable && answer == CordonAnswer::Done);
+        Ok(answer)
     }
 
     fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{health::Rule, sequencer::CordonOwner, timestamp::Timestamp};
+use crate::{health::Rule, id::Seq, sequencer::CordonOwner, timestamp::Timestamp};
 
 /// A node object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +67,19 @@ pub struct CordonNote {
     pub epoch: u64,
     /// Whether the node was unschedulable before; then it stays so.
     pub was_unschedulable: bool,
+    /// Set while the plan has begun nothing: the one that it continues passed its cordon on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits: Option<Awaited>,
+}
+
+/// A plan that has a cordon and has not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Awaited {
+    /// Its number.
+    pub seq: Seq,
+    /// When it may begin nothing any more. A cordon that still awaits it then is nobody's.
+    pub until: Timestamp,
 }
 
 /// Why a node made itself unschedulable.

@@ -29,6 +29,10 @@ pub struct Plan {
     /// `prev`. Written only when there are some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Digest>,
+    /// The earlier plan with whose drain this one goes on: it ends, and the cordons that it left pass to this one
+    /// without being undone in between. Only in a drain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<Digest>,
     pub kind: PlanKind,
     /// One sentence for people: what this plan does.
     #[serde(deserialize_with = "form::title")]
@@ -152,6 +156,14 @@ pub struct PlanRef {
     pub digest: Digest,
 }
 
+impl PlanRef {
+    /// Whether a person who typed this means that plan: its number, its digest or the beginning of that.
+    pub fn is_named(&self, which: &str) -> bool {
+        let digits = which.strip_prefix("sha256:").unwrap_or(which);
+        which.parse() == Ok(self.seq.0) || (digits.len() >= 4 && self.digest.hex().starts_with(digits))
+    }
+}
+
 /// A node that performs tasks of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -218,6 +230,12 @@ impl Plan {
     /// The artifact of that name.
     pub fn artifact(&self, name: &ArtifactName) -> Option<&Artifact> {
         self.artifacts.iter().find(|a| a.name == *name)
+    }
+
+    /// The nodes that it makes unschedulable.
+    pub fn cordons(&self) -> impl Iterator<Item = &NodeName> {
+        let cordons = |task: &&Task| task.steps.iter().any(|step| step.leaves_unschedulable() == Some(true));
+        self.tasks.iter().filter(cordons).map(|task| &task.subject)
     }
 
     /// The target entry of that node.

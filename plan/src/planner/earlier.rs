@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     document::{DocumentKind, Plan, PlanKind, PlanRef, Signed},
-    id::{Digest, Seq},
+    id::{Digest, NodeName, Seq},
     refusal::{Refusal, Refused},
     text::{age, clean},
     timestamp::Timestamp,
@@ -41,6 +41,8 @@ pub struct OpenPlan {
     pub expires: Timestamp,
     /// The names of those whose signatures count for it.
     pub signed_by: Vec<String>,
+    /// The nodes that it makes unschedulable.
+    pub cordons: Vec<NodeName>,
 }
 
 impl OpenPlan {
@@ -53,6 +55,7 @@ impl OpenPlan {
             created: plan.created,
             expires: plan.expires,
             signed_by,
+            cordons: plan.cordons().cloned().collect(),
         }
     }
 
@@ -135,7 +138,7 @@ impl Fate {
 impl OpenPlan {
     /// What its signed bytes say of it, as somebody reads it at `now`.
     pub fn said(&self, now: Timestamp) -> String {
-        let Self { plan, kind, title, created, expires, signed_by } = self;
+        let Self { plan, kind, title, created, expires, signed_by, cordons: _ } = self;
         let by = signed_by.iter().map(|name| clean(name).into_owned()).collect::<Vec<_>>().join(", ");
         let (title, age) = (clean(title), age(now.since(*created).as_secs()));
         let (seq, digest) = (plan.seq, plan.digest);

@@ -16,7 +16,7 @@ pub(super) fn fates(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> 
     for open in &request.earlier.open {
         let fate = match () {
             () if !running.iter().any(|r| r.plan == open.plan) => Fate::SaidToBeOver(open.clone()),
-            () if replaces(kind, open.kind) => Fate::Replaced(open.clone()),
+            () if replaces(kind, open.kind) || draft.continues == Some(open.plan) => Fate::Replaced(open.clone()),
             () => Fate::GoesOn(open.clone()),
         };
         fates.push(fate);
@@ -44,6 +44,8 @@ fn replaces(new: PlanKind, old: PlanKind) -> bool {
 fn notes(kind: PlanKind, fates: &[Fate], draft: &mut Draft) {
     for fate in fates {
         match fate {
+            // Said already.
+            Fate::Replaced(open) if draft.continues == Some(open.plan) => {}
             Fate::Replaced(open) => {
                 let (seq, title) = (open.plan.seq, &open.title);
                 draft.notes.push(Note::Warning(format!("takes the place of plan {seq}: {title}")));

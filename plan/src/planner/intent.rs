@@ -23,11 +23,23 @@ pub enum Intent {
     /// Bring nodes to a version.
     Upgrade { to: Version, nodes: Selection, quarantined: Quarantined, accept_outage: Vec<NodeName> },
     /// Take nodes out of service. `max_unavailable` replaces the policy's, counting what is unavailable already.
-    Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, accept_outage: Vec<NodeName> },
+    Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, accept_outage: Vec<NodeName>, continues: Continues },
     /// Put nodes back into service.
     Uncordon { nodes: Vec<NodeName> },
     /// Reboot nodes, each drained before and put back after.
     Reboot { nodes: Selection, accept_outage: Vec<NodeName> },
+}
+
+/// Whether a drain goes on with an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Continues {
+    /// With one of these nodes that is open, where there is one.
+    #[default]
+    IfOpen,
+    /// With the one that is open.
+    Open,
+    /// With this one, by its number, its digest, or the beginning of that.
+    Named(String),
 }
 
 impl Intent {

@@ -9,6 +9,8 @@ use crate::{
     version::Version,
 };
 
+use super::task::list;
+
 /// Why there is no plan: everything that stands in the way, one sentence a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
@@ -152,6 +154,15 @@ pub enum Obstacle {
         found: usize,
         limit: usize,
     },
+    /// No drain of these nodes is open, or not the one that was named.
+    NothingToContinue {
+        nodes: Vec<NodeName>,
+        named: Option<String>,
+    },
+    /// The nodes are in several open drains, and a plan goes on with one.
+    ContinuesSeveral {
+        plans: Vec<Seq>,
+    },
     /// A plan of the future's numbering.
     NotTheNext {
         seq: Seq,
@@ -256,6 +267,25 @@ impl fmt::Display for Obstacle {
                 f,
                 "{found} rollouts are not over, and a plan may stand beside {limit} at most; halt or finish some"
             ),
+            Obstacle::NothingToContinue { nodes, named } => {
+                let nodes = list(nodes);
+                let which =
+                    named.as_ref().map_or_else(|| "none".to_owned(), |named| format!("none that {named:?} names"));
+                write!(
+                    f,
+                    "expected a plan whose drain of {nodes} is not done, found {which}; leave --continue out to drain \
+                     anew, or see `hostler why`"
+                )
+            }
+            Obstacle::ContinuesSeveral { plans } => {
+                let plans: Vec<String> = plans.iter().map(|seq| format!("plan {seq}")).collect();
+                write!(
+                    f,
+                    "these nodes are in several drains that are not done ({}), and a plan goes on with one; drain them \
+                     one by one",
+                    plans.join(", ")
+                )
+            }
             Obstacle::NotTheNext { seq, running } => {
                 write!(f, "plan {running} is running, and {seq} is not higher; number the plan anew")
             }

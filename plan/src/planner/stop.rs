@@ -27,6 +27,7 @@ pub fn stop(roster: &Roster, numbering: &Numbering, ended: &[PlanRef], kept: &[P
         seq: numbering.seq,
         prev: numbering.prev,
         also: numbering.also.clone(),
+        continues: None,
         kind: PlanKind::Stop,
         title,
         root_version: numbering.root_version,

@@ -16,6 +16,7 @@ pub fn plan(plan: &Plan, digest: &Digest) -> String {
         seq,
         prev,
         also,
+        continues,
         kind,
         title,
         root_version,
@@ -37,6 +38,9 @@ pub fn plan(plan: &Plan, digest: &Digest) -> String {
     page.line("made", format!("{created} with root {root_version} and roster {roster_version}, {roster}"));
     let life = span(expires.since(*not_before).as_secs());
     page.line("valid", format!("from {not_before} until {expires}, for {life}"));
+    if let Some(continued) = continues {
+        page.line("continues", format!("plan {continued}, which ends; the cordons that it left pass to this plan"));
+    }
     for other in keeps_valid {
         page.line("beside", format!("plan {}, {}, stays valid", other.seq, other.digest));
     }

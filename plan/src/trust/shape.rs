@@ -20,6 +20,7 @@ pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
     }
     check_kept_valid(plan)?;
     check_closed(plan)?;
+    check_continued(plan)?;
     if plan.kind == PlanKind::Stop {
         return check_stop(plan);
     }
@@ -95,6 +96,18 @@ fn check_closed(plan: &Plan) -> Result<(), Refused> {
     }
     let found = plan.also.len();
     malformed(plan, &format!("expected at most {MAX_CLOSED} other ends of a fork, each once, found {found}"))
+}
+
+/// A plan goes on with what another one has to end for.
+fn check_continued(plan: &Plan) -> Result<(), Refused> {
+    let Some(continued) = plan.continues else { return Ok(()) };
+    if plan.kind != PlanKind::Drain {
+        return malformed(plan, &format!("expected only a drain to continue another plan, found kind {}", plan.kind));
+    }
+    if plan.keeps_valid.iter().any(|kept| kept.digest == continued) {
+        return malformed(plan, "expected the plan that it continues to end, found it beside");
+    }
+    Ok(())
 }
 
 fn check_artifacts(plan: &Plan) -> Result<(), Refused> {

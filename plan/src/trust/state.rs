@@ -1,10 +1,12 @@
 //! What a node holds, and how each input changes it or is refused.
 
+mod continued;
 mod receipts;
 mod start;
 mod stored;
 mod void;
 
+pub use continued::Continued;
 pub use receipts::SignedReceipt;
 pub use start::{Granted, Start};
 
@@ -35,6 +37,8 @@ pub struct NodeState {
     last_receipt: Option<Digest>,
     /// Receipts that this node signed, by number.
     signed: Vec<SignedReceipt>,
+    /// Plans that one of the open ones goes on with, the newest last.
+    continued: Vec<Continued>,
     /// What people decided about this node.
     decisions: NodeDecisions,
     at_work: AtWork,
@@ -100,6 +104,7 @@ impl NodeState {
             counter: 0,
             last_receipt: None,
             signed: Vec::new(),
+            continued: Vec::new(),
             decisions: NodeDecisions::default(),
             at_work: AtWork(None),
         }
@@ -228,6 +233,7 @@ impl NodeState {
         let mut next = self.clone();
         if this.seq > self.seq {
             next.supersede(this, &keeps_valid, me);
+            next.note_continued(this, whole.as_ref().ok().map(Verified::document));
         }
         if let Ok(plan) = &whole {
             next = next.with_floor(clock, plan.document().created);

@@ -39,7 +39,7 @@ use hostler_plan::{
     id::{BootId, Digest, Epoch, NodeName, Seq, TaskId},
     json,
     ledger::{self, Head},
-    planner::{self, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
+    planner::{self, Continues, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
     sequencer::{
         ClusterNode, Cordon, CordonOwner, NodeEvent, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
@@ -268,6 +268,11 @@ impl World {
                 nodes: list(words[1]),
                 max_unavailable: options.get("max").map(|m| m.parse().unwrap()),
                 accept_outage,
+                continues: match options.get("continues").copied() {
+                    None => Continues::IfOpen,
+                    Some("open") => Continues::Open,
+                    Some(which) => Continues::Named(which.into()),
+                },
             },
             "uncordon" => Intent::Uncordon { nodes: list(words[1]) },
             "reboot" => Intent::Reboot { nodes, accept_outage },

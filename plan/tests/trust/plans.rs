@@ -8,7 +8,9 @@ use hostler_plan::{
     id::{Arch, Digest, Epoch, Seq},
     json,
     refusal::{Refusal, Refused},
-    step::{ClusterRole, Cordon, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, Reboot, Step, Uncordon, k3s},
+    step::{
+        ClusterRole, Cordon, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, Noop, Reboot, Step, Uncordon, k3s,
+    },
     trust::{self, Duty, MAX_KEPT_VALID, Purpose, Verified},
 };
 
@@ -267,7 +269,7 @@ fn targets_are_the_nodes_of_the_roster() {
 
 #[test]
 fn tasks_and_artifacts_leave_no_question_open() {
-    let malformed: [Broken<Plan>; 19] = [
+    let malformed: [Broken<Plan>; 21] = [
         ("at least one task", |p| (p.tasks, p.artifacts) = (Vec::new(), Vec::new())),
         ("every task once, found s1.stage", |p| p.tasks[1].id = p.tasks[0].id.clone()),
         ("after earlier tasks, each once, found w2.stage", |p| p.tasks[0].after = vec![p.tasks[2].id.clone()]),
@@ -293,6 +295,15 @@ fn tasks_and_artifacts_leave_no_question_open() {
         ("other ends of a fork, each once", |p| p.also = vec![Digest::of(b"another end"); 2]),
         ("artifact.stage in task w1.stage to be about w1, where it acts, found it about w2", |p| {
             p.tasks[1].subject = name("w2");
+        }),
+        ("only a drain to continue another plan, found kind", |p| p.continues = Some(Digest::of(b"another"))),
+        ("the plan that it continues to end, found it beside", |p| {
+            p.tasks.truncate(1);
+            p.tasks[0].steps = vec![Step::Noop(Noop {})];
+            p.targets.retain(|target| target.node == p.tasks[0].node);
+            (p.kind, p.artifacts) = (PlanKind::Drain, Vec::new());
+            p.keeps_valid = vec![PlanRef { seq: Seq(1), digest: Digest::of(b"another") }];
+            p.continues = Some(Digest::of(b"another"));
         }),
         ("a number of at least 1", |p| p.seq = Seq(0)),
         ("at most 15 plans beside it, found 16", |p| {

@@ -7,7 +7,7 @@ use hostler_plan::{
     document::PlanKind,
     entry::Entry,
     id::{Epoch, NodeName, Seq},
-    planner::{self, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
+    planner::{self, Continues, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
     sequencer::{Reason, RolloutState, TaskState},
 };
 
@@ -124,7 +124,12 @@ impl World {
     fn operate(&mut self) -> Result<(), String> {
         let nodes = vec![self.machines[self.random.index(self.machines.len())].name.clone()];
         match self.random.index(8) {
-            0..=2 => self.make(&Intent::Drain { nodes: nodes.clone(), max_unavailable: None, accept_outage: nodes }),
+            0..=2 => self.make(&Intent::Drain {
+                nodes: nodes.clone(),
+                max_unavailable: None,
+                accept_outage: nodes,
+                continues: Continues::IfOpen,
+            }),
             3 | 4 => self.make(&Intent::Reboot { nodes: Selection::Named(nodes.clone()), accept_outage: nodes }),
             5 | 6 => {
                 let running =

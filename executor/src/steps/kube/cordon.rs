@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use hostler_daemon::say_once::SayOnce;
-use hostler_plan::{document::Outcome, drain::is_leaving, sequencer::CordonOwner, step::Cordon, timestamp::Timestamp};
+use hostler_plan::{
+    document::Outcome, drain::is_leaving, id::Digest, sequencer::CordonOwner, step::Cordon, timestamp::Timestamp,
+    trust::Continued,
+};
 
 use super::subject::{ATTEMPTS, PATIENCE, change, subject};
 use crate::{
     control::POLL,
-    host::{Cluster, ClusterError, CordonAnswer, CordonNote, Node, NodeReady, Pod, PodScope},
+    host::{Awaited, Cluster, ClusterError, CordonAnswer, CordonNote, Node, NodeReady, Pod, PodScope},
     steps::action::{Action, Check, StepContext, StepError, Undone},
 };
 
@@ -21,6 +24,7 @@ impl Action for Cordon {
         Ok(match node.cordoned_by() {
             // Beside its self cordon, so that it stays out of service when the node is well again.
             None | Some(CordonOwner::Node) => Check::Ready,
+            Some(CordonOwner::Hostler) if passes_on(&node, context) => Check::Ready,
             Some(CordonOwner::Hostler) => Check::Done(format!("{} is cordoned", node.name)),
             Some(CordonOwner::Other(who)) => {
                 Check::Done(format!("{} was cordoned by {who} before and stays theirs", node.name))
@@ -35,25 +39,29 @@ impl Action for Cordon {
             reason: self.reason.to_string(),
             epoch: document.epoch.0,
             was_unschedulable: false,
+            awaits: None,
         };
         change(context, |node, context| match node.cordoned_by() {
             None | Some(CordonOwner::Node) => Ok(Some(context.cluster()?.cordon(node, &note))),
+            // Its note changes its owner in one write: the node is not schedulable in between.
+            Some(CordonOwner::Hostler) if passes_on(node, context) => Ok(Some(context.cluster()?.cordon(node, &note))),
             Some(CordonOwner::Hostler | CordonOwner::Other(_)) => Ok(None),
         })
     }
 
     /// Takes this plan's own cordon back after a task that did not succeed, once the last pod that is leaving has left.
-    /// A node that is silent stays cordoned: nothing should be sent there.
+    /// A node that is silent stays cordoned: nothing should be sent there. Where another plan goes on with this one, the
+    /// cordon passes to that one instead.
     fn undo(&self, outcome: &Outcome, context: &mut StepContext<'_>) -> Undone {
         let subject = context.subject().to_owned();
         let stays = |why: &str| Undone::Said(format!("{subject} stays cordoned{why}"));
-        if matches!(outcome, Outcome::Unreachable { .. }) {
-            return stays("");
-        }
-        let plan = context.plan.digest().to_string();
         let mut said = SayOnce::default();
         let (mut changes, mut answered) = (0, context.now());
         while changes < ATTEMPTS {
+            // A plan that goes on with this one may have arrived.
+            if let Err(error) = context.node.take_in_documents() {
+                return stays(&format!(": {error}"));
+            }
             let Ok(cluster) = context.cluster() else { return Undone::Nothing };
             let now = context.now();
             let (node, leaving) = match look(cluster, &subject, now) {
@@ -68,40 +76,91 @@ impl Action for Cordon {
                 Err(error) => return stays(&format!(": {error}")),
             };
             answered = now;
-            let is_ours = node.cordon.as_ref().is_some_and(|c| c.plan == plan);
-            match node.cordoned_by() {
-                // Whoever uncordoned it left our note behind.
-                None if is_ours => {}
-                None => return Undone::Nothing,
-                Some(CordonOwner::Node) => return stays(" by itself"),
-                Some(CordonOwner::Other(who)) => return stays(&format!(" by {who}")),
-                Some(CordonOwner::Hostler) if !is_ours => return stays(" by an earlier plan"),
-                Some(CordonOwner::Hostler) if matches!(node.ready, NodeReady::Unknown { .. }) => {
-                    return stays(": it is silent");
-                }
-                Some(CordonOwner::Hostler) => {
-                    if let Some(sentence) = leaving {
-                        if said.is_news(&sentence) {
-                            context.say(sentence);
-                        }
-                        if !context.node.control.pause_though_stopped(POLL) {
-                            return Undone::Ending;
-                        }
-                        continue;
+            let next = context.node.state.continued(&context.plan.digest(), &context.task.subject, now);
+            let answer = match End::of(&node, outcome, next, leaving, &context.plan.digest()) {
+                End::Nothing => return Undone::Nothing,
+                End::Stays(why) => return stays(&why),
+                End::Waits(sentence) => {
+                    if said.is_news(&sentence) {
+                        context.say(sentence);
                     }
+                    if !context.node.control.pause_though_stopped(POLL) {
+                        return Undone::Ending;
+                    }
+                    continue;
                 }
-            }
-            match cluster.uncordon(&node) {
-                Ok(CordonAnswer::Done) if node.self_cordon.is_some() => return stays(" by itself"),
-                Ok(CordonAnswer::Done) if !node.unschedulable => return Undone::Nothing,
-                Ok(CordonAnswer::Done) => return Undone::Said(format!("{subject} is schedulable again")),
-                Ok(CordonAnswer::Gone) => return Undone::Nothing,
-                Ok(CordonAnswer::Changed) | Err(ClusterError::Silent(_)) => changes += 1,
-                Err(error) => return stays(&format!(": {error}")),
+                End::PassesOn(note) => cluster.cordon(&node, &note),
+                End::Uncordons => cluster.uncordon(&node),
+            };
+            match (answer, next) {
+                (Ok(CordonAnswer::Done), Some(next)) if node.unschedulable => {
+                    return stays(&format!(": plan {} goes on with it", next.by.seq));
+                }
+                (Ok(CordonAnswer::Done), _) if node.self_cordon.is_some() => return stays(" by itself"),
+                (Ok(CordonAnswer::Done), _) if !node.unschedulable => return Undone::Nothing,
+                (Ok(CordonAnswer::Done), _) => return Undone::Said(format!("{subject} is schedulable again")),
+                (Ok(CordonAnswer::Gone), _) => return Undone::Nothing,
+                (Ok(CordonAnswer::Changed) | Err(ClusterError::Silent(_)), _) => changes += 1,
+                (Err(error), _) => return stays(&format!(": {error}")),
             }
         }
         stays(": it kept changing")
     }
+}
+
+/// What the end of a plan does about its cordon.
+enum End {
+    Nothing,
+    /// It stays, and why.
+    Stays(String),
+    /// Not yet: pods are leaving.
+    Waits(String),
+    /// The plan that goes on has it now.
+    PassesOn(CordonNote),
+    Uncordons,
+}
+
+impl End {
+    /// `next` goes on with the plan whose cordon may be on the node; `leaving` speaks of a pod that leaves it.
+    fn of(node: &Node, outcome: &Outcome, next: Option<&Continued>, leaving: Option<String>, plan: &Digest) -> Self {
+        let own = node.cordon.as_ref().filter(|note| note.plan == plan.to_string());
+        match (node.cordoned_by(), own, next) {
+            // Whoever uncordoned it left our note behind.
+            (None, Some(_), _) => End::Uncordons,
+            (None, None, _) => End::Nothing,
+            (Some(CordonOwner::Node), ..) => End::Stays(" by itself".into()),
+            (Some(CordonOwner::Other(who)), ..) => End::Stays(format!(" by {who}")),
+            (Some(CordonOwner::Hostler), None, _) => End::Stays(" by another plan".into()),
+            (Some(CordonOwner::Hostler), Some(note), Some(next)) => End::PassesOn(CordonNote {
+                plan: next.by.digest.to_string(),
+                awaits: Some(Awaited { seq: next.by.seq, until: next.expires }),
+                ..note.clone()
+            }),
+            (Some(CordonOwner::Hostler), ..) if matches!(outcome, Outcome::Unreachable { .. }) => {
+                End::Stays(String::new())
+            }
+            (Some(CordonOwner::Hostler), ..) if matches!(node.ready, NodeReady::Unknown { .. }) => {
+                End::Stays(": it is silent".into())
+            }
+            (Some(CordonOwner::Hostler), ..) => leaving.map_or(End::Uncordons, End::Waits),
+        }
+    }
+}
+
+/// Whether the cordon that is on the node is this plan's to take over: of the plan that it continues, of one that this
+/// was to go on with, or passed on by one of them.
+fn passes_on(node: &Node, context: &StepContext<'_>) -> bool {
+    let Some(note) = &node.cordon else { return false };
+    let this = context.plan.digest();
+    if note.plan == this.to_string() {
+        return note.awaits.is_some();
+    }
+    let continues = |plan: &Digest| {
+        let next = context.node.state.continued(plan, &context.task.subject, context.now());
+        next.is_some_and(|next| next.by.digest == this)
+    };
+    let is_continued = context.plan.document().continues.is_some_and(|plan| plan.to_string() == note.plan);
+    is_continued || note.plan.parse().is_ok_and(|plan| continues(&plan))
 }
 
 /// The node, and while pods are leaving it that may still stop in time, a sentence about the slowest.

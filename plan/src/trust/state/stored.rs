@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{AtWork, Held, NodeState, SignedReceipt, reference};
+use super::{AtWork, Continued, Held, NodeState, SignedReceipt, reference};
 use crate::{
     document::{DocumentKind, DocumentRef, Plan, PlanRef, Signed},
     id::{Digest, FleetId, Seq},
@@ -51,15 +51,31 @@ impl NodeState {
         let (plans, ended) = (plans(&stored.plans)?, plans(&stored.ended)?);
         let decisions = stored.decisions.iter().map(|named| restore(DocumentKind::Decision, &fleet, &signed(named)?));
         let decisions = NodeDecisions::restored(stored.decision, decisions.collect::<Result<_, _>>()?);
-        let Stored { seq, open, floor, counter, last_receipt, receipts, .. } = stored;
+        let Stored { seq, open, floor, counter, last_receipt, receipts, continued, .. } = stored;
         let listed = |held: &Held| open.contains(&reference(&held.plan));
         let numbered = receipts.iter().all(|r| r.counter <= counter) && receipts.is_sorted_by_key(|r| r.counter);
-        let ordered = open.iter().all(|plan| plan.seq <= seq) && plans.iter().all(listed);
+        let goes_on = |continued: &Continued| open.contains(&continued.by);
+        let ordered =
+            open.iter().all(|plan| plan.seq <= seq) && plans.iter().all(listed) && continued.iter().all(goes_on);
         if !ordered || !numbered || (counter == 0) != last_receipt.is_none() {
             return Err(damaged("its numbers do not fit each other"));
         }
         let (roster, signed, at_work) = (roster.transpose()?, receipts, AtWork(None));
-        Ok(Self { root, roster, seq, open, plans, ended, floor, counter, last_receipt, signed, decisions, at_work })
+        Ok(Self {
+            root,
+            roster,
+            seq,
+            open,
+            plans,
+            ended,
+            floor,
+            counter,
+            last_receipt,
+            signed,
+            continued,
+            decisions,
+            at_work,
+        })
     }
 }
 
@@ -89,6 +105,8 @@ struct Stored {
     counter: u64,
     last_receipt: Option<Digest>,
     receipts: Vec<SignedReceipt>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    continued: Vec<Continued>,
     /// The newest decision about the node, and those that are held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     decision: Option<DocumentRef>,
@@ -126,6 +144,7 @@ impl Stored {
             counter: s.counter,
             last_receipt: s.last_receipt,
             receipts: s.signed.clone(),
+            continued: s.continued.clone(),
             decision: s.decisions.newest(),
             decisions: s.decisions.held().map(|d| named(d.digest(), d.signed())).collect(),
         }

@@ -51,7 +51,7 @@ impl NodeState {
 
     /// A new epoch: nothing of before may begin, and its bytes prove nothing any more.
     pub(super) fn void_all(&mut self) {
-        (self.seq, self.open) = (Seq(0), Vec::new());
+        (self.seq, self.open, self.continued) = (Seq(0), Vec::new(), Vec::new());
         let ends = std::mem::take(&mut self.plans);
         self.end(ends, |_| false);
     }

@@ -20,6 +20,7 @@ use crate::{
     testing::{AtEviction, Fleet, Machine, TestCluster, pod, task},
 };
 
+mod continues;
 mod outcome;
 mod turns;
 
