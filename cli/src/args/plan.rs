@@ -168,8 +168,8 @@ pub struct DrainArgs {
     /// How many nodes may be unavailable at a time, counting those that are so already [default: the fleet file's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_unavailable: Option<u32>,
-    /// Go on with a drain of these nodes that is not done: that plan ends, and its cordon passes on without being undone.
-    /// By itself where one is open; with a number or digest only with that plan
+    /// Go on with a drain of these nodes that is not done: that plan ends, its cordon passes on without being undone.
+    /// Without it a drain goes on with one that is open; with a number or digest only with that plan
     #[arg(long = "continue", value_name = "PLAN", num_args = 0..=1, default_missing_value = "")]
     pub go_on: Option<String>,
     #[command(flatten)]

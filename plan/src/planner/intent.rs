@@ -43,6 +43,11 @@ pub enum Continues {
 }
 
 impl Intent {
+    /// A drain of these nodes as the policy has it, which goes on with one that is open.
+    pub fn drain(nodes: Vec<NodeName>) -> Self {
+        Intent::Drain { nodes, max_unavailable: None, accept_outage: Vec::new(), continues: Continues::IfOpen }
+    }
+
     /// The nodes that it names; empty for all.
     pub fn named(&self) -> &[NodeName] {
         match self {

@@ -9,8 +9,6 @@ use crate::{
     version::Version,
 };
 
-use super::task::list;
-
 /// Why there is no plan: everything that stands in the way, one sentence a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
@@ -268,7 +266,7 @@ impl fmt::Display for Obstacle {
                 "{found} rollouts are not over, and a plan may stand beside {limit} at most; halt or finish some"
             ),
             Obstacle::NothingToContinue { nodes, named } => {
-                let nodes = list(nodes);
+                let nodes = nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
                 let which =
                     named.as_ref().map_or_else(|| "none".to_owned(), |named| format!("none that {named:?} names"));
                 write!(

@@ -1,5 +1,7 @@
 //! What the nodes of a scenario do: connect, report, perform what they are granted, and sign receipts.
 
+use hostler_plan::planner::Continues;
+
 use super::*;
 
 impl World {
@@ -214,4 +216,19 @@ fn verdict(rule: &str, level: &str, since: Timestamp) -> Verdict {
 /// The sequencer sees documents after they were verified, so a receipt that only it sees needs no signature.
 fn unsigned(receipt: &Receipt) -> Signed {
     Signed { bytes: json::write(receipt), signatures: Vec::new() }
+}
+
+/// A drain that goes on with a plan that is open, or with the one that is named.
+pub(super) fn drain(
+    nodes: Vec<NodeName>,
+    max_unavailable: Option<u32>,
+    continues: Option<&str>,
+    accept_outage: Vec<NodeName>,
+) -> Intent {
+    let continues = match continues {
+        None => Continues::IfOpen,
+        Some("open") => Continues::Open,
+        Some(which) => Continues::Named(which.into()),
+    };
+    Intent::Drain { nodes, max_unavailable, accept_outage, continues }
 }

@@ -39,7 +39,7 @@ use hostler_plan::{
     id::{BootId, Digest, Epoch, NodeName, Seq, TaskId},
     json,
     ledger::{self, Head},
-    planner::{self, Continues, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
+    planner::{self, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
     sequencer::{
         ClusterNode, Cordon, CordonOwner, NodeEvent, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
@@ -264,16 +264,10 @@ impl World {
                 quarantined: if words.contains(&"skip") { Quarantined::Skip } else { Quarantined::Refuse },
                 accept_outage,
             },
-            "drain" => Intent::Drain {
-                nodes: list(words[1]),
-                max_unavailable: options.get("max").map(|m| m.parse().unwrap()),
-                accept_outage,
-                continues: match options.get("continues").copied() {
-                    None => Continues::IfOpen,
-                    Some("open") => Continues::Open,
-                    Some(which) => Continues::Named(which.into()),
-                },
-            },
+            "drain" => {
+                let max_unavailable = options.get("max").map(|m| m.parse().unwrap());
+                nodes::drain(list(words[1]), max_unavailable, options.get("continues").copied(), accept_outage)
+            }
             "uncordon" => Intent::Uncordon { nodes: list(words[1]) },
             "reboot" => Intent::Reboot { nodes, accept_outage },
             other => panic!("unknown intent {other:?}"),

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use hostler_plan::{
     id::NodeName,
-    planner::{Continues, Intent, Quarantined, Selection},
+    planner::{Intent, Quarantined, Selection},
     sequencer::RolloutStatus,
     step::ClusterRole,
 };
@@ -283,13 +283,7 @@ impl Story<'_> {
         let until = now + (PATIENCE.as_millis() as f64 * self.world.speed()) as u64;
         let fault = Fault::BudgetHolds { budget: HELD_BUDGET.into(), from: now, until };
         self.world.now().add_fault(fault);
-        let drain = Intent::Drain {
-            nodes: vec![drained.clone()],
-            max_unavailable: None,
-            accept_outage: Vec::new(),
-            continues: Continues::IfOpen,
-        };
-        self.succeed(admin, drain).await?;
+        self.succeed(admin, Intent::drain(vec![drained.clone()])).await?;
         self.chapter(&format!("Uncordon {drained}")).await;
         self.succeed(admin, Intent::Uncordon { nodes: vec![drained.clone()] }).await?;
         self.settled().await?;
