@@ -19,7 +19,7 @@ use hostler_facts::Program;
 use hostler_plan::{
     document::Signed,
     fact::Reading,
-    id::{BootId, Digest},
+    id::{BootId, Digest, NodeName, Nonce},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -122,6 +122,13 @@ impl Executor {
         Ok(conditions)
     }
 
+    /// What its API server says of the pods of these nodes, signed by the node.
+    pub(crate) async fn view(&self, nodes: Vec<NodeName>, nonce: Nonce) -> Result<Signed, AskError> {
+        let answer = self.ask(Question::View { nodes, nonce }).await?;
+        let Answer::View(signed) = answer else { return Err(AskError::Other("a view")) };
+        Ok(signed)
+    }
+
     /// Whom the join string says to ask.
     pub(crate) async fn invitation(&self) -> Result<Result<Invitation, NoInvitation>, AskError> {
         let answer = self.ask(Question::Invitation).await?;
@@ -181,6 +188,7 @@ impl Executor {
             | Answer::Clock(_)
             | Answer::Facts(_)
             | Answer::Conditions(_)
+            | Answer::View(_)
             | Answer::Invitation(_)
             | Answer::Enrolment(_)
             | Answer::Enrolled(_)

@@ -43,7 +43,7 @@ pub(crate) use chain::Stranger;
 pub(crate) use cluster::NodeReading;
 pub(crate) use commit::Proven;
 pub(crate) use doubles::Double;
-pub(crate) use effect::{Closing, Effect, ToNode};
+pub(crate) use effect::{Closing, Effect, ToNode, ViewQuestion};
 pub(crate) use ended::EndedRollout;
 pub(crate) use enrol::{Admitted, EnrolRequest};
 pub(crate) use members::Members;

@@ -12,6 +12,7 @@ mod judged;
 pub(crate) mod session;
 mod setup;
 mod status;
+mod views;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -28,6 +29,7 @@ pub(crate) use authorisation::AdminAuth;
 pub(crate) use enrolment::EnrolmentService;
 pub(crate) use in_time::InTime;
 pub(crate) use setup::Setup;
+pub(crate) use views::Views;
 
 use crate::{
     clock::now,
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub authority: Authority,
     pub artifacts: Artifacts,
     pub reports: NodeReports,
+    pub views: Views,
     /// `host:port` of the listeners as others reach them.
     pub enrolment_address: String,
     pub agent_address: String,

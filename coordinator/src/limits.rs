@@ -119,6 +119,16 @@ pub(crate) const SESSIONS_PER_CONNECTION: usize = 4;
 /// it has sessions. One more waits, no longer than a call may take.
 pub(crate) const LEDGER_READERS_PER_KEY: usize = SESSIONS_PER_KEY;
 
+/// Views that are waited for at the same time, 1 MiB each in memory.
+pub(crate) const VIEWS: usize = 4;
+/// How long an admin waits for a view. A server reads a hundred pods in a tenth of a second and 5,000 in two or three;
+/// whoever drains a node at three in the morning waits no longer to see what is on it.
+pub(crate) const VIEW_LIMIT: Duration = Duration::from_secs(5);
+/// How long a server may be silent until another one is asked too.
+pub(crate) const VIEW_NEXT: Duration = Duration::from_millis(1500);
+/// Servers that are asked for one view.
+pub(crate) const VIEW_SERVERS: usize = 3;
+
 /// Plans that some signed and that wait for others, with their signatures: half of what a message may have. A plan has
 /// some 10 KiB.
 pub(crate) const RESERVED_BYTES: usize = hostler_proto::MAX_MESSAGE_BYTES / 2;

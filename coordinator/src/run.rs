@@ -30,7 +30,7 @@ use crate::{
     control::{Control, ControlConfig, State},
     control_loop::{ControlLoop, Running},
     grpc::{
-        AdminAuth, AdminService, AgentService, EnrolmentService, InTime, Setup, Shared,
+        AdminAuth, AdminService, AgentService, EnrolmentService, InTime, Setup, Shared, Views,
         ca::{Authority, CaError},
         session::{SessionError, random},
     },
@@ -268,6 +268,7 @@ impl Coordinator {
             authority,
             artifacts,
             reports,
+            views: Views::default(),
             silent_after_ms: silent_after_ms(settings),
             enrolment_address: host(addresses.enrolment),
             agent_address: host(addresses.agents),

@@ -14,12 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hostler_plan::id::{NodeName, Nonce};
+
 use crate::{
     conditions::ConditionsAsker,
     enrolment::Enroller,
     host::Host,
     outbox::{Outbox, Reply},
     protocol::node::{Answer, Conditions, NodeClock, NodeError, Question, Report},
+    view::{self, Viewer},
 };
 
 /// Questions that wait for their answer; the network side asks one after the other.
@@ -56,7 +59,8 @@ pub(crate) fn start(mut enroller: Enroller, enrolled: impl Fn() + Send + 'static
     enroller.forget_served();
     let host = enroller.host.clone();
     let conditions = ConditionsAsker::start(host.clone())?;
-    let answers = Answers { host, enroller, enrolled: Box::new(enrolled), reports: None, conditions };
+    let viewer = Viewer::new(host.clone(), enroller.keys.clone());
+    let answers = Answers { host, enroller, enrolled: Box::new(enrolled), reports: None, conditions, viewer };
     thread::Builder::new().name("facts".into()).spawn(move || answers.run(&questions))?;
     Ok(Questions(sender))
 }
@@ -68,6 +72,7 @@ struct Answers {
     reports: Option<Subscription>,
     /// An API server may take long to answer, and nothing else waits for it.
     conditions: ConditionsAsker,
+    viewer: Viewer,
 }
 
 /// Who is told facts, and when next.
@@ -87,6 +92,7 @@ impl Answers {
             // What panics costs one answer or one report: who asked hears of it, and the next question is answered.
             match asked {
                 Ok(Asked::Question(Question::Conditions { unlike }, reply)) => self.conditions.ask(unlike, reply),
+                Ok(Asked::Question(Question::View { nodes, nonce }, reply)) => self.view(nodes, nonce, reply),
                 Ok(Asked::Question(question, reply)) => {
                     let answer = catch_unwind(AssertUnwindSafe(|| self.answer(question)));
                     let broken = |_| Err(NodeError::failed("answering failed; see the messages before"));
@@ -109,8 +115,9 @@ impl Answers {
             Question::BootId => Answer::BootId(host.boot_id().map_err(NodeError::failed)?),
             Question::Clock => Answer::Clock(NodeClock { now: host.now(), synchronised: host.clock_is_synchronised() }),
             Question::Facts => Answer::Facts(host.read_facts(host.now())),
-            // By a thread of its own.
+            // By threads of their own.
             Question::Conditions { .. } => Answer::Conditions(Conditions::Silent),
+            Question::View { .. } => return Err(NodeError::failed("nobody reads the cluster")),
             Question::Invitation => Answer::Invitation(self.enroller.invitation()?),
             Question::Enrol { tls_key } => Answer::Enrolment(self.enroller.enrol(tls_key)?),
             Question::Admit(admitted) => {
@@ -120,6 +127,13 @@ impl Answers {
             }
             Question::Renew { tls_key, nonce } => Answer::Renewal(self.enroller.renew(&tls_key, &nonce)?),
         })
+    }
+
+    fn view(&mut self, nodes: Vec<NodeName>, nonce: Nonce, reply: Reply) {
+        match &self.enroller.member {
+            Some(member) => self.viewer.ask(view::Question { nodes, nonce, member: member.clone(), reply }),
+            None => reply.send(Answer::Failed(NodeError::failed("it belongs to no fleet yet"))),
+        }
     }
 
     fn report(&mut self) {

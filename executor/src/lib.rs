@@ -19,6 +19,7 @@ mod inbox;
 mod join_file;
 mod journal;
 mod keys;
+mod look;
 mod node;
 mod outbox;
 pub mod protocol;
@@ -32,6 +33,7 @@ mod status;
 mod steps;
 #[cfg(test)]
 mod testing;
+mod view;
 
 use std::path::PathBuf;
 

@@ -8,6 +8,7 @@ mod look;
 mod placement;
 mod pods;
 mod turn;
+mod view;
 
 pub use self::{
     blockers::blockers,
@@ -15,4 +16,5 @@ pub use self::{
     placement::{NoPlace, fits_nowhere},
     pods::{Consent, Fate, Options, Turn, budget_counts, evaluate, is_leaving},
     turn::{Strength, in_order},
+    view::view_of,
 };

@@ -7,7 +7,7 @@ use hostler_plan::{
     document::Signed,
     fact::{DeltaWriter, Reading},
     health::REPORT_INTERVAL_SECONDS,
-    id::{Digest, TaskId},
+    id::{Digest, InvalidId, TaskId},
     ledger::Head,
     refusal::{Refusal, Refused},
     sequencer::Cordon,
@@ -17,8 +17,8 @@ use hostler_proto::{
     fragment::{self, FragmentError, Joiner},
     v1::{
         ConditionsUnchanged, FromAgent, Hello, LeaseRenewal, NodeCondition, NodeConditions, Progress, RefusalReport,
-        RunningTask, SignedDocument, ToAgent, TrustChain, agent_client::AgentClient, from_agent::Message as Up,
-        to_agent::Message as Down,
+        RunningTask, SignedDocument, ToAgent, TrustChain, ViewAnswer, ViewQuestion, agent_client::AgentClient,
+        from_agent::Message as Up, to_agent::Message as Down,
     },
 };
 use tokio::{
@@ -30,7 +30,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::{ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
-use crate::{credentials::Credentials, executor::AskError};
+use crate::{
+    credentials::Credentials,
+    executor::{AskError, Executor},
+};
 use hostler_executor::protocol::{
     self, Fetch, Grant, Request,
     node::{self, Conditions, Report},
@@ -42,6 +45,8 @@ const OUT_QUEUE: usize = 32;
 const STUCK: Duration = Duration::from_secs(30);
 /// A lease is renewed three times in its life, so that one lost message does not lose it.
 const RENEWALS_PER_LEASE: u32 = 3;
+/// Answers about the cluster that wait to be sent; the executor answers few at a time.
+const VIEW_QUEUE: usize = 4;
 const SHORTEST_RENEWAL: Duration = Duration::from_millis(500);
 
 /// How a session ended without an error.
@@ -72,6 +77,8 @@ struct Session<'a> {
     told_conditions: Option<Digest>,
     /// False once the machine had no API server to ask, until a report or the status after a task says that it has one.
     may_serve: bool,
+    /// Where the answers go of what was asked about the cluster.
+    views: mpsc::Sender<ViewAnswer>,
     /// What is being fetched on this connection, and by whom.
     fetching: Option<(Fetch, JoinHandle<()>)>,
     welcomed: bool,
@@ -94,6 +101,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
     let attached = tokio::time::timeout(ANSWER_LIMIT, client.attach(ReceiverStream::new(queue))).await;
     let attached = attached.map_err(|_| LinkError::Ended(format!("no answer in {} s", ANSWER_LIMIT.as_secs())))?;
     let inbound = attached.map_err(not_taken)?.into_inner();
+    let (views, viewed) = mpsc::channel(VIEW_QUEUE);
     let mut session = Session {
         link,
         client,
@@ -107,12 +115,13 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         conditions: None,
         told_conditions: None,
         may_serve: true,
+        views,
         fetching: None,
         welcomed: false,
         idle: IdleTimer::default(),
         joiner: Joiner::default(),
     };
-    let end = session.serve(inbound, credentials).await;
+    let end = session.serve(inbound, viewed, credentials).await;
     if let Some((wanted, fetching)) = session.fetching.take()
         && !fetching.is_finished()
     {
@@ -169,6 +178,7 @@ impl Session<'_> {
     async fn serve(
         &mut self,
         mut inbound: Streaming<ToAgent>,
+        mut viewed: mpsc::Receiver<ViewAnswer>,
         credentials: &mut Credentials,
     ) -> Result<SessionEnd, LinkError> {
         let mut reports = self.link.executor.reports(self.report_interval);
@@ -228,6 +238,8 @@ impl Session<'_> {
                     self.report_conditions(found?).await?;
                     conditions.set(self.ask_conditions(self.conditions));
                 }
+                // Ends with the session, which holds the other end.
+                Some(answer) = viewed.recv() => self.send(Up::View(answer)).await?,
                 // An idle node has no lease, and sleeps.
                 _ = lease.tick(), if self.running.is_some() => self.renew_lease().await?,
             }
@@ -252,6 +264,7 @@ impl Session<'_> {
                 roots: roots.into_iter().map(Signed::from).collect(),
                 roster: roster.map(Signed::from),
             }),
+            Down::View(question) => return Ok(self.look(question)),
             Down::Plan(plan) => Ok(Request::Plan(plan.into())),
             Down::Decision(decision) => Ok(Request::Decision(decision.into())),
             Down::Grant(grant) => read_grant(grant).map(|grant| Request::Grant(grant.into())),
@@ -274,6 +287,20 @@ impl Session<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Asks the executor what is on nodes. An API server may take long, and the stream does not wait for it.
+    fn look(&self, question: ViewQuestion) {
+        let (executor, views) = (self.link.executor.clone(), self.views.clone());
+        tokio::spawn(async move {
+            let number = question.number;
+            let answer = match view(&executor, question).await {
+                Ok(signed) => ViewAnswer { number, view: Some(signed.into()), not_shown: String::new() },
+                Err(not_shown) => ViewAnswer { number, view: None, not_shown },
+            };
+            // The stream may have ended since.
+            let _ = views.send(answer).await;
+        });
     }
 
     /// To the executor, whose queue may be full while it works.
@@ -425,6 +452,12 @@ fn ticks(every: Duration) -> tokio::time::Interval {
 
 fn renewal_interval(lease_seconds: u64) -> Duration {
     (Duration::from_secs(lease_seconds) / RENEWALS_PER_LEASE).max(SHORTEST_RENEWAL)
+}
+
+async fn view(executor: &Executor, question: ViewQuestion) -> Result<Signed, String> {
+    let nodes = question.nodes.iter().map(|node| node.parse().map_err(|e: InvalidId| e.to_string()));
+    let nonce = question.nonce.parse().map_err(|e: InvalidId| e.to_string())?;
+    executor.view(nodes.collect::<Result<_, _>>()?, nonce).await.map_err(|e| e.to_string())
 }
 
 fn malformed_parts(error: FragmentError) -> LinkError {

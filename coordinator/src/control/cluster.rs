@@ -12,7 +12,7 @@ use hostler_plan::{
 };
 
 use super::{
-    Control, ControlError,
+    Control, ControlError, ToNode, ViewQuestion,
     doubles::is_machine_id,
     state::{Membership, State},
 };
@@ -60,6 +60,21 @@ type Newest<'r> = (Timestamp, &'r NodeReading);
 type Read<'r> = BTreeMap<&'r NodeName, Newest<'r>>;
 
 impl Control {
+    /// The connected servers of the roster, those first that none of `nodes` is: what is about to be drained may be
+    /// slow.
+    pub(crate) fn servers(&self, nodes: &[NodeName]) -> Vec<NodeName> {
+        let roster = self.state.roster.iter().flat_map(|roster| &roster.document().nodes);
+        let active = roster.filter(|n| n.status == RosterStatus::Active && n.role == ClusterRole::Server);
+        let connected = active.map(|n| n.name.clone()).filter(|name| self.is_connected(name));
+        let (about, others): (Vec<_>, Vec<_>) = connected.partition(|name| nodes.contains(name));
+        others.into_iter().chain(about).collect()
+    }
+
+    /// Passes a question on to a server, if it holds a stream.
+    pub(crate) fn ask_view(&mut self, server: &NodeName, question: ViewQuestion) {
+        self.send(server, ToNode::View(question));
+    }
+
     /// Takes what a server reads about the nodes of its cluster, last proved by its API server so long ago. A server
     /// without a cluster says so with none.
     pub(crate) fn cluster_read(

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use hostler_plan::{
     document::{Plan, Receipt, Signed},
-    id::{Digest, NodeName, TaskId},
+    id::{Digest, NodeName, Nonce, TaskId},
     ledger::Head,
     refusal::Refused,
     trust::Verified,
@@ -75,6 +75,17 @@ pub(crate) enum ToNode {
         grant: u64,
         lease_seconds: u64,
     },
+    /// Somebody wants to see what is on nodes. Nothing is decided by it, and nothing of it stands in the ledger.
+    View(ViewQuestion),
+}
+
+/// What a server is asked to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ViewQuestion {
+    /// Stands in the answer.
+    pub number: u64,
+    pub nodes: Vec<NodeName>,
+    pub nonce: Nonce,
 }
 
 impl ToNode {
@@ -88,6 +99,7 @@ impl ToNode {
             Self::Grant { receipts, .. } | Self::Welcome { own_receipts: receipts, .. } => {
                 receipts.iter().map(|r| bytes_of(r.signed())).sum()
             }
+            Self::View(question) => question.nodes.iter().map(|node| node.as_str().len()).sum(),
             Self::Stop { reason, .. } | Self::ReceiptNotTaken { refused: Refused { reason, .. }, .. } => reason.len(),
             Self::ReceiptAcknowledged(_) | Self::LeaseRenewed { .. } => 0,
         }

@@ -167,6 +167,7 @@ impl Fleet {
                     ToNode::Welcome { .. } => "welcome".to_owned(),
                     ToNode::Trust { .. } => "trust".to_owned(),
                     ToNode::Plan(_) => "plan".to_owned(),
+                    ToNode::View(_) => "view".to_owned(),
                     ToNode::Decision(signed) => format!("decision {}", signed.digest()),
                     ToNode::Grant { task, grant, .. } => format!("grant {grant} of {task}"),
                     ToNode::Stop { reason, .. } => format!("stop: {reason}"),

@@ -22,7 +22,7 @@ use super::{
     judged::{BoxStream, judged},
     peer,
     setup::Setup,
-    status,
+    status, views,
 };
 use crate::{
     clock::ClockReading,
@@ -271,6 +271,11 @@ impl Admin for AdminService {
         let plan = request.into_inner().plan.parse().map_err(|e| Status::invalid_argument(format!("{e}")))?;
         self.shared.control.ask(move |control, _| control.give_up_plan(&plan)).await?;
         Ok(Response::new(Empty {}))
+    }
+
+    async fn get_view(&self, request: Request<v1::GetViewRequest>) -> Answer<v1::GetViewReply> {
+        self.caller(&request, SignerRole::Viewer)?;
+        Ok(Response::new(views::view(&self.shared, request.into_inner()).await?))
     }
 
     async fn list_rollouts(&self, request: Request<Empty>) -> Answer<v1::ListRolloutsReply> {

@@ -262,6 +262,7 @@ async fn take(shared: &Shared, node: &NodeName, message: Message, facts: &mut Fa
                 shared.control.ask(move |control, now| control.renew_lease(now, &name, renewal)).await?;
             }
         }
+        Message::View(answer) => shared.views.answered(node, answer),
         Message::Refusal(report) => refused(shared, node, report).await?,
         Message::Conditions(conditions) => {
             let nodes = conditions.nodes.into_iter().filter_map(convert::node_reading).collect();

@@ -14,7 +14,7 @@ use hostler_proto::v1::{self, SignedDocument, to_agent::Message};
 use tonic::Status;
 
 use crate::{
-    control::{self, Control, Double, NodeReading, RunningTask, State, Stranger, Submitted, ToNode},
+    control::{self, Control, Double, NodeReading, RunningTask, State, Stranger, Submitted, ToNode, ViewQuestion},
     limits::{MACHINE_ID_BYTES, SENTENCE_BYTES, VERSION_BYTES},
     nodes::history::Line,
     view::{BaselineView, NodeStatus, NodeView, Pending, RolloutChange, RolloutDetail, RolloutSummary, TaskDetail},
@@ -38,6 +38,11 @@ pub(super) fn to_agent(message: ToNode) -> v1::ToAgent {
             lease_seconds,
             receipts: receipts.iter().map(|r| r.signed().clone().into()).collect(),
             head: Some(head.into()),
+        }),
+        ToNode::View(ViewQuestion { number, nodes, nonce }) => Message::View(v1::ViewQuestion {
+            number,
+            nodes: nodes.iter().map(ToString::to_string).collect(),
+            nonce: nonce.to_string(),
         }),
         ToNode::Stop { plan, reason } => Message::Stop(v1::Stop { plan: plan.to_string(), reason }),
         ToNode::ReceiptAcknowledged(digest) => Message::ReceiptAcknowledged(v1::ReceiptAcknowledged {

@@ -14,3 +14,4 @@ mod login;
 mod metrics;
 mod ready;
 mod rollout;
+mod views;

@@ -3,7 +3,7 @@
 use hostler_plan::{
     document::Signed,
     fact::Reading,
-    id::{BootId, Digest, FleetId, NodeName},
+    id::{BootId, Digest, FleetId, NodeName, Nonce},
     refusal::Refused,
     sequencer::CordonOwner,
     signature::PublicKey,
@@ -26,6 +26,8 @@ pub enum Question {
     /// What the API server says of its nodes, once that is unlike what is known (see [`Conditions::digest`]); or after
     /// 15 s, as a sign of life.
     Conditions { unlike: Option<Digest> },
+    /// What the API server says of the pods of these nodes, for somebody who drew this nonce.
+    View { nodes: Vec<NodeName>, nonce: Nonce },
     /// Whether there is a join string, and whom to ask with it.
     Invitation,
     /// An enrolment with the join string that lies there, for this TLS key (SHA-256 of its SubjectPublicKeyInfo).
@@ -45,6 +47,8 @@ pub enum Answer {
     Clock(NodeClock),
     Facts(Reading),
     Conditions(Conditions),
+    /// Signed by the node's key.
+    View(Signed),
     /// None lies in the places that were looked at.
     Invitation(Result<Invitation, NoInvitation>),
     /// Signed by the node's key and by the token's.

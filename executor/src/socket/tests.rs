@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, io::Write, os::unix::net::UnixStream, path::Path, sync::Arc, time::Instant};
 
 use hostler_plan::{
-    document::Outcome,
-    id::Digest,
+    document::{DocumentKind, NodeState, Outcome, View},
+    id::{Digest, Nonce},
     json,
     step::{EnsureFile, Step},
 };
@@ -223,6 +223,37 @@ fn an_idle_server_asks_its_api_server_nothing_and_tells_what_changed_at_once() {
     let silent = agent.ask(Question::Conditions { unlike: Some(all.digest()) });
     assert_eq!(silent, Answer::Conditions(Conditions::Silent));
     assert_eq!(node.machine.cluster.as_ref().unwrap().state().listed, 0, "nobody asked for the nodes");
+    node.end();
+}
+
+#[test]
+fn a_view_is_read_and_signed_for_the_question_and_says_why_it_is_not() {
+    let mut node = Running::new(|machine| machine);
+    let (mut agent, nonce) = (node.connect(), Nonce::from_bytes([7; 32]));
+    let question = |nodes: usize| Question::View {
+        nodes: (0..nodes).map(|n| format!("w{n}").parse().unwrap()).collect(),
+        nonce: nonce.clone(),
+    };
+    let why = |agent: &mut Agent, nodes| match agent.ask(question(nodes)) {
+        Answer::Failed(NodeError::Failed(why)) => why,
+        other => panic!("expected why not, found {other:?}"),
+    };
+    assert_eq!(why(&mut agent, 1), "it has no credentials for an API server");
+    node.end();
+
+    let now = crate::build_time();
+    let mut node = Running::new(|machine| machine.with_cluster(TestCluster::new(now, &["w1", "w2"])));
+    let mut agent = node.connect();
+    assert!(why(&mut agent, 65).contains("at most 64 nodes"));
+    let Answer::View(signed) = agent.ask(question(2)) else { panic!("expected a view") };
+    hostler_plan::signature::verify(DocumentKind::View, &signed.bytes, &signed.signatures[0]).unwrap();
+    let view = json::parse::<View>(&signed.bytes).unwrap();
+    let states: Vec<NodeState> = view.nodes.iter().map(|node| node.state).collect();
+    assert_eq!((view.server.as_str(), &view.nonce), ("w1", &nonce));
+    assert_eq!(states, [NodeState::Absent, NodeState::Ready], "w0 is in no cluster");
+    node.machine.cluster.as_ref().unwrap().state().breaks = true;
+    assert!(why(&mut agent, 1).contains("reading the cluster failed"));
+    assert!(matches!(agent.ask(question(1)), Answer::View(_)), "a panic costs one answer");
     node.end();
 }
 

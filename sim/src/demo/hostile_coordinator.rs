@@ -421,6 +421,7 @@ async fn offer_all(
                 | from_agent::Message::Conditions(_)
                 | from_agent::Message::ConditionsUnchanged(_)
                 | from_agent::Message::Holding(_)
+                | from_agent::Message::View(_)
                 | from_agent::Message::Fragment(_),
             )
             | None => {}

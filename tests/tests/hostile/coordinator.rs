@@ -131,6 +131,7 @@ impl Line {
             | from_agent::Message::Conditions(_)
             | from_agent::Message::ConditionsUnchanged(_)
             | from_agent::Message::Holding(_)
+            | from_agent::Message::View(_)
             | from_agent::Message::Fragment(_) => {}
         }
     }

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use hostler_plan::{
     document::Signed,
     fact::{Reading, Series},
-    id::{Digest, TaskId},
+    id::{Digest, Nonce, TaskId},
     ledger::Head,
     refusal::{Refusal, Refused},
     timestamp::Timestamp,
@@ -52,6 +52,7 @@ pub(crate) fn to_executor() -> Vec<ToExecutor> {
         Question::Clock,
         Question::Facts,
         Question::Conditions { unlike: Some(digest) },
+        Question::View { nodes: vec!["w1".parse().unwrap()], nonce: Nonce::from_bytes([7; 32]) },
         Question::Invitation,
         Question::Enrol { tls_key: digest },
         Question::Admit(admitted),

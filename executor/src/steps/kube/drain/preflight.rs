@@ -3,12 +3,13 @@
 
 use hostler_plan::{
     document::Blocker,
-    drain::{Look, Options, blockers},
+    drain::{Options, blockers},
     text::and_more,
 };
 
 use crate::{
     host::{Cluster, ClusterError, Node, NodeReady, PodScope},
+    look::look,
     steps::{
         action::{StepContext, StepError},
         kube::subject::{ask, subject},
@@ -65,15 +66,5 @@ pub(super) fn blockers_now(
     node: &str,
     options: &Options<'_>,
 ) -> Result<Vec<Blocker>, ClusterError> {
-    let (pods, nodes, budgets) = (cluster.pods(PodScope::OnNode(node))?, cluster.nodes()?, cluster.budgets()?);
-    let mut look = Look { node: node.to_owned(), nodes, pods, budgets, ..Look::default() };
-    let namespaces = look.namespaces_to_read().into_iter();
-    let siblings = namespaces.map(|name| Ok((name.to_owned(), cluster.pods(PodScope::InNamespace(name))?)));
-    look.siblings = siblings.collect::<Result<_, ClusterError>>()?;
-    for (namespace, owner) in look.owners_to_read() {
-        if let Some(scale) = cluster.scale(&namespace, &owner)? {
-            look.scales.insert((namespace, owner), scale);
-        }
-    }
-    Ok(blockers(&look, options))
+    Ok(blockers(&look(cluster, node)?, options))
 }
