@@ -7,6 +7,7 @@ mod fetch;
 mod idle_timer;
 mod renew;
 mod session;
+mod view;
 
 use std::time::Duration;
 

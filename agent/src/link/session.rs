@@ -7,7 +7,7 @@ use hostler_plan::{
     document::Signed,
     fact::{DeltaWriter, Reading},
     health::REPORT_INTERVAL_SECONDS,
-    id::{Digest, InvalidId, TaskId},
+    id::{Digest, TaskId},
     ledger::Head,
     refusal::{Refusal, Refused},
     sequencer::Cordon,
@@ -17,7 +17,7 @@ use hostler_proto::{
     fragment::{self, FragmentError, Joiner},
     v1::{
         ConditionsUnchanged, FromAgent, Hello, LeaseRenewal, NodeCondition, NodeConditions, Progress, RefusalReport,
-        RunningTask, SignedDocument, ToAgent, TrustChain, ViewAnswer, ViewQuestion, agent_client::AgentClient,
+        RunningTask, SignedDocument, ToAgent, TrustChain, ViewAnswer, agent_client::AgentClient,
         from_agent::Message as Up, to_agent::Message as Down,
     },
 };
@@ -29,11 +29,8 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
-use super::{ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time};
-use crate::{
-    credentials::Credentials,
-    executor::{AskError, Executor},
-};
+use super::{ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time, view};
+use crate::{credentials::Credentials, executor::AskError};
 use hostler_executor::protocol::{
     self, Fetch, Grant, Request,
     node::{self, Conditions, Report},
@@ -45,8 +42,6 @@ const OUT_QUEUE: usize = 32;
 const STUCK: Duration = Duration::from_secs(30);
 /// A lease is renewed three times in its life, so that one lost message does not lose it.
 const RENEWALS_PER_LEASE: u32 = 3;
-/// Answers about the cluster that wait to be sent; the executor answers few at a time.
-const VIEW_QUEUE: usize = 4;
 const SHORTEST_RENEWAL: Duration = Duration::from_millis(500);
 
 /// How a session ended without an error.
@@ -101,7 +96,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
     let attached = tokio::time::timeout(ANSWER_LIMIT, client.attach(ReceiverStream::new(queue))).await;
     let attached = attached.map_err(|_| LinkError::Ended(format!("no answer in {} s", ANSWER_LIMIT.as_secs())))?;
     let inbound = attached.map_err(not_taken)?.into_inner();
-    let (views, viewed) = mpsc::channel(VIEW_QUEUE);
+    let (views, viewed) = view::answers();
     let mut session = Session {
         link,
         client,
@@ -264,7 +259,10 @@ impl Session<'_> {
                 roots: roots.into_iter().map(Signed::from).collect(),
                 roster: roster.map(Signed::from),
             }),
-            Down::View(question) => return Ok(self.look(question)),
+            Down::View(question) => {
+                view::ask(self.link.executor.clone(), question, self.views.clone());
+                return Ok(());
+            }
             Down::Plan(plan) => Ok(Request::Plan(plan.into())),
             Down::Decision(decision) => Ok(Request::Decision(decision.into())),
             Down::Grant(grant) => read_grant(grant).map(|grant| Request::Grant(grant.into())),
@@ -287,20 +285,6 @@ impl Session<'_> {
                 Ok(())
             }
         }
-    }
-
-    /// Asks the executor what is on nodes. An API server may take long, and the stream does not wait for it.
-    fn look(&self, question: ViewQuestion) {
-        let (executor, views) = (self.link.executor.clone(), self.views.clone());
-        tokio::spawn(async move {
-            let number = question.number;
-            let answer = match view(&executor, question).await {
-                Ok(signed) => ViewAnswer { number, view: Some(signed.into()), not_shown: String::new() },
-                Err(not_shown) => ViewAnswer { number, view: None, not_shown },
-            };
-            // The stream may have ended since.
-            let _ = views.send(answer).await;
-        });
     }
 
     /// To the executor, whose queue may be full while it works.
@@ -452,12 +436,6 @@ fn ticks(every: Duration) -> tokio::time::Interval {
 
 fn renewal_interval(lease_seconds: u64) -> Duration {
     (Duration::from_secs(lease_seconds) / RENEWALS_PER_LEASE).max(SHORTEST_RENEWAL)
-}
-
-async fn view(executor: &Executor, question: ViewQuestion) -> Result<Signed, String> {
-    let nodes = question.nodes.iter().map(|node| node.parse().map_err(|e: InvalidId| e.to_string()));
-    let nonce = question.nonce.parse().map_err(|e: InvalidId| e.to_string())?;
-    executor.view(nodes.collect::<Result<_, _>>()?, nonce).await.map_err(|e| e.to_string())
 }
 
 fn malformed_parts(error: FragmentError) -> LinkError {

@@ -279,31 +279,6 @@ fn a_refusal_is_why_a_rollout_waits_until_the_node_takes_the_plan() {
 }
 
 #[test]
-fn a_clock_that_shows_less_than_what_is_past_is_known_until_it_is_set() {
-    let mut fleet = Fleet::new();
-    fleet.attach(at(1), "a").unwrap();
-    let behind = |fleet: &Fleet, now| fleet.control.clock_behind(now).map(|behind| behind.to_string());
-    assert_eq!(behind(&fleet, at(1)), None);
-    let past = Timestamp::from_unix_milliseconds(at(0).unix_milliseconds() - 400 * 86_400_000);
-    let said = behind(&fleet, past).unwrap();
-    assert!(said.contains("of the last record of its ledger") && said.contains("nodes cannot connect"), "{said}");
-    // What is written meanwhile makes it no better.
-    fleet.control.refusal(past, &node("a"), Refusal::Expired, "by its clock", None).unwrap();
-    assert!(behind(&fleet, past).is_some_and(|said| said.contains("last record")));
-    assert_eq!(fleet.control.clock_behind(past).unwrap().by(), at(0).since(past));
-    assert_eq!(behind(&fleet, at(2)), None, "it was set");
-    // Nor does a restart: a signed document proves what is past as well, and so does the program.
-    let mut state = State::new();
-    fleet.ledger.lock().written.iter().for_each(|written| state.replay(written).unwrap());
-    let again = Control::new(Box::new(fleet.ledger.clone()), state, config(), BTreeMap::new());
-    assert!(again.clock_behind(past).is_some_and(|b| b.to_string().contains("newest signed document")));
-    let empty = Control::new(Box::new(MemoryLedger::default()), State::new(), config(), BTreeMap::new());
-    let said = empty.clock_behind(Timestamp::from_unix_seconds(86_400)).unwrap().to_string();
-    assert!(said.contains("when it was built"), "{said}");
-    assert_eq!(empty.clock_behind(at(0)), None);
-}
-
-#[test]
 fn what_does_not_count_is_refused_beside_what_does() {
     let mut fleet = Fleet::new();
     fleet.attach(at(1), "a").unwrap();
