@@ -64,6 +64,9 @@ pub trait Host: Send + Sync {
     /// The clock as it stands, right or wrong.
     fn now(&self) -> Timestamp;
 
+    /// A clock that nothing sets: how long something took is asked of it. Where it stands says nothing.
+    fn steady(&self) -> Duration;
+
     /// Whether the clock was set from somewhere trustworthy since boot.
     fn clock_is_synchronised(&self) -> bool;
 

@@ -8,7 +8,7 @@ mod membership;
 
 use hostler_plan::step::Step;
 
-pub(crate) use action::{Action, Check, StepContext, StepError, Undone};
+pub(crate) use action::{Action, Check, StepClock, StepContext, StepError, Undone};
 
 /// How a step is performed.
 pub(crate) fn action(step: &Step) -> &dyn Action {

@@ -127,6 +127,10 @@ impl Host for SimHost {
         })
     }
 
+    fn steady(&self) -> Duration {
+        Duration::from_millis(Host::now(self).unix_milliseconds())
+    }
+
     fn clock_is_synchronised(&self) -> bool {
         true
     }

@@ -73,6 +73,10 @@ impl Host for Recorded {
         Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(0))
     }
 
+    fn steady(&self) -> Duration {
+        Duration::from_millis(self.now().unix_milliseconds())
+    }
+
     fn clock_is_synchronised(&self) -> bool {
         true
     }

@@ -15,7 +15,7 @@ use crate::{
     journal::{self, Begun, Record, Running},
     protocol::{Progress, RunningTask},
     state_file::damaged,
-    steps::{self, Check, StepContext, StepError, Undone},
+    steps::{self, Check, StepClock, StepContext, StepError, Undone},
 };
 
 /// How a task left the executor.
@@ -243,7 +243,9 @@ impl Executor {
         let roster = node.state.roster().cloned();
         let roster =
             roster.ok_or_else(|| StepError::Failed("expected to hold the plan's roster, found none".into()))?;
+        let clock = StepClock::begin(&*node.control.host);
         Ok(StepContext {
+            clock,
             disk: node.disk.clone(),
             keys: node.keys.clone(),
             plan: &work.plan,

@@ -121,6 +121,10 @@ impl Host for Linux {
         Timestamp::from_unix_milliseconds(u64::try_from(since.as_millis()).unwrap_or(0))
     }
 
+    fn steady(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Set by NTP, or by somebody else: a container shares the clock of its machine and cannot set it, and a clock with
     /// a battery ran on while the machine was off.
     fn clock_is_synchronised(&self) -> bool {

@@ -155,6 +155,25 @@ pub(crate) struct StepContext<'a> {
     /// What its journal tells so far.
     pub running: &'a mut Running,
     pub observations: Vec<Observation>,
+    pub clock: StepClock,
+}
+
+/// The clock of a step that waits: it begins with the machine's, and is not set with it. A Pi without a battery finds
+/// its time server in the middle of a step, and by that nothing took a day, nor has anything been Ready for one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepClock {
+    began: Timestamp,
+    at: Duration,
+}
+
+impl StepClock {
+    pub(crate) fn begin(host: &dyn Host) -> Self {
+        Self { began: host.now(), at: host.steady() }
+    }
+
+    fn now(self, host: &dyn Host) -> Timestamp {
+        self.began.plus(host.steady().saturating_sub(self.at))
+    }
 }
 
 impl StepContext<'_> {
@@ -228,8 +247,9 @@ impl StepContext<'_> {
         self.node.may_start(&mut self.granted, lease)
     }
 
+    /// The time, as far as it is asked how long something takes.
     pub(crate) fn now(&self) -> Timestamp {
-        self.node.control.host.now()
+        self.clock.now(self.host())
     }
 
     /// The receipts that the task relied on, verified before it began.
@@ -250,9 +270,9 @@ impl StepContext<'_> {
         Ok(())
     }
 
-    /// When this step was first tried; now, before that.
+    /// When this step was first tried; now, before that, and where that lies ahead of a clock that was set since.
     pub(crate) fn began(&self) -> Timestamp {
-        self.first_attempt().map_or_else(|| self.now(), |(_, at)| *at)
+        self.first_attempt().map_or_else(|| self.now(), |(_, at)| (*at).min(self.clock.began))
     }
 
     /// Tells people what goes on, if it is news.

@@ -35,6 +35,10 @@ pub(crate) struct Machine {
 #[derive(Debug, Clone)]
 pub(crate) struct Inner {
     pub now: Timestamp,
+    /// How long somebody waited.
+    pub waited: Duration,
+    /// By how many milliseconds somebody sets the clock at the next wait.
+    pub step_ms: i64,
     pub synchronised: bool,
     pub boot: u32,
     pub files: BTreeMap<PathBuf, HostFile>,
@@ -69,6 +73,8 @@ impl Machine {
         Self {
             inner: Mutex::new(Inner {
                 now,
+                waited: Duration::ZERO,
+                step_ms: 0,
                 synchronised: true,
                 boot: 1,
                 files: BTreeMap::new(),
@@ -148,12 +154,17 @@ impl Host for Machine {
     fn now(&self) -> Timestamp {
         self.inner().now
     }
+    fn steady(&self) -> Duration {
+        self.inner().waited
+    }
     fn clock_is_synchronised(&self) -> bool {
         self.inner().synchronised
     }
     fn wait(&self, _: &Waker, at_most: Duration) {
         let mut inner = self.inner();
-        inner.now = inner.now.plus(at_most);
+        let step = std::mem::take(&mut inner.step_ms);
+        inner.now = inner.now.stepped(step).plus(at_most);
+        inner.waited += at_most;
         let now = inner.now;
         drop(inner);
         if let Some(cluster) = &self.cluster {

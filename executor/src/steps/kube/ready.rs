@@ -160,8 +160,50 @@ fn observe(found: &Result<Option<Node>, String>, running: &str, context: &mut St
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use hostler_plan::{
+        document::{Outcome, PlanKind, Receipt},
+        json,
+        step::Step,
+    };
+
     use super::*;
-    use crate::testing;
+    use crate::{
+        protocol::Request,
+        testing::{self, Fleet, Machine, TestCluster, task},
+    };
+
+    /// What comes of waiting for s1, and how long it took, where somebody sets the clock meanwhile.
+    fn wait_for_s1(ready: NodeReady, step_ms: i64) -> (Outcome, Duration) {
+        let fleet = Fleet::new();
+        let now = fleet.now.plus(Duration::from_secs(60));
+        let machine = Arc::new(Machine::new(now).with_cluster(TestCluster::new(now, &["s1", "w1"])));
+        machine.cluster.as_ref().unwrap().state().nodes[0].ready = ready;
+        machine.inner().step_ms = step_ms;
+        let wait = Step::AwaitReady(AwaitReady { version: None, for_seconds: 60, timeout_seconds: 600 });
+        let tasks = vec![task("w1.work", "w1", "s1", &[], vec![wait])];
+        let plan = fleet.plan(1, vec![], |p| (p.kind, p.tasks) = (PlanKind::Uncordon, tasks));
+        let (executor, sender, status, _disk) = fleet.executor(&machine).unwrap();
+        sender.offer(Request::Plan(plan.clone())).unwrap();
+        sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
+        executor.run_until_idle().unwrap();
+        let receipt: Receipt = json::parse(&status.content().receipts[0].bytes).unwrap();
+        let waited = machine.inner().waited;
+        (receipt.outcome, waited)
+    }
+
+    #[test]
+    fn a_clock_that_is_set_meanwhile_makes_no_node_ready_for_long_and_ends_no_patience() {
+        for days in [-365, -1, 0, 1, 365] {
+            let (outcome, waited) = wait_for_s1(NodeReady::Ready, days * 86_400_000);
+            assert!(outcome.is_success() && waited >= Duration::from_secs(60), "{days} days: {outcome}, {waited:?}");
+            assert!(waited < Duration::from_secs(70), "{days} days: {waited:?}");
+            let (outcome, waited) = wait_for_s1(NodeReady::NotReady, days * 86_400_000);
+            assert!(matches!(outcome, Outcome::TimedOut { .. }), "{days} days: {outcome}");
+            assert!((600..610).contains(&waited.as_secs()), "{days} days: {waited:?}");
+        }
+    }
 
     fn sentence(node: Node, version: &str, rebooted_to: Option<&str>) -> String {
         let version = Some(version.parse().unwrap());
