@@ -155,4 +155,87 @@ mod tests {
         let came = [("a", 0), ("b", 1), ("a", 2), ("a", 601), ("a", 602), ("a", 603), ("b", 604), ("a", 605)];
         assert_eq!(are_two(&came), [false, false, true, true, false, false, false, true]);
     }
+
+    /// Machines of one key, each with its boots, and what the coordinator knows of them.
+    struct Played {
+        key: Fingerprint,
+        twins: Twins,
+        open: Option<BootId>,
+        now: u64,
+        boots: u64,
+        /// Of each machine the boot that runs; none while it is off.
+        on: [Option<BootId>; 2],
+    }
+
+    impl Played {
+        fn boot(&mut self, machine: usize) {
+            self.boots += 1;
+            self.on[machine] = Some(BootId::new(format!("b{}", self.boots)).unwrap());
+        }
+
+        /// Whether the machine was let in; one that is off does not come.
+        fn come(&mut self, machine: usize) -> Option<bool> {
+            self.now += 1;
+            let id = self.on[machine].clone()?;
+            let boot = Boot { id: id.clone(), address: "10.0.0.1".parse().unwrap(), at: at(self.now) };
+            let twin = self.twins.came(&"w1".parse().unwrap(), &self.key, boot, self.open.as_ref());
+            self.open = twin.is_none().then_some(id);
+            Some(twin.is_none())
+        }
+    }
+
+    /// In every order of boots, connections, power cuts and pauses.
+    #[test]
+    fn one_machine_is_never_two_and_two_are_not_let_in_one_after_the_other() {
+        let key = public(&key(7)).fingerprint();
+        for seed in 0..500_u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut random = |below: u64| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state % below
+            };
+            let (key, twins, on) = (key.clone(), Twins::default(), [const { None }; 2]);
+            let mut played = Played { key, twins, open: None, now: 0, boots: 0, on };
+            let machines = 1 + seed % 2;
+            for _ in 0..40 {
+                let machine = usize::try_from(random(machines)).unwrap();
+                match random(6) {
+                    0 => played.boot(machine),
+                    1 => played.on[machine] = None,
+                    2 => played.now += random(1200),
+                    _ => {
+                        let is_in = played.come(machine);
+                        assert!(machines == 2 || is_in != Some(false), "seed {seed}: one machine was called two");
+                    }
+                }
+            }
+            if machines == 1 {
+                continue;
+            }
+            // Both are on, and each comes again and again.
+            for machine in 0..2 {
+                if played.on[machine].is_none() {
+                    played.boot(machine);
+                }
+            }
+            for machine in [0, 1, 0, 1] {
+                played.come(machine);
+            }
+            assert_eq!([played.come(0), played.come(1)], [Some(false); 2], "seed {seed}: both are kept out");
+            // One is switched off, and the other comes every few seconds.
+            played.on[1] = None;
+            for _ in 0..599 {
+                played.come(0);
+            }
+            assert_eq!([played.come(0), played.come(0)], [Some(true); 2], "seed {seed}: it is alone");
+            // Its copy comes back, and again nobody knows which is right.
+            played.boot(1);
+            for machine in [0, 1, 0, 1] {
+                played.come(machine);
+            }
+            assert_eq!(played.come(0), Some(false), "seed {seed}: the copy is back");
+        }
+    }
 }
