@@ -83,6 +83,19 @@ impl Control {
         let token = self.state.token(&self.state.token_of(&request.enrolment)?)?.clone();
         let admission = trust::admission(root, token.admission.signed(), Purpose::Submitting(now))?;
         let enrolment = trust::enrolment(&admission, &request.enrolment, Purpose::Starting(now))?;
+        let Enrolment { node, created, .. } = enrolment.document();
+        let (id, expires) = (&admission.document().token, admission.document().expires);
+        // It would take no answer, and its own word that it came too late would stand against it once its clock is set.
+        if *created >= expires {
+            return Err(Refused::new(
+                Refusal::Expired,
+                format!(
+                    "token {id} counts until {expires}, and {node} says that it is {created}; here it is {now}: one of \
+                        the two clocks is off; compare `date` on both machines, and start a time service where it is \
+                        wrong (chrony, systemd-timesyncd)"
+                ),
+            ));
+        }
         let named = enrolment.document().tls_key;
         if named != request.tls_key {
             return Err(Refused::new(

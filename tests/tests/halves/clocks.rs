@@ -78,3 +78,29 @@ async fn a_coordinator_in_the_past_says_so_and_its_nodes_name_its_clock() {
     })
     .await;
 }
+
+/// By how many seconds a node's clock is off.
+const OFF: [i64; 4] = [-86_400, 86_400, -365 * 86_400, 365 * 86_400];
+
+#[tokio::test]
+async fn a_machine_whose_clock_is_off_says_so_and_becomes_a_node_once_it_is_set() {
+    for off in OFF {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut node, join) = Node::set_up(folder.path(), Path::new(PROGRAM)).await;
+        let seconds = folder.path().join("seconds");
+        node.program = shifted(folder.path(), &seconds);
+        std::fs::write(folder.path().join("join"), join).unwrap();
+        std::fs::write(&seconds, off.to_string()).unwrap();
+        node.begin(Half::Executor);
+        node.begin(Half::Agent);
+        let log = folder.path().join(format!("agent-{}.log", node.starts));
+        until(&format!("off by {off} s: it names both clocks"), async || {
+            let said = std::fs::read_to_string(&log).ok()?;
+            said.contains("compare `date` on both machines").then_some(())
+        })
+        .await;
+        std::fs::write(&seconds, "0").unwrap();
+        let listed = node.stand.enrolled(1).await.unwrap();
+        assert_eq!(listed.len(), 1, "off by {off} s: nothing of it stands against the node");
+    }
+}

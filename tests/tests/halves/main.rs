@@ -61,6 +61,8 @@ struct Node {
     agent: Option<Process>,
     api: Api,
     starts: u32,
+    /// Runs both.
+    program: PathBuf,
 }
 
 impl Node {
@@ -95,7 +97,15 @@ impl Node {
         std::fs::write(at("executor.toml"), executor).unwrap();
         std::fs::write(at("agent.toml"), format!("socket = {:?}\nstate_dir = {:?}\n", at("socket"), at("agent")))
             .unwrap();
-        let node = Self { folder: folder.to_owned(), stand, executor: None, agent: None, api, starts: 0 };
+        let node = Self {
+            folder: folder.to_owned(),
+            stand,
+            executor: None,
+            agent: None,
+            api,
+            starts: 0,
+            program: PROGRAM.into(),
+        };
         (node, join.encode())
     }
 
@@ -105,7 +115,7 @@ impl Node {
             Half::Agent => "agent",
         };
         self.starts += 1;
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&self.program);
         command.arg(name).arg("--config").arg(self.folder.join(format!("{name}.toml"))).stdout(Stdio::null());
         let log = self.folder.join(format!("{name}-{}.log", self.starts));
         *self.slot(half) = Some(Process::start(&mut command, &log).unwrap());
