@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hostler_daemon::durable::{self, PRIVATE};
+use hostler_daemon::durable::{self, PRIVATE, end};
 use hostler_plan::{
     document::{Artifact, Plan},
     id::Digest,
@@ -83,22 +83,23 @@ pub(crate) struct Downloads {
 }
 
 impl Downloads {
-    /// Copies a fetched file and puts the copy in its place if it is the artifact.
-    pub(crate) fn accept(&self, disk: &Disk, artifact: &Artifact) -> io::Result<Found> {
-        let partial = partial_path(disk, &artifact.sha256).map_err(io::Error::other)?;
-        let found = match self.copy(artifact, &partial)? {
-            Found::Right => examine(&partial, artifact)?,
-            other @ (Found::Nothing | Found::Wrong(_)) => other,
-        };
-        match &found {
-            Found::Right => {
-                durable::put_in_place(&partial, &path(disk, &artifact.sha256))?;
-            }
-            Found::Wrong(_) | Found::Nothing => {
-                disk.remove(&partial_name(&artifact.sha256)).map_err(io::Error::other)?
-            }
+    /// Copies a fetched file and puts the copy in its place if it is the artifact. Of a copy that fails nothing stays: on
+    /// a disk without room it takes what others need.
+    pub(crate) fn accept(&self, disk: &Disk, artifact: &Artifact) -> Result<Found, DiskError> {
+        let partial = partial_path(disk, &artifact.sha256)?;
+        let copied = self.copy(artifact, &partial).and_then(|found| match found {
+            Found::Right => examine(&partial, artifact),
+            Found::Nothing | Found::Wrong(_) => Ok(found),
+        });
+        let place = path(disk, &artifact.sha256);
+        let found = copied.and_then(|found| match found {
+            Found::Right => durable::put_in_place(&partial, &place).map(|()| found),
+            Found::Nothing | Found::Wrong(_) => Ok(found),
+        });
+        if !matches!(found, Ok(Found::Right)) {
+            disk.remove(&partial_name(&artifact.sha256))?;
         }
-        Ok(found)
+        found.map_err(|reason| DiskError::Io { action: "copying what was fetched to", path: place, reason })
     }
 
     /// Copies as many bytes as the artifact has. Another user could have put a link, a pipe or somebody else's file
@@ -122,6 +123,7 @@ impl Downloads {
         if metadata.len() != artifact.size {
             return Ok(Found::Wrong(format!("{} bytes, expected {}", metadata.len(), artifact.size)));
         }
+        end::before_write(to)?;
         let mut copy = OpenOptions::new()
             .write(true)
             .create(true)

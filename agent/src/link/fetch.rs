@@ -39,14 +39,19 @@ pub(super) async fn fetch(mut client: AgentClient<Channel>, wanted: Fetch, into:
             let _ = tokio::fs::remove_file(into).await;
             return Err(format!("expected {} bytes, found more; what came was removed", wanted.size));
         }
-        file.write_all(&chunk.data).await.map_err(|e| e.to_string())?;
+        file.write_all(&chunk.data).await.map_err(|e| not_written(into, &e))?;
     }
     // The executor copies it, and needs the bytes and not their durability.
-    file.flush().await.map_err(|e| e.to_string())?;
+    file.flush().await.map_err(|e| not_written(into, &e))?;
     if have < wanted.size {
         return Err(format!("expected {} bytes, found {have} so far", wanted.size));
     }
     Ok(())
+}
+
+/// What was written stays, and the next try goes on from there.
+fn not_written(path: &Path, error: &std::io::Error) -> String {
+    format!("writing {} failed: {error}; check the space and the disk of this node", path.display())
 }
 
 /// What came since when.

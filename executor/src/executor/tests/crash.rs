@@ -58,7 +58,7 @@ fn killed_at_every_write_the_task_ends_the_same_and_no_number_is_signed_twice() 
     assert!(crashes > 40, "expected many points to die at, found {crashes}");
 }
 
-fn offer(sender: &RequestSender, plan: &Signed, renew: bool) {
+pub(super) fn offer(sender: &RequestSender, plan: &Signed, renew: bool) {
     if renew {
         sender.offer(Request::LeaseRenewed { grant: 1, lease_seconds: 600 }).unwrap();
     }

@@ -6,6 +6,7 @@ use hostler_plan::{document::Artifact, id::ArtifactName, step::StageArtifact};
 
 use crate::{
     artifacts::{self, Found},
+    disk::DiskError,
     protocol::Fetch,
     steps::action::{Action, Check, StepContext, StepError},
 };
@@ -65,11 +66,13 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
         };
         context.node.control.status.change(|content| content.fetch = None);
         let wrong = match result {
-            Ok(()) => match accept(&artifact, context).map_err(|e| failed(name, &e))? {
+            Ok(()) => match accept(&artifact, context) {
                 // An agent that was ended in between has cleared its folder.
-                Found::Nothing => Err("it was fetched and is not there any more".to_owned()),
-                Found::Right => return Ok(()),
-                Found::Wrong(found) => Ok(found),
+                Ok(Found::Nothing) => Err("it was fetched and is not there any more".to_owned()),
+                Ok(Found::Right) => return Ok(()),
+                Ok(Found::Wrong(found)) => Ok(found),
+                // A disk without room, above all: somebody makes some.
+                Err(error) => Err(error.to_string()),
             },
             Err(reason) => Err(reason),
         };
@@ -95,7 +98,7 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
     unreachable!("attempts are counted without end")
 }
 
-fn accept(artifact: &Artifact, context: &StepContext<'_>) -> std::io::Result<Found> {
+fn accept(artifact: &Artifact, context: &StepContext<'_>) -> Result<Found, DiskError> {
     context.node.control.downloads.accept(&context.disk, artifact)
 }
 
