@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use hostler_daemon::durable;
 use hostler_plan::{
     refusal::{Refusal, Refused},
     text::count,
@@ -48,9 +49,25 @@ pub(super) async fn run(context: &Context, command: LedgerCommand) -> Result<(),
 
 async fn export_file(context: &Context, from: u64, path: &Path) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let mut file = File::create(path).map_err(|e| Error::file("write", path, e))?;
-    ledger::export(&mut admin, from, &mut file, path).await?;
-    file.sync_all().map_err(|e| Error::file("write", path, e))
+    let failed = |e| Error::file("write", path, e);
+    // What is no file, such as a pipe, has no content to lose.
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        let mut file = File::create(path).map_err(failed)?;
+        return ledger::export(&mut admin, from, &mut file, path).await;
+    }
+    // A copy that is cut short must not take the place of a whole one.
+    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut beside = place.as_os_str().to_owned();
+    beside.push(".part");
+    let beside = Path::new(&beside);
+    let mut file = File::create(beside).map_err(failed)?;
+    let written = ledger::export(&mut admin, from, &mut file, path).await;
+    let placed = written.and_then(|()| durable::put_in_place(beside, &place).map_err(failed));
+    if placed.is_err() {
+        // What stays of it does no harm.
+        let _ = std::fs::remove_file(beside);
+    }
+    placed
 }
 
 async fn export_folder(context: &Context, folder: &Path) -> Result<(), Error> {

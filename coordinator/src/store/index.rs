@@ -6,15 +6,16 @@
 //! what was written or nothing.
 
 use std::{
-    io::ErrorKind,
+    io::{self, ErrorKind},
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use hostler_daemon::durable::end;
 use hostler_plan::{entry::StoredDocument, fact::Reading, health::Remembered, id::NodeName, timestamp::Timestamp};
 use sha2::{Digest as _, Sha256};
 
@@ -38,6 +39,8 @@ const SMALL_BYTES: u64 = 16 << 20;
 /// index that was just closed is tried this often, with that pause.
 const OPEN_TRIES: usize = 40;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
+/// A database that a disk took nothing for is opened again after this: somebody makes room, and is not waited for.
+const TRY_AGAIN: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(60) };
 /// Memory for sled's pages; the whole index of 50 nodes has 6 MiB.
 const CACHE_BYTES: u64 = 4 << 20;
 
@@ -73,28 +76,32 @@ pub(crate) struct Index {
 
 impl Index {
     /// Opens the index in the data folder, reads it, and starts its writer. It never fails: what cannot be read is put
-    /// aside as `index.damaged-N`, and without a disk there is no index.
+    /// aside as `index.damaged-N`, and what a disk does not take is tried again by the writer.
     pub(crate) fn open(data: &Path, now: Timestamp) -> (Arc<Self>, Kept) {
         let index = |writes, thread| Arc::new(Self { writes: Mutex::new(writes), thread: Mutex::new(thread) });
         let folder = data.join(FOLDER_NAME);
-        let opened = open_and_read(&folder).or_else(|reason| {
-            let aside = put_aside(&folder);
-            tracing::warn!(reason, aside = ?aside, "the index was damaged and is begun anew; history before this \
-                start is lost");
-            open_and_read(&folder)
+        let opened = open_and_read(&folder).or_else(|trouble| match trouble {
+            Trouble::Disk(_) => Err(trouble),
+            Trouble::Damaged(reason) => {
+                let aside = put_aside(&folder);
+                tracing::warn!(reason, aside = ?aside, "the index was damaged and is begun anew; history before this \
+                    start is lost");
+                open_and_read(&folder)
+            }
         });
         let (db, kept) = match opened {
-            Ok(opened) => opened,
-            Err(reason) => {
-                tracing::error!(reason, "there is no index; history will not outlive a restart");
-                return (index(None, None), Kept::default());
+            Ok((db, kept)) => (Some(db), kept),
+            Err(Trouble::Disk(reason) | Trouble::Damaged(reason)) => {
+                tracing::error!(reason, "the index cannot be opened and is tried again; check the space and the disk");
+                (None, Kept::default())
             }
         };
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
         // Of nodes that are not there any more. A clock that is ahead must not make all of it old.
         let newest = kept.chunks.iter().map(|(_, chunk)| chunk.number).max().unwrap_or(0);
         let oldest = oldest_kept(newest.min(now.unix_seconds() / CHUNK_SECONDS));
-        let thread = std::thread::Builder::new().name("index".into()).spawn(move || write_all(&db, &receiver, oldest));
+        let writer = Writer { folder, try_again: db.is_none().then(Instant::now), db };
+        let thread = std::thread::Builder::new().name("index".into()).spawn(move || writer.run(&receiver, oldest));
         match thread {
             Ok(thread) => (index(Some(sender), Some(thread)), kept),
             Err(_) => (index(None, None), kept),
@@ -120,19 +127,49 @@ impl Index {
     }
 }
 
-fn write_all(db: &sled::Db, writes: &mpsc::Receiver<Write>, oldest: u64) {
-    let result = forget(db, oldest);
-    if let Err(error) = result {
-        tracing::warn!(%error, "old history could not be removed");
-    }
-    for write in writes {
-        let result = write_one(db, write);
-        if let Err(error) = result {
-            tracing::warn!(%error, "the index takes nothing");
+/// The thread that has the database. One that a disk did not take something for takes nothing more until it is opened
+/// again, which the next write after a while does.
+struct Writer {
+    folder: PathBuf,
+    db: Option<sled::Db>,
+    /// When; none while it is open.
+    try_again: Option<Instant>,
+}
+
+impl Writer {
+    fn run(mut self, writes: &mpsc::Receiver<Write>, oldest: u64) {
+        if let Some(Err(error)) = self.db.as_ref().map(|db| forget(db, oldest)) {
+            tracing::warn!(%error, "old history could not be removed");
+        }
+        for write in writes {
+            self.write(write);
+        }
+        if let Some(Err(error)) = self.db.as_ref().map(|db| db.flush()) {
+            tracing::warn!(%error, "the index was not flushed");
         }
     }
-    if let Err(error) = db.flush() {
-        tracing::warn!(%error, "the index was not flushed");
+
+    fn write(&mut self, write: Write) {
+        if self.try_again.is_some_and(|at| at <= Instant::now()) {
+            self.db = open(&self.folder).ok();
+            self.try_again = Some(Instant::now() + TRY_AGAIN);
+        }
+        let Some(db) = &self.db else { return };
+        let room = end::before_write(&self.folder).map_err(sled::Error::Io);
+        match room.and_then(|()| write_one(db, write)) {
+            Ok(()) => {
+                if self.try_again.take().is_some() {
+                    tracing::info!("the index is written again");
+                }
+            }
+            Err(error) => {
+                if self.try_again.is_none() {
+                    tracing::warn!(%error, "the index is not written, and tried again each minute; check the space and \
+                        the disk. Nothing but history is lost");
+                }
+                (self.db, self.try_again) = (None, Some(Instant::now() + TRY_AGAIN));
+            }
+        }
     }
 }
 
@@ -181,8 +218,43 @@ fn forget(db: &sled::Db, oldest: u64) -> Result<(), sled::Error> {
 
 type Opened = (sled::Db, Kept);
 
+/// Why there is no database.
+#[derive(Debug)]
+enum Trouble {
+    /// What lies there cannot be read.
+    Damaged(String),
+    /// The disk takes nothing now. What lies there is as good as it was.
+    Disk(String),
+}
+
+impl From<sled::Error> for Trouble {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(reason) => reason.into(),
+            other @ (sled::Error::CollectionNotFound(_)
+            | sled::Error::Unsupported(_)
+            | sled::Error::ReportableBug(_)
+            | sled::Error::Corruption { .. }) => Trouble::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(reason: io::Error) -> Self {
+        let of_disk = [
+            ErrorKind::StorageFull,
+            ErrorKind::QuotaExceeded,
+            ErrorKind::FileTooLarge,
+            ErrorKind::ReadOnlyFilesystem,
+            ErrorKind::PermissionDenied,
+        ];
+        let is_of_disk = of_disk.contains(&reason.kind());
+        if is_of_disk { Trouble::Disk(reason.to_string()) } else { Trouble::Damaged(reason.to_string()) }
+    }
+}
+
 /// Opens and reads everything in a thread of its own, because sled panics over some damage.
-fn open_and_read(folder: &Path) -> Result<Opened, String> {
+fn open_and_read(folder: &Path) -> Result<Opened, Trouble> {
     // A leftover of an interrupted snapshot keeps sled 0.34.7 from opening (its issues 1527 and 1533).
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -201,8 +273,11 @@ fn open_and_read(folder: &Path) -> Result<Opened, String> {
             }
             Ok((db, kept))
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(panic) => Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "sled panicked".to_owned())),
+        Ok(Err(error)) => Err(error.into()),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().cloned();
+            Err(Trouble::Damaged(said.unwrap_or_else(|| "sled panicked".to_owned())))
+        }
     }
 }
 
@@ -211,6 +286,7 @@ fn config(folder: &Path) -> sled::Config {
 }
 
 fn open(folder: &Path) -> Result<sled::Db, sled::Error> {
+    end::before_write(folder)?;
     let mut tries = 1;
     loop {
         match config(folder).open() {
@@ -260,26 +336,44 @@ fn read(folder: &Path) -> Result<(sled::Db, Kept, u64), sled::Error> {
     Ok((db, kept, logical))
 }
 
-/// sled does not give space back in some patterns of use (its README); a new database with the same content does.
-fn rewrite(folder: &Path, kept: Kept) -> Result<Opened, String> {
+/// sled does not give space back in some patterns of use (its README); a new database with the same content does. The
+/// old one stays until the new one lies whole beside it.
+fn rewrite(folder: &Path, kept: Kept) -> Result<Opened, Trouble> {
     tracing::info!("the index is much larger than its content and is written anew");
-    std::fs::remove_dir_all(folder).map_err(|e| e.to_string())?;
-    let db = open(folder).map_err(|e| e.to_string())?;
-    for (node, chunk) in &kept.chunks {
-        db.insert(chunk_key(node, chunk.number), sealed(&chunk.to_bytes())).map_err(|e| e.to_string())?;
+    let anew = folder.with_file_name(format!("{FOLDER_NAME}.anew"));
+    remove_folder(&anew)?;
+    let written = write_anew(&anew, &kept);
+    if let Err(error) = written {
+        tracing::warn!(?error, "it could not be written anew and stays as large as it is");
+        remove_folder(&anew)?;
+    } else {
+        remove_folder(folder)?;
+        std::fs::rename(&anew, folder)?;
     }
+    Ok((open(folder)?, kept))
+}
+
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    std::fs::remove_dir_all(folder).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })
+}
+
+fn write_anew(folder: &Path, kept: &Kept) -> Result<(), Trouble> {
+    let db = open(folder)?;
+    for (node, chunk) in &kept.chunks {
+        db.insert(chunk_key(node, chunk.number), sealed(&chunk.to_bytes()))?;
+    }
+    let unwritable = |e: serde_json::Error| Trouble::Damaged(e.to_string());
     for (node, remembered) in &kept.memories {
-        let json = serde_json::to_vec(remembered).map_err(|e| e.to_string())?;
-        db.insert(key(b'm', node), sealed(&json)).map_err(|e| e.to_string())?;
+        db.insert(key(b'm', node), sealed(&serde_json::to_vec(remembered).map_err(unwritable)?))?;
     }
     for (node, address) in &kept.addresses {
-        db.insert(key(b'a', node), sealed(address.to_string().as_bytes())).map_err(|e| e.to_string())?;
+        db.insert(key(b'a', node), sealed(address.to_string().as_bytes()))?;
     }
     for (node, holding) in &kept.holdings {
-        let json = serde_json::to_vec(holding).map_err(|e| e.to_string())?;
-        db.insert(key(b'o', node), sealed(&json)).map_err(|e| e.to_string())?;
+        db.insert(key(b'o', node), sealed(&serde_json::to_vec(holding).map_err(unwritable)?))?;
     }
-    Ok((db, kept))
+    db.flush()?;
+    Ok(())
 }
 
 fn put_aside(folder: &Path) -> Option<PathBuf> {
@@ -315,6 +409,7 @@ fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostler_daemon::durable::end::EndOfDisk;
     use hostler_plan::fact::Series;
 
     fn now() -> Timestamp {
@@ -463,5 +558,50 @@ mod tests {
             value[at] ^= 1;
         }
         assert_eq!(unsealed(b""), None);
+    }
+
+    #[test]
+    fn an_index_without_room_keeps_what_it_has_and_is_written_again_once_there_is_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FOLDER_NAME);
+        let address = |last| Write::Address(node(), [10, 0, 0, last].into());
+        fill(folder.path());
+        for writes in 0..3 {
+            let end = EndOfDisk::after(&path, writes);
+            let (index, _) = Index::open(folder.path(), now());
+            for last in 0..4 {
+                index.keep(address(last));
+            }
+            let ended = || end.has_failed();
+            while !ended() {
+                std::thread::yield_now();
+            }
+            drop(end);
+            index.keep(address(9));
+            index.close();
+            assert!(!folder.path().join("index.damaged-0").exists(), "{writes}: nothing is wrong with it");
+            let (index, kept) = Index::open(folder.path(), now());
+            index.close();
+            assert_eq!(kept.addresses, [(node(), IpAddr::from([10, 0, 0, 9]))], "{writes}");
+            assert!(!kept.chunks.is_empty(), "{writes}: what was there is there");
+        }
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_written_anew_stays_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FOLDER_NAME);
+        fill(folder.path());
+        for room in [false, true] {
+            let (db, kept, _) = read(&path).unwrap();
+            drop(db);
+            let end = (!room).then(|| EndOfDisk::after(&folder.path().join("index.anew"), 0));
+            let (db, kept) = rewrite(&path, kept).unwrap();
+            drop((db, end));
+            let (db, again, _) = read(&path).unwrap();
+            drop(db);
+            assert_eq!((again.chunks.len(), again.memories.len()), (kept.chunks.len(), kept.memories.len()));
+            assert!(!kept.chunks.is_empty() && !folder.path().join("index.anew").exists());
+        }
     }
 }

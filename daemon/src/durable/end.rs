@@ -18,7 +18,8 @@ pub fn before_write(_: &Path) -> io::Result<()> {
 /// Asked before every durable write: an error where a test has ended this disk.
 #[cfg(debug_assertions)]
 pub fn before_write(path: &Path) -> io::Result<()> {
-    if debug::ends(path) { Err(io::Error::other("a test has ended this disk")) } else { Ok(()) }
+    let ended = || io::Error::new(io::ErrorKind::StorageFull, "a test has ended this disk");
+    if debug::ends(path) { Err(ended()) } else { Ok(()) }
 }
 
 #[cfg(debug_assertions)]

@@ -309,3 +309,30 @@ async fn a_renewal_that_ends_at_any_write_takes_nothing_away_and_a_replaced_mach
     );
     coordinator.end().await;
 }
+
+#[tokio::test]
+async fn a_copy_of_the_ledger_is_not_replaced_by_a_part_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, data) = (folder.path(), folder.path().join("data"));
+    let coordinator = Coordinator::start(&data, None).await;
+    let profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+    let copies = folder.join("copies");
+    std::fs::create_dir(&copies).unwrap();
+    let copy = copies.join("ledger");
+    let export = async || {
+        let to = ["ledger", "export", "--to", copy.to_str().unwrap()];
+        super::root::hostler(folder, &profile, &to).await
+    };
+    export().await.unwrap();
+    let whole = std::fs::read(&copy).unwrap();
+    join_string(&mut connect(&profile).await.unwrap(), 1).await;
+    let end = EndOfDisk::after(&copies, 0);
+    let error = export().await.expect_err("the disk is full").to_string();
+    assert!(error.contains("make room on the disk"), "{error}");
+    assert_eq!(std::fs::read(&copy).unwrap(), whole);
+    assert_eq!(std::fs::read_dir(&copies).unwrap().count(), 1, "no part of it is left");
+    drop(end);
+    export().await.unwrap();
+    assert!(std::fs::read(&copy).unwrap().len() > whole.len());
+    coordinator.end().await;
+}
