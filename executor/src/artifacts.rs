@@ -83,8 +83,8 @@ pub(crate) struct Downloads {
 }
 
 impl Downloads {
-    /// Copies a fetched file and puts the copy in its place if it is the artifact. Of a copy that fails nothing stays: on
-    /// a disk without room it takes what others need.
+    /// Copies a fetched file and puts the copy in its place if it is the artifact. Of a copy that fails nothing stays:
+    /// on a disk without room it takes what others need.
     pub(crate) fn accept(&self, disk: &Disk, artifact: &Artifact) -> Result<Found, DiskError> {
         let partial = partial_path(disk, &artifact.sha256)?;
         let copied = self.copy(artifact, &partial).and_then(|found| match found {
