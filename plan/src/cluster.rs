@@ -11,3 +11,10 @@ pub use label::{Operator, Requirement};
 pub use node::{Awaited, CordonNote, Effect, Node, NodeReady, SelfCordon, Taint};
 pub use placement::{Attachment, Placement, PodVolume, Toleration};
 pub use pod::{Deletion, EmptyDirMedia, Owner, Phase, Pod, PodKey};
+
+/// The account that Hostler has in a cluster and all that it may do there, as Kubernetes' own objects in YAML: what a
+/// server makes, what packages install as [`ACCESS_FILE`], and what `hostler cluster access` prints.
+pub const ACCESS: &str = include_str!("../../packaging/cluster-access.yaml");
+
+/// Where packages put [`ACCESS`].
+pub const ACCESS_FILE: &str = "/usr/share/hostler/cluster-access.yaml";

@@ -138,6 +138,12 @@ pub enum ClusterError {
     /// The credentials do not allow it.
     #[error("the API server does not allow to {action}: {reason}; give Hostler's role this permission")]
     Forbidden { action: String, reason: String },
+    /// Hostler's own account cannot be made, or gets no token; an administrator's credentials serve nothing else.
+    #[error(
+        "Hostler has no account in the cluster: the administrator's file of this machine may not {action}: {reason}; \
+         apply {file} as somebody who may, and give that file's user create serviceaccounts/token"
+    )]
+    NoAccount { action: String, reason: String, file: &'static str },
     /// An answer that is not understood.
     #[error("the API server refused to {action}: {reason}")]
     Refused { action: String, reason: String },

@@ -5,9 +5,11 @@
 //! `cordon()` sends no resourceVersion (a merge patch does).
 
 mod access;
+mod account;
 mod eviction;
 mod follow;
 mod read;
+mod rights;
 mod watch;
 
 use std::{
@@ -19,7 +21,6 @@ use std::{
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet, StatefulSet},
-    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1 as core,
     policy::v1 as policy,
@@ -33,6 +34,7 @@ use kube::{
 use serde_json::json;
 
 use self::access::Access;
+pub(super) use self::access::Identity;
 use super::{
     Attachment, Budget, Cluster, ClusterError, CordonAnswer, Eviction, Followed, Following, Mark, Node, Owner, Pod,
     PodKey, PodScope, PodVolume, Scale, Waker, Watch,
@@ -40,20 +42,6 @@ use super::{
 
 /// The server answers an eviction after at most 34 s.
 const CALL_LIMIT: Duration = Duration::from_secs(40);
-/// What a drain does: verb, API group, resource and subresource.
-const RIGHTS: [(&str, &str, &str, &str); 11] = [
-    ("list", "", "nodes", ""),
-    ("patch", "", "nodes", ""),
-    ("list", "", "pods", ""),
-    ("get", "", "pods", ""),
-    ("create", "", "pods", "eviction"),
-    ("list", "policy", "poddisruptionbudgets", ""),
-    ("get", "apps", "replicasets", ""),
-    ("get", "apps", "deployments", ""),
-    ("get", "", "persistentvolumeclaims", ""),
-    ("get", "", "persistentvolumes", ""),
-    ("list", "storage.k8s.io", "volumeattachments", ""),
-];
 /// Objects of one answer: some megabytes.
 const PAGE: u32 = 250;
 /// How often a list begins anew whose moment was forgotten.
@@ -61,7 +49,7 @@ const MAX_ANEW: u32 = 2;
 /// More bound claims are not remembered; they are asked for again.
 const MAX_VOLUMES: usize = 1024;
 
-/// An API server, with the credentials of a kubeconfig file.
+/// An API server that a kubeconfig file leads to.
 pub(super) struct KubeCluster {
     access: Arc<Access>,
     runtime: tokio::runtime::Handle,
@@ -78,7 +66,7 @@ impl std::fmt::Debug for KubeCluster {
 
 impl KubeCluster {
     /// A cluster whose credentials lie in this file. Nothing is sent yet.
-    pub(super) fn new(kubeconfig: PathBuf) -> Result<Self, ClusterError> {
+    pub(super) fn new(kubeconfig: PathBuf, identity: Identity) -> Result<Self, ClusterError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -91,7 +79,7 @@ impl KubeCluster {
             .name("cluster".into())
             .spawn(move || runtime.block_on(ended))
             .map_err(|e| ClusterError::Silent(e.to_string()))?;
-        let access = Arc::new(Access::new(kubeconfig));
+        let access = Arc::new(Access::new(kubeconfig, identity));
         Ok(Self { access, runtime: handle, _alive: alive, volumes: Mutex::default() })
     }
 
@@ -134,7 +122,7 @@ impl KubeCluster {
         F: Future<Output = kube::Result<T>>,
     {
         match self.call(ask()) {
-            Err(kube::Error::Api(status)) if is_denial(status.code) => {
+            Err(kube::Error::Api(status)) if status.code == 403 => {
                 if self.is_ready() {
                     return self.call(ask());
                 }
@@ -220,11 +208,6 @@ impl KubeCluster {
         }
         Ok(())
     }
-}
-
-/// 401 and 403.
-fn is_denial(code: u16) -> bool {
-    matches!(code, 401 | 403)
 }
 
 impl Cluster for KubeCluster {
@@ -345,30 +328,7 @@ impl Cluster for KubeCluster {
     }
 
     fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {
-        let api: Api<SelfSubjectAccessReview> = Api::all(self.client()?);
-        let mut missing = Vec::new();
-        for (verb, group, resource, subresource) in RIGHTS {
-            let asked = SelfSubjectAccessReview {
-                spec: SelfSubjectAccessReviewSpec {
-                    resource_attributes: Some(ResourceAttributes {
-                        verb: Some(verb.into()),
-                        group: Some(group.into()),
-                        resource: Some(resource.into()),
-                        subresource: Some(subresource.into()),
-                        ..ResourceAttributes::default()
-                    }),
-                    ..SelfSubjectAccessReviewSpec::default()
-                },
-                ..SelfSubjectAccessReview::default()
-            };
-            let answer = self.asked(|| async { api.create(&PostParams::default(), &asked).await });
-            let answer = answer.map_err(|e| error(e, "create selfsubjectaccessreviews"))?;
-            if !answer.status.is_some_and(|status| status.allowed) {
-                let slash = if subresource.is_empty() { "" } else { "/" };
-                missing.push(format!("{verb} {resource}{slash}{subresource}"));
-            }
-        }
-        Ok(missing)
+        rights::missing(self)
     }
 
     fn watch(&self, namespaces: &BTreeSet<&str>, waker: &Waker) -> Option<Watch> {
@@ -410,9 +370,12 @@ fn error(error: kube::Error, action: &str) -> ClusterError {
         kube::Error::Api(status) if status.code == 429 || status.code >= 500 => {
             ClusterError::Silent(format!("{} {}", status.code, status.message))
         }
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-            ClusterError::Forbidden { action, reason: status.message }
-        }
+        // They are read or made anew, so it may pass.
+        kube::Error::Api(status) if status.code == 401 => ClusterError::Silent(format!(
+            "it does not accept the credentials (401 {}); they are read again, and have expired if that lasts",
+            status.message
+        )),
+        kube::Error::Api(status) if status.code == 403 => ClusterError::Forbidden { action, reason: status.message },
         kube::Error::Api(status) => {
             ClusterError::Refused { action, reason: format!("{} {}", status.code, status.message) }
         }

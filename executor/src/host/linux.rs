@@ -21,7 +21,10 @@ use hostler_plan::{
 };
 
 use self::command::run;
-use super::{ClockSource, Cluster, Host, HostError, HostFile, UnitStatus, Waker, kube::KubeCluster};
+use super::{
+    ClockSource, Cluster, Host, HostError, HostFile, UnitStatus, Waker,
+    kube::{Identity, KubeCluster},
+};
 
 /// A module or a parameter is a matter of milliseconds; a Pi under load gets this long.
 const QUICK: Duration = Duration::from_secs(30);
@@ -244,20 +247,25 @@ impl Host for Linux {
     }
 
     fn cluster(&self) -> Option<&dyn Cluster> {
-        self.reach(&self.cluster, &self.kubeconfigs)
+        self.reach(&self.cluster, &self.kubeconfigs, Identity::OwnAccount)
     }
 
     fn own_cluster(&self) -> Option<&dyn Cluster> {
-        self.cluster().or_else(|| self.reach(&self.kubelet, &self.kubelet_kubeconfigs))
+        self.cluster().or_else(|| self.reach(&self.kubelet, &self.kubelet_kubeconfigs, Identity::OfTheFile))
     }
 }
 
 impl Linux {
     /// The cluster behind the first of these files that exists, once one does.
-    fn reach<'a>(&self, cluster: &'a OnceLock<KubeCluster>, kubeconfigs: &[PathBuf]) -> Option<&'a dyn Cluster> {
+    fn reach<'a>(
+        &self,
+        cluster: &'a OnceLock<KubeCluster>,
+        kubeconfigs: &[PathBuf],
+        identity: Identity,
+    ) -> Option<&'a dyn Cluster> {
         if cluster.get().is_none() {
             let path = kubeconfigs.iter().find(|p| self.path(p).exists())?;
-            match KubeCluster::new(self.path(path)) {
+            match KubeCluster::new(self.path(path), identity) {
                 Ok(new) => {
                     // Somebody else may have been faster; theirs is as good.
                     let _ = cluster.set(new);

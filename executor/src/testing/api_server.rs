@@ -21,6 +21,8 @@ pub(crate) struct Asked {
     pub method: String,
     /// With its query.
     pub path: String,
+    pub authorization: String,
+    pub body: String,
 }
 
 /// What is answered.
@@ -31,6 +33,8 @@ pub(crate) enum Answer {
     Lines(mpsc::Receiver<String>),
     /// Nothing, for as long as the caller waits.
     Never,
+    /// The connection ends.
+    HangUp,
 }
 
 type Answering = dyn Fn(&Asked) -> Answer + Send + Sync;
@@ -109,6 +113,7 @@ fn serve(stream: &TcpStream, log: &Mutex<VecDeque<Asked>>, answer: &Answering) {
                 });
                 told.and_then(|()| write!(out, "0\r\n\r\n"))
             }
+            Answer::HangUp => return,
             Answer::Never => {
                 thread::sleep(PATIENCE);
                 return;
@@ -125,16 +130,18 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Asked> {
     reader.read_line(&mut first).ok()?;
     let mut words = first.split_whitespace().map(str::to_owned);
     let (method, path) = (words.next()?, words.next()?);
-    let mut length = 0;
+    let (mut length, mut authorization) = (0, String::new());
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         let Some((name, value)) = line.trim().split_once(": ") else { break };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.parse().ok()?;
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().ok()?,
+            "authorization" => value.clone_into(&mut authorization),
+            _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { method, path })
+    Some(Asked { method, path, authorization, body: String::from_utf8(body).ok()? })
 }

@@ -2,24 +2,47 @@
 
 use std::{
     path::PathBuf,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use tokio::sync::Mutex;
 
-use super::ClusterError;
+use super::{CALL_LIMIT, ClusterError, account};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// As whom the API server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::host) enum Identity {
+    /// As the kubeconfig says: a kubelet's file, which allows little.
+    OfTheFile,
+    /// As Hostler's own account, which the file's administrator makes.
+    OwnAccount,
+}
 
 /// A kubeconfig file and the client that was made of it.
 pub(super) struct Access {
     kubeconfig: PathBuf,
+    identity: Identity,
+    client: Mutex<Option<Held>>,
+}
+
+struct Held {
     /// Made again when the file changed: certificates are renewed.
-    client: Mutex<Option<(SystemTime, Client)>>,
+    modified: SystemTime,
+    client: Client,
+    token: Option<TokenTimes>,
+}
+
+/// When a token is renewed, at two thirds of its life, and when it ends.
+#[derive(Debug, Clone, Copy)]
+struct TokenTimes {
+    renewed: Instant,
+    ends: Instant,
 }
 
 impl std::fmt::Debug for Access {
@@ -29,32 +52,82 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    pub(super) fn new(kubeconfig: PathBuf) -> Self {
-        Self { kubeconfig, client: Mutex::new(None) }
+    pub(super) fn new(kubeconfig: PathBuf, identity: Identity) -> Self {
+        Self { kubeconfig, identity, client: Mutex::new(None) }
     }
 
+    /// The client. While a token is renewed, whoever asks waits for it.
     pub(super) async fn client(&self) -> Result<Client, ClusterError> {
-        let silent = |e: &dyn std::fmt::Display| ClusterError::Silent(format!("{}: {e}", self.kubeconfig.display()));
-        let modified = std::fs::metadata(&self.kubeconfig).and_then(|m| m.modified()).map_err(|e| silent(&e))?;
+        let modified = std::fs::metadata(&self.kubeconfig).and_then(|m| m.modified()).map_err(|e| self.silent(&e))?;
         let mut held = self.client.lock().await;
-        if let Some((of, client)) = &*held
-            && *of == modified
+        let now = Instant::now();
+        if let Some(held) = &*held
+            && held.modified == modified
+            && held.token.is_none_or(|token| now < token.renewed)
         {
-            return Ok(client.clone());
+            return Ok(held.client.clone());
         }
+        let made = match tokio::time::timeout(CALL_LIMIT, self.make(modified)).await {
+            Ok(Err(ClusterError::Silent(reason))) => Err(self.silent(&reason)),
+            Ok(made) => made,
+            Err(_) => Err(self.silent(&format!("no answer in {} s", CALL_LIMIT.as_secs()))),
+        };
+        match (made, &mut *held) {
+            (Ok(made), held) => Ok(held.insert(made).client.clone()),
+            // The token still counts; the next call tries again.
+            (Err(error), Some(old)) if old.token.is_some_and(|token| now < token.ends) => {
+                tracing::warn!("renewing the token of Hostler's account: {error}; the old one still counts");
+                old.token = old.token.map(|token| TokenTimes { renewed: now + CALL_LIMIT, ..token });
+                Ok(old.client.clone())
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The credentials were refused: the account was made anew, or a kubelet's certificate was renewed, which its file
+    /// only names.
+    pub(super) async fn forget(&self) {
+        *self.client.lock().await = None;
+    }
+
+    async fn make(&self, modified: SystemTime) -> Result<Held, ClusterError> {
+        match self.identity {
+            Identity::OfTheFile => Ok(Held { modified, client: self.of_the_file().await?, token: None }),
+            Identity::OwnAccount => self.own_account(modified).await,
+        }
+    }
+
+    async fn of_the_file(&self) -> Result<Client, ClusterError> {
+        Client::try_from(self.config().await?).map_err(|e| ClusterError::Silent(e.to_string()))
+    }
+
+    async fn own_account(&self, modified: SystemTime) -> Result<Held, ClusterError> {
+        let admin = self.of_the_file().await?;
+        let made = account::make(&admin).await?;
+        let token = account::token(&admin).await?;
+        let mut config = self.config().await?;
+        config.auth_info = AuthInfo { token: Some(token.text.into()), ..AuthInfo::default() };
+        let client = Client::try_from(config).map_err(|e| ClusterError::Silent(e.to_string()))?;
+        if made {
+            tracing::info!("made Hostler's account in the cluster; hostler cluster access shows it");
+            account::settle(&client).await;
+        }
+        let now = Instant::now();
+        let token = Some(TokenTimes { renewed: now + token.life * 2 / 3, ends: now + token.life });
+        Ok(Held { modified, client, token })
+    }
+
+    async fn config(&self) -> Result<Config, ClusterError> {
+        let silent = |e: &dyn std::fmt::Display| ClusterError::Silent(e.to_string());
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).map_err(|e| silent(&e))?;
         let options = KubeConfigOptions::default();
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| silent(&e))?;
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_LIMIT);
-        let client = Client::try_from(config).map_err(|e| silent(&e))?;
-        *held = Some((modified, client.clone()));
-        Ok(client)
+        Ok(config)
     }
 
-    /// The credentials were refused. A kubelet's file names its certificate, which is renewed without a change of the
-    /// file.
-    pub(super) async fn forget(&self) {
-        *self.client.lock().await = None;
+    fn silent(&self, error: &dyn std::fmt::Display) -> ClusterError {
+        ClusterError::Silent(format!("{}: {error}", self.kubeconfig.display()))
     }
 }

@@ -1,12 +1,14 @@
 //! The real client against an API server that a test plays.
 
+mod account;
+mod bad;
 mod follow;
 
-use super::KubeCluster;
+use super::{Identity, KubeCluster};
 use crate::testing::{Answer, ApiServer};
 
 fn cluster(server: &ApiServer) -> KubeCluster {
-    KubeCluster::new(server.kubeconfig()).unwrap()
+    KubeCluster::new(server.kubeconfig(), Identity::OfTheFile).unwrap()
 }
 
 fn json(value: &serde_json::Value) -> Answer {
@@ -27,4 +29,12 @@ fn node(name: &str, version: u32, ready: &str) -> serde_json::Value {
 fn nodes(version: u32, more: &str, items: &[serde_json::Value]) -> Answer {
     let metadata = serde_json::json!({ "resourceVersion": version.to_string(), "continue": more });
     json(&serde_json::json!({ "apiVersion": "v1", "kind": "NodeList", "metadata": metadata, "items": items }))
+}
+
+/// An answer with a code and a reason, in the API's form.
+fn status(code: u16, message: &str) -> Answer {
+    let reason = if code == 404 { "NotFound" } else { "Other" };
+    let status = serde_json::json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "message": message, "reason": reason, "code": code });
+    Answer::Body(code, status.to_string())
 }

@@ -56,7 +56,9 @@ impl From<ClusterError> for RoundError {
     fn from(error: ClusterError) -> Self {
         match error {
             ClusterError::Silent(reason) => RoundError::Silent(reason),
-            ClusterError::Forbidden { .. } | ClusterError::Refused { .. } => RoundError::Step(error.into()),
+            ClusterError::Forbidden { .. } | ClusterError::NoAccount { .. } | ClusterError::Refused { .. } => {
+                RoundError::Step(error.into())
+            }
         }
     }
 }
