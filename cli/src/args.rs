@@ -1,5 +1,6 @@
 //! The command line: one definition for parsing, `--help`, man pages and completions.
 
+mod cluster;
 mod fleet;
 mod ledger;
 mod members;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use cluster::ClusterCommand;
 pub use fleet::FleetCommand;
 pub use ledger::LedgerCommand;
 pub use members::{Listing, NamedKey, NodeArgument};
@@ -211,6 +213,13 @@ Without a name: everything that waits. What the coordinator says is marked so; w
   hostler quarantine release pi-3 v1.34.3+k3s1"
     )]
     Quarantine(QuarantineCommand),
+    /// Show what Hostler may do in the Kubernetes cluster
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler cluster access | kubectl diff -f -"
+    )]
+    Cluster(ClusterCommand),
     /// Verify or export the coordinator's ledger
     #[command(
         subcommand,

@@ -18,12 +18,13 @@ mod token;
 mod trust;
 mod why;
 
+use hostler_plan::cluster::ACCESS;
 use serde_json::json;
 pub use shell::{completions, man};
 
 use crate::{
     Admin,
-    args::{Cli, Command, Global, Output, PlanCommand, RolloutCommand, SignArgs, SubmitArgs},
+    args::{Cli, ClusterCommand, Command, Global, Output, PlanCommand, RolloutCommand, SignArgs, SubmitArgs},
     error::Error,
     head::SeenHead,
     key::SigningKey,
@@ -72,10 +73,11 @@ impl Context {
 
 /// Runs a parsed command line.
 pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error> {
-    // These two make files for packages and need no profile.
+    // These need no profile.
     match &cli.command {
         Command::Completions { shell } => return shell::completions(*shell),
         Command::Man { directory } => return shell::man(directory),
+        Command::Cluster(ClusterCommand::Access) => return output::file(ACCESS.as_bytes()),
         Command::Trust(_)
         | Command::Token(_)
         | Command::Fleet(_)
@@ -98,7 +100,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
     }
     let context = Context::new(cli.global, environment, rescue(&cli.command))?;
     match cli.command {
-        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+        Command::Completions { .. } | Command::Man { .. } | Command::Cluster(_) => Ok(()),
         Command::Trust(command) => trust::run(&context, command).await,
         Command::Token(command) => token::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
@@ -134,6 +136,7 @@ fn rescue(command: &Command) -> Rescue {
         }
         Command::Completions { .. }
         | Command::Man { .. }
+        | Command::Cluster(_)
         | Command::Trust(_)
         | Command::Token(_)
         | Command::Fleet(_)
