@@ -10,7 +10,7 @@ use super::{ClusterError, KubeCluster, account, error};
 
 /// One thing to do to one kind of object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Right {
+struct Right {
     verb: String,
     group: String,
     /// With its subresource, such as `pods/eviction`.
@@ -18,7 +18,7 @@ pub(super) struct Right {
 }
 
 impl Right {
-    pub(super) fn new(verb: &str, group: &str, resource: &str) -> Self {
+    fn new(verb: &str, group: &str, resource: &str) -> Self {
         Self { verb: verb.into(), group: group.into(), resource: resource.into() }
     }
 
@@ -40,7 +40,7 @@ impl std::fmt::Display for Right {
 }
 
 /// The same in the API's words.
-pub(super) fn attributes(right: &Right) -> ResourceAttributes {
+fn attributes(right: &Right) -> ResourceAttributes {
     let (resource, subresource) = right.resource.split_once('/').unwrap_or((&right.resource, ""));
     ResourceAttributes {
         verb: Some(right.verb.clone()),
