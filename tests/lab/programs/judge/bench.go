@@ -20,6 +20,8 @@ import (
 // The node that is drained; the others take what leaves it.
 const subject = "w1"
 
+var others = []string{"w2", "w3"}
+
 // Bench is the lab with Hostler and kubectl on it.
 type bench struct {
 	api  *kube.Server

@@ -79,7 +79,8 @@ func idle(b *bench, args []string) error {
 			asked[strings.TrimPrefix(one.User.Username, "system:node:")+"kubelet"]++
 		}
 	}
-	fmt.Printf("%.0f s, load %s\n\n| | requests a minute | CPU a minute (ms) | PSS (MiB) |\n|---|---|---|---|\n", minutes*60, loadAverage())
+	fmt.Printf("%.0f s, load %s\n\n", minutes*60, loadAverage())
+	fmt.Print("| | requests a minute | CPU a minute (ms) | PSS (MiB) |\n|---|---|---|---|\n")
 	for _, machine := range machines {
 		for _, unit := range units {
 			now, then := after[machine+unit], before[machine+unit]

@@ -1,5 +1,5 @@
-// Command judge holds `hostler drain` beside stock `kubectl drain` on the lab's cluster. The API server's audit log is the
-// witness of who evicted what; tests/lab/judge makes the cluster and calls it.
+// Command judge holds `hostler drain` beside stock `kubectl drain` on the lab's cluster. The API server's audit log is
+// the witness of who evicted what; tests/lab/judge makes the cluster and calls it.
 package main
 
 import (
@@ -18,6 +18,7 @@ var parts = map[string]func(*bench, []string) error{
 	"races":        runRaces,
 	"idle":         idle,
 	"scale":        scale,
+	"transcripts":  transcripts,
 	"pace":         pace,
 }
 

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -44,15 +43,14 @@ func pace(b *bench, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	for _, name := range []string{"w2", "w3"} {
-		if err := b.taint(name, "judge-later", "PreferNoSchedule"); err != nil {
-			return err
-		}
-		defer b.untaint(name, "judge-later")
+	if err := b.prefer(); err != nil {
+		return err
 	}
+	defer b.preferNo()
 	fmt.Printf("a pod is Ready %d s after its start and stops in 1 s; the middle of %d rounds each, in turns; load %s\n\n",
 		*start, *rounds, loadAverage())
-	fmt.Println("| load | kubectl (s) | Hostler (s) | ratio | requests a pod: kubectl | Hostler | fewest Ready of an app: kubectl | Hostler |")
+	fmt.Println("| load | kubectl (s) | Hostler (s) | ratio | requests a pod: kubectl | Hostler " +
+		"| fewest Ready of an app: kubectl | Hostler |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
 	slow := 0
 	for number, one := range loads {
@@ -105,8 +103,8 @@ func (b *bench) pace(one load, namespace, command string, start int) (paced, err
 	s := scenario{name: one.name}
 	for i := range one.apps {
 		app := fmt.Sprintf("app%d", i)
-		like := map[string]string{"replicas": strconv.Itoa(one.replicas), "start": strconv.Itoa(start), "stop": "1", "grace": "5"}
-		s.things = append(s.things, thing{"deployment", app, like})
+		is := like(fmt.Sprintf("replicas=%d start=%d stop=1 grace=5", one.replicas, start))
+		s.things = append(s.things, thing{"deployment", app, is})
 		if one.budget != "" {
 			s.things = append(s.things, thing{"budget", app, map[string]string{"max": one.budget}})
 		}

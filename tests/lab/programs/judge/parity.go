@@ -44,13 +44,10 @@ func parity(b *bench, args []string) error {
 		return err
 	}
 	defer stop()
-	// What a scenario puts on the cluster goes to the subject as long as it may.
-	for _, name := range []string{"w2", "w3"} {
-		if err := b.taint(name, "judge-later", "PreferNoSchedule"); err != nil {
-			return err
-		}
-		defer b.untaint(name, "judge-later")
+	if err := b.prefer(); err != nil {
+		return err
 	}
+	defer b.preferNo()
 	began, failed := time.Now(), 0
 	var rows []row
 	for number, one := range scenarios {
@@ -330,6 +327,22 @@ func wrapped(item string) string {
 		column += len(word)
 	}
 	return text.String() + "\n"
+}
+
+// Prefer makes the subject the node that takes whatever may run there.
+func (b *bench) prefer() error {
+	for _, name := range others {
+		if err := b.taint(name, "judge-later", "PreferNoSchedule"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) preferNo() {
+	for _, name := range others {
+		b.untaint(name, "judge-later")
+	}
 }
 
 // Taint lays a taint on a node, beside those it has.

@@ -20,7 +20,8 @@ func plot(series [2][]look) string {
 	}
 	var svg strings.Builder
 	width, height := plotLeft+2*plotWidth+50, plotTop+plotStep*float64(len(crew))+40
-	fmt.Fprintf(&svg, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="12">`+"\n", width, height)
+	svg.WriteString(`<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="12" `)
+	fmt.Fprintf(&svg, `viewBox="0 0 %.0f %.0f">`+"\n", width, height)
 	fmt.Fprintf(&svg, `<rect width="%.0f" height="%.0f" fill="#fff"/>`+"\n", width, height)
 	title := "Pods that answered while every node was drained and rebooted; grey: a node was cordoned or away"
 	fmt.Fprintf(&svg, `<text x="10" y="22" font-size="14">%s</text>`+"\n", title)
@@ -40,9 +41,11 @@ func plot(series [2][]look) string {
 				fmt.Fprintf(&svg, `<text x="10" y="%.0f">%s</text>`+"\n", top+plotHeight/2+4, one.about)
 			}
 			bands(&svg, looks, x, top)
-			fmt.Fprintf(&svg, `<path d="M%.0f %.0fv%.0fh%.0f" fill="none" stroke="#999"/>`+"\n", left, top, plotHeight, plotWidth)
-			fmt.Fprintf(&svg, `<text x="%.0f" y="%.0f" text-anchor="end" font-size="10">%d</text>`+"\n", left-4, top+8, most)
-			fmt.Fprintf(&svg, `<text x="%.0f" y="%.0f" text-anchor="end" font-size="10">0</text>`+"\n", left-4, top+plotHeight)
+			const frame = `<path d="M%.0f %.0fv%.0fh%.0f" fill="none" stroke="#999"/>` + "\n"
+			fmt.Fprintf(&svg, frame, left, top, plotHeight, plotWidth)
+			const label = `<text x="%.0f" y="%.0f" text-anchor="end" font-size="10">%d</text>` + "\n"
+			fmt.Fprintf(&svg, label, left-4, top+8, most)
+			fmt.Fprintf(&svg, label, left-4, top+plotHeight, 0)
 			y := func(count int) float64 { return top + plotHeight*(1-float64(count)/float64(most)) }
 			path, before := "", -1
 			for i, at := range looks {
@@ -56,7 +59,8 @@ func plot(series [2][]look) string {
 				}
 				before = at.answers[app]
 			}
-			fmt.Fprintf(&svg, `<path d="%s" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", path, []string{"#06c", "#c50"}[side])
+			const line = `<path d="%s" fill="none" stroke="%s" stroke-width="1.5"/>` + "\n"
+			fmt.Fprintf(&svg, line, path, []string{"#06c", "#c50"}[side])
 		}
 		bottom := plotTop + plotStep*float64(len(crew))
 		for second := 0; time.Duration(second)*time.Second <= longest; second += 20 {
@@ -78,7 +82,8 @@ func bands(svg *strings.Builder, looks []look, x func(time.Duration) float64, to
 		}
 		if from >= 0 && (!away || i == len(looks)-1) {
 			begin, end := x(looks[from].at), x(at.at)
-			fmt.Fprintf(svg, `<rect x="%.1f" y="%.0f" width="%.1f" height="%.0f" fill="#eee"/>`+"\n", begin, top, end-begin, plotHeight)
+			const band = `<rect x="%.1f" y="%.0f" width="%.1f" height="%.0f" fill="#eee"/>` + "\n"
+			fmt.Fprintf(svg, band, begin, top, end-begin, plotHeight)
 			from = -1
 		}
 	}

@@ -143,12 +143,10 @@ func runRaces(b *bench, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	for _, name := range []string{"w2", "w3"} {
-		if err := b.taint(name, "judge-later", "PreferNoSchedule"); err != nil {
-			return err
-		}
-		defer b.untaint(name, "judge-later")
+	if err := b.prefer(); err != nil {
+		return err
 	}
+	defer b.preferNo()
 	fmt.Printf("seed %d\n", *seed)
 	failed, began := 0, time.Now()
 	for number, one := range races {

@@ -76,8 +76,8 @@ func taken(annotation, label any) object {
 	}}
 }
 
-// Quicker lets controllers and scheduler ask as often as thousands of pods need: with their defaults of 20 and 50 requests
-// a second it is them who would be measured.
+// Quicker lets controllers and scheduler ask as often as thousands of pods need: with their defaults of 20 and 50
+// requests a second it is them who would be measured.
 func (b *bench) quicker() error {
 	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
 		path := b.root("cp1") + "/etc/kubernetes/manifests/" + name + ".yaml"
@@ -115,7 +115,8 @@ func (b *bench) crowd(command string, pods, nodes, budgets int) error {
 	room := object{"cpu": "1000", "memory": "1000Gi", "pods": "20000"}
 	roomy := object{"status": object{"capacity": room, "allocatable": room}}
 	fill := func() error {
-		code, text, err := b.api.Ask("PATCH", "/api/v1/nodes/"+crowded+"/status", "application/merge-patch+json", []byte(asJSON(roomy)))
+		path, kind := "/api/v1/nodes/"+crowded+"/status", "application/merge-patch+json"
+		code, text, err := b.api.Ask("PATCH", path, kind, []byte(asJSON(roomy)))
 		if err == nil && code >= 300 {
 			err = fmt.Errorf("%d: %s", code, text)
 		}
@@ -195,8 +196,9 @@ func (b *bench) drainCrowd(command string, pods int) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("    executor: PSS %.1f MiB before, %.1f after; most ever resident %.1f, %.1f; CPU %.1f s\n", mib(before.pss),
-			mib(after.pss), mib(before.highest), mib(after.highest), float64(after.ticks-before.ticks)/100)
+		fmt.Printf("    executor: PSS %.1f MiB before, %.1f after; most ever resident %.1f, %.1f; CPU %.1f s\n",
+			mib(before.pss), mib(after.pss), mib(before.highest), mib(after.highest),
+			float64(after.ticks-before.ticks)/100)
 	}
 	if did.code != 0 {
 		return fmt.Errorf("%s", last(did.text))

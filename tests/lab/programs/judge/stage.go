@@ -28,7 +28,8 @@ func (s *stage) set() error {
 	}
 	// Bare pods are refused before it is there.
 	account := "/api/v1/namespaces/" + s.namespace + "/serviceaccounts/default"
-	if err := until(20*time.Second, "service account", func() (bool, error) { return api.Get(account, &object{}) }); err != nil {
+	there := func() (bool, error) { return api.Get(account, &object{}) }
+	if err := until(20*time.Second, "service account", there); err != nil {
 		return err
 	}
 	for i := range s.scenario.things {

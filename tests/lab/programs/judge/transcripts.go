@@ -1,0 +1,176 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Act is a story of one drain, typed as an admin types it.
+type act struct {
+	title, about string
+	things       []thing
+	plays        func(*teller) error
+}
+
+// Teller types commands and writes down what they print.
+type teller struct {
+	b         *bench
+	namespace string
+	began     time.Time
+	text      strings.Builder
+}
+
+var acts = []act{
+	{"A drain that a budget forbids, explained and freed", `One replica of the cart, and one must stay. The drain says so
+before anything is touched; with a second replica it goes through.`,
+		[]thing{{"deployment", "cart", like("start=2 stop=1 grace=5")}, {"budget", "cart", like("min=1")},
+			{"deployment", "cache", like("start=1 grace=2 memory")}, {"daemonset", "agent", like("")}},
+		func(t *teller) error {
+			t.hostler("drain", subject, "--yes")
+			t.hostler("why", subject)
+			t.kubectl("-n", t.namespace, "scale", "deployment/cart", "--replicas=2")
+			t.b.kubectl("-n", t.namespace, "rollout", "status", "deployment/cart")
+			t.hostler("drain", subject, "--yes", "--delete-emptydir-data=memory")
+			t.hostler("uncordon", subject, "--yes")
+			return nil
+		}},
+	{"A responder's drain in the middle of a rollout", `A rolling reboot of w2 and w3 runs. Somebody on call needs w1 empty, now.`,
+		[]thing{{"deployment", "web", like("replicas=4 start=2 stop=1 grace=5")}, {"budget", "web", like("max=1")}},
+		func(t *teller) error {
+			t.hostler("reboot", "w2", "w3", "--yes", "--no-watch")
+			time.Sleep(4 * time.Second)
+			t.hostler("drain", subject, "--yes")
+			t.hostler("rollouts")
+			t.hostler("uncordon", subject, "--yes")
+			return nil
+		}},
+	{"A dead node", `The power of w1 is cut.`,
+		[]thing{{"deployment", "web", like("replicas=2 start=1 grace=2")}, {"statefulset", "db", like("start=1 grace=2")}},
+		func(t *teller) error {
+			t.lab("kill", subject)
+			silent := func() (bool, error) {
+				at, err := t.b.node(subject)
+				for _, c := range at.Status.Conditions {
+					if c.Type == "Ready" {
+						return c.Status == "Unknown", err
+					}
+				}
+				return false, err
+			}
+			if err := until(2*time.Minute, "silence of "+subject, silent); err != nil {
+				return err
+			}
+			t.hostler("drain", subject, "--yes")
+			t.hostler("why", subject)
+			t.lab("start", subject)
+			return t.b.allReady()
+		}},
+	{"A drain that a person takes over", `In the middle of a drain somebody makes the node schedulable again. The drain gives way.`,
+		[]thing{{"deployment", "web", like("replicas=4 start=3 stop=1 grace=5")}, {"budget", "web", like("max=1")}},
+		func(t *teller) error {
+			done := make(chan ran)
+			at := time.Now()
+			go func() { done <- t.b.hostler("drain", subject, "--yes") }()
+			time.Sleep(5 * time.Second)
+			other := time.Now()
+			did := t.b.kubectl("uncordon", subject)
+			t.write(at, "hostler drain "+subject+" --yes", <-done)
+			t.write(other, "kubectl uncordon "+subject+"    (meanwhile, in another terminal)", did)
+			t.kubectl("get", "nodes")
+			t.hostler("why", subject)
+			return nil
+		}},
+}
+
+// Transcripts plays the acts and writes down every word of them.
+func transcripts(b *bench, args []string) error {
+	flags := flag.NewFlagSet("transcripts", flag.ContinueOnError)
+	out := flags.String("out", b.lab+"/../../docs/drain-transcripts.md", "file to write")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	var text strings.Builder
+	text.WriteString(`# Drains, as they were typed
+
+` + "`tests/lab/judge transcripts`" + ` makes this page on the lab's cluster. The seconds are those since an act began; ` + "`…`" + ` stands
+for what is signed, which every command shows in full, and for what was said before.
+`)
+	if err := b.prefer(); err != nil {
+		return err
+	}
+	defer b.preferNo()
+	for number, one := range acts {
+		stage := stage{b: b, namespace: fmt.Sprintf("shop%d", number+1), scenario: scenario{things: one.things}}
+		teller := teller{b: b, namespace: stage.namespace}
+		err := stage.set()
+		teller.began = time.Now()
+		if err == nil {
+			err = one.plays(&teller)
+		}
+		stage.clear()
+		if err != nil {
+			return fmt.Errorf("%s: %w", one.title, err)
+		}
+		fmt.Fprintf(&text, "\n## %s\n\n%s\n\n```\n%s```\n", one.title, one.about, teller.text.String())
+		fmt.Println("played:", one.title)
+	}
+	return os.WriteFile(*out, []byte(text.String()), 0o644)
+}
+
+func (t *teller) hostler(args ...string) { t.typed("hostler", t.b.hostler, args) }
+func (t *teller) kubectl(args ...string) { t.typed("kubectl", t.b.kubectl, args) }
+
+func (t *teller) lab(args ...string) {
+	t.typed("tests/lab/lab", func(args ...string) ran { return run(2*time.Minute, t.b.lab+"/lab", args...) }, args)
+}
+
+func (t *teller) typed(name string, does func(...string) ran, args []string) {
+	at := time.Now()
+	t.write(at, name+" "+strings.Join(args, " "), does(args...))
+}
+
+func (t *teller) write(at time.Time, command string, did ran) {
+	fmt.Fprintf(&t.text, "[%5.1f s] $ %s\n", at.Sub(t.began).Seconds(), command)
+	elided := false
+	for line := range strings.Lines(did.text) {
+		if signed(line) {
+			if !elided {
+				t.text.WriteString("…\n")
+			}
+			elided = true
+			continue
+		}
+		elided = false
+		for _, part := range folded(strings.TrimRight(line, "\n")) {
+			t.text.WriteString(part + "\n")
+		}
+	}
+	if did.code != 0 {
+		fmt.Fprintf(&t.text, "(exit code %d)\n", did.code)
+	}
+}
+
+// Signed: a line of what is to be signed, such as digests and validity, which tells nothing of the story.
+func signed(line string) bool {
+	starts := []string{"what is to be signed", "  digest", "  fleet ", "  before it", "  made ", "  valid ", "  beside",
+		"  care ", "  performs ", "  ends:", "  steps ", "             kube.", "  task ", "held, by their signatures"}
+	return slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(line, start) })
+}
+
+// Folded is a line in pieces of at most 120 columns.
+func folded(line string) []string {
+	var parts []string
+	for len([]rune(line)) > 120 {
+		at := strings.LastIndex(string([]rune(line)[:120]), " ")
+		if at < 20 {
+			break
+		}
+		parts = append(parts, line[:at])
+		line = "    " + line[at+1:]
+	}
+	return append(parts, line)
+}
