@@ -38,7 +38,8 @@ pub trait Cluster: Send + Sync {
     /// How many pods a controller should have; `None` when the controller is gone or has no scale.
     fn scale(&self, namespace: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError>;
 
-    /// Asks the Eviction API to remove a pod, with its UID as precondition and its own grace period.
+    /// Asks the Eviction API to remove a pod that was listed a moment ago, with its UID as precondition and its own grace
+    /// period. A pod that was replaced long ago must not be asked for: its budget is charged before the UID is compared.
     fn evict(&self, pod: &PodKey) -> Eviction;
 
     /// Writes or removes a note and says whether the node is schedulable, in one change that fails when the node

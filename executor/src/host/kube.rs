@@ -284,12 +284,6 @@ impl Cluster for KubeCluster {
             Err(e) => return Eviction::Silent(e.to_string()),
         };
         let api: Api<core::Pod> = Api::namespaced(client, &pod.namespace);
-        // The budget is charged before the precondition is checked, so a pod that was replaced is looked for first.
-        match self.call(api.get_metadata_opt(&pod.name)) {
-            Ok(Some(found)) if found.metadata.uid.as_deref() == Some(pod.uid.as_str()) => {}
-            Ok(_) => return Eviction::Gone,
-            Err(e) => return eviction::failed(e),
-        }
         let body = policy::Eviction {
             metadata: ObjectMeta {
                 name: Some(pod.name.clone()),

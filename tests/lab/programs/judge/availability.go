@@ -189,7 +189,7 @@ func (b *bench) looking(namespace string) func() []look {
 
 // Answering counts by app the pods that answer HTTP. A stopping one counts as long as it does.
 func answering(client *http.Client, pods []pod, counts []int) {
-	within, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
+	within, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	var wait sync.WaitGroup
 	var lock sync.Mutex
