@@ -158,6 +158,7 @@ pub enum Command {
     #[command(after_help = "Examples:
   hostler drain pi-3
   hostler drain pi-3 --timeout 20m --yes
+  hostler drain pi-3 --dead --power-off-proof 'plug pulled, PDU port 4 shows 0 W'
   hostler drain pi-3 --continue --delete-emptydir-data=memory --timeout 30m")]
     Drain(Interactive<plan::DrainArgs>),
     /// Let pods run on a node again, in one go

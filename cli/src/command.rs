@@ -24,7 +24,9 @@ pub use shell::{completions, man};
 
 use crate::{
     Admin,
-    args::{Cli, ClusterCommand, Command, Global, Output, PlanCommand, RolloutCommand, SignArgs, SubmitArgs},
+    args::{
+        Cli, ClusterCommand, Command, Compile, Global, Interactive, Output, PlanCommand, RolloutCommand, SignArgs, SubmitArgs,
+    },
     error::Error,
     head::SeenHead,
     key::SigningKey,
@@ -126,6 +128,12 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
 /// What stops, drains or uncordons goes on where the profile is damaged.
 fn rescue(command: &Command) -> Rescue {
     match command {
+        // Giving up a node is for who knows the fleet's state.
+        Command::Drain(Interactive { request, .. }) | Command::Plan(PlanCommand::Drain(Compile { request, .. }))
+            if request.dead =>
+        {
+            Rescue::default()
+        }
         Command::Stop(_)
         | Command::Drain(_)
         | Command::Uncordon(_)

@@ -81,7 +81,12 @@ pub async fn compile_under(
     // What takes out of danger does not wait until somebody found out who signed the other plan.
     let forks = match intent.kind() {
         PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => Forks::Close,
-        PlanKind::Check | PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => Forks::Refuse,
+        PlanKind::Check
+        | PlanKind::Bootstrap
+        | PlanKind::Join
+        | PlanKind::Upgrade
+        | PlanKind::Reboot
+        | PlanKind::Dead => Forks::Refuse,
     };
     let number::Next { seq, prev, also } = number::next(admin, forks).await?;
     let mut inventory = inventory(admin).await?;

@@ -29,7 +29,12 @@ struct Passed {
 pub(crate) fn takes_out_of_danger(kind: PlanKind) -> bool {
     match kind {
         PlanKind::Stop | PlanKind::Drain | PlanKind::Uncordon => true,
-        PlanKind::Check | PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => false,
+        PlanKind::Check
+        | PlanKind::Bootstrap
+        | PlanKind::Join
+        | PlanKind::Upgrade
+        | PlanKind::Reboot
+        | PlanKind::Dead => false,
     }
 }
 

@@ -204,7 +204,7 @@ async fn about_pod(admin: &mut Admin, name: &PodName) -> Result<Vec<Said>, Error
     let mut looked = 0;
     for listed in rollouts::list(admin).await? {
         let drains = match listed.kind() {
-            v1::PlanKind::Drain | v1::PlanKind::Reboot | v1::PlanKind::Upgrade => true,
+            v1::PlanKind::Drain | v1::PlanKind::Dead | v1::PlanKind::Reboot | v1::PlanKind::Upgrade => true,
             v1::PlanKind::Unspecified
             | v1::PlanKind::Check
             | v1::PlanKind::Bootstrap

@@ -13,7 +13,7 @@ use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
-    host::{Cluster, CordonAnswer, FollowedNode, Following, Host, Waker},
+    host::{Cluster, CordonAnswer, FollowedNode, Following, Host, NodeReady, Waker},
     outbox::Reply,
     protocol::node::{Answer, Conditions},
 };
@@ -134,8 +134,12 @@ pub(crate) fn tidy(name: &str, cluster: &dyn Cluster, now: Timestamp) {
     if FollowedNode::from(&node).stale_from.is_none_or(|from| from >= now) {
         return;
     }
-    match cluster.uncordon(&node) {
-        Ok(CordonAnswer::Done) => tracing::info!("{name} is schedulable: the note of its cordon was removed"),
+    let (answer, done) = match node.is_given_up() && node.ready == NodeReady::Ready {
+        true => (cluster.give_up(&node, false), "is Ready again: it is not marked out of service any more"),
+        false => (cluster.uncordon(&node), "is schedulable: the note of its cordon was removed"),
+    };
+    match answer {
+        Ok(CordonAnswer::Done) => tracing::info!("{name} {done}"),
         Ok(CordonAnswer::Changed | CordonAnswer::Gone) | Err(_) => {}
     }
 }

@@ -28,6 +28,7 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::Cordon(step) => step,
         Step::Drain(step) => step,
         Step::Uncordon(step) => step,
+        Step::OutOfService(step) => step,
         Step::AwaitReady(step) => step,
     }
 }

@@ -6,6 +6,7 @@ mod caution;
 mod check;
 mod claim;
 mod continues;
+mod dead;
 mod distribution;
 mod drain;
 mod earlier;
@@ -92,6 +93,7 @@ pub fn plan(
             drain::drain(request, &mut draft, nodes, *max_unavailable, accept_outage);
             continues::choose(request, &mut draft, nodes, continues);
         }
+        Intent::Dead { nodes, power_off_proof } => dead::dead(request, &mut draft, nodes, power_off_proof),
         Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
         Intent::Reboot { nodes, accept_outage } => rolling::reboot(request, &mut draft, nodes, accept_outage),
     }

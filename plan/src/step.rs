@@ -20,7 +20,7 @@ pub use consent::{Consent, Loss, TopOwner, Whose};
 pub use host::{
     EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, StageArtifact, UnitState,
 };
-pub use kube::{AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, Uncordon};
+pub use kube::{AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Uncordon};
 
 /// Makes the enum and what goes through all of it from the one list of steps.
 macro_rules! steps {
@@ -65,6 +65,7 @@ steps! {
     "kube.cordon" => Cordon(Cordon),
     "kube.drain" => Drain(Drain),
     "kube.uncordon" => Uncordon(Uncordon),
+    "kube.out_of_service" => OutOfService(OutOfService),
     "kube.await_ready" => AwaitReady(AwaitReady),
     "host.reboot" => Reboot(Reboot),
 }
@@ -198,6 +199,7 @@ mod tests {
         r#"{"op":"kube.cordon","reason":"drain"}"#,
         r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":"all","force_unmanaged":false}"#,
         r#"{"op":"kube.uncordon"}"#,
+        r#"{"op":"kube.out_of_service","power_off_proof":"pulled the plug"}"#,
         r#"{"op":"kube.await_ready","version":null,"for_seconds":60,"timeout_seconds":600}"#,
         r#"{"op":"host.reboot"}"#,
     ];

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use hostler_plan::{
     fleet::FleetPolicy,
-    form::PodName,
+    form::{PodName, Reason},
     id::NodeName,
     planner::{Continues, Intent, Quarantined, Selection},
     step::EmptyDirs,
@@ -172,6 +172,13 @@ pub struct DrainArgs {
     /// Without it a drain goes on with one that is open; with a number or digest only with that plan
     #[arg(long = "continue", value_name = "PLAN", num_args = 0..=1, default_missing_value = "")]
     pub go_on: Option<String>,
+    /// The nodes are dead: their pods are removed at once and start elsewhere, their volumes are detached. Only an admin
+    /// signs this, and only for machines whose power is proved to be off
+    #[arg(long, requires = "power_off_proof", conflicts_with_all = ["go_on", "timeout", "max_unavailable"])]
+    pub dead: bool,
+    /// How it was proved that the power is off, for everybody who reads the plan
+    #[arg(long, value_name = "TEXT", requires = "dead")]
+    pub power_off_proof: Option<Reason>,
     #[command(flatten)]
     pub consent: Consent,
     #[command(flatten)]
@@ -272,6 +279,9 @@ impl From<UpgradeArgs> for PlanRequest {
 
 impl From<DrainArgs> for PlanRequest {
     fn from(args: DrainArgs) -> Self {
+        if let Some(power_off_proof) = args.power_off_proof {
+            return Intent::Dead { nodes: args.nodes.nodes, power_off_proof }.into();
+        }
         let intent = Intent::Drain {
             nodes: args.nodes.nodes,
             max_unavailable: args.max_unavailable,

@@ -95,6 +95,13 @@ pub trait Cluster: Send + Sync {
         None
     }
 
+    /// Gives a dead node up by its taint, or takes that back, in one change that fails when the node changed since.
+    fn give_up(&self, node: &Node, dead: bool) -> Result<CordonAnswer, ClusterError> {
+        let _ = dead;
+        let action = format!("taint {}", node.name);
+        Err(ClusterError::Refused { action, reason: "it keeps no taints".to_owned() })
+    }
+
     /// The volumes that are attached to a node.
     fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError>;
 }

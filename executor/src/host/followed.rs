@@ -60,8 +60,11 @@ impl From<&Node> for FollowedNode {
 
 /// A plan's note on a node that a person made schedulable says what is not true any more. A plan at work sees the node
 /// itself; the note of the one that it sees is in the same object. A cordon that awaits a plan which may begin nothing
-/// any more is nobody's.
+/// any more is nobody's. A node that was given up and is Ready lives.
 fn stale_from(node: &Node) -> Option<Timestamp> {
+    if node.is_given_up() && node.ready == NodeReady::Ready {
+        return Some(Timestamp::from_unix_seconds(0));
+    }
     let note = node.cordon.as_ref()?;
     match node.cordoned_by() {
         None => Some(Timestamp::from_unix_seconds(0)),

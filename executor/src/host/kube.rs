@@ -36,8 +36,8 @@ use serde_json::json;
 use self::access::Access;
 pub(super) use self::access::Identity;
 use super::{
-    Attachment, Budget, Cluster, ClusterError, CordonAnswer, Eviction, Followed, Following, Mark, Node, Owner, Pod,
-    PodKey, PodScope, PodVolume, Scale, Waker, Watch,
+    Attachment, Budget, Cluster, ClusterError, CordonAnswer, Eviction, FIELD_MANAGER, Followed, Following, Mark, Node,
+    Owner, Pod, PodKey, PodScope, PodVolume, Scale, Taint, Waker, Watch,
 };
 
 /// The server answers an eviction after at most 34 s.
@@ -173,10 +173,15 @@ impl KubeCluster {
     }
 
     /// One change of a node that fails when it changed since.
-    fn patch_node(&self, node: &str, patch: &serde_json::Value, manager: &str) -> Result<CordonAnswer, ClusterError> {
+    fn patch_node(
+        &self,
+        node: &str,
+        patch: &Patch<serde_json::Value>,
+        manager: &str,
+    ) -> Result<CordonAnswer, ClusterError> {
         let api: Api<core::Node> = Api::all(self.client()?);
         let parameters = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
-        match self.call(api.patch(node, &parameters, &Patch::Merge(patch))) {
+        match self.call(api.patch(node, &parameters, patch)) {
             Ok(_) => Ok(CordonAnswer::Done),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(CordonAnswer::Changed),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(CordonAnswer::Gone),
@@ -313,7 +318,17 @@ impl Cluster for KubeCluster {
             "metadata": { "resourceVersion": resource_version, "annotations": { mark.annotation: mark.note } },
             "spec": { "unschedulable": unschedulable },
         });
-        self.patch_node(node, &patch, mark.manager)
+        self.patch_node(node, &Patch::Merge(patch), mark.manager)
+    }
+
+    fn give_up(&self, node: &Node, dead: bool) -> Result<CordonAnswer, ClusterError> {
+        // Merged by key, so that others' taints stay as they are, with their times.
+        let taint = match dead {
+            true => json!({ "key": Taint::OUT_OF_SERVICE, "value": Taint::OURS, "effect": "NoExecute" }),
+            false => json!({ "$patch": "delete", "key": Taint::OUT_OF_SERVICE }),
+        };
+        let patch = json!({ "metadata": { "resourceVersion": node.resource_version }, "spec": { "taints": [taint] } });
+        self.patch_node(&node.name, &Patch::Strategic(patch), FIELD_MANAGER)
     }
 
     fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {

@@ -1,7 +1,8 @@
-//! Steps on the cluster: cordon, drain, uncordon, and the wait until a node is Ready.
+//! Steps on the cluster: cordon, drain, uncordon, giving a dead node up, and the wait until a node is Ready.
 
 mod cordon;
 mod drain;
+mod out_of_service;
 mod ready;
 mod subject;
 mod uncordon;

@@ -10,8 +10,8 @@ use hostler_plan::timestamp::Timestamp;
 
 use crate::host::{
     Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Deletion,
-    EmptyDirMedia, Eviction, Followed, FollowedNode, Following, Mark, Node, NodeReady, Operator, Owner, Phase,
-    Placement, Pod, PodKey, PodScope, Requirement, Scale, Selector, Waker, Watch,
+    Effect, EmptyDirMedia, Eviction, Followed, FollowedNode, Following, Mark, Node, NodeReady, Operator, Owner, Phase,
+    Placement, Pod, PodKey, PodScope, Requirement, Scale, Selector, Taint, Waker, Watch,
 };
 
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a
@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub full: bool,
     /// What happens to the cluster when time passes next.
     pub next: Option<fn(&mut State)>,
+    /// What happens to it once a node's note was changed.
+    pub at_mark: Option<fn(&mut State)>,
     /// Every eviction that was accepted: pod name and time.
     pub evicted: Vec<(String, Timestamp)>,
     /// The fewest Ready pods that any controller had, by name.
@@ -125,6 +127,7 @@ impl TestCluster {
             at_eviction: None,
             full: false,
             next: None,
+            at_mark: None,
             evicted: vec![],
             fewest_ready: BTreeMap::new(),
             missing: vec![],
@@ -353,8 +356,25 @@ impl Cluster for TestCluster {
                 CordonAnswer::Done
             }
         };
+        if let Some(change) = state.at_mark.take() {
+            change(&mut state);
+        }
         state.put_back += usize::from(was && !mark.unschedulable && answer == CordonAnswer::Done);
         Ok(answer)
+    }
+
+    fn give_up(&self, node: &Node, dead: bool) -> Result<CordonAnswer, ClusterError> {
+        let mut state = self.state();
+        Ok(match state.change(&node.name, &node.resource_version) {
+            None => CordonAnswer::Gone,
+            Some(Err(answer)) => answer,
+            Some(Ok(node)) => {
+                node.taints.retain(|taint| taint.key != Taint::OUT_OF_SERVICE);
+                let (key, value) = (Taint::OUT_OF_SERVICE.to_owned(), Taint::OURS.to_owned());
+                node.taints.extend(dead.then_some(Taint { key, value, effect: Effect::NoExecute }));
+                CordonAnswer::Done
+            }
+        })
     }
 
     fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {

@@ -31,6 +31,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether a plan gave it up.
+    pub fn is_given_up(&self) -> bool {
+        self.taints.iter().any(Taint::gives_up)
+    }
+
     /// Who made it unschedulable, by the traces of a cordon: a plan, perhaps beside the node itself, the node, or a
     /// field manager, which may be unknown ("somebody"). None while it is schedulable.
     pub fn cordoned_by(&self) -> Option<CordonOwner> {
@@ -102,6 +107,19 @@ pub struct Taint {
     pub key: String,
     pub value: String,
     pub effect: Effect,
+}
+
+impl Taint {
+    /// The key by which Kubernetes gives a node up: its pods are removed at once and their volumes detached.
+    pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+    /// The value of Hostler's own.
+    pub const OURS: &str = "hostler";
+
+    /// Whether a plan gave the node up with it.
+    pub fn gives_up(&self) -> bool {
+        self.key == Self::OUT_OF_SERVICE && self.value == Self::OURS
+    }
 }
 
 /// What a taint does.

@@ -74,13 +74,15 @@ pub enum PlanKind {
     Drain,
     Uncordon,
     Reboot,
+    /// Gives up a node whose machine is proved to be off: its pods are removed and start elsewhere.
+    Dead,
     /// No tasks: what it does not list in `beside` ends.
     Stop,
 }
 
 impl PlanKind {
     /// Every kind.
-    pub const ALL: [PlanKind; 8] = [
+    pub const ALL: [PlanKind; 9] = [
         PlanKind::Check,
         PlanKind::Bootstrap,
         PlanKind::Join,
@@ -88,6 +90,7 @@ impl PlanKind {
         PlanKind::Drain,
         PlanKind::Uncordon,
         PlanKind::Reboot,
+        PlanKind::Dead,
         PlanKind::Stop,
     ];
 
@@ -102,7 +105,9 @@ impl PlanKind {
             PlanKind::Drain => noop || wait || drain,
             PlanKind::Uncordon => noop || wait || uncordon,
             PlanKind::Reboot => noop || wait || drain || uncordon || matches!(step, Step::Reboot(_)),
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => true,
+            PlanKind::Dead => noop || matches!(step, Step::Cordon(_) | Step::OutOfService(_)),
+            // What gives a node up stands alone, for those whom the root lets sign it.
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => !matches!(step, Step::OutOfService(_)),
             PlanKind::Stop => false,
         }
     }
@@ -112,7 +117,12 @@ impl PlanKind {
     pub(crate) fn own_threshold(self) -> Option<u32> {
         match self {
             PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => Some(1),
-            PlanKind::Check | PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => None,
+            PlanKind::Check
+            | PlanKind::Bootstrap
+            | PlanKind::Join
+            | PlanKind::Upgrade
+            | PlanKind::Reboot
+            | PlanKind::Dead => None,
         }
     }
 
@@ -120,7 +130,22 @@ impl PlanKind {
     pub(crate) fn yields_to_drains(self) -> bool {
         match self {
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => true,
-            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => false,
+            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Dead | PlanKind::Stop => false,
+        }
+    }
+
+    /// Whether a person wants its nodes out of service until they are put back; another plan leaves that behind only
+    /// where it was stopped.
+    pub fn keeps_out(self) -> bool {
+        match self {
+            PlanKind::Drain | PlanKind::Dead => true,
+            PlanKind::Check
+            | PlanKind::Bootstrap
+            | PlanKind::Join
+            | PlanKind::Upgrade
+            | PlanKind::Uncordon
+            | PlanKind::Reboot
+            | PlanKind::Stop => false,
         }
     }
 
@@ -128,7 +153,7 @@ impl PlanKind {
     pub fn needs_only_operator(self) -> bool {
         match self {
             PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot | PlanKind::Stop => true,
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => false,
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Dead => false,
         }
     }
 }
@@ -143,6 +168,7 @@ impl fmt::Display for PlanKind {
             PlanKind::Drain => "drain",
             PlanKind::Uncordon => "uncordon",
             PlanKind::Reboot => "reboot",
+            PlanKind::Dead => "dead",
             PlanKind::Stop => "stop",
         })
     }

@@ -37,7 +37,7 @@ pub(super) fn fates(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> 
 fn replaces(new: PlanKind, old: PlanKind) -> bool {
     match new {
         PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => new == old,
-        PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => false,
+        PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Dead | PlanKind::Stop => false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     document::{PlanKind, PlanRef},
+    form::Reason,
     health::Verdict,
     id::{Digest, Epoch, NodeName, Seq},
     sequencer::{ClusterNode, Hold, Quarantine, Sequencer},
@@ -24,6 +25,8 @@ pub enum Intent {
     Upgrade { to: Version, nodes: Selection, quarantined: Quarantined, accept_outage: Vec<NodeName> },
     /// Take nodes out of service. `max_unavailable` replaces the policy's, counting what is unavailable already.
     Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, accept_outage: Vec<NodeName>, continues: Continues },
+    /// Give up nodes whose machines are off, and how that was proved.
+    Dead { nodes: Vec<NodeName>, power_off_proof: Reason },
     /// Put nodes back into service.
     Uncordon { nodes: Vec<NodeName> },
     /// Reboot nodes, each drained before and put back after.
@@ -55,7 +58,7 @@ impl Intent {
             | Intent::Join { nodes: Selection::Named(names) }
             | Intent::Upgrade { nodes: Selection::Named(names), .. }
             | Intent::Reboot { nodes: Selection::Named(names), .. } => names,
-            Intent::Drain { nodes, .. } | Intent::Uncordon { nodes } => nodes,
+            Intent::Drain { nodes, .. } | Intent::Dead { nodes, .. } | Intent::Uncordon { nodes } => nodes,
             Intent::Bootstrap {}
             | Intent::Check { nodes: Selection::All }
             | Intent::Join { nodes: Selection::All }
@@ -72,6 +75,7 @@ impl Intent {
             Intent::Join { .. } => PlanKind::Join,
             Intent::Upgrade { .. } => PlanKind::Upgrade,
             Intent::Drain { .. } => PlanKind::Drain,
+            Intent::Dead { .. } => PlanKind::Dead,
             Intent::Uncordon { .. } => PlanKind::Uncordon,
             Intent::Reboot { .. } => PlanKind::Reboot,
         }

@@ -152,6 +152,11 @@ pub enum Obstacle {
         found: usize,
         limit: usize,
     },
+    /// It is to be given up, and something of it is alive.
+    Alive {
+        node: NodeName,
+        sign: &'static str,
+    },
     /// No drain of these nodes is open, or not the one that was named.
     NothingToContinue {
         nodes: Vec<NodeName>,
@@ -264,6 +269,11 @@ impl fmt::Display for Obstacle {
             Obstacle::TooManyRunning { found, limit } => write!(
                 f,
                 "{found} rollouts are not over, and a plan may stand beside {limit} at most; halt or finish some"
+            ),
+            Obstacle::Alive { node, sign } => write!(
+                f,
+                "{node} is not dead: {sign}; drain it without --dead, or switch it off and wait until its cluster says \
+                 that it is not Ready"
             ),
             Obstacle::NothingToContinue { nodes, named } => {
                 let nodes = nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");

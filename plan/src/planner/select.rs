@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    document::PlanKind,
     fleet::FleetNode,
     health::{Level, Rule, Verdict},
     id::NodeName,
@@ -141,8 +140,8 @@ fn out_of_service(state: &InventoryNode, named: bool) -> Option<String> {
         return None;
     }
     match (&state.hold, state.condition.cordon.as_ref().map(|c| &c.owner)) {
-        (Some(hold), _) if hold.kind == PlanKind::Drain => {
-            Some(format!("was drained by plan {}; uncordon it or name it", hold.seq))
+        (Some(hold), _) if hold.kind.keeps_out() => {
+            Some(format!("was taken out of service by plan {}; uncordon it or name it", hold.seq))
         }
         (Some(_), _) | (None, None) => None,
         (None, Some(owner)) => Some(format!("is cordoned by {owner}; uncordon it or name it")),

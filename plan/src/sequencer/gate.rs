@@ -178,7 +178,8 @@ pub(super) fn task_gate(
     let boot = connected(s, &task.node)?;
     if task.disrupts && !begun {
         disruption_gate(s, availability, (arrival, rollout), task)?;
-    } else if rollout.plan.kind != PlanKind::Check {
+    } else if !matches!(rollout.plan.kind, PlanKind::Check | PlanKind::Dead) {
+        // Whatever was at work on a dead node ended with it.
         subject_gate(s, availability, arrival, task)?;
     }
     if task.disrupts {
@@ -235,7 +236,7 @@ fn disruption_gate(
     if !drains {
         connected(s, subject)?;
         if let Some((hold, _)) = s.holds.get(subject)
-            && hold.kind == PlanKind::Drain
+            && hold.kind.keeps_out()
             && hold.seq > rollout.plan.seq
             && budget::holds(s, subject)
         {

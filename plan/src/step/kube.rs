@@ -130,6 +130,31 @@ impl Operation for Drain {
     }
 }
 
+/// Gives a dead subject up: Kubernetes removes its pods at once and detaches their volumes. Only where its power is
+/// proved to be off, because two machines would write to one volume otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutOfService {
+    /// How it was proved that the machine is off.
+    pub power_off_proof: Reason,
+}
+
+impl Operation for OutOfService {
+    fn acts_on_subject(&self) -> bool {
+        true
+    }
+    fn leaves_unschedulable(&self) -> Option<bool> {
+        Some(true)
+    }
+    fn said(&self) -> String {
+        let Self { power_off_proof } = self;
+        format!("REMOVES its pods at once and detaches their volumes; its power is off: {power_off_proof}")
+    }
+    fn sentence(&self, subject: &NodeName) -> String {
+        format!("marks {subject} as out of service")
+    }
+}
+
 /// Makes the subject schedulable again, if the cordon is Hostler's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -117,6 +117,7 @@ impl World {
                 | Step::AdmitToK3s(_)
                 | Step::Drain(_)
                 | Step::Uncordon(_)
+                | Step::OutOfService(_)
                 | Step::AwaitReady(_) => {}
             }
         }

@@ -268,6 +268,7 @@ impl World {
                 let max_unavailable = options.get("max").map(|m| m.parse().unwrap());
                 nodes::drain(list(words[1]), max_unavailable, options.get("continues").copied(), accept_outage)
             }
+            "dead" => Intent::Dead { nodes: list(words[1]), power_off_proof: "plug pulled".parse().unwrap() },
             "uncordon" => Intent::Uncordon { nodes: list(words[1]) },
             "reboot" => Intent::Reboot { nodes, accept_outage },
             other => panic!("unknown intent {other:?}"),

@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod continues;
+mod dead;
 mod outcome;
 mod turns;
 

@@ -1,0 +1,84 @@
+//! Plans that give up dead nodes.
+
+use crate::{
+    form::Reason,
+    health::Rule,
+    id::NodeName,
+    sequencer::Standing,
+    step::{ClusterRole, Cordon, OutOfService, Step},
+    timestamp::Timestamp,
+};
+
+use super::{
+    Draft, Note, Obstacle, Request, Selection,
+    select::resolve,
+    task::{list, observer, task, together},
+};
+
+pub(super) fn dead(request: Request<'_>, draft: &mut Draft, names: &[NodeName], proof: &Reason) {
+    let mut nodes = Vec::new();
+    for node in resolve(request, draft, &Selection::Named(names.to_vec())) {
+        let name = &node.name;
+        let state = request.state(name);
+        let alive = |sign| Some(Obstacle::Alive { node: name.clone(), sign });
+        let obstacle = match state.condition.standing {
+            _ if request.roster.active(name).is_none() => Some(Obstacle::NotEnrolled { node: name.clone() }),
+            Standing::Outside => Some(Obstacle::NotAMember { node: name.clone() }),
+            Standing::Ready => alive("its cluster says that it is Ready"),
+            Standing::NotReady | Standing::Unknown if state.connected => alive("its agent is connected"),
+            Standing::NotReady | Standing::Unknown => None,
+        };
+        match (obstacle, &state.condition.other_name) {
+            (Some(obstacle), _) => draft.obstacles.push(obstacle),
+            (None, Some(other)) => {
+                draft.obstacles.push(Obstacle::OtherName { node: name.clone(), name: other.clone() });
+            }
+            (None, None) => nodes.push(name.clone()),
+        }
+    }
+    draft.title = format!("Give up {}, which is dead", list(&nodes));
+    for node in &nodes {
+        what_happens(request, draft, node);
+        let Some(server) = observer(request, draft, node) else { continue };
+        let reason = Reason::new(format!("dead, plan {}", request.numbering.seq));
+        let reason = reason.expect("the planner's own words and a number are a sentence");
+        let steps =
+            vec![Step::Cordon(Cordon { reason }), Step::OutOfService(OutOfService { power_off_proof: proof.clone() })];
+        // It is unavailable already: nothing is lost that a budget counts.
+        draft.tasks.push(task("give-up", &server, node, Vec::new(), steps));
+    }
+    if !nodes.is_empty() {
+        draft.notes.push(Note::Warning(format!(
+            "this rests on the proof that the power is off ({proof}); where the machine still runs, its pods run twice \
+             and two of them write to one volume"
+        )));
+    }
+    together(draft, nodes);
+}
+
+/// What is known of a silent node, what Kubernetes does by itself and when, and what this plan changes.
+fn what_happens(request: Request<'_>, draft: &mut Draft, node: &NodeName) {
+    let since = request.state(node).verdicts.iter().find(|verdict| verdict.rule == Rule::Report);
+    let since = since.map(|verdict| Timestamp::from_unix_milliseconds(verdict.since_ms).whole_seconds());
+    let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+    draft.notes.push(Note::Info(format!(
+        "{node} is silent{since}. By itself Kubernetes marks its pods for deletion 300 s after its kubelet fell silent, \
+         or after their own toleration, budgets unasked; a Deployment starts copies then, a StatefulSet waits until the \
+         kubelet answers or the node is gone, and a volume stays attached until 6 minutes after its pod's object went"
+    )));
+    draft.notes.push(Note::Info(format!(
+        "with this plan {node} is looked at once more and marked node.kubernetes.io/out-of-service if it is still not \
+         Ready: its pods are removed at once, their volumes detached, and they start elsewhere; the mark goes when \
+         {node} is Ready again, and it stays cordoned until `hostler uncordon {node}`"
+    )));
+    let is_server = |name: &NodeName| request.fleet.node(name).is_some_and(|n| n.role == ClusterRole::Server);
+    if is_server(node) {
+        let members = request.fleet.servers().into_iter().filter(|n| request.is_member(&n.name)).count();
+        let up = request.fleet.servers().into_iter().filter(|n| !request.is_unavailable(&n.name)).count();
+        draft.notes.push(Note::Warning(format!(
+            "{node} is a server: {up} of {members} are there, and etcd needs {} for a majority; a member that does not \
+             come back has to be removed",
+            members / 2 + 1
+        )));
+    }
+}
