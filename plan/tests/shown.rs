@@ -223,6 +223,7 @@ fn steps() -> Vec<Step> {
                 {"of": {"owner": {"namespace": "shop", "kind": "Deployment", "name": "web"}}, "loss": "empty_dir_disk"},
                 {"of": {"pod": {"pod": "shop/cart-0", "uid": "7d0f-1"}}, "loss": "unmanaged"}]},
         {"op": "kube.uncordon"},
+        {"op": "kube.out_of_service", "power_off_proof": "plug pulled"},
         {"op": "kube.await_ready", "version": null, "for_seconds": 60, "timeout_seconds": 600},
         {"op": "host.reboot"}
     ]);
@@ -235,6 +236,7 @@ fn steps() -> Vec<Step> {
 fn plan() -> Plan {
     let mut plan = made::plan(&roster(), now(), 43);
     plan.prev = Some(Digest::of(b"plan before"));
+    plan.continues = Some(Digest::of(b"a drain before"));
     plan.keeps_valid.push(hostler_plan::document::PlanRef {
         seq: "42".parse::<u64>().map(hostler_plan::id::Seq).unwrap(),
         digest: Digest::of(b"42"),
