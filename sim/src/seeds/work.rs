@@ -260,7 +260,8 @@ impl World {
             | Step::EnsureUnit(_)
             | Step::BootstrapK3s(_)
             | Step::AdmitToK3s(_)
-            | Step::JoinK3s(_) => {
+            | Step::JoinK3s(_)
+            | Step::OutOfService(_) => {
                 Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) })
             }
         }
@@ -317,6 +318,7 @@ impl World {
             | Step::JoinK3s(_)
             | Step::Cordon(_)
             | Step::Uncordon(_)
+            | Step::OutOfService(_)
             | Step::Reboot(_) => Progress::Next(10, 10),
         }
     }
