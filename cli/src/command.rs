@@ -25,7 +25,8 @@ pub use shell::{completions, man};
 use crate::{
     Admin,
     args::{
-        Cli, ClusterCommand, Command, Compile, Global, Interactive, Output, PlanCommand, RolloutCommand, SignArgs, SubmitArgs,
+        Cli, ClusterCommand, Command, Compile, Global, Interactive, Output, PlanCommand, RolloutCommand, SignArgs,
+        SubmitArgs,
     },
     error::Error,
     head::SeenHead,
