@@ -29,9 +29,9 @@ pub use cluster::{
 };
 pub use followed::{Followed, FollowedNode};
 pub use hostler_plan::cluster::{
-    Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, CordonNote, Deletion, Effect, EmptyDirMedia, Node,
-    NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodVolume, Requirement, Scale, Selector, SelfCordon,
-    Taint, Toleration,
+    Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, Controller, CordonNote, Deletion, Effect, EmptyDirMedia,
+    Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume, Requirement, Scale, Selector,
+    SelfCordon, Spread, Taint, Toleration,
 };
 pub use linux::Linux;
 pub use waker::Waker;

@@ -19,7 +19,6 @@ mod inbox;
 mod join_file;
 mod journal;
 mod keys;
-mod look;
 mod node;
 mod outbox;
 pub mod protocol;

@@ -12,6 +12,7 @@ use std::{
 
 use hostler_plan::{
     document::{DocumentKind, MAX_VIEW_NODES, Signed, View, ViewType},
+    drain::view_of,
     form::ClusterName,
     id::{FleetId, NodeName, Nonce},
 };
@@ -19,7 +20,6 @@ use hostler_plan::{
 use crate::{
     host::Host,
     keys::Keys,
-    look::node_view,
     outbox::Reply,
     protocol::node::{Answer, Membership, NodeError},
 };
@@ -115,7 +115,8 @@ fn read(
     let cluster = host.cluster().ok_or_else(|| NodeError::failed("it has no credentials for an API server"))?;
     let at = host.now();
     let missing = cluster.missing_rights().map_err(NodeError::failed)?;
-    let nodes = nodes.iter().map(|node| node_view(cluster, node)).collect::<Result<_, _>>();
+    let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+    let look = cluster.look(&names).map_err(NodeError::failed)?;
     Ok(View {
         document_type: ViewType::V1,
         fleet_id: fleet.clone(),
@@ -123,6 +124,6 @@ fn read(
         nonce,
         at,
         missing_rights: missing.iter().map(|right| ClusterName::of(right)).collect(),
-        nodes: nodes.map_err(NodeError::failed)?,
+        nodes: nodes.iter().map(|node| view_of(node, &look, at, None)).collect(),
     })
 }

@@ -5,12 +5,14 @@ mod label;
 mod node;
 mod placement;
 mod pod;
+mod taint;
 
-pub use budget::{Budget, BudgetCondition, BudgetLimit, Scale, Selector};
-pub use label::{Operator, Requirement};
-pub use node::{Awaited, CordonNote, Effect, Node, NodeReady, SelfCordon, Taint};
-pub use placement::{Attachment, Placement, PodVolume, Toleration};
+pub use budget::{Budget, BudgetCondition, BudgetLimit, Controller, Scale};
+pub use label::{Operator, Requirement, Selector};
+pub use node::{Awaited, CordonNote, Node, NodeReady, SelfCordon};
+pub use placement::{Attachment, HostPort, Placement, PodTerm, PodVolume, Resources, Spread};
 pub use pod::{Deletion, EmptyDirMedia, Owner, Phase, Pod, PodKey};
+pub use taint::{Effect, Taint, Toleration};
 
 /// The account that Hostler has in a cluster and all that it may do there, as Kubernetes' own objects in YAML: what a
 /// server makes, what packages install as [`ACCESS_FILE`], and what `hostler cluster access` prints.

@@ -1,20 +1,27 @@
-//! What a drain does with the pods of a node, and what holds it: the one model that the run and its sentences ask.
+//! What a drain does with the pods of a node, and what holds it: one model for the preview, the run and its sentences.
 //!
-//! Nothing is asked of a cluster here; a [`Look`] at it comes in.
+//! Nothing is asked of a cluster here; a [`Look`] at it comes in. [`view_of`] says what a drain would do with every
+//! pod, [`blockers`] which of that a plan does not allow or nothing ever will.
 
 mod blockers;
-pub mod budget;
+mod budget;
 mod look;
 mod placement;
 mod pods;
+mod room;
+mod selectors;
+mod shortage;
+mod time;
 mod turn;
 mod view;
 
 pub use self::{
     blockers::blockers,
+    budget::{Budgets, budget_needs},
     look::Look,
     placement::{NoPlace, fits_nowhere},
-    pods::{Consent, Fate, Options, Turn, budget_counts, evaluate, is_leaving},
-    turn::{Strength, in_order},
+    pods::{Fate, Options, STORAGE_HOLDS, budget_counts, evaluate, is_leaving, needs_consent},
+    time::Past,
+    turn::{MAX_GOING, Pace, Strength, in_order, pace},
     view::view_of,
 };

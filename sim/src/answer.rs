@@ -85,7 +85,7 @@ pub(crate) fn answer(world: &mut World, name: &NodeName, request: Request) -> An
         | Request::Scale { .. }
         | Request::Evict { .. }
         | Request::SetSchedulable { .. }
-        | Request::Attachments { .. } => of_the_cluster(world, name, request),
+        | Request::Attachments => of_the_cluster(world, name, request),
     }
 }
 
@@ -137,7 +137,7 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
         | Request::Scale { .. }
         | Request::Evict { .. }
         | Request::SetSchedulable { .. }
-        | Request::Attachments { .. }) => {
+        | Request::Attachments) => {
             Err(Failure::Protocol { reason: format!("{other:?} is not about a machine's disk") })
         }
     }
@@ -235,12 +235,10 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
             };
             json(WriteAnswer::Done)
         }
-        Request::Attachments { node } => {
-            let attached = cluster
-                .volumes
-                .iter()
-                .filter(|(_, volume)| volume.attached.as_ref().is_some_and(|(on, _)| on.as_str() == node));
-            json(attached.map(|(name, _)| name).collect::<Vec<_>>())
+        Request::Attachments => {
+            let attached =
+                cluster.volumes.iter().filter_map(|(name, volume)| Some((&volume.attached.as_ref()?.0, name)));
+            json(attached.collect::<Vec<_>>())
         }
         other @ (Request::Identity
         | Request::Facts { .. }

@@ -1,11 +1,14 @@
 //! The simulated cluster behind the trait of a real one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hostler_executor::host::{
-    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Deletion,
-    EmptyDirMedia, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey,
-    PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector,
+    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Controller,
+    CordonAnswer, Deletion, EmptyDirMedia, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase,
+    Placement, Pod, PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector,
 };
 
 use crate::{
@@ -21,6 +24,9 @@ use crate::{
 
 /// `terminationGracePeriodSeconds` where nobody writes it.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// The one resource that simulated nodes have.
+const MEMORY: &str = "memory";
 
 impl Cluster for SimHost {
     fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
@@ -38,6 +44,7 @@ impl Cluster for SimHost {
         let (on_node, in_namespace) = match scope {
             PodScope::OnNode(node) => (Some(node.to_owned()), None),
             PodScope::InNamespace(namespace) => (None, Some(namespace.to_owned())),
+            PodScope::Everywhere => (None, None),
         };
         let answers: Vec<PodAnswer> =
             self.ask(Request::Pods { on_node, in_namespace }).map_err(|e| cluster_error("list pods", e))?;
@@ -49,11 +56,20 @@ impl Cluster for SimHost {
         Ok(answers.into_iter().map(budget).collect())
     }
 
-    fn scale(&self, namespace: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError> {
-        let request =
-            Request::Scale { namespace: namespace.into(), kind: owner.kind.clone(), name: owner.name.clone() };
-        let replicas: Option<u32> = self.ask(request).map_err(|e| cluster_error("read a scale", e))?;
-        Ok(replicas.map(|replicas| Scale { replicas, at_once: (replicas / 4).max(1), max_replicas: None }))
+    fn controllers(
+        &self,
+        owners: &BTreeSet<(String, Owner)>,
+    ) -> Result<BTreeMap<(String, Owner), Controller>, ClusterError> {
+        let mut found = BTreeMap::new();
+        for (namespace, owner) in owners {
+            let request =
+                Request::Scale { namespace: namespace.into(), kind: owner.kind.clone(), name: owner.name.clone() };
+            let replicas: Option<u32> = self.ask(request).map_err(|e| cluster_error("read a scale", e))?;
+            let scale = replicas.map(|replicas| Scale { replicas, at_once: (replicas / 4).max(1), max_replicas: None });
+            let controller = Controller { kind: owner.kind.clone(), name: owner.name.clone(), scale };
+            found.insert((namespace.clone(), owner.clone()), controller);
+        }
+        Ok(found)
     }
 
     fn evict(&self, pod: &PodKey) -> Eviction {
@@ -89,13 +105,17 @@ impl Cluster for SimHost {
         })
     }
 
-    fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError> {
-        let volumes: Vec<String> = self
-            .ask(Request::Attachments { node: node.into() })
-            .map_err(|e| cluster_error("list volume attachments", e))?;
+    fn attachments(&self) -> Result<Vec<Attachment>, ClusterError> {
+        let volumes: Vec<(String, String)> =
+            self.ask(Request::Attachments).map_err(|e| cluster_error("list volume attachments", e))?;
         Ok(volumes
             .into_iter()
-            .map(|v| Attachment { name: format!("csi-{v}"), driver: "csi.example.com".into(), volume: Some(v) })
+            .map(|(node, v)| Attachment {
+                name: format!("csi-{v}"),
+                node,
+                driver: "csi.example.com".into(),
+                volume: Some(v),
+            })
             .collect())
     }
 }
@@ -131,6 +151,8 @@ impl SimHost {
             labels,
             // The cordon's own taint is left out, as it says nothing that `unschedulable` does not.
             taints: Vec::new(),
+            allocatable: BTreeMap::from([(MEMORY.to_owned(), node.allocatable.saturating_mul(1000))]),
+            attach_limits: BTreeMap::new(),
         }
     }
 
@@ -144,7 +166,8 @@ impl SimHost {
         let volumes = pod.volume.iter().map(|volume| PodVolume {
             claim: format!("{namespace}/{volume}"),
             volume: Some(volume.clone()),
-            terms: Vec::new(),
+            one_node: true,
+            ..PodVolume::default()
         });
         Pod {
             volumes: volumes.collect(),
@@ -160,12 +183,17 @@ impl SimHost {
                 PodState::Succeeded => Phase::Succeeded,
             },
             ready: pod.is_ready(),
+            broken: None,
+            started_in: None,
             unschedulable: None,
             deletion,
             finalizers: Vec::new(),
             priority_class: pod.critical.then(|| "system-cluster-critical".to_owned()),
             grace: DEFAULT_GRACE,
-            placement: Placement::default(),
+            placement: Placement {
+                requests: BTreeMap::from([(MEMORY.to_owned(), pod.memory_bytes.saturating_mul(1000))]),
+                ..Placement::default()
+            },
             labels: pod.labels,
         }
     }

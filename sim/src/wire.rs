@@ -123,10 +123,8 @@ pub enum Request {
         note: Option<String>,
         manager: String,
     },
-    /// Answer: `Vec<String>`, the volumes that are attached to the node.
-    Attachments {
-        node: String,
-    },
+    /// Answer: `Vec<(String, String)>`, nodes and the volumes that are attached to them.
+    Attachments,
 }
 
 /// Who a machine is.

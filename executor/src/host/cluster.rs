@@ -1,9 +1,13 @@
 //! What a step may ask of the cluster's API server, and what it answers.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hostler_plan::{
-    cluster::{Attachment, Budget, CordonNote, Node, Owner, Pod, PodKey, Scale, SelfCordon},
+    cluster::{Attachment, Budget, Controller, CordonNote, Node, Owner, Pod, PodKey, SelfCordon},
+    drain::Look,
     sequencer::CordonOwner,
 };
 use serde::Serialize;
@@ -35,8 +39,11 @@ pub trait Cluster: Send + Sync {
     /// Every disruption budget.
     fn budgets(&self) -> Result<Vec<Budget>, ClusterError>;
 
-    /// How many pods a controller should have; `None` when the controller is gone or has no scale.
-    fn scale(&self, namespace: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError>;
+    /// What these are, by their namespace, and what stands above them; those that are gone are left out.
+    fn controllers(
+        &self,
+        owners: &BTreeSet<(String, Owner)>,
+    ) -> Result<BTreeMap<(String, Owner), Controller>, ClusterError>;
 
     /// Asks the Eviction API to remove a pod that was listed a moment ago, with its UID as precondition and its own grace
     /// period. A pod that was replaced long ago must not be asked for: its budget is charged before the UID is compared.
@@ -102,8 +109,29 @@ pub trait Cluster: Send + Sync {
         Err(ClusterError::Refused { action, reason: "it keeps no taints".to_owned() })
     }
 
-    /// The volumes that are attached to a node.
-    fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError>;
+    /// The volumes that are attached to nodes.
+    fn attachments(&self) -> Result<Vec<Attachment>, ClusterError>;
+
+    /// How many volumes of each driver each node can attach, by the node's name; what nobody says is left out.
+    fn attach_limits(&self) -> Result<BTreeMap<String, BTreeMap<String, u32>>, ClusterError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// All that is to be seen before drains of these nodes can be judged.
+    fn look(&self, asked: &[&str]) -> Result<Look, ClusterError> {
+        let mut look = Look { nodes: self.nodes()?, pods: self.pods(PodScope::Everywhere)?, ..Look::default() };
+        look.pods.retain(|pod| !pod.node.as_ref().is_some_and(|node| asked.contains(&node.as_str())));
+        for node in asked {
+            look.pods.extend(self.pods(PodScope::OnNode(node))?);
+        }
+        (look.budgets, look.attachments) = (self.budgets()?, self.attachments()?);
+        let mut limits = self.attach_limits()?;
+        for node in &mut look.nodes {
+            node.attach_limits = limits.remove(&node.name).unwrap_or_default();
+        }
+        look.controllers = self.controllers(&look.owners_to_read(asked))?;
+        Ok(look)
+    }
 }
 
 fn json(note: &impl Serialize) -> String {
@@ -160,8 +188,11 @@ pub enum ClusterError {
 /// Which pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodScope<'a> {
+    /// Those on a node, and where their claims lead.
     OnNode(&'a str),
     InNamespace(&'a str),
+    /// All of them, without where their claims lead.
+    Everywhere,
 }
 
 /// What became of a cordon or uncordon.

@@ -6,6 +6,8 @@
 
 mod access;
 mod account;
+mod amounts;
+mod controllers;
 mod eviction;
 mod follow;
 mod read;
@@ -20,11 +22,9 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet, StatefulSet},
-    autoscaling::v2::HorizontalPodAutoscaler,
     core::v1 as core,
     policy::v1 as policy,
-    storage::v1::VolumeAttachment,
+    storage::v1::{CSINode, VolumeAttachment},
 };
 use kube::{
     Api, Client,
@@ -36,8 +36,8 @@ use serde_json::json;
 use self::access::Access;
 pub(super) use self::access::Identity;
 use super::{
-    Attachment, Budget, Cluster, ClusterError, CordonAnswer, Eviction, FIELD_MANAGER, Followed, Following, Mark, Node,
-    Owner, Pod, PodKey, PodScope, PodVolume, Scale, Taint, Waker, Watch,
+    Attachment, Budget, Cluster, ClusterError, Controller, CordonAnswer, Eviction, FIELD_MANAGER, Followed, Following,
+    Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Taint, Waker, Watch,
 };
 
 /// The server answers an eviction after at most 34 s.
@@ -204,7 +204,9 @@ impl KubeCluster {
             volume.volume = claim.and_then(|c| c.spec).and_then(|s| s.volume_name).filter(|name| !name.is_empty());
             let Some(name) = &volume.volume else { continue };
             let found = self.get(Api::<core::PersistentVolume>::all(client.clone()), name, "get persistentvolumes")?;
-            volume.terms = found.map(read::volume_terms).unwrap_or_default();
+            if let Some(found) = found {
+                read::volume(found, volume);
+            }
             let mut known = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() >= MAX_VOLUMES {
                 known.clear();
@@ -233,6 +235,10 @@ impl Cluster for KubeCluster {
                 }
                 Ok(pods)
             }
+            PodScope::Everywhere => {
+                let found = self.list(&Api::<core::Pod>::all(client), "", "list pods")?;
+                Ok(found.into_iter().map(read::pod).collect())
+            }
             PodScope::InNamespace(namespace) => {
                 let api = Api::<core::Pod>::namespaced(client, namespace);
                 let found = self.list(&api, "", "list pods")?;
@@ -247,40 +253,11 @@ impl Cluster for KubeCluster {
         Ok(found.into_iter().map(read::budget).collect())
     }
 
-    fn scale(&self, namespace: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError> {
-        let client = self.client()?;
-        let mut at_once = 1;
-        let (replicas, scaled) = match owner.kind.as_str() {
-            "ReplicaSet" => {
-                let api = Api::<ReplicaSet>::namespaced(client.clone(), namespace);
-                let Some(set) = self.get(api, &owner.name, "get replicasets")? else { return Ok(None) };
-                let replicas = set.spec.and_then(|s| s.replicas).unwrap_or(1);
-                let deployment = read::controller(&set.metadata).filter(|o| o.kind == "Deployment");
-                if let Some(deployment) = &deployment {
-                    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
-                    let found = self.get(api, &deployment.name, "get deployments")?;
-                    at_once = found.and_then(|d| d.spec).map_or(1, |spec| read::at_once(&spec));
-                }
-                (replicas, deployment.map_or_else(|| owner.name.clone(), |o| o.name))
-            }
-            "StatefulSet" => {
-                let api = Api::<StatefulSet>::namespaced(client.clone(), namespace);
-                let Some(set) = self.get(api, &owner.name, "get statefulsets")? else { return Ok(None) };
-                (set.spec.and_then(|s| s.replicas).unwrap_or(1), owner.name.clone())
-            }
-            "ReplicationController" => {
-                let api = Api::<core::ReplicationController>::namespaced(client.clone(), namespace);
-                let found = self.get(api, &owner.name, "get replicationcontrollers")?;
-                let Some(controller) = found else { return Ok(None) };
-                (controller.spec.and_then(|s| s.replicas).unwrap_or(1), owner.name.clone())
-            }
-            _ => return Ok(None),
-        };
-        let api = Api::<HorizontalPodAutoscaler>::namespaced(client, namespace);
-        let scalers = self.list(&api, "", "list horizontalpodautoscalers")?;
-        let most = scalers.into_iter().filter_map(|s| s.spec).find(|s| s.scale_target_ref.name == scaled);
-        let number = |count: i32| u32::try_from(count).unwrap_or(0);
-        Ok(Some(Scale { replicas: number(replicas), at_once, max_replicas: most.map(|s| number(s.max_replicas)) }))
+    fn controllers(
+        &self,
+        owners: &BTreeSet<(String, Owner)>,
+    ) -> Result<BTreeMap<(String, Owner), Controller>, ClusterError> {
+        controllers::read_all(self, owners)
     }
 
     fn evict(&self, pod: &PodKey) -> Eviction {
@@ -356,18 +333,28 @@ impl Cluster for KubeCluster {
         Some(Following { nodes, watch })
     }
 
-    fn attachments(&self, node: &str) -> Result<Vec<Attachment>, ClusterError> {
+    fn attachments(&self) -> Result<Vec<Attachment>, ClusterError> {
         let api = Api::<VolumeAttachment>::all(self.client()?);
         let found = self.list(&api, "", "list volumeattachments")?;
         Ok(found
             .into_iter()
-            .filter(|a| a.spec.node_name == node)
             .map(|a| Attachment {
                 name: a.metadata.name.unwrap_or_default(),
+                node: a.spec.node_name,
                 driver: a.spec.attacher,
                 volume: a.spec.source.persistent_volume_name,
             })
             .collect())
+    }
+
+    fn attach_limits(&self) -> Result<BTreeMap<String, BTreeMap<String, u32>>, ClusterError> {
+        let api = Api::<CSINode>::all(self.client()?);
+        match self.list(&api, "", "list csinodes") {
+            Ok(found) => Ok(found.into_iter().map(read::attach_limits).collect()),
+            // They tell where a pod could run, and no more.
+            Err(ClusterError::Forbidden { .. }) => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A cluster in memory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
@@ -9,9 +9,9 @@ use std::{
 use hostler_plan::timestamp::Timestamp;
 
 use crate::host::{
-    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Deletion,
-    Effect, EmptyDirMedia, Eviction, Followed, FollowedNode, Following, Mark, Node, NodeReady, Operator, Owner, Phase,
-    Placement, Pod, PodKey, PodScope, Requirement, Scale, Selector, Taint, Waker, Watch,
+    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Controller,
+    CordonAnswer, Deletion, Effect, EmptyDirMedia, Eviction, Followed, FollowedNode, Following, Mark, Node, NodeReady,
+    Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, Requirement, Scale, Selector, Taint, Waker, Watch,
 };
 
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a
@@ -85,6 +85,8 @@ pub(crate) fn node(name: &str) -> Node {
         machine_id: String::new(),
         labels: [("kubernetes.io/hostname".to_owned(), name.to_owned())].into(),
         taints: vec![],
+        allocatable: BTreeMap::new(),
+        attach_limits: BTreeMap::new(),
     }
 }
 
@@ -104,6 +106,8 @@ pub(crate) fn pod(name: &str, owner: &str, node: &str) -> Pod {
         empty_dirs: EmptyDirMedia::default(),
         phase: Phase::Running,
         ready: true,
+        broken: None,
+        started_in: None,
         unschedulable: None,
         deletion: None,
         finalizers: vec![],
@@ -280,6 +284,7 @@ impl Cluster for TestCluster {
         let here = |p: &&Pod| match scope {
             PodScope::OnNode(node) => p.node.as_deref() == Some(node),
             PodScope::InNamespace(namespace) => p.key.namespace == namespace,
+            PodScope::Everywhere => true,
         };
         Ok(self.state().pods.iter().filter(here).cloned().collect())
     }
@@ -300,8 +305,16 @@ impl Cluster for TestCluster {
         Ok(state.budgets.iter().map(status).collect())
     }
 
-    fn scale(&self, _: &str, owner: &Owner) -> Result<Option<Scale>, ClusterError> {
-        Ok(self.state().scales.get(&owner.name).copied())
+    fn controllers(
+        &self,
+        owners: &BTreeSet<(String, Owner)>,
+    ) -> Result<BTreeMap<(String, Owner), Controller>, ClusterError> {
+        let state = self.state();
+        let read = |(namespace, owner): &(String, Owner)| {
+            let (kind, scale) = (owner.kind.clone(), state.scales.get(&owner.name).copied());
+            ((namespace.clone(), owner.clone()), Controller { kind, name: owner.name.clone(), scale })
+        };
+        Ok(owners.iter().map(read).collect())
     }
 
     fn evict(&self, key: &PodKey) -> Eviction {
@@ -391,7 +404,7 @@ impl Cluster for TestCluster {
         })
     }
 
-    fn attachments(&self, _: &str) -> Result<Vec<Attachment>, ClusterError> {
+    fn attachments(&self) -> Result<Vec<Attachment>, ClusterError> {
         Ok(self.state().attachments.clone())
     }
 }

@@ -1,6 +1,6 @@
 //! Disruption budgets, and how strong controllers are.
 
-use super::Requirement;
+use super::{Pod, Selector};
 
 /// A PodDisruptionBudget.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,13 +19,16 @@ pub struct Budget {
     pub condition: BudgetCondition,
 }
 
-/// Which pods a budget counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selector {
-    /// No selector: no pod.
-    Nothing,
-    /// All of these must hold; an empty list is every pod of the namespace.
-    All(Vec<Requirement>),
+impl Budget {
+    /// `namespace/name`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether it counts the pod.
+    pub fn counts(&self, pod: &Pod) -> bool {
+        self.namespace == pod.key.namespace && self.selector.takes(&pod.labels)
+    }
 }
 
 /// What a budget asks for.
@@ -46,6 +49,16 @@ pub enum BudgetCondition {
     SyncFailed(String),
     /// None was written yet.
     Missing,
+}
+
+/// What stands at the top of a pod, in its namespace: the controller of its controller where there is one, such as a
+/// ReplicaSet's Deployment or a Job's CronJob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Controller {
+    pub kind: String,
+    pub name: String,
+    /// None where it has no scale, or one that nobody here can read.
+    pub scale: Option<Scale>,
 }
 
 /// What a controller asks for.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Resources, Taint};
 use crate::{health::Rule, id::Seq, sequencer::CordonOwner, timestamp::Timestamp};
 
 /// A node object.
@@ -28,12 +29,21 @@ pub struct Node {
     pub machine_id: String,
     pub labels: BTreeMap<String, String>,
     pub taints: Vec<Taint>,
+    /// What its pods may take together (`status.allocatable`); empty where it is not known.
+    pub allocatable: Resources,
+    /// How many volumes of a CSI driver it can attach, where the driver says so.
+    pub attach_limits: BTreeMap<String, u32>,
 }
 
 impl Node {
     /// Whether a plan gave it up.
     pub fn is_given_up(&self) -> bool {
         self.taints.iter().any(Taint::gives_up)
+    }
+
+    /// The value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).map(String::as_str)
     }
 
     /// Who made it unschedulable, by the traces of a cordon: a plan, perhaps beside the node itself, the node, or a
@@ -99,33 +109,4 @@ pub struct SelfCordon {
     pub since: Timestamp,
     /// Always false: a node that is cordoned already does not cordon itself.
     pub was_unschedulable: bool,
-}
-
-/// A taint of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taint {
-    pub key: String,
-    pub value: String,
-    pub effect: Effect,
-}
-
-impl Taint {
-    /// The key by which Kubernetes gives a node up: its pods are removed at once and their volumes detached.
-    pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
-
-    /// The value of Hostler's own.
-    pub const OURS: &str = "hostler";
-
-    /// Whether a plan gave the node up with it.
-    pub fn gives_up(&self) -> bool {
-        self.key == Self::OUT_OF_SERVICE && self.value == Self::OURS
-    }
-}
-
-/// What a taint does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    NoSchedule,
-    PreferNoSchedule,
-    NoExecute,
 }

@@ -35,6 +35,10 @@ pub struct Pod {
     pub empty_dirs: EmptyDirMedia,
     pub phase: Phase,
     pub ready: bool,
+    /// Why it will hardly be Ready before somebody repairs it, such as `CrashLoopBackOff`.
+    pub broken: Option<String>,
+    /// How long it took from its start until it was Ready, where that can still be seen.
+    pub started_in: Option<Duration>,
     /// Why the scheduler finds no node for it: the message of its condition PodScheduled.
     pub unschedulable: Option<String>,
     pub deletion: Option<Deletion>,

@@ -1,15 +1,17 @@
 //! Where a pod's replacement may run, as far as that is certain: labels, hard taints and volumes that exist on certain
-//! nodes only. Free memory and the like change by the minute and decide nothing here.
+//! nodes only. What changes by the minute is asked in `room`.
 
 use std::fmt;
 
-use crate::cluster::{Effect, Node, Operator, Pod, PodVolume, Requirement, Taint, Toleration};
+use crate::cluster::{Effect, Node, Placement, Pod, PodVolume, Requirement, Taint, Toleration};
 
 /// Why a pod's replacement can certainly run on no node but the drained one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoPlace {
     /// There is no other node that is schedulable.
     NoOther,
+    /// The other nodes that would take it are cordoned; one of them.
+    Cordoned { node: String },
     /// A volume exists on this node alone.
     Volume { name: String, node: String },
     /// No other node has this label.
@@ -18,6 +20,8 @@ pub enum NoPlace {
     Affinity,
     /// Every other node that would do has a taint that it does not tolerate; one of them.
     Taint { key: String },
+    /// Other nodes meet some of what it asks for, and none meets all; what this one lacks.
+    NoneMeetsAll { asked: String },
 }
 
 impl NoPlace {
@@ -25,10 +29,12 @@ impl NoPlace {
     pub fn advice(&self) -> String {
         match self {
             NoPlace::NoOther => "Uncordon or add a node".into(),
+            NoPlace::Cordoned { node } => format!("Uncordon {node}"),
             NoPlace::Volume { .. } => "Move its data, or let its budget allow the outage".into(),
             NoPlace::Selector { key, value } => format!("Label another node {key}={value}"),
             NoPlace::Affinity => "Give another node the labels that it asks for".into(),
             NoPlace::Taint { key } => format!("Let it tolerate {key}, or take that taint off a node"),
+            NoPlace::NoneMeetsAll { .. } => "Let one other node meet all of it".into(),
         }
     }
 }
@@ -37,10 +43,14 @@ impl fmt::Display for NoPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NoPlace::NoOther => f.write_str("no other node is schedulable"),
+            NoPlace::Cordoned { node } => {
+                write!(f, "it fits on no other node that is schedulable ({node} is cordoned)")
+            }
             NoPlace::Volume { name, node } => write!(f, "volume {name} exists on {node} only"),
             NoPlace::Selector { key, value } => write!(f, "it fits on no other node ({key}={value})"),
             NoPlace::Affinity => f.write_str("it fits on no other node (required node affinity)"),
             NoPlace::Taint { key } => write!(f, "it fits on no other node (taint {key})"),
+            NoPlace::NoneMeetsAll { asked } => write!(f, "no other node meets all that it asks for ({asked})"),
         }
     }
 }
@@ -50,69 +60,106 @@ pub fn fits_nowhere(pod: &Pod, nodes: &[Node], drained: &str) -> Option<NoPlace>
     if pod.placement.foreign_scheduler {
         return None;
     }
-    let others: Vec<&Node> = nodes.iter().filter(|n| n.name != drained && !n.unschedulable).collect();
-    if others.iter().any(|node| fits(pod, node)) {
+    let others: Vec<&Node> = nodes.iter().filter(|n| n.name != drained).collect();
+    if others.iter().any(|node| is_open(pod, node) && fits(pod, node)) {
         return None;
     }
-    if others.is_empty() {
+    let open: Vec<&Node> = others.iter().copied().filter(|node| is_open(pod, node)).collect();
+    if open.is_empty() {
         return Some(NoPlace::NoOther);
     }
-    let unmet = |volume: &&PodVolume| !others.iter().any(|node| one_of(&volume.terms, node));
-    if let Some(volume) = pod.volumes.iter().find(unmet) {
-        let name = volume.volume.as_ref().unwrap_or(&volume.claim).clone();
-        return Some(NoPlace::Volume { name, node: drained.to_owned() });
+    if let Some(node) = others.iter().find(|node| fits(pod, node)) {
+        return Some(NoPlace::Cordoned { node: node.name.clone() });
     }
-    let unlabelled = |(key, value): &(&String, &String)| !others.iter().any(|n| n.labels.get(*key) == Some(*value));
-    if let Some((key, value)) = pod.placement.node_selector.iter().find(unlabelled) {
-        return Some(NoPlace::Selector { key: key.clone(), value: value.clone() });
-    }
-    if !others.iter().any(|node| one_of(&pod.placement.terms, node)) {
-        return Some(NoPlace::Affinity);
-    }
-    let taints = others.iter().flat_map(|node| node.taints.iter());
-    let hard =
-        |taint: &&Taint| taint.effect != Effect::PreferNoSchedule && !tolerated(taint, &pod.placement.tolerations);
-    let (mut taints, mut selectors) = (taints.filter(hard), pod.placement.node_selector.iter());
-    Some(match (taints.next(), selectors.next()) {
-        (Some(taint), _) => NoPlace::Taint { key: taint.key.clone() },
-        // Each of these holds on some node, and never all on one.
-        (None, Some((key, value))) => NoPlace::Selector { key: key.clone(), value: value.clone() },
-        (None, None) => NoPlace::Affinity,
-    })
+    Some(lacking(pod, &open, drained))
 }
 
-fn fits(pod: &Pod, node: &Node) -> bool {
+/// What no node of these has, although one should take the pod.
+fn lacking(pod: &Pod, nodes: &[&Node], drained: &str) -> NoPlace {
     let placement = &pod.placement;
+    let unmet = |volume: &&PodVolume| !nodes.iter().any(|node| one_of(&volume.terms, node));
+    if let Some(volume) = pod.volumes.iter().find(unmet) {
+        let name = volume.volume.as_ref().unwrap_or(&volume.claim).clone();
+        return NoPlace::Volume { name, node: drained.to_owned() };
+    }
+    let unlabelled = |(key, value): &(&String, &String)| !nodes.iter().any(|n| n.labels.get(*key) == Some(*value));
+    if let Some((key, value)) = placement.node_selector.iter().find(unlabelled) {
+        return NoPlace::Selector { key: key.clone(), value: value.clone() };
+    }
+    if !nodes.iter().any(|node| one_of(&placement.terms, node)) {
+        return NoPlace::Affinity;
+    }
+    let asked: Vec<&Node> = nodes.iter().copied().filter(|node| asks_for(pod, node)).collect();
+    let hard = |taint: &&Taint| keeps_out(taint, placement);
+    if let Some(taint) = asked.iter().flat_map(|node| node.taints.iter()).find(hard) {
+        return NoPlace::Taint { key: taint.key.clone() };
+    }
+    // Each of these holds on some node, and never all on one.
+    let selectors = placement.node_selector.iter().map(|(key, value)| format!("{key}={value}"));
+    let affinity = (!placement.terms.is_empty()).then(|| "required node affinity".to_owned());
+    let terms = pod.volumes.iter().filter(|volume| !volume.terms.is_empty());
+    let volumes = terms.map(|volume| format!("volume {}", volume.volume.as_ref().unwrap_or(&volume.claim)));
+    NoPlace::NoneMeetsAll { asked: selectors.chain(affinity).chain(volumes).collect::<Vec<_>>().join(", ") }
+}
+
+/// Whether the node takes the pod for all that is certain, but for its cordon.
+pub(super) fn fits(pod: &Pod, node: &Node) -> bool {
+    asks_for(pod, node) && !node.taints.iter().any(|taint| keeps_out(taint, &pod.placement))
+}
+
+/// Whether no cordon keeps the pod from the node.
+pub(super) fn is_open(pod: &Pod, node: &Node) -> bool {
+    !node.unschedulable || tolerates_cordons(&pod.placement)
+}
+
+/// Whether a cordon does not keep such a pod out: it may come back to the node that is drained.
+pub(super) fn tolerates_cordons(placement: &Placement) -> bool {
+    let cordon = Taint { key: CORDON_TAINT.into(), value: String::new(), effect: Effect::NoSchedule };
+    tolerated(&cordon, &placement.tolerations)
+}
+
+/// Whether a passing condition of the node keeps the pod out for now, by its taint.
+pub(super) fn passing_taint<'n>(placement: &Placement, node: &'n Node) -> Option<&'n str> {
+    let taint = node.taints.iter().find(|t| is_hard(t, placement) && is_passing(t))?;
+    Some(taint.key.strip_prefix(CONDITION).unwrap_or(&taint.key))
+}
+
+/// Whether the node is one that the pod asks for.
+pub(super) fn asks_for(pod: &Pod, node: &Node) -> bool {
+    of_its_kind(&pod.placement, node) && pod.volumes.iter().all(|v| one_of(&v.terms, node))
+}
+
+/// Whether the node is of the kind that the pod's selector and affinity name.
+pub(super) fn of_its_kind(placement: &Placement, node: &Node) -> bool {
     placement.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
         && one_of(&placement.terms, node)
-        && node.taints.iter().all(|t| t.effect == Effect::PreferNoSchedule || tolerated(t, &placement.tolerations))
-        && pod.volumes.iter().all(|v| one_of(&v.terms, node))
+}
+
+/// Whether a taint keeps the pod out, passing or not.
+pub(super) fn is_hard(taint: &Taint, placement: &Placement) -> bool {
+    taint.effect != Effect::PreferNoSchedule && !tolerated(taint, &placement.tolerations)
+}
+
+/// The taints of a node's conditions begin like this; they go when the node is well again.
+const CONDITION: &str = "node.kubernetes.io/";
+/// The cordon's own, which `unschedulable` tells already.
+const CORDON_TAINT: &str = "node.kubernetes.io/unschedulable";
+
+fn is_passing(taint: &Taint) -> bool {
+    taint.key.starts_with(CONDITION) && taint.key != Taint::OUT_OF_SERVICE && taint.key != CORDON_TAINT
+}
+
+fn keeps_out(taint: &Taint, placement: &Placement) -> bool {
+    taint.key != CORDON_TAINT && !is_passing(taint) && is_hard(taint, placement)
 }
 
 /// The field of a node that a term may ask for; no label of Kubernetes has this name.
 const NAME_FIELD: &str = "metadata.name";
 
+/// Whether a node meets one of these terms; one without an expression means no node.
 fn one_of(terms: &[Vec<Requirement>], node: &Node) -> bool {
     let value = |key: &str| if key == NAME_FIELD { Some(&node.name) } else { node.labels.get(key) };
-    terms.is_empty() || terms.iter().any(|all| all.iter().all(|r| holds(r, value)))
-}
-
-/// Whether an expression holds for labels.
-pub(super) fn holds<'a>(requirement: &Requirement, label: impl Fn(&str) -> Option<&'a String>) -> bool {
-    let found = label(&requirement.key);
-    let number = |text: &str| text.parse::<i64>().ok();
-    let compare = |than: fn(i64, i64) -> bool| {
-        let pair = found.and_then(|f| number(f)).zip(requirement.values.first().and_then(|v| number(v)));
-        pair.is_some_and(|(found, wanted)| than(found, wanted))
-    };
-    match requirement.operator {
-        Operator::In => found.is_some_and(|f| requirement.values.contains(f)),
-        Operator::NotIn => found.is_none_or(|f| !requirement.values.contains(f)),
-        Operator::Exists => found.is_some(),
-        Operator::DoesNotExist => found.is_none(),
-        Operator::Gt => compare(|found, wanted| found > wanted),
-        Operator::Lt => compare(|found, wanted| found < wanted),
-    }
+    terms.is_empty() || terms.iter().any(|all| !all.is_empty() && all.iter().all(|r| r.holds(value)))
 }
 
 fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {

@@ -2,8 +2,10 @@
 
 use crate::{
     cluster::{Phase, Pod},
-    form::PodName,
-    step::{Drain, EmptyDirs},
+    document::{Stays, Turn},
+    form::{ClusterName, PodName},
+    step::{Drain, EmptyDirs, Loss},
+    timestamp::Timestamp,
 };
 
 /// What the plan allows.
@@ -27,104 +29,105 @@ impl<'a> From<&'a Drain> for Options<'a> {
     }
 }
 
-/// What a drain does with a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It belongs to the node: a DaemonSet's, or the kubelet's own.
-    Stays,
-    /// It is going already; wait until it is gone.
-    Going,
-    /// Nothing of it runs any more and only a finalizer keeps the object; it hinders nobody.
-    Finalizer(String),
-    /// It is evicted.
-    Evict(Turn),
-    /// The plan does not allow to lose what it holds. Says what the plan must allow.
-    NeedsConsent(Consent),
-}
-
-/// What somebody has to agree to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consent {
-    EmptyDir { memory: bool },
-    Unmanaged,
-}
-
-impl Consent {
-    /// What would be lost, and how to allow it.
-    pub fn sentence(self, pod: &Pod) -> String {
-        let (loss, flag, key) = match self {
-            Consent::EmptyDir { memory: true } => (
-                "it keeps data in an emptyDir in memory, which the plan does not allow to lose",
-                "--delete-emptydir-data=memory",
-                "delete_empty_dir_data",
-            ),
-            Consent::EmptyDir { memory: false } => (
-                "it keeps data in an emptyDir on disk, which the plan does not allow to lose",
-                "--delete-emptydir-data=disk",
-                "delete_empty_dir_data",
-            ),
-            Consent::Unmanaged => (
-                "it has no controller and would not come back, which the plan does not allow",
-                "--force-unmanaged",
-                "force_unmanaged",
-            ),
+impl Options<'_> {
+    /// Whether this may be lost with the pod of that `namespace/name`.
+    pub fn allow(&self, pod: &str, loss: Loss) -> bool {
+        let in_general = match loss {
+            Loss::EmptyDirDisk => self.delete_empty_dir_data.allows(false),
+            Loss::EmptyDirMemory => self.delete_empty_dir_data.allows(true),
+            Loss::Unmanaged => self.force_unmanaged,
         };
-        format!("{loss}. Allow it with --evict-anyway {}, {flag}, or {key} in the fleet file", pod.key)
+        in_general || self.evict_anyway.iter().any(|name| name.as_str() == pod)
     }
 }
 
-/// When a pod's turn comes: those that others need go last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Turn {
-    Ordinary,
-    SystemCritical,
-    /// The storage system's own: its budget always says no, and goes by itself once no volume is used here and every
-    /// copy has a healthy twin on another schedulable node.
-    Storage,
+/// What a drain does with a pod, whatever a plan allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Class {
+    /// It belongs to the node, or nothing of it runs any more and only a finalizer keeps the object: it hinders nobody.
+    Stays(Stays),
+    /// It is going already, and its grace ends then; wait until it is gone.
+    Going { until: Timestamp },
+    /// It has to go.
+    Leaves,
+}
+
+/// What a drain does with a pod under a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    Stays(Stays),
+    Going,
+    /// It is evicted.
+    Evict(Turn),
+    /// The plan does not allow to lose what goes with it.
+    NeedsConsent(Loss),
 }
 
 impl Fate {
     /// Whether the node is not drained while this pod is there.
     pub fn is_left(&self) -> bool {
         match self {
-            Fate::Stays | Fate::Finalizer(_) => false,
+            Fate::Stays(_) => false,
             Fate::Going | Fate::Evict(_) | Fate::NeedsConsent(_) => true,
         }
     }
 }
 
 /// The order of the questions is that of kubectl drain's filters.
-pub fn evaluate(pod: &Pod, options: &Options<'_>) -> Fate {
+pub(super) fn class(pod: &Pod) -> Class {
     let finished = pod.is_finished();
     let daemon = pod.owner.as_ref().is_some_and(|o| o.kind == "DaemonSet" && o.api_version == "apps/v1");
-    if pod.mirror || (daemon && !finished) {
-        return Fate::Stays;
+    if pod.mirror {
+        return Class::Stays(Stays::Mirror);
     }
-    if pod.deletion.is_some() {
-        return match pod.finalizers.first() {
-            Some(finalizer) if finished => Fate::Finalizer(finalizer.clone()),
-            Some(_) | None => Fate::Going,
-        };
+    if daemon && !finished {
+        return Class::Stays(Stays::DaemonSet);
     }
-    if finished {
-        return Fate::Evict(turn(pod));
+    match (pod.deletion, pod.finalizers.first()) {
+        (Some(_), Some(finalizer)) if finished => Class::Stays(Stays::Finalizer(ClusterName::of(finalizer))),
+        (Some(deletion), Some(_) | None) => Class::Going { until: deletion.ends },
+        (None, _) => Class::Leaves,
     }
-    let key = pod.key.to_string();
-    if options.evict_anyway.iter().any(|name| name.as_str() == key) {
-        return Fate::Evict(turn(pod));
-    }
-    let media = [(pod.empty_dirs.disk, false), (pod.empty_dirs.memory, true)];
-    let lost = media.into_iter().find(|(has, memory)| *has && !options.delete_empty_dir_data.allows(*memory));
-    if let Some((_, memory)) = lost {
-        return Fate::NeedsConsent(Consent::EmptyDir { memory });
-    }
-    if pod.owner.is_none() && !options.force_unmanaged {
-        return Fate::NeedsConsent(Consent::Unmanaged);
-    }
-    Fate::Evict(turn(pod))
 }
 
-fn turn(pod: &Pod) -> Turn {
+/// What is lost for ever when the pod goes.
+pub(super) fn losses(pod: &Pod) -> Vec<Loss> {
+    if pod.is_finished() {
+        return Vec::new();
+    }
+    let lost = [
+        (pod.empty_dirs.disk, Loss::EmptyDirDisk),
+        (pod.empty_dirs.memory, Loss::EmptyDirMemory),
+        (pod.owner.is_none(), Loss::Unmanaged),
+    ];
+    lost.into_iter().filter_map(|(is_lost, loss)| is_lost.then_some(loss)).collect()
+}
+
+/// What a drain under this plan does with the pod.
+pub fn evaluate(pod: &Pod, options: &Options<'_>) -> Fate {
+    match class(pod) {
+        Class::Stays(why) => Fate::Stays(why),
+        Class::Going { .. } => Fate::Going,
+        Class::Leaves => {
+            let name = pod.key.to_string();
+            let asks = losses(pod).into_iter().find(|loss| !options.allow(&name, *loss));
+            asks.map_or_else(|| Fate::Evict(turn(pod)), Fate::NeedsConsent)
+        }
+    }
+}
+
+/// What would be lost with the pod of that `namespace/name`, and how to allow it.
+pub fn needs_consent(pod: &str, loss: Loss) -> String {
+    let lost = match loss {
+        Loss::EmptyDirMemory => "it keeps data in an emptyDir in memory, which the plan does not allow to lose",
+        Loss::EmptyDirDisk => "it keeps data in an emptyDir on disk, which the plan does not allow to lose",
+        Loss::Unmanaged => "it has no controller and would not come back, which the plan does not allow",
+    };
+    format!("{lost}. Allow it with --evict-anyway {pod}, {}, or {} in the fleet file", loss.flag(), loss.key())
+}
+
+/// When the pod's turn comes.
+pub(super) fn turn(pod: &Pod) -> Turn {
     // Longhorn (controller/instance_manager_controller.go): minAvailable 1 over each of them, slow and not never.
     if pod.owner.as_ref().is_some_and(|o| o.kind == "InstanceManager" && o.api_version.starts_with("longhorn.io/")) {
         return Turn::Storage;
@@ -134,6 +137,10 @@ fn turn(pod: &Pod) -> Turn {
         Some(_) | None => Turn::Ordinary,
     }
 }
+
+/// Why the storage system's own budget says no, and when it goes.
+pub const STORAGE_HOLDS: &str = "Longhorn removes it when no volume is used here and every replica has a healthy twin \
+                                 on another schedulable node; see its replicas if that lasts";
 
 /// Whether it is being deleted and something of it still runs here.
 pub fn is_leaving(pod: &Pod) -> bool {

@@ -5,6 +5,9 @@ use std::cmp::Reverse;
 use super::pods::Fate;
 use crate::cluster::Pod;
 
+/// Pods that go at the same time: what one look lists and one journal entry tells.
+pub const MAX_GOING: u32 = 64;
+
 /// How strong a controller was before, and how much of that may be away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Strength {
@@ -20,13 +23,40 @@ impl Strength {
     }
 }
 
+/// What limits how many pods of a controller go at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Nothing: nobody counts on it.
+    Free,
+    /// Its budget alone.
+    Budget,
+    /// The controller's strength: as many as it lets be away itself.
+    Strength,
+    /// The controller's strength, one at a time from its highest number.
+    OneByOne,
+}
+
+/// What limits the pod's controller, where a budget counts the pod or none does.
+pub fn pace(pod: &Pod, is_counted: bool) -> Pace {
+    let Some(owner) = pod.owner.as_ref().filter(|_| !pod.is_finished()) else { return Pace::Free };
+    match owner.kind.as_str() {
+        "StatefulSet" => Pace::OneByOne,
+        _ if is_counted => Pace::Budget,
+        // A Job starts its pods again, and nobody is served by them meanwhile.
+        "Job" => Pace::Free,
+        _ => Pace::Strength,
+    }
+}
+
 /// A StatefulSet's pods leave as it would take them down itself: the highest number first.
 pub fn in_order<'p>(left: impl Iterator<Item = &'p (Pod, Fate)>) -> Vec<&'p (Pod, Fate)> {
-    let number = |pod: &Pod| {
-        let owner = pod.owner.as_ref().filter(|owner| owner.kind == "StatefulSet")?;
-        pod.key.name.strip_prefix(owner.name.as_str())?.strip_prefix('-')?.parse::<u64>().ok()
-    };
     let mut left: Vec<&(Pod, Fate)> = left.collect();
     left.sort_by_key(|(pod, _)| Reverse(number(pod)));
     left
+}
+
+/// The number of a StatefulSet's pod.
+pub(super) fn number(pod: &Pod) -> Option<u64> {
+    let owner = pod.owner.as_ref().filter(|owner| owner.kind == "StatefulSet")?;
+    pod.key.name.strip_prefix(owner.name.as_str())?.strip_prefix('-')?.parse::<u64>().ok()
 }

@@ -1,98 +1,332 @@
-//! What a drain would do with each pod of a node, whatever a plan allows.
+//! What a drain would do with every pod of a node, free of what a plan allows.
 
-use super::{Fate, Look, NoPlace, Options, blockers, evaluate, fits_nowhere};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    budget::{Asked, Budgets, closed, never},
+    look::Look,
+    placement::{NoPlace, fits, fits_nowhere, tolerates_cordons},
+    pods::{Class, STORAGE_HOLDS, class, is_leaving, losses, turn},
+    room::Rooms,
+    selectors::Selectors,
+    time::{Past, Queue, expected},
+    turn::{Pace, number, pace},
+};
 use crate::{
-    cluster::{NodeReady, Pod},
+    cluster::{Budget, Node, NodeReady, Owner, Pod, Scale},
     document::{
-        Blocker, Leaving, LeftOut, MAX_PLACES, Never, NodeCordon, NodeState, NodeView, Place, PodView, Prospect, Stays,
-        Turn,
+        AttachedVolume, Leaving, LeftOut, MAX_PLACES, Never, NodeCordon, NodeState, NodeView, Place, PodView, Prospect,
+        Stays, Turn,
     },
     form::{ClusterName, Reason},
     id::NodeName,
-    step::{EmptyDirs, Loss, TopOwner},
+    step::TopOwner,
+    text::age,
+    timestamp::Timestamp,
 };
 
-/// What nothing is lost by is allowed.
-const ALLOWED: Options<'static> =
-    Options { delete_empty_dir_data: EmptyDirs::All, force_unmanaged: true, evict_anyway: &[] };
+/// A pod that may take longer than this to stop is told of: whoever watches wonders.
+const LONG_GRACE: Duration = Duration::from_secs(120);
 
-/// The node as a drain would find it. A pod whose name or UID is none, which no API server gives, is counted only.
-pub fn view_of(node: &NodeName, look: &Look) -> NodeView {
-    let found = look.nodes.iter().find(|found| found.name == node.as_str());
-    let state = match found.map(|node| node.ready) {
+/// What a drain of this node would do with each of its pods, as the cluster was seen. `past` is the last drain of it,
+/// where one is known.
+pub fn view_of(name: &NodeName, look: &Look, now: Timestamp, past: Option<Past>) -> NodeView {
+    let node = look.nodes.iter().find(|node| node.name == name.as_str());
+    let here: Vec<&Pod> = look.pods.iter().filter(|pod| pod.node.as_deref() == Some(name.as_str())).collect();
+    let mut leaving: Vec<&Pod> = here.iter().copied().filter(|pod| class(pod) == Class::Leaves).collect();
+    leaving.sort_by_key(|pod| (turn(pod), Reverse(number(pod))));
+    let mut model = Model::new(name.as_str(), look, &leaving);
+    let mut leavings: BTreeMap<&str, Leaving> = BTreeMap::new();
+    for pod in &leaving {
+        let leaving = model.leaving(pod);
+        model.queue(pod, &leaving);
+        leavings.insert(&pod.key.uid, leaving);
+    }
+    let never = leavings.values().any(|leaving| leaving.never.is_some());
+    for pod in here.iter().filter(|pod| is_leaving(pod)) {
+        model.stopping(pod, now);
+    }
+    let mut view = NodeView {
+        node: name.clone(),
+        state: state(node),
+        cordon: node.and_then(cordon),
+        pods: Vec::new(),
+        left_out: LeftOut::default(),
+        attached: attached(name, look, &here),
+        expected: if never { None } else { expected(&model.queues(), past) },
+    };
+    for pod in here {
+        let prospect = match class(pod) {
+            Class::Stays(why) => Prospect::Stays(why),
+            Class::Going { until } => Prospect::Going { until: until.whole_seconds() },
+            Class::Leaves => match leavings.remove(pod.key.uid.as_str()) {
+                Some(leaving) => Prospect::Leaves(leaving),
+                None => continue,
+            },
+        };
+        match model.pod(pod, prospect) {
+            Some(pod) => view.pods.push(pod),
+            // No cluster has such a name; whatever it is, nobody can judge without it.
+            None => view.left_out = LeftOut { pods: view.left_out.pods + 1, deciding: view.left_out.deciding + 1 },
+        }
+    }
+    view
+}
+
+fn state(node: Option<&Node>) -> NodeState {
+    match node.map(|node| node.ready) {
         None => NodeState::Absent,
         Some(NodeReady::Ready) => NodeState::Ready,
         Some(NodeReady::NotReady) => NodeState::NotReady,
         Some(NodeReady::Unknown { since }) => NodeState::Silent { since },
-    };
-    let cordon = found.and_then(|node| {
-        let by = ClusterName::of(node.cordoned_by()?.name());
-        Some(NodeCordon { by, reason: node.cordon.as_ref().map(|note| Reason::of(&note.reason)) })
-    });
-    let never = blockers(look, &ALLOWED);
-    let pods: Vec<PodView> = look.pods.iter().filter_map(|pod| pod_view(pod, look, &never)).collect();
-    let lost = u32::try_from(look.pods.len() - pods.len()).unwrap_or(u32::MAX);
-    let left_out = LeftOut { pods: lost, deciding: lost };
-    NodeView { node: node.clone(), state, cordon, pods, left_out, attached: Vec::new(), expected: None }
+    }
 }
 
-fn pod_view(pod: &Pod, look: &Look, never: &[Blocker]) -> Option<PodView> {
-    let name = pod.key.to_string();
-    let (prospect, turn) = match evaluate(pod, &ALLOWED) {
-        Fate::Stays if pod.mirror => (Prospect::Stays(Stays::Mirror), Turn::Ordinary),
-        Fate::Stays => (Prospect::Stays(Stays::DaemonSet), Turn::Ordinary),
-        Fate::Finalizer(name) => (Prospect::Stays(Stays::Finalizer(ClusterName::of(&name))), Turn::Ordinary),
-        Fate::Going | Fate::NeedsConsent(_) => {
-            let until = pod.deletion.map_or(crate::timestamp::Timestamp::from_unix_seconds(0), |d| d.ends);
-            (Prospect::Going { until: until.whole_seconds() }, Turn::Ordinary)
-        }
-        Fate::Evict(turn) => {
-            let never = never.iter().find(|blocker| blocker.pod == name).map(|blocker| Never {
-                budget: blocker.budget.as_deref().map(ClusterName::of),
-                reason: Reason::of(&blocker.reason),
+fn cordon(node: &Node) -> Option<NodeCordon> {
+    let by = ClusterName::of(node.cordoned_by()?.name());
+    let note = node.cordon.as_ref().map(|note| &note.reason);
+    let reason = note.or(node.self_cordon.as_ref().map(|note| &note.reason));
+    Some(NodeCordon { by, reason: reason.map(|reason| Reason::of(reason)) })
+}
+
+/// The volumes that are attached for others than the pods that stay.
+fn attached(name: &NodeName, look: &Look, here: &[&Pod]) -> Vec<AttachedVolume> {
+    let volumes_of_stays =
+        here.iter().filter(|pod| matches!(class(pod), Class::Stays(Stays::DaemonSet | Stays::Mirror)));
+    let kept: Vec<&String> = volumes_of_stays.flat_map(|pod| &pod.volumes).filter_map(|v| v.volume.as_ref()).collect();
+    let on_it = look.attachments.iter().filter(|attachment| attachment.node == name.as_str());
+    let leaves = on_it.filter_map(|a| Some((a.volume.as_ref().filter(|volume| !kept.contains(volume))?, &a.driver)));
+    leaves
+        .map(|(volume, driver)| AttachedVolume { volume: ClusterName::of(volume), driver: ClusterName::of(driver) })
+        .collect()
+}
+
+/// A budget that counts pods of the node, and what is known of it while they leave one after the other.
+struct Counting<'a> {
+    counted: Vec<&'a Pod>,
+    asked: Asked,
+    /// Pods that leave and have nowhere to come back to.
+    lost: u32,
+    /// Pods that leave and find no room just now.
+    waiting: u32,
+}
+
+/// A cluster while pods leave one of its nodes.
+struct Model<'a> {
+    drained: &'a str,
+    look: &'a Look,
+    budgets: Budgets<'a>,
+    counting: BTreeMap<(&'a str, &'a str), Counting<'a>>,
+    rooms: Rooms<'a>,
+    queues: BTreeMap<(Turn, String), Queue>,
+    /// The volumes that are attached to the node.
+    attached: BTreeSet<&'a str>,
+    /// The fastest start that is known of a pod of each owner.
+    starts: BTreeMap<(&'a str, &'a Owner), Duration>,
+}
+
+impl<'a> Model<'a> {
+    fn new(drained: &'a str, look: &'a Look, leaving: &[&'a Pod]) -> Self {
+        let budgets = Budgets::new(&look.budgets);
+        let mut counting: BTreeMap<(&str, &str), (&Budget, Vec<&Pod>)> = BTreeMap::new();
+        let mut counted = Selectors::new();
+        for budget in leaving.iter().filter_map(|pod| budgets.only(pod)) {
+            let key = (budget.namespace.as_str(), budget.name.as_str());
+            counting.entry(key).or_insert_with(|| {
+                counted.add(Some([key.0]), &budget.selector, key);
+                (budget, Vec::new())
             });
-            let turn = match turn {
-                super::Turn::Ordinary => Turn::Ordinary,
-                super::Turn::SystemCritical => Turn::SystemCritical,
-                super::Turn::Storage => Turn::Storage,
-            };
-            (Prospect::Leaves(Leaving { loses: loses(pod), never, place: place(pod, look), slow: None }), turn)
         }
-    };
-    Some(PodView {
-        pod: name.parse().ok()?,
-        uid: pod.key.uid.parse().ok()?,
-        owner: pod
-            .owner
-            .as_ref()
-            .map(|owner| TopOwner { kind: ClusterName::of(&owner.kind), name: ClusterName::of(&owner.name) }),
-        grace_seconds: pod.grace.as_secs(),
-        turn,
-        prospect,
-    })
-}
+        let mut starts: BTreeMap<(&str, &Owner), Duration> = BTreeMap::new();
+        for pod in &look.pods {
+            for key in counted.of(pod) {
+                if let Some((_, pods)) = counting.get_mut(key) {
+                    pods.push(pod);
+                }
+            }
+            if let (Some(owner), Some(took)) = (&pod.owner, pod.started_in) {
+                let fastest = starts.entry((&pod.key.namespace, owner)).or_insert(took);
+                *fastest = took.min(*fastest);
+            }
+        }
+        let rooms = Rooms::new(drained, &look.nodes, &look.pods, &look.attachments, leaving);
+        let attached = look.attachments.iter().filter(|attachment| attachment.node == drained);
+        let attached = attached.filter_map(|attachment| attachment.volume.as_deref()).collect();
+        let (queues, none) = (BTreeMap::new(), BTreeMap::new());
+        let mut model = Self { drained, look, budgets, counting: none, rooms, queues, attached, starts };
+        for (key, (budget, counted)) in counting {
+            let asked = Asked::of(budget, &counted, |owner| model.scale(&budget.namespace, owner));
+            model.counting.insert(key, Counting { counted, asked, lost: 0, waiting: 0 });
+        }
+        model
+    }
 
-fn loses(pod: &Pod) -> Vec<Loss> {
-    let lost = [
-        (pod.empty_dirs.disk, Loss::EmptyDirDisk),
-        (pod.empty_dirs.memory, Loss::EmptyDirMemory),
-        (pod.owner.is_none(), Loss::Unmanaged),
-    ];
-    lost.into_iter().filter(|(is, _)| *is && !pod.is_finished()).map(|(_, loss)| loss).collect()
-}
+    fn scale(&self, namespace: &str, owner: &Owner) -> Option<Scale> {
+        self.look.controllers.get(&(namespace.to_owned(), owner.clone()))?.scale
+    }
 
-fn place(pod: &Pod, look: &Look) -> Place {
-    if pod.is_finished() || pod.owner.is_none() {
-        return Place::NotNeeded;
+    fn leaving(&mut self, pod: &'a Pod) -> Leaving {
+        let (place, nowhere) = self.place(pod);
+        let mut leaving = Leaving { loses: losses(pod), never: None, place, slow: None };
+        let counting = self.budgets.asked_about(pod);
+        match counting.as_slice() {
+            [first, second, ..] => {
+                let (first, second) = (first.full_name(), second.full_name());
+                leaving.never = Some(Never {
+                    reason: Reason::of(&format!(
+                        "more than one budget counts it ({first}, {second}), which the API refuses for ever. Leave one"
+                    )),
+                    budget: Some(ClusterName::of(&first)),
+                });
+            }
+            // Its budget says no until no volume is used here, and is gone then.
+            _ if turn(pod) == Turn::Storage => leaving.slow = Some(Reason::of(STORAGE_HOLDS)),
+            [budget] => self.count(pod, budget, nowhere, &mut leaving),
+            [] => {}
+        }
+        if leaving.slow.is_none() && leaving.never.is_none() {
+            leaving.slow = self.slow(pod).map(|why| Reason::of(&why));
+        }
+        leaving
     }
-    if pod.placement.foreign_scheduler {
-        return Place::Unknown(Reason::of("another scheduler than the cluster's own decides"));
+
+    /// What the budget says of a pod that leaves.
+    fn count(&mut self, pod: &Pod, budget: &'a Budget, nowhere: Option<NoPlace>, leaving: &mut Leaving) {
+        let Some(counting) = self.counting.get_mut(&(budget.namespace.as_str(), budget.name.as_str())) else { return };
+        let name = budget.full_name();
+        let (asked, may_go) = (counting.asked, counting.asked.may_be_away(budget.limit));
+        let free = !pod.ready && budget.always_allow_unhealthy;
+        let mut holds = never(budget, asked, pod);
+        if holds.is_none() && !free {
+            if let Some(place) = nowhere {
+                counting.lost = counting.lost.saturating_add(1);
+                let text =
+                    || format!("budget {name} lets only {may_go} of its pods be away, and {place}. {}", place.advice());
+                holds = (counting.lost > may_go).then(text);
+            } else if let Place::NoRoom(why) = &leaving.place {
+                counting.waiting = counting.waiting.saturating_add(1);
+                let text = || format!("budget {name} lets only {may_go} of its pods be away, and {why}");
+                let waits = counting.lost.saturating_add(counting.waiting) > may_go;
+                leaving.slow = waits.then(|| Reason::of(&text()));
+            }
+        }
+        if leaving.slow.is_none() && holds.is_none() {
+            leaving.slow = closed(budget, pod, &counting.counted).map(|why| Reason::of(&why));
+        }
+        leaving.never = holds.map(|why| Never { budget: Some(ClusterName::of(&name)), reason: Reason::of(&why) });
     }
-    if let Some(nowhere) = fits_nowhere(pod, &look.nodes, &look.node) {
-        return Place::Nowhere(Reason::of(&format!("{nowhere}. {}", NoPlace::advice(&nowhere))));
+
+    /// Where what takes the pod's place can run, and why that is nowhere for certain.
+    fn place(&mut self, pod: &'a Pod) -> (Place, Option<NoPlace>) {
+        let found = self.rooms.moves(pod);
+        if pod.is_finished() || pod.owner.is_none() {
+            return (Place::NotNeeded, None);
+        }
+        let unknown = |why: &str| (Place::Unknown(Reason::of(why)), None);
+        if pod.placement.foreign_scheduler {
+            return unknown("another scheduler decides where it goes");
+        }
+        let itself = self.look.nodes.iter().find(|node| node.name == self.drained);
+        if tolerates_cordons(&pod.placement) && itself.is_some_and(|node| fits(pod, node)) {
+            return unknown("it tolerates a cordon, and so may come back here at once. Take that toleration from it");
+        }
+        if let Some(place) = fits_nowhere(pod, &self.look.nodes, self.drained) {
+            return (Place::Nowhere(Reason::of(&format!("{place}. {}", place.advice()))), Some(place));
+        }
+        if pod.placement.claims_devices {
+            return unknown("it claims devices, and their drivers decide where it can go");
+        }
+        let place = match found {
+            Ok(nodes) => Place::Elsewhere {
+                count: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+                such_as: nodes.iter().filter_map(|node| NodeName::new(&node.name).ok()).take(MAX_PLACES).collect(),
+            },
+            Err(short) if short.may_push_out => {
+                Place::Unknown(Reason::of(&format!("{short}; the scheduler may push out pods of a lower priority")))
+            }
+            Err(short) => Place::NoRoom(Reason::of(&short.to_string())),
+        };
+        (place, None)
     }
-    let others = look.nodes.iter().filter(|node| node.name != look.node && !node.unschedulable);
-    let others: Vec<NodeName> = others.filter_map(|node| node.name.parse().ok()).collect();
-    let count = u32::try_from(others.len()).unwrap_or(u32::MAX);
-    Place::Elsewhere { count, such_as: others.into_iter().take(MAX_PLACES).collect() }
+
+    /// What else takes longer than a short stop.
+    fn slow(&self, pod: &Pod) -> Option<String> {
+        if pod.grace > LONG_GRACE && !pod.is_finished() {
+            return Some(format!("it may take {} to stop", age(pod.grace.as_secs())));
+        }
+        let mut volumes = pod.volumes.iter().filter(|volume| volume.one_node).filter_map(|v| v.volume.as_ref());
+        let volume = volumes.find(|name| self.attached.contains(name.as_str())).filter(|_| pod.owner.is_some())?;
+        Some(format!("volume {volume} has to be detached from {} before another node can attach it", self.drained))
+    }
+
+    fn owner(&self, pod: &Pod) -> Option<TopOwner> {
+        let owner = pod.owner.as_ref()?;
+        let top = self.look.controllers.get(&(pod.key.namespace.clone(), owner.clone()));
+        let (kind, name) = top.map_or((&owner.kind, &owner.name), |top| (&top.kind, &top.name));
+        Some(TopOwner { kind: ClusterName::of(kind), name: ClusterName::of(name) })
+    }
+
+    fn pod(&self, pod: &Pod, prospect: Prospect) -> Option<PodView> {
+        Some(PodView {
+            pod: pod.key.to_string().parse().ok()?,
+            uid: pod.key.uid.parse().ok()?,
+            owner: self.owner(pod),
+            grace_seconds: pod.grace.as_secs(),
+            turn: turn(pod),
+            prospect,
+        })
+    }
+
+    /// Puts a pod that leaves behind those for which it waits.
+    fn queue(&mut self, pod: &Pod, leaving: &Leaving) {
+        let counting = self.budgets.only(pod);
+        let owner = self.owner(pod);
+        let by_owner = |owner: &TopOwner| format!("{}/{}", pod.key.namespace, owner.name);
+        let scale = pod.owner.as_ref().and_then(|owner| self.scale(&pod.key.namespace, owner));
+        let (name, at_once) = match (pace(pod, counting.is_some()), counting, &owner) {
+            (Pace::Budget, Some(budget), _) => {
+                let counting = self.counting.get(&(budget.namespace.as_str(), budget.name.as_str()));
+                let away = counting.map_or(1, |counting| counting.asked.may_be_away(budget.limit));
+                (format!("what budget {} counts", budget.full_name()), away.max(1))
+            }
+            (Pace::OneByOne, _, Some(owner)) => (by_owner(owner), 1),
+            (Pace::Strength, _, Some(owner)) => (by_owner(owner), scale.map_or(1, |scale| scale.at_once)),
+            (Pace::Free | Pace::Budget | Pace::Strength | Pace::OneByOne, ..) => (pod.key.to_string(), 1),
+        };
+        let started_in = pod.owner.as_ref().and_then(|owner| self.starts.get(&(pod.key.namespace.as_str(), owner)));
+        let comes_back = !matches!(leaving.place, Place::Nowhere(_) | Place::NotNeeded);
+        let grace = if pod.is_finished() { Duration::ZERO } else { pod.grace };
+        let queue = self.queues.entry((turn(pod), name.clone())).or_insert(Queue {
+            name,
+            pods: 0,
+            at_once,
+            grace,
+            started_in: started_in.copied(),
+            comes_back,
+        });
+        queue.pods = queue.pods.saturating_add(1);
+        queue.grace = queue.grace.max(grace);
+        queue.started_in = queue.started_in.max(started_in.copied());
+        queue.comes_back |= comes_back;
+    }
+
+    /// A pod that is stopping already.
+    fn stopping(&mut self, pod: &Pod, now: Timestamp) {
+        let (name, grace) =
+            (pod.key.to_string(), pod.deletion.map_or(Duration::ZERO, |deletion| deletion.ends.since(now)));
+        let queue = Queue { name: name.clone(), pods: 1, at_once: 1, grace, started_in: None, comes_back: false };
+        self.queues.insert((Turn::Ordinary, name), queue);
+    }
+
+    fn queues(&mut self) -> BTreeMap<Turn, Vec<Queue>> {
+        let mut turns: BTreeMap<Turn, Vec<Queue>> = BTreeMap::new();
+        for ((turn, _), queue) in std::mem::take(&mut self.queues) {
+            turns.entry(turn).or_default().push(queue);
+        }
+        turns
+    }
 }

@@ -1,20 +1,26 @@
 //! From the API's objects to the few fields that a drain looks at.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use hostler_plan::timestamp::Timestamp;
 use k8s_openapi::{
-    api::{apps::v1::DeploymentSpec, core::v1 as core, policy::v1 as policy},
+    api::{
+        apps::v1::DeploymentSpec,
+        core::v1 as core,
+        policy::v1 as policy,
+        storage::v1::{CSINode, CSINodeDriver},
+    },
     apimachinery::pkg::{
         apis::meta::v1::{LabelSelector, ObjectMeta, Time},
         util::intstr::IntOrString,
     },
 };
 
+use super::amounts;
 use crate::host::{
     Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Deletion, Effect, EmptyDirMedia, Node, NodeReady,
-    Operator, Owner, Phase, Placement, Pod, PodKey, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Selector, Taint,
-    Toleration,
+    Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Selector,
+    Spread, Taint, Toleration,
 };
 
 /// The API's default where a pod says nothing.
@@ -39,6 +45,8 @@ pub(super) fn node(node: core::Node) -> Node {
         version: info.kubelet_version,
         boot_id: info.boot_id,
         machine_id: info.machine_id,
+        allocatable: amounts::all(status.allocatable.as_ref()),
+        attach_limits: BTreeMap::new(),
         taints: spec.taints.unwrap_or_default().into_iter().filter_map(taint).collect(),
         name: metadata.name.unwrap_or_default(),
         resource_version: metadata.resource_version.unwrap_or_default(),
@@ -67,6 +75,8 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
         .as_ref()
         .map(|at| Deletion { ends: time(Some(at)), grace: grace(metadata.deletion_grace_period_seconds) });
     let volumes = spec.volumes.clone().unwrap_or_default();
+    let started_in = started_in(&status);
+    let broken = broken(&status);
     let conditions = status.conditions.unwrap_or_default();
     let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
     let unschedulable = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False");
@@ -75,6 +85,7 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
         volumes.iter().any(|v| of(v) == Some(memory))
     };
     let name = metadata.name.unwrap_or_default();
+    let (namespace, labels) = (metadata.namespace.unwrap_or_default(), metadata.labels.unwrap_or_default());
     let claims = volumes.iter().filter_map(|v| {
         let generated = v.ephemeral.as_ref().map(|_| format!("{name}-{}", v.name));
         v.persistent_volume_claim.as_ref().map(|c| c.claim_name.clone()).or(generated)
@@ -92,15 +103,17 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
             Some(_) | None => Phase::Unknown,
         },
         ready,
+        broken,
+        started_in,
         unschedulable: unschedulable.map(|c| c.message.unwrap_or_default()),
         deletion,
         finalizers: metadata.finalizers.unwrap_or_default(),
         priority_class: spec.priority_class_name.clone(),
         grace: grace(spec.termination_grace_period_seconds),
-        volumes: claims.map(|claim| PodVolume { claim, volume: None, terms: Vec::new() }).collect(),
-        placement: placement(spec),
-        labels: metadata.labels.unwrap_or_default(),
-        key: PodKey { namespace: metadata.namespace.unwrap_or_default(), name, uid: metadata.uid.unwrap_or_default() },
+        volumes: claims.map(|claim| PodVolume { claim, ..PodVolume::default() }).collect(),
+        placement: placement(spec, &namespace, &labels),
+        labels,
+        key: PodKey { namespace, name, uid: metadata.uid.unwrap_or_default() },
     }
 }
 
@@ -135,10 +148,46 @@ pub(super) fn controller(metadata: &ObjectMeta) -> Option<Owner> {
     })
 }
 
-fn placement(spec: core::PodSpec) -> Placement {
-    let required =
-        spec.affinity.and_then(|a| a.node_affinity).and_then(|a| a.required_during_scheduling_ignored_during_execution);
+/// What its containers wait for that no time brings: what the kubelet says of one that fails again and again, or whose
+/// image or configuration is not there.
+fn broken(status: &core::PodStatus) -> Option<String> {
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let mut reasons = containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.as_ref());
+    let lasts =
+        |reason: &&String| reason.ends_with("BackOff") || reason.ends_with("Error") || reason.starts_with("Err");
+    reasons.find(lasts).cloned()
+}
+
+/// From its start until it was Ready, where it was so ever since: a later change of the condition would tell of itself.
+fn started_in(status: &core::PodStatus) -> Option<Duration> {
+    let restarts = status.container_statuses.iter().flatten().any(|container| container.restart_count > 0);
+    let ready = status.conditions.as_ref()?.iter().find(|c| c.type_ == "Ready" && c.status == "True")?;
+    let (began, ready) = (status.start_time.as_ref()?, ready.last_transition_time.as_ref()?);
+    (!restarts).then(|| time(Some(ready)).since(time(Some(began))))
+}
+
+fn placement(spec: core::PodSpec, namespace: &str, labels: &BTreeMap<String, String>) -> Placement {
+    let (requests, host_ports) = (amounts::requests(&spec), amounts::host_ports(&spec));
+    let affinity = spec.affinity.unwrap_or_default();
+    let required = affinity.node_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution);
+    let together = affinity.pod_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution);
+    let apart = affinity.pod_anti_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution);
+    let terms_of = |terms: Option<Vec<core::PodAffinityTerm>>| -> Vec<PodTerm> {
+        terms.into_iter().flatten().filter_map(|term| pod_term(term, namespace)).collect()
+    };
+    let spread = spec.topology_spread_constraints.unwrap_or_default().into_iter();
     Placement {
+        requests,
+        host_ports,
+        together: terms_of(together),
+        apart: terms_of(apart),
+        spread: spread
+            .filter(|constraint| constraint.when_unsatisfiable == "DoNotSchedule")
+            .map(|constraint| spread_of(constraint, namespace, labels))
+            .collect(),
+        claims_devices: spec.resource_claims.is_some_and(|claims| !claims.is_empty()),
+        priority: spec.priority.unwrap_or(0),
+        never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
         node_selector: spec.node_selector.unwrap_or_default(),
         terms: required.map(terms).unwrap_or_default(),
         tolerations: spec.tolerations.unwrap_or_default().into_iter().map(toleration).collect(),
@@ -146,9 +195,52 @@ fn placement(spec: core::PodSpec) -> Placement {
     }
 }
 
-/// On which nodes a volume exists.
-pub(super) fn volume_terms(volume: core::PersistentVolume) -> Vec<Vec<Requirement>> {
-    volume.spec.and_then(|s| s.node_affinity).and_then(|a| a.required).map(terms).unwrap_or_default()
+/// Pods by their labels, in the namespaces that are named or in the pod's own. None where namespaces are chosen by
+/// their labels, which nobody reads: what it asks for is not known.
+fn pod_term(term: core::PodAffinityTerm, namespace: &str) -> Option<PodTerm> {
+    let named = term.namespaces.unwrap_or_default();
+    let namespaces = match term.namespace_selector.map(selector) {
+        Some(Selector::All(requirements)) if requirements.is_empty() => None,
+        Some(Selector::All(_) | Selector::Nothing) => return None,
+        None if named.is_empty() => Some(vec![namespace.to_owned()]),
+        None => Some(named),
+    };
+    let selector = term.label_selector.map_or(Selector::Nothing, selector);
+    Some(PodTerm { selector, namespaces, topology_key: term.topology_key })
+}
+
+fn spread_of(constraint: core::TopologySpreadConstraint, namespace: &str, labels: &BTreeMap<String, String>) -> Spread {
+    let own = constraint.match_label_keys.unwrap_or_default().into_iter().filter_map(|key| {
+        let values = vec![labels.get(&key)?.clone()];
+        Some(Requirement { key, operator: Operator::In, values })
+    });
+    let selector = match constraint.label_selector.map(selector) {
+        Some(Selector::All(requirements)) => Selector::All(requirements.into_iter().chain(own).collect()),
+        Some(Selector::Nothing) | None => Selector::Nothing,
+    };
+    let number = |count: i32| u32::try_from(count).unwrap_or(0).max(1);
+    Spread {
+        pods: PodTerm { selector, namespaces: Some(vec![namespace.to_owned()]), topology_key: constraint.topology_key },
+        max_skew: number(constraint.max_skew),
+        min_domains: number(constraint.min_domains.unwrap_or(1)),
+        honours_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
+        honours_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
+    }
+}
+
+/// On which nodes the volume of a claim exists, whose it is, and to how many nodes it goes.
+pub(super) fn volume(found: core::PersistentVolume, volume: &mut PodVolume) {
+    let spec = found.spec.unwrap_or_default();
+    volume.terms = spec.node_affinity.and_then(|affinity| affinity.required).map(terms).unwrap_or_default();
+    volume.driver = spec.csi.map(|csi| csi.driver);
+    let modes = spec.access_modes.unwrap_or_default();
+    volume.one_node = !modes.is_empty() && modes.iter().all(|mode| mode.starts_with("ReadWriteOnce"));
+}
+
+/// How many volumes of each driver a node can attach.
+pub(super) fn attach_limits(node: CSINode) -> (String, BTreeMap<String, u32>) {
+    let limit = |driver: CSINodeDriver| Some((driver.name, u32::try_from(driver.allocatable?.count?).ok()?));
+    (node.metadata.name.unwrap_or_default(), node.spec.drivers.into_iter().filter_map(limit).collect())
 }
 
 fn terms(selector: core::NodeSelector) -> Vec<Vec<Requirement>> {

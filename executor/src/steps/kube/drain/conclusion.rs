@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use hostler_plan::{
-    document::{PodFate, PodReport},
-    drain::Fate,
+    document::{PodFate, PodReport, Stays},
+    drain::{Fate, needs_consent},
 };
 
 use super::state::{Drain, sentence_of};
@@ -21,14 +21,14 @@ impl Drain<'_> {
         let mut reports: Vec<PodReport> = Vec::new();
         for (pod, fate) in &round.remaining.judged {
             let (fate, reason) = match (fate, self.held.get(&pod.key)) {
-                (Fate::Stays, _) if pod.mirror => (PodFate::Stays, "the kubelet's own".to_owned()),
-                (Fate::Stays, _) => (PodFate::Stays, "of a DaemonSet".to_owned()),
-                (Fate::Finalizer(name), _) => {
+                (Fate::Stays(Stays::Mirror), _) => (PodFate::Stays, "the kubelet's own".to_owned()),
+                (Fate::Stays(Stays::DaemonSet), _) => (PodFate::Stays, "of a DaemonSet".to_owned()),
+                (Fate::Stays(Stays::Finalizer(name)), _) => {
                     (PodFate::Stays, format!("stopped; its finalizer {name} keeps the object"))
                 }
                 (_, Some(held)) => (PodFate::Left, sentence_of(held)),
                 (Fate::Going, None) => (PodFate::Left, "it is stopping".to_owned()),
-                (Fate::NeedsConsent(consent), None) => (PodFate::Left, consent.sentence(pod)),
+                (Fate::NeedsConsent(loss), None) => (PodFate::Left, needs_consent(&pod.key.to_string(), *loss)),
                 (Fate::Evict(_), None) => (PodFate::Left, "its turn did not come".to_owned()),
             };
             reports.push(PodReport { pod: pod.key.to_string(), fate, reason });

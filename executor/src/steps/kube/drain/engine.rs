@@ -3,22 +3,22 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use hostler_plan::{
-    document::{Blocker, PodFate, PodReport},
-    drain::{Fate, Turn, budget, in_order},
+    document::{Blocker, PodFate, PodReport, Turn},
+    drain::{Fate, MAX_GOING, STORAGE_HOLDS, blockers, in_order, needs_consent},
     step,
     text::{and_more, count},
     timestamp::Timestamp,
 };
 
 use super::{
-    preflight::{blockers_now, silent},
+    preflight::{silent, view_now},
     remaining::Remaining,
     state::{Drain, Round, RoundError, moved, sentence_of},
     turns::{May, Turns},
 };
 use crate::{
     control::{POLL, span},
-    host::{Eviction, Node, NodeReady, Pod, PodKey},
+    host::{Budget, Eviction, Node, NodeReady, Pod, PodKey},
     steps::action::{StepContext, StepError},
 };
 
@@ -28,8 +28,6 @@ const RETRY: Duration = Duration::from_secs(5);
 const STALE_RETRY: Duration = Duration::from_secs(1);
 /// How often what is likely to last is tried again.
 const SLOW_RETRY: Duration = Duration::from_secs(10);
-/// Pods that go at the same time: what one look lists and one journal entry tells.
-const MAX_GOING: usize = 64;
 /// How often the budgets' arithmetic is done again while one says no.
 const RECHECK: Duration = Duration::from_secs(30);
 /// An accepted eviction whose deletion failed is forgotten by the server after 2 minutes; then it is asked again.
@@ -94,13 +92,15 @@ impl Drain<'_> {
         let ordinary_left = left.iter().any(|(_, fate)| *fate != Fate::Evict(Turn::SystemCritical) && !last(fate));
         let all_last = left.iter().all(|(_, fate)| last(fate));
         self.waits = None;
-        let mut turns = Turns::look(&round.nodes, &round.node.name, context.cluster()?)?;
+        let budgets = context.cluster()?.budgets()?;
+        let mut turns = Turns::new(&round.nodes, &round.node.name, &budgets);
         let mut going = left.iter().filter(|(_, fate)| *fate == Fate::Going).count();
+        let most = MAX_GOING as usize;
         for (pod, fate) in left {
             match fate {
                 Fate::Evict(Turn::SystemCritical) if ordinary_left => {}
-                Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, context)? => {}
-                Fate::Evict(_) if going < MAX_GOING && self.is_due(&pod.key, now) => {
+                Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, &turns) => {}
+                Fate::Evict(_) if going < most && self.is_due(&pod.key, now) => {
                     match self.may_go(pod, &mut turns, context)? {
                         May::Go if self.evict(pod, &turns, context)? => {
                             turns.took(pod);
@@ -114,11 +114,11 @@ impl Drain<'_> {
                         break;
                     }
                 }
-                Fate::NeedsConsent(consent) => {
-                    self.hold(pod, None, &consent.sentence(pod));
+                Fate::NeedsConsent(loss) => {
+                    self.hold(pod, None, &needs_consent(&pod.key.to_string(), *loss));
                     return Err(self.blocked(&round.node.name, context).into());
                 }
-                Fate::Evict(_) | Fate::Going | Fate::Stays | Fate::Finalizer(_) => {}
+                Fate::Evict(_) | Fate::Going | Fate::Stays(_) => {}
             }
         }
         self.report(&round.remaining, &turns, context);
@@ -171,13 +171,13 @@ impl Drain<'_> {
             }
             Eviction::NamespaceTerminating => retry(self, RETRY),
             Eviction::Budget(text) => {
-                let name = turns.name_of_budget(pod);
+                let name = turns.budget_over(pod).map(Budget::full_name);
                 self.hold(pod, name, text.trim_end_matches('.'));
                 // It said no against its own status, which is seconds old; or the pod has to be repaired first.
                 retry(self, if pod.ready { STALE_RETRY } else { RETRY });
             }
             Eviction::BudgetBehind(_) => {
-                let name = turns.name_of_budget(pod);
+                let name = turns.budget_over(pod).map(Budget::full_name);
                 self.hold(pod, name, "its budget's status is behind; if that lasts, the controller manager is down");
                 retry(self, SLOW_RETRY);
             }
@@ -210,20 +210,17 @@ impl Drain<'_> {
     }
 
     /// Whether the storage system still has its budget over one of its own pods. Asking to evict it before is in vain.
-    fn storage_holds(&mut self, pod: &Pod, context: &StepContext<'_>) -> Result<bool, RoundError> {
-        let budgets = context.cluster()?.budgets()?;
-        let holding = budgets.iter().find(|b| budget::matches(b, pod) && b.disruptions_allowed == 0);
-        match holding {
+    fn storage_holds(&mut self, pod: &Pod, turns: &Turns<'_>) -> bool {
+        match turns.budget_over(pod).filter(|budget| turns.is_closed(budget)) {
             Some(holding) => {
-                let reason = "Longhorn removes it when no volume is used here and every replica has a healthy twin on \
-                              another schedulable node; see its replicas if that lasts";
-                self.hold(pod, Some(budget::name(holding)), reason);
+                self.hold(pod, Some(holding.full_name()), STORAGE_HOLDS);
+                true
             }
             None => {
                 self.held.remove(&pod.key);
+                false
             }
         }
-        Ok(holding.is_some())
     }
 
     fn hold(&mut self, pod: &Pod, budget: Option<String>, reason: &str) {
@@ -233,7 +230,8 @@ impl Drain<'_> {
 
     /// Does the arithmetic again: what was slow may have become never.
     fn check_never(&mut self, node: &str, context: &StepContext<'_>) -> Result<(), RoundError> {
-        let never = blockers_now(context.cluster()?, node, &self.options)?;
+        let view = view_now(context.cluster()?, &context.task.subject, context.now())?;
+        let never = blockers(&view, &self.options);
         let Some(first) = never.first() else { return Ok(()) };
         Err(RoundError::Step(StepError::Blocked {
             reason: format!(
@@ -308,7 +306,7 @@ impl Drain<'_> {
             (None, Some(held), _) => sentence_of(held),
             (None, None, Some((pod, ends))) => format!("{} is stopping; its grace ends at {ends}", pod.key),
             (None, None, None) => match turns.unscheduled() {
-                Some((pod, why)) => format!("waits for {}, for which there is no node: {why}", pod.key),
+                Some((pod, why)) => format!("waits for {pod}, for which there is no node: {why}"),
                 None => "waits for replacements to become Ready".to_owned(),
             },
         };

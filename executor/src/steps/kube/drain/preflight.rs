@@ -2,14 +2,15 @@
 //! that fit nowhere.
 
 use hostler_plan::{
-    document::Blocker,
-    drain::{Options, blockers},
+    document::NodeView,
+    drain::{Options, blockers, view_of},
+    id::NodeName,
     text::and_more,
+    timestamp::Timestamp,
 };
 
 use crate::{
     host::{Cluster, ClusterError, Node, NodeReady, PodScope},
-    look::look,
     steps::{
         action::{StepContext, StepError},
         kube::subject::{ask, subject},
@@ -34,7 +35,9 @@ pub(super) fn preflight(options: &Options<'_>, context: &mut StepContext<'_>) ->
             blockers: Vec::new(),
         });
     }
-    let blockers = ask(context, |cluster| blockers_now(cluster, &node.name, options))?;
+    let (name, now) = (context.task.subject.clone(), context.now());
+    let view = ask(context, |cluster| view_now(cluster, &name, now))?;
+    let blockers = blockers(&view, options);
     match blockers.first() {
         None => Ok(()),
         Some(first) => Err(StepError::Blocked {
@@ -60,11 +63,7 @@ pub(super) fn silent(node: &Node, since: hostler_plan::timestamp::Timestamp, con
     StepError::Unreachable(format!("{} has been silent since {since}{running}. Check its power", node.name))
 }
 
-/// Every pod that will never go, by a look at the cluster.
-pub(super) fn blockers_now(
-    cluster: &dyn Cluster,
-    node: &str,
-    options: &Options<'_>,
-) -> Result<Vec<Blocker>, ClusterError> {
-    Ok(blockers(&look(cluster, node)?, options))
+/// What a drain of the node would do, as it is seen now.
+pub(super) fn view_now(cluster: &dyn Cluster, node: &NodeName, now: Timestamp) -> Result<NodeView, ClusterError> {
+    Ok(view_of(node, &cluster.look(&[node.as_str()])?, now, None))
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use hostler_plan::drain::{Fate, Options, evaluate};
+use hostler_plan::{
+    document::Stays,
+    drain::{Fate, Options, evaluate},
+};
 
 use crate::host::{Attachment, Cluster, ClusterError, Pod, PodScope};
 
@@ -21,8 +24,9 @@ impl Remaining {
         let mut remaining = Self { judged: judged.collect(), attached: Vec::new() };
         if remaining.left().next().is_none() {
             let kept = remaining.kept_volumes();
-            let leaves = |a: &Attachment| a.volume.as_ref().is_some_and(|volume| !kept.contains(volume));
-            remaining.attached = cluster.attachments(node)?.into_iter().filter(leaves).collect();
+            let leaves =
+                |a: &Attachment| a.node == node && a.volume.as_ref().is_some_and(|volume| !kept.contains(volume));
+            remaining.attached = cluster.attachments()?.into_iter().filter(leaves).collect();
         }
         Ok(remaining)
     }
@@ -38,7 +42,8 @@ impl Remaining {
     }
 
     fn kept_volumes(&self) -> BTreeSet<String> {
-        let stays = self.judged.iter().filter(|(_, fate)| *fate == Fate::Stays);
+        let runs_on = |fate: &Fate| matches!(fate, Fate::Stays(Stays::DaemonSet | Stays::Mirror));
+        let stays = self.judged.iter().filter(|(_, fate)| runs_on(fate));
         stays.flat_map(|(pod, _)| pod.volumes.iter().filter_map(|v| v.volume.clone())).collect()
     }
 }

@@ -270,8 +270,12 @@ fn a_volume_is_where_the_node_of_that_name_is_whatever_host_name_its_label_has()
             state.nodes.push(other);
             let key = "metadata.name".to_owned();
             let here = Requirement { key, operator: Operator::In, values: vec![wanted.to_owned()] };
-            state.pods[0].volumes =
-                vec![PodVolume { claim: "data".into(), volume: Some("pv-7".into()), terms: vec![vec![here]] }];
+            state.pods[0].volumes = vec![PodVolume {
+                claim: "data".into(),
+                volume: Some("pv-7".into()),
+                terms: vec![vec![here]],
+                ..PodVolume::default()
+            }];
         }
         let (receipt, _) = lab.drain();
         let detail = &receipt.steps[1].detail;
@@ -287,8 +291,12 @@ fn a_pod_with_nowhere_to_go_is_moved_and_the_outage_is_told() {
         state.deploy("cart", &["s1"]);
         let here =
             Requirement { key: "kubernetes.io/hostname".into(), operator: Operator::In, values: vec!["s1".into()] };
-        state.pods[0].volumes =
-            vec![PodVolume { claim: "data".into(), volume: Some("pv-7".into()), terms: vec![vec![here]] }];
+        state.pods[0].volumes = vec![PodVolume {
+            claim: "data".into(),
+            volume: Some("pv-7".into()),
+            terms: vec![vec![here]],
+            ..PodVolume::default()
+        }];
     }
     let (receipt, _) = lab.drain();
     assert_eq!(receipt.outcome, Outcome::Succeeded {});
@@ -406,8 +414,12 @@ fn system_pods_leave_last_and_volumes_are_waited_for() {
         state.deploy("dns", &["s1", "w1"]);
         state.pods[0].priority_class = Some("system-cluster-critical".into());
         state.deploy("web", &["s1", "w1"]);
-        state.attachments =
-            vec![Attachment { name: "a".into(), driver: "csi.example.com".into(), volume: Some("pv-1".into()) }];
+        state.attachments = vec![Attachment {
+            name: "a".into(),
+            node: "s1".into(),
+            driver: "csi.example.com".into(),
+            volume: Some("pv-1".into()),
+        }];
     }
     let (receipt, _) = lab.drain();
     let Outcome::TimedOut { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };

@@ -20,8 +20,12 @@ fn drained_means_cordoned_empty_and_detached_now() {
     assert!(lab.names_on_s1().is_empty() && lab.is_cordoned());
     assert!(receipt.steps[1].detail.contains("1 pod moved"), "{}", receipt.steps[1].detail);
     // Its pods are gone, but a volume has stayed.
-    lab.cluster().state().attachments =
-        vec![Attachment { name: "a".into(), driver: "csi.example.com".into(), volume: Some("pv-1".into()) }];
+    lab.cluster().state().attachments = vec![Attachment {
+        name: "a".into(),
+        node: "s1".into(),
+        driver: "csi.example.com".into(),
+        volume: Some("pv-1".into()),
+    }];
     let (receipt, _) = lab.run(&again(3));
     let Outcome::TimedOut { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };
     assert!(reason.contains("volume pv-1 is still attached"), "{reason}");

@@ -1,0 +1,11 @@
+//! What a drain would do with the pods of node `s1`, by a look at a cluster that is written down here.
+
+// clippy.toml lets tests unwrap; the helpers beside them are tests too.
+#![allow(clippy::unwrap_used)]
+
+mod big;
+mod budgets;
+mod made;
+mod places;
+mod shop;
+mod times;
