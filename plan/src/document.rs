@@ -1,6 +1,7 @@
 //! The signed documents. Each is exact bytes with detached SSH signatures; its identity is the digest of its bytes.
 
 mod admission;
+mod asks;
 mod decision;
 mod holding;
 mod pass;

@@ -16,7 +16,7 @@ use crate::{
     distribution::Distribution,
     form::PodName,
     id::{Arch, ArtifactName, Digest, NodeName},
-    step::{ClusterRole, EmptyDirs},
+    step::{ClusterRole, EmptyDirs, Reactions},
     version::Version,
 };
 
@@ -101,6 +101,8 @@ pub struct FleetPolicy {
     pub force_unmanaged: bool,
     /// Pods that it may evict whatever is lost with them; a person names them for one plan.
     pub evict_anyway: Vec<PodName>,
+    /// What a drain does when it does not go as it should.
+    pub reactions: Reactions,
 }
 
 impl Default for FleetPolicy {
@@ -121,6 +123,7 @@ impl Default for FleetPolicy {
             delete_empty_dir_data: EmptyDirs::None,
             force_unmanaged: false,
             evict_anyway: Vec::new(),
+            reactions: Reactions::default(),
         }
     }
 }

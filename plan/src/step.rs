@@ -20,7 +20,7 @@ pub use consent::{Consent, Loss, TopOwner, Whose};
 pub use host::{
     EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, StageArtifact, UnitState,
 };
-pub use kube::{AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Uncordon};
+pub use kube::{AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Reaction, Reactions, Uncordon};
 
 /// Makes the enum and what goes through all of it from the one list of steps.
 macro_rules! steps {

@@ -67,6 +67,13 @@ fn every_mistake_has_its_sentence() {
         ("name = \"home\"", "", "fleet.toml:1:1: the fleet has no name"),
         ("name = \"home\"", "name = \"home", "fleet.toml:3:13: invalid basic string"),
         ("[[nodes]]", "[policy]\nsoak_seconds = -1\n[[nodes]]", "soak_seconds: expected 0 to 86400, found -1"),
+        (
+            "[[nodes]]",
+            "[policy.drain]\nslow = \"ignore\"\n[[nodes]]",
+            "[policy.drain] slow: expected \"wait\", \"stop\" or \"ask\", found \"ignore\"; nothing is ever ignored",
+        ),
+        ("[[nodes]]", "[policy.drain]\nnever = true\n[[nodes]]", "[policy.drain] never: expected \"wait\""),
+        ("[[nodes]]", "[policy.drain]\nnevr = \"ask\"\n[[nodes]]", "write \"never\" if that is meant"),
         ("[[nodes]]", "[policy]\nmax_unavailable = 0\n[[nodes]]", "max_unavailable: expected 1 to 1000, found 0"),
         (
             "[[nodes]]",

@@ -44,6 +44,8 @@ const WORDS: &[&str] = &[
     "uncordon",
     "reboot",
     "stop",
+    "ask",
+    "wait",
     "started",
     "stopped",
     "v1.35.1+k3s2",
@@ -221,7 +223,8 @@ fn steps() -> Vec<Step> {
         {"op": "kube.drain", "timeout_seconds": 600, "delete_empty_dir_data": "all", "force_unmanaged": false,
             "evict_anyway": ["shop/cart-0"], "consents": [
                 {"of": {"owner": {"namespace": "shop", "kind": "Deployment", "name": "web"}}, "loss": "empty_dir_disk"},
-                {"of": {"pod": {"pod": "shop/cart-0", "uid": "7d0f-1"}}, "loss": "unmanaged"}]},
+                {"of": {"pod": {"pod": "shop/cart-0", "uid": "7d0f-1"}}, "loss": "unmanaged"}],
+            "reactions": {"never": "ask", "slow": "wait", "unreachable": "ask", "taken_over": "wait"}},
         {"op": "kube.uncordon"},
         {"op": "kube.out_of_service", "power_off_proof": "plug pulled"},
         {"op": "kube.await_ready", "version": null, "for_seconds": 60, "timeout_seconds": 600},

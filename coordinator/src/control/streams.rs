@@ -397,6 +397,7 @@ impl Control {
                     | RolloutState::Paused { .. }
                     | RolloutState::Preempted { .. }
                     | RolloutState::NeedsAttention { .. }
+                    | RolloutState::Asks { .. }
                     | RolloutState::Finished,
                 )
                 | None => {}

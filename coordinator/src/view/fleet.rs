@@ -65,7 +65,10 @@ pub(crate) fn overview(control: &Control, now: Timestamp) -> Overview {
         *waits.entry((wait.seq, wait.reason.word())).or_default() += 1;
     }
     let in_memory = state.sequencer.rollouts();
-    let attention = in_memory.iter().filter(|r| matches!(r.state, RolloutState::NeedsAttention { .. })).count();
+    let attention = in_memory
+        .iter()
+        .filter(|r| matches!(r.state, RolloutState::NeedsAttention { .. } | RolloutState::Asks { .. }))
+        .count();
     Overview {
         nodes: active.map(|n| n.name.clone()).collect(),
         streams: control.stream_count(),

@@ -241,6 +241,7 @@ fn reason(state: &RolloutState) -> Option<String> {
         RolloutState::Paused { .. }
         | RolloutState::Preempted { .. }
         | RolloutState::NeedsAttention { .. }
+        | RolloutState::Asks { .. }
         | RolloutState::Halted { .. }
         | RolloutState::Superseded { .. } => Some(state.to_string()),
     }

@@ -7,7 +7,7 @@ use crate::{
     form,
     health::Thresholds,
     id::{Arch, ArtifactName, Digest, NodeName},
-    step::ClusterRole,
+    step::{ClusterRole, Reaction, Reactions},
     text::count,
     version::Version,
 };
@@ -314,7 +314,28 @@ fn policy(found: &mut Found, merged: &Merged, nodes: &[FleetNode]) -> FleetPolic
         delete_empty_dir_data: merged.delete_empty_dir_data.unwrap_or(default.delete_empty_dir_data),
         force_unmanaged: merged.force_unmanaged.unwrap_or(default.force_unmanaged),
         evict_anyway: default.evict_anyway,
+        reactions: Reactions {
+            never: reaction(found, "never", merged.never.as_ref()),
+            slow: reaction(found, "slow", merged.slow.as_ref()),
+            unreachable: reaction(found, "unreachable", merged.unreachable.as_ref()),
+            taken_over: reaction(found, "taken_over", merged.taken_over.as_ref()),
+        },
     }
+}
+
+/// What a drain does about that; nothing is ever ignored.
+fn reaction(found: &mut Found, key: &str, written: Option<&At<toml::Value>>) -> Reaction {
+    let Some(At { value, location }) = written else { return Reaction::default() };
+    let word = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let known = Reaction::ALL.into_iter().find(|reaction| reaction.word() == word);
+    if known.is_none() {
+        let message = format!(
+            "[policy.drain] {key}: expected \"wait\", \"stop\" or \"ask\", found {word:?}; nothing is ever ignored: \
+             write \"ask\" to decide yourself, see docs/fleet-file.md"
+        );
+        found.error(location, message);
+    }
+    known.unwrap_or_default()
 }
 
 fn canary(found: &mut Found, written: Option<&At<toml::Value>>, nodes: &[FleetNode]) -> Option<Canary> {

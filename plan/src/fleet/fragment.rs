@@ -49,6 +49,17 @@ struct PolicyFragment {
     #[serde(default, deserialize_with = "empty_dirs")]
     delete_empty_dir_data: Option<EmptyDirs>,
     force_unmanaged: Option<bool>,
+    #[serde(default)]
+    drain: ReactionsFragment,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReactionsFragment {
+    never: Option<Spanned<toml::Value>>,
+    slow: Option<Spanned<toml::Value>>,
+    unreachable: Option<Spanned<toml::Value>>,
+    taken_over: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -110,6 +121,10 @@ pub(super) struct Merged {
     pub plan_lifetime_seconds: Option<At<i64>>,
     pub delete_empty_dir_data: Option<EmptyDirs>,
     pub force_unmanaged: Option<bool>,
+    pub never: Option<At<toml::Value>>,
+    pub slow: Option<At<toml::Value>>,
+    pub unreachable: Option<At<toml::Value>>,
+    pub taken_over: Option<At<toml::Value>>,
     pub nodes: Vec<At<NodeFragment>>,
     pub artifacts: Vec<At<ArtifactFragment>>,
     pub groups: BTreeMap<String, GroupFragment>,
@@ -162,6 +177,10 @@ impl Merged {
         put(&mut self.ready_timeout_seconds, file, text, policy.ready_timeout_seconds);
         put(&mut self.lease_seconds, file, text, policy.lease_seconds);
         put(&mut self.plan_lifetime_seconds, file, text, policy.plan_lifetime_seconds);
+        put(&mut self.never, file, text, policy.drain.never);
+        put(&mut self.slow, file, text, policy.drain.slow);
+        put(&mut self.unreachable, file, text, policy.drain.unreachable);
+        put(&mut self.taken_over, file, text, policy.drain.taken_over);
         self.delete_empty_dir_data = policy.delete_empty_dir_data.or(self.delete_empty_dir_data);
         self.force_unmanaged = policy.force_unmanaged.or(self.force_unmanaged);
         self.nodes.extend(new.nodes.into_iter().map(|n| at(file, text, n)));

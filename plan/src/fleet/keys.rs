@@ -18,7 +18,9 @@ const POLICY: &[&str] = &[
     "plan_lifetime_seconds",
     "delete_empty_dir_data",
     "force_unmanaged",
+    "drain",
 ];
+const DRAIN: &[&str] = &["never", "slow", "unreachable", "taken_over"];
 const NODE: &[&str] = &["name", "role", "arch", "first", "labels", "group"];
 const ARTIFACT: &[&str] = &["name", "version", "arch", "path", "url", "sha256", "size"];
 const GROUP: &[&str] = &["health"];
@@ -37,7 +39,12 @@ pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Pro
     check(document, TOP, "a fleet file");
     for (key, value) in document {
         match (key.get_ref().as_ref(), value.get_ref()) {
-            ("policy", DeValue::Table(policy)) => check(policy, POLICY, "[policy]"),
+            ("policy", DeValue::Table(policy)) => {
+                check(policy, POLICY, "[policy]");
+                if let Some(DeValue::Table(drain)) = policy.get("drain").map(Spanned::get_ref) {
+                    check(drain, DRAIN, "[policy.drain]");
+                }
+            }
             ("nodes", DeValue::Array(nodes)) => tables(nodes).for_each(|t| check(t, NODE, "[[nodes]]")),
             ("artifacts", DeValue::Array(files)) => tables(files).for_each(|t| check(t, ARTIFACT, "[[artifacts]]")),
             ("groups", DeValue::Table(groups)) => {

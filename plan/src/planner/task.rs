@@ -58,6 +58,7 @@ pub(super) fn drain_steps(request: Request<'_>, reason: String) -> Vec<Step> {
             force_unmanaged: policy.force_unmanaged,
             evict_anyway: policy.evict_anyway.clone(),
             consents: Vec::new(),
+            reactions: policy.reactions,
         }),
     ]
 }

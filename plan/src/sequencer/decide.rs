@@ -64,7 +64,7 @@ fn recovered<'s>(s: &'s Sequencer, r: &'s Rollout, now: Timestamp) -> impl Itera
 /// The entry that ends a rollout, if it is to end.
 fn ending(s: &Sequencer, r: &Rollout, now: Timestamp) -> Option<Entry> {
     let halted = |reason| Some(Entry::Halted { plan: r.digest, by: OWN_NAME.to_owned(), reason });
-    if let Some(failed) = r.failed()
+    if let Some(failed) = r.failed_for_good()
         && let (task, Some(outcome)) = (&r.plan.tasks[failed], r.tasks()[failed].failure())
     {
         return halted(format!("{} on {} {outcome}", task.id, task.node));

@@ -116,6 +116,10 @@ pub(super) fn rollout_gate(s: &Sequencer, now: Timestamp, r: &Rollout) -> Result
     if let Some((by, reason)) = &r.paused {
         return Err(Reason::Paused { by: by.clone(), reason: reason.clone() });
     }
+    if let Some(i) = r.asks() {
+        let task = &r.plan.tasks[i];
+        return Err(Reason::Asks { task: task.id.clone(), subject: task.subject.clone(), seq: r.plan.seq });
+    }
     if let Some(i) = r.failed() {
         return Err(Reason::Stopping { task: r.plan.tasks[i].id.clone() });
     }

@@ -124,7 +124,7 @@ impl fmt::Display for CordonOwner {
 pub struct Hold {
     pub plan: Digest,
     pub seq: crate::id::Seq,
-    /// One that [keeps nodes out](PlanKind::keeps_out) when a person wants that; else what a stopped rollout left behind.
+    /// One that [keeps nodes out](PlanKind::keeps_out) when a person wants that; else what a stopped rollout left.
     pub kind: PlanKind,
     /// The task that made it unschedulable succeeded; else it may be half drained, or not at all.
     pub complete: bool,

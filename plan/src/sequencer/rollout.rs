@@ -199,6 +199,20 @@ impl Rollout {
         self.counts.failed.first().copied()
     }
 
+    /// The first task that failed and that ends the rollout.
+    pub(super) fn failed_for_good(&self) -> Option<usize> {
+        self.counts.failed.iter().copied().find(|&task| !self.asks_after(task))
+    }
+
+    /// The task that failed and after which a person is to decide, where no other ends the rollout.
+    pub(super) fn asks(&self) -> Option<usize> {
+        self.failed().filter(|_| !self.is_over() && self.failed_for_good().is_none())
+    }
+
+    fn asks_after(&self, task: usize) -> bool {
+        self.tasks[task].failure().is_some_and(|outcome| self.plan.tasks[task].asks_after(outcome))
+    }
+
     pub(super) fn all_succeeded(&self) -> bool {
         self.counts.succeeded == self.tasks.len()
     }
@@ -241,7 +255,9 @@ impl Rollout {
         let begun = tasks.iter().any(|&i| self.plan.tasks[i].disrupts && self.tasks[i].was_granted);
         let flying = tasks.iter().any(|&i| self.tasks[i].in_flight());
         let done = tasks.last().is_some_and(|&i| self.tasks[i].succeeded());
-        begun && if self.is_over() { flying } else { flying || !done }
+        // What failed is not gone on with, whether that ended the rollout or a person is to decide.
+        let stands = self.is_over() || self.failed().is_some();
+        begun && if stands { flying } else { flying || !done }
     }
 
     /// Whether the subject of that task is out of service by an earlier task. A task that is granted again, after its
@@ -292,8 +308,14 @@ impl Rollout {
                 let task = &self.plan.tasks[i];
                 RolloutState::NeedsAttention { task: task.id.clone(), node: task.node.clone() }
             }
-            (None, None, None, Some(by)) => RolloutState::Preempted { by },
-            (None, None, None, None) => RolloutState::Running,
+            (None, None, None, by) => match (self.asks(), by) {
+                (Some(i), _) => {
+                    let task = &self.plan.tasks[i];
+                    RolloutState::Asks { task: task.id.clone(), subject: task.subject.clone() }
+                }
+                (None, Some(by)) => RolloutState::Preempted { by },
+                (None, None) => RolloutState::Running,
+            },
         }
     }
 

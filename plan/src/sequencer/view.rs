@@ -43,6 +43,8 @@ pub enum RolloutState {
     Preempted { by: Seq },
     /// A lease ran out; a person must look at the node and release the lease.
     NeedsAttention { task: TaskId, node: NodeName },
+    /// A drain ended otherwise, with the cordon kept, and a person is to decide by a signed plan.
+    Asks { task: TaskId, subject: NodeName },
     /// Every task succeeded.
     Finished,
     /// Nothing is granted ever again.
@@ -59,7 +61,8 @@ impl RolloutState {
             RolloutState::Running
             | RolloutState::Paused { .. }
             | RolloutState::Preempted { .. }
-            | RolloutState::NeedsAttention { .. } => false,
+            | RolloutState::NeedsAttention { .. }
+            | RolloutState::Asks { .. } => false,
         }
     }
 
@@ -69,7 +72,7 @@ impl RolloutState {
             RolloutState::Running => RolloutStatus::Running,
             RolloutState::Paused { .. } => RolloutStatus::Paused,
             RolloutState::Preempted { .. } => RolloutStatus::Preempted,
-            RolloutState::NeedsAttention { .. } => RolloutStatus::NeedsAttention,
+            RolloutState::NeedsAttention { .. } | RolloutState::Asks { .. } => RolloutStatus::NeedsAttention,
             RolloutState::Finished => RolloutStatus::Finished,
             RolloutState::Halted { .. } => RolloutStatus::Halted,
             RolloutState::Superseded { .. } => RolloutStatus::Superseded,
@@ -90,6 +93,9 @@ impl fmt::Display for RolloutState {
             RolloutState::Preempted { by } => write!(f, "waits for the drain of plan {by}"),
             RolloutState::NeedsAttention { task, node } => {
                 write!(f, "needs attention: the lease of {task} on {node} ran out")
+            }
+            RolloutState::Asks { task, subject } => {
+                write!(f, "asks: {task} did not end well, and a person decides about {subject}")
             }
             RolloutState::Finished => f.write_str("finished"),
             RolloutState::Halted { by, reason } => write!(f, "halted by {by}: {reason}"),

@@ -70,6 +70,12 @@ pub enum Reason {
     Preempted {
         by: Seq,
     },
+    /// A drain ended otherwise, and its policy is to ask.
+    Asks {
+        task: TaskId,
+        subject: NodeName,
+        seq: Seq,
+    },
     /// A task failed; the halt is being written.
     Stopping {
         task: TaskId,
@@ -164,6 +170,7 @@ impl Reason {
             Reason::LeaseExpired { .. } => "lease_expired",
             Reason::Paused { .. } => "paused",
             Reason::Preempted { .. } => "preempted",
+            Reason::Asks { .. } => "asks",
             Reason::Stopping { .. } => "stopping",
             Reason::Failed { .. } => "failed",
             Reason::NotYetValid { .. } => "not_yet_valid",
@@ -236,6 +243,11 @@ impl fmt::Display for Reason {
             ),
             Reason::Paused { by, reason } => write!(f, "paused by {by} ({reason}); resume it to go on"),
             Reason::Preempted { by } => write!(f, "waits for the drain of plan {by}, which goes first"),
+            Reason::Asks { task, subject, seq } => write!(
+                f,
+                "{task} did not end well and waits for a person: `hostler drain {subject} --continue` goes on with more \
+                 time or consent, `hostler uncordon {subject}` puts it back, `hostler stop {seq}` ends the rest"
+            ),
             Reason::Stopping { task } => write!(f, "stops because {task} failed"),
             Reason::Failed { task, outcome } => write!(f, "{task} {outcome}"),
             Reason::NotYetValid { until } => write!(f, "waits until {until}, before which the plan is not valid"),

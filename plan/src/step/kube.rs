@@ -53,6 +53,56 @@ pub struct Drain {
     /// [`MAX_CONSENTS`]. No budget is passed over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consents: Vec<Consent>,
+    /// What is done when it does not go as it should.
+    #[serde(default, skip_serializing_if = "Reactions::are_usual")]
+    pub reactions: Reactions,
+}
+
+/// What a drain does about each way in which it may not end as drained. Nothing is ever ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reactions {
+    /// A pod can never leave: consent is missing, a budget can never allow it. Stopping is before anything is touched.
+    pub never: Reaction,
+    /// The time is up, and waiting longer might help.
+    pub slow: Reaction,
+    /// The node is silent.
+    pub unreachable: Reaction,
+    /// Somebody made the node schedulable.
+    pub taken_over: Reaction,
+}
+
+impl Reactions {
+    fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a drain does about trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reaction {
+    /// Goes on waiting, until the time of the drain is up; one that is slow until its plan expires.
+    Wait,
+    /// Ends; the cordon is taken back, but on a silent node.
+    #[default]
+    Stop,
+    /// Ends and keeps the cordon; the rollout stands still until a person decides by a signed plan.
+    Ask,
+}
+
+impl Reaction {
+    /// Every one.
+    pub const ALL: [Reaction; 3] = [Reaction::Wait, Reaction::Stop, Reaction::Ask];
+
+    /// The word in documents and fleet files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reaction::Wait => "wait",
+            Reaction::Stop => "stop",
+            Reaction::Ask => "ask",
+        }
+    }
 }
 
 /// More owners whose data is lost than anybody reads before signing; who means all of them says so in general.
@@ -107,7 +157,8 @@ impl Operation for Drain {
         true
     }
     fn said(&self) -> String {
-        let Self { timeout_seconds, delete_empty_dir_data, force_unmanaged, evict_anyway, consents: _ } = self;
+        let Self { timeout_seconds, delete_empty_dir_data, force_unmanaged, evict_anyway, consents: _, reactions: _ } =
+            self;
         let data = match delete_empty_dir_data {
             EmptyDirs::None => "keeps emptyDir data",
             EmptyDirs::Memory => "DELETES emptyDir data in memory",
@@ -123,7 +174,20 @@ impl Operation for Drain {
         format!("within {timeout_seconds} s, {data}, {pods}{}", anyway.concat())
     }
     fn more(&self) -> Vec<String> {
-        self.consents.iter().map(|Consent { of, loss }| format!("but of {of} it LOSES {loss}")).collect()
+        let consents = self.consents.iter().map(|Consent { of, loss }| format!("but of {of} it LOSES {loss}"));
+        let Reactions { never, slow, unreachable, taken_over } = self.reactions;
+        let reaction = |when: &str, reaction: Reaction| match reaction {
+            Reaction::Stop => None,
+            Reaction::Wait => Some(format!("when {when} it waits")),
+            Reaction::Ask => Some(format!("when {when} it keeps the cordon and asks")),
+        };
+        let reactions = [
+            reaction("a pod can never leave", never),
+            reaction("its time is up", slow),
+            reaction("the node is silent", unreachable),
+            reaction("somebody uncordons the node", taken_over),
+        ];
+        consents.chain(reactions.into_iter().flatten()).collect()
     }
     fn sentence(&self, subject: &NodeName) -> String {
         format!("drains {subject}")

@@ -3,8 +3,7 @@
 //!
 //! ```text
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
-//! plan upgrade V [nodes=a,b] [skip] [accept=s1] | reboot [nodes=…] | drain w1 [max=N] | uncordon w1 | join
-//! plan bootstrap | check
+//! plan upgrade V [nodes=a,b] [skip] [accept=s1] | reboot [nodes=…] | drain w1 [max=N] | dead w1 | uncordon w1 | …
 //! submit                    the plan made last goes into the ledger
 //! decide                    what the sequencer appends, until it has nothing to say
 //! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
@@ -197,8 +196,9 @@ impl World {
         let version = if distribution == "k3s" { OLD } else { "v1.36.3" };
         let mut text = format!(
             "name = \"test\"\ndistribution = \"{distribution}\"\nversion = \"{version}\"\napi = \"s1:6443\"\n[policy]\n\
-             max_unavailable = {}\ncanary = {canary}\n",
-            count("max", "1")
+             max_unavailable = {}\ncanary = {canary}\ndrain.slow = {:?}\n",
+            count("max", "1"),
+            get("slow", "stop")
         );
         for (letter, role, count) in [("s", "server", count("servers", "1")), ("w", "worker", count("workers", "3"))] {
             for i in 1..=count {

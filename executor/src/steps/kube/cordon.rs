@@ -77,7 +77,8 @@ impl Action for Cordon {
             };
             answered = now;
             let next = context.node.state.continued(&context.plan.digest(), &context.task.subject, now);
-            let answer = match End::of(&node, outcome, next, leaving, &context.plan.digest()) {
+            let asks = context.task.asks_after(outcome);
+            let answer = match End::of(&node, (outcome, asks), next, leaving, &context.plan.digest()) {
                 End::Nothing => return Undone::Nothing,
                 End::Stays(why) => return stays(&why),
                 End::Waits(sentence) => {
@@ -121,8 +122,15 @@ enum End {
 }
 
 impl End {
-    /// `next` goes on with the plan whose cordon may be on the node; `leaving` speaks of a pod that leaves it.
-    fn of(node: &Node, outcome: &Outcome, next: Option<&Continued>, leaving: Option<String>, plan: &Digest) -> Self {
+    /// `asks`: a person is to decide. `next` goes on with the plan whose cordon may be on the node; `leaving` speaks of a
+    /// pod that leaves it.
+    fn of(
+        node: &Node,
+        (outcome, asks): (&Outcome, bool),
+        next: Option<&Continued>,
+        leaving: Option<String>,
+        plan: &Digest,
+    ) -> Self {
         let own = node.cordon.as_ref().filter(|note| note.plan == plan.to_string());
         match (node.cordoned_by(), own, next) {
             // Whoever uncordoned it left our note behind.
@@ -136,6 +144,10 @@ impl End {
                 awaits: Some(Awaited { seq: next.by.seq, until: next.expires }),
                 ..note.clone()
             }),
+            (Some(CordonOwner::Hostler), ..) if asks => End::Stays(format!(
+                " until a person decides: `hostler drain {0} --continue` goes on, `hostler uncordon {0}` puts it back",
+                node.name
+            )),
             (Some(CordonOwner::Hostler), ..) if matches!(outcome, Outcome::Unreachable { .. }) => {
                 End::Stays(String::new())
             }

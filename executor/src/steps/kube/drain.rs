@@ -23,7 +23,7 @@ use crate::{
 
 impl Action for Drain {
     fn preflight(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
-        preflight::preflight(&self.into(), context)
+        preflight::preflight(self, context)
     }
 
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {

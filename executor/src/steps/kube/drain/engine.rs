@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use hostler_plan::{
     document::{Blocker, PodFate, PodReport, Turn},
     drain::{Fate, MAX_GOING, STORAGE_HOLDS, blockers, in_order, needs_consent},
-    step,
+    step::{self, Reaction},
     text::{and_more, count},
     timestamp::Timestamp,
 };
@@ -49,6 +49,11 @@ pub(super) fn apply(step: &step::Drain, context: &mut StepContext<'_>) -> Result
 impl Drain<'_> {
     /// Rounds until nothing is left, or until it is known why that will not be.
     fn run(&mut self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        if self.reactions.never == Reaction::Ask
+            && let Err(RoundError::Step(error)) = self.check_never(context.subject(), context)
+        {
+            return Err(error);
+        }
         loop {
             let round = self.round(context);
             context.note_pods(std::mem::take(&mut self.news))?;
@@ -63,7 +68,7 @@ impl Drain<'_> {
             if drained {
                 return Ok(());
             }
-            if context.now().since(self.began) >= self.timeout {
+            if self.is_out_of_time(context) {
                 return Err(self.out_of_time(context));
             }
             context.pause_while_wanted(POLL)?;
@@ -73,7 +78,10 @@ impl Drain<'_> {
     /// One look and what follows from it. True when the node is drained.
     fn round(&mut self, context: &mut StepContext<'_>) -> Result<bool, RoundError> {
         let round = self.look(context)?;
-        self.check_node(&round.node, context)?;
+        if let Some(sentence) = self.check_node(&round.node, context)? {
+            self.say(sentence, context);
+            return Ok(false);
+        }
         let left = in_order(round.remaining.left());
         self.held.retain(|key, _| left.iter().any(|(p, _)| p.key == *key));
         if left.is_empty() {
@@ -84,7 +92,7 @@ impl Drain<'_> {
             self.watch = context.cluster()?.watch(&namespaces, context.node.control.waker());
         }
         let now = context.now();
-        if !self.held.is_empty() && now.since(self.rechecked) >= RECHECK {
+        if self.reactions.never != Reaction::Wait && !self.held.is_empty() && now.since(self.rechecked) >= RECHECK {
             self.rechecked = now;
             self.check_never(&round.node.name, context)?;
         }
@@ -116,7 +124,9 @@ impl Drain<'_> {
                 }
                 Fate::NeedsConsent(loss) => {
                     self.hold(pod, None, &needs_consent(&pod.key.to_string(), *loss));
-                    return Err(self.blocked(&round.node.name, context).into());
+                    if self.reactions.never != Reaction::Wait {
+                        return Err(self.blocked(&round.node.name, context).into());
+                    }
                 }
                 Fate::Evict(_) | Fate::Going | Fate::Stays(_) => {}
             }
@@ -125,14 +135,27 @@ impl Drain<'_> {
         Ok(false)
     }
 
-    /// A node that went silent, or that somebody uncordoned, ends the drain.
-    fn check_node(&self, node: &Node, context: &StepContext<'_>) -> Result<(), StepError> {
-        if let NodeReady::Unknown { since } = node.ready {
-            return Err(silent(node, since, context));
+    /// A node that went silent, or that somebody uncordoned, ends the drain, or is waited for with a sentence.
+    fn check_node(&self, node: &Node, context: &StepContext<'_>) -> Result<Option<String>, StepError> {
+        let name = &node.name;
+        match (node.ready, node.cordoned_by()) {
+            (NodeReady::Unknown { since }, _) if self.reactions.unreachable == Reaction::Wait => {
+                Ok(Some(format!("waits for {name}, which has been silent since {since}; check its power")))
+            }
+            (NodeReady::Unknown { since }, _) => Err(silent(node, since, context)),
+            (_, None) if self.reactions.taken_over == Reaction::Wait => {
+                let who = node.unschedulable_by.as_deref().unwrap_or("somebody");
+                Ok(Some(format!("waits because {who} uncordoned {name}; nothing more leaves it before it is cordoned")))
+            }
+            (_, None) => Err(taken_over(node, moved(context))),
+            (NodeReady::Ready | NodeReady::NotReady, Some(_)) => Ok(None),
         }
-        match node.cordoned_by() {
-            None => Err(taken_over(node, moved(context))),
-            Some(_) => Ok(()),
+    }
+
+    fn is_out_of_time(&self, context: &StepContext<'_>) -> bool {
+        match self.reactions.slow {
+            Reaction::Stop | Reaction::Ask => context.now().since(self.began) >= self.timeout,
+            Reaction::Wait => context.plan.document().expires <= context.now(),
         }
     }
 
@@ -203,7 +226,10 @@ impl Drain<'_> {
             }
             Eviction::SeveralBudgets(text) | Eviction::Forbidden(text) => {
                 self.hold(pod, None, &text);
-                return Err(self.blocked(context.subject(), context));
+                if self.reactions.never != Reaction::Wait {
+                    return Err(self.blocked(context.subject(), context));
+                }
+                retry(self, SLOW_RETRY);
             }
         }
         Ok(false)
@@ -268,7 +294,8 @@ impl Drain<'_> {
         {
             return blocked;
         }
-        let limit = span(self.began, self.began.plus(self.timeout));
+        let until = if self.reactions.slow == Reaction::Wait { context.now() } else { self.began.plus(self.timeout) };
+        let limit = span(self.began, until);
         let doing = if self.said.last().is_empty() { "nothing was seen of it" } else { self.said.last() };
         StepError::TimedOut(format!(
             "{node} not drained in {limit}, {} moved, {doing}. Nothing was killed",

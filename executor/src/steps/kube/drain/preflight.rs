@@ -3,8 +3,9 @@
 
 use hostler_plan::{
     document::NodeView,
-    drain::{Options, blockers, view_of},
+    drain::{blockers, view_of},
     id::NodeName,
+    step::{self, Reaction},
     text::and_more,
     timestamp::Timestamp,
 };
@@ -18,9 +19,11 @@ use crate::{
 };
 
 /// Ends the task before anything was touched when the drain cannot work.
-pub(super) fn preflight(options: &Options<'_>, context: &mut StepContext<'_>) -> Result<(), StepError> {
+pub(super) fn preflight(step: &step::Drain, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let node = subject(context)?;
-    if let NodeReady::Unknown { since } = node.ready {
+    if let NodeReady::Unknown { since } = node.ready
+        && step.reactions.unreachable != Reaction::Wait
+    {
         return Err(silent(&node, since, context));
     }
     let missing = ask(context, |cluster| cluster.missing_rights())?;
@@ -35,9 +38,13 @@ pub(super) fn preflight(options: &Options<'_>, context: &mut StepContext<'_>) ->
             blockers: Vec::new(),
         });
     }
+    // What is waited for or asked about is not known to stay so.
+    if step.reactions.never != Reaction::Stop {
+        return Ok(());
+    }
     let (name, now) = (context.task.subject.clone(), context.now());
     let view = ask(context, |cluster| view_now(cluster, &name, now))?;
-    let blockers = blockers(&view, options);
+    let blockers = blockers(&view, &step.into());
     match blockers.first() {
         None => Ok(()),
         Some(first) => Err(StepError::Blocked {
@@ -60,7 +67,11 @@ pub(super) fn silent(node: &Node, since: hostler_plan::timestamp::Timestamp, con
         .ok()
         .and_then(|c| c.pods(PodScope::OnNode(&node.name)).ok())
         .map_or_else(String::new, |pods| format!("; {} pods may still run there", pods.len()));
-    StepError::Unreachable(format!("{} has been silent since {since}{running}. Check its power", node.name))
+    StepError::Unreachable(format!(
+        "{0} has been silent since {since}{running}. Check its power; where that is proved to be off, `hostler drain {0} \
+         --dead` gives it up",
+        node.name
+    ))
 }
 
 /// What a drain of the node would do, as it is seen now.

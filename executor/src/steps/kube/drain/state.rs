@@ -6,7 +6,7 @@ use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     document::{Blocker, PodReport},
     drain::{Options, Strength},
-    step,
+    step::{self, Reactions},
     timestamp::Timestamp,
 };
 
@@ -19,6 +19,7 @@ use crate::{
 /// What is remembered from round to round.
 pub(super) struct Drain<'a> {
     pub(super) options: Options<'a>,
+    pub(super) reactions: Reactions,
     /// For all of it.
     pub(super) timeout: Duration,
     pub(super) began: Timestamp,
@@ -73,6 +74,7 @@ impl<'a> Drain<'a> {
     pub(super) fn new(step: &'a step::Drain, began: Timestamp) -> Self {
         Self {
             options: step.into(),
+            reactions: step.reactions,
             timeout: Duration::from_secs(step.timeout_seconds),
             began,
             evicted: BTreeMap::new(),

@@ -6,7 +6,7 @@ use hostler_plan::{
     document::{Outcome, Plan, PlanKind, Receipt, Signed, Task},
     health::Rule,
     json,
-    step::{self, Drain, EmptyDirs, Step, Uncordon},
+    step::{self, Drain, EmptyDirs, Reaction, Reactions, Step, Uncordon},
 };
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
 mod continues;
 mod dead;
 mod outcome;
+mod reactions;
 mod turns;
 
 const TIMEOUT: u64 = 600;
@@ -82,7 +83,14 @@ impl Lab {
 }
 
 fn drain(timeout_seconds: u64, delete_empty_dir_data: EmptyDirs, force_unmanaged: bool) -> Drain {
-    Drain { timeout_seconds, delete_empty_dir_data, force_unmanaged, evict_anyway: Vec::new(), consents: Vec::new() }
+    Drain {
+        timeout_seconds,
+        delete_empty_dir_data,
+        force_unmanaged,
+        evict_anyway: Vec::new(),
+        consents: Vec::new(),
+        reactions: Reactions::default(),
+    }
 }
 
 fn blocked(receipt: &Receipt) -> (&str, Vec<(&str, Option<&str>)>) {
