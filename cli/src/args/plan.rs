@@ -172,8 +172,8 @@ pub struct DrainArgs {
     /// Without it a drain goes on with one that is open; with a number or digest only with that plan
     #[arg(long = "continue", value_name = "PLAN", num_args = 0..=1, default_missing_value = "")]
     pub go_on: Option<String>,
-    /// The nodes are dead: their pods are removed at once and start elsewhere, their volumes are detached. Only an admin
-    /// signs this, and only for machines whose power is proved to be off
+    /// The nodes are dead: their pods are removed at once and start elsewhere, their volumes are detached. Only an
+    /// admin signs this, and only for machines whose power is proved to be off
     #[arg(long, requires = "power_off_proof", conflicts_with_all = ["go_on", "timeout", "max_unavailable"])]
     pub dead: bool,
     /// How it was proved that the power is off, for everybody who reads the plan

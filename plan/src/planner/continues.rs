@@ -51,7 +51,7 @@ fn go_on(draft: &mut Draft, nodes: &[NodeName], open: &Open) {
     )));
     if !ends.is_empty() {
         draft.notes.push(Note::Warning(format!(
-            "plan {seq} drains {} too: that ends, and what it cordoned there is put back; name it here to go on with it",
+            "plan {seq} drains {} too: that ends, and what it cordoned there is put back; name it here too to keep it",
             list(&ends)
         )));
     }

@@ -62,9 +62,10 @@ fn what_happens(request: Request<'_>, draft: &mut Draft, node: &NodeName) {
     let since = since.map(|verdict| Timestamp::from_unix_milliseconds(verdict.since_ms).whole_seconds());
     let since = since.map_or_else(String::new, |since| format!(" since {since}"));
     draft.notes.push(Note::Info(format!(
-        "{node} is silent{since}. By itself Kubernetes marks its pods for deletion 300 s after its kubelet fell silent, \
-         or after their own toleration, budgets unasked; a Deployment starts copies then, a StatefulSet waits until the \
-         kubelet answers or the node is gone, and a volume stays attached until 6 minutes after its pod's object went"
+        "{node} is silent{since}. By itself Kubernetes marks its pods for deletion 300 s after its kubelet fell \
+         silent, or after their own toleration, budgets unasked; a Deployment starts copies then, a StatefulSet waits \
+         until the kubelet answers or the node is gone, and a volume stays attached until 6 minutes after its pod's \
+         object went"
     )));
     draft.notes.push(Note::Info(format!(
         "with this plan {node} is looked at once more and marked node.kubernetes.io/out-of-service if it is still not \

@@ -245,8 +245,8 @@ impl fmt::Display for Reason {
             Reason::Preempted { by } => write!(f, "waits for the drain of plan {by}, which goes first"),
             Reason::Asks { task, subject, seq } => write!(
                 f,
-                "{task} did not end well and waits for a person: `hostler drain {subject} --continue` goes on with more \
-                 time or consent, `hostler uncordon {subject}` puts it back, `hostler stop {seq}` ends the rest"
+                "{task} did not end well and waits for a person: `hostler drain {subject} --continue` goes on with \
+                 more time or consent, `hostler uncordon {subject}` puts it back, `hostler stop {seq}` ends the rest"
             ),
             Reason::Stopping { task } => write!(f, "stops because {task} failed"),
             Reason::Failed { task, outcome } => write!(f, "{task} {outcome}"),

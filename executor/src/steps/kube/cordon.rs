@@ -50,8 +50,8 @@ impl Action for Cordon {
     }
 
     /// Takes this plan's own cordon back after a task that did not succeed, once the last pod that is leaving has left.
-    /// A node that is silent stays cordoned: nothing should be sent there. Where another plan goes on with this one, the
-    /// cordon passes to that one instead.
+    /// A node that is silent stays cordoned: nothing should be sent there. Where another plan goes on with this one,
+    /// the cordon passes to that one instead.
     fn undo(&self, outcome: &Outcome, context: &mut StepContext<'_>) -> Undone {
         let subject = context.subject().to_owned();
         let stays = |why: &str| Undone::Said(format!("{subject} stays cordoned{why}"));
@@ -122,8 +122,8 @@ enum End {
 }
 
 impl End {
-    /// `asks`: a person is to decide. `next` goes on with the plan whose cordon may be on the node; `leaving` speaks of a
-    /// pod that leaves it.
+    /// `asks`: a person is to decide. `next` goes on with the plan whose cordon may be on the node; `leaving` speaks of
+    /// a pod that leaves it.
     fn of(
         node: &Node,
         (outcome, asks): (&Outcome, bool),

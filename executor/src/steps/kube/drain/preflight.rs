@@ -68,8 +68,8 @@ pub(super) fn silent(node: &Node, since: hostler_plan::timestamp::Timestamp, con
         .and_then(|c| c.pods(PodScope::OnNode(&node.name)).ok())
         .map_or_else(String::new, |pods| format!("; {} pods may still run there", pods.len()));
     StepError::Unreachable(format!(
-        "{0} has been silent since {since}{running}. Check its power; where that is proved to be off, `hostler drain {0} \
-         --dead` gives it up",
+        "{0} has been silent since {since}{running}. Check its power; where that is proved to be off, `hostler drain \
+         {0} --dead` gives it up",
         node.name
     ))
 }

@@ -437,17 +437,6 @@ fn system_pods_leave_last_and_volumes_are_waited_for() {
 }
 
 #[test]
-fn a_stopped_pod_that_only_a_finalizer_keeps_hinders_nobody() {
-    let lab = Lab::new();
-    let mut stuck = pod("stuck", "stuck", "s1");
-    stuck.phase = Phase::Succeeded;
-    stuck.finalizers = vec!["example.com/hold".into()];
-    stuck.deletion = Some(Deletion { ends: lab.fleet.now, grace: Duration::ZERO });
-    lab.cluster().state().pods.push(stuck);
-    assert_eq!(lab.drain().0.outcome, Outcome::Succeeded {});
-}
-
-#[test]
 fn a_stop_ends_a_waiting_drain_at_once_and_takes_the_cordon_back() {
     let lab = Lab::new();
     lab.cluster().state().deploy("web", &["s1", "w1"]);

@@ -191,3 +191,14 @@ fn consent_is_for_one_medium_or_for_one_pod_and_a_refusal_names_what_would_allow
     assert_eq!(blocked(&receipt).1, [("shop/other", None)]);
     assert_eq!(lab.run(&anyway(2, &["shop/loose", "shop/other"])).0.outcome, Outcome::Succeeded {});
 }
+
+#[test]
+fn a_stopped_pod_that_only_a_finalizer_keeps_hinders_nobody() {
+    let lab = Lab::new();
+    let mut stuck = pod("stuck", "stuck", "s1");
+    stuck.phase = Phase::Succeeded;
+    stuck.finalizers = vec!["example.com/hold".into()];
+    stuck.deletion = Some(Deletion { ends: lab.fleet.now, grace: Duration::ZERO });
+    lab.cluster().state().pods.push(stuck);
+    assert_eq!(lab.drain().0.outcome, Outcome::Succeeded {});
+}
