@@ -45,8 +45,9 @@ pub trait Cluster: Send + Sync {
         owners: &BTreeSet<(String, Owner)>,
     ) -> Result<BTreeMap<(String, Owner), Controller>, ClusterError>;
 
-    /// Asks the Eviction API to remove a pod that was listed a moment ago, with its UID as precondition and its own grace
-    /// period. A pod that was replaced long ago must not be asked for: its budget is charged before the UID is compared.
+    /// Asks the Eviction API to remove a pod that was listed a moment ago, with its UID as precondition and its own
+    /// grace period. One that was replaced long ago must not be asked for: its budget is charged before the UID is
+    /// compared.
     fn evict(&self, pod: &PodKey) -> Eviction;
 
     /// Writes or removes a note and says whether the node is schedulable, in one change that fails when the node

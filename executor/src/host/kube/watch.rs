@@ -11,8 +11,8 @@ use super::Waker;
 
 /// More namespaces than these are watched as one: the whole cluster.
 const MAX_NAMESPACES: usize = 16;
-/// The first change is told at once, what follows within this time together: each costs whoever looks anew three lists, and
-/// a budget that opens is still noticed within a second.
+/// The first change is told at once, what follows within this time together: each costs whoever looks anew three lists,
+/// and a budget that opens is still noticed within a second.
 const MOMENT: Duration = Duration::from_millis(500);
 /// Behind a watch that broke: the look every few seconds goes on without it.
 const PAUSE: Duration = Duration::from_secs(2);
