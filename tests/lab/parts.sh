@@ -39,6 +39,13 @@ build_kubernetes() {
 build_kwok() {
     [[ -x $lab_work/bin/kwok ]] || step "building kwok (5 minutes, once)"
     go_build kwok "$lab_work/bin/" -ldflags "-s -w" tool
+    # What its nodes and pods go through; part of its module, not of its program.
+    local stages
+    stages=$(cd "$lab_here/kwok" && go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
+    rm -rf "$lab_work/kwok"
+    mkdir -p "$lab_work/kwok"
+    install -m 644 "$stages"/node/fast/node-*.yaml "$stages"/node/heartbeat-with-lease/node-*.yaml "$stages"/pod/fast/pod-*.yaml \
+        "$lab_work/kwok/"
 }
 
 build_runtime() {

@@ -14,7 +14,7 @@ import (
 )
 
 // How long a drain may take unless the scenario says otherwise: not much, for those that cannot end.
-const drainLimit = "8s"
+const drainLimit = "6s"
 
 // Result is what one command did with one scenario.
 type result struct {
@@ -276,7 +276,7 @@ func document(rows []row, differences []difference) string {
 
 ` + "`tests/lab/judge parity`" + ` makes this page. It plays each scenario of [the table](../tests/lab/drains/parity.txt)
 twice on the lab's cluster (Kubernetes 1.36.3, one control plane and three workers), once for ` + "`kubectl drain`" + `
-and once for ` + "`hostler drain`" + `, both with the same patience (8 s unless the table says otherwise) and the state made anew.
+and once for ` + "`hostler drain`" + `, both with the same patience (6 s unless the table says otherwise) and the state made anew.
 What was evicted is read from the API server's audit log. The run fails where the two differ and nobody says why, and
 where a difference is named that does not show. *cordoned* and *schedulable* say how the node was left.
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -46,8 +47,16 @@ func (b *bench) kwok() (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	command := exec.Command(b.work+"/bin/kwok", "--kubeconfig", b.work+"/admin.conf", "--manage-all-nodes=false",
-		"--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "--node-lease-duration-seconds=40")
+	flags := []string{"--kubeconfig", b.work + "/admin.conf", "--manage-all-nodes=false",
+		"--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "--node-lease-duration-seconds=40"}
+	stages, err := filepath.Glob(b.work + "/kwok/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	for _, stage := range stages {
+		flags = append(flags, "--config", stage)
+	}
+	command := exec.Command(b.work+"/bin/kwok", flags...)
 	command.Stdout, command.Stderr = log, log
 	if err := command.Start(); err != nil {
 		return nil, err

@@ -66,8 +66,17 @@ before anything is touched; with a second replica it goes through.`,
 			}
 			t.hostler("drain", subject, "--yes")
 			t.hostler("why", subject)
+			t.hostler("drain", subject, "--dead", "--power-off-proof", "the cord is in my hand", "--yes")
+			t.kubectl("-n", t.namespace, "get", "pods", "-o", "wide")
 			t.lab("start", subject)
-			return t.b.allReady()
+			if err := t.b.allReady(); err != nil {
+				return err
+			}
+			time.Sleep(10 * time.Second)
+			t.kubectl("get", "node", subject, "-o", "jsonpath={.spec.taints}")
+			t.hostler("nodes")
+			t.hostler("uncordon", subject, "--yes")
+			return nil
 		}},
 	{"A drain that a person takes over", `In the middle of a drain somebody makes the node schedulable again. The drain gives way.`,
 		[]thing{{"deployment", "web", like("replicas=4 start=3 stop=1 grace=5")}, {"budget", "web", like("max=1")}},
@@ -130,7 +139,14 @@ func (t *teller) lab(args ...string) {
 
 func (t *teller) typed(name string, does func(...string) ran, args []string) {
 	at := time.Now()
-	t.write(at, name+" "+strings.Join(args, " "), does(args...))
+	typed := name
+	for _, word := range args {
+		if strings.Contains(word, " ") {
+			word = "'" + word + "'"
+		}
+		typed += " " + word
+	}
+	t.write(at, typed, does(args...))
 }
 
 func (t *teller) write(at time.Time, command string, did ran) {
