@@ -53,6 +53,9 @@ pub enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Where it is looked for, and is not
+    #[command(hide = true)]
+    Id,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -76,6 +79,9 @@ pub enum CommandError {
     Facts(#[from] FactsError),
     #[error(transparent)]
     Health(#[from] HealthError),
+    /// The node's keys are none of the agent's.
+    #[error("who this node is, its executor knows, which holds its keys: run `sudo hostler-executor id`")]
+    Id,
     /// The operating system gives no event queue or no signals.
     #[error("cannot start: {0}")]
     Start(io::Error),
@@ -88,6 +94,7 @@ pub fn main(arguments: &Arguments) -> Result<(), CommandError> {
         Some(Command::Run) | None => serve(settings()?),
         Some(Command::Facts { root, output }) => Ok(facts::command(root.as_deref(), *output)?),
         Some(Command::Health { root, all }) => Ok(health::command(root.as_deref(), *all)?),
+        Some(Command::Id) => Err(CommandError::Id),
     }
 }
 

@@ -36,12 +36,20 @@ pub fn command(root: Option<&Path>, all: bool) -> Result<(), HealthError> {
     let mut text = format!("{:<9} {}\n", "health", worst(&verdicts));
     for verdict in verdicts.iter().filter(|verdict| all || verdict.level != Level::Ok) {
         let since = Timestamp::from_unix_milliseconds(verdict.since_ms).whole_seconds();
-        text.push_str(&clean(&health::line(verdict.level, &verdict.sentence(), since)));
+        text.push_str(&clean(&health::line(verdict.level, &said(verdict), since)));
         text.push('\n');
     }
     io::stdout().write_all(text.as_bytes()).map_err(HealthError::Output)?;
     failures.iter().for_each(|failure| eprintln!("{}", clean(failure)));
     Ok(())
+}
+
+/// A verdict as a list has it: of what is well and was compared with a limit, nothing is to be done about it.
+fn said(verdict: &Verdict) -> String {
+    let sentence = verdict.sentence();
+    let nothing_to_do = verdict.level == Level::Ok && verdict.threshold.is_some();
+    let without = sentence.strip_suffix(&*verdict.advice).and_then(|short| short.strip_suffix("; "));
+    without.filter(|_| nothing_to_do).map_or(sentence.clone(), str::to_owned)
 }
 
 type Judged = (Vec<Verdict>, Vec<String>);

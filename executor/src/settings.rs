@@ -99,7 +99,7 @@ fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
         NodeName::new(name.as_str()).map_err(|_| {
             written.wrong(
                 "node_name",
-                "a name such as pi-1 or pi-1.example.org: at most 253 of a-z, 0-9, - and .",
+                "a name in small letters such as pi-1 or pi-1.example.org: at most 253 of a-z, 0-9, - and .",
                 name,
             )
         })

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::filesystem::{self, Mount};
 use super::sample::Sample;
 use super::topology::{below, by_path, disks_of, is_multipath, mounts};
-use super::{Input, Root, diskstats, text};
+use super::{Input, Root, diskstats, redundancy, text};
 use std::collections::{BTreeMap, BTreeSet};
 
 const BLOCK: &str = "sys/block";
@@ -19,7 +19,7 @@ enum Use {
     Root,
     Data,
     Swap,
-    /// A member of a software RAID, whether that is mounted or not.
+    /// A member of a software RAID or of a mirror of LVM, whether that is mounted or not.
     Array,
     Nothing,
 }
@@ -72,6 +72,9 @@ pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     }
     for array in root.list(BLOCK)?.iter().filter(|name| root.exists(&format!("{BLOCK}/{name}/md"))) {
         put(below(root, array), Use::Array);
+    }
+    for leg in redundancy::mirror_legs(root) {
+        put(below(root, &leg), Use::Array);
     }
     let numbers = numbers(root, carried.keys());
     // Those that carry something first: a limit never drops what decides.

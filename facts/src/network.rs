@@ -97,6 +97,23 @@ pub(super) fn default_devices(root: &Root) -> Result<Vec<String>, Failure> {
     Ok(devices)
 }
 
+/// Whether any route leads to that interface; what every interface has for itself over IPv6 is none.
+pub(super) fn has_route(root: &Root, device: &str) -> Result<bool, Failure> {
+    let mut found = false;
+    let v4 = root.each_line("proc/net/route", |line| {
+        found |= text::words(line).next().map(text::word) == Some(device);
+    });
+    let v6 = root.each_line("proc/net/ipv6_route", |line| {
+        let columns: Vec<&str> = text::words(line).map(text::word).collect();
+        let own = columns.first().is_some_and(|to| to.starts_with("fe80") || to.starts_with("ff00"));
+        found |= columns.last() == Some(&device) && !own;
+    });
+    match [v4, v6].into_iter().find_map(|read| read.err().filter(|failure| !failure.is_absent())) {
+        Some(failure) if !found => Err(failure),
+        Some(_) | None => Ok(found),
+    }
+}
+
 /// The interface of the default route with the smallest metric, of a table that may have a hundred thousand routes.
 fn smallest(root: &Root, file: &str, route: fn(&[u8]) -> Option<(u64, &str)>) -> Result<Option<String>, Failure> {
     let mut best: Option<(u64, String)> = None;

@@ -93,6 +93,11 @@ pub(super) fn raid(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     absent_unless(known || !out.entries().is_empty(), "md")
 }
 
+/// The devices that hold the legs of mirrors of LVM.
+pub(super) fn mirror_legs(root: &Root) -> Vec<String> {
+    legs(root, &root.list(BLOCK).unwrap_or_default()).into_values().flatten().collect()
+}
+
 /// The volumes that LVM keeps several times, and the devices `VOLUME_rimage_0` and so on that hold one leg each.
 fn legs(root: &Root, names: &[String]) -> BTreeMap<String, Vec<String>> {
     let known = |device: &String| root.text(&format!("{BLOCK}/{device}/dm/name")).ok();
@@ -105,8 +110,12 @@ fn legs(root: &Root, names: &[String]) -> BTreeMap<String, Vec<String>> {
             found.entry((*device).clone()).or_default().push((*leg).clone());
         }
     }
-    // One leg is a stripe or a volume that is made into a mirror.
-    found.retain(|_, legs| legs.len() > 1);
+    // One leg is a volume that is made into a mirror, and legs without anything about them are stripes.
+    let is_mirror = |device: &String| {
+        let volume = known(device).unwrap_or_default();
+        named.iter().any(|(_, name)| name.strip_prefix(&volume).is_some_and(|rest| rest.starts_with("_rmeta_")))
+    };
+    found.retain(|device, legs| legs.len() > 1 && is_mirror(device));
     found
 }
 
@@ -132,6 +141,7 @@ fn is_array(root: &Root, name: &str) -> bool {
 fn md(root: &Root, name: &str, worst: &mut Worst, out: &mut Sample) -> Array {
     let folder = format!("{BLOCK}/{name}/md");
     let text = |file: &str| root.text(&format!("{folder}/{file}")).unwrap_or_default();
+    let number = |file: &str| text(file).parse::<u64>().ok();
     let disks = worst.note(root.number(&format!("{folder}/raid_disks")));
     let degraded = worst.note(root.number(&format!("{folder}/degraded")));
     out.put_some("node_md_disks_required", &[("device", name)], disks);
@@ -146,7 +156,12 @@ fn md(root: &Root, name: &str, worst: &mut Worst, out: &mut Sample) -> Array {
         "raid1" => degraded >= disks,
         "raid4" | "raid5" => degraded > 1.0,
         "raid6" => degraded > 2.0,
-        // Which of its copies are gone decides; the kernel says "broken" then.
+        // Which of its copies are gone decides, and the kernel starts none that lacks all copies of something; with so
+        // few left some copies are gone for certain. Two layouts, near and far, each with so many copies.
+        "raid10" => number("layout").is_some_and(|layout| {
+            let copies = ((layout & 0xff) * ((layout >> 8) & 0xff)).max(1) as f64;
+            degraded > disks - (disks / copies).ceil()
+        }),
         _ => false,
     });
     // Members came that are too few to start it; before it ran in this boot it has no number of disks.
@@ -216,12 +231,17 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
         let Some((kind, members)) = joined.remove(&name) else { continue };
         let active = members.iter().filter(|(_, up)| *up).count() as f64;
         let all = members.len() as f64;
+        // No cable in any of them, and nothing goes there: one that was made and never used lost nothing.
+        let is_idle = active == 0.0 && !is_used(root, &name)?;
         if kind == "bond" {
             out.put("node_bonding_slaves", &[("master", &name)], all);
             out.put("node_bonding_active", &[("master", &name)], active);
         }
         let (members, missing) = (Some(all), Some(all - active));
         let required = routed.contains(&name);
+        if is_idle && !required {
+            continue;
+        }
         put(kind, &Array { name, members, missing, failed: None, rebuilding: None, required }, out);
     }
     absent_unless(known, "bond or team")
@@ -240,6 +260,12 @@ fn below(root: &Root, device: &str) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// Whether a route leads to an interface, or another one stands on it. An address has a route, also without a link.
+fn is_used(root: &Root, name: &str) -> Result<bool, Failure> {
+    let files = root.list(&format!("{NET}/{name}")).unwrap_or_default();
+    Ok(files.iter().any(|file| file.starts_with("upper_")) || network::has_route(root, name)?)
 }
 
 /// Kind of an interface that joins others, and these with whether they carry.

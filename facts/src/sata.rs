@@ -140,12 +140,15 @@ fn parse(device: &str, code: i32, text: &str) -> Result<Health, Failure> {
     Ok(health)
 }
 
+/// What a disk writes into a raw value that it does not count: all bits, of two, four or six bytes.
+const NOT_COUNTED: [f64; 3] = [65_535.0, 4_294_967_295.0, 281_474_976_710_655.0];
+
 /// Attributes that every maker means the same by.
 fn ata(json: &Value, number: &dyn Fn(&str) -> Option<f64>, put: &mut dyn FnMut(&'static str, Option<f64>)) {
     let table = json.pointer("/ata_smart_attributes/table").and_then(Value::as_array);
     let raw = |id: u64| {
         let row = table?.iter().find(|row| row.get("id").and_then(Value::as_u64) == Some(id))?;
-        row.pointer("/raw/value").and_then(Value::as_f64)
+        row.pointer("/raw/value").and_then(Value::as_f64).filter(|raw| !NOT_COUNTED.contains(raw))
     };
     put("smartctl_device_reallocated_sectors", raw(5));
     put("smartctl_device_pending_sectors", raw(197));
@@ -218,6 +221,11 @@ mod tests {
         ] {
             assert!(found.values.contains(&(name, value)), "{name}: {found:?}");
         }
+        let all_bits = text.replace(r#""value":3"#, r#""value":65535"#);
+        let found = parse("sda", 8, &all_bits).unwrap();
+        let names: Vec<&str> = found.values.iter().map(|(name, _)| *name).collect();
+        assert!(!names.contains(&"smartctl_device_pending_sectors"), "it does not count them: {found:?}");
+        assert!(names.contains(&"smartctl_device_reallocated_sectors"), "{found:?}");
         let named = parse("sda", 0, r#"{"model_name":"WDC WD40EFRX","serial_number":"WD-1 "}"#).unwrap();
         assert_eq!((named.model.as_str(), named.serial.as_str()), ("WDC WD40EFRX", "WD-1"));
         assert!(parse("sda", 2, "{}").unwrap_err().is_absent(), "asleep");

@@ -180,7 +180,7 @@ fn controller(device: &str) -> Option<&str> {
     device.get(.."nvme".len() + digits)
 }
 
-/// How the machine's software RAID stands.
+/// How the machine's software RAID stands, that of LVM too.
 struct Arrays {
     /// Whether every array can do without a member: only such a one is ever rebuilt.
     redundant: bool,
@@ -190,16 +190,17 @@ struct Arrays {
 
 impl Arrays {
     fn of(reading: &Reading) -> Self {
-        let every = |series: &str, is: fn(Option<f64>) -> bool| {
-            let arrays = reading
-                .all("hostler_redundancy_required")
-                .filter_map(|(labels, _)| labels.get("name").filter(|_| labels.get("kind") == Some("md")));
-            let mut told = arrays.map(|name| is(reading.get(series, &[("kind", "md"), ("name", name)]))).peekable();
-            told.peek().is_some() && told.all(|well| well)
+        let every = |is: &dyn Fn(&str, &str) -> bool| {
+            let all = reading.all("hostler_redundancy_required");
+            let named = all.filter_map(|(labels, _)| Some((labels.get("kind")?, labels.get("name")?)));
+            let mut told = named.filter(|(kind, _)| ["md", "lvm"].contains(kind)).peekable();
+            told.peek().is_some() && told.all(|(kind, name)| is(kind, name))
         };
+        let get = |series: &str, kind: &str, name: &str| reading.get(series, &[("kind", kind), ("name", name)]);
         Arrays {
-            redundant: every("hostler_redundancy_rebuilding", |told| told.is_some()),
-            whole: every("hostler_redundancy_missing", |missing| missing == Some(0.0)),
+            // Of LVM only mirrors are told, and not whether they are rebuilt.
+            redundant: every(&|kind, name| kind == "lvm" || get("hostler_redundancy_rebuilding", kind, name).is_some()),
+            whole: every(&|kind, name| get("hostler_redundancy_missing", kind, name) == Some(0.0)),
         }
     }
 }
