@@ -135,6 +135,8 @@ pub(crate) struct Control {
     receipts_refused: u64,
     /// Refusals that nodes reported since the start, also those that were not written.
     refusals_seen: BTreeMap<(NodeName, Refusal), u64>,
+    /// The root or roster that a node refused last, and why.
+    trust_refused: BTreeMap<NodeName, (Digest, String)>,
     /// Where nodes enrolled from; for people, and no loss after a restart.
     addresses: BTreeMap<NodeName, IpAddr>,
     doubles: Doubles,
@@ -183,6 +185,7 @@ impl Control {
             receipt_kib: RateLimit::new(RECEIPT_KIB_BURST, MILLISECONDS_PER_RECEIPT_KIB, COUNTED_ADDRESSES),
             receipts_refused: 0,
             refusals_seen: BTreeMap::new(),
+            trust_refused: BTreeMap::new(),
             addresses,
             doubles: Doubles::default(),
             twins: Twins::default(),

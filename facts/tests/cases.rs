@@ -95,10 +95,12 @@ Reports of people about comparable systems; what Hostler said of such a machine 
 
 /// Reports that are about no machine's facts, and the tests that play them.
 const OTHERS: &str = "\
-| names with dots | a machine `node1.example.org` was `node1`, two of them met, and members were joined once more | the \
+| names with dots | a machine `node1.example.org` was `node1`, two of them met, and members were \
+joined once more | the \
 whole name: `a_node_has_the_whole_name_of_its_host_and_what_is_no_name_is_said_once`; a member under another name is \
 known by its machine: scenario `another-name` |
-| a join file from Windows | a byte order mark, UTF-16 and `join.txt` were not read, and nobody saw why | read, or said \
+| a join file from Windows | a byte order mark, UTF-16 and `join.txt` were not read, and nobody saw \
+why | read, or said \
 on the screen: `tests/tests/halves/join_file.rs` |
 | a clock without rtcsync | facts called it right and the executor refused every plan; the rollout said that the node \
 was at work | one measure for both, and a refusal is the reason of the wait: \

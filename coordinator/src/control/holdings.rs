@@ -81,6 +81,7 @@ impl Control {
         self.effects.push(Effect::KeepHolding(node.clone(), signed.clone()));
         self.notice_strangers(now, node, &proven);
         self.compare(now, node, &proven);
+        self.trust_taken(now, node, &proven.document().holds);
         self.holdings.newest.insert(node.clone(), proven);
         self.catch_up(now)?;
         self.push.to(node);

@@ -1,6 +1,7 @@
 //! What nodes say about their work: renewals, progress, refusals and health.
 
 use hostler_plan::{
+    document::Holds,
     entry::Entry,
     health::{Level, Rule, Vitals},
     id::{Digest, NodeName, TaskId},
@@ -71,8 +72,15 @@ impl Control {
         let reason = clean_to(reason, SENTENCE_BYTES).into_owned();
         let about = document.map(|d| d.to_string());
         *self.refusals_seen.entry((node.clone(), refusal)).or_default() += 1;
+        if let Some((document, what)) = document.and_then(|document| Some((document, self.newest_trust(&document)?))) {
+            self.trust_refused(now, node, document, format!("it refused {what}: {reason} ({refusal})"));
+        }
         if let Some(plan) = document.filter(|plan| self.state.is_open(plan)) {
-            let why = format!("{reason} ({refusal})");
+            // A plan that was made with a root or a roster that the node refused is refused because of that.
+            let follows = matches!(refusal, Refusal::RootChain | Refusal::DigestMismatch);
+            let of_trust = self.trust_refused.get(node).filter(|_| follows);
+            let of_trust = of_trust.filter(|(document, _)| self.newest_trust(document).is_some());
+            let why = of_trust.map_or_else(|| format!("{reason} ({refusal})"), |(_, why)| why.clone());
             self.observe(now, NodeEvent::PlanRefused { node: node.clone(), plan, reason: why });
             let lease = self.state.plans.get(&plan).map_or(0, |plan| plan.document().strategy.lease_seconds);
             self.offers.refused(now, node, plan, lease);
@@ -84,6 +92,35 @@ impl Control {
         tracing::warn!(node = %node, refusal = refusal.word(), reason, document = about, "node refused");
         let entry = Entry::NodeRefused { node: node.clone(), document, refusal, reason };
         self.commit(now, vec![Proven::Decision(entry)])
+    }
+
+    /// Such as `root 3`, where that is the newest root or roster.
+    fn newest_trust(&self, document: &Digest) -> Option<String> {
+        let root = self.state.root().filter(|root| root.digest() == *document);
+        let roster = self.state.roster.as_ref().filter(|roster| roster.digest() == *document);
+        root.map(|root| format!("root {}", root.root().version))
+            .or(roster.map(|roster| format!("roster {}", roster.document().version)))
+    }
+
+    /// A node stays behind the newest root or roster: whatever it has not begun waits for that.
+    fn trust_refused(&mut self, now: Timestamp, node: &NodeName, document: Digest, why: String) {
+        self.trust_refused.insert(node.clone(), (document, why.clone()));
+        // Of a task that it is at all the same its next word tells.
+        for plan in self.state.open_plans().map(|plan| plan.digest()).collect::<Vec<_>>() {
+            self.observe(now, NodeEvent::PlanRefused { node: node.clone(), plan, reason: why.clone() });
+        }
+    }
+
+    /// A node signed what it holds: where it took what it had refused, that is no reason any more.
+    pub(super) fn trust_taken(&mut self, now: Timestamp, node: &NodeName, holds: &Holds) {
+        let held = [Some(holds.root.digest), holds.roster.map(|roster| roster.digest)];
+        if self.trust_refused.get(node).is_none_or(|(document, _)| !held.contains(&Some(*document))) {
+            return;
+        }
+        self.trust_refused.remove(node);
+        for plan in self.state.open_plans().map(|plan| plan.digest()).collect::<Vec<_>>() {
+            self.observe(now, NodeEvent::PlanOffered { node: node.clone(), plan });
+        }
     }
 
     /// A node reported its facts. Every report counts for the sequencer, because silence does; it has to look again

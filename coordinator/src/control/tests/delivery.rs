@@ -201,3 +201,46 @@ fn two_plans_with_one_number_are_an_alarm_until_a_plan_names_both() {
     fleet.submit(at(6), &both).unwrap();
     assert_eq!(fleet.control.forks().count(), 0);
 }
+
+#[test]
+fn a_refusal_of_the_newest_roster_is_why_a_rollout_waits_until_the_node_holds_it() {
+    let mut fleet = Fleet::new();
+    fleet.roster.version += 1;
+    fleet.roster.prev = fleet.control.state().roster.as_ref().map(|roster| roster.digest());
+    let roster = signed(DocumentKind::Roster, &fleet.roster, &[&key(ADMIN)]);
+    fleet.control.submit_roster(at(1), &roster).unwrap();
+    let plan = fleet.plan(1);
+    let digest = fleet.submit(at(2), &plan).unwrap().digest;
+    fleet.attach(at(3), "a").unwrap();
+    fleet.attach(at(3), "b").unwrap();
+    fleet.look(at(3));
+    let refuse = |fleet: &mut Fleet, refusal, why: &str, document| {
+        fleet.control.refusal(at(3), &node("a"), refusal, why, Some(document)).unwrap();
+    };
+    let why = |fleet: &Fleet| {
+        let waits = fleet.control.state().sequencer.waits(at(4)).into_iter().filter(|w| w.node == Some(node("a")));
+        waits.map(|w| w.reason.to_string()).collect::<Vec<_>>().join("; ")
+    };
+    refuse(&mut fleet, Refusal::DamagedState, "its disk is full", roster.digest());
+    let said = "waits because a refuses the plan: it refused roster 2: its disk is full (damaged_state)";
+    assert_eq!(why(&fleet), said);
+    // What follows from it tells less.
+    refuse(&mut fleet, Refusal::DigestMismatch, "expected roster 2", digest);
+    assert_eq!(why(&fleet), said);
+    refuse(&mut fleet, Refusal::Expired, "its clock shows 1970", digest);
+    assert!(why(&fleet).contains("its clock shows 1970"), "another reason is told");
+    refuse(&mut fleet, Refusal::DamagedState, "its disk is full", roster.digest());
+    let holding = made::holding(&fleet.root, &fleet.roster, "a", &[]);
+    let holding = signed(DocumentKind::Holding, &holding, &[&key(seed("a"))]);
+    fleet.control.holding(at(4), &node("a"), &holding).unwrap();
+    let renewal = Renewal { plan: digest, task: made::task_id("a.check"), grant: 1 };
+    fleet.control.renew_lease(at(4), &node("a"), renewal);
+    refuse(&mut fleet, Refusal::DigestMismatch, "expected roster 3", digest);
+    assert!(why(&fleet).contains("expected roster 3"), "what it holds is no reason any more: {}", why(&fleet));
+    let renewal = Renewal { plan: digest, task: made::task_id("a.check"), grant: 1 };
+    fleet.control.renew_lease(at(4), &node("a"), renewal);
+    assert!(!why(&fleet).contains("refuse"), "{}", why(&fleet));
+    // Of one that is not the newest any more nothing waits.
+    refuse(&mut fleet, Refusal::Replay, "it holds a newer one", Digest::of(b"an older roster"));
+    assert!(!why(&fleet).contains("refuse"), "{}", why(&fleet));
+}
