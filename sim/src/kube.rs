@@ -6,16 +6,15 @@ use std::{
 };
 
 use hostler_executor::host::{
-    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Controller,
-    CordonAnswer, Deletion, EmptyDirMedia, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase,
-    Placement, Pod, PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector,
+    Attachment, Budget, BudgetCondition, CORDON_ANNOTATION, Cluster, ClusterError, Controller, CordonAnswer, Deletion,
+    EmptyDirMedia, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey,
+    PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector,
 };
 
 use crate::{
     host::SimHost,
     wire::{BudgetAnswer, Failure, NodeAnswer, PodAnswer, Request, WriteAnswer},
     world::{
-        budget::{Amount, Limit},
         cluster::{self, HEARTBEAT_GRACE, PodState},
         eviction::EvictionAnswer,
         workload::owner_of_pods,
@@ -221,12 +220,7 @@ fn budget(answer: BudgetAnswer) -> Budget {
     });
     Budget {
         selector: Selector::All(requirements.collect()),
-        limit: match budget.limit {
-            Limit::MinAvailable(Amount::Pods(pods)) => BudgetLimit::MinAvailable(pods),
-            Limit::MinAvailable(Amount::Percent(percent)) => BudgetLimit::MinAvailablePercent(percent),
-            Limit::MaxUnavailable(Amount::Pods(pods)) => BudgetLimit::MaxUnavailable(pods),
-            Limit::MaxUnavailable(Amount::Percent(percent)) => BudgetLimit::MaxUnavailablePercent(percent),
-        },
+        limit: budget.limit,
         always_allow_unhealthy: budget.always_allow_unhealthy,
         desired_healthy: status.desired_healthy,
         current_healthy: status.current_healthy,

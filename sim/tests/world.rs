@@ -10,6 +10,7 @@ use hostler_executor::{
     host::{CordonAnswer, Eviction, Host as _, NodeReady, PodScope, SELF_CORDON_MANAGER, SelfCordon, UnitActivity},
 };
 use hostler_plan::{
+    cluster::BudgetLimit,
     health::Rule,
     id::{Arch, NodeName},
     step::{ClusterRole, UnitState},
@@ -21,7 +22,7 @@ use hostler_sim::{
     socket,
     world::{
         K3sError, PodKey, World,
-        budget::{Allowance, Amount, Budget, Limit, Matching},
+        budget::{Allowance, Budget, Matching, allowance},
         cluster::{Owner, PodState},
         eviction::EvictionAnswer,
         fault::Fault,
@@ -74,27 +75,26 @@ fn pass(world: &mut World, seconds: u64) {
 
 #[test]
 fn a_budget_counts_as_the_disruption_controller_does() {
-    use Amount::{Percent, Pods};
     let rows = [
         // limit, pods, scale, healthy: expected, desired, allowed
-        (Limit::MinAvailable(Pods(2)), (3, 3, 3), (3, 2, 1)),
-        (Limit::MinAvailable(Pods(1)), (1, 1, 1), (1, 1, 0)),
-        (Limit::MinAvailable(Percent(60)), (3, 3, 3), (3, 2, 1)),
-        (Limit::MinAvailable(Percent(51)), (2, 2, 2), (2, 2, 0)),
-        (Limit::MinAvailable(Percent(100)), (4, 4, 4), (4, 4, 0)),
-        (Limit::MaxUnavailable(Pods(1)), (4, 4, 4), (4, 3, 1)),
-        (Limit::MaxUnavailable(Pods(0)), (4, 4, 4), (4, 4, 0)),
-        (Limit::MaxUnavailable(Percent(30)), (4, 4, 4), (4, 2, 2)),
-        (Limit::MaxUnavailable(Pods(9)), (4, 4, 1), (4, 0, 1)),
+        (BudgetLimit::MinAvailable(2), (3, 3, 3), (3, 2, 1)),
+        (BudgetLimit::MinAvailable(1), (1, 1, 1), (1, 1, 0)),
+        (BudgetLimit::MinAvailablePercent(60), (3, 3, 3), (3, 2, 1)),
+        (BudgetLimit::MinAvailablePercent(51), (2, 2, 2), (2, 2, 0)),
+        (BudgetLimit::MinAvailablePercent(100), (4, 4, 4), (4, 4, 0)),
+        (BudgetLimit::MaxUnavailable(1), (4, 4, 4), (4, 3, 1)),
+        (BudgetLimit::MaxUnavailable(0), (4, 4, 4), (4, 4, 0)),
+        (BudgetLimit::MaxUnavailablePercent(30), (4, 4, 4), (4, 2, 2)),
+        (BudgetLimit::MaxUnavailable(9), (4, 4, 1), (4, 0, 1)),
         // Scaled to 4, but only 3 pods are there yet and 3 are healthy.
-        (Limit::MaxUnavailable(Pods(1)), (3, 4, 3), (4, 3, 0)),
+        (BudgetLimit::MaxUnavailable(1), (3, 4, 3), (4, 3, 0)),
         // Pods without a controller are expected by nobody, except by a plain number.
-        (Limit::MaxUnavailable(Pods(1)), (2, 0, 2), (0, 0, 0)),
-        (Limit::MinAvailable(Percent(50)), (2, 0, 2), (0, 0, 0)),
-        (Limit::MinAvailable(Pods(1)), (2, 0, 2), (2, 1, 1)),
+        (BudgetLimit::MaxUnavailable(1), (2, 0, 2), (0, 0, 0)),
+        (BudgetLimit::MinAvailablePercent(50), (2, 0, 2), (0, 0, 0)),
+        (BudgetLimit::MinAvailable(1), (2, 0, 2), (2, 1, 1)),
     ];
     for (limit, (pods, scale, healthy), (expected, desired_healthy, allowed)) in rows {
-        let found = limit.allowance(Matching { pods, scale, healthy });
+        let found = allowance(limit, Matching { pods, scale, healthy });
         let wanted = Allowance { expected, desired_healthy, current_healthy: healthy, allowed };
         assert_eq!(found, wanted, "{limit:?} over {pods} pods of scale {scale}, {healthy} healthy");
     }
@@ -154,7 +154,7 @@ fn two_budgets_on_a_pod_block_for_ever_and_a_mirror_pod_comes_back_at_once() {
     world.cluster.budgets.push(Budget {
         name: "everything".into(),
         selector: Default::default(),
-        ..Budget::over("shop", "any", Limit::MaxUnavailable(Amount::Pods(1)))
+        ..Budget::over("shop", "any", BudgetLimit::MaxUnavailable(1))
     });
     let web = world.cluster.pods.keys().find(|k| k.name.starts_with("web-")).cloned().unwrap();
     let (now, faults) = (world.now(), world.faults.clone());
@@ -175,7 +175,7 @@ fn an_unready_pod_goes_only_if_enough_others_are_healthy() {
     let (mut world, names) = cluster(2, false);
     let sick = PodKey { namespace: "lab".into(), name: "sick".into() };
     world.cluster.workloads.push(Workload::new(ControllerKind::Deployment, "lab", "sick", 1));
-    world.cluster.budgets.push(Budget::over("lab", "sick", Limit::MaxUnavailable(Amount::Pods(1))));
+    world.cluster.budgets.push(Budget::over("lab", "sick", BudgetLimit::MaxUnavailable(1)));
     let owner = Owner::Controller { kind: ControllerKind::Deployment, name: "sick".into() };
     world.cluster.add_pod(sick.clone(), owner, &names[1]);
     world.cluster.pods.get_mut(&sick).unwrap().state = PodState::Starting { until: u64::MAX };

@@ -142,7 +142,7 @@ impl KubeCluster {
 
     /// All objects with these fields, in pages of one moment. A list whose moment the server has forgotten between two
     /// pages begins anew.
-    fn list<K>(&self, api: &Api<K>, fields: &str, what: &str) -> Result<Vec<K>, ClusterError>
+    fn list<K, T>(&self, api: &Api<K>, fields: &str, what: &str, read: impl Fn(K) -> T) -> Result<Vec<T>, ClusterError>
     where
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
@@ -151,7 +151,7 @@ impl KubeCluster {
         loop {
             match self.asked(|| api.list(&parameters)) {
                 Ok(page) => {
-                    found.extend(page.items);
+                    found.extend(page.items.into_iter().map(&read));
                     match page.metadata.continue_.filter(|more| !more.is_empty()) {
                         Some(more) => parameters = first().continue_token(&more),
                         None => return Ok(found),
@@ -219,8 +219,7 @@ impl KubeCluster {
 
 impl Cluster for KubeCluster {
     fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
-        let nodes = self.list(&Api::<core::Node>::all(self.client()?), "", "list nodes")?;
-        Ok(nodes.into_iter().map(read::node).collect())
+        self.list(&Api::<core::Node>::all(self.client()?), "", "list nodes", read::node)
     }
 
     fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
@@ -228,29 +227,23 @@ impl Cluster for KubeCluster {
         match scope {
             PodScope::OnNode(node) => {
                 let on_node = format!("spec.nodeName={node}");
-                let found = self.list(&Api::<core::Pod>::all(client), &on_node, "list pods")?;
-                let mut pods: Vec<Pod> = found.into_iter().map(read::pod).collect();
+                let mut pods = self.list(&Api::<core::Pod>::all(client), &on_node, "list pods", read::pod)?;
                 for pod in &mut pods {
                     self.resolve_volumes(pod)?;
                 }
                 Ok(pods)
             }
-            PodScope::Everywhere => {
-                let found = self.list(&Api::<core::Pod>::all(client), "", "list pods")?;
-                Ok(found.into_iter().map(read::pod).collect())
-            }
+            PodScope::Everywhere => self.list(&Api::<core::Pod>::all(client), "", "list pods", read::pod),
             PodScope::InNamespace(namespace) => {
                 let api = Api::<core::Pod>::namespaced(client, namespace);
-                let found = self.list(&api, "", "list pods")?;
-                Ok(found.into_iter().map(read::pod).collect())
+                self.list(&api, "", "list pods", read::pod)
             }
         }
     }
 
     fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
         let api = Api::<policy::PodDisruptionBudget>::all(self.client()?);
-        let found = self.list(&api, "", "list poddisruptionbudgets")?;
-        Ok(found.into_iter().map(read::budget).collect())
+        self.list(&api, "", "list poddisruptionbudgets", read::budget)
     }
 
     fn controllers(
@@ -335,22 +328,18 @@ impl Cluster for KubeCluster {
 
     fn attachments(&self) -> Result<Vec<Attachment>, ClusterError> {
         let api = Api::<VolumeAttachment>::all(self.client()?);
-        let found = self.list(&api, "", "list volumeattachments")?;
-        Ok(found
-            .into_iter()
-            .map(|a| Attachment {
-                name: a.metadata.name.unwrap_or_default(),
-                node: a.spec.node_name,
-                driver: a.spec.attacher,
-                volume: a.spec.source.persistent_volume_name,
-            })
-            .collect())
+        self.list(&api, "", "list volumeattachments", |a| Attachment {
+            name: a.metadata.name.unwrap_or_default(),
+            node: a.spec.node_name,
+            driver: a.spec.attacher,
+            volume: a.spec.source.persistent_volume_name,
+        })
     }
 
     fn attach_limits(&self) -> Result<BTreeMap<String, BTreeMap<String, u32>>, ClusterError> {
         let api = Api::<CSINode>::all(self.client()?);
-        match self.list(&api, "", "list csinodes") {
-            Ok(found) => Ok(found.into_iter().map(read::attach_limits).collect()),
+        match self.list(&api, "", "list csinodes", read::attach_limits) {
+            Ok(found) => Ok(found.into_iter().collect()),
             // They tell where a pod could run, and no more.
             Err(ClusterError::Forbidden { .. }) => Ok(BTreeMap::new()),
             Err(error) => Err(error),

@@ -241,12 +241,7 @@ impl State {
         let counted: Vec<&Pod> = self.pods.iter().filter(|p| is_of(p, &budget.name)).collect();
         let healthy = counted.iter().filter(|p| p.ready && p.deletion.is_none()).count() as u32;
         let expected = self.scales.get(&budget.name).map_or(counted.len() as u32, |s| s.replicas);
-        let desired = match budget.limit {
-            BudgetLimit::MinAvailable(n) => n,
-            BudgetLimit::MinAvailablePercent(p) => (p * expected).div_ceil(100),
-            BudgetLimit::MaxUnavailable(n) => expected.saturating_sub(n),
-            BudgetLimit::MaxUnavailablePercent(p) => expected.saturating_sub((p * expected).div_ceil(100)),
-        };
+        let desired = budget.limit.desired(expected);
         (healthy.saturating_sub(desired), desired)
     }
 

@@ -1,5 +1,7 @@
 //! Disruption budgets, and how strong controllers are.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Pod, Selector};
 
 /// A PodDisruptionBudget.
@@ -32,12 +34,37 @@ impl Budget {
 }
 
 /// What a budget asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BudgetLimit {
     MinAvailable(u32),
     MinAvailablePercent(u32),
     MaxUnavailable(u32),
     MaxUnavailablePercent(u32),
+}
+
+impl BudgetLimit {
+    /// How many of the expected pods must be healthy. Percentages round up, whichever of the two they are of.
+    pub fn desired(self, expected: u32) -> u32 {
+        let part =
+            |percent: u32| u32::try_from((u64::from(percent) * u64::from(expected)).div_ceil(100)).unwrap_or(u32::MAX);
+        match self {
+            BudgetLimit::MinAvailable(pods) => pods,
+            BudgetLimit::MinAvailablePercent(percent) => part(percent),
+            BudgetLimit::MaxUnavailable(pods) => expected.saturating_sub(pods),
+            BudgetLimit::MaxUnavailablePercent(percent) => expected.saturating_sub(part(percent)),
+        }
+    }
+
+    /// Whether it counts the pods that are there, whoever made them, and not what their controllers ask for.
+    pub fn counts_pods(self) -> bool {
+        match self {
+            BudgetLimit::MinAvailable(_) => true,
+            BudgetLimit::MinAvailablePercent(_)
+            | BudgetLimit::MaxUnavailable(_)
+            | BudgetLimit::MaxUnavailablePercent(_) => false,
+        }
+    }
 }
 
 /// What the budget's condition says.

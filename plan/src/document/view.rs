@@ -237,6 +237,14 @@ pub enum Urgency {
 }
 
 impl PodView {
+    /// Why it takes longer than its grace, where it leaves and does.
+    pub fn slow(&self) -> Option<&Reason> {
+        match &self.prospect {
+            Prospect::Leaves(leaving) => leaving.slow.as_ref(),
+            Prospect::Stays(_) | Prospect::Going { .. } => None,
+        }
+    }
+
     /// How pressing it is, whatever a plan allows.
     pub fn urgency(&self) -> Urgency {
         let leaving = match &self.prospect {

@@ -73,37 +73,18 @@ impl Asked {
             asked.scales |= max_replicas.is_some_and(|most| most > replicas);
             asked.pods = asked.pods.saturating_add(replicas.max(max_replicas.unwrap_or(0)));
         }
-        match budget.limit {
-            BudgetLimit::MinAvailable(_) => asked.pods = asked.pods.saturating_add(loose),
+        if budget.limit.counts_pods() {
+            asked.pods = asked.pods.saturating_add(loose);
+        } else if !all_known {
             // The cluster's own controller knows scales that are not known here.
-            BudgetLimit::MinAvailablePercent(_)
-            | BudgetLimit::MaxUnavailable(_)
-            | BudgetLimit::MaxUnavailablePercent(_)
-                if !all_known =>
-            {
-                asked.pods = asked.pods.max(budget.expected_pods)
-            }
-            BudgetLimit::MinAvailablePercent(_)
-            | BudgetLimit::MaxUnavailable(_)
-            | BudgetLimit::MaxUnavailablePercent(_) => {}
+            asked.pods = asked.pods.max(budget.expected_pods);
         }
         asked
     }
 
     /// How many of them may be away in full strength.
     pub(super) fn may_be_away(self, limit: BudgetLimit) -> u32 {
-        self.pods.saturating_sub(desired(limit, self.pods))
-    }
-}
-
-/// How many of the asked-for pods must be healthy. Percentages round up.
-pub(super) fn desired(limit: BudgetLimit, asked: u32) -> u32 {
-    let part = |percent: u32| u32::try_from((u64::from(percent) * u64::from(asked)).div_ceil(100)).unwrap_or(u32::MAX);
-    match limit {
-        BudgetLimit::MinAvailable(pods) => pods,
-        BudgetLimit::MinAvailablePercent(percent) => part(percent),
-        BudgetLimit::MaxUnavailable(pods) => asked.saturating_sub(pods),
-        BudgetLimit::MaxUnavailablePercent(percent) => asked.saturating_sub(part(percent)),
+        self.pods.saturating_sub(limit.desired(self.pods))
     }
 }
 
@@ -125,11 +106,10 @@ pub(super) fn never(budget: &Budget, asked: Asked, pod: &Pod) -> Option<String> 
         | BudgetLimit::MinAvailable(_)
         | BudgetLimit::MinAvailablePercent(_) => {}
     }
-    let number = matches!(budget.limit, BudgetLimit::MinAvailable(_));
-    if !number && !asked.by_controller {
+    if !budget.limit.counts_pods() && !asked.by_controller {
         return Some(format!("budget {name} counts only pods without a controller. Use minAvailable with a number"));
     }
-    let desired = desired(budget.limit, asked.pods);
+    let desired = budget.limit.desired(asked.pods);
     if desired > 0 && desired >= asked.pods {
         let until = if asked.scales { ", even scaled to its most" } else { "" };
         let more = desired.saturating_add(1);

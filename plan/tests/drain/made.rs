@@ -117,13 +117,7 @@ impl Made for Look {
         let counted = self.pods.iter().filter(|pod| pod.labels.get("app").is_some_and(|of| of == app));
         let pods = u32::try_from(counted.clone().count()).unwrap();
         let healthy = u32::try_from(counted.filter(|pod| pod.ready).count()).unwrap();
-        let part = |percent: u32| (percent * pods).div_ceil(100);
-        let desired = match limit {
-            BudgetLimit::MinAvailable(number) => number,
-            BudgetLimit::MinAvailablePercent(percent) => part(percent),
-            BudgetLimit::MaxUnavailable(number) => pods.saturating_sub(number),
-            BudgetLimit::MaxUnavailablePercent(percent) => pods.saturating_sub(part(percent)),
-        };
+        let desired = limit.desired(pods);
         self.budgets.push(Budget {
             namespace: "shop".into(),
             name: app.into(),

@@ -2,35 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hostler_plan::cluster::BudgetLimit;
 use serde::{Deserialize, Serialize};
 
 use super::{Millis, PodKey};
-
-/// A number of pods or a share of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Amount {
-    Pods(u32),
-    /// 0 to 100; rounded up to whole pods, for both fields.
-    Percent(u32),
-}
-
-impl Amount {
-    fn of(self, expected: u32) -> u32 {
-        match self {
-            Amount::Pods(pods) => pods,
-            Amount::Percent(percent) => (expected * percent).div_ceil(100),
-        }
-    }
-}
-
-/// Which of its two fields a budget sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Limit {
-    MinAvailable(Amount),
-    MaxUnavailable(Amount),
-}
 
 /// A PodDisruptionBudget.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +14,7 @@ pub struct Budget {
     pub name: String,
     /// Labels that a pod must carry, all of them; empty selects every pod of the namespace.
     pub selector: BTreeMap<String, String>,
-    pub limit: Limit,
+    pub limit: BudgetLimit,
     /// `unhealthyPodEvictionPolicy: AlwaysAllow`; the default is IfHealthyBudget.
     pub always_allow_unhealthy: bool,
     /// Pods that were evicted lately and still count as gone, with the time of the eviction.
@@ -70,21 +45,13 @@ pub struct Allowance {
     pub allowed: u32,
 }
 
-impl Limit {
-    /// The arithmetic of the disruption controller: percentages and `maxUnavailable` count what the controllers want,
-    /// a number in `minAvailable` counts pods, and with nothing expected nothing is allowed.
-    pub fn allowance(self, matching: Matching) -> Allowance {
-        let expected = match self {
-            Limit::MinAvailable(Amount::Pods(_)) => matching.pods,
-            Limit::MinAvailable(Amount::Percent(_)) | Limit::MaxUnavailable(_) => matching.scale,
-        };
-        let desired_healthy = match self {
-            Limit::MinAvailable(amount) => amount.of(expected),
-            Limit::MaxUnavailable(amount) => expected.saturating_sub(amount.of(expected)),
-        };
-        let allowed = if expected == 0 { 0 } else { matching.healthy.saturating_sub(desired_healthy) };
-        Allowance { expected, desired_healthy, current_healthy: matching.healthy, allowed }
-    }
+/// The status as the disruption controller works it out: percentages and `maxUnavailable` count what the controllers want,
+/// a number in `minAvailable` counts pods, and with nothing expected nothing is allowed.
+pub fn allowance(limit: BudgetLimit, matching: Matching) -> Allowance {
+    let expected = if limit.counts_pods() { matching.pods } else { matching.scale };
+    let desired_healthy = limit.desired(expected);
+    let allowed = if expected == 0 { 0 } else { matching.healthy.saturating_sub(desired_healthy) };
+    Allowance { expected, desired_healthy, current_healthy: matching.healthy, allowed }
 }
 
 impl Budget {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hostler_plan::{id::NodeName, step::ClusterRole, version::Version};
+use hostler_plan::{cluster::BudgetLimit, id::NodeName, step::ClusterRole, version::Version};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Millis,
-    budget::{Allowance, Budget, Matching},
+    budget::{Allowance, Budget, Matching, allowance},
     workload::{ControllerKind, STORAGE_NAMESPACE, Workload},
 };
 
@@ -196,7 +196,7 @@ impl Cluster {
         let healthy =
             matching.iter().filter(|(key, pod)| pod.is_ready() && !budget.disrupted.contains_key(key)).count();
         let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        budget.limit.allowance(Matching { pods: counted(matching.len()), scale, healthy: counted(healthy) })
+        allowance(budget.limit, Matching { pods: counted(matching.len()), scale, healthy: counted(healthy) })
     }
 
     /// How many pods a controller wants, by the kind and name of the owner that its pods name.
@@ -424,7 +424,7 @@ impl Cluster {
                     self.budgets.remove(at);
                 }
                 (None, false) if kube.ready || kube.unschedulable => {
-                    let limit = super::budget::Limit::MinAvailable(super::budget::Amount::Pods(1));
+                    let limit = BudgetLimit::MinAvailable(1);
                     self.budgets.push(Budget::over(STORAGE_NAMESPACE, &name, limit));
                 }
                 (Some(_), false) | (None, _) => {}

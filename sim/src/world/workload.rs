@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hostler_plan::cluster::BudgetLimit;
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Amount, Budget, Limit};
+use super::budget::Budget;
 
 /// What keeps pods alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -88,7 +89,7 @@ pub fn owner_of_pods(kind: ControllerKind, name: &str) -> (&'static str, String)
 
 impl Budget {
     /// A budget over the pods of one `app`.
-    pub fn over(namespace: &str, app: &str, limit: Limit) -> Self {
+    pub fn over(namespace: &str, app: &str, limit: BudgetLimit) -> Self {
         Self {
             namespace: namespace.into(),
             name: app.into(),
@@ -120,10 +121,10 @@ pub fn small_shop(storage: bool) -> (Vec<Workload>, Vec<Budget>) {
         workloads.push(Workload::new(Deployment, STORAGE_NAMESPACE, "longhorn-ui", 1));
     }
     let budgets = vec![
-        Budget::over("shop", "web", Limit::MaxUnavailable(Amount::Pods(1))),
-        Budget::over("shop", "api", Limit::MinAvailable(Amount::Percent(60))),
-        Budget::over("shop", "cart", Limit::MinAvailable(Amount::Pods(1))),
-        Budget::over("kube-system", "traefik", Limit::MinAvailable(Amount::Pods(1))),
+        Budget::over("shop", "web", BudgetLimit::MaxUnavailable(1)),
+        Budget::over("shop", "api", BudgetLimit::MinAvailablePercent(60)),
+        Budget::over("shop", "cart", BudgetLimit::MinAvailable(1)),
+        Budget::over("kube-system", "traefik", BudgetLimit::MinAvailable(1)),
     ];
     (workloads, budgets)
 }

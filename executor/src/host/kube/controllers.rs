@@ -25,8 +25,8 @@ pub(super) fn read_all(
         if let Some(scale) = &mut controller.scale {
             if !scalers.contains_key(namespace.as_str()) {
                 let api = Api::<HorizontalPodAutoscaler>::namespaced(cluster.client()?, namespace);
-                let listed = cluster.list(&api, "", "list horizontalpodautoscalers")?;
-                scalers.insert(namespace, listed.into_iter().filter_map(|scaler| scaler.spec).collect());
+                let listed = cluster.list(&api, "", "list horizontalpodautoscalers", |scaler| scaler.spec)?;
+                scalers.insert(namespace, listed.into_iter().flatten().collect());
             }
             let of_it = |scaler: &&HorizontalPodAutoscalerSpec| {
                 let target = &scaler.scale_target_ref;

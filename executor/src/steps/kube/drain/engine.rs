@@ -114,7 +114,13 @@ impl Drain<'_> {
                             turns.took(pod);
                             going += 1;
                         }
-                        May::Held(budget, sentence) => self.hold(pod, Some(budget), &sentence),
+                        May::Held(budget, sentence) => {
+                            // A whole look knows more, such as who is not Ready and has to be repaired.
+                            let known = self.slow.get(&pod.key.to_string());
+                            let why = known.and_then(|why| why.strip_prefix(&format!("budget {budget}: ")));
+                            let sentence = why.map_or(sentence, str::to_owned);
+                            self.hold(pod, Some(budget), &sentence);
+                        }
                         May::NotYet => drop(self.held.remove(&pod.key)),
                         May::Go => {}
                     }
@@ -257,6 +263,8 @@ impl Drain<'_> {
     /// Does the arithmetic again: what was slow may have become never.
     fn check_never(&mut self, node: &str, context: &StepContext<'_>) -> Result<(), RoundError> {
         let view = view_now(context.cluster()?, &context.task.subject, context.now())?;
+        let slow = view.pods.iter().filter_map(|pod| Some((pod.pod.to_string(), pod.slow()?.to_string())));
+        self.slow = slow.collect();
         let never = blockers(&view, &self.options);
         let Some(first) = never.first() else { return Ok(()) };
         Err(RoundError::Step(StepError::Blocked {

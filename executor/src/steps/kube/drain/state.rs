@@ -28,6 +28,8 @@ pub(super) struct Drain<'a> {
     pub(super) next_try: BTreeMap<PodKey, Timestamp>,
     /// Who does not go, and why not.
     pub(super) held: BTreeMap<PodKey, Blocker>,
+    /// What the last look at the whole cluster says of who is slow, by `namespace/name`.
+    pub(super) slow: BTreeMap<String, String>,
     /// What became of pods in this round.
     pub(super) news: Vec<PodReport>,
     /// Controllers of which a pod was evicted.
@@ -80,6 +82,7 @@ impl<'a> Drain<'a> {
             evicted: BTreeMap::new(),
             next_try: BTreeMap::new(),
             held: BTreeMap::new(),
+            slow: BTreeMap::new(),
             news: Vec::new(),
             controllers: BTreeMap::new(),
             rechecked: began,

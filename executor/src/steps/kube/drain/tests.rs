@@ -160,11 +160,12 @@ fn a_budget_that_is_slow_to_the_end_runs_out_of_time_and_the_cordon_is_taken_bac
         state.deploy("web", &["s1", "w1", "w2"]);
         state.protect("web", BudgetLimit::MinAvailable(2));
         // One of the three is broken for good.
-        state.pods[2].ready = false;
+        (state.pods[2].ready, state.pods[2].broken) = (false, Some("CrashLoopBackOff".into()));
     }
     let (receipt, _) = lab.drain();
     let Outcome::TimedOut { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };
     assert!(reason.contains("1 pod left: budget shop/web holds shop/web-0"), "{reason}");
+    assert!(reason.contains("shop/web-2 is not Ready (CrashLoopBackOff). Repair it"), "{reason}");
     assert!(reason.contains("s1 is schedulable again"), "{reason}");
     assert!(!lab.is_cordoned());
     let took = receipt.ended.since(receipt.started).as_secs();
