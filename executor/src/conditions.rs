@@ -13,7 +13,7 @@ use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
-    host::{Cluster, CordonAnswer, FollowedNode, Following, Host, NodeReady, Waker},
+    host::{Cluster, CordonAnswer, FollowedNode, Following, Host, NodeReady, Waker, cordon_stale_from},
     outbox::Reply,
     protocol::node::{Answer, Conditions},
 };
@@ -131,7 +131,12 @@ impl Looker {
 /// Removes what a plan wrote on a node and nobody needs any more.
 pub(crate) fn tidy(name: &str, cluster: &dyn Cluster, now: Timestamp) {
     let Ok(Some(node)) = cluster.node(name) else { return };
-    if FollowedNode::from(&node).stale_from.is_none_or(|from| from >= now) {
+    let is_over = |until: Option<Timestamp>| until.is_some_and(|until| until < now);
+    if !is_over(cordon_stale_from(&node)) {
+        // Whoever put the taint died; a failure is tried again at the next look.
+        if is_over(node.waiting().map(|waiting| waiting.until)) {
+            let _ = cluster.keep_off(name, None);
+        }
         return;
     }
     let (answer, done) = match node.is_given_up() && node.ready == NodeReady::Ready {

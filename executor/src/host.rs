@@ -27,11 +27,12 @@ pub use cluster::{
     CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Eviction, FIELD_MANAGER, Following, Mark, PodScope,
     SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Watch,
 };
+pub(crate) use followed::cordon_stale_from;
 pub use followed::{Followed, FollowedNode};
 pub use hostler_plan::cluster::{
-    Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, Controller, CordonNote, Deletion, Effect, EmptyDirMedia,
-    Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume, Requirement, Scale, Selector,
-    SelfCordon, Spread, Taint, Toleration,
+    Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, Controller, CordonNote, Deletion, DrainCondition,
+    Effect, EmptyDirMedia, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume,
+    Requirement, Scale, Selector, SelfCordon, Spread, Taint, Toleration, WAITING_TAINT, Waiting,
 };
 pub use linux::Linux;
 pub use waker::Waker;

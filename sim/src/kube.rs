@@ -7,8 +7,8 @@ use std::{
 
 use hostler_executor::host::{
     Attachment, Budget, BudgetCondition, CORDON_ANNOTATION, Cluster, ClusterError, Controller, CordonAnswer, Deletion,
-    EmptyDirMedia, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey,
-    PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector,
+    DrainCondition, EmptyDirMedia, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod,
+    PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector, Waiting,
 };
 
 use crate::{
@@ -104,6 +104,15 @@ impl Cluster for SimHost {
         })
     }
 
+    /// The simulated scheduler knows no soft taints, and nobody reads conditions there.
+    fn show(&self, _: &str, _: &[DrainCondition], _: &str) -> Result<CordonAnswer, ClusterError> {
+        Ok(CordonAnswer::Done)
+    }
+
+    fn keep_off(&self, _: &str, _: Option<&Waiting>) -> Result<CordonAnswer, ClusterError> {
+        Ok(CordonAnswer::Done)
+    }
+
     fn attachments(&self) -> Result<Vec<Attachment>, ClusterError> {
         let volumes: Vec<(String, String)> =
             self.ask(Request::Attachments).map_err(|e| cluster_error("list volume attachments", e))?;
@@ -152,6 +161,7 @@ impl SimHost {
             taints: Vec::new(),
             allocatable: BTreeMap::from([(MEMORY.to_owned(), node.allocatable.saturating_mul(1000))]),
             attach_limits: BTreeMap::new(),
+            shows: Vec::new(),
         }
     }
 

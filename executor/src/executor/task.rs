@@ -259,7 +259,7 @@ impl Executor {
         })
     }
 
-    /// From an error to the outcome, with what can be undone undone.
+    /// From an error to the outcome, with what can be undone undone, the last first.
     fn leave(&mut self, work: &mut Work, error: StepError) -> Result<Left, ExecutorError> {
         let has_begun = !work.running.intents.is_empty();
         let outcome = match error {
@@ -278,7 +278,7 @@ impl Executor {
         let touched: Vec<Step> = begun.cloned().collect();
         let undone = match self.step_context(work, work.running.proofs.len()) {
             Ok(mut context) => {
-                let touched = touched.iter();
+                let touched = touched.iter().rev();
                 let mut undone = touched.map(steps::action).map(|action| action.undo(&outcome, &mut context));
                 undone.find(|undone| *undone != Undone::Nothing).unwrap_or(Undone::Nothing)
             }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use hostler_plan::{
-    cluster::{Attachment, Budget, Controller, CordonNote, Node, Owner, Pod, PodKey, SelfCordon},
+    cluster::{
+        Attachment, Budget, Controller, CordonNote, DrainCondition, Node, Owner, Pod, PodKey, SelfCordon, Waiting,
+    },
     drain::Look,
     sequencer::CordonOwner,
 };
@@ -65,8 +67,15 @@ pub trait Cluster: Send + Sync {
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note, unschedulable: true, manager })
     }
 
-    /// Ends a plan's cordon. A node that cordoned itself too stays unschedulable.
+    /// Ends a plan's cordon. A node that cordoned itself too stays unschedulable. The conditions go first: where
+    /// somebody dies in between, a cordon is left that is looked at again.
     fn uncordon(&self, node: &Node) -> Result<CordonAnswer, ClusterError> {
+        if !node.shows.is_empty() {
+            return Ok(match self.show(&node.name, &[], "")? {
+                CordonAnswer::Gone => CordonAnswer::Gone,
+                CordonAnswer::Done | CordonAnswer::Changed => CordonAnswer::Changed,
+            });
+        }
         let (annotation, manager) = (CORDON_ANNOTATION, FIELD_MANAGER);
         let unschedulable = node.unschedulable && node.self_cordon.is_some();
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })
@@ -83,6 +92,13 @@ pub trait Cluster: Send + Sync {
         let (annotation, manager, unschedulable) = (SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, stays);
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })
     }
+
+    /// Makes these of Hostler's conditions True on a node, with a sentence, and removes the others; somebody else's are
+    /// left alone.
+    fn show(&self, node: &str, conditions: &[DrainCondition], sentence: &str) -> Result<CordonAnswer, ClusterError>;
+
+    /// Puts the soft taint of nodes that a plan drains next on a node, or removes it.
+    fn keep_off(&self, node: &str, waiting: Option<&Waiting>) -> Result<CordonAnswer, ClusterError>;
 
     /// What a drain needs and the account of these credentials may not do, such as "create pods/eviction".
     fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {

@@ -45,8 +45,9 @@ struct Known {
 impl From<&Node> for FollowedNode {
     fn from(node: &Node) -> Self {
         let cordoned_by = node.cordoned_by();
+        let kept_off_until = node.waiting().map(|waiting| waiting.until);
         Self {
-            stale_from: stale_from(node),
+            stale_from: [cordon_stale_from(node), kept_off_until].into_iter().flatten().min(),
             condition: NodeCondition {
                 name: node.name.clone(),
                 ready: node.ready == NodeReady::Ready,
@@ -58,17 +59,19 @@ impl From<&Node> for FollowedNode {
     }
 }
 
-/// A plan's note on a node that a person made schedulable says what is not true any more. A plan at work sees the node
-/// itself; the note of the one that it sees is in the same object. A cordon that awaits a plan which may begin nothing
-/// any more is nobody's. A node that was given up and is Ready lives.
-fn stale_from(node: &Node) -> Option<Timestamp> {
+/// A plan's note, or its conditions, on a node that a person made schedulable say what is not true any more. A plan at
+/// work sees the node itself; the note of the one that it sees is in the same object. A cordon that awaits a plan which
+/// may begin nothing any more is nobody's. A node that was given up and is Ready lives.
+pub(crate) fn cordon_stale_from(node: &Node) -> Option<Timestamp> {
     if node.is_given_up() && node.ready == NodeReady::Ready {
         return Some(Timestamp::from_unix_seconds(0));
     }
-    let note = node.cordon.as_ref()?;
+    if node.cordon.is_none() && node.shows.is_empty() {
+        return None;
+    }
     match node.cordoned_by() {
         None => Some(Timestamp::from_unix_seconds(0)),
-        Some(CordonOwner::Hostler) => note.awaits.map(|awaits| awaits.until),
+        Some(CordonOwner::Hostler) => node.cordon.as_ref()?.awaits.map(|awaits| awaits.until),
         Some(CordonOwner::Node | CordonOwner::Other(_)) => None,
     }
 }

@@ -10,6 +10,7 @@ mod amounts;
 mod controllers;
 mod eviction;
 mod follow;
+mod mark;
 mod read;
 mod rights;
 mod watch;
@@ -36,8 +37,8 @@ use serde_json::json;
 use self::access::Access;
 pub(super) use self::access::Identity;
 use super::{
-    Attachment, Budget, Cluster, ClusterError, Controller, CordonAnswer, Eviction, FIELD_MANAGER, Followed, Following,
-    Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Taint, Waker, Watch,
+    Attachment, Budget, Cluster, ClusterError, Controller, CordonAnswer, DrainCondition, Eviction, Followed, Following,
+    Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Taint, Waiting, Waker, Watch,
 };
 
 /// The server answers an eviction after at most 34 s.
@@ -292,18 +293,21 @@ impl Cluster for KubeCluster {
     }
 
     fn give_up(&self, node: &Node, dead: bool) -> Result<CordonAnswer, ClusterError> {
-        // Merged by key, so that others' taints stay as they are, with their times.
-        let taint = match dead {
-            true => json!({ "key": Taint::OUT_OF_SERVICE, "value": Taint::OURS, "effect": "NoExecute" }),
-            false => json!({ "$patch": "delete", "key": Taint::OUT_OF_SERVICE }),
-        };
-        let patch = json!({ "metadata": { "resourceVersion": node.resource_version }, "spec": { "taints": [taint] } });
-        self.patch_node(&node.name, &Patch::Strategic(patch), FIELD_MANAGER)
+        let taint = dead.then(|| (Taint::OURS.to_owned(), "NoExecute"));
+        mark::set_taint(self, (&node.name, Some(&node.resource_version)), Taint::OUT_OF_SERVICE, taint)
     }
 
     fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
         let api: Api<core::Node> = Api::all(self.client()?);
         Ok(self.get(api, name, "get nodes")?.map(read::node))
+    }
+
+    fn show(&self, node: &str, conditions: &[DrainCondition], sentence: &str) -> Result<CordonAnswer, ClusterError> {
+        mark::show(self, node, conditions, sentence)
+    }
+
+    fn keep_off(&self, node: &str, waiting: Option<&Waiting>) -> Result<CordonAnswer, ClusterError> {
+        mark::keep_off(self, node, waiting)
     }
 
     fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {

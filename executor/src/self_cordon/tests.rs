@@ -295,6 +295,9 @@ fn a_plans_cordon_and_the_nodes_own_never_undo_each_other() {
         plan: "sha256:1".into(),
         reason: "drain".into(),
         epoch: 1,
+        signed_by: vec![],
+        since: None,
+        until: None,
         was_unschedulable: false,
         awaits: None,
     };

@@ -7,6 +7,7 @@ use hostler_plan::{
     id::{Digest, Nonce},
     json,
     step::{EnsureFile, Step},
+    timestamp::Timestamp,
 };
 use proptest::prelude::*;
 
@@ -15,7 +16,7 @@ use crate::{
     Ended, ExecutorError, Settings, Stop,
     disk::Disk,
     enrolment::keep_membership,
-    host::{FollowedNode, Host as _},
+    host::{Cluster as _, DrainCondition, FollowedNode, Host as _, Waiting},
     protocol::{
         FromExecutor, Status,
         lines::tests::to_executor,
@@ -254,6 +255,23 @@ fn a_view_is_read_and_signed_for_the_question_and_says_why_it_is_not() {
     node.machine.cluster.as_ref().unwrap().state().breaks = true;
     assert!(why(&mut agent, 1).contains("reading the cluster failed"));
     assert!(matches!(agent.ask(question(1)), Answer::View(_)), "a panic costs one answer");
+    node.end();
+}
+
+#[test]
+fn what_a_server_that_died_left_on_nodes_goes_when_its_time_is_over() {
+    let now = crate::build_time();
+    let mut node = Running::new(|machine| machine.with_cluster(TestCluster::new(now, &["w1", "w2", "w3"])));
+    let cluster = node.machine.cluster.as_ref().unwrap();
+    let waiting = |until| Waiting { seq: hostler_plan::id::Seq(1), until };
+    cluster.keep_off("w1", Some(&waiting(Timestamp::from_unix_seconds(9)))).unwrap();
+    cluster.keep_off("w2", Some(&waiting(now.plus(Duration::from_secs(864_000))))).unwrap();
+    cluster.show("w3", &[DrainCondition::Drained], "a person uncordoned it").unwrap();
+    let mut agent = node.connect();
+    agent.ask(Question::Conditions { unlike: None });
+    let nodes = node.machine.cluster.as_ref().unwrap().state().nodes.clone();
+    assert_eq!(nodes.iter().map(|n| n.waiting().is_some()).collect::<Vec<_>>(), [false, true, false]);
+    assert!(nodes[2].shows.is_empty(), "conditions go with the cordon");
     node.end();
 }
 

@@ -10,8 +10,9 @@ use hostler_plan::timestamp::Timestamp;
 
 use crate::host::{
     Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Controller,
-    CordonAnswer, Deletion, Effect, EmptyDirMedia, Eviction, Followed, FollowedNode, Following, Mark, Node, NodeReady,
-    Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, Requirement, Scale, Selector, Taint, Waker, Watch,
+    CordonAnswer, Deletion, DrainCondition, Effect, EmptyDirMedia, Eviction, Followed, FollowedNode, Following, Mark,
+    Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, Requirement, Scale, Selector, Taint,
+    WAITING_TAINT, Waiting, Waker, Watch,
 };
 
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a
@@ -55,6 +56,8 @@ pub(crate) struct State {
     pub told: Option<Followed>,
     /// How often all nodes were asked for.
     pub listed: usize,
+    /// Every change of a node's conditions.
+    pub shown: Vec<(String, Vec<DrainCondition>)>,
     /// Seconds until a replacement is Ready.
     pub start_seconds: u64,
     ready_at: BTreeMap<String, Timestamp>,
@@ -87,6 +90,7 @@ pub(crate) fn node(name: &str) -> Node {
         taints: vec![],
         allocatable: BTreeMap::new(),
         attach_limits: BTreeMap::new(),
+        shows: vec![],
     }
 }
 
@@ -142,6 +146,7 @@ impl TestCluster {
             tells: false,
             told: None,
             listed: 0,
+            shown: vec![],
             start_seconds: 5,
             ready_at: BTreeMap::new(),
             version: 1,
@@ -243,6 +248,19 @@ impl State {
         let expected = self.scales.get(&budget.name).map_or(counted.len() as u32, |s| s.replicas);
         let desired = budget.limit.desired(expected);
         (healthy.saturating_sub(desired), desired)
+    }
+
+    /// A change without a condition.
+    fn touch(&mut self, node: &str, change: impl FnOnce(&mut Node)) -> CordonAnswer {
+        let version = self.nodes.iter().find(|n| n.name == node).map(|n| n.resource_version.clone());
+        match self.change(node, &version.unwrap_or_default()) {
+            None => CordonAnswer::Gone,
+            Some(Err(answer)) => answer,
+            Some(Ok(node)) => {
+                change(node);
+                CordonAnswer::Done
+            }
+        }
     }
 
     fn change(&mut self, node: &str, version: &str) -> Option<Result<&mut Node, CordonAnswer>> {
@@ -383,6 +401,21 @@ impl Cluster for TestCluster {
                 CordonAnswer::Done
             }
         })
+    }
+
+    fn show(&self, node: &str, conditions: &[DrainCondition], _: &str) -> Result<CordonAnswer, ClusterError> {
+        let mut state = self.state();
+        state.shown.push((node.to_owned(), conditions.to_vec()));
+        Ok(state.touch(node, |node| node.shows = conditions.to_vec()))
+    }
+
+    fn keep_off(&self, node: &str, waiting: Option<&Waiting>) -> Result<CordonAnswer, ClusterError> {
+        let taint = |waiting: &Waiting| Taint {
+            key: WAITING_TAINT.into(),
+            value: waiting.to_string(),
+            effect: Effect::PreferNoSchedule,
+        };
+        Ok(self.state().touch(node, |node| node.taints = waiting.map(taint).into_iter().collect()))
     }
 
     fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {

@@ -1,6 +1,6 @@
 //! Nodes and their cordons.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,8 @@ pub struct Node {
     pub allocatable: Resources,
     /// How many volumes of a CSI driver it can attach, where the driver says so.
     pub attach_limits: BTreeMap<String, u32>,
+    /// Hostler's conditions that are True on it.
+    pub shows: Vec<DrainCondition>,
 }
 
 impl Node {
@@ -61,6 +63,74 @@ impl Node {
     }
 }
 
+/// The key of the soft taint on nodes that a plan drains next: evicted pods are not to hop onto them. Its value is a
+/// [`Waiting`].
+pub const WAITING_TAINT: &str = "hostler.dev/waiting";
+
+/// Which plan a node waits in, and until when at most: whoever put the taint may have died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// The plan's number.
+    pub seq: Seq,
+    /// When the drain that put it must have ended.
+    pub until: Timestamp,
+}
+
+/// `plan-12.until-1800000000`, in seconds since 1970.
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "plan-{}.until-{}", self.seq, self.until.unix_seconds())
+    }
+}
+
+impl Waiting {
+    /// What a taint's value says; none where it is no such value.
+    pub fn read(value: &str) -> Option<Self> {
+        let (seq, until) = value.strip_prefix("plan-")?.split_once(".until-")?;
+        Some(Self { seq: Seq(seq.parse().ok()?), until: Timestamp::from_unix_seconds(until.parse().ok()?) })
+    }
+}
+
+impl Node {
+    /// What its taint of a waiting node says. One that cannot be read is over.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let taint = self.taints.iter().find(|taint| taint.key == WAITING_TAINT)?;
+        Some(Waiting::read(&taint.value).unwrap_or(Waiting { seq: Seq(0), until: Timestamp::from_unix_seconds(0) }))
+    }
+}
+
+/// Conditions of a node that tell of a drain, with the names of KEP-5683. They go with the cordon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DrainCondition {
+    /// Pods are being evicted.
+    DrainInProgress,
+    /// No pod is left that goes.
+    Drained,
+    /// The machine is worked on once the drain is done.
+    MaintenancePlanned,
+    /// It may be worked on now.
+    MaintenanceInProgress,
+}
+
+impl DrainCondition {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::DrainInProgress, Self::Drained, Self::MaintenancePlanned, Self::MaintenanceInProgress];
+
+    /// The `reason` of a condition that is Hostler's.
+    pub const REASON: &'static str = "Hostler";
+
+    /// Its `type`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::DrainInProgress => "DrainInProgress",
+            Self::Drained => "Drained",
+            Self::MaintenancePlanned => "MaintenancePlanned",
+            Self::MaintenanceInProgress => "MaintenanceInProgress",
+        }
+    }
+}
+
 /// The node's condition Ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeReady {
@@ -80,6 +150,15 @@ pub struct CordonNote {
     pub plan: String,
     pub reason: String,
     pub epoch: u64,
+    /// The people who signed the plan, as the root names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
+    /// When it was cordoned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// When the plan may begin nothing any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Whether the node was unschedulable before; then it stays so.
     pub was_unschedulable: bool,
     /// Set while the plan has begun nothing: the one that it continues passed its cordon on.

@@ -24,6 +24,7 @@ pub(crate) const STRICT: Options<'_> =
 
 pub(crate) fn node(name: &str) -> Node {
     Node {
+        shows: vec![],
         name: name.into(),
         resource_version: "1".into(),
         ready: NodeReady::Ready,

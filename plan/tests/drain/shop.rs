@@ -114,7 +114,16 @@ fn the_node_itself_is_told_as_it_is() {
     assert_eq!((look.view().state, look.view().cordon), (NodeState::Ready, None));
     look.node("s1").ready = NodeReady::Unknown { since: now() };
     let (plan, reason) = ("p".into(), "a new disk".into());
-    let note = CordonNote { plan, reason, epoch: 1, was_unschedulable: false, awaits: None };
+    let note = CordonNote {
+        plan,
+        reason,
+        epoch: 1,
+        signed_by: vec![],
+        since: None,
+        until: None,
+        was_unschedulable: false,
+        awaits: None,
+    };
     (look.node("s1").unschedulable, look.node("s1").cordon) = (true, Some(note));
     look.node("s1").unschedulable_by = Some("hostler".into());
     let view = look.view();

@@ -18,9 +18,9 @@ use k8s_openapi::{
 
 use super::amounts;
 use crate::host::{
-    Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Deletion, Effect, EmptyDirMedia, Node, NodeReady,
-    Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Selector,
-    Spread, Taint, Toleration,
+    Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Deletion, DrainCondition, Effect, EmptyDirMedia, Node,
+    NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume, Requirement, SELF_CORDON_ANNOTATION,
+    Selector, Spread, Taint, Toleration,
 };
 
 /// The API's default where a pod says nothing.
@@ -29,7 +29,11 @@ const DEFAULT_GRACE_SECONDS: i64 = 30;
 pub(super) fn node(node: core::Node) -> Node {
     let (metadata, spec, status) = (node.metadata, node.spec.unwrap_or_default(), node.status.unwrap_or_default());
     let info = status.node_info.unwrap_or_default();
-    let ready = status.conditions.unwrap_or_default().into_iter().find(|c| c.type_ == "Ready");
+    let conditions = status.conditions.unwrap_or_default();
+    let shows =
+        |which: &DrainCondition| conditions.iter().any(|c| c.type_ == which.word() && is_ours(c) && c.status == "True");
+    let shows = DrainCondition::ALL.into_iter().filter(shows).collect();
+    let ready = conditions.iter().find(|c| c.type_ == "Ready");
     let note = |name| metadata.annotations.as_ref().and_then(|a| a.get(name));
     let (cordon, self_cordon) = (note(CORDON_ANNOTATION), note(SELF_CORDON_ANNOTATION));
     Node {
@@ -48,10 +52,16 @@ pub(super) fn node(node: core::Node) -> Node {
         allocatable: amounts::all(status.allocatable.as_ref()),
         attach_limits: BTreeMap::new(),
         taints: spec.taints.unwrap_or_default().into_iter().filter_map(taint).collect(),
+        shows,
         name: metadata.name.unwrap_or_default(),
         resource_version: metadata.resource_version.unwrap_or_default(),
         labels: metadata.labels.unwrap_or_default(),
     }
+}
+
+/// Whether Hostler wrote a condition.
+pub(super) fn is_ours(condition: &core::NodeCondition) -> bool {
+    condition.reason.as_deref() == Some(DrainCondition::REASON)
 }
 
 /// Who wrote `spec.unschedulable` last.

@@ -3,6 +3,7 @@
 mod account;
 mod bad;
 mod follow;
+mod mark;
 
 use super::{Identity, KubeCluster};
 use crate::testing::{Answer, ApiServer};

@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
-    document::Outcome, drain::is_leaving, id::Digest, sequencer::CordonOwner, step::Cordon, timestamp::Timestamp,
-    trust::Continued,
+    document::{DocumentKind, Outcome},
+    drain::is_leaving,
+    id::Digest,
+    sequencer::CordonOwner,
+    step::Cordon,
+    timestamp::Timestamp,
+    trust::{Continued, SignedBy},
 };
 
 use super::subject::{ATTEMPTS, PATIENCE, change, subject};
@@ -38,6 +43,9 @@ impl Action for Cordon {
             plan: context.plan.digest().to_string(),
             reason: self.reason.to_string(),
             epoch: document.epoch.0,
+            signed_by: signers(context),
+            since: Some(context.now()),
+            until: Some(document.expires),
             was_unschedulable: false,
             awaits: None,
         };
@@ -157,6 +165,14 @@ impl End {
             (Some(CordonOwner::Hostler), ..) => leaving.map_or(End::Uncordons, End::Waits),
         }
     }
+}
+
+/// Who signed the plan, as this node's root names them.
+fn signers(context: &StepContext<'_>) -> Vec<String> {
+    let keys = SignedBy::of(DocumentKind::Plan, context.plan.signed());
+    let keys = keys.as_ref().map(SignedBy::keys).ok();
+    let signers = context.node.state.root().root().signers.iter();
+    signers.filter(|s| keys.is_some_and(|keys| keys.contains(&s.key.fingerprint()))).map(|s| s.name.clone()).collect()
 }
 
 /// Whether the cordon that is on the node is this plan's to take over: of the plan that it continues, of one that this

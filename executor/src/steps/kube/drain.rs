@@ -7,18 +7,24 @@ mod conclusion;
 mod engine;
 mod preflight;
 mod remaining;
+mod signs;
 mod state;
 #[cfg(test)]
 mod tests;
 mod turns;
 
-use hostler_plan::{document::PodFate, drain::Options, step::Drain, text::count};
+use hostler_plan::{
+    document::{Outcome, PodFate},
+    drain::Options,
+    step::Drain,
+    text::count,
+};
 
 use self::{engine::taken_over, remaining::Remaining, state::moved};
 use super::subject::{ask, subject};
 use crate::{
     control::span,
-    steps::action::{Action, Check, StepContext, StepError},
+    steps::action::{Action, Check, StepContext, StepError, Undone},
 };
 
 impl Action for Drain {
@@ -36,6 +42,12 @@ impl Action for Drain {
 
     fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
         verify(&self.into(), context)
+    }
+
+    /// The process that kept pods off other nodes may have died.
+    fn undo(&self, _: &Outcome, context: &mut StepContext<'_>) -> Undone {
+        signs::let_pods_in(context);
+        Undone::Nothing
     }
 }
 

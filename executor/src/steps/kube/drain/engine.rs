@@ -36,13 +36,15 @@ const LOST_EVICTION: Duration = Duration::from_secs(125);
 /// Evicts until nothing is left, or says why not.
 pub(super) fn apply(step: &step::Drain, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let mut drain = Drain::new(step, context.began());
+    drain.show_begin(context);
     let ended = drain.run(context);
     match ended {
         // Nothing has ended: the next process goes on.
-        Err(StepError::Ending) => {}
+        Err(StepError::Ending) => return ended,
         Ok(()) => drain.conclude(context)?,
         Err(_) => drain.conclude(context).unwrap_or_else(|error| tracing::warn!("{error:?}")),
     }
+    drain.show_end(ended.is_ok(), context);
     ended
 }
 
@@ -87,6 +89,7 @@ impl Drain<'_> {
         if left.is_empty() {
             return Ok(self.volumes_detached(&round, context));
         }
+        self.keep_off_next(&round.nodes, context);
         if self.watch.is_none() {
             let namespaces: BTreeSet<&str> = left.iter().map(|(pod, _)| pod.key.namespace.as_str()).collect();
             self.watch = context.cluster()?.watch(&namespaces, context.node.control.waker());

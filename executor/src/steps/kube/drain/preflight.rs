@@ -30,8 +30,8 @@ pub(super) fn preflight(step: &step::Drain, context: &mut StepContext<'_>) -> Re
     if let Some(right) = missing.first() {
         return Err(StepError::Blocked {
             reason: format!(
-                "{} cannot be drained: the account of this server's kubeconfig may not {right}{}. Give it that right. \
-                 Nothing was touched",
+                "{} cannot be drained: Hostler's account in the cluster may not {right}{}. Give it that right; \
+                 `hostler cluster access` prints all of them. Nothing was touched",
                 node.name,
                 and_more(missing.len() - 1)
             ),

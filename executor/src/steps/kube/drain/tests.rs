@@ -24,6 +24,7 @@ mod continues;
 mod dead;
 mod outcome;
 mod reactions;
+mod signs;
 mod turns;
 
 const TIMEOUT: u64 = 600;

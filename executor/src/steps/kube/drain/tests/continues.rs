@@ -129,6 +129,9 @@ fn the_note_that_an_unreachable_server_left_is_taken_over_and_that_server_undoes
         plan: first.digest().to_string(),
         reason: "drain".into(),
         epoch: 1,
+        signed_by: vec![],
+        since: None,
+        until: None,
         was_unschedulable: false,
         awaits: None,
     };

@@ -202,3 +202,15 @@ fn a_stopped_pod_that_only_a_finalizer_keeps_hinders_nobody() {
     lab.cluster().state().pods.push(stuck);
     assert_eq!(lab.drain().0.outcome, Outcome::Succeeded {});
 }
+
+#[test]
+fn the_note_tells_who_signed_since_when_and_until_when() {
+    let lab = Lab::new();
+    assert_eq!(lab.drain().0.outcome, Outcome::Succeeded {});
+    let note = lab.cluster().node("s1").unwrap().unwrap().cordon.unwrap();
+    assert!(note.since < note.until && note.since.is_some() && !note.was_unschedulable, "{note:?}");
+    assert_eq!(note.signed_by, ["ada"]);
+    assert_eq!(serde_json::from_str::<CordonNote>(&serde_json::to_string(&note).unwrap()).unwrap(), note);
+    let before = r#"{"plan":"sha256:1","reason":"drain","epoch":1,"was_unschedulable":false}"#;
+    assert!(serde_json::from_str::<CordonNote>(before).is_ok_and(|note| note.since.is_none()), "of an older version");
+}
