@@ -21,6 +21,7 @@ pub use self::{
     look::Look,
     placement::{NoPlace, fits_nowhere},
     pods::{Fate, Options, STORAGE_HOLDS, budget_counts, evaluate, is_leaving, needs_consent},
+    room::takers,
     time::Past,
     turn::{MAX_GOING, Pace, Strength, in_order, pace},
     view::view_of,

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hostler_plan::timestamp::Timestamp;
+use hostler_plan::{
+    drain::{Look, takers},
+    timestamp::Timestamp,
+};
 
 use crate::host::{
     Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Controller,
@@ -15,8 +18,8 @@ use crate::host::{
     WAITING_TAINT, Waiting, Waker, Watch,
 };
 
-/// A cluster in memory: evicted pods stop after their grace, controllers replace them on another node, and a
-/// replacement is Ready a few seconds later. Budgets count as Kubernetes' controller does.
+/// A cluster in memory: evicted pods stop after their grace, controllers replace them where they fit, and a replacement
+/// is Ready a few seconds later. Budgets count as Kubernetes' controller does.
 #[derive(Debug)]
 pub(crate) struct TestCluster(Mutex<State>);
 
@@ -30,6 +33,10 @@ pub(crate) struct State {
     pub attachments: Vec<Attachment>,
     /// Answers that evictions of a pod get before anything else is looked at, by pod name.
     pub answers: BTreeMap<String, Vec<Eviction>>,
+    /// The answer that every eviction gets, of a webhook or a policy.
+    pub guard: Option<Eviction>,
+    /// Pods that have stopped stay: nobody may delete their objects.
+    pub keeps: bool,
     /// What is called once somebody was evicted.
     pub at_eviction: Option<AtEviction>,
     /// No node has room for another pod.
@@ -132,6 +139,8 @@ impl TestCluster {
             scales: BTreeMap::new(),
             attachments: vec![],
             answers: BTreeMap::new(),
+            guard: None,
+            keeps: false,
             at_eviction: None,
             full: false,
             next: None,
@@ -199,12 +208,12 @@ impl State {
 
     fn advance(&mut self, now: Timestamp) {
         self.now = now;
-        let gone: Vec<Pod> = self
-            .pods
-            .extract_if(.., |p| p.deletion.is_some_and(|d| d.ends <= now) && p.finalizers.is_empty())
-            .collect();
-        for pod in gone {
-            if pod.owner.is_some() && !matches!(pod.phase, Phase::Succeeded | Phase::Failed) {
+        let keeps = self.keeps;
+        let has_stopped = |p: &mut Pod| p.deletion.is_some_and(|d| d.ends <= now) && p.finalizers.is_empty() && !keeps;
+        let gone: Vec<Pod> = self.pods.extract_if(.., has_stopped).collect();
+        for pod in gone.into_iter().filter(|pod| !pod.is_finished()) {
+            let kind = pod.owner.as_ref().map_or("", |owner| owner.kind.as_str());
+            if ["ReplicaSet", "StatefulSet", "Job", "ReplicationController"].contains(&kind) {
                 self.replace(&pod);
             }
         }
@@ -217,21 +226,23 @@ impl State {
 
     fn replace(&mut self, pod: &Pod) {
         self.uid += 1;
-        let free = self.nodes.iter().find(|n| {
-            !self.full
-                && !n.unschedulable
-                && pod.placement.node_selector.iter().all(|(k, v)| n.labels.get(k) == Some(v))
-        });
         let mut new = pod.clone();
         new.key.name = format!("{}-new{}", pod.key.name, self.uid);
         new.key.uid = format!("uid-{}", new.key.name);
-        (new.deletion, new.ready, new.phase) = (None, false, Phase::Pending);
-        new.node = free.map(|n| n.name.clone());
-        new.unschedulable = free.is_none().then(|| "0/3 nodes are available: 3 Insufficient cpu.".to_owned());
+        (new.deletion, new.ready, new.phase, new.node) = (None, false, Phase::Pending, None);
+        new.node = self.place(&new);
+        new.unschedulable = new.node.is_none().then(|| "0/3 nodes are available: 3 Insufficient cpu.".to_owned());
         if new.node.is_some() {
             self.ready_at.insert(new.key.name.clone(), self.now.plus(Duration::from_secs(self.start_seconds)));
         }
         self.pods.push(new);
+    }
+
+    /// The first node that takes a pod which has none; one that is cordoned where nobody else does.
+    pub(crate) fn place(&self, pod: &Pod) -> Option<String> {
+        let look = Look { nodes: self.nodes.clone(), pods: self.pods.clone(), ..Look::default() };
+        let first = takers(pod, &look).into_iter().min_by_key(|node| node.unschedulable);
+        first.filter(|_| !self.full).map(|node| node.name.clone())
     }
 
     fn count(&mut self) {
@@ -242,12 +253,45 @@ impl State {
         }
     }
 
-    fn allowed(&self, budget: &Budget) -> (u32, u32) {
-        let counted: Vec<&Pod> = self.pods.iter().filter(|p| is_of(p, &budget.name)).collect();
-        let healthy = counted.iter().filter(|p| p.ready && p.deletion.is_none()).count() as u32;
-        let expected = self.scales.get(&budget.name).map_or(counted.len() as u32, |s| s.replicas);
+    /// The budget with the status that Kubernetes' controller would write.
+    fn counted(&self, budget: &Budget) -> Budget {
+        let counted: Vec<&Pod> = self.pods.iter().filter(|pod| budget.counts(pod)).collect();
+        let owners: BTreeSet<&Owner> = counted.iter().filter_map(|pod| pod.owner.as_ref()).collect();
+        let scales = owners.into_iter().filter_map(|owner| self.scales.get(&owner.name));
+        let expected = match budget.limit {
+            BudgetLimit::MinAvailable(_) => u32::try_from(counted.len()).unwrap(),
+            BudgetLimit::MinAvailablePercent(_)
+            | BudgetLimit::MaxUnavailable(_)
+            | BudgetLimit::MaxUnavailablePercent(_) => scales.map(|scale| scale.replicas).sum(),
+        };
+        let healthy = counted.iter().filter(|pod| pod.ready && pod.deletion.is_none()).count() as u32;
         let desired = budget.limit.desired(expected);
-        (healthy.saturating_sub(desired), desired)
+        Budget {
+            desired_healthy: desired,
+            current_healthy: healthy,
+            disruptions_allowed: if expected == 0 { 0 } else { healthy.saturating_sub(desired) },
+            expected_pods: expected,
+            ..budget.clone()
+        }
+    }
+
+    /// What the budgets say of an eviction.
+    fn refusal(&self, pod: &Pod) -> Option<Eviction> {
+        let has_say = |budget: &&Budget| pod.phase == Phase::Running && pod.deletion.is_none() && budget.counts(pod);
+        let counting: Vec<Budget> = self.budgets.iter().filter(has_say).map(|budget| self.counted(budget)).collect();
+        let budget = match counting.as_slice() {
+            [] => return None,
+            [budget] => budget,
+            _ => return Some(Eviction::SeveralBudgets("This pod has more than one PodDisruptionBudget".into())),
+        };
+        let healthy = budget.desired_healthy > 0 && budget.current_healthy >= budget.desired_healthy;
+        let may_go = match pod.ready {
+            true => budget.disruptions_allowed > 0,
+            false => budget.always_allow_unhealthy || healthy,
+        };
+        let needs = budget.desired_healthy;
+        let says = format!("The disruption budget {} needs {needs} healthy pods", budget.name);
+        (!may_go).then_some(Eviction::Budget(says))
     }
 
     /// A change without a condition.
@@ -304,18 +348,7 @@ impl Cluster for TestCluster {
 
     fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
         let state = self.state();
-        let status = |budget: &Budget| {
-            let (allowed, desired) = state.allowed(budget);
-            let healthy = |p: &&Pod| is_of(p, &budget.name) && p.ready && p.deletion.is_none();
-            let current = state.pods.iter().filter(healthy).count() as u32;
-            Budget {
-                desired_healthy: desired,
-                current_healthy: current,
-                disruptions_allowed: allowed,
-                ..budget.clone()
-            }
-        };
-        Ok(state.budgets.iter().map(status).collect())
+        Ok(state.budgets.iter().map(|budget| state.counted(budget)).collect())
     }
 
     fn controllers(
@@ -338,13 +371,9 @@ impl Cluster for TestCluster {
             return answers.remove(0);
         }
         let Some(pod) = state.pods.iter().find(|p| p.key == *key).cloned() else { return Eviction::Gone };
-        let budget = state.budgets.iter().find(|b| is_of(&pod, &b.name)).cloned();
-        if let Some(budget) = budget {
-            let (allowed, desired) = state.allowed(&budget);
-            if allowed == 0 && pod.phase == Phase::Running {
-                state.refused += 1;
-                return Eviction::Budget(format!("The disruption budget {} needs {desired} healthy pods", budget.name));
-            }
+        if let Some(refusal) = state.guard.clone().or_else(|| state.refusal(&pod)) {
+            state.refused += usize::from(matches!(refusal, Eviction::Budget(_)));
+            return refusal;
         }
         let ends = state.now.plus(pod.grace);
         let now = state.now;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    look::Look,
     placement::{fits, is_hard, is_open, of_its_kind, passing_taint},
     selectors::Selectors,
     shortage::{NoRoom, Shortage},
@@ -43,6 +44,12 @@ struct Room<'a> {
 struct Taken {
     resources: Resources,
     pods: u64,
+}
+
+/// The nodes that would take a pod which has none yet, as the cluster was seen.
+pub fn takers<'a>(pod: &'a Pod, look: &'a Look) -> Vec<&'a Node> {
+    let nobody = "";
+    Rooms::new(nobody, &look.nodes, &look.pods, &look.attachments, &[pod]).moves(pod).unwrap_or_default()
 }
 
 impl<'a> Rooms<'a> {

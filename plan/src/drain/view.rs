@@ -202,10 +202,14 @@ impl<'a> Model<'a> {
         let free = !pod.ready && budget.always_allow_unhealthy;
         let mut holds = never(budget, asked, pod);
         if holds.is_none() && !free {
-            if let Some(place) = nowhere {
+            let for_good = match nowhere {
+                Some(place) => Some(format!("{place}. {}", place.advice())),
+                None if pod.owner.is_none() => Some("nobody starts it again. Put it under a controller".to_owned()),
+                None => None,
+            };
+            if let Some(why) = for_good {
                 counting.lost = counting.lost.saturating_add(1);
-                let text =
-                    || format!("budget {name} lets only {may_go} of its pods be away, and {place}. {}", place.advice());
+                let text = || format!("budget {name} lets only {may_go} of its pods be away, and {why}");
                 holds = (counting.lost > may_go).then(text);
             } else if let Place::NoRoom(why) = &leaving.place {
                 counting.waiting = counting.waiting.saturating_add(1);

@@ -24,6 +24,7 @@ mod continues;
 mod dead;
 mod outcome;
 mod reactions;
+mod scenarios;
 mod signs;
 mod turns;
 
