@@ -222,6 +222,18 @@ fn under_one_budget_the_first_go_and_those_with_nowhere_to_go_never() {
 }
 
 #[test]
+fn pods_that_nobody_starts_again_are_lost_to_their_budget() {
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("lone", &["s1", "s1"]);
+    look.protect("lone", MinAvailable(1));
+    look.pods.iter_mut().for_each(|pod| pod.owner = None);
+    let never = |look: &hostler_plan::drain::Look, pod| look.leaving(pod).never.map(|never| never.reason.to_string());
+    assert_eq!(never(&look, "lone-0"), None, "the first may go");
+    let reason = never(&look, "lone-1").unwrap();
+    assert!(reason.contains("lets only 1 of its pods be away, and nobody starts it again"), "{reason}");
+}
+
+#[test]
 fn the_storage_systems_own_budget_is_slow_and_not_never() {
     let mut look = cluster(&["s1", "w1"]);
     look.deploy("im", &["s1"]);
