@@ -3,12 +3,14 @@
 mod artifact;
 mod earlier;
 pub(crate) mod number;
+pub mod pods;
 pub mod reserved;
 
 use std::{path::Path, time::Duration};
 
 use hostler_plan::{
     document::{DocumentKind, MAX_SIGNATURES, Plan, PlanKind, Root, Roster, RosterStatus, Signed, Signer},
+    drain::Allowed,
     fleet::Fleet,
     id::{Digest, Seq},
     json,
@@ -24,6 +26,7 @@ pub use artifact::{ArtifactFiles, upload_missing};
 pub use earlier::{earlier, fates};
 
 use number::Forks;
+use pods::Pods;
 
 use crate::{
     Admin, admin::Reached, error::Error, file::read_text, key, node, output::note, place, roster::Next,
@@ -39,6 +42,8 @@ pub struct CompiledPlan {
     pub bytes: Vec<u8>,
     pub plan: Plan,
     pub preview: Preview,
+    /// What is on the nodes that it drains; none where it drains none.
+    pub pods: Option<Pods>,
 }
 
 /// Reads and checks a fleet file. Gives the fleet and what is allowed but unwise.
@@ -63,15 +68,16 @@ pub async fn compile(
     lifetime: Option<Duration>,
     now: Timestamp,
 ) -> Result<CompiledPlan, Error> {
-    compile_under(admin, fleet, intent, lifetime, None, now).await
+    compile_under(admin, fleet, intent, &Allowed::default(), lifetime, None, now).await
 }
 
-/// The same under the roster that will be the next one, which nobody has signed yet: so that nothing is signed where no
-/// plan can be made.
+/// The same with what a person allows of the losses of pods, and under the roster that will be the next one, which
+/// nobody has signed yet: so that nothing is signed where no plan can be made.
 pub async fn compile_under(
     admin: &mut Admin,
     fleet: &Fleet,
     intent: &Intent,
+    allowed: &Allowed,
     lifetime: Option<Duration>,
     next: Option<&Next>,
     now: Timestamp,
@@ -100,13 +106,7 @@ pub async fn compile_under(
         add(&mut earlier, open);
     }
     let root = admin.trust_store().root();
-    let (roster, roster_digest) = match next {
-        Some(next) => (&next.roster, next.digest()),
-        None => {
-            let held = admin.trust_store().require_roster()?;
-            (held.document(), held.digest())
-        }
-    };
+    let (roster, roster_digest) = roster_for(admin, next)?;
     let lifetime_seconds = lifetime_seconds(root, fleet, lifetime)?;
     let numbering = Numbering {
         epoch: root.epoch,
@@ -118,8 +118,10 @@ pub async fn compile_under(
         created: now,
         lifetime_seconds,
     };
-    let (plan, preview) = planner::plan(fleet, roster, &inventory, &earlier, intent, &numbering)
+    let (mut plan, preview) = planner::plan(fleet, roster, &inventory, &earlier, intent, &numbering)
         .map_err(|e| Error::Failed(e.to_string()))?;
+    let pods = pods::consent(admin, &mut plan, allowed, fleet.policy.new_owners, now).await?;
+    let (roster, roster_digest) = roster_for(admin, next)?;
     let bytes = json::write(&plan);
     let most = DocumentKind::Plan.max_bytes();
     if bytes.len() > most {
@@ -132,7 +134,18 @@ pub async fn compile_under(
     json::parse::<Plan>(&bytes).map_err(|e| Error::Usage(format!("the plan would be {e}; ask for something else")))?;
     // What would be refused with its signatures is neither shown nor written.
     trust::check_unsigned(admin.trust_store().trusted(), (roster, roster_digest), &plan, Purpose::Submitting(now))?;
-    Ok(CompiledPlan { bytes, plan, preview })
+    Ok(CompiledPlan { bytes, plan, preview, pods })
+}
+
+/// The roster that a plan is made under, with its digest.
+fn roster_for<'a>(admin: &'a Admin, next: Option<&'a Next>) -> Result<(&'a Roster, Digest), Error> {
+    match next {
+        Some(next) => Ok((&next.roster, next.digest())),
+        None => {
+            let held = admin.trust_store().require_roster()?;
+            Ok((held.document(), held.digest()))
+        }
+    }
 }
 
 /// How long a plan lives: as long as was asked for, or as the fleet file says where the root's policy lets it.

@@ -5,9 +5,11 @@
 
 mod blockers;
 mod budget;
+mod consent;
 mod look;
 mod placement;
 mod pods;
+mod preview;
 mod room;
 mod selectors;
 mod shortage;
@@ -18,9 +20,11 @@ mod view;
 pub use self::{
     blockers::blockers,
     budget::{Budgets, budget_needs},
+    consent::{Allowed, ConsentError},
     look::Look,
     placement::{NoPlace, fits_nowhere},
     pods::{Fate, Options, STORAGE_HOLDS, budget_counts, evaluate, is_leaving, needs_consent},
+    preview::{NotShown, PodsPreview},
     room::takers,
     time::Past,
     turn::{MAX_GOING, Pace, Strength, in_order, pace},

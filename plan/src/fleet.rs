@@ -14,9 +14,8 @@ pub use problem::{FleetError, Location, Problem};
 
 use crate::{
     distribution::Distribution,
-    form::PodName,
     id::{Arch, ArtifactName, Digest, NodeName},
-    step::{ClusterRole, EmptyDirs, Reactions},
+    step::{ClusterRole, EmptyDirs, NewOwners, Reactions},
     version::Version,
 };
 
@@ -99,10 +98,10 @@ pub struct FleetPolicy {
     pub delete_empty_dir_data: EmptyDirs,
     /// Whether a drain may evict pods that no controller brings back.
     pub force_unmanaged: bool,
-    /// Pods that it may evict whatever is lost with them; a person names them for one plan.
-    pub evict_anyway: Vec<PodName>,
     /// What a drain does when it does not go as it should.
     pub reactions: Reactions,
+    /// Whether what a command's flags allow counts for owners that nobody saw when the plan was made.
+    pub new_owners: NewOwners,
 }
 
 impl Default for FleetPolicy {
@@ -122,8 +121,8 @@ impl Default for FleetPolicy {
             // As kubectl: what is lost is lost by consent.
             delete_empty_dir_data: EmptyDirs::None,
             force_unmanaged: false,
-            evict_anyway: Vec::new(),
             reactions: Reactions::default(),
+            new_owners: NewOwners::Ask,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     version::Version,
 };
 
-pub use consent::{Consent, Loss, TopOwner, Whose};
+pub use consent::{Consent, Loss, NewOwners, TopOwner, Whose};
 pub use host::{
     EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, StageArtifact, UnitState,
 };

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use hostler_plan::{
-    fleet::FleetPolicy,
+    drain::Allowed,
     form::{PodName, Reason},
     id::NodeName,
     planner::{Continues, Intent, Quarantined, Selection},
@@ -207,7 +207,7 @@ pub struct RebootArgs {
     pub outage: Outage,
 }
 
-/// What may be lost with the pods that leave.
+/// What may be lost with the pods that leave, and how much of them is shown.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Consent {
     /// Let pods go whose emptyDir volumes go with them: those on disk, in memory, or all [default: the fleet file's]
@@ -219,16 +219,15 @@ pub struct Consent {
     /// Let this pod go whatever is lost with it; no budget is passed over. May be repeated
     #[arg(long, value_name = "NAMESPACE/POD")]
     pub evict_anyway: Vec<PodName>,
+    /// Show every pod of the nodes, where it can go, and why it cannot
+    #[arg(long)]
+    pub explain: bool,
 }
 
-impl Consent {
-    /// Lays what was said over the fleet file's policy.
-    pub fn over(self, policy: &mut FleetPolicy) {
-        if let Some(which) = self.delete_emptydir_data {
-            policy.delete_empty_dir_data = which;
-        }
-        policy.force_unmanaged |= self.force_unmanaged;
-        policy.evict_anyway.extend(self.evict_anyway);
+impl From<Consent> for Allowed {
+    fn from(consent: Consent) -> Self {
+        let Consent { delete_emptydir_data, force_unmanaged, evict_anyway, explain: _ } = consent;
+        Self { delete_empty_dir_data: delete_emptydir_data, force_unmanaged, evict_anyway }
     }
 }
 

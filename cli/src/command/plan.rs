@@ -53,6 +53,7 @@ pub(super) async fn run(context: &Context, command: PlanCommand) -> Result<(), E
 async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: Compile<T>) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let request: PlanRequest = args.request.into();
+    let explain = request.consent.explain;
     // The plan is made anew with the roster that it was made for.
     let made = members::anew(&mut admin, async |admin| {
         let listed = match &request.listing {
@@ -87,7 +88,7 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
             value["file"] = json!(file);
             value
         },
-        || format!("{}\nwrote {file}\nnext: hostler sign {file}", preview_text(&compiled).trim_end()),
+        || format!("{}\nwrote {file}\nnext: hostler sign {file}", preview_text(&compiled, explain).trim_end()),
     )
 }
 
@@ -133,8 +134,15 @@ async fn compile(
     if let Some(timeout) = request.drain_timeout {
         fleet.policy.drain_timeout_seconds = timeout.as_secs();
     }
-    request.consent.over(&mut fleet.policy);
-    let compiled = plan::compile_under(admin, &fleet, &request.intent, options.lifetime, next, now()).await?;
+    let explain = request.consent.explain;
+    let allowed = request.consent.into();
+    let compiled = plan::compile_under(admin, &fleet, &request.intent, &allowed, options.lifetime, next, now()).await?;
+    if let Some(pods) = &compiled.pods {
+        if explain && pods.check().is_err() {
+            note(&pods.preview.text(true));
+        }
+        pods.check()?;
+    }
     Ok((fleet, compiled))
 }
 
@@ -147,11 +155,12 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
     args: Interactive<T>,
 ) -> Result<(), Error> {
     let mut admin = context.admin().await?;
-    let request = args.request.into();
+    let request: PlanRequest = args.request.into();
+    let explain = request.consent.explain;
     for _ in 0..OVERTAKEN_TRIES {
         let (fleet, compiled) = compile(context, &mut admin, request.clone(), &args.options, None).await?;
         match context.output {
-            Output::Text => note(preview_text(&compiled).trim_end()),
+            Output::Text => note(preview_text(&compiled, explain).trim_end()),
             Output::Json => {
                 let mut value = preview_json(&compiled);
                 value["event"] = json!("preview");
@@ -161,6 +170,9 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
         }
         confirm(&format!("sign and submit plan {}?", compiled.plan.seq), args.yes)?;
         let files = ArtifactFiles { directory: args.artifacts.clone(), fleet_file: context.profile.fleet.clone() };
+        if let Some(pods) = &compiled.pods {
+            pods.refresh(&mut admin, &compiled.plan, now()).await?;
+        }
         // What nobody would take is not signed.
         offer(&mut admin, &compiled.plan, Some(&fleet), &files).await?;
         let kept = context.profile.home.join("plans").join(file_name(&compiled.plan));
@@ -243,6 +255,10 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
             Vec::new()
         }
     };
+    let pods = match &mut reached {
+        Reached::There(admin) => plan::pods::look_again(admin, plan, now()).await?,
+        Reached::Away { .. } => None,
+    };
     plan::check_number(&reached, plan)?;
     let (store, signer) = match &reached {
         Reached::There(admin) => (admin.trust_store(), admin.signer()),
@@ -250,6 +266,10 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
     };
     note(&summary(plan, draft.signed(), &plan::signing(store, &draft)));
     fates.iter().for_each(|fate| note(&format!("  {}", fate.said(now()))));
+    if let Some(pods) = &pods {
+        note(pods.preview.text(false).trim_end());
+        pods.check()?;
+    }
     confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
     let SignedPlan { armour, signing, .. } = plan::sign(store, signer, &mut draft, now())?;
     let path = add_signature(&args.document, &armour)?;
@@ -373,9 +393,10 @@ fn summary(plan: &Plan, signed: &Signed, signing: &PlanSigning) -> String {
 }
 
 /// Why the plan is as it is, and then all of it.
-fn preview_text(compiled: &CompiledPlan) -> String {
+fn preview_text(compiled: &CompiledPlan, explain: bool) -> String {
     let all = show::plan(&compiled.plan, &Digest::of(&compiled.bytes));
-    format!("{}what is to be signed:\n{all}", compiled.preview)
+    let pods = compiled.pods.as_ref().map_or_else(String::new, |pods| pods.preview.text(explain));
+    format!("{}{pods}what is to be signed:\n{all}", compiled.preview)
 }
 
 fn preview_json(compiled: &CompiledPlan) -> Value {
@@ -394,6 +415,7 @@ fn preview_json(compiled: &CompiledPlan) -> Value {
         "coordinator_says": preview.claims,
         "beside": fates_json(&preview.fates, true),
         "ends": fates_json(&preview.fates, false),
+        "pods": compiled.pods.as_ref().map(plan::pods::Pods::json),
         "tasks": preview.tasks,
         "soak_seconds": preview.soak_seconds,
     })

@@ -357,7 +357,9 @@ impl Cluster for TestCluster {
     ) -> Result<BTreeMap<(String, Owner), Controller>, ClusterError> {
         let state = self.state();
         let read = |(namespace, owner): &(String, Owner)| {
-            let (kind, scale) = (owner.kind.clone(), state.scales.get(&owner.name).copied());
+            // Above a ReplicaSet stands a Deployment of its name.
+            let kind = owner.kind.replace("ReplicaSet", "Deployment");
+            let scale = state.scales.get(&owner.name).copied();
             ((namespace.clone(), owner.clone()), Controller { kind, name: owner.name.clone(), scale })
         };
         Ok(owners.iter().map(read).collect())

@@ -10,7 +10,7 @@ use crate::{
     form::{ClusterName, PodName, PodUid, Reason},
     id::{FleetId, NodeName, Nonce},
     json,
-    step::{Loss, TopOwner},
+    step::{Loss, TopOwner, Whose},
     timestamp::Timestamp,
 };
 
@@ -264,6 +264,13 @@ impl PodView {
             Leaving { slow: Some(_), .. } => placed.min(Urgency::Slow),
             Leaving { .. } => placed,
         }
+    }
+}
+
+impl PodView {
+    /// Whom a consent to its loss is about.
+    pub fn whose(&self) -> Whose {
+        Whose::of(&self.pod, &self.uid, self.owner.as_ref())
     }
 }
 

@@ -12,8 +12,9 @@ fn blocking(view: &PodView, options: &Options<'_>) -> Vec<Blocker> {
     let Prospect::Leaves(leaving) = &view.prospect else { return Vec::new() };
     let pod = view.pod.as_str();
     let blocker = |budget: Option<String>, reason: String| Blocker { pod: pod.to_owned(), budget, reason };
-    let lost = leaving.loses.iter().find(|loss| !options.allow(pod, **loss));
-    let consent = lost.map(|loss| blocker(None, needs_consent(pod, *loss)));
+    let whose = view.whose();
+    let lost = leaving.loses.iter().find(|loss| !options.allow(pod, Some(&whose), **loss));
+    let consent = lost.map(|loss| blocker(None, needs_consent(pod, *loss, options)));
     let never = leaving
         .never
         .as_ref()

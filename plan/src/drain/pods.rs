@@ -1,10 +1,10 @@
 //! What becomes of each pod of the node.
 
 use crate::{
-    cluster::{Phase, Pod},
+    cluster::{Controller, Phase, Pod},
     document::{Stays, Turn},
     form::{ClusterName, PodName},
-    step::{Drain, EmptyDirs, Loss},
+    step::{Consent, Drain, EmptyDirs, Loss, TopOwner, Whose},
     timestamp::Timestamp,
 };
 
@@ -17,6 +17,8 @@ pub struct Options<'a> {
     pub force_unmanaged: bool,
     /// Pods that may go whatever is lost with them.
     pub evict_anyway: &'a [PodName],
+    /// What else may be lost, and of whose pods.
+    pub consents: &'a [Consent],
 }
 
 impl<'a> From<&'a Drain> for Options<'a> {
@@ -25,19 +27,22 @@ impl<'a> From<&'a Drain> for Options<'a> {
             delete_empty_dir_data: step.delete_empty_dir_data,
             force_unmanaged: step.force_unmanaged,
             evict_anyway: &step.evict_anyway,
+            consents: &step.consents,
         }
     }
 }
 
 impl Options<'_> {
-    /// Whether this may be lost with the pod of that `namespace/name`.
-    pub fn allow(&self, pod: &str, loss: Loss) -> bool {
+    /// Whether this may be lost with the pod of that `namespace/name`, about whom a consent would be `of`.
+    pub fn allow(&self, pod: &str, of: Option<&Whose>, loss: Loss) -> bool {
         let in_general = match loss {
             Loss::EmptyDirDisk => self.delete_empty_dir_data.allows(false),
             Loss::EmptyDirMemory => self.delete_empty_dir_data.allows(true),
             Loss::Unmanaged => self.force_unmanaged,
         };
-        in_general || self.evict_anyway.iter().any(|name| name.as_str() == pod)
+        in_general
+            || self.evict_anyway.iter().any(|name| name.as_str() == pod)
+            || self.consents.iter().any(|consent| consent.loss == loss && Some(&consent.of) == of)
     }
 }
 
@@ -103,27 +108,42 @@ pub(super) fn losses(pod: &Pod) -> Vec<Loss> {
     lost.into_iter().filter_map(|(is_lost, loss)| is_lost.then_some(loss)).collect()
 }
 
-/// What a drain under this plan does with the pod.
-pub fn evaluate(pod: &Pod, options: &Options<'_>) -> Fate {
+/// The owner at the top of the pod: what stands above its controller, where that is known, or its controller.
+pub(super) fn top_owner(pod: &Pod, above: Option<&Controller>) -> Option<TopOwner> {
+    let owner = pod.owner.as_ref()?;
+    let (kind, name) = above.map_or((&owner.kind, &owner.name), |above| (&above.kind, &above.name));
+    Some(TopOwner { kind: ClusterName::of(kind), name: ClusterName::of(name) })
+}
+
+/// What a drain under this plan does with the pod. `above` is what stands above its controller: only a consent to the
+/// loss of its owner's data needs it.
+pub fn evaluate(pod: &Pod, above: Option<&Controller>, options: &Options<'_>) -> Fate {
     match class(pod) {
         Class::Stays(why) => Fate::Stays(why),
         Class::Going { .. } => Fate::Going,
         Class::Leaves => {
             let name = pod.key.to_string();
-            let asks = losses(pod).into_iter().find(|loss| !options.allow(&name, *loss));
+            let ids = name.parse().ok().zip(pod.key.uid.parse().ok());
+            let of = ids.map(|(name, uid)| Whose::of(&name, &uid, top_owner(pod, above).as_ref()));
+            let asks = losses(pod).into_iter().find(|loss| !options.allow(&name, of.as_ref(), *loss));
             asks.map_or_else(|| Fate::Evict(turn(pod)), Fate::NeedsConsent)
         }
     }
 }
 
-/// What would be lost with the pod of that `namespace/name`, and how to allow it.
-pub fn needs_consent(pod: &str, loss: Loss) -> String {
-    let lost = match loss {
-        Loss::EmptyDirMemory => "it keeps data in an emptyDir in memory, which the plan does not allow to lose",
-        Loss::EmptyDirDisk => "it keeps data in an emptyDir on disk, which the plan does not allow to lose",
-        Loss::Unmanaged => "it has no controller and would not come back, which the plan does not allow",
+/// What would be lost with the pod of that `namespace/name` under this plan, and how to allow it.
+pub fn needs_consent(pod: &str, loss: Loss, options: &Options<'_>) -> String {
+    let (lost, not_allowed) = match loss {
+        Loss::EmptyDirMemory => ("it keeps data in an emptyDir in memory", "which the plan does not allow to lose"),
+        Loss::EmptyDirDisk => ("it keeps data in an emptyDir on disk", "which the plan does not allow to lose"),
+        Loss::Unmanaged => ("it has no controller and would not come back", "which the plan does not allow"),
     };
-    format!("{lost}. Allow it with --evict-anyway {pod}, {}, or {} in the fleet file", loss.flag(), loss.key())
+    let allow = format!("--evict-anyway {pod}, {}, or {} in the fleet file", loss.flag(), loss.key());
+    match options.consents {
+        [] => format!("{lost}, {not_allowed}. Allow it with {allow}"),
+        // Whoever signed was asked about those that were there then.
+        _ => format!("{lost}, which the plan allows of others and not of it. Make the plan anew to be asked: {allow}"),
+    }
 }
 
 /// When the pod's turn comes.

@@ -10,7 +10,7 @@ use super::{
     budget::{Asked, Budgets, closed, never},
     look::Look,
     placement::{NoPlace, fits, fits_nowhere, tolerates_cordons},
-    pods::{Class, STORAGE_HOLDS, class, is_leaving, losses, turn},
+    pods::{Class, STORAGE_HOLDS, class, is_leaving, losses, top_owner, turn},
     room::Rooms,
     selectors::Selectors,
     time::{Past, Queue, expected},
@@ -269,9 +269,7 @@ impl<'a> Model<'a> {
 
     fn owner(&self, pod: &Pod) -> Option<TopOwner> {
         let owner = pod.owner.as_ref()?;
-        let top = self.look.controllers.get(&(pod.key.namespace.clone(), owner.clone()));
-        let (kind, name) = top.map_or((&owner.kind, &owner.name), |top| (&top.kind, &top.name));
-        Some(TopOwner { kind: ClusterName::of(kind), name: ClusterName::of(name) })
+        top_owner(pod, self.look.controllers.get(&(pod.key.namespace.clone(), owner.clone())))
     }
 
     fn pod(&self, pod: &Pod, prospect: Prospect) -> Option<PodView> {

@@ -313,7 +313,7 @@ fn policy(found: &mut Found, merged: &Merged, nodes: &[FleetNode]) -> FleetPolic
         plan_lifetime_seconds,
         delete_empty_dir_data: merged.delete_empty_dir_data.unwrap_or(default.delete_empty_dir_data),
         force_unmanaged: merged.force_unmanaged.unwrap_or(default.force_unmanaged),
-        evict_anyway: default.evict_anyway,
+        new_owners: merged.new_owners.unwrap_or(default.new_owners),
         reactions: Reactions {
             never: reaction(found, "never", merged.never.as_ref()),
             slow: reaction(found, "slow", merged.slow.as_ref()),

@@ -9,7 +9,7 @@ use super::{
     keys,
     problem::{FleetError, Location, Problem},
 };
-use crate::step::EmptyDirs;
+use crate::step::{EmptyDirs, NewOwners};
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -49,6 +49,7 @@ struct PolicyFragment {
     #[serde(default, deserialize_with = "empty_dirs")]
     delete_empty_dir_data: Option<EmptyDirs>,
     force_unmanaged: Option<bool>,
+    new_owners: Option<NewOwners>,
     #[serde(default)]
     drain: ReactionsFragment,
 }
@@ -121,6 +122,7 @@ pub(super) struct Merged {
     pub plan_lifetime_seconds: Option<At<i64>>,
     pub delete_empty_dir_data: Option<EmptyDirs>,
     pub force_unmanaged: Option<bool>,
+    pub new_owners: Option<NewOwners>,
     pub never: Option<At<toml::Value>>,
     pub slow: Option<At<toml::Value>>,
     pub unreachable: Option<At<toml::Value>>,
@@ -183,6 +185,7 @@ impl Merged {
         put(&mut self.taken_over, file, text, policy.drain.taken_over);
         self.delete_empty_dir_data = policy.delete_empty_dir_data.or(self.delete_empty_dir_data);
         self.force_unmanaged = policy.force_unmanaged.or(self.force_unmanaged);
+        self.new_owners = policy.new_owners.or(self.new_owners);
         self.nodes.extend(new.nodes.into_iter().map(|n| at(file, text, n)));
         self.artifacts.extend(new.artifacts.into_iter().map(|a| at(file, text, a)));
         self.groups.extend(new.groups);

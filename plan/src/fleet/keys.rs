@@ -18,6 +18,7 @@ const POLICY: &[&str] = &[
     "plan_lifetime_seconds",
     "delete_empty_dir_data",
     "force_unmanaged",
+    "new_owners",
     "drain",
 ];
 const DRAIN: &[&str] = &["never", "slow", "unreachable", "taken_over"];

@@ -56,7 +56,8 @@ pub(super) fn drain_steps(request: Request<'_>, reason: String) -> Vec<Step> {
             timeout_seconds: policy.drain_timeout_seconds,
             delete_empty_dir_data: policy.delete_empty_dir_data,
             force_unmanaged: policy.force_unmanaged,
-            evict_anyway: policy.evict_anyway.clone(),
+            // A person's for this plan alone, written into it once it stands.
+            evict_anyway: Vec::new(),
             consents: Vec::new(),
             reactions: policy.reactions,
         }),

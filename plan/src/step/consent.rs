@@ -69,6 +69,17 @@ pub struct Consent {
     pub loss: Loss,
 }
 
+/// What the consent of a command's flags means for owners that nobody saw when the plan was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NewOwners {
+    /// It does not count for them: they block the drain, and somebody is asked again.
+    #[default]
+    Ask,
+    /// It counts for them too.
+    Allow,
+}
+
 /// Whose pods.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

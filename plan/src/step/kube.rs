@@ -132,6 +132,16 @@ impl EmptyDirs {
         }
     }
 
+    /// What both of them let go.
+    pub fn both(self, other: Self) -> Self {
+        match (self.allows(false) && other.allows(false), self.allows(true) && other.allows(true)) {
+            (true, true) => EmptyDirs::All,
+            (true, false) => EmptyDirs::Disk,
+            (false, true) => EmptyDirs::Memory,
+            (false, false) => EmptyDirs::None,
+        }
+    }
+
     /// The word in documents and fleet files.
     pub fn word(self) -> &'static str {
         match self {

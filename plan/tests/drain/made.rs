@@ -20,7 +20,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// A plan that lets nothing be lost.
 pub(crate) const STRICT: Options<'_> =
-    Options { delete_empty_dir_data: EmptyDirs::None, force_unmanaged: false, evict_anyway: &[] };
+    Options { delete_empty_dir_data: EmptyDirs::None, force_unmanaged: false, evict_anyway: &[], consents: &[] };
 
 pub(crate) fn node(name: &str) -> Node {
     Node {

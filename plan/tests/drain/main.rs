@@ -5,7 +5,9 @@
 
 mod big;
 mod budgets;
+mod consents;
 mod made;
 mod places;
+mod previews;
 mod shop;
 mod times;

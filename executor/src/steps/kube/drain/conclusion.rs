@@ -16,7 +16,7 @@ use crate::{
 impl Drain<'_> {
     /// Notes what is there at the end: who stays, is left, or whose replacement waits for a node. A server that does
     /// not answer leaves what was noted before.
-    pub(super) fn conclude(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    pub(super) fn conclude(&mut self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         let Ok(round) = self.look(context) else { return Ok(()) };
         let mut reports: Vec<PodReport> = Vec::new();
         for (pod, fate) in &round.remaining.judged {
@@ -28,7 +28,9 @@ impl Drain<'_> {
                 }
                 (_, Some(held)) => (PodFate::Left, sentence_of(held)),
                 (Fate::Going, None) => (PodFate::Left, "it is stopping".to_owned()),
-                (Fate::NeedsConsent(loss), None) => (PodFate::Left, needs_consent(&pod.key.to_string(), *loss)),
+                (Fate::NeedsConsent(loss), None) => {
+                    (PodFate::Left, needs_consent(&pod.key.to_string(), *loss, &self.options))
+                }
                 (Fate::Evict(_), None) => (PodFate::Left, "its turn did not come".to_owned()),
             };
             reports.push(PodReport { pod: pod.key.to_string(), fate, reason });

@@ -132,7 +132,7 @@ impl Drain<'_> {
                     }
                 }
                 Fate::NeedsConsent(loss) => {
-                    self.hold(pod, None, &needs_consent(&pod.key.to_string(), *loss));
+                    self.hold(pod, None, &needs_consent(&pod.key.to_string(), *loss, &self.options));
                     if self.reactions.never != Reaction::Wait {
                         return Err(self.blocked(&round.node.name, context).into());
                     }

@@ -1,13 +1,13 @@
 //! What a drain still has to take away: one answer for its check, its loop and its verification.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::{
     document::Stays,
     drain::{Fate, Options, evaluate},
 };
 
-use crate::host::{Attachment, Cluster, ClusterError, Pod, PodScope};
+use crate::host::{Attachment, Cluster, ClusterError, Controller, Owner, Pod, PodScope};
 
 /// What is on the node now, whatever was remembered of it.
 pub(super) struct Remaining {
@@ -20,7 +20,7 @@ pub(super) struct Remaining {
 impl Remaining {
     pub(super) fn look(node: &str, options: &Options<'_>, cluster: &dyn Cluster) -> Result<Self, ClusterError> {
         let pods = cluster.pods(PodScope::OnNode(node))?;
-        let judged = pods.into_iter().map(|pod| (evaluate(&pod, options), pod)).map(|(fate, pod)| (pod, fate));
+        let judged = pods.into_iter().map(|pod| (evaluate(&pod, None, options), pod)).map(|(fate, pod)| (pod, fate));
         let mut remaining = Self { judged: judged.collect(), attached: Vec::new() };
         if remaining.left().next().is_none() {
             let kept = remaining.kept_volumes();
@@ -29,6 +29,31 @@ impl Remaining {
             remaining.attached = cluster.attachments()?.into_iter().filter(leaves).collect();
         }
         Ok(remaining)
+    }
+
+    /// Asks what stands above the controllers of pods whose owners the plan may have a consent for; `above` is what is
+    /// known of it.
+    pub(super) fn ask_owners(
+        &mut self,
+        above: &mut BTreeMap<(String, Owner), Controller>,
+        options: &Options<'_>,
+        cluster: &dyn Cluster,
+    ) -> Result<(), ClusterError> {
+        if options.consents.is_empty() {
+            return Ok(());
+        }
+        let asks = self.judged.iter().filter(|(_, fate)| matches!(fate, Fate::NeedsConsent(_)));
+        let owners: BTreeSet<(String, Owner)> = asks.filter_map(|(pod, _)| owner_of(pod)).collect();
+        let unknown: BTreeSet<_> = owners.iter().filter(|owner| !above.contains_key(owner)).cloned().collect();
+        if !unknown.is_empty() {
+            above.append(&mut cluster.controllers(&unknown)?);
+        }
+        for (pod, fate) in &mut self.judged {
+            if let Some(known) = owner_of(pod).and_then(|owner| above.get(&owner)) {
+                *fate = evaluate(pod, Some(known), options);
+            }
+        }
+        Ok(())
     }
 
     /// The pods without which the node would be drained.
@@ -46,4 +71,8 @@ impl Remaining {
         let stays = self.judged.iter().filter(|(_, fate)| runs_on(fate));
         stays.flat_map(|(pod, _)| pod.volumes.iter().filter_map(|v| v.volume.clone())).collect()
     }
+}
+
+fn owner_of(pod: &Pod) -> Option<(String, Owner)> {
+    Some((pod.key.namespace.clone(), pod.owner.clone()?))
 }

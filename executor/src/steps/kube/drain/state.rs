@@ -12,7 +12,7 @@ use hostler_plan::{
 
 use super::remaining::Remaining;
 use crate::{
-    host::{ClusterError, Node, Owner, Pod, PodKey, Watch},
+    host::{ClusterError, Controller, Node, Owner, Pod, PodKey, Watch},
     steps::action::{StepContext, StepError},
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Drain<'a> {
     pub(super) news: Vec<PodReport>,
     /// Controllers of which a pod was evicted.
     pub(super) controllers: BTreeMap<(String, Owner), Strength>,
+    /// What stands above the controllers whose data may be lost, as far as it was asked.
+    pub(super) above: BTreeMap<(String, Owner), Controller>,
     pub(super) rechecked: Timestamp,
     /// Why nobody may be evicted in this round.
     pub(super) waits: Option<String>,
@@ -85,6 +87,7 @@ impl<'a> Drain<'a> {
             slow: BTreeMap::new(),
             news: Vec::new(),
             controllers: BTreeMap::new(),
+            above: BTreeMap::new(),
             rechecked: began,
             waits: None,
             watch: None,
@@ -92,13 +95,14 @@ impl<'a> Drain<'a> {
         }
     }
 
-    pub(super) fn look(&self, context: &StepContext<'_>) -> Result<Round, RoundError> {
+    pub(super) fn look(&mut self, context: &StepContext<'_>) -> Result<Round, RoundError> {
         let cluster = context.cluster()?;
         let nodes = cluster.nodes()?;
         let subject = context.subject();
         let node = nodes.iter().find(|n| n.name == subject).cloned();
         let node = node.ok_or_else(|| StepError::Failed(format!("the cluster has no node {subject} any more")))?;
-        let remaining = Remaining::look(subject, &self.options, cluster)?;
+        let mut remaining = Remaining::look(subject, &self.options, cluster)?;
+        remaining.ask_owners(&mut self.above, &self.options, cluster)?;
         Ok(Round { node, nodes, remaining })
     }
 }

@@ -1,5 +1,7 @@
 //! How a drain ends, and what its receipt tells of it.
 
+use hostler_plan::step::{Consent, Loss, Whose};
+
 use super::*;
 
 #[test]
@@ -213,4 +215,33 @@ fn the_note_tells_who_signed_since_when_and_until_when() {
     assert_eq!(serde_json::from_str::<CordonNote>(&serde_json::to_string(&note).unwrap()).unwrap(), note);
     let before = r#"{"plan":"sha256:1","reason":"drain","epoch":1,"was_unschedulable":false}"#;
     assert!(serde_json::from_str::<CordonNote>(before).is_ok_and(|note| note.since.is_none()), "of an older version");
+}
+
+#[test]
+fn a_consent_lets_the_data_of_its_owner_go_and_of_nobody_else() {
+    let of = |kind: &str, name: &str| Consent {
+        of: Whose::Owner {
+            namespace: "shop".parse().unwrap(),
+            kind: kind.parse().unwrap(),
+            name: name.parse().unwrap(),
+        },
+        loss: Loss::EmptyDirDisk,
+    };
+    let disk = EmptyDirMedia { disk: true, memory: false };
+    let lab = Lab::new();
+    lab.cluster().state().deploy("cache", &["s1", "w1"]);
+    lab.cluster().state().pods[0].empty_dirs = disk;
+    let plan = |seq, consents: &[Consent]| {
+        let step = Drain { consents: consents.to_vec(), ..drain(TIMEOUT, EmptyDirs::None, false) };
+        let mut tasks = lab.tasks(EmptyDirs::None, false);
+        tasks[0].steps[1] = Step::Drain(step);
+        lab.fleet.plan(seq, vec![], |p| (p.kind, p.tasks) = (PlanKind::Drain, tasks))
+    };
+    let (receipt, _) = lab.run(&plan(1, &[of("Deployment", "other")]));
+    let (reason, pods) = blocked(&receipt);
+    assert!(reason.contains("Make the plan anew to be asked") && reason.contains("Nothing was touched"), "{reason}");
+    assert_eq!(pods, [("shop/cache-0", None)]);
+    // The controller itself is not what anybody was asked about.
+    assert_eq!(blocked(&lab.run(&plan(2, &[of("ReplicaSet", "cache")])).0).1, [("shop/cache-0", None)]);
+    assert_eq!(lab.run(&plan(3, &[of("Deployment", "cache")])).0.outcome, Outcome::Succeeded {});
 }

@@ -1,0 +1,165 @@
+//! What is on the nodes that a plan drains: asked of a server through the coordinator, believed as far as it is signed,
+//! and shown before anybody signs.
+
+use std::time::Duration;
+
+use hostler_plan::{
+    document::{MAX_VIEW_NODES, NodeView, Plan, Signed, View},
+    drain::{Allowed, NotShown, PodsPreview},
+    id::{NodeName, Nonce},
+    step::NewOwners,
+    timestamp::Timestamp,
+    trust,
+};
+use hostler_proto::v1;
+use rand_core::{OsRng, RngCore as _};
+use serde_json::{Value, json};
+
+use crate::{Admin, error::Error, output::note};
+
+/// How long all questions together may take. Nobody waits longer for the pods than this, at three in the morning least.
+const LOOK_LIMIT: Duration = Duration::from_secs(8);
+
+/// What was read longer ago than this is read again before somebody signs.
+const FRESH_FOR: Duration = Duration::from_secs(60);
+
+/// The pods of the nodes that a plan drains.
+#[derive(Debug, Clone)]
+pub struct Pods {
+    /// What they mean for the plan.
+    pub preview: PodsPreview,
+    /// When they were asked for, by this machine's clock.
+    pub asked: Timestamp,
+}
+
+/// Reads what is on the nodes that the plan drains, and writes what a person allows into it: for the owners that stand
+/// there, or in general where not all of them could be seen. None for a plan that drains nothing.
+pub async fn consent(
+    admin: &mut Admin,
+    plan: &mut Plan,
+    allowed: &Allowed,
+    new: NewOwners,
+    now: Timestamp,
+) -> Result<Option<Pods>, Error> {
+    let nodes = drained(plan);
+    if nodes.is_empty() {
+        return Ok(None);
+    }
+    let (views, not_shown) = look(admin, &nodes).await?;
+    let seen: Vec<&NodeView> = views.iter().flat_map(|view| &view.nodes).collect();
+    let all = not_shown.is_empty() && seen.iter().all(|node| node.left_out.pods == 0);
+    for drain in plan.drains_mut() {
+        let seen = all.then_some(seen.as_slice());
+        allowed.write(drain, seen, new).map_err(|e| Error::Usage(e.to_string()))?;
+    }
+    Ok(Some(Pods { preview: PodsPreview::of(plan, views, not_shown), asked: now }))
+}
+
+/// Reads again what is on the nodes of a plan that stands.
+pub async fn look_again(admin: &mut Admin, plan: &Plan, now: Timestamp) -> Result<Option<Pods>, Error> {
+    let nodes = drained(plan);
+    if nodes.is_empty() {
+        return Ok(None);
+    }
+    let (views, not_shown) = look(admin, &nodes).await?;
+    Ok(Some(Pods { preview: PodsPreview::of(plan, views, not_shown), asked: now }))
+}
+
+impl Pods {
+    /// Refuses the plan where something stands in its way.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.preview.refusal() {
+            None => Ok(()),
+            Some(why) => Err(Error::Failed(format!("{why}\nnothing was signed"))),
+        }
+    }
+
+    /// Reads them again where somebody thought about it for longer than a minute, and refuses the plan if something
+    /// stands in its way since.
+    pub async fn refresh(&self, admin: &mut Admin, plan: &Plan, now: Timestamp) -> Result<(), Error> {
+        let age = now.since(self.asked);
+        if age <= FRESH_FOR {
+            return Ok(());
+        }
+        let Some(again) = look_again(admin, plan, now).await? else { return Ok(()) };
+        again.check()?;
+        for NotShown { why, .. } in &again.preview.not_shown {
+            note(&format!("the pods were read {} s ago, and now they are not shown: {why}", age.as_secs()));
+        }
+        Ok(())
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let PodsPreview { views, not_shown, blockers, .. } = &self.preview;
+        json!({
+            "views": views.iter().map(|view| json!({ "server": view.server, "at": view.at,
+                "missing_rights": view.missing_rights, "nodes": view.nodes })).collect::<Vec<_>>(),
+            "not_shown": not_shown.iter().map(|n| json!({ "nodes": n.nodes, "why": n.why })).collect::<Vec<_>>(),
+            "blockers": blockers.iter().map(|(node, blocker)| json!({ "node": node, "pod": blocker.pod,
+                "budget": blocker.budget, "reason": blocker.reason })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn drained(plan: &Plan) -> Vec<NodeName> {
+    let mut nodes: Vec<NodeName> = Vec::new();
+    for (node, _) in plan.drains() {
+        if !nodes.contains(node) {
+            nodes.push(node.clone());
+        }
+    }
+    nodes
+}
+
+/// What servers sign about these nodes. Who gets no view is told why, and goes on without.
+async fn look(admin: &mut Admin, nodes: &[NodeName]) -> Result<(Vec<View>, Vec<NotShown>), Error> {
+    let end = tokio::time::Instant::now() + LOOK_LIMIT;
+    let (mut views, mut not_shown) = (Vec::new(), Vec::new());
+    for some in nodes.chunks(MAX_VIEW_NODES) {
+        let view = match tokio::time::timeout_at(end, view(admin, some)).await {
+            Ok(view) => view?,
+            Err(_) => Err(format!("the coordinator has not answered in {} s", LOOK_LIMIT.as_secs())),
+        };
+        let left_out = match view {
+            Ok(view) => {
+                let missing = some.iter().filter(|node| !view.nodes.iter().any(|seen| seen.node == **node));
+                let missing: Vec<NodeName> = missing.cloned().collect();
+                let why = format!("the server {} says nothing of them", view.server);
+                views.push(view);
+                NotShown { nodes: missing, why }
+            }
+            Err(why) => NotShown { nodes: some.to_vec(), why },
+        };
+        not_shown.extend((!left_out.nodes.is_empty()).then_some(left_out));
+    }
+    Ok((views, not_shown))
+}
+
+/// One view of these nodes and no others, or why there is none.
+async fn view(admin: &mut Admin, nodes: &[NodeName]) -> Result<Result<View, String>, Error> {
+    let mut random = [0; 32];
+    OsRng.fill_bytes(&mut random);
+    let nonce = Nonce::from_bytes(random);
+    let question =
+        v1::GetViewRequest { nodes: nodes.iter().map(ToString::to_string).collect(), nonce: nonce.to_string() };
+    let request = admin.with_session(question);
+    let reply = match admin.client().get_view(request).await {
+        Ok(reply) => reply.into_inner(),
+        Err(status) => return Ok(Err(Error::from(status).to_string())),
+    };
+    let Some(signed) = reply.view.map(Signed::from) else { return Ok(Err(reply.not_shown)) };
+    let roster = admin.trust_store().require_roster()?;
+    Ok(match trust::view(roster, &nonce, &signed) {
+        Ok(verified) => {
+            let mut view = verified.document().clone();
+            let mut asked: Vec<&NodeName> = nodes.iter().collect();
+            view.nodes.retain(|seen| {
+                let at = asked.iter().position(|node| **node == seen.node);
+                at.map(|at| asked.swap_remove(at)).is_some()
+            });
+            Ok(view)
+        }
+        Err(refused) => Err(format!("what the coordinator hands on as a view counts for nothing: {}", refused.reason)),
+    })
+}

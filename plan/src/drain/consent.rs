@@ -1,0 +1,92 @@
+//! Whose losses a person takes, of those that stand in a view: what the flags of a command put into a plan.
+
+use std::collections::BTreeSet;
+
+use super::Options;
+use crate::{
+    document::{NodeView, PodView, Prospect},
+    form::PodName,
+    step::{Consent, Drain, EmptyDirs, Loss, MAX_CONSENTS, NewOwners},
+};
+
+/// What a person allows for one plan, beyond what the fleet file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Allowed {
+    /// Which emptyDir volumes may go, in the place of what the fleet file says.
+    pub delete_empty_dir_data: Option<EmptyDirs>,
+    /// Pods without a controller may go.
+    pub force_unmanaged: bool,
+    /// Pods that may go whatever is lost with them.
+    pub evict_anyway: Vec<PodName>,
+}
+
+/// Why what a person allows cannot be written into a plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConsentError {
+    #[error(
+        "--evict-anyway {0}: expected a pod that leaves one of these nodes, found none of that name; `--explain` lists \
+         them all"
+    )]
+    NoPod(PodName),
+    #[error(
+        "expected at most {MAX_CONSENTS} owners whose data is lost in one plan, found {0}; make a plan for fewer nodes, \
+         or allow it for all in the fleet file"
+    )]
+    TooMany(usize),
+}
+
+impl Allowed {
+    /// Writes it into a drain. Where every pod was `seen`, it counts for their owners and for bare pods of that UID,
+    /// wherever they are when the drain runs; where somebody could not see them all, or new owners are welcome, for
+    /// whatever there is then.
+    pub fn write(&self, drain: &mut Drain, seen: Option<&[&NodeView]>, new: NewOwners) -> Result<(), ConsentError> {
+        let general = drain.delete_empty_dir_data;
+        let Some(nodes) = seen.filter(|_| new == NewOwners::Ask) else {
+            drain.delete_empty_dir_data = self.delete_empty_dir_data.unwrap_or(general);
+            drain.force_unmanaged |= self.force_unmanaged;
+            drain.evict_anyway.extend(self.evict_anyway.iter().cloned());
+            return Ok(());
+        };
+        // The flag stands in the place of the fleet file's word, so that it may allow less too.
+        drain.delete_empty_dir_data = self.delete_empty_dir_data.map_or(general, |flag| flag.both(general));
+        let pods: Vec<&PodView> = nodes.iter().flat_map(|node| &node.pods).collect();
+        let leaves = |name: &&PodName| !pods.iter().any(|pod| pod.pod == **name && pod.losses().is_some());
+        if let Some(unknown) = self.evict_anyway.iter().find(leaves) {
+            return Err(ConsentError::NoPod(unknown.clone()));
+        }
+        let mut consents: BTreeSet<Consent> = BTreeSet::new();
+        for pod in pods {
+            for loss in pod.losses().into_iter().flatten() {
+                let of = pod.whose();
+                if self.covers(pod, *loss) && !Options::from(&*drain).allow(pod.pod.as_str(), Some(&of), *loss) {
+                    consents.insert(Consent { of, loss: *loss });
+                }
+            }
+        }
+        if consents.len() > MAX_CONSENTS {
+            return Err(ConsentError::TooMany(consents.len()));
+        }
+        drain.consents = consents.into_iter().collect();
+        Ok(())
+    }
+
+    fn covers(&self, pod: &PodView, loss: Loss) -> bool {
+        let flag = self.delete_empty_dir_data.unwrap_or_default();
+        let by_flag = match loss {
+            Loss::EmptyDirDisk => flag.allows(false),
+            Loss::EmptyDirMemory => flag.allows(true),
+            Loss::Unmanaged => self.force_unmanaged,
+        };
+        by_flag || self.evict_anyway.contains(&pod.pod)
+    }
+}
+
+impl PodView {
+    /// What is lost with it for ever when it leaves; none where it stays or is going already.
+    fn losses(&self) -> Option<&[Loss]> {
+        match &self.prospect {
+            Prospect::Leaves(leaving) => Some(&leaving.loses),
+            Prospect::Stays(_) | Prospect::Going { .. } => None,
+        }
+    }
+}

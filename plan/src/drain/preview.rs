@@ -1,0 +1,263 @@
+//! The pods of the nodes that a plan drains, for the person who is to sign it: short, or with every reason.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use super::{Options, blockers};
+use crate::{
+    document::{Blocker, Leaving, NodeState, NodeView, Place, Plan, PodView, Prospect, Stays, View},
+    id::NodeName,
+    step::{Drain, Step},
+    text::{age, and_more, clean, count},
+    timestamp::Timestamp,
+};
+
+/// Lines about pods of one node that a short preview has; more are counted.
+const MAX_LINES: usize = 20;
+
+/// What servers read about the nodes that a plan drains, and what holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodsPreview {
+    /// What was read; together each node at most once.
+    pub views: Vec<View>,
+    /// Why some are not shown.
+    pub not_shown: Vec<NotShown>,
+    /// What stands in the way, node by node.
+    pub blockers: Vec<(NodeName, Blocker)>,
+    /// How each node is drained.
+    drains: BTreeMap<NodeName, Drain>,
+}
+
+/// Nodes of which nobody signed what is on them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotShown {
+    pub nodes: Vec<NodeName>,
+    /// One sentence; nothing proves it.
+    pub why: String,
+}
+
+impl Plan {
+    /// The nodes that it drains, each once and in the order of its tasks, and how.
+    pub fn drains(&self) -> impl Iterator<Item = (&NodeName, &Drain)> {
+        let steps = self.tasks.iter().flat_map(|task| task.steps.iter().map(move |step| (&task.subject, step)));
+        steps.filter_map(|(node, step)| if let Step::Drain(drain) = step { Some((node, drain)) } else { None })
+    }
+
+    /// The same, to write somebody's consent into it before it is signed.
+    pub fn drains_mut(&mut self) -> impl Iterator<Item = &mut Drain> {
+        let steps = self.tasks.iter_mut().flat_map(|task| &mut task.steps);
+        steps.filter_map(|step| if let Step::Drain(drain) = step { Some(drain) } else { None })
+    }
+}
+
+impl PodsPreview {
+    /// What the views mean for this plan.
+    pub fn of(plan: &Plan, views: Vec<View>, not_shown: Vec<NotShown>) -> Self {
+        let drains: BTreeMap<NodeName, Drain> =
+            plan.drains().map(|(node, drain)| (node.clone(), drain.clone())).collect();
+        let nodes = views.iter().flat_map(|view| &view.nodes);
+        let judged = nodes.filter_map(|node| Some((node, drains.get(&node.node)?)));
+        let blockers = judged.flat_map(|(node, drain)| {
+            blockers(node, &drain.into()).into_iter().map(|blocker| (node.node.clone(), blocker))
+        });
+        let blockers = blockers.collect();
+        Self { views, not_shown, blockers, drains }
+    }
+
+    /// Why the plan is not to be signed, and what would allow it; none where nothing is in the way.
+    pub fn refusal(&self) -> Option<String> {
+        let rights = self.views.iter().flat_map(|view| {
+            let may_not = |right| format!("the server {} may not {right}: give its account that right", view.server);
+            view.missing_rights.iter().map(may_not)
+        });
+        let mut alike: BTreeMap<(&NodeName, String), (&str, usize)> = BTreeMap::new();
+        for (node, blocker) in &self.blockers {
+            let (_, more) =
+                alike.entry((node, blocker.reason.replace(&blocker.pod, "POD"))).or_insert((&blocker.pod, 0));
+            *more += 1;
+        }
+        let pods = alike.iter().map(|((node, reason), (pod, alike))| {
+            format!("{node}: {pod}{}: {}", and_more(alike - 1), clean(&reason.replace("POD", pod)))
+        });
+        let lines: Vec<String> = rights.chain(pods).collect();
+        let more = lines.len().saturating_sub(MAX_LINES);
+        let mut text = lines.iter().take(MAX_LINES).map(String::as_str).collect::<Vec<_>>().join("\n");
+        if more > 0 {
+            let _ = write!(text, "\n… and {more} more; --explain shows every pod");
+        }
+        (!lines.is_empty()).then_some(text)
+    }
+
+    /// A few lines a node, or every pod with all that is known of it.
+    pub fn text(&self, explain: bool) -> String {
+        let mut text = String::new();
+        for view in &self.views {
+            let (server, at) = (&view.server, view.at);
+            let _ = writeln!(text, "pods, as the server {server} read and signed them at {at}:");
+            for node in &view.nodes {
+                self.node(&mut text, node, view.at, explain);
+            }
+        }
+        for NotShown { nodes, why } in &self.not_shown {
+            let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+            let _ = writeln!(
+                text,
+                "pods are not shown: {} ({}); what holds a drain is found when it begins",
+                clean(why),
+                names.join(" ")
+            );
+        }
+        text
+    }
+
+    fn node(&self, text: &mut String, node: &NodeView, at: Timestamp, explain: bool) {
+        let _ = writeln!(text, "  {}: {}", node.node, summary(node, at));
+        let options = self.drains.get(&node.node).map(Options::from);
+        let mut lines: Vec<Line> = Vec::new();
+        for pod in &node.pods {
+            for said in about(pod, options.as_ref(), explain) {
+                match lines.iter_mut().find(|line| !explain && line.is_alike(pod, &said)) {
+                    Some(line) => line.alike += 1,
+                    None => lines.push(Line { pod, said, alike: 0 }),
+                }
+            }
+        }
+        let most = if explain { usize::MAX } else { MAX_LINES };
+        for line in lines.iter().take(most) {
+            let _ = writeln!(text, "    {line}");
+        }
+        if lines.len() > most {
+            let _ = writeln!(text, "    … {} more; --explain shows every pod", count(lines.len() - most, "line"));
+        }
+        if explain {
+            for volume in &node.attached {
+                let (name, driver) = (&volume.volume, &volume.driver);
+                let _ = writeln!(text, "    volume   {name} has to be detached by {driver} before the node is drained");
+            }
+        }
+        if node.left_out.pods > 0 {
+            let (pods, deciding) = (count(node.left_out.pods, "pod"), node.left_out.deciding);
+            let _ = writeln!(
+                text,
+                "    … {pods} more that no view has room for, {deciding} of which never go or lose something"
+            );
+        }
+    }
+}
+
+/// One thing to know about a pod, or about several of one owner.
+struct Line<'a> {
+    pod: &'a PodView,
+    said: Said,
+    /// How many others it is true of.
+    alike: usize,
+}
+
+/// A word for the column, and a sentence.
+#[derive(PartialEq, Eq)]
+struct Said(&'static str, String);
+
+impl Line<'_> {
+    /// Whether the same is true of another pod of its owner.
+    fn is_alike(&self, pod: &PodView, said: &Said) -> bool {
+        self.said == *said && self.pod.owner.is_some() && self.pod.whose() == pod.whose()
+    }
+}
+
+impl std::fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Said(word, sentence) = &self.said;
+        let owner = match &self.pod.owner {
+            Some(owner) => format!("{} {}", owner.kind, owner.name),
+            None => "no controller".to_owned(),
+        };
+        write!(f, "{word:<8} {}{} ({owner})", self.pod.pod, and_more(self.alike))?;
+        if sentence.is_empty() { Ok(()) } else { write!(f, ": {}", clean(sentence)) }
+    }
+}
+
+/// How many pods do what, and how long it should take.
+fn summary(node: &NodeView, at: Timestamp) -> String {
+    let mut parts = Vec::new();
+    match node.state {
+        NodeState::Ready => {}
+        NodeState::NotReady => parts.push("NOT READY".to_owned()),
+        NodeState::Silent { since } => {
+            parts.push(format!("SILENT for {}, a drain ends there; check its power", age(at.since(since).as_secs())));
+        }
+        NodeState::Absent => return "THE CLUSTER HAS NO NODE OF THIS NAME".to_owned(),
+    }
+    if let Some(cordon) = &node.cordon {
+        let why = cordon.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        parts.push(format!("cordoned by {}{why}", cordon.by));
+    }
+    let mut words: Vec<(&str, usize)> = Vec::new();
+    for pod in &node.pods {
+        let word = prospect(pod).0;
+        match words.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, pods)) => *pods += 1,
+            None => words.push((word, 1)),
+        }
+    }
+    let all = count(node.pods.len() + node.left_out.pods as usize, "pod");
+    let words: Vec<String> = words.into_iter().map(|(word, pods)| format!("{pods} {word}")).collect();
+    parts.push(if words.is_empty() { all } else { format!("{all}: {}", words.join(", ")) });
+    if let Some(expected) = &node.expected {
+        parts.push(format!("about {} ({})", age(expected.seconds), expected.rests_on));
+    }
+    parts.join("; ")
+}
+
+/// What becomes of a pod, in a word, and why.
+fn prospect(pod: &PodView) -> Said {
+    let leaving = match &pod.prospect {
+        Prospect::Stays(Stays::DaemonSet) => return Said("stays", "it belongs to the node".into()),
+        Prospect::Stays(Stays::Mirror) => return Said("stays", "it is the kubelet's own".into()),
+        Prospect::Stays(Stays::Finalizer(name)) => {
+            return Said("stays", format!("nothing of it runs any more; finalizer {name} keeps the object"));
+        }
+        Prospect::Going { until } => return Said("going", format!("its grace ends at {until}")),
+        Prospect::Leaves(leaving) => leaving,
+    };
+    if let Some(never) = &leaving.never {
+        return Said("never", never.reason.to_string());
+    }
+    match &leaving.place {
+        Place::Elsewhere { count, such_as } => {
+            let names: Vec<&str> = such_as.iter().map(NodeName::as_str).collect();
+            let more = and_more((*count as usize).saturating_sub(names.len()));
+            Said("moves", format!("fits on {}{more}", names.join(" ")))
+        }
+        Place::Nowhere(why) => Said("down", format!("until the node is back: {why}")),
+        Place::NoRoom(why) => Said("waits", format!("until there is room: {why}")),
+        Place::Unknown(why) => Said("unknown", why.to_string()),
+        Place::NotNeeded => Said("ends", "nothing takes its place".into()),
+    }
+}
+
+/// Everything to know about a pod under these options; in short, what needs something and what is down for a while.
+fn about(pod: &PodView, options: Option<&Options<'_>>, explain: bool) -> Vec<Said> {
+    let Said(word, why) = prospect(pod);
+    let Prospect::Leaves(leaving) = &pod.prospect else {
+        return if explain { vec![Said(word, why)] } else { Vec::new() };
+    };
+    let mut said = Vec::new();
+    let says = matches!(leaving.place, Place::Nowhere(_) | Place::NoRoom(_)) || leaving.never.is_some();
+    if says || explain {
+        let grace = if explain { format!("; it may take {} to stop", age(pod.grace_seconds)) } else { String::new() };
+        said.push(Said(word, why + &grace));
+    }
+    said.extend(losses(pod, leaving, options));
+    said.extend(leaving.slow.iter().map(|why| Said("slow", why.to_string())));
+    said
+}
+
+fn losses(pod: &PodView, leaving: &Leaving, options: Option<&Options<'_>>) -> Vec<Said> {
+    let whose = pod.whose();
+    let said = |loss: &crate::step::Loss| match options {
+        Some(options) if options.allow(pod.pod.as_str(), Some(&whose), *loss) => {
+            Said("loses", format!("{loss}, as this plan allows"))
+        }
+        Some(_) | None => Said("asks", format!("it loses {loss}; allow it with {}", loss.flag())),
+    };
+    leaving.loses.iter().map(said).collect()
+}

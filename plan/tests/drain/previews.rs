@@ -1,0 +1,134 @@
+//! What a person reads about the pods of the nodes that a plan drains.
+
+use hostler_fixtures as made;
+use hostler_plan::{
+    cluster::{BudgetLimit, NodeReady},
+    document::{LeftOut, Plan, View},
+    drain::{Allowed, Look, NotShown, PodsPreview},
+    id::Nonce,
+    step::{Drain, EmptyDirs, NewOwners, Step},
+};
+
+use crate::made::*;
+
+/// A plan that drains s1, and the view of it.
+fn plan(look: &Look, allowed: &Allowed) -> (Plan, View) {
+    let root = made::root(now(), Vec::new());
+    let node = |name, seed| made::node(name, made::public(&made::key(seed)), hostler_plan::step::ClusterRole::Server);
+    let roster = made::roster(&root, now(), vec![node("s1", 1), node("w1", 2)]);
+    let view = View { nodes: vec![look.view()], ..made::view(&roster, "w1", &Nonce::from_bytes([7; 32])) };
+    let mut plan = made::plan(&roster, now(), 7);
+    let mut drain = Drain {
+        timeout_seconds: 600,
+        delete_empty_dir_data: EmptyDirs::None,
+        force_unmanaged: false,
+        evict_anyway: Vec::new(),
+        consents: Vec::new(),
+    };
+    allowed.write(&mut drain, Some(&[&view.nodes[0]]), NewOwners::Ask).unwrap();
+    plan.tasks[0].steps = vec![Step::Drain(drain)];
+    (plan, view)
+}
+
+fn preview(look: &Look, allowed: &Allowed) -> PodsPreview {
+    let (plan, view) = plan(look, allowed);
+    PodsPreview::of(&plan, vec![view], Vec::new())
+}
+
+/// An application that moves, one that is down, one with data, one that never goes and what stays.
+fn shop() -> Look {
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("web", &["s1", "s1", "w1"]);
+    look.deploy("db", &["s1"]);
+    look.pod("db-0").placement.node_selector = [("disk".to_owned(), "nvme".to_owned())].into();
+    look.deploy("cache", &["s1", "s1", "s1"]);
+    for name in ["cache-0", "cache-1", "cache-2"] {
+        look.pod(name).empty_dirs.memory = true;
+    }
+    let mut logs = pod("logs", "logs", "s1");
+    logs.owner.as_mut().unwrap().kind = "DaemonSet".into();
+    look.pods.push(logs);
+    look
+}
+
+#[test]
+fn a_short_preview_counts_all_and_names_what_needs_something_or_is_down() {
+    let text = preview(&shop(), &Allowed::default()).text(false);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("pods, as the server w1 read and signed them at 20"), "{text}");
+    assert!(lines[1].starts_with("  s1: 7 pods: "), "{text}");
+    for part in ["5 moves", "1 down", "1 stays", "about "] {
+        assert!(lines[1].contains(part), "{part}: {text}");
+    }
+    assert!(text.contains("down     shop/db-0 (Deployment db): until the node is back: "), "{text}");
+    assert!(
+        text.contains("asks     shop/cache-0 and 2 more (Deployment cache): it loses emptyDir data in memory"),
+        "{text}"
+    );
+    assert!(text.contains("--delete-emptydir-data=memory"), "{text}");
+    assert!(!text.contains("shop/web-0") && !text.contains("shop/logs"), "{text}");
+}
+
+#[test]
+fn everything_is_explained_pod_by_pod_on_demand() {
+    let text = preview(&shop(), &Allowed::default()).text(true);
+    for name in ["web-0", "web-1", "db-0", "cache-0", "cache-1", "cache-2", "logs"] {
+        assert!(text.contains(&format!("shop/{name} (")), "{name}: {text}");
+    }
+    assert!(text.contains("moves    shop/web-0 (Deployment web): fits on w1; it may take 30 s to stop"), "{text}");
+    assert!(text.contains("stays    shop/logs (DaemonSet logs): it belongs to the node"), "{text}");
+}
+
+#[test]
+fn what_stands_in_the_way_is_said_once_an_owner_with_what_allows_it() {
+    let mut look = shop();
+    let refusal = preview(&look, &Allowed::default()).refusal().unwrap();
+    assert_eq!(refusal.lines().count(), 1, "{refusal}");
+    assert!(refusal.starts_with("s1: shop/cache-0 and 2 more: it keeps data in an emptyDir in memory"), "{refusal}");
+    assert!(refusal.contains("--evict-anyway shop/cache-0, --delete-emptydir-data=memory"), "{refusal}");
+
+    let memory = Allowed { delete_empty_dir_data: Some(EmptyDirs::Memory), ..Allowed::default() };
+    let allowed = preview(&look, &memory);
+    assert_eq!(allowed.refusal(), None);
+    let text = allowed.text(false);
+    assert!(
+        text.contains("loses    shop/cache-0 and 2 more (Deployment cache): emptyDir data in memory, as this plan"),
+        "{text}"
+    );
+
+    look.protect("web", BudgetLimit::MaxUnavailable(0));
+    let refusal = preview(&look, &memory).refusal().unwrap();
+    assert!(refusal.starts_with("s1: shop/web-0 and 1 more: budget shop/web allows 0 pods"), "{refusal}");
+
+    let (plan, mut view) = plan(&shop(), &memory);
+    view.missing_rights = vec!["create pods/eviction".parse().unwrap()];
+    let refusal = PodsPreview::of(&plan, vec![view], Vec::new()).refusal().unwrap();
+    assert_eq!(refusal, "the server w1 may not create pods/eviction: give its account that right");
+}
+
+#[test]
+fn what_is_not_shown_is_said_and_refuses_nothing() {
+    let (plan, mut view) = plan(&shop(), &Allowed::default());
+    let not_shown = NotShown { nodes: vec!["s1".parse().unwrap()], why: "no server\nis connected".into() };
+    let blind = PodsPreview::of(&plan, Vec::new(), vec![not_shown]);
+    assert_eq!(blind.refusal(), None);
+    assert!(
+        blind.text(false).starts_with("pods are not shown: no server\\nis connected (s1)"),
+        "{}",
+        blind.text(false)
+    );
+
+    view.nodes[0].left_out = LeftOut { pods: 4000, deciding: 12 };
+    let text = PodsPreview::of(&plan, vec![view], Vec::new()).text(false);
+    assert!(
+        text.contains("4000 pods more that no view has room for, 12 of which never go or lose something"),
+        "{text}"
+    );
+
+    let mut look = shop();
+    look.node("s1").ready = NodeReady::Unknown { since: now() };
+    look.nodes[0].unschedulable = true;
+    look.nodes[0].unschedulable_by = Some("kubectl-cordon".into());
+    let text = preview(&look, &Allowed::default()).text(false);
+    assert!(text.contains("s1: SILENT for ") && text.contains("cordoned by kubectl-cordon; 7 pods"), "{text}");
+}
