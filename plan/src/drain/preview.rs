@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{Options, blockers};
 use crate::{
-    document::{Blocker, Leaving, NodeState, NodeView, Place, Plan, PodView, Prospect, Stays, View},
+    document::{Blocker, Leaving, NodeState, NodeView, Place, Plan, PodView, Prospect, Stays, Turn, View},
     id::NodeName,
     step::{Drain, Step},
     text::{age, and_more, clean, count},
@@ -152,9 +152,61 @@ struct Line<'a> {
     alike: usize,
 }
 
-/// A word for the column, and a sentence.
+/// What becomes of a pod, or what is to be known of it, and a sentence.
 #[derive(PartialEq, Eq)]
-struct Said(&'static str, String);
+struct Said(Word, String);
+
+/// The word of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    Never,
+    Asks,
+    Loses,
+    Down,
+    Waits,
+    Unknown,
+    Slow,
+    Moves,
+    Ends,
+    Going,
+    Stays,
+}
+
+impl Word {
+    /// In the column of a line.
+    fn of_one(self) -> &'static str {
+        match self {
+            Word::Never => "never",
+            Word::Asks => "asks",
+            Word::Loses => "loses",
+            Word::Down => "down",
+            Word::Waits => "waits",
+            Word::Unknown => "unknown",
+            Word::Slow => "slow",
+            Word::Moves => "moves",
+            Word::Ends => "ends",
+            Word::Going => "going",
+            Word::Stays => "stays",
+        }
+    }
+
+    /// Behind a number of pods.
+    fn of(self, pods: usize) -> &'static str {
+        match self {
+            Word::Never if pods == 1 => "never goes",
+            Word::Never => "never go",
+            Word::Down => "down until the node is back",
+            Word::Waits if pods == 1 => "waits for room",
+            Word::Waits => "wait for room",
+            Word::Unknown => "unknown where to",
+            Word::Moves if pods > 1 => "move",
+            Word::Ends if pods > 1 => "end",
+            Word::Going => "going already",
+            Word::Stays if pods > 1 => "stay",
+            Word::Asks | Word::Loses | Word::Slow | Word::Moves | Word::Ends | Word::Stays => self.of_one(),
+        }
+    }
+}
 
 impl Line<'_> {
     /// Whether the same is true of another pod of its owner.
@@ -170,7 +222,7 @@ impl std::fmt::Display for Line<'_> {
             Some(owner) => format!("{} {}", owner.kind, owner.name),
             None => "no controller".to_owned(),
         };
-        write!(f, "{word:<8} {}{} ({owner})", self.pod.pod, and_more(self.alike))?;
+        write!(f, "{:<8} {}{} ({owner})", word.of_one(), self.pod.pod, and_more(self.alike))?;
         if sentence.is_empty() { Ok(()) } else { write!(f, ": {}", clean(sentence)) }
     }
 }
@@ -190,16 +242,12 @@ fn summary(node: &NodeView, at: Timestamp) -> String {
         let why = cordon.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
         parts.push(format!("cordoned by {}{why}", cordon.by));
     }
-    let mut words: Vec<(&str, usize)> = Vec::new();
+    let mut words: BTreeMap<Word, usize> = BTreeMap::new();
     for pod in &node.pods {
-        let word = prospect(pod).0;
-        match words.iter_mut().find(|(known, _)| *known == word) {
-            Some((_, pods)) => *pods += 1,
-            None => words.push((word, 1)),
-        }
+        *words.entry(prospect(pod).0).or_default() += 1;
     }
     let all = count(node.pods.len() + node.left_out.pods as usize, "pod");
-    let words: Vec<String> = words.into_iter().map(|(word, pods)| format!("{pods} {word}")).collect();
+    let words: Vec<String> = words.into_iter().map(|(word, pods)| format!("{pods} {}", word.of(pods))).collect();
     parts.push(if words.is_empty() { all } else { format!("{all}: {}", words.join(", ")) });
     if let Some(expected) = &node.expected {
         parts.push(format!("about {} ({})", age(expected.seconds), expected.rests_on));
@@ -210,27 +258,27 @@ fn summary(node: &NodeView, at: Timestamp) -> String {
 /// What becomes of a pod, in a word, and why.
 fn prospect(pod: &PodView) -> Said {
     let leaving = match &pod.prospect {
-        Prospect::Stays(Stays::DaemonSet) => return Said("stays", "it belongs to the node".into()),
-        Prospect::Stays(Stays::Mirror) => return Said("stays", "it is the kubelet's own".into()),
+        Prospect::Stays(Stays::DaemonSet) => return Said(Word::Stays, "it belongs to the node".into()),
+        Prospect::Stays(Stays::Mirror) => return Said(Word::Stays, "it is the kubelet's own".into()),
         Prospect::Stays(Stays::Finalizer(name)) => {
-            return Said("stays", format!("nothing of it runs any more; finalizer {name} keeps the object"));
+            return Said(Word::Stays, format!("nothing of it runs any more; finalizer {name} keeps the object"));
         }
-        Prospect::Going { until } => return Said("going", format!("its grace ends at {until}")),
+        Prospect::Going { until } => return Said(Word::Going, format!("its grace ends at {until}")),
         Prospect::Leaves(leaving) => leaving,
     };
     if let Some(never) = &leaving.never {
-        return Said("never", never.reason.to_string());
+        return Said(Word::Never, never.reason.to_string());
     }
     match &leaving.place {
         Place::Elsewhere { count, such_as } => {
             let names: Vec<&str> = such_as.iter().map(NodeName::as_str).collect();
             let more = and_more((*count as usize).saturating_sub(names.len()));
-            Said("moves", format!("fits on {}{more}", names.join(" ")))
+            Said(Word::Moves, format!("fits on {}{more}", names.join(" ")))
         }
-        Place::Nowhere(why) => Said("down", format!("until the node is back: {why}")),
-        Place::NoRoom(why) => Said("waits", format!("until there is room: {why}")),
-        Place::Unknown(why) => Said("unknown", why.to_string()),
-        Place::NotNeeded => Said("ends", "nothing takes its place".into()),
+        Place::Nowhere(why) => Said(Word::Down, format!("until the node is back: {why}")),
+        Place::NoRoom(why) => Said(Word::Waits, format!("until there is room: {why}")),
+        Place::Unknown(why) => Said(Word::Unknown, why.to_string()),
+        Place::NotNeeded => Said(Word::Ends, "nothing takes its place".into()),
     }
 }
 
@@ -247,7 +295,9 @@ fn about(pod: &PodView, options: Option<&Options<'_>>, explain: bool) -> Vec<Sai
         said.push(Said(word, why + &grace));
     }
     said.extend(losses(pod, leaving, options));
-    said.extend(leaving.slow.iter().map(|why| Said("slow", why.to_string())));
+    // The storage system's own is always slow.
+    let slow = leaving.slow.iter().filter(|_| explain || pod.turn != Turn::Storage);
+    said.extend(slow.map(|why| Said(Word::Slow, why.to_string())));
     said
 }
 
@@ -255,9 +305,9 @@ fn losses(pod: &PodView, leaving: &Leaving, options: Option<&Options<'_>>) -> Ve
     let whose = pod.whose();
     let said = |loss: &crate::step::Loss| match options {
         Some(options) if options.allow(pod.pod.as_str(), Some(&whose), *loss) => {
-            Said("loses", format!("{loss}, as this plan allows"))
+            Said(Word::Loses, format!("{loss}, as this plan allows"))
         }
-        Some(_) | None => Said("asks", format!("it loses {loss}; allow it with {}", loss.flag())),
+        Some(_) | None => Said(Word::Asks, format!("it loses {loss}; allow it with {}", loss.flag())),
     };
     leaving.loses.iter().map(said).collect()
 }

@@ -57,7 +57,7 @@ fn a_short_preview_counts_all_and_names_what_needs_something_or_is_down() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("pods, as the server w1 read and signed them at 20"), "{text}");
     assert!(lines[1].starts_with("  s1: 7 pods: "), "{text}");
-    for part in ["5 moves", "1 down", "1 stays", "about "] {
+    for part in ["5 move", "1 down until the node is back", "1 stays", "about "] {
         assert!(lines[1].contains(part), "{part}: {text}");
     }
     assert!(text.contains("down     shop/db-0 (Deployment db): until the node is back: "), "{text}");

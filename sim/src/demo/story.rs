@@ -318,7 +318,12 @@ impl Story<'_> {
         let compiled = admin.compile(&self.demo.fleet, intent).await?;
         let (seq, kind) = (compiled.plan.seq.0, compiled.plan.kind.to_string());
         let (title, tasks) = (compiled.plan.title.clone(), compiled.plan.tasks.len());
-        self.show.event(Event::PlanPreviewed { seq, kind: kind.clone(), text: compiled.preview.to_string() });
+        let mut text = compiled.preview.to_string();
+        if let Some(pods) = &compiled.pods {
+            text.push_str(&pods.preview.text(false));
+            pods.check()?;
+        }
+        self.show.event(Event::PlanPreviewed { seq, kind: kind.clone(), text });
         self.show.pause(1.2).await;
         let submitted = admin.submit(compiled).await?;
         self.counts.plans += 1;

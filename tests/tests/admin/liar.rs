@@ -36,6 +36,7 @@ use super::{root::hostler, *};
 mod decided;
 mod kept;
 mod shown;
+mod viewed;
 
 /// Whoever comes may stay.
 const DOOR: DoorLimits =
@@ -52,6 +53,7 @@ enum Lie {
     Reserved(v1::ReservedPlansReply),
     Rollout(Box<v1::RolloutDetail>),
     Node(Box<v1::NodeDetail>),
+    View(v1::GetViewReply),
     /// The true answer, changed.
     Trust(Arc<dyn Fn(&mut v1::TrustReply) + Send + Sync>),
     /// A stream of one message.
@@ -159,6 +161,7 @@ impl Liar {
                 let reply = v1::RolloutUpdate { update: Some(v1::rollout_update::Update::Whole(*whole)) };
                 said::<v1::GetRolloutRequest, _>(reply, request).await
             }
+            Some(Lie::View(reply)) => said::<v1::GetViewRequest, _>(reply, request).await,
             Some(Lie::Node(reply)) => said::<v1::GetNodeRequest, _>(*reply, request).await,
             Some(Lie::Rollout(reply)) => said::<v1::GetRolloutRequest, _>(*reply, request).await,
         }
