@@ -255,21 +255,14 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
             Vec::new()
         }
     };
-    let pods = match &mut reached {
-        Reached::There(admin) => plan::pods::look_again(admin, plan, now()).await?,
-        Reached::Away { .. } => None,
-    };
     plan::check_number(&reached, plan)?;
+    show_pods(&mut reached, plan).await?;
     let (store, signer) = match &reached {
         Reached::There(admin) => (admin.trust_store(), admin.signer()),
         Reached::Away { store, signer, .. } => (store, signer),
     };
     note(&summary(plan, draft.signed(), &plan::signing(store, &draft)));
     fates.iter().for_each(|fate| note(&format!("  {}", fate.said(now()))));
-    if let Some(pods) = &pods {
-        note(pods.preview.text(false).trim_end());
-        pods.check()?;
-    }
     confirm(&format!("sign it with {}?", signer.public_key().fingerprint()), args.yes)?;
     let SignedPlan { armour, signing, .. } = plan::sign(store, signer, &mut draft, now())?;
     let path = add_signature(&args.document, &armour)?;
@@ -297,6 +290,14 @@ pub(super) async fn sign(context: &Context, args: SignArgs) -> Result<(), Error>
             format!("wrote {} (signed by {})\n{next}", path.display(), names(&signing.by))
         },
     )
+}
+
+/// Shows what is on the nodes of a plan that somebody is about to sign; refuses it where something is in its way.
+async fn show_pods(reached: &mut Reached, plan: &Plan) -> Result<(), Error> {
+    let Reached::There(admin) = reached else { return Ok(()) };
+    let Some(pods) = plan::pods::look_again(admin, plan, now()).await? else { return Ok(()) };
+    note(pods.preview.text(false).trim_end());
+    pods.check()
 }
 
 /// `hostler submit`

@@ -235,9 +235,9 @@ fn a_view_is_read_and_signed_for_the_question_and_says_why_it_is_not() {
         nodes: (0..nodes).map(|n| format!("w{n}").parse().unwrap()).collect(),
         nonce: nonce.clone(),
     };
-    let why = |agent: &mut Agent, nodes| match agent.ask(question(nodes)) {
-        Answer::Failed(NodeError::Failed(why)) => why,
-        other => panic!("expected why not, found {other:?}"),
+    let why = |agent: &mut Agent, nodes| {
+        let Answer::Failed(NodeError::Failed(why)) = agent.ask(question(nodes)) else { panic!("expected why not") };
+        why
     };
     assert_eq!(why(&mut agent, 1), "it has no credentials for an API server");
     node.end();

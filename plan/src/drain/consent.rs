@@ -25,18 +25,18 @@ pub struct Allowed {
 pub enum ConsentError {
     #[error(
         "--evict-anyway {0}: expected a pod that leaves one of these nodes, found none of that name; `--explain` lists \
-         them all"
+         all"
     )]
     NoPod(PodName),
     #[error(
-        "expected at most {MAX_CONSENTS} owners whose data is lost in one plan, found {0}; make a plan for fewer nodes, \
-         or allow it for all in the fleet file"
+        "expected at most {MAX_CONSENTS} consents in one plan, found owners for {0}; make a plan for fewer nodes, or \
+         allow it for all in the fleet file"
     )]
     TooMany(usize),
 }
 
 impl Allowed {
-    /// Writes it into a drain. Where every pod was `seen`, it counts for their owners and for bare pods of that UID,
+    /// Writes it into a drain. Where every pod was `seen`, it counts for their owners and for bare pods by UID,
     /// wherever they are when the drain runs; where somebody could not see them all, or new owners are welcome, for
     /// whatever there is then.
     pub fn write(&self, drain: &mut Drain, seen: Option<&[&NodeView]>, new: NewOwners) -> Result<(), ConsentError> {

@@ -17,6 +17,7 @@ fn drain(delete_empty_dir_data: EmptyDirs) -> Drain {
         force_unmanaged: false,
         evict_anyway: Vec::new(),
         consents: Vec::new(),
+        reactions: hostler_plan::step::Reactions::default(),
     }
 }
 

@@ -24,6 +24,7 @@ fn plan(look: &Look, allowed: &Allowed) -> (Plan, View) {
         force_unmanaged: false,
         evict_anyway: Vec::new(),
         consents: Vec::new(),
+        reactions: hostler_plan::step::Reactions::default(),
     };
     allowed.write(&mut drain, Some(&[&view.nodes[0]]), NewOwners::Ask).unwrap();
     plan.tasks[0].steps = vec![Step::Drain(drain)];

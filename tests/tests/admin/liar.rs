@@ -293,27 +293,6 @@ async fn whatever_a_coordinator_says_to_a_signed_roster_no_other_one_gets_its_nu
 }
 
 #[tokio::test]
-async fn of_two_plans_that_were_made_under_one_number_one_machine_hands_in_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let (coordinator, anna, liar) = before_the_liar(folder).await;
-    let mut admin = connect(&anna).await.unwrap();
-    let mut both = Vec::new();
-    for _ in 0..2 {
-        let title = format!("the one with number {}", both.len());
-        let plan = document::Plan { title, ..compile_check(&mut admin).await.plan };
-        let signed = signed(&admin, &plan);
-        both.push(signed);
-    }
-    liar.lie(&[("SubmitPlan", Lie::No(Code::Internal))]);
-    submit(&mut admin, &both[0]).await.unwrap_err();
-    liar.lie(&[]);
-    assert_eq!(refusal(submit(&mut admin, &both[1]).await), Refusal::Overtaken);
-    assert!(submit(&mut admin, &both[0]).await.unwrap().is_new, "the same one once more");
-    coordinator.end().await;
-}
-
-#[tokio::test]
 async fn a_rollout_is_finished_only_by_a_receipt_of_each_task_of_the_plan_that_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

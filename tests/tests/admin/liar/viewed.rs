@@ -23,6 +23,7 @@ fn drains(admin: &Admin) -> Plan {
         force_unmanaged: false,
         evict_anyway: Vec::new(),
         consents: Vec::new(),
+        reactions: hostler_plan::step::Reactions::default(),
     })];
     plan
 }
