@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn wrong_values_say_what_was_expected_and_where() {
         for (text, expected) in [
-            ("agent_user = \"root\"\nnode_name = \"W 1\"", "expected a name such as pi-1"),
+            ("agent_user = \"root\"\nnode_name = \"W 1\"", "expected a name in small letters such as pi-1"),
             ("clock = \"ntp\"", "clock"),
             ("agent_user = \"no such user\"", "expected the user that hostler-agent runs as"),
             ("nodename = \"w1\"", "nodename"),

@@ -19,7 +19,8 @@ fn listed(told: fn() -> Answer) -> ClusterError {
 
 #[test]
 fn each_way_to_be_broken_is_named_and_only_what_passes_is_waited_for() {
-    let passes: [(fn() -> Answer, &str); 6] = [
+    type Told = fn() -> Answer;
+    let passes: [(Told, &str); 6] = [
         (|| status(500, "etcdserver: leader changed"), "500 etcdserver: leader changed"),
         (|| status(503, "apiserver not ready"), "503 apiserver not ready"),
         (|| status(429, "too many requests"), "429 too many requests"),

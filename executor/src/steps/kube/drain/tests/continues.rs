@@ -44,8 +44,7 @@ fn during(lab: &Lab, first: &Signed, arrive: Vec<Request>) -> Vec<Receipt> {
         arrive.into_iter().for_each(|request| other.offer(request).unwrap());
     })));
     executor.run_until_idle().unwrap();
-    let receipts = status.content().receipts.iter().map(|r| json::parse(&r.bytes).unwrap()).collect();
-    receipts
+    status.content().receipts.iter().map(|r| json::parse(&r.bytes).unwrap()).collect()
 }
 
 #[test]

@@ -279,14 +279,12 @@ impl Thing<'_> {
         let part = |text: &str| text.strip_suffix('%').map(|percent| percent.parse().unwrap());
         let number = |text: &str| text.parse().unwrap();
         let limit = match (self.is.get("min"), self.is.get("max")) {
-            (Some(min), _) => part(min).map_or_else(
-                || BudgetLimit::MinAvailable(number(min)),
-                |percent| BudgetLimit::MinAvailablePercent(percent),
-            ),
-            (None, Some(max)) => part(max).map_or_else(
-                || BudgetLimit::MaxUnavailable(number(max)),
-                |percent| BudgetLimit::MaxUnavailablePercent(percent),
-            ),
+            (Some(min), _) => {
+                part(min).map_or_else(|| BudgetLimit::MinAvailable(number(min)), BudgetLimit::MinAvailablePercent)
+            }
+            (None, Some(max)) => {
+                part(max).map_or_else(|| BudgetLimit::MaxUnavailable(number(max)), BudgetLimit::MaxUnavailablePercent)
+            }
             (None, None) => panic!("{} says neither min nor max", self.name),
         };
         Budget {
@@ -323,11 +321,10 @@ fn every_scenario_of_the_lab_ends_here_as_it_does_there() {
         let steps = vec![Step::Cordon(step::Cordon { reason: "test".parse().unwrap() }), Step::Drain(scenario.step())];
         let tasks = vec![task("w1.work", "w1", "s1", &[], steps)];
         let (receipt, _) = lab.run(&lab.fleet.plan(1, vec![], |p| (p.kind, p.tasks) = (PlanKind::Drain, tasks)));
-        let found = match &receipt.outcome {
-            Outcome::Succeeded {} => "drained",
-            Outcome::Blocked { .. } => "blocked",
-            Outcome::TimedOut { .. } => "timed out",
-            other => panic!("{}: {other}", scenario.name),
+        let found = match receipt.outcome.word() {
+            "succeeded" => "drained",
+            "timed_out" => "timed out",
+            other => other,
         };
         let expected = scenario.expected.unwrap_or("drained");
         if found != expected {
