@@ -37,6 +37,9 @@ pub enum Error {
         task: Option<TaskStatus>,
         reason: String,
     },
+    /// Something on the nodes that a plan drains stands in its way, as a server signed it: nobody signed the plan.
+    #[error("{0}")]
+    Blocked(String),
     /// The person who watched a rollout does not any more.
     #[error(
         "interrupted, and plan {0} goes on: watch it with `hostler rollout watch {0}`, end it with `hostler stop {0}`"
@@ -64,7 +67,7 @@ pub enum Error {
 
 /// The watched rollout did not finish.
 pub const EXIT_ROLLOUT_STOPPED: u8 = 3;
-/// A drain of it is blocked, has timed out, met a silent node, or gave way to somebody else.
+/// A drain of it is blocked, before its plan was signed or on the way, has timed out, met a silent node, or gave way to somebody else.
 pub const EXIT_BLOCKED: u8 = 5;
 pub const EXIT_TIMED_OUT: u8 = 6;
 pub const EXIT_UNREACHABLE: u8 = 7;
@@ -82,7 +85,7 @@ impl Error {
             Error::Usage(_) => 2,
             Error::Refused(refused) => refused.refusal.exit_code(),
             Error::Overtaken { refused, .. } => refused.refusal.exit_code(),
-            Error::RolloutStopped { task: Some(TaskStatus::Blocked), .. } => EXIT_BLOCKED,
+            Error::Blocked(_) | Error::RolloutStopped { task: Some(TaskStatus::Blocked), .. } => EXIT_BLOCKED,
             Error::RolloutStopped { task: Some(TaskStatus::TimedOut), .. } => EXIT_TIMED_OUT,
             Error::RolloutStopped { task: Some(TaskStatus::Unreachable), .. } => EXIT_UNREACHABLE,
             Error::RolloutStopped { task: Some(TaskStatus::TakenOver), .. } => EXIT_TAKEN_OVER,
@@ -106,6 +109,7 @@ impl Error {
             Error::Refused(refused) => refused.refusal.word(),
             Error::Overtaken { refused, .. } => refused.refusal.word(),
             Error::RolloutStopped { .. } => "rollout_stopped",
+            Error::Blocked(_) => "blocked",
             Error::Interrupted(_) => "interrupted",
             Error::NotConfirmed => "not_confirmed",
             Error::Key(_) => "key",

@@ -83,6 +83,7 @@ fn is_damage(error: &Error) -> bool {
         Error::Profile(e) => !e.is_usage(),
         Error::Usage(_)
         | Error::Overtaken { .. }
+        | Error::Blocked(_)
         | Error::RolloutStopped { .. }
         | Error::Interrupted(_)
         | Error::NotConfirmed

@@ -60,6 +60,7 @@ fn unproved(digest: Digest, seq: Option<Seq>, error: Error) -> Result<Unproved, 
         other @ (Error::Coordinator { .. }
         | Error::Usage(_)
         | Error::Overtaken { .. }
+        | Error::Blocked(_)
         | Error::RolloutStopped { .. }
         | Error::Interrupted(_)
         | Error::NotConfirmed

@@ -70,7 +70,7 @@ impl Pods {
     pub fn check(&self) -> Result<(), Error> {
         match self.preview.refusal() {
             None => Ok(()),
-            Some(why) => Err(Error::Failed(format!("{why}\nnothing was signed"))),
+            Some(why) => Err(Error::Blocked(format!("{why}\nNothing was touched: the plan was not signed"))),
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Options, blockers};
 use crate::{
     document::{Blocker, Leaving, NodeState, NodeView, Place, Plan, PodView, Prospect, Stays, Turn, View},
     id::NodeName,
-    step::{Drain, Step},
+    step::{Drain, Reaction, Step},
     text::{age, and_more, clean, count},
     timestamp::Timestamp,
 };
@@ -70,7 +70,7 @@ impl PodsPreview {
             view.missing_rights.iter().map(may_not)
         });
         let mut alike: BTreeMap<(&NodeName, String), (&str, usize)> = BTreeMap::new();
-        for (node, blocker) in &self.blockers {
+        for (node, blocker) in self.blockers.iter().filter(|(node, _)| self.stops(node)) {
             let (_, more) =
                 alike.entry((node, blocker.reason.replace(&blocker.pod, "POD"))).or_insert((&blocker.pod, 0));
             *more += 1;
@@ -85,6 +85,11 @@ impl PodsPreview {
             let _ = write!(text, "\n… and {more} more; --explain shows every pod");
         }
         (!lines.is_empty()).then_some(text)
+    }
+
+    /// Whether a drain of the node that something can never let end does not even begin.
+    fn stops(&self, node: &NodeName) -> bool {
+        self.drains.get(node).is_none_or(|drain| drain.reactions.never == Reaction::Stop)
     }
 
     /// A few lines a node, or every pod with all that is known of it.

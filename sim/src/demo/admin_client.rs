@@ -258,6 +258,7 @@ fn is_passing(failure: &Error) -> bool {
         Error::Usage(_)
         | Error::Refused(_)
         | Error::Overtaken { .. }
+        | Error::Blocked(_)
         | Error::RolloutStopped { .. }
         | Error::Interrupted(_)
         | Error::NotConfirmed
