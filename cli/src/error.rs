@@ -67,7 +67,8 @@ pub enum Error {
 
 /// The watched rollout did not finish.
 pub const EXIT_ROLLOUT_STOPPED: u8 = 3;
-/// A drain of it is blocked, before its plan was signed or on the way, has timed out, met a silent node, or gave way to somebody else.
+/// A drain of it is blocked, on the way or before its plan was signed, has timed out, met a silent node, or gave way to
+/// somebody else.
 pub const EXIT_BLOCKED: u8 = 5;
 pub const EXIT_TIMED_OUT: u8 = 6;
 pub const EXIT_UNREACHABLE: u8 = 7;

@@ -45,8 +45,8 @@ pub struct Allowance {
     pub allowed: u32,
 }
 
-/// The status as the disruption controller works it out: percentages and `maxUnavailable` count what the controllers want,
-/// a number in `minAvailable` counts pods, and with nothing expected nothing is allowed.
+/// The status as the disruption controller works it out: percentages and `maxUnavailable` count what the controllers
+/// want, a number in `minAvailable` counts pods, and with nothing expected nothing is allowed.
 pub fn allowance(limit: BudgetLimit, matching: Matching) -> Allowance {
     let expected = if limit.counts_pods() { matching.pods } else { matching.scale };
     let desired_healthy = limit.desired(expected);
