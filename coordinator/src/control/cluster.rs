@@ -84,8 +84,8 @@ impl Control {
         nodes: BTreeMap<NodeName, NodeReading>,
         age: Duration,
     ) -> Result<(), ControlError> {
-        let role = self.state.roster.as_ref().and_then(|r| r.document().active(server)).map(|n| n.role);
-        if role != Some(ClusterRole::Server) {
+        // Who is in no roster yet tells this once; it counts from the roster that makes it a server.
+        if self.role(server).is_some_and(|role| role != ClusterRole::Server) {
             let reason = format!(
                 "expected the conditions of nodes from a server, found them from {server}; its role in the roster is \
                     another"
@@ -95,6 +95,10 @@ impl Control {
         self.cluster.readings.insert(server.clone(), ClusterReading { at: now.minus(age), nodes });
         self.look_at_cluster(now);
         Ok(())
+    }
+
+    fn role(&self, node: &NodeName) -> Option<ClusterRole> {
+        self.state.roster.as_ref().and_then(|r| r.document().active(node)).map(|n| n.role)
     }
 
     /// What that server read last still is so, as its API server proved so long ago.
@@ -109,7 +113,9 @@ impl Control {
     pub(super) fn look_at_cluster(&mut self, now: Timestamp) {
         let fresh_for = self.config.conditions_fresh_for;
         let mut newest: Read<'_> = BTreeMap::new();
-        for reading in self.cluster.readings.values() {
+        let counts = |server: &NodeName| self.role(server) == Some(ClusterRole::Server);
+        let readings = || self.cluster.readings.iter().filter(|(server, _)| counts(server)).map(|(_, reading)| reading);
+        for reading in readings() {
             for (name, node) in &reading.nodes {
                 let known = newest.entry(name).or_insert((reading.at, node));
                 if known.0 < reading.at {
@@ -118,7 +124,7 @@ impl Control {
             }
         }
         let is_fresh = |at: Timestamp| now.since(at) < fresh_for;
-        let anybody = self.cluster.readings.values().any(|r| is_fresh(r.at));
+        let anybody = readings().any(|r| is_fresh(r.at));
         let roster = self.state.roster.as_ref().map(|r| r.document());
         let nodes = roster.into_iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active);
         let mut events = Vec::new();
@@ -138,8 +144,7 @@ impl Control {
             events.push(NodeEvent::NodeCondition { node: node.name.clone(), condition });
         }
         // The readings age by themselves; look again when the oldest that counts stops to count.
-        self.cluster.ages_at =
-            self.cluster.readings.values().filter(|r| is_fresh(r.at)).map(|r| r.at.plus(fresh_for)).min();
+        self.cluster.ages_at = readings().filter(|r| is_fresh(r.at)).map(|r| r.at.plus(fresh_for)).min();
         self.cluster.shown = shown;
         for event in events {
             self.observe(now, event);
