@@ -7,6 +7,7 @@ mod fleet;
 mod machine;
 
 pub(crate) use api_server::{Answer, ApiServer, Asked};
-pub(crate) use cluster::{AtEviction, State, TestCluster, node, pod};
+pub(crate) use cluster::{AtEviction, State, TestCluster};
 pub(crate) use fleet::{Fleet, artifact, task};
+pub(crate) use hostler_fixtures::cluster::{budget, node, note, pod};
 pub(crate) use machine::Machine;

@@ -28,5 +28,5 @@ pub use self::{
     room::takers,
     time::Past,
     turn::{MAX_GOING, Pace, Strength, in_order, pace},
-    view::view_of,
+    view::{still_attached, view_of},
 };

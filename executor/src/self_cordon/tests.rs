@@ -12,7 +12,7 @@ use hostler_plan::{
 use super::*;
 use crate::{
     executor::Executor,
-    host::{CordonNote, FIELD_MANAGER, SELF_CORDON_MANAGER},
+    host::{FIELD_MANAGER, SELF_CORDON_MANAGER},
     protocol::Request,
     testing::{Fleet, Machine, TestCluster},
 };
@@ -291,16 +291,7 @@ fn somebody_elses_cordon_is_left_alone_and_watched() {
 
 #[test]
 fn a_plans_cordon_and_the_nodes_own_never_undo_each_other() {
-    let plan = CordonNote {
-        plan: "sha256:1".into(),
-        reason: "drain".into(),
-        epoch: 1,
-        signed_by: vec![],
-        since: None,
-        until: None,
-        was_unschedulable: false,
-        awaits: None,
-    };
+    let plan = crate::testing::note("sha256:1", "drain");
     let mut setup = Setup::new(true);
     setup.disk(FULL);
     setup.pass(100);

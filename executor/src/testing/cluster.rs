@@ -11,11 +11,11 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
+use super::{budget, node, pod};
 use crate::host::{
-    Attachment, Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Controller,
-    CordonAnswer, Deletion, DrainCondition, Effect, EmptyDirMedia, Eviction, Followed, FollowedNode, Following, Mark,
-    Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodScope, Requirement, Scale, Selector, Taint,
-    WAITING_TAINT, Waiting, Waker, Watch,
+    Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Controller, CordonAnswer, Deletion,
+    DrainCondition, Effect, Eviction, Followed, FollowedNode, Following, Mark, Node, Owner, Phase, Pod, PodKey,
+    PodScope, Scale, Taint, WAITING_TAINT, Waiting, Waker, Watch,
 };
 
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them where they fit, and a replacement
@@ -81,54 +81,6 @@ impl std::fmt::Debug for AtEviction {
     }
 }
 
-pub(crate) fn node(name: &str) -> Node {
-    Node {
-        name: name.into(),
-        resource_version: "1".into(),
-        ready: NodeReady::Ready,
-        unschedulable: false,
-        cordon: None,
-        self_cordon: None,
-        unschedulable_by: None,
-        version: "v1.36.3".into(),
-        boot_id: "b1".into(),
-        machine_id: String::new(),
-        labels: [("kubernetes.io/hostname".to_owned(), name.to_owned())].into(),
-        taints: vec![],
-        allocatable: BTreeMap::new(),
-        attach_limits: BTreeMap::new(),
-        shows: vec![],
-    }
-}
-
-/// A Ready pod of a ReplicaSet `owner` on a node, labelled `app=owner`.
-pub(crate) fn pod(name: &str, owner: &str, node: &str) -> Pod {
-    Pod {
-        key: PodKey { namespace: "shop".into(), name: name.into(), uid: format!("uid-{name}") },
-        node: Some(node.into()),
-        labels: [("app".to_owned(), owner.to_owned())].into(),
-        owner: Some(Owner {
-            api_version: "apps/v1".into(),
-            kind: "ReplicaSet".into(),
-            name: owner.into(),
-            uid: format!("uid-{owner}"),
-        }),
-        mirror: false,
-        empty_dirs: EmptyDirMedia::default(),
-        phase: Phase::Running,
-        ready: true,
-        broken: None,
-        started_in: None,
-        unschedulable: None,
-        deletion: None,
-        finalizers: vec![],
-        priority_class: None,
-        grace: Duration::from_secs(10),
-        placement: Placement::default(),
-        volumes: vec![],
-    }
-}
-
 impl TestCluster {
     pub(crate) fn new(now: Timestamp, nodes: &[&str]) -> Self {
         Self(Mutex::new(State {
@@ -188,22 +140,7 @@ impl State {
     }
 
     pub(crate) fn protect(&mut self, owner: &str, limit: BudgetLimit) {
-        self.budgets.push(Budget {
-            namespace: "shop".into(),
-            name: owner.into(),
-            selector: Selector::All(vec![Requirement {
-                key: "app".into(),
-                operator: Operator::In,
-                values: vec![owner.into()],
-            }]),
-            limit,
-            always_allow_unhealthy: false,
-            desired_healthy: 0,
-            current_healthy: 0,
-            disruptions_allowed: 0,
-            expected_pods: 0,
-            condition: BudgetCondition::SufficientPods,
-        });
+        self.budgets.push(budget(owner, limit));
     }
 
     fn advance(&mut self, now: Timestamp) {

@@ -17,7 +17,7 @@ use super::{
     turn::{Pace, number, pace},
 };
 use crate::{
-    cluster::{Budget, Node, NodeReady, Owner, Pod, Scale},
+    cluster::{Attachment, Budget, Node, NodeReady, Owner, Pod, Scale},
     document::{
         AttachedVolume, Leaving, LeftOut, MAX_PLACES, Never, NodeCordon, NodeState, NodeView, Place, PodView, Prospect,
         Stays, Turn,
@@ -93,14 +93,22 @@ fn cordon(node: &Node) -> Option<NodeCordon> {
     Some(NodeCordon { by, reason: reason.map(|reason| Reason::of(reason)) })
 }
 
-/// The volumes that are attached for others than the pods that stay.
+/// The volumes that are attached to a node for others than the pods that stay; `pods` are those on it.
+pub fn still_attached<'a>(
+    node: &str,
+    attachments: &'a [Attachment],
+    pods: impl IntoIterator<Item = &'a Pod>,
+) -> impl Iterator<Item = &'a Attachment> {
+    let stays = pods.into_iter().filter(|pod| matches!(class(pod), Class::Stays(Stays::DaemonSet | Stays::Mirror)));
+    let kept: BTreeSet<&String> = stays.flat_map(|pod| &pod.volumes).filter_map(|v| v.volume.as_ref()).collect();
+    let leaves = move |a: &&Attachment| a.volume.as_ref().is_some_and(|volume| !kept.contains(volume));
+    attachments.iter().filter(move |attachment| attachment.node == node).filter(leaves)
+}
+
 fn attached(name: &NodeName, look: &Look, here: &[&Pod]) -> Vec<AttachedVolume> {
-    let volumes_of_stays =
-        here.iter().filter(|pod| matches!(class(pod), Class::Stays(Stays::DaemonSet | Stays::Mirror)));
-    let kept: Vec<&String> = volumes_of_stays.flat_map(|pod| &pod.volumes).filter_map(|v| v.volume.as_ref()).collect();
-    let on_it = look.attachments.iter().filter(|attachment| attachment.node == name.as_str());
-    let leaves = on_it.filter_map(|a| Some((a.volume.as_ref().filter(|volume| !kept.contains(volume))?, &a.driver)));
-    leaves
+    let attached = still_attached(name.as_str(), &look.attachments, here.iter().copied());
+    let named = attached.filter_map(|a| Some((a.volume.as_ref()?, &a.driver)));
+    named
         .map(|(volume, driver)| AttachedVolume { volume: ClusterName::of(volume), driver: ClusterName::of(driver) })
         .collect()
 }

@@ -11,14 +11,7 @@ use crate::made::*;
 
 /// The fleet file's word.
 fn drain(delete_empty_dir_data: EmptyDirs) -> Drain {
-    Drain {
-        timeout_seconds: 600,
-        delete_empty_dir_data,
-        force_unmanaged: false,
-        evict_anyway: Vec::new(),
-        consents: Vec::new(),
-        reactions: hostler_plan::step::Reactions::default(),
-    }
+    Drain { delete_empty_dir_data, ..hostler_fixtures::cluster::drain(600) }
 }
 
 /// A cache on disk, one in memory and a bare pod with data.

@@ -1,12 +1,9 @@
 //! A cluster of a few nodes, and how to say what is different about it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use hostler_plan::{
-    cluster::{
-        Budget, BudgetCondition, BudgetLimit, Controller, EmptyDirMedia, Node, NodeReady, Operator, Owner, Phase,
-        Placement, Pod, PodKey, Requirement, Scale, Selector,
-    },
+    cluster::{Budget, BudgetLimit, Controller, Node, Operator, Pod, Requirement, Scale},
     document::{Leaving, NodeView, Place, PodView, Prospect},
     drain::{Look, Options, Past, blockers, view_of},
     step::EmptyDirs,
@@ -18,53 +15,15 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_unix_milliseconds(1_800_000_000_000)
 }
 
+pub(crate) use hostler_fixtures::cluster::node;
+
 /// A plan that lets nothing be lost.
 pub(crate) const STRICT: Options<'_> =
     Options { delete_empty_dir_data: EmptyDirs::None, force_unmanaged: false, evict_anyway: &[], consents: &[] };
 
-pub(crate) fn node(name: &str) -> Node {
-    Node {
-        shows: vec![],
-        name: name.into(),
-        resource_version: "1".into(),
-        ready: NodeReady::Ready,
-        unschedulable: false,
-        cordon: None,
-        self_cordon: None,
-        unschedulable_by: None,
-        version: "v1.36.3".into(),
-        boot_id: "b".into(),
-        machine_id: String::new(),
-        labels: [("kubernetes.io/hostname".to_owned(), name.to_owned())].into(),
-        taints: Vec::new(),
-        allocatable: BTreeMap::new(),
-        attach_limits: BTreeMap::new(),
-    }
-}
-
-/// A Ready pod of the ReplicaSet `app`, labelled `app=APP`, in the namespace `shop`.
+/// A Ready pod of the ReplicaSet `app`, labelled `app=APP`, in the namespace `shop`, with the usual grace.
 pub(crate) fn pod(name: &str, app: &str, node: &str) -> Pod {
-    let owner =
-        Owner { api_version: "apps/v1".into(), kind: "ReplicaSet".into(), name: app.into(), uid: format!("uid-{app}") };
-    Pod {
-        key: PodKey { namespace: "shop".into(), name: name.into(), uid: format!("uid-{name}") },
-        node: Some(node.into()),
-        labels: [("app".to_owned(), app.to_owned())].into(),
-        owner: Some(owner),
-        mirror: false,
-        empty_dirs: EmptyDirMedia::default(),
-        phase: Phase::Running,
-        ready: true,
-        broken: None,
-        started_in: None,
-        unschedulable: None,
-        deletion: None,
-        finalizers: Vec::new(),
-        priority_class: None,
-        grace: Duration::from_secs(30),
-        placement: Placement::default(),
-        volumes: Vec::new(),
-    }
+    Pod { grace: Duration::from_secs(30), ..hostler_fixtures::cluster::pod(name, app, node) }
 }
 
 pub(crate) fn is_in(key: &str, values: &[&str]) -> Requirement {
@@ -113,23 +72,16 @@ impl Made for Look {
     }
 
     fn protect(&mut self, app: &str, limit: BudgetLimit) -> &mut Budget {
-        let selector = Selector::All(vec![is_in("app", &[app])]);
-        let condition = BudgetCondition::SufficientPods;
         let counted = self.pods.iter().filter(|pod| pod.labels.get("app").is_some_and(|of| of == app));
         let pods = u32::try_from(counted.clone().count()).unwrap();
         let healthy = u32::try_from(counted.filter(|pod| pod.ready).count()).unwrap();
         let desired = limit.desired(pods);
         self.budgets.push(Budget {
-            namespace: "shop".into(),
-            name: app.into(),
-            selector,
-            limit,
-            always_allow_unhealthy: false,
             desired_healthy: desired,
             current_healthy: healthy,
             disruptions_allowed: healthy.saturating_sub(desired),
             expected_pods: pods,
-            condition,
+            ..hostler_fixtures::cluster::budget(app, limit)
         });
         self.budgets.last_mut().unwrap()
     }

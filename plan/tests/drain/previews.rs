@@ -6,7 +6,7 @@ use hostler_plan::{
     document::{LeftOut, Plan, View},
     drain::{Allowed, Look, NotShown, PodsPreview},
     id::Nonce,
-    step::{Drain, EmptyDirs, NewOwners, Step},
+    step::{EmptyDirs, NewOwners, Step},
 };
 
 use crate::made::*;
@@ -18,14 +18,7 @@ fn plan(look: &Look, allowed: &Allowed) -> (Plan, View) {
     let roster = made::roster(&root, now(), vec![node("s1", 1), node("w1", 2)]);
     let view = View { nodes: vec![look.view()], ..made::view(&roster, "w1", &Nonce::from_bytes([7; 32])) };
     let mut plan = made::plan(&roster, now(), 7);
-    let mut drain = Drain {
-        timeout_seconds: 600,
-        delete_empty_dir_data: EmptyDirs::None,
-        force_unmanaged: false,
-        evict_anyway: Vec::new(),
-        consents: Vec::new(),
-        reactions: hostler_plan::step::Reactions::default(),
-    };
+    let mut drain = made::cluster::drain(600);
     allowed.write(&mut drain, Some(&[&view.nodes[0]]), NewOwners::Ask).unwrap();
     plan.tasks[0].steps = vec![Step::Drain(drain)];
     (plan, view)

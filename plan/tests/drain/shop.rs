@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    cluster::{BudgetLimit, Controller, CordonNote, Deletion, NodeReady, Owner, Phase, Pod},
+    cluster::{BudgetLimit, Controller, Deletion, NodeReady, Owner, Phase, Pod},
     document::{NodeState, Prospect, Stays, Turn, Urgency},
     drain::{Look, Options, blockers},
     form::PodName,
@@ -113,17 +113,7 @@ fn the_node_itself_is_told_as_it_is() {
     let mut look = shop();
     assert_eq!((look.view().state, look.view().cordon), (NodeState::Ready, None));
     look.node("s1").ready = NodeReady::Unknown { since: now() };
-    let (plan, reason) = ("p".into(), "a new disk".into());
-    let note = CordonNote {
-        plan,
-        reason,
-        epoch: 1,
-        signed_by: vec![],
-        since: None,
-        until: None,
-        was_unschedulable: false,
-        awaits: None,
-    };
+    let note = hostler_fixtures::cluster::note("p", "a new disk");
     (look.node("s1").unschedulable, look.node("s1").cordon) = (true, Some(note));
     look.node("s1").unschedulable_by = Some("hostler".into());
     let view = look.view();

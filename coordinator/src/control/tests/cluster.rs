@@ -23,11 +23,17 @@ fn shown(fleet: &Fleet) -> Option<bool> {
 /// A fleet of two servers.
 fn servers() -> Fleet {
     let mut fleet = Fleet::new();
+    list(&mut fleet, |_| {});
+    fleet
+}
+
+/// The next roster lists all nodes as servers, and what is added.
+fn list(fleet: &mut Fleet, add: impl FnOnce(&mut Roster)) {
     let mut roster = fleet.roster.clone();
     (roster.version, roster.prev) = (2, Some(signed(DocumentKind::Roster, &fleet.roster, &[&key(ADMIN)]).digest()));
     roster.nodes.iter_mut().for_each(|node| node.role = ClusterRole::Server);
+    add(&mut roster);
     fleet.control.submit_roster(at(0), &signed(DocumentKind::Roster, &roster, &[&key(ADMIN)])).unwrap();
-    fleet
 }
 
 #[test]
@@ -49,4 +55,19 @@ fn a_second_server_takes_over_when_the_first_tells_nothing_new() {
     assert_eq!(shown(&fleet), None, "nothing is known after a minute without proof");
     fleet.control.cluster_is_as_read(at(117), &node("c"), Duration::ZERO);
     assert_eq!(shown(&fleet), None, "who read nothing proves nothing");
+}
+
+#[test]
+fn what_a_server_read_before_its_roster_counts_from_then_on_without_being_told_again() {
+    let (mut fleet, c) = (Fleet::new(), node("c"));
+    fleet.control.cluster_read(at(0), &c, reading(true), Duration::ZERO).unwrap();
+    assert_eq!(shown(&fleet), None, "nobody calls it a server");
+    list(&mut fleet, |roster| {
+        let key = hostler_fixtures::public(&hostler_fixtures::key(77));
+        roster.nodes.push(hostler_fixtures::node("c", key, ClusterRole::Server));
+    });
+    fleet.control.cluster_is_as_read(at(15), &c, Duration::ZERO);
+    assert_eq!(shown(&fleet), Some(true));
+    let mut workers = Fleet::new();
+    workers.control.cluster_read(at(0), &node("a"), reading(true), Duration::ZERO).unwrap_err();
 }

@@ -8,7 +8,7 @@ use hostler_fixtures as made;
 use hostler_plan::{
     document::{Plan, View},
     id::Nonce,
-    step::{Drain, EmptyDirs, Step},
+    step::Step,
 };
 
 use super::*;
@@ -17,14 +17,7 @@ use super::*;
 fn drains(admin: &Admin) -> Plan {
     let roster = admin.trust_store().require_roster().unwrap().document();
     let mut plan = made::plan(roster, now(), 1);
-    plan.tasks[0].steps = vec![Step::Drain(Drain {
-        timeout_seconds: 600,
-        delete_empty_dir_data: EmptyDirs::None,
-        force_unmanaged: false,
-        evict_anyway: Vec::new(),
-        consents: Vec::new(),
-        reactions: hostler_plan::step::Reactions::default(),
-    })];
+    plan.tasks[0].steps = vec![Step::Drain(made::cluster::drain(600))];
     plan
 }
 

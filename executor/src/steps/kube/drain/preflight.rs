@@ -61,7 +61,7 @@ pub(super) fn preflight(step: &step::Drain, context: &mut StepContext<'_>) -> Re
 }
 
 /// The outcome for a node whose kubelet does not report.
-pub(super) fn silent(node: &Node, since: hostler_plan::timestamp::Timestamp, context: &StepContext<'_>) -> StepError {
+pub(super) fn silent(node: &Node, since: Timestamp, context: &StepContext<'_>) -> StepError {
     let running = context
         .cluster()
         .ok()

@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hostler_plan::{
-    document::Stays,
-    drain::{Fate, Options, evaluate},
-};
+use hostler_plan::drain::{Fate, Options, evaluate, still_attached};
 
 use crate::host::{Attachment, Cluster, ClusterError, Controller, Owner, Pod, PodScope};
 
@@ -23,10 +20,8 @@ impl Remaining {
         let judged = pods.into_iter().map(|pod| (evaluate(&pod, None, options), pod)).map(|(fate, pod)| (pod, fate));
         let mut remaining = Self { judged: judged.collect(), attached: Vec::new() };
         if remaining.left().next().is_none() {
-            let kept = remaining.kept_volumes();
-            let leaves =
-                |a: &Attachment| a.node == node && a.volume.as_ref().is_some_and(|volume| !kept.contains(volume));
-            remaining.attached = cluster.attachments()?.into_iter().filter(leaves).collect();
+            let (all, pods) = (cluster.attachments()?, remaining.judged.iter().map(|(pod, _)| pod));
+            remaining.attached = still_attached(node, &all, pods).cloned().collect();
         }
         Ok(remaining)
     }
@@ -64,12 +59,6 @@ impl Remaining {
     /// Whether the node is drained, but for its cordon.
     pub(super) fn is_nothing(&self) -> bool {
         self.left().next().is_none() && self.attached.is_empty()
-    }
-
-    fn kept_volumes(&self) -> BTreeSet<String> {
-        let runs_on = |fate: &Fate| matches!(fate, Fate::Stays(Stays::DaemonSet | Stays::Mirror));
-        let stays = self.judged.iter().filter(|(_, fate)| runs_on(fate));
-        stays.flat_map(|(pod, _)| pod.volumes.iter().filter_map(|v| v.volume.clone())).collect()
     }
 }
 

@@ -85,14 +85,7 @@ impl Lab {
 }
 
 fn drain(timeout_seconds: u64, delete_empty_dir_data: EmptyDirs, force_unmanaged: bool) -> Drain {
-    Drain {
-        timeout_seconds,
-        delete_empty_dir_data,
-        force_unmanaged,
-        evict_anyway: Vec::new(),
-        consents: Vec::new(),
-        reactions: Reactions::default(),
-    }
+    Drain { delete_empty_dir_data, force_unmanaged, ..hostler_fixtures::cluster::drain(timeout_seconds) }
 }
 
 fn blocked(receipt: &Receipt) -> (&str, Vec<(&str, Option<&str>)>) {

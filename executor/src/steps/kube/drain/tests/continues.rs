@@ -124,16 +124,7 @@ fn the_note_that_an_unreachable_server_left_is_taken_over_and_that_server_undoes
     let first = lab.plan(EmptyDirs::None, false);
     let second = next(&lab, 2, &first, "w1");
     // Another server cordoned for the first plan and died.
-    let left = CordonNote {
-        plan: first.digest().to_string(),
-        reason: "drain".into(),
-        epoch: 1,
-        signed_by: vec![],
-        since: None,
-        until: None,
-        was_unschedulable: false,
-        awaits: None,
-    };
+    let left = crate::testing::note(&first.digest().to_string(), "drain");
     let node = lab.cluster().node("s1").unwrap().unwrap();
     lab.cluster().cordon(&node, &left).unwrap();
     let (receipt, _) = lab.run(&second);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hostler_plan::cluster::{HostPort, Owner, Pod, PodTerm, Scale, Selector, Spread, Toleration};
 
 use super::*;
-use crate::host::{Budget, BudgetCondition};
+use crate::{host::Budget, testing::budget};
 
 const SCENARIOS: &str = include_str!("../../../../../../tests/lab/drains/parity.txt");
 /// The node that is drained, there and here.
@@ -275,7 +275,6 @@ impl Thing<'_> {
 
     fn budget(&self) -> Budget {
         let of = self.is.get("of").copied().unwrap_or(self.name);
-        let same = Requirement { key: "app".into(), operator: Operator::In, values: vec![of.to_owned()] };
         let part = |text: &str| text.strip_suffix('%').map(|percent| percent.parse().unwrap());
         let number = |text: &str| text.parse().unwrap();
         let limit = match (self.is.get("min"), self.is.get("max")) {
@@ -287,22 +286,12 @@ impl Thing<'_> {
             }
             (None, None) => panic!("{} says neither min nor max", self.name),
         };
-        Budget {
-            namespace: NAMESPACE.into(),
-            name: self.name.into(),
-            selector: match of {
-                "none" => Selector::Nothing,
-                "all" => Selector::All(Vec::new()),
-                _ => Selector::All(vec![same]),
-            },
-            limit,
-            always_allow_unhealthy: self.has("unhealthy"),
-            desired_healthy: 0,
-            current_healthy: 0,
-            disruptions_allowed: 0,
-            expected_pods: 0,
-            condition: BudgetCondition::SufficientPods,
-        }
+        let selector = match of {
+            "none" => Selector::Nothing,
+            "all" => Selector::All(Vec::new()),
+            _ => budget(of, limit).selector,
+        };
+        Budget { name: self.name.into(), selector, always_allow_unhealthy: self.has("unhealthy"), ..budget(of, limit) }
     }
 }
 
