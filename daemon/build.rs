@@ -5,7 +5,9 @@
 use std::path::Path;
 
 fn main() {
-    let changelog = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/debian/changelog");
+    // Asked now: the folder may have moved since this script was compiled.
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says it");
+    let changelog = Path::new(&folder).join("../packaging/debian/changelog");
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
     println!("cargo:rerun-if-changed={}", changelog.display());
     let told = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.trim().parse::<u64>().ok());
