@@ -368,8 +368,14 @@ fn holder(s: &Sequencer, plan: &Digest, task: &TaskId, grant: u64) -> Option<(Ar
 }
 
 fn set_state(s: &mut Sequencer, arrival: Arrival, task: usize, state: TaskState) {
+    let had_failed = s.rollouts.at(arrival).failed().is_some();
     s.rollouts.set_state(arrival, task, state);
-    s.unlooked.insert(s.rollouts.at(arrival).plan.tasks[task].subject.clone());
+    let r = s.rollouts.at(arrival);
+    s.unlooked.insert(r.plan.tasks[task].subject.clone());
+    // With its first failure a rollout stands, and what it has begun about other nodes counts differently.
+    if !had_failed && r.failed().is_some() {
+        s.unlooked.extend(r.subjects.keys().cloned());
+    }
 }
 
 fn end(s: &mut Sequencer, arrival: Arrival, end: End) {
