@@ -20,11 +20,11 @@ mod view;
 pub use self::{
     blockers::blockers,
     budget::{Budgets, budget_needs},
-    consent::{Allowed, ConsentError},
+    consent::{Allowed, Carried, ConsentError},
     look::Look,
     placement::{NoPlace, fits_nowhere},
     pods::{Fate, Options, STORAGE_HOLDS, budget_counts, evaluate, is_leaving, needs_consent},
-    preview::{NotShown, PodsPreview},
+    preview::{CarriedOver, NotShown, PodsPreview},
     room::takers,
     time::Past,
     turn::{MAX_GOING, Pace, Strength, in_order, pace},

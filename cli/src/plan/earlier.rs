@@ -52,7 +52,7 @@ pub async fn earlier(admin: &mut Admin, before: &[Digest]) -> Result<Earlier, Er
 
 /// A plan that the coordinator does not have, or instead of which it shows something else. What is wrong with the
 /// connection says nothing about a plan.
-fn unproved(digest: Digest, seq: Option<Seq>, error: Error) -> Result<Unproved, Error> {
+pub(super) fn unproved(digest: Digest, seq: Option<Seq>, error: Error) -> Result<Unproved, Error> {
     match error {
         Error::Refused(_) | Error::Coordinator { code: Code::NotFound, .. } => {
             Ok(Unproved { digest, seq, why: format!("its signed bytes were not shown: {error}") })
@@ -107,7 +107,7 @@ fn judge(plan: &Plan, earlier: Earlier) -> Result<Vec<Fate>, Refused> {
 }
 
 /// Fetches a plan by its digest, and verifies it.
-async fn show(admin: &mut Admin, digest: &Digest) -> Result<(OpenPlan, Plan), Error> {
+pub(super) async fn show(admin: &mut Admin, digest: &Digest) -> Result<(OpenPlan, Plan), Error> {
     let request = admin.with_session(v1::GetRolloutRequest { rollout: digest.to_string() });
     let detail = admin.client().get_rollout(request).await?.into_inner();
     let signed: Signed = detail.plan.unwrap_or_default().into();

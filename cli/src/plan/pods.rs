@@ -1,12 +1,12 @@
 //! What is on the nodes that a plan drains: asked of a server through the coordinator, believed as far as it is signed,
 //! and shown before anybody signs.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use hostler_plan::{
     document::{MAX_VIEW_NODES, NodeView, Plan, Signed, View},
-    drain::{Allowed, NotShown, PodsPreview},
-    id::{NodeName, Nonce},
+    drain::{Allowed, CarriedOver, ConsentError, NotShown, PodsPreview},
+    id::{Digest, NodeName, Nonce},
     step::NewOwners,
     timestamp::Timestamp,
     trust,
@@ -15,6 +15,7 @@ use hostler_proto::v1;
 use rand_core::{OsRng, RngCore as _};
 use serde_json::{Value, json};
 
+use super::earlier::{show, unproved};
 use crate::{Admin, error::Error, output::note};
 
 /// How long all questions together may take. Nobody waits longer for the pods than this, at three in the morning least.
@@ -33,7 +34,8 @@ pub struct Pods {
 }
 
 /// Reads what is on the nodes that the plan drains, and writes what a person allows into it: for the owners that stand
-/// there, or in general where not all of them could be seen. None for a plan that drains nothing.
+/// there, or in general where not all of them could be seen; and what the plan allowed that it continues. None for a
+/// plan that drains nothing.
 pub async fn consent(
     admin: &mut Admin,
     plan: &mut Plan,
@@ -48,11 +50,36 @@ pub async fn consent(
     let (views, not_shown) = look(admin, &nodes).await?;
     let seen: Vec<&NodeView> = views.iter().flat_map(|view| &view.nodes).collect();
     let all = not_shown.is_empty() && seen.iter().all(|node| node.left_out.pods == 0);
-    for drain in plan.drains_mut() {
+    let before = match plan.continues {
+        Some(before) => continued(admin, &before).await?,
+        None => None,
+    };
+    let mut carried = before.as_ref().map(|before| CarriedOver { from: before.seq, what: BTreeSet::new() });
+    for (node, drain) in plan.drains_mut() {
         let seen = all.then_some(seen.as_slice());
-        allowed.write(drain, seen, new).map_err(|e| Error::Usage(e.to_string()))?;
+        let usage = |e: ConsentError| Error::Usage(e.to_string());
+        allowed.write(drain, seen, new).map_err(usage)?;
+        let same = before.iter().flat_map(Plan::drains).filter(|(of, _)| *of == node);
+        for (carried, (_, before)) in carried.iter_mut().zip(same) {
+            carried.what.extend(allowed.carry_over(drain, before).map_err(usage)?);
+        }
     }
-    Ok(Some(Pods { preview: PodsPreview::of(plan, views, not_shown), asked: now }))
+    let mut preview = PodsPreview::of(plan, views, not_shown);
+    preview.carried = carried;
+    Ok(Some(Pods { preview, asked: now }))
+}
+
+/// The plan that another one continues, from its signed bytes; who is not shown them allows nothing.
+async fn continued(admin: &mut Admin, plan: &Digest) -> Result<Option<Plan>, Error> {
+    match show(admin, plan).await {
+        Ok((_, before)) => Ok(Some(before)),
+        Err(error) => {
+            let unproved = unproved(*plan, None, error)?;
+            let why = unproved.why;
+            note(&format!("what plan {plan} allowed is not carried over: {why}; allow it anew with the flags"));
+            Ok(None)
+        }
+    }
 }
 
 /// Reads again what is on the nodes of a plan that stands.
@@ -91,8 +118,9 @@ impl Pods {
 
     /// For programs.
     pub fn json(&self) -> Value {
-        let PodsPreview { views, not_shown, blockers, .. } = &self.preview;
+        let PodsPreview { views, not_shown, blockers, carried, .. } = &self.preview;
         json!({
+            "carried_over": carried.as_ref().map(|carried| json!({ "plan": carried.from, "what": carried.what })),
             "views": views.iter().map(|view| json!({ "server": view.server, "at": view.at,
                 "missing_rights": view.missing_rights, "nodes": view.nodes })).collect::<Vec<_>>(),
             "not_shown": not_shown.iter().map(|n| json!({ "nodes": n.nodes, "why": n.why })).collect::<Vec<_>>(),

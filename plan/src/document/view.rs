@@ -3,6 +3,8 @@
 //! A view is free of what a plan allows: it says what each pod needs, and whoever reads it compares that with what is
 //! about to be signed. It rests on the word of one server, which the admin's roster lists, and on a nonce of the asker.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -189,12 +191,22 @@ pub enum Place {
 }
 
 /// Pods that a view has no room for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
     pub pods: u32,
     /// How many of them never go, or lose something: no plan can be judged without them.
     pub deciding: u32,
+    /// How many of these never go, or cannot even be named.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub never: u32,
+    /// What the others lose, each kind once and in order.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub loses: BTreeSet<Loss>,
+}
+
+fn is_none(pods: &u32) -> bool {
+    *pods == 0
 }
 
 impl LeftOut {
@@ -279,10 +291,26 @@ impl NodeView {
     fn keep(&mut self, most: usize) {
         self.pods.sort_by(|a, b| (a.urgency(), &a.pod).cmp(&(b.urgency(), &b.pod)));
         for pod in self.pods.drain(most.min(self.pods.len())..) {
-            self.left_out.pods = self.left_out.pods.saturating_add(1);
-            let decides = u32::from(pod.urgency() <= Urgency::Loses);
-            self.left_out.deciding = self.left_out.deciding.saturating_add(decides);
+            self.left_out.add(&pod);
         }
+    }
+}
+
+impl LeftOut {
+    fn add(&mut self, pod: &PodView) {
+        self.pods = self.pods.saturating_add(1);
+        let Prospect::Leaves(leaving) = &pod.prospect else { return };
+        let (never, loses) = (leaving.never.is_some(), !leaving.loses.is_empty());
+        self.deciding = self.deciding.saturating_add(u32::from(never || loses));
+        self.never = self.never.saturating_add(u32::from(never));
+        self.loses.extend(&leaving.loses);
+    }
+
+    /// Counts a pod that nobody can name, and so nobody can judge.
+    pub(crate) fn add_nameless(&mut self) {
+        self.pods = self.pods.saturating_add(1);
+        self.deciding = self.deciding.saturating_add(1);
+        self.never = self.never.saturating_add(1);
     }
 }
 

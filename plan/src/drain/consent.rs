@@ -1,6 +1,8 @@
 //! Whose losses a person takes, of those that stand in a view: what the flags of a command put into a plan.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
+
+use serde::Serialize;
 
 use super::Options;
 use crate::{
@@ -18,6 +20,28 @@ pub struct Allowed {
     pub force_unmanaged: bool,
     /// Pods that may go whatever is lost with them.
     pub evict_anyway: Vec<PodName>,
+}
+
+/// What a plan lets go because the plan that it continues did.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carried {
+    /// Of these pods.
+    Consent(Consent),
+    /// Of every pod.
+    OfAll(Loss),
+    /// Whatever goes with that pod.
+    Anyway(PodName),
+}
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Carried::Consent(Consent { of, loss }) => write!(f, "of {of} it LOSES {loss}"),
+            Carried::OfAll(loss) => write!(f, "of every pod it LOSES {loss}"),
+            Carried::Anyway(pod) => write!(f, "it ENDS {pod} whatever it loses"),
+        }
+    }
 }
 
 /// Why what a person allows cannot be written into a plan.
@@ -63,11 +87,46 @@ impl Allowed {
                 }
             }
         }
-        if consents.len() > MAX_CONSENTS {
-            return Err(ConsentError::TooMany(consents.len()));
+        consent(drain, consents)
+    }
+
+    /// Adds to a drain what the plan that it continues allowed of the same node, and gives what that is. Who says now
+    /// that no emptyDir goes takes back what was said of them before.
+    pub fn carry_over(&self, drain: &mut Drain, before: &Drain) -> Result<Vec<Carried>, ConsentError> {
+        let takes_back = self.delete_empty_dir_data == Some(EmptyDirs::None);
+        let may_go_on = |loss: &Loss| match loss {
+            Loss::EmptyDirDisk | Loss::EmptyDirMemory => !takes_back,
+            Loss::Unmanaged => true,
+        };
+        let mut carried = Vec::new();
+        for loss in Loss::ALL.into_iter().filter(may_go_on) {
+            if Options::from(before).allow_of_all(loss) && !Options::from(&*drain).allow_of_all(loss) {
+                carried.push(Carried::OfAll(loss));
+                match loss {
+                    Loss::EmptyDirDisk => {
+                        drain.delete_empty_dir_data = drain.delete_empty_dir_data.either(EmptyDirs::Disk);
+                    }
+                    Loss::EmptyDirMemory => {
+                        drain.delete_empty_dir_data = drain.delete_empty_dir_data.either(EmptyDirs::Memory);
+                    }
+                    Loss::Unmanaged => drain.force_unmanaged = true,
+                }
+            }
         }
-        drain.consents = consents.into_iter().collect();
-        Ok(())
+        for pod in before.evict_anyway.iter().filter(|_| !takes_back) {
+            if !drain.evict_anyway.contains(pod) {
+                carried.push(Carried::Anyway(pod.clone()));
+                drain.evict_anyway.push(pod.clone());
+            }
+        }
+        let mut consents: BTreeSet<Consent> = drain.consents.iter().cloned().collect();
+        for old in before.consents.iter().filter(|old| may_go_on(&old.loss)) {
+            if !Options::from(&*drain).allow_of_all(old.loss) && consents.insert(old.clone()) {
+                carried.push(Carried::Consent(old.clone()));
+            }
+        }
+        consent(drain, consents)?;
+        Ok(carried)
     }
 
     fn covers(&self, pod: &PodView, loss: Loss) -> bool {
@@ -79,6 +138,14 @@ impl Allowed {
         };
         by_flag || self.evict_anyway.contains(&pod.pod)
     }
+}
+
+fn consent(drain: &mut Drain, consents: BTreeSet<Consent>) -> Result<(), ConsentError> {
+    if consents.len() > MAX_CONSENTS {
+        return Err(ConsentError::TooMany(consents.len()));
+    }
+    drain.consents = consents.into_iter().collect();
+    Ok(())
 }
 
 impl PodView {

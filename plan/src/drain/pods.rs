@@ -35,14 +35,18 @@ impl<'a> From<&'a Drain> for Options<'a> {
 impl Options<'_> {
     /// Whether this may be lost with the pod of that `namespace/name`, about whom a consent would be `of`.
     pub fn allow(&self, pod: &str, of: Option<&Whose>, loss: Loss) -> bool {
-        let in_general = match loss {
+        self.allow_of_all(loss)
+            || self.evict_anyway.iter().any(|name| name.as_str() == pod)
+            || self.consents.iter().any(|consent| consent.loss == loss && Some(&consent.of) == of)
+    }
+
+    /// Whether this may be lost whoever loses it.
+    pub(super) fn allow_of_all(&self, loss: Loss) -> bool {
+        match loss {
             Loss::EmptyDirDisk => self.delete_empty_dir_data.allows(false),
             Loss::EmptyDirMemory => self.delete_empty_dir_data.allows(true),
             Loss::Unmanaged => self.force_unmanaged,
-        };
-        in_general
-            || self.evict_anyway.iter().any(|name| name.as_str() == pod)
-            || self.consents.iter().any(|consent| consent.loss == loss && Some(&consent.of) == of)
+        }
     }
 }
 

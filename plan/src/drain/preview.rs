@@ -1,11 +1,14 @@
 //! The pods of the nodes that a plan drains, for the person who is to sign it: short, or with every reason.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
-use super::{Options, blockers};
+use super::{Carried, Options, blockers};
 use crate::{
     document::{Blocker, Leaving, NodeState, NodeView, Place, Plan, PodView, Prospect, Stays, Turn, View},
-    id::NodeName,
+    id::{NodeName, Seq},
     step::{Drain, Reaction, Step},
     text::{age, and_more, clean, count},
     timestamp::Timestamp,
@@ -23,8 +26,19 @@ pub struct PodsPreview {
     pub not_shown: Vec<NotShown>,
     /// What stands in the way, node by node.
     pub blockers: Vec<(NodeName, Blocker)>,
+    /// What it lets go because the plan that it continues did.
+    pub carried: Option<CarriedOver>,
     /// How each node is drained.
     drains: BTreeMap<NodeName, Drain>,
+}
+
+/// What an earlier plan allowed, and the one that continues it too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CarriedOver {
+    /// The earlier one.
+    pub from: Seq,
+    /// Each once and in order.
+    pub what: BTreeSet<Carried>,
 }
 
 /// Nodes of which nobody signed what is on them.
@@ -43,9 +57,12 @@ impl Plan {
     }
 
     /// The same, to write somebody's consent into it before it is signed.
-    pub fn drains_mut(&mut self) -> impl Iterator<Item = &mut Drain> {
-        let steps = self.tasks.iter_mut().flat_map(|task| &mut task.steps);
-        steps.filter_map(|step| if let Step::Drain(drain) = step { Some(drain) } else { None })
+    pub fn drains_mut(&mut self) -> impl Iterator<Item = (&NodeName, &mut Drain)> {
+        let steps = self.tasks.iter_mut().flat_map(|task| {
+            let subject = &task.subject;
+            task.steps.iter_mut().map(move |step| (subject, step))
+        });
+        steps.filter_map(|(node, step)| if let Step::Drain(drain) = step { Some((node, drain)) } else { None })
     }
 }
 
@@ -60,7 +77,7 @@ impl PodsPreview {
             blockers(node, &drain.into()).into_iter().map(|blocker| (node.node.clone(), blocker))
         });
         let blockers = blockers.collect();
-        Self { views, not_shown, blockers, drains }
+        Self { views, not_shown, blockers, carried: None, drains }
     }
 
     /// Why the plan is not to be signed, and what would allow it; none where nothing is in the way.
@@ -111,6 +128,12 @@ impl PodsPreview {
                 names.join(" ")
             );
         }
+        if let Some(CarriedOver { from, what }) = self.carried.as_ref().filter(|carried| !carried.what.is_empty()) {
+            let _ = writeln!(text, "carried over from plan {from}, which this one continues:");
+            for carried in what {
+                let _ = writeln!(text, "    {carried}");
+            }
+        }
         text
     }
 
@@ -140,10 +163,14 @@ impl PodsPreview {
             }
         }
         if node.left_out.pods > 0 {
-            let (pods, deciding) = (count(node.left_out.pods, "pod"), node.left_out.deciding);
+            let decide = match node.left_out.deciding {
+                0 => "none".to_owned(),
+                deciding => deciding.to_string(),
+            };
+            let pods = count(node.left_out.pods, "pod");
             let _ = writeln!(
                 text,
-                "    … {pods} more that no view has room for, {deciding} of which never go or lose something"
+                "    … {pods} more that no view has room for, {decide} of which never go or lose something"
             );
         }
     }

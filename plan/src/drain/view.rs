@@ -71,7 +71,7 @@ pub fn view_of(name: &NodeName, look: &Look, now: Timestamp, past: Option<Past>)
         match model.pod(pod, prospect) {
             Some(pod) => view.pods.push(pod),
             // No cluster has such a name; whatever it is, nobody can judge without it.
-            None => view.left_out = LeftOut { pods: view.left_out.pods + 1, deciding: view.left_out.deciding + 1 },
+            None => view.left_out.add_nameless(),
         }
     }
     view

@@ -19,6 +19,9 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// Every kind.
+    pub const ALL: [Loss; 3] = [Loss::EmptyDirDisk, Loss::EmptyDirMemory, Loss::Unmanaged];
+
     /// What is lost, as the object of "loses".
     pub fn word(self) -> &'static str {
         match self {

@@ -134,7 +134,16 @@ impl EmptyDirs {
 
     /// What both of them let go.
     pub fn both(self, other: Self) -> Self {
-        match (self.allows(false) && other.allows(false), self.allows(true) && other.allows(true)) {
+        Self::of(self.allows(false) && other.allows(false), self.allows(true) && other.allows(true))
+    }
+
+    /// What one of them lets go.
+    pub fn either(self, other: Self) -> Self {
+        Self::of(self.allows(false) || other.allows(false), self.allows(true) || other.allows(true))
+    }
+
+    fn of(disk: bool, memory: bool) -> Self {
+        match (disk, memory) {
             (true, true) => EmptyDirs::All,
             (true, false) => EmptyDirs::Disk,
             (false, true) => EmptyDirs::Memory,

@@ -108,6 +108,44 @@ fn nobody_consents_to_more_than_a_person_reads() {
     assert_eq!(many, Err(ConsentError::TooMany(MAX_CONSENTS + 1)));
 }
 
+#[test]
+fn a_plan_that_continues_another_allows_what_that_one_did_and_what_is_new() {
+    let (view, all) = (caches().view(), consents);
+    let before = written(&flag(EmptyDirs::Disk), EmptyDirs::None, &view, NewOwners::Ask).unwrap();
+    let goes_on = |allowed: &Allowed, before: &Drain| {
+        let mut drain = written(allowed, EmptyDirs::None, &view, NewOwners::Ask).unwrap();
+        let carried = allowed.carry_over(&mut drain, before).unwrap();
+        (drain, carried.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let (more, carried) = goes_on(&flag(EmptyDirs::Memory), &before);
+    let both = [
+        "shop/Deployment/disk: EmptyDirDisk",
+        "shop/Deployment/memory: EmptyDirMemory",
+        "shop/bare (uid-bare): EmptyDirDisk",
+    ];
+    assert_eq!(all(&more), both, "in the order that a plan is signed in");
+    let of_before = [
+        "of shop/Deployment/disk it LOSES emptyDir data on disk",
+        "of shop/bare (uid-bare) it LOSES emptyDir data on disk",
+    ];
+    assert_eq!(carried, of_before);
+    // One that continues this one has all of it, and says of nothing twice that it is new.
+    assert_eq!(goes_on(&Allowed::default(), &more).0, more);
+    assert_eq!(goes_on(&flag(EmptyDirs::All), &more).1, Vec::<String>::new());
+    let (none, carried) = goes_on(&flag(EmptyDirs::None), &before);
+    assert_eq!((all(&none), carried), (vec![], vec![]), "who says none takes it back");
+
+    // What was allowed without a look at the pods stays allowed of every pod.
+    let mut blind = drain(EmptyDirs::Disk);
+    anyway(&["shop/db-0"]).write(&mut blind, None, NewOwners::Ask).unwrap();
+    blind.force_unmanaged = true;
+    let (seen, carried) = goes_on(&flag(EmptyDirs::Memory), &blind);
+    assert_eq!((seen.delete_empty_dir_data, seen.force_unmanaged), (EmptyDirs::Disk, true));
+    assert_eq!((all(&seen), &seen.evict_anyway), (vec![both[1].to_owned()], &blind.evict_anyway));
+    assert_eq!(carried.len(), 3, "{carried:?}");
+    assert!(carried[0].starts_with("of every pod it LOSES") && carried[2].contains("ENDS shop/db-0"), "{carried:?}");
+}
+
 /// What a drain under that plan does with a pod, asked with what stands above its controller.
 fn fate(look: &Look, pod: &Pod, drain: &Drain) -> Fate {
     let above = look.controllers.get(&("shop".to_owned(), pod.owner.clone().unwrap()));

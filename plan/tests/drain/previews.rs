@@ -4,9 +4,9 @@ use hostler_fixtures as made;
 use hostler_plan::{
     cluster::{BudgetLimit, NodeReady},
     document::{LeftOut, Plan, View},
-    drain::{Allowed, Look, NotShown, PodsPreview},
-    id::Nonce,
-    step::{EmptyDirs, NewOwners, Step},
+    drain::{Allowed, CarriedOver, Look, NotShown, PodsPreview},
+    id::{Nonce, Seq},
+    step::{Drain, EmptyDirs, Loss, NewOwners, Reaction, Step},
 };
 
 use crate::made::*;
@@ -101,8 +101,61 @@ fn what_stands_in_the_way_is_said_once_an_owner_with_what_allows_it() {
 }
 
 #[test]
+fn pods_that_decide_and_that_no_view_has_room_for_refuse_a_plan_that_does_not_allow_it_of_every_pod() {
+    let memory = Allowed { delete_empty_dir_data: Some(EmptyDirs::Memory), ..Allowed::default() };
+    let (plan, view) = plan(&shop(), &memory);
+    let refusal = |change: &dyn Fn(&mut Drain), left_out: LeftOut| {
+        let (mut plan, mut view) = (plan.clone(), view.clone());
+        view.nodes[0].left_out = left_out;
+        plan.drains_mut().for_each(|(_, drain)| change(drain));
+        let preview = PodsPreview::of(&plan, vec![view], Vec::new());
+        let text = preview.text(false);
+        assert!(
+            text.contains("4000 pods more that no view has room for, 12 of which never go or lose something"),
+            "{text}"
+        );
+        preview.refusal()
+    };
+    let left_out =
+        |never, loses: &[Loss]| LeftOut { pods: 4000, deciding: 12, never, loses: loses.iter().copied().collect() };
+    let nothing: &dyn Fn(&mut Drain) = &|_| ();
+    let memory = left_out(0, &[Loss::EmptyDirMemory]);
+    // The owners that were shown may lose theirs, and nobody else.
+    let refused = refusal(nothing, memory.clone()).unwrap();
+    assert!(
+        refused.starts_with("s1: 12 pods that no view has room for: some of them lose emptyDir data in me"),
+        "{refused}"
+    );
+    assert!(refused.contains("plan for fewer nodes") && refused.contains("--delete-emptydir-data=memory"), "{refused}");
+    assert_eq!(refusal(&|drain| drain.delete_empty_dir_data = EmptyDirs::Memory, memory.clone()), None);
+    assert_eq!(refusal(&|drain| drain.reactions.never = Reaction::Wait, memory), None, "as all that never goes");
+    let bare = left_out(0, &[Loss::Unmanaged]);
+    assert!(refusal(nothing, bare.clone()).unwrap().contains("--force-unmanaged"));
+    assert_eq!(refusal(&|drain| drain.force_unmanaged = true, bare), None);
+    let mut only_move = view.clone();
+    only_move.nodes[0].left_out = LeftOut { pods: 4000, ..LeftOut::default() };
+    assert_eq!(PodsPreview::of(&plan, vec![only_move], Vec::new()).refusal(), None);
+    for never in [left_out(3, &[]), left_out(0, &[])] {
+        let refused = refusal(&|drain| drain.force_unmanaged = true, never).unwrap();
+        assert!(refused.contains("some of them never go"), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_carried_over_is_shown_by_owner_with_the_plan_that_allowed_it() {
+    let memory = Allowed { delete_empty_dir_data: Some(EmptyDirs::Memory), ..Allowed::default() };
+    let (plan, view) = plan(&shop(), &memory);
+    let (_, before) = plan.drains().next().unwrap();
+    let what = Allowed::default().carry_over(&mut made::cluster::drain(600), before).unwrap();
+    let mut preview = PodsPreview::of(&plan, vec![view], Vec::new());
+    preview.carried = Some(CarriedOver { from: Seq(6), what: what.into_iter().collect() });
+    let carried = "carried over from plan 6, which this one continues:\n    of shop/Deployment/cache it LOSES emptyDir";
+    assert!(preview.text(false).contains(carried), "{}", preview.text(false));
+}
+
+#[test]
 fn what_is_not_shown_is_said_and_refuses_nothing() {
-    let (plan, mut view) = plan(&shop(), &Allowed::default());
+    let (plan, _) = plan(&shop(), &Allowed::default());
     let not_shown = NotShown { nodes: vec!["s1".parse().unwrap()], why: "no server\nis connected".into() };
     let blind = PodsPreview::of(&plan, Vec::new(), vec![not_shown]);
     assert_eq!(blind.refusal(), None);
@@ -110,13 +163,6 @@ fn what_is_not_shown_is_said_and_refuses_nothing() {
         blind.text(false).starts_with("pods are not shown: no server\\nis connected (s1)"),
         "{}",
         blind.text(false)
-    );
-
-    view.nodes[0].left_out = LeftOut { pods: 4000, deciding: 12 };
-    let text = PodsPreview::of(&plan, vec![view], Vec::new()).text(false);
-    assert!(
-        text.contains("4000 pods more that no view has room for, 12 of which never go or lose something"),
-        "{text}"
     );
 
     let mut look = shop();

@@ -9,6 +9,7 @@ use hostler_plan::{
     id::Nonce,
     json,
     refusal::Refusal,
+    step::Loss,
     trust,
 };
 
@@ -88,14 +89,28 @@ fn what_does_not_fit_is_counted_and_what_decides_is_kept_first() {
     let verified = trust::view(&verified_roster(&roster()), &asked(), &signed).unwrap();
     let node = &verified.document().nodes[0];
     let left = u32::try_from(6000 - node.pods.len()).unwrap();
-    assert_eq!(node.left_out, LeftOut { pods: left, deciding: 0 });
+    assert_eq!(node.left_out, LeftOut { pods: left, ..LeftOut::default() });
     assert!(node.pods.len() > 3000, "{left} were left out");
     assert!(node.pods[..1000].iter().all(|pod| pod.urgency() == Urgency::Never));
     assert!(node.pods.is_sorted_by_key(|pod| (pod.urgency(), pod.pod.clone())));
 
     view.nodes[0].pods = (0..6000).map(|n| pod(n, never)).collect();
-    let bytes = view.written();
-    assert!(bytes.len() <= DocumentKind::View.max_bytes());
-    let left_out = json::parse::<View>(&bytes).unwrap().nodes[0].left_out;
-    assert!(left_out.deciding > 0 && left_out.deciding == left_out.pods, "{left_out:?}");
+    let left_out = |view: &View| {
+        let bytes = view.written();
+        assert!(bytes.len() <= DocumentKind::View.max_bytes());
+        json::parse::<View>(&bytes).unwrap().nodes.remove(0).left_out
+    };
+    let nevers = left_out(&view);
+    assert!(nevers.deciding > 0 && nevers.deciding == nevers.pods && nevers.never == nevers.pods, "{nevers:?}");
+    assert!(nevers.loses.is_empty());
+
+    let loses = |pod: &mut PodView| {
+        if let Prospect::Leaves(Leaving { loses, .. }) = &mut pod.prospect {
+            *loses = vec![Loss::EmptyDirDisk];
+        }
+    };
+    view.nodes[0].pods = (0..6000).map(|n| pod(n, loses)).collect();
+    let losing = left_out(&view);
+    assert!(losing.deciding == losing.pods && losing.never == 0, "{losing:?}");
+    assert_eq!(losing.loses, [Loss::EmptyDirDisk].into());
 }

@@ -1,0 +1,143 @@
+//! Drains of a simulated cluster by the command, from the preview to the summary: what is carried over to a plan that
+//! continues another.
+
+use std::collections::BTreeSet;
+
+use hostler_plan::{document::Plan, json};
+use hostler_sim::world::{
+    cluster::{Owner, PodKey},
+    fault::Fault,
+    k3s_binary,
+    machine::File,
+};
+
+use super::*;
+
+/// How much faster than here time passes there.
+const SPEED: f64 = 20.0;
+
+/// A cluster of `s1`, `w1` and `w2` that runs a small shop, its coordinator and its admin.
+struct Shop {
+    coordinator: Coordinator,
+    profile: Profile,
+    admin: Admin,
+    world: SharedWorld,
+}
+
+fn shop() -> World {
+    let names = ["s1", "w1", "w2"].map(|name| NodeName::new(name).unwrap());
+    let mut world = World::new(1, names.clone().map(|name| (name, Arch::Aarch64)));
+    for name in &names {
+        let content = k3s_binary("v1.34.3+k3s1".parse().unwrap(), Arch::Aarch64);
+        let binary = hostler_executor::distribution::k3s::BINARY.to_owned();
+        world.machine_mut(name).unwrap().files.insert(binary, File { mode: 0o755, content });
+    }
+    world.k3s_bootstrap(&names[0]).unwrap();
+    world.advance(30_000);
+    for name in &names[1..] {
+        let secret = world.k3s_token(&names[0], ClusterRole::Worker, 60_000).unwrap();
+        world.k3s_join(name, ClusterRole::Worker, &secret).unwrap();
+    }
+    world.advance(60_000);
+    world.deploy(false);
+    world.advance(90_000);
+    assert!(world.cluster.nodes.values().all(|node| node.ready));
+    world
+}
+
+impl Shop {
+    async fn open(folder: &Path) -> Self {
+        let data = folder.join("data");
+        let coordinator = Coordinator::start(&data, None).await;
+        let mut profile = set_up(folder, &data, coordinator.ports.0, 1).await;
+        let mut admin = connect(&profile).await.unwrap();
+        let world = SharedWorld::new(shop(), SPEED);
+        for (name, role) in [("s1", ClusterRole::Server), ("w1", ClusterRole::Worker), ("w2", ClusterRole::Worker)] {
+            let request = token::TokenRequest { uses: 1, lifetime: PATIENCE * 10, role, approval: Approval::Automatic };
+            let join = token::create(&mut admin, &request, now()).await.unwrap();
+            let join_file = folder.join(format!("join-{name}"));
+            std::fs::write(&join_file, join.encode()).unwrap();
+            let name = NodeName::new(name).unwrap();
+            let host = Arc::new(SimHost::here(world.clone(), name.clone()).unwrap());
+            let node = Node::new(folder.join(format!("state-{name}")), join_file, name);
+            tokio::spawn(node.run(host, std::future::pending()));
+        }
+        all_enrolled(&mut admin, 3).await;
+        roster::list_automatic(&mut admin, now()).await.unwrap();
+        let w2 = "[[nodes]]\nname = \"w2\"\nrole = \"worker\"\narch = \"aarch64\"\n";
+        std::fs::write(folder.join("fleet.toml"), format!("{FLEET}{w2}")).unwrap();
+        profile.fleet = Some(folder.join("fleet.toml"));
+        let shop = Self { coordinator, profile, admin, world };
+        shop.until("every node is in service", async |shop| {
+            let (fleet, _) = plan::read_fleet(shop.profile.fleet.as_ref().unwrap()).unwrap();
+            let reboot = Intent::Reboot { nodes: Selection::All, accept_outage: vec![NodeName::new("s1").unwrap()] };
+            let compiled = plan::compile(&mut shop.admin, &fleet, &reboot, None, now()).await;
+            let pods = compiled.ok()?.pods?;
+            pods.preview.not_shown.is_empty().then_some(())
+        })
+        .await
+    }
+
+    /// Waits for something, and gives the shop back.
+    async fn until(mut self, what: &str, found: impl AsyncFn(&mut Self) -> Option<()>) -> Self {
+        let wait = async {
+            while found(&mut self).await.is_none() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"));
+        self
+    }
+
+    async fn hostler(&self, folder: &Path, line: &str) -> Result<(), Error> {
+        let line = format!("--fleet FOLDER/fleet.toml {line}");
+        super::root::hostler(folder, &self.profile, &line.split(' ').collect::<Vec<_>>()).await
+    }
+}
+
+/// What the drains of a plan in a file allow, of whom.
+fn allowed(file: &Path) -> (Plan, BTreeSet<String>) {
+    let plan: Plan = json::parse(&std::fs::read(file).unwrap()).unwrap();
+    let consents = plan.drains().flat_map(|(_, drain)| &drain.consents).map(|c| format!("{}: {:?}", c.of, c.loss));
+    let consents = consents.collect();
+    (plan, consents)
+}
+
+#[tokio::test]
+async fn a_drain_that_continues_another_allows_what_was_allowed_before_and_what_is_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let shop = Shop::open(folder).await;
+    let w1 = NodeName::new("w1").unwrap();
+    {
+        let mut world = shop.world.now();
+        let (from, until) = (0, u64::MAX);
+        world.add_fault(Fault::BudgetHolds { budget: "shop/web".into(), from, until });
+    }
+    shop.hostler(folder, "drain w1 --delete-emptydir-data=disk --yes --no-watch --out FOLDER/first.json")
+        .await
+        .unwrap();
+    let (first, before) = allowed(&folder.join("first.json"));
+    assert!(before.contains("shop/ReplicaSet/api-6f7d8: EmptyDirDisk"), "{before:?}");
+
+    // A bare pod has come since, and nobody allowed that it ends.
+    let bare = PodKey { namespace: "shop".into(), name: "bare".into() };
+    shop.world.now().cluster.add_pod(bare, Owner::Nobody, &w1);
+    let refused = shop.hostler(folder, "drain w1 --continue --yes --no-watch").await.expect_err("the bare pod");
+    assert_eq!(refused.exit_code(), 5, "{refused}");
+    let said = refused.to_string();
+    assert!(said.contains("shop/bare: it has no controller") && !said.contains("emptyDir"), "{said}");
+
+    shop.hostler(folder, "drain w1 --continue --force-unmanaged --yes --no-watch --out FOLDER/next.json")
+        .await
+        .unwrap();
+    let (next, now_allowed) = allowed(&folder.join("next.json"));
+    assert_eq!(next.continues, Some(Digest::of(&std::fs::read(folder.join("first.json")).unwrap())));
+    assert!(now_allowed.is_superset(&before) && now_allowed.len() == before.len() + 1, "{now_allowed:?}");
+    assert!(next.seq > first.seq);
+    shop.world.now().release_budget("shop/web", 0);
+    let mut admin = connect(&shop.profile).await.unwrap();
+    let judged = watch(&mut admin, next.seq).await;
+    assert_eq!(judged.unproved, []);
+    shop.coordinator.end().await;
+}
