@@ -368,7 +368,9 @@ fn error(error: kube::Error, action: &str) -> ClusterError {
         kube::Error::Api(status) => {
             ClusterError::Refused { action, reason: format!("{} {}", status.code, status.message) }
         }
-        kube::Error::SerdeError(e) => ClusterError::Refused { action, reason: e.to_string() },
+        kube::Error::SerdeError(e) => {
+            ClusterError::Refused { action, reason: format!("its answer cannot be read: {e}") }
+        }
         other => ClusterError::Silent(innermost(&other)),
     }
 }

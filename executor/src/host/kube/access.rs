@@ -78,6 +78,8 @@ impl Access {
             (Err(error), Some(old)) if old.token.is_some_and(|token| now < token.ends) => {
                 tracing::warn!("renewing the token of Hostler's account: {error}; the old one still counts");
                 old.token = old.token.map(|token| TokenTimes { renewed: now + CALL_LIMIT, ..token });
+                // A file that changed to what leads nowhere is no more tried at each call than an old one.
+                old.modified = modified;
                 Ok(old.client.clone())
             }
             (Err(error), _) => Err(error),

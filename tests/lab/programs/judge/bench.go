@@ -227,6 +227,19 @@ func (n *node) traces() []string {
 	return left
 }
 
+// ReadyIs waits until the cluster says so of a node: True, False or Unknown.
+func (b *bench) readyIs(name, status string) error {
+	return until(2*time.Minute, fmt.Sprintf("Ready=%s of %s", status, name), func() (bool, error) {
+		at, err := b.node(name)
+		for _, c := range at.Status.Conditions {
+			if c.Type == "Ready" {
+				return c.Status == status, err
+			}
+		}
+		return false, err
+	})
+}
+
 // Reset makes the node schedulable and takes away what either command left on it.
 func (b *bench) reset(name string) error {
 	found, err := b.node(name)

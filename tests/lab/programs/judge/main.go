@@ -16,9 +16,11 @@ var parts = map[string]func(*bench, []string) error{
 	"availability": availability,
 	"parity":       parity,
 	"races":        runRaces,
+	"dead":         dead,
 	"idle":         idle,
 	"scale":        scale,
 	"transcripts":  transcripts,
+	"weather":      runWeather,
 	"pace":         pace,
 }
 

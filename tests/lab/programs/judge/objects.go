@@ -223,17 +223,23 @@ func (t *thing) budget() object {
 	return object{"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta(t.name), "spec": spec}
 }
 
-// Volume is a local volume of one node with its claim, made by hand.
+// Volume is a volume with its claim, made by hand: a local one of one node, or one of the judge's driver.
 func (t *thing) volume(namespace string) []placed {
 	full := namespace + "-" + t.name
 	asked := object{"storage": "1Mi"}
+	spec := object{"capacity": asked, "accessModes": []string{"ReadWriteOnce"}, "storageClassName": "by-hand",
+		"persistentVolumeReclaimPolicy": "Delete", "claimRef": object{"namespace": namespace, "name": t.name}}
+	if t.has("csi") {
+		spec["persistentVolumeReclaimPolicy"] = "Retain"
+		spec["csi"] = object{"driver": driver, "volumeHandle": full}
+	} else {
+		spec["local"] = object{"path": "/var/tmp"}
+		spec["nodeAffinity"] = object{"required": object{"nodeSelectorTerms": []object{{"matchExpressions": []object{
+			{"key": "kubernetes.io/hostname", "operator": "In", "values": []string{t.is["on"]}}}}}}}
+	}
 	return []placed{
 		{"/api/v1/persistentvolumes", object{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta(full),
-			"spec": object{"capacity": asked, "accessModes": []string{"ReadWriteOnce"}, "storageClassName": "by-hand",
-				"persistentVolumeReclaimPolicy": "Delete", "local": object{"path": "/var/tmp"},
-				"claimRef": object{"namespace": namespace, "name": t.name},
-				"nodeAffinity": object{"required": object{"nodeSelectorTerms": []object{{"matchExpressions": []object{
-					{"key": "kubernetes.io/hostname", "operator": "In", "values": []string{t.is["on"]}}}}}}}}}},
+			"spec": spec}},
 		{"/api/v1/namespaces/" + namespace + "/persistentvolumeclaims", object{
 			"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta(t.name),
 			"spec": object{"accessModes": []string{"ReadWriteOnce"}, "storageClassName": "by-hand", "volumeName": full,
@@ -243,10 +249,7 @@ func (t *thing) volume(namespace string) []placed {
 
 // Attachment is a CSI driver's volume that stays attached to a node: no driver is there to detach it.
 func (t *thing) attachment() []placed {
-	driver := "csi.judge.example"
 	return []placed{
-		{"/apis/storage.k8s.io/v1/csidrivers", object{"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver",
-			"metadata": meta(driver), "spec": object{"attachRequired": true}}},
 		{"/api/v1/persistentvolumes", object{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta(t.name),
 			"spec": object{"capacity": object{"storage": "1Mi"}, "accessModes": []string{"ReadWriteOnce"},
 				"storageClassName": "by-hand", "csi": object{"driver": driver, "volumeHandle": t.name}}}},

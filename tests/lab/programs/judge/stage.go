@@ -153,6 +153,8 @@ func settled(p *pod, one *thing) bool {
 		return p.Spec.NodeName != "" && len(p.Status.ContainerStatuses) > 0 && p.Status.Phase == "Pending"
 	case one.has("nowhere"):
 		return p.Status.Phase == "Pending"
+	case one.has("waits"):
+		return p.Spec.NodeName != ""
 	}
 	return p.ready()
 }

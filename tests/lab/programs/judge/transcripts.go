@@ -31,7 +31,7 @@ before anything is touched; with a second replica it goes through.`,
 			{"deployment", "cache", like("start=1 grace=2 memory")}, {"daemonset", "agent", like("")}},
 		func(t *teller) error {
 			t.hostler("drain", subject, "--yes")
-			t.hostler("why", subject)
+			t.hostler("drain", subject, "--explain")
 			t.kubectl("-n", t.namespace, "scale", "deployment/cart", "--replicas=2")
 			t.b.kubectl("-n", t.namespace, "rollout", "status", "deployment/cart")
 			t.hostler("drain", subject, "--yes", "--delete-emptydir-data=memory")
@@ -52,27 +52,19 @@ before anything is touched; with a second replica it goes through.`,
 		[]thing{{"deployment", "web", like("replicas=2 start=1 grace=2")}, {"statefulset", "db", like("start=1 grace=2")}},
 		func(t *teller) error {
 			t.lab("kill", subject)
-			silent := func() (bool, error) {
-				at, err := t.b.node(subject)
-				for _, c := range at.Status.Conditions {
-					if c.Type == "Ready" {
-						return c.Status == "Unknown", err
-					}
-				}
-				return false, err
-			}
-			if err := until(2*time.Minute, "silence of "+subject, silent); err != nil {
+			if err := t.b.readyIs(subject, "Unknown"); err != nil {
 				return err
 			}
 			t.hostler("drain", subject, "--yes")
 			t.hostler("why", subject)
 			t.hostler("drain", subject, "--dead", "--power-off-proof", "the cord is in my hand", "--yes")
+			time.Sleep(5 * time.Second)
 			t.kubectl("-n", t.namespace, "get", "pods", "-o", "wide")
 			t.lab("start", subject)
-			if err := t.b.allReady(); err != nil {
+			if err := t.b.readyIs(subject, "True"); err != nil {
 				return err
 			}
-			time.Sleep(10 * time.Second)
+			time.Sleep(5 * time.Second)
 			t.kubectl("get", "node", subject, "-o", "jsonpath={.spec.taints}")
 			t.hostler("nodes")
 			t.hostler("uncordon", subject, "--yes")
@@ -99,6 +91,7 @@ before anything is touched; with a second replica it goes through.`,
 func transcripts(b *bench, args []string) error {
 	flags := flag.NewFlagSet("transcripts", flag.ContinueOnError)
 	out := flags.String("out", b.lab+"/../../docs/drain-transcripts.md", "file to write")
+	only := flags.String("only", "", "play only acts whose title contains this, and write no file")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -113,6 +106,9 @@ for what is signed, which every command shows in full, and for what was said bef
 	}
 	defer b.preferNo()
 	for number, one := range acts {
+		if !strings.Contains(one.title, *only) {
+			continue
+		}
 		stage := stage{b: b, namespace: fmt.Sprintf("shop%d", number+1), scenario: scenario{things: one.things}}
 		teller := teller{b: b, namespace: stage.namespace}
 		err := stage.set()
@@ -121,11 +117,15 @@ for what is signed, which every command shows in full, and for what was said bef
 			err = one.plays(&teller)
 		}
 		stage.clear()
+		told := fmt.Sprintf("\n## %s\n\n%s\n\n```\n%s```\n", one.title, one.about, teller.text.String())
+		text.WriteString(told)
+		fmt.Println(told)
 		if err != nil {
 			return fmt.Errorf("%s: %w", one.title, err)
 		}
-		fmt.Fprintf(&text, "\n## %s\n\n%s\n\n```\n%s```\n", one.title, one.about, teller.text.String())
-		fmt.Println("played:", one.title)
+	}
+	if *only != "" {
+		return nil
 	}
 	return os.WriteFile(*out, []byte(text.String()), 0o644)
 }
@@ -173,7 +173,8 @@ func (t *teller) write(at time.Time, command string, did ran) {
 // Signed: a line of what is to be signed, such as digests and validity, which tells nothing of the story.
 func signed(line string) bool {
 	starts := []string{"what is to be signed", "  digest", "  fleet ", "  before it", "  made ", "  valid ", "  beside",
-		"  care ", "  performs ", "  ends:", "  steps ", "             kube.", "  task ", "held, by their signatures"}
+		"  care ", "  performs ", "  ends:", "  steps ", "             kube.", "  task ", "held, by their signatures", "not proved since",
+		"  tasks "}
 	return slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(line, start) })
 }
 

@@ -71,6 +71,11 @@ func (s *Server) Within(patience time.Duration) *Server {
 	return &other
 }
 
+// Way is the server's address and how it is reached, for whoever stands before it.
+func (s *Server) Way() (string, *tls.Config) {
+	return s.url, s.client.Transport.(*http.Transport).TLSClientConfig.Clone()
+}
+
 // Ask sends one request; the kind is the body's content type, JSON when empty. An answer of any code is no error.
 func (s *Server) Ask(verb, path, kind string, body []byte) (int, []byte, error) {
 	request, err := http.NewRequest(verb, s.url+path, bytes.NewReader(body))

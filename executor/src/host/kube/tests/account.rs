@@ -173,6 +173,22 @@ fn without_an_account_the_administrators_credentials_do_nothing_in_its_place() {
 }
 
 #[test]
+fn a_file_that_changed_and_leads_nowhere_is_tried_once_while_the_token_still_counts() {
+    let (objects, broken) = (Objects::new(), ApiServer::start(|_| Answer::Body(503, "no".into())));
+    let server = server(&objects);
+    let file = server.kubeconfig();
+    let cluster = KubeCluster::new(file.clone(), Identity::OwnAccount).unwrap();
+    cluster.nodes().unwrap();
+    std::fs::copy(broken.kubeconfig(), &file).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    std::fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
+    for _ in 0..3 {
+        cluster.nodes().unwrap();
+    }
+    assert_eq!(broken.asked().len(), 1);
+}
+
+#[test]
 fn a_token_is_renewed_in_time_and_after_it_was_refused() {
     let objects = Objects::new();
     let server = server(&objects);

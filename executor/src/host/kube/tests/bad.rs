@@ -33,7 +33,8 @@ fn each_way_to_be_broken_is_named_and_only_what_passes_is_waited_for() {
         assert!(matches!(error, ClusterError::Silent(_)) && error.to_string().contains(says), "{says}: {error}");
     }
     let broken = listed(|| Answer::Body(200, "{\"items\": [{\"metadata\"".into()));
-    assert!(matches!(broken, ClusterError::Refused { .. }) && broken.to_string().contains("list nodes"), "{broken}");
+    let says = "to list nodes: its answer cannot be read: EOF while parsing";
+    assert!(matches!(broken, ClusterError::Refused { .. }) && broken.to_string().contains(says), "{broken}");
     let forbidden = listed(|| status(403, "User \"x\" cannot list resource \"nodes\""));
     let says = "does not allow to list nodes: User \"x\" cannot list resource";
     assert!(forbidden.to_string().contains(says), "{forbidden}");
