@@ -87,6 +87,8 @@ pub struct CoordinatorInfo {
     forks: Vec<v1::Fork>,
     /// Why its clock cannot be right; empty when it can.
     pub clock_trouble: String,
+    /// Why its ledger takes no records; empty when it does.
+    pub ledger_trouble: String,
     /// What the node signed of which it says that it holds the highest plan, above its own.
     pub(crate) ahead: Option<Signed>,
 }
@@ -140,6 +142,7 @@ impl Admin {
             newest_plan: reply.newest_plan.map(Into::into),
             forks: reply.forks,
             clock_trouble: reply.clock_trouble,
+            ledger_trouble: reply.ledger_trouble,
             ahead: reply.ahead.map(Into::into),
         };
         let (session, store) = (&self.session, &self.store);

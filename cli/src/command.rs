@@ -190,9 +190,10 @@ fn logout(context: &Context) -> Result<(), Error> {
 }
 
 /// Says in good time that the root expires: then only a stop is possible until enough admins signed the next one. And
-/// says at once that the coordinator's clock is off: the reason for most of what else a command finds then.
+/// says at once that the coordinator's clock is off, or its disk: the reason for most of what else a command finds then.
 fn notes(admin: &Admin) {
-    if let Some(trouble) = Some(&admin.coordinator().clock_trouble).filter(|trouble| !trouble.is_empty()) {
+    let coordinator = admin.coordinator();
+    for trouble in [&coordinator.clock_trouble, &coordinator.ledger_trouble].into_iter().filter(|t| !t.is_empty()) {
         output::note(&format!("WARNING: {}", output::clean(trouble)));
     }
     if let Some(sentence) = admin.trust_store().trusted().expiry_notice(crate::admin::now()) {

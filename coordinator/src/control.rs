@@ -157,6 +157,8 @@ pub(crate) struct Control {
     next_look: Option<Timestamp>,
     /// When it was looked last whether the root expires soon.
     expiry_said: Option<Timestamp>,
+    /// When the last write to the ledger failed, and why; none once one succeeded.
+    not_written: Option<(Timestamp, String)>,
 }
 
 impl Control {
@@ -199,6 +201,7 @@ impl Control {
             is_due: true,
             next_look: None,
             expiry_said: None,
+            not_written: None,
         }
     }
 
@@ -302,7 +305,9 @@ impl Control {
     fn commit(&mut self, now: Timestamp, entries: Vec<Proven>) -> Result<(), AppendError> {
         let (at, entries) = self.dated(now, entries);
         self.state.judge.check(at, &entries)?;
-        let written = self.ledger.append(at, entries.iter().map(Proven::entry).collect())?;
+        let written = self.ledger.append(at, entries.iter().map(Proven::entry).collect());
+        self.not_written = written.as_ref().err().map(|error| (now, error.to_string()));
+        let written = written?;
         let about_members = entries.iter().any(commit::changes_members);
         for (written, proven) in written.iter().zip(entries) {
             // What was judged together before it was written is judged one by one whenever it is read.
@@ -345,6 +350,12 @@ impl Control {
         if let Err(error) = self.commit(now, vec![Proven::Decision(entry)]) {
             tracing::error!(%error, "an alarm could not be written");
         }
+    }
+
+    /// A sentence while the ledger takes nothing: nothing is granted, and nothing that is handed in counts.
+    pub(crate) fn ledger_trouble(&self) -> Option<String> {
+        let (at, reason) = self.not_written.as_ref()?;
+        Some(format!("the coordinator could write nothing when it tried last, at {at}: {reason}"))
     }
 
     fn note_address(&mut self, node: &NodeName, address: IpAddr) {

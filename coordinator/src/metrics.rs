@@ -172,6 +172,13 @@ fn coordinator(text: &mut String, overview: &Overview, records: u64, bytes: u64)
         "How far the coordinator's clock is at least behind; no node connects until it is set. 0 when it can be right.",
         one(overview.clock_behind.as_secs_f64()),
     );
+    family(
+        text,
+        "hostler_coordinator_ledger_stuck",
+        "gauge",
+        "1 when the last write to the ledger failed: nothing is granted, and no receipt is taken.",
+        one(f64::from(u8::from(overview.ledger_stuck))),
+    );
     let pending = overview.pending as f64;
     family(text, "hostler_nodes_pending", "gauge", "Nodes that wait for approval.", one(pending));
     let quarantines = overview.quarantines as f64;

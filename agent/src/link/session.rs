@@ -1,6 +1,9 @@
 //! One connection to the coordinator, from its opening to its end.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hostler_daemon::memory;
 use hostler_plan::{
@@ -43,6 +46,9 @@ const STUCK: Duration = Duration::from_secs(30);
 /// A lease is renewed three times in its life, so that one lost message does not lose it.
 const RENEWALS_PER_LEASE: u32 = 3;
 const SHORTEST_RENEWAL: Duration = Duration::from_millis(500);
+/// How long a receipt waits for its acknowledgement before it is sent once more: the coordinator's disk may have been
+/// full.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// How a session ended without an error.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,8 +66,8 @@ struct Session<'a> {
     out: mpsc::Sender<FromAgent>,
     facts: DeltaWriter,
     report_interval: Duration,
-    /// Receipts that were sent on this stream and wait for their acknowledgement.
-    sent: BTreeSet<Digest>,
+    /// Receipts that were sent on this stream and wait for their acknowledgement, and since when.
+    sent: BTreeMap<Digest, Instant>,
     /// What the coordinator was told last on this stream that the node holds.
     told: Option<Digest>,
     /// How many messages the executor had dropped when this stream began.
@@ -103,7 +109,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         out,
         facts: DeltaWriter::new(),
         report_interval: link.report_interval,
-        sent: BTreeSet::new(),
+        sent: BTreeMap::new(),
         told,
         dropped,
         running: None,
@@ -182,6 +188,7 @@ impl Session<'_> {
         let renew_at = renewal_time(credentials);
         self.flush().await?;
         loop {
+            let unanswered = self.sent.values().min().map(|since| *since + AGAIN);
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => {
@@ -235,6 +242,9 @@ impl Session<'_> {
                 }
                 // Ends with the session, which holds the other end.
                 Some(answer) = viewed.recv() => self.send(Up::View(answer)).await?,
+                () = tokio::time::sleep_until(unanswered.unwrap_or_else(Instant::now)), if unanswered.is_some() => {
+                    self.flush().await?;
+                }
                 // An idle node has no lease, and sleeps.
                 _ = lease.tick(), if self.running.is_some() => self.renew_lease().await?,
             }
@@ -332,11 +342,13 @@ impl Session<'_> {
             self.send(Up::Progress(progress_message(p))).await?;
         }
         let held: BTreeSet<Digest> = receipts.iter().map(Signed::digest).collect();
-        self.sent.retain(|digest| held.contains(digest));
+        self.sent.retain(|digest, _| held.contains(digest));
         let mut ended = false;
         for receipt in receipts {
-            if self.sent.insert(receipt.digest()) {
-                ended = true;
+            let since = self.sent.get(&receipt.digest());
+            if since.is_none_or(|since| since.elapsed() >= AGAIN) {
+                ended |= since.is_none();
+                self.sent.insert(receipt.digest(), Instant::now());
                 self.send(Up::Receipt(SignedDocument::from(receipt))).await?;
             }
         }

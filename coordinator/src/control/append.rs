@@ -23,7 +23,7 @@ pub enum AppendError {
     /// It may go better when it is tried again.
     #[error("{0}")]
     NotWritten(String),
-    /// Nothing will be appended before a restart.
+    /// Nothing is appended before the disk is well again.
     #[error("{0}")]
     Broken(String),
     /// It may not enter a ledger.

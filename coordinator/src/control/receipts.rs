@@ -92,7 +92,7 @@ impl Control {
         Ok(proven)
     }
 
-    /// Whether that node may put so much into the ledger now. It tries again when it connects the next time.
+    /// Whether that node may put so much into the ledger now. It tries again and again.
     fn check_limits(&mut self, now: Timestamp, node: &NodeName, signed: &Signed) -> Result<(), ControlError> {
         let kib = u32::try_from(signed.bytes.len().div_ceil(1024)).unwrap_or(u32::MAX);
         if self.receipts.take(node.clone(), now) && self.receipt_kib.take_some(node.clone(), kib, now) {

@@ -309,8 +309,10 @@ fn an_append_that_fails_tells_nobody_anything_and_is_tried_again() {
     assert!(matches!(fleet.submit(at(2), &plan), Err(ControlError::Ledger(AppendError::NotWritten(_)))));
     assert!(fleet.look(at(2)).is_empty());
     assert!(fleet.control.state().plans.is_empty(), "nothing happened");
+    assert!(fleet.control.ledger_trouble().unwrap().contains("no room"));
     fleet.ledger.lock().is_full = false;
     fleet.submit(at(3), &plan).unwrap();
+    assert_eq!(fleet.control.ledger_trouble(), None);
     fleet.ledger.lock().is_full = true;
     assert_eq!(fleet.look(at(3)), ["a plan", "b plan"], "a grant that is not written is not told");
     assert_eq!(fleet.control.next_look(), Some(at(4)), "the disk gets a second");

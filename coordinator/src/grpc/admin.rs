@@ -123,6 +123,7 @@ impl Admin for AdminService {
             forks: convert::forks(control),
             ahead: control.ahead().map(|held| held.signed().clone().into()),
             clock_trouble: control.clock_behind(now).map(|behind| behind.to_string()).unwrap_or_default(),
+            ledger_trouble: control.ledger_trouble().unwrap_or_default(),
             ..v1::TrustReply::default()
         };
         let reply = self.shared.control.ask(look).await?;

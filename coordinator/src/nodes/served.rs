@@ -11,9 +11,10 @@ pub(crate) const INSTANCE: &str = "instance";
 
 /// The families of the coordinator itself. A node that reports one of these is not believed: a family that stands twice
 /// would spoil the answer for everybody.
-pub(crate) const OWN_FAMILIES: [&str; 24] = [
+pub(crate) const OWN_FAMILIES: [&str; 25] = [
     "hostler_coordinator_alarms_total",
     "hostler_coordinator_clock_behind_seconds",
+    "hostler_coordinator_ledger_stuck",
     "hostler_coordinator_receipts_refused_total",
     "hostler_coordinator_info",
     "hostler_coordinator_node_series_dropped_total",

@@ -32,7 +32,7 @@ pub(crate) struct Ledger {
     keeper: HeadKeeper,
     /// Shared with the readers.
     durable: Arc<Mutex<Durable>>,
-    /// Set when it is not known what the disk holds; only a restart reads it again.
+    /// Set while it is not known what the disk holds: nothing is written before it was read again.
     broken: Option<String>,
     /// In tests: the file may not grow beyond this, as on a full disk.
     #[cfg(test)]
@@ -58,8 +58,9 @@ pub enum LedgerError {
     Read { path: PathBuf, source: io::Error },
     /// Nothing was appended.
     #[error(
-        "the ledger {} was not written ({source}) and stays as it was; make room on the disk and try again",
-        path.display()
+        "the ledger {} was not written ({source}) and stays as it was; {} and try again",
+        path.display(),
+        if source.kind() == io::ErrorKind::StorageFull { "make room on the disk" } else { "check the disk (`dmesg`)" }
     )]
     Write { path: PathBuf, source: io::Error },
     /// Records that were acknowledged are not there.
@@ -93,7 +94,8 @@ pub enum LedgerError {
     Other { path: PathBuf, index: u64, had: Head },
     /// A write failed so that the disk's content is not known.
     #[error(
-        "the ledger {} takes no more records ({reason}); check the disk and restart hostler-coordinator",
+        "the ledger {} takes no records ({reason}); check the disk: once it takes and gives back what was \
+         acknowledged, the ledger goes on by itself",
         path.display()
     )]
     Broken { path: PathBuf, reason: String },
@@ -157,9 +159,7 @@ impl Ledger {
 
     /// Appends all of `entries` durably, or none of them.
     pub(crate) fn append(&mut self, at: Timestamp, entries: Vec<Entry>) -> Result<Vec<Written>, LedgerError> {
-        if let Some(reason) = &self.broken {
-            return Err(LedgerError::Broken { path: self.path.clone(), reason: reason.clone() });
-        }
+        self.read_again()?;
         let good = self.length();
         let (mut head, mut bytes, mut records, mut offsets) = (self.head(), Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
@@ -175,7 +175,7 @@ impl Ledger {
         }
         if let Err(e) = self.file.sync_data() {
             // What a disk holds after a failed sync is not known, and a second sync would lie (PostgreSQL's fsync
-            // surprise, 2018): only reading it again after a restart tells.
+            // surprise, 2018): only writing it once more, after everything before it was read again, tells.
             self.take_back(good);
             let reason = format!("the disk did not confirm a write: {e}");
             self.broken = Some(reason.clone());
@@ -186,6 +186,30 @@ impl Ledger {
         durable.offsets.extend(offsets);
         self.keeper.keep(head);
         Ok(records)
+    }
+
+    /// After a write that the disk did not confirm: opens the file anew, as a restart does, and goes on only where it
+    /// ends with what was acknowledged and the disk confirms that.
+    fn read_again(&mut self) -> Result<(), LedgerError> {
+        let Some(reason) = &self.broken else { return Ok(()) };
+        let good = self.length();
+        let opened = || {
+            durable::end::before_write(&self.path)?;
+            let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+            file.set_len(good)?;
+            file.sync_all()?;
+            Ok::<_, io::Error>((scan(&file)?.head, file))
+        };
+        let reason = match opened() {
+            Ok((head, file)) if head == self.head() => {
+                tracing::info!(file = %self.path.display(), reason, "the ledger was read again and goes on");
+                (self.file, self.broken) = (file, None);
+                return Ok(());
+            }
+            Ok((head, _)) => format!("{reason}; read again it ends with {head}, not with {}", self.head()),
+            Err(error) => format!("{reason}; read again: {error}"),
+        };
+        Err(LedgerError::Broken { path: self.path.clone(), reason })
     }
 
     /// Where the chain stands.

@@ -42,6 +42,8 @@ pub(crate) struct Overview {
     pub needing_attention: usize,
     /// How far the coordinator's clock is at least behind; zero when it can be right.
     pub clock_behind: Duration,
+    /// The last write to the ledger failed.
+    pub ledger_stuck: bool,
 }
 
 /// One rollout.
@@ -84,6 +86,7 @@ pub(crate) fn overview(control: &Control, now: Timestamp) -> Overview {
         waits,
         needing_attention: attention,
         clock_behind: control.clock_behind(now).map(|behind| behind.by()).unwrap_or_default(),
+        ledger_stuck: control.ledger_trouble().is_some(),
     }
 }
 

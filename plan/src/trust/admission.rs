@@ -86,7 +86,11 @@ fn check_alive(admission: &Admission, now: Timestamp) -> Result<(), Refused> {
     if admission.created > now.plus(CLOCK_SKEW) {
         return Err(Refused::new(
             Refusal::Expired,
-            format!("token {token} was made at {} and it is only {now}; compare the clocks", admission.created),
+            format!(
+                "token {token} was made at {}, and it is only {now} by the clock of whoever judges it; compare `date` \
+                 on both machines",
+                admission.created
+            ),
         ));
     }
     Ok(())

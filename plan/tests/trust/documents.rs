@@ -294,7 +294,7 @@ fn an_admission_lives_only_as_long_as_it_says() {
     let too_long: fn(&mut Admission) = |a| a.expires = at("2026-11-22T11:45:01Z");
     assert_refused(offer(too_long, &[ADA], now()), Refusal::Expired, &["at most 86400 s", "found 86401 s"]);
     let from_the_future: fn(&mut Admission) = |a| a.created = at("2026-11-21T12:05:01Z");
-    assert_refused(offer(from_the_future, &[ADA], now()), Refusal::Expired, &["compare the clocks"]);
+    assert_refused(offer(from_the_future, &[ADA], now()), Refusal::Expired, &["compare `date` on both machines"]);
     assert!(offer(|a| a.created = at("2026-11-21T12:05:00Z"), &[ADA], now()).is_ok(), "clocks differ a little");
     assert_refused(offer(|a| a.expires = a.created, &[ADA], now()), Refusal::Malformed, &["to expire after"]);
     assert_refused(offer(|a| a.uses = 0, &[ADA], now()), Refusal::Malformed, &["one use"]);

@@ -1,8 +1,6 @@
 //! A coordinator whose clock falls into the past, as that of a machine without a battery: admins and nodes are told
 //! which clock it is, and all is well once that is set.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use super::*;
 
 /// Stands before the C library's clock and adds the seconds that a file holds.
@@ -26,15 +24,7 @@ int clock_gettime(clockid_t id, struct timespec *at) {
 
 /// The program under a clock that is off by the seconds that `seconds` holds.
 fn shifted(folder: &Path, seconds: &Path) -> PathBuf {
-    let (source, library, program) = (folder.join("shift.c"), folder.join("shift.so"), folder.join("shifted"));
-    std::fs::write(&source, SHIFT).unwrap();
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg(format!("-DSECONDS={seconds:?}"));
-    assert!(compiler.status().expect("a C compiler").success());
-    let script = format!("#!/bin/sh\nLD_PRELOAD={library:?} exec {PROGRAM:?} \"$@\"\n");
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    program
+    before_the_library(folder, SHIFT, &format!("-DSECONDS={seconds:?}"))
 }
 
 async fn trouble(node: &mut Node, is_there: bool) -> String {
@@ -79,28 +69,38 @@ async fn a_coordinator_in_the_past_says_so_and_its_nodes_name_its_clock() {
     .await;
 }
 
-/// By how many seconds a node's clock is off.
-const OFF: [i64; 4] = [-86_400, 86_400, -365 * 86_400, 365 * 86_400];
+/// By how many seconds the clocks of a node and of its coordinator are off.
+const OFF: [(i64, i64); 6] =
+    [(-86_400, 0), (86_400, 0), (-365 * 86_400, 0), (365 * 86_400, 0), (86_400, -86_400), (-86_400, 86_400)];
 
 #[tokio::test]
-async fn a_machine_whose_clock_is_off_says_so_and_becomes_a_node_once_it_is_set() {
-    for off in OFF {
+async fn a_machine_whose_clock_is_off_says_so_and_becomes_a_node_once_all_are_set() {
+    for (off, coordinators) in OFF {
         let folder = tempfile::tempdir().unwrap();
-        let (mut node, join) = Node::set_up(folder.path(), Path::new(PROGRAM)).await;
-        let seconds = folder.path().join("seconds");
-        node.program = shifted(folder.path(), &seconds);
+        let [(node_seconds, node_program), (seconds, program)] = ["node", "hub"].map(|name| {
+            let own = folder.path().join(name);
+            std::fs::create_dir(&own).unwrap();
+            let seconds = own.join("seconds");
+            let program = shifted(&own, &seconds);
+            (seconds, program)
+        });
+        let (mut node, join) = Node::set_up(folder.path(), &program).await;
+        node.program = node_program;
         std::fs::write(folder.path().join("join"), join).unwrap();
-        std::fs::write(&seconds, off.to_string()).unwrap();
+        std::fs::write(&node_seconds, off.to_string()).unwrap();
+        std::fs::write(&seconds, coordinators.to_string()).unwrap();
         node.begin(Half::Executor);
         node.begin(Half::Agent);
         let log = folder.path().join(format!("agent-{}.log", node.starts));
-        until(&format!("off by {off} s: it names both clocks"), async || {
+        until(&format!("off by {off} and {coordinators} s: it says what to compare"), async || {
             let said = std::fs::read_to_string(&log).ok()?;
             said.contains("compare `date` on both machines").then_some(())
         })
         .await;
-        std::fs::write(&seconds, "0").unwrap();
+        for file in [&node_seconds, &seconds] {
+            std::fs::write(file, "0").unwrap();
+        }
         let listed = node.stand.enrolled(1).await.unwrap();
-        assert_eq!(listed.len(), 1, "off by {off} s: nothing of it stands against the node");
+        assert_eq!(listed.len(), 1, "off by {off} and {coordinators} s: nothing of it stands against the node");
     }
 }

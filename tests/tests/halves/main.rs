@@ -5,10 +5,12 @@
 mod accept;
 mod api;
 mod clocks;
+mod disks;
 mod join_file;
 
 use std::{
     net::Ipv4Addr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -176,6 +178,18 @@ impl Node {
         let evidence = rollout::verify(self.stand.admin.trust_store(), &detail);
         assert_eq!((evidence.proved.len(), evidence.unproved.len()), (1, 0));
     }
+}
+
+/// The program with some C before the C library's own calls.
+fn before_the_library(folder: &Path, calls: &str, define: &str) -> PathBuf {
+    let (source, library, program) = (folder.join("calls.c"), folder.join("calls.so"), folder.join("program"));
+    std::fs::write(&source, calls).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg(define);
+    assert!(compiler.status().expect("a C compiler").success());
+    std::fs::write(&program, format!("#!/bin/sh\nLD_PRELOAD={library:?} exec {PROGRAM:?} \"$@\"\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program
 }
 
 fn sign(admin: &Admin, bytes: Vec<u8>) -> Signed {
