@@ -1,7 +1,10 @@
 //! Which nodes have proved that they hold a document or a newer one: by what they signed, never by the coordinator's
 //! word.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hostler_plan::{
     document::{DocumentRef, Holds, Plan, RosterStatus, Signed},
@@ -112,6 +115,16 @@ pub async fn of(admin: &mut Admin, wanted: Wanted) -> Result<Delivery, Error> {
     let request = admin.with_session(v1::Empty {});
     let said = admin.client().list_holdings(request).await?.into_inner().nodes;
     Ok(judge(admin.trust_store(), wanted, said))
+}
+
+/// The nodes that signed last that a coordinator runs on them.
+pub async fn coordinator_on(admin: &mut Admin) -> Result<BTreeSet<NodeName>, Error> {
+    let request = admin.with_session(v1::Empty {});
+    let said = admin.client().list_holdings(request).await?.into_inner().nodes;
+    let Some(roster) = admin.trust_store().roster() else { return Ok(BTreeSet::new()) };
+    let signed = said.into_iter().filter_map(|said| said.holding).map(Signed::from);
+    let holdings = signed.filter_map(|signed| trust::holding(roster, &signed).ok());
+    Ok(holdings.map(|h| h.document().clone()).filter(|h| h.runs_coordinator).map(|h| h.node).collect())
 }
 
 /// The same, asked again until every node has proved it or the time is over.

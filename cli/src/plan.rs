@@ -29,7 +29,7 @@ use number::Forks;
 use pods::Pods;
 
 use crate::{
-    Admin, admin::Reached, error::Error, file::read_text, key, node, output::note, place, roster::Next,
+    Admin, admin::Reached, delivery, error::Error, file::read_text, key, node, output::note, place, roster::Next,
     trust_store::TrustStore,
 };
 
@@ -101,6 +101,9 @@ pub async fn compile_under(
     }
     let before: Vec<Digest> = prev.iter().chain(&also).copied().collect();
     let mut earlier = earlier(admin, &before).await?;
+    if intent.disrupts() {
+        earlier.coordinator_on = delivery::coordinator_on(admin).await?;
+    }
     for open in reserved {
         inventory.running.push(RunningPlan { plan: open.plan, kind: open.kind, title: open.title.clone() });
         add(&mut earlier, open);

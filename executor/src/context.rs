@@ -46,6 +46,7 @@ pub(crate) struct SignedHolding {
     pub holds: Holds,
     pub open: Vec<PlanRef>,
     pub decision: Option<DocumentRef>,
+    pub runs_coordinator: bool,
     pub signed: Signed,
 }
 

@@ -186,9 +186,11 @@ impl NodeContext {
         let state = &self.state;
         state.roster()?.document().active(&self.me.node)?;
         let (holds, open, decision) = (self.holds(), state.open_plans().to_vec(), state.decisions().newest());
+        let runs_coordinator = self.control.host.runs_coordinator();
         let is_same = |last: &SignedHolding| {
             let holds = Holds { head: last.holds.head, ..holds.clone() };
-            last.open == open && last.decision == decision && last.holds == holds
+            let is_same = last.open == open && last.decision == decision && last.holds == holds;
+            is_same && last.runs_coordinator == runs_coordinator
         };
         if let Some(last) = self.signed_holding.as_ref().filter(|last| is_same(last)) {
             return Some(last.signed.clone());
@@ -200,12 +202,14 @@ impl NodeContext {
             holds: holds.clone(),
             open: open.clone(),
             decision,
+            runs_coordinator,
             receipts: state.next_receipt().0 - 1,
             at: self.control.host.now().whole_seconds(),
         };
         match self.keys.sign(DocumentKind::Holding, json::write(&holding)) {
             Ok(signed) => {
-                self.signed_holding = Some(SignedHolding { holds, open, decision, signed: signed.clone() });
+                self.signed_holding =
+                    Some(SignedHolding { holds, open, decision, runs_coordinator, signed: signed.clone() });
                 Some(signed)
             }
             Err(error) => {

@@ -126,6 +126,11 @@ pub trait Host: Send + Sync {
     /// Makes unit files known that were written since.
     fn reload_units(&self) -> Result<(), HostError>;
 
+    /// Whether a coordinator's process runs on this machine, as a unit, in a container or started by hand.
+    fn runs_coordinator(&self) -> bool {
+        false
+    }
+
     /// Asks for a reboot and returns; the process is ended soon after. Nothing may be started afterwards.
     fn reboot(&self) -> Result<(), HostError>;
 

@@ -21,6 +21,7 @@ pub mod json;
 pub mod judge;
 pub mod ledger;
 pub mod planner;
+pub mod quorum;
 pub mod refusal;
 pub mod renewal;
 pub mod sequencer;

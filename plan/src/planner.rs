@@ -89,8 +89,8 @@ pub fn plan(
             let lifecycle = lifecycle(fleet, kind)?;
             rolling::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accept_outage);
         }
-        Intent::Drain { nodes, max_unavailable, accept_outage, continues } => {
-            drain::drain(request, &mut draft, nodes, *max_unavailable, accept_outage);
+        Intent::Drain { nodes, max_unavailable, continues } => {
+            drain::drain(request, &mut draft, nodes, *max_unavailable);
             continues::choose(request, &mut draft, nodes, continues);
         }
         Intent::Dead { nodes, power_off_proof } => dead::dead(request, &mut draft, nodes, power_off_proof),

@@ -70,7 +70,7 @@ fn reboot(open: &[OpenPlan], unproved: &[Unproved], running: &[RunningPlan]) -> 
     };
     let (fleet, _) = Fleet::from_toml(&[("fleet.toml", FLEET)]).unwrap();
     let intent = Intent::Reboot { nodes: Selection::Named(vec![name("w1")]), accept_outage: Vec::new() };
-    let earlier = Earlier { open: open.to_vec(), unproved: unproved.to_vec() };
+    let earlier = Earlier { open: open.to_vec(), unproved: unproved.to_vec(), ..Earlier::default() };
     planner::plan(&fleet, &roster, &inventory, &earlier, &intent, &numbering).unwrap()
 }
 

@@ -21,6 +21,9 @@ use crate::{
     wire::{Answer, Bytes, Failure, Identity, Request, UnitAnswer, WireFile},
 };
 
+/// A machine that has this file runs the coordinator.
+pub const COORDINATOR: &str = "/etc/hostler/coordinator.toml";
+
 /// A simulated machine behind the traits of a real one. Its clock goes as fast as the world's time, so what takes a
 /// minute of the machine is over sooner.
 #[derive(Debug)]
@@ -133,6 +136,10 @@ impl Host for SimHost {
 
     fn clock_is_synchronised(&self) -> bool {
         true
+    }
+
+    fn runs_coordinator(&self) -> bool {
+        matches!(self.read_file(Path::new(COORDINATOR)), Ok(Some(_)))
     }
 
     fn wait(&self, waker: &Waker, at_most: Duration) {

@@ -181,8 +181,9 @@ pub struct DrainArgs {
     pub power_off_proof: Option<Reason>,
     #[command(flatten)]
     pub consent: Consent,
-    #[command(flatten)]
-    pub outage: Outage,
+    /// Of no use any more, and no error: a drain leaves the API server of its node running
+    #[arg(long, value_name = "NODE", hide = true)]
+    pub accept_outage: Vec<NodeName>,
 }
 
 /// Some nodes by name, or all.
@@ -284,7 +285,6 @@ impl From<DrainArgs> for PlanRequest {
         let intent = Intent::Drain {
             nodes: args.nodes.nodes,
             max_unavailable: args.max_unavailable,
-            accept_outage: args.outage.accept_outage,
             continues: match args.go_on {
                 None => Continues::IfOpen,
                 Some(which) if which.is_empty() => Continues::Open,

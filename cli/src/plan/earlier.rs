@@ -132,7 +132,7 @@ mod tests {
     fn whoever_signs_the_plan_of_another_sees_what_goes_on_and_what_ends() {
         let [drain, upgrade] = [40, 41].map(|seq| OpenPlan::of(&plan(seq), Digest::of(&[seq as u8]), Vec::new()));
         let next = Plan { keeps_valid: vec![drain.plan], ..plan(42) };
-        let earlier = Earlier { open: vec![drain.clone(), upgrade.clone()], unproved: Vec::new() };
+        let earlier = Earlier { open: vec![drain.clone(), upgrade.clone()], ..Earlier::default() };
         assert_eq!(judge(&next, earlier), Ok(vec![Fate::GoesOn(drain), Fate::Ends(upgrade)]));
     }
 
@@ -145,10 +145,11 @@ mod tests {
         assert!(ended.reason.contains("plan 12") && ended.reason.contains("ended it"), "{}", ended.reason);
         let unproved =
             Unproved { digest: dead.digest, seq: Some(dead.seq), why: "its bytes were not shown".to_owned() };
-        let hidden = judge(&next, Earlier { open: Vec::new(), unproved: vec![unproved] }).expect_err("it is hidden");
+        let hidden =
+            judge(&next, Earlier { unproved: vec![unproved], ..Earlier::default() }).expect_err("it is hidden");
         assert!(hidden.reason.contains("its bytes were not shown"), "{}", hidden.reason);
         let other =
             OpenPlan { plan: PlanRef { seq: Seq(13), ..dead }, ..OpenPlan::of(&plan(13), dead.digest, Vec::new()) };
-        assert!(judge(&next, Earlier { open: vec![other], unproved: Vec::new() }).is_err(), "the number counts too");
+        assert!(judge(&next, Earlier { open: vec![other], ..Earlier::default() }).is_err(), "the number counts too");
     }
 }

@@ -36,6 +36,9 @@ const PACKAGE_LIMIT: Duration = Duration::from_secs(600);
 /// API server's and may end meanwhile.
 const PACKAGE_UNIT: &str = "hostler-package.service";
 
+/// How the kernel names the coordinator's process: it keeps 15 bytes of a program's name (proc_pid_comm(5)).
+const COORDINATOR: &str = "hostler-coordin";
+
 /// What systemd sends to every process of a unit that stops (signal(7)).
 const SIGTERM: i32 = 15;
 
@@ -136,6 +139,14 @@ impl Host for Linux {
             || kernel
             || self.path(Path::new("/run/systemd/container")).exists()
             || self.text("/sys/class/rtc/rtc0/hctosys").as_deref() == Some("1")
+    }
+
+    fn runs_coordinator(&self) -> bool {
+        let Ok(processes) = std::fs::read_dir(self.path(Path::new("/proc"))) else { return false };
+        let is_process = |name: &str| name.bytes().all(|c| c.is_ascii_digit());
+        let names = processes.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut processes = names.filter(|name| is_process(name));
+        processes.any(|id| self.text(&format!("/proc/{id}/comm")).is_some_and(|name| name == COORDINATOR))
     }
 
     fn wait(&self, waker: &Waker, at_most: Duration) {
@@ -352,6 +363,18 @@ mod tests {
         let hardware = linux.hardware().unwrap();
         assert_eq!(hardware.model, "Raspberry Pi 5 Model B Rev 1.0");
         assert_eq!((hardware.memory_bytes, hardware.serial.as_str()), (8_245_412 * 1024, "unknown"));
+    }
+
+    #[test]
+    fn a_coordinator_is_seen_whoever_started_it() {
+        let (root, linux) = machine();
+        assert!(!linux.runs_coordinator(), "there is no /proc");
+        put(root.path(), "proc/1/comm", "systemd\n");
+        put(root.path(), "proc/self/comm", "hostler-coordin\n");
+        put(root.path(), "proc/31/comm", "hostler-executo\n");
+        assert!(!linux.runs_coordinator());
+        put(root.path(), "proc/812/comm", "hostler-coordin\n");
+        assert!(linux.runs_coordinator());
     }
 
     #[test]

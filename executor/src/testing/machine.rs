@@ -60,6 +60,7 @@ pub(crate) struct Inner {
     pub disk_used: Option<f64>,
     /// Whether the disk with its data is on its bus.
     pub data_disk: bool,
+    pub runs_coordinator: bool,
     /// The next reading of it panics.
     pub breaks: bool,
     /// What the clock shows once a file was written.
@@ -89,6 +90,7 @@ impl Machine {
                 ends_in_package: None,
                 disk_used: Some(0.5),
                 data_disk: true,
+                runs_coordinator: false,
                 breaks: false,
                 at_write: Vec::new(),
                 acts: Vec::new(),
@@ -159,6 +161,9 @@ impl Host for Machine {
     }
     fn clock_is_synchronised(&self) -> bool {
         self.inner().synchronised
+    }
+    fn runs_coordinator(&self) -> bool {
+        self.inner().runs_coordinator
     }
     fn wait(&self, _: &Waker, at_most: Duration) {
         let mut inner = self.inner();

@@ -48,10 +48,17 @@ pub struct Holding {
     /// The newest decision about it that it was shown, whether it counts or not; none before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<DocumentRef>,
+    /// Whether a coordinator runs on its machine, so that whoever restarts it knows. Whose it is nobody can tell.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub runs_coordinator: bool,
     /// How many receipts it has signed.
     pub receipts: u64,
     /// What its clock showed.
     pub at: Timestamp,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The type field of a holding.

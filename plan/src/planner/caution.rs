@@ -9,20 +9,92 @@ use crate::{
 
 use super::{Draft, Effect, Note, Obstacle, Request};
 
+/// What is done to servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Cordoned and emptied: their API server and etcd run on.
+    Drained,
+    /// Restarted one after the other: each is away for a while.
+    Restarted,
+}
+
 /// What it means to take servers out of service.
-pub(super) fn servers_out(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName], accepted: &[NodeName]) {
-    let members = request.fleet.servers().into_iter().filter(|n| request.is_member(&n.name)).count();
-    for node in nodes.iter().filter(|n| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server)) {
-        match members {
-            0 | 1 => draft.notes.push(Note::Warning(format!(
-                "{node} is the only server: it drains and watches itself, and the API does not answer while it restarts"
+pub(super) fn servers_out(
+    request: Request<'_>,
+    draft: &mut Draft,
+    nodes: &[NodeName],
+    accepted: &[NodeName],
+    taken: Taken,
+) {
+    let mut quorum = request.quorum();
+    let is_server = |n: &&NodeName| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server);
+    let mut servers: Vec<&NodeName> = nodes.iter().filter(is_server).collect();
+    // As in the plan: nothing is lost by taking one that is away, and it is back before the next one goes.
+    servers.sort_by_key(|server| request.is_healthy(server));
+    for server in servers {
+        let is_healthy = request.is_healthy(server);
+        let after = if is_healthy { quorum.less_one() } else { quorum };
+        match (taken, quorum.members) {
+            // Nobody could ask its API server, which is an obstacle of its own.
+            (_, 0) => {}
+            (Taken::Drained, 1) => draft.notes.push(Note::Warning(format!(
+                "{server} is the only server: the drain leaves its API server running, and the cluster stands still \
+                 while the machine is off"
             ))),
-            2 if accepted.contains(node) => draft.notes.push(Note::Warning(format!(
-                "{node} is one of two servers: the API does not answer while it is away, as accepted"
+            (Taken::Restarted, 1) => draft.notes.push(Note::Warning(format!(
+                "{server} is the only server: it drains and watches itself, and the API does not answer while it \
+                 restarts"
             ))),
-            2 => draft.obstacles.push(Obstacle::Majority { node: node.clone() }),
-            _ => {}
+            (Taken::Restarted, 2) if quorum.is_kept() && accepted.contains(server) => {
+                draft.notes.push(Note::Warning(format!(
+                    "{server} is one of two servers: the API does not answer while it is away, as accepted"
+                )));
+            }
+            (Taken::Restarted, 2) if quorum.is_kept() => {
+                draft.obstacles.push(Obstacle::Majority { node: server.clone() });
+            }
+            (Taken::Drained, _) if is_healthy && !after.is_kept() => draft.notes.push(Note::Warning(format!(
+                "{}: the drain leaves its API server and etcd running, and the cluster stands still while the machine \
+                 is off",
+                quorum.without(server)
+            ))),
+            (Taken::Restarted, _) if is_healthy && !after.is_kept() => {
+                draft.obstacles.push(Obstacle::Quorum { server: server.clone(), quorum });
+            }
+            (Taken::Drained | Taken::Restarted, _) => {}
         }
+        quorum = match taken {
+            Taken::Drained => after,
+            Taken::Restarted if is_healthy => quorum,
+            Taken::Restarted => quorum.one_more(),
+        };
+    }
+}
+
+/// What it means that the coordinator runs on one of the nodes, which is worked on in this order.
+pub(super) fn coordinator_out(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName], taken: Taken) {
+    let is_server = |n: &NodeName| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server);
+    for (place, node) in nodes.iter().enumerate().filter(|(_, node)| request.earlier.coordinator_on.contains(*node)) {
+        let (before, behind) = (&nodes[..place], &nodes[place + 1..]);
+        let last = match (before.is_empty(), behind.is_empty()) {
+            (false, true) => ", which therefore goes last",
+            (false, false) if is_server(node) && !behind.iter().any(is_server) => {
+                ", which therefore goes after the other servers"
+            }
+            (true, _) | (false, false) => "",
+        };
+        let text = match taken {
+            Taken::Drained => format!(
+                "the coordinator runs on {node}, as {node} signed: a drain leaves a service of the machine as it is; \
+                 before the machine is switched off, know that nothing new begins on any node until it is back"
+            ),
+            Taken::Restarted => format!(
+                "the coordinator runs on {node}, as {node} signed{last}: while the coordinator is away every executor \
+                 ends what it has begun and nothing new begins; the rollout goes on once the coordinator runs again, \
+                 which has to start by itself"
+            ),
+        };
+        draft.notes.push(Note::Warning(text));
     }
 }
 

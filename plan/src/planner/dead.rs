@@ -1,6 +1,7 @@
 //! Plans that give up dead nodes.
 
 use crate::{
+    fleet::FleetNode,
     form::Reason,
     health::Rule,
     id::NodeName,
@@ -38,6 +39,10 @@ pub(super) fn dead(request: Request<'_>, draft: &mut Draft, names: &[NodeName], 
     }
     draft.title = format!("Give up {}, which is dead", list(&nodes));
     for node in &nodes {
+        if let Some(obstacle) = too_few_servers(request, node) {
+            draft.obstacles.push(obstacle);
+            continue;
+        }
         what_happens(request, draft, node);
         let Some(server) = observer(request, draft, node) else { continue };
         let reason = Reason::new(format!("dead, plan {}", request.numbering.seq));
@@ -72,14 +77,32 @@ fn what_happens(request: Request<'_>, draft: &mut Draft, node: &NodeName) {
          Ready: its pods are removed at once, their volumes detached, and they start elsewhere; the mark goes when \
          {node} is Ready again, and it stays cordoned until `hostler uncordon {node}`"
     )));
-    let is_server = |name: &NodeName| request.fleet.node(name).is_some_and(|n| n.role == ClusterRole::Server);
-    if is_server(node) {
-        let members = request.fleet.servers().into_iter().filter(|n| request.is_member(&n.name)).count();
-        let up = request.fleet.servers().into_iter().filter(|n| !request.is_unavailable(&n.name)).count();
+    if is_server(request, node) {
+        let quorum = request.quorum();
+        let more = if quorum.less_one().is_kept() { "" } else { ", so that no other may go" };
         draft.notes.push(Note::Warning(format!(
-            "{node} is a server: {up} of {members} are there, and etcd needs {} for a majority; a member that does not \
-             come back has to be removed",
-            members / 2 + 1
+            "{node} is a server: {quorum} and {} are needed{more}; a member that does not come back has to be removed \
+             from etcd",
+            quorum.needed()
         )));
     }
+}
+
+fn is_server(request: Request<'_>, node: &NodeName) -> bool {
+    request.fleet.node(node).is_some_and(|n| n.role == ClusterRole::Server)
+}
+
+/// Why the servers that are left could not give this node up.
+fn too_few_servers(request: Request<'_>, node: &NodeName) -> Option<Obstacle> {
+    let is_other = |n: &&FleetNode| {
+        n.name != *node
+            && request.roster.active(&n.name).is_some()
+            && request.state(&n.name).condition.standing != Standing::Outside
+    };
+    if is_server(request, node) && !request.fleet.servers().iter().any(is_other) {
+        return Some(Obstacle::OnlyServer { node: node.clone() });
+    }
+    let quorum = request.quorum();
+    // Without any, nobody could ask its API server: that is said of the server that is missing.
+    (quorum.members > 0 && !quorum.is_kept()).then(|| Obstacle::NoMajority { node: node.clone(), quorum })
 }

@@ -9,18 +9,12 @@ use crate::{
 
 use super::{
     Draft, Note, Obstacle, Request, Selection,
-    caution::{note_unavailable, servers_out},
+    caution::{Taken, coordinator_out, note_unavailable, servers_out},
     select::resolve,
     task::{disrupting, drain_steps, list, observer, task, together},
 };
 
-pub(super) fn drain(
-    request: Request<'_>,
-    draft: &mut Draft,
-    names: &[NodeName],
-    max_unavailable: Option<u32>,
-    accepted: &[NodeName],
-) {
+pub(super) fn drain(request: Request<'_>, draft: &mut Draft, names: &[NodeName], max_unavailable: Option<u32>) {
     let mut nodes = Vec::new();
     for node in resolve(request, draft, &Selection::Named(names.to_vec())) {
         let state = request.state(&node.name);
@@ -40,7 +34,8 @@ pub(super) fn drain(
             nodes.push(node.name.clone());
         }
     }
-    servers_out(request, draft, &nodes, accepted);
+    servers_out(request, draft, &nodes, &[], Taken::Drained);
+    coordinator_out(request, draft, &nodes, Taken::Drained);
     // Drained nodes stay out of service, so all of them must fit into the budget at the end.
     let least = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     draft.max_unavailable = max_unavailable.unwrap_or(draft.max_unavailable.max(least));

@@ -1,6 +1,8 @@
 //! The plans before this one: which of them go on beside it, and which end. Only what was shown as signed bytes goes
 //! on.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
     trust::{Duty, SignedBy, TrustedRoot, authentic, counted},
 };
 
-/// What is proved of the plans before this one.
+/// What is proved of the plans before this one, and of where the coordinator runs.
 #[derive(Debug, Clone, Default)]
 pub struct Earlier {
     /// The plans that may stand in `beside`: the newest of the epoch and what it keeps valid. Every other one is void
@@ -20,6 +22,8 @@ pub struct Earlier {
     pub open: Vec<OpenPlan>,
     /// Plans of which no signed bytes were shown, each with the reason. They end.
     pub unproved: Vec<Unproved>,
+    /// The nodes that signed that a coordinator runs on them. One may be kept from us, and none can be made up.
+    pub coordinator_on: BTreeSet<NodeName>,
 }
 
 /// An earlier plan of which nothing is known but its name.

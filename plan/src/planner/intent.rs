@@ -24,7 +24,7 @@ pub enum Intent {
     /// Bring nodes to a version.
     Upgrade { to: Version, nodes: Selection, quarantined: Quarantined, accept_outage: Vec<NodeName> },
     /// Take nodes out of service. `max_unavailable` replaces the policy's, counting what is unavailable already.
-    Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, accept_outage: Vec<NodeName>, continues: Continues },
+    Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, continues: Continues },
     /// Give up nodes whose machines are off, and how that was proved.
     Dead { nodes: Vec<NodeName>, power_off_proof: Reason },
     /// Put nodes back into service.
@@ -48,7 +48,7 @@ pub enum Continues {
 impl Intent {
     /// A drain of these nodes as the policy has it, which goes on with one that is open.
     pub fn drain(nodes: Vec<NodeName>) -> Self {
-        Intent::Drain { nodes, max_unavailable: None, accept_outage: Vec::new(), continues: Continues::IfOpen }
+        Intent::Drain { nodes, max_unavailable: None, continues: Continues::IfOpen }
     }
 
     /// The nodes that it names; empty for all.
@@ -64,6 +64,18 @@ impl Intent {
             | Intent::Join { nodes: Selection::All }
             | Intent::Upgrade { nodes: Selection::All, .. }
             | Intent::Reboot { nodes: Selection::All, .. } => &[],
+        }
+    }
+
+    /// Whether it takes nodes out of service.
+    pub fn disrupts(&self) -> bool {
+        match self {
+            Intent::Upgrade { .. } | Intent::Drain { .. } | Intent::Reboot { .. } => true,
+            Intent::Check { .. }
+            | Intent::Bootstrap {}
+            | Intent::Join { .. }
+            | Intent::Dead { .. }
+            | Intent::Uncordon { .. } => false,
         }
     }
 

@@ -6,6 +6,7 @@ use crate::{
     distribution::Distribution,
     document::PlanKind,
     id::{Arch, NodeName, Seq},
+    quorum::Quorum,
     version::Version,
 };
 
@@ -103,6 +104,20 @@ pub enum Obstacle {
     },
     /// One of two servers: without it there is no majority.
     Majority {
+        node: NodeName,
+    },
+    /// Another server is away: without this one too, etcd has no majority.
+    Quorum {
+        server: NodeName,
+        quorum: Quorum,
+    },
+    /// It is to be given up, and too few servers are left to do it.
+    NoMajority {
+        node: NodeName,
+        quorum: Quorum,
+    },
+    /// It is to be given up, and is the only server.
+    OnlyServer {
         node: NodeName,
     },
     /// No control-plane node can perform the tasks.
@@ -237,6 +252,23 @@ impl fmt::Display for Obstacle {
                 f,
                 "{node} is one of two servers, and without it the cluster's API is down; accept the outage of {node} \
                     by name"
+            ),
+            Obstacle::Quorum { server, quorum } => write!(
+                f,
+                "{}; bring the server back that is not Ready, or remove it from the cluster, the fleet file and the \
+                 roster",
+                quorum.without(server)
+            ),
+            Obstacle::NoMajority { node, quorum } => write!(
+                f,
+                "{node} cannot be given up: {quorum} where {} are needed, so that the API server takes no change; \
+                 bring another server back first, or restore the cluster's database from its backup",
+                quorum.needed()
+            ),
+            Obstacle::OnlyServer { node } => write!(
+                f,
+                "{node} is the only server: without it nobody can mark a node or start a pod elsewhere; bring the \
+                 machine back, or restore the cluster's database from its backup on another one"
             ),
             Obstacle::NoServer {} => f.write_str(
                 "no server of the cluster is connected that could perform this; bootstrap or connect one first",

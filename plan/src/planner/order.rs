@@ -1,6 +1,6 @@
 //! Who goes when: phases of nodes, and which node waits for which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     fleet::{Canary, Fleet},
@@ -10,21 +10,28 @@ use crate::{
 
 use super::{Phase, PhaseName};
 
-/// Puts nodes that are taken out of service into phases. `servers_lead` where workers may never be ahead of servers.
+/// Puts nodes that are taken out of service into phases. Those on which the `coordinator` runs go last, but for the
+/// canary, and for a server that is away: it goes first, because no other may go before it is back. `servers_lead`
+/// where workers may never be ahead of servers.
 pub(super) fn phases(
     fleet: &Fleet,
     nodes: &[NodeName],
     unavailable: &dyn Fn(&NodeName) -> bool,
+    coordinator: &BTreeSet<NodeName>,
     servers_lead: bool,
 ) -> Vec<Phase> {
     let is_server = |n: &NodeName| fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server);
-    let mut servers: Vec<NodeName> = nodes.iter().filter(|n| is_server(n)).cloned().collect();
-    let mut workers: Vec<NodeName> = nodes.iter().filter(|n| !is_server(n)).cloned().collect();
+    let is_canary = |n: &NodeName| matches!(&fleet.policy.canary, Canary::Node(name) if name == n);
+    let (mut servers, mut workers): (Vec<NodeName>, Vec<NodeName>) = nodes.iter().cloned().partition(is_server);
+    let goes_last = |n: &NodeName| coordinator.contains(n) && !is_canary(n) && !(is_server(n) && unavailable(n));
+    let mut last = take(&mut workers, goes_last);
+    let last_servers = take(&mut servers, goes_last);
+    servers.sort_by_key(|n| !unavailable(n));
     let gone = take(&mut workers, |n| unavailable(n));
     let mut canaries = match &fleet.policy.canary {
         // A canary among the servers only decides which server is first.
         Canary::Node(name) => {
-            servers.sort_by_key(|n| n != name);
+            servers.sort_by_key(|n| (!unavailable(n), n != name));
             take(&mut workers, |n| n == name)
         }
         Canary::Count(0) => Vec::new(),
@@ -35,12 +42,19 @@ pub(super) fn phases(
         }
     };
     let lanes = fleet.policy.max_unavailable as usize;
+    if servers_lead {
+        servers.extend(last_servers);
+    } else {
+        last.extend(last_servers);
+    }
     let phase = |name, nodes: Vec<NodeName>, at_once: usize| Phase { name, at_once: at_once.min(nodes.len()), nodes };
     let servers = phase(PhaseName::Servers, servers, 1);
     let canary = phase(PhaseName::Canary, std::mem::take(&mut canaries), 1);
     let gone = phase(PhaseName::Unavailable, gone, lanes);
     let workers = phase(PhaseName::Workers, workers, lanes);
-    let order = if servers_lead { [servers, gone, canary, workers] } else { [gone, canary, servers, workers] };
+    let last = phase(PhaseName::Coordinator, last, 1);
+    let order =
+        if servers_lead { [servers, gone, canary, workers, last] } else { [gone, canary, servers, workers, last] };
     order.into_iter().filter(|p| !p.nodes.is_empty()).collect()
 }
 

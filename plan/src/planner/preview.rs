@@ -57,6 +57,8 @@ pub enum PhaseName {
     /// They are unavailable already, so nothing is lost.
     Unavailable,
     Workers,
+    /// The coordinator runs there: what it has to say is said before.
+    Coordinator,
     /// No order among them.
     Together,
 }
@@ -69,6 +71,7 @@ impl fmt::Display for PhaseName {
             PhaseName::Servers => "servers, one by one",
             PhaseName::Unavailable => "nodes that are unavailable already",
             PhaseName::Workers => "workers",
+            PhaseName::Coordinator => "where the coordinator runs, last",
             PhaseName::Together => "in no particular order",
         })
     }

@@ -10,7 +10,7 @@ use crate::{
 
 use super::{
     Draft, Note, Obstacle, Phase, PhaseName, Quarantined, Request, Selection,
-    caution::{note_health, note_unavailable, servers_out},
+    caution::{Taken, coordinator_out, note_health, note_unavailable, servers_out},
     distribution::Lifecycle,
     order::{phases, predecessors},
     select::workable,
@@ -28,7 +28,7 @@ pub(super) fn upgrade(
 ) {
     let candidates = workable(request, draft, selection);
     let nodes = upgradable(request, draft, candidates.clone(), to, quarantined);
-    servers_out(request, draft, &nodes, accepted);
+    servers_out(request, draft, &nodes, accepted, Taken::Restarted);
     let work = Work { what: "upgrade", version: Some((lifecycle, to)), reason: format!("upgrade to {to}") };
     // What a stopped rollout left out of service and this plan does not work on goes back on its old version.
     let left: Vec<NodeName> = candidates.into_iter().filter(|n| !nodes.contains(n)).collect();
@@ -47,7 +47,7 @@ pub(super) fn upgrade(
 
 pub(super) fn reboot(request: Request<'_>, draft: &mut Draft, selection: &Selection, accepted: &[NodeName]) {
     let nodes = workable(request, draft, selection);
-    servers_out(request, draft, &nodes, accepted);
+    servers_out(request, draft, &nodes, accepted, Taken::Restarted);
     let work = Work { what: "reboot", version: None, reason: "reboot".to_owned() };
     if rolling(request, draft, &nodes, &[], &work, false) {
         draft.title = format!("Reboot {}", count(nodes.len(), "node"));
@@ -86,8 +86,10 @@ fn rolling(
         order.push(Phase { name: PhaseName::PutBack, nodes: returned.clone(), at_once });
     }
     let unavailable = |n: &NodeName| request.is_unavailable(n) && !returned.contains(n);
-    order.extend(phases(request.fleet, nodes, &unavailable, servers_lead));
+    order.extend(phases(request.fleet, nodes, &unavailable, &request.earlier.coordinator_on, servers_lead));
     note_canary(draft, &order, servers_lead);
+    let in_order: Vec<NodeName> = order.iter().flat_map(|phase| phase.nodes.clone()).collect();
+    coordinator_out(request, draft, &in_order, Taken::Restarted);
     let ends: Vec<TaskId> = returned.iter().map(|n| task_id(n, "return")).collect();
     let before = predecessors(&order[usize::from(!returned.is_empty())..]);
     if let Some((lifecycle, version)) = work.version {

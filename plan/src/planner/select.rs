@@ -6,6 +6,7 @@ use crate::{
     fleet::FleetNode,
     health::{Level, Rule, Verdict},
     id::NodeName,
+    quorum::Quorum,
     sequencer::{ClusterNode, Standing},
     step::ClusterRole,
 };
@@ -23,6 +24,19 @@ impl Request<'_> {
 
     pub(super) fn is_member(&self, node: &NodeName) -> bool {
         matches!(self.state(node).condition.standing, Standing::Ready | Standing::NotReady)
+    }
+
+    /// Whether its etcd can be counted on: no cordon changes that.
+    pub(super) fn is_healthy(&self, node: &NodeName) -> bool {
+        self.state(node).condition.standing == Standing::Ready
+    }
+
+    /// The servers of the cluster as etcd counts them.
+    pub(super) fn quorum(&self) -> Quorum {
+        let servers = self.fleet.servers().into_iter().map(|n| &n.name);
+        let members: Vec<&NodeName> =
+            servers.filter(|n| self.roster.active(n).is_some() && self.is_member(n)).collect();
+        Quorum { members: members.len(), healthy: members.iter().filter(|n| self.is_healthy(n)).count() }
     }
 
     /// Whether the budget counts it even without this plan.

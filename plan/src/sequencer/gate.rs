@@ -6,15 +6,16 @@ use std::{
 };
 
 use crate::{
-    document::{PlanKind, Task},
+    document::{PlanKind, RosterNode, Task},
     health::Verdict,
     id::{BootId, NodeName, Seq},
+    quorum::Quorum,
     step::ClusterRole,
     timestamp::Timestamp,
 };
 
 use super::{
-    Sequencer, Unavailable, budget, health,
+    Sequencer, Standing, Unavailable, budget, health,
     rollout::{Rollout, TaskRecord, upgrades_to},
     rollouts::Arrival,
     view::{Grant, TaskState},
@@ -267,8 +268,10 @@ fn standing_gate(
     task: &Task,
     begun: bool,
 ) -> Result<(), Reason> {
-    if let Some((server, why)) = other_server_down(s, availability, &task.subject) {
-        return Err(Reason::OtherServer { node: task.subject.clone(), server, why });
+    // A drain alone leaves its API server and etcd running.
+    let stays_up = rollout.plan.kind == PlanKind::Drain;
+    if let Some((server, why)) = other_server_down(s, availability, &task.subject).filter(|_| !stays_up) {
+        return Err(Reason::OtherServer { node: task.subject.clone(), server, why, quorum: quorum(s) });
     }
     match health::is_gated(rollout, task) {
         true => health::gate(s, availability.now, availability.holding(), rollout, task, begun),
@@ -302,6 +305,15 @@ fn other_server_down(
     }
     let others = s.active().filter(|n| n.role == ClusterRole::Server && n.name != *subject);
     others.filter_map(|n| availability.unavailable(&n.name).map(|why| (n.name.clone(), why.clone()))).next()
+}
+
+/// The servers of the cluster as etcd counts them.
+fn quorum(s: &Sequencer) -> Quorum {
+    let standing = |n: &RosterNode| s.nodes.get(&n.name)?.condition.as_ref().map(|c| c.standing);
+    let servers = s.active().filter(|n| n.role == ClusterRole::Server).map(standing);
+    let members: Vec<_> = servers.filter(|standing| *standing != Some(Standing::Outside)).collect();
+    let healthy = members.iter().filter(|standing| **standing == Some(Standing::Ready)).count();
+    Quorum { members: members.len(), healthy }
 }
 
 pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {

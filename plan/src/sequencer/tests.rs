@@ -111,6 +111,7 @@ impl World {
             if decided.is_empty() {
                 break;
             }
+            decided.iter().for_each(|entry| self.assert_servers_stay(entry));
             decided.into_iter().for_each(|entry| self.append(entry));
             self.assert_no_subject_twice();
         }
@@ -128,6 +129,23 @@ impl World {
                 let other = *at_work.entry(&task.subject).or_insert(r.digest);
                 assert_eq!(other, r.digest, "two plans are at work about {}", task.subject);
             }
+        }
+    }
+
+    /// What takes a server away is not granted while another is not Ready.
+    fn assert_servers_stay(&self, decided: &Entry) {
+        let s = &self.sequencer;
+        let Entry::Granted { plan, task, .. } = decided else { return };
+        let Some((r, task)) = s.rollouts.get(plan).and_then(|r| Some((r, r.plan.task(task)?))) else { return };
+        let is_server = |n: &&RosterNode| n.role == crate::step::ClusterRole::Server;
+        let takes = task.disrupts && r.plan.kind != PlanKind::Drain;
+        if !takes || !s.active().filter(is_server).any(|n| n.name == task.subject) {
+            return;
+        }
+        for other in s.active().filter(is_server).filter(|n| n.name != task.subject) {
+            let standing = s.nodes[&other.name].condition.as_ref().map(|c| c.standing);
+            let away = !matches!(standing, Some(Standing::Ready | Standing::Outside));
+            assert!(!away, "{} is taken while {} is away", task.subject, other.name);
         }
     }
 

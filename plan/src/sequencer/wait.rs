@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     health::{Regression, Verdict},
     id::{Digest, NodeName, Seq, TaskId},
+    quorum::Quorum,
     timestamp::Timestamp,
     version::Version,
 };
@@ -117,6 +118,7 @@ pub enum Reason {
         node: NodeName,
         server: NodeName,
         why: Unavailable,
+        quorum: Quorum,
     },
     /// A verdict forbids to disrupt that node, or, when it is another one than the wait is about, any node.
     Unhealthy {
@@ -266,8 +268,12 @@ impl fmt::Display for Reason {
                 "waits because {owner} cordoned {node}; ask why, then uncordon it with kubectl or sign a plan without \
                     it"
             ),
-            Reason::OtherServer { node, server, why } => {
-                write!(f, "waits because the server {server} is unavailable ({why}) and {node} must not go with it")
+            Reason::OtherServer { node, server, why, quorum } => {
+                write!(f, "waits because the server {server} is unavailable ({why}) and {node} must not go with it")?;
+                if !quorum.is_kept() {
+                    return write!(f, ": {quorum} where {} are needed", quorum.needed());
+                }
+                if quorum.less_one().is_kept() { Ok(()) } else { write!(f, ": {}", quorum.without(node)) }
             }
             Reason::Unhealthy { node, verdict, more } => {
                 let since = Timestamp::from_unix_milliseconds(verdict.since_ms).whole_seconds();

@@ -5,6 +5,17 @@ use hostler_plan::planner::Continues;
 use super::*;
 
 impl World {
+    pub(super) fn baselines(&self, seq: &str) -> String {
+        let digest = self.digest(seq);
+        let rollouts = self.sequencer.rollouts();
+        let rollout = rollouts.iter().find(|r| r.plan == digest).unwrap();
+        lines(rollout.baselines.iter().map(|(node, baseline)| {
+            let counters: Vec<String> = baseline.counters.iter().map(|(fact, is)| format!(", {fact} {is}")).collect();
+            let after = if rollout.recovered.contains(node) { "; no worse after" } else { "" };
+            format!("{node}: {}{}{after}", baseline.sentence(), counters.concat())
+        }))
+    }
+
     /// Every node's condition, as a server reads it.
     pub(super) fn report(&mut self) {
         for (node, condition) in self.conditions.clone() {
@@ -220,16 +231,11 @@ fn unsigned(receipt: &Receipt) -> Signed {
 }
 
 /// A drain that goes on with a plan that is open, or with the one that is named.
-pub(super) fn drain(
-    nodes: Vec<NodeName>,
-    max_unavailable: Option<u32>,
-    continues: Option<&str>,
-    accept_outage: Vec<NodeName>,
-) -> Intent {
+pub(super) fn drain(nodes: Vec<NodeName>, max_unavailable: Option<u32>, continues: Option<&str>) -> Intent {
     let continues = match continues {
         None => Continues::IfOpen,
         Some("open") => Continues::Open,
         Some(which) => Continues::Named(which.into()),
     };
-    Intent::Drain { nodes, max_unavailable, accept_outage, continues }
+    Intent::Drain { nodes, max_unavailable, continues }
 }

@@ -17,6 +17,7 @@
 //! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO] [as=NAME]    what a server reports
 //! facts NODE ok | silent | RULE LEVEL | ext4 COUNT              what the node reports, every 10 s from now on
 //! pause SEQ BY REASON | resume SEQ BY | halt SEQ BY REASON | release-lease TASK BY | release-quarantine NODE V BY
+//! coordinator NODE          that node signs that the coordinator runs on it
 //! restart                   the coordinator's memory is gone: the ledger is folded anew
 //! waits | rollouts | tasks SEQ | baselines SEQ | unavailable | quarantines | deadline | progress TASK SENTENCE
 //! ```
@@ -59,6 +60,8 @@ pub(crate) struct World {
     roster: Option<Verified<Roster>>,
     ledger: Vec<(Timestamp, Entry)>,
     sequencer: Sequencer,
+    /// The node that signed that the coordinator runs on it.
+    coordinator_on: BTreeSet<NodeName>,
     made: Option<Plan>,
     seq: u64,
     boots: BTreeMap<NodeName, u64>,
@@ -81,6 +84,7 @@ impl Default for World {
             roster: None,
             ledger: Vec::new(),
             sequencer: Sequencer::new(Settings::default()),
+            coordinator_on: BTreeSet::new(),
             made: None,
             seq: 0,
             boots: BTreeMap::new(),
@@ -167,6 +171,10 @@ impl World {
                 self.append(Entry::QuarantineReleased { node, version, by: words[3].to_owned() })
             }
             "restart" => self.restart(),
+            "coordinator" => {
+                self.coordinator_on = BTreeSet::from([name(words[1])]);
+                String::new()
+            }
             "progress" => {
                 let (plan, task, _) = self.granted(words[1]);
                 self.observe(NodeEvent::Progress { plan, task, sentence: rest(2) })
@@ -186,7 +194,9 @@ impl World {
         }
     }
 
+    /// Another world begins.
     fn fleet(&mut self, words: &[&str]) -> String {
+        *self = Self::default();
         let options = options(words);
         let get = |key: &str, default: &str| options.get(key).copied().unwrap_or(default).to_owned();
         let count = |key: &str, default: &str| get(key, default).parse::<usize>().unwrap();
@@ -235,17 +245,6 @@ impl World {
         lines(warnings)
     }
 
-    fn baselines(&self, seq: &str) -> String {
-        let digest = self.digest(seq);
-        let rollouts = self.sequencer.rollouts();
-        let rollout = rollouts.iter().find(|r| r.plan == digest).unwrap();
-        lines(rollout.baselines.iter().map(|(node, baseline)| {
-            let counters: Vec<String> = baseline.counters.iter().map(|(fact, is)| format!(", {fact} {is}")).collect();
-            let after = if rollout.recovered.contains(node) { "; no worse after" } else { "" };
-            format!("{node}: {}{}{after}", baseline.sentence(), counters.concat())
-        }))
-    }
-
     fn plan(&mut self, words: &[&str]) -> String {
         if words[0] == "stop" {
             return self.stop(words[1]);
@@ -266,7 +265,7 @@ impl World {
             },
             "drain" => {
                 let max_unavailable = options.get("max").map(|m| m.parse().unwrap());
-                nodes::drain(list(words[1]), max_unavailable, options.get("continues").copied(), accept_outage)
+                nodes::drain(list(words[1]), max_unavailable, options.get("continues").copied())
             }
             "dead" => Intent::Dead { nodes: list(words[1]), power_off_proof: "plug pulled".parse().unwrap() },
             "uncordon" => Intent::Uncordon { nodes: list(words[1]) },
@@ -280,7 +279,8 @@ impl World {
             .running
             .iter()
             .map(|r| OpenPlan::of(&self.document_of(r.plan.digest), r.plan.digest, vec!["ana".to_owned()]));
-        let earlier = Earlier { open: open.collect(), unproved: Vec::new() };
+        let earlier =
+            Earlier { open: open.collect(), coordinator_on: self.coordinator_on.clone(), ..Earlier::default() };
         match planner::plan(self.fleet.as_ref().unwrap(), roster, &inventory, &earlier, &intent, &numbering) {
             Ok((plan, preview)) => {
                 self.made = Some(plan);

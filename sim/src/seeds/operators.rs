@@ -124,12 +124,7 @@ impl World {
     fn operate(&mut self) -> Result<(), String> {
         let nodes = vec![self.machines[self.random.index(self.machines.len())].name.clone()];
         match self.random.index(8) {
-            0..=2 => self.make(&Intent::Drain {
-                nodes: nodes.clone(),
-                max_unavailable: None,
-                accept_outage: nodes,
-                continues: Continues::IfOpen,
-            }),
+            0..=2 => self.make(&Intent::Drain { nodes, max_unavailable: None, continues: Continues::IfOpen }),
             3 | 4 => self.make(&Intent::Reboot { nodes: Selection::Named(nodes.clone()), accept_outage: nodes }),
             5 | 6 => {
                 let running =
@@ -205,7 +200,7 @@ impl World {
         let inventory = Inventory::of(&self.coordinator.sequencer, timestamp(self.now));
         let known = |plan: &&Arc<KnownPlan>| inventory.running.iter().any(|r| r.plan.digest == plan.digest);
         let open = self.plans.iter().filter(known).map(|k| OpenPlan::of(&k.plan, k.digest, Vec::new()));
-        let earlier = Earlier { open: open.collect(), unproved: Vec::new() };
+        let earlier = Earlier { open: open.collect(), ..Earlier::default() };
         match planner::plan(&self.fleet, &self.roster, &inventory, &earlier, intent, &numbering) {
             Ok((plan, _)) => self.submit(plan),
             Err(_) => Ok(()),

@@ -5,15 +5,17 @@ use hostler_cli::{
     delivery::{self, Delivery, Wanted},
     stop::{self, Which},
 };
+use hostler_executor::host::{Host as _, HostFile};
 use hostler_plan::{
     document::{Holding, Plan, PlanRef, RosterStatus},
     json,
     trust::Verified,
 };
+use hostler_sim::host::COORDINATOR;
 
 use super::*;
 
-/// An agent on a simulated machine, until it is stopped.
+/// An agent on a simulated machine, until it is stopped. The coordinator runs on `s1`.
 pub(super) struct Agent {
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<hostler_executor::Ended, NodeError>>,
@@ -24,6 +26,10 @@ impl Agent {
         let name = NodeName::new(name).unwrap();
         let world = SharedWorld::new(World::new(1, [(name.clone(), Arch::Aarch64)]), 10.0);
         let host = Arc::new(SimHost::here(world, name.clone()).unwrap());
+        if name.as_str() == "s1" {
+            let settings = HostFile { content: Vec::new(), mode: 0o600, uid: 0, gid: 0 };
+            host.write_file(Path::new(COORDINATOR), &settings).unwrap();
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;

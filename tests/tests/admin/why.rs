@@ -1,6 +1,11 @@
 //! `hostler why` against a real coordinator: what waits, what a person has to do, and what is no name of anything.
 
-use hostler_cli::why::{self, Question, Weight};
+use std::collections::BTreeSet;
+
+use hostler_cli::{
+    delivery,
+    why::{self, Question, Weight},
+};
 use hostler_plan::{form::PodName, sequencer::RolloutAction};
 
 use super::{
@@ -50,6 +55,24 @@ async fn whatever_waits_says_why_and_what_is_no_name_says_what_would_be_one() {
     }
     super::root::hostler(folder, &profile, &["why"]).await.unwrap();
     super::root::hostler(folder, &profile, &["why", "w1"]).await.unwrap();
+    for agent in agents {
+        agent.stop().await;
+    }
+    coordinator.end().await;
+}
+
+/// By the signature of that node, and by nobody's word.
+#[tokio::test]
+async fn the_command_knows_on_which_node_the_coordinator_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (coordinator, _, mut admin, agents) = with_two_nodes(folder.path()).await;
+    let s1 = BTreeSet::from([NodeName::new("s1").unwrap()]);
+    let found = async {
+        while delivery::coordinator_on(&mut admin).await.unwrap() != s1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.expect("s1 signs it, and w1 does not");
     for agent in agents {
         agent.stop().await;
     }

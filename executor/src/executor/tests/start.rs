@@ -226,3 +226,21 @@ fn a_lease_is_never_longer_than_the_plan_allows() {
     unlimited.renew(u64::MAX);
     assert_eq!(unlimited.seconds(), 3600);
 }
+
+/// The coordinator may have moved while the node was not connected: each stream begins with what is so now.
+#[test]
+fn a_node_signs_whether_the_coordinator_runs_on_it() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet);
+    let (mut executor, _sender, status, _disk) = fleet.executor(&machine).unwrap();
+    let mut signed = |runs: bool| {
+        machine.inner().runs_coordinator = runs;
+        executor.handle(Request::Welcome { own_receipts: vec![], head: None }).unwrap();
+        let signed = status.content().holding_document.clone().unwrap();
+        (json::parse::<Holding>(&signed.bytes).unwrap().runs_coordinator, signed.digest())
+    };
+    let (first, moved, again) = (signed(false), signed(true), signed(true));
+    assert_eq!((first.0, moved.0), (false, true));
+    assert_eq!(moved, again, "nothing is signed anew while it stays");
+    assert_eq!(signed(false).0, false);
+}
