@@ -170,7 +170,7 @@ async fn see_waiting(admin: &mut Admin, next: &Roster, inventory: &mut Inventory
         let key = listed.key.fingerprint().to_string();
         let connected = nodes.iter().any(|n| n.name == listed.name.as_str() && n.key == key && n.connected);
         let condition = ClusterNode::UNKNOWN;
-        let seen = InventoryNode { connected, condition, hold: None, verdicts: Vec::new() };
+        let seen = InventoryNode { connected, condition, enrolment: Vec::new(), hold: None, verdicts: Vec::new() };
         inventory.nodes.entry(listed.name.clone()).or_insert(seen);
     }
     Ok(())

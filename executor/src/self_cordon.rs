@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     health::{CordonAction, Decided, Desired, HealthEvaluator, Present, Remembered, Rule, Thresholds, desired},
-    id::NodeName,
+    id::{MachineId, NodeName},
     sequencer::CordonOwner,
     timestamp::Timestamp,
 };
@@ -199,8 +199,7 @@ impl SelfCordonReconciler {
             "this machine has neither an administrator's nor a kubelet's credentials for an API server".to_owned(),
         )?;
         for _ in 0..ATTEMPTS {
-            let node = cluster.node(name.as_str()).map_err(|e| e.to_string())?;
-            let node = node.ok_or_else(|| format!("the cluster has no node {name}"))?;
+            let node = own_node(name, cluster, host)?;
             let present = present(&node);
             let answer = match desired.action(present, node.self_cordon.as_ref().map(|own| own.rule)) {
                 CordonAction::Wait => return Ok(Round::Wait),
@@ -240,6 +239,24 @@ impl SelfCordonReconciler {
         if self.said.is_news(&text) {
             tracing::warn!(NODE = %name, "{text}");
         }
+    }
+}
+
+/// The Node object of this machine: the one of its name, and where that is another machine's or there is none, the one
+/// on this machine. A kubelet's credentials show its own alone, and change no other one.
+fn own_node(name: &NodeName, cluster: &dyn Cluster, host: &dyn Host) -> Result<Node, String> {
+    let named = cluster.node(name.as_str()).map_err(|e| e.to_string())?;
+    let id = host.hardware().ok().and_then(|hardware| MachineId::new(hardware.machine_id).ok());
+    let is_other = |node: &Node| id.as_ref().is_some_and(|id| node.machine_id != id.as_str());
+    let mut here = Vec::new();
+    if named.as_ref().is_none_or(|node| MachineId::new(&*node.machine_id).is_ok() && is_other(node)) {
+        here = cluster.nodes().unwrap_or_default();
+        here.retain(|node| id.is_some() && !is_other(node));
+    }
+    match (here.len(), here.pop(), named) {
+        (2.., ..) => Err("several nodes of the cluster have its machine id, as copied disks do".to_owned()),
+        (_, Some(node), _) | (_, None, Some(node)) => Ok(node),
+        (_, None, None) => Err(format!("the cluster has no node {name}")),
     }
 }
 

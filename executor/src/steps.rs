@@ -9,6 +9,7 @@ mod membership;
 use hostler_plan::step::Step;
 
 pub(crate) use action::{Action, Check, StepClock, StepContext, StepError, Undone};
+pub(crate) use kube::check_machine;
 
 /// How a step is performed.
 pub(crate) fn action(step: &Step) -> &dyn Action {

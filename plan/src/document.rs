@@ -16,7 +16,7 @@ pub use admission::{Admission, AdmissionType, Approval, Enrolment, EnrolmentType
 pub use decision::{Decided, Decision, DecisionType, NodeDecision, NodeMatter};
 pub use holding::{DocumentRef, Holding, HoldingType, Holds};
 pub use pass::{Pass, PassType};
-pub use plan::{Artifact, Plan, PlanKind, PlanRef, PlanType, Strategy, Target, Task};
+pub use plan::{Artifact, NodeObject, Plan, PlanKind, PlanRef, PlanType, Strategy, Target, Task};
 pub use pod::{MAX_PODS, PodFate, PodReport};
 pub use receipt::{Blocker, Observation, Outcome, Receipt, ReceiptType, StepResult};
 pub use root::{Policy, Root, RootType, SignatureThresholds, Signer, SignerRole};

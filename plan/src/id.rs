@@ -133,6 +133,13 @@ text_id! {
 }
 
 text_id! {
+    /// What tells a machine's system from every other one (`/etc/machine-id`, `status.nodeInfo.machineID`). Zeros only
+    /// are none: systemd takes them for one that was never made.
+    MachineId, "machine id", "32 lower-case hexadecimal digits, not all of them 0",
+    |t| t.len() == 32 && lower_hex(t) && t.bytes().any(|b| b != b'0')
+}
+
+text_id! {
     /// The fingerprint of an SSH public key as `ssh-keygen -l` prints it: `SHA256:` and 43 characters of base64.
     Fingerprint, "key fingerprint", "SHA256: and 43 characters of base64",
     |t| t.strip_prefix("SHA256:").is_some_and(|b| b.len() == 43

@@ -13,6 +13,7 @@ mod earlier;
 mod fate;
 mod grow;
 mod intent;
+mod object;
 mod obstacle;
 mod order;
 mod preview;
@@ -32,7 +33,7 @@ pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 pub use stop::stop;
 
 use crate::{
-    document::{Artifact, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},
+    document::{Artifact, NodeObject, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},
     fleet::Fleet,
     id::{ArtifactName, NodeName},
     step::Step,
@@ -60,6 +61,8 @@ struct Draft {
     notes: Vec<Note>,
     tasks: Vec<Task>,
     artifacts: BTreeMap<ArtifactName, Artifact>,
+    /// Of subjects that have another name in the cluster.
+    node_objects: Vec<NodeObject>,
     max_unavailable: u32,
     /// The plan that it goes on with.
     continues: Option<PlanRef>,
@@ -97,6 +100,7 @@ pub fn plan(
         Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
         Intent::Reboot { nodes, accept_outage } => rolling::reboot(request, &mut draft, nodes, accept_outage),
     }
+    object::name(request, &mut draft);
     let fates = fates(request, kind, &mut draft);
     let kept = fates.iter().filter(|fate| fate.goes_on()).count();
     if kept > MAX_KEPT_VALID {
@@ -192,6 +196,7 @@ fn finish(
             .map(|open| open.plan)
             .collect(),
         targets,
+        node_objects: draft.node_objects,
         artifacts: draft.artifacts.into_values().collect(),
         strategy: Strategy {
             max_unavailable: draft.max_unavailable,

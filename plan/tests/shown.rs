@@ -244,6 +244,9 @@ fn plan() -> Plan {
         seq: "42".parse::<u64>().map(hostler_plan::id::Seq).unwrap(),
         digest: Digest::of(b"42"),
     });
+    let machine_id = "0123456789abcdef".repeat(2).parse().unwrap();
+    let (node, name) = (plan.tasks[0].subject.clone(), made::name("s1.example.org"));
+    plan.node_objects.push(hostler_plan::document::NodeObject { node, name, machine_id });
     plan.artifacts.push(made::artifact("k3s-aarch64", b"k3s"));
     plan.tasks[0].steps = steps();
     plan.tasks[1].disrupts = true;

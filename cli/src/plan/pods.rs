@@ -47,7 +47,7 @@ pub async fn consent(
     if nodes.is_empty() {
         return Ok(None);
     }
-    let (views, not_shown) = look(admin, &nodes).await?;
+    let (views, not_shown) = look(admin, plan, &nodes).await?;
     let seen: Vec<&NodeView> = views.iter().flat_map(|view| &view.nodes).collect();
     let all = not_shown.is_empty() && seen.iter().all(|node| node.left_out.pods == 0);
     let before = match plan.continues {
@@ -88,7 +88,7 @@ pub async fn look_again(admin: &mut Admin, plan: &Plan, now: Timestamp) -> Resul
     if nodes.is_empty() {
         return Ok(None);
     }
-    let (views, not_shown) = look(admin, &nodes).await?;
+    let (views, not_shown) = look(admin, plan, &nodes).await?;
     Ok(Some(Pods { preview: PodsPreview::of(plan, views, not_shown), asked: now }))
 }
 
@@ -141,11 +141,11 @@ fn drained(plan: &Plan) -> Vec<NodeName> {
 }
 
 /// What servers sign about these nodes. Who gets no view is told why, and goes on without.
-async fn look(admin: &mut Admin, nodes: &[NodeName]) -> Result<(Vec<View>, Vec<NotShown>), Error> {
+async fn look(admin: &mut Admin, plan: &Plan, nodes: &[NodeName]) -> Result<(Vec<View>, Vec<NotShown>), Error> {
     let end = tokio::time::Instant::now() + LOOK_LIMIT;
     let (mut views, mut not_shown) = (Vec::new(), Vec::new());
     for some in nodes.chunks(MAX_VIEW_NODES) {
-        let view = match tokio::time::timeout_at(end, view(admin, some)).await {
+        let view = match tokio::time::timeout_at(end, view(admin, plan, some)).await {
             Ok(view) => view?,
             Err(_) => Err(format!("the coordinator has not answered in {} s", LOOK_LIMIT.as_secs())),
         };
@@ -164,13 +164,16 @@ async fn look(admin: &mut Admin, nodes: &[NodeName]) -> Result<(Vec<View>, Vec<N
     Ok((views, not_shown))
 }
 
-/// One view of these nodes and no others, or why there is none.
-async fn view(admin: &mut Admin, nodes: &[NodeName]) -> Result<Result<View, String>, Error> {
+/// One view of these nodes and no others, or why there is none. A server is asked by the cluster's names, and what it
+/// says is shown by the fleet's.
+async fn view(admin: &mut Admin, plan: &Plan, nodes: &[NodeName]) -> Result<Result<View, String>, Error> {
     let mut random = [0; 32];
     OsRng.fill_bytes(&mut random);
     let nonce = Nonce::from_bytes(random);
-    let question =
-        v1::GetViewRequest { nodes: nodes.iter().map(ToString::to_string).collect(), nonce: nonce.to_string() };
+    let question = v1::GetViewRequest {
+        nodes: nodes.iter().map(|node| plan.name_in_cluster(node).to_string()).collect(),
+        nonce: nonce.to_string(),
+    };
     let request = admin.with_session(question);
     let reply = match admin.client().get_view(request).await {
         Ok(reply) => reply.into_inner(),
@@ -182,9 +185,9 @@ async fn view(admin: &mut Admin, nodes: &[NodeName]) -> Result<Result<View, Stri
         Ok(verified) => {
             let mut view = verified.document().clone();
             let mut asked: Vec<&NodeName> = nodes.iter().collect();
-            view.nodes.retain(|seen| {
-                let at = asked.iter().position(|node| **node == seen.node);
-                at.map(|at| asked.swap_remove(at)).is_some()
+            view.nodes.retain_mut(|seen| {
+                let at = asked.iter().position(|node| *plan.name_in_cluster(node) == seen.node);
+                at.map(|at| seen.node = asked.swap_remove(at).clone()).is_some()
             });
             Ok(view)
         }

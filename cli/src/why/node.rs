@@ -40,8 +40,14 @@ pub(super) fn said(name: &NodeName, state: &InventoryNode) -> Vec<Said> {
         }
         Standing::Ready | Standing::Outside => {}
     }
-    if let Some(other) = &state.condition.other_name {
-        say(Weight::Trouble, format!("is in its cluster as {other}, and plans act on the fleet's names"));
+    match state.condition.other_names.as_slice() {
+        [] => {}
+        [other] => say(Weight::Note, format!("is the Node {other} of its cluster")),
+        others => {
+            let others = others.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+            let why = format!("has a machine id that others have too, and may be any of {others} in its cluster");
+            say(Weight::Trouble, format!("{why}; give each machine an id of its own and enrol it again"));
+        }
     }
     let cordon = state.condition.cordon.as_ref();
     let why = cordon.and_then(|cordon| cordon.reason.as_ref()).map(|why| format!(" ({why})")).unwrap_or_default();

@@ -3,19 +3,17 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hostler_plan::{
-    document::RosterStatus,
-    id::NodeName,
+    document::{Enrolment, RosterStatus},
+    id::{Digest, NodeName},
+    planner::Inventory,
     refusal::{Refusal, Refused},
     sequencer::{ClusterNode, Cordon, CordonOwner, NodeEvent, Standing},
     step::ClusterRole,
     timestamp::Timestamp,
+    trust::Verified,
 };
 
-use super::{
-    Control, ControlError, ToNode, ViewQuestion,
-    doubles::is_machine_id,
-    state::{Membership, State},
-};
+use super::{Control, ControlError, ToNode, ViewQuestion, doubles::is_machine_id, state::State};
 
 /// The readings of all servers.
 #[derive(Debug, Default)]
@@ -97,6 +95,19 @@ impl Control {
         Ok(())
     }
 
+    /// The fleet as plans are made of it. Whose name in the cluster is another is shown with its enrolment.
+    pub(crate) fn inventory(&self, now: Timestamp) -> Inventory {
+        let mut inventory = Inventory::of(&self.state.sequencer, now);
+        if inventory.nodes.values().any(|node| node.condition.other_names.len() == 1) {
+            for (name, enrolment) in enrolments(&self.state) {
+                if let Some(node) = inventory.nodes.get_mut(name).filter(|node| node.condition.other_names.len() == 1) {
+                    node.enrolment.clone_from(&enrolment.signed().bytes);
+                }
+            }
+        }
+        inventory
+    }
+
     fn role(&self, node: &NodeName) -> Option<ClusterRole> {
         self.state.roster.as_ref().and_then(|r| r.document().active(node)).map(|n| n.role)
     }
@@ -127,19 +138,19 @@ impl Control {
         let anybody = readings().any(|r| is_fresh(r.at));
         let roster = self.state.roster.as_ref().map(|r| r.document());
         let nodes = roster.into_iter().flat_map(|r| &r.nodes).filter(|n| n.status == RosterStatus::Active);
+        let machines = Machines::of(&self.state);
         let mut events = Vec::new();
         let mut shown = BTreeMap::new();
         for node in nodes {
-            let own = newest.get_key_value(&node.name);
-            let elsewhere = || by_machine(&self.state, &node.name, &newest);
-            let condition = match own.or_else(elsewhere) {
-                Some((name, (at, reading))) if is_fresh(*at) => {
+            let condition = match machines.object(&node.name, &newest) {
+                Object::One(name, (at, reading)) if is_fresh(*at) => {
                     shown.insert(node.name.clone(), (*reading).clone());
-                    let other_name = (**name != node.name).then(|| (*name).clone());
-                    ClusterNode { other_name, ..condition(reading) }
+                    let other_names = Some(name).filter(|name| **name != node.name).cloned().into_iter().collect();
+                    ClusterNode { other_names, ..condition(reading) }
                 }
-                None if anybody => ClusterNode { standing: Standing::Outside, ..ClusterNode::UNKNOWN },
-                Some(_) | None => ClusterNode::UNKNOWN,
+                Object::Several(other_names) if anybody => ClusterNode { other_names, ..ClusterNode::UNKNOWN },
+                Object::None if anybody => ClusterNode { standing: Standing::Outside, ..ClusterNode::UNKNOWN },
+                Object::One(..) | Object::Several(_) | Object::None => ClusterNode::UNKNOWN,
             };
             events.push(NodeEvent::NodeCondition { node: node.name.clone(), condition });
         }
@@ -157,28 +168,58 @@ fn condition(reading: &NodeReading) -> ClusterNode {
         standing: if reading.is_ready { Standing::Ready } else { Standing::NotReady },
         cordon: reading.cordoned_by.clone().map(|owner| Cordon { owner, reason: None }),
         version: reading.version.parse().ok(),
-        other_name: None,
+        other_names: Vec::new(),
     }
 }
 
-/// The Node object on the machine that enrolled as that node. A machine id that two of them have is a copied disk's and
-/// says nothing: then the whole name alone counts.
-fn by_machine<'a, 'r>(
-    state: &State,
-    node: &NodeName,
-    read: &'a Read<'r>,
-) -> Option<(&'a &'r NodeName, &'a Newest<'r>)> {
-    let id = machine_id(state, node)?;
-    let mut objects = read.iter().filter(|(_, (_, reading))| reading.machine_id == id);
-    let object = objects.next()?;
-    let nodes = state.enrolled.keys().filter(|name| machine_id(state, name) == Some(id)).count();
-    (objects.next().is_none() && nodes == 1).then_some(object)
+/// The Node object of a node.
+enum Object<'a> {
+    None,
+    One(&'a NodeName, &'a Newest<'a>),
+    /// Any of these, which is not known.
+    Several(Vec<NodeName>),
 }
 
-/// What an active node of the roster enrolled with.
-fn machine_id<'s>(state: &'s State, node: &NodeName) -> Option<&'s str> {
-    let enrolment = state.enrolled.get(node)?.enrolment.document();
-    let id = enrolment.hardware.machine_id.as_str();
-    let is_active = state.membership(node, &enrolment.key.fingerprint()) == Membership::Active;
-    (is_active && is_machine_id(id)).then_some(id)
+/// Which machine enrolled as which active node of the roster.
+struct Machines<'s> {
+    of: BTreeMap<&'s NodeName, &'s str>,
+    /// How many nodes have that id: a copied disk's is that of several.
+    nodes: BTreeMap<&'s str, usize>,
+}
+
+impl<'s> Machines<'s> {
+    fn of(state: &'s State) -> Self {
+        let ids = enrolments(state).map(|(name, enrolment)| (name, enrolment.document().hardware.machine_id.as_str()));
+        let mut machines = Self { of: ids.filter(|(_, id)| is_machine_id(id)).collect(), nodes: BTreeMap::new() };
+        machines.of.values().for_each(|id| *machines.nodes.entry(id).or_default() += 1);
+        machines
+    }
+
+    /// The Node object of that name, and where there is none or it is on another machine, the one on the machine that
+    /// enrolled as that node. Names are compared whole.
+    fn object<'a>(&self, node: &NodeName, read: &'a Read<'a>) -> Object<'a> {
+        let own = || read.get_key_value(node).map_or(Object::None, |(name, newest)| Object::One(name, newest));
+        let Some(id) = self.of.get(node) else { return own() };
+        let is_on_it = |(_, reading): &Newest<'_>| reading.machine_id == **id || !is_machine_id(&reading.machine_id);
+        if read.get(node).is_some_and(is_on_it) {
+            return own();
+        }
+        // What has the name of another node with that id is that one's.
+        let here = read.iter().filter(|(_, (_, reading))| reading.machine_id == **id);
+        let here: Vec<_> = here.filter(|(name, _)| self.of.get(**name) != Some(id)).collect();
+        match here.as_slice() {
+            [] => own(),
+            [(name, newest)] if self.nodes.get(id) == Some(&1) => Object::One(name, newest),
+            several => Object::Several(several.iter().map(|(name, _)| (**name).clone()).collect()),
+        }
+    }
+}
+
+/// The enrolments by which the active nodes of the roster came in, under whichever name they came.
+fn enrolments(state: &State) -> impl Iterator<Item = (&NodeName, &Verified<Enrolment>)> {
+    let by_digest: BTreeMap<Digest, _> =
+        state.enrolled.values().map(|e| (e.enrolment.digest(), &e.enrolment)).collect();
+    let roster = state.roster.iter().flat_map(|roster| &roster.document().nodes);
+    let active = roster.filter(|node| node.status == RosterStatus::Active);
+    active.filter_map(move |node| Some((&node.name, *by_digest.get(&node.enrolled.enrolment)?)))
 }

@@ -6,7 +6,6 @@ use futures_util::{Stream, StreamExt as _};
 use hostler_plan::{
     document::SignerRole,
     id::{Digest, NodeName, TokenId},
-    planner::Inventory,
     sequencer::RolloutAction,
 };
 use hostler_proto::v1::{self, Empty, admin_server::Admin, rollout_update::Update};
@@ -210,7 +209,7 @@ impl Admin for AdminService {
 
     async fn get_inventory(&self, request: Request<Empty>) -> Answer<v1::InventoryReply> {
         self.caller(&request, SignerRole::Viewer)?;
-        let inventory = self.shared.control.ask(|control, now| Inventory::of(&control.state().sequencer, now)).await?;
+        let inventory = self.shared.control.ask(|control, now| control.inventory(now)).await?;
         Ok(Response::new(inventory.into()))
     }
 

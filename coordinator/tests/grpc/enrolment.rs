@@ -8,9 +8,9 @@ use hostler_plan::{
     entry::Entry,
     id::{Digest, FleetId},
     json,
-    planner::Inventory,
+    planner::{Inventory, InventoryNode},
     refusal::Refusal,
-    sequencer::{ClusterNode, Standing},
+    sequencer::Standing,
     signature::sign,
     step::ClusterRole,
 };
@@ -346,7 +346,7 @@ async fn a_copied_disk_is_a_double_by_its_key_and_by_its_machine_id() {
 }
 
 /// How the cluster stands by `b` once the server `a` said which Node objects there are, with their machines.
-async fn seen_as(fleet: &Fleet, to: &mpsc::Sender<FromAgent>, objects: &[(&str, &str)]) -> ClusterNode {
+async fn seen_as(fleet: &Fleet, to: &mpsc::Sender<FromAgent>, objects: &[(&str, &str)]) -> InventoryNode {
     let object = |(node, id): &(&str, &str)| v1::NodeCondition {
         node: (*node).into(),
         ready: true,
@@ -366,7 +366,7 @@ async fn seen_as(fleet: &Fleet, to: &mpsc::Sender<FromAgent>, objects: &[(&str, 
         let reply = admin.client.get_inventory(request).await.unwrap().into_inner();
         let mut nodes = Inventory::try_from(reply).unwrap().nodes;
         if nodes[&name("a")].condition.version == wanted {
-            return nodes.remove(&name("b")).unwrap().condition;
+            return nodes.remove(&name("b")).unwrap();
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -390,12 +390,20 @@ async fn a_member_under_another_name_is_known_by_its_machine_and_a_copied_id_say
     let _stream = agent.attach(ReceiverStream::new(receiver)).await.unwrap();
 
     let alone = seen_as(&fleet, &to, &[("a", "a")]).await;
-    assert_eq!((alone.standing, alone.other_name), (Standing::Outside, None));
+    assert_eq!((alone.condition.standing, alone.condition.other_names), (Standing::Outside, vec![]));
     let other = seen_as(&fleet, &to, &[("a", "a"), (&long, "b")]).await;
-    assert_eq!((other.standing, other.other_name), (Standing::Ready, Some(name(&long))));
-    // Two objects with one id: a copied disk. A shortened name is no match either.
+    assert_eq!((other.condition.standing, other.condition.other_names), (Standing::Ready, vec![name(&long)]));
+    // What proves which machine that is: the enrolment that the roster names.
+    assert_eq!(Digest::of(&other.enrolment), on_machine(&b, &token, "b").digest());
+    // Two objects with one id, a copied disk: it may be either. A shortened name is no match.
     let copied = seen_as(&fleet, &to, &[("a", "a"), (&long, "b"), ("b.example.org", "b")]).await;
-    assert_eq!((copied.standing, copied.other_name), (Standing::Outside, None));
+    let either = vec![name("b.example.org"), name(&long)];
+    assert_eq!((copied.condition.standing, copied.condition.other_names), (Standing::Unknown, either));
+    assert!(copied.enrolment.is_empty());
     let whole = seen_as(&fleet, &to, &[("a", "a"), (&long, "b"), ("c", "b"), ("b", "b")]).await;
-    assert_eq!((whole.standing, whole.other_name), (Standing::Ready, None));
+    assert_eq!((whole.condition.standing, whole.condition.other_names), (Standing::Ready, vec![]));
+    // Another machine has its name: the machine counts, where the cluster has it.
+    let taken = [("a", "a"), ("b", "c"), ("d", "d"), ("e", "e"), (&*long, "b")];
+    let taken = seen_as(&fleet, &to, &taken).await.condition;
+    assert_eq!((taken.standing, taken.other_names), (Standing::Ready, vec![name(&long)]));
 }

@@ -1,6 +1,6 @@
 //! A fleet to test with: a coordinator in this process, admins with keys, and nodes that can enrol.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Mutex, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hostler_coordinator::{Addresses, Listeners, RunError, Settings, run};
@@ -90,6 +90,8 @@ pub(crate) struct Fleet {
     pub viewer: PrivateKey,
     pub roster_version: u64,
     last_roster: Option<Digest>,
+    /// By which every node enrolled last.
+    enrolments: Mutex<BTreeMap<NodeName, Digest>>,
     born: Timestamp,
 }
 
@@ -135,6 +137,7 @@ impl Fleet {
             viewer: fresh_key(),
             roster_version: 0,
             last_roster: None,
+            enrolments: Mutex::default(),
             born: now(),
         }
     }
@@ -208,7 +211,12 @@ impl Fleet {
     /// Signs and hands in a roster of these nodes.
     pub(crate) async fn approve(&mut self, nodes: &[(&Node, ClusterRole, RosterStatus)]) -> Roster {
         self.roster_version += 1;
-        let nodes = nodes.iter().map(|(node, role, status)| RosterNode { status: *status, ..node.listed(*role) });
+        let enrolments = self.enrolments.lock().unwrap().clone();
+        let nodes = nodes.iter().map(|(node, role, status)| {
+            let mut listed = RosterNode { status: *status, ..node.listed(*role) };
+            listed.enrolled.enrolment = enrolments.get(&node.name).copied().unwrap_or(listed.enrolled.enrolment);
+            listed
+        });
         let roster = made::roster(&self.unsigned_root(), now(), nodes.collect());
         let roster = Roster { version: self.roster_version, prev: self.last_roster, ..roster };
         let mut admin = self.login(&self.admin).await.unwrap();
@@ -226,6 +234,7 @@ impl Fleet {
 
     pub(crate) async fn enrol_with(&self, node: &Node, document: Signed) -> Result<v1::EnrolResponse, Status> {
         let channel = connect(&self.at(self.coordinator().addresses.enrolment), None).await.unwrap();
+        self.enrolments.lock().unwrap().insert(node.name.clone(), document.digest());
         let request = v1::EnrolRequest { enrolment: Some(document.into()), certificate_request: node.request() };
         EnrolmentClient::new(channel).enrol(request).await.map(tonic::Response::into_inner)
     }

@@ -140,6 +140,7 @@ impl Executor {
     }
 
     fn preflight(&mut self, work: &mut Work) -> Result<(), StepError> {
+        steps::check_machine(&mut self.step_context(work, 0)?)?;
         for (index, step) in work.task.steps.clone().iter().enumerate() {
             let mut context = self.step_context(work, index)?;
             steps::action(step).preflight(&mut context)?;

@@ -133,6 +133,35 @@ const FULL: Option<f64> = Some(0.99);
 const WELL: Option<f64> = Some(0.5);
 
 #[test]
+fn the_node_that_is_cordoned_is_on_this_machine_whatever_it_is_called() {
+    let cordoned = |change: fn(&mut Vec<Node>)| {
+        let mut setup = Setup::new(true);
+        change(&mut setup.cluster().state().nodes);
+        setup.disk(FULL);
+        setup.pass(600);
+        let state = setup.cluster().state();
+        state.nodes.iter().filter(|node| node.unschedulable).map(|node| node.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(cordoned(|_| {}), ["w1"], "no kubelet said a machine id");
+    assert_eq!(cordoned(|nodes| nodes[0].machine_id = "2".repeat(32)), ["w1"], "no other node is on this machine");
+    let other_name = cordoned(|nodes| {
+        nodes[0].name = "w1.example.org".into();
+        nodes[0].machine_id = "1".repeat(32);
+    });
+    assert_eq!(other_name, ["w1.example.org"]);
+    let taken = cordoned(|nodes| {
+        nodes[0].machine_id = "2".repeat(32);
+        nodes[1].machine_id = "1".repeat(32);
+    });
+    assert_eq!(taken, ["s1"], "another machine has its name");
+    let copied = cordoned(|nodes| {
+        nodes[0].name = "w1.example.org".into();
+        nodes.iter_mut().for_each(|node| node.machine_id = "1".repeat(32));
+    });
+    assert_eq!(copied, [""; 0], "nobody knows which is its own");
+}
+
+#[test]
 fn a_full_disk_cordons_the_node_and_a_cleared_one_frees_it_after_its_hold_time() {
     let mut setup = Setup::new(true);
     setup.pass(60);

@@ -6,7 +6,7 @@ use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     document::{Blocker, Observation, Outcome, Plan, PodReport, Roster, Task},
     entry::StoredDocument,
-    id::{ArtifactName, BootId},
+    id::{ArtifactName, BootId, NodeName},
     refusal::{Refusal, Refused},
     step::Step,
     timestamp::Timestamp,
@@ -191,9 +191,9 @@ impl StepContext<'_> {
         })
     }
 
-    /// The name of the node that the task is about.
-    pub(crate) fn subject(&self) -> &str {
-        self.task.subject.as_str()
+    /// The name in the cluster of the node that the task is about.
+    pub(crate) fn subject(&self) -> &NodeName {
+        self.plan.document().name_in_cluster(&self.task.subject)
     }
 
     /// The operation's name, as documents write it.

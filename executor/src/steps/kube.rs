@@ -6,3 +6,5 @@ mod out_of_service;
 mod ready;
 mod subject;
 mod uncordon;
+
+pub(crate) use subject::check_machine;

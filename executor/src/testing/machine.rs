@@ -144,7 +144,7 @@ impl Host for Machine {
         Ok("w1".into())
     }
     fn hardware(&self) -> Result<Hardware, HostError> {
-        Ok(Hardware { model: "double".into(), serial: "1".into(), machine_id: "1".into(), memory_bytes: 1 })
+        Ok(Hardware { model: "double".into(), serial: "1".into(), machine_id: "1".repeat(32), memory_bytes: 1 })
     }
     fn arch(&self) -> Arch {
         Arch::X86_64

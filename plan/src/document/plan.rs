@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     form,
-    id::{Arch, ArtifactName, Digest, Epoch, Fingerprint, FleetId, NodeName, Seq, TaskId},
+    id::{Arch, ArtifactName, Digest, Epoch, Fingerprint, FleetId, MachineId, NodeName, Seq, TaskId},
     step::Step,
     timestamp::Timestamp,
 };
@@ -49,6 +49,10 @@ pub struct Plan {
     pub keeps_valid: Vec<PlanRef>,
     /// Every node that performs a task, once.
     pub targets: Vec<Target>,
+    /// Subjects that the cluster knows under another name than the fleet does, each once. Written only when there are
+    /// some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_objects: Vec<NodeObject>,
     pub artifacts: Vec<Artifact>,
     pub strategy: Strategy,
     /// In an order that respects every `after`.
@@ -200,6 +204,19 @@ pub struct Target {
     pub arch: Arch,
 }
 
+/// What the cluster has of a node whose name there is another one: steps on the cluster act on it, while it has the
+/// machine id that the node enrolled with and no other Node object has that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeObject {
+    /// As the fleet calls it.
+    pub node: NodeName,
+    /// `metadata.name`.
+    pub name: NodeName,
+    /// `status.nodeInfo.machineID`.
+    pub machine_id: MachineId,
+}
+
 /// A file that the plan needs, by content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -262,6 +279,16 @@ impl Plan {
     pub fn cordons(&self) -> impl Iterator<Item = &NodeName> {
         let cordons = |task: &&Task| task.steps.iter().any(|step| step.leaves_unschedulable() == Some(true));
         self.tasks.iter().filter(cordons).map(|task| &task.subject)
+    }
+
+    /// The Node object of that node, where it has another name.
+    pub fn node_object(&self, node: &NodeName) -> Option<&NodeObject> {
+        self.node_objects.iter().find(|object| object.node == *node)
+    }
+
+    /// The name of that node in its cluster.
+    pub fn name_in_cluster<'a>(&'a self, node: &'a NodeName) -> &'a NodeName {
+        self.node_object(node).map_or(node, |object| &object.name)
     }
 
     /// The target entry of that node.

@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     Draft, Note, Obstacle, Request, Selection,
+    object::ambiguous,
     select::resolve,
     task::{list, observer, task, together},
 };
@@ -29,12 +30,9 @@ pub(super) fn dead(request: Request<'_>, draft: &mut Draft, names: &[NodeName], 
             Standing::NotReady | Standing::Unknown if state.connected => alive("its agent is connected"),
             Standing::NotReady | Standing::Unknown => None,
         };
-        match (obstacle, &state.condition.other_name) {
-            (Some(obstacle), _) => draft.obstacles.push(obstacle),
-            (None, Some(other)) => {
-                draft.obstacles.push(Obstacle::OtherName { node: name.clone(), name: other.clone() });
-            }
-            (None, None) => nodes.push(name.clone()),
+        match obstacle.or_else(|| ambiguous(name, state)) {
+            Some(obstacle) => draft.obstacles.push(obstacle),
+            None => nodes.push(name.clone()),
         }
     }
     draft.title = format!("Give up {}, which is dead", list(&nodes));

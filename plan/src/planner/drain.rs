@@ -10,6 +10,7 @@ use crate::{
 use super::{
     Draft, Note, Obstacle, Request, Selection,
     caution::{Taken, coordinator_out, note_unavailable, servers_out},
+    object::ambiguous,
     select::resolve,
     task::{disrupting, drain_steps, list, observer, task, together},
 };
@@ -22,8 +23,8 @@ pub(super) fn drain(request: Request<'_>, draft: &mut Draft, names: &[NodeName],
             draft.obstacles.push(Obstacle::NotEnrolled { node: node.name.clone() });
         } else if state.condition.standing == Standing::Outside {
             draft.obstacles.push(Obstacle::NotAMember { node: node.name.clone() });
-        } else if let Some(name) = state.condition.other_name.clone() {
-            draft.obstacles.push(Obstacle::OtherName { node: node.name.clone(), name });
+        } else if let Some(obstacle) = ambiguous(&node.name, state) {
+            draft.obstacles.push(obstacle);
         } else {
             if let Some(hold) = state.hold.as_ref().filter(|hold| hold.kind == PlanKind::Drain && hold.complete) {
                 draft.notes.push(Note::Info(format!(
@@ -62,10 +63,7 @@ pub(super) fn uncordon(request: Request<'_>, draft: &mut Draft, names: &[NodeNam
             _ if request.roster.active(name).is_none() => {
                 draft.obstacles.push(Obstacle::NotEnrolled { node: name.clone() });
             }
-            _ if state.condition.other_name.is_some() => {
-                let other = state.condition.other_name.clone();
-                draft.obstacles.extend(other.map(|other| Obstacle::OtherName { node: name.clone(), name: other }));
-            }
+            _ if state.condition.other_names.len() > 1 => draft.obstacles.extend(ambiguous(name, state)),
             (Some(Some(owner)), _) => {
                 draft.obstacles.push(Obstacle::CordonedByOther { node: name.clone(), owner: owner.to_owned() });
             }

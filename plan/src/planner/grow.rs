@@ -11,8 +11,9 @@ use crate::{
 use super::{
     Draft, Note, Obstacle, Phase, PhaseName, Request, Selection,
     distribution::{Lifecycle, Member},
+    object::ambiguous,
     order::predecessors,
-    select::{performs, resolve},
+    select::{left_out, performs, resolve},
     skew,
     task::{artifact, await_ready, observer, task, task_id},
 };
@@ -49,21 +50,19 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
     let mut workers = Vec::new();
     for node in resolve(request, draft, selection) {
         let named = *selection != Selection::All;
-        let condition = &request.state(&node.name).condition;
-        if let Some(name) = condition.other_name.clone() {
-            if named {
-                draft.obstacles.push(Obstacle::OtherName { node: node.name.clone(), name });
-            } else {
-                draft.skipped.push((node.name.clone(), format!("is in the cluster already, as {name}")));
-            }
+        let state = request.state(&node.name);
+        if let Some(obstacle) = ambiguous(&node.name, state) {
+            left_out(draft, named, &node.name, obstacle);
             continue;
         }
-        match condition.standing {
+        match state.condition.standing {
             Standing::Ready | Standing::NotReady if named => {
                 draft.obstacles.push(Obstacle::AlreadyJoined { node: node.name.clone() });
             }
             Standing::Ready | Standing::NotReady => {
-                draft.skipped.push((node.name.clone(), "is in the cluster already".to_owned()));
+                let names = state.condition.other_names.iter().map(|name| format!(", as {name}"));
+                let why = format!("is in the cluster already{}", names.collect::<String>());
+                draft.skipped.push((node.name.clone(), why));
             }
             Standing::Outside | Standing::Unknown if !named && request.roster.active(&node.name).is_none() => {
                 draft.skipped.push((node.name.clone(), "is not enrolled".to_owned()));

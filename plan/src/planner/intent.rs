@@ -128,7 +128,7 @@ impl Inventory {
         let node = |(node, (connected, condition))| {
             let hold = holds.get(&node).cloned();
             let verdicts = sequencer.verdicts(&node, now);
-            (node, InventoryNode { connected, condition, hold, verdicts })
+            (node, InventoryNode { connected, condition, enrolment: Vec::new(), hold, verdicts })
         };
         let running = sequencer.rollouts().into_iter().filter(|r| !r.state.is_over()).map(|r| RunningPlan {
             plan: PlanRef { seq: r.seq, digest: r.plan },
@@ -148,6 +148,8 @@ impl Inventory {
 pub struct InventoryNode {
     pub connected: bool,
     pub condition: ClusterNode,
+    /// The bytes of its enrolment, where the cluster knows it under another name.
+    pub enrolment: Vec<u8>,
     /// Set while Hostler keeps it out of service.
     pub hold: Option<Hold>,
     /// Every verdict that is not ok, the worst first.

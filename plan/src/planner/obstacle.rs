@@ -134,8 +134,13 @@ pub enum Obstacle {
     NotAMember {
         node: NodeName,
     },
-    /// The machine is in the cluster under another name; steps would look for a Node object of the fleet's name.
-    OtherName {
+    /// Machines have one id, as copied disks do: which of these Node objects is the node's is not known.
+    Ambiguous {
+        node: NodeName,
+        names: Vec<NodeName>,
+    },
+    /// The cluster knows it under that name, and which machine enrolled as it is not shown.
+    MachineUnproved {
         node: NodeName,
         name: NodeName,
     },
@@ -278,10 +283,20 @@ impl fmt::Display for Obstacle {
             }
             Obstacle::AlreadyJoined { node } => write!(f, "{node} is in the cluster already; leave it out"),
             Obstacle::NotAMember { node } => write!(f, "{node} is not in the cluster; join it first, or leave it out"),
-            Obstacle::OtherName { node, name } => write!(
+            Obstacle::Ambiguous { node, names } => {
+                let names = names.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "{node} has a machine id that others have too, as copied disks do, and may be any of {names} in \
+                     the cluster; give each machine an id of its own (`systemd-machine-id-setup` after removing \
+                     /etc/machine-id) and enrol {node} again, or leave it out"
+                )
+            }
+            Obstacle::MachineUnproved { node, name } => write!(
                 f,
-                "{node} is in the cluster as {name}, and a plan acts on the node of the fleet's own name; enrol the \
-                 machine as {name} and name it so in the fleet file, or leave it out"
+                "the coordinator says that {node} is {name} in the cluster, and does not show the enrolment that the \
+                 roster has of {node} with its machine id; enrol the machine as {name} and name it so in the fleet \
+                 file, or leave it out"
             ),
             Obstacle::NoArtifact { name, version, arch } => write!(
                 f,

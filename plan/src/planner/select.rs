@@ -11,11 +11,16 @@ use crate::{
     step::ClusterRole,
 };
 
-use super::{Draft, InventoryNode, Obstacle, Request, Selection};
+use super::{Draft, InventoryNode, Obstacle, Request, Selection, object::ambiguous};
 
 /// The state of a node that nobody ever saw.
-const UNSEEN: &InventoryNode =
-    &InventoryNode { connected: false, condition: ClusterNode::UNKNOWN, hold: None, verdicts: Vec::new() };
+const UNSEEN: &InventoryNode = &InventoryNode {
+    connected: false,
+    condition: ClusterNode::UNKNOWN,
+    enrolment: Vec::new(),
+    hold: None,
+    verdicts: Vec::new(),
+};
 
 impl Request<'_> {
     pub(super) fn state(&self, node: &NodeName) -> &InventoryNode {
@@ -118,13 +123,8 @@ pub(super) fn workable(request: Request<'_>, draft: &mut Draft, selection: &Sele
             draft.obstacles.push(Obstacle::NotAMember { node: name.clone() });
             continue;
         }
-        if let Some(other) = state.condition.other_name.clone() {
-            if named {
-                draft.obstacles.push(Obstacle::OtherName { node: name.clone(), name: other });
-            } else {
-                let why = format!("is in the cluster as {other}, and plans act on the fleet's names");
-                draft.skipped.push((name.clone(), why));
-            }
+        if let Some(obstacle) = ambiguous(name, state) {
+            left_out(draft, named, name, obstacle);
             continue;
         }
         if let Some(why) = out_of_service(state, named) {
@@ -146,6 +146,17 @@ pub(super) fn workable(request: Request<'_>, draft: &mut Draft, selection: &Sele
         }
     }
     nodes
+}
+
+/// What stands in the way of one node: of the plan, where it was named.
+pub(super) fn left_out(draft: &mut Draft, named: bool, node: &NodeName, obstacle: Obstacle) {
+    if named {
+        draft.obstacles.push(obstacle);
+    } else {
+        let why = obstacle.to_string();
+        let why = why.strip_prefix(&format!("{node} ")).unwrap_or(&why).to_owned();
+        draft.skipped.push((node.clone(), why));
+    }
 }
 
 /// Why a node stays as it is unless it is named: a person has it out of service.

@@ -38,6 +38,7 @@ pub fn stop(roster: &Roster, numbering: &Numbering, ended: &[PlanRef], kept: &[P
         expires: numbering.created.plus(std::time::Duration::from_secs(numbering.lifetime_seconds)),
         keeps_valid: kept.into_values().collect(),
         targets: Vec::new(),
+        node_objects: Vec::new(),
         artifacts: Vec::new(),
         strategy: Strategy { max_unavailable: 1, soak_seconds: 0, lease_seconds: 60 },
         tasks: Vec::new(),

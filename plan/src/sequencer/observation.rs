@@ -42,14 +42,15 @@ pub struct ClusterNode {
     pub cordon: Option<Cordon>,
     /// The Kubernetes version that runs, as the kubelet reports it.
     pub version: Option<Version>,
-    /// The name of its Node object, where the machine joined under another one than the fleet's.
-    pub other_name: Option<NodeName>,
+    /// The name of its Node object, where the machine joined under another one than the fleet's. Several where machines
+    /// have one id: nobody knows which is its own.
+    pub other_names: Vec<NodeName>,
 }
 
 impl ClusterNode {
     /// Nothing is known.
     pub const UNKNOWN: ClusterNode =
-        ClusterNode { standing: Standing::Unknown, cordon: None, version: None, other_name: None };
+        ClusterNode { standing: Standing::Unknown, cordon: None, version: None, other_names: Vec::new() };
 }
 
 /// What the cluster says of a node.

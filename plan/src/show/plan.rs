@@ -2,7 +2,7 @@
 
 use super::{Page, predecessors, tasks};
 use crate::{
-    document::{Artifact, Plan, PlanKind, PlanType, Strategy, Target},
+    document::{Artifact, NodeObject, Plan, PlanKind, PlanType, Strategy, Target},
     id::Digest,
     text::span,
 };
@@ -27,6 +27,7 @@ pub fn plan(plan: &Plan, digest: &Digest) -> String {
         expires,
         keeps_valid,
         targets,
+        node_objects,
         artifacts,
         strategy,
         tasks,
@@ -57,6 +58,9 @@ pub fn plan(plan: &Plan, digest: &Digest) -> String {
     );
     for Target { node, key, arch } in targets {
         page.line("performs", format!("{node}, {arch}, {key}"));
+    }
+    for NodeObject { node, name, machine_id } in node_objects {
+        page.line("known as", format!("{node} is the Node {name} of the cluster, on machine {machine_id}"));
     }
     for Artifact { name, sha256, size, arch } in artifacts {
         let arch = arch.map_or_else(|| "any processor".to_owned(), |arch| arch.to_string());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    document::{Plan, PlanKind, Roster, Target, Task},
+    document::{NodeObject, Plan, PlanKind, Roster, Target, Task},
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
     step::{MAX_CONSENTS, Step},
@@ -25,6 +25,7 @@ pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
         return check_stop(plan);
     }
     check_artifacts(plan)?;
+    check_node_objects(plan)?;
     if plan.tasks.is_empty() {
         return malformed(plan, "expected at least one task, found none");
     }
@@ -60,7 +61,7 @@ fn malformed<T>(plan: &Plan, reason: &str) -> Result<T, Refused> {
 /// A stop ends others and does nothing itself.
 fn check_stop(plan: &Plan) -> Result<(), Refused> {
     let (tasks, targets, artifacts) = (plan.tasks.len(), plan.targets.len(), plan.artifacts.len());
-    if tasks + targets + artifacts == 0 {
+    if tasks + targets + artifacts + plan.node_objects.len() == 0 {
         return Ok(());
     }
     let found = format!("{tasks} tasks, {targets} targets and {artifacts} artifacts");
@@ -108,6 +109,25 @@ fn check_continued(plan: &Plan) -> Result<(), Refused> {
         return malformed(plan, "expected the plan that it continues to end, found it beside");
     }
     Ok(())
+}
+
+/// Every Node object is one subject's, whatever the cluster calls it.
+fn check_node_objects(plan: &Plan) -> Result<(), Refused> {
+    let subjects: BTreeSet<&NodeName> = plan.tasks.iter().map(|task| &task.subject).collect();
+    let (mut nodes, mut objects, mut machines) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for NodeObject { node, name, machine_id } in &plan.node_objects {
+        if !subjects.contains(node) || node == name {
+            let found = format!("{node} as {name}");
+            return malformed(plan, &format!("expected other names of the tasks' subjects, found {found}"));
+        }
+        if !(nodes.insert(node) && objects.insert(name) && machines.insert(machine_id)) {
+            return malformed(plan, &format!("expected every node, Node object and machine once, found {name} again"));
+        }
+    }
+    let taken = subjects.into_iter().filter(|node| !nodes.contains(node)).find(|node| objects.contains(node));
+    taken.map_or(Ok(()), |node| {
+        malformed(plan, &format!("expected {node} to be the Node of one subject, found it to be that of two"))
+    })
 }
 
 fn check_artifacts(plan: &Plan) -> Result<(), Refused> {

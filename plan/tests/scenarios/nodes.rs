@@ -1,6 +1,6 @@
 //! What the nodes of a scenario do: connect, report, perform what they are granted, and sign receipts.
 
-use hostler_plan::planner::Continues;
+use hostler_plan::{document::RosterNode, fleet::FleetNode, planner::Continues, signature::PublicKey};
 
 use super::*;
 
@@ -14,6 +14,18 @@ impl World {
             let after = if rollout.recovered.contains(node) { "; no worse after" } else { "" };
             format!("{node}: {}{}{after}", baseline.sentence(), counters.concat())
         }))
+    }
+
+    /// The fleet as plans are made of it: who has another name in the cluster is shown with its enrolment.
+    pub(super) fn inventory(&self) -> Inventory {
+        let mut inventory = Inventory::of(&self.sequencer, self.now);
+        for (name, node) in &mut inventory.nodes {
+            let listed = self.roster.as_ref().and_then(|roster| roster.document().active(name));
+            if let Some(listed) = listed.filter(|_| node.condition.other_names.len() == 1) {
+                node.enrolment = enrolment(listed);
+            }
+        }
+        inventory
     }
 
     /// Every node's condition, as a server reads it.
@@ -188,7 +200,7 @@ impl World {
         if let Some(version) = words.get(2).and_then(|w| w.parse::<Version>().ok()) {
             condition.version = Some(version);
         }
-        condition.other_name = options.get("as").map(|other| name(other));
+        condition.other_names = options.get("as").iter().flat_map(|names| names.split(',')).map(name).collect();
         match options.get("cordon") {
             Some(&"none") => condition.cordon = None,
             Some(&"hostler") => condition.cordon = Some(Cordon { owner: CordonOwner::Hostler, reason: None }),
@@ -198,6 +210,22 @@ impl World {
         self.report();
         String::new()
     }
+}
+
+/// A node of the fleet file as the roster lists it.
+pub(super) fn listed(node: &FleetNode, key: PublicKey) -> RosterNode {
+    let mut listed = made::node(node.name.as_str(), key, node.role);
+    listed.enrolled.enrolment = Digest::of(&enrolment(&listed));
+    listed
+}
+
+/// The bytes by which a node came in: every machine has an id of its own.
+pub(super) fn enrolment(node: &RosterNode) -> Vec<u8> {
+    let began = BEGIN.parse().unwrap();
+    let admission = made::admission(&made::root(began, Vec::new()), began, node.key.clone());
+    let mut enrolment = made::enrolment(&admission, began, node);
+    enrolment.hardware.machine_id = Digest::of(node.name.as_str().as_bytes()).hex()[..32].to_owned();
+    json::write(&enrolment)
 }
 
 /// A verdict of that rule at that level, with the numbers that would make it.

@@ -14,7 +14,7 @@
 //! renew TASK [reboot]       a lease is renewed
 //! clock SECONDS             the coordinator's clock steps by so much
 //! connect NODE | disconnect NODE | power-cycle NODE             the last one is back, and has not reported
-//! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO] [as=NAME]    what a server reports
+//! see NODE ready|not-ready|outside|unknown [V] [cordon=WHO] [as=NAME,…]  what a server reports
 //! facts NODE ok | silent | RULE LEVEL | ext4 COUNT              what the node reports, every 10 s from now on
 //! pause SEQ BY REASON | resume SEQ BY | halt SEQ BY REASON | release-lease TASK BY | release-quarantine NODE V BY
 //! coordinator NODE          that node signs that the coordinator runs on it
@@ -225,7 +225,7 @@ impl World {
             .unwrap();
         }
         let (fleet, warnings) = Fleet::from_toml(&[("fleet.toml", &text)]).unwrap();
-        let nodes = fleet.nodes.iter().zip(1..).map(|(n, i)| made::node(n.name.as_str(), public(&key(i)), n.role));
+        let nodes = fleet.nodes.iter().zip(1..).map(|(n, i)| nodes::listed(n, public(&key(i))));
         let root = root(self.now);
         let roster = signed(DocumentKind::Roster, &made::roster(&root, self.now, nodes.collect()), &[&admin()]);
         let verified = trust::roster(&trusted(&root), None, &roster, Purpose::Submitting(self.now)).unwrap();
@@ -274,7 +274,7 @@ impl World {
         };
         let numbering = self.numbering();
         let roster = self.roster.as_ref().unwrap().document();
-        let inventory = Inventory::of(&self.sequencer, self.now);
+        let inventory = self.inventory();
         let open = inventory
             .running
             .iter()

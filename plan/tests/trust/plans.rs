@@ -2,8 +2,8 @@
 
 use hostler_plan::{
     document::{
-        Artifact, DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Plan, PlanKind, PlanRef, Root, RosterStatus,
-        Signed, Target,
+        Artifact, DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, NodeObject, Plan, PlanKind, PlanRef, Root,
+        RosterStatus, Signed, Target,
     },
     id::{Arch, Digest, Epoch, Seq},
     json,
@@ -265,6 +265,31 @@ fn targets_are_the_nodes_of_the_roster() {
         p.tasks.pop();
     });
     assert_refused(idle, Refusal::Malformed, &["a task for every target", "w2"]);
+}
+
+#[test]
+fn a_node_object_is_that_of_one_subject_on_one_machine() {
+    let object = |(node, other, digit): &(&str, &str, &str)| NodeObject {
+        node: name(node),
+        name: name(other),
+        machine_id: digit.repeat(32).parse().unwrap(),
+    };
+    let known = |objects: &[(&str, &str, &str)]| offer(|p| p.node_objects = objects.iter().map(object).collect());
+    assert!(known(&[("w1", "w1.example.org", "a"), ("w2", "w1", "b")]).is_ok(), "names that changed places are two");
+    for (word, objects) in [
+        ("other names of the tasks' subjects, found w9 as w9.example.org", vec![("w9", "w9.example.org", "a")]),
+        ("found w1 as w1", vec![("w1", "w1", "a")]),
+        ("once, found b again", vec![("w1", "a", "a"), ("w1", "b", "b")]),
+        ("once, found a again", vec![("w1", "a", "a"), ("w2", "a", "b")]),
+        ("once, found b again", vec![("w1", "a", "a"), ("w2", "b", "a")]),
+        ("w2 to be the Node of one subject", vec![("w1", "w2", "a")]),
+    ] {
+        assert_refused(known(&objects), Refusal::Malformed, &["plan 42", word, "make the plan again"]);
+    }
+    let zeros = serde_json::from_value::<NodeObject>(serde_json::json!(
+        {"node": "w1", "name": "b", "machine_id": "0".repeat(32)}
+    ));
+    assert!(zeros.is_err(), "no machine id was made there");
 }
 
 #[test]

@@ -31,14 +31,15 @@ impl TryFrom<v1::InventoryReply> for Inventory {
 }
 
 fn node_to_wire((name, state): (NodeName, InventoryNode)) -> v1::InventoryNode {
-    let InventoryNode { connected, condition, hold, verdicts } = state;
+    let InventoryNode { connected, condition, enrolment, hold, verdicts } = state;
     v1::InventoryNode {
         name: name.to_string(),
         connected,
         standing: v1::Standing::from(condition.standing).into(),
         cordon: condition.cordon.map(Into::into),
         version: condition.version.map(|v| v.to_string()),
-        other_name: condition.other_name.map(|name| name.to_string()),
+        other_names: condition.other_names.iter().map(ToString::to_string).collect(),
+        enrolment,
         hold: hold.map(Into::into),
         verdicts: verdicts.into_iter().map(Into::into).collect(),
     }
@@ -49,11 +50,16 @@ fn node_from_wire(node: v1::InventoryNode) -> Result<(NodeName, InventoryNode), 
         standing: node.standing().try_into()?,
         cordon: node.cordon.map(TryInto::try_into).transpose()?,
         version: node.version.map(|v| id("a version of Kubernetes", &v)).transpose()?,
-        other_name: node.other_name.map(|n| id("the name of a Node object", &n)).transpose()?,
+        other_names: node
+            .other_names
+            .iter()
+            .map(|name| id("the name of a Node object", name))
+            .collect::<Result<_, _>>()?,
     };
     let state = InventoryNode {
         connected: node.connected,
         condition,
+        enrolment: node.enrolment,
         hold: node.hold.map(TryInto::try_into).transpose()?,
         verdicts: node.verdicts.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
     };

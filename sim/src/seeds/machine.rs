@@ -132,7 +132,7 @@ impl Machine {
             standing: if self.is_ready() { Standing::Ready } else { Standing::NotReady },
             cordon: owner.map(|owner| Cordon { owner, reason: None }),
             version: Some(self.version),
-            other_name: None,
+            other_names: Vec::new(),
         }
     }
 

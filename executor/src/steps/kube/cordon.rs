@@ -6,14 +6,14 @@ use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     document::{DocumentKind, Outcome},
     drain::is_leaving,
-    id::Digest,
+    id::{Digest, NodeName},
     sequencer::CordonOwner,
     step::Cordon,
     timestamp::Timestamp,
     trust::{Continued, SignedBy},
 };
 
-use super::subject::{ATTEMPTS, PATIENCE, change, subject};
+use super::subject::{ATTEMPTS, PATIENCE, change, is_meant, subject};
 use crate::{
     control::POLL,
     host::{Awaited, Cluster, ClusterError, CordonAnswer, CordonNote, Node, NodeReady, Pod, PodScope},
@@ -61,7 +61,7 @@ impl Action for Cordon {
     /// A node that is silent stays cordoned: nothing should be sent there. Where another plan goes on with this one,
     /// the cordon passes to that one instead.
     fn undo(&self, outcome: &Outcome, context: &mut StepContext<'_>) -> Undone {
-        let subject = context.subject().to_owned();
+        let subject = context.subject().to_string();
         let stays = |why: &str| Undone::Said(format!("{subject} stays cordoned{why}"));
         let mut said = SayOnce::default();
         let (mut changes, mut answered) = (0, context.now());
@@ -84,9 +84,13 @@ impl Action for Cordon {
                 Err(error) => return stays(&format!(": {error}")),
             };
             answered = now;
+            if let Err(StepError::Void(refused)) = is_meant(&node, context) {
+                return stays(&format!(": {}", refused.reason));
+            }
             let next = context.node.state.continued(&context.plan.digest(), &context.task.subject, now);
             let asks = context.task.asks_after(outcome);
-            let answer = match End::of(&node, (outcome, asks), next, leaving, &context.plan.digest()) {
+            let end = End::of(&node, &context.task.subject, (outcome, asks), next, leaving, &context.plan.digest());
+            let answer = match end {
                 End::Nothing => return Undone::Nothing,
                 End::Stays(why) => return stays(&why),
                 End::Waits(sentence) => {
@@ -130,10 +134,11 @@ enum End {
 }
 
 impl End {
-    /// `asks`: a person is to decide. `next` goes on with the plan whose cordon may be on the node; `leaving` speaks of
-    /// a pod that leaves it.
+    /// `name` is the fleet's. `asks`: a person is to decide. `next` goes on with the plan whose cordon may be on the
+    /// node; `leaving` speaks of a pod that leaves it.
     fn of(
         node: &Node,
+        name: &NodeName,
         (outcome, asks): (&Outcome, bool),
         next: Option<&Continued>,
         leaving: Option<String>,
@@ -153,8 +158,8 @@ impl End {
                 ..note.clone()
             }),
             (Some(CordonOwner::Hostler), ..) if asks => End::Stays(format!(
-                " until a person decides: `hostler drain {0} --continue` goes on, `hostler uncordon {0}` puts it back",
-                node.name
+                " until a person decides: `hostler drain {name} --continue` goes on, `hostler uncordon {name}` puts \
+                 it back"
             )),
             (Some(CordonOwner::Hostler), ..) if matches!(outcome, Outcome::Unreachable { .. }) => {
                 End::Stays(String::new())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{step::AwaitReady, timestamp::Timestamp, trust, version::Version};
 
+use super::subject::is_meant;
 use crate::{
     control::{POLL, span},
     host::{ClusterError, Node, NodeReady},
@@ -39,8 +40,8 @@ fn await_ready(
     context: &mut StepContext<'_>,
 ) -> Result<String, StepError> {
     let began = context.began();
-    let subject = context.subject().to_owned();
-    let rebooted_to = rebooted_to(&subject, context);
+    let subject = context.subject().to_string();
+    let rebooted_to = rebooted_to(context);
     let mut ready_since: Option<Timestamp> = None;
     let mut wrong_since: Option<Timestamp> = None;
     let mut said = SayOnce::default();
@@ -108,13 +109,13 @@ impl State {
 
 /// The boot that the subject's own receipt of its reboot names, where this task relies on one. The API server shows a
 /// machine that went down as Ready for some time yet.
-fn rebooted_to(subject: &str, context: &StepContext<'_>) -> Option<String> {
+fn rebooted_to(context: &StepContext<'_>) -> Option<String> {
     let plan = context.plan.digest();
     context
         .receipts()
         .iter()
         .filter_map(|stored| trust::receipt(&context.roster, &stored.0).ok())
-        .filter(|r| r.document().plan == plan && r.document().node.as_str() == subject)
+        .filter(|r| r.document().plan == plan && r.document().node == context.task.subject)
         .find_map(|r| r.document().observation(BOOT_ID).map(str::to_owned))
 }
 
@@ -145,7 +146,11 @@ fn find(subject: &str, context: &StepContext<'_>) -> Result<Result<Option<Node>,
         return Ok(Err("this node has no credentials for an API server yet".into()));
     };
     match cluster.nodes() {
-        Ok(nodes) => Ok(Ok(nodes.into_iter().find(|n| n.name == subject))),
+        Ok(nodes) => {
+            let node = nodes.into_iter().find(|n| n.name == subject);
+            node.iter().try_for_each(|node| is_meant(node, context))?;
+            Ok(Ok(node))
+        }
         Err(silent @ ClusterError::Silent(_)) => Ok(Err(silent.to_string())),
         Err(error) => Err(error.into()),
     }

@@ -52,7 +52,7 @@ impl Drain<'_> {
     /// Rounds until nothing is left, or until it is known why that will not be.
     fn run(&mut self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         if self.reactions.never == Reaction::Ask
-            && let Err(RoundError::Step(error)) = self.check_never(context.subject(), context)
+            && let Err(RoundError::Step(error)) = self.check_never(context.subject().as_str(), context)
         {
             return Err(error);
         }
@@ -236,7 +236,7 @@ impl Drain<'_> {
             Eviction::SeveralBudgets(text) | Eviction::Forbidden(text) => {
                 self.hold(pod, None, &text);
                 if self.reactions.never != Reaction::Wait {
-                    return Err(self.blocked(context.subject(), context));
+                    return Err(self.blocked(context.subject().as_str(), context));
                 }
                 retry(self, SLOW_RETRY);
             }
@@ -265,7 +265,7 @@ impl Drain<'_> {
 
     /// Does the arithmetic again: what was slow may have become never.
     fn check_never(&mut self, node: &str, context: &StepContext<'_>) -> Result<(), RoundError> {
-        let view = view_now(context.cluster()?, &context.task.subject, context.now())?;
+        let view = view_now(context.cluster()?, context.subject(), context.now())?;
         let slow = view.pods.iter().filter_map(|pod| Some((pod.pod.to_string(), pod.slow()?.to_string())));
         self.slow = slow.collect();
         let never = blockers(&view, &self.options);
@@ -299,7 +299,7 @@ impl Drain<'_> {
 
     /// Blocked only by what waiting cannot change; what was merely slow ran out of time.
     fn out_of_time(&mut self, context: &StepContext<'_>) -> StepError {
-        let node = context.subject();
+        let node = context.subject().as_str();
         if !self.held.is_empty()
             && let Err(RoundError::Step(blocked)) = self.check_never(node, context)
         {

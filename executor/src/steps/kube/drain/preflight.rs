@@ -42,7 +42,7 @@ pub(super) fn preflight(step: &step::Drain, context: &mut StepContext<'_>) -> Re
     if step.reactions.never != Reaction::Stop {
         return Ok(());
     }
-    let (name, now) = (context.task.subject.clone(), context.now());
+    let (name, now) = (context.subject().clone(), context.now());
     let view = ask(context, |cluster| view_now(cluster, &name, now))?;
     let blockers = blockers(&view, &step.into());
     match blockers.first() {
@@ -68,9 +68,9 @@ pub(super) fn silent(node: &Node, since: Timestamp, context: &StepContext<'_>) -
         .and_then(|c| c.pods(PodScope::OnNode(&node.name)).ok())
         .map_or_else(String::new, |pods| format!("; {} pods may still run there", pods.len()));
     StepError::Unreachable(format!(
-        "{0} has been silent since {since}{running}. Check its power; where that is proved to be off, `hostler drain \
-         {0} --dead` gives it up",
-        node.name
+        "{} has been silent since {since}{running}. Check its power; where that is proved to be off, `hostler drain \
+         {} --dead` gives it up",
+        node.name, context.task.subject
     ))
 }
 

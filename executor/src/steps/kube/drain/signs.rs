@@ -20,7 +20,7 @@ const MARGIN: Duration = Duration::from_secs(600);
 /// A node changes with every heartbeat.
 const ATTEMPTS: u32 = 3;
 
-/// The nodes that a plan drains only after this task.
+/// The Node objects that a plan drains only after this task.
 pub(super) fn next_nodes<'p>(plan: &'p Plan, task: &Task) -> BTreeSet<&'p NodeName> {
     let mut behind = BTreeSet::from([&task.id]);
     let mut nodes = BTreeSet::new();
@@ -29,7 +29,7 @@ pub(super) fn next_nodes<'p>(plan: &'p Plan, task: &Task) -> BTreeSet<&'p NodeNa
         if later.after.iter().any(|id| behind.contains(id)) {
             behind.insert(&later.id);
             if later.subject != task.subject && later.steps.iter().any(|step| matches!(step, Step::Drain(_))) {
-                nodes.insert(&later.subject);
+                nodes.insert(plan.name_in_cluster(&later.subject));
             }
         }
     }
@@ -92,7 +92,7 @@ fn show(context: &StepContext<'_>, conditions: &[Option<DrainCondition>]) {
     let conditions: Vec<DrainCondition> = conditions.iter().flatten().copied().collect();
     let plan = context.plan.document();
     let sentence = format!("plan {}: {}", plan.seq, plan.title);
-    let node = context.subject();
+    let node = context.subject().as_str();
     attempt(context, node, |cluster| cluster.show(node, &conditions, &sentence));
 }
 

@@ -13,7 +13,10 @@ use hostler_plan::{
 use super::remaining::Remaining;
 use crate::{
     host::{ClusterError, Controller, Node, Owner, Pod, PodKey, Watch},
-    steps::action::{StepContext, StepError},
+    steps::{
+        action::{StepContext, StepError},
+        kube::subject::is_meant,
+    },
 };
 
 /// What is remembered from round to round.
@@ -98,9 +101,10 @@ impl<'a> Drain<'a> {
     pub(super) fn look(&mut self, context: &StepContext<'_>) -> Result<Round, RoundError> {
         let cluster = context.cluster()?;
         let nodes = cluster.nodes()?;
-        let subject = context.subject();
+        let subject = context.subject().as_str();
         let node = nodes.iter().find(|n| n.name == subject).cloned();
         let node = node.ok_or_else(|| StepError::Failed(format!("the cluster has no node {subject} any more")))?;
+        is_meant(&node, context)?;
         let mut remaining = Remaining::look(subject, &self.options, cluster)?;
         remaining.ask_owners(&mut self.above, &self.options, cluster)?;
         Ok(Round { node, nodes, remaining })

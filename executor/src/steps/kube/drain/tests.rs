@@ -22,6 +22,7 @@ use crate::{
 
 mod continues;
 mod dead;
+mod known_as;
 mod outcome;
 mod reactions;
 mod scenarios;
@@ -37,9 +38,13 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
+        Self::with_nodes(&["s1", "w1", "w2"])
+    }
+
+    fn with_nodes(nodes: &[&str]) -> Self {
         let fleet = Fleet::new();
         let now = fleet.now.plus(Duration::from_secs(60));
-        let cluster = TestCluster::new(now, &["s1", "w1", "w2"]);
+        let cluster = TestCluster::new(now, nodes);
         let machine = Arc::new(Machine::new(now).with_cluster(cluster));
         Self { fleet, machine }
     }
