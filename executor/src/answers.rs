@@ -22,6 +22,7 @@ use crate::{
     host::Host,
     outbox::{Outbox, Reply},
     protocol::node::{Answer, Conditions, NodeClock, NodeError, Question, Report},
+    status::ExecutorStatus,
     view::{self, Viewer},
 };
 
@@ -54,11 +55,15 @@ impl Questions {
 }
 
 /// Starts the thread; it ends when the last one who asks is gone. `enrolled` hears when the node becomes a member.
-pub(crate) fn start(mut enroller: Enroller, enrolled: impl Fn() + Send + 'static) -> io::Result<Questions> {
+pub(crate) fn start(
+    mut enroller: Enroller,
+    status: Arc<ExecutorStatus>,
+    enrolled: impl Fn() + Send + 'static,
+) -> io::Result<Questions> {
     let (sender, questions) = mpsc::sync_channel(MAX_QUESTIONS);
     enroller.forget_served();
     let host = enroller.host.clone();
-    let conditions = ConditionsAsker::start(host.clone())?;
+    let conditions = ConditionsAsker::start(host.clone(), status)?;
     let viewer = Viewer::new(host.clone(), enroller.keys.clone());
     let answers = Answers { host, enroller, enrolled: Box::new(enrolled), reports: None, conditions, viewer };
     thread::Builder::new().name("facts".into()).spawn(move || answers.run(&questions))?;

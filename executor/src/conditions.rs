@@ -13,9 +13,10 @@ use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
-    host::{Cluster, CordonAnswer, FollowedNode, Following, Host, NodeReady, Waker, cordon_stale_from},
+    host::{Cluster, CordonAnswer, FollowedNode, Following, Host, Node, NodeReady, Noted, Waker, cordon_stale_from},
     outbox::Reply,
     protocol::node::{Answer, Conditions},
+    status::ExecutorStatus,
 };
 
 /// Who asks hears after this long that nothing has changed: a sign of life.
@@ -41,9 +42,9 @@ struct Waiting {
 
 impl ConditionsAsker {
     /// Starts the thread; it goes on as long as the process.
-    pub(crate) fn start(host: Arc<dyn Host>) -> io::Result<Self> {
+    pub(crate) fn start(host: Arc<dyn Host>, status: Arc<ExecutorStatus>) -> io::Result<Self> {
         let (waiting, waker) = (Arc::new(Mutex::default()), Waker::new());
-        let mut looker = Looker { host, waker: waker.clone(), following: None, said: SayOnce::default() };
+        let mut looker = Looker { host, status, waker: waker.clone(), following: None, said: SayOnce::default() };
         let asked = Arc::clone(&waiting);
         thread::Builder::new().name("conditions".into()).spawn(move || looker.run(&asked))?;
         Ok(Self { waiting, waker })
@@ -67,6 +68,8 @@ fn lock(waiting: &Mutex<Vec<Waiting>>) -> MutexGuard<'_, Vec<Waiting>> {
 
 struct Looker {
     host: Arc<dyn Host>,
+    /// Which plans are over.
+    status: Arc<ExecutorStatus>,
     waker: Waker,
     following: Option<Following>,
     /// Why nothing is known.
@@ -120,28 +123,60 @@ impl Looker {
         };
         self.said.forget();
         let now = host.now();
-        for node in nodes.iter().filter(|node| node.stale_from.is_some_and(|from| from < now)) {
-            tidy(&node.condition.name, cluster, now);
+        let is_over = |noted: &Noted| self.status.is_over(noted, now);
+        let is_stale = |node: &&FollowedNode| {
+            node.stale_from.is_some_and(|from| from < now) || node.noted.as_ref().is_some_and(is_over)
+        };
+        for node in nodes.iter().filter(is_stale) {
+            tidy(&node.condition.name, cluster, now, is_over);
         }
         let nodes = nodes.into_iter().map(|node| node.condition).collect();
         Conditions::Nodes { nodes, age_seconds: age.as_secs() }
     }
 }
 
-/// Removes what a plan wrote on a node and nobody needs any more.
-pub(crate) fn tidy(name: &str, cluster: &dyn Cluster, now: Timestamp) {
-    let Ok(Some(node)) = cluster.node(name) else { return };
-    let is_over = |until: Option<Timestamp>| until.is_some_and(|until| until < now);
-    if !is_over(cordon_stale_from(&node)) {
-        // Whoever put the taint died; a failure is tried again at the next look.
-        if is_over(node.waiting().map(|waiting| waiting.until)) {
-            let _ = cluster.keep_off(name, None);
+/// What a plan wrote on a node and nobody needs any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leftover {
+    /// The taint of a node that was given up and is Ready.
+    Mark,
+    /// A note on a node that a person made schedulable, or a cordon that awaits a plan which is over.
+    Note,
+    /// That a drain goes on whose plan is over. The cordon stays: whoever drained may have died, and nobody knows how
+    /// far it came.
+    Signs,
+    /// The soft taint of a node that waited.
+    Taint,
+}
+
+impl Leftover {
+    fn on(node: &Node, now: Timestamp, is_over: impl Fn(&Noted) -> bool) -> Option<Self> {
+        let has_passed = |until: Option<Timestamp>| until.is_some_and(|until| until < now);
+        let is_over = || Noted::on(node).is_some_and(|noted| is_over(&noted));
+        let awaits = node.cordon.as_ref().is_some_and(|note| note.awaits.is_some());
+        let is_silent = matches!(node.ready, NodeReady::Unknown { .. });
+        if has_passed(cordon_stale_from(node)) {
+            let mark = node.is_given_up() && node.ready == NodeReady::Ready;
+            Some(if mark { Self::Mark } else { Self::Note })
+        } else if is_over() && !(awaits && is_silent) {
+            Some(if awaits { Self::Note } else { Self::Signs })
+        } else {
+            has_passed(node.waiting().map(|waiting| waiting.until)).then_some(Self::Taint)
         }
-        return;
     }
-    let (answer, done) = match node.is_given_up() && node.ready == NodeReady::Ready {
-        true => (cluster.give_up(&node, false), "is Ready again: it is not marked out of service any more"),
-        false => (cluster.uncordon(&node), "is schedulable: the note of its cordon was removed"),
+}
+
+/// Removes what a plan wrote on a node and nobody needs any more; a failure is tried again at the next look.
+pub(crate) fn tidy(name: &str, cluster: &dyn Cluster, now: Timestamp, is_over: impl Fn(&Noted) -> bool) {
+    let Ok(Some(node)) = cluster.node(name) else { return };
+    let (answer, done) = match Leftover::on(&node, now, is_over) {
+        None => return,
+        Some(Leftover::Mark) => {
+            (cluster.give_up(&node, false), "is Ready again: it is not marked out of service any more")
+        }
+        Some(Leftover::Note) => (cluster.uncordon(&node), "is schedulable: the note of its cordon was removed"),
+        Some(Leftover::Signs) => (cluster.show(name, &[], ""), "is not being drained any more: its plan is over"),
+        Some(Leftover::Taint) => (cluster.keep_off(name, None), "waits for no drain any more: its taint was removed"),
     };
     match answer {
         Ok(CordonAnswer::Done) => tracing::info!("{name} {done}"),

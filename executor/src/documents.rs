@@ -233,10 +233,12 @@ impl NodeContext {
             coordinator_ca: state.root().root().coordinator_ca.clone(),
         };
         let receipts = self.receipts.unacknowledged().map(|k| k.signed.clone()).collect();
+        let open = state.open();
         // A task may have made a server of it.
         let serves = self.control.host.cluster().is_some();
         self.control.status.change(|content| {
             content.holding = holding;
+            content.open = Some(open);
             content.serves = serves;
             content.holding_document = holding_document;
             content.receipts = receipts;

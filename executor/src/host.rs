@@ -28,7 +28,7 @@ pub use cluster::{
     SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Watch,
 };
 pub(crate) use followed::cordon_stale_from;
-pub use followed::{Followed, FollowedNode};
+pub use followed::{Followed, FollowedNode, Noted};
 pub use hostler_plan::cluster::{
     Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, Controller, CordonNote, Deletion, DrainCondition,
     Effect, EmptyDirMedia, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume,

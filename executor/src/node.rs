@@ -84,7 +84,7 @@ pub fn run(settings: &Settings, host: Arc<dyn Host>, stop: &Stop) -> Result<Ende
         let _ = enrolled.send(());
         awake.wake();
     };
-    let questions = answers::start(enroller, tell).map_err(ExecutorError::Thread)?;
+    let questions = answers::start(enroller, status.clone(), tell).map_err(ExecutorError::Thread)?;
     let entrance = Entrance { requests, status: status.clone(), questions };
     let _socket = socket::listen(&settings.socket, settings.agent, entrance)?;
     // A node that waits for its join string is up and running.

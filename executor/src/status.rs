@@ -5,15 +5,18 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use hostler_plan::{document::Signed, id::Digest, refusal::Refused};
+use hostler_plan::{document::Signed, id::Digest, refusal::Refused, timestamp::Timestamp, trust::OpenPlans};
 
 use crate::{
-    host::Waker,
+    host::{Noted, Waker},
     protocol::{Fetch, FromExecutor, Holding, Progress, RefusedInput, RunningTask, Status},
 };
 
 /// Refusals that wait for a connection. A flood of them says no more than the first few.
 const MAX_REFUSALS: usize = 64;
+
+/// As many plans as end while somebody looks at what they left behind.
+const MAX_STOPPED: usize = 64;
 
 /// The status, and who is told.
 #[derive(Debug, Default)]
@@ -28,6 +31,10 @@ pub(crate) struct StatusContent {
     pub holding: Holding,
     /// The same signed, for people who do not believe the coordinator; none while the node belongs to no roster.
     pub holding_document: Option<Signed>,
+    /// The plans that may still begin something, as this node knows it; none before it has looked.
+    pub open: Option<OpenPlans>,
+    /// Plans that the coordinator said are over, the newest last.
+    pub stopped: VecDeque<Digest>,
     /// Requests that were dropped because more waited than may.
     pub dropped: u64,
     /// Whether an API server can be asked on this machine.
@@ -69,6 +76,26 @@ impl ExecutorStatus {
         if let Some(watcher) = &*self.watcher() {
             watcher.waker.notify();
         }
+    }
+
+    /// The coordinator says that a plan is over.
+    pub(crate) fn stopped(&self, plan: Digest) {
+        let stopped = &mut self.content().stopped;
+        if !stopped.contains(&plan) {
+            if stopped.len() == MAX_STOPPED {
+                stopped.pop_front();
+            }
+            stopped.push_back(plan);
+        }
+    }
+
+    /// Whether the plan that wrote a note on a node may begin nothing any more: a newer one ended it, or the coordinator
+    /// said so, which may stop whatever it wants.
+    pub(crate) fn is_over(&self, noted: &Noted, now: Timestamp) -> bool {
+        let Noted { subject, epoch, plan } = noted;
+        let content = self.content();
+        let is_void = |open: &OpenPlans| open.have_ended(*epoch, *plan, subject, now);
+        content.open.as_ref().is_some_and(is_void) || content.stopped.contains(&plan.digest)
     }
 
     /// Puts a refusal in the status, once.

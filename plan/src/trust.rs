@@ -37,7 +37,7 @@ pub use receipt::receipt;
 pub use root::{EXPIRY_NOTICE, TrustedRoot};
 pub use roster::roster;
 pub use shape::{MAX_CLOSED, MAX_KEPT_VALID};
-pub use state::{Accepted, Continued, Granted, NodeState, SignedReceipt, Start};
+pub use state::{Accepted, Continued, Granted, NodeState, OpenPlans, SignedReceipt, Start};
 pub use threshold::{Duty, SignedBy, check_signer, counted, threshold};
 pub use view::view;
 

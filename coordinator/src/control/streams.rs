@@ -12,6 +12,7 @@ use hostler_plan::{
     id::{BootId, Digest, Fingerprint, NodeName, TaskId},
     refusal::{Refusal, Refused},
     sequencer::{NodeEvent, OpenGrant, RolloutState},
+    step::ClusterRole,
     timestamp::Timestamp,
     trust::Verified,
 };
@@ -379,7 +380,12 @@ impl Control {
         let Some(stream) = self.streams.by_node.get_mut(node) else { return };
         let (sent, state) = (&mut stream.sent, &self.state);
         sent.stops.retain(|plan| state.plans.contains_key(plan));
-        let performs = |plan: &&Arc<Verified<Plan>>| plan.document().target(node).is_some();
+        // A server takes away what a plan that another one performed has left on nodes.
+        let is_server = self.state.roster.as_ref().and_then(|roster| roster.document().active(node));
+        let is_server = is_server.is_some_and(|node| node.role == ClusterRole::Server);
+        let performs = |plan: &&Arc<Verified<Plan>>| {
+            plan.document().target(node).is_some() || (is_server && plan.document().cordons().next().is_some())
+        };
         let targeted = state.plans.values().filter(performs).map(|plan| plan.digest());
         let known = targeted.filter(|plan| sent.plans.contains(plan) || self.holdings.lists(node, plan));
         let over: BTreeSet<Digest> =

@@ -105,11 +105,16 @@ fn config() -> ControlConfig {
 
 impl Fleet {
     fn new() -> Self {
+        Self::with_b_as(ClusterRole::Worker)
+    }
+
+    fn with_b_as(role: ClusterRole) -> Self {
         let ledger = MemoryLedger::default();
         let control = Control::new(Box::new(ledger.clone()), State::new(), config(), BTreeMap::new());
         let root = made::root(at(0), vec![signer("admin", public(&key(ADMIN)), SignerRole::Admin)]);
-        let member = |name: &str| made::node(name, public(&key(seed(name))), ClusterRole::Worker);
-        let roster = made::roster(&root, at(0), vec![member("a"), member("b")]);
+        let member = |name: &str, role| made::node(name, public(&key(seed(name))), role);
+        let members = vec![member("a", ClusterRole::Worker), member("b", role)];
+        let roster = made::roster(&root, at(0), members);
         let mut fleet = Self { control, ledger, root, roster, streams: BTreeMap::new() };
         let ca = fleet.root.coordinator_ca[0];
         let root = signed(DocumentKind::Root, &fleet.root, &[&key(ADMIN)]);

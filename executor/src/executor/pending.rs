@@ -87,6 +87,7 @@ impl Executor {
 
     /// Somebody stopped a plan: what has not begun of it never begins.
     pub(super) fn stop_pending(&mut self, plan: &Digest, reason: &str) -> Result<(), ExecutorError> {
+        self.context.control.status.stopped(*plan);
         while let Some(place) = self.pending.iter().position(|pending| pending.granted.plan() == plan) {
             let stopped = Outcome::Failed { reason: format!("stopped: {reason}") };
             self.end_pending(place, stopped)?;

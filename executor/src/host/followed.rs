@@ -8,7 +8,9 @@ use std::{
 };
 
 use hostler_plan::{
-    cluster::{Node, NodeReady},
+    cluster::{DrainCondition, Node, NodeReady},
+    document::PlanRef,
+    id::{Epoch, NodeName},
     sequencer::CordonOwner,
     timestamp::Timestamp,
 };
@@ -33,6 +35,26 @@ pub struct FollowedNode {
     pub condition: NodeCondition,
     /// When what a plan wrote on it becomes nobody's: a note on a node that is schedulable is so at once.
     pub stale_from: Option<Timestamp>,
+    /// The plan whose end makes it so earlier.
+    pub noted: Option<Noted>,
+}
+
+/// A plan that wrote something on a node which goes when the plan may begin nothing any more: a cordon that awaits it,
+/// or that a drain goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    pub subject: NodeName,
+    pub epoch: Epoch,
+    pub plan: PlanRef,
+}
+
+impl Noted {
+    pub(crate) fn on(node: &Node) -> Option<Self> {
+        let note = node.cordon.as_ref()?;
+        let goes = note.awaits.is_some() || node.shows.contains(&DrainCondition::DrainInProgress);
+        let (epoch, plan) = note.plan().filter(|_| goes && node.cordoned_by() == Some(CordonOwner::Hostler))?;
+        Some(Self { subject: NodeName::new(&node.name).ok()?, epoch, plan })
+    }
 }
 
 #[derive(Debug)]
@@ -47,6 +69,7 @@ impl From<&Node> for FollowedNode {
         let cordoned_by = node.cordoned_by();
         let kept_off_until = node.waiting().map(|waiting| waiting.until);
         Self {
+            noted: Noted::on(node),
             stale_from: [cordon_stale_from(node), kept_off_until].into_iter().flatten().min(),
             condition: NodeCondition {
                 name: node.name.clone(),

@@ -5,7 +5,13 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{Resources, Taint};
-use crate::{health::Rule, id::Seq, sequencer::CordonOwner, timestamp::Timestamp};
+use crate::{
+    document::PlanRef,
+    health::Rule,
+    id::{Epoch, Seq},
+    sequencer::CordonOwner,
+    timestamp::Timestamp,
+};
 
 /// A node object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +156,9 @@ pub struct CordonNote {
     pub plan: String,
     pub reason: String,
     pub epoch: u64,
+    /// The plan's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
     /// The people who signed the plan, as the root names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signed_by: Vec<String>,
@@ -164,6 +173,14 @@ pub struct CordonNote {
     /// Set while the plan has begun nothing: the one that it continues passed its cordon on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits: Option<Awaited>,
+}
+
+impl CordonNote {
+    /// The plan that is at work on the node or that the cordon awaits, and its epoch, where that can be read.
+    pub fn plan(&self) -> Option<(Epoch, PlanRef)> {
+        let seq = self.awaits.map(|awaits| awaits.seq).or(self.seq)?;
+        Some((Epoch(self.epoch), PlanRef { seq, digest: self.plan.parse().ok()? }))
+    }
 }
 
 /// A plan that has a cordon and has not begun.

@@ -6,7 +6,7 @@ mod start;
 mod stored;
 mod void;
 
-pub use continued::Continued;
+pub use continued::{Continued, OpenPlans};
 pub use receipts::SignedReceipt;
 pub use start::{Granted, Start};
 

@@ -1,6 +1,9 @@
 //! Who is told of which plan, what nodes prove, and what becomes of documents that do not follow the newest.
 
-use hostler_plan::document::{PlanKind, PlanRef};
+use hostler_plan::{
+    document::{PlanKind, PlanRef},
+    step::{Cordon, Step},
+};
 
 use super::*;
 
@@ -74,6 +77,29 @@ fn holdings_outlive_a_restart_only_under_their_nodes_key() {
     fleet.control.restore_holdings(vec![(node("a"), own), (node("b"), forged)]);
     assert!(fleet.control.newest_holding(&node("a")).is_some());
     assert!(fleet.control.newest_holding(&node("b")).is_none());
+}
+
+/// Whoever performed it may have died, and any server takes away what it left on nodes.
+#[test]
+fn the_end_of_a_plan_that_cordons_is_told_to_every_server_and_of_others_to_those_who_perform_it() {
+    for (role, cordons, told) in [
+        (ClusterRole::Server, true, vec!["a stop: halted by admin: smoke", "b stop: halted by admin: smoke"]),
+        (ClusterRole::Server, false, vec!["a stop: halted by admin: smoke"]),
+        (ClusterRole::Worker, true, vec!["a stop: halted by admin: smoke"]),
+    ] {
+        let mut fleet = Fleet::with_b_as(role);
+        fleet.attach(at(1), "a").unwrap();
+        fleet.attach(at(1), "b").unwrap();
+        let mut plan = for_a(&fleet, 1);
+        if cordons {
+            plan.kind = PlanKind::Drain;
+            plan.tasks[0].steps = vec![Step::Cordon(Cordon { reason: "drain".parse().unwrap() })];
+        }
+        fleet.submit(at(2), &plan).unwrap();
+        fleet.look(at(2));
+        fleet.control.act(at(3), "1", RolloutAction::Halt, "admin", "smoke").unwrap();
+        assert_eq!(fleet.look(at(3)), told, "{role:?}, {cordons}");
+    }
 }
 
 /// A stop of everything but these, as an operator or admin signs it.

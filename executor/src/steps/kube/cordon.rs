@@ -43,6 +43,7 @@ impl Action for Cordon {
             plan: context.plan.digest().to_string(),
             reason: self.reason.to_string(),
             epoch: document.epoch.0,
+            seq: Some(document.seq),
             signed_by: signers(context),
             since: Some(context.now()),
             until: Some(document.expires),
@@ -154,6 +155,7 @@ impl End {
             (Some(CordonOwner::Hostler), None, _) => End::Stays(" by another plan".into()),
             (Some(CordonOwner::Hostler), Some(note), Some(next)) => End::PassesOn(CordonNote {
                 plan: next.by.digest.to_string(),
+                seq: Some(next.by.seq),
                 awaits: Some(Awaited { seq: next.by.seq, until: next.expires }),
                 ..note.clone()
             }),

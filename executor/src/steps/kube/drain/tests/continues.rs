@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use hostler_plan::document::PlanRef;
 
 use super::*;
-use crate::disk::crash::Killed;
+use crate::{conditions::tidy, disk::crash::Killed, host::DrainCondition};
 
 /// The next plan: it goes on with `before`, on this node.
 fn next(lab: &Lab, seq: u64, before: &Signed, performer: &str) -> Signed {
@@ -79,7 +79,7 @@ fn a_cordon_that_was_passed_on_names_until_when_it_awaits_the_server_that_goes_o
     assert_eq!(lab.cluster().state().put_back, 0);
     // Until then the servers leave it alone, and no later.
     let tidied = |now| {
-        crate::conditions::tidy("s1", lab.cluster(), now);
+        tidy("s1", lab.cluster(), now, |_| false);
         !lab.is_cordoned()
     };
     assert!(!tidied(plan.expires));
@@ -186,6 +186,77 @@ fn killed_at_every_write_while_it_passes_on_the_node_is_never_schedulable_and_dr
         crashes += 1;
     }
     assert!(crashes > 10, "expected many points to die at, found {crashes}");
+}
+
+/// Whether another server takes away what lies on s1, after it was told this.
+fn tidied(lab: &Lab, told: Vec<Request>) -> bool {
+    let (mut executor, _sender, status, _disk) = lab.fleet.executor(&lab.machine).unwrap();
+    told.into_iter().for_each(|request| executor.handle(request).unwrap());
+    let before = lab.cluster().node("s1").unwrap();
+    let now = lab.fleet.now;
+    tidy("s1", lab.cluster(), now, |noted| status.is_over(noted, now));
+    let (before, after) = (before.unwrap(), lab.cluster().node("s1").unwrap().unwrap());
+    (before.shows, before.cordon) != (after.shows, after.cordon)
+}
+
+fn stop_of_all(lab: &Lab, seq: u64) -> Signed {
+    lab.fleet.plan(seq, vec![], |p| (p.kind, p.tasks, p.targets) = (PlanKind::Stop, vec![], vec![]))
+}
+
+#[test]
+fn a_cordon_that_awaits_a_plan_goes_however_that_plan_ends_and_stays_where_another_goes_on_with_it() {
+    let passed = || {
+        let lab = with_a_slow_pod();
+        let first = lab.plan(EmptyDirs::None, false);
+        let second = next(&lab, 2, &first, "s1");
+        during(&lab, &first, vec![Request::Plan(second.clone())]);
+        assert!(lab.is_cordoned() && note(&lab).unwrap().awaits.is_some());
+        (lab, second)
+    };
+    let halted = |plan: &Signed| Request::Stop { plan: plan.digest(), reason: "halted by ana".into() };
+    let (lab, second) = passed();
+    assert!(!tidied(&lab, vec![]) && !tidied(&lab, vec![Request::Plan(second.clone())]), "it may still begin");
+    assert!(tidied(&lab, vec![halted(&second)]), "the coordinator halted it");
+    assert!(!lab.is_cordoned() && note(&lab).is_none());
+    let (lab, second) = passed();
+    let third = next(&lab, 3, &second, "s1");
+    assert!(!tidied(&lab, vec![Request::Plan(third)]), "another one goes on with it");
+    assert!(tidied(&lab, vec![Request::Plan(stop_of_all(&lab, 4))]), "a newer one ended both");
+    assert!(!lab.is_cordoned());
+    let (lab, second) = passed();
+    lab.cluster().state().nodes[0].ready = NodeReady::Unknown { since: lab.fleet.now };
+    assert!(!tidied(&lab, vec![halted(&second)]) && lab.is_cordoned(), "nothing should be sent to a silent node");
+    lab.cluster().state().nodes[0].ready = NodeReady::Ready;
+    assert!(tidied(&lab, vec![halted(&second)]), "once it is back");
+}
+
+#[test]
+fn that_a_drain_goes_on_is_not_shown_once_its_plan_is_over_whoever_died() {
+    use DrainCondition::{DrainInProgress, Drained, MaintenancePlanned};
+    let left = |shows: &[DrainCondition]| {
+        let lab = Lab::new();
+        let plan = lab.plan(EmptyDirs::None, false);
+        // Another server began, and then both died.
+        let note = CordonNote {
+            seq: Some(hostler_plan::id::Seq(1)),
+            ..crate::testing::note(&plan.digest().to_string(), "drain")
+        };
+        let node = lab.cluster().node("s1").unwrap().unwrap();
+        lab.cluster().cordon(&node, &note).unwrap();
+        lab.cluster().show("s1", shows, "plan 1").unwrap();
+        lab.cluster().state().nodes[0].ready = NodeReady::Unknown { since: lab.fleet.now };
+        (lab, plan)
+    };
+    let (lab, plan) = left(&[DrainInProgress, MaintenancePlanned]);
+    assert!(!tidied(&lab, vec![]) && !tidied(&lab, vec![Request::Plan(plan)]), "it goes on as far as anybody knows");
+    assert!(tidied(&lab, vec![Request::Plan(stop_of_all(&lab, 2))]));
+    let node = lab.cluster().node("s1").unwrap().unwrap();
+    assert!(node.shows.is_empty() && node.unschedulable && node.cordon.is_some(), "the cordon stays: {node:?}");
+    let (lab, plan) = left(&[DrainInProgress]);
+    assert!(tidied(&lab, vec![Request::Stop { plan: plan.digest(), reason: "halted".into() }]));
+    // What was drained stays so.
+    let (lab, _) = left(&[Drained]);
+    assert!(!tidied(&lab, vec![Request::Plan(stop_of_all(&lab, 2))]));
 }
 
 #[test]

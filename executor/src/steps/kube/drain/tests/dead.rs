@@ -35,10 +35,10 @@ fn a_silent_node_is_given_up_and_the_mark_goes_when_it_is_ready_again() {
     // Twice is as good as once.
     assert_eq!(lab.run(&give_up(&lab, 2)).0.outcome, Outcome::Succeeded {});
     // While it is silent every server leaves the mark; once it is Ready it goes, and nothing else does.
-    tidy("s1", lab.cluster(), lab.fleet.now);
+    tidy("s1", lab.cluster(), lab.fleet.now, |_| false);
     assert!(node(&lab).is_given_up());
     lab.cluster().state().nodes[0].ready = NodeReady::Ready;
-    tidy("s1", lab.cluster(), lab.fleet.now);
+    tidy("s1", lab.cluster(), lab.fleet.now, |_| false);
     assert_eq!((node(&lab).taints, lab.is_cordoned()), (vec![other], true));
 }
 
@@ -72,6 +72,6 @@ fn a_mark_of_somebody_else_is_left_and_named() {
     let (receipt, _) = lab.run(&give_up(&lab, 1));
     assert!(receipt.outcome.to_string().contains("nodeshutdown"), "{}", receipt.outcome);
     lab.cluster().state().nodes[0].ready = NodeReady::Ready;
-    tidy("s1", lab.cluster(), lab.fleet.now);
+    tidy("s1", lab.cluster(), lab.fleet.now, |_| false);
     assert_eq!(node(&lab).taints, [theirs]);
 }
