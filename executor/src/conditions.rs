@@ -105,7 +105,7 @@ impl Looker {
             self.following = cluster.follow(&self.waker);
         }
         let looked = match &self.following {
-            Some(following) => following.nodes.look(Instant::now()),
+            Some(following) => following.nodes.look(Instant::now(), |_| true),
             None => match cluster.nodes() {
                 Ok(nodes) => Ok((nodes.iter().map(FollowedNode::from).collect(), Duration::ZERO)),
                 Err(error) => Err(error.to_string()),

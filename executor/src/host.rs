@@ -28,7 +28,7 @@ pub use cluster::{
     SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Watch,
 };
 pub(crate) use followed::cordon_stale_from;
-pub use followed::{Followed, FollowedNode, Noted};
+pub use followed::{Follow, Followed, FollowedNode, Noted};
 pub use hostler_plan::cluster::{
     Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, Controller, CordonNote, Deletion, DrainCondition,
     Effect, EmptyDirMedia, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume,
@@ -36,6 +36,12 @@ pub use hostler_plan::cluster::{
 };
 pub use linux::Linux;
 pub use waker::Waker;
+
+/// The real client of an API server that a test plays.
+#[cfg(test)]
+pub(crate) fn cluster_of(kubeconfig: std::path::PathBuf) -> Box<dyn Cluster> {
+    Box::new(kube::KubeCluster::new(kubeconfig, kube::Identity::OfTheFile).unwrap())
+}
 
 /// When the machine's clock is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

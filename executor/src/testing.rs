@@ -4,10 +4,12 @@
 mod api_server;
 mod cluster;
 mod fleet;
+mod front;
 mod machine;
 
 pub(crate) use api_server::{Answer, ApiServer, Asked};
 pub(crate) use cluster::{AtEviction, State, TestCluster};
 pub(crate) use fleet::{Fleet, artifact, task};
+pub(crate) use front::{Front, Watching};
 pub(crate) use hostler_fixtures::cluster::{budget, node, note, pod};
 pub(crate) use machine::Machine;

@@ -12,7 +12,7 @@ use std::{
 
 use hostler_plan::{
     document::{DocumentKind, MAX_VIEW_NODES, Signed, View, ViewType},
-    drain::view_of,
+    drain::{Asks, view_of},
     form::ClusterName,
     id::{FleetId, NodeName, Nonce},
 };
@@ -116,7 +116,7 @@ fn read(
     let at = host.now();
     let missing = cluster.missing_rights().map_err(NodeError::failed)?;
     let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
-    let look = cluster.look(&names).map_err(NodeError::failed)?;
+    let look = cluster.look(&names, Asks::ForAll).map_err(NodeError::failed)?;
     Ok(View {
         document_type: ViewType::V1,
         fleet_id: fleet.clone(),

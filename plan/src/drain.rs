@@ -21,7 +21,7 @@ pub use self::{
     blockers::blockers,
     budget::{Budgets, budget_needs},
     consent::{Allowed, Carried, ConsentError},
-    look::Look,
+    look::{Asks, Look},
     placement::{NoPlace, fits_nowhere},
     pods::{Fate, Options, STORAGE_HOLDS, budget_counts, evaluate, is_leaving, needs_consent},
     preview::{CarriedOver, NotShown, PodsPreview},

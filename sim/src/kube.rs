@@ -229,6 +229,7 @@ fn budget(answer: BudgetAnswer) -> Budget {
         values: vec![value.clone()],
     });
     Budget {
+        resource_version: String::new(),
         selector: Selector::All(requirements.collect()),
         limit: budget.limit,
         always_allow_unhealthy: budget.always_allow_unhealthy,

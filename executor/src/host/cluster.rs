@@ -9,12 +9,12 @@ use hostler_plan::{
     cluster::{
         Attachment, Budget, Controller, CordonNote, DrainCondition, Node, Owner, Pod, PodKey, SelfCordon, Waiting,
     },
-    drain::Look,
+    drain::{Asks, Look},
     sequencer::CordonOwner,
 };
 use serde::Serialize;
 
-use super::{Followed, Waker};
+use super::{Followed, FollowedNode, Waker};
 
 /// The field manager of every write: how Hostler's own cordons are told from others' in `managedFields`.
 pub const FIELD_MANAGER: &str = CordonOwner::HOSTLER;
@@ -105,10 +105,11 @@ pub trait Cluster: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Notifies of every change of budgets, and of pods in these namespaces, for as long as the answer is kept. None
-    /// where nobody tells: look again after a while.
-    fn watch(&self, namespaces: &BTreeSet<&str>, waker: &Waker) -> Option<Watch> {
-        let _ = (namespaces, waker);
+    /// The same cluster, whose nodes, pods and budgets are kept while the answer is: a look at them asks nothing of the
+    /// API server and is at most 20 seconds old, and where it would be older they are asked for. Notifies of changes.
+    /// None where nobody tells: look again after a while.
+    fn keep(&self, waker: &Waker) -> Option<Box<dyn Cluster>> {
+        let _ = waker;
         None
     }
 
@@ -135,7 +136,7 @@ pub trait Cluster: Send + Sync {
     }
 
     /// All that is to be seen before drains of these nodes can be judged.
-    fn look(&self, asked: &[&str]) -> Result<Look, ClusterError> {
+    fn look(&self, asked: &[&str], asks: Asks) -> Result<Look, ClusterError> {
         let mut look = Look { nodes: self.nodes()?, pods: self.pods(PodScope::Everywhere)?, ..Look::default() };
         look.pods.retain(|pod| !pod.node.as_ref().is_some_and(|node| asked.contains(&node.as_str())));
         for node in asked {
@@ -146,7 +147,7 @@ pub trait Cluster: Send + Sync {
         for node in &mut look.nodes {
             node.attach_limits = limits.remove(&node.name).unwrap_or_default();
         }
-        look.controllers = self.controllers(&look.owners_to_read(asked))?;
+        look.controllers = self.controllers(&look.owners_to_read(asked, asks))?;
         Ok(look)
     }
 }
@@ -156,7 +157,7 @@ fn json(note: &impl Serialize) -> String {
 }
 
 /// Changes are told of until this is dropped.
-pub struct Watch(pub Box<dyn Send>);
+pub struct Watch(pub Box<dyn Send + Sync>);
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -167,7 +168,7 @@ impl std::fmt::Debug for Watch {
 /// The nodes of a cluster, followed for as long as this is kept.
 #[derive(Debug)]
 pub struct Following {
-    pub nodes: Followed,
+    pub nodes: Followed<FollowedNode>,
     pub watch: Watch,
 }
 
@@ -200,6 +201,17 @@ pub enum ClusterError {
     /// An answer that is not understood.
     #[error("the API server refused to {action}: {reason}")]
     Refused { action: String, reason: String },
+}
+
+impl PodScope<'_> {
+    /// Whether the pod is one of them.
+    pub fn has(self, pod: &Pod) -> bool {
+        match self {
+            PodScope::OnNode(node) => pod.node.as_deref() == Some(node),
+            PodScope::InNamespace(namespace) => pod.key.namespace == namespace,
+            PodScope::Everywhere => true,
+        }
+    }
 }
 
 /// Which pods.

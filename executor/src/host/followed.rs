@@ -1,4 +1,4 @@
-//! What a watch tells of the cluster's nodes, kept: only what is asked of a node every few seconds. Nothing is asked of
+//! What a watch tells of objects of one kind, kept: only what is asked of them every few seconds. Nothing is asked of
 //! the API server to look at it, and a watch that tells nothing any more is never taken for a quiet cluster.
 
 use std::{
@@ -8,25 +8,33 @@ use std::{
 };
 
 use hostler_plan::{
-    cluster::{DrainCondition, Node, NodeReady},
+    cluster::{Budget, DrainCondition, Node, NodeReady, Pod},
     document::PlanRef,
     id::{Epoch, NodeName},
     sequencer::CordonOwner,
     timestamp::Timestamp,
 };
 
-use super::Waker;
 use crate::protocol::node::NodeCondition;
 
-/// A watch proves itself at least every 30 s, by beginning anew; one that has not for this long hangs.
-const HANGS: Duration = Duration::from_secs(40);
+/// A watch that has proved nothing for this long behind its time hangs.
+const LATE: Duration = Duration::from_secs(10);
 
-/// What is known of the nodes. Cloned handles are one.
+/// What is followed of an object; two that are equal are no news.
+pub trait Follow: Clone + PartialEq {
+    /// Their name in the API, such as `nodes`.
+    const WHAT: &'static str;
+
+    /// Namespace and name.
+    fn id(&self) -> (String, String);
+}
+
+/// What is known of all objects of a kind. Cloned handles are one.
 #[derive(Debug, Clone)]
-pub struct Followed {
-    known: Arc<Mutex<Known>>,
-    /// Notified when something of it is other than before.
-    waker: Waker,
+pub struct Followed<T> {
+    known: Arc<Mutex<Known<T>>>,
+    /// How often the API server proves that it still tells.
+    proof: Duration,
 }
 
 /// A node, as far as it is followed.
@@ -58,10 +66,44 @@ impl Noted {
 }
 
 #[derive(Debug)]
-struct Known {
+struct Known<T> {
     /// Or why they are not known.
-    nodes: Result<BTreeMap<String, FollowedNode>, String>,
+    objects: Result<BTreeMap<(String, String), T>, String>,
+    /// Whether somebody has tried to know them.
+    tried: bool,
     proved: Instant,
+}
+
+impl Follow for FollowedNode {
+    const WHAT: &'static str = "nodes";
+
+    fn id(&self) -> (String, String) {
+        (String::new(), self.condition.name.clone())
+    }
+}
+
+impl Follow for Node {
+    const WHAT: &'static str = "nodes";
+
+    fn id(&self) -> (String, String) {
+        (String::new(), self.name.clone())
+    }
+}
+
+impl Follow for Pod {
+    const WHAT: &'static str = "pods";
+
+    fn id(&self) -> (String, String) {
+        (self.key.namespace.clone(), self.key.name.clone())
+    }
+}
+
+impl Follow for Budget {
+    const WHAT: &'static str = "poddisruptionbudgets";
+
+    fn id(&self) -> (String, String) {
+        (self.namespace.clone(), self.name.clone())
+    }
 }
 
 impl From<&Node> for FollowedNode {
@@ -99,49 +141,56 @@ pub(crate) fn cordon_stale_from(node: &Node) -> Option<Timestamp> {
     }
 }
 
-impl Followed {
-    /// Nothing is known yet.
-    pub fn new(waker: Waker, now: Instant) -> Self {
-        let nodes = Err("its nodes were not listed yet".to_owned());
-        Self { known: Arc::new(Mutex::new(Known { nodes, proved: now })), waker }
+impl<T: Follow> Followed<T> {
+    /// Nothing is known yet; the API server is to prove every `proof` that it tells.
+    pub fn new(proof: Duration, now: Instant) -> Self {
+        let objects = Err(format!("its {} were not listed yet", T::WHAT));
+        Self { known: Arc::new(Mutex::new(Known { objects, tried: false, proved: now })), proof }
     }
 
-    /// Every node and how long ago the API server last proved that this is so; or why nothing is known.
-    pub fn look(&self, now: Instant) -> Result<(Vec<FollowedNode>, Duration), String> {
+    /// How often the API server is to prove that it still tells.
+    pub(crate) fn proof(&self) -> Duration {
+        self.proof
+    }
+
+    /// Whether they were listed, or cannot be.
+    pub(crate) fn was_tried(&self) -> bool {
+        self.known().tried
+    }
+
+    /// All that are wanted, and how long ago the API server last proved that this is so; or why nothing is known.
+    pub fn look(&self, now: Instant, is_wanted: impl Fn(&T) -> bool) -> Result<(Vec<T>, Duration), String> {
         let known = self.known();
         let age = now.saturating_duration_since(known.proved);
-        let nodes = known.nodes.as_ref().map_err(Clone::clone)?;
-        if age >= HANGS {
-            return Err(format!("the API server has told nothing of its nodes for more than {} s", HANGS.as_secs()));
+        let objects = known.objects.as_ref().map_err(Clone::clone)?;
+        let hangs = self.proof + LATE;
+        if age >= hangs {
+            let what = T::WHAT;
+            return Err(format!("the API server has told nothing of its {what} for more than {} s", hangs.as_secs()));
         }
-        Ok((nodes.values().cloned().collect(), age))
+        Ok((objects.values().filter(|object| is_wanted(object)).cloned().collect(), age))
     }
 
-    /// All of them, as a list has them.
-    pub(crate) fn listed(&self, nodes: Vec<FollowedNode>, now: Instant) {
-        let nodes = Ok(nodes.into_iter().map(|node| (node.condition.name.clone(), node)).collect());
-        let is_news = {
-            let mut known = self.known();
-            known.proved = now;
-            let is_news = known.nodes != nodes;
-            known.nodes = nodes;
-            is_news
-        };
-        self.tell(is_news);
+    /// All of them, as a list has them. Like what follows, it answers whether that is news.
+    pub(crate) fn listed(&self, objects: Vec<T>, now: Instant) -> bool {
+        let objects = Ok(objects.into_iter().map(|object| (object.id(), object)).collect());
+        let mut known = self.known();
+        (known.proved, known.tried) = (now, true);
+        let is_news = known.objects != objects;
+        known.objects = objects;
+        is_news
     }
 
     /// One of them is new, or other than before; most often only its heartbeat is.
-    pub(crate) fn changed(&self, node: FollowedNode, now: Instant) {
-        let is_news = self.change(now, |nodes| {
-            let name = node.condition.name.clone();
-            nodes.insert(name, node.clone()) != Some(node)
-        });
-        self.tell(is_news);
+    pub(crate) fn changed(&self, object: T, now: Instant) -> bool {
+        self.change(now, |objects| match objects.insert(object.id(), object.clone()) {
+            Some(before) => before != object,
+            None => true,
+        })
     }
 
-    pub(crate) fn gone(&self, name: &str, now: Instant) {
-        let is_news = self.change(now, |nodes| nodes.remove(name).is_some());
-        self.tell(is_news);
+    pub(crate) fn gone(&self, object: &T, now: Instant) -> bool {
+        self.change(now, |objects| objects.remove(&object.id()).is_some())
     }
 
     /// The API server still tells of changes, and there is none.
@@ -150,30 +199,22 @@ impl Followed {
     }
 
     /// What was known does not count any more.
-    pub(crate) fn broke(&self, reason: String) {
-        let error = Err(reason);
-        let is_news = {
-            let mut known = self.known();
-            let is_news = known.nodes != error;
-            known.nodes = error;
-            is_news
-        };
-        self.tell(is_news);
+    pub(crate) fn broke(&self, reason: String) -> bool {
+        let broken = Err(reason);
+        let mut known = self.known();
+        known.tried = true;
+        let is_news = known.objects != broken;
+        known.objects = broken;
+        is_news
     }
 
-    fn change(&self, now: Instant, change: impl FnOnce(&mut BTreeMap<String, FollowedNode>) -> bool) -> bool {
+    fn change(&self, now: Instant, change: impl FnOnce(&mut BTreeMap<(String, String), T>) -> bool) -> bool {
         let mut known = self.known();
         known.proved = now;
-        known.nodes.as_mut().is_ok_and(change)
+        known.objects.as_mut().is_ok_and(change)
     }
 
-    fn tell(&self, is_news: bool) {
-        if is_news {
-            self.waker.notify();
-        }
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Known<T>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,31 +225,28 @@ mod tests {
     use crate::testing::node;
 
     #[test]
-    fn only_news_wakes_and_a_watch_that_hangs_is_silent() {
-        let (waker, began) = (Waker::new(), Instant::now());
+    fn only_what_counts_is_news_and_a_watch_that_hangs_is_silent() {
+        let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let followed = Followed::new(waker.clone(), began);
-        assert!(followed.look(began).is_err(), "nothing is known yet");
+        let followed = Followed::<FollowedNode>::new(Duration::from_secs(30), began);
+        let look = |now| followed.look(now, |_| true);
+        assert!(look(began).is_err(), "nothing is known yet");
         let mut w1 = node("w1");
-        followed.listed(vec![(&w1).into(), (&node("w2")).into()], at(1));
-        assert!(waker.take(), "they are listed");
+        assert!(followed.listed(vec![(&w1).into(), (&node("w2")).into()], at(1)), "they are listed");
         w1.resource_version = "2".into();
-        followed.changed((&w1).into(), at(11));
-        assert!(!waker.take(), "a heartbeat is no news");
-        let (nodes, age) = followed.look(at(12)).unwrap();
+        assert!(!followed.changed((&w1).into(), at(11)), "a heartbeat is no news");
+        let (nodes, age) = look(at(12)).unwrap();
         assert_eq!((nodes.len(), age), (2, Duration::from_secs(1)));
         w1.ready = NodeReady::NotReady;
-        followed.changed((&w1).into(), at(13));
-        assert!(waker.take() && !followed.look(at(13)).unwrap().0[0].condition.ready);
-        followed.gone("w2", at(14));
-        assert!(waker.take() && followed.look(at(14)).unwrap().0.len() == 1);
+        assert!(followed.changed((&w1).into(), at(13)) && !look(at(13)).unwrap().0[0].condition.ready);
+        assert!(followed.gone(&(&node("w2")).into(), at(14)) && look(at(14)).unwrap().0.len() == 1);
         followed.proved(at(30));
-        assert!(!waker.take() && followed.look(at(69)).is_ok());
-        let hangs = followed.look(at(70)).unwrap_err();
+        assert!(look(at(69)).is_ok());
+        let hangs = look(at(70)).unwrap_err();
         assert_eq!(hangs.to_string(), "the API server has told nothing of its nodes for more than 40 s");
-        followed.broke("connection refused".into());
-        assert!(waker.take() && followed.look(at(31)).is_err(), "what was known does not count");
-        followed.changed((&w1).into(), at(32));
-        assert!(!waker.take() && followed.look(at(32)).is_err(), "one node is not all of them");
+        assert!(followed.broke("connection refused".into()));
+        assert!(look(at(31)).is_err(), "what was known does not count");
+        assert!(!followed.changed((&w1).into(), at(32)));
+        assert!(look(at(32)).is_err(), "one node is not all of them");
     }
 }

@@ -10,14 +10,15 @@ mod amounts;
 mod controllers;
 mod eviction;
 mod follow;
+mod kept;
 mod mark;
 mod read;
 mod rights;
-mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -34,11 +35,14 @@ use kube::{
 };
 use serde_json::json;
 
-use self::access::Access;
 pub(super) use self::access::Identity;
+use self::{
+    access::Access,
+    kept::{Keeping, Kept},
+};
 use super::{
-    Attachment, Budget, Cluster, ClusterError, Controller, CordonAnswer, DrainCondition, Eviction, Followed, Following,
-    Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Taint, Waiting, Waker, Watch,
+    Attachment, Budget, Cluster, ClusterError, Controller, CordonAnswer, DrainCondition, Eviction, Followed,
+    FollowedNode, Following, Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Taint, Waiting, Waker, Watch,
 };
 
 /// The server answers an eviction after at most 34 s.
@@ -47,16 +51,24 @@ const CALL_LIMIT: Duration = Duration::from_secs(40);
 const PAGE: u32 = 250;
 /// How often a list begins anew whose moment was forgotten.
 const MAX_ANEW: u32 = 2;
+/// How often the watch of the nodes that are always followed proves itself.
+const PROOF: Duration = Duration::from_secs(30);
+/// How long a copy of the cluster is waited for before the API server is asked instead.
+const FIRST_LISTS: Duration = Duration::from_secs(10);
 /// More bound claims are not remembered; they are asked for again.
 const MAX_VOLUMES: usize = 1024;
+
+type ClientFuture = Pin<Box<dyn Future<Output = Result<Client, ClusterError>> + Send>>;
 
 /// An API server that a kubeconfig file leads to.
 pub(super) struct KubeCluster {
     access: Arc<Access>,
     runtime: tokio::runtime::Handle,
-    _alive: tokio::sync::oneshot::Sender<()>,
+    alive: Arc<tokio::sync::oneshot::Sender<()>>,
     /// Bound claims, by the UID of their pod and their name: neither changes while the pod lives.
-    volumes: Mutex<BTreeMap<(String, String), PodVolume>>,
+    volumes: Arc<Mutex<BTreeMap<(String, String), PodVolume>>>,
+    /// What is looked at instead of asking for it, where somebody wants that.
+    keeping: Option<Keeping>,
 }
 
 impl std::fmt::Debug for KubeCluster {
@@ -81,11 +93,24 @@ impl KubeCluster {
             .spawn(move || runtime.block_on(ended))
             .map_err(|e| ClusterError::Silent(e.to_string()))?;
         let access = Arc::new(Access::new(kubeconfig, identity));
-        Ok(Self { access, runtime: handle, _alive: alive, volumes: Mutex::default() })
+        Ok(Self { access, runtime: handle, alive: Arc::new(alive), volumes: Arc::default(), keeping: None })
     }
 
     fn client(&self) -> Result<Client, ClusterError> {
         self.runtime.block_on(self.access.client())
+    }
+
+    /// The client for what runs beside the calls.
+    fn clients(&self) -> impl Fn() -> ClientFuture + Send + use<> {
+        let access = Arc::clone(&self.access);
+        move || {
+            let access = Arc::clone(&access);
+            Box::pin(async move { access.client().await })
+        }
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        self.keeping.as_ref().map(|keeping| &keeping.kept)
     }
 
     /// Runs one call to its end, in at most [`CALL_LIMIT`].
@@ -220,29 +245,37 @@ impl KubeCluster {
 
 impl Cluster for KubeCluster {
     fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
+        if let Some(nodes) = self.kept().and_then(Kept::nodes) {
+            return Ok(nodes);
+        }
         self.list(&Api::<core::Node>::all(self.client()?), "", "list nodes", read::node)
     }
 
     fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
-        let client = self.client()?;
-        match scope {
-            PodScope::OnNode(node) => {
-                let on_node = format!("spec.nodeName={node}");
-                let mut pods = self.list(&Api::<core::Pod>::all(client), &on_node, "list pods", read::pod)?;
-                for pod in &mut pods {
-                    self.resolve_volumes(pod)?;
-                }
-                Ok(pods)
+        let mut pods = match self.kept().and_then(|kept| kept.pods(|pod| scope.has(pod))) {
+            Some(pods) => pods,
+            None => {
+                let client = self.client()?;
+                let (api, fields) = match scope {
+                    PodScope::OnNode(node) => (Api::<core::Pod>::all(client), format!("spec.nodeName={node}")),
+                    PodScope::Everywhere => (Api::all(client), String::new()),
+                    PodScope::InNamespace(namespace) => (Api::namespaced(client, namespace), String::new()),
+                };
+                self.list(&api, &fields, "list pods", read::pod)?
             }
-            PodScope::Everywhere => self.list(&Api::<core::Pod>::all(client), "", "list pods", read::pod),
-            PodScope::InNamespace(namespace) => {
-                let api = Api::<core::Pod>::namespaced(client, namespace);
-                self.list(&api, "", "list pods", read::pod)
+        };
+        if let PodScope::OnNode(_) = scope {
+            for pod in &mut pods {
+                self.resolve_volumes(pod)?;
             }
         }
+        Ok(pods)
     }
 
     fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
+        if let Some(budgets) = self.kept().and_then(Kept::budgets) {
+            return Ok(budgets);
+        }
         let api = Api::<policy::PodDisruptionBudget>::all(self.client()?);
         self.list(&api, "", "list poddisruptionbudgets", read::budget)
     }
@@ -314,19 +347,23 @@ impl Cluster for KubeCluster {
         rights::missing(self)
     }
 
-    fn watch(&self, namespaces: &BTreeSet<&str>, waker: &Waker) -> Option<Watch> {
-        let changes = watch::changes(self.client().ok()?, namespaces, waker.clone());
-        Some(self.until_dropped(changes))
+    fn keep(&self, waker: &Waker) -> Option<Box<dyn Cluster>> {
+        let (kept, clients, waker) = (Kept::new(), self.clients(), waker.clone());
+        let followed = kept.clone();
+        let watch = self.until_dropped(async move { followed.follow(clients, &waker).await });
+        self.runtime.block_on(async {
+            // What does not come in time is asked for.
+            let _ = tokio::time::timeout(FIRST_LISTS, kept.listed()).await;
+        });
+        let (access, runtime, alive) = (Arc::clone(&self.access), self.runtime.clone(), Arc::clone(&self.alive));
+        let (volumes, keeping) = (Arc::clone(&self.volumes), Some(Keeping { kept, _watch: watch }));
+        Some(Box::new(Self { access, runtime, alive, volumes, keeping }))
     }
 
     fn follow(&self, waker: &Waker) -> Option<Following> {
-        let nodes = Followed::new(waker.clone(), Instant::now());
-        let access = Arc::clone(&self.access);
-        let client = move || {
-            let access = Arc::clone(&access);
-            async move { access.client().await }
-        };
-        let watch = self.until_dropped(follow::nodes(client, nodes.clone()));
+        let nodes = Followed::<FollowedNode>::new(PROOF, Instant::now());
+        let (followed, clients, waker) = (nodes.clone(), self.clients(), waker.clone());
+        let watch = self.until_dropped(async move { follow::follow(clients, &followed, || waker.notify()).await });
         Some(Following { nodes, watch })
     }
 

@@ -215,12 +215,14 @@ fn an_idle_server_asks_its_api_server_nothing_and_tells_what_changed_at_once() {
     assert!(matches!(&all, Conditions::Nodes { nodes, .. } if nodes.len() == 2));
     agent.say(&ToExecutor::Ask { number: 9, question: Question::Conditions { unlike: Some(all.digest()) } });
     assert!(matches!(agent.ask(Question::BootId), Answer::BootId(_)), "other questions are answered meanwhile");
-    let told = node.machine.cluster.as_ref().unwrap().state().told.clone().unwrap();
-    told.changed(FollowedNode::from(&crate::testing::node("w1")), Instant::now());
-    told.gone("w2", Instant::now());
+    let (told, waker) = node.machine.cluster.as_ref().unwrap().state().told.clone().unwrap();
+    let is_news = told.gone(&FollowedNode::from(&crate::testing::node("w2")), Instant::now());
+    assert!(is_news);
+    waker.notify();
     let Some(FromExecutor::Answer { number: 9, answer }) = agent.hear() else { panic!("expected the change") };
     assert!(matches!(*answer, Answer::Conditions(Conditions::Nodes { nodes, .. }) if nodes.len() == 1));
-    told.broke("no word".into());
+    assert!(told.broke("no word".into()));
+    waker.notify();
     let silent = agent.ask(Question::Conditions { unlike: Some(all.digest()) });
     assert_eq!(silent, Answer::Conditions(Conditions::Silent));
     assert_eq!(node.machine.cluster.as_ref().unwrap().state().listed, 0, "nobody asked for the nodes");

@@ -60,7 +60,7 @@ pub(crate) struct State {
     pub breaks: bool,
     /// Whether somebody tells of changes of nodes, and who is told.
     pub tells: bool,
-    pub told: Option<Followed>,
+    pub told: Option<(Followed<FollowedNode>, Waker)>,
     /// How often all nodes were asked for.
     pub listed: usize,
     /// Every change of a node's conditions.
@@ -275,12 +275,7 @@ impl Cluster for TestCluster {
     }
 
     fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
-        let here = |p: &&Pod| match scope {
-            PodScope::OnNode(node) => p.node.as_deref() == Some(node),
-            PodScope::InNamespace(namespace) => p.key.namespace == namespace,
-            PodScope::Everywhere => true,
-        };
-        Ok(self.state().pods.iter().filter(here).cloned().collect())
+        Ok(self.state().pods.iter().filter(|pod| scope.has(pod)).cloned().collect())
     }
 
     fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
@@ -393,9 +388,9 @@ impl Cluster for TestCluster {
     fn follow(&self, waker: &Waker) -> Option<Following> {
         let mut state = self.state();
         state.tells.then(|| {
-            let nodes = Followed::new(waker.clone(), Instant::now());
+            let nodes = Followed::new(Duration::from_secs(30), Instant::now());
             nodes.listed(state.nodes.iter().map(FollowedNode::from).collect(), Instant::now());
-            state.told = Some(nodes.clone());
+            state.told = Some((nodes.clone(), waker.clone()));
             Following { nodes, watch: Watch(Box::new(())) }
         })
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 
-use super::TestCluster;
+use super::{Front, TestCluster, Watching};
 use crate::{
     host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Waker},
     inbox::RequestSender,
@@ -25,11 +25,16 @@ use crate::{
 const PID: u32 = 731;
 const RUNNING: &str = "/proc/731/exe";
 
+/// How long the real client has to hear of a change while the machine's clock moves on.
+const TELLING: Duration = Duration::from_millis(20);
+
 /// A machine in memory. Its clock moves only while somebody waits.
 #[derive(Debug)]
 pub(crate) struct Machine {
     inner: Mutex<Inner>,
-    pub cluster: Option<TestCluster>,
+    pub cluster: Option<Arc<TestCluster>>,
+    /// An API server through which the cluster is asked, by the real client.
+    pub front: Option<Front>,
 }
 
 #[derive(Debug, Clone)]
@@ -96,16 +101,23 @@ impl Machine {
                 acts: Vec::new(),
             }),
             cluster: None,
+            front: None,
         }
     }
 
     /// The same machine at this moment, without its cluster.
     pub(crate) fn again(&self) -> Self {
-        Self { inner: Mutex::new(self.inner().clone()), cluster: None }
+        Self { inner: Mutex::new(self.inner().clone()), cluster: None, front: None }
     }
 
     pub(crate) fn with_cluster(mut self, cluster: TestCluster) -> Self {
-        self.cluster = Some(cluster);
+        self.cluster = Some(Arc::new(cluster));
+        self
+    }
+
+    /// Lets the real client ask for the cluster, through an API server.
+    pub(crate) fn through_an_api_server(mut self, watching: Watching) -> Self {
+        self.front = self.cluster.as_ref().map(|cluster| Front::of(cluster, watching));
         self
     }
 
@@ -165,7 +177,7 @@ impl Host for Machine {
     fn runs_coordinator(&self) -> bool {
         self.inner().runs_coordinator
     }
-    fn wait(&self, _: &Waker, at_most: Duration) {
+    fn wait(&self, waker: &Waker, at_most: Duration) {
         let mut inner = self.inner();
         let step = std::mem::take(&mut inner.step_ms);
         inner.now = inner.now.stepped(step).plus(at_most);
@@ -174,6 +186,11 @@ impl Host for Machine {
         drop(inner);
         if let Some(cluster) = &self.cluster {
             cluster.at(now);
+        }
+        if let Some(front) = &self.front {
+            front.refresh();
+            // What is told of comes over a connection.
+            waker.wait(TELLING);
         }
     }
     fn read_facts(&self, now: Timestamp) -> Reading {
@@ -292,6 +309,9 @@ impl Host for Machine {
         Ok(())
     }
     fn cluster(&self) -> Option<&dyn Cluster> {
-        self.cluster.as_ref().map(|c| c as &dyn Cluster)
+        match &self.front {
+            Some(front) => Some(&*front.client),
+            None => self.cluster.as_ref().map(|cluster| &**cluster as &dyn Cluster),
+        }
     }
 }

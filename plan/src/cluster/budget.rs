@@ -9,6 +9,8 @@ use super::{Pod, Selector};
 pub struct Budget {
     pub namespace: String,
     pub name: String,
+    /// Which of its states this is; empty where nobody says, of one that was asked for just now.
+    pub resource_version: String,
     pub selector: Selector,
     pub limit: BudgetLimit,
     /// `unhealthyPodEvictionPolicy: AlwaysAllow`: pods that are not ready may always go.

@@ -2,8 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::budget::Budgets;
+use super::{budget::Budgets, pods::losses};
 use crate::cluster::{Attachment, Budget, Controller, Node, Owner, Pod};
+
+/// What somebody wants to know of a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// What becomes of every pod, whose it is and how long that takes.
+    ForAll,
+    /// What holds it: budgets, and what would be lost.
+    WhatHolds,
+}
 
 /// What was seen of a cluster at one moment, for the nodes that somebody asks about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,8 +30,9 @@ pub struct Look {
 }
 
 impl Look {
-    /// The controllers of the pods on these nodes, and of all pods that a budget counts together with one of them.
-    pub fn owners_to_read(&self, nodes: &[&str]) -> BTreeSet<(String, Owner)> {
+    /// The controllers of the pods on these nodes, as far as they are to be known, and of all pods that a budget counts
+    /// together with one of them.
+    pub fn owners_to_read(&self, nodes: &[&str], asks: Asks) -> BTreeSet<(String, Owner)> {
         let here = |pod: &&Pod| pod.node.as_ref().is_some_and(|node| nodes.contains(&node.as_str()));
         let budgets = Budgets::new(&self.budgets);
         let mut counting: Vec<&Budget> = Vec::new();
@@ -33,7 +43,11 @@ impl Look {
             }
         }
         let counted = Budgets::new(counting);
-        let owners = self.pods.iter().filter(|pod| here(pod) || counted.of(pod).next().is_some());
+        let is_asked = |pod: &&Pod| match asks {
+            Asks::ForAll => here(pod),
+            Asks::WhatHolds => here(pod) && !losses(pod).is_empty(),
+        };
+        let owners = self.pods.iter().filter(|pod| is_asked(pod) || counted.of(pod).next().is_some());
         owners.filter_map(|pod| Some((pod.key.namespace.clone(), pod.owner.clone()?))).collect()
     }
 }

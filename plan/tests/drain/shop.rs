@@ -5,7 +5,7 @@ use std::time::Duration;
 use hostler_plan::{
     cluster::{BudgetLimit, Controller, Deletion, NodeReady, Owner, Phase, Pod},
     document::{NodeState, Prospect, Stays, Turn, Urgency},
-    drain::{Look, Options, blockers},
+    drain::{Asks, Look, Options, blockers},
     form::PodName,
     step::{EmptyDirs, Loss},
 };
@@ -131,7 +131,13 @@ fn only_what_a_drain_of_the_node_asks_about_is_read_of_the_controllers() {
     look.deploy("far", &["w1"]);
     look.deploy("other", &["w1"]);
     look.pod("far-0").labels.insert("app".into(), "web".into());
-    let owners = look.owners_to_read(&["s1"]);
-    let names: Vec<&str> = owners.iter().map(|(_, owner)| owner.name.as_str()).collect();
-    assert!(names.contains(&"web") && names.contains(&"far") && !names.contains(&"other"), "{names:?}");
+    look.deploy("plain", &["s1"]);
+    look.deploy("cache", &["s1"]);
+    look.pod("cache-0").empty_dirs.disk = true;
+    for (asks, plain) in [(Asks::ForAll, true), (Asks::WhatHolds, false)] {
+        let owners = look.owners_to_read(&["s1"], asks);
+        let names: Vec<&str> = owners.iter().map(|(_, owner)| owner.name.as_str()).collect();
+        assert!(["web", "far", "cache"].iter().all(|name| names.contains(name)), "{asks:?}: {names:?}");
+        assert!(!names.contains(&"other") && names.contains(&"plain") == plain, "{asks:?}: {names:?}");
+    }
 }

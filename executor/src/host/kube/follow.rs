@@ -1,39 +1,64 @@
-//! The nodes by a list and a watch. The watch begins anew every 30 s from where it was, which costs a request without
-//! an answer to read and proves that the API server still tells: a connection that hangs looks like a quiet cluster.
+//! Objects of one kind by a list and a watch. The watch begins anew every few seconds from where it was, which costs a
+//! request without an answer to read and proves that the API server still tells: a connection that hangs looks like a
+//! quiet cluster.
 
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::Node;
+use futures_util::{StreamExt as _, stream::BoxStream};
+use k8s_openapi::api::{core::v1 as core, policy::v1 as policy};
 use kube::{
-    Api, Client,
+    Client, Resource,
     api::{ListParams, WatchParams},
-    core::WatchEvent,
+    core::{ObjectList, Request, WatchEvent},
 };
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-use super::{ClusterError, PAGE, error, read};
-use crate::host::followed::{Followed, FollowedNode};
+use super::{Budget, CALL_LIMIT, ClusterError, FollowedNode, Node, PAGE, Pod, error, read};
+use crate::host::followed::{Follow, Followed};
 
-/// How long the API server lets a watch run.
-const WATCH_SECONDS: u32 = 30;
-/// Until its end, and its beginning, must have come; then it hangs.
-const PATIENCE: Duration = Duration::from_secs(35);
+/// Its end, and its beginning, must have come this long behind its time; then it hangs.
+const LATE: Duration = Duration::from_secs(5);
 /// Behind a watch that broke, doubled to the longest while it goes on.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// A watch that ends sooner did not run.
 const RAN: Duration = Duration::from_secs(5);
 
-/// Follows the nodes for ever; what goes wrong is told and tried again.
-pub(super) async fn nodes<F>(client: impl Fn() -> F, followed: Followed)
+/// What is kept of an object of the API.
+pub(super) trait Read: Follow {
+    type Object: Resource<DynamicType = ()> + DeserializeOwned;
+
+    fn read(object: Self::Object) -> Self;
+}
+
+/// An object as it comes: of each only what is kept outlives the reading of the next.
+#[derive(Clone)]
+struct Seen<T> {
+    version: String,
+    kept: T,
+}
+
+impl<'de, T: Read> Deserialize<'de> for Seen<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = T::Object::deserialize(deserializer)?;
+        Ok(Self { version: object.meta().resource_version.clone().unwrap_or_default(), kept: T::read(object) })
+    }
+}
+
+/// Follows them for ever, and tells of what is new; what goes wrong is tried again.
+pub(super) async fn follow<T: Read, F>(client: impl Fn() -> F, followed: &Followed<T>, tell: impl Fn())
 where
     F: Future<Output = Result<Client, ClusterError>>,
 {
-    let mut pause = PAUSE;
+    let (mut pause, tell) = (PAUSE, |is_news| {
+        if is_news {
+            tell()
+        }
+    });
     loop {
         let began = Instant::now();
-        if let Err(error) = follow(&client, &followed).await {
-            followed.broke(error.to_string());
+        if let Err(error) = list_and_watch(&client, followed, &tell).await {
+            tell(followed.broke(error.to_string()));
         }
         pause = if began.elapsed() > LONGEST_PAUSE { PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         tokio::time::sleep(pause).await;
@@ -41,16 +66,21 @@ where
 }
 
 /// One list and what follows it, until something is wrong, or the API server has forgotten where the watch was.
-async fn follow<F>(client: &impl Fn() -> F, followed: &Followed) -> Result<(), ClusterError>
+async fn list_and_watch<T: Read, F>(
+    client: &impl Fn() -> F,
+    followed: &Followed<T>,
+    tell: &impl Fn(bool),
+) -> Result<(), ClusterError>
 where
     F: Future<Output = Result<Client, ClusterError>>,
 {
-    let mut version = within(list(Api::all(client().await?), followed)).await?;
+    let (mut version, all) = within::<T, _>(CALL_LIMIT, list(&client().await?)).await?;
+    tell(followed.listed(all, Instant::now()));
     loop {
         let began = Instant::now();
         // Anew, because credentials and certificates are renewed.
-        let api = Api::all(client().await?);
-        match watch(&api, version, followed).await? {
+        let client = client().await?;
+        match watch(&client, version, followed, tell).await? {
             Some(next) => version = next,
             None => return Ok(()),
         }
@@ -60,43 +90,51 @@ where
     }
 }
 
-/// The version of the list, whose pages are of one moment.
-async fn list(api: Api<Node>, followed: &Followed) -> Result<String, ClusterError> {
-    let (mut nodes, mut parameters): (Vec<FollowedNode>, _) = (Vec::new(), ListParams::default().limit(PAGE));
+/// All of them, in pages of one moment, and its version.
+async fn list<T: Read>(client: &Client) -> Result<(String, Vec<T>), ClusterError> {
+    let failed = |e| error(e, &format!("list {}", T::WHAT));
+    let (mut all, mut parameters) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
-        let page = api.list(&parameters).await.map_err(|e| error(e, "list nodes"))?;
-        nodes.extend(page.items.into_iter().map(|node| FollowedNode::from(&read::node(node))));
+        let asked = requests::<T>().list(&parameters).map_err(|e| failed(kube::Error::BuildRequest(e)))?;
+        let page: ObjectList<Seen<T>> = client.request(asked).await.map_err(failed)?;
+        all.extend(page.items.into_iter().map(|seen| seen.kept));
         match page.metadata.continue_.filter(|more| !more.is_empty()) {
             Some(more) => parameters = parameters.continue_token(&more),
-            None => {
-                followed.listed(nodes, Instant::now());
-                return Ok(page.metadata.resource_version.unwrap_or_default());
-            }
+            None => return Ok((page.metadata.resource_version.unwrap_or_default(), all)),
         }
     }
 }
 
 /// One watch to its end: where the next one begins; none where only a new list helps.
-async fn watch(api: &Api<Node>, mut version: String, followed: &Followed) -> Result<Option<String>, ClusterError> {
-    let failed = |e| error(e, "watch nodes");
-    let parameters = WatchParams::default().timeout(WATCH_SECONDS);
-    let begun = within(async { api.watch(&parameters, &version).await.map_err(failed) });
+async fn watch<T: Read>(
+    client: &Client,
+    mut version: String,
+    followed: &Followed<T>,
+    tell: &impl Fn(bool),
+) -> Result<Option<String>, ClusterError> {
+    let failed = |e| error(e, &format!("watch {}", T::WHAT));
+    let seconds = u32::try_from(followed.proof().as_secs()).unwrap_or(u32::MAX);
+    let parameters = WatchParams::default().timeout(seconds);
+    let asked = requests::<T>().watch(&parameters, &version).map_err(|e| failed(kube::Error::BuildRequest(e)))?;
+    let patience = followed.proof() + LATE;
+    let begun = within::<T, _>(patience, async { client.request_events::<Seen<T>>(asked).await.map_err(failed) });
     let mut events = match begun.await {
         Ok(events) => events.boxed(),
         Err(ClusterError::Refused { reason, .. }) if reason.starts_with("410") => return Ok(None),
         Err(error) => return Err(error),
     };
     followed.proved(Instant::now());
-    while let Some(event) = within(async { events.try_next().await.map_err(failed) }).await? {
+    let next = async |events: &mut BoxStream<_>| events.next().await.transpose().map_err(failed);
+    while let Some(event) = within::<T, _>(patience, next(&mut events)).await? {
         let now = Instant::now();
         match event {
-            WatchEvent::Added(node) | WatchEvent::Modified(node) => {
-                version = node.metadata.resource_version.clone().unwrap_or_default();
-                followed.changed(FollowedNode::from(&read::node(node)), now);
+            WatchEvent::Added(seen) | WatchEvent::Modified(seen) => {
+                version = seen.version;
+                tell(followed.changed(seen.kept, now));
             }
-            WatchEvent::Deleted(node) => {
-                version = node.metadata.resource_version.unwrap_or_default();
-                followed.gone(&node.metadata.name.unwrap_or_default(), now);
+            WatchEvent::Deleted(seen) => {
+                version = seen.version;
+                tell(followed.gone(&seen.kept, now));
             }
             WatchEvent::Bookmark(mark) => {
                 version = mark.metadata.resource_version;
@@ -109,7 +147,47 @@ async fn watch(api: &Api<Node>, mut version: String, followed: &Followed) -> Res
     Ok(Some(version))
 }
 
-async fn within<T>(call: impl Future<Output = Result<T, ClusterError>>) -> Result<T, ClusterError> {
-    let late = |_| ClusterError::Silent(format!("no word of its nodes in {} s", PATIENCE.as_secs()));
-    tokio::time::timeout(PATIENCE, call).await.map_err(late)?
+/// Questions about all of a kind.
+fn requests<T: Read>() -> Request {
+    Request::new(T::Object::url_path(&(), None))
+}
+
+async fn within<T: Read, A>(
+    patience: Duration,
+    call: impl Future<Output = Result<A, ClusterError>>,
+) -> Result<A, ClusterError> {
+    let late = |_| ClusterError::Silent(format!("no word of its {} in {} s", T::WHAT, patience.as_secs()));
+    tokio::time::timeout(patience, call).await.map_err(late)?
+}
+
+impl Read for FollowedNode {
+    type Object = core::Node;
+
+    fn read(object: core::Node) -> Self {
+        FollowedNode::from(&read::node(object))
+    }
+}
+
+impl Read for Node {
+    type Object = core::Node;
+
+    fn read(object: core::Node) -> Self {
+        read::node(object)
+    }
+}
+
+impl Read for Pod {
+    type Object = core::Pod;
+
+    fn read(object: core::Pod) -> Self {
+        read::pod(object)
+    }
+}
+
+impl Read for Budget {
+    type Object = policy::PodDisruptionBudget;
+
+    fn read(object: policy::PodDisruptionBudget) -> Self {
+        read::budget(object)
+    }
 }

@@ -314,6 +314,7 @@ pub(super) fn budget(budget: policy::PodDisruptionBudget) -> Budget {
     Budget {
         namespace: metadata.namespace.unwrap_or_default(),
         name: metadata.name.unwrap_or_default(),
+        resource_version: metadata.resource_version.unwrap_or_default(),
         selector: spec.selector.map_or(Selector::Nothing, selector),
         limit: limit(spec.min_available, spec.max_unavailable),
         always_allow_unhealthy: spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow"),

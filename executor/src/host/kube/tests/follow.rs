@@ -13,13 +13,13 @@ use crate::{
 
 /// Waits until what is followed is so.
 fn until(
-    (waker, followed): (&Waker, &Followed),
+    (waker, followed): (&Waker, &Followed<FollowedNode>),
     what: &str,
     is_so: impl Fn(&Result<Vec<FollowedNode>, String>) -> bool,
 ) {
     let began = Instant::now();
     loop {
-        let found = followed.look(Instant::now()).map(|(nodes, _)| nodes);
+        let found = followed.look(Instant::now(), |_| true).map(|(nodes, _)| nodes);
         if is_so(&found) {
             return;
         }

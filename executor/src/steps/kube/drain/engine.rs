@@ -1,6 +1,6 @@
 //! The loop of a drain.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use hostler_plan::{
     document::{Blocker, PodFate, PodReport, Turn},
@@ -13,7 +13,7 @@ use hostler_plan::{
 use super::{
     preflight::{silent, view_now},
     remaining::Remaining,
-    state::{Drain, Round, RoundError, moved, sentence_of},
+    state::{Drain, RETRY, Round, RoundError, moved, sentence_of},
     turns::{May, Turns},
 };
 use crate::{
@@ -22,8 +22,6 @@ use crate::{
     steps::action::{StepContext, StepError},
 };
 
-/// How often a budget is asked again; kubectl's figure.
-const RETRY: Duration = Duration::from_secs(5);
 /// How often a budget is asked again whose status allows it.
 const STALE_RETRY: Duration = Duration::from_secs(1);
 /// How often what is likely to last is tried again.
@@ -56,6 +54,7 @@ impl Drain<'_> {
         {
             return Err(error);
         }
+        self.kept = context.cluster()?.keep(context.node.control.waker());
         loop {
             let round = self.round(context);
             context.note_pods(std::mem::take(&mut self.news))?;
@@ -90,10 +89,6 @@ impl Drain<'_> {
             return Ok(self.volumes_detached(&round, context));
         }
         self.keep_off_next(&round.nodes, context);
-        if self.watch.is_none() {
-            let namespaces: BTreeSet<&str> = left.iter().map(|(pod, _)| pod.key.namespace.as_str()).collect();
-            self.watch = context.cluster()?.watch(&namespaces, context.node.control.waker());
-        }
         let now = context.now();
         if self.reactions.never != Reaction::Wait && !self.held.is_empty() && now.since(self.rechecked) >= RECHECK {
             self.rechecked = now;
@@ -103,8 +98,9 @@ impl Drain<'_> {
         let ordinary_left = left.iter().any(|(_, fate)| *fate != Fate::Evict(Turn::SystemCritical) && !last(fate));
         let all_last = left.iter().all(|(_, fate)| last(fate));
         self.waits = None;
-        let budgets = context.cluster()?.budgets()?;
-        let mut turns = Turns::new(&round.nodes, &round.node.name, &budgets);
+        let budgets = self.cluster(context)?.budgets()?;
+        let mut turns = Turns::new(&round, &budgets, self.going(now));
+        self.count_charged(&mut turns, &budgets, now);
         let mut going = left.iter().filter(|(_, fate)| *fate == Fate::Going).count();
         let most = MAX_GOING as usize;
         for (pod, fate) in left {
@@ -140,6 +136,7 @@ impl Drain<'_> {
                 Fate::Evict(_) | Fate::Going | Fate::Stays(_) => {}
             }
         }
+        self.note_charged(&turns, &budgets, now);
         self.report(&round.remaining, &turns, context);
         Ok(false)
     }
@@ -186,22 +183,18 @@ impl Drain<'_> {
         };
         match answer {
             Eviction::Accepted => {
-                let (fate, reason) = match turns.no_place(pod) {
-                    _ if pod.is_finished() => (PodFate::Ended, "it had finished".to_owned()),
-                    _ if pod.owner.is_none() => (PodFate::Ended, "nobody starts it again".to_owned()),
-                    Some(place) => (PodFate::Down, place.to_string()),
-                    None => (PodFate::Moved, String::new()),
-                };
+                let (fate, reason) = fate_of(pod, turns);
                 self.news.push(PodReport { pod: pod.key.to_string(), fate, reason });
                 self.held.remove(&pod.key);
                 self.evicted.insert(pod.key.clone(), pod.clone());
                 retry(self, LOST_EVICTION);
                 return Ok(true);
             }
-            Eviction::Gone => {
+            // That it went may be told of later.
+            Eviction::Gone | Eviction::NamespaceTerminating => {
+                retry(self, RETRY);
                 self.held.remove(&pod.key);
             }
-            Eviction::NamespaceTerminating => retry(self, RETRY),
             Eviction::Budget(text) => {
                 let name = turns.budget_over(pod).map(Budget::full_name);
                 self.hold(pod, name, text.trim_end_matches('.'));
@@ -265,7 +258,7 @@ impl Drain<'_> {
 
     /// Does the arithmetic again: what was slow may have become never.
     fn check_never(&mut self, node: &str, context: &StepContext<'_>) -> Result<(), RoundError> {
-        let view = view_now(context.cluster()?, context.subject(), context.now())?;
+        let view = view_now(self.cluster(context)?, context.subject(), context.now())?;
         let slow = view.pods.iter().filter_map(|pod| Some((pod.pod.to_string(), pod.slow()?.to_string())));
         self.slow = slow.collect();
         let never = blockers(&view, &self.options);
@@ -356,6 +349,16 @@ impl Drain<'_> {
         if self.said.is_news(&sentence) {
             context.say(sentence);
         }
+    }
+}
+
+/// What becomes of a pod that goes.
+fn fate_of(pod: &Pod, turns: &Turns<'_>) -> (PodFate, String) {
+    match turns.no_place(pod) {
+        _ if pod.is_finished() => (PodFate::Ended, "it had finished".to_owned()),
+        _ if pod.owner.is_none() => (PodFate::Ended, "nobody starts it again".to_owned()),
+        Some(place) => (PodFate::Down, place.to_string()),
+        None => (PodFate::Moved, String::new()),
     }
 }
 

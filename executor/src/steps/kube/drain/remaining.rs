@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::drain::{Fate, Options, evaluate, still_attached};
 
-use crate::host::{Attachment, Cluster, ClusterError, Controller, Owner, Pod, PodScope};
+use crate::host::{Attachment, Cluster, ClusterError, Controller, Owner, Pod, PodKey, PodScope};
 
 /// What is on the node now, whatever was remembered of it.
 pub(super) struct Remaining {
@@ -16,14 +16,19 @@ pub(super) struct Remaining {
 
 impl Remaining {
     pub(super) fn look(node: &str, options: &Options<'_>, cluster: &dyn Cluster) -> Result<Self, ClusterError> {
-        let pods = cluster.pods(PodScope::OnNode(node))?;
-        let judged = pods.into_iter().map(|pod| (evaluate(&pod, None, options), pod)).map(|(fate, pod)| (pod, fate));
-        let mut remaining = Self { judged: judged.collect(), attached: Vec::new() };
+        let mut remaining = Self::judge(node, options, cluster)?;
         if remaining.left().next().is_none() {
             let (all, pods) = (cluster.attachments()?, remaining.judged.iter().map(|(pod, _)| pod));
             remaining.attached = still_attached(node, &all, pods).cloned().collect();
         }
         Ok(remaining)
+    }
+
+    /// The pods alone.
+    pub(super) fn judge(node: &str, options: &Options<'_>, cluster: &dyn Cluster) -> Result<Self, ClusterError> {
+        let pods = cluster.pods(PodScope::OnNode(node))?;
+        let judged = pods.into_iter().map(|pod| (evaluate(&pod, None, options), pod)).map(|(fate, pod)| (pod, fate));
+        Ok(Self { judged: judged.collect(), attached: Vec::new() })
     }
 
     /// Asks what stands above the controllers of pods whose owners the plan may have a consent for; `above` is what is
@@ -49,6 +54,13 @@ impl Remaining {
             }
         }
         Ok(())
+    }
+
+    /// These are going, also where what was seen does not show it yet.
+    pub(super) fn have_gone(&mut self, going: &BTreeSet<PodKey>) {
+        for (_, fate) in self.judged.iter_mut().filter(|(pod, fate)| going.contains(&pod.key) && fate.is_left()) {
+            *fate = Fate::Going;
+        }
     }
 
     /// The pods without which the node would be drained.

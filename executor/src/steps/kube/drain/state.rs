@@ -1,23 +1,29 @@
 //! What a drain knows from round to round, and what a round sees.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     document::{Blocker, PodReport},
-    drain::{Options, Strength},
+    drain::Options,
     step::{self, Reactions},
     timestamp::Timestamp,
 };
 
 use super::remaining::Remaining;
 use crate::{
-    host::{ClusterError, Controller, Node, Owner, Pod, PodKey, Watch},
+    host::{Cluster, ClusterError, Controller, Node, Owner, Pod, PodKey},
     steps::{
         action::{StepContext, StepError},
         kube::subject::is_meant,
     },
 };
+
+/// How often a budget is asked again; kubectl's figure.
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// What is remembered from round to round.
 pub(super) struct Drain<'a> {
@@ -35,16 +41,30 @@ pub(super) struct Drain<'a> {
     pub(super) slow: BTreeMap<String, String>,
     /// What became of pods in this round.
     pub(super) news: Vec<PodReport>,
-    /// Controllers of which a pod was evicted.
-    pub(super) controllers: BTreeMap<(String, Owner), Strength>,
+    /// The Ready pods of controllers before the first of them went.
+    pub(super) before: BTreeMap<(String, Owner), u32>,
+    /// How many pods of a controller may be away by its own word, as far as it was asked.
+    pub(super) at_once: BTreeMap<(String, Owner), u32>,
     /// What stands above the controllers whose data may be lost, as far as it was asked.
     pub(super) above: BTreeMap<(String, Owner), Controller>,
     pub(super) rechecked: Timestamp,
     /// Why nobody may be evicted in this round.
     pub(super) waits: Option<String>,
-    /// Ends a pause when pods or budgets change, where the cluster can tell.
-    pub(super) watch: Option<Watch>,
+    /// Evictions that budgets were charged for, by namespace and name of the budget.
+    pub(super) charged: BTreeMap<(String, String), Charged>,
+    /// The cluster as it is told of, where somebody tells; changes end a pause.
+    pub(super) kept: Option<Box<dyn Cluster>>,
     pub(super) said: SayOnce,
+}
+
+/// Evictions that a state of a budget does not show yet.
+#[derive(Debug, Clone)]
+pub(super) struct Charged {
+    /// The state that was seen when they were accepted.
+    pub(super) version: String,
+    pub(super) pods: u32,
+    /// A budget that still looks the same then is asked again: it may have opened unseen.
+    pub(super) until: Timestamp,
 }
 
 /// What one round saw.
@@ -89,25 +109,46 @@ impl<'a> Drain<'a> {
             held: BTreeMap::new(),
             slow: BTreeMap::new(),
             news: Vec::new(),
-            controllers: BTreeMap::new(),
+            before: BTreeMap::new(),
+            at_once: BTreeMap::new(),
             above: BTreeMap::new(),
             rechecked: began,
             waits: None,
-            watch: None,
+            charged: BTreeMap::new(),
+            kept: None,
             said: SayOnce::default(),
         }
     }
 
+    /// The cluster to look at: as it is told of, where somebody tells.
+    pub(super) fn cluster<'c>(&'c self, context: &'c StepContext<'_>) -> Result<&'c dyn Cluster, StepError> {
+        match &self.kept {
+            Some(kept) => Ok(&**kept),
+            None => context.cluster(),
+        }
+    }
+
     pub(super) fn look(&mut self, context: &StepContext<'_>) -> Result<Round, RoundError> {
-        let cluster = context.cluster()?;
+        let cluster = self.cluster(context)?;
         let nodes = cluster.nodes()?;
         let subject = context.subject().as_str();
         let node = nodes.iter().find(|n| n.name == subject).cloned();
         let node = node.ok_or_else(|| StepError::Failed(format!("the cluster has no node {subject} any more")))?;
         is_meant(&node, context)?;
-        let mut remaining = Remaining::look(subject, &self.options, cluster)?;
-        remaining.ask_owners(&mut self.above, &self.options, cluster)?;
+        let mut remaining = Remaining::judge(subject, &self.options, cluster)?;
+        if remaining.left().next().is_none() {
+            // Whoever came a moment ago may not have been told of yet.
+            remaining = Remaining::look(subject, &self.options, context.cluster()?)?;
+        }
+        remaining.ask_owners(&mut self.above, &self.options, context.cluster()?)?;
+        remaining.have_gone(&self.going(context.now()));
         Ok(Round { node, nodes, remaining })
+    }
+
+    /// Pods whose eviction was accepted a while ago: they are going, also where nobody told of it yet.
+    pub(super) fn going(&self, now: Timestamp) -> BTreeSet<PodKey> {
+        let is_going = |key: &&PodKey| self.next_try.get(key).is_some_and(|at| now < *at);
+        self.evicted.keys().filter(is_going).cloned().collect()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     inbox::RequestSender,
     protocol::Request,
     status::ExecutorStatus,
-    testing::{AtEviction, Fleet, Machine, TestCluster, pod, task},
+    testing::{AtEviction, Fleet, Machine, TestCluster, Watching, pod, task},
 };
 
 mod continues;
@@ -25,6 +25,7 @@ mod dead;
 mod known_as;
 mod outcome;
 mod reactions;
+mod requests;
 mod scenarios;
 mod signs;
 mod turns;
@@ -47,6 +48,13 @@ impl Lab {
         let cluster = TestCluster::new(now, nodes);
         let machine = Arc::new(Machine::new(now).with_cluster(cluster));
         Self { fleet, machine }
+    }
+
+    /// The same, asked by the real client through an API server.
+    fn through_an_api_server(watching: Watching) -> Self {
+        let Self { fleet, machine } = Self::new();
+        let machine = Arc::into_inner(machine).unwrap().through_an_api_server(watching);
+        Self { fleet, machine: Arc::new(machine) }
     }
 
     fn cluster(&self) -> &TestCluster {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::{
-    cluster::{Budget, Node, Owner, Pod},
+    cluster::{Budget, Node, Owner, Pod, PodKey},
     drain::{Budgets, NoPlace, Pace, Strength, budget_counts, budget_needs, fits_nowhere, pace},
+    timestamp::Timestamp,
 };
 
-use super::state::{Drain, RoundError};
+use super::state::{Charged, Drain, RETRY, Round, RoundError};
 use crate::{
     host::{Cluster, ClusterError, PodScope},
     steps::action::StepContext,
@@ -27,8 +28,12 @@ pub(super) struct Turns<'a> {
     nodes: &'a [Node],
     drained: &'a str,
     budgets: Budgets<'a>,
-    /// Evictions of this round under each budget.
-    taken: BTreeMap<&'a str, BTreeMap<&'a str, u32>>,
+    /// Evictions under each budget that its status does not show.
+    taken: BTreeMap<(String, String), u32>,
+    /// Controllers whose pods leave by their strength.
+    by_strength: BTreeSet<(String, Owner)>,
+    /// Pods that are going, whatever is seen of them.
+    going: BTreeSet<PodKey>,
     /// Namespaces whose pods were looked at.
     looked: BTreeSet<String>,
     /// Ready pods of each controller there.
@@ -38,12 +43,22 @@ pub(super) struct Turns<'a> {
 }
 
 impl<'a> Turns<'a> {
-    pub(super) fn new(nodes: &'a [Node], drained: &'a str, budgets: &'a [Budget]) -> Self {
+    /// Of what was seen, while these are going.
+    pub(super) fn new(round: &'a Round, budgets: &'a [Budget], going: BTreeSet<PodKey>) -> Self {
+        let budgets = Budgets::new(budgets);
+        let by_strength = |pod: &&Pod| {
+            let is_counted = budget_counts(pod) && budgets.of(pod).next().is_some();
+            pace(pod, is_counted) == Pace::Strength
+        };
+        let owner = |pod: &Pod| Some((pod.key.namespace.clone(), pod.owner.clone()?));
+        let left = round.remaining.left().map(|(pod, _)| pod);
         Self {
-            nodes,
-            drained,
-            budgets: Budgets::new(budgets),
+            nodes: &round.nodes,
+            drained: &round.node.name,
+            by_strength: left.filter(by_strength).filter_map(owner).collect(),
+            budgets,
             taken: BTreeMap::new(),
+            going,
             looked: BTreeSet::new(),
             ready: BTreeMap::new(),
             unscheduled: None,
@@ -52,8 +67,8 @@ impl<'a> Turns<'a> {
 
     /// An eviction of the pod was accepted.
     pub(super) fn took(&mut self, pod: &Pod) {
-        for budget in self.budgets.of(pod) {
-            *self.taken.entry(&budget.namespace).or_default().entry(&budget.name).or_default() += 1;
+        for budget in self.budgets.of(pod).filter(|_| pod.ready && budget_counts(pod)) {
+            *self.taken.entry(id(budget)).or_default() += 1;
         }
         let owner = pod.owner.as_ref().filter(|_| pod.ready);
         let id = owner.map(|owner| (pod.key.namespace.clone(), owner.clone()));
@@ -84,8 +99,7 @@ impl<'a> Turns<'a> {
 
     /// Whether the budget's status lets no more go in this round.
     pub(super) fn is_closed(&self, budget: &Budget) -> bool {
-        let taken = self.taken.get(budget.namespace.as_str()).and_then(|taken| taken.get(budget.name.as_str()));
-        budget.disruptions_allowed <= taken.copied().unwrap_or(0)
+        budget.disruptions_allowed <= self.taken.get(&id(budget)).copied().unwrap_or(0)
     }
 
     /// How many pods of a controller are Ready now.
@@ -95,7 +109,8 @@ impl<'a> Turns<'a> {
                 if let (None, Some(why)) = (&self.unscheduled, &pod.unschedulable) {
                     self.unscheduled = Some((pod.key.to_string(), why.clone()));
                 }
-                if let Some(owner) = pod.owner.filter(|_| pod.ready && pod.deletion.is_none()) {
+                let goes = pod.deletion.is_some() || self.going.contains(&pod.key);
+                if let Some(owner) = pod.owner.filter(|_| pod.ready && !goes) {
                     *self.ready.entry((namespace.to_owned(), owner)).or_default() += 1;
                 }
             }
@@ -104,7 +119,36 @@ impl<'a> Turns<'a> {
     }
 }
 
+/// Namespace and name.
+fn id(budget: &Budget) -> (String, String) {
+    (budget.namespace.clone(), budget.name.clone())
+}
+
 impl Drain<'_> {
+    /// Counts what was taken under a budget whose state does not show it yet.
+    pub(super) fn count_charged(&mut self, turns: &mut Turns<'_>, budgets: &[Budget], now: Timestamp) {
+        for budget in budgets {
+            let Some(charged) = self.charged.get(&id(budget)) else { continue };
+            if charged.version == budget.resource_version && now < charged.until {
+                turns.taken.insert(id(budget), charged.pods);
+            } else {
+                self.charged.remove(&id(budget));
+            }
+        }
+    }
+
+    /// Remembers for the next round what was taken in this one.
+    pub(super) fn note_charged(&mut self, turns: &Turns<'_>, budgets: &[Budget], now: Timestamp) {
+        for budget in budgets.iter().filter(|budget| !budget.resource_version.is_empty()) {
+            let Some(pods) = turns.taken.get(&id(budget)).copied() else { continue };
+            let known = self.charged.get(&id(budget));
+            if known.is_none_or(|charged| charged.pods != pods) {
+                let (version, until) = (budget.resource_version.clone(), now.plus(RETRY));
+                self.charged.insert(id(budget), Charged { version, pods, until });
+            }
+        }
+    }
+
     /// Whether the pod's turn has come.
     pub(super) fn may_go(
         &mut self,
@@ -124,21 +168,38 @@ impl Drain<'_> {
             Pace::OneByOne => true,
             Pace::Strength => false,
         };
-        let cluster = context.cluster()?;
+        let cluster = self.cluster(context)?;
         let ready = turns.ready(&pod.key.namespace, owner, cluster)?;
         let id = (pod.key.namespace.clone(), owner.clone());
-        let strength = match self.controllers.get(&id) {
-            Some(known) => *known,
-            None => {
-                let asked = if one_by_one { BTreeSet::new() } else { BTreeSet::from([id.clone()]) };
-                let scale = cluster.controllers(&asked)?.remove(&id).and_then(|controller| controller.scale);
-                let strength = Strength { before: ready, at_once: scale.map_or(1, |scale| scale.at_once) };
-                self.controllers.insert(id, strength);
-                strength
-            }
-        };
-        let is_strong = strength.allows_another(ready);
+        let before = *self.before.entry(id.clone()).or_insert(ready);
+        // Every controller lets one be away; whether more is asked for once it matters.
+        let mut is_strong = Strength { before, at_once: 1 }.allows_another(ready);
+        if !is_strong && !one_by_one {
+            let at_once = self.at_once(id, turns, context)?;
+            is_strong = Strength { before, at_once }.allows_another(ready);
+        }
         let comes_back = || turns.no_place(pod).is_none();
         Ok(if is_strong || !comes_back() { May::Go } else { May::NotYet })
+    }
+
+    /// How many pods of the controller may be away by its own word. All whose pods leave by their strength are asked
+    /// together.
+    fn at_once(
+        &mut self,
+        id: (String, Owner),
+        turns: &Turns<'_>,
+        context: &StepContext<'_>,
+    ) -> Result<u32, RoundError> {
+        if let Some(known) = self.at_once.get(&id) {
+            return Ok(*known);
+        }
+        let unknown = turns.by_strength.iter().filter(|id| !self.at_once.contains_key(id)).cloned();
+        let asked: BTreeSet<(String, Owner)> = unknown.chain([id.clone()]).collect();
+        let mut found = context.cluster()?.controllers(&asked)?;
+        for id in asked {
+            let scale = found.remove(&id).and_then(|controller| controller.scale);
+            self.at_once.insert(id, scale.map_or(1, |scale| scale.at_once));
+        }
+        Ok(self.at_once.get(&id).copied().unwrap_or(1))
     }
 }
