@@ -13,6 +13,7 @@ mod preview;
 mod room;
 mod selectors;
 mod shortage;
+mod summary;
 mod time;
 mod turn;
 mod view;
@@ -26,6 +27,7 @@ pub use self::{
     pods::{Fate, Options, STORAGE_HOLDS, budget_counts, evaluate, is_leaving, needs_consent},
     preview::{CarriedOver, NotShown, PodsPreview},
     room::takers,
+    summary::{DrainSummary, Service, summaries},
     time::Past,
     turn::{MAX_GOING, Pace, Strength, in_order, pace},
     view::{still_attached, view_of},

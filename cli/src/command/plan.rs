@@ -379,6 +379,10 @@ pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) 
     if evidence.pods().next().is_some() {
         print(context.output, || pods::json(&evidence), || pods::text(&evidence))?;
     }
+    let drains = pods::drains(&evidence);
+    if !drains.is_empty() {
+        print(context.output, || json!({ "event": "summary", "drains": drains }), || pods::drains_text(&drains))?;
+    }
     let proved = rollout::finished(admin.trust_store(), rollout, &detail)?;
     print(
         context.output,

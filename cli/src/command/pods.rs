@@ -1,6 +1,9 @@
-//! What became of the pods of drained nodes, as the receipts tell it.
+//! What became of the pods of drained nodes and how their drains ended, as the receipts tell it.
 
-use hostler_plan::document::PodReport;
+use hostler_plan::{
+    document::PodReport,
+    drain::{DrainSummary, summaries},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,4 +27,14 @@ pub(super) fn text(evidence: &Evidence) -> String {
 pub(super) fn json(evidence: &Evidence) -> Value {
     let tasks: Vec<Value> = evidence.pods().map(|(task, pods)| json!({ "task": task, "pods": pods })).collect();
     json!({ "event": "pods", "tasks": tasks })
+}
+
+/// How each drain ended that has a receipt; none of a plan that does not count.
+pub(super) fn drains(evidence: &Evidence) -> Vec<DrainSummary> {
+    evidence.plan.as_ref().map(|plan| summaries(plan.document(), &evidence.receipts)).unwrap_or_default()
+}
+
+/// For people, one line a node and one for what to do next.
+pub(super) fn drains_text(drains: &[DrainSummary]) -> String {
+    drains.iter().map(|drain| format!("{drain}\n")).collect()
 }

@@ -134,6 +134,7 @@ fn detail_json(detail: &RolloutDetail, evidence: &Evidence) -> Value {
                 "no_worse": b.recovered })
         })
         .collect();
+    value["drains"] = json!(pods::drains(evidence));
     value["task_list"] = detail
         .tasks
         .iter()
@@ -202,5 +203,5 @@ fn detail_text(detail: &RolloutDetail, evidence: &Evidence) -> String {
             text.push('\n');
         }
     }
-    text + &pods::text(evidence)
+    text + &pods::text(evidence) + &pods::drains_text(&pods::drains(evidence))
 }

@@ -10,4 +10,5 @@ mod made;
 mod places;
 mod previews;
 mod shop;
+mod summaries;
 mod times;

@@ -3,7 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use hostler_plan::{document::Plan, json};
+use hostler_plan::{
+    document::Plan,
+    drain::{Service, summaries},
+    json,
+};
 use hostler_sim::world::{
     cluster::{Owner, PodKey},
     fault::Fault,
@@ -139,5 +143,13 @@ async fn a_drain_that_continues_another_allows_what_was_allowed_before_and_what_
     let mut admin = connect(&shop.profile).await.unwrap();
     let judged = watch(&mut admin, next.seq).await;
     assert_eq!(judged.unproved, []);
+
+    let said = summaries(judged.plan.unwrap().document(), &judged.receipts).remove(0);
+    assert!(said.sentence.starts_with("w1 is drained: ") && said.sentence.contains("1 ended, 1 stays"), "{said}");
+    assert!(said.next.contains("`hostler uncordon w1`"), "{said}");
+    shop.hostler(folder, &format!("rollout watch {}", next.seq)).await.unwrap();
+    let before = rollout::get(&mut admin, &first.seq.to_string()).await.unwrap();
+    let before = summaries(&first, &rollout::verify(admin.trust_store(), &before).receipts);
+    assert!(before.iter().all(|said| said.service == Service::AsItSays), "{before:?}");
     shop.coordinator.end().await;
 }
