@@ -30,9 +30,9 @@ pub use cluster::{
 pub(crate) use followed::cordon_stale_from;
 pub use followed::{Follow, Followed, FollowedNode, Noted};
 pub use hostler_plan::cluster::{
-    Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, Controller, CordonNote, Deletion, DrainCondition,
-    Effect, EmptyDirMedia, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume,
-    Requirement, Scale, Selector, SelfCordon, Spread, Taint, Toleration, WAITING_TAINT, Waiting,
+    Adopted, Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, Controller, CordonNote, Deletion,
+    DrainCondition, Effect, EmptyDirMedia, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm,
+    PodVolume, Requirement, Scale, Selector, SelfCordon, Spread, Taint, Toleration, WAITING_TAINT, Waiting,
 };
 pub use linux::Linux;
 pub use waker::Waker;

@@ -29,6 +29,8 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::Cordon(step) => step,
         Step::Drain(step) => step,
         Step::Uncordon(step) => step,
+        Step::AdoptCordon(step) => step,
+        Step::ReleaseCordon(step) => step,
         Step::OutOfService(step) => step,
         Step::AwaitReady(step) => step,
     }

@@ -6,6 +6,7 @@ mod caution;
 mod check;
 mod claim;
 mod continues;
+mod cordon;
 mod dead;
 mod distribution;
 mod drain;
@@ -98,6 +99,8 @@ pub fn plan(
         }
         Intent::Dead { nodes, power_off_proof } => dead::dead(request, &mut draft, nodes, power_off_proof),
         Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
+        Intent::AdoptCordon { nodes, reason } => cordon::adopt(request, &mut draft, nodes, reason),
+        Intent::ReleaseCordon { nodes, reason } => cordon::release(request, &mut draft, nodes, reason),
         Intent::Reboot { nodes, accept_outage } => rolling::reboot(request, &mut draft, nodes, accept_outage),
     }
     object::name(request, &mut draft);

@@ -20,7 +20,10 @@ pub use consent::{Consent, Loss, NewOwners, TopOwner, Whose};
 pub use host::{
     EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, StageArtifact, UnitState,
 };
-pub use kube::{AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Reaction, Reactions, Uncordon};
+pub use kube::{
+    AdoptCordon, AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Reaction, Reactions, ReleaseCordon,
+    Uncordon,
+};
 
 /// Makes the enum and what goes through all of it from the one list of steps.
 macro_rules! steps {
@@ -65,6 +68,8 @@ steps! {
     "kube.cordon" => Cordon(Cordon),
     "kube.drain" => Drain(Drain),
     "kube.uncordon" => Uncordon(Uncordon),
+    "kube.adopt_cordon" => AdoptCordon(AdoptCordon),
+    "kube.release_cordon" => ReleaseCordon(ReleaseCordon),
     "kube.out_of_service" => OutOfService(OutOfService),
     "kube.await_ready" => AwaitReady(AwaitReady),
     "host.reboot" => Reboot(Reboot),
@@ -199,6 +204,8 @@ mod tests {
         r#"{"op":"kube.cordon","reason":"drain"}"#,
         r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":"all","force_unmanaged":false}"#,
         r#"{"op":"kube.uncordon"}"#,
+        r#"{"op":"kube.adopt_cordon","reason":"the disk is swapped"}"#,
+        r#"{"op":"kube.release_cordon","reason":"the lab needs it"}"#,
         r#"{"op":"kube.out_of_service","power_off_proof":"pulled the plug"}"#,
         r#"{"op":"kube.await_ready","version":null,"for_seconds":60,"timeout_seconds":600}"#,
         r#"{"op":"host.reboot"}"#,

@@ -226,6 +226,8 @@ fn steps() -> Vec<Step> {
                 {"of": {"pod": {"pod": "shop/cart-0", "uid": "7d0f-1"}}, "loss": "unmanaged"}],
             "reactions": {"never": "ask", "slow": "wait", "unreachable": "ask", "taken_over": "wait"}},
         {"op": "kube.uncordon"},
+        {"op": "kube.adopt_cordon", "reason": "Kim is away"},
+        {"op": "kube.release_cordon", "reason": "the lab has it"},
         {"op": "kube.out_of_service", "power_off_proof": "plug pulled"},
         {"op": "kube.await_ready", "version": null, "for_seconds": 60, "timeout_seconds": 600},
         {"op": "host.reboot"}

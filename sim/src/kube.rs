@@ -153,6 +153,8 @@ impl SimHost {
             cordon: node.annotations.get(CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
             self_cordon: node.annotations.get(SELF_CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
             unschedulable_by: node.unschedulable_by,
+            // The simulated API server keeps no times of fields.
+            unschedulable_since: None,
             version: node.version.to_string(),
             boot_id: node.boot_id,
             machine_id: String::new(),

@@ -7,6 +7,7 @@ use hostler_plan::{form::Reason, id::NodeName};
 
 use super::{
     members::NodeArgument,
+    plan::{AdoptCordonArgs, Interactive, ReleaseCordonArgs},
     value::{self, End},
 };
 
@@ -134,6 +135,23 @@ it, once: a disk that says again that it fails is remembered again.")]
         #[arg(long, value_name = "TEXT")]
         reason: Reason,
     },
+    /// Make a cordon Hostler's that a person or another tool put on nodes, so that a plan may lift it
+    #[command(after_help = "Examples:
+  hostler node adopt-cordon pi-9 --reason 'Kim is away, the disk is in'
+  hostler uncordon pi-9
+
+A plan that a drain's signers sign: the node stays unschedulable, and a note on it says who signed, why, and whose the
+cordon was since when. `hostler uncordon` lifts it then. Who lifts it and cordons the node again has a cordon of their
+own.")]
+    AdoptCordon(Interactive<AdoptCordonArgs>),
+    /// Give Hostler's cordon of nodes to those who sign: the nodes stay unschedulable, and no plan lifts that
+    #[command(after_help = "Examples:
+  hostler node release-cordon pi-9 --reason 'the lab keeps it until Friday'
+  kubectl uncordon pi-9
+
+A plan that an uncordon's signers sign. The note on the node says to whom and why. `kubectl uncordon` lifts it, or a
+plan after `hostler node adopt-cordon`.")]
+    ReleaseCordon(Interactive<ReleaseCordonArgs>),
     /// Sign the next roster with the same nodes, which closes a fork of rosters
     #[command(after_help = "Examples:
   hostler node renew

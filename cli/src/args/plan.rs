@@ -186,6 +186,26 @@ pub struct DrainArgs {
     pub accept_outage: Vec<NodeName>,
 }
 
+/// Whose cordons become Hostler's, and why.
+#[derive(Debug, Clone, Args)]
+pub struct AdoptCordonArgs {
+    #[command(flatten)]
+    pub nodes: NodesArgs,
+    /// Why, for everybody who looks at the node
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Reason,
+}
+
+/// Which of Hostler's cordons are given away, and why.
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseCordonArgs {
+    #[command(flatten)]
+    pub nodes: NodesArgs,
+    /// Why, for everybody who looks at the node
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Reason,
+}
+
 /// Some nodes by name, or all.
 #[derive(Debug, Clone, Args)]
 pub struct ManyNodes {
@@ -298,6 +318,18 @@ impl From<DrainArgs> for PlanRequest {
 impl From<NodesArgs> for PlanRequest {
     fn from(args: NodesArgs) -> Self {
         Intent::Uncordon { nodes: args.nodes }.into()
+    }
+}
+
+impl From<AdoptCordonArgs> for PlanRequest {
+    fn from(args: AdoptCordonArgs) -> Self {
+        Intent::AdoptCordon { nodes: args.nodes.nodes, reason: args.reason }.into()
+    }
+}
+
+impl From<ReleaseCordonArgs> for PlanRequest {
+    fn from(args: ReleaseCordonArgs) -> Self {
+        Intent::ReleaseCordon { nodes: args.nodes.nodes, reason: args.reason }.into()
     }
 }
 

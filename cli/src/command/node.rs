@@ -105,6 +105,8 @@ pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), E
             accept::accept(context, &mut admin, &node, &verdict, until.zip(reason)).await
         }
         NodeCommand::Release { node, disk, reason } => accept::release(context, &mut admin, &node, &disk, reason).await,
+        NodeCommand::AdoptCordon(args) => super::plan::run_interactive(context, args).await,
+        NodeCommand::ReleaseCordon(args) => super::plan::run_interactive(context, args).await,
         NodeCommand::Renew { yes, out } => members::renew(context, &mut admin, Consent { yes, out }).await,
         NodeCommand::Retire { name, yes, out } => {
             members::retire(context, &mut admin, &name, Consent { yes, out }).await

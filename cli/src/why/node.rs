@@ -54,7 +54,10 @@ pub(super) fn said(name: &NodeName, state: &InventoryNode) -> Vec<Said> {
     match (cordon.map(|cordon| &cordon.owner), &state.hold) {
         (Some(CordonOwner::Other(owner)), _) => say(
             Weight::Stands,
-            format!("is cordoned by {owner}{why}, and no plan undoes that; ask them, or `kubectl uncordon {name}`"),
+            format!(
+                "is cordoned by {owner}{why}, and no plan undoes that; ask them, then `kubectl uncordon {name}`, or \
+                 take it over with `hostler node adopt-cordon {name}`"
+            ),
         ),
         (Some(CordonOwner::Node), _) => {
             say(Weight::Stands, format!("cordoned itself{why}; it takes that back when it is well again"));

@@ -70,15 +70,34 @@ pub trait Cluster: Send + Sync {
     /// Ends a plan's cordon. A node that cordoned itself too stays unschedulable. The conditions go first: where
     /// somebody dies in between, a cordon is left that is looked at again.
     fn uncordon(&self, node: &Node) -> Result<CordonAnswer, ClusterError> {
-        if !node.shows.is_empty() {
-            return Ok(match self.show(&node.name, &[], "")? {
-                CordonAnswer::Gone => CordonAnswer::Gone,
-                CordonAnswer::Done | CordonAnswer::Changed => CordonAnswer::Changed,
-            });
+        if let Some(answer) = self.show_nothing(node)? {
+            return Ok(answer);
         }
         let (annotation, manager) = (CORDON_ANNOTATION, FIELD_MANAGER);
         let unschedulable = node.unschedulable && node.self_cordon.is_some();
         self.mark(&node.name, &node.resource_version, &Mark { annotation, note: None, unschedulable, manager })
+    }
+
+    /// Gives a cordon away as it stands: with a note that says to whom, or, where it only had been taken over, without
+    /// one. The conditions go first, as in [`Self::uncordon`].
+    fn release(&self, node: &Node, note: Option<&CordonNote>) -> Result<CordonAnswer, ClusterError> {
+        if let Some(answer) = self.show_nothing(node)? {
+            return Ok(answer);
+        }
+        let (annotation, manager, unschedulable) = (CORDON_ANNOTATION, FIELD_MANAGER, node.unschedulable);
+        let note = note.map(json);
+        self.mark(&node.name, &node.resource_version, &Mark { annotation, note, unschedulable, manager })
+    }
+
+    /// Takes Hostler's conditions from a node that has some; then it is looked at again.
+    fn show_nothing(&self, node: &Node) -> Result<Option<CordonAnswer>, ClusterError> {
+        if node.shows.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(match self.show(&node.name, &[], "")? {
+            CordonAnswer::Gone => CordonAnswer::Gone,
+            CordonAnswer::Done | CordonAnswer::Changed => CordonAnswer::Changed,
+        }))
     }
 
     /// Makes a node unschedulable for its own health.

@@ -1,8 +1,10 @@
-//! Steps on the cluster: cordon, drain, uncordon, giving a dead node up, and the wait until a node is Ready.
+//! Steps on the cluster: cordon, drain, uncordon, whose a cordon is, giving a dead node up, and the wait until a node
+//! is Ready.
 
 mod cordon;
 mod drain;
 mod out_of_service;
+mod owner;
 mod ready;
 mod subject;
 mod uncordon;

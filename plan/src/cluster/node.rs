@@ -27,6 +27,8 @@ pub struct Node {
     pub self_cordon: Option<SelfCordon>,
     /// The field manager that set `spec.unschedulable`, from `managedFields`.
     pub unschedulable_by: Option<String>,
+    /// When it did, to the second.
+    pub unschedulable_since: Option<Timestamp>,
     /// `status.nodeInfo.kubeletVersion`.
     pub version: String,
     /// `status.nodeInfo.bootID`.
@@ -54,17 +56,40 @@ impl Node {
         self.labels.get(key).map(String::as_str)
     }
 
-    /// Who made it unschedulable, by the traces of a cordon: a plan, perhaps beside the node itself, the node, or a
-    /// field manager, which may be unknown ("somebody"). None while it is schedulable.
+    /// Who made it unschedulable, by the traces of a cordon: a plan, perhaps beside the node itself, the node, whom a
+    /// plan gave it to, or a field manager, which may be unknown ("somebody"). None while it is schedulable.
     pub fn cordoned_by(&self) -> Option<CordonOwner> {
+        let released = self.cordon.as_ref().and_then(|note| note.released_to.clone());
         match (&self.unschedulable_by, &self.cordon, &self.self_cordon) {
             _ if !self.unschedulable => None,
+            _ if released.is_some() => released.map(CordonOwner::Other),
+            // Who sets what is set already does not become its manager.
+            (Some(_), Some(note), _) if self.is_adopted(note) => Some(CordonOwner::Hostler),
             (Some(manager), ..) if manager != CordonOwner::HOSTLER && manager != CordonOwner::NODE => {
                 Some(CordonOwner::Other(manager.clone()))
             }
             (_, Some(note), _) if !note.was_unschedulable => Some(CordonOwner::Hostler),
             (_, _, Some(_)) => Some(CordonOwner::Node),
             (_, Some(_) | None, None) => Some(CordonOwner::Other("somebody".into())),
+        }
+    }
+}
+
+impl Node {
+    /// Whether the cordon that is on it now is the one that a plan took over: whoever lifts that and cordons the node
+    /// again has a cordon of their own.
+    fn is_adopted(&self, note: &CordonNote) -> bool {
+        let same =
+            |was: &Adopted| self.unschedulable_by.as_ref() == Some(&was.from) && was.since == self.unschedulable_since;
+        note.adopted.as_ref().is_some_and(same)
+    }
+
+    /// Since when the cordon that is on it now stands, as its owner wrote it down or the API server knows.
+    pub fn cordoned_since(&self) -> Option<Timestamp> {
+        match self.cordoned_by()? {
+            CordonOwner::Hostler => self.cordon.as_ref().and_then(|note| note.since).or(self.unschedulable_since),
+            CordonOwner::Node => self.self_cordon.as_ref().map(|note| note.since),
+            CordonOwner::Other(_) => self.unschedulable_since,
         }
     }
 }
@@ -173,6 +198,23 @@ pub struct CordonNote {
     /// Set while the plan has begun nothing: the one that it continues passed its cordon on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits: Option<Awaited>,
+    /// Set where the cordon was somebody else's, and a plan took it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
+    /// Set where a plan gave the cordon away: whose it is. No plan lifts it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_to: Option<String>,
+}
+
+/// Whose cordon it was before a plan took it over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopted {
+    /// Their field manager.
+    pub from: String,
+    /// When they cordoned the node, where the API server knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 impl CordonNote {

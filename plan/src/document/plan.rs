@@ -103,15 +103,19 @@ impl PlanKind {
     pub fn may_hold(self, step: &Step) -> bool {
         let (noop, wait) = (matches!(step, Step::Noop(_)), matches!(step, Step::AwaitReady(_)));
         let drain = matches!(step, Step::Cordon(_) | Step::Drain(_));
+        let (adopts, releases) = (matches!(step, Step::AdoptCordon(_)), matches!(step, Step::ReleaseCordon(_)));
         let uncordon = matches!(step, Step::Uncordon(_));
         match self {
             PlanKind::Check => noop,
-            PlanKind::Drain => noop || wait || drain,
-            PlanKind::Uncordon => noop || wait || uncordon,
+            // Whoever may take a node out of service may take over that it is, and who may put it back may leave it.
+            PlanKind::Drain => noop || wait || drain || adopts,
+            PlanKind::Uncordon => noop || wait || uncordon || releases,
             PlanKind::Reboot => noop || wait || drain || uncordon || matches!(step, Step::Reboot(_)),
             PlanKind::Dead => noop || matches!(step, Step::Cordon(_) | Step::OutOfService(_)),
             // What gives a node up stands alone, for those whom the root lets sign it.
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => !matches!(step, Step::OutOfService(_)),
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => {
+                !matches!(step, Step::OutOfService(_)) && !adopts && !releases
+            }
             PlanKind::Stop => false,
         }
     }

@@ -29,6 +29,10 @@ pub enum Intent {
     Dead { nodes: Vec<NodeName>, power_off_proof: Reason },
     /// Put nodes back into service.
     Uncordon { nodes: Vec<NodeName> },
+    /// Make cordons Hostler's that others put on nodes.
+    AdoptCordon { nodes: Vec<NodeName>, reason: Reason },
+    /// Give Hostler's cordons of nodes to those who sign the plan.
+    ReleaseCordon { nodes: Vec<NodeName>, reason: Reason },
     /// Reboot nodes, each drained before and put back after.
     Reboot { nodes: Selection, accept_outage: Vec<NodeName> },
 }
@@ -58,7 +62,11 @@ impl Intent {
             | Intent::Join { nodes: Selection::Named(names) }
             | Intent::Upgrade { nodes: Selection::Named(names), .. }
             | Intent::Reboot { nodes: Selection::Named(names), .. } => names,
-            Intent::Drain { nodes, .. } | Intent::Dead { nodes, .. } | Intent::Uncordon { nodes } => nodes,
+            Intent::Drain { nodes, .. }
+            | Intent::Dead { nodes, .. }
+            | Intent::Uncordon { nodes }
+            | Intent::AdoptCordon { nodes, .. }
+            | Intent::ReleaseCordon { nodes, .. } => nodes,
             Intent::Bootstrap {}
             | Intent::Check { nodes: Selection::All }
             | Intent::Join { nodes: Selection::All }
@@ -75,6 +83,8 @@ impl Intent {
             | Intent::Bootstrap {}
             | Intent::Join { .. }
             | Intent::Dead { .. }
+            | Intent::AdoptCordon { .. }
+            | Intent::ReleaseCordon { .. }
             | Intent::Uncordon { .. } => false,
         }
     }
@@ -86,9 +96,9 @@ impl Intent {
             Intent::Bootstrap {} => PlanKind::Bootstrap,
             Intent::Join { .. } => PlanKind::Join,
             Intent::Upgrade { .. } => PlanKind::Upgrade,
-            Intent::Drain { .. } => PlanKind::Drain,
+            Intent::Drain { .. } | Intent::AdoptCordon { .. } => PlanKind::Drain,
             Intent::Dead { .. } => PlanKind::Dead,
-            Intent::Uncordon { .. } => PlanKind::Uncordon,
+            Intent::Uncordon { .. } | Intent::ReleaseCordon { .. } => PlanKind::Uncordon,
             Intent::Reboot { .. } => PlanKind::Reboot,
         }
     }

@@ -249,7 +249,8 @@ impl fmt::Display for Obstacle {
             Obstacle::CordonedByOther { node, owner } => {
                 write!(
                     f,
-                    "{owner} cordoned {node}, and Hostler does not undo that; uncordon it with kubectl, or leave it out"
+                    "{owner} cordoned {node}, and Hostler does not undo that; uncordon it with kubectl, take it over \
+                     with `hostler node adopt-cordon {node}`, or leave it out"
                 )
             }
             Obstacle::Critical { node, why } => write!(f, "{node} is in a critical state: {why}; or leave {node} out"),

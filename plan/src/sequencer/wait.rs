@@ -265,8 +265,8 @@ impl fmt::Display for Reason {
             }
             Reason::CordonedByOther { node, owner } => write!(
                 f,
-                "waits because {owner} cordoned {node}; ask why, then uncordon it with kubectl or sign a plan without \
-                    it"
+                "waits because {owner} cordoned {node}; ask why, then uncordon it with kubectl, take it over with \
+                     `hostler node adopt-cordon {node}`, or sign a plan without it"
             ),
             Reason::OtherServer { node, server, why, quorum } => {
                 write!(f, "waits because the server {server} is unavailable ({why}) and {node} must not go with it")?;

@@ -259,6 +259,56 @@ impl Operation for Uncordon {
     }
 }
 
+/// Makes a cordon Hostler's that somebody else put on the subject, so that a plan may lift it later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptCordon {
+    /// Why, for people who look at the node.
+    pub reason: Reason,
+}
+
+impl Operation for AdoptCordon {
+    fn acts_on_subject(&self) -> bool {
+        true
+    }
+    fn leaves_unschedulable(&self) -> Option<bool> {
+        Some(true)
+    }
+    fn said(&self) -> String {
+        let Self { reason } = self;
+        format!("makes another's cordon Hostler's, for plans to lift; because: {reason}")
+    }
+    fn sentence(&self, subject: &NodeName) -> String {
+        format!("takes the cordon of {subject} over")
+    }
+}
+
+/// Gives Hostler's cordon of the subject to those who sign the plan: the node stays unschedulable, and no plan lifts
+/// that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseCordon {
+    /// Why, for people who look at the node.
+    pub reason: Reason,
+}
+
+impl Operation for ReleaseCordon {
+    fn acts_on_subject(&self) -> bool {
+        true
+    }
+    /// By no plan's doing.
+    fn leaves_unschedulable(&self) -> Option<bool> {
+        Some(false)
+    }
+    fn said(&self) -> String {
+        let Self { reason } = self;
+        format!("makes Hostler's cordon its signers', and no plan lifts it; because: {reason}")
+    }
+    fn sentence(&self, subject: &NodeName) -> String {
+        format!("gives the cordon of {subject} away")
+    }
+}
+
 /// Waits until the subject has been Ready without a break.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -140,6 +140,8 @@ impl World {
                 | Step::AdmitToK3s(_)
                 | Step::Drain(_)
                 | Step::Uncordon(_)
+                | Step::AdoptCordon(_)
+                | Step::ReleaseCordon(_)
                 | Step::OutOfService(_)
                 | Step::AwaitReady(_) => {}
             }

@@ -261,6 +261,8 @@ impl World {
             | Step::BootstrapK3s(_)
             | Step::AdmitToK3s(_)
             | Step::JoinK3s(_)
+            | Step::AdoptCordon(_)
+            | Step::ReleaseCordon(_)
             | Step::OutOfService(_) => {
                 Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) })
             }
@@ -318,6 +320,8 @@ impl World {
             | Step::JoinK3s(_)
             | Step::Cordon(_)
             | Step::Uncordon(_)
+            | Step::AdoptCordon(_)
+            | Step::ReleaseCordon(_)
             | Step::OutOfService(_)
             | Step::Reboot(_) => Progress::Next(10, 10),
         }

@@ -1,5 +1,5 @@
-//! Drains of a simulated cluster by the command, from the preview to the summary: what is carried over to a plan that
-//! continues another.
+//! Drains and cordons of a simulated cluster by the command, from the preview to the summary: what is carried over to a
+//! plan that continues another, and whose a cordon is.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,7 @@ use hostler_plan::{
     document::Plan,
     drain::{Service, summaries},
     json,
+    sequencer::CordonOwner,
 };
 use hostler_sim::world::{
     cluster::{Owner, PodKey},
@@ -93,6 +94,18 @@ impl Shop {
         self
     }
 
+    /// Waits until the coordinator knows whose cordon `w1` has.
+    async fn cordoned_by(self, owner: Option<CordonOwner>) -> Self {
+        let w1 = NodeName::new("w1").unwrap();
+        let what = format!("the coordinator knows that {owner:?} cordoned w1");
+        self.until(&what, async |shop| {
+            let inventory = plan::inventory(&mut shop.admin).await.unwrap();
+            let cordon = inventory.nodes.get(&w1)?.condition.cordon.clone();
+            (cordon.map(|cordon| cordon.owner) == owner).then_some(())
+        })
+        .await
+    }
+
     async fn hostler(&self, folder: &Path, line: &str) -> Result<(), Error> {
         let line = format!("--fleet FOLDER/fleet.toml {line}");
         super::root::hostler(folder, &self.profile, &line.split(' ').collect::<Vec<_>>()).await
@@ -151,5 +164,41 @@ async fn a_drain_that_continues_another_allows_what_was_allowed_before_and_what_
     let before = rollout::get(&mut admin, &first.seq.to_string()).await.unwrap();
     let before = summaries(&first, &rollout::verify(admin.trust_store(), &before).receipts);
     assert!(before.iter().all(|said| said.service == Service::AsItSays), "{before:?}");
+    shop.coordinator.end().await;
+}
+
+#[tokio::test]
+async fn a_persons_cordon_is_taken_over_lifted_and_given_away_by_signed_plans() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut shop = Shop::open(folder).await;
+    let w1 = NodeName::new("w1").unwrap();
+    let node = |shop: &Shop| shop.world.now().cluster.nodes[&w1].clone();
+    {
+        let mut world = shop.world.now();
+        let node = world.cluster.nodes.get_mut(&w1).unwrap();
+        (node.unschedulable, node.unschedulable_by) = (true, Some("kubectl-cordon".into()));
+        node.resource_version += 1;
+    }
+    shop = shop.cordoned_by(Some(CordonOwner::Other("kubectl-cordon".into()))).await;
+    let refused = shop.hostler(folder, "uncordon w1 --yes").await.expect_err("it is a person's").to_string();
+    assert!(refused.contains("`hostler node adopt-cordon w1`"), "{refused}");
+    let ours = shop.hostler(folder, "node release-cordon w1 --reason friday --yes").await.expect_err("not ours");
+    assert!(ours.to_string().contains("w1 is cordoned by kubectl-cordon, and no plan lifts that"), "{ours}");
+
+    shop.hostler(folder, "node adopt-cordon w1 --reason away --yes").await.unwrap();
+    shop = shop.cordoned_by(Some(CordonOwner::Hostler)).await;
+    assert!(node(&shop).unschedulable && node(&shop).annotations.values().any(|note| note.contains("anna")));
+    let again = shop.hostler(folder, "node adopt-cordon w1 --reason away --yes").await.expect_err("it is ours");
+    assert!(again.to_string().contains("is cordoned by Hostler already"), "{again}");
+
+    shop.hostler(folder, "node release-cordon w1 --reason friday --yes").await.unwrap();
+    shop = shop.cordoned_by(Some(CordonOwner::Other("anna".into()))).await;
+    shop.hostler(folder, "uncordon w1 --yes").await.expect_err("it is anna's");
+    shop.hostler(folder, "node adopt-cordon w1 --reason back --yes").await.unwrap();
+    shop = shop.cordoned_by(Some(CordonOwner::Hostler)).await;
+    shop.hostler(folder, "uncordon w1 --yes").await.unwrap();
+    shop = shop.cordoned_by(None).await;
+    assert!(!node(&shop).unschedulable && node(&shop).annotations.is_empty());
     shop.coordinator.end().await;
 }

@@ -45,7 +45,8 @@ pub(super) fn node(node: core::Node) -> Node {
         unschedulable: spec.unschedulable.unwrap_or(false),
         cordon: cordon.and_then(|text| serde_json::from_str(text).ok()),
         self_cordon: self_cordon.and_then(|text| serde_json::from_str(text).ok()),
-        unschedulable_by: unschedulable_by(&metadata),
+        unschedulable_since: unschedulable_by(&metadata).and_then(|(_, since)| since),
+        unschedulable_by: unschedulable_by(&metadata).map(|(manager, _)| manager),
         version: info.kubelet_version,
         boot_id: info.boot_id,
         machine_id: info.machine_id,
@@ -64,13 +65,14 @@ pub(super) fn is_ours(condition: &core::NodeCondition) -> bool {
     condition.reason.as_deref() == Some(DrainCondition::REASON)
 }
 
-/// Who wrote `spec.unschedulable` last.
-fn unschedulable_by(metadata: &ObjectMeta) -> Option<String> {
+/// Who wrote `spec.unschedulable` last, and when.
+fn unschedulable_by(metadata: &ObjectMeta) -> Option<(String, Option<Timestamp>)> {
     let entries = metadata.managed_fields.as_ref()?;
     let wrote = entries
         .iter()
         .filter(|e| e.fields_v1.as_ref().is_some_and(|f| f.0.pointer("/f:spec/f:unschedulable").is_some()));
-    wrote.max_by_key(|e| time(e.time.as_ref())).and_then(|e| e.manager.clone())
+    let last = wrote.max_by_key(|e| time(e.time.as_ref()))?;
+    Some((last.manager.clone()?, last.time.as_ref().map(|at| time(Some(at)))))
 }
 
 pub(super) fn pod(pod: core::Pod) -> Pod {

@@ -49,11 +49,17 @@ impl Action for Cordon {
             until: Some(document.expires),
             was_unschedulable: false,
             awaits: None,
+            adopted: None,
+            released_to: None,
         };
         change(context, |node, context| match node.cordoned_by() {
             None | Some(CordonOwner::Node) => Ok(Some(context.cluster()?.cordon(node, &note))),
             // Its note changes its owner in one write: the node is not schedulable in between.
-            Some(CordonOwner::Hostler) if passes_on(node, context) => Ok(Some(context.cluster()?.cordon(node, &note))),
+            Some(CordonOwner::Hostler) if passes_on(node, context) => {
+                // One that was somebody else's once is known by that.
+                let adopted = node.cordon.as_ref().and_then(|before| before.adopted.clone());
+                Ok(Some(context.cluster()?.cordon(node, &CordonNote { adopted, ..note.clone() })))
+            }
             Some(CordonOwner::Hostler | CordonOwner::Other(_)) => Ok(None),
         })
     }
@@ -175,7 +181,7 @@ impl End {
 }
 
 /// Who signed the plan, as this node's root names them.
-fn signers(context: &StepContext<'_>) -> Vec<String> {
+pub(super) fn signers(context: &StepContext<'_>) -> Vec<String> {
     let keys = SignedBy::of(DocumentKind::Plan, context.plan.signed());
     let keys = keys.as_ref().map(SignedBy::keys).ok();
     let signers = context.node.state.root().root().signers.iter();

@@ -18,7 +18,11 @@ impl Action for Uncordon {
             )),
             Some(CordonOwner::Other(who)) if context.plan.document().kind == PlanKind::Uncordon => Check::Mismatch {
                 expected: format!("{} cordoned by Hostler", node.name),
-                found: format!("a cordon by {who}; ask them, or use `kubectl uncordon {}`", node.name),
+                found: format!(
+                    "a cordon by {who}; ask them, then `kubectl uncordon {0}`, or take it over with `hostler node \
+                     adopt-cordon {0}`",
+                    node.name
+                ),
             },
             Some(CordonOwner::Other(who)) => {
                 Check::Done(format!("{} stays unschedulable: {who} cordoned it, not Hostler", node.name))

@@ -24,6 +24,7 @@ mod continues;
 mod dead;
 mod known_as;
 mod outcome;
+mod owner;
 mod reactions;
 mod requests;
 mod scenarios;
