@@ -24,7 +24,7 @@ pub use self::{
     consent::{Allowed, Carried, ConsentError},
     look::{Asks, Look},
     placement::{NoPlace, fits_nowhere},
-    pods::{Fate, Options, STORAGE_HOLDS, budget_counts, evaluate, is_leaving, needs_consent},
+    pods::{Fate, Keeper, Options, budget_counts, evaluate, is_leaving, needs_consent},
     preview::{CarriedOver, NotShown, PodsPreview},
     room::takers,
     summary::{DrainSummary, Service, summaries},

@@ -64,7 +64,7 @@ impl Cluster for SimHost {
             let request =
                 Request::Scale { namespace: namespace.into(), kind: owner.kind.clone(), name: owner.name.clone() };
             let replicas: Option<u32> = self.ask(request).map_err(|e| cluster_error("read a scale", e))?;
-            let scale = replicas.map(|replicas| Scale { replicas, at_once: (replicas / 4).max(1), max_replicas: None });
+            let scale = replicas.map(|replicas| Scale::of(replicas, (replicas / 4).max(1)));
             let controller = Controller { kind: owner.kind.clone(), name: owner.name.clone(), scale };
             found.insert((namespace.clone(), owner.clone()), controller);
         }
@@ -194,6 +194,7 @@ impl SimHost {
                 PodState::Succeeded => Phase::Succeeded,
             },
             ready: pod.is_ready(),
+            unready_since: None,
             broken: None,
             started_in: None,
             unschedulable: None,

@@ -136,7 +136,7 @@ impl State {
             self.pods.push(pod(&format!("{owner}-{index}"), owner, node));
         }
         let replicas = u32::try_from(nodes.len()).unwrap();
-        self.scales.insert(owner.into(), Scale { replicas, at_once: (replicas / 4).max(1), max_replicas: None });
+        self.scales.insert(owner.into(), Scale::of(replicas, (replicas / 4).max(1)));
     }
 
     pub(crate) fn protect(&mut self, owner: &str, limit: BudgetLimit) {

@@ -93,9 +93,19 @@ pub struct Controller {
 /// What a controller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scale {
+    /// Pods that the pod's own controller asks for.
     pub replicas: u32,
+    /// Pods that the one at the top asks for: of a Deployment that rolls, several ReplicaSets have more together.
+    pub whole: u32,
     /// How many may be away at a time by the controller's own word, at least one: a Deployment's `maxUnavailable`.
     pub at_once: u32,
     /// What a HorizontalPodAutoscaler may raise it to.
     pub max_replicas: Option<u32>,
+}
+
+impl Scale {
+    /// Of one that has nobody above it, without an autoscaler.
+    pub fn of(replicas: u32, at_once: u32) -> Self {
+        Self { replicas, whole: replicas, at_once, max_replicas: None }
+    }
 }

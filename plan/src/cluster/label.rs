@@ -51,6 +51,15 @@ impl Requirement {
 }
 
 impl Selector {
+    /// The labels that it asks about.
+    pub fn asks_for(&self) -> impl Iterator<Item = &str> {
+        let requirements = match self {
+            Selector::Nothing => &[],
+            Selector::All(requirements) => requirements.as_slice(),
+        };
+        requirements.iter().map(|requirement| requirement.key.as_str())
+    }
+
     /// Whether it means pods with these labels.
     pub fn takes(&self, labels: &BTreeMap<String, String>) -> bool {
         match self {

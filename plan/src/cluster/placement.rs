@@ -84,6 +84,8 @@ pub struct PodVolume {
     pub volume: Option<String>,
     /// The CSI driver of that volume.
     pub driver: Option<String>,
+    /// Made for this pod, and gone with it (`ephemeral`): what takes its place gets another.
+    pub ephemeral: bool,
     /// It can be attached to one node at a time (`ReadWriteOnce` and nothing wider).
     pub one_node: bool,
     /// The terms of the volume's own node affinity; a local volume names its one node.

@@ -35,6 +35,8 @@ pub struct Pod {
     pub empty_dirs: EmptyDirMedia,
     pub phase: Phase,
     pub ready: bool,
+    /// Since when it is not Ready, where that can be seen.
+    pub unready_since: Option<Timestamp>,
     /// Why it will hardly be Ready before somebody repairs it, such as `CrashLoopBackOff`.
     pub broken: Option<String>,
     /// How long it took from its start until it was Ready, where that can still be seen.
@@ -57,6 +59,16 @@ impl Pod {
     /// Whether nothing of it runs any more, and nothing will.
     pub fn is_finished(&self) -> bool {
         matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+
+    /// Whether it runs or will, and nobody deletes it.
+    pub fn runs(&self) -> bool {
+        self.deletion.is_none() && !self.is_finished()
+    }
+
+    /// The volumes that what takes its place needs too.
+    pub fn lasting_volumes(&self) -> impl Iterator<Item = &PodVolume> {
+        self.volumes.iter().filter(|volume| !volume.ephemeral)
     }
 }
 

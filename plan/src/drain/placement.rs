@@ -14,6 +14,9 @@ pub enum NoPlace {
     Cordoned { node: String },
     /// A volume exists on this node alone.
     Volume { name: String, node: String },
+    /// A volume exists in this zone or region alone, such as `topology.kubernetes.io/zone=a`, and no other node there
+    /// is schedulable.
+    Zone { volume: String, zone: String },
     /// No other node has this label.
     Selector { key: String, value: String },
     /// No other node meets its required node affinity.
@@ -31,6 +34,7 @@ impl NoPlace {
             NoPlace::NoOther => "Uncordon or add a node".into(),
             NoPlace::Cordoned { node } => format!("Uncordon {node}"),
             NoPlace::Volume { .. } => "Move its data, or let its budget allow the outage".into(),
+            NoPlace::Zone { .. } => "Uncordon or add a node there".into(),
             NoPlace::Selector { key, value } => format!("Label another node {key}={value}"),
             NoPlace::Affinity => "Give another node the labels that it asks for".into(),
             NoPlace::Taint { key } => format!("Let it tolerate {key}, or take that taint off a node"),
@@ -47,6 +51,9 @@ impl fmt::Display for NoPlace {
                 write!(f, "it fits on no other node that is schedulable ({node} is cordoned)")
             }
             NoPlace::Volume { name, node } => write!(f, "volume {name} exists on {node} only"),
+            NoPlace::Zone { volume, zone } => {
+                write!(f, "volume {volume} exists in {zone} only, and no other node there is schedulable")
+            }
             NoPlace::Selector { key, value } => write!(f, "it fits on no other node ({key}={value})"),
             NoPlace::Affinity => f.write_str("it fits on no other node (required node affinity)"),
             NoPlace::Taint { key } => write!(f, "it fits on no other node (taint {key})"),
@@ -78,9 +85,12 @@ pub fn fits_nowhere(pod: &Pod, nodes: &[Node], drained: &str) -> Option<NoPlace>
 fn lacking(pod: &Pod, nodes: &[&Node], drained: &str) -> NoPlace {
     let placement = &pod.placement;
     let unmet = |volume: &&PodVolume| !nodes.iter().any(|node| one_of(&volume.terms, node));
-    if let Some(volume) = pod.volumes.iter().find(unmet) {
+    if let Some(volume) = pod.lasting_volumes().find(unmet) {
         let name = volume.volume.as_ref().unwrap_or(&volume.claim).clone();
-        return NoPlace::Volume { name, node: drained.to_owned() };
+        return match zone(volume) {
+            Some(zone) => NoPlace::Zone { volume: name, zone },
+            None => NoPlace::Volume { name, node: drained.to_owned() },
+        };
     }
     let unlabelled = |(key, value): &(&String, &String)| !nodes.iter().any(|n| n.labels.get(*key) == Some(*value));
     if let Some((key, value)) = placement.node_selector.iter().find(unlabelled) {
@@ -97,9 +107,15 @@ fn lacking(pod: &Pod, nodes: &[&Node], drained: &str) -> NoPlace {
     // Each of these holds on some node, and never all on one.
     let selectors = placement.node_selector.iter().map(|(key, value)| format!("{key}={value}"));
     let affinity = (!placement.terms.is_empty()).then(|| "required node affinity".to_owned());
-    let terms = pod.volumes.iter().filter(|volume| !volume.terms.is_empty());
+    let terms = pod.lasting_volumes().filter(|volume| !volume.terms.is_empty());
     let volumes = terms.map(|volume| format!("volume {}", volume.volume.as_ref().unwrap_or(&volume.claim)));
     NoPlace::NoneMeetsAll { asked: selectors.chain(affinity).chain(volumes).collect::<Vec<_>>().join(", ") }
+}
+
+/// The zone or region of a volume that more than one node could use.
+fn zone(volume: &PodVolume) -> Option<String> {
+    let place = volume.terms.iter().flatten().find(|r| r.key.ends_with("/zone") || r.key.ends_with("/region"))?;
+    Some(format!("{}={}", place.key, place.values.join(",")))
 }
 
 /// Whether the node takes the pod for all that is certain, but for its cordon.
@@ -126,7 +142,7 @@ pub(super) fn passing_taint<'n>(placement: &Placement, node: &'n Node) -> Option
 
 /// Whether the node is one that the pod asks for.
 pub(super) fn asks_for(pod: &Pod, node: &Node) -> bool {
-    of_its_kind(&pod.placement, node) && pod.volumes.iter().all(|v| one_of(&v.terms, node))
+    of_its_kind(&pod.placement, node) && pod.lasting_volumes().all(|v| one_of(&v.terms, node))
 }
 
 /// Whether the node is of the kind that the pod's selector and affinity name.

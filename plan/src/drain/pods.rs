@@ -150,21 +150,67 @@ pub fn needs_consent(pod: &str, loss: Loss, options: &Options<'_>) -> String {
     }
 }
 
-/// When the pod's turn comes.
-pub(super) fn turn(pod: &Pod) -> Turn {
-    // Longhorn (controller/instance_manager_controller.go): minAvailable 1 over each of them, slow and not never.
-    if pod.owner.as_ref().is_some_and(|o| o.kind == "InstanceManager" && o.api_version.starts_with("longhorn.io/")) {
-        return Turn::Storage;
+/// A system that lets a pod of its own go once it has done its part; until then the pod's budget says no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeper {
+    /// Longhorn (controller/instance_manager_controller.go): minAvailable 1 over each of its engines.
+    Longhorn,
+    /// Rook (operator/ceph/disruption): once one OSD of a node is gone, its budgets let the others of that node follow,
+    /// and hold those of all other nodes until Ceph has mended itself.
+    Rook,
+    /// KubeVirt (virt-api's webhook of evictions): the first request is denied and starts a live migration.
+    KubeVirt,
+}
+
+impl Keeper {
+    /// Whose pod it is, where it is one.
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let owned = |kind: &str, group: &str| {
+            pod.owner.as_ref().is_some_and(|o| o.kind == kind && o.api_version.split('/').next() == Some(group))
+        };
+        match () {
+            () if owned("InstanceManager", "longhorn.io") => Some(Keeper::Longhorn),
+            () if owned("VirtualMachineInstance", "kubevirt.io") => Some(Keeper::KubeVirt),
+            () if pod.labels.get("app").is_some_and(|app| app == "rook-ceph-osd") => Some(Keeper::Rook),
+            () => None,
+        }
     }
-    match pod.priority_class.as_deref() {
-        Some("system-cluster-critical" | "system-node-critical") => Turn::SystemCritical,
-        Some(_) | None => Turn::Ordinary,
+
+    /// Whether it acts only when somebody asks for the eviction, open budget or not.
+    pub fn has_to_be_asked(self) -> bool {
+        match self {
+            Keeper::KubeVirt => true,
+            Keeper::Longhorn | Keeper::Rook => false,
+        }
+    }
+
+    /// Why the budget says no, and when the pod goes.
+    pub fn holds(self) -> &'static str {
+        match self {
+            Keeper::Longhorn => {
+                "Longhorn removes it when no volume is used here and every replica has a healthy twin on another \
+                 schedulable node; see its replicas if that lasts"
+            }
+            Keeper::Rook => {
+                "Rook lets it go after the first of this node's OSDs, or when Ceph has mended itself after another \
+                 node's; see `ceph status` if that lasts"
+            }
+            Keeper::KubeVirt => {
+                "KubeVirt moves the machine to another node while it runs; see its VirtualMachineInstanceMigration if \
+                 that lasts"
+            }
+        }
     }
 }
 
-/// Why the storage system's own budget says no, and when it goes.
-pub const STORAGE_HOLDS: &str = "Longhorn removes it when no volume is used here and every replica has a healthy twin \
-                                 on another schedulable node; see its replicas if that lasts";
+/// When the pod's turn comes.
+pub(super) fn turn(pod: &Pod) -> Turn {
+    match (Keeper::of(pod), pod.priority_class.as_deref()) {
+        (Some(Keeper::Longhorn | Keeper::Rook), _) => Turn::Storage,
+        (_, Some("system-cluster-critical" | "system-node-critical")) => Turn::SystemCritical,
+        (Some(Keeper::KubeVirt) | None, Some(_) | None) => Turn::Ordinary,
+    }
+}
 
 /// Whether it is being deleted and something of it still runs here.
 pub fn is_leaving(pod: &Pod) -> bool {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     look::Look,
-    placement::{fits, is_hard, is_open, of_its_kind, passing_taint},
+    placement::{fits, is_hard, is_open, of_its_kind, passing_taint, tolerates_cordons},
     selectors::Selectors,
     shortage::{NoRoom, Shortage},
 };
@@ -36,8 +36,8 @@ struct Room<'a> {
     /// The same, of pods by their priority: those of a lower one can be pushed out.
     by_priority: BTreeMap<i32, Taken>,
     ports: Vec<&'a HostPort>,
-    /// Attached volumes, by driver.
-    attached: BTreeMap<&'a str, u32>,
+    /// Attached volumes, by driver: how many, and those of them that have a name.
+    attached: BTreeMap<&'a str, (u32, BTreeSet<&'a str>)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -98,7 +98,7 @@ impl<'a> Rooms<'a> {
         }
         for attachment in attachments {
             if let Some(at) = rooms.by_name.get(attachment.node.as_str()) {
-                *rooms.nodes[*at].attached.entry(&attachment.driver).or_default() += 1;
+                rooms.nodes[*at].attach(&attachment.driver, attachment.volume.as_deref());
             }
         }
         for pod in pods.iter().filter(|pod| !pod.is_finished()) {
@@ -109,11 +109,18 @@ impl<'a> Rooms<'a> {
         rooms
     }
 
-    /// Takes the pod off its node, and puts what takes its place where most is left. The nodes that would take it.
-    pub(super) fn moves(&mut self, pod: &'a Pod) -> Result<Vec<&'a Node>, NoRoom> {
-        if let Some(at) = pod.node.as_ref().and_then(|name| self.by_name.get(name.as_str())).copied() {
+    /// Takes the pod off its node; nothing takes its place.
+    pub(super) fn ends(&mut self, pod: &'a Pod) {
+        // What is not counted is not taken off.
+        let at = pod.node.as_ref().filter(|_| pod.runs()).and_then(|name| self.by_name.get(name.as_str()));
+        if let Some(at) = at.copied() {
             self.count(pod, at, u32::saturating_sub);
         }
+    }
+
+    /// Takes the pod off its node, and puts what takes its place where most is left. The nodes that would take it.
+    pub(super) fn moves(&mut self, pod: &'a Pod) -> Result<Vec<&'a Node>, NoRoom> {
+        self.ends(pod);
         let (mut would, mut short) = (Vec::new(), NoRoom::default());
         let known = self.known(pod);
         for at in 0..self.nodes.len() {
@@ -133,6 +140,12 @@ impl<'a> Rooms<'a> {
             return Err(short);
         };
         self.take(pod, best);
+        let room = &mut self.nodes[best];
+        for (driver, volume) in pod.volumes.iter().filter_map(|v| Some((v.driver.as_deref()?, v.volume.as_deref()))) {
+            if !room.has_attached(driver, volume) {
+                room.attach(driver, volume);
+            }
+        }
         Ok(would.into_iter().map(|at| self.nodes[at].node).collect())
     }
 
@@ -175,8 +188,14 @@ impl<'a> Rooms<'a> {
         let meant = |term: &'a PodTerm| by_domain(term, self.meant.get(term), &|_| true);
         let spread = |spread: &'a Spread| {
             let eligible = |node: &Node| {
-                let tolerates = || !node.taints.iter().any(|taint| is_hard(taint, placement));
-                (!spread.honours_affinity || of_its_kind(placement, node)) && (!spread.honours_taints || tolerates())
+                // The drained node has the taint of its cordon by then.
+                let is_open = || node.name != self.drained && !node.unschedulable || tolerates_cordons(placement);
+                let tolerates = || is_open() && !node.taints.iter().any(|taint| is_hard(taint, placement));
+                // A node counts for none of them that lacks the label of one.
+                let is_labelled = |other: &Spread| node.label(&other.pods.topology_key).is_some();
+                placement.spread.iter().all(is_labelled)
+                    && (!spread.honours_affinity || of_its_kind(placement, node))
+                    && (!spread.honours_taints || tolerates())
             };
             (spread, by_domain(&spread.pods, self.meant.get(&spread.pods), &eligible).1)
         };
@@ -204,24 +223,24 @@ impl<'a> Rooms<'a> {
         }
         let drivers: BTreeSet<&str> = pod.volumes.iter().filter_map(|volume| volume.driver.as_deref()).collect();
         for driver in drivers {
-            let more = pod.volumes.iter().filter(|volume| volume.driver.as_deref() == Some(driver)).count();
-            let has = room.attached.get(driver).copied().unwrap_or(0);
+            let of_it = pod.volumes.iter().filter(|volume| volume.driver.as_deref() == Some(driver));
+            let more = of_it.filter(|volume| !room.has_attached(driver, volume.volume.as_deref())).count();
+            let has = room.attached.get(driver).map_or(0, |(count, _)| *count);
             let limit = room.node.attach_limits.get(driver);
-            if limit.is_some_and(|limit| u64::from(has) + more as u64 > u64::from(*limit)) {
+            if limit.is_some_and(|limit| more > 0 && u64::from(has) + more as u64 > u64::from(*limit)) {
                 return Some(Shortage::Volumes(driver.to_owned()));
             }
         }
         let domain = |key: &str| self.domains.get(key).and_then(|numbers| numbers.get(at).copied().flatten());
         for (spread, counts) in &known.spread {
             let key = &spread.pods.topology_key;
-            let Some(here) = domain(key).and_then(|domain| counts.get(&domain)) else {
-                return Some(Shortage::Spread(key.clone()));
-            };
+            let short = || Shortage::Spread { key: key.clone(), honours_taints: spread.honours_taints };
+            let Some(here) = domain(key).and_then(|domain| counts.get(&domain)) else { return Some(short()) };
             let has_all = counts.len() >= spread.min_domains as usize;
             let least = if has_all { counts.values().min().copied().unwrap_or(0) } else { 0 };
             let one_more = here + u32::from(known.own.contains(&spread.pods));
             if one_more.saturating_sub(least) > spread.max_skew {
-                return Some(Shortage::Spread(key.clone()));
+                return Some(short());
             }
         }
         let has = |(term, counts): &(&PodTerm, BTreeMap<usize, u32>)| {
@@ -249,7 +268,8 @@ impl<'a> Rooms<'a> {
         for taken in room.by_priority.range(pod.placement.priority..).map(|(_, taken)| taken) {
             stays.pods += taken.pods;
             for (name, amount) in &taken.resources {
-                *stays.resources.entry(name.clone()).or_default() += amount;
+                let sum = stays.resources.entry(name.clone()).or_default();
+                *sum = sum.saturating_add(*amount);
             }
         }
         !pod.placement.never_preempts && room.lacks(pod, &stays).is_none()
@@ -270,7 +290,13 @@ const PODS: &str = "pods";
 /// One, in thousandths.
 const ONE: u64 = 1000;
 
-impl Room<'_> {
+impl<'a> Room<'a> {
+    fn attach(&mut self, driver: &'a str, volume: Option<&'a str>) {
+        let (count, names) = self.attached.entry(driver).or_default();
+        *count = count.saturating_add(1);
+        names.extend(volume);
+    }
+
     /// What is lacking with that much taken; nothing where it is not known what the node has.
     fn lacks(&self, pod: &Pod, taken: &Taken) -> Option<Shortage> {
         let has = &self.node.allocatable;
@@ -293,7 +319,11 @@ impl Room<'_> {
             let (taken, has) = (self.taken.resources.get(name), self.node.allocatable.get(name));
             taken.zip(has).map_or(0, |(taken, has)| taken.saturating_mul(1000) / (*has).max(1))
         };
-        (part("cpu") + part("memory"), self.taken.pods)
+        (part("cpu").saturating_add(part("memory")), self.taken.pods)
+    }
+
+    fn has_attached(&self, driver: &str, volume: Option<&str>) -> bool {
+        volume.is_some_and(|volume| self.attached.get(driver).is_some_and(|(_, names)| names.contains(volume)))
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Shortage {
     /// No pod is there with which this one has to be.
     Together,
     /// Pods would lie less evenly over the domains of this label than they must.
-    Spread(String),
+    Spread { key: String, honours_taints: bool },
     /// It cannot attach another volume of this driver.
     Volumes(String),
     /// A condition that passes, such as `not-ready`.
@@ -50,7 +50,7 @@ impl Shortage {
             Shortage::Port(_)
             | Shortage::Apart
             | Shortage::Together
-            | Shortage::Spread(_)
+            | Shortage::Spread { .. }
             | Shortage::Volumes(_)
             | Shortage::Condition(_) => false,
         }
@@ -64,7 +64,7 @@ impl Shortage {
             Shortage::Port(port) => format!("{on} {has} port {port} taken"),
             Shortage::Apart => format!("{on} {has} a pod from which it keeps apart"),
             Shortage::Together => format!("{on} {has} no pod with which it must be"),
-            Shortage::Spread(key) => format!("{on} {has} too many of its pods already ({key})"),
+            Shortage::Spread { key, .. } => format!("{on} {has} too many of its pods already ({key})"),
             Shortage::Volumes(driver) => format!("{on} can attach no more volumes of {driver}"),
             Shortage::Condition(what) => format!("{on} {has} the condition {what}"),
         }
@@ -77,7 +77,10 @@ impl Shortage {
             Shortage::Port(port) => format!("Free port {port} on another node, or add one"),
             Shortage::Apart => "Add a node, or prefer to keep apart instead of requiring it".into(),
             Shortage::Together => "Let the pod with which it must be go first".into(),
-            Shortage::Spread(key) => {
+            Shortage::Spread { key, honours_taints: true } => {
+                format!("Add a node, or allow a larger maxSkew over {key}")
+            }
+            Shortage::Spread { key, honours_taints: false } => {
                 format!("Allow a larger maxSkew over {key}, or let it honour taints (nodeTaintsPolicy)")
             }
             Shortage::Volumes(_) => "Add a node, or detach volumes from one".into(),
@@ -96,12 +99,14 @@ impl fmt::Display for NoRoom {
     }
 }
 
-/// `500m cpu`, `2 cpu`, `512Mi memory`, `1 example.com/gpu`.
+/// `500m cpu`, `2 cpu`, `512Mi memory`, `64Mi hugepages-2Mi`, `1 example.com/gpu`.
 fn amount(name: &str, thousandths: u64) -> String {
     let whole = thousandths.div_ceil(1000);
     match name {
         "cpu" if !thousandths.is_multiple_of(1000) => format!("{thousandths}m cpu"),
-        "memory" | "ephemeral-storage" => format!("{}Mi {name}", whole.div_ceil(1 << 20)),
+        _ if name == "memory" || name == "ephemeral-storage" || name.starts_with("hugepages-") => {
+            format!("{}Mi {name}", whole.div_ceil(1 << 20))
+        }
         _ => format!("{whole} {name}"),
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn expected(turns: &BTreeMap<Turn, Vec<Queue>>, past: Option<Past>) -
     };
     let turns: Vec<(Duration, u32, Queue)> = turns.values().filter_map(longest).collect();
     let (_, _, slowest) = turns.iter().max_by_key(|(takes, ..)| *takes)?;
-    let at_most: u64 = turns.iter().map(|(takes, ..)| takes.as_secs()).sum();
+    let at_most = turns.iter().map(|(takes, ..)| takes.as_secs()).fold(0, u64::saturating_add);
     let pods: u32 = turns.iter().map(|(_, pods, _)| pods).sum();
     let scaled = |past: Past| past.seconds.saturating_mul(pods.into()).div_ceil(past.pods.into());
     Some(match past.filter(|past| past.pods > 0 && scaled(*past) < at_most) {

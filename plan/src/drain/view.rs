@@ -7,17 +7,17 @@ use std::{
 };
 
 use super::{
-    budget::{Asked, Budgets, closed, never},
+    budget::{About, Asked, Budgets, closed, never},
     look::Look,
     placement::{NoPlace, fits, fits_nowhere, tolerates_cordons},
-    pods::{Class, STORAGE_HOLDS, class, is_leaving, losses, top_owner, turn},
+    pods::{Class, Keeper, class, is_leaving, losses, top_owner, turn},
     room::Rooms,
     selectors::Selectors,
     time::{Past, Queue, expected},
     turn::{Pace, number, pace},
 };
 use crate::{
-    cluster::{Attachment, Budget, Node, NodeReady, Owner, Pod, Scale},
+    cluster::{Attachment, Budget, Node, NodeReady, Owner, Pod, PodKey, Scale},
     document::{
         AttachedVolume, Leaving, LeftOut, MAX_PLACES, Never, NodeCordon, NodeState, NodeView, Place, PodView, Prospect,
         Stays, Turn,
@@ -39,12 +39,12 @@ pub fn view_of(name: &NodeName, look: &Look, now: Timestamp, past: Option<Past>)
     let here: Vec<&Pod> = look.pods.iter().filter(|pod| pod.node.as_deref() == Some(name.as_str())).collect();
     let mut leaving: Vec<&Pod> = here.iter().copied().filter(|pod| class(pod) == Class::Leaves).collect();
     leaving.sort_by_key(|pod| (turn(pod), Reverse(number(pod))));
-    let mut model = Model::new(name.as_str(), look, &leaving);
-    let mut leavings: BTreeMap<&str, Leaving> = BTreeMap::new();
+    let mut model = Model::new(name.as_str(), look, &leaving, now);
+    let mut leavings: BTreeMap<&PodKey, Leaving> = BTreeMap::new();
     for pod in &leaving {
         let leaving = model.leaving(pod);
         model.queue(pod, &leaving);
-        leavings.insert(&pod.key.uid, leaving);
+        leavings.insert(&pod.key, leaving);
     }
     let never = leavings.values().any(|leaving| leaving.never.is_some());
     for pod in here.iter().filter(|pod| is_leaving(pod)) {
@@ -63,8 +63,9 @@ pub fn view_of(name: &NodeName, look: &Look, now: Timestamp, past: Option<Past>)
         let prospect = match class(pod) {
             Class::Stays(why) => Prospect::Stays(why),
             Class::Going { until } => Prospect::Going { until: until.whole_seconds() },
-            Class::Leaves => match leavings.remove(pod.key.uid.as_str()) {
+            Class::Leaves => match leavings.remove(&pod.key) {
                 Some(leaving) => Prospect::Leaves(leaving),
+                // It was listed twice.
                 None => continue,
             },
         };
@@ -133,12 +134,21 @@ struct Model<'a> {
     queues: BTreeMap<(Turn, String), Queue>,
     /// The volumes that are attached to the node.
     attached: BTreeSet<&'a str>,
-    /// The fastest start that is known of a pod of each owner.
-    starts: BTreeMap<(&'a str, &'a Owner), Duration>,
+    owned: BTreeMap<(&'a str, &'a Owner), Owned>,
+    now: Timestamp,
+}
+
+/// What is seen of the pods of one owner.
+#[derive(Debug, Clone, Copy, Default)]
+struct Owned {
+    /// Those that run or will.
+    pods: u32,
+    /// The fastest start of one, where it is known.
+    started_in: Option<Duration>,
 }
 
 impl<'a> Model<'a> {
-    fn new(drained: &'a str, look: &'a Look, leaving: &[&'a Pod]) -> Self {
+    fn new(drained: &'a str, look: &'a Look, leaving: &[&'a Pod], now: Timestamp) -> Self {
         let budgets = Budgets::new(&look.budgets);
         let mut counting: BTreeMap<(&str, &str), (&Budget, Vec<&Pod>)> = BTreeMap::new();
         let mut counted = Selectors::new();
@@ -149,25 +159,26 @@ impl<'a> Model<'a> {
                 (budget, Vec::new())
             });
         }
-        let mut starts: BTreeMap<(&str, &Owner), Duration> = BTreeMap::new();
+        let mut owned: BTreeMap<(&str, &Owner), Owned> = BTreeMap::new();
         for pod in &look.pods {
             for key in counted.of(pod) {
                 if let Some((_, pods)) = counting.get_mut(key) {
                     pods.push(pod);
                 }
             }
-            if let (Some(owner), Some(took)) = (&pod.owner, pod.started_in) {
-                let fastest = starts.entry((&pod.key.namespace, owner)).or_insert(took);
-                *fastest = took.min(*fastest);
+            if let Some(owner) = &pod.owner {
+                let of_it = owned.entry((&pod.key.namespace, owner)).or_default();
+                of_it.pods += u32::from(pod.runs());
+                of_it.started_in = of_it.started_in.into_iter().chain(pod.started_in).min();
             }
         }
         let rooms = Rooms::new(drained, &look.nodes, &look.pods, &look.attachments, leaving);
         let attached = look.attachments.iter().filter(|attachment| attachment.node == drained);
         let attached = attached.filter_map(|attachment| attachment.volume.as_deref()).collect();
         let (queues, none) = (BTreeMap::new(), BTreeMap::new());
-        let mut model = Self { drained, look, budgets, counting: none, rooms, queues, attached, starts };
+        let mut model = Self { drained, look, budgets, counting: none, rooms, queues, attached, owned, now };
         for (key, (budget, counted)) in counting {
-            let asked = Asked::of(budget, &counted, |owner| model.scale(&budget.namespace, owner));
+            let asked = Asked::of(budget, &counted, |owner| model.about(&budget.namespace, owner));
             model.counting.insert(key, Counting { counted, asked, lost: 0, waiting: 0 });
         }
         model
@@ -175,6 +186,13 @@ impl<'a> Model<'a> {
 
     fn scale(&self, namespace: &str, owner: &Owner) -> Option<Scale> {
         self.look.controllers.get(&(namespace.to_owned(), owner.clone()))?.scale
+    }
+
+    fn about(&self, namespace: &'a str, owner: &'a Owner) -> About<'a> {
+        let controller = self.look.controllers.get(&(namespace.to_owned(), owner.clone()));
+        let top = controller.map_or((&owner.kind, &owner.name), |top| (&top.kind, &top.name));
+        let pods = self.owned.get(&(namespace, owner)).map_or(0, |owned| owned.pods);
+        About { top: (top.0.as_str(), top.1.as_str()), scale: controller.and_then(|found| found.scale), pods }
     }
 
     fn leaving(&mut self, pod: &'a Pod) -> Leaving {
@@ -191,9 +209,13 @@ impl<'a> Model<'a> {
                     budget: Some(ClusterName::of(&first)),
                 });
             }
-            // Its budget says no until no volume is used here, and is gone then.
-            _ if turn(pod) == Turn::Storage => leaving.slow = Some(Reason::of(STORAGE_HOLDS)),
-            [budget] => self.count(pod, budget, nowhere, &mut leaving),
+            [budget] => {
+                self.count(pod, budget, nowhere, &mut leaving);
+                let holds = leaving.never.is_some() || leaving.slow.is_some();
+                if let Some(keeper) = Keeper::of(pod).filter(|_| holds) {
+                    (leaving.never, leaving.slow) = (None, Some(Reason::of(keeper.holds())));
+                }
+            }
             [] => {}
         }
         if leaving.slow.is_none() && leaving.never.is_none() {
@@ -206,16 +228,16 @@ impl<'a> Model<'a> {
     fn count(&mut self, pod: &Pod, budget: &'a Budget, nowhere: Option<NoPlace>, leaving: &mut Leaving) {
         let Some(counting) = self.counting.get_mut(&(budget.namespace.as_str(), budget.name.as_str())) else { return };
         let name = budget.full_name();
-        let (asked, may_go) = (counting.asked, counting.asked.may_be_away(budget.limit));
+        let may_go = counting.asked.may_be_away(budget.limit);
         let free = !pod.ready && budget.always_allow_unhealthy;
-        let mut holds = never(budget, asked, pod);
+        let mut holds = never(budget, &counting.asked, pod, &counting.counted, self.now);
         if holds.is_none() && !free {
             let for_good = match nowhere {
                 Some(place) => Some(format!("{place}. {}", place.advice())),
                 None if pod.owner.is_none() => Some("nobody starts it again. Put it under a controller".to_owned()),
                 None => None,
             };
-            if let Some(why) = for_good {
+            if let Some(why) = for_good.filter(|_| !counting.asked.moves_role(budget.limit)) {
                 counting.lost = counting.lost.saturating_add(1);
                 let text = || format!("budget {name} lets only {may_go} of its pods be away, and {why}");
                 holds = (counting.lost > may_go).then(text);
@@ -227,17 +249,18 @@ impl<'a> Model<'a> {
             }
         }
         if leaving.slow.is_none() && holds.is_none() {
-            leaving.slow = closed(budget, pod, &counting.counted).map(|why| Reason::of(&why));
+            leaving.slow = closed(budget, &counting.asked, pod, &counting.counted).map(|why| Reason::of(&why));
         }
         leaving.never = holds.map(|why| Never { budget: Some(ClusterName::of(&name)), reason: Reason::of(&why) });
     }
 
     /// Where what takes the pod's place can run, and why that is nowhere for certain.
     fn place(&mut self, pod: &'a Pod) -> (Place, Option<NoPlace>) {
-        let found = self.rooms.moves(pod);
         if pod.is_finished() || pod.owner.is_none() {
+            self.rooms.ends(pod);
             return (Place::NotNeeded, None);
         }
+        let found = self.rooms.moves(pod);
         let unknown = |why: &str| (Place::Unknown(Reason::of(why)), None);
         if pod.placement.foreign_scheduler {
             return unknown("another scheduler decides where it goes");
@@ -270,7 +293,7 @@ impl<'a> Model<'a> {
         if pod.grace > LONG_GRACE && !pod.is_finished() {
             return Some(format!("it may take {} to stop", age(pod.grace.as_secs())));
         }
-        let mut volumes = pod.volumes.iter().filter(|volume| volume.one_node).filter_map(|v| v.volume.as_ref());
+        let mut volumes = pod.lasting_volumes().filter(|volume| volume.one_node).filter_map(|v| v.volume.as_ref());
         let volume = volumes.find(|name| self.attached.contains(name.as_str())).filter(|_| pod.owner.is_some())?;
         Some(format!("volume {volume} has to be detached from {} before another node can attach it", self.drained))
     }
@@ -295,7 +318,7 @@ impl<'a> Model<'a> {
     fn queue(&mut self, pod: &Pod, leaving: &Leaving) {
         let counting = self.budgets.only(pod);
         let owner = self.owner(pod);
-        let by_owner = |owner: &TopOwner| format!("{}/{}", pod.key.namespace, owner.name);
+        let by_owner = |owner: &TopOwner| format!("{} {}/{}", owner.kind, pod.key.namespace, owner.name);
         let scale = pod.owner.as_ref().and_then(|owner| self.scale(&pod.key.namespace, owner));
         let (name, at_once) = match (pace(pod, counting.is_some()), counting, &owner) {
             (Pace::Budget, Some(budget), _) => {
@@ -307,7 +330,8 @@ impl<'a> Model<'a> {
             (Pace::Strength, _, Some(owner)) => (by_owner(owner), scale.map_or(1, |scale| scale.at_once)),
             (Pace::Free | Pace::Budget | Pace::Strength | Pace::OneByOne, ..) => (pod.key.to_string(), 1),
         };
-        let started_in = pod.owner.as_ref().and_then(|owner| self.starts.get(&(pod.key.namespace.as_str(), owner)));
+        let owned = pod.owner.as_ref().and_then(|owner| self.owned.get(&(pod.key.namespace.as_str(), owner)));
+        let started_in = owned.and_then(|owned| owned.started_in);
         let comes_back = !matches!(leaving.place, Place::Nowhere(_) | Place::NotNeeded);
         let grace = if pod.is_finished() { Duration::ZERO } else { pod.grace };
         let queue = self.queues.entry((turn(pod), name.clone())).or_insert(Queue {
@@ -315,12 +339,12 @@ impl<'a> Model<'a> {
             pods: 0,
             at_once,
             grace,
-            started_in: started_in.copied(),
+            started_in,
             comes_back,
         });
         queue.pods = queue.pods.saturating_add(1);
         queue.grace = queue.grace.max(grace);
-        queue.started_in = queue.started_in.max(started_in.copied());
+        queue.started_in = queue.started_in.max(started_in);
         queue.comes_back |= comes_back;
     }
 

@@ -59,7 +59,7 @@ impl Made for Look {
             self.pods.push(pod(&format!("{app}-{at}"), app, node));
         }
         let replicas = u32::try_from(nodes.len()).unwrap();
-        let scale = Some(Scale { replicas, at_once: (replicas / 4).max(1), max_replicas: None });
+        let scale = Some(Scale::of(replicas, (replicas / 4).max(1)));
         let owner = pod(app, app, "").owner.unwrap();
         let controller = Controller { kind: "Deployment".into(), name: app.into(), scale };
         self.controllers.insert(("shop".into(), owner), controller);
@@ -68,7 +68,12 @@ impl Made for Look {
     fn scale(&mut self, app: &str, change: impl FnOnce(&mut Scale)) {
         let owner = pod(app, app, "").owner.unwrap();
         let controller = self.controllers.get_mut(&("shop".into(), owner)).unwrap();
-        change(controller.scale.as_mut().unwrap());
+        let scale = controller.scale.as_mut().unwrap();
+        let whole = scale.whole;
+        change(scale);
+        if scale.whole == whole {
+            scale.whole = scale.replicas;
+        }
     }
 
     fn protect(&mut self, app: &str, limit: BudgetLimit) -> &mut Budget {

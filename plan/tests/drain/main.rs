@@ -10,5 +10,6 @@ mod made;
 mod places;
 mod previews;
 mod shop;
+mod strength;
 mod summaries;
 mod times;

@@ -291,3 +291,103 @@ fn a_volume_for_one_node_at_a_time_has_to_be_detached_first() {
     look.pod("db-0").volumes[0].one_node = false;
     assert_eq!(look.leaving("db-0").slow, None);
 }
+
+#[test]
+fn what_ends_for_good_takes_no_room() {
+    for (finished, owned) in [(true, true), (false, false)] {
+        let mut look = cluster(&["s1", "w1"]);
+        // The first that is asked about.
+        look.deploy("ends", &["s1"]);
+        look.deploy("web", &["s1"]);
+        look.nodes.iter_mut().for_each(|node| node.allocatable = of("cpu", 1000));
+        look.pods.iter_mut().for_each(|pod| pod.placement.requests = of("cpu", 800));
+        if finished {
+            look.pod("ends-0").phase = hostler_plan::cluster::Phase::Succeeded;
+        }
+        look.pod("ends-0").owner.take_if(|_| !owned);
+        let place = said(&look.leaving("web-0").place);
+        assert_eq!(place, ("elsewhere", "w1".to_owned()), "finished {finished}, owned {owned}");
+    }
+}
+
+#[test]
+fn a_volume_that_goes_with_its_pod_binds_nobody() {
+    let with = |ephemeral: bool, look: &mut Look| {
+        let terms = vec![vec![is_in(HOST, &["s1"])]];
+        let volume = Some("pv-7".to_owned());
+        look.pod("web-0").volumes =
+            vec![PodVolume { volume, terms, one_node: true, ephemeral, ..PodVolume::default() }];
+        let (name, node, driver) = ("a".into(), "s1".into(), "csi.example.com".into());
+        look.attachments = vec![Attachment { name, node, driver, volume: Some("pv-7".into()) }];
+    };
+    assert_eq!(place(|look| with(false, look)).0, "nowhere");
+    assert_eq!(place(|look| with(true, look)), ("elsewhere", "w1 w2".to_owned()));
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("web", &["s1"]);
+    with(true, &mut look);
+    assert_eq!(look.leaving("web-0").slow, None);
+}
+
+#[test]
+fn a_volume_of_a_zone_asks_for_a_node_there() {
+    let (grade, said) = place(|look| {
+        look.node("s1").labels.insert("topology.kubernetes.io/zone".into(), "a".into());
+        let terms = vec![vec![is_in("topology.kubernetes.io/zone", &["a"])]];
+        let volume = Some("pv-7".into());
+        look.pod("web-0").volumes = vec![PodVolume { volume, terms, ..PodVolume::default() }];
+    });
+    assert_eq!(grade, "nowhere");
+    assert!(
+        said.contains("pv-7 exists in topology.kubernetes.io/zone=a only") && said.contains("add a node there"),
+        "{said}"
+    );
+}
+
+#[test]
+fn places_for_volumes_are_used_up_and_a_volume_that_is_there_needs_none() {
+    let driver = || Some("csi.example.com".to_owned());
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("db", &["s1", "s1"]);
+    look.node("w1").attach_limits.insert(driver().unwrap(), 1);
+    for name in ["db-0", "db-1"] {
+        let volume = Some(format!("pv-{name}"));
+        look.pod(name).volumes = vec![PodVolume { volume, driver: driver(), ..PodVolume::default() }];
+    }
+    let grades = |look: &Look| ["db-0", "db-1"].map(|name| said(&look.leaving(name).place).0);
+    assert_eq!(grades(&look), ["elsewhere", "no room"]);
+    // Both use one volume that many nodes may use.
+    look.pod("db-1").volumes = look.pod("db-0").volumes.clone();
+    assert_eq!(grades(&look), ["elsewhere", "elsewhere"]);
+}
+
+#[test]
+fn a_node_counts_for_spread_with_the_labels_of_all_and_not_once_it_is_cordoned() {
+    let spread = |key: &str, honours_taints| Spread {
+        pods: term("web", key),
+        max_skew: 1,
+        min_domains: 1,
+        honours_affinity: true,
+        honours_taints,
+    };
+    let over = |change: &dyn Fn(&mut Look), spreads: &[Spread]| {
+        place(|look| {
+            look.deploy("web", &["s1", "w1", "w2"]);
+            look.pods.remove(0);
+            look.pods.iter_mut().for_each(|pod| pod.placement.spread = spreads.to_vec());
+            change(look);
+        })
+    };
+    // Nobody has cordoned the node yet.
+    assert_eq!(over(&|_| {}, &[spread(HOST, true)]).0, "elsewhere");
+    let min = Spread { min_domains: 3, ..spread(HOST, true) };
+    let (grade, said) = over(&|_| {}, &[min]);
+    assert!(grade == "no room" && said.contains("Add a node, or allow a larger maxSkew"), "{said}");
+    // The drained node has no zone, and so counts for neither.
+    let zones = |look: &mut Look| {
+        for name in ["w1", "w2"] {
+            look.node(name).labels.insert("zone".into(), "a".into());
+        }
+    };
+    assert_eq!(over(&zones, &[spread(HOST, false), spread("zone", false)]).0, "elsewhere");
+    assert_eq!(over(&|_| {}, &[spread(HOST, false)]).0, "no room");
+}

@@ -141,3 +141,17 @@ fn only_what_a_drain_of_the_node_asks_about_is_read_of_the_controllers() {
         assert!(!names.contains(&"other") && names.contains(&"plain") == plain, "{asks:?}: {names:?}");
     }
 }
+
+#[test]
+fn no_pod_is_left_out_whatever_ids_it_has() {
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("web", &["s1", "s1"]);
+    look.pod("web-1").key.uid = "uid-web-0".into();
+    assert_eq!(look.view().pods.len(), 2, "two pods of one UID");
+    look.pods.push(look.pods[0].clone());
+    assert_eq!(look.view().pods.len(), 2, "one pod that was listed twice");
+    look.pods.truncate(2);
+    look.pod("web-0").key.uid.clear();
+    let view = look.view();
+    assert_eq!((view.pods.len(), view.left_out.never), (1, 1), "one that nobody can name");
+}

@@ -60,3 +60,36 @@ fn nothing_is_expected_where_nothing_leaves_or_something_never_does() {
     look.protect("web", BudgetLimit::MinAvailable(1));
     assert_eq!(look.view().expected, None);
 }
+
+#[test]
+fn amounts_and_times_without_end_are_no_trouble() {
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("web", &["s1", "s1", "w1"]);
+    look.deploy("dns", &["s1", "s1"]);
+    look.pod("dns-0").priority_class = Some("system-cluster-critical".into());
+    for node in &mut look.nodes {
+        node.allocatable = [("cpu".to_owned(), 1), ("memory".to_owned(), 1)].into();
+    }
+    for pod in &mut look.pods {
+        pod.grace = Duration::from_secs(u64::MAX);
+        pod.placement.requests = [("cpu".to_owned(), u64::MAX), ("memory".to_owned(), u64::MAX)].into();
+    }
+    for limit in [BudgetLimit::MinAvailable(u32::MAX), BudgetLimit::MaxUnavailablePercent(u32::MAX)] {
+        look.scale("web", |scale| (scale.replicas, scale.max_replicas) = (u32::MAX, Some(u32::MAX)));
+        look.protect("web", limit);
+        assert_eq!(look.view().pods.len(), 4);
+        look.budgets.clear();
+    }
+    assert_eq!(expected(&look, None).seconds, u64::MAX);
+}
+
+#[test]
+fn a_deployment_and_a_set_of_one_name_do_not_wait_for_each_other() {
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("web", &["s1"]);
+    look.deploy("db", &["s1"]);
+    for controller in look.controllers.values_mut().filter(|found| found.name == "db") {
+        (controller.name, controller.kind) = ("web".into(), "StatefulSet".into());
+    }
+    assert_eq!(expected(&look, None).seconds, 30);
+}

@@ -87,9 +87,7 @@ impl Place<'_> {
     fn controllers(&self, kind: &str, names: &BTreeSet<&str>) -> Result<BTreeMap<String, Controller>, ClusterError> {
         let itself = |name: &str, scale| Controller { kind: kind.to_owned(), name: name.to_owned(), scale };
         let above = |metadata: &ObjectMeta, kind: &str| read::controller(metadata).filter(|above| above.kind == kind);
-        let scale = |replicas: Option<i32>| {
-            Some(Scale { replicas: number(replicas.unwrap_or(1)), at_once: 1, max_replicas: None })
-        };
+        let scale = |replicas: Option<i32>| Some(Scale::of(number(replicas.unwrap_or(1)), 1));
         match kind {
             "ReplicaSet" => {
                 let mut found = self.read(names, "replicasets", |name, set: ReplicaSet| {
@@ -103,12 +101,13 @@ impl Place<'_> {
                 let names: BTreeSet<String> =
                     found.values_mut().filter(is_deployed).map(|deployment| deployment.name.clone()).collect();
                 let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-                let at_once = self.read(&names, "deployments", |_, deployment: Deployment| {
-                    deployment.spec.map_or(1, |spec| read::at_once(&spec))
+                let deployed = self.read(&names, "deployments", |_, deployment: Deployment| {
+                    let spec = deployment.spec.unwrap_or_default();
+                    (number(spec.replicas.unwrap_or(1)), read::at_once(&spec))
                 })?;
                 for deployment in found.values_mut().filter(is_deployed) {
-                    if let (Some(scale), Some(at_once)) = (&mut deployment.scale, at_once.get(&deployment.name)) {
-                        scale.at_once = *at_once;
+                    if let (Some(scale), Some(of_it)) = (&mut deployment.scale, deployed.get(&deployment.name)) {
+                        (scale.whole, scale.at_once) = *of_it;
                     }
                 }
                 Ok(found)

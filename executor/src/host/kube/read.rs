@@ -90,7 +90,10 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
     let started_in = started_in(&status);
     let broken = broken(&status);
     let conditions = status.conditions.unwrap_or_default();
-    let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+    let readiness = conditions.iter().find(|c| c.type_ == "Ready");
+    let ready = readiness.is_some_and(|c| c.status == "True");
+    let unready_since =
+        readiness.filter(|_| !ready).and_then(|c| c.last_transition_time.as_ref()).map(|at| time(Some(at)));
     let unschedulable = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     let has_empty_dir = |memory: bool| {
         let of = |v: &core::Volume| v.empty_dir.as_ref().map(|e| e.medium.as_deref() == Some("Memory"));
@@ -99,8 +102,10 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
     let name = metadata.name.unwrap_or_default();
     let (namespace, labels) = (metadata.namespace.unwrap_or_default(), metadata.labels.unwrap_or_default());
     let claims = volumes.iter().filter_map(|v| {
-        let generated = v.ephemeral.as_ref().map(|_| format!("{name}-{}", v.name));
-        v.persistent_volume_claim.as_ref().map(|c| c.claim_name.clone()).or(generated)
+        let ephemeral = v.ephemeral.is_some();
+        let generated = ephemeral.then(|| format!("{name}-{}", v.name));
+        let claim = v.persistent_volume_claim.as_ref().map(|c| c.claim_name.clone()).or(generated)?;
+        Some(PodVolume { claim, ephemeral, ..PodVolume::default() })
     });
     Pod {
         node: spec.node_name.clone(),
@@ -115,6 +120,7 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
             Some(_) | None => Phase::Unknown,
         },
         ready,
+        unready_since,
         broken,
         started_in,
         unschedulable: unschedulable.map(|c| c.message.unwrap_or_default()),
@@ -122,7 +128,7 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
         finalizers: metadata.finalizers.unwrap_or_default(),
         priority_class: spec.priority_class_name.clone(),
         grace: grace(spec.termination_grace_period_seconds),
-        volumes: claims.map(|claim| PodVolume { claim, ..PodVolume::default() }).collect(),
+        volumes: claims.collect(),
         placement: placement(spec, &namespace, &labels),
         labels,
         key: PodKey { namespace, name, uid: metadata.uid.unwrap_or_default() },

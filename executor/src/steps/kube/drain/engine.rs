@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hostler_plan::{
     document::{Blocker, PodFate, PodReport, Turn},
-    drain::{Fate, MAX_GOING, STORAGE_HOLDS, blockers, in_order, needs_consent},
+    drain::{Fate, Keeper, MAX_GOING, blockers, in_order, needs_consent},
     step::{self, Reaction},
     text::{and_more, count},
     timestamp::Timestamp,
@@ -198,8 +198,10 @@ impl Drain<'_> {
             Eviction::Budget(text) => {
                 let name = turns.budget_over(pod).map(Budget::full_name);
                 self.hold(pod, name, text.trim_end_matches('.'));
-                // It said no against its own status, which is seconds old; or the pod has to be repaired first.
-                retry(self, if pod.ready { STALE_RETRY } else { RETRY });
+                // It said no against its own status, which is seconds old; or the pod has to be repaired first, or is
+                // asked for whatever its budget says.
+                let is_stale = pod.ready && !Keeper::of(pod).is_some_and(Keeper::has_to_be_asked);
+                retry(self, if is_stale { STALE_RETRY } else { RETRY });
             }
             Eviction::BudgetBehind(_) => {
                 let name = turns.budget_over(pod).map(Budget::full_name);
@@ -241,7 +243,7 @@ impl Drain<'_> {
     fn storage_holds(&mut self, pod: &Pod, turns: &Turns<'_>) -> bool {
         match turns.budget_over(pod).filter(|budget| turns.is_closed(budget)) {
             Some(holding) => {
-                self.hold(pod, Some(holding.full_name()), STORAGE_HOLDS);
+                self.hold(pod, Some(holding.full_name()), Keeper::of(pod).map_or("", Keeper::holds));
                 true
             }
             None => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::{
     cluster::{Budget, Node, Owner, Pod, PodKey},
-    drain::{Budgets, NoPlace, Pace, Strength, budget_counts, budget_needs, fits_nowhere, pace},
+    drain::{Budgets, Keeper, NoPlace, Pace, Strength, budget_counts, budget_needs, fits_nowhere, pace},
     timestamp::Timestamp,
 };
 
@@ -159,8 +159,9 @@ impl Drain<'_> {
         let counting = turns.budget_of(pod);
         let pace = pace(pod, counting.is_some());
         let Some(owner) = pod.owner.as_ref().filter(|_| !pod.is_finished()) else { return Ok(May::Go) };
-        // Whether one that is not Ready may go is the server's to say.
-        if let Some(counting) = counting.filter(|budget| pod.ready && turns.is_closed(budget)) {
+        // Whether one that is not Ready may go is the server's to say, and some have to be asked before they open it.
+        let asks = !pod.ready || Keeper::of(pod).is_some_and(Keeper::has_to_be_asked);
+        if let Some(counting) = counting.filter(|budget| !asks && turns.is_closed(budget)) {
             return Ok(May::Held(counting.full_name(), budget_needs(counting)));
         }
         let one_by_one = match pace {

@@ -104,7 +104,7 @@ impl<'s> Scenario<'s> {
                     }
                     if let "deployment" | "replicaset" | "statefulset" | "controller" = thing.kind {
                         let replicas = thing.replicas();
-                        state.scales.insert(thing.name.into(), Scale { replicas, at_once: 1, max_replicas: None });
+                        state.scales.insert(thing.name.into(), Scale::of(replicas, 1));
                     }
                     state.start_seconds = thing.number("start").unwrap_or(1);
                 }
