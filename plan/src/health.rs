@@ -17,6 +17,7 @@ mod sorted;
 mod thresholds;
 mod trace;
 mod watch;
+mod words;
 
 pub use accepted::{Acceptance, Accepted, Decided, DiskNumber, DiskNumbers, Release, device};
 pub use condition::{Condition, Confirm, Row, Side};
@@ -406,23 +407,14 @@ impl Verdict {
         }
     }
 
-    /// One line for a person: what, which fact, value, threshold, and what to do.
+    /// One line for a person: what, how much of it, threshold, and what to do.
     pub fn sentence(&self) -> String {
         let subject = if self.subject.is_empty() { String::new() } else { format!(" {}", self.subject) };
-        let unit = self.condition.map_or("", Condition::unit);
-        let numbers = match (self.value, self.threshold) {
-            (Some(value), Some(threshold)) => {
-                let blank = if unit.is_empty() { "" } else { " " };
-                format!("is {}{blank}{unit}, limit {}", plain(value), plain(threshold))
-            }
-            (Some(value), None) => format!("is {}", plain(value)),
-            (None, _) => "is not known".to_owned(),
-        };
         let then = match &self.accepted {
             Some(accepted) => accepted.to_string(),
             None => self.advice.to_string(),
         };
-        format!("{}{subject}: {} {numbers}; {then}", self.rule.name(), self.fact)
+        format!("{}{subject}: {}; {then}", self.rule.name(), words::said(self))
     }
 }
 

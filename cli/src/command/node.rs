@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_sentence_of_a_verdict_stands_once() {
-        let sentence = "disk_space /: node_filesystem_avail_bytes is 0.99 share used, limit 0.98; remove images";
+        let sentence = "disk_space /: used space is 99 %, limit 98 %; remove images";
         let mut summary = NodeSummary {
             name: "pi-1".into(),
             health: Level::Critical.into(),
@@ -389,7 +389,7 @@ mod tests {
             .join("\n")
         };
         let text = shown(&summary, vec![verdict]);
-        assert_eq!(text.matches("share used").count(), 1, "{text}");
+        assert_eq!(text.matches("used space").count(), 1, "{text}");
         assert_eq!(text.matches("remove images").count(), 1, "{text}");
         assert!(text.contains("activity  waits: disk_space /\n"), "{text}");
         summary.activity.clear();

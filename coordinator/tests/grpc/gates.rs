@@ -91,7 +91,7 @@ async fn a_rollout_waits_for_the_verdicts_that_people_read_and_compares_with_the
     let mut ready = ready(&["a", "b"]).await;
     let (mut a, b) = (open(&ready, 0).await, open(&ready, 1).await);
     ready.submit(&ready.signed(&reboots(&ready))).await.unwrap();
-    waits_for(&ready, &["a is unknown", "report: hostler_node_last_report_timestamp_seconds is not known"]).await;
+    waits_for(&ready, &["a is unknown", "report: no report comes from it"]).await;
 
     // Before: its own verdicts forbid it, in the same words everywhere.
     a.send(facts(1)).await;

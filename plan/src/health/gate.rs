@@ -1,6 +1,6 @@
 //! Verdicts as a gate: may work on this node begin, and is the node no worse after it than before.
 
-use super::{Disks, Level, Rule, Verdict};
+use super::{Disks, Level, Rule, Verdict, words};
 use crate::fact::Reading;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap};
@@ -135,7 +135,11 @@ impl std::fmt::Display for Regression {
                 write!(formatter, "no report came from it since; {}", Rule::Report.advice())
             }
             Regression::Counter { fact, was, is } => {
-                write!(formatter, "{fact} grew from {was} to {is}: read the kernel log before going on")
+                write!(
+                    formatter,
+                    "{} grew from {was} to {is}: read the kernel log before going on",
+                    words::counter(fact)
+                )
             }
         }
     }

@@ -47,7 +47,7 @@ fn an_accepted_verdict_is_shown_with_its_reason_and_holds_nothing() {
     let after = run(&mut health, 70, 120, &worn(0.95));
     assert_eq!((stands(&after, Rule::NvmeWear), worst(&after)), ((Level::Degraded, true), Level::Ok));
     let sentence = after.iter().find(|v| v.rule == Rule::NvmeWear).unwrap().sentence();
-    let said = "is 0.95 share of life used, limit 0.9; accepted until 2026-11-21T13:06:40Z by anna because: a new one";
+    let said = "used life is 95 %, limit 90 %; accepted until 2026-11-21T13:06:40Z by anna because: a new one";
     assert!(sentence.starts_with("nvme_wear nvme0: ") && sentence.contains(said), "{sentence}");
     health.set_decided(Decided::default());
     assert_eq!(
