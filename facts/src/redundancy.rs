@@ -12,6 +12,8 @@ const BLOCK: &str = "sys/block";
 const NET: &str = "sys/class/net";
 const BTRFS: &str = "sys/fs/btrfs";
 const POOLS: &str = "proc/spl/kstat/zfs";
+/// What ZFS did lately, by all pools: the last 4 MiB of it.
+const POOLS_DID: &str = "proc/spl/kstat/zfs/dbgmsg";
 /// Arrays of one kind that are reported, those that carry `/`, data or the default route first.
 const MAX_ARRAYS: usize = 32;
 /// What md does when it makes members whole. A `check` looks and a `repair` compares: both leave redundancy as it is.
@@ -159,8 +161,9 @@ fn md(root: &Root, name: &str, worst: &mut Worst, out: &mut Sample) -> Array {
         // Which of its copies are gone decides, and the kernel starts none that lacks all copies of something; with so
         // few left some copies are gone for certain. Two layouts, near and far, each with so many copies.
         "raid10" => number("layout").is_some_and(|layout| {
-            let copies = ((layout & 0xff) * ((layout >> 8) & 0xff)).max(1) as f64;
-            degraded > disks - (disks / copies).ceil()
+            let (near, far) = ((layout & 0xff).max(1), ((layout >> 8) & 0xff).max(1));
+            let copies = (near * far) as f64;
+            degraded > disks - (disks / copies).ceil() || lacks_all_copies(root, &folder, disks as u64, (near, far))
         }),
         _ => false,
     });
@@ -175,6 +178,20 @@ fn md(root: &Root, name: &str, worst: &mut Worst, out: &mut Sample) -> Array {
         rebuilding: (!action.is_empty()).then(|| REBUILDS.contains(&action.as_str())),
         required: false,
     }
+}
+
+/// Whether of some data of a RAID 10 every copy is on a member that is not there: copies lie on neighbours, each group of
+/// `near` ones again `far` times. Where the kernel shows no slots nobody knows.
+fn lacks_all_copies(root: &Root, folder: &str, disks: u64, (near, far): (u64, u64)) -> bool {
+    let is_there = |slot: u64| {
+        let state = root.text(&format!("{folder}/rd{slot}/state"));
+        state.is_ok_and(|state| state.split(',').any(|word| word.trim() == "in_sync"))
+    };
+    // More disks than that have no array, and a torn number is none.
+    let there: Vec<bool> = (0..disks.min(1024)).map(is_there).collect();
+    let copies = |first: u64| (0..far).flat_map(move |k| (0..near).map(move |j| (first + j + k * near) % disks));
+    let lost = |first: u64| copies(first).all(|slot| there.get(slot as usize) == Some(&false));
+    there.contains(&true) && (0..disks).map(|group| group * near % disks).any(lost)
 }
 
 /// `md0 : active raid1 sda1[0]`, and below it `[2/1] [U_]` and, while it is rebuilt, `recovery = 12.6%`.
@@ -192,7 +209,12 @@ fn mdstat(table: &[u8]) -> Vec<Array> {
             if let Some((of, are)) = counts.next_back() {
                 array.missing = Some((of - are).max(0.0));
             }
-            if words.iter().any(|word| ["recovery", "resync", "reshape"].contains(word)) {
+            // Alone while it goes on; `resync=DELAYED` and `resync=PENDING` while it waits for its turn.
+            let begins = |word: &&str| {
+                let what = word.split_once('=').map_or(*word, |(what, _)| what);
+                ["recovery", "resync", "reshape"].contains(&what)
+            };
+            if words.iter().any(begins) {
                 array.rebuilding = Some(true);
             }
         }
@@ -407,6 +429,7 @@ pub(super) fn pools(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
     let mut names = root.list(POOLS)?;
     names.retain(|name| root.exists(&format!("{POOLS}/{name}/state")));
     let known = !names.is_empty();
+    let rebuilding = resilvers(root);
     let mounted: BTreeSet<&str> = mounts.iter().filter(|m| m.fstype == "zfs").map(|m| pool(&m.device)).collect();
     for name in kept(names, |name| mounted.contains(name.as_str()), out) {
         let file = format!("{POOLS}/{name}/state");
@@ -428,10 +451,30 @@ pub(super) fn pools(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
             out.put("node_zfs_zpool_state", &[("state", &state), ("zpool", &name)], 1.0);
         }
         let required = mounted.contains(name.as_str());
-        put("zpool", &Array { name, members: None, missing, failed, rebuilding: None, required }, out);
+        put("zpool", &Array { name, members: None, missing, failed, rebuilding, required }, out);
     }
     worst.finish()?;
     absent_unless(known, "a ZFS pool")
+}
+
+/// Whether a pool is resilvered, as far as the kernel's own notes of ZFS reach back; they do not say which pool. The last
+/// of them counts: a scan was set up (function 2 is a resilver, 1 a scrub), or a rebuild of one disk was, or it ended.
+fn resilvers(root: &Root) -> Option<bool> {
+    let mut scan = None;
+    let mut rebuilds: BTreeSet<String> = BTreeSet::new();
+    let read = root.each_line(POOLS_DID, |line| {
+        let Some((_, told)) = text::word(line).split_once(" txg ") else { return };
+        let words: Vec<&str> = told.split_whitespace().skip(1).collect();
+        match words.as_slice() {
+            ["scan", "setup", function, ..] => scan = Some(*function == "func=2"),
+            ["scan", "done" | "cancelled", ..] => scan = Some(false),
+            ["rebuild", disk, .., end] if *end == "started" => drop(rebuilds.insert((*disk).to_owned())),
+            ["rebuild", disk, .., end] if *end == "complete" || *end == "canceled" => drop(rebuilds.remove(*disk)),
+            _ => {}
+        }
+    });
+    read.ok()?;
+    if rebuilds.is_empty() { scan } else { Some(true) }
 }
 
 #[cfg(test)]

@@ -212,3 +212,61 @@ fn mdstat_and_the_table_of_a_bond_tell_where_sysfs_does_not() {
     let lost = |what: &str| (what.to_owned(), Level::Degraded, false);
     assert_eq!(redundancy(&verdicts), [lost("bond bond0"), lost("md md0")]);
 }
+
+#[test]
+fn a_raid10_serves_while_of_every_pair_one_is_there() {
+    use Level::{Critical, Degraded};
+    // Layout 0x102 has two near copies, 0x201 two far ones: neighbours hold the same in both.
+    for (layout, lost, wanted) in [
+        ("258", [0, 2], Degraded),
+        ("258", [1, 2], Degraded),
+        ("258", [0, 1], Critical),
+        ("258", [2, 3], Critical),
+        ("513", [0, 2], Degraded),
+        ("513", [1, 2], Critical),
+        ("513", [3, 0], Critical),
+    ] {
+        let machine = copy("intel-n100");
+        write(&machine, "proc/1/mountinfo", &mounted("9:0", "ext4", "/dev/md0"));
+        for (file, text) in [("level", "raid10"), ("raid_disks", "4"), ("degraded", "2"), ("layout", layout)] {
+            write(&machine, &format!("sys/block/md0/md/{file}"), &format!("{text}\n"));
+        }
+        for slot in (0..4).filter(|slot| !lost.contains(slot)) {
+            write(&machine, &format!("sys/block/md0/md/rd{slot}/state"), "in_sync\n");
+        }
+        // A spare that is being filled holds nothing yet.
+        write(&machine, &format!("sys/block/md0/md/rd{}/state", lost[0]), "spare\n");
+        let verdicts = Stage::new(machine).play(LONG);
+        assert_eq!(redundancy(&verdicts), [("md md0".to_owned(), wanted, true)], "{layout} without {lost:?}");
+    }
+}
+
+#[test]
+fn a_pool_that_is_resilvered_waits_and_one_that_is_scrubbed_does_not() {
+    let told = |lines: &[&str]| {
+        let lines = lines.iter().map(|line| format!("1795180000   spa_history.c:306:spa_history_log_sync(): {line}\n"));
+        lines.collect::<String>() + "1795180001   dsl_scan.c:3300:dsl_process_async_destroys(): nothing\n"
+    };
+    let (resilver, scrub) =
+        ("txg 41 scan setup func=2 mintxg=3 maxtxg=41", "txg 50 scan setup func=1 mintxg=0 maxtxg=50");
+    let done = "txg 44 scan done errors=0";
+    let rebuild = |end: &str| format!("txg 60 rebuild vdev_id=0 vdev_guid=77 {end}");
+    let (begun, complete) = (rebuild("started"), rebuild("complete"));
+    for (what, lines, waits) in [
+        ("nothing", vec![], false),
+        ("a resilver", vec![resilver], true),
+        ("one that ended", vec![resilver, done], false),
+        ("one that begins anew", vec![resilver, "txg 43 scan aborted, restarting errors=0", resilver], true),
+        ("a scrub", vec![resilver, done, scrub], false),
+        ("a rebuild", vec![begun.as_str()], true),
+        ("a scrub after a rebuild", vec![begun.as_str(), complete.as_str(), scrub], false),
+    ] {
+        let machine = copy("intel-n100");
+        write(&machine, "proc/1/mountinfo", &mounted("0:30", "zfs", "rpool/ROOT"));
+        write(&machine, "proc/spl/kstat/zfs/rpool/state", "ONLINE\n");
+        write(&machine, "proc/spl/kstat/zfs/dbgmsg", &told(&lines));
+        let verdicts = Stage::new(machine).play(LONG);
+        let wanted: Vec<_> = waits.then(|| ("zpool rpool".to_owned(), Level::Degraded, true)).into_iter().collect();
+        assert_eq!(redundancy(&verdicts), wanted, "{what}");
+    }
+}

@@ -135,3 +135,26 @@ fn an_nvme_disk_that_warned_is_warned_of_while_its_log_cannot_be_read() {
     fs::write(&page, &well).unwrap();
     assert_eq!(level(&stage.play(LONG), Rule::NvmeWarning, "nvme0"), None, "it takes it back");
 }
+
+#[test]
+fn a_failing_disk_that_takes_another_letter_and_sleeps_is_failing_under_that_one() {
+    let critical = Some((Level::Critical, false));
+    let machine = copy("intel-n100");
+    write(&machine, "sys/block/sda/device/wwid", "naa.50014ee2b1a2c3d4\n");
+    said(&machine, 8, FAILING);
+    let mut stage = Stage::new(machine);
+    // One answer of smartctl, and less than the quarter hour until the next one.
+    assert_eq!(level(&stage.play(300), Rule::DiskSmart, "sda"), critical);
+    let disks = stage.machine.path().join("sys/block");
+    fs::rename(disks.join("sda"), disks.join("sdb")).unwrap();
+    let stats = fs::read_to_string(stage.machine.path().join("proc/diskstats")).unwrap();
+    write(&stage.machine, "proc/diskstats", &stats.replace("   8       0 sda ", "   8      16 sdb "));
+    write(&stage.machine, ".calls/smartctl/sdb", "exit 2\n{}\n");
+    // Until smartctl is asked again its answer stands under the letter that the disk had.
+    for (seconds, letter) in [(60, "sda"), (1200, "sdb"), (40_000, "sdb")] {
+        let verdicts = stage.play(seconds);
+        let failing = verdicts.iter().filter(|verdict| verdict.rule == Rule::DiskSmart);
+        let failing: Vec<(&str, Level)> = failing.map(|verdict| (&*verdict.subject, verdict.level)).collect();
+        assert_eq!(failing, [(letter, Level::Critical)], "{seconds}");
+    }
+}
