@@ -1,19 +1,18 @@
 //! What is there twice so that one may fail: software RAID and that of LVM, bonds, teams, multipath, btrfs and ZFS. Of
 //! each, how many members are missing, whether it is rebuilt or serves no more, and whether `/` or data is on it.
 
+pub(super) mod zfs;
+
 use super::failure::{Failure, Worst};
 use super::filesystem::Mount;
 use super::sample::Sample;
-use super::topology::{self, pool};
+use super::topology;
 use super::{Input, Root, network, text};
 use std::collections::{BTreeMap, BTreeSet};
 
 const BLOCK: &str = "sys/block";
 const NET: &str = "sys/class/net";
 const BTRFS: &str = "sys/fs/btrfs";
-const POOLS: &str = "proc/spl/kstat/zfs";
-/// What ZFS did lately, by all pools: the last 4 MiB of it.
-const POOLS_DID: &str = "proc/spl/kstat/zfs/dbgmsg";
 /// Arrays of one kind that are reported, those that carry `/`, data or the default route first.
 const MAX_ARRAYS: usize = 32;
 /// What md does when it makes members whole. A `check` looks and a `repair` compares: both leave redundancy as it is.
@@ -180,8 +179,8 @@ fn md(root: &Root, name: &str, worst: &mut Worst, out: &mut Sample) -> Array {
     }
 }
 
-/// Whether of some data of a RAID 10 every copy is on a member that is not there: copies lie on neighbours, each group of
-/// `near` ones again `far` times. Where the kernel shows no slots nobody knows.
+/// Whether of some data of a RAID 10 every copy is on a member that is not there: copies lie on neighbours, each group
+/// of `near` ones again `far` times. Where the kernel shows no slots nobody knows.
 fn lacks_all_copies(root: &Root, folder: &str, disks: u64, (near, far): (u64, u64)) -> bool {
     let is_there = |slot: u64| {
         let state = root.text(&format!("{folder}/rd{slot}/state"));
@@ -419,62 +418,6 @@ fn errors(stats: &[u8]) -> Option<f64> {
         name.ends_with("_errs").then_some(count)
     });
     counts.reduce(|sum, count| sum + count)
-}
-
-/// Reads the state of ZFS pools.
-pub(super) fn pools(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
-    let root = &input.source.root;
-    let mut worst = Worst::default();
-    let mounts = topology::mounts(root)?;
-    let mut names = root.list(POOLS)?;
-    names.retain(|name| root.exists(&format!("{POOLS}/{name}/state")));
-    let known = !names.is_empty();
-    let rebuilding = resilvers(root);
-    let mounted: BTreeSet<&str> = mounts.iter().filter(|m| m.fstype == "zfs").map(|m| pool(&m.device)).collect();
-    for name in kept(names, |name| mounted.contains(name.as_str()), out) {
-        let file = format!("{POOLS}/{name}/state");
-        let said = worst.note(root.text(&file)).unwrap_or_default();
-        // What the pool cannot do without is gone, or it waits for a disk to come back.
-        let (missing, failed) = match said.as_str() {
-            "ONLINE" => (Some(0.0), Some(false)),
-            "DEGRADED" => (Some(1.0), Some(false)),
-            "FAULTED" | "UNAVAIL" | "SUSPENDED" | "REMOVED" | "OFFLINE" => (Some(1.0), Some(true)),
-            other => {
-                if !other.is_empty() {
-                    worst.note::<()>(Err(Failure::malformed(&file, "a state of a pool", other.as_bytes())));
-                }
-                (None, None)
-            }
-        };
-        let state = said.to_ascii_lowercase();
-        if missing.is_some() {
-            out.put("node_zfs_zpool_state", &[("state", &state), ("zpool", &name)], 1.0);
-        }
-        let required = mounted.contains(name.as_str());
-        put("zpool", &Array { name, members: None, missing, failed, rebuilding, required }, out);
-    }
-    worst.finish()?;
-    absent_unless(known, "a ZFS pool")
-}
-
-/// Whether a pool is resilvered, as far as the kernel's own notes of ZFS reach back; they do not say which pool. The last
-/// of them counts: a scan was set up (function 2 is a resilver, 1 a scrub), or a rebuild of one disk was, or it ended.
-fn resilvers(root: &Root) -> Option<bool> {
-    let mut scan = None;
-    let mut rebuilds: BTreeSet<String> = BTreeSet::new();
-    let read = root.each_line(POOLS_DID, |line| {
-        let Some((_, told)) = text::word(line).split_once(" txg ") else { return };
-        let words: Vec<&str> = told.split_whitespace().skip(1).collect();
-        match words.as_slice() {
-            ["scan", "setup", function, ..] => scan = Some(*function == "func=2"),
-            ["scan", "done" | "cancelled", ..] => scan = Some(false),
-            ["rebuild", disk, .., end] if *end == "started" => drop(rebuilds.insert((*disk).to_owned())),
-            ["rebuild", disk, .., end] if *end == "complete" || *end == "canceled" => drop(rebuilds.remove(*disk)),
-            _ => {}
-        }
-    });
-    read.ok()?;
-    if rebuilds.is_empty() { scan } else { Some(true) }
 }
 
 #[cfg(test)]

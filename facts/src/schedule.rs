@@ -345,7 +345,7 @@ fn slots() -> Vec<Slot> {
         ("mdadm", Minute, plain(redundancy::raid)),
         ("bonding", Minute, plain(redundancy::links)),
         ("btrfs", Minute, plain(redundancy::btrfs)),
-        ("zfs", Minute, plain(redundancy::pools)),
+        ("zfs", Minute, plain(redundancy::zfs::pools)),
         ("disks", Minute, plain(carries::read)),
         ("mmc", Quarter, plain(storage::mmc)),
         ("smartctl", Quarter, Reader::Sata(sata::Sata::default())),

@@ -1,5 +1,5 @@
-//! What verdicts say to people: of every condition the sentence where it is bad, where it is well and where nobody knows.
-//! `tests/sentences.txt` has them all; HOSTLER_BLESS=1 writes it anew when the words are meant to be others.
+//! What verdicts say to people: of every condition the sentence where it is bad, where it is well and where nobody
+//! knows. `tests/sentences.txt` has them all; HOSTLER_BLESS=1 writes it anew when the words are meant to be others.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
 use std::{collections::BTreeMap, path::Path};

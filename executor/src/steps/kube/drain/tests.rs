@@ -40,13 +40,9 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        Self::with_nodes(&["s1", "w1", "w2"])
-    }
-
-    fn with_nodes(nodes: &[&str]) -> Self {
         let fleet = Fleet::new();
         let now = fleet.now.plus(Duration::from_secs(60));
-        let cluster = TestCluster::new(now, nodes);
+        let cluster = TestCluster::new(now, &["s1", "w1", "w2"]);
         let machine = Arc::new(Machine::new(now).with_cluster(cluster));
         Self { fleet, machine }
     }

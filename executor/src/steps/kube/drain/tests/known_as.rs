@@ -17,10 +17,10 @@ fn machine_id(digit: &str) -> String {
 
 /// A cluster that knows s1 as [`NAME`], where another machine is called s1.
 fn lab() -> Lab {
-    let lab = Lab::with_nodes(&[NAME, SHORT, "w1"]);
+    let lab = Lab::new();
     let mut state = lab.cluster().state();
-    for (node, digit) in state.nodes.iter_mut().zip(["a", "b", "c"]) {
-        node.machine_id = machine_id(digit);
+    for (node, (name, digit)) in state.nodes.iter_mut().zip([(NAME, "a"), (SHORT, "b"), ("w1", "c")]) {
+        (node.name, node.machine_id) = (name.to_owned(), machine_id(digit));
     }
     state.deploy("web", &[NAME, SHORT, "w1"]);
     drop(state);
