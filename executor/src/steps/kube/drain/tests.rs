@@ -111,8 +111,7 @@ fn replicas_leave_one_by_one_and_the_node_stays_cordoned() {
     lab.cluster().state().deploy("web", &["s1", "s1", "w1"]);
     let (receipt, _) = lab.drain();
     assert_eq!(receipt.outcome, Outcome::Succeeded {}, "{:?}", receipt.steps);
-    assert!(lab.names_on_s1().is_empty());
-    assert!(lab.is_cordoned());
+    assert!(lab.names_on_s1().is_empty() && lab.is_cordoned());
     let state = lab.cluster().state();
     assert_eq!(state.fewest_ready["web"], 2, "never two of three away, although no budget asked for it");
     let gap = state.evicted[1].1.since(state.evicted[0].1);
