@@ -1,7 +1,10 @@
 //! The arithmetic of disruption budgets: which of them can never allow what the drain needs, however long one waits,
 //! and why one says no just now.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{pods::budget_counts, selectors::Selectors};
 use crate::{
@@ -17,8 +20,12 @@ impl<'a> Budgets<'a> {
     /// Over these budgets.
     pub fn new(budgets: impl IntoIterator<Item = &'a Budget>) -> Self {
         let mut selectors = Selectors::new();
+        let mut known = BTreeSet::new();
         for budget in budgets {
-            selectors.add(Some([budget.namespace.as_str()]), &budget.selector, budget);
+            // One that is listed twice is not two.
+            if known.insert((&budget.namespace, &budget.name)) {
+                selectors.add(Some([budget.namespace.as_str()]), &budget.selector, budget);
+            }
         }
         Self(selectors)
     }
@@ -119,7 +126,7 @@ impl Asked {
             scales |= most > replicas.max(whole);
             let (sum, least, asked) = tops.entry(top).or_default();
             // Of several ReplicaSets that share what a Deployment asks for, the autoscaler means all together.
-            *sum = sum.saturating_add(if is_part { runs } else { replicas });
+            *sum = sum.saturating_add(if is_part { runs } else { replicas.max(runs) });
             *least = if is_part { 0 } else { most.max(whole).max(*least) };
             *asked = most.max(whole).max(*asked);
         }

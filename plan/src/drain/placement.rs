@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use crate::cluster::{Effect, Node, Placement, Pod, PodVolume, Requirement, Taint, Toleration};
+use super::shortage::amount;
+use crate::cluster::{Effect, Node, Operator, Placement, Pod, PodVolume, Requirement, Taint, Toleration};
 
 /// Why a pod's replacement can certainly run on no node but the drained one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum NoPlace {
     Affinity,
     /// Every other node that would do has a taint that it does not tolerate; one of them.
     Taint { key: String },
+    /// It asks for more of this than any other node has, were it empty; such as `2 example.com/gpu`.
+    TooLarge { asked: String },
     /// Other nodes meet some of what it asks for, and none meets all; what this one lacks.
     NoneMeetsAll { asked: String },
 }
@@ -38,6 +41,7 @@ impl NoPlace {
             NoPlace::Selector { key, value } => format!("Label another node {key}={value}"),
             NoPlace::Affinity => "Give another node the labels that it asks for".into(),
             NoPlace::Taint { key } => format!("Let it tolerate {key}, or take that taint off a node"),
+            NoPlace::TooLarge { .. } => "Add a node that has as much, or let it ask for less".into(),
             NoPlace::NoneMeetsAll { .. } => "Let one other node meet all of it".into(),
         }
     }
@@ -57,6 +61,7 @@ impl fmt::Display for NoPlace {
             NoPlace::Selector { key, value } => write!(f, "it fits on no other node ({key}={value})"),
             NoPlace::Affinity => f.write_str("it fits on no other node (required node affinity)"),
             NoPlace::Taint { key } => write!(f, "it fits on no other node (taint {key})"),
+            NoPlace::TooLarge { asked } => write!(f, "no other node that would do has {asked}, were it empty"),
             NoPlace::NoneMeetsAll { asked } => write!(f, "no other node meets all that it asks for ({asked})"),
         }
     }
@@ -100,6 +105,10 @@ fn lacking(pod: &Pod, nodes: &[&Node], drained: &str) -> NoPlace {
         return NoPlace::Affinity;
     }
     let asked: Vec<&Node> = nodes.iter().copied().filter(|node| asks_for(pod, node)).collect();
+    let mut too_much = asked.iter().map(|node| too_much(pod, node));
+    if let Some(Some((name, amounts))) = too_much.next().filter(|_| too_much.all(|more| more.is_some())) {
+        return NoPlace::TooLarge { asked: amount(name, amounts) };
+    }
     let hard = |taint: &&Taint| keeps_out(taint, placement);
     if let Some(taint) = asked.iter().flat_map(|node| node.taints.iter()).find(hard) {
         return NoPlace::Taint { key: taint.key.clone() };
@@ -120,7 +129,15 @@ fn zone(volume: &PodVolume) -> Option<String> {
 
 /// Whether the node takes the pod for all that is certain, but for its cordon.
 pub(super) fn fits(pod: &Pod, node: &Node) -> bool {
-    asks_for(pod, node) && !node.taints.iter().any(|taint| keeps_out(taint, &pod.placement))
+    let stays_out = || node.taints.iter().any(|taint| keeps_out(taint, &pod.placement));
+    asks_for(pod, node) && too_much(pod, node).is_none() && !stays_out()
+}
+
+/// What the pod asks for and the node has less of, were it empty; none where nobody knows what it has.
+fn too_much<'p>(pod: &'p Pod, node: &Node) -> Option<(&'p str, u64)> {
+    let has = |name: &str| node.allocatable.get(name).copied().unwrap_or(0);
+    let mut asked = pod.placement.requests.iter().filter(|_| !node.allocatable.is_empty());
+    asked.find(|(name, asked)| **asked > has(name)).map(|(name, asked)| (name.as_str(), *asked))
 }
 
 /// Whether no cordon keeps the pod from the node.
@@ -132,6 +149,17 @@ pub(super) fn is_open(pod: &Pod, node: &Node) -> bool {
 pub(super) fn tolerates_cordons(placement: &Placement) -> bool {
     let cordon = Taint { key: CORDON_TAINT.into(), value: String::new(), effect: Effect::NoSchedule };
     tolerated(&cordon, &placement.tolerations)
+}
+
+/// Whether what takes the pod's place is made for this very node and starts there however it is cordoned: the pods of
+/// whatever works like a DaemonSet.
+pub(super) fn comes_back(pod: &Pod) -> bool {
+    let Placement { terms, .. } = &pod.placement;
+    let here = |r: &Requirement| {
+        let only = |value: &[String]| matches!(value, [only] if Some(only) == pod.node.as_ref());
+        r.key == NAME_FIELD && r.operator == Operator::In && only(&r.values)
+    };
+    !terms.is_empty() && terms.iter().all(|term| term.iter().any(here)) && tolerates_cordons(&pod.placement)
 }
 
 /// Whether a passing condition of the node keeps the pod out for now, by its taint.

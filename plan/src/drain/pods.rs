@@ -1,7 +1,8 @@
 //! What becomes of each pod of the node.
 
+use super::placement::comes_back;
 use crate::{
-    cluster::{Controller, Phase, Pod},
+    cluster::{Controller, Owner, Phase, Pod},
     document::{Stays, Turn},
     form::{ClusterName, PodName},
     step::{Consent, Drain, EmptyDirs, Loss, TopOwner, Whose},
@@ -85,11 +86,11 @@ impl Fate {
 /// The order of the questions is that of kubectl drain's filters.
 pub(super) fn class(pod: &Pod) -> Class {
     let finished = pod.is_finished();
-    let daemon = pod.owner.as_ref().is_some_and(|o| o.kind == "DaemonSet" && o.api_version == "apps/v1");
+    let daemon = |owner: &Owner| (owner.kind == "DaemonSet" && owner.api_version == "apps/v1") || comes_back(pod);
     if pod.mirror {
         return Class::Stays(Stays::Mirror);
     }
-    if daemon && !finished {
+    if !finished && pod.owner.as_ref().is_some_and(daemon) {
         return Class::Stays(Stays::DaemonSet);
     }
     match (pod.deletion, pod.finalizers.first()) {

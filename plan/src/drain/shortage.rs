@@ -100,7 +100,7 @@ impl fmt::Display for NoRoom {
 }
 
 /// `500m cpu`, `2 cpu`, `512Mi memory`, `64Mi hugepages-2Mi`, `1 example.com/gpu`.
-fn amount(name: &str, thousandths: u64) -> String {
+pub(super) fn amount(name: &str, thousandths: u64) -> String {
     let whole = thousandths.div_ceil(1000);
     match name {
         "cpu" if !thousandths.is_multiple_of(1000) => format!("{thousandths}m cpu"),

@@ -32,6 +32,9 @@ use crate::{
 /// A pod that may take longer than this to stop is told of: whoever watches wonders.
 const LONG_GRACE: Duration = Duration::from_secs(120);
 
+/// Why one leaves whatever its budget says.
+const DISMISSED: &str = "its controller asks for no pods any more, and takes it away by itself";
+
 /// What a drain of this node would do with each of its pods, as the cluster was seen. `past` is the last drain of it,
 /// where one is known.
 pub fn view_of(name: &NodeName, look: &Look, now: Timestamp, past: Option<Past>) -> NodeView {
@@ -212,8 +215,9 @@ impl<'a> Model<'a> {
             [budget] => {
                 self.count(pod, budget, nowhere, &mut leaving);
                 let holds = leaving.never.is_some() || leaving.slow.is_some();
-                if let Some(keeper) = Keeper::of(pod).filter(|_| holds) {
-                    (leaving.never, leaving.slow) = (None, Some(Reason::of(keeper.holds())));
+                let opens = Keeper::of(pod).map(Keeper::holds).or(self.is_dismissed(pod).then_some(DISMISSED));
+                if let Some(why) = opens.filter(|_| holds) {
+                    (leaving.never, leaving.slow) = (None, Some(Reason::of(why)));
                 }
             }
             [] => {}
@@ -256,7 +260,7 @@ impl<'a> Model<'a> {
 
     /// Where what takes the pod's place can run, and why that is nowhere for certain.
     fn place(&mut self, pod: &'a Pod) -> (Place, Option<NoPlace>) {
-        if pod.is_finished() || pod.owner.is_none() {
+        if pod.is_finished() || pod.owner.is_none() || self.is_dismissed(pod) {
             self.rooms.ends(pod);
             return (Place::NotNeeded, None);
         }
@@ -286,6 +290,12 @@ impl<'a> Model<'a> {
             Err(short) => Place::NoRoom(Reason::of(&short.to_string())),
         };
         (place, None)
+    }
+
+    /// Whether its controller asks for no pods any more.
+    fn is_dismissed(&self, pod: &Pod) -> bool {
+        let scale = pod.owner.as_ref().and_then(|owner| self.scale(&pod.key.namespace, owner));
+        scale.is_some_and(|scale| scale.replicas == 0)
     }
 
     /// What else takes longer than a short stop.

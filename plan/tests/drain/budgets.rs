@@ -109,6 +109,10 @@ fn a_budget_that_cannot_be_worked_out_and_two_of_them_never_open() {
 
     look.budgets[0].condition = BudgetCondition::SufficientPods;
     assert_eq!(look.blocked(), []);
+    let again = look.budgets[0].clone();
+    look.budgets.push(again);
+    assert_eq!(look.blocked(), [], "one that was listed twice");
+    look.budgets.pop();
     for name in ["b", "c"] {
         let mut more = look.budgets[0].clone();
         more.name = name.into();

@@ -125,12 +125,14 @@ fn just_now_a_node_is_full_or_its_port_taken_or_it_is_not_well() {
         look.pods.iter_mut().for_each(|pod| pod.placement.requests = of("cpu", 600));
     };
     let extended: Change = |look| {
-        have(look, &[("cpu", 1000)]);
-        asks(look).requests = of("example.com/gpu", 1000);
+        have(look, &[("example.com/gpu", 1000)]);
+        look.deploy("big", &["w1", "w2"]);
+        look.pods.iter_mut().for_each(|pod| pod.placement.requests = of("example.com/gpu", 1000));
     };
     let scratch: Change = |look| {
-        have(look, &[("ephemeral-storage", 1 << 30)]);
-        asks(look).requests = of("ephemeral-storage", 2 << 30);
+        have(look, &[("ephemeral-storage", 2 << 30)]);
+        look.deploy("big", &["w1", "w2"]);
+        look.pods.iter_mut().for_each(|pod| pod.placement.requests = of("ephemeral-storage", 2 << 30));
     };
     let pods: Change = |look| {
         have(look, &[("pods", 1000)]);
@@ -390,4 +392,34 @@ fn a_node_counts_for_spread_with_the_labels_of_all_and_not_once_it_is_cordoned()
     };
     assert_eq!(over(&zones, &[spread(HOST, false), spread("zone", false)]).0, "elsewhere");
     assert_eq!(over(&|_| {}, &[spread(HOST, false)]).0, "no room");
+}
+
+#[test]
+fn what_no_other_node_has_is_nowhere_and_not_a_matter_of_room() {
+    let gpu = |change: &dyn Fn(&mut Look)| {
+        place(|look| {
+            look.nodes.iter_mut().for_each(|node| node.allocatable = of("cpu", 4000));
+            look.node("s1").allocatable.insert("example.com/gpu".into(), 2000);
+            asks(look).requests = of("example.com/gpu", 1000);
+            change(look);
+        })
+    };
+    let (grade, said) = gpu(&|_| {});
+    assert_eq!(grade, "nowhere", "{said}");
+    assert!(said.contains("has 1 example.com/gpu, were it empty. Add a node that has as much"), "{said}");
+    // The only other one that has it is cordoned, tainted, or of another kind.
+    let has = |look: &mut Look| drop(look.node("w1").allocatable.insert("example.com/gpu".into(), 1000));
+    let cordoned = |look: &mut Look| (has(look), look.node("w1").unschedulable = true).1;
+    let tainted = |look: &mut Look| (has(look), look.node("w1").taints = vec![taint("gpu", Effect::NoSchedule)]).1;
+    assert!(gpu(&cordoned).1.contains("Uncordon w1"), "{}", gpu(&cordoned).1);
+    assert!(gpu(&tainted).1.contains("(taint gpu)"), "{}", gpu(&tainted).1);
+    assert_eq!(gpu(&|look| has(look)).0, "elsewhere");
+    assert_eq!(gpu(&|look| look.node("w2").allocatable.clear()).0, "elsewhere", "nobody knows what it has");
+    // Under a budget the rest never goes.
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("web", &["s1", "s1"]);
+    look.protect("web", hostler_plan::cluster::BudgetLimit::MinAvailable(1));
+    look.nodes.iter_mut().for_each(|node| node.allocatable = of("cpu", 4000));
+    look.pods.iter_mut().for_each(|pod| pod.placement.requests = of("example.com/gpu", 1000));
+    assert_eq!(look.blocked().len(), 1, "{:?}", look.blocked());
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    cluster::{BudgetLimit, Controller, Deletion, NodeReady, Owner, Phase, Pod},
+    cluster::{BudgetLimit, Controller, Deletion, NodeReady, Owner, Phase, Pod, Toleration},
     document::{NodeState, Prospect, Stays, Turn, Urgency},
     drain::{Asks, Look, Options, blockers},
     form::PodName,
@@ -154,4 +154,22 @@ fn no_pod_is_left_out_whatever_ids_it_has() {
     look.pod("web-0").key.uid.clear();
     let view = look.view();
     assert_eq!((view.pods.len(), view.left_out.never), (1, 1), "one that nobody can name");
+}
+
+#[test]
+fn what_is_made_for_the_node_and_comes_back_at_once_stays_whoever_made_it() {
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("agent", &["s1"]);
+    owned(look.pod("agent-0"), "DaemonSet", "apps.kruise.io/v1alpha1");
+    let stays = |look: &Look| matches!(seen(&look.view(), "agent-0").prospect, Prospect::Stays(Stays::DaemonSet));
+    assert!(!stays(&look));
+    look.pod("agent-0").placement.terms = vec![vec![is_in("metadata.name", &["s1"])]];
+    assert!(!stays(&look), "the cordon keeps it away");
+    look.pod("agent-0").placement.tolerations = vec![Toleration { key: None, value: None, effect: None }];
+    assert!(stays(&look));
+    look.pod("agent-0").placement.terms = vec![vec![is_in("metadata.name", &["s1", "w1"])]];
+    assert!(!stays(&look), "it can run elsewhere");
+    look.pod("agent-0").placement.terms = vec![vec![is_in("metadata.name", &["s1"])]];
+    look.pod("agent-0").owner = None;
+    assert!(!stays(&look), "nobody starts it again");
 }

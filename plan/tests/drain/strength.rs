@@ -242,3 +242,18 @@ fn systems_that_open_their_own_budgets_are_waited_for() {
     look.budgets[0].limit = MaxUnavailable(0);
     assert_eq!(look.blocked(), [], "Ceph mends itself after another node's drain");
 }
+
+#[test]
+fn what_is_scaled_down_is_as_strong_as_it_still_is_and_leaves_by_itself_at_zero() {
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("db", &["s1", "w1"]);
+    look.scale("db", |scale| scale.replicas = 1);
+    look.protect("db", MinAvailable(1));
+    assert_eq!(never(&look, "db-0"), "", "two are there");
+    look.scale("db", |scale| scale.replicas = 0);
+    look.pods.truncate(1);
+    look.budgets[0].disruptions_allowed = 0;
+    assert_eq!(never(&look, "db-0"), "");
+    assert!(slow(&look, "db-0").contains("takes it away by itself"), "{}", slow(&look, "db-0"));
+    assert_eq!(said(&look.leaving("db-0").place).0, "not needed");
+}

@@ -96,7 +96,9 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
         readiness.filter(|_| !ready).and_then(|c| c.last_transition_time.as_ref()).map(|at| time(Some(at)));
     let unschedulable = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     let has_empty_dir = |memory: bool| {
-        let of = |v: &core::Volume| v.empty_dir.as_ref().map(|e| e.medium.as_deref() == Some("Memory"));
+        // Huge pages are memory too.
+        let is_memory = |medium: &str| medium == "Memory" || medium.starts_with("HugePages");
+        let of = |v: &core::Volume| v.empty_dir.as_ref().map(|e| e.medium.as_deref().is_some_and(is_memory));
         volumes.iter().any(|v| of(v) == Some(memory))
     };
     let name = metadata.name.unwrap_or_default();
