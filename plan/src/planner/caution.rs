@@ -98,19 +98,24 @@ pub(super) fn coordinator_out(request: Request<'_>, draft: &mut Draft, nodes: &[
     }
 }
 
-/// Says so when the rollout would stand still from its first moment.
-pub(super) fn note_unavailable(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName], returned: &[NodeName]) {
+/// Says so when the rollout would stand still from its first moment, and what would help with so many that are away.
+pub(super) fn note_unavailable(
+    request: Request<'_>,
+    draft: &mut Draft,
+    nodes: &[NodeName],
+    returned: &[NodeName],
+    otherwise: impl Fn(usize) -> String,
+) {
     let stays = |n: &&NodeName| request.is_unavailable(n) && !nodes.contains(n) && !returned.contains(n);
     let names = request.fleet.nodes.iter().map(|n| &n.name);
     let enrolled = names.filter(|n| request.roster.active(n).is_some());
     let others: Vec<&str> = enrolled.filter(stays).map(NodeName::as_str).collect();
     if others.len() >= draft.max_unavailable as usize {
-        let text = format!(
-            "unavailable now: {}; with {} allowed, nothing starts until one is back",
-            others.join(" "),
-            draft.max_unavailable
-        );
-        draft.notes.push(Note::Warning(text));
+        let (names, allowed) = (others.join(" "), draft.max_unavailable);
+        draft.notes.push(Note::Warning(format!(
+            "unavailable now: {names}; with {allowed} allowed, nothing starts until one is back{}",
+            otherwise(others.len())
+        )));
     }
 }
 

@@ -40,7 +40,11 @@ pub(super) fn drain(request: Request<'_>, draft: &mut Draft, names: &[NodeName],
     // Drained nodes stay out of service, so all of them must fit into the budget at the end.
     let least = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     draft.max_unavailable = max_unavailable.unwrap_or(draft.max_unavailable.max(least));
-    note_unavailable(request, draft, &nodes, &[]);
+    // One that is out of service already takes nothing away.
+    if nodes.iter().any(|node| !request.is_unavailable(node)) {
+        let more = |away| format!("; `--max-unavailable {}` lets it start", away + 1);
+        note_unavailable(request, draft, &nodes, &[], more);
+    }
     draft.title = format!("Drain {}", list(&nodes));
     for node in &nodes {
         let Some(server) = observer(request, draft, node) else { continue };

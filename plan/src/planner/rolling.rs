@@ -78,7 +78,7 @@ fn rolling(
     if nodes.is_empty() && returned.is_empty() {
         return false;
     }
-    note_unavailable(request, draft, nodes, &returned);
+    note_unavailable(request, draft, nodes, &returned, |_| String::new());
     note_health(request, draft, nodes);
     let mut order = Vec::new();
     if !returned.is_empty() {

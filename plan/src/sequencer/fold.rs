@@ -150,6 +150,8 @@ fn new_plan(s: &mut Sequencer, now: Timestamp, digest: Digest, plan: Plan) {
         return;
     }
     let mut new = Rollout::new(digest, plan, now);
+    let before = new.plan.continues.and_then(|plan| s.rollouts.get(&plan));
+    new.goes_on_with.extend(before.map(|before| before.goes_on_with.clone()).unwrap_or_default());
     let mut superseded = Vec::new();
     for (arrival, old) in s.rollouts.open() {
         if old.order() < new.order() {

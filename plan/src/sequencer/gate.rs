@@ -15,8 +15,8 @@ use crate::{
 };
 
 use super::{
-    Sequencer, Standing, Unavailable, budget, health,
-    rollout::{Rollout, TaskRecord, upgrades_to},
+    CordonOwner, Sequencer, Standing, Unavailable, budget, health,
+    rollout::{End, Rollout, TaskRecord, upgrades_to},
     rollouts::Arrival,
     view::{Grant, TaskState},
     wait::{Reason, Wait},
@@ -126,7 +126,7 @@ pub(super) fn rollout_gate(s: &Sequencer, now: Timestamp, r: &Rollout) -> Result
     }
     if let Some(i) = r.expired_task() {
         let TaskState::Expired { grant } = &r.tasks()[i].state else { return Ok(()) };
-        return Err(lease_expired(&r.plan.tasks[i], grant));
+        return Err(lease_expired(s, r, &r.plan.tasks[i], grant));
     }
     if s.roster.is_none() {
         return Err(Reason::NoRoster);
@@ -134,19 +134,29 @@ pub(super) fn rollout_gate(s: &Sequencer, now: Timestamp, r: &Rollout) -> Result
     Ok(())
 }
 
-fn lease_expired(task: &Task, grant: &Grant) -> Reason {
-    Reason::LeaseExpired { task: task.id.clone(), node: task.node.clone(), renewed: grant.renewed }
+fn lease_expired(s: &Sequencer, r: &Rollout, task: &Task, grant: &Grant) -> Reason {
+    let (id, node) = (task.id.clone(), task.node.clone());
+    Reason::LeaseExpired { task: id, node, renewed: grant.renewed, drains: by_another(s, r, task) }
+}
+
+/// The node that a task drains, where a server is connected that could do it in another's place and no newer plan
+/// ended it.
+fn by_another(s: &Sequencer, r: &Rollout, task: &Task) -> Option<NodeName> {
+    let could =
+        |n: &RosterNode| n.role == ClusterRole::Server && n.name != task.node && connected(s, &n.name).is_some();
+    let is_replaced = matches!(r.end, Some(End::Superseded { .. }));
+    (r.plan.kind == PlanKind::Drain && !is_replaced && s.active().any(could)).then(|| task.subject.clone())
 }
 
 /// Leases that ran out in a rollout that is over: their nodes count as unavailable until a person looked at them.
-fn left_over(r: &Rollout) -> Vec<Wait> {
+fn left_over(s: &Sequencer, r: &Rollout) -> Vec<Wait> {
     let expired = |(task, record): (&Task, &TaskRecord)| match &record.state {
         TaskState::Expired { grant } => Some(Wait {
             plan: r.digest,
             seq: r.plan.seq,
             node: Some(task.subject.clone()),
             task: Some(task.id.clone()),
-            reason: lease_expired(task, grant),
+            reason: lease_expired(s, r, task, grant),
         }),
         TaskState::Waiting | TaskState::Granted { .. } | TaskState::Ended { .. } => None,
     };
@@ -180,7 +190,7 @@ pub(super) fn task_gate(
     }
     target_gate(s, rollout, task)?;
     quarantine_gate(s, rollout, task)?;
-    let boot = connected(s, &task.node)?;
+    let boot = connected(s, &task.node).ok_or_else(|| not_connected(s, &task.node, by_another(s, rollout, task)))?;
     if task.disrupts && !begun {
         disruption_gate(s, availability, (arrival, rollout), task)?;
     } else if !matches!(rollout.plan.kind, PlanKind::Check | PlanKind::Dead) {
@@ -205,20 +215,27 @@ fn target_gate(s: &Sequencer, rollout: &Rollout, task: &Task) -> Result<(), Reas
     if same { Ok(()) } else { Err(Reason::NotTheTarget { node: task.node.clone() }) }
 }
 
-fn connected(s: &Sequencer, node: &NodeName) -> Result<BootId, Reason> {
-    let seen = s.nodes.get(node);
-    seen.and_then(|seen| seen.connected.clone()).ok_or_else(|| Reason::NotConnected {
-        node: node.clone(),
-        since: seen.and_then(|seen| seen.disconnected_since),
-    })
+fn connected(s: &Sequencer, node: &NodeName) -> Option<BootId> {
+    s.nodes.get(node)?.connected.clone()
 }
 
-/// Another rollout's business with the subject comes first.
+fn not_connected(s: &Sequencer, node: &NodeName, drains: Option<NodeName>) -> Reason {
+    let since = s.nodes.get(node).and_then(|seen| seen.disconnected_since);
+    Reason::NotConnected { node: node.clone(), since, drains }
+}
+
+/// Another rollout's business with the subject comes first, but for one that this goes on with and whose node lost its
+/// lease: it may begin nothing any more, and the signature that ended it is the answer to the question that is open.
 fn subject_gate(s: &Sequencer, availability: &Availability, own: Arrival, task: &Task) -> Result<(), Reason> {
+    let left = |other: &Rollout| {
+        let flying = other.flying_task(&task.subject).map(|i| &other.tasks()[i].state);
+        matches!(flying, Some(TaskState::Expired { .. })) && s.rollouts.at(own).goes_on_with.contains(&other.digest)
+    };
     let busy = |(arrival, other): &(Arrival, &Rollout)| {
         *arrival != own
             && other.plan.kind != PlanKind::Check
             && (other.disrupts_now(&task.subject) || other.flying_task(&task.subject).is_some())
+            && !left(other)
     };
     let granted = || availability.busy.get(&task.subject).copied().filter(|arrival| *arrival != own);
     let other = s.rollouts.active().find(busy).map(|(_, other)| other);
@@ -226,6 +243,13 @@ fn subject_gate(s: &Sequencer, availability: &Availability, own: Arrival, task: 
         Some(other) => Err(Reason::SubjectBusy { node: task.subject.clone(), seq: other.plan.seq }),
         None => Ok(()),
     }
+}
+
+/// Whether a plan keeps the node out of service, as a receipt or the cluster tells.
+fn is_cordoned_by_us(s: &Sequencer, node: &NodeName) -> bool {
+    let condition = s.nodes.get(node).and_then(|seen| seen.condition.as_ref());
+    let cordon = condition.and_then(|condition| condition.cordon.as_ref());
+    budget::holds(s, node) || cordon.is_some_and(|cordon| cordon.owner == CordonOwner::Hostler)
 }
 
 /// What must hold before a node is taken out of service.
@@ -239,7 +263,7 @@ fn disruption_gate(
     subject_gate(s, availability, arrival, task)?;
     let drains = rollout.plan.kind == PlanKind::Drain;
     if !drains {
-        connected(s, subject)?;
+        connected(s, subject).ok_or_else(|| not_connected(s, subject, None))?;
         if let Some((hold, _)) = s.holds.get(subject)
             && hold.kind.keeps_out()
             && hold.seq > rollout.plan.seq
@@ -251,6 +275,10 @@ fn disruption_gate(
         if let Some(owner) = condition.and_then(|c| c.cordon.as_ref()).and_then(|c| c.owner.foreign()) {
             return Err(Reason::CordonedByOther { node: subject.clone(), owner: owner.to_owned() });
         }
+    }
+    // One that goes on with a cordon takes no more away.
+    if !rollout.goes_on_with.is_empty() && is_cordoned_by_us(s, subject) {
+        return Ok(());
     }
     let max = rollout.plan.strategy.max_unavailable;
     if availability.count_others(subject) >= usize::try_from(max).unwrap_or(usize::MAX) {
@@ -319,7 +347,7 @@ fn quorum(s: &Sequencer) -> Quorum {
 pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
     let availability = Availability::new(s, now);
     let over = s.rollouts.active().filter(|(_, r)| r.is_over());
-    let mut waits: Vec<Wait> = over.flat_map(|(_, r)| left_over(r)).collect();
+    let mut waits: Vec<Wait> = over.flat_map(|(_, r)| left_over(s, r)).collect();
     for (arrival, rollout) in s.rollouts.open() {
         let wait = |node, task, reason| Wait { plan: rollout.digest, seq: rollout.plan.seq, node, task, reason };
         let stopped = rollout_gate(s, now, rollout).err();
@@ -347,9 +375,7 @@ pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
                     since: grant.since,
                     progress: record.progress.clone(),
                 }),
-                TaskState::Expired { grant } => {
-                    Reason::LeaseExpired { task: task.id.clone(), node: task.node.clone(), renewed: grant.renewed }
-                }
+                TaskState::Expired { grant } => lease_expired(s, rollout, task, grant),
                 TaskState::Ended { outcome, .. } => {
                     Reason::Failed { task: task.id.clone(), outcome: outcome.to_string() }
                 }

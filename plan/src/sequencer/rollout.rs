@@ -20,6 +20,8 @@ pub(super) struct Rollout {
     pub plan: Plan,
     pub received: Timestamp,
     pub end: Option<End>,
+    /// The plan that it continues, and those which that one continued.
+    pub goes_on_with: Vec<Digest>,
     pub paused: Option<(String, String)>,
     /// In the plan's order, as everything else that speaks of tasks by index.
     tasks: Vec<TaskRecord>,
@@ -120,6 +122,7 @@ impl Rollout {
         let waiting = TaskRecord { state: TaskState::Waiting, was_granted: false, progress: None };
         Self {
             digest,
+            goes_on_with: plan.continues.into_iter().collect(),
             tasks: vec![waiting; plan.tasks.len()],
             index,
             target_keys,

@@ -50,6 +50,8 @@ pub enum Reason {
     NotConnected {
         node: NodeName,
         since: Option<Timestamp>,
+        /// The node whose drain another server could go on with.
+        drains: Option<NodeName>,
     },
     /// The node is there and does not take the plan, for what it says itself.
     Refused {
@@ -61,6 +63,8 @@ pub enum Reason {
         task: TaskId,
         node: NodeName,
         renewed: Timestamp,
+        /// The node whose drain another server could go on with.
+        drains: Option<NodeName>,
     },
     /// A person paused the rollout.
     Paused {
@@ -231,17 +235,22 @@ impl fmt::Display for Reason {
                 }
                 f.write_str("; bring one back, or sign a plan that allows more")
             }
-            Reason::NotConnected { node, since: Some(since) } => {
-                write!(f, "waits for {node}, whose agent is not connected since {since}; check its power and network")
-            }
-            Reason::NotConnected { node, since: None } => {
-                write!(f, "waits for {node}, whose agent has not connected since the coordinator started")
+            Reason::NotConnected { node, since, drains } => {
+                match since {
+                    Some(since) => write!(
+                        f,
+                        "waits for {node}, whose agent is not connected since {since}; check its power and network"
+                    ),
+                    None => write!(f, "waits for {node}, whose agent has not connected since the coordinator started"),
+                }?;
+                f.write_str(&by_another(drains.as_ref()))
             }
             Reason::Refused { node, why } => write!(f, "waits because {node} refuses the plan: {why}"),
-            Reason::LeaseExpired { task, node, renewed } => write!(
+            Reason::LeaseExpired { task, node, renewed, drains } => write!(
                 f,
                 "stopped because {node} has not renewed its lease of {task} since {renewed}; look at {node}, then \
-                 release the lease or halt the rollout"
+                 release the lease or halt the rollout{}",
+                by_another(drains.as_ref())
             ),
             Reason::Paused { by, reason } => write!(f, "paused by {by} ({reason}); resume it to go on"),
             Reason::Preempted { by } => write!(f, "waits for the drain of plan {by}, which goes first"),
@@ -315,6 +324,12 @@ pub(super) fn worse_sentence(node: &NodeName, worse: &Regression, more: usize) -
         Regression::Rule { .. } | Regression::Counter { .. } => "is worse than before",
     };
     format!("{node} {is}: {worse}{}", and_more(more))
+}
+
+/// What a person can do while the server that drains is away.
+fn by_another(drains: Option<&NodeName>) -> String {
+    let go_on = |subject| format!(", or sign `hostler drain {subject} --continue`: another server goes on with it");
+    drains.map_or_else(String::new, go_on)
 }
 
 fn and_more(more: usize) -> String {

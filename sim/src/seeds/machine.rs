@@ -96,7 +96,12 @@ impl Machine {
 
     /// Out of service because of what a task did.
     pub(super) fn is_out_by_us(&self) -> bool {
-        self.cordon == Some(Owner::Hostler) || self.restarting || self.broken
+        self.cordon == Some(Owner::Hostler) || self.is_away_by_us()
+    }
+
+    /// A server's etcd runs on while it is only drained.
+    pub(super) fn is_away_by_us(&self) -> bool {
+        self.restarting || self.broken
     }
 
     /// Out of service for whatever reason.
