@@ -7,6 +7,7 @@ mod api;
 mod clocks;
 mod disks;
 mod join_file;
+mod long_names;
 
 use std::{
     net::Ipv4Addr,
