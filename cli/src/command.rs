@@ -2,6 +2,7 @@
 
 mod accept;
 mod amend;
+mod cluster;
 mod fleet;
 mod forks;
 mod ledger;
@@ -80,12 +81,13 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
     match &cli.command {
         Command::Completions { shell } => return shell::completions(*shell),
         Command::Man { directory } => return shell::man(directory),
-        Command::Cluster(ClusterCommand::Access) => return output::file(ACCESS.as_bytes()),
+        Command::Cluster(ClusterCommand::Access { check: false }) => return output::file(ACCESS.as_bytes()),
         Command::Trust(_)
         | Command::Token(_)
         | Command::Fleet(_)
         | Command::Nodes { .. }
         | Command::Node(_)
+        | Command::Cluster(ClusterCommand::Access { check: true })
         | Command::Plan(_)
         | Command::Sign(_)
         | Command::Submit(_)
@@ -103,7 +105,8 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
     }
     let context = Context::new(cli.global, environment, rescue(&cli.command))?;
     match cli.command {
-        Command::Completions { .. } | Command::Man { .. } | Command::Cluster(_) => Ok(()),
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+        Command::Cluster(ClusterCommand::Access { .. }) => cluster::check_access(&context).await,
         Command::Trust(command) => trust::run(&context, command).await,
         Command::Token(command) => token::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
@@ -190,7 +193,8 @@ fn logout(context: &Context) -> Result<(), Error> {
 }
 
 /// Says in good time that the root expires: then only a stop is possible until enough admins signed the next one. And
-/// says at once that the coordinator's clock is off, or its disk: the reason for most of what else a command finds then.
+/// says at once that the coordinator's clock is off, or its disk: the reason for most of what else a command finds
+/// then.
 fn notes(admin: &Admin) {
     let coordinator = admin.coordinator();
     for trouble in [&coordinator.clock_trouble, &coordinator.ledger_trouble].into_iter().filter(|t| !t.is_empty()) {

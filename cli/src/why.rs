@@ -1,21 +1,26 @@
 //! Why something waits or what holds it, out of everything that is known: what the coordinator says, and what nodes
 //! signed. The worst stands first.
 
+mod fresh;
 mod node;
 mod pod;
 mod rollout;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use hostler_plan::{
     form::PodName,
     id::{NodeName, Seq},
     planner::OpenPlan,
     sequencer::RolloutStatus,
+    timestamp::Timestamp,
 };
 use hostler_proto::v1::{self, RolloutDetail, RolloutSummary};
 use serde::Serialize;
 
+use self::fresh::Fresh;
 use crate::{
     Admin,
     admin::now,
@@ -74,6 +79,8 @@ pub enum Proof {
     Coordinator,
     /// A receipt of that node, verified here.
     Receipt { node: NodeName },
+    /// What that server read of its cluster for this question, verified here.
+    View { node: NodeName, at: Timestamp },
     /// A document that people signed, verified here.
     Signed,
 }
@@ -107,7 +114,9 @@ pub async fn ask(admin: &mut Admin, question: &Question) -> Result<Vec<Said>, Er
             if let Ok(plan) = &known.evidence.plan {
                 rollouts::check_named(which, plan)?;
             }
-            rollout::said(&known)
+            let mut said = rollout::said(&known);
+            said.extend(drains_now(admin, &[&known]).await?);
+            said
         }
         Question::Pod(name) => about_pod(admin, name).await?,
     };
@@ -144,7 +153,7 @@ async fn everything(admin: &mut Admin) -> Result<Vec<Said>, Error> {
     let listed = nodes::list(admin).await?;
     said.extend(listed.iter().filter(|node| node.status() == v1::NodeStatus::Pending).map(node::waits_for_approval));
     for (name, state) in &plan::inventory(admin).await?.nodes {
-        said.extend(node::said(name, state).into_iter().filter(|said| said.weight != Weight::Note));
+        said.extend(node::said(name, state, false).into_iter().filter(|said| said.weight != Weight::Note));
     }
     Ok(said)
 }
@@ -184,8 +193,11 @@ async fn about_node(admin: &mut Admin, name: &NodeName) -> Result<Vec<Said>, Err
         said.extend(detail.summary.as_ref().map(node::waits_for_approval));
     }
     let mut rollouts = open(admin).await?;
+    let fresh = Fresh::of(admin, std::slice::from_ref(name)).await?;
+    said.extend(fresh.not_shown());
+    said.extend(fresh.about_node(name));
     if let Some(state) = plan::inventory(admin).await?.nodes.get(name) {
-        said.extend(node::said(name, state));
+        said.extend(node::said(name, state, fresh.node(name).is_some()));
         // The plan that keeps it out of service may be over.
         if let Some(hold) = &state.hold
             && !rollouts.iter().any(|known| known.summary().plan == hold.plan.to_string())
@@ -194,13 +206,37 @@ async fn about_node(admin: &mut Admin, name: &NodeName) -> Result<Vec<Said>, Err
         }
     }
     said.extend(rollouts.iter().flat_map(|known| rollout::of_node(known, name)));
+    said.extend(rollouts.iter().flat_map(|known| fresh.about_drains(known)));
     Ok(said)
+}
+
+/// What holds the drains of these rollouts now, as servers read and sign it; nothing where none is to come.
+async fn drains_now(admin: &mut Admin, rollouts: &[&Known]) -> Result<Vec<Said>, Error> {
+    let nodes: BTreeSet<NodeName> =
+        rollouts.iter().flat_map(|known| fresh::open_drains(known)).map(|(node, _)| node).collect();
+    if nodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let fresh = Fresh::of(admin, &nodes.into_iter().collect::<Vec<_>>()).await?;
+    let held = rollouts.iter().flat_map(|known| fresh.about_drains(known));
+    Ok(fresh.not_shown().into_iter().chain(held).collect())
 }
 
 /// How many rollouts are looked through for a pod, the newest first: a receipt of long ago says little of a pod now.
 const LOOKED_THROUGH: usize = 16;
 
 async fn about_pod(admin: &mut Admin, name: &PodName) -> Result<Vec<Said>, Error> {
+    let listed = nodes::list(admin).await?;
+    let listed: Vec<NodeName> = listed.iter().filter_map(|node| NodeName::new(&node.name).ok()).collect();
+    let fresh = Fresh::of(admin, &listed).await?;
+    let mut said = told_of_pod(admin, name).await?;
+    said.extend(fresh.about_pod(name));
+    said.extend(fresh.not_shown());
+    Ok(said)
+}
+
+/// What the newest rollout that speaks of it says.
+async fn told_of_pod(admin: &mut Admin, name: &PodName) -> Result<Vec<Said>, Error> {
     let mut looked = 0;
     for listed in rollouts::list(admin).await? {
         let drains = match listed.kind() {

@@ -89,8 +89,8 @@ impl ExecutorStatus {
         }
     }
 
-    /// Whether the plan that wrote a note on a node may begin nothing any more: a newer one ended it, or the coordinator
-    /// said so, which may stop whatever it wants.
+    /// Whether the plan that wrote a note on a node may begin nothing any more: a newer one ended it, or the
+    /// coordinator said so, which may stop whatever it wants.
     pub(crate) fn is_over(&self, noted: &Noted, now: Timestamp) -> bool {
         let Noted { subject, epoch, plan } = noted;
         let content = self.content();

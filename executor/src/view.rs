@@ -27,6 +27,9 @@ use crate::{
 /// Questions that wait for the one that is being answered: two admins at a time.
 const MAX_QUESTIONS: usize = 1;
 
+/// Rights beyond what is needed that a view names; an account with more of them than this has far too many.
+const MAX_BEYOND: usize = 64;
+
 /// The thread rests as long as it read, and no longer than this: whoever asks again and again gets half of the API
 /// server's time that one reader can take.
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -115,6 +118,7 @@ fn read(
     let cluster = host.cluster().ok_or_else(|| NodeError::failed("it has no credentials for an API server"))?;
     let at = host.now();
     let missing = cluster.missing_rights().map_err(NodeError::failed)?;
+    let beyond = cluster.rights_beyond().map_err(NodeError::failed)?;
     let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
     let look = cluster.look(&names, Asks::ForAll).map_err(NodeError::failed)?;
     Ok(View {
@@ -124,6 +128,7 @@ fn read(
         nonce,
         at,
         missing_rights: missing.iter().map(|right| ClusterName::of(right)).collect(),
+        rights_beyond: beyond.iter().take(MAX_BEYOND).map(|right| ClusterName::of(right)).collect(),
         nodes: nodes.iter().map(|node| view_of(node, &look, at, None)).collect(),
     })
 }

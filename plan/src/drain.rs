@@ -25,7 +25,7 @@ pub use self::{
     look::{Asks, Look},
     placement::{NoPlace, fits_nowhere},
     pods::{Fate, Keeper, Options, budget_counts, evaluate, is_leaving, needs_consent},
-    preview::{CarriedOver, NotShown, PodsPreview},
+    preview::{CarriedOver, NotShown, PodsPreview, outlook},
     room::takers,
     summary::{DrainSummary, Service, summaries},
     time::Past,

@@ -32,6 +32,7 @@ fn line(said: &Said) -> String {
     let line = match proof {
         Proof::Coordinator => format!("the coordinator says: {sentence}"),
         Proof::Receipt { node } => format!("{node} signed: {sentence}"),
+        Proof::View { node, at } => format!("{node} read and signed at {at}: {sentence}"),
         Proof::Signed => sentence,
     };
     clean(&line).into_owned()

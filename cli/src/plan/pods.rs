@@ -47,7 +47,7 @@ pub async fn consent(
     if nodes.is_empty() {
         return Ok(None);
     }
-    let (views, not_shown) = look(admin, plan, &nodes).await?;
+    let (views, not_shown) = look(admin, &|node| plan.name_in_cluster(node).clone(), &nodes).await?;
     let seen: Vec<&NodeView> = views.iter().flat_map(|view| &view.nodes).collect();
     let all = not_shown.is_empty() && seen.iter().all(|node| node.left_out.pods == 0);
     let before = match plan.continues {
@@ -88,7 +88,7 @@ pub async fn look_again(admin: &mut Admin, plan: &Plan, now: Timestamp) -> Resul
     if nodes.is_empty() {
         return Ok(None);
     }
-    let (views, not_shown) = look(admin, plan, &nodes).await?;
+    let (views, not_shown) = look(admin, &|node| plan.name_in_cluster(node).clone(), &nodes).await?;
     Ok(Some(Pods { preview: PodsPreview::of(plan, views, not_shown), asked: now }))
 }
 
@@ -140,12 +140,19 @@ fn drained(plan: &Plan) -> Vec<NodeName> {
     nodes
 }
 
+/// The name of a node in its cluster.
+pub(crate) type InCluster<'a> = &'a dyn Fn(&NodeName) -> NodeName;
+
 /// What servers sign about these nodes. Who gets no view is told why, and goes on without.
-async fn look(admin: &mut Admin, plan: &Plan, nodes: &[NodeName]) -> Result<(Vec<View>, Vec<NotShown>), Error> {
+pub(crate) async fn look(
+    admin: &mut Admin,
+    in_cluster: InCluster<'_>,
+    nodes: &[NodeName],
+) -> Result<(Vec<View>, Vec<NotShown>), Error> {
     let end = tokio::time::Instant::now() + LOOK_LIMIT;
     let (mut views, mut not_shown) = (Vec::new(), Vec::new());
     for some in nodes.chunks(MAX_VIEW_NODES) {
-        let view = match tokio::time::timeout_at(end, view(admin, plan, some)).await {
+        let view = match tokio::time::timeout_at(end, view(admin, in_cluster, some)).await {
             Ok(view) => view?,
             Err(_) => Err(format!("the coordinator has not answered in {} s", LOOK_LIMIT.as_secs())),
         };
@@ -166,12 +173,12 @@ async fn look(admin: &mut Admin, plan: &Plan, nodes: &[NodeName]) -> Result<(Vec
 
 /// One view of these nodes and no others, or why there is none. A server is asked by the cluster's names, and what it
 /// says is shown by the fleet's.
-async fn view(admin: &mut Admin, plan: &Plan, nodes: &[NodeName]) -> Result<Result<View, String>, Error> {
+async fn view(admin: &mut Admin, in_cluster: InCluster<'_>, nodes: &[NodeName]) -> Result<Result<View, String>, Error> {
     let mut random = [0; 32];
     OsRng.fill_bytes(&mut random);
     let nonce = Nonce::from_bytes(random);
     let question = v1::GetViewRequest {
-        nodes: nodes.iter().map(|node| plan.name_in_cluster(node).to_string()).collect(),
+        nodes: nodes.iter().map(|node| in_cluster(node).to_string()).collect(),
         nonce: nonce.to_string(),
     };
     let request = admin.with_session(question);
@@ -186,7 +193,7 @@ async fn view(admin: &mut Admin, plan: &Plan, nodes: &[NodeName]) -> Result<Resu
             let mut view = verified.document().clone();
             let mut asked: Vec<&NodeName> = nodes.iter().collect();
             view.nodes.retain_mut(|seen| {
-                let at = asked.iter().position(|node| *plan.name_in_cluster(node) == seen.node);
+                let at = asked.iter().position(|node| in_cluster(node) == seen.node);
                 at.map(|at| seen.node = asked.swap_remove(at).clone()).is_some()
             });
             Ok(view)

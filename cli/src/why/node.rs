@@ -25,8 +25,8 @@ pub(super) fn refused(name: &NodeName, refused: &ReportedRefusal) -> Said {
     said_of(name, Weight::Note, sentence)
 }
 
-/// Everything that holds it, as the coordinator says.
-pub(super) fn said(name: &NodeName, state: &InventoryNode) -> Vec<Said> {
+/// Everything that holds it, as the coordinator says; but for its cordon where that was `seen` by a server itself.
+pub(super) fn said(name: &NodeName, state: &InventoryNode, seen: bool) -> Vec<Said> {
     let mut said: Vec<Said> = state.verdicts.iter().filter_map(|verdict| judged(name, verdict)).collect();
     let mut say = |weight, sentence| said.push(said_of(name, weight, sentence));
     let is_silent = state.verdicts.iter().any(|verdict| verdict.rule == Rule::Report);
@@ -49,7 +49,7 @@ pub(super) fn said(name: &NodeName, state: &InventoryNode) -> Vec<Said> {
             say(Weight::Trouble, format!("{why}; give each machine an id of its own and enrol it again"));
         }
     }
-    let cordon = state.condition.cordon.as_ref();
+    let cordon = state.condition.cordon.as_ref().filter(|_| !seen);
     let why = cordon.and_then(|cordon| cordon.reason.as_ref()).map(|why| format!(" ({why})")).unwrap_or_default();
     match (cordon.map(|cordon| &cordon.owner), &state.hold) {
         (Some(CordonOwner::Other(owner)), _) => say(

@@ -108,7 +108,7 @@ fn waits(known: &Known, is_asked: impl Fn(&WaitView) -> bool) -> Vec<Said> {
     said.collect()
 }
 
-fn is_ended(status: TaskStatus) -> bool {
+pub(super) fn is_ended(status: TaskStatus) -> bool {
     hostler_plan::sequencer::TaskStatus::try_from(status).is_ok_and(hostler_plan::sequencer::TaskStatus::is_ended)
 }
 

@@ -127,12 +127,12 @@ fn a_node_says_whose_cordon_it_has_what_its_health_is_and_nothing_when_it_is_wel
     let name = NodeName::new("w1").unwrap();
     let condition = ClusterNode { standing: Standing::Ready, ..ClusterNode::UNKNOWN };
     let well = InventoryNode { connected: true, condition, enrolment: Vec::new(), hold: None, verdicts: Vec::new() };
-    assert!(node::said(&name, &well).is_empty());
+    assert!(node::said(&name, &well, false).is_empty());
     let cordoned = |owner| {
         let cordon = Some(Cordon { owner, reason: Some("disk swap".into()) });
         InventoryNode { condition: ClusterNode { cordon, ..well.condition.clone() }, ..well.clone() }
     };
-    let said = |state: &InventoryNode| node::said(&name, state).remove(0).sentence;
+    let said = |state: &InventoryNode| node::said(&name, state, false).remove(0).sentence;
     let theirs = said(&cordoned(CordonOwner::Other("kubectl-cordon".into())));
     assert!(theirs.contains("by kubectl-cordon (disk swap)") && theirs.contains("kubectl uncordon w1"), "{theirs}");
     assert!(said(&cordoned(CordonOwner::Node)).starts_with("cordoned itself (disk swap)"));
@@ -161,7 +161,7 @@ fn a_node_says_whose_cordon_it_has_what_its_health_is_and_nothing_when_it_is_wel
         advice: "check its power".into(),
     };
     let silent = InventoryNode { connected: false, verdicts: vec![verdict], ..well };
-    assert_eq!(node::said(&name, &silent).len(), 1, "silence is said once");
+    assert_eq!(node::said(&name, &silent, false).len(), 1, "silence is said once");
 }
 
 #[test]

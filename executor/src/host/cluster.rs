@@ -124,6 +124,11 @@ pub trait Cluster: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// What that account may do and no part of Hostler needs, such as "get secrets"; as far as the API server lists it.
+    fn rights_beyond(&self) -> Result<Vec<String>, ClusterError> {
+        Ok(Vec::new())
+    }
+
     /// The same cluster, whose nodes, pods and budgets are kept while the answer is: a look at them asks nothing of the
     /// API server and is at most 20 seconds old, and where it would be older they are asked for. Notifies of changes.
     /// None where nobody tells: look again after a while.

@@ -343,6 +343,10 @@ impl Cluster for KubeCluster {
         mark::keep_off(self, node, waiting)
     }
 
+    fn rights_beyond(&self) -> Result<Vec<String>, ClusterError> {
+        rights::beyond(self)
+    }
+
     fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {
         rights::missing(self)
     }

@@ -3,7 +3,7 @@
 //! A view is free of what a plan allows: it says what each pod needs, and whoever reads it compares that with what is
 //! about to be signed. It rests on the word of one server, which the admin's roster lists, and on a nonce of the asker.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::{
     form::{ClusterName, PodName, PodUid, Reason},
     id::{FleetId, NodeName, Nonce},
     json,
+    sequencer::CordonOwner,
     step::{Loss, TopOwner, Whose},
     timestamp::Timestamp,
 };
@@ -39,6 +40,9 @@ pub struct View {
     /// What a drain needs and the server's account may not do, such as "create pods/eviction".
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_rights: Vec<ClusterName>,
+    /// What that account may do and no part of Hostler needs, such as "get secrets"; at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rights_beyond: Vec<ClusterName>,
     /// The nodes that were asked about, in that order; at most [`MAX_VIEW_NODES`].
     pub nodes: Vec<NodeView>,
 }
@@ -96,6 +100,40 @@ pub struct NodeCordon {
     /// Why, where the owner wrote it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// Since when, as the owner wrote it down or the API server keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The people who signed the plan whose note is on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<Reason>,
+}
+
+impl NodeCordon {
+    /// Whose it is.
+    pub fn owner(&self) -> CordonOwner {
+        let known = [CordonOwner::Hostler, CordonOwner::Node];
+        let found = known.into_iter().find(|owner| owner.name() == self.by.as_str());
+        found.unwrap_or_else(|| CordonOwner::Other(self.by.to_string()))
+    }
+}
+
+/// By whom, since when, who signed it and why; to be read behind "is cordoned".
+impl fmt::Display for NodeCordon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { by, reason, since, signed_by } = self;
+        write!(f, "by {by}")?;
+        if let Some(since) = since {
+            write!(f, " since {since}")?;
+        }
+        if !signed_by.is_empty() {
+            let names: Vec<&str> = signed_by.iter().map(Reason::as_str).collect();
+            write!(f, ", signed by {}", names.join(", "))?;
+        }
+        if let Some(reason) = reason {
+            write!(f, " ({reason})")?;
+        }
+        Ok(())
+    }
 }
 
 /// A pod of the node.

@@ -271,8 +271,7 @@ fn summary(node: &NodeView, at: Timestamp) -> String {
         NodeState::Absent => return "THE CLUSTER HAS NO NODE OF THIS NAME".to_owned(),
     }
     if let Some(cordon) = &node.cordon {
-        let why = cordon.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-        parts.push(format!("cordoned by {}{why}", cordon.by));
+        parts.push(format!("cordoned {cordon}"));
     }
     let mut words: BTreeMap<Word, usize> = BTreeMap::new();
     for pod in &node.pods {
@@ -331,6 +330,13 @@ fn about(pod: &PodView, options: Option<&Options<'_>>, explain: bool) -> Vec<Sai
     let slow = leaving.slow.iter().filter(|_| explain || pod.turn != Turn::Storage);
     said.extend(slow.map(|why| Said(Word::Slow, why.to_string())));
     said
+}
+
+/// All that a drain would do with a pod, whatever a plan allows.
+pub fn outlook(pod: &PodView) -> String {
+    let said = about(pod, None, true);
+    let said: Vec<String> = said.iter().map(|Said(word, why)| format!("{}: {why}", word.of_one())).collect();
+    said.join("; ")
 }
 
 fn losses(pod: &PodView, leaving: &Leaving, options: Option<&Options<'_>>) -> Vec<Said> {

@@ -19,11 +19,12 @@ use super::{
 use crate::{
     cluster::{Attachment, Budget, Node, NodeReady, Owner, Pod, PodKey, Scale},
     document::{
-        AttachedVolume, Leaving, LeftOut, MAX_PLACES, Never, NodeCordon, NodeState, NodeView, Place, PodView, Prospect,
-        Stays, Turn,
+        AttachedVolume, Leaving, LeftOut, MAX_PLACES, MAX_SIGNATURES, Never, NodeCordon, NodeState, NodeView, Place,
+        PodView, Prospect, Stays, Turn,
     },
     form::{ClusterName, Reason},
     id::NodeName,
+    sequencer::CordonOwner,
     step::TopOwner,
     text::age,
     timestamp::Timestamp,
@@ -91,10 +92,20 @@ fn state(node: Option<&Node>) -> NodeState {
 }
 
 fn cordon(node: &Node) -> Option<NodeCordon> {
-    let by = ClusterName::of(node.cordoned_by()?.name());
-    let note = node.cordon.as_ref().map(|note| &note.reason);
-    let reason = note.or(node.self_cordon.as_ref().map(|note| &note.reason));
-    Some(NodeCordon { by, reason: reason.map(|reason| Reason::of(reason)) })
+    let owner = node.cordoned_by()?;
+    let of_plan = match owner {
+        CordonOwner::Hostler | CordonOwner::Other(_) => true,
+        CordonOwner::Node => false,
+    };
+    let note = node.cordon.as_ref().filter(|_| of_plan);
+    let reason = note.map(|note| &note.reason).or(node.self_cordon.as_ref().map(|note| &note.reason));
+    let signed_by = note.iter().flat_map(|note| &note.signed_by).take(MAX_SIGNATURES).map(|name| Reason::of(name));
+    Some(NodeCordon {
+        by: ClusterName::of(owner.name()),
+        reason: reason.map(|reason| Reason::of(reason)),
+        since: node.cordoned_since(),
+        signed_by: signed_by.collect(),
+    })
 }
 
 /// The volumes that are attached to a node for others than the pods that stay; `pods` are those on it.

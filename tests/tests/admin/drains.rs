@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use hostler_cli::why;
 use hostler_plan::{
     document::Plan,
     drain::{Service, summaries},
@@ -137,6 +138,29 @@ async fn a_drain_that_continues_another_allows_what_was_allowed_before_and_what_
     let (first, before) = allowed(&folder.join("first.json"));
     assert!(before.contains("shop/ReplicaSet/api-6f7d8: EmptyDirDisk"), "{before:?}");
 
+    let mut admin = connect(&shop.profile).await.unwrap();
+    let shop = shop.cordoned_by(Some(CordonOwner::Hostler)).await;
+    let now_seen = |said: &[why::Said]| {
+        let of_view = |said: &&why::Said| matches!(&said.proof, why::Proof::View { node, .. } if node.as_str() == "s1");
+        said.iter().filter(of_view).map(|said| format!("{}: {}", said.about, said.sentence)).collect::<Vec<_>>()
+    };
+    let asked = async |admin: &mut Admin, word: &str| {
+        let question = why::understand(admin, word).await.unwrap();
+        now_seen(&why::ask(admin, &question).await.unwrap())
+    };
+    let of_node = asked(&mut admin, "w1").await;
+    let cordon = of_node.iter().find(|said| said.contains("is cordoned by hostler since 20")).unwrap();
+    assert!(
+        cordon.contains(", signed by anna (drain, plan 1), ") && cordon.contains(" s ago; `hostler unc"),
+        "{cordon}"
+    );
+    assert!(of_node.iter().any(|said| said.contains("is slow: budget shop/web")), "{of_node:?}");
+    let of_rollout = asked(&mut admin, "1").await;
+    assert!(of_rollout.iter().any(|said| said.contains("w1: shop/web-")), "{of_rollout:?}");
+    let web = of_rollout.iter().find_map(|said| said.split(' ').find(|word| word.starts_with("shop/web-"))).unwrap();
+    let of_pod = asked(&mut admin, web).await;
+    assert!(of_pod[0].contains("is on w1; in a drain of that node: moves: fits on"), "{of_pod:?}");
+
     // A bare pod has come since, and nobody allowed that it ends.
     let bare = PodKey { namespace: "shop".into(), name: "bare".into() };
     shop.world.now().cluster.add_pod(bare, Owner::Nobody, &w1);
@@ -153,7 +177,6 @@ async fn a_drain_that_continues_another_allows_what_was_allowed_before_and_what_
     assert!(now_allowed.is_superset(&before) && now_allowed.len() == before.len() + 1, "{now_allowed:?}");
     assert!(next.seq > first.seq);
     shop.world.now().release_budget("shop/web", 0);
-    let mut admin = connect(&shop.profile).await.unwrap();
     let judged = watch(&mut admin, next.seq).await;
     assert_eq!(judged.unproved, []);
 
@@ -161,6 +184,7 @@ async fn a_drain_that_continues_another_allows_what_was_allowed_before_and_what_
     assert!(said.sentence.starts_with("w1 is drained: ") && said.sentence.contains("1 ended, 1 stays"), "{said}");
     assert!(said.next.contains("`hostler uncordon w1`"), "{said}");
     shop.hostler(folder, &format!("rollout watch {}", next.seq)).await.unwrap();
+    shop.hostler(folder, "cluster access --check").await.unwrap();
     let before = rollout::get(&mut admin, &first.seq.to_string()).await.unwrap();
     let before = summaries(&first, &rollout::verify(admin.trust_store(), &before).receipts);
     assert!(before.iter().all(|said| said.service == Service::AsItSays), "{before:?}");

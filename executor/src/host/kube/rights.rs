@@ -1,4 +1,6 @@
-//! What the account of these credentials may do of what it needs.
+//! What the account of these credentials may do of what it needs, and beyond that.
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, ResourceRule, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SelfSubjectRulesReview,
@@ -64,17 +66,38 @@ fn needed() -> Vec<Right> {
     needed
 }
 
-/// What is needed and not allowed. One question lists what is allowed; what does not stand there is asked for itself,
-/// because not every authorizer can list.
-pub(super) fn missing(cluster: &KubeCluster) -> Result<Vec<String>, ClusterError> {
-    let client = cluster.client()?;
-    let listing: Api<SelfSubjectRulesReview> = Api::all(client.clone());
+/// What is allowed and not needed, each once. Every account may ask what it is and may do itself.
+pub(super) fn beyond(cluster: &KubeCluster) -> Result<Vec<String>, ClusterError> {
+    const OF_ITSELF: [&str; 2] = ["authorization.k8s.io", "authentication.k8s.io"];
+    let (needed, mut beyond) = (needed(), BTreeSet::new());
+    for rule in listed(cluster)? {
+        for group in rule.api_groups.iter().flatten() {
+            let asks_itself =
+                |resource: &str| OF_ITSELF.contains(&group.as_str()) && resource.starts_with("selfsubject");
+            for resource in rule.resources.iter().flatten().filter(|resource| !asks_itself(resource)) {
+                let rights = rule.verbs.iter().map(|verb| Right::new(verb, group, resource));
+                beyond.extend(rights.filter(|right| !needed.contains(right)).map(|right| right.to_string()));
+            }
+        }
+    }
+    Ok(beyond.into_iter().collect())
+}
+
+/// What the API server lists of the account's rights in a namespace that has nothing of Hostler's.
+fn listed(cluster: &KubeCluster) -> Result<Vec<ResourceRule>, ClusterError> {
+    let listing: Api<SelfSubjectRulesReview> = Api::all(cluster.client()?);
     let spec = SelfSubjectRulesReviewSpec { namespace: Some("default".into()) };
     let asked = SelfSubjectRulesReview { spec, ..SelfSubjectRulesReview::default() };
     let listed = cluster.asked(|| async { listing.create(&PostParams::default(), &asked).await });
     let listed = listed.map_err(|e| error(e, "create selfsubjectrulesreviews"))?;
-    let allowed = listed.status.map(|status| status.resource_rules).unwrap_or_default();
-    let api: Api<SelfSubjectAccessReview> = Api::all(client);
+    Ok(listed.status.map(|status| status.resource_rules).unwrap_or_default())
+}
+
+/// What is needed and not allowed. One question lists what is allowed; what does not stand there is asked for itself,
+/// because not every authorizer can list.
+pub(super) fn missing(cluster: &KubeCluster) -> Result<Vec<String>, ClusterError> {
+    let allowed = listed(cluster)?;
+    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client()?);
     let mut missing = Vec::new();
     for right in needed().into_iter().filter(|right| !allowed.iter().any(|rule| right.is_in(rule))) {
         let resource_attributes = Some(attributes(&right));

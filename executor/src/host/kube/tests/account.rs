@@ -145,6 +145,17 @@ fn what_an_admin_took_away_stays_away_and_is_named_and_only_higher_revisions_are
         { "verbs": ["create"], "apiGroups": [""], "resources": ["pods/eviction"], "resourceNames": ["one"] },
     ]);
     assert_eq!(reached(&server).missing_rights().unwrap(), ["create pods/eviction"]);
+    let beyond = reached(&server).rights_beyond().unwrap();
+    assert!(
+        beyond.contains(&"* nodes".to_owned()) && !beyond.contains(&"create pods/eviction".to_owned()),
+        "{beyond:?}"
+    );
+    objects.lock().unwrap().rules.as_array_mut().unwrap().extend([
+        json!({ "verbs": ["create"], "apiGroups": ["authorization.k8s.io"], "resources": ["selfsubjectrulesreviews"] }),
+        json!({ "verbs": ["get", "list"], "apiGroups": [""], "resources": ["secrets", "nodes"] }),
+    ]);
+    let more = reached(&server).rights_beyond().unwrap();
+    assert_eq!(more.len(), beyond.len() + 2, "get and list secrets, and nothing that is needed or its own: {more:?}");
     let rules = |objects: &Mutex<Objects>| objects.lock().unwrap().held[path]["rules"].as_array().unwrap().len();
     assert_eq!(rules(&objects), 0, "it was not given back");
     let annotate = |key: &str, value: &str| {
