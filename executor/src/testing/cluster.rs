@@ -222,10 +222,8 @@ impl State {
             _ => return Some(Eviction::SeveralBudgets("This pod has more than one PodDisruptionBudget".into())),
         };
         let healthy = budget.desired_healthy > 0 && budget.current_healthy >= budget.desired_healthy;
-        let may_go = match pod.ready {
-            true => budget.disruptions_allowed > 0,
-            false => budget.always_allow_unhealthy || healthy,
-        };
+        let passes = !pod.ready && (budget.always_allow_unhealthy || healthy);
+        let may_go = passes || budget.disruptions_allowed > 0;
         let needs = budget.desired_healthy;
         let says = format!("The disruption budget {} needs {needs} healthy pods", budget.name);
         (!may_go).then_some(Eviction::Budget(says))

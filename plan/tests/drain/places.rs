@@ -408,7 +408,7 @@ fn what_no_other_node_has_is_nowhere_and_not_a_matter_of_room() {
     assert_eq!(grade, "nowhere", "{said}");
     assert!(said.contains("has 1 example.com/gpu, were it empty. Add a node that has as much"), "{said}");
     // The only other one that has it is cordoned, tainted, or of another kind.
-    let has = |look: &mut Look| drop(look.node("w1").allocatable.insert("example.com/gpu".into(), 1000));
+    let has = |look: &mut Look| look.node("w1").allocatable.extend(of("example.com/gpu", 1000));
     let cordoned = |look: &mut Look| (has(look), look.node("w1").unschedulable = true).1;
     let tainted = |look: &mut Look| (has(look), look.node("w1").taints = vec![taint("gpu", Effect::NoSchedule)]).1;
     assert!(gpu(&cordoned).1.contains("Uncordon w1"), "{}", gpu(&cordoned).1);

@@ -4,6 +4,7 @@ mod account;
 mod bad;
 mod follow;
 mod mark;
+mod pod;
 
 use super::{Identity, KubeCluster};
 use crate::testing::{Answer, ApiServer};

@@ -52,3 +52,27 @@ fn a_stateful_set_leaves_one_by_one_from_its_highest_number() {
     assert_eq!(names, ["db-10", "db-9", "db-8"], "{at:?}");
     assert_eq!(lab.cluster().state().fewest_ready["db"], 10);
 }
+
+/// KubeVirt's webhook denies the first eviction and moves the machine; its budget opens when that is done.
+#[test]
+fn a_machine_that_moves_once_it_is_asked_is_asked_though_its_budget_is_closed() {
+    fn moves_once_asked(state: &mut crate::testing::State) {
+        if state.answers["vm-0"].is_empty() {
+            state.budgets.clear();
+        } else {
+            state.next = Some(moves_once_asked);
+        }
+    }
+    let lab = Lab::new();
+    {
+        let mut state = lab.cluster().state();
+        state.deploy("vm", &["s1"]);
+        let owner = state.pods[0].owner.as_mut().unwrap();
+        (owner.kind, owner.api_version) = ("VirtualMachineInstance".into(), "kubevirt.io/v1".into());
+        state.protect("vm", BudgetLimit::MinAvailable(1));
+        state.answers.insert("vm-0".into(), vec![Eviction::Busy { retry_after: None }]);
+        state.next = Some(moves_once_asked);
+    }
+    assert_eq!(lab.drain().0.outcome, Outcome::Succeeded {});
+    assert_eq!(lab.cluster().state().evicted.len(), 1);
+}
