@@ -6,6 +6,7 @@
 mod blockers;
 mod budget;
 mod consent;
+mod going;
 mod look;
 mod placement;
 mod pods;
@@ -22,8 +23,9 @@ pub use self::{
     blockers::blockers,
     budget::{Budgets, budget_needs},
     consent::{Allowed, Carried, ConsentError},
+    going::stopping,
     look::{Asks, Look},
-    placement::{NoPlace, fits_nowhere},
+    placement::{NoPlace, fits_nowhere, may_come_back},
     pods::{Fate, Keeper, Options, budget_counts, evaluate, is_leaving, needs_consent},
     preview::{CarriedOver, NotShown, PodsPreview, outlook},
     room::takers,

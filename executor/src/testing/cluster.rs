@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub at_eviction: Option<AtEviction>,
     /// No node has room for another pod.
     pub full: bool,
+    /// Controllers put a pod's successor where the pod was.
+    pub comes_back: bool,
     /// What happens to the cluster when time passes next.
     pub next: Option<fn(&mut State)>,
     /// What happens to it once a node's note was changed.
@@ -95,6 +97,7 @@ impl TestCluster {
             keeps: false,
             at_eviction: None,
             full: false,
+            comes_back: false,
             next: None,
             at_mark: None,
             evicted: vec![],
@@ -167,7 +170,7 @@ impl State {
         new.key.name = format!("{}-new{}", pod.key.name, self.uid);
         new.key.uid = format!("uid-{}", new.key.name);
         (new.deletion, new.ready, new.phase, new.node) = (None, false, Phase::Pending, None);
-        new.node = self.place(&new);
+        new.node = if self.comes_back { pod.node.clone() } else { self.place(&new) };
         new.unschedulable = new.node.is_none().then(|| "0/3 nodes are available: 3 Insufficient cpu.".to_owned());
         if new.node.is_some() {
             self.ready_at.insert(new.key.name.clone(), self.now.plus(Duration::from_secs(self.start_seconds)));

@@ -145,8 +145,13 @@ pub(super) fn is_open(pod: &Pod, node: &Node) -> bool {
     !node.unschedulable || tolerates_cordons(&pod.placement)
 }
 
-/// Whether a cordon does not keep such a pod out: it may come back to the node that is drained.
-pub(super) fn tolerates_cordons(placement: &Placement) -> bool {
+/// Whether what takes the pod's place may come back to the node although it is cordoned.
+pub fn may_come_back(pod: &Pod, node: &Node) -> bool {
+    tolerates_cordons(&pod.placement) && fits(pod, node)
+}
+
+/// Whether a cordon does not keep such a pod out.
+fn tolerates_cordons(placement: &Placement) -> bool {
     let cordon = Taint { key: CORDON_TAINT.into(), value: String::new(), effect: Effect::NoSchedule };
     tolerated(&cordon, &placement.tolerations)
 }

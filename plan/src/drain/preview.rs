@@ -142,7 +142,7 @@ impl PodsPreview {
         let options = self.drains.get(&node.node).map(Options::from);
         let mut lines: Vec<Line> = Vec::new();
         for pod in &node.pods {
-            for said in about(pod, options.as_ref(), explain) {
+            for said in about(pod, options.as_ref(), at, explain) {
                 match lines.iter_mut().find(|line| !explain && line.is_alike(pod, &said)) {
                     Some(line) => line.alike += 1,
                     None => lines.push(Line { pod, said, alike: 0 }),
@@ -275,7 +275,7 @@ fn summary(node: &NodeView, at: Timestamp) -> String {
     }
     let mut words: BTreeMap<Word, usize> = BTreeMap::new();
     for pod in &node.pods {
-        *words.entry(prospect(pod).0).or_default() += 1;
+        *words.entry(prospect(pod, at).0).or_default() += 1;
     }
     let all = count(node.pods.len() + node.left_out.pods as usize, "pod");
     let words: Vec<String> = words.into_iter().map(|(word, pods)| format!("{pods} {}", word.of(pods))).collect();
@@ -287,12 +287,15 @@ fn summary(node: &NodeView, at: Timestamp) -> String {
 }
 
 /// What becomes of a pod, in a word, and why.
-fn prospect(pod: &PodView) -> Said {
+fn prospect(pod: &PodView, at: Timestamp) -> Said {
     let leaving = match &pod.prospect {
         Prospect::Stays(Stays::DaemonSet) => return Said(Word::Stays, "it belongs to the node".into()),
         Prospect::Stays(Stays::Mirror) => return Said(Word::Stays, "it is the kubelet's own".into()),
         Prospect::Stays(Stays::Finalizer(name)) => {
             return Said(Word::Stays, format!("nothing of it runs any more; finalizer {name} keeps the object"));
+        }
+        Prospect::Going { until } if *until < at => {
+            return Said(Word::Going, format!("its grace is over since {until}; the drain says who holds it"));
         }
         Prospect::Going { until } => return Said(Word::Going, format!("its grace ends at {until}")),
         Prospect::Leaves(leaving) => leaving,
@@ -314,8 +317,8 @@ fn prospect(pod: &PodView) -> Said {
 }
 
 /// Everything to know about a pod under these options; in short, what needs something and what is down for a while.
-fn about(pod: &PodView, options: Option<&Options<'_>>, explain: bool) -> Vec<Said> {
-    let Said(word, why) = prospect(pod);
+fn about(pod: &PodView, options: Option<&Options<'_>>, at: Timestamp, explain: bool) -> Vec<Said> {
+    let Said(word, why) = prospect(pod, at);
     let Prospect::Leaves(leaving) = &pod.prospect else {
         return if explain { vec![Said(word, why)] } else { Vec::new() };
     };

@@ -9,7 +9,7 @@ use std::{
 use super::{
     budget::{About, Asked, Budgets, closed, never},
     look::Look,
-    placement::{NoPlace, fits, fits_nowhere, tolerates_cordons},
+    placement::{NoPlace, fits_nowhere, may_come_back},
     pods::{Class, Keeper, class, is_leaving, losses, top_owner, turn},
     room::Rooms,
     selectors::Selectors,
@@ -214,6 +214,13 @@ impl<'a> Model<'a> {
         let mut leaving = Leaving { loses: losses(pod), never: None, place, slow: None };
         let counting = self.budgets.asked_about(pod);
         match counting.as_slice() {
+            _ if self.comes_back(pod) => {
+                let reason = Reason::of(
+                    "it tolerates a cordon and no other node would take it, so that it would come back here at once \
+                     and for ever. Take that toleration from it, or scale it down",
+                );
+                leaving.never = Some(Never { budget: None, reason });
+            }
             [first, second, ..] => {
                 let (first, second) = (first.full_name(), second.full_name());
                 leaving.never = Some(Never {
@@ -237,6 +244,15 @@ impl<'a> Model<'a> {
             leaving.slow = self.slow(pod).map(|why| Reason::of(&why));
         }
         leaving
+    }
+
+    /// Whether what takes the pod's place certainly runs on this very node.
+    fn comes_back(&self, pod: &Pod) -> bool {
+        let itself = self.look.nodes.iter().find(|node| node.name == self.drained);
+        let starts_again = pod.owner.is_some() && !pod.is_finished() && !pod.placement.foreign_scheduler;
+        starts_again
+            && itself.is_some_and(|node| may_come_back(pod, node))
+            && fits_nowhere(pod, &self.look.nodes, self.drained).is_some()
     }
 
     /// What the budget says of a pod that leaves.
@@ -281,7 +297,7 @@ impl<'a> Model<'a> {
             return unknown("another scheduler decides where it goes");
         }
         let itself = self.look.nodes.iter().find(|node| node.name == self.drained);
-        if tolerates_cordons(&pod.placement) && itself.is_some_and(|node| fits(pod, node)) {
+        if itself.is_some_and(|node| may_come_back(pod, node)) {
             return unknown("it tolerates a cordon, and so may come back here at once. Take that toleration from it");
         }
         if let Some(place) = fits_nowhere(pod, &self.look.nodes, self.drained) {

@@ -6,6 +6,7 @@
 mod big;
 mod budgets;
 mod consents;
+mod going;
 mod made;
 mod places;
 mod previews;

@@ -107,6 +107,14 @@ fn what_is_not_certain_is_not_said_so() {
         let (grade, said) = place(change);
         assert!(grade == "unknown" && said.contains(why), "{grade}: {said}");
     }
+    let mut look = cluster(&["s1", "w1", "w2"]);
+    look.deploy("web", &["s1"]);
+    comes_back(&mut look);
+    assert_eq!(look.leaving("web-0").never, None, "it may as well go to another");
+    look.pod("web-0").placement.node_selector.insert("only".into(), "here".into());
+    look.node("s1").labels.insert("only".into(), "here".into());
+    let never = look.leaving("web-0").never.map(|never| never.reason.to_string()).unwrap_or_default();
+    assert!(never.contains("would come back here at once and for ever. Take that toleration"), "{never}");
     let ended = place(|look| look.pod("web-0").owner = None);
     assert_eq!(ended.0, "not needed");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     document::{DocumentKind, Outcome},
-    drain::is_leaving,
+    drain::{is_leaving, stopping},
     id::{Digest, NodeName},
     sequencer::CordonOwner,
     step::Cordon,
@@ -211,8 +211,8 @@ fn look(cluster: &dyn Cluster, name: &str, now: Timestamp) -> Result<Option<(Nod
     let ends = |pod: &Pod| pod.deletion.filter(|_| is_leaving(pod)).map(|deletion| deletion.ends);
     let leaving = pods.iter().filter_map(|pod| Some((pod, ends(pod)?)));
     let slowest = leaving.filter(|(_, ends)| now < ends.plus(OVERDUE)).max_by_key(|(_, ends)| *ends);
-    let waits = |(pod, ends): (&Pod, Timestamp)| {
-        format!("{name} stays cordoned until {} has stopped; its grace ends at {ends}", pod.key)
+    let waits = |(pod, _): (&Pod, Timestamp)| {
+        format!("{name} stays cordoned until {} has stopped: it {}", pod.key, stopping(pod, now))
     };
     Ok(Some((node, slowest.map(waits))))
 }

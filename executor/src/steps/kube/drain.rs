@@ -7,6 +7,7 @@ mod conclusion;
 mod engine;
 mod preflight;
 mod remaining;
+mod returns;
 mod signs;
 mod state;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hostler_plan::{
     document::{PodFate, PodReport, Stays},
-    drain::{Fate, needs_consent},
+    drain::{Fate, needs_consent, stopping},
 };
 
 use super::state::{Drain, sentence_of};
@@ -27,7 +27,7 @@ impl Drain<'_> {
                     (PodFate::Stays, format!("stopped; its finalizer {name} keeps the object"))
                 }
                 (_, Some(held)) => (PodFate::Left, sentence_of(held)),
-                (Fate::Going, None) => (PodFate::Left, "it is stopping".to_owned()),
+                (Fate::Going, None) => (PodFate::Left, format!("it {}", stopping(pod, context.now()))),
                 (Fate::NeedsConsent(loss), None) => {
                     (PodFate::Left, needs_consent(&pod.key.to_string(), *loss, &self.options))
                 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hostler_plan::{
     document::{Blocker, PodFate, PodReport, Turn},
-    drain::{Fate, Keeper, MAX_GOING, blockers, in_order, needs_consent},
+    drain::{Fate, Keeper, MAX_GOING, blockers, in_order, needs_consent, stopping},
     step::{self, Reaction},
     text::{and_more, count},
     timestamp::Timestamp,
@@ -88,6 +88,7 @@ impl Drain<'_> {
         if left.is_empty() {
             return Ok(self.volumes_detached(&round, context));
         }
+        self.note_first(&round.remaining);
         self.keep_off_next(&round.nodes, context);
         let now = context.now();
         if self.reactions.never != Reaction::Wait && !self.held.is_empty() && now.since(self.rechecked) >= RECHECK {
@@ -105,6 +106,9 @@ impl Drain<'_> {
         let most = MAX_GOING as usize;
         for (pod, fate) in left {
             match fate {
+                Fate::Evict(_) if let Some(why) = self.keeps_returning(pod, &round.node) => {
+                    self.stuck(pod, &why, context)?;
+                }
                 Fate::Evict(Turn::SystemCritical) if ordinary_left => {}
                 Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, &turns) => {}
                 Fate::Evict(_) if going < most && self.is_due(&pod.key, now) => {
@@ -128,10 +132,7 @@ impl Drain<'_> {
                     }
                 }
                 Fate::NeedsConsent(loss) => {
-                    self.hold(pod, None, &needs_consent(&pod.key.to_string(), *loss, &self.options));
-                    if self.reactions.never != Reaction::Wait {
-                        return Err(self.blocked(&round.node.name, context).into());
-                    }
+                    self.stuck(pod, &needs_consent(&pod.key.to_string(), *loss, &self.options), context)?;
                 }
                 Fate::Evict(_) | Fate::Going | Fate::Stays(_) => {}
             }
@@ -186,6 +187,7 @@ impl Drain<'_> {
                 let (fate, reason) = fate_of(pod, turns);
                 self.news.push(PodReport { pod: pod.key.to_string(), fate, reason });
                 self.held.remove(&pod.key);
+                self.note_return(pod);
                 self.evicted.insert(pod.key.clone(), pod.clone());
                 retry(self, LOST_EVICTION);
                 return Ok(true);
@@ -229,10 +231,7 @@ impl Drain<'_> {
                 retry(self, SLOW_RETRY);
             }
             Eviction::SeveralBudgets(text) | Eviction::Forbidden(text) => {
-                self.hold(pod, None, &text);
-                if self.reactions.never != Reaction::Wait {
-                    return Err(self.blocked(context.subject().as_str(), context));
-                }
+                self.stuck(pod, &text, context)?;
                 retry(self, SLOW_RETRY);
             }
         }
@@ -251,6 +250,12 @@ impl Drain<'_> {
                 false
             }
         }
+    }
+
+    /// Nothing that a drain waits for frees the pod: the drain ends, or waits all the same where that is the policy.
+    fn stuck(&mut self, pod: &Pod, reason: &str, context: &StepContext<'_>) -> Result<(), StepError> {
+        self.hold(pod, None, reason);
+        if self.reactions.never == Reaction::Wait { Ok(()) } else { Err(self.blocked(&pod.key, context)) }
     }
 
     fn hold(&mut self, pod: &Pod, budget: Option<String>, reason: &str) {
@@ -277,9 +282,11 @@ impl Drain<'_> {
         }))
     }
 
-    fn blocked(&self, node: &str, context: &StepContext<'_>) -> StepError {
+    /// Ends for this pod first of all.
+    fn blocked(&self, pod: &PodKey, context: &StepContext<'_>) -> StepError {
+        let node = context.subject();
         let blockers: Vec<Blocker> = self.held.values().cloned().collect();
-        let first = blockers.first().map_or_else(String::new, sentence_of);
+        let first = self.held.get(pod).map_or_else(String::new, sentence_of);
         let after = span(self.began, context.now());
         StepError::Blocked {
             reason: format!(
@@ -337,7 +344,7 @@ impl Drain<'_> {
                 format!("{}; {} more held", sentence_of(held), count(self.held.len() - 1, "pod"))
             }
             (None, Some(held), _) => sentence_of(held),
-            (None, None, Some((pod, ends))) => format!("{} is stopping; its grace ends at {ends}", pod.key),
+            (None, None, Some((pod, _))) => format!("{} {}", pod.key, stopping(pod, context.now())),
             (None, None, None) => match turns.unscheduled() {
                 Some((pod, why)) => format!("waits for {pod}, for which there is no node: {why}"),
                 None => "waits for replacements to become Ready".to_owned(),

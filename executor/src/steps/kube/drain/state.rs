@@ -35,6 +35,10 @@ pub(super) struct Drain<'a> {
     /// Pods that were evicted by this process.
     pub(super) evicted: BTreeMap<PodKey, Pod>,
     pub(super) next_try: BTreeMap<PodKey, Timestamp>,
+    /// Pods of each controller that were on the node at the first look, and which they were.
+    pub(super) at_first: Option<AtFirst>,
+    /// How many pods of a controller were evicted that had come to the node after others of it had left.
+    pub(super) returned: BTreeMap<(String, Owner), u32>,
     /// Who does not go, and why not.
     pub(super) held: BTreeMap<PodKey, Blocker>,
     /// What the last look at the whole cluster says of who is slow, by `namespace/name`.
@@ -55,6 +59,12 @@ pub(super) struct Drain<'a> {
     /// The cluster as it is told of, where somebody tells; changes end a pause.
     pub(super) kept: Option<Box<dyn Cluster>>,
     pub(super) said: SayOnce,
+}
+
+/// The pods of a node before any of them left.
+pub(super) struct AtFirst {
+    pub(super) uids: BTreeSet<String>,
+    pub(super) pods: BTreeMap<(String, Owner), u32>,
 }
 
 /// Evictions that a state of a budget does not show yet.
@@ -106,6 +116,8 @@ impl<'a> Drain<'a> {
             began,
             evicted: BTreeMap::new(),
             next_try: BTreeMap::new(),
+            at_first: None,
+            returned: BTreeMap::new(),
             held: BTreeMap::new(),
             slow: BTreeMap::new(),
             news: Vec::new(),

@@ -17,7 +17,7 @@ use crate::{
     inbox::RequestSender,
     protocol::Request,
     status::ExecutorStatus,
-    testing::{AtEviction, Fleet, Machine, TestCluster, Watching, pod, task},
+    testing::{AtEviction, Fleet, Machine, TestCluster, pod, task},
 };
 
 mod continues;
@@ -45,13 +45,6 @@ impl Lab {
         let cluster = TestCluster::new(now, &["s1", "w1", "w2"]);
         let machine = Arc::new(Machine::new(now).with_cluster(cluster));
         Self { fleet, machine }
-    }
-
-    /// The same, asked by the real client through an API server.
-    fn through_an_api_server(watching: Watching) -> Self {
-        let Self { fleet, machine } = Self::new();
-        let machine = Arc::into_inner(machine).unwrap().through_an_api_server(watching);
-        Self { fleet, machine: Arc::new(machine) }
     }
 
     fn cluster(&self) -> &TestCluster {

@@ -1,6 +1,9 @@
 //! How a drain ends, and what its receipt tells of it.
 
-use hostler_plan::step::{Consent, Loss, Whose};
+use hostler_plan::{
+    cluster::Toleration,
+    step::{Consent, Loss, Whose},
+};
 
 use super::*;
 
@@ -75,6 +78,54 @@ fn the_receipt_tells_what_became_of_each_pod() {
 }
 
 #[test]
+fn a_pod_that_comes_back_as_often_as_it_leaves_blocks_the_drain_and_says_why() {
+    let tolerates = [Toleration { key: None, value: None, effect: None }];
+    for (tolerations, why) in [(&tolerates[..], "it tolerates a cordon"), (&[], "by its name. Stop that")] {
+        let lab = Lab::new();
+        {
+            let mut state = lab.cluster().state();
+            state.deploy("web", &["s1"]);
+            state.pods[0].placement.tolerations = tolerations.to_vec();
+            state.comes_back = true;
+        }
+        let (receipt, _) = lab.drain();
+        let (reason, blockers) = blocked(&receipt);
+        assert!(reason.contains("ReplicaSet web came back to s1 3 times") && reason.contains(why), "{reason}");
+        assert_eq!(blockers.len(), 1);
+        assert_eq!(lab.cluster().state().evicted.len(), 4, "once, and three times again");
+    }
+}
+
+#[test]
+fn a_pod_that_can_only_come_back_blocks_before_anything_is_touched() {
+    let lab = Lab::new();
+    {
+        let mut state = lab.cluster().state();
+        state.deploy("web", &["s1"]);
+        let placement = &mut state.pods[0].placement;
+        placement.tolerations = vec![Toleration { key: None, value: None, effect: None }];
+        placement.node_selector.insert("kubernetes.io/hostname".into(), "s1".into());
+    }
+    let (receipt, _) = lab.drain();
+    let (reason, blockers) = blocked(&receipt);
+    assert!(reason.contains("would come back here at once") && reason.contains("Nothing was touched"), "{reason}");
+    assert_eq!(blockers, [("shop/web-0", None)]);
+}
+
+#[test]
+fn a_grace_that_is_over_is_said_to_be_with_who_holds_the_pod() {
+    let lab = Lab::new();
+    lab.cluster().state().deploy("web", &["s1", "w1"]);
+    lab.cluster().state().keeps = true;
+    let (receipt, _) = lab.drain();
+    let reason = receipt.outcome.to_string();
+    assert!(reason.contains("shop/web-0 is still there; its grace is over since"), "{reason}");
+    assert!(reason.contains("the kubelet of s1 has not stopped it"), "{reason}");
+    let left = &receipt.pods[0].reason;
+    assert!(left.starts_with("it is still there; its grace is over since"), "{left}");
+}
+
+#[test]
 fn a_replacement_that_no_node_takes_and_pods_that_are_left_are_told() {
     let lab = Lab::new();
     {
@@ -90,7 +141,8 @@ fn a_replacement_that_no_node_takes_and_pods_that_are_left_are_told() {
     let told: Vec<(&str, &str, &str)> =
         receipt.pods.iter().map(|p| (p.pod.as_str(), p.fate.word(), p.reason.as_str())).collect();
     let waits = "shop/web-0-new1 waits for a node: 0/3 nodes are available: 3 Insufficient cpu.";
-    assert_eq!(told, [("shop/db-0", "left", "it is stopping"), ("shop/web-0", "pending", waits)]);
+    let [("shop/db-0", "left", stopping), ("shop/web-0", "pending", why)] = told[..] else { panic!("{told:?}") };
+    assert!(stopping.starts_with("it is stopping; its grace ends at 20") && why == waits, "{told:?}");
 }
 
 #[test]

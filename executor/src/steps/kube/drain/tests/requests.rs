@@ -1,6 +1,7 @@
 //! What a drain asks of the API server, by the real client, and what it does while nobody tells it of changes.
 
 use super::*;
+use crate::testing::Watching;
 
 /// What kubectl asks for each pod at the least: an eviction, and a look every few seconds at whether it has gone.
 const KUBECTL_A_POD: usize = 4;
@@ -9,8 +10,11 @@ const KUBECTL_A_POD: usize = 4;
 const HOSTLER_A_POD: usize = 1;
 const HOSTLER_ONCE: usize = 45;
 
+/// A lab that the real client asks through an API server.
 fn lab(watching: Watching, apps: usize, pods: usize, limit: Option<BudgetLimit>) -> Lab {
-    let lab = Lab::through_an_api_server(watching);
+    let Lab { fleet, machine } = Lab::new();
+    let machine = Arc::new(Arc::into_inner(machine).unwrap().through_an_api_server(watching));
+    let lab = Lab { fleet, machine };
     for app in 0..apps {
         let app = format!("app{app}");
         lab.cluster().state().deploy(&app, &vec!["s1"; pods]);
