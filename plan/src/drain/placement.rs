@@ -151,7 +151,7 @@ pub fn may_come_back(pod: &Pod, node: &Node) -> bool {
 }
 
 /// Whether a cordon does not keep such a pod out.
-fn tolerates_cordons(placement: &Placement) -> bool {
+pub(super) fn tolerates_cordons(placement: &Placement) -> bool {
     let cordon = Taint { key: CORDON_TAINT.into(), value: String::new(), effect: Effect::NoSchedule };
     tolerated(&cordon, &placement.tolerations)
 }
