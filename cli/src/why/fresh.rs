@@ -96,7 +96,7 @@ impl Fresh {
         let found = nodes.flat_map(|(view, node)| node.pods.iter().map(move |pod| (view, node, pod)));
         let here = found.into_iter().filter(|(_, _, pod)| pod.pod == *name);
         let told = here.map(|(view, node, pod)| {
-            let sentence = format!("is on {}; in a drain of that node: {}", node.node, outlook(pod));
+            let sentence = format!("is on {}; in a drain of that node: {}", node.node, outlook(pod, view.at));
             said(view, Weight::Note, name.to_string(), sentence)
         });
         told.collect()

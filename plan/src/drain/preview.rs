@@ -335,9 +335,9 @@ fn about(pod: &PodView, options: Option<&Options<'_>>, at: Timestamp, explain: b
     said
 }
 
-/// All that a drain would do with a pod, whatever a plan allows.
-pub fn outlook(pod: &PodView) -> String {
-    let said = about(pod, None, true);
+/// All that a drain would do with a pod that was seen then, whatever a plan allows.
+pub fn outlook(pod: &PodView, at: Timestamp) -> String {
+    let said = about(pod, None, at, true);
     let said: Vec<String> = said.iter().map(|Said(word, why)| format!("{}: {why}", word.of_one())).collect();
     said.join("; ")
 }
