@@ -96,8 +96,7 @@ async fn a_rollout_waits_for_the_verdicts_that_people_read_and_compares_with_the
     // Before: its own verdicts forbid it, in the same words everywhere.
     a.send(facts(1)).await;
     b.send(facts(0)).await;
-    let sentence = "filesystem_errors sda1: hostler_ext4_errors_total{device=\"sda1\"} is 1 errors since the last \
-        fsck, limit 1; read the kernel log";
+    let sentence = "filesystem_errors sda1: number of errors since the last fsck is 1; read the kernel log";
     let detail = waits_for(&ready, &["waits because a is degraded since ", sentence]).await;
     assert!(detail.summary.unwrap().reason.contains(sentence), "the list of rollouts says it too");
     let mut admin = ready.fleet.login(&ready.fleet.viewer).await.unwrap();

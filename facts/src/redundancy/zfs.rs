@@ -63,8 +63,12 @@ fn resilvers(root: &Root) -> Option<bool> {
         match words.as_slice() {
             ["scan", "setup", function, ..] => scan = Some(*function == "func=2"),
             ["scan", "done" | "cancelled", ..] => scan = Some(false),
-            ["rebuild", disk, .., end] if *end == "started" => drop(rebuilds.insert((*disk).to_owned())),
-            ["rebuild", disk, .., end] if *end == "complete" || *end == "canceled" => drop(rebuilds.remove(*disk)),
+            ["rebuild", disk, .., "started"] => {
+                rebuilds.insert((*disk).to_owned());
+            }
+            ["rebuild", disk, .., "complete" | "canceled"] => {
+                rebuilds.remove(*disk);
+            }
             _ => {}
         }
     });
