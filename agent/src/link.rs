@@ -6,6 +6,7 @@ mod backoff;
 mod fetch;
 mod idle_timer;
 mod renew;
+mod sent;
 mod session;
 mod view;
 

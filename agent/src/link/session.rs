@@ -1,9 +1,6 @@
 //! One connection to the coordinator, from its opening to its end.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use hostler_daemon::memory;
 use hostler_plan::{
@@ -32,7 +29,9 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
-use super::{ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time, view};
+use super::{
+    ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time, sent::SentReceipts, view,
+};
 use crate::{credentials::Credentials, executor::AskError};
 use hostler_executor::protocol::{
     self, Fetch, Grant, Request,
@@ -46,9 +45,6 @@ const STUCK: Duration = Duration::from_secs(30);
 /// A lease is renewed three times in its life, so that one lost message does not lose it.
 const RENEWALS_PER_LEASE: u32 = 3;
 const SHORTEST_RENEWAL: Duration = Duration::from_millis(500);
-/// How long a receipt waits for its acknowledgement before it is sent once more: the coordinator's disk may have been
-/// full.
-const AGAIN: Duration = Duration::from_secs(5);
 
 /// How a session ended without an error.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,8 +62,7 @@ struct Session<'a> {
     out: mpsc::Sender<FromAgent>,
     facts: DeltaWriter,
     report_interval: Duration,
-    /// Receipts that were sent on this stream and wait for their acknowledgement, and since when.
-    sent: BTreeMap<Digest, Instant>,
+    sent: SentReceipts,
     /// What the coordinator was told last on this stream that the node holds.
     told: Option<Digest>,
     /// How many messages the executor had dropped when this stream began.
@@ -109,7 +104,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         out,
         facts: DeltaWriter::new(),
         report_interval: link.report_interval,
-        sent: BTreeMap::new(),
+        sent: SentReceipts::default(),
         told,
         dropped,
         running: None,
@@ -188,16 +183,11 @@ impl Session<'_> {
         let renew_at = renewal_time(credentials);
         self.flush().await?;
         loop {
-            let unanswered = self.sent.values().min().map(|since| *since + AGAIN);
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => {
-                        self.idle.restart(Instant::now());
                         let interval = self.report_interval;
-                        // None is a part of a longer one, or a message of a later version.
-                        if let Some(message) = self.joiner.take(message).map_err(malformed_parts)? {
-                            self.receive(message).await?;
-                        }
+                        self.take(message).await?;
                         if self.report_interval != interval {
                             reports = self.link.executor.reports(self.report_interval);
                         }
@@ -242,12 +232,19 @@ impl Session<'_> {
                 }
                 // Ends with the session, which holds the other end.
                 Some(answer) = viewed.recv() => self.send(Up::View(answer)).await?,
-                () = tokio::time::sleep_until(unanswered.unwrap_or_else(Instant::now)), if unanswered.is_some() => {
-                    self.flush().await?;
-                }
+                () = self.sent.due() => drop(self.flush().await?),
                 // An idle node has no lease, and sleeps.
                 _ = lease.tick(), if self.running.is_some() => self.renew_lease().await?,
             }
+        }
+    }
+
+    async fn take(&mut self, message: ToAgent) -> Result<(), LinkError> {
+        self.idle.restart(Instant::now());
+        match self.joiner.take(message).map_err(malformed_parts)? {
+            Some(message) => self.receive(message).await,
+            // A part of a longer one, or a message of a later version.
+            None => Ok(()),
         }
     }
 
@@ -341,16 +338,9 @@ impl Session<'_> {
         if let Some(p) = progress {
             self.send(Up::Progress(progress_message(p))).await?;
         }
-        let held: BTreeSet<Digest> = receipts.iter().map(Signed::digest).collect();
-        self.sent.retain(|digest, _| held.contains(digest));
-        let mut ended = false;
-        for receipt in receipts {
-            let since = self.sent.get(&receipt.digest());
-            if since.is_none_or(|since| since.elapsed() >= AGAIN) {
-                ended |= since.is_none();
-                self.sent.insert(receipt.digest(), Instant::now());
-                self.send(Up::Receipt(SignedDocument::from(receipt))).await?;
-            }
+        let (to_send, ended) = self.sent.to_send(receipts, Instant::now());
+        for receipt in to_send {
+            self.send(Up::Receipt(SignedDocument::from(receipt))).await?;
         }
         // Behind the receipts that it counts.
         if let Some(holding) = holding {
