@@ -15,7 +15,7 @@ pub(super) struct SentReceipts(BTreeMap<Digest, Instant>);
 
 impl SentReceipts {
     /// Of all that wait for their acknowledgement, those to send now, and whether one of them is new.
-    pub(super) fn to_send(&mut self, waiting: Vec<Signed>, now: Instant) -> (Vec<Signed>, bool) {
+    pub(super) fn next(&mut self, waiting: Vec<Signed>, now: Instant) -> (Vec<Signed>, bool) {
         let before = std::mem::take(&mut self.0);
         let (mut to_send, mut is_new) = (Vec::new(), false);
         for receipt in waiting {
@@ -51,7 +51,7 @@ mod tests {
         let (mut sent, start) = (SentReceipts::default(), Instant::now());
         let mut at = |seconds, waiting: &[&Signed]| {
             let waiting = waiting.iter().map(|receipt| (*receipt).clone()).collect();
-            sent.to_send(waiting, start + Duration::from_secs(seconds))
+            sent.next(waiting, start + Duration::from_secs(seconds))
         };
         assert_eq!(at(0, &[&one]), (vec![one.clone()], true));
         assert_eq!(at(1, &[&one, &two]), (vec![two.clone()], true));

@@ -338,7 +338,7 @@ impl Session<'_> {
         if let Some(p) = progress {
             self.send(Up::Progress(progress_message(p))).await?;
         }
-        let (to_send, ended) = self.sent.to_send(receipts, Instant::now());
+        let (to_send, ended) = self.sent.next(receipts, Instant::now());
         for receipt in to_send {
             self.send(Up::Receipt(SignedDocument::from(receipt))).await?;
         }

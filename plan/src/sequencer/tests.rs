@@ -159,7 +159,7 @@ impl World {
         let beside: Vec<_> = beside.iter().map(|(i, digest)| json!({ "seq": i + 1, "digest": digest })).collect();
         let now = self.now.unix_seconds();
         let time = |seconds: u64| Timestamp::from_unix_seconds(seconds);
-        let continues = self.plans.last().filter(|_| kind == "drain" && other % 3 > 0);
+        let continues = self.plans.last().filter(|_| kind == "drain" && !other.is_multiple_of(3));
         let plan = json!({
             "_type": "hostler-plan/v1", "fleet_id": FLEET, "epoch": self.epoch, "seq": self.plans.len() + 1,
             "prev": self.plans.last(), "kind": kind, "title": "a plan", "root_version": 1,

@@ -71,10 +71,10 @@ fn nothing_is_touched_where_its_node_is_on_another_machine_gone_or_one_of_two() 
         let before = seen(&lab);
         let receipt = drained(&lab);
         assert_eq!(seen(&lab), before, "nothing is touched");
-        match receipt.outcome {
-            Outcome::Refused { refusal: Refusal::NotATarget, reason } => reason,
-            other => panic!("expected refused, found {other}"),
-        }
+        let Outcome::Refused { refusal: Refusal::NotATarget, reason } = receipt.outcome else {
+            panic!("expected refused, found {}", receipt.outcome)
+        };
+        reason
     };
     let other = refused(|state| state.nodes[0].machine_id = machine_id("d"));
     assert!(other.contains(&format!("expected s1 to be the Node {NAME}")), "{other}");
