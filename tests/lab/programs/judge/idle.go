@@ -10,15 +10,14 @@ import (
 
 // Usage of one program in a machine.
 type usage struct {
-	ticks   int // of processor time, 10 ms each
-	pss     int // KiB
-	highest int // KiB, the most that was ever resident
+	ticks int // of processor time, 10 ms each
+	pss   int // KiB
 }
 
 // Usage of a unit's main process, from its machine's /proc.
 func (b *bench) usage(machine, unit string) (usage, error) {
 	script := `pid=$(systemctl show -p MainPID --value "$1"); cut -d " " -f 14,15 /proc/$pid/stat
-		awk '/^Pss:/ {print $2}' /proc/$pid/smaps_rollup; awk '/^VmHWM/ {print $2}' /proc/$pid/status`
+		awk '/^Pss:/ {print $2}' /proc/$pid/smaps_rollup`
 	did := b.exec(machine, "sh", "-c", script, "usage", unit+".service")
 	var found []int
 	for word := range strings.FieldsSeq(did.text) {
@@ -26,10 +25,10 @@ func (b *bench) usage(machine, unit string) (usage, error) {
 			found = append(found, n)
 		}
 	}
-	if len(found) != 4 {
+	if len(found) != 3 {
 		return usage{}, fmt.Errorf("usage of %s on %s: %s", unit, machine, did.text)
 	}
-	return usage{found[0] + found[1], found[2], found[3]}, nil
+	return usage{found[0] + found[1], found[2]}, nil
 }
 
 // Idle compares what a node's programs cost while nothing is to be done.

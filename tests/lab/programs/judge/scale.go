@@ -134,6 +134,10 @@ func (b *bench) crowd(command string, pods, nodes, budgets int) error {
 	if err := fill(); err != nil {
 		return err
 	}
+	idle, err := b.usage("cp1", "hostler-executor")
+	if err != nil {
+		return err
+	}
 	began := time.Now()
 	namespaced := object{"apiVersion": "v1", "kind": "Namespace", "metadata": meta(namespace)}
 	if err := b.api.Post("/api/v1/namespaces", namespaced); err != nil {
@@ -165,21 +169,22 @@ func (b *bench) crowd(command string, pods, nodes, budgets int) error {
 	time.Sleep(5 * time.Second)
 	fmt.Printf("%s: %d pods on %s, %d nodes, %d budgets, made in %s; load %s\n",
 		command, pods, crowded, nodes+4, budgets, time.Since(began).Round(time.Second), loadAverage())
-	return b.drainCrowd(command, pods)
+	return b.drainCrowd(command, pods, idle)
 }
 
-func (b *bench) drainCrowd(command string, pods int) error {
+func (b *bench) drainCrowd(command string, pods int, idle usage) error {
 	before, err := b.usage("cp1", "hostler-executor")
 	if err != nil {
 		return err
 	}
-	mark := b.mark()
+	mark, most := b.mark(), b.highest("cp1", "hostler-executor")
 	var did ran
 	if command == "kubectl" {
 		did = b.kubectl("drain", crowded, "--ignore-daemonsets", "--timeout=900s")
 	} else {
 		did = b.hostler("drain", crowded, "--yes", "--timeout", "900s")
 	}
+	highest := most()
 	requests, err := b.since(mark)
 	if err != nil {
 		return err
@@ -205,14 +210,33 @@ func (b *bench) drainCrowd(command string, pods int) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("    executor: PSS %.1f MiB before, %.1f after; most ever resident %.1f, %.1f; CPU %.1f s\n",
-			mib(before.pss), mib(after.pss), mib(before.highest), mib(after.highest),
+		fmt.Printf("    executor: PSS %.1f MiB without the crowd, %.1f with it, %.1f in the drain at most, %.1f after it; "+
+			"CPU %.1f s\n", mib(idle.pss), mib(before.pss), mib(highest), mib(after.pss),
 			float64(after.ticks-before.ticks)/100)
 	}
 	if did.code != 0 {
 		return fmt.Errorf("%s", last(did.text))
 	}
 	return nil
+}
+
+// Highest looks at a program's PSS every second until it is asked for the highest.
+func (b *bench) highest(machine, unit string) func() int {
+	found, end := 0, make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for {
+			if now, err := b.usage(machine, unit); err == nil {
+				found = max(found, now.pss)
+			}
+			select {
+			case <-end:
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	})
+	return func() int { close(end); wait.Wait(); return found }
 }
 
 func mib(kib int) float64 { return float64(kib) / 1024 }

@@ -151,9 +151,10 @@ func (b *bench) endure(sky *sky, one *weather, namespace string) ([]string, erro
 			faults = append(faults, fmt.Sprintf("fair again, and exit code %d: %s", did.code, last(did.text)))
 		} else {
 			fmt.Printf("    fair again: drained after %.0f s in all\n", did.took.Seconds())
+			return faults, b.must(b.hostler("uncordon", subject, "--yes"))
 		}
 	}
-	return faults, b.must(b.hostler("uncordon", subject, "--yes"))
+	return faults, nil
 }
 
 // Touched is what a drain did that should not have done anything.
