@@ -64,14 +64,16 @@ impl Link {
         let mut backoff = Backoff::new();
         let mut said = SayOnce::default();
         loop {
-            let result = self.once(&mut credentials).await;
+            let mut welcomed = false;
+            let result = self.once(&mut credentials, &mut welcomed).await;
+            if welcomed {
+                // Also behind one that broke: how often a coordinator was killed before says nothing of the next time.
+                (backoff, said) = (Backoff::new(), SayOnce::default());
+            }
             match result {
                 Ok(SessionEnd::NewCertificate) => continue,
-                Ok(SessionEnd::Closed { welcomed: true }) => {
-                    tracing::info!("the coordinator closed the connection");
-                    backoff = Backoff::new();
-                }
-                Ok(SessionEnd::Closed { welcomed: false }) => {}
+                Ok(SessionEnd::Closed) if welcomed => tracing::info!("the coordinator closed the connection"),
+                Ok(SessionEnd::Closed) => {}
                 Err(error) => {
                     let text = error.to_string();
                     if said.is_news(&text) {
@@ -83,7 +85,7 @@ impl Link {
         }
     }
 
-    async fn once(&self, credentials: &mut Credentials) -> Result<SessionEnd, LinkError> {
+    async fn once(&self, credentials: &mut Credentials, welcomed: &mut bool) -> Result<SessionEnd, LinkError> {
         // Without it there is nothing to tell and nobody to carry for.
         let connection = self.executor.connected().await;
         let clock = self.executor.clock().await?;
@@ -95,7 +97,7 @@ impl Link {
         let coordinator = self.coordinator(&credentials.agent_address, credentials);
         let channel = connect(&coordinator, Some(credentials.client_identity())).await?;
         tokio::select! {
-            end = session::run(self, credentials, channel) => end.map_err(|error| match error {
+            end = session::run(self, credentials, channel, welcomed) => end.map_err(|error| match error {
                 LinkError::NotTaken { reason, .. } => {
                     LinkError::NotTaken { reason, clocks: clocks(clock, credentials.validity()) }
                 }

@@ -51,9 +51,7 @@ const SHORTEST_RENEWAL: Duration = Duration::from_millis(500);
 pub(super) enum SessionEnd {
     /// Connect again, with the new certificate.
     NewCertificate,
-    Closed {
-        welcomed: bool,
-    },
+    Closed,
 }
 
 struct Session<'a> {
@@ -77,14 +75,19 @@ struct Session<'a> {
     views: mpsc::Sender<ViewAnswer>,
     /// What is being fetched on this connection, and by whom.
     fetching: Option<(Fetch, JoinHandle<()>)>,
-    welcomed: bool,
+    welcomed: &'a mut bool,
     idle: IdleTimer,
     /// The parts of a long message that are here.
     joiner: Joiner<ToAgent>,
 }
 
-/// One stream from its hello to its end.
-pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Channel) -> Result<SessionEnd, LinkError> {
+/// One stream from its hello to its end, and whether it was welcomed before that.
+pub(super) async fn run(
+    link: &Link,
+    credentials: &mut Credentials,
+    channel: Channel,
+    welcomed: &mut bool,
+) -> Result<SessionEnd, LinkError> {
     let mut client = AgentClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -113,7 +116,7 @@ pub(super) async fn run(link: &Link, credentials: &mut Credentials, channel: Cha
         may_serve: true,
         views,
         fetching: None,
-        welcomed: false,
+        welcomed,
         idle: IdleTimer::default(),
         joiner: Joiner::default(),
     };
@@ -192,7 +195,7 @@ impl Session<'_> {
                             reports = self.link.executor.reports(self.report_interval);
                         }
                     }
-                    Ok(None) => return Ok(SessionEnd::Closed { welcomed: self.welcomed }),
+                    Ok(None) => return Ok(SessionEnd::Closed),
                     Err(status) => return Err(LinkError::Ended(status.message().to_owned())),
                 },
                 () = self.link.executor.status.changed.notified() => {
@@ -252,7 +255,7 @@ impl Session<'_> {
         let request = match message {
             Down::Fragment(_) => return Err(LinkError::Ended("a part of a message in the place of one".into())),
             Down::Welcome(welcome) => {
-                self.welcomed = true;
+                *self.welcomed = true;
                 tracing::info!("connected to the coordinator");
                 if welcome.report_interval_seconds > 0 {
                     let (least, most) = REPORT_INTERVAL_SECONDS.into_inner();

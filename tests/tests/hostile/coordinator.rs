@@ -115,6 +115,14 @@ impl Line {
         }
     }
 
+    /// Ends the stream with an error, as one that was killed does.
+    pub(crate) async fn break_off(&self) {
+        let sender = open(&self.to_node).take();
+        if let Some(sender) = sender {
+            let _ = sender.send(Err(Status::unavailable("broken off"))).await;
+        }
+    }
+
     fn take(&self, message: from_agent::Message) {
         let mut heard = open(&self.heard);
         match message {

@@ -51,6 +51,20 @@ async fn a_coordinator_in_the_wrong_hands_gets_nothing_done() {
     assert!(only.is_some() || tried >= 115, "only {tried} modes");
 }
 
+#[tokio::test]
+async fn a_coordinator_that_breaks_off_often_is_found_again_as_soon_as_the_first_time() {
+    let world = World::make().await;
+    let scene = Scene::new(&world).await;
+    let began = Instant::now();
+    for _ in 0..6 {
+        scene.break_off().await;
+    }
+    // Half a second each at most; waits that double would take sixteen seconds or more.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    scene.end().await;
+}
+
 /// Plays one mode against a fresh copy of the node.
 async fn attempt(world: &World, mode: &Mode, peaks: &mut Peaks) -> Result<String, String> {
     let mut scene = Scene::new(world).await;

@@ -156,6 +156,13 @@ impl<'a> Scene<'a> {
         self.queue.extend(std::iter::repeat_with(|| None).take(times));
     }
 
+    /// Ends the stream with an error, and waits until the node is back.
+    pub(crate) async fn break_off(&self) {
+        let opened = self.line.heard().opened;
+        self.line.break_off().await;
+        self.until(|heard| heard.opened > opened, "the node comes back").await;
+    }
+
     /// Ends the stream; the node's next connection is spoken to like this.
     pub(crate) fn speak(&self, raw: Raw) {
         self.line.next_connection(raw);

@@ -56,7 +56,7 @@ func (s *stage) set() error {
 			}
 		}
 	}
-	if err := until(40*time.Second, "pods of the scenario", s.stands); err != nil {
+	if err := until(2*time.Minute, "pods of the scenario", s.stands); err != nil {
 		return err
 	}
 	for i := range s.scenario.things {
