@@ -97,7 +97,7 @@ impl Link {
         let coordinator = self.coordinator(&credentials.agent_address, credentials);
         let channel = connect(&coordinator, Some(credentials.client_identity())).await?;
         tokio::select! {
-            end = session::run(self, credentials, channel, welcomed) => end.map_err(|error| match error {
+            end = session::run((self, channel), credentials, welcomed) => end.map_err(|error| match error {
                 LinkError::NotTaken { reason, .. } => {
                     LinkError::NotTaken { reason, clocks: clocks(clock, credentials.validity()) }
                 }

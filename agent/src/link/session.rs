@@ -83,9 +83,8 @@ struct Session<'a> {
 
 /// One stream from its hello to its end, and whether it was welcomed before that.
 pub(super) async fn run(
-    link: &Link,
+    (link, channel): (&Link, Channel),
     credentials: &mut Credentials,
-    channel: Channel,
     welcomed: &mut bool,
 ) -> Result<SessionEnd, LinkError> {
     let mut client = AgentClient::new(channel)

@@ -1,6 +1,6 @@
 //! In which order pods leave, and how many of one controller at a time.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::pods::Fate;
 use crate::cluster::Pod;
@@ -48,11 +48,21 @@ pub fn pace(pod: &Pod, is_counted: bool) -> Pace {
     }
 }
 
-/// A StatefulSet's pods leave as it would take them down itself: the highest number first.
+/// A StatefulSet's pods leave as it would take them down itself: the highest number first. Controllers take turns: an
+/// eviction right behind another one of its budget takes half a second, because the API server and the budget's
+/// controller write the budget's status at the same time.
 pub fn in_order<'p>(left: impl Iterator<Item = &'p (Pod, Fate)>) -> Vec<&'p (Pod, Fate)> {
     let mut left: Vec<&(Pod, Fate)> = left.collect();
     left.sort_by_key(|(pod, _)| Reverse(number(pod)));
-    left
+    let mut counts = BTreeMap::new();
+    let turn = |one: &'p (Pod, Fate)| {
+        let turn: &mut u32 = counts.entry((&one.0.key.namespace, &one.0.owner)).or_default();
+        *turn += 1;
+        (*turn, one)
+    };
+    let mut turns: Vec<(u32, &(Pod, Fate))> = left.into_iter().map(turn).collect();
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, one)| one).collect()
 }
 
 /// The number of a StatefulSet's pod.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hostler_plan::{
     cluster::{BudgetLimit, Controller, Deletion, NodeReady, Owner, Phase, Pod, Toleration},
     document::{NodeState, Prospect, Stays, Turn, Urgency},
-    drain::{Asks, Look, Options, blockers},
+    drain::{Asks, Fate, Look, Options, blockers, in_order},
     form::PodName,
     step::{EmptyDirs, Loss},
 };
@@ -172,4 +172,19 @@ fn what_is_made_for_the_node_and_comes_back_at_once_stays_whoever_made_it() {
     look.pod("agent-0").placement.terms = vec![vec![is_in("metadata.name", &["s1"])]];
     look.pod("agent-0").owner = None;
     assert!(!stays(&look), "nobody starts it again");
+}
+
+#[test]
+fn controllers_take_turns_and_a_stateful_set_goes_from_its_highest_number() {
+    let mut look = cluster(&["s1"]);
+    look.deploy("web", &["s1", "s1", "s1"]);
+    look.deploy("cache", &["s1", "s1"]);
+    for name in ["db-0", "db-1"] {
+        let mut pod = pod(name, "db", "s1");
+        owned(&mut pod, "StatefulSet", "apps/v1");
+        look.pods.push(pod);
+    }
+    let left: Vec<(Pod, Fate)> = look.pods.into_iter().map(|pod| (pod, Fate::Evict(Turn::Ordinary))).collect();
+    let order: Vec<&str> = in_order(left.iter()).iter().map(|(pod, _)| pod.key.name.as_str()).collect();
+    assert_eq!(order, ["db-1", "web-0", "cache-0", "db-0", "web-1", "cache-1", "web-2"]);
 }

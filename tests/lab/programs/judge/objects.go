@@ -106,7 +106,8 @@ func (t *thing) template() object {
 		spec["priorityClassName"] = "system-cluster-critical"
 	}
 	if t.has("tolerates") {
-		spec["tolerations"] = []object{{"operator": "Exists"}}
+		// Not the taint of a cordon, or the pod would come back for ever.
+		spec["tolerations"] = []object{{"key": "judge", "operator": "Exists"}}
 	}
 	if t.has("finalizer") {
 		about["finalizers"] = []string{"judge.example/held"}

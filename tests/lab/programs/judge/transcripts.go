@@ -48,7 +48,8 @@ before anything is touched; with a second replica it goes through.`,
 			t.hostler("uncordon", subject, "--yes")
 			return nil
 		}},
-	{"A dead node", `The power of w1 is cut.`,
+	{"A dead node", `The power of w1 is cut. What replaces its pods runs five seconds after it is given up; the old
+objects go within twenty.`,
 		[]thing{{"deployment", "web", like("replicas=2 start=1 grace=2")}, {"statefulset", "db", like("start=1 grace=2")}},
 		func(t *teller) error {
 			t.lab("kill", subject)
@@ -99,7 +100,7 @@ func transcripts(b *bench, args []string) error {
 	text.WriteString(`# Drains, as they were typed
 
 ` + "`tests/lab/judge transcripts`" + ` makes this page on the lab's cluster. The seconds are those since an act began; ` + "`…`" + ` stands
-for what is signed, which every command shows in full, and for what was said before.
+for what is signed, which every command shows in full.
 `)
 	if err := b.prefer(); err != nil {
 		return err
