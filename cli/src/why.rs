@@ -198,6 +198,7 @@ async fn about_node(admin: &mut Admin, name: &NodeName) -> Result<Vec<Said>, Err
     said.extend(fresh.about_node(name));
     if let Some(state) = plan::inventory(admin).await?.nodes.get(name) {
         said.extend(node::said(name, state, fresh.node(name).is_some()));
+        said.extend(node::left_alone(name, state, now()));
         // The plan that keeps it out of service may be over.
         if let Some(hold) = &state.hold
             && !rollouts.iter().any(|known| known.summary().plan == hold.plan.to_string())

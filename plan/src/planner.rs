@@ -27,6 +27,7 @@ mod task;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use claim::{Claim, NodeClaim};
+pub use dead::left_alone;
 pub use earlier::{Earlier, Fate, OpenPlan, Unproved};
 pub use intent::{Continues, Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection};
 pub use obstacle::{Obstacle, PlanError};

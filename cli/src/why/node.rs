@@ -1,9 +1,10 @@
 //! What holds a node by itself: its health, its cordon, the plan that took it out of service.
 
 use hostler_plan::{
+    document::PlanKind,
     health::{Level, Rule, Verdict},
     id::NodeName,
-    planner::InventoryNode,
+    planner::{self, InventoryNode},
     sequencer::{CordonOwner, Standing},
     timestamp::Timestamp,
 };
@@ -80,6 +81,20 @@ pub(super) fn said(name: &NodeName, state: &InventoryNode, seen: bool) -> Vec<Sa
         (None, None) => {}
     }
     said
+}
+
+/// What becomes of one that is dead or cut off, and what ends that; nothing where a plan gave it up already.
+pub(super) fn left_alone(name: &NodeName, state: &InventoryNode, now: Timestamp) -> Option<Said> {
+    let is_gone = state.condition.standing == Standing::NotReady && !state.connected;
+    let is_given_up = state.hold.as_ref().is_some_and(|hold| hold.kind == PlanKind::Dead && hold.complete);
+    let sentence = || {
+        format!(
+            "{}. Where its power is proved to be off, `hostler drain {name} --dead --power-off-proof TEXT` does not \
+             wait for that",
+            planner::left_alone(state, now)
+        )
+    };
+    (is_gone && !is_given_up).then(|| said_of(name, Weight::Note, sentence()))
 }
 
 /// A verdict that counts. One that a person accepted, or an optional one of which nothing is known, holds nothing.

@@ -162,6 +162,16 @@ fn a_node_says_whose_cordon_it_has_what_its_health_is_and_nothing_when_it_is_wel
     };
     let silent = InventoryNode { connected: false, verdicts: vec![verdict], ..well };
     assert_eq!(node::said(&name, &silent, false).len(), 1, "silence is said once");
+    let at = |seconds| Timestamp::from_unix_seconds(seconds);
+    assert!(node::left_alone(&name, &silent, at(60)).is_none(), "its cluster says that it is Ready");
+    let condition = ClusterNode { standing: Standing::NotReady, ..silent.condition.clone() };
+    let dead = InventoryNode { condition, ..silent };
+    let said = |now| node::left_alone(&name, &dead, now).unwrap().sentence;
+    assert!(said(at(60)).contains("1970-01-01T00:05:50Z, or after"), "{}", said(at(60)));
+    assert!(said(at(600)).contains("which has passed") && said(at(600)).contains("--dead"), "{}", said(at(600)));
+    let given_up = hold(true).map(|hold| Hold { kind: PlanKind::Dead, ..hold });
+    let given_up = InventoryNode { hold: given_up, ..dead };
+    assert!(node::left_alone(&name, &given_up, at(60)).is_none(), "a plan gave it up already");
 }
 
 #[test]

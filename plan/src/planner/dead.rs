@@ -1,5 +1,7 @@
 //! Plans that give up dead nodes.
 
+use std::time::Duration;
+
 use crate::{
     fleet::FleetNode,
     form::Reason,
@@ -11,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    Draft, Note, Obstacle, Request, Selection,
+    Draft, InventoryNode, Note, Obstacle, Request, Selection,
     object::ambiguous,
     select::resolve,
     task::{list, observer, task, together},
@@ -59,17 +61,33 @@ pub(super) fn dead(request: Request<'_>, draft: &mut Draft, names: &[NodeName], 
     together(draft, nodes);
 }
 
+/// From a kubelet's silence to the mark on its pods: Kubernetes waits for it (`node-monitor-grace-period`, 50 s since
+/// 1.32), then pods tolerate that it is unreachable (`DefaultTolerationSeconds`, 300 s).
+const UNTIL_MARKED: Duration = Duration::from_secs(50 + 300);
+
+/// What Kubernetes does by itself with a node that is silent, and when, as somebody reads it at `now`: what follows the
+/// node's name in a sentence.
+pub fn left_alone(state: &InventoryNode, now: Timestamp) -> String {
+    let report = state.verdicts.iter().find(|verdict| verdict.rule == Rule::Report);
+    let since = report.map(|verdict| Timestamp::from_unix_milliseconds(verdict.since_ms).whole_seconds());
+    let (said, when) = match since {
+        None => (String::new(), format!("{} s after its kubelet fell silent", UNTIL_MARKED.as_secs())),
+        Some(since) => {
+            let marks = since.plus(UNTIL_MARKED);
+            let passed = if marks <= now { ", which has passed" } else { "" };
+            (format!(" since {since}"), format!("about {marks}{passed}"))
+        }
+    };
+    format!(
+        "is silent{said}. By itself Kubernetes marks its pods for deletion {when}, or after their own toleration, \
+         budgets unasked; a Deployment starts copies then, a StatefulSet waits until the kubelet answers or the node \
+         is gone, and a volume stays attached until 6 minutes after its pod's object went"
+    )
+}
+
 /// What is known of a silent node, what Kubernetes does by itself and when, and what this plan changes.
 fn what_happens(request: Request<'_>, draft: &mut Draft, node: &NodeName) {
-    let since = request.state(node).verdicts.iter().find(|verdict| verdict.rule == Rule::Report);
-    let since = since.map(|verdict| Timestamp::from_unix_milliseconds(verdict.since_ms).whole_seconds());
-    let since = since.map_or_else(String::new, |since| format!(" since {since}"));
-    draft.notes.push(Note::Info(format!(
-        "{node} is silent{since}. By itself Kubernetes marks its pods for deletion 300 s after its kubelet fell \
-         silent, or after their own toleration, budgets unasked; a Deployment starts copies then, a StatefulSet waits \
-         until the kubelet answers or the node is gone, and a volume stays attached until 6 minutes after its pod's \
-         object went"
-    )));
+    draft.notes.push(Note::Info(format!("{node} {}", left_alone(request.state(node), request.numbering.created))));
     draft.notes.push(Note::Info(format!(
         "with this plan {node} is looked at once more and marked node.kubernetes.io/out-of-service if it is still not \
          Ready: its pods are removed at once, their volumes detached, and they start elsewhere; the mark goes when \
