@@ -377,6 +377,6 @@ pub(super) fn taken_over(node: &Node, moved: usize) -> StepError {
     let who = by.as_deref().unwrap_or("somebody");
     let moved = count(moved, "pod");
     let reason =
-        format!("{} was uncordoned by {who} during the drain; {moved} moved and the rest left alone", node.name);
+        format!("{} was uncordoned by {who} during the drain; {moved} evicted and the rest left alone", node.name);
     StepError::TakenOver { reason, by }
 }
