@@ -83,7 +83,7 @@ fn a_rollout_waits_while_a_supply_is_weak_and_goes_on_when_it_is_good_again() {
     let ended = at(&|e| e["event"] == "rollout_ended" && e["seq"] == 3).unwrap();
     assert!(begins < waits.expect("it says why it waits"));
     let why = events[waits.unwrap()]["sentence"].as_str().unwrap();
-    for part in ["waits because", "hostler_rpi_", "limit ", "supply", "it counts as good after 2 s without it"] {
+    for part in ["waits because", "input voltage is ", "limit ", "supply", "it counts as good after 2 s without it"] {
         assert!(why.contains(part), "expected {part:?} in {why:?}");
     }
     assert!(waits.unwrap() < good && good < ended, "and goes on only afterwards");
