@@ -422,7 +422,15 @@ fn innermost(error: &dyn std::error::Error) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    let text = cause.to_string();
+    // As rustls begins what it says of each fault of a certificate.
+    if text.starts_with("invalid peer certificate") {
+        return format!(
+            "{text}; compare `date` on both machines, and renew the API server's certificate where it has run out \
+             (`kubeadm certs renew apiserver` and a restart of its pod; K3s renews it when it is restarted)"
+        );
+    }
+    text
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::{cluster, json as answer, node, nodes, status};
 use crate::{
-    host::{BudgetCondition, Cluster as _, ClusterError, NodeReady, Phase, PodScope, kube::PAGE},
+    host::{
+        BudgetCondition, Cluster as _, ClusterError, NodeReady, Phase, PodScope,
+        kube::{PAGE, error},
+    },
     testing::{Answer, ApiServer},
 };
 
@@ -38,6 +41,13 @@ fn each_way_to_be_broken_is_named_and_only_what_passes_is_waited_for() {
     let forbidden = listed(|| status(403, "User \"x\" cannot list resource \"nodes\""));
     let says = "does not allow to list nodes: User \"x\" cannot list resource";
     assert!(forbidden.to_string().contains(says), "{forbidden}");
+}
+
+#[test]
+fn a_certificate_that_has_run_out_is_told_with_what_renews_it() {
+    let expired = std::io::Error::other("invalid peer certificate: certificate expired: verification time 1795867200");
+    let said = error(::kube::Error::Service(Box::new(expired)), "list nodes").to_string();
+    assert!(said.contains("certificate expired") && said.contains("kubeadm certs renew apiserver"), "{said}");
 }
 
 #[test]
