@@ -427,7 +427,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     if text.starts_with("invalid peer certificate") {
         return format!(
             "{text}; compare `date` on both machines, and renew the API server's certificate where it has run out \
-             (`kubeadm certs renew apiserver` and a restart of its pod; K3s renews it when it is restarted)"
+             (`kubeadm certs renew apiserver` and a restart of its pod; others renew it when they are restarted)"
         );
     }
     text
