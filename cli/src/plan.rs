@@ -16,7 +16,6 @@ use hostler_plan::{
     json,
     planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, OpenPlan, Preview, RunningPlan},
     refusal::Refusal,
-    sequencer::ClusterNode,
     timestamp::Timestamp,
     trust::{self, Draft, Duty, Purpose, Verified, counted},
 };
@@ -169,8 +168,7 @@ async fn see_waiting(admin: &mut Admin, next: &Roster, inventory: &mut Inventory
     for listed in next.nodes.iter().filter(|n| n.status == RosterStatus::Active) {
         let key = listed.key.fingerprint().to_string();
         let connected = nodes.iter().any(|n| n.name == listed.name.as_str() && n.key == key && n.connected);
-        let condition = ClusterNode::UNKNOWN;
-        let seen = InventoryNode { connected, condition, enrolment: Vec::new(), hold: None, verdicts: Vec::new() };
+        let seen = InventoryNode { connected, ..InventoryNode::UNSEEN };
         inventory.nodes.entry(listed.name.clone()).or_insert(seen);
     }
     Ok(())

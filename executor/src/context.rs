@@ -36,6 +36,8 @@ pub(crate) struct NodeContext {
     /// The head of the ledger that the coordinator showed last; forgotten with the process, because every stream begins
     /// with one.
     pub shown_head: Option<Head>,
+    /// Whether a coordinator runs on this machine, as it was when the stream began: where it moves, a stream ends.
+    pub runs_coordinator: bool,
     /// What this node signed last of what it holds.
     pub signed_holding: Option<SignedHolding>,
 }

@@ -122,6 +122,7 @@ impl NodeContext {
     /// its ledger stands.
     pub(crate) fn accept_welcome(&mut self, receipts: &[Signed], head: Option<Head>) -> Result<(), ExecutorError> {
         self.note_head(head);
+        self.runs_coordinator = self.control.host.runs_coordinator();
         // Every stream begins with a head, and what is signed on it says which.
         let shown = self.shown_head;
         self.signed_holding.take_if(|last| last.holds.head != shown);
@@ -186,7 +187,7 @@ impl NodeContext {
         let state = &self.state;
         state.roster()?.document().active(&self.me.node)?;
         let (holds, open, decision) = (self.holds(), state.open_plans().to_vec(), state.decisions().newest());
-        let runs_coordinator = self.control.host.runs_coordinator();
+        let runs_coordinator = self.runs_coordinator;
         let is_same = |last: &SignedHolding| {
             let holds = Holds { head: last.holds.head, ..holds.clone() };
             let is_same = last.open == open && last.decision == decision && last.holds == holds;

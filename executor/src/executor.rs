@@ -72,6 +72,7 @@ impl Executor {
         if let Some(receipt) = receipt {
             receipts.add_unread(receipt)?;
         }
+        let runs_coordinator = host.runs_coordinator();
         let control = Control::new(host, status, receiver, downloads);
         let mut context = NodeContext {
             disk,
@@ -84,6 +85,7 @@ impl Executor {
             heard_of_receipts: false,
             lost_receipts: Vec::new(),
             shown_head: None,
+            runs_coordinator,
             signed_holding: None,
         };
         if context.state_file.lack_a_copy() {

@@ -55,7 +55,7 @@ fn reboot(open: &[OpenPlan], unproved: &[Unproved], running: &[RunningPlan]) -> 
     let roster = roster(&root);
     let condition =
         ClusterNode { standing: Standing::Ready, version: "v1.34.3+k3s1".parse().ok(), ..ClusterNode::UNKNOWN };
-    let node = InventoryNode { connected: true, condition, enrolment: Vec::new(), hold: None, verdicts: Vec::new() };
+    let node = InventoryNode { connected: true, condition, ..InventoryNode::UNSEEN };
     let nodes = ["s1", "w1"].map(|n| (name(n), node.clone())).into_iter().collect();
     let inventory = Inventory { nodes, quarantines: Vec::new(), running: running.to_vec() };
     let numbering = Numbering {

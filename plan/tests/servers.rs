@@ -81,10 +81,7 @@ impl Case {
         let seen = |n: &NodeName| {
             let standing = if self.ready.contains(n) { Standing::Ready } else { Standing::NotReady };
             let condition = ClusterNode { standing, version: OLD.parse().ok(), ..ClusterNode::UNKNOWN };
-            (
-                n.clone(),
-                InventoryNode { connected: true, condition, enrolment: Vec::new(), hold: None, verdicts: Vec::new() },
-            )
+            (n.clone(), InventoryNode { connected: true, condition, ..InventoryNode::UNSEEN })
         };
         let nodes = self.fleet.nodes.iter().map(|n| seen(&n.name)).collect();
         let inventory = Inventory { nodes, ..Inventory::default() };

@@ -126,7 +126,7 @@ fn a_pod_is_told_of_by_the_plan_at_work_and_by_the_receipt_of_the_one_that_ended
 fn a_node_says_whose_cordon_it_has_what_its_health_is_and_nothing_when_it_is_well() {
     let name = NodeName::new("w1").unwrap();
     let condition = ClusterNode { standing: Standing::Ready, ..ClusterNode::UNKNOWN };
-    let well = InventoryNode { connected: true, condition, enrolment: Vec::new(), hold: None, verdicts: Vec::new() };
+    let well = InventoryNode { connected: true, condition, ..InventoryNode::UNSEEN };
     assert!(node::said(&name, &well, false).is_empty());
     let cordoned = |owner| {
         let cordon = Some(Cordon { owner, reason: Some("disk swap".into()) });

@@ -166,6 +166,17 @@ pub struct InventoryNode {
     pub verdicts: Vec<Verdict>,
 }
 
+impl InventoryNode {
+    /// What is known of a node that nobody ever saw.
+    pub const UNSEEN: Self = Self {
+        connected: false,
+        condition: ClusterNode::UNKNOWN,
+        enrolment: Vec::new(),
+        hold: None,
+        verdicts: Vec::new(),
+    };
+}
+
 /// A rollout that is not over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningPlan {

@@ -7,20 +7,13 @@ use crate::{
     health::{Level, Rule, Verdict},
     id::NodeName,
     quorum::Quorum,
-    sequencer::{ClusterNode, Standing},
+    sequencer::Standing,
     step::ClusterRole,
 };
 
 use super::{Draft, InventoryNode, Obstacle, Request, Selection, object::ambiguous};
 
-/// The state of a node that nobody ever saw.
-const UNSEEN: &InventoryNode = &InventoryNode {
-    connected: false,
-    condition: ClusterNode::UNKNOWN,
-    enrolment: Vec::new(),
-    hold: None,
-    verdicts: Vec::new(),
-};
+const UNSEEN: &InventoryNode = &InventoryNode::UNSEEN;
 
 impl Request<'_> {
     pub(super) fn state(&self, node: &NodeName) -> &InventoryNode {

@@ -90,6 +90,15 @@ impl Disk {
         Self { node, fault }
     }
 
+    /// A node in a task that waits for nothing any more, whose disk fails in that way below one of its folders.
+    async fn failing_at_work(folder: &Path, part: &str, errno: i32, kinds: &str) -> (Self, Seq) {
+        let mut disk = Self::start(folder).await;
+        let seq = disk.node.wait_in_a_task().await;
+        disk.breaks(part, errno, kinds);
+        disk.node.api.set_ready(true);
+        (disk, seq)
+    }
+
     /// Everything below a folder fails in that way.
     fn breaks(&self, folder: &str, errno: i32, kinds: &str) {
         let folder = self.node.folder.join(folder).join("");
@@ -133,10 +142,7 @@ impl Disk {
 async fn an_executor_names_the_disk_that_fails_and_ends_its_task_once_that_is_well() {
     for (what, errno, kinds) in FAULTS {
         let folder = tempfile::tempdir().unwrap();
-        let mut disk = Disk::start(folder.path()).await;
-        let seq = disk.node.wait_in_a_task().await;
-        disk.breaks("executor", errno, kinds);
-        disk.node.api.set_ready(true);
+        let (mut disk, seq) = Disk::failing_at_work(folder.path(), "executor", errno, kinds).await;
         // What needs nothing of the disk any more is done.
         if kinds != "r" {
             let mut ends = 0;
@@ -157,10 +163,7 @@ async fn an_executor_names_the_disk_that_fails_and_ends_its_task_once_that_is_we
 async fn an_agent_carries_receipts_whatever_its_disk_does() {
     for (_, errno, kinds) in FAULTS {
         let folder = tempfile::tempdir().unwrap();
-        let mut disk = Disk::start(folder.path()).await;
-        let seq = disk.node.wait_in_a_task().await;
-        disk.breaks("agent", errno, kinds);
-        disk.node.api.set_ready(true);
+        let (mut disk, seq) = Disk::failing_at_work(folder.path(), "agent", errno, kinds).await;
         disk.finished(seq).await;
     }
 }
@@ -169,10 +172,7 @@ async fn an_agent_carries_receipts_whatever_its_disk_does() {
 async fn a_coordinator_says_that_its_ledger_takes_nothing_and_goes_on_by_itself_with_the_receipts() {
     for (what, errno, kinds) in FAULTS.into_iter().filter(|(.., kinds)| *kinds != "r") {
         let folder = tempfile::tempdir().unwrap();
-        let mut disk = Disk::start(folder.path()).await;
-        let seq = disk.node.wait_in_a_task().await;
-        disk.breaks("coordinator", errno, kinds);
-        disk.node.api.set_ready(true);
+        let (mut disk, seq) = Disk::failing_at_work(folder.path(), "coordinator", errno, kinds).await;
         let admin = &mut disk.node.stand.admin;
         let said = until(&format!("{what}: every command is told"), async || {
             admin.refresh().await.unwrap();
