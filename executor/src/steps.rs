@@ -5,6 +5,7 @@ mod host;
 mod k3s;
 mod kube;
 mod membership;
+mod unbuilt;
 
 use hostler_plan::step::Step;
 
@@ -22,16 +23,29 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::EnsurePackage(step) => step,
         Step::EnsureUnit(step) => step,
         Step::Reboot(step) => step,
+        Step::EnsureProgram(step) => step,
+        Step::EnsureImages(step) => step,
+        Step::InstallPackage(step) => step,
+        Step::HoldPackage(step) => step,
+        Step::SwapOff(step) => step,
+        Step::EnsureHost(step) => step,
         Step::BootstrapK3s(step) => step,
         Step::AdmitToK3s(step) => step,
         Step::JoinK3s(step) => step,
         Step::UpgradeK3s(step) => step,
+        Step::BootstrapKubeadm(step) => step,
+        Step::AdmitToKubeadm(step) => step,
+        Step::JoinKubeadm(step) => step,
+        Step::RevokeKubeadm(step) => step,
+        Step::UpgradeKubeadm(step) => step,
+        Step::EnsureKubelet(step) => step,
         Step::Cordon(step) => step,
         Step::Drain(step) => step,
         Step::Uncordon(step) => step,
         Step::AdoptCordon(step) => step,
         Step::ReleaseCordon(step) => step,
         Step::OutOfService(step) => step,
+        Step::Apply(step) => step,
         Step::AwaitReady(step) => step,
     }
 }

@@ -69,6 +69,26 @@ text_id! {
 }
 
 text_id! {
+    /// A machine's name as others look it up: of DNS, and lower case.
+    HostName, "host name", "1 to 253 of a-z, 0-9, '-' and '.', no part beginning or ending with '-'",
+    |t| (1..=253).contains(&t.len()) && dns(t, b"-.")
+}
+
+text_id! {
+    /// The configuration of a program, whole.
+    Config, "configuration", "1 to 65536 bytes of text without characters that cannot be seen",
+    |t| (1..=64 << 10).contains(&t.len()) && t.chars().all(|c| c == '\n' || text::is_visible(c))
+}
+
+impl Config {
+    /// Bytes; more than 0.
+    #[expect(clippy::len_without_is_empty, reason = "none is empty")]
+    pub fn len(&self) -> usize {
+        self.as_str().len()
+    }
+}
+
+text_id! {
     /// Where the servers of a cluster are reached.
     ServerUrl, "server address", "https://HOST:PORT",
     |t| t.strip_prefix("https://").is_some_and(|address| host_and_port(address).is_some())

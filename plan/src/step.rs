@@ -6,6 +6,7 @@ mod consent;
 mod host;
 pub mod k3s;
 mod kube;
+pub mod kubeadm;
 
 use std::fmt;
 
@@ -18,11 +19,12 @@ use crate::{
 
 pub use consent::{Consent, Loss, NewOwners, TopOwner, Whose};
 pub use host::{
-    EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, EnsureUnit, Noop, Reboot, StageArtifact, UnitState,
+    EnsureFile, EnsureHost, EnsureImages, EnsureModule, EnsurePackage, EnsureProgram, EnsureSysctl, EnsureUnit,
+    HoldPackage, InstallPackage, Noop, Reboot, StageArtifact, SwapOff, UnitState,
 };
 pub use kube::{
-    AdoptCordon, AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Reaction, Reactions, ReleaseCordon,
-    Uncordon,
+    AdoptCordon, Apply, AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Reaction, Reactions,
+    ReleaseCordon, Uncordon,
 };
 
 /// Makes the enum and what goes through all of it from the one list of steps.
@@ -61,16 +63,29 @@ steps! {
     "sysctl.ensure" => EnsureSysctl(EnsureSysctl),
     "package.ensure" => EnsurePackage(EnsurePackage),
     "systemd.ensure" => EnsureUnit(EnsureUnit),
+    "program.ensure" => EnsureProgram(EnsureProgram),
+    "image.ensure" => EnsureImages(EnsureImages),
+    "package.install" => InstallPackage(InstallPackage),
+    "package.hold" => HoldPackage(HoldPackage),
+    "swap.off" => SwapOff(SwapOff),
+    "hosts.ensure" => EnsureHost(EnsureHost),
     "k3s.bootstrap" => BootstrapK3s(k3s::Bootstrap),
     "k3s.admit" => AdmitToK3s(k3s::Admit),
     "k3s.join" => JoinK3s(k3s::Join),
     "k3s.upgrade" => UpgradeK3s(k3s::Upgrade),
+    "kubeadm.bootstrap" => BootstrapKubeadm(kubeadm::Bootstrap),
+    "kubeadm.admit" => AdmitToKubeadm(kubeadm::Admit),
+    "kubeadm.join" => JoinKubeadm(kubeadm::Join),
+    "kubeadm.revoke" => RevokeKubeadm(kubeadm::Revoke),
+    "kubeadm.upgrade" => UpgradeKubeadm(kubeadm::Upgrade),
+    "kubelet.ensure" => EnsureKubelet(kubeadm::EnsureKubelet),
     "kube.cordon" => Cordon(Cordon),
     "kube.drain" => Drain(Drain),
     "kube.uncordon" => Uncordon(Uncordon),
     "kube.adopt_cordon" => AdoptCordon(AdoptCordon),
     "kube.release_cordon" => ReleaseCordon(ReleaseCordon),
     "kube.out_of_service" => OutOfService(OutOfService),
+    "kube.apply" => Apply(Apply),
     "kube.await_ready" => AwaitReady(AwaitReady),
     "host.reboot" => Reboot(Reboot),
 }
@@ -194,6 +209,12 @@ mod tests {
         r#"{"op":"sysctl.ensure","key":"net.ipv4.ip_forward","value":"1"}"#,
         r#"{"op":"package.ensure","package":"curl","version":"8.1-2"}"#,
         r#"{"op":"systemd.ensure","unit":"ssh.service","state":"started","enabled":true}"#,
+        r#"{"op":"program.ensure","artifact":"kubelet-aarch64","path":"/usr/local/bin/kubelet"}"#,
+        r#"{"op":"image.ensure","artifact":"images-aarch64"}"#,
+        r#"{"op":"package.install","artifact":"kubelet-aarch64","package":"kubelet","version":"1.36.3-1.1"}"#,
+        r#"{"op":"package.hold","package":"kubelet"}"#,
+        r#"{"op":"swap.off"}"#,
+        r#"{"op":"hosts.ensure","name":"k8s.lab","address":"10.0.0.10"}"#,
         r#"{"op":"k3s.bootstrap","artifact":"k3s-aarch64","version":"v1.34.3+k3s1"}"#,
         r#"{"op":"k3s.admit","lifetime_seconds":900}"#,
         concat!(
@@ -201,12 +222,22 @@ mod tests {
             r#""server_url":"https://api:6443","admitted_by":"w1.admit"}"#
         ),
         r#"{"op":"k3s.upgrade","artifact":"k3s-aarch64","version":"v1.34.3+k3s1"}"#,
+        r#"{"op":"kubeadm.bootstrap","version":"v1.36.3","config":"kind: InitConfiguration\n"}"#,
+        r#"{"op":"kubeadm.admit","role":"worker","lifetime_seconds":900}"#,
+        concat!(
+            r#"{"op":"kubeadm.join","version":"v1.36.3","role":"server","config":"kind: JoinConfiguration\n","#,
+            r#""admitted_by":"s2.admit"}"#
+        ),
+        r#"{"op":"kubeadm.revoke"}"#,
+        r#"{"op":"kubeadm.upgrade","version":"v1.36.3"}"#,
+        r#"{"op":"kubelet.ensure","version":"v1.36.3"}"#,
         r#"{"op":"kube.cordon","reason":"drain"}"#,
         r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":"all","force_unmanaged":false}"#,
         r#"{"op":"kube.uncordon"}"#,
         r#"{"op":"kube.adopt_cordon","reason":"the disk is swapped"}"#,
         r#"{"op":"kube.release_cordon","reason":"the lab needs it"}"#,
         r#"{"op":"kube.out_of_service","power_off_proof":"pulled the plug"}"#,
+        r#"{"op":"kube.apply","artifact":"cni"}"#,
         r#"{"op":"kube.await_ready","version":null,"for_seconds":60,"timeout_seconds":600}"#,
         r#"{"op":"host.reboot"}"#,
     ];

@@ -1,10 +1,12 @@
 //! Steps on the machine itself: files, kernel, packages, units, artifacts, reboot.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
 use crate::{
-    form::{FileMode, FilePath, ModuleName, PackageName, PackageVersion, SysctlKey, SysctlValue, UnitName},
+    form::{FileMode, FilePath, HostName, ModuleName, PackageName, PackageVersion, SysctlKey, SysctlValue, UnitName},
     id::{ArtifactName, Digest, NodeName},
     text::clean_to,
 };
@@ -78,19 +80,23 @@ impl Operation for EnsureFile {
         format!("{path} with mode {mode}, {} bytes, {}", content.len(), Digest::of(content.as_bytes()))
     }
     fn more(&self) -> Vec<String> {
-        let lines: Vec<&str> = self.content.lines().collect();
-        let whole = lines.len() <= WHOLE_LINES && self.content.len() <= WHOLE_BYTES;
-        let shown = if whole { lines.len() } else { lines.len().min(FIRST_LINES) };
-        let mut said: Vec<String> =
-            lines[..shown].iter().map(|line| format!("| {}", clean_to(line, LINE_BYTES))).collect();
-        if shown < lines.len() {
-            said.push(format!("| … and {} more lines; the digest is of all of it", lines.len() - shown));
-        }
-        said
+        shown(&self.content)
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("writes {}", self.path)
     }
+}
+
+/// The lines of a text that is written to a machine, for who signs it.
+pub(super) fn shown(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let whole = lines.len() <= WHOLE_LINES && text.len() <= WHOLE_BYTES;
+    let shown = if whole { lines.len() } else { lines.len().min(FIRST_LINES) };
+    let mut said: Vec<String> = lines[..shown].iter().map(|line| format!("| {}", clean_to(line, LINE_BYTES))).collect();
+    if shown < lines.len() {
+        said.push(format!("| … and {} more lines; the digest is of all of it", lines.len() - shown));
+    }
+    said
 }
 
 /// Loads a kernel module now and at every boot.
@@ -157,6 +163,147 @@ impl Operation for EnsurePackage {
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("installs {} {}", self.package, self.version)
+    }
+}
+
+/// Puts an artifact in place as a program, owned by root with mode 0755. One that runs keeps the old file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsureProgram {
+    /// Its name in the plan.
+    pub artifact: ArtifactName,
+    /// Absolute.
+    pub path: FilePath,
+}
+
+impl Operation for EnsureProgram {
+    fn artifact(&self) -> Option<&ArtifactName> {
+        Some(&self.artifact)
+    }
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { artifact, path } = self;
+        format!("{artifact} as {path}")
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("installs {}", self.path)
+    }
+}
+
+/// Imports an archive of container images, in the form of `docker save` or an OCI layout, into the namespace of
+/// containerd from which the kubelet takes its images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsureImages {
+    /// Its name in the plan.
+    pub artifact: ArtifactName,
+}
+
+impl Operation for EnsureImages {
+    fn artifact(&self) -> Option<&ArtifactName> {
+        Some(&self.artifact)
+    }
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { artifact } = self;
+        format!("all of {artifact}")
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("imports the images of {}", self.artifact)
+    }
+}
+
+/// Installs a Debian package from a file, without asking a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstallPackage {
+    /// The file's name in the plan.
+    pub artifact: ArtifactName,
+    /// What is in it.
+    pub package: PackageName,
+    /// Exactly this one.
+    pub version: PackageVersion,
+}
+
+impl Operation for InstallPackage {
+    fn artifact(&self) -> Option<&ArtifactName> {
+        Some(&self.artifact)
+    }
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { artifact, package, version } = self;
+        format!("{package} in version {version} from {artifact}")
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("installs {} {}", self.package, self.version)
+    }
+}
+
+/// Keeps a Debian package at the version that it has, whoever upgrades the system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldPackage {
+    /// Its name.
+    pub package: PackageName,
+}
+
+impl Operation for HoldPackage {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { package } = self;
+        format!("{package} at the version that it has")
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("holds {}", self.package)
+    }
+}
+
+/// No swap, now and at every boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwapOff {}
+
+impl Operation for SwapOff {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self {} = self;
+        "now and at every boot".to_owned()
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        "turns swap off".to_owned()
+    }
+}
+
+/// The machine finds a name without asking anybody: a line of Hostler's own in `/etc/hosts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsureHost {
+    /// What is looked up.
+    pub name: HostName,
+    /// What is found.
+    pub address: IpAddr,
+}
+
+impl Operation for EnsureHost {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { name, address } = self;
+        format!("{name} is {address}")
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("writes down where {} is", self.name)
     }
 }
 

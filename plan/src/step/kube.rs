@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Consent, Operation};
 use crate::{
     form::{self, PodName, Reason},
-    id::NodeName,
+    id::{ArtifactName, NodeName},
     version::Version,
 };
 
@@ -235,6 +235,30 @@ impl Operation for OutOfService {
     }
     fn sentence(&self, subject: &NodeName) -> String {
         format!("marks {subject} as out of service")
+    }
+}
+
+/// Brings the objects of a file of manifests into the cluster by server-side apply; what is there besides stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    /// The file's name in the plan: YAML documents or JSON.
+    pub artifact: ArtifactName,
+}
+
+impl Operation for Apply {
+    fn artifact(&self) -> Option<&ArtifactName> {
+        Some(&self.artifact)
+    }
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { artifact } = self;
+        format!("every object of {artifact}, in the whole cluster")
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("applies {} to the cluster", self.artifact)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the nodes of a scenario do: connect, report, perform what they are granted, and sign receipts.
 
-use hostler_plan::{document::RosterNode, fleet::FleetNode, planner::Continues, signature::PublicKey};
+use hostler_plan::{document::RosterNode, fleet::FleetNode, planner::Continues, signature::PublicKey, step::kubeadm};
 
 use super::*;
 
@@ -125,6 +125,9 @@ impl World {
                 }
                 Step::UpgradeK3s(k3s::Upgrade { version, .. })
                 | Step::BootstrapK3s(k3s::Bootstrap { version, .. })
+                | Step::BootstrapKubeadm(kubeadm::Bootstrap { version, .. })
+                | Step::JoinKubeadm(kubeadm::Join { version, .. })
+                | Step::EnsureKubelet(kubeadm::EnsureKubelet { version })
                 | Step::JoinK3s(k3s::Join { version, .. }) => {
                     condition.version = Some(*version);
                     condition.standing = Standing::Ready;
@@ -137,6 +140,16 @@ impl World {
                 | Step::EnsureSysctl(_)
                 | Step::EnsurePackage(_)
                 | Step::EnsureUnit(_)
+                | Step::EnsureProgram(_)
+                | Step::EnsureImages(_)
+                | Step::InstallPackage(_)
+                | Step::HoldPackage(_)
+                | Step::SwapOff(_)
+                | Step::EnsureHost(_)
+                | Step::AdmitToKubeadm(_)
+                | Step::RevokeKubeadm(_)
+                | Step::UpgradeKubeadm(_)
+                | Step::Apply(_)
                 | Step::AdmitToK3s(_)
                 | Step::Drain(_)
                 | Step::Uncordon(_)

@@ -1,0 +1,180 @@
+//! Steps of a kubeadm cluster's life: bootstrap, admit, join, revoke, upgrade, and the kubelet's restart.
+//!
+//! kubeadm's configuration stands whole in the signed plan, as it is written in
+//! <https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/>; what is made on the spot (a token, the
+//! cluster's CA) is all that a node adds to it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClusterRole, Operation, host::shown};
+use crate::{
+    form::{self, Config},
+    id::{Digest, NodeName, TaskId},
+    version::Version,
+};
+
+/// Makes this node the first server of a kubeadm cluster: `kubeadm init`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// What kubeadm on this node must be, and the cluster run.
+    pub version: Version,
+    /// kubeadm's configuration: InitConfiguration, ClusterConfiguration and those of the components.
+    pub config: Config,
+}
+
+impl Operation for Bootstrap {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { version, config } = self;
+        format!("the first server at {version}, by a configuration of {} bytes, {}", config.len(), digest(config))
+    }
+    fn more(&self) -> Vec<String> {
+        shown(self.config.as_str())
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("starts the first server at {}", self.version)
+    }
+}
+
+/// On a server: makes a short-lived bootstrap token for the task's subject and seals it, with what else lets the subject
+/// in, to the subject's key. The ciphertext is the observation `sealed_join_secret` of the receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admit {
+    /// What the subject becomes: a server is given the keys of the cluster's certificate authorities too.
+    pub role: ClusterRole,
+    /// How long the token lets somebody in.
+    #[serde(deserialize_with = "form::timeout_seconds")]
+    pub lifetime_seconds: u64,
+}
+
+impl Operation for Admit {
+    fn acts_on_subject(&self) -> bool {
+        true
+    }
+    fn said(&self) -> String {
+        let Self { role, lifetime_seconds } = self;
+        match role {
+            ClusterRole::Server => format!(
+                "as SERVER: a join token for {lifetime_seconds} s, and the KEYS of the cluster's certificate \
+                 authorities, sealed to it"
+            ),
+            ClusterRole::Worker => format!("as worker: a join token for {lifetime_seconds} s, sealed to it"),
+        }
+    }
+    fn sentence(&self, subject: &NodeName) -> String {
+        format!("makes a join token for {subject}")
+    }
+}
+
+/// Joins this node to the cluster with what the receipt of the task `admitted_by` holds: `kubeadm join`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// What kubeadm on this node must be, and the node run.
+    pub version: Version,
+    /// What the node becomes.
+    pub role: ClusterRole,
+    /// kubeadm's JoinConfiguration without its discovery, which the node adds from what it was given.
+    pub config: Config,
+    /// The task whose receipt holds the sealed token.
+    pub admitted_by: TaskId,
+}
+
+impl Operation for Join {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn admitted_by(&self) -> Option<&TaskId> {
+        Some(&self.admitted_by)
+    }
+    fn said(&self) -> String {
+        let Self { version, role, config, admitted_by } = self;
+        let role = match role {
+            ClusterRole::Server => "SERVER",
+            ClusterRole::Worker => "worker",
+        };
+        format!(
+            "as {role} at {version}, with the token of {admitted_by}, by a configuration of {} bytes, {}",
+            config.len(),
+            digest(config)
+        )
+    }
+    fn more(&self) -> Vec<String> {
+        shown(self.config.as_str())
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("joins the cluster at {}", self.version)
+    }
+}
+
+/// On a server: the tokens that were made for the task's subject are gone from the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {}
+
+impl Operation for Revoke {
+    fn acts_on_subject(&self) -> bool {
+        true
+    }
+    fn said(&self) -> String {
+        let Self {} = self;
+        "every join token that was made for it".to_owned()
+    }
+    fn sentence(&self, subject: &NodeName) -> String {
+        format!("revokes the join tokens of {subject}")
+    }
+}
+
+/// Brings this node's part of the cluster to that version: `kubeadm upgrade apply` on the first server that gets there,
+/// `kubeadm upgrade node` on every other node. The kubelet is a step of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upgrade {
+    /// What kubeadm on this node must be, and the node's components run.
+    pub version: Version,
+}
+
+impl Operation for Upgrade {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { version } = self;
+        format!("to {version}")
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("upgrades the node's components to {}", self.version)
+    }
+}
+
+/// The running kubelet has that version: it is restarted where its program was replaced since it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsureKubelet {
+    /// What the process must be, not the file.
+    pub version: Version,
+}
+
+impl Operation for EnsureKubelet {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn upgrades_to(&self) -> Option<Version> {
+        Some(self.version)
+    }
+    fn said(&self) -> String {
+        let Self { version } = self;
+        format!("running at {version}")
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("restarts the kubelet at {}", self.version)
+    }
+}
+
+fn digest(config: &Config) -> Digest {
+    Digest::of(config.as_str().as_bytes())
+}
