@@ -6,7 +6,10 @@ pub(crate) mod number;
 pub mod pods;
 pub mod reserved;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hostler_plan::{
     document::{DocumentKind, MAX_SIGNATURES, Plan, PlanKind, Root, Roster, RosterStatus, Signed, Signer},
@@ -45,10 +48,23 @@ pub struct CompiledPlan {
     pub pods: Option<Pods>,
 }
 
-/// Reads and checks a fleet file. Gives the fleet and what is allowed but unwise.
+/// Where the lock of a fleet file lies: beside it, with the ending `.lock`.
+pub fn lock_path(fleet_file: &Path) -> PathBuf {
+    fleet_file.with_extension("lock")
+}
+
+/// Reads and checks a fleet file with the lock beside it. Gives the fleet and what is allowed but unwise.
 pub fn read_fleet(path: &Path) -> Result<(Fleet, Vec<planner::Note>), Error> {
     let (name, text) = (path.display().to_string(), read_text(path, MAX_FLEET_BYTES)?);
-    let (fleet, unwise) = Fleet::from_toml(&[(&name, &text)]).map_err(|e| Error::Failed(e.to_string()))?;
+    let lock = lock_path(path);
+    let read = match lock.exists() {
+        true => {
+            let (lock, artifacts) = (lock.display().to_string(), read_text(&lock, MAX_FLEET_BYTES)?);
+            Fleet::with_lock((&name, &text), (&lock, &artifacts))
+        }
+        false => Fleet::from_toml(&[(&name, &text)]),
+    };
+    let (fleet, unwise) = read.map_err(|e| Error::Failed(e.to_string()))?;
     Ok((fleet, unwise.into_iter().map(|p| planner::Note::Warning(p.to_string())).collect()))
 }
 

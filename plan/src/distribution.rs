@@ -56,12 +56,53 @@ impl Distribution {
         }
     }
 
+    /// What it knows of artifacts of that name; of others the fleet file has to say it.
+    pub fn artifact(self, name: &str) -> Option<KnownArtifact> {
+        let known = match self {
+            Distribution::K3s => k3s::ARTIFACTS,
+            Distribution::Kubeadm => kubeadm::ARTIFACTS,
+        };
+        known.iter().find(|a| a.name == name).copied()
+    }
+
     /// The systemd units without which a node of it is no Kubernetes node.
     pub fn units(self) -> &'static [&'static str] {
         match self {
             Distribution::K3s => k3s::UNITS,
             Distribution::Kubeadm => kubeadm::UNITS,
         }
+    }
+}
+
+/// What is known of an artifact by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownArtifact {
+    pub name: &'static str,
+    pub place: Place,
+    /// Whether its version is Kubernetes' own.
+    pub of_kubernetes: bool,
+}
+
+/// Where an artifact usually goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// That folder.
+    Program(&'static str),
+    /// The container runtime.
+    Image,
+}
+
+impl KnownArtifact {
+    const fn program(name: &'static str, folder: &'static str) -> Self {
+        Self { name, place: Place::Program(folder), of_kubernetes: false }
+    }
+
+    const fn image(name: &'static str) -> Self {
+        Self { name, place: Place::Image, of_kubernetes: false }
+    }
+
+    const fn of_kubernetes(self) -> Self {
+        Self { of_kubernetes: true, ..self }
     }
 }
 

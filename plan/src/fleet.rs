@@ -3,6 +3,7 @@
 //! Three steps: fragments as they were written, one merged whole, and typed settings that are proof. The pages of the
 //! handbook about it are in `docs/fleet-file.md`.
 
+mod artifact;
 mod check;
 mod fragment;
 mod keys;
@@ -10,11 +11,12 @@ mod problem;
 
 use std::{collections::BTreeMap, fmt};
 
+pub use artifact::{ArtifactKind, FleetArtifact, Source};
 pub use problem::{FleetError, Location, Problem};
 
 use crate::{
     distribution::Distribution,
-    id::{Arch, ArtifactName, Digest, NodeName},
+    id::{Arch, NodeName},
     step::{ClusterRole, EmptyDirs, NewOwners, Reactions},
     version::Version,
 };
@@ -45,6 +47,11 @@ impl Fleet {
         check::fleet(fragment::read(files)?)
     }
 
+    /// The same of a fleet file and the lock beside it, which holds artifacts and nothing else.
+    pub fn with_lock(file: (&str, &str), lock: (&str, &str)) -> Result<(Fleet, Vec<Problem>), FleetError> {
+        check::fleet(fragment::read_with_lock(file, lock)?)
+    }
+
     /// The node of that name.
     pub fn node(&self, name: &NodeName) -> Option<&FleetNode> {
         self.nodes.iter().find(|n| n.name == *name)
@@ -55,11 +62,6 @@ impl Fleet {
         let mut servers: Vec<&FleetNode> = self.nodes.iter().filter(|n| n.role == ClusterRole::Server).collect();
         servers.sort_by_key(|n| !n.first);
         servers
-    }
-
-    /// The artifact of that name, version and architecture.
-    pub fn artifact(&self, name: &str, version: Version, arch: Arch) -> Option<&FleetArtifact> {
-        self.artifacts.iter().find(|a| a.name.as_str() == name && a.version == version && a.arch == arch)
     }
 }
 
@@ -148,35 +150,6 @@ pub struct FleetNode {
     pub labels: BTreeMap<String, String>,
     /// The group whose settings apply to it.
     pub group: Option<String>,
-}
-
-/// A file that nodes need, by content.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FleetArtifact {
-    /// What it is: the name that the distribution's steps ask for.
-    pub name: ArtifactName,
-    pub version: Version,
-    pub arch: Arch,
-    pub source: Source,
-    pub sha256: Digest,
-    /// Bytes; more than 0.
-    pub size: u64,
-}
-
-impl FleetArtifact {
-    /// Its name inside a plan: with the architecture, because a plan may need it for several.
-    pub fn plan_name(&self) -> ArtifactName {
-        ArtifactName::new(format!("{}-{}", self.name, self.arch)).unwrap_or_else(|_| self.name.clone())
-    }
-}
-
-/// Where the file of an artifact lies: the command uploads it to the coordinator, and nodes get it from there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A file, relative to the fleet file.
-    Path(String),
-    /// Where the admin downloaded it. Nobody fetches it; the last part of the path is taken as a file name.
-    Url(String),
 }
 
 /// Settings for the nodes of a group.

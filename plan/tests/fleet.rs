@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
-use hostler_plan::fleet::{Canary, Fleet, Problem};
+use hostler_plan::{
+    fleet::{ArtifactKind, Canary, Fleet, Problem, Source},
+    id::Arch,
+    step::ClusterRole,
+};
 
 const SMALL: &str = include_str!("../../examples/small.toml");
 
@@ -129,5 +133,99 @@ fn a_later_file_goes_over_an_earlier_one() {
     assert_eq!(
         again.unwrap_err().to_string(),
         "b.toml:1:1: node pi stands twice, first at a.toml:13:1; rename or remove one"
+    );
+}
+
+const LAB: &str = include_str!("../../examples/kubeadm-lab.toml");
+
+/// An entry of a lock: `keys` after a digest and a size.
+fn entry(name: &str, keys: &str) -> String {
+    format!("[[artifacts]]\nname = {name:?}\nsha256 = \"{:064}\"\nsize = 7\npath = \"x\"\n{keys}\n", 1)
+}
+
+fn locked(lock: &str) -> Result<Fleet, String> {
+    Fleet::with_lock(("fleet.toml", LAB), ("fleet.lock", lock)).map(|(fleet, _)| fleet).map_err(|e| e.to_string())
+}
+
+#[test]
+fn artifacts_of_a_known_name_say_no_more_than_they_must() {
+    let lock = [
+        entry("kubelet", "version = \"v1.36.3\"\narch = \"x86_64\""),
+        entry("runc", "version = \"1.4.0\"\narch = \"x86_64\""),
+        entry("kube-apiserver", "version = \"v1.36.3\"\narch = \"x86_64\"\nrole = \"server\""),
+        entry("nginx", "kind = \"image\"\nversion = \"1.29\"\narch = \"aarch64\""),
+        entry("cni.yaml", "kind = \"manifest\""),
+        entry("libstdc", "kind = \"package\"\npackage = \"libstdc++6\"\nversion = \"14.2.0-19\"\narch = \"none\""),
+    ];
+    let fleet = locked(&lock.concat()).unwrap();
+    let named = |name: &str| fleet.artifacts.iter().find(|a| a.name.as_str() == name).unwrap();
+    let to = |name: &str| match &named(name).kind {
+        ArtifactKind::Program { to } => to.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((to("kubelet").as_str(), to("runc").as_str()), ("/usr/local/bin/kubelet", "/usr/local/sbin/runc"));
+    assert_eq!(named("kubelet").kubernetes.map(|v| v.to_string()).as_deref(), Some("v1.36.3"));
+    assert_eq!((named("runc").kubernetes, named("runc").version.as_deref()), (None, Some("1.4.0")));
+    assert_eq!(named("cni.yaml").plan_name().as_str(), "cni.yaml", "what fits every processor has its own name");
+    assert_eq!(named("runc").source, Source::Path("x".into()));
+    let version = "v1.36.3".parse().unwrap();
+    let needed = |arch, role| -> Vec<&str> {
+        fleet.needed_artifacts(version, arch, role).iter().map(|a| a.name.as_str()).collect()
+    };
+    assert_eq!(
+        needed(Arch::X86_64, ClusterRole::Server),
+        ["cni.yaml", "kube-apiserver", "kubelet", "libstdc", "runc"],
+        "only what a server of that processor needs"
+    );
+    assert_eq!(needed(Arch::Aarch64, ClusterRole::Worker), ["cni.yaml", "libstdc", "nginx"]);
+}
+
+#[test]
+fn what_belongs_to_a_version_goes_before_what_belongs_to_none() {
+    let etcd = |keys: &str| entry("etcd", &format!("arch = \"x86_64\"\n{keys}"));
+    let lock = [etcd("version = \"3.6.8-0\""), etcd("version = \"3.7.3-0\"\nkubernetes = \"v1.37.2\"")];
+    let fleet = locked(&lock.concat()).unwrap();
+    let etcd_of = |version: &str| {
+        fleet.needed_artifacts(version.parse().unwrap(), Arch::X86_64, ClusterRole::Server)[0].version.clone().unwrap()
+    };
+    assert_eq!((etcd_of("v1.36.3"), etcd_of("v1.37.2")), ("3.6.8-0".to_owned(), "3.7.3-0".to_owned()));
+    let twice = locked(&[etcd("version = \"3.6.8-0\""), etcd("version = \"3.7.3-0\"")].concat()).unwrap_err();
+    assert!(
+        twice.contains("fleet.lock:8:1: artifact etcd for x86_64 stands twice, first at fleet.lock:1:1"),
+        "{twice}"
+    );
+    assert!(twice.contains("say with kubernetes ="), "{twice}");
+}
+
+#[test]
+fn every_mistake_of_an_artifact_has_its_sentence() {
+    let arch = "arch = \"x86_64\"";
+    let cases = [
+        ("nginx", format!("version = \"1\"\n{arch}"), "what is it? add kind = one of \"program\", \"image\""),
+        ("nginx", format!("kind = \"imgae\"\nversion = \"1\"\n{arch}"), "kind: found \"imgae\"; write \"image\""),
+        ("tool", format!("kind = \"program\"\nversion = \"1\"\n{arch}"), "where does it go? add to ="),
+        ("tool", format!("kind = \"program\"\nto = \"x\"\nversion = \"1\"\n{arch}"), "an absolute path"),
+        ("runc", "version = \"1.4.0\"".into(), "for which processor is it? add arch = \"aarch64\""),
+        ("runc", arch.into(), "expected a version, found none"),
+        ("runc", format!("version = \"1\"\nrole = \"master\"\n{arch}"), "expected \"server\" or \"worker\""),
+        ("kubelet", format!("version = \"1.36.3\"\n{arch}"), "such as v1.36.3, found \"1.36.3\""),
+        (
+            "kubelet",
+            format!("kind = \"package\"\nversion = \"1.36.3-1.1\"\n{arch}"),
+            "of which Kubernetes version is it? add kubernetes = \"v1.36.3\"",
+        ),
+        ("cni.yaml", format!("kind = \"manifest\"\n{arch}"), "a manifest is for all nodes, found arch x86_64"),
+        ("cni.yaml", "kind = \"manifest\"\nto = \"/x\"".into(), "only a program has to, found kind \"manifest\""),
+        ("n".repeat(57).leak(), "kind = \"file\"".into(), "expected at most 56 characters"),
+        ("x", "knid = \"file\"".into(), "unknown key \"knid\" in [[artifacts]]; write \"kind\""),
+    ];
+    for (name, keys, expected) in cases {
+        let message = locked(&entry(name, &keys)).unwrap_err();
+        assert!(message.starts_with("fleet.lock:") && message.contains(expected), "{keys}\n  found: {message}");
+    }
+    let foreign = locked("version = \"v1.37.2\"\n").unwrap_err();
+    assert_eq!(
+        foreign,
+        "fleet.lock:1:1: a lock holds [[artifacts]] alone, found \"version\"; move it to the fleet file"
     );
 }

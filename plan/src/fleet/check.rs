@@ -1,20 +1,20 @@
 //! From what was written to what is meant, with every problem named.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::{
     distribution::{self, Distribution},
     form,
     health::Thresholds,
-    id::{Arch, ArtifactName, Digest, NodeName},
+    id::{Arch, NodeName},
     step::{ClusterRole, Reaction, Reactions},
     text::count,
     version::Version,
 };
 
 use super::{
-    ApiAddress, Canary, Fleet, FleetArtifact, FleetNode, FleetPolicy, Group, Source,
-    fragment::{ArtifactFragment, At, Merged, NodeFragment},
+    ApiAddress, Canary, Fleet, FleetNode, FleetPolicy, Group, artifact,
+    fragment::{At, Merged, NodeFragment},
     problem::{FleetError, Location, Problem, nearest},
 };
 
@@ -24,14 +24,14 @@ const PLAN_LIFETIME_SECONDS: (u64, u64) = (60, 31 * 86_400);
 /// More nodes than any plan's size allows.
 const MAX_NODES: usize = 1000;
 
-struct Found {
+pub(super) struct Found {
     top: Location,
-    errors: Vec<Problem>,
+    pub(super) errors: Vec<Problem>,
     warnings: Vec<Problem>,
 }
 
 impl Found {
-    fn error(&mut self, location: &Location, message: String) {
+    pub(super) fn error(&mut self, location: &Location, message: String) {
         self.errors.push(Problem { location: location.clone(), message });
     }
 
@@ -56,7 +56,7 @@ pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError>
     }
     let nodes = nodes(&mut found, &merged.nodes, &groups);
     let policy = policy(&mut found, &merged, &nodes);
-    let artifacts = artifacts(&mut found, &merged.artifacts, distribution);
+    let artifacts = artifact::check(&mut found, &merged.artifacts, distribution);
     match (name, distribution, fleet_version, api, found.errors.is_empty()) {
         (Some(name), Some(distribution), Some(version), Some(api), true) => {
             let fleet = Fleet { name, distribution, version, api, policy, nodes, artifacts, groups };
@@ -104,7 +104,7 @@ fn version(found: &mut Found, written: Option<&At<String>>, distribution: Option
     parse_version(found, location, value, distribution)
 }
 
-fn parse_version(
+pub(super) fn parse_version(
     found: &mut Found,
     location: &Location,
     text: &str,
@@ -152,7 +152,7 @@ fn nodes(found: &mut Found, written: &[At<NodeFragment>], groups: &BTreeMap<Stri
             found.error(location, format!("{e}; write it as `kubectl get nodes` does"));
         }
         let role = role(found, location, &n.role);
-        let arch = arch(found, location, &n.arch);
+        let arch = architecture(found, location, &n.arch);
         labels(found, location, n);
         if let Some(group) = &n.group
             && !groups.contains_key(group)
@@ -227,7 +227,7 @@ fn role(found: &mut Found, location: &Location, text: &str) -> Option<ClusterRol
     }
 }
 
-fn arch(found: &mut Found, location: &Location, text: &str) -> Option<Arch> {
+pub(super) fn architecture(found: &mut Found, location: &Location, text: &str) -> Option<Arch> {
     match text {
         "aarch64" => Some(Arch::Aarch64),
         "x86_64" => Some(Arch::X86_64),
@@ -356,72 +356,4 @@ fn canary(found: &mut Found, written: Option<&At<toml::Value>>, nodes: &[FleetNo
         found.error(location, message);
     }
     count.map(Canary::Count)
-}
-
-fn artifacts(
-    found: &mut Found,
-    written: &[At<ArtifactFragment>],
-    distribution: Option<Distribution>,
-) -> Vec<FleetArtifact> {
-    let mut artifacts = Vec::new();
-    let mut seen = BTreeSet::new();
-    for At { value: a, location } in written {
-        let name = ArtifactName::new(a.name.as_str());
-        if let Err(e) = &name {
-            found.error(location, format!("{e}; rename it"));
-        }
-        let version = parse_version(found, location, &a.version, distribution);
-        let arch = arch(found, location, &a.arch);
-        let source = source(found, location, a);
-        let hex = a.sha256.strip_prefix("sha256:").unwrap_or(&a.sha256);
-        let sha256 = format!("sha256:{hex}").parse::<Digest>().ok();
-        if sha256.is_none() {
-            let message = format!(
-                "artifact {}: expected a sha256 of 64 hexadecimal digits, found {:?}; copy it from the release",
-                a.name, a.sha256
-            );
-            found.error(location, message);
-        }
-        let size = u64::try_from(a.size).ok().filter(|s| *s > 0);
-        if size.is_none() {
-            found.error(
-                location,
-                format!("artifact {}: expected a size of more than 0 bytes, found {}; see `stat`", a.name, a.size),
-            );
-        }
-        let (Ok(name), Some(version), Some(arch), Some(source), Some(sha256), Some(size)) =
-            (name, version, arch, source, sha256, size)
-        else {
-            continue;
-        };
-        if !seen.insert((name.clone(), version, arch)) {
-            found.error(location, format!("artifact {name} {version} for {arch} stands twice; remove one"));
-        }
-        artifacts.push(FleetArtifact { name, version, arch, source, sha256, size });
-    }
-    artifacts
-}
-
-fn source(found: &mut Found, location: &Location, a: &ArtifactFragment) -> Option<Source> {
-    match (&a.path, &a.url) {
-        (Some(path), None) if !path.is_empty() => Some(Source::Path(path.clone())),
-        (None, Some(url)) if url.starts_with("https://") || url.starts_with("http://") => {
-            Some(Source::Url(url.clone()))
-        }
-        (None, Some(url)) => {
-            found.error(
-                location,
-                format!("artifact {}: expected a URL with https://, found {url:?}; change it", a.name),
-            );
-            None
-        }
-        (Some(_), Some(_)) => {
-            found.error(location, format!("artifact {}: expected a path or a url, found both; remove one", a.name));
-            None
-        }
-        (Some(_) | None, None) => {
-            found.error(location, format!("artifact {}: expected a path or a url, found none; add one", a.name));
-            None
-        }
-    }
 }

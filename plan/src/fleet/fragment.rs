@@ -80,10 +80,16 @@ pub(super) struct NodeFragment {
 #[serde(deny_unknown_fields)]
 pub(super) struct ArtifactFragment {
     pub name: String,
-    pub version: String,
-    pub arch: String,
+    pub kind: Option<String>,
+    pub package: Option<String>,
+    pub version: Option<String>,
+    pub kubernetes: Option<String>,
+    pub arch: Option<String>,
+    pub role: Option<String>,
+    pub to: Option<String>,
     pub path: Option<String>,
     pub url: Option<String>,
+    pub member: Option<String>,
     pub sha256: String,
     pub size: i64,
 }
@@ -134,11 +140,24 @@ pub(super) struct Merged {
 
 /// Reads every file and puts them together; later ones over earlier ones.
 pub(super) fn read(files: &[(&str, &str)]) -> Result<Merged, FleetError> {
-    let top = Location::of(files.first().map_or("the fleet file", |(file, _)| file), "", 0);
+    together(files.iter().map(|(file, text)| (*file, *text, keys::unknown as Unknown)))
+}
+
+/// Reads a fleet file and its lock, which may hold artifacts alone.
+pub(super) fn read_with_lock(file: (&str, &str), lock: (&str, &str)) -> Result<Merged, FleetError> {
+    together([(file.0, file.1, keys::unknown as Unknown), (lock.0, lock.1, keys::unknown_in_lock)].into_iter())
+}
+
+/// Finds the keys of a file, by its name and text, that it may not have.
+type Unknown = fn(&str, &str, &DeTable<'_>) -> Vec<Problem>;
+
+fn together<'f>(files: impl Iterator<Item = (&'f str, &'f str, Unknown)>) -> Result<Merged, FleetError> {
+    let mut files = files.peekable();
+    let top = Location::of(files.peek().map_or("the fleet file", |(file, ..)| file), "", 0);
     let mut merged = Merged { top, ..Merged::default() };
     let mut problems = Vec::new();
-    for (file, text) in files {
-        match parse(file, text) {
+    for (file, text, unknown) in files {
+        match parse(file, text, unknown) {
             Ok(fragment) => merged.add(file, text, fragment),
             Err(FleetError(more)) => problems.extend(more),
         }
@@ -146,14 +165,14 @@ pub(super) fn read(files: &[(&str, &str)]) -> Result<Merged, FleetError> {
     if problems.is_empty() { Ok(merged) } else { Err(FleetError(problems)) }
 }
 
-fn parse(file: &str, text: &str) -> Result<Fragment, FleetError> {
+fn parse(file: &str, text: &str, unknown: Unknown) -> Result<Fragment, FleetError> {
     let foreign = |e: &toml::de::Error| {
         let location = Location::of(file, text, e.span().map_or(0, |span| span.start));
         let message = format!("{}; see docs/fleet-file.md", e.message().replace('\n', ", "));
         FleetError(vec![Problem { location, message }])
     };
     let document = DeTable::parse(text).map_err(|e| foreign(&e))?;
-    let unknown = keys::unknown(file, text, document.get_ref());
+    let unknown = unknown(file, text, document.get_ref());
     if !unknown.is_empty() {
         return Err(FleetError(unknown));
     }

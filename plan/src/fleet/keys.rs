@@ -23,7 +23,21 @@ const POLICY: &[&str] = &[
 ];
 const DRAIN: &[&str] = &["never", "slow", "unreachable", "taken_over"];
 const NODE: &[&str] = &["name", "role", "arch", "first", "labels", "group"];
-const ARTIFACT: &[&str] = &["name", "version", "arch", "path", "url", "sha256", "size"];
+const ARTIFACT: &[&str] = &[
+    "name",
+    "kind",
+    "package",
+    "version",
+    "kubernetes",
+    "arch",
+    "role",
+    "to",
+    "path",
+    "url",
+    "member",
+    "sha256",
+    "size",
+];
 const GROUP: &[&str] = &["health"];
 
 /// Every unknown key of the file.
@@ -57,6 +71,17 @@ pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Pro
         }
     }
     problems
+}
+
+/// Every key of a lock but its artifacts, and every unknown key of those.
+pub(super) fn unknown_in_lock(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Problem> {
+    let other = |key: &&Spanned<_>| AsRef::<str>::as_ref(key.get_ref()) != "artifacts";
+    let foreign = document.keys().filter(other).map(|key| Problem {
+        location: Location::of(file, text, key.span().start),
+        message: format!("a lock holds [[artifacts]] alone, found {:?}; move it to the fleet file", key.get_ref()),
+    });
+    let foreign: Vec<Problem> = foreign.collect();
+    if foreign.is_empty() { unknown(file, text, document) } else { foreign }
 }
 
 fn tables<'t, 'i>(array: &'t [Spanned<DeValue<'i>>]) -> impl Iterator<Item = &'t DeTable<'i>> {

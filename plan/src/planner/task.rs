@@ -81,7 +81,7 @@ pub(super) fn artifact(
         return None;
     };
     let name = found.plan_name();
-    let artifact = Artifact { name: name.clone(), sha256: found.sha256, size: found.size, arch: Some(found.arch) };
+    let artifact = Artifact { name: name.clone(), sha256: found.sha256, size: found.size, arch: found.arch };
     draft.artifacts.insert(name.clone(), artifact);
     Some(name)
 }

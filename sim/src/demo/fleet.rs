@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, path::Path};
 use anyhow::Context as _;
 use hostler_plan::{
     distribution::Distribution,
-    fleet::{Fleet, FleetArtifact, Source},
+    fleet::{ArtifactKind, Fleet, FleetArtifact, Source},
+    form::FilePath,
     id::{Arch, ArtifactName, Digest, NodeName},
     step::EmptyDirs,
     version::{Build, Version},
@@ -130,8 +131,12 @@ fn binaries(fleet: &Fleet, versions: [Version; 2]) -> anyhow::Result<Vec<(FleetA
             let content = k3s_binary(version, *arch);
             let artifact = FleetArtifact {
                 name: ArtifactName::new("k3s")?,
-                version,
-                arch: *arch,
+                kind: ArtifactKind::Program { to: FilePath::new("/usr/local/bin/k3s")? },
+                version: Some(version.to_string()),
+                kubernetes: Some(version),
+                arch: Some(*arch),
+                role: None,
+                member: None,
                 source: Source::Path(format!("k3s-{version}-{arch}")),
                 sha256: Digest::of(&content),
                 size: content.len() as u64,
