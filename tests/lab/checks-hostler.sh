@@ -49,12 +49,12 @@ packages_install() {
 trust_is_made() {
     lab exec admin -- sh -ec 'mkdir -p -m 700 /root/.ssh; test -e /root/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N "" -C admin@lab -f /root/.ssh/id_ed25519'
     lab exec admin -- mkdir -p /etc/hostler/coordinator.toml.d
-    in_machine admin /etc/hostler/coordinator.toml.d/lab.toml <"$lab_here/config/coordinator.toml"
+    sed "s|@ADDRESS@|$lab_net.10|" "$lab_here/config/coordinator.toml" | in_machine admin /etc/hostler/coordinator.toml.d/lab.toml
     fleet_file | in_machine admin /etc/hostler/fleet.toml
     shown lab exec admin -- systemctl restart hostler-coordinator.service
     wait_for 20 "set-up code of the coordinator" lab exec admin -- test -s "$setup_code"
     shown hostler fleet check /etc/hostler/fleet.toml
-    shown hostler trust init --coordinator 10.87.0.10:7445 --setup-code "$setup_code" --fleet /etc/hostler/fleet.toml
+    shown hostler trust init --coordinator "$lab_net.10:7445" --setup-code "$setup_code" --fleet /etc/hostler/fleet.toml
     # The thresholds of its groups are the coordinator's to apply.
     shown hostler fleet put
     shown hostler trust show
@@ -75,7 +75,7 @@ fleet_file() {
 setup_code=/var/lib/hostler/coordinator/setup-code
 
 # in_machine NAME PATH: writes standard input there.
-in_machine() { cat >"$(cat "$lab_state/work")/roots/$1$2"; }
+in_machine() { cat >"$(cat "$lab_state/work")/roots$lab_suffix/$1$2"; }
 
 # Every node of the lab asks to be listed, and is.
 nodes_join() {

@@ -7,7 +7,7 @@ workers() { machines | grep -v -e '^cp' -e '^admin$' || true; }
 nodes() { control_planes; workers; }
 
 # kube ARGS: kubectl from the host, as the cluster's admin.
-kube() { "$lab_work/bin/kubectl" --kubeconfig "$lab_work/admin.conf" --request-timeout=10s "$@"; }
+kube() { "$lab_work/bin/kubectl" --kubeconfig "$lab_work/admin$lab_suffix.conf" --request-timeout=10s "$@"; }
 
 # node_root NAME: what makes a machine a node: binaries, units, configuration, images.
 node_root() {
@@ -52,8 +52,8 @@ cluster_up() {
     sed -e "s|@ADDRESS@|$(address "$first")|" -e "s|@NAME@|$first|" -e "s|@VERSION@|$kubernetes_version|" \
         -e "s|@ENDPOINT@|$lab_endpoint|" -e "s|@PODS@|$lab_pods|" "$lab_here/config/kubeadm.yaml" >"$(root_of "$first")/etc/kubernetes/lab-init.yaml"
     in_log "$first" kubeadm init --config /etc/kubernetes/lab-init.yaml --upload-certs
-    sed "s|$lab_endpoint|$(address "$first")|" "$(root_of "$first")/etc/kubernetes/admin.conf" >"$lab_work/admin.conf"
-    chmod 600 "$lab_work/admin.conf"
+    sed "s|$lab_endpoint|$(address "$first")|" "$(root_of "$first")/etc/kubernetes/admin.conf" >"$lab_work/admin$lab_suffix.conf"
+    chmod 600 "$lab_work/admin$lab_suffix.conf"
     step "kubeadm init on $first is done"
     local ignore="--ignore-preflight-errors=SystemVerification,Swap"
     for name in $(control_planes | tail -n +2); do

@@ -5,7 +5,8 @@
 number() { cat "$lab_state/$1/number" 2>/dev/null || fail "no machine $1; running are: $(machines | xargs)"; }
 address() { echo "$lab_net.$(number "$1")"; }
 machines() { [[ -d $lab_state ]] && find "$lab_state" -mindepth 2 -maxdepth 2 -name number -printf '%h\n' | xargs -rn1 basename | sort; }
-root_of() { echo "$lab_work/roots/$1"; }
+roots() { echo "$lab_work/roots$lab_suffix"; }
+root_of() { echo "$(roots)/$1"; }
 
 # The pid of the machine's init: systemd-nspawn's child. Nothing while it is down.
 leader() {
@@ -16,14 +17,14 @@ leader() {
     pgrep -P "$nspawn" -o
 }
 
-# machine_root NAME: a fresh root from the base, with its name, net and units.
+# machine_root NAME: a fresh root from the base ($lab_base), with its name, net and units.
 machine_root() {
     local name=$1 root peer n
     root=$(root_of "$name")
     n=$(number "$name")
     rm -rf "$root"
     mkdir -p "$root"
-    tar -xf "$lab_work/root.tar" -C "$root" --exclude='./dev/*'
+    tar -xf "$lab_work/${lab_base:-root.tar}" -C "$root" --exclude='./dev/*'
     echo "$name" >"$root/etc/hostname"
     : >"$root/etc/machine-id"
     : >"$root/etc/resolv.conf"
@@ -43,6 +44,26 @@ machine_root() {
     # Settings of the kernel belong to the host; time belongs to it too.
     systemctl -q --root="$root" mask systemd-sysctl.service systemd-timesyncd.service systemd-resolved.service 2>/dev/null
     systemctl -q --root="$root" enable systemd-networkd.service lab-prepare.service 2>/dev/null
+}
+
+# bare_root NAME: of a machine root, one with nothing but Debian, which knows nobody but itself, and on which nothing is
+# set that Hostler is to set. What stays is what stands for hardware: see config/bare-containerd.toml and config/prepare.
+bare_root() {
+    local name=$1 root release
+    root=$(root_of "$name")
+    release=$(uname -r)
+    printf '127.0.0.1 localhost\n%s %s\n' "$(address "$name")" "$name" >"$root/etc/hosts"
+    # A name server that nobody runs: it refuses at once.
+    echo "nameserver $lab_net.1" >"$root/etc/resolv.conf"
+    sed -i -e '/^IPForward/d' -e '/^\[Route\]/,$d' "$root/etc/systemd/network/10-lab.network"
+    sed -i '/ip_forward/d' "$root/usr/local/lib/lab/prepare"
+    # Its own parameters, the network's, are set at boot as on hardware; Debian's own would set the host's.
+    rm -f "$root"/usr/lib/sysctl.d/*.conf
+    systemctl -q --root="$root" unmask systemd-sysctl.service 2>/dev/null
+    # Built into this kernel, and without a folder in /sys/module.
+    mkdir -p "$root/lib/modules/$release"
+    [[ ! -d /proc/sys/net/bridge ]] || echo kernel/net/bridge/br_netfilter.ko >"$root/lib/modules/$release/modules.builtin"
+    install -D -m 644 "$lab_here/config/bare-containerd.toml" "$root/etc/containerd/conf.d/lab.toml"
 }
 
 machine_start() {

@@ -7,13 +7,20 @@ lab_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lab_project=$(cd "$lab_here/../.." && pwd)
 # Binaries, images, roots and transcripts; may be deleted when the lab is down.
 lab_work=${CARGO_TARGET_DIR:-$lab_project/target}/lab
-# What is running now: one lab per host, whichever checkout started it.
-lab_state=/run/hostler-lab
-lab_bridge=hostler-lab
-lab_prefix=hostler-lab-
+# One lab of each name per host, whichever checkout started it: `hostler-lab`, whose cluster
+# the lab's scripts make, and `hostler-life`, whose cluster Hostler makes from bare machines.
+lab_name=${HOSTLER_LAB:-hostler-lab}
+case $lab_name in
+hostler-lab) lab_net=10.87.0 lab_suffix='' ;;
+hostler-life) lab_net=10.89.0 lab_suffix=.life ;;
+*) printf 'lab: HOSTLER_LAB is %s, expected hostler-lab or hostler-life\n' "$lab_name" >&2; exit 1 ;;
+esac
+# What is running now.
+lab_state=/run/$lab_name
+lab_bridge=$lab_name
+lab_prefix=$lab_name-
 # The host is .1, admin .10, nodes from .11 in the order they were named. The pods
 # of 10.87.0.N live in 10.88.N.0/24, so every route is known before a node exists.
-lab_net=10.87.0
 lab_pods=10.88
 # The API server's name; a line in every machine's /etc/hosts.
 lab_endpoint=lab-api

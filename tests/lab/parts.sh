@@ -28,11 +28,16 @@ go_build() {
 }
 
 build_kubernetes() {
-    local v=k8s.io/component-base/version minor=${kubernetes_version#v1.}
     [[ -x $lab_work/bin/kubelet ]] || step "building Kubernetes $kubernetes_version (5 to 8 minutes of two cores, once)"
-    go_build kubernetes "$lab_work/bin/" -ldflags "-s -w -X $v.gitVersion=$kubernetes_version -X $v.gitMajor=1 -X $v.gitMinor=${minor%.*} \
--X $v.gitCommit=0000000000000000000000000000000000000000 -X $v.gitTreeState=clean -X $v.buildDate=2026-01-01T00:00:00Z" tool
+    go_build kubernetes "$lab_work/bin/" -ldflags "$(kubernetes_flags "$kubernetes_version")" tool
     step "Kubernetes is built"
+}
+
+# What its programs say of themselves.
+kubernetes_flags() {
+    local v=k8s.io/component-base/version minor=${1#v1.}
+    printf '%s' "-s -w -X $v.gitVersion=$1 -X $v.gitMajor=1 -X $v.gitMinor=${minor%.*} \
+-X $v.gitCommit=0000000000000000000000000000000000000000 -X $v.gitTreeState=clean -X $v.buildDate=2026-01-01T00:00:00Z"
 }
 
 # Only the judgement of thousands of pods needs it.

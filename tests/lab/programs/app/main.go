@@ -1,12 +1,15 @@
 // Command app is the workload of the lab: it answers its pod's name and version on /
 // and its readiness on /healthz. It becomes ready only after START_SECONDS, so that a
 // replacement takes time as real ones do, and on SIGTERM it stays up, not ready, for
-// STOP_SECONDS, so that nothing that still knows it is refused.
+// STOP_SECONDS, so that nothing that still knows it is refused. With a URL as its only
+// argument it asks that one and prints the answer, which shows from inside a pod
+// whether a Service answers by its name.
 package main
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"os"
@@ -21,6 +24,12 @@ import (
 var version = "1"
 
 func main() {
+	if len(os.Args) == 2 {
+		if err := ask(os.Args[1]); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	var ready atomic.Bool
 	name, _ := os.Hostname()
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
@@ -46,6 +55,20 @@ func main() {
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {
 		log.Fatalf("serve on %s: %v", server.Addr, err)
 	}
+}
+
+func ask(url string) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	reply, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answered %s", url, reply.Status)
+	}
+	_, err = io.Copy(os.Stdout, reply.Body)
+	return err
 }
 
 // seconds reads a whole number of seconds from the environment; none is zero.

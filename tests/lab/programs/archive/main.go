@@ -3,6 +3,7 @@
 // bytes.
 //
 //	archive -name registry.k8s.io/pause:3.10 -out pause.tar bin/pause
+//	archive -name registry.k8s.io/kube-proxy:v1.36.3 -out kube-proxy.tar -tree nft bin/kube-proxy
 package main
 
 import (
@@ -19,7 +20,7 @@ import (
 	"time"
 )
 
-// Where the binaries lie inside the image; it is also the image's PATH, because
+// Where the binaries lie inside the image; it is also first in the image's PATH, because
 // kubeadm's static pods name their program without a folder.
 const binFolder = "usr/local/bin"
 
@@ -28,11 +29,12 @@ func main() {
 	log.SetPrefix("archive: ")
 	name := flag.String("name", "", "image name with tag")
 	out := flag.String("out", "", "file to write")
+	tree := flag.String("tree", "", "folder whose files go into the image under the same paths, beside the binaries")
 	flag.Parse()
 	if *name == "" || *out == "" || flag.NArg() == 0 {
-		log.Fatal("expected -name IMAGE -out FILE BINARY..., the first binary is the entry point")
+		log.Fatal("expected -name IMAGE -out FILE [-tree FOLDER] BINARY..., the first binary is the entry point")
 	}
-	layer, err := layerOf(flag.Args())
+	layer, err := layerOf(flag.Args(), *tree)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -49,7 +51,7 @@ func main() {
 	}
 }
 
-func layerOf(binaries []string) ([]byte, error) {
+func layerOf(binaries []string, tree string) ([]byte, error) {
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
 	for _, folder := range []string{"usr/", "usr/local/", binFolder + "/", "etc/", "tmp/"} {
@@ -70,10 +72,33 @@ func layerOf(binaries []string) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if tree != "" {
+		if err := filesOf(w, tree); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
 	return layer.Bytes(), nil
+}
+
+// filesOf packs every file below tree, executable; links are followed, so that a library has the name it is asked for by.
+func filesOf(w *tar.Writer, tree string) error {
+	return filepath.Walk(tree, func(path string, info os.FileInfo, err error) error {
+		if err != nil || info.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(tree, path)
+		if err != nil {
+			return err
+		}
+		return file(w, name, 0o755, data)
+	})
 }
 
 func imageOf(name, entry string, layer []byte) ([]byte, error) {
@@ -82,7 +107,7 @@ func imageOf(name, entry string, layer []byte) ([]byte, error) {
 		"os":           "linux",
 		"created":      "1970-01-01T00:00:00Z",
 		"config": map[string]any{
-			"Env":        []string{"PATH=/" + binFolder},
+			"Env":        []string{"PATH=/" + binFolder + ":/usr/sbin:/usr/bin"},
 			"Entrypoint": []string{"/" + binFolder + "/" + entry},
 		},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest(layer)}},

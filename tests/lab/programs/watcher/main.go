@@ -1,11 +1,12 @@
-// Command watcher proves that an app never falls below its budget. Four times a second
-// it counts the app's pods twice, by independent witnesses:
+// Command watcher proves that an app never falls below its budget. Four times a second,
+// or as often as -every says, it counts the app's pods twice, by independent witnesses:
 //
 //   - ready: what the API server says, Ready and not being deleted;
 //   - answering: pods that answered HTTP on their own address, asked from outside the
 //     cluster. This goes on while the API server is away, with the pods known last.
 //
-// Each change is a line of JSON on standard output. On SIGTERM or SIGINT it prints the
+// How often the API server did not answer is counted too, by who asks it at the address
+// of its kubeconfig. Each change is a line of JSON on standard output. On SIGTERM or SIGINT it prints the
 // summary as its last line and exits 0 when both counts stayed at -least or above, 1
 // when one did not, 2 when too little was seen to say anything.
 package main
@@ -54,6 +55,7 @@ type Summary struct {
 	MinReady       int     `json:"min_ready"`
 	MinAnswering   int     `json:"min_answering"`
 	Below          int     `json:"looks_below"`
+	APIFailed      int     `json:"api_failed"`
 	APIAwaySeconds float64 `json:"api_away_seconds"`
 	PodsSeen       int     `json:"pods_seen"`
 	Held           bool    `json:"held"`
@@ -71,6 +73,7 @@ func main() {
 	namespace := flag.String("namespace", "shop", "namespace of the app")
 	selector := flag.String("selector", "app=web", "label selector of the app's pods")
 	least := flag.Int("least", 2, "pods that must always be there")
+	every := flag.Duration("every", interval, "time between two looks")
 	flag.Parse()
 
 	api, err := kube.Connect(*kubeconfig, "watcher", patience)
@@ -81,7 +84,7 @@ func main() {
 	end, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	summary := watch(end, *least, func() ([]pod, error) { return list(api, path) })
+	summary := watch(end, *least, *every, func() ([]pod, error) { return list(api, path) })
 	line, _ := json.Marshal(summary)
 	fmt.Println(string(line))
 	switch {
@@ -93,13 +96,13 @@ func main() {
 }
 
 // watch looks until end; list is asked for the pods at each look.
-func watch(end context.Context, least int, list func() ([]pod, error)) Summary {
+func watch(end context.Context, least int, every time.Duration, list func() ([]pod, error)) Summary {
 	s := Summary{Event: "summary", Least: least, Held: true, MinReady: 1 << 30, MinAnswering: 1 << 30}
 	seen := map[string]bool{}
 	var known []pod
 	heard := false
 	var last string
-	tick := time.NewTicker(interval)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		began := time.Now()
@@ -150,6 +153,7 @@ func watch(end context.Context, least int, list func() ([]pod, error)) Summary {
 		case <-tick.C:
 		}
 		if !look.API {
+			s.APIFailed++
 			s.APIAwaySeconds += time.Since(began).Seconds()
 		}
 	}

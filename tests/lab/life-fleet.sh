@@ -1,0 +1,53 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# The fleet of a life: its file, its artifacts on the admin's machine, and the balancer in front of several servers.
+
+servers() { printf '%s\n' "${nodes[@]}" | grep '^cp'; }
+several_servers() { (($(servers | wc -l) > 1)); }
+# Where the API server's name leads: the only server, or HAProxy on the host.
+endpoint_address() { if several_servers; then echo "$lab_net.1"; else address cp1; fi; }
+
+# Sourced after checks-hostler.sh, whose fleet is that of a cluster which is there already.
+fleet_file() {
+    local node role version=${fleet_version:-${chain[0]}}
+    sed -e "s|@VERSION@|$version|" -e "s|@ENDPOINT@|$(endpoint_address)|" \
+        -e "s|@SANDBOX@|$(cat "$lab_work/artifacts/$version/sandbox")|" "$lab_here/config/life-fleet.toml"
+    for node in "${nodes[@]}"; do
+        role=worker
+        [[ $node != cp* ]] || role=server
+        printf '\n[[nodes]]\nname = "%s"\nrole = "%s"\narch = "x86_64"\naddress = "%s"\ngroup = "nspawn"\n' "$node" "$role" "$(address "$node")"
+    done
+}
+
+# fleet_is VERSION: fleet file, lock file and artifacts of that version lie on the admin's machine, as after an edit in git
+# and a download; the coordinator has the fleet.
+fleet_is() {
+    local fleet_version=$1 folder
+    folder=$(root_of admin)/etc/hostler
+    mkdir -p "$folder/artifacts"
+    rm -rf "$folder/artifacts/$1"
+    cp -al "$lab_work/artifacts/$1" "$folder/artifacts/$1"
+    cp "$lab_work/artifacts/$1/fleet.lock" "$folder/fleet.lock"
+    fleet_file >"$folder/fleet.toml"
+}
+
+# HAProxy on the host, in front of the servers' API servers: out of rotation is one whose /readyz is not 200, not one whose
+# port is closed. The balancer is the lab's: Hostler has no steps for one.
+balancer_begin() {
+    several_servers || return 0
+    local server
+    {
+        printf 'global\n    maxconn 2000\ndefaults\n    mode tcp\n    timeout connect 2s\n    timeout client 1h\n    timeout server 1h\n'
+        printf 'frontend api\n    bind %s:6443\n    default_backend servers\n' "$lab_net.1"
+        printf 'backend servers\n    option httpchk GET /readyz\n    http-check expect status 200\n'
+        printf '    default-server check check-ssl verify none inter 1s fall 2 rise 2 on-marked-down shutdown-sessions\n'
+        for server in $(servers); do printf '    server %s %s:6443\n' "$server" "$(address "$server")"; done
+    } >"$lab_state/haproxy.cfg"
+    haproxy -D -f "$lab_state/haproxy.cfg" -p "$lab_state/haproxy.pid"
+    note "HAProxy on the host, in front of $(servers | xargs)"
+}
+
+balancer_end() {
+    local pid
+    pid=$(cat "$lab_state/haproxy.pid" 2>/dev/null) || return 0
+    [[ $(readlink "/proc/$pid/exe") != */haproxy ]] || kill "$pid"
+}

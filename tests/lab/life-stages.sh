@@ -1,0 +1,192 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# The stages of a life, in their order. They build on each other: a failed one ends the row.
+
+life_stages() {
+    local version previous
+    check "machines come up with nothing but Debian" bare_machines
+    stop_if_failed "without machines there is nothing to live on"
+    step_of_row "Hostler's packages, a trust root, and every machine asks to be listed" hostler_is_there
+    step_of_row "a cluster is bootstrapped on $(servers | head -1) at ${chain[0]}" cluster_is_bootstrapped
+    step_of_row "the other nodes join, and all are Ready" others_join
+    step_of_row "no join token, no key and no token file is left on a disk or in the cluster" nothing_lets_in
+    step_of_row "the apps run, and a Service answers from a pod" apps_run
+    step_of_row "the same plans again change nothing" plans_again
+    previous=${chain[0]}
+    for version in "${chain[@]:1}"; do
+        step_of_row "upgrade from $previous to $version, app held at its budget" upgraded "$previous" "$version"
+        previous=$version
+    done
+    step_of_row "worker $(printf '%s\n' "${nodes[@]}" | tail -1) is drained and let in again" worker_out_and_in
+    not_there "a worker is removed" "node remove"
+    not_there "a dead server is replaced by a machine of the same name" "node replace-server"
+    not_there "three servers that lost etcd are restored from a snapshot" "cluster restore"
+    not_there "everything wiped, and rebuilt from the fleet file" "fleet rebuild"
+    step_of_row "stock ssh-keygen accepts the documents, and the ledger verifies" documents_verify
+    row_broken=
+}
+
+# not_there TITLE COMMAND: whether the command exists is asked of the command itself.
+not_there() {
+    # shellcheck disable=SC2086 # a command is words
+    if hostler $2 --help >/dev/null 2>&1; then
+        check "$1" false
+        echo "    \`hostler $2\` is there now, and this life has no stage for it" | tee -a "$transcript"
+    else
+        echo "not there: $1 (no \`hostler $2\`)" | tee -a "$transcript"
+    fi
+}
+
+bare_machines() {
+    local node left
+    shown lab up --bare --nodes "$(IFS=,; echo "${nodes[*]}")"
+    balancer_begin
+    for node in "${nodes[@]}"; do
+        left=$(lab exec "$node" -- sh -c 'command -v kubeadm kubelet kubectl containerd runc ctr conntrack; ls -d /etc/kubernetes /opt/cni /var/lib/kubelet /etc/cni 2>/dev/null' || true)
+        [[ -z $left ]] || { printf 'expected nothing of Kubernetes on %s, found:\n%s\n' "$node" "$left"; return 1; }
+    done
+}
+
+hostler_is_there() {
+    packages_install
+    fleet_is "${chain[0]}"
+    trust_is_made
+    join_with "--role server --uses $(servers | wc -l)" $(servers)
+    join_with "--uses $(($(printf '%s\n' "${nodes[@]}" | wc -l) - $(servers | wc -l)))" $(printf '%s\n' "${nodes[@]}" | grep -v '^cp')
+    wait_for 60 "enrolment of all nodes" nodes_are ${#nodes[@]} pending
+    shown hostler nodes
+}
+
+# listed SERVER…: the flags that list these servers, each by the key that its own console shows.
+listed() {
+    local server
+    for server in "$@"; do printf ' --accept-server %s=%s' "$server" "$(lab exec "$server" -- hostler-executor id | sed -n 2p)"; done
+}
+
+# planned KIND ARGUMENTS…: the plan is made, signed, handed in and watched to its end, each by its own command.
+planned() {
+    local kind=$1
+    shift
+    lab exec admin -- sh -c "rm -f /root/$kind.plan.json*"
+    # shellcheck disable=SC2068
+    shown hostler plan "$kind" $@ --out "/root/$kind.plan.json"
+    shown hostler sign "/root/$kind.plan.json" --yes
+    shown hostler submit "/root/$kind.plan.json" --watch
+}
+
+cluster_is_bootstrapped() {
+    # shellcheck disable=SC2046
+    planned bootstrap --yes $(listed cp1)
+    admin_conf
+    shown kubectl get nodes -o wide
+    shown kubectl get pods -A -o wide
+    wait_for 60 "Ready of cp1" node_ready cp1
+}
+
+# The cluster's own kubeconfig for the watcher, at the address of the endpoint.
+admin_conf() {
+    sed "s|https://k8s.lab:|https://$(endpoint_address):|" "$(root_of cp1)/etc/kubernetes/admin.conf" >"$lab_work/admin$lab_suffix.conf"
+    chmod 600 "$lab_work/admin$lab_suffix.conf"
+}
+
+node_ready() { [[ $(kubectl get node "$1" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}') == True ]]; }
+
+others_join() {
+    # shellcheck disable=SC2046
+    planned join --all --yes $(listed $(servers | tail -n +2))
+    shown kubectl get nodes -o wide
+    local node
+    for node in "${nodes[@]}"; do
+        wait_for 60 "Ready of $node" node_ready "$node"
+        # What runs, not what is written: the process's own program.
+        expect "$(lab exec "$node" -- sh -c '/proc/$(systemctl show -p MainPID --value kubelet)/exe --version')" "Kubernetes ${chain[0]}"
+    done
+    if several_servers; then
+        shown lab exec cp1 -- etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt \
+            --cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key /etc/kubernetes/pki/etcd/healthcheck-client.key member list -w table
+    fi
+}
+
+nothing_lets_in() {
+    local node left
+    left=$(kubectl -n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token -o name)
+    [[ -z $left ]] || { printf 'expected no bootstrap token, found:\n%s\n' "$left"; return 1; }
+    expect "$(kubectl -n kube-system get secret kubeadm-certs 2>&1 || true)" 'NotFound'
+    for node in "${nodes[@]}"; do
+        left=$(lab exec "$node" -- sh -c 'ls /etc/kubernetes/bootstrap-kubelet.conf /run/hostler* -d 2>/dev/null | grep -v executor; find /run /etc/kubernetes /var/lib/hostler -type f 2>/dev/null | xargs grep -lE "tlsBootstrapToken|token: [a-z0-9]{6}\.[a-z0-9]{16}" 2>/dev/null' || true)
+        [[ -z $left ]] || { printf 'expected nothing that lets in on %s, found:\n%s\n' "$node" "$left"; return 1; }
+        [[ $node == cp* ]] || expect "$(lab exec "$node" -- sh -c 'find /etc/kubernetes /var/lib/kubelet/pki -name "ca.key" -o -name "sa.key" | wc -l')" '^0$'
+    done
+}
+
+apps_run() {
+    local node pod address
+    shown kubectl apply -f "$lab_here/manifests/web.yaml" -f "$lab_here/manifests/life.yaml"
+    [[ -z $short ]] || shown kubectl taint node cp1 node-role.kubernetes.io/control-plane- || true
+    shown kubectl -n shop rollout status deployment/web --timeout=120s
+    shown kubectl -n shop rollout status statefulset/queue --timeout=120s
+    routes_to_pods
+    shown kubectl -n shop get pods -o wide
+    pod=$(kubectl -n shop get pods -l app=web -o jsonpath='{.items[0].metadata.name}')
+    address=$(kubectl -n shop get service web -o jsonpath='{.spec.clusterIP}')
+    expect "$(shown kubectl -n shop exec "$pod" -- /usr/local/bin/app "http://$address/")" 'version 1'
+    [[ -n $names ]] || expect "$(shown kubectl -n shop exec "$pod" -- /usr/local/bin/app "http://web.shop.svc.cluster.local/")" 'version 1'
+}
+
+# So that the watcher reaches pods from outside the cluster.
+routes_to_pods() {
+    local node
+    for node in "${nodes[@]}"; do
+        ip route replace "$(kubectl get node "$node" -o jsonpath='{.spec.podCIDR}')" via "$(address "$node")"
+    done
+}
+
+# What a second run must leave as it is: each file of /etc and /opt/cni, the manifests among them, and what runs.
+state_of() {
+    lab exec "$1" -- sh -c 'find /etc /opt/cni /usr/local -xdev -type f ! -path "/etc/hostler/*" -exec stat -c "%n %i %Y" {} + | sort
+        systemctl show -p MainPID kubelet containerd
+        ctr -n k8s.io images ls -q | sort'
+}
+
+plans_again() {
+    local node
+    mkdir -p "$lab_work/states"
+    for node in "${nodes[@]}"; do state_of "$node" >"$lab_work/states/$node"; done
+    shown hostler fleet diff
+    planned baseline --all --yes
+    for node in "${nodes[@]}"; do diff "$lab_work/states/$node" <(state_of "$node"); done
+}
+
+upgraded() {
+    local node said
+    fleet_is "$2"
+    shown hostler fleet put
+    watch_begin
+    # One server: its API is away while it is upgraded, and the admin says yes to that.
+    several_servers || outage='--accept-outage cp1'
+    # shellcheck disable=SC2086
+    shown hostler upgrade --to "$2" --yes ${outage:-}
+    watcher_end || { several_servers && return 1; }
+    shown kubectl get nodes -o wide
+    for node in "${nodes[@]}"; do
+        expect "$(kubectl get node "$node" -o jsonpath='{.status.nodeInfo.kubeletVersion}')" "^$2\$"
+        expect "$(kubectl get node "$node" -o jsonpath='{.spec.unschedulable}.')" '^(false)?\.$'
+    done
+    for node in $(servers); do
+        expect "$("$lab_work/bin/kubectl" --kubeconfig "$lab_work/admin$lab_suffix.conf" --server "https://$(address "$node"):6443" get --raw /version)" "\"gitVersion\": \"$2\""
+    done
+    expect "$(kubectl -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}')" "kubernetesVersion: $2"
+    said=$(for node in "${nodes[@]}"; do lab exec "$node" -- sh -c 'ls -d /etc/kubernetes/tmp/kubeadm-* 2>/dev/null' || true; done)
+    note "left in /etc/kubernetes/tmp: ${said:-nothing}"
+}
+
+watch_begin() {
+    "$lab_work/bin/watcher" -kubeconfig "$lab_work/admin$lab_suffix.conf" -least 2 -every 100ms >"$lab_work/watcher.jsonl" 2>"$lab_work/watcher.errors" &
+    echo $! >"$lab_work/watcher.pid"
+}
+
+worker_out_and_in() {
+    local worker=${nodes[-1]}
+    shown hostler drain "$worker" --yes
+    shown hostler uncordon "$worker" --yes
+    wait_for 60 "Ready of $worker" node_ready "$worker"
+}
