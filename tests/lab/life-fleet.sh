@@ -10,7 +10,7 @@ endpoint_address() { if several_servers; then echo "$lab_net.1"; else address cp
 fleet_file() {
     local node role version=${fleet_version:-${chain[0]}}
     sed -e "s|@VERSION@|$version|" -e "s|@ENDPOINT@|$(endpoint_address)|" \
-        -e "s|@SANDBOX@|$(cat "$lab_work/artifacts/$version/sandbox")|" "$lab_here/config/life-fleet.toml"
+        -e "s|@SANDBOX@|$(cat "$lab_work/artifacts/${chain[0]}/sandbox")|" "$lab_here/config/life-fleet.toml"
     for node in "${nodes[@]}"; do
         role=worker
         [[ $node != cp* ]] || role=server
@@ -18,15 +18,18 @@ fleet_file() {
     done
 }
 
-# fleet_is VERSION: fleet file, lock file and artifacts of that version lie on the admin's machine, as after an edit in git
-# and a download; the coordinator has the fleet.
+# fleet_is VERSION: the fleet file says that version; lock file and artifacts of every version of this life lie on the
+# admin's machine, as after a download.
 fleet_is() {
-    local fleet_version=$1 folder
+    local fleet_version=$1 folder version
     folder=$(root_of admin)/etc/hostler
-    mkdir -p "$folder/artifacts"
-    rm -rf "$folder/artifacts/$1"
-    cp -al "$lab_work/artifacts/$1" "$folder/artifacts/$1"
-    cp "$lab_work/artifacts/$1/fleet.lock" "$folder/fleet.lock"
+    if [[ ! -e $folder/fleet.lock ]]; then
+        mkdir -p "$folder/artifacts"
+        for version in common "${chain[@]}"; do
+            cp -al "$lab_work/artifacts/$version" "$folder/artifacts/$version"
+            cat "$lab_work/artifacts/$version/fleet.lock"
+        done >"$folder/fleet.lock"
+    fi
     fleet_file >"$folder/fleet.toml"
 }
 

@@ -47,7 +47,7 @@ machine_root() {
 }
 
 # bare_root NAME: of a machine root, one with nothing but Debian, which knows nobody but itself, and on which nothing is
-# set that Hostler is to set. What stays is what stands for hardware: see config/bare-containerd.toml and config/prepare.
+# set that Hostler is to set. What stays is what stands for hardware: see config/prepare.
 bare_root() {
     local name=$1 root release
     root=$(root_of "$name")
@@ -63,7 +63,6 @@ bare_root() {
     # Built into this kernel, and without a folder in /sys/module.
     mkdir -p "$root/lib/modules/$release"
     [[ ! -d /proc/sys/net/bridge ]] || echo kernel/net/bridge/br_netfilter.ko >"$root/lib/modules/$release/modules.builtin"
-    install -D -m 644 "$lab_here/config/bare-containerd.toml" "$root/etc/containerd/conf.d/lab.toml"
 }
 
 machine_start() {

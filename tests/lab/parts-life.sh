@@ -4,17 +4,18 @@
 
 # Left out of a bare machine's root; they come back as Debian's own packages, which Hostler installs.
 life_packages="runc conntrack"
-coredns_mod=coredns flannel_image=registry.lab/flannel:v0.27.4
+flannel_image=registry.lab/flannel:v0.27.4
 
 # build_life [--without-names] VERSION...: without names, CoreDNS is not built (8 minutes).
 build_life() {
-    local version names=1
-    [[ ${1:-} != --without-names ]] || { names=''; shift; }
+    local version without_names=
+    [[ ${1:-} != --without-names ]] || { without_names=1; shift; }
     parts_build
     build_flannel
-    [[ -z $names ]] || build_coredns
+    [[ -n $without_names ]] || build_coredns
     build_bare_root
     fetch_debs
+    artifacts_in_common
     for version in "$@"; do
         build_version "$version"
         artifacts_of "$version"
@@ -91,15 +92,10 @@ fetch_debs() {
     done
 }
 
-# artifacts_of VERSION: the folder that an admin would have downloaded, and its lock file.
-artifacts_of() {
-    local version=$1 folder=$lab_work/artifacts/$1 from image_folder name deb
-    from=$(version_folder "$version")
-    rm -rf "$folder"
-    mkdir -p "$folder" "$lab_work/images$version"
-    image_folder=$lab_work/images$version
-    : >"$folder/lines"
-    for name in kubeadm kubelet kubectl; do artifact program "$name" "$version" "$from/$name"; done
+# What belongs to no version of Kubernetes, as an admin would have downloaded it.
+artifacts_in_common() {
+    local folder=$lab_work/artifacts/common image_folder=$lab_work/images.life name deb
+    artifacts_begin
     for name in etcdctl etcdutl; do artifact program "$name" "$(module_version etcd go.etcd.io/etcd/server/v3)" "$lab_work/bin/$name" server; done
     for name in containerd containerd-shim-runc-v2 ctr; do
         artifact program "$name" "$(module_version containerd github.com/containerd/containerd/v2)" "$lab_work/bin/$name"
@@ -110,10 +106,22 @@ artifacts_of() {
     for deb in "$lab_work"/debs/*.deb; do
         artifact package "$(dpkg-deb -f "$deb" Package)" "$(dpkg-deb -f "$deb" Version)" "$deb"
     done
+    packed "$flannel_image" '' "$lab_work/bin/flannel"
+    packed registry.lab/app:1 '' "$lab_work/bin/app-1/app"
+    artifact manifest flannel.yaml "${flannel_image##*:}" "$lab_here/manifests/flannel.yaml"
+    lock_of "$folder" >"$folder/fleet.lock"
+}
+
+# artifacts_of VERSION: Kubernetes and the images that its kubeadm asks for.
+artifacts_of() {
+    local version=$1 folder=$lab_work/artifacts/$1 image_folder=$lab_work/images.life/$1 from name
+    from=$(version_folder "$version")
+    artifacts_begin
+    for name in kubeadm kubelet kubectl; do artifact program "$name" "$version" "$from/$name"; done
     while read -r name; do
         case $name in
         */kube-proxy:*) packed "$name" '' -tree "$lab_work/nft" "$from/kube-proxy" ;;
-        */coredns/*) [[ ! -x $lab_work/bin/coredns ]] || packed "$name" '' "$lab_work/bin/coredns" ;;
+        */coredns/*) [[ -n ${without_names:-} ]] || packed "$name" '' "$lab_work/bin/coredns" ;;
         */kube-*) packed "$name" server "$from/$(basename "${name%:*}")" ;;
         */etcd:*) packed "$name" server "$lab_work"/bin/{etcd,etcdctl,etcdutl} ;;
         */pause:*)
@@ -122,11 +130,14 @@ artifacts_of() {
         *) fail "kubeadm $version wants the image $name, which the lab cannot make" ;;
         esac
     done < <("$from/kubeadm" config images list --kubernetes-version "$version" 2>/dev/null)
-    packed "$flannel_image" '' "$lab_work/bin/flannel"
-    packed registry.lab/app:1 '' "$lab_work/bin/app-1/app"
-    artifact manifest flannel.yaml "${flannel_image##*:}" "$lab_here/manifests/flannel.yaml"
-    lock_of "$folder" >"$folder/fleet.lock"
+    lock_of "$folder" "$version" >"$folder/fleet.lock"
     step "artifacts of $version are ready: $(wc -l <"$folder/lines") files, $(du -shL "$folder" | cut -f 1)"
+}
+
+artifacts_begin() {
+    rm -rf "$folder"
+    mkdir -p "$folder" "$image_folder"
+    : >"$folder/lines"
 }
 
 module_version() { (cd "$lab_here/$1" && go list -m -f '{{.Version}}' "$2"); }
@@ -146,13 +157,14 @@ packed() {
 # artifact KIND NAME VERSION FILE [ROLE]: a hard link in the folder, and a line about it.
 artifact() {
     local file=$1-$2
-    [[ $1 != package ]] || file=$(basename "$4")
+    [[ $1 != package ]] || file=$2.deb
     [[ $1 != manifest ]] || file=$2
     ln -f "$4" "$folder/$file"
     printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$file" "${5:-}" >>"$folder/lines"
 }
 
-# lock_of FOLDER: its lines as [[artifacts]] of a lock file, with paths relative to the fleet file's folder.
+# lock_of FOLDER [VERSION]: its lines as [[artifacts]] of a lock file, with paths relative to the fleet file's folder, and
+# the Kubernetes version that they belong to.
 lock_of() {
     local kind name version file role arch
     while IFS=$'\t' read -r kind name version file role; do
@@ -161,8 +173,8 @@ lock_of() {
         printf '[[artifacts]]\nname = "%s"\nversion = "%s"\narch = "%s"\n' "$name" "$version" "$arch"
         printf 'path = "artifacts/%s/%s"\nsha256 = "%s"\nsize = %d\nkind = "%s"\n' "$(basename "$1")" "$file" \
             "$(sha256sum "$1/$file" | cut -d ' ' -f 1)" "$(stat -c %s "$1/$file")" "$kind"
+        [[ -z ${2:-} ]] || printf 'kubernetes = "%s"\n' "$2"
         [[ -z $role ]] || printf 'role = "%s"\n' "$role"
-        case $name in bridge | loopback | host-local) printf 'to = "/opt/cni/bin/%s"\n' "$name" ;; esac
         echo
     done <"$1/lines"
 }
