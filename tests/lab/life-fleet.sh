@@ -15,7 +15,10 @@ fleet_file() {
         role=worker
         [[ $node != cp* ]] || role=server
         printf '\n[[nodes]]\nname = "%s"\nrole = "%s"\narch = "x86_64"\naddress = "%s"\ngroup = "nspawn"\n' "$node" "$role" "$(address "$node")"
+        # With one worker, its pods need the server while it is drained.
+        [[ -z $short || $role != server ]] || echo 'taints = []'
     done
+    [[ -z $short ]] || printf '\n[kubeadm.dns]\ndisabled = true\n'
 }
 
 # fleet_is VERSION: the fleet file says that version; lock file and artifacts of every version of this life lie on the

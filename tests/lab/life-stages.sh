@@ -121,7 +121,6 @@ nothing_lets_in() {
 apps_run() {
     local node pod address
     shown kubectl apply -f "$lab_here/manifests/web.yaml" -f "$lab_here/manifests/life.yaml"
-    [[ -z $short ]] || shown kubectl taint node cp1 node-role.kubernetes.io/control-plane- || true
     shown kubectl -n shop rollout status deployment/web --timeout=120s
     shown kubectl -n shop rollout status statefulset/queue --timeout=120s
     routes_to_pods

@@ -23,7 +23,7 @@ go_build() {
     local module=$1 out=$2
     shift 2
     (cd "$lab_here/$module" &&
-        CGO_ENABLED=0 GOFLAGS=-buildvcs=false go build -trimpath -o "$out" "$@") \
+        CGO_ENABLED=0 GOFLAGS=-buildvcs=false nice -n 10 go build -trimpath -o "$out" "$@") \
         >>"$lab_work/log/build.log" 2>&1 || { tail -20 "$lab_work/log/build.log" >&2; fail "go build in tests/lab/$module failed; all of it is in $lab_work/log/build.log"; }
 }
 
