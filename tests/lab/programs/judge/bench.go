@@ -17,16 +17,30 @@ import (
 	"hostler/tests/lab/programs/kube"
 )
 
-// The node that is drained; the others take what leaves it.
+// The node that is drained; the other workers take what leaves it.
 const subject = "w1"
-
-var others = []string{"w2", "w3"}
 
 // Bench is the lab with Hostler and kubectl on it.
 type bench struct {
 	api  *kube.Server
 	lab  string // the folder of the lab's scripts
 	work string // the folder of what it built
+	// The workers beside the subject: w2 and w3, or w2 alone in the lab of tests/lab/run.
+	others []string
+}
+
+// Company looks which workers there are beside the subject.
+func (b *bench) company() error {
+	var list struct{ Items []node }
+	if _, err := b.api.Get("/api/v1/nodes", &list); err != nil {
+		return err
+	}
+	for _, one := range list.Items {
+		if name := one.Metadata.Name; strings.HasPrefix(name, "w") && name != subject {
+			b.others = append(b.others, name)
+		}
+	}
+	return nil
 }
 
 // Ran is what one command did.

@@ -39,6 +39,9 @@ func main() {
 	if b.api, err = kube.Connect(b.work+"/admin.conf", "judge", 10*time.Second); err != nil {
 		log.Fatal(err)
 	}
+	if err := b.company(); err != nil {
+		log.Fatal(err)
+	}
 	if err := part(b, os.Args[6:]); err != nil {
 		fmt.Println("FAILED:", err)
 		os.Exit(1)

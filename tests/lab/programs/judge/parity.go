@@ -331,7 +331,7 @@ func wrapped(item string) string {
 
 // Prefer makes the subject the node that takes whatever may run there.
 func (b *bench) prefer() error {
-	for _, name := range others {
+	for _, name := range b.others {
 		if err := b.taint(name, "judge-later", "PreferNoSchedule"); err != nil {
 			return err
 		}
@@ -340,7 +340,7 @@ func (b *bench) prefer() error {
 }
 
 func (b *bench) preferNo() {
-	for _, name := range others {
+	for _, name := range b.others {
 		b.untaint(name, "judge-later")
 	}
 }

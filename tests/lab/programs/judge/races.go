@@ -1,7 +1,6 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
@@ -134,51 +133,10 @@ func cut(machine string) func(*bench, *heat) error {
 
 // AllReady waits until every node is; a drained one stays cordoned.
 func (b *bench) allReady() error {
-	for _, name := range []string{"cp1", "w1", "w2", "w3"} {
+	for _, name := range append([]string{"cp1", subject}, b.others...) {
 		if err := b.readyIs(name, "True"); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// RunRaces lets each race happen at a random moment of a drain, many times.
-func runRaces(b *bench, args []string) error {
-	flags := flag.NewFlagSet("races", flag.ContinueOnError)
-	rounds := flags.Int("rounds", 20, "rounds of each race")
-	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the moments")
-	only := flags.String("only", "", "only races whose name contains this")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if err := b.prefer(); err != nil {
-		return err
-	}
-	defer b.preferNo()
-	fmt.Printf("seed %d\n", *seed)
-	failed, began := 0, time.Now()
-	for number, one := range races {
-		if !strings.Contains(one.name, *only) {
-			continue
-		}
-		random := rand.New(rand.NewPCG(*seed, uint64(number)))
-		ended := map[string]int{}
-		for round := range *rounds {
-			word, faults, err := b.heat(one, fmt.Sprintf("x%d-%d", number, round), random)
-			if err != nil {
-				faults = append(faults, err.Error())
-			}
-			ended[word]++
-			if len(faults) > 0 {
-				failed++
-				fmt.Printf("FAILED %s, round %d, seed %d: %s\n", one.name, round, *seed, strings.Join(faults, "; "))
-			}
-		}
-		fmt.Printf("%-52s %d rounds: %v\n", one.name, *rounds, ended)
-	}
-	fmt.Printf("%d races, %s, %d rounds not as they should be\n", len(races), time.Since(began).Round(time.Second), failed)
-	if failed > 0 {
-		return fmt.Errorf("%d rounds", failed)
 	}
 	return nil
 }
