@@ -150,7 +150,8 @@ pub(crate) fn prune<'a>(disk: &Disk, plans: impl Iterator<Item = &'a Verified<Pl
     Ok(())
 }
 
-fn digest_of(file: &mut File) -> io::Result<Digest> {
+/// The SHA-256 of what is left of a file.
+pub(crate) fn digest_of(file: &mut File) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 64 << 10];
     loop {

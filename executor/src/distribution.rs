@@ -5,7 +5,7 @@
 //! kubeconfigs to the lists below.
 
 pub mod k3s;
-mod kubeadm;
+pub(crate) mod kubeadm;
 
 use std::{
     path::{Path, PathBuf},
@@ -32,7 +32,10 @@ pub trait Distribution {
 
     /// The version that lies on the disk; none without one.
     fn installed(host: &dyn Host) -> Result<Option<Version>, HostError>;
+}
 
+/// A distribution that is one program: whoever has that and a secret is a member.
+pub trait OneProgram: Distribution {
     /// Installs it from a verified artifact and starts it. A second call with the same arguments changes nothing.
     fn install(host: &dyn Host, install: &Install<'_>) -> Result<(), HostError>;
 
@@ -68,7 +71,7 @@ pub struct Install<'a> {
 pub struct Join<'a> {
     /// Such as `https://10.0.0.10:6443`.
     pub server_url: &'a str,
-    /// What [`Distribution::join_secret`] of a server gave.
+    /// What [`OneProgram::join_secret`] of a server gave.
     pub secret: &'a str,
 }
 

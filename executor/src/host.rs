@@ -3,10 +3,12 @@
 //! Two implementations exist: the real Linux machine and the simulated one of the crate `sim`. Every call is
 //! synchronous and may block for as long as its documentation says; the executor runs on a thread of its own.
 
+mod administrator;
 mod cluster;
 mod followed;
 mod kube;
 mod linux;
+mod started;
 mod waker;
 
 use std::{
@@ -17,12 +19,13 @@ use std::{
 use hostler_plan::{
     document::Hardware,
     fact::Reading,
-    id::{Arch, BootId},
+    id::{Arch, BootId, Digest},
     step::UnitState,
     timestamp::Timestamp,
 };
 use serde::Deserialize;
 
+pub use administrator::{Administrator, Applying};
 pub use cluster::{
     CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Eviction, FIELD_MANAGER, Following, Mark, PodScope,
     SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Watch,
@@ -35,6 +38,7 @@ pub use hostler_plan::cluster::{
     PodVolume, Requirement, Scale, Selector, SelfCordon, Spread, Taint, Toleration, WAITING_TAINT, Waiting,
 };
 pub use linux::Linux;
+pub use started::{Reach, RunEnd, Started, StartedState, UnitRun};
 pub use waker::Waker;
 
 /// The real client of an API server that a test plays.
@@ -98,6 +102,17 @@ pub trait Host: Send + Sync {
     /// Puts a staged artifact in place as a program, at once and durably; one that runs keeps the old file.
     fn install_program(&self, artifact: &Path, program: &Path) -> Result<(), HostError>;
 
+    /// What a file of any size holds; `None` when nothing is there. Anything else than a regular file is an error, and
+    /// links are not followed.
+    fn measure_file(&self, path: &Path) -> Result<Option<MeasuredFile>, HostError>;
+
+    /// The names in a folder, sorted; none where there is no such folder.
+    fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError>;
+
+    /// Removes a file, a link, or a folder with all that is in it; what is not there is as good as removed. Links are
+    /// not followed.
+    fn remove(&self, path: &Path) -> Result<(), HostError>;
+
     /// Runs a program by its argument list, never through a shell, and gives its standard output. Ends it when it takes
     /// longer than `limit`. A program that is not there is [`HostError::Missing`].
     fn run(&self, arguments: &[&str], limit: Duration) -> Result<String, HostError>;
@@ -132,6 +147,17 @@ pub trait Host: Send + Sync {
     /// Makes unit files known that were written since.
     fn reload_units(&self) -> Result<(), HostError>;
 
+    /// Starts a program as a unit of its own, which goes on when this process ends. Returns once it runs. No unit of
+    /// that name may be there: see [`started_unit`](Self::started_unit).
+    fn start_unit(&self, run: &UnitRun<'_>) -> Result<(), HostError>;
+
+    /// What became of a unit that was started so, by this process or an earlier one of this boot. None where there is
+    /// no such unit.
+    fn started_unit(&self, unit: &str) -> Result<Option<Started>, HostError>;
+
+    /// Forgets a unit that was started so; one that still runs is ended.
+    fn forget_unit(&self, unit: &str) -> Result<(), HostError>;
+
     /// Whether a coordinator's process runs on this machine, as a unit, in a container or started by hand.
     fn runs_coordinator(&self) -> bool {
         false
@@ -142,6 +168,11 @@ pub trait Host: Send + Sync {
 
     /// The cluster, where this machine holds credentials for its API server.
     fn cluster(&self) -> Option<&dyn Cluster>;
+
+    /// The cluster as the administrator whose credentials lie on this machine: on servers alone.
+    fn administrator(&self) -> Option<&dyn Administrator> {
+        None
+    }
 
     /// The access with which this machine may change its own node: a server's as above, a worker's by its kubelet.
     fn own_cluster(&self) -> Option<&dyn Cluster> {
@@ -158,6 +189,17 @@ pub struct HostFile {
     /// Numeric owner and group; 0 is root.
     pub uid: u32,
     pub gid: u32,
+}
+
+/// A file of any size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeasuredFile {
+    /// The SHA-256 of all of it.
+    pub digest: Digest,
+    /// Permission bits, such as `0o755`.
+    pub mode: u32,
+    /// Numeric owner; 0 is root.
+    pub uid: u32,
 }
 
 /// A systemd unit as it is.

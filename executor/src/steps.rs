@@ -4,8 +4,9 @@ mod action;
 mod host;
 mod k3s;
 mod kube;
+mod kubeadm;
 mod membership;
-mod unbuilt;
+mod started;
 
 use hostler_plan::step::Step;
 

@@ -1,15 +1,17 @@
 //! Doubles for tests: a machine and a cluster in memory, and a fleet with keys of its own. Nothing here is real; the
 //! full simulation lives in the crate `sim`.
 
+mod administrator;
 mod api_server;
 mod cluster;
 mod fleet;
 mod front;
 mod machine;
 
+pub(crate) use administrator::TestAdministrator;
 pub(crate) use api_server::{Answer, ApiServer, Asked};
 pub(crate) use cluster::{AtEviction, State, TestCluster};
 pub(crate) use fleet::{Fleet, artifact, task};
 pub(crate) use front::{Front, Watching};
 pub(crate) use hostler_fixtures::cluster::{budget, node, note, pod};
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Inner, Machine, Play};

@@ -229,7 +229,7 @@ mod tests {
             r#""admitted_by":"s2.admit"}"#
         ),
         r#"{"op":"kubeadm.revoke"}"#,
-        r#"{"op":"kubeadm.upgrade","version":"v1.36.3"}"#,
+        r#"{"op":"kubeadm.upgrade","version":"v1.36.3","config":"kind: UpgradeConfiguration\n"}"#,
         r#"{"op":"kubelet.ensure","version":"v1.36.3"}"#,
         r#"{"op":"kube.cordon","reason":"drain"}"#,
         r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":"all","force_unmanaged":false}"#,

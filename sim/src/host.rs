@@ -4,12 +4,12 @@ use std::{fs, path::Path, time::Duration};
 
 use hostler_executor::{
     distribution::k3s,
-    host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Waker},
+    host::{Cluster, Host, HostError, HostFile, MeasuredFile, Started, UnitActivity, UnitRun, UnitStatus, Waker},
 };
 use hostler_plan::{
     document::Hardware,
     fact::Reading,
-    id::{Arch, BootId, NodeName},
+    id::{Arch, BootId, Digest, NodeName},
     step::UnitState,
     timestamp::Timestamp,
 };
@@ -104,6 +104,11 @@ fn host_error(failure: Failure) -> HostError {
             output: failure.to_string(),
         },
     }
+}
+
+/// What a real machine has and the simulated one has not.
+fn not_simulated(what: &str) -> HostError {
+    HostError::Missing { what: format!("{what}: it is a simulated one, which does not play that") }
 }
 
 impl Host for SimHost {
@@ -235,6 +240,32 @@ impl Host for SimHost {
     fn run(&self, arguments: &[&str], _: Duration) -> Result<String, HostError> {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         self.ask(Request::Run { arguments }).map_err(host_error)
+    }
+
+    fn measure_file(&self, path: &Path) -> Result<Option<MeasuredFile>, HostError> {
+        let measured =
+            |file: HostFile| MeasuredFile { digest: Digest::of(&file.content), mode: file.mode, uid: file.uid };
+        Ok(self.read_file(path)?.map(measured))
+    }
+
+    fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError> {
+        Err(not_simulated(&format!("list of the folder {}", path.display())))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), HostError> {
+        Err(not_simulated(&format!("removal of {}", path.display())))
+    }
+
+    fn start_unit(&self, run: &UnitRun<'_>) -> Result<(), HostError> {
+        Err(not_simulated(&format!("{} as a unit", run.arguments.join(" "))))
+    }
+
+    fn started_unit(&self, _: &str) -> Result<Option<Started>, HostError> {
+        Ok(None)
+    }
+
+    fn forget_unit(&self, _: &str) -> Result<(), HostError> {
+        Ok(())
     }
 
     fn cluster(&self) -> Option<&dyn Cluster> {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hostler_executor::host::{Cluster, Host, HostError, HostFile, UnitStatus, Waker};
+use hostler_executor::host::{Cluster, Host, HostError, HostFile, MeasuredFile, Started, UnitRun, UnitStatus, Waker};
 use hostler_facts::{Facts, Now, Source};
 use hostler_plan::{
     document::Hardware,
@@ -98,6 +98,30 @@ impl Host for Recorded {
     }
 
     fn write_file(&self, _: &Path, _: &HostFile) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn measure_file(&self, _: &Path) -> Result<Option<MeasuredFile>, HostError> {
+        refused()
+    }
+
+    fn list_folder(&self, _: &Path) -> Result<Vec<String>, HostError> {
+        refused()
+    }
+
+    fn remove(&self, _: &Path) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn start_unit(&self, _: &UnitRun<'_>) -> Result<(), HostError> {
+        refused()
+    }
+
+    fn started_unit(&self, _: &str) -> Result<Option<Started>, HostError> {
+        refused()
+    }
+
+    fn forget_unit(&self, _: &str) -> Result<(), HostError> {
         refused()
     }
 

@@ -7,7 +7,7 @@ use hostler_plan::{
     version::Version,
 };
 
-use super::{Distribution, Install, Status};
+use super::{Distribution, Install, OneProgram, Status};
 use crate::host::{Host, HostError, HostFile, UnitActivity};
 
 /// The administrator's, which a server writes when it starts.
@@ -69,7 +69,9 @@ impl Distribution for K3s {
             answer => answer,
         }
     }
+}
 
+impl OneProgram for K3s {
     fn install(host: &dyn Host, install: &Install<'_>) -> Result<(), HostError> {
         host.install_program(install.artifact, Path::new(BINARY))?;
         let config = match install.join {

@@ -31,7 +31,7 @@ use hostler_plan::{
 use super::{Ended, ExecutorError};
 use crate::{
     distribution::{
-        Distribution as _, Install,
+        Install, OneProgram as _,
         k3s::{CONFIG, K3s},
     },
     host::{Host as _, UnitActivity, UnitStatus},

@@ -6,6 +6,7 @@
 
 mod access;
 mod account;
+mod administrator;
 mod amounts;
 mod controllers;
 mod eviction;
@@ -35,11 +36,11 @@ use kube::{
 };
 use serde_json::json;
 
-pub(super) use self::access::Identity;
 use self::{
     access::Access,
     kept::{Keeping, Kept},
 };
+pub(super) use self::{access::Identity, administrator::KubeAdministrator};
 use super::{
     Attachment, Budget, Cluster, ClusterError, Controller, CordonAnswer, DrainCondition, Eviction, Followed,
     FollowedNode, Following, Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Taint, Waiting, Waker, Watch,

@@ -3,6 +3,7 @@
 mod command;
 mod files;
 mod systemd;
+mod transient;
 
 use std::{
     path::{Path, PathBuf},
@@ -22,8 +23,9 @@ use hostler_plan::{
 
 use self::command::run;
 use super::{
-    ClockSource, Cluster, Host, HostError, HostFile, UnitStatus, Waker,
-    kube::{Identity, KubeCluster},
+    Administrator, ClockSource, Cluster, Host, HostError, HostFile, MeasuredFile, Reach, Started, UnitRun, UnitStatus,
+    Waker,
+    kube::{Identity, KubeAdministrator, KubeCluster},
 };
 
 /// A module or a parameter is a matter of milliseconds; a Pi under load gets this long.
@@ -53,6 +55,7 @@ pub struct Linux {
     kubeconfigs: Vec<PathBuf>,
     kubelet_kubeconfigs: Vec<PathBuf>,
     cluster: OnceLock<KubeCluster>,
+    administrator: OnceLock<KubeAdministrator>,
     /// Through the kubelet's credentials, which may change their own node alone.
     kubelet: OnceLock<KubeCluster>,
 }
@@ -73,6 +76,7 @@ impl Linux {
             kubeconfigs,
             kubelet_kubeconfigs,
             cluster: OnceLock::new(),
+            administrator: OnceLock::new(),
             kubelet: OnceLock::new(),
         }
     }
@@ -175,6 +179,18 @@ impl Host for Linux {
         files::install(artifact, &self.path(program))
     }
 
+    fn measure_file(&self, path: &Path) -> Result<Option<MeasuredFile>, HostError> {
+        files::measure(&self.path(path))
+    }
+
+    fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError> {
+        files::list(&self.path(path))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), HostError> {
+        files::remove(&self.path(path))
+    }
+
     fn run(&self, arguments: &[&str], limit: Duration) -> Result<String, HostError> {
         run(arguments, limit)
     }
@@ -218,11 +234,14 @@ impl Host for Linux {
     }
 
     fn install_package(&self, package: &str, version: &str) -> Result<(), HostError> {
-        // What an earlier process of ours began goes on without it.
-        systemd::await_end(PACKAGE_UNIT, PACKAGE_LIMIT)?;
         // An installation that was cut off, by a power failure say, is finished first; apt refuses to go on before.
         let pending = ["dpkg", "--force-confold", "--configure", "--pending"];
-        systemd::run_as_unit(PACKAGE_UNIT, &pending, PACKAGE_LIMIT)?;
+        let as_unit = |arguments: &[&str]| {
+            let (unit, purpose, limit, reach) =
+                (PACKAGE_UNIT, "a package that a plan names", PACKAGE_LIMIT, Reach::Everybody);
+            transient::run_to_end(&UnitRun { unit, purpose, arguments, limit, reach })
+        };
+        as_unit(&pending)?;
         let wanted = format!("{package}={version}");
         let install = [
             "apt-get",
@@ -234,7 +253,7 @@ impl Host for Linux {
             "--",
             &wanted,
         ];
-        systemd::run_as_unit(PACKAGE_UNIT, &install, PACKAGE_LIMIT)
+        as_unit(&install)
     }
 
     fn unit(&self, unit: &str) -> Result<UnitStatus, HostError> {
@@ -253,12 +272,34 @@ impl Host for Linux {
         systemd::reload()
     }
 
+    fn start_unit(&self, run: &UnitRun<'_>) -> Result<(), HostError> {
+        transient::start(run)
+    }
+
+    fn started_unit(&self, unit: &str) -> Result<Option<Started>, HostError> {
+        transient::find(unit)
+    }
+
+    fn forget_unit(&self, unit: &str) -> Result<(), HostError> {
+        transient::forget(unit)
+    }
+
     fn reboot(&self) -> Result<(), HostError> {
         reboot_asked(run(&["systemctl", "--no-block", "reboot"], QUICK))
     }
 
     fn cluster(&self) -> Option<&dyn Cluster> {
         self.reach(&self.cluster, &self.kubeconfigs, Identity::OwnAccount)
+    }
+
+    fn administrator(&self) -> Option<&dyn Administrator> {
+        let kubeconfig = self.kubeconfigs.iter().map(|path| self.path(path)).find(|path| path.exists())?;
+        let made = |kubeconfig| KubeAdministrator::new(kubeconfig).inspect_err(|e| tracing::warn!("{e}")).ok();
+        if self.administrator.get().is_none() {
+            // Somebody else may have been faster; theirs is as good.
+            let _ = self.administrator.set(made(kubeconfig)?);
+        }
+        self.administrator.get().map(|administrator| administrator as &dyn Administrator)
     }
 
     fn own_cluster(&self) -> Option<&dyn Cluster> {

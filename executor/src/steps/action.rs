@@ -18,7 +18,7 @@ use crate::{
     control::{Interruption, POLL},
     disk::{Disk, DiskError},
     error::ExecutorError,
-    host::{Cluster, ClusterError, Host, HostError},
+    host::{Administrator, Cluster, ClusterError, Host, HostError},
     journal::{self, Record, Running},
     keys::Keys,
     protocol::Progress,
@@ -186,6 +186,16 @@ impl StepContext<'_> {
         self.node.control.host.cluster().ok_or_else(|| {
             StepError::Failed(format!(
                 "{} acts on the cluster, and this node holds no credentials for its API server; plan it on a server",
+                self.task.id
+            ))
+        })
+    }
+
+    /// The cluster as its administrator, which servers alone may be.
+    pub(crate) fn administrator(&self) -> Result<&dyn Administrator, StepError> {
+        self.node.control.host.administrator().ok_or_else(|| {
+            StepError::Failed(format!(
+                "{} needs the administrator's credentials of the cluster, and this node has none; plan it on a server",
                 self.task.id
             ))
         })

@@ -1,10 +1,17 @@
-//! Steps on the machine itself: files, kernel, packages, units, artifacts, reboot.
+//! Steps on the machine itself: files, kernel, packages, programs, images, units, swap, artifacts, reboot.
 
+mod archive;
 pub(super) mod artifact;
 mod file;
+mod hosts;
+mod image;
 mod module;
 mod noop;
 mod package;
+mod program;
 pub(super) mod reboot;
+mod swap;
 mod sysctl;
+#[cfg(test)]
+mod tests;
 mod unit;

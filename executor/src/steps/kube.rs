@@ -1,6 +1,7 @@
 //! Steps on the cluster: cordon, drain, uncordon, whose a cordon is, giving a dead node up, and the wait until a node
 //! is Ready.
 
+mod apply;
 mod cordon;
 mod drain;
 mod out_of_service;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     control::{POLL, span},
-    distribution::{Distribution, Install, Join},
+    distribution::{Distribution, Install, Join, OneProgram},
     seal,
 };
 
@@ -30,7 +30,7 @@ const WRONG_VERSION: Duration = Duration::from_secs(60);
 const SEALED: &str = "sealed_join_secret";
 
 /// An hour is what a slow download leaves of a join; a longer life only helps a thief.
-const MAX_LIFETIME: Duration = Duration::from_secs(3600);
+pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Whether this machine is a member in that role at that version, or can become one.
 pub(super) fn check_member<D: Distribution>(
@@ -57,7 +57,7 @@ pub(super) fn check_member<D: Distribution>(
 }
 
 /// Installs the distribution, as the first server or with the secret of the task that admitted this node.
-pub(super) fn install<D: Distribution>(
+pub(super) fn install<D: OneProgram>(
     artifact: &ArtifactName,
     role: ClusterRole,
     join: Option<(&str, &TaskId)>,
@@ -97,10 +97,7 @@ pub(super) fn check_upgrade<D: Distribution>(
 }
 
 /// Brings the distribution to the version of the artifact.
-pub(super) fn upgrade<D: Distribution>(
-    artifact: &ArtifactName,
-    context: &mut StepContext<'_>,
-) -> Result<(), StepError> {
+pub(super) fn upgrade<D: OneProgram>(artifact: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let artifact = staged(artifact, context)?;
     Ok(D::upgrade(context.host(), &artifact)?)
 }
@@ -150,19 +147,28 @@ pub(super) fn await_running<D: Distribution>(
 }
 
 /// Makes a join secret for the task's subject and seals it to the subject's key: the ciphertext travels in the receipt.
-pub(super) fn admit<D: Distribution>(lifetime: Duration, context: &mut StepContext<'_>) -> Result<(), StepError> {
+pub(super) fn admit<D: OneProgram>(lifetime: Duration, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let subject = &context.task.subject;
     let Some(node) = context.roster.document().active(subject) else {
         return Err(StepError::Failed(format!("expected {subject} active in the roster, found it is not")));
     };
     let secret = D::join_secret(context.host(), node.role, lifetime.min(MAX_LIFETIME))?;
-    let sealed = seal::seal(&node.seal_key, secret.as_bytes()).map_err(|e| StepError::Failed(e.to_string()))?;
+    seal_for_subject(secret.as_bytes(), context)
+}
+
+/// Seals what lets the task's subject in to the subject's key, for the receipt.
+pub(super) fn seal_for_subject(secret: &[u8], context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let subject = &context.task.subject;
+    let Some(node) = context.roster.document().active(subject) else {
+        return Err(StepError::Failed(format!("expected {subject} active in the roster, found it is not")));
+    };
+    let sealed = seal::seal(&node.seal_key, secret).map_err(|e| StepError::Failed(e.to_string()))?;
     context.observe(SEALED, sealed);
     Ok(())
 }
 
 /// Opens the secret in the receipt of the task that admitted this node. The receipt is verified again.
-fn open_secret(admitted_by: &TaskId, context: &StepContext<'_>) -> Result<String, StepError> {
+pub(super) fn open_secret(admitted_by: &TaskId, context: &StepContext<'_>) -> Result<String, StepError> {
     let plan = context.plan.digest();
     let sealed = context
         .receipts()

@@ -10,14 +10,17 @@ use std::{
 use hostler_plan::{
     document::Hardware,
     fact::{Reading, Series},
-    id::{Arch, BootId},
+    id::{Arch, BootId, Digest},
     step::UnitState,
     timestamp::Timestamp,
 };
 
-use super::{Front, TestCluster, Watching};
+use super::{Front, TestAdministrator, TestCluster, Watching};
 use crate::{
-    host::{Cluster, Host, HostError, HostFile, UnitActivity, UnitStatus, Waker},
+    host::{
+        Administrator, Cluster, Host, HostError, HostFile, MeasuredFile, RunEnd, Started, StartedState, UnitActivity,
+        UnitRun, UnitStatus, Waker,
+    },
     inbox::RequestSender,
 };
 
@@ -28,11 +31,22 @@ const RUNNING: &str = "/proc/731/exe";
 /// How long the real client has to hear of a change while the machine's clock moves on.
 const TELLING: Duration = Duration::from_millis(20);
 
+/// What a program does to a machine when it is run with these arguments, and what it prints; none plays it no further.
+#[derive(Clone)]
+pub(crate) struct Play(pub Arc<dyn Fn(&mut Inner, &[&str]) -> Option<Result<String, HostError>> + Send + Sync>);
+
+impl std::fmt::Debug for Play {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Play")
+    }
+}
+
 /// A machine in memory. Its clock moves only while somebody waits.
 #[derive(Debug)]
 pub(crate) struct Machine {
     inner: Mutex<Inner>,
     pub cluster: Option<Arc<TestCluster>>,
+    pub administrator: Option<Arc<TestAdministrator>>,
     /// An API server through which the cluster is asked, by the real client.
     pub front: Option<Front>,
 }
@@ -53,6 +67,10 @@ pub(crate) struct Inner {
     pub units: BTreeMap<String, UnitStatus>,
     /// What the main process of a unit prints as its version: the content of its program when it was started.
     pub running: BTreeMap<String, String>,
+    /// What programs do that are more than a version.
+    pub play: Option<Play>,
+    /// Programs that were started as units: each runs until it is looked at for the second time.
+    pub started: BTreeMap<String, (Started, RunEnd)>,
     /// A restart brings the old program back.
     pub restart_fails: bool,
     /// The kernel takes no module and no value of a parameter.
@@ -89,6 +107,8 @@ impl Machine {
                 packages: BTreeMap::new(),
                 units: BTreeMap::new(),
                 running: BTreeMap::new(),
+                play: None,
+                started: BTreeMap::new(),
                 restart_fails: false,
                 kernel_refuses: false,
                 keeps_its_boot: false,
@@ -101,13 +121,14 @@ impl Machine {
                 acts: Vec::new(),
             }),
             cluster: None,
+            administrator: None,
             front: None,
         }
     }
 
     /// The same machine at this moment, without its cluster.
     pub(crate) fn again(&self) -> Self {
-        Self { inner: Mutex::new(self.inner().clone()), cluster: None, front: None }
+        Self { inner: Mutex::new(self.inner().clone()), cluster: None, administrator: None, front: None }
     }
 
     pub(crate) fn with_cluster(mut self, cluster: TestCluster) -> Self {
@@ -135,6 +156,33 @@ impl Machine {
 }
 
 impl Inner {
+    /// Puts a file of root's there, for what a test begins with.
+    pub(crate) fn put(&mut self, path: &str, content: impl Into<Vec<u8>>) {
+        self.files.insert(path.into(), HostFile { content: content.into(), mode: 0o644, uid: 0, gid: 0 });
+    }
+
+    /// The text of a file, where there is one.
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
+        self.files.get(Path::new(path)).map(|file| String::from_utf8_lossy(&file.content).into_owned())
+    }
+
+    /// Every program prints what its file holds, whatever it is asked; a running one what it held at its start.
+    fn run(&mut self, arguments: &[&str]) -> Result<String, HostError> {
+        if let Some(Play(play)) = self.play.clone()
+            && let Some(played) = play(self, arguments)
+        {
+            return played;
+        }
+        let missing = HostError::Missing { what: format!("program {}", arguments[0]) };
+        match arguments[0] {
+            RUNNING => self.running.values().next().cloned().ok_or(missing),
+            program => {
+                let file = self.files.get(Path::new(program)).ok_or(missing)?;
+                Ok(String::from_utf8(file.content.clone()).unwrap())
+            }
+        }
+    }
+
     fn kernel(&self, command: &str) -> Result<(), HostError> {
         let (command, status, output) = (command.to_owned(), "exit status: 1".into(), "the kernel refuses".into());
         if self.kernel_refuses { Err(HostError::Command { command, status, output }) } else { Ok(()) }
@@ -224,17 +272,53 @@ impl Host for Machine {
         let content = std::fs::read(artifact).unwrap();
         self.write_file(program, &HostFile { content, mode: 0o755, uid: 0, gid: 0 })
     }
-    /// Every program prints what its file holds, whatever it is asked; a running one what it held at its start.
-    fn run(&self, arguments: &[&str], _: Duration) -> Result<String, HostError> {
+    fn measure_file(&self, path: &Path) -> Result<Option<MeasuredFile>, HostError> {
+        let measured =
+            |file: &HostFile| MeasuredFile { digest: Digest::of(&file.content), mode: file.mode, uid: file.uid };
+        Ok(self.inner().files.get(path).map(measured))
+    }
+    fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError> {
         let inner = self.inner();
-        let missing = HostError::Missing { what: format!("program {}", arguments[0]) };
-        match arguments[0] {
-            RUNNING => inner.running.values().next().cloned().ok_or(missing),
-            program => {
-                let file = inner.files.get(Path::new(program)).ok_or(missing)?;
-                Ok(String::from_utf8(file.content.clone()).unwrap())
+        let below = inner.files.keys().filter_map(|file| file.strip_prefix(path).ok()?.iter().next()?.to_str());
+        let mut names: Vec<String> = below.map(str::to_owned).collect();
+        names.dedup();
+        Ok(names)
+    }
+    fn remove(&self, path: &Path) -> Result<(), HostError> {
+        let mut inner = self.inner();
+        inner.acts.push(format!("remove {}", path.display()));
+        inner.files.retain(|file, _| !file.starts_with(path));
+        Ok(())
+    }
+    fn run(&self, arguments: &[&str], _: Duration) -> Result<String, HostError> {
+        self.inner().run(arguments)
+    }
+    fn start_unit(&self, run: &UnitRun<'_>) -> Result<(), HostError> {
+        let mut inner = self.inner();
+        assert!(!inner.started.contains_key(run.unit), "systemd has one unit of a name");
+        inner.acts.push(format!("start {}", run.arguments.join(" ")));
+        let end = match inner.run(run.arguments) {
+            Ok(output) => RunEnd { code: Some(0), how: "exit code 0".into(), output },
+            Err(HostError::Signalled { signal, .. }) => {
+                RunEnd { code: None, how: format!("signal {signal}"), output: String::new() }
             }
-        }
+            Err(HostError::Command { output, .. }) => RunEnd { code: Some(1), how: "exit code 1".into(), output },
+            Err(error) => return Err(error),
+        };
+        let started = Started { purpose: run.purpose.to_owned(), state: StartedState::Running };
+        inner.started.insert(run.unit.to_owned(), (started, end));
+        Ok(())
+    }
+    fn started_unit(&self, unit: &str) -> Result<Option<Started>, HostError> {
+        let mut inner = self.inner();
+        let Some((started, end)) = inner.started.get_mut(unit) else { return Ok(None) };
+        let seen = started.clone();
+        started.state = StartedState::Ended(end.clone());
+        Ok(Some(seen))
+    }
+    fn forget_unit(&self, unit: &str) -> Result<(), HostError> {
+        self.inner().started.remove(unit);
+        Ok(())
     }
     fn module_is_loaded(&self, module: &str) -> Result<bool, HostError> {
         Ok(self.inner().modules.iter().any(|m| m == module))
@@ -307,6 +391,9 @@ impl Host for Machine {
             inner.boot += 1;
         }
         Ok(())
+    }
+    fn administrator(&self) -> Option<&dyn Administrator> {
+        self.administrator.as_deref().map(|administrator| administrator as &dyn Administrator)
     }
     fn cluster(&self) -> Option<&dyn Cluster> {
         match &self.front {

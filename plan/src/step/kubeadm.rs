@@ -39,8 +39,8 @@ impl Operation for Bootstrap {
     }
 }
 
-/// On a server: makes a short-lived bootstrap token for the task's subject and seals it, with what else lets the subject
-/// in, to the subject's key. The ciphertext is the observation `sealed_join_secret` of the receipt.
+/// On a server: makes a short-lived bootstrap token for the task's subject and seals it, with what else lets the
+/// subject in, to the subject's key. The ciphertext is the observation `sealed_join_secret` of the receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admit {
@@ -136,6 +136,8 @@ impl Operation for Revoke {
 pub struct Upgrade {
     /// What kubeadm on this node must be, and the node's components run.
     pub version: Version,
+    /// kubeadm's UpgradeConfiguration, for `apply` and for `node`: its time limits, and the checks that it passes over.
+    pub config: Config,
 }
 
 impl Operation for Upgrade {
@@ -143,8 +145,11 @@ impl Operation for Upgrade {
         false
     }
     fn said(&self) -> String {
-        let Self { version } = self;
-        format!("to {version}")
+        let Self { version, config } = self;
+        format!("to {version}, by a configuration of {} bytes, {}", config.len(), digest(config))
+    }
+    fn more(&self) -> Vec<String> {
+        shown(self.config.as_str())
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("upgrades the node's components to {}", self.version)

@@ -92,6 +92,13 @@ impl Access {
         *self.client.lock().await = None;
     }
 
+    /// The API server at that address, as whom the kubeconfig says.
+    pub(super) async fn at(&self, server: &str) -> Result<Client, ClusterError> {
+        let mut config = self.config().await?;
+        config.cluster_url = server.parse().map_err(|_| self.silent(&format!("{server:?} is no address")))?;
+        Client::try_from(config).map_err(|e| ClusterError::Silent(e.to_string()))
+    }
+
     async fn make(&self, modified: SystemTime) -> Result<Held, ClusterError> {
         match self.identity {
             Identity::OfTheFile => Ok(Held { modified, client: self.of_the_file().await?, token: None }),

@@ -1,7 +1,7 @@
 //! Files of the machine: read without following links, written whole with their owner and mode.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
@@ -9,28 +9,75 @@ use std::{
 
 use hostler_daemon::durable::{self, Access, Prepared};
 
-use crate::host::{HostError, HostFile};
+use crate::{
+    artifacts::digest_of,
+    host::{HostError, HostFile, MeasuredFile},
+};
 
 /// Configuration files are far smaller, and a plan that brings one has no more.
 const MAX_BYTES: u64 = 1 << 20;
 
 pub(super) fn read(path: &Path) -> Result<Option<HostFile>, HostError> {
+    let Some((file, metadata)) = open(path)? else { return Ok(None) };
+    if metadata.len() > MAX_BYTES {
+        return Err(no_file(path, "a regular file of at most 1 MiB"));
+    }
+    let mut content = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut content).map_err(|e| failed("reading", path, &e))?;
+    Ok(Some(HostFile { content, mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() }))
+}
+
+/// Reads all of a file of any size and keeps its digest.
+pub(super) fn measure(path: &Path) -> Result<Option<MeasuredFile>, HostError> {
+    let Some((mut file, metadata)) = open(path)? else { return Ok(None) };
+    let digest = digest_of(&mut file).map_err(|e| failed("reading", path, &e))?;
+    Ok(Some(MeasuredFile { digest, mode: metadata.mode() & 0o7777, uid: metadata.uid() }))
+}
+
+fn open(path: &Path) -> Result<Option<(File, fs::Metadata)>, HostError> {
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(failed("opening", path, &e)),
     };
     let metadata = file.metadata().map_err(|e| failed("reading", path, &e))?;
-    if !metadata.is_file() || metadata.len() > MAX_BYTES {
-        return Err(HostError::Unexpected {
-            what: "file",
-            expected: "a regular file of at most 1 MiB",
-            found: path.display().to_string(),
-        });
+    if !metadata.is_file() {
+        return Err(no_file(path, "a regular file"));
     }
-    let mut content = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut content).map_err(|e| failed("reading", path, &e))?;
-    Ok(Some(HostFile { content, mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() }))
+    Ok(Some((file, metadata)))
+}
+
+fn no_file(path: &Path, expected: &'static str) -> HostError {
+    HostError::Unexpected { what: "file", expected, found: path.display().to_string() }
+}
+
+/// The names in a folder, sorted.
+pub(super) fn list(path: &Path) -> Result<Vec<String>, HostError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed("listing", path, &e)),
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<io::Result<Vec<String>>>().map_err(|e| failed("listing", path, &e))?;
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a file, a link or a whole folder.
+pub(super) fn remove(path: &Path) -> Result<(), HostError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Ok(()) => {
+            durable::sync_folder(path.parent().unwrap_or(Path::new("/"))).map_err(|e| failed("syncing", path, &e))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(failed("removing", path, &e)),
+    }
 }
 
 /// Writes beside the place, with owner and mode before anybody can open it there, then renames.
@@ -81,6 +128,25 @@ mod tests {
         }
         let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "nothing stays beside it");
+    }
+
+    #[test]
+    fn folders_are_listed_and_removed_and_links_are_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (folder, outside) = (directory.path().join("folder"), directory.path().join("outside"));
+        assert_eq!(list(&folder).unwrap(), Vec::<String>::new());
+        remove(&folder).unwrap();
+        fs::create_dir_all(folder.join("inner")).unwrap();
+        fs::write(folder.join("inner/a"), b"a").unwrap();
+        fs::write(&outside, b"kept").unwrap();
+        std::os::unix::fs::symlink(&outside, folder.join("z")).unwrap();
+        assert_eq!(list(&folder).unwrap(), ["inner", "z"]);
+        assert!(measure(&folder.join("z")).is_err() && measure(&folder).is_err());
+        let measured = measure(&outside).unwrap().unwrap();
+        assert_eq!(measured.digest, hostler_plan::id::Digest::of(b"kept"));
+        remove(&folder).unwrap();
+        assert!(!folder.exists() && outside.exists());
+        assert_eq!(measure(&folder).unwrap(), None);
     }
 
     #[test]

@@ -111,6 +111,15 @@ pub(crate) fn staged(name: &ArtifactName, context: &mut StepContext<'_>) -> Resu
     Ok(artifacts::path(&context.disk, &context.artifact(name)?.sha256))
 }
 
+/// The verified file of an artifact, if somebody staged it.
+pub(crate) fn find_staged(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<Option<PathBuf>, StepError> {
+    let path = artifacts::path(&context.disk, &context.artifact(name)?.sha256);
+    Ok(match check(name, context)? {
+        Check::Done(_) => Some(path),
+        Check::Ready | Check::Mismatch { .. } => None,
+    })
+}
+
 fn failed(name: &ArtifactName, error: &std::io::Error) -> StepError {
     StepError::Failed(format!("reading the staged {name} failed: {error}"))
 }

@@ -1,0 +1,116 @@
+//! When a node of a kubeadm cluster is one: judged by the machine and by the API server, never by kubeadm's exit code.
+
+use std::path::Path;
+
+use hostler_plan::version::Version;
+use serde_json::Value;
+
+use crate::{
+    distribution::kubeadm::{
+        KUBELET_CERTIFICATE, KUBELET_KUBECONFIG, KUBELET_PKI, etcd,
+        state::{self, Manifest},
+    },
+    host::Administrator,
+    steps::action::{StepContext, StepError},
+};
+
+/// The role that kubeadm writes on the Node of a server, as the last thing but the add-ons.
+const SERVER_LABEL: &str = "node-role.kubernetes.io/control-plane";
+
+/// What a node of any role misses: its kubelet's own certificate, and the kubelet at that version.
+pub(super) fn missing_of_node(version: Version, context: &StepContext<'_>) -> Result<Option<String>, StepError> {
+    let host = context.host();
+    let Some(kubeconfig) = state::text(host, KUBELET_KUBECONFIG)? else {
+        return Ok(Some(format!("{KUBELET_KUBECONFIG} is not there")));
+    };
+    if !kubeconfig.contains(KUBELET_CERTIFICATE) {
+        return Ok(Some(format!("{KUBELET_KUBECONFIG} does not name {KUBELET_CERTIFICATE}")));
+    }
+    if !host.list_folder(Path::new(KUBELET_PKI))?.iter().any(|name| name == KUBELET_CERTIFICATE) {
+        return Ok(Some("the kubelet has no certificate of the cluster yet".into()));
+    }
+    Ok(match state::kubelet(host)? {
+        Some(found) if found == version => None,
+        Some(found) => Some(format!("the kubelet runs at {found}, expected {version}")),
+        None => Some("the kubelet does not run; see `journalctl -u kubelet`".into()),
+    })
+}
+
+/// What a server misses beside that: its own API server at that version, its Node, its static pods, its vote in etcd.
+pub(super) fn missing_of_server(version: Version, context: &StepContext<'_>) -> Result<Option<String>, StepError> {
+    let manifests = state::manifests(context.host())?;
+    let Some(server) = state::own_server(&manifests) else {
+        return Ok(Some("there is no API server among the static pods".into()));
+    };
+    let Ok(administrator) = context.administrator() else {
+        return Ok(Some("the administrator's kubeconfig is not there".into()));
+    };
+    let asked = Asked { administrator, server: &server };
+    if let Err(missing) = asked.server_of(version, &manifests, context) {
+        return Ok(Some(missing));
+    }
+    let Some(members) = etcd::members(context.host())? else { return Ok(None) };
+    let has_etcd = manifests.iter().any(|manifest| manifest.component == state::ETCD);
+    Ok(if has_etcd { etcd::not_voting(&members, context.subject()) } else { None })
+}
+
+/// The API server of this very machine.
+pub(super) struct Asked<'a> {
+    pub administrator: &'a dyn Administrator,
+    pub server: &'a str,
+}
+
+impl Asked<'_> {
+    /// What it answers, or why there is no answer in words.
+    pub(super) fn text(&self, path: &str) -> Result<String, String> {
+        match self.administrator.get_from(self.server, path) {
+            Ok(Some(text)) => Ok(text),
+            Ok(None) => Err(format!("{path} is not there")),
+            Err(error) => Err(format!("{}: {error}", self.server)),
+        }
+    }
+
+    pub(super) fn object(&self, path: &str) -> Result<Value, String> {
+        let text = self.text(path)?;
+        serde_json::from_str(&text).map_err(|e| format!("{path} cannot be read: {e}"))
+    }
+
+    /// The version that serves.
+    pub(super) fn version(&self) -> Result<String, String> {
+        Ok(self.object("/version")?["gitVersion"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub(super) fn is_ready(&self) -> Result<(), String> {
+        match self.text("/readyz")? {
+            answer if answer.trim() == "ok" => Ok(()),
+            answer => Err(format!("{} is not ready: {}", self.server, answer.trim())),
+        }
+    }
+
+    fn server_of(&self, version: Version, manifests: &[Manifest], context: &StepContext<'_>) -> Result<(), String> {
+        self.is_ready()?;
+        let found = self.version()?;
+        if found != version.to_string() {
+            return Err(format!("the API server runs at {found}, expected {version}"));
+        }
+        let node = context.subject();
+        let object = self.object(&format!("/api/v1/nodes/{node}"))?;
+        if object["metadata"]["labels"].get(SERVER_LABEL).is_none() {
+            return Err(format!("the Node {node} is not labelled as a server"));
+        }
+        manifests.iter().try_for_each(|manifest| self.pod_of(manifest, node.as_str()))
+    }
+
+    /// The API server shows a static pod by a mirror of its manifest.
+    pub(super) fn pod_of(&self, manifest: &Manifest, node: &str) -> Result<(), String> {
+        let name = format!("{}-{node}", manifest.component);
+        let pod = self.object(&format!("/api/v1/namespaces/kube-system/pods/{name}"))?;
+        let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+        if image != manifest.image {
+            return Err(format!("{name} runs {image}, and its manifest says {}", manifest.image));
+        }
+        let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        let is_ready = conditions.any(|c| c["type"] == "Ready" && c["status"] == "True");
+        if is_ready { Ok(()) } else { Err(format!("{name} is not Ready")) }
+    }
+}

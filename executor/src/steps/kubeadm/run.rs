@@ -1,0 +1,88 @@
+//! One run of kubeadm, and what it says.
+
+use std::{path::Path, time::Duration};
+
+use hostler_plan::version::Version;
+
+use crate::{
+    distribution::kubeadm::{self, KUBEADM_UNIT, MARKER, config::Documents, state},
+    host::{HostFile, Reach},
+    steps::{
+        action::{StepContext, StepError},
+        started::{self, Long},
+    },
+};
+
+/// An upgrade of a server on an SD card, with four images to be read and an etcd that is slow: its own time limits end
+/// it long before.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+/// How often kubeadm is run in one go: once more where somebody killed it.
+const RUNS: usize = 2;
+
+/// Runs kubeadm as a unit of its own and says in a person's words why it failed. `prepare` writes what it reads; it is
+/// told whether an earlier run was cut off.
+pub(super) fn run(
+    arguments: &[&str],
+    mut again: bool,
+    context: &mut StepContext<'_>,
+    prepare: impl Fn(bool, &mut StepContext<'_>) -> Result<(), StepError>,
+) -> Result<(), StepError> {
+    let arguments = [&["kubeadm"][..], arguments].concat();
+    let mut runs = 0;
+    loop {
+        prepare(again, context)?;
+        let long = Long { unit: KUBEADM_UNIT, arguments: &arguments, limit: LIMIT, reach: Reach::Everybody };
+        let end = started::run(&long, context)?;
+        runs += 1;
+        if end.is_success() {
+            return Ok(());
+        }
+        if end.code.is_none() && runs < RUNS {
+            context.say(format!("runs kubeadm once more: it ended with {}", end.how));
+            again = true;
+            continue;
+        }
+        let node = context.subject().as_str();
+        return Err(match kubeadm::explained(&end.output, node) {
+            Some(sentence) => StepError::Failed(format!("{sentence}; see `journalctl -u {KUBEADM_UNIT}`")),
+            None => started::failed(&arguments, KUBEADM_UNIT, &end),
+        });
+    }
+}
+
+/// kubeadm has to be of the version that it sets up.
+pub(super) fn must_be(version: Version, context: &StepContext<'_>) -> Result<(), StepError> {
+    match state::kubeadm(context.host())? {
+        Some(found) if found == version => Ok(()),
+        found => Err(StepError::Failed(format!(
+            "expected kubeadm at {version}, found {}; install that program first",
+            found.map_or_else(|| "none".to_owned(), |found| found.to_string())
+        ))),
+    }
+}
+
+/// The configuration of a plan.
+pub(super) fn documents(text: &str) -> Result<Documents, StepError> {
+    Documents::read(text)
+        .map_err(|reason| StepError::Failed(format!("the plan's configuration of kubeadm cannot be read: {reason}")))
+}
+
+pub(super) fn unfit(reason: String) -> StepError {
+    StepError::Failed(format!("the plan's configuration of kubeadm does not fit: {reason}"))
+}
+
+/// Whether this machine was begun to be made a node by just this configuration.
+pub(super) fn is_marked(config: &str, context: &StepContext<'_>) -> Result<bool, StepError> {
+    Ok(state::text(context.host(), MARKER)?.as_deref() == Some(config))
+}
+
+pub(super) fn mark(config: &str, context: &StepContext<'_>) -> Result<(), StepError> {
+    write(MARKER, config, 0o600, context)
+}
+
+/// Writes a file of root's.
+pub(super) fn write(path: &str, content: &str, mode: u32, context: &StepContext<'_>) -> Result<(), StepError> {
+    let file = HostFile { content: content.as_bytes().to_vec(), mode, uid: 0, gid: 0 };
+    Ok(context.host().write_file(Path::new(path), &file)?)
+}
