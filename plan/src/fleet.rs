@@ -3,18 +3,27 @@
 //! Three steps: fragments as they were written, one merged whole, and typed settings that are proof. The pages of the
 //! handbook about it are in `docs/fleet-file.md`.
 
+mod args;
 mod artifact;
 mod check;
 mod fragment;
 mod keys;
+mod kubeadm;
+mod machine;
+mod node;
 mod problem;
+mod reach;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
+pub use args::Args;
 pub use artifact::{ArtifactKind, FleetArtifact, Source};
+pub use kubeadm::{Component, Dns, Etcd, Kubeadm, Kubelet, Patch, Proxy, Volume};
+pub use machine::{ContainerRuntime, Machine, MachineFile, Registry, Swap};
 pub use problem::{FleetError, Location, Problem};
 
 use crate::{
+    cluster::Taint,
     distribution::Distribution,
     id::{Arch, NodeName},
     step::{ClusterRole, EmptyDirs, NewOwners, Reactions},
@@ -36,6 +45,10 @@ pub struct Fleet {
     pub artifacts: Vec<FleetArtifact>,
     /// By name; every group that a node names is here.
     pub groups: BTreeMap<String, Group>,
+    /// What every machine is made ready with; a group may say more, see [`Fleet::machine`].
+    pub machine: Machine,
+    /// How the cluster is made, where kubeadm makes it. Without it Hostler makes none and lets nobody in.
+    pub kubeadm: Option<Kubeadm>,
 }
 
 impl Fleet {
@@ -62,6 +75,12 @@ impl Fleet {
         let mut servers: Vec<&FleetNode> = self.nodes.iter().filter(|n| n.role == ClusterRole::Server).collect();
         servers.sort_by_key(|n| !n.first);
         servers
+    }
+
+    /// What that machine is made ready with: the fleet's, its group's over it.
+    pub fn machine(&self, node: &FleetNode) -> Machine {
+        let group = node.group.as_ref().and_then(|name| self.groups.get(name));
+        group.map_or_else(|| self.machine.clone(), |group| self.machine.with(&group.machine))
     }
 }
 
@@ -146,8 +165,14 @@ pub struct FleetNode {
     pub arch: Arch,
     /// Whether it is the server that the cluster begins with; true for exactly one node.
     pub first: bool,
+    /// Where the other nodes reach it.
+    pub address: Option<IpAddr>,
     /// Kubernetes labels that the node registers with.
     pub labels: BTreeMap<String, String>,
+    /// What keeps pods off it from the beginning; none where the distribution's own habit counts.
+    pub taints: Option<Vec<Taint>>,
+    /// Arguments that its kubelet gets, over those of every machine.
+    pub kubelet_args: Args,
     /// The group whose settings apply to it.
     pub group: Option<String>,
 }
@@ -157,4 +182,6 @@ pub struct FleetNode {
 pub struct Group {
     /// Other thresholds for the verdicts over facts; read by `health`.
     pub health: Option<toml::Table>,
+    /// Over what every machine is made ready with.
+    pub machine: Machine,
 }

@@ -29,6 +29,20 @@ pub enum Effect {
     NoExecute,
 }
 
+impl Effect {
+    /// Every effect.
+    pub const ALL: [Effect; 3] = [Effect::NoSchedule, Effect::PreferNoSchedule, Effect::NoExecute];
+
+    /// As Kubernetes writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Effect::NoSchedule => "NoSchedule",
+            Effect::PreferNoSchedule => "PreferNoSchedule",
+            Effect::NoExecute => "NoExecute",
+        }
+    }
+}
+
 /// What a pod tolerates. No key tolerates every taint; no value every value; no effect every effect.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Toleration {

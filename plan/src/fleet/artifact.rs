@@ -12,9 +12,10 @@ use crate::{
 
 use super::{
     Fleet,
-    check::{Found, architecture, parse_version},
+    check::parse_version,
     fragment::{ArtifactFragment, At},
-    problem::{Location, nearest},
+    node::architecture,
+    problem::{Found, Location, nearest},
 };
 
 /// What stands for no architecture where one may be named.

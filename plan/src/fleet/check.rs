@@ -6,40 +6,21 @@ use crate::{
     distribution::{self, Distribution},
     form,
     health::Thresholds,
-    id::{Arch, NodeName},
-    step::{ClusterRole, Reaction, Reactions},
-    text::count,
+    id::NodeName,
+    step::{Reaction, Reactions},
     version::Version,
 };
 
 use super::{
-    ApiAddress, Canary, Fleet, FleetNode, FleetPolicy, Group, artifact,
-    fragment::{At, Merged, NodeFragment},
-    problem::{FleetError, Location, Problem, nearest},
+    ApiAddress, ArtifactKind, Canary, Fleet, FleetNode, FleetPolicy, Group, Kubeadm, artifact,
+    fragment::{At, GroupFragment, Merged},
+    kubeadm, machine, node,
+    problem::{FleetError, Found, Location, Problem, nearest, or_nearest},
+    reach::{self, Places},
 };
 
 /// A month: what the default trust root allows a plan to live at most is shorter still.
 const PLAN_LIFETIME_SECONDS: (u64, u64) = (60, 31 * 86_400);
-
-/// More nodes than any plan's size allows.
-const MAX_NODES: usize = 1000;
-
-pub(super) struct Found {
-    top: Location,
-    pub(super) errors: Vec<Problem>,
-    warnings: Vec<Problem>,
-}
-
-impl Found {
-    pub(super) fn error(&mut self, location: &Location, message: String) {
-        self.errors.push(Problem { location: location.clone(), message });
-    }
-
-    /// What is nowhere, or about the whole: it is looked for at the top.
-    fn missing(&mut self, message: &str) {
-        self.errors.push(Problem { location: self.top.clone(), message: message.to_owned() });
-    }
-}
 
 pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError> {
     let mut found = Found { top: merged.top.clone(), errors: Vec::new(), warnings: Vec::new() };
@@ -47,23 +28,67 @@ pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError>
     let distribution = distribution(&mut found, merged.distribution.as_ref());
     let fleet_version = version(&mut found, merged.version.as_ref(), distribution);
     let api = api(&mut found, merged.api.as_ref());
-    let mut groups = BTreeMap::new();
-    for (name, group) in merged.groups.clone() {
-        if let Some(Err(error)) = group.health.as_ref().map(Thresholds::from_table) {
-            found.missing(&format!("group {name}: {error}"));
-        }
-        groups.insert(name, Group { health: group.health });
-    }
-    let nodes = nodes(&mut found, &merged.nodes, &groups);
+    let groups = groups(&mut found, &merged.groups);
+    let machine = merged.machine.as_ref().map(|written| machine::machine(&mut found, "[machine]", written));
+    let kubeadm = kubeadm(&mut found, &merged, distribution);
+    let nodes = node::nodes(&mut found, &merged.nodes, &groups);
     let policy = policy(&mut found, &merged, &nodes);
     let artifacts = artifact::check(&mut found, &merged.artifacts, distribution);
     match (name, distribution, fleet_version, api, found.errors.is_empty()) {
         (Some(name), Some(distribution), Some(version), Some(api), true) => {
-            let fleet = Fleet { name, distribution, version, api, policy, nodes, artifacts, groups };
-            Ok((fleet, found.warnings))
+            let machine = machine.unwrap_or_default();
+            let fleet =
+                Fleet { name, distribution, version, api, policy, nodes, artifacts, groups, machine, kubeadm };
+            whole(&mut found, &fleet, &merged);
+            if found.errors.is_empty() { Ok((fleet, found.warnings)) } else { Err(FleetError(found.errors)) }
         }
         _ => Err(FleetError(found.errors)),
     }
+}
+
+/// What can only be judged once everything is read.
+fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged) {
+    let place = |written: Option<&Location>| written.cloned().unwrap_or_else(|| merged.top.clone());
+    let (api, cluster) = (
+        place(merged.api.as_ref().map(|at| &at.location)),
+        place(merged.kubeadm.as_ref().map(|at| &at.location)),
+    );
+    let nodes = merged.nodes.iter().map(|at| &at.location).collect();
+    reach::check(found, fleet, &Places { api: &api, cluster: &cluster, nodes });
+    for name in fleet.kubeadm.iter().flat_map(|kubeadm| &kubeadm.manifests) {
+        let manifests = || fleet.artifacts.iter().filter(|a| a.kind == ArtifactKind::Manifest);
+        if !manifests().any(|a| a.name.as_str() == name) {
+            let known = manifests().map(|a| a.name.as_str());
+            let hint = or_nearest(name, known, || format!("add [[artifacts]] with name = {name:?} and kind = \"manifest\""));
+            let message = format!("[kubeadm] manifests: expected an artifact of kind manifest, found {name:?}; {hint}");
+            found.error(&cluster, message);
+        }
+    }
+}
+
+fn groups(found: &mut Found, written: &BTreeMap<String, At<GroupFragment>>) -> BTreeMap<String, Group> {
+    let mut groups = BTreeMap::new();
+    for (name, At { value, location }) in written {
+        if let Some(Err(error)) = value.health.as_ref().map(Thresholds::from_table) {
+            found.missing(&format!("group {name}: {error}"));
+        }
+        let machine = value.machine.clone().map(|value| {
+            let written = At { value, location: location.clone() };
+            machine::machine(found, &format!("[groups.{name}.machine]"), &written)
+        });
+        groups.insert(name.clone(), Group { health: value.health.clone(), machine: machine.unwrap_or_default() });
+    }
+    groups
+}
+
+fn kubeadm(found: &mut Found, merged: &Merged, distribution: Option<Distribution>) -> Option<Kubeadm> {
+    let written = merged.kubeadm.as_ref()?;
+    if let Some(other) = distribution.filter(|d| *d != Distribution::Kubeadm) {
+        let name = Distribution::Kubeadm.name();
+        let message = format!("[{name}]: the distribution is {other}, which knows nothing of it; remove the table");
+        found.error(&written.location, message);
+    }
+    Some(kubeadm::kubeadm(found, written))
 }
 
 fn name(found: &mut Found, name: Option<&At<String>>) -> Option<String> {
@@ -140,135 +165,6 @@ fn api(found: &mut Found, written: Option<&At<String>>) -> Option<ApiAddress> {
         );
     }
     address
-}
-
-fn nodes(found: &mut Found, written: &[At<NodeFragment>], groups: &BTreeMap<String, Group>) -> Vec<FleetNode> {
-    let mut nodes: Vec<FleetNode> = Vec::new();
-    let mut locations: BTreeMap<NodeName, &Location> = BTreeMap::new();
-    let mut first: Option<(&Location, &str)> = None;
-    for At { value: n, location } in written {
-        let name = NodeName::new(n.name.as_str());
-        if let Err(e) = &name {
-            found.error(location, format!("{e}; write it as `kubectl get nodes` does"));
-        }
-        let role = role(found, location, &n.role);
-        let arch = architecture(found, location, &n.arch);
-        labels(found, location, n);
-        if let Some(group) = &n.group
-            && !groups.contains_key(group)
-        {
-            let hint = nearest(group, groups.keys().map(String::as_str))
-                .map_or_else(|| format!("add [groups.{group}]"), |meant| format!("write {meant:?} if that is meant"));
-            found.error(location, format!("node {}: expected a group of this file, found {group:?}; {hint}", n.name));
-        }
-        if n.first && role == Some(ClusterRole::Worker) {
-            found.error(
-                location,
-                format!("node {}: only a server can be first, found role worker; remove first", n.name),
-            );
-        }
-        if n.first
-            && let Some((earlier, other)) = first.replace((location, &n.name))
-        {
-            let message = format!("two first servers: {other} at {earlier} and {}; keep one first = true", n.name);
-            found.error(location, message);
-        }
-        let (Ok(name), Some(role), Some(arch)) = (name, role, arch) else { continue };
-        if let Some(earlier) = locations.insert(name.clone(), location) {
-            found.error(location, format!("node {name} stands twice, first at {earlier}; rename or remove one"));
-        }
-        nodes.push(FleetNode { name, role, arch, first: n.first, labels: n.labels.clone(), group: n.group.clone() });
-    }
-    servers(found, &mut nodes, written, first.is_some());
-    nodes
-}
-
-fn servers(found: &mut Found, nodes: &mut [FleetNode], written: &[At<NodeFragment>], marked: bool) {
-    let Some(At { location, .. }) = written.first() else {
-        found.missing("the fleet has no nodes; add a [[nodes]] with name, role and arch for every machine");
-        return;
-    };
-    if let Some(beyond) = written.get(MAX_NODES) {
-        let message = format!("expected at most {MAX_NODES} nodes, found {}; split the fleet", written.len());
-        found.error(&beyond.location, message);
-    }
-    let servers = nodes.iter().filter(|n| n.role == ClusterRole::Server).count();
-    if servers == 0 && found.errors.is_empty() {
-        let message = format!(
-            "the fleet has no server: expected role = \"server\" for one node at least, found {} with role = \
-             \"worker\"; write it for the one that holds the cluster's state",
-            count(nodes.len(), "node")
-        );
-        found.error(location, message);
-    }
-    if !marked && let Some(server) = nodes.iter_mut().find(|n| n.role == ClusterRole::Server) {
-        server.first = true;
-    }
-    if servers > 0 && servers.is_multiple_of(2) {
-        let message = format!(
-            "{servers} servers keep a majority through no more failures than {} do; use an odd number",
-            servers - 1
-        );
-        found.warnings.push(Problem { location: location.clone(), message });
-    }
-}
-
-fn role(found: &mut Found, location: &Location, text: &str) -> Option<ClusterRole> {
-    match text {
-        "server" => Some(ClusterRole::Server),
-        "worker" => Some(ClusterRole::Worker),
-        other => {
-            found.error(
-                location,
-                format!("role: expected \"server\" or \"worker\", found {other:?}; write one of them"),
-            );
-            None
-        }
-    }
-}
-
-pub(super) fn architecture(found: &mut Found, location: &Location, text: &str) -> Option<Arch> {
-    match text {
-        "aarch64" => Some(Arch::Aarch64),
-        "x86_64" => Some(Arch::X86_64),
-        other => {
-            let hint = match other {
-                "arm64" => "write \"aarch64\"",
-                "amd64" => "write \"x86_64\"",
-                _ => "see `uname -m` on the machine",
-            };
-            found.error(location, format!("arch: expected \"aarch64\" or \"x86_64\", found {other:?}; {hint}"));
-            None
-        }
-    }
-}
-
-/// Forms by the Kubernetes documentation, "Labels and Selectors"; a kubelet may not give itself labels of
-/// kubernetes.io.
-fn labels(found: &mut Found, location: &Location, node: &NodeFragment) {
-    let part = |text: &str, empty: bool| {
-        (empty && text.is_empty())
-            || text.len() <= 63
-                && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && text.ends_with(|c: char| c.is_ascii_alphanumeric())
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    };
-    for (key, value) in &node.labels {
-        let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
-        if !part(name, false) || prefix.len() > 253 || !prefix.split('.').all(|p| part(p, true)) || !part(value, true) {
-            let message = format!(
-                "node {}: {key:?} = {value:?} is not a Kubernetes label; use letters, digits, '-', '_', '.'",
-                node.name
-            );
-            found.error(location, message);
-        }
-        let reserved = ["kubernetes.io", "k8s.io"].iter().any(|r| prefix == *r || prefix.ends_with(&format!(".{r}")));
-        if reserved {
-            let message =
-                format!("node {}: a node cannot give itself the label {key:?}; use another prefix", node.name);
-            found.error(location, message);
-        }
-    }
 }
 
 fn policy(found: &mut Found, merged: &Merged, nodes: &[FleetNode]) -> FleetPolicy {

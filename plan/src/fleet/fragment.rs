@@ -7,6 +7,9 @@ use toml::{Spanned, de::DeTable};
 
 use super::{
     keys,
+    kubeadm::KubeadmFragment,
+    machine::MachineFragment,
+    node::NodeFragment,
     problem::{FleetError, Location, Problem},
 };
 use crate::step::{EmptyDirs, NewOwners};
@@ -33,7 +36,9 @@ struct Fragment {
     #[serde(default)]
     artifacts: Vec<Spanned<ArtifactFragment>>,
     #[serde(default)]
-    groups: BTreeMap<String, GroupFragment>,
+    groups: BTreeMap<String, Spanned<GroupFragment>>,
+    machine: Option<Spanned<MachineFragment>>,
+    kubeadm: Option<Spanned<KubeadmFragment>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,19 +70,6 @@ struct ReactionsFragment {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NodeFragment {
-    pub name: String,
-    pub role: String,
-    pub arch: String,
-    #[serde(default)]
-    pub first: bool,
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    pub group: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct ArtifactFragment {
     pub name: String,
     pub kind: Option<String>,
@@ -98,6 +90,7 @@ pub(super) struct ArtifactFragment {
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupFragment {
     pub health: Option<toml::Table>,
+    pub machine: Option<MachineFragment>,
 }
 
 /// One of its words; a file of before says whether.
@@ -135,7 +128,9 @@ pub(super) struct Merged {
     pub taken_over: Option<At<toml::Value>>,
     pub nodes: Vec<At<NodeFragment>>,
     pub artifacts: Vec<At<ArtifactFragment>>,
-    pub groups: BTreeMap<String, GroupFragment>,
+    pub groups: BTreeMap<String, At<GroupFragment>>,
+    pub machine: Option<At<MachineFragment>>,
+    pub kubeadm: Option<At<KubeadmFragment>>,
 }
 
 /// Reads every file and puts them together; later ones over earlier ones.
@@ -207,7 +202,9 @@ impl Merged {
         self.new_owners = policy.new_owners.or(self.new_owners);
         self.nodes.extend(new.nodes.into_iter().map(|n| at(file, text, n)));
         self.artifacts.extend(new.artifacts.into_iter().map(|a| at(file, text, a)));
-        self.groups.extend(new.groups);
+        self.groups.extend(new.groups.into_iter().map(|(name, group)| (name, at(file, text, group))));
+        put(&mut self.machine, file, text, new.machine);
+        put(&mut self.kubeadm, file, text, new.kubeadm);
     }
 }
 

@@ -7,7 +7,8 @@ use toml::{
 
 use super::problem::{Location, Problem, nearest};
 
-const TOP: &[&str] = &["name", "distribution", "version", "api", "policy", "nodes", "artifacts", "groups"];
+const TOP: &[&str] =
+    &["name", "distribution", "version", "api", "policy", "nodes", "artifacts", "groups", "machine", "kubeadm"];
 const POLICY: &[&str] = &[
     "max_unavailable",
     "canary",
@@ -22,7 +23,6 @@ const POLICY: &[&str] = &[
     "drain",
 ];
 const DRAIN: &[&str] = &["never", "slow", "unreachable", "taken_over"];
-const NODE: &[&str] = &["name", "role", "arch", "first", "labels", "group"];
 const ARTIFACT: &[&str] = &[
     "name",
     "kind",
@@ -38,7 +38,49 @@ const ARTIFACT: &[&str] = &[
     "sha256",
     "size",
 ];
-const GROUP: &[&str] = &["health"];
+const NODE: &[&str] = &["name", "role", "arch", "first", "address", "labels", "taints", "kubelet_args", "group"];
+const GROUP: &[&str] = &["health", "machine"];
+const MACHINE: &[&str] =
+    &["modules", "sysctl", "swap", "hosts", "time_sync", "files", "container_runtime", "kubelet_args"];
+const FILE: &[&str] = &["mode", "content"];
+const RUNTIME: &[&str] = &["sandbox_image", "registries", "config"];
+const REGISTRY: &[&str] = &["mirrors", "ca"];
+const KUBEADM: &[&str] = &[
+    "pod_network",
+    "service_network",
+    "dns_domain",
+    "cert_sans",
+    "bind_port",
+    "image_repository",
+    "manifests",
+    "skip_phases",
+    "feature_gates",
+    "ignore_preflight",
+    "api_server",
+    "controller_manager",
+    "scheduler",
+    "etcd",
+    "kubelet",
+    "proxy",
+    "dns",
+    "patches",
+    "cluster",
+];
+const COMPONENT: &[&str] = &["extra_args", "extra_volumes", "extra_envs"];
+const VOLUME: &[&str] = &["name", "host_path", "mount_path", "read_only", "path_type"];
+/// Tables of `[kubeadm]` with keys of ours.
+const PARTS: &[(&str, &[&str])] = &[
+    ("api_server", COMPONENT),
+    ("controller_manager", COMPONENT),
+    ("scheduler", COMPONENT),
+    ("etcd", &["extra_args", "extra_envs", "image_repository", "image_tag", "server_cert_sans", "peer_cert_sans"]),
+    ("kubelet", &["extra_args", "config"]),
+    ("proxy", &["disabled", "config"]),
+    ("dns", &["disabled", "image_repository", "image_tag"]),
+];
+
+/// What is told of an unknown key: the table, the keys that it may have, and its name for people.
+type Check<'c> = dyn FnMut(&DeTable<'_>, &[&str], &str) + 'c;
 
 /// Every unknown key of the file.
 pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Problem> {
@@ -65,8 +107,11 @@ pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Pro
             ("groups", DeValue::Table(groups)) => {
                 for group in groups.values().filter_map(|g| g.get_ref().as_table()) {
                     check(group, GROUP, "a group");
+                    below(group, "machine").into_iter().for_each(|t| machine(t, &mut check));
                 }
             }
+            ("machine", DeValue::Table(table)) => machine(table, &mut check),
+            ("kubeadm", DeValue::Table(table)) => kubeadm(table, &mut check),
             _ => {}
         }
     }
@@ -82,6 +127,31 @@ pub(super) fn unknown_in_lock(file: &str, text: &str, document: &DeTable<'_>) ->
     });
     let foreign: Vec<Problem> = foreign.collect();
     if foreign.is_empty() { unknown(file, text, document) } else { foreign }
+}
+
+fn below<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeTable<'i>> {
+    table.get(key)?.get_ref().as_table()
+}
+
+fn machine(table: &DeTable<'_>, check: &mut Check<'_>) {
+    check(table, MACHINE, "[machine]");
+    let files = below(table, "files").into_iter().flat_map(|files| files.values());
+    files.filter_map(|file| file.get_ref().as_table()).for_each(|file| check(file, FILE, "a file of [machine]"));
+    let Some(runtime) = below(table, "container_runtime") else { return };
+    check(runtime, RUNTIME, "container_runtime");
+    let registries = below(runtime, "registries").into_iter().flat_map(|registries| registries.values());
+    registries.filter_map(|r| r.get_ref().as_table()).for_each(|r| check(r, REGISTRY, "a registry"));
+}
+
+fn kubeadm(table: &DeTable<'_>, check: &mut Check<'_>) {
+    check(table, KUBEADM, "[kubeadm]");
+    for (name, known) in PARTS {
+        let Some(part) = below(table, name) else { continue };
+        check(part, known, &format!("[kubeadm.{name}]"));
+        if let Some(DeValue::Array(volumes)) = part.get("extra_volumes").map(Spanned::get_ref) {
+            tables(volumes).for_each(|t| check(t, VOLUME, "extra_volumes"));
+        }
+    }
 }
 
 fn tables<'t, 'i>(array: &'t [Spanned<DeValue<'i>>]) -> impl Iterator<Item = &'t DeTable<'i>> {

@@ -42,6 +42,30 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What was found while a fleet was read.
+pub(super) struct Found {
+    /// Where what is missing is to be written.
+    pub top: Location,
+    pub errors: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+impl Found {
+    pub(super) fn error(&mut self, location: &Location, message: String) {
+        self.errors.push(Problem { location: location.clone(), message });
+    }
+
+    /// What is allowed and unwise.
+    pub(super) fn warning(&mut self, location: &Location, message: String) {
+        self.warnings.push(Problem { location: location.clone(), message });
+    }
+
+    /// What is nowhere, or about the whole: it is looked for at the top.
+    pub(super) fn missing(&mut self, message: &str) {
+        self.errors.push(Problem { location: self.top.clone(), message: message.to_owned() });
+    }
+}
+
 /// Why a fleet file cannot be used: every problem, one a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
@@ -52,6 +76,15 @@ pub(super) fn nearest<'c>(found: &str, candidates: impl IntoIterator<Item = &'c 
     let limit = (found.chars().count() / 3).max(2);
     let scored = candidates.into_iter().map(|c| (edits(found, c), c)).filter(|(d, _)| *d <= limit);
     scored.min_by_key(|(d, _)| *d).map(|(_, c)| c)
+}
+
+/// What to do about a word that is none of the candidates: write the nearest one, or something else.
+pub(super) fn or_nearest<'c>(
+    found: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+    otherwise: impl FnOnce() -> String,
+) -> String {
+    nearest(found, candidates).map_or_else(otherwise, |meant| format!("write {meant:?} if that is meant"))
 }
 
 /// The number of characters to insert, delete or replace to get from one text to the other (Levenshtein).

@@ -1,0 +1,286 @@
+//! What every machine of a fleet is made ready with, before the cluster comes: `[machine]` of the fleet file, and
+//! `[groups.NAME.machine]` over it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Deserialize;
+
+use crate::form::{FileMode, FilePath, HostName, ModuleName, SysctlKey, SysctlValue, UnitName};
+
+use super::{
+    args::{Args, args},
+    fragment::At,
+    problem::{Found, Location},
+};
+
+/// What a machine is made ready with. What is `None` stands nowhere in the file: the distribution's own need counts.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Machine {
+    /// Kernel modules that are loaded now and at every boot.
+    pub modules: Option<Vec<ModuleName>>,
+    /// Kernel parameters.
+    pub sysctl: Option<BTreeMap<SysctlKey, SysctlValue>>,
+    pub swap: Option<Swap>,
+    /// Names that stand in `/etc/hosts`, with their addresses.
+    pub hosts: BTreeMap<HostName, IpAddr>,
+    /// The unit that keeps the clock right.
+    pub time_sync: Option<UnitName>,
+    /// Files that hold exactly that.
+    pub files: BTreeMap<FilePath, MachineFile>,
+    pub container_runtime: ContainerRuntime,
+    /// Arguments that the kubelet of every machine gets.
+    pub kubelet_args: Args,
+}
+
+/// Whether a machine may move memory to a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    /// It has none, now and at every boot.
+    Off,
+    /// It may have some, and the kubelet is told so.
+    Allowed,
+}
+
+/// A file of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineFile {
+    pub mode: FileMode,
+    pub content: String,
+}
+
+/// How containers are run and where their images come from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ContainerRuntime {
+    /// The image that holds a pod's namespaces; it is never thrown away.
+    pub sandbox_image: Option<String>,
+    /// By the name that stands in an image's, such as `docker.io`.
+    pub registries: BTreeMap<String, Registry>,
+    /// Over what Hostler writes, in the runtime's own words.
+    pub config: toml::Table,
+}
+
+/// Where the images of a registry are fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// Asked before the registry itself, in this order.
+    pub mirrors: Vec<String>,
+    /// PEM certificates that the mirrors are judged by; none for the machine's own.
+    pub ca: Option<String>,
+}
+
+impl Machine {
+    /// This one with what a group says over it: single values are replaced, tables are put together.
+    pub(super) fn with(&self, over: &Machine) -> Machine {
+        let mut with = self.clone();
+        let Machine { modules, sysctl, swap, hosts, time_sync, files, container_runtime, kubelet_args } = over.clone();
+        with.modules = modules.or(with.modules);
+        with.sysctl = sysctl.or(with.sysctl);
+        with.swap = swap.or(with.swap);
+        with.time_sync = time_sync.or(with.time_sync);
+        with.hosts.extend(hosts);
+        with.files.extend(files);
+        with.kubelet_args = args_over(&with.kubelet_args, kubelet_args);
+        let runtime = &mut with.container_runtime;
+        runtime.sandbox_image = container_runtime.sandbox_image.or(runtime.sandbox_image.take());
+        runtime.registries.extend(container_runtime.registries);
+        put_over(&mut runtime.config, &container_runtime.config);
+        with
+    }
+}
+
+/// Arguments with others over them: one that stands in both has the other's values.
+pub(crate) fn args_over(args: &Args, over: Args) -> Args {
+    let kept = args.iter().filter(|(name, _)| !over.iter().any(|(other, _)| other == name));
+    let mut all: Args = kept.cloned().collect();
+    all.extend(over);
+    all.sort_by(|(one, _), (other, _)| one.cmp(other));
+    all
+}
+
+/// Every entry of `over`, over what is there: tables in tables are put together, everything else is replaced.
+pub(crate) fn put_over(table: &mut toml::Table, over: &toml::Table) {
+    for (key, value) in over {
+        match (table.get_mut(key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => put_over(old, new),
+            (_, value) => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// `[machine]` as it was written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MachineFragment {
+    modules: Option<Vec<String>>,
+    sysctl: Option<BTreeMap<String, toml::Value>>,
+    swap: Option<String>,
+    #[serde(default)]
+    hosts: BTreeMap<String, Vec<String>>,
+    time_sync: Option<toml::Value>,
+    #[serde(default)]
+    files: BTreeMap<String, FileFragment>,
+    #[serde(default)]
+    container_runtime: RuntimeFragment,
+    #[serde(default)]
+    kubelet_args: BTreeMap<String, toml::Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileFragment {
+    mode: Option<String>,
+    content: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuntimeFragment {
+    sandbox_image: Option<String>,
+    #[serde(default)]
+    registries: BTreeMap<String, RegistryFragment>,
+    #[serde(default)]
+    config: toml::Table,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegistryFragment {
+    #[serde(default)]
+    mirrors: Vec<String>,
+    ca: Option<String>,
+}
+
+/// The machine that the table `of` describes.
+pub(super) fn machine(found: &mut Found, of: &str, written: &At<MachineFragment>) -> Machine {
+    let At { value, location } = written;
+    let mut table = Table { found, of, location };
+    Machine {
+        modules: value.modules.as_ref().map(|names| {
+            names.iter().filter_map(|name| table.form(ModuleName::new(name.as_str()))).collect()
+        }),
+        sysctl: value.sysctl.as_ref().map(|keys| table.sysctl(keys)),
+        swap: value.swap.as_deref().and_then(|word| table.swap(word)),
+        hosts: table.hosts(&value.hosts),
+        time_sync: value.time_sync.as_ref().and_then(|unit| table.time_sync(unit)),
+        files: table.files(&value.files),
+        container_runtime: ContainerRuntime {
+            sandbox_image: value.container_runtime.sandbox_image.clone(),
+            registries: table.registries(&value.container_runtime.registries),
+            config: value.container_runtime.config.clone(),
+        },
+        kubelet_args: args(table.found, &format!("{of} kubelet_args"), location, &value.kubelet_args),
+    }
+}
+
+/// The unit of Debian's own client.
+const TIMESYNCD: &str = "systemd-timesyncd.service";
+
+/// A table that is read, and where it stands.
+struct Table<'a> {
+    found: &'a mut Found,
+    of: &'a str,
+    location: &'a Location,
+}
+
+impl Table<'_> {
+    fn error(&mut self, message: &str) {
+        self.found.error(self.location, format!("{} {message}", self.of));
+    }
+
+    fn form<T>(&mut self, read: Result<T, crate::id::InvalidId>) -> Option<T> {
+        if let Err(wrong) = &read {
+            self.error(&format!("{wrong}; change it"));
+        }
+        read.ok()
+    }
+
+    fn sysctl(&mut self, written: &BTreeMap<String, toml::Value>) -> BTreeMap<SysctlKey, SysctlValue> {
+        let mut parameters = BTreeMap::new();
+        for (key, value) in written {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let read = self.form(SysctlKey::new(key.as_str())).zip(self.form(SysctlValue::new(value)));
+            parameters.extend(read);
+        }
+        parameters
+    }
+
+    fn swap(&mut self, word: &str) -> Option<Swap> {
+        match word {
+            "off" => Some(Swap::Off),
+            "allowed" => Some(Swap::Allowed),
+            other => {
+                self.error(&format!("swap: expected \"off\" or \"allowed\", found {other:?}; write one of them"));
+                None
+            }
+        }
+    }
+
+    fn time_sync(&mut self, written: &toml::Value) -> Option<UnitName> {
+        match written {
+            toml::Value::Boolean(true) => UnitName::new(TIMESYNCD).ok(),
+            toml::Value::Boolean(false) => None,
+            toml::Value::String(unit) => self.form(UnitName::new(unit.as_str())),
+            other => {
+                let what = format!("true or a unit such as \"chrony.service\", found {other}");
+                self.error(&format!("time_sync: expected {what}; write one of them"));
+                None
+            }
+        }
+    }
+
+    /// As `/etc/hosts` has them: an address and its names.
+    fn hosts(&mut self, written: &BTreeMap<String, Vec<String>>) -> BTreeMap<HostName, IpAddr> {
+        let mut hosts = BTreeMap::new();
+        for (address, names) in written {
+            let Ok(ip) = address.parse::<IpAddr>() else {
+                let what = "an address and its names such as \"10.0.0.10\" = [\"k8s.lab\"]";
+                self.error(&format!("hosts: expected {what}, found {address:?}; change it"));
+                continue;
+            };
+            for name in names.iter().filter_map(|name| self.form(HostName::new(name.as_str()))) {
+                if let Some(other) = hosts.insert(name.clone(), ip).filter(|other| *other != ip) {
+                    self.error(&format!("hosts: {name} is {other} and {ip}; keep one of them"));
+                }
+            }
+        }
+        hosts
+    }
+
+    fn files(&mut self, written: &BTreeMap<String, FileFragment>) -> BTreeMap<FilePath, MachineFile> {
+        let mut files = BTreeMap::new();
+        for (path, FileFragment { mode, content }) in written {
+            let mode = mode.clone().unwrap_or_else(|| "0644".to_owned());
+            let read = self.form(FilePath::new(path.as_str())).zip(self.form(FileMode::new(mode)));
+            files.extend(read.map(|(path, mode)| (path, MachineFile { mode, content: content.clone() })));
+        }
+        files
+    }
+
+    fn registries(&mut self, written: &BTreeMap<String, RegistryFragment>) -> BTreeMap<String, Registry> {
+        for (name, registry) in written {
+            let host = crate::form::host_and_port(name).map_or(name.as_str(), |(host, _)| host);
+            if HostName::new(host).is_err() {
+                self.error(&format!("registry {name:?}: expected a host such as \"docker.io\"; change it"));
+            }
+            if let Some(mirror) = registry.mirrors.iter().find(|m| !is_web_address(m)) {
+                let what = "a mirror such as \"https://mirror.lab:5000\"";
+                self.error(&format!("registry {name:?}: expected {what}, found {mirror:?}; change it"));
+            }
+            if registry.ca.as_ref().is_some_and(|pem| !pem.trim_start().starts_with("-----BEGIN CERTIFICATE-----")) {
+                let hint = "write the PEM text that begins with -----BEGIN CERTIFICATE-----";
+                self.error(&format!("registry {name:?}: its ca is no certificate; {hint}"));
+            }
+        }
+        let registry = |(name, r): (&String, &RegistryFragment)| {
+            (name.clone(), Registry { mirrors: r.mirrors.clone(), ca: r.ca.clone() })
+        };
+        written.iter().map(registry).collect()
+    }
+}
+
+fn is_web_address(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\'))
+}
