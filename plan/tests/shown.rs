@@ -230,7 +230,7 @@ fn steps() -> Vec<Step> {
         {"op": "kubeadm.join", "version": "v1.36.2", "role": "server", "config": "kind: JoinConfiguration\n",
             "admitted_by": "s2.admit"},
         {"op": "kubeadm.revoke"},
-        {"op": "kubeadm.upgrade", "version": "v1.37.1"},
+        {"op": "kubeadm.upgrade", "version": "v1.37.1", "config": "kind: UpgradeConfiguration\n"},
         {"op": "kubelet.ensure", "version": "v1.37.2"},
         {"op": "kube.cordon", "reason": "drain"},
         {"op": "kube.drain", "timeout_seconds": 600, "delete_empty_dir_data": "all", "force_unmanaged": false,
