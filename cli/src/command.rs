@@ -159,6 +159,7 @@ fn rescue(command: &Command) -> Rescue {
             | PlanCommand::Bootstrap(_)
             | PlanCommand::Join(_)
             | PlanCommand::Upgrade(_)
+            | PlanCommand::Baseline(_)
             | PlanCommand::Reboot(_)
             | PlanCommand::GiveUp { .. },
         )

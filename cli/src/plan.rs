@@ -107,7 +107,8 @@ pub async fn compile_under(
         | PlanKind::Join
         | PlanKind::Upgrade
         | PlanKind::Reboot
-        | PlanKind::Dead => Forks::Refuse,
+        | PlanKind::Dead
+        | PlanKind::Baseline => Forks::Refuse,
     };
     let number::Next { seq, prev, also } = number::next(admin, forks).await?;
     let mut inventory = inventory(admin).await?;

@@ -34,7 +34,8 @@ pub(crate) fn takes_out_of_danger(kind: PlanKind) -> bool {
         | PlanKind::Join
         | PlanKind::Upgrade
         | PlanKind::Reboot
-        | PlanKind::Dead => false,
+        | PlanKind::Dead
+        | PlanKind::Baseline => false,
     }
 }
 

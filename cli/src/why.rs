@@ -247,6 +247,7 @@ async fn told_of_pod(admin: &mut Admin, name: &PodName) -> Result<Vec<Said>, Err
             | v1::PlanKind::Bootstrap
             | v1::PlanKind::Join
             | v1::PlanKind::Uncordon
+            | v1::PlanKind::Baseline
             | v1::PlanKind::Stop => false,
         };
         if !drains || looked == LOOKED_THROUGH {

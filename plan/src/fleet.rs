@@ -20,6 +20,7 @@ pub use args::Args;
 pub use artifact::{ArtifactKind, FleetArtifact, Source};
 pub use kubeadm::{Component, Dns, Etcd, Kubeadm, Kubelet, Patch, Proxy, Volume};
 pub use machine::{ContainerRuntime, Machine, MachineFile, Registry, Swap};
+pub(crate) use machine::{args_over, put_over};
 pub use problem::{FleetError, Location, Problem};
 
 use crate::{

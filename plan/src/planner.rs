@@ -2,6 +2,7 @@
 //!
 //! Pure: the same input gives the same bytes. What stands in the way is told all at once, each with what to do next.
 
+mod baseline;
 mod caution;
 mod check;
 mod claim;
@@ -85,15 +86,16 @@ pub fn plan(
 ) -> Result<(Plan, Preview), PlanError> {
     let request = Request { fleet, roster, inventory, earlier, numbering };
     let kind = intent.kind();
+    let lifecycle = Lifecycle::of(fleet.distribution);
     let mut draft = Draft { max_unavailable: fleet.policy.max_unavailable, ..Draft::default() };
     match intent {
         Intent::Check { nodes } => check::check(request, &mut draft, nodes),
-        Intent::Bootstrap {} => grow::bootstrap(request, &mut draft, lifecycle(fleet, kind)?),
-        Intent::Join { nodes } => grow::join(request, &mut draft, lifecycle(fleet, kind)?, nodes),
+        Intent::Bootstrap {} => grow::bootstrap(request, &mut draft, lifecycle),
+        Intent::Join { nodes } => grow::join(request, &mut draft, lifecycle, nodes),
         Intent::Upgrade { to, nodes, quarantined, accept_outage } => {
-            let lifecycle = lifecycle(fleet, kind)?;
             rolling::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accept_outage);
         }
+        Intent::Baseline { nodes } => baseline::baseline(request, &mut draft, lifecycle, nodes),
         Intent::Drain { nodes, max_unavailable, continues } => {
             drain::drain(request, &mut draft, nodes, *max_unavailable);
             continues::choose(request, &mut draft, nodes, continues);
@@ -118,12 +120,6 @@ pub fn plan(
         return Err(Obstacle::NothingToDo { why: why_nothing(&draft.skipped) }.into());
     }
     Ok(finish(request, kind, draft, fates, targets))
-}
-
-/// How that fleet's cluster is made and changed, for a plan that does.
-fn lifecycle(fleet: &Fleet, kind: PlanKind) -> Result<Lifecycle, PlanError> {
-    let distribution = fleet.distribution;
-    Lifecycle::of(distribution).ok_or_else(|| Obstacle::NotBuilt { kind, distribution }.into())
 }
 
 fn why_nothing(skipped: &[(NodeName, String)]) -> String {

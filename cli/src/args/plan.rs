@@ -41,6 +41,13 @@ Shows the machines that wait with their names, keys and origins, and asks before
   hostler plan upgrade --to v1.34.3+k3s1
   hostler plan upgrade --to v1.34.3+k3s1 --nodes pi-2,pi-3")]
     Upgrade(Compile<UpgradeArgs>),
+    /// Make machines ready as the fleet file says: kernel, swap, names, files, container runtime
+    #[command(after_help = "Examples:
+  hostler plan baseline --all
+  hostler plan baseline pi-3 --out baseline.plan.json
+
+Nothing is drained. What is as it should be already is left alone.")]
+    Baseline(Compile<BaselineArgs>),
     /// Cordon a node and evict its pods
     #[command(after_help = "Examples:
   hostler plan drain pi-3 --timeout 20m")]
@@ -217,6 +224,13 @@ pub struct ManyNodes {
     pub all: bool,
 }
 
+/// Which machines.
+#[derive(Debug, Clone, Args)]
+pub struct BaselineArgs {
+    #[command(flatten)]
+    pub nodes: ManyNodes,
+}
+
 /// Which nodes.
 #[derive(Debug, Clone, Args)]
 pub struct RebootArgs {
@@ -337,6 +351,12 @@ impl From<JoinArgs> for PlanRequest {
     fn from(args: JoinArgs) -> Self {
         let intent = Intent::Join { nodes: selection(args.nodes.nodes) };
         Self { listing: Some(args.listing), ..intent.into() }
+    }
+}
+
+impl From<BaselineArgs> for PlanRequest {
+    fn from(args: BaselineArgs) -> Self {
+        Intent::Baseline { nodes: selection(args.nodes.nodes) }.into()
     }
 }
 

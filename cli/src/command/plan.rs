@@ -43,6 +43,7 @@ pub(super) async fn run(context: &Context, command: PlanCommand) -> Result<(), E
         PlanCommand::Bootstrap(args) => compile_to_file(context, args).await,
         PlanCommand::Join(args) => compile_to_file(context, args).await,
         PlanCommand::Upgrade(args) => compile_to_file(context, args).await,
+        PlanCommand::Baseline(args) => compile_to_file(context, args).await,
         PlanCommand::Drain(args) => compile_to_file(context, args).await,
         PlanCommand::Uncordon(args) => compile_to_file(context, args).await,
         PlanCommand::Reboot(args) => compile_to_file(context, args).await,

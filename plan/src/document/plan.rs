@@ -80,13 +80,15 @@ pub enum PlanKind {
     Reboot,
     /// Gives up a node whose machine is proved to be off: its pods are removed and start elsewhere.
     Dead,
+    /// Makes machines ready, and takes none out of service.
+    Baseline,
     /// No tasks: what it does not list in `beside` ends.
     Stop,
 }
 
 impl PlanKind {
     /// Every kind.
-    pub const ALL: [PlanKind; 9] = [
+    pub const ALL: [PlanKind; 10] = [
         PlanKind::Check,
         PlanKind::Bootstrap,
         PlanKind::Join,
@@ -95,6 +97,7 @@ impl PlanKind {
         PlanKind::Uncordon,
         PlanKind::Reboot,
         PlanKind::Dead,
+        PlanKind::Baseline,
         PlanKind::Stop,
     ];
 
@@ -112,6 +115,8 @@ impl PlanKind {
             PlanKind::Uncordon => noop || wait || uncordon || releases,
             PlanKind::Reboot => noop || wait || drain || uncordon || matches!(step, Step::Reboot(_)),
             PlanKind::Dead => noop || matches!(step, Step::Cordon(_) | Step::OutOfService(_)),
+            // Whatever concerns the machine alone, and neither the cluster nor who is in it.
+            PlanKind::Baseline => noop || wait || readies(step),
             // What gives a node up stands alone, for those whom the root lets sign it.
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => {
                 !matches!(step, Step::OutOfService(_)) && !adopts && !releases
@@ -130,14 +135,15 @@ impl PlanKind {
             | PlanKind::Join
             | PlanKind::Upgrade
             | PlanKind::Reboot
-            | PlanKind::Dead => None,
+            | PlanKind::Dead
+            | PlanKind::Baseline => None,
         }
     }
 
     /// Whether a responder's drain takes precedence over it where the drain keeps it beside itself.
     pub(crate) fn yields_to_drains(self) -> bool {
         match self {
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => true,
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot | PlanKind::Baseline => true,
             PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Dead | PlanKind::Stop => false,
         }
     }
@@ -153,6 +159,7 @@ impl PlanKind {
             | PlanKind::Upgrade
             | PlanKind::Uncordon
             | PlanKind::Reboot
+            | PlanKind::Baseline
             | PlanKind::Stop => false,
         }
     }
@@ -161,8 +168,46 @@ impl PlanKind {
     pub fn needs_only_operator(self) -> bool {
         match self {
             PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot | PlanKind::Stop => true,
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Dead => false,
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Dead | PlanKind::Baseline => false,
         }
+    }
+}
+
+/// Whether it makes a machine ready and does nothing else.
+fn readies(step: &Step) -> bool {
+    match step {
+        Step::StageArtifact(_)
+        | Step::EnsureFile(_)
+        | Step::EnsureModule(_)
+        | Step::EnsureSysctl(_)
+        | Step::EnsurePackage(_)
+        | Step::EnsureUnit(_)
+        | Step::EnsureProgram(_)
+        | Step::EnsureImages(_)
+        | Step::InstallPackage(_)
+        | Step::HoldPackage(_)
+        | Step::SwapOff(_)
+        | Step::EnsureHost(_) => true,
+        Step::Noop(_)
+        | Step::BootstrapK3s(_)
+        | Step::AdmitToK3s(_)
+        | Step::JoinK3s(_)
+        | Step::UpgradeK3s(_)
+        | Step::BootstrapKubeadm(_)
+        | Step::AdmitToKubeadm(_)
+        | Step::JoinKubeadm(_)
+        | Step::RevokeKubeadm(_)
+        | Step::UpgradeKubeadm(_)
+        | Step::EnsureKubelet(_)
+        | Step::Cordon(_)
+        | Step::Drain(_)
+        | Step::Uncordon(_)
+        | Step::AdoptCordon(_)
+        | Step::ReleaseCordon(_)
+        | Step::OutOfService(_)
+        | Step::Apply(_)
+        | Step::AwaitReady(_)
+        | Step::Reboot(_) => false,
     }
 }
 
@@ -177,6 +222,7 @@ impl fmt::Display for PlanKind {
             PlanKind::Uncordon => "uncordon",
             PlanKind::Reboot => "reboot",
             PlanKind::Dead => "dead",
+            PlanKind::Baseline => "baseline",
             PlanKind::Stop => "stop",
         })
     }

@@ -9,12 +9,7 @@ pub type Args = Vec<(String, String)>;
 
 /// Reads `{ "name" = "value" }`; a number or a truth is written as the program reads it, and a list gives the argument
 /// several times.
-pub(super) fn args(
-    found: &mut Found,
-    of: &str,
-    location: &Location,
-    written: &BTreeMap<String, toml::Value>,
-) -> Args {
+pub(super) fn args(found: &mut Found, of: &str, location: &Location, written: &BTreeMap<String, toml::Value>) -> Args {
     let mut args = Args::new();
     for (name, value) in written {
         let named = name.starts_with(|c: char| c.is_ascii_alphabetic())

@@ -37,8 +37,7 @@ pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError>
     match (name, distribution, fleet_version, api, found.errors.is_empty()) {
         (Some(name), Some(distribution), Some(version), Some(api), true) => {
             let machine = machine.unwrap_or_default();
-            let fleet =
-                Fleet { name, distribution, version, api, policy, nodes, artifacts, groups, machine, kubeadm };
+            let fleet = Fleet { name, distribution, version, api, policy, nodes, artifacts, groups, machine, kubeadm };
             whole(&mut found, &fleet, &merged);
             if found.errors.is_empty() { Ok((fleet, found.warnings)) } else { Err(FleetError(found.errors)) }
         }
@@ -49,17 +48,16 @@ pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError>
 /// What can only be judged once everything is read.
 fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged) {
     let place = |written: Option<&Location>| written.cloned().unwrap_or_else(|| merged.top.clone());
-    let (api, cluster) = (
-        place(merged.api.as_ref().map(|at| &at.location)),
-        place(merged.kubeadm.as_ref().map(|at| &at.location)),
-    );
+    let (api, cluster) =
+        (place(merged.api.as_ref().map(|at| &at.location)), place(merged.kubeadm.as_ref().map(|at| &at.location)));
     let nodes = merged.nodes.iter().map(|at| &at.location).collect();
     reach::check(found, fleet, &Places { api: &api, cluster: &cluster, nodes });
     for name in fleet.kubeadm.iter().flat_map(|kubeadm| &kubeadm.manifests) {
         let manifests = || fleet.artifacts.iter().filter(|a| a.kind == ArtifactKind::Manifest);
         if !manifests().any(|a| a.name.as_str() == name) {
             let known = manifests().map(|a| a.name.as_str());
-            let hint = or_nearest(name, known, || format!("add [[artifacts]] with name = {name:?} and kind = \"manifest\""));
+            let hint =
+                or_nearest(name, known, || format!("add [[artifacts]] with name = {name:?} and kind = \"manifest\""));
             let message = format!("[kubeadm] manifests: expected an artifact of kind manifest, found {name:?}; {hint}");
             found.error(&cluster, message);
         }

@@ -157,9 +157,10 @@ pub(super) fn machine(found: &mut Found, of: &str, written: &At<MachineFragment>
     let At { value, location } = written;
     let mut table = Table { found, of, location };
     Machine {
-        modules: value.modules.as_ref().map(|names| {
-            names.iter().filter_map(|name| table.form(ModuleName::new(name.as_str()))).collect()
-        }),
+        modules: value
+            .modules
+            .as_ref()
+            .map(|names| names.iter().filter_map(|name| table.form(ModuleName::new(name.as_str()))).collect()),
         sysctl: value.sysctl.as_ref().map(|keys| table.sysctl(keys)),
         swap: value.swap.as_deref().and_then(|word| table.swap(word)),
         hosts: table.hosts(&value.hosts),
@@ -239,7 +240,8 @@ impl Table<'_> {
                 self.error(&format!("hosts: expected {what}, found {address:?}; change it"));
                 continue;
             };
-            for name in names.iter().filter_map(|name| self.form(HostName::new(name.as_str()))) {
+            for name in names {
+                let Some(name) = self.form(HostName::new(name.as_str())) else { continue };
                 if let Some(other) = hosts.insert(name.clone(), ip).filter(|other| *other != ip) {
                     self.error(&format!("hosts: {name} is {other} and {ip}; keep one of them"));
                 }

@@ -3,11 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::{
-    distribution::Distribution,
-    network::Network,
-    step::ClusterRole,
-};
+use crate::{distribution::Distribution, network::Network, step::ClusterRole};
 
 use super::{
     Fleet, Kubeadm,
@@ -149,8 +145,10 @@ fn inside(found: &mut Found, fleet: &Fleet, kubeadm: &Kubeadm, places: &Places<'
     for (node, location) in fleet.nodes.iter().zip(&places.nodes) {
         let Some(address) = node.address else { continue };
         if let Some((key, network)) = own().find(|(_, network)| network.contains(address)) {
-            let message =
-                format!("node {}: {address} is in {key} {network}; choose another {key}, away from the machines'", node.name);
+            let message = format!(
+                "node {}: {address} is in {key} {network}; choose another {key}, away from the machines'",
+                node.name
+            );
             found.error(location, message);
         }
     }

@@ -2,79 +2,161 @@
 //! the same for all and not here.
 
 mod k3s;
+mod kubeadm;
+mod machine;
 
 use crate::{
     distribution::Distribution,
-    fleet::{Fleet, FleetNode},
-    id::{ArtifactName, NodeName, TaskId},
-    step::Step,
+    fleet::{ArtifactKind, Fleet, FleetArtifact, FleetNode},
+    id::{NodeName, TaskId},
+    step::{EnsureProgram, HoldPackage, InstallPackage, Step},
     version::Version,
 };
 
-/// A distribution whose clusters Hostler makes, grows and upgrades itself. The others have to be told that it does not.
+use super::Obstacle;
+
+/// How the clusters of a distribution are made, grown and upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lifecycle {
     K3s,
+    Kubeadm,
 }
 
-/// What a node becomes a member with.
+/// What a node becomes a member with, or is brought to another version with.
 #[derive(Debug, Clone)]
 pub(super) struct Member<'a> {
     pub fleet: &'a Fleet,
     pub node: &'a FleetNode,
-    /// What it runs, staged before; see [`Lifecycle::artifact`].
-    pub artifact: ArtifactName,
     pub version: Version,
+    /// What it needs for that, staged before; see [`Lifecycle::artifacts`].
+    pub artifacts: Vec<&'a FleetArtifact>,
+}
+
+/// What is made of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Becomes {
+    /// The server that the cluster begins with.
+    First,
+    /// A member of a cluster that is there.
+    Member,
+    /// A member of another version.
+    Newer,
 }
 
 impl Lifecycle {
-    /// The lifecycle of that distribution, if it is built.
-    pub(super) fn of(distribution: Distribution) -> Option<Self> {
+    /// The lifecycle of that distribution.
+    pub(super) fn of(distribution: Distribution) -> Self {
         match distribution {
-            Distribution::K3s => Some(Lifecycle::K3s),
-            Distribution::Kubeadm => None,
+            Distribution::K3s => Lifecycle::K3s,
+            Distribution::Kubeadm => Lifecycle::Kubeadm,
         }
     }
 
-    /// The artifact of the fleet file that a member runs.
-    pub(super) fn artifact(self) -> &'static str {
+    /// What of the fleet file keeps a node from becoming what it is to be. Asked before its steps are made.
+    pub(super) fn hinders(self, member: &Member<'_>, becomes: Becomes) -> Vec<Obstacle> {
         match self {
-            Lifecycle::K3s => k3s::ARTIFACT,
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::hinders(member, becomes),
+        }
+    }
+
+    /// The artifacts of the fleet file that a member needs, or what is missing.
+    pub(super) fn artifacts<'a>(
+        self,
+        fleet: &'a Fleet,
+        node: &FleetNode,
+        version: Version,
+    ) -> Result<Vec<&'a FleetArtifact>, Vec<Obstacle>> {
+        match self {
+            Lifecycle::K3s => k3s::artifacts(fleet, node, version),
+            Lifecycle::Kubeadm => kubeadm::artifacts(fleet, node, version),
+        }
+    }
+
+    /// Those that a machine is made ready with, whatever the version of the cluster.
+    pub(super) fn baseline_artifacts<'a>(self, fleet: &'a Fleet, node: &FleetNode) -> Vec<&'a FleetArtifact> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::baseline_artifacts(fleet, node),
+        }
+    }
+
+    /// Steps that make the machine ready, before it becomes a member and at any time after; none where nothing is asked.
+    /// Whatever is so already is left alone.
+    pub(super) fn prepare(self, member: &Member<'_>) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => machine::prepare(&member.fleet.machine(member.node), Vec::new()),
+            Lifecycle::Kubeadm => kubeadm::prepare(member),
         }
     }
 
     /// Steps of the node that the cluster begins with.
-    pub(super) fn bootstrap(self, member: Member<'_>) -> Vec<Step> {
+    pub(super) fn bootstrap(self, member: &Member<'_>) -> Vec<Step> {
         match self {
             Lifecycle::K3s => k3s::bootstrap(member),
+            Lifecycle::Kubeadm => kubeadm::bootstrap(member),
+        }
+    }
+
+    /// What is applied to the new cluster, before its first node can be Ready.
+    pub(super) fn manifests(self, fleet: &Fleet) -> Vec<&FleetArtifact> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::manifests(fleet),
         }
     }
 
     /// Steps of a server that lets a node in; the receipt holds what the node needs.
-    pub(super) fn admit(self) -> Vec<Step> {
+    pub(super) fn admit(self, node: &FleetNode) -> Vec<Step> {
         match self {
             Lifecycle::K3s => k3s::admit(),
+            Lifecycle::Kubeadm => kubeadm::admit(node),
         }
     }
 
-    /// What a joining server is given that does not end with the join, in a sentence; none where nothing is.
-    pub(super) fn server_secret(self, server: &NodeName) -> Option<String> {
+    /// What a joining server is given that does not end with the join, in a sentence.
+    pub(super) fn server_secret(self, server: &NodeName) -> String {
         match self {
-            Lifecycle::K3s => Some(k3s::server_secret(server)),
+            Lifecycle::K3s => k3s::server_secret(server),
+            Lifecycle::Kubeadm => kubeadm::server_secret(server),
         }
     }
 
     /// Steps of a node that the task `admitted_by` let in.
-    pub(super) fn join(self, member: Member<'_>, admitted_by: TaskId) -> Vec<Step> {
+    pub(super) fn join(self, member: &Member<'_>, admitted_by: TaskId) -> Vec<Step> {
         match self {
             Lifecycle::K3s => k3s::join(member, admitted_by),
+            Lifecycle::Kubeadm => kubeadm::join(member, admitted_by),
         }
     }
 
-    /// The step of a drained member that brings it to another version.
-    pub(super) fn upgrade(self, artifact: ArtifactName, version: Version) -> Step {
+    /// Steps of a server about a node that joined: what let it in lets nobody in any more.
+    pub(super) fn settle(self) -> Vec<Step> {
         match self {
-            Lifecycle::K3s => k3s::upgrade(artifact, version),
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::settle(),
         }
+    }
+
+    /// Steps of a drained member that bring it to another version.
+    pub(super) fn upgrade(self, member: &Member<'_>) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => k3s::upgrade(member),
+            Lifecycle::Kubeadm => kubeadm::upgrade(member),
+        }
+    }
+}
+
+/// Steps that put an artifact where its kind says; none for what is no part of the system.
+fn install(artifact: &FleetArtifact) -> Vec<Step> {
+    let name = artifact.plan_name();
+    match &artifact.kind {
+        ArtifactKind::Program { to } => vec![Step::EnsureProgram(EnsureProgram { artifact: name, path: to.clone() })],
+        ArtifactKind::Package { package, version } => {
+            let (package, version) = (package.clone(), version.clone());
+            let install = InstallPackage { artifact: name, package: package.clone(), version };
+            vec![Step::InstallPackage(install), Step::HoldPackage(HoldPackage { package })]
+        }
+        ArtifactKind::Image | ArtifactKind::Manifest | ArtifactKind::File => Vec::new(),
     }
 }

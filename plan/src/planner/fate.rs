@@ -36,7 +36,7 @@ pub(super) fn fates(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> 
 /// Whether a plan of kind `new` takes the place of one of kind `old`.
 fn replaces(new: PlanKind, old: PlanKind) -> bool {
     match new {
-        PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot => new == old,
+        PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot | PlanKind::Baseline => new == old,
         PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Dead | PlanKind::Stop => false,
     }
 }
@@ -54,7 +54,11 @@ fn notes(kind: PlanKind, fates: &[Fate], draft: &mut Draft) {
                 if kind == PlanKind::Drain
                     && matches!(
                         open.kind,
-                        PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot
+                        PlanKind::Bootstrap
+                            | PlanKind::Join
+                            | PlanKind::Upgrade
+                            | PlanKind::Reboot
+                            | PlanKind::Baseline
                     ) =>
             {
                 let (seq, title) = (open.plan.seq, &open.title);

@@ -1,21 +1,22 @@
 //! Plans that make a cluster and bring nodes into it.
 
 use crate::{
-    fleet::FleetNode,
-    id::NodeName,
+    document::Task,
+    fleet::{FleetArtifact, FleetNode},
+    id::{NodeName, TaskId},
     sequencer::Standing,
-    step::{ClusterRole, StageArtifact, Step},
+    step::{Apply, ClusterRole, Step},
     text::count,
 };
 
 use super::{
     Draft, Note, Obstacle, Phase, PhaseName, Request, Selection,
-    distribution::{Lifecycle, Member},
+    distribution::{Becomes, Lifecycle},
     object::ambiguous,
     order::predecessors,
     select::{left_out, performs, resolve},
     skew,
-    task::{artifact, await_ready, observer, task, task_id},
+    task::{await_ready, carry, member, observer, prepare, stage, task, task_id},
 };
 
 pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle) {
@@ -26,22 +27,32 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Life
         return;
     }
     let version = request.fleet.version;
-    let artifact = artifact(request, draft, lifecycle, first, version);
+    let member = member(request, draft, lifecycle, first, (version, Becomes::First));
     if !performs(request, draft, first) {
         return;
     }
-    let Some(artifact) = artifact else { return };
+    let Some(member) = member else { return };
     draft.title = format!("Make {name} the first server of {} at {version}", request.fleet.name);
-    let stage =
-        task("stage", name, name, Vec::new(), vec![Step::StageArtifact(StageArtifact { artifact: artifact.clone() })]);
-    let member = Member { fleet: request.fleet, node: first, artifact, version };
-    let steps = lifecycle.bootstrap(member);
-    let make = task("bootstrap", name, name, vec![stage.id.clone()], steps);
+    let manifests = lifecycle.manifests(request.fleet);
+    carry(draft, &manifests);
+    let staged: Vec<&FleetArtifact> = member.artifacts.iter().chain(&manifests).copied().collect();
+    let mut tasks: Vec<Task> = stage(name, &staged).into_iter().collect();
+    tasks.extend(prepare(name, last(&tasks), lifecycle.prepare(&member)));
+    tasks.push(task("bootstrap", name, name, last(&tasks), lifecycle.bootstrap(&member)));
+    if !manifests.is_empty() {
+        let apply = |manifest: &&FleetArtifact| Step::Apply(Apply { artifact: manifest.plan_name() });
+        tasks.push(task("apply", name, name, last(&tasks), manifests.iter().map(apply).collect()));
+    }
     let ready = vec![await_ready(&request.fleet.policy, Some(version))];
-    let ready = task("ready", name, name, vec![make.id.clone()], ready);
-    draft.tasks = vec![stage, make, ready];
+    tasks.push(task("ready", name, name, last(&tasks), ready));
+    draft.tasks = tasks;
     draft.phases = vec![Phase { name: PhaseName::Servers, nodes: vec![name.clone()], at_once: 1 }];
     draft.notes.push(Note::Info(format!("{name} is the only server so far and watches itself become Ready")));
+}
+
+/// The task that the next one comes after, where there is one.
+fn last(tasks: &[Task]) -> Vec<TaskId> {
+    tasks.last().map(|task| task.id.clone()).into_iter().collect()
 }
 
 pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, selection: &Selection) {
@@ -102,19 +113,20 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
 fn join_one(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, node: &FleetNode, before: &[NodeName]) {
     let name = &node.name;
     let version = request.fleet.version;
-    let artifact = artifact(request, draft, lifecycle, node, version);
-    let Some((server, artifact)) = observer(request, draft, name).zip(artifact) else { return };
-    let stage =
-        task("stage", name, name, Vec::new(), vec![Step::StageArtifact(StageArtifact { artifact: artifact.clone() })]);
-    let mut after = vec![stage.id.clone()];
+    let member = member(request, draft, lifecycle, node, (version, Becomes::Member));
+    let Some((server, member)) = observer(request, draft, name).zip(member) else { return };
+    let mut tasks: Vec<Task> = stage(name, &member.artifacts).into_iter().collect();
+    tasks.extend(prepare(name, last(&tasks), lifecycle.prepare(&member)));
+    let mut after = last(&tasks);
     after.extend(before.iter().map(|n| task_id(n, "ready")));
-    let admit = task("admit", &server, name, after, lifecycle.admit());
+    let admit = task("admit", &server, name, after, lifecycle.admit(node));
     if node.role == ClusterRole::Server {
-        draft.notes.extend(lifecycle.server_secret(name).map(Note::Warning));
+        draft.notes.push(Note::Warning(lifecycle.server_secret(name)));
     }
-    let member = Member { fleet: request.fleet, node, artifact, version };
-    let join = task("join", name, name, vec![admit.id.clone()], lifecycle.join(member, admit.id.clone()));
-    let ready = vec![await_ready(&request.fleet.policy, Some(version))];
+    let join = task("join", name, name, vec![admit.id.clone()], lifecycle.join(&member, admit.id.clone()));
+    let mut ready = lifecycle.settle();
+    ready.push(await_ready(&request.fleet.policy, Some(version)));
     let ready = task("ready", &server, name, vec![join.id.clone()], ready);
-    draft.tasks.extend([stage, admit, join, ready]);
+    draft.tasks.extend(tasks);
+    draft.tasks.extend([admit, join, ready]);
 }

@@ -23,6 +23,8 @@ pub enum Intent {
     Join { nodes: Selection },
     /// Bring nodes to a version.
     Upgrade { to: Version, nodes: Selection, quarantined: Quarantined, accept_outage: Vec<NodeName> },
+    /// Make machines ready as the fleet file says.
+    Baseline { nodes: Selection },
     /// Take nodes out of service. `max_unavailable` replaces the policy's, counting what is unavailable already.
     Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, continues: Continues },
     /// Give up nodes whose machines are off, and how that was proved.
@@ -60,6 +62,7 @@ impl Intent {
         match self {
             Intent::Check { nodes: Selection::Named(names) }
             | Intent::Join { nodes: Selection::Named(names) }
+            | Intent::Baseline { nodes: Selection::Named(names) }
             | Intent::Upgrade { nodes: Selection::Named(names), .. }
             | Intent::Reboot { nodes: Selection::Named(names), .. } => names,
             Intent::Drain { nodes, .. }
@@ -70,6 +73,7 @@ impl Intent {
             Intent::Bootstrap {}
             | Intent::Check { nodes: Selection::All }
             | Intent::Join { nodes: Selection::All }
+            | Intent::Baseline { nodes: Selection::All }
             | Intent::Upgrade { nodes: Selection::All, .. }
             | Intent::Reboot { nodes: Selection::All, .. } => &[],
         }
@@ -82,6 +86,7 @@ impl Intent {
             Intent::Check { .. }
             | Intent::Bootstrap {}
             | Intent::Join { .. }
+            | Intent::Baseline { .. }
             | Intent::Dead { .. }
             | Intent::AdoptCordon { .. }
             | Intent::ReleaseCordon { .. }
@@ -96,6 +101,7 @@ impl Intent {
             Intent::Bootstrap {} => PlanKind::Bootstrap,
             Intent::Join { .. } => PlanKind::Join,
             Intent::Upgrade { .. } => PlanKind::Upgrade,
+            Intent::Baseline { .. } => PlanKind::Baseline,
             Intent::Drain { .. } | Intent::AdoptCordon { .. } => PlanKind::Drain,
             Intent::Dead { .. } => PlanKind::Dead,
             Intent::Uncordon { .. } | Intent::ReleaseCordon { .. } => PlanKind::Uncordon,

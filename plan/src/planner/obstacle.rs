@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::{
     distribution::Distribution,
-    document::PlanKind,
     id::{Arch, NodeName, Seq},
     quorum::Quorum,
     version::Version,
@@ -146,7 +145,7 @@ pub enum Obstacle {
     },
     /// The fleet file has no such artifact.
     NoArtifact {
-        name: &'static str,
+        name: String,
         version: Version,
         arch: Arch,
     },
@@ -155,10 +154,18 @@ pub enum Obstacle {
         version: Version,
         distribution: Distribution,
     },
-    /// This distribution cannot be handled that way yet.
-    NotBuilt {
-        kind: PlanKind,
+    /// The fleet file does not say with what this distribution makes a cluster.
+    NoSettings {
         distribution: Distribution,
+    },
+    /// What is written for a node from the fleet file does not fit into a plan.
+    ConfigTooLong {
+        node: NodeName,
+        bytes: usize,
+    },
+    /// The fleet file does not say where the others reach this server.
+    NoAddress {
+        node: NodeName,
     },
     NothingToDo {
         why: String,
@@ -307,10 +314,20 @@ impl fmt::Display for Obstacle {
             Obstacle::WrongForm { version, distribution } => {
                 write!(f, "{version} is not a version of {distribution}; write it as its releases do")
             }
-            Obstacle::NotBuilt { kind, distribution } => write!(
+            Obstacle::NoSettings { distribution } => write!(
                 f,
-                "{kind} is not built yet for {distribution}; do it with the distribution's own tools, Hostler can \
-                 check, drain, uncordon and reboot"
+                "the fleet file does not say with what the cluster is made; write [{distribution}] with its networks, \
+                 see docs/fleet-file.md"
+            ),
+            Obstacle::ConfigTooLong { node, bytes } => write!(
+                f,
+                "the configuration of {node} would have {bytes} bytes, and a plan holds 65536 of each; say less in the \
+                 fleet file"
+            ),
+            Obstacle::NoAddress { node } => write!(
+                f,
+                "the fleet file has no address for the server {node}; write address = the one at which the other nodes \
+                 reach it"
             ),
             Obstacle::NothingToDo { why } => write!(f, "nothing to do: {why}"),
             Obstacle::NamedTwice { node } => write!(f, "{node} is named twice; name it once"),

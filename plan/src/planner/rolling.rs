@@ -1,9 +1,11 @@
 //! Plans that take node after node out of service, work on it, wait for its health and put it back: upgrade and reboot.
 
+use std::collections::BTreeMap;
+
 use crate::{
     id::{NodeName, TaskId},
     sequencer::Standing,
-    step::{ClusterRole, Reboot, StageArtifact, Step, Uncordon},
+    step::{ClusterRole, Reboot, Step, Uncordon},
     text::count,
     version::Version,
 };
@@ -11,11 +13,11 @@ use crate::{
 use super::{
     Draft, Note, Obstacle, Phase, PhaseName, Quarantined, Request, Selection,
     caution::{Taken, coordinator_out, note_health, note_unavailable, servers_out},
-    distribution::Lifecycle,
+    distribution::{Becomes, Lifecycle},
     order::{phases, predecessors},
     select::workable,
     skew,
-    task::{artifact, await_ready, disrupting, drain_steps, finishing, observer, task, task_id},
+    task::{await_ready, disrupting, drain_steps, finishing, member, observer, prepare, stage, task, task_id},
 };
 
 pub(super) fn upgrade(
@@ -62,6 +64,14 @@ struct Work {
     reason: String,
 }
 
+/// The steps of one node for it.
+struct WorkSteps {
+    /// In service still.
+    prepare: Vec<Step>,
+    /// Drained.
+    act: Vec<Step>,
+}
+
 /// Drain, work, wait for health, put back: node after node. False when there is nothing to do.
 fn rolling(
     request: Request<'_>,
@@ -92,11 +102,13 @@ fn rolling(
     coordinator_out(request, draft, &in_order, Taken::Restarted);
     let ends: Vec<TaskId> = returned.iter().map(|n| task_id(n, "return")).collect();
     let before = predecessors(&order[usize::from(!returned.is_empty())..]);
+    let mut members = BTreeMap::new();
     if let Some((lifecycle, version)) = work.version {
         for node in nodes.iter().filter_map(|n| request.fleet.node(n)) {
-            let Some(artifact) = artifact(request, draft, lifecycle, node, version) else { continue };
-            let steps = vec![Step::StageArtifact(StageArtifact { artifact })];
-            draft.tasks.push(task("stage", &node.name, &node.name, Vec::new(), steps));
+            let Some(member) = member(request, draft, lifecycle, node, (version, Becomes::Newer)) else { continue };
+            draft.tasks.extend(stage(&node.name, &member.artifacts));
+            members
+                .insert(&node.name, WorkSteps { prepare: lifecycle.prepare(&member), act: lifecycle.upgrade(&member) });
         }
     }
     for node in &returned {
@@ -109,7 +121,14 @@ fn rolling(
         if after.is_empty() {
             after.clone_from(&ends);
         }
-        roll_one(request, draft, node, after, work);
+        match (work.version, members.remove(node)) {
+            (None, _) => {
+                let steps = WorkSteps { prepare: Vec::new(), act: vec![Step::Reboot(Reboot {})] };
+                roll_one(request, draft, node, after, work, steps);
+            }
+            (Some(_), Some(steps)) => roll_one(request, draft, node, after, work, steps),
+            (Some(_), None) => {}
+        }
     }
     draft.phases = order;
     true
@@ -123,20 +142,26 @@ fn note_canary(draft: &mut Draft, order: &[Phase], servers_lead: bool) {
     }
 }
 
-fn roll_one(request: Request<'_>, draft: &mut Draft, node: &NodeName, mut after: Vec<TaskId>, work: &Work) {
+fn roll_one(
+    request: Request<'_>,
+    draft: &mut Draft,
+    node: &NodeName,
+    mut after: Vec<TaskId>,
+    work: &Work,
+    steps: WorkSteps,
+) {
     let Some(server) = observer(request, draft, node) else { return };
     let policy = &request.fleet.policy;
-    let step = match work.version {
-        None => Step::Reboot(Reboot {}),
-        Some((lifecycle, version)) => {
-            let Some(arch) = request.fleet.node(node).map(|n| n.arch) else { return };
-            let Some(artifact) = request.fleet.artifact(lifecycle.artifact(), version, arch) else { return };
-            after.push(task_id(node, "stage"));
-            lifecycle.upgrade(artifact.plan_name(), version)
-        }
-    };
+    if work.version.is_some() {
+        after.push(task_id(node, "stage"));
+    }
+    // What is not as it should be is found out while the node still works.
+    if let Some(prepare) = prepare(node, after.clone(), steps.prepare) {
+        after = vec![prepare.id.clone()];
+        draft.tasks.push(prepare);
+    }
     let drain = task("drain", &server, node, after, drain_steps(request, work.reason.clone()));
-    let act = task(work.what, node, node, vec![drain.id.clone()], vec![step]);
+    let act = task(work.what, node, node, vec![drain.id.clone()], steps.act);
     let ready = vec![await_ready(policy, work.version.map(|(_, version)| version)), Step::Uncordon(Uncordon {})];
     let ready = finishing(task("ready", &server, node, vec![act.id.clone()], ready));
     draft.tasks.extend([disrupting(drain), disrupting(act), ready]);

@@ -2,15 +2,18 @@
 
 use crate::{
     document::{Artifact, Task},
-    fleet::{FleetNode, FleetPolicy},
+    fleet::{FleetArtifact, FleetNode, FleetPolicy},
     form::Reason,
-    id::{ArtifactName, NodeName, TaskId},
-    step::{AwaitReady, Cordon, Drain, Step},
+    id::{NodeName, TaskId},
+    step::{AwaitReady, Cordon, Drain, StageArtifact, Step},
     text::count,
     version::Version,
 };
 
-use super::{Draft, Obstacle, Phase, PhaseName, Request, distribution::Lifecycle};
+use super::{
+    Draft, Obstacle, Phase, PhaseName, Request,
+    distribution::{Becomes, Lifecycle, Member},
+};
 
 pub(super) fn task_id(node: &NodeName, what: &str) -> TaskId {
     TaskId::of(node.clone(), what).expect("the planner's words are operations")
@@ -64,26 +67,52 @@ pub(super) fn drain_steps(request: Request<'_>, reason: String) -> Vec<Step> {
     ]
 }
 
-/// Puts what a member runs, for that node's processor, into the plan.
-pub(super) fn artifact(
-    request: Request<'_>,
+/// The node as a member of that version, with all that it needs for that in the plan.
+pub(super) fn member<'a>(
+    request: Request<'a>,
     draft: &mut Draft,
     lifecycle: Lifecycle,
-    node: &FleetNode,
-    version: Version,
-) -> Option<ArtifactName> {
-    let name = lifecycle.artifact();
-    let Some(found) = request.fleet.artifact(name, version, node.arch) else {
-        let obstacle = Obstacle::NoArtifact { name, version, arch: node.arch };
-        if !draft.obstacles.contains(&obstacle) {
-            draft.obstacles.push(obstacle);
+    node: &'a FleetNode,
+    (version, becomes): (Version, Becomes),
+) -> Option<Member<'a>> {
+    let found = lifecycle.artifacts(request.fleet, node, version);
+    let member = found.map(|artifacts| Member { fleet: request.fleet, node, version, artifacts });
+    let judged = member.and_then(|member| match lifecycle.hinders(&member, becomes) {
+        nothing if nothing.is_empty() => Ok(member),
+        obstacles => Err(obstacles),
+    });
+    match judged {
+        Ok(member) => {
+            carry(draft, &member.artifacts);
+            Some(member)
         }
-        return None;
-    };
-    let name = found.plan_name();
-    let artifact = Artifact { name: name.clone(), sha256: found.sha256, size: found.size, arch: found.arch };
-    draft.artifacts.insert(name.clone(), artifact);
-    Some(name)
+        Err(obstacles) => {
+            let new: Vec<Obstacle> = obstacles.into_iter().filter(|o| !draft.obstacles.contains(o)).collect();
+            draft.obstacles.extend(new);
+            None
+        }
+    }
+}
+
+/// Puts artifacts into the plan.
+pub(super) fn carry(draft: &mut Draft, artifacts: &[&FleetArtifact]) {
+    for found in artifacts {
+        let name = found.plan_name();
+        let artifact = Artifact { name: name.clone(), sha256: found.sha256, size: found.size, arch: found.arch };
+        draft.artifacts.insert(name, artifact);
+    }
+}
+
+/// The task that fetches artifacts; none where there are none.
+pub(super) fn stage(node: &NodeName, artifacts: &[&FleetArtifact]) -> Option<Task> {
+    let fetch = |a: &&FleetArtifact| Step::StageArtifact(StageArtifact { artifact: a.plan_name() });
+    let steps: Vec<Step> = artifacts.iter().map(fetch).collect();
+    (!steps.is_empty()).then(|| task("stage", node, node, Vec::new(), steps))
+}
+
+/// The task that makes a machine ready; none where nothing is asked of it.
+pub(super) fn prepare(node: &NodeName, after: Vec<TaskId>, steps: Vec<Step>) -> Option<Task> {
+    (!steps.is_empty()).then(|| task("prepare", node, node, after, steps))
 }
 
 pub(super) fn observer(request: Request<'_>, draft: &mut Draft, subject: &NodeName) -> Option<NodeName> {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
-//! plan upgrade V [nodes=a,b] [skip] [accept=s1] | reboot [nodes=…] | drain w1 [max=N] | dead w1 | uncordon w1 | …
+//! plan upgrade V [nodes=a,b] [skip] [accept=s1] | baseline [nodes=…] | reboot [nodes=…] | drain w1 [max=N] | dead w1 | uncordon w1 | …
 //! submit                    the plan made last goes into the ledger
 //! decide                    what the sequencer appends, until it has nothing to say
 //! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
@@ -52,6 +52,7 @@ use ssh_key::PrivateKey;
 
 const BEGIN: &str = "2026-11-21T08:00:00Z";
 const OLD: &str = "v1.34.2+k3s1";
+const NEW: &str = "v1.36.3";
 const VERSIONS: [&str; 5] = [OLD, "v1.34.3+k3s1", "v1.35.0-rc.1+k3s1", "v1.35.0+k3s1", "v1.36.0+k3s1"];
 
 pub(crate) struct World {
@@ -112,6 +113,26 @@ fn root(created: Timestamp) -> Root {
 fn trusted(root: &Root) -> TrustedRoot {
     let root = signed(DocumentKind::Root, root, &[&admin()]);
     TrustedRoot::first(&root, &root.digest()).unwrap()
+}
+
+/// What a cluster is made of that kubeadm makes: programs and an image for two versions, a network add-on.
+fn kubeadm(text: &mut String) {
+    text.push_str(
+        "[machine]\nhosts = { \"192.168.1.10\" = [\"k8s.lab\"] }\n[kubeadm]\npod_network = \"10.244.0.0/16\"\n\
+         manifests = [\"cni\"]\n",
+    );
+    let mut artifact = |name: &str, rest: &str| {
+        let sha256 = Digest::of(format!("{name} {rest}").as_bytes()).hex();
+        writeln!(text, "[[artifacts]]\nname = {name:?}\npath = {name:?}\nsha256 = \"{sha256}\"\nsize = 5\n{rest}")
+            .unwrap();
+    };
+    for version in [NEW, "v1.37.2"] {
+        for name in ["kubeadm", "kubelet", "kube-proxy"] {
+            artifact(name, &format!("arch = \"aarch64\"\nversion = {version:?}"));
+        }
+    }
+    artifact("containerd", "arch = \"aarch64\"\nversion = \"2.4.2\"");
+    artifact("cni", "kind = \"manifest\"");
 }
 
 impl World {
@@ -203,9 +224,9 @@ impl World {
         let distribution = get("distribution", "k3s");
         let canary = get("canary", "1");
         let canary = if canary.parse::<u32>().is_ok() { canary } else { format!("{canary:?}") };
-        let version = if distribution == "k3s" { OLD } else { "v1.36.3" };
+        let (version, api) = if distribution == "k3s" { (OLD, "s1:6443") } else { (NEW, "k8s.lab:6443") };
         let mut text = format!(
-            "name = \"test\"\ndistribution = \"{distribution}\"\nversion = \"{version}\"\napi = \"s1:6443\"\n[policy]\n\
+            "name = \"test\"\ndistribution = \"{distribution}\"\nversion = \"{version}\"\napi = \"{api}\"\n[policy]\n\
              max_unavailable = {}\ncanary = {canary}\ndrain.slow = {:?}\n",
             count("max", "1"),
             get("slow", "stop")
@@ -213,7 +234,13 @@ impl World {
         for (letter, role, count) in [("s", "server", count("servers", "1")), ("w", "worker", count("workers", "3"))] {
             for i in 1..=count {
                 write!(text, "[[nodes]]\nname = \"{letter}{i}\"\nrole = \"{role}\"\narch = \"aarch64\"\n").unwrap();
+                if distribution == "kubeadm" {
+                    writeln!(text, "address = \"192.168.1.{}\"", if letter == "s" { 10 + i } else { 20 + i }).unwrap();
+                }
             }
+        }
+        if distribution == "kubeadm" {
+            kubeadm(&mut text);
         }
         for version in VERSIONS.iter().filter(|_| distribution == "k3s") {
             write!(
@@ -257,6 +284,7 @@ impl World {
             "check" => Intent::Check { nodes },
             "bootstrap" => Intent::Bootstrap {},
             "join" => Intent::Join { nodes },
+            "baseline" => Intent::Baseline { nodes },
             "upgrade" => Intent::Upgrade {
                 to: words[1].parse().unwrap(),
                 nodes,

@@ -1,5 +1,7 @@
 //! From `[kubeadm]` as it was written to what is meant.
 
+use std::collections::BTreeMap;
+
 use crate::{form::HostName, network::Network};
 
 use super::{
@@ -16,7 +18,7 @@ const SERVICE_NETWORK: &str = "10.96.0.0/12";
 const DNS_DOMAIN: &str = "cluster.local";
 const BIND_PORT: u16 = 6443;
 
-/// Parts of `kubeadm init`, `join` and `upgrade` that can be left out.
+/// Parts of `kubeadm init` that can be left out; of an upgrade, the add-ons alone.
 const PHASES: &[&str] = &[
     "preflight",
     "certs",
@@ -32,9 +34,6 @@ const PHASES: &[&str] = &[
     "kubelet-finalize",
     "addon",
     "show-join-command",
-    "control-plane-prepare",
-    "control-plane-join",
-    "post-upgrade",
 ];
 
 /// What Hostler writes itself, or what its steps rely on, and where to say it instead.
@@ -62,6 +61,33 @@ const OWN_KUBELET_KEYS: &[(&str, &str)] = &[
     ("kind", "it is KubeletConfiguration"),
     ("failSwapOn", "write swap in [machine]"),
 ];
+
+impl Default for Kubeadm {
+    /// As kubeadm has it.
+    fn default() -> Self {
+        Self {
+            pod_network: Vec::new(),
+            service_network: SERVICE_NETWORK.parse().into_iter().collect(),
+            dns_domain: DNS_DOMAIN.to_owned(),
+            cert_sans: Vec::new(),
+            bind_port: BIND_PORT,
+            image_repository: None,
+            manifests: Vec::new(),
+            skip_phases: Vec::new(),
+            feature_gates: BTreeMap::new(),
+            ignore_preflight: Vec::new(),
+            api_server: Component::default(),
+            controller_manager: Component::default(),
+            scheduler: Component::default(),
+            etcd: Etcd::default(),
+            kubelet: Kubelet::default(),
+            proxy: Proxy::default(),
+            dns: Dns::default(),
+            patches: Vec::new(),
+            cluster: toml::Table::new(),
+        }
+    }
+}
 
 /// How the cluster is made, by the table.
 pub(in crate::fleet) fn kubeadm(found: &mut Found, written: &At<KubeadmFragment>) -> Kubeadm {
@@ -93,10 +119,7 @@ pub(in crate::fleet) fn kubeadm(found: &mut Found, written: &At<KubeadmFragment>
             server_cert_sans: w.etcd.server_cert_sans.clone(),
             peer_cert_sans: w.etcd.peer_cert_sans.clone(),
         },
-        kubelet: Kubelet {
-            extra_args: table.args("kubelet", &w.kubelet.extra_args),
-            config: w.kubelet.config.clone(),
-        },
+        kubelet: Kubelet { extra_args: table.args("kubelet", &w.kubelet.extra_args), config: w.kubelet.config.clone() },
         proxy: Proxy { disabled: w.proxy.disabled, config: w.proxy.config.clone() },
         dns: Dns {
             disabled: w.dns.disabled,
@@ -179,7 +202,7 @@ impl Table<'_> {
         port.unwrap_or(BIND_PORT)
     }
 
-    fn args(&mut self, of: &str, written: &std::collections::BTreeMap<String, toml::Value>) -> Args {
+    fn args(&mut self, of: &str, written: &BTreeMap<String, toml::Value>) -> Args {
         args(self.found, &format!("[kubeadm.{of}] extra_args"), self.location, written)
     }
 
@@ -187,7 +210,8 @@ impl Table<'_> {
         for volume in &written.extra_volumes {
             for path in [&volume.host_path, &volume.mount_path] {
                 if !path.starts_with('/') {
-                    let what = format!("{of} extra_volumes: {}: expected an absolute path, found {path:?}", volume.name);
+                    let what =
+                        format!("{of} extra_volumes: {}: expected an absolute path, found {path:?}", volume.name);
                     self.error(&format!("{what}; change it"));
                 }
             }

@@ -1,7 +1,8 @@
 //! A K3s cluster's life: one binary, Hostler's own drop-in before its first start, and a join secret per node.
 
-use super::Member;
+use super::{Member, Obstacle};
 use crate::{
+    fleet::{Fleet, FleetArtifact, FleetNode},
     form::{FileMode, FilePath, ServerUrl},
     id::{ArtifactName, NodeName, TaskId},
     step::{ClusterRole, EnsureFile, Step, k3s},
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// The one binary.
-pub(super) const ARTIFACT: &str = "k3s";
+const ARTIFACT: &str = "k3s";
 
 /// From making a join secret to its use: the joining node has staged everything before, so only the join itself.
 const JOIN_SECRET_SECONDS: u64 = 900;
@@ -17,21 +18,37 @@ const JOIN_SECRET_SECONDS: u64 = 900;
 /// Hostler's own drop-in, after the ones that people number lower.
 const DROP_IN: &str = "/etc/rancher/k3s/config.yaml.d/50-hostler.yaml";
 
-pub(super) fn bootstrap(member: Member<'_>) -> Vec<Step> {
+pub(super) fn artifacts<'a>(
+    fleet: &'a Fleet,
+    node: &FleetNode,
+    version: Version,
+) -> Result<Vec<&'a FleetArtifact>, Vec<Obstacle>> {
+    match fleet.artifact(ARTIFACT, version, node.arch) {
+        Some(binary) => Ok(vec![binary]),
+        None => Err(vec![Obstacle::NoArtifact { name: ARTIFACT.to_owned(), version, arch: node.arch }]),
+    }
+}
+
+fn binary(member: &Member<'_>) -> ArtifactName {
+    let binary = member.artifacts.iter().find(|a| a.name.as_str() == ARTIFACT);
+    binary.expect("a member's artifacts were found").plan_name()
+}
+
+pub(super) fn bootstrap(member: &Member<'_>) -> Vec<Step> {
     // A cluster of one server may keep its database in SQLite; with a second one it has to begin with etcd.
     let several_servers = member.fleet.servers().len() > 1;
-    let drop_in = drop_in(&member, several_servers);
-    vec![drop_in, Step::BootstrapK3s(k3s::Bootstrap { artifact: member.artifact, version: member.version })]
+    let drop_in = drop_in(member, several_servers);
+    vec![drop_in, Step::BootstrapK3s(k3s::Bootstrap { artifact: binary(member), version: member.version })]
 }
 
 pub(super) fn admit() -> Vec<Step> {
     vec![Step::AdmitToK3s(k3s::Admit { lifetime_seconds: JOIN_SECRET_SECONDS })]
 }
 
-pub(super) fn join(member: Member<'_>, admitted_by: TaskId) -> Vec<Step> {
-    let drop_in = drop_in(&member, true);
+pub(super) fn join(member: &Member<'_>, admitted_by: TaskId) -> Vec<Step> {
+    let drop_in = drop_in(member, true);
     let join = k3s::Join {
-        artifact: member.artifact,
+        artifact: binary(member),
         version: member.version,
         role: member.node.role,
         server_url: ServerUrl::new(format!("https://{}", member.fleet.api)).expect("the fleet file's address is one"),
@@ -40,8 +57,8 @@ pub(super) fn join(member: Member<'_>, admitted_by: TaskId) -> Vec<Step> {
     vec![drop_in, Step::JoinK3s(join)]
 }
 
-pub(super) fn upgrade(artifact: ArtifactName, version: Version) -> Step {
-    Step::UpgradeK3s(k3s::Upgrade { artifact, version })
+pub(super) fn upgrade(member: &Member<'_>) -> Vec<Step> {
+    vec![Step::UpgradeK3s(k3s::Upgrade { artifact: binary(member), version: member.version })]
 }
 
 /// What K3s must know before its first start; `+` adds to what the admin's own files say.

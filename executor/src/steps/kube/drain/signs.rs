@@ -84,6 +84,7 @@ fn is_worked_on(context: &StepContext<'_>) -> bool {
         | PlanKind::Drain
         | PlanKind::Dead
         | PlanKind::Uncordon
+        | PlanKind::Baseline
         | PlanKind::Stop => false,
     }
 }

@@ -1,0 +1,212 @@
+//! What a machine needs before kubeadm: a container runtime, the kubelet's unit, and what the kernel has to allow
+//! (<https://kubernetes.io/docs/setup/production-environment/container-runtimes/>).
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::{Member, install, machine as common},
+    KUBELET,
+};
+use crate::{
+    fleet::{ArtifactKind, ContainerRuntime, FleetArtifact, Kubeadm, Machine, Registry, Swap, put_over},
+    form::{FileMode, FilePath, ModuleName, SysctlKey, SysctlValue, UnitName},
+    id::Digest,
+    step::{EnsureFile, EnsureImages, EnsureUnit, Step, UnitState},
+};
+
+pub(super) const KUBELET_UNIT: &str = "kubelet.service";
+pub(super) const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
+const CONTAINERD: &str = "containerd";
+const CONTAINERD_UNIT: &str = "containerd.service";
+
+/// Of overlay the layers of images are made; br_netfilter, which kubeadm does not test, shows a bridge's packets to the
+/// rules of Services.
+const MODULES: [&str; 2] = ["br_netfilter", "overlay"];
+const SYSCTL: [(&str, &str); 2] = [("net.bridge.bridge-nf-call-iptables", "1"), ("net.ipv4.ip_forward", "1")];
+
+/// Everything that a machine is made ready with, but for Kubernetes' own programs.
+pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
+    let mut machine = member.fleet.machine(member.node);
+    if member.fleet.kubeadm.is_some() {
+        defaults(&mut machine);
+    }
+    let mut steps = common::prepare(&machine, files(member, &machine));
+    let others = member.artifacts.iter().filter(|a| a.kubernetes.is_none());
+    steps.extend(others.flat_map(|artifact| install(artifact)));
+    let images: Vec<&&FleetArtifact> = member.artifacts.iter().filter(|a| a.kind == ArtifactKind::Image).collect();
+    if runtime(member).is_some() || !images.is_empty() {
+        let unit = UnitName::new(CONTAINERD_UNIT).expect("our own unit is one");
+        steps.push(Step::EnsureUnit(EnsureUnit { unit, state: UnitState::Started, enabled: true }));
+    }
+    steps.extend(images.iter().map(|image| Step::EnsureImages(EnsureImages { artifact: image.plan_name() })));
+    steps
+}
+
+/// What a machine of a cluster that Hostler makes needs where the fleet file says nothing of it.
+fn defaults(machine: &mut Machine) {
+    let modules = || MODULES.iter().filter_map(|name| ModuleName::new(*name).ok()).collect();
+    machine.modules.get_or_insert_with(modules);
+    let sysctl = || {
+        let parameter =
+            |(key, value): &(&str, &str)| Some((SysctlKey::new(*key).ok()?, SysctlValue::new(*value).ok()?));
+        SYSCTL.iter().filter_map(parameter).collect::<BTreeMap<_, _>>()
+    };
+    machine.sysctl.get_or_insert_with(sysctl);
+    machine.swap.get_or_insert(Swap::Off);
+}
+
+/// containerd, where Hostler brings it.
+fn runtime<'a>(member: &Member<'a>) -> Option<&'a FleetArtifact> {
+    member.artifacts.iter().find(|a| a.name.as_str() == CONTAINERD).copied()
+}
+
+/// Where a program goes; none for what comes otherwise.
+fn program(artifact: Option<&FleetArtifact>) -> Option<&FilePath> {
+    match &artifact?.kind {
+        ArtifactKind::Program { to } => Some(to),
+        ArtifactKind::Package { .. } | ArtifactKind::Image | ArtifactKind::Manifest | ArtifactKind::File => None,
+    }
+}
+
+fn file(path: &str, content: String) -> EnsureFile {
+    let path = FilePath::new(path).expect("our own path is one");
+    EnsureFile { path, mode: FileMode::new("0644").expect("our own mode is one"), content }
+}
+
+/// Units come with packages; where Hostler brings the programs it brings the units of the packages.
+fn files(member: &Member<'_>, machine: &Machine) -> Vec<EnsureFile> {
+    let mut files = Vec::new();
+    let settings = &machine.container_runtime;
+    if runtime(member).is_some() || *settings != ContainerRuntime::default() {
+        files.push(file("/etc/containerd/config.toml", containerd(settings)));
+        files.extend(settings.registries.iter().flat_map(|(name, registry)| registry_files(name, registry)));
+    }
+    if let Some(path) = program(runtime(member)) {
+        files.push(file("/etc/systemd/system/containerd.service", containerd_unit(path)));
+    }
+    let kubelet = member.fleet.artifact(KUBELET, member.version, member.node.arch);
+    if let Some(path) = program(kubelet) {
+        files.push(file("/etc/systemd/system/kubelet.service", kubelet_unit(path)));
+        files.push(file("/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", kubelet_drop_in(path)));
+    }
+    if let Some(settings) = &member.fleet.kubeadm
+        && let Some(directory) = patches_directory(settings)
+    {
+        let patch = |patch: &crate::fleet::Patch| {
+            file(&format!("{directory}/{}", patch.file()), format!("{}\n", patch.content))
+        };
+        files.extend(settings.patches.iter().map(patch));
+    }
+    files
+}
+
+/// Where kubeadm finds the patches: a folder of their digest, because a patch that is gone must not lie in it any more.
+pub(super) fn patches_directory(settings: &Kubeadm) -> Option<String> {
+    if settings.patches.is_empty() {
+        return None;
+    }
+    let all: Vec<String> = settings.patches.iter().map(|patch| format!("{} {}\n", patch.name, patch.content)).collect();
+    let digest = Digest::of(all.concat().as_bytes()).hex();
+    Some(format!("/etc/kubernetes/patches/{}", &digest[..16]))
+}
+
+/// Of containerd 2 (<https://github.com/containerd/containerd/blob/main/docs/cri/config.md>).
+fn containerd(settings: &ContainerRuntime) -> String {
+    let mut config: toml::Table = toml::from_str(
+        "version = 3\n\
+         [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\n\
+         runtime_type = 'io.containerd.runc.v2'\n\
+         [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\n\
+         SystemdCgroup = true\n\
+         [plugins.'io.containerd.cri.v1.images'.registry]\n\
+         config_path = '/etc/containerd/certs.d'\n",
+    )
+    .expect("our own text is TOML");
+    if let Some(image) = &settings.sandbox_image {
+        let mut pinned = toml::Table::new();
+        pinned.insert("sandbox".to_owned(), image.as_str().into());
+        let images = toml::Table::from_iter([("pinned_images".to_owned(), pinned.into())]);
+        let plugins = toml::Table::from_iter([("io.containerd.cri.v1.images".to_owned(), images.into())]);
+        put_over(&mut config, &toml::Table::from_iter([("plugins".to_owned(), plugins.into())]));
+    }
+    put_over(&mut config, &settings.config);
+    format!("{HEAD}{config}")
+}
+
+const HEAD: &str = "# Written by hostler-agent from a signed plan; changes here are undone by the next one.\n";
+
+/// <https://github.com/containerd/containerd/blob/main/docs/hosts.md>
+fn registry_files(name: &str, registry: &Registry) -> Vec<EnsureFile> {
+    let folder = format!("/etc/containerd/certs.d/{}", name.replace(':', "_"));
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let server = if name == "docker.io" { "registry-1.docker.io" } else { name };
+    let mut hosts = format!("{HEAD}server = {}\n", quoted(&format!("https://{server}")));
+    for mirror in &registry.mirrors {
+        hosts.push_str(&format!("\n[host.{}]\ncapabilities = [\"pull\", \"resolve\"]\n", quoted(mirror)));
+        if registry.ca.is_some() {
+            hosts.push_str(&format!("ca = {}\n", quoted(&format!("{folder}/ca.crt"))));
+        }
+    }
+    let ca = registry.ca.as_ref().map(|pem| file(&format!("{folder}/ca.crt"), pem.clone()));
+    ca.into_iter().chain([file(&format!("{folder}/hosts.toml"), hosts)]).collect()
+}
+
+/// As containerd's own (<https://github.com/containerd/containerd/blob/main/containerd.service>).
+fn containerd_unit(path: &FilePath) -> String {
+    format!(
+        "{HEAD}[Unit]\n\
+         Description=containerd container runtime\n\
+         Documentation=https://containerd.io\n\
+         After=network.target dbus.service\n\
+         \n\
+         [Service]\n\
+         ExecStart={path}\n\
+         Type=notify\n\
+         Delegate=yes\n\
+         KillMode=process\n\
+         Restart=always\n\
+         RestartSec=5\n\
+         LimitNPROC=infinity\n\
+         LimitCORE=infinity\n\
+         TasksMax=infinity\n\
+         OOMScoreAdjust=-999\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
+}
+
+/// As in Kubernetes' own packages (<https://github.com/kubernetes/release/tree/master/cmd/krel/templates>), but that it
+/// waits for kubeadm instead of failing every ten seconds until then.
+fn kubelet_unit(path: &FilePath) -> String {
+    format!(
+        "{HEAD}[Unit]\n\
+         Description=kubelet: The Kubernetes Node Agent\n\
+         Documentation=https://kubernetes.io/docs/\n\
+         Wants=network-online.target\n\
+         After=network-online.target {CONTAINERD_UNIT}\n\
+         ConditionPathExists=/var/lib/kubelet/config.yaml\n\
+         \n\
+         [Service]\n\
+         ExecStart={path}\n\
+         Restart=always\n\
+         StartLimitInterval=0\n\
+         RestartSec=10\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
+}
+
+fn kubelet_drop_in(path: &FilePath) -> String {
+    format!(
+        "{HEAD}[Service]\n\
+         Environment=\"KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf \
+         --kubeconfig=/etc/kubernetes/kubelet.conf\"\n\
+         Environment=\"KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml\"\n\
+         EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env\n\
+         EnvironmentFile=-/etc/default/kubelet\n\
+         ExecStart=\n\
+         ExecStart={path} $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS\n"
+    )
+}

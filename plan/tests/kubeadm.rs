@@ -1,0 +1,138 @@
+//! Fleets that kubeadm makes: what is read, and every fleet that cannot work with the sentence that helps.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
+use hostler_plan::{
+    cluster::Effect,
+    fleet::{Fleet, Problem, Swap},
+};
+
+const RACK: &str = include_str!("../../examples/kubeadm-ha.toml");
+
+fn read(text: &str) -> Result<(Fleet, Vec<Problem>), String> {
+    Fleet::from_toml(&[("fleet.toml", text)]).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_example_is_read_whole() {
+    let (fleet, warnings) = read(RACK).unwrap();
+    assert_eq!(warnings, []);
+    let kubeadm = fleet.kubeadm.as_ref().unwrap();
+    assert_eq!(kubeadm.pod_network[0].to_string(), "10.244.0.0/16");
+    assert_eq!(kubeadm.api_server.extra_args, [("shutdown-delay-duration".to_owned(), "10s".to_owned())]);
+    let pi = fleet.nodes.iter().find(|n| n.name.as_str() == "pi-1").unwrap();
+    assert_eq!(pi.taints.as_ref().unwrap()[0].effect, Effect::PreferNoSchedule);
+    let machine = fleet.machine(pi);
+    assert_eq!(machine.swap, Some(Swap::Off));
+    assert_eq!(machine.kubelet_args[0].1, "cpu=200m,memory=256Mi", "a group's goes over the fleet's");
+    assert_eq!(machine.container_runtime.sandbox_image.as_deref(), Some("registry.k8s.io/pause:3.10.2"));
+}
+
+/// Each: what is written instead of what, and what is said.
+const REFUSED: &[(&str, &str, &str)] = &[
+    // Networks.
+    ("10.96.0.0/12", "10.244.128.0/20", "pod_network 10.244.0.0/16 and service_network 10.244.128.0/20 overlap"),
+    ("10.244.0.0/16", "10.244.3.0/16", "its address is not the first one of the network; write 10.244.0.0/16"),
+    ("10.244.0.0/16", "10.244.0.0", "expected an address and how many of its bits count"),
+    ("10.244.0.0/16", "10.244.0.0/22", "has 4 parts of /24, one for each node, and the fleet has 5 nodes"),
+    ("10.96.0.0/12", "10.0.0.0/8", "kubeadm takes /12 to /28"),
+    ("10.244.0.0/16", "192.168.0.0/16", "node s1: 192.168.1.11 is in pod_network 192.168.0.0/16; choose another"),
+    ("api = \"k8s.lab:6443\"", "api = \"10.96.0.10:6443\"", "api: 10.96.0.10 is in service_network 10.96.0.0/12"),
+    ("10.244.0.0/16", "fd00::/48", "pod_network is of IPv6 and service_network of IPv4; write both"),
+    ("10.244.0.0/16", "10.244.0.0/16,10.200.0.0/16", "expected one network, or one of IPv4 and one of IPv6"),
+    ("192.168.1.22", "fd00::22", "node pi-1: fd00::22 is of another family than service_network, which is of IPv4"),
+    // Where things are.
+    ("192.168.1.12", "192.168.1.11", "node s2: 192.168.1.11 is the address of s1 too; correct one"),
+    ("192.168.1.12", "127.0.1.1", "node s2: address: expected one at which the other nodes reach it"),
+    ("api = \"k8s.lab:6443\"", "api = \"192.168.1.11:6443\"", "api: 192.168.1.11 is s1 alone, and the cluster has 3"),
+    ("api = \"k8s.lab:6443\"", "api = \"s2:6443\"", "without it nothing reaches the others; write a name or address"),
+    ("api = \"k8s.lab:6443\"", "api = \"w1:6443\"", "api: w1 is the worker w1, where no API server runs"),
+    ("api = \"k8s.lab:6443\"", "api = \"localhost:6443\"", "api: every node takes localhost for itself"),
+    // Nodes.
+    ("board=pi:PreferNoSchedule", "board=pi:PreferNoSchedul", "write PreferNoSchedule if that is meant"),
+    ("board=pi:PreferNoSchedule", "board=pi:Never", "expected an effect of NoSchedule, PreferNoSchedule, NoExecute"),
+    ("board=pi:PreferNoSchedule", "board", "expected KEY=VALUE:EFFECT or KEY:EFFECT, found no ':'"),
+    ("{ system-reserved = \"cpu=200m,memory=256Mi\" }", "{ v = { } }", "argument \"v\" has the value {}; write text"),
+    ("{ system-reserved = \"cpu=200m,memory=256Mi\" }", "{ --v = 2 }", "write it without the dashes before it"),
+    // The machine.
+    ("swap = \"off\"", "swap = \"none\"", "[machine] swap: expected \"off\" or \"allowed\", found \"none\""),
+    ("swap = \"off\"", "swop = \"off\"", "unknown key \"swop\" in [machine]; write \"swap\" if that is meant"),
+    ("swap = \"off\"", "modules = [\"../x\"]", "[machine] kernel module expected 1 to 64 letters"),
+    ("swap = \"off\"", "sysctl = { \"k\" = 1 }", "[machine] sysctl key expected at least two names"),
+    ("swap = \"off\"", "files.\"etc/x\".content = \"a\"", "[machine] file path expected an absolute path"),
+    ("\"192.168.1.10\" = [", "\"k8s\" = [", "hosts: expected an address and its names such as"),
+    ("[\"k8s.lab\"] }", "[\"k8s.lab\"], \"192.168.1.9\" = [\"k8s.lab\"] }", "hosts: k8s.lab is 192.168.1.10 and"),
+    ("time_sync = true", "time_sync = 1", "time_sync: expected true or a unit such as \"chrony.service\", found 1"),
+    ("https://mirror.lab", "mirror.lab", "registry \"docker.io\": expected a mirror such as"),
+    ("mirrors = ", "ca = \"x\"\nmirrors = ", "its ca is no certificate; write the PEM text"),
+    // kubeadm's.
+    ("cert_sans", "cert_san", "unknown key \"cert_san\" in [kubeadm]; write \"cert_sans\" if that is meant"),
+    (
+        "cert_sans",
+        "manifests = [\"cni\"]\ncert_sans",
+        "manifests: expected an artifact of kind manifest, found \"cni\"",
+    ),
+    ("cert_sans", "skip_phases = [\"addons\"]\ncert_sans", "found \"addons\"; write \"addon\" if that is meant"),
+    ("cert_sans", "ignore_preflight = [\"all\", \"Swap\"]\ncert_sans", "\"all\" stands alone"),
+    ("cert_sans", "bind_port = 70000\ncert_sans", "bind_port: expected 1 to 65535, found 70000"),
+    (
+        "[kubeadm.kubelet.config]",
+        "[kubeadm.cluster]\nclusterName = \"x\"\n[kubeadm.kubelet.config]",
+        "write name at the top",
+    ),
+    ("maxPods = 60", "failSwapOn = false", "Hostler writes failSwapOn itself; write swap in [machine]"),
+    (
+        "[kubeadm.kubelet.config]",
+        "[kubeadm.patches]\nkube-apiserv = { }\n[kubeadm.kubelet.config]",
+        "patch \"kube-apiserv\": expected a target of kube-apiserver",
+    ),
+    (
+        "[kubeadm.kubelet.config]",
+        "[kubeadm.patches]\nkube-apiserver = \"spec: {\"\n[kubeadm.kubelet.config]",
+        "patch \"kube-apiserver\": it is no JSON (expected value at line 1 column 1); write it as a table",
+    ),
+    (
+        "[kubeadm.kubelet.config]",
+        "[kubeadm.patches]\n\"etcd+jsn\" = []\n[kubeadm.kubelet.config]",
+        "expected a type of strategic, merge, json, found \"jsn\"; write \"json\" if that is meant",
+    ),
+    (
+        "[kubeadm.kubelet.config]",
+        "[kubeadm.patches]\n\"etcd+json\" = { }\n[kubeadm.kubelet.config]",
+        "expected a list of operations, as a patch of type json is",
+    ),
+];
+
+#[test]
+fn every_fleet_that_cannot_work_has_its_sentence() {
+    for (from, to, expected) in REFUSED {
+        assert!(RACK.contains(from), "{from:?} is not in the example");
+        let message = read(&RACK.replacen(from, to, 1)).expect_err(to);
+        assert!(message.starts_with("fleet.toml:"), "{to}: no place in {message}");
+        assert!(message.contains(expected), "{to}\n  expected: {expected}\n  found: {message}");
+    }
+}
+
+#[test]
+fn a_cluster_that_hostler_did_not_make_is_worked_on_whatever_its_endpoint() {
+    let lab = include_str!("../../examples/kubeadm-lab.toml");
+    let (fleet, warnings) = read(&lab.replacen("role = \"worker\"", "role = \"server\"", 2)).unwrap();
+    assert!(fleet.kubeadm.is_none());
+    assert!(warnings.iter().any(|w| w.message.starts_with("api: cp1 is cp1 alone")), "{warnings:?}");
+}
+
+#[test]
+fn another_distribution_knows_nothing_of_it() {
+    let small = format!("{}\n[kubeadm]\n", include_str!("../../examples/small.toml"));
+    let message = read(&small).expect_err("not K3s'");
+    assert!(message.contains("[kubeadm]: the distribution is k3s, which knows nothing of it"), "{message}");
+}
+
+#[test]
+fn two_families_are_written_together() {
+    let both = RACK
+        .replacen("10.244.0.0/16", "10.244.0.0/16,fd01::/48", 1)
+        .replacen("10.96.0.0/12", "10.96.0.0/12, fd02::/112", 1)
+        .replacen("192.168.1.22", "fd00::22", 1);
+    assert_eq!(read(&both).unwrap().0.kubeadm.unwrap().service_network.len(), 2);
+}
