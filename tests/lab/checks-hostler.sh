@@ -15,7 +15,6 @@ hostler_checks() {
     step_of_row "a drain that a budget forbids names pod and budget, and changes nothing for the app" drain_is_blocked
     step_of_row "a drain waits while a budget says no, says so, and goes through" drain_waits_then_goes
     step_of_row "uncordon makes the node schedulable again" uncordon_works
-    step_of_row "people, crashes and a stop at fixed moments of a drain end as they must and leave nothing" races_hold
     halves_checks
     host_checks
     step_of_row "a rolling reboot, one node at a time, never takes the app below its budget" rolling_reboot
@@ -203,13 +202,6 @@ drain_waits_then_goes() {
     watcher_end
     shown hostler rollout show "$(newest_rollout)"
     shown hostler nodes
-}
-
-# Some of the races of tests/lab/judge, at the same moments in every run.
-races_hold() {
-    rm -f "$lab_work/races.check.jsonl"
-    shown "$lab_work/bin/judge" races -lab "$lab_here" -work "$lab_work" -rounds 1 -seed 11 -record "$lab_work/races.check.jsonl" \
-        -only '^(a person uncordons the node|agent and executor are killed|the coordinator is killed|everything is stopped)$'
 }
 
 uncordon_works() {
