@@ -1,5 +1,6 @@
 //! The command line: one definition for parsing, `--help`, man pages and completions.
 
+mod artifact;
 mod cluster;
 mod fleet;
 mod ledger;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use artifact::{ArtifactCommand, LockArgs};
 pub use cluster::ClusterCommand;
 pub use fleet::FleetCommand;
 pub use ledger::LedgerCommand;
@@ -107,6 +109,14 @@ pub enum Command {
   hostler fleet diff"
     )]
     Fleet(FleetCommand),
+    /// Write what nodes run into the lock beside the fleet file, by digest, and look whether it is here
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler artifact lock https://dl.k8s.io/release/v1.36.3/bin/linux/{arm64,amd64}/{kubeadm,kubelet,kubectl}
+  hostler artifact verify"
+    )]
+    Artifact(ArtifactCommand),
     /// List the nodes: state, health and the facts that matter
     #[command(after_help = "Examples:
   hostler nodes

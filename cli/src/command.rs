@@ -2,6 +2,7 @@
 
 mod accept;
 mod amend;
+mod artifact;
 mod cluster;
 mod fleet;
 mod forks;
@@ -85,6 +86,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Trust(_)
         | Command::Token(_)
         | Command::Fleet(_)
+        | Command::Artifact(_)
         | Command::Nodes { .. }
         | Command::Node(_)
         | Command::Cluster(ClusterCommand::Access { check: true })
@@ -124,6 +126,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Ledger(command) => ledger::run(&context, command).await,
         Command::Logout => logout(&context),
         Command::Fleet(command) => fleet::run(&context, command).await,
+        Command::Artifact(command) => artifact::run(&context, command).await,
         Command::Nodes { watch } => node::list(&context, watch).await,
         Command::Node(command) => node::run(&context, command).await,
     }
@@ -152,6 +155,7 @@ fn rescue(command: &Command) -> Rescue {
         | Command::Trust(_)
         | Command::Token(_)
         | Command::Fleet(_)
+        | Command::Artifact(_)
         | Command::Nodes { .. }
         | Command::Node(_)
         | Command::Plan(

@@ -6,6 +6,7 @@
 pub mod acceptance;
 pub mod admin;
 pub mod args;
+pub mod artifact;
 pub mod ask;
 pub mod command;
 pub mod decision;

@@ -12,7 +12,7 @@ use crate::{error::Error, key::KeySource, person::Person, rescue::Rescue};
 /// The settings after all three sources were merged.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// Holds `config.toml` and `trust/`.
+    /// Holds `config.toml`, `trust/` and what is kept beside them.
     pub home: PathBuf,
     /// `host:port` of the admins' listener, or `unix:///path` of its socket.
     pub coordinator: Option<String>,
@@ -145,6 +145,11 @@ impl Profile {
             self.coordinator.as_deref().ok_or_else(|| ProfileError::NoCoordinator { config: self.config() })?;
         check_address(address)?;
         Ok(address)
+    }
+
+    /// Where `hostler artifact lock` keeps what it downloaded and took out of archives, each under its digest.
+    pub fn kept_artifacts(&self) -> PathBuf {
+        self.home.join("artifacts")
     }
 
     /// Where the fleet file is.

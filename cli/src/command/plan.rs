@@ -170,7 +170,7 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
             }
         }
         confirm(&format!("sign and submit plan {}?", compiled.plan.seq), args.yes)?;
-        let files = ArtifactFiles { directory: args.artifacts.clone(), fleet_file: context.profile.fleet.clone() };
+        let files = artifact_files(context, args.artifacts.clone());
         if let Some(pods) = &compiled.pods {
             pods.refresh(&mut admin, &compiled.plan, now()).await?;
         }
@@ -318,10 +318,16 @@ pub(super) async fn submit(context: &Context, args: SubmitArgs) -> Result<(), Er
         Some(path) => Some(plan::read_fleet(path)?.0),
         None => None,
     };
-    let files = ArtifactFiles { directory: args.artifacts, fleet_file: context.profile.fleet.clone() };
+    let files = artifact_files(context, args.artifacts);
     let show = Show { watch: args.watch, wait: args.wait };
     offer(&mut admin, verified.document(), fleet.as_ref(), &files).await?;
     submit_verified(context, &mut admin, &verified, show).await
+}
+
+/// Where files for a plan may lie.
+fn artifact_files(context: &Context, directory: Option<PathBuf>) -> ArtifactFiles {
+    let kept = Some(context.profile.kept_artifacts());
+    ArtifactFiles { directory, kept, fleet_file: context.profile.fleet.clone() }
 }
 
 /// The kind of the plan in that file, if it is one; whoever reads it next says why not.

@@ -1,30 +1,30 @@
 //! The files that a plan names by digest: found, checked and uploaded before the plan is submitted.
 
-use std::{
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use hostler_plan::{
     document::{Artifact, Plan},
     fleet::{Fleet, Source},
-    id::Digest,
     refusal::{Refusal, Refused},
 };
 use hostler_proto::{ARTIFACT_CHUNK_BYTES, v1::UploadArtifactRequest};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::{Admin, error::Error};
+use crate::{
+    Admin,
+    artifact::{candidates, measure},
+    error::Error,
+};
 
 /// Where the files may lie.
 #[derive(Debug, Clone, Default)]
 pub struct ArtifactFiles {
     /// Searched first: a file with the artifact's plan name, or with the file name of its source.
     pub directory: Option<PathBuf>,
+    /// What `hostler artifact lock` downloaded and took out of archives, by digest.
+    pub kept: Option<PathBuf>,
     /// Sources of kind path are relative to it.
     pub fleet_file: Option<PathBuf>,
 }
@@ -51,49 +51,38 @@ pub async fn upload_missing(
 }
 
 fn find(artifact: &Artifact, fleet: Option<&Fleet>, files: &ArtifactFiles) -> Option<PathBuf> {
-    let source = fleet.and_then(|f| f.artifacts.iter().find(|a| a.sha256 == artifact.sha256)).map(|a| &a.source);
+    let named = fleet.and_then(|f| f.artifacts.iter().find(|a| a.sha256 == artifact.sha256));
     let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
-    let mut candidates = Vec::new();
+    let mut places = Vec::new();
     if let Some(directory) = &files.directory {
-        candidates.push(directory.join(artifact.name.as_str()));
-        let name = source.map(|s| match s {
+        places.push(directory.join(artifact.name.as_str()));
+        // Of an archive the last part names the archive, and not the file in it.
+        let name = named.filter(|a| a.member.is_none()).map(|a| match &a.source {
             Source::Path(path) => last(path),
             Source::Url(url) => last(url),
         });
-        candidates.extend(name.map(|n| directory.join(n)));
+        places.extend(name.map(|n| directory.join(n)));
     }
-    if let (Some(Source::Path(path)), Some(fleet_file)) = (source, &files.fleet_file) {
-        candidates.push(fleet_file.parent().unwrap_or(Path::new(".")).join(path));
-    }
-    candidates.into_iter().find(|p| p.is_file())
+    places.extend(candidates(named, &artifact.sha256, files.fleet_file.as_deref(), files.kept.as_deref()));
+    places.into_iter().find(|p| p.is_file())
 }
 
 fn check(artifact: &Artifact, path: &Path) -> Result<(), Error> {
-    let failed = |e| Error::file("read", path, e);
-    let mut file = fs::File::open(path).map_err(failed)?;
-    let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0u64, vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => break,
-            n => {
-                hasher.update(&buffer[..n]);
-                size += n as u64;
-            }
-        }
-    }
-    let found = Digest::from_bytes(hasher.finalize().into());
-    if (found, size) == (artifact.sha256, artifact.size) {
+    let found = measure(path)?;
+    if (found.sha256, found.size) == (artifact.sha256, artifact.size) {
         return Ok(());
     }
     Err(Refused::new(
         Refusal::DigestMismatch,
         format!(
-            "{}: expected artifact {} with {} and {} bytes, found {found} and {size} bytes; fetch it again, or correct \
-             the fleet file",
+            "{}: expected artifact {} with {} and {} bytes, found {} and {} bytes; fetch it again, or correct the fleet \
+             file or its lock",
             path.display(),
             artifact.name,
             artifact.sha256,
-            artifact.size
+            artifact.size,
+            found.sha256,
+            found.size
         ),
     )
     .into())
