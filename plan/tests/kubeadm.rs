@@ -129,6 +129,31 @@ fn another_distribution_knows_nothing_of_it() {
 }
 
 #[test]
+fn what_only_kubeadm_is_told_is_refused_elsewhere() {
+    let small = include_str!("../../examples/small.toml");
+    let runtime = "[machine]\nkubelet_args = { v = 2 }\n[machine.container_runtime]\nsandbox_image = \"x\"\n";
+    let message = read(&format!("{small}\n{runtime}")).expect_err("K3s has its own");
+    assert_eq!(message.lines().count(), 2, "{message}");
+    assert!(
+        message.contains("kubelet_args: only kubeadm is told of it, found the distribution k3s; remove it"),
+        "{message}"
+    );
+    let kernel = read(&format!("{small}\n[machine]\nmodules = [\"overlay\"]\nswap = \"off\"\n")).unwrap().0;
+    assert_eq!(kernel.machine.swap, Some(Swap::Off));
+}
+
+#[test]
+fn the_fleet_of_the_labs_life_is_one() {
+    let life = include_str!("../../tests/lab/config/life-fleet.toml");
+    let life = life.replace("@VERSION@", "v1.36.3").replace("@ENDPOINT@", "10.87.0.11").replace("@SANDBOX@", "pause:1");
+    let rest = "[[nodes]]\nname = \"cp1\"\nrole = \"server\"\narch = \"x86_64\"\naddress = \"10.87.0.11\"\n\
+        group = \"nspawn\"\ntaints = []\n[kubeadm.dns]\ndisabled = true\n[[artifacts]]\nname = \"flannel.yaml\"\n\
+        kind = \"manifest\"\npath = \"x\"\nsize = 1\nsha256 = \"";
+    let (fleet, warnings) = read(&format!("{life}\n{rest}{}\"\n", "0".repeat(64))).unwrap();
+    assert_eq!((warnings, fleet.nodes[0].taints.as_deref()), (Vec::new(), Some(&[][..])));
+}
+
+#[test]
 fn two_families_are_written_together() {
     let both = RACK
         .replacen("10.244.0.0/16", "10.244.0.0/16,fd01::/48", 1)

@@ -1,6 +1,6 @@
 //! From what was written to what is meant, with every problem named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     distribution::{self, Distribution},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    ApiAddress, ArtifactKind, Canary, Fleet, FleetNode, FleetPolicy, Group, Kubeadm, artifact,
+    ApiAddress, ArtifactKind, Canary, ContainerRuntime, Fleet, FleetNode, FleetPolicy, Group, Kubeadm, artifact,
     fragment::{At, GroupFragment, Merged},
     kubeadm, machine, node,
     problem::{FleetError, Found, Location, Problem, nearest, or_nearest},
@@ -51,6 +51,9 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged) {
     let (api, cluster) =
         (place(merged.api.as_ref().map(|at| &at.location)), place(merged.kubeadm.as_ref().map(|at| &at.location)));
     let nodes = merged.nodes.iter().map(|at| &at.location).collect();
+    if fleet.distribution != Distribution::Kubeadm {
+        foreign_keys(found, fleet, &place(merged.machine.as_ref().map(|at| &at.location)));
+    }
     reach::check(found, fleet, &Places { api: &api, cluster: &cluster, nodes });
     for name in fleet.kubeadm.iter().flat_map(|kubeadm| &kubeadm.manifests) {
         let manifests = || fleet.artifacts.iter().filter(|a| a.kind == ArtifactKind::Manifest);
@@ -61,6 +64,25 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged) {
             let message = format!("[kubeadm] manifests: expected an artifact of kind manifest, found {name:?}; {hint}");
             found.error(&cluster, message);
         }
+    }
+}
+
+/// What only a kubelet and a container runtime of their own would read.
+fn foreign_keys(found: &mut Found, fleet: &Fleet, location: &Location) {
+    let machines = fleet.groups.values().map(|group| &group.machine).chain([&fleet.machine]);
+    let of_machines = machines.flat_map(|machine| {
+        let runtime = machine.container_runtime != ContainerRuntime::default();
+        [(runtime, "container_runtime"), (!machine.kubelet_args.is_empty(), "kubelet_args")]
+    });
+    let of_nodes = fleet
+        .nodes
+        .iter()
+        .flat_map(|node| [(node.taints.is_some(), "taints"), (!node.kubelet_args.is_empty(), "kubelet_args")]);
+    let keys: BTreeSet<&str> = of_machines.chain(of_nodes).filter(|(stands, _)| *stands).map(|(_, key)| key).collect();
+    for key in keys {
+        let (distribution, other) = (fleet.distribution, Distribution::Kubeadm);
+        let message = format!("{key}: only {other} is told of it, found the distribution {distribution}; remove it");
+        found.error(location, message);
     }
 }
 

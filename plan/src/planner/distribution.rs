@@ -114,6 +114,22 @@ impl Lifecycle {
         }
     }
 
+    /// What a person has to see to before the cluster is made.
+    pub(super) fn before_bootstrap(self, member: &Member<'_>) -> Option<String> {
+        match self {
+            Lifecycle::K3s => None,
+            Lifecycle::Kubeadm => kubeadm::before_bootstrap(member),
+        }
+    }
+
+    /// What becomes of the cluster's database when servers are upgraded, in a sentence.
+    pub(super) fn database_backup(self) -> &'static str {
+        match self {
+            Lifecycle::K3s => k3s::DATABASE_BACKUP,
+            Lifecycle::Kubeadm => kubeadm::DATABASE_BACKUP,
+        }
+    }
+
     /// What a joining server is given that does not end with the join, in a sentence.
     pub(super) fn server_secret(self, server: &NodeName) -> String {
         match self {

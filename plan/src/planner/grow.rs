@@ -33,6 +33,7 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Life
     }
     let Some(member) = member else { return };
     draft.title = format!("Make {name} the first server of {} at {version}", request.fleet.name);
+    draft.notes.extend(lifecycle.before_bootstrap(&member).map(Note::Warning));
     let manifests = lifecycle.manifests(request.fleet);
     carry(draft, &manifests);
     let staged: Vec<&FleetArtifact> = member.artifacts.iter().chain(&manifests).copied().collect();

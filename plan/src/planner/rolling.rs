@@ -41,8 +41,7 @@ pub(super) fn upgrade(
         };
         let server = |n: &NodeName| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server);
         if nodes.iter().any(server) {
-            let text = "Hostler does not back up the cluster's database yet; take and copy a snapshot before you sign";
-            draft.notes.push(Note::Warning(text.to_owned()));
+            draft.notes.push(Note::Warning(lifecycle.database_backup().to_owned()));
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::{
 /// The one binary.
 const ARTIFACT: &str = "k3s";
 
+pub(super) const DATABASE_BACKUP: &str =
+    "Hostler does not back up the cluster's database yet; take and copy a snapshot before you sign";
+
 /// From making a join secret to its use: the joining node has staged everything before, so only the join itself.
 const JOIN_SECRET_SECONDS: u64 = 900;
 

@@ -4,7 +4,7 @@
 mod config;
 mod machine;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{Becomes, Member, Obstacle, install};
 use crate::{
@@ -23,6 +23,24 @@ const KUBELET: &str = "kubelet";
 
 /// From making a join token to its use: the joining node was made ready before, so only the join itself.
 const JOIN_TOKEN_SECONDS: u64 = 900;
+
+pub(super) const DATABASE_BACKUP: &str = "a snapshot of etcd is taken on each server before its upgrade and kept on that server alone; copy one elsewhere \
+     before you sign";
+
+/// Nobody is asked where the API server is before its name is in DNS or in `/etc/hosts`.
+pub(super) fn before_bootstrap(member: &Member<'_>) -> Option<String> {
+    let Member { fleet, node, .. } = member;
+    let host = fleet.api.host.as_str();
+    let found = |node: &FleetNode| fleet.machine(node).hosts.keys().any(|name| name.as_str() == host);
+    let known = host.parse::<IpAddr>().is_ok() || host == node.name.as_str() || fleet.nodes.iter().all(found);
+    (!known).then(|| {
+        format!(
+            "every node has to find {host} already, which leads to {}; where no DNS server knows it, write it into \
+             hosts of [machine]",
+            node.name
+        )
+    })
+}
 
 /// Whether it becomes a part of the system.
 fn is_installed(artifact: &FleetArtifact) -> bool {

@@ -1,0 +1,177 @@
+//! What plans for kubeadm's clusters hold, word for word: `tests/kubeadm_plans.txt` has every file and configuration of
+//! the example, and `HOSTLER_BLESS=1` writes it anew when it is meant to be another. kubeadm itself takes the
+//! configurations there (`kubeadm config validate`).
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+
+use hostler_fixtures::{self as made, golden, key, name, public};
+use hostler_plan::{
+    document::{Plan, RosterNode, SignerRole},
+    fleet::Fleet,
+    id::{Digest, Epoch, NodeName, Seq},
+    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection},
+    sequencer::{ClusterNode, Standing},
+    step::Step,
+    timestamp::Timestamp,
+};
+
+const RACK: &str = include_str!("../../examples/kubeadm-ha.toml");
+
+/// The example with programs, images, a package and a manifest for both processors.
+fn rack(text: &str) -> Fleet {
+    let mut lock = String::new();
+    let mut artifact = |name: &str, rest: &str| {
+        let sha256 = Digest::of(format!("{name} {rest}").as_bytes()).hex();
+        writeln!(lock, "[[artifacts]]\nname = {name:?}\npath = {name:?}\nsha256 = \"{sha256}\"\nsize = 5\n{rest}")
+            .unwrap();
+    };
+    for arch in ["x86_64", "aarch64"] {
+        for version in ["v1.36.3", "v1.37.2"] {
+            for name in ["kubeadm", "kubelet", "kubectl", "kube-proxy"] {
+                artifact(name, &format!("arch = {arch:?}\nversion = {version:?}"));
+            }
+            artifact("kube-apiserver", &format!("arch = {arch:?}\nversion = {version:?}\nrole = \"server\""));
+        }
+        for name in ["containerd", "containerd-shim-runc-v2", "loopback"] {
+            artifact(name, &format!("arch = {arch:?}\nversion = \"2.4.2\""));
+        }
+        artifact("runc", &format!("arch = {arch:?}\nversion = \"1.1.5+ds1-1\"\nkind = \"package\""));
+    }
+    artifact("cni.yaml", "kind = \"manifest\"");
+    Fleet::with_lock(("fleet.toml", text), ("fleet.lock", &lock)).unwrap().0
+}
+
+/// The plan for a fleet whose `members` run that version.
+fn plan(fleet: &Fleet, members: &[&str], intent: &Intent) -> Result<Plan, PlanError> {
+    let now: Timestamp = "2026-11-28T08:00:00Z".parse().unwrap();
+    let root = made::root(now, vec![made::signer("ana", public(&key(200)), SignerRole::Admin)]);
+    let node = |(n, i): (&hostler_plan::fleet::FleetNode, u8)| RosterNode {
+        arch: n.arch,
+        ..made::node(n.name.as_str(), public(&key(i)), n.role)
+    };
+    let roster = made::roster(&root, now, fleet.nodes.iter().zip(1..).map(node).collect());
+    let seen = |n: &NodeName| {
+        let is_member = members.contains(&n.as_str());
+        let standing = if is_member { Standing::Ready } else { Standing::Outside };
+        let version = is_member.then_some(fleet.version);
+        let condition = ClusterNode { standing, version, ..ClusterNode::UNKNOWN };
+        (n.clone(), InventoryNode { connected: true, condition, ..InventoryNode::UNSEEN })
+    };
+    let nodes = fleet.nodes.iter().map(|n| seen(&n.name)).collect();
+    let inventory = Inventory { nodes, ..Inventory::default() };
+    let numbering = Numbering {
+        epoch: Epoch(1),
+        seq: Seq(7),
+        prev: None,
+        also: Vec::new(),
+        root_version: 1,
+        roster: Digest::of(b"roster"),
+        created: now,
+        lifetime_seconds: 3600,
+    };
+    planner::plan(fleet, &roster, &inventory, &Earlier::default(), intent, &numbering).map(|(plan, _)| plan)
+}
+
+fn join(nodes: &[&str]) -> Intent {
+    Intent::Join { nodes: Selection::Named(nodes.iter().map(|n| name(n)).collect()) }
+}
+
+fn upgrade(to: &str) -> Intent {
+    let nodes = Selection::All;
+    Intent::Upgrade { to: to.parse().unwrap(), nodes, quarantined: Quarantined::Refuse, accept_outage: Vec::new() }
+}
+
+/// What kubeadm is given in that task.
+fn config(plan: &Plan, task: &str) -> String {
+    let task = plan.task(&task.parse().unwrap()).unwrap();
+    let config = task.steps.iter().find_map(|step| match step {
+        Step::BootstrapKubeadm(step) => Some(&step.config),
+        Step::JoinKubeadm(step) => Some(&step.config),
+        Step::UpgradeKubeadm(step) => Some(&step.config),
+        _ => None,
+    });
+    config.unwrap().to_string()
+}
+
+/// Every step of a task, with what it holds.
+fn told(plan: &Plan, task: &str, text: &mut String) {
+    writeln!(text, "## {task}\n").unwrap();
+    for step in &plan.task(&task.parse().unwrap()).unwrap().steps {
+        let whole = match step {
+            Step::EnsureFile(file) => file.content.clone(),
+            Step::BootstrapKubeadm(_) | Step::JoinKubeadm(_) | Step::UpgradeKubeadm(_) => config(plan, task),
+            _ => String::new(),
+        };
+        writeln!(text, "{}", step.said()[0]).unwrap();
+        whole.lines().for_each(|line| writeln!(text, "    {line}").unwrap());
+    }
+    text.push('\n');
+}
+
+#[test]
+fn plans_of_the_example_are_as_written() {
+    let rich = RACK
+        .replacen("[kubeadm]\n", "[kubeadm]\nmanifests = [\"cni.yaml\"]\nignore_preflight = [\"NumCPU\"]\n", 1)
+        .replacen(
+            "[kubeadm.kubelet.config]",
+            "[kubeadm.patches.kubeletconfiguration]\nmaxPods = 70\n[kubeadm.kubelet.config]",
+            1,
+        );
+    let fleet = rack(&rich);
+    let mut text = String::from("# Every file and configuration in plans of examples/kubeadm-ha.toml.\n\n");
+    let bootstrap = plan(&fleet, &[], &Intent::Bootstrap {}).unwrap();
+    for task in ["s1.stage", "s1.prepare", "s1.bootstrap", "s1.apply", "s1.ready"] {
+        told(&bootstrap, task, &mut text);
+    }
+    let joins = plan(&fleet, &["s1"], &join(&["s2", "pi-1"])).unwrap();
+    for task in ["s2.admit", "s2.join", "pi-1.admit", "pi-1.join", "pi-1.ready"] {
+        told(&joins, task, &mut text);
+    }
+    let upgrades = plan(&fleet, &["s1", "s2", "s3", "w1", "pi-1"], &upgrade("v1.37.2")).unwrap();
+    told(&upgrades, "s3.upgrade", &mut text);
+    golden::check(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kubeadm_plans.txt")), &text);
+}
+
+#[test]
+fn what_yaml_would_read_as_something_else_reaches_kubeadm_as_it_was_written() {
+    let traps =
+        ["yes", "no", "1e3", "0x1", "~", "null", "2026-11-28", "0123", "1:30", "a: b", "- a", "\"", "'", "#", "é"];
+    let args: Vec<String> = traps.iter().map(|trap| toml::Value::from(*trap).to_string()).collect();
+    let text = RACK.replacen(
+        "[kubeadm.api_server.extra_args]",
+        &format!("[kubeadm.api_server.extra_args]\ntrap = [{}]", args.join(", ")),
+        1,
+    );
+    let plan = plan(&rack(&text), &[], &Intent::Bootstrap {}).unwrap();
+    let config = config(&plan, "s1.bootstrap");
+    let cluster = config.split("---\n").nth(1).unwrap();
+    let cluster: serde_json::Value = serde_saphyr::from_str(cluster).unwrap();
+    let read = cluster["apiServer"]["extraArgs"].as_array().unwrap().iter();
+    let read: Vec<&str> = read.filter(|a| a["name"] == "trap").map(|a| a["value"].as_str().unwrap()).collect();
+    assert_eq!(read, traps);
+}
+
+#[test]
+fn what_keeps_a_cluster_from_being_made_is_said_before_anything_is_signed() {
+    let said = |fleet: &Fleet, members: &[&str], intent: &Intent| plan(fleet, members, intent).unwrap_err().to_string();
+    let lab = include_str!("../../examples/kubeadm-lab.toml");
+    let lab = said(&rack(lab), &[], &Intent::Bootstrap {});
+    assert!(lab.contains("write [kubeadm] with its networks"), "{lab}");
+    assert!(lab.contains("no address for the server cp1"), "{lab}");
+    let mut fleet = rack(RACK);
+    fleet.artifacts.retain(|a| a.plan_name().as_str() != "kube-proxy-aarch64");
+    let image = said(&fleet, &["s1"], &join(&["pi-1", "w1"]));
+    assert_eq!(image.lines().count(), 1, "{image}");
+    assert!(image.contains("no artifact kube-proxy v1.36.3 for aarch64"), "{image}");
+    let long: BTreeMap<String, String> = (0..3000).map(|i| (format!("k{i}"), "v".repeat(20))).collect();
+    let args: Vec<String> = long.iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
+    let text = RACK.replacen(
+        "[kubeadm.api_server.extra_args]",
+        &format!("[kubeadm.api_server.extra_args]\n{}", args.join("\n")),
+        1,
+    );
+    let long = said(&rack(&text), &[], &Intent::Bootstrap {});
+    assert!(long.contains("bytes, and a plan holds 65536 of each; say less"), "{long}");
+}
