@@ -6,8 +6,14 @@ life_stages() {
     check "machines come up with nothing but Debian" bare_machines
     stop_if_failed "without machines there is nothing to live on"
     step_of_row "Hostler's packages, a trust root, and every machine asks to be listed" hostler_is_there
-    step_of_row "a cluster is bootstrapped on $(servers | head -1) at ${chain[0]}" cluster_is_bootstrapped
-    step_of_row "the other nodes join, and all are Ready" others_join
+    if [[ -n $break ]]; then
+        step_of_row "leftovers of another cluster are named, and stop a bootstrap before it begins" leftovers_stop_a_bootstrap
+        step_of_row "a bootstrap at ${chain[0]} goes through SIGKILL of kubeadm and of the executor" bootstrap_with_kills
+        step_of_row "a join goes through a loss of power of ${nodes[-1]}" join_with_power_loss
+    else
+        step_of_row "a cluster is bootstrapped on cp1 at ${chain[0]}" cluster_is_bootstrapped
+        step_of_row "the other nodes join, and all are Ready" others_join
+    fi
     step_of_row "no join token, no key and no token file is left on a disk or in the cluster" nothing_lets_in
     step_of_row "the apps run, and a Service answers from a pod" apps_run
     step_of_row "the same plans again change nothing" plans_again
@@ -159,11 +165,12 @@ upgraded() {
     local node said
     fleet_is "$2"
     shown hostler fleet put
+    local outage=''
     watch_begin
     # One server: its API is away while it is upgraded, and the admin says yes to that.
     several_servers || outage='--accept-outage cp1'
     # shellcheck disable=SC2086
-    shown hostler upgrade --to "$2" --yes ${outage:-}
+    if [[ -n $break ]]; then upgrade_with_kills "$@"; else shown hostler upgrade --to "$2" --yes $outage; fi
     watcher_end || { several_servers && return 1; }
     shown kubectl get nodes -o wide
     for node in "${nodes[@]}"; do
