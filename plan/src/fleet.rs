@@ -58,12 +58,17 @@ impl Fleet {
     ///
     /// Every problem is listed with its place, not only the first.
     pub fn from_toml(files: &[(&str, &str)]) -> Result<(Fleet, Vec<Problem>), FleetError> {
-        check::fleet(fragment::read(files)?)
+        check::fleet(fragment::read(files)?, check::Artifacts::Read)
     }
 
     /// The same of a fleet file and the lock beside it, which holds artifacts and nothing else.
     pub fn with_lock(file: (&str, &str), lock: (&str, &str)) -> Result<(Fleet, Vec<Problem>), FleetError> {
-        check::fleet(fragment::read_with_lock(file, lock)?)
+        check::fleet(fragment::read_with_lock(file, lock)?, check::Artifacts::Read)
+    }
+
+    /// The same of a fleet file alone, by who holds no lock and plans nothing: whether artifacts are there is not judged.
+    pub fn without_lock(file: (&str, &str)) -> Result<(Fleet, Vec<Problem>), FleetError> {
+        check::fleet(fragment::read(&[file])?, check::Artifacts::Elsewhere)
     }
 
     /// The node of that name.

@@ -35,8 +35,12 @@ host_down() {
     if ip link show "$lab_bridge" >/dev/null 2>&1; then
         ip link delete "$lab_bridge"
     fi
-    if [[ -s $lab_state/sysctl ]]; then
-        sysctl -q --load="$lab_state/sysctl"
-        rm -f "$lab_state/sysctl"
-    fi
+    [[ -s $lab_state/sysctl ]] || return 0
+    # A lab of another name that came later needs them still, and puts back what was there before both.
+    local other
+    for other in /run/hostler-*/sysctl; do
+        [[ $other == "$lab_state/sysctl" || $other -ot $lab_state/sysctl ]] || { mv "$lab_state/sysctl" "$other"; return 0; }
+    done
+    sysctl -q --load="$lab_state/sysctl"
+    rm -f "$lab_state/sysctl"
 }

@@ -118,7 +118,8 @@ nothing_lets_in() {
     [[ -z $left ]] || { printf 'expected no bootstrap token, found:\n%s\n' "$left"; return 1; }
     expect "$(kubectl -n kube-system get secret kubeadm-certs 2>&1 || true)" 'NotFound'
     for node in "${nodes[@]}"; do
-        left=$(lab exec "$node" -- sh -c 'ls /etc/kubernetes/bootstrap-kubelet.conf /run/hostler* -d 2>/dev/null | grep -v executor; find /run /etc/kubernetes /var/lib/hostler -type f 2>/dev/null | xargs grep -lE "tlsBootstrapToken|token: [a-z0-9]{6}\.[a-z0-9]{16}" 2>/dev/null' || true)
+        left=$(lab exec "$node" -- sh -c 'find /etc/kubernetes/bootstrap-kubelet.conf 2>/dev/null
+            find /run /etc /var/lib/kubelet /var/lib/hostler -xdev -type f ! -path "*/artifacts/*" -exec grep -lE "(tlsBootstrapT|t)oken\"?: \"?[a-z0-9]{6}\.[a-z0-9]{16}" {} +' || true)
         [[ -z $left ]] || { printf 'expected nothing that lets in on %s, found:\n%s\n' "$node" "$left"; return 1; }
         [[ $node == cp* ]] || expect "$(lab exec "$node" -- sh -c 'find /etc/kubernetes /var/lib/kubelet/pki -name "ca.key" -o -name "sa.key" | wc -l')" '^0$'
     done
@@ -157,7 +158,7 @@ plans_again() {
     mkdir -p "$lab_work/states"
     for node in "${nodes[@]}"; do state_of "$node" >"$lab_work/states/$node"; done
     shown hostler fleet diff
-    planned baseline --all --yes
+    planned baseline --all
     for node in "${nodes[@]}"; do diff "$lab_work/states/$node" <(state_of "$node"); done
 }
 

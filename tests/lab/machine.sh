@@ -60,9 +60,12 @@ bare_root() {
     # Its own parameters, the network's, are set at boot as on hardware; Debian's own would set the host's.
     rm -f "$root"/usr/lib/sysctl.d/*.conf
     systemctl -q --root="$root" unmask systemd-sysctl.service 2>/dev/null
-    # Built into this kernel, and without a folder in /sys/module.
+    # Built into this kernel; these machines have no /sys/module, so the list that Debian's kernels come with says it.
     mkdir -p "$root/lib/modules/$release"
-    [[ ! -d /proc/sys/net/bridge ]] || echo kernel/net/bridge/br_netfilter.ko >"$root/lib/modules/$release/modules.builtin"
+    {
+        [[ ! -d /proc/sys/net/bridge ]] || echo kernel/net/bridge/br_netfilter.ko
+        ! grep -qw overlay /proc/filesystems || echo kernel/fs/overlayfs/overlay.ko
+    } >"$root/lib/modules/$release/modules.builtin"
 }
 
 machine_start() {

@@ -9,11 +9,11 @@ lab_project=$(cd "$lab_here/../.." && pwd)
 lab_work=${CARGO_TARGET_DIR:-$lab_project/target}/lab
 # One lab of each name per host, whichever checkout started it: `hostler-lab`, whose cluster
 # the lab's scripts make, and `hostler-life`, whose cluster Hostler makes from bare machines.
-lab_name=${HOSTLER_LAB:-hostler-lab}
+lab_name=${LAB_NAME:-hostler-lab}
 case $lab_name in
 hostler-lab) lab_net=10.87.0 lab_suffix='' ;;
 hostler-life) lab_net=10.89.0 lab_suffix=.life ;;
-*) printf 'lab: HOSTLER_LAB is %s, expected hostler-lab or hostler-life\n' "$lab_name" >&2; exit 1 ;;
+*) printf 'lab: LAB_NAME is %s, expected hostler-lab or hostler-life\n' "$lab_name" >&2; exit 1 ;;
 esac
 # What is running now.
 lab_state=/run/$lab_name

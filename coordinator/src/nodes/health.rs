@@ -83,7 +83,7 @@ impl HealthEvaluators {
     /// Takes the thresholds of a fleet file. A file or a table that cannot be read says why and leaves those of before.
     pub(crate) fn set_fleet_file(&mut self, content: &[u8]) -> Result<(), String> {
         let text = written::read(content).map_err(|e| e.to_string())?;
-        let (fleet, _) = Fleet::from_toml(&[("fleet.toml", &text)]).map_err(|e| e.to_string())?;
+        let (fleet, _) = Fleet::without_lock(("fleet.toml", &text)).map_err(|e| e.to_string())?;
         let mut all = BTreeMap::new();
         for node in &fleet.nodes {
             let group = node.group.as_ref().and_then(|g| fleet.groups.get(g));

@@ -22,7 +22,15 @@ use super::{
 /// A month: what the default trust root allows a plan to live at most is shorter still.
 const PLAN_LIFETIME_SECONDS: (u64, u64) = (60, 31 * 86_400);
 
-pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError> {
+/// Whether everything that may name artifacts was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Artifacts {
+    Read,
+    /// In a lock that is not at hand: what names one is not judged.
+    Elsewhere,
+}
+
+pub(super) fn fleet(merged: Merged, artifacts_are: Artifacts) -> Result<(Fleet, Vec<Problem>), FleetError> {
     let mut found = Found { top: merged.top.clone(), errors: Vec::new(), warnings: Vec::new() };
     let name = name(&mut found, merged.name.as_ref());
     let distribution = distribution(&mut found, merged.distribution.as_ref());
@@ -38,7 +46,7 @@ pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError>
         (Some(name), Some(distribution), Some(version), Some(api), true) => {
             let machine = machine.unwrap_or_default();
             let fleet = Fleet { name, distribution, version, api, policy, nodes, artifacts, groups, machine, kubeadm };
-            whole(&mut found, &fleet, &merged);
+            whole(&mut found, &fleet, &merged, artifacts_are);
             if found.errors.is_empty() { Ok((fleet, found.warnings)) } else { Err(FleetError(found.errors)) }
         }
         _ => Err(FleetError(found.errors)),
@@ -46,7 +54,7 @@ pub(super) fn fleet(merged: Merged) -> Result<(Fleet, Vec<Problem>), FleetError>
 }
 
 /// What can only be judged once everything is read.
-fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged) {
+fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged, artifacts_are: Artifacts) {
     let place = |written: Option<&Location>| written.cloned().unwrap_or_else(|| merged.top.clone());
     let (api, cluster) =
         (place(merged.api.as_ref().map(|at| &at.location)), place(merged.kubeadm.as_ref().map(|at| &at.location)));
@@ -55,6 +63,9 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged) {
         foreign_keys(found, fleet, &place(merged.machine.as_ref().map(|at| &at.location)));
     }
     reach::check(found, fleet, &Places { api: &api, cluster: &cluster, nodes });
+    if artifacts_are == Artifacts::Elsewhere {
+        return;
+    }
     for name in fleet.kubeadm.iter().flat_map(|kubeadm| &kubeadm.manifests) {
         let manifests = || fleet.artifacts.iter().filter(|a| a.kind == ArtifactKind::Manifest);
         if !manifests().any(|a| a.name.as_str() == name) {
