@@ -122,6 +122,14 @@ fn a_cluster_that_hostler_did_not_make_is_worked_on_whatever_its_endpoint() {
 }
 
 #[test]
+fn manifests_in_a_lock_are_not_missed_by_who_holds_no_lock() {
+    let fleet = RACK.replacen("cert_sans", "manifests = [\"cni.yaml\"]\ncert_sans", 1);
+    assert!(read(&fleet).unwrap_err().contains("found \"cni.yaml\""));
+    let (fleet, _) = Fleet::without_lock(("fleet.toml", &fleet)).unwrap();
+    assert_eq!(fleet.kubeadm.unwrap().manifests, ["cni.yaml"]);
+}
+
+#[test]
 fn another_distribution_knows_nothing_of_it() {
     let small = format!("{}\n[kubeadm]\n", include_str!("../../examples/small.toml"));
     let message = read(&small).expect_err("not K3s'");
