@@ -13,7 +13,7 @@ pub(super) fn meminfo(input: &mut Input, out: &mut Sample) -> Result<(), Failure
     let mut known = false;
     for line in text::lines(&input.bytes) {
         let Some(value) = field(line, &mut input.text) else { continue };
-        out.put_named(&input.text, &[], value);
+        out.put(&input.text, &[], value);
         known = true;
     }
     if known { Ok(()) } else { Err(Failure::malformed("proc/meminfo", "lines NAME: NUMBER kB", &input.bytes)) }
@@ -69,7 +69,7 @@ pub(super) fn vmstat(input: &mut Input, out: &mut Sample) -> Result<(), Failure>
             input.text.push_str("node_vmstat_");
             input.text.push_str(name);
             if let Some(value) = words.next().and_then(text::number) {
-                out.put_named(&input.text, &[], value);
+                out.put(&input.text, &[], value);
             }
         }
     }

@@ -29,30 +29,8 @@ impl Sample {
         self.left_out[0] += things as u64;
     }
 
-    /// Adds a series with a name of the program. A value that is not finite is not known and not added.
-    pub(crate) fn put(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
-        self.place(name, labels, value, |labels| Series::new(name, labels));
-    }
-
-    /// Adds a series whose name was built at run time.
-    pub(crate) fn put_named(&mut self, name: &str, labels: &[(&'static str, &str)], value: f64) {
-        self.place(name, labels, value, |labels| Series::named(name.to_owned(), labels));
-    }
-
-    /// Adds a series when there is a value.
-    pub(crate) fn put_some(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: Option<f64>) {
-        if let Some(value) = value {
-            self.put(name, labels, value);
-        }
-    }
-
-    fn place(
-        &mut self,
-        name: &str,
-        labels: &[(&'static str, &str)],
-        value: f64,
-        series: impl FnOnce(&[(&'static str, &str)]) -> Series,
-    ) {
+    /// Adds a series. A value that is not finite is not known and not added.
+    pub(crate) fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         if !value.is_finite() {
             return;
         }
@@ -63,15 +41,22 @@ impl Sample {
         match self.entries.get_mut(self.next) {
             Some(entry) if entry.0.name() == name && entry.0.labels().are(labels) => entry.1 = value,
             Some(entry) => {
-                *entry = (series(labels), value);
+                *entry = (Series::new(name, labels), value);
                 self.reshaped = true;
             }
             None => {
-                self.entries.push((series(labels), value));
+                self.entries.push((Series::new(name, labels), value));
                 self.reshaped = true;
             }
         }
         self.next += 1;
+    }
+
+    /// Adds a series when there is a value.
+    pub(crate) fn put_some(&mut self, name: &str, labels: &[(&str, &str)], value: Option<f64>) {
+        if let Some(value) = value {
+            self.put(name, labels, value);
+        }
     }
 
     /// Ends the round: series that were not given again are gone.
@@ -109,14 +94,14 @@ mod tests {
         for (round, reshaped) in [(1.0, true), (2.0, false)] {
             sample.begin();
             sample.put("a", &[("x", "1")], round);
-            sample.put_named("b", &[], round);
+            sample.put("b", &[], round);
             sample.put("c", &[], f64::NAN);
             sample.finish();
             assert_eq!(sample.reshaped(), reshaped);
             assert_eq!(sample.entries().len(), 2);
         }
         sample.begin();
-        sample.put_named("b", &[], 3.0);
+        sample.put("b", &[], 3.0);
         sample.finish();
         assert!(sample.reshaped());
         assert_eq!(sample.entries(), [(Series::new("b", &[]), 3.0)]);

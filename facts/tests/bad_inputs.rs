@@ -26,7 +26,7 @@ fn read(folder: &Path) -> Reading {
 
 /// Series by their text, without what is said about the readers themselves.
 fn values(reading: &Reading) -> BTreeMap<String, f64> {
-    let text = |(name, labels, value): (&str, &hostler_plan::fact::Labels, f64)| (format!("{name} {labels:?}"), value);
+    let text = |(name, labels, value): (&str, hostler_plan::fact::Labels<'_>, f64)| (format!("{name} {labels:?}"), value);
     reading
         .iter()
         .map(|(name, labels, value)| text((name.as_ref(), labels, value)))
@@ -198,8 +198,9 @@ fn a_chip_that_vanishes_and_comes_back_under_another_number_between_two_reads_ke
     let machine = copy("intel-n100");
     let mut facts = facts(machine.path());
     let series = |reading: &Reading| {
-        let all = reading.all("node_hwmon_temp_celsius").map(|(labels, celsius)| (labels.clone(), celsius));
-        all.filter(|(labels, _)| labels.get("chip") == Some("platform_coretemp_0")).collect::<Vec<_>>()
+        let all = reading.all("node_hwmon_temp_celsius");
+        let of_chip = all.filter(|(labels, _)| labels.get("chip") == Some("platform_coretemp_0"));
+        of_chip.map(|(labels, celsius)| (format!("{labels:?}"), celsius)).collect::<Vec<_>>()
     };
     let before = series(facts.tick(at(0)));
     assert!(!before.is_empty());

@@ -238,8 +238,8 @@ fn chips_that_change_their_numbers_between_two_reads_keep_their_names() {
     let temperatures = |reading: &Reading| {
         reading
             .all("node_hwmon_temp_celsius")
-            .map(|(labels, celsius)| (labels.clone(), celsius))
             .filter(|(labels, _)| !labels.get("chip").unwrap().starts_with("nvme"))
+            .map(|(labels, celsius)| (format!("{labels:?}"), celsius))
             .collect::<Vec<_>>()
     };
     assert_eq!(temperatures(&before).len(), 2);

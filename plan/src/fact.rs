@@ -19,7 +19,11 @@ pub use memory::Memory;
 pub use metric::{Kind, Metric, metric};
 pub use pool::SeriesPool;
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error as _, SeqAccess, Visitor},
+    ser::SerializeStruct as _,
+};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use crate::text;
@@ -47,23 +51,23 @@ pub fn clock_is_synchronised(largest_error_seconds: f64) -> bool {
     largest_error_seconds < UNSYNCHRONISED_SECONDS
 }
 
-/// A metric or label name. Borrowed in the agent's readers, owned when it came over the wire.
-pub type Name = Cow<'static, str>;
-
 /// The labels of a series, sorted by name, each name once.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Labels(Vec<(Name, String)>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Labels<'series>(&'series str);
 
 /// One named number: `node_disk_io_now{device="nvme0n1"}`. Copies of it share the text.
+///
+/// Its text is one piece of memory, because a node keeps a thousand of them: the name, then each label and its value,
+/// with a [`SEPARATOR`] before each. So the order of series is that of names, then of labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series(Arc<Spelled>);
 
-/// How a series is spelled; in the order of the text format.
+/// Behind a thin pointer: a coordinator holds some hundred for every node, and their text once.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Spelled {
-    name: Name,
-    labels: Labels,
-}
+struct Spelled(Box<str>);
+
+/// The lowest character, which no name and no value has.
+const SEPARATOR: char = '\0';
 
 /// Why a series from outside was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,8 +87,8 @@ pub enum SeriesError {
 }
 
 /// Every fact of one node at one time.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Written", try_from = "Written")]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "Written")]
 pub struct Reading {
     at_ms: u64,
     /// Sorted, each once. A list, because a coordinator holds one for every node, and a tree of small trees had 500
@@ -92,48 +96,43 @@ pub struct Reading {
     series: Vec<(Series, f64)>,
 }
 
-impl Labels {
-    /// Labels from pairs in any order; a name given twice keeps its first value.
-    pub fn new(pairs: &[(&'static str, &str)]) -> Self {
-        let mut labels: Vec<(Name, String)> = pairs
-            .iter()
-            .map(|(name, value)| (Cow::Borrowed(*name), text::clean_to(value, MAX_VALUE_BYTES).into_owned()))
-            .collect();
-        labels.sort();
-        labels.dedup_by(|later, earlier| later.0 == earlier.0);
-        Labels(labels)
-    }
-
+impl<'series> Labels<'series> {
     /// The value of one label.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
+    pub fn get(self, name: &str) -> Option<&'series str> {
+        self.iter().find(|(label, _)| *label == name).map(|(_, value)| value)
     }
 
     /// Every label with its value, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
+    pub fn iter(self) -> impl Iterator<Item = (&'series str, &'series str)> {
+        let mut parts = self.0.split(SEPARATOR).skip(1);
+        std::iter::from_fn(move || parts.next().zip(parts.next()))
     }
 
     /// Whether every wanted label is there with that value; others may be there too.
-    pub fn matches(&self, wanted: &[(&str, &str)]) -> bool {
+    pub fn matches(self, wanted: &[(&str, &str)]) -> bool {
         wanted.iter().all(|(name, value)| self.get(name) == Some(value))
     }
 
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
     /// Whether these are exactly the given labels (in any order).
-    pub fn are(&self, pairs: &[(&str, &str)]) -> bool {
-        self.0.len() == pairs.len() && self.matches(pairs)
+    pub fn are(self, pairs: &[(&str, &str)]) -> bool {
+        self.iter().count() == pairs.len() && self.matches(pairs)
     }
 }
 
 impl Series {
-    /// A series whose names are written in the program. Label values longer than [`MAX_VALUE_BYTES`] are cut.
-    pub fn new(name: &'static str, labels: &[(&'static str, &str)]) -> Self {
-        Self::spelled(Cow::Borrowed(name), Labels::new(labels))
-    }
-
-    /// A series whose metric name was built at run time (`node_memory_<Field>_bytes`), with labels of the program.
-    pub fn named(name: String, labels: &[(&'static str, &str)]) -> Self {
-        Self::spelled(Cow::Owned(name), Labels::new(labels))
+    /// A series with names of the program. Label values longer than [`MAX_VALUE_BYTES`] are cut, and a label that is
+    /// given twice keeps its first value.
+    pub fn new(name: &str, labels: &[(&str, &str)]) -> Self {
+        let mut labels: Vec<(&str, Cow<'_, str>)> =
+            labels.iter().map(|(label, value)| (*label, text::clean_to(value, MAX_VALUE_BYTES))).collect();
+        labels.sort();
+        labels.dedup_by(|later, earlier| later.0 == earlier.0);
+        Self::spelled(name, labels.iter().map(|(label, value)| (*label, &**value)))
     }
 
     /// A series from outside the program: names, lengths and counts are checked.
@@ -142,28 +141,35 @@ impl Series {
         if labels.len() > MAX_LABELS {
             return Err(SeriesError::Labels { name: name.to_owned(), found: labels.len() });
         }
-        let mut pairs: Vec<(Name, String)> = Vec::with_capacity(labels.len());
         for (label, value) in labels {
             check_name(label)?;
             if value.len() > MAX_VALUE_BYTES {
                 return Err(SeriesError::Value { label: (*label).to_owned(), found: value.len() });
             }
-            pairs.push((Cow::Owned((*label).to_owned()), (*value).to_owned()));
         }
-        pairs.sort();
-        if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(SeriesError::Twice { name: name.to_owned(), label: pair[0].0.to_string() });
+        let mut labels = labels.to_vec();
+        labels.sort_unstable();
+        if let Some(pair) = labels.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(SeriesError::Twice { name: name.to_owned(), label: pair[0].0.to_owned() });
         }
-        Ok(Self::spelled(Cow::Owned(name.to_owned()), Labels(pairs)))
+        Ok(Self::spelled(name, labels.into_iter()))
     }
 
-    fn spelled(name: Name, labels: Labels) -> Self {
-        Series(Arc::new(Spelled { name, labels }))
+    /// `labels` are sorted, each once.
+    fn spelled<'a>(name: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut spelled = String::with_capacity(128);
+        // What cannot be seen is worth nothing in a value, and names never have it.
+        spelled.extend(name.split(SEPARATOR));
+        for part in labels.flat_map(|(label, value)| [label, value]) {
+            spelled.push(SEPARATOR);
+            spelled.extend(part.split(SEPARATOR));
+        }
+        Series(Arc::new(Spelled(spelled.into())))
     }
 
     /// The metric name.
     pub fn name(&self) -> &str {
-        &self.0.name
+        self.0.0.split(SEPARATOR).next().unwrap_or_default()
     }
 
     /// Bytes of its name and its labels.
@@ -172,8 +178,8 @@ impl Series {
     }
 
     /// The labels.
-    pub fn labels(&self) -> &Labels {
-        &self.0.labels
+    pub fn labels(&self) -> Labels<'_> {
+        Labels(&self.0.0)
     }
 }
 
@@ -181,7 +187,7 @@ impl std::fmt::Display for Series {
     /// As in the text format: `name{a="b"}`.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = String::new();
-        exposition::write_series(&mut text, &self.0.name, &self.0.labels, &[]);
+        exposition::write_series(&mut text, self.name(), self.labels(), &[]);
         formatter.write_str(&text)
     }
 }
@@ -254,12 +260,12 @@ impl Reading {
     }
 
     /// The first series of that name which carries at least these labels, with its value.
-    pub fn find(&self, name: &str, labels: &[(&str, &str)]) -> Option<(&Labels, f64)> {
+    pub fn find(&self, name: &str, labels: &[(&str, &str)]) -> Option<(Labels<'_>, f64)> {
         self.family(name).find(|(found, _)| found.matches(labels))
     }
 
     /// Every series of a name with its value, sorted by labels.
-    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a Labels, f64)> + use<'a> {
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = (Labels<'a>, f64)> + use<'a> {
         self.family(name)
     }
 
@@ -274,8 +280,8 @@ impl Reading {
     }
 
     /// Every series, sorted by name and labels.
-    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Labels, f64)> {
-        self.series.iter().map(|(series, value)| (&series.0.name, series.labels(), *value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Labels<'_>, f64)> {
+        self.series.iter().map(|(series, value)| (series.name(), series.labels(), *value))
     }
 
     /// The same with the series in one piece, to keep it without copying its text.
@@ -293,7 +299,7 @@ impl Reading {
         self.series.is_empty()
     }
 
-    fn family<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a Labels, f64)> + use<'a> {
+    fn family<'a>(&'a self, name: &str) -> impl Iterator<Item = (Labels<'a>, f64)> + use<'a> {
         let begin = self.series.partition_point(|(series, _)| series.name() < name);
         let rest = &self.series[begin..];
         let family = &rest[..rest.partition_point(|(series, _)| series.name() == name)];
@@ -311,48 +317,85 @@ fn check_name(name: &str) -> Result<(), SeriesError> {
     }
 }
 
-/// The JSON form of a reading: a flat list, sorted, one series an entry.
-#[derive(Serialize, Deserialize)]
+/// The JSON form of a reading: a flat list, sorted, one series an entry. It is written and read one by one: a copy of a
+/// large server's would be 600 KiB, at every report.
+impl Serialize for Reading {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut written = serializer.serialize_struct("Reading", 2)?;
+        written.serialize_field("at_ms", &self.at_ms)?;
+        written.serialize_field("series", &Entries(&self.series))?;
+        written.end()
+    }
+}
+
+struct Entries<'a>(&'a [(Series, f64)]);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(series, value)| Entry {
+            name: series.name(),
+            labels: series.labels(),
+            value: *value,
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    labels: Labels<'a>,
+    value: f64,
+}
+
+impl Serialize for Labels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     at_ms: u64,
-    series: Vec<WrittenSeries>,
+    #[serde(deserialize_with = "entries")]
+    series: Reading,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenSeries {
+struct WrittenEntry {
     name: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     labels: BTreeMap<String, String>,
     value: f64,
 }
 
-impl From<Reading> for Written {
-    fn from(reading: Reading) -> Self {
-        let series = reading
-            .iter()
-            .map(|(name, labels, value)| WrittenSeries {
-                name: name.to_string(),
-                labels: labels.iter().map(|(label, text)| (label.to_owned(), text.to_owned())).collect(),
-                value,
-            })
-            .collect();
-        Written { at_ms: reading.at_ms, series }
+fn entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reading, D::Error> {
+    struct Each;
+    impl<'de> Visitor<'de> for Each {
+        type Value = Reading;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("a list of series")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Reading, A::Error> {
+            let mut reading = Reading::new(0);
+            while let Some(WrittenEntry { name, labels, value }) = entries.next_element()? {
+                let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+                reading.set(Series::checked(&name, &labels).map_err(A::Error::custom)?, value);
+            }
+            Ok(reading)
+        }
     }
+    deserializer.deserialize_seq(Each)
 }
 
-impl TryFrom<Written> for Reading {
-    type Error = SeriesError;
-
-    fn try_from(written: Written) -> Result<Self, SeriesError> {
-        let mut reading = Reading::new(written.at_ms);
-        for entry in written.series {
-            let labels: Vec<(&str, &str)> =
-                entry.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            reading.set(Series::checked(&entry.name, &labels)?, entry.value);
-        }
-        Ok(reading)
+impl From<Written> for Reading {
+    fn from(mut written: Written) -> Self {
+        written.series.set_at_ms(written.at_ms);
+        written.series
     }
 }
 
@@ -406,6 +449,13 @@ mod tests {
         let many: Vec<String> = (0..25).map(|number| format!("l{number}")).collect();
         let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "")).collect();
         assert!(matches!(Series::checked("x", &many), Err(SeriesError::Labels { found: 25, .. })));
+    }
+
+    #[test]
+    fn a_separator_in_a_value_is_left_out_and_makes_no_labels() {
+        let series = Series::checked("x", &[("a", "1\0b\x002"), ("c", "")]).unwrap();
+        assert_eq!(series.labels().iter().collect::<Vec<_>>(), [("a", "1b2"), ("c", "")]);
+        assert_eq!(Series::checked("x", &[]).unwrap().labels().iter().count(), 0);
     }
 
     #[test]

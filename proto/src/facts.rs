@@ -95,7 +95,7 @@ pub fn spelled_out(reading: &Reading) -> Vec<v1::NewSeries> {
     reading.iter().zip(0..).map(|((name, labels, value), id)| new_series(id, name, labels, value)).collect()
 }
 
-fn new_series(id: u32, name: &str, labels: &Labels, value: f64) -> v1::NewSeries {
+fn new_series(id: u32, name: &str, labels: Labels<'_>, value: f64) -> v1::NewSeries {
     let label = |(name, value): (&str, &str)| v1::Label { name: name.to_owned(), value: value.to_owned() };
     v1::NewSeries { id, name: name.to_owned(), labels: labels.iter().map(label).collect(), value: Some(value) }
 }
@@ -167,7 +167,7 @@ mod tests {
         let reading = |at: u64| {
             let mut reading = Reading::new(1_763_735_000_000 + at);
             for n in 0..90u64 {
-                let series = Series::named(format!("c{n}"), &[]);
+                let series = Series::new(&format!("c{n}"), &[]);
                 reading.set(series, (1_000_000 + n * 31 + at * n) as f64 / [1.0, 100.0, 1000.0][n as usize % 3]);
             }
             reading

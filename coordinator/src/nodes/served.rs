@@ -43,7 +43,7 @@ pub(crate) const OWN_FAMILIES: [&str; 25] = [
 /// What of a reading is served: all of it, or the families that fit when the ones with the most series go first. Says
 /// how many series were left out.
 pub(crate) fn fit(reading: &Reading) -> Option<(Reading, u64)> {
-    let is_ours = |labels: &Labels| labels.get(INSTANCE).is_some();
+    let is_ours = |labels: Labels<'_>| labels.get(INSTANCE).is_some();
     let speaks_for_us = || reading.names().any(|n| OWN_FAMILIES.contains(&n));
     if reading.len() <= MAX_SERIES_PER_NODE && !speaks_for_us() && !reading.iter().any(|(_, labels, _)| is_ours(labels))
     {
@@ -57,7 +57,7 @@ pub(crate) fn fit(reading: &Reading) -> Option<(Reading, u64)> {
         if served.len() + size > MAX_SERIES_PER_NODE {
             break;
         }
-        for (found, value) in reading.all(&name).filter(|(labels, _)| !is_ours(labels)) {
+        for (found, value) in reading.all(&name).filter(|(labels, _)| !is_ours(*labels)) {
             let pairs: Vec<(&str, &str)> = found.iter().collect();
             if let Ok(series) = Series::checked(&name, &pairs) {
                 served.set(series, value);

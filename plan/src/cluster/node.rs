@@ -248,3 +248,16 @@ pub struct SelfCordon {
     /// Always false: a node that is cordoned already does not cordon itself.
     pub was_unschedulable: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taint_of_a_waiting_node_is_no_longer_than_kubernetes_lets_values_be() {
+        let waiting = Waiting { seq: Seq(u64::MAX), until: Timestamp::from_unix_milliseconds(u64::MAX) };
+        let value = waiting.to_string();
+        assert!(value.len() <= 63, "{value}");
+        assert_eq!(Waiting::read(&value).map(|read| read.seq), Some(waiting.seq));
+    }
+}

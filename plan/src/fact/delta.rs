@@ -161,11 +161,17 @@ impl DeltaWriter {
     }
 }
 
+/// The series of a number.
+fn numbered(series: &[Option<Series>], id: u32) -> Option<&Series> {
+    series.get(id as usize)?.as_ref()
+}
+
 /// The receiver's side: rebuilds the readings of one connection.
 #[derive(Debug, Default)]
 pub struct DeltaReader {
     sequence: Option<u64>,
-    series: BTreeMap<u32, Series>,
+    /// By number. A list: numbers are given out from 0 on, and a coordinator holds one for every node.
+    series: Vec<Option<Series>>,
     /// Shared with whoever holds the last one; changed in place when nobody does.
     reading: Arc<Reading>,
 }
@@ -190,17 +196,21 @@ impl DeltaReader {
         }
         let reading = Arc::make_mut(&mut self.reading);
         for (id, value) in values {
-            if let Some(series) = self.series.get(&id) {
+            if let Some(series) = numbered(&self.series, id) {
                 reading.update(series, value);
             }
         }
         for id in &delta.removed {
-            if let Some(series) = self.series.remove(id) {
+            if let Some(series) = self.series.get_mut(*id as usize).and_then(Option::take) {
                 reading.remove(&series);
             }
         }
         for Added { id, series, value } in &delta.added {
-            self.series.insert(*id, series.clone());
+            let place = *id as usize;
+            if self.series.len() <= place {
+                self.series.resize(place + 1, None);
+            }
+            self.series[place] = Some(series.clone());
             reading.set(series.clone(), *value);
         }
         reading.set_at_ms(delta.at_ms);
@@ -215,7 +225,7 @@ impl DeltaReader {
         if !delta.whole && (first || delta.sequence != expected) {
             return Err(DeltaError::Sequence { expected: if first { 0 } else { expected }, found: delta.sequence });
         }
-        let known = |id: &u32| !delta.whole && self.series.contains_key(id);
+        let known = |id: &u32| !delta.whole && numbered(&self.series, *id).is_some();
         let removed: BTreeSet<u32> = delta.removed.iter().copied().collect();
         if let Some(id) = delta.removed.iter().find(|id| !known(id)) {
             return Err(DeltaError::UnknownId(*id));
@@ -232,8 +242,8 @@ impl DeltaReader {
         }
         // Only what is new makes it longer.
         if !delta.added.is_empty() {
-            let stays =
-                self.series.iter().filter(|(id, _)| known(id) && !removed.contains(id)).map(|(_, series)| series);
+            let numbers = self.series.iter().zip(0..).filter(|(_, id)| known(id) && !removed.contains(id));
+            let stays = numbers.filter_map(|(series, _)| series.as_ref());
             let bytes = stays.chain(delta.added.iter().map(|added| &added.series)).map(Series::text_bytes).sum();
             if bytes > MAX_TEXT_BYTES {
                 return Err(DeltaError::TooLong(bytes));
@@ -259,7 +269,7 @@ impl DeltaReader {
             Change::To(value) if value.is_finite() => Ok(value),
             Change::To(_) => Err(DeltaError::NotFinite(id)),
             Change::By(growth) => {
-                let last = self.series.get(&id).and_then(|series| self.reading.value(series));
+                let last = numbered(&self.series, id).and_then(|series| self.reading.value(series));
                 last.and_then(|last| growth.after(last)).ok_or(DeltaError::Step(id))
             }
         }

@@ -39,7 +39,7 @@ impl Reading {
 }
 
 /// `name{a="b",c="d"}`, the extra labels first.
-pub(super) fn write_series(text: &mut String, name: &str, labels: &Labels, extra: &[(&str, &str)]) {
+pub(super) fn write_series(text: &mut String, name: &str, labels: Labels<'_>, extra: &[(&str, &str)]) {
     text.push_str(name);
     let own = labels.iter().filter(|(label, _)| !extra.iter().any(|(taken, _)| taken == label));
     let mut opened = false;

@@ -51,7 +51,7 @@ impl DiskNumbers {
     }
 
     /// Whether a number says that it is this disk, and none says otherwise.
-    fn is(&self, other: &Self) -> bool {
+    pub(super) fn is(&self, other: &Self) -> bool {
         let pairs = [(&self.serial, &other.serial), (&self.wwid, &other.wwid)];
         let mut known = pairs.into_iter().filter(|(one, other)| one.is_some() && other.is_some()).peekable();
         known.peek().is_some() && known.all(|(one, other)| one == other)

@@ -1,9 +1,9 @@
 //! Verdicts as a gate: may work on this node begin, and is the node no worse after it than before.
 
-use super::{Disks, Level, Rule, Verdict, words};
+use super::{DiskNumbers, Disks, Level, Rule, Verdict, words};
 use crate::fact::Reading;
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 /// Rules that may be degraded when work begins: an upgrade neither causes nor cures them.
 const TOLERATED: [Rule; 6] =
@@ -99,6 +99,9 @@ pub struct Baseline {
     /// Which disk had which name: after a reboot it may have another one.
     #[serde(default, skip_serializing_if = "Disks::is_empty")]
     pub disks: Disks,
+    /// The numbers of disks that were gone, by the names that they had: another one may be called so by now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gone: BTreeMap<String, DiskNumbers>,
 }
 
 /// In what a node is worse than its baseline.
@@ -151,12 +154,15 @@ impl Baseline {
         // What was not known and need not be weighs nothing: it is as good as ok, so that what shows later counts.
         let weighs = |verdict: &&Verdict| verdict.level != Level::Unknown || verdict.required;
         let levels = vitals.verdicts.iter().filter(weighs);
+        let gone = levels.clone().filter(|verdict| verdict.rule == Rule::DiskGone);
+        let gone = gone.filter_map(|verdict| Some((verdict.subject.clone(), verdict.disk.clone()?))).collect();
         Baseline {
             boot_id: vitals.boot_id.clone(),
             at_ms: now,
             levels: levels.map(|verdict| (verdict.rule, verdict.subject.clone(), verdict.level)).collect(),
             counters: vitals.counters.clone(),
             disks: vitals.disks.clone(),
+            gone,
         }
     }
 
@@ -198,14 +204,18 @@ impl Baseline {
 
     /// How the rule stood for that subject, whatever the disk was called.
     fn level(&self, verdict: &Verdict, disks: &Disks) -> Level {
-        let subject = if verdict.rule == Rule::DiskGone {
-            // A disk that is gone has the name that it had, and another one may have it now.
-            Some(Cow::Borrowed(&*verdict.subject))
-        } else {
-            disks.earlier(&verdict.subject, &self.disks)
-        };
-        let is_it = |(rule, of, _): &&(Rule, String, Level)| *rule == verdict.rule && Some(&**of) == subject.as_deref();
-        self.levels.iter().find(is_it).map_or(Level::Ok, |(_, _, level)| *level)
+        let of_rule = self.levels.iter().filter(|(rule, ..)| *rule == verdict.rule);
+        let level = |found: Option<&(Rule, String, Level)>| found.map_or(Level::Ok, |(_, _, level)| *level);
+        if verdict.rule == Rule::DiskGone {
+            // By its numbers where they are known: two disks that are gone may have had one name, one after the other.
+            let same = |name: &str| match (&verdict.disk, self.gone.get(name)) {
+                (Some(now), Some(before)) => now.is(before),
+                (None, None) | (None, Some(_)) | (Some(_), None) => name == verdict.subject,
+            };
+            return level(of_rule.clone().find(|(_, subject, _)| same(subject)));
+        }
+        let subject = disks.earlier(&verdict.subject, &self.disks);
+        level(of_rule.clone().find(|(_, of, _)| Some(&**of) == subject.as_deref()))
     }
 
     /// What the counter was, whatever the disk was called.

@@ -104,6 +104,9 @@ pub(super) struct Drive {
     /// The boot in which it was last there; empty where that is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     boot: String,
+    /// What smartctl told of it, where it did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    serial: String,
 }
 
 impl Drive {
@@ -151,7 +154,7 @@ fn drive_numbers(key: &str, drive: &Drive) -> DiskNumbers {
 
 /// Whether anything tells that the device is there.
 fn is_there(reading: &Reading, device: &str) -> bool {
-    let carries = |(labels, there): (&Labels, f64)| there == 1.0 && labels.get("device") == Some(device);
+    let carries = |(labels, there): (Labels<'_>, f64)| there == 1.0 && labels.get("device") == Some(device);
     reading.all("hostler_disk_carries").any(carries)
         || ["node_nvme_info", "node_disk_io_now", "hostler_mmc_info"]
             .iter()
@@ -224,10 +227,11 @@ impl Remembered {
         });
     }
 
-    /// The numbers of a disk that was there under that name and is not any more.
+    /// The numbers of a disk that was there under that name and is not any more; of several the last.
     pub(super) fn numbers_of_gone(&self, device: &str) -> DiskNumbers {
+        let newest = self.drives.values().map(|drive| drive.seen_ms).max();
         let named = self.drives.iter().filter(|(_, drive)| drive.device == device);
-        let drive = named.min_by_key(|(_, drive)| drive.seen_ms);
+        let drive = named.max_by_key(|(_, drive)| (Some(drive.seen_ms) != newest, drive.seen_ms));
         drive.map(|(key, drive)| drive_numbers(key, drive)).unwrap_or_default()
     }
 
@@ -256,7 +260,11 @@ impl Remembered {
             let (Some(device), Some(what)) = (labels.get("device"), labels.get("what")) else { continue };
             let key = labels.get("id").unwrap_or(device).to_owned();
             let (device, boot) = (device.to_owned(), boot.to_owned());
-            let new = || Drive { device, seen_ms: now, carries: BTreeSet::new(), boot };
+            let told = self.disks.get(&device).map(|numbers| numbers.serial.clone()).filter(|told| !told.is_empty());
+            // One that sleeps is the same as long as it keeps its name.
+            let known = || self.drives.get(&key).filter(|drive| drive.device == device && drive.boot == boot);
+            let serial = told.or_else(|| Some(known()?.serial.clone())).unwrap_or_default();
+            let new = || Drive { device, seen_ms: now, carries: BTreeSet::new(), boot, serial };
             there.entry(key).or_insert_with(new).carries.insert(what.to_owned());
         }
         // No disk at all is a reader that failed.
@@ -275,9 +283,10 @@ impl Remembered {
                 };
                 drive.is_of(boot) && there.iter().any(same)
             };
+            let moved = self.under_other_names(&there);
             self.drives.retain(|key, drive| {
                 let is_there = there.contains_key(key);
-                let is_missed = || !replaced(drive) && !renamed(key, drive);
+                let is_missed = || !replaced(drive) && !renamed(key, drive) && !moved.contains(key);
                 now.saturating_sub(drive.seen_ms) < GONE_MS && (is_there || is_missed())
             });
             self.drives.extend(there);
@@ -288,6 +297,21 @@ impl Remembered {
         cap(&mut self.members);
         cap(&mut self.controllers);
         replaced
+    }
+
+    /// Disks of which the kernel tells no number, and that are there under another name: smartctl told the serial number
+    /// that one has now, or a newcomer without a number, which may be the same one, serves what it did.
+    fn under_other_names(&self, there: &BTreeMap<String, Drive>) -> BTreeSet<String> {
+        let is_moved = |key: &str, drive: &Drive| {
+            let told = |now: &Drive| !drive.serial.is_empty() && now.serial == drive.serial && now.device != key;
+            let serves = |(new, now): (&String, &Drive)| {
+                let newcomer = *new == now.device && now.took_over(self.drives.get(new));
+                newcomer && drive.is_vital() && drive.vital().all(|what| now.has(what))
+            };
+            key == drive.device && (there.values().any(told) || there.iter().any(serves))
+        };
+        let moved = self.drives.iter().filter(|(key, drive)| is_moved(key, drive));
+        moved.map(|(key, _)| key.clone()).collect()
     }
 
     /// Whether an error made that file system read-only and it was not mounted again since. `seen`: it is seen now.

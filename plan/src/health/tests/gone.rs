@@ -239,3 +239,84 @@ fn a_member_whose_spare_took_over_is_noted_for_a_day() {
     assert_eq!(of_lost(run(&mut health, 70, HOUR, &taken_over)), Some((Level::Ok, Some(0.0))));
     assert_eq!(of_lost(run(&mut health, 25 * HOUR, 25 * HOUR, &taken_over)), None);
 }
+
+/// What the gates see at the end of the last of these states.
+fn vitals(states: &[Values]) -> Vitals {
+    let mut health = health();
+    let (mut verdicts, mut last) = (Vec::new(), Reading::new(0));
+    for (values, at) in states.iter().zip((0..).step_by(20 * MINUTE as usize)) {
+        verdicts = run(&mut health, at, at + 19 * MINUTE, values);
+        last = reading(at + 19 * MINUTE, values);
+    }
+    Vitals::of(last.at_ms(), &verdicts, &last)
+}
+
+#[test]
+fn a_disk_that_is_gone_is_told_from_another_one_that_had_its_name() {
+    let data = |id| ("sdb", id, &["data"][..]);
+    let (without, again) = (machine("one", &[SYSTEM]), machine("two", &[SYSTEM]));
+    let states = [machine("one", &[SYSTEM, data("B")]), without.clone(), machine("one", &[SYSTEM, data("C")]), without];
+    let baseline = Baseline::take(NOW, &vitals(&states[..2]));
+    assert_eq!(baseline.sentence(), "disk_gone sdb critical");
+    assert_eq!(baseline.regressions(&vitals(&states[..2])), [], "the same one");
+    let rebooted = [states[0].clone(), states[1].clone(), again.clone()];
+    assert_eq!(baseline.regressions(&vitals(&rebooted)), [], "the same one in the next boot");
+    let another = baseline.regressions(&vitals(&states));
+    let is_gone = |one: &Regression| {
+        matches!(one, Regression::Rule { was: Level::Ok, verdict } if verdict.rule == Rule::DiskGone)
+    };
+    assert!(another.len() == 1 && is_gone(&another[0]), "{another:?}");
+    // One that is known by its name alone is known by that.
+    let numberless = |names: &[&'static str]| {
+        let rows = names.iter().map(|name| ("hostler_disk_carries", vec![("device", *name), ("what", "data")], 1.0));
+        rows.fold(machine("one", &[SYSTEM]), |mut values, row| {
+            values.push(row);
+            values
+        })
+    };
+    let lost = [numberless(&["sdb", "sdc"]), numberless(&["sdc"]), numberless(&[])];
+    let baseline = Baseline::take(NOW, &vitals(&lost[..2]));
+    assert_eq!(baseline.regressions(&vitals(&lost[..2])), []);
+    assert_eq!(baseline.regressions(&vitals(&lost)).len(), 1, "sdc is gone too");
+}
+
+#[test]
+fn a_disk_whose_number_only_smartctl_tells_is_not_gone_under_its_next_name() {
+    let usb = |name: &'static str, serial: Option<&'static str>, what| {
+        let mut values = machine("one", &[SYSTEM]);
+        values.push(("hostler_disk_carries", vec![("device", name), ("what", what)], 1.0));
+        let told = serial.map(|serial| ("smartctl_device", vec![("device", name), ("serial_number", serial)], 1.0));
+        values.extend(told);
+        values
+    };
+    let before = usb("sdb", Some("S"), "data");
+    let lost = one(Rule::DiskGone, "sdb", Level::Critical, true);
+    // It sleeps at first, and then it says who it is.
+    let asleep = usb("sdc", None, "nothing");
+    assert_eq!(after(&[before.clone(), asleep.clone()]), lost);
+    assert_eq!(after(&[before.clone(), asleep.clone(), usb("sdc", Some("S"), "nothing")]), []);
+    assert_eq!(after(&[before.clone(), asleep, usb("sdc", Some("T"), "nothing")]), lost, "another one");
+    let mut stands = usb("sdc", Some("S"), "nothing");
+    stands.push(("hostler_disk_carries", vec![("device", "sdb"), ("what", "data")], 0.0));
+    assert_eq!(after(&[before, stands]), lost, "what is mounted is from the lost one");
+}
+
+#[test]
+fn a_disk_without_any_number_is_not_missed_where_a_newcomer_serves_what_it_did() {
+    let usb = |names: &[(&'static str, &'static str)]| {
+        let mut values = machine("one", &[SYSTEM]);
+        let rows = names.iter().map(|(name, what)| {
+            ("hostler_disk_carries", vec![("device", *name), ("what", *what)], 1.0)
+        });
+        values.extend(rows);
+        values
+    };
+    let lost = one(Rule::DiskGone, "sdb", Level::Critical, true);
+    let before = usb(&[("sdb", "data")]);
+    let back = usb(&[("sdc", "nothing")]);
+    assert_eq!(after(&[before.clone(), back.clone()]), lost, "nothing is mounted from it");
+    assert_eq!(after(&[before.clone(), back, usb(&[("sdc", "data")])]), []);
+    let two = usb(&[("sdb", "data"), ("sdc", "data")]);
+    assert_eq!(after(&[two, usb(&[("sdc", "data")])]), lost, "the other one was there and served before");
+    assert_eq!(after(&[before, usb(&[("sdc", "swap")])]), lost);
+}
