@@ -1,10 +1,12 @@
-//! Facts that are calls and not files: statvfs, adjtimex, uname, NVMe and firmware ioctls, and three programs.
+//! Facts that are calls and not files: statvfs, adjtimex, uname, the way out, NVMe and firmware ioctls, and three
+//! programs.
 //!
 //! [`Calls::Recorded`] reads what the call gave from a folder of a recorded machine, `.calls/`; a file that begins with
 //! `!` stands for a failure (`!EIO`, `!ENOTTY`) or, as `!hang`, for a call that never returns.
 
 mod kernel;
 mod program;
+mod route;
 
 use super::failure::Failure;
 use super::root::recorded_error;
@@ -110,6 +112,19 @@ impl Calls {
                 let (sysname, nodename, release) = (next(), next(), next());
                 Ok(Uname { sysname, nodename, release, version: next(), machine: next(), domainname: next() })
             }
+        }
+    }
+
+    /// The number of the interface through which the machine's own packets go to the world over IPv4, whatever table of
+    /// routes and whatever rule leads there; none where no way does. `/proc/net/route` knows the main table alone.
+    pub fn way_out(&self) -> Result<Option<u32>, Failure> {
+        match self {
+            Calls::Kernel => route::way_out(),
+            Calls::Recorded(folder) => match recorded(folder, "way_out") {
+                Ok(read) => Ok(text::number(&read).map(|number| number as u32)),
+                Err(failure) if failure.is_absent() => Ok(None),
+                Err(failure) => Err(failure),
+            },
         }
     }
 

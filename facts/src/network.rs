@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Worst};
 use super::sample::Sample;
-use super::{Input, Root, Slow, interface, interface::Interfaces, text};
+use super::{Input, Root, Slow, Source, interface, interface::Interfaces, text};
 
 /// Column, series. Received first, sent from column 8.
 const COLUMNS: [(usize, &str); 8] = [
@@ -28,7 +28,7 @@ impl Counters {
         root.read_into("proc/net/dev", &mut input.bytes)?;
         let interfaces = self
             .interfaces
-            .get(input.now, || Ok(Interfaces::read(root, &default_devices(root).unwrap_or_default())))?;
+            .get(input.now, || Ok(Interfaces::read(root, &default_devices(&input.source).unwrap_or_default())))?;
         for line in text::lines(&input.bytes) {
             // The name may touch its first number: `eth0:123`.
             let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
@@ -51,7 +51,7 @@ impl Counters {
 pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
     let root = &input.source.root;
     let mut worst = Worst::default();
-    let default = worst.note(default_devices(root)).unwrap_or_default();
+    let default = worst.note(default_devices(&input.source)).unwrap_or_default();
     let interfaces = Interfaces::read(root, &default);
     for device in root.list("sys/class/net")? {
         let folder = format!("sys/class/net/{device}");
@@ -89,12 +89,32 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
 }
 
 /// The interfaces of the default routes, that of IPv4 first. Over IPv6 it may be another one, as where IPv4 goes
-/// through a tunnel.
-pub(super) fn default_devices(root: &Root) -> Result<Vec<String>, Failure> {
-    let mut devices: Vec<String> = smallest(root, "proc/net/route", default_route)?.into_iter().collect();
-    devices.extend(smallest(root, "proc/net/ipv6_route", default_route_v6)?);
+/// through a tunnel. The file of IPv6 has the routes of every table, that of IPv4 those of the main one: where that one
+/// has none, rules may lead elsewhere, and the kernel is asked.
+pub(super) fn default_devices(source: &Source) -> Result<Vec<String>, Failure> {
+    let root = &source.root;
+    let v4 = match smallest(root, "proc/net/route", default_route)? {
+        None => way_out(source),
+        found => Ok(found),
+    };
+    let v6 = smallest(root, "proc/net/ipv6_route", default_route_v6)?;
+    let (v4, failed) = match v4 {
+        Ok(device) => (device, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    let mut devices: Vec<String> = v4.into_iter().chain(v6).collect();
     devices.dedup();
-    Ok(devices)
+    match failed.filter(|_| devices.is_empty()) {
+        Some(failure) => Err(failure),
+        None => Ok(devices),
+    }
+}
+
+/// The interface through which the kernel would send what goes to the world.
+fn way_out(source: &Source) -> Result<Option<String>, Failure> {
+    let Some(index) = source.calls.way_out()? else { return Ok(None) };
+    let is_it = |name: &String| source.root.number(&format!("sys/class/net/{name}/ifindex")) == Ok(f64::from(index));
+    Ok(source.root.list("sys/class/net")?.into_iter().find(|name| name != "lo" && is_it(name)))
 }
 
 /// Whether any route leads to that interface; what every interface has for itself over IPv6 is none.
@@ -173,7 +193,7 @@ mod tests {
         fs::create_dir_all(folder.path().join("proc/net")).unwrap();
         fs::write(folder.path().join("proc/net/route"), v4).unwrap();
         fs::write(folder.path().join("proc/net/ipv6_route"), v6).unwrap();
-        default_devices(&Root::at(folder.path()).unwrap()).unwrap()
+        default_devices(&Source::recorded(folder.path()).unwrap()).unwrap()
     }
 
     #[test]
@@ -200,6 +220,33 @@ mod tests {
         assert_eq!(all(&line("*", "0200"), &fast), ["enp1s0"], "IPv4 is unreachable");
         assert_eq!(all(&line("clat", "0001"), &fast), ["clat", "enp1s0"]);
         assert_eq!(all(&line("enp1s0", "0003"), &fast), ["enp1s0"]);
+    }
+
+    #[test]
+    fn a_default_route_of_another_table_counts_where_the_main_one_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let found = || default_devices(&Source::recorded(folder.path()).unwrap());
+        write("sys/class/net/lo/ifindex", "1\n");
+        write("sys/class/net/eth0/ifindex", "2\n");
+        write("sys/class/net/eth1/ifindex", "3\n");
+        assert_eq!(found().unwrap(), [""; 0], "no table leads anywhere");
+        write(".calls/way_out", "3\n");
+        assert_eq!(found().unwrap(), ["eth1"]);
+        write("proc/net/route", "Iface\neth0 00000000 0100A8C0 0003 0 0 100 00000000 0 0 0\n");
+        assert_eq!(found().unwrap(), ["eth0"], "the main table has one");
+        write("proc/net/route", "Iface\n");
+        write(".calls/way_out", "1\n");
+        assert_eq!(found().unwrap(), [""; 0], "what goes to the machine itself leads nowhere");
+        write(".calls/way_out", "!EPERM\n");
+        assert!(found().is_err(), "nobody knows");
+        let zero = "0".repeat(32);
+        write("proc/net/ipv6_route", &format!("{zero} 00 {zero} 00 {zero} 00000400 1 0 00000003 eth0\n"));
+        assert_eq!(found().unwrap(), ["eth0"], "one of the two is known");
     }
 
     #[test]

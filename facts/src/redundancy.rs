@@ -243,7 +243,7 @@ pub(super) fn links(input: &mut Input, out: &mut Sample) -> Result<(), Failure> 
     names.sort_unstable();
     names.dedup();
     let routed: BTreeSet<String> =
-        network::default_devices(root)?.iter().flat_map(|device| below(root, device)).collect();
+        network::default_devices(&input.source)?.iter().flat_map(|device| below(root, device)).collect();
     // One without members was made by the module and is never used.
     let joins = |name: String| Some((members(root, &name).filter(|(_, members)| !members.is_empty())?, name));
     let mut joined: BTreeMap<String, _> = names.into_iter().filter_map(joins).map(|(is, name)| (name, is)).collect();
