@@ -39,7 +39,7 @@ pub(super) fn read(input: &mut Input, out: &mut Sample) -> Result<(), Failure> {
                 _ => None,
             };
             if let Some(name) = name {
-                out.put_named(name, &[], total);
+                out.put(name, &[], total);
                 out.put("hostler_pressure_ratio", &[("resource", resource), ("kind", kind)], minute);
             }
         }

@@ -140,15 +140,25 @@ fn parse(device: &str, code: i32, text: &str) -> Result<Health, Failure> {
     Ok(health)
 }
 
-/// What a disk writes into a raw value that it does not count: all bits, of two, four or six bytes.
-const NOT_COUNTED: [f64; 3] = [65_535.0, 4_294_967_295.0, 281_474_976_710_655.0];
+/// A word of a raw value: makers split its six bytes into three of two, of which the lowest is the count.
+const WORD: u64 = 0xFFFF;
+
+/// The sectors that a raw value counts; none where it has all bits set, of two, four or six bytes, which is what a disk
+/// writes that does not count.
+fn sectors(raw: u64) -> Option<f64> {
+    let words = [raw & WORD, (raw >> 16) & WORD, raw >> 32];
+    // More than the sectors of any disk, or a word that is not counted beside one that is: these are words.
+    let split = words[2] != 0 || words.contains(&WORD);
+    let count = if split { words[0] } else { raw };
+    (count != WORD).then_some(count as f64)
+}
 
 /// Attributes that every maker means the same by.
 fn ata(json: &Value, number: &dyn Fn(&str) -> Option<f64>, put: &mut dyn FnMut(&'static str, Option<f64>)) {
     let table = json.pointer("/ata_smart_attributes/table").and_then(Value::as_array);
     let raw = |id: u64| {
         let row = table?.iter().find(|row| row.get("id").and_then(Value::as_u64) == Some(id))?;
-        row.pointer("/raw/value").and_then(Value::as_f64).filter(|raw| !NOT_COUNTED.contains(raw))
+        row.pointer("/raw/value").and_then(Value::as_u64).and_then(sectors)
     };
     put("smartctl_device_reallocated_sectors", raw(5));
     put("smartctl_device_pending_sectors", raw(197));
@@ -230,6 +240,24 @@ mod tests {
         assert_eq!((named.model.as_str(), named.serial.as_str()), ("WDC WD40EFRX", "WD-1"));
         assert!(parse("sda", 2, "{}").unwrap_err().is_absent(), "asleep");
         assert!(parse("sda", 0, "no json").is_err());
+    }
+
+    #[test]
+    fn sectors_are_counted_in_the_lowest_word_of_a_raw_value_that_is_split() {
+        for (raw, count) in [
+            (0, Some(0.0)),
+            (8, Some(8.0)),
+            (65_535, None),
+            (70_000, Some(70_000.0)),
+            (4_294_967_295, None),
+            (281_474_976_710_655, None),
+            (0x0002_0000_0005, Some(5.0)),
+            (0xFFFF_0000_0000, Some(0.0)),
+            (0x0000_FFFF_0003, Some(3.0)),
+            (0x0007_0001_FFFF, None),
+        ] {
+            assert_eq!(sectors(raw), count, "{raw:#x}");
+        }
     }
 
     #[test]
