@@ -13,8 +13,9 @@ mod rollout;
 mod show;
 mod story;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use anyhow::Context as _;
 use fleet::DemoFleet;
 use hostler_cli::ledger::new_folder;
 use hostler_plan::id::NodeName;
@@ -34,10 +35,29 @@ pub struct Options {
     pub seed: u64,
     /// The node whose supply sags in the middle of the upgrade.
     pub undervoltage: Option<NodeName>,
+    /// The node whose facts are those of a recorded machine, and that machine's folder.
+    pub machine: Option<Machine>,
     /// Where every document is kept.
     pub out: Option<PathBuf>,
     pub fast: bool,
     pub output: Output,
+}
+
+/// `NODE=FOLDER`: a node, and the recorded machine that it has the facts of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    pub node: NodeName,
+    pub folder: PathBuf,
+}
+
+impl FromStr for Machine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (node, folder) =
+            text.split_once('=').ok_or_else(|| format!("expected NODE=FOLDER, found {text:?}; e.g. pi-3=./recorded"))?;
+        Ok(Self { node: node.parse().map_err(|error| format!("{error}"))?, folder: folder.into() })
+    }
 }
 
 /// How long the demo's processes may take to end once their supervisors are told, and a look at it.
@@ -64,6 +84,10 @@ async fn interrupted(show: &Show, folder: TempDir) -> anyhow::Result<()> {
 /// removed, unless something went wrong: then its logs stay, and the error says where.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let demo = DemoFleet::read(options.fleet.as_deref(), options.undervoltage.as_ref())?;
+    if let Some(Machine { node, folder }) = &options.machine {
+        anyhow::ensure!(demo.fleet.node(node).is_some(), "expected a node {node} for --machine, found none in the fleet");
+        hostler_facts::Source::recorded(folder).context("expected the folder of a recorded machine for --machine")?;
+    }
     if let Some(out) = &options.out {
         new_folder(out)?;
     }

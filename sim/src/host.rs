@@ -1,14 +1,20 @@
 //! A machine of the simulated world, seen by the agent that runs on it.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use hostler_executor::{
     distribution::k3s,
     host::{Cluster, Host, HostError, HostFile, MeasuredFile, Started, UnitActivity, UnitRun, UnitStatus, Waker},
 };
+use hostler_facts::{Facts, Failure as FactsFailure, Now, Source};
 use hostler_plan::{
     document::Hardware,
-    fact::Reading,
+    fact::{Reading, Series},
     id::{Arch, BootId, Digest, NodeName},
     step::UnitState,
     timestamp::Timestamp,
@@ -24,6 +30,18 @@ use crate::{
 /// A machine that has this file runs the coordinator.
 pub const COORDINATOR: &str = "/etc/hostler/coordinator.toml";
 
+/// Facts of a recorded machine that are the simulated world's all the same: who it is, its boot, its units.
+const OF_THE_WORLD: [&str; 6] = [
+    "hostler_node_info",
+    "node_uname_info",
+    "node_boot_time_seconds",
+    "node_time_seconds",
+    "node_systemd_unit_state",
+    "node_systemd_units",
+];
+/// How long a reading waits for the helper threads of a recorded machine, which only read files, in real time.
+const RECORDED_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A simulated machine behind the traits of a real one. Its clock goes as fast as the world's time, so what takes a
 /// minute of the machine is over sooner.
 #[derive(Debug)]
@@ -31,6 +49,7 @@ pub struct SimHost {
     machine: NodeName,
     access: Access,
     arch: Arch,
+    recorded: Option<Mutex<Facts>>,
 }
 
 #[derive(Debug)]
@@ -58,9 +77,16 @@ impl SimHost {
     }
 
     fn new(machine: NodeName, access: Access) -> Result<Self, HostError> {
-        let mut host = Self { machine, access, arch: Arch::Aarch64 };
+        let mut host = Self { machine, access, arch: Arch::Aarch64, recorded: None };
         host.arch = host.ask::<Identity>(Request::Identity).map_err(host_error)?.arch;
         Ok(host)
+    }
+
+    /// The same machine with the facts of a recorded one: its disks, volumes and sensors, read by the real readers. Who it
+    /// is, its boot and its units stay those of the simulated world.
+    pub fn with_facts_of(mut self, recorded: &Path) -> Result<Self, FactsFailure> {
+        self.recorded = Some(Mutex::new(Facts::new(Source::recorded(recorded)?)));
+        Ok(self)
     }
 
     fn speed(&self) -> f64 {
@@ -154,7 +180,18 @@ impl Host for SimHost {
 
     fn read_facts(&self, now: Timestamp) -> Reading {
         let at_ms = now.unix_milliseconds();
-        self.ask(Request::Facts { at_ms }).unwrap_or_else(|_| Reading::new(at_ms))
+        let simulated: Reading = self.ask(Request::Facts { at_ms }).unwrap_or_else(|_| Reading::new(at_ms));
+        let Some(recorded) = &self.recorded else { return simulated };
+        let mut facts = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.tick(Now { elapsed: self.steady(), unix_ms: at_ms });
+        let read = facts.wait_for_helpers(RECORDED_PATIENCE);
+        let of_the_world = |series: &Series| OF_THE_WORLD.contains(&series.name());
+        let told = read.series().filter(|(series, _)| !of_the_world(series));
+        let mut reading = Reading::new(at_ms);
+        for (series, value) in told.chain(simulated.series().filter(|(series, _)| of_the_world(series))) {
+            reading.set(series.clone(), value);
+        }
+        reading
     }
 
     fn read_file(&self, path: &Path) -> Result<Option<HostFile>, HostError> {

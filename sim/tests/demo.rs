@@ -11,6 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use hostler_fixtures::case;
 use player::{Player, of_kind};
 
 /// The last line of a whole run, judged.
@@ -67,6 +68,31 @@ fn another_seed_is_another_story_with_the_same_end() {
         quarantined["node"].as_str().unwrap().to_owned()
     };
     assert_ne!(failed("2"), failed("3"), "the seed says which node fails");
+}
+
+#[test]
+fn a_rollout_passes_a_node_with_forty_volumes_of_pods_and_waits_for_one_whose_disk_is_full() {
+    let small = tempfile::tempdir().unwrap();
+    let fleet = player::small_fleet(small.path());
+    let start = |case: &str| {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../facts/tests/cases").join(case);
+        let machine = case::steps(&case).remove(0).lay_out();
+        let of_w4 = format!("w4={}", machine.path().display());
+        let arguments = ["--seed", "2", "--fleet", fleet.to_str().unwrap(), "--machine", &of_w4];
+        (Player::start(&arguments), machine)
+    };
+    let (mut player, _machine) = start("forty-volumes-of-pods");
+    let events = player.play_to_the_end();
+    judge(events.last().unwrap(), 5);
+    let facts = of_kind(&events, "facts_reported").find(|e| e["node"] == "w4").unwrap();
+    assert!(facts["series"].as_u64().unwrap() > 300, "those of the recorded machine: {facts}");
+    let (mut player, _machine) = start("kubelet-folder-full");
+    let why = std::iter::from_fn(|| player.next()).find_map(|event| {
+        let sentence = event["sentence"].as_str()?;
+        sentence.contains("disk_space /var/lib/kubelet").then(|| sentence.to_owned())
+    });
+    assert!(why.unwrap().contains("99.7 %"));
+    player.terminate();
 }
 
 #[test]

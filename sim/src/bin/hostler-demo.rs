@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use hostler_plan::id::NodeName;
-use hostler_sim::demo::{self, Child, Options, Output};
+use hostler_sim::demo::{self, Child, Machine, Options, Output};
 
 /// A fleet of simulated machines lives through its life: enrolment, bootstrap, join, a rolling upgrade that fails on
 /// one node and is continued, a drain, an uncordon, and a coordinator in the wrong hands. Needs no root, no network
@@ -29,6 +29,10 @@ struct Arguments {
     /// The supply of this Raspberry Pi sags in the middle of the upgrade, which waits until it is good again
     #[arg(long, value_name = "NODE")]
     undervoltage: Option<NodeName>,
+    /// The disks, volumes and sensors of this node are those of a recorded machine: a folder as `hostler-agent health
+    /// --root` reads it
+    #[arg(long, value_name = "NODE=FOLDER")]
+    machine: Option<Machine>,
     /// Keep every document with its signatures, and the ledger, in this new folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -51,8 +55,8 @@ fn main() -> ExitCode {
                 Some(child) => demo::run_child(child).await,
                 None => {
                     let output = if arguments.json { Output::Json } else { Output::People };
-                    let Arguments { fleet, seed, undervoltage, out, fast, .. } = arguments;
-                    demo::run(&Options { fleet, seed, undervoltage, out, fast, output }).await
+                    let Arguments { fleet, seed, undervoltage, machine, out, fast, .. } = arguments;
+                    demo::run(&Options { fleet, seed, undervoltage, machine, out, fast, output }).await
                 }
             }
         })

@@ -42,6 +42,9 @@ pub enum Child {
         state: PathBuf,
         #[arg(long)]
         join: PathBuf,
+        /// A recorded machine whose facts it has
+        #[arg(long)]
+        machine: Option<PathBuf>,
     },
     /// A coordinator in the wrong hands
     #[command(hide = true)]
@@ -86,10 +89,16 @@ pub(super) fn coordinator_arguments(data_dir: &Path, before: Option<&Addresses>)
 }
 
 /// The arguments of an agent.
-pub(super) fn agent_arguments(node: &NodeName, world: &Path, state: &Path, join: &Path) -> Vec<String> {
+pub(super) fn agent_arguments(
+    node: &NodeName,
+    world: &Path,
+    state: &Path,
+    join: &Path,
+    machine: Option<&Path>,
+) -> Vec<String> {
     let pairs =
         [("--node", node.to_string()), ("--world", text(world)), ("--state", text(state)), ("--join", text(join))];
-    let pairs = pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+    let pairs = pairs.into_iter().chain(machine.map(|folder| ("--machine", text(folder)))).flat_map(|(name, value)| [name.to_owned(), value]);
     std::iter::once("agent".to_owned()).chain(pairs).collect()
 }
 
@@ -115,7 +124,9 @@ pub async fn run(child: Child) -> anyhow::Result<()> {
 async fn be(child: Child) -> anyhow::Result<()> {
     match child {
         Child::Coordinator { data_dir, again } => coordinator(&data_dir, again).await,
-        Child::Agent { node, world, state, join } => agent(node, &world, &state, &join).await,
+        Child::Agent { node, world, state, join, machine } => {
+            agent(node, &world, &state, &join, machine.as_deref()).await
+        }
         Child::HostileCoordinator { data_dir, given_up, listen } => {
             hostile_coordinator::run(&data_dir, &given_up, listen).await
         }
@@ -163,9 +174,18 @@ async fn coordinator(data_dir: &Path, again: Option<String>) -> anyhow::Result<(
 }
 
 /// A real agent on a simulated machine.
-async fn agent(node: NodeName, world: &Path, state: &Path, join: &Path) -> anyhow::Result<()> {
+async fn agent(
+    node: NodeName,
+    world: &Path,
+    state: &Path,
+    join: &Path,
+    machine: Option<&Path>,
+) -> anyhow::Result<()> {
     log_to_stderr();
-    let host = SimHost::there(world, node.clone())?;
+    let mut host = SimHost::there(world, node.clone())?;
+    if let Some(recorded) = machine {
+        host = host.with_facts_of(recorded)?;
+    }
     let node = Node { report_interval: REPORT_INTERVAL, ..Node::new(state.to_owned(), join.to_owned(), node) };
     node.run(Arc::new(host), std::future::pending()).await?;
     Ok(())

@@ -166,7 +166,13 @@ impl Story<'_> {
             hostler_cli::file::write_whole(&join_file, join.encode().as_bytes(), true)?;
             commands.push(AgentCommand {
                 node: node.name.clone(),
-                arguments: agent_arguments(&node.name, &self.folder.join("world"), &folder.join("state"), &join_file),
+                arguments: agent_arguments(
+                    &node.name,
+                    &self.folder.join("world"),
+                    &folder.join("state"),
+                    &join_file,
+                    self.options.machine.as_ref().filter(|m| m.node == node.name).map(|m| m.folder.as_path()),
+                ),
                 log: folder.join("log"),
             });
         }
