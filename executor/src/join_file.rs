@@ -52,6 +52,12 @@ pub(crate) enum JoinFileError {
         one.display(), other.display()
     )]
     Differ { one: PathBuf, other: PathBuf },
+    #[error(
+        "expected a join string in {}, found an empty file: the disk was full when it was written, or it has served \
+         already; put one there",
+        path.display()
+    )]
+    Empty { path: PathBuf },
     #[error("expected the join string in a file join or join.txt, found {}; rename it", path.display())]
     Name { path: PathBuf },
 }
@@ -66,8 +72,7 @@ impl JoinFiles {
         self.places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or ")
     }
 
-    /// The join string that lies in one of the places. A file that holds none does no harm beside one that does; an
-    /// empty file is one whose join string was used up.
+    /// The join string that lies in one of the places. A file that holds none does no harm beside one that does.
     pub(crate) fn read(&self) -> Result<Option<JoinFound>, JoinFileError> {
         let (mut found, mut wrong): (Option<JoinFound>, _) = (None, None);
         // Two places may be one: /boot/firmware is a link to /boot on some images.
@@ -93,10 +98,17 @@ impl JoinFiles {
                 Ok(Some(found))
             }
             (None, Some(wrong)) => Err(wrong),
-            (None, None) => match self.places.iter().find_map(|place| misnamed(place)) {
-                Some(path) => Err(JoinFileError::Name { path }),
-                None => Ok(None),
-            },
+            (None, None) => {
+                let is_empty = |path: &PathBuf| path.metadata().is_ok_and(|file| file.len() == 0);
+                let mut named = self.places.iter().flat_map(|place| candidates(place));
+                if let Some(path) = named.find(is_empty) {
+                    return Err(JoinFileError::Empty { path });
+                }
+                match self.places.iter().find_map(|place| misnamed(place)) {
+                    Some(path) => Err(JoinFileError::Name { path }),
+                    None => Ok(None),
+                }
+            }
         }
     }
 

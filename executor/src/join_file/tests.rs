@@ -110,6 +110,18 @@ fn one_file_under_two_names_is_one_and_all_that_served_go() {
 }
 
 #[test]
+fn a_file_that_a_full_disk_left_empty_is_named() {
+    let places = Places::new();
+    places.put("etc/hostler/join", "# the join string goes here\n");
+    assert_eq!(places.address(), None, "nobody meant anything yet");
+    places.put("boot/firmware/hostler/join.txt", "");
+    let wrong = places.wrong();
+    assert!(wrong.contains("firmware/hostler/join.txt, found an empty file: the disk was full"), "{wrong}");
+    places.put("etc/hostler/join", join("c:1"));
+    assert_eq!(places.address().as_deref(), Some("c:1"));
+}
+
+#[test]
 fn a_name_that_was_meant_is_named() {
     let places = Places::new();
     places.put("boot/firmware/hostler/join.rtf", join("c:1"));

@@ -187,3 +187,87 @@ async fn a_coordinator_says_that_its_ledger_takes_nothing_and_goes_on_by_itself_
         assert_eq!(admin.coordinator().ledger_trouble, "");
     }
 }
+
+#[tokio::test]
+async fn a_copy_of_the_ledger_on_a_full_disk_leaves_the_copy_of_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut disk = Disk::start(folder.path()).await;
+    let target = folder.path().join("copies");
+    std::fs::create_dir(&target).unwrap();
+    let copy = |program: &Path| {
+        let mut command = Command::new(program);
+        command.arg("coordinator").arg("--config").arg(folder.path().join("coordinator.toml"));
+        let made = command.arg("--backup").arg(target.join("ledger")).output().unwrap();
+        (made.status.success(), String::from_utf8(made.stderr).unwrap())
+    };
+    let program = disk.node.program.clone();
+    let (made, said) = copy(&program);
+    assert!(made, "{said}");
+    let before = std::fs::read(target.join("ledger")).unwrap();
+    let seq = disk.node.wait_in_a_task().await;
+    for (what, errno, kinds) in FAULTS.into_iter().filter(|(.., kinds)| *kinds != "r") {
+        disk.breaks("copies", errno, kinds);
+        let (made, said) = copy(&program);
+        assert!(!made && said.contains("copies/ledger"), "{what}: {said}");
+        assert_eq!(std::fs::read(target.join("ledger")).unwrap(), before, "{what}");
+        disk.mends();
+        for left in std::fs::read_dir(&target).unwrap().map(|entry| entry.unwrap()) {
+            // A half that could not be removed has a hidden name, and the next copy goes beside it.
+            let is_hidden = left.file_name().to_string_lossy().starts_with('.');
+            assert!(left.file_name() == "ledger" || (kinds.contains('n') && is_hidden), "{what}: {left:?}");
+        }
+    }
+    let (made, said) = copy(&program);
+    assert!(made && std::fs::read(target.join("ledger")).unwrap().len() > before.len(), "{said}");
+    disk.node.api.set_ready(true);
+    disk.finished(seq).await;
+}
+
+#[tokio::test]
+async fn a_join_string_that_a_disk_does_not_let_go_of_has_served_all_the_same() {
+    for (what, errno, kinds) in [
+        ("a boot partition that is read-only", nix::libc::EROFS, "won"),
+        ("a full disk that has no room to forget a name", nix::libc::ENOSPC, "wn"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let fault = folder.path().join("fault");
+        let program = before_the_library(folder.path(), BROKEN, &format!("-DFAULT={fault:?}"));
+        let (mut node, join) = Node::set_up(folder.path(), &program).await;
+        node.program = program;
+        let boot = folder.path().join("boot");
+        std::fs::create_dir(&boot).unwrap();
+        let settings = folder.path().join("executor.toml");
+        let text = std::fs::read_to_string(&settings).unwrap();
+        let (here, there) = (folder.path().join("join"), boot.join("join"));
+        std::fs::write(&settings, text.replace(&format!("{here:?}"), &format!("{there:?}"))).unwrap();
+        // What a copy onto a full disk leaves.
+        std::fs::write(&there, "").unwrap();
+        let mut disk = Disk { node, fault };
+        disk.breaks("boot", errno, kinds);
+        disk.node.begin(Half::Executor);
+        disk.node.begin(Half::Agent);
+        let screen = folder.path().join("screen");
+        let said = until("the screen says that it is empty", async || std::fs::read_to_string(&screen).ok()).await;
+        assert!(said.contains("boot/join, found an empty file"), "{what}: {said}");
+        std::fs::write(&there, &join).unwrap();
+        disk.node.stand.enrolled(1).await.unwrap();
+        if errno == nix::libc::EROFS {
+            let warned = |disk: &Disk| disk.executor_said().matches("cannot be removed").count();
+            until("it says that the string lies there still", async || (warned(&disk) == 1).then_some(())).await;
+            disk.node.kill(Half::Executor);
+            disk.node.begin(Half::Executor);
+            until("it says so once more", async || (warned(&disk) == 2).then_some(())).await;
+        } else {
+            until("nothing is left of it", async || std::fs::read(&there).unwrap().is_empty().then_some(())).await;
+        }
+        let seq = disk.node.wait_in_a_task().await;
+        disk.node.api.set_ready(true);
+        disk.finished(seq).await;
+        assert_eq!(hostler_cli::roster::pending(&mut disk.node.stand.admin).await.unwrap().0.len(), 0, "{what}");
+        disk.mends();
+        disk.node.kill(Half::Executor);
+        disk.node.begin(Half::Executor);
+        let gone = || std::fs::read(&there).map_or(true, |left| left.is_empty());
+        until("the string is gone", async || gone().then_some(())).await;
+    }
+}

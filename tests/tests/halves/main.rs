@@ -84,22 +84,7 @@ impl Node {
         let mut stand = Stand::start(folder, &setup).await.unwrap();
         let join = stand.join_string(1, ClusterRole::Worker).await.unwrap();
         let api = Api::start(&folder.join("kubeconfig"));
-        let at = |name: &str| folder.join(name);
-        let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-        let executor = format!(
-            "socket = {:?}\ndownloads = {:?}\njoin_file = {:?}\nconsole_file = {:?}\n\
-             state_dir = {:?}\nkubeconfig = {:?}\n\
-             node_name = \"w1\"\nclock = \"trusted\"\nagent_user = {me:?}\n",
-            at("socket"),
-            at("agent/downloads"),
-            at("join"),
-            at("screen"),
-            at("executor"),
-            at("kubeconfig"),
-        );
-        std::fs::write(at("executor.toml"), executor).unwrap();
-        std::fs::write(at("agent.toml"), format!("socket = {:?}\nstate_dir = {:?}\n", at("socket"), at("agent")))
-            .unwrap();
+        write_settings(folder, "w1");
         let node = Self {
             folder: folder.to_owned(),
             stand,
@@ -179,6 +164,25 @@ impl Node {
         let evidence = rollout::verify(self.stand.admin.trust_store(), &detail);
         assert_eq!((evidence.proved.len(), evidence.unproved.len()), (1, 0));
     }
+}
+
+/// What both programs of a node are told that has everything in that folder.
+fn write_settings(folder: &Path, name: &str) {
+    let at = |name: &str| folder.join(name);
+    let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+    let executor = format!(
+        "socket = {:?}\ndownloads = {:?}\njoin_file = {:?}\nconsole_file = {:?}\n\
+         state_dir = {:?}\nkubeconfig = {:?}\n\
+         node_name = {name:?}\nclock = \"trusted\"\nagent_user = {me:?}\n",
+        at("socket"),
+        at("agent/downloads"),
+        at("join"),
+        at("screen"),
+        at("executor"),
+        at("kubeconfig"),
+    );
+    std::fs::write(at("executor.toml"), executor).unwrap();
+    std::fs::write(at("agent.toml"), format!("socket = {:?}\nstate_dir = {:?}\n", at("socket"), at("agent"))).unwrap();
 }
 
 /// The program with some C before the C library's own calls.

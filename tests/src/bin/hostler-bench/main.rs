@@ -97,6 +97,9 @@ enum Child {
     Coordinator {
         #[arg(long)]
         config: PathBuf,
+        /// Copy its ledger there instead
+        #[arg(long, value_name = "FILE")]
+        backup: Option<PathBuf>,
     },
     /// A real executor
     #[command(hide = true)]
@@ -138,8 +141,9 @@ const LEAST_SECONDS: u64 = 30;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ended = match &arguments.child {
-        Some(Child::Coordinator { config }) => {
-            let arguments = hostler_coordinator::command::Arguments { config: Some(config.clone()), command: None };
+        Some(Child::Coordinator { config, backup }) => {
+            let command = backup.clone().map(|file| hostler_coordinator::command::Command::Backup { file });
+            let arguments = hostler_coordinator::command::Arguments { config: Some(config.clone()), command };
             hostler_coordinator::command::main(&arguments).map_err(Into::into)
         }
         Some(Child::Executor { config, accept }) => {
