@@ -71,8 +71,8 @@ struct Session<'a> {
     told_conditions: Option<Digest>,
     /// False once the machine had no API server to ask, until a report or the status after a task says that it has one.
     may_serve: bool,
-    /// Where the answers go of what was asked about the cluster.
-    views: mpsc::Sender<ViewAnswer>,
+    /// What was asked about the cluster.
+    views: view::Questions,
     /// What is being fetched on this connection, and by whom.
     fetching: Option<(Fetch, JoinHandle<()>)>,
     welcomed: &'a mut bool,
@@ -99,7 +99,7 @@ pub(super) async fn run(
     let attached = tokio::time::timeout(ANSWER_LIMIT, client.attach(ReceiverStream::new(queue))).await;
     let attached = attached.map_err(|_| LinkError::Ended(format!("no answer in {} s", ANSWER_LIMIT.as_secs())))?;
     let inbound = attached.map_err(not_taken)?.into_inner();
-    let (views, viewed) = view::answers();
+    let (views, viewed) = view::Questions::new();
     let mut session = Session {
         link,
         client,
@@ -269,7 +269,7 @@ impl Session<'_> {
                 roster: roster.map(Signed::from),
             }),
             Down::View(question) => {
-                view::ask(self.link.executor.clone(), question, self.views.clone());
+                self.views.ask(&self.link.executor, question);
                 return Ok(());
             }
             Down::Plan(plan) => Ok(Request::Plan(plan.into())),
