@@ -26,7 +26,8 @@ fn read(folder: &Path) -> Reading {
 
 /// Series by their text, without what is said about the readers themselves.
 fn values(reading: &Reading) -> BTreeMap<String, f64> {
-    let text = |(name, labels, value): (&str, hostler_plan::fact::Labels<'_>, f64)| (format!("{name} {labels:?}"), value);
+    let text =
+        |(name, labels, value): (&str, hostler_plan::fact::Labels<'_>, f64)| (format!("{name} {labels:?}"), value);
     reading
         .iter()
         .map(|(name, labels, value)| text((name.as_ref(), labels, value)))

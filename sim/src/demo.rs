@@ -54,8 +54,9 @@ impl FromStr for Machine {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (node, folder) =
-            text.split_once('=').ok_or_else(|| format!("expected NODE=FOLDER, found {text:?}; e.g. pi-3=./recorded"))?;
+        let (node, folder) = text
+            .split_once('=')
+            .ok_or_else(|| format!("expected NODE=FOLDER, found {text:?}; e.g. pi-3=./recorded"))?;
         Ok(Self { node: node.parse().map_err(|error| format!("{error}"))?, folder: folder.into() })
     }
 }
@@ -85,7 +86,10 @@ async fn interrupted(show: &Show, folder: TempDir) -> anyhow::Result<()> {
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let demo = DemoFleet::read(options.fleet.as_deref(), options.undervoltage.as_ref())?;
     if let Some(Machine { node, folder }) = &options.machine {
-        anyhow::ensure!(demo.fleet.node(node).is_some(), "expected a node {node} for --machine, found none in the fleet");
+        anyhow::ensure!(
+            demo.fleet.node(node).is_some(),
+            "expected a node {node} for --machine, found none in the fleet"
+        );
         hostler_facts::Source::recorded(folder).context("expected the folder of a recorded machine for --machine")?;
     }
     if let Some(out) = &options.out {

@@ -114,7 +114,9 @@ mod tests {
         assert!(interface(&error(libc::EPERM)).is_err());
         let whole = route(RTN_UNICAST, &attributes);
         for length in 0..whole.len() {
-            assert!(interface(&whole[..length]).is_ok_and(|found| found.is_none()) || interface(&whole[..length]).is_err());
+            assert!(
+                interface(&whole[..length]).is_ok_and(|found| found.is_none()) || interface(&whole[..length]).is_err()
+            );
         }
         assert!(interface(&route(RTN_UNICAST, &[0; 64])).is_err(), "attributes without a length end");
     }

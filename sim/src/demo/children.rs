@@ -98,7 +98,10 @@ pub(super) fn agent_arguments(
 ) -> Vec<String> {
     let pairs =
         [("--node", node.to_string()), ("--world", text(world)), ("--state", text(state)), ("--join", text(join))];
-    let pairs = pairs.into_iter().chain(machine.map(|folder| ("--machine", text(folder)))).flat_map(|(name, value)| [name.to_owned(), value]);
+    let pairs = pairs
+        .into_iter()
+        .chain(machine.map(|folder| ("--machine", text(folder))))
+        .flat_map(|(name, value)| [name.to_owned(), value]);
     std::iter::once("agent".to_owned()).chain(pairs).collect()
 }
 
@@ -174,13 +177,7 @@ async fn coordinator(data_dir: &Path, again: Option<String>) -> anyhow::Result<(
 }
 
 /// A real agent on a simulated machine.
-async fn agent(
-    node: NodeName,
-    world: &Path,
-    state: &Path,
-    join: &Path,
-    machine: Option<&Path>,
-) -> anyhow::Result<()> {
+async fn agent(node: NodeName, world: &Path, state: &Path, join: &Path, machine: Option<&Path>) -> anyhow::Result<()> {
     log_to_stderr();
     let mut host = SimHost::there(world, node.clone())?;
     if let Some(recorded) = machine {

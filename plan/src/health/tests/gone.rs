@@ -262,9 +262,7 @@ fn a_disk_that_is_gone_is_told_from_another_one_that_had_its_name() {
     let rebooted = [states[0].clone(), states[1].clone(), again.clone()];
     assert_eq!(baseline.regressions(&vitals(&rebooted)), [], "the same one in the next boot");
     let another = baseline.regressions(&vitals(&states));
-    let is_gone = |one: &Regression| {
-        matches!(one, Regression::Rule { was: Level::Ok, verdict } if verdict.rule == Rule::DiskGone)
-    };
+    let is_gone = |one: &Regression| matches!(one, Regression::Rule { was: Level::Ok, verdict } if verdict.rule == Rule::DiskGone);
     assert!(another.len() == 1 && is_gone(&another[0]), "{another:?}");
     // One that is known by its name alone is known by that.
     let numberless = |names: &[&'static str]| {
@@ -305,9 +303,8 @@ fn a_disk_whose_number_only_smartctl_tells_is_not_gone_under_its_next_name() {
 fn a_disk_without_any_number_is_not_missed_where_a_newcomer_serves_what_it_did() {
     let usb = |names: &[(&'static str, &'static str)]| {
         let mut values = machine("one", &[SYSTEM]);
-        let rows = names.iter().map(|(name, what)| {
-            ("hostler_disk_carries", vec![("device", *name), ("what", *what)], 1.0)
-        });
+        let rows =
+            names.iter().map(|(name, what)| ("hostler_disk_carries", vec![("device", *name), ("what", *what)], 1.0));
         values.extend(rows);
         values
     };
