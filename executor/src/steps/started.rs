@@ -56,6 +56,12 @@ pub(super) fn run(long: &Long<'_>, context: &mut StepContext<'_>) -> Result<RunE
     }
 }
 
+/// Whether a run that was begun for this very step is there, at work or with an end that nobody has read.
+pub(super) fn is_there(unit: &str, program: &str, context: &StepContext<'_>) -> Result<bool, StepError> {
+    let found = context.host().started_unit(unit)?;
+    Ok(found.is_some_and(|found| found.purpose == purpose(&[program], context)))
+}
+
 fn wait(look: Duration, context: &mut StepContext<'_>) -> Result<(), StepError> {
     match context.pause(look) {
         Err(StepError::Stopped(_)) if context.node.control.pause_though_stopped(look) => Ok(()),

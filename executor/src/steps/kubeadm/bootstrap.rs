@@ -25,7 +25,8 @@ impl Action for Bootstrap {
         if found.is_empty() {
             return Ok(Check::Ready);
         }
-        if missing(self, &documents, context)?.is_none() && tokens(context)?.is_empty() {
+        let is_whole = missing(self, &documents, context)?.is_none() && tokens(context)?.is_empty();
+        if is_whole && !run::is_there(context)? {
             context.observe("version", self.version.to_string());
             return Ok(Check::Done(format!(
                 "{} is the first server of a cluster at {}",
@@ -47,7 +48,7 @@ impl Action for Bootstrap {
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         let documents = run::documents(self.config.as_str())?;
-        if missing(self, &documents, context)?.is_some() {
+        if run::is_there(context)? || missing(self, &documents, context)?.is_some() {
             run::must_be(self.version, context)?;
             let began_before = run::is_marked(self.config.as_str(), context)?;
             run::mark(self.config.as_str(), context)?;

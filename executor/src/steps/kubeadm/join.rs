@@ -30,7 +30,8 @@ impl Action for Join {
         }
         let foreign = foreign(self, context)?;
         if foreign.is_none() {
-            if missing(self, context)?.is_none() && material::left(context.host())?.is_empty() {
+            let is_whole = missing(self, context)?.is_none() && material::left(context.host())?.is_empty();
+            if is_whole && !run::is_there(context)? {
                 context.observe("version", self.version.to_string());
                 return Ok(Check::Done(format!("a {} of the cluster at {}", self.role, self.version)));
             }
@@ -49,7 +50,7 @@ impl Action for Join {
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
-        if missing(self, context)?.is_some() {
+        if run::is_there(context)? || missing(self, context)?.is_some() {
             join(self, context)?;
         }
         // What was secret of it has served.

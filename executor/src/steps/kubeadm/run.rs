@@ -51,6 +51,11 @@ pub(super) fn run(
     }
 }
 
+/// Whether a run of kubeadm for this very step is at work, or has ended unread: nothing is done before that.
+pub(super) fn is_there(context: &StepContext<'_>) -> Result<bool, StepError> {
+    started::is_there(KUBEADM_UNIT, "kubeadm", context)
+}
+
 /// kubeadm has to be of the version that it sets up.
 pub(super) fn must_be(version: Version, context: &StepContext<'_>) -> Result<(), StepError> {
     match state::kubeadm(context.host())? {

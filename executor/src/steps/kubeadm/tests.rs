@@ -100,11 +100,12 @@ fn a_kubeadm_that_is_killed_anywhere_is_run_again_past_what_it_left() {
     for killed in [Run::KilledAtCertificates, Run::KilledAtManifests, Run::KilledBeforeAddons] {
         let (fleet, double) = (Fleet::new(), Double::new(NEW));
         let machine = double.machine(&fleet);
+        let at = format!("{killed:?}");
         double.next(killed);
         let receipt = perform(&fleet, &machine, &fleet.plan(1, vec![bootstrap(NEW)], |_| {}), vec![]).unwrap();
-        assert_eq!(receipt.outcome, Outcome::Succeeded {}, "{killed:?}: {:?}", receipt.steps);
-        assert_eq!(double.runs(&machine).len(), 2, "{killed:?}");
-        assert!(double.ignored_all(), "{killed:?}");
+        assert_eq!(receipt.outcome, Outcome::Succeeded {}, "{at}: {:?}", receipt.steps);
+        assert_eq!(double.runs(&machine).len(), 2, "{at}");
+        assert!(double.ignored_all(), "{at}");
     }
 }
 

@@ -33,6 +33,9 @@ impl Action for Upgrade {
             let found = format!("{} at {}; it cannot go back", newer.component, newer.tag());
             return Ok(Check::Mismatch { expected, found });
         }
+        if run::is_there(context)? {
+            return Ok(Check::Ready);
+        }
         match role {
             // Nothing of a worker tells its configuration's age; kubeadm writes the same again within a second.
             ClusterRole::Worker if state::kubelet(context.host())? == Some(self.version) => {
