@@ -34,6 +34,13 @@ impl Documents {
         Ok(())
     }
 
+    /// Describes the token that `kubeadm init` makes whether somebody wants it or not, and ends it soon.
+    pub(crate) fn describe_token(&mut self, description: &str) -> Result<(), String> {
+        let token = json!({ "description": description, "ttl": "5m0s", "usages": ["authentication"] });
+        self.edit("InitConfiguration")?.insert("bootstrapTokens".into(), json!([token]));
+        Ok(())
+    }
+
     /// Lets a node in by a token, which reaches the cluster by the file at [`RUN_DISCOVERY`].
     pub(crate) fn discover_with(&mut self, token: &str) -> Result<(), String> {
         let discovery = json!({ "file": { "kubeConfigPath": RUN_DISCOVERY }, "tlsBootstrapToken": token });

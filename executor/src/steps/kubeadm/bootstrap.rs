@@ -55,6 +55,7 @@ impl Action for Bootstrap {
             let again = began_before && !state::leftovers(context.host())?.is_empty();
             run::run(&["init", "--config", RUN_CONFIG], again, context, |again, context| {
                 let mut documents = documents.clone();
+                documents.describe_token(token::OF_INIT).map_err(run::unfit)?;
                 if again {
                     documents.go_on("InitConfiguration").map_err(run::unfit)?;
                 }
