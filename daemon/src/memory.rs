@@ -1,14 +1,20 @@
 //! How much of the machine's memory a daemon holds, beside what it allocates.
 
+/// An allocation of so many bytes has pages of its own, which go back to the kernel with it; glibc's first figure.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 128 * 1024;
+
 /// One heap for all threads of the process, for their few small allocations at a time; by default glibc makes one for
-/// each thread, and each keeps pages of its own. Meant for the first line of a program; where the C library is another
+/// each thread, and each keeps pages of its own. A large allocation never comes to lie in that heap, where it would leave
+/// a hole: by default glibc lets it, once as much was given back. Meant for the first line of a program; where the C library is another
 /// one, it does nothing.
 pub fn share_one_heap() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "mallopt(3) is a call of the C library")]
-    // SAFETY: the parameter and its value are those of the manual, and no memory is handed over.
+    // SAFETY: the parameters and their values are those of the manual, and no memory is handed over.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
     }
 }
 
@@ -35,7 +41,7 @@ pub fn release() {
 
 /// Gives back the free pages inside the heap, and its free end. Of what a burst freed the C library keeps most, because
 /// something that lives stands behind it.
-fn trim_heap() {
+pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "malloc_trim(3) is a call of the C library")]
     // SAFETY: it may be called by any thread at any time.

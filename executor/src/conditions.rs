@@ -13,7 +13,9 @@ use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
-    host::{Cluster, CordonAnswer, FollowedNode, Following, Host, Node, NodeReady, Noted, Waker, cordon_stale_from},
+    host::{
+        Cluster, CordonAnswer, FollowedNode, Following, Host, Node, NodeReady, Noted, Shared, Waker, cordon_stale_from,
+    },
     outbox::Reply,
     protocol::node::{Answer, Conditions},
     status::ExecutorStatus,
@@ -107,7 +109,10 @@ impl Looker {
         let looked = match &self.following {
             Some(following) => following.nodes.look(Instant::now(), |_| true),
             None => match cluster.nodes() {
-                Ok(nodes) => Ok((nodes.iter().map(FollowedNode::from).collect(), Duration::ZERO)),
+                Ok(nodes) => {
+                    let followed = nodes.iter().map(|node| FollowedNode::from(node.as_ref()).into());
+                    Ok((followed.collect(), Duration::ZERO))
+                }
                 Err(error) => Err(error.to_string()),
             },
         };
@@ -124,13 +129,13 @@ impl Looker {
         self.said.forget();
         let now = host.now();
         let is_over = |noted: &Noted| self.status.is_over(noted, now);
-        let is_stale = |node: &&FollowedNode| {
+        let is_stale = |node: &&Shared<FollowedNode>| {
             node.stale_from.is_some_and(|from| from < now) || node.noted.as_ref().is_some_and(is_over)
         };
         for node in nodes.iter().filter(is_stale) {
             tidy(&node.condition.name, cluster, now, is_over);
         }
-        let nodes = nodes.into_iter().map(|node| node.condition).collect();
+        let nodes = nodes.iter().map(|node| node.condition.clone()).collect();
         Conditions::Nodes { nodes, age_seconds: age.as_secs() }
     }
 }

@@ -31,11 +31,11 @@ pub use cluster::{
     SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Watch,
 };
 pub(crate) use followed::cordon_stale_from;
-pub use followed::{Follow, Followed, FollowedNode, Noted};
+pub use followed::{Common, Follow, Followed, FollowedNode, Noted};
 pub use hostler_plan::cluster::{
     Adopted, Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, Controller, CordonNote, Deletion,
     DrainCondition, Effect, EmptyDirMedia, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm,
-    PodVolume, Requirement, Scale, Selector, SelfCordon, Spread, Taint, Toleration, WAITING_TAINT, Waiting,
+    PodVolume, Requirement, Scale, Selector, SelfCordon, Shared, Spread, Taint, Toleration, WAITING_TAINT, Waiting,
 };
 pub use linux::Linux;
 pub use started::{Reach, RunEnd, Started, StartedState, UnitRun};

@@ -255,7 +255,8 @@ fn own_node(name: &NodeName, cluster: &dyn Cluster, host: &dyn Host) -> Result<N
     }
     match (here.len(), here.pop(), named) {
         (2.., ..) => Err("several nodes of the cluster have its machine id, as copied disks do".to_owned()),
-        (_, Some(node), _) | (_, None, Some(node)) => Ok(node),
+        (_, Some(node), _) => Ok(node.into_inner()),
+        (_, None, Some(node)) => Ok(node),
         (_, None, None) => Err(format!("the cluster has no node {name}")),
     }
 }

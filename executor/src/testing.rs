@@ -2,6 +2,7 @@
 //! full simulation lives in the crate `sim`.
 
 mod administrator;
+mod allocator;
 mod api_server;
 mod cluster;
 mod fleet;
@@ -9,6 +10,7 @@ mod front;
 mod machine;
 
 pub(crate) use administrator::TestAdministrator;
+pub(crate) use allocator::{Allocated, allocated};
 pub(crate) use api_server::{Answer, ApiServer, Asked};
 pub(crate) use cluster::{AtEviction, State, TestCluster};
 pub(crate) use fleet::{Fleet, artifact, task};

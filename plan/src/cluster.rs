@@ -5,6 +5,7 @@ mod label;
 mod node;
 mod placement;
 mod pod;
+mod shared;
 mod taint;
 
 pub use budget::{Budget, BudgetCondition, BudgetLimit, Controller, Scale};
@@ -12,6 +13,7 @@ pub use label::{Operator, Requirement, Selector};
 pub use node::{Adopted, Awaited, CordonNote, DrainCondition, Node, NodeReady, SelfCordon, WAITING_TAINT, Waiting};
 pub use placement::{Attachment, HostPort, Placement, PodTerm, PodVolume, Resources, Spread};
 pub use pod::{Deletion, EmptyDirMedia, Owner, Phase, Pod, PodKey};
+pub use shared::{Pool, Shared};
 pub use taint::{Effect, Taint, Toleration};
 
 /// The account that Hostler has in a cluster and all that it may do there, as Kubernetes' own objects in YAML: what a

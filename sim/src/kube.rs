@@ -8,7 +8,7 @@ use std::{
 use hostler_executor::host::{
     Attachment, Budget, BudgetCondition, CORDON_ANNOTATION, Cluster, ClusterError, Controller, CordonAnswer, Deletion,
     DrainCondition, EmptyDirMedia, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod,
-    PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector, Waiting,
+    PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector, Shared, Waiting,
 };
 
 use crate::{
@@ -28,9 +28,9 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 const MEMORY: &str = "memory";
 
 impl Cluster for SimHost {
-    fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
+    fn nodes(&self) -> Result<Vec<Shared<Node>>, ClusterError> {
         let answers: Vec<NodeAnswer> = self.ask(Request::Nodes).map_err(|e| cluster_error("list nodes", e))?;
-        Ok(answers.into_iter().map(|answer| self.read_node(answer)).collect())
+        Ok(answers.into_iter().map(|answer| self.read_node(answer).into()).collect())
     }
 
     fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
@@ -39,7 +39,7 @@ impl Cluster for SimHost {
         Ok(answer.map(|answer| self.read_node(answer)))
     }
 
-    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
+    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Shared<Pod>>, ClusterError> {
         let (on_node, in_namespace) = match scope {
             PodScope::OnNode(node) => (Some(node.to_owned()), None),
             PodScope::InNamespace(namespace) => (None, Some(namespace.to_owned())),
@@ -47,12 +47,12 @@ impl Cluster for SimHost {
         };
         let answers: Vec<PodAnswer> =
             self.ask(Request::Pods { on_node, in_namespace }).map_err(|e| cluster_error("list pods", e))?;
-        Ok(answers.into_iter().map(|answer| self.pod(answer)).collect())
+        Ok(answers.into_iter().map(|answer| self.pod(answer).into()).collect())
     }
 
-    fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
+    fn budgets(&self) -> Result<Vec<Shared<Budget>>, ClusterError> {
         let answers: Vec<BudgetAnswer> = self.ask(Request::Budgets).map_err(|e| cluster_error("list budgets", e))?;
-        Ok(answers.into_iter().map(budget).collect())
+        Ok(answers.into_iter().map(|answer| budget(answer).into()).collect())
     }
 
     fn controllers(
@@ -185,7 +185,7 @@ impl SimHost {
             key: PodKey { namespace, name, uid: pod.uid.clone() },
             node: pod.node.as_ref().map(ToString::to_string),
             mirror: pod.owner == cluster::Owner::Mirror,
-            owner,
+            owner: owner.map(Shared::from),
             empty_dirs: EmptyDirMedia { disk: pod.empty_dir, memory: false },
             phase: match pod.state {
                 PodState::Pending => Phase::Pending,
@@ -205,8 +205,9 @@ impl SimHost {
             placement: Placement {
                 requests: BTreeMap::from([(MEMORY.to_owned(), pod.memory_bytes.saturating_mul(1000))]),
                 ..Placement::default()
-            },
-            labels: pod.labels,
+            }
+            .into(),
+            labels: pod.labels.into(),
         }
     }
 }

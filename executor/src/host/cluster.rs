@@ -7,7 +7,7 @@ use std::{
 
 use hostler_plan::{
     cluster::{
-        Attachment, Budget, Controller, CordonNote, DrainCondition, Node, Owner, Pod, PodKey, SelfCordon, Waiting,
+        Attachment, Budget, Controller, CordonNote, DrainCondition, Node, Owner, Pod, PodKey, SelfCordon, Shared, Waiting,
     },
     drain::{Asks, Look},
     sequencer::CordonOwner,
@@ -33,13 +33,13 @@ pub const SELF_CORDON_ANNOTATION: &str = "hostler.dev/own-cordon";
 /// an eviction takes 34).
 pub trait Cluster: Send + Sync {
     /// Every node.
-    fn nodes(&self) -> Result<Vec<Node>, ClusterError>;
+    fn nodes(&self) -> Result<Vec<Shared<Node>>, ClusterError>;
 
     /// The pods of a part of the cluster.
-    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError>;
+    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Shared<Pod>>, ClusterError>;
 
     /// Every disruption budget.
-    fn budgets(&self) -> Result<Vec<Budget>, ClusterError>;
+    fn budgets(&self) -> Result<Vec<Shared<Budget>>, ClusterError>;
 
     /// What these are, by their namespace, and what stands above them; those that are gone are left out.
     fn controllers(
@@ -52,13 +52,19 @@ pub trait Cluster: Send + Sync {
     /// compared.
     fn evict(&self, pod: &PodKey) -> Eviction;
 
+    /// The same of several pods that were listed at the same moment, and one answer for each in their order. What a
+    /// request takes on its way is taken once for all of them, where that can be.
+    fn evict_all(&self, pods: &[&PodKey]) -> Vec<Eviction> {
+        pods.iter().map(|pod| self.evict(pod)).collect()
+    }
+
     /// Writes or removes a note and says whether the node is schedulable, in one change that fails when the node
     /// changed since `resource_version`.
     fn mark(&self, node: &str, resource_version: &str, mark: &Mark) -> Result<CordonAnswer, ClusterError>;
 
     /// One node, by its name; `None` when there is no such node. A kubelet may ask this about its own.
     fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
-        Ok(self.nodes()?.into_iter().find(|n| n.name == name))
+        Ok(self.nodes()?.into_iter().find(|n| n.name == name).map(Shared::into_inner))
     }
 
     /// Makes a node unschedulable for a plan.
@@ -169,7 +175,9 @@ pub trait Cluster: Send + Sync {
         (look.budgets, look.attachments) = (self.budgets()?, self.attachments()?);
         let mut limits = self.attach_limits()?;
         for node in &mut look.nodes {
-            node.attach_limits = limits.remove(&node.name).unwrap_or_default();
+            if let Some(limits) = limits.remove(&node.name) {
+                node.attach_limits = limits;
+            }
         }
         look.controllers = self.controllers(&look.owners_to_read(asked, asks))?;
         Ok(look)

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hostler_plan::{
-    cluster::{Budget, DrainCondition, Node, NodeReady, Pod},
+    cluster::{Budget, DrainCondition, Node, NodeReady, Owner, Placement, Pod, Pool, Shared},
     document::PlanRef,
     id::{Epoch, NodeName},
     sequencer::CordonOwner,
@@ -27,6 +27,30 @@ pub trait Follow: Clone + PartialEq {
 
     /// Namespace and name.
     fn id(&self) -> (String, String);
+
+    /// Holds together with the others what it has in common with them.
+    fn share(&mut self, common: &mut Common) {
+        let _ = common;
+    }
+}
+
+/// What pods have in common, kept once: those of one controller differ by hardly more than their names.
+#[derive(Debug, Default)]
+pub struct Common {
+    labels: Pool<BTreeMap<String, String>>,
+    owners: Pool<Owner>,
+    placements: Pool<Placement>,
+}
+
+impl Common {
+    /// Makes the pod hold it too.
+    pub fn share(&mut self, pod: &mut Pod) {
+        self.labels.share(&mut pod.labels);
+        self.placements.share(&mut pod.placement);
+        if let Some(owner) = &mut pod.owner {
+            self.owners.share(owner);
+        }
+    }
 }
 
 /// What is known of all objects of a kind. Cloned handles are one.
@@ -68,7 +92,8 @@ impl Noted {
 #[derive(Debug)]
 struct Known<T> {
     /// Or why they are not known.
-    objects: Result<BTreeMap<(String, String), T>, String>,
+    objects: Result<BTreeMap<(String, String), Shared<T>>, String>,
+    common: Common,
     /// Whether somebody has tried to know them.
     tried: bool,
     proved: Instant,
@@ -95,6 +120,10 @@ impl Follow for Pod {
 
     fn id(&self) -> (String, String) {
         (self.key.namespace.clone(), self.key.name.clone())
+    }
+
+    fn share(&mut self, common: &mut Common) {
+        common.share(self);
     }
 }
 
@@ -145,7 +174,7 @@ impl<T: Follow> Followed<T> {
     /// Nothing is known yet; the API server is to prove every `proof` that it tells.
     pub fn new(proof: Duration, now: Instant) -> Self {
         let objects = Err(format!("its {} were not listed yet", T::WHAT));
-        Self { known: Arc::new(Mutex::new(Known { objects, tried: false, proved: now })), proof }
+        Self { known: Arc::new(Mutex::new(Known { objects, common: Common::default(), tried: false, proved: now })), proof }
     }
 
     /// How often the API server is to prove that it still tells.
@@ -159,7 +188,7 @@ impl<T: Follow> Followed<T> {
     }
 
     /// All that are wanted, and how long ago the API server last proved that this is so; or why nothing is known.
-    pub fn look(&self, now: Instant, is_wanted: impl Fn(&T) -> bool) -> Result<(Vec<T>, Duration), String> {
+    pub fn look(&self, now: Instant, is_wanted: impl Fn(&T) -> bool) -> Result<(Vec<Shared<T>>, Duration), String> {
         let known = self.known();
         let age = now.saturating_duration_since(known.proved);
         let objects = known.objects.as_ref().map_err(Clone::clone)?;
@@ -171,8 +200,14 @@ impl<T: Follow> Followed<T> {
         Ok((objects.values().filter(|object| is_wanted(object)).cloned().collect(), age))
     }
 
+    /// One of them as it is held, for a list of all.
+    pub(crate) fn hold(&self, mut object: T) -> Shared<T> {
+        object.share(&mut self.known().common);
+        object.into()
+    }
+
     /// All of them, as a list has them. Like what follows, it answers whether that is news.
-    pub(crate) fn listed(&self, objects: Vec<T>, now: Instant) -> bool {
+    pub(crate) fn listed(&self, objects: Vec<Shared<T>>, now: Instant) -> bool {
         let objects = Ok(objects.into_iter().map(|object| (object.id(), object)).collect());
         let mut known = self.known();
         (known.proved, known.tried) = (now, true);
@@ -183,6 +218,7 @@ impl<T: Follow> Followed<T> {
 
     /// One of them is new, or other than before; most often only its heartbeat is.
     pub(crate) fn changed(&self, object: T, now: Instant) -> bool {
+        let object = self.hold(object);
         self.change(now, |objects| match objects.insert(object.id(), object.clone()) {
             Some(before) => before != object,
             None => true,
@@ -208,7 +244,13 @@ impl<T: Follow> Followed<T> {
         is_news
     }
 
-    fn change(&self, now: Instant, change: impl FnOnce(&mut BTreeMap<(String, String), T>) -> bool) -> bool {
+    /// Nobody looks any more: what is kept is given back at once, whoever still holds a handle.
+    pub(crate) fn forget(&self) {
+        let mut known = self.known();
+        (known.objects, known.common) = (Err("nobody wants to know".to_owned()), Common::default());
+    }
+
+    fn change(&self, now: Instant, change: impl FnOnce(&mut BTreeMap<(String, String), Shared<T>>) -> bool) -> bool {
         let mut known = self.known();
         known.proved = now;
         known.objects.as_mut().is_ok_and(change)
@@ -232,7 +274,7 @@ mod tests {
         let look = |now| followed.look(now, |_| true);
         assert!(look(began).is_err(), "nothing is known yet");
         let mut w1 = node("w1");
-        assert!(followed.listed(vec![(&w1).into(), (&node("w2")).into()], at(1)), "they are listed");
+        assert!(followed.listed(["w1", "w2"].map(|name| FollowedNode::from(&node(name)).into()).into(), at(1)), "they are listed");
         w1.resource_version = "2".into();
         assert!(!followed.changed((&w1).into(), at(11)), "a heartbeat is no news");
         let (nodes, age) = look(at(12)).unwrap();

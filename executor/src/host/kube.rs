@@ -24,6 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
+use hostler_daemon::memory;
 use k8s_openapi::api::{
     core::v1 as core,
     policy::v1 as policy,
@@ -31,8 +33,8 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{GetParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
-    core::{Request, Status},
+    api::{GetParams, ListParams, Patch, PatchParams},
+    core::Request,
 };
 use serde_json::json;
 
@@ -42,14 +44,14 @@ use self::{
 };
 pub(super) use self::{access::Identity, administrator::KubeAdministrator};
 use super::{
-    Attachment, Budget, Cluster, ClusterError, Controller, CordonAnswer, DrainCondition, Eviction, Followed,
-    FollowedNode, Following, Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Taint, Waiting, Waker, Watch,
+    Attachment, Budget, Cluster, ClusterError, Common, Controller, CordonAnswer, DrainCondition, Eviction, Followed,
+    FollowedNode, Following, Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Shared, Taint, Waiting, Waker, Watch,
 };
 
 /// The server answers an eviction after at most 34 s.
 const CALL_LIMIT: Duration = Duration::from_secs(40);
-/// Objects of one answer: some megabytes.
-const PAGE: u32 = 250;
+/// Objects of one answer: about a megabyte, which is held once as bytes.
+const PAGE: u32 = 100;
 /// How often a list begins anew whose moment was forgotten.
 const MAX_ANEW: u32 = 2;
 /// How often the watch of the nodes that are always followed proves itself.
@@ -116,15 +118,8 @@ impl KubeCluster {
 
     /// Runs one call to its end, in at most [`CALL_LIMIT`].
     fn call<T>(&self, call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
-        let result = self.runtime.block_on(async {
-            match tokio::time::timeout(CALL_LIMIT, call).await {
-                Ok(result) => result,
-                Err(_) => Err(kube::Error::Service(format!("no answer in {} s", CALL_LIMIT.as_secs()).into())),
-            }
-        });
-        if let Err(kube::Error::Api(status)) = &result
-            && status.code == 401
-        {
+        let result = self.runtime.block_on(within_limit(call));
+        if result.as_ref().is_err_and(is_unauthorized) {
             self.runtime.block_on(self.access.forget());
         }
         result
@@ -169,7 +164,7 @@ impl KubeCluster {
 
     /// All objects with these fields, in pages of one moment. A list whose moment the server has forgotten between two
     /// pages begins anew.
-    fn list<K, T>(&self, api: &Api<K>, fields: &str, what: &str, read: impl Fn(K) -> T) -> Result<Vec<T>, ClusterError>
+    fn list<K, T>(&self, api: &Api<K>, fields: &str, what: &str, mut read: impl FnMut(K) -> T) -> Result<Vec<T>, ClusterError>
     where
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
@@ -178,7 +173,7 @@ impl KubeCluster {
         loop {
             match self.asked(|| api.list(&parameters)) {
                 Ok(page) => {
-                    found.extend(page.items.into_iter().map(&read));
+                    found.extend(page.items.into_iter().map(&mut read));
                     match page.metadata.continue_.filter(|more| !more.is_empty()) {
                         Some(more) => parameters = first().continue_token(&more),
                         None => return Ok(found),
@@ -245,14 +240,14 @@ impl KubeCluster {
 }
 
 impl Cluster for KubeCluster {
-    fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
+    fn nodes(&self) -> Result<Vec<Shared<Node>>, ClusterError> {
         if let Some(nodes) = self.kept().and_then(Kept::nodes) {
             return Ok(nodes);
         }
-        self.list(&Api::<core::Node>::all(self.client()?), "", "list nodes", read::node)
+        self.list(&Api::<core::Node>::all(self.client()?), "", "list nodes", |node| read::node(node).into())
     }
 
-    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
+    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Shared<Pod>>, ClusterError> {
         let mut pods = match self.kept().and_then(|kept| kept.pods(|pod| scope.has(pod))) {
             Some(pods) => pods,
             None => {
@@ -262,23 +257,28 @@ impl Cluster for KubeCluster {
                     PodScope::Everywhere => (Api::all(client), String::new()),
                     PodScope::InNamespace(namespace) => (Api::namespaced(client, namespace), String::new()),
                 };
-                self.list(&api, &fields, "list pods", read::pod)?
+                let mut common = Common::default();
+                self.list(&api, &fields, "list pods", |pod| {
+                    let mut pod = read::pod(pod);
+                    common.share(&mut pod);
+                    pod.into()
+                })?
             }
         };
         if let PodScope::OnNode(_) = scope {
-            for pod in &mut pods {
+            for pod in pods.iter_mut().filter(|pod| !pod.volumes.is_empty()) {
                 self.resolve_volumes(pod)?;
             }
         }
         Ok(pods)
     }
 
-    fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
+    fn budgets(&self) -> Result<Vec<Shared<Budget>>, ClusterError> {
         if let Some(budgets) = self.kept().and_then(Kept::budgets) {
             return Ok(budgets);
         }
         let api = Api::<policy::PodDisruptionBudget>::all(self.client()?);
-        self.list(&api, "", "list poddisruptionbudgets", read::budget)
+        self.list(&api, "", "list poddisruptionbudgets", |budget| read::budget(budget).into())
     }
 
     fn controllers(
@@ -289,31 +289,20 @@ impl Cluster for KubeCluster {
     }
 
     fn evict(&self, pod: &PodKey) -> Eviction {
+        self.evict_all(&[pod]).pop().unwrap_or(Eviction::Gone)
+    }
+
+    fn evict_all(&self, pods: &[&PodKey]) -> Vec<Eviction> {
         let client = match self.client() {
             Ok(client) => client,
-            Err(e) => return Eviction::Silent(e.to_string()),
+            Err(e) => return pods.iter().map(|_| Eviction::Silent(e.to_string())).collect(),
         };
-        let api: Api<core::Pod> = Api::namespaced(client, &pod.namespace);
-        let body = policy::Eviction {
-            metadata: ObjectMeta {
-                name: Some(pod.name.clone()),
-                namespace: Some(pod.namespace.clone()),
-                ..ObjectMeta::default()
-            },
-            delete_options: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions {
-                preconditions: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Preconditions {
-                    uid: Some(pod.uid.clone()),
-                    resource_version: None,
-                }),
-                ..Default::default()
-            }),
-        };
-        let parameters = PostParams::default();
-        let created = api.create_subresource::<_, Status>("eviction", &pod.name, &parameters, &body);
-        match self.call(created) {
-            Ok(_) => Eviction::Accepted,
-            Err(e) => eviction::failed(e),
+        let asked = pods.iter().map(|pod| within_limit(eviction::ask(client.clone(), pod)));
+        let answers = self.runtime.block_on(join_all(asked));
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(is_unauthorized)) {
+            self.runtime.block_on(self.access.forget());
         }
+        answers.into_iter().map(|answer| answer.map_or_else(eviction::failed, |()| Eviction::Accepted)).collect()
     }
 
     fn mark(&self, node: &str, resource_version: &str, mark: &Mark) -> Result<CordonAnswer, ClusterError> {
@@ -360,6 +349,7 @@ impl Cluster for KubeCluster {
             // What does not come in time is asked for.
             let _ = tokio::time::timeout(FIRST_LISTS, kept.listed()).await;
         });
+        memory::trim_heap();
         let (access, runtime, alive) = (Arc::clone(&self.access), self.runtime.clone(), Arc::clone(&self.alive));
         let (volumes, keeping) = (Arc::clone(&self.volumes), Some(Keeping { kept, _watch: watch }));
         Some(Box::new(Self { access, runtime, alive, volumes, keeping }))
@@ -368,7 +358,7 @@ impl Cluster for KubeCluster {
     fn follow(&self, waker: &Waker) -> Option<Following> {
         let nodes = Followed::<FollowedNode>::new(PROOF, Instant::now());
         let (followed, clients, waker) = (nodes.clone(), self.clients(), waker.clone());
-        let watch = self.until_dropped(async move { follow::follow(clients, &followed, || waker.notify()).await });
+        let watch = self.until_dropped(async move { follow::follow(clients, &followed, &tokio::sync::Mutex::new(()), || waker.notify()).await });
         Some(Following { nodes, watch })
     }
 
@@ -391,6 +381,18 @@ impl Cluster for KubeCluster {
             Err(error) => Err(error),
         }
     }
+}
+
+async fn within_limit<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    match tokio::time::timeout(CALL_LIMIT, call).await {
+        Ok(result) => result,
+        Err(_) => Err(kube::Error::Service(format!("no answer in {} s", CALL_LIMIT.as_secs()).into())),
+    }
+}
+
+/// Whether the credentials are not accepted; they are read or made anew then.
+fn is_unauthorized(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 401)
 }
 
 /// The one place that judges what went wrong with a call, eviction apart.

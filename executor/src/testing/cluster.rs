@@ -15,7 +15,7 @@ use super::{budget, node, pod};
 use crate::host::{
     Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Controller, CordonAnswer, Deletion,
     DrainCondition, Effect, Eviction, Followed, FollowedNode, Following, Mark, Node, Owner, Phase, Pod, PodKey,
-    PodScope, Scale, Taint, WAITING_TAINT, Waiting, Waker, Watch,
+    PodScope, Scale, Shared, Taint, WAITING_TAINT, Waiting, Waker, Watch,
 };
 
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them where they fit, and a replacement
@@ -180,7 +180,9 @@ impl State {
 
     /// The first node that takes a pod which has none; one that is cordoned where nobody else does.
     pub(crate) fn place(&self, pod: &Pod) -> Option<String> {
-        let look = Look { nodes: self.nodes.clone(), pods: self.pods.clone(), ..Look::default() };
+        let nodes = self.nodes.iter().cloned().map(Shared::from).collect();
+        let pods = self.pods.iter().cloned().map(Shared::from).collect();
+        let look = Look { nodes, pods, ..Look::default() };
         let first = takers(pod, &look).into_iter().min_by_key(|node| node.unschedulable);
         first.filter(|_| !self.full).map(|node| node.name.clone())
     }
@@ -196,7 +198,7 @@ impl State {
     /// The budget with the status that Kubernetes' controller would write.
     fn counted(&self, budget: &Budget) -> Budget {
         let counted: Vec<&Pod> = self.pods.iter().filter(|pod| budget.counts(pod)).collect();
-        let owners: BTreeSet<&Owner> = counted.iter().filter_map(|pod| pod.owner.as_ref()).collect();
+        let owners: BTreeSet<&Owner> = counted.iter().filter_map(|pod| pod.owner.as_deref()).collect();
         let scales = owners.into_iter().filter_map(|owner| self.scales.get(&owner.name));
         let expected = match budget.limit {
             BudgetLimit::MinAvailable(_) => u32::try_from(counted.len()).unwrap(),
@@ -262,7 +264,7 @@ fn is_of(pod: &Pod, owner: &str) -> bool {
 }
 
 impl Cluster for TestCluster {
-    fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
+    fn nodes(&self) -> Result<Vec<Shared<Node>>, ClusterError> {
         let mut state = self.state();
         state.listed += 1;
         if std::mem::take(&mut state.breaks) {
@@ -272,16 +274,16 @@ impl Cluster for TestCluster {
         if state.silent {
             return Err(ClusterError::Silent("connection refused".into()));
         }
-        Ok(state.nodes.clone())
+        Ok(state.nodes.iter().cloned().map(Shared::from).collect())
     }
 
-    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Pod>, ClusterError> {
-        Ok(self.state().pods.iter().filter(|pod| scope.has(pod)).cloned().collect())
+    fn pods(&self, scope: PodScope<'_>) -> Result<Vec<Shared<Pod>>, ClusterError> {
+        Ok(self.state().pods.iter().filter(|pod| scope.has(pod)).cloned().map(Shared::from).collect())
     }
 
-    fn budgets(&self) -> Result<Vec<Budget>, ClusterError> {
+    fn budgets(&self) -> Result<Vec<Shared<Budget>>, ClusterError> {
         let state = self.state();
-        Ok(state.budgets.iter().map(|budget| state.counted(budget)).collect())
+        Ok(state.budgets.iter().map(|budget| state.counted(budget).into()).collect())
     }
 
     fn controllers(
@@ -390,7 +392,7 @@ impl Cluster for TestCluster {
         let mut state = self.state();
         state.tells.then(|| {
             let nodes = Followed::new(Duration::from_secs(30), Instant::now());
-            nodes.listed(state.nodes.iter().map(FollowedNode::from).collect(), Instant::now());
+            nodes.listed(state.nodes.iter().map(|node| FollowedNode::from(node).into()).collect(), Instant::now());
             state.told = Some((nodes.clone(), waker.clone()));
             Following { nodes, watch: Watch(Box::new(())) }
         })

@@ -282,7 +282,7 @@ fn node(node: &Node) -> Value {
 }
 
 fn pod(pod: &Pod) -> Value {
-    let owners: Vec<Value> = pod.owner.iter().map(owner).collect();
+    let owners: Vec<Value> = pod.owner.iter().map(|of| owner(of)).collect();
     let ready = if pod.ready { "True" } else { "False" };
     let phase = match pod.phase {
         Phase::Pending => "Pending",
@@ -293,7 +293,7 @@ fn pod(pod: &Pod) -> Value {
     };
     let deletion = pod.deletion.map(|deletion| deletion.ends.to_string());
     json!({
-        "metadata": { "name": pod.key.name, "namespace": pod.key.namespace, "uid": pod.key.uid, "labels": pod.labels,
+        "metadata": { "name": pod.key.name, "namespace": pod.key.namespace, "uid": pod.key.uid, "labels": *pod.labels,
             "ownerReferences": owners, "deletionTimestamp": deletion },
         "spec": { "nodeName": pod.node, "terminationGracePeriodSeconds": pod.grace.as_secs(), "containers": [] },
         "status": { "phase": phase, "conditions": [{ "type": "Ready", "status": ready }] },

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Placement, PodVolume};
+use super::{Placement, PodVolume, Shared};
 use crate::timestamp::Timestamp;
 
 /// One pod, and no other that ever had its name.
@@ -26,9 +26,9 @@ pub struct Pod {
     pub key: PodKey,
     /// The node it runs on; none while it waits for one.
     pub node: Option<String>,
-    pub labels: BTreeMap<String, String>,
+    pub labels: Shared<BTreeMap<String, String>>,
     /// The owner that is its controller.
-    pub owner: Option<Owner>,
+    pub owner: Option<Shared<Owner>>,
     /// Annotation `kubernetes.io/config.mirror`: the kubelet's own, evicting it changes nothing.
     pub mirror: bool,
     /// Where it holds data in an emptyDir.
@@ -50,7 +50,7 @@ pub struct Pod {
     /// `spec.terminationGracePeriodSeconds`.
     pub grace: Duration,
     /// Where a replacement may run.
-    pub placement: Placement,
+    pub placement: Shared<Placement>,
     /// Its claims.
     pub volumes: Vec<PodVolume>,
 }
@@ -64,6 +64,11 @@ impl Pod {
     /// Whether it runs or will, and nobody deletes it.
     pub fn runs(&self) -> bool {
         self.deletion.is_none() && !self.is_finished()
+    }
+
+    /// Its namespace and its controller.
+    pub fn owner_id(&self) -> Option<(String, Owner)> {
+        Some((self.key.namespace.clone(), self.owner.as_deref()?.clone()))
     }
 
     /// The volumes that what takes its place needs too.

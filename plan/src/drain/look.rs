@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{budget::Budgets, pods::losses};
-use crate::cluster::{Attachment, Budget, Controller, Node, Owner, Pod};
+use crate::cluster::{Attachment, Budget, Controller, Node, Owner, Pod, Shared};
 
 /// What somebody wants to know of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,11 @@ pub enum Asks {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Look {
     /// Every node.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Shared<Node>>,
     /// Every pod; the claims of those on the nodes that are asked about lead to their volumes.
-    pub pods: Vec<Pod>,
+    pub pods: Vec<Shared<Pod>>,
     /// Every budget.
-    pub budgets: Vec<Budget>,
+    pub budgets: Vec<Shared<Budget>>,
     /// The controllers that [`Self::owners_to_read`] names, by their namespace; one that is gone is left out.
     pub controllers: BTreeMap<(String, Owner), Controller>,
     /// Every attached volume.
@@ -33,8 +33,8 @@ impl Look {
     /// The controllers of the pods on these nodes, as far as they are to be known, and of all pods that a budget counts
     /// together with one of them.
     pub fn owners_to_read(&self, nodes: &[&str], asks: Asks) -> BTreeSet<(String, Owner)> {
-        let here = |pod: &&Pod| pod.node.as_ref().is_some_and(|node| nodes.contains(&node.as_str()));
-        let budgets = Budgets::new(&self.budgets);
+        let here = |pod: &&Shared<Pod>| pod.node.as_ref().is_some_and(|node| nodes.contains(&node.as_str()));
+        let budgets = Budgets::new(self.budgets.iter().map(AsRef::as_ref));
         let mut counting: Vec<&Budget> = Vec::new();
         let mut known: BTreeSet<(&str, &str)> = BTreeSet::new();
         for budget in self.pods.iter().filter(here).filter_map(|pod| budgets.only(pod)) {
@@ -43,11 +43,11 @@ impl Look {
             }
         }
         let counted = Budgets::new(counting);
-        let is_asked = |pod: &&Pod| match asks {
+        let is_asked = |pod: &&Shared<Pod>| match asks {
             Asks::ForAll => here(pod),
             Asks::WhatHolds => here(pod) && !losses(pod).is_empty(),
         };
         let owners = self.pods.iter().filter(|pod| is_asked(pod) || counted.of(pod).next().is_some());
-        owners.filter_map(|pod| Some((pod.key.namespace.clone(), pod.owner.clone()?))).collect()
+        owners.filter_map(|pod| pod.owner_id()).collect()
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::shortage::amount;
-use crate::cluster::{Effect, Node, Operator, Placement, Pod, PodVolume, Requirement, Taint, Toleration};
+use crate::cluster::{Effect, Node, Operator, Placement, Pod, PodVolume, Requirement, Shared, Taint, Toleration};
 
 /// Why a pod's replacement can certainly run on no node but the drained one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,11 +68,11 @@ impl fmt::Display for NoPlace {
 }
 
 /// Why a replacement can certainly run on none of `nodes`; `None` where it can, or where nobody can tell.
-pub fn fits_nowhere(pod: &Pod, nodes: &[Node], drained: &str) -> Option<NoPlace> {
+pub fn fits_nowhere(pod: &Pod, nodes: &[Shared<Node>], drained: &str) -> Option<NoPlace> {
     if pod.placement.foreign_scheduler {
         return None;
     }
-    let others: Vec<&Node> = nodes.iter().filter(|n| n.name != drained).collect();
+    let others: Vec<&Node> = nodes.iter().map(AsRef::as_ref).filter(|n: &&Node| n.name != drained).collect();
     if others.iter().any(|node| is_open(pod, node) && fits(pod, node)) {
         return None;
     }
@@ -159,7 +159,7 @@ pub(super) fn tolerates_cordons(placement: &Placement) -> bool {
 /// Whether what takes the pod's place is made for this very node and starts there however it is cordoned: the pods of
 /// whatever works like a DaemonSet.
 pub(super) fn comes_back(pod: &Pod) -> bool {
-    let Placement { terms, .. } = &pod.placement;
+    let Placement { terms, .. } = &*pod.placement;
     let here = |r: &Requirement| {
         let only = |value: &[String]| matches!(value, [only] if Some(only) == pod.node.as_ref());
         r.key == NAME_FIELD && r.operator == Operator::In && only(&r.values)

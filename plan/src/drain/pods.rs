@@ -90,7 +90,7 @@ pub(super) fn class(pod: &Pod) -> Class {
     if pod.mirror {
         return Class::Stays(Stays::Mirror);
     }
-    if !finished && pod.owner.as_ref().is_some_and(daemon) {
+    if !finished && pod.owner.as_deref().is_some_and(daemon) {
         return Class::Stays(Stays::DaemonSet);
     }
     match (pod.deletion, pod.finalizers.first()) {

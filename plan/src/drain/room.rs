@@ -12,7 +12,7 @@ use super::{
     selectors::Selectors,
     shortage::{NoRoom, Shortage},
 };
-use crate::cluster::{Attachment, HostPort, Node, Pod, PodTerm, Resources, Spread};
+use crate::cluster::{Attachment, HostPort, Node, Pod, PodTerm, Resources, Shared, Spread};
 
 /// The nodes of a cluster while pods leave one of them.
 pub(super) struct Rooms<'a> {
@@ -56,12 +56,12 @@ impl<'a> Rooms<'a> {
     /// The nodes as they are, for placing what takes the place of `leaving`.
     pub(super) fn new(
         drained: &'a str,
-        nodes: &'a [Node],
-        pods: &'a [Pod],
+        nodes: &'a [Shared<Node>],
+        pods: &'a [Shared<Pod>],
         attachments: &'a [Attachment],
         leaving: &[&'a Pod],
     ) -> Self {
-        let room = |node| Room {
+        let room = |node: &'a Shared<Node>| Room {
             node,
             taken: Taken::default(),
             by_priority: BTreeMap::new(),
@@ -342,9 +342,9 @@ fn names(term: &PodTerm) -> Option<impl IntoIterator<Item = &str>> {
 }
 
 /// Which nodes share a domain.
-fn numbered<'n>(nodes: &'n [Node], key: &str) -> Vec<Option<usize>> {
+fn numbered<'n>(nodes: &'n [Shared<Node>], key: &str) -> Vec<Option<usize>> {
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-    let number = |node: &'n Node| {
+    let number = |node: &'n Shared<Node>| {
         let value = node.label(key)?;
         let next = numbers.len();
         Some(*numbers.entry(value).or_insert(next))

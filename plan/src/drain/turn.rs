@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::pods::Fate;
-use crate::cluster::Pod;
+use crate::cluster::{Pod, Shared};
 
 /// Pods that go at the same time: what one look lists and one journal entry tells.
 pub const MAX_GOING: u32 = 64;
@@ -51,16 +51,16 @@ pub fn pace(pod: &Pod, is_counted: bool) -> Pace {
 /// A StatefulSet's pods leave as it would take them down itself: the highest number first. Controllers take turns: an
 /// eviction right behind another one of its budget takes half a second, because the API server and the budget's
 /// controller write the budget's status at the same time.
-pub fn in_order<'p>(left: impl Iterator<Item = &'p (Pod, Fate)>) -> Vec<&'p (Pod, Fate)> {
-    let mut left: Vec<&(Pod, Fate)> = left.collect();
+pub fn in_order<'p>(left: impl Iterator<Item = &'p (Shared<Pod>, Fate)>) -> Vec<&'p (Shared<Pod>, Fate)> {
+    let mut left: Vec<&(Shared<Pod>, Fate)> = left.collect();
     left.sort_by_key(|(pod, _)| Reverse(number(pod)));
     let mut counts = BTreeMap::new();
-    let turn = |one: &'p (Pod, Fate)| {
+    let turn = |one: &'p (Shared<Pod>, Fate)| {
         let turn: &mut u32 = counts.entry((&one.0.key.namespace, &one.0.owner)).or_default();
         *turn += 1;
         (*turn, one)
     };
-    let mut turns: Vec<(u32, &(Pod, Fate))> = left.into_iter().map(turn).collect();
+    let mut turns: Vec<(u32, &(Shared<Pod>, Fate))> = left.into_iter().map(turn).collect();
     turns.sort_by_key(|(turn, _)| *turn);
     turns.into_iter().map(|(_, one)| one).collect()
 }

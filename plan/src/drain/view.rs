@@ -17,7 +17,7 @@ use super::{
     turn::{Pace, number, pace},
 };
 use crate::{
-    cluster::{Attachment, Budget, Node, NodeReady, Owner, Pod, PodKey, Scale},
+    cluster::{Attachment, Budget, Node, NodeReady, Owner, Pod, PodKey, Scale, Shared},
     document::{
         AttachedVolume, Leaving, LeftOut, MAX_PLACES, MAX_SIGNATURES, Never, NodeCordon, NodeState, NodeView, Place,
         PodView, Prospect, Stays, Turn,
@@ -39,8 +39,9 @@ const DISMISSED: &str = "its controller asks for no pods any more, and takes it 
 /// What a drain of this node would do with each of its pods, as the cluster was seen. `past` is the last drain of it,
 /// where one is known.
 pub fn view_of(name: &NodeName, look: &Look, now: Timestamp, past: Option<Past>) -> NodeView {
-    let node = look.nodes.iter().find(|node| node.name == name.as_str());
-    let here: Vec<&Pod> = look.pods.iter().filter(|pod| pod.node.as_deref() == Some(name.as_str())).collect();
+    let node = look.nodes.iter().find(|node| node.name == name.as_str()).map(AsRef::as_ref);
+    let all = look.pods.iter().map(AsRef::as_ref);
+    let here: Vec<&Pod> = all.filter(|pod: &&Pod| pod.node.as_deref() == Some(name.as_str())).collect();
     let mut leaving: Vec<&Pod> = here.iter().copied().filter(|pod| class(pod) == Class::Leaves).collect();
     leaving.sort_by_key(|pod| (turn(pod), Reverse(number(pod))));
     let mut model = Model::new(name.as_str(), look, &leaving, now);
@@ -163,7 +164,7 @@ struct Owned {
 
 impl<'a> Model<'a> {
     fn new(drained: &'a str, look: &'a Look, leaving: &[&'a Pod], now: Timestamp) -> Self {
-        let budgets = Budgets::new(&look.budgets);
+        let budgets = Budgets::new(look.budgets.iter().map(AsRef::as_ref));
         let mut counting: BTreeMap<(&str, &str), (&Budget, Vec<&Pod>)> = BTreeMap::new();
         let mut counted = Selectors::new();
         for budget in leaving.iter().filter_map(|pod| budgets.only(pod)) {
@@ -174,7 +175,7 @@ impl<'a> Model<'a> {
             });
         }
         let mut owned: BTreeMap<(&str, &Owner), Owned> = BTreeMap::new();
-        for pod in &look.pods {
+        for pod in look.pods.iter().map(Shared::as_ref) {
             for key in counted.of(pod) {
                 if let Some((_, pods)) = counting.get_mut(key) {
                     pods.push(pod);
@@ -336,8 +337,7 @@ impl<'a> Model<'a> {
     }
 
     fn owner(&self, pod: &Pod) -> Option<TopOwner> {
-        let owner = pod.owner.as_ref()?;
-        top_owner(pod, self.look.controllers.get(&(pod.key.namespace.clone(), owner.clone())))
+        top_owner(pod, self.look.controllers.get(&pod.owner_id()?))
     }
 
     fn pod(&self, pod: &Pod, prospect: Prospect) -> Option<PodView> {

@@ -21,7 +21,7 @@ fn five_thousand_pods_under_two_thousand_budgets_are_judged_one_by_one() {
         let values: Vec<String> = vec![format!("a{number}"), format!("x{number}")];
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         budget.selector = hostler_plan::cluster::Selector::All(vec![is_in("app", &values)]);
-        look.budgets.push(budget);
+        look.budgets.push(budget.into());
     }
     let view = look.view();
     assert_eq!(view.pods.len(), 5000);

@@ -62,7 +62,7 @@ fn what_is_expected_is_what_the_distinct_controllers_ask_for() {
         loose.owner = None;
         loose
     };
-    look.pods.push(loose("loose"));
+    look.pods.push(loose("loose").into());
     look.budgets[0].limit = MinAvailable(5);
     assert_eq!(look.blocked(), [], "5 of 6");
 }

@@ -24,7 +24,7 @@ fn caches() -> Look {
     look.pod("memory-0").empty_dirs.memory = true;
     let mut bare = pod("bare", "bare", "s1");
     (bare.owner, bare.empty_dirs.disk) = (None, true);
-    look.pods.push(bare);
+    look.pods.push(bare.into());
     look
 }
 
@@ -148,7 +148,7 @@ fn a_plan_that_continues_another_allows_what_that_one_did_and_what_is_new() {
 
 /// What a drain under that plan does with a pod, asked with what stands above its controller.
 fn fate(look: &Look, pod: &Pod, drain: &Drain) -> Fate {
-    let above = look.controllers.get(&("shop".to_owned(), pod.owner.clone().unwrap()));
+    let above = look.controllers.get(&pod.owner_id().unwrap());
     evaluate(pod, above, &drain.into())
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn is_in(key: &str, values: &[&str]) -> Requirement {
 
 /// Nodes of these names, without pods.
 pub(crate) fn cluster(nodes: &[&str]) -> Look {
-    Look { nodes: nodes.iter().map(|name| node(name)).collect(), ..Look::default() }
+    Look { nodes: nodes.iter().map(|name| node(name).into()).collect(), ..Look::default() }
 }
 
 /// A cluster, and what is put into it.
@@ -56,17 +56,17 @@ pub(crate) trait Made {
 impl Made for Look {
     fn deploy(&mut self, app: &str, nodes: &[&str]) {
         for (at, node) in nodes.iter().enumerate() {
-            self.pods.push(pod(&format!("{app}-{at}"), app, node));
+            self.pods.push(pod(&format!("{app}-{at}"), app, node).into());
         }
         let replicas = u32::try_from(nodes.len()).unwrap();
         let scale = Some(Scale::of(replicas, (replicas / 4).max(1)));
-        let owner = pod(app, app, "").owner.unwrap();
+        let owner = pod(app, app, "").owner.unwrap().into_inner();
         let controller = Controller { kind: "Deployment".into(), name: app.into(), scale };
         self.controllers.insert(("shop".into(), owner), controller);
     }
 
     fn scale(&mut self, app: &str, change: impl FnOnce(&mut Scale)) {
-        let owner = pod(app, app, "").owner.unwrap();
+        let owner = pod(app, app, "").owner.unwrap().into_inner();
         let controller = self.controllers.get_mut(&("shop".into(), owner)).unwrap();
         let scale = controller.scale.as_mut().unwrap();
         let whole = scale.whole;
@@ -81,13 +81,14 @@ impl Made for Look {
         let pods = u32::try_from(counted.clone().count()).unwrap();
         let healthy = u32::try_from(counted.filter(|pod| pod.ready).count()).unwrap();
         let desired = limit.desired(pods);
-        self.budgets.push(Budget {
+        let budget = Budget {
             desired_healthy: desired,
             current_healthy: healthy,
             disruptions_allowed: healthy.saturating_sub(desired),
             expected_pods: pods,
             ..hostler_fixtures::cluster::budget(app, limit)
-        });
+        };
+        self.budgets.push(budget.into());
         self.budgets.last_mut().unwrap()
     }
 

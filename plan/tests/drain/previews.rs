@@ -41,7 +41,7 @@ fn shop() -> Look {
     }
     let mut logs = pod("logs", "logs", "s1");
     logs.owner.as_mut().unwrap().kind = "DaemonSet".into();
-    look.pods.push(logs);
+    look.pods.push(logs.into());
     look
 }
 

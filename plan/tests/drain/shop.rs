@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    cluster::{BudgetLimit, Controller, Deletion, NodeReady, Owner, Phase, Pod, Toleration},
+    cluster::{BudgetLimit, Controller, Deletion, NodeReady, Owner, Phase, Pod, Shared, Toleration},
     document::{NodeState, Prospect, Stays, Turn, Urgency},
     drain::{Asks, Fate, Look, Options, blockers, in_order},
     form::PodName,
@@ -15,7 +15,7 @@ use crate::made::*;
 fn owned(pod: &mut Pod, kind: &str, api_version: &str) -> Owner {
     let owner = pod.owner.as_mut().unwrap();
     (owner.kind, owner.api_version) = (kind.into(), api_version.into());
-    owner.clone()
+    owner.clone().into_inner()
 }
 
 fn shop() -> Look {
@@ -31,9 +31,9 @@ fn shop() -> Look {
     ] {
         let mut pod = pod(name, name, "s1");
         owned(&mut pod, kind, api);
-        look.pods.push(pod);
+        look.pods.push(pod.into());
     }
-    let report = look.pod("report-1").owner.clone().unwrap();
+    let (_, report) = look.pod("report-1").owner_id().unwrap();
     let cron = Controller { kind: "CronJob".into(), name: "report".into(), scale: None };
     look.controllers.insert(("shop".into(), report), cron);
     let mut mirror = pod("etcd", "etcd", "s1");
@@ -49,7 +49,7 @@ fn shop() -> Look {
     let mut kept = pod("kept", "kept", "s1");
     (kept.deletion, kept.phase) = (going.deletion, Phase::Succeeded);
     kept.finalizers = vec!["example.com/hold".into()];
-    look.pods.extend([mirror, dns, loose, done, going, kept]);
+    look.pods.extend([mirror, dns, loose, done, going, kept].map(Shared::from));
     look
 }
 
@@ -182,9 +182,9 @@ fn controllers_take_turns_and_a_stateful_set_goes_from_its_highest_number() {
     for name in ["db-0", "db-1"] {
         let mut pod = pod(name, "db", "s1");
         owned(&mut pod, "StatefulSet", "apps/v1");
-        look.pods.push(pod);
+        look.pods.push(pod.into());
     }
-    let left: Vec<(Pod, Fate)> = look.pods.into_iter().map(|pod| (pod, Fate::Evict(Turn::Ordinary))).collect();
+    let left: Vec<(Shared<Pod>, Fate)> = look.pods.into_iter().map(|pod| (pod, Fate::Evict(Turn::Ordinary))).collect();
     let order: Vec<&str> = in_order(left.iter()).iter().map(|(pod, _)| pod.key.name.as_str()).collect();
     assert_eq!(order, ["db-1", "web-0", "cache-0", "db-0", "web-1", "cache-1", "web-2"]);
 }

@@ -67,7 +67,7 @@ fn a_deployment_that_rolls_is_expected_once_and_as_strong_as_it_is() {
 fn pods_without_a_controller_are_not_expected_and_help_all_the_same() {
     let mut look = cluster(&["s1", "w1"]);
     look.deploy("web", &["s1"]);
-    look.pods.push(pod("loose", "web", "w1"));
+    look.pods.push(pod("loose", "web", "w1").into());
     look.pod("loose").owner = None;
     for limit in [MinAvailablePercent(100), MaxUnavailable(0), MaxUnavailablePercent(0)] {
         look.budgets.clear();
@@ -86,7 +86,7 @@ fn what_has_finished_strengthens_nobody() {
     for at in 0..3 {
         let mut done = pod(&format!("done-{at}"), "web", "w1");
         (done.phase, done.ready, done.owner.as_mut().unwrap().kind) = (Phase::Succeeded, false, "Job".into());
-        look.pods.push(done);
+        look.pods.push(done.into());
     }
     look.protect("web", MinAvailable(2));
     assert!(never(&look, "web-0").contains("needs 2 of 2 pods"), "{}", never(&look, "web-0"));
@@ -209,8 +209,8 @@ fn systems_that_open_their_own_budgets_are_waited_for() {
         let mut look = cluster(&["s1", "w1"]);
         look.deploy("it", &["s1"]);
         let owner =
-            Owner { kind: kind.into(), api_version: api_version.into(), ..look.pod("it-0").owner.clone().unwrap() };
-        look.pod("it-0").owner = Some(owner);
+            Owner { kind: kind.into(), api_version: api_version.into(), ..look.pod("it-0").owner_id().unwrap().1 };
+        look.pod("it-0").owner = Some(owner.into());
         look.controllers.clear();
         look.protect("it", MinAvailable(1));
         look

@@ -21,10 +21,12 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{ClusterError, KubeCluster, PAGE, error, read};
+use super::{ClusterError, KubeCluster, error, read};
 
 /// Up to so many of a kind are asked for one by one.
 const FEW: usize = 2;
+/// Of more than that so many in one answer, which is fewer requests than one each.
+const PAGE: u32 = 250;
 
 /// The controllers, by their namespace; those that are gone are left out.
 pub(super) fn read_all(

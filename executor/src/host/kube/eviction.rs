@@ -2,10 +2,35 @@
 
 use std::time::Duration;
 
-use kube::core::Status;
+use k8s_openapi::{
+    api::{core::v1 as core, policy::v1 as policy},
+    apimachinery::pkg::apis::meta::v1::{DeleteOptions, Preconditions},
+};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+    core::Status,
+};
 
 use super::innermost;
-use crate::host::Eviction;
+use crate::host::{Eviction, PodKey};
+
+/// Creates the eviction of a pod, with its UID as precondition.
+pub(super) async fn ask(client: Client, pod: &PodKey) -> kube::Result<()> {
+    let api: Api<core::Pod> = Api::namespaced(client, &pod.namespace);
+    let body = policy::Eviction {
+        metadata: ObjectMeta {
+            name: Some(pod.name.clone()),
+            namespace: Some(pod.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        delete_options: Some(DeleteOptions {
+            preconditions: Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None }),
+            ..DeleteOptions::default()
+        }),
+    };
+    api.create_subresource::<_, Status>("eviction", &pod.name, &PostParams::default(), &body).await.map(drop)
+}
 
 /// What an eviction that was not accepted means.
 #[expect(clippy::wildcard_enum_match_arm, reason = "kube::Error is foreign; what is not an answer is silence")]

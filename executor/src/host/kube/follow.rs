@@ -12,8 +12,9 @@ use kube::{
     core::{ObjectList, Request, WatchEvent},
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use tokio::sync::Mutex;
 
-use super::{Budget, CALL_LIMIT, ClusterError, FollowedNode, Node, PAGE, Pod, error, read};
+use super::{Budget, CALL_LIMIT, ClusterError, FollowedNode, Node, PAGE, Pod, Shared, error, read};
 use crate::host::followed::{Follow, Followed};
 
 /// Its end, and its beginning, must have come this long behind its time; then it hangs.
@@ -45,9 +46,13 @@ impl<'de, T: Read> Deserialize<'de> for Seen<T> {
     }
 }
 
-/// Follows them for ever, and tells of what is new; what goes wrong is tried again.
-pub(super) async fn follow<T: Read, F>(client: impl Fn() -> F, followed: &Followed<T>, tell: impl Fn())
-where
+/// Follows them for ever, and tells of what is new; what goes wrong is tried again. Who lists holds `turn`.
+pub(super) async fn follow<T: Read, F>(
+    client: impl Fn() -> F,
+    followed: &Followed<T>,
+    turn: &Mutex<()>,
+    tell: impl Fn(),
+) where
     F: Future<Output = Result<Client, ClusterError>>,
 {
     let (mut pause, tell) = (PAUSE, |is_news| {
@@ -57,7 +62,7 @@ where
     });
     loop {
         let began = Instant::now();
-        if let Err(error) = list_and_watch(&client, followed, &tell).await {
+        if let Err(error) = list_and_watch(&client, followed, turn, &tell).await {
             tell(followed.broke(error.to_string()));
         }
         pause = if began.elapsed() > LONGEST_PAUSE { PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
@@ -69,12 +74,16 @@ where
 async fn list_and_watch<T: Read, F>(
     client: &impl Fn() -> F,
     followed: &Followed<T>,
+    turn: &Mutex<()>,
     tell: &impl Fn(bool),
 ) -> Result<(), ClusterError>
 where
     F: Future<Output = Result<Client, ClusterError>>,
 {
-    let (mut version, all) = within::<T, _>(CALL_LIMIT, list(&client().await?)).await?;
+    let (mut version, all) = {
+        let _turn = turn.lock().await;
+        within::<T, _>(CALL_LIMIT, list(&client().await?, followed)).await?
+    };
     tell(followed.listed(all, Instant::now()));
     loop {
         let began = Instant::now();
@@ -91,13 +100,16 @@ where
 }
 
 /// All of them, in pages of one moment, and its version.
-async fn list<T: Read>(client: &Client) -> Result<(String, Vec<T>), ClusterError> {
+async fn list<T: Read>(
+    client: &Client,
+    followed: &Followed<T>,
+) -> Result<(String, Vec<Shared<T>>), ClusterError> {
     let failed = |e| error(e, &format!("list {}", T::WHAT));
     let (mut all, mut parameters) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
         let asked = requests::<T>().list(&parameters).map_err(|e| failed(kube::Error::BuildRequest(e)))?;
         let page: ObjectList<Seen<T>> = client.request(asked).await.map_err(failed)?;
-        all.extend(page.items.into_iter().map(|seen| seen.kept));
+        all.extend(page.items.into_iter().map(|seen| followed.hold(seen.kept)));
         match page.metadata.continue_.filter(|more| !more.is_empty()) {
             Some(more) => parameters = parameters.continue_token(&more),
             None => return Ok((page.metadata.resource_version.unwrap_or_default(), all)),

@@ -7,9 +7,9 @@ use std::{
 };
 
 use kube::Client;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
-use super::{Budget, ClusterError, Node, Pod, Waker, Watch, follow::follow};
+use super::{Budget, ClusterError, Node, Pod, Shared, Waker, Watch, follow::follow};
 use crate::host::followed::{Follow, Followed};
 
 /// How often a watch proves itself: pods leave by what it tells.
@@ -34,6 +34,15 @@ pub(super) struct Keeping {
     pub(super) _watch: Watch,
 }
 
+impl Drop for Keeping {
+    /// What follows it ends a little later, on another thread.
+    fn drop(&mut self) {
+        self.kept.nodes.forget();
+        self.kept.pods.forget();
+        self.kept.budgets.forget();
+    }
+}
+
 impl Kept {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
@@ -48,10 +57,12 @@ impl Kept {
         F: Future<Output = Result<Client, ClusterError>>,
     {
         let changed = || self.changed.notify_one();
+        // They are listed one after the other: a page of a list is the largest thing that is held.
+        let turn = Mutex::new(());
         tokio::join!(
-            follow(&client, &self.nodes, changed),
-            follow(&client, &self.pods, changed),
-            follow(&client, &self.budgets, changed),
+            follow(&client, &self.nodes, &turn, changed),
+            follow(&client, &self.pods, &turn, changed),
+            follow(&client, &self.budgets, &turn, changed),
             tell(&self.changed, waker),
         );
     }
@@ -64,20 +75,20 @@ impl Kept {
     }
 
     /// Those that are wanted; none where the API server has to be asked.
-    pub(super) fn nodes(&self) -> Option<Vec<Node>> {
+    pub(super) fn nodes(&self) -> Option<Vec<Shared<Node>>> {
         wanted(&self.nodes, |_| true)
     }
 
-    pub(super) fn pods(&self, is_wanted: impl Fn(&Pod) -> bool) -> Option<Vec<Pod>> {
+    pub(super) fn pods(&self, is_wanted: impl Fn(&Pod) -> bool) -> Option<Vec<Shared<Pod>>> {
         wanted(&self.pods, is_wanted)
     }
 
-    pub(super) fn budgets(&self) -> Option<Vec<Budget>> {
+    pub(super) fn budgets(&self) -> Option<Vec<Shared<Budget>>> {
         wanted(&self.budgets, |_| true)
     }
 }
 
-fn wanted<T: Follow>(followed: &Followed<T>, is_wanted: impl Fn(&T) -> bool) -> Option<Vec<T>> {
+fn wanted<T: Follow>(followed: &Followed<T>, is_wanted: impl Fn(&T) -> bool) -> Option<Vec<Shared<T>>> {
     followed.look(Instant::now(), is_wanted).ok().map(|(wanted, _)| wanted)
 }
 
@@ -91,7 +102,78 @@ async fn tell(changed: &Notify, waker: &Waker) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::{
+        host::kube::read,
+        testing::{Allocated, allocated, node},
+    };
+
+    const MIB: isize = 1 << 20;
+
+    /// As Deployments make them, with what the API server, the scheduler and the kubelet add.
+    fn pod(number: usize) -> Pod {
+        let app = format!("app-{}", number / 20);
+        let set = format!("{app}-6d4cf56db6");
+        let toleration = |key: &str| json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 });
+        let condition = |name: &str| json!({ "type": name, "status": "True", "lastTransitionTime": "2030-01-01T00:00:00Z" });
+        let object = json!({
+            "metadata": { "name": format!("{set}-{number:05}"), "namespace": "crowd",
+                "uid": format!("00000000-0000-4000-8000-{number:012}"), "resourceVersion": number.to_string(),
+                "labels": { "app": app, "tier": "front", "pod-template-hash": "6d4cf56db6" },
+                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "controller": true,
+                    "uid": format!("00000000-0000-4000-9000-{:012}", number / 20) }] },
+            "spec": { "nodeName": format!("node-{}", number % 200), "nodeSelector": { "kubernetes.io/os": "linux" },
+                "terminationGracePeriodSeconds": 30, "schedulerName": "default-scheduler", "priority": 0,
+                "tolerations": [toleration("node.kubernetes.io/not-ready"), toleration("node.kubernetes.io/unreachable")],
+                "containers": [{ "name": "main", "image": "registry.example/app:1",
+                    "resources": { "requests": { "cpu": "10m", "memory": "16Mi" } } }],
+                "volumes": [{ "name": "kube-api-access-x", "projected": { "sources": [] } }] },
+            "status": { "phase": "Running", "startTime": "2030-01-01T00:00:00Z",
+                "conditions": [condition("PodScheduled"), condition("Ready")] },
+        });
+        read::pod(serde_json::from_value(object).unwrap())
+    }
+
+    fn budget(number: usize) -> Budget {
+        let object = json!({
+            "metadata": { "name": format!("app-{number}"), "namespace": "crowd", "resourceVersion": "1" },
+            "spec": { "maxUnavailable": 2, "selector": { "matchLabels": { "app": format!("app-{number}") } } },
+            "status": { "currentHealthy": 20, "desiredHealthy": 18, "disruptionsAllowed": 2, "expectedPods": 20 },
+        });
+        read::budget(serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn two_thousand_pods_and_budgets_are_kept_in_little_memory_and_looked_at_without_a_copy() {
+        let now = Instant::now();
+        let (kept, held) = allocated(|| {
+            let kept = Kept::new();
+            kept.pods.listed((0..2000).map(|number| kept.pods.hold(pod(number))).collect(), now);
+            kept.budgets.listed((0..2000).map(|number| kept.budgets.hold(budget(number))).collect(), now);
+            let nodes = (0..200).map(|number| kept.nodes.hold(node(&format!("node-{number}"))));
+            kept.nodes.listed(nodes.collect(), now);
+            kept
+        });
+        println!("kept: {held:?}");
+        assert!(held.kept < 4 * MIB, "{held:?}");
+        let (looks, look) = allocated(|| (kept.pods(|_| true), kept.budgets(), kept.nodes()));
+        println!("a look: {look:?}");
+        assert!(look.most < MIB / 8, "{look:?}");
+        assert_eq!(looks.0.map(|pods| pods.len()), Some(2000));
+        // What happens to a pod while it leaves, and to the one that takes its place.
+        let ((), changed) = allocated(|| {
+            for number in 0..2000 {
+                kept.pods.changed(Pod { ready: false, ..pod(number) }, now);
+                kept.pods.gone(&pod(number), now);
+                kept.pods.changed(pod(number + 2000), now);
+            }
+        });
+        assert!(changed.kept < MIB / 4, "{changed:?}");
+        let given_back: Allocated = allocated(|| drop(Keeping { kept: kept.clone(), _watch: Watch(Box::new(())) })).1;
+        assert!(held.kept + changed.kept + given_back.kept < MIB / 8, "{given_back:?} of {held:?}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_change_is_told_at_once_and_those_of_the_next_moment_together() {

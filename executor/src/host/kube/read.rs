@@ -20,7 +20,7 @@ use super::amounts;
 use crate::host::{
     Budget, BudgetCondition, BudgetLimit, CORDON_ANNOTATION, Deletion, DrainCondition, Effect, EmptyDirMedia, Node,
     NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm, PodVolume, Requirement, SELF_CORDON_ANNOTATION,
-    Selector, Spread, Taint, Toleration,
+    Selector, Shared, Spread, Taint, Toleration,
 };
 
 /// The API's default where a pod says nothing.
@@ -77,7 +77,7 @@ fn unschedulable_by(metadata: &ObjectMeta) -> Option<(String, Option<Timestamp>)
 
 pub(super) fn pod(pod: core::Pod) -> Pod {
     let (metadata, spec, status) = (pod.metadata, pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
-    let owner = controller(&metadata);
+    let owner = controller(&metadata).map(Shared::from);
     let grace = |seconds: Option<i64>| {
         let seconds = seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
         Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
@@ -131,8 +131,8 @@ pub(super) fn pod(pod: core::Pod) -> Pod {
         priority_class: spec.priority_class_name.clone(),
         grace: grace(spec.termination_grace_period_seconds),
         volumes: claims.collect(),
-        placement: placement(spec, &namespace, &labels),
-        labels,
+        placement: placement(spec, &namespace, &labels).into(),
+        labels: labels.into(),
         key: PodKey { namespace, name, uid: metadata.uid.unwrap_or_default() },
     }
 }

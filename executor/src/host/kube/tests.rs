@@ -2,6 +2,7 @@
 
 mod account;
 mod bad;
+mod evictions;
 mod follow;
 mod mark;
 mod pod;

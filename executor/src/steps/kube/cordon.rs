@@ -209,7 +209,7 @@ fn look(cluster: &dyn Cluster, name: &str, now: Timestamp) -> Result<Option<(Nod
     let Some(node) = cluster.node(name)? else { return Ok(None) };
     let pods = cluster.pods(PodScope::OnNode(name))?;
     let ends = |pod: &Pod| pod.deletion.filter(|_| is_leaving(pod)).map(|deletion| deletion.ends);
-    let leaving = pods.iter().filter_map(|pod| Some((pod, ends(pod)?)));
+    let leaving = pods.iter().filter_map(|pod| Some((pod.as_ref(), ends(pod)?)));
     let slowest = leaving.filter(|(_, ends)| now < ends.plus(OVERDUE)).max_by_key(|(_, ends)| *ends);
     let waits = |(pod, _): (&Pod, Timestamp)| {
         format!("{name} stays cordoned until {} has stopped: it {}", pod.key, stopping(pod, now))

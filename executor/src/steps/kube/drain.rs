@@ -5,6 +5,7 @@
 
 mod conclusion;
 mod engine;
+mod evictions;
 mod preflight;
 mod remaining;
 mod returns;

@@ -8,7 +8,7 @@ use hostler_plan::{step::AwaitReady, timestamp::Timestamp, trust, version::Versi
 use super::subject::is_meant;
 use crate::{
     control::{POLL, span},
-    host::{ClusterError, Node, NodeReady},
+    host::{ClusterError, Node, NodeReady, Shared},
     steps::{
         action::{Action, Check, StepContext, StepError},
         host::reboot::BOOT_ID,
@@ -147,7 +147,7 @@ fn find(subject: &str, context: &StepContext<'_>) -> Result<Result<Option<Node>,
     };
     match cluster.nodes() {
         Ok(nodes) => {
-            let node = nodes.into_iter().find(|n| n.name == subject);
+            let node = nodes.into_iter().find(|n| n.name == subject).map(Shared::into_inner);
             node.iter().try_for_each(|node| is_meant(node, context))?;
             Ok(Ok(node))
         }

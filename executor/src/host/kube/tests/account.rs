@@ -112,7 +112,7 @@ fn the_account_is_made_once_and_everything_else_is_asked_with_its_token() {
     cluster.nodes().unwrap();
     cluster.nodes().unwrap();
     let asked = server.asked();
-    let listed = asked.iter().filter(|a| a.path.starts_with("/api/v1/nodes") && a.path.contains("limit=250"));
+    let listed = asked.iter().filter(|a| a.path.starts_with("/api/v1/nodes") && a.path.contains("limit=100"));
     assert_eq!(listed.map(|a| a.authorization.as_str()).collect::<Vec<_>>(), ["Bearer token-1"; 2], "{asked:?}");
     assert_eq!(server.count("POST", "/token"), 1, "one token for both");
     let kinds: Vec<String> =

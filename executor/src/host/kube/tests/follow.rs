@@ -7,7 +7,7 @@ use std::{
 
 use super::{cluster, node, nodes};
 use crate::{
-    host::{Cluster as _, Followed, FollowedNode, Waker},
+    host::{Cluster as _, Followed, FollowedNode, Shared, Waker},
     testing::{Answer, ApiServer, Asked},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 fn until(
     (waker, followed): (&Waker, &Followed<FollowedNode>),
     what: &str,
-    is_so: impl Fn(&Result<Vec<FollowedNode>, String>) -> bool,
+    is_so: impl Fn(&Result<Vec<Shared<FollowedNode>>, String>) -> bool,
 ) {
     let began = Instant::now();
     loop {
@@ -52,7 +52,7 @@ fn changes_are_told_and_nothing_is_asked_for_them() {
     let (cluster, waker) = (cluster(&server), Waker::new());
     let following = cluster.follow(&waker).unwrap();
     let seen = (&waker, &following.nodes);
-    let ready = |found: &Result<Vec<FollowedNode>, String>| {
+    let ready = |found: &Result<Vec<Shared<FollowedNode>>, String>| {
         found.as_ref().map_or(vec![], |nodes| nodes.iter().map(|n| n.condition.ready).collect())
     };
     until(seen, "two pages", |found| ready(found) == [true, true]);

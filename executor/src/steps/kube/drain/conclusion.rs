@@ -9,7 +9,7 @@ use hostler_plan::{
 
 use super::state::{Drain, sentence_of};
 use crate::{
-    host::{Pod, PodScope},
+    host::{Pod, PodScope, Shared},
     steps::action::{StepContext, StepError},
 };
 
@@ -43,7 +43,8 @@ impl Drain<'_> {
     fn waiting_replacements(&self, context: &StepContext<'_>) -> Vec<PodReport> {
         let mut reports = Vec::new();
         let Ok(cluster) = context.cluster() else { return reports };
-        let mut left: Vec<&Pod> = self.evicted.values().filter(|pod| pod.owner.is_some()).collect();
+        let evicted = self.evicted.values().map(Shared::as_ref);
+        let mut left: Vec<&Pod> = evicted.filter(|pod: &&Pod| pod.owner.is_some()).collect();
         let namespaces: BTreeSet<&str> = left.iter().map(|pod| pod.key.namespace.as_str()).collect();
         for namespace in namespaces {
             let Ok(pods) = cluster.pods(PodScope::InNamespace(namespace)) else { continue };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{Blocker, PodFate, PodReport, Turn},
+    document::{Blocker, Turn},
     drain::{Fate, Keeper, MAX_GOING, blockers, in_order, needs_consent, stopping},
     step::{self, Reaction},
     text::{and_more, count},
@@ -11,25 +11,20 @@ use hostler_plan::{
 };
 
 use super::{
+    evictions::AT_ONCE,
     preflight::{silent, view_now},
     remaining::Remaining,
-    state::{Drain, RETRY, Round, RoundError, moved, sentence_of},
+    state::{Drain, Round, RoundError, moved, sentence_of},
     turns::{May, Turns},
 };
 use crate::{
     control::{POLL, span},
-    host::{Budget, Eviction, Node, NodeReady, Pod, PodKey},
+    host::{Node, NodeReady, Pod, PodKey},
     steps::action::{StepContext, StepError},
 };
 
-/// How often a budget is asked again whose status allows it.
-const STALE_RETRY: Duration = Duration::from_secs(1);
-/// How often what is likely to last is tried again.
-const SLOW_RETRY: Duration = Duration::from_secs(10);
 /// How often the budgets' arithmetic is done again while one says no.
 const RECHECK: Duration = Duration::from_secs(30);
-/// An accepted eviction whose deletion failed is forgotten by the server after 2 minutes; then it is asked again.
-const LOST_EVICTION: Duration = Duration::from_secs(125);
 
 /// Evicts until nothing is left, or says why not.
 pub(super) fn apply(step: &step::Drain, context: &mut StepContext<'_>) -> Result<(), StepError> {
@@ -43,6 +38,9 @@ pub(super) fn apply(step: &step::Drain, context: &mut StepContext<'_>) -> Result
         Err(_) => drain.conclude(context).unwrap_or_else(|error| tracing::warn!("{error:?}")),
     }
     drain.show_end(ended.is_ok(), context);
+    drop(drain);
+    // It held what a whole cluster is made of.
+    context.host().on_idle();
     ended
 }
 
@@ -103,7 +101,7 @@ impl Drain<'_> {
         let mut turns = Turns::new(&round, &budgets, self.going(now));
         self.count_charged(&mut turns, &budgets, now);
         let mut going = left.iter().filter(|(_, fate)| *fate == Fate::Going).count();
-        let most = MAX_GOING as usize;
+        let (most, mut together) = (MAX_GOING as usize, Vec::new());
         for (pod, fate) in left {
             match fate {
                 Fate::Evict(_) if let Some(why) = self.keeps_returning(pod, &round.node) => {
@@ -113,22 +111,20 @@ impl Drain<'_> {
                 Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, &turns) => {}
                 Fate::Evict(_) if going < most && self.is_due(&pod.key, now) => {
                     match self.may_go(pod, &mut turns, context)? {
-                        May::Go if self.evict(pod, &turns, context)? => {
+                        May::Go => {
+                            self.waits = context.may_act()?;
+                            if self.waits.is_some() {
+                                break;
+                            }
                             turns.took(pod);
+                            together.push(pod);
                             going += 1;
                         }
-                        May::Held(budget, sentence) => {
-                            // A whole look knows more, such as who is not Ready and has to be repaired.
-                            let known = self.slow.get(&pod.key.to_string());
-                            let why = known.and_then(|why| why.strip_prefix(&format!("budget {budget}: ")));
-                            let sentence = why.map_or(sentence, str::to_owned);
-                            self.hold(pod, Some(budget), &sentence);
-                        }
+                        May::Held(budget, sentence) => self.hold_closed(pod, budget, sentence),
                         May::NotYet => drop(self.held.remove(&pod.key)),
-                        May::Go => {}
                     }
-                    if self.waits.is_some() {
-                        break;
+                    if together.len() == AT_ONCE {
+                        going -= self.evict_all(&mut together, &mut turns, context)?;
                     }
                 }
                 Fate::NeedsConsent(loss) => {
@@ -136,6 +132,10 @@ impl Drain<'_> {
                 }
                 Fate::Evict(_) | Fate::Going | Fate::Stays(_) => {}
             }
+        }
+        match &self.waits {
+            Some(_) => together.iter().for_each(|pod| turns.gave_back(pod)),
+            None => drop(self.evict_all(&mut together, &mut turns, context)?),
         }
         self.note_charged(&turns, &budgets, now);
         self.report(&round.remaining, &turns, context);
@@ -170,74 +170,6 @@ impl Drain<'_> {
         self.next_try.get(key).is_none_or(|at| now >= *at)
     }
 
-    /// Asks for the eviction, if that may still be done, and remembers the answer. True when the pod is going.
-    fn evict(&mut self, pod: &Pod, turns: &Turns<'_>, context: &mut StepContext<'_>) -> Result<bool, StepError> {
-        self.waits = context.may_act()?;
-        if self.waits.is_some() {
-            return Ok(false);
-        }
-        let now = context.now();
-        let answer = context.cluster()?.evict(&pod.key);
-        tracing::debug!("evicting {}: {answer:?}", pod.key);
-        let retry = |drain: &mut Self, after: Duration| {
-            drain.next_try.insert(pod.key.clone(), now.plus(after));
-        };
-        match answer {
-            Eviction::Accepted => {
-                let (fate, reason) = fate_of(pod, turns);
-                self.news.push(PodReport { pod: pod.key.to_string(), fate, reason });
-                self.held.remove(&pod.key);
-                self.note_return(pod);
-                self.evicted.insert(pod.key.clone(), pod.clone());
-                retry(self, LOST_EVICTION);
-                return Ok(true);
-            }
-            // That it went may be told of later.
-            Eviction::Gone | Eviction::NamespaceTerminating => {
-                retry(self, RETRY);
-                self.held.remove(&pod.key);
-            }
-            Eviction::Budget(text) => {
-                let name = turns.budget_over(pod).map(Budget::full_name);
-                self.hold(pod, name, text.trim_end_matches('.'));
-                // It said no against its own status, which is seconds old; or the pod has to be repaired first, or is
-                // asked for whatever its budget says.
-                let is_stale = pod.ready && !Keeper::of(pod).is_some_and(Keeper::has_to_be_asked);
-                retry(self, if is_stale { STALE_RETRY } else { RETRY });
-            }
-            Eviction::BudgetBehind(_) => {
-                let name = turns.budget_over(pod).map(Budget::full_name);
-                self.hold(pod, name, "its budget's status is behind; if that lasts, the controller manager is down");
-                retry(self, SLOW_RETRY);
-            }
-            Eviction::Busy { retry_after } => retry(self, retry_after.unwrap_or(RETRY)),
-            Eviction::Conflicts { retry_after } => retry(self, retry_after.unwrap_or(SLOW_RETRY)),
-            Eviction::Webhook(text) => {
-                let text = text.trim_end_matches('.');
-                self.hold(pod, None, &format!("{text}. Repair that webhook, or remove its configuration"));
-                retry(self, SLOW_RETRY);
-            }
-            Eviction::Denied(text) => {
-                let text = text.trim_end_matches('.');
-                self.hold(pod, None, &format!("{text}. Ask whoever runs that policy or webhook"));
-                retry(self, SLOW_RETRY);
-            }
-            Eviction::Silent(text) => {
-                tracing::warn!("the API server did not answer the eviction of {}: {text}", pod.key);
-                retry(self, RETRY);
-            }
-            Eviction::Other { code, reason } => {
-                self.hold(pod, None, &format!("the API server answered {code}: {reason}"));
-                retry(self, SLOW_RETRY);
-            }
-            Eviction::SeveralBudgets(text) | Eviction::Forbidden(text) => {
-                self.stuck(pod, &text, context)?;
-                retry(self, SLOW_RETRY);
-            }
-        }
-        Ok(false)
-    }
-
     /// Whether the storage system still has its budget over one of its own pods. Asking to evict it before is in vain.
     fn storage_holds(&mut self, pod: &Pod, turns: &Turns<'_>) -> bool {
         match turns.budget_over(pod).filter(|budget| turns.is_closed(budget)) {
@@ -253,12 +185,21 @@ impl Drain<'_> {
     }
 
     /// Nothing that a drain waits for frees the pod: the drain ends, or waits all the same where that is the policy.
-    fn stuck(&mut self, pod: &Pod, reason: &str, context: &StepContext<'_>) -> Result<(), StepError> {
+    pub(super) fn stuck(&mut self, pod: &Pod, reason: &str, context: &StepContext<'_>) -> Result<(), StepError> {
         self.hold(pod, None, reason);
         if self.reactions.never == Reaction::Wait { Ok(()) } else { Err(self.blocked(&pod.key, context)) }
     }
 
-    fn hold(&mut self, pod: &Pod, budget: Option<String>, reason: &str) {
+    /// Its budget says no for now.
+    fn hold_closed(&mut self, pod: &Pod, budget: String, sentence: String) {
+        // A whole look knows more, such as who is not Ready and has to be repaired.
+        let known = self.slow.get(&pod.key.to_string());
+        let why = known.and_then(|why| why.strip_prefix(&format!("budget {budget}: ")));
+        let sentence = why.map_or(sentence, str::to_owned);
+        self.hold(pod, Some(budget), &sentence);
+    }
+
+    pub(super) fn hold(&mut self, pod: &Pod, budget: Option<String>, reason: &str) {
         let blocker = Blocker { pod: pod.key.to_string(), budget, reason: reason.to_owned() };
         self.held.insert(pod.key.clone(), blocker);
     }
@@ -358,16 +299,6 @@ impl Drain<'_> {
         if self.said.is_news(&sentence) {
             context.say(sentence);
         }
-    }
-}
-
-/// What becomes of a pod that goes.
-fn fate_of(pod: &Pod, turns: &Turns<'_>) -> (PodFate, String) {
-    match turns.no_place(pod) {
-        _ if pod.is_finished() => (PodFate::Ended, "it had finished".to_owned()),
-        _ if pod.owner.is_none() => (PodFate::Ended, "nobody starts it again".to_owned()),
-        Some(place) => (PodFate::Down, place.to_string()),
-        None => (PodFate::Moved, String::new()),
     }
 }
 

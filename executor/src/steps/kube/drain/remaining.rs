@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::drain::{Fate, Options, evaluate, still_attached};
 
-use crate::host::{Attachment, Cluster, ClusterError, Controller, Owner, Pod, PodKey, PodScope};
+use crate::host::{Attachment, Cluster, ClusterError, Controller, Owner, Pod, PodKey, PodScope, Shared};
 
 /// What is on the node now, whatever was remembered of it.
 pub(super) struct Remaining {
     /// Every pod of the node, and what becomes of it.
-    pub judged: Vec<(Pod, Fate)>,
+    pub judged: Vec<(Shared<Pod>, Fate)>,
     /// Volumes that are attached for pods that have left, asked once no pod is left. They hold replacements back.
     pub attached: Vec<Attachment>,
 }
@@ -18,7 +18,7 @@ impl Remaining {
     pub(super) fn look(node: &str, options: &Options<'_>, cluster: &dyn Cluster) -> Result<Self, ClusterError> {
         let mut remaining = Self::judge(node, options, cluster)?;
         if remaining.left().next().is_none() {
-            let (all, pods) = (cluster.attachments()?, remaining.judged.iter().map(|(pod, _)| pod));
+            let (all, pods) = (cluster.attachments()?, remaining.judged.iter().map(|(pod, _)| pod.as_ref()));
             remaining.attached = still_attached(node, &all, pods).cloned().collect();
         }
         Ok(remaining)
@@ -43,13 +43,13 @@ impl Remaining {
             return Ok(());
         }
         let asks = self.judged.iter().filter(|(_, fate)| matches!(fate, Fate::NeedsConsent(_)));
-        let owners: BTreeSet<(String, Owner)> = asks.filter_map(|(pod, _)| owner_of(pod)).collect();
+        let owners: BTreeSet<(String, Owner)> = asks.filter_map(|(pod, _)| pod.owner_id()).collect();
         let unknown: BTreeSet<_> = owners.iter().filter(|owner| !above.contains_key(owner)).cloned().collect();
         if !unknown.is_empty() {
             above.append(&mut cluster.controllers(&unknown)?);
         }
         for (pod, fate) in &mut self.judged {
-            if let Some(known) = owner_of(pod).and_then(|owner| above.get(&owner)) {
+            if let Some(known) = pod.owner_id().and_then(|owner| above.get(&owner)) {
                 *fate = evaluate(pod, Some(known), options);
             }
         }
@@ -64,7 +64,7 @@ impl Remaining {
     }
 
     /// The pods without which the node would be drained.
-    pub(super) fn left(&self) -> impl Iterator<Item = &(Pod, Fate)> {
+    pub(super) fn left(&self) -> impl Iterator<Item = &(Shared<Pod>, Fate)> {
         self.judged.iter().filter(|(_, fate)| fate.is_left())
     }
 
@@ -72,8 +72,4 @@ impl Remaining {
     pub(super) fn is_nothing(&self) -> bool {
         self.left().next().is_none() && self.attached.is_empty()
     }
-}
-
-fn owner_of(pod: &Pod) -> Option<(String, Owner)> {
-    Some((pod.key.namespace.clone(), pod.owner.clone()?))
 }

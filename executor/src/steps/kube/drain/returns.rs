@@ -7,7 +7,7 @@ use super::{
     remaining::Remaining,
     state::{AtFirst, Drain},
 };
-use crate::host::{Node, Owner, Pod};
+use crate::host::{Node, Pod};
 
 /// A controller's pods are sent away so often again, for each that was there at first: the scheduler may choose
 /// another node.
@@ -22,7 +22,7 @@ impl Drain<'_> {
         let (mut uids, mut pods) = (BTreeSet::new(), BTreeMap::new());
         for (pod, _) in &remaining.judged {
             uids.insert(pod.key.uid.clone());
-            if let Some(owner) = owner_of(pod) {
+            if let Some(owner) = pod.owner_id() {
                 *pods.entry(owner).or_default() += 1;
             }
         }
@@ -32,14 +32,14 @@ impl Drain<'_> {
     /// Counts a pod that was evicted, where it had come back.
     pub(super) fn note_return(&mut self, pod: &Pod) {
         let came_later = self.at_first.as_ref().is_some_and(|first| !first.uids.contains(&pod.key.uid));
-        if let Some(owner) = owner_of(pod).filter(|_| came_later) {
+        if let Some(owner) = pod.owner_id().filter(|_| came_later) {
             *self.returned.entry(owner).or_default() += 1;
         }
     }
 
     /// Why it is in vain to evict the pod once more.
     pub(super) fn keeps_returning(&self, pod: &Pod, node: &Node) -> Option<String> {
-        let owner = owner_of(pod)?;
+        let owner = pod.owner_id()?;
         let returned = self.returned.get(&owner).copied()?;
         let at_first = self.at_first.as_ref().and_then(|first| first.pods.get(&owner)).copied().unwrap_or(1);
         if returned < at_first.saturating_mul(RETURNS) {
@@ -54,6 +54,3 @@ impl Drain<'_> {
     }
 }
 
-fn owner_of(pod: &Pod) -> Option<(String, Owner)> {
-    Some((pod.key.namespace.clone(), pod.owner.clone()?))
-}

@@ -11,7 +11,7 @@ use hostler_plan::{
 
 use super::state::Drain;
 use crate::{
-    host::{Cluster, CordonAnswer, DrainCondition, Node, Waiting},
+    host::{Cluster, CordonAnswer, DrainCondition, Node, Shared, Waiting},
     steps::action::StepContext,
 };
 
@@ -52,11 +52,11 @@ impl Drain<'_> {
     }
 
     /// Keeps evicted pods off the nodes that come next; a drain of another lane may have let them in.
-    pub(super) fn keep_off_next(&self, nodes: &[Node], context: &StepContext<'_>) {
+    pub(super) fn keep_off_next(&self, nodes: &[Shared<Node>], context: &StepContext<'_>) {
         let plan = context.plan.document();
         let next = next_nodes(plan, context.task);
         let waiting = Waiting { seq: plan.seq, until: self.began.plus(self.timeout).plus(MARGIN) };
-        let waits = |node: &&Node| next.iter().any(|name| name.as_str() == node.name);
+        let waits = |node: &&Shared<Node>| next.iter().any(|name| name.as_str() == node.name);
         for node in nodes.iter().filter(waits).filter(|node| !node.unschedulable && node.waiting().is_none()) {
             attempt(context, &node.name, |cluster| cluster.keep_off(&node.name, Some(&waiting)));
         }

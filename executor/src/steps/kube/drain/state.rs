@@ -15,7 +15,7 @@ use hostler_plan::{
 
 use super::remaining::Remaining;
 use crate::{
-    host::{Cluster, ClusterError, Controller, Node, Owner, Pod, PodKey},
+    host::{Cluster, ClusterError, Controller, Node, Owner, Pod, PodKey, Shared},
     steps::{
         action::{StepContext, StepError},
         kube::subject::is_meant,
@@ -33,7 +33,7 @@ pub(super) struct Drain<'a> {
     pub(super) timeout: Duration,
     pub(super) began: Timestamp,
     /// Pods that were evicted by this process.
-    pub(super) evicted: BTreeMap<PodKey, Pod>,
+    pub(super) evicted: BTreeMap<PodKey, Shared<Pod>>,
     pub(super) next_try: BTreeMap<PodKey, Timestamp>,
     /// Pods of each controller that were on the node at the first look, and which they were.
     pub(super) at_first: Option<AtFirst>,
@@ -79,8 +79,8 @@ pub(super) struct Charged {
 
 /// What one round saw.
 pub(super) struct Round {
-    pub(super) node: Node,
-    pub(super) nodes: Vec<Node>,
+    pub(super) node: Shared<Node>,
+    pub(super) nodes: Vec<Shared<Node>>,
     pub(super) remaining: Remaining,
 }
 

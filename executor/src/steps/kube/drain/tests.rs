@@ -9,6 +9,7 @@ use hostler_plan::{
     step::{self, Drain, EmptyDirs, Reaction, Reactions, Step, Uncordon},
 };
 
+use super::evictions::AT_ONCE;
 use crate::{
     host::{
         Attachment, BudgetLimit, Cluster as _, CordonNote, Deletion, Effect, EmptyDirMedia, Eviction, NodeReady,
@@ -473,8 +474,8 @@ fn a_drain_that_is_stopped_replaced_or_out_of_time_evicts_nobody_more_and_takes_
     let cases = [(stop, "ada halted it"), (newer, "void"), (signed_stop, "void"), (expiry, "expired at")];
     for (event, why) in cases {
         let lab = Lab::new();
-        for name in ["a", "b", "c", "d"] {
-            lab.cluster().state().deploy(name, &["s1"]);
+        for name in 0..2 * AT_ONCE {
+            lab.cluster().state().deploy(&format!("app{name}"), &["s1"]);
         }
         let plan = lab.plan(EmptyDirs::None, false);
         let (executor, sender, status, _disk) = lab.fleet.executor(&lab.machine).unwrap();
@@ -484,7 +485,7 @@ fn a_drain_that_is_stopped_replaced_or_out_of_time_evicts_nobody_more_and_takes_
         let call = event(&lab, &plan, sender.clone());
         lab.cluster().state().at_eviction = Some(AtEviction(call));
         executor.run_until_idle().unwrap();
-        assert_eq!(lab.cluster().state().evicted.len(), 1, "{why}");
+        assert_eq!(lab.cluster().state().evicted.len(), AT_ONCE, "{why}: those that were asked for together");
         assert!(!lab.is_cordoned(), "{why}");
         let receipt: Receipt = json::parse(&status.content().receipts[0].bytes).unwrap();
         let outcome = receipt.outcome.to_string();

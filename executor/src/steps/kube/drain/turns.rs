@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostler_plan::{
-    cluster::{Budget, Node, Owner, Pod, PodKey},
+    cluster::{Budget, Node, Owner, Pod, PodKey, Shared},
     drain::{Budgets, Keeper, NoPlace, Pace, Strength, budget_counts, budget_needs, fits_nowhere, pace},
     timestamp::Timestamp,
 };
@@ -25,7 +25,7 @@ pub(super) enum May {
 
 /// What one round knows of budgets and of the pods of each namespace.
 pub(super) struct Turns<'a> {
-    nodes: &'a [Node],
+    nodes: &'a [Shared<Node>],
     drained: &'a str,
     budgets: Budgets<'a>,
     /// Evictions under each budget that its status does not show.
@@ -44,18 +44,17 @@ pub(super) struct Turns<'a> {
 
 impl<'a> Turns<'a> {
     /// Of what was seen, while these are going.
-    pub(super) fn new(round: &'a Round, budgets: &'a [Budget], going: BTreeSet<PodKey>) -> Self {
-        let budgets = Budgets::new(budgets);
-        let by_strength = |pod: &&Pod| {
+    pub(super) fn new(round: &'a Round, budgets: &'a [Shared<Budget>], going: BTreeSet<PodKey>) -> Self {
+        let budgets = Budgets::new(budgets.iter().map(Shared::as_ref));
+        let by_strength = |pod: &&Shared<Pod>| {
             let is_counted = budget_counts(pod) && budgets.of(pod).next().is_some();
             pace(pod, is_counted) == Pace::Strength
         };
-        let owner = |pod: &Pod| Some((pod.key.namespace.clone(), pod.owner.clone()?));
         let left = round.remaining.left().map(|(pod, _)| pod);
         Self {
             nodes: &round.nodes,
             drained: &round.node.name,
-            by_strength: left.filter(by_strength).filter_map(owner).collect(),
+            by_strength: left.filter(by_strength).filter_map(|pod| pod.owner_id()).collect(),
             budgets,
             taken: BTreeMap::new(),
             going,
@@ -65,15 +64,26 @@ impl<'a> Turns<'a> {
         }
     }
 
-    /// An eviction of the pod was accepted.
+    /// An eviction of the pod is asked for; who comes after it reckons with that.
     pub(super) fn took(&mut self, pod: &Pod) {
-        for budget in self.budgets.of(pod).filter(|_| pod.ready && budget_counts(pod)) {
-            *self.taken.entry(id(budget)).or_default() += 1;
+        self.count(pod, |taken| taken.saturating_add(1), |ready| ready.saturating_sub(1));
+    }
+
+    /// It was refused.
+    pub(super) fn gave_back(&mut self, pod: &Pod) {
+        self.count(pod, |taken| taken.saturating_sub(1), |ready| ready.saturating_add(1));
+    }
+
+    fn count(&mut self, pod: &Pod, taken: fn(u32) -> u32, ready: fn(u32) -> u32) {
+        if !pod.ready {
+            return;
         }
-        let owner = pod.owner.as_ref().filter(|_| pod.ready);
-        let id = owner.map(|owner| (pod.key.namespace.clone(), owner.clone()));
-        if let Some(ready) = id.and_then(|id| self.ready.get_mut(&id)) {
-            *ready = ready.saturating_sub(1);
+        for budget in self.budgets.of(pod).filter(|_| budget_counts(pod)) {
+            let known = self.taken.entry(id(budget)).or_default();
+            *known = taken(*known);
+        }
+        if let Some(known) = pod.owner_id().and_then(|id| self.ready.get_mut(&id)) {
+            *known = ready(*known);
         }
     }
 
@@ -110,8 +120,8 @@ impl<'a> Turns<'a> {
                     self.unscheduled = Some((pod.key.to_string(), why.clone()));
                 }
                 let goes = pod.deletion.is_some() || self.going.contains(&pod.key);
-                if let Some(owner) = pod.owner.filter(|_| pod.ready && !goes) {
-                    *self.ready.entry((namespace.to_owned(), owner)).or_default() += 1;
+                if let Some(id) = pod.owner_id().filter(|_| pod.ready && !goes) {
+                    *self.ready.entry(id).or_default() += 1;
                 }
             }
         }
@@ -126,7 +136,7 @@ fn id(budget: &Budget) -> (String, String) {
 
 impl Drain<'_> {
     /// Counts what was taken under a budget whose state does not show it yet.
-    pub(super) fn count_charged(&mut self, turns: &mut Turns<'_>, budgets: &[Budget], now: Timestamp) {
+    pub(super) fn count_charged(&mut self, turns: &mut Turns<'_>, budgets: &[Shared<Budget>], now: Timestamp) {
         for budget in budgets {
             let Some(charged) = self.charged.get(&id(budget)) else { continue };
             if charged.version == budget.resource_version && now < charged.until {
@@ -138,9 +148,9 @@ impl Drain<'_> {
     }
 
     /// Remembers for the next round what was taken in this one.
-    pub(super) fn note_charged(&mut self, turns: &Turns<'_>, budgets: &[Budget], now: Timestamp) {
+    pub(super) fn note_charged(&mut self, turns: &Turns<'_>, budgets: &[Shared<Budget>], now: Timestamp) {
         for budget in budgets.iter().filter(|budget| !budget.resource_version.is_empty()) {
-            let Some(pods) = turns.taken.get(&id(budget)).copied() else { continue };
+            let Some(pods) = turns.taken.get(&id(budget)).copied().filter(|pods| *pods > 0) else { continue };
             let known = self.charged.get(&id(budget));
             if known.is_none_or(|charged| charged.pods != pods) {
                 let (version, until) = (budget.resource_version.clone(), now.plus(RETRY));
@@ -158,7 +168,7 @@ impl Drain<'_> {
     ) -> Result<May, RoundError> {
         let counting = turns.budget_of(pod);
         let pace = pace(pod, counting.is_some());
-        let Some(owner) = pod.owner.as_ref().filter(|_| !pod.is_finished()) else { return Ok(May::Go) };
+        let Some(owner) = pod.owner.as_deref().filter(|_| !pod.is_finished()) else { return Ok(May::Go) };
         // Whether one that is not Ready may go is the server's to say, and some have to be asked before they open it.
         let asks = !pod.ready || Keeper::of(pod).is_some_and(Keeper::has_to_be_asked);
         if let Some(counting) = counting.filter(|budget| !asks && turns.is_closed(budget)) {

@@ -212,7 +212,7 @@ impl Thing<'_> {
                 let is_alone = replicas == 1 && matches!(self.kind, "pod" | "static");
                 let name = if is_alone { self.name.to_owned() } else { format!("{}-{number}", self.name) };
                 let mut pod = pod(&name, self.name, "");
-                (pod.owner, pod.mirror) = (self.owner(), self.kind == "static");
+                (pod.owner, pod.mirror) = (self.owner().map(Into::into), self.kind == "static");
                 pod.empty_dirs = EmptyDirMedia { disk: self.has("disk"), memory: self.has("memory") };
                 pod.grace = Duration::from_secs(self.number("stop").unwrap_or(1));
                 pod.ready = !["unready", "image", "nowhere", "ends"].iter().any(|key| self.has(key));
