@@ -64,7 +64,7 @@ pub(crate) fn start(
     enroller.forget_served();
     let host = enroller.host.clone();
     let conditions = ConditionsAsker::start(host.clone(), status)?;
-    let viewer = Viewer::new(host.clone(), enroller.keys.clone());
+    let viewer = Viewer::new(host.clone(), enroller.keys.clone(), enroller.disk.clone());
     let answers = Answers { host, enroller, enrolled: Box::new(enrolled), reports: None, conditions, viewer };
     thread::Builder::new().name("facts".into()).spawn(move || answers.run(&questions))?;
     Ok(Questions(sender))

@@ -34,8 +34,9 @@ pub(crate) use followed::cordon_stale_from;
 pub use followed::{Common, Follow, Followed, FollowedNode, Noted};
 pub use hostler_plan::cluster::{
     Adopted, Attachment, Awaited, Budget, BudgetCondition, BudgetLimit, Controller, CordonNote, Deletion,
-    DrainCondition, Effect, EmptyDirMedia, Node, NodeReady, Operator, Owner, Phase, Placement, Pod, PodKey, PodTerm,
-    PodVolume, Requirement, Scale, Selector, SelfCordon, Shared, Spread, Taint, Toleration, WAITING_TAINT, Waiting,
+    DrainCondition, Effect, EmptyDirMedia, EvictionRequest, Node, NodeReady, Operator, Owner, Phase, Placement, Pod,
+    PodKey, PodTerm, PodVolume, Requirement, Scale, Selector, SelfCordon, Shared, Spread, Taint, Toleration,
+    WAITING_TAINT, Waiting,
 };
 pub use linux::Linux;
 pub use started::{Reach, RunEnd, Started, StartedState, UnitRun};

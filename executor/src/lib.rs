@@ -11,6 +11,7 @@ mod control;
 pub mod disk;
 pub mod distribution;
 mod documents;
+mod drain_history;
 mod enrolment;
 mod error;
 mod executor;

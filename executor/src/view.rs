@@ -4,20 +4,22 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
     sync::mpsc::{self, SyncSender, TrySendError},
+    sync::{Arc, Weak},
     thread,
     time::{Duration, Instant},
 };
 
 use hostler_plan::{
     document::{DocumentKind, MAX_VIEW_NODES, Signed, View, ViewType},
-    drain::{Asks, view_of},
+    drain::{Asks, Past, view_of},
     form::ClusterName,
     id::{FleetId, NodeName, Nonce},
 };
 
 use crate::{
+    disk::Disk,
+    drain_history,
     host::Host,
     keys::Keys,
     outbox::Reply,
@@ -47,19 +49,21 @@ pub(crate) struct Question {
 pub(crate) struct Viewer {
     host: Arc<dyn Host>,
     keys: Arc<Keys>,
+    /// Where it lies what earlier drains took.
+    disk: Weak<Disk>,
     /// The thread; only a server that was asked once has one.
     asked: Option<SyncSender<Question>>,
 }
 
 impl Viewer {
-    pub(crate) fn new(host: Arc<dyn Host>, keys: Arc<Keys>) -> Self {
-        Self { host, keys, asked: None }
+    pub(crate) fn new(host: Arc<dyn Host>, keys: Arc<Keys>, disk: Weak<Disk>) -> Self {
+        Self { host, keys, disk, asked: None }
     }
 
     pub(crate) fn ask(&mut self, question: Question) {
         let asked = match &self.asked {
             Some(asked) => asked.clone(),
-            None => match start(self.host.clone(), self.keys.clone()) {
+            None => match start(self.host.clone(), self.keys.clone(), self.disk.clone()) {
                 Ok(asked) => self.asked.insert(asked).clone(),
                 Err(error) => {
                     let failed = format!("starting the thread that reads the cluster failed: {error}; ask again");
@@ -78,14 +82,19 @@ impl Viewer {
     }
 }
 
-fn start(host: Arc<dyn Host>, keys: Arc<Keys>) -> std::io::Result<SyncSender<Question>> {
+fn start(host: Arc<dyn Host>, keys: Arc<Keys>, disk: Weak<Disk>) -> std::io::Result<SyncSender<Question>> {
     let (asked, questions) = mpsc::sync_channel::<Question>(MAX_QUESTIONS);
     let answer = move || {
         for Question { nodes, nonce, member, reply } in questions {
             let began = Instant::now();
-            let view = catch_unwind(AssertUnwindSafe(|| signed(&*host, &keys, &member, nodes, nonce)));
+            let view = catch_unwind(AssertUnwindSafe(|| {
+                let past = disk.upgrade().map(|disk| drain_history::recall(&disk)).unwrap_or_default();
+                signed(&*host, &keys, &member, (nodes, nonce), &past)
+            }));
             let broken = |_| Err(NodeError::failed("reading the cluster failed; see the messages of this server"));
             reply.send(view.unwrap_or_else(broken).map_or_else(Answer::Failed, Answer::View));
+            // It held what a whole cluster is made of.
+            host.on_idle();
             thread::sleep(began.elapsed().min(LONGEST_REST));
         }
     };
@@ -98,18 +107,18 @@ fn signed(
     host: &dyn Host,
     keys: &Keys,
     member: &Membership,
-    nodes: Vec<NodeName>,
-    nonce: Nonce,
+    question: (Vec<NodeName>, Nonce),
+    past: &Past,
 ) -> Result<Signed, NodeError> {
-    let view = read(host, (&member.fleet_id, &member.node), nodes, nonce)?;
+    let view = read(host, (&member.fleet_id, &member.node), question, past)?;
     keys.sign(DocumentKind::View, view.written()).map_err(NodeError::failed)
 }
 
 fn read(
     host: &dyn Host,
     (fleet, server): (&FleetId, &NodeName),
-    nodes: Vec<NodeName>,
-    nonce: Nonce,
+    (nodes, nonce): (Vec<NodeName>, Nonce),
+    past: &Past,
 ) -> Result<View, NodeError> {
     if nodes.len() > MAX_VIEW_NODES {
         let found = nodes.len();
@@ -129,6 +138,6 @@ fn read(
         at,
         missing_rights: missing.iter().map(|right| ClusterName::of(right)).collect(),
         rights_beyond: beyond.iter().take(MAX_BEYOND).map(|right| ClusterName::of(right)).collect(),
-        nodes: nodes.iter().map(|node| view_of(node, &look, at, None)).collect(),
+        nodes: nodes.iter().map(|node| view_of(node, &look, at, past)).collect(),
     })
 }

@@ -12,7 +12,7 @@ pub use budget::{Budget, BudgetCondition, BudgetLimit, Controller, Scale};
 pub use label::{Operator, Requirement, Selector};
 pub use node::{Adopted, Awaited, CordonNote, DrainCondition, Node, NodeReady, SelfCordon, WAITING_TAINT, Waiting};
 pub use placement::{Attachment, HostPort, Placement, PodTerm, PodVolume, Resources, Spread};
-pub use pod::{Deletion, EmptyDirMedia, Owner, Phase, Pod, PodKey};
+pub use pod::{Deletion, EmptyDirMedia, EvictionRequest, Owner, Phase, Pod, PodKey};
 pub use shared::{Pool, Shared};
 pub use taint::{Effect, Taint, Toleration};
 

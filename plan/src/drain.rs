@@ -6,8 +6,10 @@
 mod blockers;
 mod budget;
 mod consent;
+mod given_up;
 mod going;
 mod look;
+mod past;
 mod placement;
 mod pods;
 mod preview;
@@ -25,12 +27,12 @@ pub use self::{
     consent::{Allowed, Carried, ConsentError},
     going::stopping,
     look::{Asks, Look},
+    past::{MAX_WORKLOADS, Past, Took, Workload},
     placement::{NoPlace, fits_nowhere, may_come_back},
     pods::{Fate, Keeper, Options, budget_counts, evaluate, is_leaving, needs_consent},
     preview::{CarriedOver, NotShown, PodsPreview, outlook},
     room::takers,
     summary::{DrainSummary, Service, summaries},
-    time::Past,
     turn::{MAX_GOING, Pace, Strength, in_order, pace},
     view::{still_attached, view_of},
 };

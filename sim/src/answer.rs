@@ -13,7 +13,7 @@ use crate::{
     },
     world::{
         K3S_PID, K3sError, NoSuchMachine, PodKey, World,
-        cluster::{KubeNode, PodState},
+        cluster::{Cluster, KubeNode, PodState},
         machine::{File, Machine, Process},
     },
 };
@@ -85,6 +85,7 @@ pub(crate) fn answer(world: &mut World, name: &NodeName, request: Request) -> An
         | Request::Scale { .. }
         | Request::Evict { .. }
         | Request::SetSchedulable { .. }
+        | Request::GiveUp { .. }
         | Request::Attachments => of_the_cluster(world, name, request),
     }
 }
@@ -137,6 +138,7 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
         | Request::Scale { .. }
         | Request::Evict { .. }
         | Request::SetSchedulable { .. }
+        | Request::GiveUp { .. }
         | Request::Attachments) => {
             Err(Failure::Protocol { reason: format!("{other:?} is not about a machine's disk") })
         }
@@ -150,6 +152,17 @@ fn unit_of(machine: &Machine, unit: &str) -> UnitAnswer {
         changing: matches!(process, Some(Process::Starting { .. })),
         main_pid: matches!(process, Some(Process::Running { .. })).then_some(K3S_PID),
     }
+}
+
+/// A node that is about to be changed, with its next version; or why it is not.
+fn changed<'c>(cluster: &'c mut Cluster, node: &str, version: u64) -> Result<&'c mut KubeNode, WriteAnswer> {
+    let found = cluster.nodes.iter_mut().find(|(name, _)| name.as_str() == node);
+    let (_, node) = found.ok_or(WriteAnswer::Gone)?;
+    if node.resource_version != version {
+        return Err(WriteAnswer::Changed);
+    }
+    node.resource_version += 1;
+    Ok(node)
 }
 
 fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answer {
@@ -217,13 +230,10 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
             json(cluster.evict(&PodKey { namespace, name }, Some(&uid), now, faults))
         }
         Request::SetSchedulable { node, resource_version, unschedulable, annotation, note, manager } => {
-            let Some(kube) = cluster.nodes.iter_mut().find(|(name, _)| name.as_str() == node).map(|(_, n)| n) else {
-                return json(WriteAnswer::Gone);
+            let kube = match changed(cluster, &node, resource_version) {
+                Ok(kube) => kube,
+                Err(answer) => return json(answer),
             };
-            if kube.resource_version != resource_version {
-                return json(WriteAnswer::Changed);
-            }
-            kube.resource_version += 1;
             // As in `managedFields`: only who changes the field owns it.
             if kube.unschedulable != unschedulable {
                 kube.unschedulable_by = unschedulable.then_some(manager);
@@ -235,6 +245,13 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
             };
             json(WriteAnswer::Done)
         }
+        Request::GiveUp { node, resource_version, dead } => json(match changed(cluster, &node, resource_version) {
+            Ok(kube) => {
+                kube.out_of_service = dead;
+                WriteAnswer::Done
+            }
+            Err(answer) => answer,
+        }),
         Request::Attachments => {
             let attached =
                 cluster.volumes.iter().filter_map(|(name, volume)| Some((&volume.attached.as_ref()?.0, name)));

@@ -7,25 +7,20 @@ use std::{
 
 use hostler_executor::host::{
     Attachment, Budget, BudgetCondition, CORDON_ANNOTATION, Cluster, ClusterError, Controller, CordonAnswer, Deletion,
-    DrainCondition, EmptyDirMedia, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Phase, Placement, Pod,
-    PodKey, PodScope, PodVolume, Requirement, SELF_CORDON_ANNOTATION, Scale, Selector, Shared, Waiting,
+    DrainCondition, Eviction, Host as _, Mark, Node, NodeReady, Operator, Owner, Pod, PodKey, PodScope, Requirement,
+    SELF_CORDON_ANNOTATION, Scale, Selector, Shared, Waiting,
 };
+use hostler_plan::id::NodeName;
 
 use crate::{
     host::SimHost,
     wire::{BudgetAnswer, Failure, NodeAnswer, PodAnswer, Request, WriteAnswer},
     world::{
-        cluster::{self, HEARTBEAT_GRACE, PodState},
+        api::{self, DEFAULT_GRACE},
+        cluster::HEARTBEAT_GRACE,
         eviction::EvictionAnswer,
-        workload::owner_of_pods,
     },
 };
-
-/// `terminationGracePeriodSeconds` where nobody writes it.
-const DEFAULT_GRACE: Duration = Duration::from_secs(30);
-
-/// The one resource that simulated nodes have.
-const MEMORY: &str = "memory";
 
 impl Cluster for SimHost {
     fn nodes(&self) -> Result<Vec<Shared<Node>>, ClusterError> {
@@ -97,11 +92,7 @@ impl Cluster for SimHost {
             note: mark.note.clone(),
             manager: mark.manager.to_owned(),
         };
-        Ok(match self.ask(request).map_err(|e| cluster_error("patch the node", e))? {
-            WriteAnswer::Done => CordonAnswer::Done,
-            WriteAnswer::Changed => CordonAnswer::Changed,
-            WriteAnswer::Gone => CordonAnswer::Gone,
-        })
+        Ok(written(self.ask(request).map_err(|e| cluster_error("patch the node", e))?))
     }
 
     /// The simulated scheduler knows no soft taints, and nobody reads conditions there.
@@ -114,17 +105,15 @@ impl Cluster for SimHost {
     }
 
     fn attachments(&self) -> Result<Vec<Attachment>, ClusterError> {
-        let volumes: Vec<(String, String)> =
+        let volumes: Vec<(NodeName, String)> =
             self.ask(Request::Attachments).map_err(|e| cluster_error("list volume attachments", e))?;
-        Ok(volumes
-            .into_iter()
-            .map(|(node, v)| Attachment {
-                name: format!("csi-{v}"),
-                node,
-                driver: "csi.example.com".into(),
-                volume: Some(v),
-            })
-            .collect())
+        Ok(volumes.iter().map(|(node, volume)| api::attachment(node, volume)).collect())
+    }
+
+    fn give_up(&self, node: &Node, dead: bool) -> Result<CordonAnswer, ClusterError> {
+        let Ok(resource_version) = node.resource_version.parse() else { return Ok(CordonAnswer::Changed) };
+        let request = Request::GiveUp { node: node.name.clone(), resource_version, dead };
+        Ok(written(self.ask(request).map_err(|e| cluster_error("taint the node", e))?))
     }
 }
 
@@ -141,88 +130,31 @@ impl SimHost {
                 NodeReady::Unknown { since: hostler_plan::timestamp::Timestamp::from_unix_milliseconds(since) }
             }
         };
-        let mut labels = BTreeMap::from([("kubernetes.io/hostname".to_owned(), name.clone())]);
-        if node.role == hostler_plan::step::ClusterRole::Server {
-            labels.insert("node-role.kubernetes.io/control-plane".into(), "true".into());
-        }
+        let note = |annotation| node.annotations.get(annotation);
         Node {
-            name,
-            resource_version: node.resource_version.to_string(),
             ready,
-            unschedulable: node.unschedulable,
-            cordon: node.annotations.get(CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
-            self_cordon: node.annotations.get(SELF_CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
-            unschedulable_by: node.unschedulable_by,
-            // The simulated API server keeps no times of fields.
-            unschedulable_since: None,
-            version: node.version.to_string(),
-            boot_id: node.boot_id,
-            machine_id: String::new(),
-            labels,
-            // The cordon's own taint is left out, as it says nothing that `unschedulable` does not.
-            taints: Vec::new(),
-            allocatable: BTreeMap::from([(MEMORY.to_owned(), node.allocatable.saturating_mul(1000))]),
-            attach_limits: BTreeMap::new(),
-            shows: Vec::new(),
+            cordon: note(CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
+            self_cordon: note(SELF_CORDON_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
+            ..api::node(&name, &node)
         }
     }
 
     fn pod(&self, answer: PodAnswer) -> Pod {
         let PodAnswer { namespace, name, pod, going_for_ms } = answer;
-        let owner = owner(&pod.owner, &name);
         let deletion = going_for_ms.map(|ms| Deletion {
             ends: self.now().plus(Duration::from_millis(ms.min(3_600_000))),
             grace: DEFAULT_GRACE,
         });
-        let volumes = pod.volume.iter().map(|volume| PodVolume {
-            claim: format!("{namespace}/{volume}"),
-            volume: Some(volume.clone()),
-            one_node: true,
-            ..PodVolume::default()
-        });
-        Pod {
-            volumes: volumes.collect(),
-            key: PodKey { namespace, name, uid: pod.uid.clone() },
-            node: pod.node.as_ref().map(ToString::to_string),
-            mirror: pod.owner == cluster::Owner::Mirror,
-            owner: owner.map(Shared::from),
-            empty_dirs: EmptyDirMedia { disk: pod.empty_dir, memory: false },
-            phase: match pod.state {
-                PodState::Pending => Phase::Pending,
-                PodState::Starting { .. } | PodState::Ready | PodState::Terminating { .. } => Phase::Running,
-                PodState::Lost => Phase::Unknown,
-                PodState::Succeeded => Phase::Succeeded,
-            },
-            ready: pod.is_ready(),
-            unready_since: None,
-            broken: None,
-            started_in: None,
-            unschedulable: None,
-            deletion,
-            finalizers: Vec::new(),
-            priority_class: pod.critical.then(|| "system-cluster-critical".to_owned()),
-            grace: DEFAULT_GRACE,
-            placement: Placement {
-                requests: BTreeMap::from([(MEMORY.to_owned(), pod.memory_bytes.saturating_mul(1000))]),
-                ..Placement::default()
-            }
-            .into(),
-            labels: pod.labels.into(),
-        }
+        Pod { deletion, ..api::pod(&namespace, &name, &pod) }
     }
 }
 
-fn owner(owner: &cluster::Owner, pod: &str) -> Option<Owner> {
-    let (api_version, kind, name) = match owner {
-        cluster::Owner::Controller { kind, name } => {
-            let (kind, name) = owner_of_pods(*kind, name);
-            ("apps/v1", kind, name)
-        }
-        cluster::Owner::InstanceManager => ("longhorn.io/v1beta2", "InstanceManager", pod.to_owned()),
-        cluster::Owner::Mirror | cluster::Owner::Nobody => return None,
-    };
-    let uid = format!("uid-{kind}-{name}");
-    Some(Owner { api_version: api_version.into(), kind: kind.into(), name, uid })
+fn written(answer: WriteAnswer) -> CordonAnswer {
+    match answer {
+        WriteAnswer::Done => CordonAnswer::Done,
+        WriteAnswer::Changed => CordonAnswer::Changed,
+        WriteAnswer::Gone => CordonAnswer::Gone,
+    }
 }
 
 fn budget(answer: BudgetAnswer) -> Budget {

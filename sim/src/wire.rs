@@ -123,6 +123,12 @@ pub enum Request {
         note: Option<String>,
         manager: String,
     },
+    /// Puts the taint of a node out of service on it, or takes it off. Answer: [`WriteAnswer`].
+    GiveUp {
+        node: String,
+        resource_version: u64,
+        dead: bool,
+    },
     /// Answer: `Vec<(String, String)>`, nodes and the volumes that are attached to them.
     Attachments,
 }

@@ -4,6 +4,7 @@
 //! in milliseconds of its own since it began, and the same seed with the same calls at the same times gives the same
 //! world. Durations are those of real Raspberry Pis; whoever hands in the time decides how fast they pass.
 
+pub mod api;
 pub mod budget;
 pub mod cluster;
 pub mod eviction;
@@ -11,6 +12,7 @@ pub mod fault;
 pub mod hardware;
 mod k3s;
 pub mod machine;
+mod scheduler;
 pub mod workload;
 
 use std::collections::BTreeMap;

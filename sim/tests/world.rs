@@ -374,3 +374,38 @@ fn an_agent_sees_the_same_machine_through_the_socket_and_in_the_process() {
     assert!(far.boot_id().is_err(), "a machine that is down answers nothing");
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+#[test]
+fn a_dead_node_that_is_given_up_loses_its_pods_and_volumes_at_once_and_they_start_elsewhere() {
+    let (mut world, _) = cluster(3, true);
+    let key = PodKey { namespace: "shop".into(), name: "db-0".into() };
+    let db = |world: &World| world.cluster.pods.get(&key).and_then(|pod| pod.node.clone().filter(|_| pod.is_ready()));
+    // Everything began on the server, which is to live on.
+    world.cluster.nodes.get_mut(&name("s1")).unwrap().unschedulable = true;
+    let (now, faults) = (world.now(), world.faults.clone());
+    assert_eq!(world.cluster.evict(&key, None, now, &faults), EvictionAnswer::Accepted);
+    pass(&mut world, 60);
+    let home = db(&world).expect("db-0 runs");
+    assert_ne!(home, name("s1"));
+    world.add_fault(Fault::NoBoot { node: home.clone() });
+    world.reboot(&home).unwrap();
+    pass(&mut world, 120);
+    let attached = |world: &World| world.cluster.volumes["pvc-db-0"].attached.as_ref().map(|(node, _)| node.clone());
+    assert_eq!(
+        (db(&world), attached(&world)),
+        (None, Some(home.clone())),
+        "it waits for a kubelet that does not answer"
+    );
+    let world = SharedWorld::new(world, 1.0);
+    let host = SimHost::here(world.clone(), name("s1")).unwrap();
+    let api = host.cluster().unwrap();
+    let seen = api.node(home.as_str()).unwrap().unwrap();
+    assert_eq!(api.give_up(&seen, true).unwrap(), CordonAnswer::Done);
+    assert_eq!(api.give_up(&seen, true).unwrap(), CordonAnswer::Changed, "it is another version by now");
+    assert!(api.node(home.as_str()).unwrap().unwrap().is_given_up());
+    let mut world = world.now().clone();
+    pass(&mut world, 30);
+    let elsewhere = db(&world).expect("it starts elsewhere");
+    assert!(elsewhere != home && attached(&world) == Some(elsewhere));
+    assert_eq!(world.cluster.pods_on(&home).filter(|(_, pod)| pod.owner != Owner::Mirror).count(), 0);
+}

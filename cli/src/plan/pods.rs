@@ -1,4 +1,4 @@
-//! What is on the nodes that a plan drains: asked of a server through the coordinator, believed as far as it is signed,
+//! What is on the nodes that a plan drains or gives up: asked of a server through the coordinator, believed as far as it is signed,
 //! and shown before anybody signs.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -24,7 +24,7 @@ const LOOK_LIMIT: Duration = Duration::from_secs(8);
 /// What was read longer ago than this is read again before somebody signs.
 const FRESH_FOR: Duration = Duration::from_secs(60);
 
-/// The pods of the nodes that a plan drains.
+/// The pods of the nodes that a plan drains or gives up.
 #[derive(Debug, Clone)]
 pub struct Pods {
     /// What they mean for the plan.
@@ -33,9 +33,9 @@ pub struct Pods {
     pub asked: Timestamp,
 }
 
-/// Reads what is on the nodes that the plan drains, and writes what a person allows into it: for the owners that stand
+/// Reads what is on the nodes that the plan drains or gives up, and writes what a person allows into it: for the owners that stand
 /// there, or in general where not all of them could be seen; and what the plan allowed that it continues. None for a
-/// plan that drains nothing.
+/// plan that does neither.
 pub async fn consent(
     admin: &mut Admin,
     plan: &mut Plan,
@@ -43,7 +43,7 @@ pub async fn consent(
     new: NewOwners,
     now: Timestamp,
 ) -> Result<Option<Pods>, Error> {
-    let nodes = drained(plan);
+    let nodes = looked_at(plan);
     if nodes.is_empty() {
         return Ok(None);
     }
@@ -84,7 +84,7 @@ async fn continued(admin: &mut Admin, plan: &Digest) -> Result<Option<Plan>, Err
 
 /// Reads again what is on the nodes of a plan that stands.
 pub async fn look_again(admin: &mut Admin, plan: &Plan, now: Timestamp) -> Result<Option<Pods>, Error> {
-    let nodes = drained(plan);
+    let nodes = looked_at(plan);
     if nodes.is_empty() {
         return Ok(None);
     }
@@ -130,9 +130,9 @@ impl Pods {
     }
 }
 
-fn drained(plan: &Plan) -> Vec<NodeName> {
+fn looked_at(plan: &Plan) -> Vec<NodeName> {
     let mut nodes: Vec<NodeName> = Vec::new();
-    for (node, _) in plan.drains() {
+    for node in plan.drains().map(|(node, _)| node).chain(plan.given_up()) {
         if !nodes.contains(node) {
             nodes.push(node.clone());
         }

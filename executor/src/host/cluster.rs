@@ -7,7 +7,8 @@ use std::{
 
 use hostler_plan::{
     cluster::{
-        Attachment, Budget, Controller, CordonNote, DrainCondition, Node, Owner, Pod, PodKey, SelfCordon, Shared, Waiting,
+        Attachment, Budget, Controller, CordonNote, DrainCondition, EvictionRequest, Node, Owner, Pod, PodKey,
+        SelfCordon, Shared, Waiting,
     },
     drain::{Asks, Look},
     sequencer::CordonOwner,
@@ -165,6 +166,11 @@ pub trait Cluster: Send + Sync {
         Ok(BTreeMap::new())
     }
 
+    /// What others asked for of pods and is still open; none where the API server knows no such requests.
+    fn eviction_requests(&self) -> Result<Option<Vec<EvictionRequest>>, ClusterError> {
+        Ok(None)
+    }
+
     /// All that is to be seen before drains of these nodes can be judged.
     fn look(&self, asked: &[&str], asks: Asks) -> Result<Look, ClusterError> {
         let mut look = Look { nodes: self.nodes()?, pods: self.pods(PodScope::Everywhere)?, ..Look::default() };
@@ -173,6 +179,7 @@ pub trait Cluster: Send + Sync {
             look.pods.extend(self.pods(PodScope::OnNode(node))?);
         }
         (look.budgets, look.attachments) = (self.budgets()?, self.attachments()?);
+        look.requests = self.eviction_requests()?.unwrap_or_default();
         let mut limits = self.attach_limits()?;
         for node in &mut look.nodes {
             if let Some(limits) = limits.remove(&node.name) {

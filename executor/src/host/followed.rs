@@ -174,7 +174,10 @@ impl<T: Follow> Followed<T> {
     /// Nothing is known yet; the API server is to prove every `proof` that it tells.
     pub fn new(proof: Duration, now: Instant) -> Self {
         let objects = Err(format!("its {} were not listed yet", T::WHAT));
-        Self { known: Arc::new(Mutex::new(Known { objects, common: Common::default(), tried: false, proved: now })), proof }
+        Self {
+            known: Arc::new(Mutex::new(Known { objects, common: Common::default(), tried: false, proved: now })),
+            proof,
+        }
     }
 
     /// How often the API server is to prove that it still tells.
@@ -274,7 +277,10 @@ mod tests {
         let look = |now| followed.look(now, |_| true);
         assert!(look(began).is_err(), "nothing is known yet");
         let mut w1 = node("w1");
-        assert!(followed.listed(["w1", "w2"].map(|name| FollowedNode::from(&node(name)).into()).into(), at(1)), "they are listed");
+        assert!(
+            followed.listed(["w1", "w2"].map(|name| FollowedNode::from(&node(name)).into()).into(), at(1)),
+            "they are listed"
+        );
         w1.resource_version = "2".into();
         assert!(!followed.changed((&w1).into(), at(11)), "a heartbeat is no news");
         let (nodes, age) = look(at(12)).unwrap();

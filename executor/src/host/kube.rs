@@ -14,6 +14,7 @@ mod follow;
 mod kept;
 mod mark;
 mod read;
+mod requests;
 mod rights;
 
 use std::{
@@ -44,8 +45,9 @@ use self::{
 };
 pub(super) use self::{access::Identity, administrator::KubeAdministrator};
 use super::{
-    Attachment, Budget, Cluster, ClusterError, Common, Controller, CordonAnswer, DrainCondition, Eviction, Followed,
-    FollowedNode, Following, Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Shared, Taint, Waiting, Waker, Watch,
+    Attachment, Budget, Cluster, ClusterError, Common, Controller, CordonAnswer, DrainCondition, Eviction,
+    EvictionRequest, Followed, FollowedNode, Following, Mark, Node, Owner, Pod, PodKey, PodScope, PodVolume, Shared,
+    Taint, Waiting, Waker, Watch,
 };
 
 /// The server answers an eviction after at most 34 s.
@@ -164,7 +166,13 @@ impl KubeCluster {
 
     /// All objects with these fields, in pages of one moment. A list whose moment the server has forgotten between two
     /// pages begins anew.
-    fn list<K, T>(&self, api: &Api<K>, fields: &str, what: &str, mut read: impl FnMut(K) -> T) -> Result<Vec<T>, ClusterError>
+    fn list<K, T>(
+        &self,
+        api: &Api<K>,
+        fields: &str,
+        what: &str,
+        mut read: impl FnMut(K) -> T,
+    ) -> Result<Vec<T>, ClusterError>
     where
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
@@ -358,7 +366,9 @@ impl Cluster for KubeCluster {
     fn follow(&self, waker: &Waker) -> Option<Following> {
         let nodes = Followed::<FollowedNode>::new(PROOF, Instant::now());
         let (followed, clients, waker) = (nodes.clone(), self.clients(), waker.clone());
-        let watch = self.until_dropped(async move { follow::follow(clients, &followed, &tokio::sync::Mutex::new(()), || waker.notify()).await });
+        let watch = self.until_dropped(async move {
+            follow::follow(clients, &followed, &tokio::sync::Mutex::new(()), || waker.notify()).await
+        });
         Some(Following { nodes, watch })
     }
 
@@ -370,6 +380,10 @@ impl Cluster for KubeCluster {
             driver: a.spec.attacher,
             volume: a.spec.source.persistent_volume_name,
         })
+    }
+
+    fn eviction_requests(&self) -> Result<Option<Vec<EvictionRequest>>, ClusterError> {
+        requests::open(self)
     }
 
     fn attach_limits(&self) -> Result<BTreeMap<String, BTreeMap<String, u32>>, ClusterError> {

@@ -24,10 +24,7 @@ pub(crate) fn allocated<T>(work: impl FnOnce() -> T) -> (T, Allocated) {
     COUNT.set(Allocated::default());
     let answer = work();
     let count = COUNT.get();
-    COUNT.set(Allocated {
-        kept: before.kept + count.kept,
-        most: before.most.max(before.kept + count.most),
-    });
+    COUNT.set(Allocated { kept: before.kept + count.kept, most: before.most.max(before.kept + count.most) });
     (answer, count)
 }
 

@@ -14,8 +14,8 @@ use hostler_plan::{
 use super::{budget, node, pod};
 use crate::host::{
     Attachment, Budget, BudgetLimit, CORDON_ANNOTATION, Cluster, ClusterError, Controller, CordonAnswer, Deletion,
-    DrainCondition, Effect, Eviction, Followed, FollowedNode, Following, Mark, Node, Owner, Phase, Pod, PodKey,
-    PodScope, Scale, Shared, Taint, WAITING_TAINT, Waiting, Waker, Watch,
+    DrainCondition, Effect, Eviction, EvictionRequest, Followed, FollowedNode, Following, Mark, Node, Owner, Phase,
+    Pod, PodKey, PodScope, Scale, Shared, Taint, WAITING_TAINT, Waiting, Waker, Watch,
 };
 
 /// A cluster in memory: evicted pods stop after their grace, controllers replace them where they fit, and a replacement
@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub budgets: Vec<Budget>,
     pub scales: BTreeMap<String, Scale>,
     pub attachments: Vec<Attachment>,
+    /// What others asked for of pods, where the API server knows that.
+    pub requests: Option<Vec<EvictionRequest>>,
     /// Answers that evictions of a pod get before anything else is looked at, by pod name.
     pub answers: BTreeMap<String, Vec<Eviction>>,
     /// The answer that every eviction gets, of a webhook or a policy.
@@ -92,6 +94,7 @@ impl TestCluster {
             budgets: vec![],
             scales: BTreeMap::new(),
             attachments: vec![],
+            requests: None,
             answers: BTreeMap::new(),
             guard: None,
             keeps: false,
@@ -396,6 +399,10 @@ impl Cluster for TestCluster {
             state.told = Some((nodes.clone(), waker.clone()));
             Following { nodes, watch: Watch(Box::new(())) }
         })
+    }
+
+    fn eviction_requests(&self) -> Result<Option<Vec<EvictionRequest>>, ClusterError> {
+        Ok(self.state().requests.clone())
     }
 
     fn attachments(&self) -> Result<Vec<Attachment>, ClusterError> {

@@ -147,6 +147,7 @@ impl Told {
                 let status = json!({ "resourceRules": [rule], "nonResourceRules": [], "incomplete": false });
                 body(&json!({ "metadata": {}, "spec": {}, "status": status }))
             }
+            ("GET", _, ["apis", "lifecycle.k8s.io"]) => found(None),
             ("GET", _, ["apis", "storage.k8s.io", "v1", _]) => self.list(Vec::new()),
             _ => panic!("asked for {} {}", asked.method, asked.path),
         }

@@ -105,6 +105,30 @@ pub enum Phase {
     Unknown,
 }
 
+/// Somebody's open wish that a pod goes, which the pod's own responders see to (EvictionRequest of
+/// `lifecycle.k8s.io/v1alpha1`, Kubernetes 1.37, KEP-4563).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvictionRequest {
+    /// Its own name, in the pod's namespace.
+    pub name: String,
+    /// `spec.requester`, such as `acme.io/autoscaler`.
+    pub requester: String,
+    /// `spec.target.pod`.
+    pub pod: PodKey,
+}
+
+impl EvictionRequest {
+    /// What the pod waits for, and what to do where that lasts.
+    pub fn sentence(&self) -> String {
+        let Self { name, requester, pod } = self;
+        format!(
+            "{requester} asked for it to go before (EvictionRequest {}/{name}), and its responders see to that. Look at \
+             its Eviction if that lasts, or withdraw that request",
+            pod.namespace
+        )
+    }
+}
+
 /// A pod that is being deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deletion {

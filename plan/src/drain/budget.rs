@@ -232,9 +232,12 @@ pub(super) fn never(budget: &Budget, asked: &Asked, pod: &Pod, counted: &[&Pod],
     None
 }
 
-/// What a budget that says no needs and has.
-pub fn budget_needs(budget: &Budget) -> String {
-    format!("it needs {} healthy pods and has {}", budget.desired_healthy, budget.current_healthy)
+/// What a budget that says no needs and has, when so many evictions are under way that its status does not show. An
+/// eviction takes from what it allows at once, and from what it calls healthy a moment later.
+pub fn budget_needs(budget: &Budget, under_way: u32) -> String {
+    let allowed = budget.desired_healthy.saturating_add(budget.disruptions_allowed);
+    let has = budget.current_healthy.min(allowed).saturating_sub(under_way);
+    format!("it needs {} healthy pods and has {has}", budget.desired_healthy)
 }
 
 /// Why the budget does not let the pod go just now, and what opens it, by all the pods that it counts.
@@ -255,7 +258,7 @@ pub(super) fn closed(budget: &Budget, asked: &Asked, pod: &Pod, counted: &[&Pod]
              takes that role. If that lasts, ask for the change (a switchover)"
         ));
     }
-    let needs = budget_needs(budget);
+    let needs = budget_needs(budget, 0);
     let unready: Vec<&Pod> = counted.iter().copied().filter(|other| !other.ready && other.runs()).collect();
     let broken = unready.iter().find_map(|other| Some((&other.key, other.broken.as_ref()?)));
     let homeless = unready.iter().find_map(|other| Some((&other.key, other.unschedulable.as_ref()?)));

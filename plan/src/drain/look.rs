@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{budget::Budgets, pods::losses};
-use crate::cluster::{Attachment, Budget, Controller, Node, Owner, Pod, Shared};
+use crate::cluster::{Attachment, Budget, Controller, EvictionRequest, Node, Owner, Pod, Shared};
 
 /// What somebody wants to know of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Look {
     pub controllers: BTreeMap<(String, Owner), Controller>,
     /// Every attached volume.
     pub attachments: Vec<Attachment>,
+    /// What others asked for of pods and is still open.
+    pub requests: Vec<EvictionRequest>,
 }
 
 impl Look {

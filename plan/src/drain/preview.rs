@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
-use super::{Carried, Options, blockers};
+use super::{Carried, Options, blockers, given_up};
 use crate::{
     document::{Blocker, Leaving, NodeState, NodeView, Place, Plan, PodView, Prospect, Stays, Turn, View},
     id::{NodeName, Seq},
@@ -30,6 +30,8 @@ pub struct PodsPreview {
     pub carried: Option<CarriedOver>,
     /// How each node is drained.
     drains: BTreeMap<NodeName, Drain>,
+    /// Dead nodes that the plan gives up instead.
+    given_up: BTreeSet<NodeName>,
 }
 
 /// What an earlier plan allowed, and the one that continues it too.
@@ -56,6 +58,13 @@ impl Plan {
         steps.filter_map(|(node, step)| if let Step::Drain(drain) = step { Some((node, drain)) } else { None })
     }
 
+    /// The dead nodes that it gives up, each once.
+    pub fn given_up(&self) -> BTreeSet<&NodeName> {
+        let gives_up = |step: &Step| matches!(step, Step::OutOfService(_));
+        let tasks = self.tasks.iter().filter(|task| task.steps.iter().any(gives_up));
+        tasks.map(|task| &task.subject).collect()
+    }
+
     /// The same, to write somebody's consent into it before it is signed.
     pub fn drains_mut(&mut self) -> impl Iterator<Item = (&NodeName, &mut Drain)> {
         let steps = self.tasks.iter_mut().flat_map(|task| {
@@ -77,12 +86,21 @@ impl PodsPreview {
             blockers(node, &drain.into()).into_iter().map(|blocker| (node.node.clone(), blocker))
         });
         let blockers = blockers.collect();
-        Self { views, not_shown, blockers, carried: None, drains }
+        Self {
+            views,
+            not_shown,
+            blockers,
+            carried: None,
+            drains,
+            given_up: plan.given_up().into_iter().cloned().collect(),
+        }
     }
 
     /// Why the plan is not to be signed, and what would allow it; none where nothing is in the way.
     pub fn refusal(&self) -> Option<String> {
-        let rights = self.views.iter().flat_map(|view| {
+        // Who only gives a node up evicts nobody.
+        let drains = |view: &&View| view.nodes.iter().any(|node| !self.given_up.contains(&node.node));
+        let rights = self.views.iter().filter(drains).flat_map(|view| {
             let may_not = |right| format!("the server {} may not {right}: give its account that right", view.server);
             view.missing_rights.iter().map(may_not)
         });
@@ -112,20 +130,29 @@ impl PodsPreview {
     /// A few lines a node, or every pod with all that is known of it.
     pub fn text(&self, explain: bool) -> String {
         let mut text = String::new();
+        let most = if explain { usize::MAX } else { MAX_LINES };
         for view in &self.views {
             let (server, at) = (&view.server, view.at);
             let _ = writeln!(text, "pods, as the server {server} read and signed them at {at}:");
             for node in &view.nodes {
-                self.node(&mut text, node, view.at, explain);
+                match self.given_up.contains(&node.node) {
+                    true => given_up::write(&mut text, node, view.at, (explain, most)),
+                    false => self.node(&mut text, node, view.at, explain),
+                }
             }
         }
         for NotShown { nodes, why } in &self.not_shown {
             let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
             let _ = writeln!(
                 text,
-                "pods are not shown: {} ({}); what holds a drain is found when it begins",
+                "pods are not shown: {} ({}){}",
                 clean(why),
-                names.join(" ")
+                names.join(" "),
+                if nodes.iter().all(|node| self.given_up.contains(node)) {
+                    ""
+                } else {
+                    "; what holds a drain is found when it begins"
+                }
             );
         }
         if let Some(CarriedOver { from, what }) = self.carried.as_ref().filter(|carried| !carried.what.is_empty()) {

@@ -7,16 +7,8 @@ use super::turn::MAX_GOING;
 use crate::{
     document::{Expected, Turn},
     form::Reason,
-    text::{age, count},
+    text::age,
 };
-
-/// An earlier drain of the same node: what it really took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Past {
-    /// Pods that left.
-    pub pods: u32,
-    pub seconds: u64,
-}
 
 /// From the start of a container to its first good probe, where nothing is known of it.
 const ASSUMED_START: Duration = Duration::from_secs(10);
@@ -31,6 +23,8 @@ pub(super) struct Queue {
     pub(super) at_once: u32,
     /// The longest that one may take to stop.
     pub(super) grace: Duration,
+    /// How long the slowest took in the last drain, where that is known of all of them.
+    pub(super) stopped_in: Option<Duration>,
     /// How fast one was Ready before, where that is known.
     pub(super) started_in: Option<Duration>,
     /// Whether the next wait until what takes the place of the last is Ready.
@@ -42,49 +36,55 @@ impl Queue {
         if self.comes_back { self.pods.div_ceil(self.at_once.max(1)).max(1) } else { 1 }
     }
 
+    /// How long one takes to stop: as it did before, and no longer than it may.
+    fn stops(&self) -> Duration {
+        self.stopped_in.map_or(self.grace, |before| before.min(self.grace))
+    }
+
     fn takes(&self) -> Duration {
         let starts = self.started_in.unwrap_or(ASSUMED_START).saturating_mul(self.rounds() - 1);
-        self.grace.saturating_mul(self.rounds()).saturating_add(starts)
+        self.stops().saturating_mul(self.rounds()).saturating_add(starts)
     }
 
     fn sentence(&self) -> String {
-        let grace = age(self.grace.as_secs());
+        let stop = whole_seconds(self.stops());
         if self.rounds() == 1 {
-            return format!("{} may take {grace} to stop", self.name);
+            let takes = if self.stopped_in.is_some() { "took" } else { "may take" };
+            let before = if self.stopped_in.is_some() { " in the last drain" } else { "" };
+            return format!("{} {takes} {stop} to stop{before}", self.name);
         }
         let start = match self.started_in {
             Some(known) => format!("the {} that one took to start before", age(known.as_secs())),
             None => format!("{} to start, which is a guess", age(ASSUMED_START.as_secs())),
         };
         let rounds = self.rounds();
-        format!("{} leaves {} at a time: {rounds} times {grace} to stop, and {start}", self.name, self.at_once)
+        let before = if self.stopped_in.is_some() { ", as in the last drain," } else { "," };
+        format!("{} leaves {} at a time: {rounds} times {stop} to stop{before} and {start}", self.name, self.at_once)
     }
 }
 
+/// One that is gone at once takes a second for people.
+fn whole_seconds(takes: Duration) -> String {
+    age(takes.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+}
+
 /// What the queues of each turn take, all of one turn at the same time; none where nothing leaves.
-pub(super) fn expected(turns: &BTreeMap<Turn, Vec<Queue>>, past: Option<Past>) -> Option<Expected> {
+pub(super) fn expected(turns: &BTreeMap<Turn, Vec<Queue>>) -> Option<Expected> {
     let longest = |queues: &Vec<Queue>| {
         let most = queues.iter().max_by_key(|queue| queue.takes())?.clone();
         let pods: u32 = queues.iter().map(|queue| queue.pods).sum();
         // No more than these go at a time.
         let rounds = pods.div_ceil(MAX_GOING);
-        let grace = queues.iter().map(|queue| queue.grace).max().unwrap_or_default();
-        Some((most.takes().max(grace.saturating_mul(rounds)), pods, most))
+        let stops = queues.iter().map(Queue::stops).max().unwrap_or_default();
+        Some((most.takes().max(stops.saturating_mul(rounds)), most))
     };
-    let turns: Vec<(Duration, u32, Queue)> = turns.values().filter_map(longest).collect();
-    let (_, _, slowest) = turns.iter().max_by_key(|(takes, ..)| *takes)?;
-    let at_most = turns.iter().map(|(takes, ..)| takes.as_secs()).fold(0, u64::saturating_add);
-    let pods: u32 = turns.iter().map(|(_, pods, _)| pods).sum();
-    let scaled = |past: Past| past.seconds.saturating_mul(pods.into()).div_ceil(past.pods.into());
-    Some(match past.filter(|past| past.pods > 0 && scaled(*past) < at_most) {
-        Some(past) => Expected {
-            seconds: scaled(past),
-            rests_on: Reason::of(&format!(
-                "the last drain of it took {} for {}",
-                age(past.seconds),
-                count(past.pods, "pod")
-            )),
-        },
-        None => Expected { seconds: at_most, rests_on: Reason::of(&format!("at most: {}", slowest.sentence())) },
+    let rows: Vec<(Duration, Queue)> = turns.values().filter_map(longest).collect();
+    let (_, slowest) = rows.iter().max_by_key(|(takes, _)| *takes)?;
+    let seconds = |takes: &Duration| takes.as_secs().saturating_add(u64::from(takes.subsec_nanos() > 0));
+    let all_known = turns.values().flatten().all(|queue| queue.stopped_in.is_some());
+    let most = if all_known { "" } else { "at most: " };
+    Some(Expected {
+        seconds: rows.iter().map(|(takes, _)| seconds(takes)).fold(0, u64::saturating_add),
+        rests_on: Reason::of(&format!("{most}{}", slowest.sentence())),
     })
 }

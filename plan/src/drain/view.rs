@@ -9,11 +9,12 @@ use std::{
 use super::{
     budget::{About, Asked, Budgets, closed, never},
     look::Look,
+    past::Past,
     placement::{NoPlace, fits_nowhere, may_come_back},
     pods::{Class, Keeper, class, is_leaving, losses, top_owner, turn},
     room::Rooms,
     selectors::Selectors,
-    time::{Past, Queue, expected},
+    time::{Queue, expected},
     turn::{Pace, number, pace},
 };
 use crate::{
@@ -36,15 +37,15 @@ const LONG_GRACE: Duration = Duration::from_secs(120);
 /// Why one leaves whatever its budget says.
 const DISMISSED: &str = "its controller asks for no pods any more, and takes it away by itself";
 
-/// What a drain of this node would do with each of its pods, as the cluster was seen. `past` is the last drain of it,
-/// where one is known.
-pub fn view_of(name: &NodeName, look: &Look, now: Timestamp, past: Option<Past>) -> NodeView {
+/// What a drain of this node would do with each of its pods, as the cluster was seen. `past` is what earlier drains
+/// took.
+pub fn view_of(name: &NodeName, look: &Look, now: Timestamp, past: &Past) -> NodeView {
     let node = look.nodes.iter().find(|node| node.name == name.as_str()).map(AsRef::as_ref);
     let all = look.pods.iter().map(AsRef::as_ref);
     let here: Vec<&Pod> = all.filter(|pod: &&Pod| pod.node.as_deref() == Some(name.as_str())).collect();
     let mut leaving: Vec<&Pod> = here.iter().copied().filter(|pod| class(pod) == Class::Leaves).collect();
     leaving.sort_by_key(|pod| (turn(pod), Reverse(number(pod))));
-    let mut model = Model::new(name.as_str(), look, &leaving, now);
+    let mut model = Model::new(name.as_str(), (look, past), &leaving, now);
     let mut leavings: BTreeMap<&PodKey, Leaving> = BTreeMap::new();
     for pod in &leaving {
         let leaving = model.leaving(pod);
@@ -62,7 +63,7 @@ pub fn view_of(name: &NodeName, look: &Look, now: Timestamp, past: Option<Past>)
         pods: Vec::new(),
         left_out: LeftOut::default(),
         attached: attached(name, look, &here),
-        expected: if never { None } else { expected(&model.queues(), past) },
+        expected: if never { None } else { expected(&model.queues()) },
     };
     for pod in here {
         let prospect = match class(pod) {
@@ -143,6 +144,7 @@ struct Counting<'a> {
 struct Model<'a> {
     drained: &'a str,
     look: &'a Look,
+    past: &'a Past,
     budgets: Budgets<'a>,
     counting: BTreeMap<(&'a str, &'a str), Counting<'a>>,
     rooms: Rooms<'a>,
@@ -163,7 +165,7 @@ struct Owned {
 }
 
 impl<'a> Model<'a> {
-    fn new(drained: &'a str, look: &'a Look, leaving: &[&'a Pod], now: Timestamp) -> Self {
+    fn new(drained: &'a str, (look, past): (&'a Look, &'a Past), leaving: &[&'a Pod], now: Timestamp) -> Self {
         let budgets = Budgets::new(look.budgets.iter().map(AsRef::as_ref));
         let mut counting: BTreeMap<(&str, &str), (&Budget, Vec<&Pod>)> = BTreeMap::new();
         let mut counted = Selectors::new();
@@ -191,7 +193,7 @@ impl<'a> Model<'a> {
         let attached = look.attachments.iter().filter(|attachment| attachment.node == drained);
         let attached = attached.filter_map(|attachment| attachment.volume.as_deref()).collect();
         let (queues, none) = (BTreeMap::new(), BTreeMap::new());
-        let mut model = Self { drained, look, budgets, counting: none, rooms, queues, attached, owned, now };
+        let mut model = Self { drained, look, past, budgets, counting: none, rooms, queues, attached, owned, now };
         for (key, (budget, counted)) in counting {
             let asked = Asked::of(budget, &counted, |owner| model.about(&budget.namespace, owner));
             model.counting.insert(key, Counting { counted, asked, lost: 0, waiting: 0 });
@@ -213,6 +215,7 @@ impl<'a> Model<'a> {
     fn leaving(&mut self, pod: &'a Pod) -> Leaving {
         let (place, nowhere) = self.place(pod);
         let mut leaving = Leaving { loses: losses(pod), never: None, place, slow: None };
+        let request = self.look.requests.iter().find(|request| request.pod == pod.key);
         let counting = self.budgets.asked_about(pod);
         match counting.as_slice() {
             _ if self.comes_back(pod) => {
@@ -240,6 +243,9 @@ impl<'a> Model<'a> {
                 }
             }
             [] => {}
+        }
+        if let Some(request) = request.filter(|_| leaving.never.is_none()) {
+            leaving.slow = Some(Reason::of(&request.sentence()));
         }
         if leaving.slow.is_none() && leaving.never.is_none() {
             leaving.slow = self.slow(pod).map(|why| Reason::of(&why));
@@ -368,19 +374,25 @@ impl<'a> Model<'a> {
             (Pace::Free | Pace::Budget | Pace::Strength | Pace::OneByOne, ..) => (pod.key.to_string(), 1),
         };
         let owned = pod.owner.as_ref().and_then(|owner| self.owned.get(&(pod.key.namespace.as_str(), owner)));
-        let started_in = owned.and_then(|owned| owned.started_in);
+        let took = self.past.took(pod);
+        let started_in = owned.and_then(|owned| owned.started_in).or(took.to_start);
         let comes_back = !matches!(leaving.place, Place::Nowhere(_) | Place::NotNeeded);
-        let grace = if pod.is_finished() { Duration::ZERO } else { pod.grace };
+        let (grace, stopped_in) = match pod.is_finished() {
+            true => (Duration::ZERO, Some(Duration::ZERO)),
+            false => (pod.grace, took.to_stop),
+        };
         let queue = self.queues.entry((turn(pod), name.clone())).or_insert(Queue {
             name,
             pods: 0,
             at_once,
             grace,
+            stopped_in,
             started_in,
             comes_back,
         });
         queue.pods = queue.pods.saturating_add(1);
         queue.grace = queue.grace.max(grace);
+        queue.stopped_in = queue.stopped_in.zip(stopped_in).map(|(known, also)| known.max(also));
         queue.started_in = queue.started_in.max(started_in);
         queue.comes_back |= comes_back;
     }
@@ -389,7 +401,15 @@ impl<'a> Model<'a> {
     fn stopping(&mut self, pod: &Pod, now: Timestamp) {
         let (name, grace) =
             (pod.key.to_string(), pod.deletion.map_or(Duration::ZERO, |deletion| deletion.ends.since(now)));
-        let queue = Queue { name: name.clone(), pods: 1, at_once: 1, grace, started_in: None, comes_back: false };
+        let queue = Queue {
+            name: name.clone(),
+            pods: 1,
+            at_once: 1,
+            grace,
+            stopped_in: None,
+            started_in: None,
+            comes_back: false,
+        };
         self.queues.insert((Turn::Ordinary, name), queue);
     }
 

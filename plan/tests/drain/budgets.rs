@@ -1,6 +1,9 @@
 //! The arithmetic of budgets: what will never open, what opens when something is repaired, and what is merely slow.
 
-use hostler_plan::cluster::{BudgetCondition, BudgetLimit, Operator, Phase, Requirement, Selector};
+use hostler_plan::{
+    cluster::{BudgetCondition, BudgetLimit, Operator, Phase, Requirement, Selector},
+    drain::budget_needs,
+};
 
 use crate::made::*;
 
@@ -230,4 +233,19 @@ fn pods_that_nobody_starts_again_are_lost_to_their_budget() {
     assert_eq!(never(&look, "lone-0"), None, "the first may go");
     let reason = never(&look, "lone-1").unwrap();
     assert!(reason.contains("lets only 1 of its pods be away, and nobody starts it again"), "{reason}");
+}
+
+#[test]
+fn what_a_budget_has_counts_an_eviction_that_its_status_does_not_show_yet() {
+    let mut look = cluster(&["s1", "w1"]);
+    look.deploy("web", &["s1", "w1"]);
+    let mut budget = look.protect("web", MinAvailable(1)).clone();
+    // The API server took the disruption from what is allowed; the controller has not counted again.
+    budget.disruptions_allowed = 0;
+    assert_eq!((budget.desired_healthy, budget.current_healthy), (1, 2));
+    assert_eq!(budget_needs(&budget, 0), "it needs 1 healthy pods and has 1");
+    // Nothing of it is shown yet.
+    budget.disruptions_allowed = 1;
+    assert_eq!(budget_needs(&budget, 1), "it needs 1 healthy pods and has 1");
+    assert_eq!(budget_needs(&budget, 0), "it needs 1 healthy pods and has 2");
 }

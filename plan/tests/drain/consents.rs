@@ -3,7 +3,7 @@
 use hostler_plan::{
     cluster::{Controller, Pod},
     document::NodeView,
-    drain::{Allowed, ConsentError, Fate, Look, Options, blockers, evaluate, view_of},
+    drain::{Allowed, ConsentError, Fate, Look, Options, Past, blockers, evaluate, view_of},
     step::{Consent, Drain, EmptyDirs, Loss, MAX_CONSENTS, NewOwners, TopOwner},
 };
 
@@ -163,7 +163,7 @@ fn a_consent_follows_the_owner_wherever_its_pods_are_and_whoever_is_new_asks_aga
     look.deploy("new", &["s1"]);
     look.pod("new-0").empty_dirs.disk = true;
     look.pod("bare").key.uid = "another".into();
-    let blocked = blockers(&view_of(&"s1".parse().unwrap(), &look, now(), None), &Options::from(&drain));
+    let blocked = blockers(&view_of(&"s1".parse().unwrap(), &look, now(), &Past::default()), &Options::from(&drain));
     let names: Vec<&str> = blocked.iter().map(|blocker| blocker.pod.as_str()).collect();
     assert_eq!(names, ["shop/bare", "shop/new-0"]);
     assert!(blocked[1].reason.contains("allows of others and not of it. Make the plan anew"), "{}", blocked[1].reason);

@@ -47,7 +47,7 @@ pub(crate) trait Made {
     fn pod(&mut self, name: &str) -> &mut Pod;
     fn node(&mut self, name: &str) -> &mut Node;
     fn view(&self) -> NodeView;
-    fn view_after(&self, past: Option<Past>) -> NodeView;
+    fn view_after(&self, past: &Past) -> NodeView;
     /// The pods that block, each with its reason.
     fn blocked(&self) -> Vec<(String, String)>;
     fn leaving(&self, name: &str) -> Leaving;
@@ -101,10 +101,10 @@ impl Made for Look {
     }
 
     fn view(&self) -> NodeView {
-        self.view_after(None)
+        self.view_after(&Past::default())
     }
 
-    fn view_after(&self, past: Option<Past>) -> NodeView {
+    fn view_after(&self, past: &Past) -> NodeView {
         view_of(&"s1".parse().unwrap(), self, now(), past)
     }
 

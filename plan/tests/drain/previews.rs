@@ -2,11 +2,12 @@
 
 use hostler_fixtures as made;
 use hostler_plan::{
-    cluster::{BudgetLimit, NodeReady},
+    cluster::{Attachment, BudgetLimit, NodeReady},
     document::{LeftOut, Plan, View},
     drain::{Allowed, CarriedOver, Look, NotShown, PodsPreview},
     id::{Nonce, Seq},
-    step::{Drain, EmptyDirs, Loss, NewOwners, Reaction, Step},
+    step::{Drain, EmptyDirs, Loss, NewOwners, OutOfService, Reaction, Step},
+    timestamp::Timestamp,
 };
 
 use crate::made::*;
@@ -95,7 +96,7 @@ fn what_stands_in_the_way_is_said_once_an_owner_with_what_allows_it() {
     assert!(refusal.starts_with("s1: shop/web-0 and 1 more: budget shop/web allows 0 pods"), "{refusal}");
 
     let (plan, mut view) = plan(&shop(), &memory);
-    view.missing_rights = vec!["create pods/eviction".parse().unwrap()];
+    view.missing_rights = vec![hostler_plan::form::ClusterName::of("create pods/eviction")];
     let refusal = PodsPreview::of(&plan, vec![view], Vec::new()).refusal().unwrap();
     assert_eq!(refusal, "the server w1 may not create pods/eviction: give its account that right");
 }
@@ -171,4 +172,42 @@ fn what_is_not_shown_is_said_and_refuses_nothing() {
     look.nodes[0].unschedulable_by = Some("kubectl-cordon".into());
     let text = preview(&look, &Allowed::default()).text(false);
     assert!(text.contains("s1: SILENT for ") && text.contains("cordoned by kubectl-cordon; 7 pods"), "{text}");
+}
+
+#[test]
+fn a_dead_node_is_given_up_with_its_pods_and_volumes_in_sight() {
+    let mut look = shop();
+    let mut bare = pod("bare", "bare", "s1");
+    bare.owner = None;
+    look.pods.push(bare.into());
+    look.node("s1").ready = NodeReady::Unknown { since: Timestamp::from_unix_seconds(now().unix_seconds() - 600) };
+    look.attachments.push(Attachment {
+        name: "csi-1".into(),
+        node: "s1".into(),
+        driver: "csi.example.com".into(),
+        volume: Some("pv-1".into()),
+    });
+    // Budgets are not asked.
+    look.protect("db", BudgetLimit::MaxUnavailable(0));
+    let (mut plan, mut view) = plan(&look, &Allowed::default());
+    view.nodes = vec![look.view()];
+    let power_off_proof = "the breaker is off".parse().unwrap();
+    plan.tasks[0].steps = vec![Step::OutOfService(OutOfService { power_off_proof })];
+    plan.tasks[0].subject = "s1".parse().unwrap();
+    view.missing_rights = vec![hostler_plan::form::ClusterName::of("create pods/eviction")];
+    let preview = PodsPreview::of(&plan, vec![view], Vec::new());
+    assert_eq!(preview.refusal(), None, "nobody is evicted");
+    let text = preview.text(false);
+    let first = "s1: silent for 10 min; 8 pods removed at once: 1 lost for ever, 1 down until the node is back, 5 started \
+                 elsewhere, 1 back with the node; 1 volume detached";
+    assert!(text.contains(first), "{text}");
+    for line in [
+        "lost     shop/bare (no controller): nobody starts it again",
+        "down     shop/db-0 (Deployment db): ",
+        "moves    shop/cache-0 (Deployment cache): fits on w1; its emptyDir data in memory is lost",
+        "volume   pv-1 is detached at once, whoever still writes to it (driver csi.example.com)",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!text.contains("web-0") && preview.text(true).contains("shop/web-0"), "{text}");
 }

@@ -228,7 +228,8 @@ fn systems_that_open_their_own_budgets_are_waited_for() {
     let mut look = cluster(&["s1", "w1"]);
     look.deploy("rook-ceph-osd", &["s1", "s1", "w1"]);
     for pod in &mut look.pods {
-        pod.placement.node_selector.insert("kubernetes.io/hostname".into(), pod.node.clone().unwrap());
+        let node = pod.node.clone().unwrap();
+        pod.placement.node_selector.insert("kubernetes.io/hostname".into(), node);
     }
     look.protect("rook-ceph-osd", MaxUnavailable(1));
     assert_eq!(look.blocked(), []);

@@ -246,6 +246,11 @@ impl World {
                 }
                 Progress::Next(50, 500)
             }
+            Step::OutOfService(_) if machine.up => {
+                let reason = format!("{} is Ready, so it is not dead", machine.name);
+                Progress::Failed(Outcome::Failed { reason })
+            }
+            Step::OutOfService(_) => Progress::Next(50, 500),
             Step::Reboot(_) => {
                 machine.restarting = true;
                 machine.rebooting.insert(key, (machine.boot, grant));
@@ -275,8 +280,7 @@ impl World {
             | Step::AdmitToK3s(_)
             | Step::JoinK3s(_)
             | Step::AdoptCordon(_)
-            | Step::ReleaseCordon(_)
-            | Step::OutOfService(_) => {
+            | Step::ReleaseCordon(_) => {
                 Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) })
             }
         }

@@ -66,6 +66,8 @@ pub struct KubeNode {
     pub resource_version: u64,
     /// Bytes that pods may ask for.
     pub allocatable: u64,
+    /// The taint `node.kubernetes.io/out-of-service` is on it.
+    pub out_of_service: bool,
 }
 
 /// A pod's namespace and name.
@@ -237,6 +239,7 @@ impl Cluster {
     /// What the controllers, the scheduler and the storage system do in one moment.
     pub(super) fn reconcile(&mut self, now: Millis) {
         self.judge_nodes(now);
+        self.forget_the_dead();
         self.detach_volumes(now);
         for at in 0..self.workloads.len() {
             let workload = self.workloads[at].clone();
@@ -281,6 +284,16 @@ impl Cluster {
                     | PodState::Terminating { .. } => {}
                 }
             }
+        }
+    }
+
+    /// The pod garbage collector and the attach-detach controller: what is on a node out of service that is not Ready goes
+    /// at once, whatever its kubelet says.
+    fn forget_the_dead(&mut self) {
+        let dead = |node: &NodeName| self.nodes.get(node).is_some_and(|node| node.out_of_service && !node.ready);
+        self.pods.retain(|_, pod| pod.owner == Owner::Mirror || !pod.node.as_ref().is_some_and(dead));
+        for volume in self.volumes.values_mut() {
+            volume.attached.take_if(|(node, _)| dead(node));
         }
     }
 
@@ -337,41 +350,8 @@ impl Cluster {
         self.pods.insert(PodKey { namespace: workload.namespace.clone(), name }, pod);
     }
 
-    /// Puts pending pods on the emptiest node that has room, spread by workload.
-    fn schedule(&mut self, now: Millis) {
-        let pending: Vec<PodKey> =
-            self.pods.iter().filter(|(_, p)| p.state == PodState::Pending).map(|(key, _)| key.clone()).collect();
-        for key in pending {
-            let Some(pod) = self.pods.get(&key) else { continue };
-            let blocked = pod.volume.as_ref().and_then(|name| self.volumes.get(name)?.attached.clone());
-            let best = self
-                .nodes
-                .iter()
-                .filter(|(_, node)| node.ready && !node.unschedulable)
-                .filter(|(name, node)| {
-                    let used: u64 = self.pods_on(name).map(|(_, p)| p.memory_bytes).sum();
-                    used + pod.memory_bytes <= node.allocatable
-                })
-                // A volume that is still attached elsewhere cannot follow yet.
-                .filter(|(name, _)| blocked.as_ref().is_none_or(|(node, _)| node == *name))
-                .min_by_key(|(name, _)| {
-                    let same = self.pods_on(name).filter(|(_, p)| p.owner == pod.owner).count();
-                    (same, self.pods_on(name).count(), (*name).clone())
-                })
-                .map(|(name, _)| name.clone());
-            let Some(node) = best else { continue };
-            if let Some(volume) = pod.volume.clone() {
-                self.attach(volume, &node, now);
-            }
-            if let Some(pod) = self.pods.get_mut(&key) {
-                pod.node = Some(node);
-                pod.state = PodState::Starting { until: now + POD_START };
-            }
-        }
-    }
-
     /// Attaches a volume; a new one gets its replicas on the schedulable nodes, the one that uses it first.
-    fn attach(&mut self, volume: String, node: &NodeName, now: Millis) {
+    pub(super) fn attach(&mut self, volume: String, node: &NodeName, now: Millis) {
         let mut homes: Vec<NodeName> =
             self.nodes.iter().filter(|(_, n)| n.ready && !n.unschedulable).map(|(name, _)| name.clone()).collect();
         homes.sort_by_key(|home| (home != node, home.clone()));

@@ -188,6 +188,7 @@ impl World {
             annotations: BTreeMap::new(),
             resource_version: 1,
             allocatable,
+            out_of_service: false,
         });
         Ok(())
     }

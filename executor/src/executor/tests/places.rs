@@ -24,6 +24,7 @@ const FILES: &[&str] = &[
     "artifacts/*",
     "own-cordon",
     "health-memory",
+    "drain-history",
 ];
 
 /// What a node did and holds.
@@ -65,6 +66,11 @@ impl Middle {
         keep_membership(&disk, &member).unwrap();
         disk.replace("own-cordon", b"the disk is full").unwrap();
         disk.replace("health-memory", br#"{"controllers":{"nvme0":7}}"#).unwrap();
+        let mut took = hostler_plan::drain::Past::default();
+        let web =
+            hostler_plan::drain::Workload { namespace: "shop".into(), kind: "Deployment".into(), name: "web".into() };
+        took.stopped(web, std::time::Duration::from_secs(3), fleet.now);
+        crate::drain_history::remember(&disk, took);
         let mut plans: Vec<Signed> = Vec::new();
         for seq in 1..=4 {
             let beside = |plans: &[Signed]| {

@@ -100,10 +100,7 @@ where
 }
 
 /// All of them, in pages of one moment, and its version.
-async fn list<T: Read>(
-    client: &Client,
-    followed: &Followed<T>,
-) -> Result<(String, Vec<Shared<T>>), ClusterError> {
+async fn list<T: Read>(client: &Client, followed: &Followed<T>) -> Result<(String, Vec<Shared<T>>), ClusterError> {
     let failed = |e| error(e, &format!("list {}", T::WHAT));
     let (mut all, mut parameters) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {

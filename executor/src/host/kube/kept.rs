@@ -116,8 +116,10 @@ mod tests {
     fn pod(number: usize) -> Pod {
         let app = format!("app-{}", number / 20);
         let set = format!("{app}-6d4cf56db6");
-        let toleration = |key: &str| json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 });
-        let condition = |name: &str| json!({ "type": name, "status": "True", "lastTransitionTime": "2030-01-01T00:00:00Z" });
+        let toleration =
+            |key: &str| json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 });
+        let condition =
+            |name: &str| json!({ "type": name, "status": "True", "lastTransitionTime": "2030-01-01T00:00:00Z" });
         let object = json!({
             "metadata": { "name": format!("{set}-{number:05}"), "namespace": "crowd",
                 "uid": format!("00000000-0000-4000-8000-{number:012}"), "resourceVersion": number.to_string(),

@@ -6,6 +6,7 @@
 mod conclusion;
 mod engine;
 mod evictions;
+mod learning;
 mod preflight;
 mod remaining;
 mod returns;

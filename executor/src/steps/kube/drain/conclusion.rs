@@ -9,6 +9,7 @@ use hostler_plan::{
 
 use super::state::{Drain, sentence_of};
 use crate::{
+    drain_history,
     host::{Pod, PodScope, Shared},
     steps::action::{StepContext, StepError},
 };
@@ -36,20 +37,21 @@ impl Drain<'_> {
             reports.push(PodReport { pod: pod.key.to_string(), fate, reason });
         }
         reports.extend(self.waiting_replacements(context));
+        drain_history::remember(&context.disk, std::mem::take(&mut self.learned));
         context.note_pods(reports)
     }
 
-    /// For each pod that no node takes, one of its controller's that left.
-    fn waiting_replacements(&self, context: &StepContext<'_>) -> Vec<PodReport> {
+    /// For each pod that no node takes, one of its controller's that left. Those that were taken are learned from.
+    fn waiting_replacements(&mut self, context: &StepContext<'_>) -> Vec<PodReport> {
         let mut reports = Vec::new();
         let Ok(cluster) = context.cluster() else { return reports };
-        let evicted = self.evicted.values().map(Shared::as_ref);
-        let mut left: Vec<&Pod> = evicted.filter(|pod: &&Pod| pod.owner.is_some()).collect();
-        let namespaces: BTreeSet<&str> = left.iter().map(|pod| pod.key.namespace.as_str()).collect();
-        for namespace in namespaces {
+        let mut left: Vec<Shared<Pod>> = self.evicted.values().filter(|pod| pod.owner.is_some()).cloned().collect();
+        let namespaces: BTreeSet<String> = left.iter().map(|pod| pod.key.namespace.clone()).collect();
+        for namespace in &namespaces {
             let Ok(pods) = cluster.pods(PodScope::InNamespace(namespace)) else { continue };
+            self.learn_who_started(&pods, context.now());
             for (pod, why) in pods.iter().filter_map(|pod| Some((pod, pod.unschedulable.as_ref()?))) {
-                let same = |left: &&Pod| left.key.namespace == namespace && left.owner == pod.owner;
+                let same = |left: &Shared<Pod>| left.key.namespace == *namespace && left.owner == pod.owner;
                 let Some(at) = left.iter().position(same) else { continue };
                 let gone = left.swap_remove(at).key.to_string();
                 let known = context.running.pods.get(&gone).is_some_and(|report| report.fate == PodFate::Down);

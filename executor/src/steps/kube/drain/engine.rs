@@ -19,10 +19,12 @@ use super::{
 };
 use crate::{
     control::{POLL, span},
-    host::{Node, NodeReady, Pod, PodKey},
+    host::{EvictionRequest, Node, NodeReady, Pod, PodKey},
     steps::action::{StepContext, StepError},
 };
 
+/// How often it is asked what others want of pods.
+const REQUESTS: Duration = Duration::from_secs(10);
 /// How often the budgets' arithmetic is done again while one says no.
 const RECHECK: Duration = Duration::from_secs(30);
 
@@ -97,6 +99,7 @@ impl Drain<'_> {
         let ordinary_left = left.iter().any(|(_, fate)| *fate != Fate::Evict(Turn::SystemCritical) && !last(fate));
         let all_last = left.iter().all(|(_, fate)| last(fate));
         self.waits = None;
+        self.look_at_requests(now, context)?;
         let budgets = self.cluster(context)?.budgets()?;
         let mut turns = Turns::new(&round, &budgets, self.going(now));
         self.count_charged(&mut turns, &budgets, now);
@@ -107,6 +110,7 @@ impl Drain<'_> {
                 Fate::Evict(_) if let Some(why) = self.keeps_returning(pod, &round.node) => {
                     self.stuck(pod, &why, context)?;
                 }
+                Fate::Evict(_) if self.asked_by_another(pod) => {}
                 Fate::Evict(Turn::SystemCritical) if ordinary_left => {}
                 Fate::Evict(Turn::Storage) if !all_last || self.storage_holds(pod, &turns) => {}
                 Fate::Evict(_) if going < most && self.is_due(&pod.key, now) => {
@@ -140,6 +144,35 @@ impl Drain<'_> {
         self.note_charged(&turns, &budgets, now);
         self.report(&round.remaining, &turns, context);
         Ok(false)
+    }
+
+    /// What others asked for of pods. A server that knows no such requests is asked once.
+    fn look_at_requests(&mut self, now: Timestamp, context: &StepContext<'_>) -> Result<(), RoundError> {
+        let is_due = match (self.requests_at, &self.requests) {
+            (None, _) => true,
+            (Some(at), Some(_)) => now.since(at) >= REQUESTS,
+            (Some(_), None) => false,
+        };
+        if is_due {
+            let found = self.cluster(context)?.eviction_requests()?;
+            let by_pod = |asked: EvictionRequest| (asked.pod.uid.clone(), asked);
+            self.requests = found.map(|found| found.into_iter().map(by_pod).collect());
+            self.requests_at = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Whether the pod is left to whom another asked to see to it.
+    fn asked_by_another(&mut self, pod: &Pod) -> bool {
+        let sentence =
+            self.requests.as_ref().and_then(|requests| requests.get(&pod.key.uid)).map(EvictionRequest::sentence);
+        match sentence {
+            Some(sentence) => {
+                self.hold(pod, None, &sentence);
+                true
+            }
+            None => false,
+        }
     }
 
     /// A node that went silent, or that somebody uncordoned, ends the drain, or is waited for with a sentence.

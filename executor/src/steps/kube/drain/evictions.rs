@@ -72,6 +72,7 @@ impl Drain<'_> {
                 self.news.push(PodReport { pod: pod.key.to_string(), fate, reason });
                 self.held.remove(&pod.key);
                 self.note_return(pod);
+                self.begin_to_learn(pod, now);
                 self.evicted.insert(pod.key.clone(), pod.clone());
                 retry(self, LOST_EVICTION);
                 return Ok(true);

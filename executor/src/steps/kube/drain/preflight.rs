@@ -3,7 +3,7 @@
 
 use hostler_plan::{
     document::NodeView,
-    drain::{Asks, blockers, view_of},
+    drain::{Asks, Past, blockers, view_of},
     id::NodeName,
     step::{self, Reaction},
     text::and_more,
@@ -76,5 +76,5 @@ pub(super) fn silent(node: &Node, since: Timestamp, context: &StepContext<'_>) -
 
 /// What holds a drain of the node, as it is seen now.
 pub(super) fn view_now(cluster: &dyn Cluster, node: &NodeName, now: Timestamp) -> Result<NodeView, ClusterError> {
-    Ok(view_of(node, &cluster.look(&[node.as_str()], Asks::WhatHolds)?, now, None))
+    Ok(view_of(node, &cluster.look(&[node.as_str()], Asks::WhatHolds)?, now, &Past::default()))
 }

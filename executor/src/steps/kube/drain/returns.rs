@@ -53,4 +53,3 @@ impl Drain<'_> {
         Some(format!("{kind} {name} came back to {} {returned} times after it had left: {why}", node.name))
     }
 }
-

@@ -7,8 +7,9 @@ use std::{
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
+    cluster::EvictionRequest,
     document::{Blocker, PodReport},
-    drain::Options,
+    drain::{Options, Past, Workload},
     step::{self, Reactions},
     timestamp::Timestamp,
 };
@@ -34,6 +35,14 @@ pub(super) struct Drain<'a> {
     pub(super) began: Timestamp,
     /// Pods that were evicted by this process.
     pub(super) evicted: BTreeMap<PodKey, Shared<Pod>>,
+    /// Since when pods leave that were evicted, by their UID.
+    pub(super) leaving: BTreeMap<String, (Workload, Timestamp)>,
+    /// What is seen for the next drain.
+    pub(super) learned: Past,
+    /// What others asked for of pods, by the pod's UID; none where the API server knows no such requests.
+    pub(super) requests: Option<BTreeMap<String, EvictionRequest>>,
+    /// When they were asked for.
+    pub(super) requests_at: Option<Timestamp>,
     pub(super) next_try: BTreeMap<PodKey, Timestamp>,
     /// Pods of each controller that were on the node at the first look, and which they were.
     pub(super) at_first: Option<AtFirst>,
@@ -115,6 +124,10 @@ impl<'a> Drain<'a> {
             timeout: Duration::from_secs(step.timeout_seconds),
             began,
             evicted: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            learned: Past::default(),
+            requests: None,
+            requests_at: None,
             next_try: BTreeMap::new(),
             at_first: None,
             returned: BTreeMap::new(),
@@ -154,6 +167,7 @@ impl<'a> Drain<'a> {
         }
         remaining.ask_owners(&mut self.above, &self.options, context.cluster()?)?;
         remaining.have_gone(&self.going(context.now()));
+        self.learn_who_left(&remaining, context.now());
         Ok(Round { node, nodes, remaining })
     }
 

@@ -109,7 +109,12 @@ impl<'a> Turns<'a> {
 
     /// Whether the budget's status lets no more go in this round.
     pub(super) fn is_closed(&self, budget: &Budget) -> bool {
-        budget.disruptions_allowed <= self.taken.get(&id(budget)).copied().unwrap_or(0)
+        budget.disruptions_allowed <= self.under_way(budget)
+    }
+
+    /// Evictions under it that its status does not show.
+    fn under_way(&self, budget: &Budget) -> u32 {
+        self.taken.get(&id(budget)).copied().unwrap_or(0)
     }
 
     /// How many pods of a controller are Ready now.
@@ -172,7 +177,7 @@ impl Drain<'_> {
         // Whether one that is not Ready may go is the server's to say, and some have to be asked before they open it.
         let asks = !pod.ready || Keeper::of(pod).is_some_and(Keeper::has_to_be_asked);
         if let Some(counting) = counting.filter(|budget| !asks && turns.is_closed(budget)) {
-            return Ok(May::Held(counting.full_name(), budget_needs(counting)));
+            return Ok(May::Held(counting.full_name(), budget_needs(counting, turns.under_way(counting))));
         }
         let one_by_one = match pace {
             Pace::Free | Pace::Budget => return Ok(May::Go),

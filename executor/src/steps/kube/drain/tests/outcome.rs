@@ -6,6 +6,7 @@ use hostler_plan::{
 };
 
 use super::*;
+use crate::host::EvictionRequest;
 
 #[test]
 fn drained_means_cordoned_empty_and_detached_now() {
@@ -296,4 +297,37 @@ fn a_consent_lets_the_data_of_its_owner_go_and_of_nobody_else() {
     // The controller itself is not what anybody was asked about.
     assert_eq!(blocked(&lab.run(&plan(2, &[of("ReplicaSet", "cache")])).0).1, [("shop/cache-0", None)]);
     assert_eq!(lab.run(&plan(3, &[of("Deployment", "cache")])).0.outcome, Outcome::Succeeded {});
+}
+
+#[test]
+fn a_pod_that_another_asked_to_go_is_left_to_its_responders_until_that_is_over() {
+    let asked = |lab: &Lab| {
+        let mut state = lab.cluster().state();
+        state.deploy("web", &["s1", "w1"]);
+        let pod = state.pods[0].key.clone();
+        state.requests = Some(vec![EvictionRequest { name: "r1".into(), requester: "acme.io/scaler".into(), pod }]);
+    };
+    let lab = Lab::new();
+    asked(&lab);
+    let (receipt, _) = lab.drain();
+    let Outcome::TimedOut { reason } = &receipt.outcome else { panic!("{}", receipt.outcome) };
+    let says = "shop/web-0 is held: acme.io/scaler asked for it to go before (EvictionRequest shop/r1)";
+    assert!(reason.contains(says), "{reason}");
+    assert!(lab.cluster().state().evicted.is_empty(), "nobody else evicts it");
+    let lab = Lab::new();
+    asked(&lab);
+    lab.cluster().state().next = Some(|state| state.requests = Some(vec![]));
+    assert_eq!(lab.drain().0.outcome, Outcome::Succeeded {}, "it was withdrawn");
+    assert_eq!(lab.cluster().state().evicted.len(), 1);
+}
+
+#[test]
+fn what_a_drain_took_is_remembered_for_the_next_preview() {
+    let lab = Lab::new();
+    lab.cluster().state().deploy("web", &["s1", "s1", "w1"]);
+    let pod = lab.cluster().state().pods[0].clone();
+    assert_eq!(lab.drain().0.outcome, Outcome::Succeeded {});
+    let disk = crate::disk::Disk::beside(lab.fleet.directory.path());
+    let took = crate::drain_history::recall(&disk).took(&pod).to_stop.unwrap();
+    assert!((10..15).contains(&took.as_secs()), "10 s of grace, and a look every few seconds: {took:?}");
 }
