@@ -158,12 +158,11 @@ mod tests {
             kept.nodes.listed(nodes.collect(), now);
             kept
         });
-        println!("kept: {held:?}");
-        assert!(held.kept < 4 * MIB, "{held:?}");
+        assert!(held.kept < 3 * MIB, "{held:?}");
         let (looks, look) = allocated(|| (kept.pods(|_| true), kept.budgets(), kept.nodes()));
-        println!("a look: {look:?}");
         assert!(look.most < MIB / 8, "{look:?}");
-        assert_eq!(looks.0.map(|pods| pods.len()), Some(2000));
+        assert_eq!(looks.0.as_ref().map(Vec::len), Some(2000));
+        drop(looks);
         // What happens to a pod while it leaves, and to the one that takes its place.
         let ((), changed) = allocated(|| {
             for number in 0..2000 {
