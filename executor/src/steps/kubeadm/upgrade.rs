@@ -53,6 +53,7 @@ impl Action for Upgrade {
         run::must_be(self.version, context)?;
         let documents = run::documents(self.config.as_str())?;
         let version = self.version.to_string();
+        let before = state::manifests(context.host())?;
         let arguments = match state::role(context.host())? {
             Some(ClusterRole::Server) => {
                 await_server(context)?;
@@ -73,7 +74,7 @@ impl Action for Upgrade {
             run::write(RUN_CONFIG, &documents.write(), 0o600, context)
         });
         match ran {
-            Err(StepError::Failed(reason)) => Err(StepError::Failed(match mixture(self.version, context)? {
+            Err(StepError::Failed(reason)) => Err(StepError::Failed(match mixture(&before, context)? {
                 Some(mixture) => format!("{reason}; {mixture}"),
                 None => reason,
             })),
@@ -181,14 +182,11 @@ fn await_server(context: &mut StepContext<'_>) -> Result<(), StepError> {
 
 /// What is new and what is old, where an upgrade ended half way: kubeadm puts back the component that did not start,
 /// and leaves those before it new.
-fn mixture(version: Version, context: &StepContext<'_>) -> Result<Option<String>, StepError> {
+fn mixture(before: &[Manifest], context: &StepContext<'_>) -> Result<Option<String>, StepError> {
     let manifests = state::manifests(context.host())?;
-    let of_kubernetes: Vec<&Manifest> = manifests.iter().filter(|manifest| manifest.component != ETCD).collect();
-    let is_new = |manifest: &&&Manifest| manifest.version() == Some(version);
-    let new = of_kubernetes.iter().filter(is_new).count();
-    let said: Vec<String> = manifests.iter().map(|m| format!("{} {}", m.component, m.tag())).collect();
-    if manifests.is_empty() || new == of_kubernetes.len() {
+    if manifests == before {
         return Ok(None);
     }
+    let said: Vec<String> = manifests.iter().map(|m| format!("{} {}", m.component, m.tag())).collect();
     Ok(Some(format!("by its manifests this server now has {}", said.join(", "))))
 }
