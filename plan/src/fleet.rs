@@ -13,6 +13,7 @@ mod machine;
 mod node;
 mod problem;
 mod reach;
+mod version;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 

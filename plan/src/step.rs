@@ -107,6 +107,25 @@ impl Step {
         matches!(self, Step::Noop(_) | Step::AwaitReady(_) | Step::Uncordon(_))
     }
 
+    /// Whether it makes the machine ready and does nothing else: neither to the cluster nor to who is in it.
+    pub fn readies_machine(&self) -> bool {
+        matches!(
+            self,
+            Step::StageArtifact(_)
+                | Step::EnsureFile(_)
+                | Step::EnsureModule(_)
+                | Step::EnsureSysctl(_)
+                | Step::EnsurePackage(_)
+                | Step::EnsureUnit(_)
+                | Step::EnsureProgram(_)
+                | Step::EnsureImages(_)
+                | Step::InstallPackage(_)
+                | Step::HoldPackage(_)
+                | Step::SwapOff(_)
+                | Step::EnsureHost(_)
+        )
+    }
+
     /// The version that a member of the cluster is brought to.
     pub fn upgrades_to(&self) -> Option<Version> {
         self.operation().upgrades_to()

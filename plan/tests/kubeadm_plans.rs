@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use hostler_fixtures::{self as made, golden, key, name, public};
 use hostler_plan::{
-    document::{Plan, RosterNode, SignerRole},
+    document::{Plan, PlanKind, RosterNode, SignerRole},
     fleet::Fleet,
     id::{Digest, Epoch, NodeName, Seq},
     planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection},
@@ -174,4 +174,24 @@ fn what_keeps_a_cluster_from_being_made_is_said_before_anything_is_signed() {
     );
     let long = said(&rack(&text), &[], &Intent::Bootstrap {});
     assert!(long.contains("bytes, and a plan holds 65536 of each; say less"), "{long}");
+}
+
+#[test]
+fn a_baseline_holds_what_makes_machines_ready_and_only_an_admin_signs_it() {
+    let fleet = rack(&RACK.replacen("[kubeadm]\n", "[kubeadm]\nmanifests = [\"cni.yaml\"]\n", 1));
+    let bootstrap = plan(&fleet, &[], &Intent::Bootstrap {}).unwrap();
+    for (task, allowed) in [("s1.stage", true), ("s1.prepare", true), ("s1.apply", false)] {
+        for step in &bootstrap.task(&task.parse().unwrap()).unwrap().steps {
+            assert_eq!(PlanKind::Baseline.may_hold(step), allowed, "{}", step.op());
+        }
+    }
+    let joins = plan(&fleet, &["s1"], &join(&["s2"])).unwrap();
+    let steps = joins.tasks.iter().chain(&bootstrap.tasks).flat_map(|task| &task.steps);
+    for step in steps.filter(|step| step.op().starts_with("kubeadm.")) {
+        assert!(!PlanKind::Baseline.may_hold(step), "{}", step.op());
+    }
+    let baseline = plan(&fleet, &["s1"], &Intent::Baseline { nodes: Selection::All }).unwrap();
+    assert_eq!((baseline.kind, baseline.kind.needs_only_operator()), (PlanKind::Baseline, false));
+    assert!(baseline.tasks.iter().flat_map(|task| &task.steps).all(|step| PlanKind::Baseline.may_hold(step)));
+    assert!(baseline.tasks.iter().all(|task| !task.disrupts));
 }

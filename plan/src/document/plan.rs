@@ -116,7 +116,7 @@ impl PlanKind {
             PlanKind::Reboot => noop || wait || drain || uncordon || matches!(step, Step::Reboot(_)),
             PlanKind::Dead => noop || matches!(step, Step::Cordon(_) | Step::OutOfService(_)),
             // Whatever concerns the machine alone, and neither the cluster nor who is in it.
-            PlanKind::Baseline => noop || wait || readies(step),
+            PlanKind::Baseline => noop || wait || step.readies_machine(),
             // What gives a node up stands alone, for those whom the root lets sign it.
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => {
                 !matches!(step, Step::OutOfService(_)) && !adopts && !releases
@@ -170,44 +170,6 @@ impl PlanKind {
             PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot | PlanKind::Stop => true,
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Dead | PlanKind::Baseline => false,
         }
-    }
-}
-
-/// Whether it makes a machine ready and does nothing else.
-fn readies(step: &Step) -> bool {
-    match step {
-        Step::StageArtifact(_)
-        | Step::EnsureFile(_)
-        | Step::EnsureModule(_)
-        | Step::EnsureSysctl(_)
-        | Step::EnsurePackage(_)
-        | Step::EnsureUnit(_)
-        | Step::EnsureProgram(_)
-        | Step::EnsureImages(_)
-        | Step::InstallPackage(_)
-        | Step::HoldPackage(_)
-        | Step::SwapOff(_)
-        | Step::EnsureHost(_) => true,
-        Step::Noop(_)
-        | Step::BootstrapK3s(_)
-        | Step::AdmitToK3s(_)
-        | Step::JoinK3s(_)
-        | Step::UpgradeK3s(_)
-        | Step::BootstrapKubeadm(_)
-        | Step::AdmitToKubeadm(_)
-        | Step::JoinKubeadm(_)
-        | Step::RevokeKubeadm(_)
-        | Step::UpgradeKubeadm(_)
-        | Step::EnsureKubelet(_)
-        | Step::Cordon(_)
-        | Step::Drain(_)
-        | Step::Uncordon(_)
-        | Step::AdoptCordon(_)
-        | Step::ReleaseCordon(_)
-        | Step::OutOfService(_)
-        | Step::Apply(_)
-        | Step::AwaitReady(_)
-        | Step::Reboot(_) => false,
     }
 }
 

@@ -12,10 +12,10 @@ use crate::{
 
 use super::{
     Fleet,
-    check::parse_version,
-    fragment::{ArtifactFragment, At},
+    fragment::ArtifactFragment,
     node::architecture,
-    problem::{Found, Location, nearest},
+    problem::{At, Found, Location, nearest},
+    version,
 };
 
 /// What stands for no architecture where one may be named.
@@ -319,9 +319,9 @@ fn kubernetes(
 ) -> Option<Version> {
     let own = known.is_some_and(|k| k.of_kubernetes);
     match (&a.kubernetes, &a.version) {
-        (Some(text), _) => parse_version(found, location, text, distribution),
+        (Some(text), _) => version::parse(found, location, text, distribution),
         (None, Some(text)) if own && a.kind.as_deref() != Some("package") => {
-            parse_version(found, location, text, distribution)
+            version::parse(found, location, text, distribution)
         }
         (None, _) if own => {
             let example = distribution.map_or("v1.36.3", Distribution::example_version);

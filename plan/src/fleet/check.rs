@@ -13,10 +13,11 @@ use crate::{
 
 use super::{
     ApiAddress, ArtifactKind, Canary, ContainerRuntime, Fleet, FleetNode, FleetPolicy, Group, Kubeadm, artifact,
-    fragment::{At, GroupFragment, Merged},
+    fragment::{GroupFragment, Merged},
     kubeadm, machine, node,
-    problem::{FleetError, Found, Location, Problem, nearest, or_nearest},
+    problem::{At, FleetError, Found, Location, Problem, nearest, or_nearest},
     reach::{self, Places},
+    version,
 };
 
 /// A month: what the default trust root allows a plan to live at most is shorter still.
@@ -34,7 +35,7 @@ pub(super) fn fleet(merged: Merged, artifacts_are: Artifacts) -> Result<(Fleet, 
     let mut found = Found { top: merged.top.clone(), errors: Vec::new(), warnings: Vec::new() };
     let name = name(&mut found, merged.name.as_ref());
     let distribution = distribution(&mut found, merged.distribution.as_ref());
-    let fleet_version = version(&mut found, merged.version.as_ref(), distribution);
+    let fleet_version = fleet_version(&mut found, merged.version.as_ref(), distribution);
     let api = api(&mut found, merged.api.as_ref());
     let groups = groups(&mut found, &merged.groups);
     let machine = merged.machine.as_ref().map(|written| machine::machine(&mut found, "[machine]", written));
@@ -150,35 +151,18 @@ fn distribution(found: &mut Found, written: Option<&At<String>>) -> Option<Distr
     distribution
 }
 
-fn version(found: &mut Found, written: Option<&At<String>>, distribution: Option<Distribution>) -> Option<Version> {
+fn fleet_version(
+    found: &mut Found,
+    written: Option<&At<String>>,
+    distribution: Option<Distribution>,
+) -> Option<Version> {
     let Some(At { value, location }) = written else {
         let [usual, ..] = Distribution::ALL;
         let example = distribution.unwrap_or(usual).example_version();
         found.missing(&format!("the fleet has no version; write version = {example:?} or the one you run"));
         return None;
     };
-    parse_version(found, location, value, distribution)
-}
-
-pub(super) fn parse_version(
-    found: &mut Found,
-    location: &Location,
-    text: &str,
-    distribution: Option<Distribution>,
-) -> Option<Version> {
-    let version: Option<Version> = text.parse().ok();
-    let fits = version.filter(|v| distribution.is_none_or(|d| v.is_of(d)));
-    if fits.is_none() {
-        let example = match distribution {
-            Some(distribution) => distribution.example_version().to_owned(),
-            None => distribution::any(|d| d.example_version().to_owned()),
-        };
-        found.error(
-            location,
-            format!("version: expected a version such as {example}, found {text:?}; write it in full"),
-        );
-    }
-    fits
+    version::parse(found, location, value, distribution)
 }
 
 fn api(found: &mut Found, written: Option<&At<String>>) -> Option<ApiAddress> {

@@ -10,16 +10,9 @@ use super::{
     kubeadm::KubeadmFragment,
     machine::MachineFragment,
     node::NodeFragment,
-    problem::{FleetError, Location, Problem},
+    problem::{At, FleetError, Location, Problem},
 };
 use crate::step::{EmptyDirs, NewOwners};
-
-/// A value and where it stands.
-#[derive(Debug, Clone)]
-pub(super) struct At<T> {
-    pub value: T,
-    pub location: Location,
-}
 
 /// One file.
 #[derive(Debug, Deserialize)]

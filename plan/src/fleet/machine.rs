@@ -9,8 +9,7 @@ use crate::form::{FileMode, FilePath, HostName, ModuleName, SysctlKey, SysctlVal
 
 use super::{
     args::{Args, args},
-    fragment::At,
-    problem::{Found, Location},
+    problem::{At, Found, Location},
 };
 
 /// What a machine is made ready with. What is `None` stands nowhere in the file: the distribution's own need counts.

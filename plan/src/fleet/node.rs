@@ -13,8 +13,7 @@ use crate::{
 
 use super::{
     FleetNode, Group,
-    fragment::At,
-    problem::{Found, Location, Problem, nearest, or_nearest},
+    problem::{At, Found, Location, Problem, nearest, or_nearest},
 };
 
 /// More nodes than any plan's size allows.

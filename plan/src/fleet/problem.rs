@@ -42,6 +42,13 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct At<T> {
+    pub value: T,
+    pub location: Location,
+}
+
 /// What was found while a fleet was read.
 pub(super) struct Found {
     /// Where what is missing is to be written.

@@ -7,8 +7,7 @@ use crate::{form::HostName, network::Network};
 use super::{
     super::{
         args::{Args, args},
-        fragment::At,
-        problem::{Found, Location, or_nearest},
+        problem::{At, Found, Location, or_nearest},
     },
     Component, ComponentFragment, Dns, Etcd, Kubeadm, KubeadmFragment, Kubelet, Patch, Proxy,
 };
