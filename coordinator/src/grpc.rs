@@ -36,6 +36,7 @@ use crate::{
     control::Admitted,
     control_loop::ControlHandle,
     nodes::reports::NodeReports,
+    pace::Pace,
     store::{artifact::Artifacts, ledger::LedgerReader},
 };
 use ca::{Authority, RequestedKey};
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub ledger: LedgerReader,
     pub authority: Authority,
     pub artifacts: Artifacts,
+    /// How fast nodes may download, all together.
+    pub pace: Pace,
     pub reports: NodeReports,
     pub views: Views,
     /// `host:port` of the listeners as others reach them.

@@ -13,6 +13,7 @@ mod limits;
 mod metrics;
 mod nodes;
 mod outbox;
+mod pace;
 mod rate;
 mod run;
 mod settings;

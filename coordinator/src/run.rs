@@ -37,6 +37,7 @@ use crate::{
     limits::{CALL_TIMEOUT, CALLS_PER_CONNECTION, HEADER_BYTES, Limits, NODE_WINDOW_BYTES, STOP_GRACE},
     metrics::Metrics,
     nodes::reports::NodeReports,
+    pace::Pace,
     settings::Settings,
     store::{
         artifact::{self, Artifacts},
@@ -59,6 +60,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// As often as nodes report; it takes some milliseconds with 400 of them.
 const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often artifacts are looked through that nothing needs; they are kept for days.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// A server's reading of its cluster counts for three reports, and at least this long.
 const CONDITIONS_FRESH_AT_LEAST: Duration = Duration::from_secs(60);
 /// A node that reports every second is not silent for a hiccup.
@@ -174,10 +177,12 @@ pub async fn run(settings: Settings, listeners: Listeners, shutdown: impl Future
     let control = coordinator.control.handle.clone();
     let watchdog = process::keep_watchdog(|| async { control.ask(|_, _| ()).await.is_ok() });
     let giving_back = give_back();
-    tokio::pin!(serving, shutdown, watchdog, giving_back);
+    let sweeping = sweep(coordinator.shared.clone(), settings.artifact_keep);
+    tokio::pin!(serving, shutdown, watchdog, giving_back, sweeping);
     let result = tokio::select! {
         result = &mut serving => result,
         () = &mut giving_back => Ok(()),
+        () = &mut sweeping => Ok(()),
         () = &mut watchdog => Ok(()),
         () = &mut shutdown => {
             tracing::info!("stopping");
@@ -201,6 +206,28 @@ async fn give_back() {
     loop {
         again.tick().await;
         memory::release();
+    }
+}
+
+/// Removes artifacts that no plan needed for so long.
+async fn sweep(shared: Arc<Shared>, keep: Duration) {
+    let mut again = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        again.tick().await;
+        let Ok(needed) = shared.control.ask(|control, _| control.state().needed_artifacts()).await else {
+            // It stops, and everything with it.
+            std::future::pending().await
+        };
+        let shared = shared.clone();
+        match tokio::task::spawn_blocking(move || shared.artifacts.sweep(&needed, keep)).await {
+            Ok(Ok(gone)) => {
+                for (artifact, bytes) in gone {
+                    tracing::info!(artifact, bytes, "artifact removed: no plan needs it");
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "old artifacts cannot be removed; check the disk"),
+            Err(error) => tracing::warn!(%error, "old artifacts were not removed"),
+        }
     }
 }
 
@@ -267,6 +294,7 @@ impl Coordinator {
             ledger: reader,
             authority,
             artifacts,
+            pace: Pace::new(settings.artifact_bytes_per_second),
             reports,
             views: Views::default(),
             silent_after_ms: silent_after_ms(settings),

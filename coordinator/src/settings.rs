@@ -29,6 +29,13 @@ const PLACES: Places = Places {
 /// Where everything is kept when nobody says otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/hostler/coordinator";
 
+/// Two nodes at the pace at which a node gives a download up (64 KiB a minute), sixty times over.
+const LEAST_BYTES_PER_SECOND: u64 = 128 << 10;
+const DAY: Duration = Duration::from_secs(86_400);
+/// Whoever goes on with a rollout does so within a month, or uploads again.
+const DEFAULT_ARTIFACT_DAYS: u32 = 30;
+const ARTIFACT_DAYS: std::ops::RangeInclusive<u32> = 1..=3650;
+
 /// How a coordinator runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -48,6 +55,10 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// How often a node reports its facts.
     pub report_interval: Duration,
+    /// Bytes a second that downloads of artifacts take at most, all nodes together; none for as fast as it goes.
+    pub artifact_bytes_per_second: Option<u64>,
+    /// How long an artifact stays that no plan needs.
+    pub artifact_keep: Duration,
     /// How long a node's certificate lives. No key of a file sets it: shorter ones are for tests of what runs out.
     pub node_certificate_lifetime: Duration,
     /// How many may be connected, and how long without a word. No key of a file sets them: smaller ones are for tests.
@@ -66,6 +77,8 @@ struct Keys {
     advertised_host: Option<String>,
     data_dir: Option<PathBuf>,
     report_interval_seconds: Option<u64>,
+    artifact_bytes_per_second: Option<u64>,
+    artifact_days: Option<u64>,
 }
 
 impl Settings {
@@ -82,6 +95,8 @@ impl Settings {
             advertised_host: None,
             data_dir: data_dir.into(),
             report_interval: DEFAULT_REPORT_INTERVAL,
+            artifact_bytes_per_second: None,
+            artifact_keep: DEFAULT_ARTIFACT_DAYS * DAY,
             node_certificate_lifetime: NODE_LIFETIME,
             limits: Limits::default(),
         }
@@ -120,6 +135,18 @@ fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
         REPORT_INTERVAL_SECONDS,
         DEFAULT_REPORT_INTERVAL,
     )?;
+    let artifact_bytes_per_second = keys.artifact_bytes_per_second;
+    if let Some(rate) = artifact_bytes_per_second.filter(|rate| *rate < LEAST_BYTES_PER_SECOND) {
+        let expected = format!("at least {LEAST_BYTES_PER_SECOND} bytes a second");
+        return Err(written.wrong("artifact_bytes_per_second", expected, rate));
+    }
+    let days = keys.artifact_days.map(u32::try_from).unwrap_or(Ok(DEFAULT_ARTIFACT_DAYS));
+    let Some(days) = days.ok().filter(|days| ARTIFACT_DAYS.contains(days)) else {
+        let found = keys.artifact_days.unwrap_or_default();
+        let expected = format!("{} to {} days", ARTIFACT_DAYS.start(), ARTIFACT_DAYS.end());
+        return Err(written.wrong("artifact_days", expected, found));
+    };
+    let artifact_keep = days * DAY;
     Ok(Settings {
         enrolment_listen: address("enrolment_listen", &keys.enrolment_listen, 7443)?,
         agent_listen: address("agent_listen", &keys.agent_listen, 7444)?,
@@ -129,6 +156,8 @@ fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
         advertised_host: keys.advertised_host.clone(),
         data_dir: keys.data_dir.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
         report_interval,
+        artifact_bytes_per_second,
+        artifact_keep,
         node_certificate_lifetime: NODE_LIFETIME,
         limits: Limits::default(),
     })
@@ -164,6 +193,9 @@ mod tests {
             ("admin_socket = \"admin.sock\"", "admin_socket"),
             ("report_interval_seconds = 0", "report_interval_seconds"),
             ("report_interval_seconds = 31", "report_interval_seconds"),
+            ("artifact_bytes_per_second = 1000", "artifact_bytes_per_second"),
+            ("artifact_days = 0", "artifact_days"),
+            ("artifact_days = 4294967297", "artifact_days"),
             ("advertised_host = \"a b\"", "advertised_host"),
             ("dta_dir = \"/b\"", "dta_dir"),
         ] {

@@ -14,11 +14,12 @@ use hostler_daemon::durable::{self, PRIVATE, end};
 use hostler_plan::{
     document::{Artifact, Plan},
     id::Digest,
+    text::count,
     trust::Verified,
 };
 use nix::{
     fcntl::{self, OFlag},
-    sys::stat::Mode,
+    sys::{stat::Mode, statvfs::statvfs},
     unistd::{Uid, geteuid},
 };
 use sha2::{Digest as _, Sha256};
@@ -137,6 +138,45 @@ impl Downloads {
     }
 }
 
+/// What stays free beside what a task brings: the machine writes while it comes, and a full disk stops more than a task.
+const MARGIN_BYTES: u64 = 256 << 20;
+
+/// Whether there is room for all of these that are not staged yet: each in the executor's folder, and the largest once more
+/// while it is fetched and copied. A sentence says what is missing.
+pub(crate) fn lacks_room(disk: &Disk, downloads: &Downloads, wanted: &[Artifact]) -> io::Result<Option<String>> {
+    let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |found| found.len());
+    let missing: Vec<&Artifact> = wanted.iter().filter(|a| length(&path(disk, &a.sha256)) != a.size).collect();
+    let staged = missing.iter().fold(0u64, |sum, a| sum.saturating_add(a.size));
+    // What came of one already needs no room any more.
+    let fetched = missing.iter().map(|a| a.size.saturating_sub(length(&downloads.folder.join(a.sha256.hex())))).max();
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    let one_file_system =
+        |a: &Path, b: &Path| Ok::<_, io::Error>(std::fs::metadata(a)?.dev() == std::fs::metadata(b)?.dev());
+    let (folder, fetched) = (disk.path(""), fetched.unwrap_or(0));
+    let needs = match downloads.folder.exists() && !one_file_system(&folder, &downloads.folder)? {
+        true => vec![(folder, staged), (downloads.folder.clone(), fetched)],
+        false => vec![(folder, staged.saturating_add(fetched))],
+    };
+    for (folder, bytes) in needs {
+        let free =
+            statvfs(&folder).map(|found| u128::from(found.blocks_available()) * u128::from(found.fragment_size()))?;
+        let needed = u128::from(bytes) + u128::from(MARGIN_BYTES);
+        if free < needed {
+            return Ok(Some(format!(
+                "{} of {} MiB need {} MiB free in {}, found {} MiB; make room there",
+                count(missing.len(), "artifact"),
+                staged.div_ceil(1 << 20),
+                needed.div_ceil(1 << 20),
+                folder.display(),
+                free >> 20
+            )));
+        }
+    }
+    Ok(None)
+}
+
 /// Removes what no held plan names.
 pub(crate) fn prune<'a>(disk: &Disk, plans: impl Iterator<Item = &'a Verified<Plan>>) -> Result<(), DiskError> {
     let wanted: Vec<String> =
@@ -211,6 +251,24 @@ mod tests {
         let staged = path(&fetched.disk, &fetched.artifact.sha256);
         assert_eq!(examine(&staged, &fetched.artifact).unwrap(), Found::Right);
         assert!(fetched.file().exists(), "it is the network side's to remove");
+    }
+
+    #[test]
+    fn what_has_no_room_is_said_before_a_byte_of_it_comes() {
+        let fetched = Fetched::new();
+        let lacks = |wanted: &[Artifact]| lacks_room(&fetched.disk, &fetched.downloads, wanted).unwrap();
+        assert_eq!(lacks(std::slice::from_ref(&fetched.artifact)), None);
+        let huge = Artifact { size: 1 << 60, sha256: Digest::of(b"huge"), ..fetched.artifact.clone() };
+        let sentence = lacks(&[fetched.artifact.clone(), huge.clone()]).unwrap();
+        assert!(
+            sentence.starts_with("2 artifacts of 1099511627777 MiB need 2199023255809 MiB free in /"),
+            "{sentence}"
+        );
+        // Staged already, by its length: it is looked at whole before it is used.
+        let place = path(&fetched.disk, &huge.sha256);
+        make_directory(place.parent().unwrap()).unwrap();
+        File::create(place).unwrap().set_len(1 << 42).unwrap();
+        assert_eq!(lacks(&[Artifact { size: 1 << 42, ..huge }]), None);
     }
 
     #[test]

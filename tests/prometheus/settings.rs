@@ -58,6 +58,7 @@ fn the_settings_files_name_every_key_with_its_default() {
     let example = hostler_coordinator::Settings {
         metrics_listen: shown.metrics_listen,
         advertised_host: shown.advertised_host.clone(),
+        artifact_bytes_per_second: shown.artifact_bytes_per_second,
         ..usual
     };
     assert_eq!(shown, example, "every other example is the default");

@@ -224,6 +224,11 @@ impl State {
         })
     }
 
+    /// The artifacts of every plan whose rollout is in memory.
+    pub(crate) fn needed_artifacts(&self) -> BTreeSet<Digest> {
+        self.plans.values().flat_map(|p| p.document().artifacts.iter().map(|a| a.sha256)).collect()
+    }
+
     /// Enrolments that no roster lists yet.
     pub(crate) fn pending(&self) -> impl Iterator<Item = (&NodeName, &Enrolled)> {
         self.enrolled

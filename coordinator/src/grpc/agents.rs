@@ -113,13 +113,17 @@ impl Agent for AgentService {
             _ => Status::not_found(format!("artifact {wanted} is not on this coordinator ({e}); upload it again")),
         })?;
         let (sender, receiver) = mpsc::channel(DOWNLOAD_QUEUE);
+        let serving = self.shared.clone();
         tokio::spawn(async move {
             loop {
                 let mut data = Vec::with_capacity(ARTIFACT_CHUNK_BYTES);
                 let read = (&mut file).take(ARTIFACT_CHUNK_BYTES as u64).read_to_end(&mut data).await;
                 let message = match read {
                     Ok(0) => return,
-                    Ok(_) => Ok(v1::ArtifactChunk { data }),
+                    Ok(bytes) => {
+                        serving.pace.wait(bytes as u64).await;
+                        Ok(v1::ArtifactChunk { data })
+                    }
                     Err(e) => Err(Status::data_loss(format!("artifact {wanted} cannot be read: {e}"))),
                 };
                 if message.is_err() | sender.send(message).await.is_err() {

@@ -1,15 +1,22 @@
 //! Artifacts by content: a file is here under its digest, whole and verified, or not at all.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use hostler_daemon::durable;
 use hostler_plan::id::Digest;
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _},
+    sync::Mutex,
+    time::Instant,
+};
 
 use crate::limits::ARTIFACT_BYTES;
 
@@ -18,12 +25,21 @@ pub(crate) const FOLDER_NAME: &str = "artifacts";
 /// What an unfinished upload begins with; such files are removed at the start.
 const UNFINISHED: &str = ".new-";
 
+/// How long a file that was measured counts as measured: nodes that stage together come within seconds of each other, and
+/// each of them would have the whole file read before its first byte.
+const MEASURED_FOR: Duration = Duration::from_secs(60);
+
 /// The folder of artifacts.
 #[derive(Debug)]
 pub(crate) struct Artifacts {
     folder: PathBuf,
     uploads: AtomicU64,
+    /// Files that were found to be what they are kept as, when, and as which.
+    measured: Mutex<HashMap<Digest, (Instant, Stamp)>>,
 }
+
+/// What changes when a file is written to: inode, length, and the time of the last change to either.
+type Stamp = (u64, u64, i64, i64);
 
 /// Why an upload ended without an artifact.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +68,7 @@ impl Artifacts {
                 std::fs::remove_file(entry.path())?;
             }
         }
-        Ok(Self { folder, uploads: AtomicU64::new(0) })
+        Ok(Self { folder, uploads: AtomicU64::new(0), measured: Mutex::default() })
     }
 
     /// Whether that content is here in that length.
@@ -73,19 +89,52 @@ impl Artifacts {
         Ok(Upload { file, hasher: Sha256::new(), written: 0, digest, size, unfinished, finished })
     }
 
-    /// Opens an artifact at an offset, and says how many bytes follow. It is measured before: a node that fetches what
-    /// was damaged here since would refuse it again and again.
+    /// Opens an artifact at an offset, and says how many bytes follow. It is measured before, unless that was just done: a
+    /// node that fetches what was damaged here since would refuse it again and again.
     pub(crate) async fn open_at(
         &self,
         digest: &Digest,
         offset: u64,
     ) -> io::Result<(tokio::io::Take<tokio::fs::File>, u64)> {
-        let (path, expected) = (self.path(digest), *digest);
-        let (file, length) = tokio::task::spawn_blocking(move || measured(&path, &expected)).await??;
-        let mut file = tokio::fs::File::from_std(file);
+        let mut file = tokio::fs::File::open(self.path(digest)).await?;
+        let metadata = file.metadata().await?;
+        let stamp = (metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec());
+        let length = metadata.len();
+        {
+            // Who comes while it is measured waits for that.
+            let mut measured = self.measured.lock().await;
+            measured.retain(|_, (at, _)| at.elapsed() < MEASURED_FOR);
+            if measured.get(digest).is_none_or(|(_, found)| *found != stamp) {
+                let (std, expected) = (file.into_std().await, *digest);
+                let std = tokio::task::spawn_blocking(move || measure(std, &expected)).await??;
+                file = tokio::fs::File::from_std(std);
+                measured.insert(*digest, (Instant::now(), stamp));
+            }
+        }
         let rest = length.checked_sub(offset).ok_or(io::ErrorKind::InvalidInput)?;
         file.seek(io::SeekFrom::Start(offset)).await?;
         Ok((file.take(rest), rest))
+    }
+
+    /// Removes what is not needed and was not for that long, by the machine's clock; what is needed is noted as needed
+    /// now. Gives the names and lengths of what went.
+    pub(crate) fn sweep(&self, needed: &BTreeSet<Digest>, keep: Duration) -> io::Result<Vec<(String, u64)>> {
+        let (now, mut gone) = (SystemTime::now(), Vec::new());
+        let needed: BTreeSet<String> = needed.iter().map(Digest::hex).collect();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let (name, metadata) = (entry.file_name().to_string_lossy().into_owned(), entry.metadata()?);
+            if name.starts_with(UNFINISHED) {
+                continue;
+            }
+            if needed.contains(&name) {
+                std::fs::File::open(entry.path())?.set_modified(now)?;
+            } else if now.duration_since(metadata.modified()?).is_ok_and(|age| age > keep) {
+                std::fs::remove_file(entry.path())?;
+                gone.push((name, metadata.len()));
+            }
+        }
+        Ok(gone)
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -93,15 +142,15 @@ impl Artifacts {
     }
 }
 
-/// The file and its length, if it is what it is kept as.
-fn measured(path: &Path, expected: &Digest) -> io::Result<(std::fs::File, u64)> {
-    let (mut file, mut hasher) = (std::fs::File::open(path)?, Sha256::new());
-    let length = io::copy(&mut file, &mut hasher)?;
+/// The file, if it is what it is kept as.
+fn measure(mut file: std::fs::File, expected: &Digest) -> io::Result<std::fs::File> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut file, &mut hasher)?;
     let found = Digest::from_bytes(hasher.finalize().into());
     if found != *expected {
         return Err(io::Error::other(format!("it was damaged since: found {found}")));
     }
-    Ok((file, length))
+    Ok(file)
 }
 
 /// A file on its way in. Dropped before its end, it leaves nothing.
@@ -198,6 +247,39 @@ mod tests {
         file.read_to_string(&mut text).await.unwrap();
         assert_eq!((text.as_str(), rest), ("world", 5));
         assert!(artifacts.open_at(&digest, 12).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_measured_is_measured_again_when_it_was_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(folder.path()).unwrap();
+        let (content, digest) = (b"hello world", Digest::of(b"hello world"));
+        put(&artifacts, digest, 11, content).await.unwrap();
+        let (_file, rest) = artifacts.open_at(&digest, 0).await.unwrap();
+        assert_eq!(rest, 11);
+        std::fs::write(artifacts.path(&digest), b"hello World").unwrap();
+        let damaged = artifacts.open_at(&digest, 0).await.unwrap_err().to_string();
+        assert!(damaged.contains("damaged since"), "{damaged}");
+    }
+
+    #[tokio::test]
+    async fn what_no_plan_needed_for_long_goes_and_the_rest_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(folder.path()).unwrap();
+        let day = Duration::from_secs(86_400);
+        let old = SystemTime::now() - 31 * day;
+        let digests = [&b"old"[..], b"new", b"needed"].map(|content| (content, Digest::of(content)));
+        for (content, digest) in digests {
+            put(&artifacts, digest, content.len() as u64, content).await.unwrap();
+            if content != b"new" {
+                std::fs::File::open(artifacts.path(&digest)).unwrap().set_modified(old).unwrap();
+            }
+        }
+        let needed = BTreeSet::from([digests[2].1]);
+        assert_eq!(artifacts.sweep(&needed, 30 * day).unwrap(), [(digests[0].1.hex(), 3)]);
+        assert_eq!(files(folder.path()), 2);
+        // Its plan is over now, and its days begin.
+        assert_eq!(artifacts.sweep(&BTreeSet::new(), 30 * day).unwrap(), []);
     }
 
     #[tokio::test]

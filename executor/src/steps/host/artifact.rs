@@ -1,8 +1,13 @@
 //! `artifact.stage`: fetched by the network side, believed only after it was measured.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use hostler_plan::{document::Artifact, id::ArtifactName, step::StageArtifact};
+use hostler_plan::{
+    document::Artifact,
+    id::ArtifactName,
+    step::{StageArtifact, Step},
+    timestamp::Timestamp,
+};
 
 use crate::{
     artifacts::{self, Found},
@@ -11,7 +16,7 @@ use crate::{
     steps::action::{Action, Check, StepContext, StepError},
 };
 
-/// The largest artifact (70 MB) over the slowest link we support (1 Mbit/s) takes 10 minutes.
+/// The largest program (70 MB) over the slowest link we support (1 Mbit/s) takes 10 minutes.
 const LIMIT: Duration = Duration::from_secs(1800);
 
 /// A fetch that fails is tried again after this.
@@ -47,6 +52,7 @@ fn check(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<Check, St
 fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let artifact = context.artifact(name)?;
     let began = context.now();
+    await_room(name, began, context)?;
     let mut mismatches = 0;
     let mut afresh = false;
     for attempt in 1.. {
@@ -96,6 +102,27 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
         }
     }
     unreachable!("attempts are counted without end")
+}
+
+/// Waits until there is room for everything that the task stages, so that nothing of it comes in vain.
+fn await_room(name: &ArtifactName, began: Timestamp, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    fn staged(step: &Step) -> Option<&ArtifactName> {
+        if let Step::StageArtifact(stage) = step { Some(&stage.artifact) } else { None }
+    }
+    let mut names: BTreeSet<&ArtifactName> = context.task.steps.iter().filter_map(staged).collect();
+    names.insert(name);
+    let wanted = names.into_iter().map(|name| context.artifact(name)).collect::<Result<Vec<_>, _>>()?;
+    let lacks = |context: &StepContext<'_>| {
+        artifacts::lacks_room(&context.disk, &context.node.control.downloads, &wanted).map_err(|e| failed(name, &e))
+    };
+    while let Some(sentence) = lacks(context)? {
+        if context.now().since(began) > LIMIT {
+            return Err(StepError::TimedOut(sentence));
+        }
+        context.say(format!("waits to fetch {name}: {sentence}"));
+        context.pause_while_wanted(RETRY)?;
+    }
+    Ok(())
 }
 
 fn accept(artifact: &Artifact, context: &StepContext<'_>) -> Result<Found, DiskError> {

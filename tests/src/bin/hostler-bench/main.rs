@@ -7,6 +7,7 @@ mod idle;
 mod plans;
 mod relay;
 mod report;
+mod stage;
 mod usage;
 mod verify;
 mod writes;
@@ -42,6 +43,7 @@ use hostler_tests::{
         hostler-bench --seconds 0 --nodes 100,400          plans for 8, 100 and 400 nodes and nothing else\n  \
         hostler-bench verify                               what a plan of 1,000 nodes costs each of them\n  \
         hostler-bench --machine fixtures/machines/pi5      an agent on a recorded machine\n  \
+        hostler-bench stage --link 117                     100 MB to five nodes over a gigabit, beside a plain copy\n  \
         hostler-bench writes                               ten minutes in which it may write to no file"
 )]
 struct Arguments {
@@ -79,6 +81,20 @@ enum Child {
         /// How often each part is done; the one in the middle counts
         #[arg(long, value_name = "COUNT", default_value_t = 21)]
         rounds: usize,
+    },
+    /// Stage a file on every node, in turns with a plain copy of it over the same link
+    Stage {
+        /// Size of the file
+        #[arg(long, value_name = "MB", default_value_t = 100)]
+        megabytes: u64,
+        #[arg(long, value_name = "COUNT", default_value_t = 5)]
+        nodes: usize,
+        /// How often both are done; the one in the middle counts
+        #[arg(long, value_name = "COUNT", default_value_t = 5)]
+        rounds: usize,
+        /// What the link between coordinator and nodes carries; as much as this machine does unless set
+        #[arg(long, value_name = "MB/S")]
+        link: Option<u64>,
     },
     /// Watch with strace that an idle agent writes to no file; fails when it does
     Writes {
@@ -161,6 +177,15 @@ fn main() -> ExitCode {
             recorded_node(Node { metrics_listen: Some(*metrics), ..node }, machine)
         }
         Some(Child::Verify { nodes, rounds }) => verify::measure(*nodes, *rounds).map(|text| print!("{text}")),
+        Some(Child::Stage { megabytes, nodes, rounds, link }) => {
+            let wanted = stage::Wanted { megabytes: *megabytes, nodes: *nodes, rounds: *rounds, link: *link };
+            until_stopped(async || {
+                println!("load before: {}", load());
+                print!("\n{}", stage::measure_staging(wanted).await?);
+                println!("load after: {}", load());
+                Ok(())
+            })
+        }
         Some(Child::Writes { seconds, warm_up, agent }) => {
             let plan = idle::Plan { seconds: *seconds, warm_up: *warm_up, agent: agent.clone(), machine: None };
             until_stopped(async || {

@@ -113,7 +113,7 @@ fn pss_kib(stand: &Stand) -> anyhow::Result<u64> {
     Ok(coordinator.pss_kib().0)
 }
 
-fn fleet_text(names: &[NodeName]) -> String {
+pub(crate) fn fleet_text(names: &[NodeName]) -> String {
     let head = "name = \"bench\"\ndistribution = \"k3s\"\nversion = \"v1.34.3+k3s1\"\napi = \"192.0.2.1:6443\"\n";
     let node = |(n, name): (usize, &NodeName)| {
         let role = if n == 0 { "server" } else { "worker" };
@@ -124,7 +124,7 @@ fn fleet_text(names: &[NodeName]) -> String {
 
 /// One for the server, and one for each group of workers, which enrols from an address of its own: the coordinator lets
 /// few enrol from one.
-async fn join_strings(stand: &mut Stand, nodes: usize) -> anyhow::Result<Vec<JoinString>> {
+pub(crate) async fn join_strings(stand: &mut Stand, nodes: usize) -> anyhow::Result<Vec<JoinString>> {
     let mut joins = vec![stand.join_string(1, ClusterRole::Server).await?];
     let workers = nodes - 1;
     if workers > 0 {
@@ -137,7 +137,7 @@ async fn join_strings(stand: &mut Stand, nodes: usize) -> anyhow::Result<Vec<Joi
 }
 
 /// They end with what this gives back.
-fn start_agents(folder: &Path, names: &[NodeName], joins: &[JoinString]) -> anyhow::Result<JoinSet<()>> {
+pub(crate) fn start_agents(folder: &Path, names: &[NodeName], joins: &[JoinString]) -> anyhow::Result<JoinSet<()>> {
     let world = SharedWorld::new(World::new(1, names.iter().cloned().map(|n| (n, Arch::Aarch64))), 1.0);
     let mut agents = JoinSet::new();
     for (n, name) in names.iter().enumerate() {
@@ -157,7 +157,7 @@ fn start_agents(folder: &Path, names: &[NodeName], joins: &[JoinString]) -> anyh
 }
 
 /// Waits until every agent holds its stream and the coordinator has its facts.
-async fn attached(stand: &mut Stand, nodes: usize) -> anyhow::Result<()> {
+pub(crate) async fn attached(stand: &mut Stand, nodes: usize) -> anyhow::Result<()> {
     let wait = async {
         loop {
             let inventory = plan::inventory(&mut stand.admin).await?;
@@ -182,7 +182,7 @@ async fn sign(stand: &mut Stand, fleet: &Fleet, nodes: usize) -> anyhow::Result<
 
 /// One plan, timed from the call of submit until the coordinator's fold of the ledger holds a receipt of success of
 /// every node and says so on the admin's stream.
-async fn once(stand: &mut Stand, signed: &Signed, nodes: usize) -> anyhow::Result<Duration> {
+pub(crate) async fn once(stand: &mut Stand, signed: &Signed, nodes: usize) -> anyhow::Result<Duration> {
     let admin = &mut stand.admin;
     let began = Instant::now();
     let verified = plan::verify(admin.trust_store(), signed, now())?;

@@ -4,10 +4,11 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 /// The payload of TCP so far: what is inside TLS and TLS itself, without the headers of TCP and IP.
@@ -25,6 +26,12 @@ impl Counted {
 
 /// Listens on `listen` and passes everything on to `to`. It ends with this process.
 pub(crate) fn start(listen: SocketAddr, to: SocketAddr) -> io::Result<Counted> {
+    start_at(listen, to, None)
+}
+
+/// The same as a link that carries at most so many bytes a second down, all connections together.
+pub(crate) fn start_at(listen: SocketAddr, to: SocketAddr, bytes_per_second: Option<u64>) -> io::Result<Counted> {
+    let link = bytes_per_second.map(|rate| Arc::new(Link { rate, free: Mutex::new(Instant::now()) }));
     let listener = TcpListener::bind(listen)?;
     let counted = Counted::default();
     let counts = counted.clone();
@@ -32,31 +39,52 @@ pub(crate) fn start(listen: SocketAddr, to: SocketAddr) -> io::Result<Counted> {
         for client in listener.incoming().flatten() {
             // A coordinator that is not there is a connection that ends, as without a relay.
             let Ok(server) = TcpStream::connect(to) else { continue };
-            let _ = pass_both(&client, &server, &counts);
+            let _ = pass_both(&client, &server, &counts, link.as_ref());
         }
     })?;
     Ok(counted)
 }
 
-fn pass_both(client: &TcpStream, server: &TcpStream, counts: &Counted) -> io::Result<()> {
+/// A link that is busy until a moment.
+struct Link {
+    rate: u64,
+    free: Mutex<Instant>,
+}
+
+impl Link {
+    fn carry(&self, bytes: usize) {
+        let turn = {
+            let mut free = self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let turn = (*free).max(Instant::now());
+            *free = turn + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+            *free
+        };
+        thread::sleep(turn.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn pass_both(client: &TcpStream, server: &TcpStream, counts: &Counted, link: Option<&Arc<Link>>) -> io::Result<()> {
     for stream in [client, server] {
         stream.set_nodelay(true)?;
     }
     let directions = [
-        (client.try_clone()?, server.try_clone()?, &counts.up),
-        (server.try_clone()?, client.try_clone()?, &counts.down),
+        (client.try_clone()?, server.try_clone()?, &counts.up, None),
+        (server.try_clone()?, client.try_clone()?, &counts.down, link.cloned()),
     ];
-    for (from, to, count) in directions {
+    for (from, to, count, link) in directions {
         let count = count.clone();
-        thread::Builder::new().name("relay".into()).spawn(move || pass(from, to, &count))?;
+        thread::Builder::new().name("relay".into()).spawn(move || pass(from, to, &count, link.as_deref()))?;
     }
     Ok(())
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
-    let mut buffer = [0; 16 << 10];
+fn pass(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64, link: Option<&Link>) {
+    let mut buffer = [0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         count.fetch_add(length as u64, Ordering::Relaxed);
+        if let Some(link) = link {
+            link.carry(length);
+        }
         if to.write_all(&buffer[..length]).is_err() {
             break;
         }
