@@ -84,10 +84,11 @@ impl Action for Upgrade {
 
     fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
         if state::role(context.host())? == Some(ClusterRole::Worker) {
-            return match state::text(context.host(), KUBELET_CONFIG)? {
-                Some(_) => Ok(format!("the kubelet's configuration is that of {}", self.version)),
-                None => Err(StepError::Failed(format!("kubeadm ended well, and {KUBELET_CONFIG} is not there"))),
-            };
+            if state::text(context.host(), KUBELET_CONFIG)?.is_none() {
+                return Err(StepError::Failed(format!("kubeadm ended well, and {KUBELET_CONFIG} is not there")));
+            }
+            backups::prune(context)?;
+            return Ok(format!("the kubelet's configuration is that of {}", self.version));
         }
         let began = context.now();
         loop {
