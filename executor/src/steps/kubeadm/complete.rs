@@ -66,7 +66,7 @@ impl Asked<'_> {
         match self.administrator.get_from(self.server, path) {
             Ok(Some(text)) => Ok(text),
             Ok(None) => Err(format!("{path} is not there")),
-            Err(error) => Err(format!("{}: {error}", self.server)),
+            Err(error) => Err(format!("{}: {}", self.server, in_one_line(&error.to_string()))),
         }
     }
 
@@ -112,5 +112,26 @@ impl Asked<'_> {
         let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
         let is_ready = conditions.any(|c| c["type"] == "Ready" && c["status"] == "True");
         if is_ready { Ok(()) } else { Err(format!("{name} is not Ready")) }
+    }
+}
+
+/// An API server that is not ready lists each of its parts in a line, and those that are not begin with `[-]`.
+fn in_one_line(answer: &str) -> String {
+    let mut lines = answer.lines();
+    let first = lines.next().unwrap_or_default().trim_end_matches("[+]ping ok").trim_end();
+    let failed = lines.filter(|line| line.starts_with("[-]"));
+    std::iter::once(first).chain(failed).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_api_server_that_is_not_ready_only_what_fails_is_said() {
+        let answer = "the API server does not answer: 500 [+]ping ok\n[+]log ok\n[-]etcd failed: reason withheld\n\
+                      readyz check failed";
+        assert_eq!(in_one_line(answer), "the API server does not answer: 500 [-]etcd failed: reason withheld");
+        assert_eq!(in_one_line("connection refused"), "connection refused");
     }
 }
