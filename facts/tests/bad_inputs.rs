@@ -28,11 +28,7 @@ fn read(folder: &Path) -> Reading {
 fn values(reading: &Reading) -> BTreeMap<String, f64> {
     let text =
         |(name, labels, value): (&str, hostler_plan::fact::Labels<'_>, f64)| (format!("{name} {labels:?}"), value);
-    reading
-        .iter()
-        .map(|(name, labels, value)| text((name.as_ref(), labels, value)))
-        .filter(|(n, _)| !about(n))
-        .collect()
+    reading.iter().map(|(name, labels, value)| text((name, labels, value))).filter(|(n, _)| !about(n)).collect()
 }
 
 fn about(series: &str) -> bool {

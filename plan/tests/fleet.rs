@@ -159,9 +159,9 @@ fn artifacts_of_a_known_name_say_no_more_than_they_must() {
     ];
     let fleet = locked(&lock.concat()).unwrap();
     let named = |name: &str| fleet.artifacts.iter().find(|a| a.name.as_str() == name).unwrap();
-    let to = |name: &str| match &named(name).kind {
-        ArtifactKind::Program { to } => to.to_string(),
-        other => panic!("{other:?}"),
+    let to = |name: &str| {
+        let ArtifactKind::Program { to } = &named(name).kind else { panic!("{name} is no program") };
+        to.to_string()
     };
     assert_eq!((to("kubelet").as_str(), to("runc").as_str()), ("/usr/local/bin/kubelet", "/usr/local/sbin/runc"));
     assert_eq!(named("kubelet").kubernetes.map(|v| v.to_string()).as_deref(), Some("v1.36.3"));

@@ -10,6 +10,7 @@ use hostler_fixtures::{self as made, golden, key, name, public};
 use hostler_plan::{
     document::{Plan, PlanKind, RosterNode, SignerRole},
     fleet::Fleet,
+    form::Config,
     id::{Digest, Epoch, NodeName, Seq},
     planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection},
     sequencer::{ClusterNode, Standing},
@@ -86,24 +87,25 @@ fn upgrade(to: &str) -> Intent {
 /// What kubeadm is given in that task.
 fn config(plan: &Plan, task: &str) -> String {
     let task = plan.task(&task.parse().unwrap()).unwrap();
-    let config = task.steps.iter().find_map(|step| match step {
+    task.steps.iter().find_map(given).unwrap().to_string()
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other step gives kubeadm nothing")]
+fn given(step: &Step) -> Option<&Config> {
+    match step {
         Step::BootstrapKubeadm(step) => Some(&step.config),
         Step::JoinKubeadm(step) => Some(&step.config),
         Step::UpgradeKubeadm(step) => Some(&step.config),
         _ => None,
-    });
-    config.unwrap().to_string()
+    }
 }
 
 /// Every step of a task, with what it holds.
 fn told(plan: &Plan, task: &str, text: &mut String) {
     writeln!(text, "## {task}\n").unwrap();
     for step in &plan.task(&task.parse().unwrap()).unwrap().steps {
-        let whole = match step {
-            Step::EnsureFile(file) => file.content.clone(),
-            Step::BootstrapKubeadm(_) | Step::JoinKubeadm(_) | Step::UpgradeKubeadm(_) => config(plan, task),
-            _ => String::new(),
-        };
+        let file = if let Step::EnsureFile(file) = step { Some(file.content.as_str()) } else { None };
+        let whole = file.or(given(step).map(Config::as_str)).unwrap_or_default();
         writeln!(text, "{}", step.said()[0]).unwrap();
         whole.lines().for_each(|line| writeln!(text, "    {line}").unwrap());
     }

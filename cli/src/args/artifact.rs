@@ -21,7 +21,7 @@ pub enum ArtifactCommand {
 Name, version, architecture and kind are read from the file and from where it lies; flags say what neither says. A URL is
 downloaded and compared with the checksum that upstream publishes beside it. The lock is written only if all is in order;
 what a person wrote in it stays.")]
-    Lock(LockArgs),
+    Lock(Box<LockArgs>),
     /// List what the fleet file and its lock name, and whether the files are here
     #[command(after_help = "Examples:
   hostler artifact list

@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) async fn run(context: &Context, command: ArtifactCommand) -> Result<(), Error> {
     match command {
-        ArtifactCommand::Lock(args) => lock(context, args).await,
+        ArtifactCommand::Lock(args) => lock(context, *args).await,
         ArtifactCommand::List => list(context),
         ArtifactCommand::Verify => verify(context),
     }

@@ -33,7 +33,10 @@ const TELLING: Duration = Duration::from_millis(20);
 
 /// What a program does to a machine when it is run with these arguments, and what it prints; none plays it no further.
 #[derive(Clone)]
-pub(crate) struct Play(pub Arc<dyn Fn(&mut Inner, &[&str]) -> Option<Result<String, HostError>> + Send + Sync>);
+pub(crate) struct Play(pub Arc<Played>);
+
+/// The machine and the arguments in, what it prints out.
+pub(crate) type Played = dyn Fn(&mut Inner, &[&str]) -> Option<Result<String, HostError>> + Send + Sync;
 
 impl std::fmt::Debug for Play {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -19,10 +19,7 @@ pub(super) fn args(found: &mut Found, of: &str, location: &Location, written: &B
             found.error(location, format!("{of}: expected the name of an argument, found {name:?}; {hint}"));
             continue;
         }
-        let values = match value {
-            toml::Value::Array(values) => values.as_slice(),
-            one => std::slice::from_ref(one),
-        };
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         for value in values {
             match text(value) {
                 Some(value) => args.push((name.clone(), value)),

@@ -218,12 +218,12 @@ impl Table<'_> {
     }
 
     fn time_sync(&mut self, written: &toml::Value) -> Option<UnitName> {
-        match written {
-            toml::Value::Boolean(true) => UnitName::new(TIMESYNCD).ok(),
-            toml::Value::Boolean(false) => None,
-            toml::Value::String(unit) => self.form(UnitName::new(unit.as_str())),
-            other => {
-                let what = format!("true or a unit such as \"chrony.service\", found {other}");
+        match (written.as_bool(), written.as_str()) {
+            (Some(true), _) => UnitName::new(TIMESYNCD).ok(),
+            (Some(false), _) => None,
+            (None, Some(unit)) => self.form(UnitName::new(unit)),
+            (None, None) => {
+                let what = format!("true or a unit such as \"chrony.service\", found {written}");
                 self.error(&format!("time_sync: expected {what}; write one of them"));
                 None
             }

@@ -78,15 +78,10 @@ fn read(text: &str) -> Result<Vec<Value>, String> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|e| e.to_string())?;
     let mut objects = Vec::new();
     for document in documents {
-        match document {
-            Value::Null => {}
-            Value::Object(mut list) if list.get("kind").is_some_and(|kind| kind == "List") => {
-                let Some(Value::Array(items)) = list.remove("items") else {
-                    return Err("a List in it has no items".into());
-                };
-                objects.extend(items);
-            }
-            object => objects.push(object),
+        if document["kind"] == "List" {
+            objects.extend(document["items"].as_array().ok_or("a List in it has no items")?.iter().cloned());
+        } else if !document.is_null() {
+            objects.push(document);
         }
     }
     let is_named = |object: &Value| {

@@ -173,10 +173,10 @@ impl Table<'_> {
 
     /// One network, or one of each family: `"10.244.0.0/16"`, `"10.244.0.0/16,fd00::/48"` or a list.
     fn networks(&mut self, key: &str, written: &toml::Value) -> Vec<Network> {
-        let texts: Vec<&str> = match written {
-            toml::Value::String(text) => text.split(',').map(str::trim).collect(),
-            toml::Value::Array(values) => values.iter().map(|v| v.as_str().unwrap_or_default()).collect(),
-            _ => vec![""],
+        let texts: Vec<&str> = match (written.as_str(), written.as_array()) {
+            (Some(text), _) => text.split(',').map(str::trim).collect(),
+            (None, Some(values)) => values.iter().map(|v| v.as_str().unwrap_or_default()).collect(),
+            (None, None) => vec![""],
         };
         let mut networks: Vec<Network> = Vec::new();
         for text in texts {

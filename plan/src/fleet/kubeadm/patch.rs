@@ -38,10 +38,10 @@ impl Patch {
             let hint = or_nearest(what, TARGETS.iter().copied(), || "change it".into());
             return Err(format!("expected a target of {}, found {what:?}; {hint}", TARGETS.join(", ")));
         }
-        let patch = match value {
-            toml::Value::String(text) => serde_json::from_str(text)
+        let patch = match value.as_str() {
+            Some(text) => serde_json::from_str(text)
                 .map_err(|wrong| format!("it is no JSON ({wrong}); write it as a table of this file, or as JSON"))?,
-            other => serde_json::to_value(other).map_err(|wrong| format!("it is no JSON ({wrong}); change it"))?,
+            None => serde_json::to_value(value).map_err(|wrong| format!("it is no JSON ({wrong}); change it"))?,
         };
         let fits = if kind == "json" { patch.is_array() } else { patch.is_object() };
         if !fits {
