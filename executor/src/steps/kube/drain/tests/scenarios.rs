@@ -100,7 +100,9 @@ impl<'s> Scenario<'s> {
                 "deployment" | "replicaset" | "statefulset" | "controller" | "daemonset" | "job" | "pod" | "static" => {
                     for pod in thing.pods() {
                         let node = self.first_node(thing, &pod, &state);
-                        state.pods.push(Pod { node, ..pod });
+                        // The lab makes them just before the drain.
+                        let unready_since = thing.has("unready").then(|| lab.machine.inner().now);
+                        state.pods.push(Pod { node, unready_since, ..pod });
                     }
                     if let "deployment" | "replicaset" | "statefulset" | "controller" = thing.kind {
                         let replicas = thing.replicas();
