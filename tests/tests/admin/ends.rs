@@ -218,7 +218,7 @@ async fn a_coordinator_that_ends_at_any_write_begins_and_takes_a_root_and_a_node
         until("it serves", || data.join("addresses.json").exists()).await;
         let end = EndOfDisk::after(&data, writes);
         let works = machine.start(Duration::ZERO);
-        until("it ends or is enrolled", || end.has_failed() || machine.is_enrolled()).await;
+        until("it ends or is enrolled", || end.has_failed() || machine.is_node()).await;
         let failed = end.has_failed();
         works.stop().await;
         coordinator.end().await;
