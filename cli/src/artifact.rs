@@ -1,4 +1,5 @@
-//! Artifacts on the admin's machine: looked into, written into the lock beside the fleet file, and found again for a plan.
+//! Artifacts on the admin's machine: looked into, written into the lock beside the fleet file, and found again for a
+//! plan.
 
 mod archive;
 mod content;
@@ -80,8 +81,8 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// Looks into files, folders and URLs and writes what they are into the lock beside `fleet_file`. Downloads, and files out of
-/// archives, are kept in `kept` under their digests. Nothing is written unless everything is in order.
+/// Looks into files, folders and URLs and writes what they are into the lock beside `fleet_file`. Downloads, and files
+/// out of archives, are kept in `kept` under their digests. Nothing is written unless everything is in order.
 pub fn lock(fleet_file: &Path, kept: &Path, sources: &[String], told: &Told) -> Result<Outcome, Error> {
     let text = read_text(fleet_file, MAX_FLEET_BYTES)?;
     let name = fleet_file.display().to_string();

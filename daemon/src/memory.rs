@@ -5,9 +5,9 @@
 const LARGE: libc::c_int = 128 * 1024;
 
 /// One heap for all threads of the process, for their few small allocations at a time; by default glibc makes one for
-/// each thread, and each keeps pages of its own. A large allocation never comes to lie in that heap, where it would leave
-/// a hole: by default glibc lets it, once as much was given back. Meant for the first line of a program; where the C library is another
-/// one, it does nothing.
+/// each thread, and each keeps pages of its own. A large allocation never comes to lie in that heap, where it would
+/// leave a hole: by default glibc lets it, once as much was given back. Meant for the first line of a program; where
+/// the C library is another one, it does nothing.
 pub fn share_one_heap() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "mallopt(3) is a call of the C library")]

@@ -138,11 +138,12 @@ impl Downloads {
     }
 }
 
-/// What stays free beside what a task brings: the machine writes while it comes, and a full disk stops more than a task.
+/// What stays free beside what a task brings: the machine writes while it comes, and a full disk stops more than a
+/// task.
 const MARGIN_BYTES: u64 = 256 << 20;
 
-/// Whether there is room for all of these that are not staged yet: each in the executor's folder, and the largest once more
-/// while it is fetched and copied. A sentence says what is missing.
+/// Whether there is room for all of these that are not staged yet: each in the executor's folder, and the largest once
+/// more while it is fetched and copied. A sentence says what is missing.
 pub(crate) fn lacks_room(disk: &Disk, downloads: &Downloads, wanted: &[Artifact]) -> io::Result<Option<String>> {
     let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |found| found.len());
     let missing: Vec<&Artifact> = wanted.iter().filter(|a| length(&path(disk, &a.sha256)) != a.size).collect();

@@ -1,5 +1,5 @@
-//! What the drains of this server took, in a file of its folder: the next preview expects as much. Nothing else rests on
-//! it, so that damage is said and forgotten.
+//! What the drains of this server took, in a file of its folder: the next preview expects as much. Nothing else rests
+//! on it, so that damage is said and forgotten.
 
 use hostler_plan::{drain::Past, id::Digest};
 

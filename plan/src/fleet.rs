@@ -67,7 +67,8 @@ impl Fleet {
         check::fleet(fragment::read_with_lock(file, lock)?, check::Artifacts::Read)
     }
 
-    /// The same of a fleet file alone, by who holds no lock and plans nothing: whether artifacts are there is not judged.
+    /// The same of a fleet file alone, by who holds no lock and plans nothing: whether artifacts are there is not
+    /// judged.
     pub fn without_lock(file: (&str, &str)) -> Result<(Fleet, Vec<Problem>), FleetError> {
         check::fleet(fragment::read(&[file])?, check::Artifacts::Elsewhere)
     }

@@ -1,7 +1,7 @@
 //! Writes YAML that every reader takes for what was meant.
 //!
-//! YAML 1.1, as Kubernetes' own programs read it (sigs.k8s.io/yaml), takes `yes`, `1e3`, `0x1`, `~`, `012` and dates for
-//! something else than text. So every text is quoted, with JSON's escapes; a key is, unless it can only be a text.
+//! YAML 1.1, as Kubernetes' own programs read it (sigs.k8s.io/yaml), takes `yes`, `1e3`, `0x1`, `~`, `012` and dates
+//! for something else than text. So every text is quoted, with JSON's escapes; a key is, unless it can only be a text.
 
 use std::fmt::Write as _;
 

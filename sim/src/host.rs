@@ -82,8 +82,8 @@ impl SimHost {
         Ok(host)
     }
 
-    /// The same machine with the facts of a recorded one: its disks, volumes and sensors, read by the real readers. Who it
-    /// is, its boot and its units stay those of the simulated world.
+    /// The same machine with the facts of a recorded one: its disks, volumes and sensors, read by the real readers. Who
+    /// it is, its boot and its units stay those of the simulated world.
     pub fn with_facts_of(mut self, recorded: &Path) -> Result<Self, FactsFailure> {
         self.recorded = Some(Mutex::new(Facts::new(Source::recorded(recorded)?)));
         Ok(self)

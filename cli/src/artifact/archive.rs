@@ -45,8 +45,8 @@ pub(super) fn is_tar(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Calls `each` with the name, length and bytes of every regular file, in the archive's order, and reads it to its end: what was
-/// cut off is an error.
+/// Calls `each` with the name, length and bytes of every regular file, in the archive's order, and reads it to its end:
+/// what was cut off is an error.
 pub(super) fn files(
     archive: Box<dyn Read>,
     mut each: impl FnMut(&str, u64, &mut dyn Read) -> io::Result<()>,

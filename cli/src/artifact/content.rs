@@ -36,8 +36,8 @@ impl Content {
     }
 }
 
-/// Looks into a file. A file that is cut off, empty or for another processor than we tend is refused in words that begin after
-/// its name.
+/// Looks into a file. A file that is cut off, empty or for another processor than we tend is refused in words that
+/// begin after its name.
 pub(super) fn look(path: &Path) -> Result<Content, String> {
     let mut file = File::open(path).map_err(|e| e.to_string())?;
     let length = file.metadata().map_err(|e| e.to_string())?.len();

@@ -24,8 +24,8 @@ pub(super) struct Downloads {
 }
 
 impl Downloads {
-    /// Believes the public authorities that browsers believe (webpki-roots), or those in `ca` (PEM) alone: a mirror with one of
-    /// its own.
+    /// Believes the public authorities that browsers believe (webpki-roots), or those in `ca` (PEM) alone: a mirror
+    /// with one of its own.
     pub(super) fn new(ca: Option<&Path>) -> Result<Self, Error> {
         let roots = match ca {
             None => RootCerts::WebPki,

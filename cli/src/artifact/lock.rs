@@ -92,8 +92,8 @@ impl Lock {
         Ok(Self { head, document })
     }
 
-    /// Puts an entry in. One of its name, architecture and Kubernetes version gives way, and what a person wrote there stays. A
-    /// version that has another digest than before is refused unless `replace`: releases do not change.
+    /// Puts an entry in. One of its name, architecture and Kubernetes version gives way, and what a person wrote there
+    /// stays. A version that has another digest than before is refused unless `replace`: releases do not change.
     pub(super) fn put(&mut self, entry: &Entry, of_kubernetes: bool, replace: bool) -> Result<Change, Error> {
         let tables = self.tables()?;
         let wanted = identity(entry, of_kubernetes);

@@ -2,8 +2,9 @@
 
 use hostler_plan::id::Digest;
 
-/// Where the checksum of a download may lie, in the order in which they are asked for: Kubernetes and the network plugins
-/// (`FILE.sha256`), containerd (`FILE.sha256sum`), etcd (`SHA256SUMS`), runc (`runc.sha256sum`), K3s (`sha256sum-ARCH.txt`).
+/// Where the checksum of a download may lie, in the order in which they are asked for: Kubernetes and the network
+/// plugins (`FILE.sha256`), containerd (`FILE.sha256sum`), etcd (`SHA256SUMS`), runc (`runc.sha256sum`), K3s
+/// (`sha256sum-ARCH.txt`).
 pub(super) fn places(url: &str) -> Vec<String> {
     let Some((folder, file)) = url.rsplit_once('/') else { return Vec::new() };
     let mut places = vec![format!("{url}.sha256"), format!("{url}.sha256sum"), format!("{folder}/SHA256SUMS")];
@@ -15,8 +16,8 @@ pub(super) fn places(url: &str) -> Vec<String> {
     places
 }
 
-/// What a list of `sha256sum` says of a file: `HEX  NAME`, `HEX *NAME`, `SHA256 (NAME) = HEX`, or the digest alone. Other
-/// lines, as those of a signature around it, say nothing.
+/// What a list of `sha256sum` says of a file: `HEX  NAME`, `HEX *NAME`, `SHA256 (NAME) = HEX`, or the digest alone.
+/// Other lines, as those of a signature around it, say nothing.
 pub(super) fn digest(list: &str, file: &str) -> Result<Option<Digest>, String> {
     let mut found: Vec<Digest> = list.lines().filter_map(|line| of_line(line.trim(), file)).collect();
     found.dedup();

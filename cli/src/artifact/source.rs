@@ -39,7 +39,8 @@ pub(super) struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Adds a URL, a file, or the files of a folder in the order of their names; hidden ones and folders in it are passed over.
+    /// Adds a URL, a file, or the files of a folder in the order of their names; hidden ones and folders in it are
+    /// passed over.
     pub(super) fn add(&mut self, source: &str, downloads: &Downloads) -> Result<(), Error> {
         if source.contains("://") {
             return self.add_url(source, downloads);
@@ -105,8 +106,8 @@ impl Found<'_> {
         }
         if checked.is_none() {
             self.notes.push(format!(
-                "{url}: no published checksum was found, so the lock holds what came; compare {found} with the release, or \
-                 name its list with --checksums"
+                "{url}: no published checksum was found, so the lock holds what came; compare {found} with the \
+                 release, or name its list with --checksums"
             ));
         }
         let kept = kept_path(self.kept, &found);
@@ -215,8 +216,8 @@ fn compare(list: &str, text: &str, file: &str, found: &Digest, shown: &str) -> R
         None => Ok(None),
         Some(expected) if expected == *found => Ok(Some(list.to_owned())),
         Some(expected) => Err(Error::Failed(format!(
-            "{shown}: expected {expected}, as {list} says, found {found}; it is cut off, changed or another one: fetch it \
-             again, and ask who made it if that stays"
+            "{shown}: expected {expected}, as {list} says, found {found}; it is cut off, changed or another one: fetch \
+             it again, and ask who made it if that stays"
         ))),
     }
 }

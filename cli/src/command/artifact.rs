@@ -31,7 +31,10 @@ async fn lock(context: &Context, args: LockArgs) -> Result<(), Error> {
     done.notes.iter().for_each(|n| note(&clean(n)));
     print(
         context.output,
-        || json!({ "lock": done.lock.display().to_string(), "artifacts": done.locked.iter().map(said).collect::<Vec<_>>() }),
+        || {
+            let artifacts: Vec<Value> = done.locked.iter().map(said).collect();
+            json!({ "lock": done.lock.display().to_string(), "artifacts": artifacts })
+        },
         || {
             let rows: Vec<[String; 6]> = done.locked.iter().map(row).collect();
             let changed = done.locked.iter().filter(|l| l.change != Change::Same).count();
@@ -43,8 +46,8 @@ async fn lock(context: &Context, args: LockArgs) -> Result<(), Error> {
 
 fn said(locked: &Locked) -> Value {
     let entry = &locked.entry;
-    json!({ "name": entry.name, "kind": entry.kind, "version": entry.version, "arch": entry.arch, "sha256": entry.sha256,
-        "size": entry.size, "change": locked.change.word(), "checked": locked.checked })
+    json!({ "name": entry.name, "kind": entry.kind, "version": entry.version, "arch": entry.arch,
+        "sha256": entry.sha256, "size": entry.size, "change": locked.change.word(), "checked": locked.checked })
 }
 
 fn row(locked: &Locked) -> [String; 6] {

@@ -75,8 +75,8 @@ fn check(artifact: &Artifact, path: &Path) -> Result<(), Error> {
     Err(Refused::new(
         Refusal::DigestMismatch,
         format!(
-            "{}: expected artifact {} with {} and {} bytes, found {} and {} bytes; fetch it again, or correct the fleet \
-             file or its lock",
+            "{}: expected artifact {} with {} and {} bytes, found {} and {} bytes; fetch it again, or correct the \
+             fleet file or its lock",
             path.display(),
             artifact.name,
             artifact.sha256,

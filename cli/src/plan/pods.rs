@@ -1,5 +1,5 @@
-//! What is on the nodes that a plan drains or gives up: asked of a server through the coordinator, believed as far as it is signed,
-//! and shown before anybody signs.
+//! What is on the nodes that a plan drains or gives up: asked of a server through the coordinator, believed as far as
+//! it is signed, and shown before anybody signs.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -33,9 +33,9 @@ pub struct Pods {
     pub asked: Timestamp,
 }
 
-/// Reads what is on the nodes that the plan drains or gives up, and writes what a person allows into it: for the owners that stand
-/// there, or in general where not all of them could be seen; and what the plan allowed that it continues. None for a
-/// plan that does neither.
+/// Reads what is on the nodes that the plan drains or gives up, and writes what a person allows into it: for the owners
+/// that stand there, or in general where not all of them could be seen; and what the plan allowed that it continues.
+/// None for a plan that does neither.
 pub async fn consent(
     admin: &mut Admin,
     plan: &mut Plan,

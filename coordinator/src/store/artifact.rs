@@ -25,8 +25,8 @@ pub(crate) const FOLDER_NAME: &str = "artifacts";
 /// What an unfinished upload begins with; such files are removed at the start.
 const UNFINISHED: &str = ".new-";
 
-/// How long a file that was measured counts as measured: nodes that stage together come within seconds of each other, and
-/// each of them would have the whole file read before its first byte.
+/// How long a file that was measured counts as measured: nodes that stage together come within seconds of each other,
+/// and each of them would have the whole file read before its first byte.
 const MEASURED_FOR: Duration = Duration::from_secs(60);
 
 /// The folder of artifacts.
@@ -89,8 +89,8 @@ impl Artifacts {
         Ok(Upload { file, hasher: Sha256::new(), written: 0, digest, size, unfinished, finished })
     }
 
-    /// Opens an artifact at an offset, and says how many bytes follow. It is measured before, unless that was just done: a
-    /// node that fetches what was damaged here since would refuse it again and again.
+    /// Opens an artifact at an offset, and says how many bytes follow. It is measured before, unless that was just
+    /// done: a node that fetches what was damaged here since would refuse it again and again.
     pub(crate) async fn open_at(
         &self,
         digest: &Digest,

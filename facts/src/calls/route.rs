@@ -1,5 +1,5 @@
-//! The way out, asked of the kernel by rtnetlink: it goes through rules and tables as a packet of this machine would, and
-//! sends nothing. Messages: linux/netlink.h and linux/rtnetlink.h, in the machine's own byte order.
+//! The way out, asked of the kernel by rtnetlink: it goes through rules and tables as a packet of this machine would,
+//! and sends nothing. Messages: linux/netlink.h and linux/rtnetlink.h, in the machine's own byte order.
 
 use crate::failure::Failure;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};

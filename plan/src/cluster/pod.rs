@@ -122,8 +122,8 @@ impl EvictionRequest {
     pub fn sentence(&self) -> String {
         let Self { name, requester, pod } = self;
         format!(
-            "{requester} asked for it to go before (EvictionRequest {}/{name}), and its responders see to that. Look at \
-             its Eviction if that lasts, or withdraw that request",
+            "{requester} asked for it to go before (EvictionRequest {}/{name}), and its responders see to that. Look \
+             at its Eviction if that lasts, or withdraw that request",
             pod.namespace
         )
     }

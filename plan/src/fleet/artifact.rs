@@ -308,8 +308,8 @@ fn package(found: &mut Found, location: &Location, a: &ArtifactFragment) -> Opti
     }
 }
 
-/// What is Kubernetes' own is of the version that it has itself, unless its makers write that in a form of their own, as
-/// a package's.
+/// What is Kubernetes' own is of the version that it has itself, unless its makers write that in a form of their own,
+/// as a package's.
 fn kubernetes(
     found: &mut Found,
     location: &Location,

@@ -1,5 +1,5 @@
-//! `[kubeadm]` of the fleet file: what a cluster that kubeadm makes is made with. What Hostler has no word for is passed
-//! through in kubeadm's own (<https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/>).
+//! `[kubeadm]` of the fleet file: what a cluster that kubeadm makes is made with. What Hostler has no word for is
+//! passed through in kubeadm's own (<https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/>).
 
 mod check;
 mod patch;

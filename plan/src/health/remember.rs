@@ -299,8 +299,8 @@ impl Remembered {
         replaced
     }
 
-    /// Disks of which the kernel tells no number, and that are there under another name: smartctl told the serial number
-    /// that one has now, or a newcomer without a number, which may be the same one, serves what it did.
+    /// Disks of which the kernel tells no number, and that are there under another name: smartctl told the serial
+    /// number that one has now, or a newcomer without a number, which may be the same one, serves what it did.
     fn under_other_names(&self, there: &BTreeMap<String, Drive>) -> BTreeSet<String> {
         let is_moved = |key: &str, drive: &Drive| {
             let told = |now: &Drive| !drive.serial.is_empty() && now.serial == drive.serial && now.device != key;

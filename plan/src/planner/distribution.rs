@@ -81,8 +81,8 @@ impl Lifecycle {
         }
     }
 
-    /// Steps that make the machine ready, before it becomes a member and at any time after; none where nothing is asked.
-    /// Whatever is so already is left alone.
+    /// Steps that make the machine ready, before it becomes a member and at any time after; none where nothing is
+    /// asked. Whatever is so already is left alone.
     pub(super) fn prepare(self, member: &Member<'_>) -> Vec<Step> {
         match self {
             Lifecycle::K3s => machine::prepare(&member.fleet.machine(member.node), Vec::new()),

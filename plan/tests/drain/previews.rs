@@ -198,8 +198,8 @@ fn a_dead_node_is_given_up_with_its_pods_and_volumes_in_sight() {
     let preview = PodsPreview::of(&plan, vec![view], Vec::new());
     assert_eq!(preview.refusal(), None, "nobody is evicted");
     let text = preview.text(false);
-    let first = "s1: silent for 10 min; 8 pods removed at once: 1 lost for ever, 1 down until the node is back, 5 started \
-                 elsewhere, 1 back with the node; 1 volume detached";
+    let first = "s1: silent for 10 min; 8 pods removed at once: 1 lost for ever, 1 down until the node is back, 5 \
+                 started elsewhere, 1 back with the node; 1 volume detached";
     assert!(text.contains(first), "{text}");
     for line in [
         "lost     shop/bare (no controller): nobody starts it again",

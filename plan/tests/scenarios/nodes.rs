@@ -282,3 +282,38 @@ pub(super) fn drain(nodes: Vec<NodeName>, max_unavailable: Option<u32>, continue
     };
     Intent::Drain { nodes, max_unavailable, continues }
 }
+
+impl World {
+    pub(super) fn tasks(&self, seq: &str) -> String {
+        let digest = self.digest(seq);
+        let rollouts = self.sequencer.rollouts();
+        let rollout = rollouts.iter().find(|r| r.plan == digest).unwrap();
+        let plan = self.document_of(digest);
+        lines(rollout.tasks.iter().zip(&plan.tasks).map(|(view, task)| {
+            let after: Vec<String> = task.after.iter().map(TaskId::to_string).collect();
+            let steps: Vec<&str> = task.steps.iter().map(Step::op).collect();
+            let after = if after.is_empty() { String::new() } else { format!(" after {}", after.join(" ")) };
+            format!("{} on {}{after}: {} [{}]", view.task, view.node, steps.join(" "), view.state.word())
+        }))
+    }
+
+    pub(super) fn restart(&mut self) -> String {
+        let before = self.sequencer.rollouts();
+        let mut sequencer = Sequencer::new(Settings::default());
+        // As it stands on the disk.
+        let mut head = Head::EMPTY;
+        for (at, entry) in &self.ledger {
+            let (line, ..) = ledger::encode(head, *at, entry.clone());
+            let (record, next, _) = ledger::decode(head, 0, &line).unwrap().unwrap();
+            sequencer.apply(record.at, &record.entry);
+            head = next;
+        }
+        self.sequencer = sequencer;
+        self.connected.clear();
+        let states = |rollouts: &[hostler_plan::sequencer::RolloutView]| {
+            rollouts.iter().flat_map(|r| r.tasks.iter().map(|t| t.state.word())).collect::<Vec<_>>()
+        };
+        assert_eq!(states(&before), states(&self.sequencer.rollouts()), "the fold of the ledger is the state");
+        String::new()
+    }
+}

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
-//! plan upgrade V [nodes=a,b] [skip] [accept=s1] | baseline [nodes=…] | reboot [nodes=…] | drain w1 [max=N] | dead w1 | uncordon w1 | …
+//! plan upgrade V [nodes=a,b] [skip] [accept=s1] | baseline [nodes=…] | reboot [nodes=…] | drain w1 [max=N]
+//! plan dead w1 | uncordon w1 | …
 //! submit                    the plan made last goes into the ledger
 //! decide                    what the sequencer appends, until it has nothing to say
 //! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
@@ -479,39 +480,6 @@ impl World {
     fn digest(&self, seq: &str) -> Digest {
         let seq = Seq(seq.parse().unwrap());
         self.sequencer.rollouts().iter().find(|r| r.seq == seq).unwrap().plan
-    }
-
-    fn tasks(&self, seq: &str) -> String {
-        let digest = self.digest(seq);
-        let rollouts = self.sequencer.rollouts();
-        let rollout = rollouts.iter().find(|r| r.plan == digest).unwrap();
-        let plan = self.document_of(digest);
-        lines(rollout.tasks.iter().zip(&plan.tasks).map(|(view, task)| {
-            let after: Vec<String> = task.after.iter().map(TaskId::to_string).collect();
-            let steps: Vec<&str> = task.steps.iter().map(Step::op).collect();
-            let after = if after.is_empty() { String::new() } else { format!(" after {}", after.join(" ")) };
-            format!("{} on {}{after}: {} [{}]", view.task, view.node, steps.join(" "), view.state.word())
-        }))
-    }
-
-    fn restart(&mut self) -> String {
-        let before = self.sequencer.rollouts();
-        let mut sequencer = Sequencer::new(Settings::default());
-        // As it stands on the disk.
-        let mut head = Head::EMPTY;
-        for (at, entry) in &self.ledger {
-            let (line, ..) = ledger::encode(head, *at, entry.clone());
-            let (record, next, _) = ledger::decode(head, 0, &line).unwrap().unwrap();
-            sequencer.apply(record.at, &record.entry);
-            head = next;
-        }
-        self.sequencer = sequencer;
-        self.connected.clear();
-        let states = |rollouts: &[hostler_plan::sequencer::RolloutView]| {
-            rollouts.iter().flat_map(|r| r.tasks.iter().map(|t| t.state.word())).collect::<Vec<_>>()
-        };
-        assert_eq!(states(&before), states(&self.sequencer.rollouts()), "the fold of the ledger is the state");
-        String::new()
     }
 }
 

@@ -287,8 +287,8 @@ impl Cluster {
         }
     }
 
-    /// The pod garbage collector and the attach-detach controller: what is on a node out of service that is not Ready goes
-    /// at once, whatever its kubelet says.
+    /// The pod garbage collector and the attach-detach controller: what is on a node out of service that is not Ready
+    /// goes at once, whatever its kubelet says.
     fn forget_the_dead(&mut self) {
         let dead = |node: &NodeName| self.nodes.get(node).is_some_and(|node| node.out_of_service && !node.ready);
         self.pods.retain(|_, pod| pod.owner == Owner::Mirror || !pod.node.as_ref().is_some_and(dead));

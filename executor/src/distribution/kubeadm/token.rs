@@ -13,8 +13,8 @@ const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 /// The node that a token was made for: kubeadm itself binds none to a name.
 const JOINS: &str = "hostler.dev/joins";
 
-/// How the token is described that `kubeadm init` makes unasked at every run. Left to itself kubeadm lets it count for a
-/// day, and with a configuration it describes it by nothing.
+/// How the token is described that `kubeadm init` makes unasked at every run. Left to itself kubeadm lets it count for
+/// a day, and with a configuration it describes it by nothing.
 pub(crate) const OF_INIT: &str = "made by kubeadm init for nobody";
 
 /// Makes a token for one node until `expires`, with nothing else that it could be used for, and gives its text.

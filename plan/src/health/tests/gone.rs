@@ -262,8 +262,8 @@ fn a_disk_that_is_gone_is_told_from_another_one_that_had_its_name() {
     let rebooted = [states[0].clone(), states[1].clone(), again.clone()];
     assert_eq!(baseline.regressions(&vitals(&rebooted)), [], "the same one in the next boot");
     let another = baseline.regressions(&vitals(&states));
-    let is_gone = |one: &Regression| matches!(one, Regression::Rule { was: Level::Ok, verdict } if verdict.rule == Rule::DiskGone);
-    assert!(another.len() == 1 && is_gone(&another[0]), "{another:?}");
+    let [Regression::Rule { was: Level::Ok, verdict }] = &another[..] else { panic!("{another:?}") };
+    assert_eq!(verdict.rule, Rule::DiskGone);
     // One that is known by its name alone is known by that.
     let numberless = |names: &[&'static str]| {
         let rows = names.iter().map(|name| ("hostler_disk_carries", vec![("device", *name), ("what", "data")], 1.0));

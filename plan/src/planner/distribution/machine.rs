@@ -5,8 +5,8 @@ use crate::{
     step::{EnsureFile, EnsureHost, EnsureModule, EnsureSysctl, EnsureUnit, Step, SwapOff, UnitState},
 };
 
-/// Steps for what the fleet file says of the machine. Files of the distribution's own come where no file of that path is
-/// written, and whatever needs them comes after.
+/// Steps for what the fleet file says of the machine. Files of the distribution's own come where no file of that path
+/// is written, and whatever needs them comes after.
 pub(super) fn prepare(machine: &Machine, own_files: Vec<EnsureFile>) -> Vec<Step> {
     let mut steps = Vec::new();
     let modules = machine.modules.iter().flatten();

@@ -1,5 +1,5 @@
-//! An artifact to every node, beside a plain copy of the same file over the same link: the coordinator process with TLS, the
-//! agents with their executors on simulated machines, real disks.
+//! An artifact to every node, beside a plain copy of the same file over the same link: the coordinator process with
+//! TLS, the agents with their executors on simulated machines, real disks.
 
 use std::{
     fs::{self, File},
@@ -193,7 +193,7 @@ fn table(wanted: Wanted, staged: &Times, copied: &Times, uploads: &[Duration]) -
     let met = if share >= LEAST_SHARE { "met" } else { "MISSED" };
     let link = wanted.link.map_or("no limit".to_owned(), |rate| format!("{rate} MB/s"));
     format!(
-        "| {} MB to {} nodes, link {link} | s, median (least to most) | MB/s | bytes of the link for one of the file |\n\
+        "| {} MB to {} nodes, link {link} | s, median (least to most) | MB/s | bytes of the link per byte |\n\
          |---|---|---|---|\n{}{}\nupload to the coordinator: {:.2} s\nstaging reaches {share:.2} of a plain copy, goal \
          {LEAST_SHARE}: {met}\n",
         wanted.megabytes,
