@@ -60,8 +60,8 @@ fn what_the_last_drain_took_counts_more_than_what_this_one_may() {
     assert_eq!(found.seconds, 25, "{found:?}");
     past.started(web, Duration::from_secs(3), now());
     let found = expected(&look, &past);
-    let says = "Deployment shop/web leaves 1 at a time: 3 times 2 s to stop, as in the last drain, and the 3 s that one \
-                took to start before";
+    let says = "Deployment shop/web leaves 1 at a time: 3 times 2 s to stop, as in the last drain, and the 3 s that \
+                one took to start before";
     assert_eq!((found.seconds, found.rests_on.as_str()), (11, says));
     look.deploy("db", &["s1"]);
     let found = expected(&look, &past);
