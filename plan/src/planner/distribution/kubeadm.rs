@@ -24,8 +24,8 @@ const KUBELET: &str = "kubelet";
 /// From making a join token to its use: the joining node was made ready before, so only the join itself.
 const JOIN_TOKEN_SECONDS: u64 = 900;
 
-pub(super) const DATABASE_BACKUP: &str = "a snapshot of etcd is taken on each server before its upgrade and kept on that server alone; copy one elsewhere \
-     before you sign";
+pub(super) const DATABASE_BACKUP: &str = "a snapshot of etcd is taken on each server before its upgrade and kept on \
+     that server alone; copy one elsewhere before you sign";
 
 /// Nobody is asked where the API server is before its name is in DNS or in `/etc/hosts`.
 pub(super) fn before_bootstrap(member: &Member<'_>) -> Option<String> {
