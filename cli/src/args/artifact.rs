@@ -14,7 +14,8 @@ pub enum ArtifactCommand {
     #[command(after_help = "Examples:
   hostler artifact lock https://dl.k8s.io/release/v1.36.3/bin/linux/{arm64,amd64}/{kubeadm,kubelet,kubectl}
   hostler artifact lock https://github.com/opencontainers/runc/releases/download/v1.4.0/runc.{arm64,amd64}
-  hostler artifact lock https://dl.k8s.io/release/v1.36.3/kubernetes-node-linux-arm64.tar.gz
+  hostler artifact lock \\
+    https://github.com/containerd/containerd/releases/download/v2.2.1/containerd-2.2.1-linux-arm64.tar.gz
   hostler artifact lock images/ debs/ cni.yaml
   hostler artifact lock --name registry-ca --kind file ca.sealed
 

@@ -64,6 +64,13 @@ pub(crate) fn remove(administrator: &dyn Administrator, secrets: &[String]) -> R
     secrets.iter().try_for_each(|secret| administrator.delete(&format!("{SECRETS}/{secret}")))
 }
 
+/// Ends every token that was made for a node, and gives how many there were.
+pub(crate) fn revoke(administrator: &dyn Administrator, joins: &NodeName) -> Result<usize, ClusterError> {
+    let tokens = of_node(administrator, joins)?;
+    remove(administrator, &tokens)?;
+    Ok(tokens.len())
+}
+
 fn names(administrator: &dyn Administrator, is_wanted: impl Fn(&Value) -> bool) -> Result<Vec<String>, ClusterError> {
     let path = format!("{SECRETS}?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken");
     let text = administrator.get(&path)?.unwrap_or_default();

@@ -13,6 +13,9 @@ use crate::host::HostError;
 /// What is kept of a program's output; the end says what went wrong.
 const MAX_OUTPUT: usize = 64 << 10;
 
+/// Where programs are looked for, whoever started this one.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Characters of output in an error.
 const MAX_IN_ERROR: usize = 500;
 
@@ -27,7 +30,7 @@ pub(super) fn run(arguments: &[&str], limit: Duration) -> Result<String, HostErr
     let mut child = Command::new(program)
         .args(rest)
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", PATH)
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::command::run;
+use super::command::{PATH, run};
 use crate::host::{HostError, Reach, RunEnd, Started, StartedState, UnitRun};
 
 /// systemctl waits for systemd, which may be busy with a boot.
@@ -38,7 +38,7 @@ fn arguments<'a>(started: &UnitRun<'a>) -> Vec<Cow<'a, str>> {
         format!("--property=RuntimeMaxSec={}", started.limit.as_secs()),
         "--setenv=DEBIAN_FRONTEND=noninteractive".into(),
         "--setenv=LC_ALL=C.UTF-8".into(),
-        "--setenv=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+        format!("--setenv=PATH={PATH}"),
     ];
     match started.reach {
         Reach::Everybody => {}

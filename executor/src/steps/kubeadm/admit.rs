@@ -22,7 +22,7 @@ impl Action for Admit {
         let administrator = context.administrator()?;
         let subject = &context.task.subject;
         // One token lets one node in, once: that of an earlier try ends.
-        token::remove(administrator, &token::of_node(administrator, subject)?)?;
+        token::revoke(administrator, subject)?;
         let lifetime = Duration::from_secs(self.lifetime_seconds).min(MAX_LIFETIME);
         let token = token::make(administrator, subject, context.host().now().plus(lifetime))?;
         let material = Material::of_server(token, self.role, context.host())?;
@@ -47,11 +47,7 @@ impl Action for Admit {
 fn revoke(context: &StepContext<'_>) -> Undone {
     let Ok(administrator) = context.administrator() else { return Undone::Nothing };
     let subject = &context.task.subject;
-    let revoked = token::of_node(administrator, subject).and_then(|tokens| {
-        token::remove(administrator, &tokens)?;
-        Ok(tokens.len())
-    });
-    match revoked {
+    match token::revoke(administrator, subject) {
         Ok(0) => Undone::Nothing,
         Ok(_) => Undone::Said(format!("the join token of {subject} was revoked")),
         Err(error) => Undone::Said(format!("the join token of {subject} could not be revoked: {error}")),

@@ -10,7 +10,6 @@ use super::{
     run,
 };
 use crate::{
-    control::{POLL, span},
     distribution::kubeadm::{RUN_CONFIG, config::Documents, state, token},
     steps::action::{Action, Check, StepContext, StepError},
 };
@@ -37,22 +36,14 @@ impl Action for Bootstrap {
         if run::is_marked(self.config.as_str(), context)? {
             return Ok(Check::Ready);
         }
-        Ok(Check::Mismatch {
-            expected: "a machine without anything of a cluster, or with what this very plan began".into(),
-            found: format!(
-                "{}; if nobody needs that, `kubeadm reset --force` removes it; remove folders that stay by hand",
-                found.join(", ")
-            ),
-        })
+        Ok(run::leftovers("plan", &found.join(", ")))
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         let documents = run::documents(self.config.as_str())?;
         if run::is_there(context)? || missing(self, &documents, context)?.is_some() {
             run::must_be(self.version, context)?;
-            let began_before = run::is_marked(self.config.as_str(), context)?;
-            run::mark(self.config.as_str(), context)?;
-            let again = began_before && !state::leftovers(context.host())?.is_empty();
+            let again = run::begin(self.config.as_str(), context)?;
             run::run(&["init", "--config", RUN_CONFIG], again, context, |again, context| {
                 let mut documents = documents.clone();
                 documents.describe_token(token::OF_INIT).map_err(run::unfit)?;
@@ -68,26 +59,10 @@ impl Action for Bootstrap {
 
     fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
         let documents = run::documents(self.config.as_str())?;
-        let began = context.now();
-        loop {
-            let Some(missing) = missing(self, &documents, context)? else {
-                context.observe("version", self.version.to_string());
-                let after = span(began, context.now());
-                return Ok(format!(
-                    "the cluster runs at {} on {}, {after} after kubeadm",
-                    self.version,
-                    context.subject()
-                ));
-            };
-            if context.now().since(began) >= PATIENCE {
-                return Err(StepError::TimedOut(format!(
-                    "kubeadm ended well, and after {} min the cluster is not complete: {missing}",
-                    PATIENCE.as_secs() / 60
-                )));
-            }
-            context.say(format!("waits for the cluster: {missing}"));
-            context.pause(POLL)?;
-        }
+        let missing = |context: &StepContext<'_>| missing(self, &documents, context);
+        let after = run::await_whole(("cluster", "cluster"), PATIENCE, context, missing)?;
+        context.observe("version", self.version.to_string());
+        Ok(format!("the cluster runs at {} on {}, {after} after kubeadm", self.version, context.subject()))
     }
 }
 

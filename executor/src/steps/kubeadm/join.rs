@@ -13,7 +13,6 @@ use super::{
     run,
 };
 use crate::{
-    control::{POLL, span},
     distribution::kubeadm::{KUBELET_KUBECONFIG, RUN_CONFIG, RUN_DISCOVERY, config, state},
     steps::action::{Action, Check, StepContext, StepError, Undone},
 };
@@ -39,14 +38,8 @@ impl Action for Join {
                 return Ok(Check::Ready);
             }
         }
-        Ok(Check::Mismatch {
-            expected: "a machine without anything of a cluster, or with what this very join began".into(),
-            found: format!(
-                "{}{}; if nobody needs that, `kubeadm reset --force` removes it; remove folders that stay by hand",
-                foreign.map(|foreign| format!("{foreign}: ")).unwrap_or_default(),
-                found.join(", ")
-            ),
-        })
+        let foreign = foreign.map(|foreign| format!("{foreign}: ")).unwrap_or_default();
+        Ok(run::leftovers("join", &format!("{foreign}{}", found.join(", "))))
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
@@ -59,22 +52,9 @@ impl Action for Join {
     }
 
     fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
-        let began = context.now();
-        loop {
-            let Some(missing) = missing(self, context)? else {
-                context.observe("version", self.version.to_string());
-                let after = span(began, context.now());
-                return Ok(format!("joined as {} at {}, {after} after kubeadm", self.role, self.version));
-            };
-            if context.now().since(began) >= PATIENCE {
-                return Err(StepError::TimedOut(format!(
-                    "kubeadm ended well, and after {} min the node is not complete: {missing}",
-                    PATIENCE.as_secs() / 60
-                )));
-            }
-            context.say(format!("waits for the node: {missing}"));
-            context.pause(POLL)?;
-        }
+        let after = run::await_whole(("node", "node"), PATIENCE, context, |context| missing(self, context))?;
+        context.observe("version", self.version.to_string());
+        Ok(format!("joined as {} at {}, {after} after kubeadm", self.role, self.version))
     }
 
     /// A join that failed leaves no token on the disk, and no key of the cluster on what did not become a server.
@@ -93,9 +73,7 @@ fn join(step: &Join, context: &mut StepContext<'_>) -> Result<(), StepError> {
     run::must_be(step.version, context)?;
     let material = Material::of_receipt(&step.admitted_by, context)?;
     let documents = run::documents(step.config.as_str())?;
-    let began_before = run::is_marked(step.config.as_str(), context)?;
-    run::mark(step.config.as_str(), context)?;
-    let again = began_before && !state::leftovers(context.host())?.is_empty();
+    let again = run::begin(step.config.as_str(), context)?;
     run::run(&["join", "--config", RUN_CONFIG], again, context, |again, context| {
         let mut documents = documents.clone();
         documents.discover_with(&material.token).map_err(run::unfit)?;

@@ -17,8 +17,7 @@ impl Action for Revoke {
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
-        let administrator = context.administrator()?;
-        let tokens = token::of_node(administrator, &context.task.subject)?;
-        Ok(token::remove(administrator, &tokens)?)
+        token::revoke(context.administrator()?, &context.task.subject)?;
+        Ok(())
     }
 }

@@ -5,10 +5,11 @@ use std::{path::Path, time::Duration};
 use hostler_plan::version::Version;
 
 use crate::{
+    control::{POLL, span},
     distribution::kubeadm::{self, KUBEADM_UNIT, MARKER, config::Documents, state},
     host::{HostFile, Reach},
     steps::{
-        action::{StepContext, StepError},
+        action::{Check, StepContext, StepError},
         started::{self, Long},
     },
 };
@@ -56,6 +57,45 @@ pub(super) fn is_there(context: &StepContext<'_>) -> Result<bool, StepError> {
     started::is_there(KUBEADM_UNIT, "kubeadm", context)
 }
 
+/// Notes that this configuration makes this machine a node. Whether an earlier run by it was cut off.
+pub(super) fn begin(config: &str, context: &StepContext<'_>) -> Result<bool, StepError> {
+    let began_before = is_marked(config, context)?;
+    write(MARKER, config, 0o600, context)?;
+    Ok(began_before && !state::leftovers(context.host())?.is_empty())
+}
+
+/// What a machine with something of a cluster on it is refused with.
+pub(super) fn leftovers(expected: &str, found: &str) -> Check {
+    Check::Mismatch {
+        expected: format!("a machine without anything of a cluster, or with what this very {expected} began"),
+        found: format!(
+            "{found}; if nobody needs that, `kubeadm reset --force` removes it; remove folders that stay by hand"
+        ),
+    }
+}
+
+/// After kubeadm has ended well: waits until nothing is missing and gives how long that took. `parts` is what is waited
+/// for, and `whole` what it makes.
+pub(super) fn await_whole(
+    (parts, whole): (&str, &str),
+    patience: Duration,
+    context: &mut StepContext<'_>,
+    missing: impl Fn(&StepContext<'_>) -> Result<Option<String>, StepError>,
+) -> Result<String, StepError> {
+    let began = context.now();
+    loop {
+        let Some(missing) = missing(context)? else { return Ok(span(began, context.now())) };
+        if context.now().since(began) >= patience {
+            return Err(StepError::TimedOut(format!(
+                "kubeadm ended well, and after {} min the {whole} is not complete: {missing}",
+                patience.as_secs() / 60
+            )));
+        }
+        context.say(format!("waits for the {parts}: {missing}"));
+        context.pause(POLL)?;
+    }
+}
+
 /// kubeadm has to be of the version that it sets up.
 pub(super) fn must_be(version: Version, context: &StepContext<'_>) -> Result<(), StepError> {
     match state::kubeadm(context.host())? {
@@ -80,10 +120,6 @@ pub(super) fn unfit(reason: String) -> StepError {
 /// Whether this machine was begun to be made a node by just this configuration.
 pub(super) fn is_marked(config: &str, context: &StepContext<'_>) -> Result<bool, StepError> {
     Ok(state::text(context.host(), MARKER)?.as_deref() == Some(config))
-}
-
-pub(super) fn mark(config: &str, context: &StepContext<'_>) -> Result<(), StepError> {
-    write(MARKER, config, 0o600, context)
 }
 
 /// Writes a file of root's.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{backups, complete::Asked, run, snapshot};
 use crate::{
-    control::{POLL, span},
+    control::POLL,
     distribution::kubeadm::{
         KUBELET_CONFIG, RUN_CONFIG, etcd,
         state::{self, API_SERVER, ETCD, Manifest},
@@ -90,22 +90,11 @@ impl Action for Upgrade {
             backups::prune(context)?;
             return Ok(format!("the kubelet's configuration is that of {}", self.version));
         }
-        let began = context.now();
-        loop {
-            let manifests = state::manifests(context.host())?;
-            let Some(missing) = missing(self.version, &manifests, context)? else {
-                backups::prune(context)?;
-                let after = span(began, context.now());
-                return Ok(format!("every component runs at {}, {after} after kubeadm", self.version));
-            };
-            if context.now().since(began) >= PATIENCE {
-                let minutes = PATIENCE.as_secs() / 60;
-                let text = format!("kubeadm ended well, and after {minutes} min the server is not complete: {missing}");
-                return Err(StepError::TimedOut(text));
-            }
-            context.say(format!("waits for the components: {missing}"));
-            context.pause(POLL)?;
-        }
+        let after = run::await_whole(("components", "server"), PATIENCE, context, |context| {
+            missing(self.version, &state::manifests(context.host())?, context)
+        })?;
+        backups::prune(context)?;
+        Ok(format!("every component runs at {}, {after} after kubeadm", self.version))
     }
 }
 
