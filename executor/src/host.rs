@@ -156,6 +156,11 @@ pub trait Host: Send + Sync {
     /// no such unit.
     fn started_unit(&self, unit: &str) -> Result<Option<Started>, HostError>;
 
+    /// The last lines that such a unit has printed so far; empty where nobody can tell.
+    fn output_of_unit(&self, _: &str) -> Result<String, HostError> {
+        Ok(String::new())
+    }
+
     /// Forgets a unit that was started so; one that still runs is ended.
     fn forget_unit(&self, unit: &str) -> Result<(), HostError>;
 

@@ -15,6 +15,12 @@ shown() {
     "$@"
 }
 
+# timed COMMAND...: as `shown`, each line of its output with the time of day.
+timed() {
+    note "\$ $*"
+    "$@" | while IFS= read -r line; do printf '%(%T)T  %s\n' -1 "$line"; done
+}
+
 # check TITLE FUNCTION: the function runs in a shell of its own that ends at the first
 # failed command. In the background, because bash ignores errexit in a condition.
 check() {

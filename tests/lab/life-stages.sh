@@ -76,7 +76,7 @@ planned() {
     # shellcheck disable=SC2068
     shown hostler plan "$kind" $@ --out "/root/$kind.plan.json"
     shown hostler sign "/root/$kind.plan.json" --yes
-    shown hostler submit "/root/$kind.plan.json" --watch
+    timed hostler submit "/root/$kind.plan.json" --watch
 }
 
 cluster_is_bootstrapped() {
@@ -171,7 +171,7 @@ upgraded() {
     # One server: its API is away while it is upgraded, and the admin says yes to that.
     several_servers || outage='--accept-outage cp1'
     # shellcheck disable=SC2086
-    if [[ -n $break ]]; then upgrade_with_kills "$@"; else shown hostler upgrade --to "$2" --yes $outage; fi
+    if [[ -n $break ]]; then upgrade_with_kills "$@"; else timed hostler upgrade --to "$2" --yes $outage; fi
     watcher_end
     shown kubectl get nodes -o wide
     for node in "${nodes[@]}"; do

@@ -29,25 +29,31 @@ pub struct ArtifactFiles {
     pub fleet_file: Option<PathBuf>,
 }
 
-/// Uploads every artifact of the plan whose file is found here. Gives the names of those that were offered. One without
-/// a file is one that the coordinator has. Asked before anything is signed: without its files no plan is taken.
+/// Uploads every artifact of the plan that the coordinator has not. Gives the names of those that were uploaded. Asked
+/// before anything is signed: without its files no plan is taken.
 pub async fn upload_missing(
     admin: &mut Admin,
     plan: &Plan,
     fleet: Option<&Fleet>,
     files: &ArtifactFiles,
 ) -> Result<Vec<String>, Error> {
-    let mut offered = Vec::new();
+    let mut uploaded = Vec::new();
     for artifact in &plan.artifacts {
-        let Some(path) = find(artifact, fleet, files) else {
-            is_there(admin, artifact).await?;
+        if !lacks(admin, artifact).await? {
             continue;
-        };
+        }
+        let path = find(artifact, fleet, files).ok_or_else(|| {
+            Error::Failed(format!(
+                "expected artifact {} ({}, {} bytes) in a file here or at the coordinator, found it in neither place; \
+                 name its folder with --artifacts",
+                artifact.name, artifact.sha256, artifact.size
+            ))
+        })?;
         check(artifact, &path)?;
         upload(admin, artifact, &path).await?;
-        offered.push(artifact.name.to_string());
+        uploaded.push(artifact.name.to_string());
     }
-    Ok(offered)
+    Ok(uploaded)
 }
 
 fn find(artifact: &Artifact, fleet: Option<&Fleet>, files: &ArtifactFiles) -> Option<PathBuf> {
@@ -88,19 +94,15 @@ fn check(artifact: &Artifact, path: &Path) -> Result<(), Error> {
     .into())
 }
 
-/// Refuses an artifact that neither lies here nor is at the coordinator.
-async fn is_there(admin: &mut Admin, artifact: &Artifact) -> Result<(), Error> {
+/// Whether the coordinator says that it has it not: who sends nothing of an artifact asks that.
+async fn lacks(admin: &mut Admin, artifact: &Artifact) -> Result<bool, Error> {
     let first = UploadArtifactRequest { digest: artifact.sha256.to_string(), size: artifact.size, data: Vec::new() };
     let request = admin.with_session(tokio_stream::iter([first]));
     match admin.client().upload_artifact(request).await {
-        Err(status) if status.code() == Code::InvalidArgument => Err(Error::Failed(format!(
-            "expected artifact {} ({}, {} bytes) in a file here or at the coordinator, found it in neither place; name \
-             its folder with --artifacts",
-            artifact.name, artifact.sha256, artifact.size
-        ))),
+        Err(status) if status.code() == Code::InvalidArgument => Ok(true),
         // Who may not upload may sign: whether the coordinator has it shows when the plan is handed in.
-        Err(status) if status.code() == Code::PermissionDenied => Ok(()),
-        other => Ok(other.map(drop)?),
+        Err(status) if status.code() == Code::PermissionDenied => Ok(false),
+        other => Ok(other.map(|_| false)?),
     }
 }
 

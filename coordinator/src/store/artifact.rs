@@ -106,7 +106,14 @@ impl Artifacts {
             measured.retain(|_, (at, _)| at.elapsed() < MEASURED_FOR);
             if measured.get(digest).is_none_or(|(_, found)| *found != stamp) {
                 let (std, expected) = (file.into_std().await, *digest);
-                let std = tokio::task::spawn_blocking(move || measure(std, &expected)).await??;
+                let std = match tokio::task::spawn_blocking(move || measure(std, &expected)).await? {
+                    // So that who has it uploads it again.
+                    Err(damaged) if damaged.kind() == io::ErrorKind::InvalidData => {
+                        tokio::fs::remove_file(self.path(digest)).await?;
+                        return Err(damaged);
+                    }
+                    other => other?,
+                };
                 file = tokio::fs::File::from_std(std);
                 measured.insert(*digest, (Instant::now(), stamp));
             }
@@ -148,7 +155,8 @@ fn measure(mut file: std::fs::File, expected: &Digest) -> io::Result<std::fs::Fi
     io::copy(&mut file, &mut hasher)?;
     let found = Digest::from_bytes(hasher.finalize().into());
     if found != *expected {
-        return Err(io::Error::other(format!("it was damaged since: found {found}")));
+        let damaged = format!("it was damaged since, and is removed: found {found}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
     }
     Ok(file)
 }
@@ -260,6 +268,7 @@ mod tests {
         std::fs::write(artifacts.path(&digest), b"hello World").unwrap();
         let damaged = artifacts.open_at(&digest, 0).await.unwrap_err().to_string();
         assert!(damaged.contains("damaged since"), "{damaged}");
+        assert!(!artifacts.has(&digest, 11), "who has it is asked for it again");
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod etcd;
 mod fault;
 mod layout;
+mod progress;
 pub(crate) mod state;
 pub(crate) mod token;
 
@@ -16,6 +17,7 @@ use super::{Distribution, Status};
 use crate::host::{Host, HostError};
 pub(crate) use fault::explained;
 pub(crate) use layout::*;
+pub(crate) use progress::at_work;
 
 /// A node of a kubeadm cluster: on every one the kubelet runs and says the node's version.
 #[derive(Debug, Clone, Copy)]

@@ -15,13 +15,16 @@ use super::{
     host::artifact::staged,
 };
 use crate::{
-    control::{POLL, span},
+    control::span,
     distribution::{Distribution, Install, Join, OneProgram},
     seal,
 };
 
 /// The first start unpacks 200 MB and initialises a datastore; a Pi with an SD card takes some minutes.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// How often the process is looked for: what follows in the plan waits for it.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What runs on another version for so long after its restart has come back on the old one.
 const WRONG_VERSION: Duration = Duration::from_secs(60);
@@ -142,7 +145,7 @@ pub(super) fn await_running<D: Distribution>(
                 running.map_or_else(|| "none running".to_owned(), |v| format!("{v} running")),
             )));
         }
-        context.pause(POLL)?;
+        context.pause(LOOK)?;
     }
 }
 

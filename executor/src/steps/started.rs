@@ -18,15 +18,17 @@ pub(super) struct Long<'a> {
     pub arguments: &'a [&'a str],
     pub limit: Duration,
     pub reach: Reach,
+    /// What it is at, by what it has printed so far, where that can be told.
+    pub at_work: Option<fn(&str) -> Option<String>>,
 }
 
 /// Runs it to its end, or waits for the end of the run that an earlier process of ours began for this very step. What
 /// is begun is not broken off: a stop counts once the program has ended.
 pub(super) fn run(long: &Long<'_>, context: &mut StepContext<'_>) -> Result<RunEnd, StepError> {
-    let Long { unit, arguments, limit, reach } = *long;
+    let Long { unit, arguments, limit, reach, at_work } = *long;
     let purpose = purpose(arguments, context);
     let run = UnitRun { unit, purpose: &purpose, arguments, limit, reach };
-    let (mut seen, mut look) = (false, FIRST_LOOK);
+    let (mut seen, mut look, mut said) = (false, FIRST_LOOK, None);
     loop {
         match context.host().started_unit(unit)? {
             None if seen => {
@@ -48,7 +50,15 @@ pub(super) fn run(long: &Long<'_>, context: &mut StepContext<'_>) -> Result<RunE
                 look = (look * 2).min(LOOK);
                 continue;
             }
-            Some(Started { state: StartedState::Running, .. }) => {}
+            Some(Started { state: StartedState::Running, .. }) => {
+                if let Some(at_work) = at_work {
+                    let found = at_work(&context.host().output_of_unit(unit)?);
+                    if found != said {
+                        found.iter().for_each(|found| context.say(found));
+                        said = found;
+                    }
+                }
+            }
         }
         seen = true;
         wait(look, context)?;

@@ -89,14 +89,24 @@ fn read(shown: &str) -> Option<(String, Option<Ended>)> {
 fn output(unit: &str, shown: &str) -> Result<String, HostError> {
     // One that cannot do that has most of it all the same.
     let _ = run(&["journalctl", "--sync"], LIMIT);
-    let this = format!("_SYSTEMD_INVOCATION_ID={}", value(shown, "InvocationID"));
-    match run(&["journalctl", "--quiet", "--no-pager", "--output=cat", LINES, &this], LIMIT) {
+    match printed(shown) {
         Ok(text) => Ok(text),
         Err(error @ (HostError::Command { .. } | HostError::Missing { .. })) => {
             Ok(format!("what {unit} printed is not known: {error}"))
         }
         Err(error) => Err(error),
     }
+}
+
+fn printed(shown: &str) -> Result<String, HostError> {
+    let this = format!("_SYSTEMD_INVOCATION_ID={}", value(shown, "InvocationID"));
+    run(&["journalctl", "--quiet", "--no-pager", "--output=cat", LINES, &this], LIMIT)
+}
+
+/// What a unit that is at work printed, as far as the journal has it.
+pub(super) fn said_so_far(unit: &str) -> Result<String, HostError> {
+    let shown = run(&["systemctl", "show", "--property=InvocationID", "--", unit], LIMIT)?;
+    printed(&shown)
 }
 
 fn value<'a>(shown: &'a str, key: &str) -> &'a str {

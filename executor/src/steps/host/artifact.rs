@@ -70,9 +70,11 @@ fn fetch(name: &ArtifactName, context: &mut StepContext<'_>) -> Result<(), StepE
             }
             context.pause_while_wanted(Duration::from_secs(1))?;
         };
+        let accepted = result.map(|()| accept(&artifact, context));
+        // Not before the copy: what nobody wants any more the network side removes.
         context.node.control.status.change(|content| content.fetch = None);
-        let wrong = match result {
-            Ok(()) => match accept(&artifact, context) {
+        let wrong = match accepted {
+            Ok(accepted) => match accepted {
                 // An agent that was ended in between has cleared its folder.
                 Ok(Found::Nothing) => Err("it was fetched and is not there any more".to_owned()),
                 Ok(Found::Right) => return Ok(()),

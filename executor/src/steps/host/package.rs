@@ -77,7 +77,8 @@ impl Action for InstallPackage {
 }
 
 fn run(arguments: &[&str], context: &mut StepContext<'_>) -> Result<(), StepError> {
-    let end = started::run(&Long { unit: UNIT, arguments, limit: LIMIT, reach: Reach::Nobody }, context)?;
+    let long = Long { unit: UNIT, arguments, limit: LIMIT, reach: Reach::Nobody, at_work: None };
+    let end = started::run(&long, context)?;
     if end.is_success() { Ok(()) } else { Err(started::failed(arguments, UNIT, &end)) }
 }
 

@@ -7,13 +7,16 @@ use hostler_plan::{step::AwaitReady, timestamp::Timestamp, trust, version::Versi
 
 use super::subject::is_meant;
 use crate::{
-    control::{POLL, span},
+    control::span,
     host::{ClusterError, Node, NodeReady, Shared},
     steps::{
         action::{Action, Check, StepContext, StepError},
         host::reboot::BOOT_ID,
     },
 };
+
+/// How often the node is looked at: what follows in the plan waits for it.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A node that has been Ready at another version for so long beyond the soak did not upgrade.
 const WRONG_VERSION: Duration = Duration::from_secs(30);
@@ -46,6 +49,7 @@ fn await_ready(
     let mut wrong_since: Option<Timestamp> = None;
     let mut said = SayOnce::default();
     loop {
+        let mut pause = LOOK;
         let found = find(&subject, context)?;
         let now = context.now();
         let state = evaluate(&found, version, rebooted_to.as_deref());
@@ -58,6 +62,7 @@ fn await_ready(
                     observe(&found, running, context);
                     return Ok(sentence);
                 }
+                pause = pause.min(soak.saturating_sub(now.since(since)));
             }
             State::WrongVersion(running) => {
                 ready_since = None;
@@ -82,7 +87,7 @@ fn await_ready(
         if said.is_news(&sentence) {
             context.say(format!("waits: {sentence}"));
         }
-        context.pause_while_wanted(POLL)?;
+        context.pause_while_wanted(pause)?;
     }
 }
 

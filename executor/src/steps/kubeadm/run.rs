@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use hostler_plan::version::Version;
 
 use crate::{
-    control::{POLL, span},
+    control::span,
     distribution::kubeadm::{self, KUBEADM_UNIT, MARKER, config::Documents, state},
     host::{HostFile, Reach},
     steps::{
@@ -17,6 +17,9 @@ use crate::{
 /// An upgrade of a server on an SD card, with four images to be read and an etcd that is slow: its own time limits end
 /// it long before.
 const LIMIT: Duration = Duration::from_secs(3600);
+
+/// How often it is asked whether a node or a cluster is whole: what follows in the plan waits for it.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How often kubeadm is run in one go: once more where somebody killed it.
 const RUNS: usize = 2;
@@ -33,7 +36,15 @@ pub(super) fn run(
     let mut runs = 0;
     loop {
         prepare(again, context)?;
-        let long = Long { unit: KUBEADM_UNIT, arguments: &arguments, limit: LIMIT, reach: Reach::Everybody };
+        let words: Vec<&str> = arguments.iter().copied().take_while(|argument| !argument.starts_with('-')).collect();
+        context.say(format!("runs {}", words.join(" ")));
+        let long = Long {
+            unit: KUBEADM_UNIT,
+            arguments: &arguments,
+            limit: LIMIT,
+            reach: Reach::Everybody,
+            at_work: Some(kubeadm::at_work),
+        };
         let end = started::run(&long, context)?;
         runs += 1;
         if end.is_success() {
@@ -92,7 +103,7 @@ pub(super) fn await_whole(
             )));
         }
         context.say(format!("waits for the {parts}: {missing}"));
-        context.pause(POLL)?;
+        context.pause(LOOK)?;
     }
 }
 

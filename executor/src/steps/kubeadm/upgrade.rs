@@ -166,7 +166,7 @@ fn await_server(context: &mut StepContext<'_>) -> Result<(), StepError> {
             return Err(StepError::Unreachable(text));
         }
         context.say(format!("waits for this server's own API server: {reason}"));
-        context.pause(POLL)?;
+        context.pause(POLL / 4)?;
     }
 }
 
