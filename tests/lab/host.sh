@@ -31,7 +31,15 @@ host_up() {
     ip link set "$lab_bridge" up
 }
 
+# A life with several servers has HAProxy in front of them, here on the host.
+balancer_end() {
+    local pid
+    pid=$(cat "$lab_state/haproxy.pid" 2>/dev/null) || return 0
+    [[ $(readlink "/proc/$pid/exe") != */haproxy ]] || kill "$pid"
+}
+
 host_down() {
+    balancer_end
     if ip link show "$lab_bridge" >/dev/null 2>&1; then
         ip link delete "$lab_bridge"
     fi

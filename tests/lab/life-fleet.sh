@@ -8,8 +8,10 @@ endpoint_address() { if several_servers; then echo "$lab_net.1"; else address cp
 
 # Sourced after checks-hostler.sh, whose fleet is that of a cluster which is there already.
 fleet_file() {
-    local node role version=${fleet_version:-${chain[0]}}
-    sed -e "s|@VERSION@|$version|" -e "s|@ENDPOINT@|$(endpoint_address)|" \
+    local node role version=${fleet_version:-${chain[0]}} soak=5
+    # What a short life shows needs no long looks.
+    [[ -z $short ]] || soak=2
+    sed -e "s|@VERSION@|$version|" -e "s|@SOAK@|$soak|" -e "s|@ENDPOINT@|$(endpoint_address)|" \
         -e "s|@SANDBOX@|$(cat "$lab_work/artifacts/${chain[0]}/sandbox")|" "$lab_here/config/life-fleet.toml"
     for node in "${nodes[@]}"; do
         role=worker
@@ -50,10 +52,4 @@ balancer_begin() {
     } >"$lab_state/haproxy.cfg"
     haproxy -D -f "$lab_state/haproxy.cfg" -p "$lab_state/haproxy.pid"
     note "HAProxy on the host, in front of $(servers | xargs)"
-}
-
-balancer_end() {
-    local pid
-    pid=$(cat "$lab_state/haproxy.pid" 2>/dev/null) || return 0
-    [[ $(readlink "/proc/$pid/exe") != */haproxy ]] || kill "$pid"
 }

@@ -6,7 +6,7 @@
 life_packages="runc conntrack"
 flannel_image=registry.lab/flannel:v0.27.4
 
-# build_life [--without-names] VERSION...: without names, CoreDNS is not built (8 minutes).
+# build_life [--without-names] VERSION...: without names, CoreDNS is not built (2 minutes).
 build_life() {
     local version without_names=
     [[ ${1:-} != --without-names ]] || { without_names=1; shift; }
@@ -47,13 +47,13 @@ version_origin() {
 }
 
 build_coredns() {
-    [[ -x $lab_work/bin/coredns ]] || step "building CoreDNS (8 minutes, once)"
-    go_build coredns "$lab_work/bin/" -ldflags "-s -w" tool
+    [[ -x $lab_work/bin/coredns ]] || step "building CoreDNS (2 minutes, once)"
+    go_build coredns "$lab_work/bin/coredns" -ldflags "-s -w" .
     step "CoreDNS is built"
 }
 
 build_flannel() {
-    [[ -x $lab_work/bin/flannel ]] || step "building flannel (3 minutes, once)"
+    [[ -x $lab_work/bin/flannel ]] || step "building flannel (its Kubernetes is the lab's, so that takes seconds)"
     go_build flannel "$lab_work/bin/flannel" -ldflags "-s -w" .
     step "flannel is built"
 }
