@@ -22,7 +22,9 @@ pub use fleet::FleetCommand;
 pub use ledger::LedgerCommand;
 pub use members::{Listing, NamedKey, NodeArgument};
 pub use node::NodeCommand;
-pub use plan::{Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs};
+pub use plan::{
+    Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, RemoveArgs, ReplaceArgs, SignArgs, SubmitArgs,
+};
 pub use rollout::{Control, Halt, QuarantineCommand, RolloutCommand, StopArgs, StopOptions};
 pub use token::TokenCommand;
 pub use trust::{AmendArgs, InitArgs, TrustCommand};

@@ -6,6 +6,7 @@ mod artifact;
 mod cluster;
 mod fleet;
 mod forks;
+mod leave;
 mod ledger;
 mod members;
 mod membership;
@@ -165,6 +166,8 @@ fn rescue(command: &Command) -> Rescue {
             | PlanCommand::Upgrade(_)
             | PlanCommand::Baseline(_)
             | PlanCommand::Reboot(_)
+            | PlanCommand::Remove(_)
+            | PlanCommand::Replace(_)
             | PlanCommand::GiveUp { .. },
         )
         | Command::Upgrade(_)

@@ -108,7 +108,9 @@ pub async fn compile_under(
         | PlanKind::Upgrade
         | PlanKind::Reboot
         | PlanKind::Dead
-        | PlanKind::Baseline => Forks::Refuse,
+        | PlanKind::Baseline
+        | PlanKind::Remove
+        | PlanKind::Replace => Forks::Refuse,
     };
     let number::Next { seq, prev, also } = number::next(admin, forks).await?;
     let mut inventory = inventory(admin).await?;

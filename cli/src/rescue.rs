@@ -35,7 +35,9 @@ pub(crate) fn takes_out_of_danger(kind: PlanKind) -> bool {
         | PlanKind::Upgrade
         | PlanKind::Reboot
         | PlanKind::Dead
-        | PlanKind::Baseline => false,
+        | PlanKind::Baseline
+        | PlanKind::Remove
+        | PlanKind::Replace => false,
     }
 }
 

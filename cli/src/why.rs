@@ -241,13 +241,18 @@ async fn told_of_pod(admin: &mut Admin, name: &PodName) -> Result<Vec<Said>, Err
     let mut looked = 0;
     for listed in rollouts::list(admin).await? {
         let drains = match listed.kind() {
-            v1::PlanKind::Drain | v1::PlanKind::Dead | v1::PlanKind::Reboot | v1::PlanKind::Upgrade => true,
+            v1::PlanKind::Drain
+            | v1::PlanKind::Dead
+            | v1::PlanKind::Reboot
+            | v1::PlanKind::Upgrade
+            | v1::PlanKind::Remove => true,
             v1::PlanKind::Unspecified
             | v1::PlanKind::Check
             | v1::PlanKind::Bootstrap
             | v1::PlanKind::Join
             | v1::PlanKind::Uncordon
             | v1::PlanKind::Baseline
+            | v1::PlanKind::Replace
             | v1::PlanKind::Stop => false,
         };
         if !drains || looked == LOOKED_THROUGH {

@@ -13,6 +13,7 @@ use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{id::Digest, timestamp::Timestamp};
 
 use crate::{
+    distribution,
     host::{
         Cluster, CordonAnswer, FollowedNode, Following, Host, Node, NodeReady, Noted, Shared, Waker, cordon_stale_from,
     },
@@ -46,7 +47,8 @@ impl ConditionsAsker {
     /// Starts the thread; it goes on as long as the process.
     pub(crate) fn start(host: Arc<dyn Host>, status: Arc<ExecutorStatus>) -> io::Result<Self> {
         let (waiting, waker) = (Arc::new(Mutex::default()), Waker::new());
-        let mut looker = Looker { host, status, waker: waker.clone(), following: None, said: SayOnce::default() };
+        let said = SayOnce::default();
+        let mut looker = Looker { host, status, waker: waker.clone(), following: None, said, no_admission: None };
         let asked = Arc::clone(&waiting);
         thread::Builder::new().name("conditions".into()).spawn(move || looker.run(&asked))?;
         Ok(Self { waiting, waker })
@@ -76,6 +78,8 @@ struct Looker {
     following: Option<Following>,
     /// Why nothing is known.
     said: SayOnce,
+    /// After how many admissions nothing was left that lets a node in; none before anybody looked.
+    no_admission: Option<u64>,
 }
 
 impl Looker {
@@ -135,8 +139,25 @@ impl Looker {
         for node in nodes.iter().filter(is_stale) {
             tidy(&node.condition.name, cluster, now, is_over);
         }
+        self.tidy_admissions(now);
         let nodes = nodes.iter().map(|node| node.condition.clone()).collect();
         Conditions::Nodes { nodes, age_seconds: age.as_secs() }
+    }
+}
+
+impl Looker {
+    /// What lets nodes in is asked for only while there may be some: an idle server asks nothing.
+    fn tidy_admissions(&mut self, now: Timestamp) {
+        let made = self.status.content().admissions;
+        if self.no_admission == Some(made) {
+            return;
+        }
+        match distribution::tidy_admissions(&*self.host, |noted| self.status.is_over(noted, now)) {
+            Ok(0) => self.no_admission = Some(made),
+            Ok(_) => self.no_admission = None,
+            // Tried again at the next look.
+            Err(error) => tracing::debug!("what lets nodes in could not be looked at: {error}"),
+        }
     }
 }
 

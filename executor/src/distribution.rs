@@ -14,7 +14,7 @@ use std::{
 
 use hostler_plan::{step::ClusterRole, version::Version};
 
-use crate::host::{Host, HostError};
+use crate::host::{ClusterError, Host, HostError, Noted};
 
 /// A Kubernetes distribution on a machine. Nothing here waits for a node to be Ready.
 pub trait Distribution {
@@ -80,6 +80,18 @@ impl std::fmt::Debug for Join<'_> {
         f.debug_struct("Join").field("server_url", &self.server_url).finish_non_exhaustive()
     }
 }
+
+/// Ends what lets a node in and whose plan is over; what may still be used counts on. Gives how much of that there is.
+/// Nothing where this machine is no server.
+pub(crate) fn tidy_admissions(host: &dyn Host, is_over: impl Fn(&Noted) -> bool) -> Result<usize, ClusterError> {
+    match host.administrator() {
+        Some(administrator) => kubeadm::token::tidy(administrator, host.now(), ADMITTED, is_over),
+        None => Ok(0),
+    }
+}
+
+/// For how long what lets a node in counts each time, while its plan may begin something.
+const ADMITTED: Duration = Duration::from_secs(900);
 
 /// The administrators' files of all distributions; who has none is no server.
 pub fn admin_kubeconfigs() -> Vec<PathBuf> {

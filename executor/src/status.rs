@@ -35,6 +35,8 @@ pub(crate) struct StatusContent {
     pub open: Option<OpenPlans>,
     /// Plans that the coordinator said are over, the newest last.
     pub stopped: VecDeque<Digest>,
+    /// How often something that lets a node in was made, by this process.
+    pub admissions: u64,
     /// Requests that were dropped because more waited than may.
     pub dropped: u64,
     /// Whether an API server can be asked on this machine.
@@ -87,6 +89,11 @@ impl ExecutorStatus {
             }
             stopped.push_back(plan);
         }
+    }
+
+    /// Something that lets a node in is about to be made: it ends with its plan.
+    pub(crate) fn admits(&self) {
+        self.content().admissions += 1;
     }
 
     /// Whether the plan that wrote a note on a node may begin nothing any more: a newer one ended it, or the

@@ -19,6 +19,8 @@ mod object;
 mod obstacle;
 mod order;
 mod preview;
+mod remove;
+mod replace;
 mod rolling;
 mod select;
 mod skew;
@@ -101,6 +103,12 @@ pub fn plan(
             continues::choose(request, &mut draft, nodes, continues);
         }
         Intent::Dead { nodes, power_off_proof } => dead::dead(request, &mut draft, nodes, power_off_proof),
+        Intent::Remove { nodes, power_off_proof } => {
+            remove::remove(request, &mut draft, lifecycle, nodes, power_off_proof.as_ref());
+        }
+        Intent::Replace { node, power_off_proof } => {
+            replace::replace(request, &mut draft, lifecycle, node, power_off_proof.as_ref());
+        }
         Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
         Intent::AdoptCordon { nodes, reason } => cordon::adopt(request, &mut draft, nodes, reason),
         Intent::ReleaseCordon { nodes, reason } => cordon::release(request, &mut draft, nodes, reason),

@@ -34,6 +34,13 @@ impl Quorum {
         Self { healthy: self.members.min(self.healthy + 1), ..self }
     }
 
+    /// After one of the members was removed for good.
+    #[must_use]
+    pub fn removed(self, was_healthy: bool) -> Self {
+        let less = usize::from(was_healthy);
+        Self { members: self.members.saturating_sub(1), healthy: self.healthy.saturating_sub(less) }
+    }
+
     /// What taking this healthy server away leaves.
     pub fn without(self, server: impl fmt::Display) -> String {
         format!("{self}, taking {server} leaves {} where {} are needed", self.less_one().healthy, self.needed())

@@ -24,7 +24,7 @@ pub use host::{
 };
 pub use kube::{
     AdoptCordon, Apply, AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Reaction, Reactions,
-    ReleaseCordon, Uncordon,
+    ReleaseCordon, RemoveNode, Uncordon,
 };
 
 /// Makes the enum and what goes through all of it from the one list of steps.
@@ -79,12 +79,15 @@ steps! {
     "kubeadm.revoke" => RevokeKubeadm(kubeadm::Revoke),
     "kubeadm.upgrade" => UpgradeKubeadm(kubeadm::Upgrade),
     "kubelet.ensure" => EnsureKubelet(kubeadm::EnsureKubelet),
+    "kubeadm.expel" => ExpelFromKubeadm(kubeadm::Expel),
+    "kubeadm.reset" => ResetKubeadm(kubeadm::Reset),
     "kube.cordon" => Cordon(Cordon),
     "kube.drain" => Drain(Drain),
     "kube.uncordon" => Uncordon(Uncordon),
     "kube.adopt_cordon" => AdoptCordon(AdoptCordon),
     "kube.release_cordon" => ReleaseCordon(ReleaseCordon),
     "kube.out_of_service" => OutOfService(OutOfService),
+    "kube.remove_node" => RemoveNode(RemoveNode),
     "kube.apply" => Apply(Apply),
     "kube.await_ready" => AwaitReady(AwaitReady),
     "host.reboot" => Reboot(Reboot),
@@ -126,6 +129,11 @@ impl Step {
         )
     }
 
+    /// Whether it takes a node out of its cluster for good.
+    pub fn takes_away(&self) -> bool {
+        matches!(self, Step::OutOfService(_) | Step::ExpelFromKubeadm(_) | Step::ResetKubeadm(_) | Step::RemoveNode(_))
+    }
+
     /// The version that a member of the cluster is brought to.
     pub fn upgrades_to(&self) -> Option<Version> {
         self.operation().upgrades_to()
@@ -134,6 +142,11 @@ impl Step {
     /// The task whose receipt holds what lets the task's node into the cluster.
     pub fn admitted_by(&self) -> Option<&TaskId> {
         self.operation().admitted_by()
+    }
+
+    /// The task that removed the task's node from its cluster before the node is emptied.
+    pub fn expelled_by(&self) -> Option<&TaskId> {
+        self.operation().expelled_by()
     }
 
     /// The version that the subject must be seen to run.
@@ -172,6 +185,9 @@ trait Operation {
         None
     }
     fn admitted_by(&self) -> Option<&TaskId> {
+        None
+    }
+    fn expelled_by(&self) -> Option<&TaskId> {
         None
     }
     fn awaits_version(&self) -> Option<Version> {
@@ -250,12 +266,15 @@ mod tests {
         r#"{"op":"kubeadm.revoke"}"#,
         r#"{"op":"kubeadm.upgrade","version":"v1.36.3","config":"kind: UpgradeConfiguration\n"}"#,
         r#"{"op":"kubelet.ensure","version":"v1.36.3"}"#,
+        r#"{"op":"kubeadm.expel","role":"server","address":"10.0.0.13","silent":false}"#,
+        r#"{"op":"kubeadm.reset","config":"kind: ResetConfiguration\n","expelled_by":"c3.expel"}"#,
         r#"{"op":"kube.cordon","reason":"drain"}"#,
         r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":"all","force_unmanaged":false}"#,
         r#"{"op":"kube.uncordon"}"#,
         r#"{"op":"kube.adopt_cordon","reason":"the disk is swapped"}"#,
         r#"{"op":"kube.release_cordon","reason":"the lab needs it"}"#,
         r#"{"op":"kube.out_of_service","power_off_proof":"pulled the plug"}"#,
+        r#"{"op":"kube.remove_node"}"#,
         r#"{"op":"kube.apply","artifact":"cni"}"#,
         r#"{"op":"kube.await_ready","version":null,"for_seconds":60,"timeout_seconds":600}"#,
         r#"{"op":"host.reboot"}"#,

@@ -7,7 +7,7 @@ use hostler_plan::{form::Reason, id::NodeName};
 
 use super::{
     members::NodeArgument,
-    plan::{AdoptCordonArgs, Interactive, ReleaseCordonArgs},
+    plan::{AdoptCordonArgs, Interactive, ReleaseCordonArgs, RemoveArgs},
     value::{self, End},
 };
 
@@ -56,19 +56,41 @@ are listed, and those that are named with their keys.")]
     #[command(after_help = "Examples:
   hostler node replace pi-9
   hostler node replace pi-9=SHA256:vU7mEjHlJQzk8Cl0M3N4aLBxHzXWJ4xQ0Yk1uJ6yGQ4 --yes
+  hostler node replace pi-3 --power-off-proof 'board burnt, plug pulled'
 
 The old key is retired and counts never again. For a machine that was made anew, or the right one of two with one name.
-In the cluster the old node is still there: `kubectl delete node`, and for K3s its secret NAME.node-password.k3s.")]
+With --power-off-proof the cluster follows (kubeadm): a living server removes the dead member of etcd and the old Node,
+then the new machine joins, by a plan that is shown and signed. Without it the old node stays in the cluster; of K3s
+remove it with `kubectl delete node`, and its secret NAME.node-password.k3s.")]
     Replace {
         /// The name, perhaps with the fingerprint of the new key
         #[arg(value_name = "NAME[=FINGERPRINT]")]
         node: NodeArgument,
+        /// How it was proved that the power of the old machine is off: the new one takes its place in the cluster too
+        #[arg(long, value_name = "TEXT")]
+        power_off_proof: Option<Reason>,
         /// Do not ask
         #[arg(long)]
         yes: bool,
         /// Where the roster is written, if others are to sign it too [default: roster-N.json]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Take nodes out of a kubeadm cluster for good, and out of the roster
+    #[command(after_help = "Examples:
+  hostler node remove pi-9
+  hostler node remove pi-9 --keep-listed
+  hostler node remove pi-3 --power-off-proof 'board burnt, plug pulled'
+
+Drains the node, lets another server remove its member of etcd, empties the machine and forgets the Node; then the roster
+that lists it no more is signed. A node that is silent is removed from the cluster alone, once its power is proved to be
+off: wipe its disk. What a failed join left is removed the same way.")]
+    Remove {
+        #[command(flatten)]
+        plan: Interactive<RemoveArgs>,
+        /// Leave the nodes in the roster: they are to join again
+        #[arg(long)]
+        keep_listed: bool,
     },
     /// List a machine that waits under another name than the one it came with
     #[command(after_help = "Examples:

@@ -61,6 +61,19 @@ Nothing is drained. What is as it should be already is left alone.")]
   hostler plan reboot pi-3
   hostler plan reboot --all --out reboot.plan.json")]
     Reboot(Compile<RebootArgs>),
+    /// Take nodes out of a kubeadm cluster for good: drain, remove the member of etcd, empty the machine, forget the Node
+    #[command(after_help = "Examples:
+  hostler plan remove pi-9
+  hostler plan remove pi-3 --power-off-proof 'plug pulled' --out remove.plan.json
+
+`hostler node remove` does it in one go, and takes the node out of the roster.")]
+    Remove(Compile<RemoveArgs>),
+    /// Remove a dead node from a kubeadm cluster and let the machine in that the roster lists under its name
+    #[command(after_help = "Examples:
+  hostler plan replace pi-3 --power-off-proof 'board burnt, plug pulled'
+
+First `hostler node replace` lists the new machine, and does the whole in one go.")]
+    Replace(Compile<ReplaceArgs>),
     /// Let go of the number of a plan that some signed here and that waits for others
     #[command(after_help = "Examples:
   hostler plan give-up 43
@@ -191,6 +204,32 @@ pub struct DrainArgs {
     /// Of no use any more, and no error: a drain leaves the API server of its node running
     #[arg(long, value_name = "NODE", hide = true)]
     pub accept_outage: Vec<NodeName>,
+}
+
+/// Which nodes leave.
+#[derive(Debug, Clone, Args)]
+pub struct RemoveArgs {
+    #[command(flatten)]
+    pub nodes: NodesArgs,
+    /// How it was proved that the power is off, of nodes that are silent: nothing on their machines is emptied
+    #[arg(long, value_name = "TEXT")]
+    pub power_off_proof: Option<Reason>,
+    /// How long pods may take to leave [default: the fleet file's]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// Which node is replaced.
+#[derive(Debug, Clone, Args)]
+pub struct ReplaceArgs {
+    /// The node
+    #[arg(value_name = "NODE")]
+    pub node: NodeName,
+    /// How it was proved that the power of the old machine is off
+    #[arg(long, value_name = "TEXT")]
+    pub power_off_proof: Option<Reason>,
 }
 
 /// Whose cordons become Hostler's, and why.
@@ -326,6 +365,20 @@ impl From<DrainArgs> for PlanRequest {
             },
         };
         Self { intent, drain_timeout: args.timeout, consent: args.consent, listing: None }
+    }
+}
+
+impl From<RemoveArgs> for PlanRequest {
+    fn from(args: RemoveArgs) -> Self {
+        let RemoveArgs { nodes, power_off_proof, timeout, consent } = args;
+        let intent = Intent::Remove { nodes: nodes.nodes, power_off_proof };
+        Self { drain_timeout: timeout, consent, ..intent.into() }
+    }
+}
+
+impl From<ReplaceArgs> for PlanRequest {
+    fn from(args: ReplaceArgs) -> Self {
+        Intent::Replace { node: args.node, power_off_proof: args.power_off_proof }.into()
     }
 }
 

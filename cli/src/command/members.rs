@@ -264,17 +264,18 @@ fn find(pending: &[Pending], wanted: &NodeArgument) -> Result<Pending, Error> {
     }
 }
 
-/// `hostler node replace` and `hostler node rename`: one machine that waits, or that was turned away as a double, under
-/// `name`.
+/// The roster of `hostler node replace` and `hostler node rename`: one machine that waits, or that was turned away as a
+/// double, under `name`.
 pub(super) async fn settle(
     context: &Context,
     admin: &mut Admin,
     node: &NodeArgument,
     name: &NodeName,
     consent: Consent,
-) -> Result<(), Error> {
+) -> Result<Handed, Error> {
     let (handed, key) = anew(admin, async |admin| settle_once(admin, node, name, &consent).await).await?;
-    print_handed(context, &handed, json!({ "nodes": [name], "key": key }), &format!("{name} is key {key}"))
+    print_handed(context, &handed, json!({ "nodes": [name], "key": key }), &format!("{name} is key {key}"))?;
+    Ok(handed)
 }
 
 async fn settle_once(

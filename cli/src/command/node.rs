@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Context,
     accept::{self, Shown},
-    forks,
+    forks, leave,
     members::{self, Consent},
 };
 use crate::{
@@ -95,11 +95,12 @@ pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), E
         NodeCommand::Approve { nodes, yes, out } => {
             members::approve(context, &mut admin, &nodes, Consent { yes, out }).await
         }
-        NodeCommand::Replace { node, yes, out } => {
-            members::settle(context, &mut admin, &node, &node.name, Consent { yes, out }).await
+        NodeCommand::Replace { node, power_off_proof, yes, out } => {
+            leave::replace(context, admin, &node, power_off_proof, Consent { yes, out }).await
         }
+        NodeCommand::Remove { plan, keep_listed } => leave::remove(context, plan, keep_listed).await,
         NodeCommand::Rename { node, new, yes, out } => {
-            members::settle(context, &mut admin, &node, &new, Consent { yes, out }).await
+            members::settle(context, &mut admin, &node, &new, Consent { yes, out }).await.map(drop)
         }
         NodeCommand::Accept { node, verdict, until, reason, withdraw: _ } => {
             accept::accept(context, &mut admin, &node, &verdict, until.zip(reason)).await

@@ -47,6 +47,8 @@ pub(super) async fn run(context: &Context, command: PlanCommand) -> Result<(), E
         PlanCommand::Drain(args) => compile_to_file(context, args).await,
         PlanCommand::Uncordon(args) => compile_to_file(context, args).await,
         PlanCommand::Reboot(args) => compile_to_file(context, args).await,
+        PlanCommand::Remove(args) => compile_to_file(context, args).await,
+        PlanCommand::Replace(args) => compile_to_file(context, args).await,
         PlanCommand::GiveUp { seq } => give_up(context, Seq(seq)).await,
     }
 }

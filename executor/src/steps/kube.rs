@@ -1,5 +1,5 @@
-//! Steps on the cluster: cordon, drain, uncordon, whose a cordon is, giving a dead node up, and the wait until a node
-//! is Ready.
+//! Steps on the cluster: cordon, drain, uncordon, whose a cordon is, giving a dead node up, forgetting one, and the wait
+//! until a node is Ready.
 
 mod apply;
 mod cordon;
@@ -7,6 +7,7 @@ mod drain;
 mod out_of_service;
 mod owner;
 mod ready;
+mod remove_node;
 mod subject;
 mod uncordon;
 

@@ -82,13 +82,17 @@ pub enum PlanKind {
     Dead,
     /// Makes machines ready, and takes none out of service.
     Baseline,
+    /// Takes nodes out of the cluster for good.
+    Remove,
+    /// Removes a dead node, and lets a machine of the same name in.
+    Replace,
     /// No tasks: what it does not list in `beside` ends.
     Stop,
 }
 
 impl PlanKind {
     /// Every kind.
-    pub const ALL: [PlanKind; 10] = [
+    pub const ALL: [PlanKind; 12] = [
         PlanKind::Check,
         PlanKind::Bootstrap,
         PlanKind::Join,
@@ -98,6 +102,8 @@ impl PlanKind {
         PlanKind::Reboot,
         PlanKind::Dead,
         PlanKind::Baseline,
+        PlanKind::Remove,
+        PlanKind::Replace,
         PlanKind::Stop,
     ];
 
@@ -118,9 +124,10 @@ impl PlanKind {
             // Whatever concerns the machine alone, and neither the cluster nor who is in it.
             PlanKind::Baseline => noop || wait || step.readies_machine(),
             // What gives a node up stands alone, for those whom the root lets sign it.
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => {
-                !matches!(step, Step::OutOfService(_)) && !adopts && !releases
-            }
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => !step.takes_away() && !adopts && !releases,
+            PlanKind::Remove => noop || drain || step.takes_away(),
+            // A machine is let in, and the one before it is gone; nobody's machine is emptied.
+            PlanKind::Replace => !matches!(step, Step::ResetKubeadm(_)) && !adopts && !releases,
             PlanKind::Stop => false,
         }
     }
@@ -136,14 +143,22 @@ impl PlanKind {
             | PlanKind::Upgrade
             | PlanKind::Reboot
             | PlanKind::Dead
-            | PlanKind::Baseline => None,
+            | PlanKind::Baseline
+            | PlanKind::Remove
+            | PlanKind::Replace => None,
         }
     }
 
     /// Whether a responder's drain takes precedence over it where the drain keeps it beside itself.
     pub(crate) fn yields_to_drains(self) -> bool {
         match self {
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot | PlanKind::Baseline => true,
+            PlanKind::Bootstrap
+            | PlanKind::Join
+            | PlanKind::Upgrade
+            | PlanKind::Reboot
+            | PlanKind::Baseline
+            | PlanKind::Remove
+            | PlanKind::Replace => true,
             PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Dead | PlanKind::Stop => false,
         }
     }
@@ -152,7 +167,7 @@ impl PlanKind {
     /// where it was stopped.
     pub fn keeps_out(self) -> bool {
         match self {
-            PlanKind::Drain | PlanKind::Dead => true,
+            PlanKind::Drain | PlanKind::Dead | PlanKind::Remove => true,
             PlanKind::Check
             | PlanKind::Bootstrap
             | PlanKind::Join
@@ -160,6 +175,7 @@ impl PlanKind {
             | PlanKind::Uncordon
             | PlanKind::Reboot
             | PlanKind::Baseline
+            | PlanKind::Replace
             | PlanKind::Stop => false,
         }
     }
@@ -168,7 +184,13 @@ impl PlanKind {
     pub fn needs_only_operator(self) -> bool {
         match self {
             PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot | PlanKind::Stop => true,
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Dead | PlanKind::Baseline => false,
+            PlanKind::Bootstrap
+            | PlanKind::Join
+            | PlanKind::Upgrade
+            | PlanKind::Dead
+            | PlanKind::Baseline
+            | PlanKind::Remove
+            | PlanKind::Replace => false,
         }
     }
 }
@@ -185,6 +207,8 @@ impl fmt::Display for PlanKind {
             PlanKind::Reboot => "reboot",
             PlanKind::Dead => "dead",
             PlanKind::Baseline => "baseline",
+            PlanKind::Remove => "remove",
+            PlanKind::Replace => "replace",
             PlanKind::Stop => "stop",
         })
     }

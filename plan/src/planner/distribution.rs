@@ -154,6 +154,31 @@ impl Lifecycle {
         }
     }
 
+    /// Why a node cannot be removed or replaced by a plan, where it cannot.
+    pub(super) fn keeps_members(self) -> Option<Obstacle> {
+        match self {
+            Lifecycle::K3s => Some(k3s::keeps_members()),
+            Lifecycle::Kubeadm => None,
+        }
+    }
+
+    /// Steps of another server: the node is let in no more, and is no member of what the servers have in common.
+    /// `silent` where its machine is said to be off.
+    pub(super) fn expel(self, node: &FleetNode, silent: bool) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::expel(node, silent),
+        }
+    }
+
+    /// Steps of the node that the task `expelled_by` removed: nothing of the cluster is left on it.
+    pub(super) fn reset(self, expelled_by: TaskId) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::reset(expelled_by),
+        }
+    }
+
     /// Steps of a drained member that bring it to another version.
     pub(super) fn upgrade(self, member: &Member<'_>) -> Vec<Step> {
         match self {

@@ -36,7 +36,13 @@ pub(super) fn fates(request: Request<'_>, kind: PlanKind, draft: &mut Draft) -> 
 /// Whether a plan of kind `new` takes the place of one of kind `old`.
 fn replaces(new: PlanKind, old: PlanKind) -> bool {
     match new {
-        PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade | PlanKind::Reboot | PlanKind::Baseline => new == old,
+        PlanKind::Bootstrap
+        | PlanKind::Join
+        | PlanKind::Upgrade
+        | PlanKind::Reboot
+        | PlanKind::Baseline
+        | PlanKind::Remove
+        | PlanKind::Replace => new == old,
         PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Dead | PlanKind::Stop => false,
     }
 }
@@ -50,17 +56,7 @@ fn notes(kind: PlanKind, fates: &[Fate], draft: &mut Draft) {
                 let (seq, title) = (open.plan.seq, &open.title);
                 draft.notes.push(Note::Warning(format!("takes the place of plan {seq}: {title}")));
             }
-            Fate::GoesOn(open)
-                if kind == PlanKind::Drain
-                    && matches!(
-                        open.kind,
-                        PlanKind::Bootstrap
-                            | PlanKind::Join
-                            | PlanKind::Upgrade
-                            | PlanKind::Reboot
-                            | PlanKind::Baseline
-                    ) =>
-            {
+            Fate::GoesOn(open) if kind == PlanKind::Drain && open.kind.yields_to_drains() => {
                 let (seq, title) = (open.plan.seq, &open.title);
                 draft.notes.push(Note::Info(format!("plan {seq} waits until this drain is done: {title}")));
             }

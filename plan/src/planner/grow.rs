@@ -3,7 +3,7 @@
 use crate::{
     document::Task,
     fleet::{FleetArtifact, FleetNode},
-    id::{NodeName, TaskId},
+    id::TaskId,
     sequencer::Standing,
     step::{Apply, ClusterRole, Step},
     text::count,
@@ -86,16 +86,8 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
             }
         }
     }
-    for server in request.fleet.servers() {
-        if let Some(runs) = request.state(&server.name).condition.version
-            && runs < version
-            && request.is_member(&server.name)
-        {
-            draft.obstacles.push(Obstacle::ServerOlder { server: server.name.clone(), runs, to: version });
-        }
-    }
     let roles: Vec<ClusterRole> = servers.iter().chain(&workers).map(|node| node.role).collect();
-    skew::joins(request, draft, &roles, version);
+    check_versions(request, draft, &roles);
     let phase = |name, nodes: &[&FleetNode], at_once: usize| Phase {
         name,
         nodes: nodes.iter().map(|n| n.name.clone()).collect(),
@@ -107,11 +99,33 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
     let before = predecessors(&draft.phases);
     draft.title = format!("Join {} at {version}", count(servers.len() + workers.len(), "node"));
     for node in servers.into_iter().chain(workers) {
-        join_one(request, draft, lifecycle, node, &before[&node.name]);
+        let before = before[&node.name].iter().map(|n| task_id(n, "ready")).collect();
+        join_one(request, draft, lifecycle, node, before);
     }
 }
 
-fn join_one(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, node: &FleetNode, before: &[NodeName]) {
+/// Whether what joins in these roles fits to the servers that are there.
+pub(super) fn check_versions(request: Request<'_>, draft: &mut Draft, roles: &[ClusterRole]) {
+    let version = request.fleet.version;
+    for server in request.fleet.servers() {
+        if let Some(runs) = request.state(&server.name).condition.version
+            && runs < version
+            && request.is_member(&server.name)
+        {
+            draft.obstacles.push(Obstacle::ServerOlder { server: server.name.clone(), runs, to: version });
+        }
+    }
+    skew::joins(request, draft, roles, version);
+}
+
+/// The tasks of a node that joins; it is let in after those of `before`.
+pub(super) fn join_one(
+    request: Request<'_>,
+    draft: &mut Draft,
+    lifecycle: Lifecycle,
+    node: &FleetNode,
+    before: Vec<TaskId>,
+) {
     let name = &node.name;
     let version = request.fleet.version;
     let member = member(request, draft, lifecycle, node, (version, Becomes::Member));
@@ -119,7 +133,7 @@ fn join_one(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, node:
     let mut tasks: Vec<Task> = stage(name, &member.artifacts).into_iter().collect();
     tasks.extend(prepare(name, last(&tasks), lifecycle.prepare(&member)));
     let mut after = last(&tasks);
-    after.extend(before.iter().map(|n| task_id(n, "ready")));
+    after.extend(before);
     let admit = task("admit", &server, name, after, lifecycle.admit(node));
     if node.role == ClusterRole::Server {
         draft.notes.push(Note::Warning(lifecycle.server_secret(name)));

@@ -29,6 +29,10 @@ pub enum Intent {
     Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, continues: Continues },
     /// Give up nodes whose machines are off, and how that was proved.
     Dead { nodes: Vec<NodeName>, power_off_proof: Reason },
+    /// Take nodes out of the cluster for good; of those whose machines are off, how that was proved.
+    Remove { nodes: Vec<NodeName>, power_off_proof: Option<Reason> },
+    /// Remove a dead node from the cluster and let the machine in that enrolled under its name since.
+    Replace { node: NodeName, power_off_proof: Option<Reason> },
     /// Put nodes back into service.
     Uncordon { nodes: Vec<NodeName> },
     /// Make cordons Hostler's that others put on nodes.
@@ -67,9 +71,11 @@ impl Intent {
             | Intent::Reboot { nodes: Selection::Named(names), .. } => names,
             Intent::Drain { nodes, .. }
             | Intent::Dead { nodes, .. }
+            | Intent::Remove { nodes, .. }
             | Intent::Uncordon { nodes }
             | Intent::AdoptCordon { nodes, .. }
             | Intent::ReleaseCordon { nodes, .. } => nodes,
+            Intent::Replace { node, .. } => std::slice::from_ref(node),
             Intent::Bootstrap {}
             | Intent::Check { nodes: Selection::All }
             | Intent::Join { nodes: Selection::All }
@@ -82,12 +88,13 @@ impl Intent {
     /// Whether it takes nodes out of service.
     pub fn disrupts(&self) -> bool {
         match self {
-            Intent::Upgrade { .. } | Intent::Drain { .. } | Intent::Reboot { .. } => true,
+            Intent::Upgrade { .. } | Intent::Drain { .. } | Intent::Reboot { .. } | Intent::Remove { .. } => true,
             Intent::Check { .. }
             | Intent::Bootstrap {}
             | Intent::Join { .. }
             | Intent::Baseline { .. }
             | Intent::Dead { .. }
+            | Intent::Replace { .. }
             | Intent::AdoptCordon { .. }
             | Intent::ReleaseCordon { .. }
             | Intent::Uncordon { .. } => false,
@@ -104,6 +111,8 @@ impl Intent {
             Intent::Baseline { .. } => PlanKind::Baseline,
             Intent::Drain { .. } | Intent::AdoptCordon { .. } => PlanKind::Drain,
             Intent::Dead { .. } => PlanKind::Dead,
+            Intent::Remove { .. } => PlanKind::Remove,
+            Intent::Replace { .. } => PlanKind::Replace,
             Intent::Uncordon { .. } | Intent::ReleaseCordon { .. } => PlanKind::Uncordon,
             Intent::Reboot { .. } => PlanKind::Reboot,
         }

@@ -184,6 +184,35 @@ pub enum Obstacle {
         node: NodeName,
         sign: &'static str,
     },
+    /// It is silent, and nobody says how it was proved that its machine is off.
+    PowerNotProved {
+        node: NodeName,
+        command: &'static str,
+    },
+    /// The last server of a cluster stays.
+    LastServer {
+        node: NodeName,
+    },
+    /// The others would be no majority any more.
+    TooFewLeft {
+        node: NodeName,
+        left: Quorum,
+    },
+    /// Everybody reaches the API server at this node's own address.
+    EndpointThere {
+        node: NodeName,
+        api: String,
+    },
+    /// Nothing of it is in the cluster.
+    NothingToReplace {
+        node: NodeName,
+    },
+    /// What is wanted is not built for this distribution.
+    NotOfDistribution {
+        distribution: Distribution,
+        what: &'static str,
+        instead: &'static str,
+    },
     /// No drain of these nodes is open, or not the one that was named.
     NothingToContinue {
         nodes: Vec<NodeName>,
@@ -268,8 +297,7 @@ impl fmt::Display for Obstacle {
             ),
             Obstacle::Quorum { server, quorum } => write!(
                 f,
-                "{}; bring the server back that is not Ready, or remove it from the cluster, the fleet file and the \
-                 roster",
+                "{}; bring the server back that is not Ready, or remove it (`hostler node remove`)",
                 quorum.without(server)
             ),
             Obstacle::NoMajority { node, quorum } => write!(
@@ -289,7 +317,11 @@ impl fmt::Display for Obstacle {
             Obstacle::AlreadyBootstrapped { node } => {
                 write!(f, "the cluster exists: {node} is in it; join other nodes instead of bootstrapping")
             }
-            Obstacle::AlreadyJoined { node } => write!(f, "{node} is in the cluster already; leave it out"),
+            Obstacle::AlreadyJoined { node } => write!(
+                f,
+                "{node} is in the cluster already; leave it out. A join that failed half way is undone with `hostler \
+                 node remove {node}`; a machine that takes its place comes in with `hostler node replace {node}`"
+            ),
             Obstacle::NotAMember { node } => write!(f, "{node} is not in the cluster; join it first, or leave it out"),
             Obstacle::Ambiguous { node, names } => {
                 let names = names.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
@@ -337,9 +369,34 @@ impl fmt::Display for Obstacle {
             ),
             Obstacle::Alive { node, sign } => write!(
                 f,
-                "{node} is not dead: {sign}; drain it without --dead, or switch it off and wait until its cluster says \
-                 that it is not Ready"
+                "{node} is not dead: {sign}; treat it as one that lives, without a power-off proof, or switch it off and \
+                 wait until its cluster says that it is not Ready"
             ),
+            Obstacle::PowerNotProved { node, command } => write!(
+                f,
+                "{node} is silent in its cluster: nobody knows whether its pods still run. Prove that its power is off \
+                 and say how: `hostler node {command} {node} --power-off-proof TEXT`; or bring it back first"
+            ),
+            Obstacle::LastServer { node } => {
+                write!(f, "{node} is the only server: without it there is no cluster; join another server first")
+            }
+            Obstacle::TooFewLeft { node, left } => write!(
+                f,
+                "without {node} {left} and {} are needed; bring back the server that is not Ready, or remove that one \
+                 first",
+                left.needed()
+            ),
+            Obstacle::EndpointThere { node, api } => write!(
+                f,
+                "everybody reaches the cluster at {api}, which is {node} itself; let the endpoint lead to another server \
+                 first"
+            ),
+            Obstacle::NothingToReplace { node } => {
+                write!(f, "{node} is not in the cluster; `hostler plan join {node}` lets its machine in")
+            }
+            Obstacle::NotOfDistribution { distribution, what, instead } => {
+                write!(f, "Hostler does not {what} for {distribution} yet; {instead}")
+            }
             Obstacle::NothingToContinue { nodes, named } => {
                 let nodes = nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
                 let which =

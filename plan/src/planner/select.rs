@@ -50,14 +50,19 @@ impl Request<'_> {
 
     /// A connected server of the cluster that watches `subject`: another one when there is one, else itself.
     pub(super) fn observer(&self, subject: &NodeName) -> Option<NodeName> {
+        let mut fit = self.observers();
+        fit.sort_by_key(|n| *n == subject);
+        fit.first().map(|n| (*n).clone())
+    }
+
+    /// Connected servers of the cluster; those in service first, because they are more likely to answer.
+    pub(super) fn observers(&self) -> Vec<&NodeName> {
         let fit = |n: &&FleetNode| {
             self.state(&n.name).connected && self.roster.active(&n.name).is_some() && self.is_member(&n.name)
         };
-        let servers = self.fleet.servers();
-        let mut fit: Vec<&FleetNode> = servers.into_iter().filter(fit).collect();
-        // One that is in service is more likely to answer.
-        fit.sort_by_key(|n| (n.name == *subject, self.is_unavailable(&n.name)));
-        fit.first().map(|n| n.name.clone())
+        let mut fit: Vec<&NodeName> = self.fleet.servers().into_iter().filter(fit).map(|n| &n.name).collect();
+        fit.sort_by_key(|n| self.is_unavailable(n));
+        fit
     }
 }
 

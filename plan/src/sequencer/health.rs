@@ -28,9 +28,9 @@ pub(super) enum Recovery {
     Soaking { until: Timestamp },
 }
 
-/// Whether a task waits for health at all: a responder drains a dying node because it is dying.
+/// Whether a task waits for health at all: a dying node is drained, or removed for good, because it is dying.
 pub(super) fn is_gated(rollout: &Rollout, task: &Task) -> bool {
-    task.disrupts && rollout.plan.kind != PlanKind::Drain
+    task.disrupts && !matches!(rollout.plan.kind, PlanKind::Drain | PlanKind::Remove)
 }
 
 /// Every verdict about a node that is not ok, the worst first, as of now. A node that does not report has the one that

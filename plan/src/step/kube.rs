@@ -262,6 +262,29 @@ impl Operation for Apply {
     }
 }
 
+/// The cluster has no Node object of the subject, once its kubelet is silent: what is left of its pods goes with it, and
+/// what was to run there starts elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveNode {}
+
+impl Operation for RemoveNode {
+    fn acts_on_subject(&self) -> bool {
+        true
+    }
+    /// By no cordon any more.
+    fn leaves_unschedulable(&self) -> Option<bool> {
+        Some(false)
+    }
+    fn said(&self) -> String {
+        let Self {} = self;
+        "the NODE OBJECT, and with it what is left of its pods".to_owned()
+    }
+    fn sentence(&self, subject: &NodeName) -> String {
+        format!("removes the Node of {subject} from the cluster")
+    }
+}
+
 /// Makes the subject schedulable again, if the cordon is Hostler's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,8 +1,11 @@
-//! Steps of a kubeadm cluster's life: bootstrap, admit, join, revoke, upgrade, and the kubelet's restart.
+//! Steps of a kubeadm cluster's life: bootstrap, admit, join, revoke, upgrade, the kubelet's restart, and what a node
+//! leaves the cluster with: expel and reset.
 //!
 //! kubeadm's configuration stands whole in the signed plan, as it is written in
 //! <https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/>; what is made on the spot (a token, the
 //! cluster's CA) is all that a node adds to it.
+
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -177,6 +180,74 @@ impl Operation for EnsureKubelet {
     }
     fn sentence(&self, _: &NodeName) -> String {
         format!("restarts the kubelet at {}", self.version)
+    }
+}
+
+/// On a server: the task's subject is let in no more. No join token that was made for it is in the cluster, and it is no
+/// member of etcd, which every other member agreed to: only then may anything on its machine be emptied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expel {
+    /// What the subject is: a worker is no member of etcd.
+    pub role: ClusterRole,
+    /// Where its etcd is reached, by which a member is known that never started; none for a worker.
+    pub address: Option<IpAddr>,
+    /// Whether the machine is said to be dead: a member that still answers is not removed then.
+    pub silent: bool,
+}
+
+impl Operation for Expel {
+    fn acts_on_subject(&self) -> bool {
+        true
+    }
+    fn said(&self) -> String {
+        let Self { role, address, silent } = self;
+        let member = match (role, address) {
+            (ClusterRole::Worker, _) => return "its join tokens, as of a worker".to_owned(),
+            (ClusterRole::Server, Some(address)) => format!("its MEMBER OF ETCD (at {address}) and its join tokens"),
+            (ClusterRole::Server, None) => "its MEMBER OF ETCD and its join tokens".to_owned(),
+        };
+        if *silent { format!("{member}, where that member does not answer") } else { member }
+    }
+    fn sentence(&self, subject: &NodeName) -> String {
+        match self.role {
+            ClusterRole::Server => format!("removes {subject} from etcd"),
+            ClusterRole::Worker => format!("revokes what lets {subject} in"),
+        }
+    }
+}
+
+/// Nothing of a cluster is on this node any more: `kubeadm reset`, and what that leaves. Pods on it end, and etcd's data
+/// are gone. Never before another server has removed the node from the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reset {
+    /// kubeadm's ResetConfiguration.
+    pub config: Config,
+    /// The task of a server that removed this node from the cluster's members.
+    pub expelled_by: TaskId,
+}
+
+impl Operation for Reset {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn expelled_by(&self) -> Option<&TaskId> {
+        Some(&self.expelled_by)
+    }
+    fn said(&self) -> String {
+        let Self { config, expelled_by } = self;
+        format!(
+            "REMOVES everything of the cluster from the machine after {expelled_by}, by a configuration of {} bytes, {}",
+            config.len(),
+            digest(config)
+        )
+    }
+    fn more(&self) -> Vec<String> {
+        shown(self.config.as_str())
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        "removes everything of the cluster from this machine".to_owned()
     }
 }
 

@@ -184,8 +184,24 @@ fn check_task(
             let what = format!("expected task {id} to come after the task that admits {node}, found {admitted_by}");
             return malformed(plan, &what);
         }
+        if let Some(expelled_by) = step.expelled_by()
+            && !earlier.get(expelled_by).is_some_and(|t| after.contains(&t.id) && expels(t, &task.node))
+        {
+            let node = &task.node;
+            let what = format!(
+                "expected task {id} to come after the task by which another server removes {node} from the cluster, \
+                 found {expelled_by}"
+            );
+            return malformed(plan, &what);
+        }
     }
     Ok(())
+}
+
+/// Whether another node removes this one from the members of the cluster.
+fn expels(task: &Task, node: &NodeName) -> bool {
+    let expels = task.steps.iter().any(|step| matches!(step, Step::ExpelFromKubeadm(_)));
+    expels && task.subject == *node && task.node != *node
 }
 
 /// What may begin after the plan ended only puts back into service what the plan took out of it.

@@ -132,6 +132,8 @@ impl World {
                     condition.version = Some(*version);
                     condition.standing = Standing::Ready;
                 }
+                Step::ResetKubeadm(_) => condition.standing = Standing::NotReady,
+                Step::RemoveNode(_) => *condition = ClusterNode { standing: Standing::Outside, ..ClusterNode::UNKNOWN },
                 Step::Reboot(_) => *self.boots.get_mut(subject).unwrap() += 1,
                 Step::Noop(_)
                 | Step::StageArtifact(_)
@@ -148,6 +150,7 @@ impl World {
                 | Step::EnsureHost(_)
                 | Step::AdmitToKubeadm(_)
                 | Step::RevokeKubeadm(_)
+                | Step::ExpelFromKubeadm(_)
                 | Step::UpgradeKubeadm(_)
                 | Step::Apply(_)
                 | Step::AdmitToK3s(_)

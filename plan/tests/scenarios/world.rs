@@ -4,7 +4,7 @@
 //! ```text
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
 //! plan upgrade V [nodes=a,b] [skip] [accept=s1] | baseline [nodes=…] | reboot [nodes=…] | drain w1 [max=N]
-//! plan dead w1 | uncordon w1 | …
+//! plan dead w1 | remove w1 [off] | replace w1 [off] | uncordon w1 | …
 //! submit                    the plan made last goes into the ledger
 //! decide                    what the sequencer appends, until it has nothing to say
 //! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
@@ -281,6 +281,7 @@ impl World {
         let list = |text: &str| text.split(',').map(name).collect::<Vec<_>>();
         let nodes = options.get("nodes").map_or(Selection::All, |n| Selection::Named(list(n)));
         let accept_outage = options.get("accept").map_or_else(Vec::new, |n| list(n));
+        let proof = words.contains(&"off").then(|| "plug pulled".parse().unwrap());
         let intent = match words[0] {
             "check" => Intent::Check { nodes },
             "bootstrap" => Intent::Bootstrap {},
@@ -297,6 +298,8 @@ impl World {
                 nodes::drain(list(words[1]), max_unavailable, options.get("continues").copied())
             }
             "dead" => Intent::Dead { nodes: list(words[1]), power_off_proof: "plug pulled".parse().unwrap() },
+            "remove" => Intent::Remove { nodes: list(words[1]), power_off_proof: proof },
+            "replace" => Intent::Replace { node: name(words[1]), power_off_proof: proof },
             "uncordon" => Intent::Uncordon { nodes: list(words[1]) },
             "reboot" => Intent::Reboot { nodes, accept_outage },
             other => panic!("unknown intent {other:?}"),

@@ -4,12 +4,13 @@
 const KNOWN: &[(&[&str], &str)] = &[
     (
         &["a Node with name", "and status \"Ready\" already exists"],
-        "NODE is the name of a Ready node of the cluster: remove that one first, or give this machine another name",
+        "NODE is the name of a Ready node of the cluster: remove that one first (`hostler node remove NODE`), or let this \
+         machine enrol under another name",
     ),
     (
         &["too many learner members"],
         "a server that joined half blocks every further one: etcd has a member that is still a learner; finish that \
-         server's join, or remove the member (etcdctl member list)",
+         server's join, or remove it (`hostler node remove`; `etcdctl member list` names it)",
     ),
     (
         &["please manually remove this etcd member"],

@@ -23,6 +23,9 @@ pub(crate) const ETCD_DATA: &str = "/var/lib/etcd";
 /// Where kubeadm puts what it replaces, whole data directories of etcd among it, and never looks again.
 pub(crate) const BACKUPS: &str = "/etc/kubernetes/tmp";
 
+/// How pods are connected: by files of the network add-on, which a later cluster would believe.
+pub(crate) const CNI_CONFIG: &str = "/etc/cni/net.d";
+
 /// What the kubelet runs by.
 pub(crate) const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 

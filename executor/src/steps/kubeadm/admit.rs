@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-use hostler_plan::{document::Outcome, step::kubeadm::Admit};
+use hostler_plan::{
+    document::{Outcome, PlanRef},
+    step::{ClusterRole, kubeadm::Admit},
+};
+use serde_json::Value;
 
 use super::material::Material;
 use crate::{
-    distribution::kubeadm::token,
+    distribution::kubeadm::{
+        etcd, state,
+        token::{self, Admission},
+    },
+    host::Noted,
     steps::{
         action::{Action, Check, StepContext, StepError, Undone},
         membership::{self, MAX_LIFETIME},
@@ -19,12 +27,22 @@ impl Action for Admit {
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        has_its_name(context)?;
+        if self.role == ClusterRole::Server {
+            settle_members(context)?;
+        }
         let administrator = context.administrator()?;
         let subject = &context.task.subject;
         // One token lets one node in, once: that of an earlier try ends.
         token::revoke(administrator, subject)?;
+        let plan = context.plan.document();
+        let reference = PlanRef { seq: plan.seq, digest: context.plan.digest() };
+        let noted = Noted { subject: subject.clone(), epoch: plan.epoch, plan: reference };
+        let admission = Admission { noted, until: plan.expires };
         let lifetime = Duration::from_secs(self.lifetime_seconds).min(MAX_LIFETIME);
-        let token = token::make(administrator, subject, context.host().now().plus(lifetime))?;
+        // From now on somebody sees to it that it ends with its plan.
+        context.node.control.status.admits();
+        let token = token::make(administrator, &admission, context.host().now().plus(lifetime))?;
         let material = Material::of_server(token, self.role, context.host())?;
         let text = serde_json::to_vec(&material).map_err(|e| StepError::Failed(e.to_string()))?;
         membership::seal_for_subject(&text, context)
@@ -52,4 +70,63 @@ fn revoke(context: &StepContext<'_>) -> Undone {
         Ok(_) => Undone::Said(format!("the join token of {subject} was revoked")),
         Err(error) => Undone::Said(format!("the join token of {subject} could not be revoked: {error}")),
     }
+}
+
+/// Nobody is let in under the name of a node that lives.
+fn has_its_name(context: &StepContext<'_>) -> Result<(), StepError> {
+    let subject = &context.task.subject;
+    let Some(text) = context.administrator()?.get(&format!("/api/v1/nodes/{subject}"))? else { return Ok(()) };
+    let node: Value = serde_json::from_str(&text)
+        .map_err(|e| StepError::Failed(format!("the Node {subject} cannot be read: {e}")))?;
+    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    if !conditions.any(|c| c["type"] == "Ready" && c["status"] == "True") {
+        return Ok(());
+    }
+    let machine = node["status"]["nodeInfo"]["machineID"].as_str().unwrap_or("unknown");
+    Err(StepError::Failed(format!(
+        "{subject} is the name of a Ready node of the cluster, on machine {machine}: remove that one first (`hostler node \
+         remove {subject}`), or let this machine enrol under another name"
+    )))
+}
+
+/// A further server joins only where every member of etcd votes: a learner that has caught up is promoted, which the
+/// server that joined half would have done; any other is named.
+fn settle_members(context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let Some(members) = etcd::members(context.host())? else { return Ok(()) };
+    if !state::manifests(context.host())?.iter().any(|manifest| manifest.component == state::ETCD) {
+        return Ok(());
+    }
+    let subject = context.task.subject.clone();
+    // One that never started has no name: kubeadm takes it for that of whoever has its address.
+    for member in members.iter().filter(|member| !member.name.is_empty()) {
+        let is_own = member.name == subject.as_str();
+        if !(member.is_learner || is_own) {
+            continue;
+        }
+        let (said, name) = (member.said(), &member.name);
+        let answers = member.answers(context.host())?;
+        if !answers && is_own {
+            return Err(StepError::Failed(format!(
+                "etcd still lists {subject} (member {said}), which does not answer: a machine that comes without its data \
+                 cannot be that one. Remove it first (`hostler node remove {subject}`), or replace it (`hostler node \
+                 replace {subject}`)"
+            )));
+        }
+        if !answers {
+            return Err(StepError::Failed(format!(
+                "etcd's member {said} is a learner that does not answer, and blocks every further server: start {name} \
+                 again, or remove it (`hostler node remove {name}`)"
+            )));
+        }
+        if member.is_learner {
+            context.say(format!("lets etcd's member {said} vote, which is still a learner"));
+            etcd::promote(context.host(), member).map_err(|error| {
+                StepError::Failed(format!(
+                    "etcd's member {said} is still a learner and blocks every further server; it could not be promoted \
+                     ({error}): wait until it has caught up, or remove it (`hostler node remove {name}`)"
+                ))
+            })?;
+        }
+    }
+    Ok(())
 }

@@ -80,7 +80,8 @@ pub(super) fn leftovers(expected: &str, found: &str) -> Check {
     Check::Mismatch {
         expected: format!("a machine without anything of a cluster, or with what this very {expected} began"),
         found: format!(
-            "{found}; if nobody needs that, `kubeadm reset --force` removes it; remove folders that stay by hand"
+            "{found}; where a join of this cluster left it, `hostler node remove` takes it away; where another cluster \
+             did and nobody needs it, `kubeadm reset --force`, and what stays by hand"
         ),
     }
 }

@@ -1,6 +1,7 @@
 //! kubeadm's steps on a machine in memory, whose kubeadm does to files and cluster what the real one does.
 
 mod double;
+mod leave;
 
 use std::sync::Arc;
 

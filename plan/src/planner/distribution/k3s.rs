@@ -2,6 +2,7 @@
 
 use super::{Member, Obstacle};
 use crate::{
+    distribution::Distribution,
     fleet::{Fleet, FleetArtifact, FleetNode},
     form::{FileMode, FilePath, ServerUrl},
     id::{ArtifactName, NodeName, TaskId},
@@ -58,6 +59,16 @@ pub(super) fn join(member: &Member<'_>, admitted_by: TaskId) -> Vec<Step> {
         admitted_by,
     };
     vec![drop_in, Step::JoinK3s(join)]
+}
+
+/// Its own tools remove a node until Hostler does.
+pub(super) fn keeps_members() -> Obstacle {
+    Obstacle::NotOfDistribution {
+        distribution: Distribution::K3s,
+        what: "remove or replace nodes",
+        instead: "drain the node, run `k3s-uninstall.sh` or `k3s-agent-uninstall.sh` on it, then `kubectl delete node` \
+                  and `hostler node retire`",
+    }
 }
 
 pub(super) fn upgrade(member: &Member<'_>) -> Vec<Step> {

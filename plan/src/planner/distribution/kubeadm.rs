@@ -157,6 +157,16 @@ pub(super) fn settle() -> Vec<Step> {
     vec![Step::RevokeKubeadm(kubeadm::Revoke {})]
 }
 
+pub(super) fn expel(node: &FleetNode, silent: bool) -> Vec<Step> {
+    let is_server = node.role == ClusterRole::Server;
+    let address = node.address.filter(|_| is_server);
+    vec![Step::ExpelFromKubeadm(kubeadm::Expel { role: node.role, address, silent: silent && is_server })]
+}
+
+pub(super) fn reset(expelled_by: TaskId) -> Vec<Step> {
+    vec![Step::ResetKubeadm(kubeadm::Reset { config: judged(config::reset()), expelled_by })]
+}
+
 /// kubeadm's minor version is the one that it upgrades to, and the kubelet's is never newer than its API server's.
 pub(super) fn upgrade(member: &Member<'_>) -> Vec<Step> {
     let mut steps = own_programs(member, |name| name == KUBEADM);

@@ -77,7 +77,7 @@ pub(super) fn let_pods_in(context: &StepContext<'_>) {
 /// Whether the plan works on the machine once it is drained.
 fn is_worked_on(context: &StepContext<'_>) -> bool {
     match context.plan.document().kind {
-        PlanKind::Upgrade | PlanKind::Reboot => true,
+        PlanKind::Upgrade | PlanKind::Reboot | PlanKind::Remove => true,
         PlanKind::Check
         | PlanKind::Bootstrap
         | PlanKind::Join
@@ -85,6 +85,7 @@ fn is_worked_on(context: &StepContext<'_>) -> bool {
         | PlanKind::Dead
         | PlanKind::Uncordon
         | PlanKind::Baseline
+        | PlanKind::Replace
         | PlanKind::Stop => false,
     }
 }

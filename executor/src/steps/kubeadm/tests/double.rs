@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hostler_plan::step::ClusterRole;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     distribution::kubeadm::{RUN_CONFIG, config},
@@ -53,6 +53,8 @@ impl std::fmt::Debug for Run {
 pub(super) struct Double {
     version: String,
     pub cluster: Arc<TestAdministrator>,
+    /// etcd's members, as etcdctl lists them: one answers where it has a client URL without `off` in it.
+    pub members: Arc<Mutex<Vec<Value>>>,
     next: Arc<Mutex<Option<Run>>>,
     configs: Arc<Mutex<Vec<String>>>,
 }
@@ -60,7 +62,8 @@ pub(super) struct Double {
 impl Double {
     pub(super) fn new(version: &str) -> Self {
         let (cluster, next, configs) = (Arc::default(), Arc::default(), Arc::default());
-        Self { version: version.to_owned(), cluster, next, configs }
+        let members = Arc::new(Mutex::new(vec![member(1, "w1", "https://10.0.0.1:2379")]));
+        Self { version: version.to_owned(), cluster, members, next, configs }
     }
 
     pub(super) fn machine(&self, fleet: &Fleet) -> Arc<Machine> {
@@ -111,12 +114,43 @@ impl Double {
                 let keys = u8::from(inner.text(file).is_some());
                 Some(Ok(json!({ "hash": 7, "revision": 12, "totalKey": keys }).to_string()))
             }
-            ["etcdctl", .., "member", "list", "--write-out", "json"] => {
-                Some(Ok(json!({ "members": [{ "ID": 1, "name": "w1" }] }).to_string()))
+            ["etcdctl", "--endpoints", endpoint, .., "endpoint", "health"] => {
+                let answers = !endpoint.contains("off");
+                Some(if answers { Ok(String::new()) } else { Err(failed("etcdctl", "context deadline exceeded")) })
+            }
+            ["etcdctl", .., "member", "list", "--write-out", "json"] => Some(Ok(self.listed())),
+            ["etcdctl", .., "member", act @ ("remove" | "promote"), id] => {
+                self.member(act, u64::from_str_radix(id, 16).unwrap());
+                Some(Ok(String::new()))
             }
             ["kubeadm", rest @ ..] => Some(self.kubeadm(inner, rest)),
             _ => None,
         }
+    }
+
+    fn listed(&self) -> String {
+        json!({ "members": *self.members.lock().unwrap() }).to_string()
+    }
+
+    fn member(&self, act: &str, id: u64) {
+        let mut members = self.members.lock().unwrap();
+        let at = members.iter().position(|member| member["ID"] == id).expect("a member of that id");
+        match act {
+            "remove" => drop(members.remove(at)),
+            _ => members[at]["isLearner"] = json!(false),
+        }
+    }
+
+    /// As the real one: it leaves the network's files, the copies in K/tmp, the enabled unit, and etcd's data where its
+    /// phase is passed over.
+    fn reset(inner: &mut Inner, config: &str) -> Result<String, HostError> {
+        assert!(config.contains(r#""remove-etcd-member""#), "{config}");
+        inner.files.retain(|path, _| {
+            let path = path.to_string_lossy();
+            let is_kept = path.starts_with("/etc/kubernetes/tmp");
+            is_kept || !(path.starts_with("/etc/kubernetes") || path.starts_with("/var/lib/kubelet"))
+        });
+        Ok("[reset] done\n".into())
     }
 
     fn kubeadm(&self, inner: &mut Inner, arguments: &[&str]) -> Result<String, HostError> {
@@ -124,9 +158,10 @@ impl Double {
         self.configs.lock().unwrap().push(config.clone());
         let run = self.next.lock().unwrap().take();
         let killed = || Err(HostError::Signalled { command: "kubeadm".into(), signal: 9 });
-        let fails = |output: &str| {
-            Err(HostError::Command { command: "kubeadm".into(), status: "1".into(), output: output.to_owned() })
-        };
+        let fails = |output: &str| Err(failed("kubeadm", output));
+        if arguments[0] == "reset" {
+            return if let Some(Run::Fails(said)) = run { fails(said) } else { Self::reset(inner, &config) };
+        }
         let version = self.version.clone();
         if arguments[0] == "join" {
             inner.put("/etc/kubernetes/bootstrap-kubelet.conf", TOKEN);
@@ -231,6 +266,16 @@ impl Double {
                 "metadata": { "name": name, "namespace": "kube-system" } }));
         }
     }
+}
+
+/// A member of etcd; one that never started has no name and no client URL.
+pub(super) fn member(id: u64, name: &str, client_url: &str) -> Value {
+    let client_urls: Vec<&str> = Some(client_url).filter(|url| !url.is_empty()).into_iter().collect();
+    json!({ "ID": id, "name": name, "peerURLs": [format!("https://10.0.0.{id}:2380")], "clientURLs": client_urls })
+}
+
+fn failed(program: &str, output: &str) -> HostError {
+    HostError::Command { command: program.into(), status: "1".into(), output: output.to_owned() }
 }
 
 fn missing(program: &str) -> HostError {

@@ -108,6 +108,17 @@ pub(super) fn upgrade(member: &Member<'_>) -> String {
     yaml::write(&[upgrade])
 }
 
+/// A machine is emptied of its cluster. Another server has removed its member of etcd: kubeadm would wait for the member
+/// where that server cannot be reached, and go on all the same.
+pub(super) fn reset() -> String {
+    let mut reset = document("ResetConfiguration");
+    reset.set("cleanupTmpDir", true.into());
+    reset.set("force", true.into());
+    reset.set("skipPhases", vec!["remove-etcd-member".to_owned()].into());
+    reset.set("timeouts", timeouts());
+    yaml::write(&[reset])
+}
+
 fn document(kind: &str) -> Yaml {
     [("apiVersion", API.into()), ("kind", kind.into())].into()
 }
