@@ -7,6 +7,7 @@ mod ledger;
 mod members;
 mod node;
 mod plan;
+mod recovery;
 mod rollout;
 mod token;
 mod trust;
@@ -25,10 +26,11 @@ pub use node::NodeCommand;
 pub use plan::{
     Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, RemoveArgs, ReplaceArgs, SignArgs, SubmitArgs,
 };
+pub use recovery::{RecoveryCommand, RecoveryKeyCommand};
 pub use rollout::{Control, Halt, QuarantineCommand, RolloutCommand, StopArgs, StopOptions};
 pub use token::TokenCommand;
 pub use trust::{AmendArgs, InitArgs, TrustCommand};
-pub use value::{End, KindThreshold, SignerArgument, duration, duration_text};
+pub use value::{End, KindThreshold, RecoveryKeyArgument, SignerArgument, duration, duration_text};
 
 /// Tend the hosts of a small Kubernetes fleet: plan, sign, submit and watch.
 ///
@@ -95,6 +97,13 @@ pub enum Command {
   hostler trust amend --revoke bert"
     )]
     Trust(TrustCommand),
+    /// Make the keys that bring a cluster back from its snapshots
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler recovery key new --out recovery.key"
+    )]
+    Recovery(RecoveryCommand),
     /// Make, list and revoke join tokens
     #[command(
         subcommand,

@@ -14,6 +14,7 @@ mod node;
 mod plan;
 mod pods;
 mod progress;
+mod recovery;
 mod rollout;
 mod shell;
 mod stop;
@@ -85,6 +86,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Man { directory } => return shell::man(directory),
         Command::Cluster(ClusterCommand::Access { check: false }) => return output::file(ACCESS.as_bytes()),
         Command::Trust(_)
+        | Command::Recovery(_)
         | Command::Token(_)
         | Command::Fleet(_)
         | Command::Artifact(_)
@@ -111,6 +113,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
         Command::Cluster(ClusterCommand::Access { .. }) => cluster::check_access(&context).await,
         Command::Trust(command) => trust::run(&context, command).await,
+        Command::Recovery(command) => recovery::run(&context, &command),
         Command::Token(command) => token::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
         Command::Sign(args) => plan::sign(&context, args).await,
@@ -154,6 +157,7 @@ fn rescue(command: &Command) -> Rescue {
         | Command::Man { .. }
         | Command::Cluster(_)
         | Command::Trust(_)
+        | Command::Recovery(_)
         | Command::Token(_)
         | Command::Fleet(_)
         | Command::Artifact(_)

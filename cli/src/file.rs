@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -51,6 +52,13 @@ pub fn write_whole(path: &Path, bytes: &[u8], private: bool) -> Result<(), Error
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
     durable::replace(path, bytes, if private { PRIVATE } else { PUBLIC }).map_err(failed)
+}
+
+/// Writes a secret to a file of its own, readable by its owner alone from its first byte; nothing is ever replaced.
+pub fn write_private_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let failed = |source| Error::file("write", path, source);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
 }
 
 /// The file of the signature with that number beside `document`: `.sig`, `.sig.2`, `.sig.3`…

@@ -168,6 +168,7 @@ fn sign_first(
         revoked: Vec::new(),
         coordinator_ca: vec![setup.ca_pin],
         policy: first.policy.clone(),
+        recovery: Vec::new(),
     };
     let bytes = json::write(&root);
     let signature = signer.sign(DocumentKind::Root, &bytes)?;

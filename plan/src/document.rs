@@ -8,6 +8,7 @@ mod pass;
 mod plan;
 mod pod;
 mod receipt;
+mod recovery;
 mod root;
 mod roster;
 mod view;
@@ -19,6 +20,7 @@ pub use pass::{Pass, PassType};
 pub use plan::{Artifact, NodeObject, Plan, PlanKind, PlanRef, PlanType, Strategy, Target, Task};
 pub use pod::{MAX_PODS, PodFate, PodReport};
 pub use receipt::{Blocker, Observation, Outcome, Receipt, ReceiptType, StepResult};
+pub use recovery::{Recipient, RecoveryKey};
 pub use root::{Policy, Root, RootType, SignatureThresholds, Signer, SignerRole};
 pub use roster::{Enrolled, Roster, RosterNode, RosterStatus, RosterType};
 pub use view::{

@@ -57,6 +57,7 @@ const WORDS: &[&str] = &[
     "ok",
     "nvme_wear",
     "0.5",
+    "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
 ];
 
 /// What may stand in the place of that value.
@@ -189,6 +190,7 @@ fn root() -> Root {
     let mut root = made::root(now(), signers);
     root.thresholds.plan_kinds.insert(PlanKind::Upgrade, 2);
     root.revoked.push(public(&key(202)).fingerprint());
+    root.recovery = vec![made::recovery_key("safe", 7)];
     (root.prev, root.also) = (Some(Digest::of(b"root before")), vec![Digest::of(b"its twin")]);
     root
 }

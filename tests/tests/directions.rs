@@ -8,12 +8,16 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("proto", &["plan"]),
     ("facts", &["plan"]),
     ("daemon", &[]),
-    ("executor", &["plan", "facts", "daemon"]),
+    ("seal", &["plan"]),
+    ("executor", &["plan", "facts", "daemon", "seal"]),
     ("agent", &["plan", "proto", "facts", "daemon", "executor"]),
     ("coordinator", &["plan", "proto", "daemon"]),
-    ("cli", &["plan", "proto", "daemon"]),
-    ("sim", &["plan", "proto", "facts", "daemon", "executor", "agent", "coordinator", "cli"]),
-    ("tests", &["plan", "fixtures", "proto", "facts", "daemon", "executor", "agent", "coordinator", "cli", "sim"]),
+    ("cli", &["plan", "proto", "daemon", "seal"]),
+    ("sim", &["plan", "proto", "facts", "daemon", "seal", "executor", "agent", "coordinator", "cli"]),
+    (
+        "tests",
+        &["plan", "fixtures", "proto", "facts", "daemon", "seal", "executor", "agent", "coordinator", "cli", "sim"],
+    ),
 ];
 
 fn workspace() -> &'static Path {

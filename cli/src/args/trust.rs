@@ -3,9 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Subcommand, ValueEnum};
-use hostler_plan::id::Digest;
+use hostler_plan::{document::Recipient, id::Digest};
 
-use super::value::{KindThreshold, SignerArgument, duration};
+use super::value::{KindThreshold, RecoveryKeyArgument, SignerArgument, duration};
 
 /// `hostler trust …`
 #[derive(Debug, Subcommand)]
@@ -27,6 +27,7 @@ carries the pin of its CA, so nothing is trusted on first use; it opens the coor
   hostler trust amend --revoke bert --raise-epoch
   hostler trust amend --lifetime 365d --yes
   hostler trust amend --cordon-when-critical on --out root-3.json
+  hostler trust amend --add-recovery-key safe=age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
 
 Shows first what changes and what that means. Where your key alone suffices, it asks, signs and submits in one go.
 Where several must sign, by the thresholds of the root that holds and of the new one, it writes the file for
@@ -122,6 +123,12 @@ pub struct AmendArgs {
     /// A coordinator's CA that is believed no more; may be repeated
     #[arg(long, value_name = "DIGEST")]
     pub remove_ca: Vec<Digest>,
+    /// A key that snapshots are sealed to, as `hostler recovery key new` prints it; may be repeated
+    #[arg(long = "add-recovery-key", value_name = "NAME=age1…")]
+    pub add_recovery_keys: Vec<RecoveryKeyArgument>,
+    /// A recovery key that no later snapshot is sealed to; may be repeated
+    #[arg(long = "remove-recovery-key", value_name = "age1…")]
+    pub remove_recovery_keys: Vec<Recipient>,
     /// How long the new root lives from now on [default: until the old one would have expired]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub lifetime: Option<Duration>,

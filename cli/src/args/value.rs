@@ -3,7 +3,7 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use hostler_plan::{
-    document::{PlanKind, SignerRole},
+    document::{PlanKind, RecoveryKey, SignerRole},
     timestamp::Timestamp,
 };
 
@@ -132,6 +132,27 @@ impl FromStr for KindThreshold {
     }
 }
 
+/// `NAME=age1…`: a recovery key and who keeps its private half.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryKeyArgument(pub RecoveryKey);
+
+impl FromStr for RecoveryKeyArgument {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((name, key)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(format!("expected NAME=age1…, who keeps the key and its public half, found {text:?}"));
+        };
+        if key.to_ascii_lowercase().starts_with("age-secret-key-") {
+            // It stands in the shell's history now.
+            return Err("expected a public key that begins with age1, found a PRIVATE key; it was shown to this \
+                        machine's other users: make another with `hostler recovery key new`"
+                .to_owned());
+        }
+        let key = key.parse().map_err(|e: hostler_plan::id::InvalidId| e.to_string())?;
+        Ok(Self(RecoveryKey { name: name.to_owned(), key }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +178,18 @@ mod tests {
         for bad in ["", "soon", "2027-13-01", "2027-03", "0d"] {
             assert!(end(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_recovery_key_is_a_name_and_a_public_key() {
+        let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        let read: RecoveryKeyArgument = format!("safe={key}").parse().expect("valid");
+        assert_eq!((read.0.name.as_str(), read.0.key.to_string().as_str()), ("safe", key));
+        for bad in [key, &format!("={key}"), "safe=", "safe=age1x"] {
+            assert!(bad.parse::<RecoveryKeyArgument>().is_err(), "{bad}");
+        }
+        let private: Result<RecoveryKeyArgument, String> = "safe=AGE-SECRET-KEY-1QQ".parse();
+        assert!(!private.clone().unwrap_err().contains("1QQ") && private.unwrap_err().contains("PRIVATE"));
     }
 
     #[test]

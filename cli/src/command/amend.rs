@@ -260,6 +260,8 @@ fn changes(held: &Root, args: &AmendArgs, now: Timestamp) -> Result<Vec<Amendmen
     }
     changes.extend(args.add_ca.iter().copied().map(Amendment::AddCoordinatorCa));
     changes.extend(args.remove_ca.iter().copied().map(Amendment::RemoveCoordinatorCa));
+    changes.extend(args.remove_recovery_keys.iter().copied().map(Amendment::RemoveRecoveryKey));
+    changes.extend(args.add_recovery_keys.iter().map(|new| Amendment::AddRecoveryKey(new.0.clone())));
     changes.extend(args.lifetime.map(|life| Amendment::Expires(now.whole_seconds().plus(life))));
     changes.extend(args.raise_epoch.then_some(Amendment::RaiseEpoch));
     Ok(changes)

@@ -118,7 +118,7 @@ fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
                  signed by   {}\n\
                  needs       root {}, admission {}, roster {}, plan {} (different keys); {}\n\
                  policy      plans live {} at most, tokens {}; nodes that are critical {}\n\n\
-                 {}",
+                 {}{}",
                 root.fleet_id,
                 root.version,
                 root.epoch,
@@ -136,10 +136,23 @@ fn show(context: &Context, store: &TrustStore) -> Result<(), Error> {
                 life(root.policy.max_plan_lifetime_seconds),
                 life(root.policy.max_admission_lifetime_seconds),
                 if root.policy.cordon_when_critical { "cordon themselves" } else { "are not cordoned" },
-                table(["SIGNER", "ROLE", "KEY", "TYPE"], &rows)
+                table(["SIGNER", "ROLE", "KEY", "TYPE"], &rows),
+                recovery(root)
             )
         },
     )
+}
+
+/// What snapshots are sealed to.
+fn recovery(root: &Root) -> String {
+    let rows: Vec<[String; 2]> =
+        root.recovery.iter().map(|k| [clean(&k.name).into_owned(), k.key.to_string()]).collect();
+    match rows.is_empty() {
+        true => {
+            "\n\nno recovery key: snapshots of etcd stay on their server; see `hostler recovery key new`".to_owned()
+        }
+        false => format!("\n\n{}", table(["RECOVERY KEY OF", "KEY"], &rows)),
+    }
 }
 
 /// The kinds of plans that need another number of keys than plans in general.
@@ -174,6 +187,7 @@ fn as_json(store: &TrustStore) -> Value {
         "policy": { "max_plan_lifetime_seconds": root.policy.max_plan_lifetime_seconds,
             "max_admission_lifetime_seconds": root.policy.max_admission_lifetime_seconds,
             "cordon_when_critical": root.policy.cordon_when_critical },
+        "recovery": root.recovery,
         "signers": root.signers.iter().map(|s| json!({
             "name": s.name, "role": s.role.to_string(), "key": s.key.fingerprint(), "type": s.key.key_type(),
             "revoked": root.revoked.contains(&s.key.fingerprint()) })).collect::<Vec<_>>(),

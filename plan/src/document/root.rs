@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    document::PlanKind,
+    document::{PlanKind, RecoveryKey},
     form,
     id::{Digest, Epoch, Fingerprint, FleetId},
     signature::PublicKey,
@@ -42,6 +42,10 @@ pub struct Root {
     /// SHA-256 of the SubjectPublicKeyInfo of every coordinator CA that nodes and admins accept; at least one.
     pub coordinator_ca: Vec<Digest>,
     pub policy: Policy,
+    /// What snapshots are sealed to; without one they stay on their node. Written only where there is one: an older
+    /// agent, which does not know the field, refuses a root with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recovery: Vec<RecoveryKey>,
 }
 
 /// The type field of a root.

@@ -2,7 +2,7 @@
 
 use super::{Page, key, list, predecessors};
 use crate::{
-    document::{PlanKind, Policy, Root, RootType, SignatureThresholds, Signer},
+    document::{PlanKind, Policy, RecoveryKey, Root, RootType, SignatureThresholds, Signer},
     id::Digest,
     text::span,
     trust::differences,
@@ -24,6 +24,7 @@ pub fn root(held: Option<&Root>, next: &Root, digest: &Digest) -> String {
         revoked,
         coordinator_ca,
         policy,
+        recovery,
     } = next;
     let mut page = Page::new(&format!("root {version} of fleet {fleet_id}"));
     page.line("digest", digest);
@@ -49,6 +50,9 @@ pub fn root(held: Option<&Root>, next: &Root, digest: &Digest) -> String {
     page.line("revoked", list(revoked, "no key"));
     for pin in coordinator_ca {
         page.line("believes", format!("coordinators with CA {pin}"));
+    }
+    for RecoveryKey { name, key } in recovery {
+        page.line("recovery", format!("snapshots are sealed to {key}, which {name} keeps"));
     }
     let Policy { max_plan_lifetime_seconds, max_admission_lifetime_seconds, cordon_when_critical } = policy;
     page.line("plans", format!("live {} at most", span(*max_plan_lifetime_seconds)));

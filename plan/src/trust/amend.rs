@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    document::{PlanKind, Policy, Root, SignatureThresholds, Signer},
+    document::{PlanKind, Policy, Recipient, RecoveryKey, Root, SignatureThresholds, Signer},
     id::{Digest, Epoch, Fingerprint},
     refusal::{Refusal, Refused},
     text::{clean, span},
@@ -28,6 +28,10 @@ pub enum Amendment {
     Policy(Policy),
     AddCoordinatorCa(Digest),
     RemoveCoordinatorCa(Digest),
+    /// Snapshots are sealed to it too.
+    AddRecoveryKey(RecoveryKey),
+    /// No snapshot is sealed to it any more; those that are can still be opened with it.
+    RemoveRecoveryKey(Recipient),
     Expires(Timestamp),
     /// The next epoch: everything that was signed before is void.
     RaiseEpoch,
@@ -82,6 +86,14 @@ fn apply(next: &mut Root, change: &Amendment) -> Result<(), Refused> {
                 return refused(Refusal::Malformed, reason);
             }
             next.coordinator_ca.retain(|p| p != pin);
+        }
+        Amendment::AddRecoveryKey(key) => next.recovery.push(key.clone()),
+        Amendment::RemoveRecoveryKey(key) => {
+            if !next.recovery.iter().any(|k| k.key == *key) {
+                let reason = format!("expected recovery key {key}, found none; `hostler trust show` lists them");
+                return refused(Refusal::Malformed, reason);
+            }
+            next.recovery.retain(|k| k.key != *key);
         }
         Amendment::Expires(at) => next.expires = *at,
         Amendment::RaiseEpoch => next.epoch = Epoch(next.epoch.0.saturating_add(1)),
@@ -138,6 +150,7 @@ pub fn differences(held: &Root, next: &Root) -> Vec<String> {
     for pin in held.coordinator_ca.iter().filter(|p| !next.coordinator_ca.contains(p)) {
         said.push(format!("a coordinator with CA {pin} is believed no more, and join strings with it end"));
     }
+    recovery(held, next, &mut said);
     for other in &next.also {
         said.push(format!("it closes the fork with root {other}: nodes that hold that one follow it too"));
     }
@@ -239,6 +252,17 @@ fn policy(held: &Policy, next: &Policy, said: &mut Vec<String>) {
             );
         }
         (false, false) | (true, true) => {}
+    }
+}
+
+fn recovery(held: &Root, next: &Root, said: &mut Vec<String>) {
+    for gone in held.recovery.iter().filter(|k| !next.recovery.contains(k)) {
+        let (name, key) = (clean(&gone.name), gone.key);
+        said.push(format!("no snapshot is sealed to the recovery key {key} of {name} any more; older ones stay so"));
+    }
+    for RecoveryKey { name, key } in next.recovery.iter().filter(|k| !held.recovery.contains(k)) {
+        let name = clean(name);
+        said.push(format!("snapshots, with every Secret of the cluster, are sealed to {key}, which {name} keeps"));
     }
 }
 

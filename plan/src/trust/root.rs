@@ -263,14 +263,26 @@ pub(super) fn check_content(root: &Root) -> Result<(), Refused> {
         return malformed("expected lifetimes of more than 0 seconds in the policy, found 0".to_owned());
     }
     let mut keys = BTreeSet::new();
-    for signer in &root.signers {
-        let name = &signer.name;
+    if root.recovery.len() > MAX_RECOVERY_KEYS {
+        let found = root.recovery.len();
+        return malformed(format!("expected at most {MAX_RECOVERY_KEYS} recovery keys, found {found}"));
+    }
+    let named = root.signers.iter().map(|s| &s.name).chain(root.recovery.iter().map(|k| &k.name));
+    for name in named {
         if name.trim() != name || !(1..=MAX_NAME_BYTES).contains(&name.len()) || !name.chars().all(text::is_visible) {
             let name = text::clean_to(name, MAX_NAME_BYTES);
             return malformed(format!(
-                "expected signer names of 1 to {MAX_NAME_BYTES} bytes that can be seen, found \"{name}\""
+                "expected names of signers and recovery keys of 1 to {MAX_NAME_BYTES} bytes that can be seen, found \
+                    \"{name}\""
             ));
         }
+    }
+    let mut recipients = BTreeSet::new();
+    if let Some(again) = root.recovery.iter().find(|k| !recipients.insert(k.key)) {
+        return malformed(format!("expected every recovery key once, found {} again", again.key));
+    }
+    for signer in &root.signers {
+        let name = &signer.name;
         if !signer.key.can_sign_documents() {
             return malformed(format!(
                 "expected keys that can sign documents, found {} of {name}",
@@ -286,6 +298,9 @@ pub(super) fn check_content(root: &Root) -> Result<(), Refused> {
 
 /// The length of a signer's name: an e-mail address is at most 254 bytes, names of people are far shorter.
 const MAX_NAME_BYTES: usize = 254;
+
+/// Recovery keys that one root may have: each adds 150 bytes to every snapshot, and a person keeps each of them safe.
+const MAX_RECOVERY_KEYS: usize = 16;
 
 /// Every duty must be doable by the signers that are not revoked. Plans must be possible for at least one kind.
 fn check_thresholds(root: &Root) -> Result<(), Refused> {

@@ -33,7 +33,7 @@ fn each_change_is_made_said_and_followed_by_a_node() {
     let short = Policy { max_plan_lifetime_seconds: 3600, ..root().policy };
     let mut kinds = root().thresholds;
     kinds.plan_kinds = [(PlanKind::Drain, 2), (PlanKind::Upgrade, 2)].into();
-    let cases: [(&[Amendment], &[&str]); 12] = [
+    let cases: [(&[Amendment], &[&str]); 13] = [
         (
             &[Amendment::AddSigner(signer("new", STRANGER, SignerRole::Operator))],
             &["new signs as operator with SHA256:"],
@@ -54,6 +54,7 @@ fn each_change_is_made_said_and_followed_by_a_node() {
         (&[Amendment::Policy(short)], &["a plan lives 1 h at most instead of 7 d; plans that live longer become void"]),
         (&[Amendment::AddCoordinatorCa(Digest::of(b"new"))], &["a coordinator with CA sha256:"]),
         (&[Amendment::Expires(at("2028-11-01T00:00:00Z"))], &["expires at 2028-11-01T00:00:00Z instead of 2027-11-01"]),
+        (&[Amendment::AddRecoveryKey(recovery_key("safe", 7))], &["every Secret of the cluster, are sealed to age1"]),
         (&[Amendment::RaiseEpoch], &["epoch 2 begins: every plan, roster and token signed before becomes void"]),
     ];
     for (changes, sentences) in cases {

@@ -1,7 +1,7 @@
 //! A small fleet to break: two admins, an operator, a viewer, one server and two workers.
 
 use hostler_fixtures::{self as made, task};
-pub(crate) use hostler_fixtures::{key, name, task_id};
+pub(crate) use hostler_fixtures::{key, name, recovery_key, task_id};
 use hostler_plan::{
     document::{
         Admission, Artifact, DocumentKind, Enrolment, Plan, PlanKind, Receipt, Root, Roster, Signed, Signer,
