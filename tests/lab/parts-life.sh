@@ -87,10 +87,12 @@ fetch_debs() {
     local package
     mkdir -p "$lab_work/debs"
     for package in $life_packages; do
-        compgen -G "$lab_work/debs/${package}_*.deb" >/dev/null || (cd "$lab_work/debs" && apt-get download -q "$package" >>"$lab_work/log/bare.log" 2>&1) ||
+        compgen -G "$lab_work/debs/${package}_*.deb" >/dev/null || fetch_deb "$package" || { apt-get update -q >>"$lab_work/log/bare.log" 2>&1 && fetch_deb "$package"; } ||
             fail "apt-get download $package failed; $lab_work/log/bare.log has its words"
     done
 }
+
+fetch_deb() { (cd "$lab_work/debs" && apt-get download -q "$1" >>"$lab_work/log/bare.log" 2>&1); }
 
 # What belongs to no version of Kubernetes, as an admin would have downloaded it.
 artifacts_in_common() {

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use hostler_daemon::say_once::SayOnce;
 use hostler_plan::version::Version;
 
 use crate::{
@@ -94,7 +95,7 @@ pub(super) fn await_whole(
     context: &mut StepContext<'_>,
     missing: impl Fn(&StepContext<'_>) -> Result<Option<String>, StepError>,
 ) -> Result<String, StepError> {
-    let began = context.now();
+    let (began, mut said) = (context.now(), SayOnce::default());
     loop {
         let Some(missing) = missing(context)? else { return Ok(span(began, context.now())) };
         if context.now().since(began) >= patience {
@@ -103,7 +104,9 @@ pub(super) fn await_whole(
                 patience.as_secs() / 60
             )));
         }
-        context.say(format!("waits for the {parts}: {missing}"));
+        if said.is_news(&missing) {
+            context.say(format!("waits for the {parts}: {missing}"));
+        }
         context.pause(LOOK)?;
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     step::{ClusterRole, kubeadm::Upgrade},
     version::Version,
@@ -155,7 +156,7 @@ fn cluster_version(context: &StepContext<'_>) -> Result<Option<Version>, StepErr
 
 /// kubeadm gives up at once where the API server is away, which it is for a minute after a run that was cut off.
 fn await_server(context: &mut StepContext<'_>) -> Result<(), StepError> {
-    let began = context.now();
+    let (began, mut said) = (context.now(), SayOnce::default());
     loop {
         let manifests = state::manifests(context.host())?;
         let Some(server) = state::own_server(&manifests) else { return Ok(()) };
@@ -165,7 +166,9 @@ fn await_server(context: &mut StepContext<'_>) -> Result<(), StepError> {
             let text = format!("after {} min {reason}; look at its container (crictl ps -a)", PATIENCE.as_secs() / 60);
             return Err(StepError::Unreachable(text));
         }
-        context.say(format!("waits for this server's own API server: {reason}"));
+        if said.is_news(&reason) {
+            context.say(format!("waits for this server's own API server: {reason}"));
+        }
         context.pause(POLL / 4)?;
     }
 }
