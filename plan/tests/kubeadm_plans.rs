@@ -197,3 +197,16 @@ fn a_baseline_holds_what_makes_machines_ready_and_only_an_admin_signs_it() {
     assert!(baseline.tasks.iter().flat_map(|task| &task.steps).all(|step| PlanKind::Baseline.may_hold(step)));
     assert!(baseline.tasks.iter().all(|task| !task.disrupts));
 }
+
+/// kubeadm tries a cluster out by a pod with an image of the new version, on whichever node the scheduler takes.
+#[test]
+fn nobody_is_drained_before_every_node_has_the_images_of_the_new_version() {
+    let nodes = ["s1", "s2", "s3", "w1", "pi-1"];
+    let upgrades = plan(&rack(RACK), &nodes, &upgrade("v1.37.2")).unwrap();
+    let task = |id: &str| upgrades.task(&id.parse().unwrap()).unwrap();
+    for node in nodes {
+        let stage = task(&format!("{node}.stage"));
+        assert!(stage.steps.iter().any(|step| matches!(step, Step::EnsureImages(_))), "{node}");
+        assert!(task("s1.prepare").after.contains(&stage.id), "{node}");
+    }
+}

@@ -90,6 +90,15 @@ impl Lifecycle {
         }
     }
 
+    /// Steps of a member that is staged for another version, which the upgrade of any other node may need: kubeadm tries
+    /// out the new version's images in a pod on whichever node the scheduler takes.
+    pub(super) fn ahead(self, member: &Member<'_>) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::images(member),
+        }
+    }
+
     /// Steps of the node that the cluster begins with.
     pub(super) fn bootstrap(self, member: &Member<'_>) -> Vec<Step> {
         match self {

@@ -101,15 +101,7 @@ fn rolling(
     coordinator_out(request, draft, &in_order, Taken::Restarted);
     let ends: Vec<TaskId> = returned.iter().map(|n| task_id(n, "return")).collect();
     let before = predecessors(&order[usize::from(!returned.is_empty())..]);
-    let mut members = BTreeMap::new();
-    if let Some((lifecycle, version)) = work.version {
-        for node in nodes.iter().filter_map(|n| request.fleet.node(n)) {
-            let Some(member) = member(request, draft, lifecycle, node, (version, Becomes::Newer)) else { continue };
-            draft.tasks.extend(stage(&node.name, &member.artifacts));
-            members
-                .insert(&node.name, WorkSteps { prepare: lifecycle.prepare(&member), act: lifecycle.upgrade(&member) });
-        }
-    }
+    let (mut members, ahead) = stage_all(request, draft, nodes, work);
     for node in &returned {
         let Some(server) = observer(request, draft, node) else { continue };
         let steps = vec![await_ready(policy, None), Step::Uncordon(Uncordon {})];
@@ -119,6 +111,7 @@ fn rolling(
         let mut after: Vec<TaskId> = before[node].iter().map(|n| task_id(n, "ready")).collect();
         if after.is_empty() {
             after.clone_from(&ends);
+            after.extend(ahead.iter().filter(|id| **id != task_id(node, "stage")).cloned());
         }
         match (work.version, members.remove(node)) {
             (None, _) => {
@@ -131,6 +124,31 @@ fn rolling(
     }
     draft.phases = order;
     true
+}
+
+/// Everything that can be done before the first node is taken out of service: the tasks, what is left to do of each node,
+/// and the tasks that whoever goes first waits for.
+fn stage_all<'a>(
+    request: Request<'_>,
+    draft: &mut Draft,
+    nodes: &'a [NodeName],
+    work: &Work,
+) -> (BTreeMap<&'a NodeName, WorkSteps>, Vec<TaskId>) {
+    let (mut members, mut waited_for) = (BTreeMap::new(), Vec::new());
+    let Some((lifecycle, version)) = work.version else { return (members, waited_for) };
+    for (name, node) in nodes.iter().filter_map(|name| Some((name, request.fleet.node(name)?))) {
+        let Some(member) = member(request, draft, lifecycle, node, (version, Becomes::Newer)) else { continue };
+        let ahead = lifecycle.ahead(&member);
+        if let Some(mut stage) = stage(name, &member.artifacts) {
+            if !ahead.is_empty() {
+                waited_for.push(stage.id.clone());
+                stage.steps.extend(ahead);
+            }
+            draft.tasks.push(stage);
+        }
+        members.insert(name, WorkSteps { prepare: lifecycle.prepare(&member), act: lifecycle.upgrade(&member) });
+    }
+    (members, waited_for)
 }
 
 fn note_canary(draft: &mut Draft, order: &[Phase], servers_lead: bool) {

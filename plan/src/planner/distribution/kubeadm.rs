@@ -15,7 +15,7 @@ use crate::{
     version::Version,
 };
 
-pub(super) use machine::prepare;
+pub(super) use machine::{images, prepare};
 
 /// What makes and what runs a node: without these two nothing joins and nothing is upgraded.
 const KUBEADM: &str = "kubeadm";

@@ -33,13 +33,19 @@ pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
     let mut steps = common::prepare(&machine, files(member, &machine));
     let others = member.artifacts.iter().filter(|a| a.kubernetes.is_none());
     steps.extend(others.flat_map(|artifact| install(artifact)));
-    let images: Vec<&&FleetArtifact> = member.artifacts.iter().filter(|a| a.kind == ArtifactKind::Image).collect();
+    let images = images(member);
     if runtime(member).is_some() || !images.is_empty() {
         let unit = UnitName::new(CONTAINERD_UNIT).expect("our own unit is one");
         steps.push(Step::EnsureUnit(EnsureUnit { unit, state: UnitState::Started, enabled: true }));
     }
-    steps.extend(images.iter().map(|image| Step::EnsureImages(EnsureImages { artifact: image.plan_name() })));
+    steps.extend(images);
     steps
+}
+
+/// Images, before somebody wants to start a container of them: nodes pull none where there is no Internet.
+pub(in super::super) fn images(member: &Member<'_>) -> Vec<Step> {
+    let images = member.artifacts.iter().filter(|a| a.kind == ArtifactKind::Image);
+    images.map(|image| Step::EnsureImages(EnsureImages { artifact: image.plan_name() })).collect()
 }
 
 /// What a machine of a cluster that Hostler makes needs where the fleet file says nothing of it.
