@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use crate::{
     wire::{
-        Answer, BudgetAnswer, Bytes, Failure, Identity, NodeAnswer, PodAnswer, Request, UnitAnswer, WireFile,
-        WriteAnswer,
+        Answer, BudgetAnswer, Bytes, Failure, Identity, NodeAnswer, PodAnswer, Request, RunAnswer, RunEnded,
+        UnitAnswer, WireFile, WriteAnswer,
     },
     world::{
         K3S_PID, K3sError, NoSuchMachine, PodKey, World,
         cluster::{Cluster, KubeNode, PodState},
+        kubeadm::{At, KUBELET_PID, RunState},
         machine::{File, Machine, Process},
     },
 };
@@ -34,6 +35,7 @@ impl From<K3sError> for Failure {
             | K3sError::Token
             | K3sError::OtherRole { .. }
             | K3sError::ClusterExists(_)
+            | K3sError::Failed { .. }
             | K3sError::Usage { .. } => Failure::Program { reason: error.to_string() },
         }
     }
@@ -69,7 +71,26 @@ pub(crate) fn answer(world: &mut World, name: &NodeName, request: Request) -> An
         | Request::Unit { .. }
         | Request::ReloadUnits
         | Request::HasFile { .. }
-        | Request::InstallProgram { .. } => of_the_disk(world, name, request),
+        | Request::InstallProgram { .. }
+        | Request::ListFolder { .. }
+        | Request::Remove { .. } => of_the_disk(world, name, request),
+        Request::StartRun { unit, purpose, arguments } => json(world.start_run(name, &unit, &purpose, &arguments)?),
+        Request::Started { unit } => json(started(machine, &unit)),
+        Request::ForgetRun { unit } => {
+            world.machine_mut(name)?.kubeadm.runs.remove(&unit);
+            json(())
+        }
+        Request::ImportImages { content } => json(world.import_images(name, &content.0)?),
+        Request::DescribePackage { content } => json(world.describe_package(&content.0)?),
+        Request::KubeGet { server, path } => {
+            let at = server.as_deref().map_or(At::Cluster, At::Machine);
+            json(administered(world, name)?.kubeadm_get(&at, &path).map_err(silent)?)
+        }
+        Request::KubeFind { object } => json(administered(world, name)?.kubeadm_find(&object).map_err(silent)?),
+        Request::KubeApply { object, really } => {
+            json(administered(world, name)?.kubeadm_apply(&object, really).map_err(silent)?)
+        }
+        Request::KubeDelete { path } => json(administered(world, name)?.kubeadm_delete(&path).map_err(silent)?),
         Request::SetUnit { unit, state, enabled } => {
             json(world.set_unit(name, &unit, state == UnitState::Started, enabled)?)
         }
@@ -102,7 +123,7 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
         }
         Request::ModuleIsLoaded { module } => json(machine.modules.contains(&module)),
         Request::LoadModule { module } => {
-            machine.modules.insert(module);
+            machine.load_module(&module);
             json(())
         }
         Request::ReadSysctl { key } => json(machine.sysctls.get(&key)),
@@ -115,7 +136,16 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
             machine.packages.insert(package, version);
             json(())
         }
-        Request::Unit { unit } => json(unit_of(machine, &unit)),
+        Request::Unit { unit } => {
+            // systemd reads the file of a unit that it is asked for and has not met.
+            machine.reload_units();
+            json(unit_of(machine, &unit))
+        }
+        Request::ListFolder { path } => json(machine.names_in(&path)),
+        Request::Remove { path } => {
+            machine.remove(&path);
+            json(())
+        }
         Request::ReloadUnits => {
             machine.reload_units();
             json(())
@@ -138,6 +168,15 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
         | Request::Scale { .. }
         | Request::Evict { .. }
         | Request::SetSchedulable { .. }
+        | Request::StartRun { .. }
+        | Request::Started { .. }
+        | Request::ForgetRun { .. }
+        | Request::ImportImages { .. }
+        | Request::DescribePackage { .. }
+        | Request::KubeGet { .. }
+        | Request::KubeFind { .. }
+        | Request::KubeApply { .. }
+        | Request::KubeDelete { .. }
         | Request::GiveUp { .. }
         | Request::Attachments) => {
             Err(Failure::Protocol { reason: format!("{other:?} is not about a machine's disk") })
@@ -145,12 +184,35 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
     }
 }
 
+/// A program that was started as a unit.
+fn started(machine: &Machine, unit: &str) -> Option<RunAnswer> {
+    let run = machine.kubeadm.runs.get(unit)?;
+    let ended = match &run.state {
+        RunState::Running => None,
+        RunState::Ended { code, output } => Some(RunEnded { code: *code, output: output.clone() }),
+    };
+    Some(RunAnswer { purpose: run.purpose.clone(), ended })
+}
+
+/// The world for who has the administrator's credentials, which lie on servers alone.
+fn administered<'w>(world: &'w mut World, name: &NodeName) -> Result<&'w mut World, Failure> {
+    if world.machine(name)?.has_administrator() {
+        return Ok(world);
+    }
+    Err(Failure::Missing { what: "administrator's credentials for an API server".into() })
+}
+
+fn silent(reason: String) -> Failure {
+    Failure::Silent { reason }
+}
+
 fn unit_of(machine: &Machine, unit: &str) -> UnitAnswer {
     let process = machine.process_of(unit);
+    let pid = if machine.k3s.role.is_some() { K3S_PID } else { KUBELET_PID };
     UnitAnswer {
         unit: machine.units.get(unit).copied(),
         changing: matches!(process, Some(Process::Starting { .. })),
-        main_pid: matches!(process, Some(Process::Running { .. })).then_some(K3S_PID),
+        main_pid: matches!(process, Some(Process::Running { .. })).then_some(pid),
     }
 }
 
@@ -172,10 +234,12 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
         &request,
         Request::Node { node } | Request::SetSchedulable { node, .. } if node == asker.as_str()
     );
-    if machine.k3s.role != Some(ClusterRole::Server) && !(own && machine.k3s.role.is_some()) {
+    let role = machine.k3s.role.or_else(|| machine.kubeadm_role());
+    if role != Some(ClusterRole::Server) && !(own && role.is_some()) {
         return Err(Failure::Missing { what: "credentials for an API server".into() });
     }
-    if machine.k3s.running().is_none() || !world.api_answers() {
+    let reaches = machine.k3s.role.is_none() || machine.k3s.running().is_some();
+    if !reaches || !world.api_answers() {
         return Err(Failure::Silent { reason: "connection refused on 127.0.0.1:6443".into() });
     }
     let now = world.now();
@@ -274,6 +338,17 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
         | Request::Reboot
         | Request::HasFile { .. }
         | Request::InstallProgram { .. }
+        | Request::ListFolder { .. }
+        | Request::Remove { .. }
+        | Request::StartRun { .. }
+        | Request::Started { .. }
+        | Request::ForgetRun { .. }
+        | Request::ImportImages { .. }
+        | Request::DescribePackage { .. }
+        | Request::KubeGet { .. }
+        | Request::KubeFind { .. }
+        | Request::KubeApply { .. }
+        | Request::KubeDelete { .. }
         | Request::Run { .. }) => Err(Failure::Protocol { reason: format!("{other:?} is not about the cluster") }),
     }
 }

@@ -1,7 +1,10 @@
 //! A world that is shared: its time is real time, made faster.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -22,10 +25,18 @@ pub struct SharedWorld {
 #[derive(Debug)]
 struct Inner {
     world: Mutex<World>,
-    began: Instant,
     /// Unix milliseconds when the world began: from then on its machines' clocks go at the world's speed.
     began_unix_ms: u64,
-    speed: f64,
+    pace: Pace,
+}
+
+/// How the world's time passes.
+#[derive(Debug)]
+enum Pace {
+    /// As real time does, made faster.
+    Faster { began: Instant, speed: f64 },
+    /// While somebody waits.
+    InSteps { waited_ms: AtomicU64 },
 }
 
 impl SharedWorld {
@@ -38,7 +49,30 @@ impl SharedWorld {
     pub fn later(world: World, speed: f64, by: Duration) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + by;
         let began_unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        Self { inner: Arc::new(Inner { world: Mutex::new(world), began: Instant::now(), began_unix_ms, speed }) }
+        Self::of(world, began_unix_ms, Pace::Faster { began: Instant::now(), speed })
+    }
+
+    /// A world whose time passes only while a program on one of its machines waits. `began_unix_ms` is what its clocks show
+    /// at first.
+    pub fn in_steps(world: World, began_unix_ms: u64) -> Self {
+        let waited_ms = AtomicU64::new(world.now());
+        Self::of(world, began_unix_ms, Pace::InSteps { waited_ms })
+    }
+
+    fn of(mut world: World, began_unix_ms: u64, pace: Pace) -> Self {
+        world.began_unix_ms = began_unix_ms;
+        Self { inner: Arc::new(Inner { world: Mutex::new(world), began_unix_ms, pace }) }
+    }
+
+    /// Whether time passes only while somebody waits: then so much of it passes.
+    pub fn pass(&self, time: Duration) -> bool {
+        match &self.inner.pace {
+            Pace::Faster { .. } => false,
+            Pace::InSteps { waited_ms } => {
+                waited_ms.fetch_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+                true
+            }
+        }
     }
 
     /// The world as it is now.
@@ -49,7 +83,10 @@ impl SharedWorld {
     }
 
     fn elapsed_ms(&self) -> u64 {
-        (self.inner.began.elapsed().as_secs_f64() * 1000.0 * self.inner.speed) as u64
+        match &self.inner.pace {
+            Pace::Faster { began, speed } => (began.elapsed().as_secs_f64() * 1000.0 * speed) as u64,
+            Pace::InSteps { waited_ms } => waited_ms.load(Ordering::SeqCst),
+        }
     }
 
     /// What the clock of every machine shows, in Unix milliseconds.
@@ -59,7 +96,10 @@ impl SharedWorld {
 
     /// Seconds of the world per second.
     pub fn speed(&self) -> f64 {
-        self.inner.speed
+        match &self.inner.pace {
+            Pace::Faster { speed, .. } => *speed,
+            Pace::InSteps { .. } => 1.0,
+        }
     }
 
     /// Answers one request of the program on a machine.

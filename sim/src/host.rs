@@ -2,14 +2,17 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use hostler_executor::{
-    distribution::k3s,
-    host::{Cluster, Host, HostError, HostFile, MeasuredFile, Started, UnitActivity, UnitRun, UnitStatus, Waker},
+    distribution::{admin_kubeconfigs, k3s, kubelet_kubeconfigs},
+    host::{
+        Administrator, Cluster, Host, HostError, HostFile, MeasuredFile, RunEnd, Started, StartedState, UnitActivity,
+        UnitRun, UnitStatus, Waker,
+    },
 };
 use hostler_facts::{Facts, Failure as FactsFailure, Now, Source};
 use hostler_plan::{
@@ -24,7 +27,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     clock::SharedWorld,
     socket::Connection,
-    wire::{Answer, Bytes, Failure, Identity, Request, UnitAnswer, WireFile},
+    wire::{Answer, Bytes, Failure, Identity, Request, RunAnswer, RunEnded, UnitAnswer, WireFile},
 };
 
 /// A machine that has this file runs the coordinator.
@@ -41,6 +44,9 @@ const OF_THE_WORLD: [&str; 6] = [
 ];
 /// How long a reading waits for the helper threads of a recorded machine, which only read files, in real time.
 const RECORDED_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where time passes in steps: what the real time of one is.
+const ANSWERING: Duration = Duration::from_micros(300);
 
 /// A simulated machine behind the traits of a real one. Its clock goes as fast as the world's time, so what takes a
 /// minute of the machine is over sooner.
@@ -113,6 +119,10 @@ impl SimHost {
         self.ask(Request::HasFile { path: path.into() }).unwrap_or(false)
     }
 
+    fn has_any(&self, files: &[PathBuf]) -> bool {
+        files.iter().any(|path| self.has_file(&path.to_string_lossy()))
+    }
+
     fn order(&self, request: Request) -> Result<(), HostError> {
         self.ask(request).map_err(host_error)
     }
@@ -132,9 +142,24 @@ fn host_error(failure: Failure) -> HostError {
     }
 }
 
-/// What a real machine has and the simulated one has not.
-fn not_simulated(what: &str) -> HostError {
-    HostError::Missing { what: format!("{what}: it is a simulated one, which does not play that") }
+/// The same of a program that was run.
+fn run_error(command: String, failure: Failure) -> HostError {
+    match failure {
+        Failure::Program { reason } => HostError::Command { command, status: "exit status 1".into(), output: reason },
+        other @ (Failure::Missing { .. } | Failure::Off { .. } | Failure::Silent { .. } | Failure::Protocol { .. }) => {
+            host_error(other)
+        }
+    }
+}
+
+/// A file of the executor's own, on the real disk.
+fn real_file(path: &str) -> Result<Bytes, HostError> {
+    let read = fs::read(path);
+    read.map(Bytes).map_err(|e| HostError::File { action: "reading", path: path.into(), reason: e.to_string() })
+}
+
+fn owned(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|argument| (*argument).to_owned()).collect()
 }
 
 impl Host for SimHost {
@@ -174,6 +199,13 @@ impl Host for SimHost {
     }
 
     fn wait(&self, waker: &Waker, at_most: Duration) {
+        if let Access::Here(world) = &self.access
+            && world.pass(at_most)
+        {
+            // Whoever answers this program does it in real time.
+            waker.wait(ANSWERING);
+            return;
+        }
         // At least a millisecond, so that a poll never turns into a spin.
         waker.wait(at_most.div_f64(self.speed().max(1.0)).max(Duration::from_millis(1)));
     }
@@ -264,19 +296,24 @@ impl Host for SimHost {
     }
 
     fn install_program(&self, artifact: &Path, program: &Path) -> Result<(), HostError> {
-        // The staged artifact lies on the real disk of the agent's process.
-        let content = fs::read(artifact).map_err(|e| HostError::File {
-            action: "reading",
-            path: artifact.into(),
-            reason: e.to_string(),
-        })?;
+        let content = real_file(&artifact.to_string_lossy())?;
         let path = program.to_string_lossy().into_owned();
-        self.order(Request::InstallProgram { path, content: Bytes(content) })
+        self.order(Request::InstallProgram { path, content })
     }
 
     fn run(&self, arguments: &[&str], _: Duration) -> Result<String, HostError> {
-        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        self.ask(Request::Run { arguments }).map_err(host_error)
+        let command = || arguments.join(" ");
+        // Artifacts lie on the real disk of the executor's process.
+        let request = match arguments {
+            ["ctr", "--namespace", "k8s.io", "images", "import", archive] => {
+                self.ask::<()>(Request::ImportImages { content: real_file(archive)? })
+                    .map_err(|e| run_error(command(), e))?;
+                return Ok(String::new());
+            }
+            ["dpkg-deb", "--show", .., package] => Request::DescribePackage { content: real_file(package)? },
+            _ => Request::Run { arguments: owned(arguments) },
+        };
+        self.ask(request).map_err(|e| run_error(command(), e))
     }
 
     fn measure_file(&self, path: &Path) -> Result<Option<MeasuredFile>, HostError> {
@@ -286,30 +323,49 @@ impl Host for SimHost {
     }
 
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError> {
-        Err(not_simulated(&format!("list of the folder {}", path.display())))
+        self.ask(Request::ListFolder { path: path.to_string_lossy().into_owned() }).map_err(host_error)
     }
 
     fn remove(&self, path: &Path) -> Result<(), HostError> {
-        Err(not_simulated(&format!("removal of {}", path.display())))
+        self.order(Request::Remove { path: path.to_string_lossy().into_owned() })
     }
 
     fn start_unit(&self, run: &UnitRun<'_>) -> Result<(), HostError> {
-        Err(not_simulated(&format!("{} as a unit", run.arguments.join(" "))))
+        let (unit, purpose) = (run.unit.to_owned(), run.purpose.to_owned());
+        let request = Request::StartRun { unit, purpose, arguments: owned(run.arguments) };
+        self.ask(request).map_err(|e| run_error(run.arguments.join(" "), e))
     }
 
-    fn started_unit(&self, _: &str) -> Result<Option<Started>, HostError> {
-        Ok(None)
+    fn started_unit(&self, unit: &str) -> Result<Option<Started>, HostError> {
+        let run: Option<RunAnswer> = self.ask(Request::Started { unit: unit.into() }).map_err(host_error)?;
+        Ok(run.map(|run| Started {
+            purpose: run.purpose,
+            state: match run.ended {
+                None => StartedState::Running,
+                Some(RunEnded { code, output }) => StartedState::Ended(RunEnd {
+                    code,
+                    how: code.map_or_else(|| "signal 9".to_owned(), |code| format!("exit code {code}")),
+                    output,
+                }),
+            },
+        }))
     }
 
-    fn forget_unit(&self, _: &str) -> Result<(), HostError> {
-        Ok(())
+    fn forget_unit(&self, unit: &str) -> Result<(), HostError> {
+        self.order(Request::ForgetRun { unit: unit.into() })
     }
 
     fn cluster(&self) -> Option<&dyn Cluster> {
-        self.has_file(k3s::ADMIN_KUBECONFIG).then_some(self)
+        self.has_any(&admin_kubeconfigs()).then_some(self)
+    }
+
+    fn administrator(&self) -> Option<&dyn Administrator> {
+        let of_k3s = Path::new(k3s::ADMIN_KUBECONFIG);
+        let others: Vec<PathBuf> = admin_kubeconfigs().into_iter().filter(|path| path != of_k3s).collect();
+        self.has_any(&others).then_some(self)
     }
 
     fn own_cluster(&self) -> Option<&dyn Cluster> {
-        (self.has_file(k3s::ADMIN_KUBECONFIG) || self.has_file(k3s::KUBELET_KUBECONFIG)).then_some(self)
+        (self.has_any(&admin_kubeconfigs()) || self.has_any(&kubelet_kubeconfigs())).then_some(self)
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing here touches a real machine. Boards, versions and clusters of this crate say of themselves that they are
 //! simulated.
 
+mod administrator;
 mod answer;
 pub mod clock;
 pub mod demo;

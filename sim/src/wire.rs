@@ -9,6 +9,7 @@ use hostler_plan::{
     step::UnitState,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::Value;
 
 use crate::world::{
     budget::{Allowance, Budget},
@@ -89,6 +90,52 @@ pub enum Request {
     Run {
         arguments: Vec<String>,
     },
+    /// Answer: `Vec<String>`, the names in a folder.
+    ListFolder {
+        path: String,
+    },
+    /// Removes a file, or a folder with all that is in it.
+    Remove {
+        path: String,
+    },
+    /// Starts a program as a unit of its own.
+    StartRun {
+        unit: String,
+        purpose: String,
+        arguments: Vec<String>,
+    },
+    /// Answer: `Option<RunAnswer>`.
+    Started {
+        unit: String,
+    },
+    ForgetRun {
+        unit: String,
+    },
+    /// Puts the images of an archive into containerd.
+    ImportImages {
+        content: Bytes,
+    },
+    /// Answer: name and version of a package, as `dpkg-deb --show` prints them.
+    DescribePackage {
+        content: Bytes,
+    },
+    /// Answer: `Option<String>`, what the API server at that address answers, or any where none is named.
+    KubeGet {
+        server: Option<String>,
+        path: String,
+    },
+    /// Answer: `Option<Value>`, the object of that kind and name.
+    KubeFind {
+        object: Value,
+    },
+    /// Answer: the object as it is then.
+    KubeApply {
+        object: Value,
+        really: bool,
+    },
+    KubeDelete {
+        path: String,
+    },
     /// Answer: `Vec<(String, KubeNode)>`, each with how long its kubelet is silent.
     Nodes,
     /// Answer: `Option<NodeAnswer>`, the same for one.
@@ -155,6 +202,22 @@ pub struct UnitAnswer {
     /// Its program is still on its way up.
     pub changing: bool,
     pub main_pid: Option<u32>,
+}
+
+/// A program that runs as a unit of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunAnswer {
+    pub purpose: String,
+    /// None while it runs.
+    pub ended: Option<RunEnded>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunEnded {
+    /// None when a signal ended it.
+    pub code: Option<i32>,
+    pub output: String,
 }
 
 /// A node and how long its kubelet has been silent, in milliseconds.

@@ -11,6 +11,7 @@ pub mod eviction;
 pub mod fault;
 pub mod hardware;
 mod k3s;
+pub mod kubeadm;
 pub mod machine;
 mod scheduler;
 pub mod workload;
@@ -42,6 +43,9 @@ pub struct World {
     pub cluster: Cluster,
     pub faults: Faults,
     tokens: BTreeMap<String, k3s::Token>,
+    pub kubeadm: kubeadm::Shared,
+    /// What the clocks of the machines showed when the world began, in Unix milliseconds.
+    pub began_unix_ms: u64,
 }
 
 /// Nobody simulated answers to that name.
@@ -67,6 +71,8 @@ impl World {
             cluster: Cluster::default(),
             faults: Faults::default(),
             tokens: BTreeMap::new(),
+            kubeadm: kubeadm::Shared::default(),
+            began_unix_ms: 0,
         }
     }
 
@@ -116,10 +122,12 @@ impl World {
 
     /// Whether any API server answers.
     pub fn api_answers(&self) -> bool {
-        !self.faults.api_silent(self.now)
-            && self.machines.values().any(|machine| {
+        let of_k3s = || {
+            self.machines.values().any(|machine| {
                 machine.is_up() && machine.k3s.role == Some(ClusterRole::Server) && machine.k3s.running().is_some()
             })
+        };
+        !self.faults.api_silent(self.now) && (of_k3s() || self.kubeadm_answers())
     }
 
     /// Reboots a machine. Its programs die now.
@@ -139,10 +147,13 @@ impl World {
     fn tick(&mut self) {
         let now = self.now;
         let api = self.api_answers();
+        let network = self.has_network();
         for machine in self.machines.values_mut() {
             machine.tick(now, &mut self.random);
-            kubelet(machine, &mut self.cluster, now, api);
+            kubelet(machine, &mut self.cluster, now, (api, network));
         }
+        self.tick_kubeadm();
+        self.go_on_with_runs();
         if api {
             self.cluster.reconcile(now);
         }
@@ -150,15 +161,20 @@ impl World {
 }
 
 /// What the kubelet of one machine does in one moment.
-fn kubelet(machine: &Machine, cluster: &mut Cluster, now: Millis, api: bool) {
-    let machine::Process::Running { version, since } = machine.k3s.process else { return };
+fn kubelet(machine: &Machine, cluster: &mut Cluster, now: Millis, (api, network): (bool, bool)) {
+    // K3s brings a network of its own.
+    let (process, network) = match machine.k3s.role {
+        Some(_) => (machine.k3s.process, true),
+        None => (machine.kubeadm.kubelet, network),
+    };
+    let machine::Process::Running { version, since } = process else { return };
     if !machine.is_up() {
         return;
     }
     let fresh_boot = since <= machine.booted_at + machine::K3S_START + 2 * TICK && machine.boots > 1;
     let settled = !fresh_boot || now >= since + cluster::NODE_READY_AFTER;
     if api && let Some(node) = cluster.nodes.get_mut(&machine.name) {
-        report(node, machine, version, settled, now);
+        report(node, machine, version, settled && network, now);
     }
     let lost_all = machine.boots > 1 && now <= since + 2 * TICK && fresh_boot;
     let mut gone = Vec::new();

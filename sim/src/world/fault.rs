@@ -14,6 +14,8 @@ pub enum Fault {
     OldVersion { node: NodeName, times: u32 },
     /// The node's next reboot never comes back.
     NoBoot { node: NodeName },
+    /// The next new API server of a kubeadm upgrade on the node does not start, and kubeadm puts the old one back.
+    BrokenApiServer { node: NodeName },
     /// The node's supply is too weak.
     UnderVoltage { node: NodeName, from: Millis, until: Millis },
     /// No API server answers.
@@ -52,6 +54,7 @@ impl Faults {
             }
             Fault::OldVersion { .. }
             | Fault::NoBoot { .. }
+            | Fault::BrokenApiServer { .. }
             | Fault::UnderVoltage { .. }
             | Fault::ApiSilent { .. }
             | Fault::BudgetHolds { .. } => false,
@@ -62,6 +65,18 @@ impl Faults {
     pub(super) fn take_no_boot(&mut self, on: &NodeName) -> bool {
         let found = self.0.iter().position(|fault| matches!(fault, Fault::NoBoot { node } if node == on));
         found.map(|at| self.0.swap_remove(at)).is_some()
+    }
+
+    /// Whether the next new API server on the node does not start.
+    pub(super) fn has_broken_api_server(&self, on: &NodeName) -> bool {
+        self.0.iter().any(|fault| matches!(fault, Fault::BrokenApiServer { node } if node == on))
+    }
+
+    /// Uses a fault up.
+    pub(super) fn take(&mut self, fault: &Fault) {
+        if let Some(at) = self.0.iter().position(|found| found == fault) {
+            self.0.swap_remove(at);
+        }
     }
 
     /// Whether the node's supply is too weak now.

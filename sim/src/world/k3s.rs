@@ -37,6 +37,9 @@ pub enum K3sError {
     /// Nothing of that name is there.
     #[error("this machine has no {what}")]
     Missing { what: String },
+    /// A program ended with an error and said this.
+    #[error("{said}")]
+    Failed { said: String },
     /// It is not simulated.
     #[error("the simulated K3s knows `--version` and `token create --ttl SECONDSs`, found {found}")]
     Usage { found: String },
@@ -93,7 +96,12 @@ impl World {
 
     /// Restarts a unit of a machine.
     pub fn restart_unit(&mut self, name: &NodeName, unit: &str) -> Result<(), K3sError> {
+        let now = self.now;
         match self.machine(name)?.process_of(unit) {
+            Some(_) if self.machine(name)?.k3s.role.is_none() => {
+                self.machine_mut(name)?.start_kubelet(now);
+                Ok(())
+            }
             Some(_) => self.k3s_restart(name),
             None => self.set_unit(name, unit, true, true),
         }
@@ -101,6 +109,9 @@ impl World {
 
     /// Runs a program on a machine; gives what it prints.
     pub fn run(&mut self, name: &NodeName, arguments: &[&str]) -> Result<String, K3sError> {
+        if let Some(printed) = self.run_program(name, arguments) {
+            return printed;
+        }
         let machine = self.machine(name)?;
         let program = arguments.first().copied().unwrap_or_default();
         let missing = || K3sError::Missing { what: format!("program {program}") };

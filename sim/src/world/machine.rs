@@ -37,6 +37,7 @@ pub struct Machine {
     pub packages: BTreeMap<String, String>,
     pub units: BTreeMap<String, Unit>,
     pub k3s: K3s,
+    pub kubeadm: super::kubeadm::Local,
 }
 
 /// Whether the machine runs.
@@ -117,10 +118,11 @@ impl Machine {
             booted_at: 0,
             files: BTreeMap::new(),
             modules: BTreeSet::new(),
-            sysctls: BTreeMap::new(),
+            sysctls: SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             packages: packages.map(|(name, version)| (name.to_owned(), version.to_owned())).into(),
             units: BTreeMap::from([("ssh.service".to_owned(), ssh)]),
             k3s: K3s::default(),
+            kubeadm: super::kubeadm::Local::default(),
         }
     }
 
@@ -148,6 +150,8 @@ impl Machine {
     pub(super) fn reboot(&mut self, now: Millis, never: bool) {
         self.power = if never { Power::Dead } else { Power::Booting { until: now + BOOT } };
         self.k3s.process = Process::Stopped;
+        self.kubeadm.power_off();
+        self.kubeadm.unsynced.clear();
         for unit in self.units.values_mut() {
             unit.active = false;
         }
@@ -166,6 +170,7 @@ impl Machine {
             self.boots += 1;
             self.booted_at = now;
             booted = true;
+            self.set_up_kernel();
             let enabled: Vec<String> =
                 self.units.iter().filter(|(_, unit)| unit.enabled).map(|(name, _)| name.clone()).collect();
             for name in enabled {
@@ -178,20 +183,27 @@ impl Machine {
         {
             self.k3s.process = Process::Running { version, since: now };
         }
+        if self.is_up() {
+            self.tick_kubelet(now);
+        }
         booted
     }
 
     /// Knows the units whose files were written since.
     pub(crate) fn reload_units(&mut self) {
         let written = self.files.keys().filter_map(|path| path.strip_prefix("/etc/systemd/system/"));
-        for unit in written {
+        // What lies in a folder there adds to a unit and is none.
+        for unit in written.filter(|unit| !unit.contains('/')) {
             self.units.entry(unit.to_owned()).or_default();
         }
     }
 
     /// The process of a unit that has one here.
     pub(crate) fn process_of(&self, unit: &str) -> Option<Process> {
-        (self.k3s.role.map(Self::k3s_unit) == Some(unit)).then_some(self.k3s.process)
+        match unit {
+            KUBELET_UNIT => Some(self.kubeadm.kubelet),
+            _ => (self.k3s.role.map(Self::k3s_unit) == Some(unit)).then_some(self.k3s.process),
+        }
     }
 
     /// Brings a unit into a state; a K3s unit takes its process with it.
@@ -199,10 +211,59 @@ impl Machine {
         let unit = self.units.entry(name.to_owned()).or_default();
         let was_active = unit.active;
         *unit = Unit { active, enabled };
+        if name == KUBELET_UNIT {
+            match active {
+                true if self.kubeadm.kubelet == Process::Stopped => self.start_kubelet(now),
+                true => {}
+                false => self.kubeadm.kubelet = Process::Stopped,
+            }
+        }
         if self.k3s.role.map(Self::k3s_unit) == Some(name) && active != was_active {
             match active {
                 true => self.start_k3s(now),
                 false => self.k3s.process = Process::Stopped,
+            }
+        }
+    }
+}
+
+/// Parameters that every kernel has.
+const SYSCTLS: [(&str, &str); 2] = [("net.ipv4.ip_forward", "0"), ("vm.swappiness", "60")];
+
+/// The unit of a kubelet that is a program of its own.
+const KUBELET_UNIT: &str = "kubelet.service";
+
+/// Those that come with a module.
+const OF_MODULE: [(&str, &str, &str); 1] = [("br_netfilter", "net.bridge.bridge-nf-call-iptables", "1")];
+
+impl Machine {
+    /// Loads a module, and with it the parameters that it brings.
+    pub(crate) fn load_module(&mut self, module: &str) {
+        self.modules.insert(module.to_owned());
+        for (_, key, value) in OF_MODULE.iter().filter(|(of, ..)| *of == module) {
+            self.sysctls.entry((*key).to_owned()).or_insert_with(|| (*value).to_owned());
+        }
+    }
+
+    /// What a boot makes of the kernel: its own values, and what files say.
+    fn set_up_kernel(&mut self) {
+        self.modules.clear();
+        self.sysctls = SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let lines = |folder: &str| -> Vec<String> {
+            let files = self.files.iter().filter(|(path, _)| path.starts_with(folder));
+            files
+                .flat_map(|(_, file)| {
+                    String::from_utf8_lossy(&file.content).lines().map(str::to_owned).collect::<Vec<_>>()
+                })
+                .collect()
+        };
+        let (modules, values) = (lines("/etc/modules-load.d/"), lines("/etc/sysctl.d/"));
+        for module in modules {
+            self.load_module(&module);
+        }
+        for line in values {
+            if let Some((key, value)) = line.split_once(" = ") {
+                self.sysctls.insert(key.to_owned(), value.to_owned());
             }
         }
     }

@@ -1,0 +1,208 @@
+//! What programs of a kubeadm cluster print on a simulated machine, and what they do to it.
+
+use hostler_plan::{id::NodeName, version::Version};
+use serde_json::json;
+
+use super::{
+    super::{K3sError, World, machine::Machine, machine::Process},
+    CONTAINERD_UNIT, KUBELET_PID, image,
+};
+
+/// What stands in the first line of a simulated program, before its name and version.
+const MARK: &str = "simulated program ";
+
+/// What stands in the first line of a simulated package.
+const PACKAGE: &str = "simulated package ";
+
+/// Where programs are looked for, in this order.
+const PATH: [&str; 3] = ["/usr/local/sbin", "/usr/local/bin", "/usr/bin"];
+
+/// The content of a simulated program.
+pub fn program(name: &str, version: &str) -> Vec<u8> {
+    format!("{MARK}{name} {version}\nNot a program: the simulation's stand-in for it.\n").into_bytes()
+}
+
+/// The content of a simulated package.
+pub fn package(name: &str, version: &str) -> Vec<u8> {
+    format!("{PACKAGE}{name} {version}\nNot a package: the simulation's stand-in for it.\n").into_bytes()
+}
+
+/// Name and version of the first line behind a mark.
+fn named(content: &[u8], mark: &str) -> Option<(String, String)> {
+    let line = std::str::from_utf8(content.split(|b| *b == b'\n').next()?).ok()?;
+    let (name, version) = line.strip_prefix(mark)?.split_once(' ')?;
+    Some((name.to_owned(), version.to_owned()))
+}
+
+impl Machine {
+    /// The version of a program that lies in the places for programs.
+    fn program_text(&self, name: &str) -> Option<String> {
+        let found = PATH.iter().find_map(|folder| self.files.get(&format!("{folder}/{name}")))?;
+        named(&found.content, MARK).filter(|(found, _)| found == name).map(|(_, version)| version)
+    }
+
+    pub(in super::super) fn program_version(&self, name: &str) -> Option<Version> {
+        self.program_text(name)?.parse().ok()
+    }
+}
+
+fn missing(what: &str) -> K3sError {
+    K3sError::Missing { what: format!("program {what}") }
+}
+
+fn failed(said: &str) -> K3sError {
+    K3sError::Failed { said: said.to_owned() }
+}
+
+impl World {
+    /// Runs a program of Kubernetes or of the system; none for one that is none of them.
+    pub(in super::super) fn run_program(
+        &mut self,
+        name: &NodeName,
+        arguments: &[&str],
+    ) -> Option<Result<String, K3sError>> {
+        let running = format!("/proc/{KUBELET_PID}/exe");
+        Some(match arguments {
+            [exe, "--version"] if *exe == running => self.kubelet_version(name),
+            ["kubelet", "--version"] => self.printed(name, "kubelet").map(|v| format!("Kubernetes {v}\n")),
+            ["kubeadm", "version", ..] => self.printed(name, "kubeadm").map(|v| format!("{v}\n")),
+            ["kubeadm", "reset", ..] => self.printed(name, "kubeadm").map(|_| self.reset(name)),
+            ["kubeadm", "config", "images", "list", ..] => self.printed(name, "kubeadm").map(|version| {
+                let version = version.parse().map(|v| image::of_server(v, true)).unwrap_or_default();
+                version.join("\n") + "\n"
+            }),
+            ["etcdctl", .., "member", "list", "--write-out", "json"] => self.members(name),
+            ["etcdctl", .., "snapshot", "save", file] => self.save_snapshot(name, file),
+            ["etcdctl", ..] => self.printed(name, "etcdctl").and_then(|_| Err(failed("not simulated"))),
+            ["etcdutl", "snapshot", "status", file, ..] => self.snapshot_status(name, file),
+            ["ctr", "--namespace", "k8s.io", "images", "list"] => self.list_images(name),
+            ["ctr", "--namespace", "k8s.io", "images", "import", _] => Err(failed("an archive that is not attached")),
+            ["apt-mark", "hold", package] => self.hold(name, package),
+            ["apt-mark", "showhold", ..] => self.held(name),
+            ["apt-get", "install", ..] => self.install_deb(name),
+            ["dpkg", ..] => Ok(String::new()),
+            ["du", .., "/var/lib/etcd"] => Ok("130000000\t/var/lib/etcd\n".into()),
+            ["du", ..] => Err(failed("No such file or directory")),
+            ["df", ..] => Ok("Avail\n20000000000\n".into()),
+            ["systemctl", "mask", "--now", "--", unit] => self.mask(name, unit),
+            ["systemd-escape", .., path] => Ok(format!("{}.swap\n", path.trim_start_matches('/').replace('/', "-"))),
+            _ => return None,
+        })
+    }
+
+    /// Puts the images of an archive into containerd.
+    pub fn import_images(&mut self, name: &NodeName, archive: &[u8]) -> Result<(), K3sError> {
+        let machine = self.machine_mut(name)?;
+        machine.containerd()?;
+        let found = image::images(archive).ok_or_else(|| failed("ctr: unrecognized image format"))?;
+        machine.kubeadm.images.extend(found);
+        Ok(())
+    }
+
+    /// What `dpkg-deb --show` prints of a package.
+    pub fn describe_package(&self, package: &[u8]) -> Result<String, K3sError> {
+        let (name, version) =
+            named(package, PACKAGE).ok_or_else(|| failed("dpkg-deb: error: not a Debian format archive"))?;
+        Ok(format!("{name} {version}"))
+    }
+
+    fn printed(&self, name: &NodeName, program: &str) -> Result<String, K3sError> {
+        self.machine(name)?.program_text(program).ok_or_else(|| missing(program))
+    }
+
+    fn kubelet_version(&self, name: &NodeName) -> Result<String, K3sError> {
+        match self.machine(name)?.kubeadm.kubelet {
+            Process::Running { version, .. } => Ok(format!("Kubernetes {version}\n")),
+            Process::Stopped | Process::Starting { .. } => Err(missing("/proc/732/exe")),
+        }
+    }
+
+    /// etcd's own list, asked of the member on this machine.
+    fn members(&self, name: &NodeName) -> Result<String, K3sError> {
+        self.printed(name, "etcdctl")?;
+        self.must_have_etcd(name)?;
+        let member = |member: &super::Member| {
+            let shown = if member.has_started { member.name.as_str() } else { "" };
+            json!({ "ID": member.id, "name": shown, "isLearner": member.is_learner,
+                "peerURLs": [format!("https://{}:2380", member.name)] })
+        };
+        let members: Vec<_> = self.kubeadm.members.iter().map(member).collect();
+        Ok(json!({ "header": { "cluster_id": 1 }, "members": members }).to_string())
+    }
+
+    fn must_have_etcd(&self, name: &NodeName) -> Result<(), K3sError> {
+        let machine = self.machine(name)?;
+        let answers = machine.runs("etcd", self.now) && self.has_quorum();
+        if answers { Ok(()) } else { Err(failed("Error: context deadline exceeded")) }
+    }
+
+    fn save_snapshot(&mut self, name: &NodeName, file: &str) -> Result<String, K3sError> {
+        self.printed(name, "etcdctl")?;
+        self.must_have_etcd(name)?;
+        let (keys, revision) = (self.kubeadm.objects.len() + 100, 1000 + self.now / 1000);
+        let content = format!("simulated snapshot {revision} {keys}\n").into_bytes();
+        self.machine_mut(name)?.files.insert(file.to_owned(), super::super::machine::File { mode: 0o600, content });
+        Ok(format!("Snapshot saved at {file}\n"))
+    }
+
+    fn snapshot_status(&self, name: &NodeName, file: &str) -> Result<String, K3sError> {
+        self.printed(name, "etcdutl")?;
+        let text = self.machine(name)?.text(file).and_then(|text| text.strip_prefix("simulated snapshot "));
+        let (revision, keys) = text
+            .and_then(|text| text.trim().split_once(' '))
+            .ok_or_else(|| failed("Error: snapshot file is damaged"))?;
+        let number = |text: &str| text.parse::<u64>().unwrap_or(0);
+        let (revision, keys) = (number(revision), number(keys));
+        Ok(json!({ "hash": revision ^ keys, "revision": revision, "totalKey": keys, "totalSize": 130_000_000 })
+            .to_string())
+    }
+
+    fn list_images(&self, name: &NodeName) -> Result<String, K3sError> {
+        let machine = self.machine(name)?;
+        machine.containerd()?;
+        let line = |(image, digest): (&String, &String)| {
+            format!("{image} application/vnd.oci.image.manifest.v1+json {digest} 1.0 MiB linux/arm64 -\n")
+        };
+        let lines: String = machine.kubeadm.images.iter().map(line).collect();
+        Ok(format!("REF TYPE DIGEST SIZE PLATFORMS LABELS\n{lines}"))
+    }
+
+    fn hold(&mut self, name: &NodeName, package: &str) -> Result<String, K3sError> {
+        self.machine_mut(name)?.kubeadm.held.insert(package.to_owned());
+        Ok(format!("{package} set on hold.\n"))
+    }
+
+    fn held(&self, name: &NodeName) -> Result<String, K3sError> {
+        Ok(self.machine(name)?.kubeadm.held.iter().map(|package| format!("{package}\n")).collect())
+    }
+
+    /// apt installs the one package that lies where it is told to look.
+    fn install_deb(&mut self, name: &NodeName) -> Result<String, K3sError> {
+        let machine = self.machine_mut(name)?;
+        let file = machine.files.get("/var/cache/hostler/package.deb").ok_or_else(|| failed("E: no such package"))?;
+        let (package, version) = named(&file.content, PACKAGE).ok_or_else(|| failed("E: Invalid archive signature"))?;
+        machine.kubeadm.held.remove(&package);
+        machine.packages.insert(package, version);
+        Ok(String::new())
+    }
+
+    fn mask(&mut self, name: &NodeName, unit: &str) -> Result<String, K3sError> {
+        let machine = self.machine_mut(name)?;
+        machine.units.remove(unit);
+        if unit.ends_with(".swap") {
+            machine.files.remove("/proc/swaps");
+        }
+        Ok(String::new())
+    }
+}
+
+impl Machine {
+    /// containerd answers while its unit runs, and its client is installed.
+    fn containerd(&self) -> Result<(), K3sError> {
+        self.program_text("ctr").ok_or_else(|| missing("ctr"))?;
+        if self.unit_is_active(CONTAINERD_UNIT) {
+            return Ok(());
+        }
+        Err(failed("ctr: failed to dial \"/run/containerd/containerd.sock\": no such file or directory"))
+    }
+}

@@ -1,0 +1,140 @@
+//! Everything that can be killed is killed at every point of bootstrap, join and upgrade.
+//!
+//! `cargo test -p hostler-sim --test kubeadm -- --ignored --nocapture` plays the whole product, some 2,700 plays of
+//! half a second of CPU time; the plain test plays a sample of it that `HOSTLER_SEED` and `HOSTLER_PLAYS` choose.
+//!
+//! What stands for what: the executor that is killed unwinds, so that nothing of it runs on; the agent is the
+//! connection to it and what comes again over the next one; a machine without power loses what kubeadm wrote in the
+//! last 30 s, or keeps empty files of those names, as ext4 does.
+
+use hostler_plan::planner::Intent;
+use hostler_sim::world::Random;
+
+use crate::{
+    is_whole, join,
+    mortal::Kill,
+    stand::{Moment, NEW, OLD, Stand},
+    upgrade, well,
+};
+
+/// A plan and the fleet before it.
+struct Scene {
+    name: &'static str,
+    intent: Intent,
+    version: &'static str,
+    before: Moment,
+    /// What is met without a kill.
+    points: Vec<String>,
+}
+
+/// Bootstrap, the join of a server and a worker, and the upgrade of both.
+fn scenes(stand: &mut Stand) -> Vec<Scene> {
+    let mut scenes = Vec::new();
+    let upgrade = upgrade(stand);
+    let bootstrap = ("bootstrap", Intent::Bootstrap {}, OLD);
+    for (name, intent, version) in [bootstrap, ("join", join(), OLD), ("upgrade", upgrade, NEW)] {
+        let before = stand.save();
+        stand.points = std::sync::Arc::default();
+        well(stand, &intent);
+        let points = std::mem::take(&mut stand.points.lock().unwrap().met);
+        scenes.push(Scene { name, intent, version, before, points });
+    }
+    scenes
+}
+
+/// How a play ended.
+#[derive(Debug, PartialEq)]
+enum Played {
+    /// The first plan did it.
+    Well,
+    /// It stopped with this reason, and the next plan of the same intent did it.
+    Again(String),
+}
+
+fn play(stand: &mut Stand, scene: &Scene, point: usize, kill: Kill) -> Result<Played, String> {
+    stand.load(&scene.before);
+    stand.points.lock().unwrap().kill = Some((point, kill));
+    let plan = stand.plan(&scene.intent).map_err(|e| e.to_string())?;
+    let endings = stand.perform(&plan);
+    let failed = endings.iter().find(|ending| !ending.outcome.is_success());
+    let Some(failed) = failed else {
+        // What bootstrap does not make yet is not looked for.
+        if scene.name != "bootstrap" {
+            is_whole(stand, scene.version)?;
+        }
+        return Ok(Played::Well);
+    };
+    let said = format!("{}: {}", failed.task, failed.outcome);
+    // A person uncordons what a stopped upgrade left, as the next plan does in a real fleet.
+    stand.world.now().cluster.nodes.values_mut().for_each(|node| node.unschedulable = false);
+    let plan = stand.plan(&scene.intent).map_err(|e| format!("{said}\nthen no plan: {e}"))?;
+    let endings = stand.perform(&plan);
+    match endings.iter().find(|ending| !ending.outcome.is_success()) {
+        None => {
+            if scene.name != "bootstrap" {
+                is_whole(stand, scene.version).map_err(|e| format!("{said}\nthen {e}"))?;
+            }
+            Ok(Played::Again(said))
+        }
+        Some(again) => Err(format!("{said}\nthen again {}: {:?}", again.task, again.outcome)),
+    }
+}
+
+/// Plays those and gives what went wrong.
+fn play_all(stand: &mut Stand, scenes: &[Scene], chosen: &[(usize, usize, Kill)]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut stopped = std::collections::BTreeMap::<String, usize>::new();
+    for (scene, point, kill) in chosen {
+        let scene = &scenes[*scene];
+        let at = format!("{} point {point} ({}), {kill:?} killed", scene.name, scene.points[*point]);
+        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(stand, scene, *point, *kill)));
+        match played {
+            Ok(Ok(Played::Well)) => {}
+            Ok(Ok(Played::Again(said))) => *stopped.entry(said).or_default() += 1,
+            Ok(Err(why)) => wrong.push(format!("{at}: {why}")),
+            Err(_) => wrong.push(format!("{at}: panicked")),
+        }
+    }
+    println!("{} plays, {} wrong; stopped and went on:", chosen.len(), wrong.len());
+    stopped.iter().for_each(|(said, times)| println!("  {times} x {said}"));
+    wrong
+}
+
+fn product(scenes: &[Scene]) -> Vec<(usize, usize, Kill)> {
+    let mut all = Vec::new();
+    for (at, scene) in scenes.iter().enumerate() {
+        println!("{}: {} points", scene.name, scene.points.len());
+        for (point, what) in scene.points.iter().enumerate() {
+            // Only a kubeadm that runs can be killed.
+            let runs = what.contains("Some(");
+            let kills = Kill::ALL.into_iter().filter(|kill| *kill != Kill::Kubeadm || runs);
+            all.extend(kills.map(|kill| (at, point, kill)));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_sample_of_kills_at_every_point_ends_well_or_goes_on_with_the_next_plan() {
+    let seed = std::env::var("HOSTLER_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let plays = std::env::var("HOSTLER_PLAYS").map_or(6, |plays| plays.parse().expect("a number"));
+    println!("HOSTLER_SEED={seed} HOSTLER_PLAYS={plays}");
+    let mut stand = Stand::new(2, 1);
+    let scenes = scenes(&mut stand);
+    let all = product(&scenes);
+    let mut random = Random::new(seed);
+    let mut choose = || all[usize::try_from(random.below(all.len() as u64)).unwrap()];
+    let chosen: Vec<_> = (0..plays).map(|_| choose()).collect();
+    let wrong = play_all(&mut stand, &scenes, &chosen);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+#[ignore = "takes an hour"]
+fn every_kill_at_every_point() {
+    let mut stand = Stand::new(2, 1);
+    let scenes = scenes(&mut stand);
+    let all = product(&scenes);
+    let wrong = play_all(&mut stand, &scenes, &all);
+    assert!(wrong.is_empty(), "{} of {} plays:\n{}", wrong.len(), all.len(), wrong.join("\n"));
+}
