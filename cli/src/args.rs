@@ -19,12 +19,13 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use artifact::{ArtifactCommand, LockArgs};
 pub use cluster::ClusterCommand;
-pub use fleet::FleetCommand;
+pub use fleet::{DiffArgs, FleetCommand};
 pub use ledger::LedgerCommand;
 pub use members::{Listing, NamedKey, NodeArgument};
 pub use node::NodeCommand;
 pub use plan::{
-    Compile, Interactive, PlanCommand, PlanOptions, PlanRequest, RemoveArgs, ReplaceArgs, SignArgs, SubmitArgs,
+    Compile, InspectArgs, Interactive, ManyNodes, PlanCommand, PlanOptions, PlanRequest, RemoveArgs, ReplaceArgs,
+    SignArgs, SubmitArgs,
 };
 pub use recovery::{RecoveryCommand, RecoveryKeyCommand};
 pub use rollout::{Control, Halt, QuarantineCommand, RolloutCommand, StopArgs, StopOptions};

@@ -6,6 +6,7 @@ mod artifact;
 mod cluster;
 mod fleet;
 mod forks;
+mod inspect;
 mod leave;
 mod ledger;
 mod members;
@@ -169,6 +170,7 @@ fn rescue(command: &Command) -> Rescue {
             | PlanCommand::Join(_)
             | PlanCommand::Upgrade(_)
             | PlanCommand::Baseline(_)
+            | PlanCommand::Inspect(_)
             | PlanCommand::Reboot(_)
             | PlanCommand::Remove(_)
             | PlanCommand::Replace(_)

@@ -110,7 +110,8 @@ pub async fn compile_under(
         | PlanKind::Dead
         | PlanKind::Baseline
         | PlanKind::Remove
-        | PlanKind::Replace => Forks::Refuse,
+        | PlanKind::Replace
+        | PlanKind::Inspect => Forks::Refuse,
     };
     let number::Next { seq, prev, also } = number::next(admin, forks).await?;
     let mut inventory = inventory(admin).await?;

@@ -37,7 +37,8 @@ pub(crate) fn takes_out_of_danger(kind: PlanKind) -> bool {
         | PlanKind::Dead
         | PlanKind::Baseline
         | PlanKind::Remove
-        | PlanKind::Replace => false,
+        | PlanKind::Replace
+        | PlanKind::Inspect => false,
     }
 }
 

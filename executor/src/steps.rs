@@ -23,6 +23,7 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::EnsureSysctl(step) => step,
         Step::EnsurePackage(step) => step,
         Step::EnsureUnit(step) => step,
+        Step::CurrentUnit(step) => step,
         Step::Reboot(step) => step,
         Step::EnsureProgram(step) => step,
         Step::EnsureImages(step) => step,

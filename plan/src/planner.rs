@@ -98,6 +98,7 @@ pub fn plan(
             rolling::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accept_outage);
         }
         Intent::Baseline { nodes } => baseline::baseline(request, &mut draft, lifecycle, nodes),
+        Intent::Inspect { nodes } => baseline::inspect(request, &mut draft, lifecycle, nodes),
         Intent::Drain { nodes, max_unavailable, continues } => {
             drain::drain(request, &mut draft, nodes, *max_unavailable);
             continues::choose(request, &mut draft, nodes, continues);

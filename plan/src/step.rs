@@ -19,8 +19,8 @@ use crate::{
 
 pub use consent::{Consent, Loss, NewOwners, TopOwner, Whose};
 pub use host::{
-    EnsureFile, EnsureHost, EnsureImages, EnsureModule, EnsurePackage, EnsureProgram, EnsureSysctl, EnsureUnit,
-    HoldPackage, InstallPackage, Noop, Reboot, StageArtifact, SwapOff, UnitState,
+    CurrentUnit, EnsureFile, EnsureHost, EnsureImages, EnsureModule, EnsurePackage, EnsureProgram, EnsureSysctl,
+    EnsureUnit, HoldPackage, InstallPackage, Noop, Reboot, StageArtifact, SwapOff, UnitState,
 };
 pub use kube::{
     AdoptCordon, Apply, AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Reaction, Reactions,
@@ -63,6 +63,7 @@ steps! {
     "sysctl.ensure" => EnsureSysctl(EnsureSysctl),
     "package.ensure" => EnsurePackage(EnsurePackage),
     "systemd.ensure" => EnsureUnit(EnsureUnit),
+    "systemd.current" => CurrentUnit(CurrentUnit),
     "program.ensure" => EnsureProgram(EnsureProgram),
     "image.ensure" => EnsureImages(EnsureImages),
     "package.install" => InstallPackage(InstallPackage),
@@ -120,6 +121,7 @@ impl Step {
                 | Step::EnsureSysctl(_)
                 | Step::EnsurePackage(_)
                 | Step::EnsureUnit(_)
+                | Step::CurrentUnit(_)
                 | Step::EnsureProgram(_)
                 | Step::EnsureImages(_)
                 | Step::InstallPackage(_)
@@ -244,6 +246,7 @@ mod tests {
         r#"{"op":"sysctl.ensure","key":"net.ipv4.ip_forward","value":"1"}"#,
         r#"{"op":"package.ensure","package":"curl","version":"8.1-2"}"#,
         r#"{"op":"systemd.ensure","unit":"ssh.service","state":"started","enabled":true}"#,
+        r#"{"op":"systemd.current","unit":"containerd.service","files":["/etc/containerd/config.toml"]}"#,
         r#"{"op":"program.ensure","artifact":"kubelet-aarch64","path":"/usr/local/bin/kubelet"}"#,
         r#"{"op":"image.ensure","artifact":"images-aarch64"}"#,
         r#"{"op":"package.install","artifact":"kubelet-aarch64","package":"kubelet","version":"1.36.3-1.1"}"#,

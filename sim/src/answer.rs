@@ -112,12 +112,14 @@ pub(crate) fn answer(world: &mut World, name: &NodeName, request: Request) -> An
 }
 
 fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
+    let now = world.now();
     let machine = world.machine_mut(name)?;
     match request {
         Request::ReadFile { path } => json(
             machine.files.get(&path).map(|file| WireFile { content: Bytes(file.content.clone()), mode: file.mode }),
         ),
         Request::WriteFile { path, file } => {
+            machine.kubeadm.changed.insert(path.clone(), now);
             machine.files.insert(path, File { mode: file.mode, content: file.content.0 });
             json(())
         }
@@ -152,6 +154,7 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
         }
         Request::HasFile { path } => json(machine.files.contains_key(&path)),
         Request::InstallProgram { path, content } => {
+            machine.kubeadm.changed.insert(path.clone(), now);
             machine.files.insert(path, File { mode: 0o755, content: content.0 });
             json(())
         }

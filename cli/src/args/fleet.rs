@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use hostler_plan::id::NodeName;
 
 /// `hostler fleet …`
 #[derive(Debug, Subcommand)]
@@ -23,10 +24,29 @@ pub enum FleetCommand {
     /// Compare your fleet file with what runs and with the coordinator's copy
     #[command(after_help = "Examples:
   hostler fleet diff
-  hostler fleet diff --fleet fleet.toml")]
-    Diff,
+  hostler fleet diff --fleet fleet.toml
+  hostler fleet diff --machines pi-3
+  hostler fleet diff --machines --all")]
+    Diff(DiffArgs),
     /// Give the coordinator your fleet file, for other admins to compare with
     #[command(after_help = "Examples:
   hostler fleet put --fleet fleet.toml")]
     Put,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// Ask machines themselves in what they differ from `[machine]`: a plan that changes nothing, signed by an admin
+    #[arg(long)]
+    pub machines: bool,
+    /// The machines that are asked
+    #[arg(value_name = "NODE", requires = "machines", conflicts_with = "all")]
+    pub nodes: Vec<NodeName>,
+    /// All of them
+    #[arg(long, requires = "machines")]
+    pub all: bool,
+    /// Do not ask before the plan is signed
+    #[arg(long, requires = "machines")]
+    pub yes: bool,
 }

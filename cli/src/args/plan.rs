@@ -48,6 +48,11 @@ Shows the machines that wait with their names, keys and origins, and asks before
 
 Nothing is drained. What is as it should be already is left alone.")]
     Baseline(Compile<BaselineArgs>),
+    /// Say in what machines differ from what a baseline would make of them, and change nothing
+    #[command(after_help = "Examples:
+  hostler plan inspect --all
+  hostler plan inspect pi-3 --out inspect.plan.json")]
+    Inspect(Compile<InspectArgs>),
     /// Cordon a node and evict its pods
     #[command(after_help = "Examples:
   hostler plan drain pi-3 --timeout 20m")]
@@ -270,6 +275,13 @@ pub struct BaselineArgs {
     pub nodes: ManyNodes,
 }
 
+/// Which machines.
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub nodes: ManyNodes,
+}
+
 /// Which nodes.
 #[derive(Debug, Clone, Args)]
 pub struct RebootArgs {
@@ -410,6 +422,12 @@ impl From<JoinArgs> for PlanRequest {
 impl From<BaselineArgs> for PlanRequest {
     fn from(args: BaselineArgs) -> Self {
         Intent::Baseline { nodes: selection(args.nodes.nodes) }.into()
+    }
+}
+
+impl From<InspectArgs> for PlanRequest {
+    fn from(args: InspectArgs) -> Self {
+        Intent::Inspect { nodes: selection(args.nodes.nodes) }.into()
     }
 }
 

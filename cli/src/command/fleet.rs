@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::{
-    args::FleetCommand,
+    args::{DiffArgs, FleetCommand, InspectArgs, Interactive, ManyNodes, PlanOptions},
     error::Error,
     file::read_text,
     fleet::{self, Difference},
@@ -58,7 +58,8 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
                 }
             }
         }
-        FleetCommand::Diff => diff(context).await,
+        FleetCommand::Diff(args) if args.machines => machines(context, args).await,
+        FleetCommand::Diff(_) => diff(context).await,
         FleetCommand::Put => {
             let path = context.profile.fleet()?;
             plan::read_fleet(path)?;
@@ -69,6 +70,22 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
             print(context.output, || json!({ "file": path.display().to_string() }), || text)
         }
     }
+}
+
+/// Asks the machines by a plan that changes nothing.
+async fn machines(context: &Context, args: DiffArgs) -> Result<(), Error> {
+    if args.nodes.is_empty() && !args.all {
+        return Err(Error::Usage("expected the machines to ask by name, or --all, found neither".into()));
+    }
+    let inspect = Interactive {
+        request: InspectArgs { nodes: ManyNodes { nodes: args.nodes, all: args.all } },
+        options: PlanOptions { lifetime: None },
+        out: None,
+        yes: args.yes,
+        no_watch: false,
+        artifacts: None,
+    };
+    super::plan::run_interactive(context, inspect).await
 }
 
 async fn diff(context: &Context) -> Result<(), Error> {

@@ -20,7 +20,7 @@ use hostler_plan::{
 use hostler_proto::v1::RolloutDetail;
 use serde_json::{Value, json};
 
-use super::{Context, amend, forks, members, membership, pods, progress::Progress};
+use super::{Context, amend, forks, inspect, members, membership, pods, progress::Progress};
 use crate::{
     Admin,
     admin::{Reached, now},
@@ -44,6 +44,7 @@ pub(super) async fn run(context: &Context, command: PlanCommand) -> Result<(), E
         PlanCommand::Join(args) => compile_to_file(context, args).await,
         PlanCommand::Upgrade(args) => compile_to_file(context, args).await,
         PlanCommand::Baseline(args) => compile_to_file(context, args).await,
+        PlanCommand::Inspect(args) => compile_to_file(context, args).await,
         PlanCommand::Drain(args) => compile_to_file(context, args).await,
         PlanCommand::Uncordon(args) => compile_to_file(context, args).await,
         PlanCommand::Reboot(args) => compile_to_file(context, args).await,
@@ -387,6 +388,9 @@ pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) 
     let evidence = rollout::verify(admin.trust_store(), &detail);
     if evidence.pods().next().is_some() {
         print(context.output, || pods::json(&evidence), || pods::text(&evidence))?;
+    }
+    if let Some(inspected) = inspect::of(&evidence) {
+        print(context.output, || inspected.json(), || inspected.text())?;
     }
     let drains = pods::drains(&evidence);
     if !drains.is_empty() {

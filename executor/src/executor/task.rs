@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use hostler_plan::{
-    document::{MAX_PODS, Observation, Outcome, Plan, PodReport, Receipt, ReceiptType, StepResult, Task},
+    document::{
+        DIFFERS, MAX_PODS, Observation, Outcome, Plan, PlanKind, PodReport, Receipt, ReceiptType, StepResult, Task,
+    },
+    id::NodeName,
     refusal::{Refusal, Refused},
     step::Step,
     trust::{Granted, Start, Verified},
@@ -191,6 +194,8 @@ impl Executor {
             let check = steps::action(step).check(&mut context)?;
             Ok((check, context.observations))
         });
+        let inspects = work.plan.document().kind == PlanKind::Inspect;
+        let checked = if inspects { inspected(step, &work.task.subject, checked) } else { checked };
         let proof = match checked {
             Err(error) => return Ok(Err(self.unless_ending(error))),
             Ok((Check::Mismatch { expected, found }, _)) => {
@@ -362,6 +367,33 @@ fn reported(running: &Running) -> Vec<PodReport> {
     pods.sort_by(|a, b| (a.fate, &a.pod).cmp(&(b.fate, &b.pod)));
     pods.truncate(MAX_PODS);
     pods
+}
+
+/// What an inspection makes of a check: whatever a plan of another kind would change, or stop at, is said and nothing
+/// more. The receipt has an observation for each.
+fn inspected(
+    step: &Step,
+    subject: &NodeName,
+    checked: Result<(Check, Vec<Observation>), StepError>,
+) -> Result<(Check, Vec<Observation>), StepError> {
+    let differs = match checked {
+        Ok((Check::Done(_), _)) => return checked,
+        Ok((Check::Ready, _)) => format!("not so; a baseline {}", step.sentence(subject)),
+        Ok((Check::Mismatch { expected, found }, _)) => format!("expected {expected}, found {found}"),
+        Err(StepError::Failed(reason)) => format!("cannot be told: {reason}"),
+        Err(
+            error @ (StepError::Blocked { .. }
+            | StepError::TimedOut(_)
+            | StepError::Unreachable(_)
+            | StepError::TakenOver { .. }
+            | StepError::Stopped(_)
+            | StepError::Void(_)
+            | StepError::Ending
+            | StepError::Rebooting),
+        ) => return Err(error),
+    };
+    let observation = Observation { name: DIFFERS.to_owned(), value: format!("{}: {differs}", step.op()) };
+    Ok((Check::Done(differs), vec![observation]))
 }
 
 /// Whether a step may begin.

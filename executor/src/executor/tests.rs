@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod full;
+mod inspect;
 mod model;
 mod places;
 mod start;

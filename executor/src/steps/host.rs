@@ -2,6 +2,7 @@
 
 mod archive;
 pub(super) mod artifact;
+mod current;
 mod file;
 mod hosts;
 mod image;

@@ -86,13 +86,16 @@ pub enum PlanKind {
     Remove,
     /// Removes a dead node, and lets a machine of the same name in.
     Replace,
+    /// Says in what machines differ from what a baseline would make of them, and changes nothing: its steps are checked
+    /// and never applied.
+    Inspect,
     /// No tasks: what it does not list in `beside` ends.
     Stop,
 }
 
 impl PlanKind {
     /// Every kind.
-    pub const ALL: [PlanKind; 12] = [
+    pub const ALL: [PlanKind; 13] = [
         PlanKind::Check,
         PlanKind::Bootstrap,
         PlanKind::Join,
@@ -104,6 +107,7 @@ impl PlanKind {
         PlanKind::Baseline,
         PlanKind::Remove,
         PlanKind::Replace,
+        PlanKind::Inspect,
         PlanKind::Stop,
     ];
 
@@ -123,6 +127,7 @@ impl PlanKind {
             PlanKind::Dead => noop || matches!(step, Step::Cordon(_) | Step::OutOfService(_)),
             // Whatever concerns the machine alone, and neither the cluster nor who is in it.
             PlanKind::Baseline => noop || wait || step.readies_machine(),
+            PlanKind::Inspect => step.readies_machine(),
             // What gives a node up stands alone, for those whom the root lets sign it.
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => !step.takes_away() && !adopts && !releases,
             PlanKind::Remove => noop || drain || step.takes_away(),
@@ -145,7 +150,8 @@ impl PlanKind {
             | PlanKind::Dead
             | PlanKind::Baseline
             | PlanKind::Remove
-            | PlanKind::Replace => None,
+            | PlanKind::Replace
+            | PlanKind::Inspect => None,
         }
     }
 
@@ -159,7 +165,12 @@ impl PlanKind {
             | PlanKind::Baseline
             | PlanKind::Remove
             | PlanKind::Replace => true,
-            PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Dead | PlanKind::Stop => false,
+            PlanKind::Check
+            | PlanKind::Drain
+            | PlanKind::Uncordon
+            | PlanKind::Dead
+            | PlanKind::Inspect
+            | PlanKind::Stop => false,
         }
     }
 
@@ -176,6 +187,7 @@ impl PlanKind {
             | PlanKind::Reboot
             | PlanKind::Baseline
             | PlanKind::Replace
+            | PlanKind::Inspect
             | PlanKind::Stop => false,
         }
     }
@@ -184,13 +196,15 @@ impl PlanKind {
     pub fn needs_only_operator(self) -> bool {
         match self {
             PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Reboot | PlanKind::Stop => true,
+            // Whoever may ask whether a file of root's holds certain bytes can guess what it holds.
             PlanKind::Bootstrap
             | PlanKind::Join
             | PlanKind::Upgrade
             | PlanKind::Dead
             | PlanKind::Baseline
             | PlanKind::Remove
-            | PlanKind::Replace => false,
+            | PlanKind::Replace
+            | PlanKind::Inspect => false,
         }
     }
 }
@@ -209,6 +223,7 @@ impl fmt::Display for PlanKind {
             PlanKind::Baseline => "baseline",
             PlanKind::Remove => "remove",
             PlanKind::Replace => "replace",
+            PlanKind::Inspect => "inspect",
             PlanKind::Stop => "stop",
         })
     }

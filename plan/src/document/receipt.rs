@@ -142,6 +142,10 @@ pub struct StepResult {
     pub detail: String,
 }
 
+/// The observation of an inspection that says in what the machine is not as a step wants it: the operation, and the
+/// difference in a sentence.
+pub const DIFFERS: &str = "differs";
+
 /// A named fact that the task learned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

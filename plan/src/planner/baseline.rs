@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     document::Task,
-    fleet::FleetNode,
+    fleet::{FleetArtifact, FleetNode},
     id::{NodeName, TaskId},
+    step::Step,
     text::count,
 };
 
@@ -15,7 +16,7 @@ use super::{
     object::ambiguous,
     order::{phases, predecessors},
     select::{left_out, performs, resolve},
-    task::{await_ready, carry, observer, prepare, stage, task, task_id},
+    task::{await_ready, carry, observer, prepare, stage, task, task_id, together},
 };
 
 pub(super) fn baseline(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, selection: &Selection) {
@@ -60,11 +61,47 @@ pub(super) fn baseline(request: Request<'_>, draft: &mut Draft, lifecycle: Lifec
         one(request, draft, lifecycle, by_name[node], &before[node]);
     }
     if !members.is_empty() {
-        let text = "nothing is drained and nothing restarts: a container runtime that runs keeps its program and \
-                    settings until it is restarted";
+        let text =
+            "nothing is drained: a container runtime whose program or settings are new is restarted, and pods run on";
         draft.notes.push(Note::Info(text.to_owned()));
     }
     draft.phases.extend(order);
+}
+
+/// Says in what machines differ from what a baseline would make of them: each on its own, at the same time.
+pub(super) fn inspect(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, selection: &Selection) {
+    let named = *selection != Selection::All;
+    let mut nodes: Vec<NodeName> = Vec::new();
+    for node in resolve(request, draft, selection) {
+        let name = &node.name;
+        if !named && request.roster.active(name).is_none() {
+            draft.skipped.push((name.clone(), "is not enrolled".to_owned()));
+            continue;
+        }
+        if !performs(request, draft, node) {
+            continue;
+        }
+        let member = member(request, lifecycle, node);
+        // What an archive of images holds is known where it lies, and nothing is brought there.
+        let is_seen = |step: &Step| !matches!(step, Step::EnsureImages(_));
+        let steps: Vec<Step> = lifecycle.prepare(&member).into_iter().filter(is_seen).collect();
+        if steps.is_empty() {
+            let why = "needs nothing: the fleet file says nothing of its machine";
+            draft.skipped.push((name.clone(), why.to_owned()));
+            continue;
+        }
+        let is_named = |artifact: &&&FleetArtifact| {
+            let name = artifact.plan_name();
+            steps.iter().any(|step| step.artifact() == Some(&name))
+        };
+        let named: Vec<&FleetArtifact> = member.artifacts.iter().filter(is_named).copied().collect();
+        carry(draft, &named);
+        draft.tasks.push(task("inspect", name, name, Vec::new(), steps));
+        nodes.push(name.clone());
+    }
+    draft.title = format!("Say in what {} differ from the fleet file", count(nodes.len(), "machine"));
+    draft.notes.push(Note::Info("nothing is changed, and images are not looked at".to_owned()));
+    together(draft, nodes);
 }
 
 /// What it is made ready with does not ask which version it runs.

@@ -43,7 +43,12 @@ fn replaces(new: PlanKind, old: PlanKind) -> bool {
         | PlanKind::Baseline
         | PlanKind::Remove
         | PlanKind::Replace => new == old,
-        PlanKind::Check | PlanKind::Drain | PlanKind::Uncordon | PlanKind::Dead | PlanKind::Stop => false,
+        PlanKind::Check
+        | PlanKind::Drain
+        | PlanKind::Uncordon
+        | PlanKind::Dead
+        | PlanKind::Inspect
+        | PlanKind::Stop => false,
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Intent {
     Upgrade { to: Version, nodes: Selection, quarantined: Quarantined, accept_outage: Vec<NodeName> },
     /// Make machines ready as the fleet file says.
     Baseline { nodes: Selection },
+    /// Say in what machines differ from that, and touch nothing.
+    Inspect { nodes: Selection },
     /// Take nodes out of service. `max_unavailable` replaces the policy's, counting what is unavailable already.
     Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, continues: Continues },
     /// Give up nodes whose machines are off, and how that was proved.
@@ -67,6 +69,7 @@ impl Intent {
             Intent::Check { nodes: Selection::Named(names) }
             | Intent::Join { nodes: Selection::Named(names) }
             | Intent::Baseline { nodes: Selection::Named(names) }
+            | Intent::Inspect { nodes: Selection::Named(names) }
             | Intent::Upgrade { nodes: Selection::Named(names), .. }
             | Intent::Reboot { nodes: Selection::Named(names), .. } => names,
             Intent::Drain { nodes, .. }
@@ -80,6 +83,7 @@ impl Intent {
             | Intent::Check { nodes: Selection::All }
             | Intent::Join { nodes: Selection::All }
             | Intent::Baseline { nodes: Selection::All }
+            | Intent::Inspect { nodes: Selection::All }
             | Intent::Upgrade { nodes: Selection::All, .. }
             | Intent::Reboot { nodes: Selection::All, .. } => &[],
         }
@@ -93,6 +97,7 @@ impl Intent {
             | Intent::Bootstrap {}
             | Intent::Join { .. }
             | Intent::Baseline { .. }
+            | Intent::Inspect { .. }
             | Intent::Dead { .. }
             | Intent::Replace { .. }
             | Intent::AdoptCordon { .. }
@@ -109,6 +114,7 @@ impl Intent {
             Intent::Join { .. } => PlanKind::Join,
             Intent::Upgrade { .. } => PlanKind::Upgrade,
             Intent::Baseline { .. } => PlanKind::Baseline,
+            Intent::Inspect { .. } => PlanKind::Inspect,
             Intent::Drain { .. } | Intent::AdoptCordon { .. } => PlanKind::Drain,
             Intent::Dead { .. } => PlanKind::Dead,
             Intent::Remove { .. } => PlanKind::Remove,

@@ -336,6 +336,30 @@ impl Operation for EnsureUnit {
     }
 }
 
+/// A systemd unit that runs was started after these files were last changed: it is restarted where it was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CurrentUnit {
+    /// With its suffix, such as `containerd.service`.
+    pub unit: UnitName,
+    /// What it reads when it starts.
+    pub files: Vec<FilePath>,
+}
+
+impl Operation for CurrentUnit {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { unit, files } = self;
+        let files: Vec<&str> = files.iter().map(FilePath::as_str).collect();
+        format!("{unit}: RESTARTED where it was started before {} changed", files.join(", "))
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("restarts {} where its files are newer", self.unit)
+    }
+}
+
 /// The state a systemd unit should be in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -142,6 +142,7 @@ impl World {
                 | Step::EnsureSysctl(_)
                 | Step::EnsurePackage(_)
                 | Step::EnsureUnit(_)
+                | Step::CurrentUnit(_)
                 | Step::EnsureProgram(_)
                 | Step::EnsureImages(_)
                 | Step::InstallPackage(_)

@@ -103,7 +103,11 @@ impl World {
                 Ok(())
             }
             Some(_) => self.k3s_restart(name),
-            None => self.set_unit(name, unit, true, true),
+            None => {
+                self.set_unit(name, unit, true, true)?;
+                self.machine_mut(name)?.kubeadm.started.insert(unit.to_owned(), now);
+                Ok(())
+            }
         }
     }
 

@@ -78,6 +78,11 @@ pub struct Local {
     pub held: BTreeSet<String>,
     /// Programs that run as units of their own.
     pub runs: BTreeMap<String, Run>,
+    /// When files were last changed by the executor, and when units were last started.
+    pub changed: BTreeMap<String, Millis>,
+    pub started: BTreeMap<String, Millis>,
+    /// kube-proxy's rules are in the kernel.
+    pub has_rules: bool,
     /// Files that were written lately by somebody who does not wait for the disk, and what was there before.
     pub unsynced: BTreeMap<String, (Millis, Option<File>)>,
 }
@@ -97,6 +102,7 @@ impl Local {
         self.kubelet = Process::Stopped;
         self.pods.clear();
         self.runs.clear();
+        self.has_rules = false;
     }
 }
 

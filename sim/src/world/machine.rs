@@ -211,6 +211,9 @@ impl Machine {
         let unit = self.units.entry(name.to_owned()).or_default();
         let was_active = unit.active;
         *unit = Unit { active, enabled };
+        if active && !was_active {
+            self.kubeadm.started.insert(name.to_owned(), now);
+        }
         if name == KUBELET_UNIT {
             match active {
                 true if self.kubeadm.kubelet == Process::Stopped => self.start_kubelet(now),

@@ -82,7 +82,7 @@ fn play(stand: &mut Stand, scene: &Scene, point: usize, kill: Kill) -> Result<Pl
 
 /// Plays those and gives what went wrong.
 fn play_all(stand: &mut Stand, scenes: &[Scene], chosen: &[(usize, usize, Kill)]) -> Vec<String> {
-    let mut wrong = Vec::new();
+    let (mut wrong, mut told) = (Vec::<String>::new(), 0);
     let mut stopped = std::collections::BTreeMap::<String, usize>::new();
     for (scene, point, kill) in chosen {
         let scene = &scenes[*scene];
@@ -94,6 +94,11 @@ fn play_all(stand: &mut Stand, scenes: &[Scene], chosen: &[(usize, usize, Kill)]
             Ok(Err(why)) => wrong.push(format!("{at}: {why}")),
             Err(_) => wrong.push(format!("{at}: panicked")),
         }
+        // The whole product takes long, and is worth something when it is broken off.
+        if let Some(last) = wrong.get(told..).and_then(<[String]>::last) {
+            println!("WRONG {last}");
+        }
+        told = wrong.len();
     }
     println!("{} plays, {} wrong; stopped and went on:", chosen.len(), wrong.len());
     stopped.iter().for_each(|(said, times)| println!("  {times} x {said}"));

@@ -7,26 +7,22 @@ mod kills;
 mod mortal;
 mod process;
 mod stand;
+mod whole;
 
 use hostler_plan::{
     document::{Outcome, Signed},
-    planner::{Intent, PlanError, Quarantined, Selection},
+    planner::{Intent, PlanError, Selection},
 };
 use hostler_sim::world::fault::Fault;
 
-use stand::{Ending, NEW, OLD, Stand};
+use stand::{Ending, NEW, OLD, Stand, upgrade_of};
 
 pub(crate) fn join() -> Intent {
     Intent::Join { nodes: Selection::All }
 }
 
 pub(crate) fn upgrade(stand: &Stand) -> Intent {
-    let nodes = Selection::All;
-    let servers = stand.fleet.servers();
-    // One of two, and the only one, are away while they are upgraded.
-    let is_outage = servers.len() < 3;
-    let accept_outage = servers.iter().filter(|_| is_outage).map(|server| server.name.clone()).collect();
-    Intent::Upgrade { to: NEW.parse().unwrap(), nodes, quarantined: Quarantined::Refuse, accept_outage }
+    upgrade_of(&stand.fleet)
 }
 
 pub(crate) fn baseline() -> Intent {
@@ -113,4 +109,60 @@ fn an_api_server_that_does_not_start_is_named_with_the_mixture_and_the_next_plan
     // What was drained is out of service, and goes on where it stands.
     stand.world.now().cluster.nodes.values_mut().for_each(|node| node.unschedulable = false);
     upgraded(&mut stand);
+}
+
+#[test]
+fn a_machine_says_in_what_it_differs_and_a_baseline_mends_it_and_restarts_the_runtime_alone() {
+    let mut stand = Stand::new(1, 0);
+    well(&mut stand, &Intent::Bootstrap {});
+    let s1 = hostler_fixtures::name("s1");
+    let inspect = Intent::Inspect { nodes: Selection::All };
+    let differs = |stand: &mut Stand| -> Vec<String> {
+        well(stand, &inspect).iter().flat_map(|ending| ending.differs.clone()).collect()
+    };
+    assert_eq!(differs(&mut stand), Vec::<String>::new());
+    let change = |stand: &mut Stand| {
+        let mut world = stand.world.now();
+        let now = world.now();
+        let machine = world.machine_mut(&s1).unwrap();
+        machine.files.get_mut("/etc/containerd/config.toml").unwrap().content = b"version = 2\n".to_vec();
+        machine.kubeadm.changed.insert("/etc/containerd/config.toml".into(), now);
+        machine.sysctls.insert("net.ipv4.ip_forward".into(), "0".into());
+    };
+    stand.world.pass(std::time::Duration::from_secs(5));
+    change(&mut stand);
+    let before = stand.world.now().machine(&s1).unwrap().files.clone();
+    let found = differs(&mut stand);
+    let ops: Vec<&str> = found.iter().filter_map(|found| found.split(':').next()).collect();
+    assert_eq!(ops, ["sysctl.ensure", "file.ensure", "systemd.current"], "{found:?}");
+    assert_eq!(stand.world.now().machine(&s1).unwrap().files, before);
+    let started = |stand: &Stand| stand.world.now().machine(&s1).unwrap().kubeadm.started["containerd.service"];
+    let first = started(&stand);
+    well(&mut stand, &baseline());
+    assert!(started(&stand) > first, "containerd was restarted");
+    assert_eq!(differs(&mut stand), Vec::<String>::new());
+    assert!(stand.world.now().machine(&s1).unwrap().kubeadm.pods.len() == 4, "its pods run on");
+}
+
+#[test]
+fn what_an_earlier_cluster_left_of_its_network_is_named_before_anything_starts() {
+    let mut stand = Stand::new(1, 1);
+    well(&mut stand, &Intent::Bootstrap {});
+    well(&mut stand, &join());
+    // As a person takes a worker out: its Node goes, and kubeadm empties the machine but for the network.
+    let w1 = hostler_fixtures::name("w1");
+    let mut world = stand.world.now();
+    world.run(&w1, &["kubeadm", "reset", "--force"]).unwrap();
+    world.kubeadm_delete("/api/v1/nodes/w1").unwrap();
+    world.machine_mut(&w1).unwrap().files.remove("/etc/kubernetes/hostler-kubeadm.yaml");
+    drop(world);
+    let plan = stand.plan(&join()).unwrap();
+    let endings = stand.perform(&plan);
+    let said = endings.last().unwrap().outcome.to_string();
+    assert!(said.contains("network configuration in /etc/cni/net.d (10-net.conflist)"), "{said}");
+    assert!(said.contains("rules of kube-proxy (`nft list tables`), which a reboot removes"), "{said}");
+    stand.world.now().machine_mut(&w1).unwrap().files.remove("/etc/cni/net.d/10-net.conflist");
+    stand.reboot(&w1);
+    well(&mut stand, &join());
+    is_whole(&stand, OLD).unwrap();
 }

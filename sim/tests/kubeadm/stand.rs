@@ -19,12 +19,13 @@ use hostler_executor::{
 use hostler_fixtures::{self as made, damage, public, signed, signer};
 use hostler_plan::{
     document::{
-        DocumentKind, Enrolled, Enrolment, Outcome, Plan, Receipt, Root, Roster, RosterNode, Signed, SignerRole, Task,
+        DIFFERS, DocumentKind, Enrolled, Enrolment, Outcome, Plan, Receipt, Root, Roster, RosterNode, Signed,
+        SignerRole, Task,
     },
     fleet::Fleet,
     id::{Arch, Digest, Epoch, NodeName, Seq, TaskId},
     json,
-    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError},
+    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection},
     sequencer::{ClusterNode, Standing},
     timestamp::Timestamp,
 };
@@ -63,6 +64,8 @@ pub(crate) struct Ending {
     pub outcome: Outcome,
     /// Whether a step of it changed anything.
     pub changed: bool,
+    /// What an inspection found.
+    pub differs: Vec<String>,
 }
 
 /// What stays the same while the fleet lives.
@@ -88,7 +91,7 @@ pub(crate) struct Moment {
 }
 
 /// Every file that a fleet of these two versions needs.
-fn artifacts() -> (String, BTreeMap<Digest, Vec<u8>>) {
+pub(crate) fn artifacts() -> (String, BTreeMap<Digest, Vec<u8>>) {
     let (mut lock, mut contents) = (String::new(), BTreeMap::new());
     let mut add = |name: &str, rest: &str, content: Vec<u8>| {
         let (sha256, size) = (Digest::of(&content), content.len());
@@ -120,7 +123,7 @@ fn artifacts() -> (String, BTreeMap<Digest, Vec<u8>>) {
     (lock, contents)
 }
 
-fn fleet_text(servers: usize, workers: usize) -> String {
+pub(crate) fn fleet_text(servers: usize, workers: usize) -> String {
     let mut text = format!(
         "name = \"sim\"\ndistribution = \"kubeadm\"\nversion = \"{OLD}\"\napi = \"k8s.lab:6443\"\n\
          [policy]\nmax_unavailable = 1\ncanary = 0\nsoak_seconds = 1\nlease_seconds = 600\n\
@@ -140,6 +143,16 @@ fn fleet_text(servers: usize, workers: usize) -> String {
         .unwrap();
     }
     text
+}
+
+/// Everything to the newer version.
+pub(crate) fn upgrade_of(fleet: &Fleet) -> Intent {
+    let servers = fleet.servers();
+    // One of two, and the only one, are away while they are upgraded.
+    let is_outage = servers.len() < 3;
+    let accept_outage = servers.iter().filter(|_| is_outage).map(|server| server.name.clone()).collect();
+    let nodes = Selection::All;
+    Intent::Upgrade { to: NEW.parse().unwrap(), nodes, quarantined: Quarantined::Refuse, accept_outage }
 }
 
 impl Stand {
@@ -281,7 +294,9 @@ impl Stand {
             let changed = document.steps.iter().any(|step| step.changed);
             receipts.insert(task.id.clone(), receipt);
             let success = document.outcome.is_success();
-            endings.push(Ending { task: task.id.clone(), outcome: document.outcome, changed });
+            let differs = document.observations.iter().filter(|observation| observation.name == DIFFERS);
+            let differs = differs.map(|observation| observation.value.clone()).collect();
+            endings.push(Ending { task: task.id.clone(), outcome: document.outcome, changed, differs });
             if !success {
                 break;
             }
@@ -312,6 +327,13 @@ impl Stand {
             }
         }
         panic!("{} came to no end in {TRIES} tries", task.id);
+    }
+
+    /// A person reboots a machine, and its executor ends with it.
+    pub(crate) fn reboot(&mut self, name: &NodeName) {
+        self.processes.remove(name);
+        self.world.now().reboot(name).unwrap();
+        self.await_power(name);
     }
 
     /// A machine that lost its power comes back.

@@ -117,6 +117,35 @@ pub(crate) fn leftovers(host: &dyn Host) -> Result<Vec<String>, HostError> {
     Ok(found)
 }
 
+/// Where network plugins keep what a cluster told them.
+const CNI_CONFIG: &str = "/etc/cni/net.d";
+
+/// What shows kube-proxy's rules in the kernel, and the word that is in them.
+const RULES: [(&[&str], &str); 2] =
+    [(&["nft", "list", "tables"], "kube-proxy"), (&["iptables-save", "--table", "nat"], "KUBE-SERVICES")];
+
+/// What an earlier cluster left of its network: files that are not `brought` by who asks, and rules of kube-proxy.
+/// Packets for Services of the new cluster may go by them.
+pub(crate) fn network_leftovers(host: &dyn Host, brought: impl Fn(&str) -> bool) -> Result<Vec<String>, HostError> {
+    let mut found = Vec::new();
+    let mut names = host.list_folder(Path::new(CNI_CONFIG))?;
+    names.retain(|name| !brought(&format!("{CNI_CONFIG}/{name}")));
+    if !names.is_empty() {
+        found.push(format!("network configuration in {CNI_CONFIG} ({})", names.join(", ")));
+    }
+    for (command, word) in RULES {
+        match host.run(command, QUICK) {
+            Ok(rules) if rules.contains(word) => {
+                found.push(format!("rules of kube-proxy (`{}`), which a reboot removes", command.join(" ")));
+            }
+            // Without the program, or without the right, nobody can tell.
+            Ok(_) | Err(HostError::Missing { .. } | HostError::Command { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
 /// The text of a file of the machine.
 pub(crate) fn text(host: &dyn Host, path: &str) -> Result<Option<String>, HostError> {
     let file = host.read_file(Path::new(path))?;

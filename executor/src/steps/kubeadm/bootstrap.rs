@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 impl Action for Bootstrap {
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
         let documents = run::documents(self.config.as_str())?;
-        let found = state::leftovers(context.host())?;
+        let found = run::found(context)?;
         if found.is_empty() {
             return Ok(Check::Ready);
         }

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 impl Action for Join {
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
         run::documents(self.config.as_str())?;
-        let found = state::leftovers(context.host())?;
+        let found = run::found(context)?;
         if found.is_empty() {
             return Ok(Check::Ready);
         }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use hostler_daemon::say_once::SayOnce;
-use hostler_plan::version::Version;
+use hostler_plan::{step::Step, version::Version};
 
 use crate::{
     control::span,
@@ -74,6 +74,15 @@ pub(super) fn begin(config: &str, context: &StepContext<'_>) -> Result<bool, Ste
     let began_before = is_marked(config, context)?;
     write(MARKER, config, 0o600, context)?;
     Ok(began_before && !state::leftovers(context.host())?.is_empty())
+}
+
+/// What lies here of a cluster, but for what this plan itself brings.
+pub(super) fn found(context: &StepContext<'_>) -> Result<Vec<String>, StepError> {
+    let steps = || context.plan.document().tasks.iter().flat_map(|task| &task.steps);
+    let brought = |path: &str| steps().any(|step| matches!(step, Step::EnsureFile(file) if file.path.as_str() == path));
+    let mut found = state::leftovers(context.host())?;
+    found.extend(state::network_leftovers(context.host(), brought)?);
+    Ok(found)
 }
 
 /// What a machine with something of a cluster on it is refused with.

@@ -23,6 +23,9 @@ const START: Millis = 3_000;
 /// deletes the old mirror through an API server which may be gone, and waits 34 s for that.
 const POD_STARTS: [(Millis, Millis); 4] = [(3_000, 75_000), (4_000, 40_000), (4_000, 11_000), (4_000, 14_000)];
 
+/// What a network add-on writes for the container runtime.
+const CNI: &str = "/etc/cni/net.d/10-net.conflist";
+
 /// What a system keeps of the memory: pods get the rest.
 const RESERVED_BYTES: u64 = 1 << 30;
 
@@ -167,6 +170,8 @@ impl World {
         let role = self.role_of(name);
         let allocatable = machine.board.memory_bytes.saturating_sub(RESERVED_BYTES);
         let boot_id = machine.boot_id.to_string();
+        self.run_network(name);
+        let Some(machine) = self.machines.get(name) else { return };
         let node = self.cluster.nodes.entry(name.clone()).or_insert_with(|| KubeNode {
             role,
             version,
@@ -191,6 +196,17 @@ impl World {
             if !self.cluster.pods.contains_key(&key) {
                 self.cluster.add_pod(key, Owner::Mirror, name);
             }
+        }
+    }
+
+    /// What the pods of the network add-on and of kube-proxy write on each machine.
+    fn run_network(&mut self, name: &NodeName) {
+        let (network, proxy) = (self.has_network(), self.kubeadm.objects.keys().any(|p| p.ends_with("/kube-proxy")));
+        let Some(machine) = self.machines.get_mut(name) else { return };
+        machine.kubeadm.has_rules |= proxy;
+        if network && !machine.files.contains_key(CNI) {
+            let file = super::super::machine::File { mode: 0o600, content: b"{}".to_vec() };
+            machine.files.insert(CNI.to_owned(), file);
         }
     }
 

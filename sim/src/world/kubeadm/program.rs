@@ -84,6 +84,9 @@ impl World {
             ["du", .., "/var/lib/etcd"] => Ok("130000000\t/var/lib/etcd\n".into()),
             ["du", ..] => Err(failed("No such file or directory")),
             ["df", ..] => Ok("Avail\n20000000000\n".into()),
+            ["systemctl", "show", "--property=ExecMainStartTimestamp", .., unit] => self.started_at(name, unit),
+            ["stat", "--format=%Y", "--", path] => self.changed_at(name, path),
+            ["nft", "list", "tables"] => self.rules(name),
             ["systemctl", "mask", "--now", "--", unit] => self.mask(name, unit),
             ["systemd-escape", .., path] => Ok(format!("{}.swap\n", path.trim_start_matches('/').replace('/', "-"))),
             _ => return None,
@@ -123,8 +126,10 @@ impl World {
         self.must_have_etcd(name)?;
         let member = |member: &super::Member| {
             let shown = if member.has_started { member.name.as_str() } else { "" };
+            let endpoint = self.machines.get(&member.name).and_then(Machine::endpoint).unwrap_or_default();
+            let address = endpoint.split(':').next().unwrap_or_default();
             json!({ "ID": member.id, "name": shown, "isLearner": member.is_learner,
-                "peerURLs": [format!("https://{}:2380", member.name)] })
+                "peerURLs": [format!("https://{address}:2380")] })
         };
         let members: Vec<_> = self.kubeadm.members.iter().map(member).collect();
         Ok(json!({ "header": { "cluster_id": 1 }, "members": members }).to_string())
@@ -184,6 +189,28 @@ impl World {
         machine.kubeadm.held.remove(&package);
         machine.packages.insert(package, version);
         Ok(String::new())
+    }
+
+    fn seconds(&self, at: Option<&super::super::Millis>) -> u64 {
+        (self.began_unix_ms + at.copied().unwrap_or(0)) / 1000
+    }
+
+    /// As `systemctl show --timestamp=unix` prints it.
+    fn started_at(&self, name: &NodeName, unit: &str) -> Result<String, K3sError> {
+        Ok(format!("@{}\n", self.seconds(self.machine(name)?.kubeadm.started.get(unit))))
+    }
+
+    fn changed_at(&self, name: &NodeName, path: &str) -> Result<String, K3sError> {
+        let machine = self.machine(name)?;
+        if !machine.files.contains_key(path) {
+            return Err(failed("stat: cannot statx: No such file or directory"));
+        }
+        Ok(format!("{}\n", self.seconds(machine.kubeadm.changed.get(path))))
+    }
+
+    fn rules(&self, name: &NodeName) -> Result<String, K3sError> {
+        let has_rules = self.machine(name)?.kubeadm.has_rules;
+        Ok(if has_rules { "table ip kube-proxy\ntable ip6 kube-proxy\n".into() } else { String::new() })
     }
 
     fn mask(&mut self, name: &NodeName, unit: &str) -> Result<String, K3sError> {

@@ -86,6 +86,7 @@ fn is_worked_on(context: &StepContext<'_>) -> bool {
         | PlanKind::Uncordon
         | PlanKind::Baseline
         | PlanKind::Replace
+        | PlanKind::Inspect
         | PlanKind::Stop => false,
     }
 }

@@ -11,13 +11,15 @@ use crate::{
     fleet::{ArtifactKind, ContainerRuntime, FleetArtifact, Kubeadm, Machine, Registry, Swap, put_over},
     form::{FileMode, FilePath, ModuleName, SysctlKey, SysctlValue, UnitName},
     id::Digest,
-    step::{EnsureFile, EnsureImages, EnsureUnit, Step, UnitState},
+    step::{CurrentUnit, EnsureFile, EnsureImages, EnsureUnit, Step, UnitState},
 };
 
 pub(super) const KUBELET_UNIT: &str = "kubelet.service";
 pub(super) const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
 const CONTAINERD: &str = "containerd";
 const CONTAINERD_UNIT: &str = "containerd.service";
+const RUNTIME_CONFIG: &str = "/etc/containerd/config.toml";
+const RUNTIME_UNIT: &str = "/etc/systemd/system/containerd.service";
 
 /// Of overlay the layers of images are made; br_netfilter, which kubeadm does not test, shows a bridge's packets to the
 /// rules of Services.
@@ -30,13 +32,18 @@ pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
     if member.fleet.kubeadm.is_some() {
         defaults(&mut machine);
     }
-    let mut steps = common::prepare(&machine, files(member, &machine));
+    let own = files(member, &machine);
+    let mut steps = common::prepare(&machine, own.clone());
     let others = member.artifacts.iter().filter(|a| a.kubernetes.is_none());
     steps.extend(others.flat_map(|artifact| install(artifact)));
     let images = images(member);
     if runtime(member).is_some() || !images.is_empty() {
         let unit = UnitName::new(CONTAINERD_UNIT).expect("our own unit is one");
-        steps.push(Step::EnsureUnit(EnsureUnit { unit, state: UnitState::Started, enabled: true }));
+        steps.push(Step::EnsureUnit(EnsureUnit { unit: unit.clone(), state: UnitState::Started, enabled: true }));
+        let files = read_by_runtime(member, &own);
+        if !files.is_empty() {
+            steps.push(Step::CurrentUnit(CurrentUnit { unit, files }));
+        }
     }
     steps.extend(images);
     steps
@@ -66,6 +73,14 @@ fn runtime<'a>(member: &Member<'a>) -> Option<&'a FleetArtifact> {
     member.artifacts.iter().find(|a| a.name.as_str() == CONTAINERD).copied()
 }
 
+/// What containerd reads at its start, where Hostler writes it: who restarts it loses no pod. Registries are read anew at
+/// every pull.
+fn read_by_runtime(member: &Member<'_>, own: &[EnsureFile]) -> Vec<FilePath> {
+    let of_runtime = [RUNTIME_CONFIG, RUNTIME_UNIT];
+    let written = own.iter().filter(|file| of_runtime.contains(&file.path.as_str())).map(|file| file.path.clone());
+    written.chain(program(runtime(member)).cloned()).collect()
+}
+
 /// Where a program goes; none for what comes otherwise.
 fn program(artifact: Option<&FleetArtifact>) -> Option<&FilePath> {
     match &artifact?.kind {
@@ -84,11 +99,11 @@ fn files(member: &Member<'_>, machine: &Machine) -> Vec<EnsureFile> {
     let mut files = Vec::new();
     let settings = &machine.container_runtime;
     if runtime(member).is_some() || *settings != ContainerRuntime::default() {
-        files.push(file("/etc/containerd/config.toml", containerd(settings)));
+        files.push(file(RUNTIME_CONFIG, containerd(settings)));
         files.extend(settings.registries.iter().flat_map(|(name, registry)| registry_files(name, registry)));
     }
     if let Some(path) = program(runtime(member)) {
-        files.push(file("/etc/systemd/system/containerd.service", containerd_unit(path)));
+        files.push(file(RUNTIME_UNIT, containerd_unit(path)));
     }
     let kubelet = member.fleet.artifact(KUBELET, member.version, member.node.arch);
     if let Some(path) = program(kubelet) {
