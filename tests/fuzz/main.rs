@@ -1,6 +1,7 @@
 //! The fuzzer: bytes that grow by coverage for the parser that `HOSTLER_PARSER` names.
 
 #![no_main]
+#![allow(unsafe_code, reason = "libFuzzer calls a C function by its name")]
 
 mod parsers;
 

@@ -31,7 +31,7 @@ use crate::{
 /// One row a call, one column a caller.
 const TABLE: &str = include_str!("matrix.table");
 
-/// How long a session lasts here, and a certificate: longer than all calls of one caller take.
+/// How long a session lasts, and a certificate, of those whose time is to be over.
 const SHORT: Duration = Duration::from_secs(10);
 
 /// What the door says.
@@ -67,6 +67,10 @@ impl Caller {
     }
 }
 
+fn call(method: &str) -> Call {
+    calls().into_iter().find(|call| call.method == method).unwrap()
+}
+
 struct Table {
     callers: Vec<&'static str>,
     rows: BTreeMap<&'static str, Vec<&'static str>>,
@@ -97,12 +101,13 @@ struct Stage {
 }
 
 impl Stage {
-    async fn start(address: IpAddr) -> Self {
-        let short = |settings: &mut hostler_coordinator::Settings| {
+    /// `session` is how long a login lasts; none: as long as the coordinator has it by itself.
+    async fn start(address: IpAddr, session: Option<Duration>) -> Self {
+        let change = |settings: &mut hostler_coordinator::Settings| {
             listen_on(settings, address);
-            settings.limits.session = SHORT;
+            settings.limits.session = session.unwrap_or(settings.limits.session);
         };
-        let coordinator = Running::start_with(tempfile::tempdir().unwrap(), short).await;
+        let coordinator = Running::start_with(tempfile::tempdir().unwrap(), change).await;
         Self { fleet: Fleet::around(coordinator).await.with_root().await }
     }
 
@@ -159,7 +164,21 @@ impl Stage {
         chain.into_iter().map(|c| c.to_vec()).collect()
     }
 
-    /// Everybody, and those whose time is over once [`SHORT`] has passed.
+    /// Those whose time is over once [`SHORT`] has passed.
+    async fn short_callers(&mut self) -> Vec<Caller> {
+        let token = self.fleet.token(9, ClusterRole::Worker).await;
+        let active = Node::new("active");
+        self.fleet.enrol(&active, &token).await.unwrap();
+        self.fleet.approve(&[(&active, ClusterRole::Worker, RosterStatus::Active)]).await;
+        let short = self.short_chain(&active);
+        let over = self.node("over", &active, &short).await;
+        assert_eq!(over.call(&call("RenewCertificate"), "Agent").await, "in");
+        let ended = self.person("ended", &self.fleet.admin).await;
+        assert_eq!(ended.call(&call("ListNodes"), "Admin").await, "in");
+        vec![over, ended]
+    }
+
+    /// Everybody else.
     async fn callers(&mut self) -> Vec<Caller> {
         let token = self.fleet.token(9, ClusterRole::Worker).await;
         let nodes = ["active", "pending", "retired", "replaced"].map(Node::new);
@@ -180,8 +199,7 @@ impl Stage {
             .await;
         // Connected while it belonged to the fleet, and retired while it is connected.
         let retired_caller = self.node("retired", retired, &chains[2]).await;
-        let renewal = calls().into_iter().find(|call| call.method == "RenewCertificate").unwrap();
-        assert_eq!(retired_caller.call(&renewal, "Agent").await, "in");
+        assert_eq!(retired_caller.call(&call("RenewCertificate"), "Agent").await, "in");
         self.fleet
             .approve(&[
                 listed(active, RosterStatus::Active),
@@ -189,30 +207,22 @@ impl Stage {
                 listed(&successor, RosterStatus::Active),
             ])
             .await;
-        let short = self.short_chain(active);
-        let over_caller = self.node("over", active, &short).await;
-        assert_eq!(over_caller.call(&renewal, "Agent").await, "in");
-
         let eve = fresh_key();
         let with_eve = |root: &mut Root| root.signers.push(signer("eve", public(&eve), SignerRole::Admin));
         self.amend(2, with_eve).await;
         let revoked = self.person("revoked", &eve).await;
-        let look = calls().into_iter().find(|call| call.method == "ListNodes").unwrap();
-        assert_eq!(revoked.call(&look, "Admin").await, "in");
+        assert_eq!(revoked.call(&call("ListNodes"), "Admin").await, "in");
         self.amend(3, |root| root.revoked.push(public(&eve).fingerprint())).await;
-        let ended = self.person("ended", &self.fleet.admin).await;
         vec![
             Caller { who: "nobody", channels: self.connect(None).await, session: None },
             self.node("pending", pending, &chains[1]).await,
             self.node("node", active, &chains[0]).await,
             retired_caller,
             self.node("replaced", replaced, &chains[3]).await,
-            over_caller,
             self.person("viewer", &self.fleet.viewer).await,
             self.person("operator", &self.fleet.operator).await,
             self.person("admin", &self.fleet.admin).await,
             revoked,
-            ended,
         ]
     }
 }
@@ -222,11 +232,11 @@ async fn everybody_may_do_what_the_table_says_and_nothing_else() {
     let Table { callers: columns, rows } = table();
     let (mut tried, mut others) = (0, Vec::new());
     for address in LOOPBACKS {
-        let mut stage = Stage::start(address).await;
-        let callers = stage.callers().await;
+        let mut short = Stage::start(address, Some(SHORT)).await;
+        let late = short.short_callers().await;
         let over = tokio::time::Instant::now() + SHORT + Duration::from_secs(1);
-        let (late, early): (Vec<Caller>, Vec<Caller>) =
-            callers.into_iter().partition(|caller| ["over", "ended"].contains(&caller.who));
+        let mut stage = Stage::start(address, None).await;
+        let early = stage.callers().await;
         for (i, caller) in early.iter().chain(&late).enumerate() {
             if i == early.len() {
                 tokio::time::sleep_until(over).await;
