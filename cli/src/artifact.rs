@@ -86,7 +86,7 @@ pub struct Outcome {
 pub fn lock(fleet_file: &Path, kept: &Path, sources: &[String], told: &Told) -> Result<Outcome, Error> {
     let text = read_text(fleet_file, MAX_FLEET_BYTES)?;
     let name = fleet_file.display().to_string();
-    let (fleet, _) = Fleet::from_toml(&[(&name, &text)]).map_err(|e| Error::Failed(e.to_string()))?;
+    let (fleet, _) = Fleet::without_lock((&name, &text)).map_err(|e| Error::Failed(e.to_string()))?;
     let path = lock_path(fleet_file);
     let held = if path.exists() { Some(read_text(&path, MAX_FLEET_BYTES)?) } else { None };
     let mut lock = Lock::parse(held.as_deref())?;
@@ -97,7 +97,7 @@ pub fn lock(fleet_file: &Path, kept: &Path, sources: &[String], told: &Told) -> 
     for source in sources {
         found.add(source, &downloads)?;
     }
-    let source::Found { items, notes, .. } = found;
+    let source::Found { items, mut notes, .. } = found;
     if told.name.is_some() && items.len() > 1 {
         let names: Vec<&str> = items.iter().map(|item| item.shown.as_str()).collect();
         return Err(Error::Usage(format!("--name is for one file, found {}: {}", items.len(), names.join(", "))));
@@ -112,11 +112,12 @@ pub fn lock(fleet_file: &Path, kept: &Path, sources: &[String], told: &Told) -> 
     }
     let written = lock.finish()?;
     let shown = path.display().to_string();
-    Fleet::with_lock((&name, &text), (&shown, &written)).map_err(|e| {
+    let (fleet, _) = Fleet::with_unfinished_lock((&name, &text), (&shown, &written)).map_err(|e| {
         Error::Failed(format!(
             "{e}\nnothing was written: say what is missing with --name, --kind, --version and their like"
         ))
     })?;
+    notes.extend(fleet.missing_manifests().map(|name| format!("{name} stands in manifests and is not locked yet")));
     if held.as_deref() != Some(&written) {
         write_whole(&path, written.as_bytes(), false)?;
     }

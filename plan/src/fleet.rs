@@ -67,10 +67,23 @@ impl Fleet {
         check::fleet(fragment::read_with_lock(file, lock)?, check::Artifacts::Read)
     }
 
+    /// The same while the lock is being filled: an artifact that something names may still be missing.
+    pub fn with_unfinished_lock(file: (&str, &str), lock: (&str, &str)) -> Result<(Fleet, Vec<Problem>), FleetError> {
+        check::fleet(fragment::read_with_lock(file, lock)?, check::Artifacts::Elsewhere)
+    }
+
     /// The same of a fleet file alone, by who holds no lock and plans nothing: whether artifacts are there is not
     /// judged.
     pub fn without_lock(file: (&str, &str)) -> Result<(Fleet, Vec<Problem>), FleetError> {
         check::fleet(fragment::read(&[file])?, check::Artifacts::Elsewhere)
+    }
+
+    /// Manifests that the new cluster is to get and no artifact is.
+    pub fn missing_manifests(&self) -> impl Iterator<Item = &str> {
+        let named = self.kubeadm.iter().flat_map(|kubeadm| &kubeadm.manifests);
+        let is_there =
+            |name: &str| self.artifacts.iter().any(|a| a.kind == ArtifactKind::Manifest && a.name.as_str() == name);
+        named.map(String::as_str).filter(move |name| !is_there(name))
     }
 
     /// The node of that name.

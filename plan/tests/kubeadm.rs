@@ -28,6 +28,17 @@ fn the_example_is_read_whole() {
     assert_eq!(machine.container_runtime.sandbox_image.as_deref(), Some("registry.k8s.io/pause:3.10.2"));
 }
 
+#[test]
+fn the_example_of_a_course_lacks_nothing_but_its_lock() {
+    let course = include_str!("../../examples/jupyterhub.toml");
+    let (fleet, warnings) = Fleet::without_lock(("fleet.toml", course)).unwrap();
+    assert_eq!((fleet.nodes.len(), warnings.len()), (5, 0));
+    let manifests: Vec<_> = fleet.missing_manifests().collect();
+    assert_eq!(manifests, ["calico.yaml", "metallb-native.yaml", "metallb-pool.yaml"]);
+    let why = read(course).unwrap_err();
+    assert!(why.contains("found \"calico.yaml\"; lock it: hostler artifact lock calico.yaml"), "{why}");
+}
+
 /// Each: what is written instead of what, and what is said.
 const REFUSED: &[(&str, &str, &str)] = &[
     // Networks.

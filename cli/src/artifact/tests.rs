@@ -141,6 +141,19 @@ fn files_and_folders_become_a_lock_that_is_the_same_every_time() {
 }
 
 #[test]
+fn a_fleet_file_may_name_manifests_before_they_are_locked() {
+    let place = Place::new();
+    place.file("fleet.toml", format!("{FLEET}\n[kubeadm]\nmanifests = [\"cni.yaml\", \"lb.yaml\"]\n").as_bytes());
+    let manifest = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    let locked = place.lock(&[&place.file("cni.yaml", manifest)], &Told::default()).unwrap();
+    assert_eq!(locked.notes, ["lb.yaml stands in manifests and is not locked yet"]);
+    let why = read_fleet(&place.path("fleet.toml")).unwrap_err().to_string();
+    assert!(why.contains("lock it: hostler artifact lock lb.yaml"), "{why}");
+    assert_eq!(place.lock(&[&place.file("lb.yaml", manifest)], &Told::default()).unwrap().notes, [""; 0]);
+    assert_eq!(place.fleet().missing_manifests().count(), 0);
+}
+
+#[test]
 fn a_package_says_its_name_version_and_processor_in_every_packing() {
     let place = Place::new();
     for compression in ["none", "gzip", "xz", "zstd"] {

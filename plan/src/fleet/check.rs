@@ -27,7 +27,7 @@ const PLAN_LIFETIME_SECONDS: (u64, u64) = (60, 31 * 86_400);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Artifacts {
     Read,
-    /// In a lock that is not at hand: what names one is not judged.
+    /// In a lock that is not at hand or not finished: what names one is not judged.
     Elsewhere,
 }
 
@@ -74,15 +74,11 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged, artifacts_are: Artif
                        one that it was built with; write the pause image of `kubeadm config images list`";
         found.warning(&place(merged.machine.as_ref().map(|at| &at.location)), message.to_owned());
     }
-    for name in fleet.kubeadm.iter().flat_map(|kubeadm| &kubeadm.manifests) {
-        let manifests = || fleet.artifacts.iter().filter(|a| a.kind == ArtifactKind::Manifest);
-        if !manifests().any(|a| a.name.as_str() == name) {
-            let known = manifests().map(|a| a.name.as_str());
-            let hint =
-                or_nearest(name, known, || format!("add [[artifacts]] with name = {name:?} and kind = \"manifest\""));
-            let message = format!("[kubeadm] manifests: expected an artifact of kind manifest, found {name:?}; {hint}");
-            found.error(&cluster, message);
-        }
+    for name in fleet.missing_manifests() {
+        let known = fleet.artifacts.iter().filter(|a| a.kind == ArtifactKind::Manifest).map(|a| a.name.as_str());
+        let hint = or_nearest(name, known, || format!("lock it: hostler artifact lock {name}"));
+        let message = format!("[kubeadm] manifests: expected an artifact of kind manifest, found {name:?}; {hint}");
+        found.error(&cluster, message);
     }
 }
 
