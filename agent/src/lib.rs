@@ -66,7 +66,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let work = async {
         let credentials = credentials(&folder, &executor).await?;
         tracing::info!(NODE = %credentials.node, "{} is enrolled in fleet {}", credentials.node, credentials.fleet_id);
-        let link = Link { folder, executor, report_interval: settings.report_interval };
+        let link = Link { folder, executor, report_interval: settings.report_interval, sealed: settings.sealed };
         link.run(credentials).await;
         Ok(())
     };

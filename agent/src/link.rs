@@ -8,9 +8,10 @@ mod idle_timer;
 mod renew;
 mod sent;
 mod session;
+mod upload;
 mod view;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::timestamp::Timestamp;
@@ -34,6 +35,8 @@ pub(crate) struct Link {
     pub folder: Folder,
     pub executor: Executor,
     pub report_interval: Duration,
+    /// Sealed snapshots that the executor lets the coordinator have.
+    pub sealed: PathBuf,
 }
 
 /// Why a connection ended or did not come about. None of these ends the agent.

@@ -30,6 +30,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The certificate with its key, and what is being fetched; nobody else may write there.
     pub state_dir: PathBuf,
+    /// Where the executor puts sealed snapshots.
+    pub sealed: PathBuf,
     /// How often facts are read and sent, unless the coordinator asks for another pace.
     pub report_interval: Duration,
     /// Where the agent serves `/metrics` itself, without TLS; nowhere unless set.
@@ -42,6 +44,7 @@ pub struct Settings {
 struct Keys {
     socket: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    sealed: Option<PathBuf>,
     report_interval_seconds: Option<u64>,
     metrics_listen: Option<String>,
 }
@@ -51,6 +54,7 @@ impl Default for Settings {
         Self {
             socket: SOCKET.into(),
             state_dir: "/var/lib/hostler/agent".into(),
+            sealed: "/var/lib/hostler/sealed".into(),
             report_interval: DEFAULT_REPORT_INTERVAL,
             metrics_listen: None,
         }
@@ -81,6 +85,7 @@ fn validate(written: Written<Keys>) -> Result<Settings, SettingsError> {
     Ok(Settings {
         socket: keys.socket.clone().unwrap_or(default.socket),
         state_dir: keys.state_dir.clone().unwrap_or(default.state_dir),
+        sealed: keys.sealed.clone().unwrap_or(default.sealed),
         report_interval,
         metrics_listen: keys.metrics_listen.as_ref().map(address).transpose()?,
     })
@@ -99,12 +104,13 @@ mod tests {
 
     #[test]
     fn values_are_taken_and_defaults_fill_the_rest() {
-        let text = "socket = \"/s\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nmetrics_listen = \"[::1]:7447\"";
+        let text = "socket = \"/s\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nsealed = \"/sealed\"\nmetrics_listen = \"[::1]:7447\"";
         let settings = load(text, &[("HOSTLER_AGENT_STATE_DIR", "/c")]).unwrap();
         let wanted = Settings {
             socket: "/s".into(),
             report_interval: Duration::from_secs(30),
             state_dir: "/c".into(),
+            sealed: "/sealed".into(),
             metrics_listen: Some("[::1]:7447".parse().unwrap()),
         };
         assert_eq!(settings, wanted);

@@ -9,6 +9,7 @@ mod node;
 mod plan;
 mod recovery;
 mod rollout;
+mod snapshot;
 mod token;
 mod trust;
 mod value;
@@ -29,6 +30,7 @@ pub use plan::{
 };
 pub use recovery::{RecoveryCommand, RecoveryKeyCommand};
 pub use rollout::{Control, Halt, QuarantineCommand, RolloutCommand, StopArgs, StopOptions};
+pub use snapshot::{SnapshotCommand, SnapshotFetchArgs, SnapshotTakeArgs, SnapshotVerifyArgs};
 pub use token::TokenCommand;
 pub use trust::{AmendArgs, InitArgs, TrustCommand};
 pub use value::{End, KindThreshold, RecoveryKeyArgument, SignerArgument, duration, duration_text};
@@ -98,6 +100,15 @@ pub enum Command {
   hostler trust amend --revoke bert"
     )]
     Trust(TrustCommand),
+    /// Take snapshots of etcd, list and fetch them, and prove that they are whole
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler snapshot take
+  hostler snapshot list
+  hostler snapshot verify s1-20261128T201500Z.age --recovery-key /media/stick/recovery.key"
+    )]
+    Snapshot(SnapshotCommand),
     /// Make the keys that bring a cluster back from its snapshots
     #[command(
         subcommand,

@@ -18,6 +18,7 @@ mod progress;
 mod recovery;
 mod rollout;
 mod shell;
+mod snapshot;
 mod stop;
 mod token;
 mod trust;
@@ -88,6 +89,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Cluster(ClusterCommand::Access { check: false }) => return output::file(ACCESS.as_bytes()),
         Command::Trust(_)
         | Command::Recovery(_)
+        | Command::Snapshot(_)
         | Command::Token(_)
         | Command::Fleet(_)
         | Command::Artifact(_)
@@ -114,6 +116,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
         Command::Cluster(ClusterCommand::Access { .. }) => cluster::check_access(&context).await,
         Command::Trust(command) => trust::run(&context, command).await,
+        Command::Snapshot(command) => snapshot::run(&context, command).await,
         Command::Recovery(command) => recovery::run(&context, &command),
         Command::Token(command) => token::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
@@ -159,6 +162,7 @@ fn rescue(command: &Command) -> Rescue {
         | Command::Cluster(_)
         | Command::Trust(_)
         | Command::Recovery(_)
+        | Command::Snapshot(_)
         | Command::Token(_)
         | Command::Fleet(_)
         | Command::Artifact(_)

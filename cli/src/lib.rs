@@ -32,6 +32,7 @@ pub mod rollout;
 pub mod root;
 pub mod roster;
 mod session;
+pub mod snapshot;
 pub mod stop;
 pub mod token;
 pub mod trust;

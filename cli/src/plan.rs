@@ -111,7 +111,8 @@ pub async fn compile_under(
         | PlanKind::Baseline
         | PlanKind::Remove
         | PlanKind::Replace
-        | PlanKind::Inspect => Forks::Refuse,
+        | PlanKind::Inspect
+        | PlanKind::Snapshot => Forks::Refuse,
     };
     let number::Next { seq, prev, also } = number::next(admin, forks).await?;
     let mut inventory = inventory(admin).await?;

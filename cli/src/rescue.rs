@@ -38,7 +38,8 @@ pub(crate) fn takes_out_of_danger(kind: PlanKind) -> bool {
         | PlanKind::Baseline
         | PlanKind::Remove
         | PlanKind::Replace
-        | PlanKind::Inspect => false,
+        | PlanKind::Inspect
+        | PlanKind::Snapshot => false,
     }
 }
 

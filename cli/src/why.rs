@@ -254,6 +254,7 @@ async fn told_of_pod(admin: &mut Admin, name: &PodName) -> Result<Vec<Said>, Err
             | v1::PlanKind::Baseline
             | v1::PlanKind::Replace
             | v1::PlanKind::Inspect
+            | v1::PlanKind::Snapshot
             | v1::PlanKind::Stop => false,
         };
         if !drains || looked == LOOKED_THROUGH {

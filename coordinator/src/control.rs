@@ -20,6 +20,7 @@ mod receipts;
 mod reports;
 mod reserved;
 mod schedule;
+mod snapshots;
 mod state;
 mod streams;
 mod submit;

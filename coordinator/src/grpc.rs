@@ -11,6 +11,7 @@ mod in_time;
 mod judged;
 pub(crate) mod session;
 mod setup;
+mod snapshots;
 mod status;
 mod views;
 
@@ -37,7 +38,7 @@ use crate::{
     control_loop::ControlHandle,
     nodes::reports::NodeReports,
     pace::Pace,
-    store::{artifact::Artifacts, ledger::LedgerReader},
+    store::{artifact::Artifacts, ledger::LedgerReader, snapshots::Snapshots},
 };
 use ca::{Authority, RequestedKey};
 
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub ledger: LedgerReader,
     pub authority: Authority,
     pub artifacts: Artifacts,
+    pub snapshots: Snapshots,
     /// How fast nodes may download, all together.
     pub pace: Pace,
     pub reports: NodeReports,

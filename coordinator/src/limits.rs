@@ -135,6 +135,12 @@ pub(crate) const RESERVED_BYTES: usize = hostler_proto::MAX_MESSAGE_BYTES / 2;
 
 /// The largest artifact: a K3s air-gap bundle has about 0.6 GiB.
 pub(crate) const ARTIFACT_BYTES: u64 = 4 << 30;
+/// The largest sealed snapshot: etcd's advice is a database of 8 GiB at most.
+pub(crate) const SNAPSHOT_BYTES: u64 = 9 << 30;
+/// All of them together.
+pub(crate) const SNAPSHOT_FOLDER_BYTES: u64 = 64 << 30;
+/// What stays free beside one that comes: the ledger must go on.
+pub(crate) const SNAPSHOT_MARGIN_BYTES: u64 = 1 << 30;
 /// The fleet file of 1,000 nodes has about 200 KiB.
 pub(crate) const FLEET_FILE_BYTES: usize = 1 << 20;
 /// A sentence of a node (progress, refusal) is cut to this.

@@ -47,6 +47,7 @@ use crate::{
         index::Index,
         ledger::{Ledger, LedgerError, Opened},
         recover::{self, Recovered},
+        snapshots::{self, Snapshots},
     },
 };
 
@@ -275,6 +276,7 @@ impl Coordinator {
         let (ledger, state) = read_ledger(settings)?;
         let reader = ledger.reader();
         let artifacts = Artifacts::open(&settings.data_dir).map_err(in_file(&data.join(artifact::FOLDER_NAME)))?;
+        let snapshots = Snapshots::open(&settings.data_dir).map_err(in_file(&data.join(snapshots::FOLDER_NAME)))?;
         let has_root = state.root().is_some();
         if has_root {
             head::note_root(&settings.data_dir).map_err(in_file(&settings.data_dir))?;
@@ -294,6 +296,7 @@ impl Coordinator {
             ledger: reader,
             authority,
             artifacts,
+            snapshots,
             pace: Pace::new(settings.artifact_bytes_per_second),
             reports,
             views: Views::default(),

@@ -9,5 +9,6 @@ pub(crate) mod head;
 pub(crate) mod index;
 pub(crate) mod ledger;
 pub(crate) mod recover;
+pub(crate) mod snapshots;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::Hardware,
+    document::{Hardware, Recipient, SealedSnapshot},
     fact::Reading,
     id::{Arch, BootId, Digest},
     step::UnitState,
@@ -107,6 +107,21 @@ pub trait Host: Send + Sync {
     /// links are not followed.
     fn measure_file(&self, path: &Path) -> Result<Option<MeasuredFile>, HostError>;
 
+    /// Seals files together to those keys, as one file that everybody may read; takes the time of reading them.
+    fn seal(&self, _to: &[Recipient], _parts: &[Part<'_>], _into: &Path) -> Result<SealedSnapshot, HostError> {
+        Err(HostError::Missing { what: "way to seal files".into() })
+    }
+
+    /// Copies a file of any size, durably, into a folder that has to be there.
+    fn copy_file(&self, _from: &Path, _to: &Path) -> Result<(), HostError> {
+        Err(HostError::Missing { what: "way to copy files".into() })
+    }
+
+    /// The metrics that a program serves on this machine's loopback address; none where there are none.
+    fn metrics(&self, _port: u16) -> Option<String> {
+        None
+    }
+
     /// The names in a folder, sorted; none where there is no such folder.
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError>;
 
@@ -195,6 +210,30 @@ pub struct HostFile {
     /// Numeric owner and group; 0 is root.
     pub uid: u32,
     pub gid: u32,
+}
+
+/// A file on its way into a sealed one.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// Its path there.
+    pub name: &'a str,
+    pub content: PartContent<'a>,
+}
+
+/// Where a part comes from.
+pub enum PartContent<'a> {
+    Bytes(&'a [u8]),
+    File(&'a Path),
+}
+
+/// What of it may be shown: bytes may be keys.
+impl std::fmt::Debug for PartContent<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PartContent::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            PartContent::File(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// A file of any size.

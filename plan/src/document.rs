@@ -11,6 +11,7 @@ mod receipt;
 mod recovery;
 mod root;
 mod roster;
+mod snapshot;
 mod view;
 
 pub use admission::{Admission, AdmissionType, Approval, Enrolment, EnrolmentType, Hardware};
@@ -23,6 +24,7 @@ pub use receipt::{Blocker, DIFFERS, Observation, Outcome, Receipt, ReceiptType, 
 pub use recovery::{Recipient, RecoveryKey};
 pub use root::{Policy, Root, RootType, SignatureThresholds, Signer, SignerRole};
 pub use roster::{Enrolled, Roster, RosterNode, RosterStatus, RosterType};
+pub use snapshot::{SealedSnapshot, SnapshotFile, SnapshotNote, SnapshotType, TakenSnapshot};
 pub use view::{
     AttachedVolume, Expected, Leaving, LeftOut, MAX_PLACES, MAX_VIEW_NODES, Never, NodeCordon, NodeState, NodeView,
     Place, PodView, Prospect, Stays, Turn, Urgency, View, ViewType,

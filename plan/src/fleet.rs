@@ -13,6 +13,7 @@ mod machine;
 mod node;
 mod problem;
 mod reach;
+mod snapshots;
 mod version;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
@@ -23,6 +24,7 @@ pub use kubeadm::{Component, Dns, Etcd, Kubeadm, Kubelet, Patch, Proxy, Volume};
 pub use machine::{ContainerRuntime, Machine, MachineFile, Registry, Swap};
 pub(crate) use machine::{args_over, put_over};
 pub use problem::{FleetError, Location, Problem};
+pub use snapshots::Snapshots;
 
 use crate::{
     cluster::Taint,
@@ -51,6 +53,8 @@ pub struct Fleet {
     pub machine: Machine,
     /// How the cluster is made, where kubeadm makes it. Without it Hostler makes none and lets nobody in.
     pub kubeadm: Option<Kubeadm>,
+    /// What becomes of snapshots of its etcd.
+    pub snapshots: Snapshots,
 }
 
 impl Fleet {

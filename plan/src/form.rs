@@ -202,6 +202,10 @@ pub const TIMEOUT_SECONDS: (u64, u64) = (1, 86_400);
 pub const READY_TIMEOUT_SECONDS: (u64, u64) = (1, 2 * 86_400);
 /// How long documents may live by a root's policy: a minute to a year.
 pub const LIFETIME_SECONDS: (u64, u64) = (60, 366 * 86_400);
+/// A snapshot has as many bytes as etcd's data, 2 GiB at most by default: a hundred of them fill a large disk.
+pub const SNAPSHOTS_KEPT: (u64, u64) = (1, 100);
+/// Ten years.
+pub const SNAPSHOT_DAYS: (u64, u64) = (1, 3660);
 
 fn path_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.starts_with("hostler") && name.chars().all(text::is_visible)
@@ -276,6 +280,8 @@ ranges! {
     timeout_seconds: u64, "a time limit", TIMEOUT_SECONDS;
     ready_timeout_seconds: u64, "timeout_seconds", READY_TIMEOUT_SECONDS;
     lifetime_seconds: u64, "a lifetime", LIFETIME_SECONDS;
+    snapshots_kept: u32, "snapshots that are kept", SNAPSHOTS_KEPT;
+    snapshot_days: u32, "days that a snapshot is kept", SNAPSHOT_DAYS;
 }
 
 #[cfg(test)]

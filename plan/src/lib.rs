@@ -10,6 +10,7 @@ pub mod distribution;
 pub mod document;
 pub mod drain;
 pub mod entry;
+pub mod etcd;
 pub mod fact;
 pub mod fleet;
 pub mod form;

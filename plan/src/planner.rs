@@ -24,6 +24,7 @@ mod replace;
 mod rolling;
 mod select;
 mod skew;
+mod snapshot;
 mod stop;
 mod task;
 
@@ -99,6 +100,7 @@ pub fn plan(
         }
         Intent::Baseline { nodes } => baseline::baseline(request, &mut draft, lifecycle, nodes),
         Intent::Inspect { nodes } => baseline::inspect(request, &mut draft, lifecycle, nodes),
+        Intent::Snapshot { nodes } => snapshot::snapshot(request, &mut draft, lifecycle, nodes),
         Intent::Drain { nodes, max_unavailable, continues } => {
             drain::drain(request, &mut draft, nodes, *max_unavailable);
             continues::choose(request, &mut draft, nodes, continues);

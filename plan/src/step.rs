@@ -3,6 +3,7 @@
 //! The list is below; each family of steps has a file of its own, with a struct per step and what it says of itself.
 
 mod consent;
+pub mod etcd;
 mod host;
 pub mod k3s;
 mod kube;
@@ -82,6 +83,7 @@ steps! {
     "kubelet.ensure" => EnsureKubelet(kubeadm::EnsureKubelet),
     "kubeadm.expel" => ExpelFromKubeadm(kubeadm::Expel),
     "kubeadm.reset" => ResetKubeadm(kubeadm::Reset),
+    "etcd.snapshot" => SnapshotEtcd(etcd::Snapshot),
     "kube.cordon" => Cordon(Cordon),
     "kube.drain" => Drain(Drain),
     "kube.uncordon" => Uncordon(Uncordon),
@@ -134,6 +136,16 @@ impl Step {
     /// Whether it takes a node out of its cluster for good.
     pub fn takes_away(&self) -> bool {
         matches!(self, Step::OutOfService(_) | Step::ExpelFromKubeadm(_) | Step::ResetKubeadm(_) | Step::RemoveNode(_))
+    }
+
+    /// Whether it takes a snapshot of etcd.
+    pub fn takes_snapshot(&self) -> bool {
+        matches!(self, Step::SnapshotEtcd(_) | Step::UpgradeKubeadm(_))
+    }
+
+    /// How many snapshots stay and for how many days, where it says that.
+    pub fn keeps_snapshots(&self) -> Option<(u32, u32)> {
+        if let Step::SnapshotEtcd(step) = self { Some((step.keep, step.days)) } else { None }
     }
 
     /// The version that a member of the cluster is brought to.
@@ -271,6 +283,7 @@ mod tests {
         r#"{"op":"kubelet.ensure","version":"v1.36.3"}"#,
         r#"{"op":"kubeadm.expel","role":"server","address":"10.0.0.13","silent":false}"#,
         r#"{"op":"kubeadm.reset","config":"kind: ResetConfiguration\n","expelled_by":"c3.expel"}"#,
+        r#"{"op":"etcd.snapshot","keep":7,"days":30,"to":["/mnt/nas/etcd"]}"#,
         r#"{"op":"kube.cordon","reason":"drain"}"#,
         r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":"all","force_unmanaged":false}"#,
         r#"{"op":"kube.uncordon"}"#,

@@ -1,10 +1,12 @@
 //! Files sealed to X25519 keys, in the form of age, version 1 (<https://age-encryption.org/v1>): `age --decrypt` opens
 //! what is sealed here and the other way round. Any length passes through a buffer of 64 KiB.
 
+mod bundle;
 mod header;
 mod identity;
 mod payload;
 
+pub use bundle::{Packed, pack, unpack};
 pub use header::MAX_RECIPIENTS;
 pub use identity::{Identity, InvalidIdentity};
 pub use payload::{Opener, Sealer};

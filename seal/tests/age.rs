@@ -6,7 +6,7 @@ use std::{
 };
 
 use hostler_plan::document::Recipient;
-use hostler_seal::{Identity, Opener, SealError, Sealer};
+use hostler_seal::{Identity, Opener, Packed, SealError, Sealer, pack, unpack};
 use proptest::prelude::*;
 
 const CHUNK: usize = 64 << 10;
@@ -76,6 +76,34 @@ proptest! {
         prop_assert!(opened(&Identity::from_bytes([7; 32]), &whole).is_err());
         prop_assert!(opened(&Identity::from_bytes([7; 32]), &bytes).is_err());
     }
+}
+
+fn packed(to: &Identity, files: &[(&str, Vec<u8>)]) -> io::Result<Vec<u8>> {
+    let mut contents: Vec<(&str, u64, &[u8])> = files.iter().map(|(n, c)| (*n, c.len() as u64, c.as_slice())).collect();
+    let files = contents.iter_mut().map(|(name, size, content)| Ok(Packed { name, size: *size, content }));
+    pack(&[to.recipient()], files, Vec::new())
+}
+
+#[test]
+fn files_come_out_of_a_bundle_as_they_went_in_and_nothing_else_does() {
+    let ann = Identity::generate();
+    let files = [("snapshot.json", content(300)), ("pki/etcd/ca.key", content(10)), ("etcd.db", content(3 * CHUNK))];
+    let file = packed(&ann, &files).unwrap();
+    let mut found = Vec::new();
+    let mut take = |name: &str, size: u64, from: &mut dyn io::Read| {
+        let mut content = Vec::new();
+        from.read_to_end(&mut content)?;
+        assert_eq!(content.len() as u64, size);
+        found.push((name.to_owned(), content));
+        Ok(())
+    };
+    unpack(&ann, &file[..], &mut take).unwrap();
+    assert!(found.iter().zip(&files).all(|((n, c), (m, d))| n == m && c == d) && found.len() == files.len());
+    let ignore = |_: &str, _: u64, _: &mut dyn io::Read| Ok(());
+    assert!(unpack(&ann, &file[..file.len() - 1], ignore).is_err(), "cut off behind the archive's own end");
+    let twice = packed(&ann, &[("a", vec![1]), ("a", vec![2])]).unwrap();
+    assert!(unpack(&ann, &twice[..], ignore).is_err());
+    assert!(packed(&ann, &[("../a", vec![1])]).is_err());
 }
 
 #[test]

@@ -57,6 +57,7 @@ impl Node {
         hostler_agent::Settings {
             socket: self.folder.join("socket"),
             state_dir: self.folder.join("agent"),
+            sealed: self.folder.join("sealed"),
             report_interval: self.report_interval,
             metrics_listen: self.metrics_listen,
         }

@@ -30,7 +30,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
-    ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time, sent::SentReceipts, view,
+    ANSWER_LIMIT, Link, LinkError, fetch::fetch, idle_timer::IdleTimer, renew, renewal_time, sent::SentReceipts,
+    upload, view,
 };
 use crate::{credentials::Credentials, executor::AskError};
 use hostler_executor::protocol::{
@@ -100,6 +101,7 @@ pub(super) async fn run(
     let attached = attached.map_err(|_| LinkError::Ended(format!("no answer in {} s", ANSWER_LIMIT.as_secs())))?;
     let inbound = attached.map_err(not_taken)?.into_inner();
     let (views, viewed) = view::Questions::new();
+    let sending = upload::keep_sending(client.clone(), link.sealed.clone());
     let mut session = Session {
         link,
         client,
@@ -119,7 +121,11 @@ pub(super) async fn run(
         idle: IdleTimer::default(),
         joiner: Joiner::default(),
     };
-    let end = session.serve(inbound, viewed, credentials).await;
+    let end = tokio::select! {
+        end = session.serve(inbound, viewed, credentials) => end,
+        // Never ends before the connection does.
+        () = sending => Ok(SessionEnd::Closed),
+    };
     if let Some((wanted, fetching)) = session.fetching.take()
         && !fetching.is_finished()
     {

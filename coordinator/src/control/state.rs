@@ -24,6 +24,7 @@ use super::{
     chain::{Chain, Stranger},
     commit::Proven,
     ended::{Arrivals, EndedRollout},
+    snapshots::KnownSnapshots,
 };
 
 /// Refusals that are remembered per node; the ledger has them all.
@@ -53,6 +54,7 @@ pub(crate) struct State {
     open: BTreeSet<Digest>,
     arrivals: Arrivals,
     pub receipts: Receipts,
+    pub snapshots: KnownSnapshots,
     pub refusals: BTreeMap<NodeName, VecDeque<NodeRefusal>>,
     pub alarms: VecDeque<(Timestamp, String)>,
     pub sequencer: Sequencer,
@@ -127,6 +129,7 @@ impl State {
             open: BTreeSet::new(),
             arrivals: Arrivals::default(),
             receipts: Receipts::default(),
+            snapshots: KnownSnapshots::default(),
             refusals: BTreeMap::new(),
             alarms: VecDeque::new(),
             sequencer: Sequencer::new(sequencer::Settings::default()),
@@ -312,7 +315,7 @@ impl State {
                 self.arrivals.add(plan.digest(), record.index);
                 self.plans.insert(plan.digest(), plan);
             }
-            Proven::Receipt(receipt) => self.receipts.add(receipt),
+            Proven::Receipt(receipt) => self.receipts.add(self.snapshots.noted(receipt, &self.plans)),
             Proven::Holding(holding) => {
                 let node = &holding.document().node;
                 for stranger in self.new_strangers(&holding) {

@@ -8,6 +8,7 @@ mod forks;
 mod lies;
 mod loss;
 mod reserved;
+mod snapshots;
 
 use std::sync::{Mutex, MutexGuard};
 

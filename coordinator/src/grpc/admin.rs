@@ -21,7 +21,7 @@ use super::{
     judged::{BoxStream, judged},
     peer,
     setup::Setup,
-    status, views,
+    snapshots, status, views,
 };
 use crate::{
     clock::ClockReading,
@@ -238,6 +238,20 @@ impl Admin for AdminService {
         upload.finish().await?;
         tracing::info!(artifact = first.digest, bytes = first.size, "artifact stored");
         Ok(Response::new(Empty {}))
+    }
+
+    async fn list_snapshots(&self, request: Request<Empty>) -> Answer<v1::ListSnapshotsReply> {
+        self.caller(&request, SignerRole::Viewer)?;
+        Ok(Response::new(snapshots::list(&self.shared).await?))
+    }
+
+    type FetchSnapshotStream = BoxStream<v1::SnapshotChunk>;
+
+    async fn fetch_snapshot(&self, request: Request<v1::FetchSnapshotRequest>) -> Answer<Self::FetchSnapshotStream> {
+        let caller = self.caller(&request, SignerRole::Admin)?;
+        let v1::FetchSnapshotRequest { digest: wanted, offset } = request.into_inner();
+        let chunks = snapshots::chunks(&self.shared, &digest(&wanted)?, offset).await?;
+        Ok(Response::new(self.while_allowed(caller, SignerRole::Admin, chunks)))
     }
 
     async fn submit_plan(&self, request: Request<v1::SignedDocument>) -> Answer<v1::DocumentReply> {

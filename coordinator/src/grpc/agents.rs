@@ -29,7 +29,7 @@ use super::{
     ca::{Holder, RequestedKey},
     convert::{self, digest},
     judged::{BoxStream, judged},
-    peer,
+    peer, snapshots,
 };
 use crate::{
     clock::now,
@@ -134,6 +134,27 @@ impl Agent for AgentService {
         let shared = self.shared.clone();
         let judge = move || still_active(&shared, &holder);
         Ok(Response::new(judged(&self.shared, ReceiverStream::new(receiver), judge)))
+    }
+
+    async fn place_snapshot(
+        &self,
+        request: Request<v1::SnapshotPlaceRequest>,
+    ) -> Result<Response<v1::SnapshotPlace>, Status> {
+        let (holder, _) = node(&self.shared, &request)?;
+        still_active(&self.shared, &holder)?;
+        let name = request.into_inner().name;
+        Ok(Response::new(snapshots::place(&self.shared, &holder.identity.node, &name).await?))
+    }
+
+    async fn keep_snapshot(
+        &self,
+        request: Request<Streaming<v1::SnapshotPart>>,
+    ) -> Result<Response<v1::SnapshotKept>, Status> {
+        let (holder, _) = node(&self.shared, &request)?;
+        still_active(&self.shared, &holder)?;
+        let may = || still_active(&self.shared, &holder).map(|_| ());
+        snapshots::keep(&self.shared, &holder.identity.node, request.into_inner(), may).await?;
+        Ok(Response::new(v1::SnapshotKept {}))
     }
 
     async fn renew_certificate(

@@ -6,6 +6,7 @@
 pub(crate) mod config;
 pub(crate) mod etcd;
 mod fault;
+pub(crate) mod health;
 mod layout;
 mod progress;
 pub(crate) mod state;

@@ -2,6 +2,8 @@
 
 mod command;
 mod files;
+mod metrics;
+mod seal;
 mod systemd;
 mod transient;
 
@@ -14,7 +16,7 @@ use std::{
 use hostler_daemon::memory;
 use hostler_facts::{Calls, Facts, Now, Program, Root, Source};
 use hostler_plan::{
-    document::Hardware,
+    document::{Hardware, Recipient, SealedSnapshot},
     fact::Reading,
     id::{Arch, BootId},
     step::UnitState,
@@ -23,8 +25,8 @@ use hostler_plan::{
 
 use self::command::run;
 use super::{
-    Administrator, ClockSource, Cluster, Host, HostError, HostFile, MeasuredFile, Reach, Started, UnitRun, UnitStatus,
-    Waker,
+    Administrator, ClockSource, Cluster, Host, HostError, HostFile, MeasuredFile, Part, Reach, Started, UnitRun,
+    UnitStatus, Waker,
     kube::{Identity, KubeAdministrator, KubeCluster},
 };
 
@@ -181,6 +183,18 @@ impl Host for Linux {
 
     fn measure_file(&self, path: &Path) -> Result<Option<MeasuredFile>, HostError> {
         files::measure(&self.path(path))
+    }
+
+    fn seal(&self, to: &[Recipient], parts: &[Part<'_>], into: &Path) -> Result<SealedSnapshot, HostError> {
+        seal::seal(|path| self.path(path), to, parts, &self.path(into))
+    }
+
+    fn copy_file(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        seal::copy(&self.path(from), &self.path(to))
+    }
+
+    fn metrics(&self, port: u16) -> Option<String> {
+        metrics::read(port)
     }
 
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError> {

@@ -6,7 +6,8 @@ pub(crate) use hostler_fixtures::artifact;
 use hostler_fixtures::{self as made, fresh_key, public, signed, signed_bytes, signer};
 use hostler_plan::{
     document::{
-        Decided, DocumentKind, Plan, PlanKind, Receipt, Root, Roster, RosterNode, Signed, SignerRole, Strategy, Task,
+        Decided, DocumentKind, Plan, PlanKind, Receipt, RecoveryKey, Root, Roster, RosterNode, Signed, SignerRole,
+        Strategy, Task,
     },
     id::{Arch, NodeName, TaskId},
     json,
@@ -45,12 +46,18 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// A fleet whose node `w1` has just enrolled into a fresh directory.
     pub(crate) fn new() -> Self {
+        Self::with_recovery(Vec::new())
+    }
+
+    /// The same with recovery keys in its root.
+    pub(crate) fn with_recovery(recovery: Vec<RecoveryKey>) -> Self {
         let (admin, s1) = (fresh_key(), fresh_key());
         let directory = tempfile::tempdir().unwrap();
         let now = crate::build_time().plus(Duration::from_secs(3600)).whole_seconds();
         let disk = Disk::open(directory.path()).unwrap();
         let keys = Arc::new(Keys::load_or_make(&disk, false).unwrap());
-        let root = made::root(now, vec![signer("ada", public(&admin), SignerRole::Admin)]);
+        let signers = vec![signer("ada", public(&admin), SignerRole::Admin)];
+        let root = Root { recovery, ..made::root(now, signers) };
         let roster = signed(DocumentKind::Roster, &roster(&root, &keys, &s1, now), &[&admin]);
         let root = signed(DocumentKind::Root, &root, &[&admin]);
         let fleet = Self { admin, s1, directory, keys, root, roster, now };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::Hardware,
+    document::{Hardware, Recipient, SealedSnapshot},
     fact::{Reading, Series},
     id::{Arch, BootId, Digest},
     step::UnitState,
@@ -18,8 +18,8 @@ use hostler_plan::{
 use super::{Front, TestAdministrator, TestCluster, Watching};
 use crate::{
     host::{
-        Administrator, Cluster, Host, HostError, HostFile, MeasuredFile, RunEnd, Started, StartedState, UnitActivity,
-        UnitRun, UnitStatus, Waker,
+        Administrator, Cluster, Host, HostError, HostFile, MeasuredFile, Part, PartContent, RunEnd, Started,
+        StartedState, UnitActivity, UnitRun, UnitStatus, Waker,
     },
     inbox::RequestSender,
 };
@@ -279,6 +279,28 @@ impl Host for Machine {
         let measured =
             |file: &HostFile| MeasuredFile { digest: Digest::of(&file.content), mode: file.mode, uid: file.uid };
         Ok(self.inner().files.get(path).map(measured))
+    }
+    /// With the real sealing, in memory.
+    fn seal(&self, to: &[Recipient], parts: &[Part<'_>], into: &Path) -> Result<SealedSnapshot, HostError> {
+        let files = self.inner().files.clone();
+        let mut contents: Vec<(&str, &[u8])> = Vec::new();
+        for Part { name, content } in parts {
+            contents.push(match content {
+                PartContent::Bytes(bytes) => (*name, *bytes),
+                PartContent::File(path) => (*name, files[*path].content.as_slice()),
+            });
+        }
+        let packed = contents
+            .iter_mut()
+            .map(|(name, content)| Ok(hostler_seal::Packed { name, size: content.len() as u64, content }));
+        let content = hostler_seal::pack(to, packed, Vec::new()).unwrap();
+        let sealed = SealedSnapshot { digest: Digest::of(&content), size: content.len() as u64 };
+        self.write_file(into, &HostFile { content, mode: 0o644, uid: 0, gid: 0 })?;
+        Ok(sealed)
+    }
+    fn copy_file(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let file = self.inner().files[from].clone();
+        self.write_file(to, &file)
     }
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError> {
         let inner = self.inner();

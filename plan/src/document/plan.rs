@@ -89,13 +89,15 @@ pub enum PlanKind {
     /// Says in what machines differ from what a baseline would make of them, and changes nothing: its steps are checked
     /// and never applied.
     Inspect,
+    /// Takes snapshots of etcd, and takes nothing out of service.
+    Snapshot,
     /// No tasks: what it does not list in `beside` ends.
     Stop,
 }
 
 impl PlanKind {
     /// Every kind.
-    pub const ALL: [PlanKind; 13] = [
+    pub const ALL: [PlanKind; 14] = [
         PlanKind::Check,
         PlanKind::Bootstrap,
         PlanKind::Join,
@@ -108,6 +110,7 @@ impl PlanKind {
         PlanKind::Remove,
         PlanKind::Replace,
         PlanKind::Inspect,
+        PlanKind::Snapshot,
         PlanKind::Stop,
     ];
 
@@ -128,6 +131,7 @@ impl PlanKind {
             // Whatever concerns the machine alone, and neither the cluster nor who is in it.
             PlanKind::Baseline => noop || wait || step.readies_machine(),
             PlanKind::Inspect => step.readies_machine(),
+            PlanKind::Snapshot => noop || matches!(step, Step::SnapshotEtcd(_)),
             // What gives a node up stands alone, for those whom the root lets sign it.
             PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => !step.takes_away() && !adopts && !releases,
             PlanKind::Remove => noop || drain || step.takes_away(),
@@ -151,7 +155,8 @@ impl PlanKind {
             | PlanKind::Baseline
             | PlanKind::Remove
             | PlanKind::Replace
-            | PlanKind::Inspect => None,
+            | PlanKind::Inspect
+            | PlanKind::Snapshot => None,
         }
     }
 
@@ -170,6 +175,7 @@ impl PlanKind {
             | PlanKind::Uncordon
             | PlanKind::Dead
             | PlanKind::Inspect
+            | PlanKind::Snapshot
             | PlanKind::Stop => false,
         }
     }
@@ -188,6 +194,7 @@ impl PlanKind {
             | PlanKind::Baseline
             | PlanKind::Replace
             | PlanKind::Inspect
+            | PlanKind::Snapshot
             | PlanKind::Stop => false,
         }
     }
@@ -204,7 +211,8 @@ impl PlanKind {
             | PlanKind::Baseline
             | PlanKind::Remove
             | PlanKind::Replace
-            | PlanKind::Inspect => false,
+            | PlanKind::Inspect
+            | PlanKind::Snapshot => false,
         }
     }
 }
@@ -224,6 +232,7 @@ impl fmt::Display for PlanKind {
             PlanKind::Remove => "remove",
             PlanKind::Replace => "replace",
             PlanKind::Inspect => "inspect",
+            PlanKind::Snapshot => "snapshot",
             PlanKind::Stop => "stop",
         })
     }

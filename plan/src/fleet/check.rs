@@ -17,7 +17,7 @@ use super::{
     kubeadm, machine, node,
     problem::{At, FleetError, Found, Location, Problem, nearest, or_nearest},
     reach::{self, Places},
-    version,
+    snapshots, version,
 };
 
 /// A month: what the default trust root allows a plan to live at most is shorter still.
@@ -42,11 +42,24 @@ pub(super) fn fleet(merged: Merged, artifacts_are: Artifacts) -> Result<(Fleet, 
     let kubeadm = kubeadm(&mut found, &merged, distribution);
     let nodes = node::nodes(&mut found, &merged.nodes, &groups);
     let policy = policy(&mut found, &merged, &nodes);
+    let snapshots = snapshots::snapshots(&mut found, merged.snapshots.as_ref());
     let artifacts = artifact::check(&mut found, &merged.artifacts, distribution);
     match (name, distribution, fleet_version, api, found.errors.is_empty()) {
         (Some(name), Some(distribution), Some(version), Some(api), true) => {
             let machine = machine.unwrap_or_default();
-            let fleet = Fleet { name, distribution, version, api, policy, nodes, artifacts, groups, machine, kubeadm };
+            let fleet = Fleet {
+                name,
+                distribution,
+                version,
+                api,
+                policy,
+                nodes,
+                artifacts,
+                groups,
+                machine,
+                kubeadm,
+                snapshots,
+            };
             whole(&mut found, &fleet, &merged, artifacts_are);
             if found.errors.is_empty() { Ok((fleet, found.warnings)) } else { Err(FleetError(found.errors)) }
         }

@@ -11,6 +11,7 @@ use super::{
     machine::MachineFragment,
     node::NodeFragment,
     problem::{At, FleetError, Location, Problem},
+    snapshots::SnapshotsFragment,
 };
 use crate::step::{EmptyDirs, NewOwners};
 
@@ -32,6 +33,7 @@ struct Fragment {
     groups: BTreeMap<String, Spanned<GroupFragment>>,
     machine: Option<Spanned<MachineFragment>>,
     kubeadm: Option<Spanned<KubeadmFragment>>,
+    snapshots: Option<Spanned<SnapshotsFragment>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -124,6 +126,7 @@ pub(super) struct Merged {
     pub groups: BTreeMap<String, At<GroupFragment>>,
     pub machine: Option<At<MachineFragment>>,
     pub kubeadm: Option<At<KubeadmFragment>>,
+    pub snapshots: Option<At<SnapshotsFragment>>,
 }
 
 /// Reads every file and puts them together; later ones over earlier ones.
@@ -198,6 +201,7 @@ impl Merged {
         self.groups.extend(new.groups.into_iter().map(|(name, group)| (name, at(file, text, group))));
         put(&mut self.machine, file, text, new.machine);
         put(&mut self.kubeadm, file, text, new.kubeadm);
+        put(&mut self.snapshots, file, text, new.snapshots);
     }
 }
 

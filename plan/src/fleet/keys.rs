@@ -7,8 +7,19 @@ use toml::{
 
 use super::problem::{Location, Problem, nearest};
 
-const TOP: &[&str] =
-    &["name", "distribution", "version", "api", "policy", "nodes", "artifacts", "groups", "machine", "kubeadm"];
+const TOP: &[&str] = &[
+    "name",
+    "distribution",
+    "version",
+    "api",
+    "policy",
+    "nodes",
+    "artifacts",
+    "groups",
+    "machine",
+    "kubeadm",
+    "snapshots",
+];
 const POLICY: &[&str] = &[
     "max_unavailable",
     "canary",
@@ -42,6 +53,7 @@ const NODE: &[&str] = &["name", "role", "arch", "first", "address", "labels", "t
 const GROUP: &[&str] = &["health", "machine"];
 const MACHINE: &[&str] =
     &["modules", "sysctl", "swap", "hosts", "time_sync", "files", "container_runtime", "kubelet_args"];
+const SNAPSHOTS: &[&str] = &["keep", "days", "to"];
 const FILE: &[&str] = &["mode", "content"];
 const RUNTIME: &[&str] = &["sandbox_image", "registries", "config"];
 const REGISTRY: &[&str] = &["mirrors", "ca"];
@@ -111,6 +123,7 @@ pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Pro
                 }
             }
             ("machine", DeValue::Table(table)) => machine(table, &mut check),
+            ("snapshots", DeValue::Table(table)) => check(table, SNAPSHOTS, "[snapshots]"),
             ("kubeadm", DeValue::Table(table)) => kubeadm(table, &mut check),
             _ => {}
         }

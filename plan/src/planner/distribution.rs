@@ -139,6 +139,14 @@ impl Lifecycle {
         }
     }
 
+    /// Whether its servers have an etcd of their own that snapshots are taken of.
+    pub(super) fn has_snapshots(self) -> bool {
+        match self {
+            Lifecycle::K3s => false,
+            Lifecycle::Kubeadm => true,
+        }
+    }
+
     /// What a joining server is given that does not end with the join, in a sentence.
     pub(super) fn server_secret(self, server: &NodeName) -> String {
         match self {

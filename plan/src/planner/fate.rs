@@ -48,6 +48,7 @@ fn replaces(new: PlanKind, old: PlanKind) -> bool {
         | PlanKind::Uncordon
         | PlanKind::Dead
         | PlanKind::Inspect
+        | PlanKind::Snapshot
         | PlanKind::Stop => false,
     }
 }

@@ -27,6 +27,8 @@ pub enum Intent {
     Baseline { nodes: Selection },
     /// Say in what machines differ from that, and touch nothing.
     Inspect { nodes: Selection },
+    /// Take a snapshot of etcd on one server.
+    Snapshot { nodes: Selection },
     /// Take nodes out of service. `max_unavailable` replaces the policy's, counting what is unavailable already.
     Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, continues: Continues },
     /// Give up nodes whose machines are off, and how that was proved.
@@ -70,6 +72,7 @@ impl Intent {
             | Intent::Join { nodes: Selection::Named(names) }
             | Intent::Baseline { nodes: Selection::Named(names) }
             | Intent::Inspect { nodes: Selection::Named(names) }
+            | Intent::Snapshot { nodes: Selection::Named(names) }
             | Intent::Upgrade { nodes: Selection::Named(names), .. }
             | Intent::Reboot { nodes: Selection::Named(names), .. } => names,
             Intent::Drain { nodes, .. }
@@ -84,6 +87,7 @@ impl Intent {
             | Intent::Join { nodes: Selection::All }
             | Intent::Baseline { nodes: Selection::All }
             | Intent::Inspect { nodes: Selection::All }
+            | Intent::Snapshot { nodes: Selection::All }
             | Intent::Upgrade { nodes: Selection::All, .. }
             | Intent::Reboot { nodes: Selection::All, .. } => &[],
         }
@@ -98,6 +102,7 @@ impl Intent {
             | Intent::Join { .. }
             | Intent::Baseline { .. }
             | Intent::Inspect { .. }
+            | Intent::Snapshot { .. }
             | Intent::Dead { .. }
             | Intent::Replace { .. }
             | Intent::AdoptCordon { .. }
@@ -115,6 +120,7 @@ impl Intent {
             Intent::Upgrade { .. } => PlanKind::Upgrade,
             Intent::Baseline { .. } => PlanKind::Baseline,
             Intent::Inspect { .. } => PlanKind::Inspect,
+            Intent::Snapshot { .. } => PlanKind::Snapshot,
             Intent::Drain { .. } | Intent::AdoptCordon { .. } => PlanKind::Drain,
             Intent::Dead { .. } => PlanKind::Dead,
             Intent::Remove { .. } => PlanKind::Remove,

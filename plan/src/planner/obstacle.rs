@@ -158,6 +158,14 @@ pub enum Obstacle {
     NoSettings {
         distribution: Distribution,
     },
+    /// Nothing takes snapshots of what this distribution keeps its cluster in.
+    NoSnapshots {
+        distribution: Distribution,
+    },
+    /// It is no server of the cluster.
+    NoEtcd {
+        node: NodeName,
+    },
     /// What is written for a node from the fleet file does not fit into a plan.
     ConfigTooLong {
         node: NodeName,
@@ -345,6 +353,12 @@ impl fmt::Display for Obstacle {
             ),
             Obstacle::WrongForm { version, distribution } => {
                 write!(f, "{version} is not a version of {distribution}; write it as its releases do")
+            }
+            Obstacle::NoSnapshots { distribution } => {
+                write!(f, "snapshots are taken of etcd in static pods, and {distribution} runs none; use its own means")
+            }
+            Obstacle::NoEtcd { node } => {
+                write!(f, "{node} is no server of the cluster and has no etcd; name a server, or none")
             }
             Obstacle::NoSettings { distribution } => write!(
                 f,

@@ -287,6 +287,7 @@ impl World {
             "bootstrap" => Intent::Bootstrap {},
             "join" => Intent::Join { nodes },
             "baseline" => Intent::Baseline { nodes },
+            "snapshot" => Intent::Snapshot { nodes },
             "upgrade" => Intent::Upgrade {
                 to: words[1].parse().unwrap(),
                 nodes,

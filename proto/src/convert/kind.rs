@@ -50,7 +50,8 @@ kind!("a role in the cluster": ClusterRole { Server = Server, Worker = Worker })
 kind!("the role of a signer": SignerRole { Viewer = Viewer, Operator = Operator, Admin = Admin });
 kind!("a kind of plan": PlanKind {
     Check = Check, Bootstrap = Bootstrap, Join = Join, Upgrade = Upgrade, Drain = Drain, Uncordon = Uncordon,
-    Reboot = Reboot, Dead = Dead, Baseline = Baseline, Remove = Remove, Replace = Replace, Inspect = Inspect, Stop = Stop,
+    Reboot = Reboot, Dead = Dead, Baseline = Baseline, Remove = Remove, Replace = Replace, Inspect = Inspect,
+    Snapshot = Snapshot, Stop = Stop,
 });
 kind!("where a rollout stands": RolloutStatus {
     Running = Running, Paused = Paused, Preempted = Preempted, NeedsAttention = NeedsAttention, Finished = Finished,

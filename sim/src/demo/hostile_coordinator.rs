@@ -347,6 +347,20 @@ impl Agent for HostileCoordinator {
         Err(Status::not_found("nothing is served here"))
     }
 
+    async fn place_snapshot(
+        &self,
+        _: Request<v1::SnapshotPlaceRequest>,
+    ) -> Result<Response<v1::SnapshotPlace>, Status> {
+        Err(Status::not_found("nothing is kept here"))
+    }
+
+    async fn keep_snapshot(
+        &self,
+        _: Request<Streaming<v1::SnapshotPart>>,
+    ) -> Result<Response<v1::SnapshotKept>, Status> {
+        Err(Status::not_found("nothing is kept here"))
+    }
+
     async fn renew_certificate(
         &self,
         _: Request<v1::RenewCertificateRequest>,

@@ -33,7 +33,9 @@ fn is_left(name: &str) -> bool {
 
 /// kubeadm copies all of etcd's data beside it: whether that fits is asked before.
 pub(super) fn must_fit(context: &StepContext<'_>) -> Result<(), StepError> {
-    let (Some(data), Some(free)) = (size(ETCD_DATA, context)?, free(context)?) else { return Ok(()) };
+    let (Some(data), Some(free)) = (size(ETCD_DATA, context)?, free("/etc/kubernetes", context)?) else {
+        return Ok(());
+    };
     if data + MARGIN <= free {
         return Ok(());
     }
@@ -46,12 +48,19 @@ pub(super) fn must_fit(context: &StepContext<'_>) -> Result<(), StepError> {
 }
 
 /// The bytes of a folder; none where nobody can tell.
-fn size(folder: &str, context: &StepContext<'_>) -> Result<Option<u64>, StepError> {
+pub(super) fn size(folder: &str, context: &StepContext<'_>) -> Result<Option<u64>, StepError> {
     first_number(&["du", "--summarize", "--block-size=1", folder], 0, context)
 }
 
-fn free(context: &StepContext<'_>) -> Result<Option<u64>, StepError> {
-    first_number(&["df", "--output=avail", "--block-size=1", "/etc/kubernetes"], 1, context)
+/// The bytes that are free where that folder lies; none where nobody can tell.
+pub(super) fn free(folder: &str, context: &StepContext<'_>) -> Result<Option<u64>, StepError> {
+    first_number(&["df", "--output=avail", "--block-size=1", folder], 1, context)
+}
+
+/// The bytes of a file, which is there.
+pub(super) fn length(file: &str, context: &StepContext<'_>) -> Result<u64, StepError> {
+    let found = first_number(&["stat", "--format=%s", file], 0, context)?;
+    found.ok_or_else(|| StepError::Failed(format!("the length of {file} cannot be read")))
 }
 
 fn first_number(command: &[&str], line: usize, context: &StepContext<'_>) -> Result<Option<u64>, StepError> {

@@ -2,6 +2,7 @@
 
 mod double;
 mod leave;
+mod snapshots;
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use super::{backups, complete::Asked, run, snapshot};
 use crate::{
     control::POLL,
     distribution::kubeadm::{
-        KUBELET_CONFIG, RUN_CONFIG, etcd,
+        KUBELET_CONFIG, RUN_CONFIG, etcd, health,
         state::{self, API_SERVER, ETCD, Manifest},
     },
     steps::action::{Action, Check, StepContext, StepError},
@@ -60,7 +60,8 @@ impl Action for Upgrade {
                 await_server(context)?;
                 backups::prune(context)?;
                 backups::must_fit(context)?;
-                snapshot::take(context)?;
+                must_be_well(context)?;
+                snapshot::before_a_change(context)?;
                 match cluster_version(context)? {
                     Some(found) if found >= self.version => vec!["upgrade", "node", "--config", RUN_CONFIG],
                     Some(_) | None => vec!["upgrade", "apply", &version, "--yes", "--config", RUN_CONFIG],
@@ -152,6 +153,19 @@ fn cluster_version(context: &StepContext<'_>) -> Result<Option<Version>, StepErr
     let server = state::own_server(&manifests).unwrap_or_default();
     let asked = Asked { administrator: context.administrator()?, server: &server };
     noted(&asked).map_err(StepError::Failed)
+}
+
+/// Nothing of a server is changed while its etcd has a trouble that the change would make worse.
+fn must_be_well(context: &StepContext<'_>) -> Result<(), StepError> {
+    let has_etcd = state::manifests(context.host())?.iter().any(|manifest| manifest.component == ETCD);
+    if !has_etcd {
+        return Ok(());
+    }
+    let found = health::state(context.host())?;
+    match found.and_then(|state| state.hinders(context.subject().as_str())) {
+        Some(sentence) => Err(StepError::Failed(sentence)),
+        None => Ok(()),
+    }
 }
 
 /// kubeadm gives up at once where the API server is away, which it is for a minute after a run that was cut off.

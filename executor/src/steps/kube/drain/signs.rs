@@ -87,6 +87,7 @@ fn is_worked_on(context: &StepContext<'_>) -> bool {
         | PlanKind::Baseline
         | PlanKind::Replace
         | PlanKind::Inspect
+        | PlanKind::Snapshot
         | PlanKind::Stop => false,
     }
 }

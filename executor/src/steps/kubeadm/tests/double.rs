@@ -114,6 +114,13 @@ impl Double {
                 let keys = u8::from(inner.text(file).is_some());
                 Some(Ok(json!({ "hash": 7, "revision": 12, "totalKey": keys }).to_string()))
             }
+            ["stat", "--format=%s", file] => Some(Ok(inner.text(file).map_or(0, |text| text.len()).to_string())),
+            ["etcdctl", .., "endpoint", "status", "--write-out", "json"] => {
+                let errors: Vec<String> = inner.text("/alarm").into_iter().collect();
+                let header = json!({ "cluster_id": 0xab, "revision": 12 });
+                let status = json!({ "header": header, "version": "3.6.8", "dbSize": 4096, "errors": errors });
+                Some(Ok(json!([{ "Endpoint": "x", "Status": status }]).to_string()))
+            }
             ["etcdctl", "--endpoints", endpoint, .., "endpoint", "health"] => {
                 let answers = !endpoint.contains("off");
                 Some(if answers { Ok(String::new()) } else { Err(failed("etcdctl", "context deadline exceeded")) })

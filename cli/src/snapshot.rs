@@ -1,0 +1,230 @@
+//! A sealed snapshot, opened with a recovery key: every byte of it is proved before anybody rests on it.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Write},
+    path::Path,
+    process::Command,
+};
+
+use hostler_plan::{
+    document::{SealedSnapshot, SnapshotFile, SnapshotNote, TakenSnapshot},
+    id::{Digest, NodeName},
+    json, trust,
+};
+use hostler_proto::v1;
+use hostler_seal::{Identity, unpack};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Admin, error::Error, file::read_text};
+
+/// A key file of age has some hundred bytes.
+const MAX_KEY_BYTES: usize = 64 << 10;
+
+/// The private half of a recovery key.
+pub fn recovery_key(path: &Path) -> Result<Identity, Error> {
+    let text = read_text(path, MAX_KEY_BYTES)?;
+    Identity::from_file(&text).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))
+}
+
+/// A snapshot as a receipt names it that counts under the newest roster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub taken: TakenSnapshot,
+    pub node: NodeName,
+    /// Whether the coordinator says that it has the sealed form.
+    pub is_here: bool,
+}
+
+/// The snapshots that receipts name, the newest first. What no active node signed is not one.
+pub async fn list(admin: &mut Admin) -> Result<Vec<Listed>, Error> {
+    let request = admin.with_session(v1::Empty {});
+    let reply = admin.client().list_snapshots(request).await?.into_inner();
+    let Some(roster) = admin.trust_store().roster() else { return Ok(Vec::new()) };
+    let listed = reply.snapshots.into_iter().filter_map(|known| {
+        let receipt = trust::receipt(roster, &known.receipt?.into()).ok()?;
+        let (taken, node) = (TakenSnapshot::of(receipt.document())?, receipt.document().node.clone());
+        Some(Listed { taken, node, is_here: known.is_here })
+    });
+    Ok(listed.collect())
+}
+
+/// Fetches the sealed form of the snapshot of that name to a file, from where an earlier try ended.
+pub async fn fetch(admin: &mut Admin, name: &str, path: &Path) -> Result<SealedSnapshot, Error> {
+    let listed = list(admin).await?;
+    let found = listed.iter().find(|listed| listed.taken.name == name).ok_or_else(|| {
+        Error::Usage(format!("expected a snapshot of `hostler snapshot list`, found {name:?}; see which there are"))
+    })?;
+    let Some(sealed) = found.taken.sealed.filter(|_| found.is_here) else {
+        return Err(Error::Failed(format!(
+            "{name} is not with the coordinator; it is on {}, in /var/lib/hostler/etcd or /var/lib/hostler/sealed",
+            found.node
+        )));
+    };
+    let failed = |source| Error::file("write", path, source);
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = Path::new(&part);
+    let mut file = File::options().create(true).append(true).open(part).map_err(failed)?;
+    let offset = file.metadata().map_err(failed)?.len().min(sealed.size);
+    let request = v1::FetchSnapshotRequest { digest: sealed.digest.to_string(), offset };
+    let request = admin.with_session(request);
+    let mut chunks = admin.client().fetch_snapshot(request).await?.into_inner();
+    let mut written = offset;
+    while let Some(chunk) = chunks.message().await? {
+        written += chunk.data.len() as u64;
+        if written > sealed.size {
+            break;
+        }
+        file.write_all(&chunk.data).map_err(failed)?;
+    }
+    file.sync_all().map_err(failed)?;
+    if written < sealed.size {
+        return Err(Error::Failed(format!("{name}: {written} of {} bytes came; fetch it again", sealed.size)));
+    }
+    let mut hasher = Sha256::new();
+    io::copy(&mut File::open(part).map_err(failed)?, &mut hasher).map_err(failed)?;
+    let digest = Digest::from_bytes(hasher.finalize().into());
+    if written != sealed.size || digest != sealed.digest {
+        std::fs::remove_file(part).map_err(failed)?;
+        return Err(Error::Failed(format!(
+            "{name}: expected {}, found {digest}; what came was removed: take it from another place",
+            sealed.digest
+        )));
+    }
+    std::fs::rename(part, path).map_err(failed)?;
+    Ok(sealed)
+}
+
+/// What was proved of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    pub note: SnapshotNote,
+    /// Of the sealed file.
+    pub digest: Digest,
+    /// Whether etcdutl looked into etcd's data too; it does where it is installed.
+    pub looked_into: bool,
+}
+
+/// Opens it, compares every file with its digest, and lets etcdutl look into etcd's data where it is installed.
+pub fn verify(path: &Path, identity: &Identity) -> Result<Verified, Error> {
+    let failed = |source| Error::file("read", path, source);
+    let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
+    let mut measured = Measured { from: file, hasher: Sha256::new() };
+    let mut note: Option<SnapshotNote> = None;
+    let mut found: Vec<SnapshotFile> = Vec::new();
+    let data = has_etcdutl().then(|| Scratch::new(path)).transpose().map_err(failed)?;
+    unpack(identity, BufReader::new(&mut measured), |name, size, content| {
+        if note.is_none() {
+            note = Some(read_note(name, size, content)?);
+            return Ok(());
+        }
+        let mut hasher = Sha256::new();
+        match data.as_ref().filter(|_| name == SnapshotNote::DATA) {
+            Some(scratch) => copy(content, &mut [&mut hasher, &mut &scratch.file])?,
+            None => copy(content, &mut [&mut hasher])?,
+        }
+        found.push(SnapshotFile { name: name.to_owned(), sha256: Digest::from_bytes(hasher.finalize().into()), size });
+        Ok(())
+    })
+    .map_err(failed)?;
+    let digest = Digest::from_bytes(measured.hasher.finalize().into());
+    let wrong = |reason: String| Err(Error::Failed(format!("{}: {reason}; take another copy", path.display())));
+    let Some(note) = note else { return wrong("expected a snapshot in it, found nothing".to_owned()) };
+    if found != note.files {
+        let bad = note.files.iter().find(|file| !found.contains(file)).map_or("another file", |file| &file.name);
+        return wrong(format!("expected the files that it names with their digests, found that {bad} differs"));
+    }
+    if !found.iter().any(|file| file.name == SnapshotNote::DATA) {
+        return wrong("expected etcd's data in it, found none".to_owned());
+    }
+    if let Some(scratch) = &data {
+        scratch.look(&note)?;
+    }
+    Ok(Verified { note, digest, looked_into: data.is_some() })
+}
+
+fn read_note(name: &str, size: u64, content: &mut dyn Read) -> io::Result<SnapshotNote> {
+    if name != SnapshotNote::NAME || size > SnapshotNote::MAX_BYTES {
+        return Err(io::Error::other(format!("expected {} as its first file, found {name:?}", SnapshotNote::NAME)));
+    }
+    let mut text = Vec::new();
+    content.read_to_end(&mut text)?;
+    json::parse(&text).map_err(|e| io::Error::other(format!("{} is {e}; update hostler", SnapshotNote::NAME)))
+}
+
+fn copy(from: &mut dyn Read, to: &mut [&mut dyn Write]) -> io::Result<()> {
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => to.iter_mut().try_for_each(|to| to.write_all(&buffer[..read]))?,
+        }
+    }
+}
+
+/// Measures what is read.
+struct Measured<R> {
+    from: R,
+    hasher: Sha256,
+}
+
+impl<R: Read> Read for Measured<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(into)?;
+        self.hasher.update(&into[..read]);
+        Ok(read)
+    }
+}
+
+fn has_etcdutl() -> bool {
+    Command::new("etcdutl").arg("version").output().is_ok_and(|output| output.status.success())
+}
+
+/// etcd's data in the clear, for its owner alone and only as long as etcdutl needs them.
+struct Scratch {
+    file: File,
+    path: std::path::PathBuf,
+}
+
+impl Scratch {
+    fn new(beside: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let name = format!(".{}.{}", beside.file_name().unwrap_or_default().to_string_lossy(), std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    fn look(&self, note: &SnapshotNote) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct Status {
+            hash: u64,
+            revision: u64,
+        }
+        let failed = |why: String| Error::Failed(format!("etcdutl does not take the snapshot {}: {why}", note.name));
+        let output =
+            Command::new("etcdutl").args(["snapshot", "status", "--write-out", "json"]).arg(&self.path).output();
+        let output = output.map_err(|e| failed(e.to_string()))?;
+        if !output.status.success() {
+            return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        }
+        let status: Status = serde_json::from_slice(&output.stdout).map_err(|e| failed(e.to_string()))?;
+        let (hash, expected) = (format!("{:x}", status.hash), (&note.hash, note.revision));
+        if (&hash, status.revision) != expected {
+            let found = status.revision;
+            return Err(failed(format!(
+                "expected hash {} at revision {}, found {hash} at {found}",
+                note.hash, note.revision
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
