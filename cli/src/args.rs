@@ -1,6 +1,7 @@
 //! The command line: one definition for parsing, `--help`, man pages and completions.
 
 mod artifact;
+mod certificates;
 mod cluster;
 mod fleet;
 mod ledger;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use artifact::{ArtifactCommand, LockArgs};
+pub use certificates::CertificatesCommand;
 pub use cluster::ClusterCommand;
 pub use fleet::{DiffArgs, FleetCommand};
 pub use ledger::LedgerCommand;
@@ -158,6 +160,13 @@ pub enum Command {
   hostler node approve pi-9"
     )]
     Node(NodeCommand),
+    /// Renew certificates of the cluster before they end
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler certificates renew --all"
+    )]
+    Certificates(CertificatesCommand),
     /// Compile a plan: a preview and a file to sign
     #[command(
         subcommand,

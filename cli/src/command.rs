@@ -31,8 +31,8 @@ pub use shell::{completions, man};
 use crate::{
     Admin,
     args::{
-        Cli, ClusterCommand, Command, Compile, Global, Interactive, Output, PlanCommand, RolloutCommand, SignArgs,
-        SubmitArgs,
+        CertificatesCommand, Cli, ClusterCommand, Command, Compile, Global, Interactive, Output, PlanCommand,
+        RolloutCommand, SignArgs, SubmitArgs,
     },
     error::Error,
     head::SeenHead,
@@ -95,6 +95,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         | Command::Artifact(_)
         | Command::Nodes { .. }
         | Command::Node(_)
+        | Command::Certificates(_)
         | Command::Cluster(ClusterCommand::Access { check: true })
         | Command::Plan(_)
         | Command::Sign(_)
@@ -137,6 +138,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Artifact(command) => artifact::run(&context, command).await,
         Command::Nodes { watch } => node::list(&context, watch).await,
         Command::Node(command) => node::run(&context, command).await,
+        Command::Certificates(CertificatesCommand::Renew(args)) => plan::run_interactive(&context, args).await,
     }
 }
 
@@ -168,6 +170,7 @@ fn rescue(command: &Command) -> Rescue {
         | Command::Artifact(_)
         | Command::Nodes { .. }
         | Command::Node(_)
+        | Command::Certificates(_)
         | Command::Plan(
             PlanCommand::Check(_)
             | PlanCommand::Bootstrap(_)
@@ -178,6 +181,7 @@ fn rescue(command: &Command) -> Rescue {
             | PlanCommand::Reboot(_)
             | PlanCommand::Remove(_)
             | PlanCommand::Replace(_)
+            | PlanCommand::RenewCertificates(_)
             | PlanCommand::GiveUp { .. },
         )
         | Command::Upgrade(_)

@@ -112,7 +112,8 @@ pub async fn compile_under(
         | PlanKind::Remove
         | PlanKind::Replace
         | PlanKind::Inspect
-        | PlanKind::Snapshot => Forks::Refuse,
+        | PlanKind::Snapshot
+        | PlanKind::Configure => Forks::Refuse,
     };
     let number::Next { seq, prev, also } = number::next(admin, forks).await?;
     let mut inventory = inventory(admin).await?;

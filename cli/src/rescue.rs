@@ -39,7 +39,8 @@ pub(crate) fn takes_out_of_danger(kind: PlanKind) -> bool {
         | PlanKind::Remove
         | PlanKind::Replace
         | PlanKind::Inspect
-        | PlanKind::Snapshot => false,
+        | PlanKind::Snapshot
+        | PlanKind::Configure => false,
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::ExpelFromKubeadm(step) => step,
         Step::ResetKubeadm(step) => step,
         Step::SnapshotEtcd(step) => step,
+        Step::RenewKubeadm(step) => step,
         Step::Cordon(step) => step,
         Step::Drain(step) => step,
         Step::Uncordon(step) => step,

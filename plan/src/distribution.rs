@@ -12,7 +12,7 @@ pub(crate) const VERSION_FORMS: &str =
 
 /// What to do about a certificate of the cluster that is about to expire, whichever made it.
 pub(crate) const RENEW_CERTIFICATES: &str =
-    "renew it: restart k3s within 90 days of expiry, or kubeadm certs renew all";
+    "renew it: hostler certificates renew (kubeadm), or restart k3s within 90 days of expiry";
 
 /// What makes the cluster out of the machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -189,6 +189,9 @@ const MAX_CLUSTER_NAME_BYTES: usize = 320;
 /// A reason is a sentence or two.
 const MAX_REASON_BYTES: usize = 500;
 
+/// From a day, because what ends today is too late, to the ten years of a certificate authority.
+pub const WITHIN_DAYS: (u64, u64) = (1, 3650);
+
 /// The limits of numbers in a document, least and most.
 pub const MAX_UNAVAILABLE: (u64, u64) = (1, 1000);
 /// A lease is renewed every third of it: below 10 s one lost message ends it, and a node that is cut off may begin
@@ -276,6 +279,7 @@ macro_rules! ranges {
 ranges! {
     max_unavailable: u32, "max_unavailable", MAX_UNAVAILABLE;
     lease_seconds: u64, "lease_seconds", LEASE_SECONDS;
+    within_days: u64, "within_days", WITHIN_DAYS;
     wait_seconds: u64, "a time to wait", WAIT_SECONDS;
     timeout_seconds: u64, "a time limit", TIMEOUT_SECONDS;
     ready_timeout_seconds: u64, "timeout_seconds", READY_TIMEOUT_SECONDS;

@@ -20,6 +20,7 @@ mod obstacle;
 mod order;
 mod preview;
 mod remove;
+mod renew;
 mod replace;
 mod rolling;
 mod select;
@@ -111,6 +112,9 @@ pub fn plan(
         }
         Intent::Replace { node, power_off_proof } => {
             replace::replace(request, &mut draft, lifecycle, node, power_off_proof.as_ref());
+        }
+        Intent::RenewCertificates { nodes, within_days, accept_outage } => {
+            renew::renew(request, &mut draft, lifecycle, nodes, *within_days, accept_outage);
         }
         Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
         Intent::AdoptCordon { nodes, reason } => cordon::adopt(request, &mut draft, nodes, reason),

@@ -14,6 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    health::Rule,
     id::{ArtifactName, NodeName, TaskId},
     version::Version,
 };
@@ -90,6 +91,7 @@ steps! {
     "kube.adopt_cordon" => AdoptCordon(AdoptCordon),
     "kube.release_cordon" => ReleaseCordon(ReleaseCordon),
     "kube.out_of_service" => OutOfService(OutOfService),
+    "kubeadm.renew" => RenewKubeadm(kubeadm::Renew),
     "kube.remove_node" => RemoveNode(RemoveNode),
     "kube.apply" => Apply(Apply),
     "kube.await_ready" => AwaitReady(AwaitReady),
@@ -131,6 +133,11 @@ impl Step {
                 | Step::SwapOff(_)
                 | Step::EnsureHost(_)
         )
+    }
+
+    /// What of a node's health is no reason to wait with it, because it is the cure.
+    pub fn cures(&self) -> Option<Rule> {
+        matches!(self, Step::RenewKubeadm(_)).then_some(Rule::Certificate)
     }
 
     /// Whether it takes a node out of its cluster for good.
@@ -290,6 +297,7 @@ mod tests {
         r#"{"op":"kube.adopt_cordon","reason":"the disk is swapped"}"#,
         r#"{"op":"kube.release_cordon","reason":"the lab needs it"}"#,
         r#"{"op":"kube.out_of_service","power_off_proof":"pulled the plug"}"#,
+        r#"{"op":"kubeadm.renew","within_days":90}"#,
         r#"{"op":"kube.remove_node"}"#,
         r#"{"op":"kube.apply","artifact":"cni"}"#,
         r#"{"op":"kube.await_ready","version":null,"for_seconds":60,"timeout_seconds":600}"#,

@@ -82,9 +82,9 @@ remove it with `kubectl delete node`, and its secret NAME.node-password.k3s.")]
   hostler node remove pi-9 --keep-listed
   hostler node remove pi-3 --power-off-proof 'board burnt, plug pulled'
 
-Drains the node, lets another server remove its member of etcd, empties the machine and forgets the Node; then the roster
-that lists it no more is signed. A node that is silent is removed from the cluster alone, once its power is proved to be
-off: wipe its disk. What a failed join left is removed the same way.")]
+Drains the node, lets another server remove its member of etcd, empties the machine and forgets the Node; then the
+roster that lists it no more is signed. A node that is silent is removed from the cluster alone, once its power is
+proved to be off: wipe its disk. What a failed join left is removed the same way.")]
     Remove {
         #[command(flatten)]
         plan: Interactive<RemoveArgs>,

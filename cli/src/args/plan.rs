@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use hostler_plan::{
     drain::Allowed,
-    form::{PodName, Reason},
+    form::{self, PodName, Reason},
     id::NodeName,
     planner::{Continues, Intent, Quarantined, Selection},
     step::EmptyDirs,
@@ -66,7 +66,7 @@ Nothing is drained. What is as it should be already is left alone.")]
   hostler plan reboot pi-3
   hostler plan reboot --all --out reboot.plan.json")]
     Reboot(Compile<RebootArgs>),
-    /// Take nodes out of a kubeadm cluster for good: drain, remove the member of etcd, empty the machine, forget the Node
+    /// Take nodes out of a kubeadm cluster for good: drain, remove the etcd member, empty the machine, forget the Node
     #[command(after_help = "Examples:
   hostler plan remove pi-9
   hostler plan remove pi-3 --power-off-proof 'plug pulled' --out remove.plan.json
@@ -79,6 +79,11 @@ Nothing is drained. What is as it should be already is left alone.")]
 
 First `hostler node replace` lists the new machine, and does the whole in one go.")]
     Replace(Compile<ReplaceArgs>),
+    /// Renew the certificates of servers that kubeadm made, one server after the other
+    #[command(after_help = "Examples:
+  hostler plan renew-certificates --all
+  hostler plan renew-certificates pi-1 --within 30d --out renew.plan.json")]
+    RenewCertificates(Compile<RenewArgs>),
     /// Let go of the number of a plan that some signed here and that waits for others
     #[command(after_help = "Examples:
   hostler plan give-up 43
@@ -237,6 +242,18 @@ pub struct ReplaceArgs {
     pub power_off_proof: Option<Reason>,
 }
 
+/// Whose certificates, and which of them.
+#[derive(Debug, Clone, Args)]
+pub struct RenewArgs {
+    #[command(flatten)]
+    pub nodes: ManyNodes,
+    /// Only where one ends within this time, such as 30d
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "90d")]
+    pub within: Duration,
+    #[command(flatten)]
+    pub outage: Outage,
+}
+
 /// Whose cordons become Hostler's, and why.
 #[derive(Debug, Clone, Args)]
 pub struct AdoptCordonArgs {
@@ -385,6 +402,15 @@ impl From<RemoveArgs> for PlanRequest {
         let RemoveArgs { nodes, power_off_proof, timeout, consent } = args;
         let intent = Intent::Remove { nodes: nodes.nodes, power_off_proof };
         Self { drain_timeout: timeout, consent, ..intent.into() }
+    }
+}
+
+impl From<RenewArgs> for PlanRequest {
+    fn from(args: RenewArgs) -> Self {
+        let (least, most) = form::WITHIN_DAYS;
+        let within_days = args.within.as_secs().div_ceil(86_400).clamp(least, most);
+        let (nodes, accept_outage) = (selection(args.nodes.nodes), args.outage.accept_outage);
+        Intent::RenewCertificates { nodes, within_days, accept_outage }.into()
     }
 }
 

@@ -3,6 +3,7 @@
 //! What is believed here was tried with kubeadm 1.35 and 1.36; its exit code is 0 or 1 and says nothing else, so that
 //! the machine and the API server are asked what became of a run.
 
+pub(crate) mod certificate;
 pub(crate) mod config;
 pub(crate) mod etcd;
 mod fault;

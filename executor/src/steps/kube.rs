@@ -1,5 +1,5 @@
-//! Steps on the cluster: cordon, drain, uncordon, whose a cordon is, giving a dead node up, forgetting one, and the wait
-//! until a node is Ready.
+//! Steps on the cluster: cordon, drain, uncordon, whose a cordon is, giving a dead node up, forgetting one, and the
+//! wait until a node is Ready.
 
 mod apply;
 mod cordon;

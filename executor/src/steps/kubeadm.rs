@@ -1,4 +1,5 @@
-//! Steps of a kubeadm cluster's life: bootstrap, admit, join, revoke, upgrade, the kubelet's restart, expel and reset.
+//! Steps of a kubeadm cluster's life: bootstrap, admit, join, revoke, upgrade, the kubelet's restart, renew, expel and
+//! reset.
 
 mod admit;
 mod backups;
@@ -8,7 +9,9 @@ mod expel;
 mod join;
 mod kubelet;
 mod material;
+mod renew;
 mod reset;
+mod restart;
 mod revoke;
 mod run;
 mod snapshot;

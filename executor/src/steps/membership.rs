@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What runs on another version for so long after its restart has come back on the old one.
 const WRONG_VERSION: Duration = Duration::from_secs(60);
 
+/// The observation that says which machine was emptied of its cluster.
+pub(super) const MACHINE_ID: &str = "machine_id";
+
 /// The observation that carries the ciphertext.
 const SEALED: &str = "sealed_join_secret";
 

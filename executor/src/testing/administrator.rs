@@ -16,6 +16,17 @@ pub(crate) struct TestAdministrator {
     pages: Mutex<BTreeMap<String, String>>,
     /// What every call is answered with, where it is set.
     pub silent: Mutex<Option<ClusterError>>,
+    /// What happens to the cluster before a path is read, as by its kubelets.
+    pub before_get: Mutex<Option<BeforeGet>>,
+}
+
+/// The cluster and the path.
+pub(crate) struct BeforeGet(pub Box<dyn Fn(&TestAdministrator, &str) + Send>);
+
+impl std::fmt::Debug for BeforeGet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BeforeGet")
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -60,6 +71,9 @@ fn path(object: &Value) -> String {
 impl Administrator for TestAdministrator {
     fn get(&self, path: &str) -> Result<Option<String>, ClusterError> {
         let path = path.split('?').next().unwrap_or(path);
+        if let Some(BeforeGet(happens)) = &*lock(&self.before_get) {
+            happens(self, path);
+        }
         let page = lock(&self.pages).get(path).cloned();
         let objects = lock(&self.objects);
         let below = || objects.iter().filter(|(at, _)| at.rsplit_once('/').is_some_and(|(list, _)| list == path));

@@ -91,13 +91,15 @@ pub enum PlanKind {
     Inspect,
     /// Takes snapshots of etcd, and takes nothing out of service.
     Snapshot,
+    /// Changes how members run, at the version that they run.
+    Configure,
     /// No tasks: what it does not list in `beside` ends.
     Stop,
 }
 
 impl PlanKind {
     /// Every kind.
-    pub const ALL: [PlanKind; 14] = [
+    pub const ALL: [PlanKind; 15] = [
         PlanKind::Check,
         PlanKind::Bootstrap,
         PlanKind::Join,
@@ -111,6 +113,7 @@ impl PlanKind {
         PlanKind::Replace,
         PlanKind::Inspect,
         PlanKind::Snapshot,
+        PlanKind::Configure,
         PlanKind::Stop,
     ];
 
@@ -137,6 +140,7 @@ impl PlanKind {
             PlanKind::Remove => noop || drain || step.takes_away(),
             // A machine is let in, and the one before it is gone; nobody's machine is emptied.
             PlanKind::Replace => !matches!(step, Step::ResetKubeadm(_)) && !adopts && !releases,
+            PlanKind::Configure => noop || wait || matches!(step, Step::RenewKubeadm(_)),
             PlanKind::Stop => false,
         }
     }
@@ -156,7 +160,8 @@ impl PlanKind {
             | PlanKind::Remove
             | PlanKind::Replace
             | PlanKind::Inspect
-            | PlanKind::Snapshot => None,
+            | PlanKind::Snapshot
+            | PlanKind::Configure => None,
         }
     }
 
@@ -169,7 +174,8 @@ impl PlanKind {
             | PlanKind::Reboot
             | PlanKind::Baseline
             | PlanKind::Remove
-            | PlanKind::Replace => true,
+            | PlanKind::Replace
+            | PlanKind::Configure => true,
             PlanKind::Check
             | PlanKind::Drain
             | PlanKind::Uncordon
@@ -195,6 +201,7 @@ impl PlanKind {
             | PlanKind::Replace
             | PlanKind::Inspect
             | PlanKind::Snapshot
+            | PlanKind::Configure
             | PlanKind::Stop => false,
         }
     }
@@ -212,7 +219,8 @@ impl PlanKind {
             | PlanKind::Remove
             | PlanKind::Replace
             | PlanKind::Inspect
-            | PlanKind::Snapshot => false,
+            | PlanKind::Snapshot
+            | PlanKind::Configure => false,
         }
     }
 }
@@ -233,6 +241,7 @@ impl fmt::Display for PlanKind {
             PlanKind::Replace => "replace",
             PlanKind::Inspect => "inspect",
             PlanKind::Snapshot => "snapshot",
+            PlanKind::Configure => "configure",
             PlanKind::Stop => "stop",
         })
     }

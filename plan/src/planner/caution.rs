@@ -2,7 +2,7 @@
 
 use crate::{
     document::RosterStatus,
-    health::{Level, blockers},
+    health::{Level, Rule, blockers},
     id::NodeName,
     step::ClusterRole,
 };
@@ -16,6 +16,8 @@ pub(super) enum Taken {
     Drained,
     /// Restarted one after the other: each is away for a while.
     Restarted,
+    /// Not drained, and each of their components restarts.
+    Reloaded,
 }
 
 /// What it means to take servers out of service.
@@ -41,16 +43,19 @@ pub(super) fn servers_out(
                 "{server} is the only server: the drain leaves its API server running, and the cluster stands still \
                  while the machine is off"
             ))),
+            (Taken::Reloaded, 1) => draft.notes.push(Note::Warning(format!(
+                "{server} is the only server: the API does not answer while its components restart"
+            ))),
             (Taken::Restarted, 1) => draft.notes.push(Note::Warning(format!(
                 "{server} is the only server: it drains and watches itself, and the API does not answer while it \
                  restarts"
             ))),
-            (Taken::Restarted, 2) if quorum.is_kept() && accepted.contains(server) => {
+            (Taken::Restarted | Taken::Reloaded, 2) if quorum.is_kept() && accepted.contains(server) => {
                 draft.notes.push(Note::Warning(format!(
                     "{server} is one of two servers: the API does not answer while it is away, as accepted"
                 )));
             }
-            (Taken::Restarted, 2) if quorum.is_kept() => {
+            (Taken::Restarted | Taken::Reloaded, 2) if quorum.is_kept() => {
                 draft.obstacles.push(Obstacle::Majority { node: server.clone() });
             }
             (Taken::Drained, _) if is_healthy && !after.is_kept() => draft.notes.push(Note::Warning(format!(
@@ -58,15 +63,15 @@ pub(super) fn servers_out(
                  is off",
                 quorum.without(server)
             ))),
-            (Taken::Restarted, _) if is_healthy && !after.is_kept() => {
+            (Taken::Restarted | Taken::Reloaded, _) if is_healthy && !after.is_kept() => {
                 draft.obstacles.push(Obstacle::Quorum { server: server.clone(), quorum });
             }
-            (Taken::Drained | Taken::Restarted, _) => {}
+            (Taken::Drained | Taken::Restarted | Taken::Reloaded, _) => {}
         }
         quorum = match taken {
             Taken::Drained => after,
-            Taken::Restarted if is_healthy => quorum,
-            Taken::Restarted => quorum.one_more(),
+            Taken::Restarted | Taken::Reloaded if is_healthy => quorum,
+            Taken::Restarted | Taken::Reloaded => quorum.one_more(),
         };
     }
 }
@@ -84,6 +89,8 @@ pub(super) fn coordinator_out(request: Request<'_>, draft: &mut Draft, nodes: &[
             (true, _) | (false, false) => "",
         };
         let text = match taken {
+            // It runs on.
+            Taken::Reloaded => continue,
             Taken::Drained => format!(
                 "the coordinator runs on {node}, as {node} signed: a drain leaves a service of the machine as it is; \
                  before the machine is switched off, know that nothing new begins on any node until it is back"
@@ -120,13 +127,13 @@ pub(super) fn note_unavailable(
 }
 
 /// Says of every node that is not well what it means for the rollout over `nodes`. What is optional and not known
-/// weighs nothing.
-pub(super) fn note_health(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName]) {
+/// weighs nothing, nor what the rollout `cures`.
+pub(super) fn note_health(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName], cures: Option<Rule>) {
     for node in request.roster.nodes.iter().filter(|n| n.status == RosterStatus::Active).map(|n| &n.name) {
         let verdicts = &request.state(node).verdicts;
         let holding = blockers(verdicts);
         let is_target = nodes.contains(node);
-        for verdict in verdicts {
+        for verdict in verdicts.iter().filter(|verdict| Some(verdict.rule) != cures) {
             let effect = match verdict.counts_as() {
                 Level::Ok if verdict.accepted.is_some() => Effect::Accepted,
                 Level::Critical if !is_target => Effect::LeftOut,

@@ -24,7 +24,7 @@ pub(super) fn dead(request: Request<'_>, draft: &mut Draft, names: &[NodeName], 
     for node in resolve(request, draft, &Selection::Named(names.to_vec())) {
         let name = &node.name;
         let state = request.state(name);
-        let alive = |sign| Some(Obstacle::Alive { node: name.clone(), sign });
+        let alive = |sign| Some(Obstacle::Alive { node: name.clone(), sign, instead: "drain it without --dead" });
         let obstacle = match state.condition.standing {
             _ if request.roster.active(name).is_none() => Some(Obstacle::NotEnrolled { node: name.clone() }),
             Standing::Outside => Some(Obstacle::NotAMember { node: name.clone() }),

@@ -196,6 +196,14 @@ impl Lifecycle {
         }
     }
 
+    /// Steps of a server that renew what it proves itself by, where that ends within so many days; or why not.
+    pub(super) fn renew(self, within_days: u64) -> Result<Vec<Step>, Obstacle> {
+        match self {
+            Lifecycle::K3s => Err(k3s::renews_itself()),
+            Lifecycle::Kubeadm => Ok(kubeadm::renew(within_days)),
+        }
+    }
+
     /// Steps of a drained member that bring it to another version.
     pub(super) fn upgrade(self, member: &Member<'_>) -> Vec<Step> {
         match self {

@@ -42,7 +42,8 @@ fn replaces(new: PlanKind, old: PlanKind) -> bool {
         | PlanKind::Reboot
         | PlanKind::Baseline
         | PlanKind::Remove
-        | PlanKind::Replace => new == old,
+        | PlanKind::Replace
+        | PlanKind::Configure => new == old,
         PlanKind::Check
         | PlanKind::Drain
         | PlanKind::Uncordon

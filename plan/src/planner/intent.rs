@@ -37,6 +37,8 @@ pub enum Intent {
     Remove { nodes: Vec<NodeName>, power_off_proof: Option<Reason> },
     /// Remove a dead node from the cluster and let the machine in that enrolled under its name since.
     Replace { node: NodeName, power_off_proof: Option<Reason> },
+    /// Renew what servers prove themselves by, where it ends within so many days.
+    RenewCertificates { nodes: Selection, within_days: u64, accept_outage: Vec<NodeName> },
     /// Put nodes back into service.
     Uncordon { nodes: Vec<NodeName> },
     /// Make cordons Hostler's that others put on nodes.
@@ -74,6 +76,7 @@ impl Intent {
             | Intent::Inspect { nodes: Selection::Named(names) }
             | Intent::Snapshot { nodes: Selection::Named(names) }
             | Intent::Upgrade { nodes: Selection::Named(names), .. }
+            | Intent::RenewCertificates { nodes: Selection::Named(names), .. }
             | Intent::Reboot { nodes: Selection::Named(names), .. } => names,
             Intent::Drain { nodes, .. }
             | Intent::Dead { nodes, .. }
@@ -89,6 +92,7 @@ impl Intent {
             | Intent::Inspect { nodes: Selection::All }
             | Intent::Snapshot { nodes: Selection::All }
             | Intent::Upgrade { nodes: Selection::All, .. }
+            | Intent::RenewCertificates { nodes: Selection::All, .. }
             | Intent::Reboot { nodes: Selection::All, .. } => &[],
         }
     }
@@ -105,6 +109,7 @@ impl Intent {
             | Intent::Snapshot { .. }
             | Intent::Dead { .. }
             | Intent::Replace { .. }
+            | Intent::RenewCertificates { .. }
             | Intent::AdoptCordon { .. }
             | Intent::ReleaseCordon { .. }
             | Intent::Uncordon { .. } => false,
@@ -125,6 +130,7 @@ impl Intent {
             Intent::Dead { .. } => PlanKind::Dead,
             Intent::Remove { .. } => PlanKind::Remove,
             Intent::Replace { .. } => PlanKind::Replace,
+            Intent::RenewCertificates { .. } => PlanKind::Configure,
             Intent::Uncordon { .. } | Intent::ReleaseCordon { .. } => PlanKind::Uncordon,
             Intent::Reboot { .. } => PlanKind::Reboot,
         }

@@ -191,6 +191,8 @@ pub enum Obstacle {
     Alive {
         node: NodeName,
         sign: &'static str,
+        /// What is done with one that lives.
+        instead: &'static str,
     },
     /// It is silent, and nobody says how it was proved that its machine is off.
     PowerNotProved {
@@ -381,10 +383,10 @@ impl fmt::Display for Obstacle {
                 f,
                 "{found} rollouts are not over, and a plan may stand beside {limit} at most; halt or finish some"
             ),
-            Obstacle::Alive { node, sign } => write!(
+            Obstacle::Alive { node, sign, instead } => write!(
                 f,
-                "{node} is not dead: {sign}; treat it as one that lives, without a power-off proof, or switch it off and \
-                 wait until its cluster says that it is not Ready"
+                "{node} is not dead: {sign}; {instead}, or switch it off and wait until its cluster says that it is not \
+                 Ready"
             ),
             Obstacle::PowerNotProved { node, command } => write!(
                 f,
@@ -402,8 +404,8 @@ impl fmt::Display for Obstacle {
             ),
             Obstacle::EndpointThere { node, api } => write!(
                 f,
-                "everybody reaches the cluster at {api}, which is {node} itself; let the endpoint lead to another server \
-                 first"
+                "everybody reaches the cluster at {api}, which is {node} itself; let the endpoint lead to another \
+                 server first"
             ),
             Obstacle::NothingToReplace { node } => {
                 write!(f, "{node} is not in the cluster; `hostler plan join {node}` lets its machine in")

@@ -4,6 +4,7 @@
 //! machine that nobody reaches the cluster forgets the node, once it was proved that its power is off.
 
 use crate::{
+    document::Task,
     fleet::FleetNode,
     form::Reason,
     id::{NodeName, Seq, TaskId},
@@ -94,7 +95,8 @@ fn found<'a>(request: Request<'_>, node: &FleetNode, proof: Option<&'a Reason>) 
     if let Some(owner) = state.condition.cordon.as_ref().and_then(|c| c.owner.foreign()) {
         return Err(Obstacle::CordonedByOther { node: name.clone(), owner: owner.to_owned() });
     }
-    let alive = |sign| Err(Obstacle::Alive { node: name.clone(), sign });
+    let alive =
+        |sign| Err(Obstacle::Alive { node: name.clone(), sign, instead: "remove it without --power-off-proof" });
     match (state.condition.standing, state.connected, proof) {
         (Standing::Outside, reached, None) => Ok(Found::Outside { reached }),
         (Standing::Outside, false, Some(_)) => Ok(Found::Outside { reached: false }),
@@ -227,25 +229,31 @@ fn one(
 ) -> Vec<TaskId> {
     let name = &node.name;
     let seq = request.numbering.seq;
-    let mut push = |draft: &mut Draft, what: &str, on: &NodeName, steps: Vec<Step>| {
-        let made = task(what, on, name, std::mem::take(&mut after), steps);
-        let made = if what == "drain" { disrupting(made) } else { made };
+    let mut push = |draft: &mut Draft, task: Task| {
+        let made = Task { after: std::mem::take(&mut after), ..task };
         after = vec![made.id.clone()];
         draft.tasks.push(made);
     };
+    let on = |node: &NodeName, what: &str, steps: Vec<Step>| task(what, node, name, Vec::new(), steps);
     match found {
-        Found::Alive => push(draft, "drain", server, drain_steps(request, "removal".to_owned())),
-        Found::Broken => push(draft, "cordon", server, vec![Step::Cordon(Cordon { reason: reason("removal", seq) })]),
-        Found::Off(proof) => push(draft, "give-up", server, give_up(seq, proof)),
+        Found::Alive => {
+            push(draft, disrupting(on(server, "drain", drain_steps(request, "removal".to_owned()))));
+        }
+        Found::Broken => {
+            let cordon = Step::Cordon(Cordon { reason: reason("removal", seq) });
+            push(draft, on(server, "cordon", vec![cordon]));
+        }
+        Found::Off(proof) => push(draft, on(server, "give-up", give_up(seq, proof))),
         Found::Outside { .. } => {}
     }
-    push(draft, "expel", server, lifecycle.expel(node, matches!(found, Found::Off(_))));
+    let expel = on(server, "expel", lifecycle.expel(node, matches!(found, Found::Off(_))));
+    let expelled = expel.id.clone();
+    push(draft, expel);
     if matches!(found, Found::Alive | Found::Broken | Found::Outside { reached: true }) {
-        let expelled = draft.tasks.last().expect("it was pushed just now").id.clone();
-        push(draft, "reset", name, lifecycle.reset(expelled));
+        push(draft, on(name, "reset", lifecycle.reset(expelled)));
     }
     if !matches!(found, Found::Outside { .. }) {
-        push(draft, "forget", server, vec![Step::RemoveNode(RemoveNode {})]);
+        push(draft, on(server, "forget", vec![Step::RemoveNode(RemoveNode {})]));
     }
     after
 }

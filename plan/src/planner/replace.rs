@@ -33,7 +33,11 @@ pub(super) fn replace(
     let state = request.state(name);
     let obstacle = match (state.condition.standing, proof) {
         (Standing::Outside, _) => Some(Obstacle::NothingToReplace { node: name.clone() }),
-        (Standing::Ready, _) => Some(Obstacle::Alive { node: name.clone(), sign: "its cluster says that it is Ready" }),
+        (Standing::Ready, _) => Some(Obstacle::Alive {
+            node: name.clone(),
+            sign: "its cluster says that it is Ready",
+            instead: "remove it first, which drains it",
+        }),
         (Standing::NotReady | Standing::Unknown, None) => {
             Some(Obstacle::PowerNotProved { node: name.clone(), command: "replace" })
         }

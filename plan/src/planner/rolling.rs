@@ -28,7 +28,7 @@ pub(super) fn upgrade(
     selection: &Selection,
     accepted: &[NodeName],
 ) {
-    let candidates = workable(request, draft, selection);
+    let candidates = workable(request, draft, selection, None);
     let nodes = upgradable(request, draft, candidates.clone(), to, quarantined);
     servers_out(request, draft, &nodes, accepted, Taken::Restarted);
     let work = Work { what: "upgrade", version: Some((lifecycle, to)), reason: format!("upgrade to {to}") };
@@ -47,7 +47,7 @@ pub(super) fn upgrade(
 }
 
 pub(super) fn reboot(request: Request<'_>, draft: &mut Draft, selection: &Selection, accepted: &[NodeName]) {
-    let nodes = workable(request, draft, selection);
+    let nodes = workable(request, draft, selection, None);
     servers_out(request, draft, &nodes, accepted, Taken::Restarted);
     let work = Work { what: "reboot", version: None, reason: "reboot".to_owned() };
     if rolling(request, draft, &nodes, &[], &work, false) {
@@ -88,7 +88,7 @@ fn rolling(
         return false;
     }
     note_unavailable(request, draft, nodes, &returned, |_| String::new());
-    note_health(request, draft, nodes);
+    note_health(request, draft, nodes, None);
     let mut order = Vec::new();
     if !returned.is_empty() {
         let at_once = returned.len();

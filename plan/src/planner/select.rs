@@ -106,8 +106,13 @@ pub(super) fn performs(request: Request<'_>, draft: &mut Draft, node: &FleetNode
 }
 
 /// Members of the cluster that can be taken out of service, worked on and put back. With [`Selection::All`] the ones
-/// for which it makes no sense are left out; a named one is an obstacle then.
-pub(super) fn workable(request: Request<'_>, draft: &mut Draft, selection: &Selection) -> Vec<NodeName> {
+/// for which it makes no sense are left out; a named one is an obstacle then. What the work `cures` is no hindrance.
+pub(super) fn workable(
+    request: Request<'_>,
+    draft: &mut Draft,
+    selection: &Selection,
+    cures: Option<Rule>,
+) -> Vec<NodeName> {
     let named = matches!(selection, Selection::Named(_));
     let mut nodes = Vec::new();
     for node in resolve(request, draft, selection) {
@@ -134,7 +139,10 @@ pub(super) fn workable(request: Request<'_>, draft: &mut Draft, selection: &Sele
             continue;
         }
         // Of one that is silent because it is not connected, that is told.
-        let critical = |v: &&Verdict| v.counts_as() == Level::Critical && (state.connected || v.rule != Rule::Report);
+        let critical = |v: &&Verdict| {
+            let is_told = state.connected || v.rule != Rule::Report;
+            v.counts_as() == Level::Critical && is_told && Some(v.rule) != cures
+        };
         if let Some(verdict) = state.verdicts.iter().find(critical) {
             draft.obstacles.push(Obstacle::Critical { node: name.clone(), why: verdict.sentence() });
             continue;

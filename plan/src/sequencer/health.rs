@@ -94,11 +94,14 @@ pub(super) fn gate(
             Recovery::Soaking { until } => soaking = Some(Reason::Soaking { node: node.clone(), until }),
         }
     }
-    let own = verdicts(s, &task.subject, now);
+    let cures = |verdict: &Verdict| task.steps.iter().any(|step| step.cures() == Some(verdict.rule));
+    let own: Vec<Verdict> = verdicts(s, &task.subject, now).into_iter().filter(|v| !cures(v)).collect();
     if let [first, more @ ..] = blockers(&own).as_slice() {
         return Err(Reason::unhealthy(&task.subject, first, more.len()));
     }
-    let holds = |(node, verdict): &&(NodeName, Verdict)| *node != task.subject && turned(rollout, node, verdict);
+    let holds = |(node, verdict): &&(NodeName, Verdict)| {
+        *node != task.subject && turned(rollout, node, verdict) && !cures(verdict)
+    };
     if let Some((node, verdict)) = holding.iter().find(holds) {
         return Err(Reason::unhealthy(node, verdict, 0));
     }

@@ -262,8 +262,8 @@ impl Operation for Apply {
     }
 }
 
-/// The cluster has no Node object of the subject, once its kubelet is silent: what is left of its pods goes with it, and
-/// what was to run there starts elsewhere.
+/// The cluster has no Node object of the subject, once its kubelet is silent: what is left of its pods goes with it,
+/// and what was to run there starts elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveNode {}

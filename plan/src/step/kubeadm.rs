@@ -183,8 +183,32 @@ impl Operation for EnsureKubelet {
     }
 }
 
-/// On a server: the task's subject is let in no more. No join token that was made for it is in the cluster, and it is no
-/// member of etcd, which every other member agreed to: only then may anything on its machine be emptied.
+/// The certificates that kubeadm made on this server last for so long, and its static pods run by them: what ends
+/// earlier is made anew, by the authorities that are there, and the static pods restart one by one. The kubelet
+/// renews its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    /// What ends within so many days is renewed, and all others with it.
+    #[serde(deserialize_with = "form::within_days")]
+    pub within_days: u64,
+}
+
+impl Operation for Renew {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { within_days } = self;
+        format!("every certificate of this server where one ends within {within_days} days; its static pods restart")
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        "renews this server's certificates".to_owned()
+    }
+}
+
+/// On a server: the task's subject is let in no more. No join token that was made for it is in the cluster, and it is
+/// no member of etcd, which every other member agreed to: only then may anything on its machine be emptied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expel {
@@ -217,8 +241,8 @@ impl Operation for Expel {
     }
 }
 
-/// Nothing of a cluster is on this node any more: `kubeadm reset`, and what that leaves. Pods on it end, and etcd's data
-/// are gone. Never before another server has removed the node from the cluster.
+/// Nothing of a cluster is on this node any more: `kubeadm reset`, and what that leaves. Pods on it end, and etcd's
+/// data are gone. Never before another server has removed the node from the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reset {
@@ -238,7 +262,7 @@ impl Operation for Reset {
     fn said(&self) -> String {
         let Self { config, expelled_by } = self;
         format!(
-            "REMOVES everything of the cluster from the machine after {expelled_by}, by a configuration of {} bytes, {}",
+            "REMOVES all of the cluster from the machine after {expelled_by}, by a configuration of {} bytes, {}",
             config.len(),
             digest(config)
         )

@@ -152,6 +152,7 @@ impl World {
                 | Step::AdmitToKubeadm(_)
                 | Step::RevokeKubeadm(_)
                 | Step::ExpelFromKubeadm(_)
+                | Step::RenewKubeadm(_)
                 | Step::UpgradeKubeadm(_)
                 | Step::Apply(_)
                 | Step::AdmitToK3s(_)

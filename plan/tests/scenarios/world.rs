@@ -4,7 +4,7 @@
 //! ```text
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
 //! plan upgrade V [nodes=a,b] [skip] [accept=s1] | baseline [nodes=…] | reboot [nodes=…] | drain w1 [max=N]
-//! plan dead w1 | remove w1 [off] | replace w1 [off] | uncordon w1 | …
+//! plan dead w1 | remove w1 [off] | replace w1 [off] | renew [nodes=…] [accept=s1] | uncordon w1 | …
 //! submit                    the plan made last goes into the ledger
 //! decide                    what the sequencer appends, until it has nothing to say
 //! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
@@ -301,6 +301,7 @@ impl World {
             "dead" => Intent::Dead { nodes: list(words[1]), power_off_proof: "plug pulled".parse().unwrap() },
             "remove" => Intent::Remove { nodes: list(words[1]), power_off_proof: proof },
             "replace" => Intent::Replace { node: name(words[1]), power_off_proof: proof },
+            "renew" => Intent::RenewCertificates { nodes, within_days: 90, accept_outage },
             "uncordon" => Intent::Uncordon { nodes: list(words[1]) },
             "reboot" => Intent::Reboot { nodes, accept_outage },
             other => panic!("unknown intent {other:?}"),

@@ -6,6 +6,7 @@ use hostler_plan::{
     document::Outcome,
     health::{Level, Rule},
     step::{AwaitReady, Step, k3s},
+    version::Version,
 };
 
 use super::{
@@ -278,6 +279,7 @@ impl World {
             | Step::EnsureKubelet(_)
             | Step::ExpelFromKubeadm(_)
             | Step::ResetKubeadm(_)
+            | Step::RenewKubeadm(_)
             | Step::RemoveNode(_)
             | Step::SnapshotEtcd(_)
             | Step::Apply(_)
@@ -291,34 +293,37 @@ impl World {
         }
     }
 
+    fn end_upgrade(&mut self, subject: usize, version: Version) -> Progress {
+        let now = self.now;
+        let fails = self.random.chance(self.profile.failing_upgrades);
+        let breaks = self.random.chance(self.profile.breaking_upgrades);
+        let machine = &mut self.machines[subject];
+        machine.restarting = false;
+        if machine.version == version {
+            machine.note_readiness(now);
+            return Progress::Next(10, 10);
+        }
+        if !fails {
+            machine.version = version;
+        }
+        machine.broken = breaks;
+        machine.note_readiness(now);
+        self.sicken(subject);
+        if breaks {
+            self.after(60_000, 300_000, Event::Repaired(subject));
+        }
+        if fails {
+            let reason = format!("runs {OLD} after the restart, expected {version}");
+            return Progress::Failed(Outcome::Failed { reason });
+        }
+        Progress::Next(10, 10)
+    }
+
     fn end_step(&mut self, subject: usize, step: &Step, begun: Millis) -> Progress {
         let now = self.now;
         match step {
             Step::Drain(_) => self.end_drain(subject),
-            Step::UpgradeK3s(k3s::Upgrade { version, .. }) => {
-                let fails = self.random.chance(self.profile.failing_upgrades);
-                let breaks = self.random.chance(self.profile.breaking_upgrades);
-                let machine = &mut self.machines[subject];
-                machine.restarting = false;
-                if machine.version == *version {
-                    machine.note_readiness(now);
-                    return Progress::Next(10, 10);
-                }
-                if !fails {
-                    machine.version = *version;
-                }
-                machine.broken = breaks;
-                machine.note_readiness(now);
-                self.sicken(subject);
-                if breaks {
-                    self.after(60_000, 300_000, Event::Repaired(subject));
-                }
-                if fails {
-                    let reason = format!("runs {OLD} after the restart, expected {version}");
-                    return Progress::Failed(Outcome::Failed { reason });
-                }
-                Progress::Next(10, 10)
-            }
+            Step::UpgradeK3s(k3s::Upgrade { version, .. }) => self.end_upgrade(subject, *version),
             Step::AwaitReady(AwaitReady { version, for_seconds, timeout_seconds }) => {
                 let machine = &self.machines[subject];
                 let soaked = machine.ready_since.is_some_and(|since| now - since >= for_seconds * 1000);
@@ -352,6 +357,7 @@ impl World {
             | Step::EnsureKubelet(_)
             | Step::ExpelFromKubeadm(_)
             | Step::ResetKubeadm(_)
+            | Step::RenewKubeadm(_)
             | Step::RemoveNode(_)
             | Step::SnapshotEtcd(_)
             | Step::Apply(_)

@@ -107,15 +107,15 @@ impl Member {
         format!("{:x} {name}", self.id)
     }
 
-    /// Whether it answers and has a leader.
+    /// Whether it answers: its state alone, because a learner serves no question about its health.
     pub(crate) fn answers(&self, host: &dyn Host) -> Result<bool, HostError> {
         if self.client_urls.is_empty() {
             return Ok(false);
         }
         let urls = self.client_urls.join(",");
-        let mut health = command(&["--command-timeout", ANSWER_SECONDS, "endpoint", "health"]);
-        health[2] = &urls;
-        match host.run(&health, QUICK) {
+        let mut status = command(&["--command-timeout", ANSWER_SECONDS, "endpoint", "status"]);
+        status[2] = &urls;
+        match host.run(&status, QUICK) {
             Ok(_) => Ok(true),
             Err(HostError::Command { .. } | HostError::TimedOut { .. }) => Ok(false),
             Err(error) => Err(error),

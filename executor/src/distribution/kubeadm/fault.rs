@@ -4,8 +4,8 @@
 const KNOWN: &[(&[&str], &str)] = &[
     (
         &["a Node with name", "and status \"Ready\" already exists"],
-        "NODE is the name of a Ready node of the cluster: remove that one first (`hostler node remove NODE`), or let this \
-         machine enrol under another name",
+        "NODE is the name of a Ready node of the cluster: remove that one first (`hostler node remove NODE`), or let \
+         this machine enrol under another name",
     ),
     (
         &["too many learner members"],

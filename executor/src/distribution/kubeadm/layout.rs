@@ -42,6 +42,9 @@ pub(crate) const KUBEADM_UNIT: &str = "hostler-kubeadm.service";
 /// thing. Without a secret.
 pub(crate) const MARKER: &str = "/etc/kubernetes/hostler-kubeadm.yaml";
 
+/// Since when this server's components restart for new certificates; gone once each of them runs by them.
+pub(crate) const RENEWING: &str = "/etc/kubernetes/hostler-renewing";
+
 /// What of a join is secret lies in memory alone, and only while it is needed.
 pub(crate) const RUN_CONFIG: &str = "/run/hostler/kubeadm.yaml";
 pub(crate) const RUN_DISCOVERY: &str = "/run/hostler/kubeadm-discovery.conf";

@@ -5,7 +5,7 @@ use std::path::Path;
 use hostler_plan::{step::ClusterRole, version::Version};
 use serde_json::Value;
 
-use super::layout::{ETCD_DATA, KUBELET_CONFIG, KUBELET_KUBECONFIG, KUBELET_UNIT, MANIFESTS, PKI, QUICK};
+use super::layout::{CNI_CONFIG, ETCD_DATA, KUBELET_CONFIG, KUBELET_KUBECONFIG, KUBELET_UNIT, MANIFESTS, PKI, QUICK};
 use crate::host::{Host, HostError, UnitActivity};
 
 /// A component that runs as a static pod, in the order in which kubeadm upgrades them.
@@ -116,9 +116,6 @@ pub(crate) fn leftovers(host: &dyn Host) -> Result<Vec<String>, HostError> {
     }
     Ok(found)
 }
-
-/// Where network plugins keep what a cluster told them.
-const CNI_CONFIG: &str = "/etc/cni/net.d";
 
 /// What shows kube-proxy's rules in the kernel, and the word that is in them.
 const RULES: [(&[&str], &str); 2] =

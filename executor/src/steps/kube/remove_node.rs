@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use hostler_plan::{step::RemoveNode, text::clean};
+use hostler_plan::{step::RemoveNode, text::clean, trust};
 use serde_json::Value;
 
 use super::subject::PATIENCE;
 use crate::{
     control::POLL,
     host::ClusterError,
-    steps::action::{Action, Check, StepContext, StepError},
+    steps::{
+        action::{Action, Check, StepContext, StepError},
+        membership::MACHINE_ID,
+    },
 };
 
 /// A node is Ready for 50 s after its kubelet fell silent (`node-monitor-grace-period`), and some more where the
@@ -71,9 +74,27 @@ fn is_ready(node: &Value) -> bool {
     conditions.any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
-/// Refuses a Node object that is not on the machine that the plan names, where it names one.
+/// The machine that a task before this one emptied, by the receipt of its node.
+fn emptied(context: &StepContext<'_>) -> Option<String> {
+    let receipts = context.receipts().iter().filter_map(|stored| trust::receipt(&context.roster, &stored.0).ok());
+    let mut of_subject = receipts.filter(|r| r.document().node == context.task.subject);
+    of_subject.find_map(|r| r.document().observation(MACHINE_ID).map(str::to_owned))
+}
+
+/// Refuses a Node object that is not on the machine that the plan names, where it names one, or on that which was
+/// emptied.
 fn is_meant(node: &Value, context: &StepContext<'_>) -> Result<(), StepError> {
     let found = node["status"]["nodeInfo"]["machineID"].as_str().unwrap_or_default();
+    let subject = &context.task.subject;
+    if let Some(emptied) = emptied(context).filter(|emptied| emptied != found) {
+        return Err(StepError::Failed(format!(
+            "the machine that was emptied is {:?}, and the Node {subject} is on {:?}: another machine had that name \
+             before. Prove that its power is off and remove it so (`hostler node remove {subject} --power-off-proof`, \
+             while the new one is not connected, or `hostler node replace {subject}`). Its Node was not removed",
+            clean(&emptied),
+            clean(found)
+        )));
+    }
     match context.plan.document().node_object(&context.task.subject) {
         Some(meant) if meant.machine_id.as_str() != found => Err(StepError::Failed(format!(
             "expected the Node {} on machine {}, found it on {:?}; make the plan again. Its Node was not removed",

@@ -84,8 +84,8 @@ fn has_its_name(context: &StepContext<'_>) -> Result<(), StepError> {
     }
     let machine = node["status"]["nodeInfo"]["machineID"].as_str().unwrap_or("unknown");
     Err(StepError::Failed(format!(
-        "{subject} is the name of a Ready node of the cluster, on machine {machine}: remove that one first (`hostler node \
-         remove {subject}`), or let this machine enrol under another name"
+        "{subject} is the name of a Ready node of the cluster, on machine {machine}: remove that one first (`hostler \
+         node remove {subject}`), or let this machine enrol under another name"
     )))
 }
 
@@ -107,9 +107,9 @@ fn settle_members(context: &mut StepContext<'_>) -> Result<(), StepError> {
         let answers = member.answers(context.host())?;
         if !answers && is_own {
             return Err(StepError::Failed(format!(
-                "etcd still lists {subject} (member {said}), which does not answer: a machine that comes without its data \
-                 cannot be that one. Remove it first (`hostler node remove {subject}`), or replace it (`hostler node \
-                 replace {subject}`)"
+                "etcd still lists {subject} (member {said}), which does not answer: a machine that comes without its \
+                 data cannot be that one. Remove it first (`hostler node remove {subject}`), or replace it (`hostler \
+                 node replace {subject}`)"
             )));
         }
         if !answers {

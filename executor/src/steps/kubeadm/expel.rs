@@ -62,7 +62,11 @@ fn member(step: &Expel, context: &StepContext<'_>) -> Result<Option<(Vec<Member>
     if step.role == ClusterRole::Worker || !manifests.iter().any(|manifest| manifest.component == state::ETCD) {
         return Ok(None);
     }
-    let Some(members) = etcd::members(context.host())? else {
+    let listed = etcd::members(context.host()).map_err(|error| {
+        let reason = format!("etcd does not say who its members are, as it does without a majority ({error})");
+        StepError::Failed(format!("{reason}: bring another server back, or restore a snapshot. Nothing was removed"))
+    })?;
+    let Some(members) = listed else {
         return Err(StepError::Failed(
             "a server is removed from etcd with etcdctl, and this machine has none; add etcdctl to the artifacts"
                 .into(),

@@ -1,5 +1,5 @@
-//! `kubeadm.reset`: nothing of a cluster is on this machine any more. Whether the cluster can be reached does not matter:
-//! what was to be told to it was told by another server before.
+//! `kubeadm.reset`: nothing of a cluster is on this machine any more. Whether the cluster can be reached does not
+//! matter: what was to be told to it was told by another server before.
 
 use std::{path::Path, time::Duration};
 
@@ -13,7 +13,10 @@ use crate::{
         MARKER, PKI, QUICK, RUN_CONFIG, RUN_DISCOVERY, state,
     },
     host::{HostError, UnitActivity},
-    steps::action::{Action, Check, StepContext, StepError},
+    steps::{
+        action::{Action, Check, StepContext, StepError},
+        membership::MACHINE_ID,
+    },
 };
 
 /// The kubelet ends its watches within a moment.
@@ -38,10 +41,11 @@ impl Action for Reset {
         if run::is_there(context)? {
             return Ok(Check::Ready);
         }
-        Ok(match left(context)? {
-            None => Check::Done("nothing of a cluster is on this machine".into()),
-            Some(_) => Check::Ready,
-        })
+        if left(context)?.is_some() {
+            return Ok(Check::Ready);
+        }
+        note_machine(context)?;
+        Ok(Check::Done("nothing of a cluster is on this machine".into()))
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
@@ -80,6 +84,7 @@ impl Action for Reset {
         let began = context.now();
         loop {
             let Some(left) = left(context)? else {
+                note_machine(context)?;
                 return Ok("nothing of the cluster is on this machine; rules in iptables go with its next start".into());
             };
             if context.now().since(began) >= PATIENCE {
@@ -88,6 +93,13 @@ impl Action for Reset {
             context.pause(POLL)?;
         }
     }
+}
+
+/// Which machine was emptied, for the server that removes the Node of just that one.
+fn note_machine(context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let machine_id = context.host().hardware()?.machine_id;
+    context.observe(MACHINE_ID, machine_id);
+    Ok(())
 }
 
 /// What is still there.

@@ -2,6 +2,7 @@
 
 mod double;
 mod leave;
+mod renew;
 mod snapshots;
 
 use std::sync::Arc;

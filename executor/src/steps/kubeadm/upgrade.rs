@@ -169,7 +169,7 @@ fn must_be_well(context: &StepContext<'_>) -> Result<(), StepError> {
 }
 
 /// kubeadm gives up at once where the API server is away, which it is for a minute after a run that was cut off.
-fn await_server(context: &mut StepContext<'_>) -> Result<(), StepError> {
+pub(super) fn await_server(context: &mut StepContext<'_>) -> Result<(), StepError> {
     let (began, mut said) = (context.now(), SayOnce::default());
     loop {
         let manifests = state::manifests(context.host())?;

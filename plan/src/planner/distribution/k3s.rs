@@ -71,6 +71,15 @@ pub(super) fn keeps_members() -> Obstacle {
     }
 }
 
+/// It does so at its start, from 90 days before their end.
+pub(super) fn renews_itself() -> Obstacle {
+    Obstacle::NotOfDistribution {
+        distribution: Distribution::K3s,
+        what: "renew certificates",
+        instead: "it renews them itself when it starts within 90 days of their end (`systemctl restart k3s`)",
+    }
+}
+
 pub(super) fn upgrade(member: &Member<'_>) -> Vec<Step> {
     vec![Step::UpgradeK3s(k3s::Upgrade { artifact: binary(member), version: member.version })]
 }

@@ -167,6 +167,10 @@ pub(super) fn reset(expelled_by: TaskId) -> Vec<Step> {
     vec![Step::ResetKubeadm(kubeadm::Reset { config: judged(config::reset()), expelled_by })]
 }
 
+pub(super) fn renew(within_days: u64) -> Vec<Step> {
+    vec![Step::RenewKubeadm(kubeadm::Renew { within_days })]
+}
+
 /// kubeadm's minor version is the one that it upgrades to, and the kubelet's is never newer than its API server's.
 pub(super) fn upgrade(member: &Member<'_>) -> Vec<Step> {
     let mut steps = own_programs(member, |name| name == KUBEADM);

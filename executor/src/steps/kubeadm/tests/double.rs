@@ -16,11 +16,17 @@ use crate::{
 
 pub(super) const TOKEN: &str = "123456.1234567890123456";
 
+/// For which kubeadm makes certificates.
+pub(super) const YEAR: i64 = 31_536_000;
+
 pub(super) const CONFIG_INIT: &str = "kind: InitConfiguration\n\
      nodeRegistration: {name: w1, ignorePreflightErrors: [Swap]}\n---\nkind: ClusterConfiguration\n\
      controlPlaneEndpoint: k8s.lab:6443\nnetworking: {podSubnet: 10.244.0.0/16}\n";
 pub(super) const CONFIG_JOIN: &str = "kind: JoinConfiguration\nnodeRegistration: {name: w1}\n";
 pub(super) const CONFIG_UPGRADE: &str = "kind: UpgradeConfiguration\n";
+
+/// Where every member is that has no leader.
+pub(super) const NOBODY: &str = "https://off:1";
 
 /// How the next run goes.
 pub(super) enum Run {
@@ -55,6 +61,8 @@ pub(super) struct Double {
     pub cluster: Arc<TestAdministrator>,
     /// etcd's members, as etcdctl lists them: one answers where it has a client URL without `off` in it.
     pub members: Arc<Mutex<Vec<Value>>>,
+    /// What is left of the life of the certificate that ends first, in seconds.
+    pub left: Arc<Mutex<i64>>,
     next: Arc<Mutex<Option<Run>>>,
     configs: Arc<Mutex<Vec<String>>>,
 }
@@ -63,7 +71,8 @@ impl Double {
     pub(super) fn new(version: &str) -> Self {
         let (cluster, next, configs) = (Arc::default(), Arc::default(), Arc::default());
         let members = Arc::new(Mutex::new(vec![member(1, "w1", "https://10.0.0.1:2379")]));
-        Self { version: version.to_owned(), cluster, members, next, configs }
+        let left = Arc::new(Mutex::new(YEAR));
+        Self { version: version.to_owned(), cluster, members, left, next, configs }
     }
 
     pub(super) fn machine(&self, fleet: &Fleet) -> Arc<Machine> {
@@ -104,6 +113,19 @@ impl Double {
 
     fn play(&self, inner: &mut Inner, arguments: &[&str]) -> Option<Result<String, HostError>> {
         match arguments {
+            ["kubeadm", "certs", "check-expiration", ..] => {
+                let certificate = |name: &str, left: i64| {
+                    json!({ "name": name, "residualTime": left,
+                    "expirationDate": format!("in {left} s") })
+                };
+                let certificates =
+                    [certificate("apiserver", YEAR), certificate("admin.conf", *self.left.lock().unwrap())];
+                Some(Ok(json!({ "certificates": certificates }).to_string()))
+            }
+            ["kubeadm", "certs", "renew", "all"] => {
+                *self.left.lock().unwrap() = YEAR;
+                Some(Ok(String::new()))
+            }
             ["kubeadm", "version", ..] => Some(Ok(format!("{}\n", self.version))),
             ["kubelet", "--version"] => Some(inner.text("/usr/local/bin/kubelet").ok_or(missing("kubelet"))),
             ["etcdctl", .., "snapshot", "save", file] => {
@@ -121,11 +143,11 @@ impl Double {
                 let status = json!({ "header": header, "version": "3.6.8", "dbSize": 4096, "errors": errors });
                 Some(Ok(json!([{ "Endpoint": "x", "Status": status }]).to_string()))
             }
-            ["etcdctl", "--endpoints", endpoint, .., "endpoint", "health"] => {
+            ["etcdctl", "--endpoints", endpoint, .., "endpoint", "status"] => {
                 let answers = !endpoint.contains("off");
                 Some(if answers { Ok(String::new()) } else { Err(failed("etcdctl", "context deadline exceeded")) })
             }
-            ["etcdctl", .., "member", "list", "--write-out", "json"] => Some(Ok(self.listed())),
+            ["etcdctl", .., "member", "list", "--write-out", "json"] => Some(self.listed()),
             ["etcdctl", .., "member", act @ ("remove" | "promote"), id] => {
                 self.member(act, u64::from_str_radix(id, 16).unwrap());
                 Some(Ok(String::new()))
@@ -135,8 +157,13 @@ impl Double {
         }
     }
 
-    fn listed(&self) -> String {
-        json!({ "members": *self.members.lock().unwrap() }).to_string()
+    /// Without a majority nobody says who is a member.
+    fn listed(&self) -> Result<String, HostError> {
+        let members = self.members.lock().unwrap();
+        if !members.is_empty() && members.iter().all(|member| member["clientURLs"][0] == NOBODY) {
+            return Err(failed("etcdctl", "Error: context deadline exceeded"));
+        }
+        Ok(json!({ "members": *members }).to_string())
     }
 
     fn member(&self, act: &str, id: u64) {

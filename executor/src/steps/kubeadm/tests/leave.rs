@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use hostler_plan::{
-    document::{Outcome, Plan, PlanKind, PlanRef, Receipt, Signed},
+    document::{Observation, Outcome, Plan, PlanKind, PlanRef, Receipt, Signed},
     id::{Digest, Epoch, Seq},
     json,
     step::{ClusterRole, RemoveNode, Step, kubeadm},
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     NEW,
-    double::{Double, Run, TOKEN, member},
+    double::{Double, NOBODY, Run, TOKEN, member},
     perform, reason,
 };
 use crate::{
@@ -80,6 +80,7 @@ fn nothing_is_removed_where_the_old_one_answers_or_no_majority_would_stay() {
         ),
         (vec![member(1, "w1", on), member(2, "s1", on), member(3, "s3", off)], false, "without 2 s1 1 of 2 members"),
         (vec![member(1, "w1", on), member(2, "s1", off)], true, "1 of 2 members is healthy and 2 are needed to agree"),
+        (vec![member(1, "w1", NOBODY), member(2, "s1", NOBODY)], true, "as it does without a majority"),
         (vec![member(1, "w1", on), member(3, "s3", on)], true, "is called s3; correct the address"),
     ] {
         let fleet = Fleet::new();
@@ -206,6 +207,38 @@ fn a_node_is_forgotten_once_its_kubelet_is_silent() {
         let plan = about_s1(&fleet, 2, vec![Step::RemoveNode(RemoveNode {})]);
         let receipt = perform(&fleet, &machine, &plan, vec![]).unwrap();
         assert!(receipt.outcome.is_success() && !receipt.steps[0].changed, "{:?}", receipt.steps);
+    }
+}
+
+#[test]
+fn only_the_node_of_the_machine_that_was_emptied_is_forgotten() {
+    for (emptied, is_removed) in [("abc", true), ("def", false)] {
+        let fleet = Fleet::new();
+        let (double, machine) = server(&fleet, vec![]);
+        double.cluster.put(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "s1" },
+            "status": { "nodeInfo": { "machineID": "abc" } } }));
+        let expel = kubeadm::Expel { role: ClusterRole::Server, address: None, silent: false };
+        let reset = kubeadm::Reset {
+            config: "kind: ResetConfiguration\n".parse().unwrap(),
+            expelled_by: "s1.expel".parse().unwrap(),
+        };
+        let plan = fleet.plan(1, vec![], |p| {
+            p.kind = PlanKind::Remove;
+            p.tasks = vec![
+                task("s1.expel", "w1", "s1", &[], vec![Step::ExpelFromKubeadm(expel)]),
+                task("s1.reset", "s1", "s1", &["s1.expel"], vec![Step::ResetKubeadm(reset)]),
+                task("w1.work", "w1", "s1", &["s1.reset"], vec![Step::RemoveNode(RemoveNode {})]),
+            ];
+        });
+        let document: Plan = json::parse(&plan.bytes).unwrap();
+        let observations = vec![Observation { name: "machine_id".into(), value: emptied.into() }];
+        let receipt = Receipt { observations, ..hostler_fixtures::receipt(&document, "s1.reset") };
+        let receipt = perform(&fleet, &machine, &plan, vec![fleet.receipt_of_s1(&receipt)]).unwrap();
+        assert_eq!(receipt.outcome.is_success(), is_removed, "{:?}", receipt.outcome);
+        assert_eq!(double.cluster.object("/api/v1/nodes/s1").is_none(), is_removed);
+        if !is_removed {
+            assert!(reason(&receipt).contains("another machine had that name before"), "{}", reason(&receipt));
+        }
     }
 }
 

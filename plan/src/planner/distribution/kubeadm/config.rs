@@ -108,8 +108,8 @@ pub(super) fn upgrade(member: &Member<'_>) -> String {
     yaml::write(&[upgrade])
 }
 
-/// A machine is emptied of its cluster. Another server has removed its member of etcd: kubeadm would wait for the member
-/// where that server cannot be reached, and go on all the same.
+/// A machine is emptied of its cluster. Another server has removed its member of etcd: kubeadm would wait for the
+/// member where that server cannot be reached, and go on all the same.
 pub(super) fn reset() -> String {
     let mut reset = document("ResetConfiguration");
     reset.set("cleanupTmpDir", true.into());

@@ -1,0 +1,98 @@
+//! `kubeadm.renew`: what this server proves itself by lasts, and its components run by it.
+
+use std::time::Duration;
+
+use hostler_plan::step::kubeadm::Renew;
+
+use super::{complete::Asked, restart, run, upgrade};
+use crate::{
+    distribution::kubeadm::{
+        RENEWING,
+        certificate::{self, Certificate},
+        etcd, state,
+    },
+    steps::action::{Action, Check, StepContext, StepError},
+};
+
+/// An API server that restarts, with an etcd that restarts after it.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Action for Renew {
+    fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
+        let found = certificate::list(context.host())?;
+        let Some(first) = found.first() else {
+            let (expected, found) = ("certificates that kubeadm made and can renew here".into(), "none".into());
+            return Ok(Check::Mismatch { expected, found });
+        };
+        if run::is_there(context)? || state::text(context.host(), RENEWING)?.is_some() || !self.lasts(first) {
+            return Ok(Check::Ready);
+        }
+        context.observe("certificate_ends", first.ends.clone());
+        Ok(Check::Done(format!("the first certificate to end is {}, on {}", first.name, first.ends)))
+    }
+
+    fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
+        let found = certificate::list(context.host())?;
+        let is_over = found.first().is_some_and(|first| !first.lasts(Duration::ZERO));
+        let since = match state::text(context.host(), RENEWING)? {
+            Some(since) => since,
+            None => {
+                // With what is over nobody can be asked.
+                if !is_over {
+                    must_be_well(context)?;
+                }
+                let since = context.host().now().whole_seconds().to_string();
+                run::write(RENEWING, &since, 0o600, context)?;
+                since
+            }
+        };
+        if run::is_there(context)? || found.first().is_some_and(|first| !self.lasts(first)) {
+            run::run(&["certs", "renew", "all"], false, context, |_, _| Ok(()))?;
+        }
+        // Each reads its kubeconfig and its certificates once; etcd last, because its clients have to come back to it.
+        let mut manifests = state::manifests(context.host())?;
+        manifests.sort_by_key(|manifest| RESTARTED.iter().position(|component| *component == manifest.component));
+        for manifest in &manifests {
+            context.say(format!("restarts {} with its new certificates", manifest.component));
+            restart::since(manifest, &since, context)?;
+            run::await_whole((manifest.component, "server"), PATIENCE, context, |context| {
+                let Some(server) = state::own_server(&manifests) else { return Ok(None) };
+                let asked = Asked { administrator: context.administrator()?, server: &server };
+                let node = context.subject().as_str();
+                Ok(asked.is_ready().and_then(|()| restart::runs(manifest, &since, node, &asked)).err())
+            })?;
+        }
+        must_be_well(context)?;
+        Ok(context.host().remove(std::path::Path::new(RENEWING))?)
+    }
+}
+
+/// In this order.
+const RESTARTED: [&str; 4] = ["kube-controller-manager", "kube-scheduler", state::API_SERVER, state::ETCD];
+
+trait Lasts {
+    fn lasts(&self, certificate: &Certificate) -> bool;
+}
+
+impl Lasts for Renew {
+    fn lasts(&self, certificate: &Certificate) -> bool {
+        certificate.lasts(DAY * u32::try_from(self.within_days).unwrap_or(u32::MAX))
+    }
+}
+
+/// This server's API server is ready, and every member of etcd answers: one server restarts at a time.
+fn must_be_well(context: &mut StepContext<'_>) -> Result<(), StepError> {
+    upgrade::await_server(context)?;
+    for member in etcd::members(context.host())?.into_iter().flatten() {
+        if !member.answers(context.host())? {
+            return Err(StepError::Failed(format!(
+                "etcd's member {} does not answer: bring it back, or remove it (`hostler node remove`), before another \
+                 server restarts its own",
+                member.said()
+            )));
+        }
+    }
+    Ok(())
+}
