@@ -71,7 +71,7 @@ impl World {
             let cluster = json!({ "server": server, "certificate-authority-data": STANDARD.encode(&ca) });
             let text = json!({ "apiVersion": "v1", "kind": "Config",
                 "clusters": [{ "name": "kubernetes", "cluster": cluster }] });
-            match machine.text(&path).map(|found| serde_json::from_str::<Value>(found)) {
+            match machine.text(&path).map(serde_json::from_str::<Value>) {
                 Some(Ok(found))
                     if found["clusters"][0]["cluster"]["certificate-authority-data"] != STANDARD.encode(&ca) =>
                 {
