@@ -9,10 +9,16 @@ use super::{
     archive::{Content, Image, images},
     artifact::{find_staged, staged},
 };
-use crate::steps::action::{Action, Check, StepContext, StepError};
+use crate::{
+    host::HostError,
+    steps::action::{Action, Check, StepContext, StepError},
+};
 
 /// containerd answers at once; on a Pi that starts everything at the same time it gets this long.
 const QUICK: Duration = Duration::from_secs(60);
+
+/// How often a containerd that starts is asked.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// 300 MB are written twice, and an SD card takes 10 MB a second.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -66,9 +72,28 @@ fn ctr(arguments: &[&str], limit: Duration, context: &StepContext<'_>) -> Result
     Ok(context.host().run(&[&CTR[..], arguments].concat(), limit)?)
 }
 
+/// What containerd lists. One that is only starting, as after a loss of power, is waited for.
+fn list(context: &mut StepContext<'_>) -> Result<String, StepError> {
+    const STARTING: [&str; 2] = ["cannot access socket", "connection refused"];
+    let (began, mut has_said) = (context.now(), false);
+    loop {
+        match context.host().run(&[&CTR[..], &["images", "list"]].concat(), QUICK) {
+            Err(HostError::Command { output, .. })
+                if STARTING.iter().any(|text| output.contains(text)) && context.now().since(began) < QUICK =>
+            {
+                if !std::mem::replace(&mut has_said, true) {
+                    context.say("waits for containerd, which does not answer yet");
+                }
+                context.pause(LOOK)?;
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
 /// The names that containerd has not, or for something else.
-fn missing(wanted: &[Image], context: &StepContext<'_>) -> Result<Vec<String>, StepError> {
-    let listed = ctr(&["images", "list"], QUICK, context)?;
+fn missing(wanted: &[Image], context: &mut StepContext<'_>) -> Result<Vec<String>, StepError> {
+    let listed = list(context)?;
     let found = digests(&listed);
     let mut missing = Vec::new();
     for image in wanted {
