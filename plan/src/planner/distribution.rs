@@ -90,8 +90,8 @@ impl Lifecycle {
         }
     }
 
-    /// Steps of a member that is staged for another version, which the upgrade of any other node may need: kubeadm tries
-    /// out the new version's images in a pod on whichever node the scheduler takes.
+    /// Steps of a member that is staged for another version, which the upgrade of any other node may need: kubeadm
+    /// tries out the new version's images in a pod on whichever node the scheduler takes.
     pub(super) fn ahead(self, member: &Member<'_>) -> Vec<Step> {
         match self {
             Lifecycle::K3s => Vec::new(),

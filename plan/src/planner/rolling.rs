@@ -126,8 +126,8 @@ fn rolling(
     true
 }
 
-/// Everything that can be done before the first node is taken out of service: the tasks, what is left to do of each node,
-/// and the tasks that whoever goes first waits for.
+/// Everything that can be done before the first node is taken out of service: the tasks, what is left to do of each
+/// node, and the tasks that whoever goes first waits for.
 fn stage_all<'a>(
     request: Request<'_>,
     draft: &mut Draft,

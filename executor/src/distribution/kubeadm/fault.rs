@@ -51,9 +51,9 @@ const KNOWN: &[(&[&str], &str)] = &[
     ),
     (
         &["[ERROR CreateJob]", "did not complete"],
-        "the pod by which kubeadm tries the cluster out before an upgrade did not run within a minute on the node that the \
-         scheduler gave it: the new version's image pause may be missing there, or no node takes pods (`kubectl -n \
-         kube-system get events`)",
+        "the pod by which kubeadm tries the cluster out before an upgrade did not run within a minute on the node that \
+         the scheduler gave it: the new version's image pause may be missing there, or no node takes pods (`kubectl \
+         -n kube-system get events`)",
     ),
     (&["CreateContainerConfigError"], "a container's configuration is wrong; see `crictl ps -a`"),
 ];
