@@ -16,7 +16,6 @@ use crate::{
 
 /// One thing that the next root says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a person makes a few of them, once")]
 pub enum Amendment {
     /// A further key counts.
     AddSigner(Signer),
