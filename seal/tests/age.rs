@@ -1,4 +1,5 @@
 //! Sealed here and opened by age, sealed by age and opened here; and what was changed does not open.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
 use std::{
     io::{self, Read as _, Write as _},
