@@ -4,6 +4,7 @@ mod artifact;
 mod certificates;
 mod cluster;
 mod fleet;
+mod leave;
 mod ledger;
 mod members;
 mod node;
@@ -23,12 +24,12 @@ pub use artifact::{ArtifactCommand, LockArgs};
 pub use certificates::CertificatesCommand;
 pub use cluster::ClusterCommand;
 pub use fleet::{DiffArgs, FleetCommand};
+pub use leave::{RemoveArgs, ReplaceArgs};
 pub use ledger::LedgerCommand;
 pub use members::{Listing, NamedKey, NodeArgument};
 pub use node::NodeCommand;
 pub use plan::{
-    Compile, InspectArgs, Interactive, ManyNodes, PlanCommand, PlanOptions, PlanRequest, RemoveArgs, ReplaceArgs,
-    SignArgs, SubmitArgs,
+    Compile, InspectArgs, Interactive, ManyNodes, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs,
 };
 pub use recovery::{RecoveryCommand, RecoveryKeyCommand};
 pub use rollout::{Control, Halt, QuarantineCommand, RolloutCommand, StopArgs, StopOptions};

@@ -12,7 +12,11 @@ use hostler_plan::{
     version::Version,
 };
 
-use super::{members::Listing, value::duration};
+use super::{
+    leave::{RemoveArgs, ReplaceArgs},
+    members::Listing,
+    value::duration,
+};
 
 /// `hostler plan …`
 #[derive(Debug, Subcommand)]
@@ -214,32 +218,6 @@ pub struct DrainArgs {
     /// Of no use any more, and no error: a drain leaves the API server of its node running
     #[arg(long, value_name = "NODE", hide = true)]
     pub accept_outage: Vec<NodeName>,
-}
-
-/// Which nodes leave.
-#[derive(Debug, Clone, Args)]
-pub struct RemoveArgs {
-    #[command(flatten)]
-    pub nodes: NodesArgs,
-    /// How it was proved that the power is off, of nodes that are silent: nothing on their machines is emptied
-    #[arg(long, value_name = "TEXT")]
-    pub power_off_proof: Option<Reason>,
-    /// How long pods may take to leave [default: the fleet file's]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub timeout: Option<Duration>,
-    #[command(flatten)]
-    pub consent: Consent,
-}
-
-/// Which node is replaced.
-#[derive(Debug, Clone, Args)]
-pub struct ReplaceArgs {
-    /// The node
-    #[arg(value_name = "NODE")]
-    pub node: NodeName,
-    /// How it was proved that the power of the old machine is off
-    #[arg(long, value_name = "TEXT")]
-    pub power_off_proof: Option<Reason>,
 }
 
 /// Whose certificates, and which of them.

@@ -84,7 +84,7 @@ impl Snapshots {
             return Err(SnapshotError::Full { found });
         }
         let disk = statvfs(&self.folder).map_err(io::Error::from)?;
-        let free = u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
         let needed = rest.saturating_add(SNAPSHOT_MARGIN_BYTES);
         if free < needed {
             return Err(SnapshotError::NoRoom { free, needed });

@@ -5,6 +5,11 @@ use hostler_plan::{document::RosterNode, fleet::FleetNode, planner::Continues, s
 use super::*;
 
 impl World {
+    pub(super) fn digest(&self, seq: &str) -> Digest {
+        let seq = Seq(seq.parse().unwrap());
+        self.sequencer.rollouts().iter().find(|r| r.seq == seq).unwrap().plan
+    }
+
     pub(super) fn baselines(&self, seq: &str) -> String {
         let digest = self.digest(seq);
         let rollouts = self.sequencer.rollouts();
@@ -153,6 +158,7 @@ impl World {
                 | Step::RevokeKubeadm(_)
                 | Step::ExpelFromKubeadm(_)
                 | Step::RenewKubeadm(_)
+                | Step::SnapshotEtcd(_)
                 | Step::UpgradeKubeadm(_)
                 | Step::Apply(_)
                 | Step::AdmitToK3s(_)

@@ -481,11 +481,6 @@ impl World {
         }
         String::new()
     }
-
-    fn digest(&self, seq: &str) -> Digest {
-        let seq = Seq(seq.parse().unwrap());
-        self.sequencer.rollouts().iter().find(|r| r.seq == seq).unwrap().plan
-    }
 }
 
 fn document(kind: DocumentKind, document: Signed) -> Entry {

@@ -101,9 +101,12 @@ pub(super) fn before_a_change(context: &mut StepContext<'_>) -> Result<(), StepE
         return Ok(());
     }
     let observations = take(context.host().now(), BEFORE_A_CHANGE, context);
-    let observations = observations.map_err(|error| match error {
-        StepError::Failed(reason) => StepError::Failed(format!("a server is changed only with a snapshot: {reason}")),
-        other => other,
+    let observations = observations.map_err(|error| {
+        if let StepError::Failed(reason) = error {
+            StepError::Failed(format!("a server is changed only with a snapshot: {reason}"))
+        } else {
+            error
+        }
     })?;
     context.observations.extend(observations);
     Ok(())
