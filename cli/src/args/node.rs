@@ -6,8 +6,9 @@ use clap::Subcommand;
 use hostler_plan::{form::Reason, id::NodeName};
 
 use super::{
+    leave::RemoveArgs,
     members::NodeArgument,
-    plan::{AdoptCordonArgs, Interactive, ReleaseCordonArgs, RemoveArgs},
+    plan::{AdoptCordonArgs, Interactive, ReleaseCordonArgs},
     value::{self, End},
 };
 

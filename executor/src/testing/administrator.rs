@@ -20,8 +20,10 @@ pub(crate) struct TestAdministrator {
     pub before_get: Mutex<Option<BeforeGet>>,
 }
 
-/// The cluster and the path.
-pub(crate) struct BeforeGet(pub Box<dyn Fn(&TestAdministrator, &str) + Send>);
+/// What is done with the cluster and the path.
+pub(crate) struct BeforeGet(pub Box<Look>);
+
+type Look = dyn Fn(&TestAdministrator, &str) + Send;
 
 impl std::fmt::Debug for BeforeGet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
