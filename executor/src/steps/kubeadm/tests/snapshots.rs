@@ -91,7 +91,8 @@ fn the_newest_stay_in_every_place() {
     let (fleet, _double, machine) = server(Some(&safe));
     for seq in 1..=4 {
         assert!(take(&fleet, &machine, seq, &["/mnt/nas"]).outcome.is_success());
-        machine.inner().now = machine.inner().now.plus(std::time::Duration::from_secs(100));
+        let now = machine.inner().now;
+        machine.inner().now = now.plus(std::time::Duration::from_secs(100));
     }
     for folder in ["/var/lib/hostler/sealed", "/mnt/nas"] {
         assert_eq!(below(&machine, folder).len(), 2, "{folder}");
