@@ -15,6 +15,7 @@ mod snapshot;
 mod token;
 mod trust;
 mod value;
+mod which;
 
 use std::path::PathBuf;
 
@@ -28,15 +29,14 @@ pub use leave::{RemoveArgs, ReplaceArgs};
 pub use ledger::LedgerCommand;
 pub use members::{Listing, NamedKey, NodeArgument};
 pub use node::NodeCommand;
-pub use plan::{
-    Compile, InspectArgs, Interactive, ManyNodes, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs,
-};
+pub use plan::{Compile, InspectArgs, Interactive, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs};
 pub use recovery::{RecoveryCommand, RecoveryKeyCommand};
 pub use rollout::{Control, Halt, QuarantineCommand, RolloutCommand, StopArgs, StopOptions};
 pub use snapshot::{SnapshotCommand, SnapshotFetchArgs, SnapshotTakeArgs, SnapshotVerifyArgs};
 pub use token::TokenCommand;
 pub use trust::{AmendArgs, InitArgs, TrustCommand};
 pub use value::{End, KindThreshold, RecoveryKeyArgument, SignerArgument, duration, duration_text};
+pub use which::ManyNodes;
 
 /// Tend the hosts of a small Kubernetes fleet: plan, sign, submit and watch.
 ///
@@ -207,7 +207,7 @@ pub enum Command {
     /// Let pods run on a node again, in one go
     #[command(after_help = "Examples:
   hostler uncordon pi-3")]
-    Uncordon(Interactive<plan::NodesArgs>),
+    Uncordon(Interactive<which::NodesArgs>),
     /// Drain, reboot and uncordon nodes one after another, in one go
     #[command(after_help = "Examples:
   hostler reboot pi-3

@@ -99,23 +99,7 @@ pub async fn compile_under(
 ) -> Result<CompiledPlan, Error> {
     admin.refresh().await?;
     let reserved = settle(admin, now).await?;
-    // What takes out of danger does not wait until somebody found out who signed the other plan.
-    let forks = match intent.kind() {
-        PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => Forks::Close,
-        PlanKind::Check
-        | PlanKind::Bootstrap
-        | PlanKind::Join
-        | PlanKind::Upgrade
-        | PlanKind::Reboot
-        | PlanKind::Dead
-        | PlanKind::Baseline
-        | PlanKind::Remove
-        | PlanKind::Replace
-        | PlanKind::Inspect
-        | PlanKind::Snapshot
-        | PlanKind::Configure => Forks::Refuse,
-    };
-    let number::Next { seq, prev, also } = number::next(admin, forks).await?;
+    let number::Next { seq, prev, also } = number::next(admin, forks_of(intent.kind())).await?;
     let mut inventory = inventory(admin).await?;
     if let Some(next) = next {
         see_waiting(admin, &next.roster, &mut inventory).await?;
@@ -159,6 +143,26 @@ pub async fn compile_under(
     // What would be refused with its signatures is neither shown nor written.
     trust::check_unsigned(admin.trust_store().trusted(), (roster, roster_digest), &plan, Purpose::Submitting(now))?;
     Ok(CompiledPlan { bytes, plan, preview, pods })
+}
+
+/// What becomes of two plans of one number. What takes out of danger does not wait until somebody found out who signed
+/// the other one.
+fn forks_of(kind: PlanKind) -> Forks {
+    match kind {
+        PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => Forks::Close,
+        PlanKind::Check
+        | PlanKind::Bootstrap
+        | PlanKind::Join
+        | PlanKind::Upgrade
+        | PlanKind::Reboot
+        | PlanKind::Dead
+        | PlanKind::Baseline
+        | PlanKind::Remove
+        | PlanKind::Replace
+        | PlanKind::Inspect
+        | PlanKind::Snapshot
+        | PlanKind::Configure => Forks::Refuse,
+    }
 }
 
 /// The roster that a plan is made under, with its digest.

@@ -6,8 +6,8 @@ use clap::Args;
 use hostler_plan::{form::Reason, id::NodeName};
 
 use super::{
-    plan::{Consent, NodesArgs},
     value::duration,
+    which::{Consent, NodesArgs},
 };
 
 /// Which nodes leave.

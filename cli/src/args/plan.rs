@@ -16,6 +16,7 @@ use super::{
     leave::{RemoveArgs, ReplaceArgs},
     members::Listing,
     value::duration,
+    which::{Consent, ManyNodes, NodesArgs, Outage, SomeNodes},
 };
 
 /// `hostler plan …`
@@ -157,22 +158,6 @@ pub struct JoinArgs {
     pub listing: Listing,
 }
 
-/// Some nodes or all.
-#[derive(Debug, Clone, Args)]
-pub struct SomeNodes {
-    /// Only these nodes
-    #[arg(long, value_name = "NODE,…", value_delimiter = ',')]
-    pub nodes: Vec<NodeName>,
-}
-
-/// At least one node.
-#[derive(Debug, Clone, Args)]
-pub struct NodesArgs {
-    /// The nodes
-    #[arg(value_name = "NODE", required = true)]
-    pub nodes: Vec<NodeName>,
-}
-
 /// To which version, and where.
 #[derive(Debug, Clone, Args)]
 pub struct UpgradeArgs {
@@ -252,17 +237,6 @@ pub struct ReleaseCordonArgs {
     pub reason: Reason,
 }
 
-/// Some nodes by name, or all.
-#[derive(Debug, Clone, Args)]
-pub struct ManyNodes {
-    /// The nodes
-    #[arg(value_name = "NODE", required_unless_present = "all", conflicts_with = "all")]
-    pub nodes: Vec<NodeName>,
-    /// Every node for which it makes sense
-    #[arg(long)]
-    pub all: bool,
-}
-
 /// Which machines.
 #[derive(Debug, Clone, Args)]
 pub struct BaselineArgs {
@@ -288,36 +262,11 @@ pub struct RebootArgs {
     pub outage: Outage,
 }
 
-/// What may be lost with the pods that leave, and how much of them is shown.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Consent {
-    /// Let pods go whose emptyDir volumes go with them: those on disk, in memory, or all [default: the fleet file's]
-    #[arg(long, value_name = "disk|memory", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
-    pub delete_emptydir_data: Option<EmptyDirs>,
-    /// Let pods go that no controller brings back
-    #[arg(long)]
-    pub force_unmanaged: bool,
-    /// Let this pod go whatever is lost with it; no budget is passed over. May be repeated
-    #[arg(long, value_name = "NAMESPACE/POD")]
-    pub evict_anyway: Vec<PodName>,
-    /// Show every pod of the nodes, where it can go, and why it cannot
-    #[arg(long)]
-    pub explain: bool,
-}
-
 impl From<Consent> for Allowed {
     fn from(consent: Consent) -> Self {
         let Consent { delete_emptydir_data, force_unmanaged, evict_anyway, explain: _ } = consent;
         Self { delete_empty_dir_data: delete_emptydir_data, force_unmanaged, evict_anyway }
     }
-}
-
-/// Consent to an outage.
-#[derive(Debug, Clone, Args)]
-pub struct Outage {
-    /// Accept that the cluster's API is down while this server is. May be repeated
-    #[arg(long, value_name = "NODE")]
-    pub accept_outage: Vec<NodeName>,
 }
 
 /// What is wanted of the planner.
