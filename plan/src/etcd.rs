@@ -46,14 +46,14 @@ impl EtcdState {
         if self.size.saturating_mul(100) > quota.saturating_mul(MAX_FULL_PERCENT) {
             let (size, quota) = (self.size / 1_000_000, quota / 1_000_000);
             return Some(format!(
-                "etcd's database has {size} MB of the {quota} MB that it may have, and takes no writes once it is full; \
-                 defragment it (`etcdctl defrag`) or raise quota-backend-bytes"
+                "etcd's database has {size} MB of the {quota} MB that it may have, and takes no writes once it is \
+                 full; defragment it (`etcdctl defrag`) or raise quota-backend-bytes"
             ));
         }
         if let Some(seconds) = self.fsync_p99_seconds.filter(|seconds| *seconds > MAX_FSYNC_SECONDS) {
             return Some(format!(
-                "etcd's disk is slow: 1 of 100 writes to its log took {seconds:.2} s or more since it began, and members \
-                 elect anew after 1 s; look for what else writes there, or move /var/lib/etcd to a faster disk"
+                "etcd's disk is slow: 1 of 100 writes to its log took {seconds:.2} s or more since it began, and \
+                 members elect anew after 1 s; look for what else writes there, or move /var/lib/etcd to a faster disk"
             ));
         }
         self.quorum_without(node)

@@ -52,8 +52,8 @@ impl SharedWorld {
         Self::of(world, began_unix_ms, Pace::Faster { began: Instant::now(), speed })
     }
 
-    /// A world whose time passes only while a program on one of its machines waits. `began_unix_ms` is what its clocks show
-    /// at first.
+    /// A world whose time passes only while a program on one of its machines waits. `began_unix_ms` is what its clocks
+    /// show at first.
     pub fn in_steps(world: World, began_unix_ms: u64) -> Self {
         let waited_ms = AtomicU64::new(world.now());
         Self::of(world, began_unix_ms, Pace::InSteps { waited_ms })

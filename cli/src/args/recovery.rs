@@ -25,7 +25,7 @@ pub enum RecoveryKeyCommand {
   hostler trust amend --add-recovery-key safe=age1…
 
 Whoever has this file and a snapshot has every Secret of the cluster; whoever loses it has no way back. Keep it off the
-machines of the fleet. It has the form of age: `age-keygen` makes such files too, and `age --decrypt` opens snapshots.")]
+machines of the fleet. It has the form of age: `age-keygen` makes such files too, `age --decrypt` opens snapshots.")]
     New {
         /// Where the private half goes; a file that is there already stays
         #[arg(long, value_name = "FILE")]

@@ -19,8 +19,8 @@ pub(super) async fn run(context: &Context, command: SnapshotCommand) -> Result<(
         SnapshotCommand::Take(args) => {
             if TrustStore::require(&context.profile.home)?.root().recovery.is_empty() {
                 note(
-                    "WARNING: the root has no recovery key: the snapshot stays on the server that takes it, and is lost \
-                     with it; make one with `hostler recovery key new`",
+                    "WARNING: the root has no recovery key: the snapshot stays on the server that takes it, and is \
+                     lost with it; make one with `hostler recovery key new`",
                 );
             }
             plan::run_interactive(context, args).await

@@ -83,8 +83,8 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged, artifacts_are: Artif
     let brings_runtime = fleet.artifacts.iter().any(|artifact| artifact.name.as_str() == "containerd");
     let names_image = fleet.nodes.iter().all(|node| fleet.machine(node).container_runtime.sandbox_image.is_some());
     if brings_runtime && fleet.kubeadm.is_some() && !names_image {
-        let message = "[machine.container_runtime]: there is no sandbox_image, so that containerd asks a registry for the \
-                       one that it was built with; write the pause image of `kubeadm config images list`";
+        let message = "[machine.container_runtime]: there is no sandbox_image, so that containerd asks a registry for \
+                       the one that it was built with; write the pause image of `kubeadm config images list`";
         found.warning(&place(merged.machine.as_ref().map(|at| &at.location)), message.to_owned());
     }
     for name in fleet.missing_manifests() {

@@ -385,8 +385,8 @@ impl fmt::Display for Obstacle {
             ),
             Obstacle::Alive { node, sign, instead } => write!(
                 f,
-                "{node} is not dead: {sign}; {instead}, or switch it off and wait until its cluster says that it is not \
-                 Ready"
+                "{node} is not dead: {sign}; {instead}, or switch it off and wait until its cluster says that it is \
+                 not Ready"
             ),
             Obstacle::PowerNotProved { node, command } => write!(
                 f,

@@ -1,4 +1,5 @@
-//! The same with a real coordinator and real agents: everything of Hostler is real, the machines and kubeadm are played.
+//! The same with a real coordinator and real agents: everything of Hostler is real, the machines and kubeadm are
+//! played.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, sync::Arc, time::Duration};
 

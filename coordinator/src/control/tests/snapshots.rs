@@ -1,4 +1,5 @@
-//! Which snapshots a node may hand in: those that its own receipts name, of tasks that were to take them, and that stay.
+//! Which snapshots a node may hand in: those that its own receipts name, of tasks that were to take them, and that
+//! stay.
 
 use hostler_plan::{
     document::{PlanKind, SealedSnapshot, TakenSnapshot},

@@ -73,8 +73,8 @@ fn runtime<'a>(member: &Member<'a>) -> Option<&'a FleetArtifact> {
     member.artifacts.iter().find(|a| a.name.as_str() == CONTAINERD).copied()
 }
 
-/// What containerd reads at its start, where Hostler writes it: who restarts it loses no pod. Registries are read anew at
-/// every pull.
+/// What containerd reads at its start, where Hostler writes it: who restarts it loses no pod. Registries are read anew
+/// at every pull.
 fn read_by_runtime(member: &Member<'_>, own: &[EnsureFile]) -> Vec<FilePath> {
     let of_runtime = [RUNTIME_CONFIG, RUNTIME_UNIT];
     let written = own.iter().filter(|file| of_runtime.contains(&file.path.as_str())).map(|file| file.path.clone());
