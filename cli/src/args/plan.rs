@@ -5,10 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use hostler_plan::{
     drain::Allowed,
-    form::{self, PodName, Reason},
+    form::{self, Reason},
     id::NodeName,
     planner::{Continues, Intent, Quarantined, Selection},
-    step::EmptyDirs,
     version::Version,
 };
 
