@@ -9,7 +9,13 @@ use hostler_plan::{
 use super::*;
 
 /// A receipt of `name` that names a snapshot.
-fn named(plan: &Plan, name: &str, grant: u64, snapshot: &str, sealed: bool) -> (NodeName, Signed) {
+fn named(
+    plan: &Plan,
+    name: &str,
+    (grant, previous): (u64, Option<Digest>),
+    snapshot: &str,
+    sealed: bool,
+) -> (NodeName, Signed) {
     let content = SealedSnapshot { digest: Digest::of(snapshot.as_bytes()), size: 7 };
     let taken = TakenSnapshot {
         name: snapshot.to_owned(),
@@ -20,7 +26,6 @@ fn named(plan: &Plan, name: &str, grant: u64, snapshot: &str, sealed: bool) -> (
     };
     let receipt = made::receipt(plan, &format!("{name}.check"));
     let counter = plan.seq.0;
-    let previous = (counter > 1).then_some(Digest::ZERO);
     let ended = at(counter * 86_400);
     let receipt = Receipt { grant, counter, previous, ended, observations: taken.observations(), ..receipt };
     (node(name), signed(DocumentKind::Receipt, &receipt, &[&key(seed(name))]))
@@ -42,12 +47,13 @@ fn only_what_a_receipt_of_the_node_names_is_taken_and_only_as_many_as_stay() {
     let mut fleet = Fleet::new();
     fleet.attach(at(1), "a").unwrap();
     fleet.attach(at(1), "b").unwrap();
-    let mut grant = 1;
+    let (mut grant, mut before) = (1, [None, None]);
     for seq in 1..=3 {
         let plan = granted(&mut fleet, seq, 2);
-        let taken = named(&plan, "a", grant, &format!("a-{seq}"), true);
+        let taken = named(&plan, "a", (grant, before[0]), &format!("a-{seq}"), true);
         // No step of b's takes a snapshot.
-        let claimed = named(&plan, "b", grant + 1, &format!("b-{seq}"), true);
+        let claimed = named(&plan, "b", (grant + 1, before[1]), &format!("b-{seq}"), true);
+        before = [Some(taken.1.digest()), Some(claimed.1.digest())];
         let answers = fleet.control.receipts(at(3), vec![taken, claimed]);
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
         fleet.look(at(3));
@@ -67,7 +73,7 @@ fn a_name_of_another_node_and_a_plain_snapshot_are_nothing_to_hand_in() {
         let mut fleet = Fleet::new();
         fleet.attach(at(1), "a").unwrap();
         let plan = granted(&mut fleet, 1, 7);
-        assert!(fleet.control.receipts(at(3), vec![named(&plan, "a", 1, snapshot, sealed)])[0].is_ok());
+        assert!(fleet.control.receipts(at(3), vec![named(&plan, "a", (1, None), snapshot, sealed)])[0].is_ok());
         let snapshots = &fleet.control.state().snapshots;
         assert!(snapshots.of_node(&node("a"), snapshot, at(4)).is_none(), "{snapshot}");
     }
