@@ -380,7 +380,8 @@ async fn a_member_under_another_name_is_known_by_its_machine_and_a_copied_id_say
     let long = format!("b.{}", ["x".repeat(62).as_str(); 4].join(".").split_at(251).0);
     let (a, b) = (Node::new("a"), Node::new("b"));
     let chain = fleet.enrol_with(&a, on_machine(&a, &token, "a")).await.unwrap().certificate_chain;
-    fleet.enrol_with(&b, on_machine(&b, &token, "b")).await.unwrap();
+    let of_b = on_machine(&b, &token, "b");
+    fleet.enrol_with(&b, of_b.clone()).await.unwrap();
     let active = RosterStatus::Active;
     fleet.approve(&[(&a, ClusterRole::Server, active), (&b, ClusterRole::Worker, active)]).await;
     let mut agent = fleet.agent(&a, &chain).await;
@@ -394,7 +395,7 @@ async fn a_member_under_another_name_is_known_by_its_machine_and_a_copied_id_say
     let other = seen_as(&fleet, &to, &[("a", "a"), (&long, "b")]).await;
     assert_eq!((other.condition.standing, other.condition.other_names), (Standing::Ready, vec![name(&long)]));
     // What proves which machine that is: the enrolment that the roster names.
-    assert_eq!(Digest::of(&other.enrolment), on_machine(&b, &token, "b").digest());
+    assert_eq!(Digest::of(&other.enrolment), of_b.digest());
     // Two objects with one id, a copied disk: it may be either. A shortened name is no match.
     let copied = seen_as(&fleet, &to, &[("a", "a"), (&long, "b"), ("b.example.org", "b")]).await;
     let either = vec![name("b.example.org"), name(&long)];
