@@ -216,6 +216,7 @@ fn steps() -> Vec<Step> {
         {"op": "sysctl.ensure", "key": "net.ipv4.ip_forward", "value": "1"},
         {"op": "package.ensure", "package": "curl", "version": "8.1-2"},
         {"op": "systemd.ensure", "unit": "ssh.service", "state": "started", "enabled": true},
+        {"op": "systemd.current", "unit": "containerd.service", "files": ["/etc/containerd/config.toml"]},
         {"op": "program.ensure", "artifact": "kubelet-aarch64", "path": "/usr/local/bin/kubelet"},
         {"op": "image.ensure", "artifact": "images-aarch64"},
         {"op": "package.install", "artifact": "deb-aarch64", "package": "kubectl", "version": "1.36.3-1.1"},
@@ -234,6 +235,10 @@ fn steps() -> Vec<Step> {
         {"op": "kubeadm.revoke"},
         {"op": "kubeadm.upgrade", "version": "v1.37.1", "config": "kind: UpgradeConfiguration\n"},
         {"op": "kubelet.ensure", "version": "v1.37.2"},
+        {"op": "kubeadm.expel", "role": "server", "address": "10.0.0.13", "silent": false},
+        {"op": "kubeadm.reset", "config": "kind: ResetConfiguration\n", "expelled_by": "s3.expel"},
+        {"op": "kubeadm.renew", "within_days": 90},
+        {"op": "etcd.snapshot", "keep": 7, "days": 30, "to": ["/mnt/nas/etcd"]},
         {"op": "kube.cordon", "reason": "drain"},
         {"op": "kube.drain", "timeout_seconds": 600, "delete_empty_dir_data": "all", "force_unmanaged": false,
             "evict_anyway": ["shop/cart-0"], "consents": [
@@ -245,6 +250,7 @@ fn steps() -> Vec<Step> {
         {"op": "kube.release_cordon", "reason": "the lab has it"},
         {"op": "kube.out_of_service", "power_off_proof": "plug pulled"},
         {"op": "kube.apply", "artifact": "cni"},
+        {"op": "kube.remove_node"},
         {"op": "kube.await_ready", "version": null, "for_seconds": 60, "timeout_seconds": 600},
         {"op": "host.reboot"}
     ]);

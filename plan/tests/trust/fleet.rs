@@ -11,7 +11,7 @@ use hostler_plan::{
     json,
     refusal::{Refusal, Refused},
     signature::PublicKey,
-    step::{ClusterRole, Noop, StageArtifact, Step},
+    step::{ClusterRole, Noop, StageArtifact, Step, SwapOff},
     timestamp::Timestamp,
     trust::{self, Clock, Identity, Purpose, TrustedRoot, Verified},
 };
@@ -125,6 +125,9 @@ pub(crate) fn noop_plan(kind: PlanKind) -> Plan {
     plan.kind = kind;
     plan.artifacts.clear();
     plan.tasks.iter_mut().for_each(|t| t.steps = vec![Step::Noop(Noop {})]);
+    if kind == PlanKind::Inspect {
+        plan.tasks.iter_mut().for_each(|t| t.steps = vec![Step::SwapOff(SwapOff {})]);
+    }
     if kind == PlanKind::Stop {
         (plan.tasks, plan.targets) = (Vec::new(), Vec::new());
     }
