@@ -72,6 +72,9 @@ impl World {
                 version.join("\n") + "\n"
             }),
             ["etcdctl", .., "member", "list", "--write-out", "json"] => self.members(name),
+            ["etcdctl", .., "member", act @ ("remove" | "promote"), id] => self.change_member(name, act, id),
+            ["etcdctl", .., "endpoint", "status", "--write-out", "json"] => self.etcd_status(name),
+            ["etcdctl", "--endpoints", endpoint, .., "endpoint", "status"] => self.etcd_answers(name, endpoint),
             ["etcdctl", .., "snapshot", "save", file] => self.save_snapshot(name, file),
             ["etcdctl", ..] => self.printed(name, "etcdctl").and_then(|_| Err(failed("not simulated"))),
             ["etcdutl", "snapshot", "status", file, ..] => self.snapshot_status(name, file),
@@ -128,7 +131,8 @@ impl World {
             let shown = if member.has_started { member.name.as_str() } else { "" };
             let endpoint = self.machines.get(&member.name).and_then(Machine::endpoint).unwrap_or_default();
             let address = endpoint.split(':').next().unwrap_or_default();
-            json!({ "ID": member.id, "name": shown, "isLearner": member.is_learner,
+            let clients: Vec<_> = member.has_started.then(|| format!("https://{address}:2379")).into_iter().collect();
+            json!({ "ID": member.id, "name": shown, "isLearner": member.is_learner, "clientURLs": clients,
                 "peerURLs": [format!("https://{address}:2380")] })
         };
         let members: Vec<_> = self.kubeadm.members.iter().map(member).collect();
@@ -141,10 +145,49 @@ impl World {
         if answers { Ok(()) } else { Err(failed("Error: context deadline exceeded")) }
     }
 
+    fn change_member(&mut self, name: &NodeName, act: &str, id: &str) -> Result<String, K3sError> {
+        self.printed(name, "etcdctl")?;
+        self.must_have_etcd(name)?;
+        let id = u64::from_str_radix(id, 16).map_err(|_| failed("Error: bad member ID arg"))?;
+        let members = &mut self.kubeadm.members;
+        let at = members.iter().position(|member| member.id == id).ok_or_else(|| failed("Error: member not found"))?;
+        if act == "remove" {
+            members.remove(at);
+        } else {
+            members[at].is_learner = false;
+        }
+        Ok(String::new())
+    }
+
+    /// What the member of this machine says of itself, without asking the others.
+    fn etcd_status(&self, name: &NodeName) -> Result<String, K3sError> {
+        self.printed(name, "etcdctl")?;
+        if !self.machine(name)?.runs("etcd", self.now) {
+            return Err(failed("Error: context deadline exceeded"));
+        }
+        let header = json!({ "cluster_id": 1, "revision": self.revision() });
+        let status = json!({ "header": header, "version": "3.6.8", "dbSize": 130_000_000, "dbSizeQuota": 2_u64 << 30 });
+        Ok(json!([{ "Endpoint": "https://127.0.0.1:2379", "Status": status }]).to_string())
+    }
+
+    fn etcd_answers(&self, name: &NodeName, endpoint: &str) -> Result<String, K3sError> {
+        self.printed(name, "etcdctl")?;
+        let is_there = |machine: &Machine| {
+            let address = machine.endpoint().and_then(|endpoint| endpoint.split(':').next().map(str::to_owned));
+            address.is_some_and(|address| endpoint == format!("https://{address}:2379"))
+        };
+        let answers = self.machines.values().any(|machine| is_there(machine) && machine.runs("etcd", self.now));
+        if answers { Ok(String::new()) } else { Err(failed("Error: context deadline exceeded")) }
+    }
+
+    fn revision(&self) -> u64 {
+        1000 + self.now / 1000
+    }
+
     fn save_snapshot(&mut self, name: &NodeName, file: &str) -> Result<String, K3sError> {
         self.printed(name, "etcdctl")?;
         self.must_have_etcd(name)?;
-        let (keys, revision) = (self.kubeadm.objects.len() + 100, 1000 + self.now / 1000);
+        let (keys, revision) = (self.kubeadm.objects.len() + 100, self.revision());
         let content = format!("simulated snapshot {revision} {keys}\n").into_bytes();
         self.machine_mut(name)?.files.insert(file.to_owned(), super::super::machine::File { mode: 0o600, content });
         Ok(format!("Snapshot saved at {file}\n"))
