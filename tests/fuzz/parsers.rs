@@ -155,7 +155,8 @@ fn join_strings(input: &[u8]) -> bool {
 /// Fleet files of somebody else's repository.
 fn fleet_files(input: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(input) else { return false };
-    Fleet::from_toml(&[("fleet.toml", text)]).is_ok()
+    // Alone, and as who has no lock reads it.
+    Fleet::from_toml(&[("fleet.toml", text)]).is_ok() | Fleet::without_lock(("fleet.toml", text)).is_ok()
 }
 
 /// A ledger that somebody hands over: damage is named, and what is read is what stands there.
