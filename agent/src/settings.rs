@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn values_are_taken_and_defaults_fill_the_rest() {
-        let text = "socket = \"/s\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nsealed = \"/sealed\"\nmetrics_listen = \"[::1]:7447\"";
+        let text = "socket = \"/s\"\nreport_interval_seconds = 30\nstate_dir = \"/a\"\nsealed = \"/sealed\"\n\
+                    metrics_listen = \"[::1]:7447\"";
         let settings = load(text, &[("HOSTLER_AGENT_STATE_DIR", "/c")]).unwrap();
         let wanted = Settings {
             socket: "/s".into(),

@@ -1,5 +1,5 @@
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 //! `hostler recovery key new` and `hostler snapshot verify`: the private half goes into one file, and opens snapshots.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
 use std::{os::unix::fs::PermissionsExt as _, process::Command};
 

@@ -1,9 +1,10 @@
 //! The fleet before the coordinator fell into the wrong hands, and fresh copies of its node.
 
 use std::{
+    fs::{self, Permissions},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -105,7 +106,7 @@ impl World {
         let data = folder.path().join("data");
         let [anna, mallory, olga, vic, s1, w2] = [1, 2, 3, 4, 5, 6].map(key);
         std::fs::write(folder.path().join("anna"), anna.to_openssh(LineEnding::LF).unwrap()).unwrap();
-        assert!(Command::new("chmod").arg("600").arg(folder.path().join("anna")).status().unwrap().success());
+        fs::set_permissions(folder.path().join("anna"), Permissions::from_mode(0o600)).unwrap();
         let settings = Settings::on_loopback(&data);
         let listeners = Listeners::bind(&settings).await.unwrap();
         let addresses = listeners.addresses();
@@ -166,9 +167,9 @@ impl World {
     pub(crate) async fn victim(&self) -> Running {
         let (template, folder) = (self.folder.path().join("w1"), self.node());
         if folder.exists() {
-            std::fs::remove_dir_all(&folder).unwrap();
+            fs::remove_dir_all(&folder).unwrap();
         }
-        assert!(Command::new("cp").arg("-a").arg(&template).arg(&folder).status().unwrap().success());
+        copy(&template, &folder);
         let (node, world) = start(self.programs.as_ref(), self.machine.path(), self.folder.path(), &folder);
         *self.now_playing.lock().unwrap_or_else(PoisonError::into_inner) = world;
         node
@@ -301,4 +302,19 @@ async fn documents(
     admin.client().submit_roster(request).await.unwrap();
     admin.refresh().await.unwrap();
     (first_roster, vec![root_1, root_2], roster_2)
+}
+
+/// Copies a folder with its modes, but for sockets. No process does it: one that is just begun has every lock of this one,
+/// those of the other fleets among them.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (kind, to) = (entry.file_type().unwrap(), to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &to);
+        } else if kind.is_file() {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
 }
