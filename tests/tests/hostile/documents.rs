@@ -50,7 +50,7 @@ fn roots() -> Vec<Mode> {
             offer_root(scene, signed(DocumentKind::Root, &root, &[&scene.world.anna]));
         }),
         refused("another root 2", "one content for a version", Refusal::RootChain, |scene| {
-            let root = next_root(scene, |r| (r.version, r.policy.max_plan_lifetime_seconds) = (2, 1));
+            let root = next_root(scene, |r| (r.version, r.policy.max_plan_lifetime_seconds) = (2, 3600));
             offer_root(scene, signed(DocumentKind::Root, &root, &[&scene.world.anna]));
         }),
         refused("root 3 without the revocation", "revoked for ever", Refusal::Revoked, |scene| {
