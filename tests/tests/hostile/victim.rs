@@ -304,8 +304,8 @@ async fn documents(
     (first_roster, vec![root_1, root_2], roster_2)
 }
 
-/// Copies a folder with its modes, but for sockets. No process does it: one that is just begun has every lock of this one,
-/// those of the other fleets among them.
+/// Copies a folder with its modes, but for sockets. No process does it: one that is just begun has every lock of this
+/// one, those of the other fleets among them.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
