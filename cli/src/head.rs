@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     file::{read_limited, write_whole},
     floor::{self, Floor},
-    rescue::{Rescue, takes_out_of_danger},
+    rescue::Rescue,
 };
 
 /// In the folder of what the profile holds as proved.
@@ -80,7 +80,7 @@ pub(crate) fn is_always_signed(kind: DocumentKind, bytes: &[u8]) -> bool {
             Decided::Node(decision) => matches!(decision.about, NodeMatter::Withdraw { .. }),
             Decided::Resume { .. } | Decided::ReleaseLease { .. } | Decided::ReleaseQuarantine { .. } => false,
         }),
-        DocumentKind::Plan => json::parse::<Plan>(bytes).is_ok_and(|plan| takes_out_of_danger(plan.kind)),
+        DocumentKind::Plan => json::parse::<Plan>(bytes).is_ok_and(|plan| plan.kind.takes_out_of_danger()),
         DocumentKind::Root
         | DocumentKind::Admission
         | DocumentKind::Enrolment

@@ -99,7 +99,9 @@ pub async fn compile_under(
 ) -> Result<CompiledPlan, Error> {
     admin.refresh().await?;
     let reserved = settle(admin, now).await?;
-    let number::Next { seq, prev, also } = number::next(admin, forks_of(intent.kind())).await?;
+    // What takes out of danger does not wait until somebody found out who signed the other plan of its number.
+    let forks = if intent.kind().takes_out_of_danger() { Forks::Close } else { Forks::Refuse };
+    let number::Next { seq, prev, also } = number::next(admin, forks).await?;
     let mut inventory = inventory(admin).await?;
     if let Some(next) = next {
         see_waiting(admin, &next.roster, &mut inventory).await?;
@@ -143,26 +145,6 @@ pub async fn compile_under(
     // What would be refused with its signatures is neither shown nor written.
     trust::check_unsigned(admin.trust_store().trusted(), (roster, roster_digest), &plan, Purpose::Submitting(now))?;
     Ok(CompiledPlan { bytes, plan, preview, pods })
-}
-
-/// What becomes of two plans of one number. What takes out of danger does not wait until somebody found out who signed
-/// the other one.
-fn forks_of(kind: PlanKind) -> Forks {
-    match kind {
-        PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => Forks::Close,
-        PlanKind::Check
-        | PlanKind::Bootstrap
-        | PlanKind::Join
-        | PlanKind::Upgrade
-        | PlanKind::Reboot
-        | PlanKind::Dead
-        | PlanKind::Baseline
-        | PlanKind::Remove
-        | PlanKind::Replace
-        | PlanKind::Inspect
-        | PlanKind::Snapshot
-        | PlanKind::Configure => Forks::Refuse,
-    }
 }
 
 /// The roster that a plan is made under, with its digest.

@@ -25,25 +25,6 @@ struct Passed {
     message: String,
 }
 
-/// Whether plans of that kind take out of danger.
-pub(crate) fn takes_out_of_danger(kind: PlanKind) -> bool {
-    match kind {
-        PlanKind::Stop | PlanKind::Drain | PlanKind::Uncordon => true,
-        PlanKind::Check
-        | PlanKind::Bootstrap
-        | PlanKind::Join
-        | PlanKind::Upgrade
-        | PlanKind::Reboot
-        | PlanKind::Dead
-        | PlanKind::Baseline
-        | PlanKind::Remove
-        | PlanKind::Replace
-        | PlanKind::Inspect
-        | PlanKind::Snapshot
-        | PlanKind::Configure => false,
-    }
-}
-
 impl Rescue {
     /// For what stops, drains or uncordons.
     pub fn begin() -> Self {
@@ -52,7 +33,7 @@ impl Rescue {
 
     /// For a plan of that kind.
     pub(crate) fn of(kind: PlanKind) -> Self {
-        if takes_out_of_danger(kind) { Self::begin() } else { Self::default() }
+        if kind.takes_out_of_danger() { Self::begin() } else { Self::default() }
     }
 
     /// The result; none where it is a damage that is passed over, which is said loudly, once.

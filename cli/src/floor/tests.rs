@@ -26,7 +26,7 @@ use crate::{
     key::{KeySource, SigningKey},
     plan::{number, reserved},
     profile::{Flags, Profile},
-    rescue::{Rescue, takes_out_of_danger},
+    rescue::Rescue,
     session::SessionKey,
     trust_store::TrustStore,
 };
@@ -219,7 +219,7 @@ fn damage_at_any_place_of_a_profile_but_its_first_root_lets_a_rescue_go_on_loudl
         }
         for kind in PlanKind::ALL {
             let signed = anna_of(home).sign(DocumentKind::Plan, &plan_of(&store, kind));
-            let expected = takes_out_of_danger(kind) || SeenHead::load(store.folder()).is_ok();
+            let expected = kind.takes_out_of_danger() || SeenHead::load(store.folder()).is_ok();
             assert_eq!(signed.is_ok(), expected, "{kind}");
         }
         rescue.pass_over(SeenHead::load(store.folder())).unwrap();

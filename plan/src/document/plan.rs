@@ -145,11 +145,10 @@ impl PlanKind {
         }
     }
 
-    /// How many keys must sign a plan of this kind where the root does not say it; none: as many as for every plan.
-    /// What takes out of danger needs one, because it is needed at three in the morning; a stop never needs more.
-    pub(crate) fn own_threshold(self) -> Option<u32> {
+    /// Whether it takes out of danger: it is needed at three in the morning, and nothing keeps it waiting.
+    pub fn takes_out_of_danger(self) -> bool {
         match self {
-            PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => Some(1),
+            PlanKind::Drain | PlanKind::Uncordon | PlanKind::Stop => true,
             PlanKind::Check
             | PlanKind::Bootstrap
             | PlanKind::Join
@@ -161,8 +160,13 @@ impl PlanKind {
             | PlanKind::Replace
             | PlanKind::Inspect
             | PlanKind::Snapshot
-            | PlanKind::Configure => None,
+            | PlanKind::Configure => false,
         }
+    }
+
+    /// How many keys must sign a plan of this kind where the root does not say it; none: as many as for every plan.
+    pub(crate) fn own_threshold(self) -> Option<u32> {
+        self.takes_out_of_danger().then_some(1)
     }
 
     /// Whether a responder's drain takes precedence over it where the drain keeps it beside itself.

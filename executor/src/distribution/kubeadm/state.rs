@@ -33,6 +33,11 @@ impl Manifest {
     }
 }
 
+/// Whether etcd is one of a server's static pods; else the cluster has it elsewhere.
+pub(crate) fn has_etcd(manifests: &[Manifest]) -> bool {
+    manifests.iter().any(|manifest| manifest.component == ETCD)
+}
+
 /// The manifests of Kubernetes' own components that are there.
 pub(crate) fn manifests(host: &dyn Host) -> Result<Vec<Manifest>, HostError> {
     let mut found = Vec::new();

@@ -93,7 +93,7 @@ fn has_its_name(context: &StepContext<'_>) -> Result<(), StepError> {
 /// server that joined half would have done; any other is named.
 fn settle_members(context: &mut StepContext<'_>) -> Result<(), StepError> {
     let Some(members) = etcd::members(context.host())? else { return Ok(()) };
-    if !state::manifests(context.host())?.iter().any(|manifest| manifest.component == state::ETCD) {
+    if !state::has_etcd(&state::manifests(context.host())?) {
         return Ok(());
     }
     let subject = context.task.subject.clone();

@@ -50,7 +50,7 @@ pub(super) fn missing_of_server(version: Version, context: &StepContext<'_>) -> 
         return Ok(Some(missing));
     }
     let Some(members) = etcd::members(context.host())? else { return Ok(None) };
-    let has_etcd = manifests.iter().any(|manifest| manifest.component == state::ETCD);
+    let has_etcd = state::has_etcd(&manifests);
     Ok(if has_etcd { etcd::not_voting(&members, context.subject()) } else { None })
 }
 

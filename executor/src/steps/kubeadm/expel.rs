@@ -59,7 +59,7 @@ impl Action for Expel {
 /// etcd, or the cluster has its etcd elsewhere.
 fn member(step: &Expel, context: &StepContext<'_>) -> Result<Option<(Vec<Member>, Member)>, StepError> {
     let manifests = state::manifests(context.host())?;
-    if step.role == ClusterRole::Worker || !manifests.iter().any(|manifest| manifest.component == state::ETCD) {
+    if step.role == ClusterRole::Worker || !state::has_etcd(&manifests) {
         return Ok(None);
     }
     let listed = etcd::members(context.host()).map_err(|error| {

@@ -92,7 +92,7 @@ struct Status {
 }
 
 fn has_etcd(context: &StepContext<'_>) -> Result<bool, StepError> {
-    Ok(state::manifests(context.host())?.iter().any(|manifest| manifest.component == state::ETCD))
+    Ok(state::has_etcd(&state::manifests(context.host())?))
 }
 
 /// Takes one before a server is changed and says what is in it; nothing where etcd is not one of its static pods.

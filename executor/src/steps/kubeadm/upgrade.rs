@@ -116,7 +116,7 @@ fn missing(version: Version, manifests: &[Manifest], context: &StepContext<'_>) 
     if let Err(missing) = runs(version, manifests, &asked, context) {
         return Ok(Some(missing));
     }
-    let has_etcd = manifests.iter().any(|manifest| manifest.component == ETCD);
+    let has_etcd = state::has_etcd(manifests);
     Ok(match etcd::members(context.host())? {
         Some(members) if has_etcd => etcd::not_voting(&members, context.subject()),
         Some(_) | None => None,
@@ -157,7 +157,7 @@ fn cluster_version(context: &StepContext<'_>) -> Result<Option<Version>, StepErr
 
 /// Nothing of a server is changed while its etcd has a trouble that the change would make worse.
 fn must_be_well(context: &StepContext<'_>) -> Result<(), StepError> {
-    let has_etcd = state::manifests(context.host())?.iter().any(|manifest| manifest.component == ETCD);
+    let has_etcd = state::has_etcd(&state::manifests(context.host())?);
     if !has_etcd {
         return Ok(());
     }
