@@ -64,7 +64,11 @@ const EXPIRED: &str =
 /// The sentence for what kubeadm printed, where it is known; the checks that failed are named by it one by one.
 pub(crate) fn explained(output: &str, node: &str) -> Option<String> {
     let checks: Vec<String> = output.lines().filter_map(check).collect();
-    let known = KNOWN.iter().find(|(parts, _)| parts.iter().all(|part| output.contains(part)));
+    // Why an image could not be pulled tells of the registry, and not of the API server.
+    let rest: Vec<&str> =
+        output.lines().filter(|line| !line.contains("ImagePull") && !line.contains("PullImage")).collect();
+    let rest = rest.join("\n");
+    let known = KNOWN.iter().find(|(parts, _)| parts.iter().all(|part| rest.contains(part)));
     let known = known.map(|(_, sentence)| sentence.replace("NODE", node));
     match (known, checks.is_empty()) {
         (Some(known), _) => Some(known),
@@ -115,6 +119,12 @@ mod tests {
             ("x509: certificate signed by unknown authority", "another cluster"),
             ("failed to get config map: Unauthorized", "the join token of w1 does not count any more"),
             ("dial tcp 10.0.0.1:6443: connect: connection refused", "the API server does not answer"),
+            (
+                "E1128 23:42:43.571694 2549 remote_image.go:250] \"PullImage from image service failed\" err=\"connect: \
+                 connection refused\"\n\t[ERROR ImagePull]: failed to pull image registry.k8s.io/coredns/coredns:v1.14.2: \
+                 dial tcp: lookup registry.k8s.io on 10.89.0.1:53: read: connection refused",
+                "add it to the artifacts: failed to pull image registry.k8s.io/coredns/coredns:v1.14.2",
+            ),
             ("\t[ERROR Swap]: running with swap on is not supported", "swap is on"),
             ("\t[ERROR Mem]: the system RAM is less", "Mem: the system RAM is less"),
         ] {

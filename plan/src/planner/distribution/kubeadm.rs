@@ -82,9 +82,13 @@ pub(super) fn artifacts<'a>(
 ) -> Result<Vec<&'a FleetArtifact>, Vec<Obstacle>> {
     let mut needed = fleet.needed_artifacts(version, node.arch, node.role);
     needed.retain(|artifact| is_installed(artifact));
-    // What other processors have for this version, this one needs too.
+    // What other processors have for this version, this one needs too, and the images that it has for an older one: of
+    // an upgrade kubeadm misses them when the node is drained already.
     let of_version = fleet.artifacts.iter().filter(|a| {
-        is_installed(a) && a.kubernetes.is_none_or(|v| v == version) && a.role.is_none_or(|role| role == node.role)
+        let is_older = a.kind == ArtifactKind::Image && a.arch == Some(node.arch) && a.kubernetes < Some(version);
+        is_installed(a)
+            && (is_older || a.kubernetes.is_none_or(|v| v == version))
+            && a.role.is_none_or(|role| role == node.role)
     });
     let wanted: BTreeSet<&str> = of_version.map(|a| a.name.as_str()).chain([KUBEADM, KUBELET]).collect();
     let has = |name: &str| needed.iter().any(|a| a.name.as_str() == name);

@@ -32,7 +32,7 @@ const (
 	// Short beside the seconds a replacement needs to become ready, so that no gap
 	// hides between two looks.
 	interval = 250 * time.Millisecond
-	// Of one question. A pod that needs longer is not serving.
+	// Of one question to the API server, and to a pod unless told otherwise. A pod that needs longer is not serving.
 	patience = time.Second
 	// Fewer looks than this are no proof.
 	fewestLooks = 20
@@ -74,6 +74,7 @@ func main() {
 	selector := flag.String("selector", "app=web", "label selector of the app's pods")
 	least := flag.Int("least", 2, "pods that must always be there")
 	every := flag.Duration("every", interval, "time between two looks")
+	podPatience := flag.Duration("patience", patience, "how long a pod may take to answer")
 	flag.Parse()
 
 	api, err := kube.Connect(*kubeconfig, "watcher", patience)
@@ -84,7 +85,7 @@ func main() {
 	end, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	summary := watch(end, *least, *every, func() ([]pod, error) { return list(api, path) })
+	summary := watch(end, *least, *every, *podPatience, func() ([]pod, error) { return list(api, path) })
 	line, _ := json.Marshal(summary)
 	fmt.Println(string(line))
 	switch {
@@ -96,7 +97,7 @@ func main() {
 }
 
 // watch looks until end; list is asked for the pods at each look.
-func watch(end context.Context, least int, every time.Duration, list func() ([]pod, error)) Summary {
+func watch(end context.Context, least int, every, podPatience time.Duration, list func() ([]pod, error)) Summary {
 	s := Summary{Event: "summary", Least: least, Held: true, MinReady: 1 << 30, MinAnswering: 1 << 30}
 	seen := map[string]bool{}
 	var known []pod
@@ -128,7 +129,7 @@ func watch(end context.Context, least int, every time.Duration, list func() ([]p
 			}
 			look.Pods = append(look.Pods, fmt.Sprintf("%s on %s ready=%t", p.name, p.node, p.ready))
 		}
-		look.Answering = answering(known)
+		look.Answering = answering(known, podPatience)
 		s.Looks++
 		s.MinAnswering = min(s.MinAnswering, look.Answering)
 		below := look.Answering < least
@@ -161,7 +162,7 @@ func watch(end context.Context, least int, every time.Duration, list func() ([]p
 
 // answering counts the pods that answer HTTP, a stopping one included: it serves on
 // until it ends, and that is what a user of the app sees.
-func answering(pods []pod) int {
+func answering(pods []pod, patience time.Duration) int {
 	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	var wait sync.WaitGroup
 	answers := make(chan struct{}, len(pods))

@@ -20,7 +20,7 @@ func listOf(ready int) []pod {
 func looks(least int, answers ...[]pod) Summary {
 	end, stop := context.WithCancel(context.Background())
 	i := 0
-	return watch(end, least, interval, func() ([]pod, error) {
+	return watch(end, least, interval, patience, func() ([]pod, error) {
 		answer := answers[i]
 		if i++; i == len(answers) {
 			stop()
