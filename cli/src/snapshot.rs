@@ -58,7 +58,8 @@ pub async fn fetch(admin: &mut Admin, name: &str, path: &Path) -> Result<SealedS
     })?;
     let Some(sealed) = found.taken.sealed.filter(|_| found.is_here) else {
         return Err(Error::Failed(format!(
-            "{name} is not with the coordinator; it is on {}, in /var/lib/hostler/etcd or /var/lib/hostler/sealed",
+            "{name} is not with the coordinator; if {} still keeps it, it is there in /var/lib/hostler/etcd or \
+             /var/lib/hostler/sealed",
             found.node
         )));
     };

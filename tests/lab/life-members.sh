@@ -21,23 +21,31 @@ served_serial() { openssl s_client -connect "$(address "$1"):6443" </dev/null 2>
 
 serves_what_is_written() { [[ $(served_serial "$1") == "$(serial "$1" apiserver.crt)" ]]; }
 
-# Nothing ends in 90 days, so the first time nothing is touched; everything ends in 400, so the second time all is made anew.
-certificates_renewed() {
-    local server name outage='' state before=() i=0
+# Where nothing ends in 90 days nothing is touched.
+certificates_left_alone() {
+    local server outage=''
     several_servers || outage='--accept-outage cp1'
     for server in $(servers); do state_of "$server" >"$lab_work/states/$server"; done
     # shellcheck disable=SC2086
     timed hostler certificates renew --all --yes $outage
     for server in $(servers); do diff "$lab_work/states/$server" <(state_of "$server"); done
+}
+
+# kubeadm makes certificates of thirty days, as if eleven months had passed; all of them are made anew, and every component
+# runs by them.
+certificates_renewed() {
+    local server name before=() i=0
     for server in $(servers); do
-        for name in apiserver.crt etcd/server.crt front-proxy-client.crt ca.crt; do before+=("$(serial "$server" "$name")"); done
+        printf 'apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: %s\ncertificateValidityPeriod: 720h0m0s\n' "${chain[-1]}" |
+            in_machine "$server" /root/short.yaml
+        shown lab exec "$server" -- kubeadm certs renew all --config /root/short.yaml
+        for name in "${renewed[@]}" ca.crt; do before+=("$(serial "$server" "$name")"); done
     done
     watch_begin
-    # shellcheck disable=SC2086
-    timed hostler certificates renew --all --within 400d --yes $outage
+    timed hostler certificates renew --all --yes
     watcher_end
     for server in $(servers); do
-        for name in apiserver.crt etcd/server.crt front-proxy-client.crt; do
+        for name in "${renewed[@]}"; do
             [[ $(serial "$server" "$name") != "${before[i]}" ]] || { echo "expected another $name on $server"; return 1; }
             i=$((i + 1))
         done
@@ -46,7 +54,9 @@ certificates_renewed() {
         serves_what_is_written "$server" || { echo "expected that $server serves its new certificate"; return 1; }
         node_ready "$server"
     done
+    certificates_left_alone
 }
+renewed=(apiserver.crt etcd/server.crt front-proxy-client.crt)
 
 # A worker leaves cluster and roster; its machine is emptied, and the app stays at its budget.
 worker_removed() {

@@ -29,11 +29,17 @@ snapshots_taken() {
     note "stock age opens $name: $(cd "$folder" && find . -type f | sort | xargs)"
     shown "$lab_work/bin/etcdutl" snapshot status "$folder/etcd.db" -w table
     cmp "$folder/pki/ca.key" "$(root_of cp1)/etc/kubernetes/pki/ca.key"
-    rm -rf "$folder"
-    for folder in etcd sealed; do
-        taken=$(lab exec cp1 -- ls "/var/lib/hostler/$folder")
-        note "cp1 keeps in /var/lib/hostler/$folder: $(xargs <<<"$taken")"
+    # What the fleet file says: two, of three that were taken and one before the upgrade.
+    for taken in etcd/*.db sealed/*.age; do
+        taken=$(lab exec cp1 -- sh -c "cd /var/lib/hostler && ls $taken")
+        note "cp1 keeps $(xargs <<<"$taken")"
+        (($(wc -l <<<"$taken") == 2)) || { echo "expected two"; return 1; }
     done
+    expect "$(hostler snapshot list --output json | jq -c '[.snapshots[].at_coordinator]')" '^\[true,true,false'
+    rm -rf "$folder"
+    printf x | dd of="$(root_of admin)/root/$name.age" bs=1 seek=2000 conv=notrunc status=none
+    taken=$(shown hostler snapshot verify "/root/$name.age" --recovery-key "$recovery_key" 2>&1) && { echo "expected a changed one to be refused"; return 1; }
+    printf '%s\n' "$taken"
 }
 
 newest_snapshot() { hostler snapshot list --output json | jq -r '.snapshots[0].snapshot'; }

@@ -23,7 +23,9 @@ life_stages() {
         previous=$version
     done
     step_of_row "worker $(printf '%s\n' "${nodes[@]}" | tail -1) is drained and let in again" worker_out_and_in
-    step_of_row "certificates are renewed where they end soon, and nothing is touched where not" certificates_renewed
+    step_of_row "no certificate ends soon, and a renewal touches nothing" certificates_left_alone
+    # On one server kubelet and API server wait for each other while etcd restarts: three minutes.
+    if several_servers; then step_of_row "certificates that end soon are renewed, server by server" certificates_renewed; fi
     step_of_row "snapshots of etcd are taken, kept by count, fetched, and opened by stock age" snapshots_taken
     step_of_row "worker ${nodes[-1]} is removed, and its machine is empty" worker_removed
     if several_servers; then

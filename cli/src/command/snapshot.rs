@@ -53,7 +53,8 @@ fn row(listed: &Listed) -> [String; 6] {
     let place = match (taken.sealed, is_here) {
         (None, _) => format!("on {node} alone"),
         (Some(_), true) => "coordinator".to_owned(),
-        (Some(_), false) => format!("on {node}, not with the coordinator"),
+        // Whether a server still keeps what it took nobody tells: the newest stay.
+        (Some(_), false) => format!("not with the coordinator; perhaps still on {node}"),
     };
     [
         clean(&taken.name).into_owned(),

@@ -50,6 +50,7 @@ impl Action for Renew {
         };
         if run::is_there(context)? || found.first().is_some_and(|first| !self.lasts(first)) {
             run::run(&["certs", "renew", "all"], false, context, |_, _| Ok(()))?;
+            self.must_last(context)?;
         }
         // Each reads its kubeconfig and its certificates once; etcd last, because its clients have to come back to it.
         let mut manifests = state::manifests(context.host())?;
@@ -74,9 +75,22 @@ const RESTARTED: [&str; 4] = ["kube-controller-manager", "kube-scheduler", state
 
 trait Lasts {
     fn lasts(&self, certificate: &Certificate) -> bool;
+    fn must_last(&self, context: &StepContext<'_>) -> Result<(), StepError>;
 }
 
 impl Lasts for Renew {
+    /// What kubeadm has just made; where it gives them fewer days than are asked for, every plan would renew them again.
+    fn must_last(&self, context: &StepContext<'_>) -> Result<(), StepError> {
+        match certificate::list(context.host())?.into_iter().next() {
+            Some(first) if !self.lasts(&first) => Err(StepError::Failed(format!(
+                "kubeadm's new certificates end on {}, and {} days are asked for; nothing was restarted: ask for fewer \
+                 (--within), or let kubeadm make longer ones (certificateValidityPeriod)",
+                first.ends, self.within_days
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn lasts(&self, certificate: &Certificate) -> bool {
         certificate.lasts(DAY * u32::try_from(self.within_days).unwrap_or(u32::MAX))
     }

@@ -62,7 +62,11 @@ fn server(fleet: &Fleet, left: i64) -> (Double, Arc<Machine>, Arc<Mutex<Vec<Stri
 }
 
 fn renewed(fleet: &Fleet, machine: &Arc<Machine>, seq: u64) -> Receipt {
-    let renew = Step::RenewKubeadm(kubeadm::Renew { within_days: 90 });
+    renewed_within(90, fleet, machine, seq)
+}
+
+fn renewed_within(within_days: u64, fleet: &Fleet, machine: &Arc<Machine>, seq: u64) -> Receipt {
+    let renew = Step::RenewKubeadm(kubeadm::Renew { within_days });
     perform(fleet, machine, &fleet.plan(seq, vec![renew], |p| p.kind = PlanKind::Configure), vec![]).unwrap()
 }
 
@@ -92,6 +96,20 @@ fn nothing_is_touched_where_nothing_ends_soon() {
     assert!(receipt.outcome.is_success() && !receipt.steps[0].changed, "{:?}", receipt.steps);
     assert!(receipt.steps[0].detail.contains("the first certificate to end is admin.conf"), "{:?}", receipt.steps);
     assert!(double.runs(&machine).is_empty() && restarted.lock().unwrap().is_empty());
+}
+
+#[test]
+fn more_days_than_a_new_certificate_has_are_refused_before_anything_restarts() {
+    let fleet = Fleet::new();
+    let (double, machine, restarted) = server(&fleet, 30 * DAY);
+    let receipt = renewed_within(400, &fleet, &machine, 1);
+    assert!(reason(&receipt).contains("and 400 days are asked for; nothing was restarted"), "{}", reason(&receipt));
+    assert!(restarted.lock().unwrap().is_empty());
+    // What was made counts, and what runs comes to it.
+    let receipt = renewed(&fleet, &machine, 2);
+    assert_eq!(receipt.outcome, Outcome::Succeeded {}, "{:?}", receipt.steps);
+    assert_eq!(double.runs(&machine), ["kubeadm certs renew all"]);
+    assert_eq!(restarted.lock().unwrap().len(), 4);
 }
 
 #[test]
