@@ -10,7 +10,7 @@ use crate::{
         KUBELET_CERTIFICATE, KUBELET_KUBECONFIG, KUBELET_PKI, etcd,
         state::{self, Manifest},
     },
-    host::Administrator,
+    host::{Administrator, ClusterError},
     steps::action::{StepContext, StepError},
 };
 
@@ -66,6 +66,10 @@ impl Asked<'_> {
         match self.administrator.get_from(self.server, path) {
             Ok(Some(text)) => Ok(text),
             Ok(None) => Err(format!("{path} is not there")),
+            // This one may do everything, so it is told so by an API server that knows no roles yet.
+            Err(ClusterError::Forbidden { reason, .. }) => {
+                Err(format!("{}: it is still starting, and says: {reason}", self.server))
+            }
             Err(error) => Err(format!("{}: {}", self.server, in_one_line(&error.to_string()))),
         }
     }
@@ -126,6 +130,17 @@ fn in_one_line(answer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TestAdministrator;
+
+    #[test]
+    fn an_api_server_that_forbids_its_administrator_is_still_starting() {
+        let administrator = TestAdministrator::default();
+        let (action, reason) = ("get /readyz".to_owned(), "forbidden: User \"kubernetes-admin\"".to_owned());
+        *administrator.silent.lock().unwrap() = Some(ClusterError::Forbidden { action, reason });
+        let asked = Asked { administrator: &administrator, server: "https://10.0.0.1:6443" };
+        let why = asked.is_ready().unwrap_err();
+        assert!(why.contains("it is still starting, and says: forbidden"), "{why}");
+    }
 
     #[test]
     fn of_an_api_server_that_is_not_ready_only_what_fails_is_said() {

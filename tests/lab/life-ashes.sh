@@ -1,0 +1,44 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# What a life comes back from: etcd lost on every server, and everything lost. And a fleet file that is written of what is there.
+
+# What runs on a worker, by its first processes: NAME PID. It must not notice that etcd is restored.
+containers_of() { lab exec "$1" -- ctr -n k8s.io tasks list 2>/dev/null | tail -n +2 | sort; }
+
+workers_of_life() { printf '%s\n' "${nodes[@]}" | grep -v '^cp'; }
+
+api_away() { ! kubectl get --raw /readyz; }
+
+# Every server loses what etcd has; the newest snapshot brings it back, and workers go on all the while.
+etcd_lost_and_restored() {
+    local name server worker before
+    timed hostler snapshot take --yes
+    wait_for 30 "the newest snapshot at the coordinator" newest_is_here
+    name=$(newest_snapshot)
+    before=$(kubectl get configmap -n shop kube-root-ca.crt -o jsonpath='{.metadata.uid}')
+    shown kubectl -n shop create configmap after-the-snapshot
+    for worker in $(workers_of_life); do containers_of "$worker" >"$lab_work/states/$worker.tasks"; done
+    for server in $(servers); do shown lab exec "$server" -- sh -c 'rm -rf /var/lib/etcd/member; pkill -KILL -x etcd'; done
+    wait_for 60 "an API that is gone" api_away
+    timed hostler cluster restore "$name" --recovery-key "$recovery_key" --yes
+    shown kubectl get nodes -o wide
+    expect "$(kubectl -n shop get configmap after-the-snapshot 2>&1 || true)" 'NotFound'
+    [[ $(kubectl get configmap -n shop kube-root-ca.crt -o jsonpath='{.metadata.uid}') == "$before" ]]
+    for server in $(servers); do
+        wait_for 60 "Ready of $server" node_ready "$server"
+        expect "$(etcd_members "$server" | xargs)" "^$(servers | sed 's/$/ false/' | xargs)\$"
+    done
+    for worker in $(workers_of_life); do diff "$lab_work/states/$worker.tasks" <(containers_of "$worker"); done
+    shown kubectl -n shop rollout status deployment/web --timeout=60s
+    # What was in force before is not begun again, and the ledger has it all.
+    shown hostler nodes
+}
+
+# The fleet file that Hostler writes of the cluster says what the cluster is: nothing is to be done by it.
+cluster_imported() {
+    local folder=/root/import said
+    lab exec admin -- sh -c "rm -rf $folder; mkdir $folder; cp /etc/hostler/fleet.lock $folder/fleet.lock; ln -s /etc/hostler/artifacts $folder/artifacts"
+    shown hostler fleet import --node cp1 --out "$folder/fleet.toml" --yes
+    lab exec admin -- cat "$folder/fleet.toml"
+    shown hostler fleet check "$folder/fleet.toml"
+    shown hostler --fleet "$folder/fleet.toml" fleet diff
+}
