@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::layout::QUICK;
 use crate::host::{Host, HostError};
@@ -12,8 +12,8 @@ use crate::host::{Host, HostError};
 pub(crate) struct Certificate {
     /// Such as `apiserver` or `admin.conf`.
     pub name: String,
-    /// RFC 3339.
-    #[serde(rename = "expirationDate")]
+    /// RFC 3339; empty where it is missing.
+    #[serde(default, rename = "expirationDate", deserialize_with = "or_null")]
     pub ends: String,
     /// What is left of its life, in seconds; less than 0 where it is over.
     #[serde(default, rename = "residualTime")]
@@ -24,6 +24,11 @@ pub(crate) struct Certificate {
     /// This server has none of that name.
     #[serde(default)]
     missing: bool,
+}
+
+/// kubeadm writes null for what a server does not have, such as super-admin.conf on all but the first.
+fn or_null<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl Certificate {
@@ -66,7 +71,7 @@ mod tests {
             {"name":"apiserver","expirationDate":"2027-11-28T08:00:00Z","residualTime":31536000,"caName":"ca"},
             {"name":"admin.conf","expirationDate":"2026-12-01T08:00:00Z","residualTime":259200,"caName":"ca"},
             {"name":"etcd-server","expirationDate":"2026-11-01T08:00:00Z","residualTime":-5,"externallyManaged":false},
-            {"name":"super-admin.conf","expirationDate":"0001-01-01T00:00:00Z","missing":true},
+            {"name":"super-admin.conf","expirationDate":null,"residualTime":0,"missing":true},
             {"name":"foreign","expirationDate":"2026-11-29T08:00:00Z","residualTime":1,"externallyManaged":true}]}"#;
         let found = read(text).unwrap();
         assert_eq!(
