@@ -12,7 +12,7 @@ fleet_file() {
     # What a short life shows needs no long looks.
     [[ -z $short ]] || soak=2
     sed -e "s|@VERSION@|$version|" -e "s|@SOAK@|$soak|" -e "s|@ENDPOINT@|$(endpoint_address)|" \
-        -e "s|@SANDBOX@|$(cat "$lab_work/artifacts/${chain[0]}/sandbox")|" "$lab_here/config/life-fleet.toml"
+        -e "s|@SANDBOX@|$(cat "$lab_work/artifacts/$version/sandbox")|" "$lab_here/config/life-fleet.toml"
     for node in "${nodes[@]}"; do
         role=worker
         [[ $node != cp* ]] || role=server
