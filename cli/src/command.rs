@@ -6,6 +6,7 @@ mod artifact;
 mod cluster;
 mod fleet;
 mod forks;
+mod import;
 mod inspect;
 mod leave;
 mod ledger;

@@ -18,6 +18,7 @@ mod floor;
 pub mod fork;
 mod hand_in;
 pub mod head;
+pub mod import;
 pub mod key;
 pub mod ledger;
 pub mod membership;

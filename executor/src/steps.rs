@@ -1,6 +1,7 @@
 //! The steps as a node performs them: a file for each, in the folder of its family, and one list of all.
 
 mod action;
+mod cluster;
 mod host;
 mod k3s;
 mod kube;
@@ -44,6 +45,7 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::ExpelFromKubeadm(step) => step,
         Step::ResetKubeadm(step) => step,
         Step::SnapshotEtcd(step) => step,
+        Step::ReadCluster(step) => step,
         Step::RenewKubeadm(step) => step,
         Step::Cordon(step) => step,
         Step::Drain(step) => step,

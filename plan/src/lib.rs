@@ -17,6 +17,7 @@ pub mod form;
 pub(crate) mod head;
 pub mod health;
 pub mod id;
+pub mod import;
 pub mod join;
 pub mod json;
 pub mod judge;

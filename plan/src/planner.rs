@@ -19,6 +19,7 @@ mod object;
 mod obstacle;
 mod order;
 mod preview;
+mod read;
 mod remove;
 mod renew;
 mod replace;
@@ -37,6 +38,7 @@ pub use earlier::{Earlier, Fate, OpenPlan, Unproved};
 pub use intent::{Continues, Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection};
 pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
+pub use read::listed;
 pub use stop::stop;
 
 use crate::{
@@ -101,6 +103,7 @@ pub fn plan(
         }
         Intent::Baseline { nodes } => baseline::baseline(request, &mut draft, lifecycle, nodes),
         Intent::Inspect { nodes } => baseline::inspect(request, &mut draft, lifecycle, nodes),
+        Intent::Read { server, to } => read::read(request, &mut draft, server, *to),
         Intent::Snapshot { nodes } => snapshot::snapshot(request, &mut draft, lifecycle, nodes),
         Intent::Drain { nodes, max_unavailable, continues } => {
             drain::drain(request, &mut draft, nodes, *max_unavailable);

@@ -2,6 +2,7 @@
 //!
 //! The list is below; each family of steps has a file of its own, with a struct per step and what it says of itself.
 
+pub mod cluster;
 mod consent;
 pub mod etcd;
 mod host;
@@ -85,6 +86,7 @@ steps! {
     "kubeadm.expel" => ExpelFromKubeadm(kubeadm::Expel),
     "kubeadm.reset" => ResetKubeadm(kubeadm::Reset),
     "etcd.snapshot" => SnapshotEtcd(etcd::Snapshot),
+    "cluster.read" => ReadCluster(cluster::Read),
     "kube.cordon" => Cordon(Cordon),
     "kube.drain" => Drain(Drain),
     "kube.uncordon" => Uncordon(Uncordon),
@@ -143,6 +145,11 @@ impl Step {
     /// Whether it takes a node out of its cluster for good.
     pub fn takes_away(&self) -> bool {
         matches!(self, Step::OutOfService(_) | Step::ExpelFromKubeadm(_) | Step::ResetKubeadm(_) | Step::RemoveNode(_))
+    }
+
+    /// Whether it reads the cluster for who signed it: its answer is all that it does.
+    pub fn reads_cluster(&self) -> bool {
+        matches!(self, Step::ReadCluster(_))
     }
 
     /// Whether it takes a snapshot of etcd.
@@ -291,6 +298,7 @@ mod tests {
         r#"{"op":"kubeadm.expel","role":"server","address":"10.0.0.13","silent":false}"#,
         r#"{"op":"kubeadm.reset","config":"kind: ResetConfiguration\n","expelled_by":"c3.expel"}"#,
         r#"{"op":"etcd.snapshot","keep":7,"days":30,"to":["/mnt/nas/etcd"]}"#,
+        r#"{"op":"cluster.read","to":"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}"#,
         r#"{"op":"kube.cordon","reason":"drain"}"#,
         r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":"all","force_unmanaged":false}"#,
         r#"{"op":"kube.uncordon"}"#,

@@ -4,11 +4,13 @@
 mod bundle;
 mod header;
 mod identity;
+mod letter;
 mod payload;
 
 pub use bundle::{Packed, pack, unpack};
 pub use header::MAX_RECIPIENTS;
 pub use identity::{Identity, InvalidIdentity};
+pub use letter::{open_letter, seal_letter};
 pub use payload::{Opener, Sealer};
 
 use ring::hkdf::{HKDF_SHA256, Salt};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use hostler_plan::id::NodeName;
 
+use super::import::ImportArgs;
+
 /// `hostler fleet …`
 #[derive(Debug, Subcommand)]
 pub enum FleetCommand {
@@ -28,6 +30,14 @@ pub enum FleetCommand {
   hostler fleet diff --machines pi-3
   hostler fleet diff --machines --all")]
     Diff(DiffArgs),
+    /// Write a fleet file of a cluster that runs already
+    #[command(after_help = "Examples:
+  hostler fleet import --node cp-1
+  hostler fleet import --node cp-1 --out lab.toml --yes
+
+The server reads nodes, networks, versions and settings, and no secret: what may be one is named and left out.
+It signs what it read, and seals it to this command. What the file has no word for is listed.")]
+    Import(ImportArgs),
     /// Give the coordinator your fleet file, for other admins to compare with
     #[command(after_help = "Examples:
   hostler fleet put --fleet fleet.toml")]

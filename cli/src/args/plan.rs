@@ -272,6 +272,8 @@ impl From<Consent> for Allowed {
 #[derive(Debug, Clone)]
 pub struct PlanRequest {
     pub intent: Intent,
+    /// Whether it is made from a fleet file, or from what the roster lists.
+    pub needs_file: bool,
     /// Replaces the fleet file's time for pods to leave.
     pub drain_timeout: Option<Duration>,
     /// What of the pods' data may be lost, beyond what the fleet file allows.
@@ -282,7 +284,7 @@ pub struct PlanRequest {
 
 impl From<Intent> for PlanRequest {
     fn from(intent: Intent) -> Self {
-        Self { intent, drain_timeout: None, consent: Consent::default(), listing: None }
+        Self { intent, needs_file: true, drain_timeout: None, consent: Consent::default(), listing: None }
     }
 }
 
@@ -319,7 +321,7 @@ impl From<DrainArgs> for PlanRequest {
                 Some(which) => Continues::Named(which),
             },
         };
-        Self { intent, drain_timeout: args.timeout, consent: args.consent, listing: None }
+        Self { drain_timeout: args.timeout, consent: args.consent, ..intent.into() }
     }
 }
 

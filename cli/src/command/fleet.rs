@@ -60,6 +60,7 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
         }
         FleetCommand::Diff(args) if args.machines => machines(context, args).await,
         FleetCommand::Diff(_) => diff(context).await,
+        FleetCommand::Import(args) => super::import::run(context, args).await,
         FleetCommand::Put => {
             let path = context.profile.fleet()?;
             plan::read_fleet(path)?;

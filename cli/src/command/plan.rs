@@ -10,7 +10,7 @@ use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, Signed, Signer},
     fleet::Fleet,
     id::{Digest, Seq},
-    planner::{Fate, Note},
+    planner::{self, Fate, Note},
     refusal::{Refusal, Refused},
     show,
     text::count,
@@ -134,7 +134,13 @@ async fn compile(
     options: &PlanOptions,
     next: Option<&Next>,
 ) -> Result<(Fleet, CompiledPlan), Error> {
-    let (mut fleet, unwise) = plan::read_fleet(context.profile.fleet()?)?;
+    let (mut fleet, unwise) = match request.needs_file {
+        true => plan::read_fleet(context.profile.fleet()?)?,
+        false => {
+            admin.refresh().await?;
+            (planner::listed(admin.trust_store().require_roster()?.document()), Vec::new())
+        }
+    };
     unwise.iter().for_each(|n| note(&clean(&n.to_string())));
     if let Some(timeout) = request.drain_timeout {
         fleet.policy.drain_timeout_seconds = timeout.as_secs();
@@ -159,6 +165,14 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
     context: &Context,
     args: Interactive<T>,
 ) -> Result<(), Error> {
+    interactive(context, args).await.map(drop)
+}
+
+/// The same, for who goes on with the plan that was submitted.
+pub(super) async fn interactive<T: Args + Into<PlanRequest>>(
+    context: &Context,
+    args: Interactive<T>,
+) -> Result<Digest, Error> {
     let mut admin = context.admin().await?;
     let request: PlanRequest = args.request.into();
     let explain = request.consent.explain;
@@ -200,7 +214,7 @@ pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
             }
             // Another terminal of this profile was faster.
             Err(Error::Refused(refused)) if refused.refusal == Refusal::Overtaken => note(&refused.reason),
-            other => return other,
+            other => return other.map(|()| verified.digest()),
         }
     }
     Err(Error::Failed(format!(

@@ -10,6 +10,7 @@ mod fault;
 pub(crate) mod health;
 mod layout;
 mod progress;
+pub(crate) mod settings;
 pub(crate) mod state;
 pub(crate) mod token;
 

@@ -194,7 +194,7 @@ impl Executor {
             let check = steps::action(step).check(&mut context)?;
             Ok((check, context.observations))
         });
-        let inspects = work.plan.document().kind == PlanKind::Inspect;
+        let inspects = work.plan.document().kind == PlanKind::Inspect && !step.reads_cluster();
         let checked = if inspects { inspected(step, &work.task.subject, checked) } else { checked };
         let proof = match checked {
             Err(error) => return Ok(Err(self.unless_ending(error))),

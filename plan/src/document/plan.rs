@@ -86,8 +86,8 @@ pub enum PlanKind {
     Remove,
     /// Removes a dead node, and lets a machine of the same name in.
     Replace,
-    /// Says in what machines differ from what a baseline would make of them, and changes nothing: its steps are checked
-    /// and never applied.
+    /// Says in what machines differ from what a baseline would make of them, or how a cluster is made, and changes
+    /// nothing: its steps are checked and never applied.
     Inspect,
     /// Takes snapshots of etcd, and takes nothing out of service.
     Snapshot,
@@ -123,7 +123,7 @@ impl PlanKind {
         let (noop, wait) = (matches!(step, Step::Noop(_)), matches!(step, Step::AwaitReady(_)));
         let drain = matches!(step, Step::Cordon(_) | Step::Drain(_));
         let (adopts, releases) = (matches!(step, Step::AdoptCordon(_)), matches!(step, Step::ReleaseCordon(_)));
-        let uncordon = matches!(step, Step::Uncordon(_));
+        let (uncordon, reads) = (matches!(step, Step::Uncordon(_)), step.reads_cluster());
         match self {
             PlanKind::Check => noop,
             // Whoever may take a node out of service may take over that it is, and who may put it back may leave it.
@@ -133,13 +133,15 @@ impl PlanKind {
             PlanKind::Dead => noop || matches!(step, Step::Cordon(_) | Step::OutOfService(_)),
             // Whatever concerns the machine alone, and neither the cluster nor who is in it.
             PlanKind::Baseline => noop || wait || step.readies_machine(),
-            PlanKind::Inspect => step.readies_machine(),
+            PlanKind::Inspect => step.readies_machine() || reads,
             PlanKind::Snapshot => noop || matches!(step, Step::SnapshotEtcd(_)),
             // What gives a node up stands alone, for those whom the root lets sign it.
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => !step.takes_away() && !adopts && !releases,
+            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => {
+                !step.takes_away() && !adopts && !releases && !reads
+            }
             PlanKind::Remove => noop || drain || step.takes_away(),
             // A machine is let in, and the one before it is gone; nobody's machine is emptied.
-            PlanKind::Replace => !matches!(step, Step::ResetKubeadm(_)) && !adopts && !releases,
+            PlanKind::Replace => !matches!(step, Step::ResetKubeadm(_)) && !adopts && !releases && !reads,
             PlanKind::Configure => noop || wait || matches!(step, Step::RenewKubeadm(_)),
             PlanKind::Stop => false,
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    document::{PlanKind, PlanRef},
+    document::{PlanKind, PlanRef, Recipient},
     form::Reason,
     health::Verdict,
     id::{Digest, Epoch, NodeName, Seq},
@@ -27,6 +27,8 @@ pub enum Intent {
     Baseline { nodes: Selection },
     /// Say in what machines differ from that, and touch nothing.
     Inspect { nodes: Selection },
+    /// Read how the cluster is made, by that server, for the holder of that key.
+    Read { server: NodeName, to: Recipient },
     /// Take a snapshot of etcd on one server.
     Snapshot { nodes: Selection },
     /// Take nodes out of service. `max_unavailable` replaces the policy's, counting what is unavailable already.
@@ -84,7 +86,7 @@ impl Intent {
             | Intent::Uncordon { nodes }
             | Intent::AdoptCordon { nodes, .. }
             | Intent::ReleaseCordon { nodes, .. } => nodes,
-            Intent::Replace { node, .. } => std::slice::from_ref(node),
+            Intent::Replace { node, .. } | Intent::Read { server: node, .. } => std::slice::from_ref(node),
             Intent::Bootstrap {}
             | Intent::Check { nodes: Selection::All }
             | Intent::Join { nodes: Selection::All }
@@ -106,6 +108,7 @@ impl Intent {
             | Intent::Join { .. }
             | Intent::Baseline { .. }
             | Intent::Inspect { .. }
+            | Intent::Read { .. }
             | Intent::Snapshot { .. }
             | Intent::Dead { .. }
             | Intent::Replace { .. }
@@ -124,7 +127,7 @@ impl Intent {
             Intent::Join { .. } => PlanKind::Join,
             Intent::Upgrade { .. } => PlanKind::Upgrade,
             Intent::Baseline { .. } => PlanKind::Baseline,
-            Intent::Inspect { .. } => PlanKind::Inspect,
+            Intent::Inspect { .. } | Intent::Read { .. } => PlanKind::Inspect,
             Intent::Snapshot { .. } => PlanKind::Snapshot,
             Intent::Drain { .. } | Intent::AdoptCordon { .. } => PlanKind::Drain,
             Intent::Dead { .. } => PlanKind::Dead,

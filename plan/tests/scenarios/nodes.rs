@@ -159,6 +159,7 @@ impl World {
                 | Step::ExpelFromKubeadm(_)
                 | Step::RenewKubeadm(_)
                 | Step::SnapshotEtcd(_)
+                | Step::ReadCluster(_)
                 | Step::UpgradeKubeadm(_)
                 | Step::Apply(_)
                 | Step::AdmitToK3s(_)
