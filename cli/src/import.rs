@@ -1,5 +1,6 @@
 //! Fleet files of clusters that are there: the sealed answer of a server, and what is written of it.
 
+mod inventory;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -16,6 +17,7 @@ use hostler_seal::{Identity, open_letter};
 
 use crate::{Admin, error::Error};
 
+pub use inventory::read_inventory;
 pub use write::write;
 
 /// What a server answered, by a receipt of it that was verified.

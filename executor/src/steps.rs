@@ -55,6 +55,7 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::OutOfService(step) => step,
         Step::RemoveNode(step) => step,
         Step::Apply(step) => step,
+        Step::NoRemovedApis(step) => step,
         Step::AwaitReady(step) => step,
     }
 }

@@ -69,6 +69,12 @@ text_id! {
 }
 
 text_id! {
+    /// A resource of the Kubernetes API at a version, as people and its metrics name it.
+    ApiName, "API", "GROUP/VERSION/RESOURCE such as policy/v1beta1/podsecuritypolicies, or VERSION/RESOURCE of the core",
+    |t| t.len() <= 512 && (2..=3).contains(&t.split('/').count()) && t.split('/').all(|part| !part.is_empty() && dns(part, b"-."))
+}
+
+text_id! {
     /// A machine's name as others look it up: of DNS, and lower case.
     HostName, "host name", "1 to 253 of a-z, 0-9, '-' and '.', no part beginning or ending with '-'",
     |t| (1..=253).contains(&t.len()) && dns(t, b"-.")

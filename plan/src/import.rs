@@ -5,13 +5,14 @@ mod answer;
 mod cluster;
 mod defaults;
 mod draft;
+pub mod inventory;
 mod secret;
 mod settings;
 
 pub use answer::{
-    Addon, Answer, AnswerNode, AnswerType, COMPONENTS, Etcd, Image, MAX_ANSWER_BYTES, Made, MachineFacts, Program, READ_DIGEST,
-    READ_SEALED, Settings, Volume,
+    Addon, Answer, AnswerNode, AnswerType, COMPONENTS, Etcd, Image, MAX_ANSWER_BYTES, MachineFacts, Made, Program,
+    READ_DIGEST, READ_SEALED, Settings, Volume,
 };
 pub use cluster::{Enrolled, fleet_file};
 pub use draft::{Entry, FileDraft, Table};
-pub use secret::{may_be_secret, mask};
+pub use secret::{mask, may_be_secret};

@@ -35,7 +35,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use claim::{Claim, NodeClaim};
 pub use dead::left_alone;
 pub use earlier::{Earlier, Fate, OpenPlan, Unproved};
-pub use intent::{Continues, Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection};
+pub use intent::{
+    Accepted, Continues, Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection,
+};
 pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 pub use read::listed;
@@ -98,8 +100,8 @@ pub fn plan(
         Intent::Check { nodes } => check::check(request, &mut draft, nodes),
         Intent::Bootstrap {} => grow::bootstrap(request, &mut draft, lifecycle),
         Intent::Join { nodes } => grow::join(request, &mut draft, lifecycle, nodes),
-        Intent::Upgrade { to, nodes, quarantined, accept_outage } => {
-            rolling::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accept_outage);
+        Intent::Upgrade { to, nodes, quarantined, accepted } => {
+            rolling::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accepted);
         }
         Intent::Baseline { nodes } => baseline::baseline(request, &mut draft, lifecycle, nodes),
         Intent::Inspect { nodes } => baseline::inspect(request, &mut draft, lifecycle, nodes),

@@ -26,8 +26,8 @@ pub use host::{
     EnsureUnit, HoldPackage, InstallPackage, Noop, Reboot, StageArtifact, SwapOff, UnitState,
 };
 pub use kube::{
-    AdoptCordon, Apply, AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, OutOfService, Reaction, Reactions,
-    ReleaseCordon, RemoveNode, Uncordon,
+    AdoptCordon, Apply, AwaitReady, Cordon, Drain, EmptyDirs, MAX_CONSENTS, NoRemovedApis, OutOfService, Reaction,
+    Reactions, ReleaseCordon, RemoveNode, Uncordon,
 };
 
 /// Makes the enum and what goes through all of it from the one list of steps.
@@ -96,6 +96,7 @@ steps! {
     "kubeadm.renew" => RenewKubeadm(kubeadm::Renew),
     "kube.remove_node" => RemoveNode(RemoveNode),
     "kube.apply" => Apply(Apply),
+    "kube.no_removed_apis" => NoRemovedApis(NoRemovedApis),
     "kube.await_ready" => AwaitReady(AwaitReady),
     "host.reboot" => Reboot(Reboot),
 }
@@ -308,6 +309,7 @@ mod tests {
         r#"{"op":"kubeadm.renew","within_days":90}"#,
         r#"{"op":"kube.remove_node"}"#,
         r#"{"op":"kube.apply","artifact":"cni"}"#,
+        r#"{"op":"kube.no_removed_apis","version":"v1.37.2","accepted":["policy/v1beta1/podsecuritypolicies"]}"#,
         r#"{"op":"kube.await_ready","version":null,"for_seconds":60,"timeout_seconds":600}"#,
         r#"{"op":"host.reboot"}"#,
     ];

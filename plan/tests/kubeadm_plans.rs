@@ -12,7 +12,9 @@ use hostler_plan::{
     fleet::Fleet,
     form::Config,
     id::{Digest, Epoch, NodeName, Seq},
-    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection},
+    planner::{
+        self, Accepted, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection,
+    },
     sequencer::{ClusterNode, Standing},
     step::Step,
     timestamp::Timestamp,
@@ -81,7 +83,7 @@ fn join(nodes: &[&str]) -> Intent {
 
 fn upgrade(to: &str) -> Intent {
     let nodes = Selection::All;
-    Intent::Upgrade { to: to.parse().unwrap(), nodes, quarantined: Quarantined::Refuse, accept_outage: Vec::new() }
+    Intent::Upgrade { to: to.parse().unwrap(), nodes, quarantined: Quarantined::Refuse, accepted: Accepted::default() }
 }
 
 /// What kubeadm is given in that task.

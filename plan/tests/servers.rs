@@ -10,7 +10,7 @@ use hostler_plan::{
     fleet::Fleet,
     id::{Digest, Epoch, NodeName, Seq},
     planner::{
-        self, Earlier, Intent, Inventory, InventoryNode, Numbering, Obstacle, PhaseName, PlanError, Preview,
+        self, Accepted, Earlier, Intent, Inventory, InventoryNode, Numbering, Obstacle, PhaseName, PlanError, Preview,
         Quarantined, Selection,
     },
     sequencer::{ClusterNode, Standing},
@@ -66,7 +66,12 @@ impl Case {
         let accept_outage = Vec::new();
         let intent = match random.below(2) {
             0 => Intent::Reboot { nodes, accept_outage },
-            _ => Intent::Upgrade { to: NEW.parse().unwrap(), nodes, quarantined: Quarantined::Refuse, accept_outage },
+            _ => Intent::Upgrade {
+                to: NEW.parse().unwrap(),
+                nodes,
+                quarantined: Quarantined::Refuse,
+                accepted: Accepted { outage: accept_outage, ..Accepted::default() },
+            },
         };
         Self { fleet, ready, coordinator_on, intent }
     }

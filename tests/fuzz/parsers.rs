@@ -1,8 +1,10 @@
 //! Every parser of bytes that somebody else may have written, each as a function that any bytes may be thrown at. The
 //! fuzzer grows inputs for them (`tests/fuzz/run`), and a plain test plays the kept ones (`tests/tests/foreign.rs`).
-//!
 //! Each answers whether it read something, so that a corpus which no longer reaches its parser is noticed; what it must
 //! hold of what it read, it asserts.
+
+#[path = "imports.rs"]
+mod import;
 
 use std::{
     cell::RefCell,
@@ -49,6 +51,7 @@ use hostler_proto::{
     v1::{self, FromAgent, RolloutUpdate, SignedDocument, ToAgent, from_agent, to_agent},
     watched::WatchedRollout,
 };
+use import::imports;
 use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
@@ -71,6 +74,7 @@ pub(crate) const PARSERS: &[(&str, Parser)] = &[
     ("executor_socket", executor_socket),
     ("fleet_files", fleet_files),
     ("http", http),
+    ("imports", imports),
     ("join_strings", join_strings),
     ("key_files", key_files),
     ("kube_answers", kube_answers),
@@ -152,10 +156,9 @@ fn join_strings(input: &[u8]) -> bool {
     join.is_ok() || code.is_ok()
 }
 
-/// Fleet files of somebody else's repository.
+/// Fleet files of somebody else's repository, alone and as who has no lock reads them.
 fn fleet_files(input: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(input) else { return false };
-    // Alone, and as who has no lock reads it.
     Fleet::from_toml(&[("fleet.toml", text)]).is_ok() | Fleet::without_lock(("fleet.toml", text)).is_ok()
 }
 

@@ -33,6 +33,21 @@ const MOST_CORPUS_BYTES: u64 = 2 << 20;
 /// A plan of some nodes has 4 KiB; what is longer makes a fuzzer slow.
 const MOST_INPUT_BYTES: u64 = 32 << 10;
 
+/// What a server says of its cluster.
+const ANSWER: &str = concat!(
+    r#"{"_type":"hostler-cluster/v1","fleet_id":"7d0f7d0f7d0f7d0f7d0f7d0f7d0f7d0f","node":"cp1","#,
+    r#""read":"2026-11-29T00:00:00Z","version":"v1.36.3","nodes":[{"name":"cp1","is_server":true,"arch":"arm64","#,
+    r#""addresses":["10.0.0.11"],"labels":{"lab/rack":"a"},"taints":["gpu=yes:NoSchedule"],"version":"v1.36.3","#,
+    r#""runtime":"containerd://2.1.4"}],"made":{"distribution":"kubeadm","name":"lab","version":"v1.36.3","#,
+    r#""endpoint":"k8s.lab:6443","pod_network":"10.244.0.0/16","service_network":"10.96.0.0/12","#,
+    r#""dns_domain":"cluster.local","cert_sans":[],"image_repository":"","feature_gates":{},"programs":{"api_server":"#,
+    r#"{"args":[["v","2"]],"volumes":[],"envs":{}}},"etcd":{"program":{"args":[],"volumes":[],"envs":{}},"image":"#,
+    r#"{"repository":"","tag":""},"server_cert_sans":[],"peer_cert_sans":[],"data_dir":"","external":[]},"#,
+    r#""has_dns":true,"dns_image":{"repository":"","tag":""},"has_proxy":true,"bind_port":6443,"further":{},"#,
+    r#""kubelet":{"maxPods":50},"proxy":{},"kubelet_args":[]},"machine":{"packages":{},"sandbox_image":"","#,
+    r#""registries":[]},"addons":[],"static_pods":[],"masked":[],"left_out":[]}"#
+);
+
 fn corpus() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }
@@ -193,6 +208,9 @@ fn texts() -> Vec<Seed> {
         seed("join_strings", "join", join.encode()),
         seed("join_strings", "setup", code.encode()),
         seed("http", "get", "GET /metrics HTTP/1.1\r\nHost: node:9100\r\nAccept: text/plain\r\n\r\n"),
+        seed("imports", "answer", ANSWER),
+        seed("imports", "ini", "[kube_control_plane]\ncp[1:3] ip=10.0.0.1\n[all:vars]\nkube_version=1.36.3\n"),
+        seed("imports", "yaml", "k3s_cluster:\n  children:\n    server: {hosts: {pi-1: {ansible_host: 10.0.0.1}}}\n"),
         seed("http", "get_with_query", "GET /metrics?x=1 HTTP/1.0\r\n\r\n"),
     ];
     let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples");

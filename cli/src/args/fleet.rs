@@ -34,6 +34,7 @@ pub enum FleetCommand {
     #[command(after_help = "Examples:
   hostler fleet import --node cp-1
   hostler fleet import --node cp-1 --out lab.toml --yes
+  hostler fleet import --inventory inventory/lab/hosts.yaml --out lab.toml
 
 The server reads nodes, networks, versions and settings, and no secret: what may be one is named and left out.
 It signs what it read, and seals it to this command. What the file has no word for is listed.")]

@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use hostler_plan::{
     drain::Allowed,
-    form::{self, Reason},
+    form::{self, ApiName, Reason},
     id::NodeName,
-    planner::{Continues, Intent, Quarantined, Selection},
+    planner::{Accepted, Continues, Intent, Quarantined, Selection},
     version::Version,
 };
 
@@ -169,6 +169,10 @@ pub struct UpgradeArgs {
     /// Leave out nodes that failed on this version before, instead of making no plan
     #[arg(long)]
     pub skip_quarantined: bool,
+    /// What the version has no more and somebody still asks for, accepted by name: the upgrade of a kubeadm server to
+    /// another minor stops otherwise
+    #[arg(long, value_name = "GROUP/VERSION/RESOURCE")]
+    pub accept_removed_api: Vec<ApiName>,
     #[command(flatten)]
     pub consent: Consent,
     #[command(flatten)]
@@ -301,8 +305,9 @@ impl From<SomeNodes> for PlanRequest {
 impl From<UpgradeArgs> for PlanRequest {
     fn from(args: UpgradeArgs) -> Self {
         let quarantined = if args.skip_quarantined { Quarantined::Skip } else { Quarantined::Refuse };
-        let accept_outage = args.outage.accept_outage;
-        let intent = Intent::Upgrade { to: args.to, nodes: selection(args.nodes), quarantined, accept_outage };
+        let accepted =
+            Accepted { outage: args.outage.accept_outage, removed_apis: args.accept_removed_api.into_iter().collect() };
+        let intent = Intent::Upgrade { to: args.to, nodes: selection(args.nodes), quarantined, accepted };
         Self { consent: args.consent, ..intent.into() }
     }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use hostler_plan::{
     document::Receipt,
     fleet::Fleet,
-    import::{FileDraft, fleet_file},
+    id::NodeName,
+    import::{FileDraft, fleet_file, inventory},
     text::count,
 };
 use hostler_seal::Identity;
@@ -22,15 +23,45 @@ use crate::{
 /// Where it goes where nobody says it.
 const FILE: &str = "fleet.toml";
 
-/// Asks a server by a plan that changes nothing, and writes down what it answers.
 pub(super) async fn run(context: &Context, args: ImportArgs) -> Result<(), Error> {
     let path = place(args.out)?;
+    match (args.inventory, args.node) {
+        (Some(inventory), _) => of_inventory(context, &inventory, &path),
+        (None, Some(node)) => of_cluster(context, &node, args.yes, &path).await,
+        (None, None) => {
+            Err(Error::Usage("expected a server (--node) or an inventory (--inventory), found neither".into()))
+        }
+    }
+}
+
+/// Reads files, and asks nobody.
+fn of_inventory(context: &Context, inventory: &Path, path: &Path) -> Result<(), Error> {
+    let (read, encrypted) = import::read_inventory(inventory)?;
+    let folder = inventory.canonicalize().ok().and_then(|file| {
+        let folder = if file.is_dir() { Some(file.as_path()) } else { file.parent() };
+        Some(folder?.file_name()?.to_string_lossy().into_owned())
+    });
+    let name = folder.filter(|name| is_fleet_name(name)).unwrap_or_else(|| "imported".to_owned());
+    let mut draft = inventory::fleet_file(&read, &name).map_err(|e| Error::Failed(e.to_string()))?;
+    let not_read = encrypted.iter().map(|file| format!("{} is encrypted and was not read", file.display()));
+    draft.unsaid.extend(not_read);
+    let head = format!("Written by `hostler fleet import` from the inventory {}.", inventory.display());
+    finish(context, &draft, &head, path)
+}
+
+fn is_fleet_name(name: &str) -> bool {
+    let is_plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    is_plain && (1..=63).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+/// Asks a server by a plan that changes nothing, and writes down what it answers.
+async fn of_cluster(context: &Context, node: &NodeName, yes: bool, path: &Path) -> Result<(), Error> {
     let identity = Identity::generate();
     let read = Interactive {
-        request: ReadArgs { server: args.node.clone(), to: identity.recipient() },
+        request: ReadArgs { server: node.clone(), to: identity.recipient() },
         options: PlanOptions { lifetime: None },
         out: None,
-        yes: args.yes,
+        yes,
         no_watch: false,
         artifacts: None,
     };
@@ -38,9 +69,9 @@ pub(super) async fn run(context: &Context, args: ImportArgs) -> Result<(), Error
     let mut admin = context.admin().await?;
     let detail = rollout::get(&mut admin, &digest.to_string()).await?;
     let evidence = rollout::verify(admin.trust_store(), &detail);
-    let is_answer = |receipt: &&Receipt| receipt.plan == digest && receipt.node == args.node;
+    let is_answer = |receipt: &&Receipt| receipt.plan == digest && receipt.node == *node;
     let receipt = evidence.receipts.iter().find(is_answer);
-    let receipt = receipt.ok_or_else(|| Error::Failed(format!("no receipt of {} is there; ask again", args.node)))?;
+    let receipt = receipt.ok_or_else(|| Error::Failed(format!("no receipt of {node} is there; ask again")))?;
     let answer = import::answer(receipt, &identity, &admin.trust_store().root().fleet_id)?;
     let inventory = plan::inventory(&mut admin).await?;
     let enrolled = import::enrolled(&admin, &inventory)?;
@@ -50,7 +81,7 @@ pub(super) async fn run(context: &Context, args: ImportArgs) -> Result<(), Error
         answer.node,
         answer.read.whole_seconds()
     );
-    finish(context, &draft, &head, &path)
+    finish(context, &draft, &head, path)
 }
 
 /// A file that is there is somebody's.

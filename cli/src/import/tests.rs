@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use hostler_plan::{
     fleet::{Fleet, Swap},
     id::{Arch, FleetId},
-    import::{Addon, Answer, AnswerNode, AnswerType, Enrolled, Etcd, MachineFacts, Made, Program, Settings, fleet_file},
+    import::{
+        Addon, Answer, AnswerNode, AnswerType, Enrolled, Etcd, MachineFacts, Made, Program, Settings, fleet_file,
+    },
     step::ClusterRole,
     timestamp::Timestamp,
 };
@@ -72,7 +74,7 @@ pub(super) fn answer() -> Answer {
     tainted.taints.push("gpu=yes:NoSchedule".to_owned());
     Answer {
         document_type: AnswerType::V1,
-        fleet_id: FleetId::new("3b241101-e2bb-4255-8caf-4136c566a962").unwrap(),
+        fleet_id: FleetId::new("7d0f7d0f7d0f7d0f7d0f7d0f7d0f7d0f").unwrap(),
         node: "cp1".parse().unwrap(),
         read: Timestamp::from_unix_milliseconds(1_795_900_000_000),
         version: "v1.36.3".to_owned(),

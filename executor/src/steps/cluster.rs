@@ -85,7 +85,7 @@ fn read_once(context: &StepContext<'_>) -> Result<Answer, StepError> {
         return Err(StepError::Failed(
             "expected a cluster that kubeadm made, found no ConfigMap kube-system/kubeadm-config; K3s cannot be read \
              yet"
-                .into(),
+            .into(),
         ));
     };
     let machine = settings::machine(context.host(), &mut found)?;

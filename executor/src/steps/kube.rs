@@ -8,6 +8,7 @@ mod out_of_service;
 mod owner;
 mod ready;
 mod remove_node;
+mod removed_apis;
 mod subject;
 mod uncordon;
 

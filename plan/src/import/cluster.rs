@@ -135,7 +135,8 @@ fn nodes(answer: &Answer, enrolled: &[Enrolled], draft: &mut FileDraft) {
         draft.say(format!("{} is enrolled and no Node of the cluster; it is left out", gone.name));
     }
     if !reserved.is_empty() {
-        let keys: Vec<&str> = reserved.iter().take(8).map(|key| key.rsplit_once('/').map_or("", |(at, _)| at)).collect();
+        let keys: Vec<&str> =
+            reserved.iter().take(8).map(|key| key.rsplit_once('/').map_or("", |(at, _)| at)).collect();
         let keys: BTreeSet<&str> = keys.into_iter().collect();
         draft.say(format!(
             "{} of Kubernetes' own domains are left out, because no kubelet may give itself one: below {}",
@@ -172,7 +173,8 @@ fn taints(node: &AnswerNode, table: &mut Table) {
 
 /// Hostler makes nothing of these machines that they are not: what it does by default is not wanted here.
 fn machine(answer: &Answer, draft: &mut FileDraft) {
-    let mut table = Table::new("machine", "nothing of the machines is changed; remove a line to let Hostler do its own");
+    let mut table =
+        Table::new("machine", "nothing of the machines is changed; remove a line to let Hostler do its own");
     let none = "Hostler's default: br_netfilter, overlay";
     table.entries.push(Entry::new("modules", Vec::<Value>::new(), none));
     let none = "Hostler's default: what bridges and forwarding need";

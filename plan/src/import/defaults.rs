@@ -50,8 +50,9 @@ pub(super) fn pruned(key: &str, value: &Value, zeros: Zeros) -> Option<Value> {
     let zeros = if key == "logging" { Zeros::Nothing } else { zeros };
     match value {
         Value::Null => None,
-        Value::String(text) => (!text.is_empty() && text != "0s" && !(zeros == Zeros::Nothing && text == "0"))
-            .then(|| value.clone()),
+        Value::String(text) => {
+            (!text.is_empty() && text != "0s" && !(zeros == Zeros::Nothing && text == "0")).then(|| value.clone())
+        }
         Value::Bool(truth) => (*truth || zeros == Zeros::Something).then(|| value.clone()),
         Value::Number(number) => {
             (number.as_f64() != Some(0.0) || key != "verbosity" && key != "flushFrequency").then(|| value.clone())
@@ -142,6 +143,8 @@ mod tests {
     fn labels_and_taints_of_kubernetes_are_told_from_those_of_people() {
         assert!(is_own_label("kubernetes.io/hostname") && !is_own_label("topology.kubernetes.io/zone"));
         assert!(is_reserved_label("topology.kubernetes.io/zone") && !is_reserved_label("lab.example/rack"));
-        assert!(is_passing_taint("node.kubernetes.io/unreachable:NoExecute") && !is_passing_taint("gpu=yes:NoSchedule"));
+        assert!(
+            is_passing_taint("node.kubernetes.io/unreachable:NoExecute") && !is_passing_taint("gpu=yes:NoSchedule")
+        );
     }
 }

@@ -195,7 +195,10 @@ fn further(settings: &Settings, from: &str, draft: &mut FileDraft) {
     for (key, value) in &settings.further {
         if key == "certificatesDir" {
             if value != "/etc/kubernetes/pki" {
-                draft.say(format!("certificates lie in {:?}, and Hostler knows /etc/kubernetes/pki alone", clean(value)));
+                draft.say(format!(
+                    "certificates lie in {:?}, and Hostler knows /etc/kubernetes/pki alone",
+                    clean(value)
+                ));
             }
             continue;
         }

@@ -5,11 +5,14 @@ mod k3s;
 mod kubeadm;
 mod machine;
 
+use std::collections::BTreeSet;
+
 use crate::{
     distribution::Distribution,
     fleet::{ArtifactKind, Fleet, FleetArtifact, FleetNode},
+    form::ApiName,
     id::{NodeName, TaskId},
-    step::{EnsureProgram, HoldPackage, InstallPackage, Step},
+    step::{EnsureProgram, HoldPackage, InstallPackage, NoRemovedApis, Step},
     version::Version,
 };
 
@@ -87,6 +90,18 @@ impl Lifecycle {
         match self {
             Lifecycle::K3s => machine::prepare(&member.fleet.machine(member.node), Vec::new()),
             Lifecycle::Kubeadm => kubeadm::prepare(member),
+        }
+    }
+
+    /// Steps of a server before another minor version comes, for what that has no more. K3s' API servers were never
+    /// asked.
+    pub(super) fn asks_before(self, version: Version, accepted: &BTreeSet<ApiName>) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => {
+                let accepted = accepted.iter().cloned().collect();
+                vec![Step::NoRemovedApis(NoRemovedApis { version, accepted })]
+            }
         }
     }
 

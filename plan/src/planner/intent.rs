@@ -1,10 +1,10 @@
 //! What a person wants done, and the fleet as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     document::{PlanKind, PlanRef, Recipient},
-    form::Reason,
+    form::{ApiName, Reason},
     health::Verdict,
     id::{Digest, Epoch, NodeName, Seq},
     sequencer::{ClusterNode, Hold, Quarantine, Sequencer},
@@ -22,7 +22,7 @@ pub enum Intent {
     /// Bring nodes into the cluster.
     Join { nodes: Selection },
     /// Bring nodes to a version.
-    Upgrade { to: Version, nodes: Selection, quarantined: Quarantined, accept_outage: Vec<NodeName> },
+    Upgrade { to: Version, nodes: Selection, quarantined: Quarantined, accepted: Accepted },
     /// Make machines ready as the fleet file says.
     Baseline { nodes: Selection },
     /// Say in what machines differ from that, and touch nothing.
@@ -49,6 +49,15 @@ pub enum Intent {
     ReleaseCordon { nodes: Vec<NodeName>, reason: Reason },
     /// Reboot nodes, each drained before and put back after.
     Reboot { nodes: Selection, accept_outage: Vec<NodeName> },
+}
+
+/// What of an upgrade a person accepts by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// Servers without which the cluster stands still for a while.
+    pub outage: Vec<NodeName>,
+    /// What the version has no more and is still asked for.
+    pub removed_apis: BTreeSet<ApiName>,
 }
 
 /// Whether a drain goes on with an earlier one.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    document::Task,
     id::{NodeName, TaskId},
     sequencer::Standing,
     step::{ClusterRole, Reboot, Step, Uncordon},
@@ -11,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    Draft, Note, Obstacle, Phase, PhaseName, Quarantined, Request, Selection,
+    Accepted, Draft, Note, Obstacle, Phase, PhaseName, Quarantined, Request, Selection,
     caution::{Taken, coordinator_out, note_health, note_unavailable, servers_out},
     distribution::{Becomes, Lifecycle},
     order::{phases, predecessors},
@@ -26,12 +27,13 @@ pub(super) fn upgrade(
     lifecycle: Lifecycle,
     (to, quarantined): (Version, Quarantined),
     selection: &Selection,
-    accepted: &[NodeName],
+    accepted: &Accepted,
 ) {
     let candidates = workable(request, draft, selection, None);
     let nodes = upgradable(request, draft, candidates.clone(), to, quarantined);
-    servers_out(request, draft, &nodes, accepted, Taken::Restarted);
-    let work = Work { what: "upgrade", version: Some((lifecycle, to)), reason: format!("upgrade to {to}") };
+    servers_out(request, draft, &nodes, &accepted.outage, Taken::Restarted);
+    let asks = asks(request, draft, lifecycle, &nodes, to, accepted);
+    let work = Work { what: "upgrade", version: Some((lifecycle, to)), reason: format!("upgrade to {to}"), asks };
     // What a stopped rollout left out of service and this plan does not work on goes back on its old version.
     let left: Vec<NodeName> = candidates.into_iter().filter(|n| !nodes.contains(n)).collect();
     if rolling(request, draft, &nodes, &left, &work, true) {
@@ -49,7 +51,7 @@ pub(super) fn upgrade(
 pub(super) fn reboot(request: Request<'_>, draft: &mut Draft, selection: &Selection, accepted: &[NodeName]) {
     let nodes = workable(request, draft, selection, None);
     servers_out(request, draft, &nodes, accepted, Taken::Restarted);
-    let work = Work { what: "reboot", version: None, reason: "reboot".to_owned() };
+    let work = Work { what: "reboot", version: None, reason: "reboot".to_owned(), asks: None };
     if rolling(request, draft, &nodes, &[], &work, false) {
         draft.title = format!("Reboot {}", count(nodes.len(), "node"));
     }
@@ -61,6 +63,31 @@ struct Work {
     /// What it is brought to; none for a reboot.
     version: Option<(Lifecycle, Version)>,
     reason: String,
+    /// What is asked before the first node is taken out of service.
+    asks: Option<Task>,
+}
+
+/// Before servers go to another minor version, one asks what that has no more and is still asked for.
+fn asks(
+    request: Request<'_>,
+    draft: &mut Draft,
+    lifecycle: Lifecycle,
+    nodes: &[NodeName],
+    to: Version,
+    accepted: &Accepted,
+) -> Option<Task> {
+    let is_server = |n: &&NodeName| request.fleet.node(n).is_some_and(|n| n.role == ClusterRole::Server);
+    let is_older =
+        |n: &&NodeName| request.state(n).condition.version.is_some_and(|v| (v.major, v.minor) < (to.major, to.minor));
+    let first = nodes.iter().filter(is_server).find(is_older)?;
+    let steps = lifecycle.asks_before(to, &accepted.removed_apis);
+    if steps.is_empty() {
+        return None;
+    }
+    let server = observer(request, draft, first)?;
+    let text = "before the first node is touched, the API servers are asked which APIs somebody still uses that";
+    draft.notes.push(Note::Info(format!("{text} {to} has no more; the plan stops there if there are some")));
+    Some(task("apis", &server, &server, Vec::new(), steps))
 }
 
 /// The steps of one node for it.
@@ -136,6 +163,8 @@ fn stage_all<'a>(
 ) -> (BTreeMap<&'a NodeName, WorkSteps>, Vec<TaskId>) {
     let (mut members, mut waited_for) = (BTreeMap::new(), Vec::new());
     let Some((lifecycle, version)) = work.version else { return (members, waited_for) };
+    waited_for.extend(work.asks.iter().map(|task| task.id.clone()));
+    draft.tasks.extend(work.asks.clone());
     for (name, node) in nodes.iter().filter_map(|name| Some((name, request.fleet.node(name)?))) {
         let Some(member) = member(request, draft, lifecycle, node, (version, Becomes::Newer)) else { continue };
         let ahead = lifecycle.ahead(&member);

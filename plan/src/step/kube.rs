@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Consent, Operation};
 use crate::{
-    form::{self, PodName, Reason},
+    form::{self, ApiName, PodName, Reason},
     id::{ArtifactName, NodeName},
     version::Version,
 };
@@ -353,6 +353,32 @@ impl Operation for ReleaseCordon {
     }
     fn sentence(&self, subject: &NodeName) -> String {
         format!("gives the cordon of {subject} away")
+    }
+}
+
+/// Nobody has asked any API server of the cluster, since that started, for what a version has no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoRemovedApis {
+    pub version: Version,
+    /// What may be asked for all the same; each once and in order.
+    pub accepted: Vec<ApiName>,
+}
+
+impl Operation for NoRemovedApis {
+    fn acts_on_subject(&self) -> bool {
+        false
+    }
+    fn said(&self) -> String {
+        let Self { version, accepted } = self;
+        let accepted: Vec<&str> = accepted.iter().map(ApiName::as_str).collect();
+        match accepted.as_slice() {
+            [] => format!("removed by {version}, none accepted"),
+            some => format!("removed by {version}, but for {}", some.join(", ")),
+        }
+    }
+    fn sentence(&self, _: &NodeName) -> String {
+        format!("asks the API servers what {} has no more and is still asked for", self.version)
     }
 }
 

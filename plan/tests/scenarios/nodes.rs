@@ -160,6 +160,7 @@ impl World {
                 | Step::RenewKubeadm(_)
                 | Step::SnapshotEtcd(_)
                 | Step::ReadCluster(_)
+                | Step::NoRemovedApis(_)
                 | Step::UpgradeKubeadm(_)
                 | Step::Apply(_)
                 | Step::AdmitToK3s(_)

@@ -40,7 +40,7 @@ use hostler_plan::{
     id::{BootId, Digest, Epoch, NodeName, Seq, TaskId},
     json,
     ledger::{self, Head},
-    planner::{self, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
+    planner::{self, Accepted, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
     sequencer::{
         ClusterNode, Cordon, CordonOwner, NodeEvent, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
@@ -292,7 +292,7 @@ impl World {
                 to: words[1].parse().unwrap(),
                 nodes,
                 quarantined: if words.contains(&"skip") { Quarantined::Skip } else { Quarantined::Refuse },
-                accept_outage,
+                accepted: Accepted { outage: accept_outage, ..Accepted::default() },
             },
             "drain" => {
                 let max_unavailable = options.get("max").map(|m| m.parse().unwrap());

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use hostler_plan::{
     id::NodeName,
-    planner::{Intent, Quarantined, Selection},
+    planner::{Accepted, Intent, Quarantined, Selection},
     sequencer::RolloutStatus,
     step::ClusterRole,
 };
@@ -259,8 +259,12 @@ impl Story<'_> {
             self.demo.fleet.nodes.iter().filter(|n| n.role == ClusterRole::Worker).map(|n| n.name.clone()).collect();
         let fault = Fault::old_version_by_seed(self.options.seed, &workers).context("a fleet without workers")?;
         self.world.now().add_fault(fault);
-        let upgrade =
-            Intent::Upgrade { to, nodes: Selection::All, quarantined: Quarantined::Refuse, accept_outage: Vec::new() };
+        let upgrade = Intent::Upgrade {
+            to,
+            nodes: Selection::All,
+            quarantined: Quarantined::Refuse,
+            accepted: Accepted::default(),
+        };
         let supply = self.sag();
         let stopped = self.run(admin, &upgrade).await?;
         if let Some(supply) = supply {

@@ -7,7 +7,7 @@ use hostler_plan::{
     document::PlanKind,
     entry::Entry,
     id::{Epoch, NodeName, Seq},
-    planner::{self, Continues, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
+    planner::{self, Accepted, Continues, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
     sequencer::{Reason, RolloutState, TaskState},
 };
 
@@ -181,7 +181,12 @@ impl World {
             return Ok(());
         }
         let accept_outage = self.machines.iter().filter(|m| m.is_server).map(|m| m.name.clone()).collect();
-        let intent = Intent::Upgrade { to: NEW, nodes: Selection::All, quarantined: Quarantined::Skip, accept_outage };
+        let intent = Intent::Upgrade {
+            to: NEW,
+            nodes: Selection::All,
+            quarantined: Quarantined::Skip,
+            accepted: Accepted { outage: accept_outage, ..Accepted::default() },
+        };
         self.make(&intent)
     }
 

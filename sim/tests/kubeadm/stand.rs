@@ -25,7 +25,9 @@ use hostler_plan::{
     fleet::Fleet,
     id::{Arch, Digest, Epoch, NodeName, Seq, TaskId},
     json,
-    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection},
+    planner::{
+        self, Accepted, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection,
+    },
     sequencer::{ClusterNode, Standing},
     timestamp::Timestamp,
 };
@@ -152,7 +154,12 @@ pub(crate) fn upgrade_of(fleet: &Fleet) -> Intent {
     let is_outage = servers.len() < 3;
     let accept_outage = servers.iter().filter(|_| is_outage).map(|server| server.name.clone()).collect();
     let nodes = Selection::All;
-    Intent::Upgrade { to: NEW.parse().unwrap(), nodes, quarantined: Quarantined::Refuse, accept_outage }
+    Intent::Upgrade {
+        to: NEW.parse().unwrap(),
+        nodes,
+        quarantined: Quarantined::Refuse,
+        accepted: Accepted { outage: accept_outage, ..Accepted::default() },
+    }
 }
 
 impl Stand {

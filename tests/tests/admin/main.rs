@@ -4,6 +4,7 @@
 mod at_once;
 mod drains;
 mod ends;
+mod import;
 mod liar;
 mod link;
 mod members;
@@ -169,7 +170,11 @@ fn import(from: &Profile, to: &Profile) -> Digest {
 /// Starts an agent on a simulated machine for each join string.
 fn start_agents(folder: &Path, joins: &[(&str, String)]) {
     let names = joins.iter().map(|(name, _)| (NodeName::new(*name).unwrap(), Arch::Aarch64));
-    let world = SharedWorld::new(World::new(1, names), 10.0);
+    start_agents_in(folder, SharedWorld::new(World::new(1, names), 10.0), joins);
+}
+
+/// The same on machines of a world that has them already.
+fn start_agents_in(folder: &Path, world: SharedWorld, joins: &[(&str, String)]) {
     for (name, join) in joins {
         let join_file = folder.join(format!("join-{name}"));
         std::fs::write(&join_file, join).unwrap();

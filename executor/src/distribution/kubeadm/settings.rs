@@ -39,8 +39,7 @@ pub(crate) fn cluster(administrator: &dyn Administrator) -> Result<Option<Found>
     let proxy = config_map(administrator, "kube-proxy", "config.conf")?;
     found.settings.has_proxy = is_there(administrator, "daemonsets/kube-proxy")?;
     if let Some(proxy) = proxy.filter(|_| found.settings.has_proxy) {
-        found.settings.proxy =
-            found.named("KubeProxyConfiguration", &proxy, &fields::PROXY, &fields::PROXY_OF_KUBEADM);
+        found.settings.proxy = found.named("KubeProxyConfiguration", &proxy, &fields::PROXY, &fields::PROXY_OF_KUBEADM);
     }
     found.settings.has_dns = is_there(administrator, "deployments/coredns")?;
     found.masked.truncate(MAX_TOLD);
@@ -77,12 +76,19 @@ impl Found {
             cert_sans: texts(&of["apiServer"]["certSANs"]),
             image_repository: text(&of["imageRepository"]),
             feature_gates: entries(&of["featureGates"]).filter_map(|(k, v)| Some((cut(k), v.as_bool()?))).collect(),
-            programs: [("api_server", "apiServer"), ("controller_manager", "controllerManager"), ("scheduler", "scheduler")]
-                .map(|(word, key)| (word.to_owned(), self.program(key, &of[key])))
-                .into(),
+            programs: [
+                ("api_server", "apiServer"),
+                ("controller_manager", "controllerManager"),
+                ("scheduler", "scheduler"),
+            ]
+            .map(|(word, key)| (word.to_owned(), self.program(key, &of[key])))
+            .into(),
             etcd: self.etcd(&of["etcd"]),
             dns_image: image(&of["dns"]),
-            further: fields::FURTHER.iter().filter_map(|key| Some(((*key).to_owned(), cut(of[*key].as_str()?)))).collect(),
+            further: fields::FURTHER
+                .iter()
+                .filter_map(|key| Some(((*key).to_owned(), cut(of[*key].as_str()?))))
+                .collect(),
             ..Settings::default()
         };
         self.settings = settings;
@@ -262,7 +268,8 @@ mod tests {
     #[test]
     fn arguments_are_read_as_lists_and_as_tables_and_what_may_be_a_secret_is_named() {
         let mut found = Found::default();
-        let listed = json!({ "extraArgs": [{ "name": "v", "value": "2" }, { "name": "oidc-client-secret", "value": "x" }] });
+        let listed =
+            json!({ "extraArgs": [{ "name": "v", "value": "2" }, { "name": "oidc-client-secret", "value": "x" }] });
         assert_eq!(found.program("apiServer", &listed).args, [("v".to_owned(), "2".to_owned())]);
         assert_eq!(found.masked, ["argument oidc-client-secret of apiServer"]);
         let table = json!({ "extraArgs": { "v": "2" }, "surprise": 1 });

@@ -38,12 +38,8 @@ pub(super) fn nodes(administrator: &dyn Administrator) -> Result<Vec<AnswerNode>
 
 fn node(object: &Value) -> Option<AnswerNode> {
     let (metadata, info) = (&object["metadata"], &object["status"]["nodeInfo"]);
-    let labels: BTreeMap<String, String> = metadata["labels"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (cut(key), text(value)))
-        .collect();
+    let labels: BTreeMap<String, String> =
+        metadata["labels"].as_object().into_iter().flatten().map(|(key, value)| (cut(key), text(value))).collect();
     let role = |role: &str| labels.contains_key(&format!("node-role.kubernetes.io/{role}"));
     let addresses = object["status"]["addresses"].as_array().into_iter().flatten();
     let addresses = addresses.filter(|a| a["type"] == "InternalIP").map(|a| text(&a["address"])).collect();
@@ -69,10 +65,9 @@ fn taint(taint: &Value) -> String {
 /// What somebody put there: what runs on every node, and what stands beside the cluster's own.
 pub(super) fn addons(administrator: &dyn Administrator, own: &[&str]) -> Result<Vec<Addon>, ClusterError> {
     let mut found = Vec::new();
-    for (kind, path) in [
-        ("DaemonSet", "/apis/apps/v1/daemonsets"),
-        ("Deployment", "/apis/apps/v1/namespaces/kube-system/deployments"),
-    ] {
+    for (kind, path) in
+        [("DaemonSet", "/apis/apps/v1/daemonsets"), ("Deployment", "/apis/apps/v1/namespaces/kube-system/deployments")]
+    {
         found.extend(list(administrator, path, MAX_TOLD, |object| {
             let (namespace, name) = (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
             let is_own = namespace == "kube-system" && own.contains(&name.as_str());

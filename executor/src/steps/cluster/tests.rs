@@ -43,8 +43,11 @@ fn cluster() -> TestAdministrator {
     let taint = json!([{ "key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule" }]);
     let nodes = json!({ "items": [node("w1", server, taint), node("w2", json!({}), json!([]))] });
     cluster.page("/api/v1/nodes", nodes.to_string());
-    cluster.put(config_map("kubeadm-config", "ClusterConfiguration", &format!(
-        "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nclusterName: lab\n\
+    cluster.put(config_map(
+        "kubeadm-config",
+        "ClusterConfiguration",
+        &format!(
+            "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nclusterName: lab\n\
          kubernetesVersion: v1.36.3\ncontrolPlaneEndpoint: k8s.lab:6443\n\
          networking: {{podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12, dnsDomain: cluster.local}}\n\
          apiServer:\n  certSANs: [k8s.lab]\n  extraArgs:\n  - {{name: oidc-client-secret, value: {SECRET}}}\n  \
@@ -52,17 +55,22 @@ fn cluster() -> TestAdministrator {
          - {{name: HTTPS_PROXY, value: 'http://ada:{SECRET}@proxy:1'}}\n\
          etcd:\n  external:\n    endpoints: ['https://u:{SECRET}@db.lab:2379']\n    keyFile: /etc/db.key\n\
          surprise: {SECRET}\n"
-    )));
+        ),
+    ));
     cluster.put(config_map("kubelet-config", "kubelet", &format!(
         "kind: KubeletConfiguration\nmaxPods: 50\nstaticPodURL: http://{SECRET}\nstaticPodURLHeader: {{A: [{SECRET}]}}\n"
     )));
-    let daemon = |name: &str| json!({ "metadata": { "namespace": "kube-system", "name": name },
-        "spec": { "template": { "spec": { "containers": [{ "image": "x:1", "env": [{ "value": SECRET }] }] } } } });
+    let daemon = |name: &str| {
+        json!({ "metadata": { "namespace": "kube-system", "name": name },
+        "spec": { "template": { "spec": { "containers": [{ "image": "x:1", "env": [{ "value": SECRET }] }] } } } })
+    };
     cluster.page("/apis/apps/v1/daemonsets", json!({ "items": [daemon("kube-proxy"), daemon("flannel")] }).to_string());
     cluster.page("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy", "{}");
     cluster.put(config_map("kube-proxy", "config.conf", "mode: nftables\nclientConnection: {kubeconfig: /x}\n"));
-    let pod = |name: &str| json!({ "metadata": { "name": name,
-            "annotations": { "kubernetes.io/config.mirror": "1" } }, "spec": { "nodeName": "w1" } });
+    let pod = |name: &str| {
+        json!({ "metadata": { "name": name,
+            "annotations": { "kubernetes.io/config.mirror": "1" } }, "spec": { "nodeName": "w1" } })
+    };
     let pods = json!({ "items": [pod("etcd-w1"), pod("kube-vip-w1")] });
     cluster.page("/api/v1/namespaces/kube-system/pods", pods.to_string());
     cluster
@@ -73,11 +81,16 @@ fn machine(fleet: &Fleet, cluster: TestAdministrator) -> Arc<Machine> {
     machine.administrator = Some(Arc::new(cluster));
     {
         let mut inner = machine.inner();
-        inner.put("/var/lib/kubelet/kubeadm-flags.env", &format!("KUBELET_KUBEADM_ARGS=\"--v=2 --auth-token={SECRET}\"\n"));
+        inner.put(
+            "/var/lib/kubelet/kubeadm-flags.env",
+            &format!("KUBELET_KUBEADM_ARGS=\"--v=2 --auth-token={SECRET}\"\n"),
+        );
         inner.put(
             "/etc/containerd/config.toml",
-            &format!("[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = 'pause:3.10'\n\
-                      [plugins.'io.containerd.cri.v1.images'.registry.configs.'r'.auth]\npassword = '{SECRET}'\n"),
+            &format!(
+                "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = 'pause:3.10'\n\
+                      [plugins.'io.containerd.cri.v1.images'.registry.configs.'r'.auth]\npassword = '{SECRET}'\n"
+            ),
         );
         inner.packages.insert("kubelet".into(), "1.36.3-1.1".into());
     }

@@ -33,6 +33,9 @@ impl World {
         let (path, _) = path.split_once('?').unwrap_or((path, ""));
         Ok(match path {
             "/readyz" => Some("ok".to_owned()),
+            // Nobody asks for what is deprecated.
+            "/metrics" => Some(String::new()),
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices" => Some(self.api_servers().to_string()),
             "/version" => {
                 let image = server.kubeadm.pods.get("kube-apiserver").map(|pod| pod.image.as_str());
                 let tag = image.and_then(|image| image.rsplit_once(':')).map_or("", |(_, tag)| tag);
@@ -40,6 +43,16 @@ impl World {
             }
             _ => self.object(path).map(|object| object.to_string()),
         })
+    }
+
+    /// Each API server that answers, as the Service `kubernetes` leads to it.
+    fn api_servers(&self) -> Value {
+        let answers = self.machines.values().filter(|m| self.kubeadm_refuses(m).is_none());
+        let addresses: Vec<Value> = answers
+            .filter_map(|machine| Some(machine.endpoint()?.rsplit_once(':')?.0.to_owned()))
+            .map(|address| json!({ "addresses": [address] }))
+            .collect();
+        json!({ "items": [{ "ports": [{ "port": 6443 }], "endpoints": addresses }] })
     }
 
     /// An object, or a list of those below a path.
