@@ -83,7 +83,7 @@ fn read_once(context: &StepContext<'_>) -> Result<Answer, StepError> {
     })?;
     let Some((version, nodes, addons, static_pods, mut found)) = found else {
         return Err(StepError::Failed(
-            "expected a cluster that kubeadm made, found no ConfigMap kube-system/kubeadm-config; K3s cannot be read \
+            "expected a cluster that kubeadm made, found no ConfigMap kube-system/kubeadm-config; others cannot be read \
              yet"
             .into(),
         ));

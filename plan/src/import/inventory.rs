@@ -3,6 +3,8 @@
 
 mod fleet_file;
 mod ini;
+mod k3s;
+mod kubeadm;
 mod yaml;
 
 use std::{collections::BTreeMap, fmt};
@@ -15,6 +17,24 @@ pub use fleet_file::fleet_file;
 pub(super) const MAX_HOSTS: usize = 1000;
 /// Groups in groups at most: the deepest inventories in use have four.
 pub(super) const MAX_DEPTH: usize = 16;
+
+/// How a tool of Ansible's names what it makes a cluster of.
+#[derive(Clone, Copy)]
+struct Tool {
+    distribution: &'static str,
+    /// Groups; the first is what it is called today.
+    servers: &'static [&'static str],
+    workers: &'static [&'static str],
+    /// Groups that say nothing more.
+    others: &'static [&'static str],
+    /// The variable with the version.
+    version: &'static str,
+    example: &'static str,
+    /// What its variables say beside nodes.
+    more: fn(&mut fleet_file::Reader<'_>, &[&str]),
+}
+
+const TOOLS: [Tool; 2] = [kubeadm::KUBESPRAY, k3s::K3S_ANSIBLE];
 
 /// A file of an inventory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

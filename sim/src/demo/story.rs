@@ -259,12 +259,8 @@ impl Story<'_> {
             self.demo.fleet.nodes.iter().filter(|n| n.role == ClusterRole::Worker).map(|n| n.name.clone()).collect();
         let fault = Fault::old_version_by_seed(self.options.seed, &workers).context("a fleet without workers")?;
         self.world.now().add_fault(fault);
-        let upgrade = Intent::Upgrade {
-            to,
-            nodes: Selection::All,
-            quarantined: Quarantined::Refuse,
-            accepted: Accepted::default(),
-        };
+        let (nodes, accepted) = (Selection::All, Accepted::default());
+        let upgrade = Intent::Upgrade { to, nodes, quarantined: Quarantined::Refuse, accepted };
         let supply = self.sag();
         let stopped = self.run(admin, &upgrade).await?;
         if let Some(supply) = supply {

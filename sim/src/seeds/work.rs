@@ -289,9 +289,7 @@ impl World {
             | Step::AdmitToK3s(_)
             | Step::JoinK3s(_)
             | Step::AdoptCordon(_)
-            | Step::ReleaseCordon(_) => {
-                Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) })
-            }
+            | Step::ReleaseCordon(_) => not_simulated(step),
         }
     }
 
@@ -391,4 +389,8 @@ impl World {
         }
         Progress::Next(10, 10)
     }
+}
+
+fn not_simulated(step: &Step) -> Progress {
+    Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) })
 }

@@ -68,14 +68,15 @@ pub(crate) struct Ending {
     pub changed: bool,
     /// What an inspection found.
     pub differs: Vec<String>,
+    pub receipt: Receipt,
 }
 
 /// What stays the same while the fleet lives.
 pub(crate) struct Stand {
     folder: tempfile::TempDir,
     admin: PrivateKey,
-    root: Root,
-    roster: Roster,
+    pub(crate) root: Root,
+    pub(crate) roster: Roster,
     pub fleet: Fleet,
     /// What the coordinator's folder of artifacts holds.
     contents: BTreeMap<Digest, Vec<u8>>,
@@ -303,7 +304,8 @@ impl Stand {
             let success = document.outcome.is_success();
             let differs = document.observations.iter().filter(|observation| observation.name == DIFFERS);
             let differs = differs.map(|observation| observation.value.clone()).collect();
-            endings.push(Ending { task: task.id.clone(), outcome: document.outcome, changed, differs });
+            let (task, outcome) = (task.id.clone(), document.outcome.clone());
+            endings.push(Ending { task, outcome, changed, differs, receipt: document });
             if !success {
                 break;
             }

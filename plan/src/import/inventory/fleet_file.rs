@@ -1,5 +1,4 @@
-//! From an inventory to a fleet file: of kubespray (<https://kubespray.io>), whose clusters kubeadm makes, and of
-//! k3s-ansible (<https://github.com/k3s-io/k3s-ansible>).
+//! From an inventory to a fleet file.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -14,40 +13,10 @@ use crate::{
     text::{clean, count},
 };
 
-use super::{Inventory, InventoryError, Place, Variable};
+use super::{Inventory, InventoryError, Place, TOOLS, Tool, Variable};
 
 /// What is told at most of variables without a word here.
 const MAX_TOLD: usize = 60;
-
-/// How a tool names what it needs.
-struct Tool {
-    distribution: &'static str,
-    servers: &'static [&'static str],
-    workers: &'static [&'static str],
-    version: &'static str,
-    example: &'static str,
-}
-
-const TOOLS: [Tool; 2] = [
-    Tool {
-        distribution: "kubeadm",
-        servers: &["kube_control_plane", "kube-master", "kube_master"],
-        workers: &["kube_node", "kube-node"],
-        version: "kube_version",
-        example: "v1.36.3",
-    },
-    Tool {
-        distribution: "k3s",
-        servers: &["server", "master"],
-        workers: &["agent", "node"],
-        version: "k3s_version",
-        example: "v1.34.3+k3s1",
-    },
-];
-
-/// Groups that say nothing of nodes, or what another group says too.
-const OTHER_GROUPS: [&str; 8] =
-    ["all", "ungrouped", "k8s_cluster", "k8s-cluster", "k3s_cluster", "etcd", "vault", "vars"];
 
 /// The fleet file of an inventory, with what it cannot say. An inventory without servers is an error.
 pub fn fleet_file(inventory: &Inventory, name: &str) -> Result<FileDraft, InventoryError> {
@@ -56,8 +25,8 @@ pub fn fleet_file(inventory: &Inventory, name: &str) -> Result<FileDraft, Invent
     else {
         let groups: Vec<&str> = inventory.groups.keys().map(String::as_str).take(12).collect();
         let message = format!(
-            "expected servers in a group kube_control_plane (kubespray) or server (k3s-ansible), found the groups {}; \
-             rename one",
+            "expected servers in a group {}, found the groups {}; rename one",
+            TOOLS.map(|tool| tool.servers[0]).join(" or "),
             clean(&groups.join(", "))
         );
         return Err(InventoryError { place: Place { file: "the inventory".to_owned(), line: 1 }, message });
@@ -69,16 +38,15 @@ pub fn fleet_file(inventory: &Inventory, name: &str) -> Result<FileDraft, Invent
         let mut seen = BTreeSet::new();
         hosts.iter().filter(|host| seen.insert(**host)).for_each(|host| reader.node(host, role));
     }
-    if tool.distribution == "kubeadm" {
-        reader.kubeadm(&servers);
-    }
+    (tool.more)(&mut reader, &servers);
     reader.rest(&servers, &workers);
     Ok(reader.draft)
 }
 
-struct Reader<'a> {
+/// What is made of an inventory.
+pub(super) struct Reader<'a> {
     inventory: &'a Inventory,
-    draft: FileDraft,
+    pub(super) draft: FileDraft,
     /// Variables that were read, or that say nothing of a cluster.
     used: BTreeSet<String>,
 }
@@ -96,13 +64,13 @@ impl<'a> Reader<'a> {
         Some((text, place))
     }
 
-    fn shared(&mut self, name: &str) -> Option<(String, &'a Place)> {
+    pub(super) fn shared(&mut self, name: &str) -> Option<(String, &'a Place)> {
         let host = self.inventory.hosts.iter().find(|host| self.inventory.variable(host, name).is_some())?;
         self.text(host, name)
     }
 
     /// A list, or words with commas between them.
-    fn list(&mut self, host: &str, name: &str) -> Vec<Value> {
+    pub(super) fn list(&mut self, host: &str, name: &str) -> Vec<Value> {
         self.used.insert(name.to_owned());
         match self.inventory.variable(host, name).map(|variable| &variable.value) {
             Some(Value::Array(values)) => values.clone(),
@@ -193,34 +161,6 @@ impl<'a> Reader<'a> {
         self.draft.nodes.push(table);
     }
 
-    fn kubeadm(&mut self, servers: &[&str]) {
-        let mut table = Table::new("kubeadm", "variables of kubespray");
-        for (key, name) in [
-            ("pod_network", "kube_pods_subnet"),
-            ("service_network", "kube_service_addresses"),
-            ("dns_domain", "dns_domain"),
-            ("image_repository", "kube_image_repo"),
-        ] {
-            let found =
-                self.shared(name).or_else(|| if key == "dns_domain" { self.shared("cluster_name") } else { None });
-            if let Some((text, place)) = found {
-                table.entries.push(Entry::new(key, text, place.to_string()));
-            }
-        }
-        let first = servers.first().copied().unwrap_or_default();
-        let names: Vec<toml::Value> = self
-            .list(first, "supplementary_addresses_in_ssl_keys")
-            .iter()
-            .filter_map(|name| Some(toml::Value::from(plain(name)?)))
-            .collect();
-        table.add("cert_sans", names);
-        self.draft.table(table);
-        self.draft.say(
-            "kubespray keeps certificates in /etc/kubernetes/ssl and may run etcd as a service of the machine; Hostler \
-             knows /etc/kubernetes/pki and etcd as a static pod alone: read the cluster itself with --node first",
-        );
-    }
-
     /// What no word was found for.
     fn rest(&mut self, servers: &[&str], workers: &[&str]) {
         let etcd = self.inventory.members("etcd");
@@ -232,9 +172,12 @@ impl<'a> Reader<'a> {
         {
             self.draft.say(format!("host {} is neither server nor worker, and left out", clean(host)));
         }
-        let known =
-            |group: &str| TOOLS.iter().any(|tool| tool.servers.contains(&group) || tool.workers.contains(&group));
-        for name in self.inventory.groups.keys().filter(|name| !known(name) && !OTHER_GROUPS.contains(&name.as_str())) {
+        let known = |group: &str| {
+            TOOLS
+                .iter()
+                .any(|tool| [tool.servers, tool.workers, tool.others].iter().any(|named| named.contains(&group)))
+        };
+        for name in self.inventory.groups.keys().filter(|name| !known(name)) {
             self.draft.say(format!("group {} has no word here", clean(name)));
         }
         let of_groups = self.inventory.groups.values().map(|group| &group.variables);
@@ -253,7 +196,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Text, number or truth as it is written.
-fn plain(value: &Value) -> Option<String> {
+pub(super) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

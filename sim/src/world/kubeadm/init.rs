@@ -139,7 +139,11 @@ impl World {
                 "metadata": { "name": name, "namespace": namespace } })
         };
         self.put(map("kubeadm-config", "kube-system", json!({ "ClusterConfiguration": cluster })));
-        self.put(map("kubelet-config", "kube-system", json!({})));
+        let kubelet = match kind(config, "KubeletConfiguration") {
+            Value::Null => json!({ "kind": "KubeletConfiguration" }),
+            written => written.clone(),
+        };
+        self.put(map("kubelet-config", "kube-system", json!({ "kubelet": kubelet.to_string() })));
         self.put(map("cluster-info", "kube-public", json!({})));
         Acted::Done
     }

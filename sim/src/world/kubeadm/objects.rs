@@ -1,7 +1,7 @@
 //! What the API servers of the simulated kubeadm cluster answer to an administrator.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hostler_plan::id::NodeName;
+use hostler_plan::id::{Arch, NodeName};
 use serde_json::{Value, json};
 
 use super::{super::World, COMPONENTS, ENDPOINT, path_of};
@@ -57,6 +57,10 @@ impl World {
 
     /// An object, or a list of those below a path.
     pub(super) fn object(&self, path: &str) -> Option<Value> {
+        if path == "/api/v1/nodes" && !self.kubeadm.objects.contains_key(path) {
+            let nodes: Vec<Value> = self.cluster.nodes.keys().filter_map(|name| self.node_object(name)).collect();
+            return Some(json!({ "items": nodes }));
+        }
         if let Some(name) = path.strip_prefix("/api/v1/nodes/") {
             return self.node_object(&NodeName::new(name).ok()?);
         }
@@ -79,9 +83,19 @@ impl World {
             labels["node-role.kubernetes.io/control-plane"] = json!("");
         }
         let ready = if node.ready { "True" } else { "False" };
+        let machine = self.machines.get(name);
+        let arch = match machine.map(|machine| machine.board.arch) {
+            Some(Arch::Aarch64) => "arm64",
+            Some(Arch::X86_64) => "amd64",
+            None => "",
+        };
+        let address = machine.and_then(|m| m.endpoint()).and_then(|e| Some(e.rsplit_once(':')?.0.to_owned()));
+        let addresses: Vec<Value> =
+            address.into_iter().map(|address| json!({ "type": "InternalIP", "address": address })).collect();
         Some(json!({ "apiVersion": "v1", "kind": "Node",
             "metadata": { "name": name.as_str(), "labels": labels },
-            "status": { "nodeInfo": { "kubeletVersion": node.version.to_string() },
+            "status": { "addresses": addresses,
+                "nodeInfo": { "kubeletVersion": node.version.to_string(), "architecture": arch },
                 "conditions": [{ "type": "Ready", "status": ready }] } }))
     }
 
