@@ -83,11 +83,11 @@ fn machine(fleet: &Fleet, cluster: TestAdministrator) -> Arc<Machine> {
         let mut inner = machine.inner();
         inner.put(
             "/var/lib/kubelet/kubeadm-flags.env",
-            &format!("KUBELET_KUBEADM_ARGS=\"--v=2 --auth-token={SECRET}\"\n"),
+            format!("KUBELET_KUBEADM_ARGS=\"--v=2 --auth-token={SECRET}\"\n"),
         );
         inner.put(
             "/etc/containerd/config.toml",
-            &format!(
+            format!(
                 "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = 'pause:3.10'\n\
                       [plugins.'io.containerd.cri.v1.images'.registry.configs.'r'.auth]\npassword = '{SECRET}'\n"
             ),

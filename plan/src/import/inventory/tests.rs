@@ -71,7 +71,7 @@ fn an_inventory_of_kubespray_becomes_a_fleet() {
     let value = |key: &str| worker.entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.to_string());
     assert_eq!(value("address").as_deref(), Some("\"10.0.0.21\""));
     assert_eq!(value("taints").as_deref(), Some("[\"gpu=yes:NoSchedule\"]"));
-    assert!(has(&draft, "variable kube_network_plugin (hosts.ini:17) has no word here"), "{:#?}", draft.unsaid);
+    assert!(has(&draft, "variable kube_network_plugin (hosts.ini:18) has no word here"), "{:#?}", draft.unsaid);
     assert!(has(&draft, "variable kubelet_max_pods (group_vars/kube_node.yml:3)"), "{:#?}", draft.unsaid);
     assert!(!format!("{draft:?}").contains("hunter2"));
 }
