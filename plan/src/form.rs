@@ -70,8 +70,10 @@ text_id! {
 
 text_id! {
     /// A resource of the Kubernetes API at a version, as people and its metrics name it.
-    ApiName, "API", "GROUP/VERSION/RESOURCE such as policy/v1beta1/podsecuritypolicies, or VERSION/RESOURCE of the core",
-    |t| t.len() <= 512 && (2..=3).contains(&t.split('/').count()) && t.split('/').all(|part| !part.is_empty() && dns(part, b"-."))
+    ApiName, "API",
+    "GROUP/VERSION/RESOURCE such as policy/v1beta1/podsecuritypolicies, or VERSION/RESOURCE of the core",
+    |t| t.len() <= 512 && (2..=3).contains(&t.split('/').count())
+        && t.split('/').all(|part| !part.is_empty() && dns(part, b"-."))
 }
 
 text_id! {

@@ -2,6 +2,7 @@
 //! signing it.
 //!
 //! Generated: each place of each kind of document is changed in every way that still gives a document of that form.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
 use std::collections::BTreeSet;

@@ -83,9 +83,9 @@ fn read_once(context: &StepContext<'_>) -> Result<Answer, StepError> {
     })?;
     let Some((version, nodes, addons, static_pods, mut found)) = found else {
         return Err(StepError::Failed(
-            "expected a cluster that kubeadm made, found no ConfigMap kube-system/kubeadm-config; others cannot be read \
-             yet"
-            .into(),
+            "expected a cluster that kubeadm made, found no ConfigMap kube-system/kubeadm-config; others cannot be \
+             read yet"
+                .into(),
         ));
     };
     let machine = settings::machine(context.host(), &mut found)?;

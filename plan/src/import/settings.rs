@@ -171,7 +171,8 @@ fn add_image(table: &mut Table, image: &Image) {
 fn etcd(etcd: &Etcd, from: &str, draft: &mut FileDraft) {
     if !etcd.external.is_empty() {
         draft.say(format!(
-            "the database lies outside of the servers ({}): Hostler takes no snapshots of it and no care of its members",
+            "the database lies outside of the servers ({}): Hostler takes neither snapshots of it nor care of its \
+             members",
             clean(&etcd.external.join(", "))
         ));
         return;

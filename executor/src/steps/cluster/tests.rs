@@ -57,9 +57,14 @@ fn cluster() -> TestAdministrator {
          surprise: {SECRET}\n"
         ),
     ));
-    cluster.put(config_map("kubelet-config", "kubelet", &format!(
-        "kind: KubeletConfiguration\nmaxPods: 50\nstaticPodURL: http://{SECRET}\nstaticPodURLHeader: {{A: [{SECRET}]}}\n"
-    )));
+    cluster.put(config_map(
+        "kubelet-config",
+        "kubelet",
+        &format!(
+            "kind: KubeletConfiguration\nmaxPods: 50\nstaticPodURL: http://{SECRET}\n\
+                 staticPodURLHeader: {{A: [{SECRET}]}}\n"
+        ),
+    ));
     let daemon = |name: &str| {
         json!({ "metadata": { "namespace": "kube-system", "name": name },
         "spec": { "template": { "spec": { "containers": [{ "image": "x:1", "env": [{ "value": SECRET }] }] } } } })

@@ -1,5 +1,5 @@
-//! `kube.no_removed_apis`: what a version has no more is asked for by nobody. The API servers count that themselves, each
-//! since it started.
+//! `kube.no_removed_apis`: what a version has no more is asked for by nobody. The API servers count that themselves,
+//! each since it started.
 
 use std::{collections::BTreeSet, time::Duration};
 
