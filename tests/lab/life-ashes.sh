@@ -11,6 +11,8 @@ api_away() { ! kubectl get --raw /readyz; }
 # Every server loses what etcd has; the newest snapshot brings it back, and workers go on all the while.
 etcd_lost_and_restored() {
     local name server worker before
+    fleet_is "${chain[-1]}"
+    shown hostler fleet put
     timed hostler snapshot take --yes
     wait_for 30 "the newest snapshot at the coordinator" newest_is_here
     name=$(newest_snapshot)
@@ -31,6 +33,33 @@ etcd_lost_and_restored() {
     shown kubectl -n shop rollout status deployment/web --timeout=60s
     # What was in force before is not begun again, and the ledger has it all.
     shown hostler nodes
+}
+
+# Every machine is another one of its name, with nothing but Debian; fleet file, ledger, snapshot and recovery key are left.
+all_wiped_and_rebuilt() {
+    local name node key before
+    timed hostler snapshot take --yes
+    wait_for 30 "the newest snapshot at the coordinator" newest_is_here
+    name=$(newest_snapshot)
+    before=$(kubectl get namespace shop -o jsonpath='{.metadata.uid}')
+    for node in "${nodes[@]}"; do lab kill "$node"; done
+    for node in "${nodes[@]}"; do
+        shown lab fresh "$node"
+        lab install "$debs" "$node"
+    done
+    join_with "--role server --uses $(servers | wc -l)" $(servers)
+    join_with "--uses $(workers_of_life | wc -l)" $(workers_of_life)
+    for node in "${nodes[@]}"; do
+        wait_for 60 "enrolment of the new $node" machine_waits "$node"
+        key=$(lab exec "$node" -- hostler-executor id | sed -n 2p)
+        shown hostler node replace "$node=$key" --yes
+    done
+    timed hostler fleet rebuild --snapshot "$name" --recovery-key "$recovery_key" --yes
+    admin_conf
+    for node in "${nodes[@]}"; do wait_for 120 "Ready of $node" node_ready "$node"; done
+    shown kubectl get nodes -o wide
+    [[ $(kubectl get namespace shop -o jsonpath='{.metadata.uid}') == "$before" ]] || { echo "expected what the snapshot had"; return 1; }
+    shown kubectl -n shop rollout status deployment/web --timeout=120s
 }
 
 # The fleet file that Hostler writes of the cluster says what the cluster is: nothing is to be done by it.

@@ -30,22 +30,25 @@ life_stages() {
     step_of_row "worker ${nodes[-1]} is removed, and its machine is empty" worker_removed
     if several_servers; then
         step_of_row "server cp1 dies for good, and a fresh machine of its name takes its place" server_replaced
+        # Who is removed is in the fleet file no more.
+        nodes=("${nodes[@]:0:${#nodes[@]}-1}")
+        played "three servers that lost etcd are restored from a snapshot" etcd_lost_and_restored "cluster restore"
+        played "everything is wiped, and rebuilt from fleet file and snapshot" all_wiped_and_rebuilt "fleet rebuild"
     else
-        echo "not played with one server: a dead server is replaced by a machine of the same name" | tee -a "$transcript"
+        echo "not played with one server: a dead one is replaced, all of etcd lost, everything wiped" | tee -a "$transcript"
     fi
-    not_there "three servers that lost etcd are restored from a snapshot" "cluster restore"
-    not_there "everything wiped, and rebuilt from the fleet file" "fleet rebuild"
     step_of_row "stock ssh-keygen accepts the documents, and the ledger verifies" documents_verify
     row_broken=
 }
 
-# not_there TITLE COMMAND: what this life does not play, because there is no such command or no stage for it yet; which of
-# the two is asked of the command itself.
-not_there() {
-    local why="no \`hostler $2\`"
+# played TITLE STAGE COMMAND: the stage, where Hostler has the command that it is about.
+played() {
     # shellcheck disable=SC2086 # a command is words
-    ! hostler $2 --help >/dev/null 2>&1 || why="this life has no stage for \`hostler $2\` yet"
-    echo "not there: $1 ($why)" | tee -a "$transcript"
+    if [[ -n $row_broken ]] || hostler $3 --help >/dev/null 2>&1; then
+        step_of_row "$1" "$2"
+    else
+        echo "not there: $1 (no \`hostler $3\`)" | tee -a "$transcript"
+    fi
 }
 
 bare_machines() {
