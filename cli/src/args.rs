@@ -24,8 +24,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use artifact::{ArtifactCommand, LockArgs};
 pub use certificates::CertificatesCommand;
-pub use cluster::ClusterCommand;
-pub use fleet::{DiffArgs, FleetCommand};
+pub use cluster::{ClusterCommand, RestoreArgs};
+pub use fleet::{DiffArgs, FleetCommand, RebuildArgs};
 pub use import::{ImportArgs, ReadArgs};
 pub use leave::{RemoveArgs, ReplaceArgs};
 pub use ledger::LedgerCommand;
@@ -259,10 +259,11 @@ Without a name: everything that waits. What the coordinator says is marked so; w
   hostler quarantine release pi-3 v1.34.3+k3s1"
     )]
     Quarantine(QuarantineCommand),
-    /// Show what Hostler may do in the Kubernetes cluster
+    /// Bring the Kubernetes cluster back from a snapshot, and show what Hostler may do in it
     #[command(
         subcommand,
         after_help = "Examples:
+  hostler cluster restore s1-20261128T201500Z --recovery-key /media/stick/recovery.key
   hostler cluster access | kubectl diff -f -"
     )]
     Cluster(ClusterCommand),

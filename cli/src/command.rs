@@ -16,7 +16,9 @@ mod node;
 mod plan;
 mod pods;
 mod progress;
+mod rebuild;
 mod recovery;
+mod restore;
 mod rollout;
 mod shell;
 mod snapshot;
@@ -97,7 +99,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         | Command::Nodes { .. }
         | Command::Node(_)
         | Command::Certificates(_)
-        | Command::Cluster(ClusterCommand::Access { check: true })
+        | Command::Cluster(ClusterCommand::Access { check: true } | ClusterCommand::Restore(_))
         | Command::Plan(_)
         | Command::Sign(_)
         | Command::Submit(_)
@@ -117,6 +119,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
     match cli.command {
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
         Command::Cluster(ClusterCommand::Access { .. }) => cluster::check_access(&context).await,
+        Command::Cluster(ClusterCommand::Restore(args)) => restore::restore(&context, args).await,
         Command::Trust(command) => trust::run(&context, command).await,
         Command::Snapshot(command) => snapshot::run(&context, command).await,
         Command::Recovery(command) => recovery::run(&context, &command),

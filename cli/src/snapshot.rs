@@ -2,13 +2,13 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, BufWriter, Read, Write},
     path::Path,
     process::Command,
 };
 
 use hostler_plan::{
-    document::{SealedSnapshot, SnapshotFile, SnapshotNote, TakenSnapshot},
+    document::{Recipient, SealedSnapshot, SnapshotFile, SnapshotNote, TakenSnapshot},
     id::{Digest, NodeName},
     json, trust,
 };
@@ -144,6 +144,16 @@ pub fn verify(path: &Path, identity: &Identity) -> Result<Verified, Error> {
         scratch.look(&note)?;
     }
     Ok(Verified { note, digest, looked_into: data.is_some() })
+}
+
+/// Hands a sealed snapshot on to those keys, as a file for its owner alone.
+pub fn hand_on(path: &Path, identity: &Identity, to: &[Recipient], into: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let sealed = BufReader::with_capacity(1 << 20, File::open(path).map_err(|e| Error::file("read", path, e))?);
+    let failed = |e| Error::file("write", into, e);
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(into).map_err(failed)?;
+    let mut file = BufWriter::with_capacity(1 << 20, file);
+    hostler_seal::hand_on(identity, to, sealed, &mut file).map_err(failed)
 }
 
 fn read_note(name: &str, size: u64, content: &mut dyn Read) -> io::Result<SnapshotNote> {

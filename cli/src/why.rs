@@ -255,6 +255,7 @@ async fn told_of_pod(admin: &mut Admin, name: &PodName) -> Result<Vec<Said>, Err
             | v1::PlanKind::Replace
             | v1::PlanKind::Inspect
             | v1::PlanKind::Snapshot
+            | v1::PlanKind::Restore
             | v1::PlanKind::Configure
             | v1::PlanKind::Stop => false,
         };

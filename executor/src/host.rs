@@ -17,12 +17,13 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Hardware, Recipient, SealedSnapshot},
+    document::{Hardware, Recipient, SealedSnapshot, SnapshotFile},
     fact::Reading,
     id::{Arch, BootId, Digest},
     step::UnitState,
     timestamp::Timestamp,
 };
+use hostler_seal::Identity;
 use serde::Deserialize;
 
 pub use administrator::{Administrator, Applying};
@@ -115,6 +116,18 @@ pub trait Host: Send + Sync {
     /// Copies a file of any size, durably, into a folder that has to be there.
     fn copy_file(&self, _from: &Path, _to: &Path) -> Result<(), HostError> {
         Err(HostError::Missing { what: "way to copy files".into() })
+    }
+
+    /// Opens a sealed file. The part of that name goes to a file for root alone, which is there only where all of the
+    /// sealed file was whole; every other is given with what it holds. Takes the time of reading it.
+    fn open_sealed(&self, _key: &Identity, _from: &Path, _part: &str, _into: &Path) -> Result<Vec<Opened>, HostError> {
+        Err(HostError::Missing { what: "way to open sealed files".into() })
+    }
+
+    /// Gives a file or folder another place on the same file system, at once and durably. What is at that place already
+    /// is an error.
+    fn rename(&self, _from: &Path, _to: &Path) -> Result<(), HostError> {
+        Err(HostError::Missing { what: "way to rename files".into() })
     }
 
     /// The metrics that a program serves on this machine's loopback address; none where there are none.
@@ -233,6 +246,22 @@ impl std::fmt::Debug for PartContent<'_> {
             PartContent::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             PartContent::File(path) => write!(f, "{}", path.display()),
         }
+    }
+}
+
+/// A part of a sealed file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Its path there, its digest and its length.
+    pub file: SnapshotFile,
+    /// What it holds; none where it went to a file.
+    pub content: Option<Vec<u8>>,
+}
+
+/// What of it may be shown: bytes may be keys.
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.file)
     }
 }
 

@@ -97,6 +97,18 @@ impl Config {
 }
 
 text_id! {
+    /// A snapshot: the server that took it, and when.
+    SnapshotName, "snapshot name", "1 to 300 letters, digits, '-' and '.', beginning with a letter or digit",
+    |t| named(t, 300, b"-.")
+}
+
+text_id! {
+    /// A restore: when it was planned, and by which plan. It becomes part of names of files.
+    RestoreName, "restore name", "1 to 64 letters, digits and '-', beginning with a letter or digit",
+    |t| named(t, 64, b"-")
+}
+
+text_id! {
     /// Where the servers of a cluster are reached.
     ServerUrl, "server address", "https://HOST:PORT",
     |t| t.strip_prefix("https://").is_some_and(|address| host_and_port(address).is_some())

@@ -20,9 +20,11 @@ mod obstacle;
 mod order;
 mod preview;
 mod read;
+mod rebuild;
 mod remove;
 mod renew;
 mod replace;
+mod restore;
 mod rolling;
 mod select;
 mod skew;
@@ -41,6 +43,7 @@ pub use intent::{
 pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 pub use read::listed;
+pub use restore::OpenedSnapshot;
 pub use stop::stop;
 
 use crate::{
@@ -98,7 +101,8 @@ pub fn plan(
     let mut draft = Draft { max_unavailable: fleet.policy.max_unavailable, ..Draft::default() };
     match intent {
         Intent::Check { nodes } => check::check(request, &mut draft, nodes),
-        Intent::Bootstrap {} => grow::bootstrap(request, &mut draft, lifecycle),
+        Intent::Bootstrap {} => grow::bootstrap(request, &mut draft, lifecycle, None),
+        Intent::Rebuild { snapshot } => rebuild::rebuild(request, &mut draft, lifecycle, snapshot.as_ref()),
         Intent::Join { nodes } => grow::join(request, &mut draft, lifecycle, nodes),
         Intent::Upgrade { to, nodes, quarantined, accepted } => {
             rolling::upgrade(request, &mut draft, lifecycle, (*to, *quarantined), nodes, accepted);
@@ -107,6 +111,7 @@ pub fn plan(
         Intent::Inspect { nodes } => baseline::inspect(request, &mut draft, lifecycle, nodes),
         Intent::Read { server, to } => read::read(request, &mut draft, server, *to),
         Intent::Snapshot { nodes } => snapshot::snapshot(request, &mut draft, lifecycle, nodes),
+        Intent::Restore { snapshot } => restore::restore(request, &mut draft, lifecycle, snapshot),
         Intent::Drain { nodes, max_unavailable, continues } => {
             drain::drain(request, &mut draft, nodes, *max_unavailable);
             continues::choose(request, &mut draft, nodes, continues);

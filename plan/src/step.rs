@@ -9,6 +9,7 @@ mod host;
 pub mod k3s;
 mod kube;
 pub mod kubeadm;
+pub mod restore;
 
 use std::fmt;
 
@@ -87,6 +88,13 @@ steps! {
     "kubeadm.reset" => ResetKubeadm(kubeadm::Reset),
     "etcd.snapshot" => SnapshotEtcd(etcd::Snapshot),
     "cluster.read" => ReadCluster(cluster::Read),
+    "etcd.receive" => ReceiveEtcd(restore::Receive),
+    "etcd.stop" => StopEtcd(restore::Stop),
+    "etcd.restore" => RestoreEtcd(restore::Restore),
+    "etcd.start" => StartEtcd(restore::Start),
+    "etcd.seed" => SeedEtcd(restore::Seed),
+    "kubeadm.bare" => BareOfKubeadm(restore::Bare),
+    "kube.forget_nodes" => ForgetNodes(restore::Forget),
     "kube.cordon" => Cordon(Cordon),
     "kube.drain" => Drain(Drain),
     "kube.uncordon" => Uncordon(Uncordon),
@@ -156,6 +164,16 @@ impl Step {
     /// Whether it takes a snapshot of etcd.
     pub fn takes_snapshot(&self) -> bool {
         matches!(self, Step::SnapshotEtcd(_) | Step::UpgradeKubeadm(_))
+    }
+
+    /// Whether it brings etcd back from a snapshot where it is.
+    pub fn restores(&self) -> bool {
+        matches!(self, Step::ReceiveEtcd(_) | Step::StopEtcd(_) | Step::RestoreEtcd(_) | Step::StartEtcd(_))
+    }
+
+    /// Whether it belongs to a cluster that is made anew on bare machines.
+    pub fn rebuilds(&self) -> bool {
+        matches!(self, Step::SeedEtcd(_) | Step::BareOfKubeadm(_) | Step::ForgetNodes(_))
     }
 
     /// How many snapshots stay and for how many days, where it says that.
@@ -300,6 +318,21 @@ mod tests {
         r#"{"op":"kubeadm.reset","config":"kind: ResetConfiguration\n","expelled_by":"c3.expel"}"#,
         r#"{"op":"etcd.snapshot","keep":7,"days":30,"to":["/mnt/nas/etcd"]}"#,
         r#"{"op":"cluster.read","to":"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}"#,
+        concat!(
+            r#"{"op":"etcd.receive","artifact":"snapshot","snapshot":{"name":"s1-20261128T201500Z","revision":12,"#,
+            r#""kubernetes":"v1.36.3","etcd":"3.6.8"},"restored":{"name":"20261129T001500Z-57","#,
+            r#""members":[{"name":"s1","address":"10.0.0.11"}]}}"#
+        ),
+        r#"{"op":"etcd.stop","restored":{"name":"20261129T001500Z-57","members":[]}}"#,
+        r#"{"op":"etcd.restore","restored":{"name":"20261129T001500Z-57","members":[]},"bump_revision":1000000000}"#,
+        r#"{"op":"etcd.start","restored":{"name":"20261129T001500Z-57","members":[]}}"#,
+        concat!(
+            r#"{"op":"etcd.seed","artifact":"snapshot","snapshot":{"name":"s1-20261128T201500Z","revision":12,"#,
+            r#""kubernetes":"v1.36.3","etcd":"3.6.8"},"restored":{"name":"20261129T001500Z-57","members":[]},"#,
+            r#""bump_revision":1000000000}"#
+        ),
+        r#"{"op":"kubeadm.bare"}"#,
+        r#"{"op":"kube.forget_nodes","made_until":"2026-11-28T20:15:00Z"}"#,
         r#"{"op":"kube.cordon","reason":"drain"}"#,
         r#"{"op":"kube.drain","timeout_seconds":600,"delete_empty_dir_data":"all","force_unmanaged":false}"#,
         r#"{"op":"kube.uncordon"}"#,

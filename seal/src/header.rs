@@ -33,11 +33,16 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, NO_PAD);
 
 /// A new file key, and the head that hands it to those keys.
 pub(crate) fn make(to: &[Recipient]) -> Result<(FileKey, Vec<u8>), SealError> {
+    let mut key = FileKey::default();
+    OsRng.try_fill_bytes(&mut key).map_err(|_| SealError::Machine("it gives no random bytes"))?;
+    Ok((key, hand(&key, to)?))
+}
+
+/// The head that hands a file key to those keys.
+pub(crate) fn hand(key: &FileKey, to: &[Recipient]) -> Result<Vec<u8>, SealError> {
     if !(1..=MAX_RECIPIENTS).contains(&to.len()) {
         return Err(SealError::Recipients(to.len()));
     }
-    let mut key = FileKey::default();
-    OsRng.try_fill_bytes(&mut key).map_err(|_| SealError::Machine("it gives no random bytes"))?;
     let mut text = FIRST_LINE.to_owned();
     for recipient in to {
         let ephemeral = EphemeralSecret::random_from_rng(OsRng);
@@ -51,9 +56,9 @@ pub(crate) fn make(to: &[Recipient]) -> Result<(FileKey, Vec<u8>), SealError> {
         text.push_str(&format!("-> X25519 {}\n{}\n", BASE64.encode(share), BASE64.encode(wrapped)));
     }
     text.push_str("---");
-    let mac = hmac::sign(&mac_key(&key)?, text.as_bytes());
+    let mac = hmac::sign(&mac_key(key)?, text.as_bytes());
     text.push_str(&format!(" {}\n", BASE64.encode(mac)));
-    Ok((key, text.into_bytes()))
+    Ok(text.into_bytes())
 }
 
 /// The file key of the head that a file begins with, and nothing of what follows is read.

@@ -11,7 +11,7 @@ pub use bundle::{Packed, pack, unpack};
 pub use header::MAX_RECIPIENTS;
 pub use identity::{Identity, InvalidIdentity};
 pub use letter::{open_letter, seal_letter};
-pub use payload::{Opener, Sealer};
+pub use payload::{Opener, Sealer, hand_on};
 
 use ring::hkdf::{HKDF_SHA256, Salt};
 

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use hostler_plan::id::NodeName;
 
 use super::import::ImportArgs;
+use super::plan::PlanOptions;
 
 /// `hostler fleet …`
 #[derive(Debug, Subcommand)]
@@ -43,6 +44,36 @@ It signs what it read, and seals it to this command. What the file has no word f
     #[command(after_help = "Examples:
   hostler fleet put --fleet fleet.toml")]
     Put,
+    /// Make the cluster of the fleet file anew on bare machines, from a snapshot where there is one
+    #[command(after_help = "Examples:
+  hostler fleet rebuild --snapshot s1-20261128T201500Z --recovery-key /media/stick/recovery.key
+  hostler fleet rebuild --snapshot ./s1-20261128T201500Z.age --recovery-key /media/stick/recovery.key --yes
+  hostler fleet rebuild
+
+Every machine of the fleet file is enrolled and approved before, under its name, and bare: where one carries anything of
+a cluster nothing begins. Two plans, each shown before it is signed: the first server begins with the cluster's
+certificate authorities and etcd's data of the snapshot, and every other Node of before is removed; then all others
+join. Without a snapshot it is a new cluster: what the manifests of the fleet file and GitOps bring is in it.")]
+    Rebuild(RebuildArgs),
+}
+
+/// From what a cluster is made anew.
+#[derive(Debug, Clone, Args)]
+pub struct RebuildArgs {
+    /// A sealed snapshot: a file, or a name of `hostler snapshot list`
+    #[arg(long, value_name = "SNAPSHOT", requires = "recovery_key")]
+    pub snapshot: Option<String>,
+    /// The private half of one of the recovery keys that it was sealed to
+    #[arg(long, value_name = "FILE", requires = "snapshot")]
+    pub recovery_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub options: PlanOptions,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Directory with the artifacts that the fleet file names
+    #[arg(long, value_name = "DIR")]
+    pub artifacts: Option<PathBuf>,
 }
 
 /// What is compared.

@@ -3,7 +3,7 @@
 use hostler_plan::text::count;
 use serde_json::json;
 
-use super::Context;
+use super::{Context, rebuild};
 use crate::{
     args::{DiffArgs, FleetCommand, InspectArgs, Interactive, ManyNodes, PlanOptions},
     error::Error,
@@ -43,6 +43,7 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
                 },
             )
         }
+        FleetCommand::Rebuild(args) => rebuild::rebuild(context, args).await,
         FleetCommand::Show => {
             let mut admin = context.admin().await?;
             let stored = fleet::stored(&mut admin).await?;

@@ -160,6 +160,17 @@ async fn compile(
 /// How often a plan is made anew because others handed in theirs meanwhile. Each time a person is asked.
 const OVERTAKEN_TRIES: usize = 3;
 
+/// How a plan is made, shown and kept in one go.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub options: PlanOptions,
+    pub out: Option<PathBuf>,
+    pub yes: bool,
+    pub no_watch: bool,
+    /// Where its artifacts lie beside the places that are known.
+    pub artifacts: Option<PathBuf>,
+}
+
 /// Plan, preview, confirm, sign, submit and watch.
 pub(super) async fn run_interactive<T: Args + Into<PlanRequest>>(
     context: &Context,
@@ -173,8 +184,13 @@ pub(super) async fn interactive<T: Args + Into<PlanRequest>>(
     context: &Context,
     args: Interactive<T>,
 ) -> Result<Digest, Error> {
+    let Interactive { request, options, out, yes, no_watch, artifacts } = args;
+    run_request(context, request.into(), Run { options, out, yes, no_watch, artifacts }).await
+}
+
+/// The same for a request that was made otherwise than from arguments alone.
+pub(super) async fn run_request(context: &Context, request: PlanRequest, args: Run) -> Result<Digest, Error> {
     let mut admin = context.admin().await?;
-    let request: PlanRequest = args.request.into();
     let explain = request.consent.explain;
     for _ in 0..OVERTAKEN_TRIES {
         let (fleet, compiled) = compile(context, &mut admin, request.clone(), &args.options, None).await?;

@@ -25,8 +25,8 @@ use hostler_plan::{
 
 use self::command::run;
 use super::{
-    Administrator, ClockSource, Cluster, Host, HostError, HostFile, MeasuredFile, Part, Reach, Started, UnitRun,
-    UnitStatus, Waker,
+    Administrator, ClockSource, Cluster, Host, HostError, HostFile, MeasuredFile, Opened, Part, Reach, Started,
+    UnitRun, UnitStatus, Waker,
     kube::{Identity, KubeAdministrator, KubeCluster},
 };
 
@@ -191,6 +191,21 @@ impl Host for Linux {
 
     fn copy_file(&self, from: &Path, to: &Path) -> Result<(), HostError> {
         seal::copy(&self.path(from), &self.path(to))
+    }
+
+    fn open_sealed(
+        &self,
+        key: &hostler_seal::Identity,
+        from: &Path,
+        part: &str,
+        into: &Path,
+    ) -> Result<Vec<Opened>, HostError> {
+        // An artifact lies in the executor's own folder, wherever that is.
+        seal::open(key, from, part, &self.path(into))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        files::rename(&self.path(from), &self.path(to))
     }
 
     fn metrics(&self, port: u16) -> Option<String> {

@@ -81,7 +81,7 @@ impl Administrator for TestAdministrator {
         let below = || objects.iter().filter(|(at, _)| at.rsplit_once('/').is_some_and(|(list, _)| list == path));
         let found = objects.get(path).map(Value::to_string);
         let list = || Some(json!({ "items": below().map(|(_, object)| object).collect::<Vec<_>>() }).to_string());
-        let is_list = path.ends_with("/secrets");
+        let is_list = path.ends_with("/secrets") || path.ends_with("/nodes");
         self.answer(page.or(found).or_else(|| if is_list { list() } else { None }))
     }
 

@@ -8,17 +8,19 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Hardware, Recipient, SealedSnapshot},
+    document::{Hardware, Recipient, SealedSnapshot, SnapshotFile},
     fact::{Reading, Series},
     id::{Arch, BootId, Digest},
     step::UnitState,
     timestamp::Timestamp,
 };
 
+use hostler_seal::Identity;
+
 use super::{Front, TestAdministrator, TestCluster, Watching};
 use crate::{
     host::{
-        Administrator, Cluster, Host, HostError, HostFile, MeasuredFile, Part, PartContent, RunEnd, Started,
+        Administrator, Cluster, Host, HostError, HostFile, MeasuredFile, Opened, Part, PartContent, RunEnd, Started,
         StartedState, UnitActivity, UnitRun, UnitStatus, Waker,
     },
     inbox::RequestSender,
@@ -301,6 +303,38 @@ impl Host for Machine {
     fn copy_file(&self, from: &Path, to: &Path) -> Result<(), HostError> {
         let file = self.inner().files[from].clone();
         self.write_file(to, &file)
+    }
+    fn open_sealed(&self, key: &Identity, from: &Path, part: &str, into: &Path) -> Result<Vec<Opened>, HostError> {
+        let failed =
+            |e: std::io::Error| HostError::File { action: "opening", path: from.to_owned(), reason: e.to_string() };
+        let (mut opened, mut kept) = (Vec::new(), None);
+        let sealed = std::fs::read(from).map_err(failed)?;
+        let unpacked = hostler_seal::unpack(key, &sealed[..], |name, size, from| {
+            let mut content = Vec::new();
+            from.read_to_end(&mut content)?;
+            let file = SnapshotFile { name: name.to_owned(), sha256: Digest::of(&content), size };
+            let content = if name == part { kept.replace(content).filter(|_| false) } else { Some(content) };
+            opened.push(Opened { file, content });
+            Ok(())
+        });
+        unpacked.map_err(failed)?;
+        if let Some(content) = kept {
+            self.write_file(into, &HostFile { content, mode: 0o600, uid: 0, gid: 0 })?;
+        }
+        Ok(opened)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let mut inner = self.inner();
+        inner.acts.push(format!("rename {} {}", from.display(), to.display()));
+        let moved: Vec<PathBuf> = inner.files.keys().filter(|file| file.starts_with(from)).cloned().collect();
+        assert!(!moved.is_empty() && !inner.files.keys().any(|file| file.starts_with(to)), "{from:?} to {to:?}");
+        for path in moved {
+            let file = inner.files.remove(&path).unwrap();
+            let rest = path.strip_prefix(from).unwrap();
+            let to = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
+            inner.files.insert(to, file);
+        }
+        Ok(())
     }
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError> {
         let inner = self.inner();

@@ -91,6 +91,8 @@ pub enum PlanKind {
     Inspect,
     /// Takes snapshots of etcd, and takes nothing out of service.
     Snapshot,
+    /// Brings etcd back from a snapshot, on every server of the cluster.
+    Restore,
     /// Changes how members run, at the version that they run.
     Configure,
     /// No tasks: what it does not list in `beside` ends.
@@ -99,7 +101,7 @@ pub enum PlanKind {
 
 impl PlanKind {
     /// Every kind.
-    pub const ALL: [PlanKind; 15] = [
+    pub const ALL: [PlanKind; 16] = [
         PlanKind::Check,
         PlanKind::Bootstrap,
         PlanKind::Join,
@@ -113,6 +115,7 @@ impl PlanKind {
         PlanKind::Replace,
         PlanKind::Inspect,
         PlanKind::Snapshot,
+        PlanKind::Restore,
         PlanKind::Configure,
         PlanKind::Stop,
     ];
@@ -136,12 +139,17 @@ impl PlanKind {
             PlanKind::Inspect => step.readies_machine() || reads,
             PlanKind::Snapshot => noop || matches!(step, Step::SnapshotEtcd(_)),
             // What gives a node up stands alone, for those whom the root lets sign it.
-            PlanKind::Bootstrap | PlanKind::Join | PlanKind::Upgrade => {
-                !step.takes_away() && !adopts && !releases && !reads
+            PlanKind::Bootstrap => !step.takes_away() && !step.restores() && !adopts && !releases && !reads,
+            PlanKind::Join | PlanKind::Upgrade => {
+                !step.takes_away() && !step.restores() && !step.rebuilds() && !adopts && !releases && !reads
             }
+            PlanKind::Restore => noop || wait || step.restores() || matches!(step, Step::StageArtifact(_)),
             PlanKind::Remove => noop || drain || step.takes_away(),
             // A machine is let in, and the one before it is gone; nobody's machine is emptied.
-            PlanKind::Replace => !matches!(step, Step::ResetKubeadm(_)) && !adopts && !releases && !reads,
+            PlanKind::Replace => {
+                let is_other = step.restores() || step.rebuilds() || reads;
+                !matches!(step, Step::ResetKubeadm(_)) && !is_other && !adopts && !releases
+            }
             PlanKind::Configure => noop || wait || matches!(step, Step::RenewKubeadm(_)),
             PlanKind::Stop => false,
         }
@@ -162,6 +170,7 @@ impl PlanKind {
             | PlanKind::Replace
             | PlanKind::Inspect
             | PlanKind::Snapshot
+            | PlanKind::Restore
             | PlanKind::Configure => false,
         }
     }
@@ -188,6 +197,7 @@ impl PlanKind {
             | PlanKind::Dead
             | PlanKind::Inspect
             | PlanKind::Snapshot
+            | PlanKind::Restore
             | PlanKind::Stop => false,
         }
     }
@@ -207,6 +217,7 @@ impl PlanKind {
             | PlanKind::Replace
             | PlanKind::Inspect
             | PlanKind::Snapshot
+            | PlanKind::Restore
             | PlanKind::Configure
             | PlanKind::Stop => false,
         }
@@ -226,6 +237,7 @@ impl PlanKind {
             | PlanKind::Replace
             | PlanKind::Inspect
             | PlanKind::Snapshot
+            | PlanKind::Restore
             | PlanKind::Configure => false,
         }
     }
@@ -247,6 +259,7 @@ impl fmt::Display for PlanKind {
             PlanKind::Replace => "replace",
             PlanKind::Inspect => "inspect",
             PlanKind::Snapshot => "snapshot",
+            PlanKind::Restore => "restore",
             PlanKind::Configure => "configure",
             PlanKind::Stop => "stop",
         })

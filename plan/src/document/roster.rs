@@ -1,9 +1,11 @@
 //! A roster: which nodes there are, and their public keys.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
+use super::Recipient;
 use crate::{
-    id::{Arch, Digest, Epoch, Fingerprint, FleetId, NodeName, Seq, TokenId},
+    id::{Arch, Digest, Epoch, Fingerprint, FleetId, InvalidId, NodeName, Seq, TokenId},
     signature::PublicKey,
     step::ClusterRole,
     timestamp::Timestamp,
@@ -57,6 +59,15 @@ pub struct RosterNode {
     pub status: RosterStatus,
     /// How it came in.
     pub enrolled: Enrolled,
+}
+
+impl RosterNode {
+    /// The key that files are sealed to for it.
+    pub fn sealing_recipient(&self) -> Result<Recipient, InvalidId> {
+        let invalid = || InvalidId::new("seal key", "32 bytes in base64", &self.seal_key);
+        let bytes = STANDARD.decode(&self.seal_key).map_err(|_| invalid())?;
+        Ok(Recipient::from_bytes(bytes.try_into().map_err(|_| invalid())?))
+    }
 }
 
 /// The enrolment by which a node came in, and its token: how often a token was used is counted by these.

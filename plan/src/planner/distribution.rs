@@ -16,7 +16,7 @@ use crate::{
     version::Version,
 };
 
-use super::Obstacle;
+use super::{Obstacle, rebuild::Seeding};
 
 /// How the clusters of a distribution are made, grown and upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,10 +115,11 @@ impl Lifecycle {
     }
 
     /// Steps of the node that the cluster begins with.
-    pub(super) fn bootstrap(self, member: &Member<'_>) -> Vec<Step> {
+    pub(super) fn bootstrap(self, member: &Member<'_>, seed: Option<&Seeding>) -> Vec<Step> {
         match self {
+            // What takes no snapshots has none to begin with.
             Lifecycle::K3s => k3s::bootstrap(member),
-            Lifecycle::Kubeadm => kubeadm::bootstrap(member),
+            Lifecycle::Kubeadm => kubeadm::bootstrap(member, seed),
         }
     }
 

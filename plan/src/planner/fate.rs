@@ -43,6 +43,7 @@ fn replaces(new: PlanKind, old: PlanKind) -> bool {
         | PlanKind::Baseline
         | PlanKind::Remove
         | PlanKind::Replace
+        | PlanKind::Restore
         | PlanKind::Configure => new == old,
         PlanKind::Check
         | PlanKind::Drain

@@ -14,12 +14,14 @@ use super::{
     distribution::{Becomes, Lifecycle},
     object::ambiguous,
     order::predecessors,
+    rebuild::Seeding,
     select::{left_out, performs, resolve},
     skew,
     task::{await_ready, carry, member, observer, prepare, stage, task, task_id},
 };
 
-pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle) {
+/// From a snapshot where there is a `seed` out of one.
+pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, seed: Option<&Seeding>) {
     let Some(first) = request.fleet.servers().first().copied() else { return };
     let name = &first.name;
     if let Some(member) = request.fleet.nodes.iter().find(|n| request.is_member(&n.name)) {
@@ -39,7 +41,7 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Life
     let staged: Vec<&FleetArtifact> = member.artifacts.iter().chain(&manifests).copied().collect();
     let mut tasks: Vec<Task> = stage(name, &staged).into_iter().collect();
     tasks.extend(prepare(name, last(&tasks), lifecycle.prepare(&member)));
-    tasks.push(task("bootstrap", name, name, last(&tasks), lifecycle.bootstrap(&member)));
+    tasks.push(task("bootstrap", name, name, last(&tasks), lifecycle.bootstrap(&member, seed)));
     if !manifests.is_empty() {
         let apply = |manifest: &&FleetArtifact| Step::Apply(Apply { artifact: manifest.plan_name() });
         tasks.push(task("apply", name, name, last(&tasks), manifests.iter().map(apply).collect()));

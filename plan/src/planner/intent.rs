@@ -12,6 +12,8 @@ use crate::{
     version::Version,
 };
 
+use super::OpenedSnapshot;
+
 /// What an admin or operator wants done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Intent {
@@ -19,6 +21,8 @@ pub enum Intent {
     Check { nodes: Selection },
     /// Make the first server of a cluster.
     Bootstrap {},
+    /// Make the cluster anew on bare machines: the first server, from a snapshot where there is one.
+    Rebuild { snapshot: Option<OpenedSnapshot> },
     /// Bring nodes into the cluster.
     Join { nodes: Selection },
     /// Bring nodes to a version.
@@ -31,6 +35,8 @@ pub enum Intent {
     Read { server: NodeName, to: Recipient },
     /// Take a snapshot of etcd on one server.
     Snapshot { nodes: Selection },
+    /// Bring etcd back from a snapshot on every server.
+    Restore { snapshot: OpenedSnapshot },
     /// Take nodes out of service. `max_unavailable` replaces the policy's, counting what is unavailable already.
     Drain { nodes: Vec<NodeName>, max_unavailable: Option<u32>, continues: Continues },
     /// Give up nodes whose machines are off, and how that was proved.
@@ -97,6 +103,8 @@ impl Intent {
             | Intent::ReleaseCordon { nodes, .. } => nodes,
             Intent::Replace { node, .. } | Intent::Read { server: node, .. } => std::slice::from_ref(node),
             Intent::Bootstrap {}
+            | Intent::Rebuild { .. }
+            | Intent::Restore { .. }
             | Intent::Check { nodes: Selection::All }
             | Intent::Join { nodes: Selection::All }
             | Intent::Baseline { nodes: Selection::All }
@@ -114,11 +122,13 @@ impl Intent {
             Intent::Upgrade { .. } | Intent::Drain { .. } | Intent::Reboot { .. } | Intent::Remove { .. } => true,
             Intent::Check { .. }
             | Intent::Bootstrap {}
+            | Intent::Rebuild { .. }
             | Intent::Join { .. }
             | Intent::Baseline { .. }
             | Intent::Inspect { .. }
             | Intent::Read { .. }
             | Intent::Snapshot { .. }
+            | Intent::Restore { .. }
             | Intent::Dead { .. }
             | Intent::Replace { .. }
             | Intent::RenewCertificates { .. }
@@ -132,12 +142,13 @@ impl Intent {
     pub fn kind(&self) -> PlanKind {
         match self {
             Intent::Check { .. } => PlanKind::Check,
-            Intent::Bootstrap {} => PlanKind::Bootstrap,
+            Intent::Bootstrap {} | Intent::Rebuild { .. } => PlanKind::Bootstrap,
             Intent::Join { .. } => PlanKind::Join,
             Intent::Upgrade { .. } => PlanKind::Upgrade,
             Intent::Baseline { .. } => PlanKind::Baseline,
             Intent::Inspect { .. } | Intent::Read { .. } => PlanKind::Inspect,
             Intent::Snapshot { .. } => PlanKind::Snapshot,
+            Intent::Restore { .. } => PlanKind::Restore,
             Intent::Drain { .. } | Intent::AdoptCordon { .. } => PlanKind::Drain,
             Intent::Dead { .. } => PlanKind::Dead,
             Intent::Remove { .. } => PlanKind::Remove,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     distribution::Distribution,
+    form::SnapshotName,
     id::{Arch, NodeName, Seq},
     quorum::Quorum,
     version::Version,
@@ -161,6 +162,17 @@ pub enum Obstacle {
     /// Nothing takes snapshots of what this distribution keeps its cluster in.
     NoSnapshots {
         distribution: Distribution,
+    },
+    /// It was taken of a newer version than what runs, or of a far older one.
+    SnapshotUnfit {
+        name: SnapshotName,
+        taken: Version,
+        runs: Version,
+    },
+    /// Another plan changes members of the cluster, or what they run.
+    AtWork {
+        running: Seq,
+        title: String,
     },
     /// It is no server of the cluster.
     NoEtcd {
@@ -359,6 +371,16 @@ impl fmt::Display for Obstacle {
             Obstacle::NoSnapshots { distribution } => {
                 write!(f, "snapshots are taken of etcd in static pods, and {distribution} runs none; use its own means")
             }
+            Obstacle::SnapshotUnfit { name, taken, runs } => write!(
+                f,
+                "snapshot {name} was taken at {taken}, expected one of {runs} or of the minor version before it: take \
+                 another (`hostler snapshot list`), or restore it on that version and upgrade then"
+            ),
+            Obstacle::AtWork { running, title } => write!(
+                f,
+                "plan {running} is not over ({title}), and under it etcd is not exchanged: let it end, or stop it \
+                 (`hostler stop {running}`)"
+            ),
             Obstacle::NoEtcd { node } => {
                 write!(f, "{node} is no server of the cluster and has no etcd; name a server, or none")
             }

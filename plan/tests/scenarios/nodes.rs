@@ -1,6 +1,12 @@
 //! What the nodes of a scenario do: connect, report, perform what they are granted, and sign receipts.
 
-use hostler_plan::{document::RosterNode, fleet::FleetNode, planner::Continues, signature::PublicKey, step::kubeadm};
+use hostler_plan::{
+    document::RosterNode,
+    fleet::FleetNode,
+    planner::{Continues, OpenedSnapshot},
+    signature::PublicKey,
+    step::{kubeadm, restore::SnapshotOf},
+};
 
 use super::*;
 
@@ -161,6 +167,13 @@ impl World {
                 | Step::SnapshotEtcd(_)
                 | Step::ReadCluster(_)
                 | Step::NoRemovedApis(_)
+                | Step::ReceiveEtcd(_)
+                | Step::StopEtcd(_)
+                | Step::RestoreEtcd(_)
+                | Step::StartEtcd(_)
+                | Step::SeedEtcd(_)
+                | Step::BareOfKubeadm(_)
+                | Step::ForgetNodes(_)
                 | Step::UpgradeKubeadm(_)
                 | Step::Apply(_)
                 | Step::AdmitToK3s(_)
@@ -328,5 +341,19 @@ impl World {
         };
         assert_eq!(states(&before), states(&self.sequencer.rollouts()), "the fold of the ledger is the state");
         String::new()
+    }
+}
+
+/// A snapshot of a cluster at that version.
+pub(super) fn snapshot(kubernetes: Option<&str>, taken: Timestamp) -> OpenedSnapshot {
+    OpenedSnapshot {
+        is: SnapshotOf {
+            name: "s1-20261128T201500Z".parse().unwrap(),
+            revision: 1281,
+            kubernetes: kubernetes.unwrap_or("v1.36.3").parse().unwrap(),
+            etcd: "3.6.8".parse().unwrap(),
+        },
+        taken,
+        artifact: made::artifact("etcd-snapshot", b"sealed"),
     }
 }

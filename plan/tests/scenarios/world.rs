@@ -4,7 +4,7 @@
 //! ```text
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
 //! plan upgrade V [nodes=a,b] [skip] [accept=s1] | baseline [nodes=…] | reboot [nodes=…] | drain w1 [max=N]
-//! plan dead w1 | remove w1 [off] | replace w1 [off] | renew [nodes=…] [accept=s1] | uncordon w1 | …
+//! plan dead w1 | remove w1 [off] | replace w1 [off] | renew [nodes=…] [accept=s1] | restore [of=VERSION] | rebuild [empty] | uncordon w1 | …
 //! submit                    the plan made last goes into the ledger
 //! decide                    what the sequencer appends, until it has nothing to say
 //! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
@@ -288,6 +288,12 @@ impl World {
             "join" => Intent::Join { nodes },
             "baseline" => Intent::Baseline { nodes },
             "snapshot" => Intent::Snapshot { nodes },
+            "rebuild" => {
+                let snapshot =
+                    (!words.contains(&"empty")).then(|| nodes::snapshot(options.get("of").copied(), self.now));
+                Intent::Rebuild { snapshot }
+            }
+            "restore" => Intent::Restore { snapshot: nodes::snapshot(options.get("of").copied(), self.now) },
             "upgrade" => Intent::Upgrade {
                 to: words[1].parse().unwrap(),
                 nodes,

@@ -106,13 +106,18 @@ fn parse_version(text: &str) -> Option<Version> {
 
 /// What lies on the machine of a cluster, each in a few words: a machine without any is a fresh one.
 pub(crate) fn leftovers(host: &dyn Host) -> Result<Vec<String>, HostError> {
+    leftovers_but(host, &[])
+}
+
+/// The same without what is in these folders.
+pub(crate) fn leftovers_but(host: &dyn Host, known: &[&str]) -> Result<Vec<String>, HostError> {
     let mut found = Vec::new();
     for name in host.list_folder(Path::new("/etc/kubernetes"))? {
         found.extend(name.ends_with(".conf").then(|| format!("/etc/kubernetes/{name}")));
     }
     for (folder, what) in [(MANIFESTS, "static pods"), (PKI, "certificates"), (ETCD_DATA, "data of etcd")] {
         let names = host.list_folder(Path::new(folder))?;
-        if !names.is_empty() {
+        if !names.is_empty() && !known.contains(&folder) {
             found.push(format!("{what} in {folder} ({})", names.join(", ")));
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -49,6 +49,21 @@ fn open(path: &Path) -> Result<Option<(File, fs::Metadata)>, HostError> {
 
 fn no_file(path: &Path, expected: &'static str) -> HostError {
     HostError::Unexpected { what: "file", expected, found: path.display().to_string() }
+}
+
+/// Gives a file or folder another place; the folder of that is made where it is missing, for root alone.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), HostError> {
+    let wrong = |e: io::Error| failed("renaming to", to, &e);
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(wrong(io::ErrorKind::AlreadyExists.into()));
+    }
+    let folder = to.parent().unwrap_or(Path::new("/"));
+    if !folder.is_dir() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrong)?;
+    }
+    fs::rename(from, to).map_err(wrong)?;
+    let synced = durable::sync_folder(folder).and_then(|()| durable::sync_folder(from.parent().unwrap_or(folder)));
+    synced.map_err(wrong)
 }
 
 /// The names in a folder, sorted.
@@ -147,6 +162,20 @@ mod tests {
         remove(&folder).unwrap();
         assert!(!folder.exists() && outside.exists());
         assert_eq!(measure(&folder).unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_gets_another_place_and_takes_nobody_elses() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("member"), directory.path().join("before/member"));
+        fs::create_dir(&from).unwrap();
+        fs::write(from.join("db"), b"data").unwrap();
+        rename(&from, &to).unwrap();
+        assert!(!from.exists());
+        assert_eq!(fs::read(to.join("db")).unwrap(), b"data");
+        fs::create_dir(&from).unwrap();
+        assert!(rename(&from, &to).is_err(), "what is there stays");
+        assert_eq!(fs::read(to.join("db")).unwrap(), b"data");
     }
 
     #[test]

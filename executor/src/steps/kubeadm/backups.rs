@@ -72,6 +72,6 @@ fn first_number(command: &[&str], line: usize, context: &StepContext<'_>) -> Res
     }
 }
 
-fn megabytes(bytes: u64) -> String {
+pub(super) fn megabytes(bytes: u64) -> String {
     format!("{} MB", bytes / 1_000_000)
 }

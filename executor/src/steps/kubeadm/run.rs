@@ -5,9 +5,10 @@ use std::{path::Path, time::Duration};
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{step::Step, version::Version};
 
+use super::restored;
 use crate::{
     control::span,
-    distribution::kubeadm::{self, KUBEADM_UNIT, MARKER, config::Documents, state},
+    distribution::kubeadm::{self, ETCD_DATA, KUBEADM_UNIT, MARKER, PKI, config::Documents, state},
     host::{HostFile, Reach},
     steps::{
         action::{Check, StepContext, StepError},
@@ -80,7 +81,13 @@ pub(super) fn begin(config: &str, context: &StepContext<'_>) -> Result<bool, Ste
 pub(super) fn found(context: &StepContext<'_>) -> Result<Vec<String>, StepError> {
     let steps = || context.plan.document().tasks.iter().flat_map(|task| &task.steps);
     let brought = |path: &str| steps().any(|step| matches!(step, Step::EnsureFile(file) if file.path.as_str() == path));
-    let mut found = state::leftovers(context.host())?;
+    // What a snapshot brought is what the cluster begins with.
+    let seeded = |step: &Step| {
+        if let Step::SeedEtcd(seed) = step { restored::is_restored(&seed.restored, context) } else { Ok(false) }
+    };
+    let is_seeded = steps().map(seeded).collect::<Result<Vec<_>, _>>()?.into_iter().any(|is_seeded| is_seeded);
+    let brought_by_seed: &[&str] = if is_seeded { &[PKI, ETCD_DATA] } else { &[] };
+    let mut found = state::leftovers_but(context.host(), brought_by_seed)?;
     found.extend(state::network_leftovers(context.host(), brought)?);
     Ok(found)
 }
@@ -104,14 +111,25 @@ pub(super) fn await_whole(
     context: &mut StepContext<'_>,
     missing: impl Fn(&StepContext<'_>) -> Result<Option<String>, StepError>,
 ) -> Result<String, StepError> {
+    await_all(parts, patience, context, missing, |missing| {
+        format!("kubeadm ended well, and the {whole} is not complete: {missing}")
+    })
+}
+
+/// Waits until nothing is missing and gives how long that took; `late` says what is, where that takes too long.
+pub(super) fn await_all(
+    parts: &str,
+    patience: Duration,
+    context: &mut StepContext<'_>,
+    missing: impl Fn(&StepContext<'_>) -> Result<Option<String>, StepError>,
+    late: impl Fn(&str) -> String,
+) -> Result<String, StepError> {
     let (began, mut said) = (context.now(), SayOnce::default());
     loop {
         let Some(missing) = missing(context)? else { return Ok(span(began, context.now())) };
         if context.now().since(began) >= patience {
-            return Err(StepError::TimedOut(format!(
-                "kubeadm ended well, and after {} min the {whole} is not complete: {missing}",
-                patience.as_secs() / 60
-            )));
+            let late = late(&missing);
+            return Err(StepError::TimedOut(format!("after {} min: {late}", patience.as_secs() / 60)));
         }
         if said.is_news(&missing) {
             context.say(format!("waits for the {parts}: {missing}"));

@@ -14,15 +14,12 @@ use hostler_plan::{
 };
 use serde::Deserialize;
 
-use super::{backups, run};
+use super::{backups, restored::SNAPSHOTS as FOLDER, run};
 use crate::{
     distribution::kubeadm::{ETCD_DATA, MANIFESTS, PKI, SERVER_FILES, etcd, health, state},
     host::{HostError, Part, PartContent},
     steps::action::{Action, Check, StepContext, StepError},
 };
-
-/// For root alone: it holds every Secret of the cluster.
-const FOLDER: &str = "/var/lib/hostler/etcd";
 
 /// What the network side may read and sends on: sealed, so that nothing but lengths show.
 const SEALED: &str = "/var/lib/hostler/sealed";
@@ -33,7 +30,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Room that stays beside a snapshot and its sealed form.
 const MARGIN: u64 = 256 << 20;
 
-const README: &str = "Snapshots of etcd that Hostler took on this server, by their time.\n\
+pub(super) const README: &str = "Snapshots of etcd that Hostler took on this server, by their time.\n\
                       Each holds every Secret of the cluster. `etcdutl snapshot status` reads them.\n";
 
 /// What stays of snapshots, and where they go.
@@ -81,9 +78,9 @@ fn compact(at: Timestamp) -> String {
 
 /// What `etcdutl snapshot status` says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Status {
-    hash: u64,
-    revision: u64,
+pub(super) struct Status {
+    pub hash: u64,
+    pub revision: u64,
     #[serde(rename = "totalKey")]
     keys: u64,
     /// Of etcd, as its data say it.
@@ -119,8 +116,7 @@ fn take(at: Timestamp, kept: Kept<'_>, context: &mut StepContext<'_>) -> Result<
     let file = format!("{FOLDER}/etcd-{}.db", compact(at));
     context.say("takes a snapshot of etcd");
     context.host().run(&etcd::command(&["snapshot", "save", &file]), LIMIT).map_err(needs)?;
-    let status = context.host().run(&["etcdutl", "snapshot", "status", &file, "--write-out", "json"], LIMIT);
-    let status = read(&status.map_err(needs)?).map_err(StepError::Failed)?;
+    let status = status(&file, context)?;
     let member = health::status(context.host())?;
     let node = context.task.node.clone();
     let kubernetes = state::manifests(context.host())?
@@ -152,6 +148,12 @@ fn take(at: Timestamp, kept: Kept<'_>, context: &mut StepContext<'_>) -> Result<
     };
     prune(&note, kept, context)?;
     Ok(observed(&note, (&file, digest), sealed, kept.to.len()))
+}
+
+/// What etcdutl says of a snapshot.
+pub(super) fn status(file: &str, context: &StepContext<'_>) -> Result<Status, StepError> {
+    let status = context.host().run(&["etcdutl", "snapshot", "status", file, "--write-out", "json"], LIMIT);
+    read(&status.map_err(needs)?).map_err(StepError::Failed)
 }
 
 fn observed(
@@ -265,7 +267,7 @@ fn read(status: &str) -> Result<Status, String> {
 }
 
 /// In every place the newest stay, and of those only what is not too old, but for the newest of all. What was cut off
-/// while it was written goes too.
+/// while it was written goes too, and what a restore put aside that long ago.
 fn prune(note: &SnapshotNote, kept: Kept<'_>, context: &StepContext<'_>) -> Result<(), StepError> {
     let day = Duration::from_secs(86_400);
     let oldest = note.taken.minus(day.saturating_mul(kept.days));
@@ -277,6 +279,12 @@ fn prune(note: &SnapshotNote, kept: Kept<'_>, context: &StepContext<'_>) -> Resu
         let names = context.host().list_folder(Path::new(folder))?;
         for name in outdated(&names, (&start, end), kept.keep, &compact(oldest)) {
             context.host().remove(&Path::new(folder).join(name))?;
+        }
+    }
+    for before in context.host().list_folder(Path::new(ETCD_DATA))? {
+        let put_aside = before.strip_prefix("before-").and_then(|name| name.split('-').next());
+        if put_aside.is_some_and(|time| time < compact(oldest).as_str()) {
+            context.host().remove(&Path::new(ETCD_DATA).join(before))?;
         }
     }
     for part in context.host().list_folder(Path::new(FOLDER))?.iter().filter(|name| name.ends_with(".db.part")) {

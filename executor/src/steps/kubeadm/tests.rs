@@ -3,6 +3,7 @@
 mod double;
 mod leave;
 mod renew;
+mod restore;
 mod snapshots;
 
 use std::sync::Arc;

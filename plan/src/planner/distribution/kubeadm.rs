@@ -6,7 +6,7 @@ mod machine;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Becomes, Member, Obstacle, install};
+use super::{super::rebuild::Seeding, Becomes, Member, Obstacle, install};
 use crate::{
     fleet::{ArtifactKind, Fleet, FleetArtifact, FleetNode},
     form::{Config, UnitName},
@@ -24,8 +24,9 @@ const KUBELET: &str = "kubelet";
 /// From making a join token to its use: the joining node was made ready before, so only the join itself.
 const JOIN_TOKEN_SECONDS: u64 = 900;
 
-pub(super) const DATABASE_BACKUP: &str = "a snapshot of etcd is taken on each server before its upgrade and kept on \
-     that server alone; copy one elsewhere before you sign";
+pub(super) const DATABASE_BACKUP: &str = "a snapshot of etcd is taken on each server before its upgrade, and copied \
+     to the coordinator where the root has a recovery key (`hostler recovery key new`); without one it stays on that \
+     server alone";
 
 /// Nobody is asked where the API server is before its name is in DNS or in `/etc/hosts`.
 pub(super) fn before_bootstrap(member: &Member<'_>) -> Option<String> {
@@ -61,7 +62,7 @@ pub(super) fn hinders(member: &Member<'_>, becomes: Becomes) -> Vec<Obstacle> {
         hinders.push(Obstacle::NoAddress { node: node.name.clone() });
     }
     let config = match becomes {
-        Becomes::First => config::init(member),
+        Becomes::First => config::init(member, true),
         Becomes::Member => config::join(member),
         Becomes::Newer => config::upgrade(member),
     };
@@ -124,11 +125,13 @@ fn kubelet_unit() -> Step {
     Step::EnsureUnit(EnsureUnit { unit, state: UnitState::Started, enabled: true })
 }
 
-pub(super) fn bootstrap(member: &Member<'_>) -> Vec<Step> {
+pub(super) fn bootstrap(member: &Member<'_>, seed: Option<&Seeding>) -> Vec<Step> {
     let mut steps = own_programs(member, |_| true);
-    let config = judged(config::init(member));
+    let config = judged(config::init(member, seed.is_some()));
+    steps.extend(seed.map(|seed| Step::SeedEtcd(seed.seed.clone())));
     steps.push(Step::BootstrapKubeadm(kubeadm::Bootstrap { version: member.version, config }));
     steps.push(kubelet_unit());
+    steps.extend(seed.map(|seed| Step::ForgetNodes(seed.forget.clone())));
     steps
 }
 

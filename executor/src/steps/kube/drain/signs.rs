@@ -88,6 +88,7 @@ fn is_worked_on(context: &StepContext<'_>) -> bool {
         | PlanKind::Replace
         | PlanKind::Inspect
         | PlanKind::Snapshot
+        | PlanKind::Restore
         | PlanKind::Configure
         | PlanKind::Stop => false,
     }

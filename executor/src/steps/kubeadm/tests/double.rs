@@ -28,6 +28,9 @@ pub(super) const CONFIG_UPGRADE: &str = "kind: UpgradeConfiguration\n";
 /// Where every member is that has no leader.
 pub(super) const NOBODY: &str = "https://off:1";
 
+/// The static pods that a restore stops.
+const STATIC: [&str; 2] = ["etcd", "kube-apiserver"];
+
 /// How the next run goes.
 pub(super) enum Run {
     KilledAtCertificates,
@@ -63,6 +66,8 @@ pub(super) struct Double {
     pub members: Arc<Mutex<Vec<Value>>>,
     /// What is left of the life of the certificate that ends first, in seconds.
     pub left: Arc<Mutex<i64>>,
+    /// For how many more looks what has no manifest any more still runs.
+    pub lag: Arc<Mutex<u32>>,
     next: Arc<Mutex<Option<Run>>>,
     configs: Arc<Mutex<Vec<String>>>,
 }
@@ -72,7 +77,7 @@ impl Double {
         let (cluster, next, configs) = (Arc::default(), Arc::default(), Arc::default());
         let members = Arc::new(Mutex::new(vec![member(1, "w1", "https://10.0.0.1:2379")]));
         let left = Arc::new(Mutex::new(YEAR));
-        Self { version: version.to_owned(), cluster, members, left, next, configs }
+        Self { version: version.to_owned(), cluster, members, left, lag: Arc::default(), next, configs }
     }
 
     pub(super) fn machine(&self, fleet: &Fleet) -> Arc<Machine> {
@@ -152,9 +157,34 @@ impl Double {
                 self.member(act, u64::from_str_radix(id, 16).unwrap());
                 Some(Ok(String::new()))
             }
+            ["ctr", "--namespace", "k8s.io", "tasks", "list"] => Some(Ok(self.tasks(inner))),
+            ["ctr", "--namespace", "k8s.io", "containers", "list", "--quiet", labels] => {
+                let found = STATIC.iter().find(|component| labels.contains(&format!("name\"=={component},")));
+                Some(Ok(found.map_or_else(String::new, |component| format!("id-{component}\n"))))
+            }
+            ["etcdutl", "version"] => Some(Ok(inner.text("/etcdutl").unwrap_or("etcdutl version: 3.6.8\n".into()))),
+            ["etcdutl", "snapshot", "restore", file, "--data-dir", data, ..] => {
+                let content = inner.text(file).expect("a snapshot");
+                inner.acts.push(arguments.join(" "));
+                inner.put(&format!("{data}/member/snap/db"), content);
+                Some(Ok(String::new()))
+            }
+            ["sync", ..] => Some(Ok(String::new())),
+            ["df", ..] => inner.text("/df").map(Ok),
             ["kubeadm", rest @ ..] => Some(self.kubeadm(inner, rest)),
             _ => None,
         }
+    }
+
+    /// What containerd runs: what has a manifest, and what had one as many looks before.
+    fn tasks(&self, inner: &Inner) -> String {
+        let mut lag = self.lag.lock().unwrap();
+        let lags = *lag > 0;
+        *lag = lag.saturating_sub(1);
+        let is_there = |component: &str| inner.text(&format!("/etc/kubernetes/manifests/{component}.yaml")).is_some();
+        let running = STATIC.iter().filter(|component| lags || is_there(component));
+        let lines = running.map(|component| format!("id-{component}    12    RUNNING\n"));
+        std::iter::once("TASK    PID    STATUS\n".to_owned()).chain(lines).collect()
     }
 
     /// Without a majority nobody says who is a member.

@@ -31,12 +31,15 @@ const TIMEOUTS: [(&str, &str); 7] = [
     ("upgradeManifests", "5m0s"),
 ];
 
+/// What `kubeadm init` asks of etcd's folder.
+const DATA_CHECK: &str = "DirAvailable--var-lib-etcd";
+
 /// What an upgrade asks of CoreDNS, whose absence it takes for an old version.
 const COREDNS_CHECKS: [&str; 2] = ["CoreDNSUnsupportedPlugins", "CoreDNSMigration"];
 
 /// A cluster begins: InitConfiguration, ClusterConfiguration, KubeletConfiguration and, where the fleet file says
-/// something of it, KubeProxyConfiguration.
-pub(super) fn init(member: &Member<'_>) -> String {
+/// something of it, KubeProxyConfiguration. Where etcd's data are `seeded` kubeadm finds them there.
+pub(super) fn init(member: &Member<'_>, seeded: bool) -> String {
     let default = Kubeadm::default();
     let settings = member.fleet.kubeadm.as_ref().unwrap_or(&default);
     let mut skipped = settings.skip_phases.clone();
@@ -48,7 +51,13 @@ pub(super) fn init(member: &Member<'_>) -> String {
     // kubeadm makes a token in any case; one that nobody uses ends at once.
     init.set("bootstrapTokens", vec![Yaml::from([("ttl", "1s".into())])].into());
     init.set("localAPIEndpoint", endpoint(member.node, settings));
-    init.set("nodeRegistration", registration(member, settings));
+    let mut registration = registration(member, settings);
+    let mut ignored = settings.ignore_preflight.clone();
+    if seeded && !ignored.iter().any(|check| check.eq_ignore_ascii_case("all")) {
+        ignored.push(DATA_CHECK.to_owned());
+        registration.set("ignorePreflightErrors", ignored.into());
+    }
+    init.set("nodeRegistration", registration);
     init.set("skipPhases", skipped.into());
     finish(&mut init, settings);
     let mut documents = vec![init, cluster(member, settings), kubelet(member.fleet, settings)];

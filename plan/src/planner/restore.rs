@@ -1,0 +1,144 @@
+//! Plans that bring etcd back from a snapshot, on the servers that have it.
+//!
+//! Four rounds, and no server begins one before every server has ended the round before: take in, stop, restore, start.
+//! What can refuse refuses in the first, before anything stops.
+
+use crate::{
+    document::{Artifact, PlanKind},
+    form::RestoreName,
+    id::{NodeName, TaskId},
+    step::{
+        ClusterRole, StageArtifact, Step,
+        restore::{Member, Receive, Restore, Restored, SnapshotOf, Start, Stop},
+    },
+    text::count,
+    timestamp::Timestamp,
+    version::Version,
+};
+
+use super::{
+    Draft, Note, Obstacle, Request,
+    distribution::Lifecycle,
+    select::performs,
+    task::{await_ready, list, task, task_id, together},
+};
+
+/// API servers read what those one minor version before them stored.
+const MINORS_BACK: u16 = 1;
+
+/// A snapshot that was opened and proved by who asks for the plan, and is sealed to the servers now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedSnapshot {
+    pub is: SnapshotOf,
+    pub taken: Timestamp,
+    /// The file that is sealed to the servers.
+    pub artifact: Artifact,
+}
+
+pub(super) fn restore(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, snapshot: &OpenedSnapshot) {
+    let fleet = request.fleet;
+    draft.title = format!("Restore etcd from snapshot {}", snapshot.is.name);
+    if !lifecycle.has_snapshots() {
+        draft.obstacles.push(Obstacle::NoSnapshots { distribution: fleet.distribution });
+        return;
+    }
+    fits(request, draft, snapshot);
+    others_at_work(request, draft);
+    let mut members = Vec::new();
+    for server in fleet.servers() {
+        if !performs(request, draft, server) {
+            continue;
+        }
+        match server.address {
+            Some(address) => members.push(Member { name: server.name.clone(), address }),
+            None => draft.obstacles.push(Obstacle::NoAddress { node: server.name.clone() }),
+        }
+    }
+    let restored = Restored { name: name(request), members };
+    let servers: Vec<NodeName> = restored.members.iter().map(|member| member.name.clone()).collect();
+    draft.artifacts.insert(snapshot.artifact.name.clone(), snapshot.artifact.clone());
+    rounds(request, draft, snapshot, &restored, &servers);
+    said(request, draft, snapshot, &servers);
+    together(draft, servers);
+}
+
+/// No other restore has its name: it says when it was planned, and by which plan.
+pub(super) fn name(request: Request<'_>) -> RestoreName {
+    let created = request.numbering.created.whole_seconds().to_string();
+    let time: String = created.chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    RestoreName::new(format!("{time}-{}", request.numbering.seq)).expect("digits, T, Z and a number are a name")
+}
+
+/// What runs has to read what was stored then.
+pub(super) fn fits(request: Request<'_>, draft: &mut Draft, snapshot: &OpenedSnapshot) {
+    let (taken, runs) = (snapshot.is.kubernetes, request.fleet.version);
+    let minor = |version: Version| (version.major, version.minor);
+    let oldest = (runs.major, runs.minor.saturating_sub(MINORS_BACK));
+    if taken > runs || minor(taken) < oldest {
+        draft.obstacles.push(Obstacle::SnapshotUnfit { name: snapshot.is.name.clone(), taken, runs });
+    }
+}
+
+/// Under a plan that changes members or what they run, no etcd is exchanged.
+fn others_at_work(request: Request<'_>, draft: &mut Draft) {
+    for running in &request.inventory.running {
+        let disturbs = !matches!(running.kind, PlanKind::Check | PlanKind::Inspect | PlanKind::Restore);
+        if disturbs && running.plan.seq < request.numbering.seq {
+            let (running, title) = (running.plan.seq, running.title.clone());
+            draft.obstacles.push(Obstacle::AtWork { running, title });
+        }
+    }
+}
+
+fn rounds(
+    request: Request<'_>,
+    draft: &mut Draft,
+    snapshot: &OpenedSnapshot,
+    restored: &Restored,
+    servers: &[NodeName],
+) {
+    let artifact = snapshot.artifact.name.clone();
+    let receive = Receive { artifact: artifact.clone(), snapshot: snapshot.is.clone(), restored: restored.clone() };
+    let restored = restored.clone();
+    let restore = Restore { restored: restored.clone(), bump_revision: bump_revision(request) };
+    let rounds: [(&str, Vec<Step>); 5] = [
+        ("receive", vec![Step::StageArtifact(StageArtifact { artifact }), Step::ReceiveEtcd(receive)]),
+        ("stop", vec![Step::StopEtcd(Stop { restored: restored.clone() })]),
+        ("restore", vec![Step::RestoreEtcd(restore)]),
+        ("start", vec![Step::StartEtcd(Start { restored })]),
+        ("ready", vec![await_ready(&request.fleet.policy, None)]),
+    ];
+    let mut before: Vec<TaskId> = Vec::new();
+    for (what, steps) in rounds {
+        draft.tasks.extend(servers.iter().map(|server| task(what, server, server, before.clone(), steps.clone())));
+        before = servers.iter().map(|server| task_id(server, what)).collect();
+    }
+}
+
+/// No revision that anybody saw comes again, also where one snapshot is restored twice: the milliseconds since 1970 grow
+/// faster than etcd takes changes. 5,000 restores of snapshots of restored data fit into the integers of JSON.
+pub(super) fn bump_revision(request: Request<'_>) -> u64 {
+    request.numbering.created.unix_milliseconds()
+}
+
+/// What a person should know of it before signing.
+fn said(request: Request<'_>, draft: &mut Draft, snapshot: &OpenedSnapshot, servers: &[NodeName]) {
+    let OpenedSnapshot { is: SnapshotOf { name, revision, .. }, taken, .. } = snapshot;
+    draft.notes.push(Note::Warning(format!(
+        "whatever changed in the cluster after {taken} (revision {revision} of {name}) is lost; the data that etcd has \
+         now stay aside on each server, in /var/lib/etcd"
+    )));
+    draft.notes.push(Note::Warning(format!(
+        "the API server answers nobody for a minute or two: etcd and it stop on {} at once, once each has proved that \
+         it can restore",
+        list(servers)
+    )));
+    let workers = request.fleet.nodes.iter().filter(|node| node.role == ClusterRole::Worker).count();
+    if workers > 0 {
+        draft.notes.push(Note::Info(format!(
+            "{} and every pod that runs stay as they are; a node that joined after the snapshot was taken comes back \
+             when its kubelet restarts (`systemctl restart kubelet` there)",
+            count(workers, "worker")
+        )));
+    }
+}
