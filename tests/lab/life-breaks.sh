@@ -22,13 +22,6 @@ watched() {
     ((code == $2)) || { echo "expected exit code $2, found $code"; return 1; }
 }
 
-# What opens a door is gone: from the cluster, and from the node's disk.
-no_token_is_left() {
-    local left
-    left=$(kubectl -n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token -o name)
-    [[ -z $left ]] || { printf 'expected no bootstrap token, found:\n%s\n' "$left"; return 1; }
-}
-
 at_work() { lab exec "$1" -- pgrep -x "$2"; }
 
 # What another cluster left on a server is named before anything is begun, and stays.
@@ -56,51 +49,6 @@ bootstrap_with_kills() {
     watched "$seq" 0
     admin_conf
     wait_for 60 "Ready of cp1" node_ready cp1
-}
-
-# The kubelet's port is somebody else's: the join fails with that, and takes its token along.
-join_with_a_taken_port() {
-    local seq said worker=${nodes[-1]}
-    shown lab exec "$worker" -- systemd-run --quiet --unit=taken --socket-property=ListenStream=10250 --socket-property=Accept=no /bin/sleep 600
-    # shellcheck disable=SC2046
-    handed_in join --all --yes $(listed $(servers | tail -n +2))
-    watched "$seq" 3
-    expect "$said" 'Port 10250 is in use'
-    no_token_is_left
-    lab exec "$worker" -- sh -c 'systemctl stop taken.socket taken.service 2>/dev/null; ! ss -Hltn "sport = :10250" | grep .'
-}
-
-# Whoever answers at the endpoint is not of this cluster: another certificate authority.
-join_with_a_wrong_ca() {
-    local seq said worker=${nodes[-1]} rule
-    rule="OUTPUT -t nat -p tcp -d $(endpoint_address) --dport 6443 -j DNAT --to-destination $lab_net.1:16443"
-    openssl req -x509 -newkey ed25519 -nodes -days 2 -subj /CN=kubernetes -addext "subjectAltName=DNS:k8s.lab,IP:$(endpoint_address)" \
-        -keyout "$lab_work/other.key" -out "$lab_work/other.crt" 2>/dev/null
-    openssl s_server -quiet -accept "$lab_net.1:16443" -cert "$lab_work/other.crt" -key "$lab_work/other.key" -www >/dev/null 2>&1 &
-    local server=$!
-    note "what $worker reaches at the endpoint shows another certificate authority"
-    # shellcheck disable=SC2086 # a rule is words
-    lab exec "$worker" -- iptables -A $rule
-    # shellcheck disable=SC2046
-    handed_in join --all --yes $(listed $(servers | tail -n +2))
-    watched "$seq" 3
-    # shellcheck disable=SC2086
-    lab exec "$worker" -- iptables -D $rule
-    kill "$server"
-    expect "$said" 'certificate'
-    no_token_is_left
-}
-
-# A member that somebody added and that never came: nobody promotes it.
-learner_stops_what_changes_servers() {
-    local seq said id
-    etcdctl_on cp1 member add ghost --learner --peer-urls "https://$lab_net.99:2380"
-    id=$(etcdctl_on cp1 member list | sed -n 's/,.*true$//p')
-    # shellcheck disable=SC2086
-    handed_in upgrade --to "$2" $outage
-    watched "$seq" 3
-    expect "$said" 'learner'
-    etcdctl_on cp1 member remove "$id"
 }
 
 # A worker whose power goes in the middle of its join, and comes back.
