@@ -256,6 +256,8 @@ fn nothing_stops_without_the_snapshot_and_nothing_is_restored_while_something_ru
         let receipt = world.perform(seq, vec![world.all(&artifact)[at].clone()], &artifact);
         assert!(!receipt.outcome.is_success() && world.is_untouched(), "{:?}", receipt.outcome);
     }
+    // What no plan needs does not stay staged.
+    let artifact = world.sealed(world.own_key(), CA);
     let received = world.perform(4, vec![world.receive(&artifact)], &artifact);
     assert!(received.outcome.is_success(), "{:?}", received.outcome);
     let receipt = world.perform(5, vec![world.all(&artifact)[2].clone()], &artifact);
