@@ -26,6 +26,7 @@ mod renew;
 mod replace;
 mod restore;
 mod rolling;
+mod seeding;
 mod select;
 mod skew;
 mod snapshot;

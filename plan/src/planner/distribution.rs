@@ -16,7 +16,7 @@ use crate::{
     version::Version,
 };
 
-use super::{Obstacle, rebuild::Seeding};
+use super::{Obstacle, seeding::Seeding};
 
 /// How the clusters of a distribution are made, grown and upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

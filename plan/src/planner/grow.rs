@@ -14,7 +14,7 @@ use super::{
     distribution::{Becomes, Lifecycle},
     object::ambiguous,
     order::predecessors,
-    rebuild::Seeding,
+    seeding::Seeding,
     select::{left_out, performs, resolve},
     skew,
     task::{await_ready, carry, member, observer, prepare, stage, task, task_id},

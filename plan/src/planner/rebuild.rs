@@ -1,5 +1,5 @@
-//! A cluster made anew on bare machines: its first server begins, from a snapshot where there is one. The others join as
-//! they join any cluster, by a plan of their own.
+//! A cluster made anew on bare machines: its first server begins, from a snapshot where there is one. The others join
+//! as they join any cluster, by a plan of their own.
 
 use crate::{
     step::{
@@ -13,17 +13,10 @@ use super::{
     Draft, Note, Obstacle, OpenedSnapshot, Request,
     distribution::Lifecycle,
     grow, restore,
+    seeding::Seeding,
     select::performs,
     task::{task, task_id},
 };
-
-/// What a first server begins with out of a snapshot.
-#[derive(Debug)]
-pub(super) struct Seeding {
-    pub seed: Seed,
-    /// The Nodes that the snapshot knows are of machines that are no more.
-    pub forget: Forget,
-}
 
 pub(super) fn rebuild(
     request: Request<'_>,

@@ -115,8 +115,8 @@ fn rounds(
     }
 }
 
-/// No revision that anybody saw comes again, also where one snapshot is restored twice: the milliseconds since 1970 grow
-/// faster than etcd takes changes. 5,000 restores of snapshots of restored data fit into the integers of JSON.
+/// No revision that anybody saw comes again, also where one snapshot is restored twice: the milliseconds since 1970
+/// grow faster than etcd takes changes. 5,000 restores of snapshots of restored data fit into the integers of JSON.
 pub(super) fn bump_revision(request: Request<'_>) -> u64 {
     request.numbering.created.unix_milliseconds()
 }

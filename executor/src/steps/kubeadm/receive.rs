@@ -244,8 +244,8 @@ fn must_fit(size: u64, context: &StepContext<'_>) -> Result<(), StepError> {
 
 fn wrong(snapshot: &SnapshotOf, expected: &str, found: &str) -> StepError {
     StepError::Failed(format!(
-        "snapshot {}: expected {expected}, found {found}; nothing was stopped: take another snapshot (`hostler snapshot \
-         list`)",
+        "snapshot {}: expected {expected}, found {found}; nothing was stopped: take another snapshot \
+         (`hostler snapshot list`)",
         snapshot.name
     ))
 }

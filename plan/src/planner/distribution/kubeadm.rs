@@ -6,7 +6,7 @@ mod machine;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{super::rebuild::Seeding, Becomes, Member, Obstacle, install};
+use super::{super::seeding::Seeding, Becomes, Member, Obstacle, install};
 use crate::{
     fleet::{ArtifactKind, Fleet, FleetArtifact, FleetNode},
     form::{Config, UnitName},
