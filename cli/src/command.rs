@@ -186,6 +186,7 @@ fn rescue(command: &Command) -> Rescue {
             | PlanCommand::Remove(_)
             | PlanCommand::Replace(_)
             | PlanCommand::RenewCertificates(_)
+            | PlanCommand::Configure(_)
             | PlanCommand::GiveUp { .. },
         )
         | Command::Upgrade(_)

@@ -192,6 +192,23 @@ pub trait Host: Send + Sync {
     /// Forgets a unit that was started so; one that still runs is ended.
     fn forget_unit(&self, unit: &str) -> Result<(), HostError>;
 
+    /// The names and addresses for which a certificate in PEM form counts; none where there is no such file.
+    fn certificate_names(&self, path: &Path) -> Result<Option<Vec<String>>, HostError> {
+        let Some(file) = self.read_file(path)? else { return Ok(None) };
+        let names = hostler_facts::certificate_names(&file.content);
+        names.map(Some).ok_or_else(|| HostError::Unexpected {
+            what: "file",
+            expected: "a certificate in PEM form",
+            found: path.display().to_string(),
+        })
+    }
+
+    /// Whether the API server at an address is ready, asked as whom a kubeconfig says. Its certificate has to be of that
+    /// file's authority and to count for this name, whatever the address is called. Takes at most 40 seconds.
+    fn is_ready_at(&self, _kubeconfig: &Path, _server: &str, _name: &str) -> Result<(), ClusterError> {
+        Err(ClusterError::Silent("this machine cannot ask an API server".into()))
+    }
+
     /// Whether a coordinator's process runs on this machine, as a unit, in a container or started by hand.
     fn runs_coordinator(&self) -> bool {
         false

@@ -5,8 +5,8 @@ use super::failure::{Failure, Worst};
 use super::kubeconfig::{self, Client};
 use super::sample::Sample;
 use super::{Input, Root};
-use std::collections::BTreeSet;
-use x509_parser::pem::Pem;
+use std::{collections::BTreeSet, net::IpAddr};
+use x509_parser::{extensions::GeneralName, pem::Pem};
 
 /// Folder, and the endings of file names that hold certificates. Folders that do not exist are another distribution's.
 const PLACES: [(&str, &str); 7] = [
@@ -230,6 +230,23 @@ fn told(root: &Root, key: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'))?;
     let value = value.trim().trim_matches(['"', '\'']);
     (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// The DNS names and IP addresses for which the first certificate of a text in PEM form counts; none of what is none.
+pub fn certificate_names(pem: &[u8]) -> Option<Vec<String>> {
+    let pem = Pem::iter_from_buffer(pem).next()?.ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    let names = certificate.subject_alternative_name().ok()?.map(|extension| &extension.value.general_names);
+    let address = |bytes: &[u8]| match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+    };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+        _ => None,
+    };
+    Some(names.into_iter().flatten().filter_map(name).collect())
 }
 
 fn expiry(root: &Root, path: &str) -> Result<Expiry, Failure> {

@@ -45,6 +45,7 @@ mod worker;
 mod worth;
 
 pub use calls::Calls;
+pub use certificate::certificate_names;
 pub use failure::Failure;
 pub use identity::boot_id;
 pub use process::Program;

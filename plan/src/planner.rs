@@ -6,6 +6,7 @@ mod baseline;
 mod caution;
 mod check;
 mod claim;
+mod configure;
 mod continues;
 mod cordon;
 mod dead;
@@ -126,6 +127,10 @@ pub fn plan(
         }
         Intent::RenewCertificates { nodes, within_days, accept_outage } => {
             renew::renew(request, &mut draft, lifecycle, nodes, *within_days, accept_outage);
+        }
+        Intent::Configure { nodes, drains, accept_outage } => {
+            let how = configure::How { selection: nodes, drains: *drains, accepted: accept_outage };
+            configure::configure(request, &mut draft, lifecycle, &how);
         }
         Intent::Uncordon { nodes } => drain::uncordon(request, &mut draft, nodes),
         Intent::AdoptCordon { nodes, reason } => cordon::adopt(request, &mut draft, nodes, reason),

@@ -3,6 +3,7 @@
 //! The list is below; each family of steps has a file of its own, with a struct per step and what it says of itself.
 
 pub mod cluster;
+pub mod configure;
 mod consent;
 pub mod etcd;
 mod host;
@@ -86,6 +87,11 @@ steps! {
     "kubelet.ensure" => EnsureKubelet(kubeadm::EnsureKubelet),
     "kubeadm.expel" => ExpelFromKubeadm(kubeadm::Expel),
     "kubeadm.reset" => ResetKubeadm(kubeadm::Reset),
+    "kubeadm.reach" => ReachKubeadm(configure::Reach),
+    "kubeadm.certify" => CertifyKubeadm(configure::Certify),
+    "kubeadm.configure" => ConfigureKubeadm(configure::Configure),
+    "kubelet.configure" => ConfigureKubelet(configure::ConfigureKubelet),
+    "kube.describe" => Describe(configure::Describe),
     "etcd.snapshot" => SnapshotEtcd(etcd::Snapshot),
     "cluster.read" => ReadCluster(cluster::Read),
     "etcd.receive" => ReceiveEtcd(restore::Receive),
@@ -174,6 +180,14 @@ impl Step {
     /// Whether it belongs to a cluster that is made anew on bare machines.
     pub fn rebuilds(&self) -> bool {
         matches!(self, Step::SeedEtcd(_) | Step::BareOfKubeadm(_) | Step::ForgetNodes(_))
+    }
+
+    /// Whether it compares a running cluster's settings with those of the plan, by the machine that it is on.
+    pub fn configures(&self) -> bool {
+        matches!(
+            self,
+            Step::ReachKubeadm(_) | Step::CertifyKubeadm(_) | Step::ConfigureKubeadm(_) | Step::ConfigureKubelet(_)
+        )
     }
 
     /// How many snapshots stay and for how many days, where it says that.
@@ -316,6 +330,11 @@ mod tests {
         r#"{"op":"kubelet.ensure","version":"v1.36.3"}"#,
         r#"{"op":"kubeadm.expel","role":"server","address":"10.0.0.13","silent":false}"#,
         r#"{"op":"kubeadm.reset","config":"kind: ResetConfiguration\n","expelled_by":"c3.expel"}"#,
+        r#"{"op":"kubeadm.reach","endpoint":"https://k8s.lab:6443"}"#,
+        r#"{"op":"kubeadm.certify","version":"v1.36.3","config":"kind: InitConfiguration\n"}"#,
+        r#"{"op":"kubeadm.configure","version":"v1.36.3","config":"kind: InitConfiguration\n"}"#,
+        r#"{"op":"kubelet.configure","version":"v1.36.3","config":"kind: InitConfiguration\n","drained":false}"#,
+        r#"{"op":"kube.describe","labels":{"disk":"ssd"},"taints":["gpu=true:NoSchedule"]}"#,
         r#"{"op":"etcd.snapshot","keep":7,"days":30,"to":["/mnt/nas/etcd"]}"#,
         r#"{"op":"cluster.read","to":"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}"#,
         concat!(

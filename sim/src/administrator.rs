@@ -27,12 +27,42 @@ impl Administrator for SimHost {
         self.answer("apply an object", Request::KubeApply { object: object.clone(), really }).map(Some)
     }
 
+    fn patch(&self, path: &str, patch: &Value) -> Result<(), ClusterError> {
+        let text = self.get(path)?.unwrap_or_else(|| "{}".into());
+        let mut object: Value = serde_json::from_str(&text).unwrap_or_default();
+        merge(&mut object, patch);
+        let request = Request::KubeApply { object, really: true };
+        self.answer::<Value>("patch an object", request).map(drop)
+    }
+
     fn delete(&self, path: &str) -> Result<(), ClusterError> {
         self.answer("delete an object", Request::KubeDelete { path: path.into() })
     }
 }
 
+/// A merge patch (RFC 7386).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    for (key, value) in changes {
+        match value {
+            Value::Null => drop(target.as_object_mut().and_then(|object| object.remove(key))),
+            value => merge(&mut target[key], value),
+        }
+    }
+}
+
 impl SimHost {
+    /// What an API server at an address answers about itself.
+    pub(crate) fn ready_at(&self, server: &str, name: &str) -> Result<(), ClusterError> {
+        self.answer("ask an API server", Request::KubeReady { server: server.into(), name: name.into() })
+    }
+
     fn answer<T: DeserializeOwned>(&self, action: &str, request: Request) -> Result<T, ClusterError> {
         self.ask(request).map_err(|failure| match failure {
             Failure::Silent { reason } => ClusterError::Silent(reason),

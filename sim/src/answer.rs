@@ -86,6 +86,7 @@ pub(crate) fn answer(world: &mut World, name: &NodeName, request: Request) -> An
             let at = server.as_deref().map_or(At::Cluster, At::Machine);
             json(administered(world, name)?.kubeadm_get(&at, &path).map_err(silent)?)
         }
+        Request::KubeReady { server, name } => json(world.kubeadm_ready(&server, &name).map_err(silent)?),
         Request::KubeFind { object } => json(administered(world, name)?.kubeadm_find(&object).map_err(silent)?),
         Request::KubeApply { object, really } => {
             json(administered(world, name)?.kubeadm_apply(&object, really).map_err(silent)?)
@@ -177,6 +178,7 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
         | Request::ImportImages { .. }
         | Request::DescribePackage { .. }
         | Request::KubeGet { .. }
+        | Request::KubeReady { .. }
         | Request::KubeFind { .. }
         | Request::KubeApply { .. }
         | Request::KubeDelete { .. }
@@ -349,6 +351,7 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
         | Request::ImportImages { .. }
         | Request::DescribePackage { .. }
         | Request::KubeGet { .. }
+        | Request::KubeReady { .. }
         | Request::KubeFind { .. }
         | Request::KubeApply { .. }
         | Request::KubeDelete { .. }

@@ -10,8 +10,8 @@ use std::{
 use hostler_executor::{
     distribution::{admin_kubeconfigs, k3s, kubelet_kubeconfigs},
     host::{
-        Administrator, Cluster, Host, HostError, HostFile, MeasuredFile, RunEnd, Started, StartedState, UnitActivity,
-        UnitRun, UnitStatus, Waker,
+        Administrator, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, RunEnd, Started, StartedState,
+        UnitActivity, UnitRun, UnitStatus, Waker,
     },
 };
 use hostler_facts::{Facts, Failure as FactsFailure, Now, Source};
@@ -28,6 +28,7 @@ use crate::{
     clock::SharedWorld,
     socket::Connection,
     wire::{Answer, Bytes, Failure, Identity, Request, RunAnswer, RunEnded, UnitAnswer, WireFile},
+    world::kubeadm::configure::certificate_names,
 };
 
 /// A machine that has this file runs the coordinator.
@@ -285,6 +286,15 @@ impl Host for SimHost {
 
     fn reboot(&self) -> Result<(), HostError> {
         self.order(Request::Reboot)
+    }
+
+    fn certificate_names(&self, path: &Path) -> Result<Option<Vec<String>>, HostError> {
+        let file = self.read_file(path)?;
+        Ok(file.map(|file| certificate_names(&String::from_utf8_lossy(&file.content))))
+    }
+
+    fn is_ready_at(&self, _: &Path, server: &str, name: &str) -> Result<(), ClusterError> {
+        self.ready_at(server, name)
     }
 
     fn restart_unit(&self, unit: &str) -> Result<(), HostError> {

@@ -124,6 +124,11 @@ pub enum Request {
         server: Option<String>,
         path: String,
     },
+    /// Whether the API server at that address is ready, by a certificate with that name.
+    KubeReady {
+        server: String,
+        name: String,
+    },
     /// Answer: `Option<Value>`, the object of that kind and name.
     KubeFind {
         object: Value,

@@ -88,6 +88,14 @@ First `hostler node replace` lists the new machine, and does the whole in one go
   hostler plan renew-certificates --all
   hostler plan renew-certificates pi-1 --within 30d --out renew.plan.json")]
     RenewCertificates(Compile<RenewArgs>),
+    /// Bring changed settings of the fleet file to a running kubeadm cluster, in the order of an upgrade
+    #[command(after_help = "Examples:
+  hostler plan configure --all
+  hostler plan configure pi-1 pi-9 --drain --out configure.plan.json
+
+Arguments of the control plane, settings of kubelets and of kube-proxy, names of the certificate, labels, taints, and
+the endpoint (api). What is so already is left alone; `hostler fleet diff --machines` shows before what is not.")]
+    Configure(Compile<ConfigureArgs>),
     /// Let go of the number of a plan that some signed here and that waits for others
     #[command(after_help = "Examples:
   hostler plan give-up 43
@@ -220,6 +228,18 @@ pub struct RenewArgs {
     pub outage: Outage,
 }
 
+/// Which nodes are configured, and how.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigureArgs {
+    #[command(flatten)]
+    pub nodes: ManyNodes,
+    /// Drain each node before its kubelet changes; asked for by nodes where a setting would turn pods away
+    #[arg(long)]
+    pub drain: bool,
+    #[command(flatten)]
+    pub outage: Outage,
+}
+
 /// Whose cordons become Hostler's, and why.
 #[derive(Debug, Clone, Args)]
 pub struct AdoptCordonArgs {
@@ -344,6 +364,13 @@ impl From<RenewArgs> for PlanRequest {
         let within_days = args.within.as_secs().div_ceil(86_400).clamp(least, most);
         let (nodes, accept_outage) = (selection(args.nodes.nodes), args.outage.accept_outage);
         Intent::RenewCertificates { nodes, within_days, accept_outage }.into()
+    }
+}
+
+impl From<ConfigureArgs> for PlanRequest {
+    fn from(args: ConfigureArgs) -> Self {
+        let (nodes, accept_outage) = (selection(args.nodes.nodes), args.outage.accept_outage);
+        Intent::Configure { nodes, drains: args.drain, accept_outage }.into()
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) async fn run(context: &Context, command: PlanCommand) -> Result<(), E
         PlanCommand::Remove(args) => compile_to_file(context, args).await,
         PlanCommand::Replace(args) => compile_to_file(context, args).await,
         PlanCommand::RenewCertificates(args) => compile_to_file(context, args).await,
+        PlanCommand::Configure(args) => compile_to_file(context, args).await,
         PlanCommand::GiveUp { seq } => give_up(context, Seq(seq)).await,
     }
 }

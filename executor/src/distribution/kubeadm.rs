@@ -5,6 +5,7 @@
 
 pub(crate) mod certificate;
 pub(crate) mod config;
+pub(crate) mod difference;
 pub(crate) mod etcd;
 mod fault;
 pub(crate) mod health;
@@ -13,6 +14,7 @@ mod progress;
 pub(crate) mod settings;
 pub(crate) mod state;
 pub(crate) mod token;
+pub(crate) mod wanted;
 
 use hostler_plan::{step::ClusterRole, version::Version};
 

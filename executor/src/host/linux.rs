@@ -25,7 +25,7 @@ use hostler_plan::{
 
 use self::command::run;
 use super::{
-    Administrator, ClockSource, Cluster, Host, HostError, HostFile, MeasuredFile, Opened, Part, Reach, Started,
+    Administrator, ClockSource, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, Opened, Part, Reach, Started,
     UnitRun, UnitStatus, Waker,
     kube::{Identity, KubeAdministrator, KubeCluster},
 };
@@ -319,6 +319,10 @@ impl Host for Linux {
 
     fn reboot(&self) -> Result<(), HostError> {
         reboot_asked(run(&["systemctl", "--no-block", "reboot"], QUICK))
+    }
+
+    fn is_ready_at(&self, kubeconfig: &Path, server: &str, name: &str) -> Result<(), ClusterError> {
+        KubeAdministrator::new(self.path(kubeconfig))?.is_ready_at(server, name)
     }
 
     fn cluster(&self) -> Option<&dyn Cluster> {

@@ -3,6 +3,7 @@
 
 mod apply;
 mod cordon;
+mod describe;
 mod drain;
 mod out_of_service;
 mod owner;

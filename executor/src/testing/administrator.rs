@@ -70,6 +70,23 @@ fn path(object: &Value) -> String {
     }
 }
 
+/// A merge patch (RFC 7386).
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in changes {
+        match value {
+            Value::Null => drop(target.as_object_mut().and_then(|object| object.remove(key))),
+            value => merge(&mut target[key], value),
+        }
+    }
+}
+
 impl Administrator for TestAdministrator {
     fn get(&self, path: &str) -> Result<Option<String>, ClusterError> {
         let path = path.split('?').next().unwrap_or(path);
@@ -99,6 +116,17 @@ impl Administrator for TestAdministrator {
             self.put(object.clone());
         }
         self.answer(Some(object.clone()))
+    }
+
+    fn patch(&self, path: &str, patch: &Value) -> Result<(), ClusterError> {
+        self.answer(())?;
+        match lock(&self.objects).get_mut(path) {
+            Some(object) => {
+                merge(object, patch);
+                Ok(())
+            }
+            None => Err(ClusterError::Refused { action: format!("patch {path}"), reason: "not found".into() }),
+        }
     }
 
     fn delete(&self, path: &str) -> Result<(), ClusterError> {

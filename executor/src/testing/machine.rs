@@ -20,7 +20,7 @@ use hostler_seal::Identity;
 use super::{Front, TestAdministrator, TestCluster, Watching};
 use crate::{
     host::{
-        Administrator, Cluster, Host, HostError, HostFile, MeasuredFile, Opened, Part, PartContent, RunEnd, Started,
+        Administrator, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, Opened, Part, PartContent, RunEnd, Started,
         StartedState, UnitActivity, UnitRun, UnitStatus, Waker,
     },
     inbox::RequestSender,
@@ -453,6 +453,19 @@ impl Host for Machine {
     }
     fn administrator(&self) -> Option<&dyn Administrator> {
         self.administrator.as_deref().map(|administrator| administrator as &dyn Administrator)
+    }
+    /// Certificates here are texts that say for whom they count.
+    fn certificate_names(&self, path: &Path) -> Result<Option<Vec<String>>, HostError> {
+        let text = self.inner().text(&path.to_string_lossy());
+        let names = |text: String| text.trim_end().rsplit(" for ").next().map_or("", |names| names).to_owned();
+        Ok(text.map(|text| names(text).split(',').map(str::to_owned).collect()))
+    }
+    fn is_ready_at(&self, _: &Path, server: &str, name: &str) -> Result<(), ClusterError> {
+        let names = self.certificate_names(Path::new("/etc/kubernetes/pki/apiserver.crt")).unwrap().unwrap_or_default();
+        match server.contains(".invalid") || !(name == "kubernetes" || names.iter().any(|known| known == name)) {
+            true => Err(ClusterError::Silent(format!("{server} does not answer as {name}"))),
+            false => Ok(()),
+        }
     }
     fn cluster(&self) -> Option<&dyn Cluster> {
         match &self.front {

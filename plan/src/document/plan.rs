@@ -136,7 +136,7 @@ impl PlanKind {
             PlanKind::Dead => noop || matches!(step, Step::Cordon(_) | Step::OutOfService(_)),
             // Whatever concerns the machine alone, and neither the cluster nor who is in it.
             PlanKind::Baseline => noop || wait || step.readies_machine(),
-            PlanKind::Inspect => step.readies_machine() || reads,
+            PlanKind::Inspect => step.readies_machine() || step.configures() || reads,
             PlanKind::Snapshot => noop || matches!(step, Step::SnapshotEtcd(_)),
             // What gives a node up stands alone, for those whom the root lets sign it.
             PlanKind::Bootstrap => !step.takes_away() && !step.restores() && !adopts && !releases && !reads,
@@ -150,7 +150,10 @@ impl PlanKind {
                 let is_other = step.restores() || step.rebuilds() || reads;
                 !matches!(step, Step::ResetKubeadm(_)) && !is_other && !adopts && !releases
             }
-            PlanKind::Configure => noop || wait || matches!(step, Step::RenewKubeadm(_)),
+            PlanKind::Configure => {
+                let settles = matches!(step, Step::RenewKubeadm(_) | Step::Describe(_) | Step::EnsureFile(_));
+                noop || wait || drain || uncordon || settles || step.configures()
+            }
             PlanKind::Stop => false,
         }
     }

@@ -66,7 +66,8 @@ fn endpoint(found: &mut Found, fleet: &Fleet, places: &Places<'_>) {
         }
         ClusterRole::Server if servers > 1 && fleet.distribution == Distribution::Kubeadm => format!(
             "api: {host} is {} alone, and the cluster has {servers} servers: without it nothing reaches the others; \
-             write a name or address that stays when a server goes, such as that of a balancer",
+             write a name or address that stays when a server goes, such as that of a balancer; a cluster that runs \
+             is moved there by `hostler plan configure --all` while it has its one server",
             node.name
         ),
         ClusterRole::Server => return,

@@ -6,13 +6,13 @@ use crate::{
     document::Task,
     fleet::{FleetArtifact, FleetNode},
     id::{NodeName, TaskId},
-    step::Step,
+    step::{ClusterRole, Step},
     text::count,
 };
 
 use super::{
-    Draft, Note, Phase, PhaseName, Request, Selection,
-    distribution::{Lifecycle, Member},
+    Draft, Note, Phase, PhaseName, Request, Selection, configure,
+    distribution::{Becomes, Lifecycle, Member},
     object::ambiguous,
     order::{phases, predecessors},
     select::{left_out, performs, resolve},
@@ -84,7 +84,8 @@ pub(super) fn inspect(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecy
         let member = member(request, lifecycle, node);
         // What an archive of images holds is known where it lies, and nothing is brought there.
         let is_seen = |step: &Step| !matches!(step, Step::EnsureImages(_));
-        let steps: Vec<Step> = lifecycle.prepare(&member).into_iter().filter(is_seen).collect();
+        let mut steps: Vec<Step> = lifecycle.prepare(&member).into_iter().filter(is_seen).collect();
+        steps.extend(settings(request, lifecycle, node));
         if steps.is_empty() {
             let why = "needs nothing: the fleet file says nothing of its machine";
             draft.skipped.push((name.clone(), why.to_owned()));
@@ -102,6 +103,22 @@ pub(super) fn inspect(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecy
     draft.title = format!("Say in what {} differ from the fleet file", count(nodes.len(), "machine"));
     draft.notes.push(Note::Info("nothing is changed, and images are not looked at".to_owned()));
     together(draft, nodes);
+}
+
+/// The settings of a member that runs the fleet's version; nothing of it is asked for that is not a file.
+fn settings(request: Request<'_>, lifecycle: Lifecycle, node: &FleetNode) -> Vec<Step> {
+    let member = configure::member(request, node);
+    let is_settled = lifecycle.keeps_settings().is_none() && configure::settles(request, &node.name).is_some();
+    if !is_settled || !lifecycle.hinders(&member, Becomes::First).is_empty() {
+        return Vec::new();
+    }
+    let mut steps = lifecycle.reach(request.fleet);
+    if node.role == ClusterRole::Server {
+        steps.extend(lifecycle.certify(&member));
+    }
+    // Whether it had to be drained is said when it is to be.
+    steps.extend(lifecycle.configure(&member, true).into_iter().filter(Step::configures));
+    steps
 }
 
 /// What it is made ready with does not ask which version it runs.

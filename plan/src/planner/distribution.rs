@@ -220,6 +220,38 @@ impl Lifecycle {
         }
     }
 
+    /// Why settings of a running cluster cannot be changed by a plan, where they cannot.
+    pub(super) fn keeps_settings(self) -> Option<Obstacle> {
+        match self {
+            Lifecycle::K3s => Some(k3s::keeps_settings()),
+            Lifecycle::Kubeadm => None,
+        }
+    }
+
+    /// Steps of a node that prove that it reaches the cluster where the fleet file says.
+    pub(super) fn reach(self, fleet: &Fleet) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::reach(fleet),
+        }
+    }
+
+    /// Steps of a server by which it is known under every name that the fleet file gives the cluster.
+    pub(super) fn certify(self, member: &Member<'_>) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::certify(member),
+        }
+    }
+
+    /// Steps of a member by which it runs as the fleet file says; `drained` where the plan drains it before.
+    pub(super) fn configure(self, member: &Member<'_>, drained: bool) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::configure(member, drained),
+        }
+    }
+
     /// Steps of a drained member that bring it to another version.
     pub(super) fn upgrade(self, member: &Member<'_>) -> Vec<Step> {
         match self {

@@ -47,6 +47,8 @@ pub enum Intent {
     Replace { node: NodeName, power_off_proof: Option<Reason> },
     /// Renew what servers prove themselves by, where it ends within so many days.
     RenewCertificates { nodes: Selection, within_days: u64, accept_outage: Vec<NodeName> },
+    /// Bring settings of the fleet file to the running cluster; `drains` where each node is drained for its kubelet's.
+    Configure { nodes: Selection, drains: bool, accept_outage: Vec<NodeName> },
     /// Put nodes back into service.
     Uncordon { nodes: Vec<NodeName> },
     /// Make cordons Hostler's that others put on nodes.
@@ -94,6 +96,7 @@ impl Intent {
             | Intent::Snapshot { nodes: Selection::Named(names) }
             | Intent::Upgrade { nodes: Selection::Named(names), .. }
             | Intent::RenewCertificates { nodes: Selection::Named(names), .. }
+            | Intent::Configure { nodes: Selection::Named(names), .. }
             | Intent::Reboot { nodes: Selection::Named(names), .. } => names,
             Intent::Drain { nodes, .. }
             | Intent::Dead { nodes, .. }
@@ -112,6 +115,7 @@ impl Intent {
             | Intent::Snapshot { nodes: Selection::All }
             | Intent::Upgrade { nodes: Selection::All, .. }
             | Intent::RenewCertificates { nodes: Selection::All, .. }
+            | Intent::Configure { nodes: Selection::All, .. }
             | Intent::Reboot { nodes: Selection::All, .. } => &[],
         }
     }
@@ -120,6 +124,7 @@ impl Intent {
     pub fn disrupts(&self) -> bool {
         match self {
             Intent::Upgrade { .. } | Intent::Drain { .. } | Intent::Reboot { .. } | Intent::Remove { .. } => true,
+            Intent::Configure { drains, .. } => *drains,
             Intent::Check { .. }
             | Intent::Bootstrap {}
             | Intent::Rebuild { .. }
@@ -153,7 +158,7 @@ impl Intent {
             Intent::Dead { .. } => PlanKind::Dead,
             Intent::Remove { .. } => PlanKind::Remove,
             Intent::Replace { .. } => PlanKind::Replace,
-            Intent::RenewCertificates { .. } => PlanKind::Configure,
+            Intent::RenewCertificates { .. } | Intent::Configure { .. } => PlanKind::Configure,
             Intent::Uncordon { .. } | Intent::ReleaseCordon { .. } => PlanKind::Uncordon,
             Intent::Reboot { .. } => PlanKind::Reboot,
         }

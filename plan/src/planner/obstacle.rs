@@ -46,6 +46,12 @@ pub enum Obstacle {
     VersionUnknown {
         node: NodeName,
     },
+    /// Its settings are written by the tools of the version that runs.
+    RunsOther {
+        node: NodeName,
+        runs: Version,
+        fleet: Version,
+    },
     Downgrade {
         node: NodeName,
         runs: Version,
@@ -384,6 +390,11 @@ impl fmt::Display for Obstacle {
             Obstacle::NoEtcd { node } => {
                 write!(f, "{node} is no server of the cluster and has no etcd; name a server, or none")
             }
+            Obstacle::RunsOther { node, runs, fleet } => write!(
+                f,
+                "{node} runs {runs} and the fleet file says {fleet}: settings are written for the version that runs; \
+                 upgrade it first, or write version = \"{runs}\" meanwhile"
+            ),
             Obstacle::NoSettings { distribution } => write!(
                 f,
                 "the fleet file does not say with what the cluster is made; write [{distribution}] with its networks, \

@@ -308,6 +308,7 @@ impl World {
             "remove" => Intent::Remove { nodes: list(words[1]), power_off_proof: proof },
             "replace" => Intent::Replace { node: name(words[1]), power_off_proof: proof },
             "renew" => Intent::RenewCertificates { nodes, within_days: 90, accept_outage },
+            "configure" => Intent::Configure { nodes, drains: words.contains(&"drain"), accept_outage },
             "uncordon" => Intent::Uncordon { nodes: list(words[1]) },
             "reboot" => Intent::Reboot { nodes, accept_outage },
             other => panic!("unknown intent {other:?}"),

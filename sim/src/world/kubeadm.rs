@@ -3,6 +3,7 @@
 //!
 //! Everything here was seen of kubeadm 1.35 and 1.36 on machines of `tests/lab`, their times among it.
 
+pub mod configure;
 pub mod image;
 mod init;
 mod join;

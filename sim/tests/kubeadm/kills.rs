@@ -1,4 +1,4 @@
-//! Everything that can be killed is killed at every point of bootstrap, join and upgrade.
+//! Everything that can be killed is killed at every point of bootstrap, join, configuration and upgrade.
 //!
 //! `cargo test -p hostler-sim --test kubeadm -- --ignored --nocapture` plays the whole product, some 2,700 plays of
 //! half a second of CPU time; the plain test plays a sample of it that `HOSTLER_SEED` and `HOSTLER_PLAYS` choose.
@@ -7,10 +7,11 @@
 //! connection to it and what comes again over the next one; a machine without power loses what kubeadm wrote in the
 //! last 30 s, or keeps empty files of those names, as ext4 does.
 
-use hostler_plan::planner::Intent;
+use hostler_plan::{fleet::Fleet, planner::Intent};
 use hostler_sim::world::Random;
 
 use crate::{
+    configure::{configure, other_settings},
     is_whole, join,
     mortal::Kill,
     stand::{Moment, NEW, OLD, Stand},
@@ -22,24 +23,39 @@ struct Scene {
     name: &'static str,
     intent: Intent,
     version: &'static str,
+    fleet: Fleet,
     before: Moment,
     /// What is met without a kill.
     points: Vec<String>,
 }
 
-/// Bootstrap, the join of a server and a worker, and the upgrade of both.
+/// Bootstrap, the join of a server and a worker, other settings for both, and the upgrade of both.
 fn scenes(stand: &mut Stand) -> Vec<Scene> {
     let mut scenes = Vec::new();
-    let upgrade = upgrade(stand);
-    let bootstrap = ("bootstrap", Intent::Bootstrap {}, OLD);
-    for (name, intent, version) in [bootstrap, ("join", join(), OLD), ("upgrade", upgrade, NEW)] {
+    let (first, other) = (stand.fleet.clone(), other_fleet(stand));
+    let plays = [
+        ("bootstrap", Intent::Bootstrap {}, OLD),
+        ("join", join(), OLD),
+        ("configure", configure(stand, false), OLD),
+        ("upgrade", upgrade(stand), NEW),
+    ];
+    for (name, intent, version) in plays {
+        stand.fleet = if name == "configure" { other.clone() } else { first.clone() };
         let before = stand.save();
         stand.points = std::sync::Arc::default();
         well(stand, &intent);
         let points = std::mem::take(&mut stand.points.lock().unwrap().met);
-        scenes.push(Scene { name, intent, version, before, points });
+        let fleet = stand.fleet.clone();
+        scenes.push(Scene { name, intent, version, fleet, before, points });
     }
     scenes
+}
+
+/// The same fleet with other settings.
+fn other_fleet(stand: &mut Stand) -> Fleet {
+    let first = stand.fleet.clone();
+    stand.rewrite(other_settings);
+    std::mem::replace(&mut stand.fleet, first)
 }
 
 /// How a play ended.
@@ -53,6 +69,7 @@ enum Played {
 
 fn play(stand: &mut Stand, scene: &Scene, point: usize, kill: Kill) -> Result<Played, String> {
     stand.load(&scene.before);
+    stand.fleet = scene.fleet.clone();
     stand.points.lock().unwrap().kill = Some((point, kill));
     let plan = stand.plan(&scene.intent).map_err(|e| e.to_string())?;
     let endings = stand.perform(&plan);

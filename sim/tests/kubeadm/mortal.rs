@@ -230,6 +230,13 @@ impl Host for Mortal {
     fn set_unit(&self, unit: &str, state: UnitState, enabled: bool) -> Result<(), HostError> {
         self.act(&format!("set {unit}"), || self.inner.set_unit(unit, state, enabled))
     }
+    fn certificate_names(&self, path: &Path) -> Result<Option<Vec<String>>, HostError> {
+        self.inner.certificate_names(path)
+    }
+    fn is_ready_at(&self, kubeconfig: &Path, server: &str, name: &str) -> Result<(), ClusterError> {
+        self.look();
+        self.inner.is_ready_at(kubeconfig, server, name)
+    }
     fn restart_unit(&self, unit: &str) -> Result<(), HostError> {
         self.act(&format!("restart {unit}"), || self.inner.restart_unit(unit))
     }
@@ -275,6 +282,9 @@ impl Administrator for Mortal {
     }
     fn apply(&self, object: &Value, how: Applying) -> Result<Option<Value>, ClusterError> {
         self.act(&format!("apply {}", object["kind"]), || self.inner.apply(object, how))
+    }
+    fn patch(&self, path: &str, patch: &serde_json::Value) -> Result<(), ClusterError> {
+        self.act(&format!("patch {path}"), || self.inner.patch(path, patch))
     }
     fn delete(&self, path: &str) -> Result<(), ClusterError> {
         self.act(&format!("delete {path}"), || self.inner.delete(path))

@@ -192,6 +192,14 @@ impl Stand {
         stand
     }
 
+    /// The fleet file as it was at first, and changed so.
+    pub(crate) fn rewrite(&mut self, change: impl Fn(String) -> String) {
+        let servers = self.fleet.servers().len();
+        let text = change(fleet_text(servers, self.fleet.nodes.len() - servers));
+        let (lock, _) = artifacts();
+        self.fleet = Fleet::with_lock(("fleet.toml", &text), ("fleet.lock", &lock)).unwrap().0;
+    }
+
     fn enrol(&mut self, now: Timestamp) {
         let token = made::key(201);
         let root = self.sign(DocumentKind::Root, &self.root);

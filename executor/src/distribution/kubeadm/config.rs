@@ -48,6 +48,24 @@ impl Documents {
         Ok(())
     }
 
+    /// Makes the API server's certificate with these names beside those that kubeadm adds.
+    pub(crate) fn certify(&mut self, names: impl Iterator<Item = String>) -> Result<(), String> {
+        let server = self.edit("ClusterConfiguration")?.entry("apiServer").or_insert_with(|| json!({}));
+        server["certSANs"] = json!(names.collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// `HOST:PORT` where all nodes reach the API server.
+    pub(crate) fn endpoint(&self) -> Option<&str> {
+        self.kind("ClusterConfiguration")["controlPlaneEndpoint"].as_str()
+    }
+
+    /// The name or the address in it.
+    pub(crate) fn endpoint_host(&self) -> Option<String> {
+        let (host, _) = self.endpoint()?.rsplit_once(':')?;
+        Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+    }
+
     /// As kubeadm reads them.
     pub(crate) fn write(&self) -> String {
         let documents: Vec<String> = self.0.iter().map(Value::to_string).collect();
@@ -79,6 +97,24 @@ pub(crate) fn cluster_of(kubeconfig: &str) -> Result<(String, String), String> {
     let bytes = STANDARD.decode(data).map_err(|e| e.to_string())?;
     let ca = String::from_utf8(bytes).map_err(|e| e.to_string())?;
     Ok((server.to_owned(), ca))
+}
+
+/// Where a kubeconfig leads, and all that it says; none of what is no kubeconfig.
+pub(crate) fn server_of(kubeconfig: &str) -> Option<(String, Value)> {
+    let read: Value = serde_saphyr::from_str(kubeconfig).ok()?;
+    let server = read["clusters"][0]["cluster"]["server"].as_str()?.to_owned();
+    Some((server, read))
+}
+
+/// A kubeconfig that leads elsewhere, with nothing else of it changed: whoever wrote it finds it as it was.
+pub(crate) fn led_to(kubeconfig: &str, server: &str) -> Result<String, String> {
+    let (old, mut wanted) = server_of(kubeconfig).ok_or("it is no kubeconfig with a server")?;
+    wanted["clusters"][0]["cluster"]["server"] = server.into();
+    let led = kubeconfig.replace(&old, server);
+    match server_of(&led) {
+        Some((_, read)) if read == wanted => Ok(led),
+        Some(_) | None => Err(format!("{old} stands in it in more than one meaning; change it by hand to {server}")),
+    }
 }
 
 #[cfg(test)]

@@ -45,6 +45,13 @@ pub(crate) const MARKER: &str = "/etc/kubernetes/hostler-kubeadm.yaml";
 /// Since when this server's components restart for new certificates; gone once each of them runs by them.
 pub(crate) const RENEWING: &str = "/etc/kubernetes/hostler-renewing";
 
+/// What a change of settings replaces stays here: manifests and files of the kubelet until what is new has proved
+/// itself, the API server's certificate until the next one is made.
+pub(crate) const ASIDE: &str = "/etc/kubernetes/hostler-before";
+
+/// There from the first change of this node's settings until the last one has proved itself.
+pub(crate) const CONFIGURING: &str = "/etc/kubernetes/hostler-configuring";
+
 /// What of a join is secret lies in memory alone, and only while it is needed.
 pub(crate) const RUN_CONFIG: &str = "/run/hostler/kubeadm.yaml";
 pub(crate) const RUN_DISCOVERY: &str = "/run/hostler/kubeadm-discovery.conf";

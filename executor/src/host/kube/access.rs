@@ -99,6 +99,14 @@ impl Access {
         Client::try_from(config).map_err(|e| ClusterError::Silent(e.to_string()))
     }
 
+    /// The same where its certificate is asked for under another name than the address has.
+    pub(super) async fn at_as(&self, server: &str, name: &str) -> Result<Client, ClusterError> {
+        let mut config = self.config().await?;
+        config.cluster_url = server.parse().map_err(|_| self.silent(&format!("{server:?} is no address")))?;
+        config.tls_server_name = Some(name.to_owned());
+        Client::try_from(config).map_err(|e| ClusterError::Silent(e.to_string()))
+    }
+
     async fn make(&self, modified: SystemTime) -> Result<Held, ClusterError> {
         match self.identity {
             Identity::OfTheFile => Ok(Held { modified, client: self.of_the_file().await?, token: None }),

@@ -25,6 +25,16 @@ impl KubeAdministrator {
         Ok(Self { cluster: KubeCluster::new(kubeconfig, Identity::OfTheFile)? })
     }
 
+    /// Whether the API server at that address is ready and its certificate, by the authority of the file, has this name.
+    pub(in crate::host) fn is_ready_at(&self, server: &str, name: &str) -> Result<(), ClusterError> {
+        let client = self.cluster.runtime.block_on(self.cluster.access.at_as(server, name))?;
+        match self.text(&client, "/readyz")? {
+            Some(answer) if answer.trim() == "ok" => Ok(()),
+            Some(answer) => Err(ClusterError::Silent(format!("{server} is not ready: {}", answer.trim()))),
+            None => Err(ClusterError::Silent(format!("{server} has no /readyz: it is no API server"))),
+        }
+    }
+
     fn text(&self, client: &Client, path: &str) -> Result<Option<String>, ClusterError> {
         let request = http::Request::get(path).body(Vec::new());
         let request = request.map_err(|e| ClusterError::Refused { action: get(path), reason: e.to_string() })?;
@@ -107,6 +117,16 @@ impl Administrator for KubeAdministrator {
             Ok(applied) => serde_json::to_value(applied).map(Some).map_err(|e| unreadable(&e)),
             Err(e) => Err(error(e, &format!("apply {} {}", named.kind, named.name))),
         }
+    }
+
+    fn patch(&self, path: &str, patch: &Value) -> Result<(), ClusterError> {
+        let action = format!("patch {path}");
+        let request = http::Request::patch(format!("{path}?fieldManager={FIELD_MANAGER}"))
+            .header(http::header::CONTENT_TYPE, "application/merge-patch+json")
+            .body(patch.to_string().into_bytes());
+        let request = request.map_err(|e| ClusterError::Refused { action: action.clone(), reason: e.to_string() })?;
+        let client = self.cluster.client()?;
+        self.cluster.call(client.request_text(request)).map(drop).map_err(|e| error(e, &action))
     }
 
     fn delete(&self, path: &str) -> Result<(), ClusterError> {

@@ -29,6 +29,7 @@ impl Action for Admit {
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         has_its_name(context)?;
         if self.role == ClusterRole::Server {
+            outlives_this_server(context)?;
             settle_members(context)?;
         }
         let administrator = context.administrator()?;
@@ -86,6 +87,32 @@ fn has_its_name(context: &StepContext<'_>) -> Result<(), StepError> {
     Err(StepError::Failed(format!(
         "{subject} is the name of a Ready node of the cluster, on machine {machine}: remove that one first (`hostler \
          node remove {subject}`), or let this machine enrol under another name"
+    )))
+}
+
+/// Behind an endpoint that is one server's own address a further one is of no use: without the first nothing reaches it.
+fn outlives_this_server(context: &StepContext<'_>) -> Result<(), StepError> {
+    const PATH: &str = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config";
+    let Some(own) = state::own_server(&state::manifests(context.host())?) else { return Ok(()) };
+    let Some(text) = context.administrator()?.get(PATH)? else { return Ok(()) };
+    let unreadable = |e: &dyn std::fmt::Display| StepError::Failed(format!("kubeadm-config cannot be read: {e}"));
+    let map: Value = serde_json::from_str(&text).map_err(|e| unreadable(&e))?;
+    let written = map["data"]["ClusterConfiguration"].as_str().unwrap_or_default();
+    let cluster: Value = serde_saphyr::from_str(written).map_err(|e| unreadable(&e))?;
+    let endpoint = cluster["controlPlaneEndpoint"].as_str().unwrap_or_default();
+    let here = context.host().host_name()?;
+    let is_own = endpoint.is_empty()
+        || own == format!("https://{endpoint}")
+        || endpoint.rsplit_once(':').is_some_and(|(host, _)| host == here);
+    if !is_own {
+        return Ok(());
+    }
+    let where_it_is = if endpoint.is_empty() { "no endpoint" } else { endpoint };
+    Err(StepError::Failed(format!(
+        "the cluster's endpoint is {where_it_is}, which is {here} alone: without it nothing would reach another server. \
+         Write api in the fleet file as a name or address that stays when a server goes, such as a balancer's, and move \
+         the cluster there with `hostler plan configure --all`; then let {} join",
+        context.task.subject
     )))
 }
 

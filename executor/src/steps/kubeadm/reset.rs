@@ -9,8 +9,8 @@ use super::run;
 use crate::{
     control::POLL,
     distribution::kubeadm::{
-        BACKUPS, BOOTSTRAP_KUBECONFIG, CNI_CONFIG, ETCD_DATA, KUBELET_CONFIG, KUBELET_PKI, KUBELET_UNIT, MANIFESTS,
-        MARKER, PKI, QUICK, RUN_CONFIG, RUN_DISCOVERY, state,
+        ASIDE, BACKUPS, BOOTSTRAP_KUBECONFIG, CNI_CONFIG, CONFIGURING, ETCD_DATA, KUBELET_CONFIG, KUBELET_PKI,
+        KUBELET_UNIT, MANIFESTS, MARKER, PKI, QUICK, RUN_CONFIG, RUN_DISCOVERY, state,
     },
     host::{HostError, UnitActivity},
     steps::{
@@ -67,7 +67,7 @@ impl Action for Reset {
         for name in host.list_folder(Path::new("/etc/kubernetes"))?.iter().filter(|name| name.ends_with(".conf")) {
             host.remove(&Path::new("/etc/kubernetes").join(name))?;
         }
-        for file in [KUBELET_CONFIG, BOOTSTRAP_KUBECONFIG, MARKER, RUN_CONFIG, RUN_DISCOVERY] {
+        for file in [KUBELET_CONFIG, BOOTSTRAP_KUBECONFIG, MARKER, CONFIGURING, ASIDE, RUN_CONFIG, RUN_DISCOVERY] {
             host.remove(Path::new(file))?;
         }
         for command in NETWORK {

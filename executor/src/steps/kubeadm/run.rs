@@ -70,6 +70,22 @@ pub(super) fn is_there(context: &StepContext<'_>) -> Result<bool, StepError> {
     started::is_there(KUBEADM_UNIT, "kubeadm", context)
 }
 
+/// Waits for the end of a run that an earlier process of ours began for this step, whatever it did: phases that are run
+/// one after the other are run again from the first.
+pub(super) fn settle(context: &mut StepContext<'_>) -> Result<(), StepError> {
+    if is_there(context)? {
+        let long = Long {
+            unit: KUBEADM_UNIT,
+            arguments: &["kubeadm"],
+            limit: LIMIT,
+            reach: Reach::Everybody,
+            at_work: Some(kubeadm::at_work),
+        };
+        started::run(&long, context)?;
+    }
+    Ok(())
+}
+
 /// Notes that this configuration makes this machine a node. Whether an earlier run by it was cut off.
 pub(super) fn begin(config: &str, context: &StepContext<'_>) -> Result<bool, StepError> {
     let began_before = is_marked(config, context)?;

@@ -156,7 +156,7 @@ fn cluster_version(context: &StepContext<'_>) -> Result<Option<Version>, StepErr
 }
 
 /// Nothing of a server is changed while its etcd has a trouble that the change would make worse.
-fn must_be_well(context: &StepContext<'_>) -> Result<(), StepError> {
+pub(super) fn must_be_well(context: &StepContext<'_>) -> Result<(), StepError> {
     let has_etcd = state::has_etcd(&state::manifests(context.host())?);
     if !has_etcd {
         return Ok(());

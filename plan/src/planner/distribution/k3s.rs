@@ -113,3 +113,13 @@ pub(super) fn server_secret(server: &NodeName) -> String {
          rotate it after the join with `k3s token rotate`"
     )
 }
+
+/// Its settings lie in files of the machine that it reads at its start.
+pub(super) fn keeps_settings() -> Obstacle {
+    Obstacle::NotOfDistribution {
+        distribution: Distribution::K3s,
+        what: "bring changed settings to a running cluster",
+        instead: "write them into /etc/rancher/k3s/config.yaml.d by files of [machine], then `hostler plan baseline` \
+                  and `hostler reboot`",
+    }
+}

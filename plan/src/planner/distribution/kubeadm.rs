@@ -9,9 +9,9 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::{super::seeding::Seeding, Becomes, Member, Obstacle, install};
 use crate::{
     fleet::{ArtifactKind, Fleet, FleetArtifact, FleetNode},
-    form::{Config, UnitName},
+    form::{Config, ServerUrl, UnitName},
     id::{NodeName, TaskId},
-    step::{ClusterRole, EnsureUnit, Step, UnitState, kubeadm},
+    step::{ClusterRole, EnsureUnit, Step, UnitState, configure, kubeadm},
     version::Version,
 };
 
@@ -176,6 +176,27 @@ pub(super) fn reset(expelled_by: TaskId) -> Vec<Step> {
 
 pub(super) fn renew(within_days: u64) -> Vec<Step> {
     vec![Step::RenewKubeadm(kubeadm::Renew { within_days })]
+}
+
+pub(super) fn reach(fleet: &Fleet) -> Vec<Step> {
+    let endpoint = ServerUrl::new(format!("https://{}", fleet.api)).expect("a fleet's endpoint is an address");
+    vec![Step::ReachKubeadm(configure::Reach { endpoint })]
+}
+
+pub(super) fn certify(member: &Member<'_>) -> Vec<Step> {
+    let (version, config) = (member.version, judged(config::init(member)));
+    vec![Step::CertifyKubeadm(configure::Certify { version, config })]
+}
+
+/// Patches that its static pods and its kubelet are written with come before them.
+pub(super) fn configure(member: &Member<'_>, drained: bool) -> Vec<Step> {
+    let (version, config) = (member.version, judged(config::init(member)));
+    let mut steps: Vec<Step> = machine::patches(member).into_iter().map(Step::EnsureFile).collect();
+    if member.node.role == ClusterRole::Server {
+        steps.push(Step::ConfigureKubeadm(configure::Configure { version, config: config.clone() }));
+    }
+    steps.push(Step::ConfigureKubelet(configure::ConfigureKubelet { version, config, drained }));
+    steps
 }
 
 /// kubeadm's minor version is the one that it upgrades to, and the kubelet's is never newer than its API server's.

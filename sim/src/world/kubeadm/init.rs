@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::{
     super::World,
-    ADMIN, COMPONENTS, KUBELET, KUBELET_CERTIFICATE, KUBELET_CONFIG, MANIFESTS, PKI, image,
+    ADMIN, COMPONENTS, KUBELET, KUBELET_CERTIFICATE, MANIFESTS, PKI,
+    configure::{api_server_certificate, leads_to},
+    image,
     objects::manifest,
     run::{Acted, kind},
 };
@@ -31,8 +33,9 @@ const LEAVES: [&str; 6] = [
 
 impl World {
     /// What is there is used, but for what cannot be read.
-    pub(super) fn certs(&mut self, name: &NodeName) -> Acted {
+    pub(super) fn certs(&mut self, name: &NodeName, config: &[Value]) -> Acted {
         let (now, number) = (self.now, self.number());
+        let own = api_server_certificate(number, config);
         let Some(machine) = self.machines.get_mut(name) else { return Acted::Failed("no such machine".into()) };
         for (public, private) in AUTHORITIES {
             let paths = [public, private].map(|file| format!("{PKI}/{file}"));
@@ -50,7 +53,8 @@ impl World {
             }
         }
         for leaf in LEAVES {
-            machine.write_unsynced(&format!("{PKI}/{leaf}"), format!("simulated {leaf} {number}\n"), 0o600, now);
+            let text = if leaf == "apiserver.crt" { own.clone() } else { format!("simulated {leaf} {number}\n") };
+            machine.write_unsynced(&format!("{PKI}/{leaf}"), text, 0o600, now);
         }
         Acted::Done
     }
@@ -95,26 +99,24 @@ impl World {
 
     pub(super) fn static_pods(&mut self, name: &NodeName, config: &[Value]) -> Acted {
         let endpoint = local_endpoint(&kind(config, "InitConfiguration")["localAPIEndpoint"]);
-        self.write_manifests(name, &COMPONENTS, &endpoint)
+        self.write_manifests(name, &COMPONENTS, &endpoint, kind(config, "ClusterConfiguration"))
     }
 
-    pub(super) fn write_manifests(&mut self, name: &NodeName, which: &[&str], endpoint: &str) -> Acted {
+    pub(super) fn write_manifests(
+        &mut self,
+        name: &NodeName,
+        which: &[&str],
+        endpoint: &str,
+        cluster: &Value,
+    ) -> Acted {
         let now = self.now;
         let Some(version) = self.kubeadm_version(name) else { return Acted::Failed("no kubeadm".into()) };
         let Some(machine) = self.machines.get_mut(name) else { return Acted::Failed("no such machine".into()) };
         for component in which {
-            let text = manifest(component, &image::of_component(component, version), &version.to_string(), endpoint);
+            let image = image::of_component(component, version);
+            let text = manifest(component, &image, &version.to_string(), endpoint, cluster);
             machine.write_unsynced(&format!("{MANIFESTS}/{component}.yaml"), text, 0o600, now);
         }
-        Acted::Done
-    }
-
-    pub(super) fn init_kubelet(&mut self, name: &NodeName) -> Acted {
-        let now = self.now;
-        let Some(machine) = self.machines.get_mut(name) else { return Acted::Failed("no such machine".into()) };
-        machine.write_unsynced(KUBELET_CONFIG, "kind: KubeletConfiguration\n", 0o644, now);
-        machine.write_unsynced("/var/lib/kubelet/kubeadm-flags.env", "KUBELET_KUBEADM_ARGS=\"\"\n", 0o644, now);
-        machine.start_kubelet(now);
         Acted::Done
     }
 
@@ -144,7 +146,6 @@ impl World {
             written => written.clone(),
         };
         self.put(map("kubelet-config", "kube-system", json!({ "kubelet": kubelet.to_string() })));
-        self.put(map("cluster-info", "kube-public", json!({})));
         Acted::Done
     }
 
@@ -159,6 +160,9 @@ impl World {
     /// A token that nobody asked for, described as the configuration says.
     pub(super) fn bootstrap_token(&mut self, config: &[Value]) -> Acted {
         let number = self.number();
+        let endpoint = kind(config, "ClusterConfiguration")["controlPlaneEndpoint"].as_str().unwrap_or_default();
+        self.put(json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { "kubeconfig": leads_to(endpoint) },
+            "metadata": { "name": "cluster-info", "namespace": "kube-public" } }));
         let description = kind(config, "InitConfiguration")["bootstrapTokens"][0]["description"].as_str().unwrap_or("");
         self.put(json!({ "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
             "metadata": { "name": format!("bootstrap-token-{number:06}"), "namespace": "kube-system" },
@@ -187,7 +191,12 @@ impl World {
         };
         let addons = [("DaemonSet", "kube-proxy", "proxy"), ("Deployment", "coredns", "dns")];
         for (kind, name, field) in addons {
-            if cluster[field]["disabled"] != true && !skips(name) {
+            if cluster[field]["disabled"] == true || skips(name) {
+                continue;
+            }
+            if name == "kube-proxy" {
+                self.put_proxy(config);
+            } else {
                 self.put(json!({ "apiVersion": "apps/v1", "kind": kind,
                     "metadata": { "name": name, "namespace": "kube-system" } }));
             }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::World,
-    BOOTSTRAP, KUBELET, KUBELET_CONFIG, Member, PKI, init,
+    BOOTSTRAP, KUBELET, KUBELET_CONFIG, Member, PKI, configure, init,
     run::{Acted, kind},
 };
 
@@ -16,6 +16,13 @@ fn discovery(text: &str) -> Option<(String, String)> {
     let cluster = &read["clusters"][0]["cluster"];
     let ca = STANDARD.decode(cluster["certificate-authority-data"].as_str()?).ok()?;
     Some((cluster["server"].as_str()?.to_owned(), String::from_utf8(ca).ok()?))
+}
+
+/// What the joining server knows: its own configuration and the cluster's.
+fn as_joined(config: &[Value], cluster: &Value) -> Vec<Value> {
+    let mut cluster = cluster.clone();
+    cluster["kind"] = "ClusterConfiguration".into();
+    config.iter().cloned().chain([cluster]).collect()
 }
 
 impl World {
@@ -54,10 +61,16 @@ impl World {
             return Acted::Failed("error execution phase control-plane-prepare: ca.key is missing".into());
         }
         let endpoint = init::local_endpoint(&kind(config, "JoinConfiguration")["controlPlane"]["localAPIEndpoint"]);
+        let cluster = self.noted_cluster();
         for made in [
-            self.certs(name),
+            self.certs(name, &as_joined(config, &cluster)),
             self.write_kubeconfigs(name, &server, &["admin", "controller-manager", "scheduler"]),
-            self.write_manifests(name, &["kube-apiserver", "kube-controller-manager", "kube-scheduler"], &endpoint),
+            self.write_manifests(
+                name,
+                &["kube-apiserver", "kube-controller-manager", "kube-scheduler"],
+                &endpoint,
+                &cluster,
+            ),
         ] {
             if let Acted::Failed(why) = made {
                 return Acted::Failed(why);
@@ -78,13 +91,14 @@ impl World {
                 name.as_str()
             ));
         }
-        let now = self.now;
+        let (now, kubelet) = (self.now, self.noted_kubelet());
         let Some(machine) = self.machines.get_mut(name) else { return Acted::Failed("no such machine".into()) };
         machine.write_unsynced(&format!("{PKI}/ca.crt"), ca.clone(), 0o644, now);
         let text = super::kubelet::kubeconfig(&server, &ca, json!({ "token": token }));
         machine.write_unsynced(BOOTSTRAP, text, 0o600, now);
-        machine.write_unsynced(KUBELET_CONFIG, "kind: KubeletConfiguration\n", 0o644, now);
-        machine.write_unsynced("/var/lib/kubelet/kubeadm-flags.env", "KUBELET_KUBEADM_ARGS=\"\"\n", 0o644, now);
+        machine.write_unsynced(KUBELET_CONFIG, kubelet, 0o644, now);
+        let flags = configure::flags(kind(config, "JoinConfiguration"));
+        machine.write_unsynced("/var/lib/kubelet/kubeadm-flags.env", flags, 0o644, now);
         machine.start_kubelet(now);
         Acted::Done
     }
@@ -117,7 +131,8 @@ impl World {
             let id = 0x1000 + self.number();
             self.kubeadm.members.push(Member { id, name: name.clone(), is_learner: true, has_started: false });
         }
-        self.write_manifests(name, &["etcd"], "")
+        let cluster = self.noted_cluster();
+        self.write_manifests(name, &["etcd"], "", &cluster)
     }
 
     pub(super) fn promote_member(&mut self, name: &NodeName) -> Acted {

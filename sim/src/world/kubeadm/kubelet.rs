@@ -86,7 +86,8 @@ impl Machine {
         let Ok(read) = serde_json::from_slice::<Value>(&manifest) else { return };
         let image = read["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
         if self.kubeadm.images.contains_key(&image) {
-            let pod = StaticPod { manifest, image, ready_at: now + takes };
+            let ends = self.ends_at_start(component, &read);
+            let pod = StaticPod { manifest, image, ready_at: if ends { Millis::MAX } else { now + takes } };
             self.kubeadm.pods.insert(component.to_owned(), pod);
         }
     }

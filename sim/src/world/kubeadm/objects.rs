@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hostler_plan::id::{Arch, NodeName};
 use serde_json::{Value, json};
 
-use super::{super::World, COMPONENTS, ENDPOINT, path_of};
+use super::{super::World, COMPONENTS, ENDPOINT, configure::command, path_of};
 
 /// Where its API server was asked.
 #[derive(Debug, Clone, Copy)]
@@ -92,8 +92,14 @@ impl World {
         let address = machine.and_then(|m| m.endpoint()).and_then(|e| Some(e.rsplit_once(':')?.0.to_owned()));
         let addresses: Vec<Value> =
             address.into_iter().map(|address| json!({ "type": "InternalIP", "address": address })).collect();
+        let stored = self.kubeadm.objects.get(&format!("/api/v1/nodes/{name}")).unwrap_or(&Value::Null);
+        if let Some(own) = stored["metadata"]["labels"].as_object() {
+            own.iter().for_each(|(key, value)| labels[key] = value.clone());
+        }
         Some(json!({ "apiVersion": "v1", "kind": "Node",
-            "metadata": { "name": name.as_str(), "labels": labels },
+            "metadata": { "name": name.as_str(), "labels": labels,
+                "annotations": stored["metadata"]["annotations"] },
+            "spec": { "taints": stored["spec"]["taints"] },
             "status": { "addresses": addresses,
                 "nodeInfo": { "kubeletVersion": node.version.to_string(), "architecture": arch },
                 "conditions": [{ "type": "Ready", "status": ready }] } }))
@@ -105,9 +111,10 @@ impl World {
         let machine = self.machines.get(&NodeName::new(&name[component.len() + 1..]).ok()?)?;
         let pod = machine.kubeadm.pods.get(*component)?;
         let ready = if machine.runs(component, self.now) { "True" } else { "False" };
+        let read: Value = serde_json::from_slice(&pod.manifest).ok()?;
         Some(json!({ "apiVersion": "v1", "kind": "Pod",
-            "metadata": { "name": name, "namespace": "kube-system" },
-            "spec": { "containers": [{ "image": pod.image }] },
+            "metadata": { "name": name, "namespace": "kube-system", "annotations": read["metadata"]["annotations"] },
+            "spec": read["spec"],
             "status": { "conditions": [{ "type": "Ready", "status": ready }] } }))
     }
 
@@ -172,13 +179,14 @@ impl World {
 }
 
 /// A static pod's manifest: JSON, which is YAML.
-pub(super) fn manifest(component: &str, image: &str, kubeadm: &str, endpoint: &str) -> String {
+pub(super) fn manifest(component: &str, image: &str, kubeadm: &str, endpoint: &str, cluster: &Value) -> String {
     let mut annotations = json!({ "hostler.dev/written-by-kubeadm": kubeadm });
     if component == "kube-apiserver" {
         annotations[ENDPOINT] = endpoint.into();
     }
     json!({ "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": component, "namespace": "kube-system", "annotations": annotations },
-        "spec": { "hostNetwork": true, "containers": [{ "name": component, "image": image }] } })
+        "spec": { "hostNetwork": true, "containers": [{ "name": component, "image": image,
+            "command": command(component, cluster) }] } })
     .to_string()
 }

@@ -67,6 +67,9 @@ impl World {
             ["kubelet", "--version"] => self.printed(name, "kubelet").map(|v| format!("Kubernetes {v}\n")),
             ["kubeadm", "version", ..] => self.printed(name, "kubeadm").map(|v| format!("{v}\n")),
             ["kubeadm", "reset", ..] => self.printed(name, "kubeadm").map(|_| self.reset(name)),
+            ["env", _, "kubeadm", "init", "phase", phase @ .., "--config", _, "--dry-run"] => self.trial(name, phase),
+            ["kubeadm", "config", "migrate", "--old-config", file] => self.migrated(name, file),
+            ["kubeadm", "config", "print", "init-defaults", ..] => Ok(super::configure::proxy_defaults().to_string()),
             ["kubeadm", "config", "images", "list", ..] => self.printed(name, "kubeadm").map(|version| {
                 let version = version.parse().map(|v| image::of_server(v, true)).unwrap_or_default();
                 version.join("\n") + "\n"

@@ -60,6 +60,11 @@ pub enum Phase {
     UpgradeConfig,
     UpgradeKubelet,
     UpgradeAddons,
+    /// Phases of `init` that are run alone.
+    Certify,
+    Configure(usize),
+    KubeletStart,
+    Proxy,
 }
 
 /// What became of a phase.
@@ -95,7 +100,11 @@ impl Phase {
             | Phase::PromoteMember
             | Phase::UpgradeConfig
             | Phase::UpgradeKubelet
-            | Phase::UpgradeAddons => 500,
+            | Phase::UpgradeAddons
+            | Phase::Certify
+            | Phase::Configure(_)
+            | Phase::KubeletStart
+            | Phase::Proxy => 500,
         }
     }
 
@@ -127,6 +136,16 @@ fn phases(arguments: &[String], is_server: bool, joins_as: ClusterRole) -> Optio
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let components = || (0..super::COMPONENTS.len()).map(Upgrade);
     Some(match words.as_slice() {
+        ["kubeadm", "init", "phase", "certs", "apiserver", ..] => [Certify].into(),
+        ["kubeadm", "init", "phase", "upload-config", "all", ..] => [UploadConfig].into(),
+        ["kubeadm", "init", "phase", "addon", "kube-proxy", ..] => [Proxy].into(),
+        ["kubeadm", "init", "phase", "kubelet-start", ..] => [KubeletStart].into(),
+        ["kubeadm", "init", "phase", "etcd", "local", ..] => [Configure(0)].into(),
+        ["kubeadm", "init", "phase", "control-plane", component, ..] => {
+            let named = |known: &&str| known.strip_prefix("kube-") == Some(component);
+            [Configure(super::COMPONENTS.iter().position(|known| named(&known))?)].into()
+        }
+        ["kubeadm", "init", "phase", ..] => return None,
         ["kubeadm", "init", ..] => [
             InitPreflight,
             Certs,
@@ -248,10 +267,10 @@ impl World {
                 Err(error) => Acted::Failed(error.to_string()),
             },
             Phase::InitPreflight | Phase::JoinPreflight => self.preflight(name, phase, &config),
-            Phase::Certs => self.certs(name),
+            Phase::Certs => self.certs(name, &config),
             Phase::Kubeconfigs => self.kubeconfigs(name, &config),
             Phase::StaticPods => self.static_pods(name, &config),
-            Phase::InitKubelet => self.init_kubelet(name),
+            Phase::InitKubelet | Phase::KubeletStart => self.start_kubelet_by(name, &config),
             Phase::AwaitControlPlane => self.await_control_plane(name),
             Phase::UploadConfig => self.upload_config(&config),
             Phase::LabelServer => self.label_server(name),
@@ -268,6 +287,12 @@ impl World {
             Phase::UpgradeConfig => self.upgrade_config(name),
             Phase::UpgradeKubelet => self.upgrade_kubelet(name),
             Phase::UpgradeAddons => self.upgrade_addons(),
+            Phase::Certify => self.certify(name, &config),
+            Phase::Configure(at) => self.configure_component(name, super::COMPONENTS[at], &config),
+            Phase::Proxy => {
+                self.put_proxy(&config);
+                Acted::Done
+            }
         }
     }
 

@@ -54,10 +54,12 @@ impl World {
         let (now, component) = (self.now, COMPONENTS[at]);
         let Some(version) = self.kubeadm_version(name) else { return Acted::Failed("no kubeadm".into()) };
         let breaks = component == "kube-apiserver" && self.faults.has_broken_api_server(name);
+        let cluster = self.noted_cluster();
         let Some(machine) = self.machines.get_mut(name) else { return Acted::Failed("no such machine".into()) };
         let path = format!("{MANIFESTS}/{component}.yaml");
         let endpoint = machine.endpoint().unwrap_or_default();
-        let wanted = manifest(component, &image::of_component(component, version), &version.to_string(), &endpoint);
+        let image = image::of_component(component, version);
+        let wanted = manifest(component, &image, &version.to_string(), &endpoint, &cluster);
         let found = machine.text(&path).unwrap_or_default().to_owned();
         if found == wanted {
             // Files are compared, not processes.
@@ -102,10 +104,11 @@ impl World {
             return Acted::Waits("failed to get config map: connection refused".into());
         }
         let version = self.kubeadm_version(name).map(|v| v.to_string()).unwrap_or_default();
+        let kubelet = self.noted_kubelet();
         let Some(machine) = self.machines.get_mut(name) else { return Acted::Failed("no such machine".into()) };
         let before = machine.text(KUBELET_CONFIG).unwrap_or_default().to_owned();
         machine.write_unsynced(&format!("{TMP}/kubeadm-kubelet-config-{now}/config.yaml"), before, 0o600, now);
-        machine.write_unsynced(KUBELET_CONFIG, format!("kind: KubeletConfiguration # {version}\n"), 0o644, now);
+        machine.write_unsynced(KUBELET_CONFIG, format!("{kubelet} # {version}\n"), 0o644, now);
         Acted::Done
     }
 

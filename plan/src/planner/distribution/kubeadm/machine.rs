@@ -110,15 +110,17 @@ fn files(member: &Member<'_>, machine: &Machine) -> Vec<EnsureFile> {
         files.push(file("/etc/systemd/system/kubelet.service", kubelet_unit(path)));
         files.push(file("/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", kubelet_drop_in(path)));
     }
-    if let Some(settings) = &member.fleet.kubeadm
-        && let Some(directory) = patches_directory(settings)
-    {
-        let patch = |patch: &crate::fleet::Patch| {
-            file(&format!("{directory}/{}", patch.file()), format!("{}\n", patch.content))
-        };
-        files.extend(settings.patches.iter().map(patch));
-    }
+    files.extend(patches(member));
     files
+}
+
+/// What kubeadm changes in what it writes.
+pub(super) fn patches(member: &Member<'_>) -> Vec<EnsureFile> {
+    let Some(settings) = &member.fleet.kubeadm else { return Vec::new() };
+    let Some(directory) = patches_directory(settings) else { return Vec::new() };
+    let patch =
+        |patch: &crate::fleet::Patch| file(&format!("{directory}/{}", patch.file()), format!("{}\n", patch.content));
+    settings.patches.iter().map(patch).collect()
 }
 
 /// Where kubeadm finds the patches: a folder of their digest, because a patch that is gone must not lie in it any more.
