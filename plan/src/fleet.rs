@@ -55,6 +55,9 @@ pub struct Fleet {
     pub kubeadm: Option<Kubeadm>,
     /// What becomes of snapshots of its etcd.
     pub snapshots: Snapshots,
+    /// The artifact that a new cluster is left to once it stands, such as what installs a GitOps operator: it is applied
+    /// at the end of the bootstrap and never again.
+    pub handover: Option<String>,
 }
 
 impl Fleet {
@@ -82,9 +85,15 @@ impl Fleet {
         check::fleet(fragment::read(&[file])?, check::Artifacts::Elsewhere)
     }
 
+    /// The artifact that the new cluster is left to, where the file names one and it is locked.
+    pub fn handover(&self) -> Option<&FleetArtifact> {
+        let name = self.handover.as_deref()?;
+        self.artifacts.iter().find(|a| a.kind == ArtifactKind::Manifest && a.name.as_str() == name)
+    }
+
     /// Manifests that the new cluster is to get and no artifact is.
     pub fn missing_manifests(&self) -> impl Iterator<Item = &str> {
-        let named = self.kubeadm.iter().flat_map(|kubeadm| &kubeadm.manifests);
+        let named = self.kubeadm.iter().flat_map(|kubeadm| &kubeadm.manifests).chain(&self.handover);
         let is_there =
             |name: &str| self.artifacts.iter().any(|a| a.kind == ArtifactKind::Manifest && a.name.as_str() == name);
         named.map(String::as_str).filter(move |name| !is_there(name))

@@ -59,6 +59,7 @@ pub(super) fn fleet(merged: Merged, artifacts_are: Artifacts) -> Result<(Fleet, 
                 machine,
                 kubeadm,
                 snapshots,
+                handover: merged.handover.as_ref().map(|at| at.value.manifest.clone()),
             };
             whole(&mut found, &fleet, &merged, artifacts_are);
             if found.errors.is_empty() { Ok((fleet, found.warnings)) } else { Err(FleetError(found.errors)) }
@@ -87,11 +88,20 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged, artifacts_are: Artif
                        the one that it was built with; write the pause image of `kubeadm config images list`";
         found.warning(&place(merged.machine.as_ref().map(|at| &at.location)), message.to_owned());
     }
+    let applied = fleet.kubeadm.iter().flat_map(|kubeadm| &kubeadm.manifests);
+    if let Some(name) = applied.into_iter().find(|name| fleet.handover.as_ref() == Some(name)) {
+        let message = format!("[handover] manifest: {name:?} stands in manifests of [kubeadm] too; write it once");
+        found.error(&place(merged.handover.as_ref().map(|at| &at.location)), message);
+    }
     for name in fleet.missing_manifests() {
         let known = fleet.artifacts.iter().filter(|a| a.kind == ArtifactKind::Manifest).map(|a| a.name.as_str());
         let hint = or_nearest(name, known, || format!("lock it: hostler artifact lock {name}"));
-        let message = format!("[kubeadm] manifests: expected an artifact of kind manifest, found {name:?}; {hint}");
-        found.error(&cluster, message);
+        let is_last = fleet.handover.as_deref() == Some(name);
+        let (key, written) = match is_last {
+            true => ("[handover] manifest", merged.handover.as_ref().map(|at| &at.location)),
+            false => ("[kubeadm] manifests", merged.kubeadm.as_ref().map(|at| &at.location)),
+        };
+        found.error(&place(written), format!("{key}: expected an artifact of kind manifest, found {name:?}; {hint}"));
     }
 }
 

@@ -34,6 +34,14 @@ struct Fragment {
     machine: Option<Spanned<MachineFragment>>,
     kubeadm: Option<Spanned<KubeadmFragment>>,
     snapshots: Option<Spanned<SnapshotsFragment>>,
+    handover: Option<Spanned<HandoverFragment>>,
+}
+
+/// What the new cluster is left to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HandoverFragment {
+    pub manifest: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,6 +135,7 @@ pub(super) struct Merged {
     pub machine: Option<At<MachineFragment>>,
     pub kubeadm: Option<At<KubeadmFragment>>,
     pub snapshots: Option<At<SnapshotsFragment>>,
+    pub handover: Option<At<HandoverFragment>>,
 }
 
 /// Reads every file and puts them together; later ones over earlier ones.
@@ -202,6 +211,7 @@ impl Merged {
         put(&mut self.machine, file, text, new.machine);
         put(&mut self.kubeadm, file, text, new.kubeadm);
         put(&mut self.snapshots, file, text, new.snapshots);
+        put(&mut self.handover, file, text, new.handover);
     }
 }
 

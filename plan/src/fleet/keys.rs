@@ -19,6 +19,7 @@ const TOP: &[&str] = &[
     "machine",
     "kubeadm",
     "snapshots",
+    "handover",
 ];
 const POLICY: &[&str] = &[
     "max_unavailable",
@@ -54,6 +55,7 @@ const GROUP: &[&str] = &["health", "machine"];
 const MACHINE: &[&str] =
     &["modules", "sysctl", "swap", "hosts", "time_sync", "files", "container_runtime", "kubelet_args"];
 const SNAPSHOTS: &[&str] = &["keep", "days", "to"];
+const HANDOVER: &[&str] = &["manifest"];
 const FILE: &[&str] = &["mode", "content"];
 const RUNTIME: &[&str] = &["sandbox_image", "registries", "config"];
 const REGISTRY: &[&str] = &["mirrors", "ca"];
@@ -124,6 +126,7 @@ pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Pro
             }
             ("machine", DeValue::Table(table)) => machine(table, &mut check),
             ("snapshots", DeValue::Table(table)) => check(table, SNAPSHOTS, "[snapshots]"),
+            ("handover", DeValue::Table(table)) => check(table, HANDOVER, "[handover]"),
             ("kubeadm", DeValue::Table(table)) => kubeadm(table, &mut check),
             _ => {}
         }

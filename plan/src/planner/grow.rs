@@ -37,17 +37,24 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Life
     draft.title = format!("Make {name} the first server of {} at {version}", request.fleet.name);
     draft.notes.extend(lifecycle.before_bootstrap(&member).map(Note::Warning));
     let manifests = lifecycle.manifests(request.fleet);
+    let handover: Vec<&FleetArtifact> = request.fleet.handover().into_iter().collect();
     carry(draft, &manifests);
-    let staged: Vec<&FleetArtifact> = member.artifacts.iter().chain(&manifests).copied().collect();
+    carry(draft, &handover);
+    let staged: Vec<&FleetArtifact> = member.artifacts.iter().chain(&manifests).chain(&handover).copied().collect();
     let mut tasks: Vec<Task> = stage(name, &staged).into_iter().collect();
     tasks.extend(prepare(name, last(&tasks), lifecycle.prepare(&member)));
     tasks.push(task("bootstrap", name, name, last(&tasks), lifecycle.bootstrap(&member, seed)));
+    let apply = |manifest: &&FleetArtifact| Step::Apply(Apply { artifact: manifest.plan_name() });
     if !manifests.is_empty() {
-        let apply = |manifest: &&FleetArtifact| Step::Apply(Apply { artifact: manifest.plan_name() });
         tasks.push(task("apply", name, name, last(&tasks), manifests.iter().map(apply).collect()));
     }
     let ready = vec![await_ready(&request.fleet.policy, Some(version))];
     tasks.push(task("ready", name, name, last(&tasks), ready));
+    if let Some(manifest) = handover.first() {
+        tasks.push(task("handover", name, name, last(&tasks), handover.iter().map(apply).collect()));
+        let text = format!("{} is applied last, once; what it brings into the cluster is its own", manifest.name);
+        draft.notes.push(Note::Info(text));
+    }
     draft.tasks = tasks;
     draft.phases = vec![Phase { name: PhaseName::Servers, nodes: vec![name.clone()], at_once: 1 }];
     draft.notes.push(Note::Info(format!("{name} is the only server so far and watches itself become Ready")));
