@@ -4,6 +4,7 @@
 //! Another distribution implements [`Distribution`] here, brings its steps in a folder of `steps`, and adds its
 //! kubeconfigs to the lists below.
 
+pub(crate) mod difference;
 pub mod k3s;
 pub(crate) mod kubeadm;
 

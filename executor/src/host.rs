@@ -203,8 +203,8 @@ pub trait Host: Send + Sync {
         })
     }
 
-    /// Whether the API server at an address is ready, asked as whom a kubeconfig says. Its certificate has to be of that
-    /// file's authority and to count for this name, whatever the address is called. Takes at most 40 seconds.
+    /// Whether the API server at an address is ready, asked as whom a kubeconfig says. Its certificate has to be of
+    /// that file's authority and to count for this name, whatever the address is called. Takes at most 40 seconds.
     fn is_ready_at(&self, _kubeconfig: &Path, _server: &str, _name: &str) -> Result<(), ClusterError> {
         Err(ClusterError::Silent("this machine cannot ask an API server".into()))
     }

@@ -5,6 +5,7 @@
 
 mod args;
 mod artifact;
+mod balancer;
 mod check;
 mod fragment;
 mod keys;
@@ -20,6 +21,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 pub use args::Args;
 pub use artifact::{ArtifactKind, FleetArtifact, Source};
+pub use balancer::Balancer;
 pub use kubeadm::{Component, Dns, Etcd, Kubeadm, Kubelet, Patch, Proxy, Volume};
 pub use machine::{ContainerRuntime, Machine, MachineFile, Registry, Swap};
 pub(crate) use machine::{args_over, put_over};
@@ -55,9 +57,11 @@ pub struct Fleet {
     pub kubeadm: Option<Kubeadm>,
     /// What becomes of snapshots of its etcd.
     pub snapshots: Snapshots,
-    /// The artifact that a new cluster is left to once it stands, such as what installs a GitOps operator: it is applied
-    /// at the end of the bootstrap and never again.
+    /// The artifact that a new cluster is left to once it stands, such as what installs a GitOps operator: it is
+    /// applied at the end of the bootstrap and never again.
     pub handover: Option<String>,
+    /// What stands in front of its API servers, where Hostler brings it.
+    pub balancer: Option<Balancer>,
 }
 
 impl Fleet {

@@ -39,6 +39,42 @@ fn the_example_of_a_course_lacks_nothing_but_its_lock() {
     assert!(why.contains("found \"calico.yaml\"; lock it: hostler artifact lock calico.yaml"), "{why}");
 }
 
+#[test]
+fn a_balancer_that_cannot_work_is_refused_with_the_sentence_that_helps() {
+    let lab = include_str!("../../examples/kubeadm-balancer.toml");
+    let (fleet, warnings) = read(lab).unwrap();
+    assert_eq!(warnings, []);
+    let balancer = fleet.balancer.unwrap();
+    assert_eq!((balancer.address.to_string().as_str(), balancer.router_id), ("192.168.1.10", 51));
+    for (written, instead, expected) in [
+        ("address = \"192.168.1.10\"", "address = \"lb\"", "[balancer] address: expected an IP address, found \"lb\""),
+        ("address = \"192.168.1.10\"", "address = \"192.168.1.12\"", "192.168.1.12 is s2 alone; write one that no"),
+        ("address = \"192.168.1.10\"", "address = \"fd00::1\"", "is of another family than s1 (192.168.1.11)"),
+        ("\"eth0\"", "\"eth0; reboot\"", "[balancer] interface: expected a name as `ip link` shows it"),
+        ("\"eth0\"", "\"eth0\"\nrouter_id = 256", "[balancer] router_id: expected 1 to 255, found 256"),
+        ("bind_port = 6444\n", "", "HAProxy listens on port 6443 of every server, and so do the API servers"),
+        ("address = \"192.168.1.13\"\n", "", "[balancer]: the server s3 has no address; write it"),
+        ("interface = ", "interfaces = ", "write interface"),
+    ] {
+        assert!(lab.contains(written), "{written}");
+        let why = read(&lab.replacen(written, instead, 1)).unwrap_err();
+        assert!(why.contains(expected), "{expected}: {why}");
+    }
+    let nowhere = lab.replace("[\"k8s.lab\"] }", "[\"other.lab\"] }");
+    let (_, warnings) = read(&nowhere).unwrap();
+    assert!(warnings[0].message.contains("nothing in this file says that k8s.lab is 192.168.1.10"), "{warnings:?}");
+}
+
+#[test]
+fn a_cluster_is_left_to_a_manifest_that_is_locked_and_applied_once() {
+    let gitops = format!("{RACK}\n[handover]\nmanifest = \"flux.yaml\"\n");
+    let why = read(&gitops).unwrap_err();
+    assert!(why.contains("[handover] manifest: expected an artifact of kind manifest, found \"flux.yaml\""), "{why}");
+    let (fleet, _) = Fleet::without_lock(("fleet.toml", &gitops)).unwrap();
+    assert_eq!(fleet.missing_manifests().collect::<Vec<_>>(), ["flux.yaml"]);
+    assert!(read(&gitops.replace("manifest =", "manifests =")).unwrap_err().contains("write manifest"));
+}
+
 /// Each: what is written instead of what, and what is said.
 const REFUSED: &[(&str, &str, &str)] = &[
     // Networks.

@@ -5,7 +5,6 @@
 
 pub(crate) mod certificate;
 pub(crate) mod config;
-pub(crate) mod difference;
 pub(crate) mod etcd;
 mod fault;
 pub(crate) mod health;

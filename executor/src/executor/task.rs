@@ -369,6 +369,9 @@ fn reported(running: &Running) -> Vec<PodReport> {
     pods
 }
 
+/// The observation that tells a setting which is to change, old and new.
+const CHANGE: &str = "change";
+
 /// What an inspection makes of a check: whatever a plan of another kind would change, or stop at, is said and nothing
 /// more. The receipt has an observation for each.
 fn inspected(
@@ -378,7 +381,20 @@ fn inspected(
 ) -> Result<(Check, Vec<Observation>), StepError> {
     let differs = match checked {
         Ok((Check::Done(_), _)) => return checked,
-        Ok((Check::Ready, _)) => format!("not so; a baseline {}", step.sentence(subject)),
+        Ok((Check::Ready, observations)) => {
+            let changes: Vec<Observation> = observations.into_iter().filter(|o| o.name == CHANGE).collect();
+            if !changes.is_empty() {
+                let said: Vec<&str> = changes.iter().map(|change| change.value.as_str()).collect();
+                let done = Check::Done(said.join("; "));
+                let differs = |change: Observation| Observation {
+                    name: DIFFERS.to_owned(),
+                    value: format!("{}: {}", step.op(), change.value),
+                };
+                return Ok((done, changes.into_iter().map(differs).collect()));
+            }
+            let which = if step.configures() { "`hostler plan configure`" } else { "a baseline" };
+            format!("not so; {which} {}", step.sentence(subject))
+        }
         Ok((Check::Mismatch { expected, found }, _)) => format!("expected {expected}, found {found}"),
         Err(StepError::Failed(reason)) => format!("cannot be told: {reason}"),
         Err(

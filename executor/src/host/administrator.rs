@@ -22,8 +22,8 @@ pub trait Administrator: Send + Sync {
     /// where the API server knows no such kind. What somebody else manages and wants otherwise is refused.
     fn apply(&self, object: &Value, how: Applying) -> Result<Option<Value>, ClusterError>;
 
-    /// Changes what lies at a path of the API by a merge patch (RFC 7386). One that names a `resourceVersion` is refused
-    /// where somebody else was faster.
+    /// Changes what lies at a path of the API by a merge patch (RFC 7386). One that names a `resourceVersion` is
+    /// refused where somebody else was faster.
     fn patch(&self, path: &str, patch: &Value) -> Result<(), ClusterError>;
 
     /// Removes what lies at a path of the API; nothing is as good as removed.

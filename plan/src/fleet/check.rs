@@ -13,6 +13,7 @@ use crate::{
 
 use super::{
     ApiAddress, ArtifactKind, Canary, ContainerRuntime, Fleet, FleetNode, FleetPolicy, Group, Kubeadm, artifact,
+    balancer,
     fragment::{GroupFragment, Merged},
     kubeadm, machine, node,
     problem::{At, FleetError, Found, Location, Problem, nearest, or_nearest},
@@ -59,6 +60,7 @@ pub(super) fn fleet(merged: Merged, artifacts_are: Artifacts) -> Result<(Fleet, 
                 machine,
                 kubeadm,
                 snapshots,
+                balancer: balancer::balancer(&mut found, merged.balancer.as_ref()),
                 handover: merged.handover.as_ref().map(|at| at.value.manifest.clone()),
             };
             whole(&mut found, &fleet, &merged, artifacts_are);
@@ -77,6 +79,7 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged, artifacts_are: Artif
     if fleet.distribution != Distribution::Kubeadm {
         foreign_keys(found, fleet, &place(merged.machine.as_ref().map(|at| &at.location)));
     }
+    balancer::check(found, fleet, &place(merged.balancer.as_ref().map(|at| &at.location)));
     reach::check(found, fleet, &Places { api: &api, cluster: &cluster, nodes });
     if artifacts_are == Artifacts::Elsewhere {
         return;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::{Spanned, de::DeTable};
 
 use super::{
+    balancer::BalancerFragment,
     keys,
     kubeadm::KubeadmFragment,
     machine::MachineFragment,
@@ -35,6 +36,7 @@ struct Fragment {
     kubeadm: Option<Spanned<KubeadmFragment>>,
     snapshots: Option<Spanned<SnapshotsFragment>>,
     handover: Option<Spanned<HandoverFragment>>,
+    balancer: Option<Spanned<BalancerFragment>>,
 }
 
 /// What the new cluster is left to.
@@ -136,6 +138,7 @@ pub(super) struct Merged {
     pub kubeadm: Option<At<KubeadmFragment>>,
     pub snapshots: Option<At<SnapshotsFragment>>,
     pub handover: Option<At<HandoverFragment>>,
+    pub balancer: Option<At<BalancerFragment>>,
 }
 
 /// Reads every file and puts them together; later ones over earlier ones.
@@ -212,6 +215,7 @@ impl Merged {
         put(&mut self.kubeadm, file, text, new.kubeadm);
         put(&mut self.snapshots, file, text, new.snapshots);
         put(&mut self.handover, file, text, new.handover);
+        put(&mut self.balancer, file, text, new.balancer);
     }
 }
 

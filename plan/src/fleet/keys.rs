@@ -20,6 +20,7 @@ const TOP: &[&str] = &[
     "kubeadm",
     "snapshots",
     "handover",
+    "balancer",
 ];
 const POLICY: &[&str] = &[
     "max_unavailable",
@@ -55,6 +56,7 @@ const GROUP: &[&str] = &["health", "machine"];
 const MACHINE: &[&str] =
     &["modules", "sysctl", "swap", "hosts", "time_sync", "files", "container_runtime", "kubelet_args"];
 const SNAPSHOTS: &[&str] = &["keep", "days", "to"];
+const BALANCER: &[&str] = &["address", "interface", "router_id"];
 const HANDOVER: &[&str] = &["manifest"];
 const FILE: &[&str] = &["mode", "content"];
 const RUNTIME: &[&str] = &["sandbox_image", "registries", "config"];
@@ -126,6 +128,7 @@ pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Pro
             }
             ("machine", DeValue::Table(table)) => machine(table, &mut check),
             ("snapshots", DeValue::Table(table)) => check(table, SNAPSHOTS, "[snapshots]"),
+            ("balancer", DeValue::Table(table)) => check(table, BALANCER, "[balancer]"),
             ("handover", DeValue::Table(table)) => check(table, HANDOVER, "[handover]"),
             ("kubeadm", DeValue::Table(table)) => kubeadm(table, &mut check),
             _ => {}

@@ -112,12 +112,13 @@ fn settings(request: Request<'_>, lifecycle: Lifecycle, node: &FleetNode) -> Vec
     if !is_settled || !lifecycle.hinders(&member, Becomes::First).is_empty() {
         return Vec::new();
     }
-    let mut steps = lifecycle.reach(request.fleet);
+    let mut steps = lifecycle.reach(&member);
     if node.role == ClusterRole::Server {
         steps.extend(lifecycle.certify(&member));
     }
     // Whether it had to be drained is said when it is to be.
-    steps.extend(lifecycle.configure(&member, true).into_iter().filter(Step::configures));
+    steps.extend(lifecycle.configure(&member, true));
+    steps.retain(Step::configures);
     steps
 }
 

@@ -103,8 +103,8 @@ pub(super) fn settles(request: Request<'_>, name: &NodeName) -> Option<Version> 
 /// has its name. Gives the tasks that whoever goes first waits for.
 fn ahead(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, order: &[NodeName]) -> Vec<TaskId> {
     let mut last: Vec<TaskId> = Vec::new();
-    for name in order {
-        let reach = task("reach", name, name, Vec::new(), lifecycle.reach(request.fleet));
+    for (name, node) in order.iter().filter_map(|name| Some((name, request.fleet.node(name)?))) {
+        let reach = task("reach", name, name, Vec::new(), lifecycle.reach(&member(request, node)));
         last.push(reach.id.clone());
         draft.tasks.push(reach);
     }

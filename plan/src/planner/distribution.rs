@@ -228,11 +228,11 @@ impl Lifecycle {
         }
     }
 
-    /// Steps of a node that prove that it reaches the cluster where the fleet file says.
-    pub(super) fn reach(self, fleet: &Fleet) -> Vec<Step> {
+    /// Steps of a node that prove that it reaches the cluster where the fleet file says, and its machine's own files.
+    pub(super) fn reach(self, member: &Member<'_>) -> Vec<Step> {
         match self {
             Lifecycle::K3s => Vec::new(),
-            Lifecycle::Kubeadm => kubeadm::reach(fleet),
+            Lifecycle::Kubeadm => kubeadm::reach(member),
         }
     }
 

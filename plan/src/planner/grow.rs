@@ -37,7 +37,8 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Life
     draft.title = format!("Make {name} the first server of {} at {version}", request.fleet.name);
     draft.notes.extend(lifecycle.before_bootstrap(&member).map(Note::Warning));
     let manifests = lifecycle.manifests(request.fleet);
-    let handover: Vec<&FleetArtifact> = request.fleet.handover().into_iter().collect();
+    // What comes out of a snapshot was handed over before.
+    let handover: Vec<&FleetArtifact> = request.fleet.handover().into_iter().filter(|_| seed.is_none()).collect();
     carry(draft, &manifests);
     carry(draft, &handover);
     let staged: Vec<&FleetArtifact> = member.artifacts.iter().chain(&manifests).chain(&handover).copied().collect();

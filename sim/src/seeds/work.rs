@@ -232,14 +232,7 @@ impl World {
                 Progress::Next(50, 500)
             }
             Step::Drain(_) => Progress::Next(1_000, 20_000),
-            Step::UpgradeK3s(k3s::Upgrade { version, .. }) => {
-                if machine.version == *version {
-                    return Progress::Next(50, 500);
-                }
-                machine.restarting = true;
-                machine.note_readiness(now);
-                Progress::Next(2_000, 20_000)
-            }
+            Step::UpgradeK3s(k3s::Upgrade { version, .. }) => begin_upgrade(machine, *version, now),
             Step::AwaitReady(_) => Progress::Next(500, 500),
             Step::Uncordon(_) => {
                 if machine.cordon == Some(Owner::Hostler) {
@@ -417,4 +410,14 @@ impl World {
 
 fn not_simulated(step: &Step) -> Progress {
     Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) })
+}
+
+/// The program is replaced, and the node restarts with it; what runs that version already goes on.
+fn begin_upgrade(machine: &mut Machine, version: Version, now: u64) -> Progress {
+    if machine.version == version {
+        return Progress::Next(50, 500);
+    }
+    machine.restarting = true;
+    machine.note_readiness(now);
+    Progress::Next(2_000, 20_000)
 }

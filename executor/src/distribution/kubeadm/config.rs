@@ -55,6 +55,15 @@ impl Documents {
         Ok(())
     }
 
+    /// The same without the patches of one machine: what the cluster keeps has none.
+    pub(crate) fn unpatched(&self) -> Self {
+        let mut documents = self.clone();
+        for document in documents.0.iter_mut().filter_map(Value::as_object_mut) {
+            document.remove("patches");
+        }
+        documents
+    }
+
     /// `HOST:PORT` where all nodes reach the API server.
     pub(crate) fn endpoint(&self) -> Option<&str> {
         self.kind("ClusterConfiguration")["controlPlaneEndpoint"].as_str()

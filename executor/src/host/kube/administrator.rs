@@ -25,7 +25,8 @@ impl KubeAdministrator {
         Ok(Self { cluster: KubeCluster::new(kubeconfig, Identity::OfTheFile)? })
     }
 
-    /// Whether the API server at that address is ready and its certificate, by the authority of the file, has this name.
+    /// Whether the API server at that address is ready and its certificate, by the authority of the file, has this
+    /// name.
     pub(in crate::host) fn is_ready_at(&self, server: &str, name: &str) -> Result<(), ClusterError> {
         let client = self.cluster.runtime.block_on(self.cluster.access.at_as(server, name))?;
         match self.text(&client, "/readyz")? {

@@ -7,9 +7,14 @@ use hostler_plan::step::configure::Describe;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    distribution::kubeadm::difference::Change,
+    control::POLL,
+    distribution::difference::Change,
+    host::ClusterError,
     steps::action::{Action, Check, StepContext, StepError},
 };
+
+/// How often somebody else may be faster.
+const TRIES: u32 = 5;
 
 /// What the plans of before put there: keys of labels, and taints as `KEY:EFFECT`, each list divided by commas.
 const LABELS: &str = "hostler.dev/labels";
@@ -30,10 +35,18 @@ impl Action for Describe {
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
-        let node = node(context)?;
-        let patch = wanted(self, &node).patch;
         let path = path(context);
-        Ok(context.administrator()?.patch(&path, &patch)?)
+        let mut tries = 1;
+        loop {
+            let patch = wanted(self, &node(context)?).patch;
+            match context.administrator()?.patch(&path, &patch) {
+                Ok(()) => return Ok(()),
+                // Its kubelet writes to it too.
+                Err(ClusterError::Refused { .. } | ClusterError::Silent(_)) if tries < TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+            context.pause(POLL)?;
+        }
     }
 
     fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {

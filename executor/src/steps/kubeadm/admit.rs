@@ -90,7 +90,8 @@ fn has_its_name(context: &StepContext<'_>) -> Result<(), StepError> {
     )))
 }
 
-/// Behind an endpoint that is one server's own address a further one is of no use: without the first nothing reaches it.
+/// Behind an endpoint that is one server's own address a further one is of no use: without the first nothing reaches
+/// it.
 fn outlives_this_server(context: &StepContext<'_>) -> Result<(), StepError> {
     const PATH: &str = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config";
     let Some(own) = state::own_server(&state::manifests(context.host())?) else { return Ok(()) };
@@ -109,9 +110,9 @@ fn outlives_this_server(context: &StepContext<'_>) -> Result<(), StepError> {
     }
     let where_it_is = if endpoint.is_empty() { "no endpoint" } else { endpoint };
     Err(StepError::Failed(format!(
-        "the cluster's endpoint is {where_it_is}, which is {here} alone: without it nothing would reach another server. \
-         Write api in the fleet file as a name or address that stays when a server goes, such as a balancer's, and move \
-         the cluster there with `hostler plan configure --all`; then let {} join",
+        "the cluster's endpoint is {where_it_is}, which is {here} alone: without it nothing would reach another \
+         server. Write api in the fleet file as a name or address that stays when a server goes, such as a \
+         balancer's, and move the cluster there with `hostler plan configure --all`; then let {} join",
         context.task.subject
     )))
 }

@@ -119,6 +119,17 @@ impl Asked<'_> {
     }
 }
 
+/// The API server of this machine.
+pub(super) fn with_server<T>(
+    context: &StepContext<'_>,
+    ask: impl FnOnce(&Asked<'_>) -> Result<T, String>,
+) -> Result<T, StepError> {
+    let manifests = state::manifests(context.host())?;
+    let server = state::own_server(&manifests).unwrap_or_default();
+    let asked = Asked { administrator: context.administrator()?, server: &server };
+    ask(&asked).map_err(StepError::Failed)
+}
+
 /// An API server that is not ready lists each of its parts in a line, and those that are not begin with `[-]`.
 fn in_one_line(answer: &str) -> String {
     let mut lines = answer.lines();

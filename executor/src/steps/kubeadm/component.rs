@@ -8,17 +8,18 @@ use serde_json::Value;
 
 use super::{complete::Asked, run};
 use crate::{
+    distribution::difference::Change,
     distribution::kubeadm::{
         ASIDE, MANIFESTS, RUN_CONFIG,
         config::Documents,
-        difference::Change,
         etcd,
         state::{self, API_SERVER, ETCD},
     },
     steps::action::{StepContext, StepError},
 };
 
-/// Longer than an etcd of two slow cores takes to come back (80 s), whose old mirror the kubelet cannot delete meanwhile.
+/// Longer than an etcd of two slow cores takes to come back (80 s), whose old mirror the kubelet cannot delete
+/// meanwhile.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How often it is looked whether it runs.
@@ -39,6 +40,11 @@ fn aside(component: &str) -> String {
     format!("{ASIDE}/{component}.yaml")
 }
 
+/// The folders of what its pods printed before.
+fn noted(component: &str) -> String {
+    format!("{ASIDE}/{component}.logs")
+}
+
 /// Whether it has a new manifest that has not proved itself.
 pub(super) fn is_underway(component: &str, context: &StepContext<'_>) -> Result<bool, StepError> {
     Ok(context.host().read_file(Path::new(&aside(component)))?.is_some())
@@ -57,7 +63,7 @@ pub(super) fn replace(
         };
         context.host().write_file(Path::new(&aside(component)), &old)?;
     }
-    let logs = logs(component, context)?;
+    let logs = logs_before(component, context)?;
     let phase = match component {
         ETCD => ["etcd", "local"],
         other => ["control-plane", other.trim_start_matches("kube-")],
@@ -67,7 +73,7 @@ pub(super) fn replace(
     })?;
     context.say(format!("waits for {component} with its new manifest"));
     let Err(why) = await_start(component, &logs, context)? else {
-        return Ok(context.host().remove(Path::new(&aside(component)))?);
+        return forget(component, context);
     };
     put_back(component, context)?;
     Err(StepError::Failed(format!(
@@ -82,12 +88,18 @@ fn put_back(component: &str, context: &mut StepContext<'_>) -> Result<(), StepEr
     let Some(old) = context.host().read_file(Path::new(&aside(component)))? else { return Ok(()) };
     context.host().write_file(Path::new(&path(component)), &old)?;
     context.say(format!("waits for {component} with its old manifest"));
-    match await_start(component, &[], context)? {
-        Ok(()) => Ok(context.host().remove(Path::new(&aside(component)))?),
+    let logs = logs(component, context)?;
+    match await_start(component, &logs, context)? {
+        Ok(()) => forget(component, context),
         Err(why) => Err(StepError::Failed(format!(
             "{component} did not start with its new manifest, and by its old one, which is back, neither: {why}"
         ))),
     }
+}
+
+fn forget(component: &str, context: &StepContext<'_>) -> Result<(), StepError> {
+    context.host().remove(Path::new(&noted(component)))?;
+    Ok(context.host().remove(Path::new(&aside(component)))?)
 }
 
 /// Waits until it runs by its manifest; in the inner result why it does not.
@@ -159,6 +171,17 @@ fn logs(component: &str, context: &StepContext<'_>) -> Result<Vec<String>, StepE
     let prefix = format!("kube-system_{component}-{}_", context.subject());
     let mut names = context.host().list_folder(Path::new(LOGS))?;
     names.retain(|name| name.starts_with(&prefix));
+    Ok(names)
+}
+
+/// Those that were there before its manifest was another, also where that was before this process began.
+fn logs_before(component: &str, context: &StepContext<'_>) -> Result<Vec<String>, StepError> {
+    let file = noted(component);
+    if let Some(text) = state::text(context.host(), &file)? {
+        return Ok(text.lines().map(str::to_owned).collect());
+    }
+    let names = logs(component, context)?;
+    run::write(&file, &names.join("\n"), 0o600, context)?;
     Ok(names)
 }
 

@@ -5,12 +5,12 @@ use std::path::Path;
 use hostler_plan::step::{ClusterRole, configure::Configure};
 use serde_json::Value;
 
-use super::{complete::Asked, component, noted, run, snapshot, upgrade};
+use super::{component, noted, run, snapshot, upgrade};
 use crate::{
+    distribution::difference::{self, Change},
     distribution::kubeadm::{
         CONFIGURING,
         config::Documents,
-        difference::{self, Change},
         etcd,
         state::{self, COMPONENTS},
         wanted,
@@ -197,15 +197,4 @@ fn must_be_well(context: &mut StepContext<'_>) -> Result<(), StepError> {
         }
     }
     Ok(())
-}
-
-/// The API server of this machine.
-pub(super) fn with_server<T>(
-    context: &StepContext<'_>,
-    ask: impl FnOnce(&Asked<'_>) -> Result<T, String>,
-) -> Result<T, StepError> {
-    let manifests = state::manifests(context.host())?;
-    let server = state::own_server(&manifests).unwrap_or_default();
-    let asked = Asked { administrator: context.administrator()?, server: &server };
-    ask(&asked).map_err(StepError::Failed)
 }

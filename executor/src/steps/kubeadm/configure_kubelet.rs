@@ -6,10 +6,10 @@ use hostler_plan::step::{ClusterRole, configure::ConfigureKubelet};
 
 use super::{component, restart, run, upgrade};
 use crate::{
+    distribution::difference::{self, Change},
     distribution::kubeadm::{
-        ASIDE, CONFIGURING, KUBELET_UNIT, Kubeadm, RUN_CONFIG,
+        ASIDE, CONFIGURING, KUBELET_KUBECONFIG, KUBELET_UNIT, Kubeadm, RUN_CONFIG,
         config::{self, Documents},
-        difference::{self, Change},
         state, wanted,
     },
     steps::{
@@ -113,6 +113,9 @@ impl Action for ConfigureKubelet {
         run::settle(context)?;
         let documents = run::documents(self.config.as_str())?;
         let found = found(&documents, context)?;
+        if !found.elsewhere.is_empty() {
+            is_named(&documents, context)?;
+        }
         keep_aside(context)?;
         run::write(CONFIGURING, "", 0o600, context)?;
         lead_all(&documents, &found, context)?;
@@ -210,6 +213,18 @@ fn elsewhere(documents: &Documents, context: &StepContext<'_>) -> Result<Vec<(St
         }
     }
     Ok(found)
+}
+
+/// Who is sent to an endpoint has to find a certificate with its name there.
+fn is_named(documents: &Documents, context: &StepContext<'_>) -> Result<(), StepError> {
+    let endpoint = format!("https://{}", documents.endpoint().unwrap_or_default());
+    let host = documents.endpoint_host().unwrap_or_default();
+    context.host().is_ready_at(Path::new(KUBELET_KUBECONFIG), &endpoint, &host).map_err(|error| {
+        StepError::Failed(format!(
+            "{endpoint} does not answer under its own name: {error}; every server has to be configured before a node \
+             is sent there (`hostler plan configure --all`)"
+        ))
+    })
 }
 
 fn path(name: &str) -> String {

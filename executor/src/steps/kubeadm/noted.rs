@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{configure::with_server, run};
+use super::{complete::with_server, run};
 use crate::{
+    distribution::difference::{self, Change},
     distribution::kubeadm::{
         RUN_CONFIG,
         config::{self, Documents},
-        difference::{self, Change},
         wanted,
     },
     steps::action::{StepContext, StepError},
@@ -57,7 +57,7 @@ impl Noted {
 /// Reads it of the cluster.
 pub(super) fn read(documents: &Documents, context: &StepContext<'_>) -> Result<Noted, StepError> {
     let cluster = wanted::cluster(context.host(), documents)?;
-    let kubelet = wanted::kubelet(context.host(), documents)?.config;
+    let kubelet = wanted::kubelet(context.host(), &documents.unpatched())?.config;
     let endpoint = format!("https://{}", documents.endpoint().unwrap_or_default());
     let mut noted = with_server(context, |asked| {
         let written = asked.object(KUBEADM_CONFIG)?;

@@ -1,5 +1,6 @@
 //! kubeadm's steps on a machine in memory, whose kubeadm does to files and cluster what the real one does.
 
+mod configure;
 mod double;
 mod leave;
 mod renew;

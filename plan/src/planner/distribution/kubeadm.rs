@@ -1,6 +1,7 @@
 //! A kubeadm cluster's life: machines with a container runtime, kubeadm's own configuration whole in the plan, and a
 //! join token per node.
 
+mod balancer;
 mod config;
 mod machine;
 
@@ -178,9 +179,12 @@ pub(super) fn renew(within_days: u64) -> Vec<Step> {
     vec![Step::RenewKubeadm(kubeadm::Renew { within_days })]
 }
 
-pub(super) fn reach(fleet: &Fleet) -> Vec<Step> {
-    let endpoint = ServerUrl::new(format!("https://{}", fleet.api)).expect("a fleet's endpoint is an address");
-    vec![Step::ReachKubeadm(configure::Reach { endpoint })]
+/// Patches lie there before kubeadm is asked what it would write.
+pub(super) fn reach(member: &Member<'_>) -> Vec<Step> {
+    let api = &member.fleet.api;
+    let endpoint = ServerUrl::new(format!("https://{api}")).expect("a fleet's endpoint is an address");
+    let patches = machine::patches(member).into_iter().map(Step::EnsureFile);
+    std::iter::once(Step::ReachKubeadm(configure::Reach { endpoint })).chain(patches).collect()
 }
 
 pub(super) fn certify(member: &Member<'_>) -> Vec<Step> {
@@ -188,10 +192,9 @@ pub(super) fn certify(member: &Member<'_>) -> Vec<Step> {
     vec![Step::CertifyKubeadm(configure::Certify { version, config })]
 }
 
-/// Patches that its static pods and its kubelet are written with come before them.
 pub(super) fn configure(member: &Member<'_>, drained: bool) -> Vec<Step> {
     let (version, config) = (member.version, judged(config::init(member)));
-    let mut steps: Vec<Step> = machine::patches(member).into_iter().map(Step::EnsureFile).collect();
+    let mut steps = Vec::new();
     if member.node.role == ClusterRole::Server {
         steps.push(Step::ConfigureKubeadm(configure::Configure { version, config: config.clone() }));
     }

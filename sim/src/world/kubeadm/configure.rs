@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::{
     super::{K3sError, World, machine::Machine},
     COMPONENTS, KUBEADM_CONFIG, KUBELET_CONFIG, MANIFESTS, PKI, image,
-    init::local_endpoint,
     objects::manifest,
     run::{Acted, kind},
 };
@@ -126,7 +125,8 @@ impl World {
             "metadata": { "name": "kube-proxy", "namespace": "kube-system" } }));
     }
 
-    /// Whether the API server at an address is ready, by a certificate with that name. Where everybody finds the cluster
+    /// Whether the API server at an address is ready, by a certificate with that name. Where everybody finds the
+    /// cluster
     /// is behind every address that is not one machine's; a name of the top level `invalid` is nobody's (RFC 2606).
     pub fn kubeadm_ready(&self, server: &str, name: &str) -> Result<(), String> {
         let own = |m: &&Machine| m.endpoint().is_some_and(|endpoint| format!("https://{endpoint}") == server);
@@ -182,22 +182,6 @@ pub(super) fn flags(config: &Value) -> String {
     format!("KUBELET_KUBEADM_ARGS=\"{}\"\n", args.map(word).collect::<Vec<_>>().join(" "))
 }
 
-/// The arguments of a component.
-pub(super) fn command(component: &str, cluster: &Value) -> Vec<String> {
-    let settings = match component {
-        "etcd" => &cluster["etcd"]["local"],
-        "kube-apiserver" => &cluster["apiServer"],
-        "kube-controller-manager" => &cluster["controllerManager"],
-        _ => &cluster["scheduler"],
-    };
-    let extra = settings["extraArgs"].as_array().into_iter().flatten();
-    let word = |arg: &Value| {
-        let text = |key: &str| arg[key].as_str().unwrap_or_default().to_owned();
-        format!("--{}={}", text("name"), text("value"))
-    };
-    std::iter::once(component.to_owned()).chain(extra.map(word)).collect()
-}
-
 /// The API server's certificate, which says in clear for whom it counts.
 pub(super) fn api_server_certificate(number: u64, config: &[Value]) -> String {
     let cluster = kind(config, "ClusterConfiguration");
@@ -216,4 +200,10 @@ pub(super) fn api_server_certificate(number: u64, config: &[Value]) -> String {
 pub fn certificate_names(text: &str) -> Vec<String> {
     let names = text.trim_end().split_once(" for ").map_or("", |(_, names)| names);
     names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// `ADDRESS:PORT` of a configuration's localAPIEndpoint.
+pub(super) fn local_endpoint(endpoint: &Value) -> String {
+    let address = endpoint["advertiseAddress"].as_str().unwrap_or("127.0.0.1");
+    format!("{address}:{}", endpoint["bindPort"].as_i64().unwrap_or(6443))
 }

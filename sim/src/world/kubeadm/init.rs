@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     super::World,
     ADMIN, COMPONENTS, KUBELET, KUBELET_CERTIFICATE, MANIFESTS, PKI,
-    configure::{api_server_certificate, leads_to},
+    configure::{api_server_certificate, leads_to, local_endpoint},
     image,
     objects::manifest,
     run::{Acted, kind},
@@ -62,7 +62,11 @@ impl World {
     pub(super) fn kubeconfigs(&mut self, name: &NodeName, config: &[Value]) -> Acted {
         let endpoint = kind(config, "ClusterConfiguration")["controlPlaneEndpoint"].as_str().unwrap_or_default();
         let server = format!("https://{endpoint}");
-        self.write_kubeconfigs(name, &server, &["admin", "super-admin", "controller-manager", "scheduler", "kubelet"])
+        let own = format!("https://{}", local_endpoint(&kind(config, "InitConfiguration")["localAPIEndpoint"]));
+        match self.write_kubeconfigs(name, &server, &["admin", "super-admin"]) {
+            Acted::Done => self.write_kubeconfigs(name, &own, &["controller-manager", "scheduler", "kubelet"]),
+            other => other,
+        }
     }
 
     /// Kubeconfigs with this machine's authority; one with another is refused.
@@ -203,12 +207,6 @@ impl World {
         }
         Acted::Done
     }
-}
-
-/// `ADDRESS:PORT` of a configuration's localAPIEndpoint.
-pub(super) fn local_endpoint(endpoint: &Value) -> String {
-    let address = endpoint["advertiseAddress"].as_str().unwrap_or("127.0.0.1");
-    format!("{address}:{}", endpoint["bindPort"].as_i64().unwrap_or(6443))
 }
 
 /// Whether the administrator's file is there.

@@ -60,11 +60,13 @@ impl World {
         if machine.text(&format!("{PKI}/ca.key")).is_none_or(str::is_empty) {
             return Acted::Failed("error execution phase control-plane-prepare: ca.key is missing".into());
         }
-        let endpoint = init::local_endpoint(&kind(config, "JoinConfiguration")["controlPlane"]["localAPIEndpoint"]);
+        let endpoint =
+            configure::local_endpoint(&kind(config, "JoinConfiguration")["controlPlane"]["localAPIEndpoint"]);
         let cluster = self.noted_cluster();
         for made in [
             self.certs(name, &as_joined(config, &cluster)),
-            self.write_kubeconfigs(name, &server, &["admin", "controller-manager", "scheduler"]),
+            self.write_kubeconfigs(name, &server, &["admin"]),
+            self.write_kubeconfigs(name, &format!("https://{endpoint}"), &["controller-manager", "scheduler"]),
             self.write_manifests(
                 name,
                 &["kube-apiserver", "kube-controller-manager", "kube-scheduler"],

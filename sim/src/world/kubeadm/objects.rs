@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hostler_plan::id::{Arch, NodeName};
 use serde_json::{Value, json};
 
-use super::{super::World, COMPONENTS, ENDPOINT, configure::command, path_of};
+use super::{super::World, COMPONENTS, ENDPOINT, path_of};
 
 /// Where its API server was asked.
 #[derive(Debug, Clone, Copy)]
@@ -189,4 +189,20 @@ pub(super) fn manifest(component: &str, image: &str, kubeadm: &str, endpoint: &s
         "spec": { "hostNetwork": true, "containers": [{ "name": component, "image": image,
             "command": command(component, cluster) }] } })
     .to_string()
+}
+
+/// The arguments of a component.
+fn command(component: &str, cluster: &Value) -> Vec<String> {
+    let settings = match component {
+        "etcd" => &cluster["etcd"]["local"],
+        "kube-apiserver" => &cluster["apiServer"],
+        "kube-controller-manager" => &cluster["controllerManager"],
+        _ => &cluster["scheduler"],
+    };
+    let extra = settings["extraArgs"].as_array().into_iter().flatten();
+    let word = |arg: &Value| {
+        let text = |key: &str| arg[key].as_str().unwrap_or_default().to_owned();
+        format!("--{}={}", text("name"), text("value"))
+    };
+    std::iter::once(component.to_owned()).chain(extra.map(word)).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     super::{Member, install, machine as common},
-    KUBELET,
+    KUBELET, balancer,
 };
 use crate::{
     fleet::{ArtifactKind, ContainerRuntime, FleetArtifact, Kubeadm, Machine, Registry, Swap, put_over},
@@ -36,6 +36,7 @@ pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
     let mut steps = common::prepare(&machine, own.clone());
     let others = member.artifacts.iter().filter(|a| a.kubernetes.is_none());
     steps.extend(others.flat_map(|artifact| install(artifact)));
+    steps.extend(balancer::steps(member));
     let images = images(member);
     if runtime(member).is_some() || !images.is_empty() {
         let unit = UnitName::new(CONTAINERD_UNIT).expect("our own unit is one");
