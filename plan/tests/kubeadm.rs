@@ -54,7 +54,7 @@ fn a_balancer_that_cannot_work_is_refused_with_the_sentence_that_helps() {
         ("\"eth0\"", "\"eth0\"\nrouter_id = 256", "[balancer] router_id: expected 1 to 255, found 256"),
         ("bind_port = 6444\n", "", "HAProxy listens on port 6443 of every server, and so do the API servers"),
         ("address = \"192.168.1.13\"\n", "", "[balancer]: the server s3 has no address; write it"),
-        ("interface = ", "interfaces = ", "write interface"),
+        ("interface = ", "interfaces = ", "write \"interface\" if that is meant"),
     ] {
         assert!(lab.contains(written), "{written}");
         let why = read(&lab.replacen(written, instead, 1)).unwrap_err();
@@ -72,7 +72,9 @@ fn a_cluster_is_left_to_a_manifest_that_is_locked_and_applied_once() {
     assert!(why.contains("[handover] manifest: expected an artifact of kind manifest, found \"flux.yaml\""), "{why}");
     let (fleet, _) = Fleet::without_lock(("fleet.toml", &gitops)).unwrap();
     assert_eq!(fleet.missing_manifests().collect::<Vec<_>>(), ["flux.yaml"]);
-    assert!(read(&gitops.replace("manifest =", "manifests =")).unwrap_err().contains("write manifest"));
+    assert!(
+        read(&gitops.replace("manifest =", "manifests =")).unwrap_err().contains("write \"manifest\" if that is meant")
+    );
 }
 
 /// Each: what is written instead of what, and what is said.
