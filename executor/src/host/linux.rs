@@ -25,8 +25,8 @@ use hostler_plan::{
 
 use self::command::run;
 use super::{
-    Administrator, ClockSource, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, Opened, Part, Reach, Started,
-    UnitRun, UnitStatus, Waker,
+    Administrator, ClockSource, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, Opened, Part, Reach,
+    Started, UnitRun, UnitStatus, Waker,
     kube::{Identity, KubeAdministrator, KubeCluster},
 };
 

@@ -20,8 +20,8 @@ use hostler_seal::Identity;
 use super::{Front, TestAdministrator, TestCluster, Watching};
 use crate::{
     host::{
-        Administrator, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, Opened, Part, PartContent, RunEnd, Started,
-        StartedState, UnitActivity, UnitRun, UnitStatus, Waker,
+        Administrator, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, Opened, Part, PartContent,
+        RunEnd, Started, StartedState, UnitActivity, UnitRun, UnitStatus, Waker,
     },
     inbox::RequestSender,
 };

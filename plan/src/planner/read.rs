@@ -57,5 +57,7 @@ pub fn listed(roster: &Roster) -> Fleet {
         machine: Machine::default(),
         kubeadm: None,
         snapshots: Snapshots::default(),
+        handover: None,
+        balancer: None,
     }
 }

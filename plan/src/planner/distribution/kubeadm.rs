@@ -188,12 +188,12 @@ pub(super) fn reach(member: &Member<'_>) -> Vec<Step> {
 }
 
 pub(super) fn certify(member: &Member<'_>) -> Vec<Step> {
-    let (version, config) = (member.version, judged(config::init(member)));
+    let (version, config) = (member.version, judged(config::init(member, false)));
     vec![Step::CertifyKubeadm(configure::Certify { version, config })]
 }
 
 pub(super) fn configure(member: &Member<'_>, drained: bool) -> Vec<Step> {
-    let (version, config) = (member.version, judged(config::init(member)));
+    let (version, config) = (member.version, judged(config::init(member, false)));
     let mut steps = Vec::new();
     if member.node.role == ClusterRole::Server {
         steps.push(Step::ConfigureKubeadm(configure::Configure { version, config: config.clone() }));
