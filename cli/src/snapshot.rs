@@ -8,9 +8,11 @@ use std::{
 };
 
 use hostler_plan::{
-    document::{Recipient, SealedSnapshot, SnapshotFile, SnapshotNote, TakenSnapshot},
+    document::{Recipient, RosterStatus, SealedSnapshot, SnapshotFile, SnapshotNote, TakenSnapshot},
     id::{Digest, NodeName},
-    json, trust,
+    json,
+    step::ClusterRole,
+    trust,
 };
 use hostler_proto::v1;
 use hostler_seal::{Identity, unpack};
@@ -28,24 +30,27 @@ pub fn recovery_key(path: &Path) -> Result<Identity, Error> {
     Identity::from_file(&text).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))
 }
 
-/// A snapshot as a receipt names it that counts under the newest roster.
+/// A snapshot as a receipt names it, by a key that its node has or had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     pub taken: TakenSnapshot,
     pub node: NodeName,
+    /// Whether that is the key of a server of today: anybody may have a retired one, and no worker has etcd's data.
+    pub is_proved: bool,
     /// Whether the coordinator says that it has the sealed form.
     pub is_here: bool,
 }
 
-/// The snapshots that receipts name, the newest first. What no active node signed is not one.
+/// The snapshots that receipts name, the newest first. What no node ever signed is not one.
 pub async fn list(admin: &mut Admin) -> Result<Vec<Listed>, Error> {
     let request = admin.with_session(v1::Empty {});
     let reply = admin.client().list_snapshots(request).await?.into_inner();
     let Some(roster) = admin.trust_store().roster() else { return Ok(Vec::new()) };
     let listed = reply.snapshots.into_iter().filter_map(|known| {
-        let receipt = trust::receipt(roster, &known.receipt?.into()).ok()?;
-        let (taken, node) = (TakenSnapshot::of(receipt.document())?, receipt.document().node.clone());
-        Some(Listed { taken, node, is_here: known.is_here })
+        let (receipt, node) = trust::receipt_of_then(roster, &known.receipt?.into()).ok()?;
+        let taken = TakenSnapshot::of(receipt.document())?;
+        let is_proved = node.status == RosterStatus::Active && node.role == ClusterRole::Server;
+        Some(Listed { taken, node: node.name.clone(), is_proved, is_here: known.is_here })
     });
     Ok(listed.collect())
 }

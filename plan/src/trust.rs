@@ -33,7 +33,7 @@ pub use number::{MAX_JUMP, check_jump, may_be_ahead};
 pub use pass::{MAX_PASS_LIFETIME, pass};
 pub(crate) use plan::authentic;
 pub use plan::{check_unsigned, check_work, plan};
-pub use receipt::receipt;
+pub use receipt::{receipt, receipt_of_then};
 pub use root::{EXPIRY_NOTICE, TrustedRoot};
 pub use roster::roster;
 pub use shape::{MAX_CLOSED, MAX_KEPT_VALID};

@@ -48,6 +48,9 @@ pub struct RestoreArgs {
     /// The private half of one of the recovery keys that it was sealed to
     #[arg(long, value_name = "FILE")]
     pub recovery_key: PathBuf,
+    /// Take a snapshot that no receipt by a server's key of today names: anybody can seal one to a recovery key
+    #[arg(long)]
+    pub accept_unproved: bool,
     #[command(flatten)]
     pub options: PlanOptions,
     /// Where plan and signatures are kept [default: HOME/plans/SEQ-KIND.plan.json]

@@ -66,6 +66,9 @@ pub struct RebuildArgs {
     /// The private half of one of the recovery keys that it was sealed to
     #[arg(long, value_name = "FILE", requires = "snapshot")]
     pub recovery_key: Option<PathBuf>,
+    /// Take a snapshot that no receipt by a server's key of today names: anybody can seal one to a recovery key
+    #[arg(long, requires = "snapshot")]
+    pub accept_unproved: bool,
     #[command(flatten)]
     pub options: PlanOptions,
     /// Do not ask

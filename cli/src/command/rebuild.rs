@@ -32,7 +32,10 @@ pub(super) async fn rebuild(context: &Context, args: RebuildArgs) -> Result<(), 
     };
     let others = fleet.nodes.len() - 1;
     let sealed = match args.snapshot.as_deref().zip(args.recovery_key.as_deref()) {
-        Some((which, key)) => Some(restore::seal_to(context, which, key, std::slice::from_ref(&first)).await?),
+        Some((which, recovery_key)) => {
+            let asked = restore::Asked { which, recovery_key, accept_unproved: args.accept_unproved };
+            Some(restore::seal_to(context, asked, std::slice::from_ref(&first)).await?)
+        }
         None => None,
     };
     note(&match others {

@@ -26,7 +26,7 @@ use crate::{
     error::Error,
     output::{clean, note},
     plan::read_fleet,
-    snapshot::{self, Verified},
+    snapshot::{self, Listed, Verified},
 };
 
 /// How the sealed file is called in plans.
@@ -35,7 +35,9 @@ const ARTIFACT: &str = "etcd-snapshot";
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<(), Error> {
     let (fleet, _) = read_fleet(context.profile.fleet()?)?;
     let servers: Vec<NodeName> = fleet.servers().into_iter().map(|server| server.name.clone()).collect();
-    let sealed = seal_to(context, &args.snapshot, &args.recovery_key, &servers).await?;
+    let asked =
+        Asked { which: &args.snapshot, recovery_key: &args.recovery_key, accept_unproved: args.accept_unproved };
+    let sealed = seal_to(context, asked, &servers).await?;
     let run = Run {
         options: args.options,
         out: args.out,
@@ -64,23 +66,31 @@ impl Sealed {
     }
 }
 
+/// The snapshot that an admin asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// A file, or a name.
+    pub which: &'a str,
+    pub recovery_key: &'a Path,
+    /// Though no receipt names the file.
+    pub accept_unproved: bool,
+}
+
 /// Finds the snapshot, opens and proves it, and hands it on to these machines.
-pub(super) async fn seal_to(
-    context: &Context,
-    which: &str,
-    recovery_key: &Path,
-    machines: &[NodeName],
-) -> Result<Sealed, Error> {
-    let key = snapshot::recovery_key(recovery_key)?;
+pub(super) async fn seal_to(context: &Context, asked: Asked<'_>, machines: &[NodeName]) -> Result<Sealed, Error> {
+    let key = snapshot::recovery_key(asked.recovery_key)?;
     let folder = context.profile.home.join("restore");
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.map_err(|e| Error::file("write", &folder, e))?;
     let mut admin = context.admin().await?;
     admin.refresh().await?;
     let keys = sealing_keys(&admin, machines)?;
-    let file = find(&mut admin, which, &folder).await?;
+    let file = find(&mut admin, asked.which, &folder).await?;
     note(&format!("opens {}", file.display()));
     let verified = snapshot::verify(&file, &key)?;
+    if !asked.accept_unproved {
+        must_be_proved(&mut admin, &file, &verified).await?;
+    }
     let fleet_id = &admin.trust_store().root().fleet_id;
     if verified.note.fleet_id != *fleet_id {
         note(&format!(
@@ -106,6 +116,23 @@ async fn find(admin: &mut Admin, which: &str, folder: &Path) -> Result<PathBuf, 
     let path = folder.join(format!("{name}.age"));
     snapshot::fetch(admin, name.as_str(), &path).await?;
     Ok(path)
+}
+
+/// A recovery key's public half is no secret: that a file opens proves who may read it, and not who made it. A node
+/// signed the digest of what it sealed.
+async fn must_be_proved(admin: &mut Admin, file: &Path, verified: &Verified) -> Result<(), Error> {
+    let of_file = |listed: &&Listed| listed.taken.sealed.is_some_and(|sealed| sealed.digest == verified.digest);
+    let found = match snapshot::list(admin).await?.iter().find(of_file) {
+        Some(Listed { is_proved: true, .. }) => return Ok(()),
+        Some(Listed { node, .. }) => format!("one by a key of {node} that is retired or no server's"),
+        None => format!("none for {} ({}), and anybody can seal a file to a recovery key", file.display(), verified.digest),
+    };
+    Err(Error::Failed(format!(
+        "expected a receipt by the key of a server of today that names the snapshot, found {found}; what is restored becomes the \
+         whole cluster. Take another of `hostler snapshot list`; where you know that this is what {} took, and its \
+         machine was wiped or replaced since, add --accept-unproved",
+        clean(verified.note.node.as_str())
+    )))
 }
 
 /// The keys of those machines, as the roster lists them.

@@ -48,14 +48,17 @@ async fn list(context: &Context) -> Result<(), Error> {
 }
 
 fn row(listed: &Listed) -> [String; 6] {
-    let Listed { taken, node, is_here } = listed;
+    let Listed { taken, node, is_proved, is_here } = listed;
     let size = taken.sealed.map_or_else(|| "-".to_owned(), |sealed| format!("{} kB", sealed.size.div_ceil(1000)));
-    let place = match (taken.sealed, is_here) {
+    let mut place = match (taken.sealed, is_here) {
         (None, _) => format!("on {node} alone"),
         (Some(_), true) => "coordinator".to_owned(),
         // Whether a server still keeps what it took nobody tells: the newest stay.
         (Some(_), false) => format!("not with the coordinator; perhaps still on {node}"),
     };
+    if !is_proved {
+        place.push_str(&format!(", and no server's key of today names it"));
+    }
     [
         clean(&taken.name).into_owned(),
         taken.revision.to_string(),
@@ -67,10 +70,10 @@ fn row(listed: &Listed) -> [String; 6] {
 }
 
 fn as_json(listed: &Listed) -> Value {
-    let Listed { taken, node, is_here } = listed;
+    let Listed { taken, node, is_proved, is_here } = listed;
     json!({ "snapshot": taken.name, "node": node, "revision": taken.revision, "kubernetes": taken.kubernetes,
         "cluster_id": taken.cluster_id, "digest": taken.sealed.map(|sealed| sealed.digest),
-        "size": taken.sealed.map(|sealed| sealed.size), "at_coordinator": is_here })
+        "size": taken.sealed.map(|sealed| sealed.size), "at_coordinator": is_here, "proved": is_proved })
 }
 
 async fn fetch(context: &Context, args: SnapshotFetchArgs) -> Result<(), Error> {

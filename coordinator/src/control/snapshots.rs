@@ -46,8 +46,7 @@ impl KnownSnapshots {
             Some(kept) => Some(kept),
             None => step.takes_snapshot().then_some(KEPT),
         });
-        // A node names none of another's.
-        let (Some(kept), true) = (kept, taken.name.starts_with(&format!("{}-", document.node))) else { return receipt };
+        let Some(kept) = kept else { return receipt };
         self.0.retain(|other| other.taken.name != taken.name);
         if self.0.len() == REMEMBERED {
             self.0.pop_front();

@@ -109,7 +109,7 @@ impl TakenSnapshot {
         all.map(|(name, value)| Observation { name: name.to_owned(), value }).collect()
     }
 
-    /// What a receipt says; none where its task took none, or says it otherwise.
+    /// What a receipt says; none where its task took none, says it otherwise, or names another node's.
     pub fn of(receipt: &Receipt) -> Option<Self> {
         let text = |name: &str| receipt.observation(name).map(str::to_owned);
         let sealed = match receipt.observation(SEALED) {
@@ -120,6 +120,7 @@ impl TakenSnapshot {
             None => None,
         };
         let (cluster_id, revision) = (text(CLUSTER)?, text(REVISION)?.parse().ok()?);
-        Some(Self { name: text(NAME)?, cluster_id, revision, kubernetes: text(KUBERNETES)?, sealed })
+        let name = text(NAME).filter(|name| name.starts_with(&format!("{}-", receipt.node)))?;
+        Some(Self { name, cluster_id, revision, kubernetes: text(KUBERNETES)?, sealed })
     }
 }

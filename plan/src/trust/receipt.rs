@@ -1,7 +1,7 @@
 //! Whether a receipt counts: signed by the node that the roster names.
 
 use crate::{
-    document::{DocumentKind, Receipt, Roster, RosterStatus, Signed},
+    document::{DocumentKind, Receipt, Roster, RosterNode, RosterStatus, Signed},
     id::NodeName,
     refusal::{Refusal, Refused},
     trust::{SignedBy, Verified, parse},
@@ -14,6 +14,30 @@ pub fn receipt(roster: &Verified<Roster>, signed: &Signed) -> Result<Verified<Re
     let roster = roster.document();
     let receipt: Receipt = parse(DocumentKind::Receipt, Some(&roster.fleet_id), &signed.bytes)?;
     check_signer(roster, DocumentKind::Receipt, &receipt.node, signed, &by)?;
+    chained(receipt, signed)
+}
+
+/// Verifies a receipt of earlier times: one signature, by a key that its node has or had; and the node as the roster
+/// lists it with that key. What a retired key signs proves that somebody has it, and not that it was signed before it was retired.
+pub fn receipt_of_then<'a>(
+    roster: &'a Verified<Roster>,
+    signed: &Signed,
+) -> Result<(Verified<Receipt>, &'a RosterNode), Refused> {
+    let by = SignedBy::of(DocumentKind::Receipt, signed)?;
+    let roster = roster.document();
+    let receipt: Receipt = parse(DocumentKind::Receipt, Some(&roster.fleet_id), &signed.bytes)?;
+    let had = |node: &&RosterNode| node.name == receipt.node && by.keys().contains(&node.key.fingerprint());
+    let node = roster.nodes.iter().find(had).filter(|_| signed.signatures.len() == 1).ok_or_else(|| {
+        let name = &receipt.node;
+        Refused::new(
+            Refusal::BadSignature,
+            format!("expected one signature by a key that is or was {name}'s, found none; it is not {name}'s receipt"),
+        )
+    })?;
+    Ok((chained(receipt, signed)?, node))
+}
+
+fn chained(receipt: Receipt, signed: &Signed) -> Result<Verified<Receipt>, Refused> {
     let chained = receipt.counter > 0 && (receipt.counter == 1) == receipt.previous.is_none();
     if !chained {
         return Err(Refused::new(
