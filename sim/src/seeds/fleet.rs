@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use hostler_plan::{
+    distribution::Distribution,
     document::{Enrolled, Roster, RosterNode, RosterStatus, RosterType},
     fleet::Fleet,
     id::{Arch, Digest, Epoch, FleetId, NodeName, Seq, TokenId},
@@ -12,12 +13,17 @@ use hostler_plan::{
 use super::{
     Profile,
     coordinator::timestamp,
-    run::{NEW, OLD},
+    run::Versions,
 };
 
-pub(super) fn fleet(profile: &Profile) -> Fleet {
+pub(super) fn fleet(profile: &Profile, versions: Versions) -> Fleet {
+    let (distribution, old) = (profile.distribution, versions.old);
+    let own_table = match distribution {
+        Distribution::K3s => "",
+        Distribution::Kubeadm => "[kubeadm]\npod_network = \"10.244.0.0/16\"\n",
+    };
     let mut text = format!(
-        "name = \"seeds\"\ndistribution = \"k3s\"\nversion = \"{OLD}\"\napi = \"s1:6443\"\n\
+        "name = \"seeds\"\ndistribution = \"{distribution}\"\nversion = \"{old}\"\napi = \"api.lab:6443\"\n{own_table}\
          [policy]\nmax_unavailable = {}\ncanary = {}\nsoak_seconds = 5\nready_timeout_seconds = 60\n\
          lease_seconds = 60\nplan_lifetime_seconds = 2000000\ndelete_empty_dir_data = \"all\"\n",
         profile.max_unavailable, profile.canary
@@ -30,12 +36,19 @@ pub(super) fn fleet(profile: &Profile) -> Fleet {
         let node = write!(text, "[[nodes]]\nname = \"{letter}{number}\"\nrole = \"{role}\"\narch = \"aarch64\"\n");
         node.expect("writing to a String cannot fail");
     }
-    let digest = Digest::of(b"k3s").hex();
-    let artifact = format!(
-        "[[artifacts]]\nname = \"k3s\"\nversion = \"{NEW}\"\narch = \"aarch64\"\npath = \"k3s\"\n\
-         sha256 = \"{digest}\"\nsize = 3\n"
-    );
-    text.push_str(&artifact);
+    let new = versions.new;
+    let names: &[&str] = match distribution {
+        Distribution::K3s => &["k3s"],
+        Distribution::Kubeadm => &["kubeadm", "kubelet", "kube-apiserver"],
+    };
+    for name in names {
+        let digest = Digest::of(name.as_bytes()).hex();
+        let artifact = format!(
+            "[[artifacts]]\nname = \"{name}\"\nversion = \"{new}\"\narch = \"aarch64\"\npath = \"{name}\"\n\
+             sha256 = \"{digest}\"\nsize = 3\n"
+        );
+        text.push_str(&artifact);
+    }
     let (fleet, _) = Fleet::from_toml(&[("seeds.toml", &text)]).expect("the simulated fleet is valid");
     fleet
 }

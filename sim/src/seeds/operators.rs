@@ -15,7 +15,7 @@ use super::{
     Millis,
     coordinator::{KnownPlan, timestamp},
     machine::{Owner, TaskKey},
-    run::{Event, NEW, World},
+    run::{Event, World},
 };
 
 /// How long a person looks at a silent node before the lease is released; longer than any message is under way.
@@ -176,13 +176,14 @@ impl World {
         let rollouts = self.coordinator.sequencer.rollouts();
         let running = rollouts.iter().any(|r| r.kind == PlanKind::Upgrade && !r.state.is_over());
         let first = rollouts.is_empty();
-        let in_service = self.machines.iter().all(|m| m.version == NEW && !m.is_out());
+        let to = self.versions.new;
+        let in_service = self.machines.iter().all(|m| m.version == to && !m.is_out());
         if running || in_service || !(first || self.random.chance(300)) {
             return Ok(());
         }
         let accept_outage = self.machines.iter().filter(|m| m.is_server).map(|m| m.name.clone()).collect();
         let intent = Intent::Upgrade {
-            to: NEW,
+            to,
             nodes: Selection::All,
             quarantined: Quarantined::Skip,
             accepted: Accepted { outage: accept_outage, ..Accepted::default() },
@@ -208,6 +209,8 @@ impl World {
         let earlier = Earlier { open: open.collect(), ..Earlier::default() };
         match planner::plan(&self.fleet, &self.roster, &inventory, &earlier, intent, &numbering) {
             Ok((plan, _)) => self.submit(plan),
+            // Nothing that passes is in the way where nothing goes wrong.
+            Err(error) if self.storm_ends == 0 => Err(format!("{intent:?} cannot be planned: {error}")),
             Err(_) => Ok(()),
         }
     }

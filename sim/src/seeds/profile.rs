@@ -1,10 +1,13 @@
 //! What goes wrong in the world of a seed, and how often.
 
+use hostler_plan::distribution::Distribution;
+
 use super::random::Random;
 
 /// How large the fleet of a seed is, and what goes wrong in it. Chances are per mille.
 #[derive(Debug, Clone)]
 pub struct Profile {
+    pub distribution: Distribution,
     pub servers: usize,
     pub nodes: usize,
     pub max_unavailable: u32,
@@ -41,6 +44,7 @@ impl Profile {
     /// A fleet without faults: everything must finish by itself.
     pub fn no_faults(random: &mut Random) -> Self {
         Self {
+            distribution: Distribution::ALL[random.index(Distribution::ALL.len())],
             servers: [1, 1, 3, 5][random.index(4)],
             nodes: 50,
             max_unavailable: u32::try_from(random.between(1, 6)).unwrap_or(1),

@@ -25,9 +25,23 @@ use super::{
     operators::Operators,
 };
 
-const BUILD: Option<Build> = Some(Build { distribution: Distribution::K3s, revision: 1 });
-pub(super) const OLD: Version = Version { major: 1, minor: 34, patch: 2, stage: Stage::Release, build: BUILD };
-pub(super) const NEW: Version = Version { major: 1, minor: 34, patch: 3, stage: Stage::Release, build: BUILD };
+/// From which version to which every world goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Versions {
+    pub old: Version,
+    pub new: Version,
+}
+
+impl Versions {
+    fn of(distribution: Distribution) -> Self {
+        let build = match distribution {
+            Distribution::K3s => Some(Build { distribution, revision: 1 }),
+            Distribution::Kubeadm => None,
+        };
+        let patch = |patch| Version { major: 1, minor: 34, patch, stage: Stage::Release, build };
+        Self { old: patch(2), new: patch(3) }
+    }
+}
 
 /// What a node does by itself: renew, send again, read conditions.
 pub(super) const NODE_TICK: Millis = 10_000;
@@ -77,6 +91,7 @@ pub(super) enum Event {
 pub(super) struct World {
     pub random: Random,
     pub profile: Profile,
+    pub versions: Versions,
     pub now: Millis,
     pub storm_ends: Millis,
     pub machines: Vec<Machine>,
@@ -109,13 +124,15 @@ pub fn run(seed: u64) -> Result<Summary, Violation> {
 
 impl World {
     fn new(profile: Profile, mut random: Random) -> Self {
-        let fleet = fleet(&profile);
+        let versions = Versions::of(profile.distribution);
+        let fleet = fleet(&profile, versions);
         let roster = roster(&fleet);
-        let machines = fleet.nodes.iter().map(|n| Machine::new(n.name.clone(), n.role == ClusterRole::Server, OLD));
+        let machines = fleet.nodes.iter().map(|n| Machine::new(n.name.clone(), n.role == ClusterRole::Server, versions.old));
         let machines: Vec<Machine> = machines.collect();
         let storm_ends = if profile.has_no_faults() { 0 } else { random.between(300_000, 1_800_000) };
         let mut world = Self {
             now: 0,
+            versions,
             storm_ends,
             coordinator: Coordinator::new(machines.len()),
             machines,
@@ -162,9 +179,10 @@ impl World {
             }
             self.happen(event)?;
             self.invariants.world(self.now, &self.machines, self.max)?;
-        }
-        if self.storm_ends == 0 && (self.summary.plans, self.summary.halts, self.summary.expired_leases) != (1, 0, 0) {
-            return Err(format!("without faults one plan must do, without a halt: {:?}", self.summary));
+            let Summary { plans, halts, expired_leases, .. } = self.summary;
+            if self.storm_ends == 0 && (plans > 1 || halts + expired_leases > 0) {
+                return Err(format!("without faults one plan must do, without a halt; {}", self.waits()));
+            }
         }
         self.summary.seconds = self.now / 1000;
         self.summary.events = self.events;
@@ -175,7 +193,7 @@ impl World {
     fn is_done(&self) -> bool {
         self.now >= self.storm_ends
             && !self.plans.is_empty()
-            && self.machines.iter().all(|m| m.version == NEW && !m.is_out() && m.performing.is_empty())
+            && self.machines.iter().all(|m| m.version == self.versions.new && !m.is_out() && m.performing.is_empty())
             && self.coordinator.sequencer.rollouts().iter().all(|r| r.state.is_over())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hostler_plan::{
     document::Outcome,
     health::{Level, Rule},
-    step::{AwaitReady, Step, k3s},
+    step::{AwaitReady, Step, k3s, kubeadm},
     version::Version,
 };
 
@@ -14,7 +14,7 @@ use super::{
     coordinator::timestamp,
     machine::{Ended, Machine, Owner, TaskKey},
     network::{FromNode, ToNode},
-    run::{Event, NEW, NODE_TICK, OLD, World},
+    run::{Event, NODE_TICK, World},
 };
 
 /// What follows from a step.
@@ -120,7 +120,7 @@ impl World {
         machine.boot += 1;
         if machine.restarting && machine.rebooting.is_empty() {
             // The power went away in the middle of an upgrade: either binary may be the one that starts.
-            machine.version = if self.random.chance(500) { NEW } else { machine.version };
+            machine.version = if self.random.chance(500) { self.versions.new } else { machine.version };
         }
         machine.restarting = false;
         machine.note_readiness(self.now);
@@ -232,7 +232,10 @@ impl World {
                 Progress::Next(50, 500)
             }
             Step::Drain(_) => Progress::Next(1_000, 20_000),
-            Step::UpgradeK3s(k3s::Upgrade { version, .. }) => begin_upgrade(machine, *version, now),
+            Step::UpgradeK3s(k3s::Upgrade { version, .. })
+            | Step::EnsureKubelet(kubeadm::EnsureKubelet { version, .. }) => begin_upgrade(machine, *version, now),
+            // The containers of a server's components are replaced, and its kubelet runs on.
+            Step::UpgradeKubeadm(_) => Progress::Next(5_000, 60_000),
             Step::AwaitReady(_) => Progress::Next(500, 500),
             Step::Uncordon(_) => {
                 if machine.cordon == Some(Owner::Hostler) {
@@ -252,24 +255,10 @@ impl World {
                 Progress::Gone
             }
             Step::Noop(_)
-            | Step::EnsureFile(_)
-            | Step::EnsureModule(_)
-            | Step::EnsureSysctl(_)
-            | Step::EnsurePackage(_)
-            | Step::EnsureUnit(_)
-            | Step::CurrentUnit(_)
-            | Step::EnsureProgram(_)
-            | Step::EnsureImages(_)
-            | Step::InstallPackage(_)
-            | Step::HoldPackage(_)
-            | Step::SwapOff(_)
-            | Step::EnsureHost(_)
             | Step::BootstrapKubeadm(_)
             | Step::AdmitToKubeadm(_)
             | Step::JoinKubeadm(_)
             | Step::RevokeKubeadm(_)
-            | Step::UpgradeKubeadm(_)
-            | Step::EnsureKubelet(_)
             | Step::ExpelFromKubeadm(_)
             | Step::ResetKubeadm(_)
             | Step::RenewKubeadm(_)
@@ -318,17 +307,28 @@ impl World {
             self.after(60_000, 300_000, Event::Repaired(subject));
         }
         if fails {
-            let reason = format!("runs {OLD} after the restart, expected {version}");
+            let reason = format!("runs {} after the restart, expected {version}", self.versions.old);
             return Progress::Failed(Outcome::Failed { reason });
         }
         Progress::Next(10, 10)
+    }
+
+    /// kubeadm's part of an upgrade may fail too, before its kubelet is touched.
+    fn end_control_plane(&mut self, subject: usize) -> Progress {
+        if !self.random.chance(self.profile.failing_upgrades) {
+            return Progress::Next(10, 10);
+        }
+        let reason = format!("kubeadm upgrade on {} ended with exit code 1", self.machines[subject].name);
+        Progress::Failed(Outcome::Failed { reason })
     }
 
     fn end_step(&mut self, subject: usize, step: &Step, begun: Millis) -> Progress {
         let now = self.now;
         match step {
             Step::Drain(_) => self.end_drain(subject),
-            Step::UpgradeK3s(k3s::Upgrade { version, .. }) => self.end_upgrade(subject, *version),
+            Step::UpgradeK3s(k3s::Upgrade { version, .. })
+            | Step::EnsureKubelet(kubeadm::EnsureKubelet { version, .. }) => self.end_upgrade(subject, *version),
+            Step::UpgradeKubeadm(_) => self.end_control_plane(subject),
             Step::AwaitReady(AwaitReady { version, for_seconds, timeout_seconds }) => {
                 let machine = &self.machines[subject];
                 let soaked = machine.ready_since.is_some_and(|since| now - since >= for_seconds * 1000);
@@ -358,8 +358,6 @@ impl World {
             | Step::AdmitToKubeadm(_)
             | Step::JoinKubeadm(_)
             | Step::RevokeKubeadm(_)
-            | Step::UpgradeKubeadm(_)
-            | Step::EnsureKubelet(_)
             | Step::ExpelFromKubeadm(_)
             | Step::ResetKubeadm(_)
             | Step::RenewKubeadm(_)
