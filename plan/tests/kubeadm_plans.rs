@@ -244,9 +244,9 @@ fn haproxy_and_keepalived_come_to_every_server_with_its_machine() {
         plan(&fleet, &["s1", "s2", "s3"], &Intent::Baseline { nodes: Selection::Named(vec![name("s2")]) }).unwrap();
     let steps: Vec<&Step> = made.tasks.iter().flat_map(|task| &task.steps).collect();
     let file = |path: &str| {
-        let found = steps.iter().find_map(|step| match step {
-            Step::EnsureFile(file) if file.path.as_str() == path => Some(file.content.clone()),
-            _ => None,
+        let found = steps.iter().find_map(|step| {
+            let Step::EnsureFile(file) = step else { return None };
+            (file.path.as_str() == path).then(|| file.content.clone())
         });
         found.unwrap()
     };

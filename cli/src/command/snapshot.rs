@@ -57,7 +57,7 @@ fn row(listed: &Listed) -> [String; 6] {
         (Some(_), false) => format!("not with the coordinator; perhaps still on {node}"),
     };
     if !is_proved {
-        place.push_str(&format!(", and no server's key of today names it"));
+        place.push_str(", and no server's key of today names it");
     }
     [
         clean(&taken.name).into_owned(),

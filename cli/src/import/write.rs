@@ -66,16 +66,15 @@ fn put(root: &mut toml_edit::Table, table: &Table, position: &mut isize) {
     place.set_position(Some(*position));
     place.decor_mut().set_prefix(remark(&table.from));
     for Entry { key, value, from } in &table.entries {
-        match value {
-            toml::Value::Table(entries) if entries.len() > MOST_IN_A_LINE => {
-                *position += 1;
-                let mut below = toml_edit::Table::new();
-                below.set_position(Some(*position));
-                entries.iter().for_each(|(key, value)| drop(below.insert(key, Item::Value(self::value(value)))));
-                place.insert(key, Item::Table(below));
-            }
-            value => drop(place.insert(key, remarked(self::value(value), from))),
-        }
+        let Some(entries) = value.as_table().filter(|entries| entries.len() > MOST_IN_A_LINE) else {
+            place.insert(key, remarked(self::value(value), from));
+            continue;
+        };
+        *position += 1;
+        let mut below = toml_edit::Table::new();
+        below.set_position(Some(*position));
+        entries.iter().for_each(|(key, value)| drop(below.insert(key, Item::Value(self::value(value)))));
+        place.insert(key, Item::Table(below));
     }
 }
 

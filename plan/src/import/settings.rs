@@ -44,7 +44,7 @@ pub(super) fn is_lone(api: &str, nodes: &[Table]) -> bool {
     let host = api.rsplit_once(':').map_or(api, |(host, _)| host).trim_matches(['[', ']']);
     let servers: Vec<&Table> = nodes.iter().filter(|table| text(table, "role") == Some("server")).collect();
     let is_host = |table: &&Table| text(table, "name") == Some(host) || text(table, "address") == Some(host);
-    servers.len() > 1 && servers.iter().any(|table| is_host(table))
+    servers.len() > 1 && servers.iter().any(is_host)
 }
 
 fn text<'t>(table: &'t Table, key: &str) -> Option<&'t str> {

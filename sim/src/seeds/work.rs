@@ -255,6 +255,18 @@ impl World {
                 Progress::Gone
             }
             Step::Noop(_)
+            | Step::EnsureFile(_)
+            | Step::EnsureModule(_)
+            | Step::EnsureSysctl(_)
+            | Step::EnsurePackage(_)
+            | Step::EnsureUnit(_)
+            | Step::CurrentUnit(_)
+            | Step::EnsureProgram(_)
+            | Step::EnsureImages(_)
+            | Step::InstallPackage(_)
+            | Step::HoldPackage(_)
+            | Step::SwapOff(_)
+            | Step::EnsureHost(_)
             | Step::BootstrapKubeadm(_)
             | Step::AdmitToKubeadm(_)
             | Step::JoinKubeadm(_)
@@ -283,7 +295,7 @@ impl World {
             | Step::AdmitToK3s(_)
             | Step::JoinK3s(_)
             | Step::AdoptCordon(_)
-            | Step::ReleaseCordon(_) => not_simulated(step),
+            | Step::ReleaseCordon(_) => begin_other(step),
         }
     }
 
@@ -406,8 +418,27 @@ impl World {
     }
 }
 
-fn not_simulated(step: &Step) -> Progress {
-    Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) })
+/// What a machine is made ready by before it is upgraded succeeds; the others have no place in these worlds.
+fn begin_other(step: &Step) -> Progress {
+    let prepares = matches!(
+        step,
+        Step::EnsureFile(_)
+            | Step::EnsureModule(_)
+            | Step::EnsureSysctl(_)
+            | Step::EnsurePackage(_)
+            | Step::EnsureUnit(_)
+            | Step::CurrentUnit(_)
+            | Step::EnsureProgram(_)
+            | Step::EnsureImages(_)
+            | Step::InstallPackage(_)
+            | Step::HoldPackage(_)
+            | Step::SwapOff(_)
+            | Step::EnsureHost(_)
+    );
+    match prepares {
+        true => Progress::Next(50, 5_000),
+        false => Progress::Failed(Outcome::Failed { reason: format!("{} is not simulated here", step.op()) }),
+    }
 }
 
 /// The program is replaced, and the node restarts with it; what runs that version already goes on.
