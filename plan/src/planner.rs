@@ -40,12 +40,12 @@ pub use claim::{Claim, NodeClaim};
 pub use dead::left_alone;
 pub use earlier::{Earlier, Fate, OpenPlan, Unproved};
 pub use intent::{
-    Accepted, Continues, Intent, Inventory, InventoryNode, Numbering, Quarantined, RunningPlan, Selection,
+    Accepted, Continues, Intent, Inventory, InventoryNode, Numbering, OpenedSnapshot, Quarantined, RunningPlan,
+    Selection,
 };
 pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 pub use read::listed;
-pub use restore::OpenedSnapshot;
 pub use stop::stop;
 
 use crate::{

@@ -50,9 +50,10 @@ fn merge(target: &mut Value, patch: &Value) {
         *target = Value::Object(serde_json::Map::new());
     }
     for (key, value) in changes {
-        match value {
-            Value::Null => drop(target.as_object_mut().and_then(|object| object.remove(key))),
-            value => merge(&mut target[key], value),
+        if value.is_null() {
+            target.as_object_mut().and_then(|object| object.remove(key));
+        } else {
+            merge(&mut target[key], value);
         }
     }
 }

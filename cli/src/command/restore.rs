@@ -125,7 +125,9 @@ async fn must_be_proved(admin: &mut Admin, file: &Path, verified: &Verified) -> 
     let found = match snapshot::list(admin).await?.iter().find(of_file) {
         Some(Listed { is_proved: true, .. }) => return Ok(()),
         Some(Listed { node, .. }) => format!("one by a key of {node} that is retired or no server's"),
-        None => format!("none for {} ({}), and anybody can seal a file to a recovery key", file.display(), verified.digest),
+        None => {
+            format!("none for {} ({}), and anybody can seal a file to a recovery key", file.display(), verified.digest)
+        }
     };
     Err(Error::Failed(format!(
         "expected a receipt by the key of a server of today that names the snapshot, found {found}; what is restored becomes the \

@@ -47,15 +47,13 @@ pub(crate) fn between(found: &Value, wanted: &Value, said: &Value) -> Vec<Change
 /// The values of a tree by their paths; a list is one value.
 fn leaves(tree: &Value) -> BTreeMap<String, Value> {
     fn descend(value: &Value, path: &str, into: &mut BTreeMap<String, Value>) {
-        match value {
-            Value::Object(entries) if !entries.is_empty() => {
-                for (key, value) in entries {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    descend(value, &path, into);
-                }
+        if let Some(entries) = value.as_object().filter(|entries| !entries.is_empty()) {
+            for (key, value) in entries {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                descend(value, &path, into);
             }
-            leaf if !path.is_empty() => drop(into.insert(path.to_owned(), leaf.clone())),
-            _ => {}
+        } else if !path.is_empty() {
+            into.insert(path.to_owned(), value.clone());
         }
     }
     let mut all = BTreeMap::new();

@@ -80,9 +80,10 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
         *target = json!({});
     }
     for (key, value) in changes {
-        match value {
-            Value::Null => drop(target.as_object_mut().and_then(|object| object.remove(key))),
-            value => merge(&mut target[key], value),
+        if value.is_null() {
+            target.as_object_mut().and_then(|object| object.remove(key));
+        } else {
+            merge(&mut target[key], value);
         }
     }
 }

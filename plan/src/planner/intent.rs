@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    document::{PlanKind, PlanRef, Recipient},
+    document::{Artifact, PlanKind, PlanRef, Recipient},
     form::{ApiName, Reason},
     health::Verdict,
     id::{Digest, Epoch, NodeName, Seq},
     sequencer::{ClusterNode, Hold, Quarantine, Sequencer},
+    step::restore::SnapshotOf,
     timestamp::Timestamp,
     version::Version,
 };
-
-use super::OpenedSnapshot;
 
 /// What an admin or operator wants done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +56,15 @@ pub enum Intent {
     ReleaseCordon { nodes: Vec<NodeName>, reason: Reason },
     /// Reboot nodes, each drained before and put back after.
     Reboot { nodes: Selection, accept_outage: Vec<NodeName> },
+}
+
+/// A snapshot that was opened and proved by who asks for the plan, and is sealed to the servers now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedSnapshot {
+    pub is: SnapshotOf,
+    pub taken: Timestamp,
+    /// The file that is sealed to the servers.
+    pub artifact: Artifact,
 }
 
 /// What of an upgrade a person accepts by name.

@@ -4,7 +4,7 @@
 //! What can refuse refuses in the first, before anything stops.
 
 use crate::{
-    document::{Artifact, PlanKind},
+    document::PlanKind,
     form::RestoreName,
     id::{NodeName, TaskId},
     step::{
@@ -12,12 +12,11 @@ use crate::{
         restore::{Member, Receive, Restore, Restored, SnapshotOf, Start, Stop},
     },
     text::count,
-    timestamp::Timestamp,
     version::Version,
 };
 
 use super::{
-    Draft, Note, Obstacle, Request,
+    Draft, Note, Obstacle, OpenedSnapshot, Request,
     distribution::Lifecycle,
     select::performs,
     task::{await_ready, list, task, task_id, together},
@@ -25,15 +24,6 @@ use super::{
 
 /// API servers read what those one minor version before them stored.
 const MINORS_BACK: u16 = 1;
-
-/// A snapshot that was opened and proved by who asks for the plan, and is sealed to the servers now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenedSnapshot {
-    pub is: SnapshotOf,
-    pub taken: Timestamp,
-    /// The file that is sealed to the servers.
-    pub artifact: Artifact,
-}
 
 pub(super) fn restore(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, snapshot: &OpenedSnapshot) {
     let fleet = request.fleet;

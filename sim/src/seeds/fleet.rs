@@ -10,11 +10,7 @@ use hostler_plan::{
     signature::PublicKey,
 };
 
-use super::{
-    Profile,
-    coordinator::timestamp,
-    run::Versions,
-};
+use super::{Profile, coordinator::timestamp, run::Versions};
 
 pub(super) fn fleet(profile: &Profile, versions: Versions) -> Fleet {
     let (distribution, old) = (profile.distribution, versions.old);

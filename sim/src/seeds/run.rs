@@ -127,7 +127,8 @@ impl World {
         let versions = Versions::of(profile.distribution);
         let fleet = fleet(&profile, versions);
         let roster = roster(&fleet);
-        let machines = fleet.nodes.iter().map(|n| Machine::new(n.name.clone(), n.role == ClusterRole::Server, versions.old));
+        let machines =
+            fleet.nodes.iter().map(|n| Machine::new(n.name.clone(), n.role == ClusterRole::Server, versions.old));
         let machines: Vec<Machine> = machines.collect();
         let storm_ends = if profile.has_no_faults() { 0 } else { random.between(300_000, 1_800_000) };
         let mut world = Self {

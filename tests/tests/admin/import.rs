@@ -26,7 +26,7 @@ fn config_map(name: &str, key: &str, content: &str) -> (String, Value) {
 /// A server of a kubeadm cluster of two: no agent runs on the other.
 fn kubeadm_server() -> World {
     let s1 = NodeName::new("s1").unwrap();
-    let mut world = World::new(1, [(s1.clone(), Arch::Aarch64)].into_iter());
+    let mut world = World::new(1, [(s1.clone(), Arch::Aarch64)]);
     let node = |name: &str, address: &str, labels: Value| {
         json!({ "metadata": { "name": name, "labels": labels },
             "status": { "addresses": [{ "type": "InternalIP", "address": address }],

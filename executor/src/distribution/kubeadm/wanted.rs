@@ -121,10 +121,8 @@ pub(crate) fn put_over(under: &mut Value, over: &Value) {
 fn document(text: &str, kind: &str) -> Result<Value, HostError> {
     let unexpected = |found: String| HostError::Unexpected { what: "kubeadm", expected: "its configuration", found };
     let documents = Documents::read(text).map_err(unexpected)?;
-    match documents.kind(kind) {
-        Value::Null => Err(unexpected(format!("no {kind}"))),
-        found => Ok(found.clone()),
-    }
+    let found = documents.kind(kind);
+    if found.is_null() { Err(unexpected(format!("no {kind}"))) } else { Ok(found.clone()) }
 }
 
 /// A file in YAML; null where there is none.

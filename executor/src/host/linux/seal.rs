@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(fs::read(&to).unwrap(), data);
         assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(copy(&folder.path().join("nothing"), &to).is_err());
-        assert_eq!(names(to.parent().unwrap()), [to.clone()], "nothing stays beside it");
+        assert_eq!(names(to.parent().unwrap()), std::slice::from_ref(&to), "nothing stays beside it");
         assert_eq!(fs::read(&to).unwrap(), data);
     }
 }

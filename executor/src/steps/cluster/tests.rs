@@ -161,9 +161,9 @@ fn a_server_reads_its_cluster_for_the_one_who_asks_and_no_secret_comes_along() {
 fn what_cannot_be_read_is_said_and_the_task_fails() {
     let identity = Identity::generate();
     let fleet = Fleet::new();
-    let reason = |receipt: Receipt| match receipt.outcome {
-        Outcome::Failed { reason } => reason,
-        other => panic!("{other}"),
+    let reason = |receipt: Receipt| {
+        let Outcome::Failed { reason } = receipt.outcome else { panic!("{}", receipt.outcome) };
+        reason
     };
     let empty = machine(&fleet, TestAdministrator::default());
     assert!(reason(ask(&fleet, &empty, &identity)).contains("no ConfigMap kube-system/kubeadm-config"));

@@ -181,10 +181,8 @@ mod tests {
     }
 
     fn reason(receipt: Receipt) -> String {
-        match receipt.outcome {
-            Outcome::Failed { reason } => reason,
-            other => panic!("{other}"),
-        }
+        let Outcome::Failed { reason } = receipt.outcome else { panic!("{}", receipt.outcome) };
+        reason
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Action for Receive {
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         let taken = Taken { artifact: &self.artifact, snapshot: &self.snapshot, restored: &self.restored };
-        take_in(taken, context, |opened, context| of_another_cluster(opened, context)).map(drop)
+        take_in(taken, context, of_another_cluster).map(drop)
     }
 }
 

@@ -65,7 +65,7 @@ impl World {
         let own = format!("https://{}", local_endpoint(&kind(config, "InitConfiguration")["localAPIEndpoint"]));
         match self.write_kubeconfigs(name, &server, &["admin", "super-admin"]) {
             Acted::Done => self.write_kubeconfigs(name, &own, &["controller-manager", "scheduler", "kubelet"]),
-            other => other,
+            acted @ (Acted::Waits(_) | Acted::Failed(_)) => acted,
         }
     }
 
@@ -145,10 +145,8 @@ impl World {
                 "metadata": { "name": name, "namespace": namespace } })
         };
         self.put(map("kubeadm-config", "kube-system", json!({ "ClusterConfiguration": cluster })));
-        let kubelet = match kind(config, "KubeletConfiguration") {
-            Value::Null => json!({ "kind": "KubeletConfiguration" }),
-            written => written.clone(),
-        };
+        let written = kind(config, "KubeletConfiguration");
+        let kubelet = if written.is_null() { &json!({ "kind": "KubeletConfiguration" }) } else { written };
         self.put(map("kubelet-config", "kube-system", json!({ "kubelet": kubelet.to_string() })));
         Acted::Done
     }

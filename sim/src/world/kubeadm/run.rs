@@ -143,7 +143,7 @@ fn phases(arguments: &[String], is_server: bool, joins_as: ClusterRole) -> Optio
         ["kubeadm", "init", "phase", "etcd", "local", ..] => [Configure(0)].into(),
         ["kubeadm", "init", "phase", "control-plane", component, ..] => {
             let named = |known: &&str| known.strip_prefix("kube-") == Some(component);
-            [Configure(super::COMPONENTS.iter().position(|known| named(&known))?)].into()
+            [Configure(super::COMPONENTS.iter().position(named)?)].into()
         }
         ["kubeadm", "init", "phase", ..] => return None,
         ["kubeadm", "init", ..] => [
