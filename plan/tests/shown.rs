@@ -237,7 +237,7 @@ fn steps() -> Vec<Step> {
         {"op": "kubeadm.upgrade", "version": "v1.37.1", "config": "kind: UpgradeConfiguration\n"},
         {"op": "kubelet.ensure", "version": "v1.37.2"},
         {"op": "kubeadm.expel", "role": "server", "address": "10.0.0.13", "silent": false},
-        {"op": "cluster.read", "to": "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"},
+        {"op": "cluster.read", "to": "age1j3cvz8cyzu74l6uhx8uzxma8ftnns0hukzn3w58a544zrw6t6upsh0sj8w"},
         {"op": "kube.no_removed_apis", "version": "v1.37.3", "accepted": ["policy/v1beta1/podsecuritypolicies"]},
         {"op": "kubeadm.reset", "config": "kind: ResetConfiguration\n", "expelled_by": "s3.expel"},
         {"op": "kubeadm.renew", "within_days": 90},

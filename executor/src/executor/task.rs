@@ -203,7 +203,8 @@ impl Executor {
                 return Ok(Err(StepError::Failed(reason)));
             }
             Ok((Check::Done(detail), observations)) => (begun_before, detail, observations),
-            Ok((Check::Ready, _)) => {
+            Ok((Check::Ready, mut noted)) => {
+                noted.retain(|observation| observation.name == CHANGE);
                 let boot_id = self.context.control.host.boot_id()?;
                 let at = self.context.control.host.now();
                 journal::write(&self.context.disk, &mut work.running, Record::Intent { step: index, boot_id, at })?;
@@ -213,7 +214,10 @@ impl Executor {
                     Ok((detail, context.observations))
                 });
                 match applied {
-                    Ok((detail, observations)) => (true, detail, observations),
+                    Ok((detail, observations)) => {
+                        noted.extend(observations);
+                        (true, detail, noted)
+                    }
                     Err(error) => return Ok(Err(self.unless_ending(error))),
                 }
             }
