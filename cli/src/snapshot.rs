@@ -19,7 +19,7 @@ use hostler_seal::{Identity, unpack};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Admin, error::Error, file::read_text};
+use crate::{Admin, error::Error, file::read_text, output::clean};
 
 /// A key file of age has some hundred bytes.
 const MAX_KEY_BYTES: usize = 64 << 10;
@@ -103,6 +103,25 @@ pub async fn fetch(admin: &mut Admin, name: &str, path: &Path) -> Result<SealedS
     Ok(sealed)
 }
 
+/// A recovery key's public half is no secret: that a file opens proves who may read it, and not who made it. A node
+/// signed the digest of what it sealed, and only what such a receipt names is taken.
+pub async fn must_be_proved(admin: &mut Admin, file: &Path, verified: &Verified) -> Result<(), Error> {
+    let of_file = |listed: &&Listed| listed.taken.sealed.is_some_and(|sealed| sealed.digest == verified.digest);
+    let found = match list(admin).await?.iter().find(of_file) {
+        Some(Listed { is_proved: true, .. }) => return Ok(()),
+        Some(Listed { node, .. }) => format!("one by a key of {node} that is retired or no server's"),
+        None => {
+            format!("none for {} ({}), and anybody can seal a file to a recovery key", file.display(), verified.digest)
+        }
+    };
+    Err(Error::Failed(format!(
+        "expected a receipt by the key of a server of today that names the snapshot, found {found}; what is restored \
+         becomes the whole cluster. Take another of `hostler snapshot list`; where you know that this is what {} took, and its \
+         machine was wiped or replaced since, add --accept-unproved",
+        clean(verified.note.node.as_str())
+    )))
+}
+
 /// What was proved of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
@@ -115,12 +134,17 @@ pub struct Verified {
 
 /// Opens it, compares every file with its digest, and lets etcdutl look into etcd's data where it is installed.
 pub fn verify(path: &Path, identity: &Identity) -> Result<Verified, Error> {
+    verify_with("etcdutl", path, identity)
+}
+
+/// The same with a program in the place of etcdutl.
+pub fn verify_with(etcdutl: &str, path: &Path, identity: &Identity) -> Result<Verified, Error> {
     let failed = |source| Error::file("read", path, source);
     let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
     let mut measured = Measured { from: file, hasher: Sha256::new() };
     let mut note: Option<SnapshotNote> = None;
     let mut found: Vec<SnapshotFile> = Vec::new();
-    let data = has_etcdutl().then(|| Scratch::new(path)).transpose().map_err(failed)?;
+    let data = is_there(etcdutl).then(|| Scratch::new(path)).transpose().map_err(failed)?;
     unpack(identity, BufReader::new(&mut measured), |name, size, content| {
         if note.is_none() {
             note = Some(read_note(name, size, content)?);
@@ -146,7 +170,7 @@ pub fn verify(path: &Path, identity: &Identity) -> Result<Verified, Error> {
         return wrong("expected etcd's data in it, found none".to_owned());
     }
     if let Some(scratch) = &data {
-        scratch.look(&note)?;
+        scratch.look(etcdutl, &note)?;
     }
     Ok(Verified { note, digest, looked_into: data.is_some() })
 }
@@ -194,8 +218,8 @@ impl<R: Read> Read for Measured<R> {
     }
 }
 
-fn has_etcdutl() -> bool {
-    Command::new("etcdutl").arg("version").output().is_ok_and(|output| output.status.success())
+fn is_there(etcdutl: &str) -> bool {
+    Command::new(etcdutl).arg("version").output().is_ok_and(|output| output.status.success())
 }
 
 /// etcd's data in the clear, for its owner alone and only as long as etcdutl needs them.
@@ -213,15 +237,14 @@ impl Scratch {
         Ok(Self { file, path })
     }
 
-    fn look(&self, note: &SnapshotNote) -> Result<(), Error> {
+    fn look(&self, etcdutl: &str, note: &SnapshotNote) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct Status {
             hash: u64,
             revision: u64,
         }
         let failed = |why: String| Error::Failed(format!("etcdutl does not take the snapshot {}: {why}", note.name));
-        let output =
-            Command::new("etcdutl").args(["snapshot", "status", "--write-out", "json"]).arg(&self.path).output();
+        let output = Command::new(etcdutl).args(["snapshot", "status", "--write-out", "json"]).arg(&self.path).output();
         let output = output.map_err(|e| failed(e.to_string()))?;
         if !output.status.success() {
             return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));

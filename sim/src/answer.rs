@@ -73,6 +73,7 @@ pub(crate) fn answer(world: &mut World, name: &NodeName, request: Request) -> An
         | Request::HasFile { .. }
         | Request::InstallProgram { .. }
         | Request::ListFolder { .. }
+        | Request::Rename { .. }
         | Request::Remove { .. } => of_the_disk(world, name, request),
         Request::StartRun { unit, purpose, arguments } => json(world.start_run(name, &unit, &purpose, &arguments)?),
         Request::Started { unit } => json(started(machine, &unit)),
@@ -145,6 +146,10 @@ fn of_the_disk(world: &mut World, name: &NodeName, request: Request) -> Answer {
             json(unit_of(machine, &unit))
         }
         Request::ListFolder { path } => json(machine.names_in(&path)),
+        Request::Rename { from, to } => {
+            machine.rename(&from, &to)?;
+            json(())
+        }
         Request::Remove { path } => {
             machine.remove(&path);
             json(())
@@ -344,6 +349,7 @@ fn of_the_cluster(world: &mut World, asker: &NodeName, request: Request) -> Answ
         | Request::HasFile { .. }
         | Request::InstallProgram { .. }
         | Request::ListFolder { .. }
+        | Request::Rename { .. }
         | Request::Remove { .. }
         | Request::StartRun { .. }
         | Request::Started { .. }

@@ -10,13 +10,13 @@ use std::{
 use hostler_executor::{
     distribution::{admin_kubeconfigs, k3s, kubelet_kubeconfigs},
     host::{
-        Administrator, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, RunEnd, Started, StartedState,
-        UnitActivity, UnitRun, UnitStatus, Waker,
+        Administrator, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, Opened, Part, RunEnd, Started,
+        StartedState, UnitActivity, UnitRun, UnitStatus, Waker,
     },
 };
 use hostler_facts::{Facts, Failure as FactsFailure, Now, Source};
 use hostler_plan::{
-    document::Hardware,
+    document::{Hardware, Recipient, SealedSnapshot},
     fact::{Reading, Series},
     id::{Arch, BootId, Digest, NodeName},
     step::UnitState,
@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     clock::SharedWorld,
+    sealing,
     socket::Connection,
     wire::{Answer, Bytes, Failure, Identity, Request, RunAnswer, RunEnded, UnitAnswer, WireFile},
     world::kubeadm::configure::certificate_names,
@@ -57,6 +58,7 @@ pub struct SimHost {
     access: Access,
     arch: Arch,
     recorded: Option<Mutex<Facts>>,
+    sealed: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl SimHost {
     }
 
     fn new(machine: NodeName, access: Access) -> Result<Self, HostError> {
-        let mut host = Self { machine, access, arch: Arch::Aarch64, recorded: None };
+        let mut host = Self { machine, access, arch: Arch::Aarch64, recorded: None, sealed: None };
         host.arch = host.ask::<Identity>(Request::Identity).map_err(host_error)?.arch;
         Ok(host)
     }
@@ -94,6 +96,27 @@ impl SimHost {
     pub fn with_facts_of(mut self, recorded: &Path) -> Result<Self, FactsFailure> {
         self.recorded = Some(Mutex::new(Facts::new(Source::recorded(recorded)?)));
         Ok(self)
+    }
+
+    /// The same machine, whose sealed files its agent finds in that folder of the real disk too.
+    #[must_use]
+    pub fn with_sealed_in(mut self, folder: PathBuf) -> Self {
+        self.sealed = Some(folder);
+        self
+    }
+
+    /// For the agent, which reads the real disk.
+    fn hand_over(&self, name: &Path, content: &[u8]) -> Result<(), HostError> {
+        let (Some(folder), Some(name)) = (&self.sealed, name.file_name()) else { return Ok(()) };
+        let path = folder.join(name);
+        let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, content));
+        written.map_err(|e| HostError::File { action: "writing", path, reason: e.to_string() })
+    }
+
+    /// What a file of the machine holds, which is there.
+    fn content(&self, path: &Path) -> Result<Vec<u8>, HostError> {
+        let file = self.read_file(path)?;
+        file.map(|file| file.content).ok_or_else(|| HostError::Missing { what: path.display().to_string() })
     }
 
     fn speed(&self) -> f64 {
@@ -330,6 +353,40 @@ impl Host for SimHost {
         let measured =
             |file: HostFile| MeasuredFile { digest: Digest::of(&file.content), mode: file.mode, uid: file.uid };
         Ok(self.read_file(path)?.map(measured))
+    }
+
+    fn seal(&self, to: &[Recipient], parts: &[Part<'_>], into: &Path) -> Result<SealedSnapshot, HostError> {
+        let content = sealing::seal(to, parts, into, |path| self.content(path))?;
+        self.hand_over(into, &content)?;
+        let sealed = SealedSnapshot { digest: Digest::of(&content), size: content.len() as u64 };
+        self.write_file(into, &HostFile { content, mode: 0o644, uid: 0, gid: 0 })?;
+        Ok(sealed)
+    }
+
+    fn copy_file(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let content = self.content(from)?;
+        self.write_file(to, &HostFile { content, mode: 0o600, uid: 0, gid: 0 })
+    }
+
+    fn open_sealed(
+        &self,
+        key: &hostler_seal::Identity,
+        from: &Path,
+        part: &str,
+        into: &Path,
+    ) -> Result<Vec<Opened>, HostError> {
+        // Artifacts lie on the real disk of the executor's process.
+        let sealed = real_file(&from.to_string_lossy())?;
+        let (opened, apart) = sealing::open(key, &sealed.0, from, part)?;
+        if let Some(content) = apart {
+            self.write_file(into, &HostFile { content, mode: 0o600, uid: 0, gid: 0 })?;
+        }
+        Ok(opened)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let [from, to] = [from, to].map(|path| path.to_string_lossy().into_owned());
+        self.order(Request::Rename { from, to })
     }
 
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError> {

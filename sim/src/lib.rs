@@ -11,6 +11,7 @@ pub mod demo;
 pub mod host;
 mod kube;
 pub mod node;
+mod sealing;
 pub mod seeds;
 pub mod socket;
 pub mod wire;

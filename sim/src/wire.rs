@@ -94,6 +94,11 @@ pub enum Request {
     ListFolder {
         path: String,
     },
+    /// Gives a file, or a folder with all that is in it, another place, which is free.
+    Rename {
+        from: String,
+        to: String,
+    },
     /// Removes a file, or a folder with all that is in it.
     Remove {
         path: String,

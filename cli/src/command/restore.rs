@@ -26,7 +26,7 @@ use crate::{
     error::Error,
     output::{clean, note},
     plan::read_fleet,
-    snapshot::{self, Listed, Verified},
+    snapshot::{self, Verified},
 };
 
 /// How the sealed file is called in plans.
@@ -89,7 +89,7 @@ pub(super) async fn seal_to(context: &Context, asked: Asked<'_>, machines: &[Nod
     note(&format!("opens {}", file.display()));
     let verified = snapshot::verify(&file, &key)?;
     if !asked.accept_unproved {
-        must_be_proved(&mut admin, &file, &verified).await?;
+        snapshot::must_be_proved(&mut admin, &file, &verified).await?;
     }
     let fleet_id = &admin.trust_store().root().fleet_id;
     if verified.note.fleet_id != *fleet_id {
@@ -116,25 +116,6 @@ async fn find(admin: &mut Admin, which: &str, folder: &Path) -> Result<PathBuf, 
     let path = folder.join(format!("{name}.age"));
     snapshot::fetch(admin, name.as_str(), &path).await?;
     Ok(path)
-}
-
-/// A recovery key's public half is no secret: that a file opens proves who may read it, and not who made it. A node
-/// signed the digest of what it sealed.
-async fn must_be_proved(admin: &mut Admin, file: &Path, verified: &Verified) -> Result<(), Error> {
-    let of_file = |listed: &&Listed| listed.taken.sealed.is_some_and(|sealed| sealed.digest == verified.digest);
-    let found = match snapshot::list(admin).await?.iter().find(of_file) {
-        Some(Listed { is_proved: true, .. }) => return Ok(()),
-        Some(Listed { node, .. }) => format!("one by a key of {node} that is retired or no server's"),
-        None => {
-            format!("none for {} ({}), and anybody can seal a file to a recovery key", file.display(), verified.digest)
-        }
-    };
-    Err(Error::Failed(format!(
-        "expected a receipt by the key of a server of today that names the snapshot, found {found}; what is restored becomes the \
-         whole cluster. Take another of `hostler snapshot list`; where you know that this is what {} took, and its \
-         machine was wiped or replaced since, add --accept-unproved",
-        clean(verified.note.node.as_str())
-    )))
 }
 
 /// The keys of those machines, as the roster lists them.

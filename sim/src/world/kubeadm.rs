@@ -13,6 +13,7 @@ mod preflight;
 pub mod program;
 mod reset;
 mod run;
+mod snapshot;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use hostler_plan::{id::NodeName, step::ClusterRole, version::Version};
 use serde_json::Value;
 
 use super::{
-    Millis, World,
+    K3sError, Millis, World,
     machine::{File, Machine, Process},
 };
 
@@ -54,6 +55,8 @@ pub struct Shared {
     pub members: Vec<Member>,
     /// Servers that kubeadm labelled as such.
     pub labelled: BTreeSet<NodeName>,
+    /// The restore out of which the members' data came; none where etcd began by itself.
+    pub restored: Option<String>,
     /// Nobody has this number yet.
     next: u64,
 }
@@ -128,6 +131,23 @@ impl Machine {
         let mut names: Vec<String> = below.map(str::to_owned).collect();
         names.dedup();
         names
+    }
+
+    /// Gives a file, or a folder with all that is in it, another place, at once and durably.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) -> Result<(), K3sError> {
+        let is_at = |path: &str, top: &str| path.strip_prefix(top).is_some_and(|p| p.is_empty() || p.starts_with('/'));
+        let moved: Vec<String> = self.files.keys().filter(|path| is_at(path, from)).cloned().collect();
+        if moved.is_empty() || self.files.keys().any(|path| is_at(path, to)) {
+            let said = format!("rename {from} to {to}: expected one file or folder there and none here");
+            return Err(K3sError::Failed { said });
+        }
+        for path in moved {
+            self.kubeadm.unsynced.remove(&path);
+            if let Some(file) = self.files.remove(&path) {
+                self.files.insert(format!("{to}{}", &path[from.len()..]), file);
+            }
+        }
+        Ok(())
     }
 
     /// Removes a file, or a folder with all that is in it.
@@ -222,7 +242,8 @@ impl World {
     fn has_quorum(&self) -> bool {
         let voters = || self.kubeadm.members.iter().filter(|member| !member.is_learner);
         let runs = |member: &&Member| {
-            member.has_started && self.machines.get(&member.name).is_some_and(|m| m.runs("etcd", self.now))
+            let counts = |m: &Machine| m.runs("etcd", self.now) && m.restore() == self.kubeadm.restored.as_deref();
+            member.has_started && self.machines.get(&member.name).is_some_and(counts)
         };
         2 * voters().filter(runs).count() > voters().count()
     }

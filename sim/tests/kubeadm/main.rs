@@ -8,6 +8,7 @@ mod import;
 mod kills;
 mod mortal;
 mod process;
+mod restore;
 mod stand;
 mod whole;
 

@@ -11,16 +11,17 @@ use std::{
 };
 
 use hostler_executor::host::{
-    Administrator, Applying, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, Started, UnitRun,
-    UnitStatus, Waker,
+    Administrator, Applying, Cluster, ClusterError, Host, HostError, HostFile, MeasuredFile, Opened, Part, Started,
+    UnitRun, UnitStatus, Waker,
 };
 use hostler_plan::{
-    document::Hardware,
+    document::{Hardware, Recipient, SealedSnapshot},
     fact::Reading,
     id::{Arch, BootId, NodeName},
     step::UnitState,
     timestamp::Timestamp,
 };
+use hostler_seal::Identity;
 use hostler_sim::{clock::SharedWorld, host::SimHost};
 use serde_json::Value;
 
@@ -198,6 +199,18 @@ impl Host for Mortal {
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, HostError> {
         self.look();
         self.inner.list_folder(path)
+    }
+    fn seal(&self, to: &[Recipient], parts: &[Part<'_>], into: &Path) -> Result<SealedSnapshot, HostError> {
+        self.act(&format!("seal {}", into.display()), || self.inner.seal(to, parts, into))
+    }
+    fn copy_file(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        self.act(&format!("copy to {}", to.display()), || self.inner.copy_file(from, to))
+    }
+    fn open_sealed(&self, key: &Identity, from: &Path, part: &str, into: &Path) -> Result<Vec<Opened>, HostError> {
+        self.act(&format!("open into {}", into.display()), || self.inner.open_sealed(key, from, part, into))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        self.act(&format!("rename {}", from.display()), || self.inner.rename(from, to))
     }
     fn remove(&self, path: &Path) -> Result<(), HostError> {
         self.act(&format!("remove {}", path.display()), || self.inner.remove(path))

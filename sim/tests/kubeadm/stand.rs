@@ -19,8 +19,8 @@ use hostler_executor::{
 use hostler_fixtures::{self as made, damage, public, signed, signer};
 use hostler_plan::{
     document::{
-        DIFFERS, DocumentKind, Enrolled, Enrolment, Outcome, Plan, Receipt, Root, Roster, RosterNode, Signed,
-        SignerRole, Task,
+        DIFFERS, DocumentKind, Enrolled, Enrolment, Outcome, Plan, Receipt, RecoveryKey, Root, Roster, RosterNode,
+        Signed, SignerRole, Task,
     },
     fleet::Fleet,
     id::{Arch, Digest, Epoch, NodeName, Seq, TaskId},
@@ -32,6 +32,7 @@ use hostler_plan::{
     timestamp::Timestamp,
 };
 use hostler_proto::join::JoinString;
+use hostler_seal::Identity;
 use hostler_sim::{
     clock::SharedWorld,
     world::{
@@ -148,6 +149,11 @@ pub(crate) fn fleet_text(servers: usize, workers: usize) -> String {
     text
 }
 
+/// The private half of the root's recovery key.
+pub(crate) fn recovery_key() -> Identity {
+    Identity::from_bytes([7; 32])
+}
+
 /// Everything to the newer version.
 pub(crate) fn upgrade_of(fleet: &Fleet) -> Intent {
     let servers = fleet.servers();
@@ -173,7 +179,8 @@ impl Stand {
         let machines = fleet.nodes.iter().map(|node| (node.name.clone(), Arch::Aarch64));
         let world = SharedWorld::in_steps(World::new(7, machines), began.unix_milliseconds());
         let admin = made::key(200);
-        let root = made::root(began, vec![signer("ana", public(&admin), SignerRole::Admin)]);
+        let mut root = made::root(began, vec![signer("ana", public(&admin), SignerRole::Admin)]);
+        root.recovery = vec![RecoveryKey { name: "safe".into(), key: recovery_key().recipient() }];
         let folder = damage::scratch();
         let mut stand = Self {
             folder,
@@ -190,6 +197,27 @@ impl Stand {
         };
         stand.enrol(began);
         stand
+    }
+
+    /// Puts a file into the coordinator's folder of artifacts.
+    pub(crate) fn keep(&mut self, content: Vec<u8>) -> Digest {
+        let digest = Digest::of(&content);
+        self.contents.insert(digest, content);
+        digest
+    }
+
+    /// The tasks of a plan once more, in a plan with the next number.
+    pub(crate) fn again(&mut self, signed: &Signed) -> Signed {
+        let plan: Plan = json::parse(&signed.bytes).unwrap();
+        let plan = Plan { seq: Seq(self.seq + 1), prev: self.prev, ..plan };
+        self.signed_next(&plan)
+    }
+
+    fn signed_next(&mut self, plan: &Plan) -> Signed {
+        let signed = self.sign(DocumentKind::Plan, plan);
+        self.seq += 1;
+        self.prev = Some(signed.digest());
+        signed
     }
 
     /// The fleet file as it was at first, and changed so.
@@ -292,10 +320,7 @@ impl Stand {
         drop(world);
         let inventory = Inventory { nodes, ..Inventory::default() };
         let (plan, _) = planner::plan(&self.fleet, &roster, &inventory, &Earlier::default(), intent, &numbering)?;
-        let signed = self.sign(DocumentKind::Plan, &plan);
-        self.seq += 1;
-        self.prev = Some(signed.digest());
-        Ok(signed)
+        Ok(self.signed_next(&plan))
     }
 
     /// Performs a plan, task after task, until one does not succeed.

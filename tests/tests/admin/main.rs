@@ -11,6 +11,7 @@ mod members;
 mod obstacles;
 mod root;
 mod session;
+mod snapshot;
 mod stop;
 mod twins;
 mod two_signers;

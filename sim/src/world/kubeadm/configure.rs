@@ -49,7 +49,7 @@ impl World {
         for component in components {
             let image = image::of_component(component, version);
             let endpoint = local_endpoint(&init["localAPIEndpoint"]);
-            write(&format!("{component}.yaml"), manifest(component, &image, "", &endpoint, cluster));
+            write(&format!("{component}.yaml"), manifest(component, &image, "", (name, &endpoint), cluster));
         }
         Ok(String::new())
     }
@@ -92,7 +92,7 @@ impl World {
         let endpoint = local_endpoint(&kind(config, "InitConfiguration")["localAPIEndpoint"]);
         let cluster = kind(config, "ClusterConfiguration");
         let image = image::of_component(component, version);
-        let text = manifest(component, &image, &version.to_string(), &endpoint, cluster);
+        let text = manifest(component, &image, &version.to_string(), (name, &endpoint), cluster);
         machine.write_unsynced(&format!("{MANIFESTS}/{component}.yaml"), text, 0o600, now);
         Acted::Done
     }

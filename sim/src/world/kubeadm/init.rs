@@ -118,7 +118,7 @@ impl World {
         let Some(machine) = self.machines.get_mut(name) else { return Acted::Failed("no such machine".into()) };
         for component in which {
             let image = image::of_component(component, version);
-            let text = manifest(component, &image, &version.to_string(), endpoint, cluster);
+            let text = manifest(component, &image, &version.to_string(), (name, endpoint), cluster);
             machine.write_unsynced(&format!("{MANIFESTS}/{component}.yaml"), text, 0o600, now);
         }
         Acted::Done

@@ -134,7 +134,8 @@ impl World {
             self.kubeadm.members.push(Member { id, name: name.clone(), is_learner: true, has_started: false });
         }
         let cluster = self.noted_cluster();
-        self.write_manifests(name, &["etcd"], "", &cluster)
+        let endpoint = self.machines.get(name).and_then(super::Machine::endpoint).unwrap_or_default();
+        self.write_manifests(name, &["etcd"], &endpoint, &cluster)
     }
 
     pub(super) fn promote_member(&mut self, name: &NodeName) -> Acted {

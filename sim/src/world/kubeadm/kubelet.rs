@@ -111,16 +111,28 @@ impl World {
         if !machine.runs("etcd", now) {
             return;
         }
+        let listed = |member: &Member| member.name == *name && member.has_started;
         if !machine.files.contains_key(ETCD_DATA) {
+            if self.kubeadm.members.len() > 1 && self.kubeadm.members.iter().any(listed) {
+                // The others say that it was there already, and it ends.
+                if let Some(pod) = machine.kubeadm.pods.get_mut("etcd") {
+                    pod.ready_at = Millis::MAX;
+                }
+                return;
+            }
             // etcd waits for the disk.
             let file = super::super::machine::File { mode: 0o600, content: b"simulated".to_vec() };
             machine.files.insert(ETCD_DATA.to_owned(), file);
         }
+        self.begin_restored(name);
         if self.kubeadm.members.is_empty() {
             let id = 0x1000 + self.number();
             self.kubeadm.members.push(Member { id, name: name.clone(), is_learner: false, has_started: false });
         }
-        if let Some(member) = self.kubeadm.members.iter_mut().find(|member| member.name == *name) {
+        let restore = self.machines.get(name).and_then(|machine| machine.restore().map(str::to_owned));
+        let is_theirs = restore == self.kubeadm.restored;
+        let mut members = self.kubeadm.members.iter_mut();
+        if let Some(member) = members.find(|member| is_theirs && member.name == *name) {
             member.has_started = true;
         }
     }

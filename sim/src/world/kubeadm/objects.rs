@@ -178,8 +178,14 @@ impl World {
     }
 }
 
-/// A static pod's manifest: JSON, which is YAML.
-pub(super) fn manifest(component: &str, image: &str, kubeadm: &str, endpoint: &str, cluster: &Value) -> String {
+/// A static pod's manifest: JSON, which is YAML. Of the machine its name, and where its API server is reached.
+pub(super) fn manifest(
+    component: &str,
+    image: &str,
+    kubeadm: &str,
+    (name, endpoint): (&NodeName, &str),
+    cluster: &Value,
+) -> String {
     let mut annotations = json!({ "hostler.dev/written-by-kubeadm": kubeadm });
     if component == "kube-apiserver" {
         annotations[ENDPOINT] = endpoint.into();
@@ -187,12 +193,12 @@ pub(super) fn manifest(component: &str, image: &str, kubeadm: &str, endpoint: &s
     json!({ "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": component, "namespace": "kube-system", "annotations": annotations },
         "spec": { "hostNetwork": true, "containers": [{ "name": component, "image": image,
-            "command": command(component, cluster) }] } })
+            "command": command(component, (name, endpoint), cluster) }] } })
     .to_string()
 }
 
 /// The arguments of a component.
-fn command(component: &str, cluster: &Value) -> Vec<String> {
+fn command(component: &str, (name, endpoint): (&NodeName, &str), cluster: &Value) -> Vec<String> {
     let settings = match component {
         "etcd" => &cluster["etcd"]["local"],
         "kube-apiserver" => &cluster["apiServer"],
@@ -204,5 +210,14 @@ fn command(component: &str, cluster: &Value) -> Vec<String> {
         let text = |key: &str| arg[key].as_str().unwrap_or_default().to_owned();
         format!("--{}={}", text("name"), text("value"))
     };
-    std::iter::once(component.to_owned()).chain(extra.map(word)).collect()
+    let address = endpoint.rsplit_once(':').map_or("", |(address, _)| address);
+    let own = match component {
+        "etcd" => vec![
+            format!("--name={name}"),
+            format!("--initial-advertise-peer-urls=https://{address}:2380"),
+            "--data-dir=/var/lib/etcd".to_owned(),
+        ],
+        _ => Vec::new(),
+    };
+    std::iter::once(component.to_owned()).chain(own).chain(extra.map(word)).collect()
 }

@@ -50,7 +50,7 @@ fn missing(what: &str) -> K3sError {
     K3sError::Missing { what: format!("program {what}") }
 }
 
-fn failed(said: &str) -> K3sError {
+pub(super) fn failed(said: &str) -> K3sError {
     K3sError::Failed { said: said.to_owned() }
 }
 
@@ -81,6 +81,30 @@ impl World {
             ["etcdctl", .., "snapshot", "save", file] => self.save_snapshot(name, file),
             ["etcdctl", ..] => self.printed(name, "etcdctl").and_then(|_| Err(failed("not simulated"))),
             ["etcdutl", "snapshot", "status", file, ..] => self.snapshot_status(name, file),
+            ["etcdutl", "version"] => self.printed(name, "etcdutl").map(|v| format!("etcdutl version: {v}\n")),
+            [
+                "etcdutl",
+                "snapshot",
+                "restore",
+                file,
+                "--data-dir",
+                data,
+                ..,
+                "--initial-cluster",
+                cluster,
+                "--initial-cluster-token",
+                token,
+                _,
+                _,
+                _,
+                _,
+                "--mark-compacted",
+            ] => self.restore_snapshot(name, (file, data), (cluster, token)),
+            ["sync", "--file-system", folder] => self.sync(name, folder),
+            ["ctr", "--namespace", "k8s.io", "tasks", "list"] => self.list_tasks(name),
+            ["ctr", "--namespace", "k8s.io", "containers", "list", "--quiet", labels] => {
+                self.list_containers(name, labels)
+            }
             ["ctr", "--namespace", "k8s.io", "images", "list"] => self.list_images(name),
             ["ctr", "--namespace", "k8s.io", "images", "import", _] => Err(failed("an archive that is not attached")),
             ["apt-mark", "hold", package] => self.hold(name, package),
@@ -92,6 +116,7 @@ impl World {
             ["df", ..] => Ok("Avail\n20000000000\n".into()),
             ["systemctl", "show", "--property=ExecMainStartTimestamp", .., unit] => self.started_at(name, unit),
             ["stat", "--format=%Y", "--", path] => self.changed_at(name, path),
+            ["stat", "--format=%s", path] => self.length(name, path),
             ["nft", "list", "tables"] => self.rules(name),
             ["systemctl", "mask", "--now", "--", unit] => self.mask(name, unit),
             ["systemd-escape", .., path] => Ok(format!("{}.swap\n", path.trim_start_matches('/').replace('/', "-"))),
@@ -115,7 +140,7 @@ impl World {
         Ok(format!("{name} {version}"))
     }
 
-    fn printed(&self, name: &NodeName, program: &str) -> Result<String, K3sError> {
+    pub(super) fn printed(&self, name: &NodeName, program: &str) -> Result<String, K3sError> {
         self.machine(name)?.program_text(program).ok_or_else(|| missing(program))
     }
 
@@ -142,7 +167,7 @@ impl World {
         Ok(json!({ "header": { "cluster_id": 1 }, "members": members }).to_string())
     }
 
-    fn must_have_etcd(&self, name: &NodeName) -> Result<(), K3sError> {
+    pub(super) fn must_have_etcd(&self, name: &NodeName) -> Result<(), K3sError> {
         let machine = self.machine(name)?;
         let answers = machine.runs("etcd", self.now) && self.has_quorum();
         if answers { Ok(()) } else { Err(failed("Error: context deadline exceeded")) }
@@ -183,29 +208,8 @@ impl World {
         if answers { Ok(String::new()) } else { Err(failed("Error: context deadline exceeded")) }
     }
 
-    fn revision(&self) -> u64 {
+    pub(super) fn revision(&self) -> u64 {
         1000 + self.now / 1000
-    }
-
-    fn save_snapshot(&mut self, name: &NodeName, file: &str) -> Result<String, K3sError> {
-        self.printed(name, "etcdctl")?;
-        self.must_have_etcd(name)?;
-        let (keys, revision) = (self.kubeadm.objects.len() + 100, self.revision());
-        let content = format!("simulated snapshot {revision} {keys}\n").into_bytes();
-        self.machine_mut(name)?.files.insert(file.to_owned(), super::super::machine::File { mode: 0o600, content });
-        Ok(format!("Snapshot saved at {file}\n"))
-    }
-
-    fn snapshot_status(&self, name: &NodeName, file: &str) -> Result<String, K3sError> {
-        self.printed(name, "etcdutl")?;
-        let text = self.machine(name)?.text(file).and_then(|text| text.strip_prefix("simulated snapshot "));
-        let (revision, keys) = text
-            .and_then(|text| text.trim().split_once(' '))
-            .ok_or_else(|| failed("Error: snapshot file is damaged"))?;
-        let number = |text: &str| text.parse::<u64>().unwrap_or(0);
-        let (revision, keys) = (number(revision), number(keys));
-        Ok(json!({ "hash": revision ^ keys, "revision": revision, "totalKey": keys, "totalSize": 130_000_000 })
-            .to_string())
     }
 
     fn list_images(&self, name: &NodeName) -> Result<String, K3sError> {
@@ -254,6 +258,12 @@ impl World {
         Ok(format!("{}\n", self.seconds(machine.kubeadm.changed.get(path))))
     }
 
+    fn length(&self, name: &NodeName, path: &str) -> Result<String, K3sError> {
+        let file = self.machine(name)?.files.get(path);
+        let file = file.ok_or_else(|| failed("stat: cannot statx: No such file or directory"))?;
+        Ok(format!("{}\n", file.content.len()))
+    }
+
     fn rules(&self, name: &NodeName) -> Result<String, K3sError> {
         let has_rules = self.machine(name)?.kubeadm.has_rules;
         Ok(if has_rules { "table ip kube-proxy\ntable ip6 kube-proxy\n".into() } else { String::new() })
@@ -271,7 +281,7 @@ impl World {
 
 impl Machine {
     /// containerd answers while its unit runs, and its client is installed.
-    fn containerd(&self) -> Result<(), K3sError> {
+    pub(super) fn containerd(&self) -> Result<(), K3sError> {
         self.program_text("ctr").ok_or_else(|| missing("ctr"))?;
         if self.unit_is_active(CONTAINERD_UNIT) {
             return Ok(());

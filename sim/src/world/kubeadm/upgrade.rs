@@ -59,7 +59,7 @@ impl World {
         let path = format!("{MANIFESTS}/{component}.yaml");
         let endpoint = machine.endpoint().unwrap_or_default();
         let image = image::of_component(component, version);
-        let wanted = manifest(component, &image, &version.to_string(), &endpoint, &cluster);
+        let wanted = manifest(component, &image, &version.to_string(), (name, &endpoint), &cluster);
         let found = machine.text(&path).unwrap_or_default().to_owned();
         if found == wanted {
             // Files are compared, not processes.
