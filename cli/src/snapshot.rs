@@ -116,8 +116,8 @@ pub async fn must_be_proved(admin: &mut Admin, file: &Path, verified: &Verified)
     };
     Err(Error::Failed(format!(
         "expected a receipt by the key of a server of today that names the snapshot, found {found}; what is restored \
-         becomes the whole cluster. Take another of `hostler snapshot list`; where you know that this is what {} took, and its \
-         machine was wiped or replaced since, add --accept-unproved",
+         becomes the whole cluster. Take another of `hostler snapshot list`; where you know that this is what {} took, \
+         and its machine was wiped or replaced since, add --accept-unproved",
         clean(verified.note.node.as_str())
     )))
 }

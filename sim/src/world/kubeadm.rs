@@ -22,7 +22,7 @@ use hostler_plan::{id::NodeName, step::ClusterRole, version::Version};
 use serde_json::Value;
 
 use super::{
-    K3sError, Millis, World,
+    Millis, World,
     machine::{File, Machine, Process},
 };
 
@@ -131,23 +131,6 @@ impl Machine {
         let mut names: Vec<String> = below.map(str::to_owned).collect();
         names.dedup();
         names
-    }
-
-    /// Gives a file, or a folder with all that is in it, another place, at once and durably.
-    pub(crate) fn rename(&mut self, from: &str, to: &str) -> Result<(), K3sError> {
-        let is_at = |path: &str, top: &str| path.strip_prefix(top).is_some_and(|p| p.is_empty() || p.starts_with('/'));
-        let moved: Vec<String> = self.files.keys().filter(|path| is_at(path, from)).cloned().collect();
-        if moved.is_empty() || self.files.keys().any(|path| is_at(path, to)) {
-            let said = format!("rename {from} to {to}: expected one file or folder there and none here");
-            return Err(K3sError::Failed { said });
-        }
-        for path in moved {
-            self.kubeadm.unsynced.remove(&path);
-            if let Some(file) = self.files.remove(&path) {
-                self.files.insert(format!("{to}{}", &path[from.len()..]), file);
-            }
-        }
-        Ok(())
     }
 
     /// Removes a file, or a folder with all that is in it.

@@ -3,6 +3,7 @@
 //! came further, than at the look before.
 
 use std::{
+    collections::BTreeSet,
     net::Shutdown,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -52,6 +53,8 @@ pub(crate) struct Points {
     pub met: Vec<String>,
     /// At which of them what is killed.
     pub kill: Option<(usize, Kill)>,
+    /// Whose time stands still.
+    pub held: BTreeSet<NodeName>,
     /// Whether it was.
     pub killed: Option<String>,
 }
@@ -176,6 +179,9 @@ impl Host for Mortal {
     }
     fn wait(&self, waker: &Waker, at_most: Duration) {
         self.look();
+        while self.points.lock().unwrap_or_else(PoisonError::into_inner).held.contains(&self.name) {
+            std::thread::yield_now();
+        }
         self.inner.wait(waker, at_most);
         self.look();
     }

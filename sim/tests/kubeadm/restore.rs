@@ -1,5 +1,5 @@
-//! Three servers that lost etcd get it back from a sealed snapshot, and everything that can be killed is killed at every
-//! point of that.
+//! Three servers that lost etcd get it back from a sealed snapshot, and everything that can be killed is killed at
+//! every point of that.
 //!
 //! Executors, planner and sealing are real, and the admin's part is by the functions behind `hostler cluster restore`;
 //! machines, etcd, containerd and the kubelet are played, and so is the coordinator.

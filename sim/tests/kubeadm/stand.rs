@@ -29,6 +29,7 @@ use hostler_plan::{
         self, Accepted, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection,
     },
     sequencer::{ClusterNode, Standing},
+    step::Step,
     timestamp::Timestamp,
 };
 use hostler_proto::join::JoinString;
@@ -328,47 +329,58 @@ impl Stand {
         let plan: Plan = json::parse(&signed.bytes).unwrap();
         let mut receipts: BTreeMap<TaskId, Signed> = BTreeMap::new();
         let mut endings = Vec::new();
-        for (number, task) in plan.tasks.iter().enumerate() {
-            let before = task.after.iter().map(|id| receipts[id].clone()).collect();
-            let receipt = self.perform_task(signed, task, (before, number as u64 + 1));
-            let document: Receipt = json::parse(&receipt.bytes).unwrap();
-            let changed = document.steps.iter().any(|step| step.changed);
-            receipts.insert(task.id.clone(), receipt);
-            let success = document.outcome.is_success();
-            let differs = document.observations.iter().filter(|observation| observation.name == DIFFERS);
-            let differs = differs.map(|observation| observation.value.clone()).collect();
-            let (task, outcome) = (task.id.clone(), document.outcome.clone());
-            endings.push(Ending { task, outcome, changed, differs, receipt: document });
-            if !success {
+        let mut number = 0;
+        for round in plan.tasks.chunk_by(|one, next| waits_for_others(one) && waits_for_others(next)) {
+            let mut granted = Vec::new();
+            for task in round {
+                number += 1;
+                let receipts = task.after.iter().map(|id| receipts[id].clone()).collect();
+                let (plan, task_id) = (signed.digest(), task.id.clone());
+                let grant = Grant { plan, task: task_id, grant: number, lease_seconds: 600, receipts, head: None };
+                granted.push((task, grant));
+            }
+            for (task, receipt) in round.iter().zip(self.perform_round(signed, &granted)) {
+                let document: Receipt = json::parse(&receipt.bytes).unwrap();
+                let changed = document.steps.iter().any(|step| step.changed);
+                receipts.insert(task.id.clone(), receipt);
+                let differs = document.observations.iter().filter(|observation| observation.name == DIFFERS);
+                let differs = differs.map(|observation| observation.value.clone()).collect();
+                let (task, outcome) = (task.id.clone(), document.outcome.clone());
+                endings.push(Ending { task, outcome, changed, differs, receipt: document });
+            }
+            if endings.iter().any(|ending: &Ending| !ending.outcome.is_success()) {
                 break;
             }
         }
         endings
     }
 
-    /// One task to its receipt, however often its executor or its agent ends in between.
-    fn perform_task(&mut self, plan: &Signed, task: &Task, (before, number): (Vec<Signed>, u64)) -> Signed {
-        let grant = Grant {
-            plan: plan.digest(),
-            task: task.id.clone(),
-            grant: number,
-            lease_seconds: 600,
-            receipts: before,
-            head: None,
-        };
-        for _ in 0..TRIES {
-            if !self.processes.get(&task.node).is_some_and(Process::is_alive) {
-                if let Some(mut dead) = self.processes.remove(&task.node) {
-                    dead.end();
+    /// Tasks to their receipts, at once, however often an executor or an agent ends in between.
+    fn perform_round(&mut self, plan: &Signed, round: &[(&Task, Grant)]) -> Vec<Signed> {
+        let mut found: Vec<Option<Signed>> = vec![None; round.len()];
+        let mut tries = vec![0; round.len()];
+        let mut is_open = vec![false; round.len()];
+        let (began, mut refused) = (Instant::now(), None);
+        while found.iter().any(Option::is_none) {
+            assert!(tries.iter().all(|tries| *tries <= TRIES), "{} came to no end in {TRIES} tries", round[0].0.id);
+            assert!(began.elapsed() < PATIENCE, "{} did not end; refused was {refused:?}", round[0].0.id);
+            for (at, (task, grant)) in round.iter().enumerate().filter(|(at, _)| found[*at].is_none()) {
+                if !is_open[at] {
+                    tries[at] += 1;
+                    is_open[at] = self.begin(plan, task, grant);
                 }
-                self.await_power(&task.node);
-                self.processes.insert(task.node.clone(), self.start(&task.node));
             }
-            if let Some(receipt) = self.try_task(plan, task, &grant) {
-                return receipt;
+            self.points.lock().unwrap().held.clear();
+            for (at, (task, _)) in round.iter().enumerate() {
+                if is_open[at] && found[at].is_none() {
+                    match self.look(plan, task, &mut refused) {
+                        Ok(receipt) => found[at] = receipt,
+                        Err(()) => is_open[at] = false,
+                    }
+                }
             }
         }
-        panic!("{} came to no end in {TRIES} tries", task.id);
+        found.into_iter().flatten().collect()
     }
 
     /// A person reboots a machine, and its executor ends with it.
@@ -385,46 +397,64 @@ impl Stand {
         }
     }
 
-    /// None when the connection ends before.
-    fn try_task(&mut self, plan: &Signed, task: &Task, grant: &Grant) -> Option<Signed> {
+    /// Grants a task to an executor that runs. Its time stands still until all of the round have begun.
+    fn begin(&mut self, plan: &Signed, task: &Task, grant: &Grant) -> bool {
+        if !self.processes.get(&task.node).is_some_and(Process::is_alive) {
+            if let Some(mut dead) = self.processes.remove(&task.node) {
+                dead.end();
+            }
+            self.await_power(&task.node);
+            self.processes.insert(task.node.clone(), self.start(&task.node));
+        }
         let trust = Request::Trust {
             roots: vec![self.sign(DocumentKind::Root, &self.root)],
             roster: Some(self.sign(DocumentKind::Roster, &self.roster)),
         };
-        let process = self.processes.get_mut(&task.node)?;
+        let Some(process) = self.processes.get_mut(&task.node) else { return false };
         let requests = [
             Request::Welcome { own_receipts: Vec::new(), head: None },
             trust,
             Request::Plan(plan.clone()),
             Request::LeaseRenewed { grant: grant.grant, lease_seconds: 600 },
-            Request::Grant(grant.clone().into()),
         ];
         if !process.connect() || !requests.into_iter().all(|request| process.request(request)) {
-            return None;
+            return false;
         }
-        let began = Instant::now();
-        let mut refused = None;
-        while began.elapsed() < PATIENCE {
-            match process.read() {
-                Ok(Some(FromExecutor::Receipt(signed))) => {
-                    let receipt: Receipt = json::parse(&signed.bytes).unwrap();
-                    process.request(Request::ReceiptAcknowledged(signed.digest()));
-                    if receipt.plan == plan.digest() && receipt.task == task.id {
-                        return Some(signed);
-                    }
-                }
-                Ok(Some(FromExecutor::Refused(input))) => refused = Some(input.refused),
-                Ok(Some(FromExecutor::Status(status))) => {
-                    let Some(fetch) = status.fetch else { continue };
-                    let downloads = self.folder.path().join(task.node.as_str()).join("downloads");
-                    fs::create_dir_all(&downloads).unwrap();
-                    fs::write(downloads.join(fetch.digest.hex()), &self.contents[&fetch.digest]).unwrap();
-                    process.request(Request::Fetched { digest: fetch.digest, result: Ok(()) });
-                }
-                Ok(Some(FromExecutor::Answer { .. } | FromExecutor::Report(_)) | None) => {}
-                Err(()) => return None,
-            }
-        }
-        panic!("{} did not end; refused was {refused:?}", task.id);
+        self.points.lock().unwrap().held.insert(task.node.clone());
+        process.request(Request::Grant(grant.clone().into()))
     }
+
+    /// What an executor says next: the task's receipt, or nothing of it yet. An error when the connection has ended.
+    fn look(
+        &mut self,
+        plan: &Signed,
+        task: &Task,
+        refused: &mut Option<hostler_plan::refusal::Refused>,
+    ) -> Result<Option<Signed>, ()> {
+        let process = self.processes.get_mut(&task.node).ok_or(())?;
+        match process.read()? {
+            Some(FromExecutor::Receipt(signed)) => {
+                let receipt: Receipt = json::parse(&signed.bytes).unwrap();
+                process.request(Request::ReceiptAcknowledged(signed.digest()));
+                if receipt.plan == plan.digest() && receipt.task == task.id {
+                    return Ok(Some(signed));
+                }
+            }
+            Some(FromExecutor::Refused(input)) => *refused = Some(input.refused),
+            Some(FromExecutor::Status(status)) => {
+                let Some(fetch) = status.fetch else { return Ok(None) };
+                let downloads = self.folder.path().join(task.node.as_str()).join("downloads");
+                fs::create_dir_all(&downloads).unwrap();
+                fs::write(downloads.join(fetch.digest.hex()), &self.contents[&fetch.digest]).unwrap();
+                process.request(Request::Fetched { digest: fetch.digest, result: Ok(()) });
+            }
+            Some(FromExecutor::Answer { .. } | FromExecutor::Report(_)) | None => {}
+        }
+        Ok(None)
+    }
+}
+
+/// Members of a new etcd come to an end only together. Everything else is granted one after the other.
+fn waits_for_others(task: &Task) -> bool {
+    task.steps.iter().any(|step| matches!(step, Step::StartEtcd(_)))
 }

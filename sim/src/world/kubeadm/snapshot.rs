@@ -21,6 +21,23 @@ const SNAPSHOT: &str = "simulated snapshot ";
 const RESTORED: &str = "simulated restore ";
 
 impl Machine {
+    /// Gives a file, or a folder with all that is in it, another place, at once and durably.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) -> Result<(), K3sError> {
+        let is_at = |path: &str, top: &str| path.strip_prefix(top).is_some_and(|p| p.is_empty() || p.starts_with('/'));
+        let moved: Vec<String> = self.files.keys().filter(|path| is_at(path, from)).cloned().collect();
+        if moved.is_empty() || self.files.keys().any(|path| is_at(path, to)) {
+            let said = format!("rename {from} to {to}: expected one file or folder there and none here");
+            return Err(K3sError::Failed { said });
+        }
+        for path in moved {
+            self.kubeadm.unsynced.remove(&path);
+            if let Some(file) = self.files.remove(&path) {
+                self.files.insert(format!("{to}{}", &path[from.len()..]), file);
+            }
+        }
+        Ok(())
+    }
+
     /// The restore out of which its etcd's data came.
     pub(super) fn restore(&self) -> Option<&str> {
         self.text(ETCD_DATA)?.strip_prefix(RESTORED)?.split(' ').next()
