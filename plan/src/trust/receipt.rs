@@ -18,7 +18,8 @@ pub fn receipt(roster: &Verified<Roster>, signed: &Signed) -> Result<Verified<Re
 }
 
 /// Verifies a receipt of earlier times: one signature, by a key that its node has or had; and the node as the roster
-/// lists it with that key. What a retired key signs proves that somebody has it, and not that it was signed before it was retired.
+/// lists it with that key. What a retired key signs proves that somebody has it, and not that it was signed before it
+/// was retired.
 pub fn receipt_of_then<'a>(
     roster: &'a Verified<Roster>,
     signed: &Signed,

@@ -4,7 +4,8 @@
 //! ```text
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
 //! plan upgrade V [nodes=a,b] [skip] [accept=s1] | baseline [nodes=…] | reboot [nodes=…] | drain w1 [max=N]
-//! plan dead w1 | remove w1 [off] | replace w1 [off] | renew [nodes=…] [accept=s1] | restore [of=VERSION] | rebuild [empty] | uncordon w1 | …
+//! plan dead w1 | remove w1 [off] | replace w1 [off] | renew [nodes=…] [accept=s1] | uncordon w1 | …
+//! plan restore [of=VERSION] | rebuild [empty]
 //! submit                    the plan made last goes into the ledger
 //! decide                    what the sequencer appends, until it has nothing to say
 //! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
@@ -24,6 +25,7 @@
 //! ```
 
 mod nodes;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,6 +52,7 @@ use hostler_plan::{
     version::Version,
 };
 use ssh_key::PrivateKey;
+use words::{lines, options};
 
 const BEGIN: &str = "2026-11-21T08:00:00Z";
 const OLD: &str = "v1.34.2+k3s1";
@@ -492,12 +495,4 @@ impl World {
 
 fn document(kind: DocumentKind, document: Signed) -> Entry {
     Entry::Document { kind, document: StoredDocument(document) }
-}
-
-fn options<'a>(words: &[&'a str]) -> BTreeMap<&'a str, &'a str> {
-    words.iter().map(|w| w.split_once('=').unwrap_or((w, ""))).collect()
-}
-
-fn lines<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
-    items.into_iter().map(|i| format!("{i}\n")).collect()
 }

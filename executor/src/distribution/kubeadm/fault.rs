@@ -120,9 +120,10 @@ mod tests {
             ("failed to get config map: Unauthorized", "the join token of w1 does not count any more"),
             ("dial tcp 10.0.0.1:6443: connect: connection refused", "the API server does not answer"),
             (
-                "E1128 23:42:43.571694 2549 remote_image.go:250] \"PullImage from image service failed\" err=\"connect: \
-                 connection refused\"\n\t[ERROR ImagePull]: failed to pull image registry.k8s.io/coredns/coredns:v1.14.2: \
-                 dial tcp: lookup registry.k8s.io on 10.89.0.1:53: read: connection refused",
+                "E1128 23:42:43.571694 2549 remote_image.go:250] \"PullImage from image service failed\" err=\"\
+                 connect: connection refused\"\n\t[ERROR ImagePull]: failed to pull image \
+                 registry.k8s.io/coredns/coredns:v1.14.2: dial tcp: lookup registry.k8s.io on 10.89.0.1:53: read: \
+                 connection refused",
                 "add it to the artifacts: failed to pull image registry.k8s.io/coredns/coredns:v1.14.2",
             ),
             ("\t[ERROR Swap]: running with swap on is not supported", "swap is on"),
