@@ -49,7 +49,8 @@ pub(crate) const RENEWING: &str = "/etc/kubernetes/hostler-renewing";
 /// itself, the API server's certificate until the next one is made.
 pub(crate) const ASIDE: &str = "/etc/kubernetes/hostler-before";
 
-/// There from the first change of this node's settings until the last one has proved itself.
+/// The digest of the plan that changes this server's static pods and what the cluster notes, until the last change has
+/// proved itself or the old manifest is back.
 pub(crate) const CONFIGURING: &str = "/etc/kubernetes/hostler-configuring";
 
 /// What of a join is secret lies in memory alone, and only while it is needed.

@@ -1,5 +1,6 @@
-//! `kube.describe`: labels and taints of a Node. What this step puts there it notes in an annotation, so that a later
-//! one takes away what is no longer wanted, and nothing else.
+//! `kube.describe`: labels and taints of a Node. Which labels this step puts there it notes in an annotation, so that a
+//! later one takes away what is no longer wanted. A kubelet may write that annotation, so that it takes away no more
+//! than what a kubelet may take away itself: no taint, and no label of Kubernetes' own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,9 +17,8 @@ use crate::{
 /// How often somebody else may be faster.
 const TRIES: u32 = 5;
 
-/// What the plans of before put there: keys of labels, and taints as `KEY:EFFECT`, each list divided by commas.
+/// The keys of labels that the plans of before put there, divided by commas.
 const LABELS: &str = "hostler.dev/labels";
-const TAINTS: &str = "hostler.dev/taints";
 
 /// The taint of a server, which kubeadm puts there.
 const OF_SERVERS: &str = "node-role.kubernetes.io/control-plane:NoSchedule";
@@ -92,22 +92,19 @@ fn wanted(step: &Describe, node: &Value) -> Wanted {
             labels.insert(key.clone(), value.as_str().into());
         }
     }
-    for key in noted(LABELS).into_iter().filter(|key| !step.labels.contains_key(key)) {
+    let goes = |key: &String| !step.labels.contains_key(key) && !is_of_kubernetes(key);
+    for key in noted(LABELS).into_iter().filter(goes) {
         if let Some(old) = metadata["labels"].get(&key) {
             changes.push(Change { name: format!("label {key}"), old: Some(old.clone()), new: None });
         }
         labels.insert(key, Value::Null);
     }
     let keys: Vec<&str> = step.labels.keys().map(String::as_str).collect();
-    let mut annotations = BTreeMap::from([(LABELS, keys.join(","))]);
+    let annotations = BTreeMap::from([(LABELS, keys.join(","))]);
     let mut patch = json!({ "metadata": { "labels": labels, "resourceVersion": metadata["resourceVersion"] } });
     if let Some(taints) = &step.taints {
-        let own: BTreeSet<String> = taints.iter().map(|taint| name(&read(taint))).collect();
-        annotations.insert(TAINTS, own.iter().cloned().collect::<Vec<_>>().join(","));
         let old = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-        let mut gone = noted(TAINTS);
-        gone.insert(OF_SERVERS.to_owned());
-        let new = tainted(&old, taints, &gone);
+        let new = tainted(&old, taints);
         changes.extend(taint_changes(&old, &new));
         if by_name(&old) != by_name(&new) {
             patch["spec"] = json!({ "taints": new });
@@ -124,11 +121,18 @@ fn wanted(step: &Describe, node: &Value) -> Wanted {
     Wanted { changes, patch }
 }
 
-/// The taints with those of the plan, without those that are `gone`.
-fn tainted(old: &[Value], wanted: &[String], gone: &BTreeSet<String>) -> Vec<Value> {
+/// Labels of these domains a kubelet may neither give itself nor take away (NodeRestriction admission), and no fleet
+/// file names one.
+fn is_of_kubernetes(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    ["kubernetes.io", "k8s.io"].iter().any(|of| domain == *of || domain.ends_with(&format!(".{of}")))
+}
+
+/// The taints with those of the plan; of the others only that of a server goes.
+fn tainted(old: &[Value], wanted: &[String]) -> Vec<Value> {
     let wanted: Vec<Value> = wanted.iter().map(|taint| read(taint)).collect();
     let names: BTreeSet<String> = wanted.iter().map(name).collect();
-    let stays = |taint: &&Value| !names.contains(&name(taint)) && !gone.contains(&name(taint));
+    let stays = |taint: &&Value| !names.contains(&name(taint)) && name(taint) != OF_SERVERS;
     let mut all: Vec<Value> = old.iter().filter(stays).cloned().collect();
     // When it was put there stays with one that is there.
     all.extend(wanted.into_iter().map(|taint| {
@@ -201,7 +205,23 @@ mod tests {
         assert!(wanted(&first, &node).changes.is_empty(), "a second time nothing is changed");
         let node = patched(&node, &step(&[("zone", "a")], Some(&[])));
         assert_eq!(node["metadata"]["labels"], json!({ "of/others": "1", "zone": "a" }));
-        assert_eq!(node["spec"]["taints"], json!([{ "key": "of/others", "effect": "NoExecute" }]));
+        assert_eq!(by_name(node["spec"]["taints"].as_array().unwrap()).len(), 2, "a taint goes by hand");
+    }
+
+    #[test]
+    fn a_note_that_a_kubelet_may_write_takes_away_nothing_that_it_may_not() {
+        let labels = json!({ "node-restriction.kubernetes.io/pci": "1", "node-role.kubernetes.io/db": "", "a.k8s.io/b": "",
+            "disk": "ssd" });
+        let notes = json!({ "hostler.dev/labels":
+                "node-restriction.kubernetes.io/pci,node-role.kubernetes.io/db,a.k8s.io/b,disk",
+            "hostler.dev/taints": "quarantine:NoExecute" });
+        let node = json!({ "metadata": { "labels": labels, "annotations": notes },
+            "spec": { "taints": [{ "key": "quarantine", "effect": "NoExecute" }] } });
+        let after = patched(&node, &step(&[], Some(&[])));
+        assert_eq!(after["spec"], node["spec"]);
+        let left =
+            json!({ "node-restriction.kubernetes.io/pci": "1", "node-role.kubernetes.io/db": "", "a.k8s.io/b": "" });
+        assert_eq!(after["metadata"]["labels"], left);
     }
 
     #[test]

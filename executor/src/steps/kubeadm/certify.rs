@@ -55,19 +55,20 @@ impl Action for Certify {
         // Under the old endpoint it is known until every node has moved.
         let kept = found.or(names_aside(context)?).unwrap_or_default();
         documents.certify(wanted.union(&kept).cloned()).map_err(run::unfit)?;
-        for file in FILES {
-            let path = format!("{PKI}/{file}");
-            if let Some(old) = context.host().read_file(Path::new(&path))? {
-                let private = HostFile { mode: 0o600, uid: 0, gid: 0, ..old };
-                context.host().write_file(Path::new(&format!("{ASIDE}/{file}")), &private)?;
-            }
-        }
+        keep_aside(context)?;
         for file in FILES {
             context.host().remove(Path::new(&format!("{PKI}/{file}")))?;
         }
-        run::run(&["init", "phase", "certs", "apiserver", "--config", RUN_CONFIG], false, context, |_, context| {
-            run::write(RUN_CONFIG, &documents.write(), 0o600, context)
-        })
+        let made =
+            run::run(&["init", "phase", "certs", "apiserver", "--config", RUN_CONFIG], false, context, |_, context| {
+                run::write(RUN_CONFIG, &documents.write(), 0o600, context)
+            });
+        // Where this process ends kubeadm goes on without it.
+        if let Err(StepError::Failed(why) | StepError::TimedOut(why)) = made {
+            put_back(context)?;
+            return Err(StepError::Failed(format!("{why}; the API server's certificate is the one of before")));
+        }
+        made
     }
 
     fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
@@ -80,6 +81,32 @@ impl Action for Certify {
         let after = run::await_whole(("API server's new certificate", "server"), PATIENCE, context, served)?;
         Ok(format!("the API server serves a certificate with {} names, {after} after kubeadm", found.len()))
     }
+}
+
+/// Copies certificate and key; a half that a run left which was cut off is no pair.
+fn keep_aside(context: &StepContext<'_>) -> Result<(), StepError> {
+    let host = context.host();
+    let mut pair = Vec::new();
+    for file in FILES {
+        pair.extend(host.read_file(Path::new(&format!("{PKI}/{file}")))?.map(|found| (file, found)));
+    }
+    if pair.len() == FILES.len() {
+        for (file, old) in pair {
+            let private = HostFile { mode: 0o600, uid: 0, gid: 0, ..old };
+            host.write_file(Path::new(&format!("{ASIDE}/{file}")), &private)?;
+        }
+    }
+    Ok(())
+}
+
+/// The key first, so that a certificate never lies there without its own.
+fn put_back(context: &StepContext<'_>) -> Result<(), StepError> {
+    for file in FILES.into_iter().rev() {
+        if let Some(old) = context.host().read_file(Path::new(&format!("{ASIDE}/{file}")))? {
+            context.host().write_file(Path::new(&format!("{PKI}/{file}")), &old)?;
+        }
+    }
+    Ok(())
 }
 
 /// The names of the certificate that lies there, each as it is compared.

@@ -83,8 +83,8 @@ pub(super) fn replace(
     )))
 }
 
-/// The old manifest comes back, and the component by it.
-fn put_back(component: &str, context: &mut StepContext<'_>) -> Result<(), StepError> {
+/// The old manifest comes back, and the component by it; nothing where none lies aside.
+pub(super) fn put_back(component: &str, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let Some(old) = context.host().read_file(Path::new(&aside(component)))? else { return Ok(()) };
     context.host().write_file(Path::new(&path(component)), &old)?;
     context.say(format!("waits for {component} with its old manifest"));

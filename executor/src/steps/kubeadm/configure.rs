@@ -11,7 +11,6 @@ use crate::{
     distribution::kubeadm::{
         CONFIGURING,
         config::Documents,
-        etcd,
         state::{self, COMPONENTS},
         wanted,
     },
@@ -29,10 +28,12 @@ impl Action for Configure {
         }
         run::must_be(self.version, context)?;
         let documents = run::documents(self.config.as_str())?;
-        if is_cut_off(context)? {
-            return Ok(Check::Ready);
-        }
-        let found = noted::read(&documents, context)?;
+        let is_begun = run::is_there(context)? || mark(context)?.is_some();
+        let found = match noted::read(&documents, context) {
+            // What was begun may keep the API server from its answer; apply asks it before anything else changes.
+            Err(_) if is_begun => return Ok(Check::Ready),
+            found => found?,
+        };
         if let Some(refused) = refused(&documents, &found, context)? {
             return Ok(refused);
         }
@@ -45,7 +46,7 @@ impl Action for Configure {
                 said.push(missing);
             }
         }
-        if said.is_empty() {
+        if said.is_empty() && !is_begun {
             return Ok(Check::Done("the control plane is what the fleet file says".into()));
         }
         said.into_iter().for_each(|change| context.observe("change", change));
@@ -55,29 +56,37 @@ impl Action for Configure {
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         run::settle(context)?;
         let documents = run::documents(self.config.as_str())?;
-        let pods = pods(&documents, context)?;
-        let is_underway = |component| component::is_underway(component, context);
-        let mut restarts = Vec::new();
-        for (component, changes) in pods {
-            if !changes.is_empty() || is_underway(component)? {
-                restarts.push((component, changes));
+        let plan = context.plan.digest().hex();
+        let is_begun = mark(context)?.is_some_and(|begun| begun == plan);
+        if !is_begun {
+            // Another plan's guards speak for none of this one's changes, and what it left half done is no measure.
+            COMPONENTS.iter().try_for_each(|component| component::put_back(component, context))?;
+            upgrade::await_server(context)?;
+            let found = noted::read(&documents, context)?;
+            if let Some(Check::Mismatch { expected, found }) = refused(&documents, &found, context)? {
+                return Err(StepError::Failed(format!("expected {expected}, found {found}")));
             }
         }
-        if !is_cut_off(context)? {
-            upgrade::await_server(context)?;
+        let restarts = restarts(&documents, context)?;
+        if !is_begun {
             if !restarts.is_empty() {
-                must_be_well(context)?;
+                upgrade::all_must_be_well(context)?;
                 snapshot::before_a_change(context)?;
             }
-            run::write(CONFIGURING, "", 0o600, context)?;
+            run::write(CONFIGURING, &plan, 0o600, context)?;
         }
         for (component, changes) in &restarts {
-            component::replace(component, changes, &documents, context)?;
+            let replaced = component::replace(component, changes, &documents, context);
+            // With its old manifest back nothing is half done.
+            if replaced.is_err() && !component::is_underway(component, context)? {
+                context.host().remove(Path::new(CONFIGURING))?;
+            }
+            replaced?;
         }
         upgrade::await_server(context)?;
         noted::write(&documents, context)?;
         if !restarts.is_empty() {
-            must_be_well(context)?;
+            upgrade::all_must_be_well(context)?;
         }
         Ok(context.host().remove(Path::new(CONFIGURING))?)
     }
@@ -97,9 +106,20 @@ impl Action for Configure {
     }
 }
 
-/// Whether an earlier run changed some of it and not all.
-fn is_cut_off(context: &StepContext<'_>) -> Result<bool, StepError> {
-    Ok(run::is_there(context)? || context.host().read_file(Path::new(CONFIGURING))?.is_some())
+/// Which plan began to change something here and did not come to its end.
+fn mark(context: &StepContext<'_>) -> Result<Option<String>, StepError> {
+    Ok(state::text(context.host(), CONFIGURING)?)
+}
+
+/// What gets another manifest, and in what that differs; also what has one that has not proved itself.
+fn restarts(documents: &Documents, context: &StepContext<'_>) -> Result<Vec<(&'static str, Vec<Change>)>, StepError> {
+    let mut restarts = Vec::new();
+    for (component, changes) in pods(documents, context)? {
+        if !changes.is_empty() || component::is_underway(component, context)? {
+            restarts.push((component, changes));
+        }
+    }
+    Ok(restarts)
 }
 
 /// In what each static pod's manifest differs from what kubeadm would write.
@@ -177,24 +197,4 @@ fn refused(documents: &Documents, found: &noted::Noted, context: &StepContext<'_
             "{wanted} in the fleet file; it stays for ever: remove the server and let it join with the new address"
         ),
     }))
-}
-
-/// Every member of etcd answers and nothing troubles it: one server restarts its own at a time.
-fn must_be_well(context: &mut StepContext<'_>) -> Result<(), StepError> {
-    upgrade::await_server(context)?;
-    upgrade::must_be_well(context)?;
-    let manifests = state::manifests(context.host())?;
-    if !state::has_etcd(&manifests) {
-        return Ok(());
-    }
-    for member in etcd::members(context.host())?.into_iter().flatten() {
-        if !member.answers(context.host())? {
-            return Err(StepError::Failed(format!(
-                "etcd's member {} does not answer: bring it back, or remove it (`hostler node remove`), before another \
-                 server restarts its own",
-                member.said()
-            )));
-        }
-    }
-    Ok(())
 }

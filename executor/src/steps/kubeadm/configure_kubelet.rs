@@ -3,12 +3,13 @@
 use std::{path::Path, time::Duration};
 
 use hostler_plan::step::{ClusterRole, configure::ConfigureKubelet};
+use serde::{Deserialize, Serialize};
 
 use super::{component, restart, run, upgrade};
 use crate::{
     distribution::difference::{self, Change},
     distribution::kubeadm::{
-        ASIDE, CONFIGURING, KUBELET_KUBECONFIG, KUBELET_UNIT, Kubeadm, RUN_CONFIG,
+        ASIDE, KUBELET_KUBECONFIG, KUBELET_UNIT, Kubeadm, RUN_CONFIG,
         config::{self, Documents},
         state, wanted,
     },
@@ -23,6 +24,9 @@ const FOLDER: &str = "/var/lib/kubelet";
 
 /// Of them kubeadm writes a new one each time.
 const FILES: [&str; 3] = ["config.yaml", "kubeadm-flags.env", "instance-config.yaml"];
+
+/// What of them lies aside, and where the kubeconfigs led.
+const LIST: &str = "kept.json";
 
 /// Kubeconfigs that always lead to the endpoint; the others of a server lead to its own API server or to it.
 const TO_ENDPOINT: [&str; 2] = ["admin", "super-admin"];
@@ -117,29 +121,13 @@ impl Action for ConfigureKubelet {
             is_named(&documents, context)?;
         }
         keep_aside(context)?;
-        run::write(CONFIGURING, "", 0o600, context)?;
-        lead_all(&documents, &found, context)?;
-        if self.drained {
-            let changes = |name: &str| found.settings.iter().any(|change| change.name == name);
-            for (_, file) in OF_POLICIES.iter().filter(|(name, _)| changes(name)) {
-                context.host().remove(Path::new(file))?;
-            }
-        }
-        // It stops the kubelet, writes its files and starts it.
-        run::run(&["init", "phase", "kubelet-start", "--config", RUN_CONFIG], false, context, |_, context| {
-            run::write(RUN_CONFIG, &documents.write(), 0o600, context)
-        })
+        let changed = change(self.drained, &documents, &found, context);
+        changed.map_err(|error| undone("the kubelet did not get its new settings", error, context))
     }
 
     fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
         let ran = membership::await_running::<Kubeadm>(self.version, context).and_then(|_| await_steady(context));
-        if let Err(StepError::Failed(why) | StepError::TimedOut(why)) = ran {
-            let back = put_back(context)?;
-            return Err(StepError::Failed(format!(
-                "the kubelet does not stay up with its new settings: {why}; {back}"
-            )));
-        }
-        ran?;
+        ran.map_err(|error| undone("the kubelet does not stay up with its new settings", error, context))?;
         let documents = run::documents(self.config.as_str())?;
         let left = found(&documents, context)?.changes();
         if !left.is_empty() {
@@ -148,6 +136,24 @@ impl Action for ConfigureKubelet {
         forget(context)?;
         Ok("the kubelet runs by the fleet file's settings".to_owned())
     }
+}
+
+/// Changes what is otherwise: kubeconfigs and what reads them, then the kubelet.
+fn change(drained: bool, documents: &Documents, found: &Found, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let endpoint = format!("https://{}", documents.endpoint().unwrap_or_default());
+    let led: Vec<_> = found.elsewhere.iter().map(|(file, _)| (file.clone(), endpoint.clone())).collect();
+    lead(&led, context)?;
+    restart_led(&led, context)?;
+    if drained {
+        let changes = |name: &str| found.settings.iter().any(|change| change.name == name);
+        for (_, file) in OF_POLICIES.iter().filter(|(name, _)| changes(name)) {
+            context.host().remove(Path::new(file))?;
+        }
+    }
+    // It stops the kubelet, writes its files and starts it.
+    run::run(&["init", "phase", "kubelet-start", "--config", RUN_CONFIG], false, context, |_, context| {
+        run::write(RUN_CONFIG, &documents.write(), 0o600, context)
+    })
 }
 
 fn judge(step: &ConfigureKubelet, context: &StepContext<'_>) -> Result<Check, StepError> {
@@ -178,7 +184,7 @@ fn judge(step: &ConfigureKubelet, context: &StepContext<'_>) -> Result<Check, St
             ),
         });
     }
-    let is_cut_off = run::is_there(context)? || is_aside(context)?;
+    let is_cut_off = run::is_there(context)? || kept(context)?.is_some();
     if found.changes().is_empty() && !is_cut_off {
         return Ok(Check::Done("the kubelet runs by the fleet file's settings".into()));
     }
@@ -231,21 +237,25 @@ fn path(name: &str) -> String {
     format!("/etc/kubernetes/{name}.conf")
 }
 
-/// Lets the kubeconfigs lead to the endpoint, and what read them on a server run anew.
-fn lead_all(documents: &Documents, found: &Found, context: &mut StepContext<'_>) -> Result<(), StepError> {
-    let endpoint = format!("https://{}", documents.endpoint().unwrap_or_default());
-    for (file, _) in &found.elsewhere {
+/// Lets each of these kubeconfigs lead there.
+fn lead(led: &[(String, String)], context: &StepContext<'_>) -> Result<(), StepError> {
+    for (file, server) in led {
         let Some(mut old) = context.host().read_file(Path::new(file))? else { continue };
         let text = String::from_utf8_lossy(&old.content).into_owned();
-        let led = config::led_to(&text, &endpoint).map_err(|e| StepError::Failed(format!("{file}: {e}")))?;
+        let led = config::led_to(&text, server).map_err(|e| StepError::Failed(format!("{file}: {e}")))?;
         old.content = led.into_bytes();
         context.host().write_file(Path::new(file), &old)?;
     }
+    Ok(())
+}
+
+/// What reads one of them once on a server runs anew.
+fn restart_led(led: &[(String, String)], context: &mut StepContext<'_>) -> Result<(), StepError> {
     if state::role(context.host())? != Some(ClusterRole::Server) {
         return Ok(());
     }
     for name in TO_EITHER.into_iter().filter(|name| *name != "kubelet") {
-        if !found.elsewhere.iter().any(|(file, _)| *file == path(name)) {
+        if !led.iter().any(|(file, _)| *file == path(name)) {
             continue;
         }
         let component = format!("kube-{name}");
@@ -260,48 +270,104 @@ fn lead_all(documents: &Documents, found: &Found, context: &mut StepContext<'_>)
     upgrade::await_server(context)
 }
 
+/// Where a file lies aside; with no name the folder.
 fn aside(file: &str) -> String {
-    format!("{ASIDE}/kubelet/{file}")
+    format!("{ASIDE}/kubelet/{file}").trim_end_matches('/').to_owned()
 }
 
-fn is_aside(context: &StepContext<'_>) -> Result<bool, StepError> {
-    Ok(!context.host().list_folder(Path::new(&format!("{ASIDE}/kubelet")))?.is_empty())
+/// What a kubelet ran by before.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// Of [`FILES`] those that lie aside; the others were not there.
+    files: Vec<String>,
+    /// Kubeconfigs with where they led.
+    led: Vec<(String, String)>,
+}
+
+/// None also where a run was cut off that was still putting it aside: the list is written last, and goes first.
+fn kept(context: &StepContext<'_>) -> Result<Option<Kept>, StepError> {
+    let Some(text) = state::text(context.host(), &aside(LIST))? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|e| StepError::Failed(format!("{}: {e}", aside(LIST))))
 }
 
 /// Those by which it runs; not those that a run wrote which was cut off.
 fn keep_aside(context: &StepContext<'_>) -> Result<(), StepError> {
-    if is_aside(context)? {
+    if kept(context)?.is_some() {
         return Ok(());
     }
+    context.host().remove(Path::new(&aside("")))?;
+    let mut kept = Kept { files: Vec::new(), led: Vec::new() };
     for file in FILES {
         if let Some(old) = context.host().read_file(Path::new(&format!("{FOLDER}/{file}")))? {
             context.host().write_file(Path::new(&aside(file)), &old)?;
+            kept.files.push(file.to_owned());
         }
     }
-    Ok(())
+    for file in TO_ENDPOINT.into_iter().chain(TO_EITHER).map(path) {
+        let server = state::text(context.host(), &file)?.and_then(|text| config::server_of(&text));
+        kept.led.extend(server.map(|(server, _)| (file, server)));
+    }
+    run::write(&aside(LIST), &serde_json::json!(kept).to_string(), 0o600, context)
+}
+
+/// Puts back what was there before, where a change did not come to its end, and says so.
+fn undone(what: &str, error: StepError, context: &mut StepContext<'_>) -> StepError {
+    let (StepError::Failed(why) | StepError::TimedOut(why) | StepError::Unreachable(why)) = error else { return error };
+    match put_back(context) {
+        Ok(back) => StepError::Failed(format!("{what}: {why}; {back}")),
+        Err(StepError::Failed(again)) => {
+            StepError::Failed(format!("{what}: {why}; its old ones cannot be put back: {again}"))
+        }
+        Err(other) => other,
+    }
 }
 
 /// What becomes of the old settings, in words.
 fn put_back(context: &mut StepContext<'_>) -> Result<String, StepError> {
+    let Some(kept) = kept(context)? else { return Ok("nothing was changed".to_owned()) };
+    let host = context.host();
+    // What kubeadm wrote half nobody can read, and is another.
+    let policies = |folder: &str| wanted::kubelet_files(host, folder).map(|files| files.config).unwrap_or_default();
+    let (new, old) = (policies(FOLDER), policies(&aside("")));
+    for (_, file) in OF_POLICIES.iter().filter(|(name, _)| new[*name] != old[*name]) {
+        host.remove(Path::new(file))?;
+    }
     for file in FILES {
-        if let Some(old) = context.host().read_file(Path::new(&aside(file)))? {
-            context.host().write_file(Path::new(&format!("{FOLDER}/{file}")), &old)?;
+        let path = format!("{FOLDER}/{file}");
+        match host.read_file(Path::new(&aside(file)))? {
+            Some(old) => host.write_file(Path::new(&path), &old)?,
+            None if kept.files.iter().any(|kept| kept == file) => {}
+            None => host.remove(Path::new(&path))?,
         }
     }
+    let server = |file: &str| Ok::<_, StepError>(state::text(host, file)?.and_then(|text| config::server_of(&text)));
+    let mut elsewhere = Vec::new();
+    for (file, old) in kept.led {
+        if server(&file)?.is_some_and(|(server, _)| server != old) {
+            elsewhere.push((file, old));
+        }
+    }
+    lead(&elsewhere, context)?;
     context.host().restart_unit(KUBELET_UNIT)?;
-    Ok(match await_steady(context) {
+    let is_led = |context: &mut StepContext<'_>| match elsewhere.is_empty() {
+        true => Ok(()),
+        false => restart_led(&elsewhere, context),
+    };
+    Ok(match await_steady(context).and_then(|()| is_led(context)) {
         Ok(()) => {
             forget(context)?;
             "its old ones are back and it runs; correct [kubeadm.kubelet] of the fleet file".to_owned()
         }
-        Err(StepError::Failed(why)) => format!("its old ones are back, and with them neither: {why}"),
+        Err(StepError::Failed(why) | StepError::TimedOut(why) | StepError::Unreachable(why)) => {
+            format!("its old ones are back, and with them neither: {why}")
+        }
         Err(other) => return Err(other),
     })
 }
 
 fn forget(context: &StepContext<'_>) -> Result<(), StepError> {
-    context.host().remove(Path::new(&format!("{ASIDE}/kubelet")))?;
-    Ok(context.host().remove(Path::new(CONFIGURING))?)
+    context.host().remove(Path::new(&aside(LIST)))?;
+    Ok(context.host().remove(Path::new(&aside("")))?)
 }
 
 /// Waits until one process of the kubelet has run for a while.

@@ -9,7 +9,7 @@ use crate::{
     distribution::kubeadm::{
         RENEWING,
         certificate::{self, Certificate},
-        etcd, state,
+        state,
     },
     steps::action::{Action, Check, StepContext, StepError},
 };
@@ -41,7 +41,7 @@ impl Action for Renew {
             None => {
                 // With what is over nobody can be asked.
                 if !is_over {
-                    must_be_well(context)?;
+                    upgrade::all_must_be_well(context)?;
                 }
                 let since = context.host().now().whole_seconds().to_string();
                 run::write(RENEWING, &since, 0o600, context)?;
@@ -65,7 +65,7 @@ impl Action for Renew {
                 Ok(asked.is_ready().and_then(|()| restart::runs(manifest, &since, node, &asked)).err())
             })?;
         }
-        must_be_well(context)?;
+        upgrade::all_must_be_well(context)?;
         Ok(context.host().remove(std::path::Path::new(RENEWING))?)
     }
 }
@@ -94,19 +94,4 @@ impl Lasts for Renew {
     fn lasts(&self, certificate: &Certificate) -> bool {
         certificate.lasts(DAY * u32::try_from(self.within_days).unwrap_or(u32::MAX))
     }
-}
-
-/// This server's API server is ready, and every member of etcd answers: one server restarts at a time.
-fn must_be_well(context: &mut StepContext<'_>) -> Result<(), StepError> {
-    upgrade::await_server(context)?;
-    for member in etcd::members(context.host())?.into_iter().flatten() {
-        if !member.answers(context.host())? {
-            return Err(StepError::Failed(format!(
-                "etcd's member {} does not answer: bring it back, or remove it (`hostler node remove`), before another \
-                 server restarts its own",
-                member.said()
-            )));
-        }
-    }
-    Ok(())
 }

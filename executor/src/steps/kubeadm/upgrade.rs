@@ -168,6 +168,25 @@ pub(super) fn must_be_well(context: &StepContext<'_>) -> Result<(), StepError> {
     }
 }
 
+/// The same, and this server's API server is ready and every member of etcd answers: one server restarts at a time.
+pub(super) fn all_must_be_well(context: &mut StepContext<'_>) -> Result<(), StepError> {
+    await_server(context)?;
+    must_be_well(context)?;
+    if !state::has_etcd(&state::manifests(context.host())?) {
+        return Ok(());
+    }
+    for member in etcd::members(context.host())?.into_iter().flatten() {
+        if !member.answers(context.host())? {
+            return Err(StepError::Failed(format!(
+                "etcd's member {} does not answer: bring it back, or remove it (`hostler node remove`), before another \
+                 server restarts its own",
+                member.said()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// kubeadm gives up at once where the API server is away, which it is for a minute after a run that was cut off.
 pub(super) fn await_server(context: &mut StepContext<'_>) -> Result<(), StepError> {
     let (began, mut said) = (context.now(), SayOnce::default());

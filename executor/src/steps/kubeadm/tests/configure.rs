@@ -8,7 +8,11 @@ use hostler_plan::{
     step::{Step, configure},
 };
 
-use super::{NEW, double::Double, perform, reason};
+use super::{
+    NEW,
+    double::{Double, Run},
+    perform, reason,
+};
 use crate::{
     distribution::kubeadm::{ASIDE, CONFIGURING, RUN_CONFIG, config::Documents},
     host::HostError,
@@ -19,6 +23,9 @@ const OLD_SETTINGS: &str = "{\"kind\":\"KubeletConfiguration\",\"maxPods\":110}"
 
 /// A kubelet that ends at once where its settings hold this.
 const WRONG: &str = "wrong";
+
+/// A kubeadm that fails where they hold this, with the kubelet stopped and files written.
+const CUT: &str = "cut";
 
 /// The kubelet's settings in a configuration of kubeadm.
 fn settings(inner: &Inner, config: &str) -> String {
@@ -43,7 +50,13 @@ fn server(fleet: &Fleet) -> (Double, Arc<Machine>) {
         }
         ["kubeadm", "init", "phase", "kubelet-start", ..] => {
             let written = settings(inner, RUN_CONFIG);
+            let ends = written.contains(CUT);
             inner.put("/var/lib/kubelet/config.yaml", written);
+            if ends {
+                inner.put("/var/lib/kubelet/instance-config.yaml", "{}");
+                let output = "error: the disk is full".into();
+                return Some(Err(HostError::Command { command: "kubeadm".into(), status: "1".into(), output }));
+            }
             Some(Ok(String::new()))
         }
         [exe, "--version"] if exe.starts_with("/proc/") => {
@@ -93,6 +106,47 @@ fn a_kubelet_that_ends_over_its_new_settings_gets_the_old_ones_back() {
     let receipt = configured(&fleet, &machine, 3, "maxPods: 110\nimageGCHighThresholdPercent: 90", false);
     assert!(receipt.outcome.is_success() && !receipt.steps[0].changed, "{:?}", receipt.steps);
     assert_eq!(double.runs(&machine).len(), runs);
+}
+
+#[test]
+fn a_kubeadm_that_fails_half_way_leaves_the_kubelet_and_its_kubeconfigs_as_they_were() {
+    let fleet = Fleet::new();
+    let (_double, machine) = server(&fleet);
+    let old = crate::distribution::kubeadm::config::discovery("https://old.lab:6443", "CA");
+    machine.inner().put("/etc/kubernetes/admin.conf", old);
+    machine.inner().put("/etc/kubernetes/pki/apiserver.crt", "k8s.lab");
+    // What a run left that was cut off while it put files aside is not what the kubelet ran by.
+    machine.inner().put(&format!("{ASIDE}/kubelet/config.yaml"), "{\"half\":");
+    let receipt = configured(&fleet, &machine, 1, "maxPods: 110\nimageGCHighThresholdPercent: cut", false);
+    let said = reason(&receipt);
+    assert!(said.contains("the disk is full") && said.contains("its old ones are back and it runs"), "{said}");
+    let inner = machine.inner();
+    assert_eq!(inner.text("/var/lib/kubelet/config.yaml").as_deref(), Some(OLD_SETTINGS));
+    assert_eq!(inner.text("/var/lib/kubelet/instance-config.yaml"), None, "it was not there before");
+    let led = inner.text("/etc/kubernetes/admin.conf").unwrap();
+    assert!(led.contains("https://old.lab:6443"), "{led}");
+    assert!(inner.acts.iter().any(|act| act == "restart kubelet.service"));
+    assert_eq!((inner.text(CONFIGURING), inner.text(&format!("{ASIDE}/kubelet/kept.json"))), (None, None));
+}
+
+#[test]
+fn a_certificate_that_kubeadm_cannot_make_leaves_the_one_of_before() {
+    let fleet = Fleet::new();
+    let (double, machine) = server(&fleet);
+    let (certificate, key) = ("/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/apiserver.key");
+    machine.inner().put(certificate, "old.lab");
+    machine.inner().put(key, "its key");
+    double.next(Run::Fails("error: no ca.key"));
+    let config = "kind: InitConfiguration\n---\nkind: ClusterConfiguration\ncontrolPlaneEndpoint: k8s.lab:6443\n";
+    let step =
+        Step::CertifyKubeadm(configure::Certify { version: NEW.parse().unwrap(), config: config.parse().unwrap() });
+    let plan = fleet.plan(1, vec![step], |p| p.kind = PlanKind::Configure);
+    let receipt = perform(&fleet, &machine, &plan, vec![]).unwrap();
+    let said = reason(&receipt);
+    assert!(said.contains("no ca.key") && said.contains("is the one of before"), "{said}");
+    assert_eq!(double.runs(&machine).len(), 1);
+    let inner = machine.inner();
+    assert_eq!((inner.text(certificate).as_deref(), inner.text(key).as_deref()), (Some("old.lab"), Some("its key")));
 }
 
 #[test]

@@ -135,3 +135,13 @@ fn a_server_keeps_its_certificates_while_another_member_of_etcd_is_away() {
     assert!(double.runs(&machine).is_empty() && restarted.lock().unwrap().is_empty());
     assert_eq!(machine.inner().text(RENEWING), None);
 }
+
+#[test]
+fn a_server_keeps_its_certificates_while_etcd_has_an_alarm() {
+    let fleet = Fleet::new();
+    let (double, machine, restarted) = server(&fleet, 30 * DAY);
+    machine.inner().put("/alarm", "memberID:1 alarm:NOSPACE");
+    let receipt = renewed(&fleet, &machine, 1);
+    assert!(reason(&receipt).contains("etcd has an alarm: memberID:1 alarm:NOSPACE"), "{}", reason(&receipt));
+    assert!(double.runs(&machine).is_empty() && restarted.lock().unwrap().is_empty());
+}
