@@ -41,6 +41,28 @@ pub struct Listed {
     pub is_here: bool,
 }
 
+impl Listed {
+    /// Who signed that the snapshot of this digest is theirs, and whether that counts.
+    pub fn signer(&self) -> String {
+        match self.is_proved {
+            true => format!("{}, by the key of a server of today", self.node),
+            false => format!("{}, by a key that is retired or no server's", self.node),
+        }
+    }
+}
+
+/// Why nobody can say which snapshot is meant by that name; none where all receipts agree.
+pub fn disputed(listed: &[Listed], name: &str) -> Option<String> {
+    let named = listed.iter().filter(|listed| listed.taken.name == name);
+    let mut named = named.filter_map(|listed| Some((listed.taken.sealed?.digest, listed.signer())));
+    let (first, by) = named.next()?;
+    let (other, by_other) = named.find(|(digest, _)| *digest != first)?;
+    Some(format!(
+        "receipts name two snapshots {name}: {first} (signed by {by}) and {other} (signed by {by_other}); take \
+         another, or a file of which you know that it is the right one"
+    ))
+}
+
 /// The snapshots that receipts name, the newest first. What no node ever signed is not one.
 pub async fn list(admin: &mut Admin) -> Result<Vec<Listed>, Error> {
     let request = admin.with_session(v1::Empty {});
@@ -61,6 +83,9 @@ pub async fn fetch(admin: &mut Admin, name: &str, path: &Path) -> Result<SealedS
     let found = listed.iter().find(|listed| listed.taken.name == name).ok_or_else(|| {
         Error::Usage(format!("expected a snapshot of `hostler snapshot list`, found {name:?}; see which there are"))
     })?;
+    if let Some(why) = disputed(&listed, name) {
+        return Err(Error::Failed(why));
+    }
     let Some(sealed) = found.taken.sealed.filter(|_| found.is_here) else {
         return Err(Error::Failed(format!(
             "{name} is not with the coordinator; if {} still keeps it, it is there in /var/lib/hostler/etcd or \
@@ -103,11 +128,16 @@ pub async fn fetch(admin: &mut Admin, name: &str, path: &Path) -> Result<SealedS
     Ok(sealed)
 }
 
+/// The receipt that names this sealed file by its digest; of several one that counts.
+pub async fn named_by(admin: &mut Admin, verified: &Verified) -> Result<Option<Listed>, Error> {
+    let of_file = |listed: &Listed| listed.taken.sealed.is_some_and(|sealed| sealed.digest == verified.digest);
+    Ok(list(admin).await?.into_iter().filter(of_file).max_by_key(|listed| listed.is_proved))
+}
+
 /// A recovery key's public half is no secret: that a file opens proves who may read it, and not who made it. A node
 /// signed the digest of what it sealed, and only what such a receipt names is taken.
 pub async fn must_be_proved(admin: &mut Admin, file: &Path, verified: &Verified) -> Result<(), Error> {
-    let of_file = |listed: &&Listed| listed.taken.sealed.is_some_and(|sealed| sealed.digest == verified.digest);
-    let found = match list(admin).await?.iter().find(of_file) {
+    let found = match named_by(admin, verified).await? {
         Some(Listed { is_proved: true, .. }) => return Ok(()),
         Some(Listed { node, .. }) => format!("one by a key of {node} that is retired or no server's"),
         None => {
@@ -175,14 +205,33 @@ pub fn verify_with(etcdutl: &str, path: &Path, identity: &Identity) -> Result<Ve
     Ok(Verified { note, digest, looked_into: data.is_some() })
 }
 
-/// Hands a sealed snapshot on to those keys, as a file for its owner alone.
-pub fn hand_on(path: &Path, identity: &Identity, to: &[Recipient], into: &Path) -> Result<(), Error> {
+/// Hands the sealed snapshot that was verified on to those keys, as a file for its owner alone. Of another one, which
+/// lies there meanwhile, nothing stays.
+pub fn hand_on(
+    (path, verified): (&Path, &Verified),
+    identity: &Identity,
+    to: &[Recipient],
+    into: &Path,
+) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let sealed = BufReader::with_capacity(1 << 20, File::open(path).map_err(|e| Error::file("read", path, e))?);
+    let from = File::open(path).map_err(|e| Error::file("read", path, e))?;
+    let mut measured = Measured { from, hasher: Sha256::new() };
     let failed = |e| Error::file("write", into, e);
     let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(into).map_err(failed)?;
     let mut file = BufWriter::with_capacity(1 << 20, file);
-    hostler_seal::hand_on(identity, to, sealed, &mut file).map_err(failed)
+    let sealed = BufReader::with_capacity(1 << 20, &mut measured);
+    hostler_seal::hand_on(identity, to, sealed, &mut file).map_err(failed)?;
+    let found = Digest::from_bytes(measured.hasher.finalize().into());
+    if found != verified.digest {
+        std::fs::remove_file(into).map_err(failed)?;
+        return Err(Error::Failed(format!(
+            "{}: expected {}, which was verified, found {found}: somebody changed it meanwhile; copy it to where \
+             nobody else writes, and begin again",
+            path.display(),
+            verified.digest
+        )));
+    }
+    Ok(())
 }
 
 fn read_note(name: &str, size: u64, content: &mut dyn Read) -> io::Result<SnapshotNote> {
@@ -218,14 +267,16 @@ impl<R: Read> Read for Measured<R> {
     }
 }
 
+/// How a program opens anew what it was given as its input.
+const ITS_INPUT: &str = "/proc/self/fd/0";
+
 fn is_there(etcdutl: &str) -> bool {
     Command::new(etcdutl).arg("version").output().is_ok_and(|output| output.status.success())
 }
 
-/// etcd's data in the clear, for its owner alone and only as long as etcdutl needs them.
+/// etcd's data in the clear, in a file that has no name any more: however this ends, nothing of it stays.
 struct Scratch {
     file: File,
-    path: std::path::PathBuf,
 }
 
 impl Scratch {
@@ -233,8 +284,9 @@ impl Scratch {
         use std::os::unix::fs::OpenOptionsExt as _;
         let name = format!(".{}.{}", beside.file_name().unwrap_or_default().to_string_lossy(), std::process::id());
         let path = std::env::temp_dir().join(name);
-        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, path })
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(Self { file })
     }
 
     fn look(&self, etcdutl: &str, note: &SnapshotNote) -> Result<(), Error> {
@@ -244,8 +296,10 @@ impl Scratch {
             revision: u64,
         }
         let failed = |why: String| Error::Failed(format!("etcdutl does not take the snapshot {}: {why}", note.name));
-        let output = Command::new(etcdutl).args(["snapshot", "status", "--write-out", "json"]).arg(&self.path).output();
-        let output = output.map_err(|e| failed(e.to_string()))?;
+        let data = self.file.try_clone().map_err(|e| failed(e.to_string()))?;
+        let mut command = Command::new(etcdutl);
+        command.args(["snapshot", "status", "--write-out", "json", ITS_INPUT]).stdin(data);
+        let output = command.output().map_err(|e| failed(e.to_string()))?;
         if !output.status.success() {
             return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
@@ -262,8 +316,34 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(node: &str, content: &str, is_proved: bool) -> Listed {
+        let sealed = Some(SealedSnapshot { digest: Digest::of(content.as_bytes()), size: 7 });
+        let taken = TakenSnapshot {
+            name: "s1-20261128T201500Z".to_owned(),
+            cluster_id: "ab".to_owned(),
+            revision: 12,
+            kubernetes: "v1.36.3".to_owned(),
+            sealed,
+        };
+        Listed { taken, node: node.parse().unwrap(), is_proved, is_here: true }
+    }
+
+    #[test]
+    fn a_name_of_two_snapshots_is_disputed_with_both_signers() {
+        let name = "s1-20261128T201500Z";
+        let once = [listed("s1", "a", true), listed("s1", "a", false)];
+        assert_eq!(disputed(&once, name), None, "the same one twice");
+        let twice = [listed("s1", "a", true), listed("s1", "b", false)];
+        let said = disputed(&twice, name).unwrap();
+        assert!(
+            said.contains(&format!("{} (signed by s1, by the key of a server of today)", Digest::of(b"a"))),
+            "{said}"
+        );
+        assert!(said.contains(&format!("{} (signed by s1, by a key that is retired", Digest::of(b"b"))), "{said}");
+        assert_eq!(disputed(&twice, "s1-20261128T201501Z"), None);
     }
 }

@@ -46,9 +46,12 @@ It signs what it read, and seals it to this command. What the file has no word f
     Put,
     /// Make the cluster of the fleet file anew on bare machines, from a snapshot where there is one
     #[command(after_help = "Examples:
-  hostler fleet rebuild --snapshot s1-20261128T201500Z --recovery-key /media/stick/recovery.key
-  hostler fleet rebuild --snapshot ./s1-20261128T201500Z.age --recovery-key /media/stick/recovery.key --yes
+  hostler fleet rebuild --snapshot s1-20261128T201500Z --recovery-key /media/stick/recovery.key --accept-unproved
+  hostler fleet rebuild --snapshot ./s1-20261128T201500Z.age --recovery-key /media/stick/recovery.key --accept-unproved
   hostler fleet rebuild
+
+Where machines were enrolled anew, the key that signed for the snapshot is retired: --accept-unproved takes it all the
+same, and digest and signer are said before anything is signed.
 
 Every machine of the fleet file is enrolled and approved before, under its name, and bare: where one carries anything of
 a cluster nothing begins. Two plans, each shown before it is signed: the first server begins with the cluster's

@@ -44,10 +44,15 @@ pub(super) async fn rebuild(context: &Context, args: RebuildArgs) -> Result<(), 
             format!("two plans, each shown before it is signed: {first} begins, then {} join", count(others, "node"))
         }
     });
-    let run = |artifacts| Run { options: args.options.clone(), out: None, yes: args.yes, no_watch: false, artifacts };
+    let run = || Run {
+        options: args.options.clone(),
+        out: None,
+        yes: args.yes,
+        no_watch: false,
+        artifacts: args.artifacts.clone(),
+    };
     let snapshot = sealed.as_ref().map(|sealed| sealed.opened.clone());
-    let folder = sealed.as_ref().map(|sealed| sealed.folder.clone()).or_else(|| args.artifacts.clone());
-    let begun = plan::run_request(context, Intent::Rebuild { snapshot }.into(), run(folder)).await;
+    let begun = plan::run_request(context, Intent::Rebuild { snapshot }.into(), run()).await;
     if let Some(sealed) = sealed {
         sealed.remove();
     }
@@ -57,7 +62,7 @@ pub(super) async fn rebuild(context: &Context, args: RebuildArgs) -> Result<(), 
     }
     await_seen(context, &first).await?;
     let joins: PlanRequest = Intent::Join { nodes: Selection::All }.into();
-    plan::run_request(context, joins, run(args.artifacts.clone())).await.map(drop)
+    plan::run_request(context, joins, run()).await.map(drop)
 }
 
 /// Waits until the coordinator has heard that the first server is Ready: others join by it.

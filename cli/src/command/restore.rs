@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Admin,
     args::RestoreArgs,
-    artifact::measure,
+    artifact::{kept_path, measure},
     error::Error,
     output::{clean, note},
     plan::read_fleet,
@@ -38,13 +38,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<(), 
     let asked =
         Asked { which: &args.snapshot, recovery_key: &args.recovery_key, accept_unproved: args.accept_unproved };
     let sealed = seal_to(context, asked, &servers).await?;
-    let run = Run {
-        options: args.options,
-        out: args.out,
-        yes: args.yes,
-        no_watch: args.no_watch,
-        artifacts: Some(sealed.folder.clone()),
-    };
+    let run = Run { options: args.options, out: args.out, yes: args.yes, no_watch: args.no_watch, artifacts: None };
     let intent = Intent::Restore { snapshot: sealed.opened.clone() };
     let ended = plan::run_request(context, intent.into(), run).await;
     sealed.remove();
@@ -55,14 +49,14 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<(), 
 #[derive(Debug)]
 pub(super) struct Sealed {
     pub opened: OpenedSnapshot,
-    /// Where the plan's artifact lies.
-    pub folder: PathBuf,
+    /// The plan's artifact, among those that are kept by their digests: it is found there whatever folder is named.
+    file: PathBuf,
 }
 
 impl Sealed {
     /// The coordinator has it, or nobody needs it.
     pub(super) fn remove(self) {
-        let _ = fs::remove_file(self.folder.join(ARTIFACT));
+        let _ = fs::remove_file(self.file);
     }
 }
 
@@ -88,6 +82,9 @@ pub(super) async fn seal_to(context: &Context, asked: Asked<'_>, machines: &[Nod
     let file = find(&mut admin, asked.which, &folder).await?;
     note(&format!("opens {}", file.display()));
     let verified = snapshot::verify(&file, &key)?;
+    let by = snapshot::named_by(&mut admin, &verified).await?;
+    let signer = by.map_or_else(|| "nobody: no receipt names it".to_owned(), |listed| listed.signer());
+    note(&format!("it is {}, signed by {signer}", verified.digest));
     if !asked.accept_unproved {
         snapshot::must_be_proved(&mut admin, &file, &verified).await?;
     }
@@ -100,9 +97,20 @@ pub(super) async fn seal_to(context: &Context, asked: Asked<'_>, machines: &[Nod
         ));
     }
     let handed_on = folder.join(ARTIFACT);
-    snapshot::hand_on(&file, &key, &keys, &handed_on)?;
+    snapshot::hand_on((&file, &verified), &key, &keys, &handed_on)?;
     note(&format!("it is whole, and sealed to {} now", count(keys.len(), "server")));
-    Ok(Sealed { opened: opened(&verified, &handed_on)?, folder })
+    let opened = opened(&verified, &handed_on)?;
+    let file = keep(&handed_on, &context.profile.kept_artifacts(), &opened.artifact)?;
+    Ok(Sealed { opened, file })
+}
+
+/// Moves the sealed file to where artifacts are looked for by digest.
+fn keep(sealed: &Path, kept: &Path, artifact: &Artifact) -> Result<PathBuf, Error> {
+    let file = kept_path(kept, &artifact.sha256);
+    let folder = file.parent().unwrap_or(kept);
+    fs::create_dir_all(folder).map_err(|e| Error::file("write", folder, e))?;
+    fs::rename(sealed, &file).map_err(|e| Error::file("write", &file, e))?;
+    Ok(file)
 }
 
 /// A file of that name, or the snapshot that the coordinator keeps under it.
@@ -126,7 +134,8 @@ fn sealing_keys(admin: &Admin, machines: &[NodeName]) -> Result<Vec<Recipient>, 
         let listed = roster.active(name).ok_or_else(|| {
             Error::Failed(format!(
                 "expected every server of the fleet file in the roster, found that {name} is not: approve it (`hostler \
-                 node approve {name}`), or take it out of the fleet file and restore without it"
+                 node approve {name}`). Left out it may go on with the cluster as it is, beside the restored one: \
+                 prove that its power is off before you take it out of the fleet file"
             ))
         })?;
         keys.push(listed.sealing_recipient().map_err(|e| Error::Failed(format!("{name}: {e}")))?);

@@ -1,6 +1,6 @@
 //! `hostler snapshot …`
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use hostler_plan::{document::SnapshotNote, text::count};
 use serde_json::{Value, json};
@@ -34,20 +34,24 @@ pub(super) async fn run(context: &Context, command: SnapshotCommand) -> Result<(
 async fn list(context: &Context) -> Result<(), Error> {
     let mut admin = context.admin().await?;
     let listed = snapshot::list(&mut admin).await?;
+    let names: BTreeSet<&str> = listed.iter().map(|listed| listed.taken.name.as_str()).collect();
+    for why in names.into_iter().filter_map(|name| snapshot::disputed(&listed, name)) {
+        note(&format!("WARNING: {}", clean(&why)));
+    }
     print(
         context.output,
-        || json!({ "snapshots": listed.iter().map(as_json).collect::<Vec<_>>() }),
+        || json!({ "snapshots": listed.iter().map(|one| as_json(&listed, one)).collect::<Vec<_>>() }),
         || match listed.is_empty() {
             true => "no receipt names a snapshot yet; take one with `hostler snapshot take`".to_owned(),
             false => table(
                 ["SNAPSHOT", "REVISION", "KUBERNETES", "CLUSTER", "SIZE", "WHERE"],
-                &listed.iter().map(row).collect::<Vec<_>>(),
+                &listed.iter().map(|one| row(&listed, one)).collect::<Vec<_>>(),
             ),
         },
     )
 }
 
-fn row(listed: &Listed) -> [String; 6] {
+fn row(all: &[Listed], listed: &Listed) -> [String; 6] {
     let Listed { taken, node, is_proved, is_here } = listed;
     let size = taken.sealed.map_or_else(|| "-".to_owned(), |sealed| format!("{} kB", sealed.size.div_ceil(1000)));
     let mut place = match (taken.sealed, is_here) {
@@ -59,6 +63,9 @@ fn row(listed: &Listed) -> [String; 6] {
     if !is_proved {
         place.push_str(", and no server's key of today names it");
     }
+    if snapshot::disputed(all, &taken.name).is_some() {
+        place.push_str("; refused: two receipts say two digests");
+    }
     [
         clean(&taken.name).into_owned(),
         taken.revision.to_string(),
@@ -69,11 +76,12 @@ fn row(listed: &Listed) -> [String; 6] {
     ]
 }
 
-fn as_json(listed: &Listed) -> Value {
+fn as_json(all: &[Listed], listed: &Listed) -> Value {
     let Listed { taken, node, is_proved, is_here } = listed;
     json!({ "snapshot": taken.name, "node": node, "revision": taken.revision, "kubernetes": taken.kubernetes,
         "cluster_id": taken.cluster_id, "digest": taken.sealed.map(|sealed| sealed.digest),
-        "size": taken.sealed.map(|sealed| sealed.size), "at_coordinator": is_here, "proved": is_proved })
+        "size": taken.sealed.map(|sealed| sealed.size), "at_coordinator": is_here, "proved": is_proved,
+        "disputed": snapshot::disputed(all, &taken.name).is_some() })
 }
 
 async fn fetch(context: &Context, args: SnapshotFetchArgs) -> Result<(), Error> {

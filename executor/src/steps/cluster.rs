@@ -110,12 +110,9 @@ type Gathered = (String, Vec<hostler_plan::import::AnswerNode>, Vec<hostler_plan
 
 /// Everything that the API server is asked; none where something else made the cluster.
 fn gather(administrator: &dyn Administrator) -> Result<Option<Gathered>, ClusterError> {
-    let Some(found) = settings::cluster(administrator)? else { return Ok(None) };
-    Ok(Some((
-        objects::version(administrator)?,
-        objects::nodes(administrator)?,
-        objects::addons(administrator, &settings::OWN_ADDONS)?,
-        objects::static_pods(administrator, &settings::OWN_PODS)?,
-        found,
-    )))
+    let Some(mut found) = settings::cluster(administrator)? else { return Ok(None) };
+    let (version, nodes) = (objects::version(administrator)?, objects::nodes(administrator)?);
+    let addons = objects::addons(administrator, &settings::OWN_ADDONS, &mut found.left_out)?;
+    let static_pods = objects::static_pods(administrator, &settings::OWN_PODS, &mut found.left_out)?;
+    Ok(Some((version, nodes, addons, static_pods, found)))
 }

@@ -67,6 +67,17 @@ impl SnapshotNote {
         let time: String = taken.whole_seconds().to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
         format!("{node}-{time}")
     }
+
+    /// Whether [`name_of`](Self::name_of) makes such names of that node: no other node's begin so.
+    pub fn is_name_of(node: &NodeName, name: &str) -> bool {
+        let time = name.strip_prefix(node.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        let fits = |(at, found): (usize, u8)| match at {
+            8 => found == b'T',
+            15 => found == b'Z',
+            _ => found.is_ascii_digit(),
+        };
+        time.is_some_and(|time| time.len() == 16 && time.bytes().enumerate().all(fits))
+    }
 }
 
 /// What the receipt of the task that took it says: nothing of it is secret.
@@ -120,7 +131,25 @@ impl TakenSnapshot {
             None => None,
         };
         let (cluster_id, revision) = (text(CLUSTER)?, text(REVISION)?.parse().ok()?);
-        let name = text(NAME).filter(|name| name.starts_with(&format!("{}-", receipt.node)))?;
+        let name = text(NAME).filter(|name| SnapshotNote::is_name_of(&receipt.node, name))?;
         Some(Self { name, cluster_id, revision, kubernetes: text(KUBERNETES)?, sealed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_nodes_with_the_whole_time_and_nothing_else() {
+        let node: NodeName = "s1".parse().unwrap();
+        let name = SnapshotNote::name_of(&node, "2026-11-28T20:15:00Z".parse().unwrap());
+        assert!(SnapshotNote::is_name_of(&node, &name), "{name}");
+        // `s1-eu` is another node.
+        for other in
+            ["s1-eu-20261128T201500Z", "s1-", "s1-20261128T201500Z-2", "s1-20261128201500Z", "s2-20261128T201500Z"]
+        {
+            assert!(!SnapshotNote::is_name_of(&node, other), "{other}");
+        }
     }
 }

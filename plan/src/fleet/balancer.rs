@@ -82,8 +82,8 @@ pub(super) fn check(found: &mut Found, fleet: &Fleet, location: &Location) {
     }
     if kubeadm.bind_port == fleet.api.port {
         let message = format!(
-            "[balancer]: HAProxy listens on port {} of every server, and so do the API servers; write another \
-             bind_port in [kubeadm], such as 6444",
+            "[balancer]: HAProxy listens on port {} of every server, and so do the API servers; for a cluster \
+             that runs, write another port into `api`; for a new one another bind_port in [kubeadm], such as 6444",
             fleet.api.port
         );
         found.error(location, message);

@@ -175,6 +175,11 @@ pub enum Obstacle {
         taken: Version,
         runs: Version,
     },
+    /// A server that a restore would leave as it is, in the fleet file or not: it may hold a cluster of its own.
+    LeftOut {
+        node: NodeName,
+        is_in_file: bool,
+    },
     /// Another plan changes members of the cluster, or what they run.
     AtWork {
         running: Seq,
@@ -382,6 +387,18 @@ impl fmt::Display for Obstacle {
                 "snapshot {name} was taken at {taken}, expected one of {runs} or of the minor version before it: take \
                  another (`hostler snapshot list`), or restore it on that version and upgrade then"
             ),
+            Obstacle::LeftOut { node, is_in_file } => {
+                let (what, next) = match is_in_file {
+                    true => ("is not connected", "check its power and network"),
+                    false => ("is an active server of the roster and not in the fleet file", "write it there again"),
+                };
+                write!(
+                    f,
+                    "{node} {what}; left out of a restore it may go on with the cluster as it is, beside the restored \
+                     one: {next}, or prove that its power is off, retire it (`hostler node retire {node}`) and only \
+                     then leave it out of the fleet file"
+                )
+            }
             Obstacle::AtWork { running, title } => write!(
                 f,
                 "plan {running} is not over ({title}), and under it etcd is not exchanged: let it end, or stop it \

@@ -4,7 +4,7 @@
 //! What can refuse refuses in the first, before anything stops.
 
 use crate::{
-    document::PlanKind,
+    document::{PlanKind, RosterNode, RosterStatus},
     form::RestoreName,
     id::{NodeName, TaskId},
     step::{
@@ -34,8 +34,13 @@ pub(super) fn restore(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecy
     }
     fits(request, draft, snapshot);
     others_at_work(request, draft);
+    none_left_out(request, draft);
     let mut members = Vec::new();
     for server in fleet.servers() {
+        if request.roster.active(&server.name).is_some() && !request.state(&server.name).connected {
+            draft.obstacles.push(Obstacle::LeftOut { node: server.name.clone(), is_in_file: true });
+            continue;
+        }
         if !performs(request, draft, server) {
             continue;
         }
@@ -76,6 +81,16 @@ fn others_at_work(request: Request<'_>, draft: &mut Draft) {
         if disturbs && running.plan.seq < request.numbering.seq {
             let (running, title) = (running.plan.seq, running.title.clone());
             draft.obstacles.push(Obstacle::AtWork { running, title });
+        }
+    }
+}
+
+/// Servers that keep their etcd and their majority go on as a cluster of their own, which workers may follow.
+fn none_left_out(request: Request<'_>, draft: &mut Draft) {
+    let is_server = |node: &&RosterNode| node.status == RosterStatus::Active && node.role == ClusterRole::Server;
+    for server in request.roster.nodes.iter().filter(is_server) {
+        if request.fleet.nodes.iter().all(|node| node.name != server.name) {
+            draft.obstacles.push(Obstacle::LeftOut { node: server.name.clone(), is_in_file: false });
         }
     }
 }

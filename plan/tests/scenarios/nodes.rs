@@ -11,6 +11,18 @@ use hostler_plan::{
 use super::*;
 
 impl World {
+    pub(super) fn wait(&mut self, seconds: &str) -> String {
+        let mut left: u64 = seconds.parse().unwrap();
+        while left > 0 {
+            // A coordinator to which nobody is connected sees nothing on the way.
+            let step = if self.connected.is_empty() { left } else { left.min(10) };
+            self.now = self.now.plus(Duration::from_secs(step));
+            self.report();
+            left -= step;
+        }
+        String::new()
+    }
+
     pub(super) fn digest(&self, seq: &str) -> Digest {
         let seq = Seq(seq.parse().unwrap());
         self.sequencer.rollouts().iter().find(|r| r.seq == seq).unwrap().plan

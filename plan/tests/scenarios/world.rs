@@ -5,7 +5,7 @@
 //! fleet [servers=N] [workers=N] [max=N] [canary=N|NAME] [distribution=D]   s1…, w1…; all enrolled, Ready, connected
 //! plan upgrade V [nodes=a,b] [skip] [accept=s1] | baseline [nodes=…] | reboot [nodes=…] | drain w1 [max=N]
 //! plan dead w1 | remove w1 [off] | replace w1 [off] | renew [nodes=…] [accept=s1] | uncordon w1 | …
-//! plan restore [of=VERSION] | rebuild [empty]
+//! plan restore [of=VERSION] | rebuild [empty]     leave-out s3   takes it out of the fleet file
 //! submit                    the plan made last goes into the ledger
 //! decide                    what the sequencer appends, until it has nothing to say
 //! run [until TASK]          decide, and every granted task succeeds, until nothing is granted (or TASK is granted)
@@ -168,6 +168,10 @@ impl World {
                 *self.boots.get_mut(&name(words[1])).unwrap() += 1;
                 let (node, boot_id) = (name(words[1]), self.boot(&name(words[1])));
                 self.observe(NodeEvent::NodeConnected { node, boot_id })
+            }
+            "leave-out" => {
+                self.fleet.as_mut().unwrap().nodes.retain(|node| node.name.as_str() != words[1]);
+                String::new()
             }
             "disconnect" => {
                 self.connected.remove(&name(words[1]));
@@ -478,18 +482,6 @@ impl World {
 
     fn document_of(&self, digest: Digest) -> Plan {
         json::parse(&self.signed_plan(digest).bytes).unwrap()
-    }
-
-    fn wait(&mut self, seconds: &str) -> String {
-        let mut left: u64 = seconds.parse().unwrap();
-        while left > 0 {
-            // A coordinator to which nobody is connected sees nothing on the way.
-            let step = if self.connected.is_empty() { left } else { left.min(10) };
-            self.now = self.now.plus(Duration::from_secs(step));
-            self.report();
-            left -= step;
-        }
-        String::new()
     }
 }
 

@@ -68,7 +68,7 @@ fn handed_on(stand: &mut Stand, taken: &TakenSnapshot) -> OpenedSnapshot {
     let verified = snapshot::verify_with("no-etcdutl", &from, &recovery_key()).unwrap();
     assert_eq!((verified.digest, verified.looked_into), (taken.sealed.unwrap().digest, false));
     let keys: Vec<_> = stand.roster.nodes.iter().map(|node| node.sealing_recipient().unwrap()).collect();
-    snapshot::hand_on(&from, &recovery_key(), &keys, &into).unwrap();
+    snapshot::hand_on((&from, &verified), &recovery_key(), &keys, &into).unwrap();
     let content = fs::read(&into).unwrap();
     let (name, size) = ("etcd-snapshot".parse().unwrap(), content.len() as u64);
     let note = verified.note;

@@ -8,6 +8,12 @@ use hostler_plan::{
 
 use super::*;
 
+/// `a-3` with a whole time for its number.
+fn in_full(snapshot: &str) -> String {
+    let (node, second) = snapshot.split_once('-').unwrap();
+    format!("{node}-20261128T20150{second}Z")
+}
+
 /// A receipt of `name` that names a snapshot.
 fn named(
     plan: &Plan,
@@ -18,7 +24,7 @@ fn named(
 ) -> (NodeName, Signed) {
     let content = SealedSnapshot { digest: Digest::of(snapshot.as_bytes()), size: 7 };
     let taken = TakenSnapshot {
-        name: snapshot.to_owned(),
+        name: in_full(snapshot),
         cluster_id: "ab".to_owned(),
         revision: 12,
         kubernetes: "v1.36.3".to_owned(),
@@ -60,7 +66,7 @@ fn only_what_a_receipt_of_the_node_names_is_taken_and_only_as_many_as_stay() {
         grant += 2;
     }
     let snapshots = &fleet.control.state().snapshots;
-    let may = |name: &str, snapshot: &str| snapshots.of_node(&node(name), snapshot, at(4 * 86_400)).is_some();
+    let may = |name: &str, snapshot: &str| snapshots.of_node(&node(name), &in_full(snapshot), at(4 * 86_400)).is_some();
     assert_eq!([may("a", "a-3"), may("a", "a-2"), may("a", "a-1")], [true, true, false], "two stay");
     assert!(!may("b", "a-3") && !may("b", "b-3") && !may("a", "a-4"));
     assert_eq!(snapshots.all().count(), 3);
@@ -75,6 +81,6 @@ fn a_name_of_another_node_and_a_plain_snapshot_are_nothing_to_hand_in() {
         let plan = granted(&mut fleet, 1, 7);
         assert!(fleet.control.receipts(at(3), vec![named(&plan, "a", (1, None), snapshot, sealed)])[0].is_ok());
         let snapshots = &fleet.control.state().snapshots;
-        assert!(snapshots.of_node(&node("a"), snapshot, at(4)).is_none(), "{snapshot}");
+        assert!(snapshots.of_node(&node("a"), &in_full(snapshot), at(4)).is_none(), "{snapshot}");
     }
 }

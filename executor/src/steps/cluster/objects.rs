@@ -29,9 +29,13 @@ pub(super) fn version(administrator: &dyn Administrator) -> Result<String, Clust
 }
 
 pub(super) fn nodes(administrator: &dyn Administrator) -> Result<Vec<AnswerNode>, ClusterError> {
-    let nodes = list(administrator, "/api/v1/nodes", MAX_NODES, node)?;
+    let path = "/api/v1/nodes";
+    let (nodes, has_more) = list(administrator, path, MAX_NODES, node)?;
+    if has_more {
+        return Err(unreadable(path, &format!("it has more than {MAX_NODES} objects")));
+    }
     if nodes.is_empty() {
-        return Err(unreadable("/api/v1/nodes", "the cluster has no node"));
+        return Err(unreadable(path, "the cluster has no node"));
     }
     Ok(nodes)
 }
@@ -62,62 +66,82 @@ fn taint(taint: &Value) -> String {
     if value.is_empty() { format!("{key}:{effect}") } else { format!("{key}={value}:{effect}") }
 }
 
-/// What somebody put there: what runs on every node, and what stands beside the cluster's own.
-pub(super) fn addons(administrator: &dyn Administrator, own: &[&str]) -> Result<Vec<Addon>, ClusterError> {
+/// What somebody put there: what runs on every node, and what stands beside the cluster's own. What is beyond the limit
+/// is named in `left_out`.
+pub(super) fn addons(
+    administrator: &dyn Administrator,
+    own: &[&str],
+    left_out: &mut Vec<String>,
+) -> Result<Vec<Addon>, ClusterError> {
     let mut found = Vec::new();
     for (kind, path) in
         [("DaemonSet", "/apis/apps/v1/daemonsets"), ("Deployment", "/apis/apps/v1/namespaces/kube-system/deployments")]
     {
-        found.extend(list(administrator, path, MAX_TOLD, |object| {
+        let (some, has_more) = list(administrator, path, MAX_TOLD, |object| {
             let (namespace, name) = (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
             let is_own = namespace == "kube-system" && own.contains(&name.as_str());
             let image = text(&object["spec"]["template"]["spec"]["containers"][0]["image"]);
             (!is_own).then(|| Addon { kind: kind.to_owned(), namespace, name, image })
-        })?);
+        })?;
+        found.extend(some);
+        if has_more {
+            left_out.push(format!("every {kind} after the first {MAX_TOLD} ({path})"));
+        }
     }
     found.sort();
     Ok(found)
 }
 
-/// Pods that kubelets run from files, but for those of these names before the node's.
-pub(super) fn static_pods(administrator: &dyn Administrator, own: &[&str]) -> Result<Vec<String>, ClusterError> {
-    let mut found = list(administrator, "/api/v1/namespaces/kube-system/pods", MAX_PODS, |object| {
+/// Pods that kubelets run from files, but for those of these names before the node's. What is beyond the limit is named
+/// in `left_out`.
+pub(super) fn static_pods(
+    administrator: &dyn Administrator,
+    own: &[&str],
+    left_out: &mut Vec<String>,
+) -> Result<Vec<String>, ClusterError> {
+    let (mut found, has_more) = list(administrator, "/api/v1/namespaces/kube-system/pods", MAX_PODS, |object| {
         let metadata = &object["metadata"];
         let is_static = metadata["annotations"]["kubernetes.io/config.mirror"].is_string();
         let (name, node) = (text(&metadata["name"]), text(&object["spec"]["nodeName"]));
         let is_own = own.iter().any(|own| name == format!("{own}-{node}"));
         (is_static && !is_own).then(|| format!("kube-system/{name}"))
     })?;
+    if has_more {
+        left_out.push(format!("every pod of kube-system after the first {MAX_PODS}, static ones among them"));
+    }
     found.sort();
-    found.truncate(MAX_TOLD);
+    if found.len() > MAX_TOLD {
+        left_out.push(format!("every static pod of kube-system after the first {MAX_TOLD}"));
+        found.truncate(MAX_TOLD);
+    }
     Ok(found)
 }
 
-/// What is made of the objects of a list, page by page; at most so many are looked at.
+/// What is made of the objects of a list, page by page, and whether it has more: at most so many are looked at.
 fn list<T>(
     administrator: &dyn Administrator,
     path: &str,
     most: usize,
     mut of: impl FnMut(&Value) -> Option<T>,
-) -> Result<Vec<T>, ClusterError> {
+) -> Result<(Vec<T>, bool), ClusterError> {
     let (mut found, mut seen, mut next) = (Vec::new(), 0, String::new());
     loop {
         let asked = format!("{path}?limit={PAGE}{next}");
-        let Some(page) = administrator.get(&asked)? else { return Ok(found) };
+        let Some(page) = administrator.get(&asked)? else { return Ok((found, false)) };
         let page: Value = serde_json::from_str(&page).map_err(|e| unreadable(path, &e.to_string()))?;
         let items = page["items"].as_array().ok_or_else(|| unreadable(path, "it is no list"))?;
-        seen += items.len();
-        if seen > most {
-            return Err(unreadable(path, &format!("it has more than {most} objects")));
+        found.extend(items.iter().take(most - seen).filter_map(&mut of));
+        if seen + items.len() > most {
+            return Ok((found, true));
         }
-        found.extend(items.iter().filter_map(&mut of));
+        seen += items.len();
         // The API server's own word, which it takes back in an address.
         match page["metadata"]["continue"].as_str().filter(|word| !word.is_empty()) {
             Some(word) if word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=.~".contains(&b)) => {
                 next = format!("&continue={word}");
             }
             Some(_) => return Err(unreadable(path, "it goes on with a word that is none")),
-            None => return Ok(found),
+            None => return Ok((found, false)),
         }
     }
 }

@@ -178,3 +178,22 @@ fn what_cannot_be_read_is_said_and_the_task_fails() {
     let fleet = Fleet::new();
     assert!(reason(ask(&fleet, &machine(&fleet, many), &identity)).contains("more than 1000 objects"));
 }
+
+#[test]
+fn of_more_than_is_looked_at_the_rest_is_named_and_the_import_goes_on() {
+    let (fleet, identity) = (Fleet::new(), Identity::generate());
+    let many = cluster();
+    let deployment = |i: usize| json!({ "metadata": { "namespace": "kube-system", "name": format!("d{i:03}") } });
+    let path = "/apis/apps/v1/namespaces/kube-system/deployments";
+    many.page(path, json!({ "items": (0..201).map(deployment).collect::<Vec<_>>() }).to_string());
+    let pods: Vec<Value> = (0..5001).map(|i| json!({ "metadata": { "name": format!("p{i}") } })).collect();
+    many.page("/api/v1/namespaces/kube-system/pods", json!({ "items": pods }).to_string());
+    let receipt = ask(&fleet, &machine(&fleet, many), &identity);
+    assert_eq!(receipt.outcome, Outcome::Succeeded {});
+    let sealed = STANDARD.decode(receipt.observation(READ_SEALED).unwrap()).unwrap();
+    let answer: Answer = json::parse(&open_letter(&identity, &*sealed, MAX_ANSWER_BYTES).unwrap()).unwrap();
+    assert_eq!(answer.addons.iter().filter(|addon| addon.kind == "Deployment").count(), 200);
+    for words in ["every Deployment after the first 200", "every pod of kube-system after the first 5000"] {
+        assert!(answer.left_out.iter().any(|said| said.contains(words)), "{words}: {:?}", answer.left_out);
+    }
+}

@@ -20,7 +20,7 @@ use super::{
     run, snapshot,
 };
 use crate::{
-    distribution::kubeadm::{ETCD_DATA, KUBELET_UNIT, PKI, QUICK, state},
+    distribution::kubeadm::{ETCD_DATA, KUBELET_UNIT, PKI, QUICK, etcd, state},
     host::{HostError, Opened, UnitActivity},
     steps::{
         action::{Action, Check, StepContext, StepError},
@@ -161,9 +161,33 @@ fn unfit(step: &Receive, context: &StepContext<'_>) -> Result<Option<(String, St
             format!("{found}; put it among the artifacts of the fleet file (`hostler plan baseline`)"),
         )));
     }
+    if let Some(stranger) = left_out(&step.restored, context)? {
+        let expected = "every voting member of etcd among the servers of the restore".to_owned();
+        let found = format!(
+            "etcd that answers with the member {stranger}, which would go on beside the restored cluster; write its \
+             server into the fleet file again, or prove that its power is off and take it out of the cluster first \
+             (`hostler node remove`)"
+        );
+        return Ok(Some((expected, found)));
+    }
     // Who cannot be asked now could not be asked when everything stands still.
     restored::at_work(context)?;
     Ok(None)
+}
+
+/// A voting member of an etcd that still answers, and that is none of the restore's servers.
+fn left_out(restored: &Restored, context: &StepContext<'_>) -> Result<Option<String>, StepError> {
+    let members = match etcd::members(context.host()) {
+        Ok(members) => members.unwrap_or_default(),
+        // Without a majority nobody answers: what a restore is for.
+        Err(HostError::Command { .. } | HostError::TimedOut { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let is_restored = |voter: &etcd::Member| {
+        let is = |m: &Member| etcd::of_node(std::slice::from_ref(voter), &m.name, Some(m.address));
+        restored.members.iter().any(|member| is(member).is_ok_and(|found| found.is_some()))
+    };
+    Ok(members.iter().find(|member| !member.is_learner && !is_restored(member)).map(etcd::Member::said))
 }
 
 /// etcd's own idea of itself: the data that are restored say the same of it.

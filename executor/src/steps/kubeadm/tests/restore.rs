@@ -249,6 +249,20 @@ fn a_machine_that_could_not_restore_says_so_before_anything_stops() {
 }
 
 #[test]
+fn while_etcd_answers_none_of_its_voting_members_is_left_out() {
+    let world = World::new();
+    let (peers, clients) = (["https://10.0.0.2:2380"], ["https://10.0.0.2:2379"]);
+    let stranger = serde_json::json!({ "ID": 2, "name": "s2", "peerURLs": peers, "clientURLs": clients });
+    world.double.members.lock().unwrap().push(stranger);
+    let artifact = world.sealed(world.own_key(), CA);
+    world.refuses(&artifact, "expected every voting member of etcd among the servers of the restore");
+    // One that does not vote has no majority.
+    world.double.members.lock().unwrap()[1]["isLearner"] = true.into();
+    let received = world.perform(2, vec![world.receive(&artifact)], &artifact);
+    assert!(received.outcome.is_success(), "{:?}", received.outcome);
+}
+
+#[test]
 fn nothing_stops_without_the_snapshot_and_nothing_is_restored_while_something_runs() {
     let world = World::new();
     let artifact = world.sealed(world.own_key(), CA);
