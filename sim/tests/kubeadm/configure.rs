@@ -57,6 +57,24 @@ fn read(stand: &Stand, node: &str, path: &str) -> String {
     machine.files.get(path).map_or_else(String::new, |file| String::from_utf8_lossy(&file.content).into_owned())
 }
 
+fn write(stand: &Stand, node: &str, path: &str, text: &str) {
+    let mut world = stand.world.now();
+    let files = &mut world.machine_mut(&hostler_fixtures::name(node)).unwrap().files;
+    let mut file = files["/etc/kubernetes/admin.conf"].clone();
+    file.content = text.into();
+    files.insert(path.into(), file);
+}
+
+/// The snapshots of etcd on the first server.
+fn snapshots(stand: &Stand) -> Vec<String> {
+    let world = stand.world.now();
+    let files = world.machine(&hostler_fixtures::name("s1")).unwrap().files.keys();
+    files.filter(|path| path.contains("/etcd-") && path.ends_with(".db")).cloned().collect()
+}
+
+/// Where a server notes that a plan changes its settings.
+const MARK: &str = "/etc/kubernetes/hostler-configuring";
+
 /// The last task of a plan that did not succeed, and what it said.
 fn refused(stand: &mut Stand, drains: bool) -> (String, String) {
     let intent = configure(stand, drains);
@@ -135,9 +153,21 @@ fn an_argument_with_which_the_api_server_does_not_start_is_named_and_the_old_man
     let noted = world.kubeadm.objects["/api/v1/namespaces/kube-system/configmaps/kubeadm-config"].to_string();
     assert!(!noted.contains("no-such-flag"), "{noted}");
     drop(world);
+    assert_eq!(read(&stand, "s1", MARK), "");
+    // What the plan before left behind takes no guard from the next one.
+    for left in ["", "of a plan before"] {
+        write(&stand, "s1", MARK, left);
+        stand.rewrite(|text| text.replace("10.244.0.0/16", "10.245.0.0/16"));
+        let (task, said) = refused(&mut stand, false);
+        assert!(task == "s1.configure" && said.contains("networking.podSubnet as the cluster was made"), "{said}");
+    }
     stand.rewrite(other_settings);
     let intent = configure(&stand, false);
+    write(&stand, "s1", MARK, "of a plan before");
+    let snapshots = snapshots(&stand);
     well(&mut stand, &intent);
+    assert_ne!(snapshots, self::snapshots(&stand), "another plan's mark spares nobody the snapshot");
+    assert_eq!(read(&stand, "s1", MARK), "");
     is_done(&mut stand);
 }
 

@@ -210,8 +210,10 @@ mod tests {
 
     #[test]
     fn a_note_that_a_kubelet_may_write_takes_away_nothing_that_it_may_not() {
-        let labels = json!({ "node-restriction.kubernetes.io/pci": "1", "node-role.kubernetes.io/db": "", "a.k8s.io/b": "",
-            "disk": "ssd" });
+        let mut labels = json!({ "node-restriction.kubernetes.io/pci": "1", "node-role.kubernetes.io/db": "",
+            "a.k8s.io/b": "" });
+        let left = labels.clone();
+        labels["disk"] = "ssd".into();
         let notes = json!({ "hostler.dev/labels":
                 "node-restriction.kubernetes.io/pci,node-role.kubernetes.io/db,a.k8s.io/b,disk",
             "hostler.dev/taints": "quarantine:NoExecute" });
@@ -219,8 +221,6 @@ mod tests {
             "spec": { "taints": [{ "key": "quarantine", "effect": "NoExecute" }] } });
         let after = patched(&node, &step(&[], Some(&[])));
         assert_eq!(after["spec"], node["spec"]);
-        let left =
-            json!({ "node-restriction.kubernetes.io/pci": "1", "node-role.kubernetes.io/db": "", "a.k8s.io/b": "" });
         assert_eq!(after["metadata"]["labels"], left);
     }
 
