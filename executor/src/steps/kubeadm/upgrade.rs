@@ -58,10 +58,13 @@ impl Action for Upgrade {
         let arguments = match state::role(context.host())? {
             Some(ClusterRole::Server) => {
                 await_server(context)?;
-                backups::prune(context)?;
-                backups::must_fit(context)?;
-                must_be_well(context)?;
-                snapshot::before_a_change(context)?;
+                // A run that an earlier process of ours began works in the folder that would be pruned, and was prepared.
+                if !run::is_there(context)? {
+                    backups::prune(context)?;
+                    backups::must_fit(context)?;
+                    must_be_well(context)?;
+                    snapshot::before_a_change(context)?;
+                }
                 match cluster_version(context)? {
                     Some(found) if found >= self.version => vec!["upgrade", "node", "--config", RUN_CONFIG],
                     Some(_) | None => vec!["upgrade", "apply", &version, "--yes", "--config", RUN_CONFIG],
