@@ -79,7 +79,7 @@ trait Lasts {
 }
 
 impl Lasts for Renew {
-    /// What kubeadm has just made; where it gives them fewer days than are asked for, every plan would renew them again.
+    /// What kubeadm has just made; where it gives them fewer days than are asked for, every plan would renew them anew.
     fn must_last(&self, context: &StepContext<'_>) -> Result<(), StepError> {
         match certificate::list(context.host())?.into_iter().next() {
             Some(first) if !self.lasts(&first) => Err(StepError::Failed(format!(

@@ -58,7 +58,7 @@ impl Action for Upgrade {
         let arguments = match state::role(context.host())? {
             Some(ClusterRole::Server) => {
                 await_server(context)?;
-                // A run that an earlier process of ours began works in the folder that would be pruned, and was prepared.
+                // A run that an earlier process of ours began was prepared, and works in the folder that is pruned.
                 if !run::is_there(context)? {
                     backups::prune(context)?;
                     backups::must_fit(context)?;
