@@ -14,7 +14,11 @@ recovery_key_is_known() {
 # Three are taken where two stay; the newest goes to the admin's disk, is whole, and stock age opens it.
 snapshots_taken() {
     local name folder=$lab_work/snapshot taken
-    for _ in 1 2 3; do timed hostler snapshot take cp1 --yes; done
+    # Each is named by the second in which it was taken.
+    for _ in 1 2 3; do
+        timed hostler snapshot take cp1 --yes
+        sleep 1
+    done
     wait_for 30 "the newest snapshot at the coordinator" newest_is_here
     shown hostler snapshot list
     name=$(newest_snapshot)
