@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::run;
 use crate::{
-    distribution::kubeadm::{ADMIN_KUBECONFIG, ASIDE, PKI, RUN_CONFIG, config::Documents, state},
+    distribution::kubeadm::{ADMIN_KUBECONFIG, ASIDE, PKI, config::Documents, state},
     host::HostFile,
     steps::action::{Action, Check, StepContext, StepError},
 };
@@ -22,9 +22,9 @@ impl Action for Certify {
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
         let documents = run::documents(self.config.as_str())?;
         run::must_be(self.version, context)?;
-        let Some(found) = names(context)? else {
+        let Some(found) = names(PKI, context)? else {
             let expected = format!("the API server's certificate, {PKI}/{}", FILES[0]);
-            return Ok(match names_aside(context)? {
+            return Ok(match names(ASIDE, context)? {
                 // A run was cut off between the old one and the new one.
                 Some(_) => Check::Ready,
                 None => Check::Mismatch { expected, found: "none; this machine is no server".into() },
@@ -48,21 +48,18 @@ impl Action for Certify {
         run::settle(context)?;
         let mut documents = run::documents(self.config.as_str())?;
         let wanted = wanted(&documents);
-        let found = names(context)?;
+        let found = names(PKI, context)?;
         if found.as_ref().is_some_and(|found| wanted.is_subset(found)) {
             return Ok(());
         }
         // Under the old endpoint it is known until every node has moved.
-        let kept = found.or(names_aside(context)?).unwrap_or_default();
+        let kept = found.or(names(ASIDE, context)?).unwrap_or_default();
         documents.certify(wanted.union(&kept).cloned()).map_err(run::unfit)?;
         keep_aside(context)?;
         for file in FILES {
             context.host().remove(Path::new(&format!("{PKI}/{file}")))?;
         }
-        let made =
-            run::run(&["init", "phase", "certs", "apiserver", "--config", RUN_CONFIG], false, context, |_, context| {
-                run::write(RUN_CONFIG, &documents.write(), 0o600, context)
-            });
+        let made = run::phase(["certs", "apiserver"], &documents, context);
         // Where this process ends kubeadm goes on without it.
         if let Err(StepError::Failed(why) | StepError::TimedOut(why)) = made {
             put_back(context)?;
@@ -73,7 +70,7 @@ impl Action for Certify {
 
     fn verify(&self, context: &mut StepContext<'_>) -> Result<String, StepError> {
         let documents = run::documents(self.config.as_str())?;
-        let found = names(context)?.unwrap_or_default();
+        let found = names(PKI, context)?.unwrap_or_default();
         if let Some(missing) = wanted(&documents).difference(&found).next() {
             return Err(StepError::Failed(format!("kubeadm ended well, and the certificate has no {missing}")));
         }
@@ -109,14 +106,9 @@ fn put_back(context: &StepContext<'_>) -> Result<(), StepError> {
     Ok(())
 }
 
-/// The names of the certificate that lies there, each as it is compared.
-fn names(context: &StepContext<'_>) -> Result<Option<BTreeSet<String>>, StepError> {
-    let found = context.host().certificate_names(Path::new(&format!("{PKI}/{}", FILES[0])))?;
-    Ok(found.map(|names| names.iter().map(|name| compared(name)).collect()))
-}
-
-fn names_aside(context: &StepContext<'_>) -> Result<Option<BTreeSet<String>>, StepError> {
-    let found = context.host().certificate_names(Path::new(&format!("{ASIDE}/{}", FILES[0])))?;
+/// The names of the certificate that lies in that folder, each as it is compared.
+fn names(folder: &str, context: &StepContext<'_>) -> Result<Option<BTreeSet<String>>, StepError> {
+    let found = context.host().certificate_names(Path::new(&format!("{folder}/{}", FILES[0])))?;
     Ok(found.map(|names| names.iter().map(|name| compared(name)).collect()))
 }
 

@@ -10,7 +10,7 @@ use super::{complete::Asked, run};
 use crate::{
     distribution::difference::Change,
     distribution::kubeadm::{
-        ASIDE, MANIFESTS, RUN_CONFIG,
+        ASIDE, MANIFESTS,
         config::Documents,
         etcd,
         state::{self, API_SERVER, ETCD},
@@ -68,9 +68,7 @@ pub(super) fn replace(
         ETCD => ["etcd", "local"],
         other => ["control-plane", other.trim_start_matches("kube-")],
     };
-    run::run(&["init", "phase", phase[0], phase[1], "--config", RUN_CONFIG], false, context, |_, context| {
-        run::write(RUN_CONFIG, &documents.write(), 0o600, context)
-    })?;
+    run::phase(phase, documents, context)?;
     context.say(format!("waits for {component} with its new manifest"));
     let Err(why) = await_start(component, &logs, context)? else {
         return forget(component, context);

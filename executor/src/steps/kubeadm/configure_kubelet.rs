@@ -195,9 +195,8 @@ fn found(documents: &Documents, context: &StepContext<'_>) -> Result<Found, Step
     let host = context.host();
     let (lies, wanted) = (wanted::kubelet_files(host, FOLDER)?, wanted::kubelet(host, documents)?);
     let said = documents.kind("KubeletConfiguration");
-    let texts = |flags: &[String]| flags.to_vec();
-    let (old, new) = (texts(&lies.flags), texts(&wanted.flags));
-    let mut flags = difference::arguments(old.iter().map(String::as_str), new.iter().map(String::as_str));
+    let (old, new) = (lies.flags.iter(), wanted.flags.iter());
+    let mut flags = difference::arguments(old.map(String::as_str), new.map(String::as_str));
     flags.retain(|change| !READ_ONCE.contains(&change.name.as_str()));
     let mut settings = difference::between(&lies.config, &wanted.config, said);
     settings.retain(|change| change.name != "containerRuntimeEndpoint");

@@ -6,7 +6,6 @@ use super::{complete::with_server, run};
 use crate::{
     distribution::difference::{self, Change},
     distribution::kubeadm::{
-        RUN_CONFIG,
         config::{self, Documents},
         wanted,
     },
@@ -105,19 +104,14 @@ fn has_proxy(documents: &Documents) -> bool {
 pub(super) fn write(documents: &Documents, context: &mut StepContext<'_>) -> Result<(), StepError> {
     let found = read(documents, context)?;
     let endpoint = format!("https://{}", documents.endpoint().unwrap_or_default());
-    let phase = |phase: [&str; 2], context: &mut StepContext<'_>| {
-        run::run(&["init", "phase", phase[0], phase[1], "--config", RUN_CONFIG], false, context, |_, context| {
-            run::write(RUN_CONFIG, &documents.write(), 0o600, context)
-        })
-    };
     if !found.cluster.is_empty() || !found.kubelet.is_empty() {
-        phase(["upload-config", "all"], context)?;
+        run::phase(["upload-config", "all"], documents, context)?;
     }
     if found.info.is_some() {
         lead(CLUSTER_INFO, "kubeconfig", &endpoint, context)?;
     }
     if !found.proxy.is_empty() {
-        phase(["addon", "kube-proxy"], context)?;
+        run::phase(["addon", "kube-proxy"], documents, context)?;
     }
     if found.proxy_leads.is_some() {
         lead(PROXY_CONFIG, "kubeconfig.conf", &endpoint, context)?;

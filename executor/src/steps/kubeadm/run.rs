@@ -8,7 +8,7 @@ use hostler_plan::{step::Step, version::Version};
 use super::restored;
 use crate::{
     control::span,
-    distribution::kubeadm::{self, ETCD_DATA, KUBEADM_UNIT, MARKER, PKI, config::Documents, state},
+    distribution::kubeadm::{self, ETCD_DATA, KUBEADM_UNIT, MARKER, PKI, RUN_CONFIG, config::Documents, state},
     host::{HostFile, Reach},
     steps::{
         action::{Check, StepContext, StepError},
@@ -63,6 +63,12 @@ pub(super) fn run(
             None => started::failed(&arguments, KUBEADM_UNIT, &end),
         });
     }
+}
+
+/// Runs one phase of `kubeadm init` by that configuration.
+pub(super) fn phase(phase: [&str; 2], documents: &Documents, context: &mut StepContext<'_>) -> Result<(), StepError> {
+    let arguments = [&["init", "phase"][..], &phase, &["--config", RUN_CONFIG]].concat();
+    run(&arguments, false, context, |_, context| write(RUN_CONFIG, &documents.write(), 0o600, context))
 }
 
 /// Whether a run of kubeadm for this very step is at work, or has ended unread: nothing is done before that.
