@@ -15,7 +15,7 @@ const FILE: &str = "lock";
 /// Held until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 /// Why a folder cannot be had.
@@ -43,7 +43,15 @@ impl FolderLock {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for FolderLock {
+    /// Said, not left to the closing of the file: a program that this process is just starting has every open file of
+    /// it until it runs, the lock's among them.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
     }
 }
 
@@ -62,8 +70,10 @@ mod tests {
         let first = FolderLock::take(folder.path()).unwrap();
         let own = std::process::id();
         assert!(matches!(FolderLock::take(folder.path()), Err(LockError::Held(Some(holder))) if holder == own));
+        let inherited = first.file.try_clone().unwrap();
         drop(first);
         FolderLock::take(folder.path()).unwrap();
+        drop(inherited);
         assert!(matches!(FolderLock::take(&folder.path().join("none")), Err(LockError::File(..))));
     }
 }

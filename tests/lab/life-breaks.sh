@@ -24,6 +24,22 @@ watched() {
 
 at_work() { lab exec "$1" -- pgrep -x "$2"; }
 
+# when_at_work NODE PROGRAM ACT…: acts once the program runs on that node; in the background, begun before the plan is
+# handed in, because a node may have a plan and be through with it before `hostler submit` is back. `struck` waits for it.
+when_at_work() {
+    local node=$1 program=$2
+    shift 2
+    { wait_for 180 "$program on $node" at_work "$node" "$program" && "$@"; } &
+    strike=$!
+}
+
+# struck SEQ: or says where the rollout stands.
+struck() { wait "$strike" || { hostler rollout show "$1"; return 1; }; }
+
+killed() { shown lab exec cp1 -- systemctl kill -s KILL hostler-executor.service && { shown lab exec cp1 -- pkill -KILL -x kubeadm || true; }; }
+
+power_lost() { shown lab kill "$1" && shown lab start "$1"; }
+
 # What another cluster left on a server is named before anything is begun, and stays.
 leftovers_stop_a_bootstrap() {
     local seq said
@@ -40,12 +56,11 @@ leftovers_stop_a_bootstrap() {
 
 # SIGKILL in the middle of `kubeadm init`; the bootstrap goes through.
 bootstrap_with_kills() {
-    local seq said
+    local seq said strike
+    when_at_work cp1 kubeadm killed
     # shellcheck disable=SC2046
     handed_in bootstrap --yes $(listed cp1)
-    wait_for 180 "kubeadm at work on cp1" at_work cp1 kubeadm
-    shown lab exec cp1 -- systemctl kill -s KILL hostler-executor.service
-    shown lab exec cp1 -- pkill -KILL -x kubeadm || true
+    struck "$seq"
     watched "$seq" 0
     admin_conf
     wait_for 60 "Ready of cp1" node_ready cp1
@@ -53,12 +68,11 @@ bootstrap_with_kills() {
 
 # A worker whose power goes in the middle of its join, and comes back.
 join_with_power_loss() {
-    local seq said worker=${nodes[-1]}
+    local seq said strike worker=${nodes[-1]}
+    when_at_work "$worker" 'kubeadm|ctr' power_lost "$worker"
     # shellcheck disable=SC2046
     handed_in join --all --yes $(listed $(servers | tail -n +2))
-    wait_for 180 "kubeadm or its images on $worker" at_work "$worker" 'kubeadm|ctr'
-    shown lab kill "$worker"
-    shown lab start "$worker"
+    struck "$seq"
     watched "$seq" 0
     wait_for 60 "Ready of $worker" node_ready "$worker"
 }

@@ -69,19 +69,9 @@ impl Fleet {
         fleet
     }
 
-    /// The node's directory. A test beside this one may be starting a program, and until that has begun it holds every
-    /// open file of this process, the lock of the executor that was just dropped among them.
+    /// The node's directory.
     fn disk(&self) -> Result<Disk, DiskError> {
-        let mut tries = 0;
-        loop {
-            match Disk::open(self.directory.path()) {
-                Err(DiskError::InUse { .. }) if tries < 1000 => {
-                    tries += 1;
-                    std::thread::sleep(std::time::Duration::from_millis(5));
-                }
-                opened => return opened,
-            }
-        }
+        Disk::open(self.directory.path())
     }
 
     /// Where the agent would put what it fetched.

@@ -10,10 +10,7 @@ use std::{
 };
 
 use hostler_cli::admin::now;
-use hostler_coordinator::{
-    ca::Authority,
-    data_dir::{DataDir, DataDirError},
-};
+use hostler_coordinator::{ca::Authority, data_dir::DataDir};
 use hostler_plan::{document::Signed, refusal::Refusal};
 use hostler_proto::{
     fragment::Joiner,
@@ -68,23 +65,10 @@ fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The coordinator's folder, once nobody holds it: a program that another fleet just begins has its lock for a moment.
-async fn folder(data: &Path) -> DataDir {
-    let began = tokio::time::Instant::now();
-    loop {
-        match DataDir::open(data) {
-            Err(DataDirError::InUse { .. }) if began.elapsed() < PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            opened => return opened.unwrap(),
-        }
-    }
-}
-
 impl Line {
     /// Serves until the task is aborted.
     pub(crate) async fn serve(&self, data: &Path, address: SocketAddr) -> JoinHandle<()> {
-        let authority = Authority::open(&folder(data).await, now()).unwrap();
+        let authority = Authority::open(&DataDir::open(data).unwrap(), now()).unwrap();
         let settings = ServerSettings {
             identity: authority.server_identity(now()).unwrap(),
             client_ca: Some(authority.certificate().clone()),
