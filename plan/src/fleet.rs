@@ -115,6 +115,21 @@ impl Fleet {
         servers
     }
 
+    /// The machines in front of the API servers, in whose order they hold the address: those that the file names, else
+    /// the servers. None where there is no `[balancer]`.
+    pub fn balancers(&self) -> Vec<&FleetNode> {
+        match &self.balancer {
+            None => Vec::new(),
+            Some(balancer) if balancer.nodes.is_empty() => self.servers(),
+            Some(balancer) => balancer.nodes.iter().filter_map(|name| self.node(name)).collect(),
+        }
+    }
+
+    /// Whether that machine is one of [`Fleet::balancers`].
+    pub fn is_balancer(&self, node: &FleetNode) -> bool {
+        self.balancers().iter().any(|machine| machine.name == node.name)
+    }
+
     /// What that machine is made ready with: the fleet's, its group's over it.
     pub fn machine(&self, node: &FleetNode) -> Machine {
         let group = node.group.as_ref().and_then(|name| self.groups.get(name));

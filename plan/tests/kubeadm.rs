@@ -47,13 +47,17 @@ fn a_balancer_that_cannot_work_is_refused_with_the_sentence_that_helps() {
     let balancer = fleet.balancer.unwrap();
     assert_eq!((balancer.address.to_string().as_str(), balancer.router_id), ("192.168.1.10", 51));
     for (written, instead, expected) in [
-        ("address = \"192.168.1.10\"", "address = \"lb\"", "[balancer] address: expected an IP address, found \"lb\""),
+        ("address = \"192.168.1.10\"", "address = \"lb\"", "at which machines are reached, found \"lb\""),
+        ("address = \"192.168.1.10\"", "address = \"127.0.0.1\"", "machines are reached, found \"127.0.0.1\""),
+        ("\"eth0\"", "\"eth0@if3\"", "before any '@', of at most 15 letters"),
+        ("\"eth0\"", "\"eth0\"\nnodes = [\"s4\"]", "nodes: expected nodes of this file, found \"s4\"; write \"s1\""),
+        ("\"eth0\"", "\"eth0\"\nnodes = [\"s2\", \"s2\"]", "[balancer] nodes: s2 stands twice; remove one"),
         ("address = \"192.168.1.10\"", "address = \"192.168.1.12\"", "192.168.1.12 is s2 alone; write one that no"),
         ("address = \"192.168.1.10\"", "address = \"fd00::1\"", "is of another family than s1 (192.168.1.11)"),
         ("\"eth0\"", "\"eth0; reboot\"", "[balancer] interface: expected a name as `ip link` shows it"),
         ("\"eth0\"", "\"eth0\"\nrouter_id = 256", "[balancer] router_id: expected 1 to 255, found 256"),
         ("bind_port = 6444\n", "", "HAProxy listens on port 6443 of every server, and so do the API servers"),
-        ("address = \"192.168.1.13\"\n", "", "[balancer]: the server s3 has no address; write it"),
+        ("address = \"192.168.1.13\"\n", "", "[balancer]: s3 has no address; write it"),
         ("interface = ", "interfaces = ", "write \"interface\" if that is meant"),
     ] {
         assert!(lab.contains(written), "{written}");

@@ -236,39 +236,3 @@ fn a_bootstrap_ends_with_the_handover_and_no_other_plan_has_it() {
         );
     }
 }
-
-#[test]
-fn haproxy_and_keepalived_come_to_every_server_with_its_machine() {
-    let fleet = rack(include_str!("../../examples/kubeadm-balancer.toml"));
-    let made =
-        plan(&fleet, &["s1", "s2", "s3"], &Intent::Baseline { nodes: Selection::Named(vec![name("s2")]) }).unwrap();
-    let steps: Vec<&Step> = made.tasks.iter().flat_map(|task| &task.steps).collect();
-    let file = |path: &str| {
-        let found = steps.iter().find_map(|step| {
-            let Step::EnsureFile(file) = step else { return None };
-            (file.path.as_str() == path).then(|| file.content.clone())
-        });
-        found.unwrap()
-    };
-    let haproxy = file("/etc/haproxy/haproxy.cfg");
-    for line in [
-        "    bind 0.0.0.0:6443\n",
-        "    option httpchk GET /readyz\n    http-check expect status 200\n",
-        "check check-ssl verify none inter 1s fall 2 rise 2 on-marked-down shutdown-sessions\n",
-        "    server s1 192.168.1.11:6444\n    server s2 192.168.1.12:6444\n    server s3 192.168.1.13:6444\n",
-    ] {
-        assert!(haproxy.contains(line), "{line}: {haproxy}");
-    }
-    let keepalived = file("/etc/keepalived/keepalived.conf");
-    for line in [
-        "    priority 149\n",
-        "    unicast_src_ip 192.168.1.12\n",
-        "        192.168.1.11\n        192.168.1.13\n",
-        "        192.168.1.10/32 dev eth0\n",
-        "    script \"/usr/bin/systemctl is-active --quiet haproxy.service\"\n",
-    ] {
-        assert!(keepalived.contains(line), "{line}: {keepalived}");
-    }
-    let ops: Vec<&str> = steps.iter().map(|step| step.op()).collect();
-    assert_eq!(ops.iter().filter(|op| **op == "systemd.current").count(), 3, "{ops:?}");
-}

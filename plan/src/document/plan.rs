@@ -144,7 +144,8 @@ impl PlanKind {
                 !step.takes_away() && !step.restores() && !step.rebuilds() && !adopts && !releases && !reads
             }
             PlanKind::Restore => noop || wait || step.restores() || matches!(step, Step::StageArtifact(_)),
-            PlanKind::Remove => noop || drain || step.takes_away(),
+            // A balancer stops before its machine is emptied, and the others lead to it no more.
+            PlanKind::Remove => noop || drain || step.takes_away() || step.readies_machine(),
             // A machine is let in, and the one before it is gone; nobody's machine is emptied.
             PlanKind::Replace => {
                 let is_other = step.restores() || step.rebuilds() || reads;

@@ -1,4 +1,5 @@
-//! `[balancer]`: HAProxy and keepalived on the servers, by which the API is found as long as one of them lives.
+//! `[balancer]`: HAProxy and keepalived on the servers or on machines of their own, by which the API is found as long as
+//! one of them lives.
 
 use std::net::IpAddr;
 
@@ -6,8 +7,9 @@ use serde::Deserialize;
 
 use super::{
     Fleet,
-    problem::{At, Found, Location},
+    problem::{At, Found, Location, or_nearest},
 };
+use crate::{id::NodeName, step::ClusterRole};
 
 /// VRRP numbers its groups so (RFC 9568).
 const ROUTER_IDS: (i64, i64) = (1, 255);
@@ -18,15 +20,20 @@ const ROUTER_ID: u8 = 51;
 /// The kernel's own limit (`IFNAMSIZ`), its end not counted.
 const INTERFACE_CHARACTERS: usize = 15;
 
+/// As many priorities as keepalived's file has for machines that answer.
+const MACHINES: usize = 100;
+
 /// What stands in front of the API servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Balancer {
     /// An address of the servers' network that no machine has: one of them holds it.
     pub address: IpAddr,
-    /// The interface of every server that has that network.
+    /// The interface of every balancer that has that network.
     pub interface: String,
-    /// Which group of VRRP the servers are.
+    /// Which group of VRRP the balancers are.
     pub router_id: u8,
+    /// The machines that it runs on, the first one first; none where it is the servers.
+    pub nodes: Vec<NodeName>,
 }
 
 /// As a file writes it.
@@ -36,21 +43,29 @@ pub(super) struct BalancerFragment {
     address: String,
     interface: String,
     router_id: Option<i64>,
+    #[serde(default)]
+    nodes: Vec<String>,
 }
 
 pub(super) fn balancer(found: &mut Found, written: Option<&At<BalancerFragment>>) -> Option<Balancer> {
     let At { value, location } = written?;
     let address: Option<IpAddr> = value.address.parse().ok();
-    if address.is_none() {
-        let message = format!("[balancer] address: expected an IP address, found {:?}; correct it", value.address);
+    let reached = address.filter(|a| !(a.is_loopback() || a.is_unspecified() || a.is_multicast()));
+    if reached.is_none() {
+        let message = format!(
+            "[balancer] address: expected an IP address at which machines are reached, found {:?}; write one of the \
+             servers' network that no machine has",
+            value.address
+        );
         found.error(location, message);
     }
     let interface = &value.interface;
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
-    if interface.is_empty() || interface.len() > INTERFACE_CHARACTERS || !interface.chars().all(is_name) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let begins = interface.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !begins || interface.len() > INTERFACE_CHARACTERS || !interface.chars().all(is_name) {
         let message = format!(
-            "[balancer] interface: expected a name as `ip link` shows it, of at most {INTERFACE_CHARACTERS} letters, \
-             digits, '.', '-', '_', found {interface:?}; correct it"
+            "[balancer] interface: expected a name as `ip link` shows it before any '@', of at most \
+             {INTERFACE_CHARACTERS} letters, digits, '.', '-', '_', found {interface:?}; correct it"
         );
         found.error(location, message);
     }
@@ -61,7 +76,12 @@ pub(super) fn balancer(found: &mut Found, written: Option<&At<BalancerFragment>>
         let message = format!("[balancer] router_id: expected {least} to {most}, found {router_id}; change it");
         found.error(location, message);
     }
-    Some(Balancer { address: address?, interface: interface.clone(), router_id: fits? })
+    let named = value.nodes.iter().map(|name| {
+        let name = NodeName::new(name.as_str());
+        name.map_err(|e| found.error(location, format!("[balancer] nodes: {e}; write a node of this file"))).ok()
+    });
+    let nodes = named.collect::<Vec<_>>().into_iter().collect::<Option<Vec<NodeName>>>()?;
+    Some(Balancer { address: reached?, interface: interface.clone(), router_id: fits?, nodes })
 }
 
 /// Whether it can stand in front of this fleet's servers.
@@ -80,7 +100,9 @@ pub(super) fn check(found: &mut Found, fleet: &Fleet, location: &Location) {
         );
         found.error(location, message);
     }
-    if kubeadm.bind_port == fleet.api.port {
+    machines(found, fleet, balancer, location);
+    let on_server = fleet.balancers().iter().any(|node| node.role == ClusterRole::Server);
+    if on_server && kubeadm.bind_port == fleet.api.port {
         let message = format!(
             "[balancer]: HAProxy listens on port {} of every server, and so do the API servers; for a cluster \
              that runs, write another port into `api`; for a new one another bind_port in [kubeadm], such as 6444",
@@ -88,20 +110,22 @@ pub(super) fn check(found: &mut Found, fleet: &Fleet, location: &Location) {
         );
         found.error(location, message);
     }
-    for server in fleet.servers() {
-        match server.address {
+    let mut asked = fleet.servers();
+    asked.extend(fleet.balancers().into_iter().filter(|node| node.role != ClusterRole::Server));
+    for node in asked {
+        match node.address {
             None => {
-                let message = format!("[balancer]: the server {} has no address; write it", server.name);
+                let message = format!("[balancer]: {} has no address; write it", node.name);
                 found.error(location, message);
             }
             Some(own) if own.is_ipv6() != address.is_ipv6() => {
-                let message =
-                    format!("[balancer] address: {address} is of another family than {} ({own})", server.name);
+                let message = format!("[balancer] address: {address} is of another family than {} ({own})", node.name);
                 found.error(location, format!("{message}; use one of it"));
             }
             Some(_) => {}
         }
     }
+    programs(found, fleet, location);
     let host = fleet.api.host.as_str();
     let leads = |node: &super::FleetNode| {
         let machine = fleet.machine(node);
@@ -113,5 +137,42 @@ pub(super) fn check(found: &mut Found, fleet: &Fleet, location: &Location) {
              that DNS says so"
         );
         found.warning(location, message);
+    }
+}
+
+/// Whether the machines that it names can be balancers.
+fn machines(found: &mut Found, fleet: &Fleet, balancer: &Balancer, location: &Location) {
+    for (place, name) in balancer.nodes.iter().enumerate() {
+        let Some(node) = fleet.node(name) else {
+            let known = fleet.nodes.iter().map(|node| node.name.as_str());
+            let hint = or_nearest(name.as_str(), known, || "add a [[nodes]] for it".to_owned());
+            let message = format!("[balancer] nodes: expected nodes of this file, found {:?}; {hint}", name.as_str());
+            found.error(location, message);
+            continue;
+        };
+        if balancer.nodes[..place].contains(name) {
+            found.error(location, format!("[balancer] nodes: {name} stands twice; remove one"));
+        }
+        if node.role == ClusterRole::Worker {
+            let message = format!(
+                "[balancer] nodes: {name} is a worker, which serves pods; name servers, or machines of role \"host\""
+            );
+            found.error(location, message);
+        }
+    }
+    let count = fleet.balancers().len();
+    if count > MACHINES {
+        let message = format!("[balancer]: expected at most {MACHINES} machines, found {count}; name fewer in nodes");
+        found.error(location, message);
+    }
+}
+
+/// keepalived asks by curl; a program that is missing shows only when the address should move.
+fn programs(found: &mut Found, fleet: &Fleet, location: &Location) {
+    let brings = |name: &str| fleet.artifacts.iter().any(|artifact| artifact.name.as_str() == name);
+    if brings("keepalived") && !brings("curl") {
+        let message = "[balancer]: keepalived asks HAProxy by /usr/bin/curl, and no artifact brings the package curl; \
+                       lock it too, or see that every balancer has it";
+        found.warning(location, message.to_owned());
     }
 }

@@ -56,7 +56,7 @@ const GROUP: &[&str] = &["health", "machine"];
 const MACHINE: &[&str] =
     &["modules", "sysctl", "swap", "hosts", "time_sync", "files", "container_runtime", "kubelet_args"];
 const SNAPSHOTS: &[&str] = &["keep", "days", "to"];
-const BALANCER: &[&str] = &["address", "interface", "router_id"];
+const BALANCER: &[&str] = &["address", "interface", "router_id", "nodes"];
 const HANDOVER: &[&str] = &["manifest"];
 const FILE: &[&str] = &["mode", "content"];
 const RUNTIME: &[&str] = &["sandbox_image", "registries", "config"];

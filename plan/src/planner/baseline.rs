@@ -125,7 +125,13 @@ fn settings(request: Request<'_>, lifecycle: Lifecycle, node: &FleetNode) -> Vec
 /// What it is made ready with does not ask which version it runs.
 fn member<'a>(request: Request<'a>, lifecycle: Lifecycle, node: &'a FleetNode) -> Member<'a> {
     let artifacts = lifecycle.baseline_artifacts(request.fleet, node);
-    Member { fleet: request.fleet, node, version: request.fleet.version, artifacts }
+    Member {
+        fleet: request.fleet,
+        node,
+        version: request.fleet.version,
+        artifacts,
+        inside: request.is_member(&node.name),
+    }
 }
 
 fn one(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, node: &FleetNode, before: &[NodeName]) {

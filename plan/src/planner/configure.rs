@@ -90,7 +90,7 @@ fn is_fit(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, name: &
 
 /// Settings need nothing but what runs.
 pub(super) fn member<'a>(request: Request<'a>, node: &'a FleetNode) -> Member<'a> {
-    Member { fleet: request.fleet, node, version: request.fleet.version, artifacts: Vec::new() }
+    Member { fleet: request.fleet, node, version: request.fleet.version, artifacts: Vec::new(), inside: true }
 }
 
 /// The version that a node's settings are written for; none where its settings are not compared.

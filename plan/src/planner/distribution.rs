@@ -33,6 +33,8 @@ pub(super) struct Member<'a> {
     pub version: Version,
     /// What it needs for that, staged before; see [`Lifecycle::artifacts`].
     pub artifacts: Vec<&'a FleetArtifact>,
+    /// Whether it belongs to the cluster already, so that what the cluster made lies on it.
+    pub inside: bool,
 }
 
 /// What is made of a node.
@@ -205,10 +207,10 @@ impl Lifecycle {
     }
 
     /// Steps of the node that the task `expelled_by` removed: nothing of the cluster is left on it.
-    pub(super) fn reset(self, expelled_by: TaskId) -> Vec<Step> {
+    pub(super) fn reset(self, fleet: &Fleet, node: &FleetNode, expelled_by: TaskId) -> Vec<Step> {
         match self {
             Lifecycle::K3s => Vec::new(),
-            Lifecycle::Kubeadm => kubeadm::reset(expelled_by),
+            Lifecycle::Kubeadm => kubeadm::reset(fleet, node, expelled_by),
         }
     }
 

@@ -250,7 +250,7 @@ fn one(
     let expelled = expel.id.clone();
     push(draft, expel);
     if matches!(found, Found::Alive | Found::Broken | Found::Outside { reached: true }) {
-        push(draft, on(name, "reset", lifecycle.reset(expelled)));
+        push(draft, on(name, "reset", lifecycle.reset(request.fleet, node, expelled)));
     }
     if !matches!(found, Found::Outside { .. }) {
         push(draft, on(server, "forget", vec![Step::RemoveNode(RemoveNode {})]));

@@ -76,7 +76,8 @@ pub(super) fn member<'a>(
     (version, becomes): (Version, Becomes),
 ) -> Option<Member<'a>> {
     let found = lifecycle.artifacts(request.fleet, node, version);
-    let member = found.map(|artifacts| Member { fleet: request.fleet, node, version, artifacts });
+    let inside = becomes == Becomes::Newer;
+    let member = found.map(|artifacts| Member { fleet: request.fleet, node, version, artifacts, inside });
     let judged = member.and_then(|member| match lifecycle.hinders(&member, becomes) {
         nothing if nothing.is_empty() => Ok(member),
         obstacles => Err(obstacles),

@@ -133,6 +133,7 @@ pub(super) fn bootstrap(member: &Member<'_>, seed: Option<&Seeding>) -> Vec<Step
     steps.push(Step::BootstrapKubeadm(kubeadm::Bootstrap { version: member.version, config }));
     steps.push(kubelet_unit());
     steps.extend(seed.map(|seed| Step::ForgetNodes(seed.forget.clone())));
+    steps.extend(balancer::steps(&Member { inside: true, ..member.clone() }));
     steps
 }
 
@@ -158,6 +159,9 @@ pub(super) fn join(member: &Member<'_>, admitted_by: TaskId) -> Vec<Step> {
     };
     steps.push(Step::JoinKubeadm(join));
     steps.push(kubelet_unit());
+    if member.node.role == ClusterRole::Server {
+        steps.extend(balancer::steps(&Member { inside: true, ..member.clone() }));
+    }
     steps
 }
 
@@ -171,8 +175,11 @@ pub(super) fn expel(node: &FleetNode, silent: bool) -> Vec<Step> {
     vec![Step::ExpelFromKubeadm(kubeadm::Expel { role: node.role, address, silent: silent && is_server })]
 }
 
-pub(super) fn reset(expelled_by: TaskId) -> Vec<Step> {
-    vec![Step::ResetKubeadm(kubeadm::Reset { config: judged(config::reset()), expelled_by })]
+/// The address leads to no machine whose keys are gone.
+pub(super) fn reset(fleet: &Fleet, node: &FleetNode, expelled_by: TaskId) -> Vec<Step> {
+    let mut steps = balancer::stop(fleet, node);
+    steps.push(Step::ResetKubeadm(kubeadm::Reset { config: judged(config::reset()), expelled_by }));
+    steps
 }
 
 pub(super) fn renew(within_days: u64) -> Vec<Step> {
