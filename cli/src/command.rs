@@ -8,6 +8,7 @@ mod fleet;
 mod forks;
 mod import;
 mod inspect;
+mod install;
 mod leave;
 mod ledger;
 mod members;

@@ -19,6 +19,7 @@ pub mod fork;
 mod hand_in;
 pub mod head;
 pub mod import;
+pub mod install;
 pub mod key;
 pub mod ledger;
 pub mod membership;

@@ -32,6 +32,7 @@ pub(super) struct Consent {
 }
 
 /// What became of a roster that was made here.
+#[derive(Debug, Clone)]
 pub(super) enum Handed {
     /// It is in the ledger, and in force.
     InForce(u64),

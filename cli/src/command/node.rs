@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Context,
     accept::{self, Shown},
-    forks, leave,
+    forks, install, leave,
     members::{self, Consent},
 };
 use crate::{
@@ -75,8 +75,15 @@ pub(super) async fn list(context: &Context, watch: bool) -> Result<(), Error> {
 
 /// `hostler node …`
 pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<(), Error> {
+    // It needs no coordinator: the agent may have to go because there is none any more.
+    if let NodeCommand::RemoveAgent(args) = command {
+        return install::remove_agent(context, args).await;
+    }
     let mut admin = context.admin().await?;
     match command {
+        NodeCommand::RemoveAgent(_) => Ok(()),
+        NodeCommand::Install(args) => install::install(context, &mut admin, args).await,
+        NodeCommand::Image(args) => install::image(context, &mut admin, &args).await,
         NodeCommand::Show { name } => {
             let detail = node::get(&mut admin, &name).await?;
             let decided = Shown::of(&mut admin, &name, &detail).await?;

@@ -79,14 +79,16 @@ pub async fn retirement(admin: &mut Admin, name: &NodeName, now: Timestamp) -> R
     next(admin, nodes, &[], now).await
 }
 
-/// The next roster with that token revoked and the same nodes; none where the roster revokes it already.
-pub async fn revoking(admin: &mut Admin, token: &TokenId, now: Timestamp) -> Result<Option<Next>, Error> {
+/// The next roster with these tokens revoked and the same nodes; none where the roster revokes them already.
+pub async fn revoking(admin: &mut Admin, tokens: &[TokenId], now: Timestamp) -> Result<Option<Next>, Error> {
     let held = admin.trust_store().roster().map(Verified::document);
-    if held.is_some_and(|r| r.revoked_tokens.contains(token)) {
+    let is_new = |token: &&TokenId| !held.is_some_and(|r| r.revoked_tokens.contains(token));
+    let wanted: Vec<TokenId> = tokens.iter().filter(is_new).cloned().collect();
+    if wanted.is_empty() {
         return Ok(None);
     }
     let nodes = held.map(|r| r.nodes.clone()).unwrap_or_default();
-    next(admin, nodes, std::slice::from_ref(token), now).await.map(Some)
+    next(admin, nodes, &wanted, now).await.map(Some)
 }
 
 /// The next roster with the same nodes: what closes a fork where nothing else is to change.

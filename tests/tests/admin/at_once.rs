@@ -83,15 +83,15 @@ async fn an_overtaken_roster_follows_what_came_in_between() {
     let (mut anna, mut bert) = (connect(&anna).await.unwrap(), connect(&bert).await.unwrap());
     let token = |text: &str| hostler_plan::id::TokenId::new(text).unwrap();
     let (one, other) = (token("0000000000000001"), token("0000000000000002"));
-    let of_anna = roster::revoking(&mut anna, &one, now()).await.unwrap().unwrap();
-    let of_bert = roster::revoking(&mut bert, &other, now()).await.unwrap().unwrap();
+    let of_anna = roster::revoking(&mut anna, std::slice::from_ref(&one), now()).await.unwrap().unwrap();
+    let of_bert = roster::revoking(&mut bert, std::slice::from_ref(&other), now()).await.unwrap().unwrap();
     roster::submit(&mut anna, &of_anna, now()).await.unwrap();
     let Err(Error::Overtaken { winner, .. }) = roster::submit(&mut bert, &of_bert, now()).await else {
         panic!("expected it to be overtaken")
     };
     assert_eq!(winner.digest(), of_anna.digest());
     roster::follow_winner(&mut bert).await.unwrap();
-    let anew = roster::revoking(&mut bert, &other, now()).await.unwrap().unwrap();
+    let anew = roster::revoking(&mut bert, std::slice::from_ref(&other), now()).await.unwrap().unwrap();
     assert_eq!((anew.roster.prev, &anew.roster.revoked_tokens), (Some(of_anna.digest()), &vec![one, other]));
     assert_eq!(roster::submit(&mut bert, &anew, now()).await.unwrap(), 2);
     coordinator.end().await;

@@ -5,6 +5,7 @@ mod at_once;
 mod drains;
 mod ends;
 mod import;
+mod install;
 mod liar;
 mod link;
 mod members;
