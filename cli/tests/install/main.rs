@@ -1,6 +1,8 @@
 //! The scripts that go to a machine, run by real shells against a double of ssh and of the machine's programs.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
+mod image;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use hostler_cli::install::{
