@@ -1,8 +1,8 @@
 //! The first minute of a machine: the agent's package and a join string of its own, over the admin's stock `ssh`.
 //!
-//! Nothing here speaks the ssh protocol. A script of this folder goes to `sh` on the machine over standard input, and says
-//! what it found or did in lines that begin with a word of ours; whatever else the machine says is noise. What decides who
-//! is listed is the key that the machine itself showed over ssh, never what a coordinator tells.
+//! Nothing here speaks the ssh protocol. A script of this folder goes to `sh` on the machine over standard input, and
+//! says what it found or did in lines that begin with a word of ours; whatever else the machine says is noise. What
+//! decides who is listed is the key that the machine itself showed over ssh, never what a coordinator tells.
 
 mod facts;
 pub mod image;
@@ -96,12 +96,7 @@ pub async fn probe(ssh: &Ssh, host: &SshHost, limits: Limits, heard: Heard<'_>) 
 }
 
 /// Whose the agent is that was found there.
-pub async fn look(
-    ssh: &Ssh,
-    host: &SshHost,
-    password: Option<&str>,
-    limits: Limits,
-) -> Result<Standing, String> {
+pub async fn look(ssh: &Ssh, host: &SshHost, password: Option<&str>, limits: Limits) -> Result<Standing, String> {
     let said = ssh.run(host, Script::look(password), limits.whole, &mut |_, _| {}).await?;
     match said.first("fleet") {
         None => Ok(Standing::Free),

@@ -42,16 +42,17 @@ pub enum NodeCommand {
   hostler node install root@cp-1 --role server --package hostler-agent_0.1.0-1_arm64.deb --yes
 
 Calls stock ssh with your keys, agent and configuration; a host key that known_hosts has not is never accepted here. The
-package is your own, by its digest. Each machine gets a join string of its own: one use, short-lived. Its key is read over
-ssh, and only that key is listed, whatever the coordinator shows. Where it fails nothing is left behind (docs/install.md).")]
+package is your own, by its digest. Each machine gets a join string of its own: one use, short-lived. Its key is read
+over ssh, and only that key is listed, whatever the coordinator shows. Where it fails nothing is left behind
+(docs/install.md).")]
     Install(InstallArgs),
     /// Take the agent off machines over ssh, with everything of its own; Kubernetes stays as it is
     #[command(after_help = "Examples:
   hostler node remove-agent pi@pi-4
   hostler node remove-agent pi@pi-4 pi@pi-5 --yes
 
-The roster lists the node still: `hostler node retire NAME` ends that. Out of the cluster `hostler node remove` takes it,
-which comes first.")]
+The roster lists the node still: `hostler node retire NAME` ends that. Out of the cluster `hostler node remove` takes
+it, which comes first.")]
     RemoveAgent(RemoveAgentArgs),
     /// Write what an SD card or a cloud-init image needs to become these nodes with nobody at the keyboard
     #[command(after_help = "Examples:
@@ -59,8 +60,8 @@ which comes first.")]
   hostler node image --for pi-4 pi-5 --package ./debian --ttl 7d --out cards
   hostler node image --for pi-4 --package ./debian --user-data /media/bootfs/user-data
 
-For each node two folders to copy to its boot partition: for images with cloud-init, and for a plain Raspberry Pi OS. Each
-holds a join string, a secret for one machine. The network is left alone (docs/install.md).")]
+For each node two folders to copy to its boot partition: for images with cloud-init, and for a plain Raspberry Pi OS.
+Each holds a join string, a secret for one machine. The network is left alone (docs/install.md).")]
     Image(ImageArgs),
     /// Check enrolments and sign one roster with these nodes
     #[command(after_help = "Examples:

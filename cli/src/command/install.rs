@@ -54,7 +54,8 @@ where
 async fn all<R: Send + 'static>(mut set: JoinSet<(SshHost, R)>) -> Result<BTreeMap<SshHost, R>, Error> {
     let mut done = BTreeMap::new();
     while let Some(one) = set.join_next().await {
-        let (host, result) = one.map_err(|e| Error::Failed(format!("a part of this command failed: {e}; run it again")))?;
+        let (host, result) =
+            one.map_err(|e| Error::Failed(format!("a part of this command failed: {e}; run it again")))?;
         done.insert(host, result);
     }
     Ok(done)

@@ -96,10 +96,11 @@ async fn revoke(context: &Context, admin: &mut Admin, token: &TokenId, out: Opti
             "the coordinator did not end token {token} at once: {error}; the roster that is signed now will"
         ));
     }
-    let handed = members::anew(admin, async |admin| match roster::revoking(admin, std::slice::from_ref(token), now()).await? {
-        None => Ok(None),
-        Some(next) => members::hand_on(admin, &next, out.clone()).await.map(Some),
-    });
+    let handed =
+        members::anew(admin, async |admin| match roster::revoking(admin, std::slice::from_ref(token), now()).await? {
+            None => Ok(None),
+            Some(next) => members::hand_on(admin, &next, out.clone()).await.map(Some),
+        });
     let Some(handed) = handed.await? else {
         return print(
             context.output,

@@ -134,9 +134,7 @@ pub fn doubles(found: &[&Found]) -> BTreeMap<SshHost, String> {
         for other in found.iter().skip(i + 1) {
             let same = one.marks.iter().find(|mark| other.marks.contains(mark));
             let said = |beside: &Found| match same {
-                Some(("boot id", _)) => {
-                    Some(format!("it is the same machine as {}; name it once", beside.host))
-                }
+                Some(("boot id", _)) => Some(format!("it is the same machine as {}; name it once", beside.host)),
                 Some((what, _)) => Some(format!(
                     "it has the {what} of {}: both were made from one image. On one of them: rm /etc/machine-id \
                      /etc/ssh/ssh_host_*; systemd-machine-id-setup; ssh-keygen -A; reboot",

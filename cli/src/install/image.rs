@@ -1,8 +1,8 @@
 //! Folders that make a machine a node with nobody at its keyboard: what a boot partition or a seed of cloud-init holds.
 //!
 //! `cloud-init` is for images that run it (NoCloud: Raspberry Pi OS since Debian 13, Ubuntu, Debian's cloud images),
-//! `plain` for a Raspberry Pi OS that does not. Both hold the folder `hostler` with the packages and the join string, where
-//! the agent looks for it. Nothing is said about the network.
+//! `plain` for a Raspberry Pi OS that does not. Both hold the folder `hostler` with the packages and the join string,
+//! where the agent looks for it. Nothing is said about the network.
 
 use std::{
     fs,

@@ -67,8 +67,8 @@ impl Packages {
             let files = if place.is_dir() { inside(place)? } else { vec![place.clone()] };
             if files.is_empty() {
                 return Err(Error::Usage(format!(
-                    "--package: expected a file hostler-agent_VERSION_ARCH.deb in {}, found none; packaging/build makes \
-                     them",
+                    "--package: expected a file hostler-agent_VERSION_ARCH.deb in {}, found none; \
+                     packaging/build makes them",
                     place.display()
                 )));
             }

@@ -1,9 +1,9 @@
 //! What goes to a machine: scripts for `sh`, and how they get there through any login shell.
 //!
-//! sshd hands the remote command to the user's login shell, which may be fish or csh. The command is one that all of them
-//! read alike: `sh -c` and words in single quotes without backslash, exclamation mark or line end. It takes exactly the
-//! script from standard input, a byte at a time, so that what comes after it is left for the script. A script that was cut
-//! off does nothing: what it does stands in a function that its last line calls.
+//! sshd hands the remote command to the user's login shell, which may be fish or csh. The command is one that all of
+//! them read alike: `sh -c` and words in single quotes without backslash, exclamation mark or line end. It takes exactly
+//! the script from standard input, a byte at a time, so that what comes after it is left for the script. A script that
+//! was cut off does nothing: what it does stands in a function that its last line calls.
 
 use std::{sync::Arc, time::Duration};
 
@@ -67,8 +67,7 @@ impl Script {
         let Delivery { package, join, password } = delivery;
         let (join, sha256) = (quoted(join), Digest::of(&package.bytes).hex());
         let (lock, enrol) = (limits.lock(), limits.enrol());
-        let settings =
-            format!("join={join}\npackage_sha256={sha256}\nlock_seconds={lock}\nenrol_seconds={enrol}\n");
+        let settings = format!("join={join}\npackage_sha256={sha256}\nlock_seconds={lock}\nenrol_seconds={enrol}\n");
         let text = format!("{settings}{BEGIN}{AWAY}{INSTALL}");
         Self::as_root(password.as_ref().map(|p| p.as_str()), &text, Some(package.clone()))
     }
@@ -109,8 +108,7 @@ mod tests {
     #[test]
     fn a_secret_stands_in_no_argument() {
         let package = Arc::new(Package { bytes: b"x".to_vec(), ..Package::default() });
-        let delivery =
-            Delivery { package, join: "it's secret".into(), password: Some(Arc::new("hunter2".to_owned())) };
+        let delivery = Delivery { package, join: "it's secret".into(), password: Some(Arc::new("hunter2".to_owned())) };
         let script = Script::install(&delivery, Limits { whole: Duration::from_secs(900) });
         let input = String::from_utf8(script.input).expect("text");
         assert!(!script.command.contains("secret") && !script.command.contains("hunter2"));

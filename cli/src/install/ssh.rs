@@ -111,9 +111,9 @@ impl Ssh {
     }
 
     fn start(&self, mut command: Command) -> Result<Child, String> {
-        command.spawn().map_err(|e| {
-            format!("cannot start {}: {e}; install OpenSSH's client", self.program.to_string_lossy())
-        })
+        command
+            .spawn()
+            .map_err(|e| format!("cannot start {}: {e}; install OpenSSH's client", self.program.to_string_lossy()))
     }
 
     /// Why ssh did not connect, and what to do.
@@ -121,15 +121,15 @@ impl Ssh {
         let has = |text: &str| errors.contains(text);
         if has("IDENTIFICATION HAS CHANGED") || has("REVOKED HOST KEY") {
             return format!(
-                "its host key is another one than your known_hosts has ({}); if the machine was made anew, remove the old \
-                 one with `ssh-keygen -R` and compare the new one on its screen; if not, somebody may be in between",
+                "its host key is another one than your known_hosts has ({}); if the machine was made anew, remove the \
+                 old one with `ssh-keygen -R` and compare the new one on its screen; if not, somebody may be in between",
                 self.shown_key(host).await
             );
         }
         if has("Host key verification failed") || has("host key is known") {
             return format!(
-                "your known_hosts has no host key of it; it shows {}. Compare that on the machine's screen (`ssh-keygen \
-                 -lf /etc/ssh/ssh_host_ed25519_key.pub`), then connect once with `ssh {host}` and answer yes",
+                "your known_hosts has no host key of it; it shows {}. Compare that on the machine's screen \
+                 (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), then connect once with `ssh {host}` and answer yes",
                 self.shown_key(host).await
             );
         }
@@ -152,16 +152,16 @@ impl Ssh {
             let shown = errors.lines().filter_map(|line| line.split_once("Server host key: ")).next_back()?.1;
             Some(clean(shown.trim()).into_owned())
         };
-        tokio::time::timeout(CONNECT * 2, asked).await.ok().flatten().unwrap_or_else(|| "one that ssh does not tell".into())
+        tokio::time::timeout(CONNECT * 2, asked)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| "one that ssh does not tell".into())
     }
 }
 
 /// Sends what the script needs while what it says is heard.
-async fn converse(
-    child: &mut Child,
-    script: Script,
-    heard: Heard<'_>,
-) -> Result<(Said, String, Option<i32>), String> {
+async fn converse(child: &mut Child, script: Script, heard: Heard<'_>) -> Result<(Said, String, Option<i32>), String> {
     let missing = || "ssh was started without its pipes; run it again".to_owned();
     let stdin = child.stdin.take().ok_or_else(missing)?;
     let (stdout, stderr) = (child.stdout.take().ok_or_else(missing)?, child.stderr.take().ok_or_else(missing)?);

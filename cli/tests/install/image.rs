@@ -64,7 +64,8 @@ fn a_card_holds_the_packages_by_digest_and_the_string_and_installs_the_right_one
     // On a boot partition the agent finds the string itself: this folder stands for one.
     let boot = folder.path().join("boot");
     fs::rename(&hostler, &boot).unwrap();
-    let script = fs::read_to_string(boot.join("first-boot.sh")).unwrap().replace("/boot/*", &format!("{}*", boot.display()));
+    let script =
+        fs::read_to_string(boot.join("first-boot.sh")).unwrap().replace("/boot/*", &format!("{}*", boot.display()));
     fs::write(boot.join("first-boot.sh"), script).unwrap();
     let ran = run(&boot.join("first-boot.sh"), &[], &folder.path().join("bin"));
     assert!(ran.starts_with("exit status: 0"), "{ran}");

@@ -5,9 +5,7 @@ mod image;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use hostler_cli::install::{
-    self, Delivery, Found, Limits, NodeId, Package, Removed, Rights, Ssh, SshHost, Standing,
-};
+use hostler_cli::install::{self, Delivery, Found, Limits, NodeId, Package, Removed, Rights, Ssh, SshHost, Standing};
 use hostler_fixtures::ssh_double::{Machine, SshDouble};
 
 const LIMITS: Limits = Limits { whole: Duration::from_secs(60) };
@@ -71,7 +69,8 @@ async fn a_machine_goes_from_nothing_to_enrolled_and_back_under_any_login_shell(
         let found = stand.probe().await.unwrap_or_else(|e| panic!("{shell}: {e}"));
         assert_eq!((found.name.as_str(), found.rights, found.has_state), ("pi-4", Rights::Sudo, false), "{shell}");
         let mut heard = Vec::new();
-        let id = stand.install_heard(&delivery(), &mut |word, rest| heard.push(format!("{word} {rest}"))).await.unwrap();
+        let id =
+            stand.install_heard(&delivery(), &mut |word, rest| heard.push(format!("{word} {rest}"))).await.unwrap();
         assert_eq!((id.name.as_str(), id.key.to_string()), ("pi-4", format!("SHA256:{}", "A".repeat(43))));
         assert_eq!(heard[..2], ["step copies the package", "step installs it"]);
         let join = std::fs::read_to_string(stand.machine.path("etc/hostler/join")).unwrap();
@@ -164,7 +163,8 @@ async fn an_agent_that_was_there_before_stays_where_an_enrolment_fails() {
 async fn ssh_that_refuses_says_what_to_do_and_no_host_key_is_accepted() {
     for (said, words) in [
         (
-            "No ED25519 host key is known for pi-4 and you have requested strict checking.\nHost key verification failed.",
+            "No ED25519 host key is known for pi-4 and you have requested strict checking.\n\
+             Host key verification failed.",
             "it shows ssh-ed25519 SHA256:shownByTheDouble",
         ),
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "another one than"),
@@ -214,6 +214,9 @@ async fn removing_an_agent_leaves_the_coordinator_of_the_machine_and_snapshots_a
     let removed = stand.remove(None).await.unwrap();
     assert!(removed.left.iter().any(|path| path.ends_with("/var/lib/hostler/etcd")), "{:?}", removed.left);
     let left = stand.machine.left();
-    assert_eq!(left, ["etc/hostler/coordinator.toml", "var/lib/hostler/coordinator/ledger", "var/lib/hostler/etcd/one"]);
+    assert_eq!(
+        left,
+        ["etc/hostler/coordinator.toml", "var/lib/hostler/coordinator/ledger", "var/lib/hostler/etcd/one"]
+    );
     assert!(!stand.machine.has("user-gone"));
 }

@@ -1,11 +1,6 @@
 //! `hostler node install`: the package and a join string to each machine, and its own key into the roster.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use hostler_plan::{
     document::{Approval, RosterStatus},
@@ -69,11 +64,7 @@ struct Work<'a> {
 }
 
 /// `hostler node install USER@HOST…`
-pub(in crate::command) async fn install(
-    context: &Context,
-    admin: &mut Admin,
-    args: InstallArgs,
-) -> Result<(), Error> {
+pub(in crate::command) async fn install(context: &Context, admin: &mut Admin, args: InstallArgs) -> Result<(), Error> {
     let packages = Packages::read(&args.package)?;
     distinct(&args.reach)?;
     check_alone(admin)?;
@@ -81,7 +72,8 @@ pub(in crate::command) async fn install(
     let done = tokio::select! {
         done = run(context, admin, &args, &packages, &open) => done,
         Ok(()) = tokio::signal::ctrl_c() => Err(Error::Failed(
-            "stopped before its end; each machine takes back by itself what it has of it, and a second run goes on".into(),
+            "stopped before its end; each machine takes back by itself what it has of it, and a second run goes on"
+                .into(),
         )),
     };
     // Whatever happened, a string that did not bring its machine in ends here.
@@ -333,8 +325,8 @@ fn judge(admin: &Admin, standing: Standing) -> Result<Judged, String> {
     let own = store.root().fleet_id.to_string();
     if fleet != own {
         return Err(format!(
-            "it belongs to fleet {}, and this is {own}; if it is to come here, `hostler node remove-agent` takes its agent \
-             away first",
+            "it belongs to fleet {}, and this is {own}; if it is to come here, `hostler node remove-agent` takes its \
+             agent away first",
             clean(&fleet)
         ));
     }

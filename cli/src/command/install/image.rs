@@ -34,20 +34,15 @@ pub(in crate::command) async fn image(context: &Context, admin: &mut Admin, args
         own.as_ref().map_or(Ok(()), |own| own.check(node))?;
         if admin.trust_store().roster().is_some_and(|r| r.document().active(node).is_some()) {
             return Err(Error::Usage(format!(
-                "the name {node} belongs to a node of this fleet; choose another, or retire that one first with `hostler \
-                 node retire {node}`"
+                "the name {node} belongs to a node of this fleet; choose another, or retire that one first with \
+                 `hostler node retire {node}`"
             )));
         }
     }
     check_alone(admin)?;
     packages.all().for_each(|p| note(&format!("{} is {}", p.name, p.digest())));
     make_folder(&args.out)?;
-    let request = TokenRequest {
-        uses: 1,
-        lifetime: args.ttl,
-        role: args.role.into(),
-        approval: Approval::Manual,
-    };
+    let request = TokenRequest { uses: 1, lifetime: args.ttl, role: args.role.into(), approval: Approval::Manual };
     let mut tokens = BTreeMap::new();
     for node in &nodes {
         let join = token::create(admin, &request, now()).await?;

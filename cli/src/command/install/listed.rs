@@ -41,9 +41,9 @@ fn enrolment(pending: &[Pending], ready: &Ready) -> Result<Option<Pending>, Stri
     if let Some(other) = pending.iter().find(|p| with_token(p) && !is_of(p, id)) {
         let shown = other.enrolment.document();
         return Err(format!(
-            "expected {} with key {}, which {host} itself shows, found {} with key {} from {}: another machine came with \
-             the string that was made for this one. It is not listed; find out who read the string or who holds the \
-             coordinator",
+            "expected {} with key {}, which {host} itself shows, found {} with key {} from {}: another machine \
+             came with the string that was made for this one. It is not listed; find out who read the string or who \
+             holds the coordinator",
             id.name,
             id.key,
             shown.node,
