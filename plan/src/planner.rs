@@ -2,6 +2,7 @@
 //!
 //! Pure: the same input gives the same bytes. What stands in the way is told all at once, each with what to do next.
 
+mod balancers;
 mod baseline;
 mod caution;
 mod check;

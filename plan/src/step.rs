@@ -274,6 +274,8 @@ pub enum ClusterRole {
     Server,
     /// Runs pods only.
     Worker,
+    /// Outside the cluster: a machine that Hostler tends and Kubernetes does not know, such as a balancer.
+    Host,
 }
 
 impl ClusterRole {
@@ -282,6 +284,7 @@ impl ClusterRole {
         match self {
             ClusterRole::Server => "server",
             ClusterRole::Worker => "worker",
+            ClusterRole::Host => "host",
         }
     }
 }

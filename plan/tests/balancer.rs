@@ -2,6 +2,13 @@
 //! programs themselves say of them, where they are installed.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "every other step is none of those that are looked for")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "the programs themselves judge their files, on disk, where they are installed"
+)]
 
 use std::{fmt::Write as _, path::Path, process::Command};
 
@@ -10,7 +17,7 @@ use hostler_plan::{
     document::{Plan, PlanKind, RosterNode, SignerRole},
     fleet::Fleet,
     id::{Digest, Epoch, Seq},
-    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Selection},
+    planner::{self, Continues, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Selection},
     sequencer::{ClusterNode, Standing},
     step::{Step, UnitState},
     timestamp::Timestamp,
@@ -143,6 +150,132 @@ fn a_server_that_leaves_gives_the_address_away_before_it_is_emptied() {
     assert!(reset.steps.iter().all(|step| PlanKind::Remove.may_hold(step)));
 }
 
+/// The lab's servers, and two machines outside the cluster in front of them.
+fn with_hosts() -> String {
+    let mut text = LAB.replace("bind_port = 6444\n", "");
+    text = text.replace("interface = \"eth0\"\n", "interface = \"eth0\"\nnodes = [\"lb2\", \"lb1\"]\n");
+    for place in [1, 2] {
+        write!(text, "\n[[nodes]]\nname = \"lb{place}\"\nrole = \"host\"\narch = \"x86_64\"\n").unwrap();
+        writeln!(text, "address = \"192.168.1.2{place}\"").unwrap();
+    }
+    text
+}
+
+fn ids(plan: &Plan) -> Vec<String> {
+    plan.tasks.iter().map(|task| task.id.to_string()).collect()
+}
+
+#[test]
+fn hosts_are_balancers_before_the_first_server_is_made_and_nothing_of_a_cluster_comes_there() {
+    let fleet = fleet(&with_hosts());
+    let made = plan(&fleet, &[], &Intent::Bootstrap {}).unwrap();
+    let task = |id: &str| made.task(&id.parse().unwrap()).unwrap();
+    assert_eq!(task("lb1.prepare").after, [task("lb2.prepare").id.clone()], "one after another");
+    assert!(task("s1.bootstrap").after.contains(&task("lb1.prepare").id));
+    for host in ["lb1", "lb2"] {
+        let prepare = format!("{host}.prepare");
+        let haproxy = file(&made, &prepare, HAPROXY).unwrap();
+        assert!(haproxy.contains("    server s1 192.168.1.11:6443\n") && !haproxy.contains("lb1"), "{haproxy}");
+        let of_cluster = |step: &&Step| match step {
+            Step::EnsureFile(file) => file.path.as_str().contains("kube") || file.path.as_str().contains("containerd"),
+            Step::EnsureUnit(unit) => {
+                unit.unit.as_str().contains("kubelet") || unit.unit.as_str().contains("containerd")
+            }
+            other => other.op() == "module.ensure" || other.op() == "program.ensure",
+        };
+        let task = task(&prepare);
+        assert!(!task.steps.iter().any(|step| of_cluster(&step)), "{:?}", task.steps);
+    }
+    assert!(file(&made, "lb2.prepare", KEEPALIVED).unwrap().contains("priority 200\n"));
+    assert!(file(&made, "lb1.prepare", KEEPALIVED).unwrap().contains("        192.168.1.22\n"));
+    assert!(file(&made, "s1.prepare", HAPROXY).is_none() && file(&made, "s1.bootstrap", HAPROXY).is_none());
+}
+
+#[test]
+fn balancers_follow_when_servers_come_and_go() {
+    let fleet = fleet(&with_hosts());
+    let join = Intent::Join { nodes: Selection::Named(vec![name("s2"), name("s3")]) };
+    let made = plan(&fleet, &["s1"], &join).unwrap();
+    let admit = made.task(&"s2.admit".parse().unwrap()).unwrap();
+    assert!(admit.after.iter().any(|id| id.to_string() == "lb1.balance"), "{:?}", admit.after);
+    let remove = Intent::Remove { nodes: vec![name("s3")], power_off_proof: None };
+    let made = plan(&fleet, &["s1", "s2", "s3"], &remove).unwrap();
+    assert_eq!(ids(&made)[ids(&made).len() - 2..], ["lb2.balance", "lb1.balance"]);
+    let haproxy = file(&made, "lb1.balance", HAPROXY).unwrap();
+    assert!(haproxy.contains("server s2 ") && !haproxy.contains("server s3 "), "{haproxy}");
+    let replace = Intent::Replace { node: name("s3"), power_off_proof: Some("seen".parse().unwrap()) };
+    let mut members = vec!["s1", "s2", "s3"];
+    assert!(plan(&fleet, &members, &replace).is_err(), "a Ready node is not replaced");
+    members.pop();
+    let lab = self::fleet(LAB);
+    let joins = Intent::Join { nodes: Selection::Named(vec![name("s3")]) };
+    let made = plan(&lab, &members, &joins).unwrap();
+    let balances: Vec<String> = ids(&made).into_iter().filter(|id| id.ends_with(".balance")).collect();
+    assert_eq!(balances, ["s1.balance", "s2.balance"], "the one that joins is prepared anyway");
+}
+
+#[test]
+fn a_host_belongs_to_no_cluster_and_restarts_without_one() {
+    let fleet = fleet(&with_hosts());
+    let members = ["s1", "s2", "s3"];
+    let all = plan(&fleet, &members, &Intent::Reboot { nodes: Selection::All, accept_outage: Vec::new() }).unwrap();
+    let tail: Vec<String> = ids(&all).split_off(all.tasks.len() - 2);
+    assert_eq!(tail, ["lb1.reboot", "lb2.reboot"]);
+    let last = &all.tasks[all.tasks.len() - 2];
+    assert_eq!((last.steps.len(), last.disrupts, last.after.is_empty()), (1, true, false), "after the cluster's nodes");
+    // Of a fleet without any cluster too: nobody has to watch it.
+    let alone = Intent::Reboot { nodes: Selection::Named(vec![name("lb1")]), accept_outage: Vec::new() };
+    assert_eq!(ids(&plan(&fleet, &[], &alone).unwrap()), ["lb1.reboot"]);
+    let named = || vec![name("lb1")];
+    for intent in [
+        Intent::Join { nodes: Selection::Named(named()) },
+        Intent::Drain { nodes: named(), max_unavailable: None, continues: Continues::default() },
+        Intent::Uncordon { nodes: named() },
+        Intent::Remove { nodes: named(), power_off_proof: None },
+    ] {
+        let why = plan(&fleet, &members, &intent).unwrap_err().to_string();
+        assert!(why.contains("lb1 is a host, outside the cluster; name nodes of the cluster"), "{why}");
+    }
+    let joins = plan(&fleet, &["s1", "s2"], &Intent::Join { nodes: Selection::All }).unwrap();
+    assert!(!ids(&joins).iter().any(|id| id == "lb1.join" || id == "lb1.admit"));
+}
+
+#[test]
+fn what_only_a_cluster_is_told_is_refused_of_a_host() {
+    let text = with_hosts();
+    let last = "address = \"192.168.1.22\"\n";
+    let refused = |text: &str| Fleet::without_lock(("fleet.toml", text)).unwrap_err().to_string();
+    for (instead, expected) in [
+        ("labels = { a = \"b\" }", "node lb2: labels: a host is outside the cluster, and no kubelet runs there"),
+        ("taints = []", "node lb2: taints: a host is outside the cluster"),
+        ("kubelet_args = { v = 2 }", "node lb2: kubelet_args: a host is outside the cluster"),
+        ("version = \"v1.36.3\"", "unknown"),
+        ("first = true", "node lb2: only a server can be first, found role host; remove first"),
+    ] {
+        let why = refused(&text.replacen(last, &format!("{last}{instead}\n"), 1));
+        assert!(why.contains(expected), "{expected}: {why}");
+    }
+    for (written, instead, expected) in [
+        (
+            "nodes = [\"lb2\", \"lb1\"]",
+            "nodes = [\"lb2\", \"lb3\"]",
+            "nodes: expected nodes of this file, found \"lb3\"",
+        ),
+        (
+            "192.168.1.10\"\ninterface",
+            "192.168.1.22\"\ninterface",
+            "192.168.1.22 is lb2 alone; write one that no machine",
+        ),
+        (last, "", "[balancer]: lb2 has no address; write it"),
+        ("192.168.1.22", "192.168.1.11", "192.168.1.11 is the address of s1 too; correct one"),
+        ("role = \"host\"", "role = \"worker\"", "[balancer] nodes: lb1 is a worker, which serves pods"),
+    ] {
+        assert!(text.contains(written), "{written}");
+        let why = refused(&text.replacen(written, instead, 1));
+        assert!(why.contains(expected), "{expected}: {why}");
+    }
+}
+
 fn stopped(step: &Step) -> Option<&str> {
     match step {
         Step::EnsureUnit(step) if step.state == UnitState::Stopped && !step.enabled => Some(step.unit.as_str()),
@@ -224,7 +357,8 @@ proptest! {
             prop_assert!(bind.ends_with(&format!(":{}", fleet.api.port)), "{}", bind);
             prop_assert!(haproxy.contains("check check-ssl verify required ca-file"), "{}", haproxy);
             let own = fleet.node(&name(&node)).unwrap().address.unwrap().to_string();
-            let peers = keepalived.split_once("unicast_peer {\n").map_or("", |(_, rest)| rest.split('}').next().unwrap());
+            let peers = keepalived.split_once("unicast_peer {\n");
+            let peers = peers.map_or("", |(_, rest)| rest.split('}').next().unwrap());
             let peers: Vec<&str> = peers.split_whitespace().collect();
             prop_assert_eq!(peers.len(), servers.len() - 1);
             prop_assert!(!peers.contains(&own.as_str()));

@@ -68,6 +68,8 @@ pub enum Role {
     Server,
     /// Runs pods only
     Worker,
+    /// Outside the cluster, such as a balancer
+    Host,
 }
 
 impl From<Role> for ClusterRole {
@@ -75,6 +77,7 @@ impl From<Role> for ClusterRole {
         match role {
             Role::Server => ClusterRole::Server,
             Role::Worker => ClusterRole::Worker,
+            Role::Host => ClusterRole::Host,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `hostler fleet …`: the fleet file beside what runs.
 
-use hostler_plan::text::count;
+use hostler_plan::{step::ClusterRole, text::count};
 use serde_json::json;
 
 use super::{Context, rebuild};
@@ -19,13 +19,14 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
             let (fleet, unwise) = plan::read_fleet(&path)?;
             let unwise: Vec<String> = unwise.iter().map(ToString::to_string).collect();
             let servers = fleet.servers().len();
+            let of = |role| fleet.nodes.iter().filter(|node| node.role == role).count();
             print(
                 context.output,
                 || {
                     json!({ "file": path.display().to_string(), "name": fleet.name, "version": fleet.version,
                         "distribution": fleet.distribution.to_string(), "servers": servers,
-                        "workers": fleet.nodes.len() - servers, "artifacts": fleet.artifacts.len(),
-                        "warnings": unwise })
+                        "workers": of(ClusterRole::Worker), "hosts": of(ClusterRole::Host),
+                        "artifacts": fleet.artifacts.len(), "warnings": unwise })
                 },
                 || {
                     let mut text = format!(
@@ -35,9 +36,12 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
                         fleet.distribution,
                         fleet.version,
                         count(servers, "server"),
-                        count(fleet.nodes.len() - servers, "worker"),
+                        count(of(ClusterRole::Worker), "worker"),
                         count(fleet.artifacts.len(), "artifact")
                     );
+                    if of(ClusterRole::Host) > 0 {
+                        text.push_str(&format!(", {}", count(of(ClusterRole::Host), "host")));
+                    }
                     unwise.iter().for_each(|u| text.push_str(&format!("\n{}", clean(u))));
                     text
                 },

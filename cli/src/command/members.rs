@@ -114,7 +114,7 @@ pub(super) async fn choose(admin: &mut Admin, names: &[NodeName], listing: &List
     for waiting in pending.iter().filter(wanted) {
         match (&waiting.eligibility, waiting.admission.document().role) {
             (Eligibility::Automatic, ClusterRole::Server) => servers.push(waiting.clone()),
-            (Eligibility::Automatic, ClusterRole::Worker) => workers.push(waiting.clone()),
+            (Eligibility::Automatic, ClusterRole::Worker | ClusterRole::Host) => workers.push(waiting.clone()),
             (Eligibility::Manual(_) | Eligibility::Replaces(_) | Eligibility::Never(_), _) => left.push(waiting),
         }
     }
@@ -415,6 +415,7 @@ fn describe(p: &Pending) -> String {
     let role = match a.role {
         ClusterRole::Server => "becomes a SERVER",
         ClusterRole::Worker => "becomes a worker",
+        ClusterRole::Host => "becomes a host, outside the cluster",
     };
     let mut lines = vec![
         format!("{} {role}; enrolled at {} from {}", e.node, p.at, p.peer_address),

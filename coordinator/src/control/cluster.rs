@@ -142,6 +142,11 @@ impl Control {
         let mut events = Vec::new();
         let mut shown = BTreeMap::new();
         for node in nodes {
+            if node.role == ClusterRole::Host {
+                let condition = ClusterNode { standing: Standing::Outside, ..ClusterNode::UNKNOWN };
+                events.push(NodeEvent::NodeCondition { node: node.name.clone(), condition });
+                continue;
+            }
             let condition = match machines.object(&node.name, &newest) {
                 Object::One(name, (at, reading)) if is_fresh(*at) => {
                     shown.insert(node.name.clone(), (*reading).clone());

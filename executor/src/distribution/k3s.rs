@@ -43,7 +43,7 @@ impl Distribution for K3s {
     fn role(role: ClusterRole) -> &'static str {
         match role {
             ClusterRole::Server => "server",
-            ClusterRole::Worker => "agent",
+            ClusterRole::Worker | ClusterRole::Host => "agent",
         }
     }
 
@@ -93,7 +93,7 @@ impl OneProgram for K3s {
 
     fn join_secret(host: &dyn Host, role: ClusterRole, lifetime: Duration) -> Result<String, HostError> {
         match role {
-            ClusterRole::Worker => {
+            ClusterRole::Worker | ClusterRole::Host => {
                 let ttl = format!("{}s", lifetime.as_secs());
                 let make = [BINARY, "token", "create", "--ttl", &ttl, "--description", "made by hostler for one node"];
                 Ok(host.run(&make, QUICK)?.trim().to_owned())
@@ -112,7 +112,7 @@ impl OneProgram for K3s {
 fn unit(role: ClusterRole) -> (&'static str, String) {
     let (name, word) = match role {
         ClusterRole::Server => (SERVER_UNIT, "server"),
-        ClusterRole::Worker => (AGENT_UNIT, "agent"),
+        ClusterRole::Worker | ClusterRole::Host => (AGENT_UNIT, "agent"),
     };
     let text = format!(
         "[Unit]\nDescription=Lightweight Kubernetes ({word})\nWants=network-online.target\nAfter=network-online.target\n\n\

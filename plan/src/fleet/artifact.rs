@@ -81,10 +81,11 @@ impl FleetArtifact {
         ArtifactName::new(format!("{}-{arch}", self.name)).unwrap_or_else(|_| self.name.clone())
     }
 
-    /// Whether a node of that processor and role needs it for that Kubernetes version.
+    /// Whether a node of that processor and role needs it for that Kubernetes version. A machine outside the cluster needs
+    /// what is for hosts alone.
     fn fits(&self, kubernetes: Version, arch: Arch, role: ClusterRole) -> bool {
         self.arch.is_none_or(|a| a == arch)
-            && self.role.is_none_or(|r| r == role)
+            && self.role.map_or(role != ClusterRole::Host, |r| r == role)
             && self.kubernetes.is_none_or(|v| v == kubernetes)
     }
 }
@@ -168,10 +169,11 @@ fn one(
         None => None,
         Some("server") => Some(ClusterRole::Server),
         Some("worker") => Some(ClusterRole::Worker),
+        Some("host") => Some(ClusterRole::Host),
         Some(other) => {
             let said = format!(
-                "artifact {}: role: expected \"server\" or \"worker\", found {other:?}; write one of \
-                                them, or nothing for all nodes",
+                "artifact {}: role: expected \"server\", \"worker\" or \"host\", found {other:?}; write one of \
+                                them, or nothing for all nodes of the cluster",
                 a.name
             );
             found.error(location, said);

@@ -54,11 +54,14 @@ pub(super) fn nodes(
         let arch = architecture(found, location, &n.arch);
         labels(found, location, n);
         group(found, location, n, groups);
-        if n.first && role == Some(ClusterRole::Worker) {
+        if let Some(role) = role.filter(|role| n.first && *role != ClusterRole::Server) {
             found.error(
                 location,
-                format!("node {}: only a server can be first, found role worker; remove first", n.name),
+                format!("node {}: only a server can be first, found role {role}; remove first", n.name),
             );
+        }
+        if role == Some(ClusterRole::Host) {
+            host(found, location, n);
         }
         if n.first
             && let Some((earlier, other)) = first.replace((location, &n.name))
@@ -80,6 +83,23 @@ pub(super) fn nodes(
     nodes
 }
 
+/// What only a cluster would be told is nothing for a machine outside it.
+fn host(found: &mut Found, location: &Location, n: &NodeFragment) {
+    let keys = [
+        (!n.labels.is_empty(), "labels"),
+        (n.taints.is_some(), "taints"),
+        (!n.kubelet_args.is_empty(), "kubelet_args"),
+    ];
+    for (_, key) in keys.into_iter().filter(|(stands, _)| *stands) {
+        let message = format!(
+            "node {}: {key}: a host is outside the cluster, and no kubelet runs there; remove it, or write role = \
+             \"worker\"",
+            n.name
+        );
+        found.error(location, message);
+    }
+}
+
 fn servers(found: &mut Found, nodes: &mut [FleetNode], written: &[At<NodeFragment>], marked: bool) {
     let Some(At { location, .. }) = written.first() else {
         found.missing("the fleet has no nodes; add a [[nodes]] with name, role and arch for every machine");
@@ -92,8 +112,8 @@ fn servers(found: &mut Found, nodes: &mut [FleetNode], written: &[At<NodeFragmen
     let servers = nodes.iter().filter(|n| n.role == ClusterRole::Server).count();
     if servers == 0 && found.errors.is_empty() {
         let message = format!(
-            "the fleet has no server: expected role = \"server\" for one node at least, found {} with role = \
-             \"worker\"; write it for the one that holds the cluster's state",
+            "the fleet has no server: expected role = \"server\" for one node at least, found {} of other \
+             roles; write it for the one that holds the cluster's state",
             count(nodes.len(), "node")
         );
         found.error(location, message);
@@ -114,10 +134,11 @@ fn role(found: &mut Found, location: &Location, text: &str) -> Option<ClusterRol
     match text {
         "server" => Some(ClusterRole::Server),
         "worker" => Some(ClusterRole::Worker),
+        "host" => Some(ClusterRole::Host),
         other => {
             found.error(
                 location,
-                format!("role: expected \"server\" or \"worker\", found {other:?}; write one of them"),
+                format!("role: expected \"server\", \"worker\" or \"host\", found {other:?}; write one of them"),
             );
             None
         }

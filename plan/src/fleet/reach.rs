@@ -61,6 +61,12 @@ fn endpoint(found: &mut Found, fleet: &Fleet, places: &Places<'_>) {
     let Some(node) = fleet.nodes.iter().find(is_host) else { return };
     let servers = fleet.servers().len();
     let message = match node.role {
+        ClusterRole::Host if fleet.is_balancer(node) && fleet.balancers().len() == 1 => return,
+        ClusterRole::Host => format!(
+            "api: {host} is the host {} alone; where it is one of several balancers, write the address of [balancer] or a \
+             name that leads to it; else that of a server",
+            node.name
+        ),
         ClusterRole::Worker => {
             format!("api: {host} is the worker {}, where no API server runs; write that of a server", node.name)
         }

@@ -23,6 +23,7 @@ pub(super) fn baseline(request: Request<'_>, draft: &mut Draft, lifecycle: Lifec
     let named = *selection != Selection::All;
     let mut members: Vec<&FleetNode> = Vec::new();
     let mut others: Vec<&FleetNode> = Vec::new();
+    let mut hosts: Vec<&FleetNode> = Vec::new();
     for node in resolve(request, draft, selection) {
         if !named && request.roster.active(&node.name).is_none() {
             draft.skipped.push((node.name.clone(), "is not enrolled".to_owned()));
@@ -38,6 +39,8 @@ pub(super) fn baseline(request: Request<'_>, draft: &mut Draft, lifecycle: Lifec
         if lifecycle.prepare(&member(request, lifecycle, node)).is_empty() {
             let why = "needs nothing: the fleet file says nothing of its machine";
             draft.skipped.push((node.name.clone(), why.to_owned()));
+        } else if node.role == ClusterRole::Host {
+            hosts.push(node);
         } else if request.is_member(&node.name) {
             members.push(node);
         } else {
@@ -45,12 +48,20 @@ pub(super) fn baseline(request: Request<'_>, draft: &mut Draft, lifecycle: Lifec
         }
     }
     let name = |nodes: &[&FleetNode]| nodes.iter().map(|n| n.name.clone()).collect::<Vec<NodeName>>();
-    draft.title = format!("Make {} ready as the fleet file says", count(members.len() + others.len(), "machine"));
+    draft.title =
+        format!("Make {} ready as the fleet file says", count(members.len() + others.len() + hosts.len(), "machine"));
     if !others.is_empty() {
         draft.phases.push(Phase { name: PhaseName::Together, nodes: name(&others), at_once: others.len() });
     }
     for node in others {
-        one(request, draft, lifecycle, node, &[]);
+        one(request, draft, lifecycle, node, Vec::new());
+    }
+    if !hosts.is_empty() {
+        draft.phases.push(Phase { name: PhaseName::Hosts, nodes: name(&hosts), at_once: 1 });
+    }
+    let mut after = Vec::new();
+    for node in hosts {
+        after = one(request, draft, lifecycle, node, after);
     }
     // What harms a node is to show on the first one.
     let is_away = |node: &NodeName| request.is_unavailable(node);
@@ -58,7 +69,8 @@ pub(super) fn baseline(request: Request<'_>, draft: &mut Draft, lifecycle: Lifec
     let before = predecessors(&order);
     let by_name: BTreeMap<&NodeName, &FleetNode> = members.iter().map(|node| (&node.name, *node)).collect();
     for node in order.iter().flat_map(|phase| &phase.nodes) {
-        one(request, draft, lifecycle, by_name[node], &before[node]);
+        let after = before[node].iter().map(|n| task_id(n, "ready")).collect();
+        one(request, draft, lifecycle, by_name[node], after);
     }
     if !members.is_empty() {
         let text =
@@ -134,20 +146,28 @@ fn member<'a>(request: Request<'a>, lifecycle: Lifecycle, node: &'a FleetNode) -
     }
 }
 
-fn one(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, node: &FleetNode, before: &[NodeName]) {
+/// The tasks of one machine, after others; those that make it ready, else the others.
+pub(super) fn one(
+    request: Request<'_>,
+    draft: &mut Draft,
+    lifecycle: Lifecycle,
+    node: &FleetNode,
+    before: Vec<TaskId>,
+) -> Vec<TaskId> {
     let name = &node.name;
     let member = member(request, lifecycle, node);
     carry(draft, &member.artifacts);
     let stage: Option<Task> = stage(name, &member.artifacts);
     let mut after: Vec<TaskId> = stage.iter().map(|task| task.id.clone()).collect();
-    after.extend(before.iter().map(|n| task_id(n, "ready")));
+    after.extend(before.iter().cloned());
     let prepare = prepare(name, after, lifecycle.prepare(&member));
-    let prepared: Vec<TaskId> = prepare.iter().map(|task| task.id.clone()).collect();
+    let prepared = prepare.as_ref().map_or(before, |task| vec![task.id.clone()]);
     draft.tasks.extend(stage.into_iter().chain(prepare));
     if request.is_member(name)
         && let Some(server) = observer(request, draft, name)
     {
         let steps = vec![await_ready(&request.fleet.policy, None)];
-        draft.tasks.push(task("ready", &server, name, prepared, steps));
+        draft.tasks.push(task("ready", &server, name, prepared.clone(), steps));
     }
+    prepared
 }

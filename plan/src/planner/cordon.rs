@@ -10,7 +10,7 @@ use crate::{
 use super::{
     Draft, Obstacle, Request, Selection,
     object::ambiguous,
-    select::resolve,
+    select::of_cluster,
     task::{list, observer, task, together},
 };
 
@@ -52,7 +52,7 @@ fn chosen(
     is_right: impl Fn(&NodeName, Option<&CordonOwner>) -> Result<(), String>,
 ) -> Vec<NodeName> {
     let mut nodes = Vec::new();
-    for node in resolve(request, draft, &Selection::Named(names.to_vec())) {
+    for node in of_cluster(request, draft, &Selection::Named(names.to_vec())) {
         let (name, state) = (&node.name, request.state(&node.name));
         let owner = state.condition.cordon.as_ref().map(|cordon| &cordon.owner);
         match (is_right(name, owner), ambiguous(name, state)) {

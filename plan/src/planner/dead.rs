@@ -15,13 +15,13 @@ use crate::{
 use super::{
     Draft, InventoryNode, Note, Obstacle, Request, Selection,
     object::ambiguous,
-    select::resolve,
+    select::of_cluster,
     task::{list, observer, task, together},
 };
 
 pub(super) fn dead(request: Request<'_>, draft: &mut Draft, names: &[NodeName], proof: &Reason) {
     let mut nodes = Vec::new();
-    for node in resolve(request, draft, &Selection::Named(names.to_vec())) {
+    for node in of_cluster(request, draft, &Selection::Named(names.to_vec())) {
         let name = &node.name;
         let state = request.state(name);
         let alive = |sign| Some(Obstacle::Alive { node: name.clone(), sign, instead: "drain it without --dead" });

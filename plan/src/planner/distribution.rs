@@ -95,6 +95,14 @@ impl Lifecycle {
         }
     }
 
+    /// Steps of a machine in front of the API servers, by which it leads to all of them.
+    pub(super) fn balance(self, member: &Member<'_>) -> Vec<Step> {
+        match self {
+            Lifecycle::K3s => Vec::new(),
+            Lifecycle::Kubeadm => kubeadm::balance(member),
+        }
+    }
+
     /// Steps of a server before another minor version comes, for what that has no more. K3s' API servers were never
     /// asked.
     pub(super) fn asks_before(self, version: Version, accepted: &BTreeSet<ApiName>) -> Vec<Step> {

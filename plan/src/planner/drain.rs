@@ -11,13 +11,13 @@ use super::{
     Draft, Note, Obstacle, Request, Selection,
     caution::{Taken, coordinator_out, note_unavailable, servers_out},
     object::ambiguous,
-    select::resolve,
+    select::of_cluster,
     task::{disrupting, drain_steps, list, observer, task, together},
 };
 
 pub(super) fn drain(request: Request<'_>, draft: &mut Draft, names: &[NodeName], max_unavailable: Option<u32>) {
     let mut nodes = Vec::new();
-    for node in resolve(request, draft, &Selection::Named(names.to_vec())) {
+    for node in of_cluster(request, draft, &Selection::Named(names.to_vec())) {
         let state = request.state(&node.name);
         if request.roster.active(&node.name).is_none() {
             draft.obstacles.push(Obstacle::NotEnrolled { node: node.name.clone() });
@@ -59,7 +59,7 @@ pub(super) fn drain(request: Request<'_>, draft: &mut Draft, names: &[NodeName],
 
 pub(super) fn uncordon(request: Request<'_>, draft: &mut Draft, names: &[NodeName]) {
     let mut nodes = Vec::new();
-    for node in resolve(request, draft, &Selection::Named(names.to_vec())) {
+    for node in of_cluster(request, draft, &Selection::Named(names.to_vec())) {
         let name = &node.name;
         let state = request.state(name);
         let owner = state.condition.cordon.as_ref().map(|c| c.owner.foreign());

@@ -3,19 +3,19 @@
 use crate::{
     document::Task,
     fleet::{FleetArtifact, FleetNode},
-    id::TaskId,
+    id::{NodeName, TaskId},
     sequencer::Standing,
     step::{Apply, ClusterRole, Step},
     text::count,
 };
 
 use super::{
-    Draft, Note, Obstacle, Phase, PhaseName, Request, Selection,
+    Draft, Note, Obstacle, Phase, PhaseName, Request, Selection, balancers,
     distribution::{Becomes, Lifecycle},
     object::ambiguous,
     order::predecessors,
     seeding::Seeding,
-    select::{left_out, performs, resolve},
+    select::{left_out, of_cluster, performs},
     skew,
     task::{await_ready, carry, member, observer, prepare, stage, task, task_id},
 };
@@ -44,7 +44,10 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Life
     let staged: Vec<&FleetArtifact> = member.artifacts.iter().chain(&manifests).chain(&handover).copied().collect();
     let mut tasks: Vec<Task> = stage(name, &staged).into_iter().collect();
     tasks.extend(prepare(name, last(&tasks), lifecycle.prepare(&member)));
-    tasks.push(task("bootstrap", name, name, last(&tasks), lifecycle.bootstrap(&member, seed)));
+    let mut after = last(&tasks);
+    draft.tasks.append(&mut tasks);
+    after.extend(balancers::before_first(request, draft, lifecycle));
+    tasks.push(task("bootstrap", name, name, after, lifecycle.bootstrap(&member, seed)));
     let apply = |manifest: &&FleetArtifact| Step::Apply(Apply { artifact: manifest.plan_name() });
     if !manifests.is_empty() {
         tasks.push(task("apply", name, name, last(&tasks), manifests.iter().map(apply).collect()));
@@ -56,7 +59,7 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Life
         let text = format!("{} is applied last, once; what it brings into the cluster is its own", manifest.name);
         draft.notes.push(Note::Info(text));
     }
-    draft.tasks = tasks;
+    draft.tasks.extend(tasks);
     draft.phases = vec![Phase { name: PhaseName::Servers, nodes: vec![name.clone()], at_once: 1 }];
     draft.notes.push(Note::Info(format!("{name} is the only server so far and watches itself become Ready")));
 }
@@ -70,7 +73,7 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
     let version = request.fleet.version;
     let mut servers = Vec::new();
     let mut workers = Vec::new();
-    for node in resolve(request, draft, selection) {
+    for node in of_cluster(request, draft, selection) {
         let named = *selection != Selection::All;
         let state = request.state(&node.name);
         if let Some(obstacle) = ambiguous(&node.name, state) {
@@ -108,8 +111,16 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
     draft.phases = order.into_iter().filter(|p| !p.nodes.is_empty()).collect();
     let before = predecessors(&draft.phases);
     draft.title = format!("Join {} at {version}", count(servers.len() + workers.len(), "node"));
+    let joining: Vec<NodeName> = servers.iter().map(|node| node.name.clone()).collect();
+    let mut begin = Vec::new();
+    if !joining.is_empty() {
+        begin = balancers::follow(request, draft, lifecycle, (request.fleet, &joining), begin);
+    }
     for node in servers.into_iter().chain(workers) {
-        let before = before[&node.name].iter().map(|n| task_id(n, "ready")).collect();
+        let mut before: Vec<TaskId> = before[&node.name].iter().map(|n| task_id(n, "ready")).collect();
+        if before.is_empty() {
+            before.clone_from(&begin);
+        }
         join_one(request, draft, lifecycle, node, before);
     }
 }

@@ -136,6 +136,8 @@ pub enum Obstacle {
     AlreadyJoined {
         node: NodeName,
     },
+    /// The node is a machine outside the cluster.
+    IsHost(NodeName),
     /// The node is not in the cluster.
     NotAMember {
         node: NodeName,
@@ -355,6 +357,7 @@ impl fmt::Display for Obstacle {
                 "{node} is in the cluster already; leave it out. A join that failed half way is undone with `hostler \
                  node remove {node}`; a machine that takes its place comes in with `hostler node replace {node}`"
             ),
+            Obstacle::IsHost(node) => write!(f, "{node} is a host, outside the cluster; name nodes of the cluster"),
             Obstacle::NotAMember { node } => write!(f, "{node} is not in the cluster; join it first, or leave it out"),
             Obstacle::Ambiguous { node, names } => {
                 let names = names.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
@@ -492,8 +495,6 @@ impl fmt::Display for Obstacle {
 /// `v1.31 first`, or `v1.31 first, then to v1.32`.
 fn way(runs: Version, through: &[u16]) -> String {
     let stops: Vec<String> = through.iter().map(|minor| format!("v{}.{minor}", runs.major)).collect();
-    match stops.split_first() {
-        None => "a version of the same major".to_owned(),
-        Some((first, rest)) => rest.iter().fold(format!("{first} first"), |way, next| format!("{way}, then to {next}")),
-    }
+    let [first, rest @ ..] = &stops[..] else { return "a version of the same major".to_owned() };
+    rest.iter().fold(format!("{first} first"), |way, next| format!("{way}, then to {next}"))
 }

@@ -57,6 +57,8 @@ pub enum PhaseName {
     /// They are unavailable already, so nothing is lost.
     Unavailable,
     Workers,
+    /// Machines outside the cluster.
+    Hosts,
     /// The coordinator runs there: what it has to say is said before.
     Coordinator,
     /// No order among them.
@@ -71,6 +73,7 @@ impl fmt::Display for PhaseName {
             PhaseName::Servers => "servers, one by one",
             PhaseName::Unavailable => "nodes that are unavailable already",
             PhaseName::Workers => "workers",
+            PhaseName::Hosts => "hosts, outside the cluster, one by one",
             PhaseName::Coordinator => "where the coordinator runs, last",
             PhaseName::Together => "in no particular order",
         })
@@ -128,7 +131,11 @@ impl fmt::Display for Preview {
             let nodes: Vec<&str> = phase.nodes.iter().map(NodeName::as_str).collect();
             write!(f, "  {}. {}: {}", i + 1, phase.name, nodes.join(" "))?;
             match phase.at_once {
-                at_once if at_once >= phase.nodes.len() || phase.name == PhaseName::Servers => writeln!(f)?,
+                at_once
+                    if at_once >= phase.nodes.len() || matches!(phase.name, PhaseName::Servers | PhaseName::Hosts) =>
+                {
+                    writeln!(f)?
+                }
                 at_once => writeln!(f, " ({at_once} at a time)")?,
             }
         }

@@ -13,13 +13,13 @@ use crate::{
 
 use super::{
     Draft, Note, Request, Selection,
-    select::{performs, resolve},
+    select::{of_cluster, performs},
     task::{task, together},
 };
 
 /// The server says what it finds; what it finds it with, its own credentials, it has already.
 pub(super) fn read(request: Request<'_>, draft: &mut Draft, server: &NodeName, to: Recipient) {
-    let found = resolve(request, draft, &Selection::Named(vec![server.clone()]));
+    let found = of_cluster(request, draft, &Selection::Named(vec![server.clone()]));
     let nodes: Vec<NodeName> =
         found.into_iter().filter(|node| performs(request, draft, node)).map(|node| node.name.clone()).collect();
     draft.title = format!("Read how the cluster of {server} is made");

@@ -3,7 +3,7 @@
 
 use crate::{
     step::{
-        StageArtifact, Step,
+        ClusterRole, StageArtifact, Step,
         restore::{Bare, Forget, Member, Restored, Seed},
     },
     text::count,
@@ -58,7 +58,8 @@ pub(super) fn rebuild(
         said(draft, snapshot);
     }
     // Nothing begins anywhere while a machine still carries a cluster.
-    let others: Vec<_> = fleet.nodes.iter().filter(|node| node.name != first.name).collect();
+    let others: Vec<_> =
+        fleet.nodes.iter().filter(|node| node.name != first.name && node.role != ClusterRole::Host).collect();
     let mut bare = Vec::new();
     for node in others.iter().filter(|node| performs(request, draft, node)) {
         bare.push(task("bare", &node.name, &node.name, Vec::new(), vec![Step::BareOfKubeadm(Bare {})]));

@@ -14,11 +14,11 @@ use crate::{
 };
 
 use super::{
-    Draft, Note, Obstacle, Phase, PhaseName, Request, Selection,
+    Draft, Note, Obstacle, Phase, PhaseName, Request, Selection, balancers,
     caution::{Taken, coordinator_out},
     distribution::Lifecycle,
     object::ambiguous,
-    select::{performs, resolve},
+    select::{of_cluster, performs},
     task::{disrupting, drain_steps, list, task},
 };
 
@@ -48,7 +48,7 @@ pub(super) fn remove(
         return;
     }
     let mut leaving = Vec::new();
-    for node in resolve(request, draft, &Selection::Named(names.to_vec())) {
+    for node in of_cluster(request, draft, &Selection::Named(names.to_vec())) {
         match found(request, node, proof) {
             Err(obstacle) => draft.obstacles.push(obstacle),
             Ok(Found::Alive | Found::Broken | Found::Outside { reached: true }) if !performs(request, draft, node) => {}
@@ -77,8 +77,14 @@ pub(super) fn remove(
     note_servers(draft, request.quorum(), quorum);
     draft.phases = phases(&leaving);
     let mut after = Vec::new();
+    let takes_servers = leaving.iter().any(|(node, _)| node.role == ClusterRole::Server);
     for (node, found) in leaving {
         after = one(request, draft, lifecycle, (node, found), &server, after);
+    }
+    if takes_servers {
+        let mut left = request.fleet.clone();
+        left.nodes.retain(|node| !order.contains(&node.name));
+        balancers::follow(request, draft, lifecycle, (&left, &[]), after);
     }
 }
 
@@ -193,7 +199,7 @@ pub(super) fn what_is_left(draft: &mut Draft, node: &FleetNode, proof: &Reason) 
     )));
     let holds = match node.role {
         ClusterRole::Server => "the keys of the cluster's certificate authorities and every Secret in etcd's data",
-        ClusterRole::Worker => "its certificate and the data of its pods",
+        ClusterRole::Worker | ClusterRole::Host => "its certificate and the data of its pods",
     };
     draft.notes.push(Note::Warning(format!(
         "the disk of {name} is not emptied and still holds {holds}: wipe it before the machine starts again, or its \
@@ -204,7 +210,7 @@ pub(super) fn what_is_left(draft: &mut Draft, node: &FleetNode, proof: &Reason) 
 fn phases(leaving: &[(&FleetNode, Found<'_>)]) -> Vec<Phase> {
     let name = |(node, found): &(&FleetNode, Found<'_>)| match (found, node.role) {
         (Found::Alive, ClusterRole::Server) => PhaseName::Servers,
-        (Found::Alive, ClusterRole::Worker) => PhaseName::Workers,
+        (Found::Alive, ClusterRole::Worker | ClusterRole::Host) => PhaseName::Workers,
         (Found::Broken | Found::Off(_) | Found::Outside { .. }, _) => PhaseName::Unavailable,
     };
     let mut phases: Vec<Phase> = Vec::new();

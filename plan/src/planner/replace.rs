@@ -8,12 +8,12 @@ use crate::{
 };
 
 use super::{
-    Draft, Obstacle, Phase, PhaseName, Request, Selection,
+    Draft, Obstacle, Phase, PhaseName, Request, Selection, balancers,
     distribution::Lifecycle,
     grow::{check_versions, join_one},
     object::ambiguous,
     remove::{give_up, hinders_server, what_is_left},
-    select::{performs, resolve},
+    select::{of_cluster, performs},
     task::{observer, task},
 };
 
@@ -29,7 +29,7 @@ pub(super) fn replace(
         draft.obstacles.push(obstacle);
         return;
     }
-    let Some(node) = resolve(request, draft, &Selection::Named(vec![name.clone()])).pop() else { return };
+    let Some(node) = of_cluster(request, draft, &Selection::Named(vec![name.clone()])).pop() else { return };
     let state = request.state(name);
     let obstacle = match (state.condition.standing, proof) {
         (Standing::Outside, _) => Some(Obstacle::NothingToReplace { node: name.clone() }),
@@ -58,8 +58,12 @@ pub(super) fn replace(
     let expelled = task("expel", &server, name, vec![given_up.id.clone()], lifecycle.expel(node, true));
     let removed = vec![Step::RemoveNode(RemoveNode {})];
     let forgotten = task("forget", &server, name, vec![expelled.id.clone()], removed);
-    let before = vec![forgotten.id.clone()];
+    let mut before = vec![forgotten.id.clone()];
     draft.tasks.extend([given_up, expelled, forgotten]);
+    if node.role == ClusterRole::Server {
+        let but = std::slice::from_ref(name);
+        before = balancers::follow(request, draft, lifecycle, (request.fleet, but), before);
+    }
     let phase = if node.role == ClusterRole::Server { PhaseName::Servers } else { PhaseName::Workers };
     draft.phases = vec![Phase { name: phase, nodes: vec![name.clone()], at_once: 1 }];
     join_one(request, draft, lifecycle, node, before);

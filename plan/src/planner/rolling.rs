@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     document::Task,
+    fleet::FleetNode,
     id::{NodeName, TaskId},
     sequencer::Standing,
     step::{ClusterRole, Reboot, Step, Uncordon},
@@ -16,7 +17,7 @@ use super::{
     caution::{Taken, coordinator_out, note_health, note_unavailable, servers_out},
     distribution::{Becomes, Lifecycle},
     order::{phases, predecessors},
-    select::workable,
+    select::{critical, performs, resolve, workable, workable_of},
     skew,
     task::{await_ready, disrupting, drain_steps, finishing, member, observer, prepare, stage, task, task_id},
 };
@@ -49,12 +50,48 @@ pub(super) fn upgrade(
 }
 
 pub(super) fn reboot(request: Request<'_>, draft: &mut Draft, selection: &Selection, accepted: &[NodeName]) {
-    let nodes = workable(request, draft, selection, None);
+    let (hosts, nodes): (Vec<_>, Vec<_>) =
+        resolve(request, draft, selection).into_iter().partition(|node| node.role == ClusterRole::Host);
+    let named = *selection != Selection::All;
+    let nodes = workable_of(request, draft, nodes, named, None);
     servers_out(request, draft, &nodes, accepted, Taken::Restarted);
     let work = Work { what: "reboot", version: None, reason: "reboot".to_owned(), asks: None };
-    if rolling(request, draft, &nodes, &[], &work, false) {
-        draft.title = format!("Reboot {}", count(nodes.len(), "node"));
+    let rolls = rolling(request, draft, &nodes, &[], &work, false);
+    let hosts = reboot_hosts(request, draft, hosts, named);
+    if rolls || hosts > 0 {
+        draft.title = format!("Reboot {}", count(nodes.len() + hosts, "node"));
     }
+}
+
+/// Hosts restart one after another, after the cluster's nodes; nothing is drained, and nobody but the machine itself has
+/// to see that it is back. How many there are.
+fn reboot_hosts(request: Request<'_>, draft: &mut Draft, hosts: Vec<&FleetNode>, named: bool) -> usize {
+    let mut names = Vec::new();
+    for host in hosts {
+        let name = &host.name;
+        if !named && request.roster.active(name).is_none() {
+            draft.skipped.push((name.clone(), "is not enrolled".to_owned()));
+        } else if let Some(obstacle) = critical(name, request.state(name), None) {
+            draft.obstacles.push(obstacle);
+        } else if performs(request, draft, host) {
+            names.push(name.clone());
+        }
+    }
+    names.sort_by_key(|name| request.earlier.coordinator_on.contains(name));
+    coordinator_out(request, draft, &names, Taken::Restarted);
+    let last = draft.phases.last().map(|phase| phase.nodes.clone()).unwrap_or_default();
+    let ends = |what: &str, nodes: &[NodeName]| nodes.iter().map(|n| task_id(n, what)).collect::<Vec<TaskId>>();
+    let is_back_in_place = draft.phases.last().is_some_and(|phase| phase.name == PhaseName::PutBack);
+    let mut after = ends(if is_back_in_place { "return" } else { "ready" }, &last);
+    for name in &names {
+        let reboot = task("reboot", name, name, after, vec![Step::Reboot(Reboot {})]);
+        after = vec![reboot.id.clone()];
+        draft.tasks.push(disrupting(reboot));
+    }
+    if !names.is_empty() {
+        draft.phases.push(Phase { name: PhaseName::Hosts, nodes: names.clone(), at_once: 1 });
+    }
+    names.len()
 }
 
 /// What is done to each node between its drain and its return.

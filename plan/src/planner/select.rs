@@ -40,12 +40,14 @@ impl Request<'_> {
     /// Whether the budget counts it even without this plan.
     pub(super) fn is_unavailable(&self, node: &NodeName) -> bool {
         let state = self.state(node);
+        let is_host = self.fleet.node(node).is_some_and(|n| n.role == ClusterRole::Host);
         state.hold.is_some()
-            || match state.condition.standing {
-                Standing::Ready => state.condition.cordon.is_some() || !state.connected,
-                Standing::NotReady | Standing::Unknown => true,
-                Standing::Outside => false,
-            }
+            || !is_host
+                && match state.condition.standing {
+                    Standing::Ready => state.condition.cordon.is_some() || !state.connected,
+                    Standing::NotReady | Standing::Unknown => true,
+                    Standing::Outside => false,
+                }
     }
 
     /// A connected server of the cluster that watches `subject`: another one when there is one, else itself.
@@ -83,18 +85,27 @@ pub(super) fn resolve<'a>(request: Request<'a>, draft: &mut Draft, selection: &S
     nodes
 }
 
+/// The same of the cluster's nodes alone: a host that is named is an obstacle.
+pub(super) fn of_cluster<'a>(request: Request<'a>, draft: &mut Draft, selection: &Selection) -> Vec<&'a FleetNode> {
+    let (hosts, nodes): (Vec<_>, Vec<_>) =
+        resolve(request, draft, selection).into_iter().partition(|node| node.role == ClusterRole::Host);
+    for host in hosts {
+        left_out(draft, *selection != Selection::All, &host.name, Obstacle::IsHost(host.name.clone()));
+    }
+    nodes
+}
+
 /// Whether the node can perform tasks: enrolled as the file says, and connected.
 pub(super) fn performs(request: Request<'_>, draft: &mut Draft, node: &FleetNode) -> bool {
     let Some(enrolled) = request.roster.active(&node.name) else {
         draft.obstacles.push(Obstacle::NotEnrolled { node: node.name.clone() });
         return false;
     };
-    let role = |r| if r == ClusterRole::Server { "server" } else { "worker" };
     let mut differs = |what, file: String, roster: String| {
         draft.obstacles.push(Obstacle::RosterDiffers { node: node.name.clone(), what, file, roster });
     };
     if enrolled.role != node.role {
-        differs("role", role(node.role).to_owned(), role(enrolled.role).to_owned());
+        differs("role", node.role.to_string(), enrolled.role.to_string());
     }
     if enrolled.arch != node.arch {
         differs("arch", node.arch.to_string(), enrolled.arch.to_string());
@@ -113,9 +124,21 @@ pub(super) fn workable(
     selection: &Selection,
     cures: Option<Rule>,
 ) -> Vec<NodeName> {
+    let candidates = of_cluster(request, draft, selection);
     let named = matches!(selection, Selection::Named(_));
+    workable_of(request, draft, candidates, named, cures)
+}
+
+/// The same of these nodes of the cluster, `named` or all of them.
+pub(super) fn workable_of(
+    request: Request<'_>,
+    draft: &mut Draft,
+    candidates: Vec<&FleetNode>,
+    named: bool,
+    cures: Option<Rule>,
+) -> Vec<NodeName> {
     let mut nodes = Vec::new();
-    for node in resolve(request, draft, selection) {
+    for node in candidates {
         let name = &node.name;
         let state = request.state(name);
         if !named && (request.roster.active(name).is_none() || state.condition.standing == Standing::Outside) {
@@ -138,13 +161,8 @@ pub(super) fn workable(
             draft.obstacles.push(Obstacle::CordonedByOther { node: name.clone(), owner: owner.to_owned() });
             continue;
         }
-        // Of one that is silent because it is not connected, that is told.
-        let critical = |v: &&Verdict| {
-            let is_told = state.connected || v.rule != Rule::Report;
-            v.counts_as() == Level::Critical && is_told && Some(v.rule) != cures
-        };
-        if let Some(verdict) = state.verdicts.iter().find(critical) {
-            draft.obstacles.push(Obstacle::Critical { node: name.clone(), why: verdict.sentence() });
+        if let Some(obstacle) = critical(name, state, cures) {
+            draft.obstacles.push(obstacle);
             continue;
         }
         if performs(request, draft, node) {
@@ -152,6 +170,17 @@ pub(super) fn workable(
         }
     }
     nodes
+}
+
+/// A verdict over its machine for which nobody disrupts it.
+pub(super) fn critical(node: &NodeName, state: &InventoryNode, cures: Option<Rule>) -> Option<Obstacle> {
+    // Of one that is silent because it is not connected, that is told.
+    let critical = |v: &&Verdict| {
+        let is_told = state.connected || v.rule != Rule::Report;
+        v.counts_as() == Level::Critical && is_told && Some(v.rule) != cures
+    };
+    let verdict = state.verdicts.iter().find(critical)?;
+    Some(Obstacle::Critical { node: node.clone(), why: verdict.sentence() })
 }
 
 /// What stands in the way of one node: of the plan, where it was named.

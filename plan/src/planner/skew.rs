@@ -11,8 +11,8 @@ use super::{Draft, Obstacle, Request};
 fn limit(role: ClusterRole, runs: Version) -> u16 {
     match role {
         ClusterRole::Server => 1,
-        ClusterRole::Worker if runs.minor < 25 => 2,
-        ClusterRole::Worker => 3,
+        ClusterRole::Worker | ClusterRole::Host if runs.minor < 25 => 2,
+        ClusterRole::Worker | ClusterRole::Host => 3,
     }
 }
 
@@ -31,7 +31,9 @@ pub(super) fn beyond(node: NodeName, role: ClusterRole, runs: Version, to: Versi
     }
     match role {
         ClusterRole::Server => Obstacle::SkippedMinor { node, runs, to, through },
-        ClusterRole::Worker => Obstacle::TooFarBehind { node, runs, to, limit: limit(role, runs), through },
+        ClusterRole::Worker | ClusterRole::Host => {
+            Obstacle::TooFarBehind { node, runs, to, limit: limit(role, runs), through }
+        }
     }
 }
 
@@ -55,7 +57,7 @@ pub(super) fn left_behind(request: Request<'_>, draft: &mut Draft, nodes: &[Node
         let Some(runs) = runs(&node.name).filter(|runs| !reaches(node.role, *runs, to)) else { continue };
         draft.obstacles.push(match node.role {
             ClusterRole::Server => Obstacle::ServersApart { server: node.name.clone(), runs, to },
-            ClusterRole::Worker => beyond(node.name.clone(), node.role, runs, to),
+            ClusterRole::Worker | ClusterRole::Host => beyond(node.name.clone(), node.role, runs, to),
         });
     }
 }

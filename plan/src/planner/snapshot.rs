@@ -8,7 +8,7 @@ use crate::{
 use super::{
     Draft, Note, Obstacle, Request, Selection,
     distribution::Lifecycle,
-    select::{left_out, performs, resolve},
+    select::{left_out, of_cluster, performs},
     task::{list, task, together},
 };
 
@@ -21,7 +21,7 @@ pub(super) fn snapshot(request: Request<'_>, draft: &mut Draft, lifecycle: Lifec
     }
     let named = *selection != Selection::All;
     let mut nodes = Vec::new();
-    for node in resolve(request, draft, selection).into_iter().filter(|n| named || n.role == ClusterRole::Server) {
+    for node in of_cluster(request, draft, selection).into_iter().filter(|n| named || n.role == ClusterRole::Server) {
         if node.role != ClusterRole::Server || !request.is_member(&node.name) {
             left_out(draft, named, &node.name, Obstacle::NoEtcd { node: node.name.clone() });
         } else if !named && !request.state(&node.name).connected {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::id::{NodeName, Seq, TaskId};
+use crate::{
+    id::{NodeName, Seq, TaskId},
+    step::ClusterRole,
+};
 
 use super::{CordonOwner, Sequencer, Standing};
 
@@ -59,6 +62,10 @@ fn why(s: &Sequencer, node: &NodeName) -> Option<Unavailable> {
 }
 
 pub(super) fn observed(s: &Sequencer, node: &NodeName) -> Option<Unavailable> {
+    // No cluster says how a machine outside it is.
+    if s.roster.as_ref().and_then(|roster| roster.active(node)).is_some_and(|n| n.role == ClusterRole::Host) {
+        return None;
+    }
     let Some(seen) = s.nodes.get(node) else { return Some(Unavailable::NotKnown) };
     let Some(condition) = &seen.condition else { return Some(Unavailable::NotKnown) };
     match (condition.standing, &condition.cordon) {

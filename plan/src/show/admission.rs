@@ -29,6 +29,7 @@ pub fn admission(admission: &Admission, digest: &Digest) -> String {
     let what = match role {
         ClusterRole::Server => "as SERVERS, which run the cluster",
         ClusterRole::Worker => "as workers",
+        ClusterRole::Host => "as hosts, outside the cluster",
     };
     page.line("admits", format!("{} {what}", count(*uses, "machine")));
     page.line(

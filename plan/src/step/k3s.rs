@@ -91,6 +91,7 @@ impl Operation for Join {
         let role = match role {
             ClusterRole::Server => "SERVER",
             ClusterRole::Worker => "worker",
+            ClusterRole::Host => "a machine OUTSIDE THE CLUSTER, which no node does",
         };
         format!("as {role} of {server_url} at {version}, runs {artifact}, with the secret of {admitted_by}")
     }

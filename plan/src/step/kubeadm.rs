@@ -66,6 +66,7 @@ impl Operation for Admit {
                  authorities, sealed to it"
             ),
             ClusterRole::Worker => format!("as worker: a join token for {lifetime_seconds} s, sealed to it"),
+            ClusterRole::Host => "as a machine OUTSIDE THE CLUSTER, which no node does".to_owned(),
         }
     }
     fn sentence(&self, subject: &NodeName) -> String {
@@ -99,6 +100,7 @@ impl Operation for Join {
         let role = match role {
             ClusterRole::Server => "SERVER",
             ClusterRole::Worker => "worker",
+            ClusterRole::Host => "a machine OUTSIDE THE CLUSTER, which no node does",
         };
         format!(
             "as {role} at {version}, with the token of {admitted_by}, by a configuration of {} bytes, {}",
@@ -227,7 +229,7 @@ impl Operation for Expel {
     fn said(&self) -> String {
         let Self { role, address, silent } = self;
         let member = match (role, address) {
-            (ClusterRole::Worker, _) => return "its join tokens, as of a worker".to_owned(),
+            (ClusterRole::Worker | ClusterRole::Host, _) => return "its join tokens, as of a worker".to_owned(),
             (ClusterRole::Server, Some(address)) => format!("its MEMBER OF ETCD (at {address}) and its join tokens"),
             (ClusterRole::Server, None) => "its MEMBER OF ETCD and its join tokens".to_owned(),
         };
@@ -236,7 +238,7 @@ impl Operation for Expel {
     fn sentence(&self, subject: &NodeName) -> String {
         match self.role {
             ClusterRole::Server => format!("removes {subject} from etcd"),
-            ClusterRole::Worker => format!("revokes what lets {subject} in"),
+            ClusterRole::Worker | ClusterRole::Host => format!("revokes what lets {subject} in"),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     document::{NodeObject, Plan, PlanKind, Roster, Target, Task},
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    step::{MAX_CONSENTS, Step},
+    step::{ClusterRole, MAX_CONSENTS, Step},
 };
 
 /// Earlier plans that one plan may keep valid beside it. Plans side by side are a drain during a rollout; a fleet with
@@ -176,7 +176,14 @@ fn check_task(
     }
     task.steps.iter().try_for_each(|step| check_step(plan, task, target, step))?;
     check_finishing(plan, task, earlier)?;
+    let is_host = roster.active(&task.node).is_some_and(|node| node.role == ClusterRole::Host);
     for step in &task.steps {
+        if is_host && step.admitted_by().is_some() {
+            let node = &task.node;
+            let what =
+                format!("expected task {id} to leave {node} outside the cluster, as a host, found {}", step.op());
+            return malformed(plan, &what);
+        }
         if let Some(admitted_by) = step.admitted_by()
             && !earlier.get(admitted_by).is_some_and(|t| after.contains(&t.id) && t.subject == task.node)
         {

@@ -46,7 +46,7 @@ macro_rules! shown {
 }
 
 kind!("an architecture": Arch { Aarch64 = Aarch64, X86_64 = X8664 });
-kind!("a role in the cluster": ClusterRole { Server = Server, Worker = Worker });
+kind!("a role in the cluster": ClusterRole { Server = Server, Worker = Worker, Host = Host });
 kind!("the role of a signer": SignerRole { Viewer = Viewer, Operator = Operator, Admin = Admin });
 kind!("a kind of plan": PlanKind {
     Check = Check, Bootstrap = Bootstrap, Join = Join, Upgrade = Upgrade, Drain = Drain, Uncordon = Uncordon,

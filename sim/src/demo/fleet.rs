@@ -8,7 +8,7 @@ use hostler_plan::{
     fleet::{ArtifactKind, Fleet, FleetArtifact, Source},
     form::FilePath,
     id::{Arch, ArtifactName, Digest, NodeName},
-    step::EmptyDirs,
+    step::{ClusterRole, EmptyDirs},
     version::{Build, Version},
 };
 
@@ -69,6 +69,12 @@ impl DemoFleet {
             );
         }
         let servers = fleet.servers().len();
+        if let Some(host) = fleet.nodes.iter().find(|node| node.role == ClusterRole::Host) {
+            anyhow::bail!(
+                "{source}: the demo has no machines outside the cluster, found the host {}; leave it out",
+                host.name
+            );
+        }
         if servers != 1 || fleet.nodes.len() < 4 || fleet.nodes.len() > 64 {
             anyhow::bail!(
                 "{source}: the demo needs one server and 3 to 63 workers, found {servers} and {}; name another file \

@@ -160,7 +160,7 @@ impl Story<'_> {
             fs::create_dir_all(&folder)?;
             let join = match node.role {
                 ClusterRole::Server => &server_join,
-                ClusterRole::Worker => &worker_join,
+                ClusterRole::Worker | ClusterRole::Host => &worker_join,
             };
             let join_file = folder.join("join");
             hostler_cli::file::write_whole(&join_file, join.encode().as_bytes(), true)?;

@@ -227,7 +227,7 @@ impl World {
 fn kubeconfig(role: ClusterRole) -> &'static str {
     match role {
         ClusterRole::Server => k3s::ADMIN_KUBECONFIG,
-        ClusterRole::Worker => k3s::KUBELET_KUBECONFIG,
+        ClusterRole::Worker | ClusterRole::Host => k3s::KUBELET_KUBECONFIG,
     }
 }
 

@@ -135,7 +135,7 @@ impl Machine {
     pub fn k3s_unit(role: ClusterRole) -> &'static str {
         match role {
             ClusterRole::Server => k3s::SERVER_UNIT,
-            ClusterRole::Worker => k3s::AGENT_UNIT,
+            ClusterRole::Worker | ClusterRole::Host => k3s::AGENT_UNIT,
         }
     }
 

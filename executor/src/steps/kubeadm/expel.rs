@@ -21,7 +21,7 @@ impl Action for Expel {
         }
         Ok(Check::Done(match self.role {
             ClusterRole::Server => format!("{subject} is no member of etcd, and no token lets it in"),
-            ClusterRole::Worker => format!("no token lets {subject} in"),
+            ClusterRole::Worker | ClusterRole::Host => format!("no token lets {subject} in"),
         }))
     }
 

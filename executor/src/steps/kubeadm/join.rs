@@ -91,7 +91,7 @@ fn missing(step: &Join, context: &StepContext<'_>) -> Result<Option<String>, Ste
         return Ok(Some(missing));
     }
     match step.role {
-        ClusterRole::Worker => Ok(None),
+        ClusterRole::Worker | ClusterRole::Host => Ok(None),
         ClusterRole::Server => complete::missing_of_server(step.version, context),
     }
 }

@@ -54,7 +54,7 @@ impl Material {
             .map_err(|reason| StepError::Failed(format!("{ADMIN_KUBECONFIG} cannot be read: {reason}")))?;
         let names = match role {
             ClusterRole::Server => &SERVER_FILES[..],
-            ClusterRole::Worker => &[],
+            ClusterRole::Worker | ClusterRole::Host => &[],
         };
         let file =
             |name: &&str| Ok(ServerFile { name: (*name).to_owned(), content: needed(&format!("{PKI}/{name}"), host)? });

@@ -39,10 +39,10 @@ impl Action for Upgrade {
         }
         match role {
             // Nothing of a worker tells its configuration's age; kubeadm writes the same again within a second.
-            ClusterRole::Worker if state::kubelet(context.host())? == Some(self.version) => {
+            ClusterRole::Worker | ClusterRole::Host if state::kubelet(context.host())? == Some(self.version) => {
                 Ok(Check::Done(format!("the kubelet runs at {}", self.version)))
             }
-            ClusterRole::Worker => Ok(Check::Ready),
+            ClusterRole::Worker | ClusterRole::Host => Ok(Check::Ready),
             ClusterRole::Server => Ok(match missing(self.version, &manifests, context)? {
                 None => Check::Done(format!("every component runs at {}", self.version)),
                 Some(_) => Check::Ready,
@@ -70,7 +70,7 @@ impl Action for Upgrade {
                     Some(_) | None => vec!["upgrade", "apply", &version, "--yes", "--config", RUN_CONFIG],
                 }
             }
-            Some(ClusterRole::Worker) | None => vec!["upgrade", "node", "--config", RUN_CONFIG],
+            Some(ClusterRole::Worker | ClusterRole::Host) | None => vec!["upgrade", "node", "--config", RUN_CONFIG],
         };
         let ran = run::run(&arguments, false, context, |again, context| {
             if again {

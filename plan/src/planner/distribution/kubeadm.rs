@@ -16,6 +16,7 @@ use crate::{
     version::Version,
 };
 
+pub(super) use balancer::steps as balance;
 pub(super) use machine::{images, prepare};
 
 /// What makes and what runs a node: without these two nothing joins and nothing is upgraded.

@@ -24,7 +24,7 @@ const HEAD: &str = "# Written by hostler-agent from a signed plan; changes here 
 
 /// Steps of a machine that is a balancer: the files of both, and both at work by them. Their packages are artifacts, or
 /// installed already.
-pub(super) fn steps(member: &Member<'_>) -> Vec<Step> {
+pub(in super::super) fn steps(member: &Member<'_>) -> Vec<Step> {
     let Member { fleet, node, .. } = member;
     let Some(balancer) = fleet.balancer.as_ref().filter(|_| fleet.is_balancer(node)) else { return Vec::new() };
     let path = |path: &str| FilePath::new(path).expect("our own path is one");

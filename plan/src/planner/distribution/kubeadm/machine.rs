@@ -11,7 +11,7 @@ use crate::{
     fleet::{ArtifactKind, ContainerRuntime, FleetArtifact, Kubeadm, Machine, Registry, Swap, put_over},
     form::{FileMode, FilePath, ModuleName, SysctlKey, SysctlValue, UnitName},
     id::Digest,
-    step::{CurrentUnit, EnsureFile, EnsureImages, EnsureUnit, Step, UnitState},
+    step::{ClusterRole, CurrentUnit, EnsureFile, EnsureImages, EnsureUnit, Step, UnitState},
 };
 
 pub(super) const KUBELET_UNIT: &str = "kubelet.service";
@@ -26,9 +26,16 @@ const RUNTIME_UNIT: &str = "/etc/systemd/system/containerd.service";
 const MODULES: [&str; 2] = ["br_netfilter", "overlay"];
 const SYSCTL: [(&str, &str); 2] = [("net.bridge.bridge-nf-call-iptables", "1"), ("net.ipv4.ip_forward", "1")];
 
-/// Everything that a machine is made ready with, but for Kubernetes' own programs.
+/// Everything that a machine is made ready with, but for Kubernetes' own programs. One outside the cluster gets what the
+/// fleet file says and nothing of a cluster's.
 pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
     let mut machine = member.fleet.machine(member.node);
+    if member.node.role == ClusterRole::Host {
+        let mut steps = common::prepare(&machine, Vec::new());
+        steps.extend(member.artifacts.iter().flat_map(|artifact| install(artifact)));
+        steps.extend(balancer::steps(member));
+        return steps;
+    }
     if member.fleet.kubeadm.is_some() {
         defaults(&mut machine);
     }
