@@ -184,6 +184,7 @@ impl Work<'_> {
         let role = match ClusterRole::from(self.args.role) {
             ClusterRole::Server => "SERVER, which holds the keys of the cluster",
             ClusterRole::Worker => "worker",
+            ClusterRole::Host => "host, outside the cluster",
         };
         let names = names.join(", ");
         let question =

@@ -351,7 +351,7 @@ pub(super) fn material(role: ClusterRole) -> String {
     let file = |name: &str| ServerFile { name: name.into(), content: format!("{name} of the cluster") };
     let files = match role {
         ClusterRole::Server => ["ca.crt", "ca.key", "etcd/ca.key", "sa.key"].map(file).to_vec(),
-        ClusterRole::Worker => Vec::new(),
+        ClusterRole::Worker | ClusterRole::Host => Vec::new(),
     };
     let material = Material { token: TOKEN.into(), server: "https://k8s.lab:6443".into(), ca: "CA".into(), files };
     serde_json::to_string(&material).unwrap()
