@@ -135,9 +135,10 @@ pub async fn named_by(admin: &mut Admin, verified: &Verified) -> Result<Option<L
 }
 
 /// A recovery key's public half is no secret: that a file opens proves who may read it, and not who made it. A node
-/// signed the digest of what it sealed, and only what such a receipt names is taken.
-pub async fn must_be_proved(admin: &mut Admin, file: &Path, verified: &Verified) -> Result<(), Error> {
-    let found = match named_by(admin, verified).await? {
+/// signed the digest of what it sealed, and only what such a receipt names is taken: `by`, where one [names](named_by)
+/// the file.
+pub fn must_be_proved(by: Option<&Listed>, file: &Path, verified: &Verified) -> Result<(), Error> {
+    let found = match by {
         Some(Listed { is_proved: true, .. }) => return Ok(()),
         Some(Listed { node, .. }) => format!("one by a key of {node} that is retired or no server's"),
         None => {

@@ -11,6 +11,8 @@ mod started;
 
 use hostler_plan::step::Step;
 
+use crate::host::ClusterError;
+
 pub(crate) use action::{Action, Check, StepClock, StepContext, StepError, Undone};
 pub(crate) use kube::check_machine;
 
@@ -70,4 +72,14 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::NoRemovedApis(step) => step,
         Step::AwaitReady(step) => step,
     }
+}
+
+/// Why the API server that this machine asks does not answer; none where it does, where the machine asks none, or where
+/// the step expects that it does not run.
+pub(crate) fn silent(step: &Step, context: &StepContext<'_>) -> Option<String> {
+    if step.restores() || step.rebuilds() || step.readies_machine() {
+        return None;
+    }
+    let silent = |error: ClusterError| matches!(error, ClusterError::Silent(_)).then(|| error.to_string());
+    context.host().cluster()?.nodes().err().and_then(silent)
 }

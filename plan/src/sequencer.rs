@@ -85,6 +85,8 @@ pub struct Sequencer {
     /// A part of the ledger was lost, and what is left was not caught up with or adopted.
     is_restored: bool,
     quarantines: BTreeMap<(NodeName, Version), String>,
+    /// Those of a node on which settings did not work: they end where other settings do.
+    misconfigured: BTreeSet<(NodeName, Version)>,
     /// Failures that still need their quarantine entry.
     quarantine_due: BTreeMap<(NodeName, Version), String>,
     holds: BTreeMap<NodeName, (Hold, Timestamp)>,
@@ -127,6 +129,7 @@ impl Sequencer {
             lost_grants: Vec::new(),
             is_restored: false,
             quarantines: BTreeMap::new(),
+            misconfigured: BTreeSet::new(),
             quarantine_due: BTreeMap::new(),
             holds: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -214,6 +217,11 @@ impl Sequencer {
     /// Whether nothing of that plan will be granted any more; also true of a plan that is not known.
     pub fn is_over(&self, plan: &Digest) -> bool {
         self.rollouts.get(plan).is_none_or(|r| r.is_over())
+    }
+
+    /// Whether that plan has ended, or is about to, and what it left half done is granted all the same.
+    pub fn has_to_finish(&self, plan: &Digest) -> bool {
+        self.rollouts.get(plan).is_some_and(|r| r.has_to_finish())
     }
 
     /// The quarantines that no person released.

@@ -177,6 +177,11 @@ impl Step {
         matches!(self, Step::ReceiveEtcd(_) | Step::StopEtcd(_) | Step::RestoreEtcd(_) | Step::StartEtcd(_))
     }
 
+    /// Whether it goes on with a restore for which etcd has stopped on a server.
+    pub fn ends_restore(&self) -> bool {
+        matches!(self, Step::StopEtcd(_) | Step::RestoreEtcd(_) | Step::StartEtcd(_))
+    }
+
     /// Whether it belongs to a cluster that is made anew on bare machines.
     pub fn rebuilds(&self) -> bool {
         matches!(self, Step::SeedEtcd(_) | Step::BareOfKubeadm(_) | Step::ForgetNodes(_))
@@ -188,6 +193,14 @@ impl Step {
             self,
             Step::ReachKubeadm(_) | Step::CertifyKubeadm(_) | Step::ConfigureKubeadm(_) | Step::ConfigureKubelet(_)
         )
+    }
+
+    /// The version for which it writes settings of the fleet file on a node.
+    pub fn settles(&self) -> Option<Version> {
+        if let Step::ConfigureKubeadm(step) = self {
+            return Some(step.version);
+        }
+        if let Step::ConfigureKubelet(step) = self { Some(step.version) } else { None }
     }
 
     /// How many snapshots stay and for how many days, where it says that.

@@ -83,10 +83,10 @@ pub(super) async fn seal_to(context: &Context, asked: Asked<'_>, machines: &[Nod
     note(&format!("opens {}", file.display()));
     let verified = snapshot::verify(&file, &key)?;
     let by = snapshot::named_by(&mut admin, &verified).await?;
-    let signer = by.map_or_else(|| "nobody: no receipt names it".to_owned(), |listed| listed.signer());
+    let signer = by.as_ref().map_or_else(|| "nobody: no receipt names it".to_owned(), snapshot::Listed::signer);
     note(&format!("it is {}, signed by {signer}", verified.digest));
     if !asked.accept_unproved {
-        snapshot::must_be_proved(&mut admin, &file, &verified).await?;
+        snapshot::must_be_proved(by.as_ref(), &file, &verified)?;
     }
     let fleet_id = &admin.trust_store().root().fleet_id;
     if verified.note.fleet_id != *fleet_id {

@@ -17,7 +17,12 @@ use hostler_plan::{
     trust::Verified,
 };
 
-use super::{Closing, Control, ControlError, Effect, Proven, ToNode, effect::bytes_of, state::Membership, twins::Boot};
+use super::{
+    Closing, Control, ControlError, Effect, Proven, ToNode,
+    effect::bytes_of,
+    state::{Membership, State},
+    twins::Boot,
+};
 use crate::limits::TRUST_BYTES;
 
 /// Every node's open stream.
@@ -329,7 +334,7 @@ impl Control {
             .into_iter()
             .filter(|g| !stream.sent.grants.contains(&g.grant.number))
             // What was granted and not begun when a rollout ended is not begun any more.
-            .filter(|g| self.state.is_open(&g.plan) || stream.sent.running == Some((g.plan, g.grant.number)))
+            .filter(|g| goes_on(&self.state, &g.plan) || stream.sent.running == Some((g.plan, g.grant.number)))
             .collect();
         for OpenGrant { plan, task, grant } in due {
             self.push_bytes(node, &plan);
@@ -346,7 +351,8 @@ impl Control {
     /// knows of a plan without holding its bytes.
     fn push_bytes(&mut self, node: &NodeName, plan: &Digest) {
         let sent = self.streams.by_node.get(node).is_some_and(|s| s.sent.plans.contains(plan));
-        if let Some(plan) = self.state.plans.get(plan).filter(|_| !sent).cloned() {
+        // Of a plan that is void a node takes no bytes any more.
+        if let Some(plan) = self.state.plans.get(plan).filter(|_| !sent && self.state.is_open(plan)).cloned() {
             self.send_plan(node, plan);
         }
     }
@@ -389,7 +395,7 @@ impl Control {
         let targeted = state.plans.values().filter(performs).map(|plan| plan.digest());
         let known = targeted.filter(|plan| sent.plans.contains(plan) || self.holdings.lists(node, plan));
         let over: BTreeSet<Digest> =
-            known.chain(sent.running.map(|(plan, _)| plan)).filter(|plan| !state.is_open(plan)).collect();
+            known.chain(sent.running.map(|(plan, _)| plan)).filter(|plan| !goes_on(state, plan)).collect();
         for plan in over {
             match self.state.standing(&plan) {
                 Some(state @ (RolloutState::Halted { .. } | RolloutState::Superseded { .. })) => {
@@ -425,4 +431,10 @@ impl Control {
             self.detach(now, &node, stream);
         }
     }
+}
+
+/// Whether something of that plan may still begin by a grant: it is not over, or it has to finish what it left half
+/// done.
+fn goes_on(state: &State, plan: &Digest) -> bool {
+    state.is_open(plan) || state.sequencer.has_to_finish(plan)
 }

@@ -21,6 +21,9 @@ use crate::{
     steps::{self, Check, StepClock, StepContext, StepError, Undone},
 };
 
+/// An API server starts within two minutes of a boot, on a Pi.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// How a task left the executor.
 enum Left {
     /// With an outcome and the observations for its receipt.
@@ -190,10 +193,7 @@ impl Executor {
         let _entered = span.enter();
         self.say(work, index, step.sentence(&work.task.subject));
         let begun_before = work.running.intents.contains_key(&index);
-        let checked = self.step_context(work, index).and_then(|mut context| {
-            let check = steps::action(step).check(&mut context)?;
-            Ok((check, context.observations))
-        });
+        let checked = self.checked(work, index, step);
         let inspects = work.plan.document().kind == PlanKind::Inspect && !step.reads_cluster();
         let checked = if inspects { inspected(step, &work.task.subject, checked) } else { checked };
         let proof = match checked {
@@ -227,6 +227,29 @@ impl Executor {
         let proof = Record::Proof { step: index, changed, detail, observations };
         journal::write(&self.context.disk, &mut work.running, proof)?;
         Ok(Ok(()))
+    }
+
+    /// What a step finds. Where that cannot be told while the API server of this machine is silent, as for a while after
+    /// a boot, the step waits for it.
+    fn checked(&mut self, work: &mut Work, index: usize, step: &Step) -> Result<(Check, Vec<Observation>), StepError> {
+        let began = self.context.control.host.now();
+        loop {
+            let (checked, silent) = {
+                let mut context = self.step_context(work, index)?;
+                let checked = steps::action(step).check(&mut context);
+                let silent = matches!(checked, Err(StepError::Failed(_))).then(|| steps::silent(step, &context));
+                (checked.map(|check| (check, context.observations)), silent.flatten())
+            };
+            let Some(silent) = silent else { return checked };
+            let waited = self.context.control.host.now().since(began);
+            if waited >= PATIENCE {
+                let late = format!("; the API server of this machine was silent for {} min", PATIENCE.as_secs() / 60);
+                return checked.map_err(|error| error.with(&late));
+            }
+            self.say(work, index, format!("waits for the API server of this machine, {silent}"));
+            self.context.control.pause(POLL)?;
+            self.context.take_in_documents()?;
+        }
     }
 
     /// A program that was ended together with this process has not failed: the next process looks how far it came.

@@ -106,6 +106,13 @@ pub(crate) enum StepError {
     Rebooting,
 }
 
+impl StepError {
+    /// The same failure with more to say.
+    pub(crate) fn with(self, more: &str) -> Self {
+        if let StepError::Failed(reason) = self { StepError::Failed(reason + more) } else { self }
+    }
+}
+
 impl From<HostError> for StepError {
     fn from(error: HostError) -> Self {
         StepError::Failed(error.to_string())

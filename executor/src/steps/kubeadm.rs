@@ -10,6 +10,7 @@ mod complete;
 mod component;
 mod configure;
 mod configure_kubelet;
+mod encryption;
 mod expel;
 mod forget;
 mod join;

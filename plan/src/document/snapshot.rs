@@ -62,21 +62,35 @@ impl SnapshotNote {
     /// A note is far shorter; bytes.
     pub const MAX_BYTES: u64 = 64 << 10;
 
-    /// The name of a snapshot of that server and time, in whole seconds: `s1-20261128T201500Z`.
+    /// The name of a snapshot of that server and time: `s1-20261128T201500.042Z`. A server takes one after the other,
+    /// each longer than a millisecond.
     pub fn name_of(node: &NodeName, taken: Timestamp) -> String {
-        let time: String = taken.whole_seconds().to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-        format!("{node}-{time}")
+        format!("{node}-{}", Self::time_of(taken))
+    }
+
+    /// A time as it stands in names, to the millisecond; they sort as their times do.
+    pub fn time_of(taken: Timestamp) -> String {
+        let seconds: String = taken.whole_seconds().to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
+        format!("{}.{:03}Z", seconds.trim_end_matches('Z'), taken.unix_milliseconds() % 1000)
+    }
+
+    /// Whether that is such a time. Names once were of whole seconds (`20261128T201500Z`), and are read for ever.
+    pub fn is_time(time: &str) -> bool {
+        let fits = |(at, found): (usize, u8)| match at {
+            8 => found == b'T',
+            15 => found == b'Z' || found == b'.',
+            19 => found == b'Z',
+            _ => found.is_ascii_digit(),
+        };
+        let is_whole = time.len() == 16 && time.ends_with('Z');
+        let has_milliseconds = time.len() == 20 && time.as_bytes()[15] == b'.';
+        (is_whole || has_milliseconds) && time.bytes().enumerate().all(fits)
     }
 
     /// Whether [`name_of`](Self::name_of) makes such names of that node: no other node's begin so.
     pub fn is_name_of(node: &NodeName, name: &str) -> bool {
         let time = name.strip_prefix(node.as_str()).and_then(|rest| rest.strip_prefix('-'));
-        let fits = |(at, found): (usize, u8)| match at {
-            8 => found == b'T',
-            15 => found == b'Z',
-            _ => found.is_ascii_digit(),
-        };
-        time.is_some_and(|time| time.len() == 16 && time.bytes().enumerate().all(fits))
+        time.is_some_and(Self::is_time)
     }
 }
 
@@ -143,12 +157,15 @@ mod tests {
     #[test]
     fn a_name_is_the_nodes_with_the_whole_time_and_nothing_else() {
         let node: NodeName = "s1".parse().unwrap();
-        let name = SnapshotNote::name_of(&node, "2026-11-28T20:15:00Z".parse().unwrap());
-        assert!(SnapshotNote::is_name_of(&node, &name), "{name}");
+        let at = |milliseconds: u64| Timestamp::from_unix_milliseconds(1_795_896_900_000 + milliseconds);
+        let names = [0, 7, 42, 999].map(|of| SnapshotNote::name_of(&node, at(of)));
+        assert_eq!((names[0].as_str(), names[2].as_str()), ("s1-20261128T201500.000Z", "s1-20261128T201500.042Z"));
+        assert!(names.is_sorted() && names.iter().all(|name| SnapshotNote::is_name_of(&node, name)), "{names:?}");
+        assert!(SnapshotNote::is_name_of(&node, "s1-20261128T201500Z"), "as older versions named them");
         // `s1-eu` is another node.
-        for other in
-            ["s1-eu-20261128T201500Z", "s1-", "s1-20261128T201500Z-2", "s1-20261128201500Z", "s2-20261128T201500Z"]
-        {
+        let others = ["s1-eu-20261128T201500Z", "s1-", "s1-20261128T201500Z-2", "s1-20261128201500Z"];
+        let more = ["s2-20261128T201500Z", "s1-20261128T201500Z042Z", "s1-20261128T201500.04Z", "s1-20261128T201500."];
+        for other in others.into_iter().chain(more) {
             assert!(!SnapshotNote::is_name_of(&node, other), "{other}");
         }
     }

@@ -5,6 +5,7 @@ use crate::{
     document::Task,
     fleet::FleetNode,
     id::{NodeName, TaskId},
+    sequencer::Quarantine,
     step::{ClusterRole, Step, Uncordon, configure::Describe},
     text::count,
     version::Version,
@@ -54,7 +55,18 @@ pub(super) fn configure(request: Request<'_>, draft: &mut Draft, lifecycle: Life
         one(request, draft, lifecycle, node, (after, how.drains));
     }
     if !draft.tasks.is_empty() {
+        warn_of_quarantines(request, draft, &order);
         notes(request, draft, how);
+    }
+}
+
+/// What did not work on these nodes before: the same settings would not work again.
+fn warn_of_quarantines(request: Request<'_>, draft: &mut Draft, nodes: &[NodeName]) {
+    let of_these = |q: &&Quarantine| nodes.contains(&q.node) && q.version == request.fleet.version;
+    for Quarantine { node, version, reason } in request.inventory.quarantines.iter().filter(of_these) {
+        draft.notes.push(Note::Warning(format!(
+            "{node} is in quarantine: it failed on {version} before ({reason}); it ends where these settings work"
+        )));
     }
 }
 

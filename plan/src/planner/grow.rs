@@ -15,10 +15,14 @@ use super::{
     object::ambiguous,
     order::predecessors,
     seeding::Seeding,
-    select::{left_out, of_cluster, performs},
+    select::{is_retired, left_out, of_cluster, performs},
     skew,
     task::{await_ready, carry, member, observer, prepare, stage, task, task_id},
 };
+
+/// Why a node that was retired does not join.
+const RETIRED: &str =
+    "is retired: enrol and approve it anew (`hostler node approve`), or take it out of the fleet file";
 
 /// From a snapshot where there is a `seed` out of one.
 pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle, seed: Option<&Seeding>) {
@@ -90,7 +94,11 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
                 draft.skipped.push((node.name.clone(), why));
             }
             Standing::Outside | Standing::Unknown if !named && request.roster.active(&node.name).is_none() => {
-                draft.skipped.push((node.name.clone(), "is not enrolled".to_owned()));
+                let why = match is_retired(request, &node.name) {
+                    true => RETIRED,
+                    false => "is not enrolled",
+                };
+                draft.skipped.push((node.name.clone(), why.to_owned()));
             }
             Standing::Outside | Standing::Unknown => {
                 if performs(request, draft, node) {

@@ -271,7 +271,7 @@ impl fmt::Display for Obstacle {
                 write!(f, "{node} is not in the fleet file; add it, or see `hostler nodes`")
             }
             Obstacle::NotEnrolled { node } => {
-                write!(f, "{node} is not an active node of the roster; enrol and approve it, or leave it out")
+                write!(f, "{node} is no active node of the roster; enrol it (a retired one anew), or leave it out")
             }
             Obstacle::RosterDiffers { node, what, file, roster } => write!(
                 f,
@@ -338,7 +338,7 @@ impl fmt::Display for Obstacle {
             Obstacle::NoMajority { node, quorum } => write!(
                 f,
                 "{node} cannot be given up: {quorum} where {} are needed, so that the API server takes no change; \
-                 bring another server back first, or restore the cluster's database from its backup",
+                 bring another server back first, or restore etcd from a snapshot: `hostler cluster restore`",
                 quorum.needed()
             ),
             Obstacle::OnlyServer { node } => write!(

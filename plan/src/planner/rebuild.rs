@@ -29,6 +29,7 @@ pub(super) fn rebuild(
         draft.obstacles.push(Obstacle::NoSnapshots { distribution: fleet.distribution });
         return;
     }
+    restore::none_left_out(request, draft);
     let Some(first) = fleet.servers().first().copied() else { return };
     let seeding = snapshot.map(|snapshot| {
         restore::fits(request, draft, snapshot);

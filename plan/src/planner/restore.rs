@@ -1,7 +1,8 @@
 //! Plans that bring etcd back from a snapshot, on the servers that have it.
 //!
 //! Four rounds, and no server begins one before every server has ended the round before: take in, stop, restore, start.
-//! What can refuse refuses in the first, before anything stops.
+//! What can refuse refuses in the first, before anything stops. One server stops before the others: from then on the
+//! plan is carried to its end.
 
 use crate::{
     document::{PlanKind, RosterNode, RosterStatus},
@@ -19,7 +20,7 @@ use super::{
     Draft, Note, Obstacle, OpenedSnapshot, Request,
     distribution::Lifecycle,
     select::performs,
-    task::{await_ready, list, task, task_id, together},
+    task::{await_ready, finishing, list, task, task_id, together},
 };
 
 /// API servers read what those one minor version before them stored.
@@ -86,7 +87,7 @@ fn others_at_work(request: Request<'_>, draft: &mut Draft) {
 }
 
 /// Servers that keep their etcd and their majority go on as a cluster of their own, which workers may follow.
-fn none_left_out(request: Request<'_>, draft: &mut Draft) {
+pub(super) fn none_left_out(request: Request<'_>, draft: &mut Draft) {
     let is_server = |node: &&RosterNode| node.status == RosterStatus::Active && node.role == ClusterRole::Server;
     for server in request.roster.nodes.iter().filter(is_server) {
         if request.fleet.nodes.iter().all(|node| node.name != server.name) {
@@ -106,18 +107,23 @@ fn rounds(
     let receive = Receive { artifact: artifact.clone(), snapshot: snapshot.is.clone(), restored: restored.clone() };
     let restored = restored.clone();
     let restore = Restore { restored: restored.clone(), bump_revision: bump_revision(request) };
-    let rounds: [(&str, Vec<Step>); 5] = [
-        ("receive", vec![Step::StageArtifact(StageArtifact { artifact }), Step::ReceiveEtcd(receive)]),
-        ("stop", vec![Step::StopEtcd(Stop { restored: restored.clone() })]),
-        ("restore", vec![Step::RestoreEtcd(restore)]),
-        ("start", vec![Step::StartEtcd(Start { restored })]),
-        ("ready", vec![await_ready(&request.fleet.policy, None)]),
-    ];
-    let mut before: Vec<TaskId> = Vec::new();
-    for (what, steps) in rounds {
-        draft.tasks.extend(servers.iter().map(|server| task(what, server, server, before.clone(), steps.clone())));
-        before = servers.iter().map(|server| task_id(server, what)).collect();
-    }
+    let all = |what: &str| -> Vec<TaskId> { servers.iter().map(|server| task_id(server, what)).collect() };
+    let round = |what: &str, after: Vec<TaskId>, of: &[NodeName], steps: Vec<Step>| {
+        of.iter().map(|server| task(what, server, server, after.clone(), steps.clone())).collect::<Vec<_>>()
+    };
+    let received = vec![Step::StageArtifact(StageArtifact { artifact }), Step::ReceiveEtcd(receive)];
+    draft.tasks.extend(round("receive", Vec::new(), servers, received));
+    // The first one alone stops by a plan that is in force. From then on servers that wait for the others would serve
+    // nobody: whatever follows goes on although the plan ended.
+    let stop = vec![Step::StopEtcd(Stop { restored: restored.clone() })];
+    let (first, others) = servers.split_at(servers.len().min(1));
+    draft.tasks.extend(round("stop", all("receive"), first, stop.clone()));
+    let begun: Vec<TaskId> = first.iter().map(|server| task_id(server, "stop")).collect();
+    let mut rest = round("stop", begun, others, stop);
+    rest.extend(round("restore", all("stop"), servers, vec![Step::RestoreEtcd(restore)]));
+    rest.extend(round("start", all("restore"), servers, vec![Step::StartEtcd(Start { restored })]));
+    rest.extend(round("ready", all("start"), servers, vec![await_ready(&request.fleet.policy, None)]));
+    draft.tasks.extend(rest.into_iter().map(finishing));
 }
 
 /// No revision that anybody saw comes again, also where one snapshot is restored twice: the milliseconds since 1970
@@ -134,10 +140,16 @@ fn said(request: Request<'_>, draft: &mut Draft, snapshot: &OpenedSnapshot, serv
          now stay aside on each server, in /var/lib/etcd"
     )));
     draft.notes.push(Note::Warning(format!(
-        "the API server answers nobody for a minute or two: etcd and it stop on {} at once, once each has proved that \
-         it can restore",
+        "the API server answers nobody for a minute or two: etcd and it stop on {}, once each has proved that it \
+         can restore",
         list(servers)
     )));
+    if let Some(first) = servers.first() {
+        draft.notes.push(Note::Warning(format!(
+            "once etcd has stopped on {first}, which is the first, the restore goes on to its end, also where the plan \
+             expires or a newer one ends it meanwhile; `hostler stop` alone leaves it half way"
+        )));
+    }
     let workers = request.fleet.nodes.iter().filter(|node| node.role == ClusterRole::Worker).count();
     if workers > 0 {
         draft.notes.push(Note::Info(format!(

@@ -269,16 +269,22 @@ fn upgradable(
             draft.obstacles.push(Obstacle::VersionUnknown { node });
             continue;
         };
-        let quarantine = request.inventory.quarantines.iter().find(|q| q.node == node && q.version == to);
+        // What does not work on the version that runs, or with its settings, is not made better by the next one.
+        let quarantines = request.inventory.quarantines.iter().filter(|q| q.node == node);
+        let quarantine =
+            quarantines.clone().find(|q| q.version == to).or_else(|| quarantines.clone().find(|q| q.version == runs));
         let role = request.fleet.node(&node).map_or(ClusterRole::Server, |n| n.role);
         match quarantine {
             _ if runs == to => draft.skipped.push((node, format!("runs {to} already"))),
             _ if to < runs => draft.obstacles.push(Obstacle::Downgrade { node, runs, to }),
             _ if !skew::reaches(role, runs, to) => draft.obstacles.push(skew::beyond(node, role, runs, to)),
             Some(q) if quarantined == Quarantined::Refuse => {
-                draft.obstacles.push(Obstacle::Quarantined { node, version: to, reason: q.reason.clone() });
+                draft.obstacles.push(Obstacle::Quarantined { node, version: q.version, reason: q.reason.clone() });
             }
-            Some(_) => draft.skipped.push((node, format!("stays on {runs}: it failed on {to} and is quarantined"))),
+            Some(q) => {
+                let failed = q.version;
+                draft.skipped.push((node, format!("stays on {runs}: it failed on {failed} and is quarantined")));
+            }
             None => upgradable.push(node),
         }
     }

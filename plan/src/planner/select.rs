@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    document::RosterStatus,
     fleet::FleetNode,
     health::{Level, Rule, Verdict},
     id::NodeName,
@@ -93,6 +94,12 @@ pub(super) fn of_cluster<'a>(request: Request<'a>, draft: &mut Draft, selection:
         left_out(draft, *selection != Selection::All, &host.name, Obstacle::IsHost(host.name.clone()));
     }
     nodes
+}
+
+/// Whether a machine had the name, and none has now.
+pub(super) fn is_retired(request: Request<'_>, node: &NodeName) -> bool {
+    let mut named = request.roster.nodes.iter().filter(|listed| listed.name == *node);
+    request.roster.active(node).is_none() && named.any(|listed| listed.status == RosterStatus::Retired)
 }
 
 /// Whether the node can perform tasks: enrolled as the file says, and connected.

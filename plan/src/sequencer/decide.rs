@@ -76,7 +76,7 @@ fn ending(s: &Sequencer, r: &Rollout, now: Timestamp) -> Option<Entry> {
         // The last node must be no worse either. What is done does not expire.
         return r.unproved.is_empty().then_some(Entry::Finished { plan: r.digest });
     }
-    if r.plan.expires <= now && r.in_flight().is_empty() {
+    if r.plan.expires <= now && r.in_flight().is_empty() && !r.has_to_finish() {
         return halted(format!("the plan expired at {}; sign a new one to go on", r.plan.expires));
     }
     None
@@ -90,13 +90,13 @@ fn lease_end(s: &Sequencer, grant: &Grant) -> Timestamp {
 fn grants(s: &Sequencer, now: Timestamp) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut open: Vec<(Arrival, &Rollout)> =
-        s.rollouts.open().filter(|(_, r)| !r.ready().is_empty() && rollout_gate(s, now, r).is_ok()).collect();
+        s.rollouts.going_on().filter(|(_, r)| !r.ready().is_empty() && rollout_gate(s, now, r).is_ok()).collect();
     // A responder's drain goes first; then the older plan.
     open.sort_by_key(|(_, r)| (r.plan.kind != PlanKind::Drain, r.order()));
     let mut availability = Availability::new(s, now);
     let mut grant = s.last_grant;
     for (arrival, rollout) in open {
-        for &i in rollout.ready() {
+        for &i in rollout.ready().iter().filter(|&&i| rollout.is_in_time(i, now)) {
             let task = &rollout.plan.tasks[i];
             if let Ok(boot_id) = task_gate(s, &availability, (arrival, rollout), i) {
                 grant += 1;

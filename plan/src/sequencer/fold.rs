@@ -72,6 +72,7 @@ pub(super) fn apply(s: &mut Sequencer, now: Timestamp, entry: &Entry) {
         }
         Entry::QuarantineReleased { node, version, .. } => {
             s.quarantines.remove(&(node.clone(), *version));
+            s.misconfigured.remove(&(node.clone(), *version));
         }
         Entry::NodeRefused { .. } | Entry::Alarm { .. } | Entry::TokenRevoked { .. } | Entry::ClockSetBack { .. } => {}
         Entry::CaughtUp { .. } => s.is_restored = false,
@@ -110,7 +111,7 @@ fn apply_document(s: &mut Sequencer, now: Timestamp, kind: DocumentKind, documen
                 s.epoch = root.epoch;
                 let old: Vec<Arrival> =
                     s.rollouts.open().filter(|(_, r)| r.plan.epoch < root.epoch).map(|(arrival, _)| arrival).collect();
-                old.into_iter().for_each(|arrival| end(s, arrival, End::Superseded { by: None }));
+                old.into_iter().for_each(|arrival| end(s, arrival, End::Superseded { by: None, finishes: false }));
             }
         }
         DocumentKind::Decision => {
@@ -159,17 +160,19 @@ fn new_plan(s: &mut Sequencer, now: Timestamp, digest: Digest, plan: Plan) {
                 superseded.push(arrival);
             }
         } else if !old.lists_beside(&new) {
-            new.end = Some(End::Superseded { by: Some(old.plan.seq) });
+            new.end = Some(End::Superseded { by: Some(old.plan.seq), finishes: false });
         }
     }
     let by = Some(new.plan.seq);
-    superseded.into_iter().for_each(|arrival| end(s, arrival, End::Superseded { by }));
+    // A newer restore does what an older one left half done; nothing else does.
+    let finishes = new.plan.kind != PlanKind::Restore;
+    superseded.into_iter().for_each(|arrival| end(s, arrival, End::Superseded { by, finishes }));
     // It has no work: what it ends has ended.
     if new.plan.kind == PlanKind::Stop {
         new.end.get_or_insert(End::Finished);
     }
     if new.plan.epoch < s.epoch {
-        new.end = Some(End::Superseded { by: None });
+        new.end = Some(End::Superseded { by: None, finishes: false });
     }
     s.rollouts.add(new);
 }
@@ -205,8 +208,19 @@ fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: &Receipt) {
         return;
     }
     let (subject, disrupts) = (planned.subject.clone(), planned.disrupts);
+    let settled = planned.steps.iter().find_map(Step::settles).filter(|_| kind == PlanKind::Configure);
     if let Some((version, reason)) = failed_version(planned, kind, receipt) {
+        if kind == PlanKind::Configure {
+            s.misconfigured.insert((subject.clone(), version));
+        }
         s.quarantine_due.insert((subject.clone(), version), reason);
+    } else if let Some(version) = settled.filter(|_| receipt.outcome.is_success()) {
+        // Whoever signed other settings, which work, has decided that it goes on.
+        let node = (subject.clone(), version);
+        if s.misconfigured.remove(&node) {
+            s.quarantine_due.remove(&node);
+            s.quarantines.remove(&node);
+        }
     }
     let state = TaskState::Ended { grant: receipt.grant, at: now, outcome: receipt.outcome.clone() };
     set_state(s, arrival, task, state);
@@ -225,7 +239,8 @@ fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: &Receipt) {
     }
 }
 
-/// The version that the task's subject failed to come up on, and the sentence for people.
+/// The version that the task's subject failed to come up on, or at which other settings did not work, and the sentence
+/// for people.
 fn failed_version(task: &Task, kind: PlanKind, receipt: &Receipt) -> Option<(Version, String)> {
     let reason = match &receipt.outcome {
         Outcome::Failed { reason } | Outcome::TimedOut { reason } | Outcome::Unreachable { reason } => reason,
@@ -234,8 +249,11 @@ fn failed_version(task: &Task, kind: PlanKind, receipt: &Receipt) -> Option<(Ver
         }
     };
     let begun = |step: &&Step| receipt.steps.iter().any(|done| done.op == step.op());
-    let upgrade = task.steps.iter().filter(begun).find_map(Step::upgrades_to);
-    let version = upgrade.or_else(|| awaits_version(&task.steps).filter(|_| kind == PlanKind::Upgrade))?;
+    let of_begun = |version: fn(&Step) -> Option<Version>| task.steps.iter().filter(begun).find_map(version);
+    let settled = || of_begun(Step::settles).filter(|_| kind == PlanKind::Configure);
+    let waits = matches!(kind, PlanKind::Upgrade | PlanKind::Configure);
+    let awaited = || awaits_version(&task.steps).filter(|_| waits);
+    let version = of_begun(Step::upgrades_to).or_else(settled).or_else(awaited)?;
     Some((version, format!("{} in plan {}: {reason}", task.id, receipt.seq)))
 }
 

@@ -111,7 +111,7 @@ pub(super) fn rollout_gate(s: &Sequencer, now: Timestamp, r: &Rollout) -> Result
     if now < r.plan.not_before {
         return Err(Reason::NotYetValid { until: r.plan.not_before });
     }
-    if r.plan.expires <= now {
+    if r.plan.expires <= now && !r.has_to_finish() {
         return Err(Reason::PlanExpired { at: r.plan.expires });
     }
     if let Some((by, reason)) = &r.paused {
@@ -231,10 +231,11 @@ fn subject_gate(s: &Sequencer, availability: &Availability, own: Arrival, task: 
         let flying = other.flying_task(&task.subject).map(|i| &other.tasks()[i].state);
         matches!(flying, Some(TaskState::Expired { .. })) && s.rollouts.at(own).goes_on_with.contains(&other.digest)
     };
+    let restores = |other: &Rollout| other.has_to_finish() && other.subjects.contains_key(&task.subject);
     let busy = |(arrival, other): &(Arrival, &Rollout)| {
         *arrival != own
             && other.plan.kind != PlanKind::Check
-            && (other.disrupts_now(&task.subject) || other.flying_task(&task.subject).is_some())
+            && (other.disrupts_now(&task.subject) || other.flying_task(&task.subject).is_some() || restores(other))
             && !left(other)
     };
     let granted = || availability.busy.get(&task.subject).copied().filter(|arrival| *arrival != own);
@@ -346,9 +347,9 @@ fn quorum(s: &Sequencer) -> Quorum {
 
 pub(super) fn waits(s: &Sequencer, now: Timestamp) -> Vec<Wait> {
     let availability = Availability::new(s, now);
-    let over = s.rollouts.active().filter(|(_, r)| r.is_over());
+    let over = s.rollouts.active().filter(|(_, r)| r.is_over() && !r.has_to_finish());
     let mut waits: Vec<Wait> = over.flat_map(|(_, r)| left_over(s, r)).collect();
-    for (arrival, rollout) in s.rollouts.open() {
+    for (arrival, rollout) in s.rollouts.going_on() {
         let wait = |node, task, reason| Wait { plan: rollout.digest, seq: rollout.plan.seq, node, task, reason };
         let stopped = rollout_gate(s, now, rollout).err();
         if let Some(reason) = &stopped {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    document::{Outcome, Plan, PlanRef, Task},
+    document::{Outcome, Plan, PlanKind, PlanRef, Task},
     health::Baseline,
     id::{Digest, Epoch, Fingerprint, NodeName, Seq, TaskId},
     step::Step,
@@ -70,8 +70,15 @@ struct Counts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
     Finished,
-    Halted { by: String, reason: String },
-    Superseded { by: Option<Seq> },
+    Halted {
+        by: String,
+        reason: String,
+    },
+    Superseded {
+        by: Option<Seq>,
+        /// Whether what it left half done is brought to its end all the same, because nothing newer does that.
+        finishes: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -229,7 +236,31 @@ impl Rollout {
     /// owes a receipt.
     pub(super) fn is_settled(&self) -> bool {
         let owes = |record: &TaskRecord| record.was_granted && !matches!(record.state, TaskState::Ended { .. });
-        self.is_over() && !self.tasks.iter().any(owes)
+        self.is_over() && !self.tasks.iter().any(owes) && !self.has_to_finish()
+    }
+
+    /// Whether a task that finishes may yet begin or is at work, whether the plan has ended or not: what it comes after
+    /// succeeded or may be at work.
+    ///
+    /// Of restores alone, because a server whose etcd stopped starts by nothing else; a node that another plan left
+    /// cordoned is put back by the next one.
+    pub(super) fn has_to_finish(&self) -> bool {
+        let is_hopeful = |&before: &usize| self.tasks[before].succeeded() || self.tasks[before].in_flight();
+        let goes_on = |i: usize| {
+            let (task, record) = (&self.plan.tasks[i], &self.tasks[i]);
+            let is_open = !matches!(record.state, TaskState::Ended { .. });
+            task.finishes && is_open && self.order.after[i].iter().all(is_hopeful)
+        };
+        self.plan.kind == PlanKind::Restore
+            && matches!(self.end, None | Some(End::Superseded { finishes: true, .. }))
+            && self.failed().is_none()
+            && (0..self.tasks.len()).any(goes_on)
+    }
+
+    /// Whether that task may begin at that time, as far as the end of its plan is concerned.
+    pub(super) fn is_in_time(&self, task: usize, now: Timestamp) -> bool {
+        let has_ended = self.is_over() || self.plan.expires <= now;
+        !has_ended || self.plan.tasks[task].finishes
     }
 
     pub(super) fn order(&self) -> (Epoch, Seq) {
@@ -305,7 +336,7 @@ impl Rollout {
         match (&self.end, &self.paused, self.expired_task(), preempted_by) {
             (Some(End::Finished), ..) => RolloutState::Finished,
             (Some(End::Halted { by, reason }), ..) => RolloutState::Halted { by: by.clone(), reason: reason.clone() },
-            (Some(End::Superseded { by }), ..) => RolloutState::Superseded { by: *by },
+            (Some(End::Superseded { by, .. }), ..) => RolloutState::Superseded { by: *by },
             (None, Some((by, reason)), ..) => RolloutState::Paused { by: by.clone(), reason: reason.clone() },
             (None, None, Some(i), _) => {
                 let task = &self.plan.tasks[i];

@@ -18,7 +18,7 @@ pub(super) struct Rollouts {
     all: BTreeMap<Arrival, Rollout>,
     by_plan: BTreeMap<Digest, Arrival>,
     last: Arrival,
-    /// Those that are not over, and those that are and whose nodes may still be at work.
+    /// Those that are not over, and those that are and whose nodes may still be at work or have to finish something.
     active: BTreeSet<Arrival>,
     /// By performing node, the tasks that it may be at.
     in_flight: BTreeMap<NodeName, BTreeSet<(Arrival, usize)>>,
@@ -70,13 +70,18 @@ impl Rollouts {
         self.all.values()
     }
 
-    /// Those that are not over and those whose nodes may still be at work, oldest first.
+    /// Those that are not over, and those whose nodes may still be at work or have to finish something, oldest first.
     pub(super) fn active(&self) -> impl Iterator<Item = (Arrival, &Rollout)> {
         self.active.iter().map(|&arrival| (arrival, self.at(arrival)))
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = (Arrival, &Rollout)> {
         self.active().filter(|(_, r)| !r.is_over())
+    }
+
+    /// Those of which something may be granted: that are not over, or have to finish something all the same.
+    pub(super) fn going_on(&self) -> impl Iterator<Item = (Arrival, &Rollout)> {
+        self.active().filter(|(_, r)| !r.is_over() || r.has_to_finish())
     }
 
     /// As [`get_mut`](Self::get_mut), of those that are active.
@@ -121,7 +126,7 @@ impl Rollouts {
 
     fn note_activity(&mut self, arrival: Arrival) {
         let rollout = &self.all[&arrival];
-        if !rollout.is_over() || !rollout.in_flight().is_empty() {
+        if !rollout.is_over() || !rollout.in_flight().is_empty() || rollout.has_to_finish() {
             self.active.insert(arrival);
         } else {
             self.active.remove(&arrival);

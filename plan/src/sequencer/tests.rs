@@ -343,7 +343,7 @@ impl Sequencer {
     fn assert_counted(&self) {
         self.rollouts.iter().for_each(Rollout::assert_counted);
         let at_work = |r: &Rollout| r.tasks().iter().any(rollout::TaskRecord::in_flight);
-        let active = self.rollouts.iter().filter(|r| !r.is_over() || at_work(r)).map(|r| r.digest);
+        let active = self.rollouts.iter().filter(|r| !r.is_over() || at_work(r) || r.has_to_finish()).map(|r| r.digest);
         assert!(self.rollouts.active().map(|(_, r)| r.digest).eq(active));
         for node in NODES.map(name) {
             let tasks = self.rollouts.iter().flat_map(|r| r.each().map(move |each| (r, each)));

@@ -211,19 +211,23 @@ fn expels(task: &Task, node: &NodeName) -> bool {
     expels && task.subject == *node && task.node != *node
 }
 
-/// What may begin after the plan ended only puts back into service what the plan took out of it.
+/// What may begin after the plan ended only puts back into service what the plan took out of it, or brings a restore to
+/// its end for which etcd stopped already.
 fn check_finishing(plan: &Plan, task: &Task, earlier: &BTreeMap<&TaskId, &Task>) -> Result<(), Refused> {
     if !task.finishes {
         return Ok(());
     }
     let id = &task.id;
-    if let Some(step) = task.steps.iter().find(|step| !step.puts_back()) {
+    if let Some(step) = task.steps.iter().find(|step| !step.puts_back() && !step.ends_restore()) {
         let op = step.op();
-        let what = format!("expected task {id}, which finishes, only to wait for health and to uncordon, found {op}");
+        let what = format!(
+            "expected task {id}, which finishes, only to wait for health, to uncordon and to end a restore, found {op}"
+        );
         return malformed(plan, &what);
     }
-    let of_subject = |name: &TaskId| earlier.get(name).filter(|t| t.subject == task.subject);
-    if !task.after.iter().filter_map(of_subject).any(|t| t.disrupts || t.finishes) {
+    let stops_etcd = |t: &Task| t.steps.iter().any(|step| matches!(step, Step::StopEtcd(_)));
+    let may_be_out = |t: &Task| stops_etcd(t) || t.subject == task.subject && (t.disrupts || t.finishes);
+    if !task.after.iter().filter_map(|name| earlier.get(name)).any(|t| may_be_out(t)) {
         let subject = &task.subject;
         let what = format!("expected task {id}, which finishes, to come after one that disrupts {subject}, found none");
         return malformed(plan, &what);

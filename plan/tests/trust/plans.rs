@@ -1,5 +1,6 @@
 //! Every rule that a plan must keep, broken once.
 
+use hostler_fixtures as made;
 use hostler_plan::{
     document::{
         Artifact, DocumentKind, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, NodeObject, Plan, PlanKind, PlanRef, Root,
@@ -10,6 +11,7 @@ use hostler_plan::{
     refusal::{Refusal, Refused},
     step::{
         ClusterRole, Cordon, EnsureFile, EnsureModule, EnsurePackage, EnsureSysctl, Noop, Reboot, Step, Uncordon, k3s,
+        restore::{Restored, Start, Stop},
     },
     trust::{self, Duty, MAX_KEPT_VALID, Purpose, Verified},
 };
@@ -445,6 +447,32 @@ fn a_task_that_finishes_only_puts_back_what_was_disrupted() {
     assert_refused(finishing(|p| p.tasks[1].subject = name("w2")), Refusal::Malformed, &["disrupts w2"]);
     let cordon = |p: &mut Plan| p.tasks[1].steps = vec![Step::Cordon(Cordon { reason: "again".parse().unwrap() })];
     assert_refused(finishing(cordon), Refusal::Malformed, &["w1.stage, which finishes", "found kube.cordon"]);
+}
+
+#[test]
+fn a_restore_is_carried_to_its_end_only_once_etcd_has_stopped_on_a_server() {
+    let restored = || Restored { name: "20261129T001500Z-57".parse().unwrap(), members: Vec::new() };
+    let restore = |change: fn(&mut Plan)| {
+        let mut plan = noop_plan(PlanKind::Restore);
+        plan.tasks.truncate(2);
+        plan.tasks[0].steps = vec![Step::StopEtcd(Stop { restored: restored() })];
+        plan.tasks[1].steps = vec![Step::StopEtcd(Stop { restored: restored() })];
+        plan.tasks[1].finishes = true;
+        plan.tasks.push(made::task(
+            "w1.start",
+            "w1",
+            &["w1.stage"],
+            vec![Step::StartEtcd(Start { restored: restored() })],
+        ));
+        plan.tasks[2].finishes = true;
+        change(&mut plan);
+        verify(&signed_plan(&plan), now())
+    };
+    assert!(restore(|_| ()).is_ok());
+    assert_refused(restore(|p| p.tasks[0].finishes = true), Refusal::Malformed, &["s1.stage, which finishes"]);
+    let nothing = |p: &mut Plan| p.tasks[0].steps = vec![Step::Noop(Noop {})];
+    assert_refused(restore(nothing), Refusal::Malformed, &["w1.stage, which finishes"]);
+    assert_refused(restore(|p| p.tasks[1].after.clear()), Refusal::Malformed, &["w1.stage, which finishes"]);
 }
 
 #[test]

@@ -170,18 +170,21 @@ async fn a_snapshot_comes_sealed_to_the_coordinator_and_only_what_a_receipt_name
     assert_eq!((verified.digest, verified.note.revision), (sealed.digest, listed.taken.revision));
     assert_eq!(verified.note.files.len(), 9, "{:?}", verified.note.files);
     assert!(snapshots::verify_with(NO_ETCDUTL, &file, &Identity::generate()).is_err(), "only who has the key opens it");
-    snapshots::must_be_proved(&mut admin, &file, &verified).await.unwrap();
+    let by = snapshots::named_by(&mut admin, &verified).await.unwrap();
+    snapshots::must_be_proved(by.as_ref(), &file, &verified).unwrap();
 
     let other = folder.join("other.age");
     forged(&verified.note, &key, &other);
     let opened = snapshots::verify_with(NO_ETCDUTL, &other, &key).unwrap();
-    let refused = snapshots::must_be_proved(&mut admin, &other, &opened).await.unwrap_err().to_string();
+    let by = snapshots::named_by(&mut admin, &opened).await.unwrap();
+    let refused = snapshots::must_be_proved(by.as_ref(), &other, &opened).unwrap_err().to_string();
     assert!(refused.contains("anybody can seal a file to a recovery key"), "{refused}");
     assert!(refused.contains("--accept-unproved"), "{refused}");
 
     // A key that is retired proves nothing any more.
     roster::retire(&mut admin, &NodeName::new("s1").unwrap(), now()).await.unwrap();
-    let refused = snapshots::must_be_proved(&mut admin, &file, &verified).await.unwrap_err().to_string();
+    let by = snapshots::named_by(&mut admin, &verified).await.unwrap();
+    let refused = snapshots::must_be_proved(by.as_ref(), &file, &verified).unwrap_err().to_string();
     assert!(refused.contains("a key of s1 that is retired"), "{refused}");
 
     let mut lines = Vec::new();

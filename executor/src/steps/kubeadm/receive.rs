@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::{
     backups::{self, megabytes},
+    encryption,
     restored::{self, Lies, Places, SNAPSHOTS, STOPPED},
     run, snapshot,
 };
@@ -330,11 +331,18 @@ fn of_another_cluster(parts: &[Opened], context: &StepContext<'_>) -> Result<Opt
             )));
         }
     }
-    // Secrets that were stored encrypted are read with the keys of then.
+    // What was stored encrypted is read by the keys of then.
+    let there = content(ENCRYPTION).map(|content| String::from_utf8_lossy(content));
+    let unreadable = encryption::unreadable(there.as_deref(), keys_here(context)?.as_deref());
+    unreadable.map_err(|why| StepError::Failed(format!("{why}; nothing was stopped")))
+}
+
+/// The configuration by which this server's API server encrypts what it stores, where it does.
+fn keys_here(context: &StepContext<'_>) -> Result<Option<String>, StepError> {
     let server = restored::pod(state::API_SERVER, context)?.unwrap_or_default();
-    if content(ENCRYPTION).is_some() && restored::flag(&server, "encryption-provider-config").is_none() {
-        let expected = "an API server that is told of the keys that Secrets were encrypted with".to_owned();
-        return Ok(Some((expected, "one without --encryption-provider-config".to_owned())));
-    }
-    Ok(None)
+    let Some(path) = restored::flag(&server, "encryption-provider-config") else { return Ok(None) };
+    let text = state::text(context.host(), path)?;
+    text.map(Some).ok_or_else(|| {
+        StepError::Failed(format!("expected {path}, which the API server is told to encrypt by, found none"))
+    })
 }

@@ -1,7 +1,7 @@
 //! Snapshots of etcd: taken, verified, kept on the server itself, and sealed to the root's recovery keys with what a
 //! restore needs.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use hostler_plan::{
     document::{Observation, Recipient, SealedSnapshot, SnapshotFile, SnapshotNote, SnapshotType, TakenSnapshot},
@@ -33,16 +33,22 @@ const MARGIN: u64 = 256 << 20;
 pub(super) const README: &str = "Snapshots of etcd that Hostler took on this server, by their time.\n\
                       Each holds every Secret of the cluster. `etcdutl snapshot status` reads them.\n";
 
-/// What stays of snapshots, and where they go.
+/// What stays of snapshots of one sort, and where they go.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kept<'a> {
+    /// What names of its files in [`FOLDER`] begin with: no sort takes the place of another.
+    sort: &'static str,
     pub keep: usize,
     pub days: u32,
     pub to: &'a [FilePath],
 }
 
 /// Before a server is changed: three upgrades back is what anybody goes.
-pub(super) const BEFORE_A_CHANGE: Kept<'static> = Kept { keep: 3, days: 3660, to: &[] };
+pub(super) const BEFORE_A_CHANGE: Kept<'static> = Kept { sort: CHANGE, keep: 3, days: 3660, to: &[] };
+
+/// Snapshots that a plan asked for, and those before a change.
+const TAKEN: &str = "etcd-";
+const CHANGE: &str = "change-";
 
 impl Action for Snapshot {
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
@@ -59,7 +65,7 @@ impl Action for Snapshot {
     }
 
     fn apply(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
-        let kept = Kept { keep: self.keep as usize, days: self.days, to: &self.to };
+        let kept = Kept { sort: TAKEN, keep: self.keep as usize, days: self.days, to: &self.to };
         let at = context.began();
         let observations = take(at, kept, context)?;
         let text = serde_json::to_string(&observations).map_err(|e| StepError::Failed(e.to_string()))?;
@@ -69,11 +75,7 @@ impl Action for Snapshot {
 
 /// Says that the snapshot of that time is whole, in every place.
 fn done(at: Timestamp) -> String {
-    format!("{FOLDER}/etcd-{}.json", compact(at))
-}
-
-fn compact(at: Timestamp) -> String {
-    at.whole_seconds().to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect()
+    format!("{FOLDER}/{TAKEN}{}.json", SnapshotNote::time_of(at))
 }
 
 /// What `etcdutl snapshot status` says.
@@ -113,7 +115,7 @@ pub(super) fn before_a_change(context: &mut StepContext<'_>) -> Result<(), StepE
 fn take(at: Timestamp, kept: Kept<'_>, context: &mut StepContext<'_>) -> Result<Vec<Observation>, StepError> {
     run::write(&format!("{FOLDER}/README"), README, 0o600, context)?;
     must_fit(context)?;
-    let file = format!("{FOLDER}/etcd-{}.db", compact(at));
+    let file = format!("{FOLDER}/{}{}.db", kept.sort, SnapshotNote::time_of(at));
     context.say("takes a snapshot of etcd");
     context.host().run(&etcd::command(&["snapshot", "save", &file]), LIMIT).map_err(needs)?;
     let status = status(&file, context)?;
@@ -266,44 +268,56 @@ fn read(status: &str) -> Result<Status, String> {
     Ok(read)
 }
 
-/// In every place the newest stay, and of those only what is not too old, but for the newest of all. What was cut off
-/// while it was written goes too, and what a restore put aside that long ago.
+/// In every place the newest of each sort stay, and of those only what is not too old, but for the newest of all. With
+/// a snapshot goes whatever else there is of it. What was cut off while it was written goes too, and what a restore put
+/// aside that long ago.
 fn prune(note: &SnapshotNote, kept: Kept<'_>, context: &StepContext<'_>) -> Result<(), StepError> {
-    let day = Duration::from_secs(86_400);
-    let oldest = note.taken.minus(day.saturating_mul(kept.days));
+    let oldest = note.taken.minus(Duration::from_secs(86_400).saturating_mul(kept.days));
+    let oldest = SnapshotNote::time_of(oldest);
+    let list = |folder: &str| context.host().list_folder(Path::new(folder));
+    let remove = |folder: &str, name: &str| context.host().remove(&Path::new(folder).join(name));
+    for name in outdated(&list(FOLDER)?, (kept.sort, ".db"), kept.keep, &oldest) {
+        remove(FOLDER, name)?;
+    }
     let mine = format!("{}-", note.node);
-    let own =
-        [(FOLDER, "etcd-".to_owned(), ".db"), (FOLDER, "etcd-".to_owned(), ".json"), (SEALED, mine.clone(), ".age")];
-    let copies = kept.to.iter().map(|folder| (folder.as_str(), mine.clone(), ".age"));
-    for (folder, start, end) in own.into_iter().chain(copies) {
-        let names = context.host().list_folder(Path::new(folder))?;
-        for name in outdated(&names, (&start, end), kept.keep, &compact(oldest)) {
-            context.host().remove(&Path::new(folder).join(name))?;
+    for folder in kept.to {
+        for name in outdated(&list(folder.as_str())?, (&mine, ".age"), kept.keep, &oldest) {
+            remove(folder.as_str(), name)?;
         }
     }
-    for before in context.host().list_folder(Path::new(ETCD_DATA))? {
+    let names = list(FOLDER)?;
+    let data = |sort| names.iter().filter_map(move |name| time_in(name, (sort, ".db")));
+    let stay: BTreeSet<&str> = [TAKEN, CHANGE].into_iter().flat_map(data).collect();
+    for name in names.iter().filter(|name| time_in(name, (TAKEN, ".json")).is_some_and(|time| !stay.contains(time))) {
+        remove(FOLDER, name)?;
+    }
+    for name in &list(SEALED)? {
+        if time_in(name, (&mine, ".age")).is_some_and(|time| !stay.contains(time)) {
+            remove(SEALED, name)?;
+        }
+    }
+    for before in list(ETCD_DATA)? {
         let put_aside = before.strip_prefix("before-").and_then(|name| name.split('-').next());
-        if put_aside.is_some_and(|time| time < compact(oldest).as_str()) {
-            context.host().remove(&Path::new(ETCD_DATA).join(before))?;
+        if put_aside.is_some_and(|time| time < oldest.as_str()) {
+            remove(ETCD_DATA, &before)?;
         }
     }
-    for part in context.host().list_folder(Path::new(FOLDER))?.iter().filter(|name| name.ends_with(".db.part")) {
-        context.host().remove(&Path::new(FOLDER).join(part))?;
-    }
+    names.iter().filter(|name| name.ends_with(".db.part")).try_for_each(|part| remove(FOLDER, part))?;
     Ok(())
 }
 
+/// Of a snapshot's file, the time in its name.
+fn time_in<'n>(name: &'n str, (start, end): (&str, &str)) -> Option<&'n str> {
+    name.strip_prefix(start)?.strip_suffix(end).filter(|time| SnapshotNote::is_time(time))
+}
+
 /// Names sort as their times do.
-fn outdated<'n>(names: &'n [String], (start, end): (&str, &str), keep: usize, oldest: &str) -> Vec<&'n String> {
-    let time = |name: &str| {
-        let time = name.strip_prefix(start)?.strip_suffix(end)?.to_owned();
-        time.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'T' | b'Z')).then_some(time)
-    };
-    let mut found: Vec<(String, &String)> = names.iter().filter_map(|name| Some((time(name)?, name))).collect();
+fn outdated<'n>(names: &'n [String], ends: (&str, &str), keep: usize, oldest: &str) -> Vec<&'n String> {
+    let mut found: Vec<(&str, &String)> = names.iter().filter_map(|name| Some((time_in(name, ends)?, name))).collect();
     found.sort();
     let last = found.len().saturating_sub(1);
-    let goes = |(at, (time, _)): &(usize, (String, &String))| {
-        *at < last && (*at < (last + 1).saturating_sub(keep) || time.as_str() < oldest)
+    let goes = |(at, (time, _)): &(usize, (&str, &String))| {
+        *at < last && (*at < (last + 1).saturating_sub(keep) || *time < oldest)
     };
     found.into_iter().enumerate().filter(goes).map(|(_, (_, name))| name).collect()
 }

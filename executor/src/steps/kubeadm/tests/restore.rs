@@ -27,6 +27,8 @@ struct World {
     machine: Arc<Machine>,
     note: SnapshotNote,
     data: Vec<u8>,
+    /// The encryption configuration in the snapshot.
+    encryption: Option<&'static str>,
 }
 
 impl World {
@@ -62,7 +64,7 @@ impl World {
             kubernetes: NEW.into(),
             files: Vec::new(),
         };
-        Self { fleet, double, machine, note, data: b"every key".to_vec() }
+        Self { fleet, double, machine, note, data: b"every key".to_vec(), encryption: None }
     }
 
     /// The snapshot sealed to that key, where the executor has fetched it already.
@@ -71,6 +73,7 @@ impl World {
             .iter()
             .map(|name| (format!("pki/{name}"), ca.as_bytes().to_vec()))
             .collect();
+        contents.extend(self.encryption.map(|text| ("encryption.yaml".to_owned(), text.as_bytes().to_vec())));
         contents.push((SnapshotNote::DATA.into(), self.data.clone()));
         let file = |(name, content): &(String, Vec<u8>)| SnapshotFile {
             name: name.clone(),
@@ -246,6 +249,47 @@ fn a_machine_that_could_not_restore_says_so_before_anything_stops() {
         let world = unfit(change);
         world.refuses(&world.sealed(world.own_key(), CA), words);
     }
+}
+
+/// Of an API server that encrypts Secrets by that key.
+const OF_KEY_ONE: &str = "kind: EncryptionConfiguration
+resources: [{resources: [secrets], providers: [{secretbox: {keys: [{name: one, secret: b25l}]}}]}]
+";
+
+/// The API server here is told of that file, which has this content.
+fn encrypts(world: &World, content: Option<&str>) {
+    let (path, file) = ("/etc/kubernetes/manifests/kube-apiserver.yaml", "/etc/kubernetes/pki/encryption.yaml");
+    let text = world.machine.inner().text(path).unwrap();
+    let mut pod: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let command = &mut pod["spec"]["containers"][0]["command"];
+    let mut words = command.as_array().cloned().unwrap_or_else(|| vec!["kube-apiserver".into()]);
+    words.push(format!("--encryption-provider-config={file}").into());
+    *command = words.into();
+    world.machine.inner().put(path, pod.to_string());
+    if let Some(content) = content {
+        world.machine.inner().put(file, content);
+    }
+}
+
+#[test]
+fn what_the_api_server_here_could_not_read_is_not_restored() {
+    let world = unfit(|world| world.encryption = Some(OF_KEY_ONE));
+    world.refuses(&world.sealed(world.own_key(), CA), "reads secrets by the key one of secretbox");
+    let world = unfit(|world| world.encryption = Some(OF_KEY_ONE));
+    encrypts(&world, Some(&OF_KEY_ONE.replace("b25l", "dHdv")));
+    world.refuses(&world.sealed(world.own_key(), CA), "another secret under the name of the key one");
+    let world = World::new();
+    encrypts(&world, Some(OF_KEY_ONE));
+    world.refuses(&world.sealed(world.own_key(), CA), "not encrypted");
+    let world = World::new();
+    encrypts(&world, None);
+    world.refuses(&world.sealed(world.own_key(), CA), "expected /etc/kubernetes/pki/encryption.yaml");
+
+    let world = unfit(|world| world.encryption = Some(OF_KEY_ONE));
+    encrypts(&world, Some(OF_KEY_ONE));
+    let artifact = world.sealed(world.own_key(), CA);
+    let receipt = world.perform(1, world.all(&artifact), &artifact);
+    assert_eq!(receipt.outcome, Outcome::Succeeded {}, "{:?}", receipt.steps);
 }
 
 #[test]

@@ -100,6 +100,44 @@ fn the_newest_stay_in_every_place() {
 }
 
 #[test]
+fn two_of_one_second_have_names_of_their_own_and_both_stay() {
+    let safe = Identity::generate();
+    let (fleet, _double, machine) = server(Some(&safe));
+    let mut names = Vec::new();
+    for seq in 1..=2 {
+        let receipt = take(&fleet, &machine, seq, &[]);
+        names.push(TakenSnapshot::of(&receipt).unwrap().name);
+        let now = machine.inner().now;
+        machine.inner().now = now.plus(std::time::Duration::from_millis(1));
+    }
+    assert_ne!(names[0], names[1]);
+    let sealed: Vec<String> = names.iter().map(|name| format!("/var/lib/hostler/sealed/{name}.age")).collect();
+    assert_eq!(below(&machine, "/var/lib/hostler/sealed"), sealed);
+}
+
+#[test]
+fn those_before_an_upgrade_stay_beside_those_that_plans_asked_for_and_nothing_is_left_of_what_goes() {
+    let safe = Identity::generate();
+    let (fleet, _double, machine) = server(Some(&safe));
+    let pass = |seconds| {
+        let now = machine.inner().now;
+        machine.inner().now = now.plus(std::time::Duration::from_secs(seconds));
+    };
+    let receipt = perform(&fleet, &machine, &fleet.plan(1, vec![upgrade(NEW)], |_| {}), vec![]).unwrap();
+    let before = TakenSnapshot::of(&receipt).unwrap().name;
+    for seq in 2..=4 {
+        pass(100);
+        assert!(take(&fleet, &machine, seq, &[]).outcome.is_success());
+    }
+    let sealed = below(&machine, "/var/lib/hostler/sealed");
+    assert_eq!(sealed.len(), 3, "two that were asked for, and the one before: {sealed:?}");
+    assert_eq!(sealed[0], format!("/var/lib/hostler/sealed/{before}.age"));
+    let kept = below(&machine, "/var/lib/hostler/etcd");
+    let of = |end: &str| kept.iter().filter(|name| name.ends_with(end)).count();
+    assert_eq!((of(".db"), of(".json")), (3, 2), "{kept:?}");
+}
+
+#[test]
 fn a_node_without_etcd_is_no_place_for_a_snapshot() {
     let (fleet, double) = (Fleet::new(), Double::new(NEW));
     let machine = double.machine(&fleet);
