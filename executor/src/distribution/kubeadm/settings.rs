@@ -222,7 +222,7 @@ pub(crate) fn machine(host: &dyn Host, found: &mut Found) -> Result<MachineFacts
     }
     Ok(MachineFacts {
         packages,
-        sandbox_image: sandbox_image(&state::text(host, RUNTIME_CONFIG)?.unwrap_or_default()),
+        sandbox_image: cut(&sandbox_image(host)?),
         registries: host.list_folder(Path::new(REGISTRIES))?.iter().take(MAX_TOLD).map(|name| cut(name)).collect(),
     })
 }
@@ -234,13 +234,18 @@ fn kubelet_flags(text: &str) -> Vec<(String, String)> {
     flags.map(|flag| flag.split_once('=').unwrap_or((flag, "true"))).map(|(n, v)| (cut(n), v.to_owned())).collect()
 }
 
+/// The image that containerd begins every pod with, as its settings name it; empty where they name none.
+pub(crate) fn sandbox_image(host: &dyn Host) -> Result<String, HostError> {
+    Ok(sandbox_image_in(&state::text(host, RUNTIME_CONFIG)?.unwrap_or_default()))
+}
+
 /// By containerd 2's settings and those before; registries and what lets into them stand there too and are not read.
-fn sandbox_image(text: &str) -> String {
+fn sandbox_image_in(text: &str) -> String {
     let Ok(config) = text.parse::<toml::Table>() else { return String::new() };
     let plugin = |name: &str| config.get("plugins")?.get(name);
     let new = plugin("io.containerd.cri.v1.images").and_then(|plugin| plugin.get("pinned_images")?.get("sandbox"));
     let old = || plugin("io.containerd.grpc.v1.cri").and_then(|plugin| plugin.get("sandbox_image"));
-    cut(new.or_else(old).and_then(toml::Value::as_str).unwrap_or_default())
+    new.or_else(old).and_then(toml::Value::as_str).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -261,8 +266,8 @@ mod tests {
     fn a_sandbox_image_is_found_in_both_forms_and_nothing_else_is_read() {
         let new = "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = 'pause:3.10'\n";
         let old = "[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'pause:3.9'\n";
-        assert_eq!((sandbox_image(new).as_str(), sandbox_image(old).as_str()), ("pause:3.10", "pause:3.9"));
-        assert_eq!((sandbox_image("a = ["), sandbox_image("")), (String::new(), String::new()));
+        assert_eq!((sandbox_image_in(new).as_str(), sandbox_image_in(old).as_str()), ("pause:3.10", "pause:3.9"));
+        assert_eq!((sandbox_image_in("a = ["), sandbox_image_in("")), (String::new(), String::new()));
     }
 
     #[test]

@@ -255,6 +255,21 @@ fn the_first_server_applies_an_upgrade_and_the_next_ones_follow() {
 }
 
 #[test]
+fn an_old_sandbox_image_is_told_after_an_upgrade() {
+    for (image, is_old) in [("registry.lab/pause:3.9", true), ("registry.lab/pause:3.10.1", false)] {
+        let (fleet, double) = (Fleet::new(), Double::new(NEW));
+        let machine = double.machine(&fleet);
+        double.server_at(&machine, OLD, OLD);
+        let text = format!("[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '{image}'\n");
+        machine.inner().put("/etc/containerd/config.toml", text);
+        let receipt = perform(&fleet, &machine, &fleet.plan(1, vec![upgrade(NEW)], |_| {}), vec![]).unwrap();
+        assert!(receipt.outcome.is_success(), "{:?}", receipt.steps);
+        let detail = &receipt.steps[0].detail;
+        assert_eq!(detail.contains("expects registry.k8s.io/pause:3.10.1: change it"), is_old, "{detail}");
+    }
+}
+
+#[test]
 fn a_half_done_upgrade_is_told_by_what_is_new_and_what_is_old() {
     let (fleet, double) = (Fleet::new(), Double::new(NEW));
     let machine = double.machine(&fleet);

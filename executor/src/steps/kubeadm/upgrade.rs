@@ -6,6 +6,7 @@ use std::time::Duration;
 use hostler_daemon::say_once::SayOnce;
 use hostler_plan::{
     step::{ClusterRole, kubeadm::Upgrade},
+    text,
     version::Version,
 };
 use serde_json::Value;
@@ -14,7 +15,7 @@ use super::{backups, complete::Asked, run, snapshot};
 use crate::{
     control::POLL,
     distribution::kubeadm::{
-        KUBELET_CONFIG, RUN_CONFIG, etcd, health,
+        KUBELET_CONFIG, QUICK, RUN_CONFIG, etcd, health, settings,
         state::{self, API_SERVER, ETCD, Manifest},
     },
     steps::action::{Action, Check, StepContext, StepError},
@@ -93,14 +94,39 @@ impl Action for Upgrade {
                 return Err(StepError::Failed(format!("kubeadm ended well, and {KUBELET_CONFIG} is not there")));
             }
             backups::prune(context)?;
-            return Ok(format!("the kubelet's configuration is that of {}", self.version));
+            let note = old_sandbox(self.version, context)?;
+            return Ok(format!("the kubelet's configuration is that of {}{note}", self.version));
         }
         let after = run::await_whole(("components", "server"), PATIENCE, context, |context| {
             missing(self.version, &state::manifests(context.host())?, context)
         })?;
         backups::prune(context)?;
-        Ok(format!("every component runs at {}, {after} after kubeadm", self.version))
+        let note = old_sandbox(self.version, context)?;
+        Ok(format!("every component runs at {}, {after} after kubeadm{note}", self.version))
     }
+}
+
+/// Says where containerd begins pods with another pause image than this version's: kubeadm does not change that, and
+/// what nobody pulls any more is missing on the next machine.
+fn old_sandbox(version: Version, context: &mut StepContext<'_>) -> Result<String, StepError> {
+    let found = settings::sandbox_image(context.host())?;
+    let version = version.to_string();
+    let listed = context.host().run(&["kubeadm", "config", "images", "list", "--kubernetes-version", &version], QUICK);
+    // It is no part of the upgrade: a kubeadm that cannot tell has told enough by now.
+    let listed = listed.unwrap_or_default();
+    let Some(expected) = listed.lines().map(str::trim).find(|image| image.contains("/pause:")) else {
+        return Ok(String::new());
+    };
+    let tag = |image: &str| image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
+    if found.is_empty() || tag(&found) == tag(expected) {
+        return Ok(String::new());
+    }
+    let said = format!(
+        "containerd's sandbox_image is {found}, and {version} expects {expected}: change it in \
+         [machine.container_runtime] of the fleet file, then `hostler plan baseline`"
+    );
+    context.observe("warning", said.clone());
+    Ok(format!("; WARNING: {}", text::clean_to(&said, 500)))
 }
 
 /// What a server misses of that version: manifests, what runs by them, its own API server's word, its vote in etcd, and
