@@ -84,6 +84,8 @@ fn play(stand: &mut Stand, scene: &Scene, point: usize, kill: Kill) -> Result<Pl
     let said = format!("{}: {}", failed.task, failed.outcome);
     // A person uncordons what a stopped upgrade left, as the next plan does in a real fleet.
     stand.world.now().cluster.nodes.values_mut().for_each(|node| node.unschedulable = false);
+    // Until a person has read what went wrong, a machine that lost its power is there again.
+    stand.world.pass(std::time::Duration::from_secs(120));
     let plan = stand.plan(&scene.intent).map_err(|e| format!("{said}\nthen no plan: {e}"))?;
     let endings = stand.perform(&plan);
     match endings.iter().find(|ending| !ending.outcome.is_success()) {
